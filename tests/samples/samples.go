@@ -1,0 +1,127 @@
+// Package samples is the one table of CSTA-XML wire samples: codec tests, tests
+// of the whole system and fuzz seeds all use it.
+package samples
+
+// Sample is one document as a peer might send it.
+type Sample struct {
+	Name    string // what is special about it
+	Wire    string // octet by octet
+	Root    string // local name of the root; "" when the document must be refused
+	Refusal string // which refusal: the part of the error's text that tells them apart
+	Devices string // the device identifiers in document order, "path=id", separated by blanks
+}
+
+const ed3 = `xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+
+// Line is the Line URI that the Lync-style samples use.
+const Line = "tel:+14255550100;ext=100"
+
+// All is the table.
+var All = []Sample{
+	// What Lync-style clients send.
+	{
+		Name: "session opened with a line in private data",
+		Wire: `<?xml version="1.0"?><RequestSystemStatus ` + ed3 + `><extensions><privateData><private><lcs:line xmlns:lcs="http://schemas.microsoft.com/Lcs/2005/04/RCCExtension">` + Line + `</lcs:line></private></privateData></extensions></RequestSystemStatus>`,
+		Root: "RequestSystemStatus",
+	},
+	{
+		Name: "features asked for with a line",
+		Wire: `<?xml version="1.0"?><GetCSTAFeatures ` + ed3 + `><extensions><privateData><private><lcs:line xmlns:lcs="http://schemas.microsoft.com/Lcs/2005/04/RCCExtension">` + Line + `</lcs:line></private></privateData></extensions></GetCSTAFeatures>`,
+		Root: "GetCSTAFeatures",
+	},
+	{
+		Name:    "monitor on a line URI",
+		Wire:    `<?xml version="1.0"?><MonitorStart ` + ed3 + `><monitorObject><deviceObject>` + Line + `</deviceObject></monitorObject></MonitorStart>`,
+		Root:    "MonitorStart",
+		Devices: "monitorObject/deviceObject=" + Line,
+	},
+	{
+		Name:    "call from a line URI",
+		Wire:    `<?xml version="1.0"?><MakeCall ` + ed3 + `><callingDevice>` + Line + `</callingDevice><calledDirectoryNumber>tel:+14255550101</calledDirectoryNumber><autoOriginate>doNotPrompt</autoOriginate></MakeCall>`,
+		Root:    "MakeCall",
+		Devices: "callingDevice=" + Line + " calledDirectoryNumber=tel:+14255550101",
+	},
+	// The same name, three shapes.
+	{
+		Name:    "callingDevice as a connection",
+		Wire:    `<MakeCallResponse ` + ed3 + `><callingDevice><callID>55</callID><deviceID>1001</deviceID></callingDevice></MakeCallResponse>`,
+		Root:    "MakeCallResponse",
+		Devices: "callingDevice/deviceID=1001",
+	},
+	{
+		Name:    "callingDevice as a choice",
+		Wire:    `<DeliveredEvent ` + ed3 + `><monitorCrossRefID>7</monitorCrossRefID><connection><callID>55</callID><deviceID>1002</deviceID></connection><alertingDevice><deviceIdentifier>1002</deviceIdentifier></alertingDevice><callingDevice><restricted/></callingDevice><calledDevice><deviceIdentifier>1002</deviceIdentifier></calledDevice><lastRedirectionDevice><numberDialed>1004</numberDialed></lastRedirectionDevice><localConnectionInfo>alerting</localConnectionInfo><cause>newCall</cause></DeliveredEvent>`,
+		Root:    "DeliveredEvent",
+		Devices: "connection/deviceID=1002 alertingDevice/deviceIdentifier=1002 calledDevice/deviceIdentifier=1002 lastRedirectionDevice/numberDialed=1004",
+	},
+	{
+		Name:    "destination as one device",
+		Wire:    `<DeflectCall ` + ed3 + `><callToBeDiverted><callID>55</callID><deviceID>1002</deviceID></callToBeDiverted><newDestination>1003</newDestination></DeflectCall>`,
+		Root:    "DeflectCall",
+		Devices: "callToBeDiverted/deviceID=1002 newDestination=1003",
+	},
+	{
+		Name:    "destination as a list",
+		Wire:    `<DeflectCall xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed6"><callToBeDiverted><deviceID>1002</deviceID><callID>55</callID></callToBeDiverted><newDestination><device>1003</device><device>1004</device></newDestination></DeflectCall>`,
+		Root:    "DeflectCall",
+		Devices: "callToBeDiverted/deviceID=1002 newDestination/device=1003 newDestination/device=1004",
+	},
+	{
+		Name:    "parties listed after a transfer",
+		Wire:    `<TransferedEvent ` + ed3 + `><monitorCrossRefID>7</monitorCrossRefID><primaryOldCall><callID>55</callID><deviceID>1001</deviceID></primaryOldCall><transferringDevice><deviceIdentifier>1001</deviceIdentifier></transferringDevice><transferredToDevice><deviceIdentifier>1003</deviceIdentifier></transferredToDevice><transferredConnections><connectionListItem><newConnection><callID>60</callID><deviceID>1002</deviceID></newConnection><oldConnection><callID>55</callID><deviceID>1002</deviceID></oldConnection><endpoint><deviceID>1002</deviceID></endpoint></connectionListItem></transferredConnections><localConnectionInfo>null</localConnectionInfo><cause>singleStepTransfer</cause></TransferedEvent>`,
+		Root:    "TransferedEvent",
+		Devices: "primaryOldCall/deviceID=1001 transferringDevice/deviceIdentifier=1001 transferredToDevice/deviceIdentifier=1003 transferredConnections/connectionListItem/newConnection/deviceID=1002 transferredConnections/connectionListItem/oldConnection/deviceID=1002 transferredConnections/connectionListItem/endpoint/deviceID=1002",
+	},
+	// What must be read although nobody should write it.
+	{Name: "no namespace", Wire: `<AnswerCall><callToBeAnswered><callID>1</callID></callToBeAnswered></AnswerCall>`, Root: "AnswerCall"},
+	{
+		Name:    "prefixes",
+		Wire:    `<ns3:HoldCall xmlns:ns3="http://www.ecma-international.org/standards/ecma-323/csta/ed4" xmlns:unused="urn:x"><ns3:callToBeHeld><ns3:callID>1</ns3:callID><deviceID>1001</deviceID></ns3:callToBeHeld></ns3:HoldCall>`,
+		Root:    "HoldCall",
+		Devices: "callToBeHeld/deviceID=1001",
+	},
+	{
+		Name:    "edition 2, other host, blanks in values",
+		Wire:    "<MonitorStart xmlns=\"http://www.ecma.ch/standards/ecma-323/csta/ed2\">\r\n <monitorObject>\r\n  <deviceObject> 302118840100\r\n </deviceObject></monitorObject></MonitorStart>\r\n",
+		Root:    "MonitorStart",
+		Devices: "monitorObject/deviceObject=302118840100",
+	},
+	{
+		Name:    "ISO-8859-1",
+		Wire:    "<?xml version=\"1.0\" encoding=\"ISO-8859-1\" standalone=\"yes\"?><MakeCall " + ed3 + "><callingDevice>1001</callingDevice><calledDirectoryNumber>1002</calledDirectoryNumber><subjectOfCall>Gr\xfc\xdfe</subjectOfCall></MakeCall>",
+		Root:    "MakeCall",
+		Devices: "callingDevice=1001 calledDirectoryNumber=1002",
+	},
+	{
+		Name:    "switching function representation, escaped",
+		Wire:    `<SnapshotDevice ` + ed3 + `><snapshotObject>N&lt;7868772298&gt;Line71001;displayNumber=7868772298</snapshotObject></SnapshotDevice>`,
+		Root:    "SnapshotDevice",
+		Devices: "snapshotObject=N<7868772298>Line71001;displayNumber=7868772298",
+	},
+	{
+		Name:    "unknown children, attributes, comments, CDATA and private data",
+		Wire:    `<MakeCall ` + ed3 + ` v:mark="1" xmlns:v="urn:vendor"><callingDevice typeOfNumber="explicitPublic:subscriber" v:x="&quot;&#10;&quot;">1001</callingDevice><!-- why --><v:new><v:a b=""/><![CDATA[<&]]></v:new><?pi data?><calledDirectoryNumber>1002</calledDirectoryNumber><extensions><privateData><private><v:x>1 &lt; 2</v:x></private></privateData></extensions></MakeCall>`,
+		Root:    "MakeCall",
+		Devices: "callingDevice=1001 calledDirectoryNumber=1002",
+	},
+	{Name: "a name nobody knows", Wire: `<WashDishes ` + ed3 + `><device>1001</device></WashDishes>`, Root: "WashDishes"},
+	{Name: "an empty message", Wire: `<AnswerCallResponse ` + ed3 + `/>`, Root: "AnswerCallResponse"},
+	// What must be refused.
+	{Name: "entity bomb", Wire: `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><MakeCall>&b;</MakeCall>`, Refusal: "document type"},
+	{Name: "outside entity", Wire: `<!DOCTYPE x SYSTEM "file:///etc/passwd"><MakeCall/>`, Refusal: "document type"},
+	{Name: "undeclared entity", Wire: `<MakeCall>&nbsp;</MakeCall>`, Refusal: "predefined entities"},
+	{Name: "UTF-16", Wire: "\xff\xfe<\x00a\x00/\x00>\x00", Refusal: "UTF-8 and ISO-8859-1"},
+	{Name: "unsupported encoding", Wire: `<?xml version="1.0" encoding="windows-1252"?><a/>`, Refusal: "UTF-8 and ISO-8859-1"},
+	{Name: "not UTF-8", Wire: "<a>\xff</a>", Refusal: "UTF-8 and ISO-8859-1"},
+	{Name: "control character", Wire: "<a>\x01</a>", Refusal: "not well-formed"},
+	{Name: "reference to a control character", Wire: "<a>&#0;</a>", Refusal: "not well-formed"},
+	{Name: "nothing", Wire: "", Refusal: "not well-formed"},
+	{Name: "half a message", Wire: `<MakeCall><callingDevice>10`, Refusal: "not well-formed"},
+	{Name: "instruction cut short", Wire: `<?>0`, Refusal: "not well-formed"},
+	{Name: "tags crossed", Wire: `<a><b></a></b>`, Refusal: "not well-formed"},
+	{Name: "two roots", Wire: `<a/><b/>`, Refusal: "not well-formed"},
+	{Name: "text behind the root", Wire: `<a/>x`, Refusal: "not well-formed"},
+	{Name: "attribute twice", Wire: `<a b="1" b="2"/>`, Refusal: "not well-formed"},
+	{Name: "attribute without quotes", Wire: `<a b=1/>`, Refusal: "not well-formed"},
+	{Name: "less-than in an attribute", Wire: `<a b="<"/>`, Refusal: "not well-formed"},
+}

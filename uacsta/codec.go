@@ -1,0 +1,290 @@
+package uacsta
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/beevik/etree"
+)
+
+// The struct tag `csta:"name,option..."` says how a field stands in its element.
+// The order of the fields is the order of the schema.
+//
+//	name          the child element
+//	name>item     a wrapper element with any number of items
+//	required      mandatory: its absence is an error when decoding
+//	items         the items themselves repeat, without wrapper
+//	destinations  plain up to edition 5, a list of device elements in edition 6
+//	ed6           exists from edition 6 on
+type fieldPlan struct {
+	index        int
+	name, item   string
+	required     bool
+	items        bool
+	destinations bool
+	ed6          bool
+}
+
+type elementEncoder interface{ encode(*etree.Element) }
+
+type elementDecoder interface{ decode(*etree.Element) error }
+
+var plans sync.Map // reflect.Type -> []fieldPlan
+
+func planOf(t reflect.Type) []fieldPlan {
+	if p, ok := plans.Load(t); ok {
+		return p.([]fieldPlan)
+	}
+	var plan []fieldPlan
+	for i := range t.NumField() {
+		tag, ok := t.Field(i).Tag.Lookup("csta")
+		if !ok {
+			continue
+		}
+		parts := strings.Split(tag, ",")
+		f := fieldPlan{index: i}
+		f.name, f.item, _ = strings.Cut(parts[0], ">")
+		for _, option := range parts[1:] {
+			switch option {
+			case "required":
+				f.required = true
+			case "items":
+				f.items = true
+			case "destinations":
+				f.destinations = true
+			case "ed6":
+				f.ed6 = true
+			default:
+				panic("uacsta: unknown option " + option + " in the tag of " + t.String())
+			}
+		}
+		plan = append(plan, f)
+	}
+	plans.Store(t, plan)
+	return plan
+}
+
+// Encode makes the message of a struct, or of a pointer to one, for a peer of the
+// given edition: children in schema order, default namespace, no prefixes, fields
+// that the edition does not know left out.
+func Encode(v any, edition Edition) *Message {
+	rv := reflect.Indirect(reflect.ValueOf(v))
+	root := &etree.Element{Tag: rv.Type().Name()}
+	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
+	encodeStruct(root, rv, edition.Written())
+	if rv.Kind() == reflect.Struct {
+		if f := rv.FieldByName("Common"); f.IsValid() {
+			c := f.Interface().(Common)
+			for _, u := range append(append([]Raw{}, c.Unknown...), c.Extensions) {
+				if !u.IsZero() {
+					root.AddChild(u.element.Copy())
+				}
+			}
+		}
+	}
+	return &Message{root: root}
+}
+
+func encodeStruct(e *etree.Element, v reflect.Value, edition Edition) {
+	for _, f := range planOf(v.Type()) {
+		if f.ed6 && edition < Edition6 {
+			continue
+		}
+		encodeField(e, v.Field(f.index), f, edition)
+	}
+}
+
+func encodeField(e *etree.Element, v reflect.Value, f fieldPlan, edition Edition) {
+	switch {
+	case f.destinations:
+		encodeDestinations(e, v.Interface().([]DeviceID), f.name, edition)
+	case f.items:
+		for i := range v.Len() {
+			encodeValue(add(e, f.name), v.Index(i), edition)
+		}
+	case f.item != "":
+		if v.Len() == 0 && !f.required {
+			return
+		}
+		wrapper := add(e, f.name)
+		for i := range v.Len() {
+			encodeValue(add(wrapper, f.item), v.Index(i), edition)
+		}
+	case v.Kind() == reflect.Pointer:
+		if !v.IsNil() {
+			encodeValue(add(e, f.name), v.Elem(), edition)
+		}
+	case f.required || !v.IsZero():
+		if raw, ok := v.Interface().(Raw); ok {
+			if !raw.IsZero() {
+				e.AddChild(raw.element.Copy())
+			}
+			return
+		}
+		encodeValue(add(e, f.name), v, edition)
+	}
+}
+
+func encodeDestinations(e *etree.Element, devices []DeviceID, name string, edition Edition) {
+	wrapper := add(e, name)
+	if edition < Edition6 {
+		if len(devices) > 0 {
+			devices[0].encode(wrapper)
+		}
+		return
+	}
+	for _, d := range devices {
+		d.encode(add(wrapper, "device"))
+	}
+}
+
+func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
+	if enc, ok := v.Interface().(elementEncoder); ok {
+		enc.encode(e)
+		return
+	}
+	var text string
+	switch v.Kind() {
+	case reflect.String:
+		text = v.String()
+	case reflect.Bool:
+		text = strconv.FormatBool(v.Bool())
+	case reflect.Int:
+		text = strconv.FormatInt(v.Int(), 10)
+	case reflect.Struct:
+		encodeStruct(e, v, edition)
+		return
+	default:
+		panic("uacsta: cannot encode " + v.Type().String())
+	}
+	if text != "" {
+		e.AddChild(etree.NewText(text))
+	}
+}
+
+// Decode fills the struct that v points to; its type's name must be the name of
+// the message. Children may come in any order and with any prefix. What is
+// missing or malformed is an [Error] that can be sent back as it is.
+func (m *Message) Decode(v any) error {
+	rv := reflect.ValueOf(v).Elem()
+	if name := rv.Type().Name(); name != m.root.Tag {
+		return fmt.Errorf("a %s cannot be decoded as %s", m.root.Tag, name)
+	}
+	known, err := decodeStruct(m.root, rv)
+	if err != nil {
+		return err
+	}
+	holder, ok := v.(interface{ common() *Common })
+	if !ok {
+		return nil
+	}
+	c := holder.common()
+	for _, t := range m.root.Child {
+		e, ok := t.(*etree.Element)
+		switch {
+		case !ok || known[e.Tag]:
+		case e.Tag == "extensions":
+			c.Extensions = Raw{e}
+		default:
+			c.Unknown = append(c.Unknown, Raw{e})
+		}
+	}
+	return nil
+}
+
+func decodeStruct(e *etree.Element, v reflect.Value) (known map[string]bool, err error) {
+	plan := planOf(v.Type())
+	known = make(map[string]bool, len(plan))
+	for _, f := range plan {
+		known[f.name] = true
+		if err := decodeField(e, v.Field(f.index), f); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
+}
+
+func decodeField(e *etree.Element, v reflect.Value, f fieldPlan) error {
+	if f.items {
+		return decodeItems(e, v, f.name)
+	}
+	c := child(e, f.name)
+	switch {
+	case c == nil && f.required:
+		return missing(f.name)
+	case c == nil:
+		return nil
+	case f.destinations:
+		if !hasElement(c) {
+			var d DeviceID
+			_ = d.decode(c)
+			v.Set(reflect.ValueOf([]DeviceID{d}))
+			return nil
+		}
+		return decodeItems(c, v, "device")
+	case f.item != "":
+		return decodeItems(c, v, f.item)
+	case v.Kind() == reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		return decodeValue(c, v.Elem())
+	case v.Type() == reflect.TypeFor[Raw]():
+		v.Set(reflect.ValueOf(Raw{c}))
+		return nil
+	}
+	return decodeValue(c, v)
+}
+
+func decodeItems(e *etree.Element, v reflect.Value, name string) error {
+	for _, t := range e.Child {
+		c, ok := t.(*etree.Element)
+		if !ok || c.Tag != name {
+			continue
+		}
+		item := reflect.New(v.Type().Elem())
+		if err := decodeValue(c, item.Elem()); err != nil {
+			return err
+		}
+		v.Set(reflect.Append(v, item.Elem()))
+	}
+	return nil
+}
+
+func decodeValue(e *etree.Element, v reflect.Value) error {
+	if dec, ok := v.Addr().Interface().(elementDecoder); ok {
+		return dec.decode(e)
+	}
+	text := strings.TrimSpace(e.Text())
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return malformed(e.Tag)
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return malformed(e.Tag)
+		}
+		v.SetInt(int64(n))
+	case reflect.Struct:
+		_, err := decodeStruct(e, v)
+		return err
+	default:
+		return fmt.Errorf("uacsta: cannot decode %s", v.Type())
+	}
+	return nil
+}
+
+func missing(name string) error {
+	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: name + " is missing"}
+}
+
+func malformed(name string) error {
+	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: name + " has no valid value"}
+}

@@ -1,0 +1,159 @@
+package uacsta
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// Category is the kind of a refusal: the child of CSTAErrorCode (ECMA-323). The
+// spelling of systemResourceAvailibility is the schema's.
+type Category string
+
+// The categories of error.
+const (
+	Operation                      Category = "operation"
+	Security                       Category = "security"
+	StateIncompatibility           Category = "stateIncompatibility"
+	SystemResourceAvailability     Category = "systemResourceAvailibility"
+	SubscribedResourceAvailability Category = "subscribedResourceAvailability"
+	PerformanceManagement          Category = "performanceManagement"
+	PrivateDataError               Category = "privateData"
+	PrivateErrorCode               Category = "privateErrorCode" // the value is free text
+	Unspecified                    Category = "unspecified"      // there is no value
+)
+
+// The error values this project makes itself, by category; it carries any. The
+// full lists are in the table behind [Error.Known].
+const (
+	Generic = "generic" // of every category that has values
+
+	// operation
+	InvalidParameterValue                = "invalidParameterValue"
+	InvalidConnectionID                  = "invalidConnectionID"
+	InvalidActiveConnectionID            = "invalidActiveConnectionID"
+	InvalidHeldConnectionID              = "invalidHeldConnectionID"
+	InvalidCallID                        = "invalidCallID"
+	InvalidDeviceID                      = "invalidDeviceID"
+	InvalidCallingDeviceID               = "invalidCallingDeviceID"
+	InvalidCalledDeviceID                = "invalidCalledDeviceID"
+	InvalidDestination                   = "invalidDestination"
+	InvalidForwardingDestination         = "invalidForwardingDestination"
+	InvalidForwardingType                = "invalidForwardingType"
+	InvalidRingCount                     = "invalidRingCount"
+	InvalidMonitorCrossRefID             = "invalidMonitorCrossRefID"
+	InvalidMonitorObject                 = "invalidMonitorObject"
+	InvalidMonitorType                   = "invalidMonitorType"
+	InvalidMonitorFilter                 = "invalidMonitorFilter"
+	NotSameDevice                        = "notSameDevice"
+	NotDifferentDevices                  = "notDifferentDevices"
+	ServiceNotSupported                  = "serviceNotSupported"
+	DigitModeNotSupported                = "digitModeNotSupported"
+	CharactersToSendNotSupported         = "charactersToSendNotSupported"
+	PrivilegeViolationSpecifiedDevice    = "privilegeViolationSpecifiedDevice"
+	PrivilegeViolationCallingDevice      = "privilegeViolationCallingDevice"
+	PrivilegeViolationCalledDevice       = "privilegeViolationCalledDevice"
+	PrivilegeViolationDestinationDevice  = "privilegeViolationDestinationDevice"
+	PrivilegeViolationOnDivertingDevice  = "privilegeViolationOnDivertingDevice"
+	RequestIncompatibleWithCallingDevice = "requestIncompatibleWithCallingDevice"
+
+	// stateIncompatibility
+	InvalidConnectionState       = "invalidConnectionState"
+	InvalidActiveConnectionState = "invalidActiveConnectionState"
+	InvalidHeldConnectionState   = "invalidHeldConnectionState"
+	InvalidCallingDeviceState    = "invalidCallingDeviceState"
+	ConnectedCallExists          = "connectedCallExists"
+	NoActiveCall                 = "noActiveCall"
+	NoHeldCall                   = "noHeldCall"
+	NoCallToAnswer               = "noCallToAnswer"
+	NoConnectionToClear          = "noConnectionToClear"
+
+	// systemResourceAvailibility
+	ResourceOutOfService          = "resourceOutOfService"
+	ResourceLimitExceeded         = "resourceLimitExceeded"
+	OverallMonitorLimitExceeded   = "overallMonitorLimitExceeded"
+	ConferenceMemberLimitExceeded = "conferenceMemberLimitExceeded"
+
+	// subscribedResourceAvailability
+	ObjectMonitorLimitExceeded  = "objectMonitorLimitExceeded"
+	OutstandingReqLimitExceeded = "outstandingReqLimitExceeded"
+)
+
+// Error is a refusal: what CSTAErrorCode carries.
+type Error struct {
+	Category Category
+	Value    string
+	Detail   string // for logs; not sent to the peer
+}
+
+// Refuse makes an Error.
+func Refuse(category Category, value string) *Error { return &Error{Category: category, Value: value} }
+
+func (e *Error) Error() string {
+	s := string(e.Category)
+	if e.Value != "" {
+		s += "/" + e.Value
+	}
+	if e.Detail != "" {
+		s += " (" + e.Detail + ")"
+	}
+	return s
+}
+
+// Is makes errors.Is compare category and value.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Category == e.Category && t.Value == e.Value
+}
+
+// Known reports whether the standard lists this value in this category.
+func (e *Error) Known() bool {
+	switch e.Category {
+	case PrivateErrorCode:
+		return e.Value != ""
+	case Unspecified:
+		return e.Value == ""
+	}
+	for value := range strings.FieldsSeq(errorValues[e.Category]) {
+		if value == e.Value {
+			return true
+		}
+	}
+	return false
+}
+
+// Message makes the CSTAErrorCode of a refusal for a peer of the given edition.
+func (e *Error) Message(edition Edition) *Message {
+	root := &etree.Element{Tag: "CSTAErrorCode"}
+	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
+	addText(root, string(e.Category), e.Value)
+	return &Message{root: root}
+}
+
+// ErrorMessage makes the CSTAErrorCode of any error: of an [Error] what it says,
+// of every other the bare unspecified, for its text is nobody's business.
+func ErrorMessage(err error, edition Edition) *Message {
+	var refusal *Error
+	if !errors.As(err, &refusal) {
+		refusal = &Error{Category: Unspecified}
+	}
+	return refusal.Message(edition)
+}
+
+// Err returns the refusal that a CSTAErrorCode carries, nil for other messages.
+func (m *Message) Err() *Error {
+	if m.Kind() != ErrorCode {
+		return nil
+	}
+	for _, t := range m.root.Child {
+		if e, ok := t.(*etree.Element); ok && e.Tag != "extensions" {
+			category := Category(e.Tag)
+			if e.Tag == "systemResourceAvailability" { // the sane spelling, which some peers use
+				category = SystemResourceAvailability
+			}
+			return &Error{Category: category, Value: strings.TrimSpace(e.Text())}
+		}
+	}
+	return &Error{Category: Unspecified}
+}

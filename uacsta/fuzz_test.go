@@ -1,0 +1,66 @@
+package uacsta_test
+
+import (
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/samples"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// FuzzParse looks for documents that crash the parser, that it writes in a form
+// it cannot read, or whose meaning changes on the way.
+func FuzzParse(f *testing.F) {
+	for _, s := range samples.All {
+		f.Add([]byte(s.Wire))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := uacsta.Parse(data)
+		if err != nil {
+			return
+		}
+		again, err := uacsta.Parse(m.Bytes())
+		if err != nil {
+			if len(m.Bytes()) > uacsta.MaxSize {
+				return // escapes made it longer than it came
+			}
+			t.Fatalf("written but not readable: %v\n%s", err, m)
+		}
+		if again.String() != m.String() {
+			t.Fatalf("changed on the way:\n%s\n%s", m, again)
+		}
+		for _, d := range m.Devices() {
+			d.SetID("100")
+		}
+		for _, c := range m.Connections() {
+			c.SetDeviceID("100")
+		}
+	})
+}
+
+// FuzzDecode looks for documents that crash the typed structs.
+func FuzzDecode(f *testing.F) {
+	for _, s := range samples.All {
+		f.Add([]byte(s.Wire))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := uacsta.Parse(data)
+		if err != nil {
+			return
+		}
+		for _, v := range decoders() {
+			if err := m.Decode(v); err == nil {
+				uacsta.Encode(v, uacsta.Edition3)
+				uacsta.Encode(v, uacsta.Edition6)
+			}
+		}
+		_ = m.Err()
+		_ = m.Features()
+	})
+}
+
+func decoders() []any {
+	return []any{
+		&uacsta.MonitorStart{}, &uacsta.MakeCall{}, &uacsta.DeflectCall{}, &uacsta.TransferCall{}, &uacsta.SetForwarding{}, &uacsta.SetDoNotDisturb{},
+		&uacsta.SnapshotDeviceResponse{}, &uacsta.SnapshotCallResponse{}, &uacsta.GetForwardingResponse{}, &uacsta.DeliveredEvent{}, &uacsta.TransferedEvent{},
+	}
+}

@@ -1,0 +1,187 @@
+package uacsta
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// Message is one CSTA-XML document as it travels: its tree, nothing left out. It
+// is not safe for concurrent change; Clone it where two parts need their own.
+type Message struct {
+	root *etree.Element
+}
+
+// Kind says what a message is; its root's name decides (ECMA-323).
+type Kind int
+
+// The kinds of message.
+const (
+	Request   Kind = iota // everything that is none of the others
+	Response              // ...Response, or ECMA-354's ...PosResponse and ...NegResponse
+	Event                 // ...Event
+	ErrorCode             // CSTAErrorCode, the negative answer
+)
+
+func (k Kind) String() string {
+	return [...]string{"request", "response", "event", "error"}[k]
+}
+
+// Parse reads one document of at most [MaxSize] octets. Errors wrap one of the
+// Err values of this package and never quote the document.
+func Parse(data []byte) (*Message, error) {
+	root, err := scan(data)
+	if err != nil {
+		return nil, err
+	}
+	return &Message{root: root}, nil
+}
+
+// Bytes writes the message as a UTF-8 document with an XML declaration.
+func (m *Message) Bytes() []byte {
+	var b bytes.Buffer
+	b.Grow(1024)
+	b.WriteString(xmlDeclaration)
+	write(&b, m.root)
+	return b.Bytes()
+}
+
+// String writes the message without an XML declaration, for people.
+func (m *Message) String() string {
+	var b bytes.Buffer
+	write(&b, m.root)
+	return b.String()
+}
+
+// Name returns the local name of the root element.
+func (m *Message) Name() string { return m.root.Tag }
+
+// Kind tells requests, responses, events and errors apart.
+func (m *Message) Kind() Kind {
+	switch name := m.root.Tag; {
+	case name == "CSTAErrorCode":
+		return ErrorCode
+	case strings.HasSuffix(name, "Event"):
+		return Event
+	case strings.HasSuffix(name, "Response"):
+		return Response
+	default:
+		return Request
+	}
+}
+
+// OneWay reports whether the message is a request that has no positive answer; it
+// can still be refused.
+func (m *Message) OneWay() bool {
+	switch m.root.Tag {
+	case "RouteRequest", "RouteSelect", "RouteUsed", "RouteEnd", "RouteReject", "ReRoute", "RouteRegisterAbort",
+		"SystemRegisterAbort", "EscapeRegisterAbort", "IORegisterAbort", "SnapshotDeviceData", "SnapshotCallData",
+		"SwitchingFunctionDevices", "MonitorInfo", "RegistrationInfo", "LocationSessionInfo", "ApplicationSessionTerminated":
+		return true
+	}
+	return false
+}
+
+// Namespace returns the namespace of the root element, "" when it has none.
+func (m *Message) Namespace() string {
+	for i := range m.root.Attr {
+		a := &m.root.Attr[i]
+		if m.root.Space == "" && a.Space == "" && a.Key == "xmlns" ||
+			m.root.Space != "" && a.Space == "xmlns" && a.Key == m.root.Space {
+			return a.Value
+		}
+	}
+	return ""
+}
+
+// Edition returns the edition of the message, 0 when its namespace names none.
+func (m *Message) Edition() Edition { return EditionOf(m.Namespace()) }
+
+// SetNamespace puts the message under another namespace, keeping its prefix.
+func (m *Message) SetNamespace(ns string) {
+	space, key := "", "xmlns"
+	if m.root.Space != "" {
+		space, key = "xmlns", m.root.Space
+	}
+	for i := range m.root.Attr {
+		if a := &m.root.Attr[i]; a.Space == space && a.Key == key {
+			a.Value = ns
+			return
+		}
+	}
+	m.root.Attr = append(m.root.Attr, etree.Attr{Space: space, Key: key, Value: ns})
+}
+
+// Clone returns a copy that shares nothing with m.
+func (m *Message) Clone() *Message { return &Message{root: m.root.Copy()} }
+
+// CrossRef returns the monitorCrossRefID, "" when the message has none.
+func (m *Message) CrossRef() string {
+	if e := child(m.root, "monitorCrossRefID"); e != nil {
+		return strings.TrimSpace(e.Text())
+	}
+	return ""
+}
+
+// SetCrossRef changes the monitorCrossRefID of a message that has one.
+func (m *Message) SetCrossRef(id string) {
+	if e := child(m.root, "monitorCrossRefID"); e != nil {
+		setText(e, id)
+	}
+}
+
+// Text returns the text of the element that a path of local names leads to, such
+// as "monitorObject/deviceObject", with the blanks around it taken off; "" when
+// there is none.
+func (m *Message) Text(path string) string {
+	if e := m.at(path); e != nil {
+		return strings.TrimSpace(e.Text())
+	}
+	return ""
+}
+
+// Has reports whether a path of local names leads to an element.
+func (m *Message) Has(path string) bool { return m.at(path) != nil }
+
+func (m *Message) at(path string) *etree.Element {
+	e := m.root
+	for path != "" && e != nil {
+		var name string
+		name, path, _ = strings.Cut(path, "/")
+		e = child(e, name)
+	}
+	return e
+}
+
+// PrivateText returns the text of the first element with this local name inside
+// extensions/privateData/private, where vendors keep what the standard does not
+// say; "" when there is none.
+func (m *Message) PrivateText(local string) string {
+	if e := m.at("extensions/privateData/private"); e != nil {
+		if c := child(e, local); c != nil {
+			return strings.TrimSpace(c.Text())
+		}
+	}
+	return ""
+}
+
+// child finds the first child element by local name: prefixes vary.
+func child(e *etree.Element, local string) *etree.Element {
+	for _, t := range e.Child {
+		if c, ok := t.(*etree.Element); ok && c.Tag == local {
+			return c
+		}
+	}
+	return nil
+}
+
+func setText(e *etree.Element, text string) {
+	if len(e.Child) == 1 {
+		if t, ok := e.Child[0].(*etree.CharData); ok && !t.IsCData() {
+			t.Data = text
+			return
+		}
+	}
+	e.SetText(text)
+}

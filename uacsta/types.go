@@ -1,0 +1,263 @@
+package uacsta
+
+import (
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// Common is embedded in every message struct: what ends each message and what
+// this package does not know in it.
+type Common struct {
+	Unknown    []Raw // children of no known name, kept and written before extensions
+	Extensions Raw   // security and private data (ECMA-323 CSTACommonArguments)
+}
+
+func (c *Common) common() *Common { return c }
+
+// Raw is an element kept as it came, for children whose content is passed on
+// unread. The zero value is an absent element.
+type Raw struct{ element *etree.Element }
+
+// IsZero reports whether the element is absent.
+func (r Raw) IsZero() bool { return r.element == nil }
+
+// DeviceID is a device identifier: text, and attributes which are kept
+// (ECMA-323 DeviceID, LocalDeviceID).
+type DeviceID struct {
+	ID         string
+	attributes []etree.Attr
+}
+
+// Dev makes a device identifier without attributes.
+func Dev(id string) DeviceID { return DeviceID{ID: id} }
+
+// ConnectionID names one device's part in one call. Either half may be empty
+// (ECMA-323 ConnectionID).
+type ConnectionID struct {
+	CallID   string
+	DeviceID DeviceID
+}
+
+// Conn makes a connection identifier.
+func Conn(callID, deviceID string) ConnectionID {
+	return ConnectionID{CallID: callID, DeviceID: Dev(deviceID)}
+}
+
+// ExtendedDeviceID is a device in an event: known, or one of two reasons why not
+// (ECMA-323 SubjectDeviceID, CallingDeviceID, CalledDeviceID and their kin). The
+// zero value is notKnown.
+type ExtendedDeviceID struct {
+	Device     DeviceID
+	Restricted bool
+}
+
+// Ext makes a known device of an event; notKnown when id is empty.
+func Ext(id string) ExtendedDeviceID { return ExtendedDeviceID{Device: Dev(id)} }
+
+// RedirectionDeviceID says who sent a call on last (ECMA-323 RedirectionDeviceID).
+// The zero value is notRequired: there was no redirection.
+type RedirectionDeviceID struct {
+	NumberDialed DeviceID
+	Other        string // notKnown, notSpecified or restricted, when NumberDialed is empty
+}
+
+// ConnectionListItem tells what became of one connection (ECMA-323).
+type ConnectionListItem struct {
+	NewConnection           *ConnectionID      `csta:"newConnection"`
+	OldConnection           *ConnectionID      `csta:"oldConnection"`
+	Endpoint                *ConnectionListEnd `csta:"endpoint"`
+	AssociatedNID           *ConnectionListEnd `csta:"associatedNID"`
+	ResultingConnectionInfo Raw                `csta:"resultingConnectionInfo"`
+}
+
+// ConnectionListEnd is the device at the end of a listed connection; notKnown
+// when DeviceID is empty.
+type ConnectionListEnd struct{ DeviceID DeviceID }
+
+// MonitorObject is what a monitor watches: one of the two (ECMA-323).
+type MonitorObject struct {
+	CallObject   *ConnectionID `csta:"callObject"`
+	DeviceObject *DeviceID     `csta:"deviceObject"`
+}
+
+// ForwardListItem is the setting of one forwarding type (ECMA-323).
+type ForwardListItem struct {
+	ForwardingType ForwardingType `csta:"forwardingType"`
+	ForwardStatus  bool           `csta:"forwardStatus,required"`
+	ForwardDN      *DeviceID      `csta:"forwardDN"`
+	ForwardDefault ForwardDefault `csta:"forwardDefault"`
+	RingCount      *int           `csta:"ringCount"`
+	RingDuration   *int           `csta:"ringDuration,ed6"`
+}
+
+// CallOrigination limits a feature to calls from inside or outside (ECMA-323).
+type CallOrigination struct {
+	Internal *bool `csta:"internal"`
+	External *bool `csta:"external"`
+}
+
+// CrossRefIDorSnapshotDeviceData is a snapshot, or the cross reference under
+// which it follows.
+type CrossRefIDorSnapshotDeviceData struct {
+	ServiceCrossRefID string              `csta:"serviceCrossRefID"`
+	SnapshotData      *SnapshotDeviceData `csta:"snapshotData"`
+}
+
+// SnapshotDeviceData lists the calls of a device; none is an empty list.
+type SnapshotDeviceData struct {
+	Calls []SnapshotDeviceResponseInfo `csta:"snapshotDeviceResponseInfo,items"`
+}
+
+// SnapshotDeviceResponseInfo is one call of a device (ECMA-323).
+type SnapshotDeviceResponseInfo struct {
+	ConnectionIdentifier     ConnectionID      `csta:"connectionIdentifier,required"`
+	EndpointDevice           *ExtendedDeviceID `csta:"endpointDevice"`
+	LocalCallState           CallState         `csta:"localCallState,required"`
+	ServicesPermitted        Raw               `csta:"servicesPermitted"`
+	MediaServiceInfoList     Raw               `csta:"mediaServiceInfoList"`
+	MediaCallCharacteristics Raw               `csta:"mediaCallCharacteristics"`
+	CallLinkageData          Raw               `csta:"callLinkageData,ed6"`
+}
+
+// CallState is the state of a call as one device sees it: the states of its
+// connections, the device's own first, or one word for two of them.
+type CallState struct {
+	Compound []LocalConnectionState `csta:"compoundCallState>localConnectionState"`
+	Simple   string                 `csta:"simpleCallState"`
+}
+
+// CrossRefIDorSnapshotCallData is a snapshot, or the cross reference under which
+// it follows.
+type CrossRefIDorSnapshotCallData struct {
+	ServiceCrossRefID string            `csta:"serviceCrossRefID"`
+	SnapshotData      *SnapshotCallData `csta:"snapshotData"`
+}
+
+// SnapshotCallData lists the connections of a call.
+type SnapshotCallData struct {
+	Connections []SnapshotCallResponseInfo `csta:"snapshotCallResponseInfo,items"`
+}
+
+// SnapshotCallResponseInfo is one connection of a call (ECMA-323).
+type SnapshotCallResponseInfo struct {
+	DeviceOnCall         ExtendedDeviceID     `csta:"deviceOnCall,required"`
+	CallIdentifier       *ConnectionID        `csta:"callIdentifier"`
+	LocalConnectionInfo  LocalConnectionState `csta:"localConnectionInfo"`
+	ServicesPermitted    Raw                  `csta:"servicesPermitted"`
+	MediaServiceInfoList Raw                  `csta:"mediaServiceInfoList"`
+	LocationInfo         Raw                  `csta:"locationInfo,ed6"`
+}
+
+// The types below write themselves: their form is a choice, not a sequence.
+
+func (d DeviceID) encode(e *etree.Element) {
+	e.Attr = append(e.Attr, d.attributes...)
+	if d.ID != "" {
+		e.AddChild(etree.NewText(d.ID))
+	}
+}
+
+func (d *DeviceID) decode(e *etree.Element) error {
+	d.ID = strings.TrimSpace(e.Text())
+	for _, a := range e.Attr {
+		if a.Space == "" && a.Key != "xmlns" {
+			d.attributes = append(d.attributes, etree.Attr{Key: a.Key, Value: a.Value})
+		}
+	}
+	return nil
+}
+
+func (c ConnectionID) encode(e *etree.Element) {
+	if c.CallID != "" {
+		addText(e, "callID", c.CallID)
+	}
+	if c.DeviceID.ID != "" || c.CallID == "" {
+		c.DeviceID.encode(add(e, "deviceID"))
+	}
+}
+
+func (c *ConnectionID) decode(e *etree.Element) error {
+	if call := child(e, "callID"); call != nil {
+		c.CallID = strings.TrimSpace(call.Text())
+	}
+	if dev := child(e, "deviceID"); dev != nil {
+		if err := c.DeviceID.decode(dev); err != nil {
+			return err
+		}
+	}
+	if c.CallID == "" && c.DeviceID.ID == "" {
+		return missing(e.Tag)
+	}
+	return nil
+}
+
+func (x ExtendedDeviceID) encode(e *etree.Element) {
+	switch {
+	case x.Restricted:
+		add(e, "restricted")
+	case x.Device.ID == "":
+		add(e, "notKnown")
+	default:
+		x.Device.encode(add(e, "deviceIdentifier"))
+	}
+}
+
+func (x *ExtendedDeviceID) decode(e *etree.Element) error {
+	x.Restricted = child(e, "restricted") != nil
+	if dev := child(e, "deviceIdentifier"); dev != nil {
+		return x.Device.decode(dev)
+	}
+	return nil
+}
+
+func (r RedirectionDeviceID) encode(e *etree.Element) {
+	switch {
+	case r.NumberDialed.ID != "":
+		r.NumberDialed.encode(add(e, "numberDialed"))
+	case r.Other != "":
+		add(e, r.Other)
+	default:
+		add(e, "notRequired")
+	}
+}
+
+func (r *RedirectionDeviceID) decode(e *etree.Element) error {
+	if dev := child(e, "numberDialed"); dev != nil {
+		return r.NumberDialed.decode(dev)
+	}
+	for _, name := range []string{"notKnown", "notSpecified", "restricted"} {
+		if child(e, name) != nil {
+			r.Other = name
+		}
+	}
+	return nil
+}
+
+func (c ConnectionListEnd) encode(e *etree.Element) {
+	if c.DeviceID.ID == "" {
+		add(e, "notKnown")
+		return
+	}
+	c.DeviceID.encode(add(e, "deviceID"))
+}
+
+func (c *ConnectionListEnd) decode(e *etree.Element) error {
+	if dev := child(e, "deviceID"); dev != nil {
+		return c.DeviceID.decode(dev)
+	}
+	return nil
+}
+
+func add(parent *etree.Element, name string) *etree.Element {
+	e := &etree.Element{Tag: name}
+	parent.AddChild(e)
+	return e
+}
+
+func addText(parent *etree.Element, name, text string) {
+	e := add(parent, name)
+	if text != "" {
+		e.AddChild(etree.NewText(text))
+	}
+}

@@ -1,0 +1,110 @@
+package uacsta
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+const xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>`
+
+// write serializes a tree as it was read: prefixes, attribute order, comments and
+// CDATA sections included.
+func write(b *bytes.Buffer, e *etree.Element) {
+	b.WriteByte('<')
+	writeName(b, e.Space, e.Tag)
+	for i := range e.Attr {
+		a := &e.Attr[i]
+		b.WriteByte(' ')
+		writeName(b, a.Space, a.Key)
+		b.WriteString(`="`)
+		escape(b, a.Value, true)
+		b.WriteByte('"')
+	}
+	if len(e.Child) == 0 {
+		b.WriteString("/>")
+		return
+	}
+	b.WriteByte('>')
+	for _, c := range e.Child {
+		writeToken(b, c)
+	}
+	b.WriteString("</")
+	writeName(b, e.Space, e.Tag)
+	b.WriteByte('>')
+}
+
+func writeToken(b *bytes.Buffer, t etree.Token) {
+	switch t := t.(type) {
+	case *etree.Element:
+		write(b, t)
+	case *etree.CharData:
+		if t.IsCData() {
+			b.WriteString("<![CDATA[")
+			b.WriteString(t.Data)
+			b.WriteString("]]>")
+			return
+		}
+		escape(b, t.Data, false)
+	case *etree.Comment:
+		b.WriteString("<!--")
+		b.WriteString(t.Data)
+		b.WriteString("-->")
+	case *etree.ProcInst:
+		b.WriteString("<?")
+		b.WriteString(t.Target)
+		if t.Inst != "" {
+			b.WriteByte(' ')
+			b.WriteString(t.Inst)
+		}
+		b.WriteString("?>")
+	}
+}
+
+func writeName(b *bytes.Buffer, space, local string) {
+	if space != "" {
+		b.WriteString(space)
+		b.WriteByte(':')
+	}
+	b.WriteString(local)
+}
+
+const (
+	special          = "&<>\r"
+	specialAttribute = special + "\"\t\n"
+)
+
+// escape writes character data. \r, and in attributes \t and \n, are written as
+// references, or the next reader would turn them into something else.
+func escape(b *bytes.Buffer, s string, attribute bool) {
+	set := special
+	if attribute {
+		set = specialAttribute
+	}
+	for {
+		i := strings.IndexAny(s, set)
+		if i < 0 {
+			b.WriteString(s)
+			return
+		}
+		b.WriteString(s[:i])
+		switch s[i] {
+		case '&':
+			b.WriteString("&amp;")
+		case '<':
+			b.WriteString("&lt;")
+		case '>':
+			b.WriteString("&gt;")
+		case '"':
+			b.WriteString("&quot;")
+		case '\r':
+			b.WriteString("&#13;")
+		case '\t':
+			b.WriteString("&#9;")
+		case '\n':
+			b.WriteString("&#10;")
+		}
+		s = s[i+1:]
+	}
+}

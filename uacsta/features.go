@@ -72,10 +72,16 @@ type Profile struct {
 var Profiles = func() []Profile {
 	minimal := Features{
 		Services: []string{"monitorStart", "monitorStop", "answerCall", "clearConnection", "makeCall"},
-		Events:   []string{"connectionCleared", "delivered", "established", "failed", "netwReached", "originated", "serviceInitiated"},
+		Events:   []string{"connectionCleared", "delivered", "established", "failed", "originated"},
 	}
-	basic := minimal.plus([]string{"deflectCall", "holdCall", "retrieveCall", "singleStepTransfer"}, []string{"diverted", "held", "retrieved", "transferred"})
-	advanced := basic.plus([]string{"alternateCall", "consultationCall", "reconnectCall", "transferCall"}, nil)
+	basic := minimal.plus(
+		[]string{"snapshotDevice", "deflectCall", "holdCall", "retrieveCall", "singleStepTransfer"},
+		[]string{"diverted", "held", "retrieved", "transferred"},
+	)
+	advanced := basic.plus(
+		[]string{"alternateCall", "consultationCall", "reconnectCall", "transferCall"},
+		[]string{"netwReached", "serviceInitiated", "queued"},
+	)
 	return []Profile{
 		{"8.1", "minimalEndpointCallControlProfile", "minimalUACSTACallControlProfile", minimal},
 		{"8.2", "basicEndpointCallControlProfile", "basicUACSTAtCallControlProfile", basic},
@@ -86,13 +92,22 @@ var Profiles = func() []Profile {
 		},
 		{
 			"8.5", "basicEndpointDeviceProfile", "basicUACSTADeviceFeatureProfile",
-			Features{Services: []string{"getDoNotDisturb", "getForwarding", "setDoNotDisturb", "setForwarding"}, Events: []string{"doNotDisturb", "forwarding"}},
+			Features{
+				Services: []string{
+					"generateDigits", "getMessageWaitingIndicator", "setMessageWaitingIndicator",
+					"getDoNotDisturb", "getForwarding", "setDoNotDisturb", "setForwarding",
+				},
+				Events: []string{"messageWaiting", "doNotDisturb", "forwarding"},
+			},
 		},
 		{
 			"8.6", "advancedEndpointDeviceProfile", "speakerUACSTADeviceFeatureProfile",
 			Features{
-				Services: []string{"getMicrophoneGain", "getMicrophoneMute", "getRingerStatus", "getSpeakerMute", "getSpeakerVolume", "setMicrophoneGain", "setMicrophoneMute", "setRingerStatus", "setSpeakerMute", "setSpeakerVolume"},
-				Events:   []string{"microphoneGain", "microphoneMute", "ringerStatus", "speakerMute", "speakerVolume"},
+				Services: []string{
+					"getMicrophoneGain", "getMicrophoneMute", "getRingerStatus", "getSpeakerMute", "getSpeakerVolume",
+					"setMicrophoneGain", "setMicrophoneMute", "setRingerStatus", "setSpeakerMute", "setSpeakerVolume",
+				},
+				Events: []string{"microphoneGain", "microphoneMute", "ringerStatus", "speakerMute", "speakerVolume"},
 			},
 		},
 	}

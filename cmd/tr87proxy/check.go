@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/config"
+)
+
+func checkCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "check", Short: "Find the faults of a configuration file", GroupID: "server", Args: exactly(0),
+		Long: `check reads a configuration file and says what is wrong with it, by file, line and
+key, and what to write instead. It exits with status 2 when there are faults.`,
+		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(file)
+			if err == nil {
+				_, err = assemble(cfg, nil) // files it names, such as certificates
+			}
+			if err != nil {
+				return usageError{err}
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", file)
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "config.yaml", "configuration file")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// clientFlags are those of every client command.
+type clientFlags struct {
+	server, proxy, from, line    string
+	user, password, passwordFile string
+	ca, certificate, key         string
+	json, trace                  bool
+	timeout                      time.Duration
+}
+
+func (f *clientFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVarP(&f.server, "server", "s", "sip:tr87proxy@127.0.0.1:5062;transport=tcp", "SIP URI of the TR/87 server")
+	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of a proxy to go through")
+	fl.StringVar(&f.from, "from", "sip:tr87proxy-client@localhost", "SIP URI that says who we are")
+	fl.StringVar(&f.line, "line", "", "line to name in the session, as Lync clients do, such as tel:100")
+	fl.StringVar(&f.user, "user", "", "user name for digest authentication")
+	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password (or set TR87_PASSWORD)")
+	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities that sign the server's certificate")
+	fl.StringVar(&f.certificate, "certificate", "", "PEM file of our certificate, for mutual TLS")
+	fl.StringVar(&f.key, "key", "", "PEM file of its key")
+	fl.BoolVar(&f.json, "json", false, "write one JSON object for each message")
+	fl.BoolVar(&f.trace, "trace", false, "show every SIP message on standard error")
+	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+}
+
+// connection is an open session and what shows its messages.
+type connection struct {
+	*tr87.Client
+	ua    *sip.UA
+	flags *clientFlags
+	out   io.Writer
+	ended chan error
+}
+
+// open opens a session. event may be nil.
+func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event func(*uacsta.Message)) (*connection, error) {
+	f.password = os.Getenv("TR87_PASSWORD")
+	if f.passwordFile != "" {
+		data, err := os.ReadFile(f.passwordFile)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		f.password = strings.TrimSpace(string(data))
+	}
+	tlsConfig, err := tls.Client(tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	cfg := sip.Config{UserAgent: "tr87proxy-client", TLSClient: tlsConfig}
+	if f.trace {
+		cfg.Trace = tracer(errOut)
+	}
+	c := &connection{ua: sip.New(cfg), flags: f, out: out, ended: make(chan error, 1)}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	c.Client, err = tr87.Open(ctx, c.ua, tr87.Dial{
+		To: f.server, From: f.from, Proxy: f.proxy, Line: f.line, Username: f.user, Password: f.password,
+		Event: event, Ended: func(err error) { c.ended <- err },
+	})
+	if err != nil {
+		c.ua.Close()
+		return nil, explain(err, f.server)
+	}
+	return c, nil
+}
+
+// explain adds advice to the usual failures.
+func explain(err error, server string) error {
+	var refusal *sip.Refusal
+	if errors.As(err, &refusal) {
+		advice := map[int]string{
+			401: "give --user and a password",
+			403: "the server does not let this identity in: see its log, and grants in its configuration",
+			404: "the server knows no such line",
+			503: "the server is not ready",
+		}[refusal.Response.Code()]
+		if advice != "" {
+			return fmt.Errorf("%s: %w: %s", server, err, advice)
+		}
+	}
+	return fmt.Errorf("%s: %w", server, err)
+}
+
+func (c *connection) close() {
+	c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	c.ua.Shutdown(ctx)
+}
+
+// do sends one request and waits for its answer.
+func (c *connection) do(ctx context.Context, req any) (*uacsta.Message, error) {
+	m, ok := req.(*uacsta.Message)
+	if !ok {
+		m = uacsta.Encode(req, uacsta.Edition3)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.flags.timeout)
+	defer cancel()
+	return c.Request(ctx, m)
+}
+
+// show writes a message for people or for programs.
+func (c *connection) show(m *uacsta.Message) {
+	if c.flags.json {
+		line, err := json.Marshal(m)
+		if err == nil {
+			fmt.Fprintf(c.out, "%s\n", line)
+		}
+		return
+	}
+	fmt.Fprintln(c.out, describe(m))
+}
+
+// tracer shows SIP messages as they are, but for passwords' traces.
+func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
+	return func(out bool, peer sip.Peer, data []byte) {
+		arrow := "<<<"
+		if out {
+			arrow = ">>>"
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s %s %s\n", arrow, time.Now().Format("15:04:05.000"), peer)
+		for line := range strings.Lines(string(data)) {
+			if name, _, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(name, "uthorization") {
+				line = name + ": (masked)\n"
+			}
+			b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
+		}
+		fmt.Fprint(w, b.String())
+	}
+}
+
+// printable keeps control characters from a peer away from the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// clientCommands are the commands that control a running server.
+func clientCommands() []*cobra.Command {
+	return []*cobra.Command{
+		monitorCommand(), callCommand(), snapshotCommand(), featuresCommand(), sendCommand(),
+		onConnection("answer", "Answer a call that rings at a device", uacsta.Alerting, func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }),
+		onConnection("hold", "Put a device's call on hold", uacsta.Connected, func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }),
+		onConnection("retrieve", "Take a device's held call back", uacsta.Hold, func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }),
+		onConnection("clear", "Hang up a device's call", "", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
+	}
+}
+
+// clientCommand makes a command that opens a session, does one thing and closes.
+func clientCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
+	flags := &clientFlags{}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Example: example, GroupID: "client", Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), nil)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return do(cmd.Context(), c, args)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// onConnection makes a command for a service on one connection. Without a call
+// the device's only call in the right state is meant.
+func onConnection(name, short string, state uacsta.LocalConnectionState, request func(uacsta.ConnectionID) any) *cobra.Command {
+	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 4f2a_17       when the device has several calls", name, name)
+	return clientCommand(name+" DEVICE [CALL]", short, example, between(1, 2), func(ctx context.Context, c *connection, args []string) error {
+		call := ""
+		if len(args) == 2 {
+			call = args[1]
+		}
+		conn, err := c.find(ctx, args[0], call, state)
+		if err != nil {
+			return err
+		}
+		res, err := c.do(ctx, request(conn))
+		if err != nil {
+			return err
+		}
+		c.show(res)
+		return nil
+	})
+}
+
+// find names a device's connection; it looks at the device's calls when the
+// caller named none.
+func (c *connection) find(ctx context.Context, device, call string, state uacsta.LocalConnectionState) (uacsta.ConnectionID, error) {
+	if call != "" {
+		return uacsta.Conn(call, device), nil
+	}
+	res, err := c.do(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
+	if err != nil {
+		return uacsta.ConnectionID{}, err
+	}
+	var snapshot uacsta.SnapshotDeviceResponse
+	if err := res.Decode(&snapshot); err != nil {
+		return uacsta.ConnectionID{}, err
+	}
+	var fit []uacsta.ConnectionID
+	if data := snapshot.CrossRefIDorSnapshotData.SnapshotData; data != nil {
+		for _, info := range data.Calls {
+			own := info.LocalCallState.Compound
+			if state == "" || len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
+				fit = append(fit, info.ConnectionIdentifier)
+			}
+		}
+	}
+	switch len(fit) {
+	case 1:
+		return fit[0], nil
+	case 0:
+		if state == "" {
+			return uacsta.ConnectionID{}, fmt.Errorf("%s has no call", device)
+		}
+		return uacsta.ConnectionID{}, fmt.Errorf("%s has no call in state %s", device, state)
+	}
+	return uacsta.ConnectionID{}, fmt.Errorf("%s has %d such calls: name one (tr87proxy snapshot %s lists them)", device, len(fit), device)
+}
+
+func callCommand() *cobra.Command {
+	var prompt bool
+	cmd := clientCommand("call FROM TO", "Place a call",
+		"  tr87proxy call 100 101\n  tr87proxy call --prompt tel:100 tel:+14255550101    the phone rings first",
+		exactly(2), func(ctx context.Context, c *connection, args []string) error {
+			req := uacsta.MakeCall{CallingDevice: uacsta.Dev(args[0]), CalledDirectoryNumber: uacsta.Dev(args[1]), AutoOriginate: uacsta.DoNotPrompt}
+			if prompt {
+				req.AutoOriginate = uacsta.Prompt
+			}
+			res, err := c.do(ctx, req)
+			if err != nil {
+				return err
+			}
+			c.show(res)
+			return nil
+		})
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the calling phone ring first")
+	return cmd
+}
+
+func snapshotCommand() *cobra.Command {
+	return clientCommand("snapshot DEVICE", "List the calls of a device", "  tr87proxy snapshot 100\n  tr87proxy snapshot --json 100",
+		exactly(1), func(ctx context.Context, c *connection, args []string) error {
+			res, err := c.do(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(args[0])})
+			if err != nil {
+				return err
+			}
+			if c.flags.json {
+				c.show(res)
+				return nil
+			}
+			var snapshot uacsta.SnapshotDeviceResponse
+			if err := res.Decode(&snapshot); err != nil {
+				return err
+			}
+			data := snapshot.CrossRefIDorSnapshotData.SnapshotData
+			if data == nil || len(data.Calls) == 0 {
+				fmt.Fprintln(c.out, "no calls")
+				return nil
+			}
+			for _, info := range data.Calls {
+				line := fmt.Sprintf("(%s, %s)  %v", info.ConnectionIdentifier.CallID, info.ConnectionIdentifier.DeviceID.ID, info.LocalCallState.Compound)
+				if info.EndpointDevice != nil {
+					line += "  with " + info.EndpointDevice.Device.ID
+				}
+				fmt.Fprintln(c.out, printable(line))
+			}
+			return nil
+		})
+}
+
+func featuresCommand() *cobra.Command {
+	return clientCommand("features", "List what the server can do", "  tr87proxy features\n  tr87proxy features --line tel:100",
+		exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+			res, err := c.do(ctx, uacsta.GetCSTAFeatures{})
+			if err != nil {
+				return err
+			}
+			if c.flags.json {
+				c.show(res)
+				return nil
+			}
+			f := res.Features()
+			for _, name := range f.Services {
+				fmt.Fprintln(c.out, "service ", printable(name))
+			}
+			for _, name := range f.Events {
+				fmt.Fprintln(c.out, "event   ", printable(name))
+			}
+			for _, p := range f.Profiles() {
+				fmt.Fprintln(c.out, "profile ", p.NameEdition3)
+			}
+			return nil
+		})
+}
+
+func sendCommand() *cobra.Command {
+	return clientCommand("send FILE.xml", "Send a CSTA request from a file and show the answer",
+		"  tr87proxy send makecall.xml\n  tr87proxy send - < makecall.xml",
+		exactly(1), func(ctx context.Context, c *connection, args []string) error {
+			in := io.Reader(os.Stdin)
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return usageError{err}
+				}
+				defer f.Close()
+				in = f
+			}
+			data, err := io.ReadAll(io.LimitReader(in, uacsta.MaxSize+1))
+			if err != nil {
+				return err
+			}
+			req, err := uacsta.Parse(data)
+			if err != nil {
+				return usageError{fmt.Errorf("%s: %w", args[0], err)}
+			}
+			res, err := c.do(ctx, req)
+			if err != nil {
+				return err
+			}
+			if c.flags.json {
+				c.show(res)
+				return nil
+			}
+			fmt.Fprintln(c.out, printable(res.String()))
+			return nil
+		})
+}
+
+func monitorCommand() *cobra.Command {
+	flags := &clientFlags{}
+	var count int
+	cmd := &cobra.Command{
+		Use: "monitor DEVICE...", Short: "Show the events of devices until interrupted", GroupID: "client", Args: between(1, 500),
+		Example: "  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			events := make(chan *uacsta.Message, 1024)
+			overflow := make(chan struct{}, 1)
+			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), func(m *uacsta.Message) {
+				select {
+				case events <- m:
+				default:
+					select {
+					case overflow <- struct{}{}:
+					default:
+					}
+				}
+			})
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			for _, device := range args {
+				object := uacsta.Dev(device)
+				res, err := c.do(cmd.Context(), uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+				if err != nil {
+					return fmt.Errorf("%s: %w", device, err)
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "monitor %s on %s\n", printable(res.CrossRef()), device)
+			}
+			for shown := 0; count == 0 || shown < count; shown++ {
+				select {
+				case m := <-events:
+					c.show(m)
+				case <-overflow:
+					return errors.New("more events than could be shown")
+				case err := <-c.ended:
+					return err
+				case <-cmd.Context().Done():
+					return nil
+				}
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
+	return cmd
+}

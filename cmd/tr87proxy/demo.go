@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func demoCommand() *cobra.Command {
+	var once bool
+	var port int
+	cmd := &cobra.Command{
+		Use: "demo", Short: "See it work: a TR/87 client controls phones on the built-in switch", GroupID: "server", Args: exactly(0),
+		Long: `demo starts the proxy on loopback with the built-in switch: the line 100, and the
+virtual phones 101 and 102. A TR/87 client connects over real SIP, places a call
+and does everything with it that the call model knows. Then demo stays up for your
+own client. With --once it ends after the call, with status 0 only if every step
+came as the call model says.`,
+		Example: `  tr87proxy demo
+  tr87proxy demo --once
+  tr87proxy demo --port 15062      when 5062 is taken`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return demo(cmd.Context(), cmd.OutOrStdout(), port, once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "end after the call")
+	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
+	return cmd
+}
+
+func demo(ctx context.Context, out io.Writer, port int, once bool) error {
+	if port == 0 && !once {
+		port = 5062
+	}
+	cfg := config.Default()
+	cfg.Demo = true
+	cfg.Operations.Address = ""
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
+	cfg.Numbers.Main = "+14255550"
+	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line"}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
+	n, err := assemble(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	addresses := make(chan string, len(cfg.SIP.Listen))
+	n.listening = func(_, address string) { addresses <- address }
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.run(ctx) }()
+	select {
+	case address = <-addresses:
+	case err := <-stopped:
+		return fmt.Errorf("%w (is another proxy running? try --port)", err)
+	}
+	result := playCall(ctx, out, address)
+	if once || result != nil {
+		stop()
+		return errors.Join(result, <-stopped)
+	}
+	fmt.Fprintf(out, `
+The proxy stays up on %[1]s (TCP and UDP). Connect your own client:
+  SIP server    sip:tr87proxy@%[1]s;transport=tcp     no password, any From
+  devices       100, 101, 102 (also as tel:+14255550100 ...)
+or use this program in another terminal:
+  tr87proxy monitor 100 101 --server "sip:tr87proxy@%[1]s;transport=tcp"
+  tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
+  tr87proxy answer 101      --server "sip:tr87proxy@%[1]s;transport=tcp"
+Press Ctrl-C to stop.
+`, address)
+	return <-stopped
+}
+
+// play is the demonstration: a client, what it saw, and a ladder of it.
+type play struct {
+	out    io.Writer
+	client *tr87.Client
+	events chan *uacsta.Message
+	refs   map[string]string // cross reference -> device
+
+	mu sync.Mutex
+}
+
+const demoPatience = 10 * time.Second
+
+func (p *play) line(arrow, text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "  |%s|  %s\n", arrow, text)
+}
+
+const (
+	toProxy   = "------- INFO ------>"
+	fromProxy = "<------ 200 OK -----"
+	eventLine = "<====== INFO ======="
+)
+
+// playCall connects a client and plays the call.
+func playCall(ctx context.Context, out io.Writer, address string) error {
+	ua := sip.New(sip.Config{UserAgent: "tr87proxy-demo"})
+	defer ua.Close()
+	p := &play{out: out, events: make(chan *uacsta.Message, 256), refs: map[string]string{}}
+	fmt.Fprintf(out, "client %s tr87proxy on %s, built-in switch with 100, 101, 102\n\n", strings.Repeat(" ", 12), address)
+	p.line("------ INVITE ----->", "RequestSystemStatus, line tel:+14255550100")
+	opening, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	client, err := tr87.Open(opening, ua, tr87.Dial{
+		To: "sip:tr87proxy@" + address + ";transport=tcp", From: "sip:demo@localhost", Line: "tel:+14255550100",
+		Event: func(m *uacsta.Message) { p.events <- m },
+	})
+	if err != nil {
+		return err
+	}
+	p.client = client
+	p.line(fromProxy, "RequestSystemStatusResponse: normal")
+	if err := p.script(ctx); err != nil {
+		return err
+	}
+	p.line("------- BYE ------->", "")
+	client.Close()
+	fmt.Fprintln(out, "\nEvery step came as the call model says.")
+	return nil
+}
+
+// request sends a request and shows it with its answer.
+func (p *play) request(ctx context.Context, req any, what string) (*uacsta.Message, error) {
+	p.line(toProxy, what)
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	res, err := p.client.Request(ctx, uacsta.Encode(req, uacsta.Edition3))
+	if err != nil {
+		p.line(fromProxy, "refused: "+err.Error())
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	p.line(fromProxy, describe(res))
+	return res, nil
+}
+
+// step is an expected event: at which monitor, what, which connection, the state
+// there, the cause.
+type step struct{ at, event, device, local, cause string }
+
+// expect waits for events in order, at each monitor. The order between monitors
+// is not part of the model.
+func (p *play) expect(ctx context.Context, call string, steps ...step) error {
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	for len(steps) > 0 {
+		var m *uacsta.Message
+		select {
+		case m = <-p.events:
+		case <-ctx.Done():
+			return fmt.Errorf("%s at %s did not come", steps[0].event, steps[0].at)
+		}
+		got := step{p.refs[m.CrossRef()], strings.TrimSuffix(m.Name(), "Event"), "", m.Text("localConnectionInfo"), m.Text("cause")}
+		callID := ""
+		if c := m.Connections(); len(c) > 0 {
+			got.device, callID = c[0].DeviceID(), c[0].CallID()
+		}
+		p.line(eventLine, fmt.Sprintf("%-17s (%s, %s)  at %s: %s  cause %s", got.event, callID, got.device, got.at, got.local, got.cause))
+		found := false
+		for i, want := range steps {
+			if want.at != got.at {
+				continue
+			}
+			if want != got || callID != call {
+				return fmt.Errorf("at %s: got %v of call %s, want %v of call %s", got.at, got, callID, want, call)
+			}
+			steps = append(append([]step{}, steps[:i]...), steps[i+1:]...)
+			found = true
+			break
+		}
+		if !found {
+			return fmt.Errorf("unexpected %v", got)
+		}
+	}
+	return nil
+}
+
+// own is the demo's line as its client writes it.
+const own = "tel:+14255550100"
+
+func (p *play) script(ctx context.Context) error {
+	features, err := p.request(ctx, uacsta.GetCSTAFeatures{}, "GetCSTAFeatures")
+	if err != nil {
+		return err
+	}
+	if n := len(features.Features().Profiles()); n < 2 {
+		return fmt.Errorf("the features fulfil %d profiles of TR/87, want minimal and basic call control", n)
+	}
+	for _, device := range []string{own, "101", "102"} {
+		object := uacsta.Dev(device)
+		res, err := p.request(ctx, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, "MonitorStart "+device)
+		if err != nil {
+			return err
+		}
+		p.refs[res.CrossRef()] = map[string]string{own: "100", "101": "101", "102": "102"}[device]
+	}
+	res, err := p.request(ctx, uacsta.MakeCall{
+		CallingDevice: uacsta.Dev(own), CalledDirectoryNumber: uacsta.Dev("101"), AutoOriginate: uacsta.DoNotPrompt,
+	}, "MakeCall "+own+" -> 101")
+	if err != nil {
+		return err
+	}
+	x := res.Connections()[0].CallID()
+	if res.Connections()[0].DeviceID() != own {
+		return fmt.Errorf("MakeCallResponse names %s, want the line as the client wrote it", res.Connections()[0].DeviceID())
+	}
+	first, second := uacsta.Conn(x, own), uacsta.Conn(x, "101")
+	if err := p.expect(
+		ctx, x,
+		step{"100", "ServiceInitiated", own, "initiated", "makeCall"}, step{"100", "Originated", own, "connected", "newCall"},
+		step{"100", "Delivered", "101", "connected", "newCall"}, step{"101", "Delivered", "101", "alerting", "newCall"},
+	); err != nil {
+		return err
+	}
+	for _, s := range []struct {
+		req   any
+		what  string
+		steps []step
+	}{
+		{uacsta.AnswerCall{CallToBeAnswered: second}, "AnswerCall 101", []step{{"100", "Established", "101", "connected", "newCall"}, {"101", "Established", "101", "connected", "newCall"}}},
+		{uacsta.HoldCall{CallToBeHeld: first}, "HoldCall", []step{{"100", "Held", own, "hold", "normal"}, {"101", "Held", own, "connected", "normal"}}},
+		{uacsta.RetrieveCall{CallToBeRetrieved: first}, "RetrieveCall", []step{{"100", "Retrieved", own, "connected", "normal"}, {"101", "Retrieved", own, "connected", "normal"}}},
+	} {
+		if _, err := p.request(ctx, s.req, s.what); err != nil {
+			return err
+		}
+		if err := p.expect(ctx, x, s.steps...); err != nil {
+			return err
+		}
+	}
+	return p.consultAndTransfer(ctx, x)
+}
+
+// consultAndTransfer calls 102 while 101 is on hold and joins the two.
+func (p *play) consultAndTransfer(ctx context.Context, x string) error {
+	first := uacsta.Conn(x, own)
+	res, err := p.request(ctx, uacsta.ConsultationCall{ExistingCall: first, ConsultedDevice: uacsta.Dev("102")}, "ConsultationCall 102")
+	if err != nil {
+		return err
+	}
+	y := res.Connections()[0].CallID()
+	if err := p.expect(ctx, x, step{"100", "Held", own, "hold", "consultation"}, step{"101", "Held", own, "connected", "consultation"}); err != nil {
+		return err
+	}
+	if err := p.expect(
+		ctx, y,
+		step{"100", "ServiceInitiated", own, "initiated", "consultation"}, step{"100", "Originated", own, "connected", "consultation"},
+		step{"100", "Delivered", "102", "connected", "consultation"}, step{"102", "Delivered", "102", "alerting", "consultation"},
+	); err != nil {
+		return err
+	}
+	if _, err := p.request(ctx, uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(y, "102")}, "AnswerCall 102"); err != nil {
+		return err
+	}
+	if err := p.expect(ctx, y, step{"100", "Established", "102", "connected", "newCall"}, step{"102", "Established", "102", "connected", "newCall"}); err != nil {
+		return err
+	}
+	res, err = p.request(ctx, uacsta.TransferCall{HeldCall: first, ActiveCall: uacsta.Conn(y, own)}, "TransferCall")
+	if err != nil {
+		return err
+	}
+	z := res.Connections()[0].CallID()
+	if err := p.expect(
+		ctx, x,
+		step{"100", "Transfered", own, "null", "transfer"}, step{"101", "Transfered", own, "connected", "transfer"}, step{"102", "Transfered", own, "connected", "transfer"},
+	); err != nil {
+		return err
+	}
+	if _, err := p.request(ctx, uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(z, "101")}, "ClearConnection 101"); err != nil {
+		return err
+	}
+	if err := p.expect(
+		ctx, z,
+		step{"101", "ConnectionCleared", "101", "null", "normalClearing"},
+		step{"102", "ConnectionCleared", "101", "connected", "normalClearing"}, step{"102", "ConnectionCleared", "102", "null", "normalClearing"},
+	); err != nil {
+		return err
+	}
+	for ref, device := range p.refs {
+		if _, err := p.request(ctx, uacsta.MonitorStop{MonitorCrossRefID: ref}, "MonitorStop "+device); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// describe says a message in one line: what, which connections, new state, cause.
+func describe(m *uacsta.Message) string {
+	if refusal := m.Err(); refusal != nil {
+		return "refused: " + refusal.Error()
+	}
+	parts := []string{strings.TrimSuffix(m.Name(), "Event")}
+	listed := false
+	for _, c := range m.Connections() {
+		if strings.Contains(c.Path, "onnectionListItem") {
+			listed = true
+			continue
+		}
+		parts = append(parts, pair(c))
+	}
+	if listed {
+		parts = append(parts, "now "+newConnections(m))
+	}
+	if len(m.Connections()) == 0 {
+		for _, d := range m.Devices() {
+			parts = append(parts, d.ID())
+		}
+	}
+	for _, f := range []struct{ path, label string }{
+		{"systemStatus", ""}, {"monitorCrossRefID", "monitor "}, {"localConnectionInfo", "here "}, {"cause", "cause "},
+		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""},
+	} {
+		if v := m.Text(f.path); v != "" {
+			parts = append(parts, f.label+v)
+		}
+	}
+	return printable(strings.Join(parts, "  "))
+}
+
+func pair(c uacsta.Connection) string { return fmt.Sprintf("(%s, %s)", c.CallID(), c.DeviceID()) }
+
+// newConnections lists what a transfer or conference left.
+func newConnections(m *uacsta.Message) string {
+	var now []string
+	for _, c := range m.Connections() {
+		if strings.HasSuffix(c.Path, "newConnection") {
+			now = append(now, pair(c))
+		}
+	}
+	return strings.Join(now, " ")
+}

@@ -1,0 +1,83 @@
+// Command tr87proxy lets programs control and watch telephones: CSTA over SIP
+// (TR/87) in front, switching functions behind.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1 // refused by the other side, or something went wrong
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// usageError marks what the user wrote wrongly.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "tr87proxy:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(os.Stderr, "tr87proxy:", err)
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tr87proxy",
+		Short: "Let programs control and watch telephones",
+		Long: `tr87proxy stands between programs that control telephones (CSTA over SIP, TR/87)
+and the switches that the telephones belong to. Without a switch of your own it
+brings one, with virtual phones.`,
+		Example: `  tr87proxy demo                        see it work, then connect your own client
+  tr87proxy serve -c config.yaml        run it
+  tr87proxy check -c config.yaml        find the faults of a configuration
+  tr87proxy call 100 101                place a call on a running proxy`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	root.AddGroup(&cobra.Group{ID: "server", Title: "The proxy:"}, &cobra.Group{ID: "client", Title: "A client for any TR/87 server:"})
+	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), versionCommand())
+	root.AddCommand(clientCommands()...)
+	return root
+}
+
+// exactly is cobra.ExactArgs with a usage error that says what is missing.
+func exactly(n int) cobra.PositionalArgs { return between(n, n) }
+
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usageError{fmt.Errorf("usage: %s; see %s --help", cmd.UseLine(), cmd.CommandPath())}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,341 @@
+// Package config is the configuration file: its keys, their defaults, and checks
+// whose faults name file, line and key and say what to write instead.
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+)
+
+// Config is the whole file. The yaml tags are the keys; config.example.yaml
+// explains each.
+type Config struct {
+	Log        Log        `yaml:"log"`
+	SIP        SIP        `yaml:"sip"`
+	Operations Operations `yaml:"operations"`
+	Demo       bool       `yaml:"demo"`
+	Trusted    []Peer     `yaml:"trusted"`
+	Digest     Digest     `yaml:"digest"`
+	Grants     []Grant    `yaml:"grants"`
+	Numbers    Numbers    `yaml:"numbers"`
+	Limits     Limits     `yaml:"limits"`
+	Switch     Switch     `yaml:"switch"`
+}
+
+// Log is the key log.
+type Log struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// SIP is the key sip.
+type SIP struct {
+	Listen           []Listener    `yaml:"listen"`
+	Advertise        string        `yaml:"advertise"`
+	SessionExpires   time.Duration `yaml:"session-expires"`
+	MinSE            time.Duration `yaml:"min-se"`
+	ConnectionGrace  time.Duration `yaml:"connection-grace"`
+	EventWait        time.Duration `yaml:"event-wait"`
+	T1               time.Duration `yaml:"t1"`
+	AnswerInInfo     bool          `yaml:"answer-in-info"`
+	MaxDialogs       int           `yaml:"max-dialogs"`
+	MaxDialogsPeer   int           `yaml:"max-dialogs-per-peer"`
+	MaxConnections   int           `yaml:"max-connections"`
+	MaxTransactions  int           `yaml:"max-transactions"`
+	ShutdownPatience time.Duration `yaml:"shutdown-patience"`
+}
+
+// Listener is an entry of sip.listen.
+type Listener struct {
+	Transport   string `yaml:"transport"`
+	Address     string `yaml:"address"`
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	ClientCA    string `yaml:"client-ca"`
+	ClientAuth  string `yaml:"client-auth"`
+}
+
+// Operations is the key operations.
+type Operations struct {
+	Address string `yaml:"address"`
+	Pprof   bool   `yaml:"pprof"`
+}
+
+// Peer is an entry of trusted.
+type Peer struct {
+	Address     string `yaml:"address"`
+	Certificate string `yaml:"certificate"`
+}
+
+// Digest is the key digest.
+type Digest struct {
+	Realm string `yaml:"realm"`
+	MD5   bool   `yaml:"md5"`
+	Users []User `yaml:"users"`
+}
+
+// User is an entry of digest.users.
+type User struct {
+	Name         string `yaml:"name"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+}
+
+// Grant is an entry of grants.
+type Grant struct {
+	Who     string   `yaml:"who"`
+	Observe []string `yaml:"observe"`
+	Control []string `yaml:"control"`
+	Dial    []string `yaml:"dial"`
+}
+
+// Numbers is the key numbers.
+type Numbers struct {
+	Main string `yaml:"main"`
+}
+
+// Limits is the key limits.
+type Limits struct {
+	Sessions            int `yaml:"sessions"`
+	MonitorsPerSession  int `yaml:"monitors-per-session"`
+	RequestsOutstanding int `yaml:"requests-outstanding"`
+	Queue               int `yaml:"queue"`
+}
+
+// Switch is the key switch.
+type Switch struct {
+	Extensions []Extension   `yaml:"extensions"`
+	RingCycle  time.Duration `yaml:"ring-cycle"`
+	AlertTime  time.Duration `yaml:"alert-time"`
+	PromptTime time.Duration `yaml:"prompt-time"`
+	FailTime   time.Duration `yaml:"fail-time"`
+}
+
+// Extension is an entry of switch.extensions.
+type Extension struct {
+	Number string        `yaml:"number"`
+	Name   string        `yaml:"name"`
+	Lines  int           `yaml:"lines"`
+	Answer time.Duration `yaml:"answer-after"`
+	Busy   bool          `yaml:"busy"`
+}
+
+// Default returns what holds where the file says nothing.
+func Default() *Config {
+	return &Config{
+		Log: Log{Level: "info", Format: "text"},
+		SIP: SIP{
+			SessionExpires: 30 * time.Minute, MinSE: 90 * time.Second, ConnectionGrace: 32 * time.Second, EventWait: 2 * time.Second,
+			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxTransactions: 100000,
+			ShutdownPatience: 5 * time.Second,
+		},
+		Operations: Operations{Address: "127.0.0.1:9062"},
+		Digest:     Digest{Realm: "tr87proxy", MD5: true},
+		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
+		Switch:     Switch{RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second},
+	}
+}
+
+// Fault is one thing wrong with the file.
+type Fault struct {
+	File string
+	Line int
+	Key  string // path of keys, such as sip.listen[0].address
+	Text string // what is wrong, and what to write instead
+}
+
+func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s: %s", f.File, f.Line, f.Key, f.Text) }
+
+// Faults is everything wrong with the file.
+type Faults []Fault
+
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i := range f {
+		lines[i] = f[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads and checks a file. What is wrong with its content comes as [Faults].
+func Load(file string) (*Config, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, data)
+}
+
+// Parse reads and checks the content of a file.
+func Parse(file string, data []byte) (*Config, error) {
+	c := Default()
+	d := decode(file, data, c)
+	if len(d.faults) == 0 {
+		c.check(d)
+	}
+	if len(d.faults) > 0 {
+		return nil, d.faults
+	}
+	return c, nil
+}
+
+var extensionNumber = regexp.MustCompile(`^[0-9*#]{1,20}$`)
+
+// check tests what the types alone do not say.
+func (c *Config) check(d *document) {
+	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	d.oneOf("log.format", c.Log.Format, "text", "json")
+	if len(c.SIP.Listen) == 0 {
+		d.fault("sip.listen", "no listener; write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
+	}
+	for i, l := range c.SIP.Listen {
+		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), l)
+	}
+	if c.SIP.MinSE < 90*time.Second {
+		d.fault("sip.min-se", "must be at least 90s (RFC 4028)")
+	}
+	if c.SIP.SessionExpires < c.SIP.MinSE {
+		d.fault("sip.session-expires", "must not be shorter than sip.min-se ("+c.SIP.MinSE.String()+")")
+	}
+	for key, v := range map[string]time.Duration{
+		"sip.connection-grace": c.SIP.ConnectionGrace, "sip.event-wait": c.SIP.EventWait, "sip.t1": c.SIP.T1, "sip.shutdown-patience": c.SIP.ShutdownPatience,
+		"switch.ring-cycle": c.Switch.RingCycle, "switch.alert-time": c.Switch.AlertTime, "switch.prompt-time": c.Switch.PromptTime, "switch.fail-time": c.Switch.FailTime,
+	} {
+		if v <= 0 {
+			d.fault(key, "must be longer than nothing, for example 5s")
+		}
+	}
+	for key, v := range map[string]int{
+		"sip.max-dialogs": c.SIP.MaxDialogs, "sip.max-dialogs-per-peer": c.SIP.MaxDialogsPeer, "sip.max-connections": c.SIP.MaxConnections, "sip.max-transactions": c.SIP.MaxTransactions,
+		"limits.sessions": c.Limits.Sessions, "limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
+	} {
+		if v <= 0 {
+			d.fault(key, "must be a number greater than 0")
+		}
+	}
+	if c.Operations.Address != "" {
+		if host, _, err := net.SplitHostPort(c.Operations.Address); err != nil {
+			d.fault("operations.address", "is not host:port; write for example 127.0.0.1:9062, or \"\" for none")
+		} else if !loopback(host) {
+			d.fault("operations.address", "must be on loopback, it has no authentication; write for example 127.0.0.1:9062")
+		}
+	}
+	c.checkAccess(d)
+	c.checkSwitch(d)
+}
+
+func (c *Config) checkListener(d *document, key string, l Listener) {
+	d.oneOf(key+".transport", l.Transport, "udp", "tcp", "tls")
+	host, _, err := net.SplitHostPort(l.Address)
+	switch {
+	case err != nil:
+		d.fault(key+".address", "is not host:port; write for example 0.0.0.0:5062 or [::]:5062")
+	case c.Demo && !loopback(host):
+		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
+	}
+	if l.Transport != "tls" {
+		for name, v := range map[string]string{"certificate": l.Certificate, "key": l.Key, "client-ca": l.ClientCA, "client-auth": l.ClientAuth} {
+			if v != "" {
+				d.fault(key+"."+name, "is for transport tls only")
+			}
+		}
+		return
+	}
+	if l.Certificate == "" || l.Key == "" {
+		d.fault(key, "transport tls needs certificate and key, both PEM files")
+	}
+	if l.ClientAuth != "" {
+		d.oneOf(key+".client-auth", l.ClientAuth, "off", "optional", "required")
+	}
+	if l.ClientAuth != "" && l.ClientAuth != "off" && l.ClientCA == "" {
+		d.fault(key+".client-auth", "needs client-ca, a PEM file of the authorities that sign the clients' certificates")
+	}
+}
+
+func (c *Config) checkAccess(d *document) {
+	for i, p := range c.Trusted {
+		key := fmt.Sprintf("trusted[%d]", i)
+		switch {
+		case (p.Address == "") == (p.Certificate == ""):
+			d.fault(key, "write either address or certificate")
+		case p.Certificate != "" && !policy.ValidPattern(p.Certificate):
+			d.fault(key+".certificate", "is not a usable pattern")
+		case p.Address != "":
+			if _, err := ParseNetwork(p.Address); err != nil {
+				d.fault(key+".address", "is neither an address nor a network; write for example 10.1.1.5 or 10.1.1.0/24")
+			}
+		}
+	}
+	for i, u := range c.Digest.Users {
+		key := fmt.Sprintf("digest.users[%d]", i)
+		if u.Name == "" || strings.ContainsAny(u.Name, "\":") {
+			d.fault(key+".name", "must be a name without quotes and colons")
+		}
+		if (u.Password == "") == (u.PasswordFile == "") {
+			d.fault(key, "write either password or password-file")
+		}
+	}
+	for i, g := range c.Grants {
+		key := fmt.Sprintf("grants[%d]", i)
+		if !policy.ValidPattern(g.Who) {
+			d.fault(key+".who", "must name an identity such as sip:alice@contoso.com, a digest user, or a pattern with * in it")
+		}
+		for name, list := range map[string][]string{"observe": g.Observe, "control": g.Control, "dial": g.Dial} {
+			for j, pattern := range list {
+				if !policy.ValidPattern(pattern) {
+					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not a usable pattern; write for example 10? or *")
+				}
+			}
+		}
+	}
+	if !c.Demo && len(c.Grants) == 0 {
+		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
+	}
+}
+
+func (c *Config) checkSwitch(d *document) {
+	if c.Numbers.Main != "" && !regexp.MustCompile(`^\+[0-9]{1,15}$`).MatchString(c.Numbers.Main) {
+		d.fault("numbers.main", "must be + and digits, what stands before an extension from outside")
+	}
+	var seen []string
+	for i, e := range c.Switch.Extensions {
+		key := fmt.Sprintf("switch.extensions[%d]", i)
+		switch {
+		case !extensionNumber.MatchString(e.Number):
+			d.fault(key+".number", "must be 1 to 20 digits, * or #; quote it: \"100\"")
+		case slices.Contains(seen, e.Number):
+			d.fault(key+".number", "is there twice")
+		}
+		seen = append(seen, e.Number)
+		if e.Lines < 0 || e.Lines > 8 {
+			d.fault(key+".lines", "must be 1 to 8")
+		}
+		if e.Answer < 0 {
+			d.fault(key+".answer-after", "must not be negative")
+		}
+	}
+}
+
+// ParseNetwork reads an address or a network.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

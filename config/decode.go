@@ -1,0 +1,193 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// document is a YAML file while it is checked: where each key stands, and what is
+// wrong so far.
+type document struct {
+	file   string
+	lines  map[string]int // by path of keys
+	faults Faults
+}
+
+const maxFile = 1 << 20
+
+var yamlLine = regexp.MustCompile(`line (\d+)`)
+
+// decode fills c from data. Unlike the library's own decoding it goes on after a
+// fault, and knows the path of keys that leads to it.
+func decode(file string, data []byte, c *Config) *document {
+	d := &document{file: file, lines: map[string]int{}}
+	var root yaml.Node
+	err := errors.New("the file is larger than 1 MiB")
+	if len(data) <= maxFile {
+		err = yaml.Unmarshal(data, &root)
+	}
+	if err != nil {
+		line := 1
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+			line, _ = strconv.Atoi(m[1])
+		}
+		d.faults = append(d.faults, Fault{file, line, "(file)", strings.TrimPrefix(err.Error(), "yaml: ")})
+		return d
+	}
+	if len(root.Content) > 0 {
+		d.value(root.Content[0], reflect.ValueOf(c).Elem(), "")
+	}
+	return d
+}
+
+func (d *document) fault(key, text string) {
+	line := 1
+	for path := key; path != ""; path = parent(path) {
+		if l, ok := d.lines[path]; ok {
+			line = l
+			break
+		}
+	}
+	d.faults = append(d.faults, Fault{d.file, line, key, text})
+	slices.SortStableFunc(d.faults, func(a, b Fault) int { return a.Line - b.Line })
+}
+
+func parent(path string) string {
+	return path[:max(strings.LastIndexByte(path, '.'), strings.LastIndexByte(path, '['), 0)]
+}
+
+func (d *document) oneOf(key, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		d.fault(key, fmt.Sprintf("is %q; write one of: %s", value, strings.Join(allowed, ", ")))
+	}
+}
+
+func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
+	d.lines[path] = n.Line
+	if n.Kind == yaml.AliasNode {
+		d.fault(path, "aliases are not supported; write the value out")
+		return
+	}
+	if n.Tag == "!!null" {
+		return
+	}
+	switch target := v.Addr().Interface().(type) {
+	case *time.Duration:
+		parsed, err := time.ParseDuration(n.Value)
+		if n.Kind != yaml.ScalarNode || err != nil {
+			d.fault(path, "must be a time such as 90s, 30m or 500ms")
+			return
+		}
+		*target = parsed
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.mapping(n, v, path)
+	case reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.fault(path, "must be a list: one entry on each line with - before it, or [in, brackets]")
+			return
+		}
+		list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+		for i, item := range n.Content {
+			d.value(item, list.Index(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+		v.Set(list)
+	default:
+		d.scalar(n, v, path)
+	}
+}
+
+func (d *document) mapping(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.fault(path, "must have keys below it")
+		return
+	}
+	var known []string
+	fields := map[string]int{}
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("yaml")
+		known = append(known, name)
+		fields[name] = i
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, item := n.Content[i], n.Content[i+1]
+		full := strings.TrimPrefix(path+"."+key.Value, ".")
+		index, ok := fields[key.Value]
+		if !ok {
+			d.lines[full] = key.Line
+			d.fault(full, unknownKey(key.Value, known))
+			continue
+		}
+		d.value(item, v.Field(index), full)
+		d.lines[full] = key.Line
+	}
+}
+
+func unknownKey(key string, known []string) string {
+	best, distance := "", len(key)/2+1
+	for _, k := range known {
+		if n := editDistance(key, k); n < distance {
+			best, distance = k, n
+		}
+	}
+	if best != "" {
+		return "unknown key; did you mean " + best + "?"
+	}
+	return "unknown key; known here: " + strings.Join(known, ", ")
+}
+
+// editDistance counts the letters to change, add or take away (Levenshtein).
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func (d *document) scalar(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.ScalarNode {
+		d.fault(path, "must be a single value")
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(n.Value)
+	case reflect.Bool:
+		switch n.Value {
+		case "true", "false":
+			v.SetBool(n.Value == "true")
+		default:
+			d.fault(path, "must be true or false")
+		}
+	case reflect.Int:
+		number, err := strconv.Atoi(n.Value)
+		if err != nil {
+			d.fault(path, "must be a whole number")
+			return
+		}
+		v.SetInt(int64(number))
+	}
+}

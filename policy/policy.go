@@ -1,0 +1,147 @@
+// Package policy decides who may do what, and how numbers are written on either
+// side. Its functions are pure: they read configuration and nothing else.
+package policy
+
+import (
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Identity is who a client is, and how that is known.
+type Identity struct {
+	Name string // SIP URI in small letters without parameters, digest user, or "demo"
+	How  string // trusted-peer, digest, demo
+}
+
+func (i Identity) String() string { return i.Name + " (" + i.How + ")" }
+
+// Grant says what one identity may do. Devices are canonical, with * and ? as
+// wildcards. Whoever may control a device may also observe it.
+type Grant struct {
+	Who     string // identity, with wildcards
+	Observe []string
+	Control []string
+	// Dial lists the destinations that calls may be sent to, with wildcards.
+	// Empty means every device of the switch and nothing outside.
+	Dial []string
+}
+
+// Policy is the whole decision table. The zero value denies everything.
+type Policy struct {
+	Demo    bool // everybody may do everything: refused except on loopback
+	Trusted []Peer
+	Grants  []Grant
+}
+
+// Peer is a front end whose From headers are believed. One of the two is set.
+type Peer struct {
+	Network     netip.Prefix
+	Certificate string // name in its verified certificate, with wildcards
+}
+
+// Trusts reports whether a peer's From header is believed.
+func (p *Policy) Trusts(addr netip.Addr, certificateNames []string) bool {
+	for _, t := range p.Trusted {
+		if t.Certificate == "" && t.Network.IsValid() && t.Network.Contains(addr) {
+			return true
+		}
+		if t.Certificate != "" && slices.ContainsFunc(certificateNames, func(n string) bool { return match(t.Certificate, strings.ToLower(n)) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Action is a kind of use.
+type Action int
+
+// The actions.
+const (
+	Observe Action = iota
+	Control
+	Dial
+)
+
+func (a Action) String() string { return [...]string{"observe", "control", "dial"}[a] }
+
+// Decision is an answer with its reason, for logs and for those who ask why.
+type Decision struct {
+	Allowed bool
+	Reason  string
+}
+
+// Allows decides whether an identity may do something with a canonical device.
+// For Dial, known says whether the device is one of the switch's own.
+func (p *Policy) Allows(who Identity, action Action, device string, known bool) Decision {
+	if p.Demo {
+		return Decision{true, "demo mode"}
+	}
+	found := false
+	for _, g := range p.Grants {
+		if !match(g.Who, who.Name) {
+			continue
+		}
+		found = true
+		switch action {
+		case Observe:
+			if matchAny(g.Observe, device) || matchAny(g.Control, device) {
+				return Decision{true, "granted to " + g.Who}
+			}
+		case Control:
+			if matchAny(g.Control, device) {
+				return Decision{true, "granted to " + g.Who}
+			}
+		case Dial:
+			if matchAny(g.Dial, device) || len(g.Dial) == 0 && known {
+				return Decision{true, "granted to " + g.Who}
+			}
+		}
+	}
+	if !found {
+		return Decision{false, "no grant names " + who.Name}
+	}
+	return Decision{false, "no grant lets " + who.Name + " " + action.String() + " " + device}
+}
+
+// Known reports whether any grant names the identity at all.
+func (p *Policy) Known(who Identity) bool {
+	return p.Demo || slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
+}
+
+func matchAny(patterns []string, s string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, s) })
+}
+
+// match compares with * and ?, which the configuration's check has validated.
+func match(pattern, s string) bool {
+	pattern = strings.ToLower(pattern)
+	if pattern == "*" {
+		return true
+	}
+	// path.Match keeps * from crossing a slash; identities have none that counts.
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", "|"), strings.ReplaceAll(strings.ToLower(s), "/", "|"))
+	return err == nil && ok
+}
+
+// ValidPattern reports whether a pattern can be used.
+func ValidPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err == nil && pattern != ""
+}
+
+// IdentityOf brings a SIP URI to the form that identities have: scheme, user and
+// host in small letters, without port and parameters.
+func IdentityOf(uri string) string {
+	uri, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(uri)), ";")
+	uri, _, _ = strings.Cut(uri, "?")
+	scheme, rest, _ := strings.Cut(uri, ":")
+	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') && i > strings.LastIndexByte(rest, '@') {
+		rest = rest[:i]
+	}
+	if scheme == "sips" {
+		scheme = "sip"
+	}
+	return scheme + ":" + rest
+}

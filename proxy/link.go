@@ -1,0 +1,135 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A Link is one switching function: a PBX, a phone, a card, the built-in switch.
+type Link interface {
+	// Run connects and serves until ctx ends or the connection fails; the proxy
+	// calls it again, with back-off. It calls up.Ready once requests can be
+	// carried, and nothing of it lives on when it returns.
+	Run(ctx context.Context, up Upcalls) error
+	// Request carries one service request to the switching function. It must not
+	// block. Requests reach the switching function in the order of the calls.
+	// reply is called exactly once, perhaps before Request returns, and before
+	// any event that the request causes; a refusal is a *uacsta.Error. reply does
+	// not block either.
+	Request(req *uacsta.Message, reply func(*uacsta.Message, error))
+}
+
+// Upcalls is what a link tells the core. The calls do not block; those about one
+// device are made one after the other.
+type Upcalls interface {
+	// Ready says that the link can carry requests.
+	Ready()
+	// Event passes an event on, with the link's cross reference.
+	Event(ev *uacsta.Message)
+}
+
+// FeatureLister is implemented by links that know what works on a device.
+type FeatureLister interface {
+	Features(device string) uacsta.Features
+}
+
+// trunk is a link and its supervision.
+type trunk struct {
+	proxy    *Proxy
+	name     string
+	link     Link
+	devices  func(device string) bool
+	monitors map[string]*monitor // by the link's device; guarded by Proxy.mu
+	byRef    map[string]*monitor // by the link's cross reference; guarded by Proxy.mu
+	up       bool                // guarded by Proxy.mu
+}
+
+var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
+
+// supervise keeps a link running until ctx ends.
+func (t *trunk) supervise(ctx context.Context) {
+	log := t.proxy.cfg.Log.With("link", t.name)
+	for wait := t.proxy.cfg.BackOff; ; {
+		started := time.Now()
+		err := t.link.Run(ctx, t)
+		wasUp := t.down()
+		if ctx.Err() != nil {
+			return
+		}
+		if wasUp && time.Since(started) > time.Minute {
+			wait = t.proxy.cfg.BackOff
+		}
+		pause := wait/2 + rand.N(wait) // jitter: links of one PBX must not return together
+		log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		wait = min(2*wait, 30*time.Second)
+	}
+}
+
+// Ready implements Upcalls: monitors are started again, clients are told.
+func (t *trunk) Ready() {
+	p := t.proxy
+	p.mu.Lock()
+	t.up = true
+	monitors := make([]*monitor, 0, len(t.monitors))
+	for _, m := range t.monitors {
+		monitors = append(monitors, m)
+	}
+	p.mu.Unlock()
+	p.cfg.Log.Info("link up", "link", t.name, "monitors", len(monitors))
+	for _, m := range monitors {
+		m.restart()
+	}
+	p.tellStatus(t, uacsta.StatusNormal)
+}
+
+// down notes that the link is gone and reports whether it had been up.
+func (t *trunk) down() bool {
+	p := t.proxy
+	p.mu.Lock()
+	was := t.up
+	t.up = false
+	clear(t.byRef)
+	p.mu.Unlock()
+	if was {
+		p.tellStatus(t, uacsta.StatusDisabled)
+	}
+	return was
+}
+
+// Event implements Upcalls.
+func (t *trunk) Event(ev *uacsta.Message) {
+	t.proxy.mu.Lock()
+	m := t.byRef[ev.CrossRef()]
+	t.proxy.mu.Unlock()
+	if m == nil {
+		t.proxy.stats.StrayEvents.Add(1) // its monitor has just been stopped
+		return
+	}
+	m.event(ev)
+}
+
+// request carries a request if the link is up; it fails fast if not.
+func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	t.proxy.mu.Lock()
+	up := t.up
+	t.proxy.mu.Unlock()
+	if !up {
+		reply(nil, errLinkDown)
+		return
+	}
+	t.link.Request(req, func(res *uacsta.Message, err error) {
+		if err == nil && res == nil {
+			err = errors.New("the link gave no answer")
+		}
+		reply(res, err)
+	})
+}

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Config says how the core behaves. Zero limits take defaults.
+type Config struct {
+	Policy  *policy.Policy
+	Numbers *policy.Numbers
+	Log     *slog.Logger
+
+	MaxSessions    int           // 20000
+	MaxMonitors    int           // of one session; 500
+	MaxOutstanding int           // requests of one session; 64
+	QueueLength    int           // messages waiting for one client; 1024
+	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
+}
+
+// Stats counts what the core does, for metrics.
+type Stats struct {
+	Sessions, Requests, Refusals, Denials, Events, Overflows, StrayEvents atomic.Int64
+}
+
+// Proxy is the core.
+type Proxy struct {
+	cfg   Config
+	stats Stats
+
+	mu       sync.Mutex
+	trunks   []*trunk
+	sessions map[*Session]struct{}
+	closed   bool
+}
+
+// New makes a core without links.
+func New(cfg Config) *Proxy {
+	def := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	def(&cfg.MaxSessions, 20000)
+	def(&cfg.MaxMonitors, 500)
+	def(&cfg.MaxOutstanding, 64)
+	def(&cfg.QueueLength, 1024)
+	if cfg.BackOff == 0 {
+		cfg.BackOff = 500 * time.Millisecond
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}}
+}
+
+// AddLink registers a link for the devices that the function accepts; of several
+// the first that accepts a device gets it. Call it before Run.
+func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool) {
+	p.trunks = append(p.trunks, &trunk{
+		proxy: p, name: name, link: link, devices: devices,
+		monitors: map[string]*monitor{}, byRef: map[string]*monitor{},
+	})
+}
+
+// Run keeps the links running until ctx ends, then closes every session.
+func (p *Proxy) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	for _, t := range p.trunks {
+		group.Go(func() { t.supervise(ctx) })
+	}
+	group.Wait()
+	p.mu.Lock()
+	p.closed = true
+	sessions := make([]*Session, 0, len(p.sessions))
+	for s := range p.sessions {
+		sessions = append(sessions, s)
+	}
+	p.mu.Unlock()
+	for _, s := range sessions {
+		s.end(errors.New("shutting down"))
+	}
+}
+
+// Stats returns the counters.
+func (p *Proxy) Stats() *Stats { return &p.stats }
+
+// Status is the state of the core, for metrics and readiness.
+type Status struct {
+	Sessions, Monitors int
+	Links              map[string]bool // by name: up or not
+}
+
+// Status returns the state of the core.
+func (p *Proxy) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := Status{Sessions: len(p.sessions), Links: map[string]bool{}}
+	for _, t := range p.trunks {
+		st.Links[t.name] = t.up
+		st.Monitors += len(t.monitors)
+	}
+	return st
+}
+
+// route finds the link of a canonical device.
+func (p *Proxy) route(device string) *trunk {
+	for _, t := range p.trunks {
+		if t.devices(device) {
+			return t
+		}
+	}
+	return nil
+}
+
+// tellStatus sends SystemStatus to the sessions that a link concerns.
+func (p *Proxy) tellStatus(t *trunk, status uacsta.SystemStatusValue) {
+	p.mu.Lock()
+	var concerned []*Session
+	for s := range p.sessions {
+		if s.uses(t) {
+			concerned = append(concerned, s)
+		}
+	}
+	p.mu.Unlock()
+	for _, s := range concerned {
+		s.status(status)
+	}
+}

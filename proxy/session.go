@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A Client is one computing function, as the core sees it: what its front must be
+// able to do.
+type Client interface {
+	// Event delivers an event, or a request of the switching function such as
+	// SystemStatus: in order, one at a time. It may block for a while; what comes
+	// meanwhile waits in the session's queue.
+	Event(ev *uacsta.Message)
+	// Closed says that the session is over, once, unless the front closed it.
+	Closed(reason error)
+}
+
+// Why a session is not opened or is ended by the core.
+var (
+	ErrForbidden   = errors.New("this identity may not use this line")
+	ErrUnknownLine = errors.New("no link serves this line")
+	ErrLinkDown    = errors.New("the link of this line is down")
+	ErrTooMany     = errors.New("too many sessions")
+	ErrSlow        = errors.New("the client does not take its events: its queue is full")
+)
+
+// Opening says what a session is opened with.
+type Opening struct {
+	Identity policy.Identity
+	Line     string // the device to control, as the client wrote it; "" when it names none
+	Named    bool   // the line was named apart from requests, as Lync does it
+	Peer     string // for logs
+}
+
+// Session is one client's use of the proxy.
+type Session struct {
+	proxy  *Proxy
+	client Client
+	who    policy.Identity
+	line   string // canonical, "" when none was named
+	named  bool
+	peer   string
+
+	mu          sync.Mutex
+	namespace   string            // of the client's last message
+	tel         bool              // the client writes tel: URIs
+	spelling    map[string]string // canonical device -> as the client wrote it
+	monitors    map[string]*clientMonitor
+	outstanding int
+	queue       []delivery
+	draining    bool
+	closed      bool
+}
+
+// delivery is one message on its way to the client: an answer, or an event.
+type delivery struct {
+	msg   *uacsta.Message
+	reply func(*uacsta.Message) // nil for events
+}
+
+const maxSpellings = 256
+
+// Open begins a session. The errors are the Err values above.
+func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
+	s := &Session{
+		proxy: p, client: client, who: o.Identity, named: o.Named, peer: o.Peer,
+		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
+	}
+	if err := s.admit(o.Line); err != nil {
+		p.stats.Denials.Add(1)
+		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer, "err", err)
+		return nil, err
+	}
+	p.mu.Lock()
+	full := p.closed || len(p.sessions) >= p.cfg.MaxSessions
+	if !full {
+		p.sessions[s] = struct{}{}
+	}
+	p.mu.Unlock()
+	if full {
+		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", ErrTooMany)
+		return nil, ErrTooMany
+	}
+	p.stats.Sessions.Add(1)
+	p.cfg.Log.Info("session opened", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer)
+	return s, nil
+}
+
+// admit checks the line a session is opened for.
+func (s *Session) admit(line string) error {
+	p := s.proxy
+	if !p.cfg.Policy.Known(s.who) {
+		return ErrForbidden
+	}
+	if line == "" {
+		if s.systemStatus() != uacsta.StatusNormal {
+			return ErrLinkDown
+		}
+		return nil
+	}
+	s.line = s.learn(line)
+	if d := p.cfg.Policy.Allows(s.who, policy.Observe, s.line, true); !d.Allowed {
+		return fmt.Errorf("%w: %s", ErrForbidden, d.Reason)
+	}
+	t := p.route(s.line)
+	if t == nil {
+		return ErrUnknownLine
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !t.up {
+		return ErrLinkDown
+	}
+	return nil
+}
+
+// learn returns the canonical form of a device of the client's own and remembers
+// how the client writes it: it gets it back character by character.
+func (s *Session) learn(written string) string {
+	device := s.proxy.cfg.Numbers.Canonical(written)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.spelling[device]; known || len(s.spelling) < maxSpellings {
+		s.spelling[device] = written
+	}
+	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")
+	return device
+}
+
+// written returns a device as this client shall see it.
+func (s *Session) written(device string) string {
+	device = s.proxy.cfg.Numbers.Canonical(device)
+	if w, ok := s.spelling[device]; ok {
+		return w
+	}
+	if s.tel {
+		return s.proxy.cfg.Numbers.Client(device)
+	}
+	return device
+}
+
+// Identity returns who the client is.
+func (s *Session) Identity() policy.Identity { return s.who }
+
+// Close ends the session from the front's side: its monitors go, what waits for
+// the client is dropped. Closed is not called.
+func (s *Session) Close(reason error) {
+	if s.finish() {
+		s.proxy.cfg.Log.Info("session closed", "identity", s.who.String(), "peer", s.peer, "reason", reason)
+	}
+}
+
+// end ends the session from the core's side.
+func (s *Session) end(reason error) {
+	if s.finish() {
+		s.proxy.cfg.Log.Warn("session ended", "identity", s.who.String(), "peer", s.peer, "reason", reason)
+		s.client.Closed(reason)
+	}
+}
+
+func (s *Session) finish() bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.closed = true
+	s.queue = nil
+	monitors := make([]*clientMonitor, 0, len(s.monitors))
+	for _, cm := range s.monitors {
+		monitors = append(monitors, cm)
+	}
+	clear(s.monitors)
+	s.mu.Unlock()
+	s.proxy.mu.Lock()
+	delete(s.proxy.sessions, s)
+	s.proxy.mu.Unlock()
+	for _, cm := range monitors {
+		cm.monitor.remove(cm)
+	}
+	return true
+}
+
+// deliver puts a message into the client's queue; translate makes it the client's
+// own while the order is fixed. An overflow ends the session: no event is dropped
+// silently.
+func (s *Session) deliver(d delivery) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	if len(s.queue) >= s.proxy.cfg.QueueLength {
+		s.mu.Unlock()
+		s.proxy.stats.Overflows.Add(1)
+		go s.end(ErrSlow) // the caller may hold a monitor's lock
+		return
+	}
+	s.queue = append(s.queue, d)
+	start := !s.draining
+	s.draining = true
+	s.mu.Unlock()
+	if start {
+		go s.drain()
+	}
+}
+
+// drain delivers until the queue is empty. It lives only that long: an idle
+// session has no goroutine.
+func (s *Session) drain() {
+	for {
+		s.mu.Lock()
+		if len(s.queue) == 0 || s.closed {
+			s.queue = nil
+			s.draining = false
+			s.mu.Unlock()
+			return
+		}
+		d := s.queue[0]
+		s.queue = s.queue[1:]
+		s.mu.Unlock()
+		if d.reply != nil {
+			d.reply(d.msg)
+		} else {
+			s.client.Event(d.msg)
+		}
+	}
+}
+
+// status tells the client what the switching function is fit for.
+func (s *Session) status(value uacsta.SystemStatusValue) {
+	msg := uacsta.Encode(uacsta.SystemStatus{SystemStatus: value}, uacsta.Edition3)
+	s.mu.Lock()
+	msg.SetNamespace(s.namespace)
+	s.mu.Unlock()
+	s.deliver(delivery{msg: msg})
+}
+
+// uses reports whether a link concerns the session.
+func (s *Session) uses(t *trunk) bool {
+	if s.line != "" && s.proxy.route(s.line) == t {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cm := range s.monitors {
+		if cm.monitor.trunk == t {
+			return true
+		}
+	}
+	return false
+}
+
+func newRef() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

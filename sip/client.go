@@ -1,0 +1,320 @@
+package sip
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Invite is what a dialog of ours is opened with.
+type Invite struct {
+	To          string // URI to call; also where to send, unless Via says otherwise
+	From        string // our URI
+	Proxy       string // URI of a proxy to send to, "" for none
+	ContentType string
+	Body        []byte
+	Headers     []Header
+	Username    string // for digest challenges
+	Password    string
+}
+
+// Refusal is the final answer that kept a dialog from being opened.
+type Refusal struct{ Response *Response }
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("refused: %d %s", r.Response.Code(), r.Response.Reason())
+}
+
+// Invite opens a dialog and waits for the answer, which is returned with it. The
+// handler gets what the peer sends in it.
+func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*Dialog, *Response, error) {
+	next := inv.To
+	var routes []string
+	if inv.Proxy != "" {
+		next, routes = inv.Proxy, []string{"<" + inv.Proxy + ">"}
+	}
+	h, err := ua.dial(ctx, next, "UDP")
+	if err != nil {
+		return nil, nil, err
+	}
+	d := &Dialog{
+		ua: ua, handler: handler, callID: newTag(), localTag: newTag(),
+		remote: "<" + inv.To + ">", target: inv.To, routes: routes, hop: h, peer: h.addr.Addr(),
+	}
+	d.local = "<" + inv.From + ">;tag=" + d.localTag
+	if inv.Username != "" {
+		d.auth = &authorization{username: inv.Username, password: inv.Password}
+	}
+	interval := ua.cfg.SessionExpires
+	for range 4 { // a challenge, a stale nonce, a longer Min-SE
+		headers := append([]Header{
+			{"Supported", "timer"}, {"Allow", allow},
+			{"Session-Expires", strconv.Itoa(int(interval / time.Second))}, {"Min-SE", strconv.Itoa(int(ua.cfg.MinSE / time.Second))},
+		}, inv.Headers...)
+		res, err := ua.transact(ctx, d, &outgoing{method: "INVITE", contentType: inv.ContentType, body: inv.Body, headers: headers})
+		if err != nil {
+			return nil, nil, err
+		}
+		switch code := res.Code(); {
+		case code/100 == 2:
+			return d, res, d.established(res)
+		case code == 422:
+			longer, err := seconds(res.Header("Min-SE"))
+			if err != nil || longer <= interval {
+				return nil, nil, &Refusal{res}
+			}
+			interval = longer
+		case (code == 401 || code == 407) && d.auth != nil && d.auth.challenge(res):
+		default:
+			return nil, nil, &Refusal{res}
+		}
+	}
+	return nil, nil, errors.New("the peer keeps asking for something else")
+}
+
+// transact sends one request of a dialog that is not yet one and waits.
+func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing) (*Response, error) {
+	answer := make(chan Result, 1)
+	d.mu.Lock()
+	d.localSeq++
+	branch := newBranch()
+	err := ua.send(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, func(res Result) { answer <- res })
+	d.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case res := <-answer:
+		if res.Err != nil {
+			return nil, res.Err
+		}
+		return res.Response, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// established turns the accepted INVITE into a dialog (RFC 3261 12.1.2, 13.2.2.4).
+func (d *Dialog) established(res *Response) error {
+	d.mu.Lock()
+	d.remote = res.Header("To")
+	d.remoteTag = parseAddress(d.remote).Tag()
+	if c := res.Header("Contact"); c != "" {
+		d.target = parseAddress(c).URI
+	}
+	set := routes(values(res.msg.GetHeaders("Record-Route")))
+	for i, j := 0, len(set)-1; i < j; i, j = i+1, j-1 {
+		set[i], set[j] = set[j], set[i]
+	}
+	d.routes = set
+	d.allows = res.Header("Allow")
+	d.mu.Unlock()
+	if err := d.ua.add(d); err != nil {
+		return err
+	}
+	d.confirm(res)
+	return nil
+}
+
+// confirm sends the ACK of a 2xx and takes its session timer.
+func (d *Dialog) confirm(res *Response) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	number, _, _ := parseCSeq(res.Header("CSeq"))
+	d.ackWire = d.wire(&outgoing{method: "ACK"}, newBranch(), number)
+	_ = d.hop.conn.send(d.ackWire, d.hop.addr)
+	d.timer = sessionTimer{}
+	if value := res.Header("Session-Expires"); value != "" {
+		if interval, err := seconds(value); err == nil && interval > 0 {
+			who, _ := param(value[strings.IndexByte(value+";", ';'):], "refresher")
+			d.timer = sessionTimer{interval: interval, ours: !strings.EqualFold(who, "uas")}
+		}
+	}
+	d.schedule()
+}
+
+// repeatACK answers a repeated 2xx (RFC 3261 13.2.2.4).
+func (ua *UA) repeatACK(res *Response) {
+	ua.mu.Lock()
+	d := ua.dialogs[parseAddress(res.Header("From")).Tag()]
+	ua.mu.Unlock()
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ackWire != nil && !d.ended {
+		_ = d.hop.conn.send(d.ackWire, d.hop.addr)
+	}
+}
+
+// reinvite refreshes the session with a re-INVITE.
+func (d *Dialog) reinvite(contentType string, body []byte, headers []Header) {
+	d.mu.Lock()
+	d.ackWire = nil // a repetition of an older 2xx needs none any more
+	d.mu.Unlock()
+	d.Send("INVITE", contentType, body, func(res Result) {
+		if res.Code()/100 == 2 {
+			d.confirm(res.Response)
+			return
+		}
+		d.renewed(res)
+	}, headers...)
+}
+
+// dial finds or opens a way to a URI. Without a transport parameter, sips: means
+// TLS and sip: the fallback.
+func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
+	u := ParseURI(uri)
+	host, port, kind := u.Host, u.Port, u.Transport
+	if u.MAddr != "" {
+		host = u.MAddr
+	}
+	if host == "" {
+		return hop{}, fmt.Errorf("%q names no host to send to", uri)
+	}
+	switch {
+	case u.Scheme == "sips", kind == "TLS":
+		kind = "TLS"
+	case kind == "":
+		kind = fallback
+	}
+	if port == 0 {
+		port = 5060
+		if kind == "TLS" {
+			port = 5061
+		}
+	}
+	addr, err := resolve(ctx, host, port)
+	if err != nil {
+		return hop{}, err
+	}
+	switch kind {
+	case "UDP":
+		s, err := ua.udpFor(addr)
+		return hop{s, addr}, err
+	case "TCP", "TLS":
+		c, err := ua.dialStream(ctx, kind, addr, u.Host)
+		if err != nil {
+			return hop{}, err
+		}
+		return hop{c, c.remote}, nil
+	}
+	return hop{}, fmt.Errorf("transport %q is not supported", kind)
+}
+
+func resolve(ctx context.Context, host string, port int) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return netip.AddrPortFrom(ip.Unmap(), uint16(port)), nil
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
+}
+
+// udpFor finds a socket that reaches an address, or opens one.
+func (ua *UA) udpFor(addr netip.AddrPort) (*udpSocket, error) {
+	ua.mu.Lock()
+	for _, s := range ua.sockets {
+		ip := s.local.Addr()
+		if ip.Is4() == addr.Addr().Is4() && (ip.IsUnspecified() || ip.IsLoopback() == addr.Addr().IsLoopback()) {
+			ua.mu.Unlock()
+			return s, nil
+		}
+	}
+	ua.mu.Unlock()
+	local, err := localAddress(addr)
+	if err != nil {
+		return nil, err
+	}
+	return ua.openUDP(net.JoinHostPort(local.String(), "0"))
+}
+
+// localAddress asks the kernel which address it would send from.
+func localAddress(to netip.AddrPort) (netip.Addr, error) {
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer probe.Close()
+	return probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+// dialStream finds or opens a connection. For TLS the name to verify is part of
+// what makes a connection reusable.
+func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, name string) (*streamConn, error) {
+	key := kind + " " + addr.String() + " " + name
+	ua.dialing.Lock()
+	defer ua.dialing.Unlock()
+	ua.mu.Lock()
+	c := ua.pool[key]
+	ua.mu.Unlock()
+	if c != nil && !c.dead() {
+		return c, nil
+	}
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	nc, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	if kind == "TLS" {
+		if ua.cfg.TLSClient == nil {
+			_ = nc.Close()
+			return nil, errors.New("TLS is not configured for connections that we open")
+		}
+		cfg := ua.cfg.TLSClient.Clone()
+		if cfg.ServerName == "" {
+			cfg.ServerName = name
+		}
+		t := tls.Client(nc, cfg)
+		if err := t.HandshakeContext(ctx); err != nil {
+			_ = nc.Close()
+			return nil, err
+		}
+		nc = t
+	}
+	c, err = ua.adopt(nc, kind, key)
+	if err != nil {
+		_ = nc.Close()
+	}
+	return c, err
+}
+
+// via is the Via of a request of ours.
+func (ua *UA) via(h hop, branch string) string {
+	var b bytes.Buffer
+	b.WriteString("SIP/2.0/" + h.conn.transport() + " " + ua.sentBy(h) + ";branch=" + branch)
+	if !h.conn.reliable() {
+		b.WriteString(";rport")
+	}
+	return b.String()
+}
+
+func (ua *UA) sentBy(h hop) string {
+	local := h.conn.localAddr()
+	host := ua.cfg.Advertise
+	if host == "" {
+		ip := local.Addr()
+		if ip.IsUnspecified() {
+			if known, err := localAddress(h.addr); err == nil {
+				ip = known
+			}
+		}
+		host = ip.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(local.Port())))
+}
+
+// contactURI is where requests in a dialog reach us.
+func (ua *UA) contactURI(h hop) string {
+	return "sip:" + ua.sentBy(h) + ";transport=" + strings.ToLower(h.conn.transport())
+}

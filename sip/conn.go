@@ -1,0 +1,289 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a socket that messages leave by: a UDP socket, or one TCP or TLS
+// connection.
+type conn interface {
+	send(data []byte, to netip.AddrPort) error
+	transport() string
+	reliable() bool
+	localAddr() netip.AddrPort
+	dead() bool
+	names() []string
+}
+
+// hop is a way to one peer.
+type hop struct {
+	conn conn
+	addr netip.AddrPort
+}
+
+func (h hop) peer() Peer {
+	return Peer{Transport: h.conn.transport(), Addr: h.addr, Local: h.conn.localAddr(), Names: h.conn.names()}
+}
+
+// received adds to a top Via where the request really came from (RFC 3261
+// 18.2.1, RFC 3581 4) and leaves the rest of it as it is.
+func (h hop) received(value string) string {
+	first, rest, more := splitQuoted(value, ',')
+	v, ok := parseVia(first)
+	if !ok {
+		return value
+	}
+	host, _ := splitHostPort(v.sentBy)
+	ip := h.addr.Addr()
+	rport, asked := param(v.params, "rport")
+	if asked && rport == "" {
+		if i := indexParam(first, "rport"); i >= 0 {
+			first = first[:i] + "rport=" + strconv.Itoa(int(h.addr.Port())) + first[i+len("rport"):]
+		}
+	}
+	if parsed, err := netip.ParseAddr(host); asked || err != nil || parsed.Unmap() != ip {
+		if _, has := param(v.params, "received"); !has {
+			first += ";received=" + ip.String()
+		}
+	}
+	if more {
+		return first + "," + rest
+	}
+	return first
+}
+
+// indexParam finds where a parameter's name stands, behind the first semicolon.
+func indexParam(s, name string) int {
+	head, rest, more := splitQuoted(s, ';')
+	for at := len(head) + 1; more; {
+		var p string
+		p, rest, more = splitQuoted(rest, ';')
+		key, _, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(key), name) {
+			return at + strings.Index(p, strings.TrimSpace(key))
+		}
+		at += len(p) + 1
+	}
+	return -1
+}
+
+// answerTo returns where an answer to a request with this top Via goes: back on
+// the connection, on UDP to the port that the Via names or asks for (RFC 3261
+// 18.2.2, RFC 3581 4).
+func (h hop) answerTo(value string) netip.AddrPort {
+	if h.conn.reliable() {
+		return h.addr
+	}
+	v, ok := parseVia(value)
+	if !ok {
+		return h.addr
+	}
+	if _, symmetric := param(v.params, "rport"); symmetric {
+		return h.addr
+	}
+	_, port := splitHostPort(v.sentBy)
+	if port == 0 {
+		port = 5060
+	}
+	return netip.AddrPortFrom(h.addr.Addr(), uint16(port))
+}
+
+// udpSocket is a listening UDP socket.
+type udpSocket struct {
+	ua     *UA
+	pc     *net.UDPConn
+	local  netip.AddrPort
+	closed atomic.Bool
+}
+
+func (s *udpSocket) send(data []byte, to netip.AddrPort) error {
+	if _, err := s.pc.WriteToUDPAddrPort(data, to); err != nil {
+		return err
+	}
+	s.ua.trace(true, hop{s, to}, data)
+	return nil
+}
+
+func (s *udpSocket) transport() string         { return "UDP" }
+func (s *udpSocket) reliable() bool            { return false }
+func (s *udpSocket) localAddr() netip.AddrPort { return s.local }
+func (s *udpSocket) dead() bool                { return s.closed.Load() }
+func (s *udpSocket) names() []string           { return nil }
+
+// serve reads datagrams until the socket closes. They are handled here, one
+// after the other: that keeps the order in which they came.
+func (s *udpSocket) serve() {
+	defer s.ua.group.Done()
+	buf := make([]byte, maxMessage+1)
+	for {
+		n, from, err := s.pc.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if s.dead() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue // an ICMP error for an earlier datagram
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		data := buf[:n]
+		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
+			data = data[1:] // keep-alive (RFC 5626 3.5.1)
+		}
+		if len(data) > 0 {
+			s.ua.receive(data, hop{s, from})
+		}
+	}
+}
+
+func (s *udpSocket) close() {
+	s.closed.Store(true)
+	_ = s.pc.Close()
+}
+
+// streamConn is one TCP or TLS connection, accepted or dialled.
+type streamConn struct {
+	ua        *UA
+	nc        net.Conn
+	kind      string // TCP or TLS
+	local     netip.AddrPort
+	remote    netip.AddrPort
+	peerNames []string
+	poolKey   string // of dialled connections
+	mu        sync.Mutex
+	closed    atomic.Bool
+	dialogs   atomic.Int32 // that use it
+}
+
+func (c *streamConn) transport() string         { return c.kind }
+func (c *streamConn) reliable() bool            { return true }
+func (c *streamConn) localAddr() netip.AddrPort { return c.local }
+func (c *streamConn) dead() bool                { return c.closed.Load() }
+func (c *streamConn) names() []string           { return c.peerNames }
+
+// send writes one whole message. A write that fails or stalls may have torn the
+// message in two: the connection is closed, so that nothing is sent behind it.
+func (c *streamConn) send(data []byte, _ netip.AddrPort) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead() {
+		return net.ErrClosed
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.ua.cfg.WriteTimeout))
+	if _, err := c.nc.Write(data); err != nil {
+		c.close()
+		return err
+	}
+	c.ua.trace(true, hop{c, c.remote}, data)
+	return nil
+}
+
+func (c *streamConn) close() {
+	if !c.closed.Swap(true) {
+		_ = c.nc.Close()
+	}
+}
+
+const (
+	partialTimeout = 30 * time.Second // for the rest of a message that has begun
+	idleTimeout    = 10 * time.Minute // of a connection that no dialog uses
+)
+
+// serve reads messages until the connection ends, and handles them one after the
+// other.
+func (c *streamConn) serve() {
+	defer c.ua.group.Done()
+	defer c.ua.gone(c)
+	if t, ok := c.nc.(*tls.Conn); ok {
+		ctx, cancel := context.WithTimeout(c.ua.ctx, partialTimeout)
+		err := t.HandshakeContext(ctx)
+		cancel()
+		if err != nil {
+			c.ua.log.Warn("TLS handshake failed", "peer", c.remote.String(), "err", err)
+			return
+		}
+		c.peerNames = certificateNames(t.ConnectionState())
+	}
+	buf := make([]byte, 0, 4096)
+	began := time.Time{} // when the message in buf began
+	for {
+		deadline := time.Now().Add(idleTimeout)
+		if len(buf) > 0 {
+			deadline = began.Add(partialTimeout)
+		}
+		_ = c.nc.SetReadDeadline(deadline)
+		if cap(buf)-len(buf) < 1024 {
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := c.nc.Read(buf[len(buf):cap(buf)])
+		if n == 0 && err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) && len(buf) == 0 && c.dialogs.Load() > 0 {
+				continue
+			}
+			return
+		}
+		if len(buf) == 0 {
+			began = time.Now()
+		}
+		buf = buf[:len(buf)+n]
+		rest, ok := c.messages(buf)
+		if !ok {
+			return
+		}
+		if len(rest) < len(buf) {
+			began = time.Now()
+		}
+		if len(rest) == 0 && cap(buf) > 16<<10 {
+			buf = make([]byte, 0, 4096) // one large message must not cost memory for ever
+			continue
+		}
+		buf = buf[:copy(buf, rest)]
+	}
+}
+
+// messages handles every whole message in buf and returns what is left; false
+// when the stream has lost its borders.
+func (c *streamConn) messages(buf []byte) ([]byte, bool) {
+	for len(buf) > 0 {
+		skip, n, err := frame(buf)
+		if skip >= 4 && skip == len(buf) {
+			_ = c.send([]byte("\r\n"), c.remote) // pong (RFC 5626 3.5.1)
+		}
+		if errors.Is(err, errIncomplete) {
+			return buf[skip:], true
+		}
+		if err != nil {
+			c.ua.log.Warn("connection closed", "peer", c.remote.String(), "err", err)
+			c.ua.stats.Malformed.Add(1)
+			c.ua.refuseHead(buf[skip:skip+n], hop{c, c.remote}, err)
+			return nil, false
+		}
+		c.ua.receive(buf[skip:skip+n], hop{c, c.remote})
+		buf = buf[skip+n:]
+	}
+	return buf, true
+}
+
+// certificateNames lists the names in a verified peer certificate.
+func certificateNames(state tls.ConnectionState) []string {
+	if len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	cert := state.PeerCertificates[0]
+	names := append([]string{}, cert.DNSNames...)
+	for _, u := range cert.URIs {
+		names = append(names, u.String())
+	}
+	if cert.Subject.CommonName != "" {
+		names = append(names, cert.Subject.CommonName)
+	}
+	return names
+}

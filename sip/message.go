@@ -1,0 +1,244 @@
+package sip
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	gosip "github.com/emiago/sipgo/sip"
+)
+
+// Header is a header field of an answer or request of ours.
+type Header struct{ Name, Value string }
+
+// Request is a request that a peer sent.
+type Request struct {
+	msg   *gosip.Request
+	hop   hop
+	ua    *UA
+	tx    *serverTx
+	toTag string // of our answers
+	extra []Header
+}
+
+// Method returns the method, in capitals as it came.
+func (r *Request) Method() string { return string(r.msg.Method) }
+
+// URI returns the Request-URI.
+func (r *Request) URI() string { return r.msg.Recipient.String() }
+
+// Header returns the first value of a header, "" when it is absent.
+func (r *Request) Header(name string) string {
+	if h := r.msg.GetHeader(name); h != nil {
+		return h.Value()
+	}
+	return ""
+}
+
+// Values returns every line of a header.
+func (r *Request) Values(name string) []string { return values(r.msg.GetHeaders(name)) }
+
+func values(headers []gosip.Header) []string {
+	out := make([]string, len(headers))
+	for i, h := range headers {
+		out[i] = h.Value()
+	}
+	return out
+}
+
+// From returns who the request says it is from. Whether that can be believed is
+// the handler's business.
+func (r *Request) From() Address { return parseAddress(r.Header("From")) }
+
+// To returns the To header.
+func (r *Request) To() Address { return parseAddress(r.Header("To")) }
+
+// Body returns the body, which must not be changed.
+func (r *Request) Body() []byte { return r.msg.Body() }
+
+// ContentType returns the media type in small letters, without parameters.
+func (r *Request) ContentType() string { return mediaType(r.Header("Content-Type")) }
+
+func mediaType(value string) string {
+	value, _, _ = strings.Cut(value, ";")
+	return strings.ToLower(strings.TrimSpace(value))
+}
+
+// Peer returns where the request came from.
+func (r *Request) Peer() Peer { return r.hop.peer() }
+
+// lists reports whether a comma separated header lists a token.
+func (r *Request) lists(name, token string) bool {
+	for _, line := range r.Values(name) {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *Request) cseq() (number uint32, method string, ok bool) {
+	return parseCSeq(r.Header("CSeq"))
+}
+
+func parseCSeq(value string) (number uint32, method string, ok bool) {
+	fields := strings.Fields(value)
+	if len(fields) != 2 {
+		return 0, "", false
+	}
+	n, err := strconv.ParseUint(fields[0], 10, 31)
+	return uint32(n), fields[1], err == nil
+}
+
+// valid reports what makes a request unusable (RFC 3261 8.1.1), "" when nothing.
+func (r *Request) valid() string {
+	if _, ok := parseVia(r.Header("Via")); !ok {
+		return "Via"
+	}
+	for _, name := range []string{"From", "To", "Call-ID"} {
+		if r.Header(name) == "" {
+			return name
+		}
+	}
+	if _, method, ok := r.cseq(); !ok || method != r.Method() {
+		return "CSeq"
+	}
+	return ""
+}
+
+// Answer is what to answer to a request. A zero Code means 200.
+type Answer struct {
+	Code        int
+	Reason      string // "" takes the usual one
+	ContentType string
+	Body        []byte
+	Headers     []Header
+}
+
+// Respond answers the request, once; later calls do nothing.
+func (r *Request) Respond(a Answer) { r.tx.respond(r, a) }
+
+// response writes an answer: Vias, From, To, Call-ID and CSeq as they came
+// (RFC 3261 8.2.6), Record-Route where a dialog needs it (12.1.1).
+func (r *Request) response(a Answer) []byte {
+	var b bytes.Buffer
+	b.Grow(1024)
+	fmt.Fprintf(&b, "SIP/2.0 %d %s\r\n", a.Code, reason(a))
+	top := true
+	for _, v := range r.msg.GetHeaders("Via") {
+		value := v.Value()
+		if top {
+			value = r.hop.received(value)
+			top = false
+		}
+		line(&b, "Via", value)
+	}
+	if a.Code/100 == 2 {
+		for _, rr := range r.msg.GetHeaders("Record-Route") {
+			line(&b, "Record-Route", rr.Value())
+		}
+	}
+	line(&b, "From", r.Header("From"))
+	to := r.Header("To")
+	if r.toTag != "" && a.Code != 100 {
+		to += ";tag=" + r.toTag
+	}
+	line(&b, "To", to)
+	line(&b, "Call-ID", r.Header("Call-ID"))
+	line(&b, "CSeq", r.Header("CSeq"))
+	for _, h := range r.extra {
+		line(&b, h.Name, h.Value)
+	}
+	for _, h := range a.Headers {
+		line(&b, h.Name, h.Value)
+	}
+	r.ua.end(&b, a.ContentType, a.Body)
+	return b.Bytes()
+}
+
+func (ua *UA) end(b *bytes.Buffer, contentType string, body []byte) {
+	line(b, "User-Agent", ua.cfg.UserAgent)
+	if len(body) > 0 {
+		line(b, "Content-Type", contentType)
+	}
+	line(b, "Content-Length", strconv.Itoa(len(body)))
+	b.WriteString("\r\n")
+	b.Write(body)
+}
+
+// line writes a header. Line ends cannot come from a parsed header; what comes
+// from elsewhere is cut there, so that no value can add headers.
+func line(b *bytes.Buffer, name, value string) {
+	if i := strings.IndexAny(value, "\r\n"); i >= 0 {
+		value = value[:i]
+	}
+	b.WriteString(name)
+	b.WriteString(": ")
+	b.WriteString(value)
+	b.WriteString("\r\n")
+}
+
+func reason(a Answer) string {
+	if a.Reason != "" {
+		return a.Reason
+	}
+	if r := reasons[a.Code]; r != "" {
+		return r
+	}
+	return "Unknown"
+}
+
+var reasons = map[int]string{
+	100: "Trying", 200: "OK",
+	400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
+	413: "Request Entity Too Large", 415: "Unsupported Media Type", 420: "Bad Extension", 422: "Session Interval Too Small",
+	480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated",
+	488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
+	500: "Server Internal Error", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
+}
+
+// Response is an answer that a peer gave.
+type Response struct{ msg *gosip.Response }
+
+// Code returns the status code.
+func (r *Response) Code() int { return r.msg.StatusCode }
+
+// Reason returns the reason phrase.
+func (r *Response) Reason() string { return r.msg.Reason }
+
+// Header returns the first value of a header, "" when it is absent.
+func (r *Response) Header(name string) string {
+	if h := r.msg.GetHeader(name); h != nil {
+		return h.Value()
+	}
+	return ""
+}
+
+// Body returns the body, which must not be changed.
+func (r *Response) Body() []byte { return r.msg.Body() }
+
+// ContentType returns the media type in small letters, without parameters.
+func (r *Response) ContentType() string { return mediaType(r.Header("Content-Type")) }
+
+// Peer says where a message came from.
+type Peer struct {
+	Transport string // UDP, TCP or TLS
+	Addr      netip.AddrPort
+	Local     netip.AddrPort
+	// Names has the names in a peer's verified certificate: DNS names, URIs,
+	// then the common name; nil without mutual TLS.
+	Names []string
+}
+
+func (p Peer) String() string { return strings.ToLower(p.Transport) + ":" + p.Addr.String() }
+
+const branchCookie = "z9hG4bK"
+
+func newBranch() string { return branchCookie + rand.Text() }
+
+func newTag() string { return rand.Text() }

@@ -1,0 +1,246 @@
+package sip
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	gosip "github.com/emiago/sipgo/sip"
+)
+
+// The bounds of a SIP message.
+const (
+	maxMessage = 65535 // octets
+	maxHeaders = 128   // lines
+)
+
+var (
+	errIncomplete    = errors.New("incomplete message")
+	errTooLarge      = errors.New("message larger than 65535 octets")
+	errContentLength = errors.New("missing, malformed or contradictory Content-Length")
+	errParserFailed  = errors.New("the parser failed")
+)
+
+// parser reads headers as they stand: Via, Record-Route, From and To go back to
+// the peer octet by octet. Stock sipgo parses them into parts and loses quoted
+// parameters (branched=FALSE;ms-internal-info="a;b"), blanks and what follows
+// the > of a Record-Route. Only Content-Length is parsed by sipgo, for framing.
+var parser = gosip.NewParser(gosip.WithHeadersParsers(rawHeaders()))
+
+func rawHeaders() map[string]gosip.HeaderParser {
+	m := map[string]gosip.HeaderParser{}
+	stock := gosip.DefaultHeadersParser()
+	m["content-length"], m["l"] = stock["content-length"], stock["l"]
+	for compact, name := range map[string]string{
+		"c": "Content-Type", "e": "Content-Encoding", "f": "From", "i": "Call-ID",
+		"k": "Supported", "m": "Contact", "t": "To", "v": "Via", "x": "Session-Expires",
+	} {
+		m[compact] = func(_ []byte, value string) (gosip.Header, error) { return gosip.NewHeader(name, value), nil }
+	}
+	return m
+}
+
+// parse reads one whole message. A panic of the parser is an error like others.
+func parse(data []byte) (msg gosip.Message, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			msg, err = nil, fmt.Errorf("%w: %v", errParserFailed, p)
+		}
+	}()
+	if len(data) > maxMessage {
+		return nil, errTooLarge
+	}
+	msg, err = parser.ParseSIP(data)
+	if err != nil {
+		return msg, err
+	}
+	if n := headerCount(msg); n > maxHeaders {
+		return msg, fmt.Errorf("%d header lines, more than %d", n, maxHeaders)
+	}
+	return msg, nil
+}
+
+func headerCount(msg gosip.Message) int {
+	switch m := msg.(type) {
+	case *gosip.Request:
+		return len(m.Headers())
+	case *gosip.Response:
+		return len(m.Headers())
+	}
+	return 0
+}
+
+// frame finds the first message in a stream (RFC 3261 18.3): blanks lines before
+// it are skipped, its end is told by Content-Length. It returns errIncomplete
+// when more octets are needed; any other error means that the stream has lost its
+// borders and must be closed.
+func frame(data []byte) (skip, length int, err error) {
+	for skip < len(data) && (data[skip] == '\r' || data[skip] == '\n') {
+		skip++
+	}
+	rest := data[skip:]
+	head := bytes.Index(rest, []byte("\r\n\r\n"))
+	if head < 0 {
+		if len(rest) > maxMessage {
+			return skip, 0, errTooLarge
+		}
+		return skip, 0, errIncomplete
+	}
+	head += 4
+	body, err := contentLength(rest[:head])
+	switch {
+	case err != nil:
+		return skip, head, err
+	case head+body > maxMessage:
+		return skip, head, errTooLarge
+	case head+body > len(rest):
+		return skip, head + body, errIncomplete
+	}
+	return skip, head + body, nil
+}
+
+func contentLength(head []byte) (int, error) {
+	length := -1
+	for line := range bytes.Lines(head) {
+		name, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok {
+			continue
+		}
+		if name = bytes.TrimSpace(name); !bytes.EqualFold(name, []byte("Content-Length")) && !bytes.EqualFold(name, []byte("l")) {
+			continue
+		}
+		n, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 10, 31)
+		if err != nil || length >= 0 && length != int(n) {
+			return 0, errContentLength
+		}
+		length = int(n)
+	}
+	if length < 0 {
+		return 0, errContentLength
+	}
+	return length, nil
+}
+
+// splitQuoted cuts s at the first sep that stands outside quotes and angle
+// brackets.
+func splitQuoted(s string, sep byte) (before, after string, found bool) {
+	quoted, angle := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '<':
+			angle = true
+		case c == '>':
+			angle = false
+		case c == sep && !angle:
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}
+
+// param finds a parameter in ";a=1;b" style text, quote-aware.
+func param(params, name string) (value string, ok bool) {
+	for params != "" {
+		var p string
+		p, params, _ = splitQuoted(params, ';')
+		key, value, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(key), name) {
+			return strings.Trim(strings.TrimSpace(value), `"`), true
+		}
+	}
+	return "", false
+}
+
+// Address is the value of a From, To or Contact header.
+type Address struct {
+	URI    string // without angle brackets
+	Params string // what follows the URI: ";tag=..." without the first semicolon
+}
+
+// Tag returns the tag parameter.
+func (a Address) Tag() string {
+	tag, _ := param(a.Params, "tag")
+	return tag
+}
+
+func parseAddress(value string) Address {
+	head, params, _ := splitQuoted(value, ';')
+	if open := strings.LastIndexByte(head, '<'); open >= 0 {
+		if uri, _, ok := strings.Cut(head[open+1:], ">"); ok {
+			return Address{URI: uri, Params: params}
+		}
+	}
+	return Address{URI: strings.TrimSpace(head), Params: params}
+}
+
+// URI is the part of a SIP URI that tells where to send.
+type URI struct {
+	Scheme, User, Host string
+	Port               int    // 0 when absent
+	Transport          string // parameter transport, in capitals, "" when absent
+	MAddr              string // parameter maddr: where to send instead of Host
+	Loose              bool   // parameter lr
+}
+
+// ParseURI reads a sip: or sips: URI. Other schemes have no Host.
+func ParseURI(s string) URI {
+	scheme, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		return URI{}
+	}
+	u := URI{Scheme: strings.ToLower(scheme)}
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		u.User = rest
+		return u
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		u.User, rest = rest[:at], rest[at+1:]
+	}
+	hostPort, params, _ := strings.Cut(rest, ";")
+	u.Host, u.Port = splitHostPort(hostPort)
+	transport, _ := param(params, "transport")
+	u.Transport = strings.ToUpper(transport)
+	u.MAddr, _ = param(params, "maddr")
+	_, u.Loose = param(params, "lr")
+	return u
+}
+
+func splitHostPort(s string) (host string, port int) {
+	host = strings.TrimSpace(s)
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		if n, err := strconv.ParseUint(host[i+1:], 10, 16); err == nil {
+			port = int(n)
+		}
+		host = host[:i]
+	}
+	return strings.Trim(host, "[]"), port
+}
+
+// via is the top value of the Via headers.
+type via struct {
+	sentBy string // host:port as written
+	params string
+}
+
+func parseVia(value string) (via, bool) {
+	value, _, _ = splitQuoted(value, ',')
+	head, params, _ := splitQuoted(value, ';')
+	fields := strings.Fields(head)
+	if len(fields) < 2 || !strings.HasPrefix(strings.ToUpper(fields[0]), "SIP/2.0/") {
+		return via{}, false
+	}
+	return via{sentBy: strings.Join(fields[1:], ""), params: params}, true
+}
+
+func (v via) branch() string {
+	b, _ := param(v.params, "branch")
+	return b
+}

@@ -1,0 +1,282 @@
+package sip
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// allow lists what is answered with anything but 405.
+const allow = "INVITE, ACK, CANCEL, BYE, INFO, UPDATE, OPTIONS"
+
+// request decides what a request is: of a dialog, for a new one, or neither.
+func (ua *UA) request(r *Request) {
+	ua.stats.Requests.Add(1)
+	if fault := r.valid(); fault != "" {
+		ua.stats.Malformed.Add(1)
+		ua.log.Debug("request refused", "peer", r.hop.addr.String(), "fault", fault)
+		ua.refuse(r.msg, r.hop, 400)
+		return
+	}
+	switch r.Method() {
+	case "ACK":
+		ua.ack(r)
+		return
+	case "CANCEL":
+		ua.cancel(r)
+		return
+	}
+	if !ua.begin(r) {
+		return
+	}
+	if r.msg.SipVersion != "SIP/2.0" {
+		r.Respond(Answer{Code: 505})
+		return
+	}
+	if !strings.Contains(allow, r.Method()) {
+		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", allow}}})
+		return
+	}
+	if unknown := r.unsupported(); unknown != "" {
+		r.Respond(Answer{Code: 420, Headers: []Header{{"Unsupported", unknown}}})
+		return
+	}
+	if tag := r.To().Tag(); tag != "" {
+		if d := ua.dialogOf(r, tag); d != nil {
+			d.receive(r)
+			return
+		}
+		r.Respond(Answer{Code: 481})
+		return
+	}
+	switch r.Method() {
+	case "OPTIONS":
+		r.Respond(Answer{Headers: []Header{{"Allow", allow}, {"Supported", "timer"}}})
+	case "INVITE":
+		ua.invite(r)
+	default:
+		r.Respond(Answer{Code: 481})
+	}
+}
+
+// unsupported lists the extensions that a request requires and we do not have
+// (RFC 3261 8.2.2.3).
+func (r *Request) unsupported() string {
+	var unknown []string
+	for _, line := range r.Values("Require") {
+		for tag := range strings.SplitSeq(line, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" && !strings.EqualFold(tag, "timer") {
+				unknown = append(unknown, tag)
+			}
+		}
+	}
+	return strings.Join(unknown, ", ")
+}
+
+// dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag,
+// never by Request-URI: a front end puts its own route there. A stranger's
+// request finds nothing.
+func (ua *UA) dialogOf(r *Request, tag string) *Dialog {
+	ua.mu.Lock()
+	d := ua.dialogs[tag]
+	ua.mu.Unlock()
+	if d == nil || d.callID != r.Header("Call-ID") || d.remoteTag != r.From().Tag() {
+		return nil
+	}
+	if d.peerAddr() != r.hop.addr.Addr() && !ua.cfg.Trusts(r.Peer()) {
+		ua.log.Warn("request in a dialog from another address refused", "peer", r.hop.addr.String(), "method", r.Method())
+		return nil
+	}
+	return d
+}
+
+func (ua *UA) ack(r *Request) {
+	if d := ua.dialogOf(r, r.To().Tag()); d != nil {
+		d.acked()
+		return
+	}
+	// The ACK of a refused INVITE belongs to its transaction.
+	ua.txMu.Lock()
+	tx := ua.serverTx[serverKey(r, "INVITE")]
+	ua.txMu.Unlock()
+	if tx != nil {
+		_ = tx.Receive(r.msg)
+	}
+}
+
+// invite opens a dialog.
+func (ua *UA) invite(r *Request) {
+	r.toTag = newTag()
+	if code := ua.room(r); code != 0 {
+		ua.stats.Refused.Add(1)
+		r.Respond(Answer{Code: code, Headers: []Header{{"Retry-After", "10"}}})
+		return
+	}
+	if ua.cfg.Handler == nil {
+		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", allow}}})
+		return
+	}
+	if r.Header("Contact") == "" {
+		r.Respond(Answer{Code: 400, Reason: "Contact missing"})
+		return
+	}
+	timer, refusal := ua.negotiate(r, true)
+	if refusal != nil {
+		r.Respond(*refusal)
+		return
+	}
+	ua.cfg.Handler.Invite(&Invitation{Request: r, timer: timer})
+}
+
+// room reports whether a further dialog may be opened: 0, or the code to refuse
+// it with.
+func (ua *UA) room(r *Request) int {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	switch {
+	case ua.closing, len(ua.dialogs) >= ua.cfg.MaxDialogs:
+		return 503
+	case ua.perPeer[r.hop.addr.Addr()] >= ua.cfg.MaxDialogsPerPeer:
+		return 486
+	}
+	return 0
+}
+
+// Invitation is an INVITE that asks for a dialog.
+type Invitation struct {
+	*Request
+	timer sessionTimer
+}
+
+// Reject refuses the dialog.
+func (in *Invitation) Reject(a Answer) { in.Respond(a) }
+
+// Accept opens the dialog and answers 200 with a's body. The handler gets what
+// comes in the dialog from then on, and Ended once.
+func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
+	ua := in.ua
+	d := &Dialog{
+		ua: ua, handler: h, callID: in.Header("Call-ID"),
+		localTag: in.toTag, remoteTag: in.From().Tag(),
+		local: in.Header("To") + ";tag=" + in.toTag, remote: in.Header("From"),
+		target: parseAddress(in.Header("Contact")).URI, routes: routes(in.Values("Record-Route")),
+		hop: in.hop, timer: in.timer, peer: in.hop.addr.Addr(),
+	}
+	d.remoteSeq, _, _ = in.cseq()
+	a.Code = 200
+	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", allow})
+	a.Headers = append(a.Headers, in.timer.headers()...)
+	if err := ua.add(d); err != nil {
+		in.Respond(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
+		return nil, err
+	}
+	in.tx.answered.Store(true) // by the dialog, which repeats it until the ACK
+	d.accept(in.Request, a)
+	return d, nil
+}
+
+func (ua *UA) add(d *Dialog) error {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closing {
+		return ErrShutdown
+	}
+	if c, ok := d.hop.conn.(*streamConn); ok {
+		if c.dead() {
+			return ErrConnectionLost
+		}
+		c.dialogs.Add(1)
+	}
+	ua.dialogs[d.localTag] = d
+	ua.perPeer[d.peer]++
+	return nil
+}
+
+// routes takes a Record-Route apart without touching its values.
+func routes(lines []string) []string {
+	var set []string
+	for _, l := range lines {
+		for more := true; more; {
+			var one string
+			if one, l, more = splitQuoted(l, ','); strings.TrimSpace(one) != "" {
+				set = append(set, strings.TrimSpace(one))
+			}
+		}
+	}
+	return set
+}
+
+// sessionTimer is what was agreed about refreshes (RFC 4028).
+type sessionTimer struct {
+	interval time.Duration // 0: no refreshes
+	ours     bool          // we are the refresher
+	required bool          // the peer refreshes and knows how
+}
+
+// negotiate reads the session timer of an INVITE or UPDATE that we answer.
+func (ua *UA) negotiate(r *Request, initial bool) (sessionTimer, *Answer) {
+	knows := r.lists("Supported", "timer") || r.lists("Require", "timer")
+	minSE := ua.cfg.MinSE
+	if asked, err := seconds(r.Header("Min-SE")); err == nil && asked > minSE {
+		minSE = asked
+	}
+	interval := max(ua.cfg.SessionExpires, minSE)
+	refresher := "uac"
+	if value := r.Header("Session-Expires"); value != "" {
+		asked, err := seconds(value)
+		if err != nil {
+			return sessionTimer{}, &Answer{Code: 400, Reason: "Malformed Session-Expires"}
+		}
+		if asked < ua.cfg.MinSE {
+			if knows {
+				return sessionTimer{}, &Answer{Code: 422, Headers: []Header{{"Min-SE", strconv.Itoa(int(ua.cfg.MinSE / time.Second))}}}
+			}
+			asked = ua.cfg.MinSE
+		}
+		interval = min(asked, interval)
+		interval = max(interval, minSE)
+		_, params, _ := strings.Cut(value, ";")
+		if who, ok := param(params, "refresher"); ok && strings.EqualFold(who, "uas") {
+			refresher = "uas"
+		}
+	}
+	if !knows {
+		if !initial && r.Header("Session-Expires") == "" {
+			return sessionTimer{}, nil
+		}
+		if r.Header("Session-Expires") == "" {
+			return sessionTimer{}, nil // a peer that never refreshes: MaxSession bounds it
+		}
+		refresher = "uas"
+	}
+	return sessionTimer{interval: interval, ours: refresher == "uas", required: knows && refresher == "uac"}, nil
+}
+
+// headers writes the timer into an answer (RFC 4028 9).
+func (t sessionTimer) headers() []Header {
+	h := []Header{{"Supported", "timer"}}
+	if t.interval == 0 {
+		return h
+	}
+	who := "uac"
+	if t.ours {
+		who = "uas"
+	}
+	if t.required {
+		h = append(h, Header{"Require", "timer"})
+	}
+	return append(h, Header{"Session-Expires", fmt.Sprintf("%d;refresher=%s", t.interval/time.Second, who)})
+}
+
+var errSeconds = errors.New("not a number of seconds")
+
+func seconds(value string) (time.Duration, error) {
+	value, _, _ = strings.Cut(value, ";")
+	n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 31)
+	if err != nil {
+		return 0, errSeconds
+	}
+	return time.Duration(n) * time.Second, nil
+}

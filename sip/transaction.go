@@ -1,0 +1,341 @@
+package sip
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+
+	gosip "github.com/emiago/sipgo/sip"
+)
+
+// quiet is sipgo's logger: what is worth saying is said here, once.
+var quiet = slog.New(slog.DiscardHandler)
+
+func stack() string { return string(debug.Stack()) }
+
+// serverTx is a request being answered (RFC 3261 17.2). sipgo's transaction has
+// the states and timers; what it keeps of the messages are empty shells, and the
+// octets of the last answer.
+type serverTx struct {
+	*gosip.ServerTx
+	ua       *UA
+	key      string
+	hop      hop
+	to       hop // where answers go
+	req      atomic.Pointer[Request]
+	answered atomic.Bool
+}
+
+// serverKey names a server transaction. With an RFC 3261 branch that is branch,
+// sent-by and method (17.2.3), else everything that tells two requests apart:
+// clients of the Lync family send no branch, start their CSeq over, and share
+// Call-ID and From tag with other users who signed in in the same second.
+func serverKey(r *Request, method string) string {
+	value := r.Header("Via")
+	v, _ := parseVia(value)
+	if b := v.branch(); strings.HasPrefix(b, branchCookie) && len(b) > len(branchCookie) {
+		return b + "|" + strings.ToLower(v.sentBy) + "|" + method
+	}
+	number, _, _ := r.cseq()
+	return fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s|%s", r.hop.peer(), method, r.Header("Call-ID"), r.Header("From"), number, r.To().Tag(), r.URI(), value)
+}
+
+// begin opens the transaction of a request; false when the request was a
+// retransmission or there is no room.
+func (ua *UA) begin(r *Request) bool {
+	key := serverKey(r, r.Method())
+	ua.txMu.Lock()
+	if tx := ua.serverTx[key]; tx != nil {
+		ua.txMu.Unlock()
+		ua.stats.Retransmissions.Add(1)
+		_ = tx.Receive(&gosip.Request{Method: r.msg.Method})
+		return false
+	}
+	if len(ua.serverTx) >= ua.cfg.MaxTransactions {
+		ua.txMu.Unlock()
+		ua.stats.Refused.Add(1)
+		r.extra = append(r.extra, Header{"Retry-After", "10"})
+		ua.refuseFull(r)
+		return false
+	}
+	tx := &serverTx{ua: ua, key: key, hop: r.hop}
+	tx.to = hop{r.hop.conn, r.hop.answerTo(r.Header("Via"))}
+	tx.req.Store(r)
+	r.tx = tx
+	shell := &gosip.Request{Method: r.msg.Method}
+	shell.SetTransport(r.hop.conn.transport())
+	tx.ServerTx = gosip.NewServerTx(key, shell, tx, quiet)
+	ua.serverTx[key] = tx
+	ua.txMu.Unlock()
+	tx.OnTerminate(func(string, error) {
+		ua.txMu.Lock()
+		delete(ua.serverTx, key)
+		ua.txMu.Unlock()
+	})
+	_ = tx.Init()
+	return true
+}
+
+func (ua *UA) refuseFull(r *Request) {
+	r.toTag = newTag()
+	_ = r.hop.conn.send(r.response(Answer{Code: 503}), r.hop.answerTo(r.Header("Via")))
+}
+
+func (t *serverTx) respond(r *Request, a Answer) {
+	if a.Code == 0 {
+		a.Code = 200
+	}
+	if t.answered.Swap(true) {
+		return
+	}
+	if r.toTag == "" && r.To().Tag() == "" {
+		r.toTag = newTag()
+	}
+	wire := r.response(a)
+	t.req.Store(nil) // only the answer is kept for retransmissions
+	t.again(a.Code, wire)
+	if t.hop.conn.reliable() && r.Method() != "INVITE" {
+		t.Terminate()
+	}
+}
+
+// again hands an answer to the transaction: the first time, and for each
+// repetition of a 2xx to INVITE.
+func (t *serverTx) again(code int, wire []byte) {
+	shell := &gosip.Response{StatusCode: code}
+	shell.SetBody(wire)
+	if err := t.Respond(shell); err != nil {
+		t.ua.log.Debug("answer not sent", "peer", t.to.addr.String(), "err", err)
+	}
+}
+
+// WriteMsg implements gosip.Connection: it sends the octets that a shell carries,
+// or, for what sipgo answers by itself (100, 487), those it should have.
+func (t *serverTx) WriteMsg(m gosip.Message) error {
+	wire := m.Body()
+	if len(wire) == 0 {
+		r := t.req.Load()
+		if r == nil {
+			return nil
+		}
+		code := m.(*gosip.Response).StatusCode
+		if code != 100 && r.toTag == "" {
+			r.toTag = newTag()
+		}
+		wire = r.response(Answer{Code: code})
+	}
+	return t.to.conn.send(wire, t.to.addr)
+}
+
+// The rest of gosip.Connection: the connection's life is not the transaction's.
+
+func (t *serverTx) LocalAddr() net.Addr    { return net.TCPAddrFromAddrPort(t.hop.conn.localAddr()) }
+func (t *serverTx) Ref(int) int            { return 1 }
+func (t *serverTx) TryClose() (int, error) { return 1, nil }
+func (t *serverTx) Close() error           { return nil }
+
+// cancel handles CANCEL (RFC 3261 9.2).
+func (ua *UA) cancel(r *Request) {
+	ua.txMu.Lock()
+	tx := ua.serverTx[serverKey(r, "INVITE")]
+	ua.txMu.Unlock()
+	code := 200
+	if tx == nil {
+		code = 481
+	}
+	r.toTag = newTag()
+	_ = r.hop.conn.send(r.response(Answer{Code: code}), r.hop.answerTo(r.Header("Via")))
+	if tx != nil && !tx.answered.Load() {
+		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+	}
+}
+
+// Result is what became of a request that we sent.
+type Result struct {
+	Response *Response // nil when there is none
+	Err      error     // why there is none: ErrUnanswered, or the connection's fault
+}
+
+// Code returns the status code; 408 when there is no answer, as if a proxy had
+// said so.
+func (r Result) Code() int {
+	if r.Response == nil {
+		return 408
+	}
+	return r.Response.Code()
+}
+
+// clientTx is a request of ours waiting for its answer (RFC 3261 17.1).
+type clientTx struct {
+	*gosip.ClientTx
+	ua   *UA
+	key  string
+	hop  hop
+	wire []byte
+	last atomic.Pointer[gosip.Response]
+	done func(Result)
+}
+
+// send starts a client transaction; done is called exactly once, on another
+// goroutine.
+func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result)) error {
+	tx := &clientTx{ua: ua, key: branch + "|" + method, hop: h, wire: wire, done: done}
+	shell := &gosip.Request{Method: gosip.RequestMethod(method)}
+	shell.SetTransport(h.conn.transport())
+	tx.ClientTx = gosip.NewClientTx(tx.key, shell, tx, quiet)
+	tx.OnTerminate(func(string, error) {
+		ua.txMu.Lock()
+		delete(ua.clientTx, tx.key)
+		ua.txMu.Unlock()
+	})
+	ua.txMu.Lock()
+	ua.clientTx[tx.key] = tx
+	ua.txMu.Unlock()
+	if err := tx.Init(); err != nil {
+		tx.Terminate()
+		return err
+	}
+	ua.group.Add(1)
+	go tx.wait()
+	return nil
+}
+
+// wait passes the final answer on. Somebody must read Responses as long as the
+// transaction lives, or sipgo's timers cannot fire.
+func (t *clientTx) wait() {
+	defer t.ua.group.Done()
+	result := Result{Err: ErrUnanswered}
+	invite := t.Origin().IsInvite()
+	for waiting := true; waiting; {
+		select {
+		case res := <-t.Responses():
+			if res.StatusCode < 200 {
+				continue
+			}
+			result = Result{Response: &Response{res}}
+			if !invite {
+				t.Terminate() // a late repetition of the answer is dropped
+			}
+			waiting = false
+		case <-t.Done():
+			waiting = false
+		}
+	}
+	t.done(result)
+	if invite && result.Response != nil { // it lives on, to repeat the ACK
+		for {
+			select {
+			case <-t.Responses():
+			case <-t.Done():
+				return
+			}
+		}
+	}
+}
+
+// WriteMsg implements gosip.Connection.
+func (t *clientTx) WriteMsg(m gosip.Message) error {
+	if req, ok := m.(*gosip.Request); ok && req.Method == gosip.ACK {
+		return t.hop.conn.send(ackRefused(t.wire, t.last.Load()), t.hop.addr)
+	}
+	return t.hop.conn.send(t.wire, t.hop.addr)
+}
+
+func (t *clientTx) LocalAddr() net.Addr    { return net.TCPAddrFromAddrPort(t.hop.conn.localAddr()) }
+func (t *clientTx) Ref(int) int            { return 1 }
+func (t *clientTx) TryClose() (int, error) { return 1, nil }
+func (t *clientTx) Close() error           { return nil }
+
+// ackRefused makes the ACK of a refused INVITE from the INVITE itself: same Via,
+// Route, From, Call-ID and CSeq number, the answer's To (RFC 3261 17.1.1.3).
+func ackRefused(invite []byte, res *gosip.Response) []byte {
+	var b strings.Builder
+	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
+	for i, l := range strings.Split(head, "\r\n") {
+		name, _, _ := strings.Cut(l, ":")
+		switch {
+		case i == 0:
+			b.WriteString("ACK" + strings.TrimPrefix(l, "INVITE"))
+		case name == "Via", name == "Route", name == "From", name == "Call-ID", name == "Max-Forwards":
+			b.WriteString(l)
+		case name == "To":
+			b.WriteString("To: ")
+			if h := res.GetHeader("To"); h != nil {
+				b.WriteString(h.Value())
+			}
+		case name == "CSeq":
+			b.WriteString(strings.TrimSuffix(l, "INVITE") + "ACK")
+		default:
+			continue
+		}
+		b.WriteString("\r\n")
+	}
+	b.WriteString("Content-Length: 0\r\n\r\n")
+	return []byte(b.String())
+}
+
+// response hands an answer to the transaction that waits for it.
+func (ua *UA) response(m *gosip.Response) {
+	r := &Response{m}
+	v, ok := parseVia(r.Header("Via"))
+	_, method, valid := parseCSeq(r.Header("CSeq"))
+	if !ok || !valid {
+		ua.stats.Malformed.Add(1)
+		return
+	}
+	ua.txMu.Lock()
+	tx := ua.clientTx[v.branch()+"|"+method]
+	ua.txMu.Unlock()
+	if tx == nil {
+		ua.stray(r, method)
+		return
+	}
+	tx.last.Store(m)
+	if method == "INVITE" && m.StatusCode/100 == 2 {
+		ua.repeatACK(r) // sipgo absorbs the repetition of a 2xx; its ACK is ours to repeat
+	}
+	tx.ClientTx.Receive(m)
+}
+
+// stray handles an answer that no transaction waits for any more.
+func (ua *UA) stray(r *Response, method string) {
+	switch {
+	case method == "INVITE" && r.Code()/100 == 2:
+		ua.repeatACK(r)
+	case r.Code() == 481:
+		ua.mu.Lock()
+		d := ua.dialogs[parseAddress(r.Header("From")).Tag()]
+		ua.mu.Unlock()
+		if d != nil && d.callID == r.Header("Call-ID") {
+			d.end(ErrPeerLost)
+		}
+	}
+}
+
+// dropTransactions ends the transactions on a connection that is gone; on all
+// with nil. Requests of ours fail at once instead of after 32 seconds.
+func (ua *UA) dropTransactions(c *streamConn) {
+	ua.txMu.Lock()
+	var servers []*serverTx
+	var clients []*clientTx
+	for _, tx := range ua.serverTx {
+		if c == nil || tx.hop.conn == conn(c) {
+			servers = append(servers, tx)
+		}
+	}
+	for _, tx := range ua.clientTx {
+		if c == nil || tx.hop.conn == conn(c) {
+			clients = append(clients, tx)
+		}
+	}
+	ua.txMu.Unlock()
+	for _, tx := range servers {
+		tx.Terminate()
+	}
+	for _, tx := range clients {
+		tx.Terminate()
+	}
+}

@@ -1,0 +1,388 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gosip "github.com/emiago/sipgo/sip"
+)
+
+// Config says how a [UA] behaves. The zero value of each field takes a default.
+type Config struct {
+	Handler   Handler // of requests that open dialogs; nil refuses them all
+	UserAgent string  // header User-Agent; "tr87proxy"
+	Advertise string  // host for Via and Contact; the local address of each socket
+	Log       *slog.Logger
+	TLSClient *tls.Config // for connections that we open; nil refuses to
+
+	SessionExpires time.Duration // offered to clients that support timers; 30 min
+	MinSE          time.Duration // shortest accepted (RFC 4028); 90 s
+	MaxSession     time.Duration // of a dialog without session timer; 24 h
+	Grace          time.Duration // a dialog outlives its lost connection by this; 32 s
+	EventWait      time.Duration // UDP: how long a request waits for its answer before the next goes out; 2 s
+	ReorderWait    time.Duration // UDP: how long a request waits for one that was overtaken; 50 ms
+	WriteTimeout   time.Duration // of one message on a connection; 10 s
+
+	MaxDialogs        int // in all; 20000
+	MaxDialogsPerPeer int // from one address; 5000
+	MaxTransactions   int // being answered or kept for retransmissions; 100000
+	MaxConnections    int // 2000
+
+	// Trusts reports whether a request inside a dialog may come from this peer
+	// although the dialog was opened from another address. The default is never.
+	Trusts func(Peer) bool
+	// Trace sees every message in and out; it must not keep data.
+	Trace func(out bool, peer Peer, data []byte)
+}
+
+func (c *Config) defaults() {
+	def := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	def(&c.SessionExpires, 30*time.Minute)
+	def(&c.MinSE, 90*time.Second)
+	def(&c.MaxSession, 24*time.Hour)
+	def(&c.Grace, 32*time.Second)
+	def(&c.EventWait, 2*time.Second)
+	def(&c.ReorderWait, 50*time.Millisecond)
+	def(&c.WriteTimeout, 10*time.Second)
+	count := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	count(&c.MaxDialogs, 20000)
+	count(&c.MaxDialogsPerPeer, 5000)
+	count(&c.MaxTransactions, 100000)
+	count(&c.MaxConnections, 2000)
+	if c.UserAgent == "" {
+		c.UserAgent = "tr87proxy"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Trusts == nil {
+		c.Trusts = func(Peer) bool { return false }
+	}
+}
+
+// SetT1 sets the round-trip estimate that all SIP timers of this process derive
+// from (RFC 3261 17): 500 ms unless a test or a slow network needs another. Call
+// it before any [UA] is made.
+func SetT1(t1 time.Duration) { gosip.SetTimers(t1, 8*t1, 10*t1) }
+
+// Handler decides about new dialogs.
+type Handler interface {
+	// Invite is called for each INVITE outside a dialog, in the order in which
+	// they came from one peer. It must not block, and must call the invitation's
+	// Accept or Reject once, then or later.
+	Invite(in *Invitation)
+}
+
+// Stats counts what a UA does, for metrics.
+type Stats struct {
+	Requests, Retransmissions, Malformed, Refused, Unanswered atomic.Int64
+}
+
+// UA is a SIP user agent.
+type UA struct {
+	cfg   Config
+	log   *slog.Logger
+	ctx   context.Context //nolint:containedctx // the life of the UA, not of a call
+	stop  context.CancelFunc
+	group sync.WaitGroup
+	stats Stats
+
+	mu        sync.Mutex
+	closing   bool
+	sockets   []*udpSocket
+	listeners []net.Listener
+	streams   map[*streamConn]struct{}
+	pool      map[string]*streamConn // dialled, by transport, address and name
+	dialogs   map[string]*Dialog     // by our own tag
+	perPeer   map[netip.Addr]int     // dialogs from an address
+	dialing   sync.Mutex             // one dial at a time
+
+	txMu     sync.Mutex
+	serverTx map[string]*serverTx
+	clientTx map[string]*clientTx
+}
+
+// New makes a user agent that lives until Shutdown or Close.
+func New(cfg Config) *UA {
+	cfg.defaults()
+	ctx, stop := context.WithCancel(context.Background())
+	return &UA{
+		cfg: cfg, log: cfg.Log, ctx: ctx, stop: stop,
+		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
+		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{},
+		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
+	}
+}
+
+// Stats returns the counters.
+func (ua *UA) Stats() *Stats { return &ua.stats }
+
+// Counts returns how many dialogs, connections and transactions there are.
+func (ua *UA) Counts() (dialogs, connections, transactions int) {
+	ua.mu.Lock()
+	dialogs, connections = len(ua.dialogs), len(ua.streams)
+	ua.mu.Unlock()
+	ua.txMu.Lock()
+	defer ua.txMu.Unlock()
+	return dialogs, connections, len(ua.serverTx) + len(ua.clientTx)
+}
+
+const socketBuffer = 4 << 20 // a burst of a few thousand messages
+
+// ListenUDP serves a UDP address and returns the one it got.
+func (ua *UA) ListenUDP(address string) (netip.AddrPort, error) {
+	s, err := ua.openUDP(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return s.local, nil
+}
+
+func (ua *UA) openUDP(address string) (*udpSocket, error) {
+	udpAddr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := net.ListenUDP("udp", udpAddr)
+	if err != nil {
+		return nil, err
+	}
+	_ = pc.SetReadBuffer(socketBuffer)
+	_ = pc.SetWriteBuffer(socketBuffer)
+	s := &udpSocket{ua: ua, pc: pc, local: unmap(pc.LocalAddr().(*net.UDPAddr).AddrPort())}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closing {
+		_ = pc.Close()
+		return nil, net.ErrClosed
+	}
+	ua.sockets = append(ua.sockets, s)
+	ua.group.Add(1)
+	go s.serve()
+	return s, nil
+}
+
+// ListenTCP serves a TCP address, with TLS where tlsConfig is not nil, and
+// returns the address it got.
+func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ua.ctx, "tcp", address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closing {
+		_ = l.Close()
+		return netip.AddrPort{}, net.ErrClosed
+	}
+	ua.listeners = append(ua.listeners, l)
+	ua.group.Add(1)
+	go ua.accept(l, tlsConfig)
+	return unmap(l.Addr().(*net.TCPAddr).AddrPort()), nil
+}
+
+func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
+	defer ua.group.Done()
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if ua.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			ua.log.Error("accept failed", "listener", l.Addr().String(), "err", err)
+			select { // out of file descriptors: wait for some to come free
+			case <-ua.ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		kind := "TCP"
+		if tlsConfig != nil {
+			nc, kind = tls.Server(nc, tlsConfig), "TLS"
+		}
+		if _, err := ua.adopt(nc, kind, ""); err != nil {
+			ua.log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "err", err)
+			_ = nc.Close()
+		}
+	}
+}
+
+// adopt starts to serve a connection.
+func (ua *UA) adopt(nc net.Conn, kind, poolKey string) (*streamConn, error) {
+	c := &streamConn{
+		ua: ua, nc: nc, kind: kind, poolKey: poolKey,
+		local:  unmap(nc.LocalAddr().(*net.TCPAddr).AddrPort()),
+		remote: unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort()),
+	}
+	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
+		c.peerNames = certificateNames(t.ConnectionState())
+	}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	switch {
+	case ua.closing:
+		return nil, net.ErrClosed
+	case len(ua.streams) >= ua.cfg.MaxConnections:
+		return nil, fmt.Errorf("more than %d connections", ua.cfg.MaxConnections)
+	}
+	ua.streams[c] = struct{}{}
+	if poolKey != "" {
+		ua.pool[poolKey] = c
+	}
+	ua.group.Add(1)
+	go c.serve()
+	return c, nil
+}
+
+// gone forgets a connection and gives the dialogs on it their time of grace.
+func (ua *UA) gone(c *streamConn) {
+	c.close()
+	ua.mu.Lock()
+	delete(ua.streams, c)
+	if ua.pool[c.poolKey] == c {
+		delete(ua.pool, c.poolKey)
+	}
+	dialogs := make([]*Dialog, 0, 16)
+	if c.dialogs.Load() > 0 {
+		for _, d := range ua.dialogs {
+			dialogs = append(dialogs, d)
+		}
+	}
+	ua.mu.Unlock()
+	for _, d := range dialogs {
+		d.lost(c)
+	}
+	ua.dropTransactions(c)
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+func (ua *UA) trace(out bool, h hop, data []byte) {
+	if ua.cfg.Trace != nil {
+		ua.cfg.Trace(out, h.peer(), data)
+	}
+}
+
+// receive handles one message, on the goroutine that read it. A panic ends the
+// message, not the process.
+func (ua *UA) receive(data []byte, h hop) {
+	defer func() {
+		if p := recover(); p != nil {
+			ua.stats.Malformed.Add(1)
+			ua.log.Error("panic while handling a message", "peer", h.addr.String(), "panic", fmt.Sprint(p), "stack", stack())
+		}
+	}()
+	ua.trace(false, h, data)
+	msg, err := parse(data)
+	if err != nil {
+		ua.stats.Malformed.Add(1)
+		ua.log.Debug("malformed message", "peer", h.addr.String(), "err", err)
+		ua.refuse(msg, h, 400)
+		return
+	}
+	switch m := msg.(type) {
+	case *gosip.Response:
+		ua.response(m)
+	case *gosip.Request:
+		ua.request(&Request{msg: m, hop: h, ua: ua})
+	}
+}
+
+// refuseHead answers a message whose end cannot be found, as far as its head can
+// be read.
+func (ua *UA) refuseHead(head []byte, h hop, reason error) {
+	msg, err := parse(head)
+	code := 400
+	if errors.Is(reason, errTooLarge) {
+		code = 513
+	}
+	if err == nil || msg != nil {
+		ua.refuse(msg, h, code)
+	}
+}
+
+// refuse answers a faulty request without a transaction, if enough of it could be
+// read that the peer will know the answer.
+func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
+	req, ok := msg.(*gosip.Request)
+	if !ok || req == nil {
+		return
+	}
+	r := &Request{msg: req, hop: h, ua: ua, toTag: newTag()}
+	if r.Header("Via") == "" || req.Method == "ACK" {
+		return
+	}
+	if r.To().Tag() != "" {
+		r.toTag = ""
+	}
+	_ = h.conn.send(r.response(Answer{Code: code}), h.answerTo(r.Header("Via")))
+}
+
+// Shutdown refuses new dialogs, ends all there are with BYE, waits until the
+// peers have answered or ctx ends, and closes everything.
+func (ua *UA) Shutdown(ctx context.Context) {
+	ua.mu.Lock()
+	ua.closing = true
+	dialogs := make([]*Dialog, 0, len(ua.dialogs))
+	for _, d := range ua.dialogs {
+		dialogs = append(dialogs, d)
+	}
+	ua.mu.Unlock()
+	var answered sync.WaitGroup
+	for _, d := range dialogs {
+		answered.Add(1)
+		d.bye(ErrShutdown, func(Result) { answered.Done() })
+	}
+	done := make(chan struct{})
+	go func() { answered.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	ua.Close()
+}
+
+// Close closes every socket at once and waits for all goroutines. Dialogs end
+// without BYE.
+func (ua *UA) Close() {
+	ua.stop()
+	ua.mu.Lock()
+	ua.closing = true
+	for _, l := range ua.listeners {
+		_ = l.Close()
+	}
+	for _, s := range ua.sockets {
+		s.close()
+	}
+	for c := range ua.streams {
+		c.close()
+	}
+	dialogs := make([]*Dialog, 0, len(ua.dialogs))
+	for _, d := range ua.dialogs {
+		dialogs = append(dialogs, d)
+	}
+	ua.mu.Unlock()
+	for _, d := range dialogs {
+		d.end(ErrShutdown)
+	}
+	ua.dropTransactions(nil)
+	ua.group.Wait()
+}

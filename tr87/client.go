@@ -1,0 +1,221 @@
+package tr87
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Dial says how a client opens its session.
+type Dial struct {
+	To, From string // SIP URIs: the switching function, and who we are
+	Proxy    string // SIP URI to send to instead, "" for none
+	Line     string // named in private data as Lync clients do, "" for none
+	Username string // for digest challenges
+	Password string
+	// Event gets each event, and each request of the switching function, which is
+	// answered already: in order, one at a time.
+	Event func(*uacsta.Message)
+	// Ended is told once when the session ends without Close.
+	Ended func(error)
+}
+
+// Client is the computing function's side of TR/87.
+type Client struct {
+	dial   Dial
+	ua     *sip.UA
+	dialog *sip.Dialog
+
+	mu      sync.Mutex
+	waiting []waiter // for answers that come in an INFO of their own
+	closing bool
+}
+
+type waiter struct {
+	service string
+	answer  chan *uacsta.Message
+}
+
+// lcsNamespace is that of the private data in which Lync-style clients name their
+// line.
+const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
+
+// Open opens a session over ua: INVITE with RequestSystemStatus. It fails unless
+// the switching function's status is normal.
+func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
+	c := &Client{dial: dial, ua: ua}
+	d, res, err := ua.Invite(ctx, sip.Invite{
+		To: dial.To, From: dial.From, Proxy: dial.Proxy, ContentType: ContentType, Body: c.statusRequest(),
+		Headers: []sip.Header{disposition}, Username: dial.Username, Password: dial.Password,
+	}, (*dialogSide)(c))
+	if err != nil {
+		return nil, err
+	}
+	c.dialog = d
+	if err := usable(res.Body()); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("session not usable: %w", err)
+	}
+	return c, nil
+}
+
+// usable reports why the answer to the opening is not the normal status.
+func usable(body []byte) error {
+	m, err := uacsta.Parse(body)
+	if err != nil {
+		return err
+	}
+	if refusal := m.Err(); refusal != nil {
+		return refusal
+	}
+	if status := m.Text("systemStatus"); status != string(uacsta.StatusNormal) {
+		return fmt.Errorf("the switching function's status is %q", status)
+	}
+	return nil
+}
+
+// statusRequest is the body that opens and refreshes the session.
+func (c *Client) statusRequest() []byte {
+	m := uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
+	if c.dial.Line != "" {
+		m = WithLine(m, c.dial.Line)
+	}
+	return m.Bytes()
+}
+
+// WithLine returns the message with the line named in private data.
+func WithLine(m *uacsta.Message, line string) *uacsta.Message {
+	return m.WithPrivate("lcs", lcsNamespace, "line", line)
+}
+
+// Request sends one request and waits for its answer: in the 200 OK, or in an
+// INFO of the switching function. A refusal is a *uacsta.Error. Several requests
+// may wait at the same time.
+func (c *Client) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	w := waiter{service: req.Name(), answer: make(chan *uacsta.Message, 1)}
+	failed := make(chan error, 1)
+	c.mu.Lock()
+	c.waiting = append(c.waiting, w)
+	c.mu.Unlock()
+	defer c.forget(w)
+	c.dialog.Send("INFO", ContentType, req.Bytes(), func(res sip.Result) {
+		switch {
+		case res.Err != nil:
+			failed <- res.Err
+		case res.Code()/100 != 2:
+			failed <- &sip.Refusal{Response: res.Response}
+		case len(res.Response.Body()) > 0:
+			m, err := uacsta.Parse(res.Response.Body())
+			if err != nil {
+				failed <- err
+				return
+			}
+			w.answer <- m
+		}
+	}, disposition)
+	select {
+	case m := <-w.answer:
+		if refusal := m.Err(); refusal != nil {
+			return nil, refusal
+		}
+		return m, nil
+	case err := <-failed:
+		return nil, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *Client) forget(w waiter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.waiting {
+		if c.waiting[i].answer == w.answer {
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// Close ends the session with BYE.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.dialog.Bye()
+}
+
+// dialogSide is the client as its dialog sees it: a sip.DialogHandler.
+type dialogSide Client
+
+// Ended implements sip.DialogHandler.
+func (s *dialogSide) Ended(reason error) {
+	c := (*Client)(s)
+	c.mu.Lock()
+	closing := c.closing
+	c.mu.Unlock()
+	if !closing && c.dial.Ended != nil {
+		c.dial.Ended(reason)
+	}
+}
+
+// Refresh implements sip.DialogHandler: the re-INVITE asks for the status again.
+func (s *dialogSide) Refresh() (string, []byte) { return ContentType, (*Client)(s).statusRequest() }
+
+// Request implements sip.DialogHandler: an event, an answer, or a request of the
+// switching function.
+func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
+	c := (*Client)(s)
+	m, refusal := readOpening(r)
+	switch {
+	case refusal != nil:
+		d.RespondRefresh(r, *refusal)
+		return
+	case m == nil:
+		d.RespondRefresh(r, sip.Answer{})
+		return
+	}
+	switch m.Kind() {
+	case uacsta.Response, uacsta.ErrorCode:
+		r.Respond(sip.Answer{})
+		c.answered(m)
+		return
+	case uacsta.Request:
+		var answer *uacsta.Message
+		switch m.Name() {
+		case "SystemStatus":
+			answer = uacsta.Encode(uacsta.SystemStatusResponse{}, m.Edition())
+		case "RequestSystemStatus":
+			answer = uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, m.Edition())
+		case "MonitorStop":
+			answer = uacsta.Encode(uacsta.MonitorStopResponse{}, m.Edition())
+		default:
+			answer = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(m.Edition())
+		}
+		d.RespondRefresh(r, sip.Answer{ContentType: ContentType, Body: answer.Bytes()})
+	default:
+		r.Respond(sip.Answer{})
+	}
+	if c.dial.Event != nil {
+		c.dial.Event(m)
+	}
+}
+
+// answered gives an answer that came in an INFO to the oldest request it fits.
+func (c *Client) answered(m *uacsta.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.waiting {
+		if m.Kind() == uacsta.ErrorCode || m.Name() == w.service+"Response" {
+			select {
+			case w.answer <- m:
+			default:
+				continue
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package tr87
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// ContentType is the media type of CSTA-XML messages.
+const ContentType = "application/csta+xml"
+
+// disposition makes a peer that does not know the type refuse (TR/87).
+var disposition = sip.Header{Name: "Content-Disposition", Value: "signal;handling=required"}
+
+// ServerConfig says whom a server believes and how it answers.
+type ServerConfig struct {
+	Proxy  *proxy.Proxy
+	Digest *sip.Digest // authenticates clients that are not trusted; nil refuses them
+	// Trusts reports whether a peer's From header is believed.
+	Trusts func(addr netip.Addr, certificateNames []string) bool
+	// Anybody is the identity of every client, whoever it is: for demonstrations
+	// on loopback. The zero value is nobody.
+	Anybody policy.Identity
+	// AnswerInInfo sends the answer to a request in an INFO of its own instead of
+	// the 200 OK, for peers that want it so.
+	AnswerInInfo bool
+	Log          *slog.Logger
+}
+
+// Server is the switching function's side of TR/87 for clients that dial in; it
+// is a sip.Handler.
+type Server struct{ cfg ServerConfig }
+
+// NewServer makes a server.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: cfg}
+}
+
+// Invite implements sip.Handler: it opens a session. Whoever gets one is known by
+// then, and may use the line named.
+func (s *Server) Invite(in *sip.Invitation) {
+	who, ok := s.identify(in)
+	if !ok {
+		return
+	}
+	opening, refusal := readOpening(in.Request)
+	if refusal != nil {
+		s.cfg.Log.Warn("INVITE refused", "peer", in.Peer().String(), "identity", who.String(), "code", refusal.Code)
+		in.Reject(*refusal)
+		return
+	}
+	d := &session{server: s}
+	line := ""
+	if opening != nil {
+		line = opening.PrivateText("line")
+	}
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String()}, d)
+	if err != nil {
+		in.Reject(refuse(err))
+		return
+	}
+	d.core = core
+	request := opening
+	if request == nil { // an INVITE without body is answered like one with RequestSystemStatus
+		request = uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
+	}
+	core.Request(request, func(res *uacsta.Message) {
+		answer := sip.Answer{Headers: []sip.Header{disposition}}
+		if res != nil {
+			answer.ContentType, answer.Body = ContentType, res.Bytes()
+		}
+		dialog, err := in.Accept(d, answer)
+		if err != nil {
+			core.Close(err)
+			return
+		}
+		d.open(dialog)
+	})
+}
+
+// identify finds out who a client is; default deny. When it returns false the
+// INVITE is answered.
+func (s *Server) identify(in *sip.Invitation) (policy.Identity, bool) {
+	peer := in.Peer()
+	switch {
+	case s.cfg.Anybody.Name != "":
+		return s.cfg.Anybody, true
+	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
+		return policy.Identity{Name: policy.IdentityOf(in.From().URI), How: "trusted-peer"}, true
+	case s.cfg.Digest != nil:
+		user, ok, failed := s.cfg.Digest.Check(in.Request)
+		if failed {
+			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
+		}
+		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, ok
+	}
+	s.cfg.Log.Warn("INVITE refused: the peer is not trusted and no digest users are configured", "peer", peer.String())
+	in.Reject(sip.Answer{Code: 403})
+	return policy.Identity{}, false
+}
+
+// readOpening reads the body of an INVITE or re-INVITE; nil for none.
+func readOpening(r *sip.Request) (*uacsta.Message, *sip.Answer) {
+	if len(r.Body()) == 0 {
+		return nil, nil
+	}
+	if r.ContentType() != ContentType {
+		return nil, &sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: ContentType}}}
+	}
+	m, err := uacsta.Parse(r.Body())
+	if err != nil {
+		return nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
+	}
+	return m, nil
+}
+
+// refuse is the SIP answer for a session that is not opened.
+func refuse(err error) sip.Answer {
+	switch {
+	case errors.Is(err, proxy.ErrForbidden):
+		return sip.Answer{Code: 403}
+	case errors.Is(err, proxy.ErrUnknownLine):
+		return sip.Answer{Code: 404}
+	case errors.Is(err, proxy.ErrTooMany):
+		return sip.Answer{Code: 486, Headers: []sip.Header{{Name: "Retry-After", Value: "30"}}}
+	}
+	return sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}}
+}

@@ -1,0 +1,91 @@
+package tr87
+
+import (
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// session is one client's dialog: a sip.DialogHandler towards the peer and a
+// proxy.Client towards the core.
+type session struct {
+	server *Server
+	core   *proxy.Session
+
+	mu     sync.Mutex
+	dialog *sip.Dialog
+	closed error // the core ended the session before the dialog was there
+}
+
+// open notes the dialog once it is there.
+func (s *session) open(d *sip.Dialog) {
+	s.mu.Lock()
+	fresh := s.dialog == nil
+	s.dialog = d
+	closed := s.closed
+	s.mu.Unlock()
+	if fresh && closed != nil {
+		d.Bye()
+	}
+}
+
+func (s *session) current() *sip.Dialog {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dialog
+}
+
+// Request implements sip.DialogHandler: an INFO with a CSTA message, or a refresh
+// with or without one.
+func (s *session) Request(d *sip.Dialog, r *sip.Request) {
+	s.open(d) // the first request can overtake the return of Accept
+	m, refusal := readOpening(r)
+	if refusal != nil {
+		d.RespondRefresh(r, *refusal)
+		return
+	}
+	if m == nil {
+		d.RespondRefresh(r, sip.Answer{})
+		return
+	}
+	info := r.Method() == "INFO"
+	s.core.Request(m, func(res *uacsta.Message) {
+		switch {
+		case res == nil:
+			d.RespondRefresh(r, sip.Answer{})
+		case info && s.server.cfg.AnswerInInfo:
+			r.Respond(sip.Answer{})
+			d.Send("INFO", ContentType, res.Bytes(), nil, disposition)
+		default:
+			d.RespondRefresh(r, sip.Answer{ContentType: ContentType, Body: res.Bytes(), Headers: []sip.Header{disposition}})
+		}
+	})
+}
+
+// Refresh implements sip.DialogHandler: a refresh of ours needs no body.
+func (s *session) Refresh() (string, []byte) { return "", nil }
+
+// Ended implements sip.DialogHandler: everything of the session goes, however the
+// dialog ended.
+func (s *session) Ended(reason error) { s.core.Close(reason) }
+
+// Event implements proxy.Client. The peer's answer is not waited for: some
+// clients never give one.
+func (s *session) Event(ev *uacsta.Message) {
+	if d := s.current(); d != nil {
+		d.Send("INFO", ContentType, ev.Bytes(), nil, disposition)
+	}
+}
+
+// Closed implements proxy.Client.
+func (s *session) Closed(reason error) {
+	s.mu.Lock()
+	s.closed = reason
+	d := s.dialog
+	s.mu.Unlock()
+	if d != nil {
+		d.Bye()
+	}
+}

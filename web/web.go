@@ -1,0 +1,112 @@
+// Package web serves what operators look at: health and metrics.
+package web
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+// Operations is the operators' port: /metrics, /healthz, /readyz and, where asked
+// for, /debug/pprof. It has no authentication and belongs on loopback.
+type Operations struct {
+	Proxy *proxy.Proxy
+	UA    *sip.UA
+	Pprof bool
+	Ready func() bool // false before start and during shutdown
+}
+
+// Run serves a listener until ctx ends.
+func (o *Operations) Run(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: o.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	var group sync.WaitGroup
+	group.Go(func() {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = server.Shutdown(stop)
+	})
+	err := server.Serve(l)
+	group.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (o *Operations) handler() http.Handler {
+	mux := http.NewServeMux()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o.register(registry)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		for name, up := range o.Proxy.Status().Links {
+			if !up {
+				http.Error(w, "link "+name+" is down", http.StatusServiceUnavailable)
+				return
+			}
+		}
+		if !o.Ready() {
+			http.Error(w, "not serving", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	if o.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func (o *Operations) register(r *prometheus.Registry) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tr87proxy", Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value *atomic.Int64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
+	}
+	gauge("sessions", "Client sessions open.", func() float64 { return float64(o.Proxy.Status().Sessions) })
+	gauge("link_monitors", "Monitors held at the links.", func() float64 { return float64(o.Proxy.Status().Monitors) })
+	gauge("sip_dialogs", "SIP dialogs open.", func() float64 { n, _, _ := o.UA.Counts(); return float64(n) })
+	gauge("sip_connections", "TCP and TLS connections open.", func() float64 { _, n, _ := o.UA.Counts(); return float64(n) })
+	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
+	for name := range o.Proxy.Status().Links {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "tr87proxy", Name: "link_up", Help: "1 when the link is up.", ConstLabels: prometheus.Labels{"link": name},
+		}, func() float64 {
+			if o.Proxy.Status().Links[name] {
+				return 1
+			}
+			return 0
+		}))
+	}
+	core, wire := o.Proxy.Stats(), o.UA.Stats()
+	counter("sessions_total", "Client sessions opened.", &core.Sessions)
+	counter("requests_total", "CSTA requests of clients.", &core.Requests)
+	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
+	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
+	counter("events_total", "CSTA events given to clients.", &core.Events)
+	counter("overflows_total", "Sessions ended because the client was too slow.", &core.Overflows)
+	counter("sip_requests_total", "SIP requests received.", &wire.Requests)
+	counter("sip_retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
+	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)
+	counter("sip_refused_total", "SIP requests refused by a limit.", &wire.Refused)
+	counter("sip_unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+}

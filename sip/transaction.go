@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,6 +28,31 @@ type serverTx struct {
 	to       hop // where answers go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
+}
+
+// shells has what transactions keep instead of the request: method and transport
+// are all that sipgo's states look at.
+var shells = func() map[string]*gosip.Request {
+	m := map[string]*gosip.Request{}
+	for method := range strings.SplitSeq(allow, ", ") {
+		for _, transport := range []string{"UDP", "TCP", "TLS"} {
+			m[method+transport] = newShell(method, transport)
+		}
+	}
+	return m
+}()
+
+func newShell(method, transport string) *gosip.Request {
+	r := &gosip.Request{Method: gosip.RequestMethod(method)}
+	r.SetTransport(transport)
+	return r
+}
+
+func shell(method, transport string) *gosip.Request {
+	if r := shells[method+transport]; r != nil {
+		return r
+	}
+	return newShell(method, transport)
 }
 
 // serverKey names a server transaction. With an RFC 3261 branch that is branch,
@@ -65,9 +91,7 @@ func (ua *UA) begin(r *Request) bool {
 	tx.to = hop{r.hop.conn, r.hop.answerTo(r.Header("Via"))}
 	tx.req.Store(r)
 	r.tx = tx
-	shell := &gosip.Request{Method: r.msg.Method}
-	shell.SetTransport(r.hop.conn.transport())
-	tx.ServerTx = gosip.NewServerTx(key, shell, tx, quiet)
+	tx.ServerTx = gosip.NewServerTx(key, shell(r.Method(), r.hop.conn.transport()), tx, quiet)
 	ua.serverTx[key] = tx
 	ua.txMu.Unlock()
 	tx.OnTerminate(func(string, error) {
@@ -105,9 +129,9 @@ func (t *serverTx) respond(r *Request, a Answer) {
 // again hands an answer to the transaction: the first time, and for each
 // repetition of a 2xx to INVITE.
 func (t *serverTx) again(code int, wire []byte) {
-	shell := &gosip.Response{StatusCode: code}
-	shell.SetBody(wire)
-	if err := t.Respond(shell); err != nil {
+	res := &gosip.Response{StatusCode: code}
+	res.SetBody(bytes.Clone(wire)) // without the room it was written in
+	if err := t.Respond(res); err != nil {
 		t.ua.log.Debug("answer not sent", "peer", t.to.addr.String(), "err", err)
 	}
 }
@@ -183,9 +207,7 @@ type clientTx struct {
 // goroutine.
 func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result)) error {
 	tx := &clientTx{ua: ua, key: branch + "|" + method, hop: h, wire: wire, done: done}
-	shell := &gosip.Request{Method: gosip.RequestMethod(method)}
-	shell.SetTransport(h.conn.transport())
-	tx.ClientTx = gosip.NewClientTx(tx.key, shell, tx, quiet)
+	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, h.conn.transport()), tx, quiet)
 	tx.OnTerminate(func(string, error) {
 		ua.txMu.Lock()
 		delete(ua.clientTx, tx.key)

@@ -172,7 +172,7 @@ func (a *authorization) challenge(res *Response) bool {
 		if err != nil || !digest.CanDigest(c) {
 			continue
 		}
-		if a.chal != nil && a.chal.Nonce != c.Nonce && !c.Stale && a.count > 0 && a.chal.Realm == c.Realm && a.name == name {
+		if a.chal != nil && a.chal.Realm == c.Realm && a.name == name && a.count > 0 && !c.Stale {
 			return false // these credentials were refused
 		}
 		a.chal, a.name, a.count = c, name, 0

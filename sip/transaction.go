@@ -45,6 +45,9 @@ var shells = func() map[string]*gosip.Request {
 func newShell(method, transport string) *gosip.Request {
 	r := &gosip.Request{Method: gosip.RequestMethod(method)}
 	r.SetTransport(transport)
+	// sipgo makes the ACK of a refused INVITE from it, and needs the header for
+	// that; what goes out is our own (ackRefused).
+	r.AppendHeader(&gosip.CSeqHeader{SeqNo: 1, MethodName: gosip.RequestMethod(method)})
 	return r
 }
 

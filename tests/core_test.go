@@ -80,7 +80,7 @@ type watcher struct {
 	mu     sync.Mutex
 	last   map[string]int // number of the last event, by cross reference
 	known  map[string]bool
-	calls  map[string]bool // callIDs that a response of ours named
+	calls  map[string]bool // callIDs that events named
 	events int
 	refs   []string
 	own    []uacsta.ConnectionID
@@ -102,10 +102,8 @@ func (w *watcher) Event(ev *uacsta.Message) {
 		w.fail("%s: event %d of monitor %s after %d", w.name, n, ref, last)
 	}
 	w.last[ref] = n
-	if ev.Name() == "ServiceInitiatedEvent" && ev.Text("cause") == "makeCall" && ev.Text("initiatedConnection/deviceID") == w.name {
-		if id := ev.Text("initiatedConnection/callID"); !w.calls[id] {
-			w.fail("%s: event of call %s before its MakeCallResponse", w.name, id)
-		}
+	for _, c := range ev.Connections() {
+		w.calls[c.CallID()] = true
 	}
 }
 
@@ -155,7 +153,9 @@ func (w *watcher) call(what int, other string) {
 	case 0, 1:
 		w.ask(uacsta.MakeCall{CallingDevice: uacsta.Dev(w.name), CalledDirectoryNumber: uacsta.Dev(other), AutoOriginate: uacsta.DoNotPrompt}, func(res *uacsta.Message) {
 			id := res.Text("callingDevice/callID")
-			w.calls[id] = true
+			if w.calls[id] {
+				w.fail("%s: event of call %s before its MakeCallResponse", w.name, id)
+			}
 			w.own = append(w.own, uacsta.Conn(id, w.name))
 		})
 	case 2, 3:

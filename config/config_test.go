@@ -1,0 +1,90 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const good = `
+sip:
+  listen: [{transport: tcp, address: "127.0.0.1:5062"}]
+grants: [{who: "sip:alice@contoso.com", control: ["100"]}]
+switch: {extensions: [{number: "100"}]}
+`
+
+func TestGood(t *testing.T) {
+	c, err := Parse("x", []byte(good+"log: {level: debug}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Log.Level != "debug" || c.Log.Format != "text" || c.SIP.SessionExpires != 30*time.Minute || c.Switch.Extensions[0].Number != "100" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// The complete example must be without faults, and must name every key.
+func TestExampleIsComplete(t *testing.T) {
+	data, err := os.ReadFile("../config.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Parse("config.example.yaml", data); err != nil {
+		t.Error(err)
+	}
+	c := Default()
+	d := decode("config.example.yaml", data, c)
+	for _, key := range Keys() {
+		name := key[strings.LastIndexByte(key, '.')+1:]
+		if _, ok := d.lines[key]; !ok && !regexp.MustCompile(`#.*\b`+name+`:`).Match(data) {
+			t.Errorf("the example has no %s", key)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, tt := range []struct{ yaml, want string }{
+		{good + "logg: {}", "x:6: logg: unknown key; did you mean log?"},
+		{good + "zzzzzz: {}", "x:6: zzzzzz: unknown key; known here:"},
+		{good + "log:\n  level: loud", "x:7: log.level: is \"loud\"; write one of: debug, info, warn, error"},
+		{good + "log: loud", "x:6: log: must have keys below it"},
+		{good + "limits: {sessions: many}", "x:6: limits.sessions: must be a whole number"},
+		{good + "limits: {sessions: 0}", "x:6: limits.sessions: must be a number greater than 0"},
+		{good + "digest: {md5: maybe}", "x:6: digest.md5: must be true or false"},
+		{good + "trusted: 10.0.0.1", "x:6: trusted: must be a list"},
+		{good + "trusted: [{address: ten}]", "x:6: trusted[0].address: is neither"},
+		{good + "trusted: [{}]", "x:6: trusted[0]: write either"},
+		{good + "numbers: {main: \"425\"}", "x:6: numbers.main: must be + and digits"},
+		{good + "operations: {address: \"0.0.0.0:9062\"}", "x:6: operations.address: must be on loopback"},
+		{good + "a: [", "x:6: (file):"},
+		{strings.Replace(good, "5062\"", "5062\", key: k", 1), "x:3: sip.listen[0].key: is for transport tls only"},
+		{strings.Replace(good, "transport: tcp", "transport: tls", 1), "x:3: sip.listen[0]: transport tls needs certificate and key"},
+		{strings.Replace(good, "127.0.0.1:5062", "5062", 1), "x:3: sip.listen[0].address: is not host:port"},
+		{strings.Replace(good, "listen:", "session-expires: soon\n  listen:", 1), "x:3: sip.session-expires: must be a time such as"},
+		{strings.Replace(good, "listen:", "min-se: 30s\n  listen:", 1), "x:3: sip.min-se: must be at least 90s"},
+		{strings.Replace(good, "number: \"100\"", "number: \"1 0\"", 1), "x:5: switch.extensions[0].number: must be 1 to 20 digits"},
+		{strings.Replace(good, "{number: \"100\"}", "{number: \"100\"}, {number: \"100\"}", 1), "x:5: switch.extensions[1].number: is there twice"},
+		{"switch: {extensions: [{number: \"100\"}]}", "x:1: sip.listen: no listener"},
+		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},
+		{"demo: true\nsip: {listen: [{transport: tcp, address: \"0.0.0.0:5062\"}]}", "x:2: sip.listen[0].address: demo mode"},
+		{good + "digest: {users: [{name: a}]}", "x:6: digest.users[0]: write either password or password-file"},
+		{strings.Replace(good, "control: [\"100\"]", "control: [\"[\"]", 1), "x:4: grants[0].control[0]: is not a usable pattern"},
+	} {
+		_, err := Parse("x", []byte(tt.yaml))
+		var faults Faults
+		if !errors.As(err, &faults) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s\n got %v\nwant %s", tt.yaml, err, tt.want)
+		}
+	}
+	if _, err := Parse("x", []byte("a: &x [*x]")); err == nil {
+		t.Error("an alias passes")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = Parse("x", data) })
+}

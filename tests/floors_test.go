@@ -1,0 +1,68 @@
+package tests
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tr87proxy/tr87proxy/"
+
+// floors says how high each package stands: it may import lower ones only.
+// HACKING.md explains the house.
+var floors = map[string]int{
+	"uacsta": 0, "sip": 0, "tls": 0,
+	"config": 2, "policy": 1, // config checks patterns with policy's own rules
+	"proxy":         3,
+	"tr87":          4,
+	"softswitch":    4,
+	"web":           4,
+	"cmd/tr87proxy": 5,
+}
+
+// owners says which one package imports a protocol library.
+var owners = map[string]string{
+	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
+	"go.yaml.in/yaml": "config", "github.com/prometheus": "web", "github.com/spf13/cobra": "cmd/tr87proxy",
+}
+
+func TestFloors(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if name == "tests" || strings.HasPrefix(name, "tests/") {
+			continue
+		}
+		floor, ok := floors[name]
+		if !ok {
+			t.Errorf("%s has no floor", name)
+			continue
+		}
+		seen++
+		for _, imported := range p.Imports {
+			if lower, ours := strings.CutPrefix(imported, module); ours && floors[lower] >= floor {
+				t.Errorf("%s (floor %d) imports %s (floor %d)", name, floor, lower, floors[lower])
+			}
+			for library, owner := range owners {
+				if strings.HasPrefix(imported, library) && owner != name {
+					t.Errorf("%s imports %s, which is %s's", name, imported, owner)
+				}
+			}
+		}
+	}
+	if seen != len(floors) {
+		t.Errorf("%d packages, %d floors", seen, len(floors))
+	}
+}

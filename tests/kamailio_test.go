@@ -1,0 +1,63 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// frontEnd starts Kamailio as record-routing proxy in front of a tr87proxy.
+func frontEnd(t *testing.T, r *running, kind string) (port int) {
+	t.Helper()
+	template, err := os.ReadFile("testdata/kamailio.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = freePort(t)
+	next := r.port
+	if kind == "tls" {
+		next = r.tlsPort
+	}
+	dir := r.dir
+	config := strings.NewReplacer("127.0.0.1:PORT", fmt.Sprintf("127.0.0.1:%d", port), "SIDE", fmt.Sprint(freePort(t)), "NEXT", fmt.Sprint(next), "KIND", kind, "DIR", dir).Replace(string(template))
+	tlsConfig := fmt.Sprintf("[server:default]\nmethod = TLSv1.2+\ncertificate = %[1]s/cert.pem\nprivate_key = %[1]s/key.pem\n"+
+		"[client:default]\nmethod = TLSv1.2+\nverify_certificate = yes\nca_list = %[1]s/cert.pem\ncertificate = %[1]s/cert.pem\nprivate_key = %[1]s/key.pem\n", dir)
+	for name, content := range map[string]string{"kamailio.cfg": config, "tls.cfg": tlsConfig} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := start(t, tool(t, "kamailio"), "-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-m", "64", "-Y", dir)
+	waitFor(t, "Kamailio", func() bool {
+		if p.wait(0) == nil {
+			t.Fatalf("Kamailio ended:\n%s", p.out)
+		}
+		return listening(port)
+	})
+	return port
+}
+
+// Clients behind a record-routing proxy: requests and events through its routes,
+// over its own connection to us.
+func TestBehindKamailio(t *testing.T) {
+	for kind, access := range map[string]string{
+		"tcp": everybody,
+		// Over TLS the front end is known by its certificate and by nothing else.
+		"tls": "trusted: [{certificate: \"fe1.contoso.com\"}]\ngrants: [{who: \"sip:user1*@contoso.com\", control: [\"1*\"], dial: [\"2*\"]}]\n",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			r := serve(t, access)
+			port := frontEnd(t, r, kind)
+			sipp(t, tr87Client(false), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
+			if n := r.metric("tr87proxy_sessions_total"); n != 100 {
+				t.Errorf("%v sessions were opened, want 100", n)
+			}
+			if n := r.metric("tr87proxy_sip_connections"); n > 2 {
+				t.Errorf("%v connections: events did not go back over the front end's own", n)
+			}
+			r.stop()
+		})
+	}
+}

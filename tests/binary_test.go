@@ -106,7 +106,12 @@ func start(t *testing.T, name string, args ...string) *process {
 		t.Fatal(err)
 	}
 	go func() { p.exited <- p.cmd.Wait() }()
-	t.Cleanup(func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) })
+	t.Cleanup(func() {
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		if out := p.out.String(); t.Failed() && out != "" {
+			t.Logf("%s said:\n%s", filepath.Base(name), out[max(0, len(out)-2000):])
+		}
+	})
 	return p
 }
 

@@ -50,7 +50,7 @@ func TestBehindKamailio(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			r := serve(t, access)
 			port := frontEnd(t, r, kind)
-			sipp(t, tr87Client(false), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
+			sipp(t, tr87Client(false, ""), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
 			if n := r.metric("tr87proxy_sessions_total"); n != 100 {
 				t.Errorf("%v sessions were opened, want 100", n)
 			}

@@ -15,8 +15,12 @@ import (
 type scenario struct {
 	strings.Builder
 	cseq    int
-	answers bool // events are answered; over TCP sipp cannot, they come too fast
+	answers bool   // events are answered; over TCP sipp cannot, they come too fast
+	via     string // parameters of a front end's Via
 }
+
+// lyncVia is what Lync front ends put into their Via; Kamailio cannot read it.
+const lyncVia = `;branched=FALSE;ms-internal-info="caA;b=1,cQAA"`
 
 const (
 	csta      = `xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
@@ -37,7 +41,7 @@ func (s *scenario) request(method, body string) {
 	}
 	fmt.Fprintf(s, `<send retrans="500"><![CDATA[
 %s %s SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch];branched=FALSE;ms-internal-info="caA;b=1,cQAA"
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]%s
 %sFrom: <sip:user[field0]@contoso.com>;tag=[pid]x[call_number];epid=abb2cb12b77f
 To: <sip:rcc@gw.contoso.com>%s
 Call-ID: [call_id]
@@ -49,7 +53,7 @@ Content-Disposition: signal;handling=required
 Content-Type: application/csta+xml
 Content-Length: [len]
 
-%s`+sippTrail, method, target, routes, to, s.cseq, method, body)
+%s`+sippTrail, method, target, s.via, routes, to, s.cseq, method, body)
 }
 
 func (s *scenario) ack() {
@@ -104,8 +108,8 @@ Content-Length: 0
 // tr87Client is the whole life of a session: opening, features and monitor back
 // to back, a call with its events, a refresh after which CSeq starts over, the
 // end.
-func tr87Client(answers bool) string {
-	s := &scenario{answers: answers}
+func tr87Client(answers bool, via string) string {
+	s := &scenario{answers: answers, via: via}
 	s.WriteString("<?xml version=\"1.0\"?><scenario name=\"tr87\">\n")
 	s.request("INVITE", sippOpen)
 	s.WriteString("<recv response=\"100\" optional=\"true\"/>\n")
@@ -183,7 +187,7 @@ func TestSippClients(t *testing.T) {
 				waitFor(t, "socat", func() bool { return listening(port) })
 				target, mode = fmt.Sprintf("127.0.0.1:%d", port), "t1"
 			}
-			sipp(t, tr87Client(transport == "udp"), target, mode, calls, 100)
+			sipp(t, tr87Client(transport == "udp", lyncVia), target, mode, calls, 100)
 			if n := r.metric("tr87proxy_sessions_total"); n != calls {
 				t.Errorf("%v sessions were opened, want %d", n, calls)
 			}

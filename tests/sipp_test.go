@@ -131,6 +131,7 @@ func tr87Client(answers bool, via string) string {
 	s.request("INFO", `<?xml version="1.0"?><AnswerCall `+csta+`><callToBeAnswered>`+sippOwn+`</callToBeAnswered></AnswerCall>`)
 	s.recv(`response="200"`, "", "<stateIncompatibility>noCallToAnswer</stateIncompatibility>")
 	s.request("INVITE", sippOpen)
+	s.WriteString("<recv response=\"100\" optional=\"true\"/>\n")
 	s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	s.cseq = 1 // as real clients do

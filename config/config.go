@@ -305,7 +305,7 @@ func (c *Config) checkSwitch(d *document) {
 	if c.Numbers.Main != "" && !regexp.MustCompile(`^\+[0-9]{1,15}$`).MatchString(c.Numbers.Main) {
 		d.fault("numbers.main", "must be + and digits, what stands before an extension from outside")
 	}
-	var seen []string
+	seen := make([]string, 0, len(c.Switch.Extensions))
 	for i, e := range c.Switch.Extensions {
 		key := fmt.Sprintf("switch.extensions[%d]", i)
 		switch {

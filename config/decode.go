@@ -79,8 +79,7 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 	if n.Tag == "!!null" {
 		return
 	}
-	switch target := v.Addr().Interface().(type) {
-	case *time.Duration:
+	if target, ok := v.Addr().Interface().(*time.Duration); ok {
 		parsed, err := time.ParseDuration(n.Value)
 		if n.Kind != yaml.ScalarNode || err != nil {
 			d.fault(path, "must be a time such as 90s, 30m or 500ms")

@@ -63,7 +63,7 @@ func (t *trunk) supervise(ctx context.Context) {
 		if wasUp && time.Since(started) > time.Minute {
 			wait = t.proxy.cfg.BackOff
 		}
-		pause := wait/2 + rand.N(wait) // jitter: links of one PBX must not return together
+		pause := wait/2 + rand.N(wait) //nolint:gosec // jitter: links of one PBX must not return together
 		log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():

@@ -245,7 +245,7 @@ func localAddress(to netip.AddrPort) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	defer probe.Close()
+	defer func() { _ = probe.Close() }()
 	return probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 

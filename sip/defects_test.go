@@ -185,7 +185,7 @@ func TestStalledPeerIsCutOff(t *testing.T) {
 
 func TestPanicEndsTheMessageOnly(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
-	rec.onInfo = func(d *Dialog, r *Request) {
+	rec.onInfo = func(_ *Dialog, r *Request) {
 		if string(r.Body()) == "panic" {
 			panic("as told")
 		}

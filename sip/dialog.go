@@ -1,13 +1,8 @@
 package sip
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -121,8 +116,7 @@ func (d *Dialog) accept(r *Request, a Answer) {
 	t1 := gosip.T1
 	wait, total := t1, time.Duration(0)
 	d.stopRepeat()
-	var again func()
-	again = func() {
+	d.repeat = time.AfterFunc(wait, func() {
 		d.mu.Lock()
 		if d.repeat == nil {
 			d.mu.Unlock()
@@ -137,8 +131,7 @@ func (d *Dialog) accept(r *Request, a Answer) {
 		d.repeat.Reset(wait)
 		d.mu.Unlock()
 		tx.again(200, wire)
-	}
-	d.repeat = time.AfterFunc(wait, again)
+	})
 	d.mu.Unlock()
 	tx.again(200, wire)
 }
@@ -155,25 +148,6 @@ func (d *Dialog) stopRepeat() {
 	if d.repeat != nil {
 		d.repeat.Stop()
 		d.repeat = nil
-	}
-}
-
-// schedule starts the session timer anew.
-func (d *Dialog) schedule() {
-	if d.expiry != nil {
-		d.expiry.Stop()
-	}
-	if d.ended {
-		return
-	}
-	switch t := d.timer; {
-	case t.interval == 0:
-		d.expiry = time.AfterFunc(d.ua.cfg.MaxSession, func() { d.bye(ErrExpired, func(Result) {}) })
-	case t.ours:
-		d.expiry = time.AfterFunc(t.interval/2, d.refresh)
-	default:
-		// RFC 4028 10: BYE a third of the interval, at most 32 s, before its end.
-		d.expiry = time.AfterFunc(t.interval-min(32*time.Second, t.interval/3), func() { d.bye(ErrExpired, func(Result) {}) })
 	}
 }
 
@@ -284,247 +258,8 @@ func (d *Dialog) handle(r *Request) {
 	}
 }
 
-// refreshed handles a re-INVITE or UPDATE: a target refresh and a session refresh
-// (RFC 3261 12.2.2, RFC 4028 9). The body is the handler's.
-func (d *Dialog) refreshed(r *Request) {
-	timer, refusal := d.ua.negotiate(r, false)
-	if refusal != nil {
-		r.Respond(*refusal)
-		return
-	}
-	d.mu.Lock()
-	if c := r.Header("Contact"); c != "" {
-		d.target = parseAddress(c).URI
-	}
-	if timer.interval > 0 || d.timer.interval == 0 {
-		d.timer = timer
-	}
-	d.schedule()
-	d.mu.Unlock()
-	r.extra = append([]Header{{"Contact", d.contact()}, {"Allow", allow}}, timer.headers()...)
-	if r.Method() == "UPDATE" && len(r.Body()) == 0 {
-		r.Respond(Answer{})
-		return
-	}
-	d.handler.Request(d, r)
-}
-
-// RespondRefresh answers a re-INVITE: a 2xx is repeated until the ACK.
-func (d *Dialog) RespondRefresh(r *Request, a Answer) {
-	if r.Method() != "INVITE" || a.Code != 0 && a.Code/100 != 2 || r.tx.answered.Swap(true) {
-		r.Respond(a)
-		return
-	}
-	a.Code = 200
-	d.accept(r, a)
-}
-
 // contact is our Contact towards this peer.
 func (d *Dialog) contact() string { return "<" + d.ua.contactURI(d.hop) + ">" }
-
-// Send sends a request in the dialog, behind all that were sent before. It does
-// not block; done, which may be nil, is called once with what became of it. Over
-// TCP and TLS the next request goes out at once, over UDP when this one has its
-// answer, or after a short wait: there are clients that never answer.
-func (d *Dialog) Send(method, contentType string, body []byte, done func(Result), headers ...Header) {
-	if done == nil {
-		done = func(Result) {}
-	}
-	o := &outgoing{method: method, contentType: contentType, body: body, headers: headers, done: done}
-	d.mu.Lock()
-	switch {
-	case d.ended:
-		d.mu.Unlock()
-		done(Result{Err: ErrLocalBye})
-		return
-	case len(d.queue) >= maxQueue:
-		d.mu.Unlock()
-		done(Result{Err: ErrOverflow})
-		d.bye(ErrOverflow, func(Result) {})
-		return
-	}
-	d.queue = append(d.queue, o)
-	d.pump()
-	d.mu.Unlock()
-}
-
-// pump sends what can be sent now. The lock is held across the write, so that
-// CSeq rises in the order of the wire. Callers hold d.mu.
-func (d *Dialog) pump() {
-	for len(d.queue) > 0 && !d.busy {
-		if d.hop.conn.dead() {
-			d.busy = true
-			d.ua.group.Add(1)
-			go d.reconnect()
-			return
-		}
-		o := d.queue[0]
-		d.queue = d.queue[1:]
-		if len(d.queue) == 0 {
-			d.queue = nil
-		}
-		d.transmit(o)
-	}
-}
-
-func (d *Dialog) transmit(o *outgoing) {
-	d.localSeq++
-	branch := newBranch()
-	wire := d.wire(o, branch, d.localSeq)
-	paced := !d.hop.conn.reliable()
-	var once sync.Once
-	next := func() {
-		once.Do(func() {
-			d.mu.Lock()
-			d.busy = false
-			d.pump()
-			d.mu.Unlock()
-		})
-	}
-	var wait *time.Timer
-	if paced {
-		d.busy = true
-		patience := d.ua.cfg.EventWait
-		if d.mute >= 3 {
-			patience = min(patience, 100*time.Millisecond) // this peer never answers
-		}
-		wait = time.AfterFunc(patience, next)
-	}
-	if !paced && d.outstanding >= maxOutstanding {
-		// This peer answers nothing: no transaction waits for it any more. A 481
-		// still finds its dialog.
-		err := d.hop.conn.send(wire, d.hop.addr)
-		if err == nil {
-			err = ErrUnanswered
-		}
-		go o.done(Result{Err: err})
-		return
-	}
-	d.outstanding++
-	err := d.ua.send(o.method, branch, wire, d.hop, func(res Result) {
-		d.mu.Lock()
-		d.outstanding--
-		d.mu.Unlock()
-		d.answered(o, res)
-		if paced {
-			wait.Stop()
-			next()
-		}
-	})
-	if err != nil {
-		d.outstanding--
-		if paced {
-			wait.Stop()
-			d.busy = false
-		}
-		go o.done(Result{Err: fmt.Errorf("%w: %w", ErrConnectionLost, err)})
-	}
-}
-
-// answered looks at what an answer means for the dialog, then passes it on.
-func (d *Dialog) answered(o *outgoing, res Result) {
-	code := res.Code()
-	d.mu.Lock()
-	if res.Response == nil {
-		d.mute++
-		d.ua.stats.Unanswered.Add(1)
-	} else {
-		d.mute = 0
-	}
-	auth := d.auth
-	d.mu.Unlock()
-	if (code == 401 || code == 407) && auth != nil && !o.retried && auth.challenge(res.Response) {
-		o.retried = true
-		d.mu.Lock()
-		d.queue = append([]*outgoing{o}, d.queue...)
-		d.pump()
-		d.mu.Unlock()
-		return
-	}
-	o.done(res)
-	switch {
-	case code == 481:
-		d.end(ErrPeerLost)
-	case code == 401 || code == 407:
-		d.ua.log.Warn("the peer asks us to authenticate: it does not list this host as trusted application", "peer", d.Peer().String(), "code", code)
-	case code == 503:
-		d.ua.log.Warn("the peer throttles our requests: it does not treat this host as server", "peer", d.Peer().String())
-	}
-}
-
-// wire writes a request of ours (RFC 3261 12.2.1.1).
-func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
-	var b bytes.Buffer
-	b.Grow(1024 + len(o.body))
-	uri, routes := d.route()
-	fmt.Fprintf(&b, "%s %s SIP/2.0\r\n", o.method, uri)
-	line(&b, "Via", d.ua.via(d.hop, branch))
-	for _, r := range routes {
-		line(&b, "Route", r)
-	}
-	line(&b, "Max-Forwards", "70")
-	line(&b, "From", d.local)
-	line(&b, "To", d.remote)
-	line(&b, "Call-ID", d.callID)
-	line(&b, "CSeq", strconv.FormatUint(uint64(number), 10)+" "+o.method)
-	line(&b, "Contact", d.contact())
-	if d.auth != nil {
-		if name, value := d.auth.header(o.method, uri, o.body); value != "" {
-			line(&b, name, value)
-		}
-	}
-	for _, h := range o.headers {
-		line(&b, h.Name, h.Value)
-	}
-	d.ua.end(&b, o.contentType, o.body)
-	return b.Bytes()
-}
-
-// route returns Request-URI and Route headers. A first route without lr is a
-// strict router: it takes the place of the target (RFC 3261 12.2.1.1).
-func (d *Dialog) route() (uri string, routes []string) {
-	if len(d.routes) == 0 {
-		return d.target, nil
-	}
-	first := parseAddress(d.routes[0]).URI
-	if ParseURI(first).Loose {
-		return d.target, d.routes
-	}
-	return first, append(append([]string{}, d.routes[1:]...), "<"+d.target+">")
-}
-
-// reconnect opens a way to the peer after its connection is gone: to the first
-// Route, else to its Contact.
-func (d *Dialog) reconnect() {
-	defer d.ua.group.Done()
-	d.mu.Lock()
-	uri := d.target
-	if len(d.routes) > 0 {
-		uri = parseAddress(d.routes[0]).URI
-	}
-	old := d.hop
-	d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(d.ua.ctx, 5*time.Second)
-	defer cancel()
-	h, err := d.ua.dial(ctx, uri, old.conn.transport())
-	d.mu.Lock()
-	d.busy = false
-	if err == nil && d.hop == old && !d.ended {
-		d.moved(h)
-	}
-	if !d.hop.conn.dead() {
-		d.pump()
-		d.mu.Unlock()
-		return
-	}
-	failed := d.queue
-	d.queue = nil
-	d.mu.Unlock()
-	d.ua.log.Info("no way back to the peer", "uri", uri, "err", err)
-	for _, o := range failed {
-		o.done(Result{Err: ErrConnectionLost})
-	}
-}
 
 // lost starts the time of grace when the dialog's connection went.
 func (d *Dialog) lost(c *streamConn) {
@@ -534,35 +269,6 @@ func (d *Dialog) lost(c *streamConn) {
 		return
 	}
 	d.grace = time.AfterFunc(d.ua.cfg.Grace, func() { d.end(ErrConnectionLost) })
-}
-
-// refresh renews the session when that is up to us (RFC 4028 7.2), with UPDATE
-// when the handler has no body and the peer takes it.
-func (d *Dialog) refresh() {
-	contentType, body := d.handler.Refresh()
-	d.mu.Lock()
-	interval := d.timer.interval
-	who := ";refresher=uac" // the refresher is the client of its own request
-	update := body == nil && strings.Contains(d.allows, "UPDATE")
-	d.mu.Unlock()
-	headers := []Header{{"Supported", "timer"}, {"Session-Expires", strconv.Itoa(int(interval/time.Second)) + who}}
-	if update {
-		d.Send("UPDATE", "", nil, d.renewed, headers...)
-		return
-	}
-	d.reinvite(contentType, body, headers)
-}
-
-func (d *Dialog) renewed(res Result) {
-	if res.Code()/100 == 2 {
-		d.mu.Lock()
-		d.schedule()
-		d.mu.Unlock()
-		return
-	}
-	if res.Code() != 481 { // that ends the dialog anyway
-		d.bye(ErrExpired, func(Result) {})
-	}
 }
 
 // Bye ends the dialog and tells the peer.
@@ -576,7 +282,7 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 		return
 	}
 	o := &outgoing{method: "BYE", done: done}
-	var err error = ErrConnectionLost
+	err := ErrConnectionLost
 	if !d.hop.conn.dead() {
 		d.localSeq++
 		branch := newBranch()

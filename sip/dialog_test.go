@@ -385,7 +385,7 @@ func TestStreamWithoutBorders(t *testing.T) {
 		"two different Content-Length": func(s string) string { return strings.Replace(s, "Max-Forwards: 70", "Content-Length: 7", 1) },
 		"huge Content-Length":          func(s string) string { return strings.Replace(s, "Content-Length: 0", "Content-Length: 99999999", 1) },
 		"negative Content-Length":      func(s string) string { return strings.Replace(s, "Content-Length: 0", "Content-Length: -1", 1) },
-		"endless header":               func(s string) string { return "X: " + strings.Repeat("x", 70000) },
+		"endless header":               func(string) string { return "X: " + strings.Repeat("x", 70000) },
 	} {
 		p := dialRaw(t, "TCP", addr)
 		p.write(change(p.request("OPTIONS", 1, "")))

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -18,7 +17,6 @@ const patience = 10 * time.Second
 // recorder is a handler that accepts every INVITE and notes what comes.
 type recorder struct {
 	t        *testing.T
-	mu       sync.Mutex
 	requests chan string
 	dialogs  chan *Dialog
 	ended    chan error

@@ -61,7 +61,7 @@ func shell(method, transport string) *gosip.Request {
 // serverKey names a server transaction. With an RFC 3261 branch that is branch,
 // sent-by and method (17.2.3), else everything that tells two requests apart:
 // clients of the Lync family send no branch, start their CSeq over, and share
-// Call-ID and From tag with other users who signed in in the same second.
+// Call-ID and From tag with other users who signed in at the same second.
 func serverKey(r *Request, method string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)
@@ -322,7 +322,7 @@ func (ua *UA) response(m *gosip.Response) {
 	if method == "INVITE" && m.StatusCode/100 == 2 {
 		ua.repeatACK(r) // sipgo absorbs the repetition of a 2xx; its ACK is ours to repeat
 	}
-	tx.ClientTx.Receive(m)
+	tx.Receive(m)
 }
 
 // stray handles an answer that no transaction waits for any more.

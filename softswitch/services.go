@@ -326,9 +326,11 @@ func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any
 	z := s.newCall(rest[0].device.number, target.number)
 	z.redirecting = leaver.number
 	x.leave()
-	items := []uacsta.ConnectionListItem{listed(rest[0], z)}
 	arriving := uacsta.Conn(z.id, target.number)
-	items = append(items, uacsta.ConnectionListItem{NewConnection: &arriving, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(target.number)}})
+	items := []uacsta.ConnectionListItem{
+		listed(rest[0], z),
+		{NewConnection: &arriving, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(target.number)}},
+	}
 	s.emit(z, []*device{leaver}, func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.TransferedEvent{
 			MonitorCrossRefID: ref, PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: uacsta.Ext(target.number),

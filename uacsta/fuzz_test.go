@@ -42,7 +42,7 @@ func FuzzDecode(f *testing.F) {
 	for _, s := range samples.All {
 		f.Add([]byte(s.Wire))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		m, err := uacsta.Parse(data)
 		if err != nil {
 			return

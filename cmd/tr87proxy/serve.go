@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -171,7 +170,8 @@ func (n *node) run(ctx context.Context) error {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", n.cfg.Operations.Address)
 		if err != nil {
-			return errors.Join(fmt.Errorf("operations.address: %w", err), n.abandon(stop, &group))
+			n.abandon(stop, &group)
+			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
 		ops := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: n.cfg.Operations.Pprof, Ready: ready.Load}
@@ -182,7 +182,8 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	if err := n.listen(); err != nil {
-		return errors.Join(err, n.abandon(stop, &group))
+		n.abandon(stop, &group)
+		return err
 	}
 	ready.Store(true)
 	n.log.Info("ready")
@@ -202,11 +203,11 @@ func (n *node) run(ctx context.Context) error {
 	return err
 }
 
-func (n *node) abandon(stop func(), group *sync.WaitGroup) error {
+// abandon ends a start that failed.
+func (n *node) abandon(stop func(), group *sync.WaitGroup) {
 	n.ua.Close()
 	stop()
 	group.Wait()
-	return nil
 }
 
 func (n *node) listen() error {

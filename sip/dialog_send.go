@@ -1,0 +1,214 @@
+package sip
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Send sends a request in the dialog, behind all that were sent before. It does
+// not block; done, which may be nil, is called once with what became of it. Over
+// TCP and TLS the next request goes out at once, over UDP when this one has its
+// answer, or after a short wait: there are clients that never answer.
+func (d *Dialog) Send(method, contentType string, body []byte, done func(Result), headers ...Header) {
+	if done == nil {
+		done = func(Result) {}
+	}
+	o := &outgoing{method: method, contentType: contentType, body: body, headers: headers, done: done}
+	d.mu.Lock()
+	switch {
+	case d.ended:
+		d.mu.Unlock()
+		done(Result{Err: ErrLocalBye})
+		return
+	case len(d.queue) >= maxQueue:
+		d.mu.Unlock()
+		done(Result{Err: ErrOverflow})
+		d.bye(ErrOverflow, func(Result) {})
+		return
+	}
+	d.queue = append(d.queue, o)
+	d.pump()
+	d.mu.Unlock()
+}
+
+// pump sends what can be sent now. The lock is held across the write, so that
+// CSeq rises in the order of the wire. Callers hold d.mu.
+func (d *Dialog) pump() {
+	for len(d.queue) > 0 && !d.busy {
+		if d.hop.conn.dead() {
+			d.busy = true
+			d.ua.group.Add(1)
+			go d.reconnect()
+			return
+		}
+		o := d.queue[0]
+		d.queue = d.queue[1:]
+		if len(d.queue) == 0 {
+			d.queue = nil
+		}
+		d.transmit(o)
+	}
+}
+
+func (d *Dialog) transmit(o *outgoing) {
+	d.localSeq++
+	branch := newBranch()
+	wire := d.wire(o, branch, d.localSeq)
+	paced := !d.hop.conn.reliable()
+	var once sync.Once
+	next := func() {
+		once.Do(func() {
+			d.mu.Lock()
+			d.busy = false
+			d.pump()
+			d.mu.Unlock()
+		})
+	}
+	var wait *time.Timer
+	if paced {
+		d.busy = true
+		patience := d.ua.cfg.EventWait
+		if d.mute >= 3 {
+			patience = min(patience, 100*time.Millisecond) // this peer never answers
+		}
+		wait = time.AfterFunc(patience, next)
+	}
+	if !paced && d.outstanding >= maxOutstanding {
+		// This peer answers nothing: no transaction waits for it any more. A 481
+		// still finds its dialog.
+		err := d.hop.conn.send(wire, d.hop.addr)
+		if err == nil {
+			err = ErrUnanswered
+		}
+		go o.done(Result{Err: err})
+		return
+	}
+	d.outstanding++
+	err := d.ua.send(o.method, branch, wire, d.hop, func(res Result) {
+		d.mu.Lock()
+		d.outstanding--
+		d.mu.Unlock()
+		d.answered(o, res)
+		if paced {
+			wait.Stop()
+			next()
+		}
+	})
+	if err != nil {
+		d.outstanding--
+		if paced {
+			wait.Stop()
+			d.busy = false
+		}
+		go o.done(Result{Err: fmt.Errorf("%w: %w", ErrConnectionLost, err)})
+	}
+}
+
+// answered looks at what an answer means for the dialog, then passes it on.
+func (d *Dialog) answered(o *outgoing, res Result) {
+	code := res.Code()
+	d.mu.Lock()
+	if res.Response == nil {
+		d.mute++
+		d.ua.stats.Unanswered.Add(1)
+	} else {
+		d.mute = 0
+	}
+	auth := d.auth
+	d.mu.Unlock()
+	if (code == 401 || code == 407) && auth != nil && !o.retried && auth.challenge(res.Response) {
+		o.retried = true
+		d.mu.Lock()
+		d.queue = append([]*outgoing{o}, d.queue...)
+		d.pump()
+		d.mu.Unlock()
+		return
+	}
+	o.done(res)
+	switch code {
+	case 481:
+		d.end(ErrPeerLost)
+	case 401, 407:
+		d.ua.log.Warn("the peer asks us to authenticate: it does not list this host as trusted application", "peer", d.Peer().String(), "code", code)
+	case 503:
+		d.ua.log.Warn("the peer throttles our requests: it does not treat this host as server", "peer", d.Peer().String())
+	}
+}
+
+// wire writes a request of ours (RFC 3261 12.2.1.1).
+func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
+	var b bytes.Buffer
+	b.Grow(1024 + len(o.body))
+	uri, routes := d.route()
+	fmt.Fprintf(&b, "%s %s SIP/2.0\r\n", o.method, uri)
+	line(&b, "Via", d.ua.via(d.hop, branch))
+	for _, r := range routes {
+		line(&b, "Route", r)
+	}
+	line(&b, "Max-Forwards", "70")
+	line(&b, "From", d.local)
+	line(&b, "To", d.remote)
+	line(&b, "Call-ID", d.callID)
+	line(&b, "CSeq", strconv.FormatUint(uint64(number), 10)+" "+o.method)
+	line(&b, "Contact", d.contact())
+	if d.auth != nil {
+		if name, value := d.auth.header(o.method, uri, o.body); value != "" {
+			line(&b, name, value)
+		}
+	}
+	for _, h := range o.headers {
+		line(&b, h.Name, h.Value)
+	}
+	d.ua.end(&b, o.contentType, o.body)
+	return b.Bytes()
+}
+
+// route returns Request-URI and Route headers. A first route without lr is a
+// strict router: it takes the place of the target (RFC 3261 12.2.1.1).
+func (d *Dialog) route() (uri string, routes []string) {
+	if len(d.routes) == 0 {
+		return d.target, nil
+	}
+	first := parseAddress(d.routes[0]).URI
+	if ParseURI(first).Loose {
+		return d.target, d.routes
+	}
+	return first, append(append([]string{}, d.routes[1:]...), "<"+d.target+">")
+}
+
+// reconnect opens a way to the peer after its connection is gone: to the first
+// Route, else to its Contact.
+func (d *Dialog) reconnect() {
+	defer d.ua.group.Done()
+	d.mu.Lock()
+	uri := d.target
+	if len(d.routes) > 0 {
+		uri = parseAddress(d.routes[0]).URI
+	}
+	old := d.hop
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(d.ua.ctx, 5*time.Second)
+	defer cancel()
+	h, err := d.ua.dial(ctx, uri, old.conn.transport())
+	d.mu.Lock()
+	d.busy = false
+	if err == nil && d.hop == old && !d.ended {
+		d.moved(h)
+	}
+	if !d.hop.conn.dead() {
+		d.pump()
+		d.mu.Unlock()
+		return
+	}
+	failed := d.queue
+	d.queue = nil
+	d.mu.Unlock()
+	d.ua.log.Info("no way back to the peer", "uri", uri, "err", err)
+	for _, o := range failed {
+		o.done(Result{Err: ErrConnectionLost})
+	}
+}

@@ -1,0 +1,90 @@
+package sip
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// schedule starts the session timer anew.
+func (d *Dialog) schedule() {
+	if d.expiry != nil {
+		d.expiry.Stop()
+	}
+	if d.ended {
+		return
+	}
+	switch t := d.timer; {
+	case t.interval == 0:
+		d.expiry = time.AfterFunc(d.ua.cfg.MaxSession, func() { d.bye(ErrExpired, func(Result) {}) })
+	case t.ours:
+		d.expiry = time.AfterFunc(t.interval/2, d.refresh)
+	default:
+		// RFC 4028 10: BYE a third of the interval, at most 32 s, before its end.
+		d.expiry = time.AfterFunc(t.interval-min(32*time.Second, t.interval/3), func() { d.bye(ErrExpired, func(Result) {}) })
+	}
+}
+
+// refreshed handles a re-INVITE or UPDATE: a target refresh and a session refresh
+// (RFC 3261 12.2.2, RFC 4028 9). The body is the handler's.
+func (d *Dialog) refreshed(r *Request) {
+	timer, refusal := d.ua.negotiate(r, false)
+	if refusal != nil {
+		r.Respond(*refusal)
+		return
+	}
+	d.mu.Lock()
+	if c := r.Header("Contact"); c != "" {
+		d.target = parseAddress(c).URI
+	}
+	if timer.interval > 0 || d.timer.interval == 0 {
+		d.timer = timer
+	}
+	d.schedule()
+	d.mu.Unlock()
+	r.extra = append([]Header{{"Contact", d.contact()}, {"Allow", allow}}, timer.headers()...)
+	if r.Method() == "UPDATE" && len(r.Body()) == 0 {
+		r.Respond(Answer{})
+		return
+	}
+	d.handler.Request(d, r)
+}
+
+// RespondRefresh answers a re-INVITE: a 2xx is repeated until the ACK.
+func (d *Dialog) RespondRefresh(r *Request, a Answer) {
+	if r.Method() != "INVITE" || a.Code != 0 && a.Code/100 != 2 || r.tx.answered.Swap(true) {
+		r.Respond(a)
+		return
+	}
+	a.Code = 200
+	d.accept(r, a)
+}
+
+// refresh renews the session when that is up to us (RFC 4028 7.2), with UPDATE
+// when the handler has no body and the peer takes it.
+func (d *Dialog) refresh() {
+	contentType, body := d.handler.Refresh()
+	d.mu.Lock()
+	interval := d.timer.interval
+	who := ";refresher=uac" // the refresher is the client of its own request
+	update := body == nil && strings.Contains(d.allows, "UPDATE")
+	d.mu.Unlock()
+	headers := []Header{{"Supported", "timer"}, {"Session-Expires", strconv.Itoa(int(interval/time.Second)) + who}}
+	if update {
+		d.Send("UPDATE", "", nil, d.renewed, headers...)
+		return
+	}
+	d.reinvite(contentType, body, headers)
+}
+
+func (d *Dialog) renewed(res Result) {
+	if res.Code()/100 == 2 {
+		d.mu.Lock()
+		d.schedule()
+		d.mu.Unlock()
+		return
+	}
+	if res.Code() != 481 { // that ends the dialog anyway
+		d.bye(ErrExpired, func(Result) {})
+	}
+}

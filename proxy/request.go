@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -31,7 +33,7 @@ var services = map[string]service{
 }
 
 // Request carries one message of the client. reply is called exactly once, from
-// the session's own queue, unless the session ends before; it gets nil for
+// the session's own queue, even when the session ends before; it gets nil for
 // messages that have no answer. req is the session's from then on. Request does
 // not block.
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
@@ -79,9 +81,11 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 	if err != nil {
 		s.proxy.stats.Refusals.Add(1)
 		var refusal *uacsta.Error
+		level := slog.LevelDebug
 		if !errors.As(err, &refusal) {
-			s.proxy.cfg.Log.Error("request failed", "service", name, "identity", s.who.String(), "err", err)
+			level = slog.LevelError
 		}
+		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.who.String(), "line", s.line, "err", err)
 		res = uacsta.ErrorMessage(err, uacsta.Edition3)
 	}
 	if res != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -150,8 +151,8 @@ func (s *Session) written(device string) string {
 // Identity returns who the client is.
 func (s *Session) Identity() policy.Identity { return s.who }
 
-// Close ends the session from the front's side: its monitors go, what waits for
-// the client is dropped. Closed is not called.
+// Close ends the session from the front's side: its monitors go, events that wait
+// for the client are dropped, requests are still answered. Closed is not called.
 func (s *Session) Close(reason error) {
 	if s.finish() {
 		s.proxy.cfg.Log.Info("session closed", "identity", s.who.String(), "peer", s.peer, "reason", reason)
@@ -173,7 +174,7 @@ func (s *Session) finish() bool {
 		return false
 	}
 	s.closed = true
-	s.queue = nil
+	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool { return d.reply == nil })
 	monitors := make([]*clientMonitor, 0, len(s.monitors))
 	for _, cm := range s.monitors {
 		monitors = append(monitors, cm)
@@ -194,15 +195,13 @@ func (s *Session) finish() bool {
 // silently.
 func (s *Session) deliver(d delivery) {
 	s.mu.Lock()
-	if s.closed {
+	if s.closed && d.reply == nil {
 		s.mu.Unlock()
 		return
 	}
-	if len(s.queue) >= s.proxy.cfg.QueueLength {
-		s.mu.Unlock()
+	if len(s.queue) == s.proxy.cfg.QueueLength && !s.closed {
 		s.proxy.stats.Overflows.Add(1)
 		go s.end(ErrSlow) // the caller may hold a monitor's lock
-		return
 	}
 	s.queue = append(s.queue, d)
 	start := !s.draining
@@ -218,7 +217,7 @@ func (s *Session) deliver(d delivery) {
 func (s *Session) drain() {
 	for {
 		s.mu.Lock()
-		if len(s.queue) == 0 || s.closed {
+		if len(s.queue) == 0 {
 			s.queue = nil
 			s.draining = false
 			s.mu.Unlock()
@@ -226,10 +225,12 @@ func (s *Session) drain() {
 		}
 		d := s.queue[0]
 		s.queue = s.queue[1:]
+		closed := s.closed
 		s.mu.Unlock()
-		if d.reply != nil {
+		switch {
+		case d.reply != nil:
 			d.reply(d.msg)
-		} else {
+		case !closed:
 			s.client.Event(d.msg)
 		}
 	}

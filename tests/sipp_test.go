@@ -119,6 +119,7 @@ func tr87Client(answers bool, via string) string {
 	s.recv(`response="200"`, "", "<makeCall/>", "<delivered/>")
 	s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
 	s.recv(`response="200"`, "ref=<monitorCrossRefID>([^<]*)</monitorCrossRefID>")
+	s.WriteString("<pause milliseconds=\"3000\"/>\n") // until all have their session
 	s.request("INFO", `<?xml version="1.0"?><MakeCall `+csta+`><callingDevice>`+sippLine+`</callingDevice><calledDirectoryNumber>tel:[field1]</calledDirectoryNumber><autoOriginate>doNotPrompt</autoOriginate></MakeCall>`)
 	s.recv(`response="200"`, "call=<callID>([^<]*)</callID>", "<deviceID>tel:[0-9]+;phone-context=dialstring</deviceID>")
 	s.event("ServiceInitiatedEvent", "<localConnectionInfo>initiated<")
@@ -188,7 +189,12 @@ func TestSippClients(t *testing.T) {
 				waitFor(t, "socat", func() bool { return listening(port) })
 				target, mode = fmt.Sprintf("127.0.0.1:%d", port), "t1"
 			}
+			most, stop := peak(r, "tr87proxy_sessions")
 			sipp(t, tr87Client(transport == "udp", lyncVia), target, mode, calls, 100)
+			stop()
+			if *most != calls {
+				t.Errorf("at most %v sessions at a time, want %d", *most, calls)
+			}
 			if n := r.metric("tr87proxy_sessions_total"); n != calls {
 				t.Errorf("%v sessions were opened, want %d", n, calls)
 			}
@@ -222,6 +228,24 @@ func TestSippClientThatNeverAnswers(t *testing.T) {
 	s.WriteString("<Reference variables=\"m0\"/></scenario>\n")
 	sipp(t, s.String(), fmt.Sprintf("127.0.0.1:%d", r.port), "t1", 20, 20)
 	r.stop()
+}
+
+// peak watches the highest value of a metric until stop is called.
+func peak(r *running, name string) (most *float64, stop func()) {
+	most = new(float64)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			*most = max(*most, r.metric(name))
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return most, func() { close(done); <-ended }
 }
 
 func listening(port int) bool {

@@ -150,6 +150,54 @@ func TestTorture(t *testing.T) {
 	r.stop()
 }
 
+// A request and the end of its session in one breath: both are answered.
+func TestRequestAndBye(t *testing.T) {
+	r := serve(t, everybody)
+	for i := range 50 {
+		nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.SetDeadline(time.Now().Add(patience))
+		in := bufio.NewReader(nc)
+		answer := func() (status, tag string) {
+			for {
+				l, err := in.ReadString('\n')
+				if err != nil {
+					t.Fatal(err)
+				}
+				switch {
+				case strings.HasPrefix(l, "SIP/2.0 "):
+					status = l[8:11]
+				case strings.HasPrefix(l, "To: "):
+					_, tag, _ = strings.Cut(strings.TrimSpace(l), ";tag=")
+				case strings.HasPrefix(l, "Content-Length: "):
+					var n int64
+					_, _ = fmt.Sscan(l[16:], &n)
+					_, _ = io.CopyN(io.Discard, in, n+2)
+					return status, tag
+				}
+			}
+		}
+		id := fmt.Sprintf("breath%d", i)
+		_, _ = io.WriteString(nc, message("INVITE", id, "", "application/csta+xml", "<RequestSystemStatus/>"))
+		_, tag := answer()
+		_, _ = io.WriteString(nc, message("ACK", id, tag, "", "")+
+			message("INFO", id, tag, "application/csta+xml", "<MonitorStart><monitorObject><deviceObject>1000</deviceObject></monitorObject></MonitorStart>")+message("BYE", id, tag, "", ""))
+		for range 2 {
+			if status, _ := answer(); status != "200" {
+				t.Errorf("answered with %s", status)
+			}
+		}
+		_ = nc.Close()
+	}
+	waitFor(t, "the end of all transactions", func() bool { return r.metric("tr87proxy_sip_transactions") == 0 })
+	if n := r.metric("tr87proxy_link_monitors"); n != 0 {
+		t.Errorf("%v monitors are left", n)
+	}
+	r.stop()
+}
+
 // A client that vanishes in the middle of a call costs nothing after a while.
 func TestClientThatVanishes(t *testing.T) {
 	r := serve(t, everybody)

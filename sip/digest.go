@@ -54,7 +54,7 @@ func (d *Digest) Check(r *Request) (username string, ok, failed bool) {
 			return username, true, false
 		}
 	}
-	nonce := d.nonce(time.Now(), r.hop.addr.Addr().String())
+	nonce := d.nonce(time.Now(), rand.Text(), r.hop.addr.Addr().String())
 	algorithms := []string{"SHA-256"}
 	if d.md5 {
 		algorithms = append(algorithms, "MD5")
@@ -102,25 +102,26 @@ func a1(algorithm, username, realm, password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// nonce is a time and its seal, so that nothing is kept for challenges that
-// nobody answers.
-func (d *Digest) nonce(at time.Time, address string) string {
+// nonce is a time, something unique and their seal, so that nothing is kept for
+// challenges that nobody answers.
+func (d *Digest) nonce(at time.Time, unique, address string) string {
 	stamp := strconv.FormatInt(at.Unix(), 16)
 	mac := hmac.New(sha256.New, d.key[:])
-	fmt.Fprintf(mac, "%s|%s", stamp, address)
-	return stamp + "." + hex.EncodeToString(mac.Sum(nil))
+	fmt.Fprintf(mac, "%s|%s|%s", stamp, unique, address)
+	return stamp + "." + unique + "." + hex.EncodeToString(mac.Sum(nil))
 }
 
 // fresh reports whether a nonce is ours, young, and used with a higher count than
 // before.
 func (d *Digest) fresh(nonce, address string, count int) bool {
-	stamp, _, _ := strings.Cut(nonce, ".")
+	stamp, rest, _ := strings.Cut(nonce, ".")
+	unique, _, _ := strings.Cut(rest, ".")
 	unix, err := strconv.ParseInt(stamp, 16, 64)
 	if err != nil {
 		return false
 	}
 	at := time.Unix(unix, 0)
-	if age := time.Since(at); age > nonceLife || age < -nonceLife || !hmac.Equal([]byte(nonce), []byte(d.nonce(at, address))) {
+	if age := time.Since(at); age > nonceLife || age < -nonceLife || !hmac.Equal([]byte(nonce), []byte(d.nonce(at, unique, address))) {
 		return false
 	}
 	d.mu.Lock()

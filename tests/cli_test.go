@@ -79,6 +79,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"call", "1000", server}, 2, "usage: tr87proxy call FROM TO"},
 		{[]string{"call", "1000", "1001", "--sever=x"}, 2, "unknown flag"},
 		{[]string{"call", "1000", "1001", "--server=sip:x@127.0.0.1:1;transport=tcp"}, 1, "refused"},
+		{[]string{"bogus"}, 2, "unknown command"},
 		{[]string{"version"}, 0, "tr87proxy"},
 		{[]string{"completion", "bash"}, 0, "tr87proxy"},
 		{[]string{"check", "-c", r.dir + "/config.yaml"}, 0, "no faults"},

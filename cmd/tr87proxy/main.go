@@ -60,6 +60,13 @@ brings one, with virtual phones.`,
   tr87proxy check -c config.yaml        find the faults of a configuration
   tr87proxy call 100 101                place a call on a running proxy`,
 		SilenceUsage: true, SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.Name())}
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}

@@ -66,6 +66,10 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
 	case "SystemStatus":
 		answer(uacsta.Encode(uacsta.SystemStatusResponse{}, uacsta.Edition3), nil)
+	case "SystemRegister": // every session is told the status of its link anyway
+		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: newRef()}, uacsta.Edition3), nil)
+	case "SystemRegisterCancel":
+		answer(uacsta.Encode(uacsta.SystemRegisterCancelResponse{}, uacsta.Edition3), nil)
 	case "GetCSTAFeatures":
 		answer(s.features().Message(uacsta.EditionOf(namespace)), nil)
 	case "MonitorStop":
@@ -238,7 +242,7 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 // features lists what works on the session's line: what the link can, as far as
 // the identity may.
 func (s *Session) features() uacsta.Features {
-	own := uacsta.Features{Services: []string{"getCSTAFeatures", "requestSystemStatus", "systemStatus"}}
+	own := uacsta.Features{Services: []string{"getCSTAFeatures", "systemRegister", "systemStatusRegisterCancel", "requestSystemStatus", "systemStatus"}}
 	t := s.proxy.route(s.line)
 	if s.line == "" && len(s.proxy.trunks) > 0 {
 		t = s.proxy.trunks[0]

@@ -40,9 +40,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 func (d *Dialog) pump() {
 	for len(d.queue) > 0 && !d.busy {
 		if d.hop.conn.dead() {
-			d.busy = true
-			d.ua.group.Add(1)
-			go d.reconnect()
+			d.busy = d.ua.spawn(d.reconnect)
 			return
 		}
 		o := d.queue[0]
@@ -77,7 +75,7 @@ func (d *Dialog) transmit(o *outgoing) {
 		}
 		wait = time.AfterFunc(patience, next)
 	}
-	if !paced && d.outstanding >= maxOutstanding {
+	if d.outstanding >= maxOutstanding {
 		// This peer answers nothing: no transaction waits for it any more. A 481
 		// still finds its dialog.
 		err := d.hop.conn.send(wire, d.hop.addr)
@@ -183,7 +181,6 @@ func (d *Dialog) route() (uri string, routes []string) {
 // reconnect opens a way to the peer after its connection is gone: to the first
 // Route, else to its Contact.
 func (d *Dialog) reconnect() {
-	defer d.ua.group.Done()
 	d.mu.Lock()
 	uri := d.target
 	if len(d.routes) > 0 {

@@ -59,14 +59,14 @@ func shell(method, transport string) *gosip.Request {
 }
 
 // serverKey names a server transaction. With an RFC 3261 branch that is branch,
-// sent-by and method (17.2.3), else everything that tells two requests apart:
+// sent-by and method (17.2.3) from one address, else everything that tells two requests apart:
 // clients of the Lync family send no branch, start their CSeq over, and share
 // Call-ID and From tag with other users who signed in at the same second.
 func serverKey(r *Request, method string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)
 	if b := v.branch(); strings.HasPrefix(b, branchCookie) && len(b) > len(branchCookie) {
-		return b + "|" + strings.ToLower(v.sentBy) + "|" + method
+		return b + "|" + strings.ToLower(v.sentBy) + "|" + method + "|" + r.hop.addr.String()
 	}
 	number, _, _ := r.cseq()
 	return fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s|%s", r.hop.peer(), method, r.Header("Call-ID"), r.Header("From"), number, r.To().Tag(), r.URI(), value)
@@ -223,15 +223,16 @@ func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result))
 		tx.Terminate()
 		return err
 	}
-	ua.group.Add(1)
-	go tx.wait()
+	if !ua.spawn(tx.wait) {
+		tx.Terminate()
+		return ErrShutdown
+	}
 	return nil
 }
 
 // wait passes the final answer on. Somebody must read Responses as long as the
 // transaction lives, or sipgo's timers cannot fire.
 func (t *clientTx) wait() {
-	defer t.ua.group.Done()
 	result := Result{Err: ErrUnanswered}
 	invite := t.Origin().IsInvite()
 	for waiting := true; waiting; {

@@ -104,7 +104,8 @@ type UA struct {
 	stats Stats
 
 	mu        sync.Mutex
-	closing   bool
+	closing   bool // no new dialogs and connections
+	closed    bool // no new goroutines either
 	sockets   []*udpSocket
 	listeners []net.Listener
 	streams   map[*streamConn]struct{}
@@ -273,6 +274,17 @@ func (ua *UA) gone(c *streamConn) {
 	ua.dropTransactions(c)
 }
 
+// spawn runs f on a goroutine that Close waits for; false when it is too late.
+func (ua *UA) spawn(f func()) bool {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closed {
+		return false
+	}
+	ua.group.Go(f)
+	return true
+}
+
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 func (ua *UA) trace(out bool, h hop, data []byte) {
@@ -365,7 +377,7 @@ func (ua *UA) Shutdown(ctx context.Context) {
 func (ua *UA) Close() {
 	ua.stop()
 	ua.mu.Lock()
-	ua.closing = true
+	ua.closing, ua.closed = true, true
 	for _, l := range ua.listeners {
 		_ = l.Close()
 	}

@@ -1,16 +1,19 @@
 package softswitch
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/tests/schema"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Every service from a situation it fits: the answer, then what each party's
 // monitor sees (ECMA-269 call model).
 func TestServices(t *testing.T) {
+	var emitted []*uacsta.Message
 	for _, tt := range []struct {
 		name  string
 		setup func(*world)
@@ -153,8 +156,17 @@ func TestServices(t *testing.T) {
 				w.must(tt.do(w))
 				w.expect(tt.name, tt.want...)
 				w.finish()
+				emitted = append(emitted, w.raw...)
 			})
 		})
+	}
+	for _, edition := range []uacsta.Edition{uacsta.Edition3, uacsta.Edition6} {
+		docs := map[string][]byte{}
+		for i, m := range emitted {
+			m.SetNamespace(edition.Namespace())
+			docs[fmt.Sprintf("%s-%d", m.Name(), i)] = m.Bytes()
+		}
+		schema.Validate(t, int(edition), docs)
 	}
 }
 

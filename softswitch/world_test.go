@@ -19,6 +19,7 @@ type world struct {
 	refs map[string]string // cross reference -> device
 	mu   sync.Mutex
 	seen []string
+	raw  []*uacsta.Message // everything the switch sent
 	stop func()
 }
 
@@ -56,6 +57,7 @@ func (u *upcalls) Event(ev *uacsta.Message) {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()
 	u.w.seen = append(u.w.seen, u.w.line(ev))
+	u.w.raw = append(u.w.raw, ev)
 }
 
 // line writes an event with calls named X, Y, Z, W in the order of their making.
@@ -98,6 +100,9 @@ func (w *world) do(req any) (*uacsta.Message, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.seen = append(w.seen, "answer")
+		if m != nil {
+			w.raw = append(w.raw, m)
+		}
 	})
 	if answered != 1 {
 		w.t.Fatalf("%T was answered %d times", req, answered)

@@ -6,26 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// schemaDir returns the folder of the schemas and sample messages, which are not
-// part of the project, and skips the test where they are absent.
-func schemaDir(tb testing.TB) string {
-	tb.Helper()
-	dir := os.Getenv("TR87_SCHEMAS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "reference", "xsd")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		tb.Skipf("no schemas at %s; set TR87_SCHEMAS", dir)
-	}
-	return dir
-}
+	"github.com/tr87proxy/tr87proxy/tests/schema"
+)
 
 // publishedSamples reads the sample messages beside the schemas: name, tab, XML.
 func publishedSamples(tb testing.TB, file string) map[string][]string {
 	tb.Helper()
-	f, err := os.Open(filepath.Join(schemaDir(tb), file))
+	f, err := os.Open(filepath.Join(schema.Dir(tb), file))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -26,6 +26,31 @@ type SystemStatusResponse struct {
 	Common
 }
 
+// SystemRegister asks for status messages of the other side (ECMA-323 SystemRegister).
+type SystemRegister struct {
+	RequestTypes          Raw `csta:"requestTypes,required"`
+	RequestedStatusFilter Raw `csta:"requestedStatusFilter"`
+	Common
+}
+
+// SystemRegisterResponse is the positive answer to SystemRegister; it names the registration.
+type SystemRegisterResponse struct {
+	SysStatRegisterID  string `csta:"sysStatRegisterID,required"`
+	ActualStatusFilter Raw    `csta:"actualStatusFilter"`
+	Common
+}
+
+// SystemRegisterCancel ends such a registration (ECMA-323 SystemRegisterCancel).
+type SystemRegisterCancel struct {
+	SysStatRegisterID string `csta:"sysStatRegisterID,required"`
+	Common
+}
+
+// SystemRegisterCancelResponse is the positive answer to SystemRegisterCancel; it has no content of its own.
+type SystemRegisterCancelResponse struct {
+	Common
+}
+
 // GetCSTAFeatures asks which services and events work (ECMA-323 GetCSTAFeatures).
 type GetCSTAFeatures struct {
 	Common

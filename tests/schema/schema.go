@@ -1,0 +1,60 @@
+// Package schema validates documents against the published CSTA-XML schemas. They
+// are not part of the project: tests that need them are skipped where they are not.
+package schema
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Dir returns the folder of the schemas and sample messages: TR87_SCHEMAS, or
+// where a checkout has them beside it. It skips the test where they are absent.
+func Dir(tb testing.TB) string {
+	tb.Helper()
+	dir := os.Getenv("TR87_SCHEMAS")
+	if dir == "" {
+		root, err := exec.CommandContext(tb.Context(), "go", "list", "-m", "-f", "{{.Dir}}").Output()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		dir = filepath.Join(strings.TrimSpace(string(root)), "..", "shared", "reference", "xsd")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		tb.Skipf("no schemas at %s; set TR87_SCHEMAS", dir)
+	}
+	return dir
+}
+
+// Validate checks documents, by name, against the strict schema of an edition (3
+// or 6) with xmllint.
+func Validate(t *testing.T, edition int, docs map[string][]byte) {
+	t.Helper()
+	dir := Dir(t)
+	if _, err := exec.LookPath("xmllint"); err != nil {
+		t.Skip("no xmllint")
+	}
+	out := t.TempDir()
+	args := []string{"--noout", "--schema", filepath.Join(dir, fmt.Sprintf("ecma323-ed%d-strict.xsd", edition))}
+	for name, doc := range docs {
+		file := filepath.Join(out, name+".xml")
+		if err := os.WriteFile(file, doc, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	output, err := exec.CommandContext(t.Context(), "xmllint", args...).CombinedOutput()
+	if err == nil {
+		return
+	}
+	var faults []string
+	for line := range strings.Lines(string(output)) {
+		if !strings.HasSuffix(strings.TrimSpace(line), "validates") {
+			faults = append(faults, line)
+		}
+	}
+	t.Errorf("edition %d: %v\n%s", edition, err, strings.Join(faults, ""))
+}

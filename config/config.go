@@ -133,6 +133,7 @@ func Default() *Config {
 	return &Config{
 		Log: Log{Level: "info", Format: "text"},
 		SIP: SIP{
+			Listen:         []Listener{{Transport: "udp", Address: ":5062"}, {Transport: "tcp", Address: ":5062"}},
 			SessionExpires: 30 * time.Minute, MinSE: 90 * time.Second, ConnectionGrace: 32 * time.Second, EventWait: 2 * time.Second,
 			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxTransactions: 100000,
 			ShutdownPatience: 5 * time.Second,
@@ -194,7 +195,10 @@ func (c *Config) check(d *document) {
 	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	d.oneOf("log.format", c.Log.Format, "text", "json")
 	if len(c.SIP.Listen) == 0 {
-		d.fault("sip.listen", "no listener; write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
+		d.fault("sip.listen", "no listener; take the key out for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
+	}
+	for i := range c.SIP.Listen {
+		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i])
 	}
 	for i, l := range c.SIP.Listen {
 		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), l)
@@ -232,12 +236,27 @@ func (c *Config) check(d *document) {
 	c.checkSwitch(d)
 }
 
+// withPort adds the usual port to an address without one: 5062, with TLS 5063.
+func withPort(l Listener) string {
+	if _, _, err := net.SplitHostPort(l.Address); err == nil {
+		return l.Address
+	}
+	host := strings.Trim(l.Address, "[]")
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return l.Address
+	}
+	if l.Transport == "tls" {
+		return net.JoinHostPort(host, "5063")
+	}
+	return net.JoinHostPort(host, "5062")
+}
+
 func (c *Config) checkListener(d *document, key string, l Listener) {
 	d.oneOf(key+".transport", l.Transport, "udp", "tcp", "tls")
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {
 	case err != nil:
-		d.fault(key+".address", "is not host:port; write for example 0.0.0.0:5062 or [::]:5062")
+		d.fault(key+".address", "is neither host:port nor an address; write for example 0.0.0.0:5062 or [::]:5062")
 	case c.Demo && !loopback(host):
 		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
 	}

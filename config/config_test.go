@@ -45,6 +45,30 @@ func TestExampleIsComplete(t *testing.T) {
 	}
 }
 
+func TestDefaultListeners(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"":                                  "udp :5062 tcp :5062",
+		"sip: {listen: [{transport: tcp}]}": "tcp :5062",
+		"sip: {listen: [{transport: udp, address: 10.1.2.3}]}":                                         "udp 10.1.2.3:5062",
+		"sip: {listen: [{transport: tls, address: \"::1\", certificate: c, key: k}]}":                  "tls [::1]:5063",
+		"sip: {listen: [{transport: tls, address: \"[::1]:5061\", certificate: c, key: k}]}":           "tls [::1]:5061",
+		"sip: {listen: [{transport: tcp, address: localhost}, {transport: udp, address: \":15062\"}]}": "tcp localhost:5062 udp :15062",
+	} {
+		c, err := Parse("x", []byte("grants: [{who: a, control: [\"1\"]}]\n"+yaml))
+		if err != nil {
+			t.Errorf("%s: %v", yaml, err)
+			continue
+		}
+		var got []string
+		for _, l := range c.SIP.Listen {
+			got = append(got, l.Transport, l.Address)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", yaml, got, want)
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct{ yaml, want string }{
 		{good + "logg: {}", "x:6: logg: unknown key; did you mean log?"},
@@ -62,12 +86,13 @@ func TestFaults(t *testing.T) {
 		{good + "a: [", "x:6: (file):"},
 		{strings.Replace(good, "5062\"", "5062\", key: k", 1), "x:3: sip.listen[0].key: is for transport tls only"},
 		{strings.Replace(good, "transport: tcp", "transport: tls", 1), "x:3: sip.listen[0]: transport tls needs certificate and key"},
-		{strings.Replace(good, "127.0.0.1:5062", "5062", 1), "x:3: sip.listen[0].address: is not host:port"},
+		{strings.Replace(good, "127.0.0.1:5062", "5062", 1), "x:3: sip.listen[0].address: is neither host:port nor an address"},
 		{strings.Replace(good, "listen:", "session-expires: soon\n  listen:", 1), "x:3: sip.session-expires: must be a time such as"},
 		{strings.Replace(good, "listen:", "min-se: 30s\n  listen:", 1), "x:3: sip.min-se: must be at least 90s"},
 		{strings.Replace(good, "number: \"100\"", "number: \"1 0\"", 1), "x:5: switch.extensions[0].number: must be 1 to 20 digits"},
 		{strings.Replace(good, "{number: \"100\"}", "{number: \"100\"}, {number: \"100\"}", 1), "x:5: switch.extensions[1].number: is there twice"},
-		{"switch: {extensions: [{number: \"100\"}]}", "x:1: sip.listen: no listener"},
+		{"sip: {listen: []}", "x:1: sip.listen: no listener"},
+		{"demo: true", "x:1: sip.listen[0].address: demo mode"},
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},
 		{"demo: true\nsip: {listen: [{transport: tcp, address: \"0.0.0.0:5062\"}]}", "x:2: sip.listen[0].address: demo mode"},
 		{good + "digest: {users: [{name: a}]}", "x:6: digest.users[0]: write either password or password-file"},

@@ -305,13 +305,33 @@ func (ua *UA) sentBy(h hop) string {
 	if host == "" {
 		ip := local.Addr()
 		if ip.IsUnspecified() {
-			if known, err := localAddress(h.addr); err == nil {
-				ip = known
-			}
+			ip = ua.towards(h.addr)
 		}
 		host = ip.String()
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(local.Port())))
+}
+
+// towards returns the address that packets to a peer leave from, for sockets that
+// are bound to all. It is asked once for each peer.
+func (ua *UA) towards(peer netip.AddrPort) netip.Addr {
+	ua.mu.Lock()
+	ip, known := ua.sources[peer.Addr()]
+	ua.mu.Unlock()
+	if known {
+		return ip
+	}
+	ip, err := localAddress(peer)
+	if err != nil {
+		return netip.IPv4Unspecified()
+	}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if len(ua.sources) >= maxSources {
+		clear(ua.sources)
+	}
+	ua.sources[peer.Addr()] = ip
+	return ip
 }
 
 // contactURI is where requests in a dialog reach us.

@@ -113,6 +113,7 @@ type UA struct {
 	dialogs   map[string]*Dialog     // by our own tag
 	perPeer   map[netip.Addr]int     // dialogs from an address
 	dialing   sync.Mutex             // one dial at a time
+	sources   map[netip.Addr]netip.Addr
 
 	txMu     sync.Mutex
 	serverTx map[string]*serverTx
@@ -126,7 +127,7 @@ func New(cfg Config) *UA {
 	return &UA{
 		cfg: cfg, log: cfg.Log, ctx: ctx, stop: stop,
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
-		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{},
+		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
 	}
 }
@@ -144,7 +145,10 @@ func (ua *UA) Counts() (dialogs, connections, transactions int) {
 	return dialogs, connections, len(ua.serverTx) + len(ua.clientTx)
 }
 
-const socketBuffer = 4 << 20 // a burst of a few thousand messages
+const (
+	socketBuffer = 4 << 20 // a burst of a few thousand messages
+	maxSources   = 4096    // peers whose way out is remembered
+)
 
 // ListenUDP serves a UDP address and returns the one it got.
 func (ua *UA) ListenUDP(address string) (netip.AddrPort, error) {

@@ -117,5 +117,11 @@ func TestServeFails(t *testing.T) {
 	if s := r.get("/healthz"); s != "ok\n" {
 		t.Errorf("healthz %q", s)
 	}
+	if s := r.get("/debug/pprof/"); strings.Contains(s, "goroutine") {
+		t.Error("profiles are served although nobody asked for them")
+	}
+	if n := r.metric(`tr87proxy_link_up{link="switch"}`); n != 1 {
+		t.Errorf("link_up %v", n)
+	}
 	r.stop()
 }

@@ -73,7 +73,8 @@ type Dialog struct {
 	queue       []*outgoing
 	busy        bool // UDP: one is waiting for its answer; streams: connecting
 	outstanding int
-	mute        int // requests in a row that the peer never answered
+	mute        int  // requests in a row that were not answered in time, on UDP
+	advised     bool // the log has said what the peer's refusals mean
 
 	// Receiving: what overtook another on UDP waits for it.
 	held      map[uint32]*Request

@@ -73,7 +73,12 @@ func (d *Dialog) transmit(o *outgoing) {
 		if d.mute >= 3 {
 			patience = min(patience, 100*time.Millisecond) // this peer never answers
 		}
-		wait = time.AfterFunc(patience, next)
+		wait = time.AfterFunc(patience, func() {
+			d.mu.Lock()
+			d.mute++
+			d.mu.Unlock()
+			next()
+		})
 	}
 	if d.outstanding >= maxOutstanding {
 		// This peer answers nothing: no transaction waits for it any more. A 481
@@ -111,12 +116,12 @@ func (d *Dialog) answered(o *outgoing, res Result) {
 	code := res.Code()
 	d.mu.Lock()
 	if res.Response == nil {
-		d.mute++
 		d.ua.stats.Unanswered.Add(1)
 	} else {
 		d.mute = 0
 	}
-	auth := d.auth
+	auth, advised := d.auth, d.advised
+	d.advised = advised || code == 401 || code == 407 || code == 503
 	d.mu.Unlock()
 	if (code == 401 || code == 407) && auth != nil && !o.retried && auth.challenge(res.Response) {
 		o.retried = true
@@ -127,12 +132,13 @@ func (d *Dialog) answered(o *outgoing, res Result) {
 		return
 	}
 	o.done(res)
-	switch code {
-	case 481:
+	switch {
+	case code == 481:
 		d.end(ErrPeerLost)
-	case 401, 407:
+	case advised: // said once for each dialog
+	case code == 401 || code == 407:
 		d.ua.log.Warn("the peer asks us to authenticate: it does not list this host as trusted application", "peer", d.Peer().String(), "code", code)
-	case 503:
+	case code == 503:
 		d.ua.log.Warn("the peer throttles our requests: it does not treat this host as server", "peer", d.Peer().String())
 	}
 }

@@ -225,6 +225,11 @@ func TestPeerThatNeverAnswers(t *testing.T) {
 			}
 			seen[m.body] = true
 		}
+		d.mu.Lock()
+		if transport == "UDP" && d.mute < 3 {
+			t.Errorf("the peer counts as mute only %d times", d.mute)
+		}
+		d.mu.Unlock()
 		if res := p.ask("OPTIONS", ""); transport == "TCP" && res.code() != 200 {
 			t.Errorf("the dialog is gone: %s", res.start)
 		}

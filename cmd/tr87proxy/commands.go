@@ -54,12 +54,7 @@ func onConnection(name, short string, state uacsta.LocalConnectionState, request
 		if err != nil {
 			return err
 		}
-		res, err := c.do(ctx, request(conn))
-		if err != nil {
-			return err
-		}
-		c.show(res)
-		return nil
+		return c.request(ctx, request(conn))
 	})
 }
 
@@ -107,12 +102,7 @@ func callCommand() *cobra.Command {
 			if prompt {
 				req.AutoOriginate = uacsta.Prompt
 			}
-			res, err := c.do(ctx, req)
-			if err != nil {
-				return err
-			}
-			c.show(res)
-			return nil
+			return c.request(ctx, req)
 		})
 	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the calling phone ring first")
 	return cmd

@@ -74,6 +74,7 @@ brings one, with virtual phones.`,
 	root.AddGroup(&cobra.Group{ID: "server", Title: "The proxy:"}, &cobra.Group{ID: "client", Title: "A client for any TR/87 server:"})
 	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)
+	root.AddCommand(serviceCommands()...)
 	return root
 }
 

@@ -97,7 +97,16 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing) (*Response, 
 		}
 		return res.Response, nil
 	case <-ctx.Done():
+		ua.spawn(func() { d.abandon(<-answer) })
 		return nil, ctx.Err()
+	}
+}
+
+// abandon ends a dialog that was accepted when nobody waited for it any more
+// (RFC 3261 15: ACK, then BYE).
+func (d *Dialog) abandon(late Result) {
+	if late.Response != nil && late.Code()/100 == 2 && d.established(late.Response) == nil {
+		d.Bye()
 	}
 }
 

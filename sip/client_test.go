@@ -223,6 +223,39 @@ func TestClientRefreshes(t *testing.T) {
 	}
 }
 
+// An answer that comes when nobody waits any more ends the dialog at once.
+func TestLateAnswer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client := New(Config{})
+	t.Cleanup(client.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, _, err := client.Invite(ctx, Invite{To: "sip:ua@" + ln.Addr().String() + ";transport=tcp", From: "sip:c@localhost"}, newRecorder(t))
+		failed <- err
+	}()
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &rawPeer{t: t, nc: nc, in: newReader(nc)}
+	invite := p.must()
+	cancel()
+	if err := next(t, failed, "failure"); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	p.answer(invite, 200)
+	for _, want := range []string{"ACK", "BYE"} {
+		if m := p.must(); m.method != want {
+			t.Errorf("got %s, want %s", m.start, want)
+		}
+	}
+}
+
 func TestInviteToNobody(t *testing.T) {
 	client := New(Config{})
 	t.Cleanup(client.Close)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -308,4 +310,44 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("the log has a password")
 		}
 	}
+}
+
+// A front end that is killed under 200 sessions: all of them end, and shutting
+// down with sessions open takes no time.
+func TestKilledFrontEnd(t *testing.T) {
+	r := serve(t, everybody)
+	sessions := func() *process {
+		s := &scenario{}
+		s.WriteString("<?xml version=\"1.0\"?><scenario name=\"idle\">\n")
+		s.request("INVITE", sippOpen)
+		s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+		s.ack()
+		s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
+		s.recv(`response="200"`, "", "<monitorCrossRefID>")
+		s.WriteString("<pause milliseconds=\"60000\"/><Reference variables=\"m0\"/></scenario>\n")
+		dir := t.TempDir()
+		var users strings.Builder
+		users.WriteString("SEQUENTIAL\n")
+		for i := range 200 {
+			fmt.Fprintf(&users, "%d;%d\n", 1000+i, 2000+i)
+		}
+		for name, content := range map[string]string{"scenario.xml": s.String(), "users.csv": users.String()} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := start(t, tool(t, "sipp"), "-sf", filepath.Join(dir, "scenario.xml"), "-inf", filepath.Join(dir, "users.csv"), fmt.Sprintf("127.0.0.1:%d", r.port),
+			"-i", "127.0.0.1", "-t", "t1", "-m", "200", "-l", "200", "-r", "400", "-nostdin")
+		waitFor(t, "200 monitors", func() bool { return r.metric("tr87proxy_link_monitors") == 200 })
+		return p
+	}
+	_ = sessions().cmd.Process.Kill()
+	waitFor(t, "the end of the sessions", func() bool {
+		return r.metric("tr87proxy_sessions") == 0 && r.metric("tr87proxy_link_monitors") == 0 && r.metric("tr87proxy_sip_connections") == 0
+	})
+	if err := works(r); err != nil {
+		t.Error(err)
+	}
+	sessions()
+	r.stop()
 }

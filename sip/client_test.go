@@ -174,6 +174,27 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+// Whoever has not proved anything costs nothing: one answer, and nothing kept.
+func TestStrangersCostNothing(t *testing.T) {
+	g := &guard{newRecorder(t), NewDigest("example", false, func(string) (string, bool) { return "", false }), make(chan string, 1)}
+	ua := New(Config{Handler: g})
+	t.Cleanup(ua.Close)
+	addr, err := ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := dialRaw(t, "UDP", addr)
+	for range 3 {
+		p.write(p.request("INVITE", 1, ""))
+		if res := p.must(); res.code() != 401 {
+			t.Errorf("%s", res.start)
+		}
+	}
+	if _, _, transactions := ua.Counts(); transactions != 0 {
+		t.Errorf("%d transactions are kept", transactions)
+	}
+}
+
 // A nonce works once for each count, and not from another address.
 func TestDigestReplay(t *testing.T) {
 	d := NewDigest("example", false, func(string) (string, bool) { return "x", true })

@@ -59,7 +59,7 @@ func (d *Digest) Check(r *Request) (username string, ok, failed bool) {
 	if d.md5 {
 		algorithms = append(algorithms, "MD5")
 	}
-	a := Answer{Code: 401}
+	a := Answer{Code: 401, Once: true}
 	for _, algorithm := range algorithms {
 		c := digest.Challenge{Realm: d.realm, Nonce: nonce, Algorithm: algorithm, QOP: []string{"auth"}, Stale: stale}
 		a.Headers = append(a.Headers, Header{"WWW-Authenticate", c.String()})

@@ -118,6 +118,9 @@ type Answer struct {
 	ContentType string
 	Body        []byte
 	Headers     []Header
+	// Once sends the answer once and keeps nothing to repeat it: for strangers,
+	// whose addresses may be forged. The peer's own repetitions get it again.
+	Once bool
 }
 
 // Respond answers the request, once; later calls do nothing.

@@ -123,6 +123,11 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	}
 	wire := r.response(a)
 	t.req.Store(nil) // only the answer is kept for retransmissions
+	if a.Once {
+		_ = t.to.conn.send(wire, t.to.addr)
+		t.Terminate()
+		return
+	}
 	t.again(a.Code, wire)
 	if t.hop.conn.reliable() && r.Method() != "INVITE" {
 		t.Terminate()

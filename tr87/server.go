@@ -111,7 +111,7 @@ func (s *Server) identify(in *sip.Invitation) (policy.Identity, bool) {
 	if s.strangers.news(peer.Addr.Addr(), time.Now()) {
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", strangerPause)
 	}
-	in.Reject(sip.Answer{Code: 403})
+	in.Reject(sip.Answer{Code: 403, Once: true})
 	return policy.Identity{}, false
 }
 

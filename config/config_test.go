@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func TestExampleIsComplete(t *testing.T) {
 	}
 	c := Default()
 	d := decode("config.example.yaml", data, c)
-	for _, key := range Keys() {
+	for _, key := range keys() {
 		name := key[strings.LastIndexByte(key, '.')+1:]
 		if _, ok := d.lines[key]; !ok && !regexp.MustCompile(`#.*\b`+name+`:`).Match(data) {
 			t.Errorf("the example has no %s", key)
@@ -112,4 +113,26 @@ func TestFaults(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = Parse("x", data) })
+}
+
+// keys lists every key that a file may have, list entries without index.
+func keys() []string {
+	var all []string
+	var walk func(t reflect.Type, path string)
+	walk = func(t reflect.Type, path string) {
+		if t.Kind() == reflect.Slice {
+			walk(t.Elem(), path+"[0]")
+			return
+		}
+		if t.Kind() != reflect.Struct {
+			return
+		}
+		for i := range t.NumField() {
+			key := strings.TrimPrefix(path+"."+t.Field(i).Tag.Get("yaml"), ".")
+			all = append(all, key)
+			walk(t.Field(i).Type, key)
+		}
+	}
+	walk(reflect.TypeFor[Config](), "")
+	return all
 }

@@ -190,25 +190,3 @@ func (d *document) scalar(n *yaml.Node, v reflect.Value, path string) {
 		v.SetInt(int64(number))
 	}
 }
-
-// Keys lists every key that a file may have, list entries without index.
-func Keys() []string {
-	var keys []string
-	var walk func(t reflect.Type, path string)
-	walk = func(t reflect.Type, path string) {
-		if t.Kind() == reflect.Slice {
-			walk(t.Elem(), path+"[0]")
-			return
-		}
-		if t.Kind() != reflect.Struct {
-			return
-		}
-		for i := range t.NumField() {
-			key := strings.TrimPrefix(path+"."+t.Field(i).Tag.Get("yaml"), ".")
-			keys = append(keys, key)
-			walk(t.Field(i).Type, key)
-		}
-	}
-	walk(reflect.TypeFor[Config](), "")
-	return keys
-}

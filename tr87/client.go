@@ -26,7 +26,6 @@ type Dial struct {
 // Client is the computing function's side of TR/87.
 type Client struct {
 	dial   Dial
-	ua     *sip.UA
 	dialog *sip.Dialog
 
 	mu      sync.Mutex
@@ -46,7 +45,7 @@ const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
 // Open opens a session over ua: INVITE with RequestSystemStatus. It fails unless
 // the switching function's status is normal.
 func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
-	c := &Client{dial: dial, ua: ua}
+	c := &Client{dial: dial}
 	d, res, err := ua.Invite(ctx, sip.Invite{
 		To: dial.To, From: dial.From, Proxy: dial.Proxy, ContentType: ContentType, Body: c.statusRequest(),
 		Headers: []sip.Header{disposition}, Username: dial.Username, Password: dial.Password,

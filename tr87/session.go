@@ -42,6 +42,9 @@ func (s *session) current() *sip.Dialog {
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 	s.open(d) // the first request can overtake the return of Accept
 	m, refusal := readOpening(r)
+	if refusal != nil && refusal.Code == 415 && r.Method() == "INVITE" {
+		refusal.Code = 488 // another kind of session is not to be had here (RFC 3261 14.2)
+	}
 	if refusal != nil {
 		d.RespondRefresh(r, *refusal)
 		return

@@ -252,14 +252,25 @@ func TestForeignBodies(t *testing.T) {
 			contentType, body string
 			want              int
 		}{{"text/plain", "hello", 415}, {"application/csta+xml", "<a><b></a>", 400}, {"application/csta+xml", "<WashDishes/>", 200}, {"", "", 200}} {
-			answer := make(chan sip.Result, 1)
-			d.Send("INFO", inner.contentType, []byte(inner.body), func(r sip.Result) { answer <- r })
-			if r := <-answer; r.Code() != inner.want {
-				t.Errorf("INFO with %s: %d, want %d", inner.contentType, r.Code(), inner.want)
+			if got := send(d, "INFO", inner.contentType, inner.body); got != inner.want {
+				t.Errorf("INFO with %s: %d, want %d", inner.contentType, got, inner.want)
 			}
+		}
+		if got := send(d, "INVITE", "application/sdp", "v=0"); got != 488 {
+			t.Errorf("re-INVITE with SDP: %d", got)
+		}
+		if got := send(d, "INFO", "application/csta+xml", "<RequestSystemStatus/>"); got != 200 {
+			t.Errorf("INFO after it: %d", got)
 		}
 		d.Bye()
 	}
+}
+
+// send sends a request in a dialog and returns the answer's code.
+func send(d *sip.Dialog, method, contentType, body string) int {
+	answer := make(chan sip.Result, 1)
+	d.Send(method, contentType, []byte(body), func(r sip.Result) { answer <- r })
+	return (<-answer).Code()
 }
 
 type silent struct{}

@@ -20,16 +20,17 @@ type service struct {
 // services lists the requests that differ from the rule: a request controls every
 // device in it.
 var services = map[string]service{
-	"MonitorStart":           {action: policy.Observe},
-	"SnapshotDevice":         {action: policy.Observe},
-	"SnapshotCall":           {action: policy.Observe},
-	"GetForwarding":          {action: policy.Observe},
-	"GetDoNotDisturb":        {action: policy.Observe},
-	"MakeCall":               {policy.Control, "calledDirectoryNumber", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"ConsultationCall":       {policy.Control, "consultedDevice", "", uacsta.PrivilegeViolationCalledDevice},
-	"SingleStepTransferCall": {policy.Control, "transferredTo", "", uacsta.PrivilegeViolationDestinationDevice},
-	"DeflectCall":            {policy.Control, "newDestination", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
-	"SetForwarding":          {policy.Control, "forwardDN", "", uacsta.PrivilegeViolationDestinationDevice},
+	"MonitorStart":             {action: policy.Observe},
+	"SnapshotDevice":           {action: policy.Observe},
+	"SnapshotCall":             {action: policy.Observe},
+	"GetForwarding":            {action: policy.Observe},
+	"GetDoNotDisturb":          {action: policy.Observe},
+	"MakeCall":                 {policy.Control, "calledDirectoryNumber", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
+	"ConsultationCall":         {policy.Control, "consultedDevice", "", uacsta.PrivilegeViolationCalledDevice},
+	"SingleStepTransferCall":   {policy.Control, "transferredTo", "", uacsta.PrivilegeViolationDestinationDevice},
+	"DeflectCall":              {policy.Control, "newDestination", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
+	"SingleStepConferenceCall": {policy.Control, "deviceToJoin", "", uacsta.PrivilegeViolationDestinationDevice},
+	"SetForwarding":            {policy.Control, "forwardDN", "", uacsta.PrivilegeViolationDestinationDevice},
 }
 
 // Request carries one message of the client. reply is called exactly once, from

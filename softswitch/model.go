@@ -315,10 +315,9 @@ func (c *call) failAt(x *connection, cause uacsta.EventCause) {
 }
 
 // establish answers an alerting connection.
-func (x *connection) establish() {
+func (x *connection) establish(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
-	cause := uacsta.CauseNewCall
 	c.sw.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.EstablishedEvent{
 			MonitorCrossRefID: ref, EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.device.number), CallingDevice: uacsta.Ext(c.calling), CalledDevice: uacsta.Ext(c.called),

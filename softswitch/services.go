@@ -101,7 +101,7 @@ func (x *connection) answer() error {
 	case uacsta.Initiated:
 		x.originate(uacsta.CauseNewCall)
 	case uacsta.Alerting:
-		x.establish()
+		x.establish(uacsta.CauseNewCall)
 	default:
 		return errNoAnswer
 	}

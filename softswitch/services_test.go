@@ -105,6 +105,27 @@ func TestServices(t *testing.T) {
 			"answer", "101: Diverted X101 102 null redirected", "100: Diverted X101 102 connected redirected",
 			"100: Delivered X102 via101 connected redirected", "102: Delivered X102 via101 alerting redirected",
 		}},
+		{"ClearCall", (*world).talking, func(w *world) any { return w.clearCall("X101") }, []string{
+			"answer", "100: ConnectionCleared X100 null normalClearing", "101: ConnectionCleared X100 connected normalClearing", "101: ConnectionCleared X101 null normalClearing",
+		}},
+		{"ClearCall of a conference", func(w *world) { w.consulted(); w.must(w.conference("X100", "Y100")) }, func(w *world) any { return w.clearCall("Z100") }, []string{
+			"answer", "100: ConnectionCleared Z100 null normalClearing", "101: ConnectionCleared Z100 connected normalClearing", "102: ConnectionCleared Z100 connected normalClearing",
+			"101: ConnectionCleared Z101 null normalClearing", "102: ConnectionCleared Z101 connected normalClearing", "102: ConnectionCleared Z102 null normalClearing",
+		}},
+		{"SingleStepConferenceCall", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.ActiveParticipation) }, []string{
+			"answer", "100: Conferenced X100 X100 X101 X102 connected activeParticipation", "101: Conferenced X100 X100 X101 X102 connected activeParticipation", "102: Conferenced X100 X100 X101 X102 connected activeParticipation",
+		}},
+		{"SingleStepConferenceCall, silent", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.SilentParticipation) }, []string{
+			"answer", "100: Conferenced X100 X100 X101 X102 connected silentParticipation", "101: Conferenced X100 X100 X101 X102 connected silentParticipation", "102: Conferenced X100 X100 X101 X102 connected silentParticipation",
+		}},
+		{"DirectedPickupCall", (*world).ringing, func(w *world) any { return w.pickUp("X101", "102") }, []string{
+			"answer", "101: Diverted X101 102 null callPickup", "100: Diverted X101 102 connected callPickup",
+			"100: Established X102 via101 connected callPickup", "102: Established X102 via101 connected callPickup",
+		}},
+		{"DirectedPickupCall from hold", func(w *world) { w.talking(); w.must(w.hold("X101")) }, func(w *world) any { return w.pickUp("X101", "102") }, []string{
+			"answer", "101: Diverted X101 102 null callPickup", "100: Diverted X101 102 connected callPickup",
+			"100: Established X102 via101 connected callPickup", "102: Established X102 via101 connected callPickup",
+		}},
 		{"GenerateDigits", (*world).talking, func(w *world) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: w.conn("X100"), DigitMode: uacsta.DTMF, CharactersToSend: "1#"}
 		}, []string{"answer", "100: DigitsGenerated X100 1#", "101: DigitsGenerated X100 1#"}},

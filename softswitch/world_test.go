@@ -181,6 +181,16 @@ func (w *world) deflect(c, to string) any {
 	return uacsta.DeflectCall{CallToBeDiverted: w.conn(c), NewDestination: []uacsta.DeviceID{uacsta.Dev(to)}}
 }
 
+func (w *world) clearCall(c string) any { return uacsta.ClearCall{CallToBeCleared: w.conn(c)} }
+
+func (w *world) add(c, to string, how uacsta.ParticipationType) any {
+	return uacsta.SingleStepConferenceCall{ActiveCall: w.conn(c), DeviceToJoin: uacsta.Dev(to), ParticipationType: how}
+}
+
+func (w *world) pickUp(c, by string) any {
+	return uacsta.DirectedPickupCall{CallToBePickedUp: w.conn(c), RequestingDevice: uacsta.Dev(by)}
+}
+
 func (w *world) forward(from string, kind uacsta.ForwardingType, on bool, to string, rings int) any {
 	dn := uacsta.Dev(to)
 	req := uacsta.SetForwarding{Device: uacsta.Dev(from), ForwardingType: kind, ActivateForward: on, ForwardDN: &dn}

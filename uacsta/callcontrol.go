@@ -221,3 +221,55 @@ type GenerateDigits struct {
 type GenerateDigitsResponse struct {
 	Common
 }
+
+// ClearCall takes every device out of a call (ECMA-269 17.1, ECMA-323 ClearCall).
+type ClearCall struct {
+	CallToBeCleared ConnectionID `csta:"callToBeCleared,required"`
+	UserData        Raw          `csta:"userData"`
+	Reason          EventCause   `csta:"reason,ed6"`
+	Common
+}
+
+// ClearCallResponse is the positive answer to ClearCall; it has no content of its own.
+type ClearCallResponse struct {
+	Common
+}
+
+// SingleStepConferenceCall adds a device to a call (ECMA-269 17.1, ECMA-323 SingleStepConferenceCall).
+type SingleStepConferenceCall struct {
+	ActiveCall          ConnectionID      `csta:"activeCall,required"`
+	DeviceToJoin        DeviceID          `csta:"deviceToJoin,required"`
+	ParticipationType   ParticipationType `csta:"participationType,required"`
+	AccountCode         string            `csta:"accountCode"`
+	AuthCode            string            `csta:"authCode"`
+	CorrelatorData      Raw               `csta:"correlatorData"`
+	UserData            Raw               `csta:"userData"`
+	SubjectOfCall       string            `csta:"subjectOfCall"`
+	LanguagePreferences string            `csta:"languagePreferences"`
+	Common
+}
+
+// SingleStepConferenceCallResponse is the positive answer to SingleStepConferenceCall; it names the connection of the added device.
+type SingleStepConferenceCallResponse struct {
+	ConferencedCall     ConnectionID `csta:"conferencedCall,required"`
+	ConferencedCallInfo Raw          `csta:"conferencedCallInfo"`
+	CallLinkageDataList Raw          `csta:"callLinkageDataList,ed6"`
+	Common
+}
+
+// DirectedPickupCall moves a call that rings, is held or waits at another device to the requesting one (ECMA-269 17.1, ECMA-323 DirectedPickupCall).
+type DirectedPickupCall struct {
+	CallToBePickedUp ConnectionID `csta:"callToBePickedUp,required"`
+	RequestingDevice DeviceID     `csta:"requestingDevice,required"`
+	CorrelatorData   Raw          `csta:"correlatorData"`
+	UserData         Raw          `csta:"userData"`
+	Common
+}
+
+// DirectedPickupCallResponse is the positive answer to DirectedPickupCall; it names the connection of the requesting device.
+type DirectedPickupCallResponse struct {
+	PickedCall      ConnectionID `csta:"pickedCall,required"`
+	PickedCallInfo  Raw          `csta:"pickedCallInfo"`
+	CallLinkageData Raw          `csta:"callLinkageData,ed6"`
+	Common
+}

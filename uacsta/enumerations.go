@@ -61,6 +61,15 @@ const (
 // ForwardDefault says which part of a forwarding setting is the switch's default.
 type ForwardDefault string
 
+// ParticipationType says how a device takes part in a call that it joins (ECMA-323).
+type ParticipationType string
+
+// The types of participation.
+const (
+	SilentParticipation ParticipationType = "silent"
+	ActiveParticipation ParticipationType = "active"
+)
+
 // DigitMode says how digits are sent (ECMA-323).
 type DigitMode string
 

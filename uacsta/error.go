@@ -49,6 +49,7 @@ const (
 	NotSameDevice                        = "notSameDevice"
 	NotDifferentDevices                  = "notDifferentDevices"
 	ServiceNotSupported                  = "serviceNotSupported"
+	InvalidParticipationType             = "invalidParticipationType"
 	DigitModeNotSupported                = "digitModeNotSupported"
 	CharactersToSendNotSupported         = "charactersToSendNotSupported"
 	PrivilegeViolationSpecifiedDevice    = "privilegeViolationSpecifiedDevice"
@@ -59,15 +60,16 @@ const (
 	RequestIncompatibleWithCallingDevice = "requestIncompatibleWithCallingDevice"
 
 	// stateIncompatibility
-	InvalidConnectionState       = "invalidConnectionState"
-	InvalidActiveConnectionState = "invalidActiveConnectionState"
-	InvalidHeldConnectionState   = "invalidHeldConnectionState"
-	InvalidCallingDeviceState    = "invalidCallingDeviceState"
-	ConnectedCallExists          = "connectedCallExists"
-	NoActiveCall                 = "noActiveCall"
-	NoHeldCall                   = "noHeldCall"
-	NoCallToAnswer               = "noCallToAnswer"
-	NoConnectionToClear          = "noConnectionToClear"
+	InvalidConnectionState        = "invalidConnectionState"
+	InvalidActiveConnectionState  = "invalidActiveConnectionState"
+	InvalidHeldConnectionState    = "invalidHeldConnectionState"
+	InvalidDestinationDeviceState = "invalidDestinationDeviceState"
+	InvalidCallingDeviceState     = "invalidCallingDeviceState"
+	ConnectedCallExists           = "connectedCallExists"
+	NoActiveCall                  = "noActiveCall"
+	NoHeldCall                    = "noHeldCall"
+	NoCallToAnswer                = "noCallToAnswer"
+	NoConnectionToClear           = "noConnectionToClear"
 
 	// systemResourceAvailibility
 	ResourceOutOfService          = "resourceOutOfService"

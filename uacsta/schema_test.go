@@ -18,6 +18,8 @@ var structs = []any{
 	uacsta.HoldCall{}, uacsta.HoldCallResponse{}, uacsta.RetrieveCall{}, uacsta.RetrieveCallResponse{}, uacsta.ConsultationCall{}, uacsta.ConsultationCallResponse{},
 	uacsta.AlternateCall{}, uacsta.AlternateCallResponse{}, uacsta.ReconnectCall{}, uacsta.ReconnectCallResponse{}, uacsta.TransferCall{}, uacsta.TransferCallResponse{},
 	uacsta.SingleStepTransferCall{}, uacsta.SingleStepTransferCallResponse{}, uacsta.ConferenceCall{}, uacsta.ConferenceCallResponse{},
+	uacsta.ClearCall{}, uacsta.ClearCallResponse{}, uacsta.SingleStepConferenceCall{}, uacsta.SingleStepConferenceCallResponse{},
+	uacsta.DirectedPickupCall{}, uacsta.DirectedPickupCallResponse{},
 	uacsta.DeflectCall{}, uacsta.DeflectCallResponse{}, uacsta.GenerateDigits{}, uacsta.GenerateDigitsResponse{},
 	uacsta.GetForwarding{}, uacsta.GetForwardingResponse{}, uacsta.SetForwarding{}, uacsta.SetForwardingResponse{},
 	uacsta.GetDoNotDisturb{}, uacsta.GetDoNotDisturbResponse{}, uacsta.SetDoNotDisturb{}, uacsta.SetDoNotDisturbResponse{},
@@ -96,7 +98,7 @@ func TestEmittedIsValid(t *testing.T) {
 var words = map[string]string{
 	"LocalConnectionState": "connected", "EventCause": "newCall", "AutoOriginate": "doNotPrompt", "ConsultOptions": "transferOnly",
 	"MonitorType": "device", "SystemStatusValue": "normal", "ForwardingType": "forwardBusy", "ForwardDefault": "forwardDN",
-	"DigitMode": "dTMF",
+	"DigitMode": "dTMF", "ParticipationType": "silent",
 }
 
 func fill(v reflect.Value, full bool) {

@@ -20,6 +20,7 @@ func clientCommands() []*cobra.Command {
 		onConnection("hold", "Put a device's call on hold", uacsta.Connected, func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }),
 		onConnection("retrieve", "Take a device's held call back", uacsta.Hold, func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }),
 		onConnection("clear", "Hang up a device's call", "", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
+		onConnection("clear-call", "End a device's call for everybody in it", "", func(c uacsta.ConnectionID) any { return uacsta.ClearCall{CallToBeCleared: c} }),
 	}
 }
 

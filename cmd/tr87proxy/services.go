@@ -27,10 +27,10 @@ func serviceCommands() []*cobra.Command {
 		onPair("reconnect", "Drop a device's active call and take the held one back", func(held, active uacsta.ConnectionID) any {
 			return uacsta.ReconnectCall{HeldCall: held, ActiveCall: active}
 		}),
-		onPair("conference", "Join a device's held and active call in a conference", func(held, active uacsta.ConnectionID) any {
-			return uacsta.ConferenceCall{HeldCall: held, ActiveCall: active}
+		toNumber("pickup", "Take a call that rings at a device at another one", uacsta.Alerting, func(c uacsta.ConnectionID, by uacsta.DeviceID) any {
+			return uacsta.DirectedPickupCall{CallToBePickedUp: c, RequestingDevice: by}
 		}),
-		transferCommand(), forwardCommand(), dndCommand(),
+		conferenceCommand(), transferCommand(), forwardCommand(), dndCommand(),
 	}
 }
 
@@ -45,9 +45,9 @@ func (c *connection) request(ctx context.Context, req any) error {
 
 // toNumber makes a command for a service on a device's only call in a state.
 func toNumber(name, short string, state uacsta.LocalConnectionState, request func(uacsta.ConnectionID, uacsta.DeviceID) any) *cobra.Command {
-	what := "NUMBER"
-	if name == "digits" {
-		what = "DIGITS"
+	what := map[string]string{"digits": "DIGITS", "pickup": "BY"}[name]
+	if what == "" {
+		what = "NUMBER"
 	}
 	return clientCommand(name+" DEVICE "+what, short, fmt.Sprintf("  tr87proxy %s 100 102", name), exactly(2), func(ctx context.Context, c *connection, args []string) error {
 		conn, err := c.find(ctx, args[0], "", state)
@@ -75,6 +75,32 @@ func onPair(name, short string, request func(held, active uacsta.ConnectionID) a
 		}
 		return c.request(ctx, request(held, active))
 	})
+}
+
+func conferenceCommand() *cobra.Command {
+	var silent bool
+	cmd := clientCommand("conference DEVICE [NUMBER]", "Join a device's held and active call in a conference, or add a number to its call",
+		"  tr87proxy conference 100               after tr87proxy consult 100 102\n  tr87proxy conference 100 102           in one step\n  tr87proxy conference 100 102 --silent  102 only listens",
+		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
+			if len(args) == 1 {
+				held, active, err := c.pair(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return c.request(ctx, uacsta.ConferenceCall{HeldCall: held, ActiveCall: active})
+			}
+			conn, err := c.find(ctx, args[0], "", uacsta.Connected)
+			if err != nil {
+				return err
+			}
+			req := uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: uacsta.ActiveParticipation}
+			if silent {
+				req.ParticipationType = uacsta.SilentParticipation
+			}
+			return c.request(ctx, req)
+		})
+	cmd.Flags().BoolVar(&silent, "silent", false, "the number that is added only listens")
+	return cmd
 }
 
 func transferCommand() *cobra.Command {

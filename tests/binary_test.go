@@ -153,8 +153,9 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// serve starts tr87proxy; extra is YAML for the end of its configuration.
-func serve(t *testing.T, extra string) *running {
+// serve starts tr87proxy; extra is YAML for the end of its configuration,
+// operations more keys of that name.
+func serve(t *testing.T, extra string, operations ...string) *running {
 	t.Helper()
 	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), dir: t.TempDir()}
 	certificates(t, r.dir)
@@ -171,10 +172,10 @@ sip:
   connection-grace: 1s
   t1: 100ms
   event-wait: 500ms
-operations: {address: "127.0.0.1:%[3]d"}
+operations: {address: "127.0.0.1:%[3]d"%[7]s}
 switch:
   extensions:
-%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra)
+%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "))
 	file := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

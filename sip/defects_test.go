@@ -184,19 +184,30 @@ func TestStalledPeerIsCutOff(t *testing.T) {
 }
 
 func TestPanicEndsTheMessageOnly(t *testing.T) {
-	_, rec, addr := serve(t, "TCP", nil)
-	rec.onInfo = func(_ *Dialog, r *Request) {
-		if string(r.Body()) == "panic" {
-			panic("as told")
+	panics := func(c *Config) {
+		c.Handler.(*recorder).onInfo = func(_ *Dialog, r *Request) {
+			if string(r.Body()) == "panic" {
+				panic("as told")
+			}
+			r.Respond(Answer{})
 		}
-		r.Respond(Answer{})
 	}
+	_, _, addr := serve(t, "TCP", panics)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
 	p.cseq++
 	p.write(p.request("INFO", p.cseq, "panic"))
 	if res := p.ask("INFO", "fine"); res.code() != 200 {
 		t.Errorf("after a panic: %s", res.start)
+	}
+	// The same for a request that waited for one that is lost.
+	_, _, addr = serve(t, "UDP", panics)
+	p = dialRaw(t, "UDP", addr)
+	p.invite()
+	p.write(p.request("INFO", 3, "panic"))
+	p.write(p.request("INFO", 4, "fine"))
+	if res := p.must(); res.code() != 200 {
+		t.Errorf("after a panic out of order: %s", res.start)
 	}
 	parser := newPanickingMessage()
 	if _, err := parse(parser); err == nil || errors.Is(err, errIncomplete) {

@@ -221,8 +221,14 @@ func (d *Dialog) releaseAll() {
 		delete(d.held, lowest)
 		d.remoteSeq = lowest
 		d.mu.Unlock()
-		d.handle(r)
+		d.late(r)
 	}
+}
+
+// late handles a request on a timer's goroutine.
+func (d *Dialog) late(r *Request) {
+	defer d.ua.survive(r.hop)
+	d.handle(r)
 }
 
 // moved notes where the peer is now, and that it is there at all.

@@ -126,6 +126,19 @@ type Answer struct {
 // Respond answers the request, once; later calls do nothing.
 func (r *Request) Respond(a Answer) { r.tx.respond(r, a) }
 
+// tag gives our answers a To tag, where the request has none (RFC 3261 8.2.6.2).
+func (r *Request) tag() {
+	if r.toTag == "" && r.To().Tag() == "" {
+		r.toTag = newTag()
+	}
+}
+
+// once answers without a transaction: nothing repeats the answer.
+func (r *Request) once(a Answer) {
+	r.tag()
+	_ = r.hop.conn.send(r.response(a), r.hop.answerTo(r.Header("Via")))
+}
+
 // response writes an answer: Vias, From, To, Call-ID and CSeq as they came
 // (RFC 3261 8.2.6), Record-Route where a dialog needs it (12.1.1).
 func (r *Request) response(a Answer) []byte {

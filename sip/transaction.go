@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -14,8 +13,6 @@ import (
 
 // quiet is sipgo's logger: what is worth saying is said here, once.
 var quiet = slog.New(slog.DiscardHandler)
-
-func stack() string { return string(debug.Stack()) }
 
 // serverTx is a request being answered (RFC 3261 17.2). sipgo's transaction has
 // the states and timers; what it keeps of the messages are empty shells, and the
@@ -59,9 +56,10 @@ func shell(method, transport string) *gosip.Request {
 }
 
 // serverKey names a server transaction. With an RFC 3261 branch that is branch,
-// sent-by and method (17.2.3) from one address, else everything that tells two requests apart:
-// clients of the Lync family send no branch, start their CSeq over, and share
-// Call-ID and From tag with other users who signed in at the same second.
+// sent-by and method (17.2.3) from one address, else everything that tells two
+// requests apart: clients of the Lync family send no branch, start their CSeq
+// over, and share Call-ID and From tag with other users who signed in at the same
+// second.
 func serverKey(r *Request, method string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)
@@ -86,8 +84,7 @@ func (ua *UA) begin(r *Request) bool {
 	if len(ua.serverTx) >= ua.cfg.MaxTransactions {
 		ua.txMu.Unlock()
 		ua.stats.Refused.Add(1)
-		r.extra = append(r.extra, Header{"Retry-After", "10"})
-		ua.refuseFull(r)
+		r.once(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
 		return false
 	}
 	tx := &serverTx{ua: ua, key: key, hop: r.hop}
@@ -106,11 +103,6 @@ func (ua *UA) begin(r *Request) bool {
 	return true
 }
 
-func (ua *UA) refuseFull(r *Request) {
-	r.toTag = newTag()
-	_ = r.hop.conn.send(r.response(Answer{Code: 503}), r.hop.answerTo(r.Header("Via")))
-}
-
 func (t *serverTx) respond(r *Request, a Answer) {
 	if a.Code == 0 {
 		a.Code = 200
@@ -118,17 +110,14 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	if t.answered.Swap(true) {
 		return
 	}
-	if r.toTag == "" && r.To().Tag() == "" {
-		r.toTag = newTag()
-	}
-	wire := r.response(a)
 	t.req.Store(nil) // only the answer is kept for retransmissions
 	if a.Once {
-		_ = t.to.conn.send(wire, t.to.addr)
 		t.Terminate()
+		r.once(a)
 		return
 	}
-	t.again(a.Code, wire)
+	r.tag()
+	t.again(a.Code, r.response(a))
 	if t.hop.conn.reliable() && r.Method() != "INVITE" {
 		t.Terminate()
 	}
@@ -154,8 +143,8 @@ func (t *serverTx) WriteMsg(m gosip.Message) error {
 			return nil
 		}
 		code := m.(*gosip.Response).StatusCode
-		if code != 100 && r.toTag == "" {
-			r.toTag = newTag()
+		if code != 100 {
+			r.tag()
 		}
 		wire = r.response(Answer{Code: code})
 	}
@@ -178,8 +167,7 @@ func (ua *UA) cancel(r *Request) {
 	if tx == nil {
 		code = 481
 	}
-	r.toTag = newTag()
-	_ = r.hop.conn.send(r.response(Answer{Code: code}), r.hop.answerTo(r.Header("Via")))
+	r.once(Answer{Code: code})
 	if tx != nil && !tx.answered.Load() {
 		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
 	}

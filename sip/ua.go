@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -265,11 +268,9 @@ func (ua *UA) gone(c *streamConn) {
 	if ua.pool[c.poolKey] == c {
 		delete(ua.pool, c.poolKey)
 	}
-	dialogs := make([]*Dialog, 0, 16)
+	var dialogs []*Dialog
 	if c.dialogs.Load() > 0 {
-		for _, d := range ua.dialogs {
-			dialogs = append(dialogs, d)
-		}
+		dialogs = slices.Collect(maps.Values(ua.dialogs))
 	}
 	ua.mu.Unlock()
 	for _, d := range dialogs {
@@ -297,15 +298,18 @@ func (ua *UA) trace(out bool, h hop, data []byte) {
 	}
 }
 
-// receive handles one message, on the goroutine that read it. A panic ends the
-// message, not the process.
+// survive is deferred around the handling of a message: a panic ends the message,
+// not the process.
+func (ua *UA) survive(h hop) {
+	if p := recover(); p != nil {
+		ua.stats.Malformed.Add(1)
+		ua.log.Error("panic while handling a message", "peer", h.addr.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
+}
+
+// receive handles one message, on the goroutine that read it.
 func (ua *UA) receive(data []byte, h hop) {
-	defer func() {
-		if p := recover(); p != nil {
-			ua.stats.Malformed.Add(1)
-			ua.log.Error("panic while handling a message", "peer", h.addr.String(), "panic", fmt.Sprint(p), "stack", stack())
-		}
-	}()
+	defer ua.survive(h)
 	ua.trace(false, h, data)
 	msg, err := parse(data)
 	if err != nil {
@@ -342,14 +346,9 @@ func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
 	if !ok || req == nil {
 		return
 	}
-	r := &Request{msg: req, hop: h, ua: ua, toTag: newTag()}
-	if r.Header("Via") == "" || req.Method == "ACK" {
-		return
+	if r := (&Request{msg: req, hop: h, ua: ua}); r.Header("Via") != "" && req.Method != "ACK" {
+		r.once(Answer{Code: code})
 	}
-	if r.To().Tag() != "" {
-		r.toTag = ""
-	}
-	_ = h.conn.send(r.response(Answer{Code: code}), h.answerTo(r.Header("Via")))
 }
 
 // Shutdown refuses new dialogs, ends all there are with BYE, waits until the
@@ -357,10 +356,7 @@ func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
 func (ua *UA) Shutdown(ctx context.Context) {
 	ua.mu.Lock()
 	ua.closing = true
-	dialogs := make([]*Dialog, 0, len(ua.dialogs))
-	for _, d := range ua.dialogs {
-		dialogs = append(dialogs, d)
-	}
+	dialogs := slices.Collect(maps.Values(ua.dialogs))
 	ua.mu.Unlock()
 	var answered sync.WaitGroup
 	for _, d := range dialogs {
@@ -391,10 +387,7 @@ func (ua *UA) Close() {
 	for c := range ua.streams {
 		c.close()
 	}
-	dialogs := make([]*Dialog, 0, len(ua.dialogs))
-	for _, d := range ua.dialogs {
-		dialogs = append(dialogs, d)
-	}
+	dialogs := slices.Collect(maps.Values(ua.dialogs))
 	ua.mu.Unlock()
 	for _, d := range dialogs {
 		d.end(ErrShutdown)

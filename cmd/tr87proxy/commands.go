@@ -69,17 +69,15 @@ func (c *connection) find(ctx context.Context, device, call string, state uacsta
 	if err != nil {
 		return uacsta.ConnectionID{}, err
 	}
-	var snapshot uacsta.SnapshotDeviceResponse
-	if err := res.Decode(&snapshot); err != nil {
+	calls, err := callsOf(res)
+	if err != nil {
 		return uacsta.ConnectionID{}, err
 	}
 	var fit []uacsta.ConnectionID
-	if data := snapshot.CrossRefIDorSnapshotData.SnapshotData; data != nil {
-		for _, info := range data.Calls {
-			own := info.LocalCallState.Compound
-			if state == "" || len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
-				fit = append(fit, info.ConnectionIdentifier)
-			}
+	for _, info := range calls {
+		own := info.LocalCallState.Compound
+		if state == "" || len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
+			fit = append(fit, info.ConnectionIdentifier)
 		}
 	}
 	switch len(fit) {
@@ -112,56 +110,51 @@ func callCommand() *cobra.Command {
 func snapshotCommand() *cobra.Command {
 	return clientCommand("snapshot DEVICE", "List the calls of a device", "  tr87proxy snapshot 100\n  tr87proxy snapshot --json 100",
 		exactly(1), func(ctx context.Context, c *connection, args []string) error {
-			res, err := c.do(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(args[0])})
-			if err != nil {
-				return err
-			}
-			if c.flags.json {
-				c.show(res)
-				return nil
-			}
-			var snapshot uacsta.SnapshotDeviceResponse
-			if err := res.Decode(&snapshot); err != nil {
-				return err
-			}
-			data := snapshot.CrossRefIDorSnapshotData.SnapshotData
-			if data == nil || len(data.Calls) == 0 {
-				fmt.Fprintln(c.out, "no calls")
-				return nil
-			}
-			for _, info := range data.Calls {
-				line := fmt.Sprintf("(%s, %s)  %v", info.ConnectionIdentifier.CallID, info.ConnectionIdentifier.DeviceID.ID, info.LocalCallState.Compound)
-				if info.EndpointDevice != nil {
-					line += "  with " + info.EndpointDevice.Device.ID
+			return c.present(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(args[0])}, func(res *uacsta.Message) error {
+				calls, err := callsOf(res)
+				if len(calls) == 0 && err == nil {
+					fmt.Fprintln(c.out, "no calls")
 				}
-				fmt.Fprintln(c.out, printable(line))
-			}
-			return nil
+				for _, info := range calls {
+					line := fmt.Sprintf("(%s, %s)  %v", info.ConnectionIdentifier.CallID, info.ConnectionIdentifier.DeviceID.ID, info.LocalCallState.Compound)
+					if info.EndpointDevice != nil {
+						line += "  with " + info.EndpointDevice.Device.ID
+					}
+					fmt.Fprintln(c.out, printable(line))
+				}
+				return err
+			})
 		})
+}
+
+// callsOf reads the calls of a SnapshotDeviceResponse.
+func callsOf(res *uacsta.Message) ([]uacsta.SnapshotDeviceResponseInfo, error) {
+	var snapshot uacsta.SnapshotDeviceResponse
+	if err := res.Decode(&snapshot); err != nil {
+		return nil, err
+	}
+	if data := snapshot.CrossRefIDorSnapshotData.SnapshotData; data != nil {
+		return data.Calls, nil
+	}
+	return nil, nil
 }
 
 func featuresCommand() *cobra.Command {
 	return clientCommand("features", "List what the server can do", "  tr87proxy features\n  tr87proxy features --line tel:100",
 		exactly(0), func(ctx context.Context, c *connection, _ []string) error {
-			res, err := c.do(ctx, uacsta.GetCSTAFeatures{})
-			if err != nil {
-				return err
-			}
-			if c.flags.json {
-				c.show(res)
+			return c.present(ctx, uacsta.GetCSTAFeatures{}, func(res *uacsta.Message) error {
+				f := res.Features()
+				for _, name := range f.Services {
+					fmt.Fprintln(c.out, "service ", printable(name))
+				}
+				for _, name := range f.Events {
+					fmt.Fprintln(c.out, "event   ", printable(name))
+				}
+				for _, p := range f.Profiles() {
+					fmt.Fprintln(c.out, "profile ", p.NameEdition3)
+				}
 				return nil
-			}
-			f := res.Features()
-			for _, name := range f.Services {
-				fmt.Fprintln(c.out, "service ", printable(name))
-			}
-			for _, name := range f.Events {
-				fmt.Fprintln(c.out, "event   ", printable(name))
-			}
-			for _, p := range f.Profiles() {
-				fmt.Fprintln(c.out, "profile ", p.NameEdition3)
-			}
-			return nil
+			})
 		})
 }
 
@@ -186,16 +179,10 @@ func sendCommand() *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("%s: %w", args[0], err)}
 			}
-			res, err := c.do(ctx, req)
-			if err != nil {
-				return err
-			}
-			if c.flags.json {
-				c.show(res)
+			return c.present(ctx, req, func(res *uacsta.Message) error {
+				fmt.Fprintln(c.out, printable(res.String()))
 				return nil
-			}
-			fmt.Fprintln(c.out, printable(res.String()))
-			return nil
+			})
 		})
 }
 

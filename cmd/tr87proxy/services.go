@@ -43,6 +43,20 @@ func (c *connection) request(ctx context.Context, req any) error {
 	return err
 }
 
+// present sends a request and shows its answer: to programs as it is, to people by
+// text.
+func (c *connection) present(ctx context.Context, req any, text func(res *uacsta.Message) error) error {
+	res, err := c.do(ctx, req)
+	if err != nil {
+		return err
+	}
+	if c.flags.json {
+		c.show(res)
+		return nil
+	}
+	return text(res)
+}
+
 // toNumber makes a command for a service on a device's only call in a state.
 func toNumber(name, short string, state uacsta.LocalConnectionState, request func(uacsta.ConnectionID, uacsta.DeviceID) any) *cobra.Command {
 	what := map[string]string{"digits": "DIGITS", "pickup": "BY"}[name]
@@ -154,28 +168,23 @@ func forwardCommand() *cobra.Command {
 }
 
 func (c *connection) showForwarding(ctx context.Context, device string) error {
-	res, err := c.do(ctx, uacsta.GetForwarding{Device: uacsta.Dev(device)})
-	if err != nil || c.flags.json {
-		if err == nil {
-			c.show(res)
+	return c.present(ctx, uacsta.GetForwarding{Device: uacsta.Dev(device)}, func(res *uacsta.Message) error {
+		var forwarding uacsta.GetForwardingResponse
+		if err := res.Decode(&forwarding); err != nil {
+			return err
 		}
-		return err
-	}
-	var forwarding uacsta.GetForwardingResponse
-	if err := res.Decode(&forwarding); err != nil {
-		return err
-	}
-	for _, item := range forwarding.ForwardingList {
-		line := fmt.Sprintf("%-17s off", item.ForwardingType)
-		if item.ForwardStatus && item.ForwardDN != nil {
-			line = fmt.Sprintf("%-17s to %s", item.ForwardingType, item.ForwardDN.ID)
+		for _, item := range forwarding.ForwardingList {
+			line := fmt.Sprintf("%-17s off", item.ForwardingType)
+			if item.ForwardStatus && item.ForwardDN != nil {
+				line = fmt.Sprintf("%-17s to %s", item.ForwardingType, item.ForwardDN.ID)
+			}
+			if item.RingCount != nil {
+				line += fmt.Sprintf("  after %d rings", *item.RingCount)
+			}
+			fmt.Fprintln(c.out, printable(line))
 		}
-		if item.RingCount != nil {
-			line += fmt.Sprintf("  after %d rings", *item.RingCount)
-		}
-		fmt.Fprintln(c.out, printable(line))
-	}
-	return nil
+		return nil
+	})
 }
 
 func dndCommand() *cobra.Command {
@@ -187,18 +196,13 @@ func dndCommand() *cobra.Command {
 				}
 				return c.request(ctx, uacsta.SetDoNotDisturb{Device: uacsta.Dev(args[0]), DoNotDisturbOn: args[1] == "on"})
 			}
-			res, err := c.do(ctx, uacsta.GetDoNotDisturb{Device: uacsta.Dev(args[0])})
-			if err != nil || c.flags.json {
-				if err == nil {
-					c.show(res)
+			return c.present(ctx, uacsta.GetDoNotDisturb{Device: uacsta.Dev(args[0])}, func(res *uacsta.Message) error {
+				var setting uacsta.GetDoNotDisturbResponse
+				if err := res.Decode(&setting); err != nil {
+					return err
 				}
-				return err
-			}
-			var setting uacsta.GetDoNotDisturbResponse
-			if err := res.Decode(&setting); err != nil {
-				return err
-			}
-			fmt.Fprintln(c.out, map[bool]string{true: "on", false: "off"}[setting.DoNotDisturbOn])
-			return nil
+				fmt.Fprintln(c.out, map[bool]string{true: "on", false: "off"}[setting.DoNotDisturbOn])
+				return nil
+			})
 		})
 }

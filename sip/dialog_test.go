@@ -1,9 +1,12 @@
 package sip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -328,9 +331,21 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestNoACK runs in a process of its own: the timers' length belongs to the whole
+// process and is set before the first transaction.
 func TestNoACK(t *testing.T) {
+	if os.Getenv("TR87_SHORT_TIMERS") == "" {
+		ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestNoACK$", "-test.v")
+		cmd.Env = append(os.Environ(), "TR87_SHORT_TIMERS=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.Contains(out, []byte("--- PASS: TestNoACK")) {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
 	SetT1(20 * time.Millisecond)
-	t.Cleanup(func() { SetT1(500 * time.Millisecond) })
 	_, rec, addr := serve(t, "UDP", nil)
 	p := dialRaw(t, "UDP", addr)
 	p.write(p.request("INVITE", 1, "hello"))

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"strings"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -25,21 +24,21 @@ type monitor struct {
 type clientMonitor struct {
 	monitor *monitor
 	session *Session
-	ref     string // the client's cross reference
-	filter  map[string]bool
-	request *uacsta.Message
+	ref     string                // the client's cross reference
+	filter  *uacsta.MonitorFilter // what the client asked for, nil for everything
+	without map[string]bool       // the events that it suppresses
 	reply   func(*uacsta.Message, error)
 }
 
 // startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
 // a second, independent one).
 func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	filter, err := filterOf(req)
-	if err != nil {
+	var start uacsta.MonitorStart
+	if err := req.Decode(&start); err != nil {
 		reply(nil, err)
 		return
 	}
-	cm := &clientMonitor{session: s, ref: newRef(), filter: filter, request: req, reply: reply}
+	cm := &clientMonitor{session: s, ref: newRef(), filter: start.RequestedMonitorFilter, without: start.RequestedMonitorFilter.Suppressed(), reply: reply}
 	for {
 		m, fresh := t.monitorOf(device)
 		cm.monitor = m
@@ -150,11 +149,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 	}
 	s.monitors[cm.ref] = cm
 	s.mu.Unlock()
-	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref}
-	if cm.filter != nil {
-		res.ActualMonitorFilter = cm.request.Renamed("requestedMonitorFilter", "actualMonitorFilter")
-	}
-	cm.request = nil
+	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter}
 	cm.reply(uacsta.Encode(res, uacsta.Edition3), nil)
 	m.clients = append(m.clients, cm)
 }
@@ -164,7 +159,7 @@ func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, cm := range m.clients {
-		if cm.filter[filterName(ev.Name())] {
+		if cm.without[ev.Name()] {
 			continue
 		}
 		copied := ev.Clone()
@@ -225,32 +220,4 @@ func (m *monitor) restart() {
 	m.started, m.ref = false, ""
 	m.mu.Unlock()
 	m.start(nil)
-}
-
-// filterOf reads requestedMonitorFilter: a member set to true suppresses its
-// event (ECMA-269).
-func filterOf(req *uacsta.Message) (map[string]bool, error) {
-	if !req.Has("requestedMonitorFilter") {
-		return nil, nil
-	}
-	filter := map[string]bool{}
-	for name, value := range req.Leaves("requestedMonitorFilter") {
-		switch value {
-		case "true", "1":
-			filter[strings.ToLower(name)] = true
-		case "false", "0", "":
-		default:
-			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorFilter)
-		}
-	}
-	return filter, nil
-}
-
-// filterName is the filter member of an event: DeliveredEvent is delivered.
-func filterName(event string) string {
-	name := strings.ToLower(strings.TrimSuffix(event, "Event"))
-	if name == "transfered" { // the event is misspelled, its filter is not
-		return "transferred"
-	}
-	return name
 }

@@ -19,7 +19,7 @@ const defaultRings = 3
 
 func newForwarding() forwarding {
 	return forwarding{
-		uacsta.ForwardImmediate: {}, uacsta.ForwardBusy: {}, uacsta.ForwardNoAnswer: {rings: defaultRings},
+		uacsta.ForwardImmediate: {}, uacsta.ForwardBusy: {}, uacsta.ForwardNoAns: {rings: defaultRings},
 	}
 }
 
@@ -36,7 +36,7 @@ func (f forwarding) target(busy bool) (string, uacsta.EventCause) {
 
 // noAnswer returns where a call goes after how many rings.
 func (f forwarding) noAnswer() (string, int) {
-	if s := f[uacsta.ForwardNoAnswer]; s.on {
+	if s := f[uacsta.ForwardNoAns]; s.on {
 		return s.to, s.rings
 	}
 	return "", 0
@@ -50,14 +50,14 @@ func (s *Switch) getForwarding(req *uacsta.GetForwarding) (any, error) {
 		return nil, err
 	}
 	res := uacsta.GetForwardingResponse{}
-	for _, kind := range []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAnswer} {
+	for _, kind := range []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns} {
 		f := d.forwarding[kind]
 		item := uacsta.ForwardListItem{ForwardingType: kind, ForwardStatus: f.on}
 		if f.to != "" {
 			to := uacsta.Dev(f.to)
 			item.ForwardDN = &to
 		}
-		if kind == uacsta.ForwardNoAnswer {
+		if kind == uacsta.ForwardNoAns {
 			item.RingCount = &f.rings
 		}
 		res.ForwardingList = append(res.ForwardingList, item)
@@ -86,7 +86,7 @@ func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 	if next.on && (!s.Has(next.to) || next.to == d.number) {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination)
 	}
-	if req.RingCount != nil && kind == uacsta.ForwardNoAnswer {
+	if req.RingCount != nil && kind == uacsta.ForwardNoAns {
 		if *req.RingCount < 1 || *req.RingCount > 100 {
 			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidRingCount)
 		}
@@ -107,7 +107,7 @@ func (s *Switch) tellForwarding(d *device, kind uacsta.ForwardingType) {
 			to := uacsta.Dev(f.to)
 			ev.ForwardTo = &to
 		}
-		if kind == uacsta.ForwardNoAnswer {
+		if kind == uacsta.ForwardNoAns {
 			ev.RingCount = &f.rings
 		}
 		msg := uacsta.Encode(ev, uacsta.Edition3)

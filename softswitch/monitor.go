@@ -55,19 +55,19 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := &uacsta.SnapshotDeviceData{}
+	data := &uacsta.SnapshotDeviceDataList{}
 	for _, x := range d.connections {
 		info := uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: x.id()}
-		info.LocalCallState.Compound = append(info.LocalCallState.Compound, x.state)
+		info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, x.state)
 		others := x.call.others(x)
 		for _, y := range others {
-			info.LocalCallState.Compound = append(info.LocalCallState.Compound, y.state)
+			info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, y.state)
 		}
 		if len(others) == 1 {
 			end := uacsta.Ext(others[0].device.number)
 			info.EndpointDevice = &end
 		}
-		data.Calls = append(data.Calls, info)
+		data.SnapshotDeviceResponseInfo = append(data.SnapshotDeviceResponseInfo, info)
 	}
 	res := uacsta.SnapshotDeviceResponse{}
 	res.CrossRefIDorSnapshotData.SnapshotData = data
@@ -79,10 +79,10 @@ func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := &uacsta.SnapshotCallData{}
+	data := &uacsta.SnapshotCallDataList{}
 	for _, y := range x.call.connections {
 		id := y.id()
-		data.Connections = append(data.Connections, uacsta.SnapshotCallResponseInfo{
+		data.SnapshotCallResponseInfo = append(data.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
 			DeviceOnCall: uacsta.Ext(y.device.number), CallIdentifier: &id, LocalConnectionInfo: y.state,
 		})
 	}

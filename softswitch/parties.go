@@ -44,7 +44,7 @@ func (s *Switch) singleStepConferenceCall(req *uacsta.SingleStepConferenceCall) 
 		return nil, err
 	}
 	causes := map[uacsta.ParticipationType]uacsta.EventCause{
-		uacsta.ActiveParticipation: uacsta.CauseActiveParticipation, uacsta.SilentParticipation: uacsta.CauseSilentParticipation,
+		uacsta.ParticipationActive: uacsta.CauseActiveParticipation, uacsta.ParticipationSilent: uacsta.CauseSilentParticipation,
 	}
 	cause, d, c := causes[req.ParticipationType], s.devices[req.DeviceToJoin.ID], x.call
 	switch {

@@ -85,12 +85,12 @@ func TestRefusals(t *testing.T) {
 		{"DeflectCall to nobody", (*world).ringing, func(w *world) any { return w.deflect("X101", "999") }, "operation/invalidDestination"},
 		{"DeflectCall to the caller", (*world).ringing, func(w *world) any { return w.deflect("X101", "100") }, "operation/invalidDestination"},
 		{"ClearCall of nothing", nil, func(w *world) any { return w.clearCall("X100") }, noConnection},
-		{"SingleStepConferenceCall of nothing", nil, func(w *world) any { return w.add("X100", "102", uacsta.ActiveParticipation) }, active},
-		{"SingleStepConferenceCall before the answer", (*world).ringing, func(w *world) any { return w.add("X100", "102", uacsta.ActiveParticipation) }, "stateIncompatibility/invalidActiveConnectionState"},
-		{"SingleStepConferenceCall on hold", onHold, func(w *world) any { return w.add("X100", "102", uacsta.ActiveParticipation) }, "stateIncompatibility/invalidActiveConnectionState"},
-		{"SingleStepConferenceCall with nobody", (*world).talking, func(w *world) any { return w.add("X100", "999", uacsta.ActiveParticipation) }, "operation/invalidDestination"},
-		{"SingleStepConferenceCall with a party", (*world).talking, func(w *world) any { return w.add("X100", "101", uacsta.ActiveParticipation) }, "operation/notDifferentDevices"},
-		{"SingleStepConferenceCall with a busy phone", (*world).talking, func(w *world) any { return w.add("X100", "104", uacsta.ActiveParticipation) }, "stateIncompatibility/invalidDestinationDeviceState"},
+		{"SingleStepConferenceCall of nothing", nil, func(w *world) any { return w.add("X100", "102", uacsta.ParticipationActive) }, active},
+		{"SingleStepConferenceCall before the answer", (*world).ringing, func(w *world) any { return w.add("X100", "102", uacsta.ParticipationActive) }, "stateIncompatibility/invalidActiveConnectionState"},
+		{"SingleStepConferenceCall on hold", onHold, func(w *world) any { return w.add("X100", "102", uacsta.ParticipationActive) }, "stateIncompatibility/invalidActiveConnectionState"},
+		{"SingleStepConferenceCall with nobody", (*world).talking, func(w *world) any { return w.add("X100", "999", uacsta.ParticipationActive) }, "operation/invalidDestination"},
+		{"SingleStepConferenceCall with a party", (*world).talking, func(w *world) any { return w.add("X100", "101", uacsta.ParticipationActive) }, "operation/notDifferentDevices"},
+		{"SingleStepConferenceCall with a busy phone", (*world).talking, func(w *world) any { return w.add("X100", "104", uacsta.ParticipationActive) }, "stateIncompatibility/invalidDestinationDeviceState"},
 		{"SingleStepConferenceCall in no way", (*world).talking, func(w *world) any { return w.add("X100", "102", "none") }, "operation/invalidParticipationType"},
 		{"DirectedPickupCall of nothing", nil, func(w *world) any { return w.pickUp("X101", "102") }, noConnection},
 		{"DirectedPickupCall after the answer", (*world).talking, func(w *world) any { return w.pickUp("X101", "102") }, "stateIncompatibility/invalidConnectionState"},
@@ -105,7 +105,7 @@ func TestRefusals(t *testing.T) {
 		{"SetForwarding to nobody", nil, func(w *world) any { return w.forward("101", uacsta.ForwardImmediate, true, "999", 0) }, "operation/invalidForwardingDestination"},
 		{"SetForwarding to itself", nil, func(w *world) any { return w.forward("101", uacsta.ForwardImmediate, true, "101", 0) }, "operation/invalidForwardingDestination"},
 		{"SetForwarding of another type", nil, func(w *world) any { return w.forward("101", "forwardDND", true, "102", 0) }, "operation/invalidForwardingType"},
-		{"SetForwarding after too many rings", nil, func(w *world) any { return w.forward("101", uacsta.ForwardNoAnswer, true, "102", 101) }, "operation/invalidRingCount"},
+		{"SetForwarding after too many rings", nil, func(w *world) any { return w.forward("101", uacsta.ForwardNoAns, true, "102", 101) }, "operation/invalidRingCount"},
 		{"GetForwarding of nobody", nil, func(*world) any { return uacsta.GetForwarding{Device: uacsta.Dev("999")} }, "operation/invalidDeviceID"},
 		{"GetDoNotDisturb of nobody", nil, func(*world) any { return uacsta.GetDoNotDisturb{Device: uacsta.Dev("999")} }, "operation/invalidDeviceID"},
 		{"SetDoNotDisturb of nobody", nil, func(*world) any { return uacsta.SetDoNotDisturb{Device: uacsta.Dev("999")} }, "operation/invalidDeviceID"},
@@ -169,17 +169,17 @@ func TestSnapshots(t *testing.T) {
 		if err := w.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}).Decode(&device); err != nil {
 			t.Fatal(err)
 		}
-		calls := device.CrossRefIDorSnapshotData.SnapshotData.Calls
+		calls := device.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo
 		if len(calls) != 2 || calls[0].ConnectionIdentifier.CallID != w.conn("X100").CallID || calls[0].EndpointDevice.Device.ID != "101" ||
-			calls[0].LocalCallState.Compound[0] != uacsta.Hold || calls[0].LocalCallState.Compound[1] != uacsta.Connected ||
-			calls[1].LocalCallState.Compound[0] != uacsta.Connected || calls[1].LocalCallState.Compound[1] != uacsta.Alerting {
+			calls[0].LocalCallState.CompoundCallState[0] != uacsta.Hold || calls[0].LocalCallState.CompoundCallState[1] != uacsta.Connected ||
+			calls[1].LocalCallState.CompoundCallState[0] != uacsta.Connected || calls[1].LocalCallState.CompoundCallState[1] != uacsta.Alerting {
 			t.Errorf("%+v", calls)
 		}
 		var call uacsta.SnapshotCallResponse
 		if err := w.must(uacsta.SnapshotCall{SnapshotObject: w.conn("Y102")}).Decode(&call); err != nil {
 			t.Fatal(err)
 		}
-		parties := call.CrossRefIDorSnapshotData.SnapshotData.Connections
+		parties := call.CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo
 		if len(parties) != 2 || parties[1].LocalConnectionInfo != uacsta.Alerting || call.CallingDevice.Device.ID != "100" || call.CalledDevice.Device.ID != "102" {
 			t.Errorf("%+v", call)
 		}
@@ -188,7 +188,7 @@ func TestSnapshots(t *testing.T) {
 			t.Errorf("a device without calls: %v %+v", err, none)
 		}
 		var forwarding uacsta.GetForwardingResponse
-		w.must(w.forward("101", uacsta.ForwardNoAnswer, true, "102", 4))
+		w.must(w.forward("101", uacsta.ForwardNoAns, true, "102", 4))
 		if err := w.must(uacsta.GetForwarding{Device: uacsta.Dev("101")}).Decode(&forwarding); err != nil {
 			t.Fatal(err)
 		}

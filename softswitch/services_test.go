@@ -112,10 +112,10 @@ func TestServices(t *testing.T) {
 			"answer", "100: ConnectionCleared Z100 null normalClearing", "101: ConnectionCleared Z100 connected normalClearing", "102: ConnectionCleared Z100 connected normalClearing",
 			"101: ConnectionCleared Z101 null normalClearing", "102: ConnectionCleared Z101 connected normalClearing", "102: ConnectionCleared Z102 null normalClearing",
 		}},
-		{"SingleStepConferenceCall", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.ActiveParticipation) }, []string{
+		{"SingleStepConferenceCall", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.ParticipationActive) }, []string{
 			"answer", "100: Conferenced X100 X100 X101 X102 connected activeParticipation", "101: Conferenced X100 X100 X101 X102 connected activeParticipation", "102: Conferenced X100 X100 X101 X102 connected activeParticipation",
 		}},
-		{"SingleStepConferenceCall, silent", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.SilentParticipation) }, []string{
+		{"SingleStepConferenceCall, silent", (*world).talking, func(w *world) any { return w.add("X100", "102", uacsta.ParticipationSilent) }, []string{
 			"answer", "100: Conferenced X100 X100 X101 X102 connected silentParticipation", "101: Conferenced X100 X100 X101 X102 connected silentParticipation", "102: Conferenced X100 X100 X101 X102 connected silentParticipation",
 		}},
 		{"DirectedPickupCall", (*world).ringing, func(w *world) any { return w.pickUp("X101", "102") }, []string{
@@ -201,7 +201,7 @@ func TestTimes(t *testing.T) {
 		want  []string
 	}{
 		{"forwarding on no answer", Behaviour{}, func(w *world) {
-			w.must(w.forward("101", uacsta.ForwardNoAnswer, true, "102", 2))
+			w.must(w.forward("101", uacsta.ForwardNoAns, true, "102", 2))
 			w.ringing()
 		}, 10 * second, []string{
 			"101: Diverted X101 102 null callForwardNoAnswer", "100: Diverted X101 102 connected callForwardNoAnswer",
@@ -225,7 +225,7 @@ func TestTimes(t *testing.T) {
 			"101: Originated X101 connected newCall", "101: Delivered X102 connected newCall", "102: Delivered X102 alerting newCall",
 		}},
 		{"a call answered in time is not forwarded", Behaviour{}, func(w *world) {
-			w.must(w.forward("101", uacsta.ForwardNoAnswer, true, "102", 2))
+			w.must(w.forward("101", uacsta.ForwardNoAns, true, "102", 2))
 			w.talking()
 		}, time.Hour, nil},
 	} {

@@ -18,17 +18,42 @@ import (
 //	required      mandatory: its absence is an error when decoding
 //	items         the items themselves repeat, without wrapper
 //	destinations  plain up to edition 5, a list of device elements in edition 6
+//	choice        one of several, of which exactly one is there
 //	ed6           exists from edition 6 on
+//	ed3           exists up to edition 5
+//	ed3=name      has this name up to edition 5
 type fieldPlan struct {
 	index        int
 	name, item   string
 	required     bool
 	items        bool
 	destinations bool
-	ed6          bool
+	choice       bool
+	ed6, ed3     bool
+	earlier      string // its name up to edition 5, if that differs
+}
+
+// in reports whether the edition has the field.
+func (f *fieldPlan) in(edition Edition) bool {
+	if edition >= Edition6 {
+		return !f.ed3
+	}
+	return !f.ed6
+}
+
+// nameIn is the element's name in the edition.
+func (f *fieldPlan) nameIn(edition Edition) string {
+	if f.earlier != "" && edition < Edition6 {
+		return f.earlier
+	}
+	return f.name
 }
 
 type elementEncoder interface{ encode(*etree.Element) }
+
+type editionEncoder interface {
+	encodeFor(*etree.Element, Edition)
+}
 
 type elementDecoder interface{ decode(*etree.Element) error }
 
@@ -55,10 +80,17 @@ func planOf(t reflect.Type) []fieldPlan {
 				f.items = true
 			case "destinations":
 				f.destinations = true
+			case "choice":
+				f.choice = true
 			case "ed6":
 				f.ed6 = true
+			case "ed3":
+				f.ed3 = true
 			default:
-				panic("uacsta: unknown option " + option + " in the tag of " + t.String())
+				var ok bool
+				if f.earlier, ok = strings.CutPrefix(option, "ed3="); !ok {
+					panic("uacsta: unknown option " + option + " in the tag of " + t.String())
+				}
 			}
 		}
 		plan = append(plan, f)
@@ -73,7 +105,11 @@ func planOf(t reflect.Type) []fieldPlan {
 func Encode(v any, edition Edition) *Message {
 	rv := reflect.Indirect(reflect.ValueOf(v))
 	root := &etree.Element{Tag: rv.Type().Name()}
-	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
+	namespace := edition.Namespace()
+	if isSessionService(root.Tag) {
+		namespace = NamespaceApplSession
+	}
+	root.Attr = []etree.Attr{{Key: "xmlns", Value: namespace}}
 	encodeStruct(root, rv, edition.Written())
 	if rv.Kind() == reflect.Struct {
 		if f := rv.FieldByName("Common"); f.IsValid() {
@@ -90,10 +126,10 @@ func Encode(v any, edition Edition) *Message {
 
 func encodeStruct(e *etree.Element, v reflect.Value, edition Edition) {
 	for _, f := range planOf(v.Type()) {
-		if f.ed6 && edition < Edition6 {
-			continue
+		if f.in(edition) {
+			f.name = f.nameIn(edition)
+			encodeField(e, v.Field(f.index), f, edition)
 		}
-		encodeField(e, v.Field(f.index), f, edition)
 	}
 }
 
@@ -114,9 +150,14 @@ func encodeField(e *etree.Element, v reflect.Value, f fieldPlan, edition Edition
 			encodeValue(add(wrapper, f.item), v.Index(i), edition)
 		}
 	case v.Kind() == reflect.Pointer:
-		if !v.IsNil() {
-			encodeValue(add(e, f.name), v.Elem(), edition)
+		if v.IsNil() {
+			return
 		}
+		if enc, ok := v.Interface().(elementEncoder); ok {
+			enc.encode(add(e, f.name))
+			return
+		}
+		encodeValue(add(e, f.name), v.Elem(), edition)
 	case f.required || !v.IsZero():
 		if raw, ok := v.Interface().(Raw); ok {
 			if !raw.IsZero() {
@@ -146,6 +187,10 @@ func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
 		enc.encode(e)
 		return
 	}
+	if enc, ok := v.Interface().(editionEncoder); ok {
+		enc.encodeFor(e, edition)
+		return
+	}
 	var text string
 	switch v.Kind() {
 	case reflect.String:
@@ -154,6 +199,8 @@ func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
 		text = strconv.FormatBool(v.Bool())
 	case reflect.Int:
 		text = strconv.FormatInt(v.Int(), 10)
+	case reflect.Float64:
+		text = strconv.FormatFloat(v.Float(), 'f', -1, 64)
 	case reflect.Struct:
 		encodeStruct(e, v, edition)
 		return
@@ -200,6 +247,9 @@ func decodeStruct(e *etree.Element, v reflect.Value) (known map[string]bool, err
 	known = make(map[string]bool, len(plan))
 	for _, f := range plan {
 		known[f.name] = true
+		if f.earlier != "" {
+			known[f.earlier] = true
+		}
 		if err := decodeField(e, v.Field(f.index), f); err != nil {
 			return nil, err
 		}
@@ -212,8 +262,11 @@ func decodeField(e *etree.Element, v reflect.Value, f fieldPlan) error {
 		return decodeItems(e, v, f.name)
 	}
 	c := child(e, f.name)
+	if c == nil && f.earlier != "" {
+		c = child(e, f.earlier)
+	}
 	switch {
-	case c == nil && f.required:
+	case c == nil && f.required && !f.ed6 && !f.ed3: // whose edition it is, is not known here
 		return missing(f.name)
 	case c == nil:
 		return nil
@@ -272,6 +325,12 @@ func decodeValue(e *etree.Element, v reflect.Value) error {
 			return malformed(e.Tag)
 		}
 		v.SetInt(int64(n))
+	case reflect.Float64:
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return malformed(e.Tag)
+		}
+		v.SetFloat(x)
 	case reflect.Struct:
 		_, err := decodeStruct(e, v)
 		return err

@@ -129,7 +129,7 @@ func (e *Error) Known() bool {
 func (e *Error) Message(edition Edition) *Message {
 	root := &etree.Element{Tag: "CSTAErrorCode"}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
-	addText(root, string(e.Category), e.Value)
+	e.encode(root)
 	return &Message{root: root}
 }
 
@@ -148,14 +148,25 @@ func (m *Message) Err() *Error {
 	if m.Kind() != ErrorCode {
 		return nil
 	}
-	for _, t := range m.root.Child {
-		if e, ok := t.(*etree.Element); ok && e.Tag != "extensions" {
-			category := Category(e.Tag)
-			if e.Tag == "systemResourceAvailability" { // the sane spelling, which some peers use
-				category = SystemResourceAvailability
-			}
-			return &Error{Category: category, Value: strings.TrimSpace(e.Text())}
+	refusal := &Error{}
+	_ = refusal.decode(m.root) // never fails
+	return refusal
+}
+
+func (e *Error) encode(parent *etree.Element) { addText(parent, string(e.Category), e.Value) }
+
+func (e *Error) decode(parent *etree.Element) error {
+	*e = Error{Category: Unspecified}
+	for _, t := range parent.Child {
+		c, ok := t.(*etree.Element)
+		if !ok || c.Tag == "extensions" {
+			continue
 		}
+		*e = Error{Category: Category(c.Tag), Value: strings.TrimSpace(c.Text())}
+		if c.Tag == "systemResourceAvailability" { // the sane spelling, which some peers use
+			e.Category = SystemResourceAvailability
+		}
+		break
 	}
-	return &Error{Category: Unspecified}
+	return nil
 }

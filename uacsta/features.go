@@ -1,11 +1,6 @@
 package uacsta
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/beevik/etree"
-)
+import "slices"
 
 // Features is what a switching function can do for a line: names of services and
 // of events as the capability lists spell them, such as "makeCall" and
@@ -18,11 +13,9 @@ type Features struct {
 // Message makes the GetCSTAFeaturesResponse, lists and members in schema order.
 // Names that the edition does not know are left out.
 func (f Features) Message(edition Edition) *Message {
-	root := &etree.Element{Tag: "GetCSTAFeaturesResponse"}
-	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
-	addLists(add(root, "supportedServices"), serviceLists, f.Services, edition.Written())
-	addLists(add(root, "supportedEvents"), eventLists, f.Events, edition.Written())
-	return &Message{root: root}
+	return Encode(GetCSTAFeaturesResponse{
+		SupportedServices: named("supportedServices", f.Services), SupportedEvents: named("supportedEvents", f.Events),
+	}, edition)
 }
 
 // Features reads a GetCSTAFeaturesResponse.
@@ -128,97 +121,3 @@ func (f Features) Profiles() []Profile {
 	}
 	return fulfilled
 }
-
-type featureList struct {
-	name    string
-	members []string // a leading + marks one of edition 6
-}
-
-func addLists(e *etree.Element, lists []featureList, names []string, edition Edition) {
-	for _, list := range lists {
-		var element *etree.Element
-		for _, member := range list.members {
-			name, later := strings.CutPrefix(member, "+")
-			if later && edition < Edition6 || !slices.Contains(names, name) {
-				continue
-			}
-			if element == nil {
-				element = add(e, list.name)
-			}
-			add(element, name)
-		}
-	}
-}
-
-func featureLists(table string) []featureList {
-	var lists []featureList
-	for word := range strings.FieldsSeq(table) {
-		if name, ok := strings.CutSuffix(word, ":"); ok {
-			lists = append(lists, featureList{name: name})
-			continue
-		}
-		last := &lists[len(lists)-1]
-		last.members = append(last.members, word)
-	}
-	return lists
-}
-
-// The capability lists in schema order: a list's name with a colon, then its
-// members (ECMA-323).
-var serviceLists = featureLists(`
-capExchangeServList: getCSTAFeatures getLogicalDeviceInformation getPhysicalDeviceInformation getSwitchingFunctionCaps
-	getSwitchingFunctionDevices switchingFunctionDevices
-systemStatServList: changeSystemStatusFilter systemRegister systemStatusRegisterAbort systemStatusRegisterCancel
-	requestSystemStatus systemStatus swFunctionCapsChanged swFunctionDevicesChanged +getRegistrations
-	+registrationInfo
-monitoringServList: changeMonitorFilter monitorStart monitorStop +getMonitors +monitorInfo
-snapshotServList: snapshotCall snapshotDevice snapshotCallData snapshotDeviceData
-callControlServList: acceptCall alternateCall answerCall callBack callBackMessage campOnCall clearCall clearConnection
-	conferenceCall consultationCall deflectCall dialDigits directedPickupCall groupPickupCall holdCall
-	intrudeCall joinCall makeCall +makeConnection makePredictiveCall parkCall reconnectCall retrieveCall
-	sendMessage singleStepConference singleStepTransfer transferCall
-callAssociatedServList: associateData cancelTelephonyTones changeConnectionInformation generateDigits generateTelephonyTones
-	sendUserInformation
-mediaServList: attachMediaService detachMediaService
-routeingServList: routeRegister routeRegisterCancel routeRegisterAbort reRoute routeEnd routeReject routeRequest
-	routeSelect routeUsed
-physDevServList: buttonPress getAuditoryApparatusInfo getButtonInformation getDisplay getHookSwitchStatus getLampInfo
-	getLampMode getMessageWaitingIndicator getMicrophoneGain getMicrophoneMute getRingerStatus
-	getSpeakerMute getSpeakerVolume setButtonInformation setDisplay setHookSwitchStatus setLampMode
-	setMessageWaitingIndicator setMicrophoneGain setMicrophoneMute setRingerStatus setSpeakerMute
-	setSpeakerVolume
-logicalServList: callBackNonCallRel callBackMsgNonCallRel cancelCallBack cancelCallBackMsg getAgentState
-	getAutoAnswer getAutoWorkMode +getCallBack getCallerIDStatus getDoNotDisturb getForwarding
-	getLastNumberDialed +getPresenceState getRouteingMode setAgentState setAutoAnswer setAutoWorkMode
-	setCallerIDStatus setDoNotDisturb setForwarding +setPresenceState setRouteingMode
-iOServicesServList: ioRegister ioRegisterAbort ioRegisterCancel dataPathResumed dataPathSuspended fastData
-	resumeDataPath sendBroadcastData sendData sendMulticastData startDataPath stopDataPath
-	suspendDataPath
-dataCollectionServList: dataCollected dataCollectionResumed dataCollectionSuspended resumeDataCollection startDataCollection
-	stopDataCollection suspendDataCollection
-voiceServList: activate clear deactivate concatenateMsg deleteMsg queueService playMsg queryVoiceAttrib recordMsg
-	reposition resume review start setVoiceAttrib stop suspend synthesizeMsg
-cDRServList: cdrNotification cdrReport sendStoredCDRs startCDRTransmission stopCDRTransmission
-vendorSpecificServList: escapeRegister escapeRegisterCancel escapeRegisterAbort escape privateDataVersionSelection
-locationServicesServList: +getLocationInformation +setLocationInformation +locationTrackingSessionResumed
-	+locationTrackingSessionSuspended +resumeLocationTrackingSession +locationInformationReport
-	+startLocationTrackingSession +stopLocationTrackingSession +suspendLocationTrackingSession
-	+getLocationTrackingCapabilities +getLocationTrackingSessions +locationSessionInfo
-`)
-
-var eventLists = featureLists(`
-callControlEvtsList: bridged callCleared conferenced connectionCleared delivered digitsDialed diverted established failed
-	held netwCapsChanged netwReached offered originated queued retrieved serviceInitiated transferred
-callAssociatedEvtsList: callInformation charging digitsGenerated telephonyTonesGenerated serviceCompletionFailure
-mediaEvtsList: mediaAttached mediaDetached
-physDevEvtsList: buttonInformation buttonPress displayUpdated hookswitch lampMode messageWaiting microphoneGain
-	microphoneMute ringerStatus speakerMute speakerVolume
-logicalEvtsList: agentBusy agentLoggedOff agentLoggedOn agentNotReady agentReady agentWorkingAfterCall autoAnswer
-	autoWorkMode callBack callBackMessage callerIDStatus doNotDisturb forwarding +presenceState
-	routeingMode
-deviceMaintEvtsList: backInService deviceCapsChanged outOfService partiallyInService
-voiceEvtsList: bookmarkReached completed dtmfDetected emptied interruptionDetected notRecognized play recognized
-	record reviewEvent started silenceTimeoutExpired speechDetected stopEvent suspendPlay suspendRecord
-	voiceAttribChanged voiceErrorOccurred
-vendorSpecificEvtsList: privateEvent
-`)

@@ -186,39 +186,6 @@ func setText(e *etree.Element, text string) {
 	e.SetText(text)
 }
 
-// Leaves returns the text of every element without children below a path, by
-// local name.
-func (m *Message) Leaves(path string) map[string]string {
-	leaves := map[string]string{}
-	var walk func(e *etree.Element)
-	walk = func(e *etree.Element) {
-		children := e.ChildElements()
-		if len(children) == 0 {
-			leaves[e.Tag] = strings.TrimSpace(e.Text())
-		}
-		for _, c := range children {
-			walk(c)
-		}
-	}
-	if e := m.at(path); e != nil {
-		for _, c := range e.ChildElements() {
-			walk(c)
-		}
-	}
-	return leaves
-}
-
-// Renamed returns a copy of the child element of one name under another.
-func (m *Message) Renamed(from, to string) Raw {
-	e := m.at(from)
-	if e == nil {
-		return Raw{}
-	}
-	copied := e.Copy()
-	copied.Tag = to
-	return Raw{copied}
-}
-
 // WithPrivate returns a copy of the message with one element of a vendor's in
 // extensions/privateData/private.
 func (m *Message) WithPrivate(prefix, namespace, local, text string) *Message {

@@ -62,92 +62,29 @@ type RedirectionDeviceID struct {
 	Other        string // notKnown, notSpecified or restricted, when NumberDialed is empty
 }
 
-// ConnectionListItem tells what became of one connection (ECMA-323).
-type ConnectionListItem struct {
-	NewConnection           *ConnectionID      `csta:"newConnection"`
-	OldConnection           *ConnectionID      `csta:"oldConnection"`
-	Endpoint                *ConnectionListEnd `csta:"endpoint"`
-	AssociatedNID           *ConnectionListEnd `csta:"associatedNID"`
-	ResultingConnectionInfo Raw                `csta:"resultingConnectionInfo"`
-}
-
 // ConnectionListEnd is the device at the end of a listed connection; notKnown
 // when DeviceID is empty.
 type ConnectionListEnd struct{ DeviceID DeviceID }
 
 // MonitorObject is what a monitor watches: one of the two (ECMA-323).
 type MonitorObject struct {
-	CallObject   *ConnectionID `csta:"callObject"`
-	DeviceObject *DeviceID     `csta:"deviceObject"`
+	CallObject   *ConnectionID `csta:"callObject,choice"`
+	DeviceObject *DeviceID     `csta:"deviceObject,choice"`
 }
 
-// ForwardListItem is the setting of one forwarding type (ECMA-323).
-type ForwardListItem struct {
-	ForwardingType ForwardingType `csta:"forwardingType"`
-	ForwardStatus  bool           `csta:"forwardStatus,required"`
-	ForwardDN      *DeviceID      `csta:"forwardDN"`
-	ForwardDefault ForwardDefault `csta:"forwardDefault"`
-	RingCount      *int           `csta:"ringCount"`
-	RingDuration   *int           `csta:"ringDuration,ed6"`
+// Data is data of no form that CSTA knows: correlator data, user data, private
+// data. One of the two is there, or none: then it is absent (ECMA-323
+// CorrelatorData, UserData, CSTAPrivateData).
+type Data struct {
+	String  string // octets as hexadecimal digits
+	Private Raw    // the element private, with anything in it
 }
 
-// CallOrigination limits a feature to calls from inside or outside (ECMA-323).
-type CallOrigination struct {
-	Internal *bool `csta:"internal"`
-	External *bool `csta:"external"`
-}
+// IsZero reports whether the data are absent.
+func (d Data) IsZero() bool { return d.String == "" && d.Private.IsZero() }
 
-// CrossRefIDorSnapshotDeviceData is a snapshot, or the cross reference under
-// which it follows.
-type CrossRefIDorSnapshotDeviceData struct {
-	ServiceCrossRefID string              `csta:"serviceCrossRefID"`
-	SnapshotData      *SnapshotDeviceData `csta:"snapshotData"`
-}
-
-// SnapshotDeviceData lists the calls of a device; none is an empty list.
-type SnapshotDeviceData struct {
-	Calls []SnapshotDeviceResponseInfo `csta:"snapshotDeviceResponseInfo,items"`
-}
-
-// SnapshotDeviceResponseInfo is one call of a device (ECMA-323).
-type SnapshotDeviceResponseInfo struct {
-	ConnectionIdentifier     ConnectionID      `csta:"connectionIdentifier,required"`
-	EndpointDevice           *ExtendedDeviceID `csta:"endpointDevice"`
-	LocalCallState           CallState         `csta:"localCallState,required"`
-	ServicesPermitted        Raw               `csta:"servicesPermitted"`
-	MediaServiceInfoList     Raw               `csta:"mediaServiceInfoList"`
-	MediaCallCharacteristics Raw               `csta:"mediaCallCharacteristics"`
-	CallLinkageData          Raw               `csta:"callLinkageData,ed6"`
-}
-
-// CallState is the state of a call as one device sees it: the states of its
-// connections, the device's own first, or one word for two of them.
-type CallState struct {
-	Compound []LocalConnectionState `csta:"compoundCallState>localConnectionState"`
-	Simple   string                 `csta:"simpleCallState"`
-}
-
-// CrossRefIDorSnapshotCallData is a snapshot, or the cross reference under which
-// it follows.
-type CrossRefIDorSnapshotCallData struct {
-	ServiceCrossRefID string            `csta:"serviceCrossRefID"`
-	SnapshotData      *SnapshotCallData `csta:"snapshotData"`
-}
-
-// SnapshotCallData lists the connections of a call.
-type SnapshotCallData struct {
-	Connections []SnapshotCallResponseInfo `csta:"snapshotCallResponseInfo,items"`
-}
-
-// SnapshotCallResponseInfo is one connection of a call (ECMA-323).
-type SnapshotCallResponseInfo struct {
-	DeviceOnCall         ExtendedDeviceID     `csta:"deviceOnCall,required"`
-	CallIdentifier       *ConnectionID        `csta:"callIdentifier"`
-	LocalConnectionInfo  LocalConnectionState `csta:"localConnectionInfo"`
-	ServicesPermitted    Raw                  `csta:"servicesPermitted"`
-	MediaServiceInfoList Raw                  `csta:"mediaServiceInfoList"`
-	LocationInfo         Raw                  `csta:"locationInfo,ed6"`
-}
+// Empty is an element without content that says something by being there.
+type Empty bool
 
 // The types below write themselves: their form is a choice, not a sequence.
 
@@ -231,6 +168,30 @@ func (r *RedirectionDeviceID) decode(e *etree.Element) error {
 			r.Other = name
 		}
 	}
+	return nil
+}
+
+func (d Data) encode(e *etree.Element) {
+	if d.Private.IsZero() {
+		addText(e, "string", d.String)
+		return
+	}
+	e.AddChild(d.Private.element.Copy())
+}
+
+func (d *Data) decode(e *etree.Element) error {
+	if c := child(e, "private"); c != nil {
+		d.Private = Raw{c}
+	} else if c := child(e, "string"); c != nil {
+		d.String = strings.Join(strings.Fields(c.Text()), "") // some break the lines
+	}
+	return nil
+}
+
+func (Empty) encode(*etree.Element) {}
+
+func (x *Empty) decode(*etree.Element) error {
+	*x = true
 	return nil
 }
 

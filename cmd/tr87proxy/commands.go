@@ -75,7 +75,7 @@ func (c *connection) find(ctx context.Context, device, call string, state uacsta
 	}
 	var fit []uacsta.ConnectionID
 	for _, info := range calls {
-		own := info.LocalCallState.Compound
+		own := info.LocalCallState.CompoundCallState
 		if state == "" || len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
 			fit = append(fit, info.ConnectionIdentifier)
 		}
@@ -116,7 +116,7 @@ func snapshotCommand() *cobra.Command {
 					fmt.Fprintln(c.out, "no calls")
 				}
 				for _, info := range calls {
-					line := fmt.Sprintf("(%s, %s)  %v", info.ConnectionIdentifier.CallID, info.ConnectionIdentifier.DeviceID.ID, info.LocalCallState.Compound)
+					line := fmt.Sprintf("(%s, %s)  %v", info.ConnectionIdentifier.CallID, info.ConnectionIdentifier.DeviceID.ID, info.LocalCallState.CompoundCallState)
 					if info.EndpointDevice != nil {
 						line += "  with " + info.EndpointDevice.Device.ID
 					}
@@ -134,7 +134,7 @@ func callsOf(res *uacsta.Message) ([]uacsta.SnapshotDeviceResponseInfo, error) {
 		return nil, err
 	}
 	if data := snapshot.CrossRefIDorSnapshotData.SnapshotData; data != nil {
-		return data.Calls, nil
+		return data.SnapshotDeviceResponseInfo, nil
 	}
 	return nil, nil
 }

@@ -107,9 +107,9 @@ func conferenceCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			req := uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: uacsta.ActiveParticipation}
+			req := uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: uacsta.ParticipationActive}
 			if silent {
-				req.ParticipationType = uacsta.SilentParticipation
+				req.ParticipationType = uacsta.ParticipationSilent
 			}
 			return c.request(ctx, req)
 		})
@@ -138,7 +138,7 @@ func transferCommand() *cobra.Command {
 
 // forwardingTypes are the words of the command line.
 var forwardingTypes = map[string]uacsta.ForwardingType{
-	"always": uacsta.ForwardImmediate, "busy": uacsta.ForwardBusy, "no-answer": uacsta.ForwardNoAnswer,
+	"always": uacsta.ForwardImmediate, "busy": uacsta.ForwardBusy, "no-answer": uacsta.ForwardNoAns,
 }
 
 func forwardCommand() *cobra.Command {

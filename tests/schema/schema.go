@@ -33,12 +33,23 @@ func Dir(tb testing.TB) string {
 // or 6) with xmllint.
 func Validate(t *testing.T, edition int, docs map[string][]byte) {
 	t.Helper()
+	validate(t, fmt.Sprintf("ecma323-ed%d-strict.xsd", edition), docs)
+}
+
+// ValidateSessions checks documents against the schema of ECMA-354.
+func ValidateSessions(t *testing.T, docs map[string][]byte) {
+	t.Helper()
+	validate(t, "ecma354-appl_session.xsd", docs)
+}
+
+func validate(t *testing.T, schema string, docs map[string][]byte) {
+	t.Helper()
 	dir := Dir(t)
 	if _, err := exec.LookPath("xmllint"); err != nil {
 		t.Skip("no xmllint")
 	}
 	out := t.TempDir()
-	args := []string{"--noout", "--schema", filepath.Join(dir, fmt.Sprintf("ecma323-ed%d-strict.xsd", edition))}
+	args := []string{"--noout", "--schema", filepath.Join(dir, schema)}
 	for name, doc := range docs {
 		file := filepath.Join(out, name+".xml")
 		if err := os.WriteFile(file, doc, 0o600); err != nil {
@@ -56,5 +67,5 @@ func Validate(t *testing.T, edition int, docs map[string][]byte) {
 			faults = append(faults, line)
 		}
 	}
-	t.Errorf("edition %d: %v\n%s", edition, err, strings.Join(faults, ""))
+	t.Errorf("%s: %v\n%s", schema, err, strings.Join(faults, ""))
 }

@@ -1,0 +1,24 @@
+package uacsta
+
+// AllCapabilities has everything that an element's lists may hold.
+func AllCapabilities(holder string) Capabilities {
+	var all Capabilities
+	table := capabilityLists()
+	lists := table.holders[holder]
+	if lists == nil {
+		lists = []later{{name: holder}}
+	}
+	for _, list := range lists {
+		for _, member := range table.lists[list.name] {
+			c := Capability{List: list.name, Name: member.name}
+			for _, detail := range member.details {
+				c.Details = append(c.Details, detail.name)
+			}
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// FirstValue is a valid value of an enumeration, "" for other types.
+func FirstValue(enumeration string) string { return firstValues[enumeration] }

@@ -1,0 +1,48 @@
+package uacsta
+
+import (
+	"reflect"
+	"strings"
+)
+
+// Suppressed returns the names of the events, such as DeliveredEvent, that a
+// filter suppresses: those whose member is true (ECMA-269 clause 15). It is nil
+// when the filter suppresses nothing.
+func (f *MonitorFilter) Suppressed() map[string]bool {
+	if f == nil {
+		return nil
+	}
+	var suppressed map[string]bool
+	groups := reflect.ValueOf(f).Elem()
+	for _, group := range planOf(groups.Type()) {
+		members := groups.Field(group.index)
+		if members.IsNil() {
+			continue
+		}
+		for _, member := range planOf(members.Type().Elem()) {
+			if !members.Elem().Field(member.index).Bool() {
+				continue
+			}
+			if suppressed == nil {
+				suppressed = map[string]bool{}
+			}
+			suppressed[filteredEvent(member.name)] = true
+		}
+	}
+	return suppressed
+}
+
+// filteredEvent is the event that a member of the filter stands for.
+func filteredEvent(member string) string {
+	switch member {
+	case "transferred": // the event is misspelled, its filter is not
+		return "TransferedEvent"
+	case "deviceCapabilityChanged":
+		return "DeviceCapsChangedEvent"
+	case "routeingMode":
+		return "RouteingEvent"
+	case "voiceAttributesChanged":
+		return "VoiceAttributeChangedEvent"
+	}
+	return strings.ToUpper(member[:1]) + member[1:] + "Event"
+}

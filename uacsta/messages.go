@@ -1,0 +1,42 @@
+package uacsta
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+//go:generate go run generate.go
+
+// messageType is what messages.txt says of a message.
+type messageType struct {
+	typ   reflect.Type
+	since Edition
+}
+
+// New makes the struct of a message, and returns a pointer to it that Decode
+// takes; nil for a name that no struct has.
+func New(name string) any {
+	t, ok := messageTypes[name]
+	if !ok {
+		return nil
+	}
+	return reflect.New(t.typ).Interface()
+}
+
+// Names lists every message that has a struct.
+func Names() []string {
+	names := make([]string, 0, len(messageTypes))
+	for name := range messageTypes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Since returns the edition that a message came with: 3 or 6; 0 for a name that
+// is none.
+func Since(name string) Edition { return messageTypes[name].since }
+
+// isSessionService reports whether a message belongs to ECMA-354.
+func isSessionService(name string) bool { return strings.Contains(name, "ApplicationSession") }

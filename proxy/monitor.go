@@ -164,7 +164,7 @@ func (m *monitor) event(ev *uacsta.Message) {
 		}
 		copied := ev.Clone()
 		copied.SetCrossRef(cm.ref)
-		cm.session.translate(copied)
+		cm.session.translate(copied, "")
 		m.trunk.proxy.stats.Events.Add(1)
 		cm.session.deliver(delivery{msg: copied})
 	}

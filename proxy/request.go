@@ -94,8 +94,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 		res = uacsta.ErrorMessage(err, uacsta.Edition3)
 	}
 	if res != nil {
-		s.translate(res)
-		res.SetNamespace(namespace)
+		s.translate(res, namespace)
 	}
 	s.deliver(delivery{msg: res, reply: func(m *uacsta.Message) {
 		s.mu.Lock()
@@ -201,15 +200,22 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 	return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
-// translate writes the devices of a message as this client writes them.
-func (s *Session) translate(m *uacsta.Message) {
+// translate writes the devices of a message as this client writes them, and the
+// message in the client's edition. An event that the edition does not know is
+// passed on as it is.
+func (s *Session) translate(m *uacsta.Message, namespace string) {
 	devices := m.Devices()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, d := range devices {
 		d.SetID(s.written(d.ID()))
 	}
-	m.SetNamespace(s.namespace)
+	if namespace == "" {
+		namespace = s.namespace
+	}
+	s.mu.Unlock()
+	if m.Convert(uacsta.EditionOf(namespace)) && m.Namespace() != uacsta.NamespaceApplSession {
+		m.SetNamespace(namespace) // with what a vendor adds to it
+	}
 }
 
 func (s *Session) stopMonitor(req *uacsta.Message, answer func(*uacsta.Message, error)) {

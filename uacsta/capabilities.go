@@ -115,7 +115,7 @@ func (c Capabilities) encodeList(e *etree.Element, list string, members []capabi
 	}
 }
 
-func (c *Capabilities) decode(e *etree.Element) error {
+func (c *Capabilities) decode(e *etree.Element) error { //nolint:unparam // elementDecoder
 	if _, ok := capabilityLists().lists[e.Tag]; ok {
 		c.decodeList(e)
 		return nil

@@ -155,7 +155,7 @@ func (m *Message) Err() *Error {
 
 func (e *Error) encode(parent *etree.Element) { addText(parent, string(e.Category), e.Value) }
 
-func (e *Error) decode(parent *etree.Element) error {
+func (e *Error) decode(parent *etree.Element) error { //nolint:unparam // elementDecoder
 	*e = Error{Category: Unspecified}
 	for _, t := range parent.Child {
 		c, ok := t.(*etree.Element)

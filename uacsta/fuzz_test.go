@@ -37,30 +37,28 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzDecode looks for documents that crash the typed structs.
+// FuzzDecode looks for documents that crash the typed structs or the conversion
+// between editions.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples.All {
 		f.Add([]byte(s.Wire))
 	}
-	f.Fuzz(func(_ *testing.T, data []byte) {
+	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := uacsta.Parse(data)
 		if err != nil {
 			return
 		}
-		for _, v := range decoders() {
-			if err := m.Decode(v); err == nil {
-				uacsta.Encode(v, uacsta.Edition3)
-				uacsta.Encode(v, uacsta.Edition6)
-			}
+		if v := uacsta.New(m.Name()); v != nil && m.Decode(v) == nil {
+			uacsta.Encode(v, uacsta.Edition3)
+			uacsta.Encode(v, uacsta.Edition6)
 		}
 		_ = m.Err()
 		_ = m.Features()
+		for _, edition := range []uacsta.Edition{uacsta.Edition6, uacsta.Edition3, uacsta.Edition6} {
+			m.Convert(edition)
+			if _, err := uacsta.Parse(m.Bytes()); err != nil && len(m.Bytes()) <= uacsta.MaxSize {
+				t.Fatalf("converted to %d it cannot be read: %v\n%s", edition, err, m)
+			}
+		}
 	})
-}
-
-func decoders() []any {
-	return []any{
-		&uacsta.MonitorStart{}, &uacsta.MakeCall{}, &uacsta.DeflectCall{}, &uacsta.TransferCall{}, &uacsta.SetForwarding{}, &uacsta.SetDoNotDisturb{},
-		&uacsta.SnapshotDeviceResponse{}, &uacsta.SnapshotCallResponse{}, &uacsta.GetForwardingResponse{}, &uacsta.DeliveredEvent{}, &uacsta.TransferedEvent{},
-	}
 }

@@ -179,7 +179,7 @@ func (d Data) encode(e *etree.Element) {
 	e.AddChild(d.Private.element.Copy())
 }
 
-func (d *Data) decode(e *etree.Element) error {
+func (d *Data) decode(e *etree.Element) error { //nolint:unparam // elementDecoder
 	if c := child(e, "private"); c != nil {
 		d.Private = Raw{c}
 	} else if c := child(e, "string"); c != nil {

@@ -1,139 +1,162 @@
 package softswitch
 
 import (
-	"time"
+	"reflect"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// forwarding is a device's settings, one for each type.
-type forwarding map[uacsta.ForwardingType]*setting
+// The small features of an extension: ECMA-269 clause 22.
 
-type setting struct {
-	on    bool
-	to    string
-	rings int // forwardNoAns only
+// doNotDisturb is whose calls an extension refuses.
+type doNotDisturb struct {
+	on      bool
+	origin  *uacsta.CallOrigination // nil: from inside and from outside
+	callers []uacsta.DeviceID       // none: everybody's
 }
 
-const defaultRings = 3
-
-func newForwarding() forwarding {
-	return forwarding{
-		uacsta.ForwardImmediate: {}, uacsta.ForwardBusy: {}, uacsta.ForwardNoAns: {rings: defaultRings},
+// refuses reports whether a call is not to disturb.
+func (f doNotDisturb) refuses(c *call) bool {
+	if !f.on {
+		return false
 	}
-}
-
-// target returns where a call goes instead of ringing, "" when it rings.
-func (f forwarding) target(busy bool) (string, uacsta.EventCause) {
-	if s := f[uacsta.ForwardImmediate]; s.on {
-		return s.to, uacsta.CauseCallForwardImmediate
-	}
-	if s := f[uacsta.ForwardBusy]; s.on && busy {
-		return s.to, uacsta.CauseCallForwardBusy
-	}
-	return "", ""
-}
-
-// noAnswer returns where a call goes after how many rings.
-func (f forwarding) noAnswer() (string, int) {
-	if s := f[uacsta.ForwardNoAns]; s.on {
-		return s.to, s.rings
-	}
-	return "", 0
-}
-
-func (c *call) ringTime(rings int) time.Duration { return time.Duration(rings) * c.sw.cfg.RingCycle }
-
-func (s *Switch) getForwarding(req *uacsta.GetForwarding) (any, error) {
-	d, err := s.device(req.Device)
-	if err != nil {
-		return nil, err
-	}
-	res := uacsta.GetForwardingResponse{}
-	for _, kind := range []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns} {
-		f := d.forwarding[kind]
-		item := uacsta.ForwardListItem{ForwardingType: kind, ForwardStatus: f.on}
-		if f.to != "" {
-			to := uacsta.Dev(f.to)
-			item.ForwardDN = &to
+	if f.origin != nil {
+		concerned := f.origin.Internal
+		if c.trunkIn != nil {
+			concerned = f.origin.External
 		}
-		if kind == uacsta.ForwardNoAns {
-			item.RingCount = &f.rings
+		if concerned == nil || !*concerned {
+			return false
 		}
-		res.ForwardingList = append(res.ForwardingList, item)
 	}
-	return res, nil
+	return len(f.callers) == 0 || slices.ContainsFunc(f.callers, func(caller uacsta.DeviceID) bool { return caller.ID == c.calling })
 }
 
-func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
-	d, err := s.device(req.Device)
-	if err != nil {
-		return nil, err
-	}
-	kind := req.ForwardingType
-	if kind == "" {
-		kind = uacsta.ForwardImmediate
-	}
-	f := d.forwarding[kind]
-	if f == nil {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType)
-	}
-	next := *f
-	next.on = req.ActivateForward
-	if req.ForwardDN != nil {
-		next.to = req.ForwardDN.ID
-	}
-	if next.on && (!s.Has(next.to) || next.to == d.number) {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination)
-	}
-	if req.RingCount != nil && kind == uacsta.ForwardNoAns {
-		if *req.RingCount < 1 || *req.RingCount > 100 {
-			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidRingCount)
-		}
-		next.rings = *req.RingCount
-	}
-	if next != *f {
-		*f = next
-		s.tellForwarding(d, kind)
-	}
-	return uacsta.SetForwardingResponse{}, nil
-}
-
-func (s *Switch) tellForwarding(d *device, kind uacsta.ForwardingType) {
-	f := *d.forwarding[kind]
-	for _, ref := range d.refs() {
-		ev := uacsta.ForwardingEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(d.number), ForwardingType: kind, ForwardStatus: f.on}
-		if f.to != "" {
-			to := uacsta.Dev(f.to)
-			ev.ForwardTo = &to
-		}
-		if kind == uacsta.ForwardNoAns {
-			ev.RingCount = &f.rings
-		}
-		msg := uacsta.Encode(ev, uacsta.Edition3)
-		s.pending = append(s.pending, func() { s.up.Event(msg) })
-	}
-}
-
+// getDoNotDisturb: Get Do Not Disturb.
 func (s *Switch) getDoNotDisturb(req *uacsta.GetDoNotDisturb) (any, error) {
-	d, err := s.device(req.Device)
+	d, err := s.extension(req.Device)
 	if err != nil {
 		return nil, err
 	}
-	return uacsta.GetDoNotDisturbResponse{DoNotDisturbOn: d.dnd}, nil
+	return uacsta.GetDoNotDisturbResponse{DoNotDisturbOn: d.dnd.on, CallOrigination: d.dnd.origin, CallingDeviceList: d.dnd.callers}, nil
 }
 
+// setDoNotDisturb: Set Do Not Disturb.
 func (s *Switch) setDoNotDisturb(req *uacsta.SetDoNotDisturb) (any, error) {
-	d, err := s.device(req.Device)
+	d, err := s.extension(req.Device)
 	if err != nil {
 		return nil, err
 	}
-	if d.dnd != req.DoNotDisturbOn {
-		d.dnd = req.DoNotDisturbOn
-		for _, ref := range d.refs() {
-			msg := uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(d.number), DoNotDisturbOn: d.dnd}, uacsta.Edition3)
-			s.pending = append(s.pending, func() { s.up.Event(msg) })
-		}
+	next := doNotDisturb{on: req.DoNotDisturbOn, origin: req.CallOrigination, callers: req.CallingDeviceList}
+	if !next.on {
+		next = doNotDisturb{}
+	}
+	if len(next.callers) > maxCallers {
+		return nil, errLimit
+	}
+	if !reflect.DeepEqual(next, d.dnd) {
+		d.dnd = next
+		s.tell(d, uacsta.DoNotDisturbEvent{Device: uacsta.Ext(d.number), DoNotDisturbOn: next.on, CallOrigination: next.origin, CallingDeviceList: next.callers})
 	}
 	return uacsta.SetDoNotDisturbResponse{}, nil
+}
+
+// messageWaiting is whether a message waits, and whose.
+type messageWaiting struct {
+	on   bool
+	from string
+}
+
+func (f messageWaiting) device() *uacsta.DeviceID {
+	if f.from == "" {
+		return nil
+	}
+	from := uacsta.Dev(f.from)
+	return &from
+}
+
+// getMessageWaitingIndicator: Get Message Waiting Indicator.
+func (s *Switch) getMessageWaitingIndicator(req *uacsta.GetMessageWaitingIndicator) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	return uacsta.GetMessageWaitingIndicatorResponse{MessageWaitingOn: d.waiting.on, DeviceForMessage: d.waiting.device()}, nil
+}
+
+// setMessageWaitingIndicator: Set Message Waiting Indicator.
+func (s *Switch) setMessageWaitingIndicator(req *uacsta.SetMessageWaitingIndicator) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	next := messageWaiting{on: req.MessageWaitingOn}
+	if next.on && req.DeviceForMessage != nil {
+		next.from = req.DeviceForMessage.ID
+	}
+	if next != d.waiting {
+		d.waiting = next
+		s.tell(d, uacsta.MessageWaitingEvent{TargetDevice: uacsta.Ext(d.number), DeviceForMessage: next.device(), MessageWaitingOn: next.on})
+	}
+	return uacsta.SetMessageWaitingIndicatorResponse{}, nil
+}
+
+// autoAnswer is whether an extension answers by itself, and after how many rings.
+type autoAnswer struct {
+	on    bool
+	rings int
+}
+
+const (
+	maxAutoAnswerRings = 20
+	maxCallers         = 100 // in the list of do not disturb
+)
+
+// getAutoAnswer: Get Auto Answer.
+func (s *Switch) getAutoAnswer(req *uacsta.GetAutoAnswer) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	rings := d.autoAnswer.rings
+	return uacsta.GetAutoAnswerResponse{AutoAnswerOn: d.autoAnswer.on, NumberOfRings: &rings}, nil
+}
+
+// setAutoAnswer: Set Auto Answer. Calls that ring already are not answered.
+func (s *Switch) setAutoAnswer(req *uacsta.SetAutoAnswer) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	next := autoAnswer{on: req.AutoAnswerOn}
+	if req.NumberOfRings != nil && next.on {
+		next.rings = *req.NumberOfRings
+	}
+	switch {
+	case !d.liftable():
+		return nil, errNoPhone
+	case next.rings < 0 || next.rings > maxAutoAnswerRings:
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.AutoAnswerOutOfRange)
+	}
+	if next != d.autoAnswer {
+		d.autoAnswer = next
+		device := uacsta.Ext(d.number)
+		s.tell(d, uacsta.AutoAnswerEvent{InvokingDevice: &device, AutoAnswerOn: next.on, NumberOfRings: &next.rings})
+	}
+	return uacsta.SetAutoAnswerResponse{}, nil
+}
+
+// getLastNumberDialed: Get Last Number Dialled.
+func (s *Switch) getLastNumberDialed(req *uacsta.GetLastNumberDialed) (any, error) {
+	d, err := s.optionalExtension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	res := uacsta.GetLastNumberDialedResponse{}
+	if d.lastDialed != "" {
+		number := uacsta.Dev(d.lastDialed)
+		res.NumberDialed = &number
+	}
+	return res, nil
 }

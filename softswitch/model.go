@@ -7,45 +7,71 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// device is one extension.
+// device is whatever has a number. What kind it is, its members tell: an extension
+// has a kind, each other device one of hunt, queue, trunk, park, pickup, routeing.
 type device struct {
 	sw          *Switch
 	number      string
 	name        string
+	category    uacsta.DeviceCategory
 	lines       int
 	terminal    Terminal
 	connections []*connection
-	monitors    map[string]struct{} // cross references
-	forwarding  forwarding
-	dnd         bool
+	monitors    []*monitor
+
+	// of extensions
+	kind       Kind
+	forwarding forwarding
+	dnd        doNotDisturb
+	waiting    messageWaiting
+	autoAnswer autoAnswer
+	lastDialed string
+	used       int // how often it was used: it counts calls that ended here
+	agents     []*agent
+	autoWork   *autoWork // of its agents; nil: as the queue has it
+
+	hunt     *hunt
+	queue    *queue
+	trunk    *Trunk
+	park     bool
+	pickup   []*device
+	routeing *RouteingDevice
 }
 
-// refs returns the device's cross references in a fixed order.
-func (d *device) refs() []string {
-	refs := make([]string, 0, len(d.monitors))
-	for ref := range d.monitors {
-		refs = append(refs, ref)
-	}
-	slices.Sort(refs)
-	return refs
-}
+// station reports whether the device is an extension.
+func (d *device) station() bool { return d.category == uacsta.CategoryStation }
+
+// liftable reports whether the switch can take the phone off-hook.
+func (d *device) liftable() bool { return d.kind != Virtual && d.kind != Remote }
 
 // active returns the connection that has the device's ear: connected, off-hook
 // without a call yet, or listening to the tone of a call that failed at once.
 func (d *device) active() *connection {
 	for _, x := range d.connections {
-		if x.state == uacsta.Connected || x.state == uacsta.Initiated || x.state == uacsta.Fail && !x.refused() {
+		if x.state == uacsta.Connected || x.state == uacsta.Initiated || x.state == uacsta.Fail && !x.outside() {
 			return x
 		}
 	}
 	return nil
 }
 
-// refused reports whether a connection stands for a call that this device did not
-// take, being busy or not to be disturbed: its user knows nothing of it.
-func (x *connection) refused() bool {
-	return x.state == uacsta.Fail && len(x.call.connections) > 1
+// busy reports whether the device takes no further call.
+func (d *device) busy() bool { return d.inUse() >= d.lines || d.terminal.Busy() }
+
+// inUse counts the device's calls, without those outside it.
+func (d *device) inUse() int {
+	n := 0
+	for _, x := range d.connections {
+		if !x.outside() {
+			n++
+		}
+	}
+	return n
 }
+
+// idle reports whether the phone can be rung, or lifted, for something else than
+// an ordinary call.
+func (d *device) idle() bool { return d.active() == nil && !d.busy() }
 
 // call is a set of connections.
 type call struct {
@@ -55,8 +81,22 @@ type call struct {
 	calling     string // who called
 	called      string // what was dialled first
 	redirecting string // who sent the call on last, "" for nobody
-	cause       uacsta.EventCause
-	timer       *time.Timer // of a failed call
+	history     []uacsta.DeviceHistoryListItem
+	trunkIn     *device     // it came in here
+	outbound    *connection // it went out here, last
+	data        data
+	followers   []*monitor  // of the call itself
+	predictive  *predictive // until the calling device is connected
+	route       *dialogue   // of the routeing that decides where it goes
+	over        bool
+}
+
+// data is what the computing function attached to a call.
+type data struct {
+	account, auth, qualifying string // octets as hexadecimal digits
+	correlator                uacsta.Data
+	subject, languages        string
+	characteristics           *uacsta.CallCharacteristics
 }
 
 // connection is one device's part in one call.
@@ -64,10 +104,37 @@ type connection struct {
 	call   *call
 	device *device
 	state  uacsta.LocalConnectionState
-	timers []*time.Timer // of ringing and prompting
+	timers []*time.Timer
+	order  int // when it joined the call
+
+	cause   uacsta.EventCause // why it failed, or was prompted
+	refused bool              // the device did not take the call: it was busy, or not to be disturbed
+	group   *device           // the hunt group or queue that rings here
+	agent   *agent            // who is rung, or talks, for a queue
+	parker  *device           // who parked the call here
+	far     string            // of a trunk: the number beyond it
+	reached bool              // of a trunk: the far end has answered
+	due     bool              // it is to be answered by itself as soon as the device is free
+	silent  bool              // it only listens
 }
 
 func (x *connection) id() uacsta.ConnectionID { return uacsta.Conn(x.call.id, x.device.number) }
+
+// number is the number of the party: the device's, or that of whoever is beyond the
+// trunk.
+func (x *connection) number() string {
+	if x.far != "" {
+		return x.far
+	}
+	return x.device.number
+}
+
+// outside reports whether a connection stands for a call that an extension has not
+// taken: it was busy or not to be disturbed, or the call camps on it. Its user
+// knows nothing of it.
+func (x *connection) outside() bool {
+	return x.refused || x.state == uacsta.Queued && x.device.station()
+}
 
 func (x *connection) stopTimers() {
 	for _, t := range x.timers {
@@ -91,19 +158,22 @@ func (x *connection) after(wait time.Duration, change func()) {
 // become changes a connection's state; timers of the old one stop.
 func (x *connection) become(state uacsta.LocalConnectionState) {
 	x.stopTimers()
-	if x.state == uacsta.Alerting || x.state == uacsta.Initiated {
+	if x.rings() {
 		x.device.terminal.Stop(x.call.id)
 	}
+	x.due = false
 	x.state = state
 }
 
-func (c *call) stopTimers() {
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	for _, x := range c.connections {
-		x.stopTimers()
-	}
+// rings reports whether the terminal has been told of the call and not taken it.
+func (x *connection) rings() bool { return x.state == uacsta.Initiated || x.alerts() }
+
+// alerts reports whether the call rings here, or beyond here.
+func (x *connection) alerts() bool { return x.state == uacsta.Alerting || x.farEndRings() }
+
+// farEndRings reports whether the network has the call and nobody has answered.
+func (x *connection) farEndRings() bool {
+	return x.device.trunk != nil && x.state == uacsta.Connected && !x.reached
 }
 
 // of returns a device's connection in the call, nil when it has none.
@@ -127,15 +197,51 @@ func (c *call) others(x *connection) []*connection {
 	return rest
 }
 
+// established reports whether every party of the call talks or is on hold.
+func (c *call) established() bool {
+	for _, y := range c.connections {
+		if !y.talking() {
+			return false
+		}
+	}
+	return len(c.connections) > 1
+}
+
+// talking reports whether the device takes part: it talks, or is on hold.
+func (x *connection) talking() bool {
+	return (x.state == uacsta.Connected || x.state == uacsta.Hold) && !x.farEndRings()
+}
+
 func (s *Switch) newCall(calling, called string) *call {
-	c := &call{sw: s, id: s.newCallID(), calling: calling, called: called, cause: uacsta.CauseNewCall}
+	c := &call{sw: s, id: s.newCallID(), calling: calling, called: called}
 	s.calls[c.id] = c
 	return c
 }
 
+// merged makes the call that two others become, or that one becomes when a party
+// is replaced: what is known of them is known of it, and who follows them follows
+// it.
+func (s *Switch) merged(calling, called string, from ...*call) *call {
+	z := s.newCall(calling, called)
+	for _, c := range from {
+		for _, m := range c.followers {
+			m.follow(z)
+		}
+		if z.trunkIn == nil {
+			z.trunkIn = c.trunkIn
+		}
+		if z.outbound == nil {
+			z.outbound = c.outbound
+		}
+	}
+	z.data = from[0].data
+	return z
+}
+
 // join adds a device to the call.
 func (c *call) join(d *device, state uacsta.LocalConnectionState) *connection {
-	x := &connection{call: c, device: d, state: state}
+	c.sw.changes++
+	x := &connection{call: c, device: d, state: state, order: c.sw.changes}
 	c.connections = append(c.connections, x)
 	d.connections = append(d.connections, x)
 	return x
@@ -150,194 +256,83 @@ func (x *connection) leave() {
 	}
 	x.call.connections = remove(x.call.connections)
 	x.device.connections = remove(x.device.connections)
-	if len(x.call.connections) == 0 {
-		x.call.stopTimers()
-		delete(x.call.sw.calls, x.call.id)
+	x.device.used++
+	if p := x.call.predictive; p != nil && p.own == x {
+		x.call.predictive = nil // nobody is left to be connected
+	}
+	if q := x.device.queue; q != nil {
+		q.waiting = remove(q.waiting)
+	}
+	if x.agent != nil {
+		x.call.sw.freed = append(x.call.sw.freed, x.agent)
+		x.agent = nil
 	}
 }
 
 // move carries a connection over into another call.
 func (x *connection) move(to *call) {
 	from := x.call
-	if x.state == uacsta.Alerting {
+	if x.rings() {
 		x.device.terminal.Stop(from.id)
 	}
 	from.connections = slices.DeleteFunc(from.connections, func(y *connection) bool { return y == x })
 	x.call = to
 	to.connections = append(to.connections, x)
-	if len(from.connections) == 0 {
-		from.stopTimers()
-		delete(from.sw.calls, from.id)
-	}
 }
 
-// clear takes a device out of a call and tells everybody. When one connection is
-// left, it follows (ECMA-269: the last but one going null ends the call).
+// end takes a call out of the switch once nobody is in it.
+func (c *call) end(cause uacsta.EventCause, replaced bool) {
+	if c.over || len(c.connections) > 0 {
+		return
+	}
+	c.over = true
+	delete(c.sw.calls, c.id)
+	if c.route != nil {
+		c.route.close("")
+	}
+	if !replaced {
+		c.sw.emit(c, nil, uacsta.CallClearedEvent{ClearedCall: uacsta.ConnectionID{CallID: c.id}, Cause: cause})
+	}
+	for _, m := range c.followers {
+		m.unfollow(c)
+	}
+	c.followers = nil
+}
+
+// clear takes a device out of a call and tells everybody. When nobody is left who
+// could go on with the call, the others follow (ECMA-269: the last but one going
+// null ends the call).
 func (x *connection) clear(cause uacsta.EventCause) {
 	c := x.call
-	rest := c.others(x)
 	follow := uacsta.CauseNormalClearing
 	if cause == uacsta.CauseCallCancelled {
 		follow = uacsta.CauseCallNotAnswered
 	}
 	x.leave()
 	c.tellCleared(x, cause)
-	if len(rest) == 1 {
-		rest[0].leave()
-		c.tellCleared(rest[0], follow)
+	if !c.lives() {
+		for len(c.connections) > 0 {
+			y := c.connections[0]
+			y.leave()
+			c.tellCleared(y, follow)
+		}
 	}
+	c.end(follow, false)
+}
+
+// lives reports whether a call goes on: two are in it, and one of them waits for
+// the other.
+func (c *call) lives() bool {
+	if c.predictive != nil && len(c.connections) > 0 {
+		return c.connections[0].state != uacsta.Initiated || len(c.connections) > 1
+	}
+	return len(c.connections) > 1 && slices.ContainsFunc(c.connections, func(x *connection) bool {
+		return x.state == uacsta.Connected || x.state == uacsta.Hold || x.state == uacsta.Initiated
+	})
 }
 
 func (c *call) tellCleared(x *connection, cause uacsta.EventCause) {
-	c.sw.emit(c, []*device{x.device}, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ConnectionClearedEvent{
-			MonitorCrossRefID: ref, DroppedConnection: uacsta.Conn(c.id, x.device.number), ReleasingDevice: uacsta.Ext(x.device.number),
-			LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-}
-
-// redirection is the lastRedirectionDevice of the call's events.
-func (c *call) redirection() uacsta.RedirectionDeviceID {
-	return uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirecting)}
-}
-
-// originate sends the caller's call on its way.
-func (x *connection) originate(cause uacsta.EventCause) {
-	c := x.call
-	x.become(uacsta.Connected)
-	c.sw.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.OriginatedEvent{
-			MonitorCrossRefID: ref, OriginatedConnection: x.id(), CallingDevice: uacsta.Ext(c.calling), CalledDevice: uacsta.Ext(c.called),
-			LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-	c.present(x, c.called, cause)
-}
-
-const maxDiversions = 5
-
-// present brings the call to a number: it rings there, is sent on, or fails. from
-// is the connection that would fail when there is no such number.
-func (c *call) present(from *connection, number string, cause uacsta.EventCause) {
-	for range maxDiversions {
-		d := c.sw.devices[number]
-		switch {
-		case d == nil:
-			c.failAt(from, uacsta.CauseDestNotObtainable)
-			return
-		case c.of(d) != nil: // it called itself, or is sent back to who is there already
-			c.failAt(from, uacsta.CauseBusy)
-			return
-		case d.dnd:
-			c.failAt(c.join(d, uacsta.Fail), uacsta.CauseDoNotDisturb)
-			return
-		}
-		to, why := d.forwarding.target(d.busy())
-		switch {
-		case to != "":
-			c.divert(d, to, why)
-			number, cause = to, why
-			continue
-		case d.busy():
-			c.failAt(c.join(d, uacsta.Fail), uacsta.CauseBusy)
-			return
-		}
-		c.ring(d, cause)
-		return
-	}
-	c.failAt(from, uacsta.CauseDestNotObtainable) // it was sent round in a circle
-}
-
-func (d *device) busy() bool { return d.inUse() >= d.lines || d.terminal.Busy() }
-
-// inUse counts the device's calls, without those it refused.
-func (d *device) inUse() int {
-	n := 0
-	for _, x := range d.connections {
-		if !x.refused() {
-			n++
-		}
-	}
-	return n
-}
-
-// divert tells that a call leaves a device for another before or instead of
-// ringing there.
-func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
-	last := c.redirection()
-	c.sw.emit(c, []*device{d}, func(ref string, local uacsta.LocalConnectionState) any {
-		calling, called := uacsta.Ext(c.calling), uacsta.Ext(c.called)
-		return uacsta.DivertedEvent{
-			MonitorCrossRefID: ref, Connection: uacsta.Conn(c.id, d.number), DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to),
-			CallingDevice: &calling, CalledDevice: &called, LastRedirectionDevice: last, LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-	c.redirecting = d.number
-}
-
-// ring alerts a device.
-func (c *call) ring(d *device, cause uacsta.EventCause) {
-	x := c.join(d, uacsta.Alerting)
-	c.cause = cause
-	c.sw.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.DeliveredEvent{
-			MonitorCrossRefID: ref, Connection: x.id(), AlertingDevice: uacsta.Ext(d.number), CallingDevice: uacsta.Ext(c.calling), CalledDevice: uacsta.Ext(c.called),
-			LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-	if to, rings := d.forwarding.noAnswer(); to != "" {
-		x.after(c.ringTime(rings), func() { x.sendOn(to, uacsta.CauseCallForwardNoAnswer) })
-	}
-	x.after(c.sw.cfg.AlertTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
-	d.terminal.Alert(c.id)
-}
-
-// sendOn takes an alerting call away from its device and to another.
-func (x *connection) sendOn(to string, cause uacsta.EventCause) {
-	c := x.call
-	x.leave()
-	c.divert(x.device, to, cause)
-	c.present(c.connections[0], to, cause)
-}
-
-// failAt tells that the call came to nothing at a connection, which is in state
-// fail from now on; after a while it is cleared.
-func (c *call) failAt(x *connection, cause uacsta.EventCause) {
-	x.become(uacsta.Fail)
-	c.sw.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.FailedEvent{
-			MonitorCrossRefID: ref, FailedConnection: x.id(), FailingDevice: uacsta.Ext(x.device.number), CallingDevice: uacsta.Ext(c.calling), CalledDevice: uacsta.Ext(c.called),
-			LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-	x.after(c.sw.cfg.FailTime, func() { x.clear(uacsta.CauseNormalClearing) })
-}
-
-// establish answers an alerting connection.
-func (x *connection) establish(cause uacsta.EventCause) {
-	c := x.call
-	x.become(uacsta.Connected)
-	c.sw.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.EstablishedEvent{
-			MonitorCrossRefID: ref, EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.device.number), CallingDevice: uacsta.Ext(c.calling), CalledDevice: uacsta.Ext(c.called),
-			LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-}
-
-// hold and retrieve change a connection and tell everybody.
-
-func (x *connection) hold(cause uacsta.EventCause) {
-	x.become(uacsta.Hold)
-	x.call.sw.emit(x.call, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: x.id(), HoldingDevice: uacsta.Ext(x.device.number), LocalConnectionInfo: local, Cause: cause}
-	})
-}
-
-func (x *connection) retrieve(cause uacsta.EventCause) {
-	x.become(uacsta.Connected)
-	x.call.sw.emit(x.call, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.RetrievedEvent{MonitorCrossRefID: ref, RetrievedConnection: x.id(), RetrievingDevice: uacsta.Ext(x.device.number), LocalConnectionInfo: local, Cause: cause}
+	c.sw.emit(c, []*device{x.device}, uacsta.ConnectionClearedEvent{
+		DroppedConnection: uacsta.Conn(c.id, x.device.number), ReleasingDevice: uacsta.Ext(x.device.number), Cause: cause,
 	})
 }

@@ -1,44 +1,138 @@
 package softswitch
 
 import (
+	"reflect"
+	"slices"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-func (s *Switch) requestSystemStatus(*uacsta.RequestSystemStatus) (any, error) {
-	return uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, nil
+// monitor is somebody watching a device or a call (ECMA-269 clause 15). A
+// device-type one sees a call while the device is in it; a call-type one follows
+// it to its end, whoever is in it then.
+type monitor struct {
+	sw       *Switch
+	ref      string
+	device   *device // nil: of a call
+	callType bool
+	calls    []*call // that a call-type one follows
+	filter   *uacsta.MonitorFilter
+	without  map[string]bool
 }
 
-func (s *Switch) getFeatures(*uacsta.Message) (*uacsta.Message, error) {
-	return s.Features("").Message(uacsta.Edition3), nil
+// follow makes a call-type monitor follow a call.
+func (m *monitor) follow(c *call) {
+	if !slices.Contains(c.followers, m) {
+		c.followers = append(c.followers, m)
+		m.calls = append(m.calls, c)
+	}
 }
 
+// unfollow notes that a call is over. The monitor of a call ends with it; the
+// switch says so.
+func (m *monitor) unfollow(c *call) {
+	m.calls = slices.DeleteFunc(m.calls, func(other *call) bool { return other == c })
+	if m.device == nil && len(m.calls) == 0 {
+		delete(m.sw.monitors, m.ref)
+		m.sw.send(uacsta.MonitorStop{MonitorCrossRefID: m.ref})
+	}
+}
+
+// monitorStart: ECMA-269 clause 15 Monitor Start.
 func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
-	switch {
-	case req.MonitorObject.DeviceObject == nil:
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
-	case req.MonitorType != "" && req.MonitorType != uacsta.MonitorDevice:
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorType)
+	m := &monitor{sw: s, callType: req.MonitorType == uacsta.MonitorCall, filter: req.RequestedMonitorFilter, without: req.RequestedMonitorFilter.Suppressed()}
+	var existing []*call
+	switch object := req.MonitorObject; {
 	case len(s.monitors) >= s.cfg.MaxMonitors:
 		return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded)
+	case object.CallObject != nil:
+		c, err := s.callOf(*object.CallObject)
+		if err != nil {
+			return nil, err
+		}
+		if req.MonitorType == uacsta.MonitorDevice {
+			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorType)
+		}
+		m.callType = true
+		existing = append(existing, c)
+	case object.DeviceObject != nil:
+		d, err := s.device(*object.DeviceObject)
+		if err != nil {
+			return nil, err
+		}
+		m.device = d
+		for _, x := range d.connections {
+			if m.callType {
+				existing = append(existing, x.call)
+			}
+		}
+		d.monitors = append(d.monitors, m)
+	default:
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
 	}
-	d, err := s.device(*req.MonitorObject.DeviceObject)
+	m.ref = newRef()
+	s.monitors[m.ref] = m
+	for _, c := range existing {
+		m.follow(c)
+	}
+	all := true
+	return uacsta.MonitorStartResponse{MonitorCrossRefID: m.ref, ActualMonitorFilter: m.filter, MonitorExistingCalls: &all}, nil
+}
+
+// callOf returns the call that a connection names; without device, the callID does.
+func (s *Switch) callOf(id uacsta.ConnectionID) (*call, error) {
+	if id.DeviceID.ID == "" {
+		if c := s.calls[id.CallID]; c != nil {
+			return c, nil
+		}
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallID)
+	}
+	x, err := s.find(id, errConnection)
 	if err != nil {
 		return nil, err
 	}
-	ref := newRef()
-	d.monitors[ref] = struct{}{}
-	s.monitors[ref] = d
-	return uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, nil
+	return x.call, nil
 }
 
+// monitorStop: ECMA-269 clause 15 Monitor Stop.
 func (s *Switch) monitorStop(req *uacsta.MonitorStop) (any, error) {
-	d := s.monitors[req.MonitorCrossRefID]
-	if d == nil {
+	m := s.monitors[req.MonitorCrossRefID]
+	if m == nil {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
 	}
-	delete(d.monitors, req.MonitorCrossRefID)
-	delete(s.monitors, req.MonitorCrossRefID)
+	delete(s.monitors, m.ref)
+	same := func(other *monitor) bool { return other == m }
+	for _, c := range m.calls {
+		c.followers = slices.DeleteFunc(c.followers, same)
+	}
+	if m.device != nil {
+		m.device.monitors = slices.DeleteFunc(m.device.monitors, same)
+	}
 	return uacsta.MonitorStopResponse{}, nil
+}
+
+// changeMonitorFilter: ECMA-269 clause 15 Change Monitor Filter.
+func (s *Switch) changeMonitorFilter(req *uacsta.ChangeMonitorFilter) (any, error) {
+	m := s.monitors[req.MonitorCrossRefID]
+	if m == nil {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
+	}
+	m.filter, m.without = &req.RequestedFilterList, req.RequestedFilterList.Suppressed()
+	return uacsta.ChangeMonitorFilterResponse{ActualFilterList: m.filter}, nil
+}
+
+// getMonitors: ECMA-269 edition 8 Get Monitors. Monitors of calls have no device.
+func (s *Switch) getMonitors(*uacsta.GetMonitors) (any, error) {
+	list := &uacsta.MonitorList{}
+	for ref, m := range s.monitors {
+		entry := uacsta.MonitorListEntry{MonitorCrossRefID: ref}
+		if m.device != nil {
+			device := uacsta.Dev(m.device.number)
+			entry.MonitorObject = &device
+		}
+		list.MonitorListEntry = append(list.MonitorListEntry, entry)
+	}
+	return uacsta.GetMonitorsResponse{CrossRefIDorRegistrationData: &uacsta.CrossRefIDorMonitors{MonitorList: list}}, nil
 }
 
 func (s *Switch) device(id uacsta.DeviceID) (*device, error) {
@@ -48,8 +142,24 @@ func (s *Switch) device(id uacsta.DeviceID) (*device, error) {
 	return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 }
 
-// snapshotDevice lists the calls of a device: its own connection's state first,
-// then the others' (ECMA-323 compoundCallState).
+// extension finds a device that has to be one.
+func (s *Switch) extension(id uacsta.DeviceID) (*device, error) {
+	d, err := s.device(id)
+	if err == nil && !d.station() {
+		return nil, errNoPhone
+	}
+	return d, err
+}
+
+func (s *Switch) optionalExtension(id *uacsta.DeviceID) (*device, error) {
+	if id == nil {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+	}
+	return s.extension(*id)
+}
+
+// snapshotDevice: ECMA-269 clause 16 Snapshot Device: the calls of a device, each
+// with the state of its own connection first, then the others'.
 func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	d, err := s.device(req.SnapshotObject)
 	if err != nil {
@@ -57,14 +167,14 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	}
 	data := &uacsta.SnapshotDeviceDataList{}
 	for _, x := range d.connections {
-		info := uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: x.id()}
+		info := uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: x.id(), ServicesPermitted: x.permitted()}
 		info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, x.state)
 		others := x.call.others(x)
 		for _, y := range others {
 			info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, y.state)
 		}
 		if len(others) == 1 {
-			end := uacsta.Ext(others[0].device.number)
+			end := uacsta.Ext(others[0].number())
 			info.EndpointDevice = &end
 		}
 		data.SnapshotDeviceResponseInfo = append(data.SnapshotDeviceResponseInfo, info)
@@ -74,20 +184,21 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	return res, nil
 }
 
+// snapshotCall: ECMA-269 clause 16 Snapshot Call.
 func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
-	x, err := s.find(req.SnapshotObject, errConnection)
+	c, err := s.callOf(req.SnapshotObject)
 	if err != nil {
 		return nil, err
 	}
 	data := &uacsta.SnapshotCallDataList{}
-	for _, y := range x.call.connections {
+	for _, y := range c.connections {
 		id := y.id()
 		data.SnapshotCallResponseInfo = append(data.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
-			DeviceOnCall: uacsta.Ext(y.device.number), CallIdentifier: &id, LocalConnectionInfo: y.state,
+			DeviceOnCall: uacsta.Ext(y.number()), CallIdentifier: &id, LocalConnectionInfo: y.state, ServicesPermitted: y.permitted(),
 		})
 	}
-	calling, called := uacsta.Ext(x.call.calling), uacsta.Ext(x.call.called)
-	res := uacsta.SnapshotCallResponse{CallingDevice: &calling, CalledDevice: &called}
+	res := uacsta.SnapshotCallResponse{}
 	res.CrossRefIDorSnapshotData.SnapshotData = data
+	c.describe(reflect.ValueOf(&res).Elem())
 	return res, nil
 }

@@ -104,7 +104,7 @@ func TestRefusals(t *testing.T) {
 		{"SetForwarding of nobody", nil, func(w *world) any { return w.forward("999", uacsta.ForwardImmediate, true, "102", 0) }, "operation/invalidDeviceID"},
 		{"SetForwarding to nobody", nil, func(w *world) any { return w.forward("101", uacsta.ForwardImmediate, true, "999", 0) }, "operation/invalidForwardingDestination"},
 		{"SetForwarding to itself", nil, func(w *world) any { return w.forward("101", uacsta.ForwardImmediate, true, "101", 0) }, "operation/invalidForwardingDestination"},
-		{"SetForwarding of another type", nil, func(w *world) any { return w.forward("101", "forwardDND", true, "102", 0) }, "operation/invalidForwardingType"},
+		{"SetForwarding of another type", nil, func(w *world) any { return w.forward("101", "forwardAlways", true, "102", 0) }, "operation/invalidForwardingType"},
 		{"SetForwarding after too many rings", nil, func(w *world) any { return w.forward("101", uacsta.ForwardNoAns, true, "102", 101) }, "operation/invalidRingCount"},
 		{"GetForwarding of nobody", nil, func(*world) any { return uacsta.GetForwarding{Device: uacsta.Dev("999")} }, "operation/invalidDeviceID"},
 		{"GetDoNotDisturb of nobody", nil, func(*world) any { return uacsta.GetDoNotDisturb{Device: uacsta.Dev("999")} }, "operation/invalidDeviceID"},
@@ -115,14 +115,15 @@ func TestRefusals(t *testing.T) {
 			d := uacsta.Dev("999")
 			return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &d}}
 		}, "operation/invalidDeviceID"},
-		{"MonitorStart on a call", (*world).talking, func(w *world) any {
+		{"MonitorStart on a call of the device type", (*world).talking, func(w *world) any {
+			c := w.conn("X100")
+			return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &c}, MonitorType: uacsta.MonitorDevice}
+		}, "operation/invalidMonitorType"},
+		{"MonitorStart on no call", nil, func(w *world) any {
 			c := w.conn("X100")
 			return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &c}}
-		}, "operation/invalidMonitorObject"},
-		{"MonitorStart of the call type", nil, func(*world) any {
-			d := uacsta.Dev("100")
-			return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &d}, MonitorType: uacsta.MonitorCall}
-		}, "operation/invalidMonitorType"},
+		}, noConnection},
+		{"MonitorStart on nothing", nil, func(*world) any { return uacsta.MonitorStart{} }, "operation/invalidMonitorObject"},
 		{"MonitorStop of nothing", nil, func(*world) any { return uacsta.MonitorStop{MonitorCrossRefID: "x"} }, "operation/invalidMonitorCrossRefID"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -146,7 +147,7 @@ func TestRefusals(t *testing.T) {
 func TestUnknownService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		for _, doc := range []string{"<WashDishes/>", "<ParkCall><parking><callID>1</callID></parking></ParkCall>"} {
+		for _, doc := range []string{"<WashDishes/>", "<PlayMessage/>"} {
 			m, err := uacsta.Parse([]byte(doc))
 			if err != nil {
 				t.Fatal(err)

@@ -1,32 +1,11 @@
 package softswitch
 
 import (
-	"strings"
-
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Refusals by name.
-var (
-	errConnection   = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
-	errHeldID       = uacsta.Refuse(uacsta.Operation, uacsta.InvalidHeldConnectionID)
-	errActiveID     = uacsta.Refuse(uacsta.Operation, uacsta.InvalidActiveConnectionID)
-	errNotSame      = uacsta.Refuse(uacsta.Operation, uacsta.NotSameDevice)
-	errSameParty    = uacsta.Refuse(uacsta.Operation, uacsta.NotDifferentDevices)
-	errDestination  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
-	errConnected    = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.ConnectedCallExists)
-	errState        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
-	errNoAnswer     = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer)
-	errNoActive     = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoActiveCall)
-	errNoHeld       = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoHeldCall)
-	errHeldState    = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState)
-	errActiveState  = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidActiveConnectionState)
-	errMembers      = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ConferenceMemberLimitExceeded)
-	errCalls        = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
-	errCallingState = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidCallingDeviceState)
-)
-
-const maxMembers = 8
+// The services of this file move one device's calls: ECMA-269 clause 17.1. What a
+// service needs of a connection's state stands in permitted.go.
 
 // find returns the connection that a request names. A call alone names nothing
 // here: the core has put the device in. A device alone names its one call.
@@ -49,63 +28,51 @@ func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connectio
 	return nil, refusal
 }
 
-// makeCall: ECMA-269 17.1 Make Call.
+// permit finds the connection that a request names and checks its state.
+func (s *Switch) permit(id uacsta.ConnectionID, may func(*connection) *uacsta.Error) (*connection, error) {
+	x, err := s.find(id, errConnection)
+	if err != nil {
+		return nil, err
+	}
+	if refusal := may(x); refusal != nil {
+		return nil, refusal
+	}
+	return x, nil
+}
+
+// makeCall: ECMA-269 17.1 Make Call. From a trunk it plays a call from outside.
 func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	d := s.devices[req.CallingDevice.ID]
 	switch {
-	case d == nil:
+	case d == nil || !d.station() && d.trunk == nil:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
 	case req.CalledDirectoryNumber.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
-	case d.active() != nil:
-		return nil, errConnected
-	case d.inUse() >= d.lines:
-		return nil, errCallingState
-	case len(s.calls) >= s.cfg.MaxCalls:
-		return nil, errCalls
+	}
+	prompt := req.AutoOriginate != uacsta.DoNotPrompt
+	if refusal := s.mayCall(d, prompt); refusal != nil {
+		return nil, refusal
 	}
 	x := s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakeCall)
-	if req.AutoOriginate == uacsta.DoNotPrompt {
-		x.originate(uacsta.CauseNewCall)
+	x.call.data = data{
+		account: req.AccountCode, auth: req.AuthCode, correlator: req.CorrelatorData, subject: req.SubjectOfCall, languages: req.LanguagePreferences,
+		characteristics: req.CallCharacteristics,
+	}
+	if prompt && d.trunk == nil {
+		x.prompt(uacsta.CauseMakeCall)
 	} else {
-		x.after(s.cfg.PromptTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
-		d.terminal.Alert(x.call.id)
+		x.originate(uacsta.CauseNewCall)
 	}
 	return uacsta.MakeCallResponse{CallingDevice: x.id()}, nil
 }
 
-// initiate takes a device off-hook for a new call.
-func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *connection {
-	c := s.newCall(d.number, number)
-	x := c.join(d, uacsta.Initiated)
-	s.emit(c, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ServiceInitiatedEvent{MonitorCrossRefID: ref, InitiatedConnection: x.id(), InitiatingDevice: uacsta.Ext(d.number), LocalConnectionInfo: local, Cause: cause}
-	})
-	return x
-}
-
 // answerCall: ECMA-269 17.1 Answer Call. A prompted phone is lifted by it.
 func (s *Switch) answerCall(req *uacsta.AnswerCall) (any, error) {
-	x, err := s.find(req.CallToBeAnswered, errConnection)
+	x, err := s.permit(req.CallToBeAnswered, (*connection).mayAnswer)
 	if err != nil {
 		return nil, err
 	}
-	return uacsta.AnswerCallResponse{}, x.answer()
-}
-
-func (x *connection) answer() error {
-	if other := x.device.active(); other != nil && other != x && x.state == uacsta.Alerting {
-		return errConnected
-	}
-	switch x.state {
-	case uacsta.Initiated:
-		x.originate(uacsta.CauseNewCall)
-	case uacsta.Alerting:
-		x.establish(uacsta.CauseNewCall)
-	default:
-		return errNoAnswer
-	}
-	return nil
+	return uacsta.AnswerCallResponse{}, x.lift()
 }
 
 // clearConnection: ECMA-269 17.1 Clear Connection.
@@ -122,20 +89,38 @@ func (s *Switch) clearConnection(req *uacsta.ClearConnection) (any, error) {
 // cancels the call.
 func (x *connection) release() {
 	cause := uacsta.CauseNormalClearing
-	if rest := x.call.others(x); len(rest) == 1 && rest[0].state == uacsta.Alerting {
+	if rest := x.call.others(x); len(rest) > 0 && rest[0].unanswered() {
 		cause = uacsta.CauseCallCancelled
 	}
 	x.clear(cause)
 }
 
-// holdCall: ECMA-269 17.1 Hold Call.
-func (s *Switch) holdCall(req *uacsta.HoldCall) (any, error) {
-	x, err := s.find(req.CallToBeHeld, errConnection)
+// unanswered reports whether the device has not answered yet.
+func (x *connection) unanswered() bool {
+	return x.alerts() || x.state == uacsta.Queued && !x.device.park
+}
+
+// clearCall: ECMA-269 17.1 Clear Call.
+func (s *Switch) clearCall(req *uacsta.ClearCall) (any, error) {
+	x, err := s.find(req.CallToBeCleared, errConnection)
 	if err != nil {
 		return nil, err
 	}
-	if x.state != uacsta.Connected {
-		return nil, errNoActive
+	c := x.call
+	for len(c.connections) > 0 {
+		y := c.connections[0]
+		y.leave()
+		c.tellCleared(y, uacsta.CauseNormalClearing)
+	}
+	c.end(uacsta.CauseNormalClearing, false)
+	return uacsta.ClearCallResponse{}, nil
+}
+
+// holdCall: ECMA-269 17.1 Hold Call.
+func (s *Switch) holdCall(req *uacsta.HoldCall) (any, error) {
+	x, err := s.permit(req.CallToBeHeld, (*connection).mayHold)
+	if err != nil {
+		return nil, err
 	}
 	x.hold(uacsta.CauseNormal)
 	return uacsta.HoldCallResponse{}, nil
@@ -143,14 +128,9 @@ func (s *Switch) holdCall(req *uacsta.HoldCall) (any, error) {
 
 // retrieveCall: ECMA-269 17.1 Retrieve Call.
 func (s *Switch) retrieveCall(req *uacsta.RetrieveCall) (any, error) {
-	x, err := s.find(req.CallToBeRetrieved, errConnection)
-	switch {
-	case err != nil:
+	x, err := s.permit(req.CallToBeRetrieved, (*connection).mayRetrieve)
+	if err != nil {
 		return nil, err
-	case x.state != uacsta.Hold:
-		return nil, errNoHeld
-	case x.device.active() != nil:
-		return nil, errConnected
 	}
 	x.retrieve(uacsta.CauseNormal)
 	return uacsta.RetrieveCallResponse{}, nil
@@ -164,47 +144,44 @@ func (s *Switch) consultationCall(req *uacsta.ConsultationCall) (any, error) {
 		return nil, err
 	case req.ConsultedDevice.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
-	case x.state != uacsta.Connected:
-		return nil, errNoActive
-	case x.device.inUse() >= x.device.lines:
-		return nil, errCallingState
-	case len(s.calls) >= s.cfg.MaxCalls:
-		return nil, errCalls
+	}
+	if refusal := x.mayConsult(); refusal != nil {
+		return nil, refusal
 	}
 	x.hold(uacsta.CauseConsultation)
 	y := s.initiate(x.device, req.ConsultedDevice.ID, uacsta.CauseConsultation)
+	y.call.data = x.call.data
+	if !req.CorrelatorData.IsZero() {
+		y.call.data.correlator = req.CorrelatorData
+	}
 	res := uacsta.ConsultationCallResponse{InitiatedCall: y.id()}
 	y.originate(uacsta.CauseConsultation)
 	return res, nil
 }
 
-// pair finds a held and an active connection of one device.
-func (s *Switch) pair(heldID, activeID uacsta.ConnectionID) (held, active *connection, err error) {
+// pair finds a held and an active connection of one device, and checks what a
+// service needs of them.
+func (s *Switch) pair(heldID, activeID uacsta.ConnectionID, may func(held, active *connection) *uacsta.Error) (held, active *connection, err error) {
 	if held, err = s.find(heldID, errHeldID); err != nil {
 		return nil, nil, err
 	}
 	if active, err = s.find(activeID, errActiveID); err != nil {
 		return nil, nil, err
 	}
-	switch {
-	case held.device != active.device:
-		return nil, nil, errNotSame
-	case held == active:
-		return nil, nil, errActiveID
-	case held.state != uacsta.Hold:
-		return nil, nil, errHeldState
+	if refusal := mayPair(held, active); refusal != nil {
+		return nil, nil, refusal
+	}
+	if refusal := may(held, active); refusal != nil {
+		return nil, nil, refusal
 	}
 	return held, active, nil
 }
 
 // alternateCall: ECMA-269 17.1 Alternate Call.
 func (s *Switch) alternateCall(req *uacsta.AlternateCall) (any, error) {
-	held, active, err := s.pair(req.HeldCall, req.ActiveCall)
-	switch {
-	case err != nil:
+	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayAlternate)
+	if err != nil {
 		return nil, err
-	case active.state != uacsta.Connected:
-		return nil, errActiveState
 	}
 	active.hold(uacsta.CauseAlternate)
 	held.retrieve(uacsta.CauseAlternate)
@@ -213,42 +190,13 @@ func (s *Switch) alternateCall(req *uacsta.AlternateCall) (any, error) {
 
 // reconnectCall: ECMA-269 17.1 Reconnect Call.
 func (s *Switch) reconnectCall(req *uacsta.ReconnectCall) (any, error) {
-	held, active, err := s.pair(req.HeldCall, req.ActiveCall)
-	switch {
-	case err != nil:
+	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayReconnect)
+	if err != nil {
 		return nil, err
-	case active.state == uacsta.Hold || active.state == uacsta.Alerting:
-		return nil, errActiveState
 	}
 	active.clear(uacsta.CauseNormalClearing)
 	held.retrieve(uacsta.CauseNormal)
 	return uacsta.ReconnectCallResponse{}, nil
-}
-
-// merge checks that two calls of one device can be joined without naming a party
-// twice, and that the active one got somewhere.
-func merge(held, active *connection, alerting bool) error {
-	if active.state != uacsta.Connected {
-		return errActiveState
-	}
-	far := active.call.others(active)
-	if len(far) == 0 || len(held.call.others(held)) == 0 {
-		return errActiveState
-	}
-	for _, y := range far {
-		if y.state == uacsta.Fail || y.state == uacsta.Initiated || y.state == uacsta.Alerting && !alerting {
-			return errActiveState
-		}
-		if held.call.of(y.device) != nil {
-			return errSameParty
-		}
-	}
-	for _, y := range held.call.others(held) {
-		if y.state != uacsta.Connected && y.state != uacsta.Hold {
-			return errHeldState
-		}
-	}
-	return nil
 }
 
 // listed moves a connection into a call and notes what became of it.
@@ -261,17 +209,15 @@ func listed(x *connection, to *call) uacsta.ConnectionListItem {
 
 // transferCall: ECMA-269 17.1 Transfer Call.
 func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
-	held, active, err := s.pair(req.HeldCall, req.ActiveCall)
-	if err == nil {
-		err = merge(held, active, true)
-	}
+	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayTransfer)
 	if err != nil {
 		return nil, err
 	}
 	primary, secondary := held.id(), active.id()
-	near, far := held.call.others(held), active.call.others(active)
+	first, second := held.call, active.call
+	near, far := first.others(held), second.others(active)
 	leaver := held.device
-	z := s.newCall(near[0].device.number, far[0].device.number)
+	z := s.merged(near[0].number(), far[0].number(), first, second)
 	z.redirecting = leaver.number
 	held.leave()
 	active.leave()
@@ -279,51 +225,49 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 	for _, x := range append(append([]*connection{}, near...), far...) {
 		items = append(items, listed(x, z))
 	}
-	s.emit(z, []*device{leaver}, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.TransferedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(leaver.number),
-			TransferredToDevice: uacsta.Ext(far[0].device.number), TransferredConnections: items, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
-		}
+	s.emit(z, []*device{leaver}, uacsta.TransferedEvent{
+		PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(leaver.number),
+		TransferredToDevice: uacsta.Ext(far[0].number()), TransferredConnections: items, Cause: uacsta.CauseTransfer,
 	})
+	first.end(uacsta.CauseTransfer, true)
+	second.end(uacsta.CauseTransfer, true)
 	for _, x := range far {
-		if x.state == uacsta.Alerting {
-			x.rearm()
+		switch {
+		case x.alerts():
+			x.arm()
+		case x.state == uacsta.Queued:
+			x.limitWait()
 		}
 	}
 	return uacsta.TransferCallResponse{TransferredCall: far[0].id(), Connections: items}, nil
 }
 
-// rearm sets the timers of a ringing connection that changed its call.
-func (x *connection) rearm() {
-	x.stopTimers()
-	if to, rings := x.device.forwarding.noAnswer(); to != "" {
-		x.after(x.call.ringTime(rings), func() { x.sendOn(to, uacsta.CauseCallForwardNoAnswer) })
-	}
-	x.after(x.call.sw.cfg.AlertTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
-	x.device.terminal.Alert(x.call.id)
-}
-
 // singleStepTransferCall: ECMA-269 17.1 Single Step Transfer Call.
 func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any, error) {
 	x, err := s.find(req.ActiveCall, errActiveID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case x.state != uacsta.Connected:
-		return nil, errActiveState
 	}
-	target := s.devices[req.TransferredTo.ID]
-	rest := x.call.others(x)
+	if refusal := x.mayTransferAtOnce(); refusal != nil {
+		return nil, refusal
+	}
+	old := x.call
+	rest := old.others(x)
+	target := s.target(req.TransferredTo.ID, nil)
 	switch {
-	case target == nil || target == x.device:
+	case target == nil || target == x.device || !target.callable():
 		return nil, errDestination
-	case x.call.of(target) != nil:
+	case old.of(target) != nil:
 		return nil, errSameParty
-	case len(rest) != 1 || rest[0].state != uacsta.Connected && rest[0].state != uacsta.Hold:
-		return nil, errActiveState
 	}
-	primary, leaver := x.id(), x.device
-	z := s.newCall(rest[0].device.number, target.number)
+	primary, leaver, arrives := x.id(), x.device, target.number
+	if target.trunk != nil {
+		arrives = req.TransferredTo.ID
+	}
+	z := s.merged(rest[0].number(), req.TransferredTo.ID, old)
+	if !req.CorrelatorData.IsZero() {
+		z.data.correlator = req.CorrelatorData
+	}
 	z.redirecting = leaver.number
 	x.leave()
 	arriving := uacsta.Conn(z.id, target.number)
@@ -331,80 +275,57 @@ func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any
 		listed(rest[0], z),
 		{NewConnection: &arriving, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(target.number)}},
 	}
-	s.emit(z, []*device{leaver}, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.TransferedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: uacsta.Ext(target.number),
-			TransferredConnections: items, LocalConnectionInfo: local, Cause: uacsta.CauseSingleStepTransfer,
-		}
+	s.emit(z, []*device{leaver}, uacsta.TransferedEvent{
+		PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: uacsta.Ext(arrives),
+		TransferredConnections: items, Cause: uacsta.CauseSingleStepTransfer,
 	})
-	z.present(rest[0], target.number, uacsta.CauseSingleStepTransfer)
+	old.end(uacsta.CauseSingleStepTransfer, true)
+	z.present(rest[0], req.TransferredTo.ID, uacsta.CauseSingleStepTransfer)
 	return uacsta.SingleStepTransferCallResponse{TransferredCall: arriving, Connections: items}, nil
 }
 
 // conferenceCall: ECMA-269 17.1 Conference Call.
 func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
-	held, active, err := s.pair(req.HeldCall, req.ActiveCall)
-	if err == nil {
-		err = merge(held, active, false)
-	}
-	if err == nil && len(held.call.connections)+len(active.call.connections)-1 > maxMembers {
-		err = errMembers
-	}
+	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayConference)
 	if err != nil {
 		return nil, err
 	}
 	primary, secondary := held.id(), active.id()
-	near, far := held.call.others(held), active.call.others(active)
-	z := s.newCall(held.call.calling, held.call.called)
+	first, second := held.call, active.call
+	near, far := first.others(held), second.others(active)
+	z := s.merged(first.calling, first.called, first, second)
 	held.leave()
 	items := []uacsta.ConnectionListItem{listed(active, z)}
 	for _, x := range append(append([]*connection{}, near...), far...) {
 		items = append(items, listed(x, z))
 	}
-	s.emit(z, nil, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ConferencedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(active.device.number),
-			AddedParty: uacsta.Ext(far[0].device.number), ConferenceConnections: items, LocalConnectionInfo: local, Cause: uacsta.CauseConference,
-		}
+	s.emit(z, nil, uacsta.ConferencedEvent{
+		PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(active.device.number),
+		AddedParty: uacsta.Ext(far[0].number()), ConferenceConnections: items, Cause: uacsta.CauseConference,
 	})
+	first.end(uacsta.CauseConference, true)
+	second.end(uacsta.CauseConference, true)
 	return uacsta.ConferenceCallResponse{ConferenceCall: active.id(), Connections: items}, nil
 }
 
-// deflectCall: ECMA-269 17.1 Deflect Call. Of several destinations the first is
-// taken.
-func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
-	x, err := s.find(req.CallToBeDiverted, errConnection)
-	switch {
-	case err != nil:
-		return nil, err
-	case x.state != uacsta.Alerting:
-		return nil, errState
-	case len(req.NewDestination) != 1:
-		return nil, errDestination
-	}
-	to := req.NewDestination[0].ID
-	if target := s.devices[to]; target == nil || x.call.of(target) != nil {
-		return nil, errDestination
-	}
-	x.sendOn(to, uacsta.CauseRedirected)
-	return uacsta.DeflectCallResponse{}, nil
-}
+// callable reports whether calls can be sent to the device.
+func (d *device) callable() bool { return !d.park && d.pickup == nil }
 
-// generateDigits: ECMA-269 Generate Digits.
-func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
-	x, err := s.find(req.ConnectionToSendDigits, errConnection)
-	switch {
-	case err != nil:
+// deflectCall: ECMA-269 17.1 Deflect Call. Of several destinations the first that
+// there is takes the call.
+func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
+	x, err := s.permit(req.CallToBeDiverted, (*connection).mayDeflect)
+	if err != nil {
 		return nil, err
-	case req.DigitMode == uacsta.RotaryPulse:
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.DigitModeNotSupported)
-	case req.CharactersToSend == "" || strings.Trim(req.CharactersToSend, "0123456789*#ABCDabcd,") != "":
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported)
-	case x.state != uacsta.Connected:
-		return nil, errNoActive
 	}
-	s.emit(x.call, nil, func(ref string, _ uacsta.LocalConnectionState) any {
-		return uacsta.DigitsGeneratedEvent{MonitorCrossRefID: ref, Connection: x.id(), DigitGeneratedList: req.CharactersToSend}
-	})
-	return uacsta.GenerateDigitsResponse{}, nil
+	for _, to := range req.NewDestination {
+		if target := s.target(to.ID, nil); target != nil && target.callable() && x.call.of(target) == nil {
+			if !req.CorrelatorData.IsZero() {
+				x.call.data.correlator = req.CorrelatorData
+			}
+			x.sendOn(to.ID, uacsta.CauseRedirected)
+			return uacsta.DeflectCallResponse{}, nil
+		}
+	}
+	return nil, errDestination
 }

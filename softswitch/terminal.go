@@ -13,7 +13,17 @@ type Terminal interface {
 	Alert(callID string)
 	// Stop ends that.
 	Stop(callID string)
+	// Close ends everything.
+	Close()
 }
+
+// noPhone is the terminal of devices that have none.
+type noPhone struct{}
+
+func (noPhone) Busy() bool   { return false }
+func (noPhone) Alert(string) {}
+func (noPhone) Stop(string)  {}
+func (noPhone) Close()       {}
 
 // Behaviour says what a virtual phone does when it rings.
 type Behaviour struct {
@@ -22,7 +32,7 @@ type Behaviour struct {
 }
 
 // virtualPhone is a phone without a user: calls are answered by requests, or
-// after a delay.
+// after a delay. Behind a trunk it stands for everybody outside.
 type virtualPhone struct {
 	sw        *Switch
 	behaviour Behaviour
@@ -48,6 +58,12 @@ func (p *virtualPhone) Stop(callID string) {
 	}
 }
 
+func (p *virtualPhone) Close() {
+	for callID := range p.ringing {
+		p.Stop(callID)
+	}
+}
+
 // lift is a phone being answered by hand.
 func (s *Switch) lift(t Terminal, callID string) {
 	s.do(func() {
@@ -57,7 +73,7 @@ func (s *Switch) lift(t Terminal, callID string) {
 		}
 		for _, x := range c.connections {
 			if x.device.terminal == t {
-				_ = x.answer() // busy with another call: it goes on ringing
+				_ = x.lift() // busy with another call: it goes on ringing
 			}
 		}
 	})

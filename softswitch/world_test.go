@@ -21,6 +21,7 @@ type world struct {
 	seen []string
 	raw  []*uacsta.Message // everything the switch sent
 	stop func()
+	show func(*uacsta.Message) string // how an event is written down
 }
 
 func newWorld(t *testing.T, extensions ...Extension) *world {
@@ -28,21 +29,33 @@ func newWorld(t *testing.T, extensions ...Extension) *world {
 	if len(extensions) == 0 {
 		extensions = []Extension{{Number: "100"}, {Number: "101"}, {Number: "102"}, {Number: "103"}, {Number: "104", Phone: Behaviour{Busy: true}}}
 	}
-	sw, err := New(Config{Extensions: extensions})
+	var numbers []string
+	for _, e := range extensions {
+		numbers = append(numbers, e.Number)
+	}
+	return newWorldOf(t, Config{Extensions: extensions}, numbers...)
+}
+
+// newWorldOf makes a switch and monitors on the devices named.
+func newWorldOf(t *testing.T, cfg Config, monitored ...string) *world {
+	t.Helper()
+	sw, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &world{t: t, sw: sw, refs: map[string]string{}}
+	w.show = w.line
 	ctx, cancel := context.WithCancel(context.Background())
 	done, ready := make(chan struct{}), make(chan struct{})
 	go func() { _ = sw.Run(ctx, &upcalls{w, ready}); close(done) }()
 	w.stop = func() { cancel(); <-done }
 	<-ready
-	for _, e := range extensions {
-		object := uacsta.Dev(e.Number)
+	for _, number := range monitored {
+		object := uacsta.Dev(number)
 		res := w.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
-		w.refs[res.CrossRef()] = e.Number
+		w.refs[res.CrossRef()] = number
 	}
+	w.events()
 	return w
 }
 
@@ -56,7 +69,7 @@ func (u *upcalls) Ready() { close(u.ready) }
 func (u *upcalls) Event(ev *uacsta.Message) {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()
-	u.w.seen = append(u.w.seen, u.w.line(ev))
+	u.w.seen = append(u.w.seen, u.w.show(ev))
 	u.w.raw = append(u.w.raw, ev)
 }
 
@@ -232,7 +245,7 @@ func (w *world) finish() {
 		w.t.Errorf("%d calls are left", calls)
 	}
 	for _, d := range w.sw.devices {
-		if p := d.terminal.(*virtualPhone); len(p.ringing) != 0 {
+		if p, ok := d.terminal.(*virtualPhone); ok && len(p.ringing) != 0 {
 			w.t.Errorf("%s still rings", d.number)
 		}
 	}

@@ -120,6 +120,18 @@ func (w *watcher) ask(req any, answered func(*uacsta.Message)) {
 	})
 }
 
+// settled waits for an answer, which stands behind all that the client is to see
+// by now.
+func (w *watcher) settled() {
+	answered := make(chan struct{})
+	w.session.Request(uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3), func(*uacsta.Message) { close(answered) })
+	select {
+	case <-answered:
+	case <-time.After(10 * time.Second):
+		w.fail("%s: no answer", w.name)
+	}
+}
+
 func (w *watcher) monitor(device string) {
 	object := uacsta.Dev(device)
 	w.ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, func(res *uacsta.Message) {
@@ -312,6 +324,7 @@ func TestPromisesAllAtOnce(t *testing.T) {
 					w.call(what, phones[(c+1+what%3)%len(phones)])
 				}
 			}
+			w.settled()
 			w.session.Close(errors.New("test"))
 			w.mu.Lock()
 			total[c] += w.events

@@ -138,9 +138,9 @@ func (c *Capabilities) decodeList(list *etree.Element) {
 	}
 }
 
-// named finds the lists of names, of services or of events, among those that an
-// element holds.
-func named(holder string, names []string) Capabilities {
+// Named makes a capability list of names of services and events, as far as the
+// element called holder, such as servEvtsList, has a place for them.
+func Named(holder string, names []string) Capabilities {
 	var found Capabilities
 	table := capabilityLists()
 	for _, list := range table.holders[holder] {

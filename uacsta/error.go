@@ -58,6 +58,19 @@ const (
 	PrivilegeViolationDestinationDevice  = "privilegeViolationDestinationDevice"
 	PrivilegeViolationOnDivertingDevice  = "privilegeViolationOnDivertingDevice"
 	RequestIncompatibleWithCallingDevice = "requestIncompatibleWithCallingDevice"
+	RequestIncompatibleWithDevice        = "requestIncompatibleWithDevice"
+	InvalidAgentGroup                    = "invalidAgentGroup"
+	InvalidAgentIdentifier               = "invalidAgentIdentifier"
+	InvalidAgentPassword                 = "invalidAgentPassword"
+	InvalidAgentState                    = "invalidAgentState"
+	InvalidAlertTime                     = "invalidAlertTime"
+	InvalidParkToDeviceID                = "invalidParkToDeviceID"
+	InvalidPickUpDeviceID                = "invalidPickUpDeviceID"
+	InvalidRouteingCrossRefID            = "invalidRouteingCrossRefID"
+	InvalidRouteRegistrationCrossRefID   = "invalidRouteRegistrationCrossRefID"
+	RouteingTimerExpired                 = "routeingTimerExpired"
+	ValueOutOfRange                      = "valueOutOfRange"
+	AutoAnswerOutOfRange                 = "autoAnswerOutOfRange"
 
 	// stateIncompatibility
 	InvalidConnectionState        = "invalidConnectionState"
@@ -70,6 +83,8 @@ const (
 	NoHeldCall                    = "noHeldCall"
 	NoCallToAnswer                = "noCallToAnswer"
 	NoConnectionToClear           = "noConnectionToClear"
+	NoCallToComplete              = "noCallToComplete"
+	InvalidParkToDeviceState      = "invalidParkToDeviceState"
 
 	// systemResourceAvailibility
 	ResourceOutOfService          = "resourceOutOfService"
@@ -78,8 +93,9 @@ const (
 	ConferenceMemberLimitExceeded = "conferenceMemberLimitExceeded"
 
 	// subscribedResourceAvailability
-	ObjectMonitorLimitExceeded  = "objectMonitorLimitExceeded"
-	OutstandingReqLimitExceeded = "outstandingReqLimitExceeded"
+	ObjectMonitorLimitExceeded      = "objectMonitorLimitExceeded"
+	OutstandingReqLimitExceeded     = "outstandingReqLimitExceeded"
+	ObjectRegistrationLimitExceeded = "objectRegistrationLimitExceeded"
 )
 
 // Error is a refusal: what CSTAErrorCode carries.

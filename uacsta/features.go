@@ -14,7 +14,7 @@ type Features struct {
 // Names that the edition does not know are left out.
 func (f Features) Message(edition Edition) *Message {
 	return Encode(GetCSTAFeaturesResponse{
-		SupportedServices: named("supportedServices", f.Services), SupportedEvents: named("supportedEvents", f.Events),
+		SupportedServices: Named("supportedServices", f.Services), SupportedEvents: Named("supportedEvents", f.Events),
 	}, edition)
 }
 

@@ -1,0 +1,287 @@
+package softswitch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// The way of a call: off-hook, out, to a device or past it, answered or failed.
+
+// initiate takes a device off-hook for a new call.
+func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *connection {
+	c := s.newCall(d.caller(), number)
+	if d.trunk != nil {
+		c.trunkIn = d
+	}
+	x := c.join(d, uacsta.Initiated)
+	s.emit(c, nil, uacsta.ServiceInitiatedEvent{InitiatedConnection: x.id(), InitiatingDevice: uacsta.Ext(d.number), Cause: cause})
+	return x
+}
+
+// caller is the number that the device shows when it calls.
+func (d *device) caller() string {
+	if d.trunk != nil {
+		return d.trunk.Caller
+	}
+	return d.number
+}
+
+// prompt rings a phone that is to be lifted before the call goes on.
+func (x *connection) prompt(cause uacsta.EventCause) {
+	x.cause = cause
+	x.after(x.call.sw.cfg.PromptTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
+	x.device.terminal.Alert(x.call.id)
+}
+
+// originate sends the caller's call on its way.
+func (x *connection) originate(cause uacsta.EventCause) {
+	c := x.call
+	x.become(uacsta.Connected)
+	if t := x.device.trunk; t != nil {
+		x.far, x.reached = t.Caller, true
+	}
+	x.device.lastDialed = c.called
+	c.sw.emit(c, nil, uacsta.OriginatedEvent{OriginatedConnection: x.id(), Cause: cause})
+	c.present(x, c.called, cause)
+}
+
+// find returns the device that a number leads to: one of its own, one behind a
+// number of the network, or the trunk that such numbers go out by.
+func (s *Switch) target(number string, from *device) *device {
+	if d := s.devices[number]; d != nil && d.trunk == nil {
+		return d
+	}
+	if from != nil {
+		return s.devices[from.trunk.Inward[number]]
+	}
+	for _, d := range s.order {
+		if d.trunk != nil && slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
+			return d
+		}
+	}
+	return nil
+}
+
+// present brings the call to a number: it rings there, waits, is sent on, or
+// fails. from is the connection that fails when there is no such number.
+func (c *call) present(from *connection, number string, cause uacsta.EventCause) {
+	for range maxDiversions {
+		d := c.sw.target(number, c.fromNetwork(from))
+		switch {
+		case d == nil || d.park || d.pickup != nil:
+			c.failAt(from, uacsta.CauseDestNotObtainable)
+			return
+		case c.of(d) != nil: // it called itself, or is sent back to who is there already
+			c.failAt(from, uacsta.CauseBusy)
+			return
+		case d.trunk != nil:
+			c.goOut(from, d, number, cause)
+			return
+		case d.hunt != nil:
+			c.huntIn(d)
+			return
+		case d.queue != nil:
+			c.enter(d)
+			return
+		case d.routeing != nil:
+			if c.askRoute(d) {
+				return
+			}
+			c.divert(d, d.routeing.Default, uacsta.CauseDistributed)
+			number, cause = d.routeing.Default, uacsta.CauseDistributed
+			continue
+		}
+		to, why := d.diverts(c)
+		switch {
+		case to != "":
+			c.divert(d, to, why)
+			number, cause = to, why
+		case d.dnd.refuses(c):
+			c.refuse(d, uacsta.CauseDoNotDisturb)
+			return
+		case d.busy():
+			c.refuse(d, uacsta.CauseBusy)
+			return
+		default:
+			c.ring(d, cause, nil)
+			return
+		}
+	}
+	c.failAt(from, uacsta.CauseDestNotObtainable) // it was sent round in a circle
+}
+
+// fromNetwork returns the trunk that a call that comes from outside is still to be
+// brought in by: numbers mean there what the network means by them.
+func (c *call) fromNetwork(from *connection) *device {
+	if from != nil && from.device.trunk != nil && c.redirecting == "" {
+		return from.device
+	}
+	return nil
+}
+
+// divert tells that a call leaves a device for another before or instead of
+// ringing there.
+func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
+	left := uacsta.Conn(c.id, d.number)
+	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{Connection: left, DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause})
+	c.redirecting = d.number
+	if len(c.history) == maxHistory {
+		c.history = c.history[1:]
+	}
+	c.history = append(slices.Clip(c.history), uacsta.DeviceHistoryListItem{
+		OldDeviceID: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(d.number)}, EventCause: cause, OldConnectionID: &left,
+	})
+}
+
+// ring alerts a device; group is the hunt group or queue it rings for.
+func (c *call) ring(d *device, cause uacsta.EventCause, group *device) {
+	x := c.join(d, uacsta.Alerting)
+	x.group = group
+	x.alert(cause)
+}
+
+// alert tells that a connection rings, and makes it ring.
+func (x *connection) alert(cause uacsta.EventCause) {
+	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(x.device.number), Cause: cause})
+	x.arm()
+	x.call.conditionMet(x, uacsta.SignallingCallDelivered)
+}
+
+// arm sets the timers of a ringing connection, and makes the phone ring.
+func (x *connection) arm() {
+	x.stopTimers()
+	c, d := x.call, x.device
+	limit := c.sw.cfg.AlertTime
+	if c.predictive != nil && c.predictive.alertTime > 0 {
+		limit = c.predictive.alertTime
+	}
+	x.after(limit, func() { x.clear(uacsta.CauseCallNotAnswered) })
+	switch {
+	case x.group != nil && x.group.hunt != nil:
+		x.after(c.ringTime(x.group.hunt.rings), func() { x.group.hunt.next(x) })
+	case x.group != nil && x.group.queue != nil:
+		x.after(x.group.queue.AnswerTime, func() { x.group.queue.missed(x) })
+	default:
+		if to, rings := d.forwarding.noAnswer(c); to != "" {
+			x.after(c.ringTime(rings), func() { x.sendOn(to, uacsta.CauseCallForwardNoAnswer) })
+		}
+	}
+	if d.autoAnswer.on {
+		x.after(c.ringTime(d.autoAnswer.rings), func() { x.due = true })
+	}
+	d.terminal.Alert(c.id)
+}
+
+func (c *call) ringTime(rings int) time.Duration { return time.Duration(rings) * c.sw.cfg.RingCycle }
+
+// sendOn takes a ringing or waiting call away from its device and to another.
+func (x *connection) sendOn(to string, cause uacsta.EventCause) {
+	c := x.call
+	x.leave()
+	c.divert(x.device, to, cause)
+	x.stopOthers()
+	c.present(c.remaining(), to, cause)
+}
+
+// remaining is the connection that fails when the call cannot go on: the one that
+// has been in it longest. It is nil in a predictive call before the caller is in.
+func (c *call) remaining() *connection {
+	if len(c.connections) == 0 {
+		return nil
+	}
+	return c.connections[0]
+}
+
+// refuse lets the call fail at a device that does not take it.
+func (c *call) refuse(d *device, cause uacsta.EventCause) {
+	x := c.join(d, uacsta.Fail)
+	x.refused = true
+	c.failAt(x, cause)
+}
+
+// failAt tells that the call came to nothing at a connection, which is in state
+// fail from now on; after a while it is cleared.
+func (c *call) failAt(x *connection, cause uacsta.EventCause) {
+	if x == nil { // a predictive call has nobody yet but the device that is to be called back
+		x = c.join(c.predictive.caller, uacsta.Fail)
+	}
+	if x.state == uacsta.Hold { // its user hears nothing of it: the call fails where it was last
+		for _, number := range []string{c.redirecting, c.called} {
+			if d := c.sw.devices[number]; d != nil && c.of(d) == nil {
+				c.refuse(d, cause)
+				return
+			}
+		}
+		x.clear(cause)
+		return
+	}
+	x.become(uacsta.Fail)
+	x.cause = cause
+	c.sw.emit(c, nil, uacsta.FailedEvent{FailedConnection: x.id(), FailingDevice: uacsta.Ext(x.device.number), Cause: cause})
+	x.after(c.sw.cfg.FailTime, func() { x.clear(uacsta.CauseNormalClearing) })
+}
+
+// lift answers a connection as the phone does it.
+func (x *connection) lift() error {
+	if other := x.device.active(); other != nil && other != x && x.state == uacsta.Alerting {
+		return errConnected
+	}
+	switch {
+	case x.state == uacsta.Initiated && x.call.predictive != nil:
+		if x.call.predictive.waits {
+			return errNoAnswer
+		}
+		x.call.predictive = nil
+		x.establish(uacsta.CauseMakePredictiveCall)
+	case x.state == uacsta.Initiated && x.cause == uacsta.CauseJoinCall:
+		x.joinConference()
+	case x.state == uacsta.Initiated && x.cause == uacsta.CauseCallBack:
+		x.originate(uacsta.CauseCallBack)
+	case x.state == uacsta.Initiated:
+		x.originate(uacsta.CauseNewCall)
+	case x.state == uacsta.Alerting:
+		x.establish(uacsta.CauseNewCall)
+	case x.device.trunk != nil && x.state == uacsta.Connected && !x.reached:
+		x.farEndAnswers()
+	default:
+		return errNoAnswer
+	}
+	return nil
+}
+
+// establish answers a connection.
+func (x *connection) establish(cause uacsta.EventCause) {
+	c := x.call
+	x.become(uacsta.Connected)
+	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.device.number), Cause: cause})
+	x.stopOthers()
+	if x.agent != nil {
+		x.agent.busy()
+	}
+	c.conditionMet(x, uacsta.SignallingCallEstablished)
+}
+
+// stopOthers ends the ringing at the other members of the hunt group that rings here.
+func (x *connection) stopOthers() {
+	for _, y := range x.call.others(x) {
+		if y.state == uacsta.Alerting && y.group != nil && y.group == x.group {
+			y.leave()
+			x.call.tellCleared(y, uacsta.CauseNormalClearing)
+		}
+	}
+}
+
+// hold and retrieve change a connection and tell everybody.
+
+func (x *connection) hold(cause uacsta.EventCause) {
+	x.become(uacsta.Hold)
+	x.call.sw.emit(x.call, nil, uacsta.HeldEvent{HeldConnection: x.id(), HoldingDevice: uacsta.Ext(x.device.number), Cause: cause})
+}
+
+func (x *connection) retrieve(cause uacsta.EventCause) {
+	x.become(uacsta.Connected)
+	x.call.sw.emit(x.call, nil, uacsta.RetrievedEvent{RetrievedConnection: x.id(), RetrievingDevice: uacsta.Ext(x.device.number), Cause: cause})
+}

@@ -1,0 +1,74 @@
+package softswitch
+
+import (
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// associateData: ECMA-269 clause 18 Associate Data: what it attaches shows in
+// CallInformation now, and in every later event of the call.
+func (s *Switch) associateData(req *uacsta.AssociateData) (any, error) {
+	x, err := s.find(req.ExistingCall, errConnection)
+	if err != nil {
+		return nil, err
+	}
+	d := &x.call.data
+	replace := func(old *string, value string) {
+		if value != "" {
+			*old = value
+		}
+	}
+	replace(&d.account, req.AccountCode)
+	replace(&d.auth, req.AuthCode)
+	replace(&d.qualifying, req.CallQualifyingData)
+	replace(&d.subject, req.SubjectOfCall)
+	replace(&d.languages, req.LanguagePreferences)
+	if !req.CorrelatorData.IsZero() {
+		d.correlator = req.CorrelatorData
+	}
+	if req.CallCharacteristics != nil {
+		d.characteristics = req.CallCharacteristics
+	}
+	x.tellInformation()
+	return uacsta.AssociateDataResponse{}, nil
+}
+
+// sendUserInformation: ECMA-269 clause 18 Send User Information: the others see it
+// in CallInformation.
+func (s *Switch) sendUserInformation(req *uacsta.SendUserInformation) (any, error) {
+	x, err := s.find(req.ExistingCall, errConnection)
+	switch {
+	case err != nil:
+		return nil, err
+	case req.UserData.IsZero():
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
+	}
+	x.tellInformation()
+	return uacsta.SendUserInformationResponse{}, nil
+}
+
+func (x *connection) tellInformation() {
+	d := x.call.data
+	x.call.sw.emit(x.call, nil, uacsta.CallInformationEvent{
+		Connection: x.id(), Device: uacsta.Ext(x.device.number), AccountInfo: d.account, AuthCode: d.auth, CallQualifyingData: d.qualifying,
+	})
+}
+
+// generateDigits: ECMA-269 clause 18 Generate Digits.
+func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
+	x, err := s.find(req.ConnectionToSendDigits, errConnection)
+	switch {
+	case err != nil:
+		return nil, err
+	case req.DigitMode == uacsta.RotaryPulse:
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.DigitModeNotSupported)
+	case req.CharactersToSend == "" || strings.Trim(req.CharactersToSend, "0123456789*#ABCDabcd,") != "":
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported)
+	}
+	if refusal := x.mayDial(); refusal != nil {
+		return nil, refusal
+	}
+	s.emit(x.call, nil, uacsta.DigitsGeneratedEvent{Connection: x.id(), DigitGeneratedList: req.CharactersToSend})
+	return uacsta.GenerateDigitsResponse{}, nil
+}

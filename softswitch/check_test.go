@@ -1,0 +1,620 @@
+package softswitch
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+var exhaustive = flag.Bool("exhaustive", false, "TestModel walks every state; it takes some minutes")
+
+// TestModel walks every state that up to three extensions can reach with up to two
+// calls, and tries every service on every connection in each of them. A state that
+// differs from another only in which extension is which is the same state. In each
+// it holds that
+//   - the events are steps of the call model (ECMA-269 connection states), every
+//     monitor concerned gets each of them, in the same order, with the right
+//     local connection state;
+//   - what a client computes from the events alone is what a snapshot says;
+//   - a service is permitted exactly if it is accepted, and a refusal changes nothing;
+//   - when everybody has hung up, nothing is left.
+func TestModel(t *testing.T) {
+	limit := 600
+	switch {
+	case *exhaustive:
+		limit = math.MaxInt
+	case raceEnabled || testing.Short():
+		limit = 200
+	}
+	for _, tt := range []struct {
+		name    string
+		prepare func(*Switch)
+		extra   func(*Config)
+		booked  int
+	}{
+		{name: "extensions"},
+		{name: "two extensions and a call back", booked: 1, extra: func(cfg *Config) {
+			cfg.Extensions = slices.Delete(slices.Clone(cfg.Extensions), 2, 3)
+			cfg.PickupGroups = nil
+		}},
+		{name: "forwarding", prepare: func(s *Switch) {
+			*s.devices["102"].forwarding[uacsta.ForwardBusy] = setting{on: true, to: "103"}
+			*s.devices["103"].forwarding[uacsta.ForwardImmediate] = setting{on: true, to: "101"}
+		}},
+		{name: "do not disturb", prepare: func(s *Switch) { s.devices["102"].dnd = doNotDisturb{on: true} }},
+		{name: "one line each", extra: func(cfg *Config) {
+			cfg.Extensions = slices.Clone(cfg.Extensions)
+			for i := range cfg.Extensions {
+				cfg.Extensions[i].Lines = 1
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := &checker{t: t, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
+				Extensions:   []Extension{{Number: "101"}, {Number: "102"}, {Number: "103"}, {Number: "109"}},
+				ParkDevices:  []string{"400"},
+				PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103", "109"}}},
+				RingCycle:    time.Hour, AlertTime: time.Hour, PromptTime: time.Hour, FailTime: time.Hour, ParkTime: time.Hour,
+			}}
+			if tt.extra != nil {
+				tt.extra(&c.cfg)
+			}
+			c.walk(limit)
+			t.Logf("%d states, %d services accepted, %d refused", c.states, c.accepted, c.refused)
+			if c.states < 100 || c.accepted < c.states {
+				t.Error("that is not all")
+			}
+		})
+	}
+}
+
+// operation is a service with its arguments.
+type operation struct {
+	name string
+	bit  string // of servicesPermitted; "" for services that are not about a connection
+	on   []uacsta.ConnectionID
+	do   func(*Switch) (any, error)
+}
+
+// picture is what a client knows of the calls: the state of each connection.
+type picture map[party]uacsta.LocalConnectionState
+
+// party is a connection as a map key.
+type party struct{ call, device string }
+
+func partyOf(id uacsta.ConnectionID) party { return party{id.CallID, id.DeviceID.ID} }
+
+// node is a state: how to get there, and what a client that watched thinks of it.
+type node struct {
+	path  []operation
+	known picture
+	key   string
+}
+
+type checker struct {
+	t         *testing.T
+	cfg       Config
+	prepare   func(*Switch)
+	symmetric bool
+	booked    int // call backs at a time
+
+	states, accepted, refused int
+	events                    []*uacsta.Message
+	refs                      map[string]string
+}
+
+// Ready and Event implement proxy.Upcalls.
+func (c *checker) Ready() {}
+
+func (c *checker) Event(ev *uacsta.Message) { c.events = append(c.events, ev) }
+
+func (c *checker) walk(limit int) {
+	seen := map[string]bool{}
+	open := []node{{known: picture{}}}
+	seen[c.key(c.replay(node{}))] = true
+	for len(open) > 0 && c.states < limit && !c.t.Failed() {
+		n := open[0]
+		open = open[1:]
+		c.states++
+		for _, next := range c.tryAll(n) {
+			if !seen[next.key] {
+				seen[next.key] = true
+				open = append(open, next)
+			}
+		}
+	}
+}
+
+// replay makes a switch in a state. Nobody watches yet.
+func (c *checker) replay(n node) *Switch {
+	s, err := New(c.cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s.prefix, s.up = "x", c
+	if c.prepare != nil {
+		c.prepare(s)
+	}
+	for _, op := range n.path {
+		if err := c.apply(s, op); err != nil {
+			c.t.Fatalf("%s: %v", n, err)
+		}
+	}
+	return s
+}
+
+func (c *checker) apply(s *Switch, op operation) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := op.do(s); err != nil {
+		s.pending = nil
+		return err
+	}
+	s.flush()
+	return nil
+}
+
+// watch starts a monitor on each device.
+func (c *checker) watch(s *Switch) {
+	c.refs, c.events = map[string]string{}, nil
+	for i, d := range s.order {
+		m := &monitor{sw: s, ref: fmt.Sprint(i), device: d}
+		s.monitors[m.ref] = m
+		d.monitors = []*monitor{m}
+		c.refs[m.ref] = d.number
+	}
+}
+
+func (n node) String() string {
+	var steps []string
+	for _, op := range n.path {
+		steps = append(steps, op.String())
+	}
+	return strings.Join(steps, ", ")
+}
+
+func (op operation) String() string {
+	s := op.name
+	for _, id := range op.on {
+		s += " " + id.CallID + "/" + id.DeviceID.ID
+	}
+	return s
+}
+
+// tryAll tries every service in a state and returns the states it leads to.
+func (c *checker) tryAll(n node) []node {
+	s := c.replay(n)
+	c.watch(s)
+	c.compare(n.String(), s, n.known)
+	c.hangUp(n)
+	permitted := map[party]uacsta.ServicesPermitted{}
+	works := map[party]map[string]bool{}
+	for _, call := range s.calls {
+		for _, x := range call.connections {
+			permitted[partyOf(x.id())] = *x.permitted()
+			works[partyOf(x.id())] = map[string]bool{}
+		}
+	}
+	before := c.key(s)
+	var next []node
+	for _, op := range c.operations(s) {
+		what := n.String() + " + " + op.String()
+		if err := c.apply(s, op); err != nil {
+			c.refused++
+			if len(c.events) > 0 || c.key(s) != before {
+				c.t.Errorf("%s: refused with %v, but %d events: %s", what, err, len(c.events), c.key(s))
+			}
+			continue
+		}
+		c.accepted++
+		for _, id := range op.on {
+			works[partyOf(id)][op.bit] = true
+		}
+		after := node{path: append(slices.Clip(n.path), op), known: maps.Clone(n.known), key: c.key(s)}
+		c.follow(what, s, after.known)
+		c.compare(what, s, after.known)
+		c.events = nil
+		if after.key == before && maps.Equal(after.known, n.known) { // still the same
+			continue
+		}
+		if len(s.calls) <= 2 && len(s.booked) <= c.booked && len(s.devices["109"].connections) == 0 {
+			next = append(next, after)
+		}
+		s.stopTimers()
+		s = c.replay(n)
+		c.watch(s)
+	}
+	s.stopTimers()
+	for id, p := range permitted {
+		for bit, is := range bits(p) {
+			if tried := is || works[id][bit]; tried && is != works[id][bit] {
+				c.t.Errorf("%s: %s on %v: permitted %v, accepted %v", n, bit, id, is, works[id][bit])
+			}
+		}
+	}
+	return next
+}
+
+// bits lists what servicesPermitted says, by the name of the field.
+func bits(p uacsta.ServicesPermitted) map[string]bool {
+	all := map[string]bool{}
+	for _, group := range []any{p.CallControlServices, p.CallAssociatedServices} {
+		v := reflect.ValueOf(group)
+		for i := range v.NumField() {
+			if v.Field(i).Kind() == reflect.Bool {
+				all[v.Type().Field(i).Name] = v.Field(i).Bool()
+			}
+		}
+	}
+	return all
+}
+
+// operations lists every service with every argument.
+func (c *checker) operations(s *Switch) []operation {
+	var ops []operation
+	var devices []string // the last one begins no calls: it is there to be called
+	for _, e := range c.cfg.Extensions {
+		devices = append(devices, e.Number)
+	}
+	add := func(name, bit string, do func(*Switch) (any, error), on ...uacsta.ConnectionID) {
+		ops = append(ops, operation{name: name, bit: bit, do: do, on: on})
+	}
+	dev := uacsta.Dev
+	for _, from := range devices[:len(devices)-1] {
+		for _, to := range append(slices.Clip(devices), "999") {
+			for _, how := range []uacsta.AutoOriginate{uacsta.Prompt, uacsta.DoNotPrompt} {
+				add(fmt.Sprintf("MakeCall %s %s %s", from, to, how), "", func(s *Switch) (any, error) {
+					return s.makeCall(&uacsta.MakeCall{CallingDevice: dev(from), CalledDirectoryNumber: dev(to), AutoOriginate: how})
+				})
+				add(fmt.Sprintf("MakePredictiveCall %s %s %s", from, to, how), "", func(s *Switch) (any, error) {
+					return s.makePredictiveCall(&uacsta.MakePredictiveCall{CallingDevice: dev(from), CalledDirectoryNumber: dev(to), AutoOriginate: how})
+				})
+			}
+		}
+		add("GroupPickupCall "+from, "", func(s *Switch) (any, error) {
+			return s.groupPickupCall(&uacsta.GroupPickupCall{NewDestination: dev(from)})
+		})
+	}
+	ids := []uacsta.ConnectionID{}
+	for _, call := range s.calls {
+		for _, x := range call.connections {
+			ids = append(ids, x.id())
+		}
+	}
+	slices.SortFunc(ids, func(a, b uacsta.ConnectionID) int {
+		return strings.Compare(a.CallID+a.DeviceID.ID, b.CallID+b.DeviceID.ID)
+	})
+	for _, id := range ids {
+		c.alone(id, add)
+		for _, to := range append(slices.Clip(devices), "999", "400") {
+			c.toward(id, to, add)
+		}
+		for _, other := range ids {
+			c.pairs(id, other, add)
+		}
+	}
+	return ops
+}
+
+type adder func(name, bit string, do func(*Switch) (any, error), on ...uacsta.ConnectionID)
+
+// alone adds the services on one connection.
+func (c *checker) alone(id uacsta.ConnectionID, add adder) {
+	for _, op := range []struct {
+		bit string
+		do  func(*Switch) (any, error)
+	}{
+		{"AnswerCall", func(s *Switch) (any, error) { return s.answerCall(&uacsta.AnswerCall{CallToBeAnswered: id}) }},
+		{"ClearConnection", func(s *Switch) (any, error) {
+			return s.clearConnection(&uacsta.ClearConnection{ConnectionToBeCleared: id})
+		}},
+		{"ClearCall", func(s *Switch) (any, error) { return s.clearCall(&uacsta.ClearCall{CallToBeCleared: id}) }},
+		{"HoldCall", func(s *Switch) (any, error) { return s.holdCall(&uacsta.HoldCall{CallToBeHeld: id}) }},
+		{"RetrieveCall", func(s *Switch) (any, error) { return s.retrieveCall(&uacsta.RetrieveCall{CallToBeRetrieved: id}) }},
+		{"CampOnCall", func(s *Switch) (any, error) { return s.camponCall(&uacsta.CamponCall{CamponConnection: id}) }},
+		{"CallBack", func(s *Switch) (any, error) { return s.callBack(&uacsta.CallBack{CallbackConnection: id}) }},
+		{"IntrudeCall", func(s *Switch) (any, error) {
+			return s.intrudeCall(&uacsta.IntrudeCall{Intrude: id, ParticipationType: uacsta.ParticipationActive})
+		}},
+		{"AssociateData", func(s *Switch) (any, error) {
+			return s.associateData(&uacsta.AssociateData{ExistingCall: id, SubjectOfCall: "x"})
+		}},
+		{"SendUserInformation", func(s *Switch) (any, error) {
+			return s.sendUserInformation(&uacsta.SendUserInformation{ExistingCall: id, UserData: uacsta.Data{String: "01"}})
+		}},
+		{"GenerateDigits", func(s *Switch) (any, error) {
+			return s.generateDigits(&uacsta.GenerateDigits{ConnectionToSendDigits: id, CharactersToSend: "1"})
+		}},
+	} {
+		add(op.bit, op.bit, op.do, id)
+	}
+}
+
+// toward adds the services on one connection that name another device.
+func (c *checker) toward(id uacsta.ConnectionID, to string, add adder) {
+	dev := uacsta.Dev(to)
+	for _, op := range []struct {
+		bit string
+		do  func(*Switch) (any, error)
+	}{
+		{"ConsultationCall", func(s *Switch) (any, error) {
+			return s.consultationCall(&uacsta.ConsultationCall{ExistingCall: id, ConsultedDevice: dev})
+		}},
+		{"DeflectCall", func(s *Switch) (any, error) {
+			return s.deflectCall(&uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{dev}})
+		}},
+		{"DirectedPickupCall", func(s *Switch) (any, error) {
+			return s.directedPickupCall(&uacsta.DirectedPickupCall{CallToBePickedUp: id, RequestingDevice: dev})
+		}},
+		{"ParkCall", func(s *Switch) (any, error) { return s.parkCall(&uacsta.ParkCall{Parking: id, ParkTo: dev}) }},
+		{"SingleStepTransfer", func(s *Switch) (any, error) {
+			return s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: id, TransferredTo: dev})
+		}},
+		{"SingleStepConference", func(s *Switch) (any, error) {
+			return s.singleStepConferenceCall(&uacsta.SingleStepConferenceCall{ActiveCall: id, DeviceToJoin: dev, ParticipationType: uacsta.ParticipationSilent})
+		}},
+		{"JoinCall", func(s *Switch) (any, error) {
+			return s.joinCall(&uacsta.JoinCall{ActiveCall: id, JoiningDevice: dev, AutoOriginate: uacsta.Prompt, ParticipationType: uacsta.ParticipationActive})
+		}},
+	} {
+		add(op.bit+" "+to, op.bit, op.do, id)
+	}
+}
+
+// pairs adds the services on a held and an active connection.
+func (c *checker) pairs(held, active uacsta.ConnectionID, add adder) {
+	for _, op := range []struct {
+		bit string
+		do  func(*Switch) (any, error)
+	}{
+		{"AlternateCall", func(s *Switch) (any, error) {
+			return s.alternateCall(&uacsta.AlternateCall{HeldCall: held, ActiveCall: active})
+		}},
+		{"ReconnectCall", func(s *Switch) (any, error) {
+			return s.reconnectCall(&uacsta.ReconnectCall{HeldCall: held, ActiveCall: active})
+		}},
+		{"TransferCall", func(s *Switch) (any, error) {
+			return s.transferCall(&uacsta.TransferCall{HeldCall: held, ActiveCall: active})
+		}},
+		{"ConferenceCall", func(s *Switch) (any, error) {
+			return s.conferenceCall(&uacsta.ConferenceCall{HeldCall: held, ActiveCall: active})
+		}},
+	} {
+		add(op.bit, op.bit, op.do, held, active)
+	}
+}
+
+// steps are the states that an event leads a connection to, and from which states
+// it may (the table of connection states and events of ECMA-269). Null is "".
+var steps = map[string]struct {
+	to   uacsta.LocalConnectionState
+	from []uacsta.LocalConnectionState
+}{
+	"ServiceInitiatedEvent":  {uacsta.Initiated, []uacsta.LocalConnectionState{""}},
+	"OriginatedEvent":        {uacsta.Connected, []uacsta.LocalConnectionState{"", uacsta.Initiated}},
+	"DeliveredEvent":         {uacsta.Alerting, []uacsta.LocalConnectionState{"", uacsta.Queued}},
+	"EstablishedEvent":       {uacsta.Connected, []uacsta.LocalConnectionState{"", uacsta.Initiated, uacsta.Alerting}},
+	"HeldEvent":              {uacsta.Hold, []uacsta.LocalConnectionState{uacsta.Connected}},
+	"RetrievedEvent":         {uacsta.Connected, []uacsta.LocalConnectionState{uacsta.Hold, uacsta.Queued}},
+	"QueuedEvent":            {uacsta.Queued, []uacsta.LocalConnectionState{"", uacsta.Alerting, uacsta.Fail}},
+	"FailedEvent":            {uacsta.Fail, []uacsta.LocalConnectionState{"", uacsta.Initiated, uacsta.Connected}},
+	"DivertedEvent":          {"", []uacsta.LocalConnectionState{"", uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
+	"ConnectionClearedEvent": {"", []uacsta.LocalConnectionState{uacsta.Initiated, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
+}
+
+// follow computes a client's picture from the events, and checks each of them.
+func (c *checker) follow(what string, s *Switch, known picture) {
+	events := c.events
+	for len(events) > 0 {
+		ev := events[0]
+		if s.devices[ev.Text("device/deviceIdentifier")] != nil && !strings.HasPrefix(ev.Name(), "CallInformation") || ev.Name() == "CallBackEvent" {
+			events = events[1:] // of a device
+			continue
+		}
+		before := maps.Clone(known)
+		subject := c.step(what, ev, known)
+		receivers := map[string]bool{}
+		for len(events) > 0 && same(ev, events[0]) {
+			d := c.refs[events[0].CrossRef()]
+			if receivers[d] {
+				break
+			}
+			receivers[d] = true
+			local := known[party{subject.call, d}]
+			if local == "" {
+				local = uacsta.Null
+			}
+			if got := events[0].Text("localConnectionInfo"); got != string(local) && ev.Name() != "CallInformationEvent" && ev.Name() != "DigitsGeneratedEvent" {
+				c.t.Errorf("%s: %s %v at %s: localConnectionInfo %s, want %s", what, ev.Name(), subject, d, got, local)
+			}
+			events = events[1:]
+		}
+		for id := range known {
+			if id.call == subject.call && !receivers[id.device] {
+				c.t.Errorf("%s: %s %v did not reach %s", what, ev.Name(), subject, id.device)
+			}
+		}
+		for id := range before {
+			_, still := known[id]
+			if !still && !receivers[id.device] {
+				c.t.Errorf("%s: %s %v ended the connection of %s, who was not told", what, ev.Name(), subject, id.device)
+			}
+		}
+	}
+}
+
+// same reports whether two events tell the same, on two monitors.
+func same(a, b *uacsta.Message) bool {
+	return a.Name() == b.Name() && a.Text("cause") == b.Text("cause") && slices.Equal(connectionsOf(a), connectionsOf(b))
+}
+
+func connectionsOf(ev *uacsta.Message) []party {
+	var ids []party
+	for _, c := range ev.Connections() {
+		if !strings.Contains(c.Path, "istory") {
+			ids = append(ids, party{c.CallID(), c.DeviceID()})
+		}
+	}
+	return ids
+}
+
+// step takes one event into the picture and returns the connection that it is
+// about; of Transfered and Conferenced, one in the resulting call.
+func (c *checker) step(what string, ev *uacsta.Message, known picture) party {
+	ids := connectionsOf(ev)
+	id := ids[0]
+	if rule, ok := steps[ev.Name()]; ok {
+		if !slices.Contains(rule.from, known[id]) {
+			c.t.Errorf("%s: %s of %v, which is %q", what, ev.Name(), id, known[id])
+		}
+		known[id] = rule.to
+		if rule.to == "" {
+			delete(known, id)
+		}
+		return id
+	}
+	switch ev.Name() {
+	case "CallInformationEvent", "DigitsGeneratedEvent":
+		return id
+	case "TransferedEvent", "ConferencedEvent":
+	default:
+		c.t.Errorf("%s: an unexpected %s", what, ev.Name())
+		return id
+	}
+	joined := picture{}
+	var result, last party
+	for _, conn := range ev.Connections() {
+		now := party{conn.CallID(), conn.DeviceID()}
+		switch {
+		case strings.HasSuffix(conn.Path, "newConnection"):
+			last, result = now, now
+			if ev.Name() == "ConferencedEvent" {
+				joined[now] = uacsta.Connected
+			}
+		case strings.HasSuffix(conn.Path, "oldConnection"):
+			joined[last] = known[now]
+		default: // the old calls
+			maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool {
+				return old == now && ev.Name() == "TransferedEvent"
+			})
+		}
+	}
+	olds := map[string]bool{ids[0].call: true}
+	if second := ev.Text("secondaryOldCall/callID"); second != "" {
+		olds[second] = true
+	}
+	maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool { return olds[old.call] })
+	maps.Copy(known, joined)
+	return result
+}
+
+// compare compares a client's picture with the snapshots.
+func (c *checker) compare(what string, s *Switch, known picture) {
+	actual := picture{}
+	for _, d := range s.order {
+		res, err := s.snapshotDevice(&uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(d.number)})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, info := range res.(uacsta.SnapshotDeviceResponse).CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+			actual[partyOf(info.ConnectionIdentifier)] = info.LocalCallState.CompoundCallState[0]
+		}
+	}
+	if !maps.Equal(known, actual) {
+		c.t.Errorf("%s: events say %v, snapshots %v", what, known, actual)
+	}
+	for id := range actual {
+		res, err := s.snapshotCall(&uacsta.SnapshotCall{SnapshotObject: uacsta.Conn(id.call, id.device)})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, info := range res.(uacsta.SnapshotCallResponse).CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo {
+			if actual[partyOf(*info.CallIdentifier)] != info.LocalConnectionInfo {
+				c.t.Errorf("%s: snapshot of call: %v is %s", what, partyOf(*info.CallIdentifier), info.LocalConnectionInfo)
+			}
+		}
+	}
+}
+
+// hangUp checks that nothing is left when everybody hangs up.
+func (c *checker) hangUp(n node) {
+	s := c.replay(n)
+	defer s.stopTimers()
+	s.booked = nil
+	for range 100 {
+		for _, d := range s.order {
+			if len(d.connections) > 0 {
+				id := d.connections[0].id()
+				if err := c.apply(s, operation{do: func(s *Switch) (any, error) {
+					return s.clearConnection(&uacsta.ClearConnection{ConnectionToBeCleared: id})
+				}}); err != nil {
+					c.t.Errorf("%s: %v", n, err)
+				}
+			}
+		}
+	}
+	for _, d := range s.order {
+		if p, ok := d.terminal.(*virtualPhone); len(d.connections) > 0 || ok && len(p.ringing) > 0 {
+			c.t.Errorf("%s: %s still has %d connections", n, d.number, len(d.connections))
+		}
+	}
+	if len(s.calls) > 0 || len(s.freed) > 0 {
+		c.t.Errorf("%s: %d calls are left", n, len(s.calls))
+	}
+}
+
+// key names a state, the same for all that differ only in callIDs, and in which
+// extension is which where they are alike.
+func (c *checker) key(s *Switch) string {
+	names := [][]string{{"101", "102", "103"}}
+	if c.symmetric {
+		names = [][]string{
+			{"101", "102", "103"}, {"101", "103", "102"}, {"102", "101", "103"}, {"102", "103", "101"}, {"103", "101", "102"}, {"103", "102", "101"},
+		}
+	}
+	best := ""
+	for _, n := range names {
+		r := strings.NewReplacer("101", n[0], "102", n[1], "103", n[2])
+		if key := c.signature(s, r.Replace); best == "" || key < best {
+			best = key
+		}
+	}
+	return best
+}
+
+func (c *checker) signature(s *Switch, name func(string) string) string {
+	var calls []string
+	for _, call := range s.calls {
+		text := ""
+		if p := call.predictive; p != nil {
+			text = fmt.Sprintf("predictive %s %v %v:", name(p.caller.number), p.waits, p.prompt)
+		}
+		for _, x := range call.connections {
+			text += fmt.Sprintf(" %s %s", name(x.device.number), x.state)
+			if x.refused || x.state == uacsta.Initiated {
+				text += fmt.Sprintf(" (%v %s)", x.refused, x.cause)
+			}
+			if x.state == uacsta.Initiated && x.cause != uacsta.CauseJoinCall && x.call.predictive == nil {
+				text += " to " + name(call.called)
+			}
+			if x.parker != nil {
+				text += " parked by " + name(x.parker.number)
+			}
+		}
+		calls = append(calls, text)
+	}
+	slices.Sort(calls)
+	for _, b := range s.booked {
+		calls = append(calls, fmt.Sprintf("%s calls back %s %v", name(b.origin.number), name(b.target.number), b.target.used > b.used))
+	}
+	return strings.Join(calls, "; ")
+}

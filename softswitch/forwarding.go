@@ -1,0 +1,166 @@
+package softswitch
+
+import (
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// forwarding is a device's settings, one for each type (ECMA-269 clause 22
+// forwarding types).
+type forwarding map[uacsta.ForwardingType]*setting
+
+type setting struct {
+	on    bool
+	to    string
+	rings int // of the types on no answer
+}
+
+// forwardings are the types in the order in which they are listed: whom they
+// concern stands in ranks.
+var forwardings = []uacsta.ForwardingType{
+	uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns, uacsta.ForwardDND,
+	uacsta.ForwardImmInt, uacsta.ForwardImmExt, uacsta.ForwardBusyInt, uacsta.ForwardBusyExt,
+	uacsta.ForwardNoAnsInt, uacsta.ForwardNoAnsExt, uacsta.ForwardDNDInt, uacsta.ForwardDNDExt,
+}
+
+// rank is a reason to forward: the type for calls from inside, for those from
+// outside, and for both.
+type rank struct{ internal, external, any uacsta.ForwardingType }
+
+var (
+	immediately = rank{uacsta.ForwardImmInt, uacsta.ForwardImmExt, uacsta.ForwardImmediate}
+	whenBusy    = rank{uacsta.ForwardBusyInt, uacsta.ForwardBusyExt, uacsta.ForwardBusy}
+	notAnswered = rank{uacsta.ForwardNoAnsInt, uacsta.ForwardNoAnsExt, uacsta.ForwardNoAns}
+	undisturbed = rank{uacsta.ForwardDNDInt, uacsta.ForwardDNDExt, uacsta.ForwardDND}
+)
+
+func newForwarding() forwarding {
+	f := forwarding{}
+	for _, kind := range forwardings {
+		f[kind] = &setting{}
+		if hasRings(kind) {
+			f[kind].rings = defaultRings
+		}
+	}
+	return f
+}
+
+// applies returns the setting that a call meets, nil when none is on: what is said
+// of internal or external calls goes before what is said of all.
+func (f forwarding) applies(c *call, r rank) *setting {
+	special := r.internal
+	if c.trunkIn != nil {
+		special = r.external
+	}
+	for _, kind := range []uacsta.ForwardingType{special, r.any} {
+		if s := f[kind]; s != nil && s.on {
+			return s
+		}
+	}
+	return nil
+}
+
+// diverts returns where a call goes instead of ringing at the device, "" when it
+// rings or fails there.
+func (d *device) diverts(c *call) (string, uacsta.EventCause) {
+	if s := d.forwarding.applies(c, immediately); s != nil {
+		return s.to, uacsta.CauseCallForwardImmediate
+	}
+	if s := d.forwarding.applies(c, undisturbed); s != nil && d.dnd.refuses(c) {
+		return s.to, uacsta.CauseDoNotDisturb
+	}
+	if s := d.forwarding.applies(c, whenBusy); s != nil && d.busy() && !d.dnd.refuses(c) {
+		return s.to, uacsta.CauseCallForwardBusy
+	}
+	return "", ""
+}
+
+// noAnswer returns where a call goes after how many rings.
+func (f forwarding) noAnswer(c *call) (string, int) {
+	if s := f.applies(c, notAnswered); s != nil {
+		return s.to, s.rings
+	}
+	return "", 0
+}
+
+// getForwarding: ECMA-269 clause 22 Get Forwarding. The types for internal or
+// external calls only are listed once they have been set.
+func (s *Switch) getForwarding(req *uacsta.GetForwarding) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	res := uacsta.GetForwardingResponse{}
+	for i, kind := range forwardings {
+		f := d.forwarding[kind]
+		if i > 2 && !f.on && f.to == "" {
+			continue
+		}
+		item := uacsta.ForwardListItem{ForwardingType: kind, ForwardStatus: f.on, ForwardDN: f.destination()}
+		if hasRings(kind) {
+			item.RingCount = &f.rings
+		}
+		res.ForwardingList = append(res.ForwardingList, item)
+	}
+	return res, nil
+}
+
+func (f *setting) destination() *uacsta.DeviceID {
+	if f.to == "" {
+		return nil
+	}
+	to := uacsta.Dev(f.to)
+	return &to
+}
+
+const maxRings = 100
+
+// setForwarding: ECMA-269 clause 22 Set Forwarding.
+func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
+	d, err := s.extension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	kind := req.ForwardingType
+	if kind == "" {
+		kind = uacsta.ForwardImmediate
+	}
+	f := d.forwarding[kind]
+	if f == nil {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType)
+	}
+	next := *f
+	next.on = req.ActivateForward
+	if req.ForwardDN != nil {
+		next.to = req.ForwardDN.ID
+	}
+	if target := s.target(next.to, nil); next.on && (target == nil || target == d || !target.callable()) {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination)
+	}
+	if hasRings(kind) {
+		if req.RingDuration != nil { // seconds
+			next.rings = int((time.Duration(*req.RingDuration)*time.Second + s.cfg.RingCycle - 1) / s.cfg.RingCycle)
+		}
+		if req.RingCount != nil {
+			next.rings = *req.RingCount
+		}
+		if next.rings < 1 || next.rings > maxRings {
+			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidRingCount)
+		}
+	}
+	if next != *f {
+		*f = next
+		event := uacsta.ForwardingEvent{Device: uacsta.Ext(d.number), ForwardingType: kind, ForwardStatus: next.on, ForwardTo: next.destination()}
+		if hasRings(kind) {
+			event.RingCount = &next.rings
+		}
+		s.tell(d, event)
+	}
+	return uacsta.SetForwardingResponse{}, nil
+}
+
+// hasRings reports whether a type is one on no answer.
+func hasRings(kind uacsta.ForwardingType) bool {
+	return kind == notAnswered.any || kind == notAnswered.internal || kind == notAnswered.external
+}

@@ -1,0 +1,69 @@
+package softswitch
+
+import (
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// hunt is a hunt group's part of a device.
+type hunt struct {
+	order   Order
+	rings   int
+	members []*device
+	last    int // the member that rang last
+}
+
+// takes reports whether a member can be rung for a group's call.
+func (d *device) takes(c *call) bool { return c.of(d) == nil && !d.busy() && !d.dnd.refuses(c) }
+
+// huntIn rings a member of the group, or fails: nobody is free.
+func (c *call) huntIn(group *device) {
+	h := group.hunt
+	start := 0
+	if h.order == Cyclic {
+		start = h.last + 1
+	}
+	i := h.free(c, start, len(h.members))
+	if i < 0 {
+		c.refuse(group, uacsta.CauseBusy)
+		return
+	}
+	h.last = i
+	c.divert(group, h.members[i].number, uacsta.CauseDistributed)
+	c.ring(h.members[i], uacsta.CauseDistributed, group)
+}
+
+// free returns the first member from one on that can be rung, going round; -1 when
+// there is none among so many.
+func (h *hunt) free(c *call, start, among int) int {
+	for n := range among {
+		if i := (start + n) % len(h.members); h.members[i].takes(c) {
+			return i
+		}
+	}
+	return -1
+}
+
+// next is what happens when a member does not answer: another one rings, instead
+// of it or, in a cascade, besides.
+func (h *hunt) next(x *connection) {
+	if len(h.members) == 0 {
+		return
+	}
+	at := slices.Index(h.members, x.device)
+	i := h.free(x.call, at+1, len(h.members)-1)
+	if i < 0 {
+		x.after(x.call.ringTime(h.rings), func() { h.next(x) })
+		return
+	}
+	c, group, member := x.call, x.group, h.members[i]
+	h.last = i
+	if h.order == Cascade {
+		c.ring(member, uacsta.CauseMultipleAlerting, group)
+		return
+	}
+	x.leave()
+	c.divert(x.device, member.number, uacsta.CauseDistributed)
+	c.ring(member, uacsta.CauseDistributed, group)
+}

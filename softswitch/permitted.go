@@ -1,0 +1,308 @@
+package softswitch
+
+import (
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Refusals by name.
+var (
+	errConnection       = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
+	errHeldID           = uacsta.Refuse(uacsta.Operation, uacsta.InvalidHeldConnectionID)
+	errActiveID         = uacsta.Refuse(uacsta.Operation, uacsta.InvalidActiveConnectionID)
+	errNotSame          = uacsta.Refuse(uacsta.Operation, uacsta.NotSameDevice)
+	errSameParty        = uacsta.Refuse(uacsta.Operation, uacsta.NotDifferentDevices)
+	errDestination      = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	errParticipation    = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParticipationType)
+	errNoPhone          = uacsta.Refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)
+	errNoCallingPhone   = uacsta.Refuse(uacsta.Operation, uacsta.RequestIncompatibleWithCallingDevice)
+	errConnected        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.ConnectedCallExists)
+	errState            = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
+	errNoAnswer         = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer)
+	errNoActive         = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoActiveCall)
+	errNoHeld           = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoHeldCall)
+	errNotFailed        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToComplete)
+	errHeldState        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState)
+	errActiveState      = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidActiveConnectionState)
+	errCallingState     = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidCallingDeviceState)
+	errDestinationState = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidDestinationDeviceState)
+	errMembers          = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ConferenceMemberLimitExceeded)
+	errLimit            = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
+)
+
+// What each service needs of a connection's state is a function here. Services and
+// servicesPermitted both ask it, so that they cannot disagree.
+
+// mayCall: a device can begin a call.
+func (s *Switch) mayCall(d *device, prompt bool) *uacsta.Error {
+	switch {
+	case d.trunk != nil && d.inUse() < d.lines && len(s.calls) < s.cfg.MaxCalls:
+		return nil
+	case d.kind == Virtual || !d.liftable() && !prompt:
+		return errNoCallingPhone
+	case d.active() != nil:
+		return errConnected
+	case d.inUse() >= d.lines:
+		return errCallingState
+	case len(s.calls) >= s.cfg.MaxCalls:
+		return errLimit
+	}
+	return nil
+}
+
+func (x *connection) mayAnswer() *uacsta.Error {
+	switch {
+	case !x.device.station() || x.state != uacsta.Alerting && x.state != uacsta.Initiated:
+		return errNoAnswer
+	case x.state == uacsta.Initiated && x.call.predictive != nil && x.call.predictive.waits:
+		return errNoAnswer
+	case x.state == uacsta.Alerting && x.device.active() != nil:
+		return errConnected
+	case !x.device.liftable():
+		return errNoPhone
+	}
+	return nil
+}
+
+func (x *connection) mayHold() *uacsta.Error {
+	if !x.device.station() || x.state != uacsta.Connected {
+		return errNoActive
+	}
+	return nil
+}
+
+func (x *connection) mayRetrieve() *uacsta.Error {
+	switch {
+	case x.state != uacsta.Hold:
+		return errNoHeld
+	case x.device.active() != nil:
+		return errConnected
+	}
+	return nil
+}
+
+func (x *connection) mayConsult() *uacsta.Error {
+	switch {
+	case !x.device.station() || x.state != uacsta.Connected:
+		return errNoActive
+	case x.device.inUse() >= x.device.lines:
+		return errCallingState
+	case len(x.call.sw.calls) >= x.call.sw.cfg.MaxCalls:
+		return errLimit
+	}
+	return nil
+}
+
+func (x *connection) mayDeflect() *uacsta.Error {
+	if x.device.station() && x.state == uacsta.Alerting || x.device.queue != nil && x.state == uacsta.Queued {
+		return nil
+	}
+	return errState
+}
+
+// mayPickUp: the call rings or waits, and another device can take it.
+func (x *connection) mayPickUp() *uacsta.Error {
+	switch {
+	case x.device.station() && (x.state == uacsta.Alerting || x.state == uacsta.Hold):
+		return nil
+	case (x.device.park || x.device.queue != nil) && x.state == uacsta.Queued:
+		return nil
+	}
+	return errState
+}
+
+// mayPair: a held and an active connection of one device.
+func mayPair(held, active *connection) *uacsta.Error {
+	switch {
+	case held.device != active.device:
+		return errNotSame
+	case held == active:
+		return errActiveID
+	case held.state != uacsta.Hold:
+		return errHeldState
+	case active != active.device.active():
+		return errActiveState
+	}
+	return nil
+}
+
+func mayAlternate(_, active *connection) *uacsta.Error {
+	if active.state != uacsta.Connected {
+		return errActiveState
+	}
+	return nil
+}
+
+func mayReconnect(_, _ *connection) *uacsta.Error { return nil }
+
+func mayTransfer(held, active *connection) *uacsta.Error {
+	return mayMerge(held, active, func(y *connection) bool { return y.alerts() || y.state == uacsta.Queued && y.device.queue != nil }, 2)
+}
+
+func mayConference(held, active *connection) *uacsta.Error {
+	return mayMerge(held, active, func(*connection) bool { return false }, 1)
+}
+
+// mayMerge: two calls of one device can be joined without naming a party twice,
+// and the active one got somewhere. leaving is how many connections go.
+func mayMerge(held, active *connection, waits func(*connection) bool, leaving int) *uacsta.Error {
+	near, far := held.call.others(held), active.call.others(active)
+	switch {
+	case active.state != uacsta.Connected || len(near) == 0 || len(far) == 0:
+		return errActiveState
+	case len(near)+len(far)+2-leaving > maxMembers:
+		return errMembers
+	}
+	for _, y := range far {
+		switch {
+		case !y.talking() && !waits(y):
+			return errActiveState
+		case held.call.of(y.device) != nil:
+			return errSameParty
+		}
+	}
+	for _, y := range near {
+		if !y.talking() {
+			return errHeldState
+		}
+	}
+	return nil
+}
+
+// mayTransferAtOnce: the other party can be left to somebody else.
+func (x *connection) mayTransferAtOnce() *uacsta.Error {
+	rest := x.call.others(x)
+	if !x.device.station() || x.state != uacsta.Connected || len(rest) != 1 || !rest[0].talking() {
+		return errActiveState
+	}
+	return nil
+}
+
+// mayAdd: another device can be put into the call.
+func (x *connection) mayAdd() *uacsta.Error {
+	switch {
+	case !x.device.station() || x.state != uacsta.Connected || !x.call.established():
+		return errActiveState
+	case len(x.call.connections) >= maxMembers:
+		return errMembers
+	}
+	return nil
+}
+
+// mayPark: the other party can be left waiting.
+func (x *connection) mayPark() *uacsta.Error {
+	if x.mayTransferAtOnce() != nil {
+		return errState
+	}
+	for _, d := range x.call.sw.order {
+		if d.park && len(d.connections) == 0 {
+			return nil
+		}
+	}
+	return uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidParkToDeviceState)
+}
+
+// failed returns the connection at a busy extension, of the caller who hears it.
+func (x *connection) failed() *connection {
+	if !x.device.station() || x.state != uacsta.Connected {
+		return nil
+	}
+	for _, y := range x.call.others(x) {
+		if y.refused && y.state == uacsta.Fail && y.cause == uacsta.CauseBusy && y.device.station() {
+			return y
+		}
+	}
+	return nil
+}
+
+func (x *connection) mayCampOn() *uacsta.Error {
+	y := x.failed()
+	switch {
+	case y == nil:
+		return errNotFailed
+	case len(y.device.campedOn()) >= maxWaiting:
+		return errLimit
+	}
+	return nil
+}
+
+func (x *connection) mayCallBack() *uacsta.Error {
+	switch {
+	case x.callBackTarget() == nil:
+		return errNotFailed
+	case len(x.call.sw.callBacks(x.device)) >= maxWaiting:
+		return errLimit
+	}
+	return nil
+}
+
+// callBackTarget is the extension that does not take the caller's call.
+func (x *connection) callBackTarget() *device {
+	if y := x.failed(); y != nil {
+		return y.device
+	}
+	rest := x.call.others(x)
+	if x.device.station() && x.state == uacsta.Connected && len(rest) == 1 && rest[0].state == uacsta.Alerting {
+		return rest[0].device
+	}
+	return nil
+}
+
+// mayIntrude: the busy device is in a call that the caller can enter.
+func (x *connection) mayIntrude() *uacsta.Error {
+	y := x.failed()
+	if y == nil {
+		return errState
+	}
+	busy := y.device.active()
+	switch {
+	case busy == nil || !busy.call.established() || busy.call.of(x.device) != nil:
+		return errState
+	case len(busy.call.connections) >= maxMembers:
+		return errMembers
+	}
+	return nil
+}
+
+func (x *connection) mayDial() *uacsta.Error {
+	if !x.device.station() || x.state != uacsta.Connected {
+		return errNoActive
+	}
+	return nil
+}
+
+// permitted lists the services that would be accepted on the connection now.
+func (x *connection) permitted() *uacsta.ServicesPermitted {
+	p := &uacsta.ServicesPermitted{}
+	p.CallControlServices = uacsta.CallControlServices{
+		AnswerCall:           x.mayAnswer() == nil,
+		CallBack:             x.mayCallBack() == nil,
+		CampOnCall:           x.mayCampOn() == nil,
+		ClearCall:            true,
+		ClearConnection:      true,
+		ConsultationCall:     x.mayConsult() == nil,
+		DeflectCall:          x.mayDeflect() == nil,
+		DirectedPickupCall:   x.mayPickUp() == nil,
+		HoldCall:             x.mayHold() == nil,
+		IntrudeCall:          x.mayIntrude() == nil,
+		JoinCall:             x.mayAdd() == nil,
+		ParkCall:             x.mayPark() == nil,
+		RetrieveCall:         x.mayRetrieve() == nil,
+		SingleStepConference: x.mayAdd() == nil,
+		SingleStepTransfer:   x.mayTransferAtOnce() == nil,
+	}
+	for _, other := range x.device.connections {
+		for _, pair := range [][2]*connection{{x, other}, {other, x}} {
+			held, active := pair[0], pair[1]
+			if mayPair(held, active) != nil {
+				continue
+			}
+			c := &p.CallControlServices
+			c.AlternateCall = c.AlternateCall || mayAlternate(held, active) == nil
+			c.ReconnectCall = c.ReconnectCall || mayReconnect(held, active) == nil
+			c.TransferCall = c.TransferCall || mayTransfer(held, active) == nil
+			c.ConferenceCall = c.ConferenceCall || mayConference(held, active) == nil
+		}
+	}
+	p.CallAssociatedServices = uacsta.CallAssociatedServices{AssociateData: true, SendUserInformation: true, GenerateDigits: x.mayDial() == nil}
+	return p
+}

@@ -1,0 +1,113 @@
+package softswitch
+
+import (
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// queue is an ACD group's part of a device.
+type queue struct {
+	Queue
+	waiting []*connection
+	agents  []*agent
+}
+
+// enter brings a call into a queue: to an agent at once, or to wait.
+func (c *call) enter(d *device) {
+	q := d.queue
+	a := q.next(c)
+	if a == nil && len(q.waiting) >= q.MaxCalls {
+		c.overflow(d, uacsta.CauseCapacityOverflow)
+		return
+	}
+	x := c.join(d, uacsta.Alerting)
+	c.sw.emit(c, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(d.number), Cause: uacsta.CauseEnteringDistribution})
+	if a != nil {
+		a.serve(x)
+		return
+	}
+	x.wait()
+	x.limitWait()
+}
+
+// limitWait lets a call overflow that waits for too long.
+func (x *connection) limitWait() {
+	if c, d := x.call, x.device; d.queue.WaitTime > 0 {
+		x.after(d.queue.WaitTime, func() {
+			x.leave()
+			c.overflow(d, uacsta.CauseQueueTimeOverflow)
+		})
+	}
+}
+
+// wait puts a call into the queue it is at.
+func (x *connection) wait() {
+	q := x.device.queue
+	x.become(uacsta.Queued)
+	front := len(q.waiting)
+	q.waiting = append(q.waiting, x)
+	queued := front + 1
+	x.call.sw.emit(x.call, nil, uacsta.QueuedEvent{
+		QueuedConnection: x.id(), Queue: uacsta.Ext(x.device.number), NumberQueued: &queued, CallsInFront: &front, Cause: uacsta.CauseNoAvailableAgents,
+	})
+}
+
+// overflow sends a call on that cannot wait, or lets it fail.
+func (c *call) overflow(d *device, cause uacsta.EventCause) {
+	if d.queue.Overflow == "" {
+		c.refuse(d, uacsta.CauseACDSaturated)
+		return
+	}
+	c.divert(d, d.queue.Overflow, cause)
+	c.present(c.remaining(), d.queue.Overflow, cause)
+}
+
+// next returns the agent who has been ready longest and can be rung, nil when
+// there is none.
+func (q *queue) next(c *call) *agent {
+	var best *agent
+	for _, a := range q.agents {
+		if a.state == uacsta.AgentReady && !a.rung() && a.device.idle() && a.device.takes(c) && (best == nil || a.since < best.since) {
+			best = a
+		}
+	}
+	return best
+}
+
+// rung reports whether the agent's phone rings for a queue already.
+func (a *agent) rung() bool {
+	return slices.ContainsFunc(a.device.connections, func(x *connection) bool { return x.agent != nil && x.state == uacsta.Alerting })
+}
+
+// serve takes a call out of the queue and rings the agent.
+func (a *agent) serve(x *connection) {
+	c := x.call
+	x.leave()
+	c.divert(x.device, a.device.number, uacsta.CauseDistributed)
+	y := c.join(a.device, uacsta.Alerting)
+	y.group, y.agent = a.group, a
+	y.alert(uacsta.CauseDistributed)
+}
+
+// missed is what happens when an agent does not answer: the agent is not ready any
+// more, and the call goes on to the next or waits again.
+func (q *queue) missed(x *connection) {
+	a, c, group := x.agent, x.call, x.group
+	a.become(uacsta.AgentNotReady, uacsta.CauseForcedPause)
+	x.agent = nil
+	x.leave()
+	c.divert(x.device, group.number, uacsta.CauseRedirected)
+	c.enter(group)
+}
+
+// settle gives waiting calls to agents who have become free.
+func (q *queue) settle() bool {
+	for _, x := range q.waiting {
+		if a := q.next(x.call); a != nil {
+			a.serve(x)
+			return true
+		}
+	}
+	return false
+}

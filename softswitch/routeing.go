@@ -1,0 +1,199 @@
+package softswitch
+
+import (
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Routeing: the computing function decides where the calls to a routeing device go
+// (ECMA-269 clause 20).
+
+// registration is a computing function that routes one device's calls, or all.
+type registration struct {
+	id     string
+	device *device // nil: all
+}
+
+// dialogue is a question where a call is to go.
+type dialogue struct {
+	ref    string
+	reg    *registration
+	call   *call
+	device *device
+	timer  *time.Timer
+	tries  int // answers that were of no use
+}
+
+const maxRouteTries = 3
+
+var (
+	errRoute        = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteingCrossRefID)
+	errRegistration = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteRegistrationCrossRefID)
+)
+
+// routeRegister: Route Register. One computing function routes a device.
+func (s *Switch) routeRegister(req *uacsta.RouteRegister) (any, error) {
+	reg := &registration{id: newRef()}
+	if req.RouteingDevice != nil {
+		reg.device = s.devices[req.RouteingDevice.ID]
+		if reg.device == nil || reg.device.routeing == nil {
+			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+		}
+	}
+	for _, other := range s.registrations {
+		if other.device == reg.device {
+			return nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded)
+		}
+	}
+	s.registrations[reg.id] = reg
+	return uacsta.RouteRegisterResponse{RouteRegisterReqID: reg.id}, nil
+}
+
+// routeRegisterCancel: Route Register Cancel. Questions that are open stay so.
+func (s *Switch) routeRegisterCancel(req *uacsta.RouteRegisterCancel) (any, error) {
+	if s.registrations[req.RouteRegisterReqID] == nil {
+		return nil, errRegistration
+	}
+	delete(s.registrations, req.RouteRegisterReqID)
+	return uacsta.RouteRegisterCancelResponse{}, nil
+}
+
+// router returns who routes the device's calls: who registered for it, or for all.
+func (s *Switch) router(d *device) *registration {
+	var all *registration
+	for _, reg := range s.registrations {
+		switch reg.device {
+		case d:
+			return reg
+		case nil:
+			all = reg
+		}
+	}
+	return all
+}
+
+// askRoute asks where a call is to go; false when there is nobody to ask.
+func (c *call) askRoute(d *device) bool {
+	s := c.sw
+	reg := s.router(d)
+	if reg == nil {
+		return false
+	}
+	r := &dialogue{ref: newRef(), reg: reg, call: c, device: d}
+	c.route = r
+	s.dialogues[r.ref] = r
+	number, calling := uacsta.Ext(d.number), uacsta.Ext(c.calling)
+	routed, seconds := uacsta.Conn(c.id, d.number), r.wait()
+	req := uacsta.RouteRequest{
+		CrossRefIdentifier: r.ref, RouteRegisterReqID: reg.id, CurrentRoute: number, CallingDevice: &calling, RouteingDevice: &number,
+		RoutedCall: &routed, RouteSelAlgorithm: uacsta.SelectValueNormal, ReplyTimeout: &seconds, CorrelatorData: c.data.correlator,
+		CallCharacteristics: c.data.characteristics, SubjectOfCall: c.data.subject, LanguagePreferences: c.data.languages, DeviceHistory: c.history,
+	}
+	if c.trunkIn != nil {
+		trunk := uacsta.Ext(c.trunkIn.number)
+		req.AssociatedCallingDevice = &trunk
+	}
+	s.send(req)
+	return true
+}
+
+// wait starts the time for the answer, and returns it in milliseconds.
+func (r *dialogue) wait() int {
+	limit := r.device.routeing.Time
+	r.timer = time.AfterFunc(limit, func() {
+		r.call.sw.do(func() {
+			if r.call.route == r {
+				r.close(uacsta.RouteingTimerExpired)
+				r.byDefault()
+			}
+		})
+	})
+	return int(limit / time.Millisecond)
+}
+
+// close ends the dialogue; the computing function is told, and why when it is for
+// an error.
+func (r *dialogue) close(value string) {
+	r.forget()
+	end := uacsta.RouteEnd{CrossRefIdentifier: r.ref, RouteRegisterReqID: r.reg.id}
+	if value != "" {
+		end.ErrorValue = uacsta.Refuse(uacsta.Operation, value)
+	}
+	r.call.sw.send(end)
+}
+
+func (r *dialogue) forget() {
+	r.timer.Stop()
+	r.call.route = nil
+	delete(r.call.sw.dialogues, r.ref)
+}
+
+// byDefault sends the call where calls go that nobody routes.
+func (r *dialogue) byDefault() { r.send(r.device.routeing.Default) }
+
+func (r *dialogue) send(to string) {
+	r.call.divert(r.device, to, uacsta.CauseDistributed)
+	r.call.present(r.call.remaining(), to, uacsta.CauseDistributed)
+}
+
+// routeSelect: Route Select. When none of the routes is of use, the computing
+// function is asked again, as often as it allows, and not for ever.
+func (s *Switch) routeSelect(req *uacsta.RouteSelect) (any, error) {
+	r := s.dialogues[req.CrossRefIdentifier]
+	if r == nil {
+		return nil, errRoute
+	}
+	if !req.CorrelatorData.IsZero() {
+		r.call.data.correlator = req.CorrelatorData
+	}
+	for _, route := range append([]uacsta.DeviceID{req.RouteSelected}, req.AlternateRoutes...) {
+		target := s.target(route.ID, nil)
+		if target == nil || !target.callable() || target == r.device || r.call.of(target) != nil {
+			continue
+		}
+		if req.RouteUsedReq != nil && *req.RouteUsedReq {
+			calling := uacsta.Ext(r.call.calling)
+			s.send(uacsta.RouteUsed{CrossRefIdentifier: r.ref, RouteRegisterReqID: r.reg.id, RouteUsed: uacsta.Ext(route.ID), CallingDevice: &calling})
+		}
+		r.close("")
+		r.send(route.ID)
+		return nil, nil //nolint:nilnil // a message without answer
+	}
+	r.tries++
+	if r.tries >= maxRouteTries || req.RemainRetries != nil && req.RemainRetries.RetryCount != nil && *req.RemainRetries.RetryCount == 0 {
+		r.close(uacsta.InvalidDestination)
+		r.byDefault()
+		return nil, nil //nolint:nilnil // a message without answer
+	}
+	r.timer.Stop()
+	milliseconds := r.wait()
+	s.send(uacsta.ReRoute{CrossRefIdentifier: r.ref, RouteRegisterReqID: r.reg.id, ReplyTimeout: &milliseconds})
+	return nil, nil //nolint:nilnil // a message without answer
+}
+
+// routeReject: Route Reject: the call is not to go on.
+func (s *Switch) routeReject(req *uacsta.RouteReject) (any, error) {
+	r := s.dialogues[req.CrossRefIdentifier]
+	if r == nil {
+		return nil, errRoute
+	}
+	r.close("")
+	cause := uacsta.EventCause(req.RejectCause) // the names are the same
+	if cause == "" {
+		cause = uacsta.CauseDestNotObtainable
+	}
+	r.call.failAt(r.call.remaining(), cause)
+	return nil, nil //nolint:nilnil // a message without answer
+}
+
+// routeEnd: Route End: the computing function does not want to decide.
+func (s *Switch) routeEnd(req *uacsta.RouteEnd) (any, error) {
+	r := s.dialogues[req.CrossRefIdentifier]
+	if r == nil {
+		return nil, errRoute
+	}
+	r.forget()
+	r.byDefault()
+	return nil, nil //nolint:nilnil // a message without answer
+}

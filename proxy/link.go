@@ -28,7 +28,9 @@ type Link interface {
 type Upcalls interface {
 	// Ready says that the link can carry requests.
 	Ready()
-	// Event passes an event on, with the link's cross reference.
+	// Event passes an event on, with the link's cross reference, or a request of
+	// the switching function: MonitorStop, SwitchingFunctionDevices and those of
+	// routeing.
 	Event(ev *uacsta.Message)
 }
 
@@ -43,9 +45,13 @@ type trunk struct {
 	name     string
 	link     Link
 	devices  func(device string) bool
-	monitors map[string]*monitor // by the link's device; guarded by Proxy.mu
-	byRef    map[string]*monitor // by the link's cross reference; guarded by Proxy.mu
-	up       bool                // guarded by Proxy.mu
+	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
+	// guarded by Proxy.mu
+	byRef     map[string]*monitor       // by the link's cross reference
+	lists     map[string]*listing       // device lists that the link is sending
+	routers   map[string]*router        // by the link's registration
+	dialogues map[string]*routeDialogue // by the link's cross reference
+	up        bool
 }
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
@@ -88,6 +94,7 @@ func (t *trunk) Ready() {
 	for _, m := range monitors {
 		m.restart()
 	}
+	t.registerAgain()
 	p.tellStatus(t, uacsta.StatusNormal)
 }
 
@@ -99,6 +106,8 @@ func (t *trunk) down() bool {
 	t.up = false
 	clear(t.byRef)
 	p.mu.Unlock()
+	t.endLists()
+	t.endDialogues()
 	if was {
 		p.tellStatus(t, uacsta.StatusDisabled)
 	}
@@ -107,11 +116,23 @@ func (t *trunk) down() bool {
 
 // Event implements Upcalls.
 func (t *trunk) Event(ev *uacsta.Message) {
+	switch ev.Name() {
+	case "SwitchingFunctionDevices":
+		t.listed(ev)
+		return
+	case "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":
+		t.routeing(ev)
+		return
+	}
 	t.proxy.mu.Lock()
 	m := t.byRef[ev.CrossRef()]
 	t.proxy.mu.Unlock()
 	if m == nil {
 		t.proxy.stats.StrayEvents.Add(1) // its monitor has just been stopped
+		return
+	}
+	if ev.Name() == "MonitorStop" {
+		m.ended()
 		return
 	}
 	m.event(ev)
@@ -126,8 +147,9 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		reply(nil, errLinkDown)
 		return
 	}
+	oneWay := req.OneWay() // the request is the link's from now on
 	t.link.Request(req, func(res *uacsta.Message, err error) {
-		if err == nil && res == nil {
+		if err == nil && res == nil && !oneWay {
 			err = errors.New("the link gave no answer")
 		}
 		reply(res, err)

@@ -6,18 +6,20 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// monitor is the one monitor that the link has on a device, shared by any number
-// of clients.
+// monitor is the one monitor that the link has on a device or a call, shared by
+// any number of clients.
 type monitor struct {
-	trunk  *trunk
-	device string // canonical
+	trunk *trunk
+	key   string // what is watched, and how
+	watch uacsta.MonitorStart
 
-	mu      sync.Mutex
-	ref     string // the link's; "" while it is not started
-	started bool
-	failed  bool // it is out of the table: whoever comes makes a new one
-	clients []*clientMonitor
-	waiting []*clientMonitor // for the link's answer
+	mu       sync.Mutex
+	ref      string // the link's; "" while it is not started
+	existing *bool  // whether the link reports calls that were there before
+	started  bool
+	failed   bool // it is out of the table: whoever comes makes a new one
+	clients  []*clientMonitor
+	waiting  []*clientMonitor // for the link's answer
 }
 
 // clientMonitor is one client's view of a monitor.
@@ -27,20 +29,32 @@ type clientMonitor struct {
 	ref     string                // the client's cross reference
 	filter  *uacsta.MonitorFilter // what the client asked for, nil for everything
 	without map[string]bool       // the events that it suppresses
-	reply   func(*uacsta.Message, error)
+	reply   answerer
 }
 
 // startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
 // a second, independent one).
-func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, reply answerer) {
 	var start uacsta.MonitorStart
 	if err := req.Decode(&start); err != nil {
 		reply(nil, err)
 		return
 	}
-	cm := &clientMonitor{session: s, ref: newRef(), filter: start.RequestedMonitorFilter, without: start.RequestedMonitorFilter.Suppressed(), reply: reply}
+	cm := &clientMonitor{session: s, ref: newRef(), reply: reply}
+	cm.suppress(start.RequestedMonitorFilter)
+	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType}
+	key := device
+	if watch.MonitorType == uacsta.MonitorDevice && start.MonitorObject.DeviceObject != nil {
+		watch.MonitorType = "" // which is the same
+	}
+	if call := start.MonitorObject.CallObject; call != nil {
+		key += " call " + call.CallID
+	}
+	if watch.MonitorType != "" {
+		key += " type " + string(watch.MonitorType)
+	}
 	for {
-		m, fresh := t.monitorOf(device)
+		m, fresh := t.monitorOf(key, watch)
 		cm.monitor = m
 		if fresh {
 			m.start(cm)
@@ -52,14 +66,19 @@ func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, rep
 	}
 }
 
-// monitorOf finds the monitor of a device in the table, or puts a new one there.
-func (t *trunk) monitorOf(device string) (m *monitor, fresh bool) {
+// suppress sets a client's filter.
+func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
+	cm.filter, cm.without = filter, filter.Suppressed()
+}
+
+// monitorOf finds a monitor in the table, or puts a new one there.
+func (t *trunk) monitorOf(key string, watch uacsta.MonitorStart) (m *monitor, fresh bool) {
 	t.proxy.mu.Lock()
 	defer t.proxy.mu.Unlock()
-	m = t.monitors[device]
+	m = t.monitors[key]
 	if m == nil {
-		m, fresh = &monitor{trunk: t, device: device}, true
-		t.monitors[device] = m
+		m, fresh = &monitor{trunk: t, key: key, watch: watch}, true
+		t.monitors[key] = m
 	}
 	return m, fresh
 }
@@ -86,9 +105,7 @@ func (m *monitor) start(cm *clientMonitor) {
 		m.waiting = append(m.waiting, cm)
 		m.mu.Unlock()
 	}
-	device := uacsta.Dev(m.device)
-	req := uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, uacsta.Edition3)
-	m.trunk.request(req, m.answered)
+	m.trunk.request(uacsta.Encode(m.watch, uacsta.Edition3), m.answered)
 }
 
 // answered takes the link's answer to MonitorStart; the link calls it before the
@@ -110,10 +127,13 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		m.failed = len(m.clients) == 0
 		failed := m.failed
 		m.mu.Unlock()
-		if failed {
+		switch {
+		case failed:
 			m.forget()
-		} else {
-			p.cfg.Log.Error("monitor not restarted", "link", m.trunk.name, "device", m.device, "err", err)
+		case m.watch.MonitorObject.CallObject != nil: // the call is gone
+			m.ended()
+		default:
+			p.cfg.Log.Error("monitor not restarted", "link", m.trunk.name, "device", m.key, "err", err)
 		}
 		for _, cm := range waiting {
 			cm.reply(nil, err)
@@ -121,6 +141,10 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		return
 	}
 	m.ref, m.started = res.CrossRef(), true
+	if existing := res.Text("monitorExistingCalls"); existing != "" {
+		all := existing == "true" || existing == "1"
+		m.existing = &all
+	}
 	for _, cm := range waiting {
 		m.admit(cm)
 	}
@@ -149,7 +173,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 	}
 	s.monitors[cm.ref] = cm
 	s.mu.Unlock()
-	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter}
+	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}
 	cm.reply(uacsta.Encode(res, uacsta.Edition3), nil)
 	m.clients = append(m.clients, cm)
 }
@@ -167,6 +191,34 @@ func (m *monitor) event(ev *uacsta.Message) {
 		cm.session.translate(copied, "")
 		m.trunk.proxy.stats.Events.Add(1)
 		cm.session.deliver(delivery{msg: copied})
+	}
+}
+
+// ended takes note that the switching function stopped the monitor, and tells the
+// clients: the call that it was on is over.
+func (m *monitor) ended() {
+	m.mu.Lock()
+	m.failed = true
+	clients := m.clients
+	m.clients = nil
+	ref := m.ref
+	m.mu.Unlock()
+	m.forget()
+	p := m.trunk.proxy
+	p.mu.Lock()
+	if m.trunk.byRef[ref] == m {
+		delete(m.trunk.byRef, ref)
+	}
+	p.mu.Unlock()
+	for _, cm := range clients {
+		s := cm.session
+		s.mu.Lock()
+		_, there := s.monitors[cm.ref]
+		delete(s.monitors, cm.ref)
+		s.mu.Unlock()
+		if there {
+			s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
+		}
 	}
 }
 
@@ -192,8 +244,8 @@ func (m *monitor) forget() {
 	p := m.trunk.proxy
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if m.trunk.monitors[m.device] == m {
-		delete(m.trunk.monitors, m.device)
+	if m.trunk.monitors[m.key] == m {
+		delete(m.trunk.monitors, m.key)
 	}
 }
 
@@ -220,4 +272,39 @@ func (m *monitor) restart() {
 	m.started, m.ref = false, ""
 	m.mu.Unlock()
 	m.start(nil)
+}
+
+// changeMonitorFilter answers ChangeMonitorFilter: filters are the client's own,
+// the link sends everything.
+func (s *Session) changeMonitorFilter(req *uacsta.Message, answer answerer) {
+	var change uacsta.ChangeMonitorFilter
+	if err := req.Decode(&change); err != nil {
+		answer(nil, err)
+		return
+	}
+	s.mu.Lock()
+	cm := s.monitors[change.MonitorCrossRefID]
+	s.mu.Unlock()
+	if cm == nil {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID))
+		return
+	}
+	cm.monitor.mu.Lock()
+	defer cm.monitor.mu.Unlock()
+	cm.suppress(&change.RequestedFilterList)
+	answer(uacsta.Encode(uacsta.ChangeMonitorFilterResponse{ActualFilterList: cm.filter}, uacsta.Edition3), nil)
+}
+
+// listMonitors answers GetMonitors: those of the session.
+func (s *Session) listMonitors(_ *uacsta.Message, answer answerer) {
+	list := &uacsta.MonitorList{}
+	s.mu.Lock()
+	for ref, cm := range s.monitors {
+		list.MonitorListEntry = append(list.MonitorListEntry, uacsta.MonitorListEntry{
+			MonitorCrossRefID: ref, MonitorObject: cm.monitor.watch.MonitorObject.DeviceObject,
+		})
+	}
+	s.mu.Unlock()
+	res := uacsta.GetMonitorsResponse{CrossRefIDorRegistrationData: &uacsta.CrossRefIDorMonitors{MonitorList: list}}
+	answer(uacsta.Encode(res, uacsta.Edition6), nil)
 }

@@ -22,6 +22,7 @@ type Config struct {
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
 	QueueLength    int           // messages waiting for one client; 1024
+	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
 	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
 }
 
@@ -52,6 +53,9 @@ func New(cfg Config) *Proxy {
 	def(&cfg.MaxMonitors, 500)
 	def(&cfg.MaxOutstanding, 64)
 	def(&cfg.QueueLength, 1024)
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = time.Minute
+	}
 	if cfg.BackOff == 0 {
 		cfg.BackOff = 500 * time.Millisecond
 	}
@@ -66,7 +70,8 @@ func New(cfg Config) *Proxy {
 func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool) {
 	p.trunks = append(p.trunks, &trunk{
 		proxy: p, name: name, link: link, devices: devices,
-		monitors: map[string]*monitor{}, byRef: map[string]*monitor{},
+		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
+		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{},
 	})
 }
 

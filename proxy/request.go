@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -11,26 +13,85 @@ import (
 
 // service says what a request does, for policy.
 type service struct {
-	action      policy.Action
-	destination string // path of the device that the call is sent to
-	denied      string // the error when the subject may not be controlled
-	deniedDest  string // the error when the destination may not be called
+	action       policy.Action
+	destinations []string // paths of the devices that the call is sent to
+	mentioned    string   // path of devices that nothing is done to
+	denied       string   // the error when the subject may not be controlled
+	deniedDest   string   // the error when the destination may not be called
 }
 
 // services lists the requests that differ from the rule: a request controls every
-// device in it.
+// device in it, and one that gets or takes a snapshot observes it.
 var services = map[string]service{
-	"MonitorStart":             {action: policy.Observe},
-	"SnapshotDevice":           {action: policy.Observe},
-	"SnapshotCall":             {action: policy.Observe},
-	"GetForwarding":            {action: policy.Observe},
-	"GetDoNotDisturb":          {action: policy.Observe},
-	"MakeCall":                 {policy.Control, "calledDirectoryNumber", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"ConsultationCall":         {policy.Control, "consultedDevice", "", uacsta.PrivilegeViolationCalledDevice},
-	"SingleStepTransferCall":   {policy.Control, "transferredTo", "", uacsta.PrivilegeViolationDestinationDevice},
-	"DeflectCall":              {policy.Control, "newDestination", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
-	"SingleStepConferenceCall": {policy.Control, "deviceToJoin", "", uacsta.PrivilegeViolationDestinationDevice},
-	"SetForwarding":            {policy.Control, "forwardDN", "", uacsta.PrivilegeViolationDestinationDevice},
+	"MonitorStart":               {action: policy.Observe},
+	"MakeCall":                   {policy.Control, []string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
+	"MakePredictiveCall":         {policy.Control, []string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
+	"ConsultationCall":           {policy.Control, []string{"consultedDevice"}, "", "", uacsta.PrivilegeViolationCalledDevice},
+	"SingleStepTransferCall":     {policy.Control, []string{"transferredTo"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"DeflectCall":                {policy.Control, []string{"newDestination"}, "", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
+	"SingleStepConferenceCall":   {policy.Control, []string{"deviceToJoin"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"ParkCall":                   {policy.Control, []string{"parkTo"}, "", uacsta.PrivilegeViolationCallToParkDevice, uacsta.PrivilegeViolationOnParkToDevice},
+	"CallBackNonCallRelated":     {policy.Control, []string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"CancelCallBack":             {policy.Control, nil, "targetDevice", "", ""},
+	"SetForwarding":              {policy.Control, []string{"forwardDN"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"SetDoNotDisturb":            {policy.Control, nil, "callingDeviceList", "", ""},
+	"SetMessageWaitingIndicator": {policy.Control, nil, "deviceForMessage", "", ""},
+	"AssociateData":              {policy.Control, nil, "deviceInfo", "", ""},
+	"SetAgentState":              {policy.Control, []string{"group"}, "", "", uacsta.PrivilegeViolationSpecifiedDevice},
+	"GetAgentState":              {policy.Observe, nil, "acdGroup", "", ""},
+	"RouteSelect":                {policy.Control, []string{"routeSelected", "alternateRoutes"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+}
+
+func serviceOf(name string) service {
+	svc, listed := services[name]
+	switch {
+	case listed:
+	case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "Snapshot"):
+		svc.action = policy.Observe
+	default:
+		svc.action = policy.Control
+	}
+	return svc
+}
+
+// under reports whether a path is one of these, or inside.
+func under(path string, these ...string) bool {
+	return slices.ContainsFunc(these, func(p string) bool { return p != "" && strings.HasPrefix(path+"/", p+"/") })
+}
+
+// answerer takes the answer to a request: a message, nil where there is none, or
+// an error.
+type answerer func(*uacsta.Message, error)
+
+// own are the requests that the core answers itself, or changes on their way.
+var own map[string]func(*Session, *uacsta.Message, answerer)
+
+func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
+	own = map[string]func(*Session, *uacsta.Message, answerer){
+		"RequestSystemStatus": func(s *Session, _ *uacsta.Message, answer answerer) {
+			answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
+		},
+		"SystemStatus": func(_ *Session, _ *uacsta.Message, answer answerer) {
+			answer(uacsta.Encode(uacsta.SystemStatusResponse{}, uacsta.Edition3), nil)
+		},
+		"GetCSTAFeatures": func(s *Session, req *uacsta.Message, answer answerer) {
+			answer(s.features().Message(uacsta.EditionOf(req.Namespace())), nil)
+		},
+		"ChangeMonitorFilter":         (*Session).changeMonitorFilter,
+		"ChangeSysStatFilter":         (*Session).changeStatusFilter,
+		"GetMonitors":                 (*Session).listMonitors,
+		"GetRegistrations":            (*Session).listRegistrations,
+		"GetSwitchingFunctionCaps":    (*Session).capabilities,
+		"GetSwitchingFunctionDevices": (*Session).listDevices,
+		"MonitorStop":                 (*Session).stopMonitor,
+		"RouteEnd":                    (*Session).routeAnswer,
+		"RouteRegister":               (*Session).routeRegister,
+		"RouteRegisterCancel":         (*Session).routeRegisterCancel,
+		"RouteReject":                 (*Session).routeAnswer,
+		"RouteSelect":                 (*Session).routeAnswer,
+		"SystemRegister":              (*Session).systemRegister,
+		"SystemRegisterCancel":        (*Session).systemRegisterCancel,
+	}
 }
 
 // Request carries one message of the client. reply is called exactly once, from
@@ -62,22 +123,11 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		answer(nil, nil)
 		return
 	}
-	switch req.Name() {
-	case "RequestSystemStatus":
-		answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
-	case "SystemStatus":
-		answer(uacsta.Encode(uacsta.SystemStatusResponse{}, uacsta.Edition3), nil)
-	case "SystemRegister": // every session is told the status of its link anyway
-		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: newRef()}, uacsta.Edition3), nil)
-	case "SystemRegisterCancel":
-		answer(uacsta.Encode(uacsta.SystemRegisterCancelResponse{}, uacsta.Edition3), nil)
-	case "GetCSTAFeatures":
-		answer(s.features().Message(uacsta.EditionOf(namespace)), nil)
-	case "MonitorStop":
-		s.stopMonitor(req, answer)
-	default:
-		s.carry(req, answer)
+	if handle := own[req.Name()]; handle != nil {
+		handle(s, req, answer)
+		return
 	}
+	s.carry(req, answer)
 }
 
 // answer sends an answer through the client's queue, so that it stands before the
@@ -105,13 +155,9 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 }
 
 // carry checks a request, puts it into the link's form and sends it there.
-func (s *Session) carry(req *uacsta.Message, answer func(*uacsta.Message, error)) {
-	svc, listed := services[req.Name()]
-	if !listed {
-		svc.action = policy.Control
-	}
+func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	s.completeConnections(req)
-	subjects, err := s.check(req, svc)
+	subjects, err := s.check(req)
 	if err != nil {
 		answer(nil, err)
 		return
@@ -125,14 +171,6 @@ func (s *Session) carry(req *uacsta.Message, answer func(*uacsta.Message, error)
 	case t == nil:
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 	case req.Name() == "MonitorStart":
-		if !req.Has("monitorObject/deviceObject") {
-			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject))
-			return
-		}
-		if kind := req.Text("monitorType"); kind != "" && kind != string(uacsta.MonitorDevice) {
-			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorType))
-			return
-		}
 		s.startMonitor(t, subjects[0], req, answer)
 	default:
 		t.request(req, answer)
@@ -163,12 +201,17 @@ func (s *Session) completeConnections(req *uacsta.Message) {
 
 // check asks policy about every device of a request, and puts each into canonical
 // form. It returns the devices that the request acts on.
-func (s *Session) check(req *uacsta.Message, svc service) (subjects []string, err error) {
+func (s *Session) check(req *uacsta.Message) (subjects []string, err error) {
+	svc := serviceOf(req.Name())
 	for _, d := range req.Devices() {
 		written := d.ID()
 		device := s.proxy.cfg.Numbers.Canonical(written)
 		action, refusal := svc.action, svc.denied
-		if svc.destination != "" && (d.Path == svc.destination || d.Path == svc.destination+"/device") {
+		if under(d.Path, svc.mentioned) {
+			d.SetID(device)
+			continue
+		}
+		if under(d.Path, svc.destinations...) {
 			action, refusal = policy.Dial, svc.deniedDest
 		}
 		if refusal == "" {
@@ -194,7 +237,9 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 	switch _, listed := services[req.Name()]; {
 	case len(req.Connections()) > 0:
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
-	case listed:
+	case req.Name() == "MonitorStart":
+		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
+	case listed, strings.HasPrefix(req.Name(), "Get"), strings.HasPrefix(req.Name(), "Set"), strings.HasPrefix(req.Name(), "Snapshot"):
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 	}
 	return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
@@ -218,7 +263,7 @@ func (s *Session) translate(m *uacsta.Message, namespace string) {
 	}
 }
 
-func (s *Session) stopMonitor(req *uacsta.Message, answer func(*uacsta.Message, error)) {
+func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	cm := s.monitors[req.CrossRef()]
 	if cm != nil {
@@ -249,25 +294,46 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 // features lists what works on the session's line: what the link can, as far as
 // the identity may.
 func (s *Session) features() uacsta.Features {
-	own := uacsta.Features{Services: []string{"getCSTAFeatures", "systemRegister", "systemStatusRegisterCancel", "requestSystemStatus", "systemStatus"}}
-	t := s.proxy.route(s.line)
-	if s.line == "" && len(s.proxy.trunks) > 0 {
-		t = s.proxy.trunks[0]
-	}
+	itself := uacsta.Features{Services: []string{
+		"getCSTAFeatures", "getRegistrations", "changeSystemStatusFilter", "systemRegister", "systemStatusRegisterCancel", "requestSystemStatus", "systemStatus",
+	}}
+	t := s.homeTrunk()
 	if t == nil {
-		return own
+		return itself
 	}
 	lister, ok := t.link.(FeatureLister)
 	if !ok {
-		return own
+		return itself
 	}
 	f := lister.Features(s.line)
 	if s.line != "" && !s.proxy.cfg.Policy.Allows(s.who, policy.Control, s.line, true).Allowed {
-		f = f.Intersect(uacsta.Features{
-			Services: []string{"monitorStart", "monitorStop", "snapshotDevice", "snapshotCall", "getForwarding", "getDoNotDisturb"},
-			Events:   f.Events,
-		})
+		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !observing(name) })
 	}
-	f.Services = append(f.Services, own.Services...)
+	f.Services = append(f.Services, itself.Services...)
 	return f
+}
+
+// observing reports whether a service changes nothing, by its name in the
+// capability lists.
+func observing(name string) bool {
+	return strings.HasPrefix(name, "get") || strings.HasPrefix(name, "snapshot") || strings.HasPrefix(name, "monitor") ||
+		name == "changeMonitorFilter" || name == "switchingFunctionDevices"
+}
+
+// homeTrunk is the link of the session's line, or the first one.
+func (s *Session) homeTrunk() *trunk {
+	if s.line == "" && len(s.proxy.trunks) > 0 {
+		return s.proxy.trunks[0]
+	}
+	return s.proxy.route(s.line)
+}
+
+// capabilities asks the session's link what it can do.
+func (s *Session) capabilities(req *uacsta.Message, answer answerer) {
+	t := s.homeTrunk()
+	if t == nil {
+		answer(nil, errLinkDown)
+		return
+	}
+	t.request(req, answer)
 }

@@ -55,6 +55,9 @@ type Session struct {
 	tel         bool              // the client writes tel: URIs
 	spelling    map[string]string // canonical device -> as the client wrote it
 	monitors    map[string]*clientMonitor
+	registered  *registration             // for SystemStatus
+	routers     map[string]*router        // registrations for routeing, by the client's reference
+	dialogues   map[string]*routeDialogue // by the client's cross reference
 	outstanding int
 	queue       []delivery
 	draining    bool
@@ -74,6 +77,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		proxy: p, client: client, who: o.Identity, named: o.Named, peer: o.Peer,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
+		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{},
 	}
 	if err := s.admit(o.Line); err != nil {
 		p.stats.Denials.Add(1)
@@ -180,7 +184,9 @@ func (s *Session) finish() bool {
 		monitors = append(monitors, cm)
 	}
 	clear(s.monitors)
+	s.unregister()
 	s.mu.Unlock()
+	s.endRouteing()
 	s.proxy.mu.Lock()
 	delete(s.proxy.sessions, s)
 	s.proxy.mu.Unlock()
@@ -236,12 +242,10 @@ func (s *Session) drain() {
 	}
 }
 
-// status tells the client what the switching function is fit for.
-func (s *Session) status(value uacsta.SystemStatusValue) {
-	msg := uacsta.Encode(uacsta.SystemStatus{SystemStatus: value}, uacsta.Edition3)
-	s.mu.Lock()
-	msg.SetNamespace(s.namespace)
-	s.mu.Unlock()
+// send gives the client a request of the switching function.
+func (s *Session) send(message any) {
+	msg := uacsta.Encode(message, uacsta.Edition3)
+	s.translate(msg, "")
 	s.deliver(delivery{msg: msg})
 }
 

@@ -125,9 +125,12 @@ func (m *Message) CrossRef() string {
 }
 
 // SetCrossRef changes the monitorCrossRefID of a message that has one.
-func (m *Message) SetCrossRef(id string) {
-	if e := child(m.root, "monitorCrossRefID"); e != nil {
-		setText(e, id)
+func (m *Message) SetCrossRef(id string) { m.SetText("monitorCrossRefID", id) }
+
+// SetText changes the text of the element that a path leads to, if there is one.
+func (m *Message) SetText(path, text string) {
+	if e := m.at(path); e != nil {
+		setText(e, text)
 	}
 }
 

@@ -1,0 +1,288 @@
+package proxy
+
+import (
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Routeing (ECMA-269 clause 20): a client registers for a routeing device, the link
+// asks where its calls are to go, the client says. Identifiers of registrations
+// and dialogues are the core's own towards the client.
+
+// router is a client's registration at a link.
+type router struct {
+	session  *Session
+	trunk    *trunk
+	register uacsta.RouteRegister
+	ref      string // the client's
+	linkRef  string // the link's; guarded by Proxy.mu
+}
+
+// routeDialogue is a question of the link that a client has.
+type routeDialogue struct {
+	router       *router
+	ref, linkRef string
+}
+
+const maxDialogues = 1000 // of one session
+
+var (
+	errRouter   = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteRegistrationCrossRefID)
+	errDialogue = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteingCrossRefID)
+)
+
+// routeRegister answers RouteRegister. Without device it is for all, which takes
+// the right to control all.
+func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
+	subjects, err := s.check(req)
+	r := &router{session: s, ref: newRef()}
+	if err == nil {
+		err = req.Decode(&r.register)
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	r.trunk = s.homeTrunk()
+	if len(subjects) > 0 {
+		r.trunk = s.proxy.route(subjects[0])
+	} else if !s.proxy.cfg.Policy.Allows(s.who, policy.Control, "*", true).Allowed {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
+		return
+	}
+	if r.trunk == nil {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+		return
+	}
+	r.trunk.request(req, func(res *uacsta.Message, err error) {
+		if err == nil && !r.adopt(res.Text("routeRegisterReqID")) {
+			err = errLinkDown
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		res.SetText("routeRegisterReqID", r.ref)
+		answer(res, nil)
+	})
+}
+
+// adopt notes what the link calls the registration; false when the session is over.
+func (r *router) adopt(linkRef string) bool {
+	s, p := r.session, r.session.proxy
+	p.mu.Lock()
+	r.linkRef = linkRef
+	r.trunk.routers[linkRef] = r
+	p.mu.Unlock()
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.routers[r.ref] = r
+	}
+	s.mu.Unlock()
+	if closed {
+		go r.cancel() // we may be inside the link's own call
+	}
+	return !closed
+}
+
+// atLink returns what the link calls the registration.
+func (r *router) atLink() string {
+	r.session.proxy.mu.Lock()
+	defer r.session.proxy.mu.Unlock()
+	return r.linkRef
+}
+
+// cancel ends the registration at the link.
+func (r *router) cancel() {
+	p := r.session.proxy
+	p.mu.Lock()
+	linkRef := r.linkRef
+	if r.trunk.routers[linkRef] == r {
+		delete(r.trunk.routers, linkRef)
+	}
+	p.mu.Unlock()
+	r.trunk.request(uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), func(*uacsta.Message, error) {})
+}
+
+// routeRegisterCancel answers RouteRegisterCancel.
+func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
+	s.mu.Lock()
+	r := s.routers[req.Text("routeRegisterReqID")]
+	if r != nil {
+		delete(s.routers, r.ref)
+	}
+	s.mu.Unlock()
+	if r == nil {
+		answer(nil, errRouter)
+		return
+	}
+	r.cancel()
+	answer(uacsta.Encode(uacsta.RouteRegisterCancelResponse{}, uacsta.Edition3), nil)
+}
+
+// routeing passes what the link says of a routeing dialogue to the client.
+func (t *trunk) routeing(ev *uacsta.Message) {
+	p := t.proxy
+	linkRef := ev.Text("crossRefIdentifier")
+	p.mu.Lock()
+	d := t.dialogues[linkRef]
+	r := t.routers[ev.Text("routeRegisterReqID")]
+	if ev.Name() == "RouteEnd" {
+		delete(t.dialogues, linkRef)
+	}
+	p.mu.Unlock()
+	switch ev.Name() {
+	case "RouteRequest":
+		if r == nil || !r.open(linkRef, ev) {
+			t.end(linkRef, ev.Text("routeRegisterReqID"))
+		}
+		return
+	case "RouteRegisterAbort":
+		if r != nil {
+			r.aborted()
+		}
+		return
+	}
+	if d == nil {
+		p.stats.StrayEvents.Add(1)
+		return
+	}
+	s := d.router.session
+	if ev.Name() == "RouteEnd" {
+		s.mu.Lock()
+		delete(s.dialogues, d.ref)
+		s.mu.Unlock()
+	}
+	d.pass(ev)
+}
+
+// pass gives the client a message of the dialogue.
+func (d *routeDialogue) pass(ev *uacsta.Message) {
+	ev.SetText("crossRefIdentifier", d.ref)
+	ev.SetText("routeRegisterReqID", d.router.ref)
+	d.router.session.translate(ev, "")
+	d.router.session.deliver(delivery{msg: ev})
+}
+
+// open begins a dialogue; false when the client cannot take it.
+func (r *router) open(linkRef string, ev *uacsta.Message) bool {
+	s, d := r.session, &routeDialogue{router: r, ref: newRef(), linkRef: linkRef}
+	s.mu.Lock()
+	takes := !s.closed && len(s.dialogues) < maxDialogues
+	if takes {
+		s.dialogues[d.ref] = d
+	}
+	s.mu.Unlock()
+	if !takes {
+		return false
+	}
+	s.proxy.mu.Lock()
+	r.trunk.dialogues[linkRef] = d
+	s.proxy.mu.Unlock()
+	d.pass(ev)
+	return true
+}
+
+// end tells the link that nobody decides: the call takes its default way.
+func (t *trunk) end(linkRef, registration string) {
+	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration}, uacsta.Edition3)
+	go t.request(msg, func(*uacsta.Message, error) {}) // we may be inside the link's own call
+}
+
+// routeAnswer carries RouteSelect, RouteReject and RouteEnd.
+func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
+	s.mu.Lock()
+	d := s.dialogues[req.Text("crossRefIdentifier")]
+	s.mu.Unlock()
+	if d == nil {
+		answer(nil, errDialogue)
+		return
+	}
+	if _, err := s.check(req); err != nil {
+		answer(nil, err)
+		return
+	}
+	if req.Name() == "RouteEnd" {
+		s.forget(d)
+	}
+	req.SetText("crossRefIdentifier", d.linkRef)
+	req.SetText("routeRegisterReqID", d.router.atLink())
+	d.router.trunk.request(req, answer)
+}
+
+// forget takes a dialogue out of the tables.
+func (s *Session) forget(d *routeDialogue) {
+	s.mu.Lock()
+	delete(s.dialogues, d.ref)
+	s.mu.Unlock()
+	s.proxy.mu.Lock()
+	delete(d.router.trunk.dialogues, d.linkRef)
+	s.proxy.mu.Unlock()
+}
+
+// endRouteing ends the session's registrations and dialogues: calls take their
+// default way at once.
+func (s *Session) endRouteing() {
+	s.mu.Lock()
+	routers, dialogues := s.routers, s.dialogues
+	s.routers, s.dialogues = map[string]*router{}, map[string]*routeDialogue{}
+	s.mu.Unlock()
+	for _, r := range routers {
+		r.cancel()
+	}
+	for _, d := range dialogues {
+		s.forget(d)
+		d.router.trunk.end(d.linkRef, d.router.atLink())
+	}
+}
+
+// endDialogues ends the dialogues of a link that is gone.
+func (t *trunk) endDialogues() {
+	t.proxy.mu.Lock()
+	dialogues := t.dialogues
+	t.dialogues = map[string]*routeDialogue{}
+	t.proxy.mu.Unlock()
+	for _, d := range dialogues {
+		s := d.router.session
+		s.mu.Lock()
+		delete(s.dialogues, d.ref)
+		s.mu.Unlock()
+		s.send(uacsta.RouteEnd{CrossRefIdentifier: d.ref, RouteRegisterReqID: d.router.ref, ErrorValue: errLinkDown})
+	}
+}
+
+// registerAgain renews the registrations after the link came back. Clients keep
+// their identifiers.
+func (t *trunk) registerAgain() {
+	t.proxy.mu.Lock()
+	routers := t.routers
+	t.routers = map[string]*router{}
+	t.proxy.mu.Unlock()
+	for _, r := range routers {
+		t.request(uacsta.Encode(r.register, uacsta.Edition3), func(res *uacsta.Message, err error) {
+			if err != nil {
+				r.aborted()
+				return
+			}
+			r.adopt(res.Text("routeRegisterReqID"))
+		})
+	}
+}
+
+// aborted tells the client that the link does not ask it any more.
+func (r *router) aborted() {
+	s := r.session
+	s.proxy.mu.Lock()
+	if r.trunk.routers[r.linkRef] == r {
+		delete(r.trunk.routers, r.linkRef)
+	}
+	s.proxy.mu.Unlock()
+	s.mu.Lock()
+	_, there := s.routers[r.ref]
+	delete(s.routers, r.ref)
+	s.mu.Unlock()
+	if there {
+		s.send(uacsta.RouteRegisterAbort{RouteRegisterReqID: r.ref})
+	}
+}

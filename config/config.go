@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,16 +16,17 @@ import (
 // Config is the whole file. The yaml tags are the keys; config.example.yaml
 // explains each.
 type Config struct {
-	Log        Log        `yaml:"log"`
-	SIP        SIP        `yaml:"sip"`
-	Operations Operations `yaml:"operations"`
-	Demo       bool       `yaml:"demo"`
-	Trusted    []Peer     `yaml:"trusted"`
-	Digest     Digest     `yaml:"digest"`
-	Grants     []Grant    `yaml:"grants"`
-	Numbers    Numbers    `yaml:"numbers"`
-	Limits     Limits     `yaml:"limits"`
-	Switch     Switch     `yaml:"switch"`
+	Log        Log           `yaml:"log"`
+	SIP        SIP           `yaml:"sip"`
+	Operations Operations    `yaml:"operations"`
+	Demo       bool          `yaml:"demo"`
+	Trusted    []Peer        `yaml:"trusted"`
+	Digest     Digest        `yaml:"digest"`
+	Grants     []Grant       `yaml:"grants"`
+	Numbers    Numbers       `yaml:"numbers"`
+	Limits     Limits        `yaml:"limits"`
+	Heartbeat  time.Duration `yaml:"heartbeat"`
+	Switch     Switch        `yaml:"switch"`
 }
 
 // Log is the key log.
@@ -110,24 +109,6 @@ type Limits struct {
 	Queue               int `yaml:"queue"`
 }
 
-// Switch is the key switch.
-type Switch struct {
-	Extensions []Extension   `yaml:"extensions"`
-	RingCycle  time.Duration `yaml:"ring-cycle"`
-	AlertTime  time.Duration `yaml:"alert-time"`
-	PromptTime time.Duration `yaml:"prompt-time"`
-	FailTime   time.Duration `yaml:"fail-time"`
-}
-
-// Extension is an entry of switch.extensions.
-type Extension struct {
-	Number string        `yaml:"number"`
-	Name   string        `yaml:"name"`
-	Lines  int           `yaml:"lines"`
-	Answer time.Duration `yaml:"answer-after"`
-	Busy   bool          `yaml:"busy"`
-}
-
 // Default returns what holds where the file says nothing.
 func Default() *Config {
 	return &Config{
@@ -141,7 +122,10 @@ func Default() *Config {
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
-		Switch:     Switch{RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second},
+		Heartbeat:  time.Minute,
+		Switch: Switch{
+			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
+		},
 	}
 }
 
@@ -188,8 +172,6 @@ func Parse(file string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-var extensionNumber = regexp.MustCompile(`^[0-9*#]{1,20}$`)
-
 // check tests what the types alone do not say.
 func (c *Config) check(d *document) {
 	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -212,6 +194,7 @@ func (c *Config) check(d *document) {
 	for key, v := range map[string]time.Duration{
 		"sip.connection-grace": c.SIP.ConnectionGrace, "sip.event-wait": c.SIP.EventWait, "sip.t1": c.SIP.T1, "sip.shutdown-patience": c.SIP.ShutdownPatience,
 		"switch.ring-cycle": c.Switch.RingCycle, "switch.alert-time": c.Switch.AlertTime, "switch.prompt-time": c.Switch.PromptTime, "switch.fail-time": c.Switch.FailTime,
+		"switch.park-time": c.Switch.ParkTime, "heartbeat": c.Heartbeat,
 	} {
 		if v <= 0 {
 			d.fault(key, "must be longer than nothing, for example 5s")
@@ -317,29 +300,6 @@ func (c *Config) checkAccess(d *document) {
 	}
 	if !c.Demo && len(c.Grants) == 0 {
 		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
-	}
-}
-
-func (c *Config) checkSwitch(d *document) {
-	if c.Numbers.Main != "" && !regexp.MustCompile(`^\+[0-9]{1,15}$`).MatchString(c.Numbers.Main) {
-		d.fault("numbers.main", "must be + and digits, what stands before an extension from outside")
-	}
-	seen := make([]string, 0, len(c.Switch.Extensions))
-	for i, e := range c.Switch.Extensions {
-		key := fmt.Sprintf("switch.extensions[%d]", i)
-		switch {
-		case !extensionNumber.MatchString(e.Number):
-			d.fault(key+".number", "must be 1 to 20 digits, * or #; quote it: \"100\"")
-		case slices.Contains(seen, e.Number):
-			d.fault(key+".number", "is there twice")
-		}
-		seen = append(seen, e.Number)
-		if e.Lines < 0 || e.Lines > 8 {
-			d.fault(key+".lines", "must be 1 to 8")
-		}
-		if e.Answer < 0 {
-			d.fault(key+".answer-after", "must not be negative")
-		}
 	}
 }
 

@@ -17,6 +17,11 @@ grants: [{who: "sip:alice@contoso.com", control: ["100"]}]
 switch: {extensions: [{number: "100"}]}
 `
 
+// withSwitch is a good file with more keys of the switch.
+func withSwitch(keys string) string {
+	return strings.Replace(good, "{extensions: [{number: \"100\"}]}", "{extensions: [{number: \"100\"}], "+keys+"}", 1)
+}
+
 func TestGood(t *testing.T) {
 	c, err := Parse("x", []byte(good+"log: {level: debug}\n"))
 	if err != nil {
@@ -92,6 +97,20 @@ func TestFaults(t *testing.T) {
 		{strings.Replace(good, "listen:", "min-se: 30s\n  listen:", 1), "x:3: sip.min-se: must be at least 90s"},
 		{strings.Replace(good, "number: \"100\"", "number: \"1 0\"", 1), "x:5: switch.extensions[0].number: must be 1 to 20 digits"},
 		{strings.Replace(good, "{number: \"100\"}", "{number: \"100\"}, {number: \"100\"}", 1), "x:5: switch.extensions[1].number: is there twice"},
+		{good + "heartbeat: 0s", "x:6: heartbeat: must be longer than nothing"},
+		{strings.Replace(good, "number: \"100\"", "number: \"100\", kind: tin", 1), "x:5: switch.extensions[0].kind: is \"tin\"; write one of: sip"},
+		{withSwitch("hunt-groups: [{number: \"200\", members: [\"100\", \"101\"]}]"), "x:5: switch.hunt-groups[0].members[1]: is no extension"},
+		{withSwitch("hunt-groups: [{number: \"200\", members: [\"100\", \"100\"]}]"), "switch.hunt-groups[0].members[1]: is there twice"},
+		{withSwitch("hunt-groups: [{number: \"100\"}]"), "switch.hunt-groups[0].number: is there twice"},
+		{withSwitch("hunt-groups: [{number: \"200\", order: odd}]"), "switch.hunt-groups[0].order: is \"odd\""},
+		{withSwitch("queues: [{number: \"300\", wrap-up: -1s}]"), "switch.queues[0].wrap-up: must not be negative"},
+		{withSwitch("queues: [{number: \"300\", agents: [{id: a}, {id: a}]}]"), "switch.queues[0].agents[1].id: must be there, and once only"},
+		{withSwitch("queues: [{number: \"300\", agents: [{id: a, password: x, password-file: y}]}]"), "switch.queues[0].agents[0]: write either"},
+		{withSwitch("trunks: [{number: \"900\", prefixes: [zero]}]"), "switch.trunks[0].prefixes[0]: must be digits"},
+		{withSwitch("trunks: [{number: \"900\", inward: [{number: \"1\", to: \"7\"}]}]"), "switch.trunks[0].inward[0].to: is no device"},
+		{withSwitch("park: [here]"), "switch.park[0].number: must be 1 to 20 digits"},
+		{withSwitch("pickup-groups: [{number: \"500\", members: [\"7\"]}]"), "switch.pickup-groups[0].members[0]: is no extension"},
+		{withSwitch("routeing: [{number: \"600\"}]"), "switch.routeing[0].default: must be a number"},
 		{"sip: {listen: []}", "x:1: sip.listen: no listener"},
 		{"demo: true", "x:1: sip.listen[0].address: demo mode"},
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},

@@ -73,7 +73,11 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	sw, err := softswitch.New(switchConfig(cfg))
+	devices, err := switchConfig(&cfg.Switch)
+	if err != nil {
+		return nil, err
+	}
+	sw, err := softswitch.New(devices)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +88,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 	n.core = proxy.New(proxy.Config{
 		Policy: rules, Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: sw.Has}, Log: log,
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
+		Heartbeat: cfg.Heartbeat,
 	})
 	n.core.AddLink("switch", sw, func(string) bool { return true })
 	users, err := passwords(cfg.Digest)
@@ -121,16 +126,6 @@ func files(l config.Listener) tls.Files {
 	return tls.Files{Certificate: l.Certificate, Key: l.Key, CA: l.ClientCA, ClientAuth: l.ClientAuth}
 }
 
-func switchConfig(cfg *config.Config) softswitch.Config {
-	out := softswitch.Config{RingCycle: cfg.Switch.RingCycle, AlertTime: cfg.Switch.AlertTime, PromptTime: cfg.Switch.PromptTime, FailTime: cfg.Switch.FailTime}
-	for _, e := range cfg.Switch.Extensions {
-		out.Extensions = append(out.Extensions, softswitch.Extension{
-			Number: e.Number, Name: e.Name, Lines: e.Lines, Phone: softswitch.Behaviour{Answer: e.Answer, Busy: e.Busy},
-		})
-	}
-	return out
-}
-
 func rules(cfg *config.Config) *policy.Policy {
 	p := &policy.Policy{Demo: cfg.Demo}
 	for _, t := range cfg.Trusted {
@@ -143,17 +138,23 @@ func rules(cfg *config.Config) *policy.Policy {
 	return p
 }
 
+// secret is a password that stands in the configuration or in a file.
+func secret(password, file string) (string, error) {
+	if file == "" {
+		return password, nil
+	}
+	data, err := os.ReadFile(file)
+	return strings.TrimSpace(string(data)), err
+}
+
 func passwords(d config.Digest) (map[string]string, error) {
 	users := map[string]string{}
 	for _, u := range d.Users {
-		if u.PasswordFile != "" {
-			data, err := os.ReadFile(u.PasswordFile)
-			if err != nil {
-				return nil, err
-			}
-			u.Password = strings.TrimSpace(string(data))
+		password, err := secret(u.Password, u.PasswordFile)
+		if err != nil {
+			return nil, err
 		}
-		users[u.Name] = u.Password
+		users[u.Name] = password
 	}
 	return users, nil
 }

@@ -1,0 +1,232 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// Switch is the key switch. Zero values of its lists' entries are the switch's own
+// defaults.
+type Switch struct {
+	RingCycle    time.Duration    `yaml:"ring-cycle"`
+	AlertTime    time.Duration    `yaml:"alert-time"`
+	PromptTime   time.Duration    `yaml:"prompt-time"`
+	FailTime     time.Duration    `yaml:"fail-time"`
+	ParkTime     time.Duration    `yaml:"park-time"`
+	Extensions   []Extension      `yaml:"extensions"`
+	HuntGroups   []HuntGroup      `yaml:"hunt-groups"`
+	Queues       []Queue          `yaml:"queues"`
+	Trunks       []Trunk          `yaml:"trunks"`
+	Park         []string         `yaml:"park"`
+	PickupGroups []PickupGroup    `yaml:"pickup-groups"`
+	Routeing     []RouteingDevice `yaml:"routeing"`
+}
+
+// Extension is an entry of switch.extensions.
+type Extension struct {
+	Number string        `yaml:"number"`
+	Name   string        `yaml:"name"`
+	Kind   string        `yaml:"kind"`
+	Lines  int           `yaml:"lines"`
+	Answer time.Duration `yaml:"answer-after"`
+	Busy   bool          `yaml:"busy"`
+}
+
+// HuntGroup is an entry of switch.hunt-groups.
+type HuntGroup struct {
+	Number  string   `yaml:"number"`
+	Name    string   `yaml:"name"`
+	Members []string `yaml:"members"`
+	Order   string   `yaml:"order"`
+	Rings   int      `yaml:"rings"`
+}
+
+// Queue is an entry of switch.queues.
+type Queue struct {
+	Number     string        `yaml:"number"`
+	Name       string        `yaml:"name"`
+	Agents     []Agent       `yaml:"agents"`
+	MaxCalls   int           `yaml:"max-calls"`
+	WaitTime   time.Duration `yaml:"wait-time"`
+	AnswerTime time.Duration `yaml:"answer-time"`
+	WrapUp     time.Duration `yaml:"wrap-up"`
+	Overflow   string        `yaml:"overflow"`
+}
+
+// Agent is an entry of switch.queues[].agents.
+type Agent struct {
+	ID           string `yaml:"id"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+}
+
+// Trunk is an entry of switch.trunks.
+type Trunk struct {
+	Number   string        `yaml:"number"`
+	Name     string        `yaml:"name"`
+	Prefixes []string      `yaml:"prefixes"`
+	Inward   []Inward      `yaml:"inward"`
+	Caller   string        `yaml:"caller"`
+	Lines    int           `yaml:"lines"`
+	Answer   time.Duration `yaml:"answer-after"`
+	Busy     bool          `yaml:"busy"`
+}
+
+// Inward is an entry of switch.trunks[].inward.
+type Inward struct {
+	Number string `yaml:"number"`
+	To     string `yaml:"to"`
+}
+
+// PickupGroup is an entry of switch.pickup-groups.
+type PickupGroup struct {
+	Number  string   `yaml:"number"`
+	Members []string `yaml:"members"`
+}
+
+// RouteingDevice is an entry of switch.routeing.
+type RouteingDevice struct {
+	Number  string        `yaml:"number"`
+	Default string        `yaml:"default"`
+	Time    time.Duration `yaml:"time"`
+}
+
+var (
+	deviceNumber  = regexp.MustCompile(`^[0-9*#]{1,20}$`)
+	networkNumber = regexp.MustCompile(`^\+?[0-9*#]{1,32}$`)
+)
+
+// numbers are the numbers of the switch's devices, as far as they have been seen.
+type numbers struct {
+	*document
+	all, extensions []string
+}
+
+// device checks the number of a device that there must be once.
+func (n *numbers) device(key, number string) {
+	switch {
+	case !deviceNumber.MatchString(number):
+		n.fault(key+".number", "must be 1 to 20 digits, * or #; quote it: \"100\"")
+	case slices.Contains(n.all, number):
+		n.fault(key+".number", "is there twice")
+	}
+	n.all = append(n.all, number)
+}
+
+func (n *numbers) members(key string, members []string) {
+	for i, m := range members {
+		if !slices.Contains(n.extensions, m) {
+			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is no extension of the switch")
+		} else if slices.Contains(members[:i], m) {
+			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is there twice")
+		}
+	}
+}
+
+func (n *numbers) atLeast(key string, value, least int) {
+	if value < least {
+		n.fault(key, fmt.Sprintf("must be %d or more", least))
+	}
+}
+
+func (n *numbers) notNegative(key string, value time.Duration) {
+	if value < 0 {
+		n.fault(key, "must not be negative")
+	}
+}
+
+func (c *Config) checkSwitch(d *document) {
+	if c.Numbers.Main != "" && !regexp.MustCompile(`^\+[0-9]{1,15}$`).MatchString(c.Numbers.Main) {
+		d.fault("numbers.main", "must be + and digits, what stands before an extension from outside")
+	}
+	n := &numbers{document: d}
+	for i, e := range c.Switch.Extensions {
+		key := fmt.Sprintf("switch.extensions[%d]", i)
+		n.device(key, e.Number)
+		n.extensions = append(n.extensions, e.Number)
+		if e.Kind != "" {
+			d.oneOf(key+".kind", e.Kind, "sip", "analogue", "digital", "dect", "virtual", "remote")
+		}
+		if e.Lines < 0 || e.Lines > 8 {
+			d.fault(key+".lines", "must be 1 to 8")
+		}
+		n.notNegative(key+".answer-after", e.Answer)
+	}
+	for i, g := range c.Switch.HuntGroups {
+		key := fmt.Sprintf("switch.hunt-groups[%d]", i)
+		n.device(key, g.Number)
+		n.members(key, g.Members)
+		n.atLeast(key+".rings", g.Rings, 0)
+		if g.Order != "" {
+			d.oneOf(key+".order", g.Order, "linear", "cyclic", "cascade")
+		}
+	}
+	for i, q := range c.Switch.Queues {
+		key := fmt.Sprintf("switch.queues[%d]", i)
+		n.device(key, q.Number)
+		n.atLeast(key+".max-calls", q.MaxCalls, 0)
+		n.notNegative(key+".wait-time", q.WaitTime)
+		n.notNegative(key+".answer-time", q.AnswerTime)
+		n.notNegative(key+".wrap-up", q.WrapUp)
+		for j, a := range q.Agents {
+			agent := fmt.Sprintf("%s.agents[%d]", key, j)
+			if a.ID == "" || slices.ContainsFunc(q.Agents[:j], func(other Agent) bool { return other.ID == a.ID }) {
+				d.fault(agent+".id", "must be there, and once only")
+			}
+			if a.Password != "" && a.PasswordFile != "" {
+				d.fault(agent, "write either password or password-file, or none of them")
+			}
+		}
+	}
+	for i, t := range c.Switch.Trunks {
+		c.checkTrunk(n, fmt.Sprintf("switch.trunks[%d]", i), t)
+	}
+	for i, number := range c.Switch.Park {
+		n.device(fmt.Sprintf("switch.park[%d]", i), number)
+	}
+	for i, g := range c.Switch.PickupGroups {
+		key := fmt.Sprintf("switch.pickup-groups[%d]", i)
+		n.device(key, g.Number)
+		n.members(key, g.Members)
+	}
+	for i, r := range c.Switch.Routeing {
+		key := fmt.Sprintf("switch.routeing[%d]", i)
+		n.device(key, r.Number)
+		n.notNegative(key+".time", r.Time)
+		if r.Default == "" || r.Default == r.Number {
+			d.fault(key+".default", "must be a number, and another one: where calls go when nobody routes them")
+		}
+	}
+	c.checkWays(n)
+}
+
+func (c *Config) checkTrunk(n *numbers, key string, t Trunk) {
+	n.device(key, t.Number)
+	n.notNegative(key+".answer-after", t.Answer)
+	n.atLeast(key+".lines", t.Lines, 0)
+	if t.Caller != "" && !networkNumber.MatchString(t.Caller) {
+		n.fault(key+".caller", "must be digits, perhaps with + before them")
+	}
+	for j, prefix := range t.Prefixes {
+		if prefix != "+" && !networkNumber.MatchString(prefix) {
+			n.fault(fmt.Sprintf("%s.prefixes[%d]", key, j), "must be digits, perhaps with + before them")
+		}
+	}
+}
+
+// checkWays checks where calls are sent on to: devices that must be there.
+func (c *Config) checkWays(n *numbers) {
+	for i, t := range c.Switch.Trunks {
+		for j, in := range t.Inward {
+			key := fmt.Sprintf("switch.trunks[%d].inward[%d]", i, j)
+			if !networkNumber.MatchString(in.Number) {
+				n.fault(key+".number", "must be digits, perhaps with + before them")
+			}
+			if !slices.Contains(n.all, in.To) {
+				n.fault(key+".to", "is no device of the switch")
+			}
+		}
+	}
+}

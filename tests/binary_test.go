@@ -40,6 +40,10 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// A program with the race detector waits a second before it exits.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=50"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if file, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(file))

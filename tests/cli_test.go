@@ -93,7 +93,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"forward", "1002", "no-answer", "1003", "--rings", "4", server}, 0, "SetForwardingResponse"},
 		{[]string{"forward", "1002", server}, 0, "forwardNoAns      to 1003  after 4 rings"},
 		{[]string{"forward", "1002", "no-answer", "off", server}, 0, "SetForwardingResponse"},
-		{[]string{"forward", "1002", "sometimes", "1003", server}, 2, "always, busy or no-answer"},
+		{[]string{"forward", "1002", "sometimes", "1003", server}, 2, "after the device write always"},
 		{[]string{"dnd", "1002", "on", server}, 0, "SetDoNotDisturbResponse"},
 		{[]string{"dnd", "1002", server}, 0, "on"},
 		{[]string{"dnd", "1002", "perhaps", server}, 2, "on or off"},
@@ -129,6 +129,162 @@ func TestCommands(t *testing.T) {
 	if got := strings.Join(names, " "); got != "DeliveredEvent EstablishedEvent HeldEvent RetrievedEvent ConnectionClearedEvent" {
 		t.Errorf("monitor saw %s", got)
 	}
+	r.stop()
+}
+
+const everyKind = `  park: ["400"]
+  park-time: 1h
+  queues: [{number: "300", agents: [{id: "7001", password: secret}], wrap-up: 1h}]
+  pickup-groups: [{number: "500", members: ["1000", "1001", "1002"]}]
+  trunks: [{number: "900", prefixes: ["0"], answer-after: 50ms}]
+  routeing: [{number: "600", default: "1009", time: 1h}]
+trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`
+
+// Each command for a service, against the built-in switch.
+func TestServiceCommands(t *testing.T) {
+	r := serve(t, everyKind)
+	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
+	pin := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(pin, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		line   string
+		status int
+		want   string
+	}{
+		{"call 1000 1001", 0, "MakeCallResponse"},
+		{"group-pickup 1002", 0, "GroupPickupCallResponse"},
+		{"associate 1002 --correlator c0ffee --subject Order", 0, "AssociateDataResponse"},
+		{"user-info 1002 0102", 0, "SendUserInformationResponse"},
+		{"join 1002 1003 --silent", 0, "JoinCallResponse"},
+		{"clear 1003", 0, "ClearConnectionResponse"},
+		{"park 1002 400", 0, "ParkCallResponse"},
+		{"pickup 400 1003", 0, "DirectedPickupCallResponse"},
+		{"call 1004 1003", 0, "MakeCallResponse"},
+		{"call 1005 1003", 0, "MakeCallResponse"},
+		{"intrude 1005", 0, "IntrudeCallResponse"},
+		{"clear 1005", 0, "ClearConnectionResponse"},
+		{"call 1005 1003", 0, "MakeCallResponse"},
+		{"campon 1005", 0, "CamponCallResponse"},
+		{"clear 1005", 0, "ClearConnectionResponse"},
+		{"call 1005 1003", 0, "MakeCallResponse"},
+		{"callback 1005", 0, "CallBackResponse"},
+		{"callback 1005 --list", 0, "1003"},
+		{"callback 1005 1003 --cancel", 0, "CancelCallBackResponse"},
+		{"callback 1005 --list", 0, "no call backs"},
+		{"clear 1000", 0, "ClearConnectionResponse"},
+		{"clear 1004", 0, "ClearConnectionResponse"},
+		{"mwi 1000 on --message-from 300", 0, "SetMessageWaitingIndicatorResponse"},
+		{"mwi 1000", 0, "on  from 300"},
+		{"auto-answer 1001 on --rings 1", 0, "SetAutoAnswerResponse"},
+		{"auto-answer 1001", 0, "on  after 1 rings"},
+		{"auto-answer 1001 off", 0, "SetAutoAnswerResponse"},
+		{"auto-work 1001 on --interval 30s", 0, "SetAutoWorkModeResponse"},
+		{"auto-work 1001", 0, "on  for 30 s"},
+		{"forward 1000 busy-external 1001", 0, "SetForwardingResponse"},
+		{"forward 1000", 0, "forwardBusyExt    to 1001"},
+		{"agent 1001", 0, "nobody is logged on"},
+		{"agent 1001 login --id 7001", 1, "invalidAgentPassword"},
+		{"agent 1001 login --id 7001 --agent-password-file " + pin, 0, "SetAgentStateResponse"},
+		{"agent 1001 ready", 0, "SetAgentStateResponse"},
+		{"agent 1001", 0, "7001         agentReady  in 300"},
+		{"predict 300 05550199 --alert-time 20s", 0, "MakePredictiveCallResponse"},
+		{"agent 1001 sleeping", 2, "after the device write login"},
+		{"last-number 1000", 0, "1001"},
+		{"device 300", 0, "acdGroup"},
+		{"devices --category acd", 0, "300          acd"},
+		{"devices --json --category park", 0, `{"device":"400","category":"park"`},
+		{"capabilities", 0, "<manufacturerName>tr87proxy</manufacturerName>"},
+		{"status", 0, "normal"},
+		{"route 600", 2, "write either --to or --reject"},
+		{"join 1000 1003", 1, "1000 has no call in state connected"},
+		{"__complete call 10", 0, "1000\tstation sip"},
+		{"__complete agent 1000 ", 0, "not-ready"},
+		{"__complete forward 1000 ", 0, "no-answer-external"},
+		{"__complete script ", 0, "ShellCompDirectiveDefault"},
+	} {
+		args := strings.Split(tt.line, " ")
+		if args[0] == "__complete" {
+			args = append([]string{"__complete", args[1], server}, args[2:]...)
+		} else {
+			args = append(args, server)
+		}
+		out, status := command(t, args...)
+		if status != tt.status || !strings.Contains(out, tt.want) {
+			t.Errorf("%s: status %d, want %d with %q\n%s", tt.line, status, tt.status, tt.want, out)
+		}
+	}
+	router := start(t, program(t), "route", "600", "--to", "9999,1008", "--count", "3", server)
+	waitFor(t, "the registration", func() bool { return strings.Contains(router.out.String(), "routeing 600") })
+	command(t, "call", "1007", "600", server)
+	if err := router.wait(patience); err != nil {
+		t.Errorf("route: %v\n%s", err, router.out)
+	}
+	if out, _ := command(t, "snapshot", "1008", server); !strings.Contains(out, "[alerting connected]  with 1007") {
+		t.Errorf("routed to: %s", out)
+	}
+	r.stop()
+}
+
+// Scripts say whether a scenario went as written, and where it did not.
+func TestScript(t *testing.T) {
+	r := serve(t, everyKind)
+	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
+	for _, tt := range []struct {
+		script string
+		status int
+		want   string
+	}{
+		{"# a transfer\nmonitor 1000 1001 1002\ncall 1000 1001\nexpect 1001 Delivered state=alerting cause=newCall within 2s\nanswer 1001\nexpect 1000 Established\n" +
+			"refused noHeldCall retrieve 1000\nconsult 1000 1002\nnever 1001 ConnectionCleared within 50ms\nanswer 1002\ntransfer 1000\nexpect 1001 Transferred\n" +
+			"clear 1001\nexpect 1002 ConnectionCleared releasingDevice=1002 state=null\nwait 1ms", 0, "  15  "},
+		{"monitor 1003\nexpect 1003 Held within 50ms", 1, ":2: it did not come within 50ms; at 1003 came: nothing"},
+		{"monitor 1003\ncall 1003 1004\nnever 1003 Originated within 10s", 1, ":3: OriginatedEvent came"},
+		{"refused noActiveCall hold 1005", 1, ":1: refused otherwise: operation/invalidConnectionID"},
+		{"refused noActiveCall dnd 1005", 1, ":1: it was not refused"},
+		{"call 1003 1004\n", 1, ":1: stateIncompatibility/connectedCallExists"},
+		{"expect 1003 Held", 2, ":1: expect 1003 Held: no line above monitors 1003"},
+		{"monitor 1003\nexpect 1003 Hold", 2, "there is no event Hold"},
+		{"monitor 1003\nnever 1003 Held", 2, "say for how long"},
+		{"dance 1003", 2, "there is no such request"},
+		{"call 1003", 2, "usage: tr87proxy call FROM TO"},
+		{"refused noSuchError hold 1000", 2, "there is no error \"noSuchError\""},
+		{"wait soon", 2, "invalid duration"},
+		{"# nothing", 2, "there is nothing in it"},
+	} {
+		file := filepath.Join(t.TempDir(), "scenario")
+		if err := os.WriteFile(file, []byte(tt.script), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, status := command(t, "script", file, server)
+		if status != tt.status || !strings.Contains(out, tt.want) {
+			t.Errorf("%s\nstatus %d, want %d with %q\n%s", tt.script, status, tt.status, tt.want, out)
+		}
+	}
+	r.stop()
+}
+
+// The screen: lines where nobody looks, a table that is drawn anew on a terminal.
+func TestWatch(t *testing.T) {
+	r := serve(t, everyKind)
+	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
+	command(t, "dnd", "1003", "on", server)
+	lines := start(t, program(t), "watch", "1000", "1001", "1003", server)
+	table := start(t, tool(t, "script"), "-qefc", program(t)+" watch 1000 1001 '"+server+"'", "/dev/null")
+	waitFor(t, "the first picture", func() bool {
+		return strings.Contains(lines.out.String(), "1003         idle  dnd") && strings.Contains(table.out.String(), "1001         idle\x1b[K")
+	})
+	command(t, "call", "1000", "1001", server)
+	waitFor(t, "the call", func() bool {
+		return strings.Contains(lines.out.String(), "1001         alerting with 1000") && strings.Contains(table.out.String(), "1000         connected with 1001 (alerting)\x1b[K")
+	})
+	command(t, "forward", "1001", "always", "1002", server)
+	waitFor(t, "the forwarding", func() bool {
+		return strings.Contains(lines.out.String(), "1001         alerting with 1000  forwardImmediate to 1002")
+	})
 	r.stop()
 }
 

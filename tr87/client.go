@@ -92,7 +92,8 @@ func WithLine(m *uacsta.Message, line string) *uacsta.Message {
 
 // Request sends one request and waits for its answer: in the 200 OK, or in an
 // INFO of the switching function. A refusal is a *uacsta.Error. Several requests
-// may wait at the same time.
+// may wait at the same time. A request that has no answer gives nil once it is
+// taken.
 func (c *Client) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 	w := waiter{service: req.Name(), answer: make(chan *uacsta.Message, 1)}
 	failed := make(chan error, 1)
@@ -106,6 +107,8 @@ func (c *Client) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Mess
 			failed <- res.Err
 		case res.Code()/100 != 2:
 			failed <- &sip.Refusal{Response: res.Response}
+		case len(res.Response.Body()) == 0 && req.OneWay():
+			w.answer <- nil
 		case len(res.Response.Body()) > 0:
 			m, err := uacsta.Parse(res.Response.Body())
 			if err != nil {
@@ -117,6 +120,9 @@ func (c *Client) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Mess
 	}, disposition)
 	select {
 	case m := <-w.answer:
+		if m == nil {
+			return nil, nil //nolint:nilnil // there is no answer, and nothing went wrong
+		}
 		if refusal := m.Err(); refusal != nil {
 			return nil, refusal
 		}
@@ -183,24 +189,31 @@ func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
 		c.answered(m)
 		return
 	case uacsta.Request:
-		var answer *uacsta.Message
-		switch m.Name() {
-		case "SystemStatus":
-			answer = uacsta.Encode(uacsta.SystemStatusResponse{}, m.Edition())
-		case "RequestSystemStatus":
-			answer = uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, m.Edition())
-		case "MonitorStop":
-			answer = uacsta.Encode(uacsta.MonitorStopResponse{}, m.Edition())
-		default:
-			answer = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(m.Edition())
-		}
-		d.RespondRefresh(r, sip.Answer{ContentType: ContentType, Body: answer.Bytes()})
+		d.RespondRefresh(r, answerTo(m))
 	default:
 		r.Respond(sip.Answer{})
 	}
 	if c.dial.Event != nil {
 		c.dial.Event(m)
 	}
+}
+
+// answerTo answers a request of the switching function.
+func answerTo(m *uacsta.Message) sip.Answer {
+	var answer *uacsta.Message
+	switch {
+	case m.OneWay():
+		return sip.Answer{}
+	case m.Name() == "SystemStatus":
+		answer = uacsta.Encode(uacsta.SystemStatusResponse{}, m.Edition())
+	case m.Name() == "RequestSystemStatus":
+		answer = uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, m.Edition())
+	case m.Name() == "MonitorStop":
+		answer = uacsta.Encode(uacsta.MonitorStopResponse{}, m.Edition())
+	default:
+		answer = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(m.Edition())
+	}
+	return sip.Answer{ContentType: ContentType, Body: answer.Bytes()}
 }
 
 // answered gives an answer that came in an INFO to the oldest request it fits.

@@ -189,3 +189,13 @@ func (e *Error) decode(parent *etree.Element) error { //nolint:unparam // elemen
 	}
 	return nil
 }
+
+// KnownErrorValue reports whether the standard lists an error value in any category.
+func KnownErrorValue(value string) bool {
+	for category := range errorValues {
+		if (&Error{Category: category, Value: value}).Known() {
+			return true
+		}
+	}
+	return false
+}

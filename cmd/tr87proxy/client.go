@@ -46,14 +46,23 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 // connection is an open session and what shows its messages.
 type connection struct {
 	*tr87.Client
-	ua    *sip.UA
-	flags *clientFlags
-	out   io.Writer
-	ended chan error
+	ua          *sip.UA
+	flags       *clientFlags
+	out, errOut io.Writer
+	ended       chan error
+	inbox       *inbox // of commands that listen
+	lent        bool   // a script's: it is not ours to close
 }
+
+// lending is the key of a context's connection that commands use instead of one of
+// their own.
+type lending struct{}
 
 // open opens a session. event may be nil.
 func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event func(*uacsta.Message)) (*connection, error) {
+	if lender, ok := ctx.Value(lending{}).(*connection); ok {
+		return &connection{Client: lender.Client, ua: lender.ua, flags: lender.flags, out: out, errOut: errOut, ended: lender.ended, lent: true}, nil
+	}
 	f.password = os.Getenv("TR87_PASSWORD")
 	if f.passwordFile != "" {
 		data, err := os.ReadFile(f.passwordFile)
@@ -70,7 +79,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	if f.trace {
 		cfg.Trace = tracer(errOut)
 	}
-	c := &connection{ua: sip.New(cfg), flags: f, out: out, ended: make(chan error, 1)}
+	c := &connection{ua: sip.New(cfg), flags: f, out: out, errOut: errOut, ended: make(chan error, 1)}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	c.Client, err = tr87.Open(ctx, c.ua, tr87.Dial{
@@ -102,6 +111,9 @@ func explain(err error, server string) error {
 }
 
 func (c *connection) close() {
+	if c.lent {
+		return
+	}
 	c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
@@ -121,6 +133,9 @@ func (c *connection) do(ctx context.Context, req any) (*uacsta.Message, error) {
 
 // show writes a message for people or for programs.
 func (c *connection) show(m *uacsta.Message) {
+	if m == nil { // there is no answer
+		return
+	}
 	if c.flags.json {
 		line, err := json.Marshal(m)
 		if err == nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,11 +15,12 @@ import (
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
 		monitorCommand(), callCommand(), snapshotCommand(), featuresCommand(), sendCommand(),
-		onConnection("answer", "Answer a call that rings at a device", uacsta.Alerting, func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }),
-		onConnection("hold", "Put a device's call on hold", uacsta.Connected, func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }),
-		onConnection("retrieve", "Take a device's held call back", uacsta.Hold, func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }),
-		onConnection("clear", "Hang up a device's call", "", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
-		onConnection("clear-call", "End a device's call for everybody in it", "", func(c uacsta.ConnectionID) any { return uacsta.ClearCall{CallToBeCleared: c} }),
+		onConnection("answer", "Answer a call that rings at a device", func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }, uacsta.Alerting),
+		onConnection("hold", "Put a device's call on hold", func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }, uacsta.Connected),
+		onConnection("retrieve", "Take a device's held call back", func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }, uacsta.Hold),
+		onConnection("clear", "Hang up a device's call", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
+		onConnection("clear-call", "End a device's call for everybody in it", func(c uacsta.ConnectionID) any { return uacsta.ClearCall{CallToBeCleared: c} }),
+		onConnection("campon", "Let a call wait for the busy device it was made to", func(c uacsta.ConnectionID) any { return uacsta.CamponCall{CamponConnection: c} }, uacsta.Connected),
 	}
 }
 
@@ -28,7 +28,7 @@ func clientCommands() []*cobra.Command {
 func clientCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
 	flags := &clientFlags{}
 	cmd := &cobra.Command{
-		Use: use, Short: short, Example: example, GroupID: "client", Args: args,
+		Use: use, Short: short, Example: example, GroupID: "client", Args: args, ValidArgsFunction: completeArguments(flags, use),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), nil)
 			if err != nil {
@@ -44,14 +44,14 @@ func clientCommand(use, short, example string, args cobra.PositionalArgs, do fun
 
 // onConnection makes a command for a service on one connection. Without a call
 // the device's only call in the right state is meant.
-func onConnection(name, short string, state uacsta.LocalConnectionState, request func(uacsta.ConnectionID) any) *cobra.Command {
+func onConnection(name, short string, request func(uacsta.ConnectionID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
 	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 4f2a_17       when the device has several calls", name, name)
 	return clientCommand(name+" DEVICE [CALL]", short, example, between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 		call := ""
 		if len(args) == 2 {
 			call = args[1]
 		}
-		conn, err := c.find(ctx, args[0], call, state)
+		conn, err := c.find(ctx, args[0], call, states...)
 		if err != nil {
 			return err
 		}
@@ -59,9 +59,9 @@ func onConnection(name, short string, state uacsta.LocalConnectionState, request
 	})
 }
 
-// find names a device's connection; it looks at the device's calls when the
-// caller named none.
-func (c *connection) find(ctx context.Context, device, call string, state uacsta.LocalConnectionState) (uacsta.ConnectionID, error) {
+// find names a device's connection. When the caller names no call, it is the only
+// one in the first of the states in which there is any; no state means any.
+func (c *connection) find(ctx context.Context, device, call string, states ...uacsta.LocalConnectionState) (uacsta.ConnectionID, error) {
 	if call != "" {
 		return uacsta.Conn(call, device), nil
 	}
@@ -73,23 +73,41 @@ func (c *connection) find(ctx context.Context, device, call string, state uacsta
 	if err != nil {
 		return uacsta.ConnectionID{}, err
 	}
-	var fit []uacsta.ConnectionID
-	for _, info := range calls {
-		own := info.LocalCallState.CompoundCallState
-		if state == "" || len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
-			fit = append(fit, info.ConnectionIdentifier)
+	if len(states) == 0 && !c.lent {
+		return only(device, "", calls)
+	}
+	for _, state := range states {
+		var fit []uacsta.SnapshotDeviceResponseInfo
+		for _, info := range calls {
+			own := info.LocalCallState.CompoundCallState
+			if len(own) > 0 && (own[0] == state || state == uacsta.Alerting && own[0] == uacsta.Initiated) {
+				fit = append(fit, info)
+			}
+		}
+		if len(fit) > 0 {
+			return only(device, state, fit)
 		}
 	}
-	switch len(fit) {
-	case 1:
-		return fit[0], nil
-	case 0:
-		if state == "" {
-			return uacsta.ConnectionID{}, fmt.Errorf("%s has no call", device)
+	if c.lent { // a script may want the switch's own refusal
+		if len(calls) == 0 {
+			return uacsta.Conn("", device), nil
 		}
-		return uacsta.ConnectionID{}, fmt.Errorf("%s has no call in state %s", device, state)
+		return only(device, "", calls)
 	}
-	return uacsta.ConnectionID{}, fmt.Errorf("%s has %d such calls: name one (tr87proxy snapshot %s lists them)", device, len(fit), device)
+	return only(device, states[0], nil)
+}
+
+// only returns the connection of the only call.
+func only(device string, state uacsta.LocalConnectionState, calls []uacsta.SnapshotDeviceResponseInfo) (uacsta.ConnectionID, error) {
+	switch {
+	case len(calls) == 1:
+		return calls[0].ConnectionIdentifier, nil
+	case len(calls) > 1:
+		return uacsta.ConnectionID{}, fmt.Errorf("%s has %d such calls: name one (tr87proxy snapshot %s lists them)", device, len(calls), device)
+	case state == "":
+		return uacsta.ConnectionID{}, fmt.Errorf("%s has no call", device)
+	}
+	return uacsta.ConnectionID{}, fmt.Errorf("%s has no call in state %s", device, state)
 }
 
 func callCommand() *cobra.Command {
@@ -184,55 +202,4 @@ func sendCommand() *cobra.Command {
 				return nil
 			})
 		})
-}
-
-func monitorCommand() *cobra.Command {
-	flags := &clientFlags{}
-	var count int
-	cmd := &cobra.Command{
-		Use: "monitor DEVICE...", Short: "Show the events of devices until interrupted", GroupID: "client", Args: between(1, 500),
-		Example: "  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			events := make(chan *uacsta.Message, 1024)
-			overflow := make(chan struct{}, 1)
-			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), func(m *uacsta.Message) {
-				select {
-				case events <- m:
-				default:
-					select {
-					case overflow <- struct{}{}:
-					default:
-					}
-				}
-			})
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			for _, device := range args {
-				object := uacsta.Dev(device)
-				res, err := c.do(cmd.Context(), uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
-				if err != nil {
-					return fmt.Errorf("%s: %w", device, err)
-				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "monitor %s on %s\n", printable(res.CrossRef()), device)
-			}
-			for shown := 0; count == 0 || shown < count; shown++ {
-				select {
-				case m := <-events:
-					c.show(m)
-				case <-overflow:
-					return errors.New("more events than could be shown")
-				case err := <-c.ended:
-					return err
-				case <-cmd.Context().Done():
-					return nil
-				}
-			}
-			return nil
-		},
-	}
-	flags.add(cmd)
-	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
-	return cmd
 }

@@ -31,7 +31,10 @@ func describe(m *uacsta.Message) string {
 	}
 	for _, f := range []struct{ path, label string }{
 		{"systemStatus", ""}, {"monitorCrossRefID", "monitor "}, {"localConnectionInfo", "here "}, {"cause", "cause "},
-		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""},
+		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""}, {"messageWaitingOn", "on "},
+		{"autoAnswerOn", "on "}, {"autoWorkOn", "on "}, {"callBackSetCanceled", "booked "}, {"agentID", "agent "}, {"pendingAgentState", "then "},
+		{"numberQueued", "place "}, {"correlatorData/string", "correlator "}, {"userData/string", "user data "}, {"subjectOfCall", "subject "},
+		{"routeRegisterReqID", "registration "}, {"crossRefIdentifier", "dialogue "},
 	} {
 		if v := m.Text(f.path); v != "" {
 			parts = append(parts, f.label+v)

@@ -75,6 +75,9 @@ brings one, with virtual phones.`,
 	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)
 	root.AddCommand(serviceCommands()...)
+	root.AddCommand(featureCommands()...)
+	root.AddCommand(deviceCommands()...)
+	root.AddCommand(routeCommand(), watchCommand(), scriptCommand())
 	return root
 }
 

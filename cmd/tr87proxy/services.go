@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,14 +14,23 @@ import (
 // serviceCommands are the commands for services that need more than a device.
 func serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		toNumber("consult", "Hold a device's call and place a second one", uacsta.Connected, func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
+		toward("consult DEVICE NUMBER", "Hold a device's call and place a second one", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.ConsultationCall{ExistingCall: c, ConsultedDevice: to}
-		}),
-		toNumber("deflect", "Send a call that rings at a device somewhere else", uacsta.Alerting, func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
+		}, uacsta.Connected),
+		toward("deflect DEVICE NUMBER", "Send a call that rings at a device, or waits in it, somewhere else", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.DeflectCall{CallToBeDiverted: c, NewDestination: []uacsta.DeviceID{to}}
-		}),
-		toNumber("digits", "Send digits over a device's call", uacsta.Connected, func(c uacsta.ConnectionID, digits uacsta.DeviceID) any {
+		}, uacsta.Alerting, uacsta.Queued),
+		toward("digits DEVICE DIGITS", "Send digits over a device's call", func(c uacsta.ConnectionID, digits uacsta.DeviceID) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: c, DigitMode: uacsta.DTMF, CharactersToSend: digits.ID}
+		}, uacsta.Connected),
+		toward("pickup DEVICE BY", "Take a call that rings, waits or is parked at a device at another one", func(c uacsta.ConnectionID, by uacsta.DeviceID) any {
+			return uacsta.DirectedPickupCall{CallToBePickedUp: c, RequestingDevice: by}
+		}, uacsta.Alerting, uacsta.Queued, uacsta.Hold),
+		toward("park DEVICE AT", "Leave a device's call waiting at a park device; pickup fetches it", func(c uacsta.ConnectionID, at uacsta.DeviceID) any {
+			return uacsta.ParkCall{Parking: c, ParkTo: at}
+		}, uacsta.Connected),
+		toward("user-info DEVICE HEX", "Send data to the others in a device's call", func(c uacsta.ConnectionID, data uacsta.DeviceID) any {
+			return uacsta.SendUserInformation{ExistingCall: c, UserData: uacsta.Data{String: data.ID}}
 		}),
 		onPair("alternate", "Swap a device's held and active call", func(held, active uacsta.ConnectionID) any {
 			return uacsta.AlternateCall{HeldCall: held, ActiveCall: active}
@@ -27,10 +38,7 @@ func serviceCommands() []*cobra.Command {
 		onPair("reconnect", "Drop a device's active call and take the held one back", func(held, active uacsta.ConnectionID) any {
 			return uacsta.ReconnectCall{HeldCall: held, ActiveCall: active}
 		}),
-		toNumber("pickup", "Take a call that rings at a device at another one", uacsta.Alerting, func(c uacsta.ConnectionID, by uacsta.DeviceID) any {
-			return uacsta.DirectedPickupCall{CallToBePickedUp: c, RequestingDevice: by}
-		}),
-		conferenceCommand(), transferCommand(), forwardCommand(), dndCommand(),
+		conferenceCommand(), transferCommand(), groupPickupCommand(), joinCommand(), intrudeCommand(), predictCommand(), associateCommand(),
 	}
 }
 
@@ -57,14 +65,13 @@ func (c *connection) present(ctx context.Context, req any, text func(res *uacsta
 	return text(res)
 }
 
-// toNumber makes a command for a service on a device's only call in a state.
-func toNumber(name, short string, state uacsta.LocalConnectionState, request func(uacsta.ConnectionID, uacsta.DeviceID) any) *cobra.Command {
-	what := map[string]string{"digits": "DIGITS", "pickup": "BY"}[name]
-	if what == "" {
-		what = "NUMBER"
-	}
-	return clientCommand(name+" DEVICE "+what, short, fmt.Sprintf("  tr87proxy %s 100 102", name), exactly(2), func(ctx context.Context, c *connection, args []string) error {
-		conn, err := c.find(ctx, args[0], "", state)
+// toward makes a command for a service on a device's call that names something
+// else; use is the name and the two arguments.
+func toward(use, short string, request func(uacsta.ConnectionID, uacsta.DeviceID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
+	name, arguments, _ := strings.Cut(use, " ")
+	example := map[string]string{"DEVICE NUMBER": "100 102", "DEVICE DIGITS": "100 12#", "DEVICE BY": "101 102", "DEVICE AT": "100 400", "DEVICE HEX": "100 c0ffee"}[arguments]
+	return clientCommand(use, short, fmt.Sprintf("  tr87proxy %s %s", name, example), exactly(2), func(ctx context.Context, c *connection, args []string) error {
+		conn, err := c.find(ctx, args[0], "", states...)
 		if err != nil {
 			return err
 		}
@@ -107,11 +114,7 @@ func conferenceCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			req := uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: uacsta.ParticipationActive}
-			if silent {
-				req.ParticipationType = uacsta.ParticipationSilent
-			}
-			return c.request(ctx, req)
+			return c.request(ctx, uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: participation(silent)})
 		})
 	cmd.Flags().BoolVar(&silent, "silent", false, "the number that is added only listens")
 	return cmd
@@ -136,73 +139,98 @@ func transferCommand() *cobra.Command {
 		})
 }
 
-// forwardingTypes are the words of the command line.
-var forwardingTypes = map[string]uacsta.ForwardingType{
-	"always": uacsta.ForwardImmediate, "busy": uacsta.ForwardBusy, "no-answer": uacsta.ForwardNoAns,
+func participation(silent bool) uacsta.ParticipationType {
+	if silent {
+		return uacsta.ParticipationSilent
+	}
+	return uacsta.ParticipationActive
 }
 
-func forwardCommand() *cobra.Command {
-	var rings int
-	cmd := clientCommand("forward DEVICE [always|busy|no-answer NUMBER|off]", "Show or change where a device's calls are forwarded to",
-		"  tr87proxy forward 100\n  tr87proxy forward 100 always 102\n  tr87proxy forward 100 no-answer 102 --rings 4\n  tr87proxy forward 100 always off",
-		between(1, 3), func(ctx context.Context, c *connection, args []string) error {
-			if len(args) == 1 {
-				return c.showForwarding(ctx, args[0])
-			}
-			kind, ok := forwardingTypes[args[1]]
-			if !ok || len(args) != 3 {
-				return usageError{fmt.Errorf("after the device write always, busy or no-answer, then a number or off")}
-			}
-			req := uacsta.SetForwarding{Device: uacsta.Dev(args[0]), ForwardingType: kind, ActivateForward: args[2] != "off"}
-			if req.ActivateForward {
-				to := uacsta.Dev(args[2])
-				req.ForwardDN = &to
-			}
-			if rings > 0 {
-				req.RingCount = &rings
+func prompting(prompt bool) uacsta.AutoOriginate {
+	if prompt {
+		return uacsta.Prompt
+	}
+	return uacsta.DoNotPrompt
+}
+
+func groupPickupCommand() *cobra.Command {
+	return clientCommand("group-pickup DEVICE [GROUP]", "Answer, at a device, the call that has rung longest in its pickup group",
+		"  tr87proxy group-pickup 102\n  tr87proxy group-pickup 102 500", between(1, 2), func(ctx context.Context, c *connection, args []string) error {
+			req := uacsta.GroupPickupCall{NewDestination: uacsta.Dev(args[0])}
+			if len(args) == 2 {
+				group := uacsta.Dev(args[1])
+				req.PickGroup = &group
 			}
 			return c.request(ctx, req)
 		})
-	cmd.Flags().IntVar(&rings, "rings", 0, "rings before a call is forwarded, for no-answer")
+}
+
+func joinCommand() *cobra.Command {
+	var silent, prompt bool
+	cmd := clientCommand("join DEVICE BY", "Let another device enter a device's call",
+		"  tr87proxy join 100 102\n  tr87proxy join 100 102 --silent     102 only listens\n  tr87proxy join 100 102 --prompt     102 rings first",
+		exactly(2), func(ctx context.Context, c *connection, args []string) error {
+			conn, err := c.find(ctx, args[0], "", uacsta.Connected)
+			if err != nil {
+				return err
+			}
+			return c.request(ctx, uacsta.JoinCall{ActiveCall: conn, JoiningDevice: uacsta.Dev(args[1]), AutoOriginate: prompting(prompt), ParticipationType: participation(silent)})
+		})
+	cmd.Flags().BoolVar(&silent, "silent", false, "the device that joins only listens")
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the device that joins ring first")
 	return cmd
 }
 
-func (c *connection) showForwarding(ctx context.Context, device string) error {
-	return c.present(ctx, uacsta.GetForwarding{Device: uacsta.Dev(device)}, func(res *uacsta.Message) error {
-		var forwarding uacsta.GetForwardingResponse
-		if err := res.Decode(&forwarding); err != nil {
-			return err
-		}
-		for _, item := range forwarding.ForwardingList {
-			line := fmt.Sprintf("%-17s off", item.ForwardingType)
-			if item.ForwardStatus && item.ForwardDN != nil {
-				line = fmt.Sprintf("%-17s to %s", item.ForwardingType, item.ForwardDN.ID)
+func intrudeCommand() *cobra.Command {
+	var silent bool
+	cmd := clientCommand("intrude DEVICE", "Let a device that called a busy one enter the call there",
+		"  tr87proxy intrude 100\n  tr87proxy intrude 100 --silent      100 only listens", exactly(1), func(ctx context.Context, c *connection, args []string) error {
+			conn, err := c.find(ctx, args[0], "", uacsta.Connected)
+			if err != nil {
+				return err
 			}
-			if item.RingCount != nil {
-				line += fmt.Sprintf("  after %d rings", *item.RingCount)
-			}
-			fmt.Fprintln(c.out, printable(line))
-		}
-		return nil
-	})
+			return c.request(ctx, uacsta.IntrudeCall{Intrude: conn, ParticipationType: participation(silent)})
+		})
+	cmd.Flags().BoolVar(&silent, "silent", false, "the device only listens")
+	return cmd
 }
 
-func dndCommand() *cobra.Command {
-	return clientCommand("dnd DEVICE [on|off]", "Show or change whether a device refuses calls", "  tr87proxy dnd 100\n  tr87proxy dnd 100 on",
-		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
-			if len(args) == 2 {
-				if args[1] != "on" && args[1] != "off" {
-					return usageError{fmt.Errorf("after the device write on or off")}
+func predictCommand() *cobra.Command {
+	var prompt, ringing bool
+	var alertTime time.Duration
+	cmd := clientCommand("predict FROM TO", "Call a number for a device or queue, and connect that one when the number answers",
+		"  tr87proxy predict 300 05550199                     for the agents of queue 300\n  tr87proxy predict 100 05550199 --prompt --alert-time 20s",
+		exactly(2), func(ctx context.Context, c *connection, args []string) error {
+			req := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev(args[0]), CalledDirectoryNumber: uacsta.Dev(args[1]), AutoOriginate: prompting(prompt)}
+			if ringing {
+				req.SignallingDetection = &uacsta.SignallingDetection{
+					SignallingCondition: uacsta.SignallingCallDelivered, SignallingConditionsAction: uacsta.SignallingConditionsActionRemainConnected,
 				}
-				return c.request(ctx, uacsta.SetDoNotDisturb{Device: uacsta.Dev(args[0]), DoNotDisturbOn: args[1] == "on"})
 			}
-			return c.present(ctx, uacsta.GetDoNotDisturb{Device: uacsta.Dev(args[0])}, func(res *uacsta.Message) error {
-				var setting uacsta.GetDoNotDisturbResponse
-				if err := res.Decode(&setting); err != nil {
-					return err
-				}
-				fmt.Fprintln(c.out, map[bool]string{true: "on", false: "off"}[setting.DoNotDisturbOn])
-				return nil
-			})
+			if seconds := int(alertTime / time.Second); seconds > 0 {
+				req.AlertTime = &seconds
+			}
+			return c.request(ctx, req)
 		})
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the calling phone ring when it is connected")
+	cmd.Flags().BoolVar(&ringing, "ringing", false, "connect as soon as the number rings")
+	cmd.Flags().DurationVar(&alertTime, "alert-time", 0, "how long the number may ring; 0 as the switch has it")
+	return cmd
+}
+
+func associateCommand() *cobra.Command {
+	var req uacsta.AssociateData
+	cmd := clientCommand("associate DEVICE", "Attach data to a device's call; they come with its further events",
+		"  tr87proxy associate 100 --correlator c0ffee\n  tr87proxy associate 100 --account 4711 --subject \"Order 12\"", exactly(1), func(ctx context.Context, c *connection, args []string) error {
+			conn, err := c.find(ctx, args[0], "")
+			if err != nil {
+				return err
+			}
+			req.ExistingCall = conn
+			return c.request(ctx, req)
+		})
+	cmd.Flags().StringVar(&req.CorrelatorData.String, "correlator", "", "correlator data, octets as hexadecimal digits")
+	cmd.Flags().StringVar(&req.AccountCode, "account", "", "account code, octets as hexadecimal digits")
+	cmd.Flags().StringVar(&req.SubjectOfCall, "subject", "", "what the call is about")
+	return cmd
 }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// listeningCommand makes a command that goes on with what the server sends.
+func listeningCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
+	flags := &clientFlags{}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Example: example, GroupID: "client", Args: args, ValidArgsFunction: completeArguments(flags, use),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			events := newInbox()
+			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), events.put)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			c.inbox = events
+			return do(cmd.Context(), c, args)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// inbox holds what the server sent until the command looks at it.
+type inbox struct {
+	messages chan *uacsta.Message
+	overflow chan struct{}
+}
+
+func newInbox() *inbox {
+	return &inbox{messages: make(chan *uacsta.Message, 1024), overflow: make(chan struct{}, 1)}
+}
+
+func (b *inbox) put(m *uacsta.Message) {
+	select {
+	case b.messages <- m:
+	default:
+		select {
+		case b.overflow <- struct{}{}:
+		default:
+		}
+	}
+}
+
+var errOverflow = errors.New("more events came than could be looked at")
+
+// listen hands out what the server sends: so many messages, 0 without end. It ends
+// without error when the user interrupts it.
+func (c *connection) listen(ctx context.Context, count int, got func(*uacsta.Message) error) error {
+	for n := 0; count == 0 || n < count; n++ {
+		select {
+		case m := <-c.inbox.messages:
+			if err := got(m); err != nil {
+				return err
+			}
+		case <-c.inbox.overflow:
+			return errOverflow
+		case err := <-c.ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+func monitorCommand() *cobra.Command {
+	var count int
+	var call string
+	var follow bool
+	cmd := listeningCommand("monitor DEVICE...", "Show the events of devices until interrupted",
+		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, to their end\n  tr87proxy monitor 100 --call 4f2a_17     one call, to its end",
+		between(1, 500), func(ctx context.Context, c *connection, args []string) error {
+			for _, device := range args {
+				object := uacsta.Dev(device)
+				watch := uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}
+				if call != "" {
+					conn := uacsta.Conn(call, device)
+					watch.MonitorObject = uacsta.MonitorObject{CallObject: &conn}
+				}
+				if follow || call != "" {
+					watch.MonitorType = uacsta.MonitorCall
+				}
+				res, err := c.do(ctx, watch)
+				if err != nil {
+					return fmt.Errorf("%s: %w", device, err)
+				}
+				fmt.Fprintf(c.errOut, "monitor %s on %s\n", printable(res.CrossRef()), device)
+			}
+			return c.listen(ctx, count, func(m *uacsta.Message) error {
+				c.show(m)
+				return nil
+			})
+		})
+	cmd.Flags().BoolVar(&follow, "follow", false, "follow each call to its end, wherever it goes")
+	cmd.Flags().StringVar(&call, "call", "", "watch this call of the device only")
+	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
+	return cmd
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// routeCommand routes the calls of a routeing device: the simplest routeing
+// program there is.
+func routeCommand() *cobra.Command {
+	var to []string
+	var reject string
+	var count int
+	cmd := listeningCommand("route DEVICE", "Decide where the calls to a routeing device go, until interrupted",
+		"  tr87proxy route 600 --to 101\n  tr87proxy route 600 --to 101,102         102 when 101 is of no use\n  tr87proxy route 600 --reject busyOverflow",
+		exactly(1), func(ctx context.Context, c *connection, args []string) error {
+			if (len(to) == 0) == (reject == "") {
+				return usageError{fmt.Errorf("write either --to or --reject")}
+			}
+			device := uacsta.Dev(args[0])
+			res, err := c.do(ctx, uacsta.RouteRegister{RouteingDevice: &device})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.errOut, "routeing %s as %s\n", args[0], printable(res.Text("routeRegisterReqID")))
+			return c.listen(ctx, count, func(m *uacsta.Message) error {
+				c.show(m)
+				if m.Name() != "RouteRequest" && m.Name() != "ReRoute" {
+					if m.Name() == "RouteRegisterAbort" {
+						return fmt.Errorf("the switch does not ask any more")
+					}
+					return nil
+				}
+				dialogue, registration := m.Text("crossRefIdentifier"), m.Text("routeRegisterReqID")
+				switch {
+				case m.Name() == "ReRoute":
+					return c.request(ctx, uacsta.RouteEnd{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration})
+				case reject != "":
+					return c.request(ctx, uacsta.RouteReject{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration, RejectCause: uacsta.RejectCause(reject)})
+				}
+				yes := true
+				answer := uacsta.RouteSelect{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration, RouteSelected: uacsta.Dev(to[0]), RouteUsedReq: &yes}
+				for _, other := range to[1:] {
+					answer.AlternateRoutes = append(answer.AlternateRoutes, uacsta.Dev(other))
+				}
+				return c.request(ctx, answer)
+			})
+		})
+	cmd.Flags().StringSliceVar(&to, "to", nil, "where the calls go: the first that is of use")
+	cmd.Flags().StringVar(&reject, "reject", "", "refuse the calls, for this cause: "+strings.Join([]string{"busyOverflow", "queueTimeOverflow", "capacityOverflow", "calendarOverflow"}, ", "))
+	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
+	return cmd
+}

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const scriptHelp = `script plays a call scenario against a server and says whether it went as written:
+exit status 0 if every line came true, 1 if one did not, 2 if the file is wrong.
+
+  # comments, and empty lines, are passed over
+  monitor 100 101                       start monitors; expect needs them
+  call 100 101                          any command of this program that sends one
+  answer 101                            request, with its options
+  expect 101 Delivered                  wait for an event at a device; others are
+  expect 100 Held state=hold within 2s  passed over. state and cause, or any element
+  never 102 Delivered within 1s         an event that must not come
+  refused noActiveCall hold 100         a request that must be refused so
+  wait 500ms`
+
+const (
+	expectPatience = 5 * time.Second // of expect that names no time
+	maxScript      = 1 << 20
+)
+
+// scriptLine is one line of a script.
+type scriptLine struct {
+	line int
+	text string
+	run  func(ctx context.Context, p *scriptPlayer) error
+}
+
+func scriptCommand() *cobra.Command {
+	flags := &clientFlags{}
+	cmd := &cobra.Command{
+		Use: "script FILE", Short: "Play a call scenario and check what happens", GroupID: "client", Args: exactly(1), Long: scriptHelp,
+		Example: "  tr87proxy script transfer.calls\n  tr87proxy script - < transfer.calls",
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			steps, err := readScript(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			p := &scriptPlayer{out: cmd.OutOrStdout(), devices: map[string]*heard{}, refs: map[string]*heard{}}
+			p.c, err = flags.open(cmd.Context(), p.out, cmd.ErrOrStderr(), p.event)
+			if err != nil {
+				return err
+			}
+			defer p.c.close()
+			return p.play(cmd.Context(), args[0], steps)
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+// readScript reads a script and checks every line of it.
+func readScript(file string) ([]scriptLine, error) {
+	in := io.Reader(os.Stdin)
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	var steps []scriptLine
+	var faults []error
+	monitored := map[string]bool{}
+	lines := bufio.NewScanner(io.LimitReader(in, maxScript))
+	for n := 1; lines.Scan(); n++ {
+		text := strings.TrimSpace(lines.Text())
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		run, err := parseStep(strings.Fields(text), monitored)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s:%d: %s: %w", file, n, printable(text), err))
+		}
+		steps = append(steps, scriptLine{n, text, run})
+	}
+	if err := lines.Err(); err != nil {
+		faults = append(faults, err)
+	}
+	if len(steps) == 0 && len(faults) == 0 {
+		faults = append(faults, fmt.Errorf("%s: there is nothing in it", file))
+	}
+	return steps, errors.Join(faults...)
+}
+
+func parseStep(words []string, monitored map[string]bool) (func(context.Context, *scriptPlayer) error, error) {
+	switch words[0] {
+	case "monitor":
+		if len(words) < 2 {
+			return nil, errors.New("name the devices")
+		}
+		for _, device := range words[1:] {
+			monitored[device] = true
+		}
+		return func(ctx context.Context, p *scriptPlayer) error { return p.monitor(ctx, words[1:]) }, nil
+	case "wait":
+		if len(words) != 2 {
+			return nil, errors.New("write a time such as 500ms")
+		}
+		pause, err := time.ParseDuration(words[1])
+		return func(ctx context.Context, p *scriptPlayer) error { return p.wait(ctx, pause) }, err
+	case "expect", "never":
+		e, err := parseExpectation(words, monitored)
+		return func(ctx context.Context, p *scriptPlayer) error { return p.expect(ctx, e) }, err
+	case "refused":
+		if len(words) < 3 {
+			return nil, errors.New("write the error value, then the request")
+		}
+		if !uacsta.KnownErrorValue(words[1]) {
+			return nil, fmt.Errorf("there is no error %q", words[1])
+		}
+		err := scriptable(words[2:])
+		return func(ctx context.Context, p *scriptPlayer) error { return p.refused(ctx, words[1], words[2:]) }, err
+	}
+	return func(ctx context.Context, p *scriptPlayer) error { return p.command(ctx, words) }, scriptable(words)
+}
+
+// scriptable checks that words are a command that a script can use.
+func scriptable(words []string) error {
+	cmd, rest, err := newRoot().Find(words)
+	if err != nil || cmd.GroupID != "client" || slices.Contains([]string{"monitor", "watch", "script", "route", "devices", "status"}, cmd.Name()) {
+		return fmt.Errorf("there is no such request; see tr87proxy --help, and tr87proxy script --help")
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	return cmd.ValidateArgs(cmd.Flags().Args())
+}
+
+// expectation is an event that must come, or must not.
+type expectation struct {
+	device, event string
+	fields        [][2]string // path and value
+	within        time.Duration
+	never         bool
+}
+
+func parseExpectation(words []string, monitored map[string]bool) (expectation, error) {
+	e := expectation{within: expectPatience, never: words[0] == "never"}
+	if len(words) < 3 {
+		return e, errors.New("name the device and the event, such as Delivered")
+	}
+	e.device, e.event = words[1], strings.TrimSuffix(words[2], "Event")+"Event"
+	if e.event == "TransferredEvent" {
+		e.event = "TransferedEvent" // as the standard spells it
+	}
+	switch {
+	case uacsta.New(e.event) == nil:
+		return e, fmt.Errorf("there is no event %s", words[2])
+	case !monitored[e.device]:
+		return e, fmt.Errorf("no line above monitors %s", e.device)
+	}
+	rest := words[3:]
+	if len(rest) >= 2 && rest[len(rest)-2] == "within" {
+		within, err := time.ParseDuration(rest[len(rest)-1])
+		if err != nil {
+			return e, err
+		}
+		e.within, rest = within, rest[:len(rest)-2]
+	} else if e.never {
+		return e, errors.New("say for how long: never ... within 1s")
+	}
+	for _, word := range rest {
+		path, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return e, fmt.Errorf("%q is no element=value", word)
+		}
+		if path == "state" {
+			path = "localConnectionInfo"
+		}
+		e.fields = append(e.fields, [2]string{path, value})
+	}
+	return e, nil
+}
+
+func (e expectation) meets(m *uacsta.Message) bool {
+	if m.Name() != e.event {
+		return false
+	}
+	return !slices.ContainsFunc(e.fields, func(f [2]string) bool { return m.Text(f[0]) != f[1] && m.Text(f[0]+"/deviceIdentifier") != f[1] })
+}
+
+// scriptPlayer plays a script over one session.
+type scriptPlayer struct {
+	c   *connection
+	out io.Writer
+
+	mu      sync.Mutex
+	devices map[string]*heard
+	refs    map[string]*heard // by cross reference
+	early   []*uacsta.Message // of monitors whose answer is still on its way
+}
+
+// heard is what came at one device and has not been looked at.
+type heard struct {
+	events []*uacsta.Message
+	more   chan struct{}
+}
+
+const maxHeard = 10000
+
+func (p *scriptPlayer) event(m *uacsta.Message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.refs[m.CrossRef()]; h != nil {
+		h.put(m)
+		return
+	}
+	if len(p.early) < maxHeard {
+		p.early = append(p.early, m)
+	}
+}
+
+func (h *heard) put(m *uacsta.Message) {
+	if len(h.events) < maxHeard {
+		h.events = append(h.events, m)
+	}
+	select {
+	case h.more <- struct{}{}:
+	default:
+	}
+}
+
+func (p *scriptPlayer) play(ctx context.Context, file string, steps []scriptLine) error {
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.run(ctx, p); err != nil {
+			fmt.Fprintf(p.out, "%4d  FAILED  %s\n", s.line, printable(s.text))
+			return fmt.Errorf("%s:%d: %w", file, s.line, err)
+		}
+		fmt.Fprintf(p.out, "%4d  %5.0f ms  %s\n", s.line, float64(time.Since(began).Microseconds())/1000, printable(s.text))
+	}
+	return nil
+}
+
+func (p *scriptPlayer) monitor(ctx context.Context, devices []string) error {
+	for _, device := range devices {
+		object := uacsta.Dev(device)
+		res, err := p.c.do(ctx, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		if err != nil {
+			return fmt.Errorf("%s: %w", device, err)
+		}
+		p.mu.Lock()
+		h := &heard{more: make(chan struct{}, 1)}
+		p.devices[device], p.refs[res.CrossRef()] = h, h
+		for _, m := range p.early {
+			if m.CrossRef() == res.CrossRef() {
+				h.put(m)
+			}
+		}
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+func (p *scriptPlayer) wait(ctx context.Context, pause time.Duration) error {
+	select {
+	case <-time.After(pause):
+		return nil
+	case err := <-p.c.ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// command runs one of our own commands over the script's session.
+func (p *scriptPlayer) command(ctx context.Context, words []string) error {
+	root := newRoot()
+	root.SetArgs(words)
+	root.SetOut(io.Discard)
+	return root.ExecuteContext(context.WithValue(ctx, lending{}, p.c))
+}
+
+func (p *scriptPlayer) refused(ctx context.Context, value string, words []string) error {
+	err := p.command(ctx, words)
+	var refusal *uacsta.Error
+	switch {
+	case err == nil:
+		return fmt.Errorf("it was not refused")
+	case !errors.As(err, &refusal) || refusal.Value != value:
+		return fmt.Errorf("refused otherwise: %w", err)
+	}
+	return nil
+}
+
+// expect waits for an event; it takes it, and what came before it.
+func (p *scriptPlayer) expect(ctx context.Context, e expectation) error {
+	h := p.devices[e.device]
+	deadline := time.After(e.within)
+	for {
+		p.mu.Lock()
+		i := slices.IndexFunc(h.events, e.meets)
+		came := names(h.events)
+		if i >= 0 {
+			h.events = h.events[i+1:]
+		}
+		p.mu.Unlock()
+		if i >= 0 {
+			if e.never {
+				return fmt.Errorf("%s came", e.event)
+			}
+			return nil
+		}
+		select {
+		case <-h.more:
+		case <-deadline:
+			if e.never {
+				return nil
+			}
+			return fmt.Errorf("it did not come within %v; at %s came: %s", e.within, e.device, came)
+		case err := <-p.c.ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// names lists events for people.
+func names(events []*uacsta.Message) string {
+	if len(events) == 0 {
+		return "nothing"
+	}
+	var all []string
+	for _, m := range events {
+		all = append(all, describe(m))
+	}
+	return strings.Join(all, "; ")
+}

@@ -207,11 +207,11 @@ func (s *Session) check(req *uacsta.Message) (subjects []string, err error) {
 		written := d.ID()
 		device := s.proxy.cfg.Numbers.Canonical(written)
 		action, refusal := svc.action, svc.denied
-		if under(d.Path, svc.mentioned) {
+		if under(d.Path(), svc.mentioned) {
 			d.SetID(device)
 			continue
 		}
-		if under(d.Path, svc.destinations...) {
+		if under(d.Path(), svc.destinations...) {
 			action, refusal = policy.Dial, svc.deniedDest
 		}
 		if refusal == "" {

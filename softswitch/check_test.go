@@ -460,7 +460,7 @@ func same(a, b *uacsta.Message) bool {
 func connectionsOf(ev *uacsta.Message) []party {
 	var ids []party
 	for _, c := range ev.Connections() {
-		if !strings.Contains(c.Path, "istory") {
+		if !strings.Contains(c.Path(), "istory") {
 			ids = append(ids, party{c.CallID(), c.DeviceID()})
 		}
 	}
@@ -495,12 +495,12 @@ func (c *checker) step(what string, ev *uacsta.Message, known picture) party {
 	for _, conn := range ev.Connections() {
 		now := party{conn.CallID(), conn.DeviceID()}
 		switch {
-		case strings.HasSuffix(conn.Path, "newConnection"):
+		case strings.HasSuffix(conn.Path(), "newConnection"):
 			last, result = now, now
 			if ev.Name() == "ConferencedEvent" {
 				joined[now] = uacsta.Connected
 			}
-		case strings.HasSuffix(conn.Path, "oldConnection"):
+		case strings.HasSuffix(conn.Path(), "oldConnection"):
 			joined[last] = known[now]
 		default: // the old calls
 			maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool {

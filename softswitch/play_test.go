@@ -226,7 +226,7 @@ func (p *player) line(m *uacsta.Message) string {
 	}
 	var history []string // of diversions, oldest first
 	for _, c := range m.Connections() {
-		if name := p.call(c.CallID()) + c.DeviceID(); !strings.Contains(c.Path, "istory") && !slices.Contains(parts, name) {
+		if name := p.call(c.CallID()) + c.DeviceID(); !strings.Contains(c.Path(), "istory") && !slices.Contains(parts, name) {
 			parts = append(parts, name)
 		}
 	}

@@ -77,7 +77,7 @@ func (u *upcalls) Event(ev *uacsta.Message) {
 func (w *world) line(ev *uacsta.Message) string {
 	parts := []string{w.refs[ev.CrossRef()] + ": " + strings.TrimSuffix(ev.Name(), "Event")}
 	for i, c := range ev.Connections() {
-		if i == 0 || strings.HasSuffix(c.Path, "newConnection") || c.Path == "secondaryOldCall" {
+		if i == 0 || strings.HasSuffix(c.Path(), "newConnection") || c.Path() == "secondaryOldCall" {
 			parts = append(parts, w.call(c.CallID())+c.DeviceID())
 		}
 	}

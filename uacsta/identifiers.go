@@ -23,9 +23,20 @@ var identifierNodes = sync.OnceValue(func() map[string]*idNode { return parseIde
 
 // Device is a device identifier at its place in a message.
 type Device struct {
-	Path         string // local names from the root's child on, such as "heldCall/deviceID"
-	InConnection bool   // it is the device part of a connection identifier
+	InConnection bool // it is the device part of a connection identifier
 	element      *etree.Element
+}
+
+// Path returns the local names from the root's child on, such as
+// "heldCall/deviceID".
+func (d Device) Path() string { return pathOf(d.element) }
+
+func pathOf(e *etree.Element) string {
+	path := e.Tag
+	for p := e.Parent(); p != nil && p.Parent() != nil; p = p.Parent() {
+		path = p.Tag + "/" + path
+	}
+	return path
 }
 
 // ID returns the identifier with the blanks around it taken off.
@@ -37,9 +48,11 @@ func (d Device) SetID(id string) { setText(d.element, id) }
 // Connection is a connection identifier at its place in a message. Either half
 // may be missing (ECMA-323 ConnectionID).
 type Connection struct {
-	Path    string
 	element *etree.Element
 }
+
+// Path is like that of [Device].
+func (c Connection) Path() string { return pathOf(c.element) }
 
 // CallID returns the call half, "" when it is missing or empty.
 func (c Connection) CallID() string { return c.half("callID") }
@@ -84,7 +97,7 @@ func (m *Message) identifiers() ([]Device, []Connection) {
 		return nil, nil
 	}
 	w := idWalk{devices: make([]Device, 0, 8), connections: make([]Connection, 0, 4)}
-	w.children(m.root, node, "", false)
+	w.children(m.root, node, false)
 	return w.devices, w.connections
 }
 
@@ -93,7 +106,7 @@ type idWalk struct {
 	connections []Connection
 }
 
-func (w *idWalk) children(e *etree.Element, node *idNode, path string, inConnection bool) {
+func (w *idWalk) children(e *etree.Element, node *idNode, inConnection bool) {
 	for _, t := range e.Child {
 		c, ok := t.(*etree.Element)
 		if !ok {
@@ -103,18 +116,14 @@ func (w *idWalk) children(e *etree.Element, node *idNode, path string, inConnect
 		if n == nil {
 			continue
 		}
-		p := c.Tag
-		if path != "" {
-			p = path + "/" + c.Tag
-		}
 		if n.connection {
-			w.connections = append(w.connections, Connection{Path: p, element: c})
+			w.connections = append(w.connections, Connection{element: c})
 		}
 		if n.device && !hasElement(c) && strings.TrimSpace(c.Text()) != "" {
-			w.devices = append(w.devices, Device{Path: p, InConnection: inConnection, element: c})
+			w.devices = append(w.devices, Device{InConnection: inConnection, element: c})
 			continue
 		}
-		w.children(c, n, p, n.connection)
+		w.children(c, n, n.connection)
 	}
 }
 

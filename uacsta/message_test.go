@@ -27,7 +27,7 @@ func TestSamples(t *testing.T) {
 			}
 			var devices []string
 			for _, d := range m.Devices() {
-				devices = append(devices, d.Path+"="+d.ID())
+				devices = append(devices, d.Path()+"="+d.ID())
 			}
 			if got := strings.Join(devices, " "); got != s.Devices {
 				t.Errorf("devices\n%s\nwant\n%s", got, s.Devices)

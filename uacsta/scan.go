@@ -37,6 +37,58 @@ var (
 type scanner struct {
 	src string
 	pos int
+
+	// The parts of the tree come out of these: one allocation instead of one for
+	// each part.
+	elements []etree.Element
+	texts    []etree.CharData
+	tokens   []etree.Token
+}
+
+// prepare makes room for the tree: as many elements as there are tags that open
+// one, a text in each, and a place for both.
+func (s *scanner) prepare() {
+	n := strings.Count(s.src, "<") - strings.Count(s.src, "</")
+	s.elements = make([]etree.Element, n)
+	s.texts = make([]etree.CharData, n)
+	s.tokens = make([]etree.Token, 2*n)
+}
+
+// element takes an element out of the store.
+func (s *scanner) element() *etree.Element {
+	if len(s.elements) == 0 {
+		return &etree.Element{}
+	}
+	e := &s.elements[0]
+	s.elements = s.elements[1:]
+	return e
+}
+
+// newText takes a text out of the store.
+func (s *scanner) newText(value string) *etree.CharData {
+	if len(s.texts) == 0 {
+		return etree.NewText(value)
+	}
+	t := &s.texts[0]
+	s.texts = s.texts[1:]
+	t.Data = value
+	return t
+}
+
+// room gives an element that has just been opened room for its children: for one
+// when a text follows, for some when elements do.
+func (s *scanner) room(e *etree.Element) {
+	n := 1
+	switch rest := s.src[s.pos:]; {
+	case strings.HasPrefix(rest, "</"):
+		return
+	case strings.HasPrefix(rest, "<"):
+		n = 4
+	}
+	if n <= len(s.tokens) {
+		e.Child = s.tokens[:0:n]
+		s.tokens = s.tokens[n:]
+	}
 }
 
 func (s *scanner) fail(err error, format string, args ...any) error {
@@ -59,6 +111,7 @@ func scan(data []byte) (*etree.Element, error) {
 	if err := s.checkCharacters(); err != nil {
 		return nil, err
 	}
+	s.prepare()
 	return s.document()
 }
 
@@ -109,11 +162,16 @@ func declaredEncoding(data []byte) string {
 
 // checkCharacters refuses characters that XML 1.0 does not allow.
 func (s *scanner) checkCharacters() error {
-	for i, r := range s.src {
+	for i := 0; i < len(s.src); i++ {
+		if c := s.src[i]; c >= 0x20 && c < utf8.RuneSelf || c == '\n' {
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s.src[i:])
 		if !isChar(r) {
 			s.pos = i
 			return s.fail(ErrSyntax, "character %U is not allowed", r)
 		}
+		i += size - 1
 	}
 	return nil
 }
@@ -199,7 +257,7 @@ func (s *scanner) text(open *etree.Element) error {
 	if err != nil {
 		return err
 	}
-	open.AddChild(etree.NewText(value))
+	open.AddChild(s.newText(value))
 	s.pos += end
 	return nil
 }
@@ -327,12 +385,13 @@ func (s *scanner) startTag() (e *etree.Element, empty bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	e = &etree.Element{}
+	e = s.element()
 	e.Space, e.Tag = splitName(name)
 	for {
 		blank := s.space()
 		switch {
 		case s.take('>'):
+			s.room(e)
 			return e, false, nil
 		case strings.HasPrefix(s.src[s.pos:], "/>"):
 			s.pos += 2
@@ -384,6 +443,13 @@ func (s *scanner) attribute(e *etree.Element) error {
 
 func (s *scanner) name() (string, error) {
 	start := s.pos
+	for s.pos < len(s.src) && asciiLetter(s.src[s.pos]) {
+		s.pos++
+	}
+	if s.pos > start && s.pos < len(s.src) && strings.IndexByte(" >/=", s.src[s.pos]) >= 0 {
+		return s.src[start:s.pos], nil // as most names are
+	}
+	s.pos = start
 	for i, r := range s.src[start:] {
 		if r == '_' || r == ':' || unicode.IsLetter(r) || i > 0 && (r == '-' || r == '.' || unicode.IsDigit(r) || r == 0xB7 || unicode.Is(unicode.Mn, r)) {
 			continue
@@ -397,6 +463,8 @@ func (s *scanner) name() (string, error) {
 	}
 	return name, nil
 }
+
+func asciiLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
 func (s *scanner) space() bool {
 	start := s.pos

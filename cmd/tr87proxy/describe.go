@@ -15,7 +15,7 @@ func describe(m *uacsta.Message) string {
 	parts := []string{strings.TrimSuffix(m.Name(), "Event")}
 	listed := false
 	for _, c := range m.Connections() {
-		if strings.Contains(c.Path, "onnectionListItem") {
+		if strings.Contains(c.Path(), "onnectionListItem") {
 			listed = true
 			continue
 		}
@@ -49,7 +49,7 @@ func pair(c uacsta.Connection) string { return fmt.Sprintf("(%s, %s)", c.CallID(
 func newConnections(m *uacsta.Message) string {
 	var now []string
 	for _, c := range m.Connections() {
-		if strings.HasSuffix(c.Path, "newConnection") {
+		if strings.HasSuffix(c.Path(), "newConnection") {
 			now = append(now, pair(c))
 		}
 	}

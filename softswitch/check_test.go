@@ -50,6 +50,18 @@ func TestModel(t *testing.T) {
 			*s.devices["103"].forwarding[uacsta.ForwardImmediate] = setting{on: true, to: "101"}
 		}},
 		{name: "do not disturb", prepare: func(s *Switch) { s.devices["102"].dnd = doNotDisturb{on: true} }},
+		{name: "queue and trunk", extra: func(cfg *Config) {
+			cfg.Extensions = slices.Delete(slices.Clone(cfg.Extensions), 2, 3)
+			cfg.PickupGroups = nil
+			cfg.ParkDevices = nil
+			cfg.Queues = []Queue{{Number: "300", MaxCalls: 1, AnswerTime: time.Hour, Overflow: "200"}}
+			cfg.HuntGroups = []HuntGroup{{Number: "200", Members: []string{"101", "102"}, Order: Cascade, Rings: 1}}
+			cfg.Trunks = []Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5": "300"}, Lines: 1}}
+		}, prepare: func(s *Switch) {
+			group := s.devices["300"]
+			a := &agent{id: "7", device: s.devices["102"], group: group, state: uacsta.AgentReady}
+			a.device.agents, group.queue.agents = []*agent{a}, []*agent{a}
+		}},
 		{name: "one line each", extra: func(cfg *Config) {
 			cfg.Extensions = slices.Clone(cfg.Extensions)
 			for i := range cfg.Extensions {
@@ -269,9 +281,16 @@ func (c *checker) operations(s *Switch) []operation {
 		ops = append(ops, operation{name: name, bit: bit, do: do, on: on})
 	}
 	dev := uacsta.Dev
-	for _, from := range devices[:len(devices)-1] {
-		for _, to := range append(slices.Clip(devices), "999") {
-			for _, how := range []uacsta.AutoOriginate{uacsta.Prompt, uacsta.DoNotPrompt} {
+	callers := slices.Clip(devices[:len(devices)-1])
+	ways := []uacsta.AutoOriginate{uacsta.Prompt, uacsta.DoNotPrompt}
+	if len(c.cfg.Trunks) > 0 {
+		ways = ways[1:] // prompting is seen to in the other worlds
+		callers = append(callers, "900")
+		ops = c.chances(s)
+	}
+	for _, from := range callers {
+		for _, to := range c.numbers(devices) {
+			for _, how := range ways {
 				add(fmt.Sprintf("MakeCall %s %s %s", from, to, how), "", func(s *Switch) (any, error) {
 					return s.makeCall(&uacsta.MakeCall{CallingDevice: dev(from), CalledDirectoryNumber: dev(to), AutoOriginate: how})
 				})
@@ -295,12 +314,60 @@ func (c *checker) operations(s *Switch) []operation {
 	})
 	for _, id := range ids {
 		c.alone(id, add)
-		for _, to := range append(slices.Clip(devices), "999", "400") {
+		for _, to := range append(c.numbers(devices), "400") {
 			c.toward(id, to, add)
 		}
 		for _, other := range ids {
 			c.pairs(id, other, add)
 		}
+	}
+	return ops
+}
+
+// numbers are those that can be dialled.
+func (c *checker) numbers(devices []string) []string {
+	numbers := append(slices.Clip(devices), "999")
+	if len(c.cfg.Trunks) > 0 {
+		numbers = append(numbers, "300", "200", "0170", "5")
+	}
+	return numbers
+}
+
+// chances lists what happens without a service: times run out, the far end
+// answers, the agent changes its state.
+func (c *checker) chances(s *Switch) []operation {
+	var ops []operation
+	add := func(name string, id uacsta.ConnectionID, change func(*connection)) {
+		ops = append(ops, operation{name: name + " " + id.CallID + "/" + id.DeviceID.ID, do: func(s *Switch) (any, error) {
+			x, err := s.find(id, errConnection)
+			if err == nil {
+				change(x)
+			}
+			return nil, err
+		}})
+	}
+	for _, d := range s.order {
+		for _, x := range d.connections {
+			switch {
+			case x.alerts() && d.trunk != nil:
+				add("the far end answers", x.id(), func(x *connection) { _ = x.lift() })
+			case x.state == uacsta.Alerting && x.group != nil && x.group.hunt != nil:
+				add("the next member rings", x.id(), func(x *connection) { x.group.hunt.next(x) })
+			case x.state == uacsta.Alerting && x.agent != nil:
+				add("the agent does not answer", x.id(), func(x *connection) { x.group.queue.missed(x) })
+			case x.state == uacsta.Queued && d.queue != nil:
+				add("the call waits for too long", x.id(), func(x *connection) {
+					x.leave()
+					x.call.overflow(x.device, uacsta.CauseQueueTimeOverflow)
+				})
+			}
+			add("its time is over", x.id(), func(x *connection) { x.clear(uacsta.CauseCallNotAnswered) })
+		}
+	}
+	for _, state := range []uacsta.ReqAgentState{uacsta.RequestReady, uacsta.RequestNotReady} {
+		ops = append(ops, operation{name: "the agent becomes " + string(state), do: func(s *Switch) (any, error) {
+			return s.setAgentState(&uacsta.SetAgentState{Device: uacsta.Dev("102"), RequestedAgentState: state})
+		}})
 	}
 	return ops
 }
@@ -399,6 +466,7 @@ var steps = map[string]struct {
 	to   uacsta.LocalConnectionState
 	from []uacsta.LocalConnectionState
 }{
+	"NetworkReachedEvent":    {uacsta.Connected, []uacsta.LocalConnectionState{""}},
 	"ServiceInitiatedEvent":  {uacsta.Initiated, []uacsta.LocalConnectionState{""}},
 	"OriginatedEvent":        {uacsta.Connected, []uacsta.LocalConnectionState{"", uacsta.Initiated}},
 	"DeliveredEvent":         {uacsta.Alerting, []uacsta.LocalConnectionState{"", uacsta.Queued}},
@@ -416,7 +484,7 @@ func (c *checker) follow(what string, s *Switch, known picture) {
 	events := c.events
 	for len(events) > 0 {
 		ev := events[0]
-		if s.devices[ev.Text("device/deviceIdentifier")] != nil && !strings.HasPrefix(ev.Name(), "CallInformation") || ev.Name() == "CallBackEvent" {
+		if s.devices[ev.Text("device/deviceIdentifier")] != nil && !strings.HasPrefix(ev.Name(), "CallInformation") || ev.Name() == "CallBackEvent" || strings.HasPrefix(ev.Name(), "Agent") {
 			events = events[1:] // of a device
 			continue
 		}
@@ -473,6 +541,9 @@ func (c *checker) step(what string, ev *uacsta.Message, known picture) party {
 	ids := connectionsOf(ev)
 	id := ids[0]
 	if rule, ok := steps[ev.Name()]; ok {
+		if id.device == "900" && slices.Contains([]string{"DeliveredEvent", "EstablishedEvent"}, ev.Name()) { // it is connected all the time
+			rule.to, rule.from = uacsta.Connected, []uacsta.LocalConnectionState{uacsta.Connected}
+		}
 		if !slices.Contains(rule.from, known[id]) {
 			c.t.Errorf("%s: %s of %v, which is %q", what, ev.Name(), id, known[id])
 		}
@@ -606,6 +677,12 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 			if x.state == uacsta.Initiated && x.cause != uacsta.CauseJoinCall && x.call.predictive == nil {
 				text += " to " + name(call.called)
 			}
+			if x.group != nil && x.state == uacsta.Alerting || x.agent != nil {
+				text += fmt.Sprintf(" for %s %v", x.group.number, x.agent != nil)
+			}
+			if x.farEndRings() {
+				text += " far"
+			}
 			if x.parker != nil {
 				text += " parked by " + name(x.parker.number)
 			}
@@ -613,6 +690,11 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 		calls = append(calls, text)
 	}
 	slices.Sort(calls)
+	for _, d := range s.order {
+		for _, a := range d.agents {
+			calls = append(calls, fmt.Sprintf("agent %s %s", a.state, a.pending))
+		}
+	}
 	for _, b := range s.booked {
 		calls = append(calls, fmt.Sprintf("%s calls back %s %v", name(b.origin.number), name(b.target.number), b.target.used > b.used))
 	}

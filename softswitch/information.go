@@ -14,7 +14,7 @@ var (
 	services = strings.Fields(`
 getLogicalDeviceInformation getSwitchingFunctionCaps getSwitchingFunctionDevices switchingFunctionDevices requestSystemStatus
 changeMonitorFilter monitorStart monitorStop getMonitors snapshotCall snapshotDevice
-alternateCall answerCall callBack callBackNonCallRelated camponCall cancelCallBack clearCall clearConnection conferenceCall
+alternateCall answerCall callBack callBackNonCallRel campOnCall cancelCallBack clearCall clearConnection conferenceCall
 consultationCall deflectCall directedPickupCall groupPickupCall holdCall intrudeCall joinCall makeCall makePredictiveCall parkCall
 reconnectCall retrieveCall singleStepConference singleStepTransfer transferCall
 associateData generateDigits sendUserInformation
@@ -22,7 +22,7 @@ routeRegister routeRegisterCancel reRoute routeEnd routeReject routeRequest rout
 getAgentState getAutoAnswer getAutoWorkMode getCallBack getDoNotDisturb getForwarding getLastNumberDialed getMessageWaitingIndicator
 setAgentState setAutoAnswer setAutoWorkMode setDoNotDisturb setForwarding setMessageWaitingIndicator`)
 	events = strings.Fields(`
-callCleared conferenced connectionCleared delivered diverted established failed held networkReached originated queued retrieved
+callCleared conferenced connectionCleared delivered diverted established failed held netwReached originated queued retrieved
 serviceInitiated transferred callInformation digitsGenerated
 agentBusy agentLoggedOff agentLoggedOn agentNotReady agentReady agentWorkingAfterCall autoAnswer autoWorkMode callBack doNotDisturb
 forwarding messageWaiting`)

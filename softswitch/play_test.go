@@ -273,3 +273,36 @@ func (p *player) line(m *uacsta.Message) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// Every service and event that the switch says it has is one of the standard's, and
+// the services are those that it serves.
+func TestFeatureNames(t *testing.T) {
+	for _, list := range []struct {
+		holder string
+		names  []string
+	}{{"supportedServices", services}, {"supportedEvents", events}} {
+		found := uacsta.Named(list.holder, list.names)
+		for _, name := range list.names {
+			if !slices.ContainsFunc(found, func(c uacsta.Capability) bool { return c.Name == name }) {
+				t.Errorf("%s has no %s", list.holder, name)
+			}
+		}
+	}
+	// What the switch asks the computing function is a service too, and some names differ.
+	asked := []string{"switchingFunctionDevices", "reRoute", "routeRequest", "routeUsed"}
+	for _, name := range services {
+		request := strings.ToUpper(name[:1]) + name[1:]
+		if full, differs := map[string]string{
+			"singleStepConference": "SingleStepConferenceCall", "singleStepTransfer": "SingleStepTransferCall", "campOnCall": "CamponCall",
+			"callBackNonCallRel": "CallBackNonCallRelated",
+		}[name]; differs {
+			request = full
+		}
+		if handlers[request] == nil && !slices.Contains(asked, name) {
+			t.Errorf("%s is offered, but not served", name)
+		}
+	}
+	if offered, served := len(services)-len(asked), len(handlers)-1; offered != served { // GetCSTAFeatures is the core's to offer
+		t.Errorf("%d services offered, %d served", offered, served)
+	}
+}

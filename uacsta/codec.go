@@ -30,6 +30,7 @@ type fieldPlan struct {
 	destinations bool
 	choice       bool
 	ed6, ed3     bool
+	text         bool   // it is a plain string
 	earlier      string // its name up to edition 5, if that differs
 }
 
@@ -71,6 +72,7 @@ func planOf(t reflect.Type) []fieldPlan {
 		}
 		parts := strings.Split(tag, ",")
 		f := fieldPlan{index: i}
+		f.text = t.Field(i).Type.Kind() == reflect.String
 		f.name, f.item, _ = strings.Cut(parts[0], ">")
 		for _, option := range parts[1:] {
 			switch option {
@@ -135,6 +137,12 @@ func encodeStruct(e *etree.Element, v reflect.Value, edition Edition) {
 
 func encodeField(e *etree.Element, v reflect.Value, f fieldPlan, edition Edition) {
 	switch {
+	case f.text:
+		if text := v.String(); text != "" {
+			add(e, f.name).AddChild(etree.NewText(text))
+		} else if f.required {
+			add(e, f.name)
+		}
 	case f.destinations:
 		encodeDestinations(e, v.Interface().([]DeviceID), f.name, edition)
 	case f.items:

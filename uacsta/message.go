@@ -41,7 +41,7 @@ func Parse(data []byte) (*Message, error) {
 // Bytes writes the message as a UTF-8 document with an XML declaration.
 func (m *Message) Bytes() []byte {
 	var b bytes.Buffer
-	b.Grow(1024)
+	b.Grow(2048)
 	b.WriteString(xmlDeclaration)
 	write(&b, m.root)
 	return b.Bytes()

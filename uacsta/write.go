@@ -2,7 +2,6 @@ package uacsta
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/beevik/etree"
 )
@@ -70,20 +69,11 @@ func writeName(b *bytes.Buffer, space, local string) {
 	b.WriteString(local)
 }
 
-const (
-	special          = "&<>\r"
-	specialAttribute = special + "\"\t\n"
-)
-
 // escape writes character data. \r, and in attributes \t and \n, are written as
 // references, or the next reader would turn them into something else.
 func escape(b *bytes.Buffer, s string, attribute bool) {
-	set := special
-	if attribute {
-		set = specialAttribute
-	}
 	for {
-		i := strings.IndexAny(s, set)
+		i := special(s, attribute)
 		if i < 0 {
 			b.WriteString(s)
 			return
@@ -107,4 +97,20 @@ func escape(b *bytes.Buffer, s string, attribute bool) {
 		}
 		s = s[i+1:]
 	}
+}
+
+// special returns the place of the first character that cannot stand as it is, -1
+// when there is none.
+func special(s string, attribute bool) int {
+	for i := range len(s) {
+		switch s[i] {
+		case '&', '<', '>', '\r':
+			return i
+		case '"', '\t', '\n':
+			if attribute {
+				return i
+			}
+		}
+	}
+	return -1
 }

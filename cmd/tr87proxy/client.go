@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -146,7 +147,10 @@ func (c *connection) show(m *uacsta.Message) {
 	fmt.Fprintln(c.out, describe(m))
 }
 
-// tracer shows SIP messages as they are, but for passwords' traces.
+// passwordElements are the elements of CSTA-XML that hold one.
+var passwordElements = regexp.MustCompile(`(<(?:\w+:)?(?:agentPassword|password)\b[^>]*>)[^<]*`)
+
+// tracer shows SIP messages as they are, but for passwords and their traces.
 func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
 	return func(out bool, peer sip.Peer, data []byte) {
 		arrow := "<<<"
@@ -159,6 +163,7 @@ func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
 			if name, _, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(name, "uthorization") {
 				line = name + ": (masked)\n"
 			}
+			line = passwordElements.ReplaceAllString(line, "$1(masked)")
 			b.WriteString(printable(strings.TrimRight(line, "\r\n")) + "\n")
 		}
 		fmt.Fprint(w, b.String())

@@ -32,6 +32,26 @@ func (f *MonitorFilter) Suppressed() map[string]bool {
 	return suppressed
 }
 
+// Suppress makes the filter suppress an event, such as DeliveredEvent; false when no
+// member stands for it.
+func (f *MonitorFilter) Suppress(event string) bool {
+	groups := reflect.ValueOf(f).Elem()
+	for _, group := range planOf(groups.Type()) {
+		members := groups.Field(group.index)
+		for _, member := range planOf(members.Type().Elem()) {
+			if filteredEvent(member.name) != event {
+				continue
+			}
+			if members.IsNil() {
+				members.Set(reflect.New(members.Type().Elem()))
+			}
+			members.Elem().Field(member.index).SetBool(true)
+			return true
+		}
+	}
+	return false
+}
+
 // filteredEvent is the event that a member of the filter stands for.
 func filteredEvent(member string) string {
 	switch member {

@@ -191,3 +191,17 @@ func parse(t *testing.T, doc string) *uacsta.Message {
 	}
 	return m
 }
+
+// Every event that a filter can suppress can be put into one by its name.
+func TestSuppress(t *testing.T) {
+	for _, name := range uacsta.Names() {
+		var f uacsta.MonitorFilter
+		if f.Suppress(name) && (len(f.Suppressed()) != 1 || !f.Suppressed()[name]) {
+			t.Errorf("%s: %v", name, f.Suppressed())
+		}
+	}
+	var f uacsta.MonitorFilter
+	if !f.Suppress("TransferedEvent") || !f.Suppress("AgentReadyEvent") || f.Suppress("MakeCall") || len(f.Suppressed()) != 2 {
+		t.Errorf("%v", f.Suppressed())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,12 +78,22 @@ func monitorCommand() *cobra.Command {
 	var count int
 	var call string
 	var follow bool
+	var without []string
 	cmd := listeningCommand("monitor DEVICE...", "Show the events of devices until interrupted",
-		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, to their end\n  tr87proxy monitor 100 --call 4f2a_17     one call, to its end",
+		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, to their end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 4f2a_17     one call, to its end",
 		between(1, 500), func(ctx context.Context, c *connection, args []string) error {
+			var filter *uacsta.MonitorFilter
+			for _, name := range without {
+				if filter == nil {
+					filter = &uacsta.MonitorFilter{}
+				}
+				if !filter.Suppress(eventName(name)) {
+					return usageError{fmt.Errorf("there is no event %q to leave out", name)}
+				}
+			}
 			for _, device := range args {
 				object := uacsta.Dev(device)
-				watch := uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}
+				watch := uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}, RequestedMonitorFilter: filter}
 				if call != "" {
 					conn := uacsta.Conn(call, device)
 					watch.MonitorObject = uacsta.MonitorObject{CallObject: &conn}
@@ -102,7 +113,27 @@ func monitorCommand() *cobra.Command {
 			})
 		})
 	cmd.Flags().BoolVar(&follow, "follow", false, "follow each call to its end, wherever it goes")
+	cmd.Flags().StringSliceVar(&without, "without", nil, "events to leave out, such as Delivered")
 	cmd.Flags().StringVar(&call, "call", "", "watch this call of the device only")
 	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
 	return cmd
+}
+
+// eventName is the name of an event as ECMA-323 writes it, from what people write.
+func eventName(word string) string {
+	name := strings.TrimSuffix(word, "Event") + "Event"
+	if name == "TransferredEvent" {
+		return "TransferedEvent" // as the standard spells it
+	}
+	return name
+}
+
+// watch starts a monitor on a device and returns its cross reference.
+func (c *connection) watch(ctx context.Context, device string) (string, error) {
+	object := uacsta.Dev(device)
+	res, err := c.do(ctx, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", device, err)
+	}
+	return res.CrossRef(), nil
 }

@@ -160,10 +160,7 @@ func parseExpectation(words []string, monitored map[string]bool) (expectation, e
 	if len(words) < 3 {
 		return e, errors.New("name the device and the event, such as Delivered")
 	}
-	e.device, e.event = words[1], strings.TrimSuffix(words[2], "Event")+"Event"
-	if e.event == "TransferredEvent" {
-		e.event = "TransferedEvent" // as the standard spells it
-	}
+	e.device, e.event = words[1], eventName(words[2])
 	switch {
 	case uacsta.New(e.event) == nil:
 		return e, fmt.Errorf("there is no event %s", words[2])
@@ -255,16 +252,15 @@ func (p *scriptPlayer) play(ctx context.Context, file string, steps []scriptLine
 
 func (p *scriptPlayer) monitor(ctx context.Context, devices []string) error {
 	for _, device := range devices {
-		object := uacsta.Dev(device)
-		res, err := p.c.do(ctx, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		ref, err := p.c.watch(ctx, device)
 		if err != nil {
-			return fmt.Errorf("%s: %w", device, err)
+			return err
 		}
 		p.mu.Lock()
 		h := &heard{more: make(chan struct{}, 1)}
-		p.devices[device], p.refs[res.CrossRef()] = h, h
+		p.devices[device], p.refs[ref] = h, h
 		for _, m := range p.early {
-			if m.CrossRef() == res.CrossRef() {
+			if m.CrossRef() == ref {
 				h.put(m)
 			}
 		}

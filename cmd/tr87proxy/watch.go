@@ -72,14 +72,13 @@ func terminal(w io.Writer) bool {
 
 func (s *screen) run(ctx context.Context, devices []string) error {
 	for _, device := range devices {
-		object := uacsta.Dev(device)
-		res, err := s.c.do(ctx, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		ref, err := s.c.watch(ctx, device)
 		if err != nil {
-			return fmt.Errorf("%s: %w", device, err)
+			return err
 		}
 		r := &row{device: device, features: map[string]string{}}
 		s.rows = append(s.rows, r)
-		s.byRef[res.CrossRef()] = r
+		s.byRef[ref] = r
 		if err := s.look(ctx, r); err != nil {
 			return err
 		}

@@ -68,7 +68,9 @@ func (s *Switch) target(number string, from *device) *device {
 // present brings the call to a number: it rings there, waits, is sent on, or
 // fails. from is the connection that fails when there is no such number.
 func (c *call) present(from *connection, number string, cause uacsta.EventCause) {
-	for range maxDiversions {
+	c.presenting++ // queues that overflow present the call again
+	defer func() { c.presenting-- }()
+	for range maxDiversions - c.presenting {
 		d := c.sw.target(number, c.fromNetwork(from))
 		switch {
 		case d == nil || d.park || d.pickup != nil:

@@ -123,7 +123,7 @@ type RouteingDevice struct {
 // Limits that are not settings.
 const (
 	maxMembers    = 8   // of a call
-	maxDiversions = 5   // of a call on its way
+	maxDiversions = 6   // of a call on its way
 	maxHistory    = 10  // steps that deviceHistory keeps
 	maxWaiting    = 5   // camped on one device, and call backs of one device
 	maxQueued     = 100 // in a queue that sets no limit

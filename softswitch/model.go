@@ -88,6 +88,7 @@ type call struct {
 	followers   []*monitor  // of the call itself
 	predictive  *predictive // until the calling device is connected
 	route       *dialogue   // of the routeing that decides where it goes
+	presenting  int         // how deep it is in being presented somewhere
 	over        bool
 }
 

@@ -37,6 +37,7 @@ var everything = Config{
 		{Number: "300", Agents: []Agent{{"7001", ""}, {"7002", "secret"}}, WrapUp: 10 * time.Second},
 		{Number: "301", MaxCalls: 1, WaitTime: time.Minute, Overflow: "103"},
 		{Number: "302", MaxCalls: 1},
+		{Number: "303", MaxCalls: 1, WaitTime: time.Minute, Overflow: "304"}, {Number: "304", MaxCalls: 1, Overflow: "303"},
 	},
 	Trunks: []Trunk{
 		{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550300": "300"}, Caller: "0555123", Lines: 2, Outside: Behaviour{Answer: 3 * time.Second}},

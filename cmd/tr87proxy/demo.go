@@ -51,6 +51,13 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
 	cfg.Numbers.Main = "+14255550"
 	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line"}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
+	members := []string{"100", "101", "102"}
+	cfg.Switch.HuntGroups = []config.HuntGroup{{Number: "200", Members: members}}
+	cfg.Switch.Queues = []config.Queue{{Number: "300"}}
+	cfg.Switch.Park = []string{"400"}
+	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
+	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
+	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Answer: 3 * time.Second}}
 	n, err := assemble(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -74,7 +81,9 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	fmt.Fprintf(out, `
 The proxy stays up on %[1]s (TCP and UDP). Connect your own client:
   SIP server    sip:tr87proxy@%[1]s;transport=tcp     no password, any From
-  devices       100, 101, 102 (also as tel:+14255550100 ...)
+  devices       100, 101, 102 (also as tel:+14255550100 ...); hunt group 200, queue 300,
+                park device 400, pickup group 500, routeing device 600, and numbers
+                that begin with 0 lead outside
 or use this program in another terminal:
   tr87proxy monitor 100 101 --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"

@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Log        Log           `yaml:"log"`
 	SIP        SIP           `yaml:"sip"`
+	XML        XML           `yaml:"xml"`
 	Operations Operations    `yaml:"operations"`
 	Demo       bool          `yaml:"demo"`
 	Trusted    []Peer        `yaml:"trusted"`
@@ -52,7 +53,14 @@ type SIP struct {
 	ShutdownPatience time.Duration `yaml:"shutdown-patience"`
 }
 
-// Listener is an entry of sip.listen.
+// XML is the key xml.
+type XML struct {
+	Listen         []Listener `yaml:"listen"`
+	MaxConnections int        `yaml:"max-connections"`
+	MaxPeer        int        `yaml:"max-connections-per-peer"`
+}
+
+// Listener is an entry of sip.listen, or of xml.listen.
 type Listener struct {
 	Transport   string `yaml:"transport"`
 	Address     string `yaml:"address"`
@@ -119,6 +127,7 @@ func Default() *Config {
 			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxTransactions: 100000,
 			ShutdownPatience: 5 * time.Second,
 		},
+		XML:        XML{MaxConnections: 2000, MaxPeer: 500},
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
@@ -180,10 +189,12 @@ func (c *Config) check(d *document) {
 		d.fault("sip.listen", "no listener; take the key out for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
 	}
 	for i := range c.SIP.Listen {
-		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i])
+		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i], "5062", "5063")
+		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), c.SIP.Listen[i], "udp", "tcp", "tls")
 	}
-	for i, l := range c.SIP.Listen {
-		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), l)
+	for i := range c.XML.Listen {
+		c.XML.Listen[i].Address = withPort(c.XML.Listen[i], "8882", "8883")
+		c.checkListener(d, fmt.Sprintf("xml.listen[%d]", i), c.XML.Listen[i], "tcp", "tls")
 	}
 	if c.SIP.MinSE < 90*time.Second {
 		d.fault("sip.min-se", "must be at least 90s (RFC 4028)")
@@ -202,6 +213,7 @@ func (c *Config) check(d *document) {
 	}
 	for key, v := range map[string]int{
 		"sip.max-dialogs": c.SIP.MaxDialogs, "sip.max-dialogs-per-peer": c.SIP.MaxDialogsPeer, "sip.max-connections": c.SIP.MaxConnections, "sip.max-transactions": c.SIP.MaxTransactions,
+		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"limits.sessions": c.Limits.Sessions, "limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {
 		if v <= 0 {
@@ -219,8 +231,8 @@ func (c *Config) check(d *document) {
 	c.checkSwitch(d)
 }
 
-// withPort adds the usual port to an address without one: 5062, with TLS 5063.
-func withPort(l Listener) string {
+// withPort adds the usual port to an address without one.
+func withPort(l Listener, plain, secure string) string {
 	if _, _, err := net.SplitHostPort(l.Address); err == nil {
 		return l.Address
 	}
@@ -229,13 +241,13 @@ func withPort(l Listener) string {
 		return l.Address
 	}
 	if l.Transport == "tls" {
-		return net.JoinHostPort(host, "5063")
+		return net.JoinHostPort(host, secure)
 	}
-	return net.JoinHostPort(host, "5062")
+	return net.JoinHostPort(host, plain)
 }
 
-func (c *Config) checkListener(d *document, key string, l Listener) {
-	d.oneOf(key+".transport", l.Transport, "udp", "tcp", "tls")
+func (c *Config) checkListener(d *document, key string, l Listener, transports ...string) {
+	d.oneOf(key+".transport", l.Transport, transports...)
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {
 	case err != nil:

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
 // conn is a socket that messages leave by: a UDP socket, or one TCP or TLS
@@ -210,7 +212,7 @@ func (c *streamConn) serve() {
 			c.ua.log.Warn("TLS handshake failed", "peer", c.remote.String(), "err", err)
 			return
 		}
-		c.peerNames = certificateNames(t.ConnectionState())
+		c.peerNames = ours.PeerNames(t.ConnectionState())
 	}
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began
@@ -270,20 +272,4 @@ func (c *streamConn) messages(buf []byte) ([]byte, bool) {
 		buf = buf[skip+n:]
 	}
 	return buf, true
-}
-
-// certificateNames lists the names in a verified peer certificate.
-func certificateNames(state tls.ConnectionState) []string {
-	if len(state.VerifiedChains) == 0 {
-		return nil
-	}
-	cert := state.PeerCertificates[0]
-	names := append([]string{}, cert.DNSNames...)
-	for _, u := range cert.URIs {
-		names = append(names, u.String())
-	}
-	if cert.Subject.CommonName != "" {
-		names = append(names, cert.Subject.CommonName)
-	}
-	return names
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
+
+	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
 // Config says how a [UA] behaves. The zero value of each field takes a default.
@@ -241,7 +243,7 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string) (*streamConn, error) {
 		remote: unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort()),
 	}
 	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
-		c.peerNames = certificateNames(t.ConnectionState())
+		c.peerNames = ours.PeerNames(t.ConnectionState())
 	}
 	ua.mu.Lock()
 	defer ua.mu.Unlock()

@@ -133,8 +133,9 @@ func (p *process) wait(limit time.Duration) error {
 // proxy is a running tr87proxy.
 type running struct {
 	*process
-	port, tlsPort, ops int
-	dir                string
+	port, tlsPort, ops  int
+	xmlPort, xmlTLSPort int
+	dir                 string
 }
 
 // freePort finds a port that is free for UDP and TCP.
@@ -161,7 +162,7 @@ func freePort(t *testing.T) int {
 // operations more keys of that name.
 func serve(t *testing.T, extra string, operations ...string) *running {
 	t.Helper()
-	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), dir: t.TempDir()}
+	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), xmlPort: freePort(t), xmlTLSPort: freePort(t), dir: t.TempDir()}
 	certificates(t, r.dir)
 	var extensions strings.Builder
 	for i := range 500 {
@@ -177,9 +178,13 @@ sip:
   t1: 100ms
   event-wait: 500ms
 operations: {address: "127.0.0.1:%[3]d"%[7]s}
+xml:
+  listen:
+  - {transport: tcp, address: "127.0.0.1:%[8]d"}
+  - {transport: tls, address: "127.0.0.1:%[9]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
 switch:
   extensions:
-%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "))
+%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort)
 	file := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

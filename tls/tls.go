@@ -68,3 +68,20 @@ func pool(file string) (*x509.CertPool, error) {
 	}
 	return p, nil
 }
+
+// PeerNames lists the names in a verified peer certificate: DNS names, URIs and the
+// common name.
+func PeerNames(state tls.ConnectionState) []string {
+	if len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	cert := state.PeerCertificates[0]
+	names := append([]string{}, cert.DNSNames...)
+	for _, u := range cert.URIs {
+		names = append(names, u.String())
+	}
+	if cert.Subject.CommonName != "" {
+		names = append(names, cert.Subject.CommonName)
+	}
+	return names
+}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	cryptotls "crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -63,6 +66,7 @@ type node struct {
 	core *proxy.Proxy
 	ua   *sip.UA
 	sw   *softswitch.Switch
+	xml  *cstaxml.Server
 	// listening is told each address once it is served.
 	listening func(transport, address string)
 }
@@ -102,6 +106,9 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 	if cfg.Demo {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
+	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
+		Proxy: n.core, Identify: identifier(rules), MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
+	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
 	}
@@ -166,7 +173,7 @@ func (n *node) run(ctx context.Context) error {
 	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() { n.core.Run(running) })
-	failed := make(chan error, 1)
+	failed := make(chan error, 1+len(n.cfg.XML.Listen))
 	if n.cfg.Operations.Address != "" {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", n.cfg.Operations.Address)
@@ -183,6 +190,10 @@ func (n *node) run(ctx context.Context) error {
 		})
 	}
 	if err := n.listen(); err != nil {
+		n.abandon(stop, &group)
+		return err
+	}
+	if err := n.listenXML(running, &group, failed); err != nil {
 		n.abandon(stop, &group)
 		return err
 	}
@@ -233,4 +244,46 @@ func (n *node) listen() error {
 		n.listening(l.Transport, address.String())
 	}
 	return nil
+}
+
+// listenXML serves CSTA-XML over TCP and TLS until ctx ends.
+func (n *node) listenXML(ctx context.Context, group *sync.WaitGroup, failed chan<- error) error {
+	for i, l := range n.cfg.XML.Listen {
+		var lc net.ListenConfig
+		listener, err := lc.Listen(ctx, "tcp", l.Address)
+		if err == nil && l.Transport == "tls" {
+			server, certErr := tls.Server(files(l))
+			if certErr != nil {
+				_ = listener.Close()
+				return certErr
+			}
+			listener = cryptotls.NewListener(listener, server)
+		}
+		if err != nil {
+			return fmt.Errorf("xml.listen[%d]: %w", i, err)
+		}
+		n.listening("xml/"+l.Transport, listener.Addr().String())
+		group.Go(func() {
+			if err := n.xml.Serve(ctx, listener); ctx.Err() == nil {
+				failed <- fmt.Errorf("xml.listen[%d]: %w", i, err)
+			}
+		})
+	}
+	return nil
+}
+
+// identifier says who a client is that only its connection tells of: a trusted peer,
+// by the first name in its certificate, or by its address.
+func identifier(rules *policy.Policy) func(netip.Addr, []string) (policy.Identity, bool) {
+	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
+		switch {
+		case rules.Demo:
+			return policy.Identity{Name: "demo", How: "demo"}, true
+		case !rules.Trusts(addr, names):
+			return policy.Identity{}, false
+		case len(names) > 0:
+			return policy.Identity{Name: strings.ToLower(names[0]), How: "certificate"}, true
+		}
+		return policy.Identity{Name: addr.String(), How: "address"}, true
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type Config struct {
 	Grants     []Grant       `yaml:"grants"`
 	Numbers    Numbers       `yaml:"numbers"`
 	Limits     Limits        `yaml:"limits"`
+	Links      []Link        `yaml:"links"`
 	Heartbeat  time.Duration `yaml:"heartbeat"`
 	Switch     Switch        `yaml:"switch"`
 }
@@ -107,6 +109,21 @@ type Grant struct {
 // Numbers is the key numbers.
 type Numbers struct {
 	Main string `yaml:"main"`
+}
+
+// Link is an entry of links.
+type Link struct {
+	Name        string        `yaml:"name"`
+	Addresses   []string      `yaml:"addresses"`
+	Devices     []string      `yaml:"devices"`
+	Edition     int           `yaml:"edition"`
+	ASCII       bool          `yaml:"ascii"`
+	TLS         bool          `yaml:"tls"`
+	CA          string        `yaml:"ca"`
+	Certificate string        `yaml:"certificate"`
+	Key         string        `yaml:"key"`
+	Heartbeat   time.Duration `yaml:"heartbeat"`
+	Timeout     time.Duration `yaml:"timeout"`
 }
 
 // Limits is the key limits.
@@ -228,7 +245,46 @@ func (c *Config) check(d *document) {
 		}
 	}
 	c.checkAccess(d)
+	c.checkLinks(d)
 	c.checkSwitch(d)
+}
+
+func (c *Config) checkLinks(d *document) {
+	for i, l := range c.Links {
+		key := fmt.Sprintf("links[%d]", i)
+		if l.Name == "" || l.Name == "switch" || slices.ContainsFunc(c.Links[:i], func(other Link) bool { return other.Name == l.Name }) {
+			d.fault(key+".name", "must be there, once only, and not be switch, which is the built-in one")
+		}
+		if len(l.Addresses) == 0 {
+			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
+		}
+		for j, address := range l.Addresses {
+			if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+				d.fault(fmt.Sprintf("%s.addresses[%d]", key, j), "is not host:port; write for example \"10.1.1.1:8882\"")
+			}
+		}
+		if len(l.Devices) == 0 {
+			d.fault(key+".devices", "must say which devices are there, such as [\"2??\"], or [\"*\"] for all")
+		}
+		for j, pattern := range l.Devices {
+			if !policy.ValidPattern(pattern) {
+				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "is not a usable pattern; write for example 2?? or *")
+			}
+		}
+		if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
+			d.fault(key+".edition", "must be 2 to 9")
+		}
+		for name, v := range map[string]time.Duration{"heartbeat": l.Heartbeat, "timeout": l.Timeout} {
+			if v < 0 {
+				d.fault(key+"."+name, "must not be negative")
+			}
+		}
+		for name, v := range map[string]string{"ca": l.CA, "certificate": l.Certificate, "key": l.Key} {
+			if v != "" && !l.TLS {
+				d.fault(key+"."+name, "is for tls: true only")
+			}
+		}
+	}
 }
 
 // withPort adds the usual port to an address without one.

@@ -86,15 +86,15 @@ func (p *Policy) Allows(who Identity, action Action, device string, known bool) 
 		found = true
 		switch action {
 		case Observe:
-			if matchAny(g.Observe, device) || matchAny(g.Control, device) {
+			if MatchAny(g.Observe, device) || MatchAny(g.Control, device) {
 				return Decision{true, "granted to " + g.Who}
 			}
 		case Control:
-			if matchAny(g.Control, device) {
+			if MatchAny(g.Control, device) {
 				return Decision{true, "granted to " + g.Who}
 			}
 		case Dial:
-			if matchAny(g.Dial, device) || len(g.Dial) == 0 && known {
+			if MatchAny(g.Dial, device) || len(g.Dial) == 0 && known {
 				return Decision{true, "granted to " + g.Who}
 			}
 		}
@@ -110,7 +110,8 @@ func (p *Policy) Known(who Identity) bool {
 	return p.Demo || slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
 }
 
-func matchAny(patterns []string, s string) bool {
+// MatchAny reports whether one of the patterns fits, with * and ? as wildcards.
+func MatchAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, s) })
 }
 

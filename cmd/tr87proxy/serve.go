@@ -90,11 +90,13 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 		log.Info("listening", "transport", transport, "address", address)
 	}}
 	n.core = proxy.New(proxy.Config{
-		Policy: rules, Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: sw.Has}, Log: log,
+		Policy: rules, Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, sw)}, Log: log,
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
 		Heartbeat: cfg.Heartbeat,
 	})
-	n.core.AddLink("switch", sw, func(string) bool { return true })
+	if err := n.addLinks(); err != nil {
+		return nil, err
+	}
 	users, err := passwords(cfg.Digest)
 	if err != nil {
 		return nil, err

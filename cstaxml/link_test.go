@@ -1,0 +1,252 @@
+package cstaxml
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// pbx is a foreign switching function: it speaks first, writes as it likes, and
+// answers from a table.
+type pbx struct {
+	t       *testing.T
+	l       net.Listener
+	answers map[string]string // by the name of the request; "" is no answer
+
+	mu   sync.Mutex
+	conn net.Conn
+	got  []string // frames: "0001 <...>"
+}
+
+func newPBX(t *testing.T, answers map[string]string) *pbx {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pbx{t: t, l: l, answers: answers}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.serve(conn)
+		}
+	}()
+	t.Cleanup(func() { p.hangUp(); _ = l.Close(); <-done })
+	return p
+}
+
+func (p *pbx) serve(conn net.Conn) {
+	p.mu.Lock()
+	p.conn = conn
+	p.mu.Unlock()
+	p.say("0000", `<?xml version='1.0' encoding='ISO-8859-1'?><SystemStatus xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><systemStatus>normal</systemStatus></SystemStatus>`)
+	p.say("0001", `<SystemRegister xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><requestTypes><systemStatus>true</systemStatus></requestTypes></SystemRegister>`)
+	r := bufio.NewReader(conn)
+	for {
+		id, doc, err := readFrame(r, func() {})
+		if err != nil {
+			_ = conn.Close()
+			return
+		}
+		m, err := uacsta.Parse(doc)
+		if err != nil {
+			p.t.Errorf("%s: %v", doc, err)
+			continue
+		}
+		p.mu.Lock()
+		p.got = append(p.got, fmt.Sprintf("%04d %s", id, doc))
+		answer := p.answers[m.Name()]
+		p.mu.Unlock()
+		if answer != "" {
+			p.say(fmt.Sprintf("%04d", id), answer)
+		}
+	}
+}
+
+func (p *pbx) say(id, document string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = fmt.Fprint(p.conn, raw(id, document)) // it may have hung up
+}
+
+func (p *pbx) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		_ = p.conn.Close()
+	}
+}
+
+func (p *pbx) heard(what string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(strings.Join(p.got, "\n"), what)
+}
+
+// core is what the link tells.
+type core struct {
+	ready  chan struct{}
+	events chan *uacsta.Message
+}
+
+func (c *core) Ready()                   { c.ready <- struct{}{} }
+func (c *core) Event(ev *uacsta.Message) { c.events <- ev }
+
+const patience = 10 * time.Second
+
+func within[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s did not come", what)
+	}
+	panic("unreachable")
+}
+
+// runLink runs a link to the addresses.
+func runLink(t *testing.T, cfg LinkConfig) (*Link, *core, chan error, context.CancelFunc) {
+	t.Helper()
+	l := NewLink(cfg)
+	c := &core{ready: make(chan struct{}, 1), events: make(chan *uacsta.Message, 100)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx, c) }()
+	t.Cleanup(cancel)
+	return l, c, ended, cancel
+}
+
+const status = `<RequestSystemStatusResponse><systemStatus>normal</systemStatus></RequestSystemStatusResponse>`
+
+// A PBX that speaks first, refuses GetCSTAFeatures, writes its edition or none, and
+// adds what only it knows: all of it arrives, and requests go out in its edition.
+func TestForeignPBX(t *testing.T) {
+	p := newPBX(t, map[string]string{
+		"RequestSystemStatus": status,
+		"GetCSTAFeatures":     `<CSTAErrorCode><operation>serviceNotSupported</operation></CSTAErrorCode>`,
+		"MonitorStart":        `<MonitorStartResponse xmlns:aps="x"><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStartResponse>`,
+		"DeflectCall":         `<DeflectCallResponse/>`,
+	})
+	l, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}, Edition: 4, Conn: Config{ASCII: true}})
+	within(t, "the link", c.ready)
+	if f := l.Features(""); len(f.Services) == 0 {
+		t.Error("nothing is possible")
+	}
+	answered := make(chan *uacsta.Message, 1)
+	ask := func(req any) *uacsta.Message {
+		l.Request(uacsta.Encode(req, uacsta.Edition6), func(m *uacsta.Message, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- m
+		})
+		return within(t, "the answer", answered)
+	}
+	device := uacsta.Dev("N<302118840101>;displayNumber=302118840101;noa=nk")
+	if ref := ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}).CrossRef(); ref != "1169730059" {
+		t.Error(ref)
+	}
+	ask(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn("1", "2"), NewDestination: []uacsta.DeviceID{uacsta.Dev("Jürgen")}})
+	for _, want := range []string{
+		`ecma-323/csta/ed4"><monitorObject><deviceObject>N&lt;302118840101&gt;;displayNumber=302118840101;noa=nk</deviceObject>`,
+		`<newDestination>J&#252;rgen</newDestination>`, // plain before edition 6
+		"0000 <?xml version=\"1.0\" encoding=\"UTF-8\"?><SystemStatusResponse", "<SystemRegisterResponse",
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s", want)
+		}
+	}
+	const event = `<csta:HeldEvent xmlns:csta="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><csta:monitorCrossRefID>1169730059</csta:monitorCrossRefID><csta:extensions><csta:privateData><csta:private><sie:staticOndDN xmlns:sie="http://www.siemens.com/schema/csta" a="1"><!-- kept --><![CDATA[<x>]]></sie:staticOndDN></csta:private></csta:privateData></csta:extensions></csta:HeldEvent>`
+	p.say("9999", event)
+	if got := within(t, "the event", c.events).String(); got != event {
+		t.Errorf("\n got %s\nwant %s", got, event)
+	}
+	p.say("0007", "<WashDishes/>")
+	p.say("0008", `<MonitorStop><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStop>`)
+	if ev := within(t, "MonitorStop", c.events); ev.Name() != "MonitorStop" {
+		t.Errorf("%s", ev)
+	}
+	for _, want := range []string{"0007 <?xml version=\"1.0\" encoding=\"UTF-8\"?><CSTAErrorCode", "0008 <?xml version=\"1.0\" encoding=\"UTF-8\"?><MonitorStopResponse"} {
+		for deadline := time.Now().Add(patience); !p.heard(want); {
+			if time.Now().After(deadline) {
+				t.Fatalf("the PBX did not get %s", want)
+			}
+		}
+	}
+	cancel()
+	if err := within(t, "the end", ended); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// The link ends when the PBX hangs up, is silent, says that it is disabled, or is not
+// there; requests then fail at once.
+func TestLinkEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answers map[string]string
+		want    string
+		hangUp  bool
+	}{
+		"no answer":   {map[string]string{}, ErrTimeout.Error(), false},
+		"disabled":    {map[string]string{"RequestSystemStatus": strings.Replace(status, "normal", "disabled", 1)}, "disabled", false},
+		"hangs up":    {map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"}, "", true},
+		"refuses all": {map[string]string{"RequestSystemStatus": "<CSTAErrorCode><unspecified/></CSTAErrorCode>", "GetCSTAFeatures": "<CSTAErrorCode><unspecified/></CSTAErrorCode>"}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPBX(t, tt.answers)
+			l, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Conn: Config{Timeout: 300 * time.Millisecond}})
+			if tt.hangUp {
+				within(t, "the link", c.ready)
+				failed := make(chan error, 1)
+				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
+				if err := within(t, "the failure", failed); !errors.Is(err, errNoAnswer) { // this PBX never answers it
+					t.Error(err)
+				}
+				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
+				p.hangUp()
+				if err := within(t, "the failure", failed); !errors.Is(err, errDown) && !errors.Is(err, errNoAnswer) {
+					t.Error(err)
+				}
+			}
+			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Error(err)
+			}
+			l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) {
+				if !errors.Is(err, errDown) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	_, _, ended, _ := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}})
+	if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
+		t.Error(err)
+	}
+}
+
+// A PBX that falls silent is left at the next heartbeat.
+func TestHeartbeat(t *testing.T) {
+	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
+	_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: Config{Timeout: 300 * time.Millisecond}})
+	within(t, "the link", c.ready)
+	p.mu.Lock()
+	p.answers = nil
+	p.mu.Unlock()
+	if err := within(t, "the end", ended); !errors.Is(err, ErrTimeout) {
+		t.Error(err)
+	}
+}

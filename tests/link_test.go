@@ -1,0 +1,196 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// behind starts a proxy whose devices are all on a link to another one.
+func behind(t *testing.T, back *running, tls bool) *running {
+	t.Helper()
+	link := fmt.Sprintf(`links:
+- {name: back, addresses: ["127.0.0.1:1", "127.0.0.1:%d"], devices: ["*"], edition: 6, heartbeat: 1s, timeout: 2s}
+`, back.xmlPort)
+	if tls {
+		link = fmt.Sprintf(`links:
+- {name: back, addresses: ["127.0.0.1:%d"], devices: ["*"], edition: 6, tls: true, ca: %[2]s/cert.pem, certificate: %[2]s/cert.pem, key: %[2]s/key.pem}
+`, back.xmlTLSPort, back.dir)
+	}
+	front := serve(t, link+`trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`)
+	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	return front
+}
+
+// dayAtTheOffice is a scenario: every kind of event, in a few calls.
+const dayAtTheOffice = `monitor 1000 1001 1002
+call 1000 1001
+answer 1001
+hold 1000
+retrieve 1000
+consult 1000 1002
+answer 1002
+alternate 1000
+conference 1000
+clear 1002
+associate 1000 --correlator c0ffee
+user-info 1001 0102
+park 1001 400
+pickup 400 1002
+clear 1000
+forward 1001 always 1002
+dnd 1001 on
+mwi 1001 on --message-from 300
+call 1000 1001
+deflect 1002 1003
+answer 1003
+transfer 1003 1001
+clear 1000
+dnd 1001 off
+forward 1001 always off
+agent 1001 login --id 7001 --agent-password-file PIN
+agent 1001 ready
+call 1000 300
+answer 1001
+clear 1001
+agent 1001 logout
+call 1000 05550199
+clear 1000
+wait 100ms
+`
+
+// Through two proxies, CSTA-XML between them, a client sees the same events as
+// directly, apart from identifiers; over TCP and over TLS.
+func TestChain(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		t.Run(map[bool]string{false: "tcp", true: "tls"}[tls], func(t *testing.T) {
+			back := serve(t, everyKind)
+			front := behind(t, back, tls)
+			pin := filepath.Join(t.TempDir(), "pin")
+			if err := os.WriteFile(pin, []byte("secret"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "scenario")
+			if err := os.WriteFile(file, []byte(strings.ReplaceAll(dayAtTheOffice, "PIN", pin)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			direct, through := back.xml(), front.xml()
+			for _, c := range []*xmlClient{direct, through} {
+				for _, device := range []string{"1000", "1001", "1002", "300"} {
+					if c.monitor(device) == "" {
+						t.Fatal("no monitor")
+					}
+				}
+			}
+			out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", front.port))
+			if status != 0 {
+				t.Fatalf("status %d\n%s", status, out)
+			}
+			a, b := direct.all(), through.all()
+			if len(a) < 90 {
+				t.Errorf("only %d events", len(a))
+			}
+			if !slices.Equal(a, b) {
+				for i := range min(len(a), len(b)) {
+					if a[i] != b[i] {
+						t.Errorf("event %d of %d, %d:\n%s\n%s", i, len(a), len(b), a[i], b[i])
+						break
+					}
+				}
+			}
+			front.stop()
+			back.stop()
+		})
+	}
+}
+
+var reference = regexp.MustCompile(`<monitorCrossRefID>[^<]*`)
+
+// all returns the events that came, without their cross references. An answer comes
+// behind them all.
+func (c *xmlClient) all() []string {
+	c.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")})
+	events := make([]string, 0, len(c.news))
+	for _, m := range c.news {
+		events = append(events, reference.ReplaceAllString(m.String(), "<monitorCrossRefID>"))
+	}
+	return events
+}
+
+// When the switching function is killed, clients are told, requests fail at once, and
+// everything goes on when it is back: under the same cross references.
+func TestLinkKilled(t *testing.T) {
+	back := serve(t, everyKind)
+	front := behind(t, back, false)
+	c := front.xml()
+	ref := c.monitor("1001")
+	c.ask(call("1000", "1001"))
+	if ev := c.hear(); ev.Name() != "DeliveredEvent" || ev.CrossRef() != ref {
+		t.Errorf("%s", ev)
+	}
+	_ = back.cmd.Process.Kill()
+	if m := c.hear(); m.Name() != "SystemStatus" || m.Text("systemStatus") != "disabled" {
+		t.Errorf("%s", m)
+	}
+	if m := c.ask(call("1002", "1001")); m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("%s", m)
+	}
+	again := running{process: start(t, program(t), "serve", "-c", filepath.Join(back.dir, "config.yaml"))}
+	if m := c.hear(); m.Name() != "SystemStatus" || m.Text("systemStatus") != "normal" {
+		t.Errorf("%s", m)
+	}
+	if m := c.ask(call("1002", "1001")); m.Name() != "MakeCallResponse" {
+		t.Errorf("%s", m)
+	}
+	if ev := c.hear(); ev.Name() != "DeliveredEvent" || ev.CrossRef() != ref {
+		t.Errorf("%s", ev)
+	}
+	front.stop()
+	again.stop()
+}
+
+// Routeing, monitors of calls and lists of devices go through a chain too.
+func TestChainAsks(t *testing.T) {
+	back := serve(t, everyKind)
+	front := behind(t, back, false)
+	c := front.xml()
+	device := uacsta.Dev("600")
+	ref := c.ask(uacsta.RouteRegister{RouteingDevice: &device}).Text("routeRegisterReqID")
+	id := c.ask(call("1000", "600")).Text("callingDevice/callID")
+	asked := c.hear()
+	if asked.Name() != "RouteRequest" || asked.Text("routeRegisterReqID") != ref || ref == "" {
+		t.Fatalf("%s", asked)
+	}
+	c.write(700, string(uacsta.Encode(uacsta.RouteSelect{CrossRefIdentifier: asked.Text("crossRefIdentifier"), RouteSelected: uacsta.Dev("1005")}, uacsta.Edition6).Bytes()))
+	if m := c.hear(); m.Name() != "RouteEnd" {
+		t.Errorf("%s", m)
+	}
+	conn := uacsta.Conn(id, "1000")
+	watched := c.ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &conn}}).CrossRef()
+	c.ask(uacsta.ClearConnection{ConnectionToBeCleared: conn})
+	var names []string
+	for range 4 {
+		m := c.hear()
+		names = append(names, m.Name())
+		if m.CrossRef() != watched {
+			t.Errorf("%s", m)
+		}
+	}
+	if got := strings.Join(names, " "); got != "ConnectionClearedEvent ConnectionClearedEvent CallClearedEvent MonitorStop" {
+		t.Error(got)
+	}
+	c.ask(uacsta.GetSwitchingFunctionDevices{RequestedDeviceCategory: uacsta.ReqDeviceCategory(uacsta.CategoryAcd)})
+	if m := c.hear(); m.Name() != "SwitchingFunctionDevices" || m.Text("deviceList/device/deviceID") != "300" {
+		t.Errorf("%s", m)
+	}
+	front.stop()
+	back.stop()
+}

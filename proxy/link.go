@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -46,6 +47,9 @@ type trunk struct {
 	link     Link
 	devices  func(device string) bool
 	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
+	first    sync.Once
+	ready    chan struct{} // closed when the link is up for the first time
+
 	// guarded by Proxy.mu
 	byRef     map[string]*monitor       // by the link's cross reference
 	lists     map[string]*listing       // device lists that the link is sending
@@ -83,6 +87,7 @@ func (t *trunk) supervise(ctx context.Context) {
 // Ready implements Upcalls: monitors are started again, clients are told.
 func (t *trunk) Ready() {
 	p := t.proxy
+	defer t.first.Do(func() { close(t.ready) })
 	p.mu.Lock()
 	t.up = true
 	monitors := make([]*monitor, 0, len(t.monitors))

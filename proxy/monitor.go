@@ -20,6 +20,8 @@ type monitor struct {
 	failed   bool // it is out of the table: whoever comes makes a new one
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's answer
+	picture  picture          // what the events have told
+	resync   *resync          // while clients do not know yet what they missed; nil otherwise
 }
 
 // clientMonitor is one client's view of a monitor.
@@ -77,7 +79,7 @@ func (t *trunk) monitorOf(key string, watch uacsta.MonitorStart) (m *monitor, fr
 	defer t.proxy.mu.Unlock()
 	m = t.monitors[key]
 	if m == nil {
-		m, fresh = &monitor{trunk: t, key: key, watch: watch}, true
+		m, fresh = &monitor{trunk: t, key: key, watch: watch, picture: picture{}}, true
 		t.monitors[key] = m
 	}
 	return m, fresh
@@ -145,6 +147,12 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		all := existing == "true" || existing == "1"
 		m.existing = &all
 	}
+	m.resync = nil
+	if m.behind() {
+		m.resync = &resync{}
+		r := m.resync
+		p.background.Go(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
+	}
 	for _, cm := range waiting {
 		m.admit(cm)
 	}
@@ -178,10 +186,22 @@ func (m *monitor) admit(cm *clientMonitor) {
 	m.clients = append(m.clients, cm)
 }
 
-// event gives an event to each client, in that client's own form.
+// event takes an event of the link.
 func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if r := m.resync; r != nil && len(r.held) < maxHeld {
+		r.held = append(r.held, ev)
+		return
+	}
+	if object := m.watch.MonitorObject.DeviceObject; object != nil && m.watch.MonitorType == "" {
+		m.picture.apply(ev, object.ID)
+	}
+	m.tell(ev)
+}
+
+// tell gives an event to each client, in that client's own form; m.mu is held.
+func (m *monitor) tell(ev *uacsta.Message) {
 	for _, cm := range m.clients {
 		if cm.without[ev.Name()] {
 			continue
@@ -269,7 +289,7 @@ func (m *monitor) stop() {
 // cross references.
 func (m *monitor) restart() {
 	m.mu.Lock()
-	m.started, m.ref = false, ""
+	m.started, m.ref, m.resync = false, "", nil
 	m.mu.Unlock()
 	m.start(nil)
 }

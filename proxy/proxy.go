@@ -33,8 +33,9 @@ type Stats struct {
 
 // Proxy is the core.
 type Proxy struct {
-	cfg   Config
-	stats Stats
+	cfg        Config
+	stats      Stats
+	background sync.WaitGroup // monitors that catch up after a link came back
 
 	mu       sync.Mutex
 	trunks   []*trunk
@@ -71,8 +72,21 @@ func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool
 	p.trunks = append(p.trunks, &trunk{
 		proxy: p, name: name, link: link, devices: devices,
 		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
-		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{},
+		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, ready: make(chan struct{}),
 	})
+}
+
+// Await waits until a link has been up, or ctx ends.
+func (p *Proxy) Await(ctx context.Context, link string) error {
+	for _, t := range p.trunks {
+		if t.name == link {
+			select {
+			case <-t.ready:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return ctx.Err()
 }
 
 // Run keeps the links running until ctx ends, then closes every session.
@@ -82,6 +96,7 @@ func (p *Proxy) Run(ctx context.Context) {
 		group.Go(func() { t.supervise(ctx) })
 	}
 	group.Wait()
+	p.background.Wait()
 	p.mu.Lock()
 	p.closed = true
 	sessions := make([]*Session, 0, len(p.sessions))

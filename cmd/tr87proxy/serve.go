@@ -191,6 +191,10 @@ func (n *node) run(ctx context.Context) error {
 			}
 		})
 	}
+	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
+		n.abandon(stop, &group)
+		return nil
+	}
 	if err := n.listen(); err != nil {
 		n.abandon(stop, &group)
 		return err

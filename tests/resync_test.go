@@ -1,0 +1,190 @@
+package tests
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// observer is a client's model of the calls at a device, made from events alone.
+type observer struct {
+	device string
+	known  map[[2]string]string // call and device: state
+}
+
+// see takes an event in.
+func (o *observer) see(t *testing.T, ev *uacsta.Message) {
+	t.Helper()
+	state := map[string]string{
+		"ServiceInitiatedEvent": "initiated", "OriginatedEvent": "connected", "DeliveredEvent": "alerting", "EstablishedEvent": "connected", "HeldEvent": "hold",
+		"RetrievedEvent": "connected", "QueuedEvent": "queued", "FailedEvent": "fail", "DivertedEvent": "", "ConnectionClearedEvent": "",
+	}
+	conns := ev.Connections()
+	if next, one := state[ev.Name()]; one {
+		id := [2]string{conns[0].CallID(), conns[0].DeviceID()}
+		if next != "" && o.known[id] == next {
+			t.Errorf("%s tells again that %v is %q", ev.Name(), id, next)
+		}
+		o.known[id] = next
+		if next == "" {
+			delete(o.known, id)
+		}
+	} else if ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent" {
+		joined := map[[2]string]string{}
+		var last [2]string
+		for _, c := range conns {
+			id := [2]string{c.CallID(), c.DeviceID()}
+			switch {
+			case strings.HasSuffix(c.Path(), "newConnection"):
+				last = id
+				if ev.Name() == "ConferencedEvent" {
+					joined[id] = "connected"
+				}
+			case strings.HasSuffix(c.Path(), "oldConnection"):
+				delete(joined, last) // a party of a call that was not seen: it may be on hold
+				if s := o.known[id]; s != "" {
+					joined[last] = s
+				}
+			}
+		}
+		for _, path := range []string{"primaryOldCall/callID", "secondaryOldCall/callID"} {
+			maps.DeleteFunc(o.known, func(id [2]string, _ string) bool { return id[0] == ev.Text(path) })
+		}
+		maps.Copy(o.known, joined)
+	}
+	maps.DeleteFunc(o.known, func(id [2]string, _ string) bool { return o.known[[2]string{id[0], o.device}] == "" })
+}
+
+// direct sends a request to the switch itself, past the core.
+func (o *office) direct(req any) *uacsta.Message {
+	var res *uacsta.Message
+	o.link.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, _ error) { res = m })
+	return res
+}
+
+// truth is what the switch itself says of a device's calls: its own connections, and
+// the others' in the same calls.
+func (o *office) truth(device string) (own, all map[[2]string]string) {
+	own, all = map[[2]string]string{}, map[[2]string]string{}
+	var res uacsta.SnapshotDeviceResponse
+	if err := o.direct(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&res); err != nil {
+		o.t.Fatal(err)
+	}
+	for _, info := range res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+		own[[2]string{info.ConnectionIdentifier.CallID, device}] = string(info.LocalCallState.CompoundCallState[0])
+		var call uacsta.SnapshotCallResponse
+		if err := o.direct(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier}).Decode(&call); err != nil {
+			o.t.Fatal(err)
+		}
+		for _, party := range call.CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo {
+			all[[2]string{party.CallIdentifier.CallID, party.CallIdentifier.DeviceID.ID}] = string(party.LocalConnectionInfo)
+		}
+	}
+	return own, all
+}
+
+// happen lets something happen at the switch; most of what is tried is refused.
+func (o *office) happen(r *rand.Rand) {
+	device := func() uacsta.DeviceID { return uacsta.Dev(fmt.Sprint(100 + r.IntN(4))) }
+	var conns []uacsta.ConnectionID
+	for n := range 4 {
+		own, _ := o.truth(fmt.Sprint(100 + n))
+		for id := range own {
+			conns = append(conns, uacsta.Conn(id[0], id[1]))
+		}
+	}
+	one := func() uacsta.ConnectionID {
+		if len(conns) == 0 {
+			return uacsta.Conn("none", "100")
+		}
+		return conns[r.IntN(len(conns))]
+	}
+	how := []uacsta.AutoOriginate{uacsta.Prompt, uacsta.DoNotPrompt, uacsta.DoNotPrompt}[r.IntN(3)]
+	requests := []any{
+		uacsta.MakeCall{CallingDevice: device(), CalledDirectoryNumber: device(), AutoOriginate: how},
+		uacsta.MakeCall{CallingDevice: device(), CalledDirectoryNumber: uacsta.Dev("300"), AutoOriginate: how},
+		uacsta.AnswerCall{CallToBeAnswered: one()}, uacsta.AnswerCall{CallToBeAnswered: one()}, uacsta.AnswerCall{CallToBeAnswered: one()},
+		uacsta.ClearConnection{ConnectionToBeCleared: one()}, uacsta.HoldCall{CallToBeHeld: one()}, uacsta.RetrieveCall{CallToBeRetrieved: one()},
+		uacsta.ConsultationCall{ExistingCall: one(), ConsultedDevice: device()}, uacsta.AlternateCall{HeldCall: one(), ActiveCall: one()},
+		uacsta.TransferCall{HeldCall: one(), ActiveCall: one()}, uacsta.ConferenceCall{HeldCall: one(), ActiveCall: one()},
+		uacsta.DeflectCall{CallToBeDiverted: one(), NewDestination: []uacsta.DeviceID{device()}},
+		uacsta.SingleStepTransferCall{ActiveCall: one(), TransferredTo: device()},
+		uacsta.SingleStepConferenceCall{ActiveCall: one(), DeviceToJoin: device(), ParticipationType: uacsta.ParticipationActive},
+		uacsta.DirectedPickupCall{CallToBePickedUp: one(), RequestingDevice: device()}, uacsta.CamponCall{CamponConnection: one()},
+	}
+	o.direct(requests[r.IntN(len(requests))])
+}
+
+// Random histories, during which the link is lost and comes back: at the end what a
+// client knows from the events alone is what the switch says, and nothing was told
+// twice.
+func TestResync(t *testing.T) {
+	seeds := 1000
+	if testing.Short() {
+		seeds = 50
+	}
+	for seed := range seeds {
+		inOffice(t, everything, func(o *office) {
+			r := rand.New(rand.NewPCG(uint64(seed), 87))
+			m := o.open("boss", "")
+			observers := map[string]*observer{}
+			for n := range 4 {
+				d := uacsta.Dev(fmt.Sprint(100 + n))
+				ref := m.want(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &d}}, "MonitorStartResponse").CrossRef()
+				observers[ref] = &observer{d.ID, map[[2]string]string{}}
+			}
+			for range 1 + r.IntN(2) { // losses
+				for range r.IntN(12) {
+					o.happen(r)
+				}
+				m.look(observers)
+				o.link.lose <- struct{}{}
+				for range r.IntN(12) {
+					o.happen(r)
+				}
+				time.Sleep(5 * time.Second)
+				for range r.IntN(6) {
+					o.happen(r)
+				}
+			}
+			m.look(observers)
+			for _, seen := range observers {
+				own, all := o.truth(seen.device)
+				for id, state := range own {
+					if seen.known[id] != state {
+						t.Errorf("seed %d: %s knows %v as %q, but it is %q", seed, seen.device, id, seen.known[id], state)
+					}
+				}
+				for id, state := range seen.known {
+					if all[id] != state {
+						t.Errorf("seed %d: %s believes that %v is %q, but it is %q", seed, seen.device, id, state, all[id])
+					}
+				}
+			}
+			for n := range 4 { // everybody hangs up: no timer is left
+				own, _ := o.truth(fmt.Sprint(100 + n))
+				for id := range own {
+					o.direct(uacsta.ClearCall{CallToBeCleared: uacsta.Conn(id[0], id[1])})
+				}
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// look gives the observers what came.
+func (m *member) look(observers map[string]*observer) {
+	m.o.t.Helper()
+	for _, ev := range m.told() {
+		if seen := observers[ev.CrossRef()]; seen != nil {
+			seen.see(m.o.t, ev)
+		}
+	}
+}

@@ -77,20 +77,23 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 		"GetCSTAFeatures": func(s *Session, req *uacsta.Message, answer answerer) {
 			answer(s.features().Message(uacsta.EditionOf(req.Namespace())), nil)
 		},
-		"ChangeMonitorFilter":         (*Session).changeMonitorFilter,
-		"ChangeSysStatFilter":         (*Session).changeStatusFilter,
-		"GetMonitors":                 (*Session).listMonitors,
-		"GetRegistrations":            (*Session).listRegistrations,
-		"GetSwitchingFunctionCaps":    (*Session).capabilities,
-		"GetSwitchingFunctionDevices": (*Session).listDevices,
-		"MonitorStop":                 (*Session).stopMonitor,
-		"RouteEnd":                    (*Session).routeAnswer,
-		"RouteRegister":               (*Session).routeRegister,
-		"RouteRegisterCancel":         (*Session).routeRegisterCancel,
-		"RouteReject":                 (*Session).routeAnswer,
-		"RouteSelect":                 (*Session).routeAnswer,
-		"SystemRegister":              (*Session).systemRegister,
-		"SystemRegisterCancel":        (*Session).systemRegisterCancel,
+		"ChangeMonitorFilter":          (*Session).changeMonitorFilter,
+		"ChangeSysStatFilter":          (*Session).changeStatusFilter,
+		"GetMonitors":                  (*Session).listMonitors,
+		"GetRegistrations":             (*Session).listRegistrations,
+		"GetSwitchingFunctionCaps":     (*Session).capabilities,
+		"GetSwitchingFunctionDevices":  (*Session).listDevices,
+		"MonitorStop":                  (*Session).stopMonitor,
+		"ResetApplicationSessionTimer": (*Session).resetAppSession,
+		"RouteEnd":                     (*Session).routeAnswer,
+		"RouteRegister":                (*Session).routeRegister,
+		"RouteRegisterCancel":          (*Session).routeRegisterCancel,
+		"RouteReject":                  (*Session).routeAnswer,
+		"RouteSelect":                  (*Session).routeAnswer,
+		"StartApplicationSession":      (*Session).startAppSession,
+		"StopApplicationSession":       (*Session).stopAppSession,
+		"SystemRegister":               (*Session).systemRegister,
+		"SystemRegisterCancel":         (*Session).systemRegisterCancel,
 	}
 }
 
@@ -105,6 +108,9 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		namespace = uacsta.NamespaceED3
 	}
 	s.mu.Lock()
+	if req.Namespace() == uacsta.NamespaceApplSession {
+		namespace = s.namespace // which says nothing of the edition
+	}
 	s.namespace = namespace
 	s.outstanding++
 	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding

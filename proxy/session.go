@@ -56,6 +56,7 @@ type Session struct {
 	spelling    map[string]string // canonical device -> as the client wrote it
 	monitors    map[string]*clientMonitor
 	registered  *registration             // for SystemStatus
+	app         *appSession               // nil while there is none
 	routers     map[string]*router        // registrations for routeing, by the client's reference
 	dialogues   map[string]*routeDialogue // by the client's cross reference
 	outstanding int
@@ -179,6 +180,18 @@ func (s *Session) finish() bool {
 	}
 	s.closed = true
 	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool { return d.reply == nil })
+	s.endAppSession()
+	s.mu.Unlock()
+	s.proxy.mu.Lock()
+	delete(s.proxy.sessions, s)
+	s.proxy.mu.Unlock()
+	s.release()
+	return true
+}
+
+// release ends the session's monitors and registrations.
+func (s *Session) release() {
+	s.mu.Lock()
 	monitors := make([]*clientMonitor, 0, len(s.monitors))
 	for _, cm := range s.monitors {
 		monitors = append(monitors, cm)
@@ -187,13 +200,9 @@ func (s *Session) finish() bool {
 	s.unregister()
 	s.mu.Unlock()
 	s.endRouteing()
-	s.proxy.mu.Lock()
-	delete(s.proxy.sessions, s)
-	s.proxy.mu.Unlock()
 	for _, cm := range monitors {
 		cm.monitor.remove(cm)
 	}
-	return true
 }
 
 // deliver puts a message into the client's queue; translate makes it the client's

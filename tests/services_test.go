@@ -357,6 +357,50 @@ func TestSystemRegistration(t *testing.T) {
 	})
 }
 
+// Application sessions settle the edition, and end monitors when nobody resets them.
+func TestApplicationSession(t *testing.T) {
+	inOffice(t, everything, func(o *office) {
+		m := o.open("boss", "")
+		start := uacsta.StartApplicationSession{
+			ApplicationInfo: uacsta.ApplicationInfo{ApplicationID: "crm"}, RequestedProtocolVersions: []string{"urn:other"},
+		}
+		if res := m.want(start, "StartApplicationSessionNegResponse"); res.Text("errorCode/definedError") != "requestedProtocolVersionNotSupported" {
+			t.Errorf("%s", res)
+		}
+		seconds := 180
+		start.RequestedProtocolVersions, start.RequestedSessionDuration = append(start.RequestedProtocolVersions, uacsta.Edition6.Namespace()), &seconds
+		granted := m.want(start, "StartApplicationSessionPosResponse")
+		id := granted.Text("sessionID")
+		if granted.Namespace() != uacsta.NamespaceApplSession || granted.Text("actualSessionDuration") != "180" || granted.Text("actualProtocolVersion") != uacsta.Edition6.Namespace() {
+			t.Errorf("%s", granted)
+		}
+		device := uacsta.Dev("101")
+		m.want(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, "MonitorStartResponse")
+		for range 3 {
+			time.Sleep(150 * time.Second)
+			m.want(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: 180}, "ResetApplicationSessionTimerPosResponse")
+		}
+		m.want(uacsta.ResetApplicationSessionTimer{SessionID: "other", RequestedSessionDuration: 180}, "ResetApplicationSessionTimerNegResponse")
+		m.want(uacsta.SetDoNotDisturb{Device: device, DoNotDisturbOn: true}, "SetDoNotDisturbResponse")
+		if told := m.hears("DoNotDisturbEvent"); told[0].Edition() != uacsta.Edition6 {
+			t.Errorf("%s", told[0])
+		}
+		time.Sleep(181 * time.Second)
+		if told := m.hears("ApplicationSessionTerminated"); told[0].Text("sessionTermReason/definedTermReason") != "sessionTimerExpired" {
+			t.Errorf("%s", told[0])
+		}
+		if _, monitors := o.link.Counts(); monitors != 0 {
+			t.Errorf("%d monitors are left", monitors)
+		}
+		stop := uacsta.StopApplicationSession{SessionID: id, SessionEndReason: uacsta.SessionEndReason{DefinedEndReason: "normal"}}
+		m.want(stop, "StopApplicationSessionNegResponse")
+		stop.SessionID = m.want(start, "StartApplicationSessionPosResponse").Text("sessionID")
+		m.want(stop, "StopApplicationSessionPosResponse")
+		time.Sleep(time.Hour)
+		m.hears()
+	})
+}
+
 // What a request only mentions needs no right; where a call goes does.
 func TestRightsOfServices(t *testing.T) {
 	grants := []policy.Grant{{Who: "alice", Control: []string{"100"}, Dial: []string{"101", "300"}}}

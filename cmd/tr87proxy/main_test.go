@@ -1,0 +1,48 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Every command explains itself: what it is for, and examples that begin as it does.
+func TestCommandsHaveExamples(t *testing.T) {
+	root := newRoot()
+	if len(root.Commands()) < 40 {
+		t.Errorf("only %d commands", len(root.Commands()))
+	}
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" || cmd.Name() == "help" {
+			continue
+		}
+		if cmd.Short == "" || cmd.GroupID == "" {
+			t.Errorf("%s says nothing of itself", cmd.Name())
+		}
+		for line := range strings.Lines(cmd.Example) {
+			if !strings.HasPrefix(line, "  tr87proxy "+cmd.Name()) {
+				t.Errorf("%s: example %q", cmd.Name(), line)
+			}
+		}
+		if cmd.Example == "" {
+			t.Errorf("%s has no example", cmd.Name())
+		}
+		if cmd.GroupID == "client" && cmd.Flags().Lookup("server") == nil {
+			t.Errorf("%s cannot be told the server", cmd.Name())
+		}
+	}
+}
+
+// What commands complete without asking a server.
+func TestCompletionOfWords(t *testing.T) {
+	for use, want := range map[string]string{
+		"agent DEVICE [login|logout]": "login logout", "forward DEVICE [WHEN NUMBER|off]": "always always-external",
+	} {
+		words, _ := completeArguments(&clientFlags{}, use)(newRoot(), []string{"100"}, "")
+		if got := strings.Join(words, " "); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s", use, got)
+		}
+	}
+	if words, _ := completeArguments(&clientFlags{}, "dnd DEVICE [on|off]")(newRoot(), []string{"100", "on"}, ""); len(words) != 0 {
+		t.Errorf("%v", words)
+	}
+}

@@ -48,7 +48,7 @@ func (x *connection) originate(cause uacsta.EventCause) {
 	c.present(x, c.called, cause)
 }
 
-// find returns the device that a number leads to: one of its own, one behind a
+// target returns the device that a number leads to: one of its own, one behind a
 // number of the network, or the trunk that such numbers go out by.
 func (s *Switch) target(number string, from *device) *device {
 	if d := s.devices[number]; d != nil && d.trunk == nil {

@@ -55,6 +55,10 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(file, []byte("<GetForwarding><device>1000</device></GetForwarding>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	oneWay := filepath.Join(t.TempDir(), "oneway.xml")
+	if err := os.WriteFile(oneWay, []byte("<RouteEnd><crossRefIdentifier>1</crossRefIdentifier></RouteEnd>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args   []string
 		status int
@@ -99,6 +103,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"dnd", "1002", "perhaps", server}, 2, "on or off"},
 		{[]string{"snapshot", "9999", server}, 1, "operation/invalidDeviceID"},
 		{[]string{"send", file, server}, 0, "<forwardingType>forwardImmediate</forwardingType>"},
+		{[]string{"send", oneWay, server}, 1, "operation/invalidRouteingCrossRefID"},
 		{[]string{"send", file + "x", server}, 2, "no such file"},
 		{[]string{"snapshot", "1000", "--trace", server}, 0, "CSeq: 2 INFO"},
 		{[]string{"call", "1000", server}, 2, "usage: tr87proxy call FROM TO"},

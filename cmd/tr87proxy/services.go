@@ -55,7 +55,7 @@ func (c *connection) request(ctx context.Context, req any) error {
 // text.
 func (c *connection) present(ctx context.Context, req any, text func(res *uacsta.Message) error) error {
 	res, err := c.do(ctx, req)
-	if err != nil {
+	if err != nil || res == nil { // some requests have no answer
 		return err
 	}
 	if c.flags.json {

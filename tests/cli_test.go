@@ -248,6 +248,10 @@ func TestScript(t *testing.T) {
 		{"# a transfer\nmonitor 1000 1001 1002\ncall 1000 1001\nexpect 1001 Delivered state=alerting cause=newCall within 2s\nanswer 1001\nexpect 1000 Established\n" +
 			"refused noHeldCall retrieve 1000\nconsult 1000 1002\nnever 1001 ConnectionCleared within 50ms\nanswer 1002\ntransfer 1000\nexpect 1001 Transferred\n" +
 			"clear 1001\nexpect 1002 ConnectionCleared releasingDevice=1002 state=null\nwait 1ms", 0, "  15  "},
+		{"monitor 1006 1007\nfilter 1006 Delivered ServiceInitiated\ncall 1006 1007\nexpect 1007 Delivered\nnever 1006 Delivered within 20ms\nfilter 1006\n" +
+			"answer 1007\nexpect 1006 Established\nclear 1006", 0, "   9  "},
+		{"filter 1006 Held", 2, "name a device that a line above monitors"},
+		{"monitor 1006\nfilter 1006 Hold", 2, "there is no event Hold to leave out"},
 		{"monitor 1003\nexpect 1003 Held within 50ms", 1, ":2: it did not come within 50ms; at 1003 came: nothing"},
 		{"monitor 1003\ncall 1003 1004\nnever 1003 Originated within 10s", 1, ":3: OriginatedEvent came"},
 		{"refused noActiveCall hold 1005", 1, ":1: refused otherwise: operation/invalidConnectionID"},

@@ -28,6 +28,7 @@ exit status 0 if every line came true, 1 if one did not, 2 if the file is wrong.
   expect 100 Held state=hold within 2s  passed over. state and cause, or any element
   never 102 Delivered within 1s         an event that must not come
   refused noActiveCall hold 100         a request that must be refused so
+  filter 100 Held Retrieved             leave these events out from now on (none: all come)
   wait 500ms`
 
 const (
@@ -113,6 +114,8 @@ func parseStep(words []string, monitored map[string]bool) (func(context.Context,
 			monitored[device] = true
 		}
 		return func(ctx context.Context, p *scriptPlayer) error { return p.monitor(ctx, words[1:]) }, nil
+	case "filter":
+		return parseFilter(words, monitored)
 	case "wait":
 		if len(words) != 2 {
 			return nil, errors.New("write a time such as 500ms")
@@ -133,6 +136,23 @@ func parseStep(words []string, monitored map[string]bool) (func(context.Context,
 		return func(ctx context.Context, p *scriptPlayer) error { return p.refused(ctx, words[1], words[2:]) }, err
 	}
 	return func(ctx context.Context, p *scriptPlayer) error { return p.command(ctx, words) }, scriptable(words)
+}
+
+// parseFilter reads a line that changes the filter of a device's monitor.
+func parseFilter(words []string, monitored map[string]bool) (func(context.Context, *scriptPlayer) error, error) {
+	if len(words) < 2 || !monitored[words[1]] {
+		return nil, errors.New("name a device that a line above monitors")
+	}
+	filter := uacsta.MonitorFilter{}
+	for _, event := range words[2:] {
+		if !filter.Suppress(eventName(event)) {
+			return nil, fmt.Errorf("there is no event %s to leave out", event)
+		}
+	}
+	return func(ctx context.Context, p *scriptPlayer) error {
+		_, err := p.c.do(ctx, uacsta.ChangeMonitorFilter{MonitorCrossRefID: p.devices[words[1]].ref, RequestedFilterList: filter})
+		return err
+	}, nil
 }
 
 // scriptable checks that words are a command that a script can use.
@@ -210,6 +230,7 @@ type scriptPlayer struct {
 
 // heard is what came at one device and has not been looked at.
 type heard struct {
+	ref    string // of its monitor
 	events []*uacsta.Message
 	more   chan struct{}
 }
@@ -257,7 +278,7 @@ func (p *scriptPlayer) monitor(ctx context.Context, devices []string) error {
 			return err
 		}
 		p.mu.Lock()
-		h := &heard{more: make(chan struct{}, 1)}
+		h := &heard{ref: ref, more: make(chan struct{}, 1)}
 		p.devices[device], p.refs[ref] = h, h
 		for _, m := range p.early {
 			if m.CrossRef() == ref {

@@ -231,12 +231,8 @@ func (s *Switch) agentGroup(req *uacsta.SetAgentState) (*device, error) {
 	if req.Group != nil {
 		return s.devices[req.Group.ID], nil
 	}
-	var groups, knowing []*device
-	for _, d := range s.order {
-		if d.queue == nil {
-			continue
-		}
-		groups = append(groups, d)
+	var knowing []*device
+	for _, d := range s.queues {
 		if slices.ContainsFunc(d.queue.Agents, func(a Agent) bool { return a.ID == req.AgentID }) {
 			knowing = append(knowing, d)
 		}
@@ -244,8 +240,8 @@ func (s *Switch) agentGroup(req *uacsta.SetAgentState) (*device, error) {
 	switch {
 	case len(knowing) == 1:
 		return knowing[0], nil
-	case len(groups) == 1:
-		return groups[0], nil
+	case len(s.queues) == 1:
+		return s.queues[0], nil
 	}
 	return nil, errAgentGroup
 }

@@ -57,8 +57,8 @@ func (s *Switch) target(number string, from *device) *device {
 	if from != nil {
 		return s.devices[from.trunk.Inward[number]]
 	}
-	for _, d := range s.order {
-		if d.trunk != nil && slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
+	for _, d := range s.trunks {
+		if slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
 			return d
 		}
 	}
@@ -172,7 +172,7 @@ func (x *connection) arm() {
 		}
 	}
 	if d.autoAnswer.on {
-		x.after(c.ringTime(d.autoAnswer.rings), func() { x.due = true })
+		x.after(c.ringTime(d.autoAnswer.rings), func() { c.sw.patient[x] = struct{}{} })
 	}
 	d.terminal.Alert(c.id)
 }

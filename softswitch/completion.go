@@ -49,6 +49,7 @@ func (s *Switch) camponCall(req *uacsta.CamponCall) (any, error) {
 	queued := front + 1
 	y.become(uacsta.Queued)
 	y.refused = false
+	s.patient[y] = struct{}{}
 	s.emit(x.call, nil, uacsta.QueuedEvent{
 		QueuedConnection: y.id(), Queue: uacsta.Ext(y.device.number), NumberQueued: &queued, CallsInFront: &front, Cause: uacsta.CauseCampOn,
 	})
@@ -168,13 +169,10 @@ func (s *Switch) settleOne() bool {
 		a.done()
 		return true
 	}
-	for _, d := range s.order {
-		if d.queue != nil && d.queue.settle() {
-			return true
-		}
+	for _, d := range s.waitedFor() {
 		for _, x := range d.connections {
-			if x.due && x.mayAnswer() == nil {
-				x.due = false
+			if _, due := s.patient[x]; due && x.mayAnswer() == nil {
+				delete(s.patient, x)
 				_ = x.lift()
 				return true
 			}
@@ -183,6 +181,11 @@ func (s *Switch) settleOne() bool {
 			x := camped[0]
 			x.become(uacsta.Alerting)
 			x.alert(uacsta.CauseCampOn)
+			return true
+		}
+	}
+	for _, d := range s.queues {
+		if d.queue.settle() {
 			return true
 		}
 	}
@@ -195,6 +198,18 @@ func (s *Switch) settleOne() bool {
 		}
 	}
 	return false
+}
+
+// waitedFor returns the devices that calls wait for, as configured.
+func (s *Switch) waitedFor() []*device {
+	var devices []*device
+	for x := range s.patient {
+		if !slices.Contains(devices, x.device) {
+			devices = append(devices, x.device)
+		}
+	}
+	slices.SortFunc(devices, func(a, b *device) int { return a.index - b.index })
+	return devices
 }
 
 // predictive is what a predictive call still has to do: the far end is called

@@ -192,6 +192,7 @@ func (s *Switch) build() error {
 			q.AnswerTime = 20 * time.Second
 		}
 		d.queue = &queue{Queue: q}
+		s.queues = append(s.queues, d)
 	}
 	for _, t := range s.cfg.Trunks {
 		d, err := s.addDevice(t.Number, t.Name, uacsta.CategoryNetworkInterface)
@@ -202,6 +203,7 @@ func (s *Switch) build() error {
 			d.lines = 30
 		}
 		d.trunk = &t
+		s.trunks = append(s.trunks, d)
 		d.terminal = &virtualPhone{sw: s, behaviour: t.Outside}
 	}
 	return s.buildHelpers()
@@ -215,6 +217,7 @@ func (s *Switch) buildHelpers() error {
 			return err
 		}
 		d.park = true
+		s.parks = append(s.parks, d)
 	}
 	for _, g := range s.cfg.PickupGroups {
 		d, err := s.addDevice(g.Number, "", uacsta.CategoryGroup)
@@ -242,7 +245,7 @@ func (s *Switch) addDevice(number, name string, category uacsta.DeviceCategory) 
 	if number == "" || s.devices[number] != nil {
 		return nil, fmt.Errorf("device %q is empty or there twice", number)
 	}
-	d := &device{sw: s, number: number, name: name, category: category, terminal: noPhone{}}
+	d := &device{sw: s, index: len(s.order), number: number, name: name, category: category, terminal: noPhone{}}
 	s.devices[number] = d
 	s.order = append(s.order, d)
 	return d, nil

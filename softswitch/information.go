@@ -132,7 +132,7 @@ func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any
 	}, nil
 }
 
-// category returns a device's kind as GetSwitchingFunctionDevices asks for it.
+// requestedCategory returns a device's kind as GetSwitchingFunctionDevices asks for it.
 func (d *device) requestedCategory() uacsta.ReqDeviceCategory {
 	switch {
 	case d.hunt != nil:

@@ -11,6 +11,7 @@ import (
 // has a kind, each other device one of hunt, queue, trunk, park, pickup, routeing.
 type device struct {
 	sw          *Switch
+	index       int // its place in the configuration
 	number      string
 	name        string
 	category    uacsta.DeviceCategory
@@ -115,7 +116,6 @@ type connection struct {
 	parker  *device           // who parked the call here
 	far     string            // of a trunk: the number beyond it
 	reached bool              // of a trunk: the far end has answered
-	due     bool              // it is to be answered by itself as soon as the device is free
 	silent  bool              // it only listens
 }
 
@@ -162,7 +162,7 @@ func (x *connection) become(state uacsta.LocalConnectionState) {
 	if x.rings() {
 		x.device.terminal.Stop(x.call.id)
 	}
-	x.due = false
+	delete(x.device.sw.patient, x)
 	x.state = state
 }
 

@@ -193,8 +193,8 @@ func (x *connection) mayPark() *uacsta.Error {
 	if x.mayTransferAtOnce() != nil {
 		return errState
 	}
-	for _, d := range x.call.sw.order {
-		if d.park && len(d.connections) == 0 {
+	for _, d := range x.call.sw.parks {
+		if len(d.connections) == 0 {
 			return nil
 		}
 	}

@@ -19,11 +19,15 @@ type Switch struct {
 	devices map[string]*device
 	order   []*device // as configured
 
+	// those of order that are looked for at every change
+	queues, trunks, parks []*device
+
 	mu            sync.Mutex
 	calls         map[string]*call
 	monitors      map[string]*monitor // by cross reference
 	booked        []*callBack
 	freed         []*agent                 // whose calls are over in this change
+	patient       map[*connection]struct{} // camp on a device, or are to be answered as soon as it is free
 	registrations map[string]*registration // for routeing
 	dialogues     map[string]*dialogue
 	userData      uacsta.Data // of the request that is being served
@@ -38,7 +42,7 @@ func New(cfg Config) (*Switch, error) {
 	cfg.setDefaults()
 	s := &Switch{
 		cfg: cfg, devices: map[string]*device{}, calls: map[string]*call{}, monitors: map[string]*monitor{},
-		registrations: map[string]*registration{}, dialogues: map[string]*dialogue{}, prefix: newRef()[:4],
+		patient: map[*connection]struct{}{}, registrations: map[string]*registration{}, dialogues: map[string]*dialogue{}, prefix: newRef()[:4],
 	}
 	return s, s.build()
 }

@@ -33,7 +33,7 @@ func granted(seconds int) time.Duration {
 	if seconds <= 0 {
 		return defaultDuration
 	}
-	return min(time.Duration(seconds)*time.Second, maxDuration)
+	return time.Duration(min(seconds, int(maxDuration/time.Second))) * time.Second // first the limit: a huge number must not wrap
 }
 
 // startAppSession answers StartApplicationSession. A second one replaces the first.

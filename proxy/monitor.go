@@ -190,8 +190,11 @@ func (m *monitor) admit(cm *clientMonitor) {
 func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r := m.resync; r != nil && len(r.held) < maxHeld {
-		r.held = append(r.held, ev)
+	if r := m.resync; r != nil {
+		if r.held = append(r.held, ev); len(r.held) == maxHeld {
+			m.trunk.proxy.cfg.Log.Warn("too many events before the snapshot: clients are not told what they missed", "link", m.trunk.name, "device", m.key)
+			m.tellHeld()
+		}
 		return
 	}
 	if object := m.watch.MonitorObject.DeviceObject; object != nil && m.watch.MonitorType == "" {

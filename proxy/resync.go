@@ -24,10 +24,9 @@ func (m *monitor) catchUp(r *resync) {
 	scenes, now, err := m.look()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.resync != r { // the link was lost again
+	if m.resync != r { // the link was lost again, or too much came meanwhile
 		return
 	}
-	m.resync = nil
 	own := m.watch.MonitorObject.DeviceObject.ID
 	if err != nil {
 		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", own, "err", err)
@@ -38,7 +37,15 @@ func (m *monitor) catchUp(r *resync) {
 			m.tell(uacsta.Encode(ev, uacsta.Edition3))
 		}
 	}
-	for _, ev := range r.held { // what the snapshot showed already is not told twice
+	m.tellHeld()
+}
+
+// tellHeld ends the time in which events are held back: clients get them now, but for
+// what they know already. m.mu is held.
+func (m *monitor) tellHeld() {
+	held, own := m.resync.held, m.watch.MonitorObject.DeviceObject.ID
+	m.resync = nil
+	for _, ev := range held {
 		before := maps.Clone(m.picture)
 		m.picture.apply(ev, own)
 		if !ofCalls(ev) || !maps.Equal(before, m.picture) {

@@ -54,11 +54,17 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
+	s.mu.Lock()
+	if !s.closed {
+		s.routers[r.ref] = r
+	}
+	s.mu.Unlock()
 	r.trunk.request(req, func(res *uacsta.Message, err error) {
 		if err == nil && !r.adopt(res.Text("routeRegisterReqID")) {
 			err = errLinkDown
 		}
 		if err != nil {
+			r.forgotten()
 			answer(nil, err)
 			return
 		}
@@ -67,7 +73,8 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	})
 }
 
-// adopt notes what the link calls the registration; false when the session is over.
+// adopt notes what the link calls the registration; false when the session is over,
+// or has cancelled it meanwhile.
 func (r *router) adopt(linkRef string) bool {
 	s, p := r.session, r.session.proxy
 	p.mu.Lock()
@@ -75,15 +82,22 @@ func (r *router) adopt(linkRef string) bool {
 	r.trunk.routers[linkRef] = r
 	p.mu.Unlock()
 	s.mu.Lock()
-	closed := s.closed
-	if !closed {
-		s.routers[r.ref] = r
-	}
+	_, wanted := s.routers[r.ref]
 	s.mu.Unlock()
-	if closed {
+	if !wanted {
 		go r.cancel() // we may be inside the link's own call
 	}
-	return !closed
+	return wanted
+}
+
+// forgotten takes the registration out of the session's table and reports whether it
+// was there.
+func (r *router) forgotten() bool {
+	r.session.mu.Lock()
+	defer r.session.mu.Unlock()
+	_, there := r.session.routers[r.ref]
+	delete(r.session.routers, r.ref)
+	return there
 }
 
 // atLink returns what the link calls the registration.
@@ -102,6 +116,9 @@ func (r *router) cancel() {
 		delete(r.trunk.routers, linkRef)
 	}
 	p.mu.Unlock()
+	if linkRef == "" {
+		return // the link has not answered yet: adopt will see that nobody wants it
+	}
 	r.trunk.request(uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), func(*uacsta.Message, error) {})
 }
 
@@ -109,11 +126,8 @@ func (r *router) cancel() {
 func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	r := s.routers[req.Text("routeRegisterReqID")]
-	if r != nil {
-		delete(s.routers, r.ref)
-	}
 	s.mu.Unlock()
-	if r == nil {
+	if r == nil || !r.forgotten() {
 		answer(nil, errRouter)
 		return
 	}
@@ -272,17 +286,13 @@ func (t *trunk) registerAgain() {
 
 // aborted tells the client that the link does not ask it any more.
 func (r *router) aborted() {
-	s := r.session
-	s.proxy.mu.Lock()
+	p := r.session.proxy
+	p.mu.Lock()
 	if r.trunk.routers[r.linkRef] == r {
 		delete(r.trunk.routers, r.linkRef)
 	}
-	s.proxy.mu.Unlock()
-	s.mu.Lock()
-	_, there := s.routers[r.ref]
-	delete(s.routers, r.ref)
-	s.mu.Unlock()
-	if there {
-		s.send(uacsta.RouteRegisterAbort{RouteRegisterReqID: r.ref})
+	p.mu.Unlock()
+	if r.forgotten() {
+		r.session.send(uacsta.RouteRegisterAbort{RouteRegisterReqID: r.ref})
 	}
 }

@@ -265,6 +265,9 @@ func (s *Session) uses(t *trunk) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.registered != nil && s.line == "" {
+		return true // it asked to be told, and names no line that would say of which link
+	}
 	for _, cm := range s.monitors {
 		if cm.monitor.trunk == t {
 			return true

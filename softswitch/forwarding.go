@@ -140,7 +140,8 @@ func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 	}
 	if hasRings(kind) {
 		if req.RingDuration != nil { // seconds
-			next.rings = int((time.Duration(*req.RingDuration)*time.Second + s.cfg.RingCycle - 1) / s.cfg.RingCycle)
+			seconds := min(*req.RingDuration, int(time.Hour*24/time.Second)) // a huge number must not wrap
+			next.rings = int((time.Duration(seconds)*time.Second + s.cfg.RingCycle - 1) / s.cfg.RingCycle)
 		}
 		if req.RingCount != nil {
 			next.rings = *req.RingCount

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -326,7 +327,8 @@ func TestListOfDevices(t *testing.T) {
 // Who registers is told the status at intervals, and only what the filter leaves.
 func TestSystemRegistration(t *testing.T) {
 	inOffice(t, everything, func(o *office) {
-		m := o.open("boss", "100")
+		m, visitor := o.open("boss", "100"), o.open("boss", "")
+		visitor.want(uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}, RequestedStatusFilter: &uacsta.StatusFilter{Normal: true}}, "SystemRegisterResponse")
 		time.Sleep(time.Hour)
 		m.hears()
 		id := m.want(uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}}, "SystemRegisterResponse").Text("sysStatRegisterID")
@@ -348,6 +350,7 @@ func TestSystemRegistration(t *testing.T) {
 		if told := m.hears("SystemStatus"); told[0].Text("systemStatus") != "disabled" {
 			t.Errorf("%s", told[0])
 		}
+		visitor.hears("SystemStatus") // who names no line is told too
 		m.want(uacsta.SystemRegisterCancel{SysStatRegisterID: id}, "SystemRegisterCancelResponse")
 		m.want(uacsta.SystemRegisterCancel{SysStatRegisterID: id}, "operation/invalidCrossRefID")
 		time.Sleep(5 * time.Second)
@@ -373,6 +376,9 @@ func TestApplicationSession(t *testing.T) {
 		id := granted.Text("sessionID")
 		if granted.Namespace() != uacsta.NamespaceApplSession || granted.Text("actualSessionDuration") != "180" || granted.Text("actualProtocolVersion") != uacsta.Edition6.Namespace() {
 			t.Errorf("%s", granted)
+		}
+		if res := m.want(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: math.MaxInt}, "ResetApplicationSessionTimerPosResponse"); res.Text("actualSessionDuration") != "86400" {
+			t.Errorf("%s", res)
 		}
 		device := uacsta.Dev("101")
 		m.want(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, "MonitorStartResponse")

@@ -51,15 +51,15 @@ type connection struct {
 	flags       *clientFlags
 	out, errOut io.Writer
 	ended       chan error
-	inbox       *inbox // of commands that listen
-	lent        bool   // a script's: it is not ours to close
+	inbox       *inbox
+	lent        bool // a script's: it is not ours to close
 }
 
 // lending is the key of a context's connection that commands use instead of one of
 // their own.
 type lending struct{}
 
-// open opens a session. event may be nil.
+// open opens a session. Without event, what the server sends goes to the inbox.
 func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event func(*uacsta.Message)) (*connection, error) {
 	if lender, ok := ctx.Value(lending{}).(*connection); ok {
 		return &connection{Client: lender.Client, ua: lender.ua, flags: lender.flags, out: out, errOut: errOut, ended: lender.ended, lent: true}, nil
@@ -80,7 +80,10 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	if f.trace {
 		cfg.Trace = tracer(errOut)
 	}
-	c := &connection{ua: sip.New(cfg), flags: f, out: out, errOut: errOut, ended: make(chan error, 1)}
+	c := &connection{ua: sip.New(cfg), flags: f, out: out, errOut: errOut, ended: make(chan error, 1), inbox: newInbox()}
+	if event == nil {
+		event = c.inbox.put
+	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	c.Client, err = tr87.Open(ctx, c.ua, tr87.Dial{

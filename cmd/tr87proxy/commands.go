@@ -24,7 +24,8 @@ func clientCommands() []*cobra.Command {
 	}
 }
 
-// clientCommand makes a command that opens a session, does one thing and closes.
+// clientCommand makes a command that opens a session, does something and closes. What
+// the server sends meanwhile is in the connection's inbox.
 func clientCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
 	flags := &clientFlags{}
 	cmd := &cobra.Command{

@@ -19,8 +19,7 @@ func deviceCommands() []*cobra.Command {
 	return []*cobra.Command{devicesCommand(), deviceCommand(), capabilitiesCommand(), statusCommand()}
 }
 
-// devices asks the server for its devices; it can take some segments. The
-// connection has an inbox.
+// devices asks the server for its devices; it can take some segments.
 func (c *connection) devices(ctx context.Context, category string) ([]uacsta.DeviceListItem, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.flags.timeout)
 	defer cancel()
@@ -36,9 +35,8 @@ func (c *connection) devices(ctx context.Context, category string) ([]uacsta.Dev
 			if m.Name() != "SwitchingFunctionDevices" || m.Text("serviceCrossRefID") != ref {
 				return nil
 			}
-			list, last = slices.Clip(list), m.Text("lastSegment") == "true"
 			err := m.Decode(&segment)
-			list = append(list, segment.DeviceList...)
+			list, last = append(list, segment.DeviceList...), segment.LastSegment
 			return err
 		})
 		if err == nil {
@@ -53,7 +51,7 @@ func (c *connection) devices(ctx context.Context, category string) ([]uacsta.Dev
 
 func devicesCommand() *cobra.Command {
 	var category string
-	cmd := listeningCommand("devices", "List the devices of the switch", "  tr87proxy devices\n  tr87proxy devices --category acd", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+	cmd := clientCommand("devices", "List the devices of the switch", "  tr87proxy devices\n  tr87proxy devices --category acd", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 		list, err := c.devices(ctx, category)
 		if err != nil {
 			return err
@@ -112,7 +110,7 @@ func capabilitiesCommand() *cobra.Command {
 func statusCommand() *cobra.Command {
 	var follow bool
 	var count int
-	cmd := listeningCommand("status", "Show what the switch is fit for", "  tr87proxy status\n  tr87proxy status --follow          and every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+	cmd := clientCommand("status", "Show what the switch is fit for", "  tr87proxy status\n  tr87proxy status --follow          and every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 		res, err := c.do(ctx, uacsta.RequestSystemStatus{})
 		if err != nil {
 			return err
@@ -157,13 +155,11 @@ func completeArguments(flags *clientFlags, use string) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		flags.timeout = min(flags.timeout, 2*time.Second) // somebody waits at the keyboard
-		events := newInbox()
-		c, err := flags.open(cmd.Context(), io.Discard, io.Discard, events.put)
+		c, err := flags.open(cmd.Context(), io.Discard, io.Discard, nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer c.close()
-		c.inbox = events
 		list, err := c.devices(cmd.Context(), "")
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -11,26 +11,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// listeningCommand makes a command that goes on with what the server sends.
-func listeningCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
-	flags := &clientFlags{}
-	cmd := &cobra.Command{
-		Use: use, Short: short, Example: example, GroupID: "client", Args: args, ValidArgsFunction: completeArguments(flags, use),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			events := newInbox()
-			c, err := flags.open(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), events.put)
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			c.inbox = events
-			return do(cmd.Context(), c, args)
-		},
-	}
-	flags.add(cmd)
-	return cmd
-}
-
 // inbox holds what the server sent until the command looks at it.
 type inbox struct {
 	messages chan *uacsta.Message
@@ -79,7 +59,7 @@ func monitorCommand() *cobra.Command {
 	var call string
 	var follow bool
 	var without []string
-	cmd := listeningCommand("monitor DEVICE...", "Show the events of devices until interrupted",
+	cmd := clientCommand("monitor DEVICE...", "Show the events of devices until interrupted",
 		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, to their end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 4f2a_17     one call, to its end",
 		between(1, 500), func(ctx context.Context, c *connection, args []string) error {
 			var filter *uacsta.MonitorFilter

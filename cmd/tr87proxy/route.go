@@ -16,7 +16,7 @@ func routeCommand() *cobra.Command {
 	var to []string
 	var reject string
 	var count int
-	cmd := listeningCommand("route DEVICE", "Decide where the calls to a routeing device go, until interrupted",
+	cmd := clientCommand("route DEVICE", "Decide where the calls to a routeing device go, until interrupted",
 		"  tr87proxy route 600 --to 101\n  tr87proxy route 600 --to 101,102         102 when 101 is of no use\n  tr87proxy route 600 --reject busyOverflow",
 		exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			if (len(to) == 0) == (reject == "") {

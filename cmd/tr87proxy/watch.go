@@ -35,7 +35,7 @@ type row struct {
 
 func watchCommand() *cobra.Command {
 	var plain bool
-	cmd := listeningCommand("watch [DEVICE...]", "Show the live state of devices and their calls until interrupted",
+	cmd := clientCommand("watch [DEVICE...]", "Show the live state of devices and their calls until interrupted",
 		"  tr87proxy watch                every extension, queue and trunk that we may observe\n  tr87proxy watch 100 101 300\n  tr87proxy watch --plain > log  one line for each change",
 		between(0, 500), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 0 {

@@ -240,19 +240,14 @@ func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) 
 	switch req.Name() {
 	case "SystemStatus":
 		h.link.cfg.Log.Info("status of the switching function", "status", req.Text("systemStatus"))
-		answer(uacsta.Encode(uacsta.SystemStatusResponse{}, edition))
 	case "SystemRegister": // some switching functions want to be told of ours
 		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
+		return
 	case "RequestSystemStatus":
-		answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, edition))
-	case "MonitorStop":
-		answer(uacsta.Encode(uacsta.MonitorStopResponse{}, edition))
-		h.up.Event(req)
-	case "SwitchingFunctionDevices", "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":
-		answer(nil)
-		h.up.Event(req)
+	case "MonitorStop", "SwitchingFunctionDevices", "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":
+		defer h.up.Event(req) // after the answer
 	default:
 		h.link.cfg.Log.Warn("a request that is not served", "service", req.Name())
-		answer(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(edition))
 	}
+	answer(uacsta.AnswerTo(req, edition))
 }

@@ -189,31 +189,17 @@ func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
 		c.answered(m)
 		return
 	case uacsta.Request:
-		d.RespondRefresh(r, answerTo(m))
+		answer := sip.Answer{}
+		if res := uacsta.AnswerTo(m, m.Edition()); res != nil {
+			answer = sip.Answer{ContentType: ContentType, Body: res.Bytes()}
+		}
+		d.RespondRefresh(r, answer)
 	default:
 		r.Respond(sip.Answer{})
 	}
 	if c.dial.Event != nil {
 		c.dial.Event(m)
 	}
-}
-
-// answerTo answers a request of the switching function.
-func answerTo(m *uacsta.Message) sip.Answer {
-	var answer *uacsta.Message
-	switch {
-	case m.OneWay():
-		return sip.Answer{}
-	case m.Name() == "SystemStatus":
-		answer = uacsta.Encode(uacsta.SystemStatusResponse{}, m.Edition())
-	case m.Name() == "RequestSystemStatus":
-		answer = uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, m.Edition())
-	case m.Name() == "MonitorStop":
-		answer = uacsta.Encode(uacsta.MonitorStopResponse{}, m.Edition())
-	default:
-		answer = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(m.Edition())
-	}
-	return sip.Answer{ContentType: ContentType, Body: answer.Bytes()}
 }
 
 // answered gives an answer that came in an INFO to the oldest request it fits.

@@ -1,0 +1,18 @@
+package uacsta
+
+// AnswerTo is what a computing function answers to a request of the switching
+// function, whatever else it does with it: nil where there is no answer, and a refusal
+// to what it does not know.
+func AnswerTo(req *Message, edition Edition) *Message {
+	switch {
+	case req.OneWay():
+		return nil
+	case req.Name() == "SystemStatus":
+		return Encode(SystemStatusResponse{}, edition)
+	case req.Name() == "RequestSystemStatus":
+		return Encode(RequestSystemStatusResponse{SystemStatus: StatusNormal}, edition)
+	case req.Name() == "MonitorStop":
+		return Encode(MonitorStopResponse{}, edition)
+	}
+	return Refuse(Operation, ServiceNotSupported).Message(edition)
+}

@@ -34,6 +34,8 @@ type ServerConfig struct {
 type Server struct {
 	cfg ServerConfig
 
+	strangers proxy.Strangers
+
 	mu    sync.Mutex
 	peers map[netip.Addr]int
 	total int
@@ -85,7 +87,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		wait = 0
 		addr := addrOf(nc)
 		if !s.admit(addr) {
-			s.cfg.Log.Warn("connection refused: too many", "peer", nc.RemoteAddr().String())
+			s.refused(nc, "too many connections")
 			_ = nc.Close()
 			continue
 		}
@@ -128,12 +130,12 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 	defer func() { _ = nc.Close() }()
 	names, err := s.handshake(ctx, nc)
 	if err != nil {
-		s.cfg.Log.Warn("TLS handshake failed", "peer", nc.RemoteAddr().String(), "err", err)
+		s.refused(nc, "TLS handshake failed: "+err.Error())
 		return
 	}
 	who, ok := s.cfg.Identify(addr, names)
 	if !ok {
-		s.cfg.Log.Warn("connection refused: the peer is not trusted", "peer", nc.RemoteAddr().String())
+		s.refused(nc, "the peer is not trusted")
 		return
 	}
 	a := &association{}
@@ -144,6 +146,13 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 	}
 	a.session = session
 	session.Close(a.conn.Serve(ctx))
+}
+
+// refused says in the log, once in a while for each address, that a peer is not let in.
+func (s *Server) refused(nc net.Conn, why string) {
+	if s.strangers.News(addrOf(nc), time.Now()) {
+		s.cfg.Log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
+	}
 }
 
 // handshake finishes TLS, where it is spoken, and returns the names in the peer's

@@ -24,6 +24,7 @@ type flaky struct {
 	runs    int
 	holding []func(*uacsta.Message, error) // answers kept back
 	hold    bool
+	mute    string // the name of requests that are kept back
 }
 
 func (f *flaky) Run(ctx context.Context, up proxy.Upcalls) error {
@@ -42,7 +43,7 @@ func (f *flaky) Run(ctx context.Context, up proxy.Upcalls) error {
 
 func (f *flaky) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	f.mu.Lock()
-	if f.hold {
+	if f.hold || req.Name() == f.mute {
 		f.holding = append(f.holding, reply)
 		f.mu.Unlock()
 		return
@@ -158,6 +159,53 @@ func TestLinkLossAndReturn(t *testing.T) {
 		synctest.Wait()
 		if got := l.take(); len(got) != 1 || got[0].CrossRef() != ref {
 			t.Errorf("event after return: %v, want the same cross reference %s", got, ref)
+		}
+		s.Close(errors.New("test"))
+	})
+}
+
+// While a snapshot is awaited after a loss, events are held back; when too many come,
+// clients get them all, in order, and what follows at once.
+func TestTooMuchWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const events = 1500
+		f := &flaky{lose: make(chan error), mute: "SnapshotDevice"}
+		p := start(t, f, demo, func(cfg *proxy.Config) { cfg.QueueLength = 2 * events })
+		l := &listener{}
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Line: "100"}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref := request(s, monitorOf("100")).CrossRef()
+		f.lose <- errors.New("as told")
+		time.Sleep(2 * time.Second)
+		l.take()
+		for n := range events {
+			on := n%2 == 0
+			f.up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "link2", Device: uacsta.Ext(fmt.Sprint(n)), DoNotDisturbOn: on}, uacsta.Edition3))
+			if n == 500 {
+				synctest.Wait()
+				if got := l.take(); len(got) != 0 {
+					t.Errorf("%d events before the snapshot", len(got))
+				}
+			}
+		}
+		synctest.Wait()
+		got := l.take()
+		if len(got) != events {
+			t.Fatalf("%d events", len(got))
+		}
+		for n, ev := range got {
+			if ev.Text("device/deviceIdentifier") != fmt.Sprint(n) || ev.CrossRef() != ref {
+				t.Fatalf("event %d is %s", n, ev)
+			}
+		}
+		for _, reply := range f.holding {
+			reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.Generic))
+		}
+		synctest.Wait()
+		if late := l.take(); len(late) != 0 {
+			t.Errorf("%v", late)
 		}
 		s.Close(errors.New("test"))
 	})

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -39,7 +38,7 @@ type ServerConfig struct {
 // is a sip.Handler.
 type Server struct {
 	cfg       ServerConfig
-	strangers strangers
+	strangers proxy.Strangers
 }
 
 // NewServer makes a server.
@@ -47,7 +46,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, strangers: strangers{said: map[netip.Addr]time.Time{}}}
+	return &Server{cfg: cfg}
 }
 
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
@@ -108,8 +107,8 @@ func (s *Server) identify(in *sip.Invitation) (policy.Identity, bool) {
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, ok
 	}
-	if s.strangers.news(peer.Addr.Addr(), time.Now()) {
-		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", strangerPause)
+	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
+		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403, Once: true})
 	return policy.Identity{}, false
@@ -141,30 +140,4 @@ func refuse(err error) sip.Answer {
 		return sip.Answer{Code: 486, Headers: []sip.Header{{Name: "Retry-After", Value: "30"}}}
 	}
 	return sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}}
-}
-
-// strangers says whom the log has told of lately: a stranger who knocks all the
-// time must not fill the disk.
-type strangers struct {
-	mu   sync.Mutex
-	said map[netip.Addr]time.Time
-}
-
-const (
-	strangerPause = time.Minute
-	maxStrangers  = 1000
-)
-
-// news reports whether an address is worth a line in the log.
-func (s *strangers) news(addr netip.Addr, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if last, ok := s.said[addr]; ok && now.Sub(last) < strangerPause {
-		return false
-	}
-	if len(s.said) >= maxStrangers {
-		clear(s.said)
-	}
-	s.said[addr] = now
-	return true
 }

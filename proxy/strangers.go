@@ -1,0 +1,34 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Strangers says whom the log has told of lately: a stranger who knocks all the time
+// must not fill the disk. The zero value has told of nobody.
+type Strangers struct {
+	mu   sync.Mutex
+	said map[netip.Addr]time.Time
+}
+
+const (
+	// StrangerPause is how long the log says nothing more of a stranger.
+	StrangerPause = time.Minute
+	maxStrangers  = 1000
+)
+
+// News reports whether an address is worth a line in the log.
+func (s *Strangers) News(addr netip.Addr, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := s.said[addr]; ok && now.Sub(last) < StrangerPause {
+		return false
+	}
+	if s.said == nil || len(s.said) >= maxStrangers {
+		s.said = map[netip.Addr]time.Time{}
+	}
+	s.said[addr] = now
+	return true
+}

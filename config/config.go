@@ -20,6 +20,7 @@ type Config struct {
 	Log        Log           `yaml:"log"`
 	SIP        SIP           `yaml:"sip"`
 	XML        XML           `yaml:"xml"`
+	Sessions   Sessions      `yaml:"application-sessions"`
 	Operations Operations    `yaml:"operations"`
 	Demo       bool          `yaml:"demo"`
 	Trusted    []Peer        `yaml:"trusted"`
@@ -70,6 +71,21 @@ type Listener struct {
 	Key         string `yaml:"key"`
 	ClientCA    string `yaml:"client-ca"`
 	ClientAuth  string `yaml:"client-auth"`
+}
+
+// Sessions is the key application-sessions.
+type Sessions struct {
+	XML           string        `yaml:"xml"`
+	SIP           string        `yaml:"sip"`
+	Accounts      string        `yaml:"accounts"`
+	Duration      time.Duration `yaml:"duration"`
+	MaxDuration   time.Duration `yaml:"max-duration"`
+	Max           int           `yaml:"max"`
+	MaxPerAccount int           `yaml:"max-per-account"`
+	Tries         int           `yaml:"tries"`
+	LoginTime     time.Duration `yaml:"login-time"`
+	LockAfter     int           `yaml:"lock-after"`
+	LockTime      time.Duration `yaml:"lock-time"`
 }
 
 // Operations is the key operations.
@@ -144,7 +160,11 @@ func Default() *Config {
 			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxTransactions: 100000,
 			ShutdownPatience: 5 * time.Second,
 		},
-		XML:        XML{MaxConnections: 2000, MaxPeer: 500},
+		XML: XML{MaxConnections: 2000, MaxPeer: 500},
+		Sessions: Sessions{
+			Duration: time.Hour, MaxDuration: 24 * time.Hour, Max: 2000, MaxPerAccount: 500, Tries: 5, LoginTime: 30 * time.Second,
+			LockAfter: 5, LockTime: 5 * time.Minute,
+		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
@@ -223,6 +243,8 @@ func (c *Config) check(d *document) {
 		"sip.connection-grace": c.SIP.ConnectionGrace, "sip.event-wait": c.SIP.EventWait, "sip.t1": c.SIP.T1, "sip.shutdown-patience": c.SIP.ShutdownPatience,
 		"switch.ring-cycle": c.Switch.RingCycle, "switch.alert-time": c.Switch.AlertTime, "switch.prompt-time": c.Switch.PromptTime, "switch.fail-time": c.Switch.FailTime,
 		"switch.park-time": c.Switch.ParkTime, "heartbeat": c.Heartbeat,
+		"application-sessions.duration": c.Sessions.Duration, "application-sessions.max-duration": c.Sessions.MaxDuration,
+		"application-sessions.login-time": c.Sessions.LoginTime, "application-sessions.lock-time": c.Sessions.LockTime,
 	} {
 		if v <= 0 {
 			d.fault(key, "must be longer than nothing, for example 5s")
@@ -231,6 +253,8 @@ func (c *Config) check(d *document) {
 	for key, v := range map[string]int{
 		"sip.max-dialogs": c.SIP.MaxDialogs, "sip.max-dialogs-per-peer": c.SIP.MaxDialogsPeer, "sip.max-connections": c.SIP.MaxConnections, "sip.max-transactions": c.SIP.MaxTransactions,
 		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
+		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
+		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
 		"limits.sessions": c.Limits.Sessions, "limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {
 		if v <= 0 {
@@ -244,9 +268,26 @@ func (c *Config) check(d *document) {
 			d.fault("operations.address", "must be on loopback, it has no authentication; write for example 127.0.0.1:9062")
 		}
 	}
+	c.checkSessions(d)
 	c.checkAccess(d)
 	c.checkLinks(d)
 	c.checkSwitch(d)
+}
+
+// checkSessions also fills in what follows from the accounts file.
+func (c *Config) checkSessions(d *document) {
+	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "sip": &c.Sessions.SIP} {
+		switch {
+		case *mode == "" && c.Sessions.Accounts == "":
+			*mode = "off"
+		case *mode == "":
+			*mode = "optional"
+		}
+		d.oneOf("application-sessions."+name, *mode, "off", "optional", "mandatory")
+		if *mode != "off" && c.Sessions.Accounts == "" {
+			d.fault("application-sessions."+name, "needs application-sessions.accounts, a file made with: tr87proxy accounts add")
+		}
+	}
 }
 
 func (c *Config) checkLinks(d *document) {

@@ -71,8 +71,9 @@ type Conn struct {
 
 	mu      sync.Mutex
 	waiting map[int]*waiting // our requests, by invoke ID
-	last    int              // invoke ID
+	lastID  int              // invoke ID
 	reason  error            // why it ended; nil while it lives
+	last    error            // why it ends once what waits is written
 }
 
 // waiting is a request of ours.
@@ -87,7 +88,7 @@ func NewConn(nc net.Conn, handler Handler, cfg Config) *Conn {
 	cfg.setDefaults()
 	return &Conn{
 		cfg: cfg, nc: nc, handler: handler, out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}),
-		waiting: map[int]*waiting{}, last: eventID - 1,
+		waiting: map[int]*waiting{}, lastID: eventID - 1,
 	}
 }
 
@@ -124,6 +125,18 @@ func (c *Conn) Close(reason error) {
 	for _, w := range orphans {
 		w.timer.Stop()
 		w.reply(nil, ErrClosed)
+	}
+}
+
+// Finish ends the connection once what waits has been written.
+func (c *Conn) Finish(reason error) {
+	c.mu.Lock()
+	c.last = reason
+	c.mu.Unlock()
+	select {
+	case c.out <- nil:
+	default:
+		c.Close(reason) // it does not take what waits
 	}
 }
 
@@ -220,9 +233,9 @@ func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 // nextID returns an invoke ID that no request of ours has; c.mu is held.
 func (c *Conn) nextID() int {
 	for {
-		c.last = (c.last + 1) % eventID
-		if c.waiting[c.last] == nil {
-			return c.last
+		c.lastID = (c.lastID + 1) % eventID
+		if c.waiting[c.lastID] == nil {
+			return c.lastID
 		}
 	}
 }
@@ -292,7 +305,7 @@ func (c *Conn) write() {
 		case data := <-c.out:
 			batch = append(batch, data)
 		}
-		for more := true; more && len(batch) < 64; {
+		for more := true; more && len(batch) < 64 && batch[len(batch)-1] != nil; {
 			select {
 			case data := <-c.out:
 				batch = append(batch, data)
@@ -300,8 +313,15 @@ func (c *Conn) write() {
 				more = false
 			}
 		}
+		finish := batch[len(batch)-1] == nil
 		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTime))
-		if _, err := batch.WriteTo(c.nc); err != nil {
+		_, err := batch.WriteTo(c.nc)
+		if err == nil && finish {
+			c.mu.Lock()
+			err = c.last
+			c.mu.Unlock()
+		}
+		if err != nil {
 			c.Close(err)
 			return
 		}

@@ -240,7 +240,7 @@ func TestRequests(t *testing.T) {
 		if r := <-late; !errors.Is(r.err, ErrTimeout) {
 			t.Error(r.err)
 		}
-		b.conn.last = 9998 - 1 // near the end of the numbers
+		b.conn.lastID = 9998 - 1 // near the end of the numbers
 		one, two := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.RequestSystemStatus{})
 		b.expect("9998 RequestSystemStatus", "0000 RequestSystemStatus")
 		b.conn.Close(nil)

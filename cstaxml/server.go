@@ -20,10 +20,12 @@ import (
 type ServerConfig struct {
 	Proxy *proxy.Proxy
 	// Identify says who a peer is, by its address and the names in its verified
-	// certificate; false when it may not connect.
+	// certificate; false when it may not connect. Nobody may, where Sessions lets
+	// applications say who they are.
 	Identify       func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
-	MaxConnections int // 2000
-	MaxPeer        int // connections from one address; 500
+	Sessions       proxy.SessionMode // whether clients open application sessions
+	MaxConnections int               // 2000
+	MaxPeer        int               // connections from one address; 500
 	HandshakeTime  time.Duration
 	Conn           Config
 	Log            *slog.Logger
@@ -140,7 +142,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 	}
 	a := &association{}
 	a.conn = NewConn(nc, a, s.cfg.Conn)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String()}, toClient{a})
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Addr: addr, Sessions: s.cfg.Sessions}, toClient{a})
 	if err != nil {
 		return // the core has logged it
 	}
@@ -200,7 +202,13 @@ func (a toClient) Event(m *uacsta.Message) {
 }
 
 // Closed implements proxy.Client.
-func (a toClient) Closed(reason error) { a.conn.Close(reason) }
+func (a toClient) Closed(reason error) {
+	if errors.Is(reason, proxy.ErrSlow) {
+		a.conn.Close(reason)
+		return
+	}
+	a.conn.Finish(reason)
+}
 
 // Event implements Handler: a computing function has none to send.
 func (a *association) Event(*uacsta.Message) {}

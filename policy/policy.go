@@ -11,11 +11,16 @@ import (
 
 // Identity is who a client is, and how that is known.
 type Identity struct {
-	Name string // SIP URI in small letters without parameters, digest user, or "demo"
-	How  string // trusted-peer, digest, demo
+	Name string // SIP URI in small letters without parameters, digest user, account, name in a certificate, address, or "demo"; "" is nobody
+	How  string // trusted-peer, digest, account, certificate, address, demo
 }
 
-func (i Identity) String() string { return i.Name + " (" + i.How + ")" }
+func (i Identity) String() string {
+	if i.Name == "" {
+		return "nobody"
+	}
+	return i.Name + " (" + i.How + ")"
+}
 
 // Grant says what one identity may do. Devices are canonical, with * and ? as
 // wildcards. Whoever may control a device may also observe it.
@@ -78,6 +83,9 @@ func (p *Policy) Allows(who Identity, action Action, device string, known bool) 
 	if p.Demo {
 		return Decision{true, "demo mode"}
 	}
+	if who.Name == "" {
+		return Decision{false, "the client has not said who it is"}
+	}
 	found := false
 	for _, g := range p.Grants {
 		if !match(g.Who, who.Name) {
@@ -107,7 +115,7 @@ func (p *Policy) Allows(who Identity, action Action, device string, known bool) 
 
 // Known reports whether any grant names the identity at all.
 func (p *Policy) Known(who Identity) bool {
-	return p.Demo || slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
+	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
 }
 
 // MatchAny reports whether one of the patterns fits, with * and ? as wildcards.

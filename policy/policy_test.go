@@ -37,6 +37,10 @@ func TestAllows(t *testing.T) {
 			t.Errorf("%s %s %s: %+v", tt.who, tt.action, tt.device, d)
 		}
 	}
+	everybody := &Policy{Grants: []Grant{{Who: "*", Control: []string{"*"}}}}
+	if everybody.Allows(Identity{}, Observe, "100", true).Allowed || everybody.Known(Identity{}) {
+		t.Error("nobody is taken for somebody")
+	}
 	var nothing Policy
 	if nothing.Allows(Identity{Name: "anybody"}, Observe, "100", true).Allowed || nothing.Known(Identity{Name: "anybody"}) {
 		t.Error("the zero policy allows something")

@@ -1,39 +1,189 @@
 package proxy
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Application sessions (ECMA-354). Who the client is, its front has found out already;
-// an application session settles the edition and a time after which a client that has
-// not reset it is gone: its monitors and registrations end.
+// Application sessions (ECMA-354) settle the edition, and a time after which a client
+// that has not reset it is gone: its monitors and registrations end. Where accounts are
+// kept, they say who the client is.
+
+// SessionMode is whether clients open application sessions.
+type SessionMode int
+
+// The modes.
+const (
+	SessionsOff       SessionMode = iota // they may; nobody looks at a name or a password
+	SessionsOptional                     // they may; a name and a password are looked at
+	SessionsMandatory                    // they must, with name and password, before anything else
+)
+
+// ErrBusy is what Accounts return when they cannot look at a password now.
+var ErrBusy = errors.New("too much to do")
+
+// Accounts says who an application is.
+type Accounts interface {
+	// Check returns the name of the account if all three are right. It may block.
+	Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error)
+	// Has reports whether there is an account of this name still.
+	Has(name string) bool
+}
+
+// ApplicationSessions says what is granted. Zero values take defaults.
+type ApplicationSessions struct {
+	Duration    time.Duration // to who does not ask for one; 1 h
+	MaxDuration time.Duration // 24 h
+	Max         int           // of all clients; 2000
+	MaxAccount  int           // of one account; 500
+	Tries       int           // logins and requests without one that are refused before the connection ends; 5
+	LoginTime   time.Duration // in which a client must open one that has to; 30 s
+}
+
+func (a *ApplicationSessions) setDefaults() {
+	def := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	def(&a.Duration, time.Hour)
+	def(&a.MaxDuration, 24*time.Hour)
+	def(&a.LoginTime, 30*time.Second)
+	for p, n := range map[*int]int{&a.Max: 2000, &a.MaxAccount: 500, &a.Tries: 5} {
+		if *p == 0 {
+			*p = n
+		}
+	}
+}
+
+// granted is the duration that a client gets, of what it asked for in seconds.
+func (a *ApplicationSessions) granted(seconds int) time.Duration {
+	if seconds <= 0 {
+		return min(a.Duration, a.MaxDuration)
+	}
+	return time.Duration(min(seconds, int(a.MaxDuration/time.Second))) * time.Second // first the limit: a huge number must not wrap
+}
 
 // appSession is a client's application session.
 type appSession struct {
-	id    string
-	timer *time.Timer
+	id      string
+	account string // "" without
+	timer   *time.Timer
 }
 
-const (
-	defaultDuration = time.Hour
-	maxDuration     = 24 * time.Hour
+// Why a client is cut off.
+var (
+	errNoLogin  = errors.New("no application session was opened in time")
+	errStrikes  = errors.New("too many requests and logins without an application session")
+	errStopped  = errors.New("the application session has ended")
+	errSecurity = uacsta.Refuse(uacsta.Security, uacsta.Generic)
 )
 
 // The reasons that ECMA-354 defines.
 const (
+	invalidInfo         = "invalidApplicationInfo"
 	versionNotSupported = "requestedProtocolVersionNotSupported"
+	resourcesBusy       = "serverResourcesBusy"
+	tooManySessions     = "maxNumberSessions"
 	invalidSessionID    = "invalidSessionID"
 	timerExpired        = "sessionTimerExpired"
 )
 
-// granted is the duration that a client gets, of what it asked for in seconds.
-func granted(seconds int) time.Duration {
-	if seconds <= 0 {
-		return defaultDuration
+// ofAppSessions are the requests that a client may make without an application session.
+var ofAppSessions = map[string]bool{"StartApplicationSession": true, "StopApplicationSession": true, "ResetApplicationSessionTimer": true}
+
+// bound reports whether the client has to have an application session.
+func (s *Session) bound() bool { return s.mode == SessionsMandatory || s.own.Name == "" }
+
+// locked reports whether it has to have one, and has none.
+func (s *Session) locked() bool {
+	if !s.bound() {
+		return false
 	}
-	return time.Duration(min(seconds, int(maxDuration/time.Second))) * time.Second // first the limit: a huge number must not wrap
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.app == nil
+}
+
+// expectLogin ends a session that has to open an application session and does not.
+func (s *Session) expectLogin() {
+	if !s.bound() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.login = time.AfterFunc(s.proxy.cfg.Sessions.LoginTime, func() {
+			if s.locked() {
+				s.end(errNoLogin)
+			}
+		})
+	}
+}
+
+// strike refuses a request of a client that must open an application session first;
+// after a few the client is cut off.
+func (s *Session) strike(answer answerer) {
+	answer(nil, errSecurity)
+	s.countStrike()
+}
+
+func (s *Session) countStrike() {
+	s.mu.Lock()
+	s.strikes++
+	out := s.strikes == s.proxy.cfg.Sessions.Tries
+	s.mu.Unlock()
+	if out {
+		s.deliver(delivery{last: errStrikes})
+	}
+}
+
+// heldRequest is a request that came while a password was being looked at.
+type heldRequest struct {
+	req    *uacsta.Message
+	answer answerer
+}
+
+// hold keeps a request while the client's password is being looked at.
+func (s *Session) hold(req *uacsta.Message, answer answerer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starting {
+		s.held = append(s.held, heldRequest{req, answer}) // as many as may be outstanding
+	}
+	return s.starting
+}
+
+// resume answers what was held.
+func (s *Session) resume() {
+	for {
+		s.mu.Lock()
+		if len(s.held) == 0 {
+			s.held, s.starting = nil, false
+			s.mu.Unlock()
+			return
+		}
+		next, closed := s.held[0], s.closed
+		s.held = s.held[1:]
+		s.mu.Unlock()
+		switch {
+		case closed:
+			next.answer(nil, errSecurity)
+		case next.req.Name() == "StartApplicationSession":
+			next.answer(refuseStart(resourcesBusy), nil)
+		default:
+			s.dispatch(next.req, next.answer)
+		}
+	}
+}
+
+func refuseStart(why string) *uacsta.Message {
+	return uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: why}}, uacsta.Edition3)
 }
 
 // startAppSession answers StartApplicationSession. A second one replaces the first.
@@ -50,65 +200,175 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 		}
 	}
 	if version == "" {
-		answer(uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: versionNotSupported}}, uacsta.Edition3), nil)
+		answer(refuseStart(versionNotSupported), nil)
 		return
 	}
 	seconds := 0
 	if start.RequestedSessionDuration != nil {
 		seconds = *start.RequestedSessionDuration
 	}
-	duration := granted(seconds)
-	a := &appSession{id: newRef()}
+	duration := s.proxy.cfg.Sessions.granted(seconds)
+	login, given := start.ApplicationInfo.Login()
+	switch accounts := s.proxy.cfg.Accounts; {
+	case s.mode == SessionsOff || !given && !s.bound():
+		s.grant("", version, duration, answer)
+	case !given || accounts == nil:
+		s.refuseLogin("", errors.New("no name and password"), answer)
+	default:
+		s.mu.Lock()
+		s.starting = true
+		s.mu.Unlock()
+		if !s.proxy.spawn(func() {
+			name, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
+			if err != nil {
+				s.refuseLogin(login.User, err, answer)
+			} else {
+				s.grant(name, version, duration, answer)
+			}
+			s.resume()
+		}) {
+			answer(refuseStart(resourcesBusy), nil)
+			s.resume()
+		}
+	}
+}
+
+func (s *Session) refuseLogin(name string, err error, answer answerer) {
+	why := invalidInfo
+	if errors.Is(err, ErrBusy) {
+		why = resourcesBusy
+	}
+	s.proxy.stats.Denials.Add(1)
+	s.proxy.cfg.Log.Warn("application session refused", "account", name, "peer", s.peer, "err", err)
+	answer(refuseStart(why), nil)
+	s.countStrike()
+}
+
+// grant opens an application session, of an account where there is a name.
+func (s *Session) grant(account, version string, duration time.Duration, answer answerer) {
+	who := s.own
+	if account != "" {
+		who = policy.Identity{Name: account, How: "account"}
+	}
+	if !s.proxy.policy().Known(who) {
+		s.refuseLogin(account, errors.New("no grant names "+who.Name), answer)
+		return
+	}
+	if !s.proxy.takeAppSession(account) {
+		s.proxy.cfg.Log.Warn("application session refused", "identity", who.String(), "peer", s.peer, "err", "too many application sessions")
+		answer(refuseStart(tooManySessions), nil)
+		return
+	}
+	a := &appSession{id: newRef(), account: account}
 	s.mu.Lock()
-	s.endAppSession()
-	if !s.closed {
-		s.namespace = uacsta.EditionOf(version).Namespace()
-		s.app = a
+	old := s.endAppSession()
+	changed := old != nil || s.Identity() != who
+	if s.closed {
+		old = append(old, account) // this one ends at once
+	} else {
+		s.namespace, s.app, s.strikes = version, a, 0
 		a.timer = time.AfterFunc(duration, func() { s.expire(a) })
+		s.who.Store(&who)
 	}
 	s.mu.Unlock()
+	s.proxy.giveAppSessions(old)
+	if changed { // what the client had, it had as somebody else
+		s.release()
+	}
+	s.proxy.cfg.Log.Info("application session opened", "identity", who.String(), "peer", s.peer, "duration", duration)
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),
 	}, uacsta.Edition3), nil)
 }
 
-// endAppSession forgets the application session; s.mu is held.
-func (s *Session) endAppSession() {
-	if s.app != nil {
-		s.app.timer.Stop()
-		s.app = nil
+// takeAppSession counts an application session; false when there are too many.
+func (p *Proxy) takeAppSession(account string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	total := 0
+	for _, n := range p.apps {
+		total += n
 	}
+	if total >= p.cfg.Sessions.Max || account != "" && p.apps[account] >= p.cfg.Sessions.MaxAccount {
+		return false
+	}
+	p.apps[account]++
+	return true
+}
+
+// giveAppSessions takes application sessions that have ended out of the count, by their
+// accounts.
+func (p *Proxy) giveAppSessions(accounts []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, account := range accounts {
+		if p.apps[account]--; p.apps[account] == 0 {
+			delete(p.apps, account)
+		}
+	}
+}
+
+// endAppSession forgets the application session and returns its account, for
+// giveAppSessions; s.mu is held.
+func (s *Session) endAppSession() []string {
+	if s.app == nil {
+		return nil
+	}
+	account := s.app.account
+	s.app.timer.Stop()
+	s.app = nil
+	s.who.Store(&s.own)
+	return []string{account}
 }
 
 // expire ends an application session that was not reset in time.
 func (s *Session) expire(a *appSession) {
+	s.terminate(a, uacsta.SessionTermReason{DefinedTermReason: timerExpired})
+}
+
+// terminate ends an application session from the core's side.
+func (s *Session) terminate(a *appSession, why uacsta.SessionTermReason) {
 	s.mu.Lock()
-	mine := s.app == a
+	mine := a != nil && s.app == a
+	who := s.Identity()
+	var ended []string
 	if mine {
-		s.endAppSession()
+		ended = s.endAppSession()
 	}
 	s.mu.Unlock()
-	if mine {
-		s.proxy.cfg.Log.Info("application session expired", "identity", s.who.String(), "peer", s.peer)
-		s.release()
-		s.send(uacsta.ApplicationSessionTerminated{SessionID: a.id, SessionTermReason: uacsta.SessionTermReason{DefinedTermReason: timerExpired}})
+	if !mine {
+		return
+	}
+	s.proxy.giveAppSessions(ended)
+	s.proxy.cfg.Log.Info("application session ended", "identity", who.String(), "peer", s.peer, "reason", why.DefinedTermReason+why.ServerTermReason)
+	s.release()
+	s.send(uacsta.ApplicationSessionTerminated{SessionID: a.id, SessionTermReason: why})
+	s.endIfBound()
+}
+
+// endIfBound ends a session that may do nothing any more, after what waits for it.
+func (s *Session) endIfBound() {
+	if s.bound() {
+		s.deliver(delivery{last: errStopped})
 	}
 }
 
 // stopAppSession answers StopApplicationSession.
 func (s *Session) stopAppSession(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
-	there := s.app != nil && s.app.id == req.Text("sessionID")
-	if there {
-		s.endAppSession()
+	var ended []string
+	if s.app != nil && s.app.id == req.Text("sessionID") {
+		ended = s.endAppSession()
 	}
 	s.mu.Unlock()
-	if !there {
+	if ended == nil {
 		answer(uacsta.Encode(uacsta.StopApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: invalidSessionID}}, uacsta.Edition3), nil)
 		return
 	}
+	s.proxy.giveAppSessions(ended)
 	s.release()
 	answer(uacsta.Encode(uacsta.StopApplicationSessionPosResponse{}, uacsta.Edition3), nil)
+	s.endIfBound()
 }
 
 // resetAppSession answers ResetApplicationSessionTimer.
@@ -118,7 +378,7 @@ func (s *Session) resetAppSession(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	duration := granted(reset.RequestedSessionDuration)
+	duration := s.proxy.cfg.Sessions.granted(reset.RequestedSessionDuration)
 	s.mu.Lock()
 	there := s.app != nil && s.app.id == reset.SessionID && s.app.timer.Reset(duration)
 	s.mu.Unlock()

@@ -140,8 +140,8 @@ func (l *listing) deliver() {
 		if item.DeviceID == nil {
 			continue
 		}
-		device := s.proxy.cfg.Numbers.Canonical(item.DeviceID.ID)
-		if s.proxy.cfg.Policy.Allows(s.who, policy.Observe, device, true).Allowed {
+		device := s.proxy.numbers().Canonical(item.DeviceID.ID)
+		if s.proxy.policy().Allows(s.Identity(), policy.Observe, device, true).Allowed {
 			visible = append(visible, item)
 		}
 	}

@@ -3,15 +3,17 @@ package proxy
 import (
 	"sync"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // monitor is the one monitor that the link has on a device or a call, shared by
 // any number of clients.
 type monitor struct {
-	trunk *trunk
-	key   string // what is watched, and how
-	watch uacsta.MonitorStart
+	trunk  *trunk
+	key    string // what is watched, and how
+	device string // canonical
+	watch  uacsta.MonitorStart
 
 	mu       sync.Mutex
 	ref      string // the link's; "" while it is not started
@@ -56,7 +58,7 @@ func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, rep
 		key += " type " + string(watch.MonitorType)
 	}
 	for {
-		m, fresh := t.monitorOf(key, watch)
+		m, fresh := t.monitorOf(key, device, watch)
 		cm.monitor = m
 		if fresh {
 			m.start(cm)
@@ -74,12 +76,12 @@ func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
 }
 
 // monitorOf finds a monitor in the table, or puts a new one there.
-func (t *trunk) monitorOf(key string, watch uacsta.MonitorStart) (m *monitor, fresh bool) {
+func (t *trunk) monitorOf(key, device string, watch uacsta.MonitorStart) (m *monitor, fresh bool) {
 	t.proxy.mu.Lock()
 	defer t.proxy.mu.Unlock()
 	m = t.monitors[key]
 	if m == nil {
-		m, fresh = &monitor{trunk: t, key: key, watch: watch, picture: picture{}}, true
+		m, fresh = &monitor{trunk: t, key: key, device: device, watch: watch, picture: picture{}}, true
 		t.monitors[key] = m
 	}
 	return m, fresh
@@ -151,7 +153,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 	if m.behind() {
 		m.resync = &resync{}
 		r := m.resync
-		p.background.Go(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
+		p.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
 	}
 	for _, cm := range waiting {
 		m.admit(cm)
@@ -170,8 +172,9 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 func (m *monitor) admit(cm *clientMonitor) {
 	s := cm.session
 	s.mu.Lock()
-	if s.closed {
+	if s.closed || !m.allowed(s) { // it has gone, or its rights have, while the link was thinking
 		s.mu.Unlock()
+		cm.reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
 	}
 	if len(s.monitors) >= s.proxy.cfg.MaxMonitors {
@@ -184,6 +187,11 @@ func (m *monitor) admit(cm *clientMonitor) {
 	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}
 	cm.reply(uacsta.Encode(res, uacsta.Edition3), nil)
 	m.clients = append(m.clients, cm)
+}
+
+// allowed reports whether a session may have a share in the monitor.
+func (m *monitor) allowed(s *Session) bool {
+	return s.proxy.policy().Allows(s.Identity(), policy.Observe, m.device, true).Allowed
 }
 
 // event takes an event of the link.

@@ -18,6 +18,9 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
+	Accounts Accounts            // nil: no application session is authenticated
+	Sessions ApplicationSessions // what they are granted
+
 	MaxSessions    int           // 20000
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
@@ -33,15 +36,29 @@ type Stats struct {
 
 // Proxy is the core.
 type Proxy struct {
-	cfg        Config
-	stats      Stats
-	background sync.WaitGroup // monitors that catch up after a link came back
+	cfg   Config
+	stats Stats
+	rules atomic.Pointer[rules]
+
+	ctx        context.Context //nolint:containedctx // ends with the proxy
+	stop       context.CancelFunc
+	background sync.WaitGroup // monitors that catch up, passwords that are looked at
 
 	mu       sync.Mutex
 	trunks   []*trunk
 	sessions map[*Session]struct{}
+	apps     map[string]int // application sessions, by the account's name
 	closed   bool
 }
+
+// rules is what can change while the proxy runs.
+type rules struct {
+	policy  *policy.Policy
+	numbers *policy.Numbers
+}
+
+func (p *Proxy) policy() *policy.Policy   { return p.rules.Load().policy }
+func (p *Proxy) numbers() *policy.Numbers { return p.rules.Load().numbers }
 
 // New makes a core without links.
 func New(cfg Config) *Proxy {
@@ -63,7 +80,22 @@ func New(cfg Config) *Proxy {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}}
+	cfg.Sessions.setDefaults()
+	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}, apps: map[string]int{}}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
+	return p
+}
+
+// spawn runs f on a goroutine that Run waits for; false when it is too late.
+func (p *Proxy) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.background.Go(f)
+	return true
 }
 
 // AddLink registers a link for the devices that the function accepts; of several
@@ -96,7 +128,7 @@ func (p *Proxy) Run(ctx context.Context) {
 		group.Go(func() { t.supervise(ctx) })
 	}
 	group.Wait()
-	p.background.Wait()
+	p.stop()
 	p.mu.Lock()
 	p.closed = true
 	sessions := make([]*Session, 0, len(p.sessions))
@@ -107,6 +139,7 @@ func (p *Proxy) Run(ctx context.Context) {
 	for _, s := range sessions {
 		s.end(errors.New("shutting down"))
 	}
+	p.background.Wait()
 }
 
 // Stats returns the counters.

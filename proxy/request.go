@@ -129,8 +129,19 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		answer(nil, nil)
 		return
 	}
-	if handle := own[req.Name()]; handle != nil {
+	if !s.hold(req, answer) {
+		s.dispatch(req, answer)
+	}
+}
+
+// dispatch answers a request, or carries it to a link.
+func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
+	if handle := own[req.Name()]; handle != nil && (!s.locked() || ofAppSessions[req.Name()]) {
 		handle(s, req, answer)
+		return
+	}
+	if s.locked() {
+		s.strike(answer)
 		return
 	}
 	s.carry(req, answer)
@@ -146,7 +157,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 		if !errors.As(err, &refusal) {
 			level = slog.LevelError
 		}
-		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.who.String(), "line", s.line, "err", err)
+		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.Identity().String(), "line", s.line, "err", err)
 		res = uacsta.ErrorMessage(err, uacsta.Edition3)
 	}
 	if res != nil {
@@ -198,8 +209,8 @@ func (s *Session) completeConnections(req *uacsta.Message) {
 			c.SetDeviceID(s.line)
 			continue
 		}
-		canonical := s.proxy.cfg.Numbers.Canonical(device)
-		if s.named && canonical != s.line && !s.proxy.cfg.Policy.Allows(s.who, policy.Control, canonical, true).Allowed {
+		canonical := s.proxy.numbers().Canonical(device)
+		if s.named && canonical != s.line && !s.proxy.policy().Allows(s.Identity(), policy.Control, canonical, true).Allowed {
 			c.SetDeviceID(s.line)
 		}
 	}
@@ -211,7 +222,7 @@ func (s *Session) check(req *uacsta.Message) (subjects []string, err error) {
 	svc := serviceOf(req.Name())
 	for _, d := range req.Devices() {
 		written := d.ID()
-		device := s.proxy.cfg.Numbers.Canonical(written)
+		device := s.proxy.numbers().Canonical(written)
 		action, refusal := svc.action, svc.denied
 		if under(d.Path(), svc.mentioned) {
 			d.SetID(device)
@@ -223,10 +234,10 @@ func (s *Session) check(req *uacsta.Message) (subjects []string, err error) {
 		if refusal == "" {
 			refusal = uacsta.PrivilegeViolationSpecifiedDevice
 		}
-		decision := s.proxy.cfg.Policy.Allows(s.who, action, device, s.proxy.cfg.Numbers.Known(device))
+		decision := s.proxy.policy().Allows(s.Identity(), action, device, s.proxy.numbers().Known(device))
 		if !decision.Allowed {
 			s.proxy.stats.Denials.Add(1)
-			s.proxy.cfg.Log.Warn("request denied", "service", req.Name(), "identity", s.who.String(), "device", device, "peer", s.peer, "reason", decision.Reason)
+			s.proxy.cfg.Log.Warn("request denied", "service", req.Name(), "identity", s.Identity().String(), "device", device, "peer", s.peer, "reason", decision.Reason)
 			return nil, uacsta.Refuse(uacsta.Operation, refusal)
 		}
 		if action != policy.Dial {
@@ -312,7 +323,7 @@ func (s *Session) features() uacsta.Features {
 		return itself
 	}
 	f := lister.Features(s.line)
-	if s.line != "" && !s.proxy.cfg.Policy.Allows(s.who, policy.Control, s.line, true).Allowed {
+	if s.line != "" && !s.proxy.policy().Allows(s.Identity(), policy.Control, s.line, true).Allowed {
 		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !observing(name) })
 	}
 	f.Services = append(f.Services, itself.Services...)

@@ -46,7 +46,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	r.trunk = s.homeTrunk()
 	if len(subjects) > 0 {
 		r.trunk = s.proxy.route(subjects[0])
-	} else if !s.proxy.cfg.Policy.Allows(s.who, policy.Control, "*", true).Allowed {
+	} else if !r.allowed() {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
 	}
@@ -73,6 +73,15 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	})
 }
 
+// allowed reports whether the client may decide where these calls go.
+func (r *router) allowed() bool {
+	s, device := r.session, "*"
+	if d := r.register.RouteingDevice; d != nil {
+		device = d.ID
+	}
+	return s.proxy.policy().Allows(s.Identity(), policy.Control, device, true).Allowed
+}
+
 // adopt notes what the link calls the registration; false when the session is over,
 // or has cancelled it meanwhile.
 func (r *router) adopt(linkRef string) bool {
@@ -84,6 +93,7 @@ func (r *router) adopt(linkRef string) bool {
 	s.mu.Lock()
 	_, wanted := s.routers[r.ref]
 	s.mu.Unlock()
+	wanted = wanted && r.allowed()
 	if !wanted {
 		go r.cancel() // we may be inside the link's own call
 	}

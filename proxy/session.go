@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -35,20 +38,25 @@ var (
 
 // Opening says what a session is opened with.
 type Opening struct {
-	Identity policy.Identity
-	Line     string // the device to control, as the client wrote it; "" when it names none
-	Named    bool   // the line was named apart from requests, as Lync does it
-	Peer     string // for logs
+	Identity policy.Identity // the zero value: nobody, until it has opened an application session
+	Line     string          // the device to control, as the client wrote it; "" when it names none
+	Named    bool            // the line was named apart from requests, as Lync does it
+	Peer     string          // for logs
+	Addr     netip.Addr      // where the client is
+	Sessions SessionMode     // whether it must open an application session
 }
 
 // Session is one client's use of the proxy.
 type Session struct {
 	proxy  *Proxy
 	client Client
-	who    policy.Identity
+	own    policy.Identity // who it is without application session
+	who    atomic.Pointer[policy.Identity]
 	line   string // canonical, "" when none was named
 	named  bool
 	peer   string
+	addr   netip.Addr
+	mode   SessionMode
 
 	mu          sync.Mutex
 	namespace   string            // of the client's last message
@@ -57,6 +65,10 @@ type Session struct {
 	monitors    map[string]*clientMonitor
 	registered  *registration             // for SystemStatus
 	app         *appSession               // nil while there is none
+	starting    bool                      // an application session: its password is being looked at
+	held        []heldRequest             // meanwhile
+	strikes     int                       // logins and requests refused for want of an application session
+	login       *time.Timer               // ends who has to open one and does not
 	routers     map[string]*router        // registrations for routeing, by the client's reference
 	dialogues   map[string]*routeDialogue // by the client's cross reference
 	outstanding int
@@ -69,6 +81,7 @@ type Session struct {
 type delivery struct {
 	msg   *uacsta.Message
 	reply func(*uacsta.Message) // nil for events
+	last  error                 // why the session ends after it; nil: it goes on
 }
 
 const maxSpellings = 256
@@ -76,10 +89,11 @@ const maxSpellings = 256
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
-		proxy: p, client: client, who: o.Identity, named: o.Named, peer: o.Peer,
+		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, addr: o.Addr, mode: o.Sessions,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{},
 	}
+	s.who.Store(&s.own)
 	if err := s.admit(o.Line); err != nil {
 		p.stats.Denials.Add(1)
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer, "err", err)
@@ -95,6 +109,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", ErrTooMany)
 		return nil, ErrTooMany
 	}
+	s.expectLogin()
 	p.stats.Sessions.Add(1)
 	p.cfg.Log.Info("session opened", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer)
 	return s, nil
@@ -103,7 +118,13 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 // admit checks the line a session is opened for.
 func (s *Session) admit(line string) error {
 	p := s.proxy
-	if !p.cfg.Policy.Known(s.who) {
+	if s.locked() {
+		if line != "" {
+			s.line = s.learn(line)
+		}
+		return nil // it may do nothing yet but open an application session
+	}
+	if !p.policy().Known(s.Identity()) {
 		return ErrForbidden
 	}
 	if line == "" {
@@ -113,7 +134,7 @@ func (s *Session) admit(line string) error {
 		return nil
 	}
 	s.line = s.learn(line)
-	if d := p.cfg.Policy.Allows(s.who, policy.Observe, s.line, true); !d.Allowed {
+	if d := p.policy().Allows(s.Identity(), policy.Observe, s.line, true); !d.Allowed {
 		return fmt.Errorf("%w: %s", ErrForbidden, d.Reason)
 	}
 	t := p.route(s.line)
@@ -131,7 +152,7 @@ func (s *Session) admit(line string) error {
 // learn returns the canonical form of a device of the client's own and remembers
 // how the client writes it: it gets it back character by character.
 func (s *Session) learn(written string) string {
-	device := s.proxy.cfg.Numbers.Canonical(written)
+	device := s.proxy.numbers().Canonical(written)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.spelling[device]; known || len(s.spelling) < maxSpellings {
@@ -143,31 +164,32 @@ func (s *Session) learn(written string) string {
 
 // written returns a device as this client shall see it.
 func (s *Session) written(device string) string {
-	device = s.proxy.cfg.Numbers.Canonical(device)
+	device = s.proxy.numbers().Canonical(device)
 	if w, ok := s.spelling[device]; ok {
 		return w
 	}
 	if s.tel {
-		return s.proxy.cfg.Numbers.Client(device)
+		return s.proxy.numbers().Client(device)
 	}
 	return device
 }
 
-// Identity returns who the client is.
-func (s *Session) Identity() policy.Identity { return s.who }
+// Identity returns who the client is: the account of its application session, or else
+// who its front found it to be. The zero value is nobody.
+func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 
 // Close ends the session from the front's side: its monitors go, events that wait
 // for the client are dropped, requests are still answered. Closed is not called.
 func (s *Session) Close(reason error) {
 	if s.finish() {
-		s.proxy.cfg.Log.Info("session closed", "identity", s.who.String(), "peer", s.peer, "reason", reason)
+		s.proxy.cfg.Log.Info("session closed", "identity", s.Identity().String(), "peer", s.peer, "reason", reason)
 	}
 }
 
 // end ends the session from the core's side.
 func (s *Session) end(reason error) {
 	if s.finish() {
-		s.proxy.cfg.Log.Warn("session ended", "identity", s.who.String(), "peer", s.peer, "reason", reason)
+		s.proxy.cfg.Log.Warn("session ended", "identity", s.Identity().String(), "peer", s.peer, "reason", reason)
 		s.client.Closed(reason)
 	}
 }
@@ -180,11 +202,15 @@ func (s *Session) finish() bool {
 	}
 	s.closed = true
 	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool { return d.reply == nil })
-	s.endAppSession()
+	ended := s.endAppSession()
+	if s.login != nil {
+		s.login.Stop()
+	}
 	s.mu.Unlock()
 	s.proxy.mu.Lock()
 	delete(s.proxy.sessions, s)
 	s.proxy.mu.Unlock()
+	s.proxy.giveAppSessions(ended)
 	s.release()
 	return true
 }
@@ -245,8 +271,11 @@ func (s *Session) drain() {
 		switch {
 		case d.reply != nil:
 			d.reply(d.msg)
-		case !closed:
+		case !closed && d.msg != nil:
 			s.client.Event(d.msg)
+		}
+		if d.last != nil {
+			s.end(d.last)
 		}
 	}
 }

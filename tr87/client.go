@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -16,6 +17,10 @@ type Dial struct {
 	Line     string // named in private data as Lync clients do, "" for none
 	Username string // for digest challenges
 	Password string
+	// Account opens an application session (ECMA-354) with name and password; the zero
+	// value opens none. Application is the application ID that goes with it.
+	Account     uacsta.Login
+	Application string
 	// Event gets each event, and each request of the switching function, which is
 	// answered already: in order, one at a time.
 	Event func(*uacsta.Message)
@@ -31,6 +36,7 @@ type Client struct {
 	mu      sync.Mutex
 	waiting []waiter // for answers that come in an INFO of their own
 	closing bool
+	reset   *time.Timer // renews the application session; nil without
 }
 
 type waiter struct {
@@ -42,23 +48,64 @@ type waiter struct {
 // line.
 const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
 
-// Open opens a session over ua: INVITE with RequestSystemStatus. It fails unless
-// the switching function's status is normal.
+// Open opens a session over ua: INVITE with RequestSystemStatus, or with
+// StartApplicationSession. It fails unless the switching function's status is normal,
+// or the application session is granted.
 func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	c := &Client{dial: dial}
+	opening := c.statusRequest()
+	if dial.Account != (uacsta.Login{}) {
+		start := dial.Account.Opening(dial.Application, uacsta.LoginPlain, sessionTime, uacsta.Edition6, uacsta.Edition3)
+		opening = c.withLine(uacsta.Encode(start, uacsta.Edition3)).Bytes()
+	}
 	d, res, err := ua.Invite(ctx, sip.Invite{
-		To: dial.To, From: dial.From, Proxy: dial.Proxy, ContentType: ContentType, Body: c.statusRequest(),
+		To: dial.To, From: dial.From, Proxy: dial.Proxy, ContentType: ContentType, Body: opening,
 		Headers: []sip.Header{disposition}, Username: dial.Username, Password: dial.Password,
 	}, (*dialogSide)(c))
 	if err != nil {
 		return nil, err
 	}
 	c.dialog = d
-	if err := usable(res.Body()); err != nil {
+	if err := c.opened(res.Body()); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("session not usable: %w", err)
 	}
 	return c, nil
+}
+
+// sessionTime is how long an application session shall last; it is renewed in time.
+const sessionTime = time.Hour
+
+// opened reads the answer to the opening.
+func (c *Client) opened(body []byte) error {
+	if c.dial.Account == (uacsta.Login{}) {
+		return usable(body)
+	}
+	m, err := uacsta.Parse(body)
+	if err != nil {
+		return err
+	}
+	id, duration, err := m.Granted()
+	if err != nil || duration == 0 {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reset = time.AfterFunc(duration/2, func() { c.renew(id, duration) })
+	return nil
+}
+
+// renew resets the timer of the application session. If that is refused, the server
+// ends the session, and says so.
+func (c *Client) renew(id string, duration time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), duration/2)
+	defer cancel()
+	_, _ = c.Request(ctx, uacsta.Encode(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: int(sessionTime / time.Second)}, uacsta.Edition3))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closing {
+		c.reset.Reset(duration / 2)
+	}
 }
 
 // usable reports why the answer to the opening is not the normal status.
@@ -78,11 +125,14 @@ func usable(body []byte) error {
 
 // statusRequest is the body that opens and refreshes the session.
 func (c *Client) statusRequest() []byte {
-	m := uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
-	if c.dial.Line != "" {
-		m = WithLine(m, c.dial.Line)
+	return c.withLine(uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)).Bytes()
+}
+
+func (c *Client) withLine(m *uacsta.Message) *uacsta.Message {
+	if c.dial.Line == "" {
+		return m
 	}
-	return m.Bytes()
+	return WithLine(m, c.dial.Line)
 }
 
 // WithLine returns the message with the line named in private data.
@@ -149,6 +199,9 @@ func (c *Client) forget(w waiter) {
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closing = true
+	if c.reset != nil {
+		c.reset.Stop()
+	}
 	c.mu.Unlock()
 	c.dialog.Bye()
 }
@@ -161,6 +214,10 @@ func (s *dialogSide) Ended(reason error) {
 	c := (*Client)(s)
 	c.mu.Lock()
 	closing := c.closing
+	c.closing = true
+	if c.reset != nil {
+		c.reset.Stop()
+	}
 	c.mu.Unlock()
 	if !closing && c.dial.Ended != nil {
 		c.dial.Ended(reason)

@@ -28,6 +28,10 @@ type ServerConfig struct {
 	// Anybody is the identity of every client, whoever it is: for demonstrations
 	// on loopback. The zero value is nobody.
 	Anybody policy.Identity
+	// Sessions is whether clients open application sessions. Unless it is SessionsOff,
+	// an INVITE of nobody that is trusted opens a dialog in which to open one, where
+	// there is no Digest to ask for a password.
+	Sessions proxy.SessionMode
 	// AnswerInInfo sends the answer to a request in an INFO of its own instead of
 	// the 200 OK, for peers that want it so.
 	AnswerInInfo bool
@@ -67,7 +71,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String()}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions}, d)
 	if err != nil {
 		in.Reject(refuse(err))
 		return
@@ -106,6 +110,9 @@ func (s *Server) identify(in *sip.Invitation) (policy.Identity, bool) {
 			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, ok
+	}
+	if s.cfg.Sessions != proxy.SessionsOff {
+		return policy.Identity{}, true
 	}
 	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)

@@ -23,6 +23,7 @@ import (
 type clientFlags struct {
 	server, proxy, from, line    string
 	user, password, passwordFile string
+	account, application         string
 	ca, certificate, key         string
 	json, trace                  bool
 	timeout                      time.Duration
@@ -36,6 +37,8 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.line, "line", "", "line to name in the session, as Lync clients do, such as tel:100")
 	fl.StringVar(&f.user, "user", "", "user name for digest authentication")
 	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password (or set TR87_PASSWORD)")
+	fl.StringVar(&f.account, "login", "", "open an application session (ECMA-354) with this name; the password is that of --password-file")
+	fl.StringVar(&f.application, "application-id", "tr87proxy", "application ID of the application session")
 	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities that sign the server's certificate")
 	fl.StringVar(&f.certificate, "certificate", "", "PEM file of our certificate, for mutual TLS")
 	fl.StringVar(&f.key, "key", "", "PEM file of its key")
@@ -86,7 +89,12 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	var account uacsta.Login
+	if f.account != "" {
+		account = uacsta.Login{User: f.account, Password: f.password}
+	}
 	c.Client, err = tr87.Open(ctx, c.ua, tr87.Dial{
+		Account: account, Application: f.application,
 		To: f.server, From: f.from, Proxy: f.proxy, Line: f.line, Username: f.user, Password: f.password,
 		Event: event, Ended: func(err error) { c.ended <- err },
 	})

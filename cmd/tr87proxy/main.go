@@ -60,25 +60,28 @@ brings one, with virtual phones.`,
   tr87proxy check -c config.yaml        find the faults of a configuration
   tr87proxy call 100 101                place a call on a running proxy`,
 		SilenceUsage: true, SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.Name())}
-		},
+		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "server", Title: "The proxy:"}, &cobra.Group{ID: "client", Title: "A client for any TR/87 server:"})
-	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), accountsCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)
 	root.AddCommand(serviceCommands()...)
 	root.AddCommand(featureCommands()...)
 	root.AddCommand(deviceCommands()...)
 	root.AddCommand(routeCommand(), watchCommand(), scriptCommand())
 	return root
+}
+
+// noSubcommand refuses the name of a command that there is not.
+func noSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath())}
 }
 
 // exactly is cobra.ExactArgs with a usage error that says what is missing.

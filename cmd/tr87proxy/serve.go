@@ -89,7 +89,15 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 	n := &node{cfg: cfg, log: log, sw: sw, listening: func(transport, address string) {
 		log.Info("listening", "transport", transport, "address", address)
 	}}
+	keeper, err := n.accounts()
+	if err != nil {
+		return nil, err
+	}
 	n.core = proxy.New(proxy.Config{
+		Accounts: keeper, Sessions: proxy.ApplicationSessions{
+			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
+			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
+		},
 		Policy: rules, Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, sw)}, Log: log,
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
 		Heartbeat: cfg.Heartbeat,
@@ -101,7 +109,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	front := tr87.ServerConfig{Proxy: n.core, Trusts: rules.Trusts, AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
+	front := tr87.ServerConfig{Proxy: n.core, Trusts: rules.Trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
 	if len(users) > 0 {
 		front.Digest = sip.NewDigest(cfg.Digest.Realm, cfg.Digest.MD5, func(user string) (string, bool) { p, ok := users[user]; return p, ok })
 	}
@@ -109,7 +117,8 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		Proxy: n.core, Identify: identifier(rules), MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
+		Proxy: n.core, Identify: identifier(rules, modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
+		MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
@@ -279,14 +288,15 @@ func (n *node) listenXML(ctx context.Context, group *sync.WaitGroup, failed chan
 }
 
 // identifier says who a client is that only its connection tells of: a trusted peer,
-// by the first name in its certificate, or by its address.
-func identifier(rules *policy.Policy) func(netip.Addr, []string) (policy.Identity, bool) {
+// by the first name in its certificate, or by its address. Who is not is nobody, until
+// it opens an application session.
+func identifier(rules *policy.Policy, mode proxy.SessionMode) func(netip.Addr, []string) (policy.Identity, bool) {
 	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
 		switch {
 		case rules.Demo:
 			return policy.Identity{Name: "demo", How: "demo"}, true
 		case !rules.Trusts(addr, names):
-			return policy.Identity{}, false
+			return policy.Identity{}, mode != proxy.SessionsOff
 		case len(names) > 0:
 			return policy.Identity{Name: strings.ToLower(names[0]), How: "certificate"}, true
 		}

@@ -1,0 +1,163 @@
+package accounts
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// Why nobody is let in.
+var (
+	ErrWrong  = errors.New("no such account, or the password or the application ID is wrong")
+	ErrLocked = errors.New("locked after too many wrong passwords")
+	ErrBusy   = errors.New("too many passwords are being checked")
+)
+
+// Keeper answers whether an application is who it says. It reads its file again when
+// that has changed, so that whoever edits it need not tell.
+type Keeper struct {
+	path  string
+	log   *slog.Logger
+	guard *Guard
+	rooms chan struct{} // one for each password that is being checked or waits to be
+	turns chan struct{} // one for each that is being checked
+	key   [32]byte      // of this process, for right
+
+	mu    sync.Mutex
+	stamp stamp
+	list  map[string]Account           // by name in small letters
+	right map[string][sha256.Size]byte // what was right last, so that the same need not be hashed slowly again
+}
+
+// stamp tells one content of a file from another.
+type stamp struct {
+	changed time.Time
+	size    int64
+}
+
+const (
+	maxWaiting = 256 // passwords that wait to be checked
+	atOnce     = 2   // that are checked; each takes a processor for some 50 ms
+)
+
+// Open reads a file of accounts. The guard's zero value takes the defaults.
+func Open(path string, guard *Guard, log *slog.Logger) (*Keeper, error) {
+	k := &Keeper{path: path, log: log, guard: guard, rooms: make(chan struct{}, maxWaiting), turns: make(chan struct{}, atOnce)}
+	_, _ = rand.Read(k.key[:])
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k, k.refresh()
+}
+
+// refresh reads the file if it is another one than before; k.mu is held.
+func (k *Keeper) refresh() error {
+	info, err := os.Stat(k.path)
+	if err != nil {
+		return err
+	}
+	now := stamp{info.ModTime(), info.Size()}
+	if now == k.stamp && k.list != nil {
+		return nil
+	}
+	list, err := Read(k.path)
+	if err != nil {
+		return err
+	}
+	k.stamp, k.list, k.right = now, map[string]Account{}, map[string][sha256.Size]byte{}
+	for _, a := range list {
+		k.list[strings.ToLower(a.Name)] = a
+	}
+	if info.Mode().Perm()&0o044 != 0 {
+		k.log.Warn("the accounts file can be read by everybody; its owner alone should (chmod 600)", "file", k.path)
+	}
+	return nil
+}
+
+// lookup finds an account. A file that cannot be read any more leaves what was read.
+func (k *Keeper) lookup(name string) (a Account, proof [sha256.Size]byte, known bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.refresh(); err != nil {
+		k.log.Error("the accounts file cannot be read; what it said before holds", "err", err)
+	}
+	a, known = k.list[name]
+	return a, k.right[name], known
+}
+
+// Has reports whether there is an account of this name.
+func (k *Keeper) Has(name string) bool {
+	_, _, known := k.lookup(strings.ToLower(name))
+	return known
+}
+
+// Check returns the name of the account, in small letters, if everything is right, and
+// ErrWrong, ErrLocked or ErrBusy if not. It takes its time: a wrong answer comes the
+// later the more there were, but no later than ctx ends. from is the peer's address.
+func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error) {
+	name = strings.ToLower(name)
+	if len(name) > maxName || len(password) > maxPassword || len(application) > maxName {
+		name, password = "", "" // never right, and not to be kept
+	}
+	if k.guard.Locked(name, from, time.Now()) {
+		return "", ErrLocked
+	}
+	select {
+	case k.rooms <- struct{}{}:
+	default:
+		return "", ErrBusy
+	}
+	right := k.matches(application, name, password)
+	<-k.rooms
+	if right {
+		k.guard.Succeeded(name, from)
+		return name, nil
+	}
+	select {
+	case <-time.After(k.guard.Failed(name, from, time.Now())):
+	case <-ctx.Done():
+	}
+	return "", ErrWrong
+}
+
+// nobody's hash is compared when there is no such account, so that it takes as long.
+var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
+
+func (k *Keeper) matches(application, name, password string) bool {
+	a, right, known := k.lookup(name)
+	mac := hmac.New(sha256.New, k.key[:])
+	mac.Write([]byte(a.hash + password))
+	proof := [sha256.Size]byte(mac.Sum(nil))
+	if known && hmac.Equal(proof[:], right[:]) {
+		return a.fits(application)
+	}
+	hash := nobody
+	if known {
+		hash = []byte(a.hash)
+	}
+	k.turns <- struct{}{}
+	err := bcrypt.CompareHashAndPassword(hash, []byte(password))
+	<-k.turns
+	if err != nil || !known {
+		return false
+	}
+	k.mu.Lock()
+	if k.list[name].hash == a.hash {
+		k.right[name] = proof
+	}
+	k.mu.Unlock()
+	return a.fits(application)
+}
+
+func (a *Account) fits(application string) bool {
+	return a.Application == "" || a.Application == application
+}

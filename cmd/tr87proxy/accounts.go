@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+var modes = map[string]proxy.SessionMode{"off": proxy.SessionsOff, "optional": proxy.SessionsOptional, "mandatory": proxy.SessionsMandatory}
+
+// keeper is the accounts file as the core wants it.
+type keeper struct{ *accounts.Keeper }
+
+// Check implements proxy.Accounts.
+func (k keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error) {
+	name, err := k.Keeper.Check(ctx, application, name, password, from)
+	if errors.Is(err, accounts.ErrBusy) {
+		err = fmt.Errorf("%w: %w", proxy.ErrBusy, err)
+	}
+	return name, err
+}
+
+// accounts opens the accounts file; nil where none is configured.
+func (n *node) accounts() (proxy.Accounts, error) {
+	c := n.cfg.Sessions
+	if c.Accounts == "" {
+		return nil, nil //nolint:nilnil // none is no fault
+	}
+	k, err := accounts.Open(c.Accounts, &accounts.Guard{After: c.LockAfter, For: c.LockTime}, n.log)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w; make it with: tr87proxy accounts add NAME --accounts %s", err, c.Accounts)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("application-sessions.accounts: %w", err)
+	}
+	return keeper{k}, nil
+}
+
+// accountsFile is where the accounts are: a file of its own, or the one that a
+// configuration names.
+type accountsFile struct{ path, config string }
+
+func (f *accountsFile) flags(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&f.path, "accounts", "", "accounts file; without it, the one that the configuration names")
+	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "config.yaml", "configuration file")
+	_ = cmd.MarkPersistentFlagFilename("accounts")
+	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
+}
+
+func (f *accountsFile) find() (string, error) {
+	if f.path != "" {
+		return f.path, nil
+	}
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return "", usageError{fmt.Errorf("%w\nor name the accounts file with --accounts", err)}
+	}
+	if cfg.Sessions.Accounts == "" {
+		return "", usageError{fmt.Errorf("%s names no accounts file (application-sessions.accounts); or name one with --accounts", f.config)}
+	}
+	return cfg.Sessions.Accounts, nil
+}
+
+func (f *accountsFile) edit(change func([]accounts.Account) ([]accounts.Account, error)) error {
+	path, err := f.find()
+	if err != nil {
+		return err
+	}
+	return accounts.Edit(path, change)
+}
+
+func accountsCommand() *cobra.Command {
+	var file accountsFile
+	cmd := &cobra.Command{
+		Use: "accounts", Short: "Manage who may open application sessions", GroupID: "server",
+		Long: `accounts manages the file of names and hashed passwords with which programs open
+application sessions (ECMA-354). A running proxy sees a change at the next login; what
+an account may do is said in the configuration's grants, by its name.`,
+		Example: `  tr87proxy accounts add crm -c /etc/tr87proxy/config.yaml
+  tr87proxy accounts list --accounts /etc/tr87proxy/accounts`,
+		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	file.flags(cmd)
+	cmd.AddCommand(addAccount(&file), changeAccount(&file), removeAccount(&file), listAccounts(&file))
+	return cmd
+}
+
+// password is where a new password comes from.
+type password struct {
+	file     string
+	generate bool
+}
+
+func (p *password) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.file, "password-file", "", "file whose first line is the password; - for standard input")
+	cmd.Flags().BoolVar(&p.generate, "generate", false, "make a password up, and print it")
+	cmd.MarkFlagsMutuallyExclusive("password-file", "generate")
+	_ = cmd.MarkFlagFilename("password-file")
+}
+
+func (p *password) wanted() bool { return p.file != "" || p.generate }
+
+// read returns the password. Without flags it is asked for, twice; when standard input
+// is no terminal, its first line is taken.
+func (p *password) read(cmd *cobra.Command) (string, error) {
+	in := cmd.InOrStdin()
+	switch {
+	case p.generate:
+		text := rand.Text()
+		fmt.Fprintln(cmd.OutOrStdout(), text)
+		return text, nil
+	case p.file != "" && p.file != "-":
+		f, err := os.Open(p.file)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	case p.file == "" && in == os.Stdin && term.IsTerminal(int(os.Stdin.Fd())):
+		return ask(cmd)
+	}
+	line, err := bufio.NewReader(in).ReadString('\n')
+	if line = strings.TrimRight(line, "\r\n"); line == "" && err != nil {
+		return "", fmt.Errorf("no password: %w", err)
+	}
+	return line, nil
+}
+
+func ask(cmd *cobra.Command) (string, error) {
+	var typed [2]string
+	for i, prompt := range []string{"Password: ", "Again: "} {
+		fmt.Fprint(cmd.ErrOrStderr(), prompt)
+		line, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		if err != nil {
+			return "", err
+		}
+		typed[i] = string(line)
+	}
+	if typed[0] != typed[1] {
+		return "", errors.New("the two are not the same")
+	}
+	return typed[0], nil
+}
+
+func addAccount(file *accountsFile) *cobra.Command {
+	var source password
+	var application string
+	cmd := &cobra.Command{
+		Use: "add NAME", Short: "Add an account", Args: exactly(1),
+		Long: `add adds an account and asks for its password, or takes it from standard input when
+that is no terminal. The file is made when it is not there.`,
+		Example: `  tr87proxy accounts add crm
+  tr87proxy accounts add crm --application "CRM 4" --generate
+  tr87proxy accounts add crm --password-file /run/secrets/crm --accounts /etc/tr87proxy/accounts`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a := accounts.Account{Name: args[0], Application: application}
+			if err := a.Valid(); err != nil {
+				return usageError{err}
+			}
+			if err := file.absent(a.Name); err != nil {
+				return err
+			}
+			text, err := source.read(cmd)
+			if err != nil {
+				return err
+			}
+			if err := a.SetPassword(text); err != nil {
+				return usageError{err}
+			}
+			return file.edit(func(list []accounts.Account) ([]accounts.Account, error) {
+				if accounts.Find(list, a.Name) >= 0 {
+					return nil, errAccountThere(a.Name)
+				}
+				return append(list, a), nil
+			})
+		},
+	}
+	source.flags(cmd)
+	cmd.Flags().StringVar(&application, "application", "", "application ID that the program must give; without it, any")
+	return cmd
+}
+
+// absent finds out before a password is asked for.
+func (f *accountsFile) absent(name string) error {
+	path, err := f.find()
+	if err != nil {
+		return err
+	}
+	list, err := accounts.Read(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil && accounts.Find(list, name) >= 0 {
+		err = errAccountThere(name)
+	}
+	return err
+}
+
+func errAccountThere(name string) error {
+	return fmt.Errorf("there is an account %q already; see tr87proxy accounts change --help", name)
+}
+
+func changeAccount(file *accountsFile) *cobra.Command {
+	var source password
+	var application string
+	cmd := &cobra.Command{
+		Use: "change NAME", Short: "Give an account another password or application ID", Args: exactly(1),
+		Long: `change gives an account another password, as add does. With --application and neither
+--password-file nor --generate, the password stays.`,
+		Example: `  tr87proxy accounts change crm
+  tr87proxy accounts change crm --generate
+  tr87proxy accounts change crm --application ""     any application ID`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := ""
+			if !cmd.Flags().Changed("application") || source.wanted() {
+				var err error
+				if text, err = source.read(cmd); err != nil {
+					return err
+				}
+				if err := new(accounts.Account).SetPassword(text); err != nil {
+					return usageError{err}
+				}
+			}
+			return file.edit(func(list []accounts.Account) ([]accounts.Account, error) {
+				i := accounts.Find(list, args[0])
+				if i < 0 {
+					return nil, errNoAccount(args[0])
+				}
+				if cmd.Flags().Changed("application") {
+					list[i].Application = application
+				}
+				if text == "" {
+					return list, nil
+				}
+				return list, list[i].SetPassword(text)
+			})
+		},
+	}
+	source.flags(cmd)
+	cmd.Flags().StringVar(&application, "application", "", "application ID that the program must give; empty for any")
+	return cmd
+}
+
+func errNoAccount(name string) error {
+	return fmt.Errorf("there is no account %q; see tr87proxy accounts list", name)
+}
+
+func removeAccount(file *accountsFile) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove NAME", Short: "Remove an account", Args: exactly(1),
+		Long:    `remove removes an account. Sessions that it has opened end at the next tr87proxy reload.`,
+		Example: `  tr87proxy accounts remove crm`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return file.edit(func(list []accounts.Account) ([]accounts.Account, error) {
+				i := accounts.Find(list, args[0])
+				if i < 0 {
+					return nil, errNoAccount(args[0])
+				}
+				return append(list[:i], list[i+1:]...), nil
+			})
+		},
+	}
+}
+
+func listAccounts(file *accountsFile) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the accounts", Args: exactly(0),
+		Long: `list prints the name of each account, and the application ID where it must give one.`,
+		Example: `  tr87proxy accounts list
+  tr87proxy accounts list --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path, err := file.find()
+			if err != nil {
+				return err
+			}
+			list, err := accounts.Read(path)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				type entry struct {
+					Name        string `json:"name"`
+					Application string `json:"application,omitempty"`
+				}
+				entries := make([]entry, len(list))
+				for i, a := range list {
+					entries[i] = entry{a.Name, a.Application}
+				}
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(entries)
+			}
+			for _, a := range list {
+				fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(fmt.Sprintf("%-24s %s", a.Name, a.Application), " "))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}

@@ -1,0 +1,113 @@
+package uacsta
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+)
+
+// Login is the name and password of an application that opens an application session.
+// ECMA-354 leaves them to the two ends, in applicationSpecificInfo.
+type Login struct{ User, Password string }
+
+// LoginForm is how a login is written.
+type LoginForm string
+
+// The forms that peers were seen to write.
+const (
+	LoginPlain LoginForm = "plain" // <user/><password/> right in applicationSpecificInfo, in no namespace of their own
+	LoginAvaya LoginForm = "avaya" // SessionLoginInfo in Avaya's namespace
+)
+
+const namespaceAvaya = "http://www.avaya.com/csta"
+
+// The names under which peers write the two.
+var (
+	userNames     = []string{"user", "userName", "username", "loginName"}
+	passwordNames = []string{"password"}
+)
+
+// Login returns the login of an application in any form, by the local names of the
+// elements, and whether there is one. An application that gives a password and no name
+// means its application ID.
+func (a ApplicationInfo) Login() (Login, bool) {
+	if a.ApplicationSpecificInfo.IsZero() {
+		return Login{}, false
+	}
+	var l Login
+	user, named := textBelow(a.ApplicationSpecificInfo.element, userNames, 3)
+	password, secret := textBelow(a.ApplicationSpecificInfo.element, passwordNames, 3)
+	if l.User, l.Password = strings.TrimSpace(user), password; l.User == "" {
+		l.User = a.ApplicationID
+	}
+	return l, named || secret
+}
+
+// textBelow returns the text of the first element of one of these names, some levels
+// deep at most.
+func textBelow(e *etree.Element, names []string, levels int) (string, bool) {
+	for _, c := range e.ChildElements() {
+		for _, name := range names {
+			if c.Tag == name {
+				return c.Text(), true
+			}
+		}
+		if levels > 1 {
+			if text, found := textBelow(c, names, levels-1); found {
+				return text, true
+			}
+		}
+	}
+	return "", false
+}
+
+// Info returns applicationSpecificInfo with the login in it.
+func (l Login) Info(form LoginForm) Raw {
+	e := etree.NewElement("applicationSpecificInfo")
+	if form == LoginAvaya {
+		info := add(e, "SessionLoginInfo")
+		info.CreateAttr("xmlns", namespaceAvaya)
+		addText(info, "userName", l.User)
+		addText(info, "password", l.Password)
+		return Raw{e}
+	}
+	for _, c := range []struct{ name, text string }{{"user", l.User}, {"password", l.Password}} {
+		addText(e, c.name, c.text)
+		e.ChildElements()[len(e.ChildElements())-1].CreateAttr("xmlns", "")
+	}
+	return Raw{e}
+}
+
+// Opening returns StartApplicationSession for editions in the order of preference, with
+// the login where it names somebody.
+func (l Login) Opening(application string, form LoginForm, duration time.Duration, editions ...Edition) StartApplicationSession {
+	seconds := int(duration / time.Second)
+	start := StartApplicationSession{ApplicationInfo: ApplicationInfo{ApplicationID: application}, RequestedSessionDuration: &seconds}
+	if l.User != "" || l.Password != "" {
+		start.ApplicationInfo.ApplicationSpecificInfo = l.Info(form)
+	}
+	for _, e := range editions {
+		start.RequestedProtocolVersions = append(start.RequestedProtocolVersions, e.Namespace())
+	}
+	return start
+}
+
+// Granted reads the answer to StartApplicationSession: the session's identifier, and
+// how long it lasts, 0 for no end. Its errors say why it was refused.
+func (m *Message) Granted() (id string, duration time.Duration, err error) {
+	switch m.Name() {
+	case "StartApplicationSessionPosResponse":
+		seconds, _ := strconv.Atoi(m.Text("actualSessionDuration"))
+		return m.Text("sessionID"), time.Duration(min(max(seconds, 0), 365*24*3600)) * time.Second, nil
+	case "StartApplicationSessionNegResponse":
+		return "", 0, fmt.Errorf("application session refused: %.200q", m.Text("errorCode/definedError")+m.Text("errorCode/applError"))
+	}
+	if refusal := m.Err(); refusal != nil {
+		return "", 0, fmt.Errorf("application session refused: %w", refusal)
+	}
+	return "", 0, errors.New("no answer to StartApplicationSession, but " + m.Name())
+}

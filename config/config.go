@@ -308,8 +308,8 @@ func (c *Config) checkLinks(d *document) {
 			d.fault(key+".devices", "must say which devices are there, such as [\"2??\"], or [\"*\"] for all")
 		}
 		for j, pattern := range l.Devices {
-			if !policy.ValidPattern(pattern) {
-				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "is not a usable pattern; write for example 2?? or *")
+			if !policy.ValidDevices(pattern) {
+				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "is not usable; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
 			}
 		}
 		if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
@@ -401,8 +401,8 @@ func (c *Config) checkAccess(d *document) {
 		}
 		for name, list := range map[string][]string{"observe": g.Observe, "control": g.Control, "dial": g.Dial} {
 			for j, pattern := range list {
-				if !policy.ValidPattern(pattern) {
-					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not a usable pattern; write for example 10? or *")
+				if !policy.ValidDevices(pattern) {
+					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not usable; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
 				}
 			}
 		}

@@ -22,13 +22,13 @@ func (i Identity) String() string {
 	return i.Name + " (" + i.How + ")"
 }
 
-// Grant says what one identity may do. Devices are canonical, with * and ? as
-// wildcards. Whoever may control a device may also observe it.
+// Grant says what one identity may do. Devices are canonical, written in any way that
+// MatchDevice understands. Whoever may control a device may also observe it.
 type Grant struct {
 	Who     string // identity, with wildcards
 	Observe []string
 	Control []string
-	// Dial lists the destinations that calls may be sent to, with wildcards.
+	// Dial lists the destinations that calls may be sent to.
 	// Empty means every device of the switch and nothing outside.
 	Dial []string
 }
@@ -94,15 +94,15 @@ func (p *Policy) Allows(who Identity, action Action, device string, known bool) 
 		found = true
 		switch action {
 		case Observe:
-			if MatchAny(g.Observe, device) || MatchAny(g.Control, device) {
+			if MatchDevice(g.Observe, device) || MatchDevice(g.Control, device) {
 				return Decision{true, "granted to " + g.Who}
 			}
 		case Control:
-			if MatchAny(g.Control, device) {
+			if MatchDevice(g.Control, device) {
 				return Decision{true, "granted to " + g.Who}
 			}
 		case Dial:
-			if MatchAny(g.Dial, device) || len(g.Dial) == 0 && known {
+			if MatchDevice(g.Dial, device) || len(g.Dial) == 0 && known {
 				return Decision{true, "granted to " + g.Who}
 			}
 		}
@@ -116,11 +116,6 @@ func (p *Policy) Allows(who Identity, action Action, device string, known bool) 
 // Known reports whether any grant names the identity at all.
 func (p *Policy) Known(who Identity) bool {
 	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
-}
-
-// MatchAny reports whether one of the patterns fits, with * and ? as wildcards.
-func MatchAny(patterns []string, s string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, s) })
 }
 
 // match compares with * and ?, which the configuration's check has validated.

@@ -3,7 +3,6 @@ package main
 import (
 	cryptotls "crypto/tls"
 	"fmt"
-	"strings"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
@@ -28,7 +27,7 @@ func (n *node) addLinks() error {
 				return fmt.Errorf("links[%d]: %w", i, err)
 			}
 		}
-		n.core.AddLink(l.Name, cstaxml.NewLink(link), func(device string) bool { return policy.MatchAny(l.Devices, device) })
+		n.core.AddLink(l.Name, cstaxml.NewLink(link), func(device string) bool { return policy.MatchDevice(l.Devices, device) })
 	}
 	n.core.AddLink("switch", n.sw, func(device string) bool { return len(n.cfg.Links) == 0 || n.sw.Has(device) })
 	return nil
@@ -39,13 +38,13 @@ func linkTLS(l config.Link) (*cryptotls.Config, error) {
 }
 
 // known says which numbers are devices of ours: those that a grant without dial may
-// call. A pattern with * in it says where numbers are carried, not that all of them
-// are inside.
+// call. A pattern with * in it, or a regular expression, says where numbers are carried,
+// not that all of them are inside.
 func known(cfg *config.Config, sw *softswitch.Switch) func(string) bool {
 	return func(number string) bool {
 		for _, l := range cfg.Links {
 			for _, pattern := range l.Devices {
-				if !strings.Contains(pattern, "*") && policy.MatchAny([]string{pattern}, number) {
+				if policy.Finite(pattern) && policy.MatchDevice([]string{pattern}, number) {
 					return true
 				}
 			}

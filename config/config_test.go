@@ -101,8 +101,8 @@ func TestFaults(t *testing.T) {
 		{good + "xml: {listen: [{transport: tcp, key: k}]}", "x:6: xml.listen[0].key: is for transport tls only"},
 		{good + "xml: {max-connections: 0}", "x:6: xml.max-connections: must be a number greater than 0"},
 		{good + "links: [{name: switch, addresses: [\"a:1\"], devices: [\"*\"]}]", "x:6: links[0].name: must be there"},
-		{good + "links: [{name: pbx, addresses: [a], devices: [\"[\"]}]", "x:6: links[0].addresses[0]: is not host:port"},
-		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"[\"]}]", "x:6: links[0].devices[0]: is not a usable pattern"},
+		{good + "links: [{name: pbx, addresses: ['a b'], devices: [\"[\"]}]", "x:6: links[0].addresses[0]: is neither host nor host:port"},
+		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"[\"]}]", "x:6: links[0].devices[0]: is not usable"},
 		{good + "links: [{name: pbx}]", "x:6: links[0].addresses: must name one"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], ca: x}]", "x:6: links[0].ca: is for tls: true only"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], edition: 1}]", "x:6: links[0].edition: must be 2 to 9"},
@@ -125,7 +125,7 @@ func TestFaults(t *testing.T) {
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},
 		{"demo: true\nsip: {listen: [{transport: tcp, address: \"0.0.0.0:5062\"}]}", "x:2: sip.listen[0].address: demo mode"},
 		{good + "digest: {users: [{name: a}]}", "x:6: digest.users[0]: write either password or password-file"},
-		{strings.Replace(good, "control: [\"100\"]", "control: [\"[\"]", 1), "x:4: grants[0].control[0]: is not a usable pattern"},
+		{strings.Replace(good, "control: [\"100\"]", "control: [\"[\"]", 1), "x:4: grants[0].control[0]: is not usable"},
 	} {
 		_, err := Parse("x", []byte(tt.yaml))
 		var faults Faults

@@ -15,7 +15,6 @@ import (
 // Config says how a connection behaves. Zero values take defaults.
 type Config struct {
 	Log            *slog.Logger
-	ASCII          bool          // write other characters as references
 	MaxOutstanding int           // requests of ours that wait for answers; 1000
 	Timeout        time.Duration // for an answer; 10 s
 	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
@@ -280,10 +279,7 @@ func (c *Conn) queue(id int, m *uacsta.Message) error {
 
 // encode makes the frame of a message. An answer that is too long becomes a refusal.
 func (c *Conn) encode(id int, m *uacsta.Message) ([]byte, error) {
-	document := m.Bytes()
-	if c.cfg.ASCII {
-		document = ascii(document)
-	}
+	document := ascii(m.Bytes()) // there are peers that count characters where octets are meant
 	data, err := frame(id, document)
 	if err == nil {
 		return data, nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -291,11 +293,50 @@ func TestEvents(t *testing.T) {
 }
 
 func TestASCII(t *testing.T) {
-	for in, want := range map[string]string{"<a>x</a>": "<a>x</a>", "<a>Jürgen ☎</a>": "<a>J&#252;rgen &#9742;</a>"} {
+	for in, want := range map[string]string{
+		"<a>x</a>":           "<a>x</a>",
+		"<a>Jürgen ☎</a>":    "<a>J&#252;rgen &#9742;</a>",
+		"<a b='ü>\"ü'/>ü":    "<a b='&#252;>\"&#252;'/>&#252;",
+		"<a><![CDATA[ü<]]>":  "<a><![CDATA[]]>&#252;<![CDATA[<]]>",
+		"<ü><!--ü--><?ü ü?>": "<ü><!--ü--><?ü ü?>",
+	} {
 		if got := string(ascii([]byte(in))); got != want {
 			t.Errorf("%s: %s", in, got)
 		}
 	}
+}
+
+// meaning is what a document says, however it is written.
+func meaning(document []byte) (string, bool) {
+	var b strings.Builder
+	for d := xml.NewDecoder(bytes.NewReader(document)); ; {
+		token, err := d.Token()
+		switch token := token.(type) {
+		case xml.CharData:
+			b.Write(token)
+		case nil:
+			return b.String(), errors.Is(err, io.EOF)
+		default:
+			fmt.Fprintf(&b, "\x00%T %s\x00", token, token)
+		}
+	}
+}
+
+// In ASCII a document means the same.
+func FuzzASCII(f *testing.F) {
+	f.Add("<a b='ü>\"ü'>ü<![CDATA[ü<]]><!--ü--><?x ü?></a>")
+	for _, s := range samples.All {
+		f.Add(s.Wire)
+	}
+	f.Fuzz(func(t *testing.T, document string) {
+		before, sound := meaning([]byte(document))
+		if !sound || !utf8.ValidString(document) {
+			return
+		}
+		if after, _ := meaning(ascii([]byte(document))); after != before {
+			t.Fatalf("%q becomes %q, not %q", document, after, before)
+		}
+	})
 }
 
 func FuzzFrames(f *testing.F) {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -77,24 +79,77 @@ func frame(id int, document []byte) ([]byte, error) {
 	return append(out, document...), nil
 }
 
-// ascii writes a document in ASCII alone: other characters become references, for
-// peers that count characters where octets are meant. The declaration's UTF-8 stays
-// true.
+// ascii writes a document in ASCII: other characters of texts and attributes become
+// references. Names, comments and instructions cannot have any and stay as they are. The
+// declaration's UTF-8 stays true.
 func ascii(document []byte) []byte {
-	plain := true
-	for _, c := range document {
-		plain = plain && c < utf8.RuneSelf
-	}
-	if plain {
+	if !slices.ContainsFunc(document, func(c byte) bool { return c >= utf8.RuneSelf }) {
 		return document
 	}
 	out := make([]byte, 0, len(document)+len(document)/4)
-	for _, r := range string(document) {
-		if r < utf8.RuneSelf {
-			out = append(out, byte(r))
-		} else {
-			out = fmt.Appendf(out, "&#%d;", r)
+	for rest := string(document); rest != ""; {
+		part, kind := nextPart(rest)
+		rest = rest[len(part):]
+		quote := rune(0)
+		for _, r := range part {
+			switch {
+			case r < utf8.RuneSelf:
+				if kind == inTag && (r == '"' || r == '\'') && (quote == 0 || quote == r) {
+					quote ^= r // opens it, or closes it
+				}
+				out = append(out, byte(r))
+			case kind == inText, kind == inTag && quote != 0:
+				out = fmt.Appendf(out, "&#%d;", r)
+			case kind == inCDATA:
+				out = fmt.Appendf(out, "]]>&#%d;<![CDATA[", r)
+			default:
+				out = utf8.AppendRune(out, r)
+			}
 		}
 	}
 	return out
+}
+
+type kindOfPart int
+
+const (
+	inText kindOfPart = iota
+	inTag
+	inCDATA
+	verbatim
+)
+
+// nextPart returns what a well-formed document begins with: text, or one piece of markup.
+func nextPart(s string) (part string, kind kindOfPart) {
+	until := func(end string) string {
+		if i := strings.Index(s, end); i >= 0 {
+			return s[:i+len(end)]
+		}
+		return s
+	}
+	switch {
+	case strings.HasPrefix(s, "<![CDATA["):
+		return until("]]>"), inCDATA
+	case strings.HasPrefix(s, "<!--"):
+		return until("-->"), verbatim
+	case strings.HasPrefix(s, "<?"):
+		return until("?>"), verbatim
+	case s[0] == '<':
+		quote := byte(0)
+		for i := range len(s) {
+			switch c := s[i]; {
+			case quote == 0 && c == '>':
+				return s[:i+1], inTag
+			case quote == 0 && (c == '"' || c == '\''):
+				quote = c
+			case c == quote:
+				quote = 0
+			}
+		}
+		return s, inTag
+	}
+	if i := strings.IndexByte(s, '<'); i >= 0 {
+		return s[:i], inText
+	}
+	return s, inText
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 
 // LinkConfig says where a switching function is and how it is spoken to.
 type LinkConfig struct {
-	Addresses []string       // host:port; the first that takes the connection is used
+	Addresses []string       // host:port, or host for the dialect's port; the first that takes the connection is used
 	TLS       *tls.Config    // nil: TCP
-	Edition   uacsta.Edition // that the peer speaks; 3
+	Dialect   Dialect        // of the peer; the zero value is the plain one
+	Edition   uacsta.Edition // that the peer speaks; that of the dialect
+	Session   Session        // application session; the zero value opens none unless the dialect wants one
 	Heartbeat time.Duration  // RequestSystemStatus at this interval; 30 s
 	DialTime  time.Duration  // for one address, TLS included; 10 s
 	Conn      Config
@@ -33,12 +36,17 @@ type Link struct {
 	mu       sync.Mutex
 	conn     *Conn // nil while there is none
 	features uacsta.Features
+
+	devices *deviceIDs // nil where numbers are identifiers
 }
 
 // NewLink makes a link. It connects once Run is called.
 func NewLink(cfg LinkConfig) *Link {
+	if cfg.Dialect.Edition == 0 {
+		cfg.Dialect = dialects["plain"]
+	}
 	if cfg.Edition == 0 {
-		cfg.Edition = uacsta.Edition3
+		cfg.Edition = cfg.Dialect.Edition
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 30 * time.Second
@@ -53,7 +61,11 @@ func NewLink(cfg LinkConfig) *Link {
 		cfg.Conn.QueueLength = 4096 // requests do not wait for room
 	}
 	cfg.Conn.Log = cfg.Log
-	return &Link{cfg: cfg}
+	l := &Link{cfg: cfg}
+	if cfg.Dialect.DeviceIDs {
+		l.devices = newDeviceIDs(cfg.Session.Switch)
+	}
+	return l
 }
 
 // Run implements proxy.Link: it connects, asks for the status, and serves until the
@@ -65,13 +77,18 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn := NewConn(nc, &fromSwitch{link: l, up: up}, l.cfg.Conn)
+	conn := NewConn(nc, nil, l.cfg.Conn)
+	conn.handler = &fromSwitch{link: l, conn: conn, up: up}
 	served := make(chan error, 1)
-	go func() { served <- conn.Serve(ctx) }()
-	err = l.serve(ctx, conn, up)
+	go func() { served <- conn.Serve(context.WithoutCancel(ctx)) }() // it ends when serve does
+	s := &session{link: l, conn: conn}
+	err = l.serve(ctx, s, up)
 	l.mu.Lock()
 	l.conn = nil
 	l.mu.Unlock()
+	if ctx.Err() != nil {
+		s.stop()
+	}
 	conn.Close(err)
 	return <-served
 }
@@ -80,6 +97,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	var failures []error
 	for _, address := range l.cfg.Addresses {
+		address = l.withPort(address)
 		ctx, cancel := context.WithTimeout(ctx, l.cfg.DialTime)
 		var nc net.Conn
 		var err error
@@ -98,10 +116,29 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	return nil, errors.Join(failures...)
 }
 
+// withPort adds the port that the dialect has by habit to an address without one.
+func (l *Link) withPort(address string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	port := l.cfg.Dialect.Port
+	if l.cfg.TLS != nil {
+		port = l.cfg.Dialect.TLSPort
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}
+
 // serve opens the link and keeps asking whether the peer is there.
-func (l *Link) serve(ctx context.Context, conn *Conn, up proxy.Upcalls) error {
+func (l *Link) serve(ctx context.Context, s *session, up proxy.Upcalls) error {
+	conn := s.conn
+	if err := s.start(ctx); err != nil {
+		return err
+	}
 	if err := l.alive(ctx, conn); err != nil {
 		return err
+	}
+	if l.cfg.Dialect.Register {
+		l.register(ctx, conn)
 	}
 	features, err := l.askFeatures(ctx, conn)
 	if err != nil {
@@ -119,6 +156,10 @@ func (l *Link) serve(ctx context.Context, conn *Conn, up proxy.Upcalls) error {
 			if err := l.alive(ctx, conn); err != nil {
 				return err
 			}
+		case <-s.due:
+			if err := s.reset(ctx); err != nil {
+				return err
+			}
 		case <-conn.ended:
 			return nil // Serve knows why
 		case <-ctx.Done():
@@ -134,12 +175,28 @@ func (l *Link) ask(ctx context.Context, conn *Conn, req any) (*uacsta.Message, e
 		err error
 	}
 	answered := make(chan answer, 1)
-	conn.Request(uacsta.Encode(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	conn.Request(message(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
 	select {
 	case a := <-answered:
 		return a.m, a.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// message makes one of a struct.
+func message(req any, edition uacsta.Edition) *uacsta.Message {
+	if m, ok := req.(*uacsta.Message); ok {
+		return m
+	}
+	return uacsta.Encode(req, edition)
+}
+
+// register asks to be told the status. Whoever refuses does not tell it.
+func (l *Link) register(ctx context.Context, conn *Conn) {
+	wish := uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}}
+	if _, err := l.ask(ctx, conn, wish); err != nil {
+		l.cfg.Log.Warn("the switching function does not tell its status", "err", err)
 	}
 }
 
@@ -208,28 +265,56 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	if req.Namespace() != uacsta.NamespaceApplSession {
 		req.SetNamespace(l.cfg.Edition.Namespace())
 	}
-	conn.Request(req, func(res *uacsta.Message, err error) {
-		switch {
-		case errors.Is(err, ErrClosed):
-			err = errDown
-		case errors.Is(err, ErrTimeout):
-			l.cfg.Log.Warn("no answer", "service", req.Name())
-			err = errNoAnswer
-		case errors.Is(err, ErrTooManyWaiting), errors.Is(err, ErrSlow):
-			err = errBusy
-		}
-		reply(res, err)
-	})
+	send := func(req *uacsta.Message) {
+		l.cfg.Dialect.write(req)
+		conn.Request(req, func(res *uacsta.Message, err error) {
+			if err == nil && res != nil {
+				l.read(res)
+			}
+			reply(res, l.refusal(req, err))
+		})
+	}
+	if l.devices == nil {
+		send(req)
+		return
+	}
+	l.devices.name(conn, req, send, func(err error) { reply(nil, l.refusal(req, err)) })
+}
+
+// read brings what the switching function sent into the form of the core.
+func (l *Link) read(m *uacsta.Message) {
+	if l.devices != nil {
+		l.devices.read(m)
+	}
+	l.cfg.Dialect.read(m)
+}
+
+// refusal says in CSTA's words why a request has no answer.
+func (l *Link) refusal(req *uacsta.Message, err error) error {
+	switch {
+	case errors.Is(err, ErrClosed):
+		return errDown
+	case errors.Is(err, ErrTimeout):
+		l.cfg.Log.Warn("no answer", "service", req.Name())
+		return errNoAnswer
+	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, ErrSlow):
+		return errBusy
+	}
+	return err
 }
 
 // fromSwitch takes what the switching function sends: a Handler.
 type fromSwitch struct {
 	link *Link
+	conn *Conn
 	up   proxy.Upcalls
 }
 
 // Event implements Handler.
-func (h *fromSwitch) Event(ev *uacsta.Message) { h.up.Event(ev) }
+func (h *fromSwitch) Event(ev *uacsta.Message) {
+	h.link.read(ev)
+	h.up.Event(ev)
+}
 
 // Request implements Handler.
 func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
@@ -237,11 +322,16 @@ func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) 
 	if edition == 0 {
 		edition = h.link.cfg.Edition
 	}
+	h.link.read(req)
 	switch req.Name() {
 	case "SystemStatus":
-		h.link.cfg.Log.Info("status of the switching function", "status", req.Text("systemStatus"))
+		defer h.up.Event(req)
 	case "SystemRegister": // some switching functions want to be told of ours
 		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
+		return
+	case "ApplicationSessionTerminated":
+		h.conn.Close(fmt.Errorf("the switching function ended the application session: %.100q", req.Text("sessionTermReason/definedTermReason")+req.Text("sessionTermReason/serverTermReason")))
+		answer(nil)
 		return
 	case "RequestSystemStatus":
 	case "MonitorStop", "SwitchingFunctionDevices", "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":

@@ -141,8 +141,11 @@ func TestForeignPBX(t *testing.T) {
 		"MonitorStart":        `<MonitorStartResponse xmlns:aps="x"><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStartResponse>`,
 		"DeflectCall":         `<DeflectCallResponse/>`,
 	})
-	l, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}, Edition: 4, Conn: Config{ASCII: true}})
+	l, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}, Edition: 4})
 	within(t, "the link", c.ready)
+	if m := within(t, "the status", c.events); m.Name() != "SystemStatus" {
+		t.Errorf("%s", m)
+	}
 	if f := l.Features(""); len(f.Services) == 0 {
 		t.Error("nothing is possible")
 	}
@@ -248,5 +251,145 @@ func TestHeartbeat(t *testing.T) {
 	p.mu.Unlock()
 	if err := within(t, "the end", ended); !errors.Is(err, ErrTimeout) {
 		t.Error(err)
+	}
+}
+
+// speak starts a link in a dialect and returns what the switching function heard.
+func speak(t *testing.T, name string, answers map[string]string, session Session, requests ...any) (p *pbx, c *core, got []*uacsta.Message) {
+	t.Helper()
+	p = newPBX(t, answers)
+	dialect, known := DialectOf(name)
+	if !known {
+		t.Fatal(name)
+	}
+	l, c, _, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Dialect: dialect, Session: session})
+	within(t, "the link", c.ready)
+	within(t, "the status", c.events)
+	answered := make(chan *uacsta.Message, 1)
+	for _, req := range requests {
+		l.Request(uacsta.Encode(req, uacsta.Edition6), func(m *uacsta.Message, err error) {
+			if err != nil {
+				t.Errorf("%T: %v", req, err)
+			}
+			answered <- m
+		})
+		got = append(got, within(t, "the answer", answered))
+	}
+	return p, c, got
+}
+
+const (
+	granted = `<StartApplicationSessionPosResponse xmlns:aps="x"><sessionID>009968951</sessionID><actualProtocolVersion>x</actualProtocolVersion><actualSessionDuration>1</actualSessionDuration></StartApplicationSessionPosResponse>`
+	started = `<MonitorStartResponse><monitorCrossRefID>7</monitorCrossRefID></MonitorStartResponse>`
+	refused = `<CSTAErrorCode><operation>serviceNotSupported</operation></CSTAErrorCode>`
+)
+
+func watch(number string) uacsta.MonitorStart {
+	device := uacsta.Dev(number)
+	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
+}
+
+// Avaya's dialect: the session first, then identifiers instead of numbers, which nobody
+// behind the link sees, and monitors of calls.
+func TestDMCC(t *testing.T) {
+	const id = "2001:CM1:10.0.0.1:0"
+	p, c, got := speak(t, "dmcc", map[string]string{
+		"StartApplicationSession": granted, "ResetApplicationSessionTimer": `<ResetApplicationSessionTimerPosResponse><actualSessionDuration>1</actualSessionDuration></ResetApplicationSessionTimerPosResponse>`,
+		"RequestSystemStatus": refused, "GetCSTAFeatures": refused, "MonitorStart": started,
+		"GetDeviceId": `<GetDeviceIdResponse xmlns="http://www.avaya.com/csta"><device typeOfNumber="other" mediaClass="notKnown">` + id + `</device></GetDeviceIdResponse>`,
+		"MakeCall":    `<MakeCallResponse><callingDevice><callID>1</callID><deviceID>` + id + `</deviceID></callingDevice></MakeCallResponse>`,
+	}, Session{Login: uacsta.Login{User: "u", Password: "p"}, Switch: "CM1"}, watch("2001"), uacsta.MakeCall{CallingDevice: uacsta.Dev("2001"), CalledDirectoryNumber: uacsta.Dev("2002")})
+	if device := got[1].Text("callingDevice/deviceID"); device != "2001" {
+		t.Error(device)
+	}
+	for _, want := range []string{
+		`<protocolVersion>http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv5</protocolVersion>`,
+		`<SessionLoginInfo xmlns="http://www.avaya.com/csta"><userName>u</userName><password>p</password>`,
+		`<GetDeviceId xmlns="http://www.avaya.com/csta"><switchName>CM1</switchName><extension>2001</extension></GetDeviceId>`,
+		`<monitorObject><deviceObject typeOfNumber="other">` + id + `</deviceObject></monitorObject><monitorType>call</monitorType>`,
+		`<callingDevice typeOfNumber="other">` + id + `</callingDevice><calledDirectoryNumber>2002</calledDirectoryNumber>`,
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s in\n%s", want, strings.Join(p.got, "\n"))
+		}
+	}
+	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>`+id+`</deviceID></heldConnection></HeldEvent>`)
+	if ev := within(t, "the event", c.events); ev.Text("heldConnection/deviceID") != "2001" {
+		t.Errorf("%s", ev)
+	}
+	for deadline := time.Now().Add(patience); !p.heard("ResetApplicationSessionTimer"); { // a third of a second later
+		if time.Now().After(deadline) {
+			t.Fatal("the session is not prolonged")
+		}
+	}
+}
+
+// OpenScape's dialect: the status is asked for, numbers have a type and come in brackets.
+func TestOpenScape(t *testing.T) {
+	p, c, _ := speak(t, "openscape", map[string]string{
+		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started, "StartApplicationSession": granted,
+		"SystemRegister": `<SystemRegisterResponse><sysStatRegisterID>27ss</sysStatRegisterID></SystemRegisterResponse>`,
+		"MakeCall":       `<MakeCallResponse><callingDevice><callID>1</callID><deviceID>100</deviceID></callingDevice></MakeCallResponse>`,
+	}, Session{}, watch("302118840101"), uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101")})
+	for _, want := range []string{
+		`<requestTypes><systemStatus>true</systemStatus>`, `csta/ed4"><monitorObject><deviceObject typeOfNumber="dialingNumber">302118840101<`,
+		`<callingDevice typeOfNumber="explicitPublic:subscriber">100<`,
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s in\n%s", want, strings.Join(p.got, "\n"))
+		}
+	}
+	if p.heard("<StartApplicationSession") {
+		t.Error("a session that nobody wants")
+	}
+	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><holdingDevice><deviceIdentifier>N&lt;302118840101&gt;;displayNumber=302118840101;noa=nk</deviceIdentifier></holdingDevice></HeldEvent>`)
+	if ev := within(t, "the event", c.events); ev.Text("holdingDevice/deviceIdentifier") != "302118840101" {
+		t.Errorf("%s", ev)
+	}
+}
+
+// FreeSWITCH's dialect: names of queues are told from numbers.
+func TestFreeSWITCHModule(t *testing.T) {
+	p, _, _ := speak(t, "freeswitch", map[string]string{
+		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started,
+	}, Session{}, watch("1000"), watch("02sales"), watch("0170555"))
+	for _, want := range []string{`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="dialingNumber">0170555<`} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s", want)
+		}
+	}
+}
+
+// A login that is refused, and a session that is ended, end the link; who knows no
+// sessions is served without, but not where a login was wanted.
+func TestSessionOfLink(t *testing.T) {
+	login := Session{Login: uacsta.Login{User: "u", Password: "s3cret"}}
+	for name, tt := range map[string]struct {
+		answer  string
+		session Session
+		want    string
+	}{
+		"wrong":   {`<StartApplicationSessionNegResponse><errorCode><definedError>invalidApplicationInfo</definedError></errorCode></StartApplicationSessionNegResponse>`, login, "invalidApplicationInfo"},
+		"unknown": {refused, login, "serviceNotSupported"},
+		"other":   {`<MakeCallResponse/>`, login, "MakeCallResponse"},
+		"ended":   {granted, login, "sessionTimerExpired"},
+		"none":    {refused, Session{Application: "x"}, "hung up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": refused, "StartApplicationSession": tt.answer})
+			_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Session: tt.session})
+			switch name {
+			case "ended":
+				within(t, "the link", c.ready)
+				p.say("0300", `<ApplicationSessionTerminated><sessionID>009968951</sessionID><sessionTermReason><definedTermReason>sessionTimerExpired</definedTermReason></sessionTermReason></ApplicationSessionTerminated>`)
+			case "none":
+				within(t, "the link", c.ready)
+				p.hangUp()
+				tt.want = ""
+			}
+			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +32,8 @@ type Upcalls interface {
 	// Ready says that the link can carry requests.
 	Ready()
 	// Event passes an event on, with the link's cross reference, or a request of
-	// the switching function: MonitorStop, SwitchingFunctionDevices and those of
-	// routeing.
+	// the switching function: SystemStatus, MonitorStop, SwitchingFunctionDevices
+	// and those of routeing.
 	Event(ev *uacsta.Message)
 }
 
@@ -56,6 +58,7 @@ type trunk struct {
 	routers   map[string]*router        // by the link's registration
 	dialogues map[string]*routeDialogue // by the link's cross reference
 	up        bool
+	status    uacsta.SystemStatusValue // while it is up
 }
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
@@ -89,11 +92,8 @@ func (t *trunk) Ready() {
 	p := t.proxy
 	defer t.first.Do(func() { close(t.ready) })
 	p.mu.Lock()
-	t.up = true
-	monitors := make([]*monitor, 0, len(t.monitors))
-	for _, m := range t.monitors {
-		monitors = append(monitors, m)
-	}
+	t.up, t.status = true, uacsta.StatusNormal
+	monitors := slices.Collect(maps.Values(t.monitors))
 	p.mu.Unlock()
 	p.cfg.Log.Info("link up", "link", t.name, "monitors", len(monitors))
 	for _, m := range monitors {
@@ -101,6 +101,30 @@ func (t *trunk) Ready() {
 	}
 	t.registerAgain()
 	p.tellStatus(t, uacsta.StatusNormal)
+}
+
+// says takes note of what the switching function says of itself, and tells the clients.
+// After a time in which it may have forgotten to tell events, its devices are looked at.
+func (t *trunk) says(status uacsta.SystemStatusValue) {
+	p := t.proxy
+	p.mu.Lock()
+	before := t.status
+	lost := status == uacsta.StatusMessagesLost
+	if !lost { // which says what was, not what is
+		t.status = status
+	}
+	monitors := slices.Collect(maps.Values(t.monitors))
+	p.mu.Unlock()
+	if before == status {
+		return // a sign of life
+	}
+	p.cfg.Log.Info("status of the switching function", "link", t.name, "status", string(status))
+	p.tellStatus(t, status)
+	if lost || before == uacsta.StatusDisabled || before == uacsta.StatusPartiallyDisabled {
+		for _, m := range monitors {
+			m.lookAgain()
+		}
+	}
 }
 
 // down notes that the link is gone and reports whether it had been up.
@@ -122,6 +146,9 @@ func (t *trunk) down() bool {
 // Event implements Upcalls.
 func (t *trunk) Event(ev *uacsta.Message) {
 	switch ev.Name() {
+	case "SystemStatus":
+		t.says(uacsta.SystemStatusValue(ev.Text("systemStatus")))
+		return
 	case "SwitchingFunctionDevices":
 		t.listed(ev)
 		return

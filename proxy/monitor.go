@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -14,6 +15,8 @@ type monitor struct {
 	key    string // what is watched, and how
 	device string // canonical
 	watch  uacsta.MonitorStart
+	ask    *uacsta.Message // what the link is asked
+	answer *uacsta.Message // what the link answered last
 
 	mu       sync.Mutex
 	ref      string // the link's; "" while it is not started
@@ -46,7 +49,7 @@ func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, rep
 	}
 	cm := &clientMonitor{session: s, ref: newRef(), reply: reply}
 	cm.suppress(start.RequestedMonitorFilter)
-	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType}
+	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType, RequestedMonitorMediaClass: start.RequestedMonitorMediaClass}
 	key := device
 	if watch.MonitorType == uacsta.MonitorDevice && start.MonitorObject.DeviceObject != nil {
 		watch.MonitorType = "" // which is the same
@@ -57,8 +60,17 @@ func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, rep
 	if watch.MonitorType != "" {
 		key += " type " + string(watch.MonitorType)
 	}
+	if watch.RequestedMonitorMediaClass != nil {
+		key += fmt.Sprintf(" media %+v", *watch.RequestedMonitorMediaClass)
+	}
+	ask := uacsta.Encode(watch, uacsta.Edition3)
+	if private(req) { // which only the switching function understands: such a monitor is not shared with others
+		req.Remove("requestedMonitorFilter")
+		ask = req
+		key += " " + req.String()
+	}
 	for {
-		m, fresh := t.monitorOf(key, device, watch)
+		m, fresh := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: picture{}})
 		cm.monitor = m
 		if fresh {
 			m.start(cm)
@@ -75,16 +87,21 @@ func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
 	cm.filter, cm.without = filter, filter.Suppressed()
 }
 
-// monitorOf finds a monitor in the table, or puts a new one there.
-func (t *trunk) monitorOf(key, device string, watch uacsta.MonitorStart) (m *monitor, fresh bool) {
+// private reports whether a request has private data, other than what clients of Lync's
+// kind tell us.
+func private(req *uacsta.Message) bool {
+	return req.Has("extensions") && req.PrivateText("line") == ""
+}
+
+// monitorOf finds the monitor with the same key in the table, or puts this one there.
+func (t *trunk) monitorOf(m *monitor) (there *monitor, fresh bool) {
 	t.proxy.mu.Lock()
 	defer t.proxy.mu.Unlock()
-	m = t.monitors[key]
-	if m == nil {
-		m, fresh = &monitor{trunk: t, key: key, device: device, watch: watch, picture: picture{}}, true
-		t.monitors[key] = m
+	if there := t.monitors[m.key]; there != nil {
+		return there, false
 	}
-	return m, fresh
+	t.monitors[m.key] = m
+	return m, true
 }
 
 // join adds a client to a monitor that exists; false when it has just ended.
@@ -109,7 +126,7 @@ func (m *monitor) start(cm *clientMonitor) {
 		m.waiting = append(m.waiting, cm)
 		m.mu.Unlock()
 	}
-	m.trunk.request(uacsta.Encode(m.watch, uacsta.Edition3), m.answered)
+	m.trunk.request(m.ask.Clone(), m.answered)
 }
 
 // answered takes the link's answer to MonitorStart; the link calls it before the
@@ -137,24 +154,20 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		case m.watch.MonitorObject.CallObject != nil: // the call is gone
 			m.ended()
 		default:
-			p.cfg.Log.Error("monitor not restarted", "link", m.trunk.name, "device", m.key, "err", err)
+			p.cfg.Log.Error("monitor not restarted", "link", m.trunk.name, "device", m.device, "err", err)
 		}
 		for _, cm := range waiting {
 			cm.reply(nil, err)
 		}
 		return
 	}
-	m.ref, m.started = res.CrossRef(), true
+	m.ref, m.started, m.answer = res.CrossRef(), true, res
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
 		all := existing == "true" || existing == "1"
 		m.existing = &all
 	}
 	m.resync = nil
-	if m.behind() {
-		m.resync = &resync{}
-		r := m.resync
-		p.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
-	}
+	m.fallBehind()
 	for _, cm := range waiting {
 		m.admit(cm)
 	}
@@ -184,8 +197,9 @@ func (m *monitor) admit(cm *clientMonitor) {
 	}
 	s.monitors[cm.ref] = cm
 	s.mu.Unlock()
-	res := uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}
-	cm.reply(uacsta.Encode(res, uacsta.Edition3), nil)
+	res := uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}, uacsta.Edition3)
+	res.CopyExtensions(m.answer)
+	cm.reply(res, nil)
 	m.clients = append(m.clients, cm)
 }
 
@@ -200,7 +214,7 @@ func (m *monitor) event(ev *uacsta.Message) {
 	defer m.mu.Unlock()
 	if r := m.resync; r != nil {
 		if r.held = append(r.held, ev); len(r.held) == maxHeld {
-			m.trunk.proxy.cfg.Log.Warn("too many events before the snapshot: clients are not told what they missed", "link", m.trunk.name, "device", m.key)
+			m.trunk.proxy.cfg.Log.Warn("too many events before the snapshot: clients are not told what they missed", "link", m.trunk.name, "device", m.device)
 			m.tellHeld()
 		}
 		return

@@ -300,12 +300,13 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	p := s.proxy
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	status := uacsta.StatusDisabled
 	for _, t := range p.trunks {
-		if t.up && (s.line == "" || t.devices(s.line)) {
-			return uacsta.StatusNormal
+		if t.up && (s.line == "" || t.devices(s.line)) && status == uacsta.StatusDisabled {
+			status = t.status
 		}
 	}
-	return uacsta.StatusDisabled
+	return status
 }
 
 // features lists what works on the session's line: what the link can, as far as

@@ -130,6 +130,24 @@ func (t *trunk) ask(req, res any) error {
 	return a.m.Decode(res)
 }
 
+// fallBehind holds events back until the device has been looked at; m.mu is held.
+func (m *monitor) fallBehind() {
+	if m.behind() {
+		r := &resync{}
+		m.resync = r
+		m.trunk.proxy.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
+	}
+}
+
+// lookAgain finds out what events did not tell.
+func (m *monitor) lookAgain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started && m.resync == nil {
+		m.fallBehind()
+	}
+}
+
 // behind reports whether clients have to be told what they missed: of devices, in the
 // usual way of watching them.
 func (m *monitor) behind() bool {

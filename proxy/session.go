@@ -128,7 +128,7 @@ func (s *Session) admit(line string) error {
 		return ErrForbidden
 	}
 	if line == "" {
-		if s.systemStatus() != uacsta.StatusNormal {
+		if s.systemStatus() == uacsta.StatusDisabled {
 			return ErrLinkDown
 		}
 		return nil

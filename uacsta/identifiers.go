@@ -45,6 +45,14 @@ func (d Device) ID() string { return strings.TrimSpace(d.element.Text()) }
 // SetID replaces the identifier; attributes stay.
 func (d Device) SetID(id string) { setText(d.element, id) }
 
+// SetType says what kind of number the identifier is, unless that is said already
+// (ECMA-323 typeOfNumber).
+func (d Device) SetType(kind string) {
+	if d.element.SelectAttr("typeOfNumber") == nil {
+		d.element.CreateAttr("typeOfNumber", kind)
+	}
+}
+
 // Connection is a connection identifier at its place in a message. Either half
 // may be missing (ECMA-323 ConnectionID).
 type Connection struct {

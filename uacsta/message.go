@@ -144,6 +144,50 @@ func (m *Message) Text(path string) string {
 	return ""
 }
 
+// SetMonitorType gives a MonitorStart that names no type one.
+func (m *Message) SetMonitorType(kind MonitorType) {
+	if m.Has("monitorType") {
+		return
+	}
+	after := m.at("requestedMonitorFilter")
+	if after == nil {
+		after = m.at("monitorObject")
+	}
+	if after == nil {
+		return
+	}
+	e := etree.NewElement("monitorType")
+	e.Space = after.Space
+	e.SetText(string(kind))
+	m.root.InsertChildAt(after.Index()+1, e)
+}
+
+// Remove takes the element that a path leads to out of the message, if there is one.
+func (m *Message) Remove(path string) {
+	if e := m.at(path); e != nil {
+		e.Parent().RemoveChild(e)
+	}
+}
+
+// CopyExtensions gives the message the extensions of another one: security and private
+// data, with the namespaces that they may need.
+func (m *Message) CopyExtensions(from *Message) {
+	e := child(from.root, "extensions")
+	if e == nil {
+		return
+	}
+	e = e.Copy()
+	for _, a := range from.root.Attr {
+		if a.Space == "xmlns" && e.SelectAttr("xmlns:"+a.Key) == nil {
+			e.Attr = append(e.Attr, a)
+		}
+	}
+	if e.Space == "" && e.SelectAttr("xmlns") == nil && m.Namespace() != from.Namespace() {
+		e.CreateAttr("xmlns", from.Namespace())
+	}
+	m.root.AddChild(e)
+}
+
 // Has reports whether a path of local names leads to an element.
 func (m *Message) Has(path string) bool { return m.at(path) != nil }
 
@@ -207,4 +251,14 @@ func (m *Message) WithPrivate(prefix, namespace, local, text string) *Message {
 	vendor.Space = prefix
 	vendor.Attr = []etree.Attr{{Space: "xmlns", Key: prefix, Value: namespace}}
 	return copied
+}
+
+// NewMessage makes a message that the standard does not know, of names and texts.
+func NewMessage(namespace, name string, fields ...string) *Message {
+	root := etree.NewElement(name)
+	root.CreateAttr("xmlns", namespace)
+	for i := 0; i+1 < len(fields); i += 2 {
+		addText(root, fields[i], fields[i+1])
+	}
+	return &Message{root: root}
 }

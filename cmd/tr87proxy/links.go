@@ -17,12 +17,20 @@ import (
 // has everything.
 func (n *node) addLinks() error {
 	for i, l := range n.cfg.Links {
+		password, err := secret(l.Session.Password, l.Session.PasswordFile)
+		if err != nil {
+			return fmt.Errorf("links[%d].session: %w", i, err)
+		}
+		dialect, _ := cstaxml.DialectOf(l.Dialect) // checked by config; the plain one where it says nothing
 		link := cstaxml.LinkConfig{
-			Addresses: l.Addresses, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
-			Conn: cstaxml.Config{ASCII: l.ASCII, Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+			Addresses: l.Addresses, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
+			Session: cstaxml.Session{
+				Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
+				Duration: l.Session.Duration, Switch: l.Session.Switch,
+			},
+			Conn: cstaxml.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
 		}
 		if l.TLS {
-			var err error
 			if link.TLS, err = linkTLS(l); err != nil {
 				return fmt.Errorf("links[%d]: %w", i, err)
 			}

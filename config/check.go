@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+)
+
+// checkSessions also fills in what follows from the accounts file.
+func (c *Config) checkSessions(d *document) {
+	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "sip": &c.Sessions.SIP} {
+		switch {
+		case *mode == "" && c.Sessions.Accounts == "":
+			*mode = "off"
+		case *mode == "":
+			*mode = "optional"
+		}
+		d.oneOf("application-sessions."+name, *mode, "off", "optional", "mandatory")
+		if *mode != "off" && c.Sessions.Accounts == "" {
+			d.fault("application-sessions."+name, "needs application-sessions.accounts, a file made with: tr87proxy accounts add")
+		}
+	}
+}
+
+func (c *Config) checkLinks(d *document) {
+	for i, l := range c.Links {
+		key := fmt.Sprintf("links[%d]", i)
+		if l.Name == "" || l.Name == "switch" || slices.ContainsFunc(c.Links[:i], func(other Link) bool { return other.Name == l.Name }) {
+			d.fault(key+".name", "must be there, once only, and not be switch, which is the built-in one")
+		}
+		if len(l.Addresses) == 0 {
+			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
+		}
+		for j, address := range l.Addresses {
+			if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || port == "") || err != nil && !plainHost(address) {
+				d.fault(fmt.Sprintf("%s.addresses[%d]", key, j), "is neither host nor host:port; write for example \"10.1.1.1:8882\"")
+			}
+		}
+		if len(l.Devices) == 0 {
+			d.fault(key+".devices", "must say which devices are there, such as [\"2??\"], or [\"*\"] for all")
+		}
+		for j, pattern := range l.Devices {
+			if !policy.ValidDevices(pattern) {
+				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "is not usable; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
+			}
+		}
+		if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
+			d.fault(key+".edition", "must be 2 to 9")
+		}
+		if l.Dialect != "" {
+			d.oneOf(key+".dialect", l.Dialect, Dialects...)
+		}
+		if (l.Session.Password != "" || l.Session.PasswordFile != "") && l.Session.User == "" || l.Session.Password != "" && l.Session.PasswordFile != "" {
+			d.fault(key+".session", "write user, and password or password-file with it")
+		}
+		for name, v := range map[string]time.Duration{"heartbeat": l.Heartbeat, "timeout": l.Timeout, "session.duration": l.Session.Duration} {
+			if v < 0 {
+				d.fault(key+"."+name, "must not be negative")
+			}
+		}
+		for name, v := range map[string]string{"ca": l.CA, "certificate": l.Certificate, "key": l.Key} {
+			if v != "" && !l.TLS {
+				d.fault(key+"."+name, "is for tls: true only")
+			}
+		}
+	}
+}
+
+// plainHost reports whether an address is a name or an IP address without port.
+func plainHost(address string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
+		return true
+	}
+	return address != "" && !strings.ContainsAny(address, ":[]/ ")
+}
+
+// Dialects are the values of links.dialect.
+var Dialects = []string{"plain", "mx-one", "openscape", "freeswitch", "dmcc"}
+
+// withPort adds the usual port to an address without one.
+func withPort(l Listener, plain, secure string) string {
+	if _, _, err := net.SplitHostPort(l.Address); err == nil {
+		return l.Address
+	}
+	host := strings.Trim(l.Address, "[]")
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return l.Address
+	}
+	if l.Transport == "tls" {
+		return net.JoinHostPort(host, secure)
+	}
+	return net.JoinHostPort(host, plain)
+}
+
+func (c *Config) checkListener(d *document, key string, l Listener, transports ...string) {
+	d.oneOf(key+".transport", l.Transport, transports...)
+	host, _, err := net.SplitHostPort(l.Address)
+	switch {
+	case err != nil:
+		d.fault(key+".address", "is neither host:port nor an address; write for example 0.0.0.0:5062 or [::]:5062")
+	case c.Demo && !loopback(host):
+		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
+	}
+	if l.Transport != "tls" {
+		for name, v := range map[string]string{"certificate": l.Certificate, "key": l.Key, "client-ca": l.ClientCA, "client-auth": l.ClientAuth} {
+			if v != "" {
+				d.fault(key+"."+name, "is for transport tls only")
+			}
+		}
+		return
+	}
+	if l.Certificate == "" || l.Key == "" {
+		d.fault(key, "transport tls needs certificate and key, both PEM files")
+	}
+	if l.ClientAuth != "" {
+		d.oneOf(key+".client-auth", l.ClientAuth, "off", "optional", "required")
+	}
+	if l.ClientAuth != "" && l.ClientAuth != "off" && l.ClientCA == "" {
+		d.fault(key+".client-auth", "needs client-ca, a PEM file of the authorities that sign the clients' certificates")
+	}
+}
+
+func (c *Config) checkAccess(d *document) {
+	for i, p := range c.Trusted {
+		key := fmt.Sprintf("trusted[%d]", i)
+		switch {
+		case (p.Address == "") == (p.Certificate == ""):
+			d.fault(key, "write either address or certificate")
+		case p.Certificate != "" && !policy.ValidPattern(p.Certificate):
+			d.fault(key+".certificate", "is not a usable pattern")
+		case p.Address != "":
+			if _, err := ParseNetwork(p.Address); err != nil {
+				d.fault(key+".address", "is neither an address nor a network; write for example 10.1.1.5 or 10.1.1.0/24")
+			}
+		}
+	}
+	for i, u := range c.Digest.Users {
+		key := fmt.Sprintf("digest.users[%d]", i)
+		if u.Name == "" || strings.ContainsAny(u.Name, "\":") {
+			d.fault(key+".name", "must be a name without quotes and colons")
+		}
+		if (u.Password == "") == (u.PasswordFile == "") {
+			d.fault(key, "write either password or password-file")
+		}
+	}
+	for i, g := range c.Grants {
+		key := fmt.Sprintf("grants[%d]", i)
+		if !policy.ValidPattern(g.Who) {
+			d.fault(key+".who", "must name an identity such as sip:alice@contoso.com, a digest user, or a pattern with * in it")
+		}
+		for name, list := range map[string][]string{"observe": g.Observe, "control": g.Control, "dial": g.Dial} {
+			for j, pattern := range list {
+				if !policy.ValidDevices(pattern) {
+					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not usable; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
+				}
+			}
+		}
+	}
+	if !c.Demo && len(c.Grants) == 0 {
+		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
+	}
+}

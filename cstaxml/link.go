@@ -324,20 +324,20 @@ func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) 
 	}
 	h.link.read(req)
 	switch req.Name() {
-	case "SystemStatus":
-		defer h.up.Event(req)
-	case "SystemRegister": // some switching functions want to be told of ours
-		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
-		return
 	case "ApplicationSessionTerminated":
 		h.conn.Close(fmt.Errorf("the switching function ended the application session: %.100q", req.Text("sessionTermReason/definedTermReason")+req.Text("sessionTermReason/serverTermReason")))
 		answer(nil)
 		return
+	case "SystemRegister": // some switching functions want to be told of ours
+		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
+		return
 	case "RequestSystemStatus":
-	case "MonitorStop", "SwitchingFunctionDevices", "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":
-		defer h.up.Event(req) // after the answer
-	default:
-		h.link.cfg.Log.Warn("a request that is not served", "service", req.Name())
+		answer(uacsta.AnswerTo(req, edition))
+		return
 	}
-	answer(uacsta.AnswerTo(req, edition))
+	res := uacsta.Accept(req, edition) // the request is the core's from now on
+	if err := h.up.Request(req); err != nil {
+		res = uacsta.ErrorMessage(err, edition)
+	}
+	answer(res)
 }

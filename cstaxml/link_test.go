@@ -105,6 +105,14 @@ type core struct {
 func (c *core) Ready()                   { c.ready <- struct{}{} }
 func (c *core) Event(ev *uacsta.Message) { c.events <- ev }
 
+func (c *core) Request(req *uacsta.Message) error {
+	if req.Name() == "WashDishes" {
+		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	}
+	c.events <- req
+	return nil
+}
+
 const patience = 10 * time.Second
 
 func within[T any](t *testing.T, what string, c <-chan T) T {

@@ -32,9 +32,11 @@ type Upcalls interface {
 	// Ready says that the link can carry requests.
 	Ready()
 	// Event passes an event on, with the link's cross reference, or a request of
-	// the switching function: SystemStatus, MonitorStop, SwitchingFunctionDevices
-	// and those of routeing.
+	// the switching function.
 	Event(ev *uacsta.Message)
+	// Request passes on a request of the switching function. A *uacsta.Error is its
+	// answer; nil means that it is taken.
+	Request(req *uacsta.Message) error
 }
 
 // FeatureLister is implemented by links that know what works on a device.
@@ -57,8 +59,10 @@ type trunk struct {
 	lists     map[string]*listing       // device lists that the link is sending
 	routers   map[string]*router        // by the link's registration
 	dialogues map[string]*routeDialogue // by the link's cross reference
-	up        bool
-	status    uacsta.SystemStatusValue // while it is up
+	// by kind and the link's reference
+	associations map[string]*association
+	up           bool
+	status       uacsta.SystemStatusValue // while it is up
 }
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
@@ -137,23 +141,38 @@ func (t *trunk) down() bool {
 	p.mu.Unlock()
 	t.endLists()
 	t.endDialogues()
+	t.endAssociations()
 	if was {
 		p.tellStatus(t, uacsta.StatusDisabled)
 	}
 	return was
 }
 
+// Request implements Upcalls.
+func (t *trunk) Request(req *uacsta.Message) error {
+	switch name := req.Name(); {
+	case name == "SystemStatus":
+		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
+	case name == "RequestSystemStatus":
+	case name == "MonitorStop":
+		t.Event(req)
+	case name == "SwitchingFunctionDevices":
+		t.listed(req)
+	case name == "RouteRequest", name == "ReRoute", name == "RouteUsed", name == "RouteEnd", name == "RouteRegisterAbort":
+		t.routeing(req)
+	case underReference[name] != nil:
+		return t.underReference(req)
+	default:
+		t.proxy.cfg.Log.Warn("a request of the switching function that is not served", "link", t.name, "service", name)
+		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	}
+	return nil
+}
+
 // Event implements Upcalls.
 func (t *trunk) Event(ev *uacsta.Message) {
-	switch ev.Name() {
-	case "SystemStatus":
-		t.says(uacsta.SystemStatusValue(ev.Text("systemStatus")))
-		return
-	case "SwitchingFunctionDevices":
-		t.listed(ev)
-		return
-	case "RouteRequest", "ReRoute", "RouteUsed", "RouteEnd", "RouteRegisterAbort":
-		t.routeing(ev)
+	if ev.Kind() == uacsta.Request && ev.Name() != "MonitorStop" {
+		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
 	t.proxy.mu.Lock()

@@ -25,6 +25,8 @@ type flaky struct {
 	holding []func(*uacsta.Message, error) // answers kept back
 	hold    bool
 	mute    string // the name of requests that are kept back
+	answers map[string]func(*uacsta.Message) (*uacsta.Message, error)
+	asked   []*uacsta.Message
 }
 
 func (f *flaky) Run(ctx context.Context, up proxy.Upcalls) error {
@@ -46,6 +48,12 @@ func (f *flaky) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	if f.hold || req.Name() == f.mute {
 		f.holding = append(f.holding, reply)
 		f.mu.Unlock()
+		return
+	}
+	f.asked = append(f.asked, req)
+	if answer := f.answers[req.Name()]; answer != nil {
+		f.mu.Unlock()
+		reply(answer(req))
 		return
 	}
 	var res *uacsta.Message
@@ -305,7 +313,7 @@ func TestDenials(t *testing.T) {
 		}
 		for doc, want := range map[string]string{
 			"<WashDishes/>":                   "serviceNotSupported",
-			"<Escape><privateData/></Escape>": "serviceNotSupported",
+			"<Escape><privateData/></Escape>": "privilegeViolationSpecifiedDevice",
 			"<MakeCall/>":                     "invalidDeviceID",
 			"<DeliveredEvent/>":               "serviceNotSupported",
 			"<SingleStepTransferCall><activeCall/></SingleStepTransferCall>": "",

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -22,7 +25,10 @@ type monitor struct {
 	ref      string // the link's; "" while it is not started
 	existing *bool  // whether the link reports calls that were there before
 	started  bool
-	failed   bool // it is out of the table: whoever comes makes a new one
+	failed   bool  // it is out of the table: whoever comes makes a new one
+	attempt  int   // counts the times that the link was asked
+	refusals int   // counts those that it refused one after the other
+	refused  error // why the link does not take it now, while it is tried again; nil otherwise
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's answer
 	picture  picture          // what the events have told
@@ -113,6 +119,8 @@ func (m *monitor) join(cm *clientMonitor) bool {
 		return false
 	case m.started:
 		m.admit(cm)
+	case m.refused != nil:
+		cm.reply(nil, m.refused)
 	default:
 		m.waiting = append(m.waiting, cm)
 	}
@@ -121,11 +129,12 @@ func (m *monitor) join(cm *clientMonitor) bool {
 
 // start asks the link for the monitor.
 func (m *monitor) start(cm *clientMonitor) {
+	m.mu.Lock()
 	if cm != nil {
-		m.mu.Lock()
 		m.waiting = append(m.waiting, cm)
-		m.mu.Unlock()
 	}
+	m.attempt++
+	m.mu.Unlock()
 	m.trunk.request(m.ask.Clone(), m.answered)
 }
 
@@ -146,22 +155,31 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 	m.waiting = nil
 	if err != nil {
 		m.failed = len(m.clients) == 0
-		failed := m.failed
+		failed, attempt := m.failed, m.attempt
+		again := !failed && worthAnother(err)
+		refusals := m.refusals
+		if again {
+			m.refused = err
+			m.refusals++
+		}
 		m.mu.Unlock()
+		if !failed || worthAnother(err) {
+			p.cfg.Log.Warn("monitor refused", "link", m.trunk.name, "device", m.device, "err", err, "again", again)
+		}
 		switch {
 		case failed:
 			m.forget()
-		case m.watch.MonitorObject.CallObject != nil: // the call is gone
+		case again:
+			p.spawn(func() { m.tryAgain(attempt, refusals) })
+		default: // the call is gone, or the device
 			m.ended()
-		default:
-			p.cfg.Log.Error("monitor not restarted", "link", m.trunk.name, "device", m.device, "err", err)
 		}
 		for _, cm := range waiting {
 			cm.reply(nil, err)
 		}
 		return
 	}
-	m.ref, m.started, m.answer = res.CrossRef(), true, res
+	m.ref, m.started, m.answer, m.refused, m.refusals = res.CrossRef(), true, res, nil, 0
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
 		all := existing == "true" || existing == "1"
 		m.existing = &all
@@ -177,6 +195,33 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 	if empty { // everybody went while the link was thinking
 		m.forget()
 		go m.stop() // we may be inside the link's own call
+	}
+}
+
+// worthAnother reports whether a monitor that was refused may be taken later: there are
+// too many, or something is out of order. Another refusal is final.
+func worthAnother(err error) bool {
+	var refusal *uacsta.Error
+	if !errors.As(err, &refusal) {
+		return true
+	}
+	return refusal.Category == uacsta.SystemResourceAvailability || refusal.Category == uacsta.SubscribedResourceAvailability
+}
+
+// tryAgain asks the link once more after a while, unless it was asked meanwhile, or
+// nobody wants the monitor any more.
+func (m *monitor) tryAgain(attempt, refusals int) {
+	pause := min(m.trunk.proxy.cfg.Retry<<min(refusals, 10), 30*m.trunk.proxy.cfg.Retry)
+	select {
+	case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+	case <-m.trunk.proxy.ctx.Done():
+		return
+	}
+	m.mu.Lock()
+	wanted := m.attempt == attempt && !m.started && !m.failed
+	m.mu.Unlock()
+	if wanted {
+		m.start(nil)
 	}
 }
 
@@ -314,7 +359,7 @@ func (m *monitor) stop() {
 // cross references.
 func (m *monitor) restart() {
 	m.mu.Lock()
-	m.started, m.ref, m.resync = false, "", nil
+	m.started, m.ref, m.resync, m.refused, m.refusals = false, "", nil, nil, 0
 	m.mu.Unlock()
 	m.start(nil)
 }

@@ -27,6 +27,7 @@ type Config struct {
 	QueueLength    int           // messages waiting for one client; 1024
 	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
 	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
+	Retry          time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
 }
 
 // Stats counts what the core does, for metrics.
@@ -77,6 +78,9 @@ func New(cfg Config) *Proxy {
 	if cfg.BackOff == 0 {
 		cfg.BackOff = 500 * time.Millisecond
 	}
+	if cfg.Retry == 0 {
+		cfg.Retry = time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -104,7 +108,7 @@ func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool
 	p.trunks = append(p.trunks, &trunk{
 		proxy: p, name: name, link: link, devices: devices,
 		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
-		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, ready: make(chan struct{}),
+		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
 	})
 }
 

@@ -179,6 +179,9 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
+	if s.carryUnderReference(req, answer) {
+		return
+	}
 	if len(subjects) == 0 {
 		answer(nil, s.nothingNamed(req))
 		return
@@ -190,7 +193,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	case req.Name() == "MonitorStart":
 		s.startMonitor(t, subjects[0], req, answer)
 	default:
-		t.request(req, answer)
+		t.request(req, s.opening(t, req.Name(), answer))
 	}
 }
 

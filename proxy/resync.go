@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"maps"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -63,17 +64,13 @@ func ofCalls(ev *uacsta.Message) bool {
 // look takes snapshots of the device and of its calls.
 func (m *monitor) look() ([]scene, picture, error) {
 	own := *m.watch.MonitorObject.DeviceObject
-	var device uacsta.SnapshotDeviceResponse
-	if err := m.trunk.ask(uacsta.SnapshotDevice{SnapshotObject: own}, &device); err != nil {
-		return nil, nil, err
-	}
 	now := picture{}
 	var scenes []scene
-	data := device.CrossRefIDorSnapshotData.SnapshotData
-	if data == nil {
-		return nil, nil, errors.New("the snapshot comes in segments")
+	calls, err := m.trunk.callsOf(own)
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, info := range data.SnapshotDeviceResponseInfo {
+	for _, info := range calls {
 		states := info.LocalCallState.CompoundCallState
 		self := party{info.ConnectionIdentifier.CallID, own.ID}
 		if len(states) == 0 {
@@ -81,13 +78,9 @@ func (m *monitor) look() ([]scene, picture, error) {
 		}
 		now[self] = states[0]
 		s := scene{call: self.call, parties: []party{self}}
-		var call uacsta.SnapshotCallResponse
-		err := m.trunk.ask(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier}, &call)
 		var refusal *uacsta.Error
-		switch {
+		switch err := m.trunk.lookAt(&s, now, info.ConnectionIdentifier); {
 		case err == nil:
-			s.calling, s.called = call.CallingDevice, call.CalledDevice
-			s.add(now, call.CrossRefIDorSnapshotData.SnapshotData)
 		case !errors.As(err, &refusal): // a refusal leaves us with what the device's snapshot says
 			return nil, nil, err
 		}
@@ -96,12 +89,60 @@ func (m *monitor) look() ([]scene, picture, error) {
 	return scenes, now, nil
 }
 
-// add takes in the parties of a call.
-func (s *scene) add(now picture, data *uacsta.SnapshotCallDataList) {
-	if data == nil {
-		return
+// callsOf takes a snapshot of a device.
+func (t *trunk) callsOf(device uacsta.DeviceID) ([]uacsta.SnapshotDeviceResponseInfo, error) {
+	res, data, err := t.snapshot(uacsta.SnapshotDevice{SnapshotObject: device})
+	if err != nil {
+		return nil, err
 	}
-	for _, info := range data.SnapshotCallResponseInfo {
+	if data == nil {
+		var whole uacsta.SnapshotDeviceResponse
+		if err := res.Decode(&whole); err != nil || whole.CrossRefIDorSnapshotData.SnapshotData == nil {
+			return nil, err
+		}
+		return whole.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo, nil
+	}
+	var calls []uacsta.SnapshotDeviceResponseInfo
+	for _, m := range data {
+		var segment uacsta.SnapshotDeviceData
+		if err := m.Decode(&segment); err != nil {
+			return nil, err
+		}
+		calls = append(calls, segment.SnapshotData...)
+	}
+	return calls, nil
+}
+
+// lookAt takes a snapshot of a call.
+func (t *trunk) lookAt(s *scene, now picture, call uacsta.ConnectionID) error {
+	res, data, err := t.snapshot(uacsta.SnapshotCall{SnapshotObject: call})
+	if err != nil {
+		return err
+	}
+	if data == nil {
+		var whole uacsta.SnapshotCallResponse
+		if err := res.Decode(&whole); err != nil {
+			return err
+		}
+		s.calling, s.called = whole.CallingDevice, whole.CalledDevice
+		if list := whole.CrossRefIDorSnapshotData.SnapshotData; list != nil {
+			s.add(now, list.SnapshotCallResponseInfo)
+		}
+		return nil
+	}
+	for _, m := range data {
+		var segment uacsta.SnapshotCallData
+		if err := m.Decode(&segment); err != nil {
+			return err
+		}
+		s.add(now, segment.SnapshotData)
+	}
+	return nil
+}
+
+// add takes in the parties of a call.
+func (s *scene) add(now picture, parties []uacsta.SnapshotCallResponseInfo) {
+	for _, info := range parties {
 		id := party{s.call, info.DeviceOnCall.Device.ID}
 		if info.CallIdentifier != nil && info.CallIdentifier.DeviceID.ID != "" {
 			id.device = info.CallIdentifier.DeviceID.ID
@@ -114,20 +155,59 @@ func (s *scene) add(now picture, data *uacsta.SnapshotCallDataList) {
 	}
 }
 
-// ask sends a request of our own and waits for its answer; the link gives one in any
-// case.
-func (t *trunk) ask(req, res any) error {
+const (
+	segmentTime = 10 * time.Second // a snapshot that comes in segments must be whole in this time
+	maxSegments = 1000
+)
+
+var errSegments = errors.New("the segments of a snapshot did not come")
+
+// snapshot asks for one and waits for its answer, and for its segments where it comes in
+// some; the link gives an answer in any case.
+func (t *trunk) snapshot(req any) (res *uacsta.Message, data []*uacsta.Message, err error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	t.request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
-	a := <-answered
-	if a.err != nil {
-		return a.err
+	coming := make(chan *uacsta.Message, maxSegments)
+	var a *association
+	t.request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
+		if err == nil {
+			if ref := m.Text(deviceData.at(m)); ref != "" {
+				a = &association{kind: segments, trunk: t, linkRef: ref, take: func(m *uacsta.Message) {
+					select {
+					case coming <- m:
+					default: // it will be missed
+					}
+				}}
+				t.note(a) // before the segments come
+			}
+		}
+		answered <- answer{m, err}
+	})
+	got := <-answered
+	if got.err != nil || a == nil {
+		return got.m, nil, got.err
 	}
-	return a.m.Decode(res)
+	defer a.forget()
+	limit := time.NewTimer(segmentTime)
+	defer limit.Stop()
+	for {
+		select {
+		case m := <-coming:
+			if m == nil || len(data) == maxSegments {
+				return nil, nil, errSegments
+			}
+			if data = append(data, m); a.ends(m) {
+				return got.m, data, nil
+			}
+		case <-limit.C:
+			return nil, nil, errSegments
+		case <-t.proxy.ctx.Done():
+			return nil, nil, errSegments
+		}
+	}
 }
 
 // fallBehind holds events back until the device has been looked at; m.mu is held.

@@ -58,23 +58,25 @@ type Session struct {
 	addr   netip.Addr
 	mode   SessionMode
 
-	mu          sync.Mutex
-	namespace   string            // of the client's last message
-	tel         bool              // the client writes tel: URIs
-	spelling    map[string]string // canonical device -> as the client wrote it
-	monitors    map[string]*clientMonitor
-	registered  *registration             // for SystemStatus
-	app         *appSession               // nil while there is none
-	starting    bool                      // an application session: its password is being looked at
-	held        []heldRequest             // meanwhile
-	strikes     int                       // logins and requests refused for want of an application session
-	login       *time.Timer               // ends who has to open one and does not
-	routers     map[string]*router        // registrations for routeing, by the client's reference
-	dialogues   map[string]*routeDialogue // by the client's cross reference
-	outstanding int
-	queue       []delivery
-	draining    bool
-	closed      bool
+	mu         sync.Mutex
+	namespace  string            // of the client's last message
+	tel        bool              // the client writes tel: URIs
+	spelling   map[string]string // canonical device -> as the client wrote it
+	monitors   map[string]*clientMonitor
+	registered *registration             // for SystemStatus
+	app        *appSession               // nil while there is none
+	starting   bool                      // an application session: its password is being looked at
+	held       []heldRequest             // meanwhile
+	strikes    int                       // logins and requests refused for want of an application session
+	login      *time.Timer               // ends who has to open one and does not
+	routers    map[string]*router        // registrations for routeing, by the client's reference
+	dialogues  map[string]*routeDialogue // by the client's cross reference
+	// by the client's reference
+	associations map[string]*association
+	outstanding  int
+	queue        []delivery
+	draining     bool
+	closed       bool
 }
 
 // delivery is one message on its way to the client: an answer, or an event.
@@ -91,7 +93,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, addr: o.Addr, mode: o.Sessions,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
-		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{},
+		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
 	}
 	s.who.Store(&s.own)
 	if err := s.admit(o.Line); err != nil {
@@ -226,6 +228,7 @@ func (s *Session) release() {
 	s.unregister()
 	s.mu.Unlock()
 	s.endRouteing()
+	s.endAssociations()
 	for _, cm := range monitors {
 		cm.monitor.remove(cm)
 	}

@@ -124,8 +124,10 @@ type checker struct {
 	refs                      map[string]string
 }
 
-// Ready and Event implement proxy.Upcalls.
+// Ready, Event and Request implement proxy.Upcalls.
 func (c *checker) Ready() {}
+
+func (c *checker) Request(*uacsta.Message) error { return nil }
 
 func (c *checker) Event(ev *uacsta.Message) { c.events = append(c.events, ev) }
 

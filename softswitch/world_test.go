@@ -66,6 +66,8 @@ type upcalls struct {
 
 func (u *upcalls) Ready() { close(u.ready) }
 
+func (u *upcalls) Request(*uacsta.Message) error { return nil }
+
 func (u *upcalls) Event(ev *uacsta.Message) {
 	u.w.mu.Lock()
 	defer u.w.mu.Unlock()

@@ -71,6 +71,8 @@ func (u numberedUp) Event(ev *uacsta.Message) {
 	u.Upcalls.Event(ev.WithPrivate("t", "urn:test", "number", strconv.Itoa(n)))
 }
 
+func (u numberedUp) Request(req *uacsta.Message) error { return u.Upcalls.Request(req) }
+
 // watcher is a client that checks what it is promised while it comes.
 type watcher struct {
 	session *proxy.Session

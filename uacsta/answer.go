@@ -16,3 +16,12 @@ func AnswerTo(req *Message, edition Edition) *Message {
 	}
 	return Refuse(Operation, ServiceNotSupported).Message(edition)
 }
+
+// Accept is the answer to a request of the switching function that a computing function
+// has taken; nil where there is none. Those answers say nothing more.
+func Accept(req *Message, edition Edition) *Message {
+	if req.OneWay() {
+		return nil
+	}
+	return NewMessage(edition.Namespace(), req.Name()+"Response")
+}

@@ -1,0 +1,243 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Some services open something that lasts, under a reference: a snapshot that comes in
+// segments, a collection of digits, call detail records, a vendor's private services. What
+// the switching function sends under its reference reaches the client that opened it,
+// under the client's.
+
+// association is such a thing.
+type association struct {
+	kind    *kindOfAssociation
+	session *Session // nil for one of the core's own
+	trunk   *trunk
+	ref     string // the client's
+	linkRef string
+	take    func(*uacsta.Message) // for the core's own
+}
+
+// kindOfAssociation says how messages name it.
+type kindOfAssociation struct {
+	element string                     // that holds the reference
+	within  string                     // element around it in the answer that opens it; "" for none
+	ends    []string                   // messages, of either side, that end it
+	cancel  func(linkRef string) any   // the request that ends it at the link; nil where it ends by itself
+	aborted func(clientRef string) any // what the client is told when the link is gone; nil where nothing
+}
+
+var (
+	segments   = &kindOfAssociation{element: "serviceCrossRefID"}
+	deviceData = &kindOfAssociation{element: segments.element, within: "crossRefIDorSnapshotData"}
+	collection = &kindOfAssociation{
+		element: "dcollCrossRefID", ends: []string{"StopDataCollection"},
+		cancel:  func(ref string) any { return uacsta.StopDataCollection{DcollCrossRefID: ref} },
+		aborted: func(ref string) any { return uacsta.StopDataCollection{DcollCrossRefID: ref} },
+	}
+	records = &kindOfAssociation{
+		element: "cdrCrossRefID", ends: []string{"StopCDRTransmission"},
+		cancel:  func(ref string) any { return uacsta.StopCDRTransmission{CdrCrossRefID: ref} },
+		aborted: func(ref string) any { return uacsta.StopCDRTransmission{CdrCrossRefID: ref} },
+	}
+	escapes = &kindOfAssociation{
+		element: "escapeRegisterID", ends: []string{"EscapeRegisterCancel", "EscapeRegisterAbort"},
+		cancel:  func(ref string) any { return uacsta.EscapeRegisterCancel{EscapeRegisterID: ref} },
+		aborted: func(ref string) any { return uacsta.EscapeRegisterAbort{EscapeRegisterID: ref} },
+	}
+)
+
+// openers are the requests whose answer may open one.
+var openers = map[string]*kindOfAssociation{
+	"SnapshotDevice": deviceData, "SnapshotCall": deviceData, "StartDataCollection": collection, "StartCDRTransmission": records, "EscapeRegister": escapes,
+}
+
+// underReference are the requests, of either side, that belong to one.
+var underReference = map[string]*kindOfAssociation{
+	"SnapshotDeviceData": segments, "SnapshotCallData": segments,
+	"StopDataCollection": collection, "SuspendDataCollection": collection, "ResumeDataCollection": collection, "DataCollected": collection,
+	"DataCollectionSuspended": collection, "DataCollectionResumed": collection,
+	"CDRNotification": records, "CDRReport": records, "SendStoredCDR": records, "StopCDRTransmission": records,
+	"Escape": escapes, "EscapeRegisterCancel": escapes, "EscapeRegisterAbort": escapes,
+}
+
+// ofSwitch are the requests that name no device because they concern the whole switch:
+// they need the right to control all of it.
+var ofSwitch = map[string]bool{"EscapeRegister": true, "Escape": true, "StartCDRTransmission": true, "PrivateDataVersionSelection": true}
+
+const maxAssociations = 500 // of one session
+
+var errReference = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCrossRefID)
+
+// ends reports whether a message is the last one.
+func (a *association) ends(m *uacsta.Message) bool {
+	last := m.Text("lastSegment")
+	return slices.Contains(a.kind.ends, m.Name()) || last == "true" || last == "1"
+}
+
+// carryUnderReference carries a request that belongs to an association, or one that
+// concerns the whole switch; false when it is neither.
+func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool {
+	kind := underReference[req.Name()]
+	if ref := kind.of(req); ref != "" {
+		s.mu.Lock()
+		a := s.associations[ref]
+		s.mu.Unlock()
+		if a == nil || a.kind.element != kind.element {
+			answer(nil, errReference)
+			return true
+		}
+		if a.ends(req) {
+			a.forget()
+		}
+		req.SetText(kind.element, a.linkRef)
+		a.trunk.request(req, answer)
+		return true
+	}
+	if !ofSwitch[req.Name()] {
+		return false
+	}
+	t := s.homeTrunk()
+	switch {
+	case !s.proxy.policy().Allows(s.Identity(), policy.Control, "*", true).Allowed:
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
+	case t == nil:
+		answer(nil, errLinkDown)
+	default:
+		t.request(req, s.opening(t, req.Name(), answer))
+	}
+	return true
+}
+
+// of returns the reference in a message, "" when there is none.
+func (k *kindOfAssociation) of(m *uacsta.Message) string {
+	if k == nil {
+		return ""
+	}
+	return m.Text(k.element)
+}
+
+// at returns where the reference stands in an answer: some peers leave out what belongs
+// around it.
+func (k *kindOfAssociation) at(m *uacsta.Message) string {
+	if path := k.within + "/" + k.element; k.within != "" && m.Has(path) {
+		return path
+	}
+	return k.element
+}
+
+// opening returns what takes the answer to a request: it notes the association that it
+// opens, if it does.
+func (s *Session) opening(t *trunk, name string, answer answerer) answerer {
+	kind := openers[name]
+	if kind == nil {
+		return answer
+	}
+	return func(res *uacsta.Message, err error) {
+		if err != nil || res.Text(kind.at(res)) == "" {
+			answer(res, err)
+			return
+		}
+		a := &association{kind: kind, session: s, trunk: t, ref: newRef(), linkRef: res.Text(kind.at(res))}
+		s.mu.Lock()
+		fits := !s.closed && len(s.associations) < maxAssociations
+		if fits {
+			s.associations[a.ref] = a
+		}
+		s.mu.Unlock()
+		if !fits {
+			a.cancel()
+			answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
+			return
+		}
+		t.note(a)
+		res.SetText(kind.at(res), a.ref)
+		answer(res, nil)
+	}
+}
+
+func (t *trunk) note(a *association) {
+	t.proxy.mu.Lock()
+	defer t.proxy.mu.Unlock()
+	t.associations[a.kind.element+" "+a.linkRef] = a
+}
+
+// forget takes the association out of the tables.
+func (a *association) forget() {
+	if a.session != nil {
+		a.session.mu.Lock()
+		delete(a.session.associations, a.ref)
+		a.session.mu.Unlock()
+	}
+	p := a.trunk.proxy
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if key := a.kind.element + " " + a.linkRef; a.trunk.associations[key] == a {
+		delete(a.trunk.associations, key)
+	}
+}
+
+// cancel ends the association at the link.
+func (a *association) cancel() {
+	if a.kind.cancel != nil {
+		req := uacsta.Encode(a.kind.cancel(a.linkRef), uacsta.Edition3)
+		go a.trunk.request(req, func(*uacsta.Message, error) {}) // we may be inside the link's own call
+	}
+}
+
+// underReference passes a request of the switching function to whoever opened what it
+// belongs to.
+func (t *trunk) underReference(req *uacsta.Message) error {
+	kind := underReference[req.Name()]
+	t.proxy.mu.Lock()
+	a := t.associations[kind.element+" "+kind.of(req)]
+	t.proxy.mu.Unlock()
+	if a == nil {
+		t.proxy.stats.StrayEvents.Add(1)
+		return errReference
+	}
+	if a.ends(req) {
+		a.forget()
+	}
+	if a.take != nil {
+		a.take(req)
+		return nil
+	}
+	req.SetText(kind.element, a.ref)
+	a.session.translate(req, "")
+	a.session.deliver(delivery{msg: req})
+	return nil
+}
+
+// endAssociations ends what a link that is gone had open.
+func (t *trunk) endAssociations() {
+	t.proxy.mu.Lock()
+	gone := t.associations
+	t.associations = map[string]*association{}
+	t.proxy.mu.Unlock()
+	for _, a := range gone {
+		a.forget()
+		switch {
+		case a.take != nil:
+			a.take(nil)
+		case a.kind.aborted != nil:
+			a.session.send(a.kind.aborted(a.ref))
+		}
+	}
+}
+
+// endAssociations ends what the session has open.
+func (s *Session) endAssociations() {
+	s.mu.Lock()
+	open := slices.Collect(maps.Values(s.associations))
+	s.mu.Unlock()
+	for _, a := range open {
+		a.forget()
+		a.cancel()
+	}
+}

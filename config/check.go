@@ -11,6 +11,23 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
+// checkNames tests that no two listeners have the same name.
+func (c *Config) checkNames(d *document) {
+	seen := map[string]bool{}
+	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen} {
+		for i, l := range listeners {
+			switch key := fmt.Sprintf("%s.listen[%d].name", protocol, i); {
+			case l.Name == "":
+			case seen[l.Name]:
+				d.fault(key, "is the name of another listener")
+			case strings.ContainsAny(l.Name, "/ ?#%"):
+				d.fault(key, "must be a name without blanks and slashes")
+			}
+			seen[l.Name] = true
+		}
+	}
+}
+
 // checkSessions also fills in what follows from the accounts file.
 func (c *Config) checkSessions(d *document) {
 	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "sip": &c.Sessions.SIP} {

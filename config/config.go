@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,7 @@ type Config struct {
 	XML        XML           `yaml:"xml"`
 	Sessions   Sessions      `yaml:"application-sessions"`
 	Operations Operations    `yaml:"operations"`
+	Admin      Admin         `yaml:"admin"`
 	Demo       bool          `yaml:"demo"`
 	Trusted    []Peer        `yaml:"trusted"`
 	Digest     Digest        `yaml:"digest"`
@@ -32,8 +34,9 @@ type Config struct {
 
 // Log is the key log.
 type Log struct {
-	Level  string `yaml:"level"`
-	Format string `yaml:"format"`
+	Level          string        `yaml:"level"`
+	Format         string        `yaml:"format"`
+	StatusInterval time.Duration `yaml:"status-interval"`
 }
 
 // SIP is the key sip.
@@ -62,6 +65,7 @@ type XML struct {
 
 // Listener is an entry of sip.listen, or of xml.listen.
 type Listener struct {
+	Name        string `yaml:"name"`
 	Transport   string `yaml:"transport"`
 	Address     string `yaml:"address"`
 	Certificate string `yaml:"certificate"`
@@ -89,6 +93,12 @@ type Sessions struct {
 type Operations struct {
 	Address string `yaml:"address"`
 	Pprof   bool   `yaml:"pprof"`
+}
+
+// Admin is the key admin.
+type Admin struct {
+	Socket string `yaml:"socket"`
+	Mode   string `yaml:"mode"`
 }
 
 // Peer is an entry of trusted.
@@ -161,7 +171,7 @@ type Limits struct {
 // Default returns what holds where the file says nothing.
 func Default() *Config {
 	return &Config{
-		Log: Log{Level: "info", Format: "text"},
+		Log: Log{Level: "info", Format: "text", StatusInterval: 10 * time.Minute},
 		SIP: SIP{
 			Listen:         []Listener{{Transport: "udp", Address: ":5062"}, {Transport: "tcp", Address: ":5062"}},
 			SessionExpires: 30 * time.Minute, MinSE: 90 * time.Second, ConnectionGrace: 32 * time.Second, EventWait: 2 * time.Second,
@@ -174,6 +184,7 @@ func Default() *Config {
 			LockAfter: 5, LockTime: 5 * time.Minute,
 		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
+		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
@@ -276,6 +287,13 @@ func (c *Config) check(d *document) {
 			d.fault("operations.address", "must be on loopback, it has no authentication; write for example 127.0.0.1:9062")
 		}
 	}
+	if mode, err := strconv.ParseUint(c.Admin.Mode, 8, 32); err != nil || mode > 0o777 {
+		d.fault("admin.mode", "is not a file mode; write for example \"0600\" or \"0660\"")
+	}
+	if c.Log.StatusInterval < 0 {
+		d.fault("log.status-interval", "must not be negative; 0s for none")
+	}
+	c.checkNames(d)
 	c.checkSessions(d)
 	c.checkAccess(d)
 	c.checkLinks(d)

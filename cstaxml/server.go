@@ -142,7 +142,10 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 	}
 	a := &association{}
 	a.conn = NewConn(nc, a, s.cfg.Conn)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Addr: addr, Sessions: s.cfg.Sessions}, toClient{a})
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
+		now, ok := s.cfg.Identify(addr, names)
+		return ok && now == who
+	}}, toClient{a})
 	if err != nil {
 		return // the core has logged it
 	}

@@ -20,6 +20,8 @@ type association struct {
 	trunk   *trunk
 	ref     string // the client's
 	linkRef string
+	device  string // that the right to it is a right to ...
+	action  policy.Action
 	take    func(*uacsta.Message) // for the core's own
 }
 
@@ -109,7 +111,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	case t == nil:
 		answer(nil, errLinkDown)
 	default:
-		t.request(req, s.opening(t, req.Name(), answer))
+		t.request(req, s.opening(t, req.Name(), "*", answer))
 	}
 	return true
 }
@@ -131,9 +133,9 @@ func (k *kindOfAssociation) at(m *uacsta.Message) string {
 	return k.element
 }
 
-// opening returns what takes the answer to a request: it notes the association that it
-// opens, if it does.
-func (s *Session) opening(t *trunk, name string, answer answerer) answerer {
+// opening returns what takes the answer to a request about a device: it notes the
+// association that it opens, if it does.
+func (s *Session) opening(t *trunk, name, device string, answer answerer) answerer {
 	kind := openers[name]
 	if kind == nil {
 		return answer
@@ -143,7 +145,7 @@ func (s *Session) opening(t *trunk, name string, answer answerer) answerer {
 			answer(res, err)
 			return
 		}
-		a := &association{kind: kind, session: s, trunk: t, ref: newRef(), linkRef: res.Text(kind.at(res))}
+		a := &association{kind: kind, session: s, trunk: t, ref: newRef(), linkRef: res.Text(kind.at(res)), device: device, action: serviceOf(name).action}
 		s.mu.Lock()
 		fits := !s.closed && len(s.associations) < maxAssociations
 		if fits {
@@ -222,12 +224,17 @@ func (t *trunk) endAssociations() {
 	t.proxy.mu.Unlock()
 	for _, a := range gone {
 		a.forget()
-		switch {
-		case a.take != nil:
-			a.take(nil)
-		case a.kind.aborted != nil:
-			a.session.send(a.kind.aborted(a.ref))
-		}
+		a.tellGone()
+	}
+}
+
+// tellGone tells whoever opened it that nothing comes any more.
+func (a *association) tellGone() {
+	switch {
+	case a.take != nil:
+		a.take(nil)
+	case a.kind.aborted != nil:
+		a.session.send(a.kind.aborted(a.ref))
 	}
 }
 

@@ -40,7 +40,7 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	trunks := s.proxy.trunks
+	trunks := s.proxy.list()
 	if len(subjects) > 0 {
 		t := s.proxy.route(subjects[0])
 		if t == nil {

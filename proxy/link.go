@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -49,7 +50,9 @@ type trunk struct {
 	proxy    *Proxy
 	name     string
 	link     Link
-	devices  func(device string) bool
+	devices  atomic.Pointer[func(device string) bool]
+	cancel   context.CancelFunc  // ends the supervision; guarded by Proxy.mu
+	done     chan struct{}       // closed when it has ended
 	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
 	first    sync.Once
 	ready    chan struct{} // closed when the link is up for the first time
@@ -63,6 +66,46 @@ type trunk struct {
 	associations map[string]*association
 	up           bool
 	status       uacsta.SystemStatusValue // while it is up
+	since        time.Time                // of up
+	failure      error                    // why it is down
+}
+
+// has reports whether a device belongs to the link.
+func (t *trunk) has(device string) bool { return (*t.devices.Load())(device) }
+
+// run supervises the link until ctx ends, or stop is called; p.mu is held.
+func (t *trunk) run(ctx context.Context) {
+	ctx, t.cancel = context.WithCancel(ctx)
+	done := make(chan struct{})
+	t.done = done
+	t.proxy.links.Go(func() {
+		defer close(done)
+		t.supervise(ctx)
+	})
+}
+
+// stop ends the supervision and waits until it has ended.
+func (t *trunk) stop() {
+	t.proxy.mu.Lock()
+	cancel, done := t.cancel, t.done
+	t.proxy.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-done
+	}
+}
+
+// endMonitors ends some of the monitors, and tells the clients.
+func (t *trunk) endMonitors(which func(*monitor) bool) {
+	t.proxy.mu.Lock()
+	monitors := slices.Collect(maps.Values(t.monitors))
+	t.proxy.mu.Unlock()
+	for _, m := range monitors {
+		if which(m) {
+			m.stop()
+			m.ended()
+		}
+	}
 }
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
@@ -73,7 +116,7 @@ func (t *trunk) supervise(ctx context.Context) {
 	for wait := t.proxy.cfg.BackOff; ; {
 		started := time.Now()
 		err := t.link.Run(ctx, t)
-		wasUp := t.down()
+		wasUp := t.down(err)
 		if ctx.Err() != nil {
 			return
 		}
@@ -96,7 +139,7 @@ func (t *trunk) Ready() {
 	p := t.proxy
 	defer t.first.Do(func() { close(t.ready) })
 	p.mu.Lock()
-	t.up, t.status = true, uacsta.StatusNormal
+	t.up, t.status, t.since, t.failure = true, uacsta.StatusNormal, time.Now(), nil
 	monitors := slices.Collect(maps.Values(t.monitors))
 	p.mu.Unlock()
 	p.cfg.Log.Info("link up", "link", t.name, "monitors", len(monitors))
@@ -132,11 +175,14 @@ func (t *trunk) says(status uacsta.SystemStatusValue) {
 }
 
 // down notes that the link is gone and reports whether it had been up.
-func (t *trunk) down() bool {
+func (t *trunk) down(why error) bool {
 	p := t.proxy
 	p.mu.Lock()
 	was := t.up
-	t.up = false
+	if was || t.since.IsZero() {
+		t.since = time.Now()
+	}
+	t.up, t.failure = false, why
 	clear(t.byRef)
 	p.mu.Unlock()
 	t.endLists()

@@ -301,15 +301,20 @@ func (m *monitor) ended() {
 	}
 	p.mu.Unlock()
 	for _, cm := range clients {
-		s := cm.session
-		s.mu.Lock()
-		_, there := s.monitors[cm.ref]
-		delete(s.monitors, cm.ref)
-		s.mu.Unlock()
-		if there {
+		if s := cm.session; s.forgetMonitor(cm) {
 			s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
 		}
 	}
+}
+
+// forgetMonitor takes a monitor out of the session's table and reports whether it was
+// there.
+func (s *Session) forgetMonitor(cm *clientMonitor) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, there := s.monitors[cm.ref]
+	delete(s.monitors, cm.ref)
+	return there
 }
 
 // remove takes a client away; the last one ends the link's monitor.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +46,11 @@ type Proxy struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup // monitors that catch up, passwords that are looked at
 
+	trunks  atomic.Pointer[[]*trunk] // in the order in which they are asked for a device
+	links   sync.WaitGroup           // those that run
+	running context.Context          //nolint:containedctx // of the links; nil before and after; guarded by mu
+
 	mu       sync.Mutex
-	trunks   []*trunk
 	sessions map[*Session]struct{}
 	apps     map[string]int // application sessions, by the account's name
 	closed   bool
@@ -102,19 +106,80 @@ func (p *Proxy) spawn(f func()) bool {
 	return true
 }
 
-// AddLink registers a link for the devices that the function accepts; of several
-// the first that accepts a device gets it. Call it before Run.
+// NamedLink is a switching function and its devices.
+type NamedLink struct {
+	Name    string
+	Link    Link // nil in SetLinks: the one that runs under this name
+	Devices func(device string) bool
+}
+
+// AddLink adds a link for the devices that the function accepts; of several the first
+// that accepts a device gets it.
 func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool) {
-	p.trunks = append(p.trunks, &trunk{
-		proxy: p, name: name, link: link, devices: devices,
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.put(append(slices.Clone(p.list()), p.launch(NamedLink{name, link, devices})))
+}
+
+func (p *Proxy) list() []*trunk {
+	if l := p.trunks.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+func (p *Proxy) put(trunks []*trunk) { p.trunks.Store(&trunks) }
+
+// launch makes a trunk, and runs it if the proxy runs; p.mu is held.
+func (p *Proxy) launch(l NamedLink) *trunk {
+	t := &trunk{
+		proxy: p, name: l.Name, link: l.Link,
 		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
-	})
+	}
+	t.devices.Store(&l.Devices)
+	if p.running != nil {
+		t.run(p.running)
+	}
+	return t
+}
+
+// SetLinks says which links there are from now on, in the order in which they are asked
+// for a device. Those that are not named end, and with them the monitors on them; of
+// those that stay, the monitors of devices that now belong to others.
+func (p *Proxy) SetLinks(links []NamedLink) {
+	p.mu.Lock()
+	old := p.list()
+	var now, gone []*trunk
+	for _, l := range links {
+		i := slices.IndexFunc(old, func(t *trunk) bool { return t.name == l.Name && l.Link == nil })
+		if i < 0 {
+			now = append(now, p.launch(l))
+			continue
+		}
+		old[i].devices.Store(&l.Devices)
+		now = append(now, old[i])
+	}
+	for _, t := range old {
+		if !slices.Contains(now, t) {
+			gone = append(gone, t)
+		}
+	}
+	p.put(now)
+	p.mu.Unlock()
+	for _, t := range gone {
+		t.stop()
+		t.endMonitors(func(*monitor) bool { return true })
+		t.endRouters()
+	}
+	for _, t := range now {
+		t.endMonitors(func(m *monitor) bool { return p.route(m.device) != t })
+	}
 }
 
 // Await waits until a link has been up, or ctx ends.
 func (p *Proxy) Await(ctx context.Context, link string) error {
-	for _, t := range p.trunks {
+	for _, t := range p.list() {
 		if t.name == link {
 			select {
 			case <-t.ready:
@@ -127,11 +192,17 @@ func (p *Proxy) Await(ctx context.Context, link string) error {
 
 // Run keeps the links running until ctx ends, then closes every session.
 func (p *Proxy) Run(ctx context.Context) {
-	var group sync.WaitGroup
-	for _, t := range p.trunks {
-		group.Go(func() { t.supervise(ctx) })
+	p.mu.Lock()
+	p.running = ctx
+	for _, t := range p.list() {
+		t.run(ctx)
 	}
-	group.Wait()
+	p.mu.Unlock()
+	<-ctx.Done()
+	p.mu.Lock()
+	p.running = nil
+	p.mu.Unlock()
+	p.links.Wait()
 	p.stop()
 	p.mu.Lock()
 	p.closed = true
@@ -149,28 +220,10 @@ func (p *Proxy) Run(ctx context.Context) {
 // Stats returns the counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }
 
-// Status is the state of the core, for metrics and readiness.
-type Status struct {
-	Sessions, Monitors int
-	Links              map[string]bool // by name: up or not
-}
-
-// Status returns the state of the core.
-func (p *Proxy) Status() Status {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := Status{Sessions: len(p.sessions), Links: map[string]bool{}}
-	for _, t := range p.trunks {
-		st.Links[t.name] = t.up
-		st.Monitors += len(t.monitors)
-	}
-	return st
-}
-
 // route finds the link of a canonical device.
 func (p *Proxy) route(device string) *trunk {
-	for _, t := range p.trunks {
-		if t.devices(device) {
+	for _, t := range p.list() {
+		if t.has(device) {
 			return t
 		}
 	}

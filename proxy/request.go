@@ -193,7 +193,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	case req.Name() == "MonitorStart":
 		s.startMonitor(t, subjects[0], req, answer)
 	default:
-		t.request(req, s.opening(t, req.Name(), answer))
+		t.request(req, s.opening(t, req.Name(), subjects[0], answer))
 	}
 }
 
@@ -286,11 +286,8 @@ func (s *Session) translate(m *uacsta.Message, namespace string) {
 func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	cm := s.monitors[req.CrossRef()]
-	if cm != nil {
-		delete(s.monitors, cm.ref)
-	}
 	s.mu.Unlock()
-	if cm == nil {
+	if cm == nil || !s.forgetMonitor(cm) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID))
 		return
 	}
@@ -304,8 +301,8 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	status := uacsta.StatusDisabled
-	for _, t := range p.trunks {
-		if t.up && (s.line == "" || t.devices(s.line)) && status == uacsta.StatusDisabled {
+	for _, t := range p.list() {
+		if t.up && (s.line == "" || t.has(s.line)) && status == uacsta.StatusDisabled {
 			status = t.status
 		}
 	}
@@ -343,8 +340,8 @@ func observing(name string) bool {
 
 // homeTrunk is the link of the session's line, or the first one.
 func (s *Session) homeTrunk() *trunk {
-	if s.line == "" && len(s.proxy.trunks) > 0 {
-		return s.proxy.trunks[0]
+	if trunks := s.proxy.list(); s.line == "" && len(trunks) > 0 {
+		return trunks[0]
 	}
 	return s.proxy.route(s.line)
 }

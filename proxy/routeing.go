@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -291,6 +294,16 @@ func (t *trunk) registerAgain() {
 			}
 			r.adopt(res.Text("routeRegisterReqID"))
 		})
+	}
+}
+
+// endRouters ends all registrations at a link that is not there any more.
+func (t *trunk) endRouters() {
+	t.proxy.mu.Lock()
+	routers := slices.Collect(maps.Values(t.routers))
+	t.proxy.mu.Unlock()
+	for _, r := range routers {
+		r.aborted()
 	}
 }
 

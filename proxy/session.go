@@ -44,6 +44,7 @@ type Opening struct {
 	Peer     string          // for logs
 	Addr     netip.Addr      // where the client is
 	Sessions SessionMode     // whether it must open an application session
+	Still    func() bool     // whether the front would take it for the same still; nil: always
 }
 
 // Session is one client's use of the proxy.
@@ -57,6 +58,8 @@ type Session struct {
 	peer   string
 	addr   netip.Addr
 	mode   SessionMode
+	since  time.Time
+	still  func() bool
 
 	mu         sync.Mutex
 	namespace  string            // of the client's last message
@@ -92,6 +95,7 @@ const maxSpellings = 256
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, addr: o.Addr, mode: o.Sessions,
+		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
 	}

@@ -291,7 +291,7 @@ func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, 
 		}
 		nc = t
 	}
-	c, err = ua.adopt(nc, kind, key)
+	c, err = ua.adopt(nc, kind, key, nil)
 	if err != nil {
 		_ = nc.Close()
 	}

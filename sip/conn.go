@@ -25,6 +25,7 @@ type conn interface {
 	localAddr() netip.AddrPort
 	dead() bool
 	names() []string
+	close()
 }
 
 // hop is a way to one peer.
@@ -159,7 +160,8 @@ type streamConn struct {
 	local     netip.AddrPort
 	remote    netip.AddrPort
 	peerNames []string
-	poolKey   string // of dialled connections
+	poolKey   string       // of dialled connections
+	listener  net.Listener // of accepted ones
 	mu        sync.Mutex
 	closed    atomic.Bool
 	dialogs   atomic.Int32 // that use it

@@ -278,6 +278,13 @@ func (d *Dialog) lost(c *streamConn) {
 	d.grace = time.AfterFunc(d.ua.cfg.Grace, func() { d.end(ErrConnectionLost) })
 }
 
+// via returns what the peer's last request came over.
+func (d *Dialog) via() conn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hop.conn
+}
+
 // Bye ends the dialog and tells the peer.
 func (d *Dialog) Bye() { d.bye(ErrLocalBye, func(Result) {}) }
 

@@ -43,6 +43,12 @@ func NewDigest(realm string, allowMD5 bool, lookup func(username string) (passwo
 	return d
 }
 
+// Knows reports whether there is a user of this name.
+func (d *Digest) Knows(username string) bool {
+	_, known := d.lookup(username)
+	return known
+}
+
 // Check returns the user who sent a request. Without valid credentials it answers
 // the request with 401, and reports failed when there were some.
 func (d *Digest) Check(r *Request) (username string, ok, failed bool) {

@@ -71,6 +71,7 @@ func FuzzFrame(f *testing.F) {
 // deadEnd is a way to nobody.
 type deadEnd struct{}
 
+func (*deadEnd) close()                            {}
 func (*deadEnd) send([]byte, netip.AddrPort) error { return nil }
 func (*deadEnd) transport() string                 { return "TCP" }
 func (*deadEnd) reliable() bool                    { return true }

@@ -228,17 +228,17 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 		if tlsConfig != nil {
 			nc, kind = tls.Server(nc, tlsConfig), "TLS"
 		}
-		if _, err := ua.adopt(nc, kind, ""); err != nil {
+		if _, err := ua.adopt(nc, kind, "", l); err != nil {
 			ua.log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "err", err)
 			_ = nc.Close()
 		}
 	}
 }
 
-// adopt starts to serve a connection.
-func (ua *UA) adopt(nc net.Conn, kind, poolKey string) (*streamConn, error) {
+// adopt starts to serve a connection that was dialled, or accepted by a listener.
+func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamConn, error) {
 	c := &streamConn{
-		ua: ua, nc: nc, kind: kind, poolKey: poolKey,
+		ua: ua, nc: nc, kind: kind, poolKey: poolKey, listener: l,
 		local:  unmap(nc.LocalAddr().(*net.TCPAddr).AddrPort()),
 		remote: unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort()),
 	}
@@ -353,6 +353,39 @@ func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
 	}
 }
 
+// Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers
+// have answered, or ctx ends, everything on it is closed. transport is udp, tcp or tls.
+func (ua *UA) Unlisten(ctx context.Context, transport string, address netip.AddrPort) {
+	on := map[conn]bool{}
+	ua.mu.Lock()
+	if transport == "udp" {
+		ua.sockets = slices.DeleteFunc(ua.sockets, func(s *udpSocket) bool {
+			if s.local == address {
+				on[s] = true
+			}
+			return on[s]
+		})
+	} else {
+		ua.listeners = slices.DeleteFunc(ua.listeners, func(l net.Listener) bool {
+			if unmap(l.Addr().(*net.TCPAddr).AddrPort()) != address {
+				return false
+			}
+			_ = l.Close()
+			for c := range ua.streams {
+				on[c] = on[c] || c.listener == l
+			}
+			return true
+		})
+	}
+	dialogs := slices.Collect(maps.Values(ua.dialogs))
+	ua.mu.Unlock()
+	maps.DeleteFunc(on, func(_ conn, its bool) bool { return !its })
+	ua.byeAll(ctx, slices.DeleteFunc(dialogs, func(d *Dialog) bool { return !on[d.via()] }))
+	for c := range on {
+		c.close()
+	}
+}
+
 // Shutdown refuses new dialogs, ends all there are with BYE, waits until the
 // peers have answered or ctx ends, and closes everything.
 func (ua *UA) Shutdown(ctx context.Context) {
@@ -360,6 +393,12 @@ func (ua *UA) Shutdown(ctx context.Context) {
 	ua.closing = true
 	dialogs := slices.Collect(maps.Values(ua.dialogs))
 	ua.mu.Unlock()
+	ua.byeAll(ctx, dialogs)
+	ua.Close()
+}
+
+// byeAll ends dialogs and waits until the peers have answered, or ctx ends.
+func (ua *UA) byeAll(ctx context.Context, dialogs []*Dialog) {
 	var answered sync.WaitGroup
 	for _, d := range dialogs {
 		answered.Add(1)
@@ -371,7 +410,6 @@ func (ua *UA) Shutdown(ctx context.Context) {
 	case <-done:
 	case <-ctx.Done():
 	}
-	ua.Close()
 }
 
 // Close closes every socket at once and waits for all goroutines. Dialogs end

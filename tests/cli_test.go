@@ -205,7 +205,7 @@ func TestServiceCommands(t *testing.T) {
 		{"devices --category acd", 0, "300          acd"},
 		{"devices --json --category park", 0, `{"device":"400","category":"park"`},
 		{"capabilities", 0, "<manufacturerName>tr87proxy</manufacturerName>"},
-		{"status", 0, "normal"},
+		{"system-status", 0, "normal"},
 		{"route 600", 2, "write either --to or --reject"},
 		{"join 1000 1003", 1, "1000 has no call in state connected"},
 		{"__complete call 10", 0, "1000\tstation sip"},

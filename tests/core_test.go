@@ -215,7 +215,7 @@ func newArena(t interface{ Fatal(...any) }, queue int) *arena {
 	return a
 }
 
-func (a *arena) up() bool { return a.core.Status().Links["switch"] }
+func (a *arena) up() bool { return a.core.Status().Links[0].Up }
 
 func (a *arena) open(name string, fail func(string, ...any)) (*watcher, error) {
 	w := &watcher{name: name, fail: fail, last: map[string]int{}, known: map[string]bool{}, calls: map[string]bool{}}

@@ -39,6 +39,15 @@ func (r *running) xml() *xmlClient {
 	return dialXML(r.t, conn, err)
 }
 
+// tlsConn connects over TLS, with the certificate that every proxy of the tests has.
+func tlsConn(r *running) (net.Conn, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"))
+	if err != nil {
+		return nil, err
+	}
+	return tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlTLSPort), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
+}
+
 // write writes a frame; the length counts the header.
 func (c *xmlClient) write(id int, document string) {
 	c.t.Helper()
@@ -167,12 +176,7 @@ func TestXMLIdentity(t *testing.T) {
 	if lines := strings.Count(r.out.String(), "connection refused"); lines != 1 {
 		t.Errorf("the log has %d lines on one stranger", lines)
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}
-	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlTLSPort), cfg)
+	conn, err := tlsConn(r)
 	c := dialXML(t, conn, err)
 	if m := c.ask(call("1000", "1001")); m.Name() != "MakeCallResponse" {
 		t.Errorf("%s", m)
@@ -190,8 +194,7 @@ func TestXMLIdentity(t *testing.T) {
 	if _, err := io.Copy(io.Discard, p.conn); err != nil && !strings.Contains(err.Error(), "reset") {
 		t.Error(err)
 	}
-	cfg = &tls.Config{InsecureSkipVerify: true}
-	conn, err = tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlTLSPort), cfg)
+	conn, err = tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlTLSPort), &tls.Config{InsecureSkipVerify: true})
 	if n := dialXML(t, conn, err); n != nil {
 		if _, err := n.r.ReadByte(); err == nil {
 			t.Error("nobody is listened to")

@@ -56,7 +56,7 @@ func NewServer(cfg ServerConfig) *Server {
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
 // then, and may use the line named.
 func (s *Server) Invite(in *sip.Invitation) {
-	who, ok := s.identify(in)
+	who, still, ok := s.identify(in)
 	if !ok {
 		return
 	}
@@ -71,7 +71,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
 	if err != nil {
 		in.Reject(refuse(err))
 		return
@@ -95,30 +95,31 @@ func (s *Server) Invite(in *sip.Invitation) {
 	})
 }
 
-// identify finds out who a client is; default deny. When it returns false the
-// INVITE is answered.
-func (s *Server) identify(in *sip.Invitation) (policy.Identity, bool) {
+// identify finds out who a client is, and how to find out whether it would be once more;
+// default deny. When it returns false the INVITE is answered.
+func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func() bool, ok bool) {
 	peer := in.Peer()
 	switch {
 	case s.cfg.Anybody.Name != "":
-		return s.cfg.Anybody, true
+		return s.cfg.Anybody, nil, true
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
-		return policy.Identity{Name: policy.IdentityOf(in.From().URI), How: "trusted-peer"}, true
+		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
+		return policy.Identity{Name: policy.IdentityOf(in.From().URI), How: "trusted-peer"}, still, true
 	case s.cfg.Digest != nil:
 		user, ok, failed := s.cfg.Digest.Check(in.Request)
 		if failed {
 			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
 		}
-		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, ok
+		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Knows(user) }, ok
 	}
 	if s.cfg.Sessions != proxy.SessionsOff {
-		return policy.Identity{}, true
+		return policy.Identity{}, nil, true
 	}
 	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403, Once: true})
-	return policy.Identity{}, false
+	return policy.Identity{}, nil, false
 }
 
 // readOpening reads the body of an INVITE or re-INVITE; nil for none.

@@ -30,7 +30,7 @@ func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { core.Run(ctx); close(done) }()
-	for !core.Status().Links["switch"] {
+	for !core.Status().Links[0].Up {
 		time.Sleep(time.Millisecond)
 	}
 	front := tr87.ServerConfig{Proxy: core, Trusts: rules.Trusts}

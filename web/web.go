@@ -29,8 +29,10 @@ type Operations struct {
 }
 
 // Run serves a listener until ctx ends.
-func (o *Operations) Run(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: o.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+func (o *Operations) Run(ctx context.Context, l net.Listener) error { return run(ctx, l, o.handler()) }
+
+func run(ctx context.Context, l net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
 	var group sync.WaitGroup
 	group.Go(func() {
 		<-ctx.Done()
@@ -54,9 +56,9 @@ func (o *Operations) handler() http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		for name, up := range o.Proxy.Status().Links {
-			if !up {
-				http.Error(w, "link "+name+" is down", http.StatusServiceUnavailable)
+		for _, link := range o.Proxy.Status().Links {
+			if !link.Up {
+				http.Error(w, "link "+link.Name+" is down", http.StatusServiceUnavailable)
 				return
 			}
 		}
@@ -87,16 +89,8 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("sip_dialogs", "SIP dialogs open.", func() float64 { n, _, _ := o.UA.Counts(); return float64(n) })
 	gauge("sip_connections", "TCP and TLS connections open.", func() float64 { _, n, _ := o.UA.Counts(); return float64(n) })
 	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
-	for name := range o.Proxy.Status().Links {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "tr87proxy", Name: "link_up", Help: "1 when the link is up.", ConstLabels: prometheus.Labels{"link": name},
-		}, func() float64 {
-			if o.Proxy.Status().Links[name] {
-				return 1
-			}
-			return 0
-		}))
-	}
+	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
+	r.MustRegister(links{o.Proxy})
 	core, wire := o.Proxy.Stats(), o.UA.Stats()
 	counter("sessions_total", "Client sessions opened.", &core.Sessions)
 	counter("requests_total", "CSTA requests of clients.", &core.Requests)
@@ -109,4 +103,30 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)
 	counter("sip_refused_total", "SIP requests refused by a limit.", &wire.Refused)
 	counter("sip_unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+}
+
+// links tells of the links, which a reload may change.
+type links struct{ proxy *proxy.Proxy }
+
+var (
+	linkUp      = prometheus.NewDesc("tr87proxy_link_up", "1 when the link is up.", []string{"link"}, nil)
+	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link.", []string{"link"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l links) Describe(descs chan<- *prometheus.Desc) {
+	descs <- linkUp
+	descs <- linkDevices
+}
+
+// Collect implements prometheus.Collector.
+func (l links) Collect(metrics chan<- prometheus.Metric) {
+	for _, link := range l.proxy.Status().Links {
+		up := 0.0
+		if link.Up {
+			up = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, up, link.Name)
+		metrics <- prometheus.MustNewConstMetric(linkDevices, prometheus.GaugeValue, float64(link.Monitors), link.Name)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ key, and what to write instead. It exits with status 2 when there are faults.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
 			if err == nil {
-				_, err = assemble(cfg, nil) // files it names, such as certificates
+				_, err = assemble(cfg, io.Discard) // files it names, such as certificates
 			}
 			if err != nil {
 				return usageError{err}

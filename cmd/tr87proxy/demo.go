@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +57,7 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Answer: 3 * time.Second}}
-	n, err := assemble(cfg, slog.New(slog.DiscardHandler))
+	n, err := assemble(cfg, io.Discard)
 	if err != nil {
 		return err
 	}

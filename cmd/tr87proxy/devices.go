@@ -16,7 +16,7 @@ import (
 
 // deviceCommands are the commands that tell what there is.
 func deviceCommands() []*cobra.Command {
-	return []*cobra.Command{devicesCommand(), deviceCommand(), capabilitiesCommand(), statusCommand()}
+	return []*cobra.Command{devicesCommand(), deviceCommand(), capabilitiesCommand(), systemStatusCommand()}
 }
 
 // devices asks the server for its devices; it can take some segments.
@@ -107,10 +107,10 @@ func capabilitiesCommand() *cobra.Command {
 	})
 }
 
-func statusCommand() *cobra.Command {
+func systemStatusCommand() *cobra.Command {
 	var follow bool
 	var count int
-	cmd := clientCommand("status", "Show what the switch is fit for", "  tr87proxy status\n  tr87proxy status --follow          and every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+	cmd := clientCommand("system-status", "Show what the switch is fit for", "  tr87proxy system-status\n  tr87proxy system-status --follow   and every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 		res, err := c.do(ctx, uacsta.RequestSystemStatus{})
 		if err != nil {
 			return err

@@ -3,42 +3,67 @@ package main
 import (
 	cryptotls "crypto/tls"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// addLinks gives the core its links, in the order in which they are asked for a
-// device. The built-in switch has what no other link names; without other links, it
-// has everything.
-func (n *node) addLinks() error {
-	for i, l := range n.cfg.Links {
-		password, err := secret(l.Session.Password, l.Session.PasswordFile)
-		if err != nil {
-			return fmt.Errorf("links[%d].session: %w", i, err)
-		}
-		dialect, _ := cstaxml.DialectOf(l.Dialect) // checked by config; the plain one where it says nothing
-		link := cstaxml.LinkConfig{
-			Addresses: l.Addresses, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
-			Session: cstaxml.Session{
-				Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
-				Duration: l.Session.Duration, Switch: l.Session.Switch,
-			},
-			Conn: cstaxml.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
-		}
-		if l.TLS {
-			if link.TLS, err = linkTLS(l); err != nil {
-				return fmt.Errorf("links[%d]: %w", i, err)
+// links are the core's links, in the order in which they are asked for a device. The
+// built-in switch has what no other link names; without other links, it has everything.
+// Those that are the same in an older configuration go on running.
+func (n *node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
+	var list []proxy.NamedLink
+	for i, l := range cfg.Links {
+		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }}
+		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
+			link, err := n.link(l)
+			if err != nil {
+				return nil, fmt.Errorf("links[%d]: %w", i, err)
 			}
+			named.Link = link
 		}
-		n.core.AddLink(l.Name, cstaxml.NewLink(link), func(device string) bool { return policy.MatchDevice(l.Devices, device) })
+		list = append(list, named)
 	}
-	n.core.AddLink("switch", n.sw, func(device string) bool { return len(n.cfg.Links) == 0 || n.sw.Has(device) })
-	return nil
+	builtIn := proxy.NamedLink{Name: "switch", Devices: func(device string) bool { return len(cfg.Links) == 0 || n.sw.Has(device) }}
+	if n.cfg == cfg { // the first time
+		builtIn.Link = n.sw
+	}
+	return append(list, builtIn), nil
+}
+
+// sameLink reports whether two entries differ in nothing but their devices.
+func sameLink(a, b config.Link) bool {
+	a.Devices, b.Devices = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+func (n *node) link(l config.Link) (proxy.Link, error) {
+	password, err := secret(l.Session.Password, l.Session.PasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	dialect, _ := cstaxml.DialectOf(l.Dialect) // checked by config; the plain one where it says nothing
+	cfg := cstaxml.LinkConfig{
+		Addresses: l.Addresses, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
+		Session: cstaxml.Session{
+			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
+			Duration: l.Session.Duration, Switch: l.Session.Switch,
+		},
+		Conn: cstaxml.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+	}
+	if l.TLS {
+		if cfg.TLS, err = linkTLS(l); err != nil {
+			return nil, err
+		}
+	}
+	return cstaxml.NewLink(cfg), nil
 }
 
 func linkTLS(l config.Link) (*cryptotls.Config, error) {

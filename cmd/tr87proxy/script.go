@@ -158,7 +158,7 @@ func parseFilter(words []string, monitored map[string]bool) (func(context.Contex
 // scriptable checks that words are a command that a script can use.
 func scriptable(words []string) error {
 	cmd, rest, err := newRoot().Find(words)
-	if err != nil || cmd.GroupID != "client" || slices.Contains([]string{"monitor", "watch", "script", "route", "devices", "status"}, cmd.Name()) {
+	if err != nil || cmd.GroupID != "client" || slices.Contains([]string{"monitor", "watch", "script", "route", "devices", "system-status"}, cmd.Name()) {
 		return fmt.Errorf("there is no such request; see tr87proxy --help, and tr87proxy script --help")
 	}
 	if err := cmd.ParseFlags(rest); err != nil {

@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
-	cryptotls "crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,17 +34,18 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the proxy", GroupID: "server", Args: exactly(0),
 		Long: `serve runs the proxy until it gets SIGTERM or SIGINT; it then says goodbye to every
-client and stops.`,
+client and stops. At SIGHUP it reads the configuration again, as tr87proxy reload does.`,
 		Example: `  tr87proxy serve -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
 			if err != nil {
 				return usageError{err}
 			}
-			n, err := assemble(cfg, logger(cfg.Log, cmd.ErrOrStderr()))
+			n, err := assemble(cfg, cmd.ErrOrStderr())
 			if err != nil {
 				return usageError{err}
 			}
+			n.file = file
 			return n.run(cmd.Context())
 		},
 	}
@@ -49,8 +53,7 @@ client and stops.`,
 	return cmd
 }
 
-func logger(cfg config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
+func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
 	_ = level.UnmarshalText([]byte(cfg.Level)) // checked by config
 	options := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "json" {
@@ -61,63 +64,79 @@ func logger(cfg config.Log, w io.Writer) *slog.Logger {
 
 // node is one running proxy: all parts, wired.
 type node struct {
-	cfg  *config.Config
-	log  *slog.Logger
-	core *proxy.Proxy
-	ua   *sip.UA
-	sw   *softswitch.Switch
-	xml  *cstaxml.Server
+	file    string // of the configuration
+	demo    bool
+	started time.Time
+	log     *slog.Logger
+	level   *slog.LevelVar
+	core    *proxy.Proxy
+	ua      *sip.UA
+	sw      *softswitch.Switch
+	xml     *cstaxml.Server
+	rules   atomic.Pointer[policy.Policy]
+	users   atomic.Pointer[map[string]string] // of digest, with passwords
 	// listening is told each address once it is served.
 	listening func(transport, address string)
+
+	reloading sync.Mutex
+	cfg       *config.Config // what holds; guarded by reloading once the proxy runs
+
+	patience time.Duration   // for goodbyes
+	running  context.Context //nolint:containedctx // of the servers, set before they start
+	failed   func(error)     // ends the proxy
+
+	serversMu sync.Mutex
+	servers   []*server
 }
 
-// assemble makes the parts of a proxy from its configuration; nothing listens
-// yet.
-func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+// assemble makes the parts of a proxy from its configuration; nothing listens yet.
+// The log goes to out.
+func assemble(cfg *config.Config, out io.Writer) (*node, error) {
+	n := &node{cfg: cfg, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now(), patience: cfg.SIP.ShutdownPatience}
+	log := logger(cfg.Log, n.level, out)
+	n.log = log
+	n.listening = func(transport, address string) { log.Info("listening", "transport", transport, "address", address) }
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {
 		return nil, err
 	}
-	sw, err := softswitch.New(devices)
-	if err != nil {
+	if n.sw, err = softswitch.New(devices); err != nil {
 		return nil, err
 	}
-	rules := rules(cfg)
-	n := &node{cfg: cfg, log: log, sw: sw, listening: func(transport, address string) {
-		log.Info("listening", "transport", transport, "address", address)
-	}}
 	keeper, err := n.accounts()
 	if err != nil {
 		return nil, err
 	}
+	n.setRules(cfg)
 	n.core = proxy.New(proxy.Config{
+		Policy: n.rules.Load(), Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}, Log: log,
 		Accounts: keeper, Sessions: proxy.ApplicationSessions{
 			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
 			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
 		},
-		Policy: rules, Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, sw)}, Log: log,
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
 		Heartbeat: cfg.Heartbeat,
 	})
-	if err := n.addLinks(); err != nil {
+	links, err := n.links(cfg, &config.Config{})
+	if err != nil {
 		return nil, err
 	}
+	n.core.SetLinks(links)
 	users, err := passwords(cfg.Digest)
 	if err != nil {
 		return nil, err
 	}
-	front := tr87.ServerConfig{Proxy: n.core, Trusts: rules.Trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
+	n.users.Store(&users)
+	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
+	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
 	if len(users) > 0 {
-		front.Digest = sip.NewDigest(cfg.Digest.Realm, cfg.Digest.MD5, func(user string) (string, bool) { p, ok := users[user]; return p, ok })
+		front.Digest = sip.NewDigest(cfg.Digest.Realm, cfg.Digest.MD5, func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
 	}
 	if cfg.Demo {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		Proxy: n.core, Identify: identifier(rules, modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
+		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
 		MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
@@ -127,14 +146,15 @@ func assemble(cfg *config.Config, log *slog.Logger) (*node, error) {
 		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
-		Trusts: func(p sip.Peer) bool { return rules.Trusts(p.Addr.Addr(), p.Names) },
+		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
 	})
-	for i, l := range cfg.SIP.Listen {
-		if l.Transport != "tls" {
+	n.servers = n.listeners(cfg)
+	for _, s := range n.servers {
+		if s.cfg.Transport != "tls" {
 			continue
 		}
-		if _, err := tls.Server(files(l)); err != nil {
-			return nil, fmt.Errorf("sip.listen[%d]: %w", i, err)
+		if _, err := tls.Server(files(s.cfg)); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.key, err)
 		}
 	}
 	return n, nil
@@ -182,35 +202,28 @@ func (n *node) run(ctx context.Context) error {
 	var ready atomic.Bool
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	failed := make(chan error, 1)
+	n.running, n.failed = running, func(err error) {
+		select {
+		case failed <- err:
+		default: // another was first
+		}
+	}
 	var group sync.WaitGroup
 	group.Go(func() { n.core.Run(running) })
-	failed := make(chan error, 1+len(n.cfg.XML.Listen))
-	if n.cfg.Operations.Address != "" {
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", n.cfg.Operations.Address)
-		if err != nil {
-			n.abandon(stop, &group)
-			return fmt.Errorf("operations.address: %w", err)
-		}
-		n.listening("http", l.Addr().String())
-		ops := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: n.cfg.Operations.Pprof, Ready: ready.Load}
-		group.Go(func() {
-			if err := ops.Run(running, l); err != nil {
-				failed <- err
-			}
-		})
+	if err := n.serveOperators(running, &group, ready.Load); err != nil {
+		n.abandon(stop, &group)
+		return err
 	}
 	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
 		n.abandon(stop, &group)
 		return nil
 	}
-	if err := n.listen(); err != nil {
-		n.abandon(stop, &group)
-		return err
-	}
-	if err := n.listenXML(running, &group, failed); err != nil {
-		n.abandon(stop, &group)
-		return err
+	for _, s := range n.servers {
+		if err := s.start(running, n.failed); err != nil {
+			n.abandon(stop, &group)
+			return err
+		}
 	}
 	ready.Store(true)
 	n.log.Info("ready")
@@ -221,13 +234,54 @@ func (n *node) run(ctx context.Context) error {
 	}
 	ready.Store(false)
 	n.log.Info("shutting down")
-	patience, cancel := context.WithTimeout(running, n.cfg.SIP.ShutdownPatience)
+	patience, cancel := context.WithTimeout(running, n.patience)
 	n.ua.Shutdown(patience)
 	cancel()
 	stop()
 	group.Wait()
+	n.endServers()
 	n.log.Info("stopped")
 	return err
+}
+
+// serveOperators serves those who look at the proxy and administer it, until ctx ends.
+func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready func() bool) error {
+	cfg := n.cfg // nobody has reloaded yet
+	serve := func(run func(context.Context, net.Listener) error, l net.Listener) {
+		group.Go(func() {
+			if err := run(ctx, l); err != nil {
+				n.failed(err)
+			}
+		})
+	}
+	if cfg.Operations.Address != "" {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Operations.Address)
+		if err != nil {
+			return fmt.Errorf("operations.address: %w", err)
+		}
+		n.listening("http", l.Addr().String())
+		serve((&web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready}).Run, l)
+	}
+	if cfg.Admin.Socket != "" {
+		mode, _ := strconv.ParseUint(cfg.Admin.Mode, 8, 32) // checked by config
+		l, err := web.ListenAdmin(ctx, cfg.Admin.Socket, os.FileMode(mode))
+		if err != nil {
+			return fmt.Errorf("admin.socket: %w", err)
+		}
+		serve((&web.Admin{Status: n.status, Server: n.server, Reload: n.reload}).Run, l)
+	}
+	if n.file != "" {
+		hangUps := make(chan os.Signal, 1)
+		signal.Notify(hangUps, syscall.SIGHUP)
+		group.Go(func() {
+			defer signal.Stop(hangUps)
+			n.onHangUp(ctx, hangUps)
+		})
+	}
+	if cfg.Log.StatusInterval > 0 {
+		group.Go(func() { n.dump(ctx, cfg.Log.StatusInterval) })
+	}
+	return nil
 }
 
 // abandon ends a start that failed.
@@ -235,63 +289,28 @@ func (n *node) abandon(stop func(), group *sync.WaitGroup) {
 	n.ua.Close()
 	stop()
 	group.Wait()
+	n.endServers()
 }
 
-func (n *node) listen() error {
-	for i, l := range n.cfg.SIP.Listen {
-		var address fmt.Stringer
-		var err error
-		switch l.Transport {
-		case "udp":
-			address, err = n.ua.ListenUDP(l.Address)
-		case "tcp":
-			address, err = n.ua.ListenTCP(l.Address, nil)
-		case "tls":
-			server, certErr := tls.Server(files(l))
-			if certErr != nil {
-				return certErr
-			}
-			address, err = n.ua.ListenTCP(l.Address, server)
+// endServers waits until nothing is left of the servers; their context has ended.
+func (n *node) endServers() {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	for _, s := range n.servers {
+		s.mu.Lock()
+		if s.address != "" {
+			s.stop(n.running)
 		}
-		if err != nil {
-			return fmt.Errorf("sip.listen[%d]: %w", i, err)
-		}
-		n.listening(l.Transport, address.String())
+		s.mu.Unlock()
 	}
-	return nil
 }
 
-// listenXML serves CSTA-XML over TCP and TLS until ctx ends.
-func (n *node) listenXML(ctx context.Context, group *sync.WaitGroup, failed chan<- error) error {
-	for i, l := range n.cfg.XML.Listen {
-		var lc net.ListenConfig
-		listener, err := lc.Listen(ctx, "tcp", l.Address)
-		if err == nil && l.Transport == "tls" {
-			server, certErr := tls.Server(files(l))
-			if certErr != nil {
-				_ = listener.Close()
-				return certErr
-			}
-			listener = cryptotls.NewListener(listener, server)
-		}
-		if err != nil {
-			return fmt.Errorf("xml.listen[%d]: %w", i, err)
-		}
-		n.listening("xml/"+l.Transport, listener.Addr().String())
-		group.Go(func() {
-			if err := n.xml.Serve(ctx, listener); ctx.Err() == nil {
-				failed <- fmt.Errorf("xml.listen[%d]: %w", i, err)
-			}
-		})
-	}
-	return nil
-}
-
-// identifier says who a client is that only its connection tells of: a trusted peer,
+// identify says who a client is that only its connection tells of: a trusted peer,
 // by the first name in its certificate, or by its address. Who is not is nobody, until
 // it opens an application session.
-func identifier(rules *policy.Policy, mode proxy.SessionMode) func(netip.Addr, []string) (policy.Identity, bool) {
+func (n *node) identify(mode proxy.SessionMode) func(netip.Addr, []string) (policy.Identity, bool) {
 	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
+		rules := n.rules.Load()
 		switch {
 		case rules.Demo:
 			return policy.Identity{Name: "demo", How: "demo"}, true

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/web"
+)
+
+// adminSocket is where the running proxy is administered.
+type adminSocket struct{ path, config string }
+
+func (a *adminSocket) flags(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&a.path, "socket", "", "the proxy's admin socket; without it, the one that the configuration names")
+	cmd.PersistentFlags().StringVarP(&a.config, "config", "c", "config.yaml", "configuration file")
+	_ = cmd.MarkPersistentFlagFilename("socket")
+	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
+}
+
+func (a *adminSocket) ask(ctx context.Context, method, path string, into any) error {
+	socket := a.path
+	if socket == "" {
+		cfg, err := config.Load(a.config)
+		var faults config.Faults
+		if errors.As(err, &faults) {
+			return usageError{fmt.Errorf("%w\nname the proxy's socket with --socket", err)}
+		}
+		if err != nil {
+			return usageError{fmt.Errorf("%w; name the proxy's socket with --socket", err)}
+		}
+		if socket = cfg.Admin.Socket; socket == "" {
+			return usageError{fmt.Errorf("%s names no admin socket; write for example: admin: {socket: /run/tr87proxy/admin.sock}", a.config)}
+		}
+	}
+	return web.AskAdmin(ctx, socket, method, path, into)
+}
+
+func statusCommand() *cobra.Command {
+	var socket adminSocket
+	var sessions, devices, asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the state of a running proxy", GroupID: "server", Args: exactly(0),
+		Long: `status shows a running proxy's servers and links, and how many clients and monitored
+devices there are; with --sessions and --devices, each of them.`,
+		Example: `  tr87proxy status -c /etc/tr87proxy/config.yaml
+  tr87proxy status --sessions --devices
+  tr87proxy status --json --socket /run/tr87proxy/admin.sock`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{}
+			for name, wanted := range map[string]bool{"sessions": sessions, "devices": devices} {
+				if wanted {
+					query.Set(name, "")
+				}
+			}
+			var st status
+			if err := socket.ask(cmd.Context(), http.MethodGet, "/status?"+query.Encode(), &st); err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
+			}
+			return st.print(cmd.OutOrStdout(), sessions, devices, time.Now())
+		},
+	}
+	socket.flags(cmd)
+	cmd.Flags().BoolVar(&sessions, "sessions", false, "list the clients")
+	cmd.Flags().BoolVar(&devices, "devices", false, "list the monitored devices")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return cmd
+}
+
+// print writes the state for people.
+func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	age := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
+	row := func(cells ...any) {
+		text := make([]string, len(cells))
+		for i, c := range cells {
+			text[i] = printable(fmt.Sprint(c))
+		}
+		fmt.Fprintln(w, strings.Join(text, "\t"))
+	}
+	fmt.Fprintf(w, "tr87proxy %s, running for %s\n\n", st.Version, age(st.Started))
+	row("SERVER", "PROTOCOL", "ADDRESS", "STATE")
+	for _, s := range st.Servers {
+		row(s.Name, s.Protocol+"/"+s.Transport, s.Address, map[bool]string{true: "serves", false: "stopped"}[s.Serves])
+	}
+	fmt.Fprintln(w)
+	row("LINK", "STATE", "FOR", "MONITORS", "")
+	for _, l := range st.Core.Links {
+		state := "down"
+		if l.Up {
+			state = "up, " + l.Status
+		}
+		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
+	}
+	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	if sessions {
+		fmt.Fprintln(w)
+		row("CLIENT", "PEER", "LINE", "FOR", "MONITORS", "WAITING")
+		for _, s := range st.Sessions {
+			row(s.Identity, s.Peer, s.Line, age(s.Since), s.Monitors, s.Queue)
+		}
+	}
+	if devices {
+		fmt.Fprintln(w)
+		row("DEVICE", "CALL", "LINK", "CLIENTS", "")
+		for _, d := range st.Devices {
+			row(d.Device, d.Call, d.Link, d.Clients, map[bool]string{true: "", false: "waits for the link"}[d.Active])
+		}
+	}
+	return w.Flush()
+}
+
+func serverCommand() *cobra.Command {
+	var socket adminSocket
+	cmd := &cobra.Command{
+		Use: "server", Short: "Start and stop servers of a running proxy", GroupID: "server",
+		Long: `server starts and stops single listeners of a running proxy, by the names that status
+shows. One that is stopped takes leave of its clients, and stays so until it is started,
+or the proxy is.`,
+		Example: `  tr87proxy server stop xml-tcp
+  tr87proxy server start xml-tcp`,
+		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	socket.flags(cmd)
+	for _, what := range []string{"start", "stop"} {
+		cmd.AddCommand(&cobra.Command{
+			Use: what + " NAME", Short: strings.ToUpper(what[:1]) + what[1:] + " a server", Args: exactly(1),
+			Long:    what + " " + map[string]string{"start": "makes a server of a running proxy listen again.", "stop": "ends a server of a running proxy, and the sessions of its clients."}[what],
+			Example: "  tr87proxy server " + what + " sip-udp -c /etc/tr87proxy/config.yaml",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return socket.ask(cmd.Context(), http.MethodPost, "/servers/"+url.PathEscape(args[0])+"/"+what, &struct{}{})
+			},
+			ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+				var st status
+				if len(args) > 0 || socket.ask(cmd.Context(), http.MethodGet, "/status", &st) != nil {
+					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				var names []string
+				for _, s := range st.Servers {
+					if s.Serves == (what == "stop") {
+						names = append(names, s.Name)
+					}
+				}
+				return names, cobra.ShellCompDirectiveNoFileComp
+			},
+		})
+	}
+	return cmd
+}
+
+func reloadCommand() *cobra.Command {
+	var socket adminSocket
+	cmd := &cobra.Command{
+		Use: "reload", Short: "Make a running proxy read its configuration again", GroupID: "server", Args: exactly(0),
+		Long: `reload makes a running proxy read its configuration again, without dropping sessions. At
+once hold: log.level, trusted, digest.users, grants, numbers, links, and the listeners of
+sip and xml. Rights that are taken away end what depends on them. The rest waits for a
+restart, and reload says so. A file with faults changes nothing.`,
+		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var report reloadReport
+			if err := socket.ask(cmd.Context(), http.MethodPost, "/reload", &report); err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if len(report.Changed) == 0 && len(report.Restart) == 0 {
+				fmt.Fprintln(out, "nothing has changed")
+			}
+			for _, key := range report.Changed {
+				fmt.Fprintf(out, "changed: %s\n", key)
+			}
+			for _, key := range report.Restart {
+				fmt.Fprintf(out, "needs a restart: %s\n", key)
+			}
+			return nil
+		},
+	}
+	socket.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// reloadReport says what a reload did.
+type reloadReport struct {
+	Changed []string `json:"changed"` // keys whose new values hold now
+	Restart []string `json:"restart"` // keys whose new values hold after a restart
+}
+
+// reload reads the configuration again and applies what can be changed while the proxy
+// runs. A file that has faults changes nothing.
+func (n *node) reload() (any, error) {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	cfg, err := config.Load(n.file)
+	if err != nil {
+		n.log.Error("not reloaded", "err", err)
+		return nil, err
+	}
+	report, err := n.apply(cfg)
+	if err != nil {
+		n.log.Error("not reloaded", "err", err)
+		return nil, err
+	}
+	n.log.Info("reloaded", "changed", strings.Join(report.Changed, " "), "restart", strings.Join(report.Restart, " "))
+	return report, nil
+}
+
+func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
+	report := &reloadReport{Changed: []string{}, Restart: []string{}}
+	old := n.cfg
+	users, err := passwords(cfg.Digest)
+	if err != nil {
+		return nil, err
+	}
+	links, err := n.links(cfg, old)
+	if err != nil {
+		return nil, err
+	}
+	changed := func(key string, a, b any) bool {
+		if reflect.DeepEqual(a, b) {
+			return false
+		}
+		report.Changed = append(report.Changed, key)
+		return true
+	}
+	if changed("log.level", old.Log.Level, cfg.Log.Level) {
+		_ = n.level.UnmarshalText([]byte(cfg.Log.Level)) // checked by config
+	}
+	if (len(old.Digest.Users) == 0) == (len(cfg.Digest.Users) == 0) {
+		changed("digest.users", old.Digest.Users, cfg.Digest.Users)
+		n.users.Store(&users)
+	}
+	changed("trusted", old.Trusted, cfg.Trusted)
+	changed("grants", old.Grants, cfg.Grants)
+	changed("numbers", old.Numbers, cfg.Numbers)
+	if changed("links", old.Links, cfg.Links) {
+		n.core.SetLinks(links)
+	}
+	applied := *cfg // what holds from now on: the new where it could be applied
+	keep(&applied, old, report)
+	n.cfg = &applied
+	n.setRules(cfg) // last: it ends what is not allowed any more
+	if err := n.setServers(cfg); err != nil {
+		return nil, fmt.Errorf("reloaded, but for a listener: %w", err)
+	}
+	return report, nil
+}
+
+// keep puts back what cannot be changed while the proxy runs, and notes it.
+func keep(applied, old *config.Config, report *reloadReport) {
+	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
+	for i := range now.NumField() {
+		key := now.Type().Field(i).Tag.Get("yaml")
+		a, b := now.Field(i), before.Field(i)
+		switch key {
+		case "trusted", "grants", "numbers", "links":
+			continue
+		case "log", "digest", "sip", "xml":
+			for j := range a.NumField() {
+				sub := a.Type().Field(j).Tag.Get("yaml")
+				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (a.Field(j).Len() == 0) == (b.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" {
+					continue
+				}
+				if !reflect.DeepEqual(a.Field(j).Interface(), b.Field(j).Interface()) {
+					report.Restart = append(report.Restart, key+"."+sub)
+					a.Field(j).Set(b.Field(j))
+				}
+			}
+			continue
+		}
+		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
+			report.Restart = append(report.Restart, key)
+			a.Set(b)
+		}
+	}
+}
+
+// setRules tells the core who may do what.
+func (n *node) setRules(cfg *config.Config) {
+	rules := rules(cfg)
+	rules.Demo = n.demo // which a reload does not change
+	n.rules.Store(rules)
+	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}
+	if n.core != nil {
+		n.core.SetRules(rules, numbers)
+	}
+}
+
+// setServers starts and ends servers so that there are those of the configuration. What
+// an administrator has stopped stays so.
+func (n *node) setServers(cfg *config.Config) error {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	old, now := n.servers, n.listeners(cfg)
+	same := func(a, b *server) bool { return a.protocol == b.protocol && a.cfg == b.cfg }
+	for i, s := range now {
+		if j := slices.IndexFunc(old, func(o *server) bool { return same(o, s) }); j >= 0 {
+			now[i] = old[j]
+		}
+	}
+	n.servers = now
+	for _, s := range old {
+		if !slices.Contains(now, s) {
+			_ = s.end(n.running) // it may have been stopped already
+		}
+	}
+	var faults []error
+	for _, s := range now {
+		if !slices.Contains(old, s) {
+			faults = append(faults, s.start(n.running, n.failed))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// server starts or ends a server by its name.
+func (n *node) server(name string, start bool) error {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	var names []string
+	for _, s := range n.servers {
+		if s.cfg.Name != name {
+			names = append(names, s.cfg.Name)
+			continue
+		}
+		if start {
+			return s.start(n.running, n.failed)
+		}
+		return s.end(n.running)
+	}
+	return fmt.Errorf("there is no server %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// status is what tr87proxy status shows.
+type status struct {
+	Version  string                `json:"version"`
+	Started  time.Time             `json:"started"`
+	Servers  []serverStatus        `json:"servers"`
+	Core     proxy.Status          `json:"core"`
+	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
+	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
+}
+
+func (n *node) status(sessions, devices bool) any {
+	st := status{Version: version(), Started: n.started, Core: n.core.Status()}
+	n.serversMu.Lock()
+	for _, s := range n.servers {
+		st.Servers = append(st.Servers, s.status())
+	}
+	n.serversMu.Unlock()
+	if sessions {
+		st.Sessions = n.core.SessionList()
+	}
+	if devices {
+		st.Devices = n.core.DeviceList()
+	}
+	return st
+}
+
+// onHangUp reloads at SIGHUP until ctx ends.
+func (n *node) onHangUp(ctx context.Context, hangUps <-chan os.Signal) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangUps:
+			_, _ = n.reload() // it has logged what was wrong
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// errRights ends a session that would not be opened any more.
+var errRights = errors.New("the configuration does not let this identity in any more")
+
+// SetRules says who may do what, and how numbers are written, from now on. What a client
+// has and may not have any more ends: its session, its monitors, its registrations.
+func (p *Proxy) SetRules(rights *policy.Policy, numbers *policy.Numbers) {
+	p.rules.Store(&rules{rights, numbers})
+	p.mu.Lock()
+	sessions := slices.Collect(maps.Keys(p.sessions))
+	p.mu.Unlock()
+	for _, s := range sessions {
+		s.recheck()
+	}
+}
+
+// recheck takes away what the rules do not give any more.
+func (s *Session) recheck() {
+	if s.still != nil && !s.still() {
+		s.end(errRights)
+		return
+	}
+	s.mu.Lock()
+	app := s.app
+	s.mu.Unlock()
+	if app != nil && app.account != "" && !s.proxy.cfg.Accounts.Has(app.account) {
+		s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account is there no more"})
+	}
+	if s.locked() {
+		return
+	}
+	rights := s.proxy.policy()
+	if !rights.Known(s.Identity()) || s.line != "" && !rights.Allows(s.Identity(), policy.Observe, s.line, true).Allowed {
+		s.end(errRights)
+		return
+	}
+	s.mu.Lock()
+	monitors, routers := slices.Collect(maps.Values(s.monitors)), slices.Collect(maps.Values(s.routers))
+	associations := slices.Collect(maps.Values(s.associations))
+	s.mu.Unlock()
+	for _, cm := range monitors {
+		if !cm.monitor.allowed(s) && s.forgetMonitor(cm) {
+			cm.monitor.remove(cm)
+			s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
+		}
+	}
+	for _, r := range routers {
+		if !r.allowed() {
+			r.cancel()
+			r.aborted()
+		}
+	}
+	for _, a := range associations {
+		if !rights.Allows(s.Identity(), a.action, a.device, true).Allowed {
+			a.forget()
+			a.cancel()
+			a.tellGone()
+		}
+	}
+}

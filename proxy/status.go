@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status is the state of the core, for whoever administers it.
+type Status struct {
+	Sessions     int          `json:"sessions"`
+	Applications int          `json:"application_sessions"`
+	Monitors     int          `json:"monitors"` // held at the links
+	Links        []LinkStatus `json:"links"`
+}
+
+// LinkStatus is the state of one link.
+type LinkStatus struct {
+	Name     string    `json:"name"`
+	Up       bool      `json:"up"`
+	Since    time.Time `json:"since"`
+	Status   string    `json:"status,omitempty"` // what the switching function says of itself
+	Failure  string    `json:"failure,omitempty"`
+	Monitors int       `json:"monitors"`
+}
+
+// Status returns the state of the core.
+func (p *Proxy) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := Status{Sessions: len(p.sessions), Links: []LinkStatus{}}
+	for _, n := range p.apps {
+		st.Applications += n
+	}
+	for _, t := range p.list() {
+		l := LinkStatus{Name: t.name, Up: t.up, Since: t.since, Monitors: len(t.monitors)}
+		if t.up {
+			l.Status = string(t.status)
+		} else if t.failure != nil {
+			l.Failure = t.failure.Error()
+		}
+		st.Links = append(st.Links, l)
+		st.Monitors += l.Monitors
+	}
+	return st
+}
+
+// SessionStatus is one client.
+type SessionStatus struct {
+	Identity    string    `json:"identity"`
+	Peer        string    `json:"peer"`
+	Line        string    `json:"line,omitempty"`
+	Since       time.Time `json:"since"`
+	Application string    `json:"application_session,omitempty"` // its identifier
+	Monitors    int       `json:"monitors"`
+	Queue       int       `json:"queue"` // messages that wait for the client
+}
+
+// SessionList lists the sessions, the oldest first.
+func (p *Proxy) SessionList() []SessionStatus {
+	p.mu.Lock()
+	sessions := slices.Collect(maps.Keys(p.sessions))
+	p.mu.Unlock()
+	list := make([]SessionStatus, 0, len(sessions))
+	for _, s := range sessions {
+		s.mu.Lock()
+		st := SessionStatus{
+			Identity: s.Identity().String(), Peer: s.peer, Line: s.line, Since: s.since, Monitors: len(s.monitors), Queue: len(s.queue),
+		}
+		if s.app != nil {
+			st.Application = s.app.id
+		}
+		s.mu.Unlock()
+		list = append(list, st)
+	}
+	slices.SortFunc(list, func(a, b SessionStatus) int { return a.Since.Compare(b.Since) })
+	return list
+}
+
+// DeviceStatus is a device or call with a monitor.
+type DeviceStatus struct {
+	Device  string `json:"device"`
+	Call    string `json:"call,omitempty"` // the monitor is on this call
+	Link    string `json:"link"`
+	Clients int    `json:"clients"`
+	Active  bool   `json:"active"` // the link has taken the monitor
+}
+
+// DeviceList lists what is monitored, by device.
+func (p *Proxy) DeviceList() []DeviceStatus {
+	p.mu.Lock()
+	var monitors []*monitor
+	for _, t := range p.list() {
+		monitors = slices.AppendSeq(monitors, maps.Values(t.monitors))
+	}
+	p.mu.Unlock()
+	list := make([]DeviceStatus, 0, len(monitors))
+	for _, m := range monitors {
+		m.mu.Lock()
+		st := DeviceStatus{Device: m.device, Link: m.trunk.name, Clients: len(m.clients), Active: m.started}
+		if call := m.watch.MonitorObject.CallObject; call != nil {
+			st.Call = call.CallID
+		}
+		m.mu.Unlock()
+		list = append(list, st)
+	}
+	slices.SortFunc(list, func(a, b DeviceStatus) int { return strings.Compare(a.Device+a.Call, b.Device+b.Call) })
+	return list
+}

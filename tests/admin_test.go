@@ -248,6 +248,8 @@ func TestReloadLinks(t *testing.T) {
 func TestStatusInLog(t *testing.T) {
 	r := serve(t, "log: {status-interval: 50ms}\n"+everybody)
 	r.xml().monitor("1000")
-	waitFor(t, "the summary", func() bool { return strings.Contains(r.out.String(), "msg=status sessions=1 applications=0 monitors=1") })
+	waitFor(t, "the summary", func() bool {
+		return strings.Contains(r.out.String(), "msg=status sessions=1 applications=0 monitors=1")
+	})
 	r.stop()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -21,11 +22,60 @@ import (
 type breakable struct {
 	*softswitch.Switch
 	lose chan struct{}
+
+	// renumbers: after each loss the switch calls every call by another name.
+	renumbers bool
+	mu        sync.Mutex
+	epoch     int
 }
+
+var callIDs = regexp.MustCompile(`<callID>([^<.]*)(?:\.\d+)?</callID>`)
+
+// named returns the message with the names that calls have on the link now, or those
+// that they have in the switch.
+func (b *breakable) named(m *uacsta.Message, onLink bool) *uacsta.Message {
+	if !b.renumbers || m == nil {
+		return m
+	}
+	name := "<callID>$1</callID>"
+	if onLink {
+		name = "<callID>" + b.callID("$1") + "</callID>"
+	}
+	renamed, err := uacsta.Parse([]byte(callIDs.ReplaceAllString(m.String(), name)))
+	if err != nil {
+		panic(err)
+	}
+	return renamed
+}
+
+// callID is what the link calls a call now.
+func (b *breakable) callID(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.renumbers {
+		return id
+	}
+	return fmt.Sprintf("%s.%d", id, b.epoch)
+}
+
+func (b *breakable) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	b.Switch.Request(b.named(req, false), func(m *uacsta.Message, err error) { reply(b.named(m, true), err) })
+}
+
+// renamedUp is the core as the switch sees it.
+type renamedUp struct {
+	proxy.Upcalls
+	link *breakable
+}
+
+func (u renamedUp) Event(ev *uacsta.Message) { u.Upcalls.Event(u.link.named(ev, true)) }
 
 func (b *breakable) Run(ctx context.Context, up proxy.Upcalls) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	b.mu.Lock()
+	b.epoch++
+	b.mu.Unlock()
 	go func() {
 		select {
 		case <-b.lose:
@@ -33,7 +83,7 @@ func (b *breakable) Run(ctx context.Context, up proxy.Upcalls) error {
 		case <-ctx.Done():
 		}
 	}()
-	return b.Switch.Run(ctx, up)
+	return b.Switch.Run(ctx, renamedUp{up, b})
 }
 
 // office is a core with a switch that has a device of every kind.
@@ -59,7 +109,7 @@ func inOffice(t *testing.T, grants []policy.Grant, test func(*office)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := &office{t: t, link: &breakable{sw, make(chan struct{})}}
+		o := &office{t: t, link: &breakable{Switch: sw, lose: make(chan struct{})}}
 		o.core = proxy.New(proxy.Config{Policy: &policy.Policy{Grants: grants}, Numbers: &policy.Numbers{Extensions: sw.Has}})
 		o.core.AddLink("switch", o.link, func(string) bool { return true })
 		ctx, cancel := context.WithCancel(t.Context())

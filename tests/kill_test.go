@@ -1,0 +1,272 @@
+package tests
+
+import (
+	octets "encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// wire stands between a proxy's link and its switch, and breaks as it is told.
+type wire struct {
+	t    *testing.T
+	l    net.Listener
+	back string
+
+	mu    sync.Mutex
+	how   string // what is done to the connection that there is: "", cut, torn or silent
+	conns []net.Conn
+}
+
+func newWire(t *testing.T, port int) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{t: t, l: l, back: fmt.Sprintf("127.0.0.1:%d", port)}
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			front, err := l.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("tcp", w.back)
+			if err != nil {
+				_ = front.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns, w.how = []net.Conn{front, back}, ""
+			w.mu.Unlock()
+			group.Go(func() { w.carry(back, front, false) })
+			group.Go(func() { w.carry(front, back, true) })
+		}
+	})
+	t.Cleanup(func() { _ = l.Close(); w.closeBoth(); group.Wait() })
+	return w
+}
+
+func (w *wire) closeBoth() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
+}
+
+func (w *wire) port() int { return w.l.Addr().(*net.TCPAddr).Port }
+
+// breaks says what happens to the next frame from the switch.
+func (w *wire) breaks(how string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.how = how
+}
+
+// carry passes frames on, from the switch or to it, until the connection ends.
+func (w *wire) carry(to, from net.Conn, requests bool) {
+	defer func() { _, _ = to.Close(), from.Close() }()
+	for {
+		header := make([]byte, 8)
+		if _, err := io.ReadFull(from, header); err != nil {
+			return
+		}
+		frame := append(header, make([]byte, octets.BigEndian.Uint16(header[2:4])-8)...)
+		if _, err := io.ReadFull(from, frame[8:]); err != nil {
+			return
+		}
+		w.mu.Lock()
+		how := w.how
+		w.mu.Unlock()
+		switch {
+		case how == "silent":
+			continue // nothing more comes, and the connection stays
+		case how == "cut" && !requests:
+			return
+		case how == "torn" && !requests:
+			_, _ = to.Write(frame[:len(frame)/2])
+			return
+		}
+		if _, err := to.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// step is something that a telephone's user or program does at the switch.
+type step func(t *testing.T, c *xmlClient, call *[2]string)
+
+// shift has a call go through every state: ringing, up, held, with another beside it, and
+// transferred.
+var shift = []step{
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		id[0] = c.ask(call("1000", "1001")).Text("callingDevice/callID")
+	},
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id[0], "1001")})
+	},
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		c.ask(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id[0], "1001")})
+	},
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		c.ask(uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn(id[0], "1001")})
+	},
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		id[1] = c.ask(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(id[0], "1000"), ConsultedDevice: uacsta.Dev("1002")}).Text("initiatedCall/callID")
+	},
+	func(_ *testing.T, c *xmlClient, id *[2]string) {
+		c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id[1], "1002")})
+	},
+	func(t *testing.T, c *xmlClient, id *[2]string) {
+		res := c.ask(uacsta.TransferCall{HeldCall: uacsta.Conn(id[0], "1000"), ActiveCall: uacsta.Conn(id[1], "1000")})
+		if res.Name() != "TransferCallResponse" {
+			t.Errorf("%s", res)
+		}
+	},
+	func(_ *testing.T, c *xmlClient, _ *[2]string) { c.ask(call("1000", "1001")) },
+}
+
+var shiftDevices = []string{"1000", "1001", "1002"}
+
+// watchers are one client's models of several devices.
+type watchers struct {
+	client *xmlClient
+	models map[string]*observer // by cross reference
+}
+
+func watchShift(c *xmlClient) *watchers {
+	w := &watchers{c, map[string]*observer{}}
+	for _, device := range shiftDevices {
+		w.models[c.monitor(device)] = &observer{device, map[[2]string]string{}}
+	}
+	return w
+}
+
+// look takes in what has come, and returns what the client knows of the devices' own
+// connections.
+func (w *watchers) look() map[[2]string]string {
+	w.client.t.Helper()
+	w.client.ask(uacsta.RequestSystemStatus{}) // what has come is before its answer
+	for _, ev := range w.client.news {
+		if model := w.models[ev.CrossRef()]; model != nil && ev.Kind() == uacsta.Event {
+			model.see(w.client.t, ev)
+		}
+	}
+	w.client.news = nil
+	known := map[[2]string]string{}
+	for _, model := range w.models {
+		for id, state := range model.known {
+			if id[1] == model.device {
+				known[id] = state
+			}
+		}
+	}
+	return known
+}
+
+// ownCalls is what the switch says of the devices' own connections.
+func ownCalls(c *xmlClient) map[[2]string]string {
+	c.t.Helper()
+	truth := map[[2]string]string{}
+	for _, device := range shiftDevices {
+		var res uacsta.SnapshotDeviceResponse
+		if err := c.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&res); err != nil {
+			c.t.Fatal(err)
+		}
+		for _, info := range res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+			truth[[2]string{info.ConnectionIdentifier.CallID, device}] = string(info.LocalCallState.CompoundCallState[0])
+		}
+	}
+	return truth
+}
+
+// agree waits until the client knows what the switch says, and makes sure that it stays so.
+func (w *watchers) agree(switchSide *xmlClient) {
+	w.client.t.Helper()
+	truth := ownCalls(switchSide)
+	var known map[[2]string]string
+	waitFor(w.client.t, fmt.Sprintf("the client to know %v", truth), func() bool {
+		known = w.look()
+		return maps.Equal(known, truth)
+	})
+	if w.look(); !maps.Equal(w.look(), truth) {
+		w.client.t.Errorf("the client knows %v, and the switch says %v", w.look(), truth)
+	}
+}
+
+// Whatever step of a call the switch is killed at: when it is back, its calls are gone,
+// the clients know it, and they can go on.
+func TestSwitchKilledAtEveryStep(t *testing.T) {
+	for n := 1; n <= len(shift); n++ {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			back := serve(t, everyKind)
+			front := behind(t, back, false)
+			w := watchShift(front.xml())
+			var id [2]string
+			direct := back.xml()
+			for _, s := range shift[:n] {
+				s(t, direct, &id)
+			}
+			w.agree(direct)
+			_ = back.cmd.Process.Kill()
+			_ = back.wait(patience)
+			again := &running{
+				process: start(t, program(t), "serve", "-c", filepath.Join(back.dir, "config.yaml")), port: back.port, ops: back.ops, xmlPort: back.xmlPort,
+			}
+			waitFor(t, "readiness", func() bool { return again.get("/readyz") == "ready\n" })
+			waitFor(t, "the link", func() bool { return front.metric(`tr87proxy_link_up{link="back"}`) == 1 })
+			direct = again.xml()
+			w.agree(direct)
+			if known := w.look(); len(known) != 0 {
+				t.Errorf("left: %v", known)
+			}
+			if m := w.client.ask(call("1000", "1001")); m.Name() != "MakeCallResponse" {
+				t.Errorf("%s", m)
+			}
+			w.agree(direct)
+			front.stop()
+			again.stop()
+		})
+	}
+}
+
+// Whatever step of a call the connection breaks at, between frames, in the middle of one,
+// or by silence: what happens meanwhile is known in the end.
+func TestConnectionBreaksAtEveryStep(t *testing.T) {
+	for _, how := range []string{"cut", "torn", "silent"} {
+		for n := range shift {
+			if how == "silent" && n%3 != 0 {
+				continue // it takes a heartbeat each
+			}
+			t.Run(fmt.Sprint(how, n), func(t *testing.T) {
+				back := serve(t, everyKind)
+				wire := newWire(t, back.xmlPort)
+				front := behind(t, &running{process: back.process, xmlPort: wire.port()}, false)
+				w := watchShift(front.xml())
+				direct := back.xml()
+				var id [2]string
+				for i, s := range shift {
+					if i == n {
+						w.agree(direct)
+						wire.breaks(how)
+					}
+					s(t, direct, &id)
+				}
+				w.agree(direct)
+				waitFor(t, "the loss", func() bool { return strings.Contains(front.out.String(), "link down") })
+				w.agree(direct)
+				front.stop()
+				back.stop()
+			})
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/beevik/etree"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const audience = 1000
+
+// reader is a client that writes its events, as a front does, to nowhere.
+type reader struct{ got *sync.WaitGroup }
+
+func (r reader) Event(m *uacsta.Message) {
+	_ = m.Bytes()
+	if m.Kind() == uacsta.Event {
+		r.got.Done()
+	}
+}
+
+func (reader) Closed(error) {}
+
+func delivered(ref string) *uacsta.Message {
+	return uacsta.Encode(uacsta.DeliveredEvent{
+		MonitorCrossRefID: ref, Connection: uacsta.Conn("4711", "100"), AlertingDevice: uacsta.Ext("100"), CallingDevice: uacsta.Ext("101"), CalledDevice: uacsta.Ext("100"),
+		LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
+	}, uacsta.Edition3)
+}
+
+// One event of the switch reaches a thousand clients, each in its own form.
+func BenchmarkFanOut(b *testing.B) {
+	f := &flaky{lose: make(chan error)}
+	p := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(string) bool { return true }}})
+	p.AddLink("flaky", f, func(string) bool { return true })
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { p.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	if err := p.Await(ctx, "flaky"); err != nil {
+		b.Fatal(err)
+	}
+	var got sync.WaitGroup
+	for n := range audience {
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: fmt.Sprint(n)}}, reader{&got})
+		if err != nil {
+			b.Fatal(err)
+		}
+		started := make(chan struct{})
+		s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(*uacsta.Message) { close(started) })
+		<-started
+	}
+	for b.Loop() {
+		got.Add(audience)
+		f.up.Event(delivered("link1"))
+		got.Wait()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/audience, "ns/client")
+}
+
+// What it takes with etree alone: the document copied, its cross reference changed, and
+// written, a thousand times.
+func BenchmarkFanOutEtree(b *testing.B) {
+	wire := delivered("link1").Bytes()
+	for b.Loop() {
+		doc := etree.NewDocument()
+		if err := doc.ReadFromBytes(wire); err != nil {
+			b.Fatal(err)
+		}
+		for n := range audience {
+			copied := doc.Copy()
+			copied.Root().SelectElement("monitorCrossRefID").SetText(fmt.Sprint(n))
+			if _, err := copied.WriteToBytes(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/audience, "ns/client")
+}

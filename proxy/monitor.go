@@ -264,8 +264,8 @@ func (m *monitor) event(ev *uacsta.Message) {
 		}
 		return
 	}
-	if object := m.watch.MonitorObject.DeviceObject; object != nil && m.watch.MonitorType == "" {
-		m.picture.apply(ev, object.ID)
+	if m.pictured() {
+		m.picture.apply(ev, m.own())
 	}
 	m.tell(ev)
 }
@@ -288,6 +288,9 @@ func (m *monitor) tell(ev *uacsta.Message) {
 // clients: the call that it was on is over.
 func (m *monitor) ended() {
 	m.mu.Lock()
+	if m.resync != nil {
+		m.tellHeld()
+	}
 	m.failed = true
 	clients := m.clients
 	m.clients = nil

@@ -38,7 +38,7 @@ var changes = map[string]struct {
 	"ConnectionClearedEvent": {"droppedConnection", ""},
 }
 
-// apply takes an event in; own is the device of the monitor.
+// apply takes an event in; own is the device of the monitor, "" for one on a call.
 func (p picture) apply(ev *uacsta.Message, own string) {
 	if change, ok := changes[ev.Name()]; ok {
 		id := party{ev.Text(change.path + "/callID"), ev.Text(change.path + "/deviceID")}
@@ -95,6 +95,9 @@ func (p picture) drop(call string) {
 
 // forget drops the calls that the device itself is not in: no event tells of them.
 func (p picture) forget(own string) {
+	if own == "" {
+		return
+	}
 	maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { _, in := p[party{id.call, own}]; return !in })
 }
 
@@ -110,27 +113,32 @@ type scene struct {
 // state. Of the others in a call only what the device's monitor would have told.
 func (p picture) since(old picture, own string, scenes []scene) []any {
 	var events []any
-	for _, id := range slices.SortedFunc(maps.Keys(old), func(a, b party) int { return strings.Compare(a.call, b.call) }) {
-		if _, still := p[id]; id.device == own && !still {
-			events = append(events, uacsta.ConnectionClearedEvent{
-				DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(own), LocalConnectionInfo: uacsta.Null, Cause: uacsta.CauseNormalClearing,
-			})
+	for _, id := range slices.SortedFunc(maps.Keys(old), func(a, b party) int { return strings.Compare(a.call+" "+a.device, b.call+" "+b.device) }) {
+		if _, still := p[id]; !still && (id.device == own || own == "") {
+			cleared := uacsta.ConnectionClearedEvent{DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), Cause: uacsta.CauseNormalClearing}
+			if own != "" { // a monitor on a call has no side of its own
+				cleared.LocalConnectionInfo = uacsta.Null
+			}
+			events = append(events, cleared)
 		}
 	}
 	for _, s := range scenes {
 		self := party{s.call, own}
 		local, was := p[self], old[self]
-		first := append([]party{self}, slices.DeleteFunc(slices.Clone(s.parties), func(id party) bool { return id == self })...)
-		caller := s.calling != nil && s.calling.Device.ID == own
+		first, caller := s.parties, true
+		if own != "" {
+			first = append([]party{self}, slices.DeleteFunc(slices.Clone(s.parties), func(id party) bool { return id == self })...)
+			caller = s.calling != nil && s.calling.Device.ID == own
+		}
 		for _, id := range first {
 			state, before := p[id], old[id]
-			implied := id != self && before == "" && state == uacsta.Connected && (!caller || was == local && was != "")
+			implied := own != "" && id != self && before == "" && state == uacsta.Connected && (!caller || was == local && was != "")
 			if state != before && !implied {
 				events = append(events, s.become(id, before, state, local, caller)...)
 			}
 		}
 		for id := range old {
-			if _, still := p[id]; id.call == s.call && !still && id != self {
+			if _, still := p[id]; own != "" && id.call == s.call && !still && id != self {
 				events = append(events, uacsta.ConnectionClearedEvent{
 					DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), LocalConnectionInfo: local, Cause: uacsta.CauseNormalClearing,
 				})

@@ -14,7 +14,8 @@ import (
 // resync is the time between a monitor's restart and the moment when its clients know
 // what they missed. Events that come meanwhile are held back.
 type resync struct {
-	held []*uacsta.Message
+	held  []*uacsta.Message
+	first bool // the monitor has just begun: clients have missed nothing
 }
 
 const maxHeld = 1000
@@ -28,10 +29,12 @@ func (m *monitor) catchUp(r *resync) {
 	if m.resync != r { // the link was lost again, or too much came meanwhile
 		return
 	}
-	own := m.watch.MonitorObject.DeviceObject.ID
-	if err != nil {
-		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", own, "err", err)
-	} else {
+	own := m.own()
+	if err != nil && !r.first {
+		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", m.device, "err", err)
+	} else if err == nil && r.first {
+		m.picture = now
+	} else if err == nil {
 		missed := now.since(m.picture, own, scenes)
 		m.picture = now
 		for _, ev := range missed {
@@ -44,7 +47,7 @@ func (m *monitor) catchUp(r *resync) {
 // tellHeld ends the time in which events are held back: clients get them now, but for
 // what they know already. m.mu is held.
 func (m *monitor) tellHeld() {
-	held, own := m.resync.held, m.watch.MonitorObject.DeviceObject.ID
+	held, own := m.resync.held, m.own()
 	m.resync = nil
 	for _, ev := range held {
 		before := maps.Clone(m.picture)
@@ -61,10 +64,23 @@ func ofCalls(ev *uacsta.Message) bool {
 	return one || ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent"
 }
 
-// look takes snapshots of the device and of its calls.
+// own is the device whose side of the calls the monitor tells; "" for one on a call.
+func (m *monitor) own() string {
+	if m.watch.MonitorObject.DeviceObject == nil {
+		return ""
+	}
+	return m.watch.MonitorObject.DeviceObject.ID
+}
+
+// look takes snapshots of the device and of its calls, or of the call.
 func (m *monitor) look() ([]scene, picture, error) {
-	own := *m.watch.MonitorObject.DeviceObject
 	now := picture{}
+	if call := m.watch.MonitorObject.CallObject; call != nil {
+		s := scene{call: call.CallID}
+		err := m.trunk.lookAt(&s, now, *call)
+		return []scene{s}, now, err
+	}
+	own := *m.watch.MonitorObject.DeviceObject
 	var scenes []scene
 	calls, err := m.trunk.callsOf(own)
 	if err != nil {
@@ -210,10 +226,12 @@ func (t *trunk) snapshot(req any) (res *uacsta.Message, data []*uacsta.Message, 
 	}
 }
 
-// fallBehind holds events back until the device has been looked at; m.mu is held.
+// fallBehind holds events back until the device has been looked at; m.mu is held. A call
+// is looked at when its monitor begins, too: it was there before.
 func (m *monitor) fallBehind() {
-	if m.behind() {
-		r := &resync{}
+	first := m.watch.MonitorObject.CallObject != nil && len(m.clients) == 0
+	if first || m.behind() {
+		r := &resync{first: first}
 		m.resync = r
 		m.trunk.proxy.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
 	}
@@ -228,8 +246,11 @@ func (m *monitor) lookAgain() {
 	}
 }
 
-// behind reports whether clients have to be told what they missed: of devices, in the
-// usual way of watching them.
-func (m *monitor) behind() bool {
-	return len(m.clients) > 0 && m.watch.MonitorObject.DeviceObject != nil && m.watch.MonitorType == ""
+// behind reports whether clients have to be told what they missed.
+func (m *monitor) behind() bool { return len(m.clients) > 0 && m.pictured() }
+
+// pictured reports whether the monitor keeps a picture: of a device in the usual way of
+// watching it, or of a call.
+func (m *monitor) pictured() bool {
+	return m.watch.MonitorObject.CallObject != nil || m.watch.MonitorObject.DeviceObject != nil && m.watch.MonitorType == ""
 }

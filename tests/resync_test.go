@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -189,4 +190,34 @@ func (m *member) look(observers map[string]*observer) {
 			seen.see(m.o.t, ev)
 		}
 	}
+}
+
+// A monitor on a call outlives a loss, if the call does, and tells what happened in it.
+func TestResyncOfCall(t *testing.T) {
+	inOffice(t, everything, func(o *office) {
+		m := o.open("boss", "")
+		id := m.want(call("100", "101"), "MakeCallResponse").Text("callingDevice/callID")
+		caller := uacsta.Conn(id, "100")
+		for _, ends := range []bool{false, true} {
+			ref := m.want(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &caller}}, "MonitorStartResponse").CrossRef()
+			m.told()
+			o.link.lose <- struct{}{}
+			synctest.Wait()
+			if ends {
+				o.direct(uacsta.ClearCall{CallToBeCleared: caller})
+			} else {
+				o.direct(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")})
+			}
+			time.Sleep(5 * time.Second)
+			var names []string
+			for _, ev := range m.told() {
+				if ev.CrossRef() == ref {
+					names = append(names, ev.Name()+" "+ev.Text("establishedConnection/deviceID"))
+				}
+			}
+			if got, want := strings.Join(names, ","), map[bool]string{false: "EstablishedEvent 101", true: "MonitorStop "}[ends]; got != want {
+				t.Errorf("told %s, want %s", got, want)
+			}
+		}
+	})
 }

@@ -30,11 +30,12 @@ func (m *monitor) catchUp(r *resync) {
 		return
 	}
 	own := m.own()
-	if err != nil && !r.first {
+	switch {
+	case err != nil && !r.first:
 		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", m.device, "err", err)
-	} else if err == nil && r.first {
+	case err == nil && r.first:
 		m.picture = now
-	} else if err == nil {
+	case err == nil:
 		missed := now.since(m.picture, own, scenes)
 		m.picture = now
 		for _, ev := range missed {

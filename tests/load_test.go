@@ -287,7 +287,7 @@ func TestLoad(t *testing.T) {
 					To: fmt.Sprintf("sip:x@127.0.0.1:%d;transport=%s", front.port, transport), From: fmt.Sprintf("sip:client%d@localhost", n),
 					Event: func(m *uacsta.Message) {
 						if m.Kind() == uacsta.Event {
-							c.saw(name, m.String())
+							c.saw(name, string(m.Bytes()))
 						}
 					},
 					Ended: func(err error) { t.Errorf("%s: %v", name, err) },

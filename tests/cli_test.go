@@ -151,6 +151,14 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 // Each command for a service, against the built-in switch.
 func TestServiceCommands(t *testing.T) {
 	r := serve(t, everyKind)
+	r.everyService()
+	r.stop()
+}
+
+// everyService uses every service from the command line.
+func (r *running) everyService() {
+	t := r.t
+	t.Helper()
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	pin := filepath.Join(t.TempDir(), "pin")
 	if err := os.WriteFile(pin, []byte("secret\n"), 0o600); err != nil {
@@ -233,7 +241,6 @@ func TestServiceCommands(t *testing.T) {
 	if out, _ := command(t, "snapshot", "1008", server); !strings.Contains(out, "[alerting connected]  with 1007") {
 		t.Errorf("routed to: %s", out)
 	}
-	r.stop()
 }
 
 // Scripts say whether a scenario went as written, and where it did not.

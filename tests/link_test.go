@@ -67,8 +67,8 @@ clear 1000
 wait 100ms
 `
 
-// Through two proxies, CSTA-XML between them, a client sees the same events as
-// directly, apart from identifiers; over TCP and over TLS.
+// Through two proxies, CSTA-XML between them and TR/87 in front, every service works, and
+// a client sees the same events as directly, apart from identifiers; over TCP and over TLS.
 func TestChain(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		t.Run(map[bool]string{false: "tcp", true: "tls"}[tls], func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestChain(t *testing.T) {
 			}
 			direct, through := back.xml(), front.xml()
 			for _, c := range []*xmlClient{direct, through} {
-				for _, device := range []string{"1000", "1001", "1002", "300"} {
+				for _, device := range []string{"1000", "1001", "1002", "1003", "1004", "1005", "1007", "1008", "300", "400", "600", "900"} {
 					if c.monitor(device) == "" {
 						t.Fatal("no monitor")
 					}
@@ -94,8 +94,9 @@ func TestChain(t *testing.T) {
 			if status != 0 {
 				t.Fatalf("status %d\n%s", status, out)
 			}
+			front.everyService()
 			a, b := direct.all(), through.all()
-			if len(a) < 90 {
+			if len(a) < 190 {
 				t.Errorf("only %d events", len(a))
 			}
 			if !slices.Equal(a, b) {

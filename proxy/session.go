@@ -187,15 +187,15 @@ func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 // Close ends the session from the front's side: its monitors go, events that wait
 // for the client are dropped, requests are still answered. Closed is not called.
 func (s *Session) Close(reason error) {
-	if s.finish() {
-		s.proxy.cfg.Log.Info("session closed", "identity", s.Identity().String(), "peer", s.peer, "reason", reason)
+	if who := s.Identity(); s.finish() {
+		s.proxy.cfg.Log.Info("session closed", "identity", who.String(), "peer", s.peer, "reason", reason)
 	}
 }
 
 // end ends the session from the core's side.
 func (s *Session) end(reason error) {
-	if s.finish() {
-		s.proxy.cfg.Log.Warn("session ended", "identity", s.Identity().String(), "peer", s.peer, "reason", reason)
+	if who := s.Identity(); s.finish() {
+		s.proxy.cfg.Log.Warn("session ended", "identity", who.String(), "peer", s.peer, "reason", reason)
 		s.client.Closed(reason)
 	}
 }
@@ -296,6 +296,9 @@ func (s *Session) send(message any) {
 
 // uses reports whether a link concerns the session.
 func (s *Session) uses(t *trunk) bool {
+	if s.locked() {
+		return false
+	}
 	if s.line != "" && s.proxy.route(s.line) == t {
 		return true
 	}

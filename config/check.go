@@ -178,7 +178,8 @@ func (c *Config) checkAccess(d *document) {
 			}
 		}
 	}
-	if !c.Demo && len(c.Grants) == 0 {
+	c.checkRules(d)
+	if !c.Demo && len(c.Grants) == 0 && len(c.Rules) == 0 {
 		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
 	}
 }

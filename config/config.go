@@ -15,21 +15,26 @@ import (
 // Config is the whole file. The yaml tags are the keys; config.example.yaml
 // explains each.
 type Config struct {
-	Log        Log           `yaml:"log"`
-	SIP        SIP           `yaml:"sip"`
-	XML        XML           `yaml:"xml"`
-	Sessions   Sessions      `yaml:"application-sessions"`
-	Operations Operations    `yaml:"operations"`
-	Admin      Admin         `yaml:"admin"`
-	Demo       bool          `yaml:"demo"`
-	Trusted    []Peer        `yaml:"trusted"`
-	Digest     Digest        `yaml:"digest"`
-	Grants     []Grant       `yaml:"grants"`
-	Numbers    Numbers       `yaml:"numbers"`
-	Limits     Limits        `yaml:"limits"`
-	Links      []Link        `yaml:"links"`
-	Heartbeat  time.Duration `yaml:"heartbeat"`
-	Switch     Switch        `yaml:"switch"`
+	Log          Log           `yaml:"log"`
+	SIP          SIP           `yaml:"sip"`
+	XML          XML           `yaml:"xml"`
+	Sessions     Sessions      `yaml:"application-sessions"`
+	Operations   Operations    `yaml:"operations"`
+	Admin        Admin         `yaml:"admin"`
+	Demo         bool          `yaml:"demo"`
+	Trusted      []Peer        `yaml:"trusted"`
+	Digest       Digest        `yaml:"digest"`
+	Groups       []Group       `yaml:"groups"`
+	DeviceGroups []DeviceGroup `yaml:"device-groups"`
+	Destinations []DeviceGroup `yaml:"destinations"`
+	Lines        Lines         `yaml:"lines"`
+	Rules        []Rule        `yaml:"rules"`
+	Grants       []Grant       `yaml:"grants"`
+	Numbers      Numbers       `yaml:"numbers"`
+	Limits       Limits        `yaml:"limits"`
+	Links        []Link        `yaml:"links"`
+	Heartbeat    time.Duration `yaml:"heartbeat"`
+	Switch       Switch        `yaml:"switch"`
 }
 
 // Log is the key log.
@@ -119,6 +124,43 @@ type User struct {
 	Name         string `yaml:"name"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
+}
+
+// Group is an entry of groups: identities.
+type Group struct {
+	Name    string   `yaml:"name"`
+	Members []string `yaml:"members"`
+}
+
+// DeviceGroup is an entry of device-groups, or of destinations.
+type DeviceGroup struct {
+	Name    string   `yaml:"name"`
+	Devices []string `yaml:"devices"`
+}
+
+// Lines is the key lines: whose own devices are which.
+type Lines struct {
+	Own  []OwnLines `yaml:"own"`
+	File string     `yaml:"file"`
+}
+
+// OwnLines is an entry of lines.own.
+type OwnLines struct {
+	Who     string   `yaml:"who"`
+	Devices []string `yaml:"devices"`
+}
+
+// Rule is an entry of rules.
+type Rule struct {
+	Name         string   `yaml:"name"`
+	Deny         bool     `yaml:"deny"`
+	Who          []string `yaml:"who"`
+	May          []string `yaml:"may"`
+	Devices      []string `yaml:"devices"`
+	Destinations []string `yaml:"destinations"`
+	Fronts       []string `yaml:"fronts"`
+	Hours        []string `yaml:"hours"`
+	Rate         string   `yaml:"rate"`
 }
 
 // Grant is an entry of grants.

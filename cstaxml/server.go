@@ -142,7 +142,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 	}
 	a := &association{}
 	a.conn = NewConn(nc, a, s.cfg.Conn)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
 		now, ok := s.cfg.Identify(addr, names)
 		return ok && now == who
 	}}, toClient{a})

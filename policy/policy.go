@@ -35,9 +35,14 @@ type Grant struct {
 
 // Policy is the whole decision table. The zero value denies everything.
 type Policy struct {
-	Demo    bool // everybody may do everything: refused except on loopback
-	Trusted []Peer
-	Grants  []Grant
+	Demo         bool // everybody may do everything: refused except on loopback
+	Trusted      []Peer
+	Rules        []Rule              // in order
+	Groups       map[string][]string // identities, with wildcards
+	DeviceGroups map[string][]string
+	Destinations map[string][]string            // classes of numbers
+	Lines        func(identity string) []string // the devices that are an identity's own; nil for none
+	Internal     func(number string) bool       // whether a number is a device of ours; nil for none
 }
 
 // Peer is a front end whose From headers are believed. One of the two is set.
@@ -66,56 +71,21 @@ type Action int
 const (
 	Observe Action = iota
 	Control
-	Dial
 )
 
-func (a Action) String() string { return [...]string{"observe", "control", "dial"}[a] }
+func (a Action) String() string { return [...]string{"observe", "control"}[a] }
 
 // Decision is an answer with its reason, for logs and for those who ask why.
 type Decision struct {
-	Allowed bool
-	Reason  string
+	Allowed     bool
+	Reason      string
+	Rule        *Rule  // that decided; nil when none did
+	Destination string // that calls may not be sent to, if that is why not
 }
 
-// Allows decides whether an identity may do something with a canonical device.
-// For Dial, known says whether the device is one of the switch's own.
-func (p *Policy) Allows(who Identity, action Action, device string, known bool) Decision {
-	if p.Demo {
-		return Decision{true, "demo mode"}
-	}
-	if who.Name == "" {
-		return Decision{false, "the client has not said who it is"}
-	}
-	found := false
-	for _, g := range p.Grants {
-		if !match(g.Who, who.Name) {
-			continue
-		}
-		found = true
-		switch action {
-		case Observe:
-			if MatchDevice(g.Observe, device) || MatchDevice(g.Control, device) {
-				return Decision{true, "granted to " + g.Who}
-			}
-		case Control:
-			if MatchDevice(g.Control, device) {
-				return Decision{true, "granted to " + g.Who}
-			}
-		case Dial:
-			if MatchDevice(g.Dial, device) || len(g.Dial) == 0 && known {
-				return Decision{true, "granted to " + g.Who}
-			}
-		}
-	}
-	if !found {
-		return Decision{false, "no grant names " + who.Name}
-	}
-	return Decision{false, "no grant lets " + who.Name + " " + action.String() + " " + device}
-}
-
-// Known reports whether any grant names the identity at all.
+// Known reports whether any rule lets the identity do anything at all.
 func (p *Policy) Known(who Identity) bool {
-	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Grants, func(g Grant) bool { return match(g.Who, who.Name) })
+	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Deny && p.isWho(r.Who, who.Name) })
 }
 
 // match compares with * and ?, which the configuration's check has validated.

@@ -6,43 +6,46 @@ import (
 	"testing"
 )
 
-func TestAllows(t *testing.T) {
-	p := &Policy{Grants: []Grant{
-		{Who: "sip:alice@contoso.com", Control: []string{"100"}, Observe: []string{"10?"}},
-		{Who: "sip:*@contact.center", Control: []string{"2*"}, Dial: []string{"+1*"}},
-	}}
+func TestGrants(t *testing.T) {
+	p := FromGrants(func(number string) bool { return len(number) == 3 },
+		Grant{Who: "sip:alice@contoso.com", Control: []string{"100"}, Observe: []string{"10?"}},
+		Grant{Who: "sip:*@contact.center", Control: []string{"2*"}, Dial: []string{"+1*"}},
+	)
 	for _, tt := range []struct {
-		who    string
-		action Action
-		device string
-		known  bool
-		want   bool
+		who          string
+		action       Action
+		device, dest string
+		want         bool
 	}{
-		{"sip:alice@contoso.com", Control, "100", true, true},
-		{"sip:alice@contoso.com", Observe, "100", true, true},
-		{"sip:alice@contoso.com", Observe, "107", true, true},
-		{"sip:alice@contoso.com", Observe, "1070", true, false},
-		{"sip:alice@contoso.com", Control, "107", true, false},
-		{"sip:alice@contoso.com", Dial, "555", true, true},
-		{"sip:alice@contoso.com", Dial, "+19005550100", false, false},
-		{"sip:bob@contact.center", Control, "217", true, true},
-		{"sip:bob@contact.center", Dial, "+14255550100", false, true},
-		{"sip:bob@contact.center", Dial, "217", true, false},
-		{"sip:bob@contact.center.evil", Control, "217", true, false},
-		{"sip:mallory@contoso.com", Observe, "100", true, false},
-		{"", Observe, "100", true, false},
+		{"sip:alice@contoso.com", Control, "100", "", true},
+		{"sip:alice@contoso.com", Observe, "100", "", true},
+		{"sip:alice@contoso.com", Observe, "107", "", true},
+		{"sip:alice@contoso.com", Observe, "1070", "", false},
+		{"sip:alice@contoso.com", Control, "107", "", false},
+		{"sip:alice@contoso.com", Control, "100", "555", true},
+		{"sip:alice@contoso.com", Control, "100", "+19005550100", false},
+		{"sip:bob@contact.center", Control, "217", "", true},
+		{"sip:bob@contact.center", Control, "217", "+14255550100", true},
+		{"sip:bob@contact.center", Control, "217", "217", false},
+		{"sip:bob@contact.center.evil", Control, "217", "", false},
+		{"sip:mallory@contoso.com", Observe, "100", "", false},
+		{"", Observe, "100", "", false},
 	} {
-		d := p.Allows(Identity{Name: tt.who}, tt.action, tt.device, tt.known)
-		if d.Allowed != tt.want || d.Reason == "" {
-			t.Errorf("%s %s %s: %+v", tt.who, tt.action, tt.device, d)
+		ask := Ask{Who: Identity{Name: tt.who}, Action: tt.action, Device: tt.device}
+		if tt.dest != "" {
+			ask.Destinations = []string{tt.dest}
+		}
+		d := p.Decide(ask)
+		if d.Allowed != tt.want || d.Reason == "" || d.Destination != "" && d.Destination != tt.dest {
+			t.Errorf("%s %s %s %s: %+v", tt.who, tt.action, tt.device, tt.dest, d)
 		}
 	}
-	everybody := &Policy{Grants: []Grant{{Who: "*", Control: []string{"*"}}}}
-	if everybody.Allows(Identity{}, Observe, "100", true).Allowed || everybody.Known(Identity{}) {
+	everybody := FromGrants(nil, Grant{Who: "*", Control: []string{"*"}})
+	if everybody.Decide(Ask{Device: "100"}).Allowed || everybody.Known(Identity{}) {
 		t.Error("nobody is taken for somebody")
 	}
 	var nothing Policy
-	if nothing.Allows(Identity{Name: "anybody"}, Observe, "100", true).Allowed || nothing.Known(Identity{Name: "anybody"}) {
+	if nothing.Decide(Ask{Who: Identity{Name: "anybody"}, Device: "100"}).Allowed || nothing.Known(Identity{Name: "anybody"}) {
 		t.Error("the zero policy allows something")
 	}
 }

@@ -106,7 +106,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	}
 	t := s.homeTrunk()
 	switch {
-	case !s.proxy.policy().Allows(s.Identity(), policy.Control, "*", true).Allowed:
+	case !s.may(policy.Control, "*"):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 	case t == nil:
 		answer(nil, errLinkDown)

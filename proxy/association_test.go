@@ -61,7 +61,7 @@ func TestUnderReference(t *testing.T) {
 			"EscapeRegister":      text(`<EscapeRegisterResponse><escapeRegisterID>e1</escapeRegisterID></EscapeRegisterResponse>`),
 			"StopDataCollection":  text(`<StopDataCollectionResponse/>`),
 		}}
-		p := start(t, f, &policy.Policy{Grants: []policy.Grant{{Who: "all", Control: []string{"*"}}, {Who: "one", Control: []string{"100"}}}}, nil)
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "all", Control: []string{"*"}}, policy.Grant{Who: "one", Control: []string{"100"}}), nil)
 		s, l := open(t, p, "all")
 		one, quiet := open(t, p, "one")
 

@@ -141,7 +141,7 @@ func (l *listing) deliver() {
 			continue
 		}
 		device := s.proxy.numbers().Canonical(item.DeviceID.ID)
-		if s.proxy.policy().Allows(s.Identity(), policy.Observe, device, true).Allowed {
+		if s.may(policy.Observe, device) {
 			visible = append(visible, item)
 		}
 	}

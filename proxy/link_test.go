@@ -263,10 +263,10 @@ func TestSpelling(t *testing.T) {
 func TestDenials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
-		rules := &policy.Policy{Grants: []policy.Grant{
-			{Who: "sip:alice@*", Control: []string{"100"}, Observe: []string{"101"}},
-			{Who: "sip:boss@*", Control: []string{"*"}, Dial: []string{"*"}},
-		}}
+		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 },
+			policy.Grant{Who: "sip:alice@*", Control: []string{"100"}, Observe: []string{"101"}},
+			policy.Grant{Who: "sip:boss@*", Control: []string{"*"}, Dial: []string{"*"}},
+		)
 		p := start(t, f, rules, nil)
 		alice := policy.Identity{Name: "sip:alice@contoso.com"}
 		for line, want := range map[string]error{"100": nil, "101": nil, "102": proxy.ErrForbidden, "900": proxy.ErrForbidden} {
@@ -342,7 +342,7 @@ func TestConnectionOfTheLastEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan string, 10)
 		link := &spy{flaky: flaky{lose: make(chan error)}, seen: seen}
-		rules := &policy.Policy{Grants: []policy.Grant{{Who: "*", Control: []string{"100"}}}}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"100"}})
 		p := start(t, link, rules, nil)
 		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Line: "tel:+14255550100", Named: true}, &listener{})
 		if err != nil {

@@ -250,7 +250,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 
 // allowed reports whether a session may have a share in the monitor.
 func (m *monitor) allowed(s *Session) bool {
-	return s.proxy.policy().Allows(s.Identity(), policy.Observe, m.device, true).Allowed
+	return s.may(policy.Observe, m.device)
 }
 
 // event takes an event of the link.

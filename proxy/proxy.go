@@ -40,6 +40,7 @@ type Stats struct {
 type Proxy struct {
 	cfg   Config
 	stats Stats
+	rates rates
 	rules atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

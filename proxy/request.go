@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -213,43 +214,65 @@ func (s *Session) completeConnections(req *uacsta.Message) {
 			continue
 		}
 		canonical := s.proxy.numbers().Canonical(device)
-		if s.named && canonical != s.line && !s.proxy.policy().Allows(s.Identity(), policy.Control, canonical, true).Allowed {
+		if s.named && canonical != s.line && !s.may(policy.Control, canonical) {
 			c.SetDeviceID(s.line)
 		}
 	}
 }
 
-// check asks policy about every device of a request, and puts each into canonical
-// form. It returns the devices that the request acts on.
-func (s *Session) check(req *uacsta.Message) (subjects []string, err error) {
+// check asks policy about a request, and puts every device in it into canonical form. It
+// returns the devices that the request acts on: those in it, after those that are named
+// otherwise.
+func (s *Session) check(req *uacsta.Message, named ...string) (subjects []string, err error) {
 	svc := serviceOf(req.Name())
+	var destinations, written []string
+	subjects = named
 	for _, d := range req.Devices() {
-		written := d.ID()
-		device := s.proxy.numbers().Canonical(written)
-		action, refusal := svc.action, svc.denied
-		if under(d.Path(), svc.mentioned) {
-			d.SetID(device)
-			continue
-		}
-		if under(d.Path(), svc.destinations...) {
-			action, refusal = policy.Dial, svc.deniedDest
-		}
-		if refusal == "" {
-			refusal = uacsta.PrivilegeViolationSpecifiedDevice
-		}
-		decision := s.proxy.policy().Allows(s.Identity(), action, device, s.proxy.numbers().Known(device))
-		if !decision.Allowed {
-			s.proxy.stats.Denials.Add(1)
-			s.proxy.cfg.Log.Warn("request denied", "service", req.Name(), "identity", s.Identity().String(), "device", device, "peer", s.peer, "reason", decision.Reason)
-			return nil, uacsta.Refuse(uacsta.Operation, refusal)
-		}
-		if action != policy.Dial {
-			s.learn(written)
+		device := s.proxy.numbers().Canonical(d.ID())
+		switch {
+		case under(d.Path(), svc.mentioned):
+		case under(d.Path(), svc.destinations...):
+			destinations = append(destinations, device)
+		default:
 			subjects = append(subjects, device)
+			written = append(written, d.ID())
 		}
 		d.SetID(device)
 	}
+	asked := subjects
+	if len(asked) == 0 && len(destinations) > 0 {
+		asked = []string{""}
+	}
+	for _, device := range asked {
+		ask := s.wish(svc.action, device)
+		ask.Service, ask.Destinations = req.Name(), destinations
+		if err := s.permit(ask, svc); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range written {
+		s.learn(w)
+	}
 	return subjects, nil
+}
+
+// permit asks policy, and takes one from the rate of the rule that allows.
+func (s *Session) permit(ask policy.Ask, svc service) error {
+	p := s.proxy
+	decision := p.policy().Decide(ask)
+	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
+	switch {
+	case decision.Allowed && (decision.Rule == nil || p.rates.take(ask.Who.Name, decision.Rule, ask.At)):
+		return nil
+	case decision.Allowed:
+		decision.Reason = "more often than " + decision.Rule.Name + " lets"
+		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
+	case decision.Destination != "":
+		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
+	}
+	p.stats.Denials.Add(1)
+	p.cfg.Log.Warn("request denied", "service", ask.Service, "identity", ask.Who.String(), "device", ask.Device, "destinations", ask.Destinations, "peer", s.peer, "reason", decision.Reason)
+	return refusal
 }
 
 // nothingNamed is the refusal of a request that names no device.
@@ -324,7 +347,7 @@ func (s *Session) features() uacsta.Features {
 		return itself
 	}
 	f := lister.Features(s.line)
-	if s.line != "" && !s.proxy.policy().Allows(s.Identity(), policy.Control, s.line, true).Allowed {
+	if s.line != "" && !s.may(policy.Control, s.line) {
 		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !observing(name) })
 	}
 	f.Services = append(f.Services, itself.Services...)

@@ -82,7 +82,7 @@ func (r *router) allowed() bool {
 	if d := r.register.RouteingDevice; d != nil {
 		device = d.ID
 	}
-	return s.proxy.policy().Allows(s.Identity(), policy.Control, device, true).Allowed
+	return s.may(policy.Control, device)
 }
 
 // adopt notes what the link calls the registration; false when the session is over,
@@ -226,7 +226,11 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 		answer(nil, errDialogue)
 		return
 	}
-	if _, err := s.check(req); err != nil {
+	subject := "*"
+	if device := d.router.register.RouteingDevice; device != nil {
+		subject = device.ID
+	}
+	if _, err := s.check(req, subject); err != nil {
 		answer(nil, err)
 		return
 	}

@@ -39,8 +39,7 @@ func (s *Session) recheck() {
 	if s.locked() {
 		return
 	}
-	rights := s.proxy.policy()
-	if !rights.Known(s.Identity()) || s.line != "" && !rights.Allows(s.Identity(), policy.Observe, s.line, true).Allowed {
+	if !s.proxy.policy().Known(s.Identity()) || s.line != "" && !s.may(policy.Observe, s.line) {
 		s.end(errRights)
 		return
 	}
@@ -61,7 +60,7 @@ func (s *Session) recheck() {
 		}
 	}
 	for _, a := range associations {
-		if !rights.Allows(s.Identity(), a.action, a.device, true).Allowed {
+		if !s.may(a.action, a.device) {
 			a.forget()
 			a.cancel()
 			a.tellGone()

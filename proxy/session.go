@@ -42,6 +42,7 @@ type Opening struct {
 	Line     string          // the device to control, as the client wrote it; "" when it names none
 	Named    bool            // the line was named apart from requests, as Lync does it
 	Peer     string          // for logs
+	Front    string          // that the client came by: sip or xml
 	Addr     netip.Addr      // where the client is
 	Sessions SessionMode     // whether it must open an application session
 	Still    func() bool     // whether the front would take it for the same still; nil: always
@@ -56,6 +57,7 @@ type Session struct {
 	line   string // canonical, "" when none was named
 	named  bool
 	peer   string
+	front  string
 	addr   netip.Addr
 	mode   SessionMode
 	since  time.Time
@@ -94,7 +96,7 @@ const maxSpellings = 256
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
-		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, addr: o.Addr, mode: o.Sessions,
+		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
 		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -140,7 +142,7 @@ func (s *Session) admit(line string) error {
 		return nil
 	}
 	s.line = s.learn(line)
-	if d := p.policy().Allows(s.Identity(), policy.Observe, s.line, true); !d.Allowed {
+	if d := p.policy().Decide(s.wish(policy.Observe, s.line)); !d.Allowed {
 		return fmt.Errorf("%w: %s", ErrForbidden, d.Reason)
 	}
 	t := p.route(s.line)
@@ -153,6 +155,16 @@ func (s *Session) admit(line string) error {
 		return ErrLinkDown
 	}
 	return nil
+}
+
+// wish is what the client wants to do with a device, for policy.
+func (s *Session) wish(action policy.Action, device string) policy.Ask {
+	return policy.Ask{Who: s.Identity(), Front: s.front, Action: action, Device: device, At: time.Now()}
+}
+
+// may reports whether the client may do anything of the kind with a canonical device.
+func (s *Session) may(action policy.Action, device string) bool {
+	return s.proxy.policy().Decide(s.wish(action, device)).Allowed
 }
 
 // learn returns the canonical form of a device of the client's own and remembers

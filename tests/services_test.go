@@ -110,7 +110,7 @@ func inOffice(t *testing.T, grants []policy.Grant, test func(*office)) {
 			t.Fatal(err)
 		}
 		o := &office{t: t, link: &breakable{Switch: sw, lose: make(chan struct{})}}
-		o.core = proxy.New(proxy.Config{Policy: &policy.Policy{Grants: grants}, Numbers: &policy.Numbers{Extensions: sw.Has}})
+		o.core = proxy.New(proxy.Config{Policy: policy.FromGrants(sw.Has, grants...), Numbers: &policy.Numbers{Extensions: sw.Has}})
 		o.core.AddLink("switch", o.link, func(string) bool { return true })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

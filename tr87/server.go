@@ -71,7 +71,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
 	if err != nil {
 		in.Reject(refuse(err))
 		return

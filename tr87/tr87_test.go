@@ -18,6 +18,13 @@ import (
 
 const patience = 10 * time.Second
 
+// trusting is a policy that trusts loopback.
+func trusting(grants ...policy.Grant) *policy.Policy {
+	p := policy.FromGrants(func(number string) bool { return len(number) == 3 }, grants...)
+	p.Trusted = loopback
+	return p
+}
+
 // server runs a TR/87 server with the built-in switch on loopback.
 func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, *sip.Config)) string {
 	t.Helper()
@@ -50,7 +57,7 @@ func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, 
 
 var (
 	loopback = []policy.Peer{{Network: netip.MustParsePrefix("127.0.0.0/8")}}
-	alice    = &policy.Policy{Trusted: loopback, Grants: []policy.Grant{{Who: "sip:alice@contoso.com", Control: []string{"100", "900"}}}}
+	alice    = trusting(policy.Grant{Who: "sip:alice@contoso.com", Control: []string{"100", "900"}})
 )
 
 func open(t *testing.T, dial tr87.Dial) (*tr87.Client, error) {
@@ -82,7 +89,7 @@ func code(err error) int {
 
 // Whoever may not open a session is told so in SIP's own words.
 func TestRefusedSessions(t *testing.T) {
-	nobody := &policy.Policy{Grants: alice.Grants}
+	nobody := &policy.Policy{Rules: alice.Rules}
 	for _, tt := range []struct {
 		name  string
 		rules *policy.Policy
@@ -108,7 +115,7 @@ func TestRefusedSessions(t *testing.T) {
 }
 
 func TestDigestUser(t *testing.T) {
-	rules := &policy.Policy{Grants: []policy.Grant{{Who: "crm", Control: []string{"*"}}}}
+	rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"*"}})
 	to := server(t, rules, func(front *tr87.ServerConfig, _ *sip.Config) {
 		front.Digest = sip.NewDigest("tr87proxy", true, func(u string) (string, bool) { return "s3cret", u == "crm" })
 	})

@@ -98,6 +98,7 @@ const (
 	// subscribedResourceAvailability
 	ObjectMonitorLimitExceeded      = "objectMonitorLimitExceeded"
 	OutstandingReqLimitExceeded     = "outstandingReqLimitExceeded"
+	PerformanceLimitExceeded        = "performanceLimitExceeded"
 	ObjectRegistrationLimitExceeded = "objectRegistrationLimitExceeded"
 )
 

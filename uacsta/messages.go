@@ -40,3 +40,9 @@ func Since(name string) Edition { return messageTypes[name].since }
 
 // isSessionService reports whether a message belongs to ECMA-354.
 func isSessionService(name string) bool { return strings.Contains(name, "ApplicationSession") }
+
+// IsRequest reports whether a name is that of a service request.
+func IsRequest(name string) bool {
+	_, known := messageTypes[name]
+	return known && NewMessage("", name).Kind() == Request
+}

@@ -47,6 +47,10 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, numbers, err := n.policyOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	links, err := n.links(cfg, old)
 	if err != nil {
 		return nil, err
@@ -66,6 +70,11 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 		n.users.Store(&users)
 	}
 	changed("trusted", old.Trusted, cfg.Trusted)
+	changed("groups", old.Groups, cfg.Groups)
+	changed("device-groups", old.DeviceGroups, cfg.DeviceGroups)
+	changed("destinations", old.Destinations, cfg.Destinations)
+	changed("lines", old.Lines, cfg.Lines)
+	changed("rules", old.Rules, cfg.Rules)
 	changed("grants", old.Grants, cfg.Grants)
 	changed("numbers", old.Numbers, cfg.Numbers)
 	if changed("links", old.Links, cfg.Links) {
@@ -74,7 +83,8 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	applied := *cfg // what holds from now on: the new where it could be applied
 	keep(&applied, old, report)
 	n.cfg = &applied
-	n.setRules(cfg) // last: it ends what is not allowed any more
+	n.rules.Store(rules)
+	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
 	if err := n.setServers(cfg); err != nil {
 		return nil, fmt.Errorf("reloaded, but for a listener: %w", err)
 	}
@@ -88,7 +98,7 @@ func keep(applied, old *config.Config, report *reloadReport) {
 		key := now.Type().Field(i).Tag.Get("yaml")
 		a, b := now.Field(i), before.Field(i)
 		switch key {
-		case "trusted", "grants", "numbers", "links":
+		case "trusted", "groups", "device-groups", "destinations", "lines", "rules", "grants", "numbers", "links":
 			continue
 		case "log", "digest", "sip", "xml":
 			for j := range a.NumField() {
@@ -110,15 +120,15 @@ func keep(applied, old *config.Config, report *reloadReport) {
 	}
 }
 
-// setRules tells the core who may do what.
-func (n *node) setRules(cfg *config.Config) {
+// policyOf makes the rules and the numbers of a configuration.
+func (n *node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, error) {
+	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}
 	rules := rules(cfg)
 	rules.Demo = n.demo // which a reload does not change
-	n.rules.Store(rules)
-	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}
-	if n.core != nil {
-		n.core.SetRules(rules, numbers)
-	}
+	rules.Internal = numbers.Known
+	var err error
+	rules.Lines, err = ownLines(cfg.Lines, numbers)
+	return rules, numbers, err
 }
 
 // setServers starts and ends servers so that there are those of the configuration. What

@@ -107,9 +107,13 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.setRules(cfg)
+	rules, numbers, err := n.policyOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.rules.Store(rules)
 	n.core = proxy.New(proxy.Config{
-		Policy: n.rules.Load(), Numbers: &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}, Log: log,
+		Policy: rules, Numbers: numbers, Log: log,
 		Accounts: keeper, Sessions: proxy.ApplicationSessions{
 			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
 			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
@@ -170,8 +174,29 @@ func rules(cfg *config.Config) *policy.Policy {
 		network, _ := config.ParseNetwork(t.Address) // checked by config; none for certificates
 		p.Trusted = append(p.Trusted, policy.Peer{Network: network, Certificate: t.Certificate})
 	}
+	p.Groups, p.DeviceGroups, p.Destinations = map[string][]string{}, map[string][]string{}, map[string][]string{}
+	for _, g := range cfg.Groups {
+		p.Groups[g.Name] = g.Members
+	}
+	for _, g := range cfg.DeviceGroups {
+		p.DeviceGroups[g.Name] = g.Devices
+	}
+	for _, g := range cfg.Destinations {
+		p.Destinations[g.Name] = g.Devices
+	}
+	for _, r := range cfg.Rules {
+		rule := policy.Rule{Name: r.Name, Deny: r.Deny, Who: r.Who, May: r.May, Devices: r.Devices, Destinations: r.Destinations, Fronts: r.Fronts}
+		for _, h := range r.Hours {
+			hours, _ := policy.ParseHours(h) // checked by config
+			rule.Hours = append(rule.Hours, hours)
+		}
+		if r.Rate != "" {
+			rule.Rate, _ = policy.ParseRate(r.Rate)
+		}
+		p.Rules = append(p.Rules, rule)
+	}
 	for _, g := range cfg.Grants {
-		p.Grants = append(p.Grants, policy.Grant(g))
+		p.AddGrants([]policy.Grant{policy.Grant(g)})
 	}
 	return p
 }

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// checkRules tests groups, lines and rules.
+func (c *Config) checkRules(d *document) {
+	identities, devices, classes := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for i, g := range c.Groups {
+		key := fmt.Sprintf("groups[%d]", i)
+		d.name(key, g.Name, identities)
+		for j, member := range g.Members {
+			if !policy.ValidPattern(member) {
+				d.fault(fmt.Sprintf("%s.members[%d]", key, j), "must be an identity such as sip:alice@contoso.com, or a pattern with * in it")
+			}
+		}
+	}
+	for kind, list := range map[string][]DeviceGroup{"device-groups": c.DeviceGroups, "destinations": c.Destinations} {
+		for i, g := range list {
+			key := fmt.Sprintf("%s[%d]", kind, i)
+			d.name(key, g.Name, map[string]map[string]bool{"device-groups": devices, "destinations": classes}[kind])
+			d.devices(key+".devices", g.Devices, nil)
+		}
+	}
+	for i, l := range c.Lines.Own {
+		key := fmt.Sprintf("lines.own[%d]", i)
+		if l.Who == "" {
+			d.fault(key+".who", "must be an identity such as sip:alice@contoso.com")
+		}
+		for j, device := range l.Devices {
+			if device == "" || strings.ContainsAny(device, "*?") {
+				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "must be one device, such as \"100\" or \"+14255550100\"")
+			}
+		}
+	}
+	names := map[string]bool{}
+	for i, r := range c.Rules {
+		key := fmt.Sprintf("rules[%d]", i)
+		d.name(key, r.Name, names)
+		for j, who := range r.Who {
+			group, isGroup := strings.CutPrefix(who, "group:")
+			switch {
+			case isGroup && !identities[group]:
+				d.fault(fmt.Sprintf("%s.who[%d]", key, j), "names a group that is not in groups")
+			case !isGroup && !policy.ValidPattern(who):
+				d.fault(fmt.Sprintf("%s.who[%d]", key, j), "must be an identity, a pattern with * in it, or group:NAME")
+			}
+		}
+		for j, what := range r.May {
+			if !slices.Contains(policy.Classes(), what) && !uacsta.IsRequest(what) {
+				d.fault(fmt.Sprintf("%s.may[%d]", key, j), "is no service such as MakeCall; nor one of: "+strings.Join(policy.Classes(), ", "))
+			}
+		}
+		d.devices(key+".devices", r.Devices, func(word string) (string, bool) {
+			group, isGroup := strings.CutPrefix(word, "group:")
+			if isGroup && !devices[group] {
+				return "names a group that is not in device-groups", true
+			}
+			return "", isGroup || word == "own"
+		})
+		d.devices(key+".destinations", r.Destinations, func(word string) (string, bool) {
+			group, isGroup := strings.CutPrefix(word, "group:")
+			class, isClass := strings.CutPrefix(word, "class:")
+			switch {
+			case isGroup && !devices[group]:
+				return "names a group that is not in device-groups", true
+			case isClass && !classes[class]:
+				return "names a class that is not in destinations", true
+			}
+			return "", isGroup || isClass || word == "own" || word == "internal"
+		})
+		for j, front := range r.Fronts {
+			d.oneOf(fmt.Sprintf("%s.fronts[%d]", key, j), front, "sip", "xml")
+		}
+		for j, hours := range r.Hours {
+			if _, err := policy.ParseHours(hours); err != nil {
+				d.fault(fmt.Sprintf("%s.hours[%d]", key, j), err.Error())
+			}
+		}
+		if r.Rate != "" {
+			if _, err := policy.ParseRate(r.Rate); err != nil {
+				d.fault(key+".rate", err.Error())
+			}
+		}
+	}
+}
+
+// name tests that an entry has a name of its own.
+func (d *document) name(key, name string, taken map[string]bool) {
+	if name == "" || strings.ContainsAny(name, "\n\r\t") || taken[name] {
+		d.fault(key+".name", "must be there, and be no other's")
+	}
+	taken[name] = true
+}
+
+// devices tests patterns; word says whether one is something else, and what is wrong with
+// it.
+func (d *document) devices(key string, patterns []string, word func(string) (fault string, ok bool)) {
+	for i, pattern := range patterns {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if word != nil {
+			if fault, ok := word(pattern); fault != "" {
+				d.fault(at, fault)
+				continue
+			} else if ok {
+				continue
+			}
+		}
+		if !policy.ValidDevices(pattern) {
+			d.fault(at, "is not usable; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Rule lets identities do something, or forbids it. What is empty fits everything, but
+// Destinations, which then fit nothing.
+type Rule struct {
+	Name         string   // for logs and explanations
+	Deny         bool     // what fits is refused
+	Who          []string // identities with wildcards, or group:NAME
+	May          []string // observe, control, classes of services, or services by name
+	Devices      []string // as MatchDevice understands them, or own, or group:NAME
+	Destinations []string // where calls may go: as Devices, or internal, or class:NAME
+	Fronts       []string // sip, xml
+	Hours        []Hours
+	Rate         Rate
+}
+
+// Ask is what somebody wants to do.
+type Ask struct {
+	Who          Identity
+	Front        string
+	Service      string // "" for any of the action
+	Action       Action // Observe or Control
+	Device       string // canonical: what something is done to
+	Destinations []string
+	At           time.Time
+}
+
+// Trial is a rule that was tried and did not decide.
+type Trial struct {
+	Rule string
+	Why  string // why it does not fit
+}
+
+// Decide answers an ask: the first rule that fits decides, and nothing is allowed
+// that no rule allows.
+func (p *Policy) Decide(a Ask) Decision {
+	d, _ := p.decide(a, false)
+	return d
+}
+
+// Explain is like Decide, and says which rules were tried before.
+func (p *Policy) Explain(a Ask) (Decision, []Trial) { return p.decide(a, true) }
+
+func (p *Policy) decide(a Ask, explain bool) (Decision, []Trial) {
+	switch {
+	case p.Demo:
+		return Decision{Allowed: true, Reason: "demo mode"}, nil
+	case a.Who.Name == "":
+		return Decision{Reason: "the client has not said who it is"}, nil
+	}
+	var trials []Trial
+	known, reached := false, false
+	badDestination := ""
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		why, destination := p.misfit(r, a)
+		if why == "" {
+			if r.Deny {
+				return Decision{Reason: "forbidden by " + r.Name, Rule: r, Destination: destination}, trials
+			}
+			return Decision{Allowed: true, Reason: "allowed by " + r.Name, Rule: r}, trials
+		}
+		known = known || p.isWho(r.Who, a.Who.Name)
+		if destination != "" && !r.Deny {
+			reached, badDestination = true, destination
+		}
+		if explain {
+			trials = append(trials, Trial{r.Name, why})
+		}
+	}
+	switch {
+	case reached:
+		return Decision{Reason: fmt.Sprintf("no rule lets %s send calls of %s to %s", a.Who.Name, a.Device, badDestination), Destination: badDestination}, trials
+	case !known:
+		return Decision{Reason: "no rule names " + a.Who.Name}, trials
+	}
+	return Decision{Reason: fmt.Sprintf("no rule lets %s %s %s", a.Who.Name, a.verb(), a.Device)}, trials
+}
+
+func (a *Ask) verb() string {
+	if a.Service != "" {
+		return "use " + a.Service + " on"
+	}
+	return a.Action.String()
+}
+
+// misfit says why a rule does not fit, "" when it does; destination is the one that the
+// rule does not let through, or, of a rule that denies, the one that it forbids.
+func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
+	switch {
+	case !p.isWho(r.Who, a.Who.Name):
+		return "it is for others", ""
+	case len(r.Fronts) > 0 && !slices.Contains(r.Fronts, a.Front):
+		return "it is for other fronts", ""
+	case len(r.Hours) > 0 && !slices.ContainsFunc(r.Hours, func(h Hours) bool { return h.Contains(a.At) }):
+		return "it is not for this hour", ""
+	case !r.mayService(a.Service, a.Action):
+		return "it is about other services", ""
+	case !p.isDevice(r.Devices, a.Who, a.Device):
+		return "it is about other devices", ""
+	}
+	if r.Deny {
+		if len(r.Destinations) == 0 {
+			return "", ""
+		}
+		for _, d := range a.Destinations {
+			if p.isDestination(r.Destinations, a.Who, d) {
+				return "", d
+			}
+		}
+		return "it is about other destinations", ""
+	}
+	for _, d := range a.Destinations {
+		if !p.isDestination(r.Destinations, a.Who, d) {
+			return "it does not let calls go to " + d, d
+		}
+	}
+	return "", ""
+}
+
+func (p *Policy) isWho(patterns []string, name string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
+		if group, ok := strings.CutPrefix(pattern, "group:"); ok {
+			return slices.ContainsFunc(p.Groups[group], func(member string) bool { return match(member, name) })
+		}
+		return match(pattern, name)
+	})
+}
+
+func (p *Policy) isDevice(patterns []string, who Identity, device string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool { return p.fitsDevice(pattern, who, device) })
+}
+
+func (p *Policy) fitsDevice(pattern string, who Identity, device string) bool {
+	if pattern == "own" {
+		return p.Lines != nil && slices.Contains(p.Lines(who.Name), device)
+	}
+	if group, ok := strings.CutPrefix(pattern, "group:"); ok {
+		return MatchDevice(p.DeviceGroups[group], device)
+	}
+	return MatchDevice([]string{pattern}, device)
+}
+
+func (p *Policy) isDestination(patterns []string, who Identity, number string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if pattern == "internal" {
+			return p.Internal != nil && p.Internal(number)
+		}
+		if class, ok := strings.CutPrefix(pattern, "class:"); ok {
+			return MatchDevice(p.Destinations[class], number)
+		}
+		return p.fitsDevice(pattern, who, number)
+	})
+}
+
+// classes of services, by the chapters of ECMA-269.
+var classes = map[string][]string{
+	"calls": {
+		"AcceptCall", "AlternateCall", "AnswerCall", "CallBack", "CallBackMessage", "CamponCall", "ClearCall", "ClearConnection", "ConferenceCall", "ConsultationCall",
+		"DeflectCall", "DialDigits", "DirectedPickupCall", "GroupPickupCall", "HoldCall", "IntrudeCall", "JoinCall", "MakeCall", "MakePredictiveCall", "ParkCall",
+		"ReconnectCall", "RetrieveCall", "SendMessage", "SingleStepConferenceCall", "SingleStepTransferCall", "TransferCall",
+	},
+	"new-calls":  {"MakeCall", "MakePredictiveCall", "ConsultationCall", "SingleStepConferenceCall", "SingleStepTransferCall", "DeflectCall", "SetForwarding", "CallBack"},
+	"forwarding": {"SetForwarding", "SetDoNotDisturb", "SetMessageWaitingIndicator", "SetAutoAnswer"},
+	"agents":     {"SetAgentState", "SetAutoWorkMode"},
+	"routeing":   {"RouteRegister", "RouteRegisterCancel", "RouteSelect", "RouteReject", "RouteEnd"},
+	"data":       {"AssociateData", "CancelTelephonyTones", "GenerateDigits", "GenerateTelephonyTones", "SendUserInformation"},
+}
+
+// Classes lists the names of the classes of services.
+func Classes() []string {
+	names := []string{"observe", "control"}
+	for name := range classes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// mayService reports whether a rule is about a service; "" is any of the action. Whoever is
+// let do something with a device may also observe it; whoever is forbidden something may.
+func (r *Rule) mayService(service string, action Action) bool {
+	return len(r.May) == 0 || slices.ContainsFunc(r.May, func(entry string) bool {
+		switch {
+		case entry == "observe":
+			return action == Observe
+		case entry == "control":
+			return action == Control || !r.Deny
+		case service != "" && (entry == service || slices.Contains(classes[entry], service)):
+			return true
+		}
+		return !r.Deny && (action == Observe || service == "")
+	})
+}
+
+// rules are what a grant stands for: one that lets its identity control, and one that lets
+// it observe.
+func (g Grant) rules() []Rule {
+	name := "the grant to " + g.Who
+	dial := g.Dial
+	if len(dial) == 0 {
+		dial = []string{"internal"}
+	}
+	var list []Rule
+	if len(g.Control) > 0 {
+		list = append(list, Rule{Name: name, Who: []string{g.Who}, May: []string{"control"}, Devices: g.Control, Destinations: dial})
+	}
+	if len(g.Observe) > 0 {
+		list = append(list, Rule{Name: name, Who: []string{g.Who}, May: []string{"observe"}, Devices: g.Observe})
+	}
+	return list
+}
+
+// FromGrants makes a policy of grants; internal says which numbers are devices of ours.
+func FromGrants(internal func(number string) bool, grants ...Grant) *Policy {
+	p := &Policy{Internal: internal}
+	p.AddGrants(grants)
+	return p
+}
+
+// AddGrants appends the rules that grants stand for.
+func (p *Policy) AddGrants(grants []Grant) {
+	for _, g := range grants {
+		p.Rules = append(p.Rules, g.rules()...)
+	}
+}

@@ -69,6 +69,8 @@ func (c *Config) checkLinks(d *document) {
 		if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
 			d.fault(key+".edition", "must be 2 to 9")
 		}
+		d.numberRules(key+".numbers.out", l.Numbers.Out)
+		d.numberRules(key+".numbers.in", l.Numbers.In)
 		if l.Dialect != "" {
 			d.oneOf(key+".dialect", l.Dialect, Dialects...)
 		}
@@ -176,6 +178,16 @@ func (c *Config) checkAccess(d *document) {
 					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not usable; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
 				}
 			}
+		}
+	}
+	d.numberRules("numbers.rules", c.Numbers.Rules)
+	for i, e := range c.Numbers.Examples {
+		key := fmt.Sprintf("numbers.examples[%d]", i)
+		if e.Written == "" || e.Canonical == "" {
+			d.fault(key, "write written and canonical")
+		}
+		if (e.Link == "") != (e.Sent == "") || e.Link != "" && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Name == e.Link }) {
+			d.fault(key, "write link, the name of one in links, and sent together, or neither")
 		}
 	}
 	c.checkRules(d)

@@ -19,6 +19,7 @@ type Config struct {
 	SIP          SIP           `yaml:"sip"`
 	XML          XML           `yaml:"xml"`
 	Sessions     Sessions      `yaml:"application-sessions"`
+	Audit        Audit         `yaml:"audit"`
 	Operations   Operations    `yaml:"operations"`
 	Admin        Admin         `yaml:"admin"`
 	Demo         bool          `yaml:"demo"`
@@ -92,6 +93,14 @@ type Sessions struct {
 	LoginTime     time.Duration `yaml:"login-time"`
 	LockAfter     int           `yaml:"lock-after"`
 	LockTime      time.Duration `yaml:"lock-time"`
+}
+
+// Audit is the key audit.
+type Audit struct {
+	File    string `yaml:"file"`
+	KeyFile string `yaml:"key-file"`
+	MaxMiB  int    `yaml:"max-mib"`
+	Keep    int    `yaml:"keep"`
 }
 
 // Operations is the key operations.
@@ -173,7 +182,31 @@ type Grant struct {
 
 // Numbers is the key numbers.
 type Numbers struct {
-	Main string `yaml:"main"`
+	Main     string          `yaml:"main"`
+	Rules    []NumberRule    `yaml:"rules"`
+	Examples []NumberExample `yaml:"examples"`
+}
+
+// NumberRule is an entry of numbers.rules, and of a link's numbers.
+type NumberRule struct {
+	Match   string `yaml:"match"`
+	Strip   int    `yaml:"strip"`
+	Add     string `yaml:"add"`
+	Replace string `yaml:"replace"`
+}
+
+// NumberExample is an entry of numbers.examples: what rules shall make of a number.
+type NumberExample struct {
+	Written   string `yaml:"written"`
+	Canonical string `yaml:"canonical"`
+	Link      string `yaml:"link"`
+	Sent      string `yaml:"sent"`
+}
+
+// LinkNumbers is the key numbers of an entry of links.
+type LinkNumbers struct {
+	Out []NumberRule `yaml:"out"`
+	In  []NumberRule `yaml:"in"`
 }
 
 // Link is an entry of links.
@@ -181,6 +214,7 @@ type Link struct {
 	Name        string        `yaml:"name"`
 	Addresses   []string      `yaml:"addresses"`
 	Devices     []string      `yaml:"devices"`
+	Numbers     LinkNumbers   `yaml:"numbers"`
 	Dialect     string        `yaml:"dialect"`
 	Edition     int           `yaml:"edition"`
 	Session     LinkSession   `yaml:"session"`
@@ -226,6 +260,7 @@ func Default() *Config {
 			LockAfter: 5, LockTime: 5 * time.Minute,
 		},
 		Operations: Operations{Address: "127.0.0.1:9062"},
+		Audit:      Audit{MaxMiB: 100, Keep: 10},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
@@ -316,6 +351,7 @@ func (c *Config) check(d *document) {
 		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
+		"audit.max-mib": c.Audit.MaxMiB, "audit.keep": c.Audit.Keep,
 		"limits.sessions": c.Limits.Sessions, "limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {
 		if v <= 0 {

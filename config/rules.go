@@ -117,3 +117,12 @@ func (d *document) devices(key string, patterns []string, word func(string) (fau
 		}
 	}
 }
+
+// numberRules tests rules for numbers.
+func (d *document) numberRules(key string, rules []NumberRule) {
+	for i, r := range rules {
+		if _, err := policy.ParseNumberRule(r.Match, r.Strip, r.Add, r.Replace); err != nil {
+			d.fault(fmt.Sprintf("%s[%d]", key, i), err.Error())
+		}
+	}
+}

@@ -13,6 +13,8 @@ type Numbers struct {
 	Main string
 	// Extensions says which numbers are extensions of the switch.
 	Extensions func(number string) bool
+	// Rules change what clients write, unless it is an extension.
+	Rules NumberRules
 }
 
 // Canonical returns the canonical form of what a client wrote: a tel: URI, a SIP
@@ -27,6 +29,9 @@ func (n *Numbers) Canonical(written string) string {
 		number = dialable(number)
 		if ext := telParam(params, "ext"); ext != "" && n.isExtension(dialable(ext)) {
 			return dialable(ext)
+		}
+		if context := telParam(params, "phone-context"); strings.HasPrefix(context, "+") && isDialable(context) && !strings.HasPrefix(number, "+") {
+			number = dialable(context) + number // RFC 3966 5.1.5
 		}
 		return n.short(number)
 	case hasScheme && (strings.EqualFold(scheme, "sip") || strings.EqualFold(scheme, "sips")):
@@ -43,8 +48,24 @@ func (n *Numbers) Canonical(written string) string {
 	return s
 }
 
-// short turns an E.164 number under Main into its extension.
+// Trace is like Canonical, and says which rules were tried.
+func (n *Numbers) Trace(written string) (canonical string, steps []Step) {
+	plain := &Numbers{Extensions: n.Extensions}
+	if number := plain.Canonical(written); isDialable(number) && !n.isExtension(number) {
+		_, steps = n.Rules.Trace(number)
+	}
+	return n.Canonical(written), steps
+}
+
+// short changes a number as the rules say, and turns an E.164 number under Main into its
+// extension.
 func (n *Numbers) short(number string) string {
+	if n.isExtension(number) {
+		return number
+	}
+	if isDialable(number) {
+		number = n.Rules.Apply(number)
+	}
 	if n.Main != "" {
 		if ext, ok := strings.CutPrefix(number, n.Main); ok && n.isExtension(ext) {
 			return ext

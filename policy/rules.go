@@ -125,6 +125,12 @@ func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
 	return "", ""
 }
 
+// Counts reports whether what a rule allows counts against its rate: not what is observed
+// under a rule about something else.
+func (r *Rule) Counts(a Ask) bool {
+	return r.Rate.Count > 0 && (a.Action == Control || len(r.May) == 0 || slices.Contains(r.May, "observe") || slices.Contains(r.May, a.Service))
+}
+
 func (p *Policy) isWho(patterns []string, name string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool {
 		if group, ok := strings.CutPrefix(pattern, "group:"); ok {
@@ -176,7 +182,7 @@ var classes = map[string][]string{
 
 // Classes lists the names of the classes of services.
 func Classes() []string {
-	names := []string{"observe", "control"}
+	names := append(make([]string, 0, 2+len(classes)), "observe", "control")
 	for name := range classes {
 		names = append(names, name)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -51,6 +52,7 @@ type trunk struct {
 	name     string
 	link     Link
 	devices  atomic.Pointer[func(device string) bool]
+	numbers  atomic.Pointer[Translation]
 	cancel   context.CancelFunc  // ends the supervision; guarded by Proxy.mu
 	done     chan struct{}       // closed when it has ended
 	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
@@ -194,8 +196,24 @@ func (t *trunk) down(why error) bool {
 	return was
 }
 
+// Translation is how a link writes devices.
+type Translation struct{ Out, In policy.NumberRules }
+
+// translate changes the devices of a message.
+func translate(m *uacsta.Message, rules policy.NumberRules) {
+	if len(rules) == 0 {
+		return
+	}
+	for _, d := range m.Devices() {
+		if id := d.ID(); id != "" {
+			d.SetID(rules.Apply(id))
+		}
+	}
+}
+
 // Request implements Upcalls.
 func (t *trunk) Request(req *uacsta.Message) error {
+	translate(req, t.numbers.Load().In)
 	switch name := req.Name(); {
 	case name == "SystemStatus":
 		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
@@ -221,6 +239,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
+	translate(ev, t.numbers.Load().In)
 	t.proxy.mu.Lock()
 	m := t.byRef[ev.CrossRef()]
 	t.proxy.mu.Unlock()
@@ -244,10 +263,14 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		reply(nil, errLinkDown)
 		return
 	}
+	translate(req, t.numbers.Load().Out)
 	oneWay := req.OneWay() // the request is the link's from now on
 	t.link.Request(req, func(res *uacsta.Message, err error) {
 		if err == nil && res == nil && !oneWay {
 			err = errors.New("the link gave no answer")
+		}
+		if res != nil {
+			translate(res, t.numbers.Load().In)
 		}
 		reply(res, err)
 	})

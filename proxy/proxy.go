@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -19,6 +20,7 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
+	Audit    *audit.Log          // nil: nothing is written down
 	Accounts Accounts            // nil: no application session is authenticated
 	Sessions ApplicationSessions // what they are granted
 
@@ -112,6 +114,7 @@ type NamedLink struct {
 	Name    string
 	Link    Link // nil in SetLinks: the one that runs under this name
 	Devices func(device string) bool
+	Numbers Translation // between canonical and the link's
 }
 
 // AddLink adds a link for the devices that the function accepts; of several the first
@@ -119,7 +122,7 @@ type NamedLink struct {
 func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.put(append(slices.Clone(p.list()), p.launch(NamedLink{name, link, devices})))
+	p.put(append(slices.Clone(p.list()), p.launch(NamedLink{Name: name, Link: link, Devices: devices})))
 }
 
 func (p *Proxy) list() []*trunk {
@@ -139,6 +142,7 @@ func (p *Proxy) launch(l NamedLink) *trunk {
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
 	}
 	t.devices.Store(&l.Devices)
+	t.numbers.Store(&l.Numbers)
 	if p.running != nil {
 		t.run(p.running)
 	}
@@ -159,6 +163,7 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 			continue
 		}
 		old[i].devices.Store(&l.Devices)
+		old[i].numbers.Store(&l.Numbers)
 		now = append(now, old[i])
 	}
 	for _, t := range old {
@@ -217,6 +222,10 @@ func (p *Proxy) Run(ctx context.Context) {
 	}
 	p.background.Wait()
 }
+
+// SetAudit says where sessions, refusals and control requests are written down. Call it
+// before Run.
+func (p *Proxy) SetAudit(log *audit.Log) { p.cfg.Audit = log }
 
 // Stats returns the counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }

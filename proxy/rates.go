@@ -27,9 +27,6 @@ const maxBuckets = 50000
 // take takes one from the rate of a rule, if there is one left.
 func (r *rates) take(who string, rule *policy.Rule, now time.Time) bool {
 	limit := rule.Rate
-	if limit.Count == 0 {
-		return true
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := rateKey{who, rule.Name}

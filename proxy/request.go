@@ -55,6 +55,9 @@ func serviceOf(name string) service {
 	return svc
 }
 
+// ActionOf says whether a service observes or controls.
+func ActionOf(name string) policy.Action { return serviceOf(name).action }
+
 // under reports whether a path is one of these, or inside.
 func under(path string, these ...string) bool {
 	return slices.ContainsFunc(these, func(p string) bool { return p != "" && strings.HasPrefix(path+"/", p+"/") })
@@ -175,7 +178,10 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 // carry checks a request, puts it into the link's form and sends it there.
 func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	s.completeConnections(req)
-	subjects, err := s.check(req)
+	subjects, destinations, err := s.checked(req)
+	if err == nil && serviceOf(req.Name()).action == policy.Control {
+		answer, err = s.audited(req.Name(), subjects, destinations, answer)
+	}
 	if err != nil {
 		answer(nil, err)
 		return
@@ -224,8 +230,14 @@ func (s *Session) completeConnections(req *uacsta.Message) {
 // returns the devices that the request acts on: those in it, after those that are named
 // otherwise.
 func (s *Session) check(req *uacsta.Message, named ...string) (subjects []string, err error) {
+	subjects, _, err = s.checked(req, named...)
+	return subjects, err
+}
+
+// checked is like check, and returns where the request sends calls, too.
+func (s *Session) checked(req *uacsta.Message, named ...string) (subjects, destinations []string, err error) {
 	svc := serviceOf(req.Name())
-	var destinations, written []string
+	var written []string
 	subjects = named
 	for _, d := range req.Devices() {
 		device := s.proxy.numbers().Canonical(d.ID())
@@ -247,13 +259,13 @@ func (s *Session) check(req *uacsta.Message, named ...string) (subjects []string
 		ask := s.wish(svc.action, device)
 		ask.Service, ask.Destinations = req.Name(), destinations
 		if err := s.permit(ask, svc); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for _, w := range written {
 		s.learn(w)
 	}
-	return subjects, nil
+	return subjects, destinations, nil
 }
 
 // permit asks policy, and takes one from the rate of the rule that allows.
@@ -262,7 +274,7 @@ func (s *Session) permit(ask policy.Ask, svc service) error {
 	decision := p.policy().Decide(ask)
 	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
 	switch {
-	case decision.Allowed && (decision.Rule == nil || p.rates.take(ask.Who.Name, decision.Rule, ask.At)):
+	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.rates.take(ask.Who.Name, decision.Rule, ask.At)):
 		return nil
 	case decision.Allowed:
 		decision.Reason = "more often than " + decision.Rule.Name + " lets"
@@ -271,6 +283,7 @@ func (s *Session) permit(ask policy.Ask, svc service) error {
 		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
 	}
 	p.stats.Denials.Add(1)
+	s.refusedEntry(ask, decision.Reason)
 	p.cfg.Log.Warn("request denied", "service", ask.Service, "identity", ask.Who.String(), "device", ask.Device, "destinations", ask.Destinations, "peer", s.peer, "reason", decision.Reason)
 	return refusal
 }

@@ -57,6 +57,10 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
+	if answer, err = s.audited(req.Name(), subjects, nil, answer); err != nil {
+		answer(nil, err)
+		return
+	}
 	s.mu.Lock()
 	if !s.closed {
 		s.routers[r.ref] = r
@@ -230,7 +234,11 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	if device := d.router.register.RouteingDevice; device != nil {
 		subject = device.ID
 	}
-	if _, err := s.check(req, subject); err != nil {
+	subjects, destinations, err := s.checked(req, subject)
+	if err == nil {
+		answer, err = s.audited(req.Name(), subjects, destinations, answer)
+	}
+	if err != nil {
 		answer(nil, err)
 		return
 	}

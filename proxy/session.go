@@ -51,6 +51,7 @@ type Opening struct {
 // Session is one client's use of the proxy.
 type Session struct {
 	proxy  *Proxy
+	id     string // for logs
 	client Client
 	own    policy.Identity // who it is without application session
 	who    atomic.Pointer[policy.Identity]
@@ -96,7 +97,7 @@ const maxSpellings = 256
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
-		proxy: p, client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
+		proxy: p, id: newRef(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
 		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -105,6 +106,9 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	if err := s.admit(o.Line); err != nil {
 		p.stats.Denials.Add(1)
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer, "err", err)
+		entry := s.entry("refused")
+		entry.Devices, entry.Reason = []string{s.line}, err.Error()
+		_ = p.cfg.Audit.Add(entry) // it is refused in any case
 		return nil, err
 	}
 	p.mu.Lock()
@@ -118,6 +122,11 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, ErrTooMany
 	}
 	s.expectLogin()
+	entry := s.entry("opened")
+	if s.line != "" {
+		entry.Devices = []string{s.line}
+	}
+	_ = p.cfg.Audit.Add(entry) // what it does is not done if that cannot be written
 	p.stats.Sessions.Add(1)
 	p.cfg.Log.Info("session opened", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer)
 	return s, nil
@@ -199,14 +208,18 @@ func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 // Close ends the session from the front's side: its monitors go, events that wait
 // for the client are dropped, requests are still answered. Closed is not called.
 func (s *Session) Close(reason error) {
+	entry := s.entry("closed")
 	if who := s.Identity(); s.finish() {
+		s.noteEnd(entry, reason)
 		s.proxy.cfg.Log.Info("session closed", "identity", who.String(), "peer", s.peer, "reason", reason)
 	}
 }
 
 // end ends the session from the core's side.
 func (s *Session) end(reason error) {
+	entry := s.entry("closed")
 	if who := s.Identity(); s.finish() {
+		s.noteEnd(entry, reason)
 		s.proxy.cfg.Log.Warn("session ended", "identity", who.String(), "peer", s.peer, "reason", reason)
 		s.client.Closed(reason)
 	}

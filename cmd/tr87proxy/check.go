@@ -18,8 +18,13 @@ key, and what to write instead. It exits with status 2 when there are faults.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
+			var n *node
 			if err == nil {
-				_, err = assemble(cfg, io.Discard) // files it names, such as certificates
+				n, err = assemble(cfg, io.Discard) // files it names, such as certificates
+			}
+			if err == nil {
+				_, numbers, _ := n.policyOf(cfg) // it was assembled a moment ago
+				err = checkExamples(file, cfg, numbers)
 			}
 			if err != nil {
 				return usageError{err}

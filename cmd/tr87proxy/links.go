@@ -21,7 +21,7 @@ import (
 func (n *node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
-		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }}
+		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }, Numbers: translation(l)}
 		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
 			link, err := n.link(l)
 			if err != nil {
@@ -38,9 +38,22 @@ func (n *node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	return append(list, builtIn), nil
 }
 
-// sameLink reports whether two entries differ in nothing but their devices.
+func translation(l config.Link) proxy.Translation {
+	return proxy.Translation{Out: numberRules(l.Numbers.Out), In: numberRules(l.Numbers.In)}
+}
+
+// numberRules makes rules of the configuration, which has been checked.
+func numberRules(list []config.NumberRule) policy.NumberRules {
+	rules := make(policy.NumberRules, len(list))
+	for i, r := range list {
+		rules[i], _ = policy.ParseNumberRule(r.Match, r.Strip, r.Add, r.Replace)
+	}
+	return rules
+}
+
+// sameLink reports whether two entries differ in nothing but their devices and numbers.
 func sameLink(a, b config.Link) bool {
-	a.Devices, b.Devices = nil, nil
+	a.Devices, b.Devices, a.Numbers, b.Numbers = nil, nil, config.LinkNumbers{}, config.LinkNumbers{}
 	return reflect.DeepEqual(a, b)
 }
 

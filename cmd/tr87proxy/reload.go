@@ -122,7 +122,7 @@ func keep(applied, old *config.Config, report *reloadReport) {
 
 // policyOf makes the rules and the numbers of a configuration.
 func (n *node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, error) {
-	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw)}
+	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw), Rules: numberRules(cfg.Numbers.Rules)}
 	rules := rules(cfg)
 	rules.Demo = n.demo // which a reload does not change
 	rules.Internal = numbers.Known

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -85,6 +87,7 @@ type node struct {
 	running  context.Context //nolint:containedctx // of the servers, set before they start
 	failed   func(error)     // ends the proxy
 
+	audit     *audit.Log // nil: none
 	serversMu sync.Mutex
 	servers   []*server
 }
@@ -234,6 +237,9 @@ func (n *node) run(ctx context.Context) error {
 		default: // another was first
 		}
 	}
+	if err := n.openAudit(); err != nil {
+		return err
+	}
 	var group sync.WaitGroup
 	group.Go(func() { n.core.Run(running) })
 	if err := n.serveOperators(running, &group, ready.Load); err != nil {
@@ -265,6 +271,7 @@ func (n *node) run(ctx context.Context) error {
 	stop()
 	group.Wait()
 	n.endServers()
+	err = errors.Join(err, n.audit.Close())
 	n.log.Info("stopped")
 	return err
 }
@@ -315,6 +322,7 @@ func (n *node) abandon(stop func(), group *sync.WaitGroup) {
 	stop()
 	group.Wait()
 	n.endServers()
+	_ = n.audit.Close() // it is in the log
 }
 
 // endServers waits until nothing is left of the servers; their context has ended.

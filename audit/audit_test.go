@@ -1,0 +1,161 @@
+package audit
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, cfg Config, entries ...Entry) {
+	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
+	l, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := l.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func some(n int) []Entry {
+	list := make([]Entry, n)
+	for i := range list {
+		list[i] = Entry{Kind: "done", Who: fmt.Sprintf("user %d \"<&>\"\r\n\x1b[31m", i), Service: "MakeCall", Devices: []string{"100"}, Outcome: "ok"}
+	}
+	return list
+}
+
+// The chain goes on when the log is opened again, and over files.
+func TestChain(t *testing.T) {
+	for _, key := range [][]byte{nil, []byte("secret")} {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		cfg := Config{Path: path, Key: key, MaxSize: 2000, Keep: 3}
+		for range 5 {
+			write(t, cfg, some(7)...)
+		}
+		files := Files(path)
+		if len(files) != 4 {
+			t.Errorf("%v", files)
+		}
+		end, err := Verify(key, files)
+		if err != nil || end.Number != 35 || end.Lines >= 35 || end.Lines < 10 {
+			t.Errorf("%+v, %v", end, err)
+		}
+		if _, err := Verify([]byte("another"), files); err == nil {
+			t.Error("another key will do")
+		}
+		if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+			t.Error(info.Mode())
+		}
+		data, _ := os.ReadFile(path)
+		if bytes.ContainsAny(data, "\r\x1b") {
+			t.Error("control characters stand in the file")
+		}
+	}
+}
+
+// Whatever is changed is found.
+func TestTampering(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write(t, Config{Path: path}, some(5)...)
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(sound), "\n")
+	for name, content := range map[string]string{
+		"changed":   strings.Replace(string(sound), "user 2", "user 9", 1),
+		"taken out": lines[0] + lines[1] + lines[3] + lines[4],
+		"moved":     lines[0] + lines[2] + lines[1] + lines[3] + lines[4],
+		"doubled":   lines[0] + lines[0] + lines[1],
+		"put in":    lines[0] + strings.Replace(lines[0], "user 0", "user 7", 1) + lines[1],
+		"blanks":    strings.Replace(string(sound), `"kind"`, ` "kind"`, 1),
+		"no JSON":   "x\n",
+		"torn":      string(sound[:len(sound)-3]),
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if end, err := Verify(nil, []string{path}); err == nil || !strings.HasPrefix(err.Error(), path+":") {
+			t.Errorf("%s: %+v, %v", name, end, err)
+		}
+	}
+	// a line that was torn by a crash is cut off, and the chain goes on
+	if err := os.WriteFile(path, sound[:len(sound)-3], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write(t, Config{Path: path}, some(1)...)
+	if end, err := Verify(nil, []string{path}); err != nil || end.Number != 5 {
+		t.Errorf("%+v, %v", end, err)
+	}
+}
+
+// When the file cannot be written, whoever adds is told; what was taken before is written
+// once it can be again.
+func TestFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l, err := Open(Config{Path: path, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.file.Close() // the disk is gone
+	taken := int64(0)
+	for l.Add(Entry{Kind: "done", Reason: strings.Repeat("x", 1000)}) == nil {
+		if taken++; taken == 1<<20 {
+			t.Fatal("nobody is told")
+		}
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for l.Add(Entry{Kind: "done"}) != nil { // and comes back
+		if time.Now().After(deadline) {
+			t.Fatal("it is not tried again")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if end, err := Verify(nil, []string{path}); err != nil || end.Number != taken+1 {
+		t.Errorf("%d were taken: %+v, %v", taken+1, end, err)
+	}
+	if err := l.Add(Entry{}); err == nil {
+		t.Error("a closed log takes entries")
+	}
+	var none *Log
+	if none.Add(Entry{}) != nil || none.Close() != nil {
+		t.Error("no log is no log")
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "seed")
+	l, err := Open(Config{Path: path, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	_ = l.Add(some(1)[0])
+	_ = l.Close()
+	seed, _ := os.ReadFile(path)
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		name := filepath.Join(t.TempDir(), "x")
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		end, err := Verify(nil, []string{name})
+		if err == nil && end.Lines != int64(bytes.Count(data, []byte("\n"))) {
+			t.Errorf("%+v of %q", end, data)
+		}
+	})
+}

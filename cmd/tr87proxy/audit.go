@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/config"
+)
+
+// openAudit opens the audit file, where one is configured.
+func (n *node) openAudit() error {
+	cfg, err := auditConfig(n.cfg.Audit)
+	if err != nil || cfg.Path == "" {
+		return err
+	}
+	cfg.Log = n.log
+	if n.audit, err = audit.Open(cfg); err != nil {
+		return fmt.Errorf("audit.file: %w", err)
+	}
+	n.core.SetAudit(n.audit)
+	return nil
+}
+
+func auditConfig(c config.Audit) (audit.Config, error) {
+	cfg := audit.Config{Path: c.File, MaxSize: int64(c.MaxMiB) << 20, Keep: c.Keep}
+	if c.KeyFile == "" {
+		return cfg, nil
+	}
+	key, err := os.ReadFile(c.KeyFile)
+	if err != nil {
+		return cfg, fmt.Errorf("audit.key-file: %w", err)
+	}
+	cfg.Key = []byte(strings.TrimSpace(string(key)))
+	if len(cfg.Key) < 16 {
+		return cfg, fmt.Errorf("audit.key-file: %s must have 16 characters or more", c.KeyFile)
+	}
+	return cfg, nil
+}
+
+func auditCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "audit", Short: "Check the audit file", GroupID: "server", Example: "  tr87proxy audit verify -c /etc/tr87proxy/config.yaml",
+		Long: `audit checks the file in which a proxy writes down sessions, refusals and control
+requests.`,
+		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var file, keyFile, expect, cfgFile string
+	verify := &cobra.Command{
+		Use: "verify", Short: "Find out whether somebody has changed the audit file", Args: exactly(0),
+		Long: `verify reads the audit file, and the older ones beside it, and checks that no line was
+changed, taken out, put in or moved. What was cut off at the end cannot be seen: note the
+number and hash that it prints somewhere else, and give them with --expect the next time.
+It exits with status 1 when something is wrong.`,
+		Example: `  tr87proxy audit verify -c /etc/tr87proxy/config.yaml
+  tr87proxy audit verify --file audit.log --key-file audit.key --expect 4711:9f86d0...`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from := config.Audit{File: file, KeyFile: keyFile}
+			if file == "" {
+				cfg, err := config.Load(cfgFile)
+				if err != nil {
+					return usageError{fmt.Errorf("%w; or name the audit file with --file", err)}
+				}
+				if from = cfg.Audit; from.File == "" {
+					return usageError{fmt.Errorf("%s names no audit file (audit.file); or name one with --file", cfgFile)}
+				}
+			}
+			cfg, err := auditConfig(from)
+			if err != nil {
+				return usageError{err}
+			}
+			end, found, err := audit.VerifyUpTo(cfg.Key, audit.Files(cfg.Path), expect)
+			if err != nil {
+				return err
+			}
+			if expect != "" && !found {
+				return fmt.Errorf("%s is not there: lines were taken out or cut off", expect)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d lines, nothing has been changed; the last is %d:%s\n", end.Lines, end.Number, end.Hash)
+			return nil
+		},
+	}
+	verify.Flags().StringVarP(&cfgFile, "config", "c", "config.yaml", "configuration file that names the audit file")
+	verify.Flags().StringVar(&file, "file", "", "audit file; without it, the one that the configuration names")
+	verify.Flags().StringVar(&keyFile, "key-file", "", "file with the key of the hashes")
+	verify.Flags().StringVar(&expect, "expect", "", "number:hash that must be there")
+	_ = verify.MarkFlagFilename("file")
+	_ = verify.MarkFlagFilename("key-file")
+	_ = verify.MarkFlagFilename("config", "yaml", "yml")
+	cmd.AddCommand(verify)
+	return cmd
+}

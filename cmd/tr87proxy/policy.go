@@ -1,0 +1,180 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func policyCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "policy", Short: "Show what a configuration decides, and what it makes of numbers", GroupID: "server",
+		Long: `policy asks a configuration file, not a running proxy, what it decides and how it
+translates numbers, and shows each rule that was tried.`,
+		Example: `  tr87proxy policy explain --as sip:alice@contoso.com MakeCall 100 +4420123456
+  tr87proxy policy translate "tel:+49 (89) 4711"`,
+		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVarP(&file, "config", "c", "config.yaml", "configuration file")
+	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
+	cmd.AddCommand(explainCommand(&file), translateCommand(&file))
+	return cmd
+}
+
+// load reads a configuration and assembles what it decides with.
+func loadPolicy(file string) (*config.Config, *policy.Policy, *policy.Numbers, error) {
+	cfg, err := config.Load(file)
+	if err != nil {
+		return nil, nil, nil, usageError{err}
+	}
+	n, err := assemble(cfg, io.Discard)
+	if err != nil {
+		return nil, nil, nil, usageError{err}
+	}
+	rules, numbers, err := n.policyOf(cfg)
+	return cfg, rules, numbers, err
+}
+
+func explainCommand(file *string) *cobra.Command {
+	var as, front, at string
+	cmd := &cobra.Command{
+		Use: "explain SERVICE DEVICE [DESTINATION...]", Short: "Show who may do what, and which rule says so", Args: between(2, 20),
+		Long: `explain decides as the proxy would: may this identity use this service on this device,
+and send its call to these destinations? It exits with status 1 when it may not.`,
+		Example: `  tr87proxy policy explain --as sip:alice@contoso.com MakeCall 100 +4420123456
+  tr87proxy policy explain --as crm --front xml --at "2026-11-24 22:00" MonitorStart 217`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !uacsta.IsRequest(args[0]) {
+				return usageError{fmt.Errorf("%q is no service; write for example MakeCall or MonitorStart", args[0])}
+			}
+			when := time.Now()
+			if at != "" {
+				var err error
+				if when, err = time.ParseInLocation("2006-01-02 15:04", at, time.Local); err != nil {
+					return usageError{fmt.Errorf("--at %q: write for example \"2026-11-24 22:00\"", at)}
+				}
+			}
+			_, rules, numbers, err := loadPolicy(*file)
+			if err != nil {
+				return err
+			}
+			who := as
+			if strings.Contains(as, "@") && !strings.Contains(as, ":") {
+				who = "sip:" + as
+			}
+			if strings.Contains(who, ":") {
+				who = policy.IdentityOf(who)
+			}
+			ask := policy.Ask{
+				Who: policy.Identity{Name: strings.ToLower(who)}, Front: front, Service: args[0], Action: proxy.ActionOf(args[0]), Device: numbers.Canonical(args[1]), At: when,
+			}
+			for _, d := range args[2:] {
+				ask.Destinations = append(ask.Destinations, numbers.Canonical(d))
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%s, by %s, at %s: %s %s", ask.Who.Name, front, when.Format("Mon 2006-01-02 15:04"), ask.Service, ask.Device)
+			if len(ask.Destinations) > 0 {
+				fmt.Fprintf(out, " to %s", strings.Join(ask.Destinations, ", "))
+			}
+			fmt.Fprintln(out)
+			decision, trials := rules.Explain(ask)
+			for _, t := range trials {
+				fmt.Fprintf(out, "  %-24s does not decide: %s\n", t.Rule, t.Why)
+			}
+			if decision.Allowed {
+				fmt.Fprintf(out, "yes: %s\n", decision.Reason)
+				return nil
+			}
+			fmt.Fprintf(out, "no: %s\n", decision.Reason)
+			return errors.New("refused")
+		},
+	}
+	cmd.Flags().StringVar(&as, "as", "", "identity, such as sip:alice@contoso.com, or crm")
+	cmd.Flags().StringVar(&front, "front", "sip", "front that the client comes by: sip or xml")
+	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (now)")
+	_ = cmd.MarkFlagRequired("as")
+	return cmd
+}
+
+func translateCommand(file *string) *cobra.Command {
+	var link string
+	cmd := &cobra.Command{
+		Use: "translate NUMBER", Short: "Show what becomes of a number", Args: exactly(1),
+		Long: `translate shows what the proxy takes a number for, as a client may write it, which link
+it belongs to, how it is written there, and each rule that was tried.`,
+		Example: `  tr87proxy policy translate "tel:+49 (89) 4711"
+  tr87proxy policy translate --link pbx 0894711`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, _, numbers, err := loadPolicy(*file)
+			if err != nil {
+				return err
+			}
+			if link != "" && !slices.ContainsFunc(cfg.Links, func(l config.Link) bool { return l.Name == link }) {
+				return usageError{fmt.Errorf("there is no link %q in %s", link, *file)}
+			}
+			out := cmd.OutOrStdout()
+			steps := func(list []policy.Step) {
+				for _, s := range list {
+					if s.Fits {
+						fmt.Fprintf(out, "  %-24s fits: %s\n", s.Rule, s.Number)
+					} else {
+						fmt.Fprintf(out, "  %-24s does not fit\n", s.Rule)
+					}
+				}
+			}
+			canonical, tried := numbers.Trace(args[0])
+			fmt.Fprintf(out, "written    %s\n", printable(args[0]))
+			steps(tried)
+			fmt.Fprintf(out, "canonical  %s\n", printable(canonical))
+			name, rules := linkOf(cfg, link, canonical)
+			fmt.Fprintf(out, "link       %s\n", name)
+			sent, tried := rules.Trace(canonical)
+			steps(tried)
+			fmt.Fprintf(out, "sent       %s\n", printable(sent))
+			fmt.Fprintf(out, "shown      %s (to clients that write tel:)\n", printable(numbers.Client(canonical)))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&link, "link", "", "link to translate for; without it, the one that the number belongs to")
+	return cmd
+}
+
+// linkOf finds the link of a device, or the one that is named, and its rules outward.
+func linkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRules) {
+	for _, l := range cfg.Links {
+		if name == l.Name || name == "" && policy.MatchDevice(l.Devices, canonical) {
+			return l.Name, numberRules(l.Numbers.Out)
+		}
+	}
+	return "switch", nil
+}
+
+// checkExamples tests the numbers of the configuration that say what is to become of them.
+func checkExamples(file string, cfg *config.Config, numbers *policy.Numbers) error {
+	var faults []error
+	for i, e := range cfg.Numbers.Examples {
+		canonical := numbers.Canonical(e.Written)
+		if canonical != e.Canonical {
+			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s becomes %s, not %s", file, i, e.Written, canonical, e.Canonical))
+			continue
+		}
+		if e.Link == "" {
+			continue
+		}
+		if _, rules := linkOf(cfg, e.Link, canonical); rules.Apply(canonical) != e.Sent {
+			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s is sent to %s as %s, not %s", file, i, e.Written, e.Link, rules.Apply(canonical), e.Sent))
+		}
+	}
+	return errors.Join(faults...)
+}

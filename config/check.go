@@ -82,8 +82,10 @@ func (c *Config) checkLinks(d *document) {
 				d.fault(key+"."+name, "must not be negative")
 			}
 		}
-		for name, v := range map[string]string{"ca": l.CA, "certificate": l.Certificate, "key": l.Key} {
-			if v != "" && !l.TLS {
+		for name, set := range map[string]bool{
+			"ca": l.CA != "", "certificate": l.Certificate != "", "key": l.Key != "", "crl": l.CRL != "", "pins": len(l.Pins) > 0, "legacy-tls": l.Legacy,
+		} {
+			if set && !l.TLS {
 				d.fault(key+"."+name, "is for tls: true only")
 			}
 		}
@@ -126,12 +128,23 @@ func (c *Config) checkListener(d *document, key string, l Listener, transports .
 		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
 	}
 	if l.Transport != "tls" {
-		for name, v := range map[string]string{"certificate": l.Certificate, "key": l.Key, "client-ca": l.ClientCA, "client-auth": l.ClientAuth} {
-			if v != "" {
+		for name, set := range map[string]bool{
+			"certificate": l.Certificate != "", "key": l.Key != "", "client-ca": l.ClientCA != "", "client-auth": l.ClientAuth != "", "more-certificates": len(l.More) > 0,
+			"ocsp": l.OCSP != "", "crl": l.CRL != "", "pins": len(l.Pins) > 0, "legacy-tls": l.Legacy,
+		} {
+			if set {
 				d.fault(key+"."+name, "is for transport tls only")
 			}
 		}
 		return
+	}
+	for i, p := range l.More {
+		if p.Certificate == "" || p.Key == "" {
+			d.fault(fmt.Sprintf("%s.more-certificates[%d]", key, i), "needs certificate and key, both PEM files")
+		}
+	}
+	if (l.CRL != "" || len(l.Pins) > 0) && (l.ClientAuth == "" || l.ClientAuth == "off") {
+		d.fault(key, "crl and pins are about the clients' certificates: client-auth must be optional or required")
 	}
 	if l.Certificate == "" || l.Key == "" {
 		d.fault(key, "transport tls needs certificate and key, both PEM files")
@@ -189,6 +202,9 @@ func (c *Config) checkAccess(d *document) {
 		if (e.Link == "") != (e.Sent == "") || e.Link != "" && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Name == e.Link }) {
 			d.fault(key, "write link, the name of one in links, and sent together, or neither")
 		}
+	}
+	for i, kind := range c.Names {
+		d.oneOf(fmt.Sprintf("certificate-names[%d]", i), kind, "dns", "uri", "cn")
 	}
 	c.checkRules(d)
 	if !c.Demo && len(c.Grants) == 0 && len(c.Rules) == 0 {

@@ -23,6 +23,7 @@ type Config struct {
 	Operations   Operations    `yaml:"operations"`
 	Admin        Admin         `yaml:"admin"`
 	Demo         bool          `yaml:"demo"`
+	Names        []string      `yaml:"certificate-names"`
 	Trusted      []Peer        `yaml:"trusted"`
 	Digest       Digest        `yaml:"digest"`
 	Groups       []Group       `yaml:"groups"`
@@ -71,13 +72,24 @@ type XML struct {
 
 // Listener is an entry of sip.listen, or of xml.listen.
 type Listener struct {
-	Name        string `yaml:"name"`
-	Transport   string `yaml:"transport"`
-	Address     string `yaml:"address"`
+	Name        string   `yaml:"name"`
+	Transport   string   `yaml:"transport"`
+	Address     string   `yaml:"address"`
+	Certificate string   `yaml:"certificate"`
+	Key         string   `yaml:"key"`
+	More        []Pair   `yaml:"more-certificates"`
+	OCSP        string   `yaml:"ocsp"`
+	ClientCA    string   `yaml:"client-ca"`
+	ClientAuth  string   `yaml:"client-auth"`
+	CRL         string   `yaml:"crl"`
+	Pins        []string `yaml:"pins"`
+	Legacy      bool     `yaml:"legacy-tls"`
+}
+
+// Pair is an entry of more-certificates.
+type Pair struct {
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
-	ClientCA    string `yaml:"client-ca"`
-	ClientAuth  string `yaml:"client-auth"`
 }
 
 // Sessions is the key application-sessions.
@@ -220,6 +232,9 @@ type Link struct {
 	Session     LinkSession   `yaml:"session"`
 	TLS         bool          `yaml:"tls"`
 	CA          string        `yaml:"ca"`
+	CRL         string        `yaml:"crl"`
+	Pins        []string      `yaml:"pins"`
+	Legacy      bool          `yaml:"legacy-tls"`
 	Certificate string        `yaml:"certificate"`
 	Key         string        `yaml:"key"`
 	Heartbeat   time.Duration `yaml:"heartbeat"`

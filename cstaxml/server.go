@@ -27,6 +27,7 @@ type ServerConfig struct {
 	MaxConnections int               // 2000
 	MaxPeer        int               // connections from one address; 500
 	HandshakeTime  time.Duration
+	NameKinds      []string // of names in certificates that count, in this order: dns, uri, cn; none: all
 	Conn           Config
 	Log            *slog.Logger
 }
@@ -172,7 +173,7 @@ func (s *Server) handshake(ctx context.Context, nc net.Conn) ([]string, error) {
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	return ours.PeerNames(t.ConnectionState()), nil
+	return ours.PeerNames(t.ConnectionState(), s.cfg.NameKinds...), nil
 }
 
 // association is one client: a connection on one side, a session of the core on the

@@ -214,7 +214,7 @@ func (c *streamConn) serve() {
 			c.ua.log.Warn("TLS handshake failed", "peer", c.remote.String(), "err", err)
 			return
 		}
-		c.peerNames = ours.PeerNames(t.ConnectionState())
+		c.peerNames = ours.PeerNames(t.ConnectionState(), c.ua.cfg.NameKinds...)
 	}
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began

@@ -27,6 +27,9 @@ type Config struct {
 	Advertise string  // host for Via and Contact; the local address of each socket
 	Log       *slog.Logger
 	TLSClient *tls.Config // for connections that we open; nil refuses to
+	// NameKinds are the kinds of names in certificates that count, in this order: dns,
+	// uri, cn; none: all.
+	NameKinds []string
 
 	SessionExpires time.Duration // offered to clients that support timers; 30 min
 	MinSE          time.Duration // shortest accepted (RFC 4028); 90 s
@@ -243,7 +246,7 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamC
 		remote: unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort()),
 	}
 	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
-		c.peerNames = ours.PeerNames(t.ConnectionState())
+		c.peerNames = ours.PeerNames(t.ConnectionState(), ua.cfg.NameKinds...)
 	}
 	ua.mu.Lock()
 	defer ua.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 // Operations is the operators' port: /metrics, /healthz, /readyz and, where asked
@@ -26,6 +27,8 @@ type Operations struct {
 	UA    *sip.UA
 	Pprof bool
 	Ready func() bool // false before start and during shutdown
+	// Certificates tells when which certificate file runs out.
+	Certificates func() []tls.Expiry
 }
 
 // Run serves a listener until ctx ends.
@@ -91,6 +94,9 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
 	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
 	r.MustRegister(links{o.Proxy})
+	if o.Certificates != nil {
+		r.MustRegister(certificates{o.Certificates})
+	}
 	core, wire := o.Proxy.Stats(), o.UA.Stats()
 	counter("sessions_total", "Client sessions opened.", &core.Sessions)
 	counter("requests_total", "CSTA requests of clients.", &core.Requests)
@@ -128,5 +134,24 @@ func (l links) Collect(metrics chan<- prometheus.Metric) {
 		}
 		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, up, link.Name)
 		metrics <- prometheus.MustNewConstMetric(linkDevices, prometheus.GaugeValue, float64(link.Monitors), link.Name)
+	}
+}
+
+// certificates tells of those in use.
+type certificates struct{ list func() []tls.Expiry }
+
+var certificateEnd = prometheus.NewDesc("tr87proxy_certificate_not_after_seconds", "When a certificate runs out, in seconds since 1970.", []string{"file"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c certificates) Describe(descs chan<- *prometheus.Desc) { descs <- certificateEnd }
+
+// Collect implements prometheus.Collector.
+func (c certificates) Collect(metrics chan<- prometheus.Metric) {
+	seen := map[string]bool{}
+	for _, e := range c.list() {
+		if !seen[e.File] {
+			seen[e.File] = true
+			metrics <- prometheus.MustNewConstMetric(certificateEnd, prometheus.GaugeValue, float64(e.At.Unix()), e.File)
+		}
 	}
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	cryptotls "crypto/tls"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 
@@ -72,15 +72,15 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 		Conn: cstaxml.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
 	}
 	if l.TLS {
-		if cfg.TLS, err = linkTLS(l); err != nil {
+		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {
 			return nil, err
 		}
 	}
 	return cstaxml.NewLink(cfg), nil
 }
 
-func linkTLS(l config.Link) (*cryptotls.Config, error) {
-	return tls.Client(tls.Files{Certificate: l.Certificate, Key: l.Key, CA: l.CA})
+func linkFiles(l config.Link, log *slog.Logger) tls.Files {
+	return tls.Files{Certificate: l.Certificate, Key: l.Key, CA: l.CA, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log}
 }
 
 // known says which numbers are devices of ours: those that a grant without dial may

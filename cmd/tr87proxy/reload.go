@@ -79,6 +79,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	changed("numbers", old.Numbers, cfg.Numbers)
 	if changed("links", old.Links, cfg.Links) {
 		n.core.SetLinks(links)
+		n.linkConfigs.Store(&cfg.Links)
 	}
 	applied := *cfg // what holds from now on: the new where it could be applied
 	keep(&applied, old, report)
@@ -137,7 +138,7 @@ func (n *node) setServers(cfg *config.Config) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
 	old, now := n.servers, n.listeners(cfg)
-	same := func(a, b *server) bool { return a.protocol == b.protocol && a.cfg == b.cfg }
+	same := func(a, b *server) bool { return a.protocol == b.protocol && reflect.DeepEqual(a.cfg, b.cfg) }
 	for i, s := range now {
 		if j := slices.IndexFunc(old, func(o *server) bool { return same(o, s) }); j >= 0 {
 			now[i] = old[j]

@@ -77,6 +77,8 @@ type node struct {
 	xml     *cstaxml.Server
 	rules   atomic.Pointer[policy.Policy]
 	users   atomic.Pointer[map[string]string] // of digest, with passwords
+	// linkConfigs are the links that hold.
+	linkConfigs atomic.Pointer[[]config.Link]
 	// listening is told each address once it is served.
 	listening func(transport, address string)
 
@@ -129,6 +131,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		return nil, err
 	}
 	n.core.SetLinks(links)
+	n.linkConfigs.Store(&cfg.Links)
 	users, err := passwords(cfg.Digest)
 	if err != nil {
 		return nil, err
@@ -143,14 +146,16 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
+		NameKinds: cfg.Names,
+		Proxy:     n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
 		MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
 	}
 	n.ua = sip.New(sip.Config{
-		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
+		NameKinds: cfg.Names,
+		Handler:   tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
 		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
@@ -160,15 +165,21 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		if s.cfg.Transport != "tls" {
 			continue
 		}
-		if _, err := tls.Server(files(s.cfg)); err != nil {
+		if _, err := tls.Server(n.files(s.cfg)); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.key, err)
 		}
 	}
 	return n, nil
 }
 
-func files(l config.Listener) tls.Files {
-	return tls.Files{Certificate: l.Certificate, Key: l.Key, CA: l.ClientCA, ClientAuth: l.ClientAuth}
+func (n *node) files(l config.Listener) tls.Files {
+	f := tls.Files{
+		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: n.log,
+	}
+	for _, p := range l.More {
+		f.More = append(f.More, tls.Pair(p))
+	}
+	return f
 }
 
 func rules(cfg *config.Config) *policy.Policy {
@@ -292,7 +303,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		serve((&web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready}).Run, l)
+		serve((&web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates}).Run, l)
 	}
 	if cfg.Admin.Socket != "" {
 		mode, _ := strconv.ParseUint(cfg.Admin.Mode, 8, 32) // checked by config
@@ -310,6 +321,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			n.onHangUp(ctx, hangUps)
 		})
 	}
+	group.Go(func() { n.watchCertificates(ctx) })
 	if cfg.Log.StatusInterval > 0 {
 		group.Go(func() { n.dump(ctx, cfg.Log.StatusInterval) })
 	}

@@ -62,7 +62,7 @@ func (s *server) start(ctx context.Context, failed func(error)) error {
 	var secure *cryptotls.Config
 	var err error
 	if s.cfg.Transport == "tls" {
-		if secure, err = tls.Server(files(s.cfg)); err != nil {
+		if secure, err = tls.Server(s.node.files(s.cfg)); err != nil {
 			return fmt.Errorf("%s: %w", s.key, err)
 		}
 	}

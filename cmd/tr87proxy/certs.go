@@ -1,0 +1,183 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/certs"
+)
+
+func certsCommand() *cobra.Command {
+	var folder string
+	cmd := &cobra.Command{
+		Use: "certs", Short: "Make and inspect certificates", GroupID: "server",
+		Long: `certs makes a lab authority and certificates for mutual TLS, as Lync-style front ends
+want it, or requests for your company's authority. Nothing is overwritten; keys are for
+their owner only.`,
+		Example: `  tr87proxy certs init
+  tr87proxy certs issue proxy.contoso.com --kind peer
+  tr87proxy certs list`,
+		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&folder, "folder", "certificates", "folder with the certificates")
+	_ = cmd.MarkPersistentFlagDirname("folder")
+	cmd.AddCommand(certsInit(&folder), certsIssue(&folder), certsRequest(&folder), certsRenew(&folder), certsList(&folder), certsInspect(), certsExport(&folder), certsImport(&folder))
+	return cmd
+}
+
+func certsInit(folder *string) *cobra.Command {
+	var name string
+	var days int
+	var rsa bool
+	cmd := &cobra.Command{
+		Use: "init", Short: "Make a lab authority", Args: exactly(0),
+		Long: `init makes an authority for tests and small networks: ca.pem, which the others must
+trust, and ca.key. Whoever has ca.key can pretend to be anybody: keep it off the network.`,
+		Example: "  tr87proxy certs init\n  tr87proxy certs init --folder /root/lab --name \"Contoso lab\"",
+		RunE: func(*cobra.Command, []string) error {
+			return certs.Init(*folder, name, time.Duration(days)*24*time.Hour, rsa)
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "tr87proxy lab authority", "its name")
+	cmd.Flags().IntVar(&days, "days", 3650, "how long it is valid")
+	cmd.Flags().BoolVar(&rsa, "rsa", false, "an RSA key, for peers that know no ECDSA")
+	return cmd
+}
+
+// wishFlags are those of commands that make a key.
+func wishFlags(cmd *cobra.Command, w *certs.Wish, days *int) {
+	cmd.Flags().StringVar(&w.Kind, "kind", certs.Peer, "server, client, or peer for both")
+	cmd.Flags().StringSliceVar(&w.Names, "names", nil, "DNS names, addresses and URIs, with commas between; without it, NAME")
+	cmd.Flags().BoolVar(&w.RSA, "rsa", false, "an RSA key, for peers that know no ECDSA")
+	if days != nil {
+		cmd.Flags().IntVar(days, "days", 397, "how long it is valid")
+	}
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{certs.Server, certs.Client, certs.Peer}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func certsIssue(folder *string) *cobra.Command {
+	var w certs.Wish
+	var days int
+	cmd := &cobra.Command{
+		Use: "issue NAME", Short: "Make a key and a certificate, signed by the lab authority", Args: exactly(1),
+		Long: `issue makes NAME.key and NAME.pem, with the authority's certificate behind it.`,
+		Example: `  tr87proxy certs issue proxy.contoso.com --kind server --names proxy.contoso.com,10.1.1.5
+  tr87proxy certs issue crm --kind client --names sip:crm@contoso.com`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			w.Name, w.Valid = args[0], time.Duration(days)*24*time.Hour
+			return certs.Issue(*folder, w)
+		},
+	}
+	wishFlags(cmd, &w, &days)
+	return cmd
+}
+
+func certsRequest(folder *string) *cobra.Command {
+	var w certs.Wish
+	cmd := &cobra.Command{
+		Use: "request NAME", Short: "Make a key and a request for your company's authority", Args: exactly(1),
+		Long:    `request makes NAME.key, and NAME.csr, which the authority makes a certificate of.`,
+		Example: "  tr87proxy certs request proxy.contoso.com --names proxy.contoso.com,proxy",
+		RunE: func(_ *cobra.Command, args []string) error {
+			w.Name = args[0]
+			return certs.Request(*folder, w)
+		},
+	}
+	wishFlags(cmd, &w, nil)
+	return cmd
+}
+
+func certsRenew(folder *string) *cobra.Command {
+	var days int
+	cmd := &cobra.Command{
+		Use: "renew NAME", Short: "Make a new key and certificate with the names of an old one", Args: exactly(1),
+		Long: `renew puts a new key and certificate in the place of those that the lab authority has
+signed. The old files stay, with the old serial number behind their names; a running
+proxy sees the new ones at its next handshake.`,
+		Example: "  tr87proxy certs renew proxy.contoso.com",
+		RunE: func(_ *cobra.Command, args []string) error {
+			return certs.Renew(*folder, args[0], time.Duration(days)*24*time.Hour)
+		},
+	}
+	cmd.Flags().IntVar(&days, "days", 397, "how long it is valid")
+	return cmd
+}
+
+func certsList(folder *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the certificates of the folder, and when they run out", Args: exactly(0),
+		Long: "list prints file, purpose, end and names of each certificate.", Example: "  tr87proxy certs list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := certs.List(*folder)
+			if err != nil {
+				return err
+			}
+			for _, c := range list {
+				left := "until " + c.NotAfter.Format(time.DateOnly)
+				if time.Now().After(c.NotAfter) {
+					left = "over since " + c.NotAfter.Format(time.DateOnly)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%-32s %-10s %-22s %s\n", c.File, certs.Purpose(c.Certificate), left, printable(strings.Join(append([]string{c.Subject.CommonName}, c.DNSNames...), " ")))
+			}
+			return nil
+		},
+	}
+}
+
+func certsInspect() *cobra.Command {
+	return &cobra.Command{
+		Use: "inspect FILE", Short: "Show what is in a certificate, request or list of revoked ones", Args: exactly(1),
+		Long:    "inspect shows names, validity, key, fingerprint, and the pin that a configuration may want. Keys are not shown.",
+		Example: "  tr87proxy certs inspect certificates/ca.pem",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return certs.Inspect(cmd.OutOrStdout(), args[0], time.Now())
+		},
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+}
+
+func certsExport(folder *string) *cobra.Command {
+	var source password
+	cmd := &cobra.Command{
+		Use: "export NAME FILE", Short: "Write a certificate and its key as PKCS#12", Args: exactly(2),
+		Long:    "export asks for a password, or takes it from standard input when that is no terminal.",
+		Example: "  tr87proxy certs export fe1.contoso.com fe1.p12",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := source.read(cmd)
+			if err != nil {
+				return err
+			}
+			return certs.Export(*folder, args[0], args[1], text)
+		},
+	}
+	source.flags(cmd)
+	return cmd
+}
+
+func certsImport(folder *string) *cobra.Command {
+	var passwordFile string
+	cmd := &cobra.Command{
+		Use: "import NAME FILE", Short: "Take a certificate and its key out of PKCS#12", Args: exactly(2),
+		Long:    "import takes the password from a file, or from the first line of standard input.",
+		Example: "  tr87proxy certs import fe1.contoso.com fe1.pfx --password-file fe1.password",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			source := password{file: passwordFile}
+			if passwordFile == "" {
+				source.file = "-"
+			}
+			text, err := source.read(cmd)
+			if err != nil {
+				return err
+			}
+			return certs.Import(*folder, args[0], args[1], text)
+		},
+	}
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file with the password; without it, standard input")
+	_ = cmd.MarkFlagFilename("password-file")
+	return cmd
+}

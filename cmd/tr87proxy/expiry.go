@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+const (
+	warnAhead = 30 * 24 * time.Hour
+	warnEvery = 12 * time.Hour
+)
+
+// certificates tells when which of our certificates run out.
+func (n *node) certificates() []tls.Expiry {
+	var list []tls.Expiry
+	n.serversMu.Lock()
+	for _, s := range n.servers {
+		if s.cfg.Transport == "tls" || s.cfg.Transport == "dtls" {
+			f := n.files(s.cfg)
+			list = append(list, f.Expiries()...)
+		}
+	}
+	n.serversMu.Unlock()
+	for _, l := range *n.linkConfigs.Load() {
+		if l.Certificate != "" {
+			f := linkFiles(l, n.log)
+			list = append(list, f.Expiries()...)
+		}
+	}
+	return list
+}
+
+// watchCertificates warns in the log while certificates run out, until ctx ends.
+func (n *node) watchCertificates(ctx context.Context) {
+	ticker := time.NewTicker(warnEvery)
+	defer ticker.Stop()
+	for {
+		for _, e := range n.certificates() {
+			left := time.Until(e.At)
+			switch {
+			case left <= 0:
+				n.log.Error("a certificate has run out: peers will refuse it", "file", e.File, "since", e.At.Format(time.DateOnly))
+			case left < warnAhead:
+				n.log.Warn("a certificate runs out soon", "file", e.File, "at", e.At.Format(time.DateOnly), "days", int(left.Hours()/24))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

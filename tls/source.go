@@ -1,0 +1,107 @@
+package tls
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// source is a configuration that follows its files.
+type source struct {
+	files Files
+	load  func(Files) (*tls.Config, error)
+
+	mu     sync.Mutex
+	looked time.Time
+	stamps []stamp
+	cfg    *tls.Config
+}
+
+// stamp tells one content of a file from another.
+type stamp struct {
+	changed time.Time
+	size    int64
+}
+
+const lookEvery = time.Second
+
+// current returns the configuration of the files as they are. When they cannot be used,
+// it says so in the log and returns the one before; there is an error only if there was
+// none.
+func (s *source) current() (*tls.Config, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg != nil && time.Since(s.looked) < lookEvery {
+		return s.cfg, nil
+	}
+	s.looked = time.Now()
+	var stamps []stamp
+	for _, path := range s.files.paths() {
+		if info, err := os.Stat(path); err == nil {
+			stamps = append(stamps, stamp{info.ModTime(), info.Size()})
+		} else {
+			stamps = append(stamps, stamp{})
+		}
+	}
+	if s.cfg != nil && equal(stamps, s.stamps) {
+		return s.cfg, nil
+	}
+	cfg, err := s.load(s.files)
+	switch {
+	case err == nil:
+		if s.cfg != nil {
+			s.log().Info("certificate files have changed", "certificate", s.files.Certificate)
+		}
+		s.cfg, s.stamps = cfg, stamps
+	case s.cfg == nil:
+		return nil, err
+	default:
+		s.log().Error("certificate files cannot be used; what they said before holds", "certificate", s.files.Certificate, "err", err)
+		s.stamps = stamps // said once
+	}
+	return s.cfg, nil
+}
+
+func (s *source) log() *slog.Logger {
+	if s.files.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.files.Log
+}
+
+func equal(a, b []stamp) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !a[i].changed.Equal(b[i].changed) || a[i].size != b[i].size {
+			return false
+		}
+	}
+	return true
+}
+
+// Expiry is when a certificate file runs out.
+type Expiry struct {
+	File string
+	At   time.Time
+}
+
+// Expiries tells when the certificates of these files run out, those that can be read.
+func (f *Files) Expiries() []Expiry {
+	var list []Expiry
+	for _, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {
+		cert, err := tls.LoadX509KeyPair(p.Certificate, p.Key)
+		if err != nil {
+			continue
+		}
+		leaf, err := x509.ParseCertificate(cert.Certificate[0])
+		if err == nil {
+			list = append(list, Expiry{p.Certificate, leaf.NotAfter})
+		}
+	}
+	return list
+}

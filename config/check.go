@@ -112,7 +112,7 @@ func withPort(l Listener, plain, secure string) string {
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
 		return l.Address
 	}
-	if l.Transport == "tls" {
+	if l.Transport == "tls" || l.Transport == "dtls" {
 		return net.JoinHostPort(host, secure)
 	}
 	return net.JoinHostPort(host, plain)
@@ -127,13 +127,13 @@ func (c *Config) checkListener(d *document, key string, l Listener, transports .
 	case c.Demo && !loopback(host):
 		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
 	}
-	if l.Transport != "tls" {
+	if l.Transport != "tls" && l.Transport != "dtls" {
 		for name, set := range map[string]bool{
 			"certificate": l.Certificate != "", "key": l.Key != "", "client-ca": l.ClientCA != "", "client-auth": l.ClientAuth != "", "more-certificates": len(l.More) > 0,
 			"ocsp": l.OCSP != "", "crl": l.CRL != "", "pins": len(l.Pins) > 0, "legacy-tls": l.Legacy,
 		} {
 			if set {
-				d.fault(key+"."+name, "is for transport tls only")
+				d.fault(key+"."+name, "is for transports tls and dtls only")
 			}
 		}
 		return
@@ -147,7 +147,7 @@ func (c *Config) checkListener(d *document, key string, l Listener, transports .
 		d.fault(key, "crl and pins are about the clients' certificates: client-auth must be optional or required")
 	}
 	if l.Certificate == "" || l.Key == "" {
-		d.fault(key, "transport tls needs certificate and key, both PEM files")
+		d.fault(key, "transport "+l.Transport+" needs certificate and key, both PEM files")
 	}
 	if l.ClientAuth != "" {
 		d.oneOf(key+".client-auth", l.ClientAuth, "off", "optional", "required")

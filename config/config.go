@@ -338,7 +338,7 @@ func (c *Config) check(d *document) {
 	}
 	for i := range c.SIP.Listen {
 		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i], "5062", "5063")
-		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), c.SIP.Listen[i], "udp", "tcp", "tls")
+		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), c.SIP.Listen[i], "udp", "tcp", "tls", "dtls")
 	}
 	for i := range c.XML.Listen {
 		c.XML.Listen[i].Address = withPort(c.XML.Listen[i], "8882", "8883")

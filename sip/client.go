@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
 // Invite is what a dialog of ours is opened with.
@@ -190,6 +192,8 @@ func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
 		return hop{}, fmt.Errorf("%q names no host to send to", uri)
 	}
 	switch {
+	case kind == "DTLS":
+		kind = dtlsKind
 	case u.Scheme == "sips", kind == "TLS":
 		kind = "TLS"
 	case kind == "":
@@ -197,7 +201,7 @@ func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
 	}
 	if port == 0 {
 		port = 5060
-		if kind == "TLS" {
+		if kind == "TLS" || kind == dtlsKind {
 			port = 5061
 		}
 	}
@@ -209,7 +213,7 @@ func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
 	case "UDP":
 		s, err := ua.udpFor(addr)
 		return hop{s, addr}, err
-	case "TCP", "TLS":
+	case "TCP", "TLS", dtlsKind:
 		c, err := ua.dialStream(ctx, kind, addr, u.Host)
 		if err != nil {
 			return hop{}, err
@@ -270,32 +274,44 @@ func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, 
 	if c != nil && !c.dead() {
 		return c, nil
 	}
-	dialer := net.Dialer{Timeout: 5 * time.Second}
-	nc, err := dialer.DialContext(ctx, "tcp", addr.String())
+	nc, err := ua.connect(ctx, kind, addr, name)
 	if err != nil {
 		return nil, err
-	}
-	if kind == "TLS" {
-		if ua.cfg.TLSClient == nil {
-			_ = nc.Close()
-			return nil, errors.New("TLS is not configured for connections that we open")
-		}
-		cfg := ua.cfg.TLSClient.Clone()
-		if cfg.ServerName == "" {
-			cfg.ServerName = name
-		}
-		t := tls.Client(nc, cfg)
-		if err := t.HandshakeContext(ctx); err != nil {
-			_ = nc.Close()
-			return nil, err
-		}
-		nc = t
 	}
 	c, err = ua.adopt(nc, kind, key, nil)
 	if err != nil {
 		_ = nc.Close()
 	}
 	return c, err
+}
+
+// connect opens a connection; handshakes are done when it returns.
+func (ua *UA) connect(ctx context.Context, kind string, addr netip.AddrPort, name string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	switch {
+	case kind == dtlsKind && ua.cfg.DTLSClient == nil:
+		return nil, errors.New("DTLS is not configured for connections that we open")
+	case kind == dtlsKind:
+		return ours.DialDTLS(ctx, addr.String(), name, *ua.cfg.DTLSClient)
+	case kind == "TLS" && ua.cfg.TLSClient == nil:
+		return nil, errors.New("TLS is not configured for connections that we open")
+	}
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	nc, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil || kind != "TLS" {
+		return nc, err
+	}
+	cfg := ua.cfg.TLSClient.Clone()
+	if cfg.ServerName == "" {
+		cfg.ServerName = name
+	}
+	t := tls.Client(nc, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // via is the Via of a request of ours.
@@ -345,5 +361,6 @@ func (ua *UA) towards(peer netip.AddrPort) netip.Addr {
 
 // contactURI is where requests in a dialog reach us.
 func (ua *UA) contactURI(h hop) string {
-	return "sip:" + ua.sentBy(h) + ";transport=" + strings.ToLower(h.conn.transport())
+	transport, _, _ := strings.Cut(strings.ToLower(h.conn.transport()), "-") // dtls-udp is dtls
+	return "sip:" + ua.sentBy(h) + ";transport=" + transport
 }

@@ -152,11 +152,15 @@ func (s *udpSocket) close() {
 	_ = s.pc.Close()
 }
 
-// streamConn is one TCP or TLS connection, accepted or dialled.
+// dtlsKind is what DTLS over UDP is called in a Via; in a URI it is transport=dtls.
+const dtlsKind = "DTLS-UDP"
+
+// streamConn is one TCP, TLS or DTLS connection, accepted or dialled. One of DTLS keeps the
+// borders of messages, but may lose them, or change their order.
 type streamConn struct {
 	ua        *UA
 	nc        net.Conn
-	kind      string // TCP or TLS
+	kind      string // TCP, TLS or DTLS-UDP
 	local     netip.AddrPort
 	remote    netip.AddrPort
 	peerNames []string
@@ -168,7 +172,7 @@ type streamConn struct {
 }
 
 func (c *streamConn) transport() string         { return c.kind }
-func (c *streamConn) reliable() bool            { return true }
+func (c *streamConn) reliable() bool            { return c.kind != dtlsKind }
 func (c *streamConn) localAddr() netip.AddrPort { return c.local }
 func (c *streamConn) dead() bool                { return c.closed.Load() }
 func (c *streamConn) names() []string           { return c.peerNames }
@@ -216,6 +220,10 @@ func (c *streamConn) serve() {
 		}
 		c.peerNames = ours.PeerNames(t.ConnectionState(), c.ua.cfg.NameKinds...)
 	}
+	if c.kind == dtlsKind {
+		c.serveDTLS()
+		return
+	}
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began
 	for {
@@ -250,6 +258,38 @@ func (c *streamConn) serve() {
 			continue
 		}
 		buf = buf[:copy(buf, rest)]
+	}
+}
+
+// serveDTLS reads datagrams until the connection ends.
+func (c *streamConn) serveDTLS() {
+	if c.listener != nil {
+		ctx, cancel := context.WithTimeout(c.ua.ctx, partialTimeout)
+		names, err := ours.HandshakeDTLS(ctx, c.nc, c.ua.cfg.NameKinds...)
+		cancel()
+		if err != nil {
+			c.ua.log.Warn("DTLS handshake failed", "peer", c.remote.String(), "err", err)
+			return
+		}
+		c.peerNames = names
+	}
+	for buf := make([]byte, maxMessage+1); ; {
+		_ = c.nc.SetReadDeadline(time.Now().Add(idleTimeout))
+		n, err := c.nc.Read(buf)
+		if err != nil {
+			var late net.Error
+			if errors.As(err, &late) && late.Timeout() && c.dialogs.Load() > 0 {
+				continue
+			}
+			return
+		}
+		data := buf[:n]
+		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
+			data = data[1:] // keep-alive (RFC 5626 3.5.1)
+		}
+		if len(data) > 0 {
+			c.ua.receive(data, hop{c, c.remote})
+		}
 	}
 }
 

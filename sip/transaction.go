@@ -48,6 +48,15 @@ func newShell(method, transport string) *gosip.Request {
 	return r
 }
 
+// timers is the transport whose timers a transaction has: sipgo knows of UDP alone that
+// messages get lost.
+func timers(c conn) string {
+	if !c.reliable() {
+		return "UDP"
+	}
+	return c.transport()
+}
+
 func shell(method, transport string) *gosip.Request {
 	if r := shells[method+transport]; r != nil {
 		return r
@@ -91,7 +100,7 @@ func (ua *UA) begin(r *Request) bool {
 	tx.to = hop{r.hop.conn, r.hop.answerTo(r.Header("Via"))}
 	tx.req.Store(r)
 	r.tx = tx
-	tx.ServerTx = gosip.NewServerTx(key, shell(r.Method(), r.hop.conn.transport()), tx, quiet)
+	tx.ServerTx = gosip.NewServerTx(key, shell(r.Method(), timers(r.hop.conn)), tx, quiet)
 	ua.serverTx[key] = tx
 	ua.txMu.Unlock()
 	tx.OnTerminate(func(string, error) {
@@ -203,7 +212,7 @@ type clientTx struct {
 // goroutine.
 func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result)) error {
 	tx := &clientTx{ua: ua, key: branch + "|" + method, hop: h, wire: wire, done: done}
-	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, h.conn.transport()), tx, quiet)
+	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, timers(h.conn)), tx, quiet)
 	tx.OnTerminate(func(string, error) {
 		ua.txMu.Lock()
 		delete(ua.clientTx, tx.key)

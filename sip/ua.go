@@ -27,6 +27,8 @@ type Config struct {
 	Advertise string  // host for Via and Contact; the local address of each socket
 	Log       *slog.Logger
 	TLSClient *tls.Config // for connections that we open; nil refuses to
+	// DTLSClient names the files for DTLS connections that we open; nil refuses to.
+	DTLSClient *ours.Files
 	// NameKinds are the kinds of names in certificates that count, in this order: dns,
 	// uri, cn; none: all.
 	NameKinds []string
@@ -199,6 +201,20 @@ func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, 
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	return ua.take(l, tlsConfig)
+}
+
+// ListenDTLS serves DTLS on a UDP address, and returns the one it got.
+func (ua *UA) ListenDTLS(address string, files ours.Files) (netip.AddrPort, error) {
+	l, err := ours.ListenDTLS(address, files)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return ua.take(l, nil)
+}
+
+// take begins to accept the connections of a listener.
+func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error) {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	if ua.closing {
@@ -208,7 +224,18 @@ func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, 
 	ua.listeners = append(ua.listeners, l)
 	ua.group.Add(1)
 	go ua.accept(l, tlsConfig)
-	return unmap(l.Addr().(*net.TCPAddr).AddrPort()), nil
+	return addrPort(l.Addr()), nil
+}
+
+// addrPort is an address of TCP or UDP.
+func addrPort(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return unmap(a.AddrPort())
+	case *net.UDPAddr:
+		return unmap(a.AddrPort())
+	}
+	return netip.AddrPort{}
 }
 
 func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
@@ -231,6 +258,9 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 		if tlsConfig != nil {
 			nc, kind = tls.Server(nc, tlsConfig), "TLS"
 		}
+		if ours.IsDTLS(nc) {
+			kind = dtlsKind
+		}
 		if _, err := ua.adopt(nc, kind, "", l); err != nil {
 			ua.log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "err", err)
 			_ = nc.Close()
@@ -242,8 +272,7 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamConn, error) {
 	c := &streamConn{
 		ua: ua, nc: nc, kind: kind, poolKey: poolKey, listener: l,
-		local:  unmap(nc.LocalAddr().(*net.TCPAddr).AddrPort()),
-		remote: unmap(nc.RemoteAddr().(*net.TCPAddr).AddrPort()),
+		local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr()),
 	}
 	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
 		c.peerNames = ours.PeerNames(t.ConnectionState(), ua.cfg.NameKinds...)
@@ -357,7 +386,7 @@ func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
 }
 
 // Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers
-// have answered, or ctx ends, everything on it is closed. transport is udp, tcp or tls.
+// have answered, or ctx ends, everything on it is closed. transport is udp, tcp, tls or dtls.
 func (ua *UA) Unlisten(ctx context.Context, transport string, address netip.AddrPort) {
 	on := map[conn]bool{}
 	ua.mu.Lock()
@@ -370,7 +399,7 @@ func (ua *UA) Unlisten(ctx context.Context, transport string, address netip.Addr
 		})
 	} else {
 		ua.listeners = slices.DeleteFunc(ua.listeners, func(l net.Listener) bool {
-			if unmap(l.Addr().(*net.TCPAddr).AddrPort()) != address {
+			if addrPort(l.Addr()) != address || (l.Addr().Network() == "udp") != (transport == "dtls") {
 				return false
 			}
 			_ = l.Close()

@@ -26,7 +26,7 @@ var floors = map[string]int{
 var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "config", "github.com/prometheus": "web", "github.com/spf13/cobra": "cmd/tr87proxy",
-	"golang.org/x/crypto": "accounts", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"golang.org/x/crypto": "accounts", "github.com/pion": "tls", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
 func TestFloors(t *testing.T) {

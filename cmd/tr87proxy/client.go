@@ -79,7 +79,9 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	if err != nil {
 		return nil, usageError{err}
 	}
-	cfg := sip.Config{UserAgent: "tr87proxy-client", TLSClient: tlsConfig}
+	cfg := sip.Config{
+		UserAgent: "tr87proxy-client", TLSClient: tlsConfig, DTLSClient: &tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca},
+	}
 	if f.trace {
 		cfg.Trace = tracer(errOut)
 	}

@@ -162,7 +162,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	})
 	n.servers = n.listeners(cfg)
 	for _, s := range n.servers {
-		if s.cfg.Transport != "tls" {
+		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
 			continue
 		}
 		if _, err := tls.Server(n.files(s.cfg)); err != nil {

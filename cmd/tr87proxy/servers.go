@@ -84,9 +84,12 @@ func (s *server) listenSIP(secure *cryptotls.Config) error {
 	var address netip.AddrPort
 	var err error
 	ua, transport := s.node.ua, s.cfg.Transport
-	if transport == "udp" {
+	switch transport {
+	case "udp":
 		address, err = ua.ListenUDP(s.cfg.Address)
-	} else {
+	case "dtls":
+		address, err = ua.ListenDTLS(s.cfg.Address, s.node.files(s.cfg))
+	default:
 		address, err = ua.ListenTCP(s.cfg.Address, secure)
 	}
 	if err != nil {

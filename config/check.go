@@ -206,6 +206,13 @@ func (c *Config) checkAccess(d *document) {
 	for i, kind := range c.Names {
 		d.oneOf(fmt.Sprintf("certificate-names[%d]", i), kind, "dns", "uri", "cn")
 	}
+	for kind, list := range map[string][]string{"allow": c.Addresses.Allow, "deny": c.Addresses.Deny} {
+		for i, a := range list {
+			if _, err := ParseNetwork(a); err != nil {
+				d.fault(fmt.Sprintf("addresses.%s[%d]", kind, i), "is neither an address nor a network; write for example 10.1.1.5 or 10.1.1.0/24")
+			}
+		}
+	}
 	c.checkRules(d)
 	if !c.Demo && len(c.Grants) == 0 && len(c.Rules) == 0 {
 		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")

@@ -20,6 +20,7 @@ type Config struct {
 	XML          XML           `yaml:"xml"`
 	Sessions     Sessions      `yaml:"application-sessions"`
 	Audit        Audit         `yaml:"audit"`
+	Addresses    Addresses     `yaml:"addresses"`
 	Operations   Operations    `yaml:"operations"`
 	Admin        Admin         `yaml:"admin"`
 	Demo         bool          `yaml:"demo"`
@@ -48,19 +49,20 @@ type Log struct {
 
 // SIP is the key sip.
 type SIP struct {
-	Listen           []Listener    `yaml:"listen"`
-	Advertise        string        `yaml:"advertise"`
-	SessionExpires   time.Duration `yaml:"session-expires"`
-	MinSE            time.Duration `yaml:"min-se"`
-	ConnectionGrace  time.Duration `yaml:"connection-grace"`
-	EventWait        time.Duration `yaml:"event-wait"`
-	T1               time.Duration `yaml:"t1"`
-	AnswerInInfo     bool          `yaml:"answer-in-info"`
-	MaxDialogs       int           `yaml:"max-dialogs"`
-	MaxDialogsPeer   int           `yaml:"max-dialogs-per-peer"`
-	MaxConnections   int           `yaml:"max-connections"`
-	MaxTransactions  int           `yaml:"max-transactions"`
-	ShutdownPatience time.Duration `yaml:"shutdown-patience"`
+	Listen             []Listener    `yaml:"listen"`
+	Advertise          string        `yaml:"advertise"`
+	SessionExpires     time.Duration `yaml:"session-expires"`
+	MinSE              time.Duration `yaml:"min-se"`
+	ConnectionGrace    time.Duration `yaml:"connection-grace"`
+	EventWait          time.Duration `yaml:"event-wait"`
+	T1                 time.Duration `yaml:"t1"`
+	AnswerInInfo       bool          `yaml:"answer-in-info"`
+	MaxDialogs         int           `yaml:"max-dialogs"`
+	MaxDialogsPeer     int           `yaml:"max-dialogs-per-peer"`
+	MaxConnections     int           `yaml:"max-connections"`
+	MaxConnectionsPeer int           `yaml:"max-connections-per-peer"`
+	MaxTransactions    int           `yaml:"max-transactions"`
+	ShutdownPatience   time.Duration `yaml:"shutdown-patience"`
 }
 
 // XML is the key xml.
@@ -105,6 +107,12 @@ type Sessions struct {
 	LoginTime     time.Duration `yaml:"login-time"`
 	LockAfter     int           `yaml:"lock-after"`
 	LockTime      time.Duration `yaml:"lock-time"`
+}
+
+// Addresses is the key addresses: who may speak to us at all.
+type Addresses struct {
+	Allow []string `yaml:"allow"`
+	Deny  []string `yaml:"deny"`
 }
 
 // Audit is the key audit.
@@ -254,6 +262,9 @@ type LinkSession struct {
 // Limits is the key limits.
 type Limits struct {
 	Sessions            int `yaml:"sessions"`
+	SessionsPerIdentity int `yaml:"sessions-per-identity"`
+	RequestsPerSecond   int `yaml:"requests-per-second"`
+	CallsPerMinute      int `yaml:"calls-per-minute"`
 	MonitorsPerSession  int `yaml:"monitors-per-session"`
 	RequestsOutstanding int `yaml:"requests-outstanding"`
 	Queue               int `yaml:"queue"`
@@ -266,7 +277,7 @@ func Default() *Config {
 		SIP: SIP{
 			Listen:         []Listener{{Transport: "udp", Address: ":5062"}, {Transport: "tcp", Address: ":5062"}},
 			SessionExpires: 30 * time.Minute, MinSE: 90 * time.Second, ConnectionGrace: 32 * time.Second, EventWait: 2 * time.Second,
-			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxTransactions: 100000,
+			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxConnectionsPeer: 500, MaxTransactions: 100000,
 			ShutdownPatience: 5 * time.Second,
 		},
 		XML: XML{MaxConnections: 2000, MaxPeer: 500},
@@ -278,7 +289,7 @@ func Default() *Config {
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
-		Limits:     Limits{Sessions: 20000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
+		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
 		Switch: Switch{
 			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
@@ -367,7 +378,9 @@ func (c *Config) check(d *document) {
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
 		"audit.max-mib": c.Audit.MaxMiB, "audit.keep": c.Audit.Keep,
-		"limits.sessions": c.Limits.Sessions, "limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
+		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
+		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
+		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {
 		if v <= 0 {
 			d.fault(key, "must be a number greater than 0")

@@ -23,9 +23,10 @@ type ServerConfig struct {
 	// certificate; false when it may not connect. Nobody may, where Sessions lets
 	// applications say who they are.
 	Identify       func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
-	Sessions       proxy.SessionMode // whether clients open application sessions
-	MaxConnections int               // 2000
-	MaxPeer        int               // connections from one address; 500
+	Sessions       proxy.SessionMode          // whether clients open application sessions
+	Admits         func(addr netip.Addr) bool // whether an address may connect at all; nil: any
+	MaxConnections int                        // 2000
+	MaxPeer        int                        // connections from one address; 500
 	HandshakeTime  time.Duration
 	NameKinds      []string // of names in certificates that count, in this order: dns, uri, cn; none: all
 	Conn           Config
@@ -89,6 +90,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		wait = 0
 		addr := addrOf(nc)
+		if s.cfg.Admits != nil && !s.cfg.Admits(addr) {
+			s.refused(nc, "the address may not connect")
+			_ = nc.Close()
+			continue
+		}
 		if !s.admit(addr) {
 			s.refused(nc, "too many connections")
 			_ = nc.Close()

@@ -37,6 +37,7 @@ type Grant struct {
 type Policy struct {
 	Demo         bool // everybody may do everything: refused except on loopback
 	Trusted      []Peer
+	Allow, Deny  []netip.Prefix      // who may speak to us at all; no Allow: everybody
 	Rules        []Rule              // in order
 	Groups       map[string][]string // identities, with wildcards
 	DeviceGroups map[string][]string
@@ -62,6 +63,12 @@ func (p *Policy) Trusts(addr netip.Addr, certificateNames []string) bool {
 		}
 	}
 	return false
+}
+
+// Admits reports whether an address may speak to us at all.
+func (p *Policy) Admits(addr netip.Addr) bool {
+	contains := func(n netip.Prefix) bool { return n.Contains(addr) }
+	return !slices.ContainsFunc(p.Deny, contains) && (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, contains))
 }
 
 // Action is a kind of use.

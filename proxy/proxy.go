@@ -25,6 +25,9 @@ type Config struct {
 	Sessions ApplicationSessions // what they are granted
 
 	MaxSessions    int           // 20000
+	MaxIdentity    int           // sessions of one identity; 2000
+	MaxRequests    policy.Rate   // of one session; 5000 in a second
+	MaxCalls       policy.Rate   // that one identity makes; 3000 in a minute
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
 	QueueLength    int           // messages waiting for one client; 1024
@@ -42,7 +45,7 @@ type Stats struct {
 type Proxy struct {
 	cfg   Config
 	stats Stats
-	rates rates
+	meter policy.Meter // of rules, and of what one identity may do
 	rules atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
@@ -56,6 +59,7 @@ type Proxy struct {
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
 	apps     map[string]int // application sessions, by the account's name
+	owners   map[string]int // sessions, by the identity's name
 	closed   bool
 }
 
@@ -77,6 +81,13 @@ func New(cfg Config) *Proxy {
 	}
 	def(&cfg.MaxSessions, 20000)
 	def(&cfg.MaxMonitors, 500)
+	def(&cfg.MaxIdentity, 2000)
+	if cfg.MaxRequests.Count == 0 {
+		cfg.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
+	}
+	if cfg.MaxCalls.Count == 0 {
+		cfg.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
+	}
 	def(&cfg.MaxOutstanding, 64)
 	def(&cfg.QueueLength, 1024)
 	if cfg.Heartbeat == 0 {
@@ -92,7 +103,7 @@ func New(cfg Config) *Proxy {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Sessions.setDefaults()
-	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}, apps: map[string]int{}}
+	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}, apps: map[string]int{}, owners: map[string]int{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -119,9 +120,14 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.outstanding++
 	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
 	s.mu.Unlock()
+	tooFast := !s.meter.Take("", s.proxy.cfg.MaxRequests, time.Now())
 	answer := func(res *uacsta.Message, err error) { s.answer(req.Name(), namespace, res, err, reply) }
 	if tooMany {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded))
+		return
+	}
+	if tooFast {
+		answer(nil, uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded))
 		return
 	}
 	switch req.Kind() {
@@ -273,8 +279,12 @@ func (s *Session) permit(ask policy.Ask, svc service) error {
 	p := s.proxy
 	decision := p.policy().Decide(ask)
 	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
+	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
 	switch {
-	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.rates.take(ask.Who.Name, decision.Rule, ask.At)):
+	case decision.Allowed && makes && !p.meter.Take(ask.Who.Name+" calls", p.cfg.MaxCalls, ask.At):
+		decision.Reason = "more calls than one identity may make"
+		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
+	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(ask.Who.Name+" "+decision.Rule.Name, decision.Rule.Rate, ask.At)):
 		return nil
 	case decision.Allowed:
 		decision.Reason = "more often than " + decision.Rule.Name + " lets"

@@ -64,6 +64,8 @@ type Session struct {
 	since  time.Time
 	still  func() bool
 
+	meter policy.Meter // of requests
+
 	mu         sync.Mutex
 	namespace  string            // of the client's last message
 	tel        bool              // the client writes tel: URIs
@@ -112,9 +114,10 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	full := p.closed || len(p.sessions) >= p.cfg.MaxSessions
+	full := p.closed || len(p.sessions) >= p.cfg.MaxSessions || p.owners[s.own.Name] >= p.cfg.MaxIdentity
 	if !full {
 		p.sessions[s] = struct{}{}
+		p.owners[s.own.Name]++
 	}
 	p.mu.Unlock()
 	if full {
@@ -240,6 +243,9 @@ func (s *Session) finish() bool {
 	s.mu.Unlock()
 	s.proxy.mu.Lock()
 	delete(s.proxy.sessions, s)
+	if s.proxy.owners[s.own.Name]--; s.proxy.owners[s.own.Name] == 0 {
+		delete(s.proxy.owners, s.own.Name)
+	}
 	s.proxy.mu.Unlock()
 	s.proxy.giveAppSessions(ended)
 	s.release()

@@ -141,7 +141,7 @@ func (s *udpSocket) serve() {
 		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
 			data = data[1:] // keep-alive (RFC 5626 3.5.1)
 		}
-		if len(data) > 0 {
+		if len(data) > 0 && (s.ua.cfg.Admits == nil || s.ua.cfg.Admits(from.Addr())) {
 			s.ua.receive(data, hop{s, from})
 		}
 	}

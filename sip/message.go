@@ -53,6 +53,13 @@ func values(headers []gosip.Header) []string {
 // the handler's business.
 func (r *Request) From() Address { return parseAddress(r.Header("From")) }
 
+// Asserted is the first address of P-Asserted-Identity (RFC 3325 9.1); the zero value
+// without one.
+func (r *Request) Asserted() Address {
+	first, _, _ := splitQuoted(r.Header("P-Asserted-Identity"), ',')
+	return parseAddress(strings.TrimSpace(first))
+}
+
 // To returns the To header.
 func (r *Request) To() Address { return parseAddress(r.Header("To")) }
 

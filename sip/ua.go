@@ -45,6 +45,10 @@ type Config struct {
 	MaxDialogsPerPeer int // from one address; 5000
 	MaxTransactions   int // being answered or kept for retransmissions; 100000
 	MaxConnections    int // 2000
+	// MaxConnectionsPerPeer is how many one address may open; 500.
+	MaxConnectionsPerPeer int
+	// Admits reports whether an address may speak to us at all; nil: any.
+	Admits func(netip.Addr) bool
 
 	// Trusts reports whether a request inside a dialog may come from this peer
 	// although the dialog was opened from another address. The default is never.
@@ -75,6 +79,7 @@ func (c *Config) defaults() {
 	count(&c.MaxDialogsPerPeer, 5000)
 	count(&c.MaxTransactions, 100000)
 	count(&c.MaxConnections, 2000)
+	count(&c.MaxConnectionsPerPeer, 500)
 	if c.UserAgent == "" {
 		c.UserAgent = "tr87proxy"
 	}
@@ -122,8 +127,10 @@ type UA struct {
 	pool      map[string]*streamConn // dialled, by transport, address and name
 	dialogs   map[string]*Dialog     // by our own tag
 	perPeer   map[netip.Addr]int     // dialogs from an address
-	dialing   sync.Mutex             // one dial at a time
-	sources   map[netip.Addr]netip.Addr
+	// perAddress counts connections.
+	perAddress map[netip.Addr]int
+	dialing    sync.Mutex // one dial at a time
+	sources    map[netip.Addr]netip.Addr
 
 	txMu     sync.Mutex
 	serverTx map[string]*serverTx
@@ -137,7 +144,7 @@ func New(cfg Config) *UA {
 	return &UA{
 		cfg: cfg, log: cfg.Log, ctx: ctx, stop: stop,
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
-		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
+		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, perAddress: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
 	}
 }
@@ -227,6 +234,8 @@ func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error
 	return addrPort(l.Addr()), nil
 }
 
+var errNotAdmitted = errors.New("the address may not connect")
+
 // addrPort is an address of TCP or UDP.
 func addrPort(a net.Addr) netip.AddrPort {
 	switch a := a.(type) {
@@ -282,10 +291,15 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamC
 	switch {
 	case ua.closing:
 		return nil, net.ErrClosed
+	case l != nil && ua.cfg.Admits != nil && !ua.cfg.Admits(c.remote.Addr()):
+		return nil, errNotAdmitted
+	case l != nil && ua.perAddress[c.remote.Addr()] >= ua.cfg.MaxConnectionsPerPeer:
+		return nil, fmt.Errorf("more than %d connections from one address", ua.cfg.MaxConnectionsPerPeer)
 	case len(ua.streams) >= ua.cfg.MaxConnections:
 		return nil, fmt.Errorf("more than %d connections", ua.cfg.MaxConnections)
 	}
 	ua.streams[c] = struct{}{}
+	ua.perAddress[c.remote.Addr()]++
 	if poolKey != "" {
 		ua.pool[poolKey] = c
 	}
@@ -299,6 +313,9 @@ func (ua *UA) gone(c *streamConn) {
 	c.close()
 	ua.mu.Lock()
 	delete(ua.streams, c)
+	if ua.perAddress[c.remote.Addr()]--; ua.perAddress[c.remote.Addr()] <= 0 {
+		delete(ua.perAddress, c.remote.Addr())
+	}
 	if ua.pool[c.poolKey] == c {
 		delete(ua.pool, c.poolKey)
 	}

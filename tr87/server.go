@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -43,7 +44,13 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
+	knocks    policy.Meter // INVITEs of those who are not trusted, by address
+	guard     accounts.Guard
 }
+
+// knockRate is how many INVITEs are looked at that come from an address that is not
+// trusted.
+var knockRate = policy.Rate{Count: 100, Per: time.Second}
 
 // NewServer makes a server.
 func NewServer(cfg ServerConfig) *Server {
@@ -99,16 +106,32 @@ func (s *Server) Invite(in *sip.Invitation) {
 // default deny. When it returns false the INVITE is answered.
 func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func() bool, ok bool) {
 	peer := in.Peer()
+	addr := peer.Addr.Addr()
 	switch {
 	case s.cfg.Anybody.Name != "":
 		return s.cfg.Anybody, nil, true
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
-		return policy.Identity{Name: policy.IdentityOf(in.From().URI), How: "trusted-peer"}, still, true
+		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
+	case !s.knocks.Take(addr.String(), knockRate, time.Now()):
+		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
+		return policy.Identity{}, nil, false
 	case s.cfg.Digest != nil:
+		if s.guard.Locked("", addr, time.Now()) {
+			in.Reject(sip.Answer{Code: 403, Once: true})
+			return policy.Identity{}, nil, false
+		}
 		user, ok, failed := s.cfg.Digest.Check(in.Request)
-		if failed {
+		switch {
+		case failed:
+			s.guard.Failed(strings.ToLower(user), addr, time.Now())
 			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
+		case ok && s.guard.Locked(strings.ToLower(user), addr, time.Now()):
+			s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", user)
+			in.Reject(sip.Answer{Code: 403, Once: true})
+			return policy.Identity{}, nil, false
+		case ok:
+			s.guard.Succeeded(strings.ToLower(user), addr)
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Knows(user) }, ok
 	}
@@ -120,6 +143,15 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	}
 	in.Reject(sip.Answer{Code: 403, Once: true})
 	return policy.Identity{}, nil, false
+}
+
+// asserted is who a trusted peer says that the user is: P-Asserted-Identity (RFC 3325), or
+// else From.
+func asserted(in *sip.Invitation) string {
+	if uri := in.Asserted().URI; uri != "" {
+		return uri
+	}
+	return in.From().URI
 }
 
 // readOpening reads the body of an INVITE or re-INVITE; nil for none.

@@ -69,6 +69,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 		changed("digest.users", old.Digest.Users, cfg.Digest.Users)
 		n.users.Store(&users)
 	}
+	changed("addresses", old.Addresses, cfg.Addresses)
 	changed("trusted", old.Trusted, cfg.Trusted)
 	changed("groups", old.Groups, cfg.Groups)
 	changed("device-groups", old.DeviceGroups, cfg.DeviceGroups)
@@ -99,7 +100,7 @@ func keep(applied, old *config.Config, report *reloadReport) {
 		key := now.Type().Field(i).Tag.Get("yaml")
 		a, b := now.Field(i), before.Field(i)
 		switch key {
-		case "trusted", "groups", "device-groups", "destinations", "lines", "rules", "grants", "numbers", "links":
+		case "addresses", "trusted", "groups", "device-groups", "destinations", "lines", "rules", "grants", "numbers", "links":
 			continue
 		case "log", "digest", "sip", "xml":
 			for j := range a.NumField() {

@@ -123,6 +123,8 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
 			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
 		},
+		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
+		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
 		Heartbeat: cfg.Heartbeat,
 	})
@@ -137,6 +139,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		return nil, err
 	}
 	n.users.Store(&users)
+	admits := func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
 	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
 	if len(users) > 0 {
@@ -146,16 +149,16 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		NameKinds: cfg.Names,
-		Proxy:     n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
+		NameKinds: cfg.Names, Admits: admits,
+		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
 		MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
 	}
 	n.ua = sip.New(sip.Config{
-		NameKinds: cfg.Names,
-		Handler:   tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
+		NameKinds: cfg.Names, Admits: admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
+		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
 		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
@@ -187,6 +190,14 @@ func rules(cfg *config.Config) *policy.Policy {
 	for _, t := range cfg.Trusted {
 		network, _ := config.ParseNetwork(t.Address) // checked by config; none for certificates
 		p.Trusted = append(p.Trusted, policy.Peer{Network: network, Certificate: t.Certificate})
+	}
+	for _, a := range cfg.Addresses.Allow {
+		network, _ := config.ParseNetwork(a) // checked by config
+		p.Allow = append(p.Allow, network)
+	}
+	for _, a := range cfg.Addresses.Deny {
+		network, _ := config.ParseNetwork(a)
+		p.Deny = append(p.Deny, network)
 	}
 	p.Groups, p.DeviceGroups, p.Destinations = map[string][]string{}, map[string][]string{}, map[string][]string{}
 	for _, g := range cfg.Groups {

@@ -1,0 +1,37 @@
+package policy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestMeter(t *testing.T) {
+	var m Meter
+	now := time.Now()
+	rate := Rate{3, time.Minute}
+	for i := range 5 {
+		if got := m.Take("a", rate, now); got != (i < 3) {
+			t.Errorf("take %d: %v", i, got)
+		}
+	}
+	if !m.Take("b", rate, now) {
+		t.Error("another pays for the first")
+	}
+	now = now.Add(20 * time.Second) // one has come back
+	if !m.Take("a", rate, now) || m.Take("a", rate, now) {
+		t.Error("not one has come back in a third of the time")
+	}
+	if now = now.Add(time.Hour); !m.Take("a", rate, now) || !m.Take("a", rate, now) || !m.Take("a", rate, now) || m.Take("a", rate, now) {
+		t.Error("more, or less, than the whole has come back")
+	}
+	if !m.Take("a", Rate{}, now) {
+		t.Error("no rate is a limit")
+	}
+	for i := range 2 * maxBuckets {
+		m.Take(fmt.Sprint(i), rate, now)
+	}
+	if len(m.buckets) > maxBuckets {
+		t.Error("unbounded")
+	}
+}

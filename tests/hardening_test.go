@@ -1,0 +1,148 @@
+package tests
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// invite is an INVITE of a stranger, over UDP.
+func invite(branch int, from string, extra string) string {
+	return fmt.Sprintf("INVITE sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKflood%d;rport\r\nFrom: <%s>;tag=%d\r\nTo: <sip:x@127.0.0.1>\r\nCall-ID: flood%d\r\nCSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.1:9>\r\nMax-Forwards: 70\r\n%sContent-Length: 0\r\n\r\n", branch, from, branch, branch, extra)
+}
+
+// While strangers open thousands of connections, say half a word, and flood it with
+// INVITEs, a client that behaves well is served.
+func TestFlood(t *testing.T) {
+	file := t.TempDir() + "/accounts"
+	account(t, file, "crm", "pw")
+	r := serve(t, "application-sessions: {accounts: "+file+", login-time: 2s}\nlimits: {calls-per-minute: 1000000}\ndigest: {users: [{name: somebody, password: else}]}\ngrants: [{who: crm, control: [\"*\"]}]\n")
+	good := r.xml()
+	if m := good.login("crm", "pw", uacsta.LoginPlain, 600); m.Name() != "StartApplicationSessionPosResponse" {
+		t.Fatalf("%s", m)
+	}
+	ref := good.monitor("1001")
+	var group sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 2000 { // half-open: nothing, half a TLS hello, half a frame, half a message
+		port := []int{r.tlsPort, r.xmlTLSPort, r.xmlPort, r.port}[n%4]
+		group.Go(func() {
+			conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), patience)
+			if err != nil {
+				return // refused, which is all right
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, []string{"\x16\x03\x01\x02", "", "\x00\x00\x01\x00", "INVITE sip:x"}[n%4])
+			<-stop
+		})
+	}
+	codes := map[string]int{}
+	var mu sync.Mutex
+	flood := func(conn net.Conn) {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = io.WriteString(conn, invite(n, "sip:mallory@x", ""))
+			}
+		}
+	}
+	answers, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	group.Go(func() { flood(answers) })
+	group.Go(func() {
+		buffer := make([]byte, 65536)
+		for {
+			_ = answers.SetReadDeadline(time.Now().Add(patience))
+			n, err := answers.Read(buffer)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			codes[strings.SplitN(string(buffer[:n]), " ", 3)[1]]++
+			mu.Unlock()
+		}
+	})
+	until := time.Now().Add(5 * time.Second)
+	if testing.Short() {
+		until = time.Now().Add(time.Second)
+	}
+	calls := 0
+	for time.Now().Before(until) {
+		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
+		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
+		for {
+			if ev := good.hear(); ev.Name() == "ConnectionClearedEvent" && ev.CrossRef() == ref && ev.Text("droppedConnection/deviceID") == "1001" {
+				break
+			}
+		}
+		calls++
+	}
+	close(stop)
+	_ = answers.Close()
+	group.Wait()
+	t.Logf("%d calls meanwhile, answers to the flood: %v", calls, codes)
+	if calls < 5 {
+		t.Errorf("only %d calls", calls)
+	}
+	if codes["401"] == 0 || codes["503"] == 0 {
+		t.Errorf("the flood was answered with %v", codes)
+	}
+	waitFor(t, "the end of the strangers", func() bool { return r.metric("tr87proxy_sip_connections") == 0 && r.metric("tr87proxy_sessions") == 1 })
+	r.stop()
+}
+
+// A trusted peer says who its user is by P-Asserted-Identity; who is not trusted says what
+// it likes, and addresses that are forbidden get nothing.
+func TestAsserted(t *testing.T) {
+	r := serve(t, "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"sip:alice@contoso.com\", control: [\"1000\"]}]\n")
+	ask := func(from, extra string) string {
+		conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, invite(len(from)*1000+len(extra), from, extra))
+		buffer := make([]byte, 65536)
+		for {
+			_ = conn.SetReadDeadline(time.Now().Add(patience))
+			n, err := conn.Read(buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code := strings.SplitN(string(buffer[:n]), " ", 3)[1]; code != "100" {
+				return code
+			}
+		}
+	}
+	for extra, want := range map[string]string{
+		"": "403", "P-Asserted-Identity: \"Alice, A.\" <sip:Alice@contoso.com>, <tel:+1425>\r\n": "200", "P-Asserted-Identity: <sip:bob@contoso.com>, <sip:alice@contoso.com>\r\n": "403",
+	} {
+		if got := ask("sip:bob@contoso.com", extra); got != want {
+			t.Errorf("%q: %s, want %s", extra, got, want)
+		}
+	}
+	r.stop()
+	a := administer(t, "addresses: {deny: [\"127.0.0.0/8\"]}\ntrusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
+	if _, m, err := a.xml().read(); err == nil {
+		t.Errorf("%s", m)
+	}
+	if out, status := command(t, "system-status", "--timeout", "1s", "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=tcp", a.port)); status == 0 {
+		t.Error(out)
+	}
+	a.edit("127.0.0.0/8", "192.0.2.0/24")
+	a.admin(0, "reload")
+	if m := a.xml().ask(uacsta.RequestSystemStatus{}); m.Text("systemStatus") != "normal" {
+		t.Errorf("%s", m)
+	}
+	a.stop()
+}

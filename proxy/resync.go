@@ -46,14 +46,14 @@ func (m *monitor) catchUp(r *resync) {
 }
 
 // tellHeld ends the time in which events are held back: clients get them now, but for
-// what they know already. m.mu is held.
+// what they know already from being told what they missed. m.mu is held.
 func (m *monitor) tellHeld() {
-	held, own := m.resync.held, m.own()
+	held, first, own := m.resync.held, m.resync.first, m.own()
 	m.resync = nil
 	for _, ev := range held {
 		before := maps.Clone(m.picture)
 		m.picture.apply(ev, own)
-		if !ofCalls(ev) || !maps.Equal(before, m.picture) {
+		if first || !ofCalls(ev) || !maps.Equal(before, m.picture) {
 			m.tell(ev)
 		}
 	}

@@ -171,6 +171,22 @@ type DeviceGroup struct {
 type Lines struct {
 	Own  []OwnLines `yaml:"own"`
 	File string     `yaml:"file"`
+	LDAP LDAP       `yaml:"ldap"`
+}
+
+// LDAP is the key lines.ldap.
+type LDAP struct {
+	URL          string        `yaml:"url"`
+	StartTLS     bool          `yaml:"start-tls"`
+	CA           string        `yaml:"ca"`
+	User         string        `yaml:"user"`
+	Password     string        `yaml:"password"`
+	PasswordFile string        `yaml:"password-file"`
+	Base         string        `yaml:"base"`
+	Filter       string        `yaml:"filter"`
+	Identity     string        `yaml:"identity"`
+	Line         string        `yaml:"line"`
+	Refresh      time.Duration `yaml:"refresh"`
 }
 
 // OwnLines is an entry of lines.own.

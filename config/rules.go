@@ -39,6 +39,18 @@ func (c *Config) checkRules(d *document) {
 			}
 		}
 	}
+	if l := c.Lines.LDAP; l.URL != "" {
+		scheme, _, _ := strings.Cut(l.URL, "://")
+		if secure := scheme == "ldaps" && !l.StartTLS || scheme == "ldap" && l.StartTLS; !secure {
+			d.fault("lines.ldap.url", "must be ldaps://host, or ldap://host with start-tls: true: the password must not go in clear")
+		}
+		if l.User == "" || (l.Password == "") == (l.PasswordFile == "") || l.Base == "" {
+			d.fault("lines.ldap", "needs user, either password or password-file, and base")
+		}
+		if l.Refresh < 0 {
+			d.fault("lines.ldap.refresh", "must not be negative")
+		}
+	}
 	names := map[string]bool{}
 	for i, r := range c.Rules {
 		key := fmt.Sprintf("rules[%d]", i)

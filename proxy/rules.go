@@ -16,6 +16,12 @@ var errRights = errors.New("the configuration does not let this identity in any 
 // has and may not have any more ends: its session, its monitors, its registrations.
 func (p *Proxy) SetRules(rights *policy.Policy, numbers *policy.Numbers) {
 	p.rules.Store(&rules{rights, numbers})
+	p.Recheck()
+}
+
+// Recheck ends what clients have and may not have any more: what the rules look at has
+// changed.
+func (p *Proxy) Recheck() {
 	p.mu.Lock()
 	sessions := slices.Collect(maps.Keys(p.sessions))
 	p.mu.Unlock()

@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +13,9 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
+
+// floodTime is for scripts/bench --flood.
+var floodTime = flag.Duration("flood", 5*time.Second, "how long TestFlood floods")
 
 // invite is an INVITE of a stranger, over UDP.
 func invite(branch int, from string, extra string) string {
@@ -28,6 +33,24 @@ func TestFlood(t *testing.T) {
 		t.Fatalf("%s", m)
 	}
 	ref := good.monitor("1001")
+	once := func() time.Duration {
+		began := time.Now()
+		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
+		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
+		for {
+			if ev := good.hear(); ev.Name() == "ConnectionClearedEvent" && ev.CrossRef() == ref && ev.Text("droppedConnection/deviceID") == "1001" {
+				return time.Since(began)
+			}
+		}
+	}
+	percentiles := func(took []time.Duration) string {
+		slices.Sort(took)
+		return fmt.Sprintf("half %v, 99 of 100 %v", took[len(took)/2].Round(10*time.Microsecond), took[len(took)*99/100].Round(10*time.Microsecond))
+	}
+	var before, during []time.Duration
+	for range 200 {
+		before = append(before, once())
+	}
 	var group sync.WaitGroup
 	stop := make(chan struct{})
 	for n := range 2000 { // half-open: nothing, half a TLS hello, half a frame, half a message
@@ -72,27 +95,16 @@ func TestFlood(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-	until := time.Now().Add(5 * time.Second)
-	if testing.Short() {
-		until = time.Now().Add(time.Second)
-	}
-	calls := 0
-	for time.Now().Before(until) {
-		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
-		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
-		for {
-			if ev := good.hear(); ev.Name() == "ConnectionClearedEvent" && ev.CrossRef() == ref && ev.Text("droppedConnection/deviceID") == "1001" {
-				break
-			}
-		}
-		calls++
+	for until := time.Now().Add(*floodTime); time.Now().Before(until); {
+		during = append(during, once())
 	}
 	close(stop)
 	_ = answers.Close()
 	group.Wait()
-	t.Logf("%d calls meanwhile, answers to the flood: %v", calls, codes)
-	if calls < 5 {
-		t.Errorf("only %d calls", calls)
+	t.Logf("%d calls meanwhile, answers to the flood: %v", len(during), codes)
+	t.Logf("a call takes: %s; in the flood: %s", percentiles(before), percentiles(during))
+	if len(during) < 5 {
+		t.Errorf("only %d calls", len(during))
 	}
 	if codes["401"] == 0 || codes["503"] == 0 {
 		t.Errorf("the flood was answered with %v", codes)

@@ -5,18 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/directory"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 const maxLines = 1000000
 
 // ownLines reads whose own devices are which: from the configuration, and from a file of
-// identity and devices with commas between them. Devices are canonical in the result.
-func ownLines(cfg config.Lines, numbers *policy.Numbers) (func(identity string) []string, error) {
+// identity and devices with commas between them, and from the directory. Devices are
+// canonical in the result.
+func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numbers) (func(identity string) []string, error) {
 	lines := map[string][]string{}
 	add := func(who string, devices ...string) {
 		who = strings.ToLower(strings.TrimSpace(who))
@@ -29,7 +33,13 @@ func ownLines(cfg config.Lines, numbers *policy.Numbers) (func(identity string) 
 	for _, l := range cfg.Own {
 		add(l.Who, l.Devices...)
 	}
-	own := func(identity string) []string { return lines[identity] }
+	own := func(identity string) []string {
+		list := lines[identity]
+		for _, written := range known.Lines(identity) {
+			list = append(list[:len(list):len(list)], numbers.Canonical(written))
+		}
+		return list
+	}
 	if cfg.File == "" {
 		return own, nil
 	}
@@ -56,4 +66,26 @@ func ownLines(cfg config.Lines, numbers *policy.Numbers) (func(identity string) 
 		}
 		add(record[0], record[1:]...)
 	}
+}
+
+// openDirectory makes the directory that the configuration names; nil where it names none.
+func (n *node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
+	if cfg.URL == "" {
+		return nil, nil //nolint:nilnil // none is no fault
+	}
+	password, err := secret(cfg.Password, cfg.PasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("lines.ldap: %w", err)
+	}
+	secure, err := tls.Client(tls.Files{CA: cfg.CA, Log: n.log})
+	if err != nil {
+		return nil, fmt.Errorf("lines.ldap: %w", err)
+	}
+	if u, err := url.Parse(cfg.URL); err == nil {
+		secure.ServerName = u.Hostname()
+	}
+	return directory.New(directory.Config{
+		URL: cfg.URL, StartTLS: cfg.StartTLS, TLS: secure, User: cfg.User, Password: password, Base: cfg.Base, Filter: cfg.Filter,
+		Identity: cfg.Identity, Line: cfg.Line, Refresh: cfg.Refresh, Log: n.log,
+	}, func() { n.core.Recheck() }), nil
 }

@@ -74,7 +74,9 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	changed("groups", old.Groups, cfg.Groups)
 	changed("device-groups", old.DeviceGroups, cfg.DeviceGroups)
 	changed("destinations", old.Destinations, cfg.Destinations)
-	changed("lines", old.Lines, cfg.Lines)
+	if !changedLDAP(old, cfg) {
+		changed("lines", old.Lines, cfg.Lines)
+	}
 	changed("rules", old.Rules, cfg.Rules)
 	changed("grants", old.Grants, cfg.Grants)
 	changed("numbers", old.Numbers, cfg.Numbers)
@@ -93,6 +95,9 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	return report, nil
 }
 
+// changedLDAP reports whether another directory is to be asked, which takes a restart.
+func changedLDAP(old, cfg *config.Config) bool { return old.Lines.LDAP != cfg.Lines.LDAP }
+
 // keep puts back what cannot be changed while the proxy runs, and notes it.
 func keep(applied, old *config.Config, report *reloadReport) {
 	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
@@ -100,7 +105,13 @@ func keep(applied, old *config.Config, report *reloadReport) {
 		key := now.Type().Field(i).Tag.Get("yaml")
 		a, b := now.Field(i), before.Field(i)
 		switch key {
-		case "addresses", "trusted", "groups", "device-groups", "destinations", "lines", "rules", "grants", "numbers", "links":
+		case "lines":
+			if changedLDAP(old, applied) {
+				report.Restart = append(report.Restart, "lines.ldap")
+				applied.Lines.LDAP = old.Lines.LDAP
+			}
+			continue
+		case "addresses", "trusted", "groups", "device-groups", "destinations", "rules", "grants", "numbers", "links":
 			continue
 		case "log", "digest", "sip", "xml":
 			for j := range a.NumField() {
@@ -129,7 +140,7 @@ func (n *node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, er
 	rules.Demo = n.demo // which a reload does not change
 	rules.Internal = numbers.Known
 	var err error
-	rules.Lines, err = ownLines(cfg.Lines, numbers)
+	rules.Lines, err = ownLines(cfg.Lines, n.directory, numbers)
 	return rules, numbers, err
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
+	"github.com/tr87proxy/tr87proxy/directory"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -89,7 +90,8 @@ type node struct {
 	running  context.Context //nolint:containedctx // of the servers, set before they start
 	failed   func(error)     // ends the proxy
 
-	audit     *audit.Log // nil: none
+	audit     *audit.Log           // nil: none
+	directory *directory.Directory // nil: none
 	serversMu sync.Mutex
 	servers   []*server
 }
@@ -110,6 +112,9 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	}
 	keeper, err := n.accounts()
 	if err != nil {
+		return nil, err
+	}
+	if n.directory, err = n.openDirectory(cfg.Lines.LDAP); err != nil {
 		return nil, err
 	}
 	rules, numbers, err := n.policyOf(cfg)
@@ -331,6 +336,9 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			defer signal.Stop(hangUps)
 			n.onHangUp(ctx, hangUps)
 		})
+	}
+	if n.directory != nil {
+		group.Go(func() { n.directory.Run(ctx) })
 	}
 	group.Go(func() { n.watchCertificates(ctx) })
 	if cfg.Log.StatusInterval > 0 {

@@ -48,7 +48,7 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 	}
 	d := &Dialog{
 		ua: ua, handler: handler, callID: newTag(), localTag: newTag(),
-		remote: "<" + inv.To + ">", target: inv.To, routes: routes, hop: h, peer: h.addr.Addr(),
+		remote: "<" + inv.To + ">", target: inv.To, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
 	}
 	d.local = "<" + inv.From + ">;tag=" + d.localTag
 	if inv.Username != "" {

@@ -51,6 +51,7 @@ type Dialog struct {
 	local     string     // our From, with tag, when we send
 	remote    string     // our To when we send: the peer's From or To as it wrote it
 	peer      netip.Addr // counted against the limit of dialogs for each peer
+	names     []string   // in the certificate of the peer that opened it
 
 	mu        sync.Mutex
 	target    string // remote target: the peer's Contact

@@ -3,6 +3,7 @@ package sip
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,8 +86,8 @@ func (ua *UA) dialogOf(r *Request, tag string) *Dialog {
 	if d == nil || d.callID != r.Header("Call-ID") || d.remoteTag != r.From().Tag() {
 		return nil
 	}
-	if d.peerAddr() != r.hop.addr.Addr() && !ua.cfg.Trusts(r.Peer()) {
-		ua.log.Warn("request in a dialog from another address refused", "peer", r.hop.addr.String(), "method", r.Method())
+	if (d.peerAddr() != r.hop.addr.Addr() || !slices.Equal(d.names, r.hop.conn.names())) && !ua.cfg.Trusts(r.Peer()) {
+		ua.log.Warn("request in a dialog from another address, or under another name, refused", "peer", r.hop.addr.String(), "method", r.Method())
 		return nil
 	}
 	return d
@@ -158,7 +159,7 @@ func (in *Invitation) Reject(a Answer) { in.Respond(a) }
 func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	ua := in.ua
 	d := &Dialog{
-		ua: ua, handler: h, callID: in.Header("Call-ID"),
+		ua: ua, handler: h, callID: in.Header("Call-ID"), names: in.hop.conn.names(),
 		localTag: in.toTag, remoteTag: in.From().Tag(),
 		local: in.Header("To") + ";tag=" + in.toTag, remote: in.Header("From"),
 		target: parseAddress(in.Header("Contact")).URI, routes: routes(in.Values("Record-Route")),

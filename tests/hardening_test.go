@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"bufio"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -155,6 +157,89 @@ func TestAsserted(t *testing.T) {
 	a.admin(0, "reload")
 	if m := a.xml().ask(uacsta.RequestSystemStatus{}); m.Text("systemStatus") != "normal" {
 		t.Errorf("%s", m)
+	}
+	a.stop()
+}
+
+// In somebody's dialog nobody else gets anything done who knows all about it: not from
+// another address, not under another name over TLS, not in the name of another dialog.
+func TestForged(t *testing.T) {
+	folder := lab(t)
+	port := freePort(t)
+	a := administer(t, "trusted: [{certificate: \"sip:crm@contoso.com\"}]\ncertificate-names: [uri, dns]\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
+	a.edit("sip:\n  listen:\n", fmt.Sprintf("sip:\n  listen:\n  - {transport: tls, address: \"0.0.0.0:%d\", certificate: %[2]s/server.pem, key: %[2]s/server.key, client-ca: %[2]s/ca.pem, client-auth: optional}\n", port, folder))
+	a.admin(0, "reload")
+	dial := func(name, local string) *bufio.ReadWriter {
+		cfg := &tls.Config{InsecureSkipVerify: true}
+		if name != "" {
+			pair, err := tls.LoadX509KeyPair(folder+"/"+name+".pem", folder+"/"+name+".key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Certificates = []tls.Certificate{pair}
+		}
+		d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+		conn, err := tls.DialWithDialer(d, "tcp", fmt.Sprintf("127.0.0.1:%d", port), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		t.Cleanup(func() { _ = conn.Close() })
+		return bufio.NewReadWriter(bufio.NewReader(conn), bufio.NewWriter(conn))
+	}
+	ask := func(c *bufio.ReadWriter, request string) (status, tag string) {
+		t.Helper()
+		_, _ = c.WriteString(request)
+		_ = c.Flush()
+		for {
+			l, err := c.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case strings.HasPrefix(l, "SIP/2.0 "):
+				status = l[8:11]
+			case strings.HasPrefix(l, "To: "):
+				_, tag, _ = strings.Cut(strings.TrimSpace(l), ";tag=")
+			case strings.HasPrefix(l, "Content-Length: "):
+				var n int64
+				_, _ = fmt.Sscan(l[16:], &n)
+				_, _ = io.CopyN(io.Discard, c, n+2)
+				return status, tag
+			}
+		}
+	}
+	const xml = "application/csta+xml"
+	snapshot := "<SnapshotDevice><snapshotObject>1000</snapshotObject></SnapshotDevice>"
+	mine := dial("good", "127.0.0.1")
+	status, tag := ask(mine, message("INVITE", "mine", "", xml, "<RequestSystemStatus/>"))
+	if status != "200" {
+		t.Fatal(status)
+	}
+	_, _ = mine.WriteString(message("ACK", "mine", tag, "", ""))
+	_ = mine.Flush()
+	for name, thief := range map[string]*bufio.ReadWriter{"another name": dial("wrongname", "127.0.0.1"), "no name": dial("", "127.0.0.1"), "another address": dial("wrongname", "127.0.0.2")} {
+		for _, method := range []string{"INFO", "BYE"} {
+			body, kind := "", ""
+			if method == "INFO" {
+				body, kind = snapshot, xml
+			}
+			if got, _ := ask(thief, message(method, "mine", tag, kind, body)); got != "481" {
+				t.Errorf("%s of %s: %s", method, name, got)
+			}
+		}
+	}
+	for name, request := range map[string]string{ // the right connection, but identifiers of two dialogs
+		"another Call-ID": strings.Replace(message("BYE", "mine", tag, "", ""), "Call-ID: mine", "Call-ID: yours", 1),
+		"another tag":     strings.Replace(message("BYE", "mine", tag, "", ""), ";tag=tmine", ";tag=tyours", 1),
+		"another of ours": message("BYE", "mine", tag+"x", "", ""),
+	} {
+		if got, _ := ask(mine, strings.Replace(request, "branch=z9hG4bK", "branch=z9hG4bK"+strings.ReplaceAll(name, " ", ""), 1)); got != "481" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	if got, _ := ask(mine, message("INFO", "mine", tag, xml, snapshot)); got != "200" {
+		t.Errorf("the dialog itself: %s", got)
 	}
 	a.stop()
 }

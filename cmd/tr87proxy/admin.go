@@ -166,8 +166,8 @@ func reloadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Make a running proxy read its configuration again", GroupID: "server", Args: exactly(0),
 		Long: `reload makes a running proxy read its configuration again, without dropping sessions. At
-once hold: log.level, trusted, digest.users, grants, numbers, links, and the listeners of
-sip and xml. Rights that are taken away end what depends on them. The rest waits for a
+once hold: log.level, addresses, trusted, digest.users, groups, lines, rules, grants,
+numbers, links, and the listeners of sip and xml. Rights that are taken away end what depends on them. The rest waits for a
 restart, and reload says so. A file with faults changes nothing.`,
 		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

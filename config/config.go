@@ -279,6 +279,7 @@ type LinkSession struct {
 type Limits struct {
 	Sessions            int `yaml:"sessions"`
 	SessionsPerIdentity int `yaml:"sessions-per-identity"`
+	MonitorsPerIdentity int `yaml:"monitors-per-identity"`
 	RequestsPerSecond   int `yaml:"requests-per-second"`
 	CallsPerMinute      int `yaml:"calls-per-minute"`
 	MonitorsPerSession  int `yaml:"monitors-per-session"`
@@ -305,7 +306,7 @@ func Default() *Config {
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
-		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
+		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
 		Switch: Switch{
 			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
@@ -394,7 +395,7 @@ func (c *Config) check(d *document) {
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
 		"audit.max-mib": c.Audit.MaxMiB, "audit.keep": c.Audit.Keep,
-		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
+		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.monitors-per-identity": c.Limits.MonitorsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
 		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {

@@ -163,6 +163,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 // refused says in the log, once in a while for each address, that a peer is not let in.
 func (s *Server) refused(nc net.Conn, why string) {
 	if s.strangers.News(addrOf(nc), time.Now()) {
+		s.cfg.Proxy.Refused("xml", nc.RemoteAddr().String(), "", why)
 		s.cfg.Log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
 	}
 }

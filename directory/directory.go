@@ -66,6 +66,18 @@ func (d *Directory) Lines(identity string) []string {
 	return (*d.lines.Load())[strings.ToLower(identity)]
 }
 
+// Ask asks once.
+func (d *Directory) Ask(ctx context.Context) error {
+	if d == nil {
+		return nil
+	}
+	lines, err := d.ask(ctx)
+	if err == nil {
+		d.lines.Store(&lines)
+	}
+	return err
+}
+
 // Run asks at once and then again and again, until ctx ends. While the directory cannot be
 // reached, what it said last holds.
 func (d *Directory) Run(ctx context.Context) {

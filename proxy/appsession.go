@@ -239,6 +239,7 @@ func (s *Session) refuseLogin(name string, err error, answer answerer) {
 		why = resourcesBusy
 	}
 	s.proxy.stats.Denials.Add(1)
+	s.proxy.Refused(s.front, s.peer, name, "application session: "+err.Error())
 	s.proxy.cfg.Log.Warn("application session refused", "account", name, "peer", s.peer, "err", err)
 	answer(refuseStart(why), nil)
 	s.countStrike()

@@ -25,6 +25,11 @@ func (s *Session) noteEnd(e audit.Entry, reason error) {
 	_ = s.proxy.cfg.Audit.Add(e) // it has happened
 }
 
+// Refused writes down that a front let somebody not in; who is whom it pretended to be.
+func (p *Proxy) Refused(front, peer, who, reason string) {
+	_ = p.cfg.Audit.Add(audit.Entry{Kind: "refused", Who: who, Front: front, Peer: peer, Reason: reason}) // it is refused in any case
+}
+
 // refusedEntry writes down what policy refused.
 func (s *Session) refusedEntry(ask policy.Ask, reason string) {
 	e := s.entry("refused")

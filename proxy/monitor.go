@@ -42,6 +42,7 @@ type clientMonitor struct {
 	ref     string                // the client's cross reference
 	filter  *uacsta.MonitorFilter // what the client asked for, nil for everything
 	without map[string]bool       // the events that it suppresses
+	owner   string                // the identity that it counts for
 	reply   answerer
 }
 
@@ -240,6 +241,12 @@ func (m *monitor) admit(cm *clientMonitor) {
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}
+	cm.owner = s.Identity().Name
+	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches) {
+		s.mu.Unlock()
+		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
+		return
+	}
 	s.monitors[cm.ref] = cm
 	s.mu.Unlock()
 	res := uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}, uacsta.Edition3)
@@ -317,6 +324,9 @@ func (s *Session) forgetMonitor(cm *clientMonitor) bool {
 	defer s.mu.Unlock()
 	_, there := s.monitors[cm.ref]
 	delete(s.monitors, cm.ref)
+	if there {
+		s.proxy.watches.give(cm.owner)
+	}
 	return there
 }
 

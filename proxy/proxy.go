@@ -26,7 +26,8 @@ type Config struct {
 
 	MaxSessions    int           // 20000
 	MaxIdentity    int           // sessions of one identity; 2000
-	MaxRequests    policy.Rate   // of one session; 5000 in a second
+	MaxRequests    policy.Rate   // of one identity; 5000 in a second
+	MaxWatches     int           // monitors of one identity; 20000
 	MaxCalls       policy.Rate   // that one identity makes; 3000 in a minute
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
@@ -43,10 +44,11 @@ type Stats struct {
 
 // Proxy is the core.
 type Proxy struct {
-	cfg   Config
-	stats Stats
-	meter policy.Meter // of rules, and of what one identity may do
-	rules atomic.Pointer[rules]
+	cfg     Config
+	stats   Stats
+	meter   policy.Meter // of rules, and of what one identity may do
+	watches tally        // monitors, by the identity's name
+	rules   atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc
@@ -82,6 +84,7 @@ func New(cfg Config) *Proxy {
 	def(&cfg.MaxSessions, 20000)
 	def(&cfg.MaxMonitors, 500)
 	def(&cfg.MaxIdentity, 2000)
+	def(&cfg.MaxWatches, 20000)
 	if cfg.MaxRequests.Count == 0 {
 		cfg.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
 	}

@@ -120,7 +120,7 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.outstanding++
 	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
 	s.mu.Unlock()
-	tooFast := !s.meter.Take("", s.proxy.cfg.MaxRequests, time.Now())
+	tooFast := !s.proxy.meter.Take(s.meterKey()+" requests", s.proxy.cfg.MaxRequests, time.Now())
 	answer := func(res *uacsta.Message, err error) { s.answer(req.Name(), namespace, res, err, reply) }
 	if tooMany {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded))
@@ -142,6 +142,15 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	if !s.hold(req, answer) {
 		s.dispatch(req, answer)
 	}
+}
+
+// meterKey is whose requests are counted together: those of an identity, or of nobody at
+// one address.
+func (s *Session) meterKey() string {
+	if who := s.Identity(); who.Name != "" {
+		return who.Name
+	}
+	return s.addr.String()
 }
 
 // dispatch answers a request, or carries it to a link.

@@ -64,8 +64,6 @@ type Session struct {
 	since  time.Time
 	still  func() bool
 
-	meter policy.Meter // of requests
-
 	mu         sync.Mutex
 	namespace  string            // of the client's last message
 	tel        bool              // the client writes tel: URIs
@@ -265,6 +263,7 @@ func (s *Session) release() {
 	s.endRouteing()
 	s.endAssociations()
 	for _, cm := range monitors {
+		s.proxy.watches.give(cm.owner)
 		cm.monitor.remove(cm)
 	}
 }

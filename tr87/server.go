@@ -125,8 +125,10 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		switch {
 		case failed:
 			s.guard.Failed(strings.ToLower(user), addr, time.Now())
+			s.cfg.Proxy.Refused("sip", peer.String(), user, "wrong password")
 			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
 		case ok && s.guard.Locked(strings.ToLower(user), addr, time.Now()):
+			s.cfg.Proxy.Refused("sip", peer.String(), user, "locked after too many wrong passwords")
 			s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", user)
 			in.Reject(sip.Answer{Code: 403, Once: true})
 			return policy.Identity{}, nil, false
@@ -139,6 +141,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		return policy.Identity{}, nil, true
 	}
 	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
+		s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403, Once: true})

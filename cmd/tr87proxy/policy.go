@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,8 @@ translates numbers, and shows each rule that was tried.`,
 	return cmd
 }
 
-// load reads a configuration and assembles what it decides with.
-func loadPolicy(file string) (*config.Config, *policy.Policy, *policy.Numbers, error) {
+// loadPolicy reads a configuration and assembles what it decides with.
+func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Config, *policy.Policy, *policy.Numbers, error) {
 	cfg, err := config.Load(file)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
@@ -41,6 +42,9 @@ func loadPolicy(file string) (*config.Config, *policy.Policy, *policy.Numbers, e
 	n, err := assemble(cfg, io.Discard)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
+	}
+	if err := n.directory.Ask(ctx); err != nil {
+		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, lines in it are not known:", err)
 	}
 	rules, numbers, err := n.policyOf(cfg)
 	return cfg, rules, numbers, err
@@ -65,7 +69,7 @@ and send its call to these destinations? It exits with status 1 when it may not.
 					return usageError{fmt.Errorf("--at %q: write for example \"2026-11-24 22:00\"", at)}
 				}
 			}
-			_, rules, numbers, err := loadPolicy(*file)
+			_, rules, numbers, err := loadPolicy(cmd.Context(), *file, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -116,7 +120,7 @@ it belongs to, how it is written there, and each rule that was tried.`,
 		Example: `  tr87proxy policy translate "tel:+49 (89) 4711"
   tr87proxy policy translate --link pbx 0894711`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, _, numbers, err := loadPolicy(*file)
+			cfg, _, numbers, err := loadPolicy(cmd.Context(), *file, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

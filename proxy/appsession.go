@@ -276,6 +276,7 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 	if changed { // what the client had, it had as somebody else
 		s.release()
 	}
+	_ = s.proxy.cfg.Audit.Add(s.entry("identified")) // what it does is not done if that cannot be written
 	s.proxy.cfg.Log.Info("application session opened", "identity", who.String(), "peer", s.peer, "duration", duration)
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),

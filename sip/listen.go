@@ -1,0 +1,157 @@
+package sip
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	ours "github.com/tr87proxy/tr87proxy/tls"
+)
+
+// ListenUDP serves a UDP address and returns the one it got.
+func (ua *UA) ListenUDP(address string) (netip.AddrPort, error) {
+	s, err := ua.openUDP(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return s.local, nil
+}
+
+func (ua *UA) openUDP(address string) (*udpSocket, error) {
+	udpAddr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	pc, err := net.ListenUDP("udp", udpAddr)
+	if err != nil {
+		return nil, err
+	}
+	_ = pc.SetReadBuffer(socketBuffer)
+	_ = pc.SetWriteBuffer(socketBuffer)
+	s := &udpSocket{ua: ua, pc: pc, local: unmap(pc.LocalAddr().(*net.UDPAddr).AddrPort())}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closing {
+		_ = pc.Close()
+		return nil, net.ErrClosed
+	}
+	ua.sockets = append(ua.sockets, s)
+	ua.group.Add(1)
+	go s.serve()
+	return s, nil
+}
+
+// ListenTCP serves a TCP address, with TLS where tlsConfig is not nil, and
+// returns the address it got.
+func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ua.ctx, "tcp", address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return ua.take(l, tlsConfig)
+}
+
+// ListenDTLS serves DTLS on a UDP address, and returns the one it got.
+func (ua *UA) ListenDTLS(address string, files ours.Files) (netip.AddrPort, error) {
+	l, err := ours.ListenDTLS(address, files)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return ua.take(l, nil)
+}
+
+// take begins to accept the connections of a listener.
+func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error) {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if ua.closing {
+		_ = l.Close()
+		return netip.AddrPort{}, net.ErrClosed
+	}
+	ua.listeners = append(ua.listeners, l)
+	ua.group.Add(1)
+	go ua.accept(l, tlsConfig)
+	return addrPort(l.Addr()), nil
+}
+
+var errNotAdmitted = errors.New("the address may not connect")
+
+// addrPort is an address of TCP or UDP.
+func addrPort(a net.Addr) netip.AddrPort {
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return unmap(a.AddrPort())
+	case *net.UDPAddr:
+		return unmap(a.AddrPort())
+	}
+	return netip.AddrPort{}
+}
+
+func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
+	defer ua.group.Done()
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if ua.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			ua.log.Error("accept failed", "listener", l.Addr().String(), "err", err)
+			select { // out of file descriptors: wait for some to come free
+			case <-ua.ctx.Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		kind := "TCP"
+		if tlsConfig != nil {
+			nc, kind = tls.Server(nc, tlsConfig), "TLS"
+		}
+		if ours.IsDTLS(nc) {
+			kind = dtlsKind
+		}
+		if _, err := ua.adopt(nc, kind, "", l); err != nil {
+			ua.log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "err", err)
+			_ = nc.Close()
+		}
+	}
+}
+
+// Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers
+// have answered, or ctx ends, everything on it is closed. transport is udp, tcp, tls or dtls.
+func (ua *UA) Unlisten(ctx context.Context, transport string, address netip.AddrPort) {
+	on := map[conn]bool{}
+	ua.mu.Lock()
+	if transport == "udp" {
+		ua.sockets = slices.DeleteFunc(ua.sockets, func(s *udpSocket) bool {
+			if s.local == address {
+				on[s] = true
+			}
+			return on[s]
+		})
+	} else {
+		ua.listeners = slices.DeleteFunc(ua.listeners, func(l net.Listener) bool {
+			if addrPort(l.Addr()) != address || (l.Addr().Network() == "udp") != (transport == "dtls") {
+				return false
+			}
+			_ = l.Close()
+			for c := range ua.streams {
+				on[c] = on[c] || c.listener == l
+			}
+			return true
+		})
+	}
+	dialogs := slices.Collect(maps.Values(ua.dialogs))
+	ua.mu.Unlock()
+	maps.DeleteFunc(on, func(_ conn, its bool) bool { return !its })
+	ua.byeAll(ctx, slices.DeleteFunc(dialogs, func(d *Dialog) bool { return !on[d.via()] }))
+	for c := range on {
+		c.close()
+	}
+}

@@ -390,7 +390,7 @@ func TestSlowClient(t *testing.T) {
 	a.stop()
 }
 
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 // waitFor polls a condition until it holds.
 func waitFor(t *testing.T, what string, holds func() bool) {

@@ -215,7 +215,7 @@ func (c *streamConn) serve() {
 		err := t.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
-			c.ua.log.Warn("TLS handshake failed", "peer", c.remote.String(), "err", err)
+			c.ua.knocked("TLS handshake failed", c.remote.String(), err)
 			return
 		}
 		c.peerNames = ours.PeerNames(t.ConnectionState(), c.ua.cfg.NameKinds...)
@@ -268,7 +268,7 @@ func (c *streamConn) serveDTLS() {
 		names, err := ours.HandshakeDTLS(ctx, c.nc, c.ua.cfg.NameKinds...)
 		cancel()
 		if err != nil {
-			c.ua.log.Warn("DTLS handshake failed", "peer", c.remote.String(), "err", err)
+			c.ua.knocked("DTLS handshake failed", c.remote.String(), err)
 			return
 		}
 		c.peerNames = names

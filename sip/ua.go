@@ -127,6 +127,7 @@ type UA struct {
 	pool      map[string]*streamConn // dialled, by transport, address and name
 	dialogs   map[string]*Dialog     // by our own tag
 	perPeer   map[netip.Addr]int     // dialogs from an address
+	knocks    knocks
 	// perAddress counts connections.
 	perAddress map[netip.Addr]int
 	dialing    sync.Mutex // one dial at a time

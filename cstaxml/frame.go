@@ -121,19 +121,19 @@ const (
 
 // nextPart returns what a well-formed document begins with: text, or one piece of markup.
 func nextPart(s string) (part string, kind kindOfPart) {
-	until := func(end string) string {
-		if i := strings.Index(s, end); i >= 0 {
-			return s[:i+len(end)]
+	until := func(begin, end string) string {
+		if i := strings.Index(s[len(begin):], end); i >= 0 {
+			return s[:len(begin)+i+len(end)]
 		}
 		return s
 	}
 	switch {
 	case strings.HasPrefix(s, "<![CDATA["):
-		return until("]]>"), inCDATA
+		return until("<![CDATA[", "]]>"), inCDATA
 	case strings.HasPrefix(s, "<!--"):
-		return until("-->"), verbatim
+		return until("<!--", "-->"), verbatim
 	case strings.HasPrefix(s, "<?"):
-		return until("?>"), verbatim
+		return until("<?", "?>"), verbatim
 	case s[0] == '<':
 		quote := byte(0)
 		for i := range len(s) {

@@ -185,6 +185,9 @@ func (c *Config) checkAccess(d *document) {
 		if !policy.ValidPattern(g.Who) {
 			d.fault(key+".who", "must name an identity such as sip:alice@contoso.com, a digest user, or a pattern with * in it")
 		}
+		if len(g.Dial) > 0 && len(g.Control) == 0 {
+			d.fault(key+".dial", "says where calls of the devices in control may go, and there are none; write control beside it")
+		}
 		for name, list := range map[string][]string{"observe": g.Observe, "control": g.Control, "dial": g.Dial} {
 			for j, pattern := range list {
 				if !policy.ValidDevices(pattern) {

@@ -103,6 +103,7 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: switch, addresses: [\"a:1\"], devices: [\"*\"]}]", "x:6: links[0].name: must be there"},
 		{good + "links: [{name: pbx, addresses: ['a b'], devices: [\"[\"]}]", "x:6: links[0].addresses[0]: is neither host nor host:port"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"[\"]}]", "x:6: links[0].devices[0]: is not usable"},
+		{strings.Replace(good, "control: [\"100\"]", "observe: [\"100\"], dial: [\"+1*\"]", 1), "x:4: grants[0].dial: says where calls of the devices in control may go"},
 		{good + "links: [{name: pbx}]", "x:6: links[0].addresses: must name one"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], ca: x}]", "x:6: links[0].ca: is for tls: true only"},
 		{good + "links: [{name: pbx, addresses: [\"a:1\"], devices: [\"*\"], edition: 1}]", "x:6: links[0].edition: must be 2 to 9"},

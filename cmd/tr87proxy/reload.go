@@ -32,14 +32,20 @@ func (n *node) reload() (any, error) {
 		return nil, err
 	}
 	report, err := n.apply(cfg)
-	if err != nil {
+	if report == nil {
 		n.log.Error("not reloaded", "err", err)
 		return nil, err
+	}
+	if err != nil {
+		n.log.Error("reloaded, but for a listener", "err", err)
+		return nil, fmt.Errorf("reloaded, but for a listener: %w", err)
 	}
 	n.log.Info("reloaded", "changed", strings.Join(report.Changed, " "), "restart", strings.Join(report.Restart, " "))
 	return report, nil
 }
 
+// apply makes what it can of a configuration hold. Without a report nothing has changed; an
+// error beside one is about listeners.
 func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	report := &reloadReport{Changed: []string{}, Restart: []string{}}
 	old := n.cfg
@@ -89,10 +95,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	n.cfg = &applied
 	n.rules.Store(rules)
 	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
-	if err := n.setServers(cfg); err != nil {
-		return nil, fmt.Errorf("reloaded, but for a listener: %w", err)
-	}
-	return report, nil
+	return report, n.setServers(cfg)
 }
 
 // changedLDAP reports whether another directory is to be asked, which takes a restart.

@@ -210,7 +210,7 @@ const (
 func (c *streamConn) serve() {
 	defer c.ua.group.Done()
 	defer c.ua.gone(c)
-	if t, ok := c.nc.(*tls.Conn); ok {
+	if t, ok := c.nc.(*tls.Conn); ok && c.listener != nil { // who dials has made the handshake
 		ctx, cancel := context.WithTimeout(c.ua.ctx, partialTimeout)
 		err := t.HandshakeContext(ctx)
 		cancel()

@@ -175,7 +175,9 @@ func (s *Session) resume() {
 		case closed:
 			next.answer(nil, errSecurity)
 		case next.req.Name() == "StartApplicationSession":
-			next.answer(refuseStart(resourcesBusy), nil)
+			if s.beginAppSession(next.req, next.answer) {
+				return // it goes on here when the password has been looked at
+			}
 		default:
 			s.dispatch(next.req, next.answer)
 		}
@@ -188,10 +190,18 @@ func refuseStart(why string) *uacsta.Message {
 
 // startAppSession answers StartApplicationSession. A second one replaces the first.
 func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
+	if !s.beginAppSession(req, answer) {
+		s.resume()
+	}
+}
+
+// beginAppSession opens an application session, or refuses it; true when a password is
+// being looked at first, and resume follows.
+func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
 	var start uacsta.StartApplicationSession
 	if err := req.Decode(&start); err != nil {
 		answer(nil, err)
-		return
+		return false
 	}
 	version := ""
 	for _, v := range start.RequestedProtocolVersions {
@@ -201,7 +211,7 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	}
 	if version == "" {
 		answer(refuseStart(versionNotSupported), nil)
-		return
+		return false
 	}
 	seconds := 0
 	if start.RequestedSessionDuration != nil {
@@ -218,7 +228,7 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 		s.mu.Lock()
 		s.starting = true
 		s.mu.Unlock()
-		if !s.proxy.spawn(func() {
+		if s.proxy.spawn(func() {
 			name, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
 			if err != nil {
 				s.refuseLogin(login.User, err, answer)
@@ -227,10 +237,11 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 			}
 			s.resume()
 		}) {
-			answer(refuseStart(resourcesBusy), nil)
-			s.resume()
+			return true
 		}
+		answer(refuseStart(resourcesBusy), nil)
 	}
+	return false
 }
 
 func (s *Session) refuseLogin(name string, err error, answer answerer) {

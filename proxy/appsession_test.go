@@ -1,0 +1,66 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// vault is a list of accounts that takes its time.
+type vault struct {
+	looking sync.Mutex // held: nobody gets an answer
+}
+
+func (v *vault) Check(_ context.Context, _, name, password string, _ netip.Addr) (string, error) {
+	v.looking.Lock()
+	defer v.looking.Unlock()
+	if password != "right" {
+		return "", errors.New("wrong")
+	}
+	return name, nil
+}
+
+func (v *vault) Has(string) bool { return true }
+
+func login(password string) uacsta.StartApplicationSession {
+	return uacsta.Login{User: "crm", Password: password}.Opening("x", uacsta.LoginPlain, 0, uacsta.Edition3)
+}
+
+// What a client writes without waiting for answers is answered in its order, logins among
+// it: none is told to come back because another is being looked at.
+func TestPipelinedLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}})
+		p := start(t, &flaky{lose: make(chan error)}, rules, func(c *proxy.Config) { c.Accounts = v })
+		s, err := p.Open(proxy.Opening{Sessions: proxy.SessionsMandatory, Peer: "test"}, &listener{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		v.looking.Lock()
+		for _, req := range []any{login("wrong"), login("also wrong"), uacsta.RequestSystemStatus{}, login("right"), uacsta.RequestSystemStatus{}} {
+			s.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message) { got = append(got, m.Name()+" "+m.Text("errorCode/definedError")) })
+		}
+		if len(got) > 0 {
+			t.Error("answered before the password was looked at:", got)
+		}
+		v.looking.Unlock()
+		synctest.Wait()
+		want := "StartApplicationSessionNegResponse invalidApplicationInfo,StartApplicationSessionNegResponse invalidApplicationInfo,CSTAErrorCode ,StartApplicationSessionPosResponse ,RequestSystemStatusResponse "
+		if strings.Join(got, ",") != want {
+			t.Error(got)
+		}
+		if s.Identity().Name != "crm" {
+			t.Error(s.Identity())
+		}
+	})
+}

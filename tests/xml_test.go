@@ -77,7 +77,7 @@ func (c *xmlClient) read() (id string, m *uacsta.Message, err error) {
 func (c *xmlClient) ask(req any) *uacsta.Message {
 	c.t.Helper()
 	id := c.next
-	c.next++
+	c.next = (c.next + 1) % 9999
 	c.write(id, string(uacsta.Encode(req, uacsta.Edition6).Bytes()))
 	for {
 		got, m, err := c.read()

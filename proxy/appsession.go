@@ -266,24 +266,28 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 		s.refuseLogin(account, errors.New("no grant names "+who.Name), answer)
 		return
 	}
-	if !s.proxy.takeAppSession(account) {
+	limits := &s.proxy.cfg.Sessions
+	most := limits.MaxAccount
+	if account == "" { // those without are no account's
+		most = limits.Max
+	}
+	if !s.proxy.apps.take(account, most, limits.Max) {
 		s.proxy.cfg.Log.Warn("application session refused", "identity", who.String(), "peer", s.peer, "err", "too many application sessions")
 		answer(refuseStart(tooManySessions), nil)
 		return
 	}
 	a := &appSession{id: newRef(), account: account}
 	s.mu.Lock()
-	old := s.endAppSession()
-	changed := old != nil || s.Identity() != who
+	replaced := s.endAppSession()
+	changed := replaced || s.Identity() != who
 	if s.closed {
-		old = append(old, account) // this one ends at once
+		s.proxy.apps.give(account) // this one ends at once
 	} else {
 		s.namespace, s.app, s.strikes = version, a, 0
-		a.timer = time.AfterFunc(duration, func() { s.expire(a) })
+		a.timer = time.AfterFunc(duration, func() { s.terminate(a, uacsta.SessionTermReason{DefinedTermReason: timerExpired}) })
 		s.who.Store(&who)
 	}
 	s.mu.Unlock()
-	s.proxy.giveAppSessions(old)
 	if changed { // what the client had, it had as somebody else
 		s.release()
 	}
@@ -294,65 +298,28 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 	}, uacsta.Edition3), nil)
 }
 
-// takeAppSession counts an application session; false when there are too many.
-func (p *Proxy) takeAppSession(account string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	total := 0
-	for _, n := range p.apps {
-		total += n
-	}
-	if total >= p.cfg.Sessions.Max || account != "" && p.apps[account] >= p.cfg.Sessions.MaxAccount {
+// endAppSession forgets the application session, and reports whether there was one; s.mu is
+// held.
+func (s *Session) endAppSession() bool {
+	if s.app == nil {
 		return false
 	}
-	p.apps[account]++
-	return true
-}
-
-// giveAppSessions takes application sessions that have ended out of the count, by their
-// accounts.
-func (p *Proxy) giveAppSessions(accounts []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, account := range accounts {
-		if p.apps[account]--; p.apps[account] == 0 {
-			delete(p.apps, account)
-		}
-	}
-}
-
-// endAppSession forgets the application session and returns its account, for
-// giveAppSessions; s.mu is held.
-func (s *Session) endAppSession() []string {
-	if s.app == nil {
-		return nil
-	}
-	account := s.app.account
+	s.proxy.apps.give(s.app.account)
 	s.app.timer.Stop()
 	s.app = nil
 	s.who.Store(&s.own)
-	return []string{account}
-}
-
-// expire ends an application session that was not reset in time.
-func (s *Session) expire(a *appSession) {
-	s.terminate(a, uacsta.SessionTermReason{DefinedTermReason: timerExpired})
+	return true
 }
 
 // terminate ends an application session from the core's side.
 func (s *Session) terminate(a *appSession, why uacsta.SessionTermReason) {
 	s.mu.Lock()
-	mine := a != nil && s.app == a
 	who := s.Identity()
-	var ended []string
-	if mine {
-		ended = s.endAppSession()
-	}
+	ended := s.app == a && s.endAppSession()
 	s.mu.Unlock()
-	if !mine {
+	if !ended {
 		return
 	}
-	s.proxy.giveAppSessions(ended)
 	s.proxy.cfg.Log.Info("application session ended", "identity", who.String(), "peer", s.peer, "reason", why.DefinedTermReason+why.ServerTermReason)
 	s.release()
 	s.send(uacsta.ApplicationSessionTerminated{SessionID: a.id, SessionTermReason: why})
@@ -369,16 +336,12 @@ func (s *Session) endIfBound() {
 // stopAppSession answers StopApplicationSession.
 func (s *Session) stopAppSession(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
-	var ended []string
-	if s.app != nil && s.app.id == req.Text("sessionID") {
-		ended = s.endAppSession()
-	}
+	ended := s.app != nil && s.app.id == req.Text("sessionID") && s.endAppSession()
 	s.mu.Unlock()
-	if ended == nil {
+	if !ended {
 		answer(uacsta.Encode(uacsta.StopApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: invalidSessionID}}, uacsta.Edition3), nil)
 		return
 	}
-	s.proxy.giveAppSessions(ended)
 	s.release()
 	answer(uacsta.Encode(uacsta.StopApplicationSessionPosResponse{}, uacsta.Edition3), nil)
 	s.endIfBound()

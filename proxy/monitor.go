@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -242,7 +243,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 		return
 	}
 	cm.owner = s.Identity().Name
-	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches) {
+	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches, math.MaxInt) {
 		s.mu.Unlock()
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return

@@ -48,6 +48,8 @@ type Proxy struct {
 	stats   Stats
 	meter   policy.Meter // of rules, and of what one identity may do
 	watches tally        // monitors, by the identity's name
+	owners  tally        // sessions, by the identity's name
+	apps    tally        // application sessions, by the account's name
 	rules   atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
@@ -60,8 +62,6 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
-	apps     map[string]int // application sessions, by the account's name
-	owners   map[string]int // sessions, by the identity's name
 	closed   bool
 }
 
@@ -106,7 +106,7 @@ func New(cfg Config) *Proxy {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Sessions.setDefaults()
-	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}, apps: map[string]int{}, owners: map[string]int{}}
+	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p

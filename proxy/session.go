@@ -112,10 +112,9 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	full := p.closed || len(p.sessions) >= p.cfg.MaxSessions || p.owners[s.own.Name] >= p.cfg.MaxIdentity
+	full := p.closed || !p.owners.take(s.own.Name, p.cfg.MaxIdentity, p.cfg.MaxSessions)
 	if !full {
 		p.sessions[s] = struct{}{}
-		p.owners[s.own.Name]++
 	}
 	p.mu.Unlock()
 	if full {
@@ -234,18 +233,15 @@ func (s *Session) finish() bool {
 	}
 	s.closed = true
 	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool { return d.reply == nil })
-	ended := s.endAppSession()
+	s.endAppSession()
 	if s.login != nil {
 		s.login.Stop()
 	}
 	s.mu.Unlock()
 	s.proxy.mu.Lock()
 	delete(s.proxy.sessions, s)
-	if s.proxy.owners[s.own.Name]--; s.proxy.owners[s.own.Name] == 0 {
-		delete(s.proxy.owners, s.own.Name)
-	}
 	s.proxy.mu.Unlock()
-	s.proxy.giveAppSessions(ended)
+	s.proxy.owners.give(s.own.Name)
 	s.release()
 	return true
 }

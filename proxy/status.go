@@ -29,10 +29,7 @@ type LinkStatus struct {
 func (p *Proxy) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := Status{Sessions: len(p.sessions), Links: []LinkStatus{}}
-	for _, n := range p.apps {
-		st.Applications += n
-	}
+	st := Status{Sessions: len(p.sessions), Applications: p.apps.total(), Links: []LinkStatus{}}
 	for _, t := range p.list() {
 		l := LinkStatus{Name: t.name, Up: t.up, Since: t.since, Monitors: len(t.monitors)}
 		if t.up {

@@ -6,19 +6,21 @@ import "sync"
 type tally struct {
 	mu    sync.Mutex
 	count map[string]int
+	all   int
 }
 
-// take counts one more, unless there are as many as may be.
-func (t *tally) take(who string, most int) bool {
+// take counts one more, unless there are as many as one may have, or all together.
+func (t *tally) take(who string, most, all int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.count[who] >= most {
+	if t.count[who] >= most || t.all >= all {
 		return false
 	}
 	if t.count == nil {
 		t.count = map[string]int{}
 	}
 	t.count[who]++
+	t.all++
 	return true
 }
 
@@ -26,7 +28,15 @@ func (t *tally) take(who string, most int) bool {
 func (t *tally) give(who string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.all--
 	if t.count[who]--; t.count[who] <= 0 {
 		delete(t.count, who)
 	}
+}
+
+// total is what all have together.
+func (t *tally) total() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all
 }

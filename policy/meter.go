@@ -7,9 +7,9 @@ import (
 
 // Meter counts how often something happens, for each key, and says when it is too often.
 // The zero value has counted nothing.
-type Meter struct {
+type Meter[K comparable] struct {
 	mu      sync.Mutex
-	buckets map[string]*bucket
+	buckets map[K]*bucket
 }
 
 // bucket holds what is left: it fills again as time goes by.
@@ -21,7 +21,7 @@ type bucket struct {
 const maxBuckets = 50000
 
 // Take takes one from a rate, if there is one left.
-func (m *Meter) Take(key string, rate Rate, now time.Time) bool {
+func (m *Meter[K]) Take(key K, rate Rate, now time.Time) bool {
 	if rate.Count <= 0 {
 		return true
 	}
@@ -30,7 +30,7 @@ func (m *Meter) Take(key string, rate Rate, now time.Time) bool {
 	b := m.buckets[key]
 	if b == nil {
 		if len(m.buckets) >= maxBuckets || m.buckets == nil { // those that are forgotten begin anew
-			m.buckets = map[string]*bucket{}
+			m.buckets = map[K]*bucket{}
 		}
 		b = &bucket{left: float64(rate.Count), at: now}
 		m.buckets[key] = b

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMeter(t *testing.T) {
-	var m Meter
+	var m Meter[string]
 	now := time.Now()
 	rate := Rate{3, time.Minute}
 	for i := range 5 {

@@ -264,3 +264,35 @@ func TestStatusOfSwitch(t *testing.T) {
 		}
 	})
 }
+
+// A rule is counted by itself, whatever its name: not with the calls or the requests that
+// everybody may make.
+func TestRateOfRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		rules := &policy.Policy{
+			Internal: func(string) bool { return true },
+			Rules: []policy.Rule{
+				{Name: "calls", May: []string{"MakeCall"}, Destinations: []string{"internal"}, Rate: policy.Rate{Count: 2, Per: time.Hour}},
+				{Name: "requests", May: []string{"control"}, Rate: policy.Rate{Count: 3, Per: time.Hour}},
+			},
+		}
+		p := start(t, f, rules, nil)
+		s, _ := open(t, p, "a")
+		made := 0
+		for range 4 {
+			if m := request(s, uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101")}); m.Err() == nil {
+				made++
+			}
+		}
+		set := 0
+		for range 5 {
+			if m := request(s, uacsta.SetDoNotDisturb{Device: uacsta.Dev("100")}); m.Err() == nil {
+				set++
+			}
+		}
+		if made != 2 || set != 3 {
+			t.Errorf("%d calls, %d other requests", made, set)
+		}
+	})
+}

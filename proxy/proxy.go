@@ -46,10 +46,10 @@ type Stats struct {
 type Proxy struct {
 	cfg     Config
 	stats   Stats
-	meter   policy.Meter // of rules, and of what one identity may do
-	watches tally        // monitors, by the identity's name
-	owners  tally        // sessions, by the identity's name
-	apps    tally        // application sessions, by the account's name
+	meter   policy.Meter[use] // of rules, and of what one identity may do
+	watches tally             // monitors, by the identity's name
+	owners  tally             // sessions, by the identity's name
+	apps    tally             // application sessions, by the account's name
 	rules   atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

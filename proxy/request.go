@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -120,7 +121,7 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.outstanding++
 	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
 	s.mu.Unlock()
-	tooFast := !s.proxy.meter.Take(s.meterKey()+" requests", s.proxy.cfg.MaxRequests, time.Now())
+	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.cfg.MaxRequests, time.Now())
 	answer := func(res *uacsta.Message, err error) { s.answer(req.Name(), namespace, res, err, reply) }
 	if tooMany {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded))
@@ -144,13 +145,20 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	}
 }
 
-// meterKey is whose requests are counted together: those of an identity, or of nobody at
-// one address.
-func (s *Session) meterKey() string {
+// use is what is counted against a rate: requests of an identity, or of nobody at one
+// address; calls; what a rule allows.
+type use struct {
+	who, rule string
+	from      netip.Addr
+	calls     bool
+}
+
+// requests is what the client's requests are counted as.
+func (s *Session) requests() use {
 	if who := s.Identity(); who.Name != "" {
-		return who.Name
+		return use{who: who.Name}
 	}
-	return s.addr.String()
+	return use{from: s.addr}
 }
 
 // dispatch answers a request, or carries it to a link.
@@ -290,10 +298,10 @@ func (s *Session) permit(ask policy.Ask, svc service) error {
 	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
 	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
 	switch {
-	case decision.Allowed && makes && !p.meter.Take(ask.Who.Name+" calls", p.cfg.MaxCalls, ask.At):
+	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
 		decision.Reason = "more calls than one identity may make"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
-	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(ask.Who.Name+" "+decision.Rule.Name, decision.Rule.Rate, ask.At)):
+	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
 		return nil
 	case decision.Allowed:
 		decision.Reason = "more often than " + decision.Rule.Name + " lets"

@@ -44,7 +44,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
-	knocks    policy.Meter // INVITEs of those who are not trusted, by address
+	knocks    policy.Meter[netip.Addr] // INVITEs of those who are not trusted
 	guard     accounts.Guard
 }
 
@@ -113,7 +113,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
 		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
-	case !s.knocks.Take(addr.String(), knockRate, time.Now()):
+	case !s.knocks.Take(addr, knockRate, time.Now()):
 		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
 		return policy.Identity{}, nil, false
 	case s.cfg.Digest != nil:

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/tr87proxy/tr87proxy/files"
 )
 
 // Why nobody is let in.
@@ -34,15 +36,9 @@ type Keeper struct {
 	key   [32]byte      // of this process, for right
 
 	mu    sync.Mutex
-	stamp stamp
+	stamp files.Stamp
 	list  map[string]Account           // by name in small letters
 	right map[string][sha256.Size]byte // what was right last, so that the same need not be hashed slowly again
-}
-
-// stamp tells one content of a file from another.
-type stamp struct {
-	changed time.Time
-	size    int64
 }
 
 const (
@@ -65,7 +61,7 @@ func (k *Keeper) refresh() error {
 	if err != nil {
 		return err
 	}
-	now := stamp{info.ModTime(), info.Size()}
+	now := files.StampOf(k.path)
 	if now == k.stamp && k.list != nil {
 		return nil
 	}

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/tr87proxy/tr87proxy/files"
 )
 
 // Account is one line of the file.
@@ -80,6 +82,7 @@ func read(path string, r io.Reader) ([]Account, error) {
 		return nil, fmt.Errorf("%s: is larger than %d octets", path, maxFile)
 	}
 	var list []Account
+	there := map[string]bool{}
 	number := 0
 	for line := range strings.Lines(string(data)) {
 		number++
@@ -91,8 +94,10 @@ func read(path string, r io.Reader) ([]Account, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
-		if Find(list, account.Name) >= 0 {
+		if name := strings.ToLower(account.Name); there[name] {
 			return nil, fmt.Errorf("%s:%d: there is an account of this name already", path, number)
+		} else {
+			there[name] = true
 		}
 		if list = append(list, account); len(list) > maxAccounts {
 			return nil, fmt.Errorf("%s:%d: more than %d accounts", path, number, maxAccounts)
@@ -162,25 +167,5 @@ func Edit(path string, change func([]Account) ([]Account, error)) error {
 		}
 		b.WriteByte('\n')
 	}
-	return replace(path, b.Bytes(), mode)
-}
-
-// replace writes a file under another name and renames it when it is on the disk.
-func replace(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone when all went well
-	if owner, err := os.Stat(path); err == nil {
-		if sys, ok := owner.Sys().(*syscall.Stat_t); ok {
-			_ = f.Chown(int(sys.Uid), int(sys.Gid)) // root edits what the proxy's user reads
-		}
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return files.Replace(path, b.Bytes(), mode)
 }

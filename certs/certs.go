@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/tr87proxy/tr87proxy/files"
 )
 
 // Kinds of certificates.
@@ -229,10 +231,10 @@ func Renew(folder, name string, valid time.Duration) error {
 		return err
 	}
 	// The key first: who reads in between finds a pair that does not fit, and keeps the old.
-	if err := replace(filepath.Join(folder, name+".key"), keyPEM, 0o600); err != nil {
+	if err := files.Replace(filepath.Join(folder, name+".key"), keyPEM, 0o600); err != nil {
 		return err
 	}
-	return replace(filepath.Join(folder, name+".pem"), encodeCertificates(der, ca.Raw), 0o644)
+	return files.Replace(filepath.Join(folder, name+".pem"), encodeCertificates(der, ca.Raw), 0o644)
 }
 
 func kindOf(cert *x509.Certificate) string {

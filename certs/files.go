@@ -69,20 +69,6 @@ func writeNew(files map[string][]byte) (err error) {
 	return nil
 }
 
-// replace puts a new file in the place of an old one.
-func replace(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone when all went well
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 const maxFile = 1 << 20
 
 func readFile(path string) ([]byte, error) {

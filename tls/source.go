@@ -3,10 +3,14 @@ package tls
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/files"
 )
 
 // source is a configuration that follows its files.
@@ -16,14 +20,8 @@ type source struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	stamps []stamp
+	stamps []files.Stamp
 	cfg    *tls.Config
-}
-
-// stamp tells one content of a file from another.
-type stamp struct {
-	changed time.Time
-	size    int64
 }
 
 const lookEvery = time.Second
@@ -38,15 +36,11 @@ func (s *source) current() (*tls.Config, error) {
 		return s.cfg, nil
 	}
 	s.looked = time.Now()
-	var stamps []stamp
+	var stamps []files.Stamp
 	for _, path := range s.files.paths() {
-		if info, err := os.Stat(path); err == nil {
-			stamps = append(stamps, stamp{info.ModTime(), info.Size()})
-		} else {
-			stamps = append(stamps, stamp{})
-		}
+		stamps = append(stamps, files.StampOf(path))
 	}
-	if s.cfg != nil && equal(stamps, s.stamps) {
+	if s.cfg != nil && slices.Equal(stamps, s.stamps) {
 		return s.cfg, nil
 	}
 	cfg, err := s.load(s.files)
@@ -72,18 +66,6 @@ func (s *source) log() *slog.Logger {
 	return s.files.Log
 }
 
-func equal(a, b []stamp) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !a[i].changed.Equal(b[i].changed) || a[i].size != b[i].size {
-			return false
-		}
-	}
-	return true
-}
-
 // Expiry is when a certificate file runs out.
 type Expiry struct {
 	File string
@@ -94,12 +76,18 @@ type Expiry struct {
 func (f *Files) Expiries() []Expiry {
 	var list []Expiry
 	for _, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {
-		cert, err := tls.LoadX509KeyPair(p.Certificate, p.Key)
+		data, err := os.ReadFile(p.Certificate)
 		if err != nil {
 			continue
 		}
-		leaf, err := x509.ParseCertificate(cert.Certificate[0])
-		if err == nil {
+		block, rest := pem.Decode(data)
+		for block != nil && block.Type != "CERTIFICATE" { // the first is the one that is shown
+			block, rest = pem.Decode(rest)
+		}
+		if block == nil {
+			continue
+		}
+		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {
 			list = append(list, Expiry{p.Certificate, leaf.NotAfter})
 		}
 	}

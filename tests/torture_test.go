@@ -222,7 +222,7 @@ func TestClientThatVanishes(t *testing.T) {
 	r.stop()
 }
 
-// Memory and goroutines are back at their start after 1000 sessions.
+// Memory and goroutines are back at their start after 3000 sessions.
 func TestNothingIsLeft(t *testing.T) {
 	r := serve(t, everybody, "pprof: true")
 	round := func(n int) {
@@ -260,10 +260,10 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	round(1000) // what is made once, and what grows to its size, does so now
 	goroutines, heap := settled()
-	round(1000)
+	round(3000)
 	_, heapAfter := settled()
 	waitFor(t, fmt.Sprintf("as many goroutines as before, %v", goroutines), func() bool { return r.metric("go_goroutines") <= goroutines+2 })
-	if heapAfter > heap+512<<10 { // half a kilobyte for each session
+	if heapAfter > heap+3*512<<10 { // half a kilobyte for each session; the heap of a quiet process wavers by that of a thousand
 		t.Errorf("%.0f octets of heap, %.0f before", heapAfter, heap)
 	}
 	if n := r.metric("tr87proxy_link_monitors"); n != 0 {

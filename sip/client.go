@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,15 +19,34 @@ import (
 
 // Invite is what a dialog of ours is opened with.
 type Invite struct {
-	To          string // URI to call; also where to send, unless Via says otherwise
+	To          string // URI to call; also where to send, unless Target, Flow or Proxy say otherwise
+	Target      string // Request-URI; To
 	From        string // our URI
+	Name        string // shown beside From, "" for none
 	Proxy       string // URI of a proxy to send to, "" for none
+	Flow        Flow   // a way that the peer has opened (RFC 5626); zero: as the URI says
 	ContentType string
 	Body        []byte
 	Headers     []Header
 	Username    string // for digest challenges
 	Password    string
+	// Progress gets provisional answers beyond 100, one after the other. In the dialog,
+	// requests can be sent then already.
+	Progress func(*Dialog, *Response)
 }
+
+// Flow is a way to a peer that the peer itself has opened: a connection, or the address
+// that its datagrams come from. Flows can be compared.
+type Flow struct{ hop hop }
+
+// Flow returns the way that the request came.
+func (r *Request) Flow() Flow { return Flow{r.hop} }
+
+// Alive reports whether there is such a way.
+func (f Flow) Alive() bool { return f.hop.conn != nil && !f.hop.conn.dead() }
+
+// Peer returns who is at its end.
+func (f Flow) Peer() Peer { return f.hop.peer() }
 
 // Refusal is the final answer that kept a dialog from being opened.
 type Refusal struct{ Response *Response }
@@ -37,32 +58,23 @@ func (r *Refusal) Error() string {
 // Invite opens a dialog and waits for the answer, which is returned with it. The
 // handler gets what the peer sends in it.
 func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*Dialog, *Response, error) {
-	next := inv.To
-	var routes []string
-	if inv.Proxy != "" {
-		next, routes = inv.Proxy, []string{"<" + inv.Proxy + ">"}
-	}
-	h, err := ua.dial(ctx, next, "UDP")
+	d, err := ua.outside(ctx, &inv)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := &Dialog{
-		ua: ua, handler: handler, callID: newTag(), localTag: newTag(),
-		remote: "<" + inv.To + ">", target: inv.To, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
-	}
-	d.local = "<" + inv.From + ">;tag=" + d.localTag
-	if inv.Username != "" {
-		d.auth = &authorization{username: inv.Username, password: inv.Password}
-	}
+	d.handler = handler
 	interval := ua.cfg.SessionExpires
 	for range 4 { // a challenge, a stale nonce, a longer Min-SE
 		headers := append([]Header{
-			{"Supported", "timer"}, {"Allow", allow},
+			{"Supported", ua.supported()}, {"Allow", ua.allow},
 			{"Session-Expires", strconv.Itoa(int(interval / time.Second))}, {"Min-SE", strconv.Itoa(int(ua.cfg.MinSE / time.Second))},
 		}, inv.Headers...)
-		res, err := ua.transact(ctx, d, &outgoing{method: "INVITE", contentType: inv.ContentType, body: inv.Body, headers: headers})
+		res, err := ua.transact(ctx, d, &outgoing{method: "INVITE", contentType: inv.ContentType, body: inv.Body, headers: headers}, inv.Progress)
 		if err != nil {
 			return nil, nil, err
+		}
+		if res.Code()/100 != 2 {
+			d.unring()
 		}
 		switch code := res.Code(); {
 		case code/100 == 2:
@@ -81,13 +93,81 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 	return nil, nil, errors.New("the peer keeps asking for something else")
 }
 
-// transact sends one request of a dialog that is not yet one and waits.
-func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing) (*Response, error) {
+// outside makes what a request outside a dialog is sent by.
+func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
+	next, target := inv.To, inv.Target
+	if target == "" {
+		target = inv.To
+	} else {
+		next = target
+	}
+	var routes []string
+	if inv.Proxy != "" {
+		next, routes = inv.Proxy, []string{"<" + inv.Proxy + ">"}
+	}
+	h := inv.Flow.hop
+	switch {
+	case h.conn == nil:
+		var err error
+		if h, err = ua.dial(ctx, next, "UDP"); err != nil {
+			return nil, err
+		}
+	case h.conn.dead():
+		return nil, ErrConnectionLost
+	}
+	d := &Dialog{
+		ua: ua, callID: newTag(), localTag: newTag(), user: ParseURI(inv.From).User,
+		remote: "<" + inv.To + ">", target: target, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
+	}
+	d.local = "<" + inv.From + ">;tag=" + d.localTag
+	if inv.Name != "" {
+		d.local = quote(inv.Name) + " " + d.local
+	}
+	if inv.Username != "" {
+		d.auth = &authorization{username: inv.Username, password: inv.Password}
+	}
+	return d, nil
+}
+
+// quote writes a quoted-string (RFC 3261 25.1).
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", "", "\n", "").Replace(s) + `"`
+}
+
+// Request sends a request outside any dialog and waits for its answer; challenges are
+// answered. The fields of inv mean what they mean for a dialog.
+func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response, error) {
+	d, err := ua.outside(ctx, &inv)
+	if err != nil {
+		return nil, err
+	}
+	for range 3 { // a challenge, a stale nonce
+		res, err := ua.transact(ctx, d, &outgoing{method: method, contentType: inv.ContentType, body: inv.Body, headers: inv.Headers}, nil)
+		if err != nil {
+			return nil, err
+		}
+		if code := res.Code(); (code == 401 || code == 407) && d.auth != nil && d.auth.challenge(res) {
+			continue
+		}
+		return res, nil
+	}
+	return nil, errors.New("the peer keeps asking for something else")
+}
+
+// transact sends one request of a dialog that is not yet one and waits. When ctx ends, an
+// INVITE is cancelled.
+func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress func(*Dialog, *Response)) (*Response, error) {
 	answer := make(chan Result, 1)
+	rings := func(res *Response) {
+		d.rings(res)
+		if progress != nil {
+			progress(d, res)
+		}
+	}
 	d.mu.Lock()
 	d.localSeq++
 	branch := newBranch()
-	err := ua.send(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, func(res Result) { answer <- res })
+	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, rings, func(res Result) { answer <- res })
 	d.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -99,36 +179,84 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing) (*Response, 
 		}
 		return res.Response, nil
 	case <-ctx.Done():
-		ua.spawn(func() { d.abandon(<-answer) })
+		if o.method == "INVITE" {
+			tx.cancel()
+			ua.spawn(func() { d.abandon(<-answer) })
+		}
 		return nil, ctx.Err()
 	}
+}
+
+// rings takes a provisional answer: the dialog is an early one from now on (RFC 3261 12.1),
+// and an answer that wants to be acknowledged is (RFC 3262 4).
+func (d *Dialog) rings(res *Response) {
+	if parseAddress(res.Header("To")).Tag() == "" {
+		return
+	}
+	d.mu.Lock()
+	d.follow(res)
+	added, rseq := d.added, res.Header("RSeq")
+	again := rseq == d.prackSeq
+	if wants := strings.Contains(res.Header("Require"), "100rel"); !wants || again {
+		rseq = ""
+	} else {
+		d.prackSeq = rseq
+	}
+	d.mu.Unlock()
+	if !added && d.ua.add(d) != nil {
+		return
+	}
+	if rseq != "" {
+		d.Send("PRACK", "", nil, nil, Header{"RAck", rseq + " " + res.Header("CSeq")})
+	}
+}
+
+// unring forgets what provisional answers have opened.
+func (d *Dialog) unring() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.added {
+		return
+	}
+	d.added = false
+	if c, ok := d.hop.conn.(*streamConn); ok {
+		c.dialogs.Add(-1)
+	}
+	d.ua.remove(d)
 }
 
 // abandon ends a dialog that was accepted when nobody waited for it any more
 // (RFC 3261 15: ACK, then BYE).
 func (d *Dialog) abandon(late Result) {
 	if late.Response != nil && late.Code()/100 == 2 && d.established(late.Response) == nil {
-		d.Bye()
+		d.bye(ErrLocalBye, func(Result) {})
+		return
 	}
+	d.unring()
 }
 
-// established turns the accepted INVITE into a dialog (RFC 3261 12.1.2, 13.2.2.4).
-func (d *Dialog) established(res *Response) error {
-	d.mu.Lock()
+// follow takes from an answer what makes a dialog (RFC 3261 12.1.2). Callers hold d.mu.
+func (d *Dialog) follow(res *Response) {
 	d.remote = res.Header("To")
 	d.remoteTag = parseAddress(d.remote).Tag()
 	if c := res.Header("Contact"); c != "" {
 		d.target = parseAddress(c).URI
 	}
-	set := routes(values(res.msg.GetHeaders("Record-Route")))
-	for i, j := 0, len(set)-1; i < j; i, j = i+1, j-1 {
-		set[i], set[j] = set[j], set[i]
-	}
-	d.routes = set
+	d.routes = routes(values(res.msg.GetHeaders("Record-Route")))
+	slices.Reverse(d.routes)
 	d.allows = res.Header("Allow")
+}
+
+// established turns the accepted INVITE into a dialog (RFC 3261 12.1.2, 13.2.2.4).
+func (d *Dialog) established(res *Response) error {
+	d.mu.Lock()
+	d.follow(res)
+	added := d.added
 	d.mu.Unlock()
-	if err := d.ua.add(d); err != nil {
-		return err
+	if !added {
+		if err := d.ua.add(d); err != nil {
+			return err
+		}
 	}
 	d.confirm(res)
 	return nil
@@ -139,6 +267,9 @@ func (d *Dialog) confirm(res *Response) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	number, _, _ := parseCSeq(res.Header("CSeq"))
+	if c := res.Header("Contact"); c != "" {
+		d.target = parseAddress(c).URI
+	}
 	d.ackWire = d.wire(&outgoing{method: "ACK"}, newBranch(), number)
 	_ = d.hop.conn.send(d.ackWire, d.hop.addr)
 	d.timer = sessionTimer{}
@@ -166,17 +297,33 @@ func (ua *UA) repeatACK(res *Response) {
 	}
 }
 
-// reinvite refreshes the session with a re-INVITE.
-func (d *Dialog) reinvite(contentType string, body []byte, headers []Header) {
+// Reinvite changes the session (RFC 3261 14.1). done gets the final answer once its ACK is
+// out. When both sides begin at once (491), it is tried again after a while.
+func (d *Dialog) Reinvite(contentType string, body []byte, done func(Result), headers ...Header) {
+	d.reinvite(contentType, body, done, headers, 3)
+}
+
+func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), headers []Header, tries int) {
 	d.mu.Lock()
 	d.ackWire = nil // a repetition of an older 2xx needs none any more
+	d.inviting = true
 	d.mu.Unlock()
 	d.Send("INVITE", contentType, body, func(res Result) {
-		if res.Code()/100 == 2 {
+		d.mu.Lock()
+		d.inviting = false
+		d.mu.Unlock()
+		switch code := res.Code(); {
+		case code/100 == 2:
 			d.confirm(res.Response)
+		case code == 491 && tries > 1:
+			wait := 10 * time.Millisecond * time.Duration(rand.IntN(200)) //nolint:gosec // RFC 3261 14.1: any spread will do
+			if d.invitation == nil {
+				wait += 2100 * time.Millisecond // the Call-ID is ours
+			}
+			time.AfterFunc(wait, func() { d.reinvite(contentType, body, done, headers, tries-1) })
 			return
 		}
-		d.renewed(res)
+		done(res)
 	}, headers...)
 }
 

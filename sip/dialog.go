@@ -3,6 +3,8 @@ package sip
 import (
 	"errors"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +37,13 @@ type DialogHandler interface {
 	Ended(reason error)
 }
 
+// AckHandler is a DialogHandler that wants to see the ACKs of its answers to INVITEs: they
+// carry the peer's description of the session where ours was the offer (RFC 3264).
+type AckHandler interface {
+	DialogHandler
+	Ack(d *Dialog, r *Request)
+}
+
 const (
 	maxQueue       = 256 // requests waiting to be sent in one dialog
 	maxOutstanding = 64  // requests sent and not answered in one dialog
@@ -52,6 +61,10 @@ type Dialog struct {
 	remote    string     // our To when we send: the peer's From or To as it wrote it
 	peer      netip.Addr // counted against the limit of dialogs for each peer
 	names     []string   // in the certificate of the peer that opened it
+	user      string     // of our Contact
+
+	subscription bool        // opened by SUBSCRIBE: it ends without BYE
+	invitation   *Invitation // that opened it, nil when we did
 
 	mu        sync.Mutex
 	target    string // remote target: the peer's Contact
@@ -61,6 +74,9 @@ type Dialog struct {
 	remoteSeq uint32
 	auth      *authorization
 	allows    string // the peer's Allow
+	added     bool   // it is in the table of dialogs
+	inviting  bool   // a re-INVITE of ours is under way
+	prackSeq  string // of the last provisional answer that was acknowledged
 	timer     sessionTimer
 	expiry    *time.Timer // refresh or end
 	grace     *time.Timer // after a lost connection
@@ -138,12 +154,28 @@ func (d *Dialog) accept(r *Request, a Answer) {
 	tx.again(200, wire)
 }
 
-// acked stops the repetition. Any ACK of the dialog does: there are clients whose
-// ACKs carry the CSeq of another INVITE.
-func (d *Dialog) acked() {
+// Tags returns the tags that name the dialog together with its Call-ID.
+func (d *Dialog) Tags() (local, remote string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.localTag, d.remoteTag
+}
+
+// Allows reports whether the peer has said that it takes a method.
+func (d *Dialog) Allows(method string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return strings.Contains(d.allows, method)
+}
+
+// acked stops the repetition, and reports whether there was one. Any ACK of the dialog
+// does: there are clients whose ACKs carry the CSeq of another INVITE.
+func (d *Dialog) acked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	waited := d.repeat != nil
 	d.stopRepeat()
+	return waited
 }
 
 func (d *Dialog) stopRepeat() {
@@ -256,18 +288,32 @@ func (d *Dialog) handle(r *Request) {
 		r.Respond(Answer{})
 		d.end(ErrBye)
 	case "OPTIONS":
-		r.Respond(Answer{Headers: []Header{{"Allow", allow}, {"Supported", "timer"}}})
+		r.Respond(Answer{Headers: []Header{{"Allow", d.ua.allow}, {"Supported", d.ua.supported()}}})
 	case "INVITE", "UPDATE":
 		d.refreshed(r)
-	case "INFO":
-		d.handler.Request(d, r)
+	case "PRACK":
+		if d.invitation == nil {
+			r.Respond(Answer{Code: 481})
+			return
+		}
+		d.invitation.acknowledged(r)
 	default:
-		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", allow}}})
+		if r.Method() != "INFO" && !slices.Contains(d.ua.cfg.InDialog, r.Method()) {
+			r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", d.ua.allow}}})
+			return
+		}
+		d.handler.Request(d, r)
 	}
 }
 
 // contact is our Contact towards this peer.
-func (d *Dialog) contact() string { return "<" + d.ua.contactURI(d.hop) + ">" }
+func (d *Dialog) contact() string {
+	uri := d.ua.contactURI(d.hop)
+	if d.user != "" && !strings.ContainsAny(d.user, " <>\"@\r\n") {
+		uri = strings.Replace(uri, "sip:", "sip:"+d.user+"@", 1)
+	}
+	return "<" + uri + ">"
+}
 
 // lost starts the time of grace when the dialog's connection went.
 func (d *Dialog) lost(c *streamConn) {
@@ -296,9 +342,16 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 		done(Result{Err: ErrLocalBye})
 		return
 	}
+	if in := d.invitation; in != nil && !in.tx.answered.Load() {
+		d.mu.Unlock()
+		in.Respond(Answer{Code: 503})
+		done(Result{Err: ErrLocalBye})
+		d.end(reason)
+		return
+	}
 	o := &outgoing{method: "BYE", done: done}
 	err := ErrConnectionLost
-	if !d.hop.conn.dead() {
+	if !d.hop.conn.dead() && !d.subscription {
 		d.localSeq++
 		branch := newBranch()
 		err = d.ua.send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, done)
@@ -310,12 +363,23 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 	d.end(reason)
 }
 
-// end forgets the dialog. Nothing of it lives on but transactions.
+// end forgets the dialog and tells the handler.
 func (d *Dialog) end(reason error) {
+	if d.forget(reason) {
+		d.handler.Ended(reason)
+	}
+}
+
+// Drop forgets the dialog without a word to the peer or the handler.
+func (d *Dialog) Drop() { d.forget(ErrLocalBye) }
+
+// forget takes the dialog out of the table; false when it was out already. Nothing of it
+// lives on but transactions.
+func (d *Dialog) forget(reason error) bool {
 	d.mu.Lock()
 	if d.ended {
 		d.mu.Unlock()
-		return
+		return false
 	}
 	d.ended = true
 	d.stopRepeat()
@@ -324,23 +388,20 @@ func (d *Dialog) end(reason error) {
 			t.Stop()
 		}
 	}
-	queue, held := d.queue, d.held
+	queue, held, added := d.queue, d.held, d.added
 	d.queue, d.held = nil, nil
-	if c, ok := d.hop.conn.(*streamConn); ok {
+	if c, ok := d.hop.conn.(*streamConn); ok && added {
 		c.dialogs.Add(-1)
 	}
 	d.mu.Unlock()
-	d.ua.mu.Lock()
-	delete(d.ua.dialogs, d.localTag)
-	if d.ua.perPeer[d.peer]--; d.ua.perPeer[d.peer] <= 0 {
-		delete(d.ua.perPeer, d.peer)
+	if added {
+		d.ua.remove(d)
 	}
-	d.ua.mu.Unlock()
 	for _, r := range held {
 		r.Respond(Answer{Code: 481})
 	}
 	for _, o := range queue {
 		o.done(Result{Err: reason})
 	}
-	d.handler.Ended(reason)
+	return true
 }

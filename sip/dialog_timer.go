@@ -34,6 +34,11 @@ func (d *Dialog) refreshed(r *Request) {
 		return
 	}
 	d.mu.Lock()
+	if d.inviting && r.Method() == "INVITE" { // both at once (RFC 3261 14.2)
+		d.mu.Unlock()
+		r.Respond(Answer{Code: 491})
+		return
+	}
 	if c := r.Header("Contact"); c != "" {
 		d.target = parseAddress(c).URI
 	}
@@ -42,7 +47,7 @@ func (d *Dialog) refreshed(r *Request) {
 	}
 	d.schedule()
 	d.mu.Unlock()
-	r.extra = append([]Header{{"Contact", d.contact()}, {"Allow", allow}}, timer.headers()...)
+	r.extra = append([]Header{{"Contact", d.contact()}, {"Allow", d.ua.allow}}, timer.headers()...)
 	if r.Method() == "UPDATE" && len(r.Body()) == 0 {
 		r.Respond(Answer{})
 		return
@@ -74,7 +79,11 @@ func (d *Dialog) refresh() {
 		d.Send("UPDATE", "", nil, d.renewed, headers...)
 		return
 	}
-	d.reinvite(contentType, body, headers)
+	d.Reinvite(contentType, body, func(res Result) {
+		if res.Code()/100 != 2 {
+			d.renewed(res)
+		}
+	}, headers...)
 }
 
 func (d *Dialog) renewed(res Result) {

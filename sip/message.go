@@ -161,7 +161,7 @@ func (r *Request) response(a Answer) []byte {
 		}
 		line(&b, "Via", value)
 	}
-	if a.Code/100 == 2 {
+	if a.Code > 100 && a.Code < 300 {
 		for _, rr := range r.msg.GetHeaders("Record-Route") {
 			line(&b, "Record-Route", rr.Value())
 		}
@@ -217,12 +217,13 @@ func reason(a Answer) string {
 }
 
 var reasons = map[int]string{
-	100: "Trying", 200: "OK",
+	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 202: "Accepted",
 	400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-	413: "Request Entity Too Large", 415: "Unsupported Media Type", 420: "Bad Extension", 422: "Session Interval Too Small",
+	408: "Request Timeout", 413: "Request Entity Too Large", 415: "Unsupported Media Type", 420: "Bad Extension", 422: "Session Interval Too Small", 423: "Interval Too Brief",
 	480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated",
 	488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
-	500: "Server Internal Error", 503: "Service Unavailable", 505: "Version Not Supported", 513: "Message Too Large",
+	500: "Server Internal Error", 503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported", 513: "Message Too Large",
+	600: "Busy Everywhere", 603: "Decline",
 }
 
 // Response is an answer that a peer gave.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// allow lists what is answered with anything but 405.
-const allow = "INVITE, ACK, CANCEL, BYE, INFO, UPDATE, OPTIONS"
+// basic lists what every UA answers with anything but 405.
+const basic = "INVITE, ACK, CANCEL, BYE, INFO, UPDATE, OPTIONS"
 
 // request decides what a request is: of a dialog, for a new one, or neither.
 func (ua *UA) request(r *Request) {
@@ -36,8 +36,8 @@ func (ua *UA) request(r *Request) {
 		r.Respond(Answer{Code: 505})
 		return
 	}
-	if !strings.Contains(allow, r.Method()) {
-		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", allow}}})
+	if !slices.Contains(strings.Split(ua.allow, ", "), r.Method()) {
+		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", ua.allow}}})
 		return
 	}
 	if unknown := r.unsupported(); unknown != "" {
@@ -52,14 +52,21 @@ func (ua *UA) request(r *Request) {
 		r.Respond(Answer{Code: 481})
 		return
 	}
-	switch r.Method() {
-	case "OPTIONS":
-		r.Respond(Answer{Headers: []Header{{"Allow", allow}, {"Supported", "timer"}}})
-	case "INVITE":
+	switch handle := ua.cfg.Requests[r.Method()]; {
+	case handle != nil:
+		handle(r)
+	case r.Method() == "OPTIONS":
+		r.Respond(Answer{Headers: []Header{{"Allow", ua.allow}, {"Supported", ua.supported()}}})
+	case r.Method() == "INVITE":
 		ua.invite(r)
 	default:
 		r.Respond(Answer{Code: 481})
 	}
+}
+
+// supported lists the extensions that we have.
+func (ua *UA) supported() string {
+	return strings.Join(append([]string{"timer"}, ua.cfg.Supports...), ", ")
 }
 
 // unsupported lists the extensions that a request requires and we do not have
@@ -68,7 +75,7 @@ func (r *Request) unsupported() string {
 	var unknown []string
 	for _, line := range r.Values("Require") {
 		for tag := range strings.SplitSeq(line, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" && !strings.EqualFold(tag, "timer") {
+			if tag = strings.TrimSpace(tag); tag != "" && !strings.EqualFold(tag, "timer") && !slices.Contains(r.ua.cfg.Supports, strings.ToLower(tag)) {
 				unknown = append(unknown, tag)
 			}
 		}
@@ -95,7 +102,9 @@ func (ua *UA) dialogOf(r *Request, tag string) *Dialog {
 
 func (ua *UA) ack(r *Request) {
 	if d := ua.dialogOf(r, r.To().Tag()); d != nil {
-		d.acked()
+		if h, ok := d.handler.(AckHandler); d.acked() && ok {
+			h.Ack(d, r)
+		}
 		return
 	}
 	// The ACK of a refused INVITE belongs to its transaction.
@@ -116,7 +125,7 @@ func (ua *UA) invite(r *Request) {
 		return
 	}
 	if ua.cfg.Handler == nil {
-		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", allow}}})
+		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", ua.allow}}})
 		return
 	}
 	if r.Header("Contact") == "" {
@@ -145,39 +154,6 @@ func (ua *UA) room(r *Request) int {
 	return 0
 }
 
-// Invitation is an INVITE that asks for a dialog.
-type Invitation struct {
-	*Request
-	timer sessionTimer
-}
-
-// Reject refuses the dialog.
-func (in *Invitation) Reject(a Answer) { in.Respond(a) }
-
-// Accept opens the dialog and answers 200 with a's body. The handler gets what
-// comes in the dialog from then on, and Ended once.
-func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
-	ua := in.ua
-	d := &Dialog{
-		ua: ua, handler: h, callID: in.Header("Call-ID"), names: in.hop.conn.names(),
-		localTag: in.toTag, remoteTag: in.From().Tag(),
-		local: in.Header("To") + ";tag=" + in.toTag, remote: in.Header("From"),
-		target: parseAddress(in.Header("Contact")).URI, routes: routes(in.Values("Record-Route")),
-		hop: in.hop, timer: in.timer, peer: in.hop.addr.Addr(),
-	}
-	d.remoteSeq, _, _ = in.cseq()
-	a.Code = 200
-	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", allow})
-	a.Headers = append(a.Headers, in.timer.headers()...)
-	if err := ua.add(d); err != nil {
-		in.Respond(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
-		return nil, err
-	}
-	in.tx.answered.Store(true) // by the dialog, which repeats it until the ACK
-	d.accept(in.Request, a)
-	return d, nil
-}
-
 func (ua *UA) add(d *Dialog) error {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
@@ -190,9 +166,19 @@ func (ua *UA) add(d *Dialog) error {
 		}
 		c.dialogs.Add(1)
 	}
+	d.added = true
 	ua.dialogs[d.localTag] = d
 	ua.perPeer[d.peer]++
 	return nil
+}
+
+func (ua *UA) remove(d *Dialog) {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	delete(ua.dialogs, d.localTag)
+	if ua.perPeer[d.peer]--; ua.perPeer[d.peer] <= 0 {
+		delete(ua.perPeer, d.peer)
+	}
 }
 
 // routes takes a Record-Route apart without touching its values.

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
 )
@@ -25,13 +27,15 @@ type serverTx struct {
 	to       hop // where answers go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
+	// cancelled is told when the client gives up.
+	cancelled atomic.Pointer[func()]
 }
 
 // shells has what transactions keep instead of the request: method and transport
 // are all that sipgo's states look at.
 var shells = func() map[string]*gosip.Request {
 	m := map[string]*gosip.Request{}
-	for method := range strings.SplitSeq(allow, ", ") {
+	for method := range strings.SplitSeq(basic, ", ") {
 		for _, transport := range []string{"UDP", "TCP", "TLS"} {
 			m[method+transport] = newShell(method, transport)
 		}
@@ -177,8 +181,12 @@ func (ua *UA) cancel(r *Request) {
 		code = 481
 	}
 	r.once(Answer{Code: code})
-	if tx != nil && !tx.answered.Load() {
-		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+	if tx == nil || tx.answered.Swap(true) {
+		return
+	}
+	_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+	if told := tx.cancelled.Load(); told != nil {
+		(*told)()
 	}
 }
 
@@ -200,18 +208,31 @@ func (r Result) Code() int {
 // clientTx is a request of ours waiting for its answer (RFC 3261 17.1).
 type clientTx struct {
 	*gosip.ClientTx
-	ua   *UA
-	key  string
-	hop  hop
-	wire []byte
-	last atomic.Pointer[gosip.Response]
-	done func(Result)
+	ua     *UA
+	key    string
+	branch string
+	hop    hop
+	wire   []byte
+	last   atomic.Pointer[gosip.Response]
+	// progress gets provisional answers beyond 100; nil: nobody wants them.
+	progress func(*Response)
+	done     func(Result)
+
+	mu        sync.Mutex
+	provoked  bool // there was a provisional answer
+	unwanted  bool // the request is to be cancelled
+	cancelled bool // it was
 }
 
 // send starts a client transaction; done is called exactly once, on another
 // goroutine.
 func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result)) error {
-	tx := &clientTx{ua: ua, key: branch + "|" + method, hop: h, wire: wire, done: done}
+	_, err := ua.start(method, branch, wire, h, nil, done)
+	return err
+}
+
+func (ua *UA) start(method, branch string, wire []byte, h hop, progress func(*Response), done func(Result)) (*clientTx, error) {
+	tx := &clientTx{ua: ua, key: branch + "|" + method, branch: branch, hop: h, wire: wire, progress: progress, done: done}
 	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, timers(h.conn)), tx, quiet)
 	tx.OnTerminate(func(string, error) {
 		ua.txMu.Lock()
@@ -223,13 +244,44 @@ func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result))
 	ua.txMu.Unlock()
 	if err := tx.Init(); err != nil {
 		tx.Terminate()
-		return err
+		return nil, err
 	}
 	if !ua.spawn(tx.wait) {
 		tx.Terminate()
-		return ErrShutdown
+		return nil, ErrShutdown
 	}
-	return nil
+	return tx, nil
+}
+
+// cancel takes an INVITE back: at once, or when the peer has said that it got it (RFC 3261
+// 9.1).
+func (t *clientTx) cancel() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unwanted = true
+	t.takeBack()
+}
+
+// provisional handles an answer below 200.
+func (t *clientTx) provisional(res *gosip.Response) {
+	t.mu.Lock()
+	t.provoked = true
+	unwanted := t.unwanted
+	t.takeBack()
+	t.mu.Unlock()
+	if !unwanted && t.progress != nil && res.StatusCode > 100 {
+		t.progress(&Response{res})
+	}
+}
+
+// takeBack sends the CANCEL when it is time. Callers hold t.mu.
+func (t *clientTx) takeBack() {
+	if !t.unwanted || !t.provoked || t.cancelled {
+		return
+	}
+	t.cancelled = true
+	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", ""), t.hop, func(Result) {})
+	time.AfterFunc(64*gosip.T1, t.Terminate) // a peer that answers the CANCEL and never the INVITE
 }
 
 // wait passes the final answer on. Somebody must read Responses as long as the
@@ -241,6 +293,7 @@ func (t *clientTx) wait() {
 		select {
 		case res := <-t.Responses():
 			if res.StatusCode < 200 {
+				t.provisional(res)
 				continue
 			}
 			result = Result{Response: &Response{res}}
@@ -267,7 +320,11 @@ func (t *clientTx) wait() {
 // WriteMsg implements gosip.Connection.
 func (t *clientTx) WriteMsg(m gosip.Message) error {
 	if req, ok := m.(*gosip.Request); ok && req.Method == gosip.ACK {
-		return t.hop.conn.send(ackRefused(t.wire, t.last.Load()), t.hop.addr)
+		to := ""
+		if res := t.last.Load(); res != nil {
+			to = (&Response{res}).Header("To")
+		}
+		return t.hop.conn.send(repeated(t.wire, "ACK", to), t.hop.addr)
 	}
 	return t.hop.conn.send(t.wire, t.hop.addr)
 }
@@ -277,25 +334,23 @@ func (t *clientTx) Ref(int) int            { return 1 }
 func (t *clientTx) TryClose() (int, error) { return 1, nil }
 func (t *clientTx) Close() error           { return nil }
 
-// ackRefused makes the ACK of a refused INVITE from the INVITE itself: same Via,
-// Route, From, Call-ID and CSeq number, the answer's To (RFC 3261 17.1.1.3).
-func ackRefused(invite []byte, res *gosip.Response) []byte {
+// repeated makes the ACK of a refused INVITE, or its CANCEL, from the INVITE itself: same
+// Via, Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). An ACK has the
+// answer's To.
+func repeated(invite []byte, method, to string) []byte {
 	var b strings.Builder
 	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
 	for i, l := range strings.Split(head, "\r\n") {
 		name, _, _ := strings.Cut(l, ":")
 		switch {
 		case i == 0:
-			b.WriteString("ACK" + strings.TrimPrefix(l, "INVITE"))
-		case name == "Via", name == "Route", name == "From", name == "Call-ID", name == "Max-Forwards":
+			b.WriteString(method + strings.TrimPrefix(l, "INVITE"))
+		case name == "To" && to != "":
+			b.WriteString("To: " + to)
+		case name == "Via", name == "Route", name == "From", name == "To", name == "Call-ID", name == "Max-Forwards":
 			b.WriteString(l)
-		case name == "To":
-			b.WriteString("To: ")
-			if h := res.GetHeader("To"); h != nil {
-				b.WriteString(h.Value())
-			}
 		case name == "CSeq":
-			b.WriteString(strings.TrimSuffix(l, "INVITE") + "ACK")
+			b.WriteString(strings.TrimSuffix(l, "INVITE") + method)
 		default:
 			continue
 		}

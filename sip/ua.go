@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,19 @@ import (
 
 // Config says how a [UA] behaves. The zero value of each field takes a default.
 type Config struct {
-	Handler   Handler // of requests that open dialogs; nil refuses them all
-	UserAgent string  // header User-Agent; "tr87proxy"
-	Advertise string  // host for Via and Contact; the local address of each socket
+	Handler Handler // of requests that open dialogs; nil refuses them all
+	// Requests handles requests outside dialogs, by method, beside INVITE and OPTIONS. A
+	// handler must not block, and must Respond to the request once, then or later.
+	Requests map[string]func(*Request)
+	// InDialog lists the methods that the handlers of dialogs get beside INFO, INVITE and
+	// UPDATE.
+	InDialog []string
+	// Supports lists the option tags that requests may require beside timer.
+	Supports []string
+	// Lost is told when a connection has gone; it must not block.
+	Lost      func(Flow)
+	UserAgent string // header User-Agent; "tr87proxy"
+	Advertise string // host for Via and Contact; the local address of each socket
 	Log       *slog.Logger
 	TLSClient *tls.Config // for connections that we open; nil refuses to
 	// DTLSClient names the files for DTLS connections that we open; nil refuses to.
@@ -91,6 +102,18 @@ func (c *Config) defaults() {
 	}
 }
 
+// methods lists what is answered with anything but 405.
+func (c *Config) methods() []string {
+	all := slices.Concat(strings.Split(basic, ", "), slices.Sorted(maps.Keys(c.Requests)), c.InDialog)
+	var once []string
+	for _, m := range all {
+		if !slices.Contains(once, m) {
+			once = append(once, m)
+		}
+	}
+	return once
+}
+
 // SetT1 sets the round-trip estimate that all SIP timers of this process derive
 // from (RFC 3261 17): 500 ms unless a test or a slow network needs another. Call
 // it before any [UA] is made.
@@ -112,6 +135,7 @@ type Stats struct {
 // UA is a SIP user agent.
 type UA struct {
 	cfg   Config
+	allow string // the methods that we answer with anything but 405
 	log   *slog.Logger
 	ctx   context.Context //nolint:containedctx // the life of the UA, not of a call
 	stop  context.CancelFunc
@@ -143,7 +167,7 @@ func New(cfg Config) *UA {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())
 	return &UA{
-		cfg: cfg, log: cfg.Log, ctx: ctx, stop: stop,
+		cfg: cfg, allow: strings.Join(cfg.methods(), ", "), log: cfg.Log, ctx: ctx, stop: stop,
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
 		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, perAddress: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
@@ -219,6 +243,9 @@ func (ua *UA) gone(c *streamConn) {
 		d.lost(c)
 	}
 	ua.dropTransactions(c)
+	if ua.cfg.Lost != nil {
+		ua.cfg.Lost(Flow{hop{c, c.remote}})
+	}
 }
 
 // spawn runs f on a goroutine that Close waits for; false when it is too late.

@@ -1,0 +1,107 @@
+package media
+
+import (
+	"encoding/binary"
+	"strings"
+	"time"
+
+	"github.com/pion/rtp"
+)
+
+// keys are the digits in the order of their event codes (RFC 4733 3.2).
+const keys = "0123456789*#ABCD"
+
+// eventOut is the telephone event that is being sent.
+type eventOut struct {
+	source uint32 // timestamp at who pressed the key
+	ours   uint32
+	at     time.Time
+}
+
+// key handles a telephone event (RFC 4733 2.5): it is told once, and passed on packet by
+// packet.
+func (l *Leg) key(p *rtp.Packet, room *Room) {
+	if len(p.Payload) < 4 || int(p.Payload[0]) >= len(keys) {
+		return
+	}
+	l.mu.Lock()
+	fresh := l.eventIn != p.Timestamp || l.eventIn == 0
+	l.eventIn = p.Timestamp
+	l.mu.Unlock()
+	if room != nil {
+		for _, other := range room.others(l) {
+			other.passEvent(p)
+		}
+	}
+	if fresh {
+		l.watcher.Digit(rune(keys[p.Payload[0]]))
+	}
+}
+
+// passEvent sends a packet of an event on.
+func (l *Leg) passEvent(p *rtp.Packet) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || l.peer.event == 0 {
+		return
+	}
+	fresh := l.event.source != p.Timestamp || time.Since(l.event.at) > silence
+	if fresh {
+		l.event.source, l.event.ours = p.Timestamp, l.elapsed()
+	}
+	l.event.at = time.Now()
+	l.emit(l.peer.event, fresh, l.event.ours, p.Payload)
+}
+
+// digits sends keys to the telephone, each for tone and with a pause behind it, until done
+// closes.
+func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struct{}) {
+	wait := func(d time.Duration) bool {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			return true
+		case <-l.done:
+		case <-done:
+		}
+		return false
+	}
+	for _, digit := range strings.ToUpper(digits) {
+		code := strings.IndexRune(keys, digit)
+		if code < 0 {
+			continue
+		}
+		l.mu.Lock()
+		at := l.elapsed()
+		l.mu.Unlock()
+		for length := frame; ; length += frame {
+			last := time.Duration(length)*time.Second/rate >= tone
+			for range 1 + 2*count(last) { // the end is said three times (RFC 4733 2.5.1.4)
+				l.mu.Lock()
+				if l.peer != nil && l.peer.event != 0 {
+					payload := []byte{byte(code), 10 | byte(count(last))<<7, 0, 0}
+					binary.BigEndian.PutUint16(payload[2:], uint16(length))
+					l.emit(l.peer.event, length == frame, at, payload)
+				}
+				l.mu.Unlock()
+			}
+			if last {
+				break
+			}
+			if !wait(20 * time.Millisecond) {
+				return
+			}
+		}
+		if !wait(pause) {
+			return
+		}
+	}
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,70 @@
+package media
+
+import (
+	"math"
+)
+
+// Source is something to hear that nobody says. next fills a frame, and reports whether
+// there is more.
+type Source interface {
+	next(into []int16) bool
+}
+
+// player plays a clip, once or for ever.
+type player struct {
+	clip *Clip
+	at   int
+	loop bool
+}
+
+// Play returns a source that plays the clip once.
+func (c *Clip) Play() Source { return &player{clip: c} }
+
+// Loop returns a source that plays the clip for ever.
+func (c *Clip) Loop() Source { return &player{clip: c, loop: true} }
+
+func (p *player) next(into []int16) bool {
+	for len(into) > 0 {
+		if p.at == len(p.clip.samples) {
+			if !p.loop || p.at == 0 {
+				clear(into)
+				return false
+			}
+			p.at = 0
+		}
+		n := copy(into, p.clip.samples[p.at:])
+		p.at += n
+		into = into[n:]
+	}
+	return p.loop || p.at < len(p.clip.samples)
+}
+
+// tone is one or two frequencies, on and off (ITU-T E.180).
+type tone struct {
+	hertz   []float64
+	on, off int // samples; no off: always
+	at      int
+}
+
+// Ringback returns the tone of a telephone that rings: 425 Hz, 1 s in 5.
+func Ringback() Source { return &tone{hertz: []float64{425}, on: rate, off: 4 * rate} }
+
+// Busy returns the tone of a call that failed: 425 Hz, half a second on and off.
+func Busy() Source { return &tone{hertz: []float64{425}, on: rate / 2, off: rate / 2} }
+
+const toneLevel = 4000 // of 32767: about -18 dB
+
+func (t *tone) next(into []int16) bool {
+	for i := range into {
+		into[i] = 0
+		if t.off == 0 || t.at%(t.on+t.off) < t.on {
+			v := 0.0
+			for _, f := range t.hertz {
+				v += math.Sin(2 * math.Pi * f * float64(t.at) / rate)
+			}
+			into[i] = int16(toneLevel * v / float64(len(t.hertz)))
+		}
+		t.at++
+	}
+	return true
+}

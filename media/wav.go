@@ -1,0 +1,190 @@
+package media
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// maxWAV bounds a file that is played: almost an hour.
+const maxWAV = 50 << 20
+
+// WAVE format tags (RFC 2361).
+const (
+	formatPCM   = 1
+	formatALaw  = 6
+	formatMuLaw = 7
+)
+
+var errWAV = errors.New("not a WAV file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
+
+// Directory is where files of voice lie; no name leads out of it.
+type Directory struct{ root *os.Root }
+
+// OpenDirectory opens a directory of files that can be played and recorded.
+func OpenDirectory(path string) (*Directory, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Directory{root}, nil
+}
+
+// Close closes the directory.
+func (d *Directory) Close() error { return d.root.Close() }
+
+// Load reads a file. A name without extension gets .wav.
+func (d *Directory) Load(name string) (*Clip, error) {
+	f, err := d.root.Open(file(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readWAV(f)
+}
+
+func file(name string) string {
+	if filepath.Ext(name) == "" {
+		name += ".wav"
+	}
+	return name
+}
+
+// LoadFile reads a WAV file anywhere.
+func LoadFile(path string) (*Clip, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readWAV(f)
+}
+
+// Clip is sound in memory.
+type Clip struct{ samples []int16 }
+
+// readWAV reads a RIFF file (RFC 2361): the chunks fmt and data are looked at.
+func readWAV(r io.Reader) (*Clip, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxWAV:
+		return nil, fmt.Errorf("larger than %d octets", maxWAV)
+	case len(data) < 12 || string(data[:4]) != "RIFF" || string(data[8:12]) != "WAVE":
+		return nil, errWAV
+	}
+	format := -1
+	for rest := data[12:]; len(rest) >= 8; {
+		name, size := string(rest[:4]), int64(binary.LittleEndian.Uint32(rest[4:]))
+		rest = rest[8:]
+		body := rest[:min(size, int64(len(rest)))] // a recording that broke off has no size
+		switch name {
+		case "fmt ":
+			if format = formatOf(body); format < 0 {
+				return nil, errWAV
+			}
+		case "data":
+			return clip(format, body)
+		}
+		rest = rest[min(size+size&1, int64(len(rest))):]
+	}
+	return nil, errWAV
+}
+
+// formatOf returns the format tag of a file that can be played, else -1.
+func formatOf(chunk []byte) int {
+	if len(chunk) < 16 {
+		return -1
+	}
+	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(chunk[at:])) }
+	tag, width := u16(0), u16(14)
+	if u16(2) != 1 || binary.LittleEndian.Uint32(chunk[4:]) != rate {
+		return -1
+	}
+	if tag == formatPCM && width == 16 || (tag == formatALaw || tag == formatMuLaw) && width == 8 {
+		return tag
+	}
+	return -1
+}
+
+func clip(format int, body []byte) (*Clip, error) {
+	switch format {
+	case formatALaw:
+		return &Clip{aLaw.samples(body)}, nil
+	case formatMuLaw:
+		return &Clip{muLaw.samples(body)}, nil
+	case formatPCM:
+		c := &Clip{make([]int16, len(body)/2)}
+		for i := range c.samples {
+			c.samples[i] = int16(binary.LittleEndian.Uint16(body[2*i:]))
+		}
+		return c, nil
+	}
+	return nil, errWAV
+}
+
+// Recording is a WAV file being written: 16-bit PCM.
+type Recording struct {
+	f       *os.File
+	samples int
+	limit   int
+	err     error
+}
+
+// Record begins a new file; there must be none of this name. maxSeconds bounds it.
+func (d *Directory) Record(name string, maxSeconds int) (*Recording, error) {
+	f, err := d.root.OpenFile(file(name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recording{f: f, limit: maxSeconds * rate}
+	if _, err := f.Write(r.header()); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Recording) header() []byte {
+	h := make([]byte, 0, 44)
+	u32 := func(n int) { h = binary.LittleEndian.AppendUint32(h, uint32(n)) }
+	u16 := func(n int) { h = binary.LittleEndian.AppendUint16(h, uint16(n)) }
+	h = append(h, "RIFF"...)
+	u32(36 + 2*r.samples)
+	h = append(h, "WAVEfmt "...)
+	u32(16)
+	u16(formatPCM)
+	u16(1)
+	u32(rate)
+	u32(2 * rate)
+	u16(2)
+	u16(16)
+	h = append(h, "data"...)
+	u32(2 * r.samples)
+	return h
+}
+
+// write adds samples; false when the recording is as long as it may be, or the disk is
+// full.
+func (r *Recording) write(samples []int16) bool {
+	samples = samples[:min(len(samples), r.limit-r.samples)]
+	out := make([]byte, 0, 2*len(samples))
+	for _, s := range samples {
+		out = binary.LittleEndian.AppendUint16(out, uint16(s))
+	}
+	if r.err == nil {
+		_, r.err = r.f.Write(out)
+	}
+	r.samples += len(samples)
+	return r.err == nil && r.samples < r.limit
+}
+
+// Close finishes the file.
+func (r *Recording) Close() error {
+	_, err := r.f.WriteAt(r.header(), 0)
+	return errors.Join(r.err, err, r.f.Close())
+}

@@ -33,15 +33,15 @@ func (d *device) caller() string {
 func (x *connection) prompt(cause uacsta.EventCause) {
 	x.cause = cause
 	x.after(x.call.sw.cfg.PromptTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
-	x.device.terminal.Alert(x.call.id)
+	x.ringPhone()
 }
 
 // originate sends the caller's call on its way.
 func (x *connection) originate(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
-	if t := x.device.trunk; t != nil {
-		x.far, x.reached = t.Caller, true
+	if x.device.trunk != nil {
+		x.far, x.reached = c.calling, true
 	}
 	x.device.lastDialed = c.called
 	c.sw.emit(c, nil, uacsta.OriginatedEvent{OriginatedConnection: x.id(), Cause: cause})
@@ -79,6 +79,9 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 		case c.of(d) != nil: // it called itself, or is sent back to who is there already
 			c.failAt(from, uacsta.CauseBusy)
 			return
+		case d.trunk != nil && !c.mayGoOut(from, number):
+			c.failAt(from, uacsta.CauseBlocked)
+			return
 		case d.trunk != nil:
 			c.goOut(from, d, number, cause)
 			return
@@ -103,6 +106,9 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 			number, cause = to, why
 		case d.dnd.refuses(c):
 			c.refuse(d, uacsta.CauseDoNotDisturb)
+			return
+		case d.away:
+			c.refuse(d, uacsta.CauseDestOutOfOrder)
 			return
 		case d.busy():
 			c.refuse(d, uacsta.CauseBusy)
@@ -174,7 +180,7 @@ func (x *connection) arm() {
 	if d.autoAnswer.on {
 		x.after(c.ringTime(d.autoAnswer.rings), func() { c.sw.patient[x] = struct{}{} })
 	}
-	d.terminal.Alert(c.id)
+	x.ringPhone()
 }
 
 func (c *call) ringTime(rings int) time.Duration { return time.Duration(rings) * c.sw.cfg.RingCycle }

@@ -2,6 +2,7 @@ package softswitch
 
 import (
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -69,6 +70,18 @@ func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
 	if refusal := x.mayDial(); refusal != nil {
 		return nil, refusal
 	}
+	s.voice = append(s.voice, Voice{
+		Call: x.call.id, Key: x.order, Digits: req.CharactersToSend, Tone: keyTime(req.ToneDuration), Pause: keyTime(req.PauseDuration),
+	})
 	s.emit(x.call, nil, uacsta.DigitsGeneratedEvent{Connection: x.id(), DigitGeneratedList: req.CharactersToSend})
 	return uacsta.GenerateDigitsResponse{}, nil
+}
+
+// keyTime reads how long a key is pressed, or the pause behind it: milliseconds, at most a
+// few seconds.
+func keyTime(ms *int) time.Duration {
+	if ms == nil {
+		return 100 * time.Millisecond
+	}
+	return time.Duration(min(max(*ms, 40), 5000)) * time.Millisecond
 }

@@ -173,7 +173,7 @@ func (s *Switch) settleOne() bool {
 		for _, x := range d.connections {
 			if _, due := s.patient[x]; due && x.mayAnswer() == nil {
 				delete(s.patient, x)
-				_ = x.lift()
+				_ = x.pickUp()
 				return true
 			}
 		}

@@ -52,6 +52,11 @@ type Extension struct {
 	Kind   Kind // SIP
 	Lines  int  // calls at a time; 2
 	Phone  Behaviour
+	// Real reports whether a telephone registers for it; without one it is out of service.
+	Real bool
+	// Outside lists the prefixes of numbers of the network that it may call, or send calls
+	// to. The default is none.
+	Outside []string
 }
 
 // Order is the order in which the members of a hunt group ring.
@@ -87,6 +92,8 @@ type Queue struct {
 	AnswerTime time.Duration // an agent must answer in this time; 20 s
 	WrapUp     time.Duration // work after call; 0: none
 	Overflow   string        // where calls go that cannot wait; "": they fail
+	// Announcement is the message that who waits hears, "" for music.
+	Announcement string
 }
 
 // Agent is one who may log on to a queue.
@@ -105,6 +112,9 @@ type Trunk struct {
 	Caller   string            // the number that calls from outside show
 	Lines    int               // 30
 	Outside  Behaviour
+	// Real reports whether the lines lead to a real network; they are out of service until
+	// it is reached.
+	Real bool
 }
 
 // PickupGroup is a group of extensions that answer each other's calls.
@@ -165,7 +175,10 @@ func (s *Switch) build() error {
 			d.lines = 2
 		}
 		d.forwarding = newForwarding()
-		d.terminal = &virtualPhone{sw: s, behaviour: e.Phone}
+		d.real, d.away, d.outside = e.Real, e.Real, e.Outside
+		if d.terminal = (&virtualPhone{sw: s, behaviour: e.Phone}); d.real {
+			d.terminal = noPhone{}
+		}
 	}
 	for _, g := range s.cfg.HuntGroups {
 		d, err := s.addDevice(g.Number, g.Name, uacsta.CategoryGroup)
@@ -204,7 +217,10 @@ func (s *Switch) build() error {
 		}
 		d.trunk = &t
 		s.trunks = append(s.trunks, d)
-		d.terminal = &virtualPhone{sw: s, behaviour: t.Outside}
+		d.real, d.away = t.Real, t.Real
+		if d.terminal = (&virtualPhone{sw: s, behaviour: t.Outside}); d.real {
+			d.terminal = noPhone{}
+		}
 	}
 	return s.buildHelpers()
 }

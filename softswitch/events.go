@@ -13,6 +13,7 @@ import (
 // event says of the call is filled in here (ECMA-269 clause 15: device-type and
 // call-type monitors).
 func (s *Switch) emit(c *call, also []*device, event any) {
+	c.touch()
 	filled := reflect.New(reflect.TypeOf(event)).Elem()
 	filled.Set(reflect.ValueOf(event))
 	c.describe(filled)
@@ -112,6 +113,9 @@ func set(v reflect.Value, field string, value any) {
 
 // tell queues an event of a device for its monitors.
 func (s *Switch) tell(d *device, event any) {
+	if s.phones != nil && d.station() && !slices.Contains(s.changed, d) {
+		s.changed = append(s.changed, d)
+	}
 	for _, m := range d.monitors {
 		own := reflect.New(reflect.TypeOf(event)).Elem()
 		own.Set(reflect.ValueOf(event))
@@ -133,6 +137,7 @@ func (s *Switch) send(message any) {
 // possible elsewhere is part of it.
 func (s *Switch) flush() {
 	s.settle()
+	s.report()
 	for len(s.pending) > 0 {
 		pending := s.pending
 		s.pending = nil

@@ -26,11 +26,28 @@ callCleared conferenced connectionCleared delivered diverted established failed 
 serviceInitiated transferred callInformation digitsGenerated
 agentBusy agentLoggedOff agentLoggedOn agentNotReady agentReady agentWorkingAfterCall autoAnswer autoWorkMode callBack doNotDisturb
 forwarding messageWaiting`)
+	// what real telephones add, and messages
+	phoneEvents   = strings.Fields(`backInService outOfService dtmfDetected`)
+	voiceServices = strings.Fields(`playMsg recordMsg stop`)
+	voiceEvents   = strings.Fields(`play record stopEvent`)
 )
 
 // Features implements proxy.FeatureLister.
 func (s *Switch) Features(string) uacsta.Features {
-	return uacsta.Features{Services: slices.Clone(services), Events: slices.Clone(events)}
+	can, tells := s.lists()
+	return uacsta.Features{Services: can, Events: tells}
+}
+
+// lists returns what the switch can do with the telephones and messages that it has.
+func (s *Switch) lists() (can, tells []string) {
+	can, tells = slices.Clone(services), slices.Clone(events)
+	if s.phones != nil {
+		tells = append(tells, phoneEvents...)
+	}
+	if s.library != nil {
+		can, tells = append(can, voiceServices...), append(tells, voiceEvents...)
+	}
+	return can, tells
 }
 
 func (s *Switch) requestSystemStatus(*uacsta.RequestSystemStatus) (any, error) {
@@ -87,13 +104,14 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	if err != nil {
 		return nil, err
 	}
+	can, tells := s.lists()
 	res := uacsta.GetLogicalDeviceInformationResponse{
 		DeviceCategory: d.category, GroupDeviceAttributes: d.group(), NamedDeviceTypes: d.named(),
 		HasPhysicalElement: d.station() && d.kind != Virtual, AppearanceType: uacsta.AppearanceTypeSelectedStandard,
-		AssociatedGroupList: s.groups(d), LogDevEvtsList: uacsta.Named("logDevEvtsList", events),
+		AssociatedGroupList: s.groups(d), LogDevEvtsList: uacsta.Named("logDevEvtsList", tells),
 	}
 	if d.routeing != nil {
-		res.RouteingServList = uacsta.Named("routeingServList", services)
+		res.RouteingServList = uacsta.Named("routeingServList", can)
 	}
 	if !d.station() {
 		return res, nil
@@ -102,13 +120,14 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	res.MaxCallbacks, res.MaxAutoAnswerRings = number(maxWaiting), number(maxAutoAnswerRings)
 	res.MaxActiveCalls, res.MaxHeldCalls = number(1), number(d.lines)
 	res.MaxFwdSettings, res.MaxDevicesInConf = number(len(forwardings)), number(maxMembers)
-	res.TransAndConfSetup, res.LogDevServList = joining, uacsta.Named("logDevServList", services)
+	res.TransAndConfSetup, res.LogDevServList = joining, uacsta.Named("logDevServList", can)
 	return res, nil
 }
 
 // getSwitchingFunctionCaps: Get Switching Function Capabilities.
 func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any, error) {
 	yes, history := true, maxHistory
+	can, tells := s.lists()
 	return uacsta.GetSwitchingFunctionCapsResponse{
 		SwitchingSubDomainName: "softswitch", ManufacturerName: "tr87proxy",
 		DeviceIDFormat: &uacsta.DeviceIDFormat{DialableDigitsAsterix: true, DialableDigitsHash: true},
@@ -127,7 +146,7 @@ func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any
 		AgentLogOnModels:            &uacsta.AgentLogOnModels{LogOnToACDGroupExplOneStep: true, LogOnToACDImplOneStep: true},
 		AgentStateModels:            &uacsta.AgentStateModels{MultiState: true},
 		ConnectionView:              uacsta.ConnectionViewFixed,
-		ServEvtsList:                uacsta.Named("servEvtsList", append(slices.Clone(services), events...)),
+		ServEvtsList:                uacsta.Named("servEvtsList", append(can, tells...)),
 		MaxDeviceHistoryEntries:     &history,
 	}, nil
 }

@@ -17,6 +17,9 @@ type device struct {
 	category    uacsta.DeviceCategory
 	lines       int
 	terminal    Terminal
+	real        bool // a telephone, or line, that Phones speak to
+	away        bool // it cannot be reached
+	talks       bool // it can be made to answer
 	connections []*connection
 	monitors    []*monitor
 
@@ -29,6 +32,7 @@ type device struct {
 	lastDialed string
 	used       int // how often it was used: it counts calls that ended here
 	agents     []*agent
+	outside    []string  // the prefixes of numbers of the network that it may call
 	autoWork   *autoWork // of its agents; nil: as the queue has it
 
 	hunt     *hunt
@@ -57,7 +61,7 @@ func (d *device) active() *connection {
 }
 
 // busy reports whether the device takes no further call.
-func (d *device) busy() bool { return d.inUse() >= d.lines || d.terminal.Busy() }
+func (d *device) busy() bool { return d.inUse() >= d.lines || d.away || d.terminal.Busy() }
 
 // inUse counts the device's calls, without those outside it.
 func (d *device) inUse() int {
@@ -89,7 +93,8 @@ type call struct {
 	followers   []*monitor  // of the call itself
 	predictive  *predictive // until the calling device is connected
 	route       *dialogue   // of the routeing that decides where it goes
-	presenting  int         // how deep it is in being presented somewhere
+	messages    []*message
+	presenting  int // how deep it is in being presented somewhere
 	over        bool
 }
 
@@ -117,6 +122,10 @@ type connection struct {
 	far     string            // of a trunk: the number beyond it
 	reached bool              // of a trunk: the far end has answered
 	silent  bool              // it only listens
+
+	leg  any  // what stands behind it, of those who called by themselves
+	told bool // the telephone is to ring
+	auto bool // it is to be lifted as soon as it can
 }
 
 func (x *connection) id() uacsta.ConnectionID { return uacsta.Conn(x.call.id, x.device.number) }
@@ -163,7 +172,25 @@ func (x *connection) become(state uacsta.LocalConnectionState) {
 		x.device.terminal.Stop(x.call.id)
 	}
 	delete(x.device.sw.patient, x)
-	x.state = state
+	x.state, x.told, x.auto = state, false, false
+	x.call.touch()
+}
+
+// ringPhone makes the telephone ring.
+func (x *connection) ringPhone() {
+	x.told = true
+	x.device.terminal.Alert(x.call.id)
+	x.call.touch()
+}
+
+// pickUp makes a telephone answer: a real one is told to, and answers when it does.
+func (x *connection) pickUp() error {
+	if !x.device.real {
+		return x.lift()
+	}
+	x.auto = true
+	x.call.touch()
+	return nil
 }
 
 // rings reports whether the terminal has been told of the call and not taken it.
@@ -245,6 +272,7 @@ func (c *call) join(d *device, state uacsta.LocalConnectionState) *connection {
 	x := &connection{call: c, device: d, state: state, order: c.sw.changes}
 	c.connections = append(c.connections, x)
 	d.connections = append(d.connections, x)
+	c.touch()
 	return x
 }
 
@@ -279,6 +307,8 @@ func (x *connection) move(to *call) {
 	from.connections = slices.DeleteFunc(from.connections, func(y *connection) bool { return y == x })
 	x.call = to
 	to.connections = append(to.connections, x)
+	from.touch()
+	to.touch()
 }
 
 // end takes a call out of the switch once nobody is in it.
@@ -287,6 +317,7 @@ func (c *call) end(cause uacsta.EventCause, replaced bool) {
 		return
 	}
 	c.over = true
+	c.touch()
 	delete(c.sw.calls, c.id)
 	if c.route != nil {
 		c.route.close("")

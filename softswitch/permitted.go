@@ -23,6 +23,7 @@ var (
 	errNotFailed        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToComplete)
 	errHeldState        = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState)
 	errActiveState      = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidActiveConnectionState)
+	errAway             = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.CallingDeviceOutOfService)
 	errCallingState     = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidCallingDeviceState)
 	errDestinationState = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidDestinationDeviceState)
 	errMembers          = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ConferenceMemberLimitExceeded)
@@ -39,6 +40,8 @@ func (s *Switch) mayCall(d *device, prompt bool) *uacsta.Error {
 		return nil
 	case d.kind == Virtual || !d.liftable() && !prompt:
 		return errNoCallingPhone
+	case d.away:
+		return errAway
 	case d.active() != nil:
 		return errConnected
 	case d.inUse() >= d.lines:
@@ -57,7 +60,7 @@ func (x *connection) mayAnswer() *uacsta.Error {
 		return errNoAnswer
 	case x.state == uacsta.Alerting && x.device.active() != nil:
 		return errConnected
-	case !x.device.liftable():
+	case !x.device.liftable() || x.device.real && !x.device.talks:
 		return errNoPhone
 	}
 	return nil

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write what the switch does into testdat
 // everything is a switch with a device of every kind.
 var everything = Config{
 	Extensions: []Extension{
-		{Number: "100"}, {Number: "101"}, {Number: "102"}, {Number: "103"}, {Number: "104", Phone: Behaviour{Busy: true}},
+		{Number: "100", Outside: []string{"0", "8"}}, {Number: "101", Outside: []string{"0"}}, {Number: "102", Outside: []string{"0"}}, {Number: "103"}, {Number: "104", Phone: Behaviour{Busy: true}},
 		{Number: "105", Kind: Virtual}, {Number: "106", Kind: Remote, Phone: Behaviour{Answer: 4 * time.Second}},
 		{Number: "107", Kind: Analogue, Lines: 1, Phone: Behaviour{Answer: 2 * time.Second}}, {Number: "108", Kind: Digital}, {Number: "109", Kind: DECT},
 	},
@@ -291,11 +291,12 @@ func TestFeatureNames(t *testing.T) {
 	}
 	// What the switch asks the computing function is a service too, and some names differ.
 	asked := []string{"switchingFunctionDevices", "reRoute", "routeRequest", "routeUsed"}
-	for _, name := range services {
+	offered := slices.Concat(services, voiceServices)
+	for _, name := range offered {
 		request := strings.ToUpper(name[:1]) + name[1:]
 		if full, differs := map[string]string{
 			"singleStepConference": "SingleStepConferenceCall", "singleStepTransfer": "SingleStepTransferCall", "campOnCall": "CamponCall",
-			"callBackNonCallRel": "CallBackNonCallRelated",
+			"callBackNonCallRel": "CallBackNonCallRelated", "playMsg": "PlayMessage", "recordMsg": "RecordMessage",
 		}[name]; differs {
 			request = full
 		}
@@ -303,7 +304,7 @@ func TestFeatureNames(t *testing.T) {
 			t.Errorf("%s is offered, but not served", name)
 		}
 	}
-	if offered, served := len(services)-len(asked), len(handlers)-1; offered != served { // GetCSTAFeatures is the core's to offer
+	if offered, served := len(offered)-len(asked), len(handlers)-1; offered != served { // GetCSTAFeatures is the core's to offer
 		t.Errorf("%d services offered, %d served", offered, served)
 	}
 }

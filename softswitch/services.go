@@ -60,6 +60,9 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	}
 	if prompt && d.trunk == nil {
 		x.prompt(uacsta.CauseMakeCall)
+	} else if d.real && d.trunk == nil { // it calls once its telephone has answered
+		x.prompt(uacsta.CauseMakeCall)
+		x.auto = true
 	} else {
 		x.originate(uacsta.CauseNewCall)
 	}
@@ -72,7 +75,7 @@ func (s *Switch) answerCall(req *uacsta.AnswerCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return uacsta.AnswerCallResponse{}, x.lift()
+	return uacsta.AnswerCallResponse{}, x.pickUp()
 }
 
 // clearConnection: ECMA-269 17.1 Clear Connection.

@@ -35,6 +35,13 @@ type Switch struct {
 	changes       int    // counts what has an order of its own
 	prefix        string // of callIDs: they are not reused after a restart
 	pending       []func()
+
+	phones        Phones    // nil: none
+	touched       []*call   // in this change
+	changed       []*device // whose features changed in it
+	voice         []Voice   // of it
+	library       Library   // nil: no messages
+	lastRecording uint64
 }
 
 // New makes a switch. It serves once Run is called.
@@ -85,7 +92,7 @@ func (s *Switch) stopTimers() {
 // Request implements proxy.Link.
 func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	handler := handlers[req.Name()]
-	if handler == nil {
+	if handler == nil || s.library == nil && speaks(req.Name()) {
 		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
 		return
 	}
@@ -93,7 +100,7 @@ func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	defer s.mu.Unlock()
 	res, err := handler(s, req)
 	if err != nil {
-		s.pending, s.userData = nil, uacsta.Data{} // a refused request changed nothing
+		s.pending, s.userData, s.touched, s.changed, s.voice = nil, uacsta.Data{}, nil, nil, nil // a refused request changed nothing
 		reply(nil, err)
 		return
 	}
@@ -143,7 +150,9 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 		"MonitorStart":                service((*Switch).monitorStart),
 		"MonitorStop":                 service((*Switch).monitorStop),
 		"ParkCall":                    service((*Switch).parkCall),
+		"PlayMessage":                 service((*Switch).playMessage),
 		"ReconnectCall":               service((*Switch).reconnectCall),
+		"RecordMessage":               service((*Switch).recordMessage),
 		"RequestSystemStatus":         service((*Switch).requestSystemStatus),
 		"RetrieveCall":                service((*Switch).retrieveCall),
 		"RouteEnd":                    service((*Switch).routeEnd),
@@ -162,6 +171,7 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 		"SingleStepTransferCall":      service((*Switch).singleStepTransferCall),
 		"SnapshotCall":                service((*Switch).snapshotCall),
 		"SnapshotDevice":              service((*Switch).snapshotDevice),
+		"Stop":                        service((*Switch).stop),
 		"TransferCall":                service((*Switch).transferCall),
 	}
 }

@@ -10,7 +10,11 @@ import (
 
 // goOut takes the call into the network.
 func (c *call) goOut(from *connection, d *device, number string, cause uacsta.EventCause) {
-	if d.inUse() >= d.lines {
+	switch {
+	case d.away:
+		c.failAt(from, uacsta.CauseNetworkNotObtainable)
+		return
+	case d.inUse() >= d.lines:
 		c.failAt(from, uacsta.CauseTrunksBusy)
 		return
 	}
@@ -38,6 +42,7 @@ func (x *connection) farEndAnswers() {
 	x.reached = true
 	x.stopTimers()
 	x.device.terminal.Stop(c.id)
+	c.touch()
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.far), Cause: uacsta.CauseNetworkSignal})
 	c.conditionMet(x, uacsta.SignallingCallEstablished)
 }

@@ -66,6 +66,7 @@ const (
 	InvalidAgentPassword                 = "invalidAgentPassword"
 	InvalidAgentState                    = "invalidAgentState"
 	InvalidAlertTime                     = "invalidAlertTime"
+	InvalidMsgID                         = "invalidMsgID"
 	InvalidParkToDeviceID                = "invalidParkToDeviceID"
 	InvalidPickUpDeviceID                = "invalidPickUpDeviceID"
 	InvalidCrossRefID                    = "invalidCrossRefID"
@@ -92,6 +93,8 @@ const (
 	// systemResourceAvailibility
 	ResourceOutOfService          = "resourceOutOfService"
 	ResourceLimitExceeded         = "resourceLimitExceeded"
+	ResourceBusy                  = "resourceBusy"
+	CallingDeviceOutOfService     = "callingDeviceOutOfService"
 	OverallMonitorLimitExceeded   = "overallMonitorLimitExceeded"
 	ConferenceMemberLimitExceeded = "conferenceMemberLimitExceeded"
 

@@ -1,0 +1,158 @@
+package softswitch
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Messages played and recorded in calls: ECMA-269 clause 26.
+
+// message is what is played or recorded in a call.
+type message struct {
+	name    string
+	records bool
+	over    *connection
+	began   time.Time
+	onDigit bool // a digit ends it
+}
+
+// Library is where messages are: names are files, under one directory.
+type Library interface {
+	// Has reports whether there is a message of this name that can be played.
+	Has(name string) bool
+}
+
+// nextRecording returns the name under which the next recording is kept.
+func (s *Switch) nextRecording() string {
+	s.lastRecording++
+	return "recording-" + s.prefix + "-" + strconv.FormatUint(s.lastRecording, 10)
+}
+
+// speaks reports whether a service needs messages.
+func speaks(service string) bool {
+	return service == "PlayMessage" || service == "RecordMessage" || service == "Stop"
+}
+
+var errNoVoice = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+
+// playMessage: ECMA-269 clause 26 Play Message: everybody in the call hears it.
+func (s *Switch) playMessage(req *uacsta.PlayMessage) (any, error) {
+	x, err := s.permit(req.OverConnection, (*connection).mayDial)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !s.library.Has(req.MessageToBePlayed):
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
+	case x.call.playing() != nil:
+		return nil, errNoVoice
+	}
+	limit, refusal := duration(req.Duration)
+	if refusal != nil {
+		return nil, refusal
+	}
+	m := &message{name: req.MessageToBePlayed, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
+	x.call.messages = append(x.call.messages, m)
+	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Play: m.name, Limit: limit})
+	s.emit(x.call, nil, uacsta.PlayEvent{Connection: x.id(), Message: m.name, Cause: uacsta.CauseNormal})
+	return uacsta.PlayMessageResponse{}, nil
+}
+
+// duration reads a limit in milliseconds; none is 0.
+func duration(ms *int) (time.Duration, *uacsta.Error) {
+	const most = 24 * 3600 * 1000
+	switch {
+	case ms == nil:
+		return 0, nil
+	case *ms < 1 || *ms > most:
+		return 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
+	}
+	return time.Duration(*ms) * time.Millisecond, nil
+}
+
+// recordMessage: ECMA-269 clause 26 Record Message: all that is said in the call.
+func (s *Switch) recordMessage(req *uacsta.RecordMessage) (any, error) {
+	x, err := s.permit(req.CallToBeRecorded, (*connection).mayDial)
+	if err != nil {
+		return nil, err
+	}
+	limit, refusal := duration(req.MaxDuration)
+	switch {
+	case refusal != nil:
+		return nil, refusal
+	case x.call.recording() != nil:
+		return nil, errNoVoice
+	}
+	m := &message{name: s.nextRecording(), records: true, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
+	x.call.messages = append(x.call.messages, m)
+	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Record: m.name, Limit: limit})
+	s.emit(x.call, nil, uacsta.RecordEvent{Connection: x.id(), Message: m.name, Cause: uacsta.CauseNormal})
+	return uacsta.RecordMessageResponse{ResultingMessage: m.name}, nil
+}
+
+func (c *call) playing() *message   { return c.message(func(m *message) bool { return !m.records }) }
+func (c *call) recording() *message { return c.message(func(m *message) bool { return m.records }) }
+
+func (c *call) message(is func(*message) bool) *message {
+	for _, m := range c.messages {
+		if is(m) {
+			return m
+		}
+	}
+	return nil
+}
+
+// stop: ECMA-269 clause 26 Stop, of one message, or of all.
+func (s *Switch) stop(req *uacsta.Stop) (any, error) {
+	x, err := s.find(req.Connection, errConnection)
+	if err != nil {
+		return nil, err
+	}
+	named := func(m *message) bool { return req.MessageToBeStopped == "" || m.name == req.MessageToBeStopped }
+	if x.call.message(named) == nil {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
+	}
+	for m := x.call.message(named); m != nil; m = x.call.message(named) {
+		s.voice = append(s.voice, Voice{Call: x.call.id, Stop: m.name})
+		x.call.ended(m)
+	}
+	return uacsta.StopResponse{}, nil
+}
+
+// stopOnDigit ends what a digit is to end.
+func (s *Switch) stopOnDigit(c *call) {
+	ends := func(m *message) bool { return m.onDigit }
+	for m := c.message(ends); m != nil; m = c.message(ends) {
+		s.voice = append(s.voice, Voice{Call: c.id, Stop: m.name})
+		c.ended(m)
+	}
+}
+
+// ended tells that a message is not played or recorded any more.
+func (c *call) ended(m *message) {
+	for i, other := range c.messages {
+		if other == m {
+			c.messages = append(c.messages[:i:i], c.messages[i+1:]...)
+			break
+		}
+	}
+	length := int(time.Since(m.began) / time.Millisecond)
+	c.sw.emit(c, nil, uacsta.StopEvent{Connection: uacsta.Conn(c.id, m.over.device.number), Message: m.name, Length: &length, Cause: uacsta.CauseNormal})
+}
+
+// Finished tells that a message came to its end by itself, or could not be played or
+// recorded.
+func (s *Switch) Finished(call, name string) {
+	s.do(func() {
+		if c := s.calls[call]; c != nil {
+			if m := c.message(func(m *message) bool { return m.name == name }); m != nil {
+				c.ended(m)
+			}
+		}
+	})
+}
+
+// Keep gives the switch its messages, before Run.
+func (s *Switch) Keep(l Library) { s.library = l }

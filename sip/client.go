@@ -42,6 +42,12 @@ type Flow struct{ hop hop }
 // Flow returns the way that the request came.
 func (r *Request) Flow() Flow { return Flow{r.hop} }
 
+// FlowTo returns the way to an address that sends datagrams to us.
+func (ua *UA) FlowTo(addr netip.AddrPort) (Flow, error) {
+	s, err := ua.udpFor(addr)
+	return Flow{hop{s, addr}}, err
+}
+
 // Alive reports whether there is such a way.
 func (f Flow) Alive() bool { return f.hop.conn != nil && !f.hop.conn.dead() }
 

@@ -266,3 +266,15 @@ const branchCookie = "z9hG4bK"
 func newBranch() string { return branchCookie + rand.Text() }
 
 func newTag() string { return rand.Text() }
+
+// Secure reports whether the peer's messages are encrypted on the way.
+func (p Peer) Secure() bool { return p.Transport == "TLS" || p.Transport == dtlsKind }
+
+// ParseAddress reads the value of a From, To, Contact, Refer-To or the like.
+func ParseAddress(value string) Address { return parseAddress(value) }
+
+// Param returns a parameter of the header.
+func (a Address) Param(name string) (value string, ok bool) { return param(a.Params, name) }
+
+// SplitList takes the lines of a header apart that lists values with commas.
+func SplitList(lines []string) []string { return routes(lines) }

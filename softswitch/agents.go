@@ -19,6 +19,7 @@ type agent struct {
 	pending uacsta.PendingAgentState
 	since   int // number of the change that made it ready: who waits longest is next
 	wrapUp  *time.Timer
+	private uacsta.Common // of the request that made it not ready, passed on
 }
 
 // become changes an agent's state and tells the monitors of the agent's device.
@@ -40,7 +41,7 @@ func (a *agent) tell(cause uacsta.EventCause) {
 	case uacsta.AgentReady:
 		event = uacsta.AgentReadyEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, Cause: cause}
 	case uacsta.AgentNotReady:
-		event = uacsta.AgentNotReadyEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, Cause: cause}
+		event = uacsta.AgentNotReadyEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, Cause: cause, Common: a.private}
 	case uacsta.AgentBusy:
 		event = uacsta.AgentBusyEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, PendingAgentState: a.pending, Cause: cause}
 	case uacsta.AgentWorkingAfterCall:
@@ -188,6 +189,10 @@ func (s *Switch) setAgentState(req *uacsta.SetAgentState) (any, error) {
 		case next == uacsta.PendingAgentNull:
 			a.logOff()
 		case a.state != uacsta.AgentState(next):
+			a.private = uacsta.Common{}
+			if next == uacsta.PendingAgentNotReady {
+				a.private = uacsta.Common{Extensions: req.Extensions}
+			}
 			a.become(uacsta.AgentState(next), uacsta.CauseNormal)
 		}
 	}

@@ -97,6 +97,7 @@ type Forwarding struct {
 type AgentState struct {
 	ID, Group string
 	State     uacsta.AgentState
+	Reason    string // why it is not ready, a number of the telephone's maker
 }
 
 // Attach gives the switch its telephones, before Run.
@@ -159,7 +160,8 @@ func (d *device) features() Features {
 		f.Forwardings = append(f.Forwardings, Forwarding{Type: kind, On: set.on, To: set.to, Rings: set.rings})
 	}
 	for _, a := range d.agents {
-		f.Agents = append(f.Agents, AgentState{ID: a.id, Group: a.group.number, State: a.state})
+		reason := uacsta.Encode(uacsta.AgentNotReadyEvent{Common: a.private}, uacsta.Edition3).PrivateText("AgentNotReadyReasonValue")
+		f.Agents = append(f.Agents, AgentState{ID: a.id, Group: a.group.number, State: a.state, Reason: reason})
 	}
 	return f
 }
@@ -328,6 +330,72 @@ func (h *hunt) declined(x *connection) {
 	if !others {
 		c.refuse(group, uacsta.CauseBusy)
 	}
+}
+
+// Refer is a telephone's user who sends the other party of a call to a number.
+func (s *Switch) Refer(number string, key int, to string) error {
+	err := error(errNoAnswer)
+	s.by(number, key, func(x *connection) {
+		held := x.state == uacsta.Hold // telephones hold before they transfer
+		if held && x.device.active() == nil {
+			x.become(uacsta.Connected)
+		}
+		_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
+		if err != nil && held {
+			x.become(uacsta.Hold)
+		}
+	})
+	return err
+}
+
+// Join is a telephone's user who leaves the other parties of two calls to each other.
+func (s *Switch) Join(number string, one, other int) error {
+	err := error(errConnection)
+	s.by(number, one, func(x *connection) {
+		i := slices.IndexFunc(x.device.connections, func(y *connection) bool { return y.order == other })
+		if i < 0 {
+			return
+		}
+		held, active := x, x.device.connections[i]
+		if active.state == uacsta.Hold && held.state != uacsta.Hold {
+			held, active = active, held
+		}
+		both := active.state == uacsta.Hold && x.device.active() == nil // telephones may hold both of them
+		if both {
+			active.become(uacsta.Connected)
+		}
+		_, err = s.transferCall(&uacsta.TransferCall{HeldCall: held.id(), ActiveCall: active.id()})
+		if err != nil && both {
+			active.become(uacsta.Hold)
+		}
+	})
+	return err
+}
+
+// PickUp is a telephone that takes the call that rings at another one.
+func (s *Switch) PickUp(number, from string, key int, leg any) error {
+	err := error(errConnection)
+	s.by(from, key, func(x *connection) {
+		by := s.devices[number]
+		if by == nil {
+			return
+		}
+		if refusal := x.mayPickUp(); refusal != nil {
+			err = refusal
+			return
+		}
+		if refusal := by.free(x.call); refusal != nil {
+			err = refusal
+			return
+		}
+		c := x.call
+		x.pickedUp(by)
+		if y := c.of(by); y != nil {
+			y.leg = leg
+		}
+		err = nil
+	})
+	return err
 }
 
 // Recall brings a call on hold back to a telephone whose user has hung up: it rings.

@@ -1,0 +1,81 @@
+package phones
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+)
+
+// Config says which telephones there are. Zero values take defaults.
+type Config struct {
+	Switch    *softswitch.Switch
+	Users     []User
+	Trunks    []Trunk
+	Realm     string // of digest; "tr87proxy"
+	MD5       bool   // offered too: there are telephones that know nothing else
+	Advertise string // host for Via, Contact and From; the local address of each socket
+	Log       *slog.Logger
+	TLSClient *tls.Config // for trunks; nil refuses to open TLS connections
+	Admits    func(netip.Addr) bool
+
+	MinExpires time.Duration // of registrations; 60 s
+	MaxExpires time.Duration // 1 h
+	// Qualify is how often telephones are asked whether they are there; 0: never.
+	Qualify     time.Duration
+	MaxContacts int // of one user; 10
+
+	State string // file that registrations and features are kept in; "": they are not
+
+	Media media.Config
+	Music string // WAV file for whoever waits; "": silence
+	// Messages is the directory of files that are played and recorded; "": there are none.
+	Messages    string
+	MaxRecorded time.Duration // of one recording; 1 h
+}
+
+// User is who registers for an extension.
+type User struct {
+	Number   string // of the extension
+	Name     string // of the account; Number
+	Password string
+	Talks    bool // it obeys NOTIFY talk, whatever it says of itself
+}
+
+// Trunk is a peer that calls of a trunk go to and come from.
+type Trunk struct {
+	Number   string // of the trunk
+	Peer     string // URI: sip:host:port;transport=udp
+	Name     string // of the account there; "" for none
+	Password string
+	Register bool // it wants us to register
+	From     string
+}
+
+func (c *Config) defaults() {
+	def := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	def(&c.MinExpires, time.Minute)
+	def(&c.MaxExpires, time.Hour)
+	def(&c.MaxRecorded, time.Hour)
+	if c.MaxContacts == 0 {
+		c.MaxContacts = 10
+	}
+	if c.Realm == "" {
+		c.Realm = "tr87proxy"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	for i := range c.Users {
+		if c.Users[i].Name == "" {
+			c.Users[i].Name = c.Users[i].Number
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package phones
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// dialogStates are the states of RFC 4235 3.7 for those of a connection.
+var dialogStates = map[uacsta.LocalConnectionState]string{
+	uacsta.Initiated: "trying", uacsta.Alerting: "early", uacsta.Connected: "confirmed", uacsta.Hold: "confirmed", uacsta.Queued: "early",
+}
+
+// dialogDocument says which calls an extension has (RFC 4235). With the Call-ID and tags of
+// a call that rings, another telephone can take it (RFC 3891).
+func (s *Server) dialogDocument(sub *subscription) document {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var own []*party
+	if l := s.lines[sub.of.Number]; l != nil {
+		for _, p := range l.parties {
+			if dialogStates[p.State] != "" && !p.Refused {
+				own = append(own, p)
+			}
+		}
+	}
+	slices.SortFunc(own, func(a, b *party) int { return cmp.Compare(a.Key, b.Key) })
+	var b strings.Builder
+	fmt.Fprintf(&b, `<?xml version="1.0"?>`+"\n"+`<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="VERSION" state="full" entity="sip:%s@%s">`,
+		text(sub.of.Number), text(s.cfg.Realm))
+	for _, p := range own {
+		direction, other := "recipient", ""
+		c := s.calls[p.call]
+		if c == nil {
+			continue
+		}
+		if c.Calling == p.Device {
+			direction = "initiator"
+		}
+		for _, q := range c.Parties {
+			if q.Key != p.Key && q.Number != "" {
+				other = q.Number
+			}
+		}
+		names := ""
+		if l := s.legs[p.Key]; l != nil && l.callID != "" {
+			names = fmt.Sprintf(` call-id="%s" local-tag="%s" remote-tag="%s"`, text(l.callID), text(l.remoteTag), text(l.localTag))
+		}
+		fmt.Fprintf(&b, `<dialog id="%d"%s direction="%s"><state>%s</state>`, p.Key, names, direction, dialogStates[p.State])
+		if other != "" {
+			fmt.Fprintf(&b, `<remote><identity>sip:%s@%s</identity><target uri="sip:%s@%s"/></remote>`, text(other), text(s.cfg.Realm), text(other), text(s.cfg.Realm))
+		}
+		b.WriteString("</dialog>")
+	}
+	b.WriteString("</dialog-info>")
+	return document{"dialogs", "application/dialog-info+xml", b.String()}
+}
+
+// tellDialogs tells everybody who watches the extensions of calls that have changed.
+func (s *Server) tellDialogs(views []softswitch.View) {
+	s.mu.Lock()
+	none := len(s.watchers) == 0
+	changed := s.changed
+	s.changed = map[string]bool{}
+	s.mu.Unlock()
+	if none || len(views) == 0 && len(changed) == 0 {
+		return
+	}
+	for device := range changed {
+		for _, sub := range s.watching(device, dialogPackage) {
+			s.tellNew(sub)
+		}
+	}
+}

@@ -1,0 +1,526 @@
+package phones
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const sdpType = "application/sdp"
+
+// leg is a dialog with one telephone, or with a trunk, and its voice. What it says to the
+// telephone it says on one goroutine, in order; its standing is guarded by the server's
+// lock.
+type leg struct {
+	server *Server
+	device string // extension or trunk
+	trunk  *trunk // nil: an extension's telephone
+	voice  *media.Leg
+	tasks  chan func()
+	over   chan struct{} // closed when everything of the leg has ended
+	once   sync.Once
+
+	// guarded by server.mu
+	key                 int // of the connection that it carries
+	up                  bool
+	early               bool   // it can be heard although it is not up
+	held                bool   // by the telephone's user
+	ended               bool   // nothing is to be said any more
+	rejected            bool   // the switch has been told that it ends
+	callID              string // of its dialog, "" until it has one
+	localTag, remoteTag string
+	lobby               *media.Room
+	lobbied             bool
+
+	// of the goroutine of tasks
+	dialog     *sip.Dialog
+	invitation *sip.Invitation // of a telephone that calls, until it is answered
+	offered    bool            // our answer to it is an offer: it had none
+	answer     []byte          // to its offer
+	said       int             // the last provisional answer
+	wants      media.Direction // what the telephone was last offered
+	asking     bool            // a re-INVITE is under way
+	next       media.Direction // what is to be offered after it
+	talked     bool
+	cancels    map[*fork]context.CancelFunc // of the INVITEs that ring
+	forks      int                          // that have not failed
+	worst      int                          // code of the failures: the one that says most
+	hungUp     bool
+}
+
+// fork is one of the telephones that ring for a leg. It stands for the leg in its dialog.
+type fork struct{ *leg }
+
+const maxTasks = 256
+
+// newLeg opens a leg; address is where its signalling comes from.
+func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
+	l := &leg{
+		server: s, device: device, trunk: t, tasks: make(chan func(), maxTasks), over: make(chan struct{}),
+		cancels: map[*fork]context.CancelFunc{}, wants: media.SendRecv,
+	}
+	var err error
+	if l.voice, err = s.engine.Open(address, l); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.group.Go(l.voice.Close)
+		return nil, sip.ErrShutdown
+	}
+	s.all[l] = struct{}{}
+	s.line(device).legs[l] = struct{}{}
+	s.group.Go(func() {
+		for task := range l.tasks {
+			task()
+			if l.finished() {
+				break
+			}
+		}
+		l.close()
+	})
+	return l, nil
+}
+
+// do runs a task behind all others of the leg. One that has too many ends.
+func (l *leg) do(task func()) {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	l.queue(task)
+}
+
+// queue is do under the server's lock.
+func (l *leg) queue(task func()) {
+	select {
+	case <-l.over:
+	case l.tasks <- task:
+	default:
+		l.server.log.Warn("a telephone takes nothing any more", "device", l.device)
+	}
+}
+
+// finished reports whether the leg has nothing left to do.
+func (l *leg) finished() bool {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	return l.ended && l.hungUp && l.forks == 0
+}
+
+// close lets go of everything.
+func (l *leg) close() {
+	l.once.Do(func() {
+		s := l.server
+		s.mu.Lock()
+		l.ended = true
+		delete(s.all, l)
+		delete(s.line(l.device).legs, l)
+		if s.legs[l.key] == l {
+			delete(s.legs, l.key)
+		}
+		for id, other := range s.dialogs {
+			if other == l {
+				delete(s.dialogs, id)
+			}
+		}
+		lobby := l.lobby
+		close(l.over)
+		s.mu.Unlock()
+		for _, cancel := range l.cancels {
+			cancel()
+		}
+		l.voice.Close()
+		if lobby != nil {
+			lobby.Close()
+		}
+	})
+}
+
+// ending is why a leg ends, as its telephone is told.
+type ending struct {
+	code   int    // for a call that was not answered
+	reason string // RFC 3326
+}
+
+var (
+	endNormal    = ending{code: 480}
+	endElsewhere = ending{code: 480, reason: `SIP;cause=200;text="Call completed elsewhere"`}
+)
+
+// end ends the leg: CANCEL, BYE, or a refusal. The switch knows.
+func (l *leg) end(why ending) {
+	l.server.mu.Lock()
+	l.rejected = true
+	l.server.mu.Unlock()
+	l.do(func() { l.hangUp(why) })
+}
+
+func (l *leg) hangUp(why ending) {
+	l.server.mu.Lock()
+	l.ended = true
+	l.server.mu.Unlock()
+	l.hungUp = true
+	for _, cancel := range l.cancels {
+		cancel()
+	}
+	switch {
+	case l.forks > 0: // cancelled
+	case l.invitation != nil:
+		l.invitation.Reject(sip.Answer{Code: why.code})
+		l.invitation = nil
+	case l.dialog != nil:
+		l.dialog.Bye()
+		l.dialog = nil
+	}
+}
+
+// gone tells the switch that the telephone has left, unless the switch made it.
+func (l *leg) gone() {
+	s := l.server
+	s.mu.Lock()
+	tell := !l.rejected
+	l.rejected, l.ended = true, true
+	key := l.key
+	if s.legs[key] == l {
+		delete(s.legs, key)
+	}
+	s.mu.Unlock()
+	if tell {
+		s.sw.HungUp(l.device, key)
+	}
+}
+
+// Ended implements sip.DialogHandler.
+func (l *leg) Ended(reason error) {
+	if errors.Is(reason, sip.ErrLocalBye) {
+		return
+	}
+	l.do(func() {
+		l.dialog, l.hungUp = nil, true
+		l.gone()
+	})
+}
+
+// Refresh implements sip.DialogHandler: UPDATE where the telephone takes it, else the
+// voice is offered again as it is.
+func (l *leg) Refresh() (contentType string, body []byte) {
+	l.server.mu.Lock()
+	key := l.key
+	l.server.mu.Unlock()
+	l.server.log.Debug("session refreshed", "device", l.device, "connection", key)
+	return sdpType, l.voice.Offer(l.voice.Flow())
+}
+
+// Dead implements media.Watcher: the telephone is not heard any more.
+func (l *leg) Dead() {
+	l.server.log.Warn("no voice from a telephone: its call is cleared", "device", l.device)
+	l.do(func() {
+		l.hangUp(endNormal)
+		l.gone()
+	})
+}
+
+// Digit implements media.Watcher.
+func (l *leg) Digit(digit rune) {
+	l.server.mu.Lock()
+	key := l.key
+	l.server.mu.Unlock()
+	l.server.sw.Digit(l.device, key, digit)
+}
+
+// Request implements sip.DialogHandler.
+func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
+	l.do(func() {
+		switch r.Method() {
+		case "INVITE", "UPDATE":
+			l.renegotiate(d, r)
+		case "INFO":
+			l.info(r)
+		case "REFER":
+			l.refer(d, r)
+		case "NOTIFY":
+			r.Respond(sip.Answer{})
+		default:
+			r.Respond(sip.Answer{Code: 501})
+		}
+	})
+}
+
+// renegotiate answers a re-INVITE or UPDATE: the user holds, or takes back.
+func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
+	if len(r.Body()) == 0 { // a delayed offer: ours goes in the answer
+		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: l.voice.Offer(l.wants)})
+		return
+	}
+	if r.ContentType() != sdpType {
+		d.RespondRefresh(r, sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: sdpType}}})
+		return
+	}
+	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, r.Peer().Secure())
+	if err != nil {
+		l.server.log.Info("a telephone's offer is refused", "device", l.device, "err", err)
+		d.RespondRefresh(r, sip.Answer{Code: 488})
+		return
+	}
+	l.wants = media.SendRecv
+	d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: answer})
+	l.holds(!asks.Hears() || asks == media.Inactive)
+}
+
+// holds notes that the user holds the call, or takes it back.
+func (l *leg) holds(held bool) {
+	s := l.server
+	s.mu.Lock()
+	changed := l.held != held
+	l.held = held
+	key := l.key
+	s.mu.Unlock()
+	if !changed || l.trunk != nil {
+		return
+	}
+	id, ok := s.sw.Connection(l.device, key)
+	if !ok {
+		return
+	}
+	var err error
+	if held {
+		err = s.sw.Perform(uacsta.HoldCall{CallToBeHeld: id})
+	} else {
+		err = s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id})
+	}
+	if err != nil { // the switch had it so already
+		s.log.Debug("hold by a telephone", "device", l.device, "held", held, "err", err)
+	}
+	s.kickKey(key)
+}
+
+// Ack implements sip.AckHandler: the answer to an offer that went in a 2xx of ours.
+func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
+	if len(r.Body()) == 0 {
+		return
+	}
+	l.do(func() {
+		if err := l.voice.Answered(r.Body(), r.Peer().Secure()); err != nil {
+			l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			l.hangUp(endNormal)
+			l.gone()
+			return
+		}
+		l.heard()
+	})
+}
+
+// heard notes that the telephone's voice is agreed on.
+func (l *leg) heard() {
+	s := l.server
+	s.mu.Lock()
+	l.early = true
+	key := l.key
+	s.mu.Unlock()
+	s.kickKey(key)
+}
+
+// info handles keys that come by INFO.
+func (l *leg) info(r *sip.Request) {
+	digit := rune(0)
+	switch r.ContentType() {
+	case "application/dtmf-relay":
+		for line := range strings.Lines(string(r.Body())) {
+			if name, value, ok := strings.Cut(line, "="); ok && strings.EqualFold(strings.TrimSpace(name), "Signal") {
+				digit = oneDigit(strings.TrimSpace(value))
+			}
+		}
+	case "application/dtmf":
+		digit = oneDigit(strings.TrimSpace(string(r.Body())))
+	default:
+		r.Respond(sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: "application/dtmf-relay, application/dtmf"}}})
+		return
+	}
+	if digit == 0 {
+		r.Respond(sip.Answer{Code: 400})
+		return
+	}
+	r.Respond(sip.Answer{})
+	l.server.pass(l, string(digit))
+	l.Digit(digit)
+}
+
+func oneDigit(text string) rune {
+	names := map[string]string{"10": "*", "11": "#"} // as some number them
+	if name, ok := names[text]; ok {
+		text = name
+	}
+	text = strings.ToUpper(text)
+	if len(text) == 1 && strings.Contains("0123456789*#ABCD", text) {
+		return rune(text[0])
+	}
+	return 0
+}
+
+// direct makes the telephone's voice flow one way or both. Callers hold the server's lock.
+func (l *leg) direct(want media.Direction) {
+	l.queue(func() { l.offer(want) })
+}
+
+func (l *leg) offer(want media.Direction) {
+	switch {
+	case l.dialog == nil || l.wants == want && !l.asking:
+		return
+	case l.asking:
+		l.next = want
+		return
+	}
+	l.asking, l.wants, l.next = true, want, want
+	l.dialog.Reinvite(sdpType, l.voice.Offer(want), func(res sip.Result) {
+		l.do(func() {
+			l.asking = false
+			if res.Code()/100 != 2 {
+				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())
+			} else if err := l.voice.Answered(res.Response.Body(), l.secure()); err != nil {
+				l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			}
+			l.offer(l.next)
+		})
+	})
+}
+
+func (l *leg) secure() bool { return l.dialog != nil && l.dialog.Peer().Secure() }
+
+// talk makes a telephone that rings, or holds, go on (NOTIFY talk).
+func (l *leg) talk() {
+	if l.talked || l.dialog == nil {
+		return
+	}
+	l.talked = true
+	l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
+		if res.Code()/100 != 2 {
+			l.server.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())
+		}
+	}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
+}
+
+// progress answers a telephone that calls, as far as its call has come.
+func (l *leg) progress(code int) {
+	if l.invitation == nil || l.said == code || l.said == 183 && code == 180 {
+		return
+	}
+	l.said = code
+	a := sip.Answer{Code: code}
+	if code == 183 {
+		a.ContentType, a.Body = sdpType, l.answer
+	}
+	d, err := l.invitation.Progress(l, a)
+	if err == nil {
+		l.named(d)
+	}
+}
+
+// accept answers a telephone that calls.
+func (l *leg) accept() {
+	if l.invitation == nil {
+		return
+	}
+	in := l.invitation
+	l.invitation = nil
+	body := l.answer
+	if l.offered {
+		body = l.voice.Offer(media.SendRecv)
+	}
+	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body})
+	if err != nil {
+		l.hungUp = true
+		l.gone()
+		return
+	}
+	l.dialog = d
+	l.named(d)
+	s := l.server
+	s.mu.Lock()
+	l.up = true
+	l.early = l.early || !l.offered
+	key := l.key
+	s.mu.Unlock()
+	s.kickKey(key)
+}
+
+// named notes by which Call-ID others can name the dialog.
+func (l *leg) named(d *sip.Dialog) {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.callID = d.CallID()
+	l.localTag, l.remoteTag = d.Tags()
+	l.server.dialogs[l.callID] = l
+	l.server.changed[l.device] = true
+}
+
+// refer handles REFER: the user transfers the call (RFC 3515), to a number or, with
+// Replaces, to the other party of another call (RFC 3891).
+func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
+	to := sip.ParseAddress(r.Header("Refer-To"))
+	number := number(to.URI)
+	if number == "" {
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Refer-To"})
+		return
+	}
+	r.Respond(sip.Answer{Code: 202})
+	tell := func(text, state string) {
+		d.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+text+"\r\n"), nil,
+			sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: state})
+	}
+	tell("100 Trying", "active;expires=60")
+	if err := l.transfer(number, to.URI); err != nil {
+		l.server.log.Info("a transfer by a telephone is refused", "device", l.device, "err", err)
+		tell("603 Declined", "terminated;reason=noresource")
+		return
+	}
+	tell("200 OK", "terminated;reason=noresource")
+}
+
+func (l *leg) transfer(number, uri string) error {
+	s := l.server
+	s.mu.Lock()
+	key := l.key
+	var other *leg
+	callID, replaces := replaced(uri)
+	if replaces {
+		other = s.dialogs[callID]
+	}
+	otherKey := 0
+	if other != nil {
+		otherKey = other.key
+	}
+	s.mu.Unlock()
+	switch {
+	case l.trunk != nil:
+		return errTransfer
+	case !replaces:
+		return s.sw.Refer(l.device, key, number)
+	case other == nil || other.device != l.device || other == l:
+		return errTransfer
+	}
+	return s.sw.Join(l.device, key, otherKey)
+}
+
+var errTransfer = errors.New("no such call of this telephone")
+
+// shown is who a telephone is shown to be called by.
+func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
+	if p.State == uacsta.Initiated { // its own call: whom it will call
+		return v.Called, ""
+	}
+	return v.Calling, v.Name
+}
+
+// ringing INVITEs last as long as the switch lets them; this bounds what it forgets.
+const longestRing = 10 * time.Minute

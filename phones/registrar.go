@@ -1,0 +1,337 @@
+package phones
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+// binding is one telephone that has registered (RFC 3261 10).
+type binding struct {
+	contact  string // URI
+	instance string // +sip.instance and reg-id (RFC 5626), "" for none
+	flow     sip.Flow
+	callID   string
+	cseq     uint32
+	expires  time.Time
+	talks    bool
+	missed   int  // questions in a row that were not answered
+	secure   bool // it came over TLS
+	asking   bool
+}
+
+// reachable reports whether calls can be sent to it.
+func (b *binding) reachable(now time.Time) bool {
+	return now.Before(b.expires) && b.missed < 2 && b.flow.Alive()
+}
+
+// account finds the user who sends a request, and challenges who has not said so. The
+// address of record must be the user's own.
+func (s *Server) account(r *sip.Request, of sip.Address) *user {
+	name, ok, failed := s.digest.Check(r)
+	if failed {
+		s.log.Warn("wrong password of a telephone", "user", name, "peer", r.Peer().String())
+	}
+	if !ok {
+		return nil
+	}
+	u := s.accounts[name]
+	if who := sip.ParseURI(of.URI).User; who != u.Number && who != u.Name {
+		s.log.Warn("a telephone speaks for another", "user", name, "as", who, "peer", r.Peer().String())
+		r.Respond(sip.Answer{Code: 403})
+		return nil
+	}
+	return u
+}
+
+// register handles REGISTER.
+func (s *Server) register(r *sip.Request) {
+	u := s.account(r, r.To())
+	if u == nil {
+		return
+	}
+	cseq, err := strconv.ParseUint(strings.Fields(r.Header("CSeq"))[0], 10, 32)
+	if err != nil {
+		r.Respond(sip.Answer{Code: 400})
+		return
+	}
+	contacts, all, answer := s.contacts(r)
+	if answer != nil {
+		r.Respond(*answer)
+		return
+	}
+	now := time.Now()
+	s.mu.Lock()
+	if a := u.update(contacts, all, r, uint32(cseq), s.cfg.MaxContacts, now); a != nil {
+		s.mu.Unlock()
+		r.Respond(*a)
+		return
+	}
+	answer = u.listed(now)
+	keep := u.kept()
+	s.mu.Unlock()
+	s.store.keepBindings(u.Number, keep)
+	r.Respond(*answer)
+	s.service(u)
+}
+
+// wanted is a contact of a REGISTER.
+type wanted struct {
+	uri, instance string
+	expires       time.Duration
+}
+
+// contacts reads the contacts of a REGISTER; all is "*".
+func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.Answer) {
+	bad := &sip.Answer{Code: 400, Reason: "Malformed Contact or Expires"}
+	otherwise := s.cfg.MaxExpires
+	if value := r.Header("Expires"); value != "" {
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil {
+			return nil, false, bad
+		}
+		otherwise = time.Duration(n) * time.Second
+	}
+	for _, value := range sip.SplitList(r.Values("Contact")) {
+		if value == "*" {
+			if otherwise != 0 || len(r.Values("Contact")) > 1 {
+				return nil, false, bad
+			}
+			return nil, true, nil
+		}
+		a := sip.ParseAddress(value)
+		w := wanted{uri: a.URI, expires: otherwise}
+		if u := sip.ParseURI(a.URI); u.Host == "" || len(a.URI) > 512 {
+			return nil, false, bad
+		}
+		if e, ok := a.Param("expires"); ok {
+			n, err := strconv.ParseUint(e, 10, 32)
+			if err != nil {
+				return nil, false, bad
+			}
+			w.expires = time.Duration(n) * time.Second
+		}
+		if instance, ok := a.Param("+sip.instance"); ok {
+			id, _ := a.Param("reg-id")
+			w.instance = instance + ";" + id
+		}
+		if w.expires > 0 && w.expires < s.cfg.MinExpires {
+			return nil, false, &sip.Answer{Code: 423, Headers: []sip.Header{{Name: "Min-Expires", Value: strconv.Itoa(int(s.cfg.MinExpires / time.Second))}}}
+		}
+		w.expires = min(w.expires, s.cfg.MaxExpires)
+		list = append(list, w)
+	}
+	return list, false, nil
+}
+
+// update changes a user's bindings, all or none (RFC 3261 10.3). Callers hold the
+// server's lock.
+func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, most int, now time.Time) *sip.Answer {
+	callID := r.Header("Call-ID")
+	next := slices.Clone(u.bindings)
+	if all {
+		for _, b := range next {
+			if b.callID == callID && cseq <= b.cseq {
+				return &sip.Answer{Code: 500, Reason: "Overtaken"}
+			}
+		}
+		next = nil
+	}
+	talks := strings.Contains(strings.Join(r.Values("Allow-Events"), ","), "talk")
+	for _, w := range contacts {
+		i := slices.IndexFunc(next, func(b *binding) bool {
+			return w.instance != "" && b.instance == w.instance || b.contact == w.uri
+		})
+		if i >= 0 && next[i].callID == callID && cseq <= next[i].cseq {
+			return &sip.Answer{Code: 500, Reason: "Overtaken"}
+		}
+		if i >= 0 {
+			next = slices.Delete(next, i, i+1)
+		}
+		if w.expires > 0 {
+			next = append(next, &binding{
+				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), talks: talks,
+				secure: r.Peer().Secure(),
+			})
+		}
+	}
+	if len(next) > most {
+		return &sip.Answer{Code: 403, Reason: "Too many contacts"}
+	}
+	u.bindings = next
+	return nil
+}
+
+// listed is the answer to a REGISTER. Callers hold the server's lock.
+func (u *user) listed(now time.Time) *sip.Answer {
+	a := &sip.Answer{Code: 200}
+	for _, b := range u.bindings {
+		if left := b.expires.Sub(now); left > 0 {
+			a.Headers = append(a.Headers, sip.Header{Name: "Contact", Value: "<" + b.contact + ">;expires=" + strconv.Itoa(int(left.Round(time.Second)/time.Second))})
+		}
+	}
+	return a
+}
+
+// kept is what is kept of a user. Callers hold the server's lock.
+func (u *user) kept() []kept {
+	var list []kept
+	for _, b := range u.bindings {
+		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks}
+		if p := b.flow.Peer(); p.Transport == "UDP" {
+			k.Source = p.Addr.String()
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+// restore takes up the registrations of before a restart, as far as there is a way to the
+// telephone: connections are gone, datagrams find it again.
+func (s *Server) restore() {
+	now := time.Now()
+	for number, list := range s.restored {
+		u := s.users[number]
+		for _, k := range list {
+			source, err := netip.ParseAddrPort(k.Source)
+			if u == nil || err != nil || now.After(k.Expires) {
+				continue
+			}
+			flow, err := s.ua.FlowTo(source)
+			if err != nil {
+				s.log.Info("no way to a telephone that had registered", "device", number, "err", err)
+				continue
+			}
+			s.mu.Lock()
+			u.bindings = append(u.bindings, &binding{
+				contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks,
+			})
+			s.mu.Unlock()
+		}
+	}
+	for _, u := range s.users {
+		s.service(u)
+	}
+}
+
+// service tells the switch whether a user can be reached.
+func (s *Server) service(u *user) {
+	s.mu.Lock()
+	now := time.Now()
+	reachable, talks := false, u.Talks
+	for _, b := range u.bindings {
+		if b.reachable(now) {
+			reachable = true
+			talks = talks || b.talks
+		}
+	}
+	changed := reachable != u.inUse || talks != u.talks
+	logged := reachable != u.inUse
+	u.inUse, u.talks = reachable, talks
+	s.mu.Unlock()
+	if logged {
+		s.log.Info("telephone", "device", u.Number, "reachable", reachable)
+	}
+	if changed {
+		s.sw.InService(u.Number, reachable, talks)
+	}
+}
+
+// expire takes out registrations whose time is over.
+func (s *Server) expire(now time.Time) {
+	for _, u := range s.users {
+		s.mu.Lock()
+		before := len(u.bindings)
+		u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return !now.Before(b.expires) })
+		gone := len(u.bindings) < before
+		keep := u.kept()
+		s.mu.Unlock()
+		if gone {
+			s.store.keepBindings(u.Number, keep)
+			s.service(u)
+		}
+	}
+}
+
+// lost takes out registrations whose connection has gone (RFC 5626 5.3).
+func (s *Server) lost(f sip.Flow) {
+	s.spawn(func() {
+		for _, u := range s.users {
+			s.mu.Lock()
+			has := slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.flow == f })
+			u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return b.flow == f })
+			s.mu.Unlock()
+			if has {
+				s.service(u)
+			}
+		}
+	})
+}
+
+const (
+	qualifyWait = 4 * time.Second
+	maxAsking   = 100 // questions under way
+)
+
+// qualify asks every telephone whether it is there.
+func (s *Server) qualify() {
+	type question struct {
+		u *user
+		b *binding
+	}
+	var ask []question
+	s.mu.Lock()
+	for _, u := range s.users {
+		for _, b := range u.bindings {
+			if !b.asking {
+				b.asking = true
+				ask = append(ask, question{u, b})
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.spawn(func() {
+		room := make(chan struct{}, maxAsking)
+		for _, q := range ask {
+			room <- struct{}{}
+			asked := s.spawn(func() {
+				s.askWhether(q.u, q.b)
+				<-room
+			})
+			if !asked {
+				return
+			}
+		}
+	})
+}
+
+func (s *Server) askWhether(u *user, b *binding) {
+	ctx, cancel := context.WithTimeout(s.ctx, qualifyWait)
+	defer cancel()
+	_, err := s.ua.Request(ctx, "OPTIONS", sip.Invite{To: b.contact, From: s.address("tr87proxy", b.flow), Flow: b.flow})
+	s.mu.Lock()
+	if b.asking = false; err == nil {
+		b.missed = 0
+	} else {
+		b.missed++
+	}
+	s.mu.Unlock()
+	s.service(u)
+}
+
+// address is a URI at this server, as a peer knows it.
+func (s *Server) address(number string, flow sip.Flow) string {
+	host := s.cfg.Advertise
+	if host == "" {
+		host = flow.Peer().Local.Addr().String()
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return "sip:" + strings.ReplaceAll(number, "#", "%23") + "@" + host
+}

@@ -1,0 +1,348 @@
+package phones
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+)
+
+// Server serves the telephones and trunks of a switch.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	sw       *softswitch.Switch
+	ua       *sip.UA
+	digest   *sip.Digest
+	engine   *media.Engine
+	music    *media.Clip
+	messages *media.Directory
+	store    *store
+
+	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
+	stop  context.CancelFunc
+	group sync.WaitGroup
+
+	inbox    inbox
+	restored map[string][]kept // registrations of before
+
+	mu       sync.Mutex
+	closed   bool
+	users    map[string]*user  // by number
+	accounts map[string]*user  // by name of the account
+	trunks   map[string]*trunk // by number
+	parties  map[int]*party    // real and virtual ones, by key
+	lines    map[string]*line  // by device
+	changed  map[string]bool   // devices whose connections have changed, for lamps
+	calls    map[string]*call
+	legs     map[int]*leg            // by key
+	all      map[*leg]struct{}       // legs that are open
+	dialogs  map[string]*leg         // by Call-ID: of each leg that has a dialog
+	watchers map[*subscription]*user // whom they watch
+}
+
+// user is an extension with its telephones.
+type user struct {
+	User
+	bindings []*binding
+	inUse    bool // it can be reached
+	talks    bool
+}
+
+// party is a connection as the switch told of it last.
+type party struct {
+	softswitch.Party
+	call string
+}
+
+// line is what a device has: connections, and legs to carry them.
+type line struct {
+	parties map[int]*party
+	legs    map[*leg]struct{}
+}
+
+func (s *Server) line(device string) *line {
+	l := s.lines[device]
+	if l == nil {
+		l = &line{parties: map[int]*party{}, legs: map[*leg]struct{}{}}
+		s.lines[device] = l
+	}
+	return l
+}
+
+// New makes a server and attaches it to its switch, which must not run yet. It listens
+// once it is told to.
+func New(cfg Config) (*Server, error) {
+	cfg.defaults()
+	ctx, stop := context.WithCancel(context.Background())
+	cfg.Media.Log = cfg.Log
+	s := &Server{
+		cfg: cfg, log: cfg.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
+		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
+		lines: map[string]*line{}, changed: map[string]bool{}, calls: map[string]*call{},
+		legs: map[int]*leg{}, all: map[*leg]struct{}{}, dialogs: map[string]*leg{}, watchers: map[*subscription]*user{},
+	}
+	s.inbox.wake = make(chan struct{}, 1)
+	for _, u := range cfg.Users {
+		one := &user{User: u, talks: u.Talks}
+		s.users[u.Number], s.accounts[u.Name] = one, one
+	}
+	s.digest = sip.NewDigest(cfg.Realm, cfg.MD5, func(name string) (string, bool) {
+		u := s.accounts[name] // never changes
+		if u == nil || u.Password == "" {
+			return "", false
+		}
+		return u.Password, true
+	})
+	s.ua = sip.New(sip.Config{
+		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost,
+		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe},
+		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},
+		MaxSession: 24 * time.Hour,
+	})
+	for _, t := range cfg.Trunks {
+		s.trunks[t.Number] = &trunk{Trunk: t, server: s}
+	}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.sw.Attach(s)
+	return s, nil
+}
+
+// open opens the files.
+func (s *Server) open() error {
+	var err error
+	if s.cfg.Music != "" {
+		if s.music, err = media.LoadFile(s.cfg.Music); err != nil {
+			return fmt.Errorf("music: %w", err)
+		}
+	}
+	if s.cfg.Messages != "" {
+		if s.messages, err = media.OpenDirectory(s.cfg.Messages); err != nil {
+			return fmt.Errorf("messages: %w", err)
+		}
+		s.sw.Keep(library{s.messages})
+	}
+	if s.cfg.State != "" {
+		if s.store, err = openStore(s.cfg.State, s.log); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		features, bindings := s.store.load()
+		for _, f := range features {
+			s.sw.Restore(f)
+		}
+		s.restored = bindings
+	}
+	return nil
+}
+
+// library is what messages the switch can name.
+type library struct{ *media.Directory }
+
+// Has implements softswitch.Library.
+func (l library) Has(name string) bool {
+	_, err := l.Load(name)
+	return err == nil
+}
+
+// UA returns the user agent, for listening and its counters.
+func (s *Server) UA() *sip.UA { return s.ua }
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) {
+	s.restore()
+	s.group.Go(s.work)
+	s.group.Go(s.tick)
+	for _, t := range s.trunks {
+		s.group.Go(t.run)
+	}
+	<-ctx.Done()
+	s.Close()
+}
+
+// Close ends every call at its telephone, and the server.
+func (s *Server) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	legs := slices.Collect(maps.Keys(s.all))
+	s.mu.Unlock()
+	var done sync.WaitGroup
+	for _, l := range legs {
+		done.Go(func() { l.end(endNormal); <-l.over })
+	}
+	done.Wait()
+	s.stop()
+	s.ua.Close()
+	s.group.Wait()
+	s.mu.Lock()
+	calls := slices.Collect(maps.Values(s.calls))
+	s.calls = map[string]*call{}
+	s.mu.Unlock()
+	for _, c := range calls {
+		c.close()
+	}
+	s.store.close()
+	if s.messages != nil {
+		_ = s.messages.Close()
+	}
+}
+
+// spawn runs f on a goroutine that Close waits for; false when it is too late.
+func (s *Server) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.group.Go(f)
+	}
+	return !s.closed
+}
+
+// inbox is what the switch has said and nobody has acted on: how each call and extension
+// stands, the last word only, so that it cannot grow beyond what the switch has.
+type inbox struct {
+	mu       sync.Mutex
+	order    []string
+	calls    map[string]softswitch.View
+	features map[string]softswitch.Features
+	voice    []softswitch.Voice
+	wake     chan struct{}
+}
+
+// maxVoice bounds messages to play, and the like, that wait.
+const maxVoice = 10000
+
+// Changed implements softswitch.Phones.
+func (s *Server) Changed(c softswitch.Change) {
+	b := &s.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range c.Calls {
+		b.put(v)
+	}
+	for _, f := range c.Features {
+		if b.features == nil {
+			b.features = map[string]softswitch.Features{}
+		}
+		b.features[f.Device] = f
+	}
+	if b.voice = append(b.voice, c.Voice...); len(b.voice) > maxVoice {
+		s.log.Error("too many messages to play or record at once: the oldest are left out")
+		b.voice = b.voice[len(b.voice)-maxVoice:]
+	}
+	b.signal()
+}
+
+func (b *inbox) put(v softswitch.View) {
+	if b.calls == nil {
+		b.calls = map[string]softswitch.View{}
+	}
+	if _, there := b.calls[v.Call]; !there {
+		b.order = append(b.order, v.Call)
+	}
+	b.calls[v.Call] = v
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// take empties the inbox.
+func (b *inbox) take() (views []softswitch.View, features []softswitch.Features, voice []softswitch.Voice) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range b.order {
+		views = append(views, b.calls[id])
+	}
+	for _, number := range slices.Sorted(maps.Keys(b.features)) {
+		features = append(features, b.features[number])
+	}
+	voice = b.voice
+	b.order, b.calls, b.features, b.voice = nil, nil, nil, nil
+	return views, features, voice
+}
+
+// kick makes the worker look at a call again: something has changed at a telephone.
+func (s *Server) kick(id string) {
+	s.mu.Lock()
+	c := s.calls[id]
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	if _, newer := s.inbox.calls[id]; !newer {
+		s.inbox.put(c.View)
+	}
+	s.inbox.signal()
+}
+
+// kickKey is kick for the call of a connection.
+func (s *Server) kickKey(key int) {
+	s.mu.Lock()
+	id := ""
+	if p := s.parties[key]; p != nil {
+		id = p.call
+	}
+	s.mu.Unlock()
+	s.kick(id)
+}
+
+// work follows the switch until the server closes.
+func (s *Server) work() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.inbox.wake:
+		}
+		views, features, voice := s.inbox.take()
+		for _, then := range s.apply(views) {
+			then()
+		}
+		for _, v := range voice {
+			s.speak(v)
+		}
+		for _, f := range features {
+			s.store.keepFeatures(f)
+			s.tellFeatures(f)
+		}
+		s.tellDialogs(views)
+	}
+}
+
+// tick looks after registrations and subscriptions every second.
+func (s *Server) tick() {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	next := time.Now().Add(s.cfg.Qualify)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-every.C:
+			s.expire(now)
+			s.expireSubscriptions(now)
+			if s.cfg.Qualify > 0 && now.After(next) {
+				next = now.Add(s.cfg.Qualify)
+				s.qualify()
+			}
+		}
+	}
+}

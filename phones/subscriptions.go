@@ -1,0 +1,262 @@
+package phones
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+// The event packages that telephones may subscribe to (RFC 6665).
+const (
+	featurePackage = "as-feature-event"
+	waitingPackage = "message-summary" // RFC 3842
+	dialogPackage  = "dialog"          // RFC 4235
+)
+
+const (
+	maxSubscriptions    = 50 // of one user
+	longestSubscription = time.Hour
+)
+
+// subscription is a telephone that wants to know of its features, or of who is called. It
+// stands for it in its dialog.
+type subscription struct {
+	server *Server
+	by     *user // who subscribed
+	of     *user // whom it is about
+	event  string
+
+	// guarded by server.mu
+	dialog  *sip.Dialog
+	expires time.Time
+	sent    map[string]string // what it was told last, by document
+	version int
+}
+
+// subscribe handles a SUBSCRIBE that opens a dialog.
+func (s *Server) subscribe(r *sip.Request) {
+	u := s.account(r, r.From())
+	if u == nil {
+		return
+	}
+	event, _, _ := strings.Cut(r.Header("Event"), ";")
+	sub := &subscription{server: s, by: u, of: u, event: strings.TrimSpace(event), sent: map[string]string{}}
+	switch sub.event {
+	case featurePackage, waitingPackage:
+	case dialogPackage:
+		s.mu.Lock()
+		sub.of = s.users[number(r.URI())]
+		s.mu.Unlock()
+	default:
+		r.Respond(sip.Answer{Code: 489, Headers: []sip.Header{{Name: "Allow-Events", Value: strings.Join([]string{featurePackage, waitingPackage, dialogPackage}, ", ")}}})
+		return
+	}
+	wait, fault := lasting(r)
+	s.mu.Lock()
+	many := 0
+	for other := range s.watchers {
+		if other.by == u {
+			many++
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case fault != nil:
+		r.Respond(*fault)
+		return
+	case sub.of == nil:
+		r.Respond(sip.Answer{Code: 404})
+		return
+	case many >= maxSubscriptions:
+		r.Respond(sip.Answer{Code: 403, Reason: "Too many subscriptions"})
+		return
+	}
+	d, err := r.Subscribe(sub, sip.Answer{Headers: expiresHeader(wait)})
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	sub.dialog, sub.expires = d, time.Now().Add(wait)
+	s.watchers[sub] = sub.of
+	s.mu.Unlock()
+	sub.changed(r)
+	s.tellAll(sub)
+	if wait == 0 { // only a question (RFC 6665 4.4.3)
+		s.unsubscribe(sub)
+	}
+}
+
+// lasting reads how long a subscription is to last.
+func lasting(r *sip.Request) (time.Duration, *sip.Answer) {
+	value := r.Header("Expires")
+	if value == "" {
+		return longestSubscription, nil
+	}
+	n, err := strconv.ParseUint(value, 10, 32)
+	if err != nil {
+		return 0, &sip.Answer{Code: 400, Reason: "Malformed Expires"}
+	}
+	return min(time.Duration(n)*time.Second, longestSubscription), nil
+}
+
+func expiresHeader(wait time.Duration) []sip.Header {
+	return []sip.Header{{Name: "Expires", Value: strconv.Itoa(int(wait / time.Second))}}
+}
+
+// Request implements sip.DialogHandler: the subscription is refreshed, ended, or, of
+// features, changes something.
+func (sub *subscription) Request(_ *sip.Dialog, r *sip.Request) {
+	s := sub.server
+	if r.Method() != "SUBSCRIBE" {
+		r.Respond(sip.Answer{Code: 405})
+		return
+	}
+	if s.account(r, r.From()) != sub.by {
+		r.Respond(sip.Answer{Code: 403}) // unless it was challenged
+		return
+	}
+	wait, fault := lasting(r)
+	if fault != nil {
+		r.Respond(*fault)
+		return
+	}
+	r.Respond(sip.Answer{Headers: expiresHeader(wait)})
+	s.mu.Lock()
+	sub.expires = time.Now().Add(wait)
+	s.mu.Unlock()
+	asked := sub.changed(r)
+	switch {
+	case wait == 0:
+		s.unsubscribe(sub)
+	case asked != "":
+		s.repeat(sub, asked)
+	default:
+		s.tellAll(sub)
+	}
+}
+
+// Refresh implements sip.DialogHandler; subscriptions have no session.
+func (sub *subscription) Refresh() (contentType string, body []byte) { return "", nil }
+
+// Ended implements sip.DialogHandler: the telephone knows nothing of it any more.
+func (sub *subscription) Ended(error) {
+	s := sub.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.watchers, sub)
+}
+
+// unsubscribe ends a subscription.
+func (s *Server) unsubscribe(sub *subscription) {
+	s.mu.Lock()
+	delete(s.watchers, sub)
+	s.mu.Unlock()
+	d := sub.dialog
+	d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },
+		sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
+}
+
+// expireSubscriptions ends those whose time is over.
+func (s *Server) expireSubscriptions(now time.Time) {
+	s.mu.Lock()
+	var over []*subscription
+	for sub := range s.watchers {
+		if now.After(sub.expires) {
+			over = append(over, sub)
+		}
+	}
+	s.mu.Unlock()
+	for _, sub := range over {
+		s.unsubscribe(sub)
+	}
+}
+
+// document is one thing that a subscription is told.
+type document struct{ name, kind, text string }
+
+// documents are all that a subscription is to know.
+func (s *Server) documents(sub *subscription) []document {
+	switch sub.event {
+	case featurePackage:
+		return s.featureDocuments(sub.of)
+	case waitingPackage:
+		return []document{s.waitingDocument(sub)}
+	}
+	return []document{s.dialogDocument(sub)}
+}
+
+// tellAll sends everything.
+func (s *Server) tellAll(sub *subscription) { s.tell(sub, s.documents(sub)) }
+
+// tellNew sends what has changed since.
+func (s *Server) tellNew(sub *subscription) {
+	var fresh []document
+	for _, d := range s.documents(sub) {
+		s.mu.Lock()
+		if sub.sent[d.name] != d.text {
+			fresh = append(fresh, d)
+		}
+		s.mu.Unlock()
+	}
+	if len(fresh) > 0 {
+		s.tell(sub, fresh)
+	}
+}
+
+// repeat sends one document, changed or not: the telephone has asked for a change of it.
+func (s *Server) repeat(sub *subscription, name string) {
+	for _, d := range s.documents(sub) {
+		if d.name == name {
+			s.tell(sub, []document{d})
+			return
+		}
+	}
+	s.tell(sub, nil) // a feature that the user does not have
+}
+
+// tell sends documents as one NOTIFY.
+func (s *Server) tell(sub *subscription, documents []document) {
+	s.mu.Lock()
+	for _, d := range documents {
+		sub.sent[d.name] = d.text
+	}
+	version := sub.version
+	sub.version++
+	left := max(time.Until(sub.expires).Round(time.Second), 0)
+	d := sub.dialog
+	s.mu.Unlock()
+	state := fmt.Sprintf("active;expires=%d", left/time.Second)
+	kind, body := "", ""
+	switch len(documents) {
+	case 0:
+	case 1:
+		kind, body = documents[0].kind, strings.Replace(documents[0].text, `version="VERSION"`, fmt.Sprintf(`version="%d"`, version), 1)
+	default:
+		kind = `multipart/mixed;boundary=fks`
+		var b strings.Builder
+		for _, doc := range documents {
+			fmt.Fprintf(&b, "--fks\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s\r\n", doc.kind, len(doc.text), doc.text)
+		}
+		b.WriteString("--fks--\r\n")
+		body = b.String()
+	}
+	d.Send("NOTIFY", kind, []byte(body), nil, sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: state})
+}
+
+// watching returns the subscriptions to an event of a user.
+func (s *Server) watching(of string, events ...string) []*subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*subscription
+	for sub := range maps.Keys(s.watchers) {
+		if sub.of.Number == of && slices.Contains(events, sub.event) {
+			list = append(list, sub)
+		}
+	}
+	return list
+}

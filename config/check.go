@@ -14,7 +14,7 @@ import (
 // checkNames tests that no two listeners have the same name.
 func (c *Config) checkNames(d *document) {
 	seen := map[string]bool{}
-	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen} {
+	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen, "telephones": c.Telephones.Listen} {
 		for i, l := range listeners {
 			switch key := fmt.Sprintf("%s.listen[%d].name", protocol, i); {
 			case l.Name == "":

@@ -38,6 +38,7 @@ type Config struct {
 	Links        []Link        `yaml:"links"`
 	Heartbeat    time.Duration `yaml:"heartbeat"`
 	Switch       Switch        `yaml:"switch"`
+	Telephones   Telephones    `yaml:"telephones"`
 }
 
 // Log is the key log.
@@ -227,6 +228,10 @@ func Default() *Config {
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
+		Telephones: Telephones{
+			Realm: "tr87proxy", MD5: true, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour,
+			Media: Media{Ports: "16384-32767", Timeout: time.Minute},
+		},
 		Switch: Switch{
 			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
 		},

@@ -32,6 +32,9 @@ type Extension struct {
 	Lines  int           `yaml:"lines"`
 	Answer time.Duration `yaml:"answer-after"`
 	Busy   bool          `yaml:"busy"`
+	// SIP is the account of its telephones; none: it is a virtual phone.
+	SIP     *Telephone `yaml:"sip"`
+	Outside []string   `yaml:"outside"`
 }
 
 // HuntGroup is an entry of switch.hunt-groups.
@@ -53,6 +56,8 @@ type Queue struct {
 	AnswerTime time.Duration `yaml:"answer-time"`
 	WrapUp     time.Duration `yaml:"wrap-up"`
 	Overflow   string        `yaml:"overflow"`
+	// Announcement names a file of telephones.messages.
+	Announcement string `yaml:"announcement"`
 }
 
 // Agent is an entry of switch.queues[].agents.
@@ -72,6 +77,8 @@ type Trunk struct {
 	Lines    int           `yaml:"lines"`
 	Answer   time.Duration `yaml:"answer-after"`
 	Busy     bool          `yaml:"busy"`
+	// SIP is a real peer; none: a virtual phone plays whoever is outside.
+	SIP *NetworkPeer `yaml:"sip"`
 }
 
 // Inward is an entry of switch.trunks[].inward.
@@ -200,6 +207,7 @@ func (c *Config) checkSwitch(d *document) {
 		}
 	}
 	c.checkWays(n)
+	c.checkTelephones(d)
 }
 
 func (c *Config) checkTrunk(n *numbers, key string, t Trunk) {

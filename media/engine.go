@@ -13,7 +13,7 @@ import (
 // Config says where voice goes. Zero values take defaults.
 type Config struct {
 	Address          netip.Addr    // that the ports are opened on; 127.0.0.1
-	Advertise        netip.Addr    // written into SDP; Address
+	Advertise        netip.Addr    // written into SDP; Address, or the one towards each telephone
 	MinPort, MaxPort int           // 16384 to 32767
 	Timeout          time.Duration // a leg that should be heard and is not for so long is dead; 60 s
 	Log              *slog.Logger
@@ -33,7 +33,7 @@ func New(cfg Config) *Engine {
 	if !cfg.Address.IsValid() {
 		cfg.Address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	if !cfg.Advertise.IsValid() {
+	if !cfg.Advertise.IsValid() && !cfg.Address.IsUnspecified() {
 		cfg.Advertise = cfg.Address
 	}
 	if cfg.MinPort == 0 {
@@ -84,6 +84,19 @@ func (e *Engine) open() (conn, control *net.UDPConn, port int, err error) {
 
 func listen(address netip.Addr, port int) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(port))))
+}
+
+// towards returns the address that a telephone is to send to.
+func (e *Engine) towards(peer netip.Addr) netip.Addr {
+	if e.cfg.Advertise.IsValid() || !peer.IsValid() {
+		return e.cfg.Advertise
+	}
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))) // nothing is sent
+	if err != nil {
+		return e.cfg.Address
+	}
+	defer func() { _ = probe.Close() }()
+	return probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
 func (e *Engine) release(port int) {

@@ -36,6 +36,7 @@ type Leg struct {
 	engine        *Engine
 	conn, control *net.UDPConn
 	port          int
+	shown         netip.Addr // in our descriptions
 	watcher       Watcher
 	group         sync.WaitGroup
 	done          chan struct{}
@@ -81,7 +82,7 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 	var random [10 + keyLength]byte
 	_, _ = rand.Read(random[:])
 	l := &Leg{
-		engine: e, conn: conn, control: control, port: port, watcher: watcher, done: make(chan struct{}), signals: signals.Unmap(),
+		engine: e, conn: conn, control: control, port: port, watcher: watcher, done: make(chan struct{}), signals: signals.Unmap(), shown: e.towards(signals),
 		ssrc: binary.BigEndian.Uint32(random[:]), sequence: binary.BigEndian.Uint16(random[4:]) >> 1, timestamp: binary.BigEndian.Uint32(random[6:]),
 		localKey: random[10:],
 	}

@@ -180,7 +180,7 @@ func (d *description) crypto(m *sdp.MediaDescription) {
 // write makes a session description of ours. to is what it answers, nil for an offer.
 func (l *Leg) write(dir Direction, to *description) []byte {
 	l.version++
-	ip := l.engine.cfg.Advertise
+	ip := l.shown
 	family := "IP4"
 	if ip.Is6() {
 		family = "IP6"

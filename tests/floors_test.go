@@ -19,14 +19,17 @@ var floors = map[string]int{
 	"cstaxml":       4,
 	"softswitch":    4,
 	"web":           4,
-	"cmd/tr87proxy": 5,
+	"media":         0,
+	"phones":        5,
+	"cmd/tr87proxy": 6,
 }
 
 // owners says which one package imports a protocol library.
 var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "config", "github.com/prometheus": "web", "github.com/spf13/cobra": "cmd/tr87proxy",
-	"golang.org/x/crypto": "accounts", "github.com/pion": "tls", "github.com/go-ldap": "directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"golang.org/x/crypto": "accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "media", "github.com/pion/rtcp": "media", "github.com/pion/srtp": "media", "github.com/pion/sdp": "media",
+	"go.etcd.io/bbolt": "phones", "github.com/go-ldap": "directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
 func TestFloors(t *testing.T) {

@@ -95,7 +95,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	n.cfg = &applied
 	n.rules.Store(rules)
 	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
-	return report, n.setServers(cfg)
+	return report, n.setServers(&applied)
 }
 
 // changedLDAP reports whether another directory is to be asked, which takes a restart.

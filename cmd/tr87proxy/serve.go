@@ -23,6 +23,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -75,6 +76,7 @@ type node struct {
 	core    *proxy.Proxy
 	ua      *sip.UA
 	sw      *softswitch.Switch
+	phones  *phones.Server // nil: no real telephones
 	xml     *cstaxml.Server
 	rules   atomic.Pointer[policy.Policy]
 	users   atomic.Pointer[map[string]string] // of digest, with passwords
@@ -108,6 +110,9 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		return nil, err
 	}
 	if n.sw, err = softswitch.New(devices); err != nil {
+		return nil, err
+	}
+	if n.phones, err = n.telephones(cfg); err != nil {
 		return nil, err
 	}
 	keeper, err := n.accounts()
@@ -276,6 +281,9 @@ func (n *node) run(ctx context.Context) error {
 	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
 		n.abandon(stop, &group)
 		return nil
+	}
+	if n.phones != nil {
+		group.Go(func() { n.phones.Run(running) })
 	}
 	for _, s := range n.servers {
 		if err := s.start(running, n.failed); err != nil {

@@ -12,14 +12,15 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// server is one listener: of SIP or of CSTA-XML.
+// server is one listener: of TR/87, of CSTA-XML, or of telephones.
 type server struct {
 	node     *node
 	key      string // in the configuration, for errors
-	protocol string // sip or xml
+	protocol string // sip, xml or telephones
 	cfg      config.Listener
 
 	mu      sync.Mutex
@@ -49,6 +50,7 @@ func (n *node) listeners(cfg *config.Config) []*server {
 	}
 	add("sip", cfg.SIP.Listen)
 	add("xml", cfg.XML.Listen)
+	add("telephones", cfg.Telephones.Listen)
 	return list
 }
 
@@ -67,11 +69,15 @@ func (s *server) start(ctx context.Context, failed func(error)) error {
 		}
 	}
 	name := s.cfg.Transport
-	if s.protocol == "xml" {
+	switch s.protocol {
+	case "xml":
 		name = "xml/" + name
 		err = s.listenXML(ctx, secure, failed)
-	} else {
-		err = s.listenSIP(secure)
+	case "telephones":
+		name = "telephones/" + name
+		err = s.listenSIP(s.node.phones.UA(), secure)
+	default:
+		err = s.listenSIP(s.node.ua, secure)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.key, err)
@@ -80,10 +86,10 @@ func (s *server) start(ctx context.Context, failed func(error)) error {
 	return nil
 }
 
-func (s *server) listenSIP(secure *cryptotls.Config) error {
+func (s *server) listenSIP(ua *sip.UA, secure *cryptotls.Config) error {
 	var address netip.AddrPort
 	var err error
-	ua, transport := s.node.ua, s.cfg.Transport
+	transport := s.cfg.Transport
 	switch transport {
 	case "udp":
 		address, err = ua.ListenUDP(s.cfg.Address)

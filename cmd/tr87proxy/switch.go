@@ -13,6 +13,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, e := range cfg.Extensions {
 		out.Extensions = append(out.Extensions, softswitch.Extension{
 			Number: e.Number, Name: e.Name, Kind: softswitch.Kind(e.Kind), Lines: e.Lines, Phone: softswitch.Behaviour{Answer: e.Answer, Busy: e.Busy},
+			Real: e.SIP != nil, Outside: e.Outside,
 		})
 	}
 	for _, g := range cfg.HuntGroups {
@@ -23,6 +24,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, q := range cfg.Queues {
 		queue := softswitch.Queue{
 			Number: q.Number, Name: q.Name, MaxCalls: q.MaxCalls, WaitTime: q.WaitTime, AnswerTime: q.AnswerTime, WrapUp: q.WrapUp, Overflow: q.Overflow,
+			Announcement: q.Announcement,
 		}
 		for _, a := range q.Agents {
 			password, err := secret(a.Password, a.PasswordFile)
@@ -36,7 +38,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, t := range cfg.Trunks {
 		trunk := softswitch.Trunk{
 			Number: t.Number, Name: t.Name, Prefixes: t.Prefixes, Caller: t.Caller, Lines: t.Lines, Inward: map[string]string{},
-			Outside: softswitch.Behaviour{Answer: t.Answer, Busy: t.Busy},
+			Outside: softswitch.Behaviour{Answer: t.Answer, Busy: t.Busy}, Real: t.SIP != nil,
 		}
 		for _, in := range t.Inward {
 			trunk.Inward[in.Number] = in.To

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Telephones is the key telephones: how real telephones of the built-in switch, and its
+// trunks, are served.
+type Telephones struct {
+	Listen       []Listener    `yaml:"listen"`
+	Realm        string        `yaml:"realm"`
+	MD5          bool          `yaml:"md5"`
+	Advertise    string        `yaml:"advertise"`
+	MinExpires   time.Duration `yaml:"min-expires"`
+	MaxExpires   time.Duration `yaml:"max-expires"`
+	MaxContacts  int           `yaml:"max-contacts"`
+	Qualify      time.Duration `yaml:"qualify"`
+	State        string        `yaml:"state"`
+	Music        string        `yaml:"music"`
+	Messages     string        `yaml:"messages"`
+	MaxRecording time.Duration `yaml:"max-recording"`
+	Media        Media         `yaml:"media"`
+}
+
+// Media is the key telephones.media.
+type Media struct {
+	Address   string        `yaml:"address"`
+	Advertise string        `yaml:"advertise"`
+	Ports     string        `yaml:"ports"`
+	Timeout   time.Duration `yaml:"timeout"`
+}
+
+// PortRange reads the first and the last port.
+func (m Media) PortRange() (first, last int, err error) {
+	a, b, ok := strings.Cut(m.Ports, "-")
+	first, err1 := strconv.Atoi(strings.TrimSpace(a))
+	last, err2 := strconv.Atoi(strings.TrimSpace(b))
+	if !ok || err1 != nil || err2 != nil || first < 1024 || last > 65535 || last-first < 3 {
+		return 0, 0, fmt.Errorf("%q is not a range of ports", m.Ports)
+	}
+	return first, last, nil
+}
+
+// Telephone is the key sip of an extension: the account that its telephones register with.
+type Telephone struct {
+	User         string `yaml:"user"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+	Talk         bool   `yaml:"talk"`
+}
+
+// NetworkPeer is the key sip of a trunk: who its calls go to and come from.
+type NetworkPeer struct {
+	URI          string `yaml:"uri"`
+	From         string `yaml:"from"`
+	User         string `yaml:"user"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+	Register     bool   `yaml:"register"`
+}
+
+// Real reports whether there are real telephones or trunks.
+func (s *Switch) Real() bool {
+	return slices.ContainsFunc(s.Extensions, func(e Extension) bool { return e.SIP != nil }) ||
+		slices.ContainsFunc(s.Trunks, func(t Trunk) bool { return t.SIP != nil })
+}
+
+func (c *Config) checkTelephones(d *document) {
+	t := &c.Telephones
+	if len(t.Listen) == 0 && c.Switch.Real() {
+		t.Listen = []Listener{{Transport: "udp", Address: ":5060"}, {Transport: "tcp", Address: ":5060"}}
+	}
+	for i := range t.Listen {
+		t.Listen[i].Address = withPort(t.Listen[i], "5060", "5061")
+		c.checkListener(d, fmt.Sprintf("telephones.listen[%d]", i), t.Listen[i], "udp", "tcp", "tls")
+	}
+	for key, v := range map[string]string{"media.address": t.Media.Address, "media.advertise": t.Media.Advertise} {
+		if _, err := netip.ParseAddr(v); v != "" && err != nil {
+			d.fault("telephones."+key, "must be an address, such as 192.0.2.5")
+		}
+	}
+	if _, _, err := t.Media.PortRange(); err != nil {
+		d.fault("telephones.media.ports", "must be two ports, at least four apart, such as 16384-32767")
+	}
+	for key, v := range map[string]time.Duration{
+		"min-expires": t.MinExpires, "max-expires": t.MaxExpires, "max-recording": t.MaxRecording, "media.timeout": t.Media.Timeout,
+	} {
+		if v < time.Second {
+			d.fault("telephones."+key, "must be 1s or more")
+		}
+	}
+	if t.MaxExpires < t.MinExpires {
+		d.fault("telephones.max-expires", "must not be shorter than min-expires")
+	}
+	if t.Qualify < 0 || t.Qualify > 0 && t.Qualify < time.Second {
+		d.fault("telephones.qualify", "must be 0s, for never, or 1s or more")
+	}
+	if t.MaxContacts < 1 {
+		d.fault("telephones.max-contacts", "must be 1 or more")
+	}
+	users := map[string]bool{}
+	for i, e := range c.Switch.Extensions {
+		key := fmt.Sprintf("switch.extensions[%d]", i)
+		for j, prefix := range e.Outside {
+			if prefix != "+" && !networkNumber.MatchString(prefix) {
+				d.fault(fmt.Sprintf("%s.outside[%d]", key, j), "must be digits, perhaps with + before them")
+			}
+		}
+		if e.SIP == nil {
+			continue
+		}
+		user := e.SIP.User
+		if user == "" {
+			user = e.Number
+		}
+		switch {
+		case e.Kind == "virtual" || e.Kind == "remote":
+			d.fault(key+".sip", "is not for kind "+e.Kind+": that has no telephone here")
+		case (e.SIP.Password == "") == (e.SIP.PasswordFile == ""):
+			d.fault(key+".sip", "write either password or password-file")
+		case users[user]:
+			d.fault(key+".sip.user", "is the user of another extension")
+		case strings.ContainsAny(user, " @<>\":;"):
+			d.fault(key+".sip.user", "must be a name without blanks, @, : and ;")
+		case e.Answer > 0 || e.Busy:
+			d.fault(key, "answer-after and busy are for virtual phones; here a real one registers")
+		}
+		users[user] = true
+	}
+	for i, trunk := range c.Switch.Trunks {
+		key := fmt.Sprintf("switch.trunks[%d].sip", i)
+		switch {
+		case trunk.SIP == nil:
+		case !strings.HasPrefix(trunk.SIP.URI, "sip:") && !strings.HasPrefix(trunk.SIP.URI, "sips:") || strings.Contains(trunk.SIP.URI, "@"):
+			d.fault(key+".uri", "must be the peer's address, such as sip:192.0.2.9:5060;transport=udp")
+		case trunk.SIP.Register && trunk.SIP.User == "":
+			d.fault(key, "to register takes user, and password or password-file")
+		case trunk.SIP.Password != "" && trunk.SIP.PasswordFile != "":
+			d.fault(key, "write either password or password-file")
+		}
+	}
+}

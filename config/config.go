@@ -229,7 +229,7 @@ func Default() *Config {
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
 		Telephones: Telephones{
-			Realm: "tr87proxy", MD5: true, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour,
+			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour,
 			Media: Media{Ports: "16384-32767", Timeout: time.Minute},
 		},
 		Switch: Switch{

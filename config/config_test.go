@@ -149,6 +149,9 @@ func keys() []string {
 	var all []string
 	var walk func(t reflect.Type, path string)
 	walk = func(t reflect.Type, path string) {
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
 		if t.Kind() == reflect.Slice {
 			walk(t.Elem(), path+"[0]")
 			return

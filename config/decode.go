@@ -89,6 +89,9 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer: // a part that need not be there
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, v.Elem(), path)
 	case reflect.Struct:
 		d.mapping(n, v, path)
 	case reflect.Slice:

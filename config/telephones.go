@@ -14,7 +14,7 @@ import (
 type Telephones struct {
 	Listen       []Listener    `yaml:"listen"`
 	Realm        string        `yaml:"realm"`
-	MD5          bool          `yaml:"md5"`
+	Digest       []string      `yaml:"digest"`
 	Advertise    string        `yaml:"advertise"`
 	MinExpires   time.Duration `yaml:"min-expires"`
 	MaxExpires   time.Duration `yaml:"max-expires"`
@@ -93,6 +93,9 @@ func (c *Config) checkTelephones(d *document) {
 		if v < time.Second {
 			d.fault("telephones."+key, "must be 1s or more")
 		}
+	}
+	for i, algorithm := range t.Digest {
+		d.oneOf(fmt.Sprintf("telephones.digest[%d]", i), algorithm, "SHA-256", "MD5")
 	}
 	if t.MaxExpires < t.MinExpires {
 		d.fault("telephones.max-expires", "must not be shorter than min-expires")

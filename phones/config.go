@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -15,9 +16,9 @@ type Config struct {
 	Switch    *softswitch.Switch
 	Users     []User
 	Trunks    []Trunk
-	Realm     string // of digest; "tr87proxy"
-	MD5       bool   // offered too: there are telephones that know nothing else
-	Advertise string // host for Via, Contact and From; the local address of each socket
+	Realm     string   // of digest; "tr87proxy"
+	Digest    []string // algorithms offered; MD5: there are telephones that fail when they see another
+	Advertise string   // host for Via, Contact and From; the local address of each socket
 	Log       *slog.Logger
 	TLSClient *tls.Config // for trunks; nil refuses to open TLS connections
 	Admits    func(netip.Addr) bool
@@ -66,6 +67,9 @@ func (c *Config) defaults() {
 	def(&c.MaxRecorded, time.Hour)
 	if c.MaxContacts == 0 {
 		c.MaxContacts = 10
+	}
+	if len(c.Digest) == 0 {
+		c.Digest = []string{sip.MD5}
 	}
 	if c.Realm == "" {
 		c.Realm = "tr87proxy"

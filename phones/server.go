@@ -94,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 		one := &user{User: u, talks: u.Talks}
 		s.users[u.Number], s.accounts[u.Name] = one, one
 	}
-	s.digest = sip.NewDigest(cfg.Realm, cfg.MD5, func(name string) (string, bool) {
+	s.digest = sip.NewDigest(cfg.Realm, cfg.Digest, func(name string) (string, bool) {
 		u := s.accounts[name] // never changes
 		if u == nil || u.Password == "" {
 			return "", false

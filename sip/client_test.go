@@ -138,7 +138,7 @@ func TestDigest(t *testing.T) {
 	users := func(user string) (string, bool) { return "s3cret", user == "alice" }
 	for _, algorithm := range []string{"SHA-256", "MD5"} {
 		t.Run(algorithm, func(t *testing.T) {
-			g := &guard{newRecorder(t), NewDigest("example", algorithm == "MD5", users), make(chan string, 10)}
+			g := &guard{newRecorder(t), NewDigest("example", map[bool][]string{true: {SHA256, MD5}, false: {SHA256}}[algorithm == "MD5"], users), make(chan string, 10)}
 			server := New(Config{Handler: g})
 			t.Cleanup(server.Close)
 			addr, err := server.ListenTCP("127.0.0.1:0", nil)
@@ -176,7 +176,7 @@ func TestDigest(t *testing.T) {
 
 // Whoever has not proved anything costs nothing: one answer, and nothing kept.
 func TestStrangersCostNothing(t *testing.T) {
-	g := &guard{newRecorder(t), NewDigest("example", false, func(string) (string, bool) { return "", false }), make(chan string, 1)}
+	g := &guard{newRecorder(t), NewDigest("example", []string{SHA256}, func(string) (string, bool) { return "", false }), make(chan string, 1)}
 	ua := New(Config{Handler: g})
 	t.Cleanup(ua.Close)
 	addr, err := ua.ListenUDP("127.0.0.1:0")
@@ -197,7 +197,7 @@ func TestStrangersCostNothing(t *testing.T) {
 
 // A nonce works once for each count, and not from another address.
 func TestDigestReplay(t *testing.T) {
-	d := NewDigest("example", false, func(string) (string, bool) { return "x", true })
+	d := NewDigest("example", []string{SHA256}, func(string) (string, bool) { return "x", true })
 	nonce := d.nonce(time.Now(), "u", "127.0.0.1")
 	if !d.fresh(nonce, "127.0.0.1", 1) || !d.fresh(nonce, "127.0.0.1", 2) {
 		t.Error("rising counts are refused")

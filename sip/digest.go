@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,13 +19,12 @@ import (
 	"github.com/icholy/digest"
 )
 
-// Digest authenticates requests by RFC 7616: SHA-256, and MD5 for peers that know
-// nothing else.
+// Digest authenticates requests by RFC 7616 and RFC 8760.
 type Digest struct {
-	realm  string
-	md5    bool
-	lookup func(username string) (password string, ok bool)
-	key    [32]byte
+	realm      string
+	algorithms []string
+	lookup     func(username string) (password string, ok bool)
+	key        [32]byte
 
 	mu   sync.Mutex
 	used map[string]int // nonce -> highest nc seen
@@ -35,10 +35,17 @@ const (
 	maxNonces = 10000
 )
 
-// NewDigest makes an authenticator for a realm. lookup tells a user's password.
-// allowMD5 also offers MD5 (RFC 7616 3.7: SHA-256 comes first).
-func NewDigest(realm string, allowMD5 bool, lookup func(username string) (password string, ok bool)) *Digest {
-	d := &Digest{realm: realm, md5: allowMD5, lookup: lookup, used: map[string]int{}}
+// The algorithms of [Digest]. There are peers that know MD5 only, and some of those fail
+// when they are offered another one beside it.
+const (
+	SHA256 = "SHA-256"
+	MD5    = "MD5"
+)
+
+// NewDigest makes an authenticator for a realm. lookup tells a user's password. The
+// algorithms are offered in their order: the strongest belongs first (RFC 7616 3.7).
+func NewDigest(realm string, algorithms []string, lookup func(username string) (password string, ok bool)) *Digest {
+	d := &Digest{realm: realm, algorithms: algorithms, lookup: lookup, used: map[string]int{}}
 	_, _ = rand.Read(d.key[:])
 	return d
 }
@@ -61,12 +68,8 @@ func (d *Digest) Check(r *Request) (username string, ok, failed bool) {
 		}
 	}
 	nonce := d.nonce(time.Now(), rand.Text(), r.hop.addr.Addr().String())
-	algorithms := []string{"SHA-256"}
-	if d.md5 {
-		algorithms = append(algorithms, "MD5")
-	}
 	a := Answer{Code: 401, Once: true}
-	for _, algorithm := range algorithms {
+	for _, algorithm := range d.algorithms {
 		c := digest.Challenge{Realm: d.realm, Nonce: nonce, Algorithm: algorithm, QOP: []string{"auth"}, Stale: stale}
 		a.Headers = append(a.Headers, Header{"WWW-Authenticate", c.String()})
 	}
@@ -80,8 +83,11 @@ func (d *Digest) verify(r *Request, value string) (username string, ok, stale bo
 		return "", false, false
 	}
 	algorithm := strings.ToUpper(cred.Algorithm)
+	if algorithm == "" {
+		algorithm = MD5
+	}
 	if cred.Realm != d.realm || cred.QOP != "auth" || cred.URI != r.URI() ||
-		algorithm != "SHA-256" && (!d.md5 || algorithm != "MD5" && algorithm != "") {
+		!slices.Contains(d.algorithms, algorithm) {
 		return cred.Username, false, false
 	}
 	password, known := d.lookup(cred.Username)
@@ -100,7 +106,7 @@ func (d *Digest) verify(r *Request, value string) (username string, ok, stale bo
 
 func a1(algorithm, username, realm, password string) string {
 	text := []byte(username + ":" + realm + ":" + password)
-	if algorithm == "SHA-256" {
+	if algorithm == SHA256 {
 		sum := sha256.Sum256(text)
 		return hex.EncodeToString(sum[:])
 	}

@@ -117,7 +117,7 @@ func TestRefusedSessions(t *testing.T) {
 func TestDigestUser(t *testing.T) {
 	rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"*"}})
 	to := server(t, rules, func(front *tr87.ServerConfig, _ *sip.Config) {
-		front.Digest = sip.NewDigest("tr87proxy", true, func(u string) (string, bool) { return "s3cret", u == "crm" })
+		front.Digest = sip.NewDigest("tr87proxy", []string{sip.SHA256, sip.MD5}, func(u string) (string, bool) { return "s3cret", u == "crm" })
 	})
 	c, err := open(t, tr87.Dial{To: to, Line: "100", Username: "crm", Password: "s3cret"})
 	if err != nil {

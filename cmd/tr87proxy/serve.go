@@ -153,7 +153,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
 	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
 	if len(users) > 0 {
-		front.Digest = sip.NewDigest(cfg.Digest.Realm, cfg.Digest.MD5, func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
+		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
 	}
 	if cfg.Demo {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
@@ -243,6 +243,14 @@ func secret(password, file string) (string, error) {
 	}
 	data, err := os.ReadFile(file)
 	return strings.TrimSpace(string(data)), err
+}
+
+// algorithms of digest: MD5 is offered behind SHA-256.
+func algorithms(md5 bool) []string {
+	if md5 {
+		return []string{sip.SHA256, sip.MD5}
+	}
+	return []string{sip.SHA256}
 }
 
 func passwords(d config.Digest) (map[string]string, error) {

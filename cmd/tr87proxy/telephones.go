@@ -20,7 +20,7 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 		return nil, err
 	}
 	out := phones.Config{
-		Switch: n.sw, Realm: t.Realm, MD5: t.MD5, Advertise: t.Advertise, Log: n.log,
+		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
 		Admits:     func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) },
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,

@@ -139,7 +139,7 @@ func (s *Server) arrange(device string) (then []func()) {
 			then = append(then, s.call(p))
 		case l == nil:
 		case p.State == uacsta.Alerting || p.State == uacsta.Initiated:
-			if p.Auto {
+			if p.Auto && !l.auto { // it rings already
 				l.queue(l.talk)
 			}
 		case !l.up:
@@ -218,6 +218,7 @@ func (s *Server) call(p *party) func() {
 			return
 		}
 		s.legs[one.Key] = l
+		l.auto = one.Auto
 		l.queue(func() { l.ring(v, one) })
 		s.mu.Unlock()
 	}

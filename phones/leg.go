@@ -31,6 +31,7 @@ type leg struct {
 	// guarded by server.mu
 	key                 int // of the connection that it carries
 	up                  bool
+	auto                bool   // its INVITE asked the telephone to answer by itself
 	early               bool   // it can be heard although it is not up
 	held                bool   // by the telephone's user
 	ended               bool   // nothing is to be said any more

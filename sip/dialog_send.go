@@ -133,7 +133,7 @@ func (d *Dialog) answered(o *outgoing, res Result) {
 	}
 	o.done(res)
 	switch {
-	case code == 481:
+	case code == 481 && (o.method != "NOTIFY" || d.subscription): // of a subscription inside, that alone is lost (RFC 5057 5.1)
 		d.end(ErrPeerLost)
 	case advised: // said once for each dialog
 	case code == 401 || code == 407:

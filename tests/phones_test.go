@@ -13,7 +13,8 @@ import (
 // exchange is a tr87proxy whose switch has real telephones.
 type exchange struct {
 	*running
-	sip int // port of the telephones
+	sip   int    // port of the telephones
+	files string // directory of its state, music and messages
 }
 
 // serveTelephones starts one with the extensions 100 to 103; more is YAML of the key
@@ -22,6 +23,7 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
 	x := &exchange{sip: freePort(t)}
 	dir := t.TempDir()
+	x.files = dir
 	writeTone(t, filepath.Join(dir, "music.wav"), tones["music"])
 	if err := os.Mkdir(filepath.Join(dir, "messages"), 0o700); err != nil {
 		t.Fatal(err)
@@ -127,5 +129,227 @@ func TestTelephones(t *testing.T) {
 	b.do("hangup", "")
 	o.until("100", "ConnectionCleared")
 	a.sees("CALL_CLOSED", 1)
+	x.stop()
+}
+
+// up makes a call between two telephones by CSTA and returns its connections.
+func (o *overseer) up(a, b *softphone) (from, to uacsta.ConnectionID) {
+	o.t.Helper()
+	res := o.ask(call(a.number, b.number))
+	id := res.Text("callingDevice/callID")
+	if id == "" {
+		o.t.Fatalf("%s", res)
+	}
+	o.until(b.number, "Established")
+	return uacsta.Conn(id, a.number), uacsta.Conn(id, b.number)
+}
+
+// must asks for a service that is to be carried out.
+func (o *overseer) must(req any) *uacsta.Message {
+	o.t.Helper()
+	res := o.ask(req)
+	if res.Err() != nil {
+		o.t.Fatalf("%T: %s", req, res)
+	}
+	return res
+}
+
+// A CSTA client calls for its user, who hears the other before it holds, not on hold, and
+// again after.
+func TestMakeCallAndHold(t *testing.T) {
+	x := serveTelephones(t, "", "")
+	a, b := x.phone("100", "auto"), x.phone("101", "auto")
+	o := x.watch("100", "101")
+	from, to := o.up(a, b)
+	a.hears("101")
+	b.hears("100")
+	o.must(uacsta.HoldCall{CallToBeHeld: from})
+	o.until("101", "Held")
+	b.hears("music")
+	o.must(uacsta.RetrieveCall{CallToBeRetrieved: from})
+	o.until("101", "Retrieved")
+	b.hears("100") // this baresip writes no file any more at who was held
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: to})
+	a.sees("CALL_CLOSED", 1)
+	b.sees("CALL_CLOSED", 1)
+	x.stop()
+}
+
+// Consultation, alternation, and transfer to a third telephone, by CSTA: none of the
+// telephones knows of it.
+func TestConsultAndTransfer(t *testing.T) {
+	x := serveTelephones(t, "", "")
+	a, b, c := x.phone("100", "auto"), x.phone("101", "auto"), x.phone("102", "auto")
+	o := x.watch("100", "101", "102")
+	held, _ := o.up(a, b)
+	a.hears("101")
+	res := o.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("102")})
+	active := uacsta.Conn(res.Text("initiatedCall/callID"), "100")
+	o.until("102", "Established")
+	a.hears("102")
+	c.hears("100")
+	b.hears("music")
+	o.must(uacsta.AlternateCall{HeldCall: held, ActiveCall: active})
+	a.hears("101")
+	b.hears("100")
+	c.hears("music")
+	o.must(uacsta.TransferCall{HeldCall: active, ActiveCall: held})
+	o.until("101", "Transfered")
+	a.sees("CALL_CLOSED", 1)
+	b.hears("102")
+	c.hears("101")
+	x.stop()
+}
+
+// In a conference each hears both others, and one who only listens is not heard.
+func TestConference(t *testing.T) {
+	x := serveTelephones(t, "", "")
+	a, b, c, d := x.phone("100", "auto"), x.phone("101", "auto"), x.phone("102", "auto"), x.phone("103", "auto")
+	o := x.watch("100", "101", "102")
+	held, _ := o.up(a, b)
+	res := o.must(uacsta.ConsultationCall{ExistingCall: held, ConsultedDevice: uacsta.Dev("102")})
+	o.until("102", "Established")
+	joined := o.must(uacsta.ConferenceCall{HeldCall: held, ActiveCall: uacsta.Conn(res.Text("initiatedCall/callID"), "100")})
+	o.until("101", "Conferenced")
+	a.hears("101", "102")
+	b.hears("100", "102")
+	c.hears("100", "101")
+	conference := uacsta.Conn(joined.Text("conferenceCall/callID"), "100")
+	o.must(uacsta.SingleStepConferenceCall{ActiveCall: conference, DeviceToJoin: uacsta.Dev("103"), ParticipationType: uacsta.ParticipationSilent})
+	d.hears("100", "101", "102")
+	a.hears("101", "102")
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: conference})
+	a.sees("CALL_CLOSED", 1)
+	b.hears("102")
+	x.stop()
+}
+
+// A call that rings is deflected, forwarded in each way, or transferred by the telephone's
+// user.
+func TestSendOn(t *testing.T) {
+	x := serveTelephones(t, "  ring-cycle: 500ms\n", "")
+	a, b, c := x.phone("100", "auto"), x.phone("101", "manual"), x.phone("102", "auto")
+	o := x.watch("100", "101", "102")
+	over := func(n int) {
+		t.Helper()
+		c.sees("CALL_ESTABLISHED", n)
+		o.until("102", "Established")
+		a.hears("102")
+		c.hears("100")
+		a.do("hangup", "")
+		o.until("102", "ConnectionCleared")
+		c.sees("CALL_CLOSED", n)
+	}
+	res := o.must(call("100", "101"))
+	o.until("101", "Delivered")
+	b.sees("CALL_INCOMING", 1)
+	o.must(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn(res.Text("callingDevice/callID"), "101"), NewDestination: []uacsta.DeviceID{uacsta.Dev("102")}})
+	b.sees("CALL_CLOSED", 1)
+	over(1)
+	to := uacsta.Dev("102")
+	forward := func(kind uacsta.ForwardingType, on bool) {
+		rings := 2
+		o.must(uacsta.SetForwarding{Device: uacsta.Dev("101"), ForwardingType: kind, ActivateForward: on, ForwardDN: &to, RingCount: &rings})
+	}
+	for i, kind := range []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardNoAns, uacsta.ForwardBusy} {
+		forward(kind, true)
+		a.do("dial", "101")
+		if kind == uacsta.ForwardBusy {
+			b.sees("CALL_INCOMING", 3)
+			b.do("hangup", "") // 486
+		}
+		over(i + 2)
+		forward(kind, false)
+	}
+	// the user transfers: REFER
+	_, _ = o.up(a, c)
+	a.hears("102")
+	a.do("transfer", "101")
+	o.until("102", "Transfered")
+	b.sees("CALL_INCOMING", 4)
+	b.do("accept", "")
+	b.hears("102")
+	c.hears("101")
+	x.stop()
+}
+
+// Telephones that are not what one hopes for: with a wrong password, killed in a call, one
+// that never answers.
+func TestUnhappyTelephones(t *testing.T) {
+	x := serveTelephones(t, "  alert-time: 2s\n", "")
+	wrong := baresip(t, x.sip, "103", "guessed", "auto")
+	wrong.sees("REGISTER_FAIL", 1)
+	a, b := x.phone("100", "manual"), x.phone("101", "auto")
+	o := x.watch("100", "101")
+	if res := o.ask(call("103", "101")); res.Err() == nil || res.Err().Value != "callingDeviceOutOfService" {
+		t.Errorf("%s", res)
+	}
+	a.do("dial", "103")
+	if m := o.until("100", "Failed"); m.Text("cause") != "destOutOfOrder" {
+		t.Errorf("%s", m)
+	}
+	a.sees("CALL_CLOSED", 1)
+	b.do("dial", "100")
+	o.until("100", "Delivered")
+	a.sees("CALL_INCOMING", 1)
+	if m := o.until("101", "ConnectionCleared"); m.Text("cause") == "" {
+		t.Errorf("%s", m)
+	}
+	a.sees("CALL_CLOSED", 2)
+	b.sees("CALL_CLOSED", 1)
+	if calls := o.calls("100"); len(calls) != 0 {
+		t.Errorf("a call that nobody answers is still there: %v", calls)
+	}
+	a.do("dial", "101")
+	o.until("101", "Established")
+	b.hears("100")
+	_ = b.cmd.Process.Kill()
+	o.until("100", "ConnectionCleared")
+	a.sees("CALL_CLOSED", 3)
+	waitFor(t, "the end of the call", func() bool { return len(o.calls("101")) == 0 && len(o.calls("100")) == 0 })
+	x.stop()
+}
+
+// A message is played in a call, the call is recorded, and digits go through.
+func TestMessages(t *testing.T) {
+	x := serveTelephones(t, "", "")
+	a, b := x.phone("100", "auto"), x.phone("101", "auto")
+	o := x.watch("100", "101")
+	from, to := o.up(a, b)
+	b.hears("100")
+	for _, name := range []string{"../state.db", "/etc/passwd", "none"} {
+		if res := o.ask(uacsta.PlayMessage{MessageToBePlayed: name, OverConnection: from}); res.Err() == nil || res.Err().Value != "invalidMsgID" {
+			t.Errorf("%s: %s", name, res)
+		}
+	}
+	recorded := o.must(uacsta.RecordMessage{CallToBeRecorded: from}).Text("resultingMessage")
+	o.until("100", "Record")
+	o.must(uacsta.PlayMessage{MessageToBePlayed: "hello", OverConnection: from})
+	o.until("101", "Play")
+	b.hears("100", "message")
+	a.hears("101", "message")
+	o.must(uacsta.Stop{Connection: from, MessageToBeStopped: "hello"})
+	o.until("101", "Stop")
+	b.hears("100")
+	o.must(uacsta.Stop{Connection: from, MessageToBeStopped: recorded})
+	o.until("100", "Stop")
+	data, err := os.ReadFile(filepath.Join(x.files, "messages", recorded+".wav"))
+	if err != nil || len(data) < 8000 {
+		t.Fatal(len(data), err)
+	}
+	samples := pcm(data)
+	for _, name := range []string{"100", "101", "message"} {
+		if share(samples, tones[name]) < 0.02 {
+			t.Errorf("%s is not in the recording", name)
+		}
+	}
+	o.must(uacsta.GenerateDigits{ConnectionToSendDigits: from, CharactersToSend: "5"})
+	o.until("101", "DigitsGenerated")
+	b.sees("CALL_DTMF_START", 1)
+	b.do("sndcode", "7")
+	if m := o.until("100", "DtmfDetected"); m.Text("dtmfChar") != "7" || m.Text("overConnection/deviceID") != to.DeviceID.ID {
+		t.Errorf("%s", m)
+	}
+	a.sees("CALL_DTMF_START", 1)
 	x.stop()
 }

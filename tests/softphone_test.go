@@ -179,10 +179,16 @@ func (p *softphone) lately() (samples []int16, all int) {
 	if err != nil || len(data) < header+2*wanted {
 		return nil, len(data)
 	}
-	for tail := data[header+(len(data)-header)/2*2-2*wanted:]; len(tail) >= 2; tail = tail[2:] {
+	all = header + (len(data)-header)/2*2
+	return pcm(data[all-2*wanted-header:]), len(data)
+}
+
+// pcm returns the samples of a WAV file, behind its header.
+func pcm(data []byte) (samples []int16) {
+	for tail := data[44:]; len(tail) >= 2; tail = tail[2:] {
 		samples = append(samples, int16(octets.LittleEndian.Uint16(tail)))
 	}
-	return samples, len(data)
+	return samples
 }
 
 func modified(file string) string {

@@ -47,7 +47,8 @@ func (l *Leg) passEvent(p *rtp.Packet) {
 	}
 	fresh := l.event.source != p.Timestamp || time.Since(l.event.at) > silence
 	if fresh {
-		l.event.source, l.event.ours = p.Timestamp, l.elapsed()
+		l.timestamp = l.elapsed()
+		l.event.source, l.event.ours = p.Timestamp, l.timestamp
 	}
 	l.event.at = time.Now()
 	l.emit(l.peer.event, fresh, l.event.ours, p.Payload)
@@ -87,6 +88,9 @@ func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struc
 				l.mu.Unlock()
 			}
 			if last {
+				l.mu.Lock()
+				l.timestamp = at + uint32(length)
+				l.mu.Unlock()
 				break
 			}
 			if !wait(20 * time.Millisecond) {

@@ -1,0 +1,408 @@
+package media
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// Values of G.711's tables, and the round trip of every octet.
+func TestLaws(t *testing.T) {
+	for _, tt := range []struct {
+		law    *law
+		sample int16
+		octet  byte
+	}{
+		{aLaw, 0, 0xd5}, {aLaw, -1, 0x55}, {aLaw, 32767, 0xaa}, {aLaw, -32768, 0x2a}, {aLaw, 1000, 0xfa},
+		{muLaw, 0, 0xff}, {muLaw, 32767, 0x80}, {muLaw, -32768, 0x00}, {muLaw, 1000, 0xce},
+	} {
+		if got := tt.law.encode[uint16(tt.sample)]; got != tt.octet {
+			t.Errorf("%s of %d: %#x, want %#x", tt.law.name, tt.sample, got, tt.octet)
+		}
+	}
+	for _, l := range laws {
+		for i := range 256 {
+			s := l.decode[i]
+			if got := l.encode[uint16(s)]; got != byte(i) && l.decode[got] != s { // mu-law has two zeros
+				t.Errorf("%s %#x: %d, %#x", l.name, i, s, got)
+			}
+		}
+		for _, s := range []int16{-30000, -1234, -5, 3, 77, 999, 20000} {
+			if back := l.decode[l.encode[uint16(s)]]; math.Abs(float64(back-s)) > math.Abs(float64(s))/16+8 {
+				t.Errorf("%s %d: %d", l.name, s, back)
+			}
+		}
+	}
+}
+
+func wav(tag, channels uint16, hertz uint32, width uint16, data []byte) []byte {
+	b := append([]byte("RIFF\x00\x00\x00\x00WAVELIST\x03\x00\x00\x00abc\x00fmt "), 16, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint16(b, tag)
+	b = binary.LittleEndian.AppendUint16(b, channels)
+	b = binary.LittleEndian.AppendUint32(b, hertz)
+	b = append(b, 0, 0, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint16(b, width)
+	b = append(b, "data"...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
+	return append(b, data...)
+}
+
+func TestWAV(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want int // samples; -1: refused
+	}{
+		{"PCM", wav(1, 1, 8000, 16, make([]byte, 8)), 4},
+		{"A-law", wav(6, 1, 8000, 8, make([]byte, 8)), 8},
+		{"mu-law", wav(7, 1, 8000, 8, make([]byte, 8)), 8},
+		{"without end", wav(1, 1, 8000, 16, make([]byte, 8))[:len(wav(1, 1, 8000, 16, nil))+4], 2},
+		{"stereo", wav(1, 2, 8000, 16, make([]byte, 8)), -1},
+		{"44100 Hz", wav(1, 1, 44100, 16, make([]byte, 8)), -1},
+		{"24 bits", wav(1, 1, 8000, 24, make([]byte, 8)), -1},
+		{"no data", []byte("RIFF\x00\x00\x00\x00WAVE"), -1},
+		{"no WAV", []byte("OggS"), -1},
+	} {
+		c, err := readWAV(bytes.NewReader(tt.data))
+		if (err != nil) != (tt.want < 0) || err == nil && len(c.samples) != tt.want {
+			t.Errorf("%s: %v %v", tt.name, c, err)
+		}
+	}
+}
+
+// No name leads out of the directory, and nothing is overwritten.
+func TestDirectory(t *testing.T) {
+	outer := t.TempDir()
+	inner := filepath.Join(outer, "messages")
+	if err := os.Mkdir(inner, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	secret := wav(1, 1, 8000, 16, make([]byte, 8))
+	for _, file := range []string{filepath.Join(outer, "secret.wav"), filepath.Join(inner, "hello.wav")} {
+		if err := os.WriteFile(file, secret, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../secret.wav", filepath.Join(inner, "link.wav")); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenDirectory(inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.Load("hello"); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"../secret", "../secret.wav", "link", filepath.Join(outer, "secret.wav"), "", "..", "none", "a\x00b"} {
+		if _, err := d.Load(name); err == nil {
+			t.Errorf("%q is read", name)
+		}
+		if _, err := d.Record(name, 1); err == nil && strings.Contains(name, "..") {
+			t.Errorf("%q is written", name)
+		}
+	}
+	if _, err := d.Record("hello", 1); err == nil {
+		t.Error("a message is overwritten")
+	}
+	r, err := d.Record("new", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.write(make([]int16, rate-1)) || r.write(make([]int16, 10)) {
+		t.Error("the limit is not kept")
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if c, err := d.Load("new"); err != nil || len(c.samples) != rate {
+		t.Errorf("%v %v", c, err)
+	}
+}
+
+const offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+
+func TestDescriptions(t *testing.T) {
+	key := "inline:" + strings.Repeat("A", 40)
+	for _, tt := range []struct {
+		name, text, want string
+	}{
+		{"plain", "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n", "192.0.2.1:4000 PCMU event 101 sendrecv"},
+		{"A-law first", "m=audio 4000 RTP/AVP 9 8 0\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
+		{"own address", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 192.0.2.7\r\na=sendonly\r\n", "192.0.2.7:4000 PCMA event 0 sendonly"},
+		{"hold of old", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", "0.0.0.0:4000 PCMA event 0 inactive"},
+		{"video before it", "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
+		{"secure first", "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 " + key + "|2^20\r\nm=audio 4002 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
+		{"secure second", "m=audio 4002 RTP/AVP 8\r\nm=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 " + key + "\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
+		{"no key", "m=audio 4000 RTP/SAVP 8\r\na=crypto:1 F8_128_HMAC_SHA1_80 " + key + "\r\n", "no key"},
+		{"no codec", "m=audio 4000 RTP/AVP 9 18\r\n", "neither PCMA"},
+		{"refused", "m=audio 0 RTP/AVP 8\r\n", "no audio"},
+		{"nothing", "", "no audio"},
+		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", "no audio"},
+		{"not SDP", "hello", "session description"},
+	} {
+		d, err := read([]byte(offer + tt.text))
+		if tt.name == "not SDP" {
+			d, err = read([]byte(tt.text))
+		}
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprintf("%s %s event %d %s", d.address, d.law.name, d.event, d.direction)
+			if d.secure {
+				got += " secure"
+			}
+		}
+		if !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// ear collects what a leg's watcher is told.
+type ear struct {
+	digits chan rune
+	dead   chan struct{}
+}
+
+func newEar() *ear { return &ear{make(chan rune, 100), make(chan struct{}, 1)} }
+
+func (e *ear) Digit(d rune) { e.digits <- d }
+func (e *ear) Dead()        { e.dead <- struct{}{} }
+
+// pair joins a leg of ours and one that stands for a telephone.
+func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone *ear) {
+	t.Helper()
+	at, atPhone = newEar(), newEar()
+	open := func(w Watcher) *Leg {
+		l, err := e.Open(loopback, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.Close)
+		return l
+	}
+	ours, theirs = open(at), open(atPhone)
+	text := theirs.Offer(SendRecv)
+	if secure {
+		text = bytes.Replace(text, []byte("RTP/AVP"), []byte("RTP/SAVP"), 1)
+		text = append(text, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"+base64.StdEncoding.EncodeToString(theirs.localKey)+"\r\n"...)
+		theirs.peer = &description{secure: true}
+	}
+	answer, _, err := ours.Answer(text, SendRecv, secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Answered(answer, secure); err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs, at, atPhone
+}
+
+// room makes a room where one leg hears a source.
+func room(t *testing.T, e *Engine, s Source, legs ...*Leg) *Room {
+	r := e.NewRoom()
+	t.Cleanup(r.Close)
+	var members []Member
+	for _, l := range legs {
+		members = append(members, Member{Leg: l})
+	}
+	r.Set(members, s)
+	return r
+}
+
+// level listens to a leg for a while and returns how much of it is at a frequency.
+func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
+	t.Helper()
+	dir, err := OpenDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	rec, err := dir.Record("x", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := room(t, e, nil, l)
+	done := make(chan error, 1)
+	r.Record(rec, func(_ bool, err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing is recorded")
+	}
+	c, err := dir.Load("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sin, cos, power float64
+	for i, s := range c.samples {
+		a := 2 * math.Pi * hertz * float64(i) / rate
+		sin += float64(s) * math.Sin(a)
+		cos += float64(s) * math.Cos(a)
+		power += float64(s) * float64(s)
+	}
+	if power == 0 {
+		return 0
+	}
+	return (sin*sin + cos*cos) / (power * float64(len(c.samples)) / 2)
+}
+
+// What is played into a leg is heard at its other end, plain and encrypted; keys that came
+// over an open connection are refused.
+func TestLegs(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		e := New(Config{MinPort: 36000, MaxPort: 36100})
+		ours, theirs, _, _ := pair(t, e, secure)
+		if ours.Secure() != secure {
+			t.Errorf("secure: %v", ours.Secure())
+		}
+		room(t, e, &tone{hertz: []float64{600}, on: 1}, ours)
+		if got := level(t, e, theirs, 600); got < 0.5 {
+			t.Errorf("secure %v: %.2f of what is heard is the tone", secure, got)
+		}
+	}
+	e := New(Config{MinPort: 36000, MaxPort: 36100})
+	l, err := e.Open(loopback, newEar())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	text := offer + "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + strings.Repeat("A", 40) + "\r\n"
+	if _, _, err := l.Answer([]byte(text), SendRecv, false); err == nil || !strings.Contains(err.Error(), "TLS") {
+		t.Errorf("plain keys: %v", err)
+	}
+}
+
+// Keys pass a room, and are told once each.
+func TestDigits(t *testing.T) {
+	e := New(Config{MinPort: 36200, MaxPort: 36300})
+	a, phoneA, atA, _ := pair(t, e, false)
+	b, _, _, atPhone := pair(t, e, false)
+	room(t, e, nil, a, b)
+	keys := room(t, e, nil, phoneA)
+	keys.SendDigits(nil, "12*d", 60*time.Millisecond, 40*time.Millisecond)
+	for _, want := range "12*D" {
+		for name, at := range map[string]*ear{"the switch": atA, "the other telephone": atPhone} {
+			select {
+			case got := <-at.digits:
+				if got != want {
+					t.Errorf("%s: %c, want %c", name, got, want)
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatalf("%s: no %c", name, want)
+			}
+		}
+	}
+}
+
+// A telephone that has died is noticed; one that is on hold has not.
+func TestDead(t *testing.T) {
+	e := New(Config{MinPort: 36400, MaxPort: 36500, Timeout: 100 * time.Millisecond})
+	_, _, at, _ := pair(t, e, false)
+	select {
+	case <-at.dead:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody has noticed")
+	}
+}
+
+func TestPorts(t *testing.T) {
+	e := New(Config{MinPort: 36600, MaxPort: 36607})
+	var legs []*Leg
+	for range 4 {
+		l, err := e.Open(loopback, newEar())
+		if err != nil {
+			t.Fatal(err)
+		}
+		legs = append(legs, l)
+	}
+	if _, err := e.Open(loopback, newEar()); err == nil {
+		t.Error("a port too many")
+	}
+	legs[2].Close()
+	l, err := e.Open(loopback, newEar())
+	if err != nil {
+		t.Error(err)
+	} else {
+		l.Close()
+	}
+	for _, l := range legs {
+		l.Close()
+	}
+	if n := e.Legs(); n != 0 {
+		t.Errorf("%d legs are left", n)
+	}
+}
+
+// Strangers are not heard, and do not draw the voice to themselves.
+func TestStranger(t *testing.T) {
+	e := New(Config{MinPort: 36800, MaxPort: 36900})
+	ours, theirs, _, _ := pair(t, e, false)
+	ours.packet([]byte{0x80, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3}, netip.MustParseAddrPort("198.51.100.1:4000"))
+	if ours.anyIn || ours.to.Port() != uint16(theirs.port) {
+		t.Error("a stranger is listened to")
+	}
+}
+
+func FuzzDescription(f *testing.F) {
+	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n"))
+	f.Add([]byte(offer + "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + strings.Repeat("A", 40) + "\r\n"))
+	e := New(Config{MinPort: 37000, MaxPort: 37100})
+	l, err := e.Open(loopback, newEar())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(l.Close)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		answer, _, err := l.Answer(data, SendRecv, true)
+		if err != nil {
+			return
+		}
+		if again, err := read(answer); err != nil && again != nil {
+			t.Fatalf("our answer is not readable: %v\n%s", err, answer)
+		}
+	})
+}
+
+func FuzzWAV(f *testing.F) {
+	f.Add(wav(1, 1, 8000, 16, make([]byte, 8)))
+	f.Add(wav(6, 1, 8000, 8, make([]byte, 8)))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = readWAV(bytes.NewReader(data)) })
+}
+
+func FuzzPacket(f *testing.F) {
+	f.Add([]byte{0x80, 8, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3})
+	f.Add([]byte{0x80, 101, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 5, 0x8a, 1, 0x40})
+	e := New(Config{MinPort: 37200, MaxPort: 37300})
+	l, err := e.Open(loopback, newEar())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(l.Close)
+	if _, _, err := l.Answer([]byte(strings.ReplaceAll(offer, "192.0.2.1", "127.0.0.1")+"m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"), SendRecv, false); err != nil {
+		f.Fatal(err)
+	}
+	l.watcher = deaf{}
+	from := netip.MustParseAddrPort("127.0.0.1:4000")
+	f.Fuzz(func(_ *testing.T, data []byte) { l.packet(data, from) })
+}
+
+type deaf struct{}
+
+func (deaf) Digit(rune) {}
+func (deaf) Dead()      {}

@@ -91,6 +91,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 		}
 		s.changed[p.Device] = true
 		delete(s.parties, key)
+		delete(s.leaving, key)
 		delete(s.line(p.Device).parties, key)
 	}
 	return devices
@@ -103,7 +104,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 func (s *Server) arrange(device string) (then []func()) {
 	var own []*party
 	for _, p := range s.line(device).parties {
-		if p.Phone && !p.Refused {
+		if p.Phone && !p.Refused && !s.leaving[p.Key] {
 			own = append(own, p)
 		}
 	}
@@ -146,9 +147,10 @@ func (s *Server) arrange(device string) (then []func()) {
 		case p.State == uacsta.Hold && !l.held:
 			l.direct(media.SendOnly)
 		case p.State == uacsta.Connected:
-			l.direct(media.SendRecv)
 			if l.held { // the switch says that it is not
-				l.queue(func() { l.talked = false; l.talk() })
+				l.queue(l.resume)
+			} else {
+				l.direct(media.SendRecv)
 			}
 		}
 	}

@@ -185,11 +185,7 @@ func (l *leg) failed(code int) {
 	s := l.server
 	s.mu.Lock()
 	tell := !l.rejected
-	l.rejected, l.ended = true, true
-	key := l.key
-	if s.legs[key] == l {
-		delete(s.legs, key)
-	}
+	key := l.detach()
 	s.mu.Unlock()
 	l.dialog, l.hungUp = nil, true
 	if tell {

@@ -100,6 +100,10 @@ func (sub *subscription) changed(r *sip.Request) string {
 	if err == nil {
 		err = s.sw.Perform(service)
 	}
+	if agent, ok := service.(uacsta.SetAgentState); ok && err != nil && agent.Password != "" { // telephones may write it plainly, not as octets
+		agent.Password = hex.EncodeToString([]byte(agent.Password))
+		err = s.sw.Perform(agent)
+	}
 	if err != nil { // the telephone sees the old value
 		s.log.Info("a feature key is refused", "device", sub.by.Number, "feature", asked, "err", err)
 	}
@@ -136,9 +140,6 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 		var req uacsta.SetAgentState
 		err = msg.Decode(&req)
 		req.Device = device
-		if _, fault := hex.DecodeString(req.Password); fault != nil { // these telephones write it plainly
-			req.Password = hex.EncodeToString([]byte(req.Password))
-		}
 		return "Agent", req, err
 	}
 	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)

@@ -51,6 +51,7 @@ type leg struct {
 	asking     bool            // a re-INVITE is under way
 	next       media.Direction // what is to be offered after it
 	talked     bool
+	resumed    bool                         // the telephone was asked to take the call back
 	cancels    map[*fork]context.CancelFunc // of the INVITEs that ring
 	forks      int                          // that have not failed
 	worst      int                          // code of the failures: the one that says most
@@ -188,15 +189,23 @@ func (l *leg) gone() {
 	s := l.server
 	s.mu.Lock()
 	tell := !l.rejected
-	l.rejected, l.ended = true, true
-	key := l.key
-	if s.legs[key] == l {
-		delete(s.legs, key)
-	}
+	key := l.detach()
 	s.mu.Unlock()
 	if tell {
 		s.sw.HungUp(l.device, key)
 	}
+}
+
+// detach takes the leg from its connection, which is to end. Callers hold the server's
+// lock.
+func (l *leg) detach() (key int) {
+	s := l.server
+	l.rejected, l.ended = true, true
+	if s.legs[l.key] == l {
+		delete(s.legs, l.key)
+		s.leaving[l.key] = true
+	}
+	return l.key
 }
 
 // Ended implements sip.DialogHandler.
@@ -271,7 +280,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 		d.RespondRefresh(r, sip.Answer{Code: 488})
 		return
 	}
-	l.wants = media.SendRecv
+	l.wants, l.resumed = media.SendRecv, false
 	d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: answer})
 	l.holds(!asks.Hears() || asks == media.Inactive)
 }
@@ -387,6 +396,10 @@ func (l *leg) offer(want media.Direction) {
 				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())
 			} else if err := l.voice.Answered(res.Response.Body(), l.secure()); err != nil {
 				l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			} else if l.voice.Flow() == media.SendRecv {
+				l.server.mu.Lock()
+				l.held = false
+				l.server.mu.Unlock()
 			}
 			l.offer(l.next)
 		})
@@ -394,6 +407,21 @@ func (l *leg) offer(want media.Direction) {
 }
 
 func (l *leg) secure() bool { return l.dialog != nil && l.dialog.Peer().Secure() }
+
+// resume asks a telephone whose user holds the call to take it back, once.
+func (l *leg) resume() {
+	if l.resumed {
+		return
+	}
+	l.resumed, l.talked, l.wants = true, false, ""
+	l.server.mu.Lock()
+	talks := l.trunk == nil && l.server.users[l.device].talks
+	l.server.mu.Unlock()
+	if talks {
+		l.talk()
+	}
+	l.offer(media.SendRecv)
+}
 
 // talk makes a telephone that rings, or holds, go on (NOTIFY talk).
 func (l *leg) talk() {
@@ -475,17 +503,13 @@ func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 		return
 	}
 	r.Respond(sip.Answer{Code: 202})
-	tell := func(text, state string) {
-		d.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+text+"\r\n"), nil,
-			sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: state})
-	}
-	tell("100 Trying", "active;expires=60")
+	result := "200 OK"
 	if err := l.transfer(number, to.URI); err != nil {
 		l.server.log.Info("a transfer by a telephone is refused", "device", l.device, "err", err)
-		tell("603 Declined", "terminated;reason=noresource")
-		return
+		result = "603 Declined"
 	}
-	tell("200 OK", "terminated;reason=noresource")
+	d.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+result+"\r\n"), nil,
+		sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=noresource"})
 }
 
 func (l *leg) transfer(number, uri string) error {

@@ -40,6 +40,7 @@ type Server struct {
 	trunks   map[string]*trunk // by number
 	parties  map[int]*party    // real and virtual ones, by key
 	lines    map[string]*line  // by device
+	leaving  map[int]bool      // connections that the switch has been told to end
 	changed  map[string]bool   // devices whose connections have changed, for lamps
 	calls    map[string]*call
 	legs     map[int]*leg            // by key
@@ -86,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
-		lines: map[string]*line{}, changed: map[string]bool{}, calls: map[string]*call{},
+		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, dialogs: map[string]*leg{}, watchers: map[*subscription]*user{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)

@@ -34,6 +34,7 @@ type handset struct {
 	inbox   chan *sipText            // requests
 	cseq    int
 	closed  bool
+	passed  map[string]int // requests that nobody has expected, by method
 }
 
 // sipText is a message.
@@ -343,6 +344,10 @@ func (h *handset) expect(method string) *sipText {
 			if m.method() != "ACK" {
 				h.answer(m, 200, nil, "")
 			}
+			if h.passed == nil {
+				h.passed = map[string]int{}
+			}
+			h.passed[m.method()]++
 		case <-deadline:
 			h.t.Fatalf("%s gets no %s", h.number, method)
 		}
@@ -360,7 +365,9 @@ func (h *handset) answer(m *sipText, code int, headers []string, body string) {
 	if !slices.ContainsFunc(headers, func(s string) bool { return strings.HasPrefix(s, "To:") }) {
 		lines = append(lines, "To: "+m.header("To"))
 	}
-	lines = append(lines, "Contact: <"+h.contact+">")
+	if !slices.ContainsFunc(headers, func(s string) bool { return strings.HasPrefix(s, "Contact:") }) {
+		lines = append(lines, "Contact: <"+h.contact+">")
+	}
 	lines = append(lines, headers...)
 	h.write(strings.Join(append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body), "\r\n"))
 }

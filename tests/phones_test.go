@@ -13,15 +13,16 @@ import (
 // exchange is a tr87proxy whose switch has real telephones.
 type exchange struct {
 	*running
-	sip   int    // port of the telephones
-	files string // directory of its state, music and messages
+	sip    int // port of the telephones
+	sipTLS int
+	files  string // directory of its state, music and messages
 }
 
-// serveTelephones starts one with the extensions 100 to 103; more is YAML of the key
+// serveTelephones starts one with the extensions 100 to 103, the last of which may not call outside; more is YAML of the key
 // switch, and telephones of that key.
 func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
-	x := &exchange{sip: freePort(t)}
+	x := &exchange{sip: freePort(t), sipTLS: freePort(t)}
 	dir := t.TempDir()
 	x.files = dir
 	writeTone(t, filepath.Join(dir, "music.wav"), tones["music"])
@@ -31,20 +32,26 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	writeTone(t, filepath.Join(dir, "messages", "hello.wav"), tones["message"])
 	var b strings.Builder
 	for n := 100; n < 104; n++ {
-		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d}, outside: [\"0\"]}\n", n, n)
+		outside := `, outside: ["0"]`
+		if n == 103 {
+			outside = ""
+		}
+		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d}%s}\n", n, n, outside)
 	}
+	certificates(t, dir)
 	first := 40000 + 200*phoneCount()%20000
 	fmt.Fprintf(&b, `%s
 telephones:
   listen:
   - {transport: udp, address: "127.0.0.1:%[2]d"}
   - {transport: tcp, address: "127.0.0.1:%[2]d"}
+  - {transport: tls, address: "127.0.0.1:%[8]d", certificate: %[3]s/cert.pem, key: %[3]s/key.pem}
   state: %[3]s/state.db
   music: %[3]s/music.wav
   messages: %[3]s/messages
   media: {ports: "%[4]d-%[5]d", timeout: 3s}
 %[6]s
-%[7]s`, more, x.sip, dir, first, first+190, telephones, everybody)
+%[7]s`, more, x.sip, dir, first, first+190, telephones, everybody, x.sipTLS)
 	x.running = serve(t, b.String())
 	return x
 }

@@ -27,9 +27,17 @@ func (c *call) close() {
 
 // apply makes telephones and voice follow how calls stand. What it returns is to be done
 // without the lock.
-func (s *Server) apply(views []softswitch.View) (then []func()) {
+func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, v := range views {
+		delete(kicked, v.Call)
+	}
+	for id := range kicked { // as they stood last
+		if c := s.calls[id]; c != nil {
+			views = append(views, c.View)
+		}
+	}
 	devices := s.note(views)
 	for _, device := range slices.Sorted(maps.Keys(devices)) {
 		then = append(then, s.arrange(device)...)

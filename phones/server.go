@@ -217,6 +217,7 @@ type inbox struct {
 	mu       sync.Mutex
 	order    []string
 	calls    map[string]softswitch.View
+	kicked   map[string]bool // calls that are to be looked at again
 	features map[string]softswitch.Features
 	voice    []softswitch.Voice
 	wake     chan struct{}
@@ -264,7 +265,7 @@ func (b *inbox) signal() {
 }
 
 // take empties the inbox.
-func (b *inbox) take() (views []softswitch.View, features []softswitch.Features, voice []softswitch.Voice) {
+func (b *inbox) take() (views []softswitch.View, kicked map[string]bool, features []softswitch.Features, voice []softswitch.Voice) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range b.order {
@@ -273,24 +274,19 @@ func (b *inbox) take() (views []softswitch.View, features []softswitch.Features,
 	for _, number := range slices.Sorted(maps.Keys(b.features)) {
 		features = append(features, b.features[number])
 	}
-	voice = b.voice
-	b.order, b.calls, b.features, b.voice = nil, nil, nil, nil
-	return views, features, voice
+	voice, kicked = b.voice, b.kicked
+	b.order, b.calls, b.features, b.voice, b.kicked = nil, nil, nil, nil, nil
+	return views, kicked, features, voice
 }
 
 // kick makes the worker look at a call again: something has changed at a telephone.
 func (s *Server) kick(id string) {
-	s.mu.Lock()
-	c := s.calls[id]
-	s.mu.Unlock()
-	if c == nil {
-		return
-	}
 	s.inbox.mu.Lock()
 	defer s.inbox.mu.Unlock()
-	if _, newer := s.inbox.calls[id]; !newer {
-		s.inbox.put(c.View)
+	if s.inbox.kicked == nil {
+		s.inbox.kicked = map[string]bool{}
 	}
+	s.inbox.kicked[id] = true
 	s.inbox.signal()
 }
 
@@ -313,8 +309,8 @@ func (s *Server) work() {
 			return
 		case <-s.inbox.wake:
 		}
-		views, features, voice := s.inbox.take()
-		for _, then := range s.apply(views) {
+		views, kicked, features, voice := s.inbox.take()
+		for _, then := range s.apply(views, kicked) {
 			then()
 		}
 		for _, v := range voice {

@@ -42,7 +42,7 @@ func baresip(t *testing.T, registrar int, number, password, mode string) *softph
 		t.Fatal(err)
 	}
 	writeTone(t, filepath.Join(p.dir, "tone.wav"), tones[number])
-	control, rtp := freePort(t), 30000+40*phoneCount()
+	control, rtp := freePort(t), 28000+40*(phoneCount()%110)
 	config := fmt.Sprintf(`module_path %s
 sip_listen 127.0.0.1:%d
 audio_player aubridge,p

@@ -29,6 +29,8 @@ type Operations struct {
 	Ready func() bool // false before start and during shutdown
 	// Certificates tells when which certificate file runs out.
 	Certificates func() []tls.Expiry
+	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
+	Telephones func() (reachable, legs int)
 }
 
 // Run serves a listener until ctx ends.
@@ -93,6 +95,10 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("sip_connections", "TCP and TLS connections open.", func() float64 { _, n, _ := o.UA.Counts(); return float64(n) })
 	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
 	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
+	if o.Telephones != nil {
+		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
+		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
+	}
 	r.MustRegister(links{o.Proxy})
 	if o.Certificates != nil {
 		r.MustRegister(certificates{o.Certificates})

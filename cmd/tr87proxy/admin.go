@@ -106,6 +106,9 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
 	}
 	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	if st.Phones != nil {
+		fmt.Fprintf(w, "%d extensions with a telephone that can be reached, %d telephones in calls\n", st.Phones.Reachable, st.Phones.Legs)
+	}
 	if sessions {
 		fmt.Fprintln(w)
 		row("CLIENT", "PEER", "LINE", "FOR", "MONITORS", "WAITING")
@@ -118,6 +121,13 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 		row("DEVICE", "CALL", "LINK", "CLIENTS", "")
 		for _, d := range st.Devices {
 			row(d.Device, d.Call, d.Link, d.Clients, map[bool]string{true: "", false: "waits for the link"}[d.Active])
+		}
+	}
+	if devices && st.Phones != nil {
+		fmt.Fprintln(w)
+		row("TELEPHONE", "PEER", "FOR", "")
+		for _, t := range st.Phones.Telephones {
+			row(t.Number, t.Peer, t.Expires.Sub(now).Round(time.Second), map[bool]string{true: "", false: "does not answer"}[t.Reachable])
 		}
 	}
 	return w.Flush()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
@@ -198,12 +199,16 @@ type status struct {
 	Started  time.Time             `json:"started"`
 	Servers  []serverStatus        `json:"servers"`
 	Core     proxy.Status          `json:"core"`
+	Phones   *phones.Status        `json:"phones,omitempty"`
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
 	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
 }
 
 func (n *node) status(sessions, devices bool) any {
 	st := status{Version: version(), Started: n.started, Core: n.core.Status()}
+	if n.phones != nil {
+		st.Phones = n.phones.Status(devices)
+	}
 	n.serversMu.Lock()
 	for _, s := range n.servers {
 		st.Servers = append(st.Servers, s.status())

@@ -290,14 +290,14 @@ func (n *node) run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return nil
 	}
-	if n.phones != nil {
-		group.Go(func() { n.phones.Run(running) })
-	}
 	for _, s := range n.servers {
 		if err := s.start(running, n.failed); err != nil {
 			n.abandon(stop, &group)
 			return err
 		}
+	}
+	if n.phones != nil { // telephones that registered before a restart are spoken to from the ports that they know
+		group.Go(func() { n.phones.Run(running) })
 	}
 	ready.Store(true)
 	n.log.Info("ready")
@@ -335,7 +335,11 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		serve((&web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates}).Run, l)
+		operations := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates}
+		if n.phones != nil {
+			operations.Telephones = n.phones.Counts
+		}
+		serve(operations.Run, l)
 	}
 	if cfg.Admin.Socket != "" {
 		mode, _ := strconv.ParseUint(cfg.Admin.Mode, 8, 32) // checked by config
@@ -366,6 +370,9 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 // abandon ends a start that failed.
 func (n *node) abandon(stop func(), group *sync.WaitGroup) {
 	n.ua.Close()
+	if n.phones != nil {
+		n.phones.Close()
+	}
 	stop()
 	group.Wait()
 	n.endServers()

@@ -155,7 +155,7 @@ func TestDescriptions(t *testing.T) {
 		if tt.name == "not SDP" {
 			d, err = read([]byte(tt.text))
 		}
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {

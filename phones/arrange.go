@@ -52,7 +52,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 			then = append(then, c.close)
 			continue
 		}
-		then = append(then, s.answerCallers(c)...)
+		s.answerCallers(c)
 		s.join(c)
 	}
 	return then
@@ -235,7 +235,7 @@ func (s *Server) call(p *party) func() {
 }
 
 // answerCallers answers the telephones that call, as far as their calls have come.
-func (s *Server) answerCallers(c *call) (then []func()) {
+func (s *Server) answerCallers(c *call) {
 	for _, p := range c.Parties {
 		l := s.legs[p.Key]
 		if l == nil || l.up || l.ended || !p.Phone {
@@ -255,7 +255,6 @@ func (s *Server) answerCallers(c *call) (then []func()) {
 			})
 		}
 	}
-	return then
 }
 
 // outcome is how a caller's call has come out: 0 for nothing yet.

@@ -369,7 +369,7 @@ func oneDigit(text string) rune {
 		text = name
 	}
 	text = strings.ToUpper(text)
-	if len(text) == 1 && strings.Contains("0123456789*#ABCD", text) {
+	if len(text) == 1 && strings.ContainsAny(text, "0123456789*#ABCD") {
 		return rune(text[0])
 	}
 	return 0

@@ -180,7 +180,7 @@ func (u *user) listed(now time.Time) *sip.Answer {
 
 // kept is what is kept of a user. Callers hold the server's lock.
 func (u *user) kept() []kept {
-	var list []kept
+	list := make([]kept, 0, len(u.bindings))
 	for _, b := range u.bindings {
 		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks}
 		if p := b.flow.Peer(); p.Transport == "UDP" {

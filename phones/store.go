@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	dberrors "go.etcd.io/bbolt/errors"
 
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
@@ -44,7 +45,7 @@ type kept struct {
 
 func openStore(path string, log *slog.Logger) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, dberrors.ErrTimeout) {
 		err = fmt.Errorf("%s is in use by another process", path)
 	}
 	if err != nil {

@@ -58,13 +58,12 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 		account: req.AccountCode, auth: req.AuthCode, correlator: req.CorrelatorData, subject: req.SubjectOfCall, languages: req.LanguagePreferences,
 		characteristics: req.CallCharacteristics,
 	}
-	if prompt && d.trunk == nil {
-		x.prompt(uacsta.CauseMakeCall)
-	} else if d.real && d.trunk == nil { // it calls once its telephone has answered
-		x.prompt(uacsta.CauseMakeCall)
-		x.auto = true
-	} else {
+	switch {
+	case d.trunk != nil, !prompt && !d.real:
 		x.originate(uacsta.CauseNewCall)
+	default: // a real telephone calls once it has answered
+		x.prompt(uacsta.CauseMakeCall)
+		x.auto = !prompt
 	}
 	return uacsta.MakeCallResponse{CallingDevice: x.id()}, nil
 }

@@ -360,3 +360,44 @@ func TestMessages(t *testing.T) {
 	a.sees("CALL_DTMF_START", 1)
 	x.stop()
 }
+
+// A call waits in a queue with an announcement, until an agent answers; a hunt group's next
+// member rings when one is busy; who hangs up with a call on hold is called back.
+func TestQueueHuntAndRecall(t *testing.T) {
+	x := serveTelephones(t, `  queues: [{number: "300", announcement: hello}]
+  hunt-groups: [{number: "200", members: ["101", "102"]}]
+`, "")
+	a, b, c := x.phone("100", "manual"), x.phone("101", "manual"), x.phone("102", "auto")
+	o := x.watch("100", "101", "102")
+	a.do("dial", "300")
+	o.until("100", "Queued")
+	a.hears("message")
+	agent := uacsta.SetAgentState{Device: uacsta.Dev("102"), RequestedAgentState: uacsta.RequestLoggedOn, AgentID: "7"}
+	o.must(agent)
+	agent.RequestedAgentState = uacsta.RequestReady
+	o.must(agent)
+	o.until("102", "Established")
+	a.hears("102")
+	c.hears("100")
+	a.do("hangup", "")
+	o.until("102", "ConnectionCleared")
+	c.sees("CALL_CLOSED", 1)
+	a.do("dial", "200")
+	b.sees("CALL_INCOMING", 1)
+	b.do("hangup", "") // 486: the next one
+	o.until("102", "Established")
+	a.hears("102")
+	// one call is held for another by CSTA; the telephone's user hangs up: it rings again
+	o.must(uacsta.ConsultationCall{ExistingCall: o.calls("102")[0], ConsultedDevice: uacsta.Dev("101")})
+	b.sees("CALL_INCOMING", 2)
+	a.hears("music")
+	c.hears("ringback")
+	c.do("hangup", "")
+	for o.until("102", "Delivered").Text("cause") != "recall" {
+	}
+	o.until("102", "Established")
+	a.hears("102")
+	a.do("hangup", "")
+	o.until("102", "ConnectionCleared")
+	x.stop()
+}

@@ -166,7 +166,7 @@ func serve(t *testing.T, extra string, operations ...string) *running {
 	certificates(t, r.dir)
 	var extensions strings.Builder
 	for i := range 500 {
-		fmt.Fprintf(&extensions, "  - {number: \"%d\"}\n  - {number: \"%d\", answer-after: 20ms}\n", 1000+i, 2000+i)
+		fmt.Fprintf(&extensions, "  - {number: \"%d\", outside: [\"0\"]}\n  - {number: \"%d\", answer-after: 20ms}\n", 1000+i, 2000+i)
 	}
 	config := fmt.Sprintf(`
 sip:

@@ -401,3 +401,21 @@ func TestQueueHuntAndRecall(t *testing.T) {
 	o.until("102", "ConnectionCleared")
 	x.stop()
 }
+
+// The demonstration with telephones, as a newcomer sees it.
+func TestDemoPhones(t *testing.T) {
+	port := freePort(t)
+	demo := start(t, program(t), "demo", "--phones", "--once", "--phone-port", fmt.Sprint(port))
+	waitFor(t, "the instructions", func() bool { return strings.Contains(demo.out.String(), "lift both") })
+	for _, number := range []string{"100", "101"} {
+		baresip(t, port, number, "demo", "auto")
+	}
+	if err := demo.wait(patience); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"BackInService     at 101", "Held              at 101", "Retrieved         at 100", "ConnectionCleared at 101"} {
+		if !strings.Contains(demo.out.String(), want) {
+			t.Errorf("no %q in\n%s", want, demo.out)
+		}
+	}
+}

@@ -18,38 +18,47 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	var once bool
-	var port int
+	var once, phones bool
+	var port, phonePort int
 	cmd := &cobra.Command{
 		Use: "demo", Short: "See it work: a TR/87 client controls phones on the built-in switch", GroupID: "server", Args: exactly(0),
 		Long: `demo starts the proxy on loopback with the built-in switch: the line 100, and the
 virtual phones 101 and 102. A TR/87 client connects over real SIP, places a call
 and does everything with it that the call model knows. Then demo stays up for your
 own client. With --once it ends after the call, with status 0 only if every step
-came as the call model says.`,
+came as the call model says.
+
+With --phones it serves two real SIP telephones instead, 100 and 101, tells how to
+register them, and controls a call between them.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
+  tr87proxy demo --phones
   tr87proxy demo --port 15062      when 5062 is taken`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if port == 0 && !once {
+				port = 5062
+			}
+			if phones {
+				return demoPhones(cmd.Context(), cmd.OutOrStdout(), port, phonePort, once)
+			}
 			return demo(cmd.Context(), cmd.OutOrStdout(), port, once)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "end after the call")
+	cmd.Flags().BoolVar(&phones, "phones", false, "serve two real SIP telephones")
+	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 that telephones register at")
 	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
 	return cmd
 }
 
 func demo(ctx context.Context, out io.Writer, port int, once bool) error {
-	if port == 0 && !once {
-		port = 5062
-	}
 	cfg := config.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
 	cfg.Numbers.Main = "+14255550"
-	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line"}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
+	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line", Outside: []string{"0"}}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
 	members := []string{"100", "101", "102"}
 	cfg.Switch.HuntGroups = []config.HuntGroup{{Number: "200", Members: members}}
 	cfg.Switch.Queues = []config.Queue{{Number: "300"}}

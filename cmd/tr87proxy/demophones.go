@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// demoPhones serves two real telephones on loopback, and controls them once both have
+// registered.
+func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool) error {
+	cfg := config.Default()
+	cfg.Demo = true
+	cfg.Operations.Address = ""
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	register := fmt.Sprintf("127.0.0.1:%d", phones)
+	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}}
+	cfg.Switch.Extensions = []config.Extension{
+		{Number: "100", Name: "Alice", SIP: &config.Telephone{Password: demoPassword}},
+		{Number: "101", Name: "Bob", SIP: &config.Telephone{Password: demoPassword}},
+		{Number: "102", Name: "Virtual", Answer: 3 * time.Second},
+	}
+	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
+	n, err := assemble(cfg, io.Discard)
+	if err != nil {
+		return err
+	}
+	addresses := make(chan string, 8)
+	n.listening = func(transport, address string) { addresses <- transport + " " + address }
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.run(ctx) }()
+	for address == fmt.Sprintf("127.0.0.1:%d", port) || !strings.Contains(register, " ") {
+		select {
+		case served := <-addresses:
+			transport, where, _ := strings.Cut(served, " ")
+			if transport == "tcp" {
+				address = where + " "
+			} else {
+				register = where + " "
+			}
+		case err := <-stopped:
+			return fmt.Errorf("%w (is another proxy, or a telephone, on this port? try --port and --phone-port)", err)
+		}
+	}
+	address, register = strings.TrimSpace(address), strings.TrimSpace(register)
+	fmt.Fprintf(out, `Register two SIP telephones on this machine, for example baresip or Linphone:
+
+  server      %[1]s (UDP or TCP)
+  user        100 and 101, one for each telephone
+  password    %[2]s
+
+With baresip, one line of ~/.baresip/accounts for each:
+  <sip:100@%[1]s;transport=udp>;auth_pass=%[2]s
+
+Once both are there, a CSTA client calls from 100 to 101: lift both.
+
+`, register, demoPassword)
+	result := controlPhones(ctx, out, address)
+	if once || result != nil {
+		stop()
+		return errors.Join(result, <-stopped)
+	}
+	fmt.Fprintf(out, `
+Both telephones are yours now: call by hand, or control them from another terminal:
+  tr87proxy monitor 100 101 --server "sip:tr87proxy@%[1]s;transport=tcp"
+  tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
+  tr87proxy hold 100        --server "sip:tr87proxy@%[1]s;transport=tcp"
+  tr87proxy dnd 101 on      --server "sip:tr87proxy@%[1]s;transport=tcp"
+102 is a virtual telephone that answers by itself. Press Ctrl-C to stop.
+`, address)
+	return <-stopped
+}
+
+const demoPassword = "demo" // on loopback only
+
+// controlPhones waits for both telephones and controls a call between them.
+func controlPhones(ctx context.Context, out io.Writer, address string) error {
+	ua := sip.New(sip.Config{UserAgent: "tr87proxy-demo"})
+	defer ua.Close()
+	p := &play{out: out, events: make(chan *uacsta.Message, 256), refs: map[string]string{}}
+	opening, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	client, err := tr87.Open(opening, ua, tr87.Dial{
+		To: "sip:tr87proxy@" + address + ";transport=tcp", From: "sip:demo@localhost", Line: "tel:100",
+		Event: func(m *uacsta.Message) { p.events <- m },
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	p.client = client
+	for _, device := range []string{"100", "101"} {
+		object := uacsta.Dev(device)
+		res, err := p.client.Request(opening, uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3))
+		if err != nil {
+			return err
+		}
+		p.refs[res.CrossRef()] = device
+	}
+	there := map[string]bool{}
+	for len(there) < 2 {
+		m, device, err := p.next(ctx)
+		if err != nil {
+			return err
+		}
+		switch m.Name() {
+		case "BackInServiceEvent":
+			there[device] = true
+		case "OutOfServiceEvent":
+			delete(there, device)
+		}
+	}
+	res, err := p.request(ctx, uacsta.MakeCall{
+		CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101"), AutoOriginate: uacsta.DoNotPrompt,
+	}, "MakeCall 100 -> 101")
+	if err != nil {
+		return err
+	}
+	if err := p.until(ctx, "EstablishedEvent"); err != nil {
+		return err
+	}
+	own := uacsta.Conn(res.Connections()[0].CallID(), "100")
+	for _, s := range []struct {
+		req   any
+		what  string
+		event string
+	}{
+		{uacsta.HoldCall{CallToBeHeld: own}, "HoldCall", "HeldEvent"},
+		{uacsta.RetrieveCall{CallToBeRetrieved: own}, "RetrieveCall", "RetrievedEvent"},
+		{uacsta.ClearConnection{ConnectionToBeCleared: own}, "ClearConnection", "ConnectionClearedEvent"},
+	} {
+		select {
+		case <-time.After(3 * time.Second): // for somebody to listen
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if _, err := p.request(ctx, s.req, s.what); err != nil {
+			return err
+		}
+		if err := p.until(ctx, s.event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next shows the next event, and returns it with the device that it is about.
+func (p *play) next(ctx context.Context) (*uacsta.Message, string, error) {
+	select {
+	case m := <-p.events:
+		device := p.refs[m.CrossRef()]
+		p.line(eventLine, fmt.Sprintf("%-17s at %s", strings.TrimSuffix(m.Name(), "Event"), device))
+		return m, device, nil
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+}
+
+// until waits for an event at both telephones.
+func (p *play) until(ctx context.Context, event string) error {
+	seen := map[string]bool{}
+	for len(seen) < 2 {
+		m, device, err := p.next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case m.Name() == event:
+			seen[device] = true
+		case m.Name() == "ConnectionClearedEvent", m.Name() == "FailedEvent":
+			return errors.New("the call has ended: was it not answered?")
+		}
+	}
+	return nil
+}

@@ -215,6 +215,13 @@ func (l *Leg) Flow() Direction {
 	return l.flow
 }
 
+// TakesEvents reports whether the telephone knows telephone events.
+func (l *Leg) TakesEvents() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peer == nil || l.peer.event != 0
+}
+
 // Secure reports whether the voice is encrypted.
 func (l *Leg) Secure() bool {
 	l.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -33,9 +34,24 @@ func (b *binding) reachable(now time.Time) bool {
 // account finds the user who sends a request, and challenges who has not said so. The
 // address of record must be the user's own.
 func (s *Server) account(r *sip.Request, of sip.Address) *user {
+	from, now := r.Peer().Addr.Addr(), time.Now()
+	if s.guard.Locked("", from, now) {
+		r.Respond(sip.Answer{Code: 403, Once: true})
+		return nil
+	}
 	name, ok, failed := s.digest.Check(r)
-	if failed {
+	switch locked := s.guard.Locked(name, from, now); {
+	case failed && !locked: // one that goes on under a name that is locked here counts no more
+		s.guard.Failed(name, from, now)
 		s.log.Warn("wrong password of a telephone", "user", name, "peer", r.Peer().String())
+	case ok && locked:
+		if s.strangers.News(from, now) {
+			s.log.Warn("a telephone is refused after too many wrong passwords", "user", name, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
+		}
+		r.Respond(sip.Answer{Code: 403, Once: true})
+		return nil
+	case ok:
+		s.guard.Succeeded(name, from)
 	}
 	if !ok {
 		return nil

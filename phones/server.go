@@ -9,22 +9,26 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
 // Server serves the telephones and trunks of a switch.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	sw       *softswitch.Switch
-	ua       *sip.UA
-	digest   *sip.Digest
-	engine   *media.Engine
-	music    *media.Clip
-	messages *media.Directory
-	store    *store
+	cfg       Config
+	log       *slog.Logger
+	sw        *softswitch.Switch
+	ua        *sip.UA
+	digest    *sip.Digest
+	guard     accounts.Guard
+	strangers proxy.Strangers
+	engine    *media.Engine
+	music     *media.Clip
+	messages  *media.Directory
+	store     *store
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
 	stop  context.CancelFunc

@@ -1,20 +1,56 @@
 package phones
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // pass sends keys that a telephone's user pressed, and that came by INFO, to the others.
 func (s *Server) pass(l *leg, digits string) {
 	s.mu.Lock()
+	p := s.parties[l.key]
+	var c *call
+	if p != nil {
+		c = s.calls[p.call]
+	}
+	s.mu.Unlock()
+	if c != nil {
+		s.keys(c, softswitch.Voice{Key: p.Key, Digits: digits, Tone: 100 * time.Millisecond, Pause: 100 * time.Millisecond})
+	}
+}
+
+// keys sends keys to everybody in a call but one: as telephone events (RFC 4733), or by
+// INFO to who knows no such events.
+func (s *Server) keys(c *call, v softswitch.Voice) {
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.parties[l.key]; p != nil {
-		if c := s.calls[p.call]; c != nil && c.room != nil {
-			c.room.SendDigits(l.voice, digits, 100*time.Millisecond, 100*time.Millisecond)
+	var own *media.Leg
+	if l := s.legs[v.Key]; l != nil {
+		own = l.voice
+	}
+	if c.room != nil {
+		c.room.SendDigits(own, v.Digits, v.Tone, v.Pause)
+	}
+	for _, p := range c.Parties {
+		if l := s.legs[p.Key]; l != nil && p.Key != v.Key && l.up && p.State == uacsta.Connected && !l.voice.TakesEvents() {
+			l.queue(func() { l.sendKeys(v) })
 		}
+	}
+}
+
+// sendKeys sends keys by INFO.
+func (l *leg) sendKeys(v softswitch.Voice) {
+	if l.dialog == nil {
+		return
+	}
+	for _, digit := range strings.ToUpper(strings.ReplaceAll(v.Digits, ",", "")) {
+		body := fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", digit, v.Tone/time.Millisecond)
+		l.dialog.Send("INFO", "application/dtmf-relay", []byte(body), nil)
 	}
 }
 
@@ -31,7 +67,6 @@ func (s *Server) speak(v softswitch.Voice) {
 	}
 	room, stops := c.room, c.plays[v.Stop]
 	delete(c.plays, v.Stop)
-	l := s.legs[v.Key]
 	s.mu.Unlock()
 	switch {
 	case v.Stop != "":
@@ -39,11 +74,7 @@ func (s *Server) speak(v softswitch.Voice) {
 			stops.Stop()
 		}
 	case v.Digits != "":
-		if l != nil {
-			room.SendDigits(l.voice, v.Digits, v.Tone, v.Pause)
-		} else {
-			room.SendDigits(nil, v.Digits, v.Tone, v.Pause)
-		}
+		s.keys(c, v)
 	case v.Play != "":
 		s.play(c, room, v)
 	case v.Record != "":

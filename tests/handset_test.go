@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -34,6 +35,7 @@ type handset struct {
 	inbox   chan *sipText            // requests
 	cseq    int
 	closed  bool
+	mute    atomic.Bool    // it answers no OPTIONS
 	passed  map[string]int // requests that nobody has expected, by method
 }
 
@@ -160,7 +162,9 @@ var branchParameter = regexp.MustCompile(`;branch=([^;]+)`)
 func (h *handset) take(m *sipText) {
 	if !strings.HasPrefix(m.start, "SIP/2.0") {
 		if m.method() == "OPTIONS" { // the switch asks whether we are there
-			h.answer(m, 200, nil, "")
+			if !h.mute.Load() {
+				h.answer(m, 200, nil, "")
+			}
 			return
 		}
 		h.inbox <- m

@@ -172,7 +172,12 @@ func TestUnusualMessages(t *testing.T) {
 	late := a.dialog("101")
 	calling = late.challenged([]string{"Require: 100rel"}, "")
 	invite = b.expect("INVITE")
-	b.reply(invite, 180, "b3", "")
+	b.reply(invite, 180, "b3", "", "Require: 100rel", "RSeq: 7")
+	if prack := b.expect("PRACK"); prack.header("RAck") != "7 "+invite.header("CSeq") || prack.tag("To") != "b3" {
+		t.Errorf("%v", prack.headers)
+	} else {
+		b.answer(prack, 200, nil, "")
+	}
 	for {
 		m = calling.next()
 		if m.code() == 180 && m.header("RSeq") != "" {
@@ -279,6 +284,39 @@ func TestSeveralTelephones(t *testing.T) {
 	more.close() // its connection breaks, and with it the registration; the call is over when nothing is heard
 	o.until("101", "ConnectionCleared")
 	a.answer(a.expect("BYE"), 200, nil, "")
+	x.stop()
+}
+
+// A telephone that answers no more is out of service, and is back when it does; keys go by
+// INFO to one that knows no telephone events; a CSTA client transfers at once.
+func TestHalfATelephone(t *testing.T) {
+	x, list := handsets(t, "", "  qualify: 1s\n", "100", "101", "102")
+	a, b, c := list[0], list[1], list[2]
+	o := x.watch("100", "101", "102")
+	from, _ := between(a, b, 5600)
+	id := o.until("101", "Established").Text("establishedConnection/callID")
+	plain := strings.Replace(description(5600, "sendrecv"), " 101\r\na=rtpmap:101 telephone-event/8000", "", 1)
+	if m := from.ask("INVITE", []string{sdpHeader}, plain); m.code() != 200 {
+		t.Fatal(m.start)
+	} else {
+		from.ack(m)
+	}
+	o.must(uacsta.GenerateDigits{ConnectionToSendDigits: uacsta.Conn(id, "101"), CharactersToSend: "4#"})
+	for _, want := range []string{"Signal=4\r\n", "Signal=#\r\n"} {
+		m := a.expect("INFO")
+		if !strings.HasPrefix(m.body, want) || m.header("Content-Type") != "application/dtmf-relay" {
+			t.Errorf("%v %q", m.headers, m.body)
+		}
+		a.answer(m, 200, nil, "")
+	}
+	o.must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn(id, "101"), TransferredTo: uacsta.Dev("102")})
+	b.answer(b.expect("BYE"), 200, nil, "")
+	c.accept(c.expect("INVITE"), "c", 5606)
+	o.until("102", "Established")
+	b.mute.Store(true)
+	o.until("101", "OutOfService")
+	b.mute.Store(false)
+	o.until("101", "BackInService")
 	x.stop()
 }
 

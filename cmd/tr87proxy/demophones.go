@@ -39,20 +39,17 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool)
 	defer stop()
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.run(ctx) }()
-	for address == fmt.Sprintf("127.0.0.1:%d", port) || !strings.Contains(register, " ") {
+	served := map[string]string{}
+	for len(served) < 3 {
 		select {
-		case served := <-addresses:
-			transport, where, _ := strings.Cut(served, " ")
-			if transport == "tcp" {
-				address = where + " "
-			} else {
-				register = where + " "
-			}
+		case next := <-addresses:
+			transport, where, _ := strings.Cut(next, " ")
+			served[transport] = where
 		case err := <-stopped:
 			return fmt.Errorf("%w (is another proxy, or a telephone, on this port? try --port and --phone-port)", err)
 		}
 	}
-	address, register = strings.TrimSpace(address), strings.TrimSpace(register)
+	address, register = served["tcp"], served["telephones/udp"]
 	fmt.Fprintf(out, `Register two SIP telephones on this machine, for example baresip or Linphone:
 
   server      %[1]s (UDP or TCP)

@@ -47,9 +47,9 @@ type Proxy struct {
 	cfg     Config
 	stats   Stats
 	meter   policy.Meter[use] // of rules, and of what one identity may do
-	watches tally             // monitors, by the identity's name
-	owners  tally             // sessions, by the identity's name
-	apps    tally             // application sessions, by the account's name
+	watches tally[string]     // monitors, by the identity's name
+	owners  tally[use]        // sessions, by the identity's name
+	apps    tally[string]     // application sessions, by the account's name
 	rules   atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

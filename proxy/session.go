@@ -112,7 +112,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	full := p.closed || !p.owners.take(s.own.Name, p.cfg.MaxIdentity, p.cfg.MaxSessions)
+	full := p.closed || !p.owners.take(s.owner(), p.cfg.MaxIdentity, p.cfg.MaxSessions)
 	if !full {
 		p.sessions[s] = struct{}{}
 	}
@@ -241,7 +241,7 @@ func (s *Session) finish() bool {
 	s.proxy.mu.Lock()
 	delete(s.proxy.sessions, s)
 	s.proxy.mu.Unlock()
-	s.proxy.owners.give(s.own.Name)
+	s.proxy.owners.give(s.owner())
 	s.release()
 	return true
 }
@@ -345,4 +345,13 @@ func newRef() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:])
 	return hex.EncodeToString(b[:])
+}
+
+// owner is whom the session is counted for: its identity, or, of who has none yet, the
+// address.
+func (s *Session) owner() use {
+	if s.own.Name == "" {
+		return use{from: s.addr}
+	}
+	return use{who: s.own.Name}
 }

@@ -3,21 +3,21 @@ package proxy
 import "sync"
 
 // tally counts what each of many has. The zero value has counted nothing.
-type tally struct {
+type tally[K comparable] struct {
 	mu    sync.Mutex
-	count map[string]int
+	count map[K]int
 	all   int
 }
 
 // take counts one more, unless there are as many as one may have, or all together.
-func (t *tally) take(who string, most, all int) bool {
+func (t *tally[K]) take(who K, most, all int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.count[who] >= most || t.all >= all {
 		return false
 	}
 	if t.count == nil {
-		t.count = map[string]int{}
+		t.count = map[K]int{}
 	}
 	t.count[who]++
 	t.all++
@@ -25,7 +25,7 @@ func (t *tally) take(who string, most, all int) bool {
 }
 
 // give takes one back.
-func (t *tally) give(who string) {
+func (t *tally[K]) give(who K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all--
@@ -35,7 +35,7 @@ func (t *tally) give(who string) {
 }
 
 // total is what all have together.
-func (t *tally) total() int {
+func (t *tally[K]) total() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.all

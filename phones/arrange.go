@@ -136,7 +136,7 @@ func (s *Server) arrange(device string) (then []func()) {
 		if s.answeredElsewhere(l) {
 			why = endElsewhere
 		}
-		l.queue(func() { l.hangUp(why) })
+		then = append(then, func() { l.must(func() { l.hangUp(why) }) })
 	}
 	for _, p := range own {
 		l := s.legs[p.Key]

@@ -28,7 +28,7 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		l.server.spawn(func() {
 			d, res, err := l.server.ua.Invite(ctx, inv, f)
 			cancel()
-			l.do(func() { f.answered(d, res, err) })
+			l.must(func() { f.answered(d, res, err) })
 		})
 	}
 }
@@ -272,17 +272,17 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	l.early = !l.offered
 	l.invitation = in
 	in.OnCancel(func() {
-		l.do(func() {
+		l.must(func() {
 			l.invitation, l.hungUp = nil, true
 			l.gone()
 		})
 	})
-	l.do(func() { l.dial(in, called) })
+	l.must(func() { l.dial(in, called) })
 }
 
 // dispose ends a leg that the switch has not heard of.
 func (l *leg) dispose() {
-	l.do(func() {
+	l.must(func() {
 		l.server.mu.Lock()
 		l.ended, l.rejected = true, true
 		l.server.mu.Unlock()

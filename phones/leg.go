@@ -35,6 +35,7 @@ type leg struct {
 	early               bool   // it can be heard although it is not up
 	held                bool   // by the telephone's user
 	ended               bool   // nothing is to be said any more
+	slow                bool   // the log has said that it has too many tasks
 	rejected            bool   // the switch has been told that it ends
 	callID              string // of its dialog, "" until it has one
 	localTag, remoteTag string
@@ -93,20 +94,42 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	return l, nil
 }
 
-// do runs a task behind all others of the leg. One that has too many ends.
-func (l *leg) do(task func()) {
+// do runs a task behind all others of the leg; false when there are too many: it does not
+// run.
+func (l *leg) do(task func()) bool {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
-	l.queue(task)
+	return l.queue(task)
 }
 
 // queue is do under the server's lock.
-func (l *leg) queue(task func()) {
+func (l *leg) queue(task func()) bool {
 	select {
 	case <-l.over:
+		return false
 	case l.tasks <- task:
+		return true
 	default:
-		l.server.log.Warn("a telephone takes nothing any more", "device", l.device)
+	}
+	if !l.slow {
+		l.slow = true
+		l.server.log.Warn("a telephone has too much going on: some of it is left out", "device", l.device)
+	}
+	return false
+}
+
+// must is do for what the leg cannot live without: it waits for room, on a goroutine of its
+// own.
+func (l *leg) must(task func()) {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	if !l.queue(task) {
+		l.server.group.Go(func() {
+			select {
+			case <-l.over:
+			case l.tasks <- task:
+			}
+		})
 	}
 }
 
@@ -162,7 +185,7 @@ func (l *leg) end(why ending) {
 	l.server.mu.Lock()
 	l.rejected = true
 	l.server.mu.Unlock()
-	l.do(func() { l.hangUp(why) })
+	l.must(func() { l.hangUp(why) })
 }
 
 func (l *leg) hangUp(why ending) {
@@ -213,7 +236,7 @@ func (l *leg) Ended(reason error) {
 	if errors.Is(reason, sip.ErrLocalBye) {
 		return
 	}
-	l.do(func() {
+	l.must(func() {
 		l.dialog, l.hungUp = nil, true
 		l.gone()
 	})
@@ -232,7 +255,7 @@ func (l *leg) Refresh() (contentType string, body []byte) {
 // Dead implements media.Watcher: the telephone is not heard any more.
 func (l *leg) Dead() {
 	l.server.log.Warn("no voice from a telephone: its call is cleared", "device", l.device)
-	l.do(func() {
+	l.must(func() {
 		l.hangUp(endNormal)
 		l.gone()
 	})
@@ -248,7 +271,7 @@ func (l *leg) Digit(digit rune) {
 
 // Request implements sip.DialogHandler.
 func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
-	l.do(func() {
+	taken := l.do(func() {
 		switch r.Method() {
 		case "INVITE", "UPDATE":
 			l.renegotiate(d, r)
@@ -262,6 +285,9 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 			r.Respond(sip.Answer{Code: 501})
 		}
 	})
+	if !taken {
+		r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "5"}}})
+	}
 }
 
 // renegotiate answers a re-INVITE or UPDATE: the user holds, or takes back.
@@ -390,7 +416,7 @@ func (l *leg) offer(want media.Direction) {
 	}
 	l.asking, l.wants, l.next = true, want, want
 	l.dialog.Reinvite(sdpType, l.voice.Offer(want), func(res sip.Result) {
-		l.do(func() {
+		l.must(func() {
 			l.asking = false
 			if res.Code()/100 != 2 {
 				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())

@@ -346,6 +346,9 @@ func (s *Server) address(number string, flow sip.Flow) string {
 	if host == "" {
 		host = flow.Peer().Local.Addr().String()
 	}
+	if number == "" {
+		number = "anonymous"
+	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}

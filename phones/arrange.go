@@ -202,9 +202,21 @@ func (s *Server) swap(device string, own []*party) {
 	}
 }
 
-// answeredElsewhere reports whether a leg stops ringing because another device has the
-// call.
-func (s *Server) answeredElsewhere(l *leg) bool { return !l.up && l.trunk == nil }
+// answeredElsewhere reports whether a leg stops ringing because another device has taken
+// the call: it is not a call that was missed.
+func (s *Server) answeredElsewhere(l *leg) bool {
+	c := s.calls[l.rang]
+	if l.up || c == nil {
+		return false
+	}
+	talking := 0
+	for _, p := range c.Parties {
+		if p.State == uacsta.Connected && !p.Rings {
+			talking++
+		}
+	}
+	return talking > 1
+}
 
 // call opens a leg for a connection, and rings.
 func (s *Server) call(p *party) func() {
@@ -228,7 +240,7 @@ func (s *Server) call(p *party) func() {
 			return
 		}
 		s.legs[one.Key] = l
-		l.auto = one.Auto
+		l.auto, l.rang = one.Auto, v.Call
 		l.queue(func() { l.ring(v, one) })
 		s.mu.Unlock()
 	}

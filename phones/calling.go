@@ -21,13 +21,13 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 	}
 	for _, inv := range invites {
 		f := &fork{l}
-		ctx, cancel := context.WithTimeout(l.server.ctx, longestRing)
+		ctx, cancel := context.WithCancelCause(l.server.ctx)
 		l.cancels[f] = cancel
 		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
 		inv.ContentType, inv.Body = sdpType, l.voice.Offer(media.SendRecv)
 		l.server.spawn(func() {
 			d, res, err := l.server.ua.Invite(ctx, inv, f)
-			cancel()
+			cancel(nil)
 			l.must(func() { f.answered(d, res, err) })
 		})
 	}
@@ -113,7 +113,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l.named(d)
 	for other, cancel := range l.cancels {
 		if other != f {
-			cancel()
+			cancel(endElsewhere.reason)
 		}
 	}
 	s.mu.Lock()

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -32,6 +31,7 @@ type leg struct {
 	key                 int // of the connection that it carries
 	up                  bool
 	auto                bool   // its INVITE asked the telephone to answer by itself
+	rang                string // the call that it rang for
 	early               bool   // it can be heard although it is not up
 	held                bool   // by the telephone's user
 	ended               bool   // nothing is to be said any more
@@ -52,10 +52,10 @@ type leg struct {
 	asking     bool            // a re-INVITE is under way
 	next       media.Direction // what is to be offered after it
 	talked     bool
-	resumed    bool                         // the telephone was asked to take the call back
-	cancels    map[*fork]context.CancelFunc // of the INVITEs that ring
-	forks      int                          // that have not failed
-	worst      int                          // code of the failures: the one that says most
+	resumed    bool                              // the telephone was asked to take the call back
+	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs that ring
+	forks      int                               // that have not failed
+	worst      int                               // code of the failures: the one that says most
 	hungUp     bool
 }
 
@@ -68,7 +68,7 @@ const maxTasks = 256
 func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
 	l := &leg{
 		server: s, device: device, trunk: t, tasks: make(chan func(), maxTasks), over: make(chan struct{}),
-		cancels: map[*fork]context.CancelFunc{}, wants: media.SendRecv,
+		cancels: map[*fork]context.CancelCauseFunc{}, wants: media.SendRecv,
 	}
 	var err error
 	if l.voice, err = s.engine.Open(address, l); err != nil {
@@ -160,7 +160,7 @@ func (l *leg) close() {
 		close(l.over)
 		s.mu.Unlock()
 		for _, cancel := range l.cancels {
-			cancel()
+			cancel(nil)
 		}
 		l.voice.Close()
 		if lobby != nil {
@@ -171,8 +171,8 @@ func (l *leg) close() {
 
 // ending is why a leg ends, as its telephone is told.
 type ending struct {
-	code   int    // for a call that was not answered
-	reason string // RFC 3326
+	code   int              // for a call that was not answered
+	reason sip.CancelReason // for one that rings: it is not to be counted as missed
 }
 
 var (
@@ -194,7 +194,7 @@ func (l *leg) hangUp(why ending) {
 	l.server.mu.Unlock()
 	l.hungUp = true
 	for _, cancel := range l.cancels {
-		cancel()
+		cancel(why.reason)
 	}
 	switch {
 	case l.forks > 0: // cancelled
@@ -572,6 +572,3 @@ func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
 	}
 	return v.Calling, v.Name
 }
-
-// ringing INVITEs last as long as the switch lets them; this bounds what it forgets.
-const longestRing = 10 * time.Minute

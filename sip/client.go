@@ -35,6 +35,12 @@ type Invite struct {
 	Progress func(*Dialog, *Response)
 }
 
+// CancelReason is why an INVITE is cancelled: the header Reason (RFC 3326) of its CANCEL,
+// when it is the cause of the end of the context that [UA.Invite] was given.
+type CancelReason string
+
+func (r CancelReason) Error() string { return string(r) }
+
 // Flow is a way to a peer that the peer itself has opened: a connection, or the address
 // that its datagrams come from. Flows can be compared.
 type Flow struct{ hop hop }
@@ -186,7 +192,9 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress fun
 		return res.Response, nil
 	case <-ctx.Done():
 		if o.method == "INVITE" {
-			tx.cancel()
+			var reason CancelReason
+			errors.As(context.Cause(ctx), &reason)
+			tx.cancel(reason)
 			ua.spawn(func() { d.abandon(<-answer) })
 		}
 		return nil, ctx.Err()

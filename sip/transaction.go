@@ -219,9 +219,10 @@ type clientTx struct {
 	done     func(Result)
 
 	mu        sync.Mutex
-	provoked  bool // there was a provisional answer
-	unwanted  bool // the request is to be cancelled
-	cancelled bool // it was
+	provoked  bool         // there was a provisional answer
+	unwanted  bool         // the request is to be cancelled
+	reason    CancelReason // and why
+	cancelled bool         // it was
 }
 
 // send starts a client transaction; done is called exactly once, on another
@@ -255,10 +256,10 @@ func (ua *UA) start(method, branch string, wire []byte, h hop, progress func(*Re
 
 // cancel takes an INVITE back: at once, or when the peer has said that it got it (RFC 3261
 // 9.1).
-func (t *clientTx) cancel() {
+func (t *clientTx) cancel(reason CancelReason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.unwanted = true
+	t.unwanted, t.reason = true, reason
 	t.takeBack()
 }
 
@@ -280,7 +281,7 @@ func (t *clientTx) takeBack() {
 		return
 	}
 	t.cancelled = true
-	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", ""), t.hop, func(Result) {})
+	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", "", t.reason), t.hop, func(Result) {})
 	time.AfterFunc(64*gosip.T1, t.Terminate) // a peer that answers the CANCEL and never the INVITE
 }
 
@@ -324,7 +325,7 @@ func (t *clientTx) WriteMsg(m gosip.Message) error {
 		if res := t.last.Load(); res != nil {
 			to = (&Response{res}).Header("To")
 		}
-		return t.hop.conn.send(repeated(t.wire, "ACK", to), t.hop.addr)
+		return t.hop.conn.send(repeated(t.wire, "ACK", to, ""), t.hop.addr)
 	}
 	return t.hop.conn.send(t.wire, t.hop.addr)
 }
@@ -337,7 +338,7 @@ func (t *clientTx) Close() error           { return nil }
 // repeated makes the ACK of a refused INVITE, or its CANCEL, from the INVITE itself: same
 // Via, Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). An ACK has the
 // answer's To.
-func repeated(invite []byte, method, to string) []byte {
+func repeated(invite []byte, method, to string, reason CancelReason) []byte {
 	var b strings.Builder
 	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
 	for i, l := range strings.Split(head, "\r\n") {
@@ -355,6 +356,9 @@ func repeated(invite []byte, method, to string) []byte {
 			continue
 		}
 		b.WriteString("\r\n")
+	}
+	if reason != "" {
+		b.WriteString("Reason: " + string(reason) + "\r\n")
 	}
 	b.WriteString("Content-Length: 0\r\n\r\n")
 	return []byte(b.String())

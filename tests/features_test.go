@@ -214,10 +214,12 @@ func TestLamps(t *testing.T) {
 		calling.follow(m)
 		calling.ack(m)
 	}
-	if m := b.expect("CANCEL"); m != nil {
-		b.answer(m, 200, nil, "")
-		b.reply(invite, 487, "b", "")
+	cancel := b.expect("CANCEL")
+	if !strings.Contains(cancel.header("Reason"), "cause=200") {
+		t.Errorf("%v", cancel.headers)
 	}
+	b.answer(cancel, 200, nil, "")
+	b.reply(invite, 487, "b", "")
 	taking.ask("BYE", nil, "")
 	a.answer(a.expect("BYE"), 200, nil, "")
 	x.stop()

@@ -99,6 +99,9 @@ func TestTalk(t *testing.T) {
 	}
 	a.write(strings.Replace(strings.Replace(calling.text, "INVITE ", "CANCEL ", 1), " INVITE\r\n", " CANCEL\r\n", 1)) // with a body, which nobody reads
 	cancel := b.expect("CANCEL")
+	if reason := cancel.header("Reason"); reason != "" { // it was missed
+		t.Error(reason)
+	}
 	b.answer(cancel, 200, nil, "")
 	b.reply(ringing, 487, "b2", "")
 	o.until("101", "ConnectionCleared")
@@ -275,7 +278,11 @@ func TestSeveralTelephones(t *testing.T) {
 	b.reply(one, 180, "b", "")
 	more.reply(two, 180, "m", "")
 	more.accept(two, "m", 5302)
-	b.answer(b.expect("CANCEL"), 200, nil, "")
+	cancel := b.expect("CANCEL")
+	if !strings.HasPrefix(cancel.header("Reason"), "SIP;cause=200") {
+		t.Errorf("%v", cancel.headers)
+	}
+	b.answer(cancel, 200, nil, "")
 	b.reply(one, 487, "b", "")
 	o.until("101", "Established")
 	m := calling.final()

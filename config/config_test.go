@@ -121,6 +121,20 @@ func TestFaults(t *testing.T) {
 		{withSwitch("park: [here]"), "switch.park[0].number: must be 1 to 20 digits"},
 		{withSwitch("pickup-groups: [{number: \"500\", members: [\"7\"]}]"), "switch.pickup-groups[0].members[0]: is no extension"},
 		{withSwitch("routeing: [{number: \"600\"}]"), "switch.routeing[0].default: must be a number"},
+		{extension(`sip: {}`), "x:5: switch.extensions[0].sip: write either password or password-file"},
+		{extension(`sip: {password: x}, kind: virtual`), "x:5: switch.extensions[0].sip: is not for kind virtual"},
+		{extension(`sip: {password: x}, answer-after: 1s`), "x:5: switch.extensions[0]: answer-after and busy are for virtual phones"},
+		{extension(`sip: {password: x, user: "a b"}`), "x:5: switch.extensions[0].sip.user: must be a name"},
+		{extension(`sip: {password: x, pass: y}`), "x:5: switch.extensions[0].sip.pass: unknown key"},
+		{extension(`outside: [all]`), "x:5: switch.extensions[0].outside[0]: must be digits"},
+		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"192.0.2.9\"}}]"), "switch.trunks[0].sip.uri: must be the peer's address"},
+		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", register: true}}]"), "switch.trunks[0].sip: to register takes user"},
+		{good + "telephones: {media: {ports: 1-2}}", "x:6: telephones.media.ports: must be two ports"},
+		{good + "telephones: {media: {address: here}}", "x:6: telephones.media.address: must be an address"},
+		{good + "telephones: {listen: [{transport: dtls}]}", "x:6: telephones.listen[0].transport: is \"dtls\""},
+		{good + "telephones: {digest: [SHA1]}", "x:6: telephones.digest[0]: is \"SHA1\""},
+		{good + "telephones: {max-expires: 10s}", "x:6: telephones.max-expires: must not be shorter"},
+		{good + "telephones: {qualify: 1ms}", "x:6: telephones.qualify: must be 0s"},
 		{"sip: {listen: []}", "x:1: sip.listen: no listener"},
 		{"demo: true", "x:1: sip.listen[0].address: demo mode"},
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},
@@ -137,6 +151,11 @@ func TestFaults(t *testing.T) {
 	if _, err := Parse("x", []byte("a: &x [*x]")); err == nil {
 		t.Error("an alias passes")
 	}
+}
+
+// extension is a good configuration whose extension has more keys.
+func extension(keys string) string {
+	return strings.Replace(good, `number: "100"`, `number: "100", `+keys, 1)
 }
 
 func FuzzParse(f *testing.F) {

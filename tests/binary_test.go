@@ -139,9 +139,13 @@ type running struct {
 }
 
 // freePort finds a port that is free for UDP and TCP.
+// given are the ports that freePort has found: the kernel may offer one again before the
+// first test listens on it.
+var given sync.Map
+
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 50 {
+	for range 200 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -149,8 +153,11 @@ func freePort(t *testing.T) int {
 		port := l.Addr().(*net.TCPAddr).Port
 		pc, err := net.ListenPacket("udp", l.Addr().String())
 		_ = l.Close()
-		if err == nil {
-			_ = pc.Close()
+		if err != nil {
+			continue
+		}
+		_ = pc.Close()
+		if _, twice := given.LoadOrStore(port, true); !twice {
 			return port
 		}
 	}

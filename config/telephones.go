@@ -52,6 +52,7 @@ type Telephone struct {
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
 	Talk         bool   `yaml:"talk"`
+	UACSTA       string `yaml:"uacsta"`
 }
 
 // NetworkPeer is the key sip of a trunk: who its calls go to and come from.
@@ -134,6 +135,9 @@ func (c *Config) checkTelephones(d *document) {
 			d.fault(key, "answer-after and busy are for virtual phones; here a real one registers")
 		}
 		users[user] = true
+		if e.SIP.UACSTA != "" {
+			d.oneOf(key+".sip.uacsta", e.SIP.UACSTA, "never", "always", "monitored")
+		}
 	}
 	for i, trunk := range c.Switch.Trunks {
 		key := fmt.Sprintf("switch.trunks[%d].sip", i)

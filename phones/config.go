@@ -43,7 +43,8 @@ type User struct {
 	Number   string // of the extension
 	Name     string // of the account; Number
 	Password string
-	Talks    bool // it obeys NOTIFY talk, whatever it says of itself
+	Talks    bool   // it obeys NOTIFY talk, whatever it says of itself
+	UACSTA   string // Never, Always or Monitored; Never
 }
 
 // Trunk is a peer that calls of a trunk go to and come from.

@@ -322,6 +322,9 @@ func (l *leg) talk() {
 		return
 	}
 	l.talked = true
+	if l.trunk == nil && l.server.lift(l.device) {
+		return
+	}
 	l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
 		if res.Code()/100 != 2 {
 			l.server.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())

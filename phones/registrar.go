@@ -24,6 +24,7 @@ type binding struct {
 	missed   int  // questions in a row that were not answered
 	secure   bool // it came over TLS
 	asking   bool
+	csta     csta
 }
 
 // reachable reports whether calls can be sent to it.
@@ -83,6 +84,7 @@ func (s *Server) register(r *sip.Request) {
 	}
 	now := time.Now()
 	s.mu.Lock()
+	before := slices.Clone(u.bindings)
 	if a := u.update(contacts, all, r, uint32(cseq), s.cfg.MaxContacts, now); a != nil {
 		s.mu.Unlock()
 		r.Respond(*a)
@@ -93,6 +95,7 @@ func (s *Server) register(r *sip.Request) {
 	s.mu.Unlock()
 	s.store.keepBindings(u.Number, keep)
 	r.Respond(*answer)
+	s.left(u, before)
 	s.service(u)
 }
 
@@ -159,6 +162,7 @@ func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, 
 		next = nil
 	}
 	talks := strings.Contains(strings.Join(r.Values("Allow-Events"), ","), "talk")
+	replaced := map[*binding]*binding{}
 	for _, w := range contacts {
 		i := slices.IndexFunc(next, func(b *binding) bool {
 			return w.instance != "" && b.instance == w.instance || b.contact == w.uri
@@ -166,21 +170,41 @@ func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, 
 		if i >= 0 && next[i].callID == callID && cseq <= next[i].cseq {
 			return &sip.Answer{Code: 500, Reason: "Overtaken"}
 		}
+		var old *binding
 		if i >= 0 {
+			old = next[i]
 			next = slices.Delete(next, i, i+1)
 		}
 		if w.expires > 0 {
-			next = append(next, &binding{
+			fresh := &binding{
 				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), talks: talks,
 				secure: r.Peer().Secure(),
-			})
+			}
+			replaced[fresh] = old
+			next = append(next, fresh)
 		}
 	}
 	if len(next) > most {
 		return &sip.Answer{Code: 403, Reason: "Too many contacts"}
 	}
+	for i, b := range next {
+		if old := replaced[b]; old != nil {
+			next[i] = b.instead(old)
+		}
+	}
 	u.bindings = next
 	return nil
+}
+
+// instead is the binding that one from a REGISTER makes of the one before it: a refresh by
+// the same telephone goes on with what there is; another Call-ID, contact or way is a
+// telephone that has started anew.
+func (b *binding) instead(old *binding) *binding {
+	if old.callID != b.callID || old.contact != b.contact || old.flow != b.flow {
+		return b
+	}
+	old.cseq, old.expires, old.talks, old.missed = b.cseq, b.expires, b.talks, 0
+	return old
 }
 
 // listed is the answer to a REGISTER. Callers hold the server's lock.
@@ -239,22 +263,24 @@ func (s *Server) restore() {
 func (s *Server) service(u *user) {
 	s.mu.Lock()
 	now := time.Now()
-	reachable, talks := false, u.Talks
+	reachable, talks, physical := false, u.Talks, false
 	for _, b := range u.bindings {
 		if b.reachable(now) {
 			reachable = true
-			talks = talks || b.talks
+			physical = physical || b.csta.client != nil
+			talks = talks || b.talks || physical
 		}
 	}
-	changed := reachable != u.inUse || talks != u.talks
+	changed := reachable != u.inUse || talks != u.talks || physical != u.physical
 	logged := reachable != u.inUse
-	u.inUse, u.talks = reachable, talks
+	u.inUse, u.talks, u.physical = reachable, talks, physical
 	s.mu.Unlock()
 	if logged {
 		s.log.Info("telephone", "device", u.Number, "reachable", reachable)
 	}
 	if changed {
 		s.sw.InService(u.Number, reachable, talks)
+		s.sw.Physical(u.Number, physical)
 	}
 }
 
@@ -262,13 +288,14 @@ func (s *Server) service(u *user) {
 func (s *Server) expire(now time.Time) {
 	for _, u := range s.users {
 		s.mu.Lock()
-		before := len(u.bindings)
+		before := slices.Clone(u.bindings)
 		u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return !now.Before(b.expires) })
-		gone := len(u.bindings) < before
+		gone := len(u.bindings) < len(before)
 		keep := u.kept()
 		s.mu.Unlock()
 		if gone {
 			s.store.keepBindings(u.Number, keep)
+			s.left(u, before)
 			s.service(u)
 		}
 	}
@@ -279,10 +306,12 @@ func (s *Server) lost(f sip.Flow) {
 	s.spawn(func() {
 		for _, u := range s.users {
 			s.mu.Lock()
+			before := slices.Clone(u.bindings)
 			has := slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.flow == f })
 			u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return b.flow == f })
 			s.mu.Unlock()
 			if has {
+				s.left(u, before)
 				s.service(u)
 			}
 		}

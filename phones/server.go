@@ -56,9 +56,11 @@ type Server struct {
 // user is an extension with its telephones.
 type user struct {
 	User
-	bindings []*binding
-	inUse    bool // it can be reached
-	talks    bool
+	bindings  []*binding
+	inUse     bool // it can be reached
+	talks     bool
+	physical  bool // some telephone speaks uaCSTA
+	monitored bool // some client watches the extension
 }
 
 // party is a connection as the switch told of it last.
@@ -183,7 +185,14 @@ func (s *Server) Close() {
 	}
 	s.closed = true
 	legs := slices.Collect(maps.Keys(s.all))
+	all := map[*user][]*binding{}
+	for _, u := range s.users {
+		all[u], u.bindings = u.bindings, nil
+	}
 	s.mu.Unlock()
+	for u, bindings := range all {
+		s.left(u, bindings)
+	}
 	var done sync.WaitGroup
 	for _, l := range legs {
 		done.Go(func() { l.end(endNormal); <-l.over })
@@ -322,9 +331,19 @@ func (s *Server) work() {
 		}
 		for _, f := range features {
 			s.store.keepFeatures(f)
+			s.watched(f)
 			s.tellFeatures(f)
 		}
 		s.tellDialogs(views)
+	}
+}
+
+// watched notes whether an extension is monitored.
+func (s *Server) watched(f softswitch.Features) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.users[f.Device]; u != nil {
+		u.monitored = f.Monitored
 	}
 }
 
@@ -340,6 +359,7 @@ func (s *Server) tick() {
 		case now := <-every.C:
 			s.expire(now)
 			s.expireSubscriptions(now)
+			s.converse(now)
 			if s.cfg.Qualify > 0 && now.After(next) {
 				next = now.Add(s.cfg.Qualify)
 				s.qualify()

@@ -111,11 +111,16 @@ func set(v reflect.Value, field string, value any) {
 	}
 }
 
-// tell queues an event of a device for its monitors.
-func (s *Switch) tell(d *device, event any) {
+// note remembers that what the telephones know of a device has changed.
+func (s *Switch) note(d *device) {
 	if s.phones != nil && d.station() && !slices.Contains(s.changed, d) {
 		s.changed = append(s.changed, d)
 	}
+}
+
+// tell queues an event of a device for its monitors.
+func (s *Switch) tell(d *device, event any) {
+	s.note(d)
 	for _, m := range d.monitors {
 		own := reflect.New(reflect.TypeOf(event)).Elem()
 		own.Set(reflect.ValueOf(event))

@@ -33,8 +33,10 @@ forwarding messageWaiting`)
 )
 
 // Features implements proxy.FeatureLister.
-func (s *Switch) Features(string) uacsta.Features {
-	can, tells := s.lists()
+func (s *Switch) Features(device string) uacsta.Features {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	can, tells := s.devices[device].services(s.lists())
 	return uacsta.Features{Services: can, Events: tells}
 }
 

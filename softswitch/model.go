@@ -20,6 +20,7 @@ type device struct {
 	real        bool // a telephone, or line, that Phones speak to
 	away        bool // it cannot be reached
 	talks       bool // it can be made to answer
+	physical    bool // its telephone takes services on itself
 	connections []*connection
 	monitors    []*monitor
 

@@ -67,6 +67,7 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 			}
 		}
 		d.monitors = append(d.monitors, m)
+		s.note(d)
 	default:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
 	}
@@ -107,6 +108,7 @@ func (s *Switch) monitorStop(req *uacsta.MonitorStop) (any, error) {
 	}
 	if m.device != nil {
 		m.device.monitors = slices.DeleteFunc(m.device.monitors, same)
+		s.note(m.device)
 	}
 	return uacsta.MonitorStopResponse{}, nil
 }

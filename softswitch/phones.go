@@ -15,6 +15,9 @@ type Phones interface {
 	// Changed tells how calls and features stand at the end of a change. It is called with
 	// the switch locked, in order: it must not block, nor call the switch.
 	Changed(Change)
+	// Serve carries out a service on a telephone itself, one of those that Physical has
+	// been said of; reply is called once, on another goroutine or this one.
+	Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error))
 }
 
 // Change is what one change of the switch leaves behind.
@@ -76,6 +79,7 @@ type Features struct {
 	Waiting     bool
 	WaitingFrom string
 	Agents      []AgentState `json:"-"`
+	Monitored   bool         `json:"-"` // some client watches it
 }
 
 // DND is do not disturb, with whom it concerns: no callers and nil: everybody.
@@ -148,7 +152,7 @@ func (c *call) view() View {
 }
 
 func (d *device) features() Features {
-	f := Features{Device: d.number, DND: DND{On: d.dnd.on}, Waiting: d.waiting.on, WaitingFrom: d.waiting.from}
+	f := Features{Device: d.number, DND: DND{On: d.dnd.on}, Waiting: d.waiting.on, WaitingFrom: d.waiting.from, Monitored: len(d.monitors) > 0}
 	if o := d.dnd.origin; o != nil {
 		f.DND.Internal, f.DND.External = o.Internal, o.External
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -91,6 +92,10 @@ func (s *Switch) stopTimers() {
 
 // Request implements proxy.Link.
 func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	if slices.Contains(physicalRequests, req.Name()) && s.phones != nil {
+		s.physical(req, reply)
+		return
+	}
 	handler := handlers[req.Name()]
 	if handler == nil || s.library == nil && speaks(req.Name()) {
 		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))

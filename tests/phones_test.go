@@ -18,7 +18,8 @@ type exchange struct {
 	files  string // directory of its state, music and messages
 }
 
-// serveTelephones starts one with the extensions 100 to 103, the last of which may not call outside; more is YAML of the key
+// serveTelephones starts one with the extensions 100 to 103, of which 102 may speak uaCSTA and 103
+// may not call outside; more is YAML of the key
 // switch, and telephones of that key.
 func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
@@ -36,7 +37,7 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 		if n == 103 {
 			outside = ""
 		}
-		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d}%s}\n", n, n, outside)
+		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d, uacsta: %s}%s}\n", n, n, map[bool]string{true: "monitored", false: "never"}[n == 102], outside)
 	}
 	certificates(t, dir)
 	first := 10000 + 200*(phoneCount()%85) // below the ports that freePort finds

@@ -39,7 +39,7 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Users = append(out.Users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk})
+		out.Users = append(out.Users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
 	}
 	for _, trunk := range cfg.Switch.Trunks {
 		p := trunk.SIP

@@ -1,0 +1,302 @@
+package phones
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// uaCSTA: a telephone that is a switching function itself, in a TR/87 dialog that we open
+// to its registered contact. Calls are the switch's; the telephone is asked for what only it
+// can do: answer, take back, mute, volume.
+
+// When sessions with telephones are opened.
+const (
+	Never     = "never"
+	Always    = "always"
+	Monitored = "monitored" // as long as some client monitors the extension
+)
+
+// csta is the session with one telephone. Its fields are guarded by the server's lock.
+type csta struct {
+	client  *tr87.Client // nil: none
+	opening bool
+	next    time.Time // not before then
+	wait    time.Duration
+	ref     string // of the monitor at the telephone, "" for none
+}
+
+const (
+	cstaPatience = 5 * time.Second
+	cstaWait     = 5 * time.Second // before the second try; doubled each time
+	cstaPause    = time.Hour       // after a telephone has said that it cannot
+	cstaRefuses  = 10 * time.Minute
+)
+
+// wants reports whether a session with the user's telephones is to be open. Callers hold
+// the server's lock.
+func (u *user) wants() bool { return u.UACSTA == Always || u.UACSTA == Monitored && u.monitored }
+
+// converse opens and ends sessions with telephones.
+func (s *Server) converse(now time.Time) {
+	for _, u := range s.users {
+		if u.UACSTA == "" || u.UACSTA == Never {
+			continue
+		}
+		var end []*tr87.Client
+		s.mu.Lock()
+		wants := u.wants()
+		for _, b := range u.bindings {
+			c := &b.csta
+			switch {
+			case wants && c.client == nil && !c.opening && b.reachable(now) && now.After(c.next):
+				c.opening = true
+				s.group.Go(func() { s.openSession(u, b) })
+			case !wants && c.client != nil:
+				end = append(end, c.client)
+				c.client, c.ref = nil, ""
+			case c.client != nil && (c.ref != "") != u.monitored && !c.opening:
+				c.opening = true
+				s.group.Go(func() { s.follow(u, b) })
+			}
+		}
+		s.mu.Unlock()
+		for _, client := range end {
+			client.Close()
+		}
+		if len(end) > 0 {
+			s.service(u)
+		}
+	}
+}
+
+// left ends the sessions with telephones that are not registered any more.
+func (s *Server) left(u *user, before []*binding) {
+	var end []*tr87.Client
+	s.mu.Lock()
+	for _, b := range before {
+		if b.csta.client != nil && !slices.Contains(u.bindings, b) {
+			end = append(end, b.csta.client)
+			b.csta.client = nil
+		}
+	}
+	s.mu.Unlock()
+	for _, client := range end {
+		client.Close()
+	}
+}
+
+// openSession opens the session with one telephone: INVITE with RequestSystemStatus.
+func (s *Server) openSession(u *user, b *binding) {
+	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
+	defer cancel()
+	client, err := tr87.Open(ctx, s.ua, tr87.Dial{
+		To: s.address(u.Number, b.flow), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b.flow), Username: u.Name, Password: u.Password,
+		Event: func(m *uacsta.Message) { s.fromTelephone(u, m) },
+		Ended: func(reason error) {
+			s.log.Info("uaCSTA session ended", "device", u.Number, "reason", reason)
+			s.mu.Lock()
+			b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
+			s.mu.Unlock()
+			s.spawn(func() { s.service(u) })
+		},
+	})
+	s.mu.Lock()
+	c := &b.csta
+	c.opening = false
+	gone := !slices.Contains(u.bindings, b) || s.closed
+	switch {
+	case err != nil:
+		c.wait = min(max(2*c.wait, cstaWait), cstaRefuses)
+		var refusal *sip.Refusal
+		if errors.As(err, &refusal) && slices.Contains([]int{405, 415, 488, 501, 603, 606}, refusal.Response.Code()) {
+			c.wait = cstaPause
+		}
+		c.next = time.Now().Add(c.wait)
+	case !gone:
+		c.client, c.wait = client, 0
+	}
+	s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.log.Info("no uaCSTA session with a telephone", "device", u.Number, "peer", b.flow.Peer().String(), "err", err)
+	case gone:
+		client.Close()
+	default:
+		s.log.Info("uaCSTA session", "device", u.Number, "peer", b.flow.Peer().String())
+		s.service(u)
+	}
+}
+
+// follow starts or stops the monitor at a telephone.
+func (s *Server) follow(u *user, b *binding) {
+	s.mu.Lock()
+	client, ref, monitored := b.csta.client, b.csta.ref, u.monitored
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		b.csta.opening = false
+		s.mu.Unlock()
+	}()
+	if client == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
+	defer cancel()
+	if !monitored {
+		_, err := client.Request(ctx, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3))
+		s.log.Debug("monitor at a telephone stopped", "device", u.Number, "err", err)
+		ref = ""
+	} else {
+		object := uacsta.Dev(s.address(u.Number, b.flow))
+		res, err := client.Request(ctx, uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3))
+		if err != nil {
+			s.log.Info("a telephone takes no monitor", "device", u.Number, "err", err)
+			ref = "none" // it is not asked again in this session
+		} else {
+			ref = res.CrossRef()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.csta.client == client {
+		b.csta.ref = ref
+	}
+}
+
+// fromTelephone takes an event of a telephone. Its calls are known from its legs.
+func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
+	pass := func(event any, err error) {
+		if err != nil {
+			s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)
+			return
+		}
+		s.sw.Told(u.Number, event)
+	}
+	perform := func(service any, err error) {
+		if err == nil {
+			err = s.sw.Perform(service)
+		}
+		if err != nil {
+			s.log.Info("a feature of a telephone is refused", "device", u.Number, "event", m.Name(), "err", err)
+		}
+	}
+	device := uacsta.Dev(u.Number)
+	switch m.Name() {
+	case "MicrophoneMuteEvent":
+		var e uacsta.MicrophoneMuteEvent
+		err := m.Decode(&e)
+		pass(e, err)
+	case "SpeakerMuteEvent":
+		var e uacsta.SpeakerMuteEvent
+		err := m.Decode(&e)
+		pass(e, err)
+	case "SpeakerVolumeEvent":
+		var e uacsta.SpeakerVolumeEvent
+		err := m.Decode(&e)
+		pass(e, err)
+	case "DoNotDisturbEvent":
+		var e uacsta.DoNotDisturbEvent
+		err := m.Decode(&e)
+		perform(uacsta.SetDoNotDisturb{Device: device, DoNotDisturbOn: e.DoNotDisturbOn}, err)
+	case "ForwardingEvent":
+		var e uacsta.ForwardingEvent
+		err := m.Decode(&e)
+		perform(uacsta.SetForwarding{Device: device, ForwardingType: e.ForwardingType, ActivateForward: e.ForwardStatus, ForwardDN: e.ForwardTo, RingCount: e.RingCount}, err)
+	default:
+		s.log.Debug("event of a telephone", "device", u.Number, "event", m.Name())
+	}
+}
+
+// session returns a session with one of the user's telephones, nil for none, and how the
+// telephone calls itself.
+func (s *Server) session(number string) (*tr87.Client, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u := s.users[number]; u != nil {
+		for _, b := range u.bindings {
+			if b.csta.client != nil {
+				return b.csta.client, s.address(number, b.flow)
+			}
+		}
+	}
+	return nil, ""
+}
+
+var errTelephone = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
+
+// Serve implements softswitch.Phones: a service on the telephone itself.
+func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	client, own := s.session(number)
+	if client == nil {
+		reply(nil, errTelephone)
+		return
+	}
+	asked := s.spawn(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
+		defer cancel()
+		m := req.Clone()
+		m.SetNamespace(uacsta.NamespaceED3)
+		m.SetText("device", own)
+		res, err := client.Request(ctx, m)
+		var refusal *uacsta.Error
+		if err != nil && !errors.As(err, &refusal) {
+			s.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
+			err = errTelephone
+		}
+		reply(res, err)
+	})
+	if !asked {
+		reply(nil, errTelephone)
+	}
+}
+
+// lift makes a telephone answer the call that rings there, or take back the one that its
+// user holds; false when no telephone of the user speaks uaCSTA.
+func (s *Server) lift(number string) bool {
+	client, own := s.session(number)
+	if client == nil {
+		return false
+	}
+	return s.spawn(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
+		defer cancel()
+		if err := lift(ctx, client, own); err != nil {
+			s.log.Info("a telephone does not answer by uaCSTA", "device", number, "err", err)
+		}
+	})
+}
+
+var errNothingToLift = errors.New("the telephone knows of no call that rings or is on hold")
+
+func lift(ctx context.Context, client *tr87.Client, own string) error {
+	res, err := client.Request(ctx, uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(own)}, uacsta.Edition3))
+	if err != nil {
+		return err
+	}
+	var snapshot uacsta.SnapshotDeviceResponse
+	if err := res.Decode(&snapshot); err != nil {
+		return err
+	}
+	if list := snapshot.CrossRefIDorSnapshotData.SnapshotData; list != nil {
+		for _, c := range list.SnapshotDeviceResponseInfo {
+			var service any
+			switch states := c.LocalCallState.CompoundCallState; {
+			case slices.Contains(states, uacsta.Alerting):
+				service = uacsta.AnswerCall{CallToBeAnswered: c.ConnectionIdentifier}
+			case slices.Contains(states, uacsta.Hold):
+				service = uacsta.RetrieveCall{CallToBeRetrieved: c.ConnectionIdentifier}
+			default:
+				continue
+			}
+			_, err := client.Request(ctx, uacsta.Encode(service, uacsta.Edition3))
+			return err
+		}
+	}
+	return errNothingToLift
+}

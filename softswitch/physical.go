@@ -1,0 +1,70 @@
+package softswitch
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Services on the telephone itself (ECMA-269 clause 21): the switch has nothing to say in
+// them; a telephone that speaks uaCSTA carries them out.
+var (
+	physicalServices = []string{"getMicrophoneMute", "getSpeakerMute", "getSpeakerVolume", "setMicrophoneMute", "setSpeakerMute", "setSpeakerVolume"}
+	physicalEvents   = []string{"microphoneMute", "speakerMute", "speakerVolume"}
+	physicalRequests = []string{"GetMicrophoneMute", "GetSpeakerMute", "GetSpeakerVolume", "SetMicrophoneMute", "SetSpeakerMute", "SetSpeakerVolume"}
+)
+
+// physical hands a service to the telephone of its device.
+func (s *Switch) physical(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	s.mu.Lock()
+	d := s.devices[uacsta.Dev(req.Text("device")).ID]
+	serves := d != nil && d.physical
+	phones := s.phones
+	s.mu.Unlock()
+	switch {
+	case d == nil || !d.station():
+		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+	case !serves:
+		reply(nil, errNoPhone)
+	default:
+		phones.Serve(d.number, req, reply)
+	}
+}
+
+// Told passes on what a telephone says of itself: an event struct, whose device and cross
+// reference are filled in for each monitor.
+func (s *Switch) Told(number string, event any) {
+	s.do(func() {
+		d := s.devices[number]
+		if d == nil {
+			return
+		}
+		own := reflect.New(reflect.TypeOf(event)).Elem()
+		own.Set(reflect.ValueOf(event))
+		if f := own.FieldByName("InvokingDevice"); f.IsValid() {
+			f.Set(reflect.ValueOf(uacsta.Ext(number)))
+		}
+		if f := own.FieldByName("MonitorCrossRefID"); f.IsValid() {
+			f.SetString("")
+		}
+		s.tell(d, own.Interface())
+	})
+}
+
+// Physical says whether a device's telephone takes services on itself.
+func (s *Switch) Physical(number string, takes bool) {
+	s.do(func() {
+		if d := s.devices[number]; d != nil {
+			d.physical = takes
+		}
+	})
+}
+
+// services adds what a device's telephone can do, to what the switch can.
+func (d *device) services(can, tells []string) (services, events []string) {
+	if d == nil || !d.physical {
+		return can, tells
+	}
+	return slices.Concat(can, physicalServices), slices.Concat(tells, physicalEvents)
+}

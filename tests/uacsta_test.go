@@ -1,0 +1,167 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const cstaHeader = "Content-Type: application/csta+xml"
+
+// cstaRequest waits for a CSTA request at a telephone: an INFO, or the INVITE of a session.
+func (h *handset) cstaRequest(name string) *sipText {
+	h.t.Helper()
+	method := "INFO"
+	if name == "RequestSystemStatus" {
+		method = "INVITE"
+	}
+	for {
+		m := h.expect(method)
+		if strings.Contains(m.body, "<"+name) {
+			return m
+		}
+		h.t.Fatalf("%s gets %s, want %s", h.number, m.body, name)
+	}
+}
+
+// cstaAnswer answers it with a document.
+func (h *handset) cstaAnswer(m *sipText, root, content string) {
+	to := m.header("To")
+	if m.tag("To") == "" {
+		to += ";tag=csta"
+	}
+	h.answer(m, 200, []string{"To: " + to, cstaHeader}, "<?xml version=\"1.0\"?><"+root+" xmlns=\"http://www.ecma-international.org/standards/ecma-323/csta/ed3\">"+content+"</"+root+">")
+}
+
+// A desk phone that speaks uaCSTA gets a session while some client watches its extension:
+// it answers by it, is muted, and says so; when it loses the session, it gets another.
+func TestUACSTA(t *testing.T) {
+	x, list := handsets(t, "", "", "100", "102")
+	a, phone := list[0], list[1]
+	other := x.xml()
+	if m := other.ask(uacsta.GetMicrophoneMute{Device: uacsta.Dev("102")}); m.Err() == nil || m.Err().Value != "requestIncompatibleWithDevice" {
+		t.Errorf("without session: %s", m)
+	}
+	o := x.watch("102")
+	invite := phone.cstaRequest("RequestSystemStatus")
+	if !strings.Contains(invite.header("Content-Disposition"), "signal") {
+		t.Errorf("%v", invite.headers)
+	}
+	// the telephone asks for the account's password
+	phone.answer(invite, 401, []string{"To: " + invite.header("To") + ";tag=x", `WWW-Authenticate: Digest realm="phone", nonce="n1", algorithm=MD5, qop="auth"`}, "")
+	invite = phone.cstaRequest("RequestSystemStatus")
+	if !strings.Contains(invite.header("Authorization"), `username="102"`) {
+		t.Errorf("%v", invite.headers)
+	}
+	phone.cstaAnswer(invite, "RequestSystemStatusResponse", "<systemStatus>normal</systemStatus>")
+	phone.expect("ACK")
+	start := phone.cstaRequest("MonitorStart")
+	if !regexp.MustCompile(`<deviceObject>sip:102@127\.0\.0\.1</deviceObject>`).MatchString(start.body) {
+		t.Errorf("%s", start.body)
+	}
+	phone.cstaAnswer(start, "MonitorStartResponse", "<monitorCrossRefID>7</monitorCrossRefID>")
+	session := phone.answered(invite, "csta")
+
+	for line, can := range map[string]bool{"102": true, "100": false} { // GetCSTAFeatures tells the truth for each telephone
+		ua := sip.New(sip.Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		c, err := tr87.Open(ctx, ua, tr87.Dial{To: fmt.Sprintf("sip:gw@127.0.0.1:%d;transport=tcp", x.port), From: "sip:user@localhost", Line: line})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.Request(ctx, uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3))
+		if err != nil || strings.Contains(m.String(), "setMicrophoneMute") != can {
+			t.Errorf("%s: %v %s", line, err, m)
+		}
+		cancel()
+		ua.Close()
+	}
+	// a service on the telephone itself, and its event
+	done := make(chan *uacsta.Message, 1)
+	go func() {
+		done <- other.ask(uacsta.SetMicrophoneMute{Device: uacsta.Dev("102"), AuditoryApparatus: "1", MicrophoneMuteOn: true})
+	}()
+	mute := phone.cstaRequest("SetMicrophoneMute")
+	if !strings.Contains(mute.body, "<device>sip:102@127.0.0.1</device>") || !strings.Contains(mute.body, "<microphoneMuteOn>true</microphoneMuteOn>") {
+		t.Errorf("%s", mute.body)
+	}
+	phone.cstaAnswer(mute, "SetMicrophoneMuteResponse", "")
+	if m := <-done; m.Name() != "SetMicrophoneMuteResponse" {
+		t.Errorf("%s", m)
+	}
+	tell := func(root, content string) {
+		t.Helper()
+		body := fmt.Sprintf(`<?xml version="1.0"?><%[1]s xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><monitorCrossRefID>7</monitorCrossRefID>%[2]s</%[1]s>`, root, content)
+		if m := session.ask("INFO", []string{cstaHeader}, body); m.code() != 200 {
+			t.Errorf("%s: %s", root, m.start)
+		}
+	}
+	own := "<deviceIdentifier>sip:102@phone</deviceIdentifier>"
+	tell("MicrophoneMuteEvent", "<invokingDevice>"+own+"</invokingDevice><auditoryApparatus>1</auditoryApparatus><microphoneMuteOn>true</microphoneMuteOn>")
+	if m := o.until("102", "MicrophoneMute"); m.Text("invokingDevice/deviceIdentifier") != "102" || m.Text("microphoneMuteOn") != "true" {
+		t.Errorf("%s", m)
+	}
+	tell("DoNotDisturbEvent", "<device>"+own+"</device><doNotDisturbOn>true</doNotDisturbOn>")
+	o.until("102", "DoNotDisturb")
+	tell("DoNotDisturbEvent", "<device>"+own+"</device><doNotDisturbOn>false</doNotDisturbOn>")
+	o.until("102", "DoNotDisturb")
+
+	// a call rings, and is answered by uaCSTA although the telephone knows no NOTIFY talk
+	d := a.dialog("102")
+	calling := d.challenged([]string{sdpHeader}, description(5700, "sendrecv"))
+	ringing := phone.expect("INVITE")
+	phone.reply(ringing, 180, "p", "")
+	id := o.until("102", "Delivered").Text("connection/callID")
+	go func() { done <- other.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "102")}) }()
+	snapshot := phone.cstaRequest("SnapshotDevice")
+	connection := "<connectionIdentifier><callID>-3</callID><deviceID>sip:102@phone</deviceID></connectionIdentifier>"
+	phone.cstaAnswer(snapshot, "SnapshotDeviceResponse", "<crossRefIDorSnapshotData><snapshotData><snapshotDeviceResponseInfo>"+connection+
+		"<localCallState><compoundCallState><localConnectionState>alerting</localConnectionState></compoundCallState></localCallState></snapshotDeviceResponseInfo></snapshotData></crossRefIDorSnapshotData>")
+	answer := phone.cstaRequest("AnswerCall")
+	if !strings.Contains(answer.body, "<callID>-3</callID>") {
+		t.Errorf("%s", answer.body)
+	}
+	phone.cstaAnswer(answer, "AnswerCallResponse", "")
+	phone.accept(ringing, "p", 5702)
+	if m := <-done; m.Name() != "AnswerCallResponse" {
+		t.Errorf("%s", m)
+	}
+	tell("EstablishedEvent", "<establishedConnection><callID>-3</callID></establishedConnection><answeringDevice>"+own+"</answeringDevice><callingDevice>"+own+"</callingDevice><calledDevice>"+own+"</calledDevice><lastRedirectionDevice><notRequired/></lastRedirectionDevice><localConnectionInfo>connected</localConnectionInfo><cause>normal</cause>")
+	if m := o.until("102", "Established"); m.Text("establishedConnection/callID") != id {
+		t.Errorf("%s", m)
+	}
+	m := calling.final()
+	d.follow(m)
+	d.ack(m)
+	d.ask("BYE", nil, "")
+	phone.answer(phone.expect("BYE"), 200, nil, "")
+	o.until("102", "ConnectionCleared")
+	for _, m := range o.news {
+		if m.Name() == "EstablishedEvent" {
+			t.Errorf("an event came twice: %s", m)
+		}
+	}
+	// the telephone restarts: it knows the session no more, and gets another
+	go func() { done <- other.ask(uacsta.GetSpeakerVolume{Device: uacsta.Dev("102")}) }()
+	lost := phone.cstaRequest("GetSpeakerVolume")
+	phone.answer(lost, 481, nil, "")
+	if m := <-done; m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("%s", m)
+	}
+	phone.cseq += 100
+	phone.contact = strings.Replace(phone.contact, "sip:102@", "sip:102x@", 1)
+	phone.registerAs("102", "Contact: <"+phone.contact+">")
+	invite = phone.cstaRequest("RequestSystemStatus")
+	phone.answer(invite, 415, []string{"To: " + invite.header("To") + ";tag=y"}, "") // new firmware: it cannot any more
+	phone.expect("ACK")
+	if m := other.ask(uacsta.GetSpeakerVolume{Device: uacsta.Dev("102")}); m.Err() == nil || m.Err().Value != "requestIncompatibleWithDevice" {
+		t.Errorf("%s", m)
+	}
+	x.stop()
+}

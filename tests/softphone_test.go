@@ -42,7 +42,8 @@ func baresip(t *testing.T, registrar int, number, password, mode string) *softph
 		t.Fatal(err)
 	}
 	writeTone(t, filepath.Join(p.dir, "tone.wav"), tones[number])
-	control, rtp := freePort(t), 28000+40*(phoneCount()%110)
+	count := phoneCount()
+	control, port, rtp := freePort(t), 25000+2*count, 28000+40*(count%110) // it takes two ports for SIP; below those that freePort finds
 	config := fmt.Sprintf(`module_path %s
 sip_listen 127.0.0.1:%d
 audio_player aubridge,p
@@ -64,7 +65,7 @@ module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:%d
 snd_path %s
 statmode_default off
-`, modules, freePort(t), p.dir, rtp, rtp+38, control, voice)
+`, modules, port, p.dir, rtp, rtp+38, control, voice)
 	account := fmt.Sprintf("<sip:%s@127.0.0.1:%d;transport=udp>;auth_pass=%s;regint=60;answermode=%s;audio_codecs=PCMA,PCMU\n", number, registrar, password, mode)
 	for file, text := range map[string]string{"config": config, "accounts": account, "contacts": ""} {
 		if err := os.WriteFile(filepath.Join(p.dir, file), []byte(text), 0o600); err != nil {

@@ -120,6 +120,9 @@ func withPort(l Listener, plain, secure string) string {
 
 func (c *Config) checkListener(d *document, key string, l Listener, transports ...string) {
 	d.oneOf(key+".transport", l.Transport, transports...)
+	if l.Dialect != "" && !strings.HasPrefix(key, "sip.") {
+		d.fault(key+".dialect", "is for sip.listen only")
+	}
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {
 	case err != nil:

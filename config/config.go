@@ -37,6 +37,7 @@ type Config struct {
 	Limits       Limits        `yaml:"limits"`
 	Links        []Link        `yaml:"links"`
 	Heartbeat    time.Duration `yaml:"heartbeat"`
+	Linger       time.Duration `yaml:"monitor-linger"`
 	Switch       Switch        `yaml:"switch"`
 	Telephones   Telephones    `yaml:"telephones"`
 }
@@ -87,6 +88,7 @@ type Listener struct {
 	CRL         string   `yaml:"crl"`
 	Pins        []string `yaml:"pins"`
 	Legacy      bool     `yaml:"legacy-tls"`
+	Dialect     string   `yaml:"dialect"`
 }
 
 // Pair is an entry of more-certificates.
@@ -228,6 +230,7 @@ func Default() *Config {
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
 		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024},
 		Heartbeat:  time.Minute,
+		Linger:     30 * time.Second,
 		Telephones: Telephones{
 			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour,
 			Media: Media{Ports: "16384-32767", Timeout: time.Minute},
@@ -290,7 +293,11 @@ func (c *Config) check(d *document) {
 	}
 	for i := range c.SIP.Listen {
 		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i], "5062", "5063")
-		c.checkListener(d, fmt.Sprintf("sip.listen[%d]", i), c.SIP.Listen[i], "udp", "tcp", "tls", "dtls")
+		key := fmt.Sprintf("sip.listen[%d]", i)
+		c.checkListener(d, key, c.SIP.Listen[i], "udp", "tcp", "tls", "dtls")
+		if c.SIP.Listen[i].Dialect != "" {
+			d.oneOf(key+".dialect", c.SIP.Listen[i].Dialect, "plain", "lync")
+		}
 	}
 	for i := range c.XML.Listen {
 		c.XML.Listen[i].Address = withPort(c.XML.Listen[i], "8882", "8883")

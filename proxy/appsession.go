@@ -289,7 +289,7 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 	}
 	s.mu.Unlock()
 	if changed { // what the client had, it had as somebody else
-		s.release()
+		s.release(false)
 	}
 	_ = s.proxy.cfg.Audit.Add(s.entry("identified")) // what it does is not done if that cannot be written
 	s.proxy.cfg.Log.Info("application session opened", "identity", who.String(), "peer", s.peer, "duration", duration)
@@ -321,7 +321,7 @@ func (s *Session) terminate(a *appSession, why uacsta.SessionTermReason) {
 		return
 	}
 	s.proxy.cfg.Log.Info("application session ended", "identity", who.String(), "peer", s.peer, "reason", why.DefinedTermReason+why.ServerTermReason)
-	s.release()
+	s.release(false)
 	s.send(uacsta.ApplicationSessionTerminated{SessionID: a.id, SessionTermReason: why})
 	s.endIfBound()
 }
@@ -342,7 +342,7 @@ func (s *Session) stopAppSession(req *uacsta.Message, answer answerer) {
 		answer(uacsta.Encode(uacsta.StopApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: invalidSessionID}}, uacsta.Edition3), nil)
 		return
 	}
-	s.release()
+	s.release(false)
 	answer(uacsta.Encode(uacsta.StopApplicationSessionPosResponse{}, uacsta.Edition3), nil)
 	s.endIfBound()
 }

@@ -34,6 +34,7 @@ type monitor struct {
 	waiting  []*clientMonitor // for the link's answer
 	picture  picture          // what the events have told
 	resync   *resync          // while clients do not know yet what they missed; nil otherwise
+	idle     int              // counts the times that it was left without clients
 }
 
 // clientMonitor is one client's view of a monitor.
@@ -331,8 +332,10 @@ func (s *Session) forgetMonitor(cm *clientMonitor) bool {
 	return there
 }
 
-// remove takes a client away; the last one ends the link's monitor.
-func (m *monitor) remove(cm *clientMonitor) {
+// remove takes a client away; the last one ends the link's monitor. Where the client was
+// lost, the monitor stays for a while: it may be one of thousands behind a front end that
+// comes back in a moment, and the switch is not to be asked for all of them anew.
+func (m *monitor) remove(cm *clientMonitor, lost bool) {
 	m.mu.Lock()
 	for i, other := range m.clients {
 		if other == cm {
@@ -341,9 +344,33 @@ func (m *monitor) remove(cm *clientMonitor) {
 		}
 	}
 	last := m.started && len(m.clients) == 0 && len(m.waiting) == 0 && !m.failed
+	if linger := m.trunk.proxy.cfg.Linger; last && lost && linger > 0 {
+		m.idle++
+		idle := m.idle
+		m.mu.Unlock()
+		m.trunk.proxy.spawn(func() { m.linger(idle, linger) })
+		return
+	}
 	m.failed = m.failed || last
 	m.mu.Unlock()
 	if last {
+		m.forget()
+		m.stop()
+	}
+}
+
+// linger ends a monitor that nobody has come back to.
+func (m *monitor) linger(idle int, pause time.Duration) {
+	select {
+	case <-time.After(pause):
+	case <-m.trunk.proxy.ctx.Done():
+		return
+	}
+	m.mu.Lock()
+	over := m.idle == idle && m.started && len(m.clients) == 0 && len(m.waiting) == 0 && !m.failed
+	m.failed = m.failed || over
+	m.mu.Unlock()
+	if over {
 		m.forget()
 		m.stop()
 	}

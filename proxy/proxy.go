@@ -32,6 +32,7 @@ type Config struct {
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
 	QueueLength    int           // messages waiting for one client; 1024
+	Linger         time.Duration // a monitor at a link outlives a lost client by this, for one that comes back; 0
 	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
 	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
 	Retry          time.Duration // first pause before a monitor that a link did not take again is tried; 1 s

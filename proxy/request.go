@@ -354,7 +354,7 @@ func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID))
 		return
 	}
-	cm.monitor.remove(cm)
+	cm.monitor.remove(cm, false)
 	answer(uacsta.Encode(uacsta.MonitorStopResponse{}, uacsta.Edition3), nil)
 }
 

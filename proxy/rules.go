@@ -56,7 +56,7 @@ func (s *Session) recheck() {
 	s.mu.Unlock()
 	for _, cm := range monitors {
 		if !cm.monitor.allowed(s) && s.forgetMonitor(cm) {
-			cm.monitor.remove(cm)
+			cm.monitor.remove(cm, false)
 			s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
 		}
 	}

@@ -207,9 +207,14 @@ func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 
 // Close ends the session from the front's side: its monitors go, events that wait
 // for the client are dropped, requests are still answered. Closed is not called.
-func (s *Session) Close(reason error) {
+func (s *Session) Close(reason error) { s.close(reason, false) }
+
+// Lose is Close for a client that has not taken leave: it may be back in a moment.
+func (s *Session) Lose(reason error) { s.close(reason, true) }
+
+func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
-	if who := s.Identity(); s.finish() {
+	if who := s.Identity(); s.finish(lost) {
 		s.noteEnd(entry, reason)
 		s.proxy.cfg.Log.Info("session closed", "identity", who.String(), "peer", s.peer, "reason", reason)
 	}
@@ -218,14 +223,14 @@ func (s *Session) Close(reason error) {
 // end ends the session from the core's side.
 func (s *Session) end(reason error) {
 	entry := s.entry("closed")
-	if who := s.Identity(); s.finish() {
+	if who := s.Identity(); s.finish(false) {
 		s.noteEnd(entry, reason)
 		s.proxy.cfg.Log.Warn("session ended", "identity", who.String(), "peer", s.peer, "reason", reason)
 		s.client.Closed(reason)
 	}
 }
 
-func (s *Session) finish() bool {
+func (s *Session) finish(lost bool) bool {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -242,12 +247,13 @@ func (s *Session) finish() bool {
 	delete(s.proxy.sessions, s)
 	s.proxy.mu.Unlock()
 	s.proxy.owners.give(s.owner())
-	s.release()
+	s.release(lost)
 	return true
 }
 
-// release ends the session's monitors and registrations.
-func (s *Session) release() {
+// release ends the session's monitors and registrations; lost is whether the client has not
+// taken leave.
+func (s *Session) release(lost bool) {
 	s.mu.Lock()
 	monitors := make([]*clientMonitor, 0, len(s.monitors))
 	for _, cm := range s.monitors {
@@ -260,7 +266,7 @@ func (s *Session) release() {
 	s.endAssociations()
 	for _, cm := range monitors {
 		s.proxy.watches.give(cm.owner)
-		cm.monitor.remove(cm)
+		cm.monitor.remove(cm, lost)
 	}
 }
 

@@ -23,6 +23,7 @@ type Invite struct {
 	Target      string // Request-URI; To
 	From        string // our URI
 	Name        string // shown beside From, "" for none
+	FromParams  string // further parameters of From, such as "epid=1"
 	Proxy       string // URI of a proxy to send to, "" for none
 	Flow        Flow   // a way that the peer has opened (RFC 5626); zero: as the URI says
 	ContentType string
@@ -132,6 +133,9 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		remote: "<" + inv.To + ">", target: target, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
 	}
 	d.local = "<" + inv.From + ">;tag=" + d.localTag
+	if inv.FromParams != "" {
+		d.local += ";" + inv.FromParams
+	}
 	if inv.Name != "" {
 		d.local = quote(inv.Name) + " " + d.local
 	}

@@ -175,6 +175,10 @@ func serve(t *testing.T, extra string, operations ...string) *running {
 	for i := range 500 {
 		fmt.Fprintf(&extensions, "  - {number: \"%d\", outside: [\"0\"]}\n  - {number: \"%d\", answer-after: 20ms}\n", 1000+i, 2000+i)
 	}
+	linger := "monitor-linger: 0s" // tests look for what is left
+	if strings.Contains(extra, "monitor-linger:") {
+		linger = ""
+	}
 	config := fmt.Sprintf(`
 sip:
   listen:
@@ -185,13 +189,14 @@ sip:
   t1: 100ms
   event-wait: 500ms
 operations: {address: "127.0.0.1:%[3]d"%[7]s}
+%[10]s
 xml:
   listen:
   - {transport: tcp, address: "127.0.0.1:%[8]d"}
   - {transport: tls, address: "127.0.0.1:%[9]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
 switch:
   extensions:
-%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort)
+%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort, linger)
 	file := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ var floors = map[string]int{
 	"config": 2, "policy": 1, // config checks patterns with policy's own rules
 	"proxy":         3,
 	"tr87":          4,
+	"interop/lync":  4,
 	"cstaxml":       4,
 	"softswitch":    4,
 	"web":           4,

@@ -11,6 +11,12 @@ import (
 // frontEnd starts Kamailio as record-routing proxy in front of a tr87proxy.
 func frontEnd(t *testing.T, r *running, kind string) (port int) {
 	t.Helper()
+	port, _ = startFrontEnd(t, r, kind)
+	return port
+}
+
+func startFrontEnd(t *testing.T, r *running, kind string) (port int, p *process) {
+	t.Helper()
 	template, err := os.ReadFile("testdata/kamailio.cfg")
 	if err != nil {
 		t.Fatal(err)
@@ -29,14 +35,14 @@ func frontEnd(t *testing.T, r *running, kind string) (port int) {
 			t.Fatal(err)
 		}
 	}
-	p := start(t, tool(t, "kamailio"), "-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-m", "64", "-Y", dir)
+	p = start(t, tool(t, "kamailio"), "-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-m", "64", "-Y", dir)
 	waitFor(t, "Kamailio", func() bool {
 		if p.wait(0) == nil {
 			t.Fatalf("Kamailio ended:\n%s", p.out)
 		}
 		return listening(port)
 	})
-	return port
+	return port, p
 }
 
 // Clients behind a record-routing proxy: requests and events through its routes,

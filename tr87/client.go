@@ -12,13 +12,14 @@ import (
 
 // Dial says how a client opens its session.
 type Dial struct {
-	To, From string   // SIP URIs: the switching function, and who we are
-	Proxy    string   // SIP URI to send to instead, "" for none
-	Target   string   // Request-URI; To
-	Flow     sip.Flow // a way that the peer has opened; zero: as the URI says
-	Line     string   // named in private data as Lync clients do, "" for none
-	Username string   // for digest challenges
-	Password string
+	To, From   string   // SIP URIs: the switching function, and who we are
+	Proxy      string   // SIP URI to send to instead, "" for none
+	Target     string   // Request-URI; To
+	Flow       sip.Flow // a way that the peer has opened; zero: as the URI says
+	Line       string   // named in private data as Lync clients do, "" for none
+	FromParams string   // further parameters of From, such as Lync's epid
+	Username   string   // for digest challenges
+	Password   string
 	// Account opens an application session (ECMA-354) with name and password; the zero
 	// value opens none. Application is the application ID that goes with it.
 	Account     uacsta.Login
@@ -61,7 +62,7 @@ func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 		opening = c.withLine(uacsta.Encode(start, uacsta.Edition3)).Bytes()
 	}
 	d, res, err := ua.Invite(ctx, sip.Invite{
-		To: dial.To, Target: dial.Target, From: dial.From, Proxy: dial.Proxy, Flow: dial.Flow, ContentType: ContentType, Body: opening,
+		To: dial.To, Target: dial.Target, From: dial.From, Proxy: dial.Proxy, Flow: dial.Flow, FromParams: dial.FromParams, ContentType: ContentType, Body: opening,
 		Headers: []sip.Header{disposition}, Username: dial.Username, Password: dial.Password,
 	}, (*dialogSide)(c))
 	if err != nil {

@@ -20,6 +20,18 @@ const ContentType = "application/csta+xml"
 // disposition makes a peer that does not know the type refuse (TR/87).
 var disposition = sip.Header{Name: "Content-Disposition", Value: "signal;handling=required"}
 
+// Dialect is what a family of clients wants that TR/87 does not say.
+type Dialect interface {
+	// Name names it in the log.
+	Name() string
+	// Speaks reports whether a client is one of the family, by its header User-Agent and by
+	// the message in its INVITE, nil for none.
+	Speaks(userAgent string, opening *uacsta.Message) bool
+	// Refusal is the answer to an INVITE whose session is not opened for a reason; false for
+	// the usual one.
+	Refusal(err error) (sip.Answer, bool)
+}
+
 // ServerConfig says whom a server believes and how it answers.
 type ServerConfig struct {
 	Proxy  *proxy.Proxy
@@ -36,7 +48,11 @@ type ServerConfig struct {
 	// AnswerInInfo sends the answer to a request in an INFO of its own instead of
 	// the 200 OK, for peers that want it so.
 	AnswerInInfo bool
-	Log          *slog.Logger
+	// Dialects are tried in turn, unless Spoken says what is spoken where an INVITE has come
+	// in: the name of one, plain for none, "" for whatever the client speaks.
+	Dialects []Dialect
+	Spoken   func(sip.Peer) string
+	Log      *slog.Logger
 }
 
 // Server is the switching function's side of TR/87 for clients that dial in; it
@@ -80,7 +96,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
 	if err != nil {
-		in.Reject(refuse(err))
+		in.Reject(s.refuse(in, opening, err))
 		return
 	}
 	d.core = core
@@ -170,6 +186,23 @@ func readOpening(r *sip.Request) (*uacsta.Message, *sip.Answer) {
 		return nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
 	}
 	return m, nil
+}
+
+// refuse is the SIP answer for a session that is not opened, as the client's dialect has it.
+func (s *Server) refuse(in *sip.Invitation, opening *uacsta.Message, err error) sip.Answer {
+	spoken := ""
+	if s.cfg.Spoken != nil {
+		spoken = s.cfg.Spoken(in.Peer())
+	}
+	for _, d := range s.cfg.Dialects {
+		if spoken != d.Name() && (spoken != "" || !d.Speaks(in.Header("User-Agent"), opening)) {
+			continue
+		}
+		if answer, own := d.Refusal(err); own {
+			return answer
+		}
+	}
+	return refuse(err)
 }
 
 // refuse is the SIP answer for a session that is not opened.

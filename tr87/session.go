@@ -1,6 +1,7 @@
 package tr87
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -72,7 +73,13 @@ func (s *session) Refresh() (string, []byte) { return "", nil }
 
 // Ended implements sip.DialogHandler: everything of the session goes, however the
 // dialog ended.
-func (s *session) Ended(reason error) { s.core.Close(reason) }
+func (s *session) Ended(reason error) {
+	if errors.Is(reason, sip.ErrBye) || errors.Is(reason, sip.ErrLocalBye) || errors.Is(reason, sip.ErrShutdown) {
+		s.core.Close(reason)
+		return
+	}
+	s.core.Lose(reason)
+}
 
 // Event implements proxy.Client. The peer's answer is not waited for: some
 // clients never give one.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type clientFlags struct {
 	server, proxy, from, line    string
 	user, password, passwordFile string
 	account, application         string
+	as                           string
 	ca, certificate, key         string
 	json, trace                  bool
 	timeout                      time.Duration
@@ -35,6 +37,7 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of a proxy to go through")
 	fl.StringVar(&f.from, "from", "sip:tr87proxy-client@localhost", "SIP URI that says who we are")
 	fl.StringVar(&f.line, "line", "", "line to name in the session, as Lync clients do, such as tel:100")
+	fl.StringVar(&f.as, "as", "", "behave like a client of this family: lync (needs --line)")
 	fl.StringVar(&f.user, "user", "", "user name for digest authentication")
 	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password (or set TR87_PASSWORD)")
 	fl.StringVar(&f.account, "login", "", "open an application session (ECMA-354) with this name; the password is that of --password-file")
@@ -79,8 +82,15 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	if err != nil {
 		return nil, usageError{err}
 	}
+	agent, fromParams := "tr87proxy-client", ""
+	switch {
+	case f.as == "lync" && f.line != "":
+		agent, fromParams = "UCCAPI/15.0.0.0 OC/15.0.0.0 (tr87proxy-client)", "epid="+strings.ToLower(rand.Text()[:10])
+	case f.as != "":
+		return nil, usageError{errors.New("--as takes lync, and --line with it, such as --as lync --line tel:+14255550100")}
+	}
 	cfg := sip.Config{
-		UserAgent: "tr87proxy-client", TLSClient: tlsConfig, DTLSClient: &tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca},
+		UserAgent: agent, TLSClient: tlsConfig, DTLSClient: &tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca},
 	}
 	if f.trace {
 		cfg.Trace = tracer(errOut)
@@ -97,7 +107,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	}
 	c.Client, err = tr87.Open(ctx, c.ua, tr87.Dial{
 		Account: account, Application: f.application,
-		To: f.server, From: f.from, Proxy: f.proxy, Line: f.line, Username: f.user, Password: f.password,
+		To: f.server, From: f.from, Proxy: f.proxy, Line: f.line, FromParams: fromParams, Username: f.user, Password: f.password,
 		Event: event, Ended: func(err error) { c.ended <- err },
 	})
 	if err != nil {

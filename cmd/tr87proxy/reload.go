@@ -96,6 +96,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	n.cfg = &applied
 	n.rules.Store(rules)
 	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
+	n.spoken.Store(spokenAt(applied.SIP.Listen))
 	return report, n.setServers(&applied)
 }
 

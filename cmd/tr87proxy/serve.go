@@ -23,6 +23,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/interop/lync"
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -80,6 +81,7 @@ type node struct {
 	xml     *cstaxml.Server
 	rules   atomic.Pointer[policy.Policy]
 	users   atomic.Pointer[map[string]string] // of digest, with passwords
+	spoken  atomic.Pointer[map[place]string]
 	// linkConfigs are the links that hold.
 	linkConfigs atomic.Pointer[[]config.Link]
 	// listening is told each address once it is served.
@@ -136,7 +138,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
 		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
-		Heartbeat: cfg.Heartbeat,
+		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
 	})
 	links, err := n.links(cfg, &config.Config{})
 	if err != nil {
@@ -151,13 +153,15 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	n.users.Store(&users)
 	admits := func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
-	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log}
+	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
+		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
 	if len(users) > 0 {
 		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
 	}
 	if cfg.Demo {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
+	n.spoken.Store(spokenAt(cfg.SIP.Listen))
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
 		NameKinds: cfg.Names, Admits: admits,
 		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
@@ -183,6 +187,31 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		}
 	}
 	return n, nil
+}
+
+// place is where a client comes in.
+type place struct {
+	transport string
+	port      uint16
+}
+
+// spokenAt are the dialects of listeners that have one.
+func spokenAt(listeners []config.Listener) *map[place]string {
+	spoken := map[place]string{}
+	for _, l := range listeners {
+		_, port, err := net.SplitHostPort(l.Address)
+		number, fault := strconv.ParseUint(port, 10, 16)
+		if l.Dialect != "" && err == nil && fault == nil {
+			spoken[place{l.Transport, uint16(number)}] = l.Dialect
+		}
+	}
+	return &spoken
+}
+
+// spokenBy is the dialect of the listener that a peer has come to, "" for whatever it speaks.
+func (n *node) spokenBy(p sip.Peer) string {
+	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
+	return (*n.spoken.Load())[place{transport, p.Local.Port()}]
 }
 
 func (n *node) files(l config.Listener) tls.Files {

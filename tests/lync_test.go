@@ -1,0 +1,216 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// lyncClient is a client that signs in through a front end.
+type lyncClient struct {
+	*tr87.Client
+	events chan *uacsta.Message
+}
+
+func signIn(ctx context.Context, ua *sip.UA, frontEnd int, line string) (*lyncClient, error) {
+	c := &lyncClient{events: make(chan *uacsta.Message, 100)}
+	var err error
+	c.Client, err = tr87.Open(ctx, ua, tr87.Dial{
+		To: "sip:gw@gw.contoso.com", Proxy: fmt.Sprintf("sip:127.0.0.1:%d;transport=tcp;lr", frontEnd), From: "sip:user" + digits.ReplaceAllString(line, "") + "@contoso.com", Line: line, FromParams: "epid=abb2cb12b77f",
+		Event: func(m *uacsta.Message) { c.events <- m },
+	})
+	if err != nil {
+		return nil, err
+	}
+	object := uacsta.Dev(line)
+	_, err = c.Request(ctx, uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3))
+	return c, err
+}
+
+var digits = regexp.MustCompile(`[^0-9]`)
+
+// crowdSignsIn signs users in at once, each on a line of its own.
+func crowdSignsIn(t *testing.T, ua *sip.UA, frontEnd, users int) []*lyncClient {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	clients := make([]*lyncClient, users)
+	var group sync.WaitGroup
+	lines := make(chan int)
+	for range 20 {
+		group.Go(func() {
+			for i := range lines {
+				line := fmt.Sprint(1000 + i/2 + 1000*(i%2)) // 1000, 2000, 1001 ...
+				c, err := signIn(ctx, ua, frontEnd, line)
+				if err != nil {
+					t.Errorf("%s: %v", line, err)
+					continue
+				}
+				clients[i] = c
+			}
+		})
+	}
+	for i := range users {
+		lines <- i
+	}
+	close(lines)
+	group.Wait()
+	return clients
+}
+
+// A front end dies under a thousand dialogs; its users come back through another one. The
+// switch behind is not asked for their monitors anew, and nothing is left of the old ones.
+func TestFrontEndDies(t *testing.T) {
+	const users = 1000
+	back := serve(t, everybody+"limits: {monitors-per-session: 5000}\n")
+	front := serve(t, fmt.Sprintf(`monitor-linger: 30s
+links:
+- {name: back, addresses: ["127.0.0.1:%d"], devices: ["*"], edition: 6}
+trusted: [{certificate: "fe1.contoso.com"}]
+grants: [{who: "sip:user*@contoso.com", control: ["*"]}]
+`, back.xmlPort))
+	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	first, kill := frontEndProcess(t, front, "tls")
+	ua := sip.New(sip.Config{})
+	defer ua.Close()
+	crowdSignsIn(t, ua, first, users)
+	if n := front.metric("tr87proxy_sessions"); n != users {
+		t.Fatalf("%v sessions", n)
+	}
+	if n := back.metric("tr87proxy_link_monitors"); n != users {
+		t.Fatalf("%v monitors at the switch", n)
+	}
+	asked := back.metric("tr87proxy_requests_total")
+	kill()
+	waitFor(t, "the end of the sessions", func() bool { return front.metric("tr87proxy_sessions") == 0 })
+	second, _ := frontEndProcess(t, front, "tls")
+	again := sip.New(sip.Config{})
+	defer again.Close()
+	clients := crowdSignsIn(t, again, second, users)
+	if n := front.metric("tr87proxy_sessions"); n != users {
+		t.Errorf("%v sessions, want %v", n, users)
+	}
+	// heartbeats only, no monitor
+	if n := back.metric("tr87proxy_requests_total") - asked; n > 20 {
+		t.Errorf("the switch was asked %v times", n)
+	}
+	// and they work: user 0's own line, in a call
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := clients[0].Request(ctx, uacsta.Encode(call("1000", "2000"), uacsta.Edition3)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clients[:2] {
+		for {
+			select {
+			case m := <-c.events:
+				if m.Name() != "EstablishedEvent" {
+					continue
+				}
+			case <-ctx.Done():
+				t.Error("no EstablishedEvent")
+			}
+			break
+		}
+	}
+	front.stop()
+	back.stop()
+}
+
+// frontEndProcess is frontEnd with a way to kill it.
+func frontEndProcess(t *testing.T, r *running, kind string) (port int, kill func()) {
+	t.Helper()
+	port, p := startFrontEnd(t, r, kind)
+	return port, func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
+}
+
+// Two endpoints of one user, one of which signs in twice: each has its own dialog, its own
+// cross reference and its own spelling, all see the same call, and the end of one is
+// nothing to the others.
+func TestEndpointsOfAUser(t *testing.T) {
+	r := serve(t, everybody+"numbers: {main: \"+1425555\"}\n")
+	port := frontEnd(t, r, "tcp")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	spellings := []string{"tel:+14255551000", "tel:+14255551000", "TEL:+1 (425) 555-1000", "tel:1000;phone-context=dialstring"}
+	var clients []*lyncClient
+	for range spellings {
+		clients = append(clients, nil)
+	}
+	for i, line := range spellings {
+		ua := sip.New(sip.Config{})
+		defer ua.Close()
+		c, err := signIn(ctx, ua, port, line)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		clients[i] = c
+	}
+	make := uacsta.MakeCall{CallingDevice: uacsta.Dev(spellings[0]), CalledDirectoryNumber: uacsta.Dev("tel:+14255552000"), AutoOriginate: uacsta.DoNotPrompt}
+	res, err := clients[0].Request(ctx, uacsta.Encode(make, uacsta.Edition3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := res.Text("callingDevice/callID")
+	next := func(c *lyncClient, event string) *uacsta.Message {
+		t.Helper()
+		for {
+			select {
+			case m := <-c.events:
+				if m.Name() == event {
+					return m
+				}
+			case <-ctx.Done():
+				t.Fatalf("no %s", event)
+			}
+		}
+	}
+	for i, c := range clients {
+		m := next(c, "OriginatedEvent")
+		if m.Text("originatedConnection/callID") != id || m.Text("originatedConnection/deviceID") != spellings[i] || m.Text("callingDevice/deviceIdentifier") != spellings[i] {
+			t.Errorf("%s: %s", spellings[i], m)
+		}
+		if m.Text("calledDevice/deviceIdentifier") != "tel:+14255552000" {
+			t.Errorf("the other party: %s", m)
+		}
+	}
+	clients[1].Close()
+	if _, err := clients[2].Request(ctx, uacsta.Encode(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, spellings[2])}, uacsta.Edition3)); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{0, 2, 3} {
+		if m := next(clients[i], "ConnectionClearedEvent"); m.Text("droppedConnection/callID") != id {
+			t.Errorf("%s", m)
+		}
+	}
+	r.stop()
+}
+
+// A line whose switch is down is refused with 480 to clients of Lync's kind, so that a front
+// end does not take the route out of use, and with 503 to others; a listener can say which.
+func TestLyncRefusals(t *testing.T) {
+	back := serve(t, everybody)
+	r := serve(t, fmt.Sprintf("links:\n- {name: away, addresses: [\"127.0.0.1:%d\"], devices: [\"7*\"]}\n%s", back.xmlPort, everybody))
+	back.stop()
+	waitFor(t, "the loss of the link", func() bool { return strings.Contains(r.get("/metrics"), `tr87proxy_link_up{link="away"} 0`) })
+	for arguments, want := range map[string]string{
+		"--as lync --line 7000": "480", "--line tel:7000": "480", "--as lync --line 9999": "404",
+	} {
+		out, _ := command(t, append([]string{"features", "--server", fmt.Sprintf("sip:gw@127.0.0.1:%d;transport=tcp", r.port)}, strings.Fields(arguments)...)...)
+		if !strings.Contains(out, "refused: "+want) {
+			t.Errorf("%s: %s", arguments, out)
+		}
+	}
+	if out, _ := command(t, "features", "--as", "lync"); !strings.Contains(out, "--as takes lync, and --line") {
+		t.Errorf("%s", out)
+	}
+	r.stop()
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -186,4 +187,22 @@ func keys() []string {
 	}
 	walk(reflect.TypeFor[Config](), "")
 	return all
+}
+
+func TestModels(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "models.yaml")
+	for text, want := range map[string]string{
+		"models: [{name: a, agent: \"(\"}]":                 "models[0].agent: must be a regular expression",
+		"models: [{name: a, agent: x, answer: {event: e}}]": "models[0].answer: needs event, type and body",
+		"models: [{name: a, agent: x, answers: {}}]":        "models[0].answers: unknown key; did you mean answer?",
+		"models: [{name: a, agent: x}]":                     "",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		list, err := Models(file)
+		if want == "" && (err != nil || len(list) < 2 || list[0].Name != "a") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v %v", text, list, err)
+		}
+	}
 }

@@ -28,6 +28,10 @@ var yamlLine = regexp.MustCompile(`line (\d+)`)
 // decode fills c from data. Unlike the library's own decoding it goes on after a
 // fault, and knows the path of keys that leads to it.
 func decode(file string, data []byte, c *Config) *document {
+	return decodeInto(file, data, reflect.ValueOf(c).Elem())
+}
+
+func decodeInto(file string, data []byte, into reflect.Value) *document {
 	d := &document{file: file, lines: map[string]int{}}
 	var root yaml.Node
 	err := errors.New("the file is larger than 1 MiB")
@@ -43,7 +47,7 @@ func decode(file string, data []byte, c *Config) *document {
 		return d
 	}
 	if len(root.Content) > 0 {
-		d.value(root.Content[0], reflect.ValueOf(c).Elem(), "")
+		d.value(root.Content[0], into, "")
 	}
 	return d
 }

@@ -23,6 +23,7 @@ type Telephones struct {
 	State        string        `yaml:"state"`
 	Music        string        `yaml:"music"`
 	Messages     string        `yaml:"messages"`
+	Models       string        `yaml:"models"`
 	MaxRecording time.Duration `yaml:"max-recording"`
 	Media        Media         `yaml:"media"`
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
@@ -31,12 +32,23 @@ type Config struct {
 
 	State string // file that registrations and features are kept in; "": they are not
 
-	Media media.Config
-	Music string // WAV file for whoever waits; "": silence
+	Media  media.Config
+	Models []Model // tried in order
+	Music  string  // WAV file for whoever waits; "": silence
 	// Messages is the directory of files that are played and recorded; "": there are none.
 	Messages    string
 	MaxRecorded time.Duration // of one recording; 1 h
 }
+
+// Model is what telephones of one maker obey besides SIP.
+type Model struct {
+	Name           string
+	Agent          *regexp.Regexp // fits their header User-Agent
+	Answer, Resume *Notify        // nil: nothing makes them
+}
+
+// Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for the call's.
+type Notify struct{ Event, Type, Body string }
 
 // User is who registers for an extension.
 type User struct {

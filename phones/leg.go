@@ -306,30 +306,55 @@ func (l *leg) resume() {
 	if l.resumed {
 		return
 	}
-	l.resumed, l.talked, l.wants = true, false, ""
+	l.resumed, l.wants = true, ""
 	l.server.mu.Lock()
 	talks := l.trunk == nil && l.server.users[l.device].talks
 	l.server.mu.Unlock()
 	if talks {
-		l.talk()
+		l.command(func(m *Model) *Notify { return m.Resume })
 	}
 	l.offer(media.SendRecv)
 }
 
-// talk makes a telephone that rings, or holds, go on (NOTIFY talk).
+// talk makes a telephone answer the call that rings there, once.
 func (l *leg) talk() {
-	if l.talked || l.dialog == nil {
+	if !l.talked && l.dialog != nil && l.trunk == nil {
+		l.talked = true
+		l.command(func(m *Model) *Notify { return m.Answer })
+	}
+}
+
+// command makes a telephone lift the call, in the best way that it knows: by uaCSTA, by
+// NOTIFY talk (in the call's dialog), or by what its maker has.
+func (l *leg) command(which func(*Model) *Notify) {
+	s := l.server
+	if s.lift(l.device) {
 		return
 	}
-	l.talked = true
-	if l.trunk == nil && l.server.lift(l.device) {
-		return
-	}
-	l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
-		if res.Code()/100 != 2 {
-			l.server.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())
+	s.mu.Lock()
+	u := s.users[l.device]
+	talks, alone := u.Talks, len(s.line(l.device).legs) == 1
+	var to *binding
+	for _, b := range u.bindings {
+		talks = talks || b.talks
+		if b.model != nil && which(b.model) != nil {
+			to = b
 		}
-	}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
+	}
+	callID := l.callID
+	s.mu.Unlock()
+	switch {
+	case talks || to == nil:
+		l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
+			if res.Code()/100 != 2 {
+				s.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())
+			}
+		}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
+	case alone:
+		s.notify(u, to, which(to.model), callID)
+	default:
+		s.log.Info("a telephone with several calls cannot be told which to lift", "device", l.device, "model", to.model.Name)
+	}
 }
 
 // progress answers a telephone that calls, as far as its call has come.

@@ -25,6 +25,8 @@ type binding struct {
 	secure   bool // it came over TLS
 	asking   bool
 	csta     csta
+	agent    string // its header User-Agent
+	model    *Model // nil: not in the table
 }
 
 // reachable reports whether calls can be sent to it.
@@ -85,7 +87,7 @@ func (s *Server) register(r *sip.Request) {
 	now := time.Now()
 	s.mu.Lock()
 	before := slices.Clone(u.bindings)
-	if a := u.update(contacts, all, r, uint32(cseq), s.cfg.MaxContacts, now); a != nil {
+	if a := u.update(contacts, all, r, uint32(cseq), s.cfg.MaxContacts, s.modelOf, now); a != nil {
 		s.mu.Unlock()
 		r.Respond(*a)
 		return
@@ -103,6 +105,16 @@ func (s *Server) register(r *sip.Request) {
 type wanted struct {
 	uri, instance string
 	expires       time.Duration
+}
+
+// modelOf finds a telephone in the table, nil when it is not there.
+func (s *Server) modelOf(agent string) *Model {
+	for i := range s.cfg.Models {
+		if s.cfg.Models[i].Agent.MatchString(agent) {
+			return &s.cfg.Models[i]
+		}
+	}
+	return nil
 }
 
 // contacts reads the contacts of a REGISTER; all is "*".
@@ -150,7 +162,7 @@ func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.A
 
 // update changes a user's bindings, all or none (RFC 3261 10.3). Callers hold the
 // server's lock.
-func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, most int, now time.Time) *sip.Answer {
+func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, most int, model func(string) *Model, now time.Time) *sip.Answer {
 	callID := r.Header("Call-ID")
 	next := slices.Clone(u.bindings)
 	if all {
@@ -178,7 +190,7 @@ func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, 
 		if w.expires > 0 {
 			fresh := &binding{
 				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), talks: talks,
-				secure: r.Peer().Secure(),
+				secure: r.Peer().Secure(), agent: r.Header("User-Agent"), model: model(r.Header("User-Agent")),
 			}
 			replaced[fresh] = old
 			next = append(next, fresh)
@@ -222,7 +234,7 @@ func (u *user) listed(now time.Time) *sip.Answer {
 func (u *user) kept() []kept {
 	list := make([]kept, 0, len(u.bindings))
 	for _, b := range u.bindings {
-		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks}
+		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks, Agent: b.agent}
 		if p := b.flow.Peer(); p.Transport == "UDP" {
 			k.Source = p.Addr.String()
 		}
@@ -249,7 +261,7 @@ func (s *Server) restore() {
 			}
 			s.mu.Lock()
 			u.bindings = append(u.bindings, &binding{
-				contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks,
+				contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks, agent: k.Agent, model: s.modelOf(k.Agent),
 			})
 			s.mu.Unlock()
 		}
@@ -268,7 +280,7 @@ func (s *Server) service(u *user) {
 		if b.reachable(now) {
 			reachable = true
 			physical = physical || b.csta.client != nil
-			talks = talks || b.talks || physical
+			talks = talks || b.talks || physical || b.model != nil && b.model.Answer != nil
 		}
 	}
 	changed := reachable != u.inUse || talks != u.talks || physical != u.physical

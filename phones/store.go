@@ -41,6 +41,7 @@ type kept struct {
 	Instance string
 	Expires  time.Time
 	Talks    bool
+	Agent    string
 }
 
 func openStore(path string, log *slog.Logger) (*store, error) {

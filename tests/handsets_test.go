@@ -3,6 +3,8 @@ package tests
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -447,4 +449,50 @@ func listenHandset(t *testing.T, port, server int, number, password string) *han
 	t.Cleanup(h.close)
 	go h.listen()
 	return h
+}
+
+// Telephones that know no NOTIFY talk are made to answer by what their makers have: those of
+// the table, and of a file of the administrator's.
+func TestMakersCommands(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "models.yaml")
+	own := `models: [{name: Acme, agent: "^Acme", answer: {event: acme, type: text/plain, body: "lift {call-id}"}}]`
+	if err := os.WriteFile(file, []byte(own), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x, list := handsets(t, "", "  models: "+file+"\n", "100")
+	a := list[0]
+	o := x.watch("101")
+	for agent, want := range map[string][3]string{
+		"Yealink SIP-T53W 96.86.0.70": {"ACTION-URI", "message/sipfrag", "key=OK"}, "Acme 9": {"acme", "text/plain", "lift "},
+		"PolyEdge-E450/8.3.1": {"ACTION-URI", "application/JSON", `"Ref":"`}, "snomD785/10.1.82.9": {"xml", "application/snomxml", "ENTER"},
+	} {
+		b := newHandset(t, "udp", x.sip, "101", "secret101")
+		if m := b.register(600, "User-Agent: "+agent); m.code() != 200 {
+			t.Fatal(m.start)
+		}
+		d := a.dialog("101")
+		calling := d.challenged([]string{sdpHeader}, description(5800, "sendrecv"))
+		invite := b.expect("INVITE")
+		b.reply(invite, 180, "b", "")
+		id := o.until("101", "Delivered").Text("connection/callID")
+		o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")})
+		m := b.expect("NOTIFY")
+		if m.header("Event") != want[0] || m.header("Content-Type") != want[1] || !strings.Contains(m.body, want[2]) {
+			t.Errorf("%s: %v %s", agent, m.headers, m.body)
+		}
+		if strings.Contains(m.body, "{") && !strings.Contains(m.body, invite.header("Call-ID")) && want[1] == "application/JSON" || m.tag("To") != "" {
+			t.Errorf("%s: %v %s", agent, m.headers, m.body)
+		}
+		b.answer(m, 200, nil, "")
+		b.accept(invite, "b", 5802)
+		o.until("101", "Established")
+		ok := calling.final()
+		d.follow(ok)
+		d.ack(ok)
+		d.ask("BYE", nil, "")
+		b.answer(b.expect("BYE"), 200, nil, "")
+		o.until("101", "ConnectionCleared")
+		b.registerAs("101", "Contact: *", "Expires: 0")
+	}
+	x.stop()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"regexp"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/media"
@@ -30,6 +31,15 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	out.Media.Advertise, _ = netip.ParseAddr(t.Media.Advertise)
 	if !out.Media.Address.IsValid() {
 		out.Media.Address = mediaAddress(t.Listen)
+	}
+	models, err := config.Models(t.Models)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range models {
+		out.Models = append(out.Models, phones.Model{
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume), // checked by config
+		})
 	}
 	for _, e := range cfg.Switch.Extensions {
 		if e.SIP == nil {

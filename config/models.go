@@ -1,0 +1,68 @@
+package config
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+)
+
+// Model is what telephones of one maker obey besides SIP.
+type Model struct {
+	Name   string  `yaml:"name"`
+	Agent  string  `yaml:"agent"`
+	Answer *Notify `yaml:"answer"`
+	Resume *Notify `yaml:"resume"`
+}
+
+// Notify is a NOTIFY outside a dialog that commands a telephone.
+type Notify struct {
+	Event string `yaml:"event"`
+	Type  string `yaml:"type"`
+	Body  string `yaml:"body"`
+}
+
+// models is the form of the file.
+type models struct {
+	Models []Model `yaml:"models"`
+}
+
+//go:embed models.yaml
+var ownModels []byte
+
+// Models reads the table of telephones: the file, if one is named, then ours.
+func Models(file string) ([]Model, error) {
+	var list []Model
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if list, err = parseModels(file, data); err != nil {
+			return nil, err
+		}
+	}
+	own, err := parseModels("models.yaml", ownModels)
+	return append(list, own...), err
+}
+
+func parseModels(file string, data []byte) ([]Model, error) {
+	var m models
+	d := decodeInto(file, data, reflect.ValueOf(&m).Elem())
+	for i, model := range m.Models {
+		key := fmt.Sprintf("models[%d]", i)
+		if _, err := regexp.Compile(model.Agent); model.Agent == "" || err != nil {
+			d.fault(key+".agent", "must be a regular expression for the header User-Agent")
+		}
+		for name, n := range map[string]*Notify{"answer": model.Answer, "resume": model.Resume} {
+			if n != nil && (n.Event == "" || n.Type == "" || n.Body == "") {
+				d.fault(key+"."+name, "needs event, type and body")
+			}
+		}
+	}
+	if len(d.faults) > 0 {
+		return nil, d.faults
+	}
+	return m.Models, nil
+}

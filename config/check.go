@@ -50,6 +50,13 @@ func (c *Config) checkLinks(d *document) {
 		if l.Name == "" || l.Name == "switch" || slices.ContainsFunc(c.Links[:i], func(other Link) bool { return other.Name == l.Name }) {
 			d.fault(key+".name", "must be there, once only, and not be switch, which is the built-in one")
 		}
+		if l.Type == "phones" {
+			c.checkDesk(d, key, &c.Links[i])
+			continue
+		}
+		if l.Type != "" {
+			d.oneOf(key+".type", l.Type, "csta-xml", "phones")
+		}
 		if len(l.Addresses) == 0 {
 			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
 		}
@@ -98,6 +105,38 @@ func plainHost(address string) bool {
 		return true
 	}
 	return address != "" && !strings.ContainsAny(address, ":[]/ ")
+}
+
+// checkDesk checks a link of type phones; its devices are the numbers of its accounts, unless
+// it says otherwise.
+func (c *Config) checkDesk(d *document, key string, l *Link) {
+	if len(l.Addresses) > 0 {
+		d.fault(key+".addresses", "is not for type phones: telephones come to listen")
+	}
+	if len(l.Listen) == 0 {
+		d.fault(key+".listen", "must say where telephones register, for example [{transport: udp, address: \"0.0.0.0:6060\"}]")
+	}
+	for i := range l.Listen {
+		l.Listen[i].Address = withPort(l.Listen[i], "6060", "6061")
+		c.checkListener(d, fmt.Sprintf("%s.listen[%d]", key, i), l.Listen[i], "udp", "tcp", "tls")
+	}
+	var numbers []string
+	for i, a := range l.Accounts {
+		account := fmt.Sprintf("%s.accounts[%d]", key, i)
+		switch {
+		case !deviceNumber.MatchString(a.Number) || slices.Contains(numbers, a.Number):
+			d.fault(account+".number", "must be 1 to 20 digits, * or #, and there once only")
+		case (a.Password == "") == (a.PasswordFile == ""):
+			d.fault(account, "write either password or password-file")
+		}
+		numbers = append(numbers, a.Number)
+	}
+	if len(numbers) == 0 {
+		d.fault(key+".accounts", "no telephone can register; write for example [{number: \"201\", password-file: 201.password}]")
+	}
+	if len(l.Devices) == 0 {
+		l.Devices = numbers
+	}
 }
 
 // Dialects are the values of links.dialect.

@@ -185,6 +185,17 @@ type Link struct {
 	Key         string        `yaml:"key"`
 	Heartbeat   time.Duration `yaml:"heartbeat"`
 	Timeout     time.Duration `yaml:"timeout"`
+	Type        string        `yaml:"type"`
+	Listen      []Listener    `yaml:"listen"`
+	Accounts    []DeskAccount `yaml:"accounts"`
+}
+
+// DeskAccount is an entry of links.accounts: what a desk phone registers with for uaCSTA.
+type DeskAccount struct {
+	Number       string `yaml:"number"`
+	User         string `yaml:"user"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
 }
 
 // LinkSession is the key session of an entry of links.

@@ -10,10 +10,11 @@ import (
 
 // Model is what telephones of one maker obey besides SIP.
 type Model struct {
-	Name   string  `yaml:"name"`
-	Agent  string  `yaml:"agent"`
-	Answer *Notify `yaml:"answer"`
-	Resume *Notify `yaml:"resume"`
+	Name     string   `yaml:"name"`
+	Agent    string   `yaml:"agent"`
+	Answer   *Notify  `yaml:"answer"`
+	Resume   *Notify  `yaml:"resume"`
+	Services []string `yaml:"services"`
 }
 
 // Notify is a NOTIFY outside a dialog that commands a telephone.

@@ -45,6 +45,7 @@ type Model struct {
 	Name           string
 	Agent          *regexp.Regexp // fits their header User-Agent
 	Answer, Resume *Notify        // nil: nothing makes them
+	Services       []string       // that they can by uaCSTA, where they do not say; none: the usual
 }
 
 // Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for the call's.

@@ -36,6 +36,7 @@ type Server struct {
 
 	inbox    inbox
 	restored map[string][]kept // registrations of before
+	desk     *Desk             // nil: the telephones are the switch's
 
 	mu       sync.Mutex
 	closed   bool

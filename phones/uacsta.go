@@ -89,6 +89,17 @@ func (s *Server) left(u *user, before []*binding) {
 	for _, client := range end {
 		client.Close()
 	}
+	if len(end) > 0 {
+		s.spawn(func() { s.conversed(u, nil) })
+	}
+}
+
+// conversed tells that a session has begun, or, with nil, ended.
+func (s *Server) conversed(u *user, client *tr87.Client) {
+	s.service(u)
+	if s.desk != nil {
+		s.desk.serves(u.Number, client)
+	}
 }
 
 // openSession opens the session with one telephone: INVITE with RequestSystemStatus.
@@ -103,7 +114,7 @@ func (s *Server) openSession(u *user, b *binding) {
 			s.mu.Lock()
 			b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
 			s.mu.Unlock()
-			s.spawn(func() { s.service(u) })
+			s.spawn(func() { s.conversed(u, nil) })
 		},
 	})
 	s.mu.Lock()
@@ -129,7 +140,7 @@ func (s *Server) openSession(u *user, b *binding) {
 		client.Close()
 	default:
 		s.log.Info("uaCSTA session", "device", u.Number, "peer", b.flow.Peer().String())
-		s.service(u)
+		s.conversed(u, client)
 	}
 }
 
@@ -171,6 +182,10 @@ func (s *Server) follow(u *user, b *binding) {
 
 // fromTelephone takes an event of a telephone. Its calls are known from its legs.
 func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
+	if s.desk != nil {
+		s.desk.event(u.Number, m)
+		return
+	}
 	pass := func(event any, err error) {
 		if err != nil {
 			s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)

@@ -165,3 +165,81 @@ func TestUACSTA(t *testing.T) {
 	}
 	x.stop()
 }
+
+// Desk phones of another switch register a CSTA account of their own: each is a switching
+// function, whose calls clients make and see under its number; after it was away, its monitor
+// stands again.
+func TestDeskPhones(t *testing.T) {
+	port := freePort(t)
+	r := serve(t, fmt.Sprintf(`links:
+- name: desk
+  type: phones
+  listen: [{transport: udp, address: "127.0.0.1:%d"}]
+  accounts: [{number: "7001", password: secret7001}, {number: "7002", password: secret7002}]
+%s`, port, everybody))
+	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}
+	if m := o.ask(call("7001", "7002")); m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("nobody has registered: %s", m)
+	}
+	phone := newHandset(t, "udp", port, "7001", "secret7001")
+	if m := newHandset(t, "udp", port, "7001", "x").register(600); m.code() != 401 {
+		t.Errorf("a wrong password: %s", m.start)
+	}
+	if m := phone.register(600); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	invite := phone.cstaRequest("RequestSystemStatus")
+	phone.cstaAnswer(invite, "RequestSystemStatusResponse", "<systemStatus>normal</systemStatus>")
+	phone.expect("ACK")
+	features := phone.cstaRequest("GetCSTAFeatures")
+	phone.cstaAnswer(features, "CSTAErrorCode", "<operation>serviceNotSupported</operation>")
+	session := phone.answered(invite, "csta")
+	tell := func(d *sipDialog, ref, root, content string) {
+		body := fmt.Sprintf(`<?xml version="1.0"?><%[1]s xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><monitorCrossRefID>%[3]s</monitorCrossRefID>%[2]s</%[1]s>`, root, content, ref)
+		d.begin("INFO", []string{cstaHeader}, body)
+	}
+	own, other := "<deviceIdentifier>sip:7001@127.0.0.1</deviceIdentifier>", "<deviceIdentifier>sip:4711@pbx.example</deviceIdentifier>"
+	delivered := "<connection><callID>-3</callID><deviceID>sip:7001@127.0.0.1</deviceID></connection><alertingDevice>" + own + "</alertingDevice><callingDevice>" + other +
+		"</callingDevice><calledDevice>" + own + "</calledDevice><lastRedirectionDevice><notRequired/></lastRedirectionDevice><localConnectionInfo>alerting</localConnectionInfo><cause>newCall</cause>"
+	asked := make(chan string, 1)
+	go func() { asked <- o.monitor("7001") }()
+	start := phone.cstaRequest("MonitorStart")
+	phone.cstaAnswer(start, "MonitorStartResponse", "<monitorCrossRefID>7</monitorCrossRefID>")
+	tell(session, "7", "DeliveredEvent", delivered) // at once
+	o.refs[<-asked] = "7001"
+	if m := o.until("7001", "Delivered"); m.Text("connection/deviceID") != "7001" || m.Text("callingDevice/deviceIdentifier") != "4711" || m.Text("connection/callID") != "-3" {
+		t.Errorf("%s", m)
+	}
+	done := make(chan *uacsta.Message, 1)
+	go func() { done <- o.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("-3", "7001")}) }()
+	answer := phone.cstaRequest("AnswerCall")
+	if !strings.Contains(answer.body, "<deviceID>sip:7001@127.0.0.1</deviceID>") {
+		t.Errorf("%s", answer.body)
+	}
+	phone.cstaAnswer(answer, "AnswerCallResponse", "")
+	if m := <-done; m.Name() != "AnswerCallResponse" {
+		t.Errorf("%s", m)
+	}
+	// it refuses in its own words
+	go func() { done <- o.ask(call("7001", "7002")) }()
+	phone.cstaAnswer(phone.cstaRequest("MakeCall"), "CSTAErrorCode", "<stateIncompatibility>connectedCallExists</stateIncompatibility>")
+	if m := <-done; m.Err() == nil || m.Err().Value != "connectedCallExists" {
+		t.Errorf("%s", m)
+	}
+	// it restarts
+	go func() { done <- o.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("7001")}) }()
+	phone.answer(phone.cstaRequest("SnapshotDevice"), 481, nil, "")
+	if m := <-done; m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("%s", m)
+	}
+	o.until("7001", "OutOfService")
+	invite = phone.cstaRequest("RequestSystemStatus")
+	phone.cstaAnswer(invite, "RequestSystemStatusResponse", "<systemStatus>normal</systemStatus>")
+	phone.expect("ACK")
+	phone.cstaAnswer(phone.cstaRequest("GetCSTAFeatures"), "CSTAErrorCode", "<operation>serviceNotSupported</operation>")
+	phone.cstaAnswer(phone.cstaRequest("MonitorStart"), "MonitorStartResponse", "<monitorCrossRefID>1</monitorCrossRefID>")
+	o.until("7001", "BackInService")
+	tell(phone.answered(invite, "csta"), "1", "DeliveredEvent", delivered)
+	o.until("7001", "Delivered")
+	r.stop()
+}

@@ -58,6 +58,9 @@ func sameLink(a, b config.Link) bool {
 }
 
 func (n *node) link(l config.Link) (proxy.Link, error) {
+	if l.Type == "phones" {
+		return n.desk(l)
+	}
 	password, err := secret(l.Session.Password, l.Session.PasswordFile)
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)

@@ -3,10 +3,12 @@ package main
 import (
 	"net/netip"
 	"regexp"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -32,14 +34,8 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	if !out.Media.Address.IsValid() {
 		out.Media.Address = mediaAddress(t.Listen)
 	}
-	models, err := config.Models(t.Models)
-	if err != nil {
+	if out.Models, err = telephoneModels(t.Models); err != nil {
 		return nil, err
-	}
-	for _, m := range models {
-		out.Models = append(out.Models, phones.Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume), // checked by config
-		})
 	}
 	for _, e := range cfg.Switch.Extensions {
 		if e.SIP == nil {
@@ -68,6 +64,19 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	return phones.New(out)
 }
 
+// telephoneModels reads the table of telephones.
+func telephoneModels(file string) ([]phones.Model, error) {
+	list, err := config.Models(file)
+	var models []phones.Model
+	for _, m := range list {
+		models = append(models, phones.Model{
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: m.Services, // checked by config
+			Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume),
+		})
+	}
+	return models, err
+}
+
 // mediaAddress is where voice goes when nothing is said: the first listener's address.
 func mediaAddress(listeners []config.Listener) netip.Addr {
 	address, err := netip.ParseAddrPort(listeners[0].Address)
@@ -75,4 +84,32 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return address.Addr()
+}
+
+// desk makes a link to desk phones that register a CSTA account of their own.
+func (n *node) desk(l config.Link) (proxy.Link, error) {
+	cfg := phones.Config{Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }}
+	var err error
+	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {
+		return nil, err
+	}
+	for _, a := range l.Accounts {
+		password, err := secret(a.Password, a.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Users = append(cfg.Users, phones.User{Number: a.Number, Name: a.User, Password: password})
+	}
+	var listen []phones.Listening
+	for _, at := range l.Listen {
+		one := phones.Listening{Transport: at.Transport, Address: at.Address}
+		if at.Transport == "tls" {
+			var err error
+			if one.TLS, err = tls.Server(n.files(at)); err != nil {
+				return nil, err
+			}
+		}
+		listen = append(listen, one)
+	}
+	return phones.NewDesk(cfg, listen)
 }

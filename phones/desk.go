@@ -1,0 +1,344 @@
+package phones
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Desk is a link to desk phones that stand at another switch and hold, beside the account of
+// their line there, one with us that serves only uaCSTA: they register here, and each is the
+// switching function of its own number. It implements proxy.Link.
+type Desk struct {
+	server *Server
+	listen []Listening
+
+	mu    sync.Mutex
+	up    proxy.Upcalls
+	refs  map[string]*deskMonitor // by our cross reference
+	able  map[string]uacsta.Features
+	known map[string]bool // numbers
+	// by number: monitors that are being started, and what was told meanwhile
+	starting map[string]int
+	early    map[string][]*uacsta.Message
+}
+
+// Listening is an address that telephones register at.
+type Listening struct {
+	Transport string // udp, tcp or tls
+	Address   string
+	TLS       *tls.Config
+}
+
+// deskMonitor is a monitor at a telephone.
+type deskMonitor struct {
+	number string
+	local  string          // the telephone's cross reference
+	start  *uacsta.Message // that made it, as the core wrote it
+}
+
+// NewDesk makes a link. Of cfg, what concerns calls does not count.
+func NewDesk(cfg Config, listen []Listening) (*Desk, error) {
+	sw, err := softswitch.New(softswitch.Config{}) // it has no devices: here nobody calls
+	if err != nil {
+		return nil, err
+	}
+	d := &Desk{
+		listen: listen, refs: map[string]*deskMonitor{}, able: map[string]uacsta.Features{}, known: map[string]bool{},
+		starting: map[string]int{}, early: map[string][]*uacsta.Message{},
+	}
+	cfg.Switch = sw
+	cfg.Users = slices.Clone(cfg.Users)
+	for i := range cfg.Users {
+		cfg.Users[i].UACSTA = Always
+		d.known[cfg.Users[i].Number] = true
+	}
+	if d.server, err = New(cfg); err != nil {
+		return nil, err
+	}
+	d.server.desk = d
+	return d, nil
+}
+
+// Run implements proxy.Link.
+func (d *Desk) Run(ctx context.Context, up proxy.Upcalls) error {
+	ua := d.server.ua
+	for ; len(d.listen) > 0; d.listen = d.listen[1:] { // what serves already stays when another fails
+		var err error
+		l := d.listen[0]
+		if l.Transport == "udp" {
+			_, err = ua.ListenUDP(l.Address)
+		} else {
+			_, err = ua.ListenTCP(l.Address, l.TLS)
+		}
+		if err != nil {
+			return err
+		}
+		d.server.log.Info("listening", "transport", "desk/"+l.Transport, "address", l.Address)
+	}
+	d.mu.Lock()
+	d.up = up
+	d.mu.Unlock()
+	up.Ready()
+	d.server.Run(ctx)
+	return ctx.Err()
+}
+
+// Close ends a link that was never run.
+func (d *Desk) Close() { d.server.Close() }
+
+// Features implements proxy.FeatureLister: what the telephone has said of itself.
+func (d *Desk) Features(device string) uacsta.Features {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.able[device]
+}
+
+// leastServices are offered for a telephone that does not say what it can: what every one is
+// known to have.
+var leastServices = uacsta.Features{
+	Services: []string{"requestSystemStatus", "monitorStart", "monitorStop", "snapshotDevice", "makeCall", "answerCall", "clearConnection"},
+	Events:   []string{"delivered", "established", "connectionCleared", "originated", "failed"},
+}
+
+// Request implements proxy.Link: the telephone that the request is about carries it out.
+func (d *Desk) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	number, m := d.addressee(req)
+	client, own := d.server.session(number)
+	switch {
+	case number == "":
+		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+		return
+	case client == nil:
+		reply(nil, errTelephone)
+		return
+	}
+	m.SetNamespace(uacsta.NamespaceED3)
+	for _, id := range m.Devices() {
+		if id.ID() == number {
+			id.SetID(own)
+		}
+	}
+	d.expect(req, number, 1)
+	asked := d.server.spawn(func() {
+		ctx, cancel := context.WithTimeout(d.server.ctx, cstaPatience)
+		defer cancel()
+		res, err := client.Request(ctx, m)
+		var refusal *uacsta.Error
+		if err != nil && !errors.As(err, &refusal) {
+			d.server.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
+			err = errTelephone
+		}
+		if err == nil && res != nil {
+			d.inward(res, number)
+			d.monitors(req, res, number)
+		}
+		reply(res, err)
+		d.expect(req, number, -1)
+	})
+	if !asked {
+		reply(nil, errTelephone)
+		d.expect(req, number, -1)
+	}
+}
+
+// maxEarly bounds the events that wait for the answer to MonitorStart.
+const maxEarly = 100
+
+// expect counts the monitors that a telephone is being asked for: what it tells meanwhile
+// waits until the core knows the cross reference.
+func (d *Desk) expect(req *uacsta.Message, number string, change int) {
+	if req.Name() != "MonitorStart" {
+		return
+	}
+	d.mu.Lock()
+	d.starting[number] += change
+	var early []*uacsta.Message
+	if d.starting[number] == 0 {
+		early = d.early[number]
+		delete(d.early, number)
+		delete(d.starting, number)
+	}
+	d.mu.Unlock()
+	for _, m := range early {
+		d.event(number, m)
+	}
+}
+
+// addressee finds the telephone that a request is about, and the request as it gets it: the
+// first of our numbers in it, or whose monitor it names.
+func (d *Desk) addressee(req *uacsta.Message) (number string, m *uacsta.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m = req.Clone()
+	if one := d.refs[req.CrossRef()]; one != nil {
+		m.SetCrossRef(one.local)
+		return one.number, m
+	}
+	for _, c := range req.Connections() {
+		if d.known[c.DeviceID()] {
+			return c.DeviceID(), m
+		}
+	}
+	for _, id := range req.Devices() {
+		if d.known[id.ID()] {
+			return id.ID(), m
+		}
+	}
+	return "", m
+}
+
+// inward writes what a telephone says in our numbers: its own, and those in SIP URIs.
+func (d *Desk) inward(m *uacsta.Message, number string) {
+	plain := func(id string) string {
+		if u := sip.ParseURI(id); (u.Scheme == "sip" || u.Scheme == "sips") && u.User != "" {
+			return u.User
+		}
+		return id
+	}
+	for _, id := range m.Devices() {
+		id.SetID(plain(id.ID()))
+	}
+	for _, c := range m.Connections() {
+		if c.DeviceID() == "" {
+			c.SetDeviceID(number)
+		}
+	}
+}
+
+// monitors keeps the cross references apart that telephones give, each for itself.
+func (d *Desk) monitors(req, res *uacsta.Message, number string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch req.Name() {
+	case "MonitorStart":
+		if local := res.CrossRef(); local != "" {
+			ref := number + "/" + local
+			d.refs[ref] = &deskMonitor{number: number, local: local, start: req.Clone()}
+			res.SetCrossRef(ref)
+		}
+	case "MonitorStop":
+		delete(d.refs, req.CrossRef())
+	}
+}
+
+// event passes an event of a telephone on, under our cross reference.
+func (d *Desk) event(number string, m *uacsta.Message) {
+	d.mu.Lock()
+	up, ref := d.up, ""
+	for own, one := range d.refs {
+		if one.number == number && one.local == m.CrossRef() {
+			ref = own
+		}
+	}
+	if ref == "" && d.starting[number] > 0 && len(d.early[number]) < maxEarly {
+		d.early[number] = append(d.early[number], m)
+		d.mu.Unlock()
+		return
+	}
+	d.mu.Unlock()
+	if up == nil || ref == "" {
+		d.server.log.Debug("event of a telephone that nobody watches", "device", number, "event", m.Name())
+		return
+	}
+	copied := m.Clone()
+	d.inward(copied, number)
+	copied.SetCrossRef(ref)
+	up.Event(copied)
+}
+
+// serves tells whether a telephone has a session: its monitors are made again, and told.
+func (d *Desk) serves(number string, client *tr87.Client) {
+	ctx, cancel := context.WithTimeout(d.server.ctx, 2*cstaPatience)
+	defer cancel()
+	d.mu.Lock()
+	up := d.up
+	var own []string
+	for ref, one := range d.refs {
+		if one.number == number {
+			own = append(own, ref)
+		}
+	}
+	d.mu.Unlock()
+	if up == nil {
+		return
+	}
+	if client == nil {
+		for _, ref := range own {
+			up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+		}
+		return
+	}
+	can := leastServices
+	if services := d.server.services(number); len(services) > 0 {
+		can.Services = services
+	}
+	if res, err := client.Request(ctx, uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3)); err == nil {
+		can = res.Features()
+	}
+	d.mu.Lock()
+	d.able[number] = can
+	d.mu.Unlock()
+	for _, ref := range own {
+		if err := d.again(ctx, ref, client); err != nil {
+			d.server.log.Warn("a telephone takes no monitor any more", "device", number, "err", err)
+			_ = up.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3)) // the core has no reason to refuse
+			d.mu.Lock()
+			delete(d.refs, ref)
+			d.mu.Unlock()
+			continue
+		}
+		up.Event(uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+	}
+}
+
+// services are what the table says that a telephone can.
+func (s *Server) services(number string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.users[number].bindings {
+		if b.csta.client != nil && b.model != nil {
+			return b.model.Services
+		}
+	}
+	return nil
+}
+
+// again starts a monitor anew at a telephone that has lost it.
+func (d *Desk) again(ctx context.Context, ref string, client *tr87.Client) error {
+	d.mu.Lock()
+	one := d.refs[ref]
+	d.mu.Unlock()
+	if one == nil {
+		return nil // it was stopped meanwhile
+	}
+	_, own := d.server.session(one.number)
+	m := one.start.Clone()
+	m.SetNamespace(uacsta.NamespaceED3)
+	for _, id := range m.Devices() {
+		if id.ID() == one.number && own != "" {
+			id.SetID(own)
+		}
+	}
+	res, err := client.Request(ctx, m)
+	if err != nil {
+		return err
+	}
+	if res.CrossRef() == "" || strings.Contains(res.CrossRef(), "/") {
+		return fmt.Errorf("cross reference %q", res.CrossRef())
+	}
+	d.mu.Lock()
+	one.local = res.CrossRef()
+	d.mu.Unlock()
+	return nil
+}

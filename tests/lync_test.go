@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
@@ -213,4 +214,121 @@ func TestLyncRefusals(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 	r.stop()
+}
+
+// heard waits for an event, and returns it.
+func (c *lyncClient) heard(t *testing.T, event string) *uacsta.Message {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case m := <-c.events:
+			if m.Name() == event+"Event" {
+				return m
+			}
+		case <-deadline:
+			t.Fatalf("no %s", event)
+		}
+	}
+}
+
+// Everything that a communicator offers, through a front end over mutual TLS, with real
+// telephones.
+func TestLyncWithTelephones(t *testing.T) {
+	x := serveTelephones(t, "", "trusted: [{certificate: \"fe1.contoso.com\"}]\nnumbers: {main: \"+1425555\"}\nrules:\n- {name: own, who: [\"sip:user*@contoso.com\"], devices: [own], may: [control], destinations: [internal]}\n"+
+		"lines: {own: [{who: \"sip:user14255550100@contoso.com\", devices: [\"100\"]}]}\n")
+	front := frontEnd(t, x.running, "tls")
+	a, b, c := x.phone("100", "auto"), x.phone("101", "auto"), x.phone("102", "auto")
+	ua := sip.New(sip.Config{})
+	defer ua.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	const line = "tel:+1425555100;ext=100"
+	open := func() *lyncClient {
+		t.Helper()
+		l := &lyncClient{events: make(chan *uacsta.Message, 100)}
+		var err error
+		l.Client, err = tr87.Open(ctx, ua, tr87.Dial{
+			To: "sip:gw@gw.contoso.com", Proxy: fmt.Sprintf("sip:127.0.0.1:%d;transport=tcp;lr", front), From: "sip:user14255550100@contoso.com", Line: line,
+			Event: func(m *uacsta.Message) { l.events <- m },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := open()
+	must := func(req any) *uacsta.Message {
+		t.Helper()
+		m, err := l.Request(ctx, uacsta.Encode(req, uacsta.Edition3))
+		if err != nil {
+			t.Fatalf("%T: %v", req, err)
+		}
+		return m
+	}
+	own, second, third := uacsta.Dev(line), uacsta.Dev("tel:+1425555101"), uacsta.Dev("tel:+1425555102")
+	must(uacsta.GetCSTAFeatures{})
+	must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &own}})
+	made := must(uacsta.MakeCall{CallingDevice: own, CalledDirectoryNumber: second, AutoOriginate: uacsta.DoNotPrompt})
+	first := uacsta.Conn(made.Text("callingDevice/callID"), line)
+	if m := l.heard(t, "Established"); m.Text("answeringDevice/deviceIdentifier") != "tel:+1425555101" {
+		t.Errorf("%s", m)
+	}
+	a.hears("101")
+	must(uacsta.GenerateDigits{ConnectionToSendDigits: first, DigitMode: uacsta.DTMF, CharactersToSend: "1#"})
+	b.sees("CALL_DTMF_START", 2)
+	must(uacsta.HoldCall{CallToBeHeld: first})
+	b.hears("music")
+	must(uacsta.RetrieveCall{CallToBeRetrieved: first})
+	b.hears("100")
+	other := must(uacsta.ConsultationCall{ExistingCall: first, ConsultedDevice: third})
+	active := uacsta.Conn(other.Text("initiatedCall/callID"), line)
+	l.heard(t, "Established")
+	must(uacsta.AlternateCall{HeldCall: first, ActiveCall: active})
+	b.hears("100")
+	// a second program of the user signs in now: the calls are there already
+	late := open()
+	snapshot, err := late.Request(ctx, uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: own}, uacsta.Edition3))
+	if err != nil || strings.Count(snapshot.String(), "<connectionIdentifier>") != 2 || strings.Count(snapshot.String(), "<deviceID>"+line+"</deviceID>") < 2 {
+		t.Errorf("%v %s", err, snapshot)
+	}
+	late.Close()
+	conference := must(uacsta.ConferenceCall{HeldCall: active, ActiveCall: first})
+	b.hears("100", "102")
+	c.hears("100", "101")
+	own3 := uacsta.Conn(conference.Text("conferenceCall/callID"), line)
+	must(uacsta.ClearConnection{ConnectionToBeCleared: own3})
+	a.sees("CALL_CLOSED", 1)
+	b.hears("102")
+	b.do("hangup", "")
+	c.sees("CALL_CLOSED", 1)
+
+	// settings, and what a call meets then
+	must(uacsta.SetForwarding{Device: own, ForwardingType: uacsta.ForwardImmediate, ActivateForward: true, ForwardDN: &third})
+	if m := l.heard(t, "Forwarding"); m.Text("device/deviceIdentifier") != line || m.Text("forwardTo") != "tel:+1425555102" {
+		t.Errorf("%s", m)
+	}
+	b.do("dial", "100")
+	c.sees("CALL_ESTABLISHED", 2)
+	b.hears("102")
+	b.do("hangup", "")
+	must(uacsta.SetForwarding{Device: own, ForwardingType: uacsta.ForwardImmediate, ActivateForward: false})
+	must(uacsta.SetDoNotDisturb{Device: own, DoNotDisturbOn: true})
+	if m := l.heard(t, "DoNotDisturb"); m.Text("doNotDisturbOn") != "true" {
+		t.Errorf("%s", m)
+	}
+	must(uacsta.SetDoNotDisturb{Device: own, DoNotDisturbOn: false})
+
+	// another's line is not the user's
+	if _, err := l.Request(ctx, uacsta.Encode(uacsta.MakeCall{CallingDevice: second, CalledDirectoryNumber: third}, uacsta.Edition3)); err == nil {
+		t.Error("another's telephone is controlled")
+	}
+	// a single step, and hanging up
+	made = must(uacsta.MakeCall{CallingDevice: own, CalledDirectoryNumber: second, AutoOriginate: uacsta.DoNotPrompt})
+	l.heard(t, "Established")
+	must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn(made.Text("callingDevice/callID"), line), TransferredTo: third})
+	l.heard(t, "Transfered")
+	b.hears("102")
+	l.Close()
+	x.stop()
 }

@@ -20,7 +20,7 @@ type exchange struct {
 
 // serveTelephones starts one with the extensions 100 to 103, of which 102 may speak uaCSTA and 103
 // may not call outside; more is YAML of the key
-// switch, and telephones of that key.
+// switch, and telephones of that key, perhaps with who may do what behind it.
 func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
 	x := &exchange{sip: freePort(t), sipTLS: freePort(t)}
@@ -40,6 +40,10 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d, uacsta: %s}%s}\n", n, n, map[bool]string{true: "monitored", false: "never"}[n == 102], outside)
 	}
 	certificates(t, dir)
+	access := everybody
+	if strings.Contains(telephones, "trusted:") {
+		access = ""
+	}
 	first := 10000 + 200*(phoneCount()%74) // below the ports that freePort finds
 	fmt.Fprintf(&b, `%s
 telephones:
@@ -52,7 +56,7 @@ telephones:
   messages: %[3]s/messages
   media: {ports: "%[4]d-%[5]d", timeout: 3s}
 %[6]s
-%[7]s`, more, x.sip, dir, first, first+190, telephones, everybody, x.sipTLS)
+%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS)
 	x.running = serve(t, b.String())
 	return x
 }

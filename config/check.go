@@ -120,7 +120,7 @@ func (c *Config) checkDesk(d *document, key string, l *Link) {
 		l.Listen[i].Address = withPort(l.Listen[i], "6060", "6061")
 		c.checkListener(d, fmt.Sprintf("%s.listen[%d]", key, i), l.Listen[i], "udp", "tcp", "tls")
 	}
-	var numbers []string
+	numbers := make([]string, 0, len(l.Accounts))
 	for i, a := range l.Accounts {
 		account := fmt.Sprintf("%s.accounts[%d]", key, i)
 		switch {

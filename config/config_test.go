@@ -136,6 +136,7 @@ func TestFaults(t *testing.T) {
 		{good + "telephones: {digest: [SHA1]}", "x:6: telephones.digest[0]: is \"SHA1\""},
 		{good + "telephones: {max-expires: 10s}", "x:6: telephones.max-expires: must not be shorter"},
 		{good + "telephones: {qualify: 1ms}", "x:6: telephones.qualify: must be 0s"},
+		{good + "grants: []", "x:6: grants: is there twice"},
 		{"sip: {listen: []}", "x:1: sip.listen: no listener"},
 		{"demo: true", "x:1: sip.listen[0].address: demo mode"},
 		{"sip: {listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]}", "x:1: grants: nobody may do anything"},

@@ -125,9 +125,15 @@ func (d *document) mapping(n *yaml.Node, v reflect.Value, path string) {
 		known = append(known, name)
 		fields[name] = i
 	}
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, item := n.Content[i], n.Content[i+1]
 		full := strings.TrimPrefix(path+"."+key.Value, ".")
+		if seen[key.Value] {
+			d.faults = append(d.faults, Fault{d.file, key.Line, full, "is there twice"})
+			continue
+		}
+		seen[key.Value] = true
 		index, ok := fields[key.Value]
 		if !ok {
 			d.lines[full] = key.Line

@@ -34,17 +34,15 @@ var ownModels []byte
 
 // Models reads the table of telephones: the file, if one is named, then ours.
 func Models(file string) ([]Model, error) {
-	var list []Model
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		if list, err = parseModels(file, data); err != nil {
-			return nil, err
-		}
-	}
 	own, err := parseModels("models.yaml", ownModels)
+	if err != nil || file == "" {
+		return own, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	list, err := parseModels(file, data)
 	return append(list, own...), err
 }
 

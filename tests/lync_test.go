@@ -155,8 +155,8 @@ func TestEndpointsOfAUser(t *testing.T) {
 		}
 		clients[i] = c
 	}
-	make := uacsta.MakeCall{CallingDevice: uacsta.Dev(spellings[0]), CalledDirectoryNumber: uacsta.Dev("tel:+14255552000"), AutoOriginate: uacsta.DoNotPrompt}
-	res, err := clients[0].Request(ctx, uacsta.Encode(make, uacsta.Edition3))
+	request := uacsta.MakeCall{CallingDevice: uacsta.Dev(spellings[0]), CalledDirectoryNumber: uacsta.Dev("tel:+14255552000"), AutoOriginate: uacsta.DoNotPrompt}
+	res, err := clients[0].Request(ctx, uacsta.Encode(request, uacsta.Edition3))
 	if err != nil {
 		t.Fatal(err)
 	}

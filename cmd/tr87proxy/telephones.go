@@ -67,7 +67,7 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 // telephoneModels reads the table of telephones.
 func telephoneModels(file string) ([]phones.Model, error) {
 	list, err := config.Models(file)
-	var models []phones.Model
+	models := make([]phones.Model, 0, len(list))
 	for _, m := range list {
 		models = append(models, phones.Model{
 			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: m.Services, // checked by config

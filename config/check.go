@@ -126,8 +126,10 @@ func (c *Config) checkDesk(d *document, key string, l *Link) {
 		switch {
 		case !deviceNumber.MatchString(a.Number) || slices.Contains(numbers, a.Number):
 			d.fault(account+".number", "must be 1 to 20 digits, * or #, and there once only")
-		case (a.Password == "") == (a.PasswordFile == ""):
-			d.fault(account, "write either password or password-file")
+		case a.Contact != "" && !strings.HasPrefix(a.Contact, "sip:") && !strings.HasPrefix(a.Contact, "sips:"):
+			d.fault(account+".contact", "must be where the telephone is, such as sip:201@192.0.2.7:5060;transport=udp")
+		case a.Password != "" && a.PasswordFile != "", a.Password == "" && a.PasswordFile == "" && a.Contact == "":
+			d.fault(account, "write either password or password-file; or contact, of a telephone that does not register")
 		}
 		numbers = append(numbers, a.Number)
 	}

@@ -193,6 +193,7 @@ type Link struct {
 // DeskAccount is an entry of links.accounts: what a desk phone registers with for uaCSTA.
 type DeskAccount struct {
 	Number       string `yaml:"number"`
+	Contact      string `yaml:"contact"`
 	User         string `yaml:"user"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`

@@ -48,10 +48,10 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 		if !b.reachable(now) {
 			continue
 		}
-		inv := sip.Invite{To: s.address(l.device, b.flow), Target: b.contact, From: s.address(from, b.flow), Name: name, Flow: b.flow}
+		inv := sip.Invite{To: s.address(l.device, b), Target: b.contact, From: s.address(from, b), Name: name, Flow: b.flow}
 		if p.Auto {
 			inv.Headers = []sip.Header{
-				{Name: "Call-Info", Value: "<" + s.address("tr87proxy", b.flow) + ">;answer-after=0"},
+				{Name: "Call-Info", Value: "<" + s.address("tr87proxy", b) + ">;answer-after=0"},
 				{Name: "Alert-Info", Value: "<http://127.0.0.1>;info=alert-autoanswer;delay=0"},
 			}
 		}

@@ -58,6 +58,7 @@ type User struct {
 	Password string
 	Talks    bool   // it obeys NOTIFY talk, whatever it says of itself
 	UACSTA   string // Never, Always or Monitored; Never
+	Contact  string // URI of a telephone that does not register, "" for none
 }
 
 // Trunk is a peer that calls of a trunk go to and come from.

@@ -3,7 +3,6 @@ package phones
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -133,12 +132,7 @@ func (d *Desk) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	asked := d.server.spawn(func() {
 		ctx, cancel := context.WithTimeout(d.server.ctx, cstaPatience)
 		defer cancel()
-		res, err := client.Request(ctx, m)
-		var refusal *uacsta.Error
-		if err != nil && !errors.As(err, &refusal) {
-			d.server.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
-			err = errTelephone
-		}
+		res, err := d.server.ask(ctx, number, client, m)
 		if err == nil && res != nil {
 			d.inward(res, number)
 			d.monitors(req, res, number)

@@ -14,7 +14,7 @@ func (s *Server) notify(u *user, b *binding, n *Notify, callID string) {
 		ctx, cancel := context.WithTimeout(s.ctx, qualifyWait)
 		defer cancel()
 		res, err := s.ua.Request(ctx, "NOTIFY", sip.Invite{
-			To: s.address(u.Number, b.flow), Target: b.contact, From: s.address(u.Number, b.flow), Flow: b.flow,
+			To: s.address(u.Number, b), Target: b.contact, From: s.address(u.Number, b), Flow: b.flow,
 			ContentType: n.Type, Body: []byte(strings.ReplaceAll(n.Body, "{call-id}", callID)), Username: u.Name, Password: u.Password,
 			Headers: []sip.Header{{Name: "Event", Value: n.Event}, {Name: "Subscription-State", Value: "terminated;reason=noresource"}},
 		})

@@ -25,13 +25,22 @@ type binding struct {
 	secure   bool // it came over TLS
 	asking   bool
 	csta     csta
+	static   bool   // it is written in the configuration, and registers not
 	agent    string // its header User-Agent
 	model    *Model // nil: not in the table
 }
 
 // reachable reports whether calls can be sent to it.
 func (b *binding) reachable(now time.Time) bool {
-	return now.Before(b.expires) && b.missed < 2 && b.flow.Alive()
+	return now.Before(b.expires) && b.missed < 2 && (b.static || b.flow.Alive())
+}
+
+// peer says where the telephone is.
+func (b *binding) peer() string {
+	if b.static {
+		return b.contact
+	}
+	return b.flow.Peer().String()
 }
 
 // account finds the user who sends a request, and challenges who has not said so. The
@@ -171,7 +180,7 @@ func (u *user) update(contacts []wanted, all bool, r *sip.Request, cseq uint32, 
 				return &sip.Answer{Code: 500, Reason: "Overtaken"}
 			}
 		}
-		next = nil
+		next = slices.DeleteFunc(next, func(b *binding) bool { return !b.static })
 	}
 	talks := strings.Contains(strings.Join(r.Values("Allow-Events"), ","), "talk")
 	replaced := map[*binding]*binding{}
@@ -234,6 +243,9 @@ func (u *user) listed(now time.Time) *sip.Answer {
 func (u *user) kept() []kept {
 	list := make([]kept, 0, len(u.bindings))
 	for _, b := range u.bindings {
+		if b.static {
+			continue
+		}
 		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks, Agent: b.agent}
 		if p := b.flow.Peer(); p.Transport == "UDP" {
 			k.Source = p.Addr.String()
@@ -267,6 +279,11 @@ func (s *Server) restore() {
 		}
 	}
 	for _, u := range s.users {
+		if u.Contact != "" {
+			s.mu.Lock()
+			u.bindings = append(u.bindings, &binding{contact: u.Contact, static: true, expires: now.AddDate(100, 0, 0)})
+			s.mu.Unlock()
+		}
 		s.service(u)
 	}
 }
@@ -370,7 +387,7 @@ func (s *Server) qualify() {
 func (s *Server) askWhether(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, qualifyWait)
 	defer cancel()
-	_, err := s.ua.Request(ctx, "OPTIONS", sip.Invite{To: b.contact, From: s.address("tr87proxy", b.flow), Flow: b.flow})
+	_, err := s.ua.Request(ctx, "OPTIONS", sip.Invite{To: b.contact, From: s.address("tr87proxy", b), Flow: b.flow})
 	s.mu.Lock()
 	if b.asking = false; err == nil {
 		b.missed = 0
@@ -381,11 +398,15 @@ func (s *Server) askWhether(u *user, b *binding) {
 	s.service(u)
 }
 
-// address is a URI at this server, as a peer knows it.
-func (s *Server) address(number string, flow sip.Flow) string {
+// address is a URI at this server, as a telephone knows it; at the telephone's own host for
+// one that does not register.
+func (s *Server) address(number string, b *binding) string {
 	host := s.cfg.Advertise
-	if host == "" {
-		host = flow.Peer().Local.Addr().String()
+	switch {
+	case b.static:
+		host = sip.ParseURI(b.contact).Host
+	case host == "":
+		host = b.flow.Peer().Local.Addr().String()
 	}
 	if number == "" {
 		number = "anonymous"

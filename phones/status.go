@@ -44,7 +44,7 @@ func (s *Server) Status(all bool) *Status {
 	s.mu.Lock()
 	for _, u := range s.users {
 		for _, b := range u.bindings {
-			st.Telephones = append(st.Telephones, Telephone{Number: u.Number, Peer: b.flow.Peer().String(), Expires: b.expires, Reachable: b.reachable(now)})
+			st.Telephones = append(st.Telephones, Telephone{Number: u.Number, Peer: b.peer(), Expires: b.expires, Reachable: b.reachable(now)})
 		}
 	}
 	s.mu.Unlock()

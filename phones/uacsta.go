@@ -107,7 +107,7 @@ func (s *Server) openSession(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 	defer cancel()
 	client, err := tr87.Open(ctx, s.ua, tr87.Dial{
-		To: s.address(u.Number, b.flow), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b.flow), Username: u.Name, Password: u.Password,
+		To: s.address(u.Number, b), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b), Username: u.Name, Password: u.Password,
 		Event: func(m *uacsta.Message) { s.fromTelephone(u, m) },
 		Ended: func(reason error) {
 			s.log.Info("uaCSTA session ended", "device", u.Number, "reason", reason)
@@ -135,11 +135,11 @@ func (s *Server) openSession(u *user, b *binding) {
 	s.mu.Unlock()
 	switch {
 	case err != nil:
-		s.log.Info("no uaCSTA session with a telephone", "device", u.Number, "peer", b.flow.Peer().String(), "err", err)
+		s.log.Info("no uaCSTA session with a telephone", "device", u.Number, "peer", b.peer(), "err", err)
 	case gone:
 		client.Close()
 	default:
-		s.log.Info("uaCSTA session", "device", u.Number, "peer", b.flow.Peer().String())
+		s.log.Info("uaCSTA session", "device", u.Number, "peer", b.peer())
 		s.conversed(u, client)
 	}
 }
@@ -164,7 +164,7 @@ func (s *Server) follow(u *user, b *binding) {
 		s.log.Debug("monitor at a telephone stopped", "device", u.Number, "err", err)
 		ref = ""
 	} else {
-		object := uacsta.Dev(s.address(u.Number, b.flow))
+		object := uacsta.Dev(s.address(u.Number, b))
 		res, err := client.Request(ctx, uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3))
 		if err != nil {
 			s.log.Info("a telephone takes no monitor", "device", u.Number, "err", err)
@@ -236,7 +236,7 @@ func (s *Server) session(number string) (*tr87.Client, string) {
 	if u := s.users[number]; u != nil {
 		for _, b := range u.bindings {
 			if b.csta.client != nil {
-				return b.csta.client, s.address(number, b.flow)
+				return b.csta.client, s.address(number, b)
 			}
 		}
 	}
@@ -258,17 +258,34 @@ func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Me
 		m := req.Clone()
 		m.SetNamespace(uacsta.NamespaceED3)
 		m.SetText("device", own)
-		res, err := client.Request(ctx, m)
-		var refusal *uacsta.Error
-		if err != nil && !errors.As(err, &refusal) {
-			s.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
-			err = errTelephone
-		}
-		reply(res, err)
+		reply(s.ask(ctx, number, client, m))
 	})
 	if !asked {
 		reply(nil, errTelephone)
 	}
+}
+
+// ask asks a telephone. A session whose connection has gone ends: there will be another.
+func (s *Server) ask(ctx context.Context, number string, client *tr87.Client, req *uacsta.Message) (*uacsta.Message, error) {
+	res, err := client.Request(ctx, req)
+	var refusal *uacsta.Error
+	if err == nil || errors.As(err, &refusal) {
+		return res, err
+	}
+	s.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
+	if errors.Is(err, sip.ErrConnectionLost) {
+		s.mu.Lock()
+		u := s.users[number]
+		for _, b := range u.bindings {
+			if b.csta.client == client {
+				b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
+			}
+		}
+		s.mu.Unlock()
+		client.Close()
+		s.conversed(u, nil)
+	}
+	return nil, errTelephone
 }
 
 // lift makes a telephone answer the call that rings there, or take back the one that its

@@ -243,3 +243,45 @@ func TestDeskPhones(t *testing.T) {
 	o.until("7001", "Delivered")
 	r.stop()
 }
+
+// Another tr87proxy, in a process of its own, is the telephone: our client side and our server
+// side agree on what a telephone is. When the telephone's process is killed and started again,
+// its monitor stands once more.
+func TestTelephoneInAnotherProcess(t *testing.T) {
+	back := serve(t, everybody)
+	r := serve(t, fmt.Sprintf(`links:
+- name: desk
+  type: phones
+  listen: [{transport: udp, address: "127.0.0.1:0"}]
+  accounts: [{number: "1000", contact: "sip:1000@127.0.0.1:%d;transport=tcp"}]
+  devices: ["1000"]
+numbers: {main: "+1425555"}
+%s`, back.port, everybody))
+	waitFor(t, "the session with the telephone", func() bool { return strings.Contains(r.out.String(), "uaCSTA session") })
+	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}
+	o.refs[o.monitor("1000")] = "1000"
+	made := o.ask(call("1000", "2000")) // 2000 of the telephone's own switch answers by itself
+	id := made.Text("callingDevice/callID")
+	if id == "" || made.Text("callingDevice/deviceID") != "1000" {
+		t.Fatalf("%s", made)
+	}
+	if m := o.until("1000", "Established"); m.Text("establishedConnection/callID") != id || m.Text("answeringDevice/deviceIdentifier") != "2000" {
+		t.Errorf("%s", m)
+	}
+	o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id, "1000")})
+	o.until("1000", "Held")
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
+	o.until("1000", "ConnectionCleared")
+	_ = back.cmd.Process.Kill()
+	_ = back.wait(patience)
+	waitFor(t, "the loss", func() bool {
+		m := o.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")})
+		return m.Err() != nil && m.Err().Value == "resourceOutOfService"
+	})
+	again := back.again()
+	o.until("1000", "BackInService")
+	o.must(call("1000", "2000"))
+	o.until("1000", "Established")
+	r.stop()
+	again.stop()
+}

@@ -98,7 +98,7 @@ func (n *node) desk(l config.Link) (proxy.Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		cfg.Users = append(cfg.Users, phones.User{Number: a.Number, Name: a.User, Password: password})
+		cfg.Users = append(cfg.Users, phones.User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
 	}
 	var listen []phones.Listening
 	for _, at := range l.Listen {

@@ -15,6 +15,7 @@ type Model struct {
 	Answer   *Notify  `yaml:"answer"`
 	Resume   *Notify  `yaml:"resume"`
 	Services []string `yaml:"services"`
+	CSTA     string   `yaml:"csta"`
 }
 
 // Notify is a NOTIFY outside a dialog that commands a telephone.
@@ -53,6 +54,9 @@ func parseModels(file string, data []byte) ([]Model, error) {
 		key := fmt.Sprintf("models[%d]", i)
 		if _, err := regexp.Compile(model.Agent); model.Agent == "" || err != nil {
 			d.fault(key+".agent", "must be a regular expression for the header User-Agent")
+		}
+		if model.CSTA != "" {
+			d.oneOf(key+".csta", model.CSTA, "session", "notify")
 		}
 		for name, n := range map[string]*Notify{"answer": model.Answer, "resume": model.Resume} {
 			if n != nil && (n.Event == "" || n.Type == "" || n.Body == "") {

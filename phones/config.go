@@ -45,6 +45,7 @@ type Model struct {
 	Name           string
 	Agent          *regexp.Regexp // fits their header User-Agent
 	Answer, Resume *Notify        // nil: nothing makes them
+	CSTA           string         // notify: it speaks uaCSTA by NOTIFY outside dialogs
 	Services       []string       // that they can by uaCSTA, where they do not say; none: the usual
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
-	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -252,7 +251,7 @@ func (d *Desk) event(number string, m *uacsta.Message) {
 }
 
 // serves tells whether a telephone has a session: its monitors are made again, and told.
-func (d *Desk) serves(number string, client *tr87.Client) {
+func (d *Desk) serves(number string, client conversation) {
 	ctx, cancel := context.WithTimeout(d.server.ctx, 2*cstaPatience)
 	defer cancel()
 	d.mu.Lock()
@@ -309,7 +308,7 @@ func (s *Server) services(number string) []string {
 }
 
 // again starts a monitor anew at a telephone that has lost it.
-func (d *Desk) again(ctx context.Context, ref string, client *tr87.Client) error {
+func (d *Desk) again(ctx context.Context, ref string, client conversation) error {
 	d.mu.Lock()
 	one := d.refs[ref]
 	d.mu.Unlock()

@@ -311,7 +311,7 @@ func (l *leg) resume() {
 	talks := l.trunk == nil && l.server.users[l.device].talks
 	l.server.mu.Unlock()
 	if talks {
-		l.command(func(m *Model) *Notify { return m.Resume })
+		l.command(true, func(m *Model) *Notify { return m.Resume })
 	}
 	l.offer(media.SendRecv)
 }
@@ -320,15 +320,15 @@ func (l *leg) resume() {
 func (l *leg) talk() {
 	if !l.talked && l.dialog != nil && l.trunk == nil {
 		l.talked = true
-		l.command(func(m *Model) *Notify { return m.Answer })
+		l.command(false, func(m *Model) *Notify { return m.Answer })
 	}
 }
 
 // command makes a telephone lift the call, in the best way that it knows: by uaCSTA, by
 // NOTIFY talk (in the call's dialog), or by what its maker has.
-func (l *leg) command(which func(*Model) *Notify) {
+func (l *leg) command(held bool, which func(*Model) *Notify) {
 	s := l.server
-	if s.lift(l.device) {
+	if s.lift(l.device, held) {
 		return
 	}
 	s.mu.Lock()

@@ -60,8 +60,9 @@ type user struct {
 	bindings  []*binding
 	inUse     bool // it can be reached
 	talks     bool
-	physical  bool // some telephone speaks uaCSTA
-	monitored bool // some client watches the extension
+	physical  bool              // some telephone speaks uaCSTA
+	monitored bool              // some client watches the extension
+	shown     map[string]string // the events that telephones were told last, by name
 }
 
 // party is a connection as the switch told of it last.
@@ -111,7 +112,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s.ua = sip.New(sip.Config{
 		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost,
-		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe},
+		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.fromOutside, "INFO": s.fromOutside},
 		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},
 		MaxSession: 24 * time.Hour,
 	})
@@ -334,6 +335,7 @@ func (s *Server) work() {
 			s.store.keepFeatures(f)
 			s.watched(f)
 			s.tellFeatures(f)
+			s.showFeatures(f)
 		}
 		s.tellDialogs(views)
 	}

@@ -24,7 +24,7 @@ const (
 
 // csta is the session with one telephone. Its fields are guarded by the server's lock.
 type csta struct {
-	client  *tr87.Client // nil: none
+	client  conversation // nil: none
 	opening bool
 	next    time.Time // not before then
 	wait    time.Duration
@@ -48,7 +48,7 @@ func (s *Server) converse(now time.Time) {
 		if u.UACSTA == "" || u.UACSTA == Never {
 			continue
 		}
-		var end []*tr87.Client
+		var end []conversation
 		s.mu.Lock()
 		wants := u.wants()
 		for _, b := range u.bindings {
@@ -60,7 +60,7 @@ func (s *Server) converse(now time.Time) {
 			case !wants && c.client != nil:
 				end = append(end, c.client)
 				c.client, c.ref = nil, ""
-			case c.client != nil && (c.ref != "") != u.monitored && !c.opening:
+			case c.client != nil && (c.ref != "") != u.monitored && !c.opening && !b.byNotify():
 				c.opening = true
 				s.group.Go(func() { s.follow(u, b) })
 			}
@@ -77,7 +77,7 @@ func (s *Server) converse(now time.Time) {
 
 // left ends the sessions with telephones that are not registered any more.
 func (s *Server) left(u *user, before []*binding) {
-	var end []*tr87.Client
+	var end []conversation
 	s.mu.Lock()
 	for _, b := range before {
 		if b.csta.client != nil && !slices.Contains(u.bindings, b) {
@@ -95,7 +95,7 @@ func (s *Server) left(u *user, before []*binding) {
 }
 
 // conversed tells that a session has begun, or, with nil, ended.
-func (s *Server) conversed(u *user, client *tr87.Client) {
+func (s *Server) conversed(u *user, client conversation) {
 	s.service(u)
 	if s.desk != nil {
 		s.desk.serves(u.Number, client)
@@ -106,6 +106,14 @@ func (s *Server) conversed(u *user, client *tr87.Client) {
 func (s *Server) openSession(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 	defer cancel()
+	if b.byNotify() {
+		by := &notifier{s, u, b}
+		s.mu.Lock()
+		b.csta.opening, b.csta.client, b.csta.ref = false, by, "none" // it sends no events
+		s.mu.Unlock()
+		s.conversed(u, by)
+		return
+	}
 	client, err := tr87.Open(ctx, s.ua, tr87.Dial{
 		To: s.address(u.Number, b), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b), Username: u.Name, Password: u.Password,
 		Event: func(m *uacsta.Message) { s.fromTelephone(u, m) },
@@ -230,7 +238,7 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 
 // session returns a session with one of the user's telephones, nil for none, and how the
 // telephone calls itself.
-func (s *Server) session(number string) (*tr87.Client, string) {
+func (s *Server) session(number string) (conversation, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u := s.users[number]; u != nil {
@@ -266,7 +274,7 @@ func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Me
 }
 
 // ask asks a telephone. A session whose connection has gone ends: there will be another.
-func (s *Server) ask(ctx context.Context, number string, client *tr87.Client, req *uacsta.Message) (*uacsta.Message, error) {
+func (s *Server) ask(ctx context.Context, number string, client conversation, req *uacsta.Message) (*uacsta.Message, error) {
 	res, err := client.Request(ctx, req)
 	var refusal *uacsta.Error
 	if err == nil || errors.As(err, &refusal) {
@@ -290,7 +298,7 @@ func (s *Server) ask(ctx context.Context, number string, client *tr87.Client, re
 
 // lift makes a telephone answer the call that rings there, or take back the one that its
 // user holds; false when no telephone of the user speaks uaCSTA.
-func (s *Server) lift(number string) bool {
+func (s *Server) lift(number string, held bool) bool {
 	client, own := s.session(number)
 	if client == nil {
 		return false
@@ -298,7 +306,7 @@ func (s *Server) lift(number string) bool {
 	return s.spawn(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 		defer cancel()
-		if err := lift(ctx, client, own); err != nil {
+		if err := lift(ctx, client, own, held); err != nil {
 			s.log.Info("a telephone does not answer by uaCSTA", "device", number, "err", err)
 		}
 	})
@@ -306,7 +314,15 @@ func (s *Server) lift(number string) bool {
 
 var errNothingToLift = errors.New("the telephone knows of no call that rings or is on hold")
 
-func lift(ctx context.Context, client *tr87.Client, own string) error {
+func lift(ctx context.Context, client conversation, own string, held bool) error {
+	if _, blind := client.(*notifier); blind { // the telephone decides which call is meant
+		var service any = uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("", own)}
+		if held {
+			service = uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn("", own)}
+		}
+		_, err := client.Request(ctx, uacsta.Encode(service, uacsta.Edition3))
+		return err
+	}
 	res, err := client.Request(ctx, uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(own)}, uacsta.Edition3))
 	if err != nil {
 		return err

@@ -65,8 +65,24 @@ func (s *Switch) queueEvent(m *monitor, c *call, d *device, filled reflect.Value
 				set(own, "ServicesPermitted", x.permitted())
 			}
 		}
-		s.up.Event(uacsta.Encode(own.Interface(), uacsta.Edition3))
+		msg := uacsta.Encode(own.Interface(), uacsta.Edition3)
+		if name := c.callingName(); name != "" && msg.Has("callingDevice") {
+			msg = msg.WithPrivate("sw", Namespace, "callingDeviceName", name)
+		}
+		s.up.Event(msg)
 	})
+}
+
+// Namespace is that of the private data in events of the switch: callingDeviceName, the name
+// of who calls, for which ECMA-323 has no place.
+const Namespace = "https://github.com/tr87proxy/tr87proxy/csta"
+
+// callingName is the name of who called, "" when the switch knows none.
+func (c *call) callingName() string {
+	if d := c.sw.devices[c.calling]; d != nil {
+		return d.name
+	}
+	return ""
 }
 
 // describe fills in what every event of a call says of it, as far as the event has

@@ -131,10 +131,7 @@ func (s *Switch) report() {
 }
 
 func (c *call) view() View {
-	v := View{Call: c.id, Calling: c.calling, Called: c.called}
-	if d := c.sw.devices[c.calling]; d != nil {
-		v.Name = d.name
-	}
+	v := View{Call: c.id, Calling: c.calling, Called: c.called, Name: c.callingName()}
 	for _, x := range c.connections {
 		p := Party{
 			Key: x.order, Device: x.device.number, State: x.state, Number: x.number(), Phone: x.device.real, Rings: x.told, Auto: x.auto,
@@ -430,10 +427,20 @@ func (s *Switch) Connection(number string, key int) (id uacsta.ConnectionID, ok 
 // Perform carries out a service for a telephone, as Request does for a computing function.
 // service is a struct of a request; the answer is one, too.
 func (s *Switch) Perform(service any) error {
-	msg := uacsta.Encode(service, uacsta.Edition3)
-	done := make(chan error, 1) // Request answers before it returns
-	s.Request(msg, func(_ *uacsta.Message, err error) { done <- err })
-	return <-done
+	_, err := s.Ask(uacsta.Encode(service, uacsta.Edition3))
+	return err
+}
+
+// Ask is Perform with a message and its answer.
+func (s *Switch) Ask(req *uacsta.Message) (*uacsta.Message, error) {
+	type result struct {
+		answer *uacsta.Message
+		err    error
+	}
+	done := make(chan result, 1) // Request answers before it returns
+	s.Request(req, func(answer *uacsta.Message, err error) { done <- result{answer, err} })
+	r := <-done
+	return r.answer, r.err
 }
 
 // mayGoOut reports whether a call may leave by a trunk under a number: whoever sends it

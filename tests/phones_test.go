@@ -37,7 +37,8 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 		if n == 103 {
 			outside = ""
 		}
-		fmt.Fprintf(&b, "  - {number: \"%d\", sip: {password: secret%d, uacsta: %s}%s}\n", n, n, map[bool]string{true: "monitored", false: "never"}[n == 102], outside)
+		name := map[int]string{100: ", name: Alice"}[n]
+		fmt.Fprintf(&b, "  - {number: \"%d\"%s, sip: {password: secret%d, uacsta: %s}%s}\n", n, name, n, map[bool]string{true: "monitored", false: "never"}[n == 102], outside)
 	}
 	certificates(t, dir)
 	access := everybody
@@ -125,7 +126,9 @@ func TestTelephones(t *testing.T) {
 	o := x.watch("100", "101")
 	a.do("dial", "101")
 	o.until("100", "Originated")
-	o.until("101", "Delivered")
+	if m := o.until("101", "Delivered"); m.PrivateText("callingDeviceName") != "Alice" {
+		t.Errorf("%s", m)
+	}
 	b.sees("CALL_INCOMING", 1)
 	a.sees("CALL_RINGING", 1)
 	b.do("accept", "")

@@ -3,6 +3,8 @@ package tests
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -284,4 +286,168 @@ numbers: {main: "+1425555"}
 	o.until("1000", "Established")
 	r.stop()
 	again.stop()
+}
+
+// OpenStage: each request is a NOTIFY outside a dialog, both ways; events of features go to the
+// telephone.
+func TestOpenStage(t *testing.T) {
+	x, list := handsets(t, "", "", "100")
+	phone := newHandset(t, "udp", x.sip, "102", "secret102")
+	if m := phone.register(600, "User-Agent: OpenStage_60_V3 R5"); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	o, other := x.watch("102"), x.xml()
+	cstaNotify := func(name string) *sipText {
+		t.Helper()
+		for {
+			m := phone.expect("NOTIFY")
+			if strings.Contains(m.body, "<"+name) && m.header("Event") == "uaCSTA" && m.header("Content-Type") == "application/csta+xml" && m.tag("To") == "" {
+				return m
+			}
+			phone.answer(m, 200, nil, "")
+		}
+	}
+	done := make(chan *uacsta.Message, 1)
+	waitFor(t, "the conversation", func() bool {
+		go func() {
+			done <- other.ask(uacsta.SetMicrophoneMute{Device: uacsta.Dev("102"), AuditoryApparatus: "1", MicrophoneMuteOn: true})
+		}()
+		for {
+			select {
+			case m := <-done:
+				return m.Name() == "SetMicrophoneMuteResponse"
+			case m := <-phone.inbox: // this request, or what is set now
+				phone.answer(m, 200, nil, "")
+			}
+		}
+	})
+	// an answer with content, and a call
+	go func() { done <- other.ask(uacsta.GetMicrophoneMute{Device: uacsta.Dev("102")}) }()
+	phone.cstaAnswer(cstaNotify("GetMicrophoneMute"), "CSTAErrorCode", "<operation>generic</operation>")
+	if m := <-done; m.Err() == nil || m.Err().Value != "generic" {
+		t.Errorf("%s", m)
+	}
+	d := list[0].dialog("102")
+	calling := d.challenged([]string{sdpHeader}, description(5900, "sendrecv"))
+	ringing := phone.expect("INVITE")
+	phone.reply(ringing, 180, "p", "")
+	id := o.until("102", "Delivered").Text("connection/callID")
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "102")})
+	phone.answer(cstaNotify("AnswerCall"), 200, nil, "")
+	phone.accept(ringing, "p", 5902)
+	o.until("102", "Established")
+	ok := calling.final()
+	d.follow(ok)
+	d.ack(ok)
+	// the telephone asks, and sets
+	send := func(body string) *sipText {
+		return phone.dialog("102").ask("NOTIFY", []string{cstaHeader, "Event: uaCSTA", "Subscription-State: active"}, body)
+	}
+	const space = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+	if m := send("<GetDoNotDisturb" + space + "><device>anything</device></GetDoNotDisturb>"); m.code() != 200 || !strings.Contains(m.body, "<doNotDisturbOn>false</doNotDisturbOn>") {
+		t.Errorf("%s %s", m.start, m.body)
+	}
+	if m := send("<SetDoNotDisturb" + space + "><device>101</device><doNotDisturbOn>true</doNotDisturbOn></SetDoNotDisturb>"); m.code() != 200 || !strings.Contains(m.body, "SetDoNotDisturbResponse") {
+		t.Errorf("%s %s", m.start, m.body)
+	}
+	if m := o.until("102", "DoNotDisturb"); m.Text("doNotDisturbOn") != "true" {
+		t.Errorf("%s", m)
+	}
+	told := cstaNotify("DoNotDisturbEvent")
+	if !strings.Contains(told.body, "<doNotDisturbOn>true</doNotDisturbOn>") {
+		t.Errorf("%s", told.body)
+	}
+	phone.answer(told, 200, nil, "")
+	if m := send("<MakeCall" + space + "/>"); m.code() != 200 || !strings.Contains(m.body, "serviceNotSupported") {
+		t.Errorf("%s %s", m.start, m.body)
+	}
+	if m := send("nonsense"); m.code() != 400 {
+		t.Errorf("%s", m.start)
+	}
+	stranger := newHandset(t, "udp", x.sip, "102", "guess")
+	if m := stranger.dialog("102").ask("NOTIFY", []string{cstaHeader, "Event: uaCSTA"}, "<SetDoNotDisturb"+space+"/>"); m.code() != 401 {
+		t.Errorf("%s", m.start)
+	}
+	d.ask("BYE", nil, "")
+	x.stop()
+}
+
+// sippDesk is a desk phone by sipp, which does not register: a session, a call, and the loss of
+// the session by 481.
+const sippDesk = `<?xml version="1.0" encoding="ISO-8859-1"?>
+<scenario name="desk phone">
+<recv request="INVITE"/>
+` + "%s" + `
+<recv request="ACK"/>
+<recv request="INFO"/>
+` + "%s" + `
+<recv request="INFO"/>
+` + "%s" + `
+<recv request="INFO"/>
+<send><![CDATA[
+SIP/2.0 481 Call/Transaction Does Not Exist
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+</scenario>
+`
+
+// sippSays is a 200 with a document; the first in a dialog gives it a tag.
+func sippSays(first bool, document string) string {
+	tag := ""
+	if first {
+		tag = ";tag=[pid]x[call_number]"
+	}
+	return fmt.Sprintf(`<send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]%s
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:7001@[local_ip]:[local_port]>
+Content-Type: application/csta+xml
+Content-Length: [len]
+
+%s
+]]></send>`, tag, document)
+}
+
+func TestSippDeskPhone(t *testing.T) {
+	port := freePort(t)
+	space := ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+	scenario := fmt.Sprintf(sippDesk,
+		sippSays(true, "<RequestSystemStatusResponse"+space+"><systemStatus>normal</systemStatus></RequestSystemStatusResponse>"),
+		sippSays(false, "<CSTAErrorCode"+space+"><operation>serviceNotSupported</operation></CSTAErrorCode>"),
+		sippSays(false, "<MakeCallResponse"+space+"><callingDevice><callID>2</callID><deviceID>sip:7001@127.0.0.1</deviceID></callingDevice></MakeCallResponse>"))
+	file := filepath.Join(t.TempDir(), "desk.xml")
+	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, tool(t, "sipp"), "-sf", file, "-i", "127.0.0.1", "-p", fmt.Sprint(port), "-m", "1", "-nostdin", "-trace_err", "-error_file", filepath.Join(filepath.Dir(file), "errors"))
+	r := serve(t, fmt.Sprintf(`links:
+- name: desk
+  type: phones
+  listen: [{transport: udp, address: "127.0.0.1:0"}]
+  accounts: [{number: "7001", contact: "sip:7001@127.0.0.1:%d;transport=udp"}, {number: "7002", password: x}]
+%s`, port, everybody))
+	waitFor(t, "the session", func() bool { return strings.Contains(r.out.String(), "uaCSTA session") })
+	o := r.xml()
+	var m *uacsta.Message
+	waitFor(t, "the call", func() bool { m = o.ask(call("7001", "7002")); return m.Err() == nil })
+	if m.Text("callingDevice/callID") != "2" || m.Text("callingDevice/deviceID") != "7001" {
+		t.Errorf("%s", m)
+	}
+	if m := o.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("2", "7001")}); m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("after 481: %s", m)
+	}
+	if err := p.wait(patience); err != nil {
+		t.Error(err)
+	}
+	r.stop()
 }

@@ -70,7 +70,7 @@ func telephoneModels(file string) ([]phones.Model, error) {
 	models := make([]phones.Model, 0, len(list))
 	for _, m := range list {
 		models = append(models, phones.Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: m.Services, // checked by config
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: m.Services, CSTA: m.CSTA, // checked by config
 			Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume),
 		})
 	}

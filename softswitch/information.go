@@ -57,7 +57,8 @@ func (s *Switch) requestSystemStatus(*uacsta.RequestSystemStatus) (any, error) {
 }
 
 func (s *Switch) getFeatures(*uacsta.Message) (*uacsta.Message, error) {
-	return s.Features("").Message(uacsta.Edition3), nil
+	can, tells := s.lists()
+	return uacsta.Features{Services: can, Events: tells}.Message(uacsta.Edition3), nil
 }
 
 // named returns the standard's name for the kind of device.

@@ -308,3 +308,15 @@ func TestFeatureNames(t *testing.T) {
 		t.Errorf("%d services offered, %d served", offered, served)
 	}
 }
+
+// The switch answers GetCSTAFeatures itself, too.
+func TestOwnFeatures(t *testing.T) {
+	sw, err := New(everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := sw.Ask(uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3))
+	if err != nil || !slices.Contains(answer.Features().Services, "makeCall") || slices.Contains(answer.Features().Services, "playMsg") {
+		t.Errorf("%v %v", answer, err)
+	}
+}

@@ -101,11 +101,11 @@ func TestDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	if _, err := d.Load("hello"); err != nil {
+	if _, err := d.Load("hello"); err != nil || !d.Has("hello") {
 		t.Error(err)
 	}
 	for _, name := range []string{"../secret", "../secret.wav", "link", filepath.Join(outer, "secret.wav"), "", "..", "none", "a\x00b"} {
-		if _, err := d.Load(name); err == nil {
+		if _, err := d.Load(name); err == nil || d.Has(name) {
 			t.Errorf("%q is read", name)
 		}
 		if _, err := d.Record(name, 1); err == nil && strings.Contains(name, "..") {

@@ -46,6 +46,12 @@ func (d *Directory) Load(name string) (*Clip, error) {
 	return readWAV(f)
 }
 
+// Has reports whether there is a file of this name that may be played, without reading it.
+func (d *Directory) Has(name string) bool {
+	info, err := d.root.Stat(file(name))
+	return err == nil && info.Mode().IsRegular() && info.Size() <= maxWAV
+}
+
 func file(name string) string {
 	if filepath.Ext(name) == "" {
 		name += ".wav"

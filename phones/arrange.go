@@ -355,16 +355,27 @@ func (s *Server) background(what, announce string) media.Source {
 	case what == "ring":
 		return media.Ringback()
 	case announce != "" && s.messages != nil:
-		clip, err := s.messages.Load(announce)
-		if err == nil {
+		if clip := s.announcement(announce); clip != nil {
 			return clip.Loop()
 		}
-		s.log.Error("announcement not played", "name", announce, "err", err)
 	}
 	if what == "" || s.music == nil {
 		return nil
 	}
 	return s.music.Loop()
+}
+
+// announcement reads a message once, nil when it cannot be read.
+func (s *Server) announcement(name string) *media.Clip {
+	clip, read := s.clips[name]
+	if !read {
+		var err error
+		if clip, err = s.messages.Load(name); err != nil {
+			s.log.Error("announcement not played", "name", name, "err", err)
+		}
+		s.clips[name] = clip
+	}
+	return clip
 }
 
 // hold lets a telephone that is on hold hear music.

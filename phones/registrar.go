@@ -290,6 +290,8 @@ func (s *Server) restore() {
 
 // service tells the switch whether a user can be reached.
 func (s *Server) service(u *user) {
+	u.telling.Lock()
+	defer u.telling.Unlock()
 	s.mu.Lock()
 	now := time.Now()
 	reachable, talks, physical := false, u.Talks, false

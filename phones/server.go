@@ -28,6 +28,7 @@ type Server struct {
 	engine    *media.Engine
 	music     *media.Clip
 	messages  *media.Directory
+	clips     map[string]*media.Clip // announcements that have been read; guarded by mu
 	store     *store
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
@@ -62,6 +63,7 @@ type user struct {
 	talks     bool
 	physical  bool              // some telephone speaks uaCSTA
 	monitored bool              // some client watches the extension
+	telling   sync.Mutex        // one at a time tells the switch how it stands
 	shown     map[string]string // the events that telephones were told last, by name
 }
 
@@ -95,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
-		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, calls: map[string]*call{},
+		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, clips: map[string]*media.Clip{}, calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, dialogs: map[string]*leg{}, watchers: map[*subscription]*user{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
@@ -139,7 +141,7 @@ func (s *Server) open() error {
 		if s.messages, err = media.OpenDirectory(s.cfg.Messages); err != nil {
 			return fmt.Errorf("messages: %w", err)
 		}
-		s.sw.Keep(library{s.messages})
+		s.sw.Keep(s.messages)
 	}
 	if s.cfg.State != "" {
 		if s.store, err = openStore(s.cfg.State, s.log); err != nil {
@@ -152,15 +154,6 @@ func (s *Server) open() error {
 		s.restored = bindings
 	}
 	return nil
-}
-
-// library is what messages the switch can name.
-type library struct{ *media.Directory }
-
-// Has implements softswitch.Library.
-func (l library) Has(name string) bool {
-	_, err := l.Load(name)
-	return err == nil
 }
 
 // UA returns the user agent, for listening and its counters.

@@ -30,7 +30,7 @@ const (
 // run keeps the trunk in service: registered, or answering.
 func (t *trunk) run() {
 	s := t.server
-	wait := time.Duration(0)
+	wait, known, was := time.Duration(0), false, false
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -42,8 +42,13 @@ func (t *trunk) run() {
 		var err error
 		wait, err = t.check()
 		s.sw.InService(t.Number, err == nil, false)
-		if err != nil {
-			s.log.Warn("trunk out of service", "trunk", t.Number, "err", err)
+		if serves := err == nil; !known || serves != was {
+			known, was = true, serves
+			if serves {
+				s.log.Info("trunk in service", "trunk", t.Number)
+			} else {
+				s.log.Warn("trunk out of service", "trunk", t.Number, "err", err)
+			}
 		}
 	}
 }

@@ -332,3 +332,77 @@ func TestLyncWithTelephones(t *testing.T) {
 	l.Close()
 	x.stop()
 }
+
+// A client of Lync's kind, word by word: what a front end adds comes back untouched, and what
+// the family has invented is passed over.
+func TestLyncOnTheWire(t *testing.T) {
+	r := serve(t, everybody)
+	h := newHandset(t, "tcp", r.port, "alice", "")
+	const line = "tel:1000;phone-context=dialstring;device=SEP0002FD3BB5C5;partition=myPartition"
+	space := ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+	named := `<extensions><privateData><private><lcs:line xmlns:lcs="http://schemas.microsoft.com/Lcs/2005/04/RCCExtension">` + line + `</lcs:line></private></privateData></extensions>`
+	target := "sip:alice@contoso.com:52312;maddr=10.1.2.3;transport=tls"
+	route := fmt.Sprintf("<sip:%s;transport=tcp;ms-fe=fe1.contoso.com;opaque=state:F:Ci.R4a5e00;lr>", h.conn.LocalAddr())
+	secondVia := `SIP/2.0/tls 10.1.2.3:49221;branched=FALSE;ms-internal-info="caA;b=1,cQAA";ms-received-port=49221;ms-received-cid=1E00`
+	d := &sipDialog{h: h, callID: "528AgD575a1169iA18BmD057tC776b63AAx4C59x", local: "<sip:alice@contoso.com>;tag=2833849333;epid=abb2cb12b77f", remote: "<sip:rcc@gw.contoso.com>", target: "sip:rcc@gw.contoso.com"}
+	headers := []string{
+		"Via: " + secondVia, "Record-Route: " + route, "Contact: <" + target + ">;proxy=replace",
+		"User-Agent: UCCAPI/4.0.7577.0 OC/4.0.7577.0 (Microsoft Lync 2010)", "Supported: timer, gruu-10, histinfo, ms-sender", "ms-user-data: ms-publiccloud=true",
+		"History-Info: <sip:rcc@gw.contoso.com>;index=1", "Content-Disposition: signal;handling=required", cstaHeader,
+	}
+	opening := `<?xml version="1.0"?><RequestSystemStatus` + space + `>` + named + `</RequestSystemStatus>`
+	m := d.begin("INVITE", headers, opening).final()
+	vias := m.all("Via")
+	if m.code() != 200 || len(vias) != 2 || vias[1] != secondVia || m.header("Record-Route") != route || m.header("Session-Expires") != "1800;refresher=uac" ||
+		m.header("Require") != "timer" || !strings.Contains(m.body, "<systemStatus>normal</systemStatus>") || !strings.Contains(m.header("From"), ";epid=abb2cb12b77f") {
+		t.Fatalf("%s\n%s\n%s", m.start, strings.Join(m.headers, "\n"), m.body)
+	}
+	d.follow(m)
+	d.ack(m)
+	// two requests, without waiting for each other
+	features := d.begin("INFO", []string{cstaHeader}, `<?xml version="1.0"?><GetCSTAFeatures`+space+`>`+named+`</GetCSTAFeatures>`)
+	monitor := d.begin("INFO", []string{cstaHeader}, `<?xml version="1.0"?><MonitorStart`+space+`><monitorObject><deviceObject>`+line+`</deviceObject></monitorObject></MonitorStart>`)
+	if m := monitor.final(); m.code() != 200 || !strings.Contains(m.body, "<monitorCrossRefID>") {
+		t.Errorf("%s %s", m.start, m.body)
+	}
+	if m := features.final(); m.code() != 200 || !strings.Contains(m.body, "<makeCall") {
+		t.Errorf("%s %s", m.start, m.body)
+	}
+	made := d.begin("INFO", []string{cstaHeader}, `<?xml version="1.0"?><MakeCall`+space+`><callingDevice>`+line+`</callingDevice><calledDirectoryNumber>tel:2000;phone-context=dialstring</calledDirectoryNumber><autoOriginate>doNotPrompt</autoOriginate></MakeCall>`)
+	if m := made.final(); !strings.Contains(m.body, "<deviceID>"+line+"</deviceID>") {
+		t.Errorf("%s", m.body)
+	}
+	for {
+		event := h.expect("INFO")
+		if event.start != "INFO "+target+" SIP/2.0" || event.header("Route") != route || event.header("To") != d.local {
+			t.Errorf("%s\n%s", event.start, strings.Join(event.headers, "\n"))
+		}
+		if strings.Contains(event.body, "<EstablishedEvent") { // no event is ever answered
+			break
+		}
+	}
+	// the refresh: the whole INVITE again, with a CSeq that starts over, from another program of the front end's route
+	d.number = 0
+	if m := d.begin("INVITE", headers, opening).final(); m.code() != 200 || m.header("Record-Route") != route || m.header("Contact") == "" || !strings.Contains(m.body, "normal") {
+		t.Errorf("refresh: %s\n%s", m.start, strings.Join(m.headers, "\n"))
+	} else {
+		d.ack(m)
+	}
+	// sign-out: back to back
+	ref := regexp.MustCompile(`<monitorCrossRefID>([^<]+)`).FindStringSubmatch(monitorAnswer(h, d, line))[1]
+	stop := d.begin("INFO", []string{cstaHeader}, `<?xml version="1.0"?><MonitorStop`+space+`><monitorCrossRefID>`+ref+`</monitorCrossRefID></MonitorStop>`)
+	bye := d.begin("BYE", nil, "")
+	if a, b := stop.final(), bye.final(); a.code() != 200 || b.code() != 200 {
+		t.Errorf("%s, %s", a.start, b.start)
+	}
+	if m := d.begin("INFO", []string{cstaHeader}, opening).final(); m.code() != 481 {
+		t.Errorf("after the end: %s", m.start)
+	}
+	r.stop()
+}
+
+// monitorAnswer starts one more monitor.
+func monitorAnswer(h *handset, d *sipDialog, line string) string {
+	h.t.Helper()
+	return d.begin("INFO", []string{cstaHeader}, `<?xml version="1.0"?><MonitorStart xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><monitorObject><deviceObject>`+line+`</deviceObject></monitorObject></MonitorStart>`).final().body
+}

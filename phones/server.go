@@ -113,7 +113,7 @@ func New(cfg Config) (*Server, error) {
 		return u.Password, true
 	})
 	s.ua = sip.New(sip.Config{
-		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost,
+		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost, StayOnFlow: true,
 		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.fromOutside, "INFO": s.fromOutside},
 		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},
 		MaxSession: 24 * time.Hour,

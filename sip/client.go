@@ -132,6 +132,7 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		ua: ua, callID: newTag(), localTag: newTag(), user: ParseURI(inv.From).User,
 		remote: "<" + inv.To + ">", target: target, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
 	}
+	d.pinned = ua.cfg.StayOnFlow && inv.Flow.hop.conn != nil
 	d.local = "<" + inv.From + ">;tag=" + d.localTag
 	if inv.FromParams != "" {
 		d.local += ";" + inv.FromParams

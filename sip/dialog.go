@@ -64,6 +64,7 @@ type Dialog struct {
 	user      string     // of our Contact
 
 	subscription bool        // opened by SUBSCRIBE: it ends without BYE
+	pinned       bool        // no connection is opened for it
 	invitation   *Invitation // that opened it, nil when we did
 
 	mu        sync.Mutex

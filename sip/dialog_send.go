@@ -39,6 +39,13 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 // CSeq rises in the order of the wire. Callers hold d.mu.
 func (d *Dialog) pump() {
 	for len(d.queue) > 0 && !d.busy {
+		if d.hop.conn.dead() && d.pinned {
+			for _, o := range d.queue {
+				go o.done(Result{Err: ErrConnectionLost})
+			}
+			d.queue = nil
+			return
+		}
 		if d.hop.conn.dead() {
 			d.busy = d.ua.spawn(d.reconnect)
 			return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -296,6 +297,39 @@ func TestLostConnection(t *testing.T) {
 	_ = q.nc.Close()
 	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrConnectionLost) {
 		t.Errorf("ended: %v", reason)
+	}
+}
+
+// Where peers are to come by themselves, nothing is dialled that they have written into Contact.
+func TestStayOnFlow(t *testing.T) {
+	_, rec, addr := serve(t, "TCP", func(c *Config) { c.StayOnFlow = true })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := dialRaw(t, "TCP", addr)
+	req := strings.Replace(p.request("INVITE", 1, ""), "<sip:peer@"+p.nc.LocalAddr().String(), "<sip:peer@"+l.Addr().String(), 1)
+	p.write(req)
+	p.must()
+	d := next(t, rec.dialogs, "dialog")
+	_ = p.nc.Close()
+	done := make(chan Result, 1)
+	for range 3 { // the first may still find the connection open
+		d.Send("INFO", "text/plain", []byte("x"), func(res Result) { done <- res })
+		if res := next(t, done, "result"); res.Err == nil {
+			t.Errorf("answered: %v", res.Code())
+		}
+	}
+	dialled := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			dialled <- c
+		}
+	}()
+	d.Send("INFO", "text/plain", []byte("x"), func(res Result) { done <- res })
+	if res := next(t, done, "result"); !errors.Is(res.Err, ErrConnectionLost) || len(dialled) > 0 {
+		t.Errorf("%v, dialled %d times", res.Err, len(dialled))
 	}
 }
 

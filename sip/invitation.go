@@ -63,7 +63,7 @@ func (r *Request) newDialog(h DialogHandler) *Dialog {
 		localTag: r.toTag, remoteTag: r.From().Tag(),
 		local: r.Header("To") + ";tag=" + r.toTag, remote: r.Header("From"),
 		target: parseAddress(r.Header("Contact")).URI, routes: routes(r.Values("Record-Route")),
-		hop: r.hop, peer: r.hop.addr.Addr(), allows: r.Header("Allow"),
+		hop: r.hop, peer: r.hop.addr.Addr(), allows: r.Header("Allow"), pinned: r.ua.cfg.StayOnFlow,
 	}
 	d.remoteSeq, _, _ = r.cseq()
 	return d

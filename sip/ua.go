@@ -32,6 +32,9 @@ type Config struct {
 	InDialog []string
 	// Supports lists the option tags that requests may require beside timer.
 	Supports []string
+	// StayOnFlow keeps the dialogs of peers that have come to us on the connections that they
+	// open: none is opened to what such a peer writes into its Contact.
+	StayOnFlow bool
 	// Lost is told when a connection has gone; it must not block.
 	Lost      func(Flow)
 	UserAgent string // header User-Agent; "tr87proxy"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -43,7 +44,7 @@ func baresip(t *testing.T, registrar int, number, password, mode string) *softph
 	}
 	writeTone(t, filepath.Join(p.dir, "tone.wav"), tones[number])
 	count := phoneCount()
-	control, port, rtp := freePort(t), 25000+2*count, 28000+40*(count%110) // it takes two ports for SIP; below those that freePort finds
+	control, port, rtp := freePort(t), twoPorts(t), 28000+40*(count%110)
 	config := fmt.Sprintf(`module_path %s
 sip_listen 127.0.0.1:%d
 audio_player aubridge,p
@@ -81,6 +82,36 @@ statmode_default off
 	t.Cleanup(func() { _ = p.control.Close() })
 	go p.listen()
 	return p
+}
+
+// twoPorts finds two ports side by side, which a baresip takes for SIP, below those that
+// freePort finds.
+func twoPorts(t *testing.T) int {
+	t.Helper()
+	free := func(port int) bool {
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return false
+		}
+		_ = l.Close()
+		pc, err := net.ListenPacket("udp", address)
+		if err != nil {
+			return false
+		}
+		_ = pc.Close()
+		return true
+	}
+	for range 200 {
+		port := 25000 + 2*rand.IntN(1400)
+		if free(port) && free(port+1) {
+			if _, twice := given.LoadOrStore(port, true); !twice {
+				return port
+			}
+		}
+	}
+	t.Fatal("no two free ports")
+	return 0
 }
 
 var phonesMade struct {

@@ -25,11 +25,16 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		l.cancels[f] = cancel
 		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
 		inv.ContentType, inv.Body = sdpType, l.voice.Offer(media.SendRecv)
-		l.server.spawn(func() {
+		asked := l.server.spawn(func() {
 			d, res, err := l.server.ua.Invite(ctx, inv, f)
 			cancel(nil)
 			l.must(func() { f.answered(d, res, err) })
 		})
+		if !asked { // we are closing
+			cancel(nil)
+			delete(l.cancels, f)
+			l.forks--
+		}
 	}
 }
 

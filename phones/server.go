@@ -171,6 +171,9 @@ func (s *Server) Run(ctx context.Context) {
 	s.Close()
 }
 
+// goodbyes is how long closing waits for telephones that cannot be written to.
+const goodbyes = 5 * time.Second
+
 // Close ends every call at its telephone, and the server.
 func (s *Server) Close() {
 	s.mu.Lock()
@@ -192,7 +195,12 @@ func (s *Server) Close() {
 	for _, l := range legs {
 		done.Go(func() { l.end(endNormal); <-l.over })
 	}
-	done.Wait()
+	over := make(chan struct{})
+	go func() { done.Wait(); close(over) }()
+	select {
+	case <-over:
+	case <-time.After(goodbyes): // the rest ends with the user agent
+	}
 	s.stop()
 	s.ua.Close()
 	s.group.Wait()

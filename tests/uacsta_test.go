@@ -191,6 +191,9 @@ func TestDeskPhones(t *testing.T) {
 		t.Fatal(m.start)
 	}
 	invite := phone.cstaRequest("RequestSystemStatus")
+	phone.answer(invite, 403, []string{"To: " + invite.header("To") + ";tag=no"}, "") // it is not ready yet, and is asked again
+	phone.expect("ACK")
+	invite = phone.cstaRequest("RequestSystemStatus")
 	phone.cstaAnswer(invite, "RequestSystemStatusResponse", "<systemStatus>normal</systemStatus>")
 	phone.expect("ACK")
 	features := phone.cstaRequest("GetCSTAFeatures")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -29,11 +30,13 @@ type leg struct {
 	// guarded by server.mu
 	key                 int // of the connection that it carries
 	up                  bool
-	auto                bool   // its INVITE asked the telephone to answer by itself
-	rang                string // the call that it rang for
-	early               bool   // it can be heard although it is not up
-	held                bool   // by the telephone's user
-	ended               bool   // nothing is to be said any more
+	auto                bool      // its INVITE asked the telephone to answer by itself
+	rang                string    // the call that it rang for
+	early               bool      // it can be heard although it is not up
+	held                bool      // by the telephone's user
+	ended               bool      // nothing is to be said any more
+	second              time.Time // in which keys were counted
+	keys                int
 	slow                bool   // the log has said that it has too many tasks
 	rejected            bool   // the switch has been told that it ends
 	callID              string // of its dialog, "" until it has one
@@ -262,11 +265,24 @@ func (l *leg) Dead() {
 
 // Digit implements media.Watcher.
 func (l *leg) Digit(digit rune) {
-	l.server.mu.Lock()
-	key := l.key
-	l.server.mu.Unlock()
-	l.server.sw.Digit(l.device, key, digit)
+	s, now := l.server, time.Now()
+	s.mu.Lock()
+	if now.Sub(l.second) >= time.Second {
+		l.second, l.keys = now, 0
+	}
+	l.keys++
+	key, count := l.key, l.keys
+	s.mu.Unlock()
+	switch {
+	case count <= maxKeys:
+		s.sw.Digit(l.device, key, digit)
+	case count == maxKeys+1:
+		s.log.Warn("a telephone presses more keys than anybody can: clients are not told of them", "device", l.device)
+	}
 }
+
+// maxKeys is how many keys of one telephone clients are told of in a second.
+const maxKeys = 40
 
 // direct makes the telephone's voice flow one way or both. Callers hold the server's lock.
 func (l *leg) direct(want media.Direction) {

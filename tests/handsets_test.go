@@ -318,6 +318,22 @@ func TestHalfATelephone(t *testing.T) {
 		}
 		a.answer(m, 200, nil, "")
 	}
+	// one that presses keys without end does not drown those who watch
+	for range 200 {
+		from.begin("INFO", []string{"Content-Type: application/dtmf"}, "1")
+	}
+	from.ask("UPDATE", []string{sdpHeader}, strings.Replace(plain, "sendrecv", "sendonly", 1))
+	keys := 0
+	for m := o.hear(); m.Name() != "HeldEvent"; m = o.hear() {
+		if m.Name() == "DtmfDetectedEvent" {
+			keys++
+		}
+	}
+	if keys < 40 || keys > 160 { // at two monitors
+		t.Errorf("%d events of 200 keys", keys)
+	}
+	from.ask("UPDATE", []string{sdpHeader}, plain)
+	o.until("101", "Retrieved")
 	o.must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn(id, "101"), TransferredTo: uacsta.Dev("102")})
 	b.answer(b.expect("BYE"), 200, nil, "")
 	c.accept(c.expect("INVITE"), "c", 5606)

@@ -281,7 +281,7 @@ func (s *Server) ask(ctx context.Context, number string, client conversation, re
 		return res, err
 	}
 	s.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
-	if errors.Is(err, sip.ErrConnectionLost) || errors.Is(err, sip.ErrLocalBye) { // the way is gone, or the dialog
+	if errors.Is(err, sip.ErrConnectionLost) || errors.Is(err, sip.ErrUnanswered) || errors.Is(err, sip.ErrLocalBye) { // the way is gone, or the dialog
 		s.mu.Lock()
 		u := s.users[number]
 		for _, b := range u.bindings {

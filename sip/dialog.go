@@ -162,13 +162,6 @@ func (d *Dialog) Tags() (local, remote string) {
 	return d.localTag, d.remoteTag
 }
 
-// Allows reports whether the peer has said that it takes a method.
-func (d *Dialog) Allows(method string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return strings.Contains(d.allows, method)
-}
-
 // acked stops the repetition, and reports whether there was one. Any ACK of the dialog
 // does: there are clients whose ACKs carry the CSeq of another INVITE.
 func (d *Dialog) acked() bool {

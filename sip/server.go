@@ -36,7 +36,7 @@ func (ua *UA) request(r *Request) {
 		r.Respond(Answer{Code: 505})
 		return
 	}
-	if !slices.Contains(strings.Split(ua.allow, ", "), r.Method()) {
+	if !slices.Contains(ua.knows, r.Method()) {
 		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", ua.allow}}})
 		return
 	}

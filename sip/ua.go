@@ -138,7 +138,8 @@ type Stats struct {
 // UA is a SIP user agent.
 type UA struct {
 	cfg   Config
-	allow string // the methods that we answer with anything but 405
+	knows []string // the methods that we answer with anything but 405
+	allow string   // the same, as the header has them
 	log   *slog.Logger
 	ctx   context.Context //nolint:containedctx // the life of the UA, not of a call
 	stop  context.CancelFunc
@@ -170,7 +171,7 @@ func New(cfg Config) *UA {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())
 	return &UA{
-		cfg: cfg, allow: strings.Join(cfg.methods(), ", "), log: cfg.Log, ctx: ctx, stop: stop,
+		cfg: cfg, knows: cfg.methods(), allow: strings.Join(cfg.methods(), ", "), log: cfg.Log, ctx: ctx, stop: stop,
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
 		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, perAddress: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},

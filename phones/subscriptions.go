@@ -2,7 +2,6 @@ package phones
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +81,7 @@ func (s *Server) subscribe(r *sip.Request) {
 	}
 	s.mu.Lock()
 	sub.dialog, sub.expires = d, time.Now().Add(wait)
-	s.watchers[sub] = sub.of
+	s.watchers[sub] = struct{}{}
 	s.mu.Unlock()
 	sub.changed(r)
 	s.tellAll(sub)
@@ -253,7 +252,7 @@ func (s *Server) watching(of string, events ...string) []*subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*subscription
-	for sub := range maps.Keys(s.watchers) {
+	for sub := range s.watchers {
 		if sub.of.Number == of && slices.Contains(events, sub.event) {
 			list = append(list, sub)
 		}

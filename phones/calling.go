@@ -14,8 +14,7 @@ import (
 // ring calls the telephones of a leg, all at once; the first to answer has the call.
 func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 	invites := l.invites(&v, &p)
-	if l.forks = len(invites); l.forks == 0 || l.hungUp {
-		l.forks = 0
+	if len(invites) == 0 || l.hungUp {
 		l.failed(480)
 		return
 	}
@@ -33,7 +32,6 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		if !asked { // we are closing
 			cancel(nil)
 			delete(l.cancels, f)
-			l.forks--
 		}
 	}
 }
@@ -76,7 +74,7 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 		l.named(d)
 		l.server.kickKey(l.keyNow())
 	}
-	if res.ContentType() == sdpType && len(res.Body()) > 0 && l.forks == 1 {
+	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
 		if err := l.voice.Answered(res.Body(), d.Peer().Secure()); err == nil {
 			l.heard()
 		}
@@ -93,7 +91,6 @@ func (l *leg) keyNow() int {
 func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l := f.leg
 	delete(l.cancels, f)
-	l.forks--
 	s := l.server
 	s.mu.Lock()
 	taken := l.up || l.ended
@@ -116,10 +113,8 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	}
 	l.dialog = d
 	l.named(d)
-	for other, cancel := range l.cancels {
-		if other != f {
-			cancel(endElsewhere.reason)
-		}
+	for _, cancel := range l.cancels {
+		cancel(endElsewhere.reason)
 	}
 	s.mu.Lock()
 	l.up, l.early = true, true
@@ -180,7 +175,7 @@ func (l *leg) worse(code int) {
 	if l.worst == 0 || rank(code) > rank(l.worst) {
 		l.worst = code
 	}
-	if l.forks == 0 {
+	if len(l.cancels) == 0 {
 		l.failed(l.worst)
 	}
 }

@@ -3,8 +3,8 @@ package phones
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
@@ -25,7 +25,6 @@ type leg struct {
 	voice  *media.Leg
 	tasks  chan func()
 	over   chan struct{} // closed when everything of the leg has ended
-	once   sync.Once
 
 	// guarded by server.mu
 	key                 int // of the connection that it carries
@@ -55,8 +54,7 @@ type leg struct {
 	next       media.Direction // what is to be offered after it
 	talked     bool
 	resumed    bool                              // the telephone was asked to take the call back
-	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs that ring
-	forks      int                               // that have not failed
+	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs without a final answer
 	worst      int                               // code of the failures: the one that says most
 	hungUp     bool
 }
@@ -139,36 +137,27 @@ func (l *leg) must(task func()) {
 func (l *leg) finished() bool {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
-	return l.ended && l.hungUp && l.forks == 0
+	return l.ended && l.hungUp && len(l.cancels) == 0
 }
 
-// close lets go of everything.
+// close lets go of everything. The goroutine of tasks calls it, once, when the leg is
+// finished: none of its INVITEs rings any more.
 func (l *leg) close() {
-	l.once.Do(func() {
-		s := l.server
-		s.mu.Lock()
-		l.ended = true
-		delete(s.all, l)
-		delete(s.line(l.device).legs, l)
-		if s.legs[l.key] == l {
-			delete(s.legs, l.key)
-		}
-		for id, other := range s.dialogs {
-			if other == l {
-				delete(s.dialogs, id)
-			}
-		}
-		lobby := l.lobby
-		close(l.over)
-		s.mu.Unlock()
-		for _, cancel := range l.cancels {
-			cancel(nil)
-		}
-		l.voice.Close()
-		if lobby != nil {
-			lobby.Close()
-		}
-	})
+	s := l.server
+	s.mu.Lock()
+	delete(s.all, l)
+	delete(s.line(l.device).legs, l)
+	if s.legs[l.key] == l {
+		delete(s.legs, l.key)
+	}
+	maps.DeleteFunc(s.dialogs, func(_ string, other *leg) bool { return other == l })
+	lobby := l.lobby
+	close(l.over)
+	s.mu.Unlock()
+	l.voice.Close()
+	if lobby != nil {
+		lobby.Close()
+	}
 }
 
 // ending is why a leg ends, as its telephone is told.
@@ -199,7 +188,7 @@ func (l *leg) hangUp(why ending) {
 		cancel(why.reason)
 	}
 	switch {
-	case l.forks > 0: // cancelled
+	case len(l.cancels) > 0: // cancelled
 	case l.invitation != nil:
 		l.invitation.Reject(sip.Answer{Code: why.code})
 		l.invitation = nil
@@ -244,13 +233,9 @@ func (l *leg) Ended(reason error) {
 	})
 }
 
-// Refresh implements sip.DialogHandler: UPDATE where the telephone takes it, else the
-// voice is offered again as it is.
+// Refresh implements sip.DialogHandler: the voice is offered again as it is.
 func (l *leg) Refresh() (contentType string, body []byte) {
-	l.server.mu.Lock()
-	key := l.key
-	l.server.mu.Unlock()
-	l.server.log.Debug("session refreshed", "device", l.device, "connection", key)
+	l.server.log.Debug("session refreshed", "device", l.device, "connection", l.keyNow())
 	return sdpType, l.voice.Offer(l.voice.Flow())
 }
 

@@ -194,13 +194,6 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 		s.desk.event(u.Number, m)
 		return
 	}
-	pass := func(event any, err error) {
-		if err != nil {
-			s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)
-			return
-		}
-		s.sw.Told(u.Number, event)
-	}
 	perform := func(service any, err error) {
 		if err == nil {
 			err = s.sw.Perform(service)
@@ -212,17 +205,11 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 	device := uacsta.Dev(u.Number)
 	switch m.Name() {
 	case "MicrophoneMuteEvent":
-		var e uacsta.MicrophoneMuteEvent
-		err := m.Decode(&e)
-		pass(e, err)
+		told[uacsta.MicrophoneMuteEvent](s, u, m)
 	case "SpeakerMuteEvent":
-		var e uacsta.SpeakerMuteEvent
-		err := m.Decode(&e)
-		pass(e, err)
+		told[uacsta.SpeakerMuteEvent](s, u, m)
 	case "SpeakerVolumeEvent":
-		var e uacsta.SpeakerVolumeEvent
-		err := m.Decode(&e)
-		pass(e, err)
+		told[uacsta.SpeakerVolumeEvent](s, u, m)
 	case "DoNotDisturbEvent":
 		var e uacsta.DoNotDisturbEvent
 		err := m.Decode(&e)
@@ -234,6 +221,16 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 	default:
 		s.log.Debug("event of a telephone", "device", u.Number, "event", m.Name())
 	}
+}
+
+// told passes an event of a telephone on to the switch as it is.
+func told[T any](s *Server, u *user, m *uacsta.Message) {
+	var event T
+	if err := m.Decode(&event); err != nil {
+		s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)
+		return
+	}
+	s.sw.Told(u.Number, event)
 }
 
 // session returns a session with one of the user's telephones, nil for none, and how the

@@ -5,6 +5,7 @@ import (
 	octets "encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -147,7 +148,7 @@ func (p *softphone) listen() {
 			return
 		}
 		data := make([]byte, n)
-		if _, err := readFull(r, data); err != nil {
+		if _, err := io.ReadFull(r, data); err != nil {
 			return
 		}
 		var message struct{ Type string }
@@ -157,17 +158,6 @@ func (p *softphone) listen() {
 			p.mu.Unlock()
 		}
 	}
-}
-
-func readFull(r *bufio.Reader, data []byte) (int, error) {
-	for i := range data {
-		b, err := r.ReadByte()
-		if err != nil {
-			return i, err
-		}
-		data[i] = b
-	}
-	return len(data), nil
 }
 
 // do gives a telephone a command, as its user would by keys.

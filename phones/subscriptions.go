@@ -109,7 +109,7 @@ func expiresHeader(wait time.Duration) []sip.Header {
 
 // Request implements sip.DialogHandler: the subscription is refreshed, ended, or, of
 // features, changes something.
-func (sub *subscription) Request(_ *sip.Dialog, r *sip.Request) {
+func (sub *subscription) Request(d *sip.Dialog, r *sip.Request) {
 	s := sub.server
 	if r.Method() != "SUBSCRIBE" {
 		r.Respond(sip.Answer{Code: 405})
@@ -126,7 +126,7 @@ func (sub *subscription) Request(_ *sip.Dialog, r *sip.Request) {
 	}
 	r.Respond(sip.Answer{Headers: expiresHeader(wait)})
 	s.mu.Lock()
-	sub.expires = time.Now().Add(wait)
+	sub.dialog, sub.expires = d, time.Now().Add(wait) // the first may come before subscribe goes on
 	s.mu.Unlock()
 	asked := sub.changed(r)
 	switch {
@@ -154,8 +154,8 @@ func (sub *subscription) Ended(error) {
 func (s *Server) unsubscribe(sub *subscription) {
 	s.mu.Lock()
 	delete(s.watchers, sub)
-	s.mu.Unlock()
 	d := sub.dialog
+	s.mu.Unlock()
 	d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },
 		sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -61,15 +60,11 @@ func (s *Server) dialogDocument(sub *subscription) document {
 }
 
 // tellDialogs tells everybody who watches the extensions of calls that have changed.
-func (s *Server) tellDialogs(views []softswitch.View) {
+func (s *Server) tellDialogs() {
 	s.mu.Lock()
-	none := len(s.watchers) == 0
 	changed := s.changed
 	s.changed = map[string]bool{}
 	s.mu.Unlock()
-	if none || len(views) == 0 && len(changed) == 0 {
-		return
-	}
 	for device := range changed {
 		for _, sub := range s.watching(device, dialogPackage) {
 			s.tellNew(sub)

@@ -338,7 +338,7 @@ func (s *Server) work() {
 			s.tellFeatures(f)
 			s.showFeatures(f)
 		}
-		s.tellDialogs(views)
+		s.tellDialogs()
 	}
 }
 

@@ -26,6 +26,11 @@ func number(uri string) string {
 	return user
 }
 
+// uriOf returns the URI of a number at a host, the reverse of number.
+func uriOf(number, host string) string {
+	return "sip:" + strings.ReplaceAll(number, "#", "%23") + "@" + host
+}
+
 // replaced returns the Call-ID of the dialog that a Refer-To names in its header Replaces.
 func replaced(uri string) (callID string, ok bool) {
 	_, headers, _ := strings.Cut(uri, "?")
@@ -33,8 +38,7 @@ func replaced(uri string) (callID string, ok bool) {
 		name, value, _ := strings.Cut(header, "=")
 		if strings.EqualFold(name, "Replaces") {
 			text, err := url.PathUnescape(value)
-			callID, _, _ = strings.Cut(text, ";")
-			return strings.TrimSpace(callID), err == nil
+			return callIDOf(text), err == nil
 		}
 	}
 	return "", false

@@ -416,5 +416,5 @@ func (s *Server) address(number string, b *binding) string {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	return "sip:" + strings.ReplaceAll(number, "#", "%23") + "@" + host
+	return uriOf(number, host)
 }

@@ -107,10 +107,10 @@ func (t *trunk) own() string {
 // invite calls a number over the trunk.
 func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	host := strings.TrimPrefix(t.Peer, "sip:")
-	to := "sip:" + strings.ReplaceAll(p.Number, "#", "%23") + "@" + host
+	to := uriOf(p.Number, host)
 	inv := sip.Invite{To: to, From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
 	if dialable.MatchString(v.Calling) {
-		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<sip:" + strings.ReplaceAll(v.Calling, "#", "%23") + "@" + sip.ParseURI(t.Peer).Host + ">"}}
+		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + uriOf(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
 	}
 	return inv
 }

@@ -1,6 +1,7 @@
 package uacsta
 
 import (
+	"reflect"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -22,6 +23,40 @@ type Raw struct{ element *etree.Element }
 // IsZero reports whether the element is absent.
 func (r Raw) IsZero() bool { return r.element == nil }
 
+// Name returns the name of the element, "" of one that is absent.
+func (r Raw) Name() string {
+	if r.element == nil {
+		return ""
+	}
+	return r.element.Tag
+}
+
+// Arguments are what the extensions of a message hold (ECMA-323 CSTACommonArguments).
+type Arguments struct {
+	Security    *SecurityData `csta:"security"`
+	PrivateData []Data        `csta:"privateData,items"`
+}
+
+// Arguments reads extensions.
+func (r Raw) Arguments() (Arguments, error) {
+	var a Arguments
+	if r.element == nil {
+		return a, nil
+	}
+	_, err := decodeStruct(r.element, reflect.ValueOf(&a).Elem())
+	return a, err
+}
+
+// Extensions makes extensions; absent ones when there is nothing to say.
+func (a Arguments) Extensions() Raw {
+	if a.Security == nil && len(a.PrivateData) == 0 {
+		return Raw{}
+	}
+	e := &etree.Element{Tag: "extensions"}
+	encodeStruct(e, reflect.ValueOf(a), Edition3)
+	return Raw{e}
+}
+
 // DeviceID is a device identifier: text, and attributes which are kept
 // (ECMA-323 DeviceID, LocalDeviceID).
 type DeviceID struct {
@@ -31,6 +66,26 @@ type DeviceID struct {
 
 // Dev makes a device identifier without attributes.
 func Dev(id string) DeviceID { return DeviceID{ID: id} }
+
+// Typed makes a device identifier with a typeOfNumber, "" for none (ECMA-323 DeviceID).
+func Typed(id, kind string) DeviceID {
+	if kind == "" {
+		return Dev(id)
+	}
+	return DeviceID{ID: id, attributes: []etree.Attr{{Key: typeOfNumber, Value: kind}}}
+}
+
+const typeOfNumber = "typeOfNumber"
+
+// Type returns the typeOfNumber, "" where there is none.
+func (d DeviceID) Type() string {
+	for _, a := range d.attributes {
+		if a.Key == typeOfNumber {
+			return a.Value
+		}
+	}
+	return ""
+}
 
 // ConnectionID names one device's part in one call. Either half may be empty
 // (ECMA-323 ConnectionID).

@@ -1,0 +1,407 @@
+package asn1
+
+import (
+	"encoding/hex"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// callIDs says how the octets of a callID are written in XML.
+type callIDs int
+
+const (
+	// hexCallIDs are of a switching function in ASN.1: every octet becomes two digits.
+	hexCallIDs callIDs = iota
+	// anyCallIDs are of any switching function, for a client in ASN.1: digits become octets
+	// again where they can, other text goes behind the octet FF.
+	anyCallIDs
+)
+
+const textMark = 0xFF
+
+var hexDigits = regexp.MustCompile(`^([0-9A-F]{2})+$`)
+
+func (ids callIDs) octets(id string) ([]byte, error) {
+	if ids == hexCallIDs {
+		return fromHex(id)
+	}
+	if hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
+		return hex.DecodeString(id)
+	}
+	return append([]byte{textMark}, id...), nil
+}
+
+func (ids callIDs) text(data []byte) string {
+	if ids == anyCallIDs && len(data) > 0 && data[0] == textMark {
+		return cleanText(data[1:])
+	}
+	return toHex(data)
+}
+
+// numberForms are the alternatives of a DeviceID that are text, and the values of
+// typeOfNumber that they are in XML (ECMA-323).
+var numberForms = map[int]string{0: "", 2: "implicitPublic", 4: "implicitPrivate"}
+
+var (
+	publicForms  = []string{"unknown", "international", "national", "networkspecific", "subscriber", "abbreviated"}
+	privateForms = []string{"unknown", "level3RegionalNumber", "level2RegionalNumber", "level1RegionalNumber", "pTNSpecificNumber", "localNumber", "abbreviated"}
+)
+
+// putNumber writes the CHOICE of a DeviceID.
+func putNumber(d uacsta.DeviceID) (*ber.Packet, error) {
+	kind, form, _ := strings.Cut(d.Type(), ":")
+	text, err := ia5(d.ID)
+	if err != nil || d.ID == "" {
+		return nil, &unsayable{"a device without a number in ASCII"}
+	}
+	switch kind {
+	case "", "dialingNumber":
+		return primitive(context(0), text), nil
+	case "deviceNumber":
+		n, err := strconv.Atoi(d.ID)
+		if err != nil {
+			return primitive(context(0), text), nil //nolint:nilerr // there are device numbers that are text
+		}
+		return retag(integer(n), context(1)), nil
+	case "implicitPublic":
+		return primitive(context(2), text), nil
+	case "implicitPrivate":
+		return primitive(context(4), text), nil
+	case "explicitPublic":
+		return putForm(3, publicForms, form, text), nil
+	case "explicitPrivate":
+		return putForm(5, privateForms, form, text), nil
+	}
+	return primitive(context(6), text), nil
+}
+
+func putForm(outer int, forms []string, form string, text []byte) *ber.Packet {
+	inner := 0
+	for i, name := range forms {
+		if name == form {
+			inner = i
+		}
+	}
+	return constructed(context(outer), primitive(context(inner), text))
+}
+
+func takeNumber(p *ber.Packet) (uacsta.DeviceID, error) {
+	if p.ClassType != ber.ClassContext {
+		return uacsta.DeviceID{}, mistyped("a device")
+	}
+	text := func(p *ber.Packet) (string, error) {
+		data, err := content(p)
+		return cleanText(data), err
+	}
+	switch p.Tag {
+	case 0, 2, 4:
+		id, err := text(p)
+		return uacsta.Typed(id, numberForms[int(p.Tag)]), err
+	case 1:
+		n, err := number(p)
+		return uacsta.Typed(strconv.Itoa(n), "deviceNumber"), err
+	case 3, 5:
+		kind, forms := "explicitPublic:", publicForms
+		if p.Tag == 5 {
+			kind, forms = "explicitPrivate:", privateForms
+		}
+		if len(p.Children) != 1 || p.Children[0].ClassType != ber.ClassContext || int(p.Children[0].Tag) >= len(forms) { //nolint:gosec // it is small then
+			return uacsta.DeviceID{}, mistyped("a kind of number")
+		}
+		id, err := text(p.Children[0])
+		return uacsta.Typed(id, kind+forms[p.Children[0].Tag]), err
+	case 6:
+		id, err := text(p)
+		return uacsta.Typed(id, "other"), err
+	}
+	return uacsta.DeviceID{}, mistyped("a device")
+}
+
+// numberTags are those that the CHOICE of a DeviceID may begin with.
+func numberTags() []tag {
+	all := make([]tag, 7)
+	for i := range all {
+		all[i] = context(i)
+	}
+	return all
+}
+
+// identifiers is how one phase writes devices and connections.
+type identifiers struct {
+	device func(uacsta.DeviceID) (*ber.Packet, error)
+	read   func(c *coder, p *ber.Packet) (uacsta.DeviceID, error)
+	begins func() []tag
+	wraps  bool // it is Phase III
+}
+
+// wrapped writes a DeviceID as Phase III does: in a SEQUENCE.
+func wrapped() *identifiers {
+	return &identifiers{
+		device: func(d uacsta.DeviceID) (*ber.Packet, error) {
+			p, err := putNumber(d)
+			if err != nil {
+				return nil, err
+			}
+			return sequence(p), nil
+		},
+		read: func(c *coder, p *ber.Packet) (uacsta.DeviceID, error) {
+			if len(p.Children) == 0 {
+				return uacsta.DeviceID{}, mistyped("a device")
+			}
+			for _, more := range p.Children[1:] {
+				c.unknown = append(c.unknown, "in a device "+tagOf(more).String())
+			}
+			return takeNumber(p.Children[0])
+		},
+		begins: func() []tag { return []tag{universal(ber.TagSequence)} },
+		wraps:  true,
+	}
+}
+
+// plainly writes a DeviceID as Phase I does.
+func plainly() *identifiers {
+	return &identifiers{
+		device: putNumber,
+		read:   func(_ *coder, p *ber.Packet) (uacsta.DeviceID, error) { return takeNumber(p) },
+		begins: numberTags,
+	}
+}
+
+// device is a DeviceID.
+type device struct{ ids *identifiers }
+
+func (d device) tags() []tag { return d.ids.begins() }
+
+func (d device) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	return d.ids.device(v.Interface().(uacsta.DeviceID))
+}
+
+func (d device) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	id, err := d.ids.read(c, p)
+	v.Set(reflect.ValueOf(id))
+	return err
+}
+
+// extended is a device of an event: SubjectDeviceID and its kin.
+type extended struct {
+	ids *identifiers
+	tag tag
+}
+
+func (x extended) tags() []tag { return []tag{x.tag} }
+
+func (x extended) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	d := v.Interface().(uacsta.ExtendedDeviceID)
+	switch {
+	case d.Restricted:
+		return constructed(x.tag, primitive(context(8), nil)), nil
+	case d.Device.ID == "":
+		return constructed(x.tag, primitive(context(7), nil)), nil
+	}
+	p, err := x.ids.device(d.Device)
+	if err != nil {
+		return nil, err
+	}
+	return constructed(x.tag, p), nil
+}
+
+func (x extended) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	var d uacsta.ExtendedDeviceID
+	if len(p.Children) != 1 {
+		return mistyped("a device")
+	}
+	var err error
+	switch p = p.Children[0]; tagOf(p) {
+	case context(7):
+	case context(8):
+		d.Restricted = true
+	default:
+		d.Device, err = x.ids.read(c, p)
+	}
+	v.Set(reflect.ValueOf(d))
+	return err
+}
+
+// redirection is a RedirectionDeviceID. Phase I knows the first two only.
+type redirection struct {
+	ids    *identifiers
+	others []string // from tag 7 on
+}
+
+func (redirection) tags() []tag { return []tag{application(4)} }
+
+func (r redirection) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	d := v.Interface().(uacsta.RedirectionDeviceID)
+	if c.exact { // there is a client that wants this and nothing else
+		return constructed(application(4), primitive(context(7), nil)), nil
+	}
+	if d.NumberDialed.ID != "" {
+		p, err := r.ids.device(d.NumberDialed)
+		if err != nil {
+			return nil, err
+		}
+		return constructed(application(4), p), nil
+	}
+	other := d.Other
+	if other == "" {
+		other = "notRequired"
+	}
+	for i, name := range r.others {
+		if name == other {
+			return constructed(application(4), primitive(context(7+i), nil)), nil
+		}
+	}
+	return constructed(application(4), primitive(context(7), nil)), nil
+}
+
+func (r redirection) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	if len(p.Children) != 1 {
+		return mistyped("a device")
+	}
+	var d uacsta.RedirectionDeviceID
+	var err error
+	p = p.Children[0]
+	if i := int(p.Tag) - 7; p.ClassType == ber.ClassContext && i >= 0 { //nolint:gosec // bounded next
+		if i >= len(r.others) {
+			return mistyped("a device")
+		}
+		if d.Other = r.others[i]; d.Other == "notRequired" {
+			d.Other = ""
+		}
+	} else {
+		d.NumberDialed, err = r.ids.read(c, p)
+	}
+	v.Set(reflect.ValueOf(d))
+	return err
+}
+
+// connection3 is a ConnectionID of Phase III.
+type connection3 struct{ ids *identifiers }
+
+func (connection3) tags() []tag { return []tag{application(11)} }
+
+// dynamic marks a device that is one in its call only.
+const dynamic = "dynamic"
+
+func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	id := v.Interface().(uacsta.ConnectionID)
+	var call, dev *ber.Packet
+	if id.CallID != "" {
+		data, err := c.callIDs.octets(id.CallID)
+		if err != nil {
+			return nil, &unsayable{"a callID that is no hexadecimal number"}
+		}
+		call = primitive(context(0), data)
+	}
+	if id.DeviceID.ID != "" {
+		var inner *ber.Packet
+		var err error
+		if id.DeviceID.Type() == dynamic {
+			var data []byte
+			data, err = fromHex(id.DeviceID.ID)
+			inner = primitive(context(3), data)
+		} else {
+			inner, err = t.ids.device(id.DeviceID)
+		}
+		if err != nil {
+			return nil, err
+		}
+		dev = constructed(context(1), inner)
+	}
+	switch {
+	case call != nil && dev != nil:
+		return constructed(application(11), sequence(call, dev)), nil
+	case call != nil:
+		return constructed(application(11), call), nil
+	case dev != nil:
+		return constructed(application(11), dev), nil
+	}
+	return nil, &unsayable{"an empty connection"}
+}
+
+func (t connection3) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	children := p.Children
+	if len(children) == 1 && tagOf(children[0]) == universal(ber.TagSequence) {
+		children = children[0].Children
+	}
+	var id uacsta.ConnectionID
+	for _, child := range children {
+		switch {
+		case tagOf(child) == context(0):
+			data, err := content(child)
+			if err != nil {
+				return err
+			}
+			id.CallID = c.callIDs.text(data)
+		case tagOf(child) == context(1) && len(child.Children) == 1 && tagOf(child.Children[0]) == context(3):
+			data, err := content(child.Children[0])
+			if err != nil {
+				return err
+			}
+			id.DeviceID = uacsta.Typed(toHex(data), dynamic)
+		case tagOf(child) == context(1) && len(child.Children) == 1:
+			d, err := t.ids.read(c, child.Children[0])
+			if err != nil {
+				return err
+			}
+			id.DeviceID = d
+		default:
+			return mistyped("a connection")
+		}
+	}
+	v.Set(reflect.ValueOf(id))
+	return nil
+}
+
+// connection1 is a ConnectionID of Phase I.
+type connection1 struct{}
+
+func (connection1) tags() []tag { return []tag{application(11)} }
+
+func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	id := v.Interface().(uacsta.ConnectionID)
+	whole := constructed(application(11))
+	if id.CallID != "" {
+		data, err := c.callIDs.octets(id.CallID)
+		if err != nil {
+			return nil, &unsayable{"a callID that is no hexadecimal number"}
+		}
+		whole.AppendChild(primitive(context(2), data))
+	}
+	if id.DeviceID.ID != "" {
+		text, err := ia5(id.DeviceID.ID)
+		if err != nil {
+			return nil, err
+		}
+		whole.AppendChild(primitive(context(0), text))
+	}
+	if len(whole.Children) == 0 {
+		return nil, &unsayable{"an empty connection"}
+	}
+	return whole, nil
+}
+
+func (connection1) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	var id uacsta.ConnectionID
+	for _, child := range p.Children {
+		data, err := content(child)
+		switch {
+		case err != nil:
+			return err
+		case tagOf(child) == context(2):
+			id.CallID = c.callIDs.text(data)
+		case tagOf(child) == context(0):
+			id.DeviceID = uacsta.Dev(cleanText(data))
+		default:
+			return mistyped("a connection")
+		}
+	}
+	v.Set(reflect.ValueOf(id))
+	return nil
+}

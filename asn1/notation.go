@@ -1,0 +1,253 @@
+package asn1
+
+import (
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+//go:embed phase1.txt
+var phase1Text string
+
+//go:embed phase3.txt
+var phase3Text string
+
+// notation is how the messages of one phase stand in BER: its table, read.
+type notation struct {
+	types    map[string]typ
+	requests map[string]*service // by name
+	codes    map[code]*service
+	results  map[string]form   // by the name of the request
+	events   map[string]*event // by name, without the word Event
+	numbers  map[code]*event
+	filters  []filterGroup
+	errors   []errorGroup
+}
+
+// errorGroup is one category of errors.
+type errorGroup struct {
+	tag      int
+	category uacsta.Category
+	values   *enumeration
+}
+
+// code is the number of an operation or an event, with that of what stands under it: -1
+// where it stands alone.
+type code struct{ number, sub int }
+
+// service is a request.
+type service struct {
+	name string
+	code code
+	form form
+}
+
+// event is an event report. In Phase III the first number is that of its category.
+type event struct {
+	name string
+	code code
+	form form
+}
+
+// filterGroup is one of the bit strings of a MonitorFilter; its events in the order of
+// their bits, "" for a bit that has none.
+type filterGroup struct {
+	tag    int
+	events []string
+}
+
+// form is how a message stands: members in a SEQUENCE, or the only member alone.
+type form struct {
+	members []member
+	tag     *tag // of the SEQUENCE, nil: its own
+	bare    bool
+	unsaid  []string // fields that may be left out although they are set
+}
+
+// member is one member of a SEQUENCE.
+type member struct {
+	name     string // of the field, "*" for the whole struct
+	tag      *tag   // nil: that of its type
+	explicit bool
+	optional bool
+	standard string // the value of a field that is not set, or of a member that is not there
+	constant int    // of a member that has always the same value; -1: none
+	typeName string
+	typ      typ
+}
+
+// read reads a table; it panics on a fault in it, which every test would find.
+func read(text string, basic map[string]typ) *notation {
+	n := &notation{
+		types: basic, requests: map[string]*service{}, codes: map[code]*service{}, results: map[string]form{},
+		events: map[string]*event{}, numbers: map[code]*event{},
+	}
+	var all []*[]member
+	keep := func(members []member) []member { all = append(all, &members); return members }
+	text = strings.ReplaceAll(text, "\n  ", " ")
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		head, body, bare := line, "", false
+		if at := strings.IndexAny(line, ":="); at >= 0 {
+			head, body, bare = line[:at], line[at+1:], line[at] == '='
+		}
+		words := strings.Fields(head)
+		switch words[0] {
+		case "enum":
+			n.types[words[1]] = parseEnumeration(body)
+		case "bits":
+			n.types[words[1]] = bits(strings.Fields(body))
+		case "filter":
+			n.filters = append(n.filters, parseFilter(words[1], body))
+		case "errors":
+			group := errorGroup{category: uacsta.Category(words[2]), values: parseEnumeration(body)}
+			group.tag, _ = strconv.Atoi(words[1])
+			n.errors = append(n.errors, group)
+		case "type":
+			n.types[words[1]] = &seq{members: keep(parseForm(body).members)}
+		case "choice":
+			n.types[words[1]] = &choice{members: keep(parseForm(body).members)}
+		case "request":
+			f := parseForm(body)
+			f.bare, f.members = bare, keep(f.members)
+			if len(words) == 4 {
+				f.tag, _ = parseTag(words[3])
+			}
+			s := &service{name: words[2], code: parseCode(words[1]), form: f}
+			n.requests[s.name], n.codes[s.code] = s, s
+		case "result":
+			f := parseForm(body)
+			f.bare, f.members = bare, keep(f.members)
+			n.results[words[1]] = f
+		case "event":
+			f := parseForm(body)
+			f.members = keep(f.members)
+			e := &event{name: words[2], code: parseCode(words[1]), form: f}
+			n.events[e.name], n.numbers[e.code] = e, e
+		default:
+			panic("asn1: " + line)
+		}
+	}
+	n.types["Filter"] = &filter{groups: n.filters}
+	n.types["LocalConnectionState"] = tagged{n.types["LocalConnectionState"], application(14)}
+	for _, members := range all {
+		for i := range *members {
+			n.resolve(&(*members)[i])
+		}
+	}
+	return n
+}
+
+// resolve finds the type of a member.
+func (n *notation) resolve(m *member) {
+	if m.constant >= 0 {
+		return
+	}
+	name, list := strings.CutSuffix(m.typeName, "*")
+	if m.typ = n.types[name]; m.typ == nil {
+		panic("asn1: no type " + name)
+	}
+	if list {
+		m.typ = &sequenceOf{m.typ}
+	}
+}
+
+func parseCode(word string) code {
+	first, second, two := strings.Cut(word, "/")
+	c := code{sub: -1}
+	c.number, _ = strconv.Atoi(first)
+	if two {
+		c.sub, _ = strconv.Atoi(second)
+	}
+	return c
+}
+
+func parseForm(body string) form {
+	var f form
+	for part := range strings.SplitSeq(body, ",") {
+		words := strings.Fields(part)
+		if unsaid, ok := strings.CutPrefix(words[0], "-"); ok {
+			f.unsaid = append(f.unsaid, unsaid)
+			continue
+		}
+		f.members = append(f.members, parseMember(words))
+	}
+	return f
+}
+
+// parseMember reads "[3!] name Type?=standard", or the number of a constant.
+func parseMember(words []string) member {
+	m := member{constant: -1}
+	if len(words) == 1 {
+		m.constant, _ = strconv.Atoi(words[0])
+		return m
+	}
+	if len(words) == 3 {
+		m.tag, m.explicit = parseTag(words[0])
+		words = words[1:]
+	}
+	m.name = words[0]
+	m.typeName, m.standard, _ = strings.Cut(words[1], "=")
+	m.typeName, m.optional = strings.CutSuffix(m.typeName, "?")
+	return m
+}
+
+// parseTag reads [3], [3!] or <3>, which is of the class APPLICATION.
+func parseTag(word string) (t *tag, explicit bool) {
+	explicit = strings.Contains(word, "!")
+	number, err := strconv.Atoi(strings.Trim(word, "[]<>!"))
+	if err != nil {
+		panic(fmt.Sprintf("asn1: tag %s: %v", word, err))
+	}
+	read := context(number)
+	if word[0] == '<' {
+		read = application(number)
+	}
+	return &read, explicit
+}
+
+func parseEnumeration(body string) *enumeration {
+	e := &enumeration{numbers: map[string]int{}, names: map[int]string{}}
+	for part := range strings.SplitSeq(body, ",") {
+		words := strings.Fields(part)
+		number, _ := strconv.Atoi(words[1])
+		e.numbers[words[0]] = number
+		if e.names[number] == "" {
+			e.names[number] = words[0]
+		}
+	}
+	return e
+}
+
+func parseFilter(number, body string) filterGroup {
+	g := filterGroup{}
+	g.tag, _ = strconv.Atoi(number)
+	for name := range strings.FieldsSeq(body) {
+		if name == "-" {
+			g.events = append(g.events, "")
+			continue
+		}
+		g.events = append(g.events, name+"Event")
+	}
+	return g
+}
+
+// serviceOf finds the service of an invocation.
+func (n *notation) serviceOf(operation int, argument *ber.Packet) *service {
+	if s := n.codes[code{operation, -1}]; s != nil || argument == nil || len(argument.Children) < 2 {
+		return s
+	}
+	second := argument.Children[1]
+	sub := int(second.Tag) //nolint:gosec // compared only
+	if second.ClassType == ber.ClassUniversal {
+		sub, _ = number(second)
+	}
+	return n.codes[code{operation, sub}]
+}

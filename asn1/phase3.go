@@ -1,0 +1,211 @@
+package asn1
+
+import (
+	"reflect"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// phase3 is CSTA Phase III (ECMA-285).
+var phase3 = read(phase3Text, phase3Types())
+
+func phase3Types() map[string]typ {
+	types, ids := basic(), wrapped()
+	for i, name := range []string{"Calling", "Called", "Subject", "", "AssociatedCalling", "AssociatedCalled", "NetworkCalling", "NetworkCalled"} {
+		if name != "" {
+			types[name] = extended{ids, application(i + 1)}
+		}
+	}
+	types["Device"] = device{ids}
+	types["Redirection"] = redirection{ids, []string{"notKnown", "notRequired", "notSpecified", "restricted"}}
+	types["Connection"] = connection3{ids}
+	types["Object"] = object{ids}
+	types["End"] = end{ids}
+	types["Destinations"] = destinations{device{ids}}
+	types["UserData"] = userData{}
+	types["Extensions"] = extensions{}
+	return types
+}
+
+// object is a CSTAObject. Phase I has devices only.
+type object struct{ ids *identifiers }
+
+func (o object) tags() []tag {
+	all := o.ids.begins()
+	if o.ids.wraps {
+		all = append(all, application(11))
+	}
+	return all
+}
+
+func (o object) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	m := v.Interface().(uacsta.MonitorObject)
+	switch {
+	case m.DeviceObject != nil:
+		return o.ids.device(*m.DeviceObject)
+	case m.CallObject != nil && o.ids.wraps:
+		return connection3{o.ids}.put(c, reflect.ValueOf(*m.CallObject))
+	}
+	return nil, &unsayable{"a monitor on a call"}
+}
+
+func (o object) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	var m uacsta.MonitorObject
+	if tagOf(p) == application(11) {
+		m.CallObject = &uacsta.ConnectionID{}
+		if err := (connection3{o.ids}).take(c, p, reflect.ValueOf(m.CallObject).Elem()); err != nil {
+			return err
+		}
+		v.Set(reflect.ValueOf(m))
+		return nil
+	}
+	d, err := o.ids.read(c, p)
+	m.DeviceObject = &d
+	v.Set(reflect.ValueOf(m))
+	return err
+}
+
+// end is the end of a listed connection.
+type end struct{ ids *identifiers }
+
+func (end) tags() []tag {
+	return []tag{universal(ber.TagSequence), universal(ber.TagNULL), context(1)}
+}
+
+func (t end) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	e := v.Interface().(uacsta.ConnectionListEnd)
+	if e.DeviceID.ID == "" {
+		return null(), nil
+	}
+	return t.ids.device(e.DeviceID)
+}
+
+func (t end) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	if tagOf(p) != universal(ber.TagSequence) {
+		return nil // notKnown, or restricted, which XML does not tell from it
+	}
+	d, err := t.ids.read(c, p)
+	v.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: d}))
+	return err
+}
+
+// destinations is a list of which ASN.1 takes one.
+type destinations struct{ typ }
+
+func (d destinations) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	if v.Len() != 1 {
+		return nil, &unsayable{"more or less than one destination"}
+	}
+	return d.typ.put(c, v.Index(0))
+}
+
+func (d destinations) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	return d.typ.take(c, p, v.Index(0))
+}
+
+// userData is UserData: [APPLICATION 29] OCTET STRING, tagged EXPLICIT.
+type userData struct{}
+
+func (userData) tags() []tag { return []tag{application(29)} }
+
+func (userData) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	data, err := dataOctets(v.Interface().(uacsta.Data))
+	return constructed(application(29), octets(data)), err
+}
+
+func (userData) take(_ *coder, p *ber.Packet, v reflect.Value) error { return takeData(p, v) }
+
+// extensions is CSTACommonArguments: [APPLICATION 30] { [0] security, [1] privateData }.
+type extensions struct{}
+
+func (extensions) tags() []tag { return []tag{application(30)} }
+
+func (extensions) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	a, err := v.Interface().(uacsta.Raw).Arguments()
+	if err != nil {
+		return nil, err
+	}
+	whole := constructed(application(30))
+	if s := a.Security; s != nil {
+		security := constructed(context(0))
+		if s.MessageSequenceNumber != nil {
+			security.AppendChild(retag(integer(*s.MessageSequenceNumber), context(0)))
+		}
+		if s.TimeStamp != "" {
+			security.AppendChild(primitive(universal(ber.TagGeneralizedTime), []byte(compactTime(s.TimeStamp))))
+		}
+		whole.AppendChild(security)
+	}
+	private := constructed(context(1))
+	for _, d := range a.PrivateData {
+		data, err := dataOctets(d)
+		if err != nil {
+			return nil, err
+		}
+		private.AppendChild(octets(data))
+	}
+	if len(private.Children) > 0 {
+		whole.AppendChild(private)
+	}
+	return whole, nil
+}
+
+func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	var a uacsta.Arguments
+	for _, child := range p.Children {
+		switch tagOf(child) {
+		case context(0):
+			a.Security = &uacsta.SecurityData{}
+			for _, part := range child.Children {
+				switch tagOf(part) {
+				case context(0):
+					n, err := number(part)
+					if err != nil {
+						return err
+					}
+					a.Security.MessageSequenceNumber = &n
+				case universal(ber.TagGeneralizedTime):
+					data, err := content(part)
+					if err != nil {
+						return err
+					}
+					a.Security.TimeStamp = longTime(string(data))
+				default:
+					c.unknown = append(c.unknown, "in security "+tagOf(part).String())
+				}
+			}
+		case context(1):
+			for _, part := range child.Children { // of any type: what is no string is kept whole
+				data, err := content(part)
+				if err != nil || tagOf(part) != universal(ber.TagOctetString) {
+					data = part.Bytes()
+				}
+				a.PrivateData = append(a.PrivateData, uacsta.Data{String: toHex(data)})
+			}
+		default:
+			c.unknown = append(c.unknown, "in extensions "+tagOf(child).String())
+		}
+	}
+	v.Set(reflect.ValueOf(a.Extensions()))
+	return nil
+}
+
+// stamped gives extensions a time stamp where the flavour wants one.
+func (c *coder) stamped(v reflect.Value) reflect.Value {
+	if c.noted.IsZero() {
+		return v
+	}
+	a, err := v.Interface().(uacsta.Raw).Arguments()
+	if err != nil || a.Security != nil && a.Security.TimeStamp != "" && !c.exact {
+		return v
+	}
+	stamp := c.noted.Format("2006-01-02T15:04:05")
+	if a.Security != nil && a.Security.TimeStamp != "" {
+		stamp = a.Security.TimeStamp
+	}
+	a = uacsta.Arguments{Security: &uacsta.SecurityData{TimeStamp: stamp}}
+	return reflect.ValueOf(a.Extensions())
+}

@@ -68,7 +68,7 @@ func inside(p *ber.Packet, path ...tag) *ber.Packet {
 }
 
 func (a *association) readCredentials(p *ber.Packet) error {
-	both := inside(p, context(12), context(2), context(0), context(0))
+	both := inside(p, specific(12), specific(2), specific(0), specific(0))
 	if both == nil {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (a *association) readCredentials(p *ber.Packet) error {
 }
 
 func (a *association) readAnswer(p *ber.Packet) error {
-	result := inside(p, context(2), universal(ber.TagInteger))
+	result := inside(p, specific(2), universal(ber.TagInteger))
 	if result == nil {
 		return mistyped("a result")
 	}
@@ -96,12 +96,12 @@ func (a *association) readAnswer(p *ber.Packet) error {
 
 // userInformation says which version is spoken.
 func userInformation() *ber.Packet {
-	external := constructed(universal(ber.TagExternal), constructed(context(0), constructed(context(0), primitive(universal(ber.TagBitString), versions))))
-	return constructed(context(30), external)
+	external := constructed(universal(ber.TagExternal), constructed(specific(0), constructed(specific(0), primitive(universal(ber.TagBitString), versions))))
+	return constructed(specific(30), external)
 }
 
 func contextName() *ber.Packet {
-	return constructed(context(1), primitive(universal(ber.TagObjectIdentifier), protocol))
+	return constructed(specific(1), primitive(universal(ber.TagObjectIdentifier), protocol))
 }
 
 // requirements is acse-requirements with the bit authentication.
@@ -114,26 +114,26 @@ func (a *association) octets() []byte {
 	case associateRequest:
 		whole.AppendChild(contextName())
 		if a.credentials {
-			whole.AppendChild(primitive(context(10), requirements))
-			both := constructed(context(0), octets([]byte(a.name)), octets([]byte(a.password)))
-			whole.AppendChild(constructed(context(12), constructed(context(2), constructed(context(0), both))))
+			whole.AppendChild(primitive(specific(10), requirements))
+			both := constructed(specific(0), octets([]byte(a.name)), octets([]byte(a.password)))
+			whole.AppendChild(constructed(specific(12), constructed(specific(2), constructed(specific(0), both))))
 		}
 		whole.AppendChild(userInformation())
 	case associateResponse:
 		whole.AppendChild(contextName())
-		whole.AppendChild(constructed(context(2), integer(a.result)))
+		whole.AppendChild(constructed(specific(2), integer(a.result)))
 		diagnostic := 0 // null
 		if a.result != accepted {
 			diagnostic = 1 // no reason given
 		}
-		whole.AppendChild(constructed(context(3), constructed(context(1), integer(diagnostic))))
-		whole.AppendChild(primitive(context(8), requirements))
-		both := constructed(context(1), octets(a.stamp), octets(a.version))
-		whole.AppendChild(constructed(context(10), constructed(context(2), constructed(context(0), both))))
+		whole.AppendChild(constructed(specific(3), constructed(specific(1), integer(diagnostic))))
+		whole.AppendChild(primitive(specific(8), requirements))
+		both := constructed(specific(1), octets(a.stamp), octets(a.version))
+		whole.AppendChild(constructed(specific(10), constructed(specific(2), constructed(specific(0), both))))
 		whole.AppendChild(userInformation())
 	case abort:
-		whole.AppendChild(primitive(context(0), []byte{0}))
-		whole.AppendChild(primitive(context(1), []byte{1}))
+		whole.AppendChild(primitive(specific(0), []byte{0}))
+		whole.AppendChild(primitive(specific(1), []byte{1}))
 	}
 	return whole.Bytes()
 }

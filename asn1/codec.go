@@ -124,9 +124,9 @@ func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
 		return nil, err
 	}
 	if e.code.sub < 0 {
-		return sequence(ref, retag(integer(e.code.number), context(0)), info), nil
+		return sequence(ref, retag(integer(e.code.number), specific(0)), info), nil
 	}
-	return sequence(ref, constructed(context(e.code.number), retag(info, context(e.code.sub)))), nil
+	return sequence(ref, constructed(specific(e.code.number), retag(info, specific(e.code.sub)))), nil
 }
 
 // structOf decodes a message into its struct.
@@ -181,7 +181,7 @@ func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []s
 	var at code
 	var info *ber.Packet
 	switch parts := argument.Children; {
-	case c.flavour.notation == phase1 && len(parts) == 3 && tagOf(parts[1]) == context(0):
+	case c.flavour.notation == phase1 && len(parts) == 3 && tagOf(parts[1]) == specific(0):
 		n, err := number(parts[1])
 		if err != nil {
 			return nil, nil, err

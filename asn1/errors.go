@@ -24,18 +24,18 @@ func (n *notation) failure(refusal *uacsta.Error) *ber.Packet {
 	group := n.errorGroup(category)
 	if group == nil {
 		if n == phase1 {
-			return primitive(context(6), nil)
+			return primitive(specific(6), nil)
 		}
-		return constructed(context(7), null())
+		return constructed(specific(7), null())
 	}
 	number, known := group.values.numbers[value]
 	if !known {
 		number = group.values.numbers[uacsta.Generic]
 	}
 	if n == phase1 {
-		return retag(enumerated(number), context(group.tag))
+		return retag(enumerated(number), specific(group.tag))
 	}
-	return constructed(context(group.tag), enumerated(number))
+	return constructed(specific(group.tag), enumerated(number))
 }
 
 func (n *notation) errorGroup(category uacsta.Category) *errorGroup {
@@ -58,7 +58,7 @@ func (n *notation) refusal(p *ber.Packet) *uacsta.Error {
 		value = p.Children[0]
 	}
 	for _, group := range n.errors {
-		if tagOf(p) != context(group.tag) {
+		if tagOf(p) != specific(group.tag) {
 			continue
 		}
 		number, err := number(value)

@@ -62,23 +62,23 @@ func putNumber(d uacsta.DeviceID) (*ber.Packet, error) {
 	}
 	switch kind {
 	case "", "dialingNumber":
-		return primitive(context(0), text), nil
+		return primitive(specific(0), text), nil
 	case "deviceNumber":
 		n, err := strconv.Atoi(d.ID)
 		if err != nil {
-			return primitive(context(0), text), nil //nolint:nilerr // there are device numbers that are text
+			return primitive(specific(0), text), nil //nolint:nilerr // there are device numbers that are text
 		}
-		return retag(integer(n), context(1)), nil
+		return retag(integer(n), specific(1)), nil
 	case "implicitPublic":
-		return primitive(context(2), text), nil
+		return primitive(specific(2), text), nil
 	case "implicitPrivate":
-		return primitive(context(4), text), nil
+		return primitive(specific(4), text), nil
 	case "explicitPublic":
 		return putForm(3, publicForms, form, text), nil
 	case "explicitPrivate":
 		return putForm(5, privateForms, form, text), nil
 	}
-	return primitive(context(6), text), nil
+	return primitive(specific(6), text), nil
 }
 
 func putForm(outer int, forms []string, form string, text []byte) *ber.Packet {
@@ -88,7 +88,7 @@ func putForm(outer int, forms []string, form string, text []byte) *ber.Packet {
 			inner = i
 		}
 	}
-	return constructed(context(outer), primitive(context(inner), text))
+	return constructed(specific(outer), primitive(specific(inner), text))
 }
 
 func takeNumber(p *ber.Packet) (uacsta.DeviceID, error) {
@@ -127,7 +127,7 @@ func takeNumber(p *ber.Packet) (uacsta.DeviceID, error) {
 func numberTags() []tag {
 	all := make([]tag, 7)
 	for i := range all {
-		all[i] = context(i)
+		all[i] = specific(i)
 	}
 	return all
 }
@@ -200,9 +200,9 @@ func (x extended) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	d := v.Interface().(uacsta.ExtendedDeviceID)
 	switch {
 	case d.Restricted:
-		return constructed(x.tag, primitive(context(8), nil)), nil
+		return constructed(x.tag, primitive(specific(8), nil)), nil
 	case d.Device.ID == "":
-		return constructed(x.tag, primitive(context(7), nil)), nil
+		return constructed(x.tag, primitive(specific(7), nil)), nil
 	}
 	p, err := x.ids.device(d.Device)
 	if err != nil {
@@ -218,8 +218,8 @@ func (x extended) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	}
 	var err error
 	switch p = p.Children[0]; tagOf(p) {
-	case context(7):
-	case context(8):
+	case specific(7):
+	case specific(8):
 		d.Restricted = true
 	default:
 		d.Device, err = x.ids.read(c, p)
@@ -239,7 +239,7 @@ func (redirection) tags() []tag { return []tag{application(4)} }
 func (r redirection) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	d := v.Interface().(uacsta.RedirectionDeviceID)
 	if c.exact { // there is a client that wants this and nothing else
-		return constructed(application(4), primitive(context(7), nil)), nil
+		return constructed(application(4), primitive(specific(7), nil)), nil
 	}
 	if d.NumberDialed.ID != "" {
 		p, err := r.ids.device(d.NumberDialed)
@@ -254,10 +254,10 @@ func (r redirection) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	}
 	for i, name := range r.others {
 		if name == other {
-			return constructed(application(4), primitive(context(7+i), nil)), nil
+			return constructed(application(4), primitive(specific(7+i), nil)), nil
 		}
 	}
-	return constructed(application(4), primitive(context(7), nil)), nil
+	return constructed(application(4), primitive(specific(7), nil)), nil
 }
 
 func (r redirection) take(c *coder, p *ber.Packet, v reflect.Value) error {
@@ -297,7 +297,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		if err != nil {
 			return nil, &unsayable{"a callID that is no hexadecimal number"}
 		}
-		call = primitive(context(0), data)
+		call = primitive(specific(0), data)
 	}
 	if id.DeviceID.ID != "" {
 		var inner *ber.Packet
@@ -305,14 +305,14 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		if id.DeviceID.Type() == dynamic {
 			var data []byte
 			data, err = fromHex(id.DeviceID.ID)
-			inner = primitive(context(3), data)
+			inner = primitive(specific(3), data)
 		} else {
 			inner, err = t.ids.device(id.DeviceID)
 		}
 		if err != nil {
 			return nil, err
 		}
-		dev = constructed(context(1), inner)
+		dev = constructed(specific(1), inner)
 	}
 	switch {
 	case call != nil && dev != nil:
@@ -333,19 +333,19 @@ func (t connection3) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	var id uacsta.ConnectionID
 	for _, child := range children {
 		switch {
-		case tagOf(child) == context(0):
+		case tagOf(child) == specific(0):
 			data, err := content(child)
 			if err != nil {
 				return err
 			}
 			id.CallID = c.callIDs.text(data)
-		case tagOf(child) == context(1) && len(child.Children) == 1 && tagOf(child.Children[0]) == context(3):
+		case tagOf(child) == specific(1) && len(child.Children) == 1 && tagOf(child.Children[0]) == specific(3):
 			data, err := content(child.Children[0])
 			if err != nil {
 				return err
 			}
 			id.DeviceID = uacsta.Typed(toHex(data), dynamic)
-		case tagOf(child) == context(1) && len(child.Children) == 1:
+		case tagOf(child) == specific(1) && len(child.Children) == 1:
 			d, err := t.ids.read(c, child.Children[0])
 			if err != nil {
 				return err
@@ -372,14 +372,14 @@ func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		if err != nil {
 			return nil, &unsayable{"a callID that is no hexadecimal number"}
 		}
-		whole.AppendChild(primitive(context(2), data))
+		whole.AppendChild(primitive(specific(2), data))
 	}
 	if id.DeviceID.ID != "" {
 		text, err := ia5(id.DeviceID.ID)
 		if err != nil {
 			return nil, err
 		}
-		whole.AppendChild(primitive(context(0), text))
+		whole.AppendChild(primitive(specific(0), text))
 	}
 	if len(whole.Children) == 0 {
 		return nil, &unsayable{"an empty connection"}
@@ -394,9 +394,9 @@ func (connection1) take(c *coder, p *ber.Packet, v reflect.Value) error {
 		switch {
 		case err != nil:
 			return err
-		case tagOf(child) == context(2):
+		case tagOf(child) == specific(2):
 			id.CallID = c.callIDs.text(data)
-		case tagOf(child) == context(0):
+		case tagOf(child) == specific(0):
 			id.DeviceID = uacsta.Dev(cleanText(data))
 		default:
 			return mistyped("a connection")

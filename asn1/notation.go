@@ -206,7 +206,7 @@ func parseTag(word string) (t *tag, explicit bool) {
 	if err != nil {
 		panic(fmt.Sprintf("asn1: tag %s: %v", word, err))
 	}
-	read := context(number)
+	read := specific(number)
 	if word[0] == '<' {
 		read = application(number)
 	}

@@ -98,11 +98,11 @@ func (connections) take(c *coder, p *ber.Packet, v reflect.Value) error {
 // details is ConnectionDetails: the held call, the active call, or both.
 type details struct{}
 
-func (details) tags() []tag    { return []tag{context(0), context(1), context(2)} }
+func (details) tags() []tag    { return []tag{specific(0), specific(1), specific(2)} }
 func (details) says() []string { return []string{"heldCall", "activeCall"} }
 
 func (details) put(c *coder, v reflect.Value) (*ber.Packet, error) {
-	both := constructed(context(2))
+	both := constructed(specific(2))
 	for _, name := range (details{}).says() {
 		p, err := connection1{}.put(c, field(v, name))
 		if err != nil {
@@ -114,7 +114,7 @@ func (details) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 }
 
 func (details) take(c *coder, p *ber.Packet, v reflect.Value) error {
-	if tagOf(p) != context(2) || len(p.Children) != 2 {
+	if tagOf(p) != specific(2) || len(p.Children) != 2 {
 		return mistyped("bothCalls") // no service of CSTA-XML is content with one of them
 	}
 	for i, name := range (details{}).says() {
@@ -256,9 +256,9 @@ func (t agentParameter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		case i > 1 && m.Group != nil:
 			return nil, &unsayable{"a group in " + string(state)}
 		case i > 1:
-			return primitive(context(i), nil), nil
+			return primitive(specific(i), nil), nil
 		default:
-			info := constructed(context(i))
+			info := constructed(specific(i))
 			if m.Group != nil {
 				p, err := t.device.put(c, reflect.ValueOf(*m.Group))
 				if err != nil {

@@ -71,7 +71,7 @@ func (o object) take(c *coder, p *ber.Packet, v reflect.Value) error {
 type end struct{ ids *identifiers }
 
 func (end) tags() []tag {
-	return []tag{universal(ber.TagSequence), universal(ber.TagNULL), context(1)}
+	return []tag{universal(ber.TagSequence), universal(ber.TagNULL), specific(1)}
 }
 
 func (t end) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
@@ -130,16 +130,16 @@ func (extensions) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	}
 	whole := constructed(application(30))
 	if s := a.Security; s != nil {
-		security := constructed(context(0))
+		security := constructed(specific(0))
 		if s.MessageSequenceNumber != nil {
-			security.AppendChild(retag(integer(*s.MessageSequenceNumber), context(0)))
+			security.AppendChild(retag(integer(*s.MessageSequenceNumber), specific(0)))
 		}
 		if s.TimeStamp != "" {
 			security.AppendChild(primitive(universal(ber.TagGeneralizedTime), []byte(compactTime(s.TimeStamp))))
 		}
 		whole.AppendChild(security)
 	}
-	private := constructed(context(1))
+	private := constructed(specific(1))
 	for _, d := range a.PrivateData {
 		data, err := dataOctets(d)
 		if err != nil {
@@ -157,11 +157,11 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	var a uacsta.Arguments
 	for _, child := range p.Children {
 		switch tagOf(child) {
-		case context(0):
+		case specific(0):
 			a.Security = &uacsta.SecurityData{}
 			for _, part := range child.Children {
 				switch tagOf(part) {
-				case context(0):
+				case specific(0):
 					n, err := number(part)
 					if err != nil {
 						return err
@@ -177,7 +177,7 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 					c.unknown = append(c.unknown, "in security "+tagOf(part).String())
 				}
 			}
-		case context(1):
+		case specific(1):
 			for _, part := range child.Children { // of any type: what is no string is kept whole
 				data, err := content(part)
 				if err != nil || tagOf(part) != universal(ber.TagOctetString) {

@@ -79,7 +79,7 @@ func (m *pdu) readOperation(parts []*ber.Packet) error {
 
 // octets writes the PDU.
 func (m *pdu) octets() []byte {
-	whole := constructed(context(int(m.kind)), primitive(universal(ber.TagInteger), m.id))
+	whole := constructed(specific(int(m.kind)), primitive(universal(ber.TagInteger), m.id))
 	switch m.kind {
 	case invoke:
 		whole.AppendChild(integer(m.operation))
@@ -92,7 +92,7 @@ func (m *pdu) octets() []byte {
 		whole.AppendChild(integer(1))
 		whole.AppendChild(m.body)
 	case reject:
-		whole.AppendChild(retag(integer(m.problem.number), context(m.problem.kind)))
+		whole.AppendChild(retag(integer(m.problem.number), specific(m.problem.kind)))
 	}
 	return whole.Bytes()
 }

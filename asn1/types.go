@@ -465,7 +465,7 @@ func takeText(p *ber.Packet, v reflect.Value) error {
 }
 
 // cleanText is octets as text that XML can carry: what is no printable ASCII becomes a
-// question mark.
+// question mark, and blanks around it, which mean nothing in XML, are taken off.
 func cleanText(data []byte) string {
 	clean := make([]byte, len(data))
 	for i, b := range data {
@@ -474,7 +474,7 @@ func cleanText(data []byte) string {
 		}
 		clean[i] = b
 	}
-	return string(clean)
+	return strings.TrimSpace(string(clean))
 }
 
 func ia5(text string) ([]byte, error) {
@@ -576,11 +576,11 @@ func (f *filter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			set = append(set, false)
 		}
 		if len(set) > 0 {
-			whole.AppendChild(retag(bitString(set), context(g.tag)))
+			whole.AppendChild(retag(bitString(set), specific(g.tag)))
 		}
 	}
 	if c.filters != nil && len(f.groups) == 4 { // Phase I tells private events by a BOOLEAN
-		whole.AppendChild(retag(primitive(universal(ber.TagBoolean), []byte{0}), context(4)))
+		whole.AppendChild(retag(primitive(universal(ber.TagBoolean), []byte{0}), specific(4)))
 	}
 	for name := range suppressed {
 		return nil, &unsayable{"a filter of " + name}
@@ -592,7 +592,7 @@ func (f *filter) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	wanted := v.Addr().Interface().(*uacsta.MonitorFilter)
 	for _, child := range p.Children {
 		for _, g := range f.groups {
-			if tagOf(child) != context(g.tag) {
+			if tagOf(child) != specific(g.tag) {
 				continue
 			}
 			set, err := readBits(child)

@@ -14,7 +14,7 @@ import (
 // checkNames tests that no two listeners have the same name.
 func (c *Config) checkNames(d *document) {
 	seen := map[string]bool{}
-	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen, "telephones": c.Telephones.Listen} {
+	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen, "asn1": c.ASN1.Listen, "telephones": c.Telephones.Listen} {
 		for i, l := range listeners {
 			switch key := fmt.Sprintf("%s.listen[%d].name", protocol, i); {
 			case l.Name == "":
@@ -30,7 +30,7 @@ func (c *Config) checkNames(d *document) {
 
 // checkSessions also fills in what follows from the accounts file.
 func (c *Config) checkSessions(d *document) {
-	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "sip": &c.Sessions.SIP} {
+	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "asn1": &c.Sessions.ASN1, "sip": &c.Sessions.SIP} {
 		switch {
 		case *mode == "" && c.Sessions.Accounts == "":
 			*mode = "off"
@@ -55,7 +55,7 @@ func (c *Config) checkLinks(d *document) {
 			continue
 		}
 		if l.Type != "" {
-			d.oneOf(key+".type", l.Type, "csta-xml", "phones")
+			d.oneOf(key+".type", l.Type, "csta-xml", "csta-asn1", "phones")
 		}
 		if len(l.Addresses) == 0 {
 			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
@@ -78,9 +78,7 @@ func (c *Config) checkLinks(d *document) {
 		}
 		d.numberRules(key+".numbers.out", l.Numbers.Out)
 		d.numberRules(key+".numbers.in", l.Numbers.In)
-		if l.Dialect != "" {
-			d.oneOf(key+".dialect", l.Dialect, Dialects...)
-		}
+		c.checkDialect(d, key, &c.Links[i])
 		if (l.Session.Password != "" || l.Session.PasswordFile != "") && l.Session.User == "" || l.Session.Password != "" && l.Session.PasswordFile != "" {
 			d.fault(key+".session", "write user, and password or password-file with it")
 		}
@@ -96,6 +94,50 @@ func (c *Config) checkLinks(d *document) {
 				d.fault(key+"."+name, "is for tls: true only")
 			}
 		}
+	}
+}
+
+// checkDialect checks what a link speaks.
+func (c *Config) checkDialect(d *document, key string, l *Link) {
+	if l.Type != "csta-asn1" {
+		if l.Dialect != "" {
+			d.oneOf(key+".dialect", l.Dialect, Dialects...)
+		}
+		if l.Notifications != "" {
+			d.fault(key+".notifications", "is for type csta-asn1 and dialect phase1 only")
+		}
+		return
+	}
+	d.oneOf(key+".dialect", l.Dialect, Flavours...)
+	for name, set := range map[string]bool{"edition": l.Edition != 0, "session.application": l.Session.Application != "", "session.duration": l.Session.Duration != 0, "session.switch": l.Session.Switch != ""} {
+		if set {
+			d.fault(key+"."+name, "is not for type csta-asn1")
+		}
+	}
+	if l.Dialect == "phase1" && l.Session.User != "" {
+		d.fault(key+".session", "is not for dialect phase1, which knows no login")
+	}
+	if l.Notifications == "" {
+		return
+	}
+	if l.Dialect != "phase1" {
+		d.fault(key+".notifications", "is for type csta-asn1 and dialect phase1 only")
+	} else if _, _, err := net.SplitHostPort(l.Notifications); err != nil {
+		d.fault(key+".notifications", "is not host:port; write for example 0.0.0.0:3333")
+	}
+}
+
+// checkASN1 checks an entry of asn1.listen.
+func (c *Config) checkASN1(d *document, key string, l *Listener) {
+	d.oneOf(key+".dialect", l.Dialect, Flavours...)
+	port := "18000"
+	if l.Dialect == "phase1" {
+		port = "2555"
+	}
+	l.Address = withPort(*l, port, port)
+	c.checkListener(d, key, *l, "tcp", "tls")
+	if l.Notify != 0 && (l.Dialect != "phase1" || l.Notify < 1 || l.Notify > 65535) {
+		d.fault(key+".notify", "is a UDP port, for dialect phase1 only; write for example 3333")
 	}
 }
 
@@ -144,6 +186,10 @@ func (c *Config) checkDesk(d *document, key string, l *Link) {
 // Dialects are the values of links.dialect.
 var Dialects = []string{"plain", "mx-one", "openscape", "freeswitch", "dmcc"}
 
+// Flavours are the values of asn1.listen.dialect, and of links.dialect where the type is
+// csta-asn1.
+var Flavours = []string{"phase3", "hipath", "phase1"}
+
 // withPort adds the usual port to an address without one.
 func withPort(l Listener, plain, secure string) string {
 	if _, _, err := net.SplitHostPort(l.Address); err == nil {
@@ -161,8 +207,11 @@ func withPort(l Listener, plain, secure string) string {
 
 func (c *Config) checkListener(d *document, key string, l Listener, transports ...string) {
 	d.oneOf(key+".transport", l.Transport, transports...)
-	if l.Dialect != "" && !strings.HasPrefix(key, "sip.") {
-		d.fault(key+".dialect", "is for sip.listen only")
+	if l.Dialect != "" && !strings.HasPrefix(key, "sip.") && !strings.HasPrefix(key, "asn1.") {
+		d.fault(key+".dialect", "is for sip.listen and asn1.listen only")
+	}
+	if l.Notify != 0 && !strings.HasPrefix(key, "asn1.") {
+		d.fault(key+".notify", "is for asn1.listen only")
 	}
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {

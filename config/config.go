@@ -18,6 +18,7 @@ type Config struct {
 	Log          Log           `yaml:"log"`
 	SIP          SIP           `yaml:"sip"`
 	XML          XML           `yaml:"xml"`
+	ASN1         ASN1          `yaml:"asn1"`
 	Sessions     Sessions      `yaml:"application-sessions"`
 	Audit        Audit         `yaml:"audit"`
 	Addresses    Addresses     `yaml:"addresses"`
@@ -74,7 +75,14 @@ type XML struct {
 	MaxPeer        int        `yaml:"max-connections-per-peer"`
 }
 
-// Listener is an entry of sip.listen, or of xml.listen.
+// ASN1 is the key asn1.
+type ASN1 struct {
+	Listen         []Listener `yaml:"listen"`
+	MaxConnections int        `yaml:"max-connections"`
+	MaxPeer        int        `yaml:"max-connections-per-peer"`
+}
+
+// Listener is an entry of sip.listen, xml.listen, asn1.listen or telephones.listen.
 type Listener struct {
 	Name        string   `yaml:"name"`
 	Transport   string   `yaml:"transport"`
@@ -89,6 +97,7 @@ type Listener struct {
 	Pins        []string `yaml:"pins"`
 	Legacy      bool     `yaml:"legacy-tls"`
 	Dialect     string   `yaml:"dialect"`
+	Notify      int      `yaml:"notify"`
 }
 
 // Pair is an entry of more-certificates.
@@ -100,6 +109,7 @@ type Pair struct {
 // Sessions is the key application-sessions.
 type Sessions struct {
 	XML           string        `yaml:"xml"`
+	ASN1          string        `yaml:"asn1"`
 	SIP           string        `yaml:"sip"`
 	Accounts      string        `yaml:"accounts"`
 	Duration      time.Duration `yaml:"duration"`
@@ -188,6 +198,8 @@ type Link struct {
 	Type        string        `yaml:"type"`
 	Listen      []Listener    `yaml:"listen"`
 	Accounts    []DeskAccount `yaml:"accounts"`
+	// Notifications is where an MD110 sends its events to by UDP.
+	Notifications string `yaml:"notifications"`
 }
 
 // DeskAccount is an entry of links.accounts: what a desk phone registers with for uaCSTA.
@@ -231,7 +243,8 @@ func Default() *Config {
 			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxConnectionsPeer: 500, MaxTransactions: 100000,
 			ShutdownPatience: 5 * time.Second,
 		},
-		XML: XML{MaxConnections: 2000, MaxPeer: 500},
+		XML:  XML{MaxConnections: 2000, MaxPeer: 500},
+		ASN1: ASN1{MaxConnections: 2000, MaxPeer: 500},
 		Sessions: Sessions{
 			Duration: time.Hour, MaxDuration: 24 * time.Hour, Max: 2000, MaxPerAccount: 500, Tries: 5, LoginTime: 30 * time.Second,
 			LockAfter: 5, LockTime: 5 * time.Minute,
@@ -315,6 +328,9 @@ func (c *Config) check(d *document) {
 		c.XML.Listen[i].Address = withPort(c.XML.Listen[i], "8882", "8883")
 		c.checkListener(d, fmt.Sprintf("xml.listen[%d]", i), c.XML.Listen[i], "tcp", "tls")
 	}
+	for i := range c.ASN1.Listen {
+		c.checkASN1(d, fmt.Sprintf("asn1.listen[%d]", i), &c.ASN1.Listen[i])
+	}
 	if c.SIP.MinSE < 90*time.Second {
 		d.fault("sip.min-se", "must be at least 90s (RFC 4028)")
 	}
@@ -334,6 +350,7 @@ func (c *Config) check(d *document) {
 	}
 	for key, v := range map[string]int{
 		"sip.max-dialogs": c.SIP.MaxDialogs, "sip.max-dialogs-per-peer": c.SIP.MaxDialogsPeer, "sip.max-connections": c.SIP.MaxConnections, "sip.max-transactions": c.SIP.MaxTransactions,
+		"asn1.max-connections": c.ASN1.MaxConnections, "asn1.max-connections-per-peer": c.ASN1.MaxPeer,
 		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,

@@ -88,7 +88,7 @@ func (c *Config) checkRules(d *document) {
 			return "", isGroup || isClass || word == "own" || word == "internal"
 		})
 		for j, front := range r.Fronts {
-			d.oneOf(fmt.Sprintf("%s.fronts[%d]", key, j), front, "sip", "xml")
+			d.oneOf(fmt.Sprintf("%s.fronts[%d]", key, j), front, "sip", "xml", "asn1")
 		}
 		for j, hours := range r.Hours {
 			if _, err := policy.ParseHours(hours); err != nil {

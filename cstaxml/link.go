@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -71,10 +70,15 @@ func NewLink(cfg LinkConfig) *Link {
 // Run implements proxy.Link: it connects, asks for the status, and serves until the
 // connection fails, the peer does not answer, or ctx ends.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
-	nc, err := l.dial(ctx)
+	port := l.cfg.Dialect.Port
+	if l.cfg.TLS != nil {
+		port = l.cfg.Dialect.TLSPort
+	}
+	nc, err := gate.Dial(ctx, l.cfg.Addresses, port, l.cfg.TLS, l.cfg.DialTime)
 	if err != nil {
 		return err
 	}
+	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn := NewConn(nc, nil, l.cfg.Conn)
@@ -91,41 +95,6 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 	conn.Close(err)
 	return <-served
-}
-
-// dial connects to the first address that can be reached.
-func (l *Link) dial(ctx context.Context) (net.Conn, error) {
-	var failures []error
-	for _, address := range l.cfg.Addresses {
-		address = l.withPort(address)
-		ctx, cancel := context.WithTimeout(ctx, l.cfg.DialTime)
-		var nc net.Conn
-		var err error
-		if l.cfg.TLS != nil {
-			nc, err = (&tls.Dialer{Config: l.cfg.TLS}).DialContext(ctx, "tcp", address)
-		} else {
-			nc, err = (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		}
-		cancel()
-		if err == nil {
-			l.cfg.Log.Info("connected", "address", address)
-			return nc, nil
-		}
-		failures = append(failures, fmt.Errorf("%s: %w", address, err))
-	}
-	return nil, errors.Join(failures...)
-}
-
-// withPort adds the port that the dialect has by habit to an address without one.
-func (l *Link) withPort(address string) string {
-	if _, _, err := net.SplitHostPort(address); err == nil {
-		return address
-	}
-	port := l.cfg.Dialect.Port
-	if l.cfg.TLS != nil {
-		port = l.cfg.Dialect.TLSPort
-	}
-	return net.JoinHostPort(strings.Trim(address, "[]"), port)
 }
 
 // serve opens the link and keeps asking whether the peer is there.

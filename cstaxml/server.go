@@ -2,17 +2,15 @@ package cstaxml
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	ours "github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -22,126 +20,42 @@ type ServerConfig struct {
 	// Identify says who a peer is, by its address and the names in its verified
 	// certificate; false when it may not connect. Nobody may, where Sessions lets
 	// applications say who they are.
-	Identify       func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
-	Sessions       proxy.SessionMode          // whether clients open application sessions
-	Admits         func(addr netip.Addr) bool // whether an address may connect at all; nil: any
-	MaxConnections int                        // 2000
-	MaxPeer        int                        // connections from one address; 500
-	HandshakeTime  time.Duration
-	NameKinds      []string // of names in certificates that count, in this order: dns, uri, cn; none: all
-	Conn           Config
-	Log            *slog.Logger
+	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
+	Sessions proxy.SessionMode // whether clients open application sessions
+	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
+	Conn     Config
+	Log      *slog.Logger
 }
 
 // Server is the front for clients that dial in: a connection is an association, its
 // loss ends every monitor and registration made on it.
 type Server struct {
-	cfg ServerConfig
-
+	cfg       ServerConfig
+	gate      *gate.Gate
 	strangers proxy.Strangers
-
-	mu    sync.Mutex
-	peers map[netip.Addr]int
-	total int
 }
 
 // NewServer makes a server.
 func NewServer(cfg ServerConfig) *Server {
-	if cfg.MaxConnections == 0 {
-		cfg.MaxConnections = 2000
-	}
-	if cfg.MaxPeer == 0 {
-		cfg.MaxPeer = 500
-	}
-	if cfg.HandshakeTime == 0 {
-		cfg.HandshakeTime = 10 * time.Second
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Conn.Log = cfg.Log
-	return &Server{cfg: cfg, peers: map[netip.Addr]int{}}
+	s := &Server{cfg: cfg}
+	cfg.Gate.Refused, cfg.Gate.Log = s.refused, cfg.Log
+	s.gate = gate.New(cfg.Gate)
+	return s
 }
 
 // Serve takes connections until ctx ends; then it closes them all and returns once
 // nothing of them is left.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var group sync.WaitGroup
-	defer group.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	for wait := time.Duration(0); ; {
-		nc, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, net.ErrClosed):
-			return err
-		case err != nil: // no file descriptors, perhaps: it may get better
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.cfg.Log.Error("no connection taken", "listener", l.Addr().String(), "err", err)
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		wait = 0
-		addr := addrOf(nc)
-		if s.cfg.Admits != nil && !s.cfg.Admits(addr) {
-			s.refused(nc, "the address may not connect")
-			_ = nc.Close()
-			continue
-		}
-		if !s.admit(addr) {
-			s.refused(nc, "too many connections")
-			_ = nc.Close()
-			continue
-		}
-		group.Go(func() {
-			defer s.leave(addr)
-			s.serve(ctx, nc, addr)
-		})
-	}
-}
-
-func addrOf(nc net.Conn) netip.Addr {
-	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
-}
-
-func (s *Server) admit(addr netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.total >= s.cfg.MaxConnections || s.peers[addr] >= s.cfg.MaxPeer {
-		return false
-	}
-	s.total++
-	s.peers[addr]++
-	return true
-}
-
-func (s *Server) leave(addr netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total--
-	if s.peers[addr]--; s.peers[addr] == 0 {
-		delete(s.peers, addr)
-	}
+	return s.gate.Serve(ctx, l, s.serve)
 }
 
 // serve is the life of one connection.
-func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
-	defer func() { _ = nc.Close() }()
-	names, err := s.handshake(ctx, nc)
-	if err != nil {
-		s.refused(nc, "TLS handshake failed: "+err.Error())
-		return
-	}
+func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
+	addr := gate.AddrOf(nc)
 	who, ok := s.cfg.Identify(addr, names)
 	if !ok {
 		s.refused(nc, "the peer is not trusted")
@@ -162,25 +76,10 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, addr netip.Addr) {
 
 // refused says in the log, once in a while for each address, that a peer is not let in.
 func (s *Server) refused(nc net.Conn, why string) {
-	if s.strangers.News(addrOf(nc), time.Now()) {
+	if s.strangers.News(gate.AddrOf(nc), time.Now()) {
 		s.cfg.Proxy.Refused("xml", nc.RemoteAddr().String(), "", why)
 		s.cfg.Log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
 	}
-}
-
-// handshake finishes TLS, where it is spoken, and returns the names in the peer's
-// verified certificate.
-func (s *Server) handshake(ctx context.Context, nc net.Conn) ([]string, error) {
-	t, ok := nc.(*tls.Conn)
-	if !ok {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.HandshakeTime)
-	defer cancel()
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	return ours.PeerNames(t.ConnectionState(), s.cfg.NameKinds...), nil
 }
 
 // association is one client: a connection on one side, a session of the core on the

@@ -18,6 +18,8 @@ var floors = map[string]int{
 	"tr87":          4,
 	"interop/lync":  4,
 	"cstaxml":       4,
+	"asn1":          4,
+	"gate":          2,
 	"softswitch":    4,
 	"web":           4,
 	"media":         0,
@@ -29,7 +31,7 @@ var floors = map[string]int{
 var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "config", "github.com/prometheus": "web", "github.com/spf13/cobra": "cmd/tr87proxy",
-	"golang.org/x/crypto": "accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "media", "github.com/pion/rtcp": "media", "github.com/pion/srtp": "media", "github.com/pion/sdp": "media",
+	"github.com/go-asn1-ber": "asn1", "golang.org/x/crypto": "accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "media", "github.com/pion/rtcp": "media", "github.com/pion/srtp": "media", "github.com/pion/sdp": "media",
 	"go.etcd.io/bbolt": "phones", "github.com/go-ldap": "directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 

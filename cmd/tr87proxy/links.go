@@ -58,8 +58,11 @@ func sameLink(a, b config.Link) bool {
 }
 
 func (n *node) link(l config.Link) (proxy.Link, error) {
-	if l.Type == "phones" {
+	switch l.Type {
+	case "phones":
 		return n.desk(l)
+	case "csta-asn1":
+		return n.asn1Link(l)
 	}
 	password, err := secret(l.Session.Password, l.Session.PasswordFile)
 	if err != nil {

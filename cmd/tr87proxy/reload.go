@@ -118,10 +118,10 @@ func keep(applied, old *config.Config, report *reloadReport) {
 			continue
 		case "addresses", "trusted", "groups", "device-groups", "destinations", "rules", "grants", "numbers", "links":
 			continue
-		case "log", "digest", "sip", "xml":
+		case "log", "digest", "sip", "xml", "asn1":
 			for j := range a.NumField() {
 				sub := a.Type().Field(j).Tag.Get("yaml")
-				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (a.Field(j).Len() == 0) == (b.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" {
+				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (a.Field(j).Len() == 0) == (b.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" || live == "asn1.listen" {
 					continue
 				}
 				if !reflect.DeepEqual(a.Field(j).Interface(), b.Field(j).Interface()) {

@@ -23,6 +23,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/interop/lync"
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -151,7 +152,6 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		return nil, err
 	}
 	n.users.Store(&users)
-	admits := func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
 	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
 		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
@@ -163,15 +163,14 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	}
 	n.spoken.Store(spokenAt(cfg.SIP.Listen))
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		NameKinds: cfg.Names, Admits: admits,
-		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML],
-		MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Log: log,
+		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML], Log: log,
+		Gate: gate.Config{NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer},
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
 	}
 	n.ua = sip.New(sip.Config{
-		NameKinds: cfg.Names, Admits: admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
+		NameKinds: cfg.Names, Admits: n.admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
 		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
@@ -188,6 +187,9 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	}
 	return n, nil
 }
+
+// admits reports whether an address may speak to us at all.
+func (n *node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 
 // place is where a client comes in.
 type place struct {

@@ -16,12 +16,13 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// server is one listener: of TR/87, of CSTA-XML, or of telephones.
+// server is one listener: of TR/87, of CSTA-XML, of CSTA in ASN.1, or of telephones.
 type server struct {
 	node     *node
 	key      string // in the configuration, for errors
-	protocol string // sip, xml or telephones
+	protocol string // sip, xml, asn1 or telephones
 	cfg      config.Listener
+	serve    func(context.Context, net.Listener) error // of protocols that are not carried by SIP
 
 	mu      sync.Mutex
 	address string // "" while it does not serve
@@ -45,11 +46,19 @@ func (n *node) listeners(cfg *config.Config) []*server {
 					l.Name = fmt.Sprintf("%s-%s-%d", protocol, l.Transport, count)
 				}
 			}
-			list = append(list, &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, cfg: l})
+			s := &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, cfg: l}
+			switch protocol {
+			case "xml":
+				s.serve = n.xml.Serve
+			case "asn1":
+				s.serve = n.asn1(cfg, l).Serve
+			}
+			list = append(list, s)
 		}
 	}
 	add("sip", cfg.SIP.Listen)
 	add("xml", cfg.XML.Listen)
+	add("asn1", cfg.ASN1.Listen)
 	add("telephones", cfg.Telephones.Listen)
 	return list
 }
@@ -70,9 +79,9 @@ func (s *server) start(ctx context.Context, failed func(error)) error {
 	}
 	name := s.cfg.Transport
 	switch s.protocol {
-	case "xml":
-		name = "xml/" + name
-		err = s.listenXML(ctx, secure, failed)
+	case "xml", "asn1":
+		name = s.protocol + "/" + name
+		err = s.listenTCP(ctx, secure, failed)
 	case "telephones":
 		name = "telephones/" + name
 		err = s.listenSIP(s.node.phones.UA(), secure)
@@ -105,7 +114,7 @@ func (s *server) listenSIP(ua *sip.UA, secure *cryptotls.Config) error {
 	return nil
 }
 
-func (s *server) listenXML(ctx context.Context, secure *cryptotls.Config, failed func(error)) error {
+func (s *server) listenTCP(ctx context.Context, secure *cryptotls.Config, failed func(error)) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Address)
 	if err != nil {
 		return err
@@ -118,7 +127,7 @@ func (s *server) listenXML(ctx context.Context, secure *cryptotls.Config, failed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := s.node.xml.Serve(serving, l); serving.Err() == nil {
+		if err := s.serve(serving, l); serving.Err() == nil {
 			failed(fmt.Errorf("%s: %w", s.key, err))
 		}
 	}()

@@ -88,7 +88,7 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 
 // desk makes a link to desk phones that register a CSTA account of their own.
 func (n *node) desk(l config.Link) (proxy.Link, error) {
-	cfg := phones.Config{Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }}
+	cfg := phones.Config{Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits}
 	var err error
 	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {
 		return nil, err

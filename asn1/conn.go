@@ -1,0 +1,514 @@
+package asn1
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Config says how a connection behaves. Zero values take defaults.
+type Config struct {
+	Log            *slog.Logger
+	MaxOutstanding int           // requests of ours that wait for answers; 100
+	Timeout        time.Duration // for an answer; 10 s
+	FrameTime      time.Duration // a PDU that has begun must be whole in this time; 10 s
+	WriteTime      time.Duration // the peer must take a PDU in this time; 10 s
+	QueueLength    int           // PDUs that wait to be written; 256
+}
+
+func (cfg *Config) setDefaults() {
+	for _, d := range []*time.Duration{&cfg.Timeout, &cfg.FrameTime, &cfg.WriteTime} {
+		if *d == 0 {
+			*d = 10 * time.Second
+		}
+	}
+	for n, standard := range map[*int]int{&cfg.MaxOutstanding: 100, &cfg.QueueLength: 256} {
+		if *n == 0 {
+			*n = standard
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// handler is what a connection tells its owner, one call at a time, in the order in which
+// the peer wrote.
+type handler interface {
+	// associate gets a PDU of ACSE. Its error ends the connection.
+	associate(a *association) error
+	// request gets a request of the peer. answer is called once, from any goroutine, with
+	// nil when the request has no answer.
+	request(req *uacsta.Message, answer func(*uacsta.Message))
+	event(ev *uacsta.Message)
+}
+
+// Why a connection ends, or requests of ours have no answer.
+var (
+	ErrClosed         = errors.New("the connection is closed")
+	ErrTimeout        = errors.New("the peer gave no answer in time")
+	ErrTooManyWaiting = errors.New("too many requests wait for the peer's answer")
+	ErrSlow           = errors.New("the peer does not take what is written")
+	ErrGarbage        = errors.New("too many PDUs that cannot be read")
+	errUnassociated   = errors.New("a PDU before the association")
+)
+
+// maxGarbage is how many PDUs in a row may be unreadable.
+const maxGarbage = 8
+
+// longestRequest is how long a PDU may be before the association is there.
+const longestRequest = 2048
+
+// conn is one connection to a peer.
+type conn struct {
+	cfg     Config
+	codec   codec
+	nc      net.Conn
+	handler handler
+	out     chan []byte
+	ended   chan struct{} // closed by close
+
+	mu         sync.Mutex
+	associated bool
+	waiting    map[int]*waiting // our requests, by invoke ID
+	lastID     int              // of our requests
+	lastEvent  int              // invoke ID
+	unanswered int              // requests of the peer
+	held       [][]byte         // events that wait until they are answered
+	reason     error            // why it ended; nil while it lives
+	last       error            // why it ends once what waits is written
+}
+
+// waiting is a request of ours.
+type waiting struct {
+	service string
+	reply   func(*uacsta.Message, error)
+	timer   *time.Timer
+}
+
+func newConn(nc net.Conn, h handler, f Flavour, ids callIDs, cfg Config) *conn {
+	cfg.setDefaults()
+	return &conn{
+		cfg: cfg, codec: codec{flavour: f, callIDs: ids, now: time.Now}, nc: nc, handler: h,
+		out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}), waiting: map[int]*waiting{}, associated: !f.acse,
+	}
+}
+
+// serve reads and writes until the peer closes, something is wrong, or ctx ends; it returns
+// the reason. Requests that wait then get ErrClosed.
+func (c *conn) serve(ctx context.Context) error {
+	var group sync.WaitGroup
+	group.Go(c.write)
+	stop := context.AfterFunc(ctx, func() { c.close(ctx.Err()) })
+	c.close(c.read())
+	stop()
+	group.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
+}
+
+// close ends the connection; the first reason counts.
+func (c *conn) close(reason error) {
+	c.mu.Lock()
+	if c.reason != nil {
+		c.mu.Unlock()
+		return
+	}
+	if reason == nil {
+		reason = ErrClosed
+	}
+	c.reason = reason
+	orphans := c.waiting
+	c.waiting = map[int]*waiting{}
+	c.mu.Unlock()
+	close(c.ended)
+	_ = c.nc.Close()
+	for _, w := range orphans {
+		w.timer.Stop()
+		w.reply(nil, ErrClosed)
+	}
+}
+
+// finish ends the connection once what waits has been written.
+func (c *conn) finish(reason error) {
+	c.mu.Lock()
+	c.last = reason
+	c.mu.Unlock()
+	select {
+	case c.out <- nil:
+	default:
+		c.close(reason) // it does not take what waits
+	}
+}
+
+// open says that the association is there.
+func (c *conn) open() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.associated = true
+}
+
+func (c *conn) isOpen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.associated
+}
+
+func (c *conn) read() error {
+	r := bufio.NewReader(c.nc)
+	for garbage := 0; ; {
+		_ = c.nc.SetReadDeadline(time.Time{})
+		longest := MaxPDU
+		if !c.isOpen() {
+			longest = longestRequest
+		}
+		data, err := c.codec.flavour.frames.read(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
+		if err != nil {
+			return err
+		}
+		err = c.take(data)
+		switch {
+		case errors.Is(err, errUnreadable):
+			if garbage++; garbage == maxGarbage {
+				return ErrGarbage
+			}
+		case err != nil:
+			return err
+		default:
+			garbage = 0
+		}
+	}
+}
+
+// errUnreadable is of a PDU that was rejected: the frame was sound, the next one may be
+// better.
+var errUnreadable = errors.New("unreadable")
+
+// take reads one PDU.
+func (c *conn) take(data []byte) error {
+	p, err := parse(data)
+	if err != nil {
+		c.unreadable(badlyStructuredPDU, err)
+		return errUnreadable
+	}
+	if a, err := readAssociation(p); err == nil && c.codec.flavour.acse {
+		return c.handler.associate(a)
+	}
+	if !c.isOpen() {
+		return errUnassociated
+	}
+	m, err := readPDU(p)
+	if err != nil {
+		c.unreadable(unrecognizedPDU, err)
+		return errUnreadable
+	}
+	if m.kind != invoke {
+		c.answered(m)
+		return nil
+	}
+	if m.operation == eventReport {
+		return c.takeEvent(m)
+	}
+	c.takeRequest(m)
+	return nil
+}
+
+func (c *conn) unreadable(why problem, err error) {
+	c.cfg.Log.Warn("a PDU that cannot be read", "peer", c.nc.RemoteAddr().String(), "err", err)
+	_ = c.queue(&pdu{kind: reject, problem: why}) // fails when the connection has ended
+}
+
+func (c *conn) takeEvent(m *pdu) error {
+	ev, unknown, err := c.codec.readEvent(m.body)
+	if err != nil {
+		c.unreadable(mistypedArgument, err)
+		return errUnreadable
+	}
+	if len(unknown) > 0 {
+		c.cfg.Log.Debug("members of an event that are not known", "event", ev.Name(), "members", unknown)
+	}
+	c.handler.event(ev)
+	return nil
+}
+
+func (c *conn) takeRequest(m *pdu) {
+	req, unknown, err := c.codec.readRequest(m.operation, m.body)
+	switch {
+	case err != nil:
+		c.cfg.Log.Warn("a request that cannot be read", "peer", c.nc.RemoteAddr().String(), "operation", m.operation, "err", err)
+		_ = c.queue(&pdu{kind: reject, id: m.id, problem: mistypedArgument})
+		return
+	case req == nil:
+		c.cfg.Log.Info("a request for an operation that is not known", "peer", c.nc.RemoteAddr().String(), "operation", m.operation)
+		_ = c.queue(&pdu{kind: reject, id: m.id, problem: unrecognizedOperation})
+		return
+	case len(unknown) > 0: // to leave it out would be to do something else than what was asked for
+		c.cfg.Log.Info("a request with members that are not known", "peer", c.nc.RemoteAddr().String(), "service", req.Name(), "members", unknown)
+		_ = c.queue(&pdu{kind: returnError, id: m.id, body: c.codec.flavour.notation.failure(uacsta.Refuse(uacsta.Operation, "parameterNotSupported"))})
+		return
+	}
+	c.mu.Lock()
+	c.unanswered++
+	c.mu.Unlock()
+	service := req.Name()
+	var once sync.Once
+	c.handler.request(req, func(res *uacsta.Message) {
+		once.Do(func() { c.answer(m, service, res) })
+	})
+}
+
+// answer answers a request of the peer, and lets go the events that waited for it.
+func (c *conn) answer(m *pdu, service string, res *uacsta.Message) {
+	if res != nil {
+		_ = c.queue(c.answerOf(m, service, res)) // fails when the connection has ended
+	}
+	c.mu.Lock()
+	c.unanswered--
+	var held [][]byte
+	if c.unanswered == 0 {
+		held, c.held = c.held, nil
+	}
+	c.mu.Unlock()
+	for _, data := range held {
+		_ = c.push(data)
+	}
+}
+
+func (c *conn) answerOf(m *pdu, service string, res *uacsta.Message) *pdu {
+	refusal := res.Err()
+	if refusal == nil {
+		body, err := c.codec.response(service, res)
+		if err == nil {
+			return &pdu{kind: result, id: m.id, operation: m.operation, body: body}
+		}
+		c.cfg.Log.Warn("an answer that cannot be said", "flavour", c.codec.flavour.Name, "service", service, "err", err)
+		refusal = uacsta.Refuse(uacsta.Operation, "requestIncompatibleWithObject")
+	}
+	return &pdu{kind: returnError, id: m.id, body: c.codec.flavour.notation.failure(refusal)}
+}
+
+// answered takes the answer to a request of ours. One without an invoke ID is the answer to
+// the only request that waits: there is a client that loses it.
+func (c *conn) answered(m *pdu) {
+	id := 0
+	for _, octet := range m.id {
+		id = id<<8 | int(octet)
+	}
+	c.mu.Lock()
+	if len(m.id) == 0 && len(c.waiting) == 1 {
+		for only := range c.waiting {
+			id = only
+		}
+	}
+	w := c.waiting[id]
+	delete(c.waiting, id)
+	c.mu.Unlock()
+	if w == nil {
+		c.cfg.Log.Warn("an answer that nobody waits for", "peer", c.nc.RemoteAddr().String(), "kind", m.kind.String(), "invoke", id)
+		return
+	}
+	w.timer.Stop()
+	switch m.kind {
+	case returnError:
+		w.reply(nil, c.codec.flavour.notation.refusal(m.body))
+	case reject:
+		w.reply(nil, m.problem.refusal())
+	default:
+		res, unknown, err := c.codec.readResponse(w.service, m.body)
+		if len(unknown) > 0 {
+			c.cfg.Log.Debug("members of a result that are not known", "service", w.service, "members", unknown)
+		}
+		if err != nil {
+			c.cfg.Log.Warn("a result that cannot be read", "service", w.service, "err", err)
+			err = uacsta.Refuse(uacsta.Operation, uacsta.Generic)
+		}
+		w.reply(res, err)
+	}
+}
+
+// ask sends a request. reply is called once: with the answer, a *uacsta.Error when it is
+// refused or cannot be said, or one of the Err values. ask does not block.
+func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	m := &pdu{kind: invoke}
+	var err error
+	if m.operation, m.body, err = c.codec.request(req); err != nil {
+		reply(nil, err)
+		return
+	}
+	w := &waiting{service: req.Name(), reply: reply}
+	c.mu.Lock()
+	switch {
+	case c.reason != nil:
+		err = ErrClosed
+	case len(c.waiting) >= c.cfg.MaxOutstanding:
+		err = ErrTooManyWaiting
+	}
+	if err != nil {
+		c.mu.Unlock()
+		reply(nil, err)
+		return
+	}
+	id := c.nextID()
+	m.id = integer(id).Data.Bytes()
+	w.timer = time.AfterFunc(c.cfg.Timeout, func() { c.fail(id, w, ErrTimeout) })
+	c.waiting[id] = w
+	c.mu.Unlock()
+	data, err := c.codec.flavour.frames.frame(m.octets())
+	if err == nil {
+		select {
+		case c.out <- data:
+		default:
+			err = ErrSlow
+		}
+	}
+	if err != nil {
+		c.fail(id, w, err)
+	}
+}
+
+// nextID returns an invoke ID that no request of ours has, in one octet while there is room;
+// c.mu is held.
+func (c *conn) nextID() int {
+	for most := 127; ; most = 32767 {
+		for range most {
+			c.lastID = c.lastID%most + 1
+			if c.waiting[c.lastID] == nil {
+				return c.lastID
+			}
+		}
+	}
+}
+
+func (c *conn) fail(id int, w *waiting, err error) {
+	c.mu.Lock()
+	mine := c.waiting[id] == w
+	if mine {
+		delete(c.waiting, id)
+	}
+	c.mu.Unlock()
+	if mine {
+		w.timer.Stop()
+		w.reply(nil, err)
+	}
+}
+
+// send sends an event. It blocks while the peer does not take what waits, for WriteTime at
+// most; then the connection ends. To peers that take the next PDU for the answer to what they
+// asked, events go when everything is answered.
+func (c *conn) send(ev *uacsta.Message) {
+	data, err := c.eventFrame(ev)
+	if err != nil {
+		return
+	}
+	if c.hold(data) {
+		return
+	}
+	_ = c.push(data) // fails when the connection has ended
+}
+
+// eventFrame makes the frame of an event; what the phase does not have is said in the log.
+func (c *conn) eventFrame(ev *uacsta.Message) ([]byte, error) {
+	body, err := c.codec.event(ev)
+	if err != nil {
+		level := slog.LevelWarn
+		if errors.Is(err, errUnknownService) { // nothing is wrong: the phase is as it is
+			level = slog.LevelDebug
+		}
+		c.cfg.Log.Log(context.Background(), level, "an event that cannot be said", "flavour", c.codec.flavour.Name, "event", ev.Name(), "err", err)
+		return nil, err
+	}
+	c.mu.Lock()
+	c.lastEvent = c.lastEvent%127 + 1
+	id := c.lastEvent
+	c.mu.Unlock()
+	return c.codec.flavour.frames.frame((&pdu{kind: invoke, id: []byte{byte(id)}, operation: eventReport, body: body}).octets())
+}
+
+// hold keeps an event while the peer waits for an answer.
+func (c *conn) hold(data []byte) bool {
+	if c.codec.flavour.notation == phase3 && !c.codec.flavour.exact {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unanswered == 0 {
+		return false
+	}
+	if len(c.held) >= c.cfg.QueueLength {
+		go c.close(ErrSlow) // not with the lock held
+		return true
+	}
+	c.held = append(c.held, slices.Clip(data))
+	return true
+}
+
+// queue puts one PDU into the queue of those to be written.
+func (c *conn) queue(m *pdu) error {
+	data, err := c.codec.flavour.frames.frame(m.octets())
+	if err != nil {
+		c.cfg.Log.Error("a PDU that cannot be sent", "peer", c.nc.RemoteAddr().String(), "invoke", hex.EncodeToString(m.id), "err", err)
+		if m.kind != result {
+			return err
+		}
+		m = &pdu{kind: returnError, id: m.id, body: c.codec.flavour.notation.failure(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded))}
+		if data, err = c.codec.flavour.frames.frame(m.octets()); err != nil {
+			return err
+		}
+	}
+	return c.push(data)
+}
+
+// queueAssociation puts a PDU of ACSE into the queue.
+func (c *conn) queueAssociation(a *association) {
+	if data, err := c.codec.flavour.frames.frame(a.octets()); err == nil {
+		_ = c.push(data) // fails when the connection has ended
+	}
+}
+
+func (c *conn) push(data []byte) error {
+	select {
+	case <-c.ended:
+		return ErrClosed
+	default:
+	}
+	select {
+	case c.out <- data:
+		return nil
+	case <-c.ended:
+		return ErrClosed
+	}
+}
+
+// write writes what waits: each PDU at once, for there are peers that read one with one read.
+func (c *conn) write() {
+	for {
+		var data []byte
+		select {
+		case <-c.ended:
+			return
+		case data = <-c.out:
+		}
+		var err error
+		if data == nil {
+			c.mu.Lock()
+			err = c.last
+			c.mu.Unlock()
+		} else {
+			_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTime))
+			_, err = c.nc.Write(data)
+		}
+		if err != nil {
+			c.close(err)
+			return
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package asn1
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// ServerConfig says whom a server lets in, and what they speak.
+type ServerConfig struct {
+	Proxy   *proxy.Proxy
+	Flavour Flavour
+	// Identify says who a peer is, by its address and the names in its verified
+	// certificate; the zero identity is somebody who has to say name and password, and
+	// false somebody who may not connect. Phase I has no words for name and password.
+	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
+	Sessions proxy.SessionMode // whether clients must say name and password
+	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
+	Notify   int               // Phase I: events go to this UDP port of the client; 0: over the connection
+	Conn     Config
+	Log      *slog.Logger
+}
+
+// Server is the front for programs that speak CSTA in ASN.1: a connection is an association,
+// its loss ends every monitor made on it.
+type Server struct {
+	cfg       ServerConfig
+	gate      *gate.Gate
+	strangers proxy.Strangers
+}
+
+// NewServer makes a server.
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Conn.Log = cfg.Log
+	if !cfg.Flavour.acse { // nobody can say a password
+		cfg.Sessions = proxy.SessionsOff
+	}
+	s := &Server{cfg: cfg}
+	cfg.Gate.Refused, cfg.Gate.Log = s.refused, cfg.Log
+	s.gate = gate.New(cfg.Gate)
+	return s
+}
+
+// Serve takes connections until ctx ends; then it closes them all and returns once
+// nothing of them is left.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.gate.Serve(ctx, l, s.serve)
+}
+
+// refused says in the log, once in a while for each address, that a peer is not let in.
+func (s *Server) refused(nc net.Conn, why string) {
+	if s.strangers.News(gate.AddrOf(nc), time.Now()) {
+		s.cfg.Proxy.Refused(front, nc.RemoteAddr().String(), "", why)
+		s.cfg.Log.Warn("connection refused", "front", front, "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
+	}
+}
+
+// front is the name of this front in rules and logs.
+const front = "asn1"
+
+// serve is the life of one connection.
+func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
+	addr := gate.AddrOf(nc)
+	who, ok := s.cfg.Identify(addr, names)
+	if !ok || who.Name == "" && !s.cfg.Flavour.acse {
+		s.refused(nc, "the peer is not trusted")
+		return
+	}
+	c := &client{server: s, refs: map[string]uint16{}, theirs: map[uint16]string{}}
+	c.conn = newConn(nc, c, s.cfg.Flavour, anyCallIDs, s.cfg.Conn)
+	if s.cfg.Notify > 0 && !s.cfg.Flavour.acse {
+		udp, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(addr.String(), strconv.Itoa(s.cfg.Notify)))
+		if err != nil {
+			s.refused(nc, err.Error())
+			return
+		}
+		defer func() { _ = udp.Close() }()
+		c.udp = udp
+	}
+	session, err := s.cfg.Proxy.Open(proxy.Opening{
+		Identity: who, Peer: front + ":" + nc.RemoteAddr().String(), Front: front, Addr: addr, Sessions: s.cfg.Sessions,
+		Still: func() bool {
+			now, ok := s.cfg.Identify(addr, names)
+			return ok && now == who
+		},
+	}, toClient{c})
+	if err != nil {
+		return // the core has logged it
+	}
+	c.session = session
+	session.Close(c.conn.serve(ctx))
+	c.end()
+}
+
+// client is one computing function: a connection on one side, a session of the core on the
+// other.
+type client struct {
+	server  *Server
+	conn    *conn
+	session *proxy.Session
+	udp     net.Conn // for events; nil: over the connection
+
+	mu     sync.Mutex
+	login  *time.Timer       // that keeps the application session of an account
+	opened bool              // an AARQ has come
+	refs   map[string]uint16 // cross references of the core -> those of the client
+	theirs map[uint16]string
+	last   uint16
+}
+
+func (c *client) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.login != nil {
+		c.login.Stop()
+	}
+}
+
+var (
+	errAborted  = errors.New("the client ended the association")
+	errRefused  = errors.New("the association was refused")
+	errUnwanted = errors.New("a PDU of ACSE that a server does not take")
+)
+
+// associate implements handler.
+func (c *client) associate(a *association) error {
+	c.mu.Lock()
+	again := c.opened
+	c.opened = true
+	c.mu.Unlock()
+	switch {
+	case a.kind == abort:
+		return errAborted
+	case a.kind == releaseRequest:
+		c.conn.queueAssociation(&association{kind: releaseResponse})
+		c.conn.finish(errAborted)
+		return nil
+	case a.kind != associateRequest || again:
+		return errUnwanted
+	case !a.credentials:
+		c.accept(c.session.Identity().Name != "" && c.server.cfg.Sessions != proxy.SessionsMandatory)
+		return nil
+	}
+	opening := uacsta.Login{User: a.name, Password: a.password}.Opening("", uacsta.LoginPlain, 24*time.Hour, edition)
+	c.session.Request(uacsta.Encode(opening, edition), func(res *uacsta.Message) {
+		if res == nil {
+			return // the session has ended
+		}
+		id, duration, err := res.Granted()
+		if err == nil {
+			c.keep(id, duration)
+		}
+		c.accept(err == nil)
+	})
+	return nil
+}
+
+// keep keeps the application session of an account alive as long as the association is:
+// this has no word for it.
+func (c *client) keep(id string, duration time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seconds := int(duration / time.Second)
+	c.login = time.AfterFunc(duration/2, func() {
+		c.session.Request(uacsta.Encode(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: seconds}, edition), func(*uacsta.Message) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.login.Reset(duration / 2)
+		})
+	})
+}
+
+// accept answers an AARQ. Then the switching function speaks first.
+func (c *client) accept(ok bool) {
+	answer := &association{kind: associateResponse, result: accepted, stamp: make([]byte, 16), version: []byte("TR87PXY")}
+	_, _ = rand.Read(answer.stamp)
+	if !ok {
+		answer.result = rejectedForGood
+		c.conn.queueAssociation(answer)
+		c.conn.finish(errRefused)
+		return
+	}
+	c.conn.open()
+	c.conn.queueAssociation(answer)
+	c.conn.ask(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, edition), func(*uacsta.Message, error) {
+		// whatever it says: there is one whose answer is malformed
+	})
+}
+
+// request implements handler.
+func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	name := req.Name()
+	if ref := req.CrossRef(); ref != "" {
+		req.SetCrossRef(c.coreRef(ref))
+	}
+	c.session.Request(req, func(res *uacsta.Message) {
+		if res != nil {
+			c.rename(res)
+			if name == "MonitorStop" && res.Err() == nil {
+				c.forget(req.CrossRef())
+			}
+		}
+		answer(res)
+	})
+}
+
+// event implements handler: a computing function has none to send.
+func (c *client) event(*uacsta.Message) {}
+
+// coreRef is the core's cross reference for one of the client's.
+func (c *client) coreRef(ref string) string {
+	n, err := strconv.ParseUint(ref, 16, 16)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.theirs[uint16(n)]; ok && err == nil {
+		return known
+	}
+	return ref
+}
+
+// rename gives a message the client's cross reference: two octets, as clients want it.
+func (c *client) rename(m *uacsta.Message) {
+	ref := m.CrossRef()
+	if ref == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, ok := c.refs[ref]
+	if !ok {
+		for n = c.last + 1; n == 0 || c.theirs[n] != ""; n++ { // there are fewer monitors than numbers
+			continue
+		}
+		c.last, c.refs[ref], c.theirs[n] = n, n, ref
+	}
+	m.SetCrossRef(fmt.Sprintf("%04X", n))
+}
+
+func (c *client) forget(ref string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.theirs, c.refs[ref])
+	delete(c.refs, ref)
+}
+
+// toClient is the client as the core sees it: a proxy.Client.
+type toClient struct{ *client }
+
+// Event implements proxy.Client: an event, or a request of the switching function.
+func (c toClient) Event(m *uacsta.Message) {
+	ref := m.CrossRef()
+	c.rename(m)
+	switch {
+	case m.Name() == "ApplicationSessionTerminated":
+		c.Closed(errRefused)
+	case m.Kind() != uacsta.Event:
+		c.conn.ask(m, func(_ *uacsta.Message, err error) {
+			if errors.Is(err, ErrSlow) { // it must not miss one
+				c.conn.close(err)
+			}
+		})
+		if m.Name() == "MonitorStop" {
+			c.forget(ref)
+		}
+	case c.udp != nil:
+		if data, err := c.conn.eventFrame(m); err == nil {
+			_, _ = c.udp.Write(data[2:]) // whoever does not listen hears nothing: it is UDP
+		}
+	default:
+		c.conn.send(m)
+	}
+}
+
+// Closed implements proxy.Client.
+func (c toClient) Closed(reason error) {
+	if errors.Is(reason, proxy.ErrSlow) {
+		c.conn.close(reason)
+		return
+	}
+	if c.conn.codec.flavour.acse {
+		c.conn.queueAssociation(&association{kind: abort})
+	}
+	c.conn.finish(reason)
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/tr87proxy/tr87proxy/asn1"
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+// asn1 makes the front behind a listener of CSTA in ASN.1.
+func (n *node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
+	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
+	mode := modes[cfg.Sessions.ASN1]
+	if l.Dialect == "phase1" { // it has no words for a login
+		mode = proxy.SessionsOff
+	}
+	return asn1.NewServer(asn1.ServerConfig{
+		Proxy: n.core, Flavour: flavour, Identify: n.identify(mode), Sessions: mode, Notify: l.Notify, Log: n.log,
+		Gate: gate.Config{
+			NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.ASN1.MaxConnections, MaxPeer: cfg.ASN1.MaxPeer,
+		},
+	})
+}
+
+// asn1Link makes a link to a switching function that speaks CSTA in ASN.1.
+func (n *node) asn1Link(l config.Link) (proxy.Link, error) {
+	password, err := secret(l.Session.Password, l.Session.PasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
+	cfg := asn1.LinkConfig{
+		Addresses: l.Addresses, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
+		Heartbeat: l.Heartbeat, Conn: asn1.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+	}
+	if l.TLS {
+		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {
+			return nil, err
+		}
+	}
+	return asn1.NewLink(cfg), nil
+}

@@ -47,6 +47,9 @@ func FlavourOf(name string) (Flavour, bool) {
 // edition is that of the messages made of PDUs: it has every parameter that they have.
 const edition = uacsta.Edition6
 
+// callControl is the category of events that programs of HiPath match by position.
+const callControl = 0
+
 // older are codes that peers use for a service which has another in ECMA-285.
 var older = map[int]int{8: 218, 52: 211}
 
@@ -111,9 +114,9 @@ func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	under := coder{callIDs: c.callIDs, lenient: true, exact: c.flavour.exact}
-	if c.flavour.exact {
-		under.noted = c.now()
+	under := coder{callIDs: c.callIDs, lenient: true}
+	if c.flavour.exact && e.code.number == callControl {
+		under.exact, under.noted = true, c.now()
 	}
 	info, err := e.form.put(&under, v)
 	if err != nil {

@@ -184,8 +184,9 @@ func fillValue(n *notation, typ typ, f reflect.Value) {
 	case object:
 		d := uacsta.Dev("100")
 		f.Set(reflect.ValueOf(uacsta.MonitorObject{DeviceObject: &d}))
-	case destinations:
-		f.Set(reflect.ValueOf([]uacsta.DeviceID{uacsta.Dev("101")}))
+	case onlyOne:
+		f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		fillValue(n, x.typ, f.Index(0))
 	case end:
 		f.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: uacsta.Dev("101")}))
 	default:
@@ -263,6 +264,11 @@ func filled(n *notation, name string, f form) *uacsta.Message {
 	s := uacsta.New(name)
 	v := reflect.ValueOf(s).Elem()
 	fill(n, f.members, v)
+	for name, standard := range f.unsaid {
+		if standard != "" {
+			field(v, name).SetString(standard)
+		}
+	}
 	if e, ok := s.(*uacsta.ServiceInitiatedEvent); ok {
 		e.InitiatingDevice = uacsta.Ext("100")
 	}

@@ -46,7 +46,7 @@ func field(v reflect.Value, name string) reflect.Value {
 // be said.
 func (f *form) unsayable(v reflect.Value) string {
 	said := map[string]bool{}
-	for _, name := range f.unsaid {
+	for name := range f.unsaid {
 		said[name] = true
 	}
 	for i := range f.members {

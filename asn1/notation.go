@@ -66,7 +66,7 @@ type form struct {
 	members []member
 	tag     *tag // of the SEQUENCE, nil: its own
 	bare    bool
-	unsaid  []string // fields that may be left out although they are set
+	unsaid  map[string]string // fields that may be left out although they are set, and what they are read as
 }
 
 // member is one member of a SEQUENCE.
@@ -151,11 +151,15 @@ func (n *notation) resolve(m *member) {
 		return
 	}
 	name, list := strings.CutSuffix(m.typeName, "*")
+	name, one := strings.CutSuffix(name, "!")
 	if m.typ = n.types[name]; m.typ == nil {
 		panic("asn1: no type " + name)
 	}
 	if list {
 		m.typ = &sequenceOf{m.typ}
+	}
+	if one {
+		m.typ = onlyOne{m.typ}
 	}
 }
 
@@ -170,11 +174,12 @@ func parseCode(word string) code {
 }
 
 func parseForm(body string) form {
-	var f form
+	f := form{unsaid: map[string]string{}}
 	for part := range strings.SplitSeq(body, ",") {
 		words := strings.Fields(part)
 		if unsaid, ok := strings.CutPrefix(words[0], "-"); ok {
-			f.unsaid = append(f.unsaid, unsaid)
+			name, standard, _ := strings.Cut(unsaid, "=")
+			f.unsaid[name] = standard
 			continue
 		}
 		f.members = append(f.members, parseMember(words))

@@ -16,13 +16,11 @@ func phase1Types() map[string]typ {
 	for i, name := range []string{"Calling", "Called", "Subject"} {
 		types[name] = extended{ids, application(i + 1)}
 	}
-	called := calledOne{extended{ids, application(2)}}
 	types["Device"] = device{ids}
 	types["Redirection"] = redirection{ids, []string{"notKnown", "notRequired"}}
 	types["Connection"] = connection1{}
 	types["Object"] = object{ids}
-	types["CalledOne"] = called
-	types["CalledOnes"] = destinations{called}
+	types["CalledOne"] = calledOne{extended{ids, application(2)}}
 	types["PlainDevice"] = plainDevice{device{ids}}
 	types["Connections"] = connections{}
 	types["Details"] = details{}

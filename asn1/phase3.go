@@ -23,7 +23,7 @@ func phase3Types() map[string]typ {
 	types["Connection"] = connection3{ids}
 	types["Object"] = object{ids}
 	types["End"] = end{ids}
-	types["Destinations"] = destinations{device{ids}}
+	types["OldDevice"] = oldDevice{device{ids}}
 	types["UserData"] = userData{}
 	types["Extensions"] = extensions{}
 	return types
@@ -91,19 +91,33 @@ func (t end) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// destinations is a list of which ASN.1 takes one.
-type destinations struct{ typ }
+// onlyOne is a list of which ASN.1 takes one.
+type onlyOne struct{ typ }
 
-func (d destinations) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+func (d onlyOne) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if v.Len() != 1 {
-		return nil, &unsayable{"more or less than one destination"}
+		return nil, &unsayable{"a list of more or less than one"}
 	}
 	return d.typ.put(c, v.Index(0))
 }
 
-func (d destinations) take(c *coder, p *ber.Packet, v reflect.Value) error {
+func (d onlyOne) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	return d.typ.take(c, p, v.Index(0))
+}
+
+// oldDevice is a DeviceID where XML has a RedirectionDeviceID.
+type oldDevice struct{ device }
+
+func (t oldDevice) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	return t.device.put(c, reflect.ValueOf(v.Interface().(uacsta.RedirectionDeviceID).NumberDialed))
+}
+
+func (t oldDevice) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	var d uacsta.RedirectionDeviceID
+	err := t.device.take(c, p, reflect.ValueOf(&d.NumberDialed).Elem())
+	v.Set(reflect.ValueOf(d))
+	return err
 }
 
 // userData is UserData: [APPLICATION 29] OCTET STRING, tagged EXPLICIT.

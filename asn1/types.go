@@ -63,6 +63,11 @@ func (f *form) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	default:
 		children = p.Children
 	}
+	for name, standard := range f.unsaid {
+		if standard != "" {
+			field(v, name).SetString(standard)
+		}
+	}
 	return takeMembers(c, f.members, children, v)
 }
 
@@ -203,7 +208,9 @@ type seq struct{ members []member }
 func (*seq) tags() []tag { return []tag{universal(ber.TagSequence)} }
 
 func (s *seq) put(c *coder, v reflect.Value) (*ber.Packet, error) {
-	return putMembers(c, s.members, v)
+	within := *c
+	within.exact = false // which is about the members of messages
+	return putMembers(&within, s.members, v)
 }
 
 func (s *seq) take(c *coder, p *ber.Packet, v reflect.Value) error {

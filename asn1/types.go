@@ -86,7 +86,7 @@ func putMembers(c *coder, members []member, v reflect.Value) (*ber.Packet, error
 }
 
 // needed are the optional members that a message has even in its shortest form.
-var needed = map[string]bool{"localConnectionInfo": true, "secondaryOldCall": true, "extensions": true}
+var needed = map[string]bool{"localConnectionInfo": true, "secondaryOldCall": true, "callingDevice": true, "calledDevice": true, "extensions": true}
 
 // put writes one member; nil when it is left out.
 func (m *member) put(c *coder, v reflect.Value) (*ber.Packet, error) {

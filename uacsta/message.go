@@ -54,6 +54,14 @@ func (m *Message) String() string {
 	return b.String()
 }
 
+// Indented writes the message with each element on a line of its own, for people.
+func (m *Message) Indented() string {
+	doc := etree.NewDocumentWithRoot(m.root.Copy())
+	doc.Indent(2)
+	text, _ := doc.WriteToString() // a string takes everything
+	return strings.TrimRight(text, "\n")
+}
+
 // Name returns the local name of the root element.
 func (m *Message) Name() string { return m.root.Tag }
 

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/asn1"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func decodeCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "decode [HEX...]", Short: "Show CSTA in ASN.1, or a frame of CSTA-XML, as readable XML", GroupID: "server", Args: cobra.ArbitraryArgs,
+		Long: `decode shows octets that somebody has recorded as readable XML: PDUs of CSTA Phase III and
+Phase I, with the frame before them or without, and frames of CSTA-XML over TCP. It takes
+hexadecimal digits, with blanks or without, or a dump as hexdump -C, xxd, tcpdump -x and
+Wireshark write it, where IP and TCP headers are left out. Passwords are not shown.
+
+Without arguments it reads standard input.`,
+		Example: `  tr87proxy decode 26 80 0E A1 0C 02 01 02 02 01 49 30 04 55 02 00 01
+  tcpdump -x -r capture.pcap port 18000 | tr87proxy decode
+  tr87proxy decode --file dump.txt`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := strings.Join(args, " ")
+			if len(args) == 0 {
+				data, err := readDump(cmd.InOrStdin(), file)
+				if err != nil {
+					return err
+				}
+				text = string(data)
+			}
+			packets, err := octetsOf(text)
+			if err != nil {
+				return usageError{err}
+			}
+			return showPackets(cmd.OutOrStdout(), packets)
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "read this file instead of standard input")
+	return cmd
+}
+
+const maxDump = 16 << 20
+
+func readDump(in io.Reader, file string) ([]byte, error) {
+	if file != "" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxDump+1))
+	if len(data) > maxDump {
+		return nil, errors.New("the dump is longer than 16 MiB")
+	}
+	return data, err
+}
+
+var (
+	// dumpLine is a line of a dump: where it stands, octets, and perhaps their letters.
+	dumpLine = regexp.MustCompile(`^\s*(?:0x)?([0-9A-Fa-f]{4,8}):?\s+((?:[0-9A-Fa-f]{2,4}(?: {1,2}|$))+)`)
+	hexOnly  = regexp.MustCompile(`^[0-9A-Fa-f\s:,]*$`)
+	blanks   = regexp.MustCompile(`[\s:,]+`)
+)
+
+// octetsOf reads hexadecimal digits, or a dump: a packet begins where the count begins anew.
+func octetsOf(text string) ([][]byte, error) {
+	if !dumped(text) {
+		if !hexOnly.MatchString(text) {
+			return nil, errors.New("neither hexadecimal digits nor a dump")
+		}
+		data, err := hex.DecodeString(blanks.ReplaceAllString(text, ""))
+		if err != nil {
+			return nil, fmt.Errorf("no hexadecimal digits: %w", err)
+		}
+		return [][]byte{data}, nil
+	}
+	var packets [][]byte
+	for line := range strings.Lines(text) {
+		m := dumpLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+		if m == nil {
+			continue // times and addresses stand between
+		}
+		data, err := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
+		if err != nil {
+			continue // letters that look like digits
+		}
+		if len(packets) == 0 || strings.Trim(m[1], "0") == "" {
+			packets = append(packets, nil)
+		}
+		last := len(packets) - 1
+		packets[last] = append(packets[last], data...)
+	}
+	for i, p := range packets {
+		packets[i] = payload(p)
+	}
+	return packets, nil
+}
+
+// dumped reports whether a text is a dump: a line of it begins with the count 0.
+func dumped(text string) bool {
+	for line := range strings.Lines(text) {
+		if m := dumpLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil && strings.Trim(m[1], "0") == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// payload leaves the headers of Ethernet, IP and TCP out, where there are any.
+func payload(p []byte) []byte {
+	if len(p) > 14 && (binary.BigEndian.Uint16(p[12:]) == 0x0800 || binary.BigEndian.Uint16(p[12:]) == 0x86DD) {
+		p = p[14:]
+	}
+	header := 0
+	switch {
+	case len(p) >= 40 && p[0]>>4 == 4 && p[9] == 6 && int(binary.BigEndian.Uint16(p[2:])) <= len(p):
+		p = p[:binary.BigEndian.Uint16(p[2:])] // the rest is filling
+		header = int(p[0]&0xF) * 4
+	case len(p) >= 60 && p[0]>>4 == 6 && p[6] == 6:
+		header = 40
+	default:
+		return p
+	}
+	if header+13 > len(p) {
+		return nil
+	}
+	header += int(p[header+12]>>4) * 4
+	return p[min(header, len(p)):]
+}
+
+// showPackets shows what is in each packet.
+func showPackets(out io.Writer, packets [][]byte) error {
+	var faults []error
+	shown := 0
+	for i, p := range packets {
+		if len(p) == 0 {
+			continue // an acknowledgement, perhaps
+		}
+		shown++
+		if err := showPacket(out, p); err != nil {
+			faults = append(faults, fmt.Errorf("packet %d: %w", i+1, err))
+		}
+	}
+	if shown == 0 {
+		return usageError{errors.New("there is nothing to decode")}
+	}
+	return errors.Join(faults...)
+}
+
+func showPacket(out io.Writer, p []byte) error {
+	for len(p) > 8 && p[0] == 0 && p[1] == 0 {
+		length := int(binary.BigEndian.Uint16(p[2:]))
+		if length <= 8 || length > len(p) || p[8] != '<' {
+			break
+		}
+		m, err := uacsta.Parse(p[8:length])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "<!-- CSTA-XML, invoke %s -->\n%s\n", printable(string(p[4:8])), m.Indented())
+		p = p[length:]
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	described, err := asn1.Describe(p)
+	for _, d := range described {
+		fmt.Fprintf(out, "<!-- %s, %s -->\n%s\n", d.Phase, d.What, d.XML)
+		for _, note := range d.Notes {
+			fmt.Fprintf(out, "<!-- %s -->\n", note)
+		}
+	}
+	return err
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/certs"
+	"github.com/tr87proxy/tr87proxy/config"
+)
+
+// simulation is a foreign-looking switch: the built-in one behind its protocol.
+type simulation struct {
+	name      string
+	what      string
+	addresses []string // that it listens at by habit
+	// configure makes it listen; folder is for files that it needs.
+	configure func(cfg *config.Config, addresses []string, folder string) error
+	hint      string // how a client reaches it; the addresses stand before it
+}
+
+// The account of a simulated HiPath.
+const hipathName, hipathPassword = "AMHOST", "77777"
+
+var simulations = []simulation{
+	{
+		"hipath", "Siemens HiPath: CSTA Phase III in ASN.1, with a login", []string{"127.0.0.1:18000"},
+		func(cfg *config.Config, addresses []string, folder string) error {
+			cfg.ASN1.Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "hipath"}}
+			cfg.Sessions.ASN1 = "mandatory"
+			cfg.Sessions.Accounts = filepath.Join(folder, "accounts")
+			cfg.Grants = []config.Grant{{Who: strings.ToLower(hipathName), Control: []string{"*"}, Dial: []string{"*"}}}
+			return accounts.Edit(cfg.Sessions.Accounts, func([]accounts.Account) ([]accounts.Account, error) {
+				a := accounts.Account{Name: hipathName}
+				return []accounts.Account{a}, a.SetPassword(hipathPassword)
+			})
+		}, "AARQ with the name " + hipathName + " and the password " + hipathPassword,
+	},
+	{
+		"md110", "Ericsson MD110 Application Link: CSTA Phase I in ASN.1, without login", []string{"127.0.0.1:2555"},
+		func(cfg *config.Config, addresses []string, _ string) error {
+			cfg.ASN1.Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
+			return nil
+		}, "no login; events come over the connection",
+	},
+	{
+		"mxone", "Mitel MX-ONE: TR/87, and CSTA-XML over TCP and TLS", []string{"127.0.0.1:5062", "127.0.0.1:8882", "127.0.0.1:8883"},
+		func(cfg *config.Config, addresses []string, folder string) error {
+			cfg.SIP.Listen = []config.Listener{{Transport: "udp", Address: addresses[0]}, {Transport: "tcp", Address: addresses[0]}}
+			cfg.XML.Listen = []config.Listener{
+				{Transport: "tcp", Address: addresses[1]},
+				{Transport: "tls", Address: addresses[2], Certificate: filepath.Join(folder, "switch.pem"), Key: filepath.Join(folder, "switch.key")},
+			}
+			if err := certs.Init(folder, "simulated MX-ONE", 365*24*time.Hour, false); err != nil {
+				return err
+			}
+			return certs.Issue(folder, certs.Wish{Name: "switch", Kind: certs.Server, Names: []string{"localhost", "127.0.0.1"}, Valid: 364 * 24 * time.Hour})
+		}, "TR/87, CSTA-XML over TCP, over TLS (a certificate of its own)",
+	},
+}
+
+func simulateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "simulate", Short: "Be a foreign-looking switch, for makers of CTI software", GroupID: "server",
+		Long: `simulate runs the built-in switch, with the phones 100 to 109, behind the protocol of a
+foreign one, so that a CTI program can be tried without it. It serves loopback unless it is
+told otherwise; whoever reaches it may control every phone.`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, s := range simulations {
+		cmd.AddCommand(s.command())
+	}
+	return cmd
+}
+
+func (s simulation) command() *cobra.Command {
+	var listen []string
+	var allow []string
+	var busy, verbose bool
+	cmd := &cobra.Command{
+		Use: s.name, Short: s.what, Args: exactly(0),
+		Example: fmt.Sprintf("  tr87proxy simulate %[1]s\n  tr87proxy simulate %[1]s --traffic\n  tr87proxy simulate %[1]s --listen 0.0.0.0 --allow 10.1.1.0/24", s.name),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			addresses, err := listenAt(listen, s.addresses)
+			if err != nil {
+				return usageError{err}
+			}
+			for _, network := range allow {
+				if _, err := config.ParseNetwork(network); err != nil {
+					return usageError{fmt.Errorf("--allow %q is neither an address nor a network, such as 10.1.1.0/24", network)}
+				}
+			}
+			out, log := cmd.OutOrStdout(), io.Discard
+			if verbose {
+				log = cmd.ErrOrStderr()
+			}
+			return s.run(cmd.Context(), out, log, addresses, allow, busy)
+		},
+	}
+	cmd.Flags().StringSliceVar(&listen, "listen", nil, "where to listen: an address for all ports, or as many with ports as there are (default "+strings.Join(s.addresses, ",")+")")
+	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "who may connect: addresses and networks")
+	cmd.Flags().BoolVar(&busy, "traffic", false, "the phones call one another all the time")
+	cmd.Flags().BoolVar(&verbose, "verbose", false, "write the log to standard error")
+	return cmd
+}
+
+// listenAt says where to listen: what is wished, or what is usual.
+func listenAt(wished, usual []string) ([]string, error) {
+	addresses := make([]string, len(usual))
+	copy(addresses, usual)
+	if len(wished) > 1 && len(wished) != len(usual) {
+		return nil, fmt.Errorf("--listen has %d addresses; write one, or %d for %s", len(wished), len(usual), strings.Join(usual, ", "))
+	}
+	for i := range addresses {
+		if len(wished) == 0 {
+			break
+		}
+		wish := wished[min(i, len(wished)-1)]
+		_, port, _ := net.SplitHostPort(usual[i])
+		switch host, given, err := net.SplitHostPort(wish); {
+		case err != nil:
+			addresses[i] = net.JoinHostPort(strings.Trim(wish, "[]"), port)
+		case len(wished) == 1 && len(usual) > 1 && given != "0":
+			return nil, fmt.Errorf("--listen %s has one port where %d are needed, for %s", wish, len(usual), strings.Join(usual, ", "))
+		default:
+			addresses[i] = net.JoinHostPort(host, given)
+		}
+	}
+	return addresses, nil
+}
+
+// simulated are the phones of a simulated switch.
+func simulated() []string {
+	numbers := make([]string, 10)
+	for i := range numbers {
+		numbers[i] = strconv.Itoa(100 + i)
+	}
+	return numbers
+}
+
+// run is a simulated switch until ctx ends.
+func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, busy bool) error {
+	folder, err := os.MkdirTemp("", "tr87proxy-simulate")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	cfg := config.Default()
+	cfg.Operations.Address = ""
+	cfg.SIP.Listen = nil
+	cfg.Addresses.Allow = allow
+	for _, network := range allow {
+		cfg.Trusted = append(cfg.Trusted, config.Peer{Address: network})
+	}
+	cfg.Grants = []config.Grant{{Who: "*", Control: []string{"*"}, Dial: []string{"*"}}}
+	for _, number := range simulated() {
+		cfg.Switch.Extensions = append(cfg.Switch.Extensions, config.Extension{Number: number, Name: "Phone " + number, Outside: []string{"0"}})
+	}
+	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Answer: 3 * time.Second}}
+	if err := s.configure(cfg, addresses, folder); err != nil {
+		return err
+	}
+	n, err := assemble(cfg, log)
+	if err != nil {
+		return err
+	}
+	served := make(chan string, 8)
+	n.listening = func(transport, address string) { served <- transport + " " + address }
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.run(ctx) }()
+	fmt.Fprintf(out, "A switch that looks like %s.\n", s.what)
+	for range n.servers {
+		select {
+		case at := <-served:
+			fmt.Fprintln(out, "  listening at", at)
+		case err := <-stopped:
+			return fmt.Errorf("%w (is the port taken? try --listen)", err)
+		}
+	}
+	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nPress Ctrl-C to stop.\n", s.hint)
+	if busy {
+		traffic(ctx, n.sw, simulated())
+	}
+	return errors.Join(<-stopped)
+}

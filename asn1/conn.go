@@ -197,6 +197,11 @@ var errUnreadable = errors.New("unreadable")
 func (c *conn) take(data []byte) error {
 	p, err := parse(data)
 	if err != nil {
+		if len(data) > 0 && data[0] > 0xA0|byte(invoke) && data[0] <= 0xA0|byte(reject) {
+			c.cfg.Log.Info("a malformed answer", "peer", c.nc.RemoteAddr().String(), "err", err)
+			c.answered(&pdu{kind: reject, problem: unrecognizedPDU}) // there is a client that cannot do better
+			return errUnreadable
+		}
 		c.unreadable(badlyStructuredPDU, err)
 		return errUnreadable
 	}

@@ -79,7 +79,11 @@ func (m *pdu) readOperation(parts []*ber.Packet) error {
 
 // octets writes the PDU.
 func (m *pdu) octets() []byte {
-	whole := constructed(specific(int(m.kind)), primitive(universal(ber.TagInteger), m.id))
+	id := primitive(universal(ber.TagInteger), m.id)
+	if len(m.id) == 0 { // of a PDU whose invoke ID could not be read
+		id = null()
+	}
+	whole := constructed(specific(int(m.kind)), id)
 	switch m.kind {
 	case invoke:
 		whole.AppendChild(integer(m.operation))

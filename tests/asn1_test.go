@@ -1,14 +1,22 @@
 package tests
 
 import (
+	"bytes"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -165,4 +173,270 @@ func TestASN1Chain(t *testing.T) {
 			back.stop()
 		})
 	}
+}
+
+// perlClient starts a program in Perl, which shares no line with this project.
+func perlClient(t *testing.T, script string, args ...string) *process {
+	t.Helper()
+	perl := tool(t, "perl")
+	if err := exec.Command(perl, "-MConvert::ASN1", "-e1").Run(); err != nil {
+		if os.Getenv("TR87_NO_SKIP") != "" {
+			t.Fatal("libconvert-asn1-perl is not installed")
+		}
+		t.Skip("libconvert-asn1-perl is not installed")
+	}
+	file, err := filepath.Abs(filepath.Join("perl", script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, perl, append([]string{file}, args...)...)
+}
+
+// transferAway calls a monitored device, and transfers it to another one.
+func transferAway(t *testing.T, r *running) {
+	t.Helper()
+	c := r.xml()
+	c.monitor("1001")
+	id := c.ask(call("1000", "1001")).Text("callingDevice/callID")
+	c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1001")})
+	m := c.ask(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn(id, "1000"), TransferredTo: uacsta.Dev("1002")})
+	if m.Err() != nil {
+		t.Fatal(m)
+	}
+	id = m.Text("transferredCall/callID")
+	c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1002")})
+	c.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1001")})
+}
+
+// A program for MD110 and one for HiPath, written from the notation, monitor a device, see its
+// call, stop the monitor and leave.
+func TestASN1Programs(t *testing.T) {
+	accounts := filepath.Join(t.TempDir(), "accounts")
+	account(t, accounts, "AMHOST", "77777")
+	p1, p3 := freePort(t), freePort(t)
+	r := serve(t, everyKind+fmt.Sprintf(`application-sessions: {asn1: mandatory, accounts: %s}
+asn1:
+  listen:
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: hipath}
+`, accounts, p1, p3))
+	wrong := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1001", "cleared", "AMHOST", "wrong")
+	waitFor(t, "the refusal", func() bool { return wrong.out.String() == "refused 1\n" })
+	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1001", "Cleared")
+	hipath := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1001", "cleared", "AMHOST", "77777")
+	for _, p := range []*process{old, hipath} {
+		waitFor(t, "the monitor", func() bool { return strings.Contains(p.out.String(), "monitoring\n") })
+	}
+	transferAway(t, r)
+	for _, p := range []*process{old, hipath} {
+		if err := p.wait(patience); err != nil {
+			t.Fatalf("%v\n%s", err, p.out)
+		}
+	}
+	if want := `monitoring
+Delivered 1001 state=2 alerting=1001 calling=1000 called=1001
+Established 1001 state=3 answering=1001 calling=1000 called=1001
+Transferred 1000 state=3 transferring=1000 transferred=1002
+Delivered 1002 state=3 alerting=1002 calling=1001 called=1002
+Established 1002 state=3 answering=1002 calling=1001 called=1002
+Cleared 1001 state=0 releasing=1001
+stopped
+`; old.out.String() != want {
+		t.Errorf("the program for Phase I says\n%s", old.out)
+	}
+	if want := `status 2
+monitoring
+delivered 1001 state=2 cause=22 subject=1001 calling=1000 called=1001
+established 1001 state=3 cause=22 subject=1001 calling=1000 called=1001
+transferred 1000 state=3 cause=52 subject=1000 to=1002 new=1001,1002
+delivered 1002 state=3 cause=52 subject=1002 calling=1001 called=1002
+established 1002 state=3 cause=22 subject=1002 calling=1001 called=1002
+cleared 1001 state=0 cause=48 subject=1001
+stopped
+`; hipath.out.String() != want {
+		t.Errorf("the program for HiPath says\n%s", hipath.out)
+	}
+	r.stop()
+}
+
+// rawASN1 is a connection on which PDUs are written octet by octet.
+type rawASN1 struct {
+	t    *testing.T
+	conn net.Conn
+}
+
+func dialASN1(t *testing.T, port int) *rawASN1 {
+	t.Helper()
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &rawASN1{t, conn}
+}
+
+func (c *rawASN1) write(data []byte) {
+	c.t.Helper()
+	if _, err := c.conn.Write(data); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// read reads one frame; header is how long what stands before the length is.
+func (c *rawASN1) read(header int) []byte {
+	c.t.Helper()
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	head := make([]byte, header+2)
+	if _, err := io.ReadFull(c.conn, head); err != nil {
+		c.t.Fatal(err)
+	}
+	pdu := make([]byte, int(head[header]&0x7F)<<8|int(head[header+1]))
+	if _, err := io.ReadFull(c.conn, pdu); err != nil {
+		c.t.Fatal(err)
+	}
+	return append(head, pdu...)
+}
+
+// sample is a PDU of the table.
+func sample(t *testing.T, flavour, name string) []byte {
+	t.Helper()
+	for _, s := range samples.ASN1 {
+		if s.Flavour == flavour && s.Name == name {
+			return s.Octets()
+		}
+	}
+	t.Fatalf("no sample %s", name)
+	return nil
+}
+
+var unberTag = regexp.MustCompile(`<[CPI] O="\d+" T="([^"]*)"`)
+
+// structure is the tags of a PDU, in the order in which another decoder finds them.
+func structure(t *testing.T, pdu []byte) string {
+	t.Helper()
+	cmd := exec.Command(tool(t, "unber"), "-")
+	cmd.Stdin = bytes.NewReader(pdu)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%X: %v\n%s", pdu, err, out)
+	}
+	var tags []string
+	for _, m := range unberTag.FindAllStringSubmatch(string(out), -1) {
+		tags = append(tags, m[1])
+	}
+	return strings.Join(tags, " ")
+}
+
+// What stands on the wire is built as the PDUs that programs of HiPath and MD110 take.
+func TestASN1OnTheWire(t *testing.T) {
+	accounts := filepath.Join(t.TempDir(), "accounts")
+	account(t, accounts, "AMHOST", "77777")
+	p1, p3 := freePort(t), freePort(t)
+	r := serve(t, everyKind+fmt.Sprintf(`application-sessions: {asn1: mandatory, accounts: %s}
+asn1:
+  listen:
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: hipath}
+`, accounts, p1, p3))
+	hipath := dialASN1(t, p3)
+	hipath.write(sample(t, "hipath", "AARQ with name and password"))
+	if got, want := structure(t, hipath.read(1)[3:]), structure(t, sample(t, "hipath", "AARE that accepts")[3:]); got != want {
+		t.Errorf("AARE is %s, want %s", got, want)
+	}
+	if got, want := hipath.read(1), sample(t, "hipath", "SystemStatus"); !bytes.Equal(got, want) {
+		t.Errorf("%X, want %X", got, want)
+	}
+	hipath.write(sample(t, "hipath", "result of SystemStatus"))
+	monitor := bytes.Replace(sample(t, "hipath", "MonitorStart"), []byte("\x03100"), []byte("\x04100"), 1)
+	// a device of four digits: all lengths before it are longer by one
+	for _, at := range []int{2, 4, 12, 14} {
+		monitor[at]++
+	}
+	monitor = slices.Insert(monitor, 20, '1')
+	hipath.write(monitor)
+	if got, want := hipath.read(1), sample(t, "hipath", "result of MonitorStart"); !bytes.Equal(got[:len(got)-1], want[:len(want)-1]) {
+		t.Errorf("%X, want %X", got, want)
+	}
+	old := dialASN1(t, p1)
+	old.write(sample(t, "phase1", "MonitorStart"))
+	if got, want := old.read(0), sample(t, "phase1", "result of MonitorStart"); !bytes.Equal(got, want) {
+		t.Errorf("%X, want %X", got, want)
+	}
+	c := r.xml()
+	id := c.ask(call("1000", "1001")).Text("callingDevice/callID")
+	at := uacsta.Conn(id, "1001")
+	for _, step := range []struct {
+		event string
+		do    any
+	}{
+		{"delivered", uacsta.AnswerCall{CallToBeAnswered: at}},
+		{"established", uacsta.ClearConnection{ConnectionToBeCleared: at}},
+		{"connection cleared", nil},
+	} {
+		if got, want := structure(t, hipath.read(1)[3:]), structure(t, sample(t, "hipath", step.event)[3:]); got != want {
+			t.Errorf("%s is %s, want %s", step.event, got, want)
+		}
+		event := old.read(0)
+		if step.event == "delivered" {
+			if got, want := structure(t, event[2:]), structure(t, sample(t, "phase1", step.event)[2:]); got != want {
+				t.Errorf("%s is %s, want %s", step.event, got, want)
+			}
+		}
+		if step.do != nil {
+			c.ask(step.do)
+		}
+	}
+	hipath.write(sample(t, "hipath", "MonitorStop"))
+	if got, want := hipath.read(1), sample(t, "hipath", "result of MonitorStop"); !bytes.Equal(got, want) {
+		t.Errorf("%X, want %X", got, want)
+	}
+	hipath.write(sample(t, "hipath", "ABRT"))
+	waitFor(t, "the end of the session", func() bool { return strings.Contains(r.out.String(), "the client ended the association") })
+	r.stop()
+}
+
+// Hostile and confused peers: each is refused in words of the protocol, and nothing else
+// suffers.
+func TestASN1Refuses(t *testing.T) {
+	p1, p3 := freePort(t), freePort(t)
+	r := serve(t, everybody+fmt.Sprintf(`asn1:
+  listen:
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
+  - {transport: tcp, address: "127.0.0.1:%d", dialect: phase3}
+`, p1, p3))
+	for name, tt := range map[string]struct {
+		port, header int
+		send, want   string // hexadecimal; want "" is that the connection ends
+	}{
+		"an operation that is not known": {p1, 0, "0008 A106 020105 020163", "0008 A406 020105 810101"},
+		"an argument of another type":    {p1, 0, "000B A109 020105 02010A 3001 05", "0007 A405 0500 800102"},
+		"an argument that is empty":      {p1, 0, "000A A108 020105 02010A 3000", "0008 A406 020105 810102"},
+		"octets that are no PDU":         {p1, 0, "0003 303030", "0007 A405 0500 800102"},
+		"a PDU of another kind":          {p1, 0, "0002 3000", "0007 A405 0500 800100"},
+		"nested too deeply":              {p1, 0, "0050 " + strings.Repeat("3080", 40), "0007 A405 0500 800102"},
+		"Phase III where Phase I is":     {p1, 0, "2680 0E A10C", ""},
+		"a device that there is not":     {p1, 0, "0010 A10E 020105 02014A 8006 393939393939", "000B A309 020105 020101 81010C"},
+		"a request before AARQ":          {p3, 1, "26800E A10C 020102 020149 3004 5502 0001", ""},
+		"a very long PDU before AARQ":    {p3, 1, "26FFFF", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dialASN1(t, tt.port)
+			data, err := hex.DecodeString(strings.ReplaceAll(tt.send, " ", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.write(data)
+			if tt.want == "" {
+				_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+				if rest, err := io.ReadAll(c.conn); errors.Is(err, os.ErrDeadlineExceeded) || len(rest) > 0 && rest[2] != 0xA4 {
+					t.Errorf("%X %v", rest, err)
+				}
+				return
+			}
+			if got := strings.ToUpper(hex.EncodeToString(c.read(tt.header))); got != strings.ReplaceAll(tt.want, " ", "") {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+	r.stop()
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +55,15 @@ func (c *Config) checkLinks(d *document) {
 			c.checkDesk(d, key, &c.Links[i])
 			continue
 		}
+		if l.Type == "ctserver" {
+			c.checkCards(d, key, &c.Links[i])
+			continue
+		}
 		if l.Type != "" {
-			d.oneOf(key+".type", l.Type, "csta-xml", "csta-asn1", "phones")
+			d.oneOf(key+".type", l.Type, "csta-xml", "csta-asn1", "ctserver", "phones")
+		}
+		if len(l.Ports) > 0 || l.Manager != "" || l.Flash != (CardFlash{}) || l.AnswerTime != 0 || l.RingTime != 0 || l.CallerTime != 0 {
+			d.fault(key+".ports", "ports, manager, flash and their times are for type ctserver only")
 		}
 		if len(l.Addresses) == 0 {
 			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
@@ -177,6 +185,53 @@ func (c *Config) checkDesk(d *document, key string, l *Link) {
 	}
 	if len(numbers) == 0 {
 		d.fault(key+".accounts", "no telephone can register; write for example [{number: \"201\", password-file: 201.password}]")
+	}
+	if len(l.Devices) == 0 {
+		l.Devices = numbers
+	}
+}
+
+var flashCode = regexp.MustCompile(`^[&,0-9*#]{0,20}$`)
+
+// checkCards checks a link of type ctserver; its devices are the numbers of its ports, unless
+// it says otherwise.
+func (c *Config) checkCards(d *document, key string, l *Link) {
+	if len(l.Addresses) != 1 || !plainHost(l.Addresses[0]) {
+		d.fault(key+".addresses", "must name one host, without port, such as [\"10.1.1.9\"]: card port n is reached at TCP 1199+n")
+	}
+	numbers := make([]string, 0, len(l.Ports))
+	for i, p := range l.Ports {
+		port := fmt.Sprintf("%s.ports[%d]", key, i)
+		if !deviceNumber.MatchString(p.Number) || slices.Contains(numbers, p.Number) {
+			d.fault(port+".number", "must be 1 to 20 digits, * or #, and there once only")
+		}
+		if p.Port < 1 || p.Port > 1000 {
+			d.fault(port+".port", "must be the number of the card port, from 1 on")
+		}
+		if p.Address != "" && !plainHost(p.Address) {
+			if _, _, err := net.SplitHostPort(p.Address); err != nil {
+				d.fault(port+".address", "is neither host nor host:port; write for example 10.1.1.10")
+			}
+		}
+		numbers = append(numbers, p.Number)
+	}
+	if len(numbers) == 0 {
+		d.fault(key+".ports", "must say which card ports there are, such as [{number: \"201\", port: 1}]")
+	}
+	if l.Manager != "" && !plainHost(l.Manager) {
+		if _, _, err := net.SplitHostPort(l.Manager); err != nil {
+			d.fault(key+".manager", "is neither host nor host:port; write for example 10.1.1.9:1198")
+		}
+	}
+	for name, code := range map[string]string{"hold": l.Flash.Hold, "retrieve": l.Flash.Retrieve, "consult": l.Flash.Consult, "alternate": l.Flash.Alternate, "reconnect": l.Flash.Reconnect, "conference": l.Flash.Conference} {
+		if !flashCode.MatchString(code) {
+			d.fault(key+".flash."+name, "may hold digits, * and #, & for a hook flash and , for a pause; write for example \"&2\"")
+		}
+	}
+	for name, v := range map[string]time.Duration{"answer-time": l.AnswerTime, "ring-time": l.RingTime, "caller-id-time": l.CallerTime, "timeout": l.Timeout, "heartbeat": l.Heartbeat} {
+		if v < 0 {
+			d.fault(key+"."+name, "must not be negative")
+		}
 	}
 	if len(l.Devices) == 0 {
 		l.Devices = numbers

@@ -198,8 +198,32 @@ type Link struct {
 	Type        string        `yaml:"type"`
 	Listen      []Listener    `yaml:"listen"`
 	Accounts    []DeskAccount `yaml:"accounts"`
+	Ports       []CardPort    `yaml:"ports"`
+	Manager     string        `yaml:"manager"`
+	Flash       CardFlash     `yaml:"flash"`
+	AnswerTime  time.Duration `yaml:"answer-time"`
+	RingTime    time.Duration `yaml:"ring-time"`
+	CallerTime  time.Duration `yaml:"caller-id-time"`
 	// Notifications is where an MD110 sends its events to by UDP.
 	Notifications string `yaml:"notifications"`
+}
+
+// CardPort is an entry of links.ports: a port of a card behind ctserver.
+type CardPort struct {
+	Number  string `yaml:"number"`
+	Port    int    `yaml:"port"`
+	Address string `yaml:"address"`
+}
+
+// CardFlash is the key flash of an entry of links: what is dialled for services of the switch
+// behind an analogue line.
+type CardFlash struct {
+	Hold       string `yaml:"hold"`
+	Retrieve   string `yaml:"retrieve"`
+	Consult    string `yaml:"consult"`
+	Alternate  string `yaml:"alternate"`
+	Reconnect  string `yaml:"reconnect"`
+	Conference string `yaml:"conference"`
 }
 
 // DeskAccount is an entry of links.accounts: what a desk phone registers with for uaCSTA.

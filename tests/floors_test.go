@@ -19,6 +19,7 @@ var floors = map[string]int{
 	"interop/lync":  4,
 	"cstaxml":       4,
 	"asn1":          4,
+	"ctserver":      4,
 	"gate":          2,
 	"softswitch":    4,
 	"web":           4,

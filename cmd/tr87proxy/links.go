@@ -63,6 +63,8 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 		return n.desk(l)
 	case "csta-asn1":
 		return n.asn1Link(l)
+	case "ctserver":
+		return n.cards(l), nil
 	}
 	password, err := secret(l.Session.Password, l.Session.PasswordFile)
 	if err != nil {

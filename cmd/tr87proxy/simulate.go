@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,7 @@ type simulation struct {
 	// configure makes it listen; folder is for files that it needs.
 	configure func(cfg *config.Config, addresses []string, folder string) error
 	hint      string // how a client reaches it; the addresses stand before it
+	card      bool   // the addresses are of card ports, which are not in the configuration
 }
 
 // The account of a simulated HiPath.
@@ -44,14 +46,14 @@ var simulations = []simulation{
 				a := accounts.Account{Name: hipathName}
 				return []accounts.Account{a}, a.SetPassword(hipathPassword)
 			})
-		}, "AARQ with the name " + hipathName + " and the password " + hipathPassword,
+		}, "AARQ with the name " + hipathName + " and the password " + hipathPassword, false,
 	},
 	{
 		"md110", "Ericsson MD110 Application Link: CSTA Phase I in ASN.1, without login", []string{"127.0.0.1:2555"},
 		func(cfg *config.Config, addresses []string, _ string) error {
 			cfg.ASN1.Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
 			return nil
-		}, "no login; events come over the connection",
+		}, "no login; events come over the connection", false,
 	},
 	{
 		"mxone", "Mitel MX-ONE: TR/87, and CSTA-XML over TCP and TLS", []string{"127.0.0.1:5062", "127.0.0.1:8882", "127.0.0.1:8883"},
@@ -65,7 +67,12 @@ var simulations = []simulation{
 				return err
 			}
 			return certs.Issue(folder, certs.Wish{Name: "switch", Kind: certs.Server, Names: []string{"localhost", "127.0.0.1"}, Valid: 364 * 24 * time.Hour})
-		}, "TR/87, CSTA-XML over TCP, over TLS (a certificate of its own)",
+		}, "TR/87, CSTA-XML over TCP, over TLS (a certificate of its own)", false,
+	},
+	{
+		"ctserver", "Voicetronix ctserver: a card of four ports", []string{"127.0.0.1:1200", "127.0.0.1:1201", "127.0.0.1:1202", "127.0.0.1:1203", "127.0.0.1:1198"},
+		func(*config.Config, []string, string) error { return nil },
+		"hook flash and 1, 2, 3: back to the held call, change over, conference; on hook with two calls: transfer", true,
 	},
 }
 
@@ -182,6 +189,17 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.run(ctx) }()
 	fmt.Fprintf(out, "A switch that looks like %s.\n", s.what)
+	var group sync.WaitGroup
+	defer group.Wait()
+	if s.card {
+		if err := n.core.Await(ctx, "switch"); err != nil {
+			return <-stopped
+		}
+		if err := n.serveCard(ctx, &group, out, addresses, stop); err != nil {
+			stop()
+			return errors.Join(fmt.Errorf("%w (is the port taken? try --listen)", err), <-stopped)
+		}
+	}
 	for range n.servers {
 		select {
 		case at := <-served:
@@ -194,5 +212,5 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	if busy {
 		traffic(ctx, n.sw, simulated())
 	}
-	return errors.Join(<-stopped)
+	return <-stopped
 }

@@ -1,0 +1,355 @@
+package ctserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Port is one port of a card.
+type Port struct {
+	Number  string // of the device that it is
+	Port    int    // from 1 on, counted as ctserver does
+	Address string // of the ctserver, where it is not the link's: host, or host:port
+}
+
+// Flash is what is dialled for services that the switch behind the line carries out: digits,
+// "&" for a hook flash, "," for a pause of a second.
+type Flash struct {
+	Hold       string // "&"
+	Retrieve   string // "&"
+	Consult    string // before the number; "&,"
+	Alternate  string // "&2"
+	Reconnect  string // "&1"
+	Conference string // of the two calls of one port; "&3"
+}
+
+// LinkConfig says where a ctserver is and what its lines are like. Zero values take defaults.
+type LinkConfig struct {
+	Address    string // host of the ctserver
+	Ports      []Port
+	Manager    string        // host:port of the manager connection; "": none
+	Flash      Flash         // as the switch behind the lines wants it
+	AnswerTime time.Duration // after which a call that was dialled counts as answered; 10 s
+	RingTime   time.Duration // without a ring after which the caller counts as gone; 8 s
+	CallerTime time.Duration // for the caller ID, after the first ring; 3 s
+	Timeout    time.Duration // for the answer to a command; 10 s
+	Heartbeat  time.Duration // the manager connection is asked for the ports at this interval; 30 s
+	Log        *slog.Logger
+}
+
+// Link is the ports of one or more ctservers; it implements proxy.Link.
+type Link struct {
+	cfg   LinkConfig
+	ports map[string]*port // by device
+
+	mu       sync.Mutex
+	up       proxy.Upcalls       // nil while the link is down
+	lastRef  int                 // of monitors
+	lastCall int                 // of callIDs
+	monitors map[string]string   // cross reference -> device
+	watched  map[string][]string // device -> cross references
+	manager  *wire               // nil while there is none
+}
+
+// NewLink makes a link. It connects once Run is called.
+func NewLink(cfg LinkConfig) *Link {
+	for p, standard := range map[*time.Duration]time.Duration{
+		&cfg.AnswerTime: 10 * time.Second, &cfg.RingTime: 8 * time.Second, &cfg.CallerTime: 3 * time.Second, &cfg.Timeout: 10 * time.Second, &cfg.Heartbeat: 30 * time.Second,
+	} {
+		if *p == 0 {
+			*p = standard
+		}
+	}
+	for p, standard := range map[*string]string{&cfg.Flash.Hold: "&", &cfg.Flash.Retrieve: "&", &cfg.Flash.Consult: "&,", &cfg.Flash.Alternate: "&2", &cfg.Flash.Reconnect: "&1", &cfg.Flash.Conference: "&3"} {
+		if *p == "" {
+			*p = standard
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Link{cfg: cfg, ports: map[string]*port{}}
+	for _, p := range cfg.Ports {
+		l.ports[p.Number] = newPort(l, p)
+	}
+	return l
+}
+
+// errNoPort is why a link is down.
+var errNoPort = errors.New("no port of the card can be reached")
+
+// pause is before a port is tried again.
+const pause = time.Second
+
+// Run implements proxy.Link: it connects to every port, and to those that fail again, until
+// ctx ends or none is left.
+func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.mu.Lock()
+	l.up, l.monitors, l.watched = up, map[string]string{}, map[string][]string{}
+	l.mu.Unlock()
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.up = nil
+	}()
+	changes := make(chan change, len(l.ports))
+	for _, p := range l.ports {
+		group.Go(func() { l.keep(ctx, p, changes) })
+	}
+	if l.cfg.Manager != "" {
+		group.Go(func() { l.manage(ctx) })
+	}
+	states, ready := map[*port]error{}, false
+	alive := 0
+	for {
+		select {
+		case <-ctx.Done():
+			cancel()
+			return ctx.Err()
+		case c := <-changes:
+			if was, known := states[c.port]; known && was == nil && c.err != nil {
+				alive--
+			} else if c.err == nil {
+				alive++
+			}
+			states[c.port] = c.err
+			if len(states) == len(l.ports) && alive == 0 {
+				cancel()
+				return fmt.Errorf("%w: %w", errNoPort, c.err)
+			}
+			if !ready && (alive == len(l.ports) || alive > 0 && len(states) == len(l.ports)) {
+				ready = true
+				up.Ready()
+			}
+		}
+	}
+}
+
+// change is that a port has come, or gone and why.
+type change struct {
+	port *port
+	err  error
+}
+
+// keep keeps the connection to one port until ctx ends.
+func (l *Link) keep(ctx context.Context, p *port, changes chan<- change) {
+	tell := func(err error) {
+		select {
+		case changes <- change{p, err}:
+		case <-ctx.Done():
+		}
+	}
+	for {
+		nc, err := gate.Dial(ctx, []string{p.address(l.cfg.Address)}, strconv.Itoa(firstPort-1+p.cfg.Port), nil, l.cfg.Timeout)
+		if err == nil {
+			err = p.serve(ctx, nc, func() { tell(nil) })
+			l.cfg.Log.Warn("port lost", "device", p.cfg.Number, "err", err)
+		}
+		tell(err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// firstPort is the TCP port of card port 1.
+const firstPort = 1200
+
+// address is where the port's ctserver is.
+func (p *port) address(usual string) string {
+	if p.cfg.Address != "" {
+		return p.cfg.Address
+	}
+	return usual
+}
+
+// manage keeps the manager connection: it asks for the state of the ports, and stops
+// recordings, until ctx ends.
+func (l *Link) manage(ctx context.Context) {
+	for {
+		nc, err := gate.Dial(ctx, []string{l.cfg.Manager}, "1198", nil, l.cfg.Timeout)
+		if err == nil {
+			err = l.ask(ctx, nc)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		l.cfg.Log.Warn("no manager connection", "address", l.cfg.Manager, "err", err)
+		select {
+		case <-time.After(l.cfg.Heartbeat):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ask asks for the state of the ports again and again.
+func (l *Link) ask(ctx context.Context, nc net.Conn) error {
+	w := &wire{nc: nc, handle: manager, finished: make(chan struct{}), event: func(string, string) {}}
+	l.mu.Lock()
+	l.manager = w
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		l.manager = nil
+		l.mu.Unlock()
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		beat := time.NewTicker(l.cfg.Heartbeat)
+		defer beat.Stop()
+		for {
+			_ = w.send("portstatus", l.cfg.Timeout, func(reply *line, err error) { // fails when serve does
+				if err == nil {
+					l.cfg.Log.Debug("ports", "status", reply.args)
+				}
+			})
+			select {
+			case <-beat.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return w.serve(ctx)
+}
+
+// newCall makes a callID.
+func (l *Link) newCall() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastCall++
+	return fmt.Sprintf("%08X%04X", uint32(started), uint16(l.lastCall)) //nolint:gosec // it may begin anew
+}
+
+// started tells callIDs of this run from those of an earlier one.
+var started = time.Now().Unix()
+
+// Features implements proxy.FeatureLister.
+func (l *Link) Features(string) uacsta.Features {
+	return uacsta.Features{
+		Services: []string{
+			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "alternateCall", "answerCall", "clearConnection", "conferenceCall", "consultationCall",
+			"holdCall", "makeCall", "reconnectCall", "retrieveCall", "transferCall", "generateDigits", "playMessage", "recordMessage", "stop",
+		},
+		Events: []string{
+			"conferenced", "connectionCleared", "delivered", "established", "failed", "held", "netwReached", "originated", "retrieved", "serviceInitiated", "transferred",
+			"backInService", "outOfService", "dtmfDetected", "play", "record", "stop",
+		},
+	}
+}
+
+var (
+	errDown    = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
+	errBusy    = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
+	errService = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	errDevice  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+)
+
+// Request implements proxy.Link.
+func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	service := uacsta.New(req.Name())
+	if service == nil {
+		reply(nil, errService)
+		return
+	}
+	if err := req.Decode(service); err != nil {
+		reply(nil, err)
+		return
+	}
+	answer := func(res any, err error) {
+		if err != nil {
+			reply(nil, err)
+			return
+		}
+		reply(uacsta.Encode(res, uacsta.Edition6), nil)
+	}
+	switch s := service.(type) {
+	case *uacsta.MonitorStart:
+		answer(l.monitor(s))
+	case *uacsta.MonitorStop:
+		answer(l.stop(s))
+	default:
+		p := l.portOf(service)
+		if p == nil {
+			answer(nil, errDevice)
+			return
+		}
+		p.do(func() { p.perform(service, answer) }, func(err error) { answer(nil, err) })
+	}
+}
+
+// monitor starts a monitor on a device.
+func (l *Link) monitor(s *uacsta.MonitorStart) (any, error) {
+	if s.MonitorObject.DeviceObject == nil {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
+	}
+	device := s.MonitorObject.DeviceObject.ID
+	if l.ports[device] == nil {
+		return nil, errDevice
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up == nil {
+		return nil, errDown
+	}
+	if len(l.monitors) >= maxMonitors {
+		return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded)
+	}
+	l.lastRef++
+	ref := fmt.Sprintf("%06X", l.lastRef)
+	l.monitors[ref] = device
+	l.watched[device] = append(l.watched[device], ref)
+	return uacsta.MonitorStartResponse{MonitorCrossRefID: ref, ActualMonitorFilter: &uacsta.MonitorFilter{}}, nil
+}
+
+const maxMonitors = 10000
+
+func (l *Link) stop(s *uacsta.MonitorStop) (any, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	device, ok := l.monitors[s.MonitorCrossRefID]
+	if !ok {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
+	}
+	delete(l.monitors, s.MonitorCrossRefID)
+	for i, ref := range l.watched[device] {
+		if ref == s.MonitorCrossRefID {
+			l.watched[device] = append(l.watched[device][:i:i], l.watched[device][i+1:]...)
+			break
+		}
+	}
+	return uacsta.MonitorStopResponse{}, nil
+}
+
+// tell sends an event to every monitor of a device; make makes it for a cross reference.
+func (l *Link) tell(device string, make func(ref string) any) {
+	l.mu.Lock()
+	up, refs := l.up, l.watched[device]
+	l.mu.Unlock()
+	if up == nil {
+		return
+	}
+	for _, ref := range refs {
+		up.Event(uacsta.Encode(make(ref), uacsta.Edition6))
+	}
+}

@@ -1,0 +1,375 @@
+package ctserver
+
+import (
+	"context"
+	"errors"
+	"net"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// port is one device: a card port and the calls on its line. All of it but the inbox belongs
+// to the goroutine that takes from the inbox.
+type port struct {
+	link *Link
+	cfg  Port
+
+	mu    sync.Mutex
+	inbox chan task // nil while the port cannot be reached
+
+	wire         *wire
+	was          bool // it could be reached before
+	active, held *call
+	playing      string // the message that is being played
+	recording    string // the message that is being recorded
+}
+
+// task is something for the port to do, or to refuse when it is too late.
+type task struct {
+	do     func()
+	refuse func(error)
+}
+
+// call is one call of the port.
+type call struct {
+	id        string
+	other     string // the number at the other end, "" where it is not known
+	third     string // in a conference
+	incoming  bool
+	announced bool // Delivered has been told
+	reached   bool // the other end has answered, as far as can be known
+	state     uacsta.LocalConnectionState
+	timer     *time.Timer // of the next ring, or of the answer
+	caller    *time.Timer // for the caller ID
+}
+
+func newPort(l *Link, cfg Port) *port { return &port{link: l, cfg: cfg} }
+
+// do has something done; refuse is called where it cannot be.
+func (p *port) do(what func(), refuse func(error)) {
+	p.mu.Lock()
+	inbox := p.inbox
+	if inbox == nil {
+		p.mu.Unlock()
+		refuse(errDown)
+		return
+	}
+	var full bool
+	select {
+	case inbox <- task{what, refuse}:
+	default:
+		full = true
+	}
+	p.mu.Unlock()
+	if full {
+		refuse(errBusy)
+	}
+}
+
+// post has something done that nobody waits for.
+func (p *port) post(what func()) { p.do(what, func(error) {}) }
+
+const inboxLength = 256
+
+// serve is the port while there is a connection; up is called once it can carry requests.
+func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
+	inbox := make(chan task, inboxLength)
+	p.mu.Lock()
+	p.inbox = inbox
+	p.mu.Unlock()
+	p.wire = &wire{nc: nc, handle: p.cfg.Port - 1, finished: make(chan struct{}), event: func(what, more string) {
+		p.do(func() { p.happened(what, more) }, func(err error) {
+			if errors.Is(err, errBusy) { // it must not miss what happens
+				_ = nc.Close()
+			}
+		})
+	}}
+	ended := make(chan error, 1)
+	go func() { ended <- p.wire.serve(ctx) }()                     // it ends when the connection does
+	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) { // whatever it was doing before
+		if p.was {
+			p.tell(func(ref string) any {
+				return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(p.cfg.Number), Cause: uacsta.CauseNormal}
+			})
+		}
+		p.was = true
+		up()
+	})
+	var err error
+	for running := true; running; {
+		select {
+		case t := <-inbox:
+			t.do()
+		case err = <-ended:
+			running = false
+		}
+	}
+	p.mu.Lock()
+	p.inbox = nil
+	p.mu.Unlock()
+	for { // no more than what came before the end: replies that will not come, and requests
+		select {
+		case t := <-inbox:
+			t.do()
+			continue
+		default:
+		}
+		break
+	}
+	p.lose()
+	return err
+}
+
+// lose ends the calls of a port that cannot be reached any more.
+func (p *port) lose() {
+	for _, c := range []*call{p.active, p.held} {
+		if c != nil {
+			p.cleared(c, uacsta.CauseNormal)
+		}
+	}
+	p.playing, p.recording = "", ""
+	if p.was {
+		p.tell(func(ref string) any {
+			return uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(p.cfg.Number), Cause: uacsta.CauseNormal}
+		})
+	}
+}
+
+// command sends a command; then is called in the port's own goroutine.
+func (p *port) command(name string, timeout time.Duration, then func(reply *line, err error), args ...string) {
+	inbox := p.inbox // only this goroutine changes it
+	err := p.wire.send(name, timeout, func(reply *line, err error) {
+		if err == nil && reply.arg(1) == "ERROR" {
+			err = errors.New(name + " failed")
+		}
+		inbox <- task{func() { then(reply, err) }, nil} // it is taken: serve outlives the wire
+	}, args...)
+	if err != nil {
+		then(nil, err)
+	}
+}
+
+func (p *port) tell(make func(ref string) any) { p.link.tell(p.cfg.Number, make) }
+
+// connection is the port's part in a call.
+func (p *port) connection(c *call) uacsta.ConnectionID { return uacsta.Conn(c.id, p.cfg.Number) }
+
+// far is the other end's part in a call.
+func (c *call) far() uacsta.ConnectionID { return uacsta.Conn(c.id, c.other) }
+
+func (c *call) stop() {
+	for _, t := range []*time.Timer{c.timer, c.caller} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// forget takes a call off the port.
+func (p *port) forget(c *call) {
+	c.stop()
+	if p.active == c {
+		p.active = nil
+	}
+	if p.held == c {
+		p.held = nil
+	}
+}
+
+// has reports whether a call is still there.
+func (p *port) has(c *call) bool { return p.active == c || p.held == c }
+
+// find finds the call that a connection names.
+func (p *port) find(id uacsta.ConnectionID) *call {
+	for _, c := range []*call{p.active, p.held} {
+		if c != nil && (id.CallID == c.id || id.CallID == "") {
+			return c
+		}
+	}
+	return nil
+}
+
+// happened takes note of what happens on the line.
+func (p *port) happened(what, more string) {
+	switch what {
+	case "ring":
+		p.rings()
+	case "cid":
+		if c := p.active; c != nil && c.incoming && !c.announced {
+			p.announce(c, more)
+		}
+	case "hangup", "loopdrop":
+		if p.active != nil {
+			p.gone(p.active)
+		}
+	case "pickup":
+		p.reached()
+	case "toneend":
+		if p.playing != "" {
+			p.played(uacsta.CauseEndOfMessageDetected)
+			return
+		}
+		p.reached()
+	case "timer", "flash":
+	case "dtmf":
+		p.digit(more)
+	default:
+		p.digit(what)
+	}
+}
+
+func (p *port) digit(digit string) {
+	if c := p.active; c != nil && c.state == uacsta.Connected && len(digit) == 1 {
+		p.tell(func(ref string) any {
+			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: p.connection(c), DtmfChar: digit, Cause: uacsta.CauseDTMFDigitDetected}
+		})
+	}
+}
+
+// rings: a call has come, or goes on ringing. The caller ID comes between the first ring and
+// the second.
+func (p *port) rings() {
+	c := p.active
+	switch {
+	case c == nil && p.held == nil:
+		c = &call{id: p.link.newCall(), incoming: true, state: uacsta.Alerting}
+		p.active = c
+		c.timer = time.AfterFunc(p.link.cfg.RingTime, func() {
+			p.post(func() {
+				if p.active == c && c.state == uacsta.Alerting {
+					p.cleared(c, uacsta.CauseCallCancelled)
+				}
+			})
+		})
+		p.command("ctlistenforcid", p.link.cfg.Timeout, func(*line, error) {}) // there are cards that cannot
+		c.caller = time.AfterFunc(p.link.cfg.CallerTime, func() { p.post(func() { p.readCaller(c) }) })
+	case c != nil && c.incoming && c.state == uacsta.Alerting:
+		c.timer.Reset(p.link.cfg.RingTime)
+		p.readCaller(c)
+	}
+}
+
+// readCaller asks for the caller ID, once.
+func (p *port) readCaller(c *call) {
+	if !c.caller.Stop() && c.announced || p.active != c || c.announced {
+		return
+	}
+	c.caller.Stop()
+	p.command("ctreadcid", p.link.cfg.Timeout, func(reply *line, err error) {
+		number := ""
+		if err == nil && reply.arg(1) == "OK" {
+			number = reply.arg(2)
+		}
+		p.announce(c, number)
+	})
+}
+
+// announce tells of a call that has come.
+func (p *port) announce(c *call, number string) {
+	if c.announced || p.active != c {
+		return
+	}
+	c.announced = true
+	if numbers.MatchString(number) {
+		c.other = number
+	}
+	p.tell(func(ref string) any {
+		return uacsta.DeliveredEvent{
+			MonitorCrossRefID: ref, Connection: p.connection(c), AlertingDevice: uacsta.Ext(p.cfg.Number), CallingDevice: uacsta.Ext(c.other),
+			CalledDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
+		}
+	})
+}
+
+// reached: the other end of a call that was dialled has answered, or so it seems.
+func (p *port) reached() {
+	c := p.active
+	if c == nil || c.incoming || c.reached || c.state != uacsta.Connected {
+		return
+	}
+	c.stop()
+	c.reached = true
+	p.tell(func(ref string) any {
+		return uacsta.EstablishedEvent{
+			MonitorCrossRefID: ref, EstablishedConnection: c.far(), AnsweringDevice: uacsta.Ext(c.other), CallingDevice: uacsta.Ext(p.cfg.Number),
+			CalledDevice: uacsta.Ext(c.other), LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNetworkSignal,
+		}
+	})
+}
+
+// gone: the other end has hung up. A held call stays on the line.
+func (p *port) gone(c *call) {
+	if c.incoming && c.state == uacsta.Alerting {
+		p.cleared(c, uacsta.CauseCallCancelled)
+		return
+	}
+	if c.other != "" {
+		p.tell(func(ref string) any {
+			return uacsta.ConnectionClearedEvent{
+				MonitorCrossRefID: ref, DroppedConnection: c.far(), ReleasingDevice: uacsta.Ext(c.other),
+				LocalConnectionInfo: c.state, Cause: uacsta.CauseNormalClearing,
+			}
+		})
+	}
+	p.cleared(c, uacsta.CauseNormalClearing)
+	if p.held == nil {
+		p.command("cthangup", p.link.cfg.Timeout, func(*line, error) {})
+	}
+}
+
+// cleared tells that the port is out of a call. One that was never told of ends untold.
+func (p *port) cleared(c *call, cause uacsta.EventCause) {
+	p.forget(c)
+	if p.playing != "" {
+		p.played(uacsta.CauseNormalClearing)
+	}
+	if c.incoming && !c.announced {
+		return
+	}
+	p.tell(func(ref string) any {
+		return uacsta.ConnectionClearedEvent{
+			MonitorCrossRefID: ref, DroppedConnection: p.connection(c), ReleasingDevice: uacsta.Ext(p.cfg.Number),
+			LocalConnectionInfo: uacsta.Null, Cause: cause,
+		}
+	})
+}
+
+// played tells that a message is not played any more.
+func (p *port) played(cause uacsta.EventCause) {
+	message := p.playing
+	p.playing = ""
+	p.stopped(message, cause)
+}
+
+func (p *port) stopped(message string, cause uacsta.EventCause) {
+	id := uacsta.Conn("", p.cfg.Number)
+	if p.active != nil {
+		id = p.connection(p.active)
+	}
+	p.tell(func(ref string) any {
+		return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: message, Cause: cause}
+	})
+}
+
+// portOf is the port that a service is for: that of its first connection or device.
+func (l *Link) portOf(service any) *port {
+	switch s := service.(type) {
+	case *uacsta.ConferenceCall:
+		return l.ports[s.ActiveCall.DeviceID.ID]
+	case *uacsta.SnapshotCall:
+		return l.ports[s.SnapshotObject.DeviceID.ID]
+	}
+	v := reflect.ValueOf(service).Elem()
+	for i := range v.NumField() {
+		switch id := v.Field(i).Interface().(type) {
+		case uacsta.ConnectionID:
+			return l.ports[id.DeviceID.ID]
+		case uacsta.DeviceID:
+			return l.ports[id.ID]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package tests
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// simulator starts a simulated switch on free ports; as many as it needs.
+func simulator(t *testing.T, kind string, ports int, more ...string) (p *process, at []int) {
+	t.Helper()
+	var addresses []string
+	for range ports {
+		at = append(at, freePort(t))
+		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", at[len(at)-1]))
+	}
+	p = start(t, program(t), append([]string{"simulate", kind, "--verbose", "--listen", strings.Join(addresses, ",")}, more...)...)
+	waitFor(t, "the simulator", func() bool { return strings.Contains(p.out.String(), "Press Ctrl-C") })
+	return p, at
+}
+
+// beforeCards starts a proxy with the ports of a simulated card.
+func beforeCards(t *testing.T, at []int, more string) *running {
+	t.Helper()
+	front := serve(t, fmt.Sprintf(`links:
+- name: cards
+  type: ctserver
+  addresses: ["127.0.0.1"]
+  ports:
+  - {number: "201", port: 1, address: "127.0.0.1:%d"}
+  - {number: "202", port: 2, address: "127.0.0.1:%d"}
+  - {number: "203", port: 3, address: "127.0.0.1:%d"}
+  manager: "127.0.0.1:%d"
+  answer-time: 1h
+  caller-id-time: 500ms
+  ring-time: 3s
+%strusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, at[0], at[1], at[2], at[4], more))
+	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="cards"} 1`) })
+	return front
+}
+
+// cardTalk is a program that controls the ports of a card.
+type cardTalk struct {
+	*xmlClient
+	watched map[string]string // cross reference -> device
+	early   []*uacsta.Message // events that came before they were waited for: ports know no order among them
+}
+
+// await waits for an event at a device, and returns its first connection.
+func (c *cardTalk) await(device, event string) uacsta.ConnectionID {
+	c.t.Helper()
+	for i := 0; ; i++ {
+		if i == len(c.early) {
+			c.early = append(c.early, c.hear())
+		}
+		m := c.early[i]
+		if m.Name() == event+"Event" && c.watched[m.CrossRef()] == device {
+			c.early = slices.Delete(c.early, i, i+1)
+			if len(m.Connections()) == 0 {
+				return uacsta.ConnectionID{}
+			}
+			first := m.Connections()[0]
+			return uacsta.Conn(first.CallID(), first.DeviceID())
+		}
+	}
+}
+
+// must asks for a service that is to be granted.
+func (c *cardTalk) must(service any) *uacsta.Message {
+	c.t.Helper()
+	m := c.ask(service)
+	if m.Err() != nil {
+		c.t.Fatalf("%T: %v", service, m.Err())
+	}
+	return m
+}
+
+func watchCards(front *running) *cardTalk {
+	c := &cardTalk{xmlClient: front.xml(), watched: map[string]string{}}
+	for _, device := range []string{"201", "202", "203"} {
+		c.watched[c.monitor(device)] = device
+	}
+	return c
+}
+
+// dialUp calls from one port to another, which answers.
+func (c *cardTalk) dialUp(from, number, to string) (own, other uacsta.ConnectionID) {
+	c.t.Helper()
+	id := c.must(call(from, number)).Text("callingDevice/callID")
+	own = uacsta.Conn(id, from)
+	other = c.await(to, "Delivered")
+	c.must(uacsta.AnswerCall{CallToBeAnswered: other})
+	c.await(from, "Established")
+	return own, other
+}
+
+// consult calls a third port beside the call.
+func (c *cardTalk) consult(own uacsta.ConnectionID) (second, third uacsta.ConnectionID) {
+	c.t.Helper()
+	m := c.must(uacsta.ConsultationCall{ExistingCall: own, ConsultedDevice: uacsta.Dev("102")})
+	second = uacsta.Conn(m.Text("initiatedCall/callID"), own.DeviceID.ID)
+	c.await("201", "Held")
+	third = c.await("203", "Delivered")
+	c.must(uacsta.AnswerCall{CallToBeAnswered: third})
+	c.await("201", "Established")
+	return second, third
+}
+
+// TR/87 or XML in front, ctserver behind: every service that a card can carry, and what it
+// tells. 201 to 203 are the phones 100 to 102 behind it.
+func TestCards(t *testing.T) {
+	_, at := simulator(t, "ctserver", 5)
+	front := beforeCards(t, at, "")
+	c := watchCards(front)
+	own, other := c.dialUp("201", "101", "202")
+	c.must(uacsta.HoldCall{CallToBeHeld: own})
+	c.await("201", "Held")
+	c.must(uacsta.RetrieveCall{CallToBeRetrieved: own})
+	c.await("201", "Retrieved")
+	c.must(uacsta.GenerateDigits{ConnectionToSendDigits: own, CharactersToSend: "12#"})
+	second, _ := c.consult(own)
+	c.must(uacsta.AlternateCall{HeldCall: own, ActiveCall: second})
+	c.await("201", "Retrieved")
+	c.must(uacsta.AlternateCall{HeldCall: second, ActiveCall: own})
+	c.await("201", "Retrieved")
+	c.must(uacsta.ReconnectCall{HeldCall: own, ActiveCall: second})
+	c.await("201", "ConnectionCleared")
+	c.await("203", "ConnectionCleared") // the caller has hung up
+	c.must(uacsta.PlayMessage{MessageToBePlayed: "beep", OverConnection: own})
+	c.await("201", "Play")
+	c.must(uacsta.Stop{Connection: own})
+	c.await("201", "Stop")
+	if name := c.must(uacsta.RecordMessage{CallToBeRecorded: own}).Text("resultingMessage"); name == "" {
+		t.Error("a recording without a name")
+	}
+	c.await("201", "Record")
+	c.must(uacsta.Stop{Connection: own})
+	c.await("201", "Stop")
+	second, _ = c.consult(own)
+	c.must(uacsta.TransferCall{HeldCall: own, ActiveCall: second})
+	c.await("201", "Transfered")
+	c.must(uacsta.ClearConnection{ConnectionToBeCleared: other})
+	c.await("202", "ConnectionCleared")
+	c.await("203", "ConnectionCleared")
+	own, other = c.dialUp("201", "101", "202")
+	second, _ = c.consult(own)
+	c.must(uacsta.ConferenceCall{HeldCall: own, ActiveCall: second})
+	c.await("201", "Conferenced")
+	c.must(uacsta.ClearConnection{ConnectionToBeCleared: second})
+	c.await("201", "ConnectionCleared")
+	c.must(uacsta.ClearConnection{ConnectionToBeCleared: other})
+	c.await("202", "ConnectionCleared")
+	// a call that nobody answers: it rings, and falls silent
+	id := c.must(call("201", "101")).Text("callingDevice/callID")
+	ringing := c.await("202", "Delivered")
+	c.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "201")})
+	if gone := c.await("202", "ConnectionCleared"); gone.CallID != ringing.CallID {
+		t.Errorf("%v rang, %v is gone", ringing, gone)
+	}
+	front.stop()
+}
+
+// What would be more than one command, or a hook flash that nobody asked for, is refused.
+func TestCardsRefuse(t *testing.T) {
+	_, at := simulator(t, "ctserver", 5)
+	front := beforeCards(t, at, "")
+	c := watchCards(front)
+	for _, number := range []string{"101 arg2=1", "101\ncmd=cthangup", "101&900", "abc", "1=2"} {
+		if m := c.ask(call("201", number)); m.Err() == nil || m.Err().Value != "invalidCalledDeviceID" {
+			t.Errorf("%q: %v", number, m)
+		}
+	}
+	own, _ := c.dialUp("201", "101", "202")
+	for _, name := range []string{"../secret", "/etc/passwd", "a b", "a\nb", ".hidden"} {
+		if m := c.ask(uacsta.PlayMessage{MessageToBePlayed: name, OverConnection: own}); m.Err() == nil || m.Err().Value != "invalidMsgID" {
+			t.Errorf("%q: %v", name, m)
+		}
+	}
+	if m := c.ask(uacsta.GenerateDigits{ConnectionToSendDigits: own, CharactersToSend: "&1"}); m.Err() == nil {
+		t.Errorf("a hook flash among digits: %v", m)
+	}
+	front.stop()
+}
+
+// When the card is gone, its ports are out of service, their calls end, and requests fail at
+// once; when it is back, so are they.
+func TestCardsKilled(t *testing.T) {
+	card, at := simulator(t, "ctserver", 5)
+	front := beforeCards(t, at, "")
+	c := watchCards(front)
+	c.dialUp("201", "101", "202")
+	_ = card.cmd.Process.Kill()
+	c.await("201", "OutOfService")
+	waitFor(t, "the link to be down", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="cards"} 0`) })
+	if m := c.ask(call("201", "101")); m.Err() == nil || m.Err().Value != "resourceOutOfService" {
+		t.Errorf("%v", m)
+	}
+	addresses := make([]string, 0, len(at))
+	for _, port := range at {
+		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", port))
+	}
+	start(t, program(t), "simulate", "ctserver", "--listen", strings.Join(addresses, ","))
+	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="cards"} 1`) })
+	c.dialUp("201", "101", "202")
+	front.stop()
+}

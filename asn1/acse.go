@@ -40,7 +40,7 @@ func readAssociation(p *ber.Packet) (*association, error) {
 	if p.ClassType != ber.ClassApplication || p.Tag > abort {
 		return nil, mistyped("a PDU of ACSE")
 	}
-	a := &association{kind: int(p.Tag)} //nolint:gosec // 0 to 4
+	a := &association{kind: int(p.Tag)}
 	switch a.kind {
 	case associateRequest:
 		return a, a.readCredentials(p)

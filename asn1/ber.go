@@ -172,8 +172,8 @@ type tag struct {
 	number ber.Tag
 }
 
-func specific(n int) tag      { return tag{ber.ClassContext, ber.Tag(n)} }     //nolint:gosec // tags of tables
-func application(n int) tag   { return tag{ber.ClassApplication, ber.Tag(n)} } //nolint:gosec // tags of tables
+func specific(n int) tag      { return tag{ber.ClassContext, ber.Tag(n)} }
+func application(n int) tag   { return tag{ber.ClassApplication, ber.Tag(n)} }
 func universal(n ber.Tag) tag { return tag{ber.ClassUniversal, n} }
 func tagOf(p *ber.Packet) tag { return tag{p.ClassType, p.Tag} }
 

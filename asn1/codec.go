@@ -192,7 +192,7 @@ func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []s
 		at, info = code{n, -1}, parts[2]
 	case c.flavour.notation == phase3 && parts[1].ClassType == ber.ClassContext && len(parts[1].Children) == 1:
 		info = parts[1].Children[0]
-		at = code{int(parts[1].Tag), int(info.Tag)} //nolint:gosec // looked up only
+		at = code{int(parts[1].Tag), int(info.Tag)}
 	default:
 		return nil, nil, mistyped("an event report")
 	}

@@ -141,7 +141,7 @@ func (n *notation) resultOf(m *pdu) string {
 	}
 	s := n.codes[code{operation, -1}]
 	if s == nil && m.body != nil && m.body.ClassType == ber.ClassContext {
-		s = n.codes[code{operation, int(m.body.Tag)}] //nolint:gosec // looked up only
+		s = n.codes[code{operation, int(m.body.Tag)}]
 	}
 	if s == nil {
 		return ""

@@ -27,9 +27,9 @@ func (f framing) frame(pdu []byte) ([]byte, error) {
 		return nil, ErrTooLong
 	}
 	head := []byte{frameMark}
-	length := uint16(0x8000 | len(pdu)) //nolint:gosec // bounded above
+	length := uint16(0x8000 | len(pdu))
 	if f == plainFrames {
-		head, length = nil, uint16(len(pdu)) //nolint:gosec // bounded above
+		head, length = nil, uint16(len(pdu))
 	}
 	return append(binary.BigEndian.AppendUint16(head, length), pdu...), nil
 }

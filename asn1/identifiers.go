@@ -111,7 +111,7 @@ func takeNumber(p *ber.Packet) (uacsta.DeviceID, error) {
 		if p.Tag == 5 {
 			kind, forms = "explicitPrivate:", privateForms
 		}
-		if len(p.Children) != 1 || p.Children[0].ClassType != ber.ClassContext || int(p.Children[0].Tag) >= len(forms) { //nolint:gosec // it is small then
+		if len(p.Children) != 1 || p.Children[0].ClassType != ber.ClassContext || int(p.Children[0].Tag) >= len(forms) {
 			return uacsta.DeviceID{}, mistyped("a kind of number")
 		}
 		id, err := text(p.Children[0])
@@ -267,7 +267,7 @@ func (r redirection) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	var d uacsta.RedirectionDeviceID
 	var err error
 	p = p.Children[0]
-	if i := int(p.Tag) - 7; p.ClassType == ber.ClassContext && i >= 0 { //nolint:gosec // bounded next
+	if i := int(p.Tag) - 7; p.ClassType == ber.ClassContext && i >= 0 {
 		if i >= len(r.others) {
 			return mistyped("a device")
 		}

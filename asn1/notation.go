@@ -250,7 +250,7 @@ func (n *notation) serviceOf(operation int, argument *ber.Packet) *service {
 		return s
 	}
 	second := argument.Children[1]
-	sub := int(second.Tag) //nolint:gosec // compared only
+	sub := int(second.Tag)
 	if second.ClassType == ber.ClassUniversal {
 		sub, _ = number(second)
 	}

@@ -272,10 +272,10 @@ func (t agentParameter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 
 func (t agentParameter) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	m := v.Addr().Interface().(*uacsta.SetAgentState)
-	if p.ClassType != ber.ClassContext || int(p.Tag) > len(requested) { //nolint:gosec // it is small then
+	if p.ClassType != ber.ClassContext || int(p.Tag) > len(requested) {
 		return mistyped("an agent state")
 	}
-	m.RequestedAgentState = requested[min(int(p.Tag), len(requested)-1)] //nolint:gosec // bounded
+	m.RequestedAgentState = requested[min(int(p.Tag), len(requested)-1)]
 	if len(p.Children) > 0 {
 		m.Group = &uacsta.DeviceID{}
 		return t.device.take(c, p.Children[0], reflect.ValueOf(m.Group).Elem())

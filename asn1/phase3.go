@@ -46,7 +46,7 @@ func (o object) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	case m.DeviceObject != nil:
 		return o.ids.device(*m.DeviceObject)
 	case m.CallObject != nil && o.ids.wraps:
-		return connection3{o.ids}.put(c, reflect.ValueOf(*m.CallObject))
+		return connection3(o).put(c, reflect.ValueOf(*m.CallObject))
 	}
 	return nil, &unsayable{"a monitor on a call"}
 }
@@ -55,7 +55,7 @@ func (o object) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	var m uacsta.MonitorObject
 	if tagOf(p) == application(11) {
 		m.CallObject = &uacsta.ConnectionID{}
-		if err := (connection3{o.ids}).take(c, p, reflect.ValueOf(m.CallObject).Elem()); err != nil {
+		if err := connection3(o).take(c, p, reflect.ValueOf(m.CallObject).Elem()); err != nil {
 			return err
 		}
 		v.Set(reflect.ValueOf(m))

@@ -37,7 +37,7 @@ func readPDU(p *ber.Packet) (*pdu, error) {
 	if p.ClassType != ber.ClassContext || p.Tag < 1 || p.Tag > 4 || !holds(p) || len(p.Children) < 1 {
 		return nil, fmt.Errorf("%w: %s is no remote operation", errMistyped, tagOf(p))
 	}
-	m := &pdu{kind: kind(p.Tag)} //nolint:gosec // 1 to 4
+	m := &pdu{kind: kind(p.Tag)}
 	id, err := content(p.Children[0])
 	if err != nil || len(id) > 4 {
 		return nil, mistyped("an invoke ID")
@@ -59,7 +59,7 @@ func readPDU(p *ber.Packet) (*pdu, error) {
 		if len(rest) != 1 {
 			return nil, mistyped("a problem")
 		}
-		m.problem.kind = int(rest[0].Tag) //nolint:gosec // compared only
+		m.problem.kind = int(rest[0].Tag)
 		m.problem.number, err = number(rest[0])
 	}
 	return m, err

@@ -368,7 +368,7 @@ func (b bits) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 
 func bitString(set []bool) *ber.Packet {
 	data := make([]byte, 1+(len(set)+7)/8)
-	data[0] = byte(8*(len(data)-1) - len(set)) //nolint:gosec // 0 to 7
+	data[0] = byte(8*(len(data)-1) - len(set))
 	for i, bit := range set {
 		if bit {
 			data[1+i/8] |= 0x80 >> (i % 8)

@@ -255,7 +255,7 @@ func (cl *client) manage(c *line) {
 	case "ctsendevent":
 		cl.sendEvent(c)
 	case "portstatus":
-		var connected []string
+		connected := make([]string, 0, len(cl.card.cfg.Devices))
 		for handle := range cl.card.cfg.Devices {
 			word := "free"
 			if cl.card.port(handle) != nil {

@@ -109,7 +109,7 @@ var events = map[string]bool{"ring": true, "hangup": true, "loopdrop": true, "pi
 
 // isEvent reports whether a word says that something has happened on the line.
 func isEvent(word string) bool {
-	return events[word] || len(word) == 1 && strings.Contains("0123456789*#ABCD", word)
+	return events[word] || len(word) == 1 && strings.ContainsAny(word, "0123456789*#ABCD")
 }
 
 // event is what a line says has happened, and the word behind it; "" where nothing has.

@@ -238,7 +238,7 @@ func (l *Link) newCall() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lastCall++
-	return fmt.Sprintf("%08X%04X", uint32(started), uint16(l.lastCall)) //nolint:gosec // it may begin anew
+	return fmt.Sprintf("%08X%04X", uint32(started), uint16(l.lastCall))
 }
 
 // started tells callIDs of this run from those of an earlier one.
@@ -341,8 +341,8 @@ func (l *Link) stop(s *uacsta.MonitorStop) (any, error) {
 	return uacsta.MonitorStopResponse{}, nil
 }
 
-// tell sends an event to every monitor of a device; make makes it for a cross reference.
-func (l *Link) tell(device string, make func(ref string) any) {
+// tell sends an event to every monitor of a device; event makes it for a cross reference.
+func (l *Link) tell(device string, event func(ref string) any) {
 	l.mu.Lock()
 	up, refs := l.up, l.watched[device]
 	l.mu.Unlock()
@@ -350,6 +350,6 @@ func (l *Link) tell(device string, make func(ref string) any) {
 		return
 	}
 	for _, ref := range refs {
-		up.Event(uacsta.Encode(make(ref), uacsta.Edition6))
+		up.Event(uacsta.Encode(event(ref), uacsta.Edition6))
 	}
 }

@@ -105,7 +105,10 @@ func gist(c *xmlClient, watched map[string]string, dialect string) []string {
 		}
 		line := fmt.Sprintf("%s %s %s %s %s", m.Name(), watched[m.CrossRef()], m.Text("localConnectionInfo"), cause, m.Text("forwardingType")+m.Text("forwardStatus")+m.Text("doNotDisturbOn"))
 		for _, d := range m.Devices() {
-			if path := d.Path(); !strings.Contains(path, "network") && !strings.Contains(path, "ssociated") && !(phase1 && deviceNotIn1.MatchString(path)) && !(dialect != "phase3" && deviceNotInHiPath.MatchString(path)) {
+			path := d.Path()
+			left := strings.Contains(path, "network") || strings.Contains(path, "ssociated") ||
+				phase1 && deviceNotIn1.MatchString(path) || dialect != "phase3" && deviceNotInHiPath.MatchString(path)
+			if !left {
 				line += " " + path + "=" + d.ID()
 			}
 		}

@@ -123,7 +123,7 @@ func payload(p []byte) []byte {
 	if len(p) > 14 && (binary.BigEndian.Uint16(p[12:]) == 0x0800 || binary.BigEndian.Uint16(p[12:]) == 0x86DD) {
 		p = p[14:]
 	}
-	header := 0
+	var header int
 	switch {
 	case len(p) >= 40 && p[0]>>4 == 4 && p[9] == 6 && int(binary.BigEndian.Uint16(p[2:])) <= len(p):
 		p = p[:binary.BigEndian.Uint16(p[2:])] // the rest is filling

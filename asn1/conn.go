@@ -7,10 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -51,14 +51,10 @@ type handler interface {
 	event(ev *uacsta.Message)
 }
 
-// Why a connection ends, or requests of ours have no answer.
+// Why a connection ends.
 var (
-	ErrClosed         = errors.New("the connection is closed")
-	ErrTimeout        = errors.New("the peer gave no answer in time")
-	ErrTooManyWaiting = errors.New("too many requests wait for the peer's answer")
-	ErrSlow           = errors.New("the peer does not take what is written")
-	ErrGarbage        = errors.New("too many PDUs that cannot be read")
-	errUnassociated   = errors.New("a PDU before the association")
+	ErrGarbage      = errors.New("too many PDUs that cannot be read")
+	errUnassociated = errors.New("a PDU before the association")
 )
 
 // maxGarbage is how many PDUs in a row may be unreadable.
@@ -69,86 +65,42 @@ const longestRequest = 2048
 
 // conn is one connection to a peer.
 type conn struct {
+	*gate.Peer[answer]
+
 	cfg     Config
 	codec   codec
 	nc      net.Conn
 	handler handler
-	out     chan []byte
-	ended   chan struct{} // closed by close
 
 	mu         sync.Mutex
 	associated bool
-	waiting    map[int]*waiting // our requests, by invoke ID
-	lastID     int              // of our requests
-	lastEvent  int              // invoke ID
-	unanswered int              // requests of the peer
-	held       [][]byte         // events that wait until they are answered
-	reason     error            // why it ended; nil while it lives
-	last       error            // why it ends once what waits is written
+	lastEvent  int      // invoke ID
+	unanswered int      // requests of the peer
+	held       [][]byte // events that wait until they are answered
 }
 
-// waiting is a request of ours.
-type waiting struct {
-	service string
-	reply   func(*uacsta.Message, error)
-	timer   *time.Timer
-}
+// answer is what the peer says to a request of ours: a PDU, which is read as the service wants
+// it.
+type answer struct{ pdu *pdu }
 
 func newConn(nc net.Conn, h handler, f Flavour, ids callIDs, cfg Config) *conn {
 	cfg.setDefaults()
 	return &conn{
-		cfg: cfg, codec: codec{flavour: f, callIDs: ids, now: time.Now}, nc: nc, handler: h,
-		out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}), waiting: map[int]*waiting{}, associated: !f.acse,
+		cfg: cfg, codec: codec{flavour: f, callIDs: ids, now: time.Now}, nc: nc, handler: h, associated: !f.acse,
+		Peer: gate.NewPeer[answer](nc, gate.PeerConfig{
+			MaxOutstanding: cfg.MaxOutstanding, Timeout: cfg.Timeout, WriteTime: cfg.WriteTime, QueueLength: cfg.QueueLength,
+			Batch:   1,                // there are peers that read a PDU with one read
+			FirstID: 1, LastID: maxID, // in one octet
+		}),
 	}
 }
+
+// maxID is the highest invoke ID of ours: there is a peer that does not read longer ones.
+const maxID = 127
 
 // serve reads and writes until the peer closes, something is wrong, or ctx ends; it returns
-// the reason. Requests that wait then get ErrClosed.
-func (c *conn) serve(ctx context.Context) error {
-	var group sync.WaitGroup
-	group.Go(c.write)
-	stop := context.AfterFunc(ctx, func() { c.close(ctx.Err()) })
-	c.close(c.read())
-	stop()
-	group.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reason
-}
-
-// close ends the connection; the first reason counts.
-func (c *conn) close(reason error) {
-	c.mu.Lock()
-	if c.reason != nil {
-		c.mu.Unlock()
-		return
-	}
-	if reason == nil {
-		reason = ErrClosed
-	}
-	c.reason = reason
-	orphans := c.waiting
-	c.waiting = map[int]*waiting{}
-	c.mu.Unlock()
-	close(c.ended)
-	_ = c.nc.Close()
-	for _, w := range orphans {
-		w.timer.Stop()
-		w.reply(nil, ErrClosed)
-	}
-}
-
-// finish ends the connection once what waits has been written.
-func (c *conn) finish(reason error) {
-	c.mu.Lock()
-	c.last = reason
-	c.mu.Unlock()
-	select {
-	case c.out <- nil:
-	default:
-		c.close(reason) // it does not take what waits
-	}
-}
+// the reason. Requests that wait then get gate.ErrClosed.
+func (c *conn) serve(ctx context.Context) error { return c.Serve(ctx, c.read) }
 
 // open says that the association is there.
 func (c *conn) open() {
@@ -284,7 +236,7 @@ func (c *conn) answer(m *pdu, service string, res *uacsta.Message) {
 	}
 	c.mu.Unlock()
 	for _, data := range held {
-		_ = c.push(data)
+		_ = c.Push(data)
 	}
 }
 
@@ -308,40 +260,19 @@ func (c *conn) answered(m *pdu) {
 	for _, octet := range m.id {
 		id = id<<8 | int(octet)
 	}
-	c.mu.Lock()
-	if len(m.id) == 0 && len(c.waiting) == 1 {
-		for only := range c.waiting {
-			id = only
-		}
+	if only, is := c.Only(); is && len(m.id) == 0 {
+		id = only
 	}
-	w := c.waiting[id]
-	delete(c.waiting, id)
-	c.mu.Unlock()
-	if w == nil {
+	reply := c.Answered(id)
+	if reply == nil {
 		c.cfg.Log.Warn("an answer that nobody waits for", "peer", c.nc.RemoteAddr().String(), "kind", m.kind.String(), "invoke", id)
 		return
 	}
-	w.timer.Stop()
-	switch m.kind {
-	case returnError:
-		w.reply(nil, c.codec.flavour.notation.refusal(m.body))
-	case reject:
-		w.reply(nil, m.problem.refusal())
-	default:
-		res, unknown, err := c.codec.readResponse(w.service, m.body)
-		if len(unknown) > 0 {
-			c.cfg.Log.Debug("members of a result that are not known", "service", w.service, "members", unknown)
-		}
-		if err != nil {
-			c.cfg.Log.Warn("a result that cannot be read", "service", w.service, "err", err)
-			err = uacsta.Refuse(uacsta.Operation, uacsta.Generic)
-		}
-		w.reply(res, err)
-	}
+	reply(answer{m}, nil)
 }
 
 // ask sends a request. reply is called once: with the answer, a *uacsta.Error when it is
-// refused or cannot be said, or one of the Err values. ask does not block.
+// refused or cannot be said, or one of gate's errors. ask does not block.
 func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	m := &pdu{kind: invoke}
 	var err error
@@ -349,61 +280,36 @@ func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 		reply(nil, err)
 		return
 	}
-	w := &waiting{service: req.Name(), reply: reply}
-	c.mu.Lock()
-	switch {
-	case c.reason != nil:
-		err = ErrClosed
-	case len(c.waiting) >= c.cfg.MaxOutstanding:
-		err = ErrTooManyWaiting
-	}
-	if err != nil {
-		c.mu.Unlock()
-		reply(nil, err)
-		return
-	}
-	id := c.nextID()
-	m.id = integer(id).Data.Bytes()
-	w.timer = time.AfterFunc(c.cfg.Timeout, func() { c.fail(id, w, ErrTimeout) })
-	c.waiting[id] = w
-	c.mu.Unlock()
-	data, err := c.codec.flavour.frames.frame(m.octets())
-	if err == nil {
-		select {
-		case c.out <- data:
-		default:
-			err = ErrSlow
+	service := req.Name()
+	c.Ask(func(id int) ([]byte, error) {
+		m.id = integer(id).Data.Bytes()
+		return c.codec.flavour.frames.frame(m.octets())
+	}, func(a answer, err error) {
+		if err != nil {
+			reply(nil, err)
+			return
 		}
-	}
-	if err != nil {
-		c.fail(id, w, err)
-	}
+		reply(c.readAnswer(service, a.pdu))
+	})
 }
 
-// nextID returns an invoke ID that no request of ours has, in one octet while there is room;
-// c.mu is held.
-func (c *conn) nextID() int {
-	for most := 127; ; most = 32767 {
-		for range most {
-			c.lastID = c.lastID%most + 1
-			if c.waiting[c.lastID] == nil {
-				return c.lastID
-			}
-		}
+// readAnswer reads the answer to a request of ours.
+func (c *conn) readAnswer(service string, m *pdu) (*uacsta.Message, error) {
+	switch m.kind {
+	case returnError:
+		return nil, c.codec.flavour.notation.refusal(m.body)
+	case reject:
+		return nil, m.problem.refusal()
 	}
-}
-
-func (c *conn) fail(id int, w *waiting, err error) {
-	c.mu.Lock()
-	mine := c.waiting[id] == w
-	if mine {
-		delete(c.waiting, id)
+	res, unknown, err := c.codec.readResponse(service, m.body)
+	if len(unknown) > 0 {
+		c.cfg.Log.Debug("members of a result that are not known", "service", service, "members", unknown)
 	}
-	c.mu.Unlock()
-	if mine {
-		w.timer.Stop()
-		w.reply(nil, err)
+	if err != nil {
+		c.cfg.Log.Warn("a result that cannot be read", "service", service, "err", err)
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.Generic)
 	}
+	return res, nil
 }
 
 // send sends an event. It blocks while the peer does not take what waits, for WriteTime at
@@ -417,7 +323,7 @@ func (c *conn) send(ev *uacsta.Message) {
 	if c.hold(data) {
 		return
 	}
-	_ = c.push(data) // fails when the connection has ended
+	_ = c.Push(data) // fails when the connection has ended
 }
 
 // eventFrame makes the frame of an event; what the phase does not have is said in the log.
@@ -449,10 +355,10 @@ func (c *conn) hold(data []byte) bool {
 		return false
 	}
 	if len(c.held) >= c.cfg.QueueLength {
-		go c.close(ErrSlow) // not with the lock held
+		c.Close(gate.ErrSlow)
 		return true
 	}
-	c.held = append(c.held, slices.Clip(data))
+	c.held = append(c.held, data)
 	return true
 }
 
@@ -469,51 +375,12 @@ func (c *conn) queue(m *pdu) error {
 			return err
 		}
 	}
-	return c.push(data)
+	return c.Push(data)
 }
 
 // queueAssociation puts a PDU of ACSE into the queue.
 func (c *conn) queueAssociation(a *association) {
 	if data, err := c.codec.flavour.frames.frame(a.octets()); err == nil {
-		_ = c.push(data) // fails when the connection has ended
-	}
-}
-
-func (c *conn) push(data []byte) error {
-	select {
-	case <-c.ended:
-		return ErrClosed
-	default:
-	}
-	select {
-	case c.out <- data:
-		return nil
-	case <-c.ended:
-		return ErrClosed
-	}
-}
-
-// write writes what waits: each PDU at once, for there are peers that read one with one read.
-func (c *conn) write() {
-	for {
-		var data []byte
-		select {
-		case <-c.ended:
-			return
-		case data = <-c.out:
-		}
-		var err error
-		if data == nil {
-			c.mu.Lock()
-			err = c.last
-			c.mu.Unlock()
-		} else {
-			_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTime))
-			_, err = c.nc.Write(data)
-		}
-		if err != nil {
-			c.close(err)
-			return
-		}
+		_ = c.Push(data) // fails when the connection has ended
 	}
 }

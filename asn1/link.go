@@ -87,9 +87,9 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	l.mu.Unlock()
 	if l.cfg.Flavour.acse && ctx.Err() != nil {
 		h.conn.queueAssociation(&association{kind: abort})
-		h.conn.finish(err)
+		h.conn.Finish(err)
 	} else {
-		h.conn.close(err)
+		h.conn.Close(err)
 	}
 	err = <-served
 	cancel()
@@ -118,7 +118,7 @@ func (l *Link) serve(ctx context.Context, h *fromSwitch) error {
 			if err := l.alive(ctx, h.conn); err != nil {
 				return err
 			}
-		case <-h.conn.ended:
+		case <-h.conn.Ended():
 			return nil // serve of the connection knows why
 		case <-ctx.Done():
 			return ctx.Err()
@@ -138,8 +138,8 @@ func (l *Link) associate(ctx context.Context, h *fromSwitch) error {
 			return err
 		}
 	case <-patience.C:
-		return fmt.Errorf("no answer to AARQ: %w", ErrTimeout)
-	case <-h.conn.ended:
+		return fmt.Errorf("no answer to AARQ: %w", gate.ErrTimeout)
+	case <-h.conn.Ended():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -151,8 +151,8 @@ func (l *Link) associate(ctx context.Context, h *fromSwitch) error {
 	case <-h.spoken:
 		return nil
 	case <-patience.C:
-		return fmt.Errorf("no SystemStatus after AARE: %w", ErrTimeout)
-	case <-h.conn.ended:
+		return fmt.Errorf("no SystemStatus after AARE: %w", gate.ErrTimeout)
+	case <-h.conn.Ended():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -225,19 +225,13 @@ func (n *notation) features() uacsta.Features {
 // for in all flavours: it is what can be said.
 func (l *Link) Features(string) uacsta.Features { return l.cfg.Flavour.notation.features() }
 
-var (
-	errDown     = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
-	errNoAnswer = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
-	errBusy     = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
-)
-
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	l.mu.Lock()
 	c := l.conn
 	l.mu.Unlock()
 	if c == nil {
-		reply(nil, errDown)
+		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
 	req.Convert(edition)
@@ -248,19 +242,12 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 func (l *Link) refusal(req *uacsta.Message, err error) error {
 	var refusal *uacsta.Error
 	switch {
-	case errors.As(err, &refusal):
-		if refusal.Detail != "" {
-			l.cfg.Log.Info("a request that cannot be said", "flavour", l.cfg.Flavour.Name, "service", req.Name(), "why", refusal.Detail)
-		}
-	case errors.Is(err, ErrClosed):
-		return errDown
-	case errors.Is(err, ErrTimeout):
+	case errors.As(err, &refusal) && refusal.Detail != "":
+		l.cfg.Log.Info("a request that cannot be said", "flavour", l.cfg.Flavour.Name, "service", req.Name(), "why", refusal.Detail)
+	case errors.Is(err, gate.ErrTimeout):
 		l.cfg.Log.Warn("no answer", "service", req.Name())
-		return errNoAnswer
-	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, ErrSlow):
-		return errBusy
 	}
-	return err
+	return proxy.Refusal(err)
 }
 
 // fromSwitch takes what the switching function sends: a handler.

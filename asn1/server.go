@@ -148,7 +148,7 @@ func (c *client) associate(a *association) error {
 		return errAborted
 	case a.kind == releaseRequest:
 		c.conn.queueAssociation(&association{kind: releaseResponse})
-		c.conn.finish(errAborted)
+		c.conn.Finish(errAborted)
 		return nil
 	case a.kind != associateRequest || again:
 		return errUnwanted
@@ -192,7 +192,7 @@ func (c *client) accept(ok bool) {
 	if !ok {
 		answer.result = rejectedForGood
 		c.conn.queueAssociation(answer)
-		c.conn.finish(errRefused)
+		c.conn.Finish(errRefused)
 		return
 	}
 	c.conn.open()
@@ -270,8 +270,8 @@ func (c toClient) Event(m *uacsta.Message) {
 		c.Closed(errRefused)
 	case m.Kind() != uacsta.Event:
 		c.conn.ask(m, func(_ *uacsta.Message, err error) {
-			if errors.Is(err, ErrSlow) { // it must not miss one
-				c.conn.close(err)
+			if errors.Is(err, gate.ErrSlow) { // it must not miss one
+				c.conn.Close(err)
 			}
 		})
 		if m.Name() == "MonitorStop" {
@@ -289,11 +289,11 @@ func (c toClient) Event(m *uacsta.Message) {
 // Closed implements proxy.Client.
 func (c toClient) Closed(reason error) {
 	if errors.Is(reason, proxy.ErrSlow) {
-		c.conn.close(reason)
+		c.conn.Close(reason)
 		return
 	}
 	if c.conn.codec.flavour.acse {
 		c.conn.queueAssociation(&association{kind: abort})
 	}
-	c.conn.finish(reason)
+	c.conn.Finish(reason)
 }

@@ -3,12 +3,12 @@ package cstaxml
 import (
 	"bufio"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -52,92 +52,27 @@ type Handler interface {
 	Event(ev *uacsta.Message)
 }
 
-// Why requests of ours have no answer.
-var (
-	ErrClosed         = errors.New("the connection is closed")
-	ErrTimeout        = errors.New("the peer gave no answer in time")
-	ErrTooManyWaiting = errors.New("too many requests wait for the peer's answer")
-	ErrSlow           = errors.New("the peer does not take what is written")
-)
-
 // Conn is one connection to a peer. The roles differ in who sends what only.
 type Conn struct {
+	*gate.Peer[*uacsta.Message]
+
 	cfg     Config
 	nc      net.Conn
 	handler Handler
-	out     chan []byte
-	ended   chan struct{} // closed by end
-
-	mu      sync.Mutex
-	waiting map[int]*waiting // our requests, by invoke ID
-	lastID  int              // invoke ID
-	reason  error            // why it ended; nil while it lives
-	last    error            // why it ends once what waits is written
-}
-
-// waiting is a request of ours.
-type waiting struct {
-	reply func(*uacsta.Message, error)
-	timer *time.Timer
 }
 
 // NewConn makes a connection of a network connection. It reads and writes once Serve
 // is called.
 func NewConn(nc net.Conn, handler Handler, cfg Config) *Conn {
 	cfg.setDefaults()
-	return &Conn{
-		cfg: cfg, nc: nc, handler: handler, out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}),
-		waiting: map[int]*waiting{}, lastID: eventID - 1,
-	}
+	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, gate.PeerConfig{
+		MaxOutstanding: cfg.MaxOutstanding, Timeout: cfg.Timeout, WriteTime: cfg.WriteTime, QueueLength: cfg.QueueLength, Batch: 64, LastID: eventID - 1,
+	})}
 }
 
 // Serve reads and writes until the peer closes, something is wrong, or ctx ends; it
-// returns the reason. Requests that wait then get ErrClosed.
-func (c *Conn) Serve(ctx context.Context) error {
-	var group sync.WaitGroup
-	group.Go(c.write)
-	stop := context.AfterFunc(ctx, func() { c.Close(ctx.Err()) })
-	c.Close(c.read())
-	stop()
-	group.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.reason
-}
-
-// Close ends the connection; the first reason counts.
-func (c *Conn) Close(reason error) {
-	c.mu.Lock()
-	if c.reason != nil {
-		c.mu.Unlock()
-		return
-	}
-	if reason == nil {
-		reason = ErrClosed
-	}
-	c.reason = reason
-	orphans := c.waiting
-	c.waiting = map[int]*waiting{}
-	c.mu.Unlock()
-	close(c.ended)
-	_ = c.nc.Close()
-	for _, w := range orphans {
-		w.timer.Stop()
-		w.reply(nil, ErrClosed)
-	}
-}
-
-// Finish ends the connection once what waits has been written.
-func (c *Conn) Finish(reason error) {
-	c.mu.Lock()
-	c.last = reason
-	c.mu.Unlock()
-	select {
-	case c.out <- nil:
-	default:
-		c.Close(reason) // it does not take what waits
-	}
-}
+// returns the reason. Requests that wait then get gate.ErrClosed.
+func (c *Conn) Serve(ctx context.Context) error { return c.Peer.Serve(ctx, c.read) }
 
 func (c *Conn) read() error {
 	r := bufio.NewReaderSize(c.nc, 8192)
@@ -171,87 +106,32 @@ func (c *Conn) dispatch(id int, m *uacsta.Message) {
 			})
 		})
 	default:
-		c.mu.Lock()
-		w := c.waiting[id]
-		delete(c.waiting, id)
-		c.mu.Unlock()
-		if w == nil {
+		reply := c.Answered(id)
+		if reply == nil {
 			c.cfg.Log.Warn("an answer that nobody waits for", "peer", c.nc.RemoteAddr().String(), "invoke", id, "message", m.Name())
 			return
 		}
-		w.timer.Stop()
 		if refusal := m.Err(); refusal != nil {
-			w.reply(nil, refusal)
+			reply(nil, refusal)
 			return
 		}
-		w.reply(m, nil)
+		reply(m, nil)
 	}
 }
 
 // Request sends a request. reply is called once: with the answer, a *uacsta.Error
-// when it is refused, or one of the Err values. A request that has no answer gets
+// when it is refused, or one of gate's errors. A request that has no answer gets
 // nil as soon as it is on its way. Request does not block.
 func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	w := &waiting{reply: reply}
-	c.mu.Lock()
-	switch {
-	case c.reason != nil:
-		c.mu.Unlock()
-		reply(nil, ErrClosed)
-		return
-	case len(c.waiting) >= c.cfg.MaxOutstanding:
-		c.mu.Unlock()
-		reply(nil, ErrTooManyWaiting)
-		return
-	}
-	id := c.nextID()
 	if !req.OneWay() {
-		w.timer = time.AfterFunc(c.cfg.Timeout, func() { c.giveUp(id, w) })
-		c.waiting[id] = w
-	}
-	c.mu.Unlock()
-	data, err := c.encode(id, req)
-	if err == nil {
-		select {
-		case c.out <- data:
-		case <-c.ended:
-			err = ErrClosed
-		default:
-			err = ErrSlow
-		}
-	}
-	if req.OneWay() {
-		reply(nil, err)
+		c.Ask(func(id int) ([]byte, error) { return c.encode(id, req) }, reply)
 		return
 	}
-	if err != nil {
-		c.fail(id, w, err)
+	data, err := c.encode(c.ID(), req)
+	if err == nil {
+		err = c.Offer(data)
 	}
-}
-
-// nextID returns an invoke ID that no request of ours has; c.mu is held.
-func (c *Conn) nextID() int {
-	for {
-		c.lastID = (c.lastID + 1) % eventID
-		if c.waiting[c.lastID] == nil {
-			return c.lastID
-		}
-	}
-}
-
-func (c *Conn) giveUp(id int, w *waiting) { c.fail(id, w, ErrTimeout) }
-
-func (c *Conn) fail(id int, w *waiting, err error) {
-	c.mu.Lock()
-	mine := c.waiting[id] == w
-	if mine {
-		delete(c.waiting, id)
-	}
-	c.mu.Unlock()
-	if mine {
-		w.timer.Stop()
-		w.reply(nil, err)
-	}
+	reply(nil, err)
 }
 
 // Send sends an event. It blocks while the peer does not take what waits, for
@@ -264,17 +144,7 @@ func (c *Conn) queue(id int, m *uacsta.Message) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-c.ended:
-		return ErrClosed
-	default:
-	}
-	select {
-	case c.out <- data:
-		return nil
-	case <-c.ended:
-		return ErrClosed
-	}
+	return c.Push(data)
 }
 
 // encode makes the frame of a message. An answer that is too long becomes a refusal.
@@ -289,37 +159,4 @@ func (c *Conn) encode(id int, m *uacsta.Message) ([]byte, error) {
 		return nil, err
 	}
 	return frame(id, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded).Message(m.Edition()).Bytes())
-}
-
-// write writes what waits, as much at once as there is.
-func (c *Conn) write() {
-	for {
-		var batch net.Buffers
-		select {
-		case <-c.ended:
-			return
-		case data := <-c.out:
-			batch = append(batch, data)
-		}
-		for more := true; more && len(batch) < 64 && batch[len(batch)-1] != nil; {
-			select {
-			case data := <-c.out:
-				batch = append(batch, data)
-			default:
-				more = false
-			}
-		}
-		finish := batch[len(batch)-1] == nil
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.cfg.WriteTime))
-		_, err := batch.WriteTo(c.nc)
-		if err == nil && finish {
-			c.mu.Lock()
-			err = c.last
-			c.mu.Unlock()
-		}
-		if err != nil {
-			c.Close(err)
-			return
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -221,7 +222,7 @@ func TestRequests(t *testing.T) {
 	onBench(t, Config{MaxOutstanding: 2, Timeout: 3 * time.Second}, func(b *bench) {
 		first, second := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.GetCSTAFeatures{})
 		b.expect("0000 RequestSystemStatus", "0001 GetCSTAFeatures")
-		if r := <-b.ask(uacsta.RequestSystemStatus{}); !errors.Is(r.err, ErrTooManyWaiting) {
+		if r := <-b.ask(uacsta.RequestSystemStatus{}); !errors.Is(r.err, gate.ErrTooManyWaiting) {
 			t.Error(r.err)
 		}
 		b.write(raw("0001", `<CSTAErrorCode><operation>serviceNotSupported</operation></CSTAErrorCode>`), raw("0001", "<GetCSTAFeaturesResponse/>"))
@@ -239,22 +240,23 @@ func TestRequests(t *testing.T) {
 		late := b.ask(uacsta.RequestSystemStatus{})
 		b.expect("0003 RequestSystemStatus")
 		time.Sleep(4 * time.Second)
-		if r := <-late; !errors.Is(r.err, ErrTimeout) {
+		if r := <-late; !errors.Is(r.err, gate.ErrTimeout) {
 			t.Error(r.err)
 		}
-		b.conn.lastID = 9998 - 1 // near the end of the numbers
+		for b.conn.ID() < 9998-1 { // near the end of the numbers
+		}
 		one, two := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.RequestSystemStatus{})
 		b.expect("9998 RequestSystemStatus", "0000 RequestSystemStatus")
 		b.conn.Close(nil)
 		for _, c := range []chan result{one, two} {
-			if r := <-c; !errors.Is(r.err, ErrClosed) {
+			if r := <-c; !errors.Is(r.err, gate.ErrClosed) {
 				t.Error(r.err)
 			}
 		}
-		if r := <-b.ask(uacsta.RequestSystemStatus{}); !errors.Is(r.err, ErrClosed) {
+		if r := <-b.ask(uacsta.RequestSystemStatus{}); !errors.Is(r.err, gate.ErrClosed) {
 			t.Error(r.err)
 		}
-		if err := b.conn.Send(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "1"}, uacsta.Edition3)); !errors.Is(err, ErrClosed) {
+		if err := b.conn.Send(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "1"}, uacsta.Edition3)); !errors.Is(err, gate.ErrClosed) {
 			t.Error(err)
 		}
 		for _, c := range []chan result{first, second, late, one, two} {

@@ -3,6 +3,7 @@ package cstaxml
 import (
 	"sync"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -90,9 +91,9 @@ func (d *deviceIDs) ask(conn *Conn, number string, asked map[string][]func(error
 		switch {
 		case err != nil:
 		case d.conn != conn:
-			err = ErrClosed
+			err = gate.ErrClosed
 		case len(d.ids) >= maxDeviceIDs:
-			err = errBusy
+			err = gate.ErrTooManyWaiting
 		default:
 			d.ids[number], d.numbers[id] = id, number
 		}

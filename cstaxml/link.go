@@ -129,7 +129,7 @@ func (l *Link) serve(ctx context.Context, s *session, up proxy.Upcalls) error {
 			if err := s.reset(ctx); err != nil {
 				return err
 			}
-		case <-conn.ended:
+		case <-conn.Ended():
 			return nil // Serve knows why
 		case <-ctx.Done():
 			return ctx.Err()
@@ -215,19 +215,13 @@ func (l *Link) Features(string) uacsta.Features {
 	return l.features
 }
 
-var (
-	errDown     = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
-	errNoAnswer = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
-	errBusy     = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
-)
-
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	l.mu.Lock()
 	conn := l.conn
 	l.mu.Unlock()
 	if conn == nil {
-		reply(nil, errDown)
+		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
 	req.Convert(l.cfg.Edition)
@@ -260,16 +254,10 @@ func (l *Link) read(m *uacsta.Message) {
 
 // refusal says in CSTA's words why a request has no answer.
 func (l *Link) refusal(req *uacsta.Message, err error) error {
-	switch {
-	case errors.Is(err, ErrClosed):
-		return errDown
-	case errors.Is(err, ErrTimeout):
+	if errors.Is(err, gate.ErrTimeout) {
 		l.cfg.Log.Warn("no answer", "service", req.Name())
-		return errNoAnswer
-	case errors.Is(err, ErrTooManyWaiting), errors.Is(err, ErrSlow):
-		return errBusy
 	}
-	return err
+	return proxy.Refusal(err)
 }
 
 // fromSwitch takes what the switching function sends: a Handler.

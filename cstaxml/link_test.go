@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -212,7 +214,7 @@ func TestLinkEnds(t *testing.T) {
 		want    string
 		hangUp  bool
 	}{
-		"no answer":   {map[string]string{}, ErrTimeout.Error(), false},
+		"no answer":   {map[string]string{}, gate.ErrTimeout.Error(), false},
 		"disabled":    {map[string]string{"RequestSystemStatus": strings.Replace(status, "normal", "disabled", 1)}, "disabled", false},
 		"hangs up":    {map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"}, "", true},
 		"refuses all": {map[string]string{"RequestSystemStatus": "<CSTAErrorCode><unspecified/></CSTAErrorCode>", "GetCSTAFeatures": "<CSTAErrorCode><unspecified/></CSTAErrorCode>"}, "", true},
@@ -224,12 +226,12 @@ func TestLinkEnds(t *testing.T) {
 				within(t, "the link", c.ready)
 				failed := make(chan error, 1)
 				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
-				if err := within(t, "the failure", failed); !errors.Is(err, errNoAnswer) { // this PBX never answers it
+				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) { // this PBX never answers it
 					t.Error(err)
 				}
 				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
 				p.hangUp()
-				if err := within(t, "the failure", failed); !errors.Is(err, errDown) && !errors.Is(err, errNoAnswer) {
+				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrClosed)) && !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) {
 					t.Error(err)
 				}
 			}
@@ -237,7 +239,7 @@ func TestLinkEnds(t *testing.T) {
 				t.Error(err)
 			}
 			l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) {
-				if !errors.Is(err, errDown) {
+				if !errors.Is(err, proxy.Refusal(gate.ErrClosed)) {
 					t.Error(err)
 				}
 			})
@@ -257,7 +259,7 @@ func TestHeartbeat(t *testing.T) {
 	p.mu.Lock()
 	p.answers = nil
 	p.mu.Unlock()
-	if err := within(t, "the end", ended); !errors.Is(err, ErrTimeout) {
+	if err := within(t, "the end", ended); !errors.Is(err, gate.ErrTimeout) {
 		t.Error(err)
 	}
 }

@@ -105,7 +105,7 @@ func (a toClient) Event(m *uacsta.Message) {
 		return
 	}
 	a.conn.Request(m, func(_ *uacsta.Message, err error) {
-		if errors.Is(err, ErrSlow) { // it must not miss one
+		if errors.Is(err, gate.ErrSlow) { // it must not miss one
 			a.conn.Close(err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -39,6 +40,20 @@ type Upcalls interface {
 	// Request passes on a request of the switching function. A *uacsta.Error is its
 	// answer; nil means that it is taken.
 	Request(req *uacsta.Message) error
+}
+
+// Refusal says in CSTA's words why a request that a link took has no answer; an error that says
+// so already stays as it is.
+func Refusal(err error) error {
+	switch {
+	case errors.Is(err, gate.ErrClosed):
+		return errLinkDown
+	case errors.Is(err, gate.ErrTimeout):
+		return uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+	case errors.Is(err, gate.ErrTooManyWaiting), errors.Is(err, gate.ErrSlow):
+		return uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
+	}
+	return err
 }
 
 // FeatureLister is implemented by links that know what works on a device.

@@ -14,32 +14,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Config says how a connection behaves. Zero values take defaults.
-type Config struct {
-	Log            *slog.Logger
-	MaxOutstanding int           // requests of ours that wait for answers; 100
-	Timeout        time.Duration // for an answer; 10 s
-	FrameTime      time.Duration // a PDU that has begun must be whole in this time; 10 s
-	WriteTime      time.Duration // the peer must take a PDU in this time; 10 s
-	QueueLength    int           // PDUs that wait to be written; 256
-}
-
-func (cfg *Config) setDefaults() {
-	for _, d := range []*time.Duration{&cfg.Timeout, &cfg.FrameTime, &cfg.WriteTime} {
-		if *d == 0 {
-			*d = 10 * time.Second
-		}
-	}
-	for n, standard := range map[*int]int{&cfg.MaxOutstanding: 100, &cfg.QueueLength: 256} {
-		if *n == 0 {
-			*n = standard
-		}
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-}
-
 // handler is what a connection tells its owner, one call at a time, in the order in which
 // the peer wrote.
 type handler interface {
@@ -67,7 +41,7 @@ const longestRequest = 2048
 type conn struct {
 	*gate.Peer[answer]
 
-	cfg     Config
+	cfg     gate.Limits
 	codec   codec
 	nc      net.Conn
 	handler handler
@@ -83,15 +57,12 @@ type conn struct {
 // it.
 type answer struct{ pdu *pdu }
 
-func newConn(nc net.Conn, h handler, f Flavour, ids callIDs, cfg Config) *conn {
-	cfg.setDefaults()
+func newConn(nc net.Conn, h handler, f Flavour, ids callIDs, cfg gate.Limits) *conn {
+	cfg.SetDefaults()
 	return &conn{
 		cfg: cfg, codec: codec{flavour: f, callIDs: ids, now: time.Now}, nc: nc, handler: h, associated: !f.acse,
-		Peer: gate.NewPeer[answer](nc, gate.PeerConfig{
-			MaxOutstanding: cfg.MaxOutstanding, Timeout: cfg.Timeout, WriteTime: cfg.WriteTime, QueueLength: cfg.QueueLength,
-			Batch:   1,                // there are peers that read a PDU with one read
-			FirstID: 1, LastID: maxID, // in one octet
-		}),
+		// there are peers that read a PDU with one read
+		Peer: gate.NewPeer[answer](nc, cfg, gate.Numbering{FirstID: 1, LastID: maxID, Batch: 1}),
 	}
 }
 

@@ -27,7 +27,7 @@ type LinkConfig struct {
 	Notifications string        // Phase I: where events come to by UDP; "": over the connection
 	Heartbeat     time.Duration // SystemStatus at this interval; 30 s
 	DialTime      time.Duration // for one address, TLS included; 10 s
-	Conn          Config
+	Conn          gate.Limits
 	Log           *slog.Logger
 }
 
@@ -57,7 +57,7 @@ func NewLink(cfg LinkConfig) *Link {
 		cfg.Conn.QueueLength = 4096 // requests do not wait for room
 	}
 	cfg.Conn.Log = cfg.Log
-	cfg.Conn.setDefaults()
+	cfg.Conn.SetDefaults()
 	return &Link{cfg: cfg}
 }
 

@@ -29,7 +29,7 @@ type ServerConfig struct {
 	Sessions proxy.SessionMode // whether clients must say name and password
 	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
 	Notify   int               // Phase I: events go to this UDP port of the client; 0: over the connection
-	Conn     Config
+	Conn     gate.Limits
 	Log      *slog.Logger
 }
 

@@ -3,7 +3,6 @@ package cstaxml
 import (
 	"bufio"
 	"context"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -11,36 +10,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
-
-// Config says how a connection behaves. Zero values take defaults.
-type Config struct {
-	Log            *slog.Logger
-	MaxOutstanding int           // requests of ours that wait for answers; 1000
-	Timeout        time.Duration // for an answer; 10 s
-	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
-	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
-	QueueLength    int           // frames that wait to be written; 256
-}
-
-func (cfg *Config) setDefaults() {
-	def := func(p *time.Duration) {
-		if *p == 0 {
-			*p = 10 * time.Second
-		}
-	}
-	def(&cfg.Timeout)
-	def(&cfg.FrameTime)
-	def(&cfg.WriteTime)
-	if cfg.MaxOutstanding == 0 {
-		cfg.MaxOutstanding = 1000
-	}
-	if cfg.QueueLength == 0 {
-		cfg.QueueLength = 256
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-}
 
 // Handler is what a connection tells its owner, one call at a time, in the order in
 // which the peer wrote.
@@ -56,18 +25,16 @@ type Handler interface {
 type Conn struct {
 	*gate.Peer[*uacsta.Message]
 
-	cfg     Config
+	cfg     gate.Limits
 	nc      net.Conn
 	handler Handler
 }
 
 // NewConn makes a connection of a network connection. It reads and writes once Serve
 // is called.
-func NewConn(nc net.Conn, handler Handler, cfg Config) *Conn {
-	cfg.setDefaults()
-	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, gate.PeerConfig{
-		MaxOutstanding: cfg.MaxOutstanding, Timeout: cfg.Timeout, WriteTime: cfg.WriteTime, QueueLength: cfg.QueueLength, Batch: 64, LastID: eventID - 1,
-	})}
+func NewConn(nc net.Conn, handler Handler, cfg gate.Limits) *Conn {
+	cfg.SetDefaults()
+	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, cfg, gate.Numbering{LastID: eventID - 1, Batch: 64})}
 }
 
 // Serve reads and writes until the peer closes, something is wrong, or ctx ends; it

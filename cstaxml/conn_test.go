@@ -69,7 +69,7 @@ type bench struct {
 	done chan error
 }
 
-func onBench(t *testing.T, cfg Config, test func(*bench)) {
+func onBench(t *testing.T, cfg gate.Limits, test func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -141,7 +141,7 @@ const (
 
 // Frames come in any pieces and any number at a time.
 func TestFrames(t *testing.T) {
-	onBench(t, Config{}, func(b *bench) {
+	onBench(t, gate.Limits{}, func(b *bench) {
 		b.write(raw("0001", question))
 		b.expect("0001 RequestSystemStatusResponse")
 		for _, c := range raw("0002", question) + raw("9998", question) {
@@ -170,7 +170,7 @@ func TestBadFrames(t *testing.T) {
 		"\x00\x00\x00\x2000x1<a/>":         ErrInvokeID,
 		"\x00\x00\x00\x20-001<a/>":         ErrInvokeID,
 	} {
-		onBench(t, Config{}, func(b *bench) {
+		onBench(t, gate.Limits{}, func(b *bench) {
 			_, _ = io.WriteString(b.peer, data) // it may be closed before the end
 			synctest.Wait()
 			err := <-b.done
@@ -185,7 +185,7 @@ func TestBadFrames(t *testing.T) {
 // A frame that does not go on ends the connection; silence between frames does not.
 func TestHalfFrames(t *testing.T) {
 	for _, n := range []int{1, 7, 8, 20} {
-		onBench(t, Config{FrameTime: 5 * time.Second}, func(b *bench) {
+		onBench(t, gate.Limits{FrameTime: 5 * time.Second}, func(b *bench) {
 			time.Sleep(time.Hour)
 			b.write(raw("0001", question)[:n])
 			time.Sleep(4 * time.Second)
@@ -219,7 +219,7 @@ func (b *bench) ask(req any) chan result {
 
 // Our requests: each has an invoke ID of its own, and exactly one answer.
 func TestRequests(t *testing.T) {
-	onBench(t, Config{MaxOutstanding: 2, Timeout: 3 * time.Second}, func(b *bench) {
+	onBench(t, gate.Limits{MaxOutstanding: 2, Timeout: 3 * time.Second}, func(b *bench) {
 		first, second := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.GetCSTAFeatures{})
 		b.expect("0000 RequestSystemStatus", "0001 GetCSTAFeatures")
 		if r := <-b.ask(uacsta.RequestSystemStatus{}); !errors.Is(r.err, gate.ErrTooManyWaiting) {
@@ -269,7 +269,7 @@ func TestRequests(t *testing.T) {
 
 // Events have the invoke ID 9999. A peer that takes nothing is left.
 func TestEvents(t *testing.T) {
-	onBench(t, Config{}, func(b *bench) {
+	onBench(t, gate.Limits{}, func(b *bench) {
 		if err := b.conn.Send(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "1"}, uacsta.Edition3)); err != nil {
 			t.Error(err)
 		}
@@ -281,7 +281,7 @@ func TestEvents(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe() // nobody reads
-		c := NewConn(near, &desk{}, Config{QueueLength: 1, WriteTime: time.Second})
+		c := NewConn(near, &desk{}, gate.Limits{QueueLength: 1, WriteTime: time.Second})
 		done := make(chan error)
 		go func() { done <- c.Serve(context.Background()) }()
 		for range 10 {

@@ -23,7 +23,7 @@ type LinkConfig struct {
 	Session   Session        // application session; the zero value opens none unless the dialect wants one
 	Heartbeat time.Duration  // RequestSystemStatus at this interval; 30 s
 	DialTime  time.Duration  // for one address, TLS included; 10 s
-	Conn      Config
+	Conn      gate.Limits
 	Log       *slog.Logger
 }
 

@@ -221,7 +221,7 @@ func TestLinkEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPBX(t, tt.answers)
-			l, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Conn: Config{Timeout: 300 * time.Millisecond}})
+			l, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
 			if tt.hangUp {
 				within(t, "the link", c.ready)
 				failed := make(chan error, 1)
@@ -254,7 +254,7 @@ func TestLinkEnds(t *testing.T) {
 // A PBX that falls silent is left at the next heartbeat.
 func TestHeartbeat(t *testing.T) {
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
-	_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: Config{Timeout: 300 * time.Millisecond}})
+	_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
 	within(t, "the link", c.ready)
 	p.mu.Lock()
 	p.answers = nil

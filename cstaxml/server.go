@@ -23,7 +23,7 @@ type ServerConfig struct {
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	Sessions proxy.SessionMode // whether clients open application sessions
 	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
-	Conn     Config
+	Conn     gate.Limits
 	Log      *slog.Logger
 }
 

@@ -1,6 +1,7 @@
 package ctserver
 
 import (
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -9,12 +10,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-var (
-	// numbers are those that may be dialled: no hook flash among them.
-	numbers = regexp.MustCompile(`^[0-9*#,]{1,64}$`)
-	// fileNames are those that may be played: below the folders of ctserver.
-	fileNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$`)
-)
+// numbers are those that may be dialled: no hook flash among them.
+var numbers = regexp.MustCompile(`^[0-9*#,]{1,64}$`)
 
 // answerer takes the answer to a service: a struct, or a refusal.
 type answerer func(res any, err error)
@@ -71,11 +68,25 @@ func (p *port) perform(service any, answer answerer) {
 	}
 }
 
-// failed is the refusal of what ctserver would not do.
-func (p *port) failed(service string, err error) error {
-	p.link.cfg.Log.Info("ctserver refuses", "device", p.cfg.Number, "service", service, "err", err)
-	return refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+// order has ctserver carry out a service by a command. Once that has succeeded, and c is still
+// there, the service is answered, and then is what follows.
+func (p *port) order(c *call, answer answerer, res any, then func(), name string, limit time.Duration, args ...string) {
+	p.command(name, limit, func(_ *line, err error) {
+		if err == nil && c != nil && !p.has(c) {
+			err = errGone
+		}
+		if err != nil {
+			p.link.cfg.Log.Info("ctserver refuses", "device", p.cfg.Number, "command", name, "err", err)
+			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
+			return
+		}
+		answer(res, nil)
+		then()
+	}, args...)
 }
+
+// errGone is of a call that has ended while something was to be done with it.
+var errGone = errors.New("the call is gone")
 
 // info is what a snapshot says of a call.
 func (p *port) info(c *call) uacsta.SnapshotDeviceResponseInfo {
@@ -128,13 +139,12 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer answerer) {
 	}
 	c := &call{id: p.link.newCall(), other: number, state: uacsta.Initiated}
 	p.active = c
-	p.command("ctanswer", p.link.cfg.Timeout, func(_ *line, err error) {
+	p.order(c, func(res any, err error) {
 		if err != nil {
 			p.forget(c)
-			answer(nil, p.failed("MakeCall", err))
-			return
 		}
-		answer(uacsta.MakeCallResponse{CallingDevice: p.connection(c)}, nil)
+		answer(res, err)
+	}, uacsta.MakeCallResponse{CallingDevice: p.connection(c)}, func() {
 		p.initiated(c, uacsta.CauseMakeCall)
 		p.command("ctwaitfordial", p.link.cfg.Timeout+10*time.Second, func(_ *line, err error) {
 			switch {
@@ -145,7 +155,7 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer answerer) {
 				p.dial(c, number, uacsta.CauseNewCall)
 			}
 		})
-	})
+	}, "ctanswer", p.link.cfg.Timeout)
 }
 
 func (p *port) initiated(c *call, cause uacsta.EventCause) {
@@ -211,15 +221,7 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer answerer) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
 		return
 	}
-	p.command("ctanswer", p.link.cfg.Timeout, func(_ *line, err error) {
-		if err == nil && !p.has(c) {
-			err = errClosed
-		}
-		if err != nil {
-			answer(nil, p.failed("AnswerCall", err))
-			return
-		}
-		answer(uacsta.AnswerCallResponse{}, nil)
+	p.order(c, answer, uacsta.AnswerCallResponse{}, func() {
 		p.announce(c, "") // the caller ID does not come any more
 		c.stop()
 		c.state, c.reached = uacsta.Connected, true
@@ -229,7 +231,7 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer answerer) {
 				CalledDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNewCall,
 			}
 		})
-	})
+	}, "ctanswer", p.link.cfg.Timeout)
 }
 
 // clearConnection hangs up; beside a held call, which would go with it, it goes back to that.
@@ -244,16 +246,11 @@ func (p *port) clearConnection(s *uacsta.ClearConnection, answer answerer) {
 		p.flash(c, s.ConnectionToBeCleared, p.link.cfg.Flash.Reconnect, true, answer, uacsta.ClearConnectionResponse{}, p.back)
 	default:
 		p.endRecording()
-		p.command("cthangup", p.link.cfg.Timeout, func(_ *line, err error) {
-			if err != nil {
-				answer(nil, p.failed("ClearConnection", err))
-				return
-			}
-			answer(uacsta.ClearConnectionResponse{}, nil)
+		p.order(nil, answer, uacsta.ClearConnectionResponse{}, func() {
 			if p.has(c) {
 				p.cleared(c, uacsta.CauseNormalClearing)
 			}
-		})
+		}, "cthangup", p.link.cfg.Timeout)
 	}
 }
 
@@ -271,17 +268,7 @@ func (p *port) flash(c *call, id uacsta.ConnectionID, code string, allowed bool,
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
 	}
-	p.command("ctdial", p.dialTime(code), func(_ *line, err error) {
-		if err == nil && !p.has(c) {
-			err = errClosed
-		}
-		if err != nil {
-			answer(nil, p.failed("a hook flash", err))
-			return
-		}
-		answer(res, nil)
-		then(c)
-	}, code)
+	p.order(c, answer, res, func() { then(c) }, "ctdial", p.dialTime(code), code)
 }
 
 func (p *port) tellHeld(c *call, cause uacsta.EventCause) {
@@ -328,13 +315,8 @@ func (p *port) transfer(s *uacsta.TransferCall, answer answerer) {
 		return
 	}
 	held, active := p.held, p.active
-	p.command("cthangup", p.link.cfg.Timeout, func(_ *line, err error) {
-		if err != nil {
-			answer(nil, p.failed("TransferCall", err))
-			return
-		}
-		to := uacsta.Conn(held.id, active.other)
-		answer(uacsta.TransferCallResponse{TransferredCall: to}, nil)
+	to := uacsta.Conn(held.id, active.other)
+	p.order(held, answer, uacsta.TransferCallResponse{TransferredCall: to}, func() {
 		p.forget(held)
 		p.forget(active)
 		far, old, consulted := held.far(), p.connection(held), p.connection(active)
@@ -345,7 +327,7 @@ func (p *port) transfer(s *uacsta.TransferCall, answer answerer) {
 				LocalConnectionInfo:    uacsta.Null, Cause: uacsta.CauseTransfer,
 			}
 		})
-	})
+	}, "cthangup", p.link.cfg.Timeout)
 }
 
 // conference joins the calls of two ports, or has the switch behind the line join the two calls
@@ -368,15 +350,10 @@ func (p *port) conference(s *uacsta.ConferenceCall, answer answerer) {
 		answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // they are on different machines
 	default:
 		c := p.active
-		p.command("ctjoin", p.link.cfg.Timeout, func(_ *line, err error) {
-			if err != nil {
-				answer(nil, p.failed("ConferenceCall", err))
-				return
-			}
-			answer(uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, nil)
+		p.order(c, answer, uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, func() {
 			p.conferenced(c.id, s.HeldCall, other.cfg.Number)
 			other.post(func() { other.joined(c.id, p.cfg.Number) })
-		}, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
+		}, "ctjoin", p.link.cfg.Timeout, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
 	}
 }
 
@@ -400,119 +377,4 @@ func (p *port) conferenced(id string, old uacsta.ConnectionID, added string) {
 			LocalConnectionInfo:   uacsta.Connected, Cause: uacsta.CauseConference,
 		}
 	})
-}
-
-// talking finds the call that something is to be said in.
-func (p *port) talking(id uacsta.ConnectionID) bool {
-	return p.active != nil && p.find(id) == p.active && p.active.state == uacsta.Connected
-}
-
-func (p *port) generate(s *uacsta.GenerateDigits, answer answerer) {
-	switch {
-	case !p.talking(s.ConnectionToSendDigits):
-		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
-	case !numbers.MatchString(s.CharactersToSend):
-		answer(nil, refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
-	default:
-		p.command("ctdial", p.dialTime(s.CharactersToSend), func(_ *line, err error) {
-			if err != nil {
-				answer(nil, p.failed("GenerateDigits", err))
-				return
-			}
-			answer(uacsta.GenerateDigitsResponse{}, nil)
-		}, s.CharactersToSend)
-	}
-}
-
-func (p *port) play(s *uacsta.PlayMessage, answer answerer) {
-	switch {
-	case !p.talking(s.OverConnection) || p.playing != "" || p.recording != "":
-		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
-		return
-	case !fileNames.MatchString(s.MessageToBePlayed):
-		answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
-		return
-	}
-	file := s.MessageToBePlayed
-	if !strings.Contains(file, ".") {
-		file += ".au"
-	}
-	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *line, err error) {
-		if err != nil {
-			answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
-			return
-		}
-		answer(uacsta.PlayMessageResponse{}, nil)
-		p.playing = s.MessageToBePlayed
-		p.tell(func(ref string) any {
-			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: s.OverConnection, Message: s.MessageToBePlayed, Cause: uacsta.CauseNormal}
-		})
-	}, file)
-}
-
-// longestRecording is how long a recording lasts that has no end.
-const longestRecording = time.Hour
-
-func (p *port) record(s *uacsta.RecordMessage, answer answerer) {
-	if !p.talking(s.CallToBeRecorded) || p.playing != "" || p.recording != "" {
-		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
-		return
-	}
-	name := "recording-" + p.active.id + ".au"
-	longest, digits := longestRecording, ""
-	if s.MaxDuration != nil && *s.MaxDuration > 0 {
-		longest = min(longest, time.Duration(*s.MaxDuration)*time.Millisecond)
-	}
-	if s.Termination != nil && s.Termination.DTMFDigitDetected {
-		digits = "0123456789*#"
-	}
-	p.recording = name
-	answer(uacsta.RecordMessageResponse{ResultingMessage: name}, nil) // ctserver answers when it has ended
-	p.tell(func(ref string) any {
-		return uacsta.RecordEvent{MonitorCrossRefID: ref, Connection: s.CallToBeRecorded, Message: name, Cause: uacsta.CauseNormal}
-	})
-	p.command("ctrecord", longest+p.link.cfg.Timeout, func(*line, error) {
-		p.recording = ""
-		p.stopped(name, uacsta.CauseNormal)
-	}, name, strconv.Itoa(int((longest+time.Second-1)/time.Second)), digits, "0")
-}
-
-// stopMessage stops what is played, or recorded.
-func (p *port) stopMessage(answer answerer) {
-	switch {
-	case p.recording != "":
-		if !p.endRecording() {
-			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService))
-			return
-		}
-		answer(uacsta.StopResponse{}, nil)
-	case p.playing == "":
-		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
-	default:
-		p.command("ctplay_stop", p.link.cfg.Timeout, func(_ *line, err error) {
-			if err != nil {
-				answer(nil, p.failed("Stop", err))
-				return
-			}
-			answer(uacsta.StopResponse{}, nil)
-			if p.playing != "" {
-				p.played(uacsta.CauseNormal)
-			}
-		})
-	}
-}
-
-// endRecording ends a recording: over the manager connection, for the port's own waits for its
-// end. False when there is none.
-func (p *port) endRecording() bool {
-	if p.recording == "" {
-		return true
-	}
-	p.link.mu.Lock()
-	w := p.link.manager
-	p.link.mu.Unlock()
-	if w == nil {
-		return false
-	}
-	return w.sendTo(p.cfg.Port-1, "ctsendevent", p.link.cfg.Timeout, func(*line, error) {}, "RECORD_STOP") == nil
 }

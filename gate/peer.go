@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -16,20 +17,44 @@ var (
 	ErrSlow           = errors.New("the peer does not take what is written")
 )
 
-// PeerConfig says how a connection behaves on which both sides ask.
-type PeerConfig struct {
-	MaxOutstanding  int           // requests of ours that wait for answers; fewer than there are invoke IDs
-	Timeout         time.Duration // for an answer
-	WriteTime       time.Duration // the peer must take what is written at once in this time
-	QueueLength     int           // frames that wait to be written
-	Batch           int           // frames that are written at once, at most
-	FirstID, LastID int           // invoke IDs of our requests
+// Limits says how a connection behaves. Zero values take defaults.
+type Limits struct {
+	Log            *slog.Logger
+	MaxOutstanding int           // requests of ours that wait for answers; 1000, and fewer than there are invoke IDs
+	Timeout        time.Duration // for an answer; 10 s
+	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
+	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
+	QueueLength    int           // frames that wait to be written; 256
+}
+
+// SetDefaults puts the defaults where nothing is said.
+func (l *Limits) SetDefaults() {
+	for _, d := range []*time.Duration{&l.Timeout, &l.FrameTime, &l.WriteTime} {
+		if *d == 0 {
+			*d = 10 * time.Second
+		}
+	}
+	for n, standard := range map[*int]int{&l.MaxOutstanding: 1000, &l.QueueLength: 256} {
+		if *n == 0 {
+			*n = standard
+		}
+	}
+	if l.Log == nil {
+		l.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Numbering is what a protocol says of its frames.
+type Numbering struct {
+	FirstID, LastID int // invoke IDs of our requests
+	Batch           int // frames that are written at once, at most
 }
 
 // Peer is a connection on which both sides ask: a bounded queue of frames to be written, and
 // our requests that wait for answers of type A.
 type Peer[A any] struct {
-	cfg   PeerConfig
+	cfg   Limits
+	ids   Numbering
 	nc    net.Conn
 	out   chan []byte
 	ended chan struct{} // closed by Close
@@ -48,9 +73,11 @@ type waiting[A any] struct {
 }
 
 // NewPeer makes a peer of a connection. It writes once Serve is called.
-func NewPeer[A any](nc net.Conn, cfg PeerConfig) *Peer[A] {
+func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
+	cfg.SetDefaults()
+	cfg.MaxOutstanding = min(cfg.MaxOutstanding, ids.LastID-ids.FirstID)
 	return &Peer[A]{
-		cfg: cfg, nc: nc, out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}), waiting: map[int]*waiting[A]{}, lastID: cfg.LastID,
+		cfg: cfg, ids: ids, nc: nc, out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}), waiting: map[int]*waiting[A]{}, lastID: ids.LastID,
 	}
 }
 
@@ -150,8 +177,8 @@ func (p *Peer[A]) ID() int {
 // nextID returns an invoke ID that no request of ours has; p.mu is held.
 func (p *Peer[A]) nextID() int {
 	for {
-		if p.lastID++; p.lastID > p.cfg.LastID {
-			p.lastID = p.cfg.FirstID
+		if p.lastID++; p.lastID > p.ids.LastID {
+			p.lastID = p.ids.FirstID
 		}
 		if p.waiting[p.lastID] == nil {
 			return p.lastID
@@ -234,7 +261,7 @@ func (p *Peer[A]) write() {
 		case data := <-p.out:
 			batch = append(batch, data)
 		}
-		for more := true; more && len(batch) < p.cfg.Batch && batch[len(batch)-1] != nil; {
+		for more := true; more && len(batch) < p.ids.Batch && batch[len(batch)-1] != nil; {
 			select {
 			case data := <-p.out:
 				batch = append(batch, data)

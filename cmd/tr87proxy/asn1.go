@@ -34,7 +34,7 @@ func (n *node) asn1Link(l config.Link) (proxy.Link, error) {
 	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
 	cfg := asn1.LinkConfig{
 		Addresses: l.Addresses, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
-		Heartbeat: l.Heartbeat, Conn: asn1.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
 	}
 	if l.TLS {
 		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {

@@ -25,9 +25,9 @@ Phase I, with the frame before them or without, and frames of CSTA-XML over TCP.
 hexadecimal digits, with blanks or without, or a dump as hexdump -C, xxd, tcpdump -x and
 Wireshark write it, where IP and TCP headers are left out. Passwords are not shown.
 
-Without arguments it reads standard input.`,
+Without arguments it reads standard input:
+  tcpdump -x -r capture.pcap port 18000 | tr87proxy decode`,
 		Example: `  tr87proxy decode 26 80 0E A1 0C 02 01 02 02 01 49 30 04 55 02 00 01
-  tcpdump -x -r capture.pcap port 18000 | tr87proxy decode
   tr87proxy decode --file dump.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := strings.Join(args, " ")

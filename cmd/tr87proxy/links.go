@@ -8,6 +8,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -77,7 +78,7 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
 			Duration: l.Session.Duration, Switch: l.Session.Switch,
 		},
-		Conn: cstaxml.Config{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+		Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
 	}
 	if l.TLS {
 		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {

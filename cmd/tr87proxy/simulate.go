@@ -82,8 +82,9 @@ func simulateCommand() *cobra.Command {
 		Long: `simulate runs the built-in switch, with the phones 100 to 109, behind the protocol of a
 foreign one, so that a CTI program can be tried without it. It serves loopback unless it is
 told otherwise; whoever reaches it may control every phone.`,
-		Args: noSubcommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  tr87proxy simulate hipath\n  tr87proxy simulate ctserver --traffic",
+		Args:    noSubcommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, s := range simulations {
 		cmd.AddCommand(s.command())

@@ -1,0 +1,117 @@
+package ctserver
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// fileNames are those that may be played: below the folders of ctserver.
+var fileNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$`)
+
+// talking finds the call that something is to be said in.
+func (p *port) talking(id uacsta.ConnectionID) bool {
+	return p.active != nil && p.find(id) == p.active && p.active.state == uacsta.Connected
+}
+
+func (p *port) generate(s *uacsta.GenerateDigits, answer answerer) {
+	switch {
+	case !p.talking(s.ConnectionToSendDigits):
+		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
+	case !numbers.MatchString(s.CharactersToSend):
+		answer(nil, refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
+	default:
+		p.order(nil, answer, uacsta.GenerateDigitsResponse{}, func() {}, "ctdial", p.dialTime(s.CharactersToSend), s.CharactersToSend)
+	}
+}
+
+func (p *port) play(s *uacsta.PlayMessage, answer answerer) {
+	switch {
+	case !p.talking(s.OverConnection) || p.playing != "" || p.recording != "":
+		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
+		return
+	case !fileNames.MatchString(s.MessageToBePlayed):
+		answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
+		return
+	}
+	file := s.MessageToBePlayed
+	if !strings.Contains(file, ".") {
+		file += ".au"
+	}
+	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *line, err error) {
+		if err != nil {
+			answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
+			return
+		}
+		answer(uacsta.PlayMessageResponse{}, nil)
+		p.playing = s.MessageToBePlayed
+		p.tell(func(ref string) any {
+			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: s.OverConnection, Message: s.MessageToBePlayed, Cause: uacsta.CauseNormal}
+		})
+	}, file)
+}
+
+// longestRecording is how long a recording lasts that has no end.
+const longestRecording = time.Hour
+
+func (p *port) record(s *uacsta.RecordMessage, answer answerer) {
+	if !p.talking(s.CallToBeRecorded) || p.playing != "" || p.recording != "" {
+		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
+		return
+	}
+	name := "recording-" + p.active.id + ".au"
+	longest, digits := longestRecording, ""
+	if s.MaxDuration != nil && *s.MaxDuration > 0 {
+		longest = min(longest, time.Duration(*s.MaxDuration)*time.Millisecond)
+	}
+	if s.Termination != nil && s.Termination.DTMFDigitDetected {
+		digits = "0123456789*#"
+	}
+	p.recording = name
+	answer(uacsta.RecordMessageResponse{ResultingMessage: name}, nil) // ctserver answers when it has ended
+	p.tell(func(ref string) any {
+		return uacsta.RecordEvent{MonitorCrossRefID: ref, Connection: s.CallToBeRecorded, Message: name, Cause: uacsta.CauseNormal}
+	})
+	p.command("ctrecord", longest+p.link.cfg.Timeout, func(*line, error) {
+		p.recording = ""
+		p.stopped(name, uacsta.CauseNormal)
+	}, name, strconv.Itoa(int((longest+time.Second-1)/time.Second)), digits, "0")
+}
+
+// stopMessage stops what is played, or recorded.
+func (p *port) stopMessage(answer answerer) {
+	switch {
+	case p.recording != "":
+		if !p.endRecording() {
+			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService))
+			return
+		}
+		answer(uacsta.StopResponse{}, nil)
+	case p.playing == "":
+		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
+	default:
+		p.order(nil, answer, uacsta.StopResponse{}, func() {
+			if p.playing != "" {
+				p.played(uacsta.CauseNormal)
+			}
+		}, "ctplay_stop", p.link.cfg.Timeout)
+	}
+}
+
+// endRecording ends a recording: over the manager connection, for the port's own waits for its
+// end. False when there is none.
+func (p *port) endRecording() bool {
+	if p.recording == "" {
+		return true
+	}
+	p.link.mu.Lock()
+	w := p.link.manager
+	p.link.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	return w.sendTo(p.cfg.Port-1, "ctsendevent", p.link.cfg.Timeout, func(*line, error) {}, "RECORD_STOP") == nil
+}

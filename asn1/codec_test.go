@@ -86,6 +86,33 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// TestAssociation writes AARQ, AARE and ABRT as programs of HiPath send and take them.
+func TestAssociation(t *testing.T) {
+	stamp := []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	for name, want := range map[string]association{
+		"AARQ with name and password": {kind: associateRequest, name: "AMHOST", password: "77777", credentials: true},
+		"AARE that accepts":           {kind: associateResponse, result: accepted, stamp: stamp, version: []byte("TR87PRY")},
+		"ABRT":                        {kind: abort},
+	} {
+		for _, s := range samples.ASN1 {
+			if s.Name != name {
+				continue
+			}
+			data := unframe(t, codecOf("hipath"), s.Octets())
+			if written := want.octets(); !bytes.Equal(written, data) {
+				t.Errorf("%s is written as\n%X\nwant\n%X", name, written, data)
+			}
+			read, err := readAssociation(reparse(t, data))
+			if err != nil || read.kind != want.kind || read.name != want.name || read.password != want.password || read.result != want.result {
+				t.Errorf("%s is read as %+v, %v", name, read, err)
+			}
+			if framed, err := markedFrames.frame(data); err != nil || !bytes.Equal(framed, s.Octets()) {
+				t.Errorf("%s is framed as %X, %v", name, framed, err)
+			}
+		}
+	}
+}
+
 // canonical is a message in one form, whatever the edition it was made for.
 func canonical(t *testing.T, m *uacsta.Message) string {
 	t.Helper()

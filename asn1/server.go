@@ -116,7 +116,7 @@ type client struct {
 	udp     net.Conn // for events; nil: over the connection
 
 	mu     sync.Mutex
-	login  *time.Timer       // that keeps the application session of an account
+	login  *time.Timer       // that keeps the application session of an account; nil: there is none, or it has ended
 	opened bool              // an AARQ has come
 	refs   map[string]uint16 // cross references of the core -> those of the client
 	theirs map[uint16]string
@@ -128,6 +128,7 @@ func (c *client) end() {
 	defer c.mu.Unlock()
 	if c.login != nil {
 		c.login.Stop()
+		c.login = nil
 	}
 }
 
@@ -180,7 +181,9 @@ func (c *client) keep(id string, duration time.Duration) {
 		c.session.Request(uacsta.Encode(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: seconds}, edition), func(*uacsta.Message) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.login.Reset(duration / 2)
+			if c.login != nil {
+				c.login.Reset(duration / 2)
+			}
 		})
 	})
 }

@@ -164,6 +164,15 @@ func TestASN1Chain(t *testing.T) {
 			if len(a) < 80 {
 				t.Errorf("only %d events", len(a))
 			}
+			for _, wrong := range []any{
+				uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("9999")}, call("9999", "1000"), uacsta.HoldCall{CallToBeHeld: uacsta.Conn("1234", "1000")},
+				uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("1234", "1000")},
+			} { // refusals come through, too
+				here, there := direct.ask(wrong).Err(), through.ask(wrong).Err()
+				if here == nil || there == nil || here.Category != there.Category || dialect != "phase1" && here.Value != there.Value {
+					t.Errorf("%T: %v at the switch, %v behind the link", wrong, here, there)
+				}
+			}
 			if !slices.Equal(a, b) {
 				for i := range min(len(a), len(b)) {
 					if a[i] != b[i] {

@@ -1,10 +1,15 @@
 package tests
 
 import (
+	"bufio"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -163,6 +168,106 @@ func TestCards(t *testing.T) {
 		t.Errorf("%v rang, %v is gone", ringing, gone)
 	}
 	front.stop()
+}
+
+// The same over TR/87.
+func TestCardsOverTR87(t *testing.T) {
+	_, at := simulator(t, "ctserver", 5)
+	front := beforeCards(t, at, "")
+	file := filepath.Join(t.TempDir(), "scenario")
+	if err := os.WriteFile(file, []byte(`monitor 201 202
+call 201 101
+expect 202 Delivered state=alerting within 10s
+answer 202
+expect 201 Established within 10s
+hold 201
+expect 201 Held within 10s
+retrieve 201
+expect 201 Retrieved within 10s
+digits 201 12#
+clear 201
+expect 201 ConnectionCleared within 10s
+expect 202 ConnectionCleared within 10s
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", front.port))
+	if status != 0 {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	front.stop()
+}
+
+// The simulated card answers every command that ctserver knows, and refuses what it does not.
+func TestCardCommands(t *testing.T) {
+	card, at := simulator(t, "ctserver", 5)
+	port, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	manager, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[4]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	lines := map[net.Conn]*bufio.Reader{port: bufio.NewReader(port), manager: bufio.NewReader(manager)}
+	say := func(conn net.Conn, command string, handle int) string {
+		t.Helper()
+		name, args, _ := strings.Cut(command, " ")
+		fmt.Fprintf(conn, "cmd=%s src=%d dst=%d %s \n", name, handle, max(handle, 0), args)
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		for {
+			text, err := lines[conn].ReadString('\n')
+			if err != nil {
+				t.Fatalf("%s: %v", command, err)
+			}
+			if rest, ok := strings.CutPrefix(text, "rly="+name+" "); ok {
+				return rest
+			}
+		}
+	}
+	for _, command := range []string{
+		"ctanswer", "ctwaitfordial", "ctplaytoneasync arg1=dial argc=1", "ctstoptone", "ctdial arg1=101 argc=1", "ctclear", "ctclearevents", "cthangup",
+		"ctplayasync arg1=hello.au argc=1", "ctplay_stop", "ctplay arg1=hello.au argc=1", "ctrecord arg1=x.au arg2=1 arg3=# arg4=0 argc=4", "ctcollect arg1=1 arg2=1 arg3=1 argc=3",
+		"ctsleep arg1=0 argc=1", "ctstarttimerasync arg1=3600 argc=1", "ctstoptimer", "ctsendevent arg1=HELLO argc=1", "ctjoin arg1=1 arg2=2 argc=2", "ctbridge arg1=2 argc=1",
+		"ctunbridge arg1=2 argc=1", "ctjoinconference arg1=1 argc=1", "ctleaveconference arg1=1 argc=1", "ctstartringasync", "ctstopring", "ctstartringonceasync", "ctgrunton",
+		"ctgruntoff", "ctlistenforcid", "ctlistenforjpcid", "ctsetscript arg1=menu argc=1", "portstatus",
+	} {
+		if reply := say(port, command, 0); !strings.Contains(reply, "arg1=OK") {
+			t.Errorf("%s: %s", command, reply)
+		}
+	}
+	for _, command := range []string{"ctreadcid", "ctwaitfordial", "ctdial arg1=101 argc=1", "ctunknown", "shutdown"} { // nobody called, on hook
+		if reply := say(port, command, 0); !strings.Contains(reply, "arg1=ERROR") {
+			t.Errorf("%s: %s", command, reply)
+		}
+	}
+	fmt.Fprintf(port, "cmd=ctwaitforevent src=0 dst=0 argc=0 \n")
+	for _, command := range []string{"portstatus", "rolllog", "serversion", "ctsendevent arg1=ring argc=1"} {
+		if reply := say(manager, command, -2); !strings.Contains(reply, "arg1=OK") {
+			t.Errorf("%s: %s", command, reply)
+		}
+	}
+	if text, err := lines[port].ReadString('\n'); err != nil || !strings.HasPrefix(text, "rly=ctwaitforevent") || !strings.Contains(text, "arg2=ring") {
+		t.Errorf("%q %v", text, err)
+	}
+	fmt.Fprintf(port, "cmd=ctwaitforring src=0 dst=0 arg1=1 argc=1 \n")
+	other, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	lines[other] = bufio.NewReader(other)
+	say(other, "ctanswer", 1)
+	say(other, "ctdial arg1=100 argc=1", 1)
+	if text, err := lines[port].ReadString('\n'); err != nil || !strings.Contains(text, "arg1=OK arg2=101") {
+		t.Errorf("no ring with the caller: %q %v", text, err)
+	}
+	say(manager, "shutdown", -2)
+	if err := card.wait(patience); err != nil {
+		t.Error(err)
+	}
 }
 
 // What would be more than one command, or a hook flash that nobody asked for, is refused.

@@ -1,0 +1,341 @@
+package asn1
+
+import (
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// enumeration is an ENUMERATED whose values have names.
+type enumeration struct {
+	numbers map[string]int
+	names   map[int]string
+}
+
+func (*enumeration) tags() []tag { return []tag{universal(ber.TagEnumerated)} }
+
+func (e *enumeration) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	n, ok := e.numbers[v.String()]
+	if !ok {
+		return nil, &unsayable{fmt.Sprintf("%q", v.String())}
+	}
+	return enumerated(n), nil
+}
+
+func (e *enumeration) take(_ *coder, p *ber.Packet, v reflect.Value) error {
+	n, err := number(p)
+	if err != nil {
+		return err
+	}
+	name, ok := e.names[n]
+	if !ok {
+		return fmt.Errorf("%w: %d is no value", errMistyped, n)
+	}
+	v.SetString(name)
+	return nil
+}
+
+// tagged is a type with a tag of its own: IMPLICIT.
+type tagged struct {
+	typ
+	tag tag
+}
+
+func (t tagged) tags() []tag { return []tag{t.tag} }
+
+func (t tagged) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	p, err := t.typ.put(c, v)
+	if err != nil {
+		return nil, err
+	}
+	return retag(p, t.tag), nil
+}
+
+// bits is a BIT STRING whose bits are fields of a struct: *bool or bool; "-" has none.
+type bits []string
+
+func (bits) tags() []tag { return []tag{universal(ber.TagBitString)} }
+
+func (b bits) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	set := make([]bool, len(b))
+	for i, name := range b {
+		if at, ok := fields(v.Type())[name]; ok {
+			f := reflect.Indirect(v.Field(at))
+			set[i] = f.IsValid() && f.Bool()
+		}
+	}
+	return bitString(set), nil
+}
+
+func (b bits) take(_ *coder, p *ber.Packet, v reflect.Value) error {
+	set, err := readBits(p)
+	for i, name := range b {
+		at, ok := fields(v.Type())[name]
+		if !ok || i >= len(set) || !set[i] {
+			continue
+		}
+		f := v.Field(at)
+		if f.Kind() == reflect.Pointer {
+			f.Set(reflect.New(f.Type().Elem()))
+			f = f.Elem()
+		}
+		f.SetBool(true)
+	}
+	return err
+}
+
+func bitString(set []bool) *ber.Packet {
+	data := make([]byte, 1+(len(set)+7)/8)
+	data[0] = byte(8*(len(data)-1) - len(set))
+	for i, bit := range set {
+		if bit {
+			data[1+i/8] |= 0x80 >> (i % 8)
+		}
+	}
+	return primitive(universal(ber.TagBitString), data)
+}
+
+func readBits(p *ber.Packet) ([]bool, error) {
+	data, err := content(p)
+	if err != nil || len(data) == 0 || data[0] > 7 || len(data) == 1 && data[0] > 0 || len(data) > 17 {
+		return nil, mistyped("a BIT STRING")
+	}
+	set := make([]bool, 8*(len(data)-1)-int(data[0]))
+	for i := range set {
+		set[i] = data[1+i/8]&(0x80>>(i%8)) != 0
+	}
+	return set, nil
+}
+
+// basic are the types that both phases have.
+func basic() map[string]typ {
+	return map[string]typ{
+		"INTEGER": plain{
+			ber.TagInteger, func(v reflect.Value) ([]byte, error) { return integer(int(v.Int())).Data.Bytes(), nil },
+			func(p *ber.Packet, v reflect.Value) error {
+				n, err := number(p)
+				v.SetInt(int64(n))
+				return err
+			},
+		},
+		"BOOLEAN": plain{
+			ber.TagBoolean, func(v reflect.Value) ([]byte, error) {
+				if v.Kind() == reflect.Bool && v.Bool() {
+					return []byte{0xFF}, nil
+				}
+				return []byte{0}, nil
+			},
+			func(p *ber.Packet, v reflect.Value) error {
+				data, err := content(p)
+				if err != nil || len(data) != 1 {
+					return mistyped("a BOOLEAN")
+				}
+				v.SetBool(data[0] != 0)
+				return nil
+			},
+		},
+		"NULL": plain{
+			ber.TagNULL, func(reflect.Value) ([]byte, error) { return nil, nil },
+			func(_ *ber.Packet, v reflect.Value) error {
+				v.SetBool(true)
+				return nil
+			},
+		},
+		"IA5String": plain{ber.TagIA5String, func(v reflect.Value) ([]byte, error) { return ia5(v.String()) }, takeText},
+		"OCTETS":    plain{ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return []byte(v.String()), nil }, takeText},
+		"HEX": plain{
+			ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return fromHex(v.String()) },
+			func(p *ber.Packet, v reflect.Value) error {
+				data, err := content(p)
+				v.SetString(toHex(data))
+				return err
+			},
+		},
+		"Data": plain{
+			ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return dataOctets(v.Interface().(uacsta.Data)) },
+			takeData,
+		},
+		"Time": plain{
+			ber.TagGeneralizedTime, func(v reflect.Value) ([]byte, error) { return []byte(compactTime(v.String())), nil },
+			func(p *ber.Packet, v reflect.Value) error {
+				data, err := content(p)
+				v.SetString(longTime(string(data)))
+				return err
+			},
+		},
+		"CrossRef": crossRef{},
+	}
+}
+
+// plain is a primitive type.
+type plain struct {
+	number ber.Tag
+	write  func(reflect.Value) ([]byte, error)
+	read   func(*ber.Packet, reflect.Value) error
+}
+
+func (t plain) tags() []tag { return []tag{universal(t.number)} }
+
+func (t plain) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	data, err := t.write(v)
+	return primitive(universal(t.number), data), err
+}
+
+func (t plain) take(_ *coder, p *ber.Packet, v reflect.Value) error { return t.read(p, v) }
+
+func takeText(p *ber.Packet, v reflect.Value) error {
+	data, err := content(p)
+	v.SetString(cleanText(data))
+	return err
+}
+
+// cleanText is octets as text that XML can carry: what is no printable ASCII becomes a
+// question mark, and blanks around it, which mean nothing in XML, are taken off.
+func cleanText(data []byte) string {
+	clean := make([]byte, len(data))
+	for i, b := range data {
+		if b < ' ' || b > '~' {
+			b = '?'
+		}
+		clean[i] = b
+	}
+	return strings.TrimSpace(string(clean))
+}
+
+func ia5(text string) ([]byte, error) {
+	for _, r := range text {
+		if r >= 0x80 {
+			return nil, &unsayable{"text that is not ASCII"}
+		}
+	}
+	return []byte(text), nil
+}
+
+func toHex(data []byte) string { return strings.ToUpper(hex.EncodeToString(data)) }
+
+func fromHex(text string) ([]byte, error) {
+	data, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, &unsayable{"what is no hexadecimal number"}
+	}
+	return data, nil
+}
+
+func dataOctets(d uacsta.Data) ([]byte, error) {
+	if !d.Private.IsZero() {
+		return nil, &unsayable{"private data that is XML"}
+	}
+	return fromHex(d.String)
+}
+
+func takeData(p *ber.Packet, v reflect.Value) error {
+	data, err := content(p)
+	v.Set(reflect.ValueOf(uacsta.Data{String: toHex(data)}))
+	return err
+}
+
+// compactTime is an XML time as a GeneralizedTime: without the signs between.
+func compactTime(text string) string {
+	day, clock, _ := strings.Cut(text, "T")
+	zone := ""
+	if at := strings.IndexAny(clock, "+-Z"); at >= 0 {
+		clock, zone = clock[:at], strings.ReplaceAll(clock[at:], ":", "")
+	}
+	return strings.ReplaceAll(day, "-", "") + strings.ReplaceAll(clock, ":", "") + zone
+}
+
+// longTime is a GeneralizedTime as an XML time; one that is too short to be one as it is.
+func longTime(text string) string {
+	if len(text) < 14 {
+		return cleanText([]byte(text))
+	}
+	for i := range 14 {
+		if _, err := strconv.Atoi(text[i : i+1]); err != nil {
+			return cleanText([]byte(text))
+		}
+	}
+	rest := cleanText([]byte(text[14:]))
+	if at := strings.IndexAny(rest, "+-"); at >= 0 && len(rest) == at+5 {
+		rest = rest[:at+3] + ":" + rest[at+3:]
+	}
+	return text[:4] + "-" + text[4:6] + "-" + text[6:8] + "T" + text[8:10] + ":" + text[10:12] + ":" + text[12:14] + rest
+}
+
+// crossRef is a MonitorCrossRefID: hexadecimal digits in XML.
+type crossRef struct{}
+
+func (crossRef) tags() []tag { return []tag{application(21)} }
+
+func (crossRef) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	data, err := fromHex(v.String())
+	return primitive(application(21), data), err
+}
+
+func (crossRef) take(_ *coder, p *ber.Packet, v reflect.Value) error {
+	data, err := content(p)
+	v.SetString(toHex(data))
+	return err
+}
+
+// filter is a MonitorFilter.
+type filter struct{ groups []filterGroup }
+
+func (*filter) tags() []tag { return []tag{universal(ber.TagSequence)} }
+
+func (f *filter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	wanted, _ := v.Interface().(uacsta.MonitorFilter)
+	suppressed := wanted.Suppressed()
+	whole := sequence()
+	for i, g := range f.groups {
+		var set []bool
+		for at, name := range g.events {
+			if name != "" && suppressed[name] {
+				for len(set) <= at {
+					set = append(set, false)
+				}
+				set[at] = true
+				delete(suppressed, name)
+			}
+		}
+		for c.filters != nil && len(set) < c.filters[i] {
+			set = append(set, false)
+		}
+		if len(set) > 0 {
+			whole.AppendChild(retag(bitString(set), specific(g.tag)))
+		}
+	}
+	if c.filters != nil && len(f.groups) == 4 { // Phase I tells private events by a BOOLEAN
+		whole.AppendChild(retag(primitive(universal(ber.TagBoolean), []byte{0}), specific(4)))
+	}
+	for name := range suppressed {
+		return nil, &unsayable{"a filter of " + name}
+	}
+	return whole, nil
+}
+
+func (f *filter) take(_ *coder, p *ber.Packet, v reflect.Value) error {
+	wanted := v.Addr().Interface().(*uacsta.MonitorFilter)
+	for _, child := range p.Children {
+		for _, g := range f.groups {
+			if tagOf(child) != specific(g.tag) {
+				continue
+			}
+			set, err := readBits(child)
+			if err != nil {
+				return err
+			}
+			for at, name := range g.events {
+				if at < len(set) && set[at] && name != "" {
+					wanted.Suppress(name)
+				}
+			}
+		}
+	}
+	return nil
+}

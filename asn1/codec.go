@@ -111,7 +111,7 @@ func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
 		return nil, errUnknownService
 	}
 	v, err := structOf(ev)
-	if err != nil {
+	if err != nil && !uacsta.Missing(err) { // what is missing is not known
 		return nil, err
 	}
 	under := coder{callIDs: c.callIDs, lenient: true}
@@ -132,16 +132,13 @@ func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
 	return sequence(ref, constructed(specific(e.code.number), retag(info, specific(e.code.sub)))), nil
 }
 
-// structOf decodes a message into its struct.
+// structOf decodes a message into its struct; it is filled in as far as can be.
 func structOf(m *uacsta.Message) (reflect.Value, error) {
 	s := uacsta.New(m.Name())
 	if s == nil {
 		return reflect.Value{}, errUnknownService
 	}
-	if err := m.Decode(s); err != nil {
-		return reflect.Value{}, err
-	}
-	return reflect.ValueOf(s).Elem(), nil
+	return reflect.ValueOf(s).Elem(), m.Decode(s)
 }
 
 // unsupported is a refusal of what the phase cannot say.
@@ -163,7 +160,7 @@ func (c *codec) readRequest(operation int, argument *ber.Packet) (req *uacsta.Me
 	if argument == nil {
 		argument = sequence()
 	}
-	return c.read(s.name, &s.form, argument)
+	return c.read(s.name, &s.form, argument, false)
 }
 
 // readResponse makes the answer to a request of ours.
@@ -173,7 +170,7 @@ func (c *codec) readResponse(service string, body *ber.Packet) (res *uacsta.Mess
 		f = form{}
 		body = sequence()
 	}
-	return c.read(service+"Response", &f, body)
+	return c.read(service+"Response", &f, body, true)
 }
 
 // readEvent makes an event of an event report.
@@ -208,7 +205,7 @@ func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []s
 	if err != nil {
 		return nil, nil, err
 	}
-	ev, unknown, err = c.read(e.name+"Event", &f, info)
+	ev, unknown, err = c.read(e.name+"Event", &f, info, true)
 	if err == nil {
 		ev.SetCrossRef(toHex(ref))
 	}
@@ -216,10 +213,10 @@ func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []s
 }
 
 // read makes a message of its form.
-func (c *codec) read(name string, f *form, p *ber.Packet) (*uacsta.Message, []string, error) {
+func (c *codec) read(name string, f *form, p *ber.Packet, lenient bool) (*uacsta.Message, []string, error) {
 	s := uacsta.New(name)
 	v := reflect.ValueOf(s).Elem()
-	under := &coder{callIDs: c.callIDs}
+	under := &coder{callIDs: c.callIDs, lenient: lenient}
 	if err := f.take(under, p, v); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}

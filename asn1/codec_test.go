@@ -3,6 +3,7 @@ package asn1
 import (
 	"bufio"
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"reflect"
@@ -437,6 +438,42 @@ func errorOf(err error) error {
 		return refusal
 	}
 	return fmt.Errorf("no refusal: %w", err)
+}
+
+// TestLenient reads events that say less than they ought to, or more than is known.
+func TestLenient(t *testing.T) {
+	for name, tt := range map[string]struct{ flavour, wire, want, unknown string }{
+		"a cause of the vendor's": {"phase3", "303055020007A02AA3286B0F300D80021234A107300580033130306307300580033230304E01000A0202009F814803010203", "<cause>normalClearing</cause>", "[cause: mistyped: no value that is known: 512 [200]]"},
+		"no devices":              {"phase3", "302855020007A022A4206B0F300D80021234A107300580033130306307300580033130304E01020A0116", "<callingDevice><notKnown/></callingDevice>", "[]"},
+		"a state of the vendor's": {"phase1", "301B5502000180010330126B09820212348003313030630287004E0163", "<cause>normalClearing</cause>", "[localConnectionInfo: mistyped: no value that is known: 99]"},
+	} {
+		data, err := hex.DecodeString(strings.ReplaceAll(tt.wire, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, unknown, err := codecOf(tt.flavour).readEvent(reparse(t, data))
+		if err != nil || !strings.Contains(ev.String(), tt.want) || fmt.Sprint(unknown) != tt.unknown {
+			t.Errorf("%s: %v %v %v", name, ev, unknown, err)
+		}
+	}
+}
+
+// TestScantyEvent writes an event of a switch that leaves out what it must not.
+func TestScantyEvent(t *testing.T) {
+	m, err := uacsta.Parse([]byte(`<DeliveredEvent><monitorCrossRefID>0007</monitorCrossRefID><connection><callID>1234</callID><deviceID>100</deviceID></connection><localConnectionInfo>alerting</localConnectionInfo></DeliveredEvent>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flavour := range []string{"phase3", "hipath", "phase1"} {
+		argument, err := codecOf(flavour).event(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, _, err := codecOf(flavour).readEvent(reparse(t, argument.Bytes()))
+		if err != nil || !back.Has("callingDevice/notKnown") || back.Text("cause") != "newCall" {
+			t.Errorf("%s: %v %v", flavour, back, err)
+		}
+	}
 }
 
 // TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.

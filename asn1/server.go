@@ -36,9 +36,8 @@ type ServerConfig struct {
 // Server is the front for programs that speak CSTA in ASN.1: a connection is an association,
 // its loss ends every monitor made on it.
 type Server struct {
-	cfg       ServerConfig
-	gate      *gate.Gate
-	strangers proxy.Strangers
+	cfg  ServerConfig
+	gate *gate.Gate
 }
 
 // NewServer makes a server.
@@ -51,7 +50,8 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.Sessions = proxy.SessionsOff
 	}
 	s := &Server{cfg: cfg}
-	cfg.Gate.Refused, cfg.Gate.Log = s.refused, cfg.Log
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
+	cfg.Gate.Log = cfg.Log
 	s.gate = gate.New(cfg.Gate)
 	return s
 }
@@ -62,14 +62,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return s.gate.Serve(ctx, l, s.serve)
 }
 
-// refused says in the log, once in a while for each address, that a peer is not let in.
-func (s *Server) refused(nc net.Conn, why string) {
-	if s.strangers.News(gate.AddrOf(nc), time.Now()) {
-		s.cfg.Proxy.Refused(front, nc.RemoteAddr().String(), "", why)
-		s.cfg.Log.Warn("connection refused", "front", front, "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
-	}
-}
-
 // front is the name of this front in rules and logs.
 const front = "asn1"
 
@@ -78,7 +70,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 	addr := gate.AddrOf(nc)
 	who, ok := s.cfg.Identify(addr, names)
 	if !ok || who.Name == "" && !s.cfg.Flavour.acse {
-		s.refused(nc, "the peer is not trusted")
+		s.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
 		return
 	}
 	c := &client{server: s, refs: map[string]uint16{}, theirs: map[uint16]string{}}
@@ -86,7 +78,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 	if s.cfg.Notify > 0 && !s.cfg.Flavour.acse {
 		udp, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(addr.String(), strconv.Itoa(s.cfg.Notify)))
 		if err != nil {
-			s.refused(nc, err.Error())
+			s.cfg.Proxy.TurnAway(front, nc, err.Error())
 			return
 		}
 		defer func() { _ = udp.Close() }()
@@ -207,16 +199,18 @@ func (c *client) accept(ok bool) {
 
 // request implements handler.
 func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	name := req.Name()
-	if ref := req.CrossRef(); ref != "" {
-		req.SetCrossRef(c.coreRef(ref))
+	name, ref := req.Name(), c.coreRef(req.CrossRef())
+	if ref != "" {
+		req.SetCrossRef(ref)
 	}
 	c.session.Request(req, func(res *uacsta.Message) {
-		if res != nil {
+		switch {
+		case res == nil || res.Err() != nil:
+		case name == "MonitorStart":
+			c.remember(res.CrossRef())
 			c.rename(res)
-			if name == "MonitorStop" && res.Err() == nil {
-				c.forget(req.CrossRef())
-			}
+		case name == "MonitorStop":
+			c.forget(ref)
 		}
 		answer(res)
 	})
@@ -236,22 +230,24 @@ func (c *client) coreRef(ref string) string {
 	return ref
 }
 
-// rename gives a message the client's cross reference: two octets, as clients want it.
-func (c *client) rename(m *uacsta.Message) {
-	ref := m.CrossRef()
-	if ref == "" {
-		return
-	}
+// remember makes a cross reference for the client: two octets, as clients want it.
+func (c *client) remember(ref string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, ok := c.refs[ref]
-	if !ok {
-		for n = c.last + 1; n == 0 || c.theirs[n] != ""; n++ { // there are fewer monitors than numbers
-			continue
-		}
-		c.last, c.refs[ref], c.theirs[n] = n, n, ref
+	n := c.last + 1
+	for n == 0 || c.theirs[n] != "" { // there are fewer monitors than numbers
+		n++
 	}
-	m.SetCrossRef(fmt.Sprintf("%04X", n))
+	c.last, c.refs[ref], c.theirs[n] = n, n, ref
+}
+
+// rename gives a message that has the core's cross reference the client's.
+func (c *client) rename(m *uacsta.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n, ok := c.refs[m.CrossRef()]; ok {
+		m.SetCrossRef(fmt.Sprintf("%04X", n))
+	}
 }
 
 func (c *client) forget(ref string) {

@@ -20,7 +20,7 @@ type typ interface {
 // coder is one message on its way into BER, or out of it.
 type coder struct {
 	callIDs callIDs
-	lenient bool      // what is optional and cannot be said is left out: events and results
+	lenient bool      // events and results: what is optional and cannot be said, or read, is left out
 	exact   bool      // optional members are left out even where they can be said
 	filters []int     // how many bits each group of a filter has at least; nil: as many as are set
 	noted   time.Time // the time stamp of a message that has none; zero: it gets none
@@ -151,19 +151,25 @@ func takeMembers(c *coder, members []member, children []*ber.Packet, v reflect.V
 			c.unknown = append(c.unknown, tagOf(p).String())
 			continue
 		}
-		if err := absent(members[next:at], v); err != nil {
+		if err := absent(c, members[next:at], v); err != nil {
 			return err
 		}
 		next = at + 1
-		if err := members[at].take(c, p, v); err != nil {
+		err := members[at].take(c, p, v)
+		if errors.Is(err, errNoName) && c.lenient && (members[at].optional || members[at].standard != "") {
+			c.unknown = append(c.unknown, members[at].name+": "+err.Error())
+			err = absent(c, members[at:next], v)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", members[at].name, err)
 		}
 	}
-	return absent(members[next:], v)
+	return absent(c, members[next:], v)
 }
 
-// absent looks at members that are not there.
-func absent(members []member, v reflect.Value) error {
+// absent looks at members that are not there. A device that an event ought to tell of and does
+// not is not known.
+func absent(c *coder, members []member, v reflect.Value) error {
 	for i := range members {
 		m := &members[i]
 		switch {
@@ -172,11 +178,21 @@ func absent(members []member, v reflect.Value) error {
 			if f := field(v, m.name); f.Kind() == reflect.String {
 				f.SetString(m.standard)
 			}
+		case c.lenient && m.mayBeUnknown():
 		default:
 			return mistyped(m.name)
 		}
 	}
 	return nil
+}
+
+// mayBeUnknown reports whether a value of the member can say that nothing is known.
+func (m *member) mayBeUnknown() bool {
+	switch m.typ.(type) {
+	case extended, redirection:
+		return true
+	}
+	return false
 }
 
 func (m *member) take(c *coder, p *ber.Packet, v reflect.Value) error {

@@ -35,11 +35,14 @@ func (e *enumeration) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	}
 	name, ok := e.names[n]
 	if !ok {
-		return fmt.Errorf("%w: %d is no value", errMistyped, n)
+		return fmt.Errorf("%w: %d", errNoName, n)
 	}
 	v.SetString(name)
 	return nil
 }
+
+// errNoName is of a value that is newer than the table, or a private one.
+var errNoName = fmt.Errorf("%w: no value that is known", errMistyped)
 
 // tagged is a type with a tag of its own: IMPLICIT.
 type tagged struct {

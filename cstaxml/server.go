@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -30,9 +29,8 @@ type ServerConfig struct {
 // Server is the front for clients that dial in: a connection is an association, its
 // loss ends every monitor and registration made on it.
 type Server struct {
-	cfg       ServerConfig
-	gate      *gate.Gate
-	strangers proxy.Strangers
+	cfg  ServerConfig
+	gate *gate.Gate
 }
 
 // NewServer makes a server.
@@ -42,7 +40,8 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	cfg.Conn.Log = cfg.Log
 	s := &Server{cfg: cfg}
-	cfg.Gate.Refused, cfg.Gate.Log = s.refused, cfg.Log
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway("xml", nc, why) }
+	cfg.Gate.Log = cfg.Log
 	s.gate = gate.New(cfg.Gate)
 	return s
 }
@@ -58,7 +57,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 	addr := gate.AddrOf(nc)
 	who, ok := s.cfg.Identify(addr, names)
 	if !ok {
-		s.refused(nc, "the peer is not trusted")
+		s.cfg.Proxy.TurnAway("xml", nc, "the peer is not trusted")
 		return
 	}
 	a := &association{}
@@ -72,14 +71,6 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 	}
 	a.session = session
 	session.Close(a.conn.Serve(ctx))
-}
-
-// refused says in the log, once in a while for each address, that a peer is not let in.
-func (s *Server) refused(nc net.Conn, why string) {
-	if s.strangers.News(gate.AddrOf(nc), time.Now()) {
-		s.cfg.Proxy.Refused("xml", nc.RemoteAddr().String(), "", why)
-		s.cfg.Log.Warn("connection refused", "peer", nc.RemoteAddr().String(), "why", why, "silent", proxy.StrangerPause)
-	}
 }
 
 // association is one client: a connection on one side, a session of the core on the

@@ -53,9 +53,7 @@ func NewCard(cfg CardConfig) *Card {
 	}
 	c := &Card{cfg: cfg, ports: map[int]*client{}}
 	cfg.Gate.Log = cfg.Log
-	cfg.Gate.Refused = func(nc net.Conn, why string) {
-		cfg.Log.Warn("connection refused", "front", front, "peer", nc.RemoteAddr().String(), "why", why)
-	}
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
 	c.gate = gate.New(cfg.Gate)
 	return c
 }
@@ -69,6 +67,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 	return c.gate.Serve(ctx, l, func(ctx context.Context, nc net.Conn, names []string) {
 		who, ok := c.cfg.Identify(gate.AddrOf(nc), names)
 		if !ok || who.Name == "" {
+			c.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
 			return
 		}
 		cl := &client{card: c, nc: nc, handle: port - 1, inbox: make(chan func(), inboxLength), ended: make(chan struct{})}

@@ -51,7 +51,9 @@ type Proxy struct {
 	watches tally[string]     // monitors, by the identity's name
 	owners  tally[use]        // sessions, by the identity's name
 	apps    tally[string]     // application sessions, by the account's name
-	rules   atomic.Pointer[rules]
+
+	strangers Strangers // that fronts of connections have turned away
+	rules     atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc

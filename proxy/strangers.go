@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/gate"
 )
 
 // Strangers says whom the log has told of lately: a stranger who knocks all the time
@@ -31,4 +34,14 @@ func (s *Strangers) News(addr netip.Addr, now time.Time) bool {
 	}
 	s.said[addr] = now
 	return true
+}
+
+// TurnAway says, once in a while for each address, in the log and the audit file that a front
+// does not let a peer in.
+func (p *Proxy) TurnAway(front string, nc net.Conn, why string) {
+	if p.strangers.News(gate.AddrOf(nc), time.Now()) {
+		peer := nc.RemoteAddr().String()
+		p.Refused(front, peer, "", why)
+		p.cfg.Log.Warn("connection refused", "front", front, "peer", peer, "why", why, "silent", StrangerPause)
+	}
 }

@@ -1,6 +1,7 @@
 package uacsta
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -222,19 +223,17 @@ func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
 
 // Decode fills the struct that v points to; its type's name must be the name of
 // the message. Children may come in any order and with any prefix. What is
-// missing or malformed is an [Error] that can be sent back as it is.
+// missing or malformed is an [Error] that can be sent back as it is; after one that is Missing
+// everything that is there has been filled in.
 func (m *Message) Decode(v any) error {
 	rv := reflect.ValueOf(v).Elem()
 	if name := rv.Type().Name(); name != m.root.Tag {
 		return fmt.Errorf("a %s cannot be decoded as %s", m.root.Tag, name)
 	}
 	known, err := decodeStruct(m.root, rv)
-	if err != nil {
-		return err
-	}
 	holder, ok := v.(interface{ common() *Common })
-	if !ok {
-		return nil
+	if !ok || known == nil {
+		return err
 	}
 	c := holder.common()
 	for _, t := range m.root.Child {
@@ -247,9 +246,11 @@ func (m *Message) Decode(v any) error {
 			c.Unknown = append(c.Unknown, Raw{e})
 		}
 	}
-	return nil
+	return err
 }
 
+// decodeStruct fills a struct, and returns the names that it knows; nil after an error other than
+// that something is missing.
 func decodeStruct(e *etree.Element, v reflect.Value) (known map[string]bool, err error) {
 	plan := planOf(v.Type())
 	known = make(map[string]bool, len(plan))
@@ -258,11 +259,14 @@ func decodeStruct(e *etree.Element, v reflect.Value) (known map[string]bool, err
 		if f.earlier != "" {
 			known[f.earlier] = true
 		}
-		if err := decodeField(e, v.Field(f.index), f); err != nil {
-			return nil, err
+		if fault := decodeField(e, v.Field(f.index), f); fault != nil {
+			if !Missing(fault) {
+				return nil, fault
+			}
+			err = fault
 		}
 	}
-	return known, nil
+	return known, err
 }
 
 func decodeField(e *etree.Element, v reflect.Value, f fieldPlan) error {
@@ -298,19 +302,22 @@ func decodeField(e *etree.Element, v reflect.Value, f fieldPlan) error {
 	return decodeValue(c, v)
 }
 
-func decodeItems(e *etree.Element, v reflect.Value, name string) error {
+func decodeItems(e *etree.Element, v reflect.Value, name string) (err error) {
 	for _, t := range e.Child {
 		c, ok := t.(*etree.Element)
 		if !ok || c.Tag != name {
 			continue
 		}
 		item := reflect.New(v.Type().Elem())
-		if err := decodeValue(c, item.Elem()); err != nil {
-			return err
+		if fault := decodeValue(c, item.Elem()); fault != nil {
+			if !Missing(fault) {
+				return fault
+			}
+			err = fault
 		}
 		v.Set(reflect.Append(v, item.Elem()))
 	}
-	return nil
+	return err
 }
 
 func decodeValue(e *etree.Element, v reflect.Value) error {
@@ -349,7 +356,15 @@ func decodeValue(e *etree.Element, v reflect.Value) error {
 }
 
 func missing(name string) error {
-	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: name + " is missing"}
+	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: name + isMissing}
+}
+
+const isMissing = " is missing"
+
+// Missing reports whether an error of [Message.Decode] is that something is missing.
+func Missing(err error) bool {
+	var fault *Error
+	return errors.As(err, &fault) && strings.HasSuffix(fault.Detail, isMissing)
 }
 
 func malformed(name string) error {

@@ -97,7 +97,7 @@ func (c *codec) response(service string, res *uacsta.Message) (*ber.Packet, erro
 		return null(), nil
 	}
 	v, err := structOf(res)
-	if err != nil {
+	if err != nil && !uacsta.Missing(err) {
 		return nil, err
 	}
 	return f.put(&coder{callIDs: c.callIDs, lenient: true, exact: c.flavour.exact, filters: c.flavour.filters}, v)

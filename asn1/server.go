@@ -109,6 +109,7 @@ type client struct {
 
 	mu     sync.Mutex
 	login  *time.Timer       // that keeps the application session of an account; nil: there is none, or it has ended
+	over   bool              // the connection has ended
 	opened bool              // an AARQ has come
 	refs   map[string]uint16 // cross references of the core -> those of the client
 	theirs map[uint16]string
@@ -118,6 +119,7 @@ type client struct {
 func (c *client) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.over = true
 	if c.login != nil {
 		c.login.Stop()
 		c.login = nil
@@ -146,7 +148,11 @@ func (c *client) associate(a *association) error {
 	case a.kind != associateRequest || again:
 		return errUnwanted
 	case !a.credentials:
-		c.accept(c.session.Identity().Name != "" && c.server.cfg.Sessions != proxy.SessionsMandatory)
+		result := accepted
+		if c.session.Identity().Name == "" || c.server.cfg.Sessions == proxy.SessionsMandatory {
+			result = rejectedForGood
+		}
+		c.accept(result)
 		return nil
 	}
 	opening := uacsta.Login{User: a.name, Password: a.password}.Opening("", uacsta.LoginPlain, 24*time.Hour, edition)
@@ -155,10 +161,15 @@ func (c *client) associate(a *association) error {
 			return // the session has ended
 		}
 		id, duration, err := res.Granted()
-		if err == nil {
+		switch {
+		case err == nil:
 			c.keep(id, duration)
+			c.accept(accepted)
+		case res.Text("errorCode/definedError") == "serverResourcesBusy":
+			c.accept(rejectedTransient)
+		default:
+			c.accept(rejectedForGood)
 		}
-		c.accept(err == nil)
 	})
 	return nil
 }
@@ -168,6 +179,9 @@ func (c *client) associate(a *association) error {
 func (c *client) keep(id string, duration time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
 	seconds := int(duration / time.Second)
 	c.login = time.AfterFunc(duration/2, func() {
 		c.session.Request(uacsta.Encode(uacsta.ResetApplicationSessionTimer{SessionID: id, RequestedSessionDuration: seconds}, edition), func(*uacsta.Message) {
@@ -180,12 +194,11 @@ func (c *client) keep(id string, duration time.Duration) {
 	})
 }
 
-// accept answers an AARQ. Then the switching function speaks first.
-func (c *client) accept(ok bool) {
-	answer := &association{kind: associateResponse, result: accepted, stamp: make([]byte, 16), version: []byte("TR87PXY")}
+// accept answers an AARQ. If it is accepted, the switching function speaks first.
+func (c *client) accept(result int) {
+	answer := &association{kind: associateResponse, result: result, stamp: make([]byte, 16), version: []byte("TR87PXY")}
 	_, _ = rand.Read(answer.stamp)
-	if !ok {
-		answer.result = rejectedForGood
+	if result != accepted {
 		c.conn.queueAssociation(answer)
 		c.conn.Finish(errRefused)
 		return

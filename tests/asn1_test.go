@@ -221,17 +221,42 @@ func transferAway(t *testing.T, r *running) {
 }
 
 // A program for MD110 and one for HiPath, written from the notation, monitor a device, see its
-// call, stop the monitor and leave.
+// call, stop the monitor and leave: at the switch itself, and before one that speaks CSTA-XML.
 func TestASN1Programs(t *testing.T) {
+	t.Run("built-in", func(t *testing.T) {
+		r, p1, p3 := forPrograms(t, everyKind)
+		playPrograms(t, r, p1, p3)
+		r.stop()
+	})
+	t.Run("CSTA-XML", func(t *testing.T) {
+		back := serve(t, everyKind)
+		r, p1, p3 := forPrograms(t, fmt.Sprintf(`links: [{name: back, addresses: ["127.0.0.1:%d"], devices: ["*"]}]
+trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, back.xmlPort))
+		waitFor(t, "the link", func() bool { return strings.Contains(r.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+		playPrograms(t, r, p1, p3)
+		r.stop()
+		back.stop()
+	})
+}
+
+// forPrograms starts a proxy that serves programs of both kinds.
+func forPrograms(t *testing.T, more string) (r *running, p1, p3 int) {
+	t.Helper()
 	accounts := filepath.Join(t.TempDir(), "accounts")
 	account(t, accounts, "AMHOST", "77777")
-	p1, p3 := freePort(t), freePort(t)
-	r := serve(t, everyKind+fmt.Sprintf(`application-sessions: {asn1: mandatory, accounts: %s}
+	p1, p3 = freePort(t), freePort(t)
+	return serve(t, more+fmt.Sprintf(`application-sessions: {asn1: mandatory, accounts: %s}
 asn1:
   listen:
   - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
   - {transport: tcp, address: "127.0.0.1:%d", dialect: hipath}
-`, accounts, p1, p3))
+`, accounts, p1, p3)), p1, p3
+}
+
+func playPrograms(t *testing.T, r *running, p1, p3 int) {
+	t.Helper()
 	wrong := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1001", "cleared", "AMHOST", "wrong")
 	waitFor(t, "the refusal", func() bool { return wrong.out.String() == "refused 1\n" })
 	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1001", "Cleared")
@@ -268,7 +293,6 @@ stopped
 `; hipath.out.String() != want {
 		t.Errorf("the program for HiPath says\n%s", hipath.out)
 	}
-	r.stop()
 }
 
 // rawASN1 is a connection on which PDUs are written octet by octet.
@@ -341,15 +365,7 @@ func structure(t *testing.T, pdu []byte) string {
 
 // What stands on the wire is built as the PDUs that programs of HiPath and MD110 take.
 func TestASN1OnTheWire(t *testing.T) {
-	accounts := filepath.Join(t.TempDir(), "accounts")
-	account(t, accounts, "AMHOST", "77777")
-	p1, p3 := freePort(t), freePort(t)
-	r := serve(t, everyKind+fmt.Sprintf(`application-sessions: {asn1: mandatory, accounts: %s}
-asn1:
-  listen:
-  - {transport: tcp, address: "127.0.0.1:%d", dialect: phase1}
-  - {transport: tcp, address: "127.0.0.1:%d", dialect: hipath}
-`, accounts, p1, p3))
+	r, p1, p3 := forPrograms(t, everyKind)
 	hipath := dialASN1(t, p3)
 	hipath.write(sample(t, "hipath", "AARQ with name and password"))
 	if got, want := structure(t, hipath.read(1)[3:]), structure(t, sample(t, "hipath", "AARE that accepts")[3:]); got != want {

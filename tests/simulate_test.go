@@ -161,6 +161,12 @@ grants: [{who: localhost, observe: ["1001"]}]
 	if got := known.read(0); got[2] != 0xA3 {
 		t.Errorf("it may only observe, and calls: %X", got)
 	}
+	// a link shows a certificate, too
+	front := beforeASN1(t, "phase1", secure, fmt.Sprintf(", tls: true, ca: %[1]s/cert.pem, certificate: %[1]s/cert.pem, key: %[1]s/key.pem", dir))
+	if c := front.xml(); c.monitor("1001") == "" {
+		t.Error("no monitor over TLS")
+	}
+	front.stop()
 	r.stop()
 }
 

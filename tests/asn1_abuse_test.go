@@ -34,7 +34,7 @@ func TestASN1Abuse(t *testing.T) {
 		}
 		defer conn.Close()
 		write := func(data []byte) { _, _ = conn.Write(data) } // it may have been cut off
-		if n%10 == 0 { // looking at passwords takes its time
+		if n%10 == 0 {                                         // looking at passwords takes its time
 			write(sample(t, "hipath", "AARQ with name and password"))
 		}
 		for i := range 10 {

@@ -52,13 +52,11 @@ type Link struct {
 	cfg   LinkConfig
 	ports map[string]*port // by device
 
+	watch proxy.Watch
+
 	mu       sync.Mutex
-	up       proxy.Upcalls       // nil while the link is down
-	lastRef  int                 // of monitors
-	lastCall int                 // of callIDs
-	monitors map[string]string   // cross reference -> device
-	watched  map[string][]string // device -> cross references
-	manager  *wire               // nil while there is none
+	lastCall int   // of callIDs
+	manager  *wire // nil while there is none
 }
 
 // NewLink makes a link. It connects once Run is called.
@@ -96,16 +94,10 @@ const pause = time.Second
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l.mu.Lock()
-	l.up, l.monitors, l.watched = up, map[string]string{}, map[string][]string{}
-	l.mu.Unlock()
+	l.watch.Begin(up)
 	var group sync.WaitGroup
 	defer group.Wait()
-	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.up = nil
-	}()
+	defer l.watch.Begin(nil)
 	changes := make(chan change, len(l.ports))
 	for _, p := range l.ports {
 		group.Go(func() { l.keep(ctx, p, changes) })
@@ -285,9 +277,9 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	}
 	switch s := service.(type) {
 	case *uacsta.MonitorStart:
-		answer(l.monitor(s))
+		answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil }))
 	case *uacsta.MonitorStop:
-		answer(l.stop(s))
+		answer(l.watch.Stop(s))
 	default:
 		p := l.portOf(service)
 		if p == nil {
@@ -295,61 +287,5 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 			return
 		}
 		p.do(func() { p.perform(service, answer) }, func(err error) { answer(nil, err) })
-	}
-}
-
-// monitor starts a monitor on a device.
-func (l *Link) monitor(s *uacsta.MonitorStart) (any, error) {
-	if s.MonitorObject.DeviceObject == nil {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
-	}
-	device := s.MonitorObject.DeviceObject.ID
-	if l.ports[device] == nil {
-		return nil, errDevice
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.up == nil {
-		return nil, errDown
-	}
-	if len(l.monitors) >= maxMonitors {
-		return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded)
-	}
-	l.lastRef++
-	ref := fmt.Sprintf("%06X", l.lastRef)
-	l.monitors[ref] = device
-	l.watched[device] = append(l.watched[device], ref)
-	return uacsta.MonitorStartResponse{MonitorCrossRefID: ref, ActualMonitorFilter: &uacsta.MonitorFilter{}}, nil
-}
-
-const maxMonitors = 10000
-
-func (l *Link) stop(s *uacsta.MonitorStop) (any, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	device, ok := l.monitors[s.MonitorCrossRefID]
-	if !ok {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
-	}
-	delete(l.monitors, s.MonitorCrossRefID)
-	for i, ref := range l.watched[device] {
-		if ref == s.MonitorCrossRefID {
-			l.watched[device] = append(l.watched[device][:i:i], l.watched[device][i+1:]...)
-			break
-		}
-	}
-	return uacsta.MonitorStopResponse{}, nil
-}
-
-// tell sends an event to every monitor of a device; event makes it for a cross reference.
-func (l *Link) tell(device string, event func(ref string) any) {
-	l.mu.Lock()
-	up, refs := l.up, l.watched[device]
-	l.mu.Unlock()
-	if up == nil {
-		return
-	}
-	for _, ref := range refs {
-		up.Event(uacsta.Encode(event(ref), uacsta.Edition6))
 	}
 }

@@ -152,7 +152,7 @@ func (p *port) command(name string, timeout time.Duration, then func(reply *line
 	}
 }
 
-func (p *port) tell(event func(ref string) any) { p.link.tell(p.cfg.Number, event) }
+func (p *port) tell(event func(ref string) any) { p.link.watch.Tell(p.cfg.Number, event) }
 
 // connection is the port's part in a call.
 func (p *port) connection(c *call) uacsta.ConnectionID { return uacsta.Conn(c.id, p.cfg.Number) }

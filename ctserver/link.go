@@ -251,8 +251,6 @@ func (l *Link) Features(string) uacsta.Features {
 }
 
 var (
-	errDown    = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
-	errBusy    = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 	errService = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	errDevice  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 )
@@ -286,6 +284,6 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 			answer(nil, errDevice)
 			return
 		}
-		p.do(func() { p.perform(service, answer) }, func(err error) { answer(nil, err) })
+		p.inbox.Do(func() { p.perform(service, answer) }, func(err error) { answer(nil, proxy.Refusal(err)) })
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"net"
 	"reflect"
-	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -17,20 +17,13 @@ type port struct {
 	link *Link
 	cfg  Port
 
-	mu    sync.Mutex
-	inbox chan task // nil while the port cannot be reached
+	inbox proxy.Inbox // open while the port can be reached
 
 	wire         *wire
 	was          bool // it could be reached before
 	active, held *call
 	playing      string // the message that is being played
 	recording    string // the message that is being recorded
-}
-
-// task is something for the port to do, or to refuse when it is too late.
-type task struct {
-	do     func()
-	refuse func(error)
 }
 
 // call is one call of the port.
@@ -48,44 +41,11 @@ type call struct {
 
 func newPort(l *Link, cfg Port) *port { return &port{link: l, cfg: cfg} }
 
-// do has something done; refuse is called where it cannot be.
-func (p *port) do(what func(), refuse func(error)) {
-	p.mu.Lock()
-	inbox := p.inbox
-	if inbox == nil {
-		p.mu.Unlock()
-		refuse(errDown)
-		return
-	}
-	var full bool
-	select {
-	case inbox <- task{what, refuse}:
-	default:
-		full = true
-	}
-	p.mu.Unlock()
-	if full {
-		refuse(errBusy)
-	}
-}
-
-// post has something done that nobody waits for.
-func (p *port) post(what func()) { p.do(what, func(error) {}) }
-
-const inboxLength = 256
-
 // serve is the port while there is a connection; up is called once it can carry requests.
 func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
-	inbox := make(chan task, inboxLength)
-	p.mu.Lock()
-	p.inbox = inbox
-	p.mu.Unlock()
+	p.inbox.Open()
 	p.wire = &wire{nc: nc, handle: p.cfg.Port - 1, finished: make(chan struct{}), event: func(what, more string) {
-		p.do(func() { p.happened(what, more) }, func(err error) {
-			if errors.Is(err, errBusy) { // it must not miss what happens
-				_ = nc.Close()
-			}
-		})
+		p.inbox.Do(func() { p.happened(what, more) }, func(error) { _ = nc.Close() }) // it must not miss what happens
 	}}
 	ended := make(chan error, 1)
 	go func() { ended <- p.wire.serve(ctx) }()                     // it ends when the connection does
@@ -98,27 +58,7 @@ func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 		p.was = true
 		up()
 	})
-	var err error
-	for running := true; running; {
-		select {
-		case t := <-inbox:
-			t.do()
-		case err = <-ended:
-			running = false
-		}
-	}
-	p.mu.Lock()
-	p.inbox = nil
-	p.mu.Unlock()
-	for { // no more than what came before the end: replies that will not come, and requests
-		select {
-		case t := <-inbox:
-			t.do()
-			continue
-		default:
-		}
-		break
-	}
+	err := p.inbox.Run(ended)
 	p.lose()
 	return err
 }
@@ -140,12 +80,12 @@ func (p *port) lose() {
 
 // command sends a command; then is called in the port's own goroutine.
 func (p *port) command(name string, timeout time.Duration, then func(reply *line, err error), args ...string) {
-	inbox := p.inbox // only this goroutine changes it
+	deliver := p.inbox.Deliverer()
 	err := p.wire.send(name, timeout, func(reply *line, err error) {
 		if err == nil && reply.arg(1) == "ERROR" {
 			err = errors.New(name + " failed")
 		}
-		inbox <- task{func() { then(reply, err) }, nil} // it is taken: serve outlives the wire
+		deliver(func() { then(reply, err) })
 	}, args...)
 	if err != nil {
 		then(nil, err)
@@ -238,14 +178,14 @@ func (p *port) rings() {
 		c = &call{id: p.link.newCall(), incoming: true, state: uacsta.Alerting}
 		p.active = c
 		c.timer = time.AfterFunc(p.link.cfg.RingTime, func() {
-			p.post(func() {
+			p.inbox.Post(func() {
 				if p.active == c && c.state == uacsta.Alerting {
 					p.cleared(c, uacsta.CauseCallCancelled)
 				}
 			})
 		})
 		p.command("ctlistenforcid", p.link.cfg.Timeout, func(*line, error) {}) // there are cards that cannot
-		c.caller = time.AfterFunc(p.link.cfg.CallerTime, func() { p.post(func() { p.readCaller(c) }) })
+		c.caller = time.AfterFunc(p.link.cfg.CallerTime, func() { p.inbox.Post(func() { p.readCaller(c) }) })
 	case c != nil && c.incoming && c.state == uacsta.Alerting:
 		c.timer.Reset(p.link.cfg.RingTime)
 		p.readCaller(c)

@@ -58,6 +58,9 @@ func NewCard(cfg CardConfig) *Card {
 	return c
 }
 
+// clientInbox is how many lines and events of a program may wait.
+const clientInbox = 256
+
 // front is the name of this front in rules and logs.
 const front = "ctserver"
 
@@ -70,7 +73,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 			c.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
 			return
 		}
-		cl := &client{card: c, nc: nc, handle: port - 1, inbox: make(chan func(), inboxLength), ended: make(chan struct{})}
+		cl := &client{card: c, nc: nc, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{})}
 		if port == 0 {
 			cl.handle = manager
 		}

@@ -195,7 +195,7 @@ func (p *port) dialled(c *call, cause uacsta.EventCause) {
 		}
 	})
 	c.timer = time.AfterFunc(p.link.cfg.AnswerTime, func() {
-		p.post(func() {
+		p.inbox.Post(func() {
 			if p.active == c {
 				p.reached()
 			}
@@ -352,7 +352,7 @@ func (p *port) conference(s *uacsta.ConferenceCall, answer answerer) {
 		c := p.active
 		p.order(c, answer, uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, func() {
 			p.conferenced(c.id, s.HeldCall, other.cfg.Number)
-			other.post(func() { other.joined(c.id, p.cfg.Number) })
+			other.inbox.Post(func() { other.joined(c.id, p.cfg.Number) })
 		}, "ctjoin", p.link.cfg.Timeout, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
 	}
 }

@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/gate"
+)
+
+// Inbox has things done one after another, by the one goroutine that calls Run: for links whose
+// switching function is a state of their own. The zero value takes nothing.
+type Inbox struct {
+	mu    sync.Mutex
+	tasks chan func() // nil while nothing is taken
+}
+
+// inboxLength is how many things may wait to be done.
+const inboxLength = 1024
+
+// Open takes things from now on; Run does them.
+func (i *Inbox) Open() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.tasks = make(chan func(), inboxLength)
+}
+
+// Do has something done, or calls refuse with why not: gate.ErrClosed, or
+// gate.ErrTooManyWaiting. It does not block.
+func (i *Inbox) Do(what func(), refuse func(error)) {
+	i.mu.Lock()
+	err := gate.ErrClosed
+	if i.tasks != nil {
+		select {
+		case i.tasks <- what:
+			err = nil
+		default:
+			err = gate.ErrTooManyWaiting
+		}
+	}
+	i.mu.Unlock()
+	if err != nil {
+		refuse(err)
+	}
+}
+
+// Post has something done that nobody waits for.
+func (i *Inbox) Post(what func()) { i.Do(what, func(error) {}) }
+
+// Deliverer returns what has things done for certain, and blocks until there is room: for what
+// comes before the end that Run waits for.
+func (i *Inbox) Deliverer() func(what func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	tasks := i.tasks
+	return func(what func()) { tasks <- what }
+}
+
+// Run does what is to be done until ended says why no more will come; then what came before, and
+// nothing after it.
+func (i *Inbox) Run(ended <-chan error) error {
+	i.mu.Lock()
+	tasks := i.tasks
+	i.mu.Unlock()
+	for {
+		select {
+		case what := <-tasks:
+			what()
+		case err := <-ended:
+			i.mu.Lock()
+			i.tasks = nil
+			i.mu.Unlock()
+			for {
+				select {
+				case what := <-tasks:
+					what()
+				default:
+					return err
+				}
+			}
+		}
+	}
+}

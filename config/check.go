@@ -60,11 +60,12 @@ func (c *Config) checkLinks(d *document) {
 			continue
 		}
 		if l.Type != "" {
-			d.oneOf(key+".type", l.Type, "csta-xml", "csta-asn1", "ctserver", "phones")
+			d.oneOf(key+".type", l.Type, "csta-xml", "csta-asn1", "freeswitch", "ctserver", "phones")
 		}
-		if len(l.Ports) > 0 || l.Manager != "" || l.Flash != (CardFlash{}) || l.AnswerTime != 0 || l.RingTime != 0 || l.CallerTime != 0 {
+		if len(l.Ports) > 0 || l.Manager != "" || l.Flash != (CardFlash{}) || l.AnswerTime != 0 || l.RingTime != 0 && l.Type != "freeswitch" || l.CallerTime != 0 {
 			d.fault(key+".ports", "ports, manager, flash and their times are for type ctserver only")
 		}
+		c.checkFreeSWITCH(d, key, l)
 		if len(l.Addresses) == 0 {
 			d.fault(key+".addresses", "must name one at least, such as \"10.1.1.1:8882\"")
 		}
@@ -87,7 +88,7 @@ func (c *Config) checkLinks(d *document) {
 		d.numberRules(key+".numbers.out", l.Numbers.Out)
 		d.numberRules(key+".numbers.in", l.Numbers.In)
 		c.checkDialect(d, key, &c.Links[i])
-		if (l.Session.Password != "" || l.Session.PasswordFile != "") && l.Session.User == "" || l.Session.Password != "" && l.Session.PasswordFile != "" {
+		if (l.Session.Password != "" || l.Session.PasswordFile != "") && l.Session.User == "" && l.Type != "freeswitch" || l.Session.Password != "" && l.Session.PasswordFile != "" {
 			d.fault(key+".session", "write user, and password or password-file with it")
 		}
 		for name, v := range map[string]time.Duration{"heartbeat": l.Heartbeat, "timeout": l.Timeout, "session.duration": l.Session.Duration} {
@@ -101,6 +102,42 @@ func (c *Config) checkLinks(d *document) {
 			if set && !l.TLS {
 				d.fault(key+"."+name, "is for tls: true only")
 			}
+		}
+	}
+}
+
+// word is what may stand in a command of FreeSWITCH.
+var word = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
+
+// checkFreeSWITCH checks what only a link of type freeswitch has, and must have.
+func (c *Config) checkFreeSWITCH(d *document, key string, l Link) {
+	if l.Type != "freeswitch" {
+		if l.Domain != "" || l.Context != "" || l.AutoAnswer != "" {
+			d.fault(key+".domain", "domain, context and auto-answer are for type freeswitch only")
+		}
+		return
+	}
+	if !word.MatchString(l.Domain) {
+		d.fault(key+".domain", "must be the domain of its directory, such as \"pbx.example.com\": what stands behind the @ of its telephones")
+	}
+	if l.Context != "" && !word.MatchString(l.Context) {
+		d.fault(key+".context", "must be a context of its dialplan, such as default")
+	}
+	if strings.ContainsAny(l.AutoAnswer, "{}\r\n") {
+		d.fault(key+".auto-answer", "must be channel variables, such as sip_auto_answer=true")
+	}
+	if l.Session.Password == "" && l.Session.PasswordFile == "" {
+		d.fault(key+".session", "must have password or password-file: that of its event socket")
+	}
+	if l.RingTime < 0 {
+		d.fault(key+".ring-time", "must not be negative")
+	}
+	for name, set := range map[string]bool{
+		"dialect": l.Dialect != "", "edition": l.Edition != 0, "session.application": l.Session.Application != "", "session.user": l.Session.User != "",
+		"session.duration": l.Session.Duration != 0, "session.switch": l.Session.Switch != "",
+	} {
+		if set {
+			d.fault(key+"."+name, "is not for type freeswitch")
 		}
 	}
 }

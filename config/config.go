@@ -204,6 +204,9 @@ type Link struct {
 	AnswerTime  time.Duration `yaml:"answer-time"`
 	RingTime    time.Duration `yaml:"ring-time"`
 	CallerTime  time.Duration `yaml:"caller-id-time"`
+	Domain      string        `yaml:"domain"`
+	Context     string        `yaml:"context"`
+	AutoAnswer  string        `yaml:"auto-answer"`
 	// Notifications is where an MD110 sends its events to by UDP.
 	Notifications string `yaml:"notifications"`
 }

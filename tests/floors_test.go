@@ -20,6 +20,7 @@ var floors = map[string]int{
 	"cstaxml":       4,
 	"asn1":          4,
 	"ctserver":      4,
+	"freeswitch":    4,
 	"gate":          2,
 	"softswitch":    4,
 	"web":           4,

@@ -66,6 +66,8 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 		return n.asn1Link(l)
 	case "ctserver":
 		return n.cards(l), nil
+	case "freeswitch":
+		return n.freeSWITCH(l)
 	}
 	password, err := secret(l.Session.Password, l.Session.PasswordFile)
 	if err != nil {

@@ -1,0 +1,76 @@
+package freeswitch
+
+import (
+	"bufio"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/recordings"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// nobody is a core that listens to nothing.
+type nobody struct{}
+
+func (nobody) Ready()                        {}
+func (nobody) Request(*uacsta.Message) error { return nil }
+func (nobody) Event(*uacsta.Message)         {}
+
+// FuzzEvents has a link take whatever an event socket might send: it fails with an error at most,
+// and its picture of calls holds together.
+func FuzzEvents(f *testing.F) {
+	for _, stream := range recordings.Streams(f) {
+		f.Add(stream)
+	}
+	f.Add("Content-Length: -1\n\n")
+	f.Add("Content-Length: 99999999999\n\n")
+	f.Add(strings.Repeat("x", maxHeaders+1))
+	f.Fuzz(func(t *testing.T, stream string) {
+		l, err := NewLink(LinkConfig{Domain: "pbx.test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.begin(nobody{})
+		for _, device := range []string{"1001", "1002"} {
+			object := uacsta.Dev(device)
+			if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for r := bufio.NewReaderSize(strings.NewReader(stream), maxHeaders); ; {
+			m, err := readMessage(r)
+			if err != nil {
+				break
+			}
+			if e, err := m.event(); err == nil {
+				l.told(e)
+			}
+		}
+		for id, ch := range l.channels {
+			if ch.id != id || l.calls[ch.call.id] != ch.call {
+				t.Fatalf("channel %q is in no call", id)
+			}
+		}
+		for id, c := range l.calls {
+			for _, ch := range c.channels {
+				if l.channels[ch.id] != ch {
+					t.Fatalf("call %q has a channel %q that is gone", id, ch.id)
+				}
+			}
+		}
+	})
+}
+
+// Commands hold nothing from outside but words.
+func TestWords(t *testing.T) {
+	for _, text := range []string{"", "1 2", "1\n", "1\nbgapi system x", "1'2", "1,2", "{x=1}1", "1/2", "1@2", "${x}", strings.Repeat("1", 65)} {
+		if words.MatchString(text) {
+			t.Errorf("%q is no word", text)
+		}
+	}
+	for _, cfg := range []LinkConfig{{Domain: "a b"}, {Domain: ""}, {Domain: "a", Context: "x y"}, {Domain: "a", Password: "a\nb"}, {Domain: "a", AutoAnswer: "a}b"}} {
+		if _, err := NewLink(cfg); err == nil {
+			t.Errorf("%+v is taken", cfg)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package freeswitch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// LinkConfig says where a FreeSWITCH is and how it is used. Zero values take defaults.
+type LinkConfig struct {
+	Addresses  []string      // host, or host:port; 8021
+	TLS        *tls.Config   // of a tunnel before the event socket; nil: none
+	Password   string        // "ClueCon" is what FreeSWITCH comes with
+	Domain     string        // of the directory: a telephone is user/NUMBER@DOMAIN
+	Context    string        // of the dialplan that calls are sent into; default
+	RingTime   time.Duration // how long the calling telephone may ring; 30 s
+	Timeout    time.Duration // for the answer to a command; 10 s
+	Heartbeat  time.Duration // the status is asked for at this interval; 30 s
+	DialTime   time.Duration // for one address; 10 s
+	AutoAnswer string        // channel variable that makes the calling telephone answer by itself; sip_auto_answer=true
+	Log        *slog.Logger
+}
+
+// Link is one FreeSWITCH; it implements proxy.Link.
+type Link struct {
+	cfg   LinkConfig
+	watch proxy.Watch
+	inbox proxy.Inbox
+
+	// of the goroutine that takes from the inbox
+	socket   *socket
+	channels map[string]*channel
+	calls    map[string]*call
+	jobs     map[string]func(result string) // background jobs, by their identifier
+	devices  map[string]bool                // that have registered, or are known otherwise: whether they are in service
+}
+
+// words are what may stand in a command: numbers, and names of FreeSWITCH's own.
+var words = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
+
+// NewLink makes a link. It connects once Run is called.
+func NewLink(cfg LinkConfig) (*Link, error) {
+	for p, standard := range map[*string]string{&cfg.Context: "default", &cfg.AutoAnswer: "sip_auto_answer=true"} {
+		if *p == "" {
+			*p = standard
+		}
+	}
+	for p, standard := range map[*time.Duration]time.Duration{&cfg.RingTime: 30 * time.Second, &cfg.Timeout: 10 * time.Second, &cfg.Heartbeat: 30 * time.Second, &cfg.DialTime: 10 * time.Second} {
+		if *p == 0 {
+			*p = standard
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, word := range []string{cfg.Domain, cfg.Context} {
+		if !words.MatchString(word) {
+			return nil, fmt.Errorf("domain and context must be there, without blanks and quotes: %q", word)
+		}
+	}
+	if strings.ContainsAny(cfg.Password, "\r\n") {
+		return nil, errors.New("a password of more than one line")
+	}
+	if strings.ContainsAny(cfg.AutoAnswer, "{}\r\n") {
+		return nil, errors.New("auto-answer must be channel variables, such as sip_auto_answer=true")
+	}
+	return &Link{cfg: cfg}, nil
+}
+
+// subscription is what the link wants to be told.
+const subscription = "event plain CHANNEL_CREATE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_HOLD CHANNEL_UNHOLD CHANNEL_HANGUP " +
+	"DTMF BACKGROUND_JOB CUSTOM sofia::register sofia::unregister sofia::expire"
+
+// Run implements proxy.Link: it connects, logs in, and serves until the connection fails,
+// FreeSWITCH does not answer, or ctx ends.
+func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
+	nc, err := gate.Dial(ctx, l.cfg.Addresses, "8021", l.cfg.TLS, l.cfg.DialTime)
+	if err != nil {
+		return err
+	}
+	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.begin(up)
+	defer l.watch.Begin(nil)
+	l.inbox.Open()
+	deliver := l.inbox.Deliverer()
+	s := newSocket(nc, l.cfg.Timeout, func(e event) { deliver(func() { l.told(e) }) })
+	l.socket = s
+	var group sync.WaitGroup
+	defer group.Wait()
+	greeted := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	group.Go(func() {
+		ended <- s.serve(ctx, func() {
+			select {
+			case greeted <- struct{}{}:
+			default:
+			}
+		})
+	})
+	group.Go(func() {
+		if err := l.keep(ctx, s, greeted, up); err != nil {
+			s.close(err)
+		}
+	})
+	err = l.inbox.Run(ended)
+	cancel()
+	return err
+}
+
+// begin forgets what was before.
+func (l *Link) begin(up proxy.Upcalls) {
+	l.watch.Begin(up)
+	l.channels, l.calls, l.jobs, l.devices = map[string]*channel{}, map[string]*call{}, map[string]func(string){}, map[string]bool{}
+}
+
+// keep logs in, and asks whether FreeSWITCH is there until ctx ends.
+func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up proxy.Upcalls) error {
+	patience := time.NewTimer(l.cfg.Timeout)
+	defer patience.Stop()
+	select {
+	case <-greeted:
+	case <-patience.C:
+		return fmt.Errorf("no greeting of an event socket: %w", gate.ErrTimeout)
+	case <-ctx.Done():
+		return nil
+	}
+	if err := s.login(ctx, l.cfg.Password); err != nil {
+		return err
+	}
+	if _, err := s.ask(ctx, subscription); err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
+	there, err := s.ask(ctx, "api show channels as json")
+	if err != nil {
+		return fmt.Errorf("channels: %w", err)
+	}
+	learnt := make(chan error, 1)
+	l.inbox.Do(func() { learnt <- l.learn(there) }, func(err error) { learnt <- err })
+	select {
+	case err := <-learnt:
+		if err != nil {
+			return fmt.Errorf("channels: %w", err)
+		}
+	case <-ctx.Done():
+		return nil
+	}
+	up.Ready()
+	beat := time.NewTicker(l.cfg.Heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			if _, err := s.ask(ctx, "api status"); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Features implements proxy.FeatureLister.
+func (l *Link) Features(string) uacsta.Features {
+	return uacsta.Features{
+		Services: []string{
+			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
+			"singleStepTransfer", "generateDigits",
+		},
+		Events: []string{
+			"connectionCleared", "delivered", "diverted", "established", "failed", "held", "originated", "retrieved", "serviceInitiated", "transferred",
+			"backInService", "outOfService", "dtmfDetected",
+		},
+	}
+}

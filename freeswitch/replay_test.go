@@ -1,0 +1,306 @@
+package freeswitch
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/tests/recordings"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const patience = 20 * time.Second
+
+// core is what the link tells, by the device that it tells it of.
+type core struct {
+	ready   chan struct{}
+	mu      sync.Mutex
+	watched map[string]string // cross reference -> device
+	told    map[string][]string
+	changed chan struct{}
+}
+
+func (c *core) Ready()                        { close(c.ready) }
+func (c *core) Request(*uacsta.Message) error { return nil }
+func (c *core) Event(ev *uacsta.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	device := c.watched[ev.CrossRef()]
+	line := strings.TrimSuffix(ev.Name(), "Event")
+	if list := ev.Connections(); len(list) > 0 {
+		line += " " + list[0].DeviceID()
+	}
+	line += " " + ev.Text("localConnectionInfo") + " " + ev.Text("cause") + ev.Text("dtmfChar")
+	c.told[device] = append(c.told[device], strings.TrimSpace(line))
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// player is a link to a FreeSWITCH that plays a recording.
+type player struct {
+	*recordings.Player
+	t    *testing.T
+	link *Link
+	core *core
+}
+
+// on returns the connection of a device in a state, in a call with another one, once there is
+// one: events may be on their way.
+func (p *player) on(device string, state uacsta.LocalConnectionState, with string) uacsta.ConnectionID {
+	deadline := time.After(patience)
+	for {
+		m, err := p.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		var res uacsta.SnapshotDeviceResponse
+		if err := m.Decode(&res); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, info := range res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+			if states := info.LocalCallState.CompoundCallState; states[0] == state && (state != uacsta.Connected || len(states) < 2 || states[1] != uacsta.Alerting) {
+				m, err := p.ask(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier})
+				if err == nil && slices.ContainsFunc(m.Connections(), func(c uacsta.Connection) bool { return c.DeviceID() == with }) {
+					return info.ConnectionIdentifier
+				}
+			}
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline:
+			p.t.Fatalf("%s has no call that is %s: %s", device, state, m)
+		}
+	}
+}
+
+func (p *player) ask(service any) (*uacsta.Message, error) {
+	type answer struct {
+		m   *uacsta.Message
+		err error
+	}
+	answered := make(chan answer, 1)
+	p.link.Request(uacsta.Encode(service, uacsta.Edition6), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	select {
+	case a := <-answered:
+		return a.m, a.err
+	case <-time.After(patience):
+		p.t.Fatalf("no answer to %T", service)
+		return nil, nil
+	}
+}
+
+// tells waits until a device has been told as much as is wanted, and compares.
+func (p *player) tells(device string, want []string) {
+	p.t.Helper()
+	deadline := time.After(patience)
+	for {
+		p.core.mu.Lock()
+		got := slices.Clone(p.core.told[device])
+		p.core.mu.Unlock()
+		if len(got) >= len(want) {
+			if !slices.Equal(got, want) {
+				p.t.Errorf("%s is told\n%s\nwant\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			return
+		}
+		select {
+		case <-p.core.changed:
+		case <-deadline:
+			p.t.Fatalf("%s is told\n%s\nwant\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *player {
+	t.Helper()
+	played := recordings.Play(t, name, foreign)
+	link, err := NewLink(LinkConfig{Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &player{played, t, link, &core{
+		ready: make(chan struct{}), watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1),
+	}}
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { defer close(ended); _ = link.Run(ctx, p.core) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	select {
+	case <-p.core.ready:
+	case <-time.After(patience):
+		t.Fatal("the link is not up")
+	}
+	for _, device := range devices {
+		object := uacsta.Dev(device)
+		m, err := p.ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.core.mu.Lock()
+		p.core.watched[m.CrossRef()] = device
+		p.core.mu.Unlock()
+	}
+	p.Begin()
+	return p
+}
+
+// TestRecordings plays recordings, carries out services where they were, and compares what each
+// device is told with the call model.
+func TestRecordings(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		do      []func(p *player) any // the services, in the order of the recording's commands
+		want    map[string]string
+		foreign bool
+	}{
+		{
+			"basic-call", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+Held 1001 hold normal
+Retrieved 1001 connected normal
+ConnectionCleared 1001 null normalClearing`,
+				"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+Held 1001 connected normal
+Retrieved 1001 connected normal
+DtmfDetected 1002  dTMFDigitDetected5
+ConnectionCleared 1001 connected normalClearing
+ConnectionCleared 1002 null normalClearing`,
+			}, false,
+		},
+		{
+			"make-call", []func(*player) any{
+				func(*player) any {
+					return uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
+				},
+				func(p *player) any {
+					return uacsta.ClearConnection{ConnectionToBeCleared: p.on("1001", uacsta.Connected, "1002")}
+				},
+			}, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated makeCall
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+ConnectionCleared 1001 null normalClearing`,
+				"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+ConnectionCleared 1001 connected normalClearing
+ConnectionCleared 1002 null normalClearing`,
+			}, false,
+		},
+		{
+			"hold-retrieve", []func(*player) any{
+				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected, "1002")} },
+				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1001", uacsta.Hold, "1002")} },
+				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1002", uacsta.Connected, "1001")} },
+				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1002", uacsta.Hold, "1001")} },
+			}, map[string]string{
+				"1001": "Held 1001 hold normal\nRetrieved 1001 connected normal\nHeld 1002 connected normal\nRetrieved 1002 connected normal",
+				"1002": "Held 1001 connected normal\nRetrieved 1001 connected normal\nHeld 1002 hold normal\nRetrieved 1002 connected normal",
+			}, false,
+		},
+		{
+			"callee-hangs-up", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1001 null normalClearing`,
+			}, false,
+		},
+		{
+			"dtmf", []func(*player) any{
+				func(p *player) any {
+					milliseconds := 100
+					return uacsta.GenerateDigits{ConnectionToSendDigits: p.on("1001", uacsta.Connected, "1001"), CharactersToSend: "12#", ToneDuration: &milliseconds}
+				},
+			}, map[string]string{"1001": "DtmfDetected 1001  dTMFDigitDetected3\nDtmfDetected 1001  dTMFDigitDetected4\nDtmfDetected 1001  dTMFDigitDetected7"}, false,
+		},
+		{
+			"deflect", []func(*player) any{
+				func(p *player) any {
+					return uacsta.DeflectCall{CallToBeDiverted: p.on("1002", uacsta.Alerting, "1001"), NewDestination: []uacsta.DeviceID{uacsta.Dev("1003")}}
+				},
+			}, map[string]string{
+				"1001": "Diverted 1002 connected redirected\nDelivered 1003 connected redirected\nEstablished 1003 connected redirected",
+				"1002": "Diverted 1002 null redirected",
+				"1003": "Delivered 1003 alerting redirected\nEstablished 1003 connected redirected",
+			}, false,
+		},
+		{
+			"single-step-transfer", []func(*player) any{
+				func(p *player) any {
+					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1002", uacsta.Connected, "1001"), TransferredTo: uacsta.Dev("1003")}
+				},
+				func(p *player) any {
+					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1001", uacsta.Connected, "1002"), TransferredTo: uacsta.Dev("1003")}
+				},
+			}, map[string]string{
+				"1003": "Delivered 1003 alerting redirected\nEstablished 1003 connected redirected\nDelivered 1003 alerting redirected\nEstablished 1003 connected redirected",
+			}, false,
+		},
+		{
+			"failures", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Failed 1002 connected busy
+ConnectionCleared 1001 null busy
+ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+ConnectionCleared 1001 null callCancelled
+ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Failed 1004 connected destOutOfOrder
+ConnectionCleared 1001 null destOutOfOrder
+ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Failed 7777 connected destNotObtainable
+ConnectionCleared 1001 null destNotObtainable
+ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Failed 1099 connected destNotObtainable
+ConnectionCleared 1001 null destNotObtainable
+Failed 1002 connected busy
+ConnectionCleared 1001 null busy`,
+			}, true,
+		},
+		{
+			"registration", nil, map[string]string{"1001": "BackInService  normal\nOutOfService  normal\nBackInService  normal\nOutOfService  normal"}, false,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPlayer(t, tt.name, tt.foreign, "1001", "1002", "1003")
+			for n := 0; ; n++ {
+				command, more := "", false
+				select {
+				case command, more = <-p.Step:
+				case <-time.After(patience):
+					t.Fatal("the recording does not go on")
+				}
+				if !more {
+					break
+				}
+				if n >= len(tt.do) {
+					t.Fatalf("nothing to do where the recording has %q", command)
+				}
+				if _, err := p.ask(tt.do[n](p)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for device, want := range tt.want {
+				p.tells(device, strings.Split(want, "\n"))
+			}
+		})
+	}
+}

@@ -1,0 +1,279 @@
+package freeswitch
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/gate"
+)
+
+// Bounds of what the event socket may send.
+const (
+	maxHeaders = 64 << 10
+	maxBody    = 4 << 20
+	maxWaiting = 1000
+)
+
+// Why a message is none.
+var (
+	errLong    = errors.New("a message of the event socket is too long")
+	errBroken  = errors.New("no message of the event socket")
+	errRefused = errors.New("FreeSWITCH refuses")
+)
+
+// message is one message of the event socket: headers, and a body where there is a length.
+type message struct {
+	headers map[string]string
+	body    string
+}
+
+// readMessage reads a message. Its first line must come at once after it has begun.
+func readMessage(r *bufio.Reader) (*message, error) {
+	headers, err := readHeaders(r, false)
+	if err != nil {
+		return nil, err
+	}
+	m := &message{headers: headers}
+	if text, ok := headers["Content-Length"]; ok {
+		length, err := strconv.Atoi(text)
+		switch {
+		case err != nil || length < 0:
+			return nil, errBroken
+		case length > maxBody:
+			return nil, errLong
+		}
+		body := make([]byte, length)
+		if _, err := io.ReadFull(r, body); err != nil {
+			return nil, err
+		}
+		m.body = string(body)
+	}
+	return m, nil
+}
+
+// readHeaders reads lines up to an empty one; blank lines before the first are left out. Those of
+// events are written as URLs are.
+func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
+	headers, size := map[string]string{}, 0
+	for {
+		slice, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return nil, errLong
+		}
+		line := string(slice)
+		if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
+			return headers, err
+		}
+		if size += len(line); size > maxHeaders {
+			return nil, errLong
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			if len(headers) > 0 || err != nil {
+				return headers, nil
+			}
+			continue
+		}
+		key, value, found := strings.Cut(line, ": ")
+		if !found {
+			key, value = strings.TrimSuffix(line, ":"), ""
+		}
+		if escaped {
+			if plain, err := url.PathUnescape(value); err == nil {
+				value = plain
+			}
+		}
+		headers[key] = value
+	}
+}
+
+// event reads the event in a message of the type text/event-plain.
+func (m *message) event() (event, error) {
+	r := bufio.NewReaderSize(strings.NewReader(m.body), min(len(m.body), maxHeaders)+1)
+	headers, err := readHeaders(r, true)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return event{}, err
+	}
+	rest, _ := io.ReadAll(r) // a string does not fail
+	return event{headers, strings.TrimSpace(string(rest))}, nil
+}
+
+// event is what FreeSWITCH tells.
+type event struct {
+	headers map[string]string
+	body    string
+}
+
+func (e event) get(name string) string { return e.headers[name] }
+
+// socket is a connection to the event socket. Replies come in the order of the commands.
+type socket struct {
+	nc       net.Conn
+	timeout  time.Duration
+	event    func(event)
+	finished chan struct{} // closed when the connection is, and nobody is told anything more
+
+	mu      sync.Mutex
+	waiting []*command
+	reason  error
+}
+
+// command is one that waits for its reply.
+type command struct {
+	timer *time.Timer
+	done  func(reply string, err error)
+}
+
+func newSocket(nc net.Conn, timeout time.Duration, told func(event)) *socket {
+	return &socket{nc: nc, timeout: timeout, event: told, finished: make(chan struct{})}
+}
+
+// send sends a command, with headers below it where it has any: whoever makes one sees to it
+// that what comes from outside is one word. done is called with the reply, or an
+// error that says what FreeSWITCH has against it, or that the connection is gone; not when
+// send itself fails.
+func (s *socket) send(text string, done func(reply string, err error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.reason != nil:
+		return gate.ErrClosed
+	case len(s.waiting) >= maxWaiting:
+		return gate.ErrTooManyWaiting
+	}
+	name, _, _ := strings.Cut(text, " ")
+	s.waiting = append(s.waiting, &command{done: done, timer: time.AfterFunc(s.timeout, func() { s.close(fmt.Errorf("%s: %w", name, gate.ErrTimeout)) })})
+	_ = s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
+	if _, err := io.WriteString(s.nc, text+"\n\n"); err != nil {
+		_ = s.nc.Close() // reading fails, too
+	}
+	return nil
+}
+
+// login tells the password. FreeSWITCH ends the connection right behind a refusal, which is to be
+// the reason nevertheless.
+func (s *socket) login(ctx context.Context, password string) error {
+	_, err := s.await(ctx, "auth "+password, func(err error) {
+		if errors.Is(err, errRefused) {
+			s.close(errors.New("FreeSWITCH refuses the password"))
+		}
+	})
+	return err
+}
+
+// ask sends a command and waits for its reply.
+func (s *socket) ask(ctx context.Context, text string) (string, error) {
+	return s.await(ctx, text, func(error) {})
+}
+
+// await is ask; first is told the outcome before anything that FreeSWITCH says later is read.
+func (s *socket) await(ctx context.Context, text string, first func(error)) (string, error) {
+	type answer struct {
+		reply string
+		err   error
+	}
+	answered := make(chan answer, 1)
+	if err := s.send(text, func(reply string, err error) {
+		first(err)
+		answered <- answer{reply, err}
+	}); err != nil {
+		return "", err
+	}
+	select {
+	case a := <-answered:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// serve reads until the connection fails or ctx ends, and returns why. greeted is called when
+// FreeSWITCH wants the password.
+func (s *socket) serve(ctx context.Context, greeted func()) error {
+	stop := context.AfterFunc(ctx, func() { s.close(ctx.Err()) })
+	defer stop()
+	r := bufio.NewReaderSize(s.nc, maxHeaders)
+	for {
+		m, err := readMessage(r)
+		if err == nil {
+			err = s.take(m, greeted)
+		}
+		if err != nil {
+			s.close(err)
+			<-s.finished
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.reason
+		}
+	}
+}
+
+func (s *socket) take(m *message, greeted func()) error {
+	switch m.headers["Content-Type"] {
+	case "auth/request":
+		greeted()
+	case "command/reply":
+		return s.reply(m.headers["Reply-Text"])
+	case "api/response":
+		return s.reply(m.body)
+	case "text/event-plain":
+		e, err := m.event()
+		if err != nil {
+			return err
+		}
+		s.event(e)
+	case "text/disconnect-notice":
+		return errors.New("FreeSWITCH has ended the connection")
+	case "text/rude-rejection":
+		return errors.New("FreeSWITCH lets nobody in from this address: see acl in its event_socket.conf.xml")
+	}
+	return nil
+}
+
+// reply gives a reply to the command that waits longest.
+func (s *socket) reply(text string) error {
+	s.mu.Lock()
+	if len(s.waiting) == 0 {
+		s.mu.Unlock()
+		return fmt.Errorf("%w: a reply to nothing", errBroken)
+	}
+	c := s.waiting[0]
+	s.waiting = s.waiting[1:]
+	s.mu.Unlock()
+	c.timer.Stop()
+	text = strings.TrimSpace(text)
+	if why, refused := strings.CutPrefix(text, "-ERR"); refused {
+		c.done("", fmt.Errorf("%w: %.100q", errRefused, strings.TrimSpace(why)))
+		return nil
+	}
+	c.done(text, nil)
+	return nil
+}
+
+// close ends the connection; the first reason counts. What waits has no reply.
+func (s *socket) close(why error) {
+	s.mu.Lock()
+	if s.reason != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.reason = why
+	orphans := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	_ = s.nc.Close()
+	for _, c := range orphans {
+		c.timer.Stop()
+		c.done("", gate.ErrClosed)
+	}
+	close(s.finished)
+}

@@ -1,0 +1,77 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/tests/recordings"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// beforeFreeSWITCH starts a proxy with a FreeSWITCH behind it.
+func beforeFreeSWITCH(t *testing.T, address, password string) *running {
+	t.Helper()
+	return serve(t, fmt.Sprintf(`links:
+- name: fs
+  type: freeswitch
+  addresses: ["%s"]
+  devices: ["10??"]
+  domain: pbx.test
+  session: {password: %s}
+trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, address, password))
+}
+
+// A program makes a call between telephones of a FreeSWITCH, as it was recorded, and ends it.
+func TestFreeSWITCH(t *testing.T) {
+	played := recordings.Play(t, "make-call", false)
+	front := beforeFreeSWITCH(t, played.Address, recordings.Password)
+	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="fs"} 1`) })
+	c := &cardTalk{xmlClient: front.xml(), watched: map[string]string{}}
+	for _, device := range []string{"1001", "1002"} {
+		c.watched[c.monitor(device)] = device
+	}
+	if m := c.ask(call("1001", "10'\n02")); m.Err() == nil {
+		t.Error("a number that is no word is called")
+	}
+	played.Begin()
+	<-played.Step
+	own := uacsta.Conn(c.must(call("1001", "1002")).Text("callingDevice/callID"), "1001")
+	c.await("1001", "ServiceInitiated")
+	c.await("1001", "Originated")
+	if rings := c.await("1002", "Delivered"); rings.CallID != own.CallID || rings.DeviceID.ID != "1002" {
+		t.Errorf("%v rings, in the call of %v", rings, own)
+	}
+	c.await("1001", "Established")
+	c.await("1002", "Established")
+	<-played.Step
+	c.must(uacsta.ClearConnection{ConnectionToBeCleared: own})
+	c.await("1001", "ConnectionCleared")
+	c.await("1002", "ConnectionCleared")
+	if m := c.ask(uacsta.HoldCall{CallToBeHeld: own}); m.Err() == nil {
+		t.Error("a call that is over is held")
+	}
+	front.stop()
+}
+
+// The wrong password is told as such, and nowhere itself.
+func TestFreeSWITCHRefuses(t *testing.T) {
+	played := recordings.Play(t, "make-call", false)
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	config := fmt.Sprintf(`sip: {listen: [{transport: udp, address: "127.0.0.1:%d"}]}
+links: [{name: fs, type: freeswitch, addresses: ["%s"], devices: ["10??"], domain: pbx.test, session: {password: NotTheOne}}]
+grants: [{who: "sip:alice@contoso.com", control: ["1001"]}]
+`, freePort(t), played.Address)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, program(t), "serve", "-c", file)
+	waitFor(t, "the refusal", func() bool { return strings.Contains(p.out.String(), "FreeSWITCH refuses the password") })
+	if strings.Contains(p.out.String(), "NotTheOne") {
+		t.Error("the password is in the log")
+	}
+}

@@ -47,11 +47,12 @@ type player struct {
 	t    *testing.T
 	link *Link
 	core *core
+	due  string // the command of the recording
 }
 
-// on returns the connection of a device in a state, in a call with another one, once there is
-// one: events may be on their way.
-func (p *player) on(device string, state uacsta.LocalConnectionState, with string) uacsta.ConnectionID {
+// on returns the connection of a device in a state, once there is one: events may be on their
+// way. Of several it is that of the call that is meant in the recording.
+func (p *player) on(device string, state uacsta.LocalConnectionState) uacsta.ConnectionID {
 	deadline := time.After(patience)
 	for {
 		m, err := p.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
@@ -62,12 +63,12 @@ func (p *player) on(device string, state uacsta.LocalConnectionState, with strin
 		if err := m.Decode(&res); err != nil {
 			p.t.Fatal(err)
 		}
-		for _, info := range res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
-			if states := info.LocalCallState.CompoundCallState; states[0] == state && (state != uacsta.Connected || len(states) < 2 || states[1] != uacsta.Alerting) {
-				m, err := p.ask(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier})
-				if err == nil && slices.ContainsFunc(m.Connections(), func(c uacsta.Connection) bool { return c.DeviceID() == with }) {
-					return info.ConnectionIdentifier
-				}
+		list := res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo
+		for _, info := range list {
+			states := info.LocalCallState.CompoundCallState
+			answered := state != uacsta.Connected || len(states) < 2 || states[1] != uacsta.Alerting
+			if states[0] == state && answered && (len(list) == 1 || strings.Contains(p.due, info.ConnectionIdentifier.CallID)) {
+				return info.ConnectionIdentifier
 			}
 		}
 		select {
@@ -123,7 +124,7 @@ func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *play
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &player{played, t, link, &core{
+	p := &player{Player: played, t: t, link: link, core: &core{
 		ready: make(chan struct{}), watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1),
 	}}
 	ended := make(chan struct{})
@@ -182,7 +183,7 @@ ConnectionCleared 1002 null normalClearing`,
 					return uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
 				},
 				func(p *player) any {
-					return uacsta.ClearConnection{ConnectionToBeCleared: p.on("1001", uacsta.Connected, "1002")}
+					return uacsta.ClearConnection{ConnectionToBeCleared: p.on("1001", uacsta.Connected)}
 				},
 			}, map[string]string{
 				"1001": `ServiceInitiated 1001 initiated makeCall
@@ -198,10 +199,10 @@ ConnectionCleared 1002 null normalClearing`,
 		},
 		{
 			"hold-retrieve", []func(*player) any{
-				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected, "1002")} },
-				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1001", uacsta.Hold, "1002")} },
-				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1002", uacsta.Connected, "1001")} },
-				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1002", uacsta.Hold, "1001")} },
+				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected)} },
+				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1001", uacsta.Hold)} },
+				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1002", uacsta.Connected)} },
+				func(p *player) any { return uacsta.RetrieveCall{CallToBeRetrieved: p.on("1002", uacsta.Hold)} },
 			}, map[string]string{
 				"1001": "Held 1001 hold normal\nRetrieved 1001 connected normal\nHeld 1002 connected normal\nRetrieved 1002 connected normal",
 				"1002": "Held 1001 connected normal\nRetrieved 1001 connected normal\nHeld 1002 hold normal\nRetrieved 1002 connected normal",
@@ -221,14 +222,14 @@ ConnectionCleared 1001 null normalClearing`,
 			"dtmf", []func(*player) any{
 				func(p *player) any {
 					milliseconds := 100
-					return uacsta.GenerateDigits{ConnectionToSendDigits: p.on("1001", uacsta.Connected, "1001"), CharactersToSend: "12#", ToneDuration: &milliseconds}
+					return uacsta.GenerateDigits{ConnectionToSendDigits: p.on("1001", uacsta.Connected), CharactersToSend: "12#", ToneDuration: &milliseconds}
 				},
 			}, map[string]string{"1001": "DtmfDetected 1001  dTMFDigitDetected3\nDtmfDetected 1001  dTMFDigitDetected4\nDtmfDetected 1001  dTMFDigitDetected7"}, false,
 		},
 		{
 			"deflect", []func(*player) any{
 				func(p *player) any {
-					return uacsta.DeflectCall{CallToBeDiverted: p.on("1002", uacsta.Alerting, "1001"), NewDestination: []uacsta.DeviceID{uacsta.Dev("1003")}}
+					return uacsta.DeflectCall{CallToBeDiverted: p.on("1002", uacsta.Alerting), NewDestination: []uacsta.DeviceID{uacsta.Dev("1003")}}
 				},
 			}, map[string]string{
 				"1001": "Diverted 1002 connected redirected\nDelivered 1003 connected redirected\nEstablished 1003 connected redirected",
@@ -239,10 +240,10 @@ ConnectionCleared 1001 null normalClearing`,
 		{
 			"single-step-transfer", []func(*player) any{
 				func(p *player) any {
-					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1002", uacsta.Connected, "1001"), TransferredTo: uacsta.Dev("1003")}
+					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1002", uacsta.Connected), TransferredTo: uacsta.Dev("1003")}
 				},
 				func(p *player) any {
-					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1001", uacsta.Connected, "1002"), TransferredTo: uacsta.Dev("1003")}
+					return uacsta.SingleStepTransferCall{ActiveCall: p.on("1001", uacsta.Connected), TransferredTo: uacsta.Dev("1003")}
 				},
 			}, map[string]string{
 				"1003": "Delivered 1003 alerting redirected\nEstablished 1003 connected redirected\nDelivered 1003 alerting redirected\nEstablished 1003 connected redirected",
@@ -294,6 +295,7 @@ ConnectionCleared 1001 null busy`,
 				if n >= len(tt.do) {
 					t.Fatalf("nothing to do where the recording has %q", command)
 				}
+				p.due = command
 				if _, err := p.ask(tt.do[n](p)); err != nil {
 					t.Fatal(err)
 				}

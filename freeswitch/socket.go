@@ -69,16 +69,16 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 		if errors.Is(err, bufio.ErrBufferFull) {
 			return nil, errLong
 		}
-		line := string(slice)
-		if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
+		if err != nil {
 			return headers, err
 		}
+		line := string(slice)
 		if size += len(line); size > maxHeaders {
 			return nil, errLong
 		}
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" {
-			if len(headers) > 0 || err != nil {
+			if len(headers) > 0 {
 				return headers, nil
 			}
 			continue
@@ -98,7 +98,7 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 
 // event reads the event in a message of the type text/event-plain.
 func (m *message) event() (event, error) {
-	r := bufio.NewReaderSize(strings.NewReader(m.body), min(len(m.body), maxHeaders)+1)
+	r := bufio.NewReaderSize(strings.NewReader(m.body+"\n"), min(len(m.body), maxHeaders)+1)
 	headers, err := readHeaders(r, true)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return event{}, err

@@ -61,7 +61,7 @@ func Play(t testing.TB, name string, foreign bool) *Player {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() { // whatever is awaited ends with the test
@@ -78,8 +78,8 @@ func Play(t testing.TB, name string, foreign bool) *Player {
 }
 
 func parse(data string) []entry {
-	var list []entry
 	heads := entryHead.FindAllStringSubmatchIndex(data, -1)
+	list := make([]entry, 0, len(heads))
 	for i, h := range heads {
 		end := len(data)
 		if i+1 < len(heads) {

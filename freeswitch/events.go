@@ -49,9 +49,11 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_ANSWER":
 		l.answered(ch)
 	case name == "CHANNEL_HOLD":
-		l.held(ch)
+		ch.state = uacsta.Hold
+		l.held(ch, uacsta.CauseNormal)
 	case name == "CHANNEL_UNHOLD":
-		l.retrieved(ch)
+		ch.state = uacsta.Connected
+		l.retrieved(ch, uacsta.CauseNormal)
 	case name == "CHANNEL_HANGUP":
 		l.hungUp(ch, e)
 	case name == "DTMF":
@@ -155,33 +157,37 @@ func (l *Link) answered(ch *channel) {
 	})
 }
 
-func (l *Link) held(ch *channel) {
-	ch.state = uacsta.Hold
+func (l *Link) held(ch *channel, cause uacsta.EventCause) {
 	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: ch.connection(), HoldingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: uacsta.CauseNormal}
+		return uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: ch.connection(), HoldingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause}
 	})
 }
 
-func (l *Link) retrieved(ch *channel) {
-	ch.state = uacsta.Connected
+func (l *Link) retrieved(ch *channel, cause uacsta.EventCause) {
 	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.RetrievedEvent{
-			MonitorCrossRefID: ref, RetrievedConnection: ch.connection(), RetrievingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: uacsta.CauseNormal,
+			MonitorCrossRefID: ref, RetrievedConnection: ch.connection(), RetrievingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
 		}
 	})
 }
 
-// hungUp: a channel is over.
+// hungUp: a channel is over, and with it the call that it kept.
 func (l *Link) hungUp(ch *channel, e event) {
-	c, cause := ch.call, causeOf(e)
+	kept, c, cause := ch.kept, ch.call, causeOf(e)
+	l.gone(ch, cause)
+	l.alone(c)
+	if kept != nil {
+		l.cleared(kept, cause)
+	}
+}
+
+func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
+	c := ch.call
 	was := ch.state
 	if s := c.sending; s != nil && s.from == ch {
 		c.sending = nil
 		l.sentOn(ch, s.to, was == uacsta.Alerting)
 		return
-	}
-	if was != "" {
-		ch.state = uacsta.Null
 	}
 	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
 	unanswered := was == uacsta.Alerting || was == ""
@@ -192,18 +198,43 @@ func (l *Link) hungUp(ch *channel, e event) {
 		l.fail(c, ch.number, cause)
 		return
 	case failed && nobody:
-		ch.state = was
 		l.fail(c, c.called, cause)
-		ch.state = uacsta.Null
 	}
-	if was != "" {
-		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.ConnectionClearedEvent{
-				MonitorCrossRefID: ref, DroppedConnection: ch.connection(), ReleasingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
-			}
-		})
+	if was == "" {
+		l.remove(ch)
+		return
 	}
+	l.drop(ch, cause)
+}
+
+// drop tells that a device has left a call, and takes it out.
+func (l *Link) drop(ch *channel, cause uacsta.EventCause) {
+	ch.state = uacsta.Null
+	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.ConnectionClearedEvent{
+			MonitorCrossRefID: ref, DroppedConnection: ch.connection(), ReleasingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
+		}
+	})
 	l.remove(ch)
+}
+
+// cleared is drop, and what follows for who is left.
+func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
+	l.drop(ch, cause)
+	l.alone(ch.call)
+}
+
+// alone ends what is left of a call when one device is: nobody comes to it any more.
+func (l *Link) alone(c *call) {
+	if len(c.channels) != 1 {
+		return
+	}
+	switch last := c.channels[0]; {
+	case l.channels[last.id] != last: // who consults has nobody to go back to
+		l.drop(last, uacsta.CauseNormalClearing)
+	case last.parks && last.kept == nil:
+		l.order("api uuid_kill "+last.id, func(any, error) {}, nil)
+	}
 }
 
 // fail tells that a device could not be reached.

@@ -176,7 +176,7 @@ func (l *Link) Features(string) uacsta.Features {
 	return uacsta.Features{
 		Services: []string{
 			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
-			"singleStepTransfer", "generateDigits",
+			"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall",
 		},
 		Events: []string{
 			"connectionCleared", "delivered", "diverted", "established", "failed", "held", "originated", "retrieved", "serviceInitiated", "transferred",

@@ -15,6 +15,8 @@ type channel struct {
 	inbound bool   // the telephone, or the network, has called
 	call    *call
 	state   uacsta.LocalConnectionState // "" before it rings
+	kept    *channel                    // its part in the call that waits while it consults; nil: none
+	parks   bool                        // FreeSWITCH parks it when the other one leaves
 }
 
 // call is what CSTA calls one: channels that belong together.
@@ -47,7 +49,11 @@ func (l *Link) add(c *call, ch *channel) {
 
 // remove takes a channel out of its call; a call without channels is over.
 func (l *Link) remove(ch *channel) {
-	delete(l.channels, ch.id)
+	if active := l.channels[ch.id]; active == ch {
+		delete(l.channels, ch.id)
+	} else if active != nil && active.kept == ch {
+		active.kept = nil
+	}
 	c := ch.call
 	for i, other := range c.channels {
 		if other == ch {

@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -50,32 +51,50 @@ type player struct {
 	due  string // the command of the recording
 }
 
-// on returns the connection of a device in a state, once there is one: events may be on their
-// way. Of several it is that of the call that is meant in the recording.
-func (p *player) on(device string, state uacsta.LocalConnectionState) uacsta.ConnectionID {
+// on returns the connection of a device in a state, with another device where one is named, once
+// there is one: events may be on their way. Of several it is that of the call that is meant in
+// the recording.
+func (p *player) on(device string, state uacsta.LocalConnectionState, with ...string) uacsta.ConnectionID {
 	deadline := time.After(patience)
 	for {
-		m, err := p.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)})
-		if err != nil {
-			p.t.Fatal(err)
+		var calls uacsta.SnapshotDeviceResponse
+		p.get(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, &calls)
+		var fit []uacsta.ConnectionID
+		for _, info := range calls.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+			var call uacsta.SnapshotCallResponse
+			p.get(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier}, &call)
+			states := map[string]uacsta.LocalConnectionState{}
+			for _, party := range call.CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo {
+				states[party.DeviceOnCall.Device.ID] = party.LocalConnectionInfo
+			}
+			ringing := state == uacsta.Connected && slices.Contains(slices.Collect(maps.Values(states)), uacsta.Alerting)
+			absent := slices.ContainsFunc(with, func(other string) bool { return states[other] != uacsta.Connected })
+			if states[device] == state && !ringing && !absent {
+				fit = append(fit, info.ConnectionIdentifier)
+			}
 		}
-		var res uacsta.SnapshotDeviceResponse
-		if err := m.Decode(&res); err != nil {
-			p.t.Fatal(err)
-		}
-		list := res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo
-		for _, info := range list {
-			states := info.LocalCallState.CompoundCallState
-			answered := state != uacsta.Connected || len(states) < 2 || states[1] != uacsta.Alerting
-			if states[0] == state && answered && (len(list) == 1 || strings.Contains(p.due, info.ConnectionIdentifier.CallID)) {
-				return info.ConnectionIdentifier
+		for _, own := range fit {
+			if len(fit) == 1 || strings.Contains(p.due, own.CallID) {
+				return own
 			}
 		}
 		select {
+		case <-p.core.changed:
 		case <-time.After(5 * time.Millisecond):
 		case <-deadline:
-			p.t.Fatalf("%s has no call that is %s: %s", device, state, m)
+			p.t.Fatalf("%s has no call that is %s", device, state)
 		}
+	}
+}
+
+// get asks for something that there must be.
+func (p *player) get(service, res any) {
+	m, err := p.ask(service)
+	if err == nil {
+		err = m.Decode(res)
+	}
+	if err != nil {
+		p.t.Fatal(err)
 	}
 }
 
@@ -149,6 +168,9 @@ func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *play
 	p.Begin()
 	return p
 }
+
+// more is a command that belongs to the service before.
+func more(*player) any { return nil }
 
 // TestRecordings plays recordings, carries out services where they were, and compares what each
 // device is told with the call model.
@@ -250,6 +272,68 @@ ConnectionCleared 1001 null normalClearing`,
 			}, false,
 		},
 		{
+			"consult-alternate-transfer", []func(*player) any{
+				func(p *player) any {
+					return uacsta.ConsultationCall{ExistingCall: p.on("1001", uacsta.Connected), ConsultedDevice: uacsta.Dev("1003")}
+				},
+				more, more,
+				func(p *player) any {
+					return uacsta.AlternateCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
+				},
+				more,
+				func(p *player) any {
+					return uacsta.AlternateCall{ActiveCall: p.on("1001", uacsta.Connected, "1002"), HeldCall: p.on("1001", uacsta.Hold)}
+				},
+				func(p *player) any {
+					return uacsta.TransferCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
+				},
+				more,
+			}, map[string]string{
+				"1001": `Held 1001 hold consultation
+ServiceInitiated 1001 initiated consultation
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+Established 1003 connected newCall
+Held 1001 hold alternate
+Retrieved 1001 connected alternate
+Held 1001 hold alternate
+Retrieved 1001 connected alternate
+Transfered 1001 null transfer`,
+				"1002": `Held 1001 connected consultation
+Retrieved 1001 connected alternate
+Held 1001 connected alternate
+Transfered 1001 connected transfer
+ConnectionCleared 1002 null normalClearing`,
+				"1003": `Delivered 1003 alerting newCall
+Established 1003 connected newCall
+Held 1001 connected alternate
+Retrieved 1001 connected alternate
+Transfered 1001 connected transfer
+ConnectionCleared 1002 connected normalClearing`,
+			}, false,
+		},
+		{
+			"consult-second-leg-transfer", []func(*player) any{
+				func(p *player) any { return uacsta.HoldCall{CallToBeHeld: p.on("1001", uacsta.Connected)} },
+				func(p *player) any {
+					p.on("1001", uacsta.Hold)
+					return uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1003")}
+				},
+				func(p *player) any {
+					return uacsta.TransferCall{ActiveCall: p.on("1001", uacsta.Connected, "1003"), HeldCall: p.on("1001", uacsta.Hold)}
+				},
+			}, map[string]string{
+				"1001": `Held 1001 hold normal
+ServiceInitiated 1001 initiated makeCall
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+Established 1003 connected newCall
+Transfered 1001 null transfer`,
+				"1002": "Held 1001 connected normal\nTransfered 1001 connected transfer",
+				"1003": "Delivered 1003 alerting newCall\nEstablished 1003 connected newCall\nTransfered 1001 connected transfer",
+			}, false,
+		},
+		{
 			"failures", nil, map[string]string{
 				"1001": `ServiceInitiated 1001 initiated normal
 Originated 1001 connected newCall
@@ -282,27 +366,77 @@ ConnectionCleared 1001 null busy`,
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPlayer(t, tt.name, tt.foreign, "1001", "1002", "1003")
+			var group sync.WaitGroup
+			defer group.Wait()
 			for n := 0; ; n++ {
-				command, more := "", false
+				command, due := "", false
 				select {
-				case command, more = <-p.Step:
+				case command, due = <-p.Step:
 				case <-time.After(patience):
 					t.Fatal("the recording does not go on")
 				}
-				if !more {
+				if !due {
 					break
 				}
 				if n >= len(tt.do) {
 					t.Fatalf("nothing to do where the recording has %q", command)
 				}
 				p.due = command
-				if _, err := p.ask(tt.do[n](p)); err != nil {
-					t.Fatal(err)
+				service := tt.do[n](p)
+				if service == nil {
+					continue
 				}
+				group.Go(func() {
+					if _, err := p.ask(service); err != nil {
+						t.Errorf("%T: %v", service, err)
+					}
+				})
 			}
 			for device, want := range tt.want {
 				p.tells(device, strings.Split(want, "\n"))
 			}
 		})
 	}
+}
+
+// TestReconnect begins in a consultation, which the recording does: 1001 has consulted 1003 while
+// 1002 waits.
+func TestReconnect(t *testing.T) {
+	p := newPlayer(t, "consult-reconnect", false, "1001", "1002", "1003")
+	consulting := make(chan struct{})
+	p.link.inbox.Post(func() {
+		defer close(consulting)
+		by := map[string]*channel{}
+		for _, ch := range p.link.channels {
+			by[ch.number] = ch
+		}
+		for _, ch := range by {
+			p.link.remove(ch)
+		}
+		first, second := &call{id: "first"}, &call{id: "second"}
+		held := *by["1001"]
+		held.state = uacsta.Hold
+		p.link.add(first, &held)
+		p.link.add(first, by["1002"])
+		by["1001"].kept = &held
+		p.link.add(second, by["1001"])
+		p.link.add(second, by["1003"])
+	})
+	<-consulting
+	<-p.Step
+	done := make(chan error, 1)
+	go func() {
+		_, err := p.ask(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")})
+		done <- err
+	}()
+	<-p.Step
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for range p.Step {
+		t.Error("more commands than these")
+	}
+	p.tells("1001", []string{"ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal"})
+	p.tells("1002", []string{"Retrieved 1001 connected normal"})
+	p.tells("1003", []string{"ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing"})
 }

@@ -78,6 +78,14 @@ func (l *Link) perform(service any, answer answerer) {
 		l.deflect(s, answer)
 	case *uacsta.SingleStepTransferCall:
 		l.transfer(s, answer)
+	case *uacsta.ConsultationCall:
+		l.consult(s, answer)
+	case *uacsta.AlternateCall:
+		l.alternate(s, answer)
+	case *uacsta.ReconnectCall:
+		l.reconnect(s, answer)
+	case *uacsta.TransferCall:
+		l.join(s, answer)
 	default:
 		answer(nil, errService)
 	}

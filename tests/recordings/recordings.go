@@ -117,7 +117,7 @@ func (p *Player) Begin() { close(p.begin) }
 
 // ours are the commands that a link gives itself; others in a recording are left out with their
 // replies.
-var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event) |bgapi originate )`)
+var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event|setvar_multi|dual_transfer|bridge) |bgapi originate )`)
 
 // play lets the link in, tells what there is, and then what was recorded.
 func (p *Player) play(conn net.Conn) {
@@ -229,10 +229,9 @@ func whole(text string) string {
 	return head + "\n\n" + body[:min(length, len(body))]
 }
 
-// there are the channels that a recording does not see begin, as FreeSWITCH shows them.
-func (p *Player) there() string {
-	rows := []map[string]string{}
-	known, callOf := map[string]bool{}, map[string]string{}
+// events are the headers of every event.
+func (p *Player) events() []map[string]string {
+	var list []map[string]string
 	for _, e := range p.entries {
 		if e.kind != "server" || !strings.Contains(e.text, "text/event-plain") {
 			continue
@@ -243,6 +242,22 @@ func (p *Player) there() string {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 			ev[name], _ = url.PathUnescape(value)
 		}
+		list = append(list, ev)
+	}
+	return list
+}
+
+// there are the channels that a recording does not see begin, as FreeSWITCH shows them.
+func (p *Player) there() string {
+	rows := []map[string]string{}
+	known, callOf := map[string]bool{}, map[string]string{}
+	events := p.events()
+	for _, ev := range events { // who parts has been together
+		if a, b := ev["Bridge-A-Unique-ID"], ev["Bridge-B-Unique-ID"]; ev["Event-Name"] == "CHANNEL_UNBRIDGE" && callOf[a] == "" && callOf[b] == "" {
+			callOf[a], callOf[b] = a, a
+		}
+	}
+	for _, ev := range events {
 		id := ev["Unique-ID"]
 		if id == "" || known[id] {
 			continue
@@ -255,7 +270,9 @@ func (p *Player) there() string {
 		if with := callOf[id]; with != "" {
 			call = with
 		}
-		callOf[ev["Other-Leg-Unique-ID"]] = call
+		if other := ev["Other-Leg-Unique-ID"]; callOf[other] == "" {
+			callOf[other] = call
+		}
 		if ev["Channel-Call-State"] == "RINGING" {
 			state = "RINGING"
 		}

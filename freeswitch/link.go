@@ -110,7 +110,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		})
 	})
 	group.Go(func() {
-		if err := l.keep(ctx, s, greeted, up); err != nil {
+		if err := l.keep(ctx, s, deliver, greeted, up); err != nil {
 			s.close(err)
 		}
 	})
@@ -126,7 +126,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 }
 
 // keep logs in, and asks whether FreeSWITCH is there until ctx ends.
-func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up proxy.Upcalls) error {
+func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greeted <-chan struct{}, up proxy.Upcalls) error {
 	patience := time.NewTimer(l.cfg.Timeout)
 	defer patience.Stop()
 	select {
@@ -142,12 +142,17 @@ func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up 
 	if _, err := s.ask(ctx, subscription); err != nil {
 		return fmt.Errorf("events: %w", err)
 	}
-	there, err := s.ask(ctx, "api show channels as json")
-	if err != nil {
-		return fmt.Errorf("channels: %w", err)
-	}
 	learnt := make(chan error, 1)
-	l.inbox.Do(func() { learnt <- l.learn(there) }, func(err error) { learnt <- err })
+	if err := s.send("api show channels as json", func(there string, err error) {
+		deliver(func() { // before the events that come after it
+			if err == nil {
+				err = l.learn(there)
+			}
+			learnt <- err
+		})
+	}); err != nil {
+		return err
+	}
 	select {
 	case err := <-learnt:
 		if err != nil {

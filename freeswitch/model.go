@@ -146,7 +146,7 @@ func (l *Link) learn(text string) error {
 			ch.state = uacsta.Hold
 		case ch.inbound || row.CallState == "ACTIVE" || row.CallState == "UNHELD":
 			ch.state = uacsta.Connected
-		default:
+		case row.CallState == "RINGING" || row.CallState == "EARLY":
 			ch.state = uacsta.Alerting
 		}
 		l.add(c, ch)

@@ -18,13 +18,14 @@ const patience = 20 * time.Second
 // core is what the link tells, by the device that it tells it of.
 type core struct {
 	ready   chan struct{}
+	once    sync.Once
 	mu      sync.Mutex
 	watched map[string]string // cross reference -> device
 	told    map[string][]string
 	changed chan struct{}
 }
 
-func (c *core) Ready()                        { close(c.ready) }
+func (c *core) Ready()                        { c.once.Do(func() { close(c.ready) }) }
 func (c *core) Request(*uacsta.Message) error { return nil }
 func (c *core) Event(ev *uacsta.Message) {
 	c.mu.Lock()
@@ -138,7 +139,12 @@ func (p *player) tells(device string, want []string) {
 
 func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *player {
 	t.Helper()
-	played := recordings.Play(t, name, foreign)
+	return control(t, recordings.Play(t, name, foreign), devices...)
+}
+
+// control has a link to a player, and monitors of devices.
+func control(t *testing.T, played *recordings.Player, devices ...string) *player {
+	t.Helper()
 	link, err := NewLink(LinkConfig{Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test"})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +154,12 @@ func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *play
 	}}
 	ended := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { defer close(ended); _ = link.Run(ctx, p.core) }()
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil { // it comes again when it is lost
+			_ = link.Run(ctx, p.core)
+		}
+	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	select {
 	case <-p.core.ready:
@@ -439,4 +450,61 @@ func TestReconnect(t *testing.T) {
 	p.tells("1001", []string{"ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal"})
 	p.tells("1002", []string{"Retrieved 1001 connected normal"})
 	p.tells("1003", []string{"ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing"})
+}
+
+// TestCuts loses the connection before every message of recordings, and some with it. What there is in the end is
+// what there is without that.
+func TestCuts(t *testing.T) {
+	for name, want := range map[string]string{
+		"basic-call": "", "callee-hangs-up": "", "failures": "",
+		"hold-retrieve":        "1001 connected, 1002 connected",
+		"deflect":              "1001 connected, 1003 connected",
+		"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for missed := range 4 {
+				for at := 0; ; at++ {
+					played, within := recordings.PlayCut(t, name, at, missed)
+					if !within {
+						break
+					}
+					if got := control(t, played).end(); got != want {
+						t.Errorf("cut before entry %d, %d missed: in the end there are %q, not %q", at, missed, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// end waits for the end of a recording and returns what there is then.
+func (p *player) end() string {
+	deadline := time.After(patience)
+	for {
+		over := make(chan string, 1)
+		p.link.inbox.Do(func() {
+			if !p.link.devices[recordings.End] {
+				over <- "not yet"
+				return
+			}
+			var list []string
+			for _, ch := range p.link.channels {
+				list = append(list, ch.number+" "+string(ch.state))
+			}
+			slices.Sort(list)
+			over <- strings.Join(list, ", ")
+		}, func(error) { over <- "not yet" })
+		select {
+		case got := <-over:
+			if got != "not yet" {
+				return got
+			}
+		case <-deadline:
+			p.t.Fatal("the recording does not end")
+		}
+		select {
+		case <-p.core.changed:
+		case <-time.After(time.Millisecond):
+		}
+	}
 }

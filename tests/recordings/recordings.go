@@ -5,6 +5,7 @@ package recordings
 
 import (
 	"bufio"
+	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,9 @@ type Player struct {
 	t       testing.TB
 	entries []entry
 	foreign bool
+	cut     int // the connection is lost before this entry, and comes again; 0: it is not
+	missed  int // entries that happen meanwhile
+	next    int // entry
 	step    chan string
 	begin   chan struct{}
 	renamed []string // identifiers of the recording, and those of the link
@@ -44,6 +48,19 @@ var entryHead = regexp.MustCompile(`(?m)^--- (note|server|client) ?(.*)\n`)
 // all of them.
 func Play(t testing.TB, name string, foreign bool) *Player {
 	t.Helper()
+	return play(t, name, foreign, 0, 0)
+}
+
+// PlayCut is Play of what somebody else does, with the connection lost at one entry and so many
+// more missed until it comes again. It reports false when there are not so many entries.
+func PlayCut(t testing.TB, name string, at, missed int) (*Player, bool) {
+	t.Helper()
+	p := play(t, name, true, at, missed)
+	return p, at+missed < len(p.entries)
+}
+
+func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
+	t.Helper()
 	data, err := files.ReadFile(name + ".txt")
 	if err != nil {
 		t.Fatal(err)
@@ -53,25 +70,20 @@ func Play(t testing.TB, name string, foreign bool) *Player {
 		t.Fatal(err)
 	}
 	step := make(chan string)
-	p := &Player{Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, step: step, entries: parse(string(data)), begin: make(chan struct{})}
+	p := &Player{Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: parse(string(data)), begin: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer func() { _ = conn.Close() }()
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() { // whatever is awaited ends with the test
-			select {
-			case <-t.Context().Done():
-				_ = conn.Close()
-			case <-stop:
+		for again := true; again; {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
 			}
-		}()
-		p.play(conn)
+			stop := context.AfterFunc(t.Context(), func() { _ = conn.Close() }) // whatever is awaited ends with the test
+			again = p.play(conn)
+			stop()
+			_ = conn.Close()
+		}
 	}()
 	t.Cleanup(func() { _ = listener.Close(); <-done })
 	return p
@@ -119,8 +131,14 @@ func (p *Player) Begin() { close(p.begin) }
 // replies.
 var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event|setvar_multi|dual_transfer|bridge) |bgapi originate )`)
 
-// play lets the link in, tells what there is, and then what was recorded.
-func (p *Player) play(conn net.Conn) {
+// End is the device that registers at the end of a recording, so that one sees that all is told.
+const End = "9999"
+
+const last = "Event-Name: CUSTOM\nEvent-Subclass: sofia%3A%3Aregister\nfrom-user: " + End + "\n\n"
+
+// play lets the link in, tells what there is, and then what was recorded. It reports whether the
+// connection is to come again.
+func (p *Player) play(conn net.Conn) (again bool) {
 	in := bufio.NewReader(conn)
 	_, _ = conn.Write([]byte("Content-Type: auth/request\n\n"))
 	there := p.there()
@@ -131,26 +149,31 @@ func (p *Player) play(conn net.Conn) {
 	} {
 		given, err := readCommand(in)
 		if err != nil {
-			return
+			return false
 		}
 		if strings.HasPrefix(given, "auth ") && given != exchange[0] {
 			_, _ = conn.Write([]byte("Content-Type: command/reply\nReply-Text: -ERR invalid\n\nContent-Type: text/disconnect-notice\nContent-Length: 0\n\n"))
-			return
+			return false
 		}
 		if !strings.HasPrefix(given, exchange[0]) {
 			p.t.Errorf("the link says %q where %q is due", given, exchange[0])
-			return
+			return false
 		}
 		_, _ = conn.Write([]byte(exchange[1]))
 	}
 	select {
 	case <-p.begin:
 	case <-p.t.Context().Done():
-		return
+		return false
 	}
-	skip := false
-	for i, e := range p.entries {
+	skip := p.foreign
+	for ; p.next < len(p.entries); p.next++ {
+		e := p.entries[p.next]
 		switch {
+		case p.next == p.cut && p.cut > 0:
+			p.cut = 0
+			p.next += p.missed
+			return true
 		case e.kind == "client":
 			command := strings.TrimSpace(e.text)
 			if skip = p.foreign || !ours.MatchString(command); skip {
@@ -159,21 +182,22 @@ func (p *Player) play(conn net.Conn) {
 			select {
 			case p.step <- command:
 			case <-p.t.Context().Done():
-				return
+				return false
 			}
 			given, err := readCommand(in)
 			if err != nil {
-				return
+				return false
 			}
-			p.given(command, given, p.entries[min(i+1, len(p.entries)-1)].text)
+			p.given(command, given, p.entries[min(p.next+1, len(p.entries)-1)].text)
 		case e.kind == "server" && strings.Contains(e.text, "text/event-plain"), e.kind == "server" && !skip:
 			_, _ = conn.Write([]byte(strings.NewReplacer(p.renamed...).Replace(whole(e.text))))
 		}
 	}
+	fmt.Fprintf(conn, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(last), last)
 	close(p.step)
 	for {
 		if _, err := readCommand(in); err != nil {
-			return
+			return false
 		}
 	}
 }
@@ -229,59 +253,78 @@ func whole(text string) string {
 	return head + "\n\n" + body[:min(length, len(body))]
 }
 
-// events are the headers of every event.
-func (p *Player) events() []map[string]string {
-	var list []map[string]string
-	for _, e := range p.entries {
-		if e.kind != "server" || !strings.Contains(e.text, "text/event-plain") {
-			continue
-		}
-		_, body, _ := strings.Cut(whole(e.text), "\n\n")
-		ev := map[string]string{}
-		for line := range strings.Lines(body) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			ev[name], _ = url.PathUnescape(value)
-		}
-		list = append(list, ev)
+// headers are those of an event; nil when the entry is none.
+func (e entry) headers() map[string]string {
+	if e.kind != "server" || !strings.Contains(e.text, "text/event-plain") {
+		return nil
 	}
-	return list
+	_, body, _ := strings.Cut(whole(e.text), "\n\n")
+	ev := map[string]string{}
+	for line := range strings.Lines(body) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		ev[name], _ = url.PathUnescape(value)
+	}
+	return ev
 }
 
-// there are the channels that a recording does not see begin, as FreeSWITCH shows them.
+// there are the channels that there are before the next entry, as FreeSWITCH shows them: those
+// that the recording does not see begin, too.
 func (p *Player) there() string {
-	rows := []map[string]string{}
-	known, callOf := map[string]bool{}, map[string]string{}
-	events := p.events()
-	for _, ev := range events { // who parts has been together
+	callOf := map[string]string{}
+	for _, e := range p.entries { // who parts has been together
+		ev := e.headers()
 		if a, b := ev["Bridge-A-Unique-ID"], ev["Bridge-B-Unique-ID"]; ev["Event-Name"] == "CHANNEL_UNBRIDGE" && callOf[a] == "" && callOf[b] == "" {
 			callOf[a], callOf[b] = a, a
 		}
 	}
-	for _, ev := range events {
-		id := ev["Unique-ID"]
-		if id == "" || known[id] {
+	rows, seen, begun := map[string]map[string]string{}, map[string]bool{}, []string{}
+	for i, e := range p.entries {
+		ev := e.headers()
+		id, name := ev["Unique-ID"], ev["Event-Name"]
+		if id == "" || seen[id] && i >= p.next {
 			continue
 		}
-		known[id] = true
-		if ev["Event-Name"] == "CHANNEL_CREATE" {
-			continue
+		state := ev["Channel-Call-State"]
+		if !seen[id] {
+			seen[id] = true
+			if name == "CHANNEL_CREATE" && i >= p.next {
+				continue
+			}
+			call := ev["Channel-Call-UUID"]
+			if with := callOf[id]; with != "" && name != "CHANNEL_CREATE" {
+				call = with
+			}
+			if other := ev["Other-Leg-Unique-ID"]; callOf[other] == "" {
+				callOf[other] = call
+			}
+			if name != "CHANNEL_CREATE" && state != "RINGING" {
+				state = "ACTIVE"
+			}
+			begun = append(begun, id)
+			rows[id] = map[string]string{
+				"uuid": id, "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"],
+				"presence_id": ev["Channel-Presence-ID"], "call_uuid": call, "cid_num": ev["Caller-Caller-ID-Number"],
+			}
 		}
-		call, state := ev["Channel-Call-UUID"], "ACTIVE"
-		if with := callOf[id]; with != "" {
-			call = with
+		switch row := rows[id]; {
+		case row == nil:
+		case name == "CHANNEL_HANGUP" && i < p.next:
+			delete(rows, id)
+		case name == "CHANNEL_PROGRESS" && i < p.next:
+			row["callstate"] = "RINGING"
+		case name == "CHANNEL_ANSWER" && i < p.next:
+			row["callstate"] = "ACTIVE"
+		default:
+			row["callstate"] = state
 		}
-		if other := ev["Other-Leg-Unique-ID"]; callOf[other] == "" {
-			callOf[other] = call
-		}
-		if ev["Channel-Call-State"] == "RINGING" {
-			state = "RINGING"
-		}
-		rows = append(rows, map[string]string{
-			"uuid": id, "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"], "callstate": state,
-			"presence_id": ev["Channel-Presence-ID"], "call_uuid": call, "cid_num": ev["Caller-Caller-ID-Number"],
-		})
 	}
-	text, err := json.Marshal(map[string]any{"row_count": len(rows), "rows": rows})
+	list := []map[string]string{}
+	for _, id := range begun {
+		if rows[id] != nil {
+			list = append(list, rows[id])
+		}
+	}
+	text, err := json.Marshal(map[string]any{"row_count": len(list), "rows": list})
 	if err != nil {
 		p.t.Error(err)
 	}

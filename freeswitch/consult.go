@@ -76,57 +76,83 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer answerer) {
 	})
 }
 
-// pair finds the two connections of one device: one that it holds and one that it talks in.
-func (l *Link) pair(heldID, activeID uacsta.ConnectionID) (held, active *channel, err error) {
-	if held, err = l.in(heldID, uacsta.Hold); err != nil {
-		return nil, nil, err
-	}
-	if active, err = l.in(activeID, uacsta.Connected); err != nil {
-		return nil, nil, err
-	}
-	if held.number != active.number || held.network != active.network {
-		return nil, nil, errConnection
-	}
-	return held, active, nil
+// pair is two calls of one device: one that it holds, and one that it talks in.
+type pair struct {
+	held, active *channel
+	near, far    *channel // the other parties, the one that waits first; nil where there is not one that talks
 }
 
-// alternate: ECMA-269 Alternate Call. A telephone with a channel for each call holds the one and
-// takes back the other.
-func (l *Link) alternate(s *uacsta.AlternateCall, answer answerer) {
-	held, active, err := l.pair(s.HeldCall, s.ActiveCall)
-	if err == nil && (held.with() == nil || active.with() == nil) {
+// pair finds two calls of one device.
+func (l *Link) pair(held, active uacsta.ConnectionID) (*pair, error) {
+	var p pair
+	var err error
+	if p.held, err = l.in(held, uacsta.Hold); err != nil {
+		return nil, err
+	}
+	if p.active, err = l.in(active, uacsta.Connected); err != nil {
+		return nil, err
+	}
+	if p.held.number != p.active.number || p.held.network != p.active.network {
+		return nil, errConnection
+	}
+	p.near, p.far = p.held.with(), p.active.with()
+	return &p, nil
+}
+
+// whole is pair of calls that both have another party.
+func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
+	p, err := l.pair(held, active)
+	if err == nil && (p.near == nil || p.far == nil) {
 		err = errState
 	}
-	if err != nil {
-		answer(nil, err)
-		return
-	}
-	res := uacsta.AlternateCallResponse{}
-	if active.kept != held {
-		l.orders([]string{"api uuid_hold " + active.id, "api uuid_hold off " + held.id}, func(err error) { answer(res, err) })
-		return
-	}
-	l.orders(append(parking(active.with()), "api uuid_bridge "+held.id+" "+held.with().id), func(err error) {
-		if err == nil && active.kept != held {
+	return p, err
+}
+
+// one reports whether both calls are on one channel.
+func (p *pair) one() bool { return p.active.kept == p.held }
+
+// as sends commands for a pair, and then goes on if it is what it was.
+func (l *Link) as(p *pair, texts []string, answer answerer, then func()) {
+	one := p.one()
+	l.orders(texts, func(err error) {
+		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
 			err = errState
 		}
 		if err != nil {
 			answer(nil, err)
 			return
 		}
+		then()
+	})
+}
+
+// alternate: ECMA-269 Alternate Call. A telephone with a channel for each call holds the one and
+// takes back the other.
+func (l *Link) alternate(s *uacsta.AlternateCall, answer answerer) {
+	p, err := l.whole(s.HeldCall, s.ActiveCall)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	res := uacsta.AlternateCallResponse{}
+	if !p.one() {
+		l.orders([]string{"api uuid_hold " + p.active.id, "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
+		return
+	}
+	l.as(p, append(parking(p.far), "api uuid_bridge "+p.held.id+" "+p.near.id), answer, func() {
 		answer(res, nil)
-		active.state, held.state = uacsta.Hold, uacsta.Connected
-		active.kept, held.kept = nil, active
-		l.channels[held.id] = held
-		l.held(active, uacsta.CauseAlternate)
-		l.retrieved(held, uacsta.CauseAlternate)
+		p.active.state, p.held.state = uacsta.Hold, uacsta.Connected
+		p.active.kept, p.held.kept = nil, p.active
+		l.channels[p.held.id] = p.held
+		l.held(p.active, uacsta.CauseAlternate)
+		l.retrieved(p.held, uacsta.CauseAlternate)
 	})
 }
 
 // reconnect: ECMA-269 Reconnect Call.
 func (l *Link) reconnect(s *uacsta.ReconnectCall, answer answerer) {
-	held, active, err := l.pair(s.HeldCall, s.ActiveCall)
-	if err == nil && held.with() == nil {
+	p, err := l.pair(s.HeldCall, s.ActiveCall)
+	if err == nil && p.near == nil {
 		err = errState
 	}
 	if err != nil {
@@ -134,12 +160,12 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer answerer) {
 		return
 	}
 	res := uacsta.ReconnectCallResponse{}
-	if active.kept != held {
-		l.orders([]string{"api uuid_kill " + active.id + " NORMAL_CLEARING", "api uuid_hold off " + held.id}, func(err error) { answer(res, err) })
+	if !p.one() {
+		l.orders([]string{"api uuid_kill " + p.active.id + " NORMAL_CLEARING", "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
 		return
 	}
-	l.orders([]string{"api uuid_bridge " + held.id + " " + held.with().id}, func(err error) {
-		if err == nil && active.kept != held {
+	l.orders([]string{"api uuid_bridge " + p.held.id + " " + p.near.id}, func(err error) {
+		if err == nil && !p.one() {
 			err = errState
 		}
 		if err != nil {
@@ -147,65 +173,88 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer answerer) {
 			return
 		}
 		answer(res, nil)
-		if consulted := active.other(); consulted != nil {
-			l.order("api uuid_kill "+consulted.id, func(any, error) {}, nil)
+		if consulted := p.active.other(); consulted != nil {
+			l.kill(consulted)
 		}
-		l.drop(active, uacsta.CauseNormalClearing)
-		held.state = uacsta.Connected
-		l.channels[held.id] = held
-		l.retrieved(held, uacsta.CauseNormal)
+		l.drop(p.active, uacsta.CauseNormalClearing)
+		p.held.state = uacsta.Connected
+		l.channels[p.held.id] = p.held
+		l.retrieved(p.held, uacsta.CauseNormal)
 	})
 }
 
-// join: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone can do.
-func (l *Link) join(s *uacsta.TransferCall, answer answerer) {
-	held, active, err := l.pair(s.HeldCall, s.ActiveCall)
-	if err == nil && (held.with() == nil || active.with() == nil) {
-		err = errState
+// kill ends a channel that nobody has asked about.
+func (l *Link) kill(ch *channel) { l.order("api uuid_kill "+ch.id, func(any, error) {}, nil) }
+
+// merge puts channels into one new call, out of the calls that they are in. It returns what has
+// become of their connections.
+func (l *Link) merge(z *call, channels ...*channel) []uacsta.ConnectionListItem {
+	list := make([]uacsta.ConnectionListItem, len(channels))
+	for i, ch := range channels {
+		before, after := ch.connection(), uacsta.Conn(z.id, ch.number)
+		list[i] = uacsta.ConnectionListItem{NewConnection: &after, OldConnection: &before}
+		l.remove(ch)
+		l.add(z, ch)
 	}
+	return list
+}
+
+// transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
+// can do.
+func (l *Link) transferCall(s *uacsta.TransferCall, answer answerer) {
+	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
 		answer(nil, err)
 		return
 	}
-	near, far := held.with(), active.with()
-	l.orders([]string{"api uuid_bridge " + near.id + " " + far.id}, func(err error) {
-		if err == nil && (held.with() != near || active.with() != far) {
-			err = errState
+	l.as(p, []string{"api uuid_bridge " + p.near.id + " " + p.far.id}, answer, func() {
+		leaver, one := uacsta.Ext(p.held.number), p.one()
+		z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number}
+		l.remove(p.held)
+		l.remove(p.active)
+		primary, secondary := p.held.connection(), p.active.connection()
+		list := l.merge(z, p.near, p.far)
+		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
+		event := func(ref string, local uacsta.LocalConnectionState) any {
+			return uacsta.TransferedEvent{
+				MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: leaver,
+				TransferredToDevice: uacsta.Ext(p.far.number), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
+			}
 		}
-		if err != nil {
-			answer(nil, err)
-			return
+		l.watch.Tell(p.held.number, func(ref string) any { return event(ref, uacsta.Null) })
+		l.tell(z, event)
+		if one { // FreeSWITCH ends two by itself
+			l.kill(p.held)
 		}
-		l.transferred(held, active, answer)
 	})
 }
 
-// transferred: who is left of two calls of a device is in one call.
-func (l *Link) transferred(held, active *channel, answer answerer) {
-	near, far := held.with(), active.with()
-	z := &call{id: newID(), calling: near.number, called: far.number, redirected: held.number}
-	primary, secondary := held.connection(), active.connection()
-	list := make([]uacsta.ConnectionListItem, 2)
-	for i, ch := range []*channel{near, far} {
-		before, after := ch.connection(), uacsta.Conn(z.id, ch.number)
-		list[i] = uacsta.ConnectionListItem{NewConnection: &after, OldConnection: &before}
+// conference: ECMA-269 Conference Call. All three go into a conference of FreeSWITCH.
+func (l *Link) conference(s *uacsta.ConferenceCall, answer answerer) {
+	p, err := l.whole(s.HeldCall, s.ActiveCall)
+	if err != nil {
+		answer(nil, err)
+		return
 	}
-	answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(z.id, far.number), Connections: list}, nil)
-	event := func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.TransferedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(held.number),
-			TransferredToDevice: uacsta.Ext(far.number), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
+	room := " conference:csta-" + newID() + "@default inline"
+	l.as(p, []string{"api uuid_transfer " + p.active.id + " -both" + room, "api uuid_transfer " + p.near.id + room}, answer, func() {
+		one := p.one()
+		z := &call{id: newID(), calling: p.active.number, called: p.far.number}
+		l.remove(p.held)
+		primary, secondary := p.held.connection(), p.active.connection()
+		list := l.merge(z, p.active, p.near, p.far)
+		for _, ch := range z.channels {
+			ch.parks = true // in the conference, when everybody else has left
 		}
-	}
-	one := active.kept == held
-	for _, ch := range []*channel{held, active, near, far} {
-		l.remove(ch)
-	}
-	l.add(z, near)
-	l.add(z, far)
-	l.watch.Tell(held.number, func(ref string) any { return event(ref, uacsta.Null) })
-	l.tell(z, event)
-	if one { // FreeSWITCH ends two by itself
-		l.order("api uuid_kill "+held.id, func(any, error) {}, nil)
-	}
+		answer(uacsta.ConferenceCallResponse{ConferenceCall: p.active.connection(), Connections: list}, nil)
+		l.tell(z, func(ref string, local uacsta.LocalConnectionState) any {
+			return uacsta.ConferencedEvent{
+				MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(p.active.number),
+				AddedParty: uacsta.Ext(p.far.number), ConferenceConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseConference,
+			}
+		})
+		if !one {
+			l.kill(p.held)
+		}
+	})
 }

@@ -233,7 +233,7 @@ func (l *Link) alone(c *call) {
 	case l.channels[last.id] != last: // who consults has nobody to go back to
 		l.drop(last, uacsta.CauseNormalClearing)
 	case last.parks && last.kept == nil:
-		l.order("api uuid_kill "+last.id, func(any, error) {}, nil)
+		l.kill(last)
 	}
 }
 

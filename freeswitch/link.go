@@ -181,10 +181,10 @@ func (l *Link) Features(string) uacsta.Features {
 	return uacsta.Features{
 		Services: []string{
 			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
-			"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall",
+			"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
 		},
 		Events: []string{
-			"connectionCleared", "delivered", "diverted", "established", "failed", "held", "originated", "retrieved", "serviceInitiated", "transferred",
+			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "originated", "retrieved", "serviceInitiated", "transferred",
 			"backInService", "outOfService", "dtmfDetected",
 		},
 	}

@@ -16,7 +16,7 @@ type channel struct {
 	call    *call
 	state   uacsta.LocalConnectionState // "" before it rings
 	kept    *channel                    // its part in the call that waits while it consults; nil: none
-	parks   bool                        // FreeSWITCH parks it when the other one leaves
+	parks   bool                        // FreeSWITCH keeps it when the other one leaves
 }
 
 // call is what CSTA calls one: channels that belong together.

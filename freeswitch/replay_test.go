@@ -410,13 +410,14 @@ ConnectionCleared 1001 null busy`,
 	}
 }
 
-// TestReconnect begins in a consultation, which the recording does: 1001 has consulted 1003 while
-// 1002 waits.
-func TestReconnect(t *testing.T) {
-	p := newPlayer(t, "consult-reconnect", false, "1001", "1002", "1003")
-	consulting := make(chan struct{})
+// consulting plays a recording that begins in a consultation: 1001 has consulted 1003 while 1002
+// waits.
+func consulting(t *testing.T, name string) *player {
+	t.Helper()
+	p := newPlayer(t, name, false, "1001", "1002", "1003")
+	known := make(chan struct{})
 	p.link.inbox.Post(func() {
-		defer close(consulting)
+		defer close(known)
 		by := map[string]*channel{}
 		for _, ch := range p.link.channels {
 			by[ch.number] = ch
@@ -433,23 +434,45 @@ func TestReconnect(t *testing.T) {
 		p.link.add(second, by["1001"])
 		p.link.add(second, by["1003"])
 	})
-	<-consulting
+	<-known
+	return p
+}
+
+// does carries out a service that takes so many commands, the last of the recording.
+func (p *player) does(service any, commands int) {
+	p.t.Helper()
 	<-p.Step
 	done := make(chan error, 1)
 	go func() {
-		_, err := p.ask(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")})
+		_, err := p.ask(service)
 		done <- err
 	}()
-	<-p.Step
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	given := 1
 	for range p.Step {
-		t.Error("more commands than these")
+		given++
 	}
+	if err := <-done; err != nil || given != commands {
+		p.t.Fatalf("%d commands, not %d: %v", given, commands, err)
+	}
+}
+
+func TestReconnect(t *testing.T) {
+	p := consulting(t, "consult-reconnect")
+	p.does(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
 	p.tells("1001", []string{"ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal"})
 	p.tells("1002", []string{"Retrieved 1001 connected normal"})
 	p.tells("1003", []string{"ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing"})
+}
+
+func TestConference(t *testing.T) {
+	p := consulting(t, "consult-conference")
+	p.does(uacsta.ConferenceCall{ActiveCall: uacsta.Conn("second", "1001"), HeldCall: uacsta.Conn("first", "1001")}, 2)
+	for _, device := range []string{"1001", "1002", "1003"} {
+		p.tells(device, []string{"Conferenced 1001 connected conference"})
+	}
+	if got, want := p.end(), "1001 connected, 1002 connected, 1003 connected"; got != want {
+		t.Errorf("%s are there, not %s", got, want)
+	}
 }
 
 // TestCuts loses the connection before every message of recordings, and some with it. What there is in the end is

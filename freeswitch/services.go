@@ -85,7 +85,9 @@ func (l *Link) perform(service any, answer answerer) {
 	case *uacsta.ReconnectCall:
 		l.reconnect(s, answer)
 	case *uacsta.TransferCall:
-		l.join(s, answer)
+		l.transferCall(s, answer)
+	case *uacsta.ConferenceCall:
+		l.conference(s, answer)
 	default:
 		answer(nil, errService)
 	}

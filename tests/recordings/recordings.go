@@ -218,11 +218,17 @@ func readCommand(r *bufio.Reader) (string, error) {
 
 var identifier = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
 
+var room = regexp.MustCompile(`conference:[^@]+@`)
+
 var job = regexp.MustCompile(`Job-UUID: (\S+)`)
 
 // given compares a command with the recorded one: an originate is the same telephone and number,
-// under identifiers of the link's; anything else is the same word for word.
+// under identifiers of the link's; anything else is the same word for word but for the name of a
+// conference.
 func (p *Player) given(recorded, given, reply string) {
+	if was, is := room.FindString(recorded), room.FindString(given); was != "" && is != "" {
+		p.renamed = append(p.renamed, was, is)
+	}
 	if !strings.HasPrefix(recorded, "bgapi originate ") {
 		if wanted := strings.NewReplacer(p.renamed...).Replace(recorded); given != wanted {
 			p.t.Errorf("the link says %q, the recording %q", given, wanted)

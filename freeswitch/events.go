@@ -73,6 +73,9 @@ func (l *Link) created(e event) {
 	ch.number, ch.network = numberOf(e)
 	if from := l.channels[e.get("Other-Leg-Unique-ID")]; from != nil && !ch.inbound {
 		l.add(from.call, ch)
+		if ch.network {
+			l.leaves(ch, e.get("variable_sip_gateway_name"))
+		}
 		return
 	}
 	c := l.calls[id] // that of MakeCall has its name
@@ -86,6 +89,17 @@ func (l *Link) created(e event) {
 	c.calling, ch.state = ch.number, uacsta.Initiated
 	l.initiated(ch, uacsta.CauseNormal)
 	l.originated(ch)
+}
+
+// leaves: a call goes out by a gateway, which has a name where it is one of FreeSWITCH's.
+func (l *Link) leaves(ch *channel, gateway string) {
+	c := ch.call
+	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.NetworkReachedEvent{
+			MonitorCrossRefID: ref, OutboundConnection: ch.connection(), NetworkInterfaceUsed: uacsta.Ext(gateway), CallingDevice: uacsta.Ext(c.calling),
+			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
+		}
+	})
 }
 
 func (l *Link) initiated(ch *channel, cause uacsta.EventCause) {

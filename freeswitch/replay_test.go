@@ -372,6 +372,20 @@ ConnectionCleared 1001 null busy`,
 			}, true,
 		},
 		{
+			"trunk-out-in", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+NetworkReached 5551234 connected newCall
+Delivered 5551234 connected newCall
+Established 5551234 connected newCall
+ConnectionCleared 1001 null normalClearing`,
+				"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+ConnectionCleared sipp connected normalClearing
+ConnectionCleared 1002 null normalClearing`,
+			}, false,
+		},
+		{
 			"registration", nil, map[string]string{"1001": "BackInService  normal\nOutOfService  normal\nBackInService  normal\nOutOfService  normal"}, false,
 		},
 	} {
@@ -479,7 +493,7 @@ func TestConference(t *testing.T) {
 // what there is without that.
 func TestCuts(t *testing.T) {
 	for name, want := range map[string]string{
-		"basic-call": "", "callee-hangs-up": "", "failures": "",
+		"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "",
 		"hold-retrieve":        "1001 connected, 1002 connected",
 		"deflect":              "1001 connected, 1003 connected",
 		"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",

@@ -208,25 +208,46 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer answerer) {
 		return
 	}
 	l.as(p, []string{"api uuid_bridge " + p.near.id + " " + p.far.id}, answer, func() {
-		leaver, one := uacsta.Ext(p.held.number), p.one()
-		z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number}
-		l.remove(p.held)
-		l.remove(p.active)
-		primary, secondary := p.held.connection(), p.active.connection()
-		list := l.merge(z, p.near, p.far)
+		one := p.one()
+		list, tell := l.join(p)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
-		event := func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.TransferedEvent{
-				MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: leaver,
-				TransferredToDevice: uacsta.Ext(p.far.number), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
-			}
-		}
-		l.watch.Tell(p.held.number, func(ref string) any { return event(ref, uacsta.Null) })
-		l.tell(z, event)
+		tell()
 		if one { // FreeSWITCH ends two by itself
 			l.kill(p.held)
 		}
 	})
+}
+
+// join takes a device out of its two calls, and makes one of them. tell tells it.
+func (l *Link) join(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
+	l.remove(p.held)
+	l.remove(p.active)
+	primary, secondary := p.held.connection(), p.active.connection()
+	z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number}
+	list = l.merge(z, p.near, p.far)
+	event := func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.TransferedEvent{
+			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(p.held.number),
+			TransferredToDevice: uacsta.Ext(p.far.number), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
+		}
+	}
+	return list, func() {
+		l.watch.Tell(p.held.number, func(ref string) any { return event(ref, uacsta.Null) })
+		l.tell(z, event)
+	}
+}
+
+// replaced: a telephone has transferred by itself, by REFER with Replaces: its channel ends, and
+// the other parties are together. It reports false where there are no two calls.
+func (l *Link) replaced(ch *channel) bool {
+	for _, other := range l.channels {
+		if other != ch && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
+			_, tell := l.join(&pair{held: other, active: ch, near: other.with(), far: ch.with()})
+			tell()
+			return true
+		}
+	}
+	return false
 }
 
 // conference: ECMA-269 Conference Call. All three go into a conference of FreeSWITCH.

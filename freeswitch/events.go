@@ -188,6 +188,13 @@ func (l *Link) retrieved(ch *channel, cause uacsta.EventCause) {
 // hungUp: a channel is over, and with it the call that it kept.
 func (l *Link) hungUp(ch *channel, e event) {
 	kept, c, cause := ch.kept, ch.call, causeOf(e)
+	switch how := e.get("variable_transfer_disposition"); {
+	case how == "replaced" && kept == nil && l.replaced(ch):
+		return
+	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; nobody says where to
+		l.sentOn(ch, "", false)
+		return
+	}
 	l.gone(ch, cause)
 	l.alone(c)
 	if kept != nil {

@@ -386,6 +386,37 @@ ConnectionCleared 1002 null normalClearing`,
 			}, false,
 		},
 		{
+			"phone-blind-refer", nil, map[string]string{
+				"1001": "Transfered 1001 null singleStepTransfer",
+				"1002": "Transfered 1001 connected singleStepTransfer\nDelivered 1003 connected redirected\nEstablished 1003 connected redirected",
+				"1003": "Delivered 1003 alerting redirected\nEstablished 1003 connected redirected",
+			}, false,
+		},
+		{
+			"phone-attended-refer", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+Held 1001 hold normal
+ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1003 connected newCall
+Established 1003 connected newCall
+Transfered 1001 null transfer`,
+				"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+Held 1001 connected normal
+Transfered 1001 connected transfer
+ConnectionCleared 1002 null normalClearing`,
+				"1003": `Delivered 1003 alerting newCall
+Established 1003 connected newCall
+Transfered 1001 connected transfer
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1003 null normalClearing`,
+			}, false,
+		},
+		{
 			"registration", nil, map[string]string{"1001": "BackInService  normal\nOutOfService  normal\nBackInService  normal\nOutOfService  normal"}, false,
 		},
 	} {
@@ -493,8 +524,9 @@ func TestConference(t *testing.T) {
 // what there is without that.
 func TestCuts(t *testing.T) {
 	for name, want := range map[string]string{
-		"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "",
+		"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "",
 		"hold-retrieve":        "1001 connected, 1002 connected",
+		"phone-blind-refer":    "1002 connected, 1003 connected",
 		"deflect":              "1001 connected, 1003 connected",
 		"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
 	} {

@@ -58,6 +58,40 @@ func TestFreeSWITCH(t *testing.T) {
 	front.stop()
 }
 
+// TR/87 in front: a call that is consulted, alternated and transferred in FreeSWITCH.
+func TestFreeSWITCHTransfers(t *testing.T) {
+	played := recordings.Play(t, "consult-alternate-transfer", false)
+	front := beforeFreeSWITCH(t, played.Address, recordings.Password)
+	played.Begin()
+	go func() {
+		for range played.Step { // each command when it is due
+			continue
+		}
+	}()
+	file := filepath.Join(t.TempDir(), "transfer.calls")
+	if err := os.WriteFile(file, []byte(`monitor 1001 1002 1003
+consult 1001 1003
+expect 1002 Held cause=consultation
+expect 1003 Delivered state=alerting
+expect 1001 Established
+alternate 1001
+expect 1002 Retrieved cause=alternate
+alternate 1001
+expect 1003 Retrieved cause=alternate
+transfer 1001
+expect 1001 Transfered state=null
+expect 1002 Transfered state=connected
+expect 1003 ConnectionCleared state=connected
+refused invalidConnectionID hold 1001
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", front.port)); status != 0 {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	front.stop()
+}
+
 // The wrong password is told as such, and nowhere itself.
 func TestFreeSWITCHRefuses(t *testing.T) {
 	played := recordings.Play(t, "make-call", false)

@@ -66,7 +66,7 @@ func (l *Link) told(e event) {
 // created: a channel has come. Whoever calls has dialled; whoever is called does not ring yet.
 func (l *Link) created(e event) {
 	id := e.get("Unique-ID")
-	if id == "" || l.channels[id] != nil || len(l.channels) >= maxChannels {
+	if !words.MatchString(id) || l.channels[id] != nil || len(l.channels) >= maxChannels {
 		return
 	}
 	ch := &channel{id: id, inbound: e.get("Call-Direction") == "inbound"}
@@ -261,12 +261,23 @@ func (l *Link) alone(c *call) {
 // fail tells that a device could not be reached.
 func (l *Link) fail(c *call, device string, cause uacsta.EventCause) {
 	c.failed = true
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.FailedEvent{
-			MonitorCrossRefID: ref, FailedConnection: uacsta.Conn(c.id, device), FailingDevice: uacsta.Ext(device), CallingDevice: uacsta.Ext(c.calling),
-			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
+	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any { return c.failure(ref, device, local, cause) })
+}
+
+func (c *call) failure(ref, device string, local uacsta.LocalConnectionState, cause uacsta.EventCause) any {
+	return uacsta.FailedEvent{
+		MonitorCrossRefID: ref, FailedConnection: uacsta.Conn(c.id, device), FailingDevice: uacsta.Ext(device), CallingDevice: uacsta.Ext(c.calling),
+		CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
+	}
+}
+
+// unreached tells a calling telephone that MakeCall could not have it ring.
+func (l *Link) unreached(c *call, why string) {
+	cause, known := causes[why]
+	if !known {
+		cause = uacsta.CauseDestOutOfOrder
+	}
+	l.watch.Tell(c.calling, func(ref string) any { return c.failure(ref, c.calling, uacsta.Null, cause) })
 }
 
 // sentOn: a call has left a device for another one, as a service of ours wanted it.

@@ -2,6 +2,8 @@ package freeswitch
 
 import (
 	"bufio"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -73,4 +75,46 @@ func TestWords(t *testing.T) {
 			t.Errorf("%+v is taken", cfg)
 		}
 	}
+}
+
+// teller is a core that keeps what it is told.
+type teller struct {
+	nobody
+	told []string
+}
+
+func (l *teller) Event(m *uacsta.Message) {
+	l.told = append(l.told, m.Name()+" "+m.Text("localConnectionInfo")+" "+m.Text("cause"))
+}
+
+// A calling telephone that FreeSWITCH cannot have ring is told so; a channel whose name is no word
+// is not followed.
+func TestUnreached(t *testing.T) {
+	l, err := NewLink(LinkConfig{Domain: "pbx.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() { _, _ = io.Copy(io.Discard, there) }()
+	l.socket = newSocket(here, l.cfg.Timeout, l.told)
+	core := &teller{}
+	l.begin(core)
+	l.inbox.Open()
+	object := uacsta.Dev("1001")
+	if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
+		t.Fatal(err)
+	}
+	l.makeCall(&uacsta.MakeCall{CallingDevice: object, CalledDirectoryNumber: uacsta.Dev("1002")}, func(any, error) {})
+	for job := range l.jobs {
+		l.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_NOT_REGISTERED"})
+	}
+	l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "a\nbgapi system x", "Call-Direction": "inbound"}})
+	if want := "FailedEvent null destOutOfOrder"; len(core.told) != 1 || core.told[0] != want {
+		t.Errorf("told %q, not %q", core.told, want)
+	}
+	if len(l.jobs) != 0 || len(l.calls) != 0 || len(l.channels) != 0 {
+		t.Errorf("left: %d jobs, %d calls, %d channels", len(l.jobs), len(l.calls), len(l.channels))
+	}
+	l.socket.close(io.EOF)
 }

@@ -129,8 +129,8 @@ func (l *Link) learn(text string) error {
 		return errBroken
 	}
 	for _, row := range list.Rows {
-		if l.channels[row.UUID] != nil || row.UUID == "" {
-			continue // its event was faster
+		if l.channels[row.UUID] != nil || !words.MatchString(row.UUID) || len(l.channels) >= maxChannels {
+			continue // its event was faster; or it could not stand in a command
 		}
 		e := event{headers: map[string]string{
 			"Channel-Presence-ID": row.PresenceID, "Call-Direction": row.Direction, "Caller-Caller-ID-Number": row.CallerNumber, "Caller-Destination-Number": row.Dest,

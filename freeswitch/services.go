@@ -154,6 +154,10 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
 		return
 	}
+	if len(l.jobs) >= maxWaiting {
+		answer(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
+		return
+	}
 	id, job := newID(), newID()
 	variables := fmt.Sprintf("origination_uuid=%s,origination_caller_id_number=%s,ignore_early_media=true,originate_timeout=%d", id, to, int(l.cfg.RingTime.Seconds()))
 	if s.AutoOriginate == uacsta.DoNotPrompt {
@@ -162,8 +166,9 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer answerer) {
 	c := &call{id: id, calling: from, called: to, prompted: id}
 	l.calls[id] = c
 	l.jobs[job] = func(result string) {
-		if strings.HasPrefix(result, "-ERR") && len(c.channels) == 0 {
-			delete(l.calls, id) // it never rang
+		if why, refused := strings.CutPrefix(result, "-ERR"); refused && len(c.channels) == 0 { // it never rang
+			delete(l.calls, id)
+			l.unreached(c, strings.TrimSpace(why))
 		}
 	}
 	l.order(fmt.Sprintf("bgapi originate {%s}user/%s@%s %s XML %s\nJob-UUID: %s", variables, from, l.cfg.Domain, to, l.cfg.Context, job), func(res any, err error) {

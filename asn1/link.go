@@ -202,21 +202,26 @@ func (l *Link) listen(ctx context.Context, group *sync.WaitGroup, h *fromSwitch)
 	return nil
 }
 
+// listed are services and events that capability lists spell otherwise than messages do.
+var listed = map[string]string{
+	"SingleStepConferenceCall": "singleStepConference", "SingleStepTransferCall": "singleStepTransfer",
+	"NetworkReached": "netwReached", "Transfered": "transferred",
+}
+
 // features are what a phase can say.
 func (n *notation) features() uacsta.Features {
 	var f uacsta.Features
-	lower := func(name string) string { return strings.ToLower(name[:1]) + name[1:] }
+	spelled := func(name string) string {
+		if other := listed[name]; other != "" {
+			return other
+		}
+		return strings.ToLower(name[:1]) + name[1:]
+	}
 	for name := range n.requests {
-		f.Services = append(f.Services, lower(name))
+		f.Services = append(f.Services, spelled(name))
 	}
 	for name := range n.events {
-		switch name {
-		case "NetworkReached":
-			name = "netwReached"
-		case "Transfered":
-			name = "transferred"
-		}
-		f.Events = append(f.Events, lower(name))
+		f.Events = append(f.Events, spelled(name))
 	}
 	return f
 }

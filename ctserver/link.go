@@ -241,11 +241,11 @@ func (l *Link) Features(string) uacsta.Features {
 	return uacsta.Features{
 		Services: []string{
 			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "alternateCall", "answerCall", "clearConnection", "conferenceCall", "consultationCall",
-			"holdCall", "makeCall", "reconnectCall", "retrieveCall", "transferCall", "generateDigits", "playMessage", "recordMessage", "stop",
+			"holdCall", "makeCall", "reconnectCall", "retrieveCall", "transferCall", "generateDigits", "playMsg", "recordMsg", "stop",
 		},
 		Events: []string{
 			"conferenced", "connectionCleared", "delivered", "established", "failed", "held", "netwReached", "originated", "retrieved", "serviceInitiated", "transferred",
-			"backInService", "outOfService", "dtmfDetected", "play", "record", "stop",
+			"backInService", "outOfService", "dtmfDetected", "play", "record", "stopEvent",
 		},
 	}
 }

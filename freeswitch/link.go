@@ -184,7 +184,7 @@ func (l *Link) Features(string) uacsta.Features {
 			"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
 		},
 		Events: []string{
-			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "networkReached", "originated", "retrieved", "serviceInitiated", "transferred",
+			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "netwReached", "originated", "retrieved", "serviceInitiated", "transferred",
 			"backInService", "outOfService", "dtmfDetected",
 		},
 	}

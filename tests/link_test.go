@@ -9,6 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tr87proxy/tr87proxy/asn1"
+	"github.com/tr87proxy/tr87proxy/ctserver"
+	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -198,4 +202,22 @@ func TestChainAsks(t *testing.T) {
 	}
 	front.stop()
 	back.stop()
+}
+
+// Every name that a link lists of itself is one of the capability lists: others would be left out.
+func TestFeatureNames(t *testing.T) {
+	for name, link := range map[string]proxy.FeatureLister{
+		"freeswitch": &freeswitch.Link{}, "ctserver": &ctserver.Link{},
+		"phase3": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase3}), "phase1": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase1}),
+	} {
+		listed := link.Features("")
+		told := listed.Message(uacsta.Edition6).Features()
+		for _, pair := range [][2][]string{{listed.Services, told.Services}, {listed.Events, told.Events}} {
+			for _, word := range pair[0] {
+				if !slices.Contains(pair[1], word) {
+					t.Errorf("%s: %q is in no capability list", name, word)
+				}
+			}
+		}
+	}
 }

@@ -219,7 +219,7 @@ func TestReloadLinks(t *testing.T) {
 	if m := c.hear(); m.Name() != "MonitorStop" || m.CrossRef() != here {
 		t.Errorf("%s", m)
 	}
-	waitFor(t, "the link", func() bool { return strings.Contains(a.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	a.linked("back")
 	there := c.monitor("1000")
 	if there == "" || back.metric("tr87proxy_link_monitors") != 1 {
 		t.Error("the monitor is not there")

@@ -36,7 +36,7 @@ func beforeASN1(t *testing.T, dialect string, port int, more string) *running {
 trusted: [{address: 127.0.0.1}]
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `, dialect, port, more))
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	front.linked("back")
 	return front
 }
 
@@ -234,7 +234,7 @@ func TestASN1Programs(t *testing.T) {
 trusted: [{address: 127.0.0.1}]
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `, back.xmlPort))
-		waitFor(t, "the link", func() bool { return strings.Contains(r.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+		r.linked("back")
 		playPrograms(t, r, p1, p3)
 		r.stop()
 		back.stop()

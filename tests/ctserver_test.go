@@ -45,7 +45,7 @@ func beforeCards(t *testing.T, at []int, more string) *running {
 %strusted: [{address: 127.0.0.1}]
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `, at[0], at[1], at[2], at[4], more))
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="cards"} 1`) })
+	front.linked("cards")
 	return front
 }
 
@@ -310,7 +310,7 @@ func TestCardsKilled(t *testing.T) {
 		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", port))
 	}
 	start(t, program(t), "simulate", "ctserver", "--listen", strings.Join(addresses, ","))
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="cards"} 1`) })
+	front.linked("cards")
 	c.dialUp("201", "101", "202")
 	front.stop()
 }

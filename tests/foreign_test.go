@@ -119,7 +119,7 @@ func TestForeignPBX(t *testing.T) {
 trusted: [{address: 127.0.0.1}]
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `, p.l.Addr()))
-	waitFor(t, "the link", func() bool { return front.metric(`tr87proxy_link_up{link="pbx"}`) == 1 })
+	front.linked("pbx")
 	c := front.xml()
 
 	// a monitor with private data, and one without: two at the switch

@@ -30,7 +30,7 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 func TestFreeSWITCH(t *testing.T) {
 	played := recordings.Play(t, "make-call", false)
 	front := beforeFreeSWITCH(t, played.Address, recordings.Password)
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="fs"} 1`) })
+	front.linked("fs")
 	c := &cardTalk{xmlClient: front.xml(), watched: map[string]string{}}
 	for _, device := range []string{"1001", "1002"} {
 		c.watched[c.monitor(device)] = device

@@ -223,7 +223,7 @@ func TestSwitchKilledAtEveryStep(t *testing.T) {
 				process: start(t, program(t), "serve", "-c", filepath.Join(back.dir, "config.yaml")), port: back.port, ops: back.ops, xmlPort: back.xmlPort,
 			}
 			waitFor(t, "readiness", func() bool { return again.get("/readyz") == "ready\n" })
-			waitFor(t, "the link", func() bool { return front.metric(`tr87proxy_link_up{link="back"}`) == 1 })
+			front.linked("back")
 			direct = again.xml()
 			w.agree(direct)
 			if known := w.look(); len(known) != 0 {

@@ -16,6 +16,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
+// linked waits until a link is up.
+func (r *running) linked(name string) {
+	r.t.Helper()
+	waitFor(r.t, "the link", func() bool { return r.metric(`tr87proxy_link_up{link="`+name+`"}`) == 1 })
+}
+
 // behind starts a proxy whose devices are all on a link to another one.
 func behind(t *testing.T, back *running, tls bool) *running {
 	t.Helper()
@@ -30,7 +36,7 @@ func behind(t *testing.T, back *running, tls bool) *running {
 	front := serve(t, link+`trusted: [{address: 127.0.0.1}]
 grants: [{who: "*", control: ["*"], dial: ["*"]}]
 `)
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	front.linked("back")
 	return front
 }
 

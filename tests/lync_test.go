@@ -78,7 +78,7 @@ links:
 trusted: [{certificate: "fe1.contoso.com"}]
 grants: [{who: "sip:user*@contoso.com", control: ["*"]}]
 `, back.xmlPort))
-	waitFor(t, "the link", func() bool { return strings.Contains(front.get("/metrics"), `tr87proxy_link_up{link="back"} 1`) })
+	front.linked("back")
 	first, kill := frontEndProcess(t, front, "tls")
 	ua := sip.New(sip.Config{})
 	defer ua.Close()

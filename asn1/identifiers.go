@@ -188,6 +188,19 @@ func (d device) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
+// deviceInside is a DeviceID where XML has a struct that begins with one: a SubjectDeviceID, or a
+// RedirectionDeviceID.
+type deviceInside struct{ device }
+
+func (t deviceInside) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	return t.device.put(c, v.Field(0))
+}
+
+func (t deviceInside) take(c *coder, p *ber.Packet, v reflect.Value) error {
+	v.SetZero()
+	return t.device.take(c, p, v.Field(0))
+}
+
 // extended is a device of an event: SubjectDeviceID and its kin.
 type extended struct {
 	ids *identifiers

@@ -21,7 +21,7 @@ func phase1Types() map[string]typ {
 	types["Connection"] = connection1{}
 	types["Object"] = object{ids}
 	types["CalledOne"] = calledOne{extended{ids, application(2)}}
-	types["PlainDevice"] = plainDevice{device{ids}}
+	types["PlainDevice"] = deviceInside{device{ids}}
 	types["Connections"] = connections{}
 	types["Details"] = details{}
 	types["Forwarding"] = forwarding{}
@@ -44,20 +44,6 @@ func (t calledOne) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	var d uacsta.ExtendedDeviceID
 	err := t.extended.take(c, p, reflect.ValueOf(&d).Elem())
 	v.Set(reflect.ValueOf(d.Device))
-	return err
-}
-
-// plainDevice is a DeviceID where XML has a SubjectDeviceID.
-type plainDevice struct{ device }
-
-func (t plainDevice) put(c *coder, v reflect.Value) (*ber.Packet, error) {
-	return t.device.put(c, reflect.ValueOf(v.Interface().(uacsta.ExtendedDeviceID).Device))
-}
-
-func (t plainDevice) take(c *coder, p *ber.Packet, v reflect.Value) error {
-	var d uacsta.ExtendedDeviceID
-	err := t.device.take(c, p, reflect.ValueOf(&d.Device).Elem())
-	v.Set(reflect.ValueOf(d))
 	return err
 }
 

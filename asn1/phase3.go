@@ -23,7 +23,7 @@ func phase3Types() map[string]typ {
 	types["Connection"] = connection3{ids}
 	types["Object"] = object{ids}
 	types["End"] = end{ids}
-	types["OldDevice"] = oldDevice{device{ids}}
+	types["OldDevice"] = deviceInside{device{ids}}
 	types["UserData"] = userData{}
 	types["Extensions"] = extensions{}
 	return types
@@ -104,20 +104,6 @@ func (d onlyOne) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 func (d onlyOne) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	return d.typ.take(c, p, v.Index(0))
-}
-
-// oldDevice is a DeviceID where XML has a RedirectionDeviceID.
-type oldDevice struct{ device }
-
-func (t oldDevice) put(c *coder, v reflect.Value) (*ber.Packet, error) {
-	return t.device.put(c, reflect.ValueOf(v.Interface().(uacsta.RedirectionDeviceID).NumberDialed))
-}
-
-func (t oldDevice) take(c *coder, p *ber.Packet, v reflect.Value) error {
-	var d uacsta.RedirectionDeviceID
-	err := t.device.take(c, p, reflect.ValueOf(&d.NumberDialed).Elem())
-	v.Set(reflect.ValueOf(d))
-	return err
 }
 
 // userData is UserData: [APPLICATION 29] OCTET STRING, tagged EXPLICIT.

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/tr87proxy/tr87proxy/asn1"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 // asn1 makes the front behind a listener of CSTA in ASN.1.
@@ -27,19 +24,14 @@ func (n *node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
 
 // asn1Link makes a link to a switching function that speaks CSTA in ASN.1.
 func (n *node) asn1Link(l config.Link) (proxy.Link, error) {
-	password, err := secret(l.Session.Password, l.Session.PasswordFile)
+	password, secure, err := n.opening(l)
 	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+		return nil, err
 	}
 	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
 	cfg := asn1.LinkConfig{
-		Addresses: l.Addresses, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
+		Addresses: l.Addresses, TLS: secure, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
 		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
-	}
-	if l.TLS {
-		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {
-			return nil, err
-		}
 	}
 	return asn1.NewLink(cfg), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	cryptotls "crypto/tls"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -69,25 +70,32 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 	case "freeswitch":
 		return n.freeSWITCH(l)
 	}
-	password, err := secret(l.Session.Password, l.Session.PasswordFile)
+	password, secure, err := n.opening(l)
 	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+		return nil, err
 	}
 	dialect, _ := cstaxml.DialectOf(l.Dialect) // checked by config; the plain one where it says nothing
 	cfg := cstaxml.LinkConfig{
-		Addresses: l.Addresses, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
+		Addresses: l.Addresses, TLS: secure, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
 		Session: cstaxml.Session{
 			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
 			Duration: l.Session.Duration, Switch: l.Session.Switch,
 		},
 		Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
 	}
-	if l.TLS {
-		if cfg.TLS, err = tls.Client(linkFiles(l, n.log)); err != nil {
-			return nil, err
-		}
-	}
 	return cstaxml.NewLink(cfg), nil
+}
+
+// opening is what a link opens its connections with: the password of its session, and TLS where it
+// has it.
+func (n *node) opening(l config.Link) (password string, secure *cryptotls.Config, err error) {
+	if password, err = secret(l.Session.Password, l.Session.PasswordFile); err != nil {
+		return "", nil, fmt.Errorf("session: %w", err)
+	}
+	if l.TLS {
+		secure, err = tls.Client(linkFiles(l, n.log))
+	}
+	return password, secure, err
 }
 
 func linkFiles(l config.Link, log *slog.Logger) tls.Files {

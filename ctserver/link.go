@@ -257,33 +257,19 @@ var (
 
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	service := uacsta.New(req.Name())
-	if service == nil {
-		reply(nil, errService)
-		return
-	}
-	if err := req.Decode(service); err != nil {
-		reply(nil, err)
-		return
-	}
-	answer := func(res any, err error) {
-		if err != nil {
-			reply(nil, err)
-			return
+	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
+		switch s := service.(type) {
+		case *uacsta.MonitorStart:
+			answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil }))
+		case *uacsta.MonitorStop:
+			answer(l.watch.Stop(s))
+		default:
+			p := l.portOf(service)
+			if p == nil {
+				answer(nil, errDevice)
+				return
+			}
+			p.inbox.Do(func() { p.perform(service, answer) }, func(err error) { answer(nil, err) })
 		}
-		reply(uacsta.Encode(res, uacsta.Edition6), nil)
-	}
-	switch s := service.(type) {
-	case *uacsta.MonitorStart:
-		answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil }))
-	case *uacsta.MonitorStop:
-		answer(l.watch.Stop(s))
-	default:
-		p := l.portOf(service)
-		if p == nil {
-			answer(nil, errDevice)
-			return
-		}
-		p.inbox.Do(func() { p.perform(service, answer) }, func(err error) { answer(nil, proxy.Refusal(err)) })
-	}
+	})
 }

@@ -7,19 +7,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // numbers are those that may be dialled: no hook flash among them.
 var numbers = regexp.MustCompile(`^[0-9*#,]{1,64}$`)
 
-// answerer takes the answer to a service: a struct, or a refusal.
-type answerer func(res any, err error)
-
 func refuse(category uacsta.Category, value string) error { return uacsta.Refuse(category, value) }
 
 // perform carries out a service. Its answer comes before the events that it causes.
-func (p *port) perform(service any, answer answerer) {
+func (p *port) perform(service any, answer proxy.Answer) {
 	switch s := service.(type) {
 	case *uacsta.SnapshotDevice:
 		answer(p.snapshot(), nil)
@@ -70,7 +68,7 @@ func (p *port) perform(service any, answer answerer) {
 
 // order has ctserver carry out a service by a command. Once that has succeeded, and c is still
 // there, the service is answered, and then is what follows.
-func (p *port) order(c *call, answer answerer, res any, then func(), name string, limit time.Duration, args ...string) {
+func (p *port) order(c *call, answer proxy.Answer, res any, then func(), name string, limit time.Duration, args ...string) {
 	p.command(name, limit, func(_ *line, err error) {
 		if err == nil && c != nil && !p.has(c) {
 			err = errGone
@@ -107,7 +105,7 @@ func (p *port) snapshot() any {
 	return uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}
 }
 
-func (p *port) snapshotCall(s *uacsta.SnapshotCall, answer answerer) {
+func (p *port) snapshotCall(s *uacsta.SnapshotCall, answer proxy.Answer) {
 	c := p.find(s.SnapshotObject)
 	if c == nil {
 		answer(nil, refuse(uacsta.Operation, uacsta.InvalidCallID))
@@ -127,7 +125,7 @@ func (p *port) dialTime(digits string) time.Duration {
 	return p.link.cfg.Timeout + time.Duration(len(digits)+4*strings.Count(digits, ","))*250*time.Millisecond
 }
 
-func (p *port) makeCall(s *uacsta.MakeCall, answer answerer) {
+func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	number := s.CalledDirectoryNumber.ID
 	switch {
 	case !numbers.MatchString(number):
@@ -215,7 +213,7 @@ func (p *port) fail(c *call, cause uacsta.EventCause) {
 	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) {})
 }
 
-func (p *port) answerCall(s *uacsta.AnswerCall, answer answerer) {
+func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 	c := p.find(s.CallToBeAnswered)
 	if c == nil || c.state != uacsta.Alerting {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
@@ -235,7 +233,7 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer answerer) {
 }
 
 // clearConnection hangs up; beside a held call, which would go with it, it goes back to that.
-func (p *port) clearConnection(s *uacsta.ClearConnection, answer answerer) {
+func (p *port) clearConnection(s *uacsta.ClearConnection, answer proxy.Answer) {
 	c := p.find(s.ConnectionToBeCleared)
 	switch {
 	case c == nil:
@@ -263,7 +261,7 @@ func (p *port) back(c *call) {
 }
 
 // flash has the switch behind the line do something with a call, by what is dialled for it.
-func (p *port) flash(c *call, id uacsta.ConnectionID, code string, allowed bool, answer answerer, res any, then func(*call)) {
+func (p *port) flash(c *call, id uacsta.ConnectionID, code string, allowed bool, answer proxy.Answer, res any, then func(*call)) {
 	if c == nil || p.find(id) != c || !allowed || c.state != uacsta.Connected && c.state != uacsta.Hold {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
@@ -287,7 +285,7 @@ func (p *port) tellRetrieved(c *call, cause uacsta.EventCause) {
 	})
 }
 
-func (p *port) consult(s *uacsta.ConsultationCall, answer answerer) {
+func (p *port) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 	number := s.ConsultedDevice.ID
 	if !numbers.MatchString(number) {
 		answer(nil, refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
@@ -309,7 +307,7 @@ func (p *port) both(held, active uacsta.ConnectionID) bool {
 }
 
 // transfer leaves the held call and the active one to each other: the port hangs up.
-func (p *port) transfer(s *uacsta.TransferCall, answer answerer) {
+func (p *port) transfer(s *uacsta.TransferCall, answer proxy.Answer) {
 	if !p.both(s.HeldCall, s.ActiveCall) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
@@ -332,7 +330,7 @@ func (p *port) transfer(s *uacsta.TransferCall, answer answerer) {
 
 // conference joins the calls of two ports, or has the switch behind the line join the two calls
 // of one.
-func (p *port) conference(s *uacsta.ConferenceCall, answer answerer) {
+func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	other := p.link.ports[s.HeldCall.DeviceID.ID]
 	switch {
 	case other == nil:

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -17,7 +18,7 @@ func (p *port) talking(id uacsta.ConnectionID) bool {
 	return p.active != nil && p.find(id) == p.active && p.active.state == uacsta.Connected
 }
 
-func (p *port) generate(s *uacsta.GenerateDigits, answer answerer) {
+func (p *port) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 	switch {
 	case !p.talking(s.ConnectionToSendDigits):
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
@@ -28,7 +29,7 @@ func (p *port) generate(s *uacsta.GenerateDigits, answer answerer) {
 	}
 }
 
-func (p *port) play(s *uacsta.PlayMessage, answer answerer) {
+func (p *port) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	switch {
 	case !p.talking(s.OverConnection) || p.playing != "" || p.recording != "":
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
@@ -57,7 +58,7 @@ func (p *port) play(s *uacsta.PlayMessage, answer answerer) {
 // longestRecording is how long a recording lasts that has no end.
 const longestRecording = time.Hour
 
-func (p *port) record(s *uacsta.RecordMessage, answer answerer) {
+func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	if !p.talking(s.CallToBeRecorded) || p.playing != "" || p.recording != "" {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
@@ -82,7 +83,7 @@ func (p *port) record(s *uacsta.RecordMessage, answer answerer) {
 }
 
 // stopMessage stops what is played, or recorded.
-func (p *port) stopMessage(answer answerer) {
+func (p *port) stopMessage(answer proxy.Answer) {
 	switch {
 	case p.recording != "":
 		if !p.endRecording() {

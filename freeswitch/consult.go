@@ -1,6 +1,9 @@
 package freeswitch
 
-import "github.com/tr87proxy/tr87proxy/uacsta"
+import (
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
 
 // A telephone consults on the channel that it has: FreeSWITCH parks the other party and sends the
 // channel into the dialplan. The channel then is in two calls, as two connections; that of the
@@ -43,7 +46,7 @@ func (ch *channel) with() *channel {
 }
 
 // consult: ECMA-269 Consultation Call.
-func (l *Link) consult(s *uacsta.ConsultationCall, answer answerer) {
+func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 	ch, err := l.in(s.ExistingCall, uacsta.Connected)
 	to := s.ConsultedDevice.ID
 	switch {
@@ -112,7 +115,7 @@ func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
 func (p *pair) one() bool { return p.active.kept == p.held }
 
 // as sends commands for a pair, and then goes on if it is what it was.
-func (l *Link) as(p *pair, texts []string, answer answerer, then func()) {
+func (l *Link) as(p *pair, texts []string, answer proxy.Answer, then func()) {
 	one := p.one()
 	l.orders(texts, func(err error) {
 		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
@@ -128,7 +131,7 @@ func (l *Link) as(p *pair, texts []string, answer answerer, then func()) {
 
 // alternate: ECMA-269 Alternate Call. A telephone with a channel for each call holds the one and
 // takes back the other.
-func (l *Link) alternate(s *uacsta.AlternateCall, answer answerer) {
+func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
 		answer(nil, err)
@@ -150,7 +153,7 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer answerer) {
 }
 
 // reconnect: ECMA-269 Reconnect Call.
-func (l *Link) reconnect(s *uacsta.ReconnectCall, answer answerer) {
+func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 	p, err := l.pair(s.HeldCall, s.ActiveCall)
 	if err == nil && p.near == nil {
 		err = errState
@@ -201,7 +204,7 @@ func (l *Link) merge(z *call, channels ...*channel) []uacsta.ConnectionListItem 
 
 // transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
 // can do.
-func (l *Link) transferCall(s *uacsta.TransferCall, answer answerer) {
+func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
 		answer(nil, err)
@@ -251,7 +254,7 @@ func (l *Link) replaced(ch *channel) bool {
 }
 
 // conference: ECMA-269 Conference Call. All three go into a conference of FreeSWITCH.
-func (l *Link) conference(s *uacsta.ConferenceCall, answer answerer) {
+func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
 		answer(nil, err)

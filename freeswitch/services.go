@@ -21,30 +21,13 @@ var (
 
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	service := uacsta.New(req.Name())
-	if service == nil {
-		reply(nil, errService)
-		return
-	}
-	if err := req.Decode(service); err != nil {
-		reply(nil, err)
-		return
-	}
-	answer := func(res any, err error) {
-		if err != nil {
-			reply(nil, proxy.Refusal(err))
-			return
-		}
-		reply(uacsta.Encode(res, uacsta.Edition6), nil)
-	}
-	l.inbox.Do(func() { l.perform(service, answer) }, func(err error) { answer(nil, err) })
+	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
+		l.inbox.Do(func() { l.perform(service, answer) }, func(err error) { answer(nil, err) })
+	})
 }
 
-// answerer takes the answer to a service: a struct, or a refusal.
-type answerer func(res any, err error)
-
 // perform carries out a service. Its answer comes before the events that it causes.
-func (l *Link) perform(service any, answer answerer) {
+func (l *Link) perform(service any, answer proxy.Answer) {
 	switch s := service.(type) {
 	case *uacsta.MonitorStart:
 		answer(l.watch.Start(s, words.MatchString))
@@ -95,7 +78,7 @@ func (l *Link) perform(service any, answer answerer) {
 
 // on has FreeSWITCH do something with the channel of a connection, which must be in one of some
 // states.
-func (l *Link) on(id uacsta.ConnectionID, answer answerer, res any, text string, states ...uacsta.LocalConnectionState) {
+func (l *Link) on(id uacsta.ConnectionID, answer proxy.Answer, res any, text string, states ...uacsta.LocalConnectionState) {
 	ch, err := l.in(id, states...)
 	if err != nil {
 		answer(nil, err)
@@ -119,7 +102,7 @@ func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState)
 }
 
 // order sends a command and answers by its reply. Its events come later, by the same way.
-func (l *Link) order(text string, answer answerer, res any) {
+func (l *Link) order(text string, answer proxy.Answer, res any) {
 	deliver := l.inbox.Deliverer()
 	err := l.socket.send(text, func(_ string, err error) {
 		deliver(func() {
@@ -144,7 +127,7 @@ func newID() string {
 }
 
 // makeCall has the calling telephone ring, and then sends it into the dialplan.
-func (l *Link) makeCall(s *uacsta.MakeCall, answer answerer) {
+func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
 	switch {
 	case !words.MatchString(from):
@@ -181,7 +164,7 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer answerer) {
 }
 
 // deflect sends a call that rings somewhere else: its caller is sent into the dialplan again.
-func (l *Link) deflect(s *uacsta.DeflectCall, answer answerer) {
+func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting)
 	if err == nil && (len(s.NewDestination) != 1 || !words.MatchString(s.NewDestination[0].ID)) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
@@ -197,7 +180,7 @@ func (l *Link) deflect(s *uacsta.DeflectCall, answer answerer) {
 }
 
 // transfer sends the other party of a call somewhere else.
-func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer answerer) {
+func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 	ch, err := l.in(s.ActiveCall, uacsta.Connected)
 	if err == nil && !words.MatchString(s.TransferredTo.ID) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
@@ -218,7 +201,7 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer answerer) {
 }
 
 // send has a call sent from a device to another one.
-func (l *Link) send(ch *channel, to, text string, answer answerer, res any) {
+func (l *Link) send(ch *channel, to, text string, answer proxy.Answer, res any) {
 	ch.call.sending = &sending{ch, to}
 	c := ch.call
 	l.order(text, func(res any, err error) {

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Inbox has things done one after another, by the one goroutine that calls Run: for links whose
@@ -78,4 +79,28 @@ func (i *Inbox) Run(ended <-chan error) error {
 			}
 		}
 	}
+}
+
+// Answer takes the answer to a service: a struct, or a refusal.
+type Answer func(res any, err error)
+
+// Perform reads a request for a link that carries services out itself: do gets the service's
+// struct, and what makes its answer the reply. What is no service is refused.
+func Perform(req *uacsta.Message, reply func(*uacsta.Message, error), do func(service any, answer Answer)) {
+	service := uacsta.New(req.Name())
+	if service == nil {
+		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
+		return
+	}
+	if err := req.Decode(service); err != nil {
+		reply(nil, err)
+		return
+	}
+	do(service, func(res any, err error) {
+		if err != nil {
+			reply(nil, Refusal(err))
+			return
+		}
+		reply(uacsta.Encode(res, uacsta.Edition6), nil)
+	})
 }

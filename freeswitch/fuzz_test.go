@@ -2,10 +2,12 @@ package freeswitch
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/tests/recordings"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -117,4 +119,57 @@ func TestUnreached(t *testing.T) {
 		t.Errorf("left: %d jobs, %d calls, %d channels", len(l.jobs), len(l.calls), len(l.channels))
 	}
 	l.socket.close(io.EOF)
+}
+
+// What is no event socket, or falls silent, or sends without end, ends the connection with a reason.
+func TestHostile(t *testing.T) {
+	const greeting, ok = "Content-Type: auth/request\n\n", "Content-Type: command/reply\nReply-Text: +OK\n\n"
+	for name, tt := range map[string]struct {
+		first, want string
+		then        []string // one for each command
+	}{
+		"silent":               {"", "no greeting", nil},
+		"silent later":         {greeting, "no answer in time", []string{ok, ok}},
+		"half a message":       {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{"}},
+		"no length":            {"Content-Length: x\n\n", "no message of the event socket", nil},
+		"a huge body":          {"Content-Length: 999999999\n\n", "too long", nil},
+		"a line without end":   {strings.Repeat("x", maxHeaders+1), "too long", nil},
+		"headers without end":  {strings.Repeat("a: b\n", maxHeaders/5+1), "too long", nil},
+		"a reply to nothing":   {"Content-Type: command/reply\nReply-Text: +OK\n\n", "a reply to nothing", nil},
+		"channels that are no": {greeting, "no message of the event socket", []string{ok, ok, "Content-Type: api/response\nContent-Length: 3\n\nabc"}},
+		"a stranger":           {"Content-Type: text/rude-rejection\n\n", "lets nobody in from this address", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				_, _ = io.WriteString(conn, tt.first)
+				in := bufio.NewReader(conn)
+				for _, reply := range tt.then {
+					for line := ""; line != "\n" && err == nil; {
+						line, err = in.ReadString('\n')
+					}
+					_, _ = io.WriteString(conn, reply)
+				}
+				_, _ = io.Copy(io.Discard, in) // until the link has gone
+			}()
+			l, err := NewLink(LinkConfig{Addresses: []string{listener.Addr().String()}, Domain: "pbx.test", Timeout: 300 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := l.Run(ctx, nobody{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, not %q", err, tt.want)
+			}
+		})
+	}
 }

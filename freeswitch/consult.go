@@ -39,7 +39,7 @@ func parking(channels ...*channel) []string {
 
 // with is the other device of a call of two that talk; nil when it is none.
 func (ch *channel) with() *channel {
-	if o := ch.other(); len(ch.call.channels) == 2 && o.state == uacsta.Connected {
+	if o := ch.other(); len(ch.call.channels) == 2 && o != nil && o.state == uacsta.Connected && o.comes == nil {
 		return o
 	}
 	return nil
@@ -117,7 +117,7 @@ func (p *pair) one() bool { return p.active.kept == p.held }
 // as sends commands for a pair, and then goes on if it is what it was.
 func (l *Link) as(p *pair, texts []string, answer proxy.Answer, then func()) {
 	one := p.one()
-	l.orders(texts, func(err error) {
+	l.joining(p, texts, func(err error) {
 		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
 			err = errState
 		}
@@ -126,6 +126,16 @@ func (l *Link) as(p *pair, texts []string, answer proxy.Answer, then func()) {
 			return
 		}
 		then()
+	})
+}
+
+// joining sends commands that join channels of two calls, which nobody else does meanwhile.
+func (l *Link) joining(p *pair, texts []string, done func(error)) {
+	first, second := p.held.call, p.active.call
+	first.joining, second.joining = true, true
+	l.orders(texts, func(err error) {
+		first.joining, second.joining = false, false
+		done(err)
 	})
 }
 
@@ -167,7 +177,7 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 		l.orders([]string{"api uuid_kill " + p.active.id + " NORMAL_CLEARING", "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
 		return
 	}
-	l.orders([]string{"api uuid_bridge " + p.held.id + " " + p.near.id}, func(err error) {
+	l.joining(p, []string{"api uuid_bridge " + p.held.id + " " + p.near.id}, func(err error) {
 		if err == nil && !p.one() {
 			err = errState
 		}
@@ -226,7 +236,7 @@ func (l *Link) join(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
 	l.remove(p.held)
 	l.remove(p.active)
 	primary, secondary := p.held.connection(), p.active.connection()
-	z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number}
+	z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number, why: uacsta.CauseRedirected}
 	list = l.merge(z, p.near, p.far)
 	event := func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.TransferedEvent{
@@ -260,10 +270,11 @@ func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	room := " conference:csta-" + newID() + "@default inline"
+	name := ownRooms + newID()
+	room := " conference:" + name + "@default inline"
 	l.as(p, []string{"api uuid_transfer " + p.active.id + " -both" + room, "api uuid_transfer " + p.near.id + room}, answer, func() {
 		one := p.one()
-		z := &call{id: newID(), calling: p.active.number, called: p.far.number}
+		z := &call{id: newID(), calling: p.active.number, called: p.far.number, room: name}
 		l.remove(p.held)
 		primary, secondary := p.held.connection(), p.active.connection()
 		list := l.merge(z, p.active, p.near, p.far)

@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -42,10 +43,18 @@ func (l *Link) told(e event) {
 			done(e.body)
 		}
 	case name == "CUSTOM":
-		l.registered(e)
-	case ch == nil: // it began before the link did
+		l.custom(e)
+	case name == "CHANNEL_BRIDGE":
+		l.bridged(e)
+	case name == "PHONE_FEATURE_SUBSCRIBE":
+		l.featureKey(e)
+	case name == "MESSAGE_WAITING":
+		l.messageWaiting(e)
+	case ch == nil || ch.virtual: // it began before the link did
 	case name == "CHANNEL_PROGRESS", name == "CHANNEL_PROGRESS_MEDIA":
 		l.rings(ch)
+	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
+		l.voice(ch, e)
 	case name == "CHANNEL_ANSWER":
 		l.answered(ch)
 	case name == "CHANNEL_HOLD":
@@ -63,6 +72,26 @@ func (l *Link) told(e event) {
 	}
 }
 
+// custom takes the events of modules.
+func (l *Link) custom(e event) {
+	switch e.get("Event-Subclass") {
+	case "callcenter::info":
+		l.callcenter(e)
+	case "fifo::info":
+		l.fifo(e)
+	case "valet_parking::info":
+		l.valet(e)
+	case "conference::maintenance":
+		l.room(e)
+	case "csta::queue", "csta::trunk":
+		l.dialplan(e)
+	case "sofia::gateway_state":
+		l.gateway(e)
+	default:
+		l.registered(e)
+	}
+}
+
 // created: a channel has come. Whoever calls has dialled; whoever is called does not ring yet.
 func (l *Link) created(e event) {
 	id := e.get("Unique-ID")
@@ -71,35 +100,73 @@ func (l *Link) created(e event) {
 	}
 	ch := &channel{id: id, inbound: e.get("Call-Direction") == "inbound"}
 	ch.number, ch.network = numberOf(e)
-	if from := l.channels[e.get("Other-Leg-Unique-ID")]; from != nil && !ch.inbound {
-		l.add(from.call, ch)
+	ch.sip = e.get("variable_sip_call_id")
+	if made := l.awaited[id]; made != nil {
+		delete(l.awaited, id)
+		if l.calls[made.call.id] == nil {
+			l.kill(ch) // it is too late
+			return
+		}
+		if made.by != nil {
+			ch.comes = made
+		}
+		l.add(made.call, ch)
 		if ch.network {
-			l.leaves(ch, e.get("variable_sip_gateway_name"))
+			l.leaves(ch, e)
 		}
 		return
 	}
-	c := l.calls[id] // that of MakeCall has its name
-	if c == nil {
-		c = &call{id: id, calling: e.get("Caller-Caller-ID-Number"), called: e.get("Caller-Destination-Number")}
+	if from := l.caller(ch, e); from != nil {
+		l.add(from.call, ch)
+		if ch.network {
+			l.leaves(ch, e)
+		}
+		return
 	}
+	c := &call{id: id, calling: e.get("Caller-Caller-ID-Number"), called: e.get("Caller-Destination-Number")}
 	l.add(c, ch)
 	if !ch.inbound {
 		return
 	}
 	c.calling, ch.state = ch.number, uacsta.Initiated
+	if ch.network {
+		ch.trunk = l.trunkDevice(e.get("variable_sip_gateway"))
+		c.entry = ch.trunk
+	}
 	l.initiated(ch, uacsta.CauseNormal)
 	l.originated(ch)
 }
 
-// leaves: a call goes out by a gateway, which has a name where it is one of FreeSWITCH's.
-func (l *Link) leaves(ch *channel, gateway string) {
+// caller is the channel whose call a new one is for; nil: it has a call of its own.
+func (l *Link) caller(ch *channel, e event) *channel {
+	if ch.inbound {
+		return nil
+	}
+	if from := l.channels[e.get("Other-Leg-Unique-ID")]; from != nil {
+		return from
+	}
+	from := l.channels[l.offers[ch.number]]
+	delete(l.offers, ch.number)
+	if ch.network || from == nil || from.call.queue == "" {
+		return nil
+	}
+	return from
+}
+
+// leaves: a call goes out by a gateway, or what the dialplan calls a trunk.
+func (l *Link) leaves(ch *channel, e event) {
 	c := ch.call
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
+	if ch.trunk = c.exit; ch.trunk == "" {
+		ch.trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
+	}
+	event := func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.NetworkReachedEvent{
-			MonitorCrossRefID: ref, OutboundConnection: ch.connection(), NetworkInterfaceUsed: uacsta.Ext(gateway), CallingDevice: uacsta.Ext(c.calling),
+			MonitorCrossRefID: ref, OutboundConnection: ch.connection(), NetworkInterfaceUsed: uacsta.Ext(ch.trunk), CallingDevice: uacsta.Ext(c.calling),
 			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
 		}
-	})
+	}
+	l.tell(c, event)
+	l.watch.Tell(ch.trunk, func(ref string) any { return event(ref, "") })
 }
 
 func (l *Link) initiated(ch *channel, cause uacsta.EventCause) {
@@ -127,26 +194,39 @@ func (c *call) redirection() uacsta.RedirectionDeviceID {
 
 // newly is the cause of what happens at the destination.
 func (c *call) newly() uacsta.EventCause {
-	if c.redirected != "" {
-		return uacsta.CauseRedirected
+	if c.why != "" {
+		return c.why
 	}
 	return uacsta.CauseNewCall
+}
+
+// through is the trunk that a call has come by.
+func (c *call) through() *uacsta.ExtendedDeviceID {
+	if c.entry == "" {
+		return nil
+	}
+	trunk := uacsta.Ext(c.entry)
+	return &trunk
 }
 
 // rings: the telephone that is called rings, or the calling one that was asked to call.
 func (l *Link) rings(ch *channel) {
 	c := ch.call
 	switch {
-	case ch.inbound || ch.state != "":
+	case ch.inbound || ch.state != "" || ch.comes != nil:
 	case c.prompted == ch.id:
 		ch.state = uacsta.Initiated
 		l.initiated(ch, uacsta.CauseMakeCall)
 	default:
+		if part := c.queued(); part != nil {
+			l.divert(part, ch.number, uacsta.CauseDistributed)
+		}
 		ch.state = uacsta.Alerting
 		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
 			return uacsta.DeliveredEvent{
 				MonitorCrossRefID: ref, Connection: ch.connection(), AlertingDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),
 				CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
+				AssociatedCallingDevice: c.through(),
 			}
 		})
 	}
@@ -154,19 +234,35 @@ func (l *Link) rings(ch *channel) {
 
 func (l *Link) answered(ch *channel) {
 	c := ch.call
-	if ch.inbound { // it answers its caller once somebody else has answered it
+	if ch.inbound { // FreeSWITCH answers: somebody else has, or a queue does
+		l.waits(ch)
 		return
 	}
 	l.rings(ch) // where it answered at once
-	if c.prompted == ch.id {
+	switch {
+	case c.prompted == ch.id:
 		l.originated(ch)
-		return
+	case ch.comes == nil:
+		c.queue = ""
+		l.established(ch)
+		if c.predicted != "" {
+			l.enqueue(c, c.predicted, uacsta.CauseMakePredictiveCall)
+			c.predicted = ""
+		}
+	case c.room != "":
+		l.added(ch)
 	}
+}
+
+// established: a device takes part in a call.
+func (l *Link) established(ch *channel) {
+	c := ch.call
 	ch.state = uacsta.Connected
 	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.EstablishedEvent{
 			MonitorCrossRefID: ref, EstablishedConnection: ch.connection(), AnsweringDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),
 			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
+			AssociatedCallingDevice: c.through(),
 		}
 	})
 }
@@ -192,11 +288,14 @@ func (l *Link) hungUp(ch *channel, e event) {
 	case how == "replaced" && kept == nil && l.replaced(ch):
 		return
 	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; nobody says where to
-		l.sentOn(ch, "", false)
+		l.transferred(ch, "", uacsta.CauseSingleStepTransfer)
 		return
 	}
+	sent := c.sending != nil && c.sending.from == ch
 	l.gone(ch, cause)
-	l.alone(c)
+	if !sent {
+		l.alone(c)
+	}
 	if kept != nil {
 		l.cleared(kept, cause)
 	}
@@ -205,9 +304,19 @@ func (l *Link) hungUp(ch *channel, e event) {
 func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 	c := ch.call
 	was := ch.state
-	if s := c.sending; s != nil && s.from == ch {
+	switch s := c.sending; {
+	case s != nil && s.from == ch:
 		c.sending = nil
-		l.sentOn(ch, s.to, was == uacsta.Alerting)
+		l.sentOn(ch, s.to, s.cause)
+		return
+	case ch.comes != nil: // nobody knows of it
+		l.remove(ch)
+		l.unreached(c, ch.number, cause)
+		return
+	case cause == uacsta.CauseCallPickup && was == uacsta.Alerting:
+		l.pickedUp(ch)
+		return
+	case l.unanswered(ch):
 		return
 	}
 	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
@@ -247,6 +356,12 @@ func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
 
 // alone ends what is left of a call when one device is: nobody comes to it any more.
 func (l *Link) alone(c *call) {
+	if !slices.ContainsFunc(c.channels, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
+		for len(c.channels) > 0 { // queues, and who was picked up without anybody there
+			l.drop(c.channels[0], uacsta.CauseNormalClearing)
+		}
+		return
+	}
 	if len(c.channels) != 1 {
 		return
 	}
@@ -271,42 +386,52 @@ func (c *call) failure(ref, device string, local uacsta.LocalConnectionState, ca
 	}
 }
 
-// unreached tells a calling telephone that MakeCall could not have it ring.
-func (l *Link) unreached(c *call, why string) {
-	cause, known := causes[why]
-	if !known {
-		cause = uacsta.CauseDestOutOfOrder
-	}
-	l.watch.Tell(c.calling, func(ref string) any { return c.failure(ref, c.calling, uacsta.Null, cause) })
+// unreached tells a telephone that a service could not have it ring.
+func (l *Link) unreached(c *call, device string, cause uacsta.EventCause) {
+	l.watch.Tell(device, func(ref string) any { return c.failure(ref, device, uacsta.Null, cause) })
 }
 
 // sentOn: a call has left a device for another one, as a service of ours wanted it.
-func (l *Link) sentOn(ch *channel, to string, ringing bool) {
+func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
+	if cause == uacsta.CauseSingleStepTransfer {
+		l.transferred(ch, to, cause)
+	} else {
+		l.divert(ch, to, cause)
+	}
+}
+
+// divert: a device is in a call no longer, and another one is to be.
+func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
 	c, from := ch.call, ch.connection()
 	ch.state = uacsta.Null
-	if ringing {
-		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.DivertedEvent{
-				MonitorCrossRefID: ref, Connection: from, DivertingDevice: uacsta.Ext(ch.number), NewDestination: uacsta.Ext(to), LastRedirectionDevice: c.redirection(),
-				LocalConnectionInfo: local, Cause: uacsta.CauseRedirected,
-			}
-		})
-	} else {
-		var list []uacsta.ConnectionListItem
-		for _, stays := range c.channels {
-			if stays != ch {
-				id := stays.connection()
-				list = append(list, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
-			}
+	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.DivertedEvent{
+			MonitorCrossRefID: ref, Connection: from, DivertingDevice: uacsta.Ext(ch.number), NewDestination: uacsta.Ext(to), LastRedirectionDevice: c.redirection(),
+			LocalConnectionInfo: local, Cause: cause,
 		}
-		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.TransferedEvent{
-				MonitorCrossRefID: ref, PrimaryOldCall: from, TransferringDevice: uacsta.Ext(ch.number), TransferredToDevice: uacsta.Ext(to), TransferredConnections: list,
-				LocalConnectionInfo: local, Cause: uacsta.CauseSingleStepTransfer,
-			}
-		})
+	})
+	c.redirected, c.why = ch.number, cause
+	l.remove(ch)
+}
+
+// transferred: a device has transferred a call in one step.
+func (l *Link) transferred(ch *channel, to string, cause uacsta.EventCause) {
+	c, from := ch.call, ch.connection()
+	ch.state = uacsta.Null
+	var list []uacsta.ConnectionListItem
+	for _, stays := range c.channels {
+		if stays != ch {
+			id := stays.connection()
+			list = append(list, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
+		}
 	}
-	c.redirected = ch.number
+	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.TransferedEvent{
+			MonitorCrossRefID: ref, PrimaryOldCall: from, TransferringDevice: uacsta.Ext(ch.number), TransferredToDevice: uacsta.Ext(to), TransferredConnections: list,
+			LocalConnectionInfo: local, Cause: cause,
+		}
+	})
+	c.redirected, c.why = ch.number, uacsta.CauseRedirected
 	l.remove(ch)
 }
 
@@ -322,15 +447,23 @@ func (l *Link) registered(e event) {
 	default:
 		return
 	}
-	if was, known := l.devices[number]; number == "" || known && was == in || !known && in && len(l.devices) > maxDevices {
+	l.service(number, in)
+	if _, known := l.devices[number]; known && in && words.MatchString(e.get("profile-name")) {
+		l.profiles[number] = profile{e.get("profile-name"), e.get("user-agent")}
+	}
+}
+
+// service: a device is in service, or out of it.
+func (l *Link) service(device string, in bool) {
+	if was, known := l.devices[device]; device == "" || known && was == in || !known && in && len(l.devices) > maxDevices {
 		return
 	}
-	l.devices[number] = in
-	l.watch.Tell(strings.TrimSpace(number), func(ref string) any {
+	l.devices[device] = in
+	l.watch.Tell(device, func(ref string) any {
 		if in {
-			return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}
+			return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), Cause: uacsta.CauseNormal}
 		}
-		return uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}
+		return uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), Cause: uacsta.CauseNormal}
 	})
 }
 

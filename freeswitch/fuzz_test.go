@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,24 @@ func (nobody) Ready()                        {}
 func (nobody) Request(*uacsta.Message) error { return nil }
 func (nobody) Event(*uacsta.Message)         {}
 
+// written is where a link's commands go: each is one line, or an event whose lines are headers.
+type written struct {
+	net.Conn
+	t *testing.T
+}
+
+var commandForm = regexp.MustCompile(`^((api|bgapi) [^\n]+(\nJob-UUID: [^\n]+)?|sendevent [A-Z_]+(\n[A-Za-z_-]+: [^\n]*)+|event plain [^\n]+)\n\n$`)
+
+func (w *written) Write(p []byte) (int, error) {
+	if !commandForm.Match(p) {
+		w.t.Errorf("no command: %q", p)
+	}
+	return len(p), nil
+}
+
+func (w *written) SetWriteDeadline(time.Time) error { return nil }
+func (w *written) Close() error                     { return nil }
+
 // FuzzEvents has a link take whatever an event socket might send: it fails with an error at most,
 // and its picture of calls holds together.
 func FuzzEvents(f *testing.F) {
@@ -30,11 +49,14 @@ func FuzzEvents(f *testing.F) {
 	f.Add("Content-Length: 99999999999\n\n")
 	f.Add(strings.Repeat("x", maxHeaders+1))
 	f.Fuzz(func(t *testing.T, stream string) {
-		l, err := NewLink(LinkConfig{Domain: "pbx.test"})
+		l, err := NewLink(LinkConfig{Domain: "pbx.test", Queues: func(number string) bool { return strings.HasPrefix(number, "9") }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		l.begin(nobody{})
+		l.inbox.Open()
+		l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.told)
+		defer l.socket.close(errBroken)
 		for _, device := range []string{"1001", "1002"} {
 			object := uacsta.Dev(device)
 			if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +30,21 @@ type LinkConfig struct {
 	Heartbeat  time.Duration // the status is asked for at this interval; 30 s
 	DialTime   time.Duration // for one address; 10 s
 	AutoAnswer string        // channel variable that makes the calling telephone answer by itself; sip_auto_answer=true
-	Log        *slog.Logger
+	Answer     string        // how telephones are made to answer: AnswerTalk, AnswerKeys or AnswerAuto; AnswerTalk
+	Models     []Model       // of telephones, for AnswerKeys; the first that fits
+	Profile    string        // of sofia's, where a telephone has not said its own; internal
+	Outside    string        // dial string of devices that are none of the directory, with {number}; "": there are none
+
+	Queues      func(number string) bool // numbers at which FreeSWITCH answers and lets calls wait; nil: none
+	QueuePrefix string                   // of device numbers of queues, before their name
+	TrunkPrefix string                   // of device numbers of gateways
+	ParkLot     string                   // of mod_valet_parking; csta
+
+	Messages   map[string]string // what PlayMessage plays by a name
+	Sounds     string            // folder of the other messages; "": FreeSWITCH's own
+	Recordings string            // folder on FreeSWITCH's machine that RecordMessage writes to; "": it is refused
+
+	Log *slog.Logger
 }
 
 // Link is one FreeSWITCH; it implements proxy.Link.
@@ -42,7 +58,14 @@ type Link struct {
 	channels map[string]*channel
 	calls    map[string]*call
 	jobs     map[string]func(result string) // background jobs, by their identifier
+	awaited  map[string]*awaited            // channels that are to come, by their identifier
+	offers   map[string]string              // channels that mod_callcenter calls an agent for, by the agent
+	parts    map[string]int                 // how many calls wait in a queue, by its device
 	devices  map[string]bool                // that have registered, or are known otherwise: whether they are in service
+	profiles map[string]profile             // of devices that have registered
+	features map[string]*settings           // of devices, as far as anybody wanted to know
+	waiting  map[string]bool                // devices that messages wait for
+	played   bool                           // FreeSWITCH is asked to tell when an application ends
 }
 
 // words are what may stand in a command: numbers, and names of FreeSWITCH's own.
@@ -50,7 +73,7 @@ var words = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
 
 // NewLink makes a link. It connects once Run is called.
 func NewLink(cfg LinkConfig) (*Link, error) {
-	for p, standard := range map[*string]string{&cfg.Context: "default", &cfg.AutoAnswer: "sip_auto_answer=true"} {
+	for p, standard := range map[*string]string{&cfg.Context: "default", &cfg.AutoAnswer: "sip_auto_answer=true", &cfg.Answer: AnswerTalk, &cfg.Profile: "internal", &cfg.ParkLot: "csta"} {
 		if *p == "" {
 			*p = standard
 		}
@@ -63,9 +86,14 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, word := range []string{cfg.Domain, cfg.Context} {
+	for _, word := range []string{cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1" + cfg.QueuePrefix, "1" + cfg.TrunkPrefix} {
 		if !words.MatchString(word) {
-			return nil, fmt.Errorf("domain and context must be there, without blanks and quotes: %q", word)
+			return nil, fmt.Errorf("names must be without blanks and quotes, and the domain must be there: %q", word)
+		}
+	}
+	for _, text := range append(slices.Collect(maps.Values(cfg.Messages)), cfg.Sounds, cfg.Recordings, cfg.Outside) {
+		if strings.ContainsAny(text, " \r\n") {
+			return nil, fmt.Errorf("what FreeSWITCH is told must be one word: %q", text)
 		}
 	}
 	if strings.ContainsAny(cfg.Password, "\r\n") {
@@ -78,8 +106,10 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 }
 
 // subscription is what the link wants to be told.
-const subscription = "event plain CHANNEL_CREATE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_HOLD CHANNEL_UNHOLD CHANNEL_HANGUP " +
-	"DTMF BACKGROUND_JOB CUSTOM sofia::register sofia::unregister sofia::expire"
+const subscription = "event plain CHANNEL_CREATE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_HOLD CHANNEL_UNHOLD " +
+	"CHANNEL_HANGUP DTMF PLAYBACK_START PLAYBACK_STOP RECORD_START RECORD_STOP MESSAGE_WAITING PHONE_FEATURE_SUBSCRIBE BACKGROUND_JOB " +
+	"CUSTOM sofia::register sofia::unregister sofia::expire sofia::gateway_state callcenter::info fifo::info valet_parking::info " +
+	"conference::maintenance csta::queue csta::trunk"
 
 // Run implements proxy.Link: it connects, logs in, and serves until the connection fails,
 // FreeSWITCH does not answer, or ctx ends.
@@ -122,7 +152,9 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 // begin forgets what was before.
 func (l *Link) begin(up proxy.Upcalls) {
 	l.watch.Begin(up)
-	l.channels, l.calls, l.jobs, l.devices = map[string]*channel{}, map[string]*call{}, map[string]func(string){}, map[string]bool{}
+	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]func(string){}, map[string]*awaited{}
+	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
+	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 
 // keep logs in, and asks whether FreeSWITCH is there until ctx ends.
@@ -178,14 +210,20 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 
 // Features implements proxy.FeatureLister.
 func (l *Link) Features(string) uacsta.Features {
+	services := []string{
+		"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
+		"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
+		"singleStepConference", "directedPickupCall", "parkCall", "makePredictiveCall", "getDoNotDisturb", "setDoNotDisturb", "getForwarding", "setForwarding",
+		"getMessageWaitingIndicator", "setMessageWaitingIndicator", "playMsg", "stop",
+	}
+	if l.cfg.Recordings != "" {
+		services = append(services, "recordMsg")
+	}
 	return uacsta.Features{
-		Services: []string{
-			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
-			"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
-		},
+		Services: services,
 		Events: []string{
-			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "netwReached", "originated", "retrieved", "serviceInitiated", "transferred",
-			"backInService", "outOfService", "dtmfDetected",
+			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "netwReached", "originated", "queued", "retrieved", "serviceInitiated",
+			"transferred", "backInService", "outOfService", "dtmfDetected", "doNotDisturb", "forwarding", "messageWaiting", "play", "record", "stopEvent",
 		},
 	}
 }

@@ -7,33 +7,55 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// channel is one leg of a call, as FreeSWITCH has it: a device's part in the call.
+// channel is one leg of a call, as FreeSWITCH has it: a device's part in the call. Queues and
+// conferences take part, too, without one.
 type channel struct {
-	id      string
-	number  string // of the device, or at the other side of the network
-	network bool   // it is no telephone of the directory
-	inbound bool   // the telephone, or the network, has called
-	call    *call
-	state   uacsta.LocalConnectionState // "" before it rings
-	kept    *channel                    // its part in the call that waits while it consults; nil: none
-	parks   bool                        // FreeSWITCH keeps it when the other one leaves
+	id       string
+	number   string // of the device, or at the other side of the network
+	network  bool   // it is no telephone of the directory
+	trunk    string // the device that it is reached through; "" where that is not known
+	virtual  bool   // the part of a queue or a conference: FreeSWITCH has no such channel
+	parked   bool   // the part of a place where calls are parked
+	inbound  bool   // the telephone, or the network, has called
+	call     *call
+	state    uacsta.LocalConnectionState // "" before it rings
+	kept     *channel                    // its part in the call that waits while it consults; nil: none
+	parks    bool                        // FreeSWITCH keeps it when the other one leaves
+	comes    *awaited                    // it takes part once it has answered; nil: at once
+	sip      string                      // Call-ID of its INVITE
+	messages map[string]*sound           // that services play or record, by FreeSWITCH's name
 }
 
 // call is what CSTA calls one: channels that belong together.
 type call struct {
 	id              string
 	calling, called string
-	redirected      string // the device that sent it on last
-	prompted        string // the channel of the calling telephone, which rings first
+	redirected      string            // the device that sent it on last
+	why             uacsta.EventCause // what did
+	prompted        string            // the channel of the calling telephone, which rings first
+	predicted       string            // the queue that called, before anybody was in it
 	channels        []*channel
 	sending         *sending // a service that sends it elsewhere; nil: none
 	failed          bool     // Failed has been told
+	joining         bool     // a service joins it with another call
+	queue           string   // that FreeSWITCH has it in, also while agents are called
+	picked          *channel // rang until somebody took the call who is not known yet
+	room            string   // the conference that services have made of it
+	entry, exit     string   // the trunks that the dialplan has named
 }
 
-// sending is a call on its way to another device: deflected, or transferred.
+// sending is a call on its way to another device: deflected, transferred, or parked.
 type sending struct {
-	from *channel
-	to   string
+	from  *channel
+	to    string
+	cause uacsta.EventCause
+}
+
+// awaited is a channel that a service has FreeSWITCH make.
+type awaited struct {
+	call *call
+	by   *channel          // whom it takes the call from, or whose conference it comes to; nil: it calls
+	why  uacsta.EventCause // of its taking part
 }
 
 // connection is the channel's part in its call.
@@ -45,6 +67,9 @@ func (l *Link) add(c *call, ch *channel) {
 	c.channels = append(c.channels, ch)
 	l.channels[ch.id] = ch
 	l.calls[c.id] = c
+	if ch.virtual {
+		l.parts[ch.number]++
+	}
 }
 
 // remove takes a channel out of its call; a call without channels is over.
@@ -63,6 +88,11 @@ func (l *Link) remove(ch *channel) {
 	}
 	if len(c.channels) == 0 {
 		delete(l.calls, c.id)
+	}
+	if ch.virtual {
+		if l.parts[ch.number]--; l.parts[ch.number] == 0 {
+			delete(l.parts, ch.number)
+		}
 	}
 }
 
@@ -83,11 +113,19 @@ func (l *Link) find(id uacsta.ConnectionID) *channel {
 // other is another channel of the call, which talks or rings; nil when there is none.
 func (ch *channel) other() *channel {
 	for _, o := range ch.call.channels {
-		if o != ch {
+		if o != ch && !o.virtual {
 			return o
 		}
 	}
 	return nil
+}
+
+// leg is the channel that FreeSWITCH has for a connection: that of a queue is the waiting one.
+func (ch *channel) leg() *channel {
+	if ch.virtual {
+		return ch.other()
+	}
+	return ch
 }
 
 // tell tells every telephone of a call; make makes the event, with the state that the telephone
@@ -95,12 +133,22 @@ func (ch *channel) other() *channel {
 func (l *Link) tell(c *call, event func(ref string, local uacsta.LocalConnectionState) any) {
 	told := map[string]bool{}
 	for _, ch := range c.channels {
-		if ch.network || ch.state == "" || told[ch.number] {
+		device := ch.device()
+		if device == "" || ch.state == "" || told[device] {
 			continue
 		}
-		told[ch.number] = true
-		l.watch.Tell(ch.number, func(ref string) any { return event(ref, ch.state) })
+		told[device] = true
+		l.watch.Tell(device, func(ref string) any { return event(ref, ch.state) })
 	}
+}
+
+// device is the device that a channel is a connection of, for whoever watches it: behind the
+// network, the trunk.
+func (ch *channel) device() string {
+	if ch.network {
+		return ch.trunk
+	}
+	return ch.number
 }
 
 // numberOf is the number of the device that a channel belongs to.
@@ -120,6 +168,8 @@ type shown struct {
 	PresenceID                       string `json:"presence_id"`
 	CallUUID                         string `json:"call_uuid"`
 	CallerNumber                     string `json:"cid_num"`
+	Application                      string
+	Data                             string `json:"application_data"`
 }
 
 // learn takes the channels that there are, when the link begins.
@@ -150,6 +200,31 @@ func (l *Link) learn(text string) error {
 			ch.state = uacsta.Alerting
 		}
 		l.add(c, ch)
+		l.found(ch, row)
 	}
 	return nil
+}
+
+// found says where a channel is that began before the link did: in a queue, parked, or in a
+// conference.
+func (l *Link) found(ch *channel, row shown) {
+	where, place, _ := strings.Cut(row.Data, " ")
+	switch row.Application {
+	case "callcenter":
+		ch.call.queue = l.queueDevice(where)
+		l.enqueue(ch.call, ch.call.queue, uacsta.CauseEnteringDistribution)
+	case "fifo":
+		if strings.HasPrefix(place, "in") {
+			l.enqueue(ch.call, l.queueDevice(where), uacsta.CauseEnteringDistribution)
+		}
+	case "valet_park":
+		l.enqueue(ch.call, place, uacsta.CausePark)
+	case "conference":
+		l.room(event{headers: map[string]string{"Unique-ID": ch.id, "Conference-Name": local(where), "Action": "add-member"}})
+	case "bridge":
+	default:
+		if row.CallState == "ACTIVE" {
+			l.waits(ch)
+		}
+	}
 }

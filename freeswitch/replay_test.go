@@ -118,21 +118,26 @@ func (p *player) ask(service any) (*uacsta.Message, error) {
 // tells waits until a device has been told as much as is wanted, and compares.
 func (p *player) tells(device string, want []string) {
 	p.t.Helper()
+	if got := p.heard(device, len(want)); !slices.Equal(got, want) {
+		p.t.Errorf("%s is told\n%s\nwant\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// heard waits until a device has been told so much, and returns what; what there is by then, when
+// it takes too long.
+func (p *player) heard(device string, count int) []string {
 	deadline := time.After(patience)
 	for {
 		p.core.mu.Lock()
 		got := slices.Clone(p.core.told[device])
 		p.core.mu.Unlock()
-		if len(got) >= len(want) {
-			if !slices.Equal(got, want) {
-				p.t.Errorf("%s is told\n%s\nwant\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
-			}
-			return
+		if len(got) >= count {
+			return got
 		}
 		select {
 		case <-p.core.changed:
 		case <-deadline:
-			p.t.Fatalf("%s is told\n%s\nwant\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			return got
 		}
 	}
 }
@@ -145,7 +150,12 @@ func newPlayer(t *testing.T, name string, foreign bool, devices ...string) *play
 // control has a link to a player, and monitors of devices.
 func control(t *testing.T, played *recordings.Player, devices ...string) *player {
 	t.Helper()
-	link, err := NewLink(LinkConfig{Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test"})
+	played.Database["csta_forward_immediate/1004"] = "1003"
+	link, err := NewLink(LinkConfig{
+		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1",
+		Queues:   func(number string) bool { return number == "9500" },
+		Messages: map[string]string{"tone": "tone_stream://%(1000,0,440)", "long": "tone_stream://%(20000,0,440)", "greeting": "/var/rec/r2.wav"}, Recordings: "/var/rec",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,6 +188,24 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	}
 	p.Begin()
 	return p
+}
+
+// plays is the service that plays a message to 1001.
+func plays(message string) func(*player) any {
+	return func(p *player) any {
+		return uacsta.PlayMessage{MessageToBePlayed: message, OverConnection: p.on("1001", uacsta.Connected)}
+	}
+}
+
+// records is the service that records 1001, for so many milliseconds; 0: until it is stopped.
+func records(duration int) func(*player) any {
+	return func(p *player) any {
+		s := uacsta.RecordMessage{CallToBeRecorded: p.on("1001", uacsta.Connected)}
+		if duration > 0 {
+			s.MaxDuration = &duration
+		}
+		return s
+	}
 }
 
 // more is a command that belongs to the service before.
@@ -417,11 +445,140 @@ ConnectionCleared 1003 null normalClearing`,
 			}, false,
 		},
 		{
+			"queue-callcenter", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Queued 9700 connected enteringDistribution
+Diverted 9700 connected distributed
+Delivered 1002 connected distributed
+Established 1002 connected distributed
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1001 null normalClearing`,
+				"1002": `Delivered 1002 alerting distributed
+Established 1002 connected distributed
+ConnectionCleared 1002 null normalClearing`,
+				"9700": "Queued 9700 queued enteringDistribution\nDiverted 9700 null distributed",
+			}, true,
+		},
+		{
+			"queue-fifo", nil, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Queued 9600 connected enteringDistribution
+Diverted 9600 connected distributed
+Established 1002 connected distributed
+ConnectionCleared 1002 connected normalClearing
+ConnectionCleared 1001 null normalClearing`,
+				"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+ConnectionCleared 1002 null distributed
+Established 1002 connected distributed
+ConnectionCleared 1002 null normalClearing`,
+				"9600": "Queued 9600 queued enteringDistribution\nDiverted 9600 null distributed",
+			}, true,
+		},
+		{
+			"queue-parked", []func(*player) any{
+				func(p *player) any {
+					return uacsta.DeflectCall{CallToBeDiverted: p.on("9500", uacsta.Queued), NewDestination: []uacsta.DeviceID{uacsta.Dev("1002")}}
+				},
+			}, map[string]string{
+				"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Queued 9500 connected enteringDistribution
+Diverted 9500 connected redirected
+Delivered 1002 connected redirected
+Established 1002 connected redirected`,
+				"9500": "Queued 9500 queued enteringDistribution\nDiverted 9500 null redirected",
+			}, false,
+		},
+		{
+			"pickup-park", []func(*player) any{
+				func(p *player) any {
+					return uacsta.DirectedPickupCall{CallToBePickedUp: p.on("1002", uacsta.Alerting), RequestingDevice: uacsta.Dev("1003")}
+				},
+				func(p *player) any {
+					return uacsta.ParkCall{Parking: p.on("1001", uacsta.Connected, "1002"), ParkTo: uacsta.Dev("501")}
+				},
+				func(p *player) any {
+					return uacsta.DirectedPickupCall{CallToBePickedUp: p.on("501", uacsta.Queued), RequestingDevice: uacsta.Dev("1003")}
+				},
+			}, map[string]string{
+				"1001": "Diverted 1002 connected callPickup\nEstablished 1003 connected callPickup\nDiverted 1001 null park",
+				"1002": "Diverted 1002 null callPickup\nDiverted 1001 connected park\nQueued 501 connected park\nDiverted 501 connected park\nEstablished 1003 connected park",
+				"1003": "Established 1003 connected callPickup\nEstablished 1003 connected park",
+				"501":  "Queued 501 queued park\nDiverted 501 null park",
+			}, false,
+		},
+		{
+			"play-record", []func(*player) any{
+				plays("tone"), plays("long"),
+				func(p *player) any { return uacsta.Stop{Connection: p.on("1001", uacsta.Connected)} },
+				plays("nofile.wav"), plays("nofile.wav"), plays("greeting"), records(1000), records(0),
+				func(p *player) any {
+					p.heard("1001", 11) // the message before has ended
+					return uacsta.Stop{Connection: p.on("1001", uacsta.Connected)}
+				},
+				records(0),
+			}, map[string]string{
+				"1001": `Play 1001  normal
+Stop 1001  endOfMessageDetected
+Play 1001  normal
+Stop 1001  normal
+Stop 1001  resourcesNotAvailable
+Stop 1001  resourcesNotAvailable
+Play 1001  normal
+Stop 1001  endOfMessageDetected
+Record 1001  normal
+Stop 1001  messageDurationExceeded
+Record 1001  normal
+Stop 1001  normal
+Record 1001  normal
+ConnectionCleared 1001 null normalClearing`,
+			}, false,
+		},
+		{
+			"predictive", []func(*player) any{
+				func(p *player) any {
+					return uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("9500"), CalledDirectoryNumber: uacsta.Dev("1002")}
+				},
+			}, map[string]string{
+				"1002": "Delivered 1002 alerting newCall\nEstablished 1002 connected newCall\nQueued 9500 connected makePredictiveCall",
+				"9500": "Queued 9500 queued makePredictiveCall",
+			}, false,
+		},
+		{
+			"conference-room", nil, map[string]string{
+				"1001": `Established 3000 connected newCall
+Conferenced 3000 connected conference
+ConnectionCleared 1003 connected normalClearing`,
+				"1003": `Delivered 1003 alerting newCall
+Established 1003 connected newCall
+Conferenced 3000 connected conference
+ConnectionCleared 1003 null normalClearing`,
+				"3000": "Established 3000 connected newCall\nConferenced 3000 connected conference\nConnectionCleared 1003 connected normalClearing",
+			}, true,
+		},
+		{
+			"feature-keys", []func(*player) any{
+				more, more,
+				func(p *player) any {
+					four, to := 4, uacsta.Dev("1002")
+					return uacsta.SetForwarding{Device: uacsta.Dev("1004"), ForwardingType: uacsta.ForwardNoAns, ActivateForward: true, ForwardDN: &to, RingCount: &four}
+				},
+				func(*player) any {
+					return uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1004"), MessageWaitingOn: true}
+				},
+			}, map[string]string{
+				"1004": "BackInService  normal\nDoNotDisturb\nForwarding\nMessageWaiting",
+			}, false,
+		},
+		{
 			"registration", nil, map[string]string{"1001": "BackInService  normal\nOutOfService  normal\nBackInService  normal\nOutOfService  normal"}, false,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPlayer(t, tt.name, tt.foreign, "1001", "1002", "1003")
+			p := newPlayer(t, tt.name, tt.foreign, "1001", "1002", "1003", "1004", "9500", "9600", "9700", "501", "3000")
 			var group sync.WaitGroup
 			defer group.Wait()
 			for n := 0; ; n++ {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -16,6 +17,8 @@ var digits = regexp.MustCompile(`^[0-9*#A-D]{1,64}$`)
 var (
 	errService    = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	errConnection = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
+	errBusy       = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+	errParameter  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
 	errState      = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
 )
 
@@ -40,9 +43,9 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	case *uacsta.MakeCall:
 		l.makeCall(s, answer)
 	case *uacsta.AnswerCall:
-		l.on(s.CallToBeAnswered, answer, uacsta.AnswerCallResponse{}, "api uuid_phone_event %s talk", uacsta.Alerting)
+		l.lift(s, answer)
 	case *uacsta.ClearConnection:
-		l.on(s.ConnectionToBeCleared, answer, uacsta.ClearConnectionResponse{}, "api uuid_kill %s NORMAL_CLEARING", uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold)
+		l.end(s, answer)
 	case *uacsta.HoldCall:
 		l.on(s.CallToBeHeld, answer, uacsta.HoldCallResponse{}, "api uuid_hold %s", uacsta.Connected)
 	case *uacsta.RetrieveCall:
@@ -71,6 +74,32 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 		l.transferCall(s, answer)
 	case *uacsta.ConferenceCall:
 		l.conference(s, answer)
+	case *uacsta.MakePredictiveCall:
+		l.predict(s, answer)
+	case *uacsta.DirectedPickupCall:
+		l.pickUp(s, answer)
+	case *uacsta.ParkCall:
+		l.park(s, answer)
+	case *uacsta.SingleStepConferenceCall:
+		l.addParty(s, answer)
+	case *uacsta.PlayMessage:
+		l.play(s, answer)
+	case *uacsta.RecordMessage:
+		l.record(s, answer)
+	case *uacsta.Stop:
+		l.stop(s, answer)
+	case *uacsta.GetDoNotDisturb:
+		l.getDoNotDisturb(s, answer)
+	case *uacsta.SetDoNotDisturb:
+		l.setDoNotDisturb(s, answer)
+	case *uacsta.GetForwarding:
+		l.getForwarding(s, answer)
+	case *uacsta.SetForwarding:
+		l.setForwarding(s, answer)
+	case *uacsta.GetMessageWaitingIndicator:
+		answer(uacsta.GetMessageWaitingIndicatorResponse{MessageWaitingOn: l.waiting[s.Device.ID]}, nil)
+	case *uacsta.SetMessageWaitingIndicator:
+		l.setMessageWaiting(s, answer)
 	default:
 		answer(nil, errService)
 	}
@@ -87,34 +116,35 @@ func (l *Link) on(id uacsta.ConnectionID, answer proxy.Answer, res any, text str
 	l.order(fmt.Sprintf(text, ch.id), answer, res)
 }
 
-// in finds the channel of a connection that is in one of some states.
+// in finds the channel of a connection that is in one of some states. Queues and conferences are
+// for services that take Queued only.
 func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState) (*channel, error) {
 	ch := l.find(id)
 	if ch == nil {
 		return nil, errConnection
 	}
-	for _, state := range states {
-		if ch.state == state {
-			return ch, nil
-		}
+	if slices.Contains(states, ch.state) && (!ch.virtual || slices.Contains(states, uacsta.Queued)) {
+		return ch, nil
 	}
 	return nil, errState
 }
 
 // order sends a command and answers by its reply. Its events come later, by the same way.
 func (l *Link) order(text string, answer proxy.Answer, res any) {
-	deliver := l.inbox.Deliverer()
-	err := l.socket.send(text, func(_ string, err error) {
-		deliver(func() {
-			if err != nil {
-				l.cfg.Log.Info("a command that is refused", "command", strings.SplitN(text, " ", 3)[1], "err", err)
-				err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
-			}
-			answer(res, err)
-		})
+	l.query(text, func(_ string, err error) {
+		if err != nil {
+			l.cfg.Log.Info("a command that is refused", "command", strings.Fields(text)[1], "err", err)
+			err = errBusy
+		}
+		answer(res, err)
 	})
-	if err != nil {
-		answer(nil, err)
+}
+
+// query sends a command and gives its reply.
+func (l *Link) query(text string, done func(reply string, err error)) {
+	deliver := l.inbox.Deliverer()
+	if err := l.socket.send(text, func(reply string, err error) { deliver(func() { done(reply, err) }) }); err != nil {
+		done("", err)
 	}
 }
 
@@ -137,35 +167,91 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
 		return
 	}
-	if len(l.jobs) >= maxWaiting {
-		answer(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
-		return
-	}
-	id, job := newID(), newID()
-	variables := fmt.Sprintf("origination_uuid=%s,origination_caller_id_number=%s,ignore_early_media=true,originate_timeout=%d", id, to, int(l.cfg.RingTime.Seconds()))
+	id := newID()
+	variables := "origination_caller_id_number=" + to + ","
 	if s.AutoOriginate == uacsta.DoNotPrompt {
-		variables += "," + l.cfg.AutoAnswer
+		variables += l.cfg.AutoAnswer + ","
 	}
 	c := &call{id: id, calling: from, called: to, prompted: id}
-	l.calls[id] = c
-	l.jobs[job] = func(result string) {
-		if why, refused := strings.CutPrefix(result, "-ERR"); refused && len(c.channels) == 0 { // it never rang
-			delete(l.calls, id)
-			l.unreached(c, strings.TrimSpace(why))
-		}
+	l.originate(id, from, variables, to+" XML "+l.cfg.Context, &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+}
+
+// predict: ECMA-269 Make Predictive Call: the called device rings first, and comes to the queue
+// that called when it answers.
+func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
+	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
+	target, prefixed := strings.CutPrefix(from, l.cfg.QueuePrefix)
+	switch {
+	case !prefixed || !words.MatchString(target):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
+		return
+	case !words.MatchString(to):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
+		return
+	case s.SignallingDetection != nil || len(s.DestinationDetection) > 0:
+		answer(nil, errParameter)
+		return
 	}
-	l.order(fmt.Sprintf("bgapi originate {%s}user/%s@%s %s XML %s\nJob-UUID: %s", variables, from, l.cfg.Domain, to, l.cfg.Context, job), func(res any, err error) {
+	id := newID()
+	l.originate(id, to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicted: from}},
+		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
+}
+
+// originate has FreeSWITCH call a device, and then go on with a target. It answers when FreeSWITCH
+// has taken the command; who hears that the device does not answer, depends on what it is awaited
+// for.
+func (l *Link) originate(id, device, variables, target string, made *awaited, res any, answer proxy.Answer) {
+	if len(l.jobs) >= maxWaiting || len(l.awaited) >= maxWaiting {
+		answer(nil, errBusy)
+		return
+	}
+	job, c := newID(), made.call
+	l.awaited[id], l.calls[c.id] = made, c
+	forget := func() bool {
+		_, never := l.awaited[id]
+		delete(l.awaited, id)
+		if len(c.channels) == 0 {
+			delete(l.calls, c.id)
+		}
+		return never
+	}
+	l.jobs[job] = func(result string) {
+		why, refused := strings.CutPrefix(result, "-ERR")
+		if !refused || !forget() { // else it never rang
+			return
+		}
+		cause, known := causes[strings.TrimSpace(why)]
+		if !known {
+			cause = uacsta.CauseDestOutOfOrder
+		}
+		told := device
+		if c.predicted != "" {
+			told = c.calling
+		}
+		l.unreached(c, told, cause)
+	}
+	variables = fmt.Sprintf("origination_uuid=%s,%signore_early_media=true,originate_timeout=%d", id, variables, int(l.cfg.RingTime.Seconds()))
+	l.order(fmt.Sprintf("bgapi originate {%s}%s %s\nJob-UUID: %s", variables, l.dial(device), target, job), func(res any, err error) {
 		if err != nil {
-			delete(l.calls, id)
+			forget()
 			delete(l.jobs, job)
 		}
 		answer(res, err)
-	}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)})
+	}, res)
+}
+
+// dial is how FreeSWITCH calls a device: a telephone of its directory, or by what is configured
+// for others.
+func (l *Link) dial(device string) string {
+	if _, known := l.devices[device]; !known && l.cfg.Outside != "" {
+		return strings.ReplaceAll(l.cfg.Outside, "{number}", device)
+	}
+	return "user/" + device + "@" + l.cfg.Domain
 }
 
 // deflect sends a call that rings somewhere else: its caller is sent into the dialplan again.
 func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
-	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting)
+	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting, uacsta.Queued)
 	if err == nil && (len(s.NewDestination) != 1 || !words.MatchString(s.NewDestination[0].ID)) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	}
@@ -176,12 +262,13 @@ func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	l.send(ch, s.NewDestination[0].ID, fmt.Sprintf("api uuid_transfer %s %s XML %s", ch.other().id, s.NewDestination[0].ID, l.cfg.Context), answer, uacsta.DeflectCallResponse{})
+	to := s.NewDestination[0].ID
+	l.send(ch, to, "api uuid_transfer "+ch.other().id+" "+to+" XML "+l.cfg.Context, uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
 }
 
 // transfer sends the other party of a call somewhere else.
 func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
-	ch, err := l.in(s.ActiveCall, uacsta.Connected)
+	ch, err := l.in(s.ActiveCall, uacsta.Connected, uacsta.Queued)
 	if err == nil && !words.MatchString(s.TransferredTo.ID) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	}
@@ -193,22 +280,33 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 		return
 	}
 	to := s.TransferredTo.ID
-	text := fmt.Sprintf("api uuid_transfer %s %s XML %s", ch.other().id, to, l.cfg.Context)
-	if ch.inbound || ch.call.prompted == ch.id { // the other one is its B leg
-		text = fmt.Sprintf("api uuid_transfer %s -bleg %s XML %s", ch.id, to, l.cfg.Context)
-	}
-	l.send(ch, to, text, answer, uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.id, to)})
+	l.send(ch, to, l.elsewhere(ch, to+" XML "+l.cfg.Context), uacsta.CauseSingleStepTransfer, answer,
+		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.id, to)})
 }
 
-// send has a call sent from a device to another one.
-func (l *Link) send(ch *channel, to, text string, answer proxy.Answer, res any) {
-	ch.call.sending = &sending{ch, to}
+// elsewhere is the command that sends the other party of a call to an extension.
+func (l *Link) elsewhere(ch *channel, to string) string {
+	if ch.inbound || ch.call.prompted == ch.id { // the other one is its B leg
+		return "api uuid_transfer " + ch.id + " -bleg " + to
+	}
+	return "api uuid_transfer " + ch.other().id + " " + to
+}
+
+// send has a call sent from a device to another one. That a telephone has left it shows when its
+// channel ends; a queue has none.
+func (l *Link) send(ch *channel, to, text string, cause uacsta.EventCause, answer proxy.Answer, res any) {
 	c := ch.call
+	if !ch.virtual {
+		c.sending = &sending{ch, to, cause}
+	}
 	l.order(text, func(res any, err error) {
-		if err != nil {
-			c.sending = nil
-		}
 		answer(res, err)
+		switch {
+		case err != nil:
+			c.sending = nil
+		case ch.virtual && ch.state != uacsta.Null:
+			l.sentOn(ch, to, cause)
+		}
 	}, res)
 }
 
@@ -216,7 +314,7 @@ func (l *Link) snapshot(device string) any {
 	list := &uacsta.SnapshotDeviceDataList{}
 	for _, c := range l.calls {
 		for _, ch := range c.channels {
-			if ch.number != device || ch.state == "" {
+			if ch.device() != device || ch.state == "" {
 				continue
 			}
 			states := []uacsta.LocalConnectionState{ch.state}

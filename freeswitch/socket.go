@@ -28,6 +28,7 @@ var (
 	errLong    = errors.New("a message of the event socket is too long")
 	errBroken  = errors.New("no message of the event socket")
 	errRefused = errors.New("FreeSWITCH refuses")
+	errNothing = fmt.Errorf("%w: it has nothing to say", errRefused)
 )
 
 // message is one message of the event socket: headers, and a body where there is a length.
@@ -137,7 +138,7 @@ func newSocket(nc net.Conn, timeout time.Duration, told func(event)) *socket {
 	return &socket{nc: nc, timeout: timeout, event: told, finished: make(chan struct{})}
 }
 
-// send sends a command, with headers below it where it has any: whoever makes one sees to it
+// send sends a command, with headers and a body below it where it has any: whoever makes one sees to it
 // that what comes from outside is one word. done is called with the reply, or an
 // error that says what FreeSWITCH has against it, or that the connection is gone; not when
 // send itself fails.
@@ -153,7 +154,10 @@ func (s *socket) send(text string, done func(reply string, err error)) error {
 	name, _, _ := strings.Cut(text, " ")
 	s.waiting = append(s.waiting, &command{done: done, timer: time.AfterFunc(s.timeout, func() { s.close(fmt.Errorf("%s: %w", name, gate.ErrTimeout)) })})
 	_ = s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
-	if _, err := io.WriteString(s.nc, text+"\n\n"); err != nil {
+	if !strings.Contains(text, "\n\n") { // it has no body
+		text += "\n\n"
+	}
+	if _, err := io.WriteString(s.nc, text); err != nil {
 		_ = s.nc.Close() // reading fails, too
 	}
 	return nil
@@ -252,7 +256,11 @@ func (s *socket) reply(text string) error {
 	c.timer.Stop()
 	text = strings.TrimSpace(text)
 	if why, refused := strings.CutPrefix(text, "-ERR"); refused {
-		c.done("", fmt.Errorf("%w: %.100q", errRefused, strings.TrimSpace(why)))
+		if why = strings.TrimSpace(why); why == "no reply" {
+			c.done("", errNothing)
+		} else {
+			c.done("", fmt.Errorf("%w: %.100q", errRefused, why))
+		}
 		return nil
 	}
 	c.done(text, nil)

@@ -9,9 +9,11 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,6 +29,8 @@ type Player struct {
 	Address string
 	// Step gives the command of the recording that is due, and is closed at its end.
 	Step <-chan string
+	// Database is what mod_db has, by realm/key; to be changed before Begin.
+	Database map[string]string
 
 	t       testing.TB
 	entries []entry
@@ -70,7 +74,7 @@ func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
 		t.Fatal(err)
 	}
 	step := make(chan string)
-	p := &Player{Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: parse(string(data)), begin: make(chan struct{})}
+	p := &Player{Database: map[string]string{}, Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: parse(string(data)), begin: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -129,7 +133,7 @@ func (p *Player) Begin() { close(p.begin) }
 
 // ours are the commands that a link gives itself; others in a recording are left out with their
 // replies.
-var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event|setvar_multi|dual_transfer|bridge) |bgapi originate )`)
+var ours = regexp.MustCompile(`^(api uuid_(hold|kill|transfer|send_dtmf|phone_event|setvar_multi|dual_transfer|bridge|broadcast|break|record) |bgapi originate |sendevent )`)
 
 // End is the device that registers at the end of a recording, so that one sees that all is told.
 const End = "9999"
@@ -184,22 +188,57 @@ func (p *Player) play(conn net.Conn) (again bool) {
 			case <-p.t.Context().Done():
 				return false
 			}
-			given, err := readCommand(in)
+			given, err := p.await(conn, in)
 			if err != nil {
 				return false
 			}
 			p.given(command, given, p.entries[min(p.next+1, len(p.entries)-1)].text)
 		case e.kind == "server" && strings.Contains(e.text, "text/event-plain"), e.kind == "server" && !skip:
-			_, _ = conn.Write([]byte(strings.NewReplacer(p.renamed...).Replace(whole(e.text))))
+			_, _ = io.WriteString(conn, p.said(whole(e.text)))
 		}
 	}
 	fmt.Fprintf(conn, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(last), last)
 	close(p.step)
+	_, _ = p.await(conn, in)
+	return false
+}
+
+// await reads the next command of the recording. What a link asks besides is answered: the
+// database that FreeSWITCH keeps, and further events, which it tells anyhow.
+func (p *Player) await(conn net.Conn, in *bufio.Reader) (string, error) {
 	for {
-		if _, err := readCommand(in); err != nil {
-			return false
+		given, err := readCommand(in)
+		if err != nil {
+			return "", err
+		}
+		stored, db := strings.CutPrefix(given, "api db ")
+		switch {
+		case db:
+			reply := p.database(strings.Split(stored, "/"))
+			_, _ = fmt.Fprintf(conn, "Content-Type: api/response\nContent-Length: %d\n\n%s", len(reply), reply)
+		case strings.HasPrefix(given, "event plain "):
+			_, _ = io.WriteString(conn, "Content-Type: command/reply\nReply-Text: +OK event listener enabled plain\n\n")
+		default:
+			return given, nil
 		}
 	}
+}
+
+// database is mod_db: select, insert or delete, a realm, a key, and a value.
+func (p *Player) database(words []string) string {
+	key := strings.Join(words[1:3], "/")
+	switch words[0] {
+	case "insert":
+		p.Database[key] = words[3]
+	case "delete":
+		delete(p.Database, key)
+	default:
+		if value := p.Database[key]; value != "" {
+			return value
+		}
+		return "-ERR no reply\n"
+	}
+	return "+OK\n"
 }
 
 func readCommand(r *bufio.Reader) (string, error) {
@@ -218,32 +257,67 @@ func readCommand(r *bufio.Reader) (string, error) {
 
 var identifier = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
 
-var room = regexp.MustCompile(`conference:[^@]+@`)
+var room = regexp.MustCompile(`conference[:(]([^@]+)@`)
 
 var job = regexp.MustCompile(`Job-UUID: (\S+)`)
 
-// given compares a command with the recorded one: an originate is the same telephone and number,
-// under identifiers of the link's; anything else is the same word for word but for the name of a
-// conference.
-func (p *Player) given(recorded, given, reply string) {
-	if was, is := room.FindString(recorded), room.FindString(given); was != "" && is != "" {
-		p.renamed = append(p.renamed, was, is)
+var recorded = regexp.MustCompile(`^(api uuid_record \S+ (?:start|stop) )(\S+)`)
+
+// given compares a command with the recorded one. What the link chooses itself may differ: its
+// identifiers, the variables of a call, names of conferences, and of files that are written.
+func (p *Player) given(command, given, reply string) {
+	command = strings.Replace(command, " 3000 XML default", " conference:3000@default inline", 1) // where the dialplan has a conference
+	command = strings.Replace(command, ",440) both", ",440) aleg", 1)                             // a message for one of two
+	if was, is := room.FindStringSubmatch(command), room.FindStringSubmatch(given); was != nil && is != nil {
+		for _, around := range []string{"conference:%s@", "conference(%s@", "Conference-Name: %s\n"} {
+			p.renamed = append(p.renamed, fmt.Sprintf(around, was[1]), fmt.Sprintf(around, is[1]))
+		}
 	}
-	if !strings.HasPrefix(recorded, "bgapi originate ") {
-		if wanted := strings.NewReplacer(p.renamed...).Replace(recorded); given != wanted {
+	if was, is := recorded.FindStringSubmatch(command), recorded.FindStringSubmatch(given); was != nil && is != nil {
+		p.renamed = append(p.renamed, was[2], is[2])
+	}
+	wanted := strings.NewReplacer(p.renamed...).Replace(command)
+	switch {
+	case strings.HasPrefix(command, "sendevent "):
+		if !sameLines(given, wanted) {
+			p.t.Errorf("the link says %q, the recording %q", given, wanted)
+		}
+		return
+	case !strings.HasPrefix(command, "bgapi originate "):
+		if given != wanted {
 			p.t.Errorf("the link says %q, the recording %q", given, wanted)
 		}
 		return
 	}
 	line, _, _ := strings.Cut(given, "\n")
-	_, target, _ := strings.Cut(recorded, "}")
-	if !strings.HasPrefix(line, "bgapi originate {") || !strings.HasSuffix(line, "}"+target) {
-		p.t.Errorf("the link says %q, the recording %q", line, recorded)
+	_, target, _ := strings.Cut(wanted, "user/")
+	if !strings.HasPrefix(line, "bgapi originate {") || !strings.HasSuffix(line, "}user/"+target) {
+		p.t.Errorf("the link says %q, the recording %q", line, command)
 	}
-	p.renamed = append(p.renamed, identifier.FindString(recorded), identifier.FindString(given))
+	p.renamed = append(p.renamed, p.made(), identifier.FindString(given))
 	if was, is := job.FindStringSubmatch(reply), job.FindStringSubmatch(given); was != nil && is != nil {
 		p.renamed = append(p.renamed, was[1], is[1])
 	}
+}
+
+// made is the channel that the recording makes next.
+func (p *Player) made() string {
+	for _, e := range p.entries[p.next:] {
+		if ev := e.headers(); ev["Event-Name"] == "CHANNEL_CREATE" {
+			return ev["Unique-ID"]
+		}
+	}
+	return ""
+}
+
+// sameLines compares headers, in any order. How many messages wait is not known to a link.
+func sameLines(given, wanted string) bool {
+	set := func(text string) []string {
+		lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return strings.HasPrefix(line, "MWI-Voice-Message: ") })
+		slices.Sort(lines)
+		return lines
+	}
+	return slices.Equal(set(given), set(wanted))
 }
 
 // whole is a message as it came: a recording has blank lines between them.
@@ -258,6 +332,17 @@ func whole(text string) string {
 	}
 	return head + "\n\n" + body[:min(length, len(body))]
 }
+
+// said is a message as this FreeSWITCH says it, under the link's own names.
+func (p *Player) said(message string) string {
+	text := strings.NewReplacer(p.renamed...).Replace(message)
+	if head, body, _ := strings.Cut(text, "\n\n"); body != "" {
+		text = contentLength.ReplaceAllString(head, fmt.Sprintf("Content-Length: %d", len(body))) + "\n\n" + body
+	}
+	return text
+}
+
+var contentLength = regexp.MustCompile(`Content-Length: \d+`)
 
 // headers are those of an event; nil when the entry is none.
 func (e entry) headers() map[string]string {

@@ -1,0 +1,377 @@
+package freeswitch
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Do not disturb and forwarding are kept in FreeSWITCH, by mod_db, where the dialplan reads them:
+// a realm for each, in it a key for each device. The telephones' feature keys are told and obeyed
+// through FreeSWITCH.
+
+// The realms.
+const (
+	keepsDND   = "csta_dnd"
+	keepsRings = "csta_ring_count"
+)
+
+// forwardings are the realms of the forwarding types; without csta_ they are the names of
+// FreeSWITCH's feature keys.
+var forwardings = []struct {
+	kind  uacsta.ForwardingType
+	realm string
+}{
+	{uacsta.ForwardImmediate, "csta_forward_immediate"}, {uacsta.ForwardBusy, "csta_forward_busy"}, {uacsta.ForwardNoAns, "csta_forward_no_answer"},
+}
+
+// settings are the features of a device.
+type settings struct {
+	dnd      bool
+	rings    int // before forwarding on no answer; 0: the dialplan's own
+	forwards map[uacsta.ForwardingType]*forward
+}
+
+type forward struct {
+	on bool
+	to string
+}
+
+// profile is what is known of a telephone that has registered.
+type profile struct{ name, agent string }
+
+// known gives the settings of a device, from FreeSWITCH where they are not known yet.
+func (l *Link) known(device string, then func(*settings, error)) {
+	switch s := l.features[device]; {
+	case !words.MatchString(device):
+		then(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+		return
+	case s != nil:
+		then(s, nil)
+		return
+	case len(l.features) >= maxDevices:
+		then(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
+		return
+	}
+	s := &settings{forwards: map[uacsta.ForwardingType]*forward{}}
+	type kept struct {
+		realm string
+		take  func(value string)
+	}
+	keys := []kept{
+		{keepsDND, func(value string) { s.dnd = value == "true" }},
+		{keepsRings, func(value string) { s.rings = rings(value) }},
+	}
+	for _, f := range forwardings {
+		s.forwards[f.kind] = &forward{}
+		keys = append(keys, kept{f.realm, func(value string) {
+			if words.MatchString(value) {
+				*s.forwards[f.kind] = forward{true, value}
+			}
+		}})
+	}
+	var next func(i int)
+	next = func(i int) {
+		switch was := l.features[device]; {
+		case was != nil: // asked for twice
+			then(was, nil)
+			return
+		case i == len(keys):
+			l.features[device] = s
+			then(s, nil)
+			return
+		}
+		l.query("api db select/"+keys[i].realm+"/"+device, func(value string, err error) {
+			if err != nil && !errors.Is(err, errNothing) {
+				l.cfg.Log.Info("features cannot be kept: is mod_db loaded?", "err", err)
+				then(nil, errBusy)
+				return
+			}
+			keys[i].take(value)
+			next(i + 1)
+		})
+	}
+	next(0)
+}
+
+// rings reads how often a telephone rings before a call is forwarded; 0: it does not say.
+func rings(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 100 {
+		return 0
+	}
+	return n
+}
+
+// keep is the command that keeps a setting, "" for none.
+func keep(realm, device, value string) string {
+	if value == "" {
+		return "api db delete/" + realm + "/" + device
+	}
+	return "api db insert/" + realm + "/" + device + "/" + value
+}
+
+// getDoNotDisturb: ECMA-269 Get Do Not Disturb.
+func (l *Link) getDoNotDisturb(req *uacsta.GetDoNotDisturb, answer proxy.Answer) {
+	l.known(req.Device.ID, func(s *settings, err error) {
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		answer(uacsta.GetDoNotDisturbResponse{DoNotDisturbOn: s.dnd}, nil)
+	})
+}
+
+// setDoNotDisturb: ECMA-269 Set Do Not Disturb, of all calls.
+func (l *Link) setDoNotDisturb(req *uacsta.SetDoNotDisturb, answer proxy.Answer) {
+	if req.CallOrigination != nil || len(req.CallingDeviceList) > 0 {
+		answer(nil, errParameter)
+		return
+	}
+	l.disturb(req.Device.ID, req.DoNotDisturbOn, false, func(err error) { answer(uacsta.SetDoNotDisturbResponse{}, err) })
+}
+
+// disturb sets do not disturb; key: at the telephone, which is told what has become of it.
+func (l *Link) disturb(device string, on, key bool, done func(error)) {
+	l.known(device, func(s *settings, err error) {
+		if err != nil || s.dnd == on {
+			done(err)
+			if err == nil && key {
+				l.lamp(device, dndLamp(s)...)
+			}
+			return
+		}
+		value := ""
+		if on {
+			value = "true"
+		}
+		l.orders([]string{keep(keepsDND, device, value)}, func(err error) {
+			if done(err); err != nil || s.dnd == on {
+				return
+			}
+			s.dnd = on
+			l.watch.Tell(device, func(ref string) any {
+				return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), DoNotDisturbOn: on}
+			})
+			l.lamp(device, dndLamp(s)...)
+		})
+	})
+}
+
+func dndLamp(s *settings) []string {
+	return []string{"Feature-Event: DoNotDisturbEvent", fmt.Sprintf("doNotDisturbOn: %t", s.dnd)}
+}
+
+// getForwarding: ECMA-269 Get Forwarding.
+func (l *Link) getForwarding(req *uacsta.GetForwarding, answer proxy.Answer) {
+	l.known(req.Device.ID, func(s *settings, err error) {
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		var res uacsta.GetForwardingResponse
+		for _, f := range forwardings {
+			item := uacsta.ForwardListItem{ForwardingType: f.kind, ForwardStatus: s.forwards[f.kind].on, ForwardDN: s.forwards[f.kind].destination()}
+			item.RingCount = s.ringCount(f.kind)
+			res.ForwardingList = append(res.ForwardingList, item)
+		}
+		answer(res, nil)
+	})
+}
+
+func (f *forward) destination() *uacsta.DeviceID {
+	if f.to == "" {
+		return nil
+	}
+	to := uacsta.Dev(f.to)
+	return &to
+}
+
+// ringCount is how often it rings before a type of forwarding; nil where that is not said.
+func (s *settings) ringCount(kind uacsta.ForwardingType) *int {
+	if kind != uacsta.ForwardNoAns || s.rings == 0 {
+		return nil
+	}
+	n := s.rings
+	return &n
+}
+
+// setForwarding: ECMA-269 Set Forwarding.
+func (l *Link) setForwarding(req *uacsta.SetForwarding, answer proxy.Answer) {
+	kind, to, count := req.ForwardingType, "", 0
+	if kind == "" {
+		kind = uacsta.ForwardImmediate
+	}
+	if req.ForwardDN != nil {
+		to = req.ForwardDN.ID
+	}
+	if req.RingCount != nil {
+		if count = rings(strconv.Itoa(*req.RingCount)); count == 0 {
+			answer(nil, errParameter)
+			return
+		}
+	}
+	l.redirect(req.Device.ID, kind, forward{req.ActivateForward, to}, count, false, func(err error) { answer(uacsta.SetForwardingResponse{}, err) })
+}
+
+// redirect sets a type of forwarding; a number or count that is not given stays as it is.
+func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward, count int, key bool, done func(error)) {
+	l.known(device, func(s *settings, err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		was := s.forwards[kind]
+		switch {
+		case was == nil:
+			done(uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType))
+			return
+		case next.to == "":
+			next.to = was.to
+		}
+		if next.on && !words.MatchString(next.to) || next.to != "" && !words.MatchString(next.to) {
+			done(uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination))
+			return
+		}
+		if count == 0 || kind != uacsta.ForwardNoAns {
+			count = s.rings
+		}
+		if *was == next && s.rings == count {
+			done(nil)
+			if key {
+				l.lamp(device, forwardLamp(s, kind)...)
+			}
+			return
+		}
+		value, texts := "", []string{}
+		if next.on {
+			value = next.to
+		}
+		if count != s.rings {
+			texts = append(texts, keep(keepsRings, device, strconv.Itoa(count)))
+		}
+		l.orders(append(texts, keep(realm(kind), device, value)), func(err error) {
+			if done(err); err != nil {
+				return
+			}
+			*was, s.rings = next, count
+			l.watch.Tell(device, func(ref string) any {
+				return uacsta.ForwardingEvent{
+					MonitorCrossRefID: ref, Device: uacsta.Ext(device), ForwardingType: kind, ForwardStatus: next.on, ForwardTo: next.destination(), RingCount: s.ringCount(kind),
+				}
+			})
+			l.lamp(device, forwardLamp(s, kind)...)
+		})
+	})
+}
+
+// realm is where a type of forwarding is kept.
+func realm(kind uacsta.ForwardingType) string {
+	for _, f := range forwardings {
+		if f.kind == kind {
+			return f.realm
+		}
+	}
+	return ""
+}
+
+func forwardLamp(s *settings, kind uacsta.ForwardingType) []string {
+	return append([]string{"Feature-Event: ForwardingEvent"}, s.forwardLines(kind)...)
+}
+
+// forwardLines are the headers of FreeSWITCH's for a type of forwarding.
+func (s *settings) forwardLines(kind uacsta.ForwardingType) []string {
+	f, name := s.forwards[kind], strings.TrimPrefix(realm(kind), "csta_")
+	lines := []string{fmt.Sprintf("%s: %s", name, f.to), fmt.Sprintf("%s_enabled: %t", name, f.on)}
+	if n := s.ringCount(kind); n != nil {
+		lines = append(lines, fmt.Sprintf("ringCount: %d", *n))
+	}
+	return lines
+}
+
+// lamp tells the telephones of a device what a feature is now.
+func (l *Link) lamp(device string, lines ...string) {
+	head := []string{"sendevent PHONE_FEATURE", "profile: " + l.profile(device), "user: " + device, "host: " + l.cfg.Domain, "device: " + device}
+	l.order(strings.Join(append(head, lines...), "\n"), func(any, error) {}, nil)
+}
+
+// profile is the profile of FreeSWITCH's that a device is registered at.
+func (l *Link) profile(device string) string {
+	if p := l.profiles[device]; p.name != "" {
+		return p.name
+	}
+	return l.cfg.Profile
+}
+
+// featureKey: a telephone wants to know its features, or changes one.
+func (l *Link) featureKey(e event) {
+	device, subscription := e.get("user"), e.get("call-id")
+	if !words.MatchString(device) {
+		return
+	}
+	if name := e.get("profile_name"); words.MatchString(name) && (len(l.profiles) < maxDevices || l.profiles[device].name != "") {
+		l.profiles[device] = profile{name, l.profiles[device].agent}
+	}
+	on := e.get("Feature-Enabled") == "true"
+	switch e.get("Feature-Action") {
+	case "SetDoNotDisturb":
+		l.disturb(device, on, true, func(error) {})
+	case "SetCallForward":
+		for _, f := range forwardings {
+			if strings.TrimPrefix(f.realm, "csta_") == e.get("Action-Name") {
+				l.redirect(device, f.kind, forward{on, e.get("Action-Value")}, rings(e.get("ringCount")), true, func(error) {})
+			}
+		}
+	case "":
+		l.known(device, func(s *settings, err error) {
+			if err != nil || !subscriptions.MatchString(subscription) {
+				return
+			}
+			lines := []string{"call-id: " + subscription, "Feature-Event: init"}
+			for _, f := range forwardings {
+				if s.forwards[f.kind].to != "" {
+					lines = append(lines, s.forwardLines(f.kind)...)
+				}
+			}
+			l.lamp(device, append(lines, fmt.Sprintf("doNotDisturbOn: %t", s.dnd))...)
+		})
+	}
+}
+
+// subscriptions are Call-IDs of telephones' subscriptions.
+var subscriptions = regexp.MustCompile(`^[!-~]{1,256}$`)
+
+// setMessageWaiting: ECMA-269 Set Message Waiting Indicator. FreeSWITCH tells the telephone, and
+// the link by an event.
+func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer proxy.Answer) {
+	device, waiting := req.Device.ID, "no"
+	if !words.MatchString(device) || req.DeviceForMessage != nil {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+		return
+	}
+	if req.MessageWaitingOn {
+		waiting = "yes"
+	}
+	l.order("sendevent MESSAGE_WAITING\nMWI-Messages-Waiting: "+waiting+"\nMWI-Message-Account: sip:"+device+"@"+l.cfg.Domain, answer,
+		uacsta.SetMessageWaitingIndicatorResponse{})
+}
+
+// messageWaiting: messages wait for a device, or none any more: a mailbox says so, or a service.
+func (l *Link) messageWaiting(e event) {
+	_, account, _ := strings.Cut(e.get("MWI-Message-Account"), ":")
+	device, on := local(account), e.get("MWI-Messages-Waiting") == "yes"
+	if !words.MatchString(device) || l.waiting[device] == on || len(l.waiting) >= maxDevices {
+		return
+	}
+	if l.waiting[device] = on; !on {
+		delete(l.waiting, device)
+	}
+	l.watch.Tell(device, func(ref string) any {
+		return uacsta.MessageWaitingEvent{MonitorCrossRefID: ref, TargetDevice: uacsta.Ext(device), MessageWaitingOn: on}
+	})
+}

@@ -1,0 +1,247 @@
+package freeswitch
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Calls of which one comes to another: picked up, fetched from where it waits or is parked, and
+// conferences.
+
+// bridged: two channels hear each other. Where they are in different calls, one has taken the
+// other.
+func (l *Link) bridged(e event) {
+	comes, waits := l.channels[e.get("Bridge-A-Unique-ID")], l.channels[e.get("Bridge-B-Unique-ID")]
+	switch {
+	case comes == nil || waits == nil || comes.virtual || waits.virtual:
+		return
+	case comes.call == waits.call:
+		for _, ch := range []*channel{comes, waits} {
+			if ch.comes != nil {
+				l.takes(ch, ch.comes.why)
+			}
+		}
+		return
+	case comes.call.joining || waits.call.joining:
+		return
+	}
+	if c := comes.call; c.picked != nil || c.queued() != nil {
+		comes, waits = waits, comes
+	}
+	cause := uacsta.CauseNormal
+	switch c := waits.call; {
+	case c.picked != nil:
+		cause = uacsta.CauseCallPickup
+	case c.queued() != nil:
+		if cause = uacsta.CauseDistributed; c.queued().parked {
+			cause = uacsta.CausePark
+		}
+	case len(c.channels) != 1 || len(comes.call.channels) != 1:
+		return // a transfer, which shows when a channel ends
+	}
+	l.drop(comes, cause)
+	comes.state = ""
+	l.add(waits.call, comes)
+	l.takes(comes, cause)
+}
+
+// takes: a telephone talks in a call that rang, waited or was parked elsewhere.
+func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
+	c := ch.call
+	ch.comes = nil
+	if from := c.picked; from != nil {
+		c.picked = nil
+		l.divert(from, ch.number, cause)
+	} else if part := c.queued(); part != nil {
+		l.divert(part, ch.number, cause)
+	}
+	c.why = cause
+	l.established(ch)
+}
+
+// pickedUp: a telephone that rang does not any more, because somebody has taken the call.
+func (l *Link) pickedUp(ch *channel) {
+	c := ch.call
+	for _, o := range c.channels {
+		if o.comes != nil && o.comes.by == ch {
+			l.divert(ch, o.number, o.comes.why)
+			return
+		}
+	}
+	c.picked = ch
+}
+
+// pickUp: ECMA-269 Directed Pickup Call, of a call that rings or is parked.
+func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
+	ch, err := l.in(s.CallToBePickedUp, uacsta.Alerting, uacsta.Queued)
+	device := s.RequestingDevice.ID
+	switch {
+	case err != nil:
+	case !words.MatchString(device):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	case ch.other() == nil:
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	target, cause := fmt.Sprintf("&intercept(%s)", ch.other().id), uacsta.CauseCallPickup
+	if ch.parked {
+		target, cause = fmt.Sprintf("'&valet_park(%s %s)'", l.cfg.ParkLot, ch.number), uacsta.CausePark
+	}
+	id := newID()
+	l.originate(id, device, "", target, &awaited{call: ch.call, by: ch, why: cause},
+		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.id, device)}, answer)
+}
+
+// park: ECMA-269 Park Call: the other party goes to a place of a valet's parking lot.
+func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
+	ch, err := l.in(s.Parking, uacsta.Connected)
+	place := s.ParkTo.ID
+	switch {
+	case err != nil:
+	case !words.MatchString(place):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParkToDeviceID)
+	case ch.with() == nil:
+		err = errState
+	case l.parts[place] > 0:
+		err = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidParkToDeviceState)
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	l.send(ch, place, l.elsewhere(ch, fmt.Sprintf("'valet_park:%s %s' inline", l.cfg.ParkLot, place)), uacsta.CausePark, answer,
+		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.id, place)})
+}
+
+// What conferences that services make are named with: they are no devices.
+const ownRooms = "csta-"
+
+// participations are the causes of Conferenced for each way to take part, and the flags of a
+// member.
+var participations = map[uacsta.ParticipationType]struct {
+	cause uacsta.EventCause
+	flags string
+}{
+	uacsta.ParticipationActive: {uacsta.CauseActiveParticipation, ""}, uacsta.ParticipationSilent: {uacsta.CauseSilentParticipation, "+flags{mute}"},
+}
+
+// addParty: ECMA-269 Single Step Conference Call. Whoever talks goes on talking in a conference
+// of FreeSWITCH, and the new device comes to it when it answers.
+func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer) {
+	ch, err := l.in(s.ActiveCall, uacsta.Connected)
+	device, how := s.DeviceToJoin.ID, participations[s.ParticipationType]
+	switch {
+	case err != nil:
+	case how.cause == "":
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParticipationType)
+	case !words.MatchString(device):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	case ch.with() == nil && ch.call.room == "" || ch.kept != nil:
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	c := ch.call
+	var texts []string
+	room := c.room
+	if room == "" {
+		room = ownRooms + newID()
+		texts = []string{"api uuid_transfer " + ch.id + " -both conference:" + room + "@default inline"}
+	}
+	l.orders(texts, func(err error) {
+		if err == nil && ch.call != c {
+			err = errState
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		c.room = room
+		for _, member := range c.channels {
+			member.parks = true // in the conference, when everybody else has left
+		}
+		l.originate(newID(), device, "", "&conference("+room+"@default"+how.flags+")", &awaited{call: c, by: ch, why: how.cause},
+			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.id, device)}, answer)
+	})
+}
+
+// added: a device that was called to a conference has answered.
+func (l *Link) added(ch *channel) {
+	by, why := ch.comes.by, ch.comes.why
+	ch.comes, ch.state, ch.parks = nil, uacsta.Connected, true
+	l.conferenced(ch.call, by.connection(), nil, by.number, ch, why)
+}
+
+// conferenced tells that a device is in a conference now, and what it was in before, if anything.
+func (l *Link) conferenced(c *call, through uacsta.ConnectionID, before *uacsta.ConnectionID, by string, joined *channel, cause uacsta.EventCause) {
+	list := make([]uacsta.ConnectionListItem, len(c.channels))
+	for i, ch := range c.channels {
+		now := ch.connection()
+		list[i] = uacsta.ConnectionListItem{NewConnection: &now, OldConnection: &now}
+		if ch == joined {
+			list[i].OldConnection = before
+		}
+	}
+	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.ConferencedEvent{
+			MonitorCrossRefID: ref, PrimaryOldCall: through, SecondaryOldCall: before, ConferencingDevice: uacsta.Ext(by),
+			AddedParty: uacsta.Ext(joined.number), ConferenceConnections: list, LocalConnectionInfo: local, Cause: cause,
+		}
+	})
+}
+
+// room takes what mod_conference tells of conferences that are not our services': such a one is a
+// device, and all that are in it are in one call.
+func (l *Link) room(e event) {
+	ch, name := l.channels[e.get("Unique-ID")], e.get("Conference-Name")
+	if ch == nil || ch.virtual || strings.HasPrefix(name, ownRooms) || !words.MatchString(name) {
+		return
+	}
+	room := l.channels["conference "+name]
+	switch e.get("Action") {
+	case "add-member":
+		switch {
+		case room == nil && len(l.channels) < maxChannels:
+			room = &channel{id: "conference " + name, number: name, virtual: true}
+			l.add(ch.call, room)
+			l.established(room)
+		case room != nil && room.call != ch.call:
+			before := ch.connection()
+			l.remove(ch)
+			l.add(room.call, ch)
+			l.conferenced(room.call, room.connection(), &before, name, ch, uacsta.CauseConference)
+		}
+	case "del-member":
+		if room != nil && room.call == ch.call { // it goes on elsewhere
+			l.cleared(ch, uacsta.CauseNormalClearing)
+			ch.state = uacsta.Connected
+			l.add(&call{id: newID(), calling: ch.number}, ch)
+		}
+	}
+}
+
+// end: ECMA-269 Clear Connection. That of a queue ends who waits, that of a conference the
+// conference.
+func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
+	ch, err := l.in(s.ConnectionToBeCleared, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold, uacsta.Queued)
+	if err == nil && ch.leg() == nil {
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	text := "api uuid_kill " + ch.leg().id + " NORMAL_CLEARING"
+	if name, room := strings.CutPrefix(ch.id, "conference "); room {
+		text = "api conference " + name + " hup all"
+	}
+	l.order(text, answer, uacsta.ClearConnectionResponse{})
+}

@@ -1,0 +1,182 @@
+package freeswitch
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// soundNames are names of sound files: nothing that FreeSWITCH would take for a command, and nothing
+// outside its folder.
+var soundNames = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*)*$`)
+
+// sound is what is played to a channel, or recorded of it.
+type sound struct {
+	name    string
+	records bool
+	limited bool // it ends after a time, if nobody stops it
+	runs    bool // FreeSWITCH has begun
+}
+
+// maxMessages is how many messages one channel may have waiting.
+const maxMessages = 16
+
+// path is what FreeSWITCH calls a message; "" when there can be none of that name.
+func (l *Link) path(name string) string {
+	switch path := l.cfg.Messages[name]; {
+	case path != "":
+		return path
+	case len(name) > 128 || !soundNames.MatchString(name):
+		return ""
+	case l.cfg.Sounds != "":
+		return l.cfg.Sounds + "/" + name
+	}
+	return name
+}
+
+// hears is the channel of a connection that messages can be played to.
+func (l *Link) hears(id uacsta.ConnectionID) (*channel, error) {
+	ch, err := l.in(id, uacsta.Connected, uacsta.Queued)
+	if err == nil && ch.leg() == nil {
+		err = errState
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ch.leg(), nil
+}
+
+// play: ECMA-269 Play Message.
+func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
+	ch, err := l.hears(s.OverConnection)
+	path := l.path(s.MessageToBePlayed)
+	switch t := s.Termination; {
+	case err != nil:
+	case path == "":
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
+	case s.Duration != nil, t != nil && (t.DurationExceeded || t.DTMFDigitDetected || t.SpeechDetected):
+		err = errParameter
+	case len(ch.messages) >= maxMessages:
+		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	var texts []string
+	if !l.played { // only this says that there is no such file
+		texts = []string{"event plain CHANNEL_EXECUTE_COMPLETE"}
+	}
+	l.played = true
+	l.start(ch, path, sound{name: s.MessageToBePlayed}, append(texts, "api uuid_broadcast "+ch.id+" "+path+" aleg"), answer, uacsta.PlayMessageResponse{})
+}
+
+// record: ECMA-269 Record Message, of both directions of a channel.
+func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
+	ch, err := l.hears(s.CallToBeRecorded)
+	limit := ""
+	switch t := s.Termination; {
+	case err != nil:
+	case l.cfg.Recordings == "":
+		err = errService
+	case t != nil && (t.DTMFDigitDetected || t.SpeechDetected), s.MaxDuration != nil && (*s.MaxDuration < 1 || *s.MaxDuration > 24*3600*1000):
+		err = errParameter
+	case len(ch.messages) >= maxMessages:
+		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+	case s.MaxDuration != nil:
+		limit = fmt.Sprintf(" %d", (*s.MaxDuration+999)/1000)
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	name := newID() + ".wav"
+	path := l.cfg.Recordings + "/" + name
+	l.start(ch, path, sound{name: name, records: true, limited: limit != ""}, []string{"api uuid_record " + ch.id + " start " + path + limit}, answer,
+		uacsta.RecordMessageResponse{ResultingMessage: name})
+}
+
+// start has FreeSWITCH play or record something. Its events come later.
+func (l *Link) start(ch *channel, path string, m sound, texts []string, answer proxy.Answer, res any) {
+	if ch.messages == nil {
+		ch.messages = map[string]*sound{}
+	}
+	ch.messages[path] = &m
+	l.orders(texts, func(err error) {
+		if err != nil {
+			delete(ch.messages, path)
+		}
+		answer(res, err)
+	})
+}
+
+// stop: ECMA-269 Stop, of one message or all of a connection.
+func (l *Link) stop(s *uacsta.Stop, answer proxy.Answer) {
+	ch, err := l.hears(s.Connection)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	var texts []string
+	plays := false
+	for path, m := range ch.messages {
+		switch {
+		case s.MessageToBeStopped != "" && s.MessageToBeStopped != m.name:
+		case m.records:
+			m.limited = false
+			texts = append(texts, "api uuid_record "+ch.id+" stop "+path)
+		default:
+			plays = true
+		}
+	}
+	if plays {
+		texts = append(texts, "api uuid_break "+ch.id+" all")
+	}
+	if len(texts) == 0 {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID))
+		return
+	}
+	l.orders(texts, func(err error) { answer(uacsta.StopResponse{}, err) })
+}
+
+// voice: a message begins or ends. Whatever else FreeSWITCH plays is no message.
+func (l *Link) voice(ch *channel, e event) {
+	path := e.get("Playback-File-Path") + e.get("Record-File-Path")
+	cause := uacsta.CauseNormal
+	switch name := e.get("Event-Name"); {
+	case name == "CHANNEL_EXECUTE_COMPLETE":
+		if path = e.get("Application-Data"); e.get("Application-Response") != "FILE NOT FOUND" {
+			return
+		}
+		cause = uacsta.CauseResourcesNotAvailable
+	case name == "PLAYBACK_STOP" && e.get("Playback-Status") == "done":
+		cause = uacsta.CauseEndOfMessageDetected
+	}
+	m := ch.messages[path]
+	switch {
+	case m == nil:
+		return
+	case e.get("Record-Completion-Cause") == "success-maxtime" && m.limited:
+		cause = uacsta.CauseMessageDurationExceeded
+	}
+	c, id := ch.call, ch.connection()
+	switch name := e.get("Event-Name"); {
+	case name == "PLAYBACK_START" && !m.runs:
+		m.runs = true
+		l.tell(c, func(ref string, _ uacsta.LocalConnectionState) any {
+			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
+		})
+	case name == "RECORD_START" && !m.runs:
+		m.runs = true
+		l.tell(c, func(ref string, _ uacsta.LocalConnectionState) any {
+			return uacsta.RecordEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
+		})
+	case name == "PLAYBACK_STOP", name == "RECORD_STOP", name == "CHANNEL_EXECUTE_COMPLETE":
+		delete(ch.messages, path)
+		l.tell(c, func(ref string, _ uacsta.LocalConnectionState) any {
+			return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
+		})
+	}
+}

@@ -124,6 +124,9 @@ func (l *Link) created(e event) {
 		return
 	}
 	c := &call{id: id, calling: e.get("Caller-Caller-ID-Number"), called: e.get("Caller-Destination-Number")}
+	if l.calls[id] != nil { // that of a channel of this name before
+		c.id = newID()
+	}
 	l.add(c, ch)
 	if !ch.inbound {
 		return

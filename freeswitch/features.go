@@ -296,8 +296,8 @@ func (s *settings) forwardLines(kind uacsta.ForwardingType) []string {
 
 // lamp tells the telephones of a device what a feature is now.
 func (l *Link) lamp(device string, lines ...string) {
-	head := []string{"sendevent PHONE_FEATURE", "profile: " + l.profile(device), "user: " + device, "host: " + l.cfg.Domain, "device: " + device}
-	l.order(strings.Join(append(head, lines...), "\n"), func(any, error) {}, nil)
+	head := "sendevent PHONE_FEATURE\nprofile: " + l.profile(device) + "\nuser: " + device + "\nhost: " + l.cfg.Domain + "\ndevice: " + device + "\n"
+	l.order(head+strings.Join(lines, "\n"), func(any, error) {}, nil)
 }
 
 // profile is the profile of FreeSWITCH's that a device is registered at.

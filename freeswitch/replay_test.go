@@ -539,7 +539,7 @@ ConnectionCleared 1001 null normalClearing`,
 		},
 		{
 			"predictive", []func(*player) any{
-				func(p *player) any {
+				func(*player) any {
 					return uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("9500"), CalledDirectoryNumber: uacsta.Dev("1002")}
 				},
 			}, map[string]string{
@@ -562,7 +562,7 @@ ConnectionCleared 1003 null normalClearing`,
 		{
 			"feature-keys", []func(*player) any{
 				more, more,
-				func(p *player) any {
+				func(*player) any {
 					four, to := 4, uacsta.Dev("1002")
 					return uacsta.SetForwarding{Device: uacsta.Dev("1004"), ForwardingType: uacsta.ForwardNoAns, ActivateForward: true, ForwardDN: &to, RingCount: &four}
 				},

@@ -65,12 +65,12 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	var texts []string
-	if !l.played { // only this says that there is no such file
-		texts = []string{"event plain CHANNEL_EXECUTE_COMPLETE"}
+	texts := []string{"event plain CHANNEL_EXECUTE_COMPLETE", "api uuid_broadcast " + ch.id + " " + path + " aleg"}
+	if l.played { // only this event says that there is no such file
+		texts = texts[1:]
 	}
 	l.played = true
-	l.start(ch, path, sound{name: s.MessageToBePlayed}, append(texts, "api uuid_broadcast "+ch.id+" "+path+" aleg"), answer, uacsta.PlayMessageResponse{})
+	l.start(ch, path, sound{name: s.MessageToBePlayed}, texts, answer, uacsta.PlayMessageResponse{})
 }
 
 // record: ECMA-269 Record Message, of both directions of a channel.

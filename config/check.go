@@ -77,11 +77,7 @@ func (c *Config) checkLinks(d *document) {
 		if len(l.Devices) == 0 {
 			d.fault(key+".devices", "must say which devices are there, such as [\"2??\"], or [\"*\"] for all")
 		}
-		for j, pattern := range l.Devices {
-			if !policy.ValidDevices(pattern) {
-				d.fault(fmt.Sprintf("%s.devices[%d]", key, j), "is not usable; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
-			}
-		}
+		d.numbers(key+".devices", l.Devices)
 		if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
 			d.fault(key+".edition", "must be 2 to 9")
 		}
@@ -106,23 +102,62 @@ func (c *Config) checkLinks(d *document) {
 	}
 }
 
+// numbers checks patterns of device numbers.
+func (d *document) numbers(key string, patterns []string) {
+	for i, pattern := range patterns {
+		if !policy.ValidDevices(pattern) {
+			d.fault(fmt.Sprintf("%s[%d]", key, i), "is not usable; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
+		}
+	}
+}
+
 // word is what may stand in a command of FreeSWITCH.
 var word = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
+
+// checkMessages checks what is told to a FreeSWITCH, in commands whose words are parted by blanks.
+func checkMessages(d *document, key string, m LinkMessages) {
+	for name, value := range map[string]string{"folder": m.Folder, "recordings": m.Recordings} {
+		if value != "" && (!strings.HasPrefix(value, "/") || strings.ContainsAny(value, " \r\n")) {
+			d.fault(key+"."+name, "must be a path on FreeSWITCH's machine, from / on and without blanks")
+		}
+	}
+	for i, message := range m.Named {
+		if message.Name == "" || message.Play == "" || strings.ContainsAny(message.Play, " \r\n") {
+			d.fault(fmt.Sprintf("%s.named[%d]", key, i), "must have a name, and play, without blanks: a file, or a stream such as tone_stream://%(1000,0,440)")
+		}
+	}
+}
 
 // checkFreeSWITCH checks what only a link of type freeswitch has, and must have.
 func (c *Config) checkFreeSWITCH(d *document, key string, l Link) {
 	if l.Type != "freeswitch" {
-		if l.Domain != "" || l.Context != "" || l.AutoAnswer != "" {
-			d.fault(key+".domain", "domain, context and auto-answer are for type freeswitch only")
+		for name, set := range map[string]bool{
+			"domain": l.Domain != "", "context": l.Context != "", "auto-answer": l.AutoAnswer != "", "answer": l.Answer != "", "profile": l.Profile != "", "outside": l.Outside != "",
+			"queues": l.Queues.Prefix != "" || len(l.Queues.Numbers) > 0, "trunk-prefix": l.TrunkPrefix != "", "park-lot": l.ParkLot != "",
+			"messages": l.Messages.Folder != "" || l.Messages.Recordings != "" || len(l.Messages.Named) > 0,
+		} {
+			if set {
+				d.fault(key+"."+name, "is for type freeswitch only")
+			}
 		}
 		return
 	}
 	if !word.MatchString(l.Domain) {
 		d.fault(key+".domain", "must be the domain of its directory, such as \"pbx.example.com\": what stands behind the @ of its telephones")
 	}
-	if l.Context != "" && !word.MatchString(l.Context) {
-		d.fault(key+".context", "must be a context of its dialplan, such as default")
+	for name, value := range map[string]string{"context": l.Context, "profile": l.Profile, "park-lot": l.ParkLot, "queues.prefix": l.Queues.Prefix, "trunk-prefix": l.TrunkPrefix} {
+		if value != "" && !word.MatchString(value) {
+			d.fault(key+"."+name, "must be one word of letters, digits and . _ - + * #")
+		}
 	}
+	if l.Answer != "" {
+		d.oneOf(key+".answer", l.Answer, "talk", "keys", "auto-answer")
+	}
+	if l.Outside != "" && (!strings.Contains(l.Outside, "{number}") || strings.ContainsAny(l.Outside, " \r\n")) {
+		d.fault(key+".outside", "must be a dial string with {number} in it, such as \"sofia/gateway/trunk1/{number}\"")
+	}
+	d.numbers(key+".queues.numbers", l.Queues.Numbers)
+	checkMessages(d, key+".messages", l.Messages)
 	if strings.ContainsAny(l.AutoAnswer, "{}\r\n") {
 		d.fault(key+".auto-answer", "must be channel variables, such as sip_auto_answer=true")
 	}

@@ -207,6 +207,13 @@ type Link struct {
 	Domain      string        `yaml:"domain"`
 	Context     string        `yaml:"context"`
 	AutoAnswer  string        `yaml:"auto-answer"`
+	Answer      string        `yaml:"answer"`
+	Profile     string        `yaml:"profile"`
+	Outside     string        `yaml:"outside"`
+	Queues      LinkQueues    `yaml:"queues"`
+	TrunkPrefix string        `yaml:"trunk-prefix"`
+	ParkLot     string        `yaml:"park-lot"`
+	Messages    LinkMessages  `yaml:"messages"`
 	// Notifications is where an MD110 sends its events to by UDP.
 	Notifications string `yaml:"notifications"`
 }
@@ -236,6 +243,25 @@ type DeskAccount struct {
 	User         string `yaml:"user"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
+}
+
+// LinkQueues is the key queues of an entry of links: of a FreeSWITCH.
+type LinkQueues struct {
+	Numbers []string `yaml:"numbers"`
+	Prefix  string   `yaml:"prefix"`
+}
+
+// LinkMessages is the key messages of an entry of links: what a FreeSWITCH plays and records.
+type LinkMessages struct {
+	Folder     string        `yaml:"folder"`
+	Recordings string        `yaml:"recordings"`
+	Named      []LinkMessage `yaml:"named"`
+}
+
+// LinkMessage is an entry of links.messages.named.
+type LinkMessage struct {
+	Name string `yaml:"name"`
+	Play string `yaml:"play"`
 }
 
 // LinkSession is the key session of an entry of links.

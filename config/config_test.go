@@ -76,6 +76,8 @@ func TestDefaultListeners(t *testing.T) {
 	}
 }
 
+const freeswitch = "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {password: x}, "
+
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct{ yaml, want string }{
 		{good + "logg: {}", "x:6: logg: unknown key; did you mean log?"},
@@ -123,9 +125,16 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: c, type: ctserver, addresses: [a], ports: [{number: \"1\", port: 1}], flash: {hold: \"a b\"}}]", "x:6: links[0].flash.hold: may hold digits"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], session: {password: x}}]", "x:6: links[0].domain: must be the domain of its directory"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].session: must have password or password-file"},
-		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, context: \"a b\", session: {password: x}}]", "x:6: links[0].context: must be a context"},
+		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, context: \"a b\", session: {password: x}}]", "x:6: links[0].context: must be one word"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {user: u, password: x}}]", "x:6: links[0].session.user: is not for type freeswitch"},
-		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].domain: domain, context and auto-answer are for type freeswitch only"},
+		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].domain: is for type freeswitch only"},
+		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], messages: {folder: /a}}]", "x:6: links[0].messages: is for type freeswitch only"},
+		{good + freeswitch + "answer: shout}]", "x:6: links[0].answer: is \"shout\"; write one of: talk, keys, auto-answer"},
+		{good + freeswitch + "outside: sofia/gateway/x}]", "x:6: links[0].outside: must be a dial string with {number} in it"},
+		{good + freeswitch + "queues: {prefix: \"0 2\"}}]", "x:6: links[0].queues.prefix: must be one word"},
+		{good + freeswitch + "queues: {numbers: [\"/9[/\"]}}]", "x:6: links[0].queues.numbers[0]: "},
+		{good + freeswitch + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be a path on FreeSWITCH's machine"},
+		{good + freeswitch + "messages: {named: [{name: a, play: \"a b\"}]}}]", "x:6: links[0].messages.named[0]: must have a name, and play, without blanks"},
 		{good + "heartbeat: 0s", "x:6: heartbeat: must be longer than nothing"},
 		{strings.Replace(good, "number: \"100\"", "number: \"100\", kind: tin", 1), "x:5: switch.extensions[0].kind: is \"tin\"; write one of: sip"},
 		{withSwitch("hunt-groups: [{number: \"200\", members: [\"100\", \"101\"]}]"), "x:5: switch.hunt-groups[0].members[1]: is no extension"},

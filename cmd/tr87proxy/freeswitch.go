@@ -1,8 +1,11 @@
 package main
 
 import (
+	"regexp"
+
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
@@ -15,6 +18,21 @@ func (n *node) freeSWITCH(l config.Link) (proxy.Link, error) {
 	cfg := freeswitch.LinkConfig{
 		Addresses: l.Addresses, TLS: secure, Password: password, Domain: l.Domain, Context: l.Context, AutoAnswer: l.AutoAnswer,
 		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: n.log.With("link", l.Name),
+		Answer: l.Answer, Profile: l.Profile, Outside: l.Outside, QueuePrefix: l.Queues.Prefix, TrunkPrefix: l.TrunkPrefix, ParkLot: l.ParkLot,
+		Queues: func(number string) bool { return policy.MatchDevice(l.Queues.Numbers, number) },
+		Sounds: l.Messages.Folder, Recordings: l.Messages.Recordings, Messages: map[string]string{},
+	}
+	for _, message := range l.Messages.Named {
+		cfg.Messages[message.Name] = message.Play
+	}
+	models, err := config.Models(n.cfg.Telephones.Models)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range models {
+		if m.Answer != nil {
+			cfg.Models = append(cfg.Models, freeswitch.Model{Agent: regexp.MustCompile(m.Agent), Answer: freeswitch.Notify(*m.Answer)}) // checked by config
+		}
 	}
 	return freeswitch.NewLink(cfg)
 }

@@ -1,0 +1,197 @@
+package config
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// freeSWITCHConf is the form of FreeSWITCH's configuration files, as far as it is read.
+type freeSWITCHConf struct {
+	XMLName xml.Name `xml:"configuration"`
+	Name    string   `xml:"name,attr"`
+	Params  []struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	} `xml:"settings>param"`
+	Lists []aclList `xml:"network-lists>list"`
+}
+
+type aclList struct {
+	Name    string `xml:"name,attr"`
+	Default string `xml:"default,attr"`
+	Nodes   []struct {
+		Type string `xml:"type,attr"`
+		CIDR string `xml:"cidr,attr"`
+	} `xml:"node"`
+}
+
+// Imported is a configuration made from one of another program.
+type Imported struct {
+	YAML  string
+	Notes []string // what could not be taken over, or must be looked at
+}
+
+// ImportCSTASocket makes a configuration from csta_socket.conf.xml, that of FreeSWITCH's module
+// mod_csta_socket: a link to the FreeSWITCH, and a listener for the programs that the module
+// served. acl.conf.xml and event_socket.conf.xml are read from the same folder, where they are.
+func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
+	conf, err := readConf(folder, name)
+	if err != nil {
+		return nil, err
+	}
+	if conf.Name != "csta_socket.conf" {
+		return nil, fmt.Errorf("%s: is the configuration %q, not csta_socket.conf", name, conf.Name)
+	}
+	out := &Imported{}
+	host, port, acl := "127.0.0.1", "3000", ""
+	for _, p := range conf.Params {
+		switch {
+		case strings.Contains(p.Value, "$${"):
+			out.note("%s is %q, a variable of FreeSWITCH's: write its value", p.Name, p.Value)
+		case p.Name == "listen-ip":
+			if _, err := netip.ParseAddr(p.Value); err != nil {
+				return nil, fmt.Errorf("%s: listen-ip is %q, not an IP address", name, p.Value)
+			}
+			host = p.Value
+		case p.Name == "xml-listen-port":
+			if n, err := strconv.ParseUint(p.Value, 10, 16); err != nil || n == 0 {
+				return nil, fmt.Errorf("%s: xml-listen-port is %q, not a port", name, p.Value)
+			}
+			port = p.Value
+		case strings.EqualFold(p.Name, "apply-inbound-acl"):
+			acl = p.Value
+		default:
+			out.note("%s is %q: there is no such setting here", p.Name, p.Value)
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Made from %s. Programs find the same address and the same device numbers.\n\n", printable(name))
+	fmt.Fprintf(&b, "sip:\n  listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]\n\nxml:\n  listen: [{transport: tcp, address: %q}]\n\n", net.JoinHostPort(host, port))
+	b.WriteString("# Programs are known by their addresses, as the module knew them.\ntrusted:\n")
+	for _, network := range out.networks(folder, acl, host) {
+		fmt.Fprintf(&b, "  - address: %q\n", network)
+	}
+	b.WriteString("\n# The module let programs do everything, and call any number. Here they call devices of the\n# switch only, until dial says more: [\"*\"] is any number.\n")
+	b.WriteString("grants:\n  - who: \"*\"\n    observe: [\"*\"]\n    control: [\"*\"]\n    dial: []\n\n")
+	fmt.Fprintf(&b, "links:\n  - name: freeswitch\n    type: freeswitch\n    addresses: [%q]\n    devices: [\"*\"]\n", out.eventSocket(folder))
+	b.WriteString("    session: {password-file: /etc/tr87proxy/freeswitch.password}   # of event_socket.conf.xml\n")
+	b.WriteString("    domain: pbx.example.com       # what fs_cli -x \"global_getvar domain\" says\n")
+	b.WriteString("    queues: {prefix: \"02\"}        # numbers: those at which the dialplan has csta_wait\n    trunk-prefix: \"01\"\n")
+	b.WriteString("    messages: {recordings: /var/lib/freeswitch/recordings}\n")
+	out.note("links[0].domain: write the domain of your directory")
+	out.note("/etc/tr87proxy/freeswitch.password: write the password of event_socket.conf.xml into it")
+	out.note("the dialplan: put the application event in place of csta_trigger_queue, csta_trigger_trunk_inbound and csta_trigger_trunk_outbound, as docs/freeswitch.md says")
+	out.YAML = b.String()
+	return out, nil
+}
+
+func (i *Imported) note(format string, args ...any) {
+	i.Notes = append(i.Notes, printable(fmt.Sprintf(format, args...)))
+}
+
+// printable is text of a file for a terminal or a comment: one line.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// networks are who the module let in.
+func (i *Imported) networks(folder fs.FS, acl, host string) []string {
+	var networks []string
+	switch acl {
+	case "":
+		if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() {
+			i.note("trusted: the module let everybody in; write the addresses of your programs")
+		}
+	case "loopback.auto":
+	case "rfc1918.auto":
+		networks = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+	default:
+		networks = i.list(folder, acl)
+	}
+	if len(networks) == 0 {
+		networks = []string{"127.0.0.1"}
+	}
+	return networks
+}
+
+// list reads a list of acl.conf.xml.
+func (i *Imported) list(folder fs.FS, acl string) []string {
+	conf, err := readConf(folder, "acl.conf.xml")
+	if err != nil {
+		i.note("trusted: write the networks of the list %q: %v", acl, err)
+		return nil
+	}
+	var networks []string
+	found := false
+	for _, list := range conf.Lists {
+		if list.Name != acl {
+			continue
+		}
+		found = true
+		if list.Default == "allow" {
+			i.note("trusted: the list %q lets in who it does not name; write who is to be let in", acl)
+		}
+		for _, node := range list.Nodes {
+			if network, err := ParseNetwork(node.CIDR); err == nil && node.Type == "allow" {
+				networks = append(networks, network.String())
+			} else {
+				i.note("trusted: an entry of the list %q is not taken over: type %q, cidr %q", acl, node.Type, node.CIDR)
+			}
+		}
+	}
+	if !found {
+		i.note("trusted: write the networks of the list %q: acl.conf.xml has none of that name", acl)
+	}
+	return networks
+}
+
+// eventSocket is where FreeSWITCH listens for links.
+func (i *Imported) eventSocket(folder fs.FS) string {
+	host, port := "127.0.0.1", "8021"
+	conf, err := readConf(folder, "event_socket.conf.xml")
+	if err != nil {
+		i.note("links[0].addresses: 127.0.0.1:8021 is what FreeSWITCH comes with: %v", err)
+		return net.JoinHostPort(host, port)
+	}
+	for _, p := range conf.Params {
+		switch ip, err := netip.ParseAddr(p.Value); {
+		case p.Name == "listen-ip" && err == nil && !ip.IsUnspecified():
+			host = ip.String()
+		case p.Name == "listen-port":
+			port = p.Value
+		case p.Name == "password" && p.Value == "ClueCon":
+			i.note("event_socket.conf.xml has the password that FreeSWITCH comes with, which everybody knows: change it")
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func readConf(folder fs.FS, name string) (*freeSWITCHConf, error) {
+	info, err := fs.Stat(folder, name)
+	if err == nil && info.Size() > maxFile {
+		err = errors.New("the file is larger than 1 MiB")
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := fs.ReadFile(folder, name)
+	if err != nil {
+		return nil, err
+	}
+	var conf freeSWITCHConf
+	if err := xml.Unmarshal(data, &conf); err != nil {
+		return nil, fmt.Errorf("%s: is no configuration of FreeSWITCH: %w", name, err)
+	}
+	return &conf, nil
+}

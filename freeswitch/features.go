@@ -35,7 +35,11 @@ type settings struct {
 	dnd      bool
 	rings    int // before forwarding on no answer; 0: the dialplan's own
 	forwards map[uacsta.ForwardingType]*forward
+	changes  []func() // that are under way, and wait for the one before
 }
+
+// maxChanges is how many changes of one device may be under way.
+const maxChanges = 16
 
 type forward struct {
 	on bool
@@ -99,6 +103,30 @@ func (l *Link) known(device string, then func(*settings, error)) {
 	next(0)
 }
 
+// change changes the settings of a device, one change after the other. Whoever changes says when
+// that is over.
+func (l *Link) change(device string, by func(s *settings, over func()), refuse func(error)) {
+	l.known(device, func(s *settings, err error) {
+		if err == nil && len(s.changes) >= maxChanges {
+			err = errBusy
+		}
+		if err != nil {
+			refuse(err)
+			return
+		}
+		s.changes = append(s.changes, func() {
+			by(s, func() {
+				if s.changes = s.changes[1:]; len(s.changes) > 0 {
+					s.changes[0]()
+				}
+			})
+		})
+		if len(s.changes) == 1 {
+			s.changes[0]()
+		}
+	})
+}
+
 // rings reads how often a telephone rings before a call is forwarded; 0: it does not say.
 func rings(text string) int {
 	n, err := strconv.Atoi(text)
@@ -138,12 +166,13 @@ func (l *Link) setDoNotDisturb(req *uacsta.SetDoNotDisturb, answer proxy.Answer)
 
 // disturb sets do not disturb; key: at the telephone, which is told what has become of it.
 func (l *Link) disturb(device string, on, key bool, done func(error)) {
-	l.known(device, func(s *settings, err error) {
-		if err != nil || s.dnd == on {
-			done(err)
-			if err == nil && key {
+	l.change(device, func(s *settings, over func()) {
+		if s.dnd == on {
+			done(nil)
+			if key {
 				l.lamp(device, dndLamp(s)...)
 			}
+			over()
 			return
 		}
 		value := ""
@@ -151,16 +180,16 @@ func (l *Link) disturb(device string, on, key bool, done func(error)) {
 			value = "true"
 		}
 		l.orders([]string{keep(keepsDND, device, value)}, func(err error) {
-			if done(err); err != nil || s.dnd == on {
-				return
+			if done(err); err == nil {
+				s.dnd = on
+				l.watch.Tell(device, func(ref string) any {
+					return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), DoNotDisturbOn: on}
+				})
+				l.lamp(device, dndLamp(s)...)
 			}
-			s.dnd = on
-			l.watch.Tell(device, func(ref string) any {
-				return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), DoNotDisturbOn: on}
-			})
-			l.lamp(device, dndLamp(s)...)
+			over()
 		})
-	})
+	}, done)
 }
 
 func dndLamp(s *settings) []string {
@@ -221,53 +250,58 @@ func (l *Link) setForwarding(req *uacsta.SetForwarding, answer proxy.Answer) {
 
 // redirect sets a type of forwarding; a number or count that is not given stays as it is.
 func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward, count int, key bool, done func(error)) {
-	l.known(device, func(s *settings, err error) {
-		if err != nil {
-			done(err)
-			return
-		}
-		was := s.forwards[kind]
-		switch {
-		case was == nil:
-			done(uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType))
-			return
-		case next.to == "":
-			next.to = was.to
-		}
-		if next.on && !words.MatchString(next.to) || next.to != "" && !words.MatchString(next.to) {
-			done(uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination))
-			return
-		}
-		if count == 0 || kind != uacsta.ForwardNoAns {
-			count = s.rings
-		}
-		if *was == next && s.rings == count {
-			done(nil)
-			if key {
+	l.change(device, func(s *settings, over func()) {
+		texts, next, count, err := s.redirection(device, kind, next, count)
+		if len(texts) == 0 {
+			if done(err); err == nil && key {
 				l.lamp(device, forwardLamp(s, kind)...)
 			}
+			over()
 			return
 		}
-		value, texts := "", []string{}
+		l.orders(texts, func(err error) {
+			if done(err); err == nil {
+				*s.forwards[kind], s.rings = next, count
+				l.watch.Tell(device, func(ref string) any {
+					return uacsta.ForwardingEvent{
+						MonitorCrossRefID: ref, Device: uacsta.Ext(device), ForwardingType: kind, ForwardStatus: next.on, ForwardTo: next.destination(), RingCount: s.ringCount(kind),
+					}
+				})
+				l.lamp(device, forwardLamp(s, kind)...)
+			}
+			over()
+		})
+	}, done)
+}
+
+// redirection is what there is to do for a type of forwarding, and what it is then; no commands:
+// it is so already.
+func (s *settings) redirection(device string, kind uacsta.ForwardingType, next forward, count int) ([]string, forward, int, error) {
+	was := s.forwards[kind]
+	if was == nil {
+		return nil, next, 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType)
+	}
+	if next.to == "" {
+		next.to = was.to
+	}
+	if (next.on || next.to != "") && !words.MatchString(next.to) {
+		return nil, next, 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingDestination)
+	}
+	if count == 0 || kind != uacsta.ForwardNoAns {
+		count = s.rings
+	}
+	var texts []string
+	if count != s.rings {
+		texts = append(texts, keep(keepsRings, device, strconv.Itoa(count)))
+	}
+	if *was != next {
+		value := ""
 		if next.on {
 			value = next.to
 		}
-		if count != s.rings {
-			texts = append(texts, keep(keepsRings, device, strconv.Itoa(count)))
-		}
-		l.orders(append(texts, keep(realm(kind), device, value)), func(err error) {
-			if done(err); err != nil {
-				return
-			}
-			*was, s.rings = next, count
-			l.watch.Tell(device, func(ref string) any {
-				return uacsta.ForwardingEvent{
-					MonitorCrossRefID: ref, Device: uacsta.Ext(device), ForwardingType: kind, ForwardStatus: next.on, ForwardTo: next.destination(), RingCount: s.ringCount(kind),
-				}
-			})
-			l.lamp(device, forwardLamp(s, kind)...)
-		})
-	})
+		texts = append(texts, keep(realm(kind), device, value))
+	}
+	return texts, next, count, nil
 }
 
 // realm is where a type of forwarding is kept.

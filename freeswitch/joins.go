@@ -58,7 +58,9 @@ func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 	} else if part := c.queued(); part != nil {
 		l.divert(part, ch.number, cause)
 	}
-	c.why = cause
+	if cause != "" {
+		c.why = cause
+	}
 	l.established(ch)
 }
 
@@ -66,10 +68,15 @@ func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 func (l *Link) pickedUp(ch *channel) {
 	c := ch.call
 	for _, o := range c.channels {
-		if o.comes != nil && o.comes.by == ch {
+		switch {
+		case o.comes == nil || o.comes.by != ch:
+			continue
+		case o.number == ch.number: // it has been called once more, to answer
+			l.remove(ch)
+		default:
 			l.divert(ch, o.number, o.comes.why)
-			return
 		}
+		return
 	}
 	c.picked = ch
 }

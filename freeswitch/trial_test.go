@@ -1,0 +1,522 @@
+package freeswitch
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// trial is a link to a FreeSWITCH that does what it is told, and tells what the test says.
+type trial struct {
+	t    *testing.T
+	link *Link
+	core *core
+
+	mu       sync.Mutex
+	commands []string
+	database map[string]string
+	refuse   string // commands that begin so are refused
+	replies  chan string
+	pending  atomic.Int32 // commands that are not answered yet
+}
+
+// wire is the connection of a trial.
+type wire struct {
+	net.Conn
+	*trial
+}
+
+func (w wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	text := strings.TrimSpace(string(p))
+	reply := "+OK"
+	if stored, db := strings.CutPrefix(text, "api db "); db {
+		switch parts := strings.Split(stored, "/"); parts[0] {
+		case "insert":
+			w.database[parts[1]+"/"+parts[2]] = parts[3]
+		case "delete":
+			delete(w.database, parts[1]+"/"+parts[2])
+		default:
+			if reply = w.database[parts[1]+"/"+parts[2]]; reply == "" {
+				reply = "-ERR no reply"
+			}
+		}
+	} else {
+		w.commands = append(w.commands, text)
+	}
+	if w.refuse != "" && strings.HasPrefix(text, w.refuse) {
+		reply = "-ERR db Command not found!"
+	}
+	w.pending.Add(1)
+	w.replies <- reply
+	return len(p), nil
+}
+func (w wire) SetWriteDeadline(time.Time) error { return nil }
+func (w wire) Close() error                     { return nil }
+
+func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
+	t.Helper()
+	cfg.Domain = "pbx.test"
+	l, err := NewLink(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &trial{
+		t: t, link: l, database: map[string]string{}, replies: make(chan string, maxWaiting),
+		core: &core{watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1)},
+	}
+	l.socket = newSocket(wire{trial: tr}, time.Hour, l.told)
+	l.begin(tr.core)
+	l.inbox.Open()
+	ended := make(chan error, 1)
+	var group sync.WaitGroup
+	group.Go(func() { _ = l.inbox.Run(ended) })
+	group.Go(func() {
+		for reply := range tr.replies {
+			if err := l.socket.reply(reply); err != nil {
+				t.Error(err)
+			}
+			tr.pending.Add(-1)
+		}
+	})
+	t.Cleanup(func() { close(tr.replies); ended <- errors.New("over"); group.Wait() })
+	for _, device := range devices {
+		object := uacsta.Dev(device)
+		res := tr.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		tr.core.watched[res.CrossRef()] = device
+	}
+	return tr
+}
+
+// tell tells events, one in a line: its name, or subclass, and headers.
+func (tr *trial) tell(lines string) {
+	tr.t.Helper()
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() {
+		defer close(done)
+		for line := range strings.Lines(lines) {
+			words := strings.Fields(line)
+			e := event{headers: map[string]string{"Event-Name": words[0]}}
+			if strings.Contains(words[0], "::") {
+				e.headers = map[string]string{"Event-Name": "CUSTOM", "Event-Subclass": words[0]}
+			}
+			for _, word := range words[1:] {
+				name, value, _ := strings.Cut(word, "=")
+				e.headers[short(name)] = value
+			}
+			tr.link.told(e)
+		}
+	})
+	<-done
+}
+
+// short are names of headers that are used often.
+func short(name string) string {
+	long := map[string]string{
+		"id": "Unique-ID", "of": "Other-Leg-Unique-ID", "dir": "Call-Direction", "who": "Channel-Presence-ID", "to": "Caller-Destination-Number",
+		"from": "Caller-Caller-ID-Number", "why": "Hangup-Cause", "a": "Bridge-A-Unique-ID", "b": "Bridge-B-Unique-ID",
+	}[name]
+	if long == "" {
+		return name
+	}
+	return long
+}
+
+func (tr *trial) ask(service any) (*uacsta.Message, error) {
+	return (&player{t: tr.t, link: tr.link}).ask(service)
+}
+
+func (tr *trial) must(service any) *uacsta.Message {
+	tr.t.Helper()
+	m, err := tr.ask(service)
+	if err != nil {
+		tr.t.Fatalf("%T: %v", service, err)
+	}
+	return m
+}
+
+func (tr *trial) refused(service any, why string) {
+	tr.t.Helper()
+	if m, err := tr.ask(service); err == nil || !strings.HasSuffix(err.Error(), why) {
+		tr.t.Errorf("%T: %v, %v, not %s", service, m, err, why)
+	}
+}
+
+// settle waits until all commands are answered, and what follows from the answers is done.
+func (tr *trial) settle() {
+	tr.t.Helper()
+	deadline := time.After(patience)
+	for idle := 0; idle < 2; {
+		tr.tell("")
+		if idle++; tr.pending.Load() > 0 {
+			idle = 0
+		}
+		select {
+		case <-deadline:
+			tr.t.Fatal("commands are without answer")
+		default:
+		}
+	}
+}
+
+// hears compares what a device has been told since the last time.
+func (tr *trial) hears(device string, want ...string) {
+	tr.t.Helper()
+	tr.settle()
+	tr.core.mu.Lock()
+	defer tr.core.mu.Unlock()
+	if got := tr.core.told[device]; !slices.Equal(got, want) {
+		tr.t.Errorf("%s hears\n%s\nnot\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	delete(tr.core.told, device)
+}
+
+// gave is the last command, with the link's own identifiers as #.
+func (tr *trial) gave() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if len(tr.commands) == 0 {
+		return ""
+	}
+	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`).ReplaceAllString(tr.commands[len(tr.commands)-1], "#")
+}
+
+func (tr *trial) gives(want string) {
+	tr.t.Helper()
+	tr.settle()
+	if got := tr.gave(); got != want {
+		tr.t.Errorf("the command is %q, not %q", got, want)
+	}
+}
+
+// made is the channel that the last originate makes.
+func (tr *trial) made() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	_, rest, _ := strings.Cut(tr.commands[len(tr.commands)-1], "origination_uuid=")
+	id, _, _ := strings.Cut(rest, ",")
+	return id
+}
+
+const calls1002 = `CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=1002
+CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=B
+`
+
+const talking = calls1002 + "CHANNEL_ANSWER id=B\nCHANNEL_ANSWER id=A\n"
+
+const inQueue = `CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=9700
+CHANNEL_ANSWER id=A
+callcenter::info CC-Action=member-queue-start CC-Queue=9700@pbx.test CC-Member-Session-UUID=A
+`
+
+func offered(agent, id string) string {
+	return fmt.Sprintf("callcenter::info CC-Action=agent-offering CC-Agent=%s@pbx.test CC-Member-Session-UUID=A\nCHANNEL_CREATE id=%s dir=outbound who=%s@pbx.test\nCHANNEL_PROGRESS id=%s\n", agent, id, agent, id)
+}
+
+// A call that an agent does not answer goes on waiting; so it does while another one rings.
+func TestQueue(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02"}, "1002", "1003", "029700")
+	tr.tell(inQueue + offered("1002", "B"))
+	tr.hears("029700", "Queued 029700 queued enteringDistribution", "Diverted 029700 null distributed")
+	tr.hears("1002", "Delivered 1002 alerting distributed")
+	tr.tell("CHANNEL_HANGUP id=B why=NO_ANSWER")
+	tr.hears("1002", "Diverted 1002 null redirected")
+	tr.hears("029700", "Queued 029700 queued noAvailableAgents")
+	tr.tell(offered("1002", "C") + offered("1003", "D") + "CHANNEL_HANGUP id=C why=NO_ANSWER")
+	tr.hears("029700", "Diverted 029700 null distributed")
+	tr.tell("CHANNEL_ANSWER id=D")
+	tr.hears("1003", "Delivered 1003 alerting distributed", "Failed 1002 alerting callNotAnswered", "Established 1003 connected distributed")
+	tr.tell("CHANNEL_HANGUP id=D why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+	tr.hears("029700")
+	if len(tr.link.calls) != 0 || len(tr.link.parts) != 0 {
+		t.Errorf("%d calls, %d queues are left", len(tr.link.calls), len(tr.link.parts))
+	}
+}
+
+// Who waits too long, or gives up, is in no queue any more. How many wait is told.
+func TestQueueEnds(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "9700")
+	tr.tell(inQueue + "callcenter::info CC-Action=member-queue-end CC-Member-Session-UUID=A CC-Cause=Cancel CC-Cancel-Reason=TIMEOUT")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 9700 null queueTimeOverflow")
+	tr.tell("fifo::info FIFO-Action=push FIFO-Name=9700@pbx.test id=A\nfifo::info FIFO-Action=abort FIFO-Name=9700@pbx.test id=A")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 9700 null normalClearing")
+	tr.tell("fifo::info FIFO-Action=push FIFO-Name=9700@pbx.test id=A\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 1001 queued normalClearing", "ConnectionCleared 9700 null normalClearing")
+}
+
+// The dialplan says what is a queue, and what is a trunk.
+func TestDialplan(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01"}, "1002", "0120", "0121", "01gw", "029500")
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound from=5550100 to=193190
+csta::trunk Trunk=20 id=A
+csta::queue Queue=9500 id=A
+CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=B
+CHANNEL_ANSWER id=B`)
+	tr.hears("0120", "Queued 029500 connected enteringDistribution", "Diverted 029500 connected distributed", "Delivered 1002 connected distributed", "Established 1002 connected distributed")
+	calls := tr.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("0120")})
+	if calls.Text("crossRefIDorSnapshotData/snapshotData/snapshotDeviceResponseInfo/connectionIdentifier/callID") != "A" {
+		t.Errorf("the trunk has the calls %s", calls)
+	}
+	tr.tell(`csta::trunk Trunk=21 id=B
+CHANNEL_CREATE id=C dir=inbound who=1002@pbx.test to=2055
+csta::trunk Trunk=21 id=C
+CHANNEL_CREATE id=D of=C dir=outbound to=55 variable_sip_gateway_name=gw
+CHANNEL_PROGRESS id=D`)
+	tr.hears("0121", "NetworkReached 55  newCall", "Delivered 55 alerting newCall")
+	tr.tell("sofia::gateway_state Gateway=gw State=REGED\nsofia::gateway_state Gateway=gw State=NOREG Ping-Status=DOWN\nsofia::gateway_state Gateway=g\u2028w State=REGED")
+	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
+}
+
+// Telephones are made to answer in the way that is configured.
+func TestAnswer(t *testing.T) {
+	answer := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")}
+	models := []Model{
+		{regexp.MustCompile("^Yealink"), Notify{"ACTION-URI", "message/sipfrag", "key=OK"}},
+		{regexp.MustCompile("^Poly"), Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
+	}
+	register := "sofia::register from-user=1002 profile-name=desk user-agent="
+	notify := "sendevent NOTIFY\nprofile: desk\nuser: 1002\nhost: pbx.test\nevent-string: ACTION-URI\ncontent-type: "
+	for name, tt := range map[string]struct{ how, before, want string }{
+		"talk":              {AnswerTalk, register + "Yealink", "api uuid_phone_event B talk"},
+		"a key":             {AnswerKeys, register + "Yealink", notify + "message/sipfrag\nContent-Length: 6\n\nkey=OK"},
+		"by Call-ID":        {AnswerKeys, register + "PolyEdge", notify + "application/JSON\nContent-Length: 13\n\n{\"Ref\":\"x@1\"}"},
+		"another maker":     {AnswerKeys, register + "snom", "api uuid_phone_event B talk"},
+		"two calls":         {AnswerKeys, register + "Yealink\n" + strings.NewReplacer("=A", "=X", "=B", "=Y").Replace(calls1002), "api uuid_phone_event B talk"},
+		"an odd Call-ID":    {AnswerKeys, register + "PolyEdge", "api uuid_phone_event B talk"},
+		"answers by itself": {AnswerAuto, "", "bgapi originate {origination_uuid=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test &intercept(A)\nJob-UUID: #"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{Answer: tt.how, Models: models}, "1001", "1002")
+			if tt.before != "" {
+				tr.tell(tt.before)
+			}
+			callID := "x@1"
+			if name == "an odd Call-ID" {
+				callID = `x"}`
+			}
+			tr.tell(strings.Replace(calls1002, "id=B of", "variable_sip_call_id="+callID+" id=B of", 1))
+			tr.must(answer)
+			tr.gives(tt.want)
+			if tt.how != AnswerAuto {
+				return
+			}
+			tr.hears("1002", "Delivered 1002 alerting newCall")
+			tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=%[1]s\nCHANNEL_ANSWER id=%[1]s\nCHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_BRIDGE id=%[1]s a=%[1]s b=A", tr.made()))
+			tr.hears("1002", "Established 1002 connected newCall")
+		})
+	}
+	tr := newTrial(t, LinkConfig{}, "9700")
+	tr.tell(inQueue)
+	tr.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "9700")})
+	tr.gives("api uuid_answer A")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "Established 9700 connected newCall")
+	tr.refused(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("A", "9700")}, "invalidConnectionState")
+	tr.must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn("A", "9700"), TransferredTo: uacsta.Dev("1003")})
+	tr.gives("api uuid_transfer A 1003 XML default")
+	tr.hears("9700", "Transfered 9700 null singleStepTransfer")
+}
+
+// A call that is picked up by hand is told as such, and so is who picks it up for a program.
+func TestPickup(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+	tr.tell(calls1002 + "CHANNEL_CREATE id=C dir=inbound who=1003@pbx.test to=**1002\nCHANNEL_ANSWER id=C\nCHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_BRIDGE id=C a=C b=A")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Diverted 1002 null callPickup")
+	tr.hears("1003", "ServiceInitiated 1003 initiated normal", "Originated 1003 connected newCall", "ConnectionCleared 1003 null callPickup", "Established 1003 connected callPickup")
+	tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=NORMAL_CLEARING\n" + calls1002)
+	tr.hears("1003", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing")
+	tr.must(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")})
+	tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1003@pbx.test\nCHANNEL_HANGUP id=%[1]s why=NO_ANSWER", tr.made()))
+	tr.hears("1003", "Failed 1003 null callNotAnswered")
+	tr.tell("CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING") // by whom, nobody says
+	tr.hears("1002", "Delivered 1002 alerting newCall", "ConnectionCleared 1001 alerting normalClearing", "ConnectionCleared 1002 null normalClearing")
+	if len(tr.link.calls) != 0 || len(tr.link.channels) != 0 {
+		t.Errorf("%d calls, %d channels are left", len(tr.link.calls), len(tr.link.channels))
+	}
+	tr.refused(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")}, "invalidConnectionID")
+}
+
+// Parking places are free or not; who has parked hears where the call is.
+func TestPark(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "70")
+	park := uacsta.ParkCall{Parking: uacsta.Conn("A", "1002"), ParkTo: uacsta.Dev("70")}
+	tr.tell(calls1002)
+	tr.refused(park, "invalidConnectionState")
+	tr.tell("CHANNEL_ANSWER id=B")
+	tr.must(park)
+	tr.gives("api uuid_transfer A 'valet_park:csta 70' inline")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall")
+	tr.tell("CHANNEL_HANGUP id=B why=NORMAL_CLEARING\nvalet_parking::info Action=hold Valet-Extension=70 id=A")
+	tr.hears("1002", "Diverted 1002 null park")
+	tr.hears("70", "Queued 70 queued park")
+	tr.tell("CHANNEL_CREATE id=C dir=inbound who=1001@pbx.test to=1002\nCHANNEL_CREATE id=D of=C dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D")
+	park.Parking.CallID = "C"
+	tr.refused(park, "invalidParkToDeviceState")
+	park.ParkTo = uacsta.Dev("7'0")
+	tr.refused(park, "invalidParkToDeviceID")
+}
+
+// Conferences are devices, but for those of services.
+func TestRooms(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "3000")
+	tr.tell(talking + "conference::maintenance Action=add-member Conference-Name=3000 id=A\nconference::maintenance Action=add-member Conference-Name=3000 id=B\nconference::maintenance Action=start-talking Conference-Name=3000 id=B")
+	tr.hears("3000", "Established 3000 connected newCall")
+	tr.tell("conference::maintenance Action=del-member Conference-Name=3000 id=B")
+	tr.hears("3000", "ConnectionCleared 1002 connected normalClearing")
+	if ch := tr.link.channels["B"]; ch == nil || ch.state != uacsta.Connected || ch.call == tr.link.channels["A"].call {
+		t.Errorf("who has left the conference is %+v", ch)
+	}
+	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "3000")})
+	tr.gives("api conference 3000 hup all")
+	tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING")
+	tr.hears("3000", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 3000 null normalClearing")
+	if len(tr.link.calls) != 0 {
+		t.Errorf("%d calls are left", len(tr.link.calls))
+	}
+	join := uacsta.SingleStepConferenceCall{ActiveCall: uacsta.Conn("A", "1001"), DeviceToJoin: uacsta.Dev("1003"), ParticipationType: "none"}
+	tr.tell(talking)
+	tr.refused(join, "invalidParticipationType")
+	join.ParticipationType = uacsta.ParticipationSilent
+	tr.must(join)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
+}
+
+// Another device comes to a call of two.
+func TestAddParty(t *testing.T) {
+	p := newPlayer(t, "conference-room", false, "1001", "1002", "1003")
+	join := uacsta.SingleStepConferenceCall{ActiveCall: p.on("1001", uacsta.Connected), DeviceToJoin: uacsta.Dev("1003"), ParticipationType: uacsta.ParticipationActive}
+	p.does(join, 2)
+	p.tells("1001", []string{"Conferenced 1001 connected activeParticipation", "ConnectionCleared 1003 connected normalClearing"})
+	p.tells("1003", []string{"Conferenced 1001 connected activeParticipation", "ConnectionCleared 1003 null normalClearing"})
+	if got, want := p.end(), "1001 connected, 1002 connected"; got != want {
+		t.Errorf("%s are there, not %s", got, want)
+	}
+}
+
+// A predictive call that nobody answers fails for who had it made; others are called by a gateway.
+func TestPredict(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
+	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
+	tr.must(predict)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
+	var job string
+	for job = range tr.link.jobs {
+		continue
+	}
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() {
+		tr.link.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_BUSY\n"})
+		close(done)
+	})
+	<-done
+	tr.hears("029500", "Failed 029500 null busy")
+	predict.CallingDevice = uacsta.Dev("1001")
+	tr.refused(predict, "invalidCallingDeviceID")
+}
+
+// What is played is named, or a file of a folder, and never anything that FreeSWITCH might run.
+func TestMessages(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Sounds: "/var/sounds"}, "1001")
+	tr.tell(talking)
+	play := func(name string) uacsta.PlayMessage {
+		return uacsta.PlayMessage{MessageToBePlayed: name, OverConnection: uacsta.Conn("A", "1001")}
+	}
+	for _, name := range []string{"", "../x.wav", "a/../b", "a b", "say::x", "/etc/passwd", "a//b", "a\nbgapi system x", "tone_stream://%(1,0,1)", "${x}", strings.Repeat("a", 129)} {
+		tr.refused(play(name), "invalidMsgID")
+	}
+	tr.must(play("ivr/welcome-1.wav"))
+	tr.gives("api uuid_broadcast A /var/sounds/ivr/welcome-1.wav aleg")
+	tr.refused(uacsta.RecordMessage{CallToBeRecorded: uacsta.Conn("A", "1001")}, "serviceNotSupported")
+	tr.must(uacsta.Stop{Connection: uacsta.Conn("A", "1001")})
+	tr.gives("api uuid_break A all")
+	for range maxMessages {
+		_, _ = tr.ask(play("x" + newID()))
+	}
+	tr.refused(play("y"), "resourceBusy")
+}
+
+// Features are kept in FreeSWITCH; what has not changed is not told.
+func TestFeatures(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002")
+	dnd := uacsta.SetDoNotDisturb{Device: uacsta.Dev("1002"), DoNotDisturbOn: true}
+	tr.must(dnd)
+	tr.must(dnd)
+	tr.hears("1002", "DoNotDisturb")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: internal\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
+	if got := tr.must(uacsta.GetDoNotDisturb{Device: uacsta.Dev("1002")}).Text("doNotDisturbOn"); got != "true" || tr.database["csta_dnd/1002"] != "true" {
+		t.Errorf("do not disturb is %s; %v is kept", got, tr.database)
+	}
+	sofia := "PHONE_FEATURE_SUBSCRIBE user=1002 call-id=s1 profile_name=desk "
+	tr.tell(sofia + "Feature-Action=SetDoNotDisturb Feature-Enabled=true") // it is on: the lamp is told so, programs are not
+	tr.hears("1002")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: desk\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
+	tr.tell(sofia + "Feature-Action=SetCallForward Feature-Enabled=true Action-Name=forward_busy Action-Value=1003")
+	tr.tell(sofia + "Feature-Action=SetCallForward Feature-Enabled=false Action-Name=forward_busy")
+	tr.hears("1002", "Forwarding", "Forwarding")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: desk\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: ForwardingEvent\nforward_busy: 1003\nforward_busy_enabled: false")
+	list := tr.must(uacsta.GetForwarding{Device: uacsta.Dev("1002")})
+	var res uacsta.GetForwardingResponse
+	if err := list.Decode(&res); err != nil || len(res.ForwardingList) != 3 || res.ForwardingList[1].ForwardDN.ID != "1003" || res.ForwardingList[1].ForwardStatus {
+		t.Errorf("%v: %+v", err, res)
+	}
+	bad := uacsta.Dev("1'\n2")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ActivateForward: true, ForwardDN: &bad}, "invalidForwardingDestination")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ActivateForward: true}, "invalidForwardingDestination")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ForwardingType: uacsta.ForwardDND, ForwardDN: &bad}, "invalidForwardingType")
+	tr.refused(uacsta.SetDoNotDisturb{Device: bad}, "invalidDeviceID")
+	tr.refuse = "api db select/"
+	tr.refused(uacsta.GetDoNotDisturb{Device: uacsta.Dev("1003")}, "resourceBusy")
+	tr.refuse = "api db delete/"
+	dnd.DoNotDisturbOn = false
+	tr.refused(dnd, "resourceBusy")
+}
+
+// Messages wait, whoever says so, and once.
+func TestMessageWaiting(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002")
+	tr.tell("MESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test\nMESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test")
+	tr.hears("1002", "MessageWaiting")
+	if got := tr.must(uacsta.GetMessageWaitingIndicator{Device: uacsta.Dev("1002")}).Text("messageWaitingOn"); got != "true" {
+		t.Errorf("messages wait: %s", got)
+	}
+	tr.must(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1002")})
+	tr.gives("sendevent MESSAGE_WAITING\nMWI-Messages-Waiting: no\nMWI-Message-Account: sip:1002@pbx.test")
+	tr.refused(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1\n2")}, "invalidDeviceID")
+}
+
+// What there was before the link is known by what FreeSWITCH does with it.
+func TestLearn(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Queues: func(number string) bool { return number == "9500" }})
+	row := func(id, dest, application, data string) string {
+		return fmt.Sprintf(`{"uuid":%q,"call_uuid":%q,"direction":"inbound","dest":%q,"callstate":"ACTIVE","presence_id":"1001@pbx.test","cid_num":"1001","application":%q,"application_data":%q}`, id, id, dest, application, data)
+	}
+	rows := strings.Join([]string{
+		row("A", "9700", "callcenter", "9700@pbx.test"), row("B", "9600", "fifo", "9600@pbx.test in"), row("C", "501", "valet_park", "lot 501"),
+		row("D", "3000", "conference", "3000@default"), row("E", "3000", "conference", "3000@default"), row("F", "9500", "playback", "x"), row("G", "1002", "playback", "x"),
+	}, ",")
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() { done <- tr.link.learn(`{"rows":[` + rows + `]}`) })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]int{"9700": 1, "9600": 1, "501": 1, "3000": 1, "9500": 1, "1001": 7} {
+		var calls uacsta.SnapshotDeviceResponse
+		if err := tr.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&calls); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(calls.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo); got != want {
+			t.Errorf("%s is in %d calls, not %d", device, got, want)
+		}
+	}
+}

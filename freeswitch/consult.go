@@ -222,7 +222,7 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	}
 	l.as(p, []string{"api uuid_bridge " + p.near.id + " " + p.far.id}, answer, func() {
 		one := p.one()
-		list, tell := l.join(p)
+		list, tell := l.unite(p)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
 		tell()
 		if one { // FreeSWITCH ends two by itself
@@ -231,8 +231,8 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	})
 }
 
-// join takes a device out of its two calls, and makes one of them. tell tells it.
-func (l *Link) join(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
+// unite takes a device out of its two calls, and makes one of them. tell tells it.
+func (l *Link) unite(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
 	l.remove(p.held)
 	l.remove(p.active)
 	primary, secondary := p.held.connection(), p.active.connection()
@@ -255,7 +255,7 @@ func (l *Link) join(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
 func (l *Link) replaced(ch *channel) bool {
 	for _, other := range l.channels {
 		if other != ch && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
-			_, tell := l.join(&pair{held: other, active: ch, near: other.with(), far: ch.with()})
+			_, tell := l.unite(&pair{held: other, active: ch, near: other.with(), far: ch.with()})
 			tell()
 			return true
 		}

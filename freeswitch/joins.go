@@ -39,13 +39,19 @@ func (l *Link) bridged(e event) {
 		if cause = uacsta.CauseDistributed; c.queued().parked {
 			cause = uacsta.CausePark
 		}
-	case len(c.channels) != 1 || len(comes.call.channels) != 1:
-		return // a transfer, which shows when a channel ends
+	case len(c.channels) != 1 || len(comes.call.channels) != 1: // why, shows when a channel ends
+		c.taker, comes.call.taker = comes, waits
+		return
 	}
-	l.drop(comes, cause)
-	comes.state = ""
-	l.add(waits.call, comes)
-	l.takes(comes, cause)
+	l.join(comes, waits.call, cause)
+}
+
+// join: a channel leaves its call for another one.
+func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
+	l.drop(ch, cause)
+	ch.state = ""
+	l.add(c, ch)
+	l.takes(ch, cause)
 }
 
 // takes: a telephone talks in a call that rang, waited or was parked elsewhere.
@@ -79,6 +85,9 @@ func (l *Link) pickedUp(ch *channel) {
 		return
 	}
 	c.picked = ch
+	if t := c.taker; t != nil && l.channels[t.id] == t && t.call != c {
+		l.join(t, c, uacsta.CauseCallPickup)
+	}
 }
 
 // pickUp: ECMA-269 Directed Pickup Call, of a call that rings or is parked.

@@ -40,6 +40,7 @@ type call struct {
 	joining         bool     // a service joins it with another call
 	queue           string   // that FreeSWITCH has it in, also while agents are called
 	picked          *channel // rang until somebody took the call who is not known yet
+	taker           *channel // of another call, is bridged with one of this; why, is not known yet
 	room            string   // the conference that services have made of it
 	entry, exit     string   // the trunks that the dialplan has named
 }
@@ -178,6 +179,7 @@ func (l *Link) learn(text string) error {
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		return errBroken
 	}
+	found := map[*channel]shown{}
 	for _, row := range list.Rows {
 		if l.channels[row.UUID] != nil || !words.MatchString(row.UUID) || len(l.channels) >= maxChannels {
 			continue // its event was faster; or it could not stand in a command
@@ -200,6 +202,9 @@ func (l *Link) learn(text string) error {
 			ch.state = uacsta.Alerting
 		}
 		l.add(c, ch)
+		found[ch] = row
+	}
+	for ch, row := range found { // now that everybody is there
 		l.found(ch, row)
 	}
 	return nil

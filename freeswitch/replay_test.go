@@ -677,16 +677,22 @@ func TestConference(t *testing.T) {
 	}
 }
 
+// ends are what there is in the end of recordings of what others do.
+var ends = map[string]string{
+	"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "", "queue-callcenter": "", "queue-fifo": "",
+	"hold-retrieve":        "1001 connected, 1002 connected",
+	"phone-blind-refer":    "1002 connected, 1003 connected",
+	"deflect":              "1001 connected, 1003 connected",
+	"queue-parked":         "1001 connected, 1002 connected",
+	"conference-room":      "1001 connected, 1002 connected, 3000 connected",
+	"pickup-park":          "1001 connected, 1002 connected, 1003 connected, 1003 connected",
+	"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
+}
+
 // TestCuts loses the connection before every message of recordings, and some with it. What there is in the end is
 // what there is without that.
 func TestCuts(t *testing.T) {
-	for name, want := range map[string]string{
-		"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "",
-		"hold-retrieve":        "1001 connected, 1002 connected",
-		"phone-blind-refer":    "1002 connected, 1003 connected",
-		"deflect":              "1001 connected, 1003 connected",
-		"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
-	} {
+	for name, want := range ends {
 		t.Run(name, func(t *testing.T) {
 			for missed := range 4 {
 				for at := 0; ; at++ {
@@ -697,6 +703,19 @@ func TestCuts(t *testing.T) {
 					if got := control(t, played).end(); got != want {
 						t.Errorf("cut before entry %d, %d missed: in the end there are %q, not %q", at, missed, got, want)
 					}
+				}
+			}
+		})
+	}
+}
+
+// TestShuffled mixes events of different channels that come at the same time.
+func TestShuffled(t *testing.T) {
+	for name, want := range ends {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(50) {
+				if got := control(t, recordings.PlayShuffled(t, name, seed)).end(); got != want {
+					t.Errorf("mixed by %d: in the end there are %q, not %q", seed, got, want)
 				}
 			}
 		})

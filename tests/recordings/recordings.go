@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"regexp"
@@ -43,7 +45,10 @@ type Player struct {
 	renamed []string // identifiers of the recording, and those of the link
 }
 
-type entry struct{ kind, text string }
+type entry struct {
+	kind, text string
+	at         float64 // seconds
+}
 
 var entryHead = regexp.MustCompile(`(?m)^--- (note|server|client) ?(.*)\n`)
 
@@ -61,6 +66,37 @@ func PlayCut(t testing.TB, name string, at, missed int) (*Player, bool) {
 	t.Helper()
 	p := play(t, name, true, at, missed)
 	return p, at+missed < len(p.entries)
+}
+
+// PlayShuffled is Play of what somebody else does, with events in another order: as FreeSWITCH
+// mixes those of different channels that come at the same time.
+func PlayShuffled(t testing.TB, name string, seed uint64) *Player {
+	t.Helper()
+	p := play(t, name, true, 0, 0)
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not for secrets
+	for range 2 * len(p.entries) {
+		i := random.IntN(len(p.entries) - 1)
+		if a, b := p.entries[i], p.entries[i+1]; a.apart(b) {
+			p.entries[i], p.entries[i+1] = b, a
+		}
+	}
+	return p
+}
+
+// together is how far apart events may be that change places, in seconds.
+const together = 0.05
+
+// apart reports whether two events may come the other way round.
+func (e entry) apart(o entry) bool {
+	a, b := e.headers(), o.headers()
+	first, second := a["Unique-ID"], b["Unique-ID"]
+	switch {
+	case first == "" || second == "" || first == second || math.Abs(o.at-e.at) > together:
+		return false
+	case a["Event-Name"] == "CHANNEL_CREATE" || b["Event-Name"] == "CHANNEL_CREATE": // nothing is told of what is not there
+		return false
+	}
+	return a["Bridge-A-Unique-ID"] != second && a["Bridge-B-Unique-ID"] != second && b["Bridge-A-Unique-ID"] != first && b["Bridge-B-Unique-ID"] != first
 }
 
 func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
@@ -101,7 +137,9 @@ func parse(data string) []entry {
 		if i+1 < len(heads) {
 			end = heads[i+1][0]
 		}
-		list = append(list, entry{data[h[2]:h[3]], data[h[1]:end]})
+		e := entry{kind: data[h[2]:h[3]], text: data[h[1]:end]}
+		_, _ = fmt.Sscanf(data[h[4]:h[5]], "+%f", &e.at)
+		list = append(list, e)
 	}
 	return list
 }
@@ -358,6 +396,26 @@ func (e entry) headers() map[string]string {
 	return ev
 }
 
+// row is a channel as FreeSWITCH shows it.
+type row map[string]string
+
+// goesOn notes what an event says of where a channel is.
+func (r row) goesOn(ev map[string]string) {
+	if number := ev["Caller-Destination-Number"]; number != "" && r["direction"] == "inbound" {
+		r["dest"] = number
+	}
+	switch {
+	case ev["Action"] == "add-member":
+		r["application"], r["application_data"] = "conference", ev["Conference-Name"]+"@default"
+	case ev["CC-Action"] == "member-queue-start":
+		r["application"], r["application_data"] = "callcenter", ev["CC-Queue"]
+	case ev["FIFO-Action"] == "push":
+		r["application"], r["application_data"] = "fifo", ev["FIFO-Name"]+" in"
+	case ev["Action"] == "hold":
+		r["application"], r["application_data"] = "valet_park", ev["Valet-Lot-Name"]+" "+ev["Valet-Extension"]
+	}
+}
+
 // there are the channels that there are before the next entry, as FreeSWITCH shows them: those
 // that the recording does not see begin, too.
 func (p *Player) there() string {
@@ -368,7 +426,7 @@ func (p *Player) there() string {
 			callOf[a], callOf[b] = a, a
 		}
 	}
-	rows, seen, begun := map[string]map[string]string{}, map[string]bool{}, []string{}
+	rows, seen, begun := map[string]row{}, map[string]bool{}, []string{}
 	for i, e := range p.entries {
 		ev := e.headers()
 		id, name := ev["Unique-ID"], ev["Event-Name"]
@@ -392,13 +450,22 @@ func (p *Player) there() string {
 				state = "ACTIVE"
 			}
 			begun = append(begun, id)
-			rows[id] = map[string]string{
+			rows[id] = row{
 				"uuid": id, "direction": ev["Call-Direction"], "dest": ev["Caller-Destination-Number"],
 				"presence_id": ev["Channel-Presence-ID"], "call_uuid": call, "cid_num": ev["Caller-Caller-ID-Number"],
 			}
 		}
+		if row := rows[id]; row != nil && i < p.next {
+			row.goesOn(ev)
+		}
 		switch row := rows[id]; {
 		case row == nil:
+		case name == "CHANNEL_BRIDGE" && i < p.next:
+			for _, leg := range []string{ev["Bridge-A-Unique-ID"], ev["Bridge-B-Unique-ID"]} {
+				if rows[leg] != nil {
+					rows[leg]["call_uuid"], rows[leg]["application"] = ev["Channel-Call-UUID"], "bridge"
+				}
+			}
 		case name == "CHANNEL_HANGUP" && i < p.next:
 			delete(rows, id)
 		case name == "CHANNEL_PROGRESS" && i < p.next:
@@ -409,7 +476,7 @@ func (p *Player) there() string {
 			row["callstate"] = state
 		}
 	}
-	list := []map[string]string{}
+	list := []row{}
 	for _, id := range begun {
 		if rows[id] != nil {
 			list = append(list, rows[id])

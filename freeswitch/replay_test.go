@@ -722,6 +722,31 @@ func TestShuffled(t *testing.T) {
 	}
 }
 
+// TestLoad has 500 calls come, ten at a time. All of them are told whole, and nothing is left of them.
+func TestLoad(t *testing.T) {
+	const batches, size = 50, 10
+	played := recordings.PlayOften(t, "basic-call")
+	p := control(t, played, "1001", "1002")
+	for n := range batches {
+		played.Again(size)
+		if got := len(p.heard("1002", (n+1)*size*7)); got != (n+1)*size*7 {
+			t.Fatalf("%d events of %d calls", got, (n+1)*size)
+		}
+	}
+	for device, each := range map[string]int{"1001": 7, "1002": 7} {
+		if got := len(p.heard(device, batches*size*each)); got != batches*size*each {
+			t.Errorf("%s is told %d events of %d calls", device, got, batches*size)
+		}
+	}
+	left := make(chan int, 1)
+	p.link.inbox.Post(func() {
+		left <- len(p.link.channels) + len(p.link.calls) + len(p.link.parts) + len(p.link.jobs) + len(p.link.socket.waiting)
+	})
+	if n := <-left; n != 0 {
+		t.Errorf("%d things are left", n)
+	}
+}
+
 // end waits for the end of a recording and returns what there is then.
 func (p *player) end() string {
 	deadline := time.After(patience)

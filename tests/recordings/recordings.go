@@ -37,9 +37,10 @@ type Player struct {
 	t       testing.TB
 	entries []entry
 	foreign bool
-	cut     int // the connection is lost before this entry, and comes again; 0: it is not
-	missed  int // entries that happen meanwhile
-	next    int // entry
+	cut     int      // the connection is lost before this entry, and comes again; 0: it is not
+	missed  int      // entries that happen meanwhile
+	again   chan int // for PlayOften
+	next    int      // entry
 	step    chan string
 	begin   chan struct{}
 	renamed []string // identifiers of the recording, and those of the link
@@ -68,6 +69,46 @@ func PlayCut(t testing.TB, name string, at, missed int) (*Player, bool) {
 	return p, at+missed < len(p.entries)
 }
 
+// PlayOften is Play of what somebody else does, as often as Again says.
+func PlayOften(t testing.TB, name string) *Player {
+	t.Helper()
+	p := play(t, name, true, 0, 0)
+	p.again = make(chan int)
+	return p
+}
+
+// Again has what was recorded happen so many times at once, each with channels of its own.
+func (p *Player) Again(times int) {
+	select {
+	case p.again <- times:
+	case <-p.t.Context().Done():
+	}
+}
+
+// often plays the recording whenever it is wanted.
+func (p *Player) often(conn net.Conn) {
+	total := 0
+	for {
+		select {
+		case times := <-p.again:
+			for _, e := range p.entries {
+				if e.headers() == nil {
+					continue
+				}
+				for i := range times {
+					text := identifier.ReplaceAllStringFunc(whole(e.text), func(id string) string { return fmt.Sprintf("%08x%s", total+i, id[8:]) })
+					if _, err := io.WriteString(conn, text); err != nil {
+						return
+					}
+				}
+			}
+			total += times
+		case <-p.t.Context().Done():
+			return
+		}
+	}
+}
+
 // PlayShuffled is Play of what somebody else does, with events in another order: as FreeSWITCH
 // mixes those of different channels that come at the same time.
 func PlayShuffled(t testing.TB, name string, seed uint64) *Player {
@@ -93,7 +134,7 @@ func (e entry) apart(o entry) bool {
 	switch {
 	case first == "" || second == "" || first == second || math.Abs(o.at-e.at) > together:
 		return false
-	case a["Event-Name"] == "CHANNEL_CREATE" || b["Event-Name"] == "CHANNEL_CREATE": // nothing is told of what is not there
+	case a["Event-Name"] == begins || b["Event-Name"] == "CHANNEL_CREATE": // nothing is told of what is not there
 		return false
 	}
 	return a["Bridge-A-Unique-ID"] != second && a["Bridge-B-Unique-ID"] != second && b["Bridge-A-Unique-ID"] != first && b["Bridge-B-Unique-ID"] != first
@@ -208,6 +249,10 @@ func (p *Player) play(conn net.Conn) (again bool) {
 	case <-p.t.Context().Done():
 		return false
 	}
+	if p.again != nil {
+		p.often(conn)
+		return false
+	}
 	skip := p.foreign
 	for ; p.next < len(p.entries); p.next++ {
 		e := p.entries[p.next]
@@ -237,8 +282,11 @@ func (p *Player) play(conn net.Conn) (again bool) {
 	}
 	fmt.Fprintf(conn, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(last), last)
 	close(p.step)
-	_, _ = p.await(conn, in)
-	return false
+	for {
+		if _, err := p.await(conn, in); err != nil {
+			return false
+		}
+	}
 }
 
 // await reads the next command of the recording. What a link asks besides is answered: the
@@ -293,6 +341,8 @@ func readCommand(r *bufio.Reader) (string, error) {
 	}
 }
 
+const begins = "CHANNEL_CREATE"
+
 var identifier = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
 
 var room = regexp.MustCompile(`conference[:(]([^@]+)@`)
@@ -341,7 +391,7 @@ func (p *Player) given(command, given, reply string) {
 // made is the channel that the recording makes next.
 func (p *Player) made() string {
 	for _, e := range p.entries[p.next:] {
-		if ev := e.headers(); ev["Event-Name"] == "CHANNEL_CREATE" {
+		if ev := e.headers(); ev["Event-Name"] == begins {
 			return ev["Unique-ID"]
 		}
 	}
@@ -436,17 +486,17 @@ func (p *Player) there() string {
 		state := ev["Channel-Call-State"]
 		if !seen[id] {
 			seen[id] = true
-			if name == "CHANNEL_CREATE" && i >= p.next {
+			if name == begins && i >= p.next {
 				continue
 			}
 			call := ev["Channel-Call-UUID"]
-			if with := callOf[id]; with != "" && name != "CHANNEL_CREATE" {
+			if with := callOf[id]; with != "" && name != begins {
 				call = with
 			}
 			if other := ev["Other-Leg-Unique-ID"]; callOf[other] == "" {
 				callOf[other] = call
 			}
-			if name != "CHANNEL_CREATE" && state != "RINGING" {
+			if name != begins && state != "RINGING" {
 				state = "ACTIVE"
 			}
 			begun = append(begun, id)

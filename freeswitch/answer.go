@@ -20,6 +20,7 @@ const (
 type Model struct {
 	Agent  *regexp.Regexp // fits their header User-Agent
 	Answer Notify         // makes them answer
+	CSTA   bool           // they speak uaCSTA, each request by a NOTIFY: then Answer is not needed
 }
 
 // Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for that of the call.
@@ -68,15 +69,20 @@ func (l *Link) keys(ch *channel) string {
 		if !m.Agent.MatchString(agent) {
 			continue
 		}
-		body := m.Answer.Body
+		n := m.Answer
+		if m.CSTA {
+			ask := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(ch.call.id, ch.number)} // which call, it decides itself
+			n = Notify{"uaCSTA", "application/csta+xml", string(uacsta.Encode(ask, uacsta.Edition3).Bytes())}
+		}
+		body := n.Body
 		switch named := strings.Contains(body, "{call-id}"); {
 		case named && !callIDs.MatchString(ch.sip), !named && l.ringing(ch.number) != 1:
 			return ""
 		}
 		body = strings.ReplaceAll(body, "{call-id}", ch.sip)
 		return strings.Join([]string{
-			"sendevent NOTIFY", "profile: " + l.profile(ch.number), "user: " + ch.number, "host: " + l.cfg.Domain, "event-string: " + m.Answer.Event,
-			"content-type: " + m.Answer.Type, fmt.Sprintf("Content-Length: %d", len(body)), "", body,
+			"sendevent NOTIFY", "profile: " + l.profile(ch.number), "user: " + ch.number, "host: " + l.cfg.Domain, "event-string: " + n.Event,
+			"content-type: " + n.Type, fmt.Sprintf("Content-Length: %d", len(body)), "", body,
 		}, "\n")
 	}
 	return ""

@@ -283,15 +283,19 @@ CHANNEL_PROGRESS id=D`)
 func TestAnswer(t *testing.T) {
 	answer := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")}
 	models := []Model{
-		{regexp.MustCompile("^Yealink"), Notify{"ACTION-URI", "message/sipfrag", "key=OK"}},
-		{regexp.MustCompile("^Poly"), Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
+		{Agent: regexp.MustCompile("^Yealink"), Answer: Notify{"ACTION-URI", "message/sipfrag", "key=OK"}},
+		{Agent: regexp.MustCompile("^Poly"), Answer: Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
+		{Agent: regexp.MustCompile("^OpenStage"), CSTA: true},
 	}
 	register := "sofia::register from-user=1002 profile-name=desk user-agent="
-	notify := "sendevent NOTIFY\nprofile: desk\nuser: 1002\nhost: pbx.test\nevent-string: ACTION-URI\ncontent-type: "
+	tell := "sendevent NOTIFY\nprofile: desk\nuser: 1002\nhost: pbx.test\n"
+	notify := tell + "event-string: ACTION-URI\ncontent-type: "
+	csta := string(uacsta.Encode(answer, uacsta.Edition3).Bytes())
 	for name, tt := range map[string]struct{ how, before, want string }{
 		"talk":              {AnswerTalk, register + "Yealink", "api uuid_phone_event B talk"},
 		"a key":             {AnswerKeys, register + "Yealink", notify + "message/sipfrag\nContent-Length: 6\n\nkey=OK"},
 		"by Call-ID":        {AnswerKeys, register + "PolyEdge", notify + "application/JSON\nContent-Length: 13\n\n{\"Ref\":\"x@1\"}"},
+		"by uaCSTA":         {AnswerKeys, register + "OpenStage", fmt.Sprintf("%sevent-string: uaCSTA\ncontent-type: application/csta+xml\nContent-Length: %d\n\n%s", tell, len(csta), csta)},
 		"another maker":     {AnswerKeys, register + "snom", "api uuid_phone_event B talk"},
 		"two calls":         {AnswerKeys, register + "Yealink\n" + strings.NewReplacer("=A", "=X", "=B", "=Y").Replace(calls1002), "api uuid_phone_event B talk"},
 		"an odd Call-ID":    {AnswerKeys, register + "PolyEdge", "api uuid_phone_event B talk"},

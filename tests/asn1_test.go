@@ -255,21 +255,27 @@ asn1:
 `, accounts, p1, p3)), p1, p3
 }
 
+// whileTheyWatch has something happen once programs monitor, and waits for their end.
+func whileTheyWatch(t *testing.T, happens func(), programs ...*process) {
+	t.Helper()
+	for _, p := range programs {
+		waitFor(t, "the monitor", func() bool { return strings.Contains(p.out.String(), "monitoring\n") })
+	}
+	happens()
+	for _, p := range programs {
+		if err := p.wait(patience); err != nil {
+			t.Fatalf("%v\n%s", err, p.out)
+		}
+	}
+}
+
 func playPrograms(t *testing.T, r *running, p1, p3 int) {
 	t.Helper()
 	wrong := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1001", "cleared", "AMHOST", "wrong")
 	waitFor(t, "the refusal", func() bool { return wrong.out.String() == "refused 1\n" })
 	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1001", "Cleared")
 	hipath := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1001", "cleared", "AMHOST", "77777")
-	for _, p := range []*process{old, hipath} {
-		waitFor(t, "the monitor", func() bool { return strings.Contains(p.out.String(), "monitoring\n") })
-	}
-	transferAway(t, r)
-	for _, p := range []*process{old, hipath} {
-		if err := p.wait(patience); err != nil {
-			t.Fatalf("%v\n%s", err, p.out)
-		}
-	}
+	whileTheyWatch(t, func() { transferAway(t, r) }, old, hipath)
 	if want := `monitoring
 Delivered 1001 state=2 alerting=1001 calling=1000 called=1001
 Established 1001 state=3 answering=1001 calling=1000 called=1001

@@ -67,8 +67,7 @@ func TestRealFreeSWITCH(t *testing.T) {
 	for _, device := range []string{"1001", "1002", "1003"} {
 		c.await(device, "BackInService")
 	}
-	file := filepath.Join(dir, "conversation.calls")
-	if err := os.WriteFile(file, []byte(`monitor 1001 1002 1003
+	converse(t, r, `monitor 1001 1002 1003
 call 1001 1002
 expect 1001 Originated
 expect 1002 Delivered state=alerting
@@ -90,11 +89,6 @@ expect 1001 Transfered state=null
 expect 1002 Transfered state=connected
 clear 1002
 expect 1003 ConnectionCleared
-`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)); status != 0 {
-		t.Errorf("status %d\n%s", status, out)
-	}
+`)
 	r.stop()
 }

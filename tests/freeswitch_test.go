@@ -40,15 +40,7 @@ func TestFreeSWITCHPrograms(t *testing.T) {
 	r.linked("fs")
 	hipath := perlClient(t, "phase3.pl", fmt.Sprint(p3), "1002", "cleared", "AMHOST", "77777")
 	old := perlClient(t, "phase1.pl", fmt.Sprint(p1), "1002", "Cleared")
-	for _, p := range []*process{old, hipath} {
-		waitFor(t, "the monitor", func() bool { return strings.Contains(p.out.String(), "monitoring\n") })
-	}
-	played.Begin()
-	for _, p := range []*process{old, hipath} {
-		if err := p.wait(patience); err != nil {
-			t.Fatalf("%v\n%s", err, p.out)
-		}
-	}
+	whileTheyWatch(t, played.Begin, old, hipath)
 	if want := `monitoring
 Delivered 1002 state=2 alerting=1002 calling=1001 called=1002
 Established 1002 state=3 answering=1002 calling=1001 called=1002
@@ -181,8 +173,7 @@ func TestFreeSWITCHTransfers(t *testing.T) {
 			continue
 		}
 	}()
-	file := filepath.Join(t.TempDir(), "transfer.calls")
-	if err := os.WriteFile(file, []byte(`monitor 1001 1002 1003
+	converse(t, front, `monitor 1001 1002 1003
 consult 1001 1003
 expect 1002 Held cause=consultation
 expect 1003 Delivered state=alerting
@@ -196,13 +187,20 @@ expect 1001 Transfered state=null
 expect 1002 Transfered state=connected
 expect 1003 ConnectionCleared state=connected
 refused invalidConnectionID hold 1001
-`), 0o600); err != nil {
+`)
+	front.stop()
+}
+
+// converse has a client for TR/87 do what a script says.
+func converse(t *testing.T, r *running, script string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "conversation.calls")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", front.port)); status != 0 {
+	if out, status := command(t, "script", file, fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)); status != 0 {
 		t.Errorf("status %d\n%s", status, out)
 	}
-	front.stop()
 }
 
 // The wrong password is told as such, and nowhere itself.

@@ -18,8 +18,7 @@ mod_csta_socket, and writes one for tr87proxy to standard output: programs find 
 same address and the same device numbers, and the module can go. It reads acl.conf.xml
 and event_socket.conf.xml beside the file, too. What is left to do goes to standard
 error; passwords are not copied.`,
-		Example: `  tr87proxy import /etc/freeswitch/autoload_configs/csta_socket.conf.xml > config.yaml
-  tr87proxy check -c config.yaml`,
+		Example: `  tr87proxy import /etc/freeswitch/autoload_configs/csta_socket.conf.xml > config.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := config.ImportCSTASocket(os.DirFS(filepath.Dir(args[0])), filepath.Base(args[0]))
 			if err != nil {

@@ -48,7 +48,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 			}
 		}, res)
 	case l.cfg.Answer == AnswerAuto:
-		l.originate(newID(), ch.number, l.cfg.AutoAnswer+",", fmt.Sprintf("&intercept(%s)", ch.other().id), &awaited{call: ch.call, by: ch}, res, answer)
+		l.originate(newID(), l.telephone(ch.number), ch.number, l.cfg.AutoAnswer+",", fmt.Sprintf("&intercept(%s)", ch.other().id), &awaited{call: ch.call, by: ch}, res, answer)
 	default:
 		text := "api uuid_phone_event " + ch.id + " talk"
 		if keys := l.keys(ch); keys != "" {

@@ -56,7 +56,7 @@ func (l *Link) told(e event) {
 	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
 		l.voice(ch, e)
 	case name == "CHANNEL_ANSWER":
-		l.answered(ch)
+		l.answered(ch, e.get("Caller-Destination-Number"))
 	case name == "CHANNEL_HOLD":
 		ch.state = uacsta.Hold
 		l.held(ch, uacsta.CauseNormal)
@@ -235,10 +235,12 @@ func (l *Link) rings(ch *channel) {
 	}
 }
 
-func (l *Link) answered(ch *channel) {
+// answered: a channel is answered; FreeSWITCH answers one that has called when somebody else has,
+// or by itself where calls wait: at the number that the dialplan has it at.
+func (l *Link) answered(ch *channel, at string) {
 	c := ch.call
-	if ch.inbound { // FreeSWITCH answers: somebody else has, or a queue does
-		l.waits(ch)
+	if ch.inbound {
+		l.waits(ch, at)
 		return
 	}
 	l.rings(ch) // where it answered at once
@@ -452,7 +454,8 @@ func (l *Link) registered(e event) {
 	}
 	l.service(number, in)
 	if _, known := l.devices[number]; known && in && words.MatchString(e.get("profile-name")) {
-		l.profiles[number] = profile{e.get("profile-name"), e.get("user-agent")}
+		agent := e.get("user-agent")
+		l.profiles[number] = profile{e.get("profile-name"), agent[:min(len(agent), maxAgent)]}
 	}
 }
 
@@ -470,8 +473,9 @@ func (l *Link) service(device string, in bool) {
 	})
 }
 
-// How many devices and channels are followed at most.
+// How many devices and channels are followed at most, and how much is kept of what they say.
 const (
 	maxDevices  = 100000
 	maxChannels = 100000
+	maxAgent    = 200 // of a User-Agent
 )

@@ -98,7 +98,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	case err != nil:
 	case !words.MatchString(device):
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
-	case ch.other() == nil:
+	case ch.other() == nil || ch.call.room != "": // in a conference nobody has called
 		err = errState
 	}
 	if err != nil {
@@ -110,7 +110,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 		target, cause = fmt.Sprintf("'&valet_park(%s %s)'", l.cfg.ParkLot, ch.number), uacsta.CausePark
 	}
 	id := newID()
-	l.originate(id, device, "", target, &awaited{call: ch.call, by: ch, why: cause},
+	l.originate(id, l.telephone(device), device, "", target, &awaited{call: ch.call, by: ch, why: cause},
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.id, device)}, answer)
 }
 
@@ -184,7 +184,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		for _, member := range c.channels {
 			member.parks = true // in the conference, when everybody else has left
 		}
-		l.originate(newID(), device, "", "&conference("+room+"@default"+how.flags+")", &awaited{call: c, by: ch, why: how.cause},
+		l.originate(newID(), l.dial(device), device, "", "&conference("+room+"@default"+how.flags+")", &awaited{call: c, by: ch, why: how.cause},
 			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.id, device)}, answer)
 	})
 }

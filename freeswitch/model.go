@@ -229,7 +229,7 @@ func (l *Link) found(ch *channel, row shown) {
 	case "bridge":
 	default:
 		if row.CallState == "ACTIVE" {
-			l.waits(ch)
+			l.waits(ch, row.Dest)
 		}
 	}
 }

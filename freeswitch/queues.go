@@ -55,10 +55,10 @@ func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	})
 }
 
-// waits: a channel that FreeSWITCH answers itself waits in a queue where its number is one's.
-func (l *Link) waits(ch *channel) {
-	if c := ch.call; ch.inbound && len(c.channels) == 1 && l.cfg.Queues != nil && l.cfg.Queues(c.called) {
-		l.enqueue(c, l.queueDevice(c.called), uacsta.CauseEnteringDistribution)
+// waits: a channel that FreeSWITCH answers itself waits in a queue where the number is one's.
+func (l *Link) waits(ch *channel, at string) {
+	if c := ch.call; ch.inbound && len(c.channels) == 1 && l.cfg.Queues != nil && l.cfg.Queues(at) {
+		l.enqueue(c, l.queueDevice(at), uacsta.CauseEnteringDistribution)
 	}
 }
 

@@ -173,7 +173,7 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		variables += l.cfg.AutoAnswer + ","
 	}
 	c := &call{id: id, calling: from, called: to, prompted: id}
-	l.originate(id, from, variables, to+" XML "+l.cfg.Context, &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+	l.originate(id, l.telephone(from), from, variables, to+" XML "+l.cfg.Context, &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
 // predict: ECMA-269 Make Predictive Call: the called device rings first, and comes to the queue
@@ -193,14 +193,14 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	l.originate(id, to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicted: from}},
+	l.originate(id, l.dial(to), to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicted: from}},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
-// originate has FreeSWITCH call a device, and then go on with a target. It answers when FreeSWITCH
+// originate has FreeSWITCH dial a device, and then go on with a target. It answers when FreeSWITCH
 // has taken the command; who hears that the device does not answer, depends on what it is awaited
 // for.
-func (l *Link) originate(id, device, variables, target string, made *awaited, res any, answer proxy.Answer) {
+func (l *Link) originate(id, dialled, device, variables, target string, made *awaited, res any, answer proxy.Answer) {
 	if len(l.jobs) >= maxWaiting || len(l.awaited) >= maxWaiting {
 		answer(nil, errBusy)
 		return
@@ -231,7 +231,7 @@ func (l *Link) originate(id, device, variables, target string, made *awaited, re
 		l.unreached(c, told, cause)
 	}
 	variables = fmt.Sprintf("origination_uuid=%s,%signore_early_media=true,originate_timeout=%d", id, variables, int(l.cfg.RingTime.Seconds()))
-	l.order(fmt.Sprintf("bgapi originate {%s}%s %s\nJob-UUID: %s", variables, l.dial(device), target, job), func(res any, err error) {
+	l.order(fmt.Sprintf("bgapi originate {%s}%s %s\nJob-UUID: %s", variables, dialled, target, job), func(res any, err error) {
 		if err != nil {
 			forget()
 			delete(l.jobs, job)
@@ -240,13 +240,15 @@ func (l *Link) originate(id, device, variables, target string, made *awaited, re
 	}, res)
 }
 
-// dial is how FreeSWITCH calls a device: a telephone of its directory, or by what is configured
-// for others.
-func (l *Link) dial(device string) string {
-	if _, known := l.devices[device]; !known && l.cfg.Outside != "" {
-		return strings.ReplaceAll(l.cfg.Outside, "{number}", device)
+// telephone is how FreeSWITCH calls a telephone of its directory.
+func (l *Link) telephone(device string) string { return "user/" + device + "@" + l.cfg.Domain }
+
+// dial is how FreeSWITCH calls a destination: a telephone, or by what is configured for others.
+func (l *Link) dial(number string) string {
+	if _, known := l.devices[number]; !known && l.cfg.Outside != "" {
+		return strings.ReplaceAll(l.cfg.Outside, "{number}", number)
 	}
-	return "user/" + device + "@" + l.cfg.Domain
+	return l.telephone(number)
 }
 
 // deflect sends a call that rings somewhere else: its caller is sent into the dialplan again.

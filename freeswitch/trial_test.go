@@ -257,7 +257,8 @@ func TestQueueEnds(t *testing.T) {
 
 // The dialplan says what is a queue, and what is a trunk.
 func TestDialplan(t *testing.T) {
-	tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01"}, "1002", "0120", "0121", "01gw", "029500")
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01", Queues: func(number string) bool { return number == "9501" }},
+		"1002", "0120", "0121", "01gw", "029500", "029501")
 	tr.tell(`CHANNEL_CREATE id=A dir=inbound from=5550100 to=193190
 csta::trunk Trunk=20 id=A
 csta::queue Queue=9500 id=A
@@ -269,6 +270,9 @@ CHANNEL_ANSWER id=B`)
 	if calls.Text("crossRefIDorSnapshotData/snapshotData/snapshotDeviceResponseInfo/connectionIdentifier/callID") != "A" {
 		t.Errorf("the trunk has the calls %s", calls)
 	}
+	tr.tell(`CHANNEL_CREATE id=E dir=inbound who=1003@pbx.test to=5000
+CHANNEL_ANSWER id=E to=9501`) // the dialplan has sent it on
+	tr.hears("029501", "Queued 029501 queued enteringDistribution")
 	tr.tell(`csta::trunk Trunk=21 id=B
 CHANNEL_CREATE id=C dir=inbound who=1002@pbx.test to=2055
 csta::trunk Trunk=21 id=C
@@ -425,6 +429,8 @@ func TestPredict(t *testing.T) {
 	})
 	<-done
 	tr.hears("029500", "Failed 029500 null busy")
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
+	tr.gives("bgapi originate {origination_uuid=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
 	predict.CallingDevice = uacsta.Dev("1001")
 	tr.refused(predict, "invalidCallingDeviceID")
 }

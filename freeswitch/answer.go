@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -18,9 +19,9 @@ const (
 
 // Model is what telephones of one maker obey.
 type Model struct {
-	Agent  *regexp.Regexp // fits their header User-Agent
-	Answer Notify         // makes them answer
-	CSTA   bool           // they speak uaCSTA, each request by a NOTIFY: then Answer is not needed
+	Agent          *regexp.Regexp // fits their header User-Agent
+	Answer, Resume *Notify        // makes them answer, or take back who their user holds; nil: nothing does
+	CSTA           bool           // they speak uaCSTA, each request by a NOTIFY, which does both
 }
 
 // Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for that of the call.
@@ -51,48 +52,63 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 		l.originate(newID(), l.telephone(ch.number), ch.number, l.cfg.AutoAnswer+",", fmt.Sprintf("&intercept(%s)", ch.other().id), &awaited{call: ch.call, by: ch}, res, answer)
 	default:
 		text := "api uuid_phone_event " + ch.id + " talk"
-		if keys := l.keys(ch); keys != "" {
+		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
+		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Answer }); keys != "" {
 			text = keys
 		}
 		l.order(text, answer, res)
 	}
 }
 
-// keys is the command that has a telephone told to answer as its maker's do; "" where there is
-// none. Keys have no call: nothing else may ring there.
-func (l *Link) keys(ch *channel) string {
-	if l.cfg.Answer != AnswerKeys {
-		return ""
+// retrieve: ECMA-269 Retrieve Call. Whom a telephone holds by itself, only the telephone takes
+// back.
+func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
+	ch, err := l.in(s.CallToBeRetrieved, uacsta.Hold)
+	if err != nil {
+		answer(nil, err)
+		return
 	}
-	agent := l.profiles[ch.number].agent
-	for _, m := range l.cfg.Models {
-		if !m.Agent.MatchString(agent) {
-			continue
+	text := "api uuid_hold off " + ch.id
+	if !ch.holds {
+		ask := uacsta.RetrieveCall{CallToBeRetrieved: ch.connection()}
+		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Resume }); keys != "" {
+			text = keys
 		}
-		n := m.Answer
-		if m.CSTA {
-			ask := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(ch.call.id, ch.number)} // which call, it decides itself
-			n = Notify{"uaCSTA", "application/csta+xml", string(uacsta.Encode(ask, uacsta.Edition3).Bytes())}
-		}
-		body := n.Body
-		switch named := strings.Contains(body, "{call-id}"); {
-		case named && !callIDs.MatchString(ch.sip), !named && l.ringing(ch.number) != 1:
-			return ""
-		}
-		body = strings.ReplaceAll(body, "{call-id}", ch.sip)
-		return strings.Join([]string{
-			"sendevent NOTIFY", "profile: " + l.profile(ch.number), "user: " + ch.number, "host: " + l.cfg.Domain, "event-string: " + n.Event,
-			"content-type: " + n.Type, fmt.Sprintf("Content-Length: %d", len(body)), "", body,
-		}, "\n")
 	}
-	return ""
+	l.order(text, answer, uacsta.RetrieveCallResponse{})
 }
 
-// ringing is how many calls ring at a device.
-func (l *Link) ringing(device string) int {
+// keys is the command that has a telephone told to do something with a call, as its maker's do:
+// by uaCSTA, or what which gives; "" where there is none. Keys have no call: no other one may be in
+// the same state there.
+func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) string {
+	agent := l.profiles[ch.number].agent
+	i := slices.IndexFunc(l.cfg.Models, func(m Model) bool { return m.Agent.MatchString(agent) })
+	if l.cfg.Answer != AnswerKeys || i < 0 {
+		return ""
+	}
+	n := which(l.cfg.Models[i])
+	if l.cfg.Models[i].CSTA { // which call, the telephone decides itself
+		n = &Notify{"uaCSTA", "application/csta+xml", string(uacsta.Encode(ask, uacsta.Edition3).Bytes())}
+	}
+	if n == nil {
+		return ""
+	}
+	if named := strings.Contains(n.Body, "{call-id}"); named && !callIDs.MatchString(ch.sip) || !named && l.like(ch) != 1 {
+		return ""
+	}
+	body := strings.ReplaceAll(n.Body, "{call-id}", ch.sip)
+	return strings.Join([]string{
+		"sendevent NOTIFY", "profile: " + l.profile(ch.number), "user: " + ch.number, "host: " + l.cfg.Domain, "event-string: " + n.Event,
+		"content-type: " + n.Type, fmt.Sprintf("Content-Length: %d", len(body)), "", body,
+	}, "\n")
+}
+
+// like is how many calls of a device are in the state of one.
+func (l *Link) like(ch *channel) int {
 	n := 0
-	for _, ch := range l.channels {
-		if ch.number == device && !ch.network && ch.state == uacsta.Alerting {
+	for _, o := range l.channels {
+		if o.number == ch.number && !o.network && o.state == ch.state {
 			n++
 		}
 	}

@@ -1,6 +1,8 @@
 package freeswitch
 
 import (
+	"errors"
+
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -37,6 +39,15 @@ func parking(channels ...*channel) []string {
 	return texts
 }
 
+// waitsFor is the channel variable of who waits during a consultation: the channel that consults.
+// A link that comes up meanwhile finds it there.
+const waitsFor = "csta_waits_for"
+
+// waiting are the commands before a channel waits for one that talks elsewhere.
+func waiting(ch, other *channel) []string {
+	return append(parking(ch), "api uuid_setvar "+ch.id+" "+waitsFor+" "+other.id)
+}
+
 // with is the other device of a call of two that talk; nil when it is none.
 func (ch *channel) with() *channel {
 	if o := ch.other(); len(ch.call.channels) == 2 && o != nil && o.state == uacsta.Connected && o.comes == nil {
@@ -61,7 +72,7 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	c := &call{id: newID(), calling: ch.number, called: to}
-	l.orders(append(parking(ch, ch.with()), "api uuid_dual_transfer "+ch.id+" "+to+"/XML/"+l.cfg.Context+" park/inline"), func(err error) {
+	l.orders(append(append(parking(ch), waiting(ch.with(), ch)...), "api uuid_dual_transfer "+ch.id+" "+to+"/XML/"+l.cfg.Context+" park/inline"), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
 			err = errState // it has hung up meanwhile
 		}
@@ -76,6 +87,34 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		l.add(c, second)
 		l.initiated(second, uacsta.CauseConsultation)
 		l.originated(second)
+	})
+}
+
+// recall finds out who waits for whom among channels that are parked, and then goes on. Who waits
+// for somebody that is gone would do so for ever.
+func (l *Link) recall(parked []*channel, then func(error)) {
+	if len(parked) == 0 {
+		then(nil)
+		return
+	}
+	ch := parked[0]
+	l.query("api uuid_getvar "+ch.id+" "+waitsFor, func(id string, err error) {
+		if err != nil && !errors.Is(err, errRefused) {
+			then(err)
+			return
+		}
+		talks := l.channels[id]
+		switch alone := l.channels[ch.id] == ch && len(ch.call.channels) == 1; {
+		case !alone || !words.MatchString(id) || id == "_undef_":
+		case talks == nil:
+			l.kill(ch)
+		case talks.kept == nil && talks.call != ch.call:
+			held := &channel{id: id, number: talks.number, network: talks.network, inbound: talks.inbound, parks: true, state: uacsta.Hold}
+			l.add(ch.call, held)
+			talks.kept, talks.parks, ch.parks = held, true, true
+			l.channels[id] = talks
+		}
+		l.recall(parked[1:], then)
 	})
 }
 
@@ -149,10 +188,11 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	}
 	res := uacsta.AlternateCallResponse{}
 	if !p.one() {
+		p.active.holds = true
 		l.orders([]string{"api uuid_hold " + p.active.id, "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
 		return
 	}
-	l.as(p, append(parking(p.far), "api uuid_bridge "+p.held.id+" "+p.near.id), answer, func() {
+	l.as(p, append(waiting(p.far, p.active), "api uuid_bridge "+p.held.id+" "+p.near.id), answer, func() {
 		answer(res, nil)
 		p.active.state, p.held.state = uacsta.Hold, uacsta.Connected
 		p.active.kept, p.held.kept = nil, p.active

@@ -61,7 +61,7 @@ func (l *Link) told(e event) {
 		ch.state = uacsta.Hold
 		l.held(ch, uacsta.CauseNormal)
 	case name == "CHANNEL_UNHOLD":
-		ch.state = uacsta.Connected
+		ch.state, ch.holds = uacsta.Connected, false
 		l.retrieved(ch, uacsta.CauseNormal)
 	case name == "CHANNEL_HANGUP":
 		l.hungUp(ch, e)

@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"regexp"
@@ -45,6 +46,18 @@ func FuzzEvents(f *testing.F) {
 	for _, stream := range recordings.Streams(f) {
 		f.Add(stream)
 	}
+	whole := ""
+	for _, lines := range []string{
+		"Event-Name: CHANNEL_CREATE\nUnique-ID: A\nCall-Direction: inbound\nChannel-Presence-ID: 1001@pbx.test\nCaller-Destination-Number: 9500\n",
+		"Event-Name: CHANNEL_ANSWER\nUnique-ID: A\nCaller-Destination-Number: 9500\n",
+		"Event-Name: CUSTOM\nEvent-Subclass: csta::queue\nUnique-ID: A\nQueue: 9501\n", "Event-Name: CUSTOM\nEvent-Subclass: csta::trunk\nUnique-ID: A\nTrunk: 20\n",
+		"Event-Name: CUSTOM\nEvent-Subclass: sofia::gateway_state\nGateway: gw\nState: REGED\n",
+		"Event-Name: MESSAGE_WAITING\nMWI-Messages-Waiting: yes\nMWI-Message-Account: sip:1002@pbx.test\n",
+		"Event-Name: PHONE_FEATURE_SUBSCRIBE\nuser: 1002\ncall-id: s\nFeature-Action: SetCallForward\nFeature-Enabled: true\nAction-Name: forward_busy\nAction-Value: 1003\n",
+	} {
+		whole += fmt.Sprintf("Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(lines), lines)
+	}
+	f.Add(whole)
 	f.Add("Content-Length: -1\n\n")
 	f.Add("Content-Length: 99999999999\n\n")
 	f.Add(strings.Repeat("x", maxHeaders+1))

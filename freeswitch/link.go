@@ -177,10 +177,11 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 	learnt := make(chan error, 1)
 	if err := s.send("api show channels as json", func(there string, err error) {
 		deliver(func() { // before the events that come after it
-			if err == nil {
-				err = l.learn(there)
+			if err != nil {
+				learnt <- err
+				return
 			}
-			learnt <- err
+			l.learn(there, func(err error) { learnt <- err })
 		})
 	}); err != nil {
 		return err

@@ -20,6 +20,7 @@ type channel struct {
 	call     *call
 	state    uacsta.LocalConnectionState // "" before it rings
 	kept     *channel                    // its part in the call that waits while it consults; nil: none
+	holds    bool                        // a service has it hold, not its user
 	parks    bool                        // FreeSWITCH keeps it when the other one leaves
 	comes    *awaited                    // it takes part once it has answered; nil: at once
 	sip      string                      // Call-ID of its INVITE
@@ -169,15 +170,16 @@ type shown struct {
 	PresenceID                       string `json:"presence_id"`
 	CallUUID                         string `json:"call_uuid"`
 	CallerNumber                     string `json:"cid_num"`
-	Application                      string
+	Application, State               string
 	Data                             string `json:"application_data"`
 }
 
-// learn takes the channels that there are, when the link begins.
-func (l *Link) learn(text string) error {
+// learn takes the channels that there are, when the link begins, and then goes on.
+func (l *Link) learn(text string, then func(error)) {
 	var list struct{ Rows []shown }
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return errBroken
+		then(errBroken)
+		return
 	}
 	found := map[*channel]shown{}
 	for _, row := range list.Rows {
@@ -204,10 +206,14 @@ func (l *Link) learn(text string) error {
 		l.add(c, ch)
 		found[ch] = row
 	}
+	var parked []*channel
 	for ch, row := range found { // now that everybody is there
 		l.found(ch, row)
+		if row.Application == "park" || row.State == "CS_PARK" {
+			parked = append(parked, ch)
+		}
 	}
-	return nil
+	l.recall(parked, then)
 }
 
 // found says where a channel is that began before the link did: in a queue, parked, or in a

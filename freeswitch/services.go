@@ -48,8 +48,11 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 		l.end(s, answer)
 	case *uacsta.HoldCall:
 		l.on(s.CallToBeHeld, answer, uacsta.HoldCallResponse{}, "api uuid_hold %s", uacsta.Connected)
+		if ch := l.find(s.CallToBeHeld); ch != nil && ch.state == uacsta.Connected {
+			ch.holds = true
+		}
 	case *uacsta.RetrieveCall:
-		l.on(s.CallToBeRetrieved, answer, uacsta.RetrieveCallResponse{}, "api uuid_hold off %s", uacsta.Hold)
+		l.retrieve(s, answer)
 	case *uacsta.GenerateDigits:
 		if !digits.MatchString(s.CharactersToSend) {
 			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))

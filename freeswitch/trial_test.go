@@ -51,6 +51,10 @@ func (w wire) Write(p []byte) (int, error) {
 				reply = "-ERR no reply"
 			}
 		}
+	} else if name, get := strings.CutPrefix(text, "api uuid_getvar "); get {
+		if reply = w.database[name]; reply == "" {
+			reply = "_undef_"
+		}
 	} else {
 		w.commands = append(w.commands, text)
 	}
@@ -287,8 +291,8 @@ CHANNEL_PROGRESS id=D`)
 func TestAnswer(t *testing.T) {
 	answer := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")}
 	models := []Model{
-		{Agent: regexp.MustCompile("^Yealink"), Answer: Notify{"ACTION-URI", "message/sipfrag", "key=OK"}},
-		{Agent: regexp.MustCompile("^Poly"), Answer: Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
+		{Agent: regexp.MustCompile("^Yealink"), Answer: &Notify{"ACTION-URI", "message/sipfrag", "key=OK"}, Resume: &Notify{"ACTION-URI", "message/sipfrag", "key=F_HOLD"}},
+		{Agent: regexp.MustCompile("^Poly"), Answer: &Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
 		{Agent: regexp.MustCompile("^OpenStage"), CSTA: true},
 	}
 	register := "sofia::register from-user=1002 profile-name=desk user-agent="
@@ -325,7 +329,16 @@ func TestAnswer(t *testing.T) {
 			tr.hears("1002", "Established 1002 connected newCall")
 		})
 	}
-	tr := newTrial(t, LinkConfig{}, "9700")
+	tr := newTrial(t, LinkConfig{Answer: AnswerKeys, Models: models}, "1002")
+	tr.tell(register + "Yealink\n" + talking + "CHANNEL_HOLD id=B") // by hand
+	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
+	tr.gives(notify + "message/sipfrag\nContent-Length: 10\n\nkey=F_HOLD")
+	tr.tell("CHANNEL_UNHOLD id=B")
+	tr.must(uacsta.HoldCall{CallToBeHeld: answer.CallToBeAnswered})
+	tr.tell("CHANNEL_HOLD id=B")
+	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
+	tr.gives("api uuid_hold off B")
+	tr = newTrial(t, LinkConfig{}, "9700")
 	tr.tell(inQueue)
 	tr.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "9700")})
 	tr.gives("api uuid_answer A")
@@ -516,7 +529,7 @@ func TestLearn(t *testing.T) {
 		row("D", "3000", "conference", "3000@default"), row("E", "3000", "conference", "3000@default"), row("F", "9500", "playback", "x"), row("G", "1002", "playback", "x"),
 	}, ",")
 	done := make(chan error, 1)
-	tr.link.inbox.Post(func() { done <- tr.link.learn(`{"rows":[` + rows + `]}`) })
+	tr.link.inbox.Post(func() { tr.link.learn(`{"rows":[`+rows+`]}`, func(err error) { done <- err }) })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -529,4 +542,27 @@ func TestLearn(t *testing.T) {
 			t.Errorf("%s is in %d calls, not %d", device, got, want)
 		}
 	}
+}
+
+// A consultation that began before the link is known as one; who waits for nobody is let go.
+func TestLearnConsultation(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002")
+	tr.database["B csta_waits_for"], tr.database["D csta_waits_for"] = "A", "X"
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.learn(`{"rows":[
+			{"uuid":"A","call_uuid":"A","direction":"inbound","dest":"1003","callstate":"ACTIVE","presence_id":"1001@pbx.test"},
+			{"uuid":"C","call_uuid":"A","direction":"outbound","callstate":"ACTIVE","presence_id":"1003@pbx.test"},
+			{"uuid":"B","call_uuid":"B","direction":"outbound","callstate":"ACTIVE","presence_id":"1002@pbx.test","application":"park"},
+			{"uuid":"D","call_uuid":"D","direction":"outbound","callstate":"ACTIVE","presence_id":"1004@pbx.test","state":"CS_PARK"},
+			{"uuid":"E","call_uuid":"E","direction":"inbound","dest":"5","callstate":"ACTIVE","presence_id":"1005@pbx.test","application":"park"}
+		]}`, func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	tr.gives("api uuid_kill D")
+	tr.must(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("A", "1001"), HeldCall: uacsta.Conn("B", "1001")})
+	tr.hears("1001", "ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal")
+	tr.hears("1002", "Retrieved 1001 connected normal")
 }

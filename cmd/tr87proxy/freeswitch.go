@@ -30,13 +30,10 @@ func (n *node) freeSWITCH(l config.Link) (proxy.Link, error) {
 		return nil, err
 	}
 	for _, m := range models {
-		model := freeswitch.Model{Agent: regexp.MustCompile(m.Agent), CSTA: m.CSTA == "notify"} // checked by config
-		if m.Answer != nil {
-			model.Answer = freeswitch.Notify(*m.Answer)
-		}
-		if model.CSTA || m.Answer != nil {
-			cfg.Models = append(cfg.Models, model)
-		}
+		cfg.Models = append(cfg.Models, freeswitch.Model{
+			Agent: regexp.MustCompile(m.Agent), CSTA: m.CSTA == "notify", // checked by config
+			Answer: (*freeswitch.Notify)(m.Answer), Resume: (*freeswitch.Notify)(m.Resume),
+		})
 	}
 	return freeswitch.NewLink(cfg)
 }

@@ -290,7 +290,7 @@ func (p *Player) play(conn net.Conn) (again bool) {
 }
 
 // await reads the next command of the recording. What a link asks besides is answered: the
-// database that FreeSWITCH keeps, and further events, which it tells anyhow.
+// database that FreeSWITCH keeps, variables, and further events, which it tells anyhow.
 func (p *Player) await(conn net.Conn, in *bufio.Reader) (string, error) {
 	for {
 		given, err := readCommand(in)
@@ -302,6 +302,8 @@ func (p *Player) await(conn net.Conn, in *bufio.Reader) (string, error) {
 		case db:
 			reply := p.database(strings.Split(stored, "/"))
 			_, _ = fmt.Fprintf(conn, "Content-Type: api/response\nContent-Length: %d\n\n%s", len(reply), reply)
+		case strings.HasPrefix(given, "api uuid_setvar "):
+			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 4\n\n+OK\n")
 		case strings.HasPrefix(given, "event plain "):
 			_, _ = io.WriteString(conn, "Content-Type: command/reply\nReply-Text: +OK event listener enabled plain\n\n")
 		default:

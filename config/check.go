@@ -145,7 +145,7 @@ func (c *Config) checkFreeSWITCH(d *document, key string, l Link) {
 	if !word.MatchString(l.Domain) {
 		d.fault(key+".domain", "must be the domain of its directory, such as \"pbx.example.com\": what stands behind the @ of its telephones")
 	}
-	for name, value := range map[string]string{"context": l.Context, "profile": l.Profile, "park-lot": l.ParkLot, "queues.prefix": l.Queues.Prefix, "trunk-prefix": l.TrunkPrefix} {
+	for name, value := range map[string]string{"session.user": l.Session.User, "context": l.Context, "profile": l.Profile, "park-lot": l.ParkLot, "queues.prefix": l.Queues.Prefix, "trunk-prefix": l.TrunkPrefix} {
 		if value != "" && !word.MatchString(value) {
 			d.fault(key+"."+name, "must be one word of letters, digits and . _ - + * #")
 		}
@@ -168,7 +168,7 @@ func (c *Config) checkFreeSWITCH(d *document, key string, l Link) {
 		d.fault(key+".ring-time", "must not be negative")
 	}
 	for name, set := range map[string]bool{
-		"dialect": l.Dialect != "", "edition": l.Edition != 0, "session.application": l.Session.Application != "", "session.user": l.Session.User != "",
+		"dialect": l.Dialect != "", "edition": l.Edition != 0, "session.application": l.Session.Application != "",
 		"session.duration": l.Session.Duration != 0, "session.switch": l.Session.Switch != "",
 	} {
 		if set {

@@ -126,7 +126,7 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], session: {password: x}}]", "x:6: links[0].domain: must be the domain of its directory"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].session: must have password or password-file"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, context: \"a b\", session: {password: x}}]", "x:6: links[0].context: must be one word"},
-		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {user: u, password: x}}]", "x:6: links[0].session.user: is not for type freeswitch"},
+		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {user: \"u x\", password: x}}]", "x:6: links[0].session.user: must be one word"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].domain: is for type freeswitch only"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], messages: {folder: /a}}]", "x:6: links[0].messages: is for type freeswitch only"},
 		{good + freeswitch + "answer: shout}]", "x:6: links[0].answer: is \"shout\"; write one of: talk, keys, auto-answer"},

@@ -208,3 +208,34 @@ func TestHostile(t *testing.T) {
 		})
 	}
 }
+
+// A user of the directory logs in with the name; the event socket's password is told alone.
+func TestLogin(t *testing.T) {
+	for user, want := range map[string]string{"": "auth secret", "ctilink": "userauth ctilink@pbx.test:secret"} {
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan string, 1)
+		go func() {
+			conn, err := listener.Accept()
+			if err != nil {
+				said <- err.Error()
+				return
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "Content-Type: auth/request\n\n")
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			said <- line
+		}()
+		l, err := NewLink(LinkConfig{Addresses: []string{listener.Addr().String()}, Domain: "pbx.test", User: user, Password: "secret"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Run(t.Context(), nobody{})
+		if got := strings.TrimSpace(<-said); got != want {
+			t.Errorf("%q logs in by %q, not %q", user, got, want)
+		}
+		_ = listener.Close()
+	}
+}

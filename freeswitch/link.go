@@ -22,6 +22,7 @@ import (
 type LinkConfig struct {
 	Addresses  []string      // host, or host:port; 8021
 	TLS        *tls.Config   // of a tunnel before the event socket; nil: none
+	User       string        // of the directory, with rights of its own (esl-allowed-api); "": whoever knows the event socket's password
 	Password   string        // "ClueCon" is what FreeSWITCH comes with
 	Domain     string        // of the directory: a telephone is user/NUMBER@DOMAIN
 	Context    string        // of the dialplan that calls are sent into; default
@@ -86,7 +87,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, word := range []string{cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1" + cfg.QueuePrefix, "1" + cfg.TrunkPrefix} {
+	for _, word := range []string{cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1" + cfg.User, "1" + cfg.QueuePrefix, "1" + cfg.TrunkPrefix} {
 		if !words.MatchString(word) {
 			return nil, fmt.Errorf("names must be without blanks and quotes, and the domain must be there: %q", word)
 		}
@@ -168,7 +169,11 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 	case <-ctx.Done():
 		return nil
 	}
-	if err := s.login(ctx, l.cfg.Password); err != nil {
+	login := "auth " + l.cfg.Password
+	if l.cfg.User != "" {
+		login = "userauth " + l.cfg.User + "@" + l.cfg.Domain + ":" + l.cfg.Password
+	}
+	if err := s.login(ctx, login); err != nil {
 		return err
 	}
 	if _, err := s.ask(ctx, subscription); err != nil {

@@ -163,10 +163,10 @@ func (s *socket) send(text string, done func(reply string, err error)) error {
 	return nil
 }
 
-// login tells the password. FreeSWITCH ends the connection right behind a refusal, which is to be
+// login gives the command that tells the password. FreeSWITCH ends the connection right behind a refusal, which is to be
 // the reason nevertheless.
-func (s *socket) login(ctx context.Context, password string) error {
-	_, err := s.await(ctx, "auth "+password, func(err error) {
+func (s *socket) login(ctx context.Context, command string) error {
+	_, err := s.await(ctx, command, func(err error) {
 		if errors.Is(err, errRefused) {
 			s.close(errors.New("FreeSWITCH refuses the password"))
 		}

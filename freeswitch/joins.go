@@ -57,6 +57,9 @@ func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
 // takes: a telephone talks in a call that rang, waited or was parked elsewhere.
 func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 	c := ch.call
+	if made := ch.comes; made != nil && made.by.call == c && made.by.state == uacsta.Alerting {
+		l.pickedUp(made.by)
+	}
 	ch.comes = nil
 	if from := c.picked; from != nil {
 		c.picked = nil

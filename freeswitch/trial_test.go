@@ -360,6 +360,11 @@ func TestPickup(t *testing.T) {
 	tr.must(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")})
 	tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1003@pbx.test\nCHANNEL_HANGUP id=%[1]s why=NO_ANSWER", tr.made()))
 	tr.hears("1003", "Failed 1003 null callNotAnswered")
+	tr.must(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")})
+	tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1003@pbx.test\nCHANNEL_BRIDGE id=%[1]s a=%[1]s b=A\nCHANNEL_HANGUP id=B why=PICKED_OFF", tr.made()))
+	tr.hears("1003", "Established 1003 connected callPickup")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Diverted 1002 null callPickup")
+	tr.tell(fmt.Sprintf("CHANNEL_HANGUP id=%s why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING\n%s", tr.made(), calls1002))
 	tr.tell("CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING") // by whom, nobody says
 	tr.hears("1002", "Delivered 1002 alerting newCall", "ConnectionCleared 1001 alerting normalClearing", "ConnectionCleared 1002 null normalClearing")
 	if len(tr.link.calls) != 0 || len(tr.link.channels) != 0 {

@@ -211,6 +211,24 @@ func records(duration int) func(*player) any {
 // more is a command that belongs to the service before.
 func more(*player) any { return nil }
 
+// basicCall is what is told of 1001 calling 1002, holding, and hanging up.
+var basicCall = map[string]string{
+	"1001": `ServiceInitiated 1001 initiated normal
+Originated 1001 connected newCall
+Delivered 1002 connected newCall
+Established 1002 connected newCall
+Held 1001 hold normal
+Retrieved 1001 connected normal
+ConnectionCleared 1001 null normalClearing`,
+	"1002": `Delivered 1002 alerting newCall
+Established 1002 connected newCall
+Held 1001 connected normal
+Retrieved 1001 connected normal
+DtmfDetected 1002  dTMFDigitDetected5
+ConnectionCleared 1001 connected normalClearing
+ConnectionCleared 1002 null normalClearing`,
+}
+
 // TestRecordings plays recordings, carries out services where they were, and compares what each
 // device is told with the call model.
 func TestRecordings(t *testing.T) {
@@ -221,22 +239,10 @@ func TestRecordings(t *testing.T) {
 		foreign bool
 	}{
 		{
-			"basic-call", nil, map[string]string{
-				"1001": `ServiceInitiated 1001 initiated normal
-Originated 1001 connected newCall
-Delivered 1002 connected newCall
-Established 1002 connected newCall
-Held 1001 hold normal
-Retrieved 1001 connected normal
-ConnectionCleared 1001 null normalClearing`,
-				"1002": `Delivered 1002 alerting newCall
-Established 1002 connected newCall
-Held 1001 connected normal
-Retrieved 1001 connected normal
-DtmfDetected 1002  dTMFDigitDetected5
-ConnectionCleared 1001 connected normalClearing
-ConnectionCleared 1002 null normalClearing`,
-			}, false,
+			"basic-call", nil, basicCall, false,
+		},
+		{
+			"basic-call-every-event", nil, basicCall, false, // also those that the link does not ask for
 		},
 		{
 			"make-call", []func(*player) any{
@@ -679,7 +685,7 @@ func TestConference(t *testing.T) {
 
 // ends are what there is in the end of recordings of what others do.
 var ends = map[string]string{
-	"basic-call": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "", "queue-callcenter": "", "queue-fifo": "",
+	"basic-call": "", "basic-call-every-event": "", "callee-hangs-up": "", "failures": "", "trunk-out-in": "", "phone-attended-refer": "", "queue-callcenter": "", "queue-fifo": "",
 	"hold-retrieve":        "1001 connected, 1002 connected",
 	"phone-blind-refer":    "1002 connected, 1003 connected",
 	"deflect":              "1001 connected, 1003 connected",

@@ -219,11 +219,10 @@ func (l *Link) originate(id, dialled, device, variables, target string, made *aw
 		return never
 	}
 	l.jobs[job] = func(result string) {
-		why, refused := strings.CutPrefix(result, "-ERR")
-		if !refused || !forget() { // else it never rang
+		if !strings.HasPrefix(result, "-") || !forget() { // else it never rang
 			return
 		}
-		cause, known := causes[strings.TrimSpace(why)]
+		cause, known := causes[strings.TrimSpace(strings.TrimPrefix(result, "-ERR"))]
 		if !known {
 			cause = uacsta.CauseDestOutOfOrder
 		}

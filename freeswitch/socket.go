@@ -255,7 +255,11 @@ func (s *socket) reply(text string) error {
 	s.mu.Unlock()
 	c.timer.Stop()
 	text = strings.TrimSpace(text)
-	if why, refused := strings.CutPrefix(text, "-ERR"); refused {
+	why, refused := strings.CutPrefix(text, "-ERR")
+	if !refused { // a command that it does not understand
+		why, refused = strings.CutPrefix(text, "-USAGE")
+	}
+	if refused {
 		if why = strings.TrimSpace(why); why == "no reply" {
 			c.done("", errNothing)
 		} else {

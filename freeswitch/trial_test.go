@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/tests/recordings"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -25,6 +26,7 @@ type trial struct {
 	commands []string
 	database map[string]string
 	refuse   string // commands that begin so are refused
+	answer   string // to any command; "": as it should be
 	replies  chan string
 	pending  atomic.Int32 // commands that are not answered yet
 }
@@ -60,6 +62,9 @@ func (w wire) Write(p []byte) (int, error) {
 	}
 	if w.refuse != "" && strings.HasPrefix(text, w.refuse) {
 		reply = "-ERR db Command not found!"
+	}
+	if w.answer != "" {
+		reply = w.answer
 	}
 	w.pending.Add(1)
 	w.replies <- reply
@@ -546,6 +551,48 @@ func TestLearn(t *testing.T) {
 		if got := len(calls.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo); got != want {
 			t.Errorf("%s is in %d calls, not %d", device, got, want)
 		}
+	}
+}
+
+// A call of a real FreeSWITCH, as it lists its channels.
+func TestLearnReal(t *testing.T) {
+	tr := newTrial(t, LinkConfig{})
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.learn(recordings.Replies(t, "snapshot")["api show channels as json"], func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var parties []string
+	for _, c := range tr.link.calls {
+		for _, ch := range c.channels {
+			parties = append(parties, fmt.Sprintf("%s %s in %s to %s", ch.number, ch.state, c.calling, c.called))
+		}
+	}
+	if want := []string{"1001 connected in 1001 to 1002", "1002 connected in 1001 to 1002"}; len(tr.link.calls) != 1 || !slices.Equal(parties, want) {
+		t.Errorf("%d calls, %q, not %q", len(tr.link.calls), parties, want)
+	}
+}
+
+// Replies of a real FreeSWITCH to commands that it refuses.
+func TestErrors(t *testing.T) {
+	refused := 0
+	for command, reply := range recordings.Replies(t, "errors") {
+		tr := newTrial(t, LinkConfig{})
+		tr.answer = reply
+		got := make(chan error, 1)
+		tr.link.inbox.Post(func() { tr.link.query(command, func(_ string, err error) { got <- err }) })
+		err := <-got
+		if failed := !strings.HasPrefix(reply, "true") && !strings.HasPrefix(reply, "false") && !strings.HasPrefix(reply, "error/"); failed != (err != nil) {
+			t.Errorf("%s: %q is %v", command, reply, err)
+		}
+		if err != nil {
+			refused++
+		}
+	}
+	if refused < 10 {
+		t.Errorf("only %d are refused", refused)
 	}
 }
 

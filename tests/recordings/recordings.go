@@ -207,6 +207,29 @@ func Streams(t testing.TB) []string {
 	return streams
 }
 
+// Replies are what FreeSWITCH has replied to each command of a recording.
+func Replies(t testing.TB, name string) map[string]string {
+	t.Helper()
+	data, err := files.ReadFile(name + ".txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replies, command := map[string]string{}, ""
+	for _, e := range parse(string(data)) {
+		switch {
+		case e.kind == "client":
+			command = strings.TrimSpace(e.text)
+		case e.kind == "server" && replies[command] == "":
+			head, body, _ := strings.Cut(whole(e.text), "\n\n")
+			if _, reply, found := strings.Cut(head, "Reply-Text: "); found {
+				body, _, _ = strings.Cut(reply, "\n")
+			}
+			replies[command] = body
+		}
+	}
+	return replies
+}
+
 // Begin lets what was recorded happen. What there was before is told to whoever asks.
 func (p *Player) Begin() { close(p.begin) }
 
@@ -471,9 +494,12 @@ func (r row) goesOn(ev map[string]string) {
 // there are the channels that there are before the next entry, as FreeSWITCH shows them: those
 // that the recording does not see begin, too.
 func (p *Player) there() string {
-	callOf := map[string]string{}
-	for _, e := range p.entries { // who parts has been together
+	callOf, created := map[string]string{}, map[string]int{}
+	for i, e := range p.entries { // who parts has been together
 		ev := e.headers()
+		if ev["Event-Name"] == begins {
+			created[ev["Unique-ID"]] = i
+		}
 		if a, b := ev["Bridge-A-Unique-ID"], ev["Bridge-B-Unique-ID"]; ev["Event-Name"] == "CHANNEL_UNBRIDGE" && callOf[a] == "" && callOf[b] == "" {
 			callOf[a], callOf[b] = a, a
 		}
@@ -482,7 +508,7 @@ func (p *Player) there() string {
 	for i, e := range p.entries {
 		ev := e.headers()
 		id, name := ev["Unique-ID"], ev["Event-Name"]
-		if id == "" || seen[id] && i >= p.next {
+		if id == "" || seen[id] && i >= p.next || i < created[id] {
 			continue
 		}
 		state := ev["Channel-Call-State"]

@@ -66,6 +66,7 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_HANGUP":
 		l.hungUp(ch, e)
 	case name == "DTMF":
+		l.digit(ch)
 		l.watch.Tell(ch.number, func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
 		})
@@ -83,7 +84,7 @@ func (l *Link) custom(e event) {
 		l.valet(e)
 	case "conference::maintenance":
 		l.room(e)
-	case "csta::queue", "csta::trunk":
+	case "csta::queue", "csta::trunk", "csta::forward":
 		l.dialplan(e)
 	case "sofia::gateway_state":
 		l.gateway(e)
@@ -128,6 +129,9 @@ func (l *Link) created(e event) {
 		c.id = newID()
 	}
 	l.add(c, ch)
+	if rdnis := e.get("Caller-RDNIS"); words.MatchString(rdnis) {
+		c.redirected = rdnis
+	}
 	if !ch.inbound {
 		return
 	}
@@ -407,16 +411,22 @@ func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 
 // divert: a device is in a call no longer, and another one is to be.
 func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
-	c, from := ch.call, ch.connection()
+	c := ch.call
 	ch.state = uacsta.Null
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.DivertedEvent{
-			MonitorCrossRefID: ref, Connection: from, DivertingDevice: uacsta.Ext(ch.number), NewDestination: uacsta.Ext(to), LastRedirectionDevice: c.redirection(),
-			LocalConnectionInfo: local, Cause: cause,
-		}
-	})
+	l.tell(c, c.diverted(ch.number, to, cause))
 	c.redirected, c.why = ch.number, cause
 	l.remove(ch)
+}
+
+// diverted makes the event that a call goes from a device to another one.
+func (c *call) diverted(from, to string, cause uacsta.EventCause) func(ref string, local uacsta.LocalConnectionState) any {
+	last := c.redirection()
+	return func(ref string, local uacsta.LocalConnectionState) any {
+		return uacsta.DivertedEvent{
+			MonitorCrossRefID: ref, Connection: uacsta.Conn(c.id, from), DivertingDevice: uacsta.Ext(from), NewDestination: uacsta.Ext(to), LastRedirectionDevice: last,
+			LocalConnectionInfo: local, Cause: cause,
+		}
+	}
 }
 
 // transferred: a device has transferred a call in one step.

@@ -114,8 +114,25 @@ func (l *Link) valet(e event) {
 	}
 }
 
-// dialplan takes what the dialplan tells by its application event: that a call is in a queue, or
-// comes or goes by a trunk.
+// forwardCauses are what the dialplan may forward a call for.
+var forwardCauses = map[string]uacsta.EventCause{
+	"immediate": uacsta.CauseCallForwardImmediate, "busy": uacsta.CauseCallForwardBusy, "no-answer": uacsta.CauseCallForwardNoAnswer, "dnd": uacsta.CauseDoNotDisturb,
+}
+
+// forwarded: the dialplan sends a call on, from a device that it does not ring at.
+func (l *Link) forwarded(c *call, e event) {
+	from, to, cause := e.get("From"), e.get("To"), forwardCauses[e.get("Reason")]
+	if !words.MatchString(from) || !words.MatchString(to) || cause == "" {
+		return
+	}
+	event := c.diverted(from, to, cause)
+	l.tell(c, event)
+	l.watch.Tell(from, func(ref string) any { return event(ref, uacsta.Null) })
+	c.redirected, c.why = from, cause
+}
+
+// dialplan takes what the dialplan tells by its application event: that a call is in a queue, comes
+// or goes by a trunk, or is forwarded.
 func (l *Link) dialplan(e event) {
 	ch := l.channels[e.get("Unique-ID")]
 	if ch == nil || ch.virtual {
@@ -125,6 +142,8 @@ func (l *Link) dialplan(e event) {
 	switch c := ch.call; {
 	case e.get("Event-Subclass") == "csta::queue":
 		l.enqueue(c, l.queueDevice(e.get("Queue")), uacsta.CauseEnteringDistribution)
+	case e.get("Event-Subclass") == "csta::forward":
+		l.forwarded(c, e)
 	case ch.network:
 		ch.trunk, c.entry = trunk, trunk
 	default:

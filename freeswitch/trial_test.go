@@ -292,6 +292,26 @@ CHANNEL_PROGRESS id=D`)
 	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
 }
 
+// The dialplan says whose call it forwards; a call that comes from elsewhere says so itself.
+func TestForwarded(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=1002
+csta::forward From=1002 To=1003 Reason=busy id=A
+csta::forward From=1002 To=1003 Reason=whim id=A
+CHANNEL_CREATE id=B of=A dir=outbound who=1003@pbx.test
+CHANNEL_PROGRESS id=B`)
+	tr.hears("1002", "Diverted 1002 null callForwardBusy")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Diverted 1002 connected callForwardBusy", "Delivered 1003 connected callForwardBusy")
+	tr.hears("1003", "Delivered 1003 alerting callForwardBusy")
+	if c := tr.link.calls["A"]; c.redirected != "1002" {
+		t.Errorf("the last redirecting device is %q", c.redirected)
+	}
+	tr.tell("CHANNEL_CREATE id=C dir=inbound from=5550100 to=1002 Caller-RDNIS=5550199\nCHANNEL_CREATE id=D dir=inbound from=5550100 to=1002 Caller-RDNIS=a'b")
+	if c, d := tr.link.calls["C"], tr.link.calls["D"]; c.redirected != "5550199" || d.redirected != "" {
+		t.Errorf("the last redirecting devices are %q, %q", c.redirected, d.redirected)
+	}
+}
+
 // Telephones are made to answer in the way that is configured.
 func TestAnswer(t *testing.T) {
 	answer := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")}
@@ -473,6 +493,26 @@ func TestMessages(t *testing.T) {
 	tr.refused(uacsta.RecordMessage{CallToBeRecorded: uacsta.Conn("A", "1001")}, "serviceNotSupported")
 	tr.must(uacsta.Stop{Connection: uacsta.Conn("A", "1001")})
 	tr.gives("api uuid_break A all")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall")
+	tr.tell("PLAYBACK_START id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav\nPLAYBACK_STOP id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav Playback-Status=break")
+	tr.hears("1001", "Play 1001  normal", "Stop 1001  normal")
+	long, short, service := 24*3600*1000+1, 1, play("moment")
+	service.Duration = &long
+	tr.refused(service, "invalidParameterValue")
+	service.Duration = &short
+	tr.must(service)
+	for deadline := time.Now().Add(patience); tr.gave() != "api uuid_break A all" && time.Now().Before(deadline); {
+		tr.settle()
+	}
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/moment Playback-Status=break")
+	tr.hears("1001", "Stop 1001  messageDurationExceeded")
+	service = play("until-a-key")
+	service.Termination = &uacsta.TerminatingConditions{DTMFDigitDetected: true}
+	tr.must(service)
+	tr.gives("api uuid_broadcast A /var/sounds/until-a-key aleg")
+	tr.tell("DTMF id=A DTMF-Digit=1")
+	tr.gives("api uuid_break A all")
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/until-a-key Playback-Status=break")
 	for range maxMessages {
 		_, _ = tr.ask(play("x" + newID()))
 	}

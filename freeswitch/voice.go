@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -16,8 +17,10 @@ var soundNames = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*(/[A-Za-
 type sound struct {
 	name    string
 	records bool
-	limited bool // it ends after a time, if nobody stops it
-	runs    bool // FreeSWITCH has begun
+	limited bool        // it ends after a time, if nobody stops it
+	runs    bool        // FreeSWITCH has begun
+	onDigit bool        // a tone ends it, too
+	timer   *time.Timer // ends what is played; nil: nothing does
 }
 
 // maxMessages is how many messages one channel may have waiting.
@@ -52,11 +55,11 @@ func (l *Link) hears(id uacsta.ConnectionID) (*channel, error) {
 func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	ch, err := l.hears(s.OverConnection)
 	path := l.path(s.MessageToBePlayed)
-	switch t := s.Termination; {
+	switch {
 	case err != nil:
 	case path == "":
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
-	case s.Duration != nil, t != nil && (t.DurationExceeded || t.DTMFDigitDetected || t.SpeechDetected):
+	case !lasts(s.Duration) || s.Termination != nil && s.Termination.SpeechDetected:
 		err = errParameter
 	case len(ch.messages) >= maxMessages:
 		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
@@ -70,18 +73,22 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		texts = texts[1:]
 	}
 	l.played = true
-	l.start(ch, path, sound{name: s.MessageToBePlayed}, texts, answer, uacsta.PlayMessageResponse{})
+	m := &sound{name: s.MessageToBePlayed, limited: s.Duration != nil, onDigit: s.Termination != nil && s.Termination.DTMFDigitDetected}
+	if m.limited {
+		m.timer = time.AfterFunc(time.Duration(*s.Duration)*time.Millisecond, func() { l.inbox.Post(func() { l.over(ch, path, m) }) })
+	}
+	l.start(ch, path, m, texts, answer, uacsta.PlayMessageResponse{})
 }
 
 // record: ECMA-269 Record Message, of both directions of a channel.
 func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	ch, err := l.hears(s.CallToBeRecorded)
 	limit := ""
-	switch t := s.Termination; {
+	switch {
 	case err != nil:
 	case l.cfg.Recordings == "":
 		err = errService
-	case t != nil && (t.DTMFDigitDetected || t.SpeechDetected), s.MaxDuration != nil && (*s.MaxDuration < 1 || *s.MaxDuration > 24*3600*1000):
+	case !lasts(s.MaxDuration) || s.Termination != nil && s.Termination.SpeechDetected:
 		err = errParameter
 	case len(ch.messages) >= maxMessages:
 		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
@@ -94,16 +101,42 @@ func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	}
 	name := newID() + ".wav"
 	path := l.cfg.Recordings + "/" + name
-	l.start(ch, path, sound{name: name, records: true, limited: limit != ""}, []string{"api uuid_record " + ch.id + " start " + path + limit}, answer,
+	m := &sound{name: name, records: true, limited: limit != "", onDigit: s.Termination != nil && s.Termination.DTMFDigitDetected}
+	l.start(ch, path, m, []string{"api uuid_record " + ch.id + " start " + path + limit}, answer,
 		uacsta.RecordMessageResponse{ResultingMessage: name})
 }
 
+// lasts reports whether a duration can be: milliseconds, up to a day. None is one, too.
+func lasts(ms *int) bool { return ms == nil || *ms >= 1 && *ms <= 24*3600*1000 }
+
+// over ends a message whose time is over.
+func (l *Link) over(ch *channel, path string, m *sound) {
+	if l.channels[ch.id] == ch && ch.messages[path] == m {
+		l.order("api uuid_break "+ch.id+" all", func(any, error) {}, nil)
+	}
+}
+
+// digit: a tone is heard, which ends messages.
+func (l *Link) digit(ch *channel) {
+	for path, m := range ch.messages {
+		if !m.onDigit {
+			continue
+		}
+		m.onDigit, m.limited = false, false
+		text := "api uuid_break " + ch.id + " all"
+		if m.records {
+			text = "api uuid_record " + ch.id + " stop " + path
+		}
+		l.order(text, func(any, error) {}, nil)
+	}
+}
+
 // start has FreeSWITCH play or record something. Its events come later.
-func (l *Link) start(ch *channel, path string, m sound, texts []string, answer proxy.Answer, res any) {
+func (l *Link) start(ch *channel, path string, m *sound, texts []string, answer proxy.Answer, res any) {
 	if ch.messages == nil {
 		ch.messages = map[string]*sound{}
 	}
-	ch.messages[path] = &m
+	ch.messages[path] = m
 	l.orders(texts, func(err error) {
 		if err != nil {
 			delete(ch.messages, path)
@@ -128,7 +161,7 @@ func (l *Link) stop(s *uacsta.Stop, answer proxy.Answer) {
 			m.limited = false
 			texts = append(texts, "api uuid_record "+ch.id+" stop "+path)
 		default:
-			plays = true
+			m.limited, plays = false, true
 		}
 	}
 	if plays {
@@ -158,7 +191,7 @@ func (l *Link) voice(ch *channel, e event) {
 	switch {
 	case m == nil:
 		return
-	case e.get("Record-Completion-Cause") == "success-maxtime" && m.limited:
+	case m.limited && (e.get("Record-Completion-Cause") == "success-maxtime" || e.get("Playback-Status") == "break"):
 		cause = uacsta.CauseMessageDurationExceeded
 	}
 	c, id := ch.call, ch.connection()
@@ -175,6 +208,9 @@ func (l *Link) voice(ch *channel, e event) {
 		})
 	case name == "PLAYBACK_STOP", name == "RECORD_STOP", name == "CHANNEL_EXECUTE_COMPLETE":
 		delete(ch.messages, path)
+		if m.timer != nil {
+			m.timer.Stop()
+		}
 		l.tell(c, func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
 		})

@@ -62,20 +62,8 @@ func FuzzEvents(f *testing.F) {
 	f.Add("Content-Length: 99999999999\n\n")
 	f.Add(strings.Repeat("x", maxHeaders+1))
 	f.Fuzz(func(t *testing.T, stream string) {
-		l, err := NewLink(LinkConfig{Domain: "pbx.test", Queues: func(number string) bool { return strings.HasPrefix(number, "9") }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.begin(nobody{})
-		l.inbox.Open()
-		l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.told)
+		l := fuzzed(t)
 		defer l.socket.close(errBroken)
-		for _, device := range []string{"1001", "1002"} {
-			object := uacsta.Dev(device)
-			if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
-				t.Fatal(err)
-			}
-		}
 		for r := bufio.NewReaderSize(strings.NewReader(stream), maxHeaders); ; {
 			m, err := readMessage(r)
 			if err != nil {
@@ -85,19 +73,65 @@ func FuzzEvents(f *testing.F) {
 				l.told(e)
 			}
 		}
-		for id, ch := range l.channels {
-			if ch.id != id || l.calls[ch.call.id] != ch.call {
-				t.Fatalf("channel %q is in no call", id)
-			}
-		}
-		for id, c := range l.calls {
-			for _, ch := range c.channels {
-				if active := l.channels[ch.id]; active != ch && (active == nil || active.kept != ch) {
-					t.Fatalf("call %q has a channel %q that is gone", id, ch.id)
-				}
-			}
-		}
+		holdsTogether(t, l)
 	})
+}
+
+// FuzzChannels has a link learn whatever a FreeSWITCH might list.
+func FuzzChannels(f *testing.F) {
+	f.Add(recordings.Replies(f, "snapshot")["api show channels as json"])
+	f.Add(`{"rows":[{"uuid":"A","call_uuid":"A","direction":"inbound","dest":"9700","callstate":"ACTIVE","application":"callcenter","application_data":"9700@pbx.test"},
+		{"uuid":"B","call_uuid":"A","application":"conference","application_data":"3000@default","state":"CS_PARK"},{"uuid":"C","application":"valet_park","application_data":"a 1"}]}`)
+	f.Fuzz(func(t *testing.T, list string) {
+		l := fuzzed(t)
+		defer l.socket.close(errBroken)
+		l.learn(list, func(error) {})
+		holdsTogether(t, l)
+	})
+}
+
+// fuzzed is a link that is up, and monitors two devices.
+func fuzzed(t *testing.T) *Link {
+	l, err := NewLink(LinkConfig{Domain: "pbx.test", Queues: func(number string) bool { return strings.HasPrefix(number, "9") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.begin(nobody{})
+	l.inbox.Open()
+	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.told)
+	for _, device := range []string{"1001", "1002"} {
+		object := uacsta.Dev(device)
+		if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+// holdsTogether checks a link's picture of calls.
+func holdsTogether(t *testing.T, l *Link) {
+	for id, ch := range l.channels {
+		if ch.id != id || l.calls[ch.call.id] != ch.call {
+			t.Fatalf("channel %q is in no call", id)
+		}
+	}
+	parts := 0
+	for id, c := range l.calls {
+		for _, ch := range c.channels {
+			if active := l.channels[ch.id]; active != ch && (active == nil || active.kept != ch) {
+				t.Fatalf("call %q has a channel %q that is gone", id, ch.id)
+			}
+			if ch.virtual {
+				parts++
+			}
+		}
+	}
+	for _, n := range l.parts {
+		parts -= n
+	}
+	if parts != 0 {
+		t.Fatalf("%d more queues and conferences than are counted", parts)
+	}
 }
 
 // Commands hold nothing from outside but words.

@@ -255,14 +255,22 @@ func (l *Link) merge(z *call, channels ...*channel) []uacsta.ConnectionListItem 
 // transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
 // can do.
 func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
-	p, err := l.whole(s.HeldCall, s.ActiveCall)
+	p, err := l.pair(s.HeldCall, s.ActiveCall)
+	switch {
+	case err != nil:
+	case p.near != nil && p.active.rung() != nil:
+		l.transferEarly(p, p.active.rung(), answer)
+		return
+	case p.near == nil || p.far == nil:
+		err = errState
+	}
 	if err != nil {
 		answer(nil, err)
 		return
 	}
 	l.as(p, []string{"api uuid_bridge " + p.near.id + " " + p.far.id}, answer, func() {
 		one := p.one()
-		list, tell := l.unite(p)
+		list, tell := l.unite(p, p.far.number, p.near, p.far)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
 		tell()
 		if one { // FreeSWITCH ends two by itself
@@ -271,17 +279,48 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	})
 }
 
-// unite takes a device out of its two calls, and makes one of them. tell tells it.
-func (l *Link) unite(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
+// rung is the other device of a call of two that rings; nil when none does.
+func (ch *channel) rung() *channel {
+	if o := ch.other(); len(ch.call.channels) == 2 && o != nil && o.state == uacsta.Alerting {
+		return o
+	}
+	return nil
+}
+
+// transferEarly transfers to a device that still rings: the telephone's channels end, and the
+// party that waits calls the device once more, as FreeSWITCH cannot hand over what rings. That the
+// channels end is not told as such.
+func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
+	p.active.leaves, p.held.leaves = true, true
+	l.orders([]string{
+		"api uuid_kill " + p.active.id + " NORMAL_CLEARING", "api uuid_transfer " + p.near.id + " " + far.number + " XML " + l.cfg.Context,
+	}, func(err error) {
+		if err == nil && l.channels[p.near.id] != p.near {
+			err = errState // it has hung up meanwhile
+		}
+		if err != nil {
+			answer(nil, err)
+			l.cleared(p.active, uacsta.CauseNormalClearing)
+			l.cleared(p.held, uacsta.CauseNormalClearing)
+			return
+		}
+		list, tell := l.unite(p, far.number, p.near)
+		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.id, far.number), Connections: list}, nil)
+		tell()
+	})
+}
+
+// unite takes a device out of its two calls, and makes one of them, of who stays. tell tells it.
+func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.ConnectionListItem, tell func()) {
 	l.remove(p.held)
 	l.remove(p.active)
 	primary, secondary := p.held.connection(), p.active.connection()
-	z := &call{id: newID(), calling: p.near.number, called: p.far.number, redirected: p.held.number, why: uacsta.CauseRedirected}
-	list = l.merge(z, p.near, p.far)
+	z := &call{id: newID(), calling: stays[0].number, called: to, redirected: p.held.number, why: uacsta.CauseRedirected}
+	list = l.merge(z, stays...)
 	event := func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.TransferedEvent{
 			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(p.held.number),
-			TransferredToDevice: uacsta.Ext(p.far.number), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
+			TransferredToDevice: uacsta.Ext(to), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
 		}
 	}
 	return list, func() {
@@ -295,7 +334,8 @@ func (l *Link) unite(p *pair) (list []uacsta.ConnectionListItem, tell func()) {
 func (l *Link) replaced(ch *channel) bool {
 	for _, other := range l.channels {
 		if other != ch && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
-			_, tell := l.unite(&pair{held: other, active: ch, near: other.with(), far: ch.with()})
+			near, far := other.with(), ch.with()
+			_, tell := l.unite(&pair{held: other, active: ch}, far.number, near, far)
 			tell()
 			return true
 		}

@@ -63,7 +63,7 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_UNHOLD":
 		ch.state, ch.holds = uacsta.Connected, false
 		l.retrieved(ch, uacsta.CauseNormal)
-	case name == "CHANNEL_HANGUP":
+	case name == "CHANNEL_HANGUP" && !ch.leaves:
 		l.hungUp(ch, e)
 	case name == "DTMF":
 		l.digit(ch)

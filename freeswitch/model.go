@@ -22,6 +22,7 @@ type channel struct {
 	kept     *channel                    // its part in the call that waits while it consults; nil: none
 	holds    bool                        // a service has it hold, not its user
 	parks    bool                        // FreeSWITCH keeps it when the other one leaves
+	leaves   bool                        // a service ends it, and tells what that means
 	comes    *awaited                    // it takes part once it has answered; nil: at once
 	sip      string                      // Call-ID of its INVITE
 	messages map[string]*sound           // that services play or record, by FreeSWITCH's name

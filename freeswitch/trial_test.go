@@ -292,6 +292,38 @@ CHANNEL_PROGRESS id=D`)
 	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
 }
 
+// A call is transferred to a device that still rings.
+func TestTransferEarly(t *testing.T) {
+	const consulting = talking + "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\n"
+	for name, refused := range map[string]string{"": "", "who waits has gone": "api uuid_transfer"} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+			tr.tell(talking)
+			own := tr.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn("A", "1001"), ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID")
+			tr.tell(strings.TrimPrefix(consulting, talking))
+			tr.hears("1003", "Delivered 1003 alerting newCall")
+			tr.settle()
+			for _, device := range []string{"1001", "1002"} {
+				tr.core.mu.Lock()
+				delete(tr.core.told, device)
+				tr.core.mu.Unlock()
+			}
+			transfer := uacsta.TransferCall{HeldCall: uacsta.Conn("A", "1001"), ActiveCall: uacsta.Conn(own, "1001")}
+			if tr.refuse = refused; refused != "" {
+				tr.refused(transfer, "resourceBusy")
+				tr.hears("1001", "ConnectionCleared 1001 null normalClearing", "ConnectionCleared 1001 null normalClearing")
+				return
+			}
+			tr.must(transfer)
+			tr.gives("api uuid_transfer B 1003 XML default")
+			tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=ORIGINATOR_CANCEL\nCHANNEL_CREATE id=D of=B dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D")
+			tr.hears("1001", "Transfered 1001 null transfer")
+			tr.hears("1002", "Transfered 1001 connected transfer", "Delivered 1003 connected redirected", "Established 1003 connected redirected")
+			tr.hears("1003", "ConnectionCleared 1003 null callCancelled", "Delivered 1003 alerting redirected", "Established 1003 connected redirected")
+		})
+	}
+}
+
 // The dialplan says whose call it forwards; a call that comes from elsewhere says so itself.
 func TestForwarded(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")

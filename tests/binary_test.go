@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -138,28 +139,36 @@ type running struct {
 	dir                 string
 }
 
-// freePort finds a port that is free for UDP and TCP.
-// given are the ports that freePort has found: the kernel may offer one again before the
-// first test listens on it.
-var given sync.Map
+// ports are the next that freePort tries: above those that the system gives to connections, of
+// tests of other packages, too.
+var ports = func() *atomic.Int32 {
+	var next atomic.Int32
+	next.Store(int32(os.Getpid() % manyPorts))
+	return &next
+}()
 
+const (
+	firstPort = 61000
+	manyPorts = 4500
+)
+
+// freePort finds a port that is free for UDP and TCP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	for range 200 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range manyPorts {
+		port := firstPort + int(ports.Add(1))%manyPorts
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		pc, err := net.ListenPacket("udp", l.Addr().String())
+		pc, err := net.ListenPacket("udp", address)
 		_ = l.Close()
 		if err != nil {
 			continue
 		}
 		_ = pc.Close()
-		if _, twice := given.LoadOrStore(port, true); !twice {
-			return port
-		}
+		return port
 	}
 	t.Fatal("no free port")
 	return 0

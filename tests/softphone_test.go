@@ -85,6 +85,9 @@ statmode_default off
 	return p
 }
 
+// given are ports that twoPorts has found: no test may have one again before the first listens.
+var given sync.Map
+
 // twoPorts finds two ports side by side, which a baresip takes for SIP, below those that
 // freePort finds.
 func twoPorts(t *testing.T) int {

@@ -71,7 +71,7 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Made from %s. Programs find the same address and the same device numbers.\n\n", printable(name))
+	fmt.Fprintf(&b, "# Made from %q. Programs find the same address and the same device numbers.\n\n", name)
 	fmt.Fprintf(&b, "sip:\n  listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]\n\nxml:\n  listen: [{transport: tcp, address: %q}]\n\n", net.JoinHostPort(host, port))
 	b.WriteString("# Programs are known by their addresses, as the module knew them.\ntrusted:\n")
 	for _, network := range out.networks(folder, acl, host) {
@@ -92,17 +92,7 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 }
 
 func (i *Imported) note(format string, args ...any) {
-	i.Notes = append(i.Notes, printable(fmt.Sprintf(format, args...)))
-}
-
-// printable is text of a file for a terminal or a comment: one line.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !strconv.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text)
+	i.Notes = append(i.Notes, fmt.Sprintf(format, args...))
 }
 
 // networks are who the module let in.

@@ -60,6 +60,17 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	}
 }
 
+// hold: ECMA-269 Hold Call.
+func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
+	ch, err := l.in(s.CallToBeHeld, uacsta.Connected)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	ch.holds = true
+	l.order("api uuid_hold "+ch.id, answer, uacsta.HoldCallResponse{})
+}
+
 // retrieve: ECMA-269 Retrieve Call. Whom a telephone holds by itself, only the telephone takes
 // back.
 func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {

@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -26,17 +27,14 @@ func (l *Link) orders(texts []string, done func(error)) {
 	}, nil)
 }
 
-// parking are the commands that have FreeSWITCH park channels when their partner leaves, not
-// hang up.
-func parking(channels ...*channel) []string {
-	var texts []string
-	for _, ch := range channels {
-		if !ch.parks {
-			texts = append(texts, "api uuid_setvar_multi "+ch.id+" hangup_after_bridge=false;park_after_bridge=true")
-			ch.parks = true
-		}
+// parking are the commands that have FreeSWITCH park a channel when its partner leaves, not hang
+// up; none where it does already.
+func parking(ch *channel) []string {
+	if ch.parks {
+		return nil
 	}
-	return texts
+	ch.parks = true
+	return []string{"api uuid_setvar_multi " + ch.id + " hangup_after_bridge=false;park_after_bridge=true"}
 }
 
 // waitsFor is the channel variable of who waits during a consultation: the channel that consults.
@@ -72,7 +70,8 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	c := &call{id: newID(), calling: ch.number, called: to}
-	l.orders(append(append(parking(ch), waiting(ch.with(), ch)...), "api uuid_dual_transfer "+ch.id+" "+to+"/XML/"+l.cfg.Context+" park/inline"), func(err error) {
+	away := "api uuid_dual_transfer " + ch.id + " " + to + "/XML/" + l.cfg.Context + " park/inline"
+	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []string{away}), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
 			err = errState // it has hung up meanwhile
 		}
@@ -80,13 +79,14 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 			answer(nil, err)
 			return
 		}
-		second := &channel{id: ch.id, number: ch.number, network: ch.network, inbound: true, kept: ch, parks: true, state: uacsta.Initiated}
+		second := *ch // the same channel of FreeSWITCH's, in another call
+		second.inbound, second.kept, second.state = true, ch, uacsta.Initiated
 		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.id, ch.number)}, nil)
 		ch.state = uacsta.Hold
 		l.held(ch, uacsta.CauseConsultation)
-		l.add(c, second)
-		l.initiated(second, uacsta.CauseConsultation)
-		l.originated(second)
+		l.add(c, &second)
+		l.initiated(&second, uacsta.CauseConsultation)
+		l.originated(&second)
 	})
 }
 
@@ -109,9 +109,11 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 		case talks == nil:
 			l.kill(ch)
 		case talks.kept == nil && talks.call != ch.call:
-			held := &channel{id: id, number: talks.number, network: talks.network, inbound: talks.inbound, parks: true, state: uacsta.Hold}
-			l.add(ch.call, held)
-			talks.kept, talks.parks, ch.parks = held, true, true
+			talks.parks, ch.parks = true, true
+			held := *talks
+			held.state = uacsta.Hold
+			l.add(ch.call, &held)
+			talks.kept = &held
 			l.channels[id] = talks
 		}
 		l.recall(parked[1:], then)

@@ -63,8 +63,11 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_UNHOLD":
 		ch.state, ch.holds = uacsta.Connected, false
 		l.retrieved(ch, uacsta.CauseNormal)
-	case name == "CHANNEL_HANGUP" && !ch.leaves:
-		l.hungUp(ch, e)
+	case name == "CHANNEL_HANGUP":
+		ch.quiet()
+		if !ch.leaves {
+			l.hungUp(ch, e)
+		}
 	case name == "DTMF":
 		l.digit(ch)
 		l.watch.Tell(ch.number, func(ref string) any {
@@ -111,17 +114,11 @@ func (l *Link) created(e event) {
 		if made.by != nil {
 			ch.comes = made
 		}
-		l.add(made.call, ch)
-		if ch.network {
-			l.leaves(ch, e)
-		}
+		l.called(made.call, ch, e)
 		return
 	}
 	if from := l.caller(ch, e); from != nil {
-		l.add(from.call, ch)
-		if ch.network {
-			l.leaves(ch, e)
-		}
+		l.called(from.call, ch, e)
 		return
 	}
 	c := &call{id: id, calling: e.get("Caller-Caller-ID-Number"), called: e.get("Caller-Destination-Number")}
@@ -138,7 +135,6 @@ func (l *Link) created(e event) {
 	c.calling, ch.state = ch.number, uacsta.Initiated
 	if ch.network {
 		ch.trunk = l.trunkDevice(e.get("variable_sip_gateway"))
-		c.entry = ch.trunk
 	}
 	l.initiated(ch, uacsta.CauseNormal)
 	l.originated(ch)
@@ -158,6 +154,14 @@ func (l *Link) caller(ch *channel, e event) *channel {
 		return nil
 	}
 	return from
+}
+
+// called: a channel is made for a call that there is.
+func (l *Link) called(c *call, ch *channel, e event) {
+	l.add(c, ch)
+	if ch.network {
+		l.leaves(ch, e)
+	}
 }
 
 // leaves: a call goes out by a gateway, or what the dialplan calls a trunk.
@@ -207,13 +211,15 @@ func (c *call) newly() uacsta.EventCause {
 	return uacsta.CauseNewCall
 }
 
-// through is the trunk that a call has come by.
+// through is the trunk that a call has come by; nil: it has not, or it is not known.
 func (c *call) through() *uacsta.ExtendedDeviceID {
-	if c.entry == "" {
-		return nil
+	for _, ch := range c.channels {
+		if ch.network && ch.inbound && ch.trunk != "" {
+			trunk := uacsta.Ext(ch.trunk)
+			return &trunk
+		}
 	}
-	trunk := uacsta.Ext(c.entry)
-	return &trunk
+	return nil
 }
 
 // rings: the telephone that is called rings, or the calling one that was asked to call.
@@ -254,9 +260,9 @@ func (l *Link) answered(ch *channel, at string) {
 	case ch.comes == nil:
 		c.queue = ""
 		l.established(ch)
-		if c.predicted != "" {
-			l.enqueue(c, c.predicted, uacsta.CauseMakePredictiveCall)
-			c.predicted = ""
+		if c.predicts {
+			l.enqueue(c, c.calling, uacsta.CauseMakePredictiveCall)
+			c.predicts = false
 		}
 	case c.room != "":
 		l.added(ch)
@@ -297,7 +303,7 @@ func (l *Link) hungUp(ch *channel, e event) {
 	case how == "replaced" && kept == nil && l.replaced(ch):
 		return
 	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; nobody says where to
-		l.transferred(ch, "", uacsta.CauseSingleStepTransfer)
+		l.transferred(ch, "")
 		return
 	}
 	sent := c.sending != nil && c.sending.from == ch
@@ -403,7 +409,7 @@ func (l *Link) unreached(c *call, device string, cause uacsta.EventCause) {
 // sentOn: a call has left a device for another one, as a service of ours wanted it.
 func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 	if cause == uacsta.CauseSingleStepTransfer {
-		l.transferred(ch, to, cause)
+		l.transferred(ch, to)
 	} else {
 		l.divert(ch, to, cause)
 	}
@@ -430,7 +436,7 @@ func (c *call) diverted(from, to string, cause uacsta.EventCause) func(ref strin
 }
 
 // transferred: a device has transferred a call in one step.
-func (l *Link) transferred(ch *channel, to string, cause uacsta.EventCause) {
+func (l *Link) transferred(ch *channel, to string) {
 	c, from := ch.call, ch.connection()
 	ch.state = uacsta.Null
 	var list []uacsta.ConnectionListItem
@@ -443,7 +449,7 @@ func (l *Link) transferred(ch *channel, to string, cause uacsta.EventCause) {
 	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.TransferedEvent{
 			MonitorCrossRefID: ref, PrimaryOldCall: from, TransferringDevice: uacsta.Ext(ch.number), TransferredToDevice: uacsta.Ext(to), TransferredConnections: list,
-			LocalConnectionInfo: local, Cause: cause,
+			LocalConnectionInfo: local, Cause: uacsta.CauseSingleStepTransfer,
 		}
 	})
 	c.redirected, c.why = ch.number, uacsta.CauseRedirected

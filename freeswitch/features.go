@@ -59,7 +59,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 		then(s, nil)
 		return
 	case len(l.features) >= maxDevices:
-		then(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
+		then(nil, errBusy)
 		return
 	}
 	s := &settings{forwards: map[uacsta.ForwardingType]*forward{}}

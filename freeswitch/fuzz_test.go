@@ -80,12 +80,14 @@ func FuzzEvents(f *testing.F) {
 // FuzzChannels has a link learn whatever a FreeSWITCH might list.
 func FuzzChannels(f *testing.F) {
 	f.Add(recordings.Replies(f, "snapshot")["api show channels as json"])
+	f.Add(recordings.Replies(f, "snapshot")["api show registrations as json"])
 	f.Add(`{"rows":[{"uuid":"A","call_uuid":"A","direction":"inbound","dest":"9700","callstate":"ACTIVE","application":"callcenter","application_data":"9700@pbx.test"},
 		{"uuid":"B","call_uuid":"A","application":"conference","application_data":"3000@default","state":"CS_PARK"},{"uuid":"C","application":"valet_park","application_data":"a 1"}]}`)
 	f.Fuzz(func(t *testing.T, list string) {
 		l := fuzzed(t)
 		defer l.socket.close(errBroken)
 		l.learn(list, func(error) {})
+		l.learnRegistrations(list, func(error) {})
 		holdsTogether(t, l)
 	})
 }

@@ -153,6 +153,9 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 // begin forgets what was before.
 func (l *Link) begin(up proxy.Upcalls) {
 	l.watch.Begin(up)
+	for _, ch := range l.channels {
+		ch.quiet()
+	}
 	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]func(string){}, map[string]*awaited{}
 	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
@@ -179,24 +182,15 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 	if _, err := s.ask(ctx, subscription); err != nil {
 		return fmt.Errorf("events: %w", err)
 	}
-	learnt := make(chan error, 1)
-	if err := s.send("api show channels as json", func(there string, err error) {
-		deliver(func() { // before the events that come after it
-			if err != nil {
-				learnt <- err
-				return
-			}
-			l.learn(there, func(err error) { learnt <- err })
-		})
-	}); err != nil {
-		return err
-	}
-	select {
-	case err := <-learnt:
-		if err != nil {
-			return fmt.Errorf("channels: %w", err)
+	for _, there := range []struct {
+		what string
+		take func(text string, then func(error))
+	}{{"channels", l.learn}, {"registrations", l.learnRegistrations}} {
+		if err := l.ask(ctx, s, deliver, there.what, there.take); err != nil {
+			return fmt.Errorf("%s: %w", there.what, err)
 		}
-	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return nil
 	}
 	up.Ready()
@@ -211,6 +205,28 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// ask has the link learn what there is of something, before the events that come after it.
+func (l *Link) ask(ctx context.Context, s *socket, deliver func(func()), what string, take func(text string, then func(error))) error {
+	learnt := make(chan error, 1)
+	if err := s.send("api show "+what+" as json", func(there string, err error) {
+		deliver(func() {
+			if err != nil {
+				learnt <- err
+				return
+			}
+			take(there, func(err error) { learnt <- err })
+		})
+	}); err != nil {
+		return err
+	}
+	select {
+	case err := <-learnt:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 

@@ -35,7 +35,7 @@ type call struct {
 	redirected      string            // the device that sent it on last
 	why             uacsta.EventCause // what did
 	prompted        string            // the channel of the calling telephone, which rings first
-	predicted       string            // the queue that called, before anybody was in it
+	predicts        bool              // a queue has called, before anybody was in it
 	channels        []*channel
 	sending         *sending // a service that sends it elsewhere; nil: none
 	failed          bool     // Failed has been told
@@ -44,7 +44,7 @@ type call struct {
 	picked          *channel // rang until somebody took the call who is not known yet
 	taker           *channel // of another call, is bridged with one of this; why, is not known yet
 	room            string   // the conference that services have made of it
-	entry, exit     string   // the trunks that the dialplan has named
+	exit            string   // the trunk that the dialplan has named
 }
 
 // sending is a call on its way to another device: deflected, transferred, or parked.
@@ -215,6 +215,23 @@ func (l *Link) learn(text string, then func(error)) {
 		}
 	}
 	l.recall(parked, then)
+}
+
+// learnRegistrations takes the telephones that are registered, when the link begins.
+func (l *Link) learnRegistrations(text string, then func(error)) {
+	var list struct {
+		Rows []struct {
+			User string `json:"reg_user"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		then(errBroken)
+		return
+	}
+	for _, row := range list.Rows {
+		l.service(row.User, true)
+	}
+	then(nil)
 }
 
 // found says where a channel is that began before the link did: in a queue, parked, or in a

@@ -145,7 +145,7 @@ func (l *Link) dialplan(e event) {
 	case e.get("Event-Subclass") == "csta::forward":
 		l.forwarded(c, e)
 	case ch.network:
-		ch.trunk, c.entry = trunk, trunk
+		ch.trunk = trunk
 	default:
 		c.exit = trunk
 	}

@@ -47,22 +47,11 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	case *uacsta.ClearConnection:
 		l.end(s, answer)
 	case *uacsta.HoldCall:
-		l.on(s.CallToBeHeld, answer, uacsta.HoldCallResponse{}, "api uuid_hold %s", uacsta.Connected)
-		if ch := l.find(s.CallToBeHeld); ch != nil && ch.state == uacsta.Connected {
-			ch.holds = true
-		}
+		l.hold(s, answer)
 	case *uacsta.RetrieveCall:
 		l.retrieve(s, answer)
 	case *uacsta.GenerateDigits:
-		if !digits.MatchString(s.CharactersToSend) {
-			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
-			return
-		}
-		tones := s.CharactersToSend
-		if s.ToneDuration != nil && *s.ToneDuration > 0 {
-			tones += fmt.Sprintf("@%d", *s.ToneDuration)
-		}
-		l.on(s.ConnectionToSendDigits, answer, uacsta.GenerateDigitsResponse{}, "api uuid_send_dtmf %s "+tones, uacsta.Connected)
+		l.generate(s, answer)
 	case *uacsta.DeflectCall:
 		l.deflect(s, answer)
 	case *uacsta.SingleStepTransferCall:
@@ -108,15 +97,22 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	}
 }
 
-// on has FreeSWITCH do something with the channel of a connection, which must be in one of some
-// states.
-func (l *Link) on(id uacsta.ConnectionID, answer proxy.Answer, res any, text string, states ...uacsta.LocalConnectionState) {
-	ch, err := l.in(id, states...)
+// generate: ECMA-269 Generate Digits.
+func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
+	if !digits.MatchString(s.CharactersToSend) {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
+		return
+	}
+	ch, err := l.in(s.ConnectionToSendDigits, uacsta.Connected)
 	if err != nil {
 		answer(nil, err)
 		return
 	}
-	l.order(fmt.Sprintf(text, ch.id), answer, res)
+	text := "api uuid_send_dtmf " + ch.id + " " + s.CharactersToSend
+	if s.ToneDuration != nil && *s.ToneDuration > 0 {
+		text += fmt.Sprintf("@%d", *s.ToneDuration)
+	}
+	l.order(text, answer, uacsta.GenerateDigitsResponse{})
 }
 
 // in finds the channel of a connection that is in one of some states. Queues and conferences are
@@ -196,7 +192,7 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	l.originate(id, l.dial(to), to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicted: from}},
+	l.originate(id, l.dial(to), to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicts: true}},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
@@ -227,7 +223,7 @@ func (l *Link) originate(id, dialled, device, variables, target string, made *aw
 			cause = uacsta.CauseDestOutOfOrder
 		}
 		told := device
-		if c.predicted != "" {
+		if c.predicts {
 			told = c.calling
 		}
 		l.unreached(c, told, cause)

@@ -138,10 +138,9 @@ func newSocket(nc net.Conn, timeout time.Duration, told func(event)) *socket {
 	return &socket{nc: nc, timeout: timeout, event: told, finished: make(chan struct{})}
 }
 
-// send sends a command, with headers and a body below it where it has any: whoever makes one sees to it
-// that what comes from outside is one word. done is called with the reply, or an
-// error that says what FreeSWITCH has against it, or that the connection is gone; not when
-// send itself fails.
+// send sends a command, with headers and a body below it where it has any: whoever makes one sees
+// to it that what comes from outside is one word. done is called with the reply, or an error that
+// says what FreeSWITCH has against it, or that the connection is gone; not when send itself fails.
 func (s *socket) send(text string, done func(reply string, err error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,8 +162,8 @@ func (s *socket) send(text string, done func(reply string, err error)) error {
 	return nil
 }
 
-// login gives the command that tells the password. FreeSWITCH ends the connection right behind a refusal, which is to be
-// the reason nevertheless.
+// login gives the command that tells the password. FreeSWITCH ends the connection right behind a
+// refusal, which is to be the reason nevertheless.
 func (s *socket) login(ctx context.Context, command string) error {
 	_, err := s.await(ctx, command, func(err error) {
 		if errors.Is(err, errRefused) {

@@ -647,6 +647,33 @@ func TestLearnReal(t *testing.T) {
 	}
 }
 
+// Telephones that have registered before are called as such, and are in service already.
+func TestLearnRegistrations(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}"}, "1002")
+	done := make(chan error, 2)
+	tr.link.inbox.Post(func() { tr.link.learnRegistrations("no JSON", func(err error) { done <- err }) })
+	if err := <-done; err == nil {
+		t.Error("what is no list is taken for one")
+	}
+	tr.link.inbox.Post(func() {
+		tr.link.learnRegistrations(recordings.Replies(t, "snapshot")["api show registrations as json"], func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("9500"), CalledDirectoryNumber: uacsta.Dev("1002")}
+	for number, want := range map[string]string{"1002": "user/1002@pbx.test", "1004": "sofia/gateway/gw/1004"} {
+		predict.CalledDirectoryNumber = uacsta.Dev(number)
+		tr.must(predict)
+		if got := tr.gave(); !strings.Contains(got, "}"+want+" 9500") {
+			t.Errorf("%s is called by %q, not %s", number, got, want)
+		}
+	}
+	tr.hears("1002", "BackInService  normal")
+	tr.tell("sofia::register from-user=1002 profile-name=internal") // once more
+	tr.hears("1002")
+}
+
 // Replies of a real FreeSWITCH to commands that it refuses.
 func TestErrors(t *testing.T) {
 	refused := 0

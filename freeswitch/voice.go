@@ -62,7 +62,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	case !lasts(s.Duration) || s.Termination != nil && s.Termination.SpeechDetected:
 		err = errParameter
 	case len(ch.messages) >= maxMessages:
-		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+		err = errBusy
 	}
 	if err != nil {
 		answer(nil, err)
@@ -91,7 +91,7 @@ func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	case !lasts(s.MaxDuration) || s.Termination != nil && s.Termination.SpeechDetected:
 		err = errParameter
 	case len(ch.messages) >= maxMessages:
-		err = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+		err = errBusy
 	case s.MaxDuration != nil:
 		limit = fmt.Sprintf(" %d", (*s.MaxDuration+999)/1000)
 	}
@@ -113,6 +113,20 @@ func lasts(ms *int) bool { return ms == nil || *ms >= 1 && *ms <= 24*3600*1000 }
 func (l *Link) over(ch *channel, path string, m *sound) {
 	if l.channels[ch.id] == ch && ch.messages[path] == m {
 		l.order("api uuid_break "+ch.id+" all", func(any, error) {}, nil)
+	}
+}
+
+// quiet: nothing more is played to a channel that is over.
+func (ch *channel) quiet() {
+	for _, m := range ch.messages {
+		m.forget()
+	}
+}
+
+// forget: a message has ended.
+func (m *sound) forget() {
+	if m.timer != nil {
+		m.timer.Stop()
 	}
 }
 
@@ -140,6 +154,7 @@ func (l *Link) start(ch *channel, path string, m *sound, texts []string, answer 
 	l.orders(texts, func(err error) {
 		if err != nil {
 			delete(ch.messages, path)
+			m.forget()
 		}
 		answer(res, err)
 	})
@@ -208,9 +223,7 @@ func (l *Link) voice(ch *channel, e event) {
 		})
 	case name == "PLAYBACK_STOP", name == "RECORD_STOP", name == "CHANNEL_EXECUTE_COMPLETE":
 		delete(ch.messages, path)
-		if m.timer != nil {
-			m.timer.Stop()
-		}
+		m.forget()
 		l.tell(c, func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
 		})

@@ -60,10 +60,10 @@ func TestRealFreeSWITCH(t *testing.T) {
 	}
 	start(t, program, "-nf", "-nonat", "-c", "-conf", dir, "-log", dir, "-db", dir, "-run", dir)
 	r := serve(t, strings.Replace(toFreeSWITCH(fmt.Sprintf("127.0.0.1:%d", events)), "password: ClueCon", "password: NotClueCon", 1))
+	c := talkTo(r, "1001", "1002", "1003")
 	for _, number := range []string{"1001", "1002", "1003"} {
 		baresip(t, sip, number, "secret"+number, "auto")
 	}
-	c := talkTo(r, "1001", "1002", "1003")
 	for _, device := range []string{"1001", "1002", "1003"} {
 		c.await(device, "BackInService")
 	}

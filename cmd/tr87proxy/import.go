@@ -25,7 +25,7 @@ error; passwords are not copied.`,
 				return usageError{err}
 			}
 			for _, note := range out.Notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), "look at", note)
+				fmt.Fprintln(cmd.ErrOrStderr(), "look at", printable(note))
 			}
 			fmt.Fprint(cmd.OutOrStdout(), out.YAML)
 			return nil

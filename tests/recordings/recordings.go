@@ -252,6 +252,7 @@ func (p *Player) play(conn net.Conn) (again bool) {
 		{"auth " + Password, "Content-Type: command/reply\nReply-Text: +OK accepted\n\n"},
 		{"event plain ", "Content-Type: command/reply\nReply-Text: +OK event listener enabled plain\n\n"},
 		{"api show channels as json", fmt.Sprintf("Content-Type: api/response\nContent-Length: %d\n\n%s", len(there), there)},
+		{"api show registrations as json", "Content-Type: api/response\nContent-Length: 15\n\n{\"row_count\":0}"},
 	} {
 		given, err := readCommand(in)
 		if err != nil {

@@ -163,6 +163,7 @@ func TestSegmentsAfterLoss(t *testing.T) {
 		f.answers = map[string]func(*uacsta.Message) (*uacsta.Message, error){
 			"SnapshotDevice": func(*uacsta.Message) (*uacsta.Message, error) {
 				go func() {
+					time.Sleep(time.Millisecond) // the answer comes first, as it does on a wire
 					for i, call := range []string{"1", "2"} {
 						last := []string{"false", "true"}[i]
 						_ = f.up.Request(parse(t, `<SnapshotDeviceData><serviceCrossRefID>s1</serviceCrossRefID><lastSegment>`+last+`</lastSegment><snapshotData>`+strings.ReplaceAll(info, "%s", call)+`</snapshotData></SnapshotDeviceData>`))

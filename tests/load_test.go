@@ -355,10 +355,17 @@ func TestLoad(t *testing.T) {
 	for _, ua := range uas {
 		ua.Shutdown(goodbye)
 	}
-	for _, r := range []*running{front, back} {
+	for name, r := range map[string]*running{"proxy": front, "switch": back} {
+		left := "?"
+		defer func() {
+			if t.Failed() {
+				t.Logf("%s: %s", name, left)
+			}
+		}()
 		waitFor(t, "the end of every session", func() bool {
-			links := r.metric("tr87proxy_link_monitors")
-			return links == 0 && r.metric("tr87proxy_sessions") <= 1 // the front's link is a client of the switch
+			monitors, sessions := r.metric("tr87proxy_link_monitors"), r.metric("tr87proxy_sessions")
+			left = fmt.Sprintf("%v sessions, %v monitors, %d closed", sessions, monitors, strings.Count(r.out.String(), "session closed"))
+			return monitors == 0 && sessions <= 1 // the front's link is a client of the switch
 		})
 	}
 	waitFor(t, "what the clients used to be given back", func() bool {

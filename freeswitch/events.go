@@ -235,6 +235,8 @@ func (l *Link) rings(ch *channel) {
 			l.divert(part, ch.number, uacsta.CauseDistributed)
 		}
 		ch.state = uacsta.Alerting
+		l.rung++
+		ch.rang = l.rung
 		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
 			return uacsta.DeliveredEvent{
 				MonitorCrossRefID: ref, Connection: ch.connection(), AlertingDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),

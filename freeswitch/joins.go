@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -115,6 +116,87 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	id := newID()
 	l.originate(id, l.telephone(device), device, "", target, &awaited{call: ch.call, by: ch, why: cause},
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.id, device)}, answer)
+}
+
+// pickUpGroup: ECMA-269 Group Pickup Call: of the telephones that ring in the device's call group,
+// the one that has rung longest.
+func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
+	device := s.NewDestination.ID
+	if !words.MatchString(device) {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination))
+		return
+	}
+	l.group(device, func(group string, err error) {
+		if err == nil && (group == "" || s.PickGroup != nil && s.PickGroup.ID != group) {
+			err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidPickUpDeviceID)
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		var ringing []*channel
+		for _, ch := range l.channels {
+			if ch.state == uacsta.Alerting && !ch.network && ch.number != device && words.MatchString(ch.number) {
+				ringing = append(ringing, ch)
+			}
+		}
+		slices.SortFunc(ringing, func(a, b *channel) int { return a.rang - b.rang })
+		l.firstOf(ringing, group, func(ch *channel) {
+			if ch == nil {
+				answer(nil, uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
+				return
+			}
+			pick := uacsta.DirectedPickupCall{CallToBePickedUp: ch.connection(), RequestingDevice: s.NewDestination}
+			l.pickUp(&pick, func(res any, err error) {
+				if picked, ok := res.(uacsta.DirectedPickupCallResponse); ok {
+					res = uacsta.GroupPickupCallResponse{PickedCall: picked.PickedCall}
+				}
+				answer(res, err)
+			})
+		})
+	})
+}
+
+// firstOf finds the first telephone that is in a call group, and still rings; nil when none is.
+func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
+	if len(ringing) == 0 {
+		done(nil)
+		return
+	}
+	l.group(ringing[0].number, func(its string, err error) {
+		if err == nil && its == group && ringing[0].state == uacsta.Alerting {
+			done(ringing[0])
+			return
+		}
+		l.firstOf(ringing[1:], group, done)
+	})
+}
+
+// group asks for the call group of a user of the directory; "" is none.
+func (l *Link) group(user string, done func(group string, err error)) {
+	l.query("api list_users user "+user, func(reply string, err error) {
+		if err != nil {
+			done("", errBusy)
+			return
+		}
+		done(groupOf(reply, user, l.cfg.Domain), nil)
+	})
+}
+
+// groupOf reads the table that list_users answers with: its first line names the columns.
+func groupOf(table, user, domain string) string {
+	head, rows, _ := strings.Cut(table, "\n")
+	columns := strings.Split(strings.TrimSpace(head), "|")
+	id, home, group := slices.Index(columns, "userid"), slices.Index(columns, "domain"), slices.Index(columns, "callgroup")
+	if id < 0 || home < 0 || group < 0 {
+		return ""
+	}
+	for row := range strings.Lines(rows) {
+		if cells := strings.Split(strings.TrimSpace(row), "|"); len(cells) == len(columns) && cells[id] == user && cells[home] == domain {
+			return cells[group]
+		}
+	}
+	return ""
 }
 
 // park: ECMA-269 Park Call: the other party goes to a place of a valet's parking lot.

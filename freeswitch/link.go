@@ -67,6 +67,7 @@ type Link struct {
 	features map[string]*settings           // of devices, as far as anybody wanted to know
 	waiting  map[string]bool                // devices that messages wait for
 	played   bool                           // FreeSWITCH is asked to tell when an application ends
+	rung     int                            // how many telephones have rung
 }
 
 // words are what may stand in a command: numbers, and names of FreeSWITCH's own.
@@ -235,7 +236,7 @@ func (l *Link) Features(string) uacsta.Features {
 	services := []string{
 		"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
 		"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
-		"singleStepConference", "directedPickupCall", "parkCall", "makePredictiveCall", "getDoNotDisturb", "setDoNotDisturb", "getForwarding", "setForwarding",
+		"singleStepConference", "directedPickupCall", "groupPickupCall", "parkCall", "makePredictiveCall", "getDoNotDisturb", "setDoNotDisturb", "getForwarding", "setForwarding",
 		"getMessageWaitingIndicator", "setMessageWaitingIndicator", "playMsg", "stop",
 	}
 	if l.cfg.Recordings != "" {

@@ -19,6 +19,7 @@ type channel struct {
 	inbound  bool   // the telephone, or the network, has called
 	call     *call
 	state    uacsta.LocalConnectionState // "" before it rings
+	rang     int                         // its place among all that have rung
 	kept     *channel                    // its part in the call that waits while it consults; nil: none
 	holds    bool                        // a service has it hold, not its user
 	parks    bool                        // FreeSWITCH keeps it when the other one leaves

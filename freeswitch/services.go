@@ -70,6 +70,8 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 		l.predict(s, answer)
 	case *uacsta.DirectedPickupCall:
 		l.pickUp(s, answer)
+	case *uacsta.GroupPickupCall:
+		l.pickUpGroup(s, answer)
 	case *uacsta.ParkCall:
 		l.park(s, answer)
 	case *uacsta.SingleStepConferenceCall:

@@ -57,6 +57,10 @@ func (w wire) Write(p []byte) (int, error) {
 		if reply = w.database[name]; reply == "" {
 			reply = "_undef_"
 		}
+	} else if user, list := strings.CutPrefix(text, "api list_users user "); list {
+		reply = "userid|context|domain|group|contact|callgroup|effective_caller_id_name|effective_caller_id_number\n" +
+			user + "|default|elsewhere.test|default|error/user_not_registered|wrong||\n" +
+			user + "|default|pbx.test|default|error/user_not_registered|" + w.database["group "+user] + "||\n\n+OK\n"
 	} else {
 		w.commands = append(w.commands, text)
 	}
@@ -428,6 +432,34 @@ func TestPickup(t *testing.T) {
 		t.Errorf("%d calls, %d channels are left", len(tr.link.calls), len(tr.link.channels))
 	}
 	tr.refused(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")}, "invalidConnectionID")
+}
+
+// The call group of FreeSWITCH's directory says whose call is picked up: the one that has rung
+// longest.
+func TestGroupPickup(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1003")
+	group := uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003")}
+	tr.refused(group, "invalidPickUpDeviceID")
+	tr.database["group 1003"], tr.database["group 1004"], tr.database["group 1005"] = "sales", "sales", "sales"
+	tr.refused(group, "noCallToAnswer")
+	tr.tell(calls1002)
+	for _, other := range []string{"1004", "1003", "1005"} {
+		tr.tell(strings.NewReplacer("id=A", "id=A"+other, "of=A", "of=A"+other, "id=B", "id=B"+other, "1001", "9", "1002", other).Replace(calls1002))
+	}
+	tr.must(group)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
+	tr.tell("CHANNEL_HANGUP id=B1004 why=NO_ANSWER")
+	other := uacsta.Dev("support")
+	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &other}, "invalidPickUpDeviceID")
+	own := uacsta.Dev("sales")
+	picked := tr.must(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &own})
+	if id := picked.Text("pickedCall/callID"); id != "A1005" {
+		t.Errorf("%s", picked)
+	}
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
+	tr.refuse = "api list_users"
+	tr.refused(group, "resourceBusy")
+	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003 1004")}, "invalidDestination")
 }
 
 // Parking places are free or not; who has parked hears where the call is.

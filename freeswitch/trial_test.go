@@ -462,6 +462,19 @@ func TestGroupPickup(t *testing.T) {
 	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003 1004")}, "invalidDestination")
 }
 
+// The table of list_users is FreeSWITCH's own, or nothing is taken from it.
+func TestGroupOf(t *testing.T) {
+	recorded := recordings.Replies(t, "snapshot")["api list_users user 1001"]
+	for table, want := range map[string]string{
+		recorded: "", strings.ReplaceAll(recorded, "||", "|sales|"): "sales", strings.ReplaceAll(recorded, "||", "|sales||"): "", "": "", "-ERR none": "",
+		"userid|domain|callgroup\n1001|pbx.test": "", "callgroup|domain|userid\r\nsales|pbx.test|1001\r\n": "sales",
+	} {
+		if got := groupOf(table, "1001", "pbx.test"); got != want || recorded == "" {
+			t.Errorf("%q: %q, not %q", table, got, want)
+		}
+	}
+}
+
 // Parking places are free or not; who has parked hears where the call is.
 func TestPark(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002", "70")

@@ -188,7 +188,7 @@ func (a *association) forget() {
 func (a *association) cancel() {
 	if a.kind.cancel != nil {
 		req := uacsta.Encode(a.kind.cancel(a.linkRef), uacsta.Edition3)
-		go a.trunk.request(req, func(*uacsta.Message, error) {}) // we may be inside the link's own call
+		go a.trunk.insist(req, func() {}) // we may be inside the link's own call
 	}
 }
 

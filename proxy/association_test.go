@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -240,44 +241,54 @@ func TestMonitorRefusedAgain(t *testing.T) {
 }
 
 // A monitor that nobody wants any more is given back to a switching function that had no
-// time for it at first, and one that it does not know is not asked for again.
+// time for it at first; not one that it does not know, nor after the link was lost, when the
+// reference may be another monitor's.
 func TestMonitorStopRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &flaky{lose: make(chan error)}
-		p := start(t, f, demo, nil)
-		s, _ := open(t, p, "a")
-		var mu sync.Mutex
-		refs := map[string]int{}
-		f.mu.Lock()
-		f.answers = map[string]func(*uacsta.Message) (*uacsta.Message, error){
-			"MonitorStart": func(req *uacsta.Message) (*uacsta.Message, error) {
-				return parse(t, `<MonitorStartResponse><monitorCrossRefID>`+req.Text("monitorObject/deviceObject")+`</monitorCrossRefID></MonitorStartResponse>`), nil
-			},
-			"MonitorStop": func(req *uacsta.Message) (*uacsta.Message, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				refs[req.CrossRef()]++
-				switch {
-				case req.CrossRef() == "101":
-					return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
-				case refs[req.CrossRef()] < 4:
-					return nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
-				}
-				return uacsta.AnswerTo(req, uacsta.Edition3), nil
-			},
-		}
-		f.mu.Unlock()
-		for _, device := range []string{"100", "101"} {
-			request(s, monitorOf(device))
-		}
-		s.Close(nil)
-		time.Sleep(5 * time.Minute)
-		mu.Lock()
-		defer mu.Unlock()
-		if refs["100"] != 4 || refs["101"] != 1 {
-			t.Errorf("the switching function was asked to stop: %v", refs)
-		}
-	})
+	for _, test := range []struct {
+		lost bool
+		want map[string]int
+	}{{false, map[string]int{"100": 4, "101": 1}}, {true, map[string]int{"100": 1, "101": 1}}} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error)}
+			p := start(t, f, demo, nil)
+			s, _ := open(t, p, "a")
+			var mu sync.Mutex
+			refs := map[string]int{}
+			f.mu.Lock()
+			f.answers = map[string]func(*uacsta.Message) (*uacsta.Message, error){
+				"MonitorStart": func(req *uacsta.Message) (*uacsta.Message, error) {
+					return parse(t, `<MonitorStartResponse><monitorCrossRefID>`+req.Text("monitorObject/deviceObject")+`</monitorCrossRefID></MonitorStartResponse>`), nil
+				},
+				"MonitorStop": func(req *uacsta.Message) (*uacsta.Message, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					refs[req.CrossRef()]++
+					switch {
+					case req.CrossRef() == "101":
+						return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
+					case refs[req.CrossRef()] < 4:
+						return nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+					}
+					return uacsta.AnswerTo(req, uacsta.Edition3), nil
+				},
+			}
+			f.mu.Unlock()
+			for _, device := range []string{"100", "101"} {
+				request(s, monitorOf(device))
+			}
+			s.Close(nil)
+			synctest.Wait()
+			if test.lost {
+				f.lose <- errors.New("lost")
+			}
+			time.Sleep(5 * time.Minute)
+			mu.Lock()
+			defer mu.Unlock()
+			if !maps.Equal(refs, test.want) {
+				t.Errorf("the switching function was asked to stop: %v, not %v", refs, test.want)
+			}
+		})
+	}
 }
 
 // What the switching function says of itself reaches its clients; where events may have

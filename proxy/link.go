@@ -290,3 +290,54 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		reply(res, err)
 	})
 }
+
+// insist asks the link to end what nobody wants any more, and says when that is over. A switch
+// that has no time for it is asked again, until the link is down: else it would stay there.
+func (t *trunk) insist(req *uacsta.Message, over func()) {
+	p := t.proxy
+	life := func() (up bool, since time.Time) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return t.up, t.since
+	}
+	_, since := life()
+	var ask func(refusals int)
+	ask = func(refusals int) {
+		if up, now := life(); !up || !now.Equal(since) {
+			over()
+			return
+		}
+		t.request(req.Clone(), func(_ *uacsta.Message, err error) {
+			if err == nil || !worthAnother(err) || !p.spawn(func() {
+				if p.pause(refusals) {
+					ask(refusals + 1)
+				}
+			}) {
+				over()
+			}
+		})
+	}
+	ask(0)
+}
+
+// worthAnother reports whether what was refused may be taken later: there is too much, or
+// something is out of order. Another refusal is final.
+func worthAnother(err error) bool {
+	var refusal *uacsta.Error
+	if !errors.As(err, &refusal) {
+		return true
+	}
+	return refusal.Category == uacsta.SystemResourceAvailability || refusal.Category == uacsta.SubscribedResourceAvailability
+}
+
+// pause waits, the longer the more often something was refused, and reports whether the
+// proxy still runs.
+func (p *Proxy) pause(refusals int) bool {
+	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
+	select {
+	case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+		return true
+	case <-p.ctx.Done():
+		return false
+	}
+}

@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -201,16 +199,6 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 	}
 }
 
-// worthAnother reports whether a monitor that was refused may be taken later: there are
-// too many, or something is out of order. Another refusal is final.
-func worthAnother(err error) bool {
-	var refusal *uacsta.Error
-	if !errors.As(err, &refusal) {
-		return true
-	}
-	return refusal.Category == uacsta.SystemResourceAvailability || refusal.Category == uacsta.SubscribedResourceAvailability
-}
-
 // tryAgain asks the link once more after a while, unless it was asked meanwhile, or
 // nobody wants the monitor any more.
 func (m *monitor) tryAgain(attempt, refusals int) {
@@ -222,18 +210,6 @@ func (m *monitor) tryAgain(attempt, refusals int) {
 	m.mu.Unlock()
 	if wanted {
 		m.start(nil)
-	}
-}
-
-// pause waits, the longer the more often something was refused, and reports whether the
-// proxy still runs.
-func (p *Proxy) pause(refusals int) bool {
-	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
-	select {
-	case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
-		return true
-	case <-p.ctx.Done():
-		return false
 	}
 }
 
@@ -399,26 +375,12 @@ func (m *monitor) stop() {
 	m.mu.Lock()
 	ref := m.ref
 	m.mu.Unlock()
-	m.trunk.release(m, ref, 0)
-}
-
-// release asks the link to end a monitor that nobody wants. A switch that has no time for
-// it is asked again: the monitor would stay there as long as the link does.
-func (t *trunk) release(m *monitor, ref string, refusals int) {
-	p := t.proxy
-	t.request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func(_ *uacsta.Message, err error) {
+	p := m.trunk.proxy
+	m.trunk.insist(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func() {
 		p.mu.Lock()
-		again := err != nil && worthAnother(err) && t.up && t.byRef[ref] == m
-		if !again && t.byRef[ref] == m {
-			delete(t.byRef, ref)
-		}
-		p.mu.Unlock()
-		if again {
-			p.spawn(func() {
-				if p.pause(refusals) {
-					t.release(m, ref, refusals+1)
-				}
-			})
+		defer p.mu.Unlock()
+		if m.trunk.byRef[ref] == m {
+			delete(m.trunk.byRef, ref)
 		}
 	})
 }

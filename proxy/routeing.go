@@ -136,7 +136,7 @@ func (r *router) cancel() {
 	if linkRef == "" {
 		return // the link has not answered yet: adopt will see that nobody wants it
 	}
-	r.trunk.request(uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), func(*uacsta.Message, error) {})
+	r.trunk.insist(uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), func() {})
 }
 
 // routeRegisterCancel answers RouteRegisterCancel.

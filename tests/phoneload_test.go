@@ -19,6 +19,7 @@ type voice struct {
 
 	mu    sync.Mutex
 	heard []int16
+	fresh int // samples since somebody last looked
 }
 
 // speak begins to say a tone to an address, until ctx ends.
@@ -42,6 +43,7 @@ func (v *voice) speak(ctx context.Context, to string, hertz float64) {
 				v.heard = append(v.heard, fromALaw(b))
 			}
 			v.heard = v.heard[max(0, len(v.heard)-8000):]
+			v.fresh += n - 12
 			v.mu.Unlock()
 		}
 	}()
@@ -50,6 +52,7 @@ func (v *voice) speak(ctx context.Context, to string, hertz float64) {
 		defer tick.Stop()
 		packet := make([]byte, 12+160)
 		packet[0], packet[1] = 0x80, 8
+		nearest := nearestALaw()
 		for n := uint32(0); ; n++ {
 			select {
 			case <-ctx.Done():
@@ -59,7 +62,7 @@ func (v *voice) speak(ctx context.Context, to string, hertz float64) {
 			octets.BigEndian.PutUint16(packet[2:], uint16(n))
 			octets.BigEndian.PutUint32(packet[4:], n*160)
 			for i := range 160 {
-				packet[12+i] = toALaw(4000 * math.Sin(2*math.Pi*hertz*float64(int(n)*160+i)/8000))
+				packet[12+i] = nearest[int(4000*math.Sin(2*math.Pi*hertz*float64(int(n)*160+i)/8000)+32768)/16]
 			}
 			_, _ = v.conn.WriteToUDP(packet, peer)
 		}
@@ -70,9 +73,10 @@ func (v *voice) speak(ctx context.Context, to string, hertz float64) {
 func (v *voice) hears(hertz float64) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.heard) < 4000 {
+	if len(v.heard) < 4000 || v.fresh < 800 {
 		return false
 	}
+	v.fresh = 0
 	return share(v.heard[len(v.heard)-4000:], hertz) > 0.5
 }
 
@@ -94,15 +98,18 @@ var aLaw = func() (values [256]float64) {
 
 func fromALaw(b byte) int16 { return int16(aLaw[b]) }
 
-func toALaw(sample float64) byte {
-	best, distance := 0, math.Inf(1)
-	for i, v := range aLaw {
-		if d := math.Abs(v - sample); d < distance {
-			best, distance = i, d
+// nearestALaw has the nearest value for each sample, from -32768 on in steps of 16.
+var nearestALaw = sync.OnceValue(func() (nearest [4096]byte) {
+	for n := range nearest {
+		distance := math.Inf(1)
+		for i, v := range aLaw {
+			if d := math.Abs(v - float64(16*n-32768)); d < distance {
+				nearest[n], distance = byte(i), d
+			}
 		}
 	}
-	return byte(best)
-}
+	return nearest
+})
 
 // Fifty telephones register, and twenty calls at once have voice both ways. They come and
 // go, and nothing is left of them.

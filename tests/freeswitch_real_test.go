@@ -58,7 +58,7 @@ func TestRealFreeSWITCH(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "freeswitch.xml"), fmt.Appendf(nil, realFreeSWITCH, sip, events, "NotClueCon"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, program, "-nf", "-nonat", "-c", "-conf", dir, "-log", dir, "-db", dir, "-run", dir)
+	start(t, program, "-nf", "-nc", "-nonat", "-conf", dir, "-log", dir, "-db", dir, "-run", dir)
 	r := serve(t, strings.Replace(toFreeSWITCH(fmt.Sprintf("127.0.0.1:%d", events)), "password: ClueCon", "password: NotClueCon", 1))
 	c := talkTo(r, "1001", "1002", "1003")
 	for _, number := range []string{"1001", "1002", "1003"} {

@@ -136,7 +136,7 @@ func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 		}
 		var ringing []*channel
 		for _, ch := range l.channels {
-			if ch.state == uacsta.Alerting && !ch.network && ch.number != device && words.MatchString(ch.number) {
+			if ch.state == uacsta.Alerting && !ch.network && ch.number != device && words.MatchString(ch.number) && ch.call.room == "" {
 				ringing = append(ringing, ch)
 			}
 		}
@@ -163,9 +163,10 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 		done(nil)
 		return
 	}
-	l.group(ringing[0].number, func(its string, err error) {
-		if err == nil && its == group && ringing[0].state == uacsta.Alerting {
-			done(ringing[0])
+	ch := ringing[0]
+	l.group(ch.number, func(its string, err error) {
+		if err == nil && its == group && l.channels[ch.id] == ch && ch.state == uacsta.Alerting {
+			done(ch)
 			return
 		}
 		l.firstOf(ringing[1:], group, done)

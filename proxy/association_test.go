@@ -241,13 +241,13 @@ func TestMonitorRefusedAgain(t *testing.T) {
 }
 
 // A monitor that nobody wants any more is given back to a switching function that had no
-// time for it at first; not one that it does not know, nor after the link was lost, when the
-// reference may be another monitor's.
+// time for it at first, but not for ever; nor one that it does not know, nor after the link was
+// lost, when the reference may be another monitor's.
 func TestMonitorStopRefused(t *testing.T) {
 	for _, test := range []struct {
 		lost bool
 		want map[string]int
-	}{{false, map[string]int{"100": 4, "101": 1}}, {true, map[string]int{"100": 1, "101": 1}}} {
+	}{{false, map[string]int{"100": 4, "101": 1, "102": 10}}, {true, map[string]int{"100": 1, "101": 1, "102": 1}}} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &flaky{lose: make(chan error)}
 			p := start(t, f, demo, nil)
@@ -266,14 +266,14 @@ func TestMonitorStopRefused(t *testing.T) {
 					switch {
 					case req.CrossRef() == "101":
 						return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
-					case refs[req.CrossRef()] < 4:
+					case req.CrossRef() == "102", refs[req.CrossRef()] < 4:
 						return nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 					}
 					return uacsta.AnswerTo(req, uacsta.Edition3), nil
 				},
 			}
 			f.mu.Unlock()
-			for _, device := range []string{"100", "101"} {
+			for _, device := range []string{"100", "101", "102"} {
 				request(s, monitorOf(device))
 			}
 			s.Close(nil)
@@ -281,7 +281,7 @@ func TestMonitorStopRefused(t *testing.T) {
 			if test.lost {
 				f.lose <- errors.New("lost")
 			}
-			time.Sleep(5 * time.Minute)
+			time.Sleep(time.Hour)
 			mu.Lock()
 			defer mu.Unlock()
 			if !maps.Equal(refs, test.want) {

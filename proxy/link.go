@@ -291,8 +291,11 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	})
 }
 
+// maxInsisting is how often the link is asked to end something, which takes three minutes.
+const maxInsisting = 10
+
 // insist asks the link to end what nobody wants any more, and says when that is over. A switch
-// that has no time for it is asked again, until the link is down: else it would stay there.
+// that has no time for it is asked again: else it would stay there as long as the link is up.
 func (t *trunk) insist(req *uacsta.Message, over func()) {
 	p := t.proxy
 	life := func() (up bool, since time.Time) {
@@ -308,7 +311,12 @@ func (t *trunk) insist(req *uacsta.Message, over func()) {
 			return
 		}
 		t.request(req.Clone(), func(_ *uacsta.Message, err error) {
-			if err == nil || !worthAnother(err) || !p.spawn(func() {
+			again := err != nil && worthAnother(err)
+			if again && refusals+1 == maxInsisting {
+				p.cfg.Log.Warn("the switching function keeps what nobody wants", "link", t.name, "service", req.Name(), "err", err)
+				again = false
+			}
+			if !again || !p.spawn(func() {
 				if p.pause(refusals) {
 					ask(refusals + 1)
 				}

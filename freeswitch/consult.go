@@ -294,9 +294,7 @@ func (ch *channel) rung() *channel {
 // channels end is not told as such.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 	p.active.leaves, p.held.leaves = true, true
-	l.orders([]string{
-		"api uuid_kill " + p.active.id + " NORMAL_CLEARING", "api uuid_transfer " + p.near.id + " " + far.number + " XML " + l.cfg.Context,
-	}, func(err error) {
+	sent := func(_ any, err error) {
 		if err == nil && l.channels[p.near.id] != p.near {
 			err = errState // it has hung up meanwhile
 		}
@@ -309,7 +307,25 @@ func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 		list, tell := l.unite(p, far.number, p.near)
 		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.id, far.number), Connections: list}, nil)
 		tell()
-	})
+	}
+	l.order("api uuid_kill "+p.active.id+" NORMAL_CLEARING", func(_ any, err error) {
+		if err == nil {
+			l.order("api uuid_transfer "+p.near.id+" "+far.number+" XML "+l.cfg.Context, sent, nil)
+			return
+		}
+		answer(nil, err)
+		for _, ch := range []*channel{p.active, p.held} { // what FreeSWITCH has still goes on
+			if ch.leaves = false; !l.there(ch) {
+				l.cleared(ch, uacsta.CauseNormalClearing)
+			}
+		}
+	}, nil)
+}
+
+// there reports whether FreeSWITCH has a connection's channel.
+func (l *Link) there(ch *channel) bool {
+	active := l.channels[ch.id]
+	return active == ch || active != nil && active.kept == ch
 }
 
 // unite takes a device out of its two calls, and makes one of them, of who stays. tell tells it.

@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -65,7 +66,9 @@ func (l *Link) told(e event) {
 		l.retrieved(ch, uacsta.CauseNormal)
 	case name == "CHANNEL_HANGUP":
 		ch.quiet()
-		if !ch.leaves {
+		if ch.leaves {
+			delete(l.channels, ch.id)
+		} else {
 			l.hungUp(ch, e)
 		}
 	case name == "DTMF":
@@ -235,8 +238,7 @@ func (l *Link) rings(ch *channel) {
 			l.divert(part, ch.number, uacsta.CauseDistributed)
 		}
 		ch.state = uacsta.Alerting
-		l.rung++
-		ch.rang = l.rung
+		ch.rang = time.Now()
 		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
 			return uacsta.DeliveredEvent{
 				MonitorCrossRefID: ref, Connection: ch.connection(), AlertingDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),

@@ -140,7 +140,7 @@ func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 				ringing = append(ringing, ch)
 			}
 		}
-		slices.SortFunc(ringing, func(a, b *channel) int { return a.rang - b.rang })
+		slices.SortFunc(ringing, func(a, b *channel) int { return a.rang.Compare(b.rang) })
 		l.firstOf(ringing, group, func(ch *channel) {
 			if ch == nil {
 				answer(nil, uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))

@@ -67,7 +67,6 @@ type Link struct {
 	features map[string]*settings           // of devices, as far as anybody wanted to know
 	waiting  map[string]bool                // devices that messages wait for
 	played   bool                           // FreeSWITCH is asked to tell when an application ends
-	rung     int                            // how many telephones have rung
 }
 
 // words are what may stand in a command: numbers, and names of FreeSWITCH's own.

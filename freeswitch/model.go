@@ -3,6 +3,7 @@ package freeswitch
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -19,7 +20,7 @@ type channel struct {
 	inbound  bool   // the telephone, or the network, has called
 	call     *call
 	state    uacsta.LocalConnectionState // "" before it rings
-	rang     int                         // its place among all that have rung
+	rang     time.Time                   // when it began to ring
 	kept     *channel                    // its part in the call that waits while it consults; nil: none
 	holds    bool                        // a service has it hold, not its user
 	parks    bool                        // FreeSWITCH keeps it when the other one leaves

@@ -299,7 +299,9 @@ CHANNEL_PROGRESS id=D`)
 // A call is transferred to a device that still rings.
 func TestTransferEarly(t *testing.T) {
 	const consulting = talking + "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\n"
-	for name, refused := range map[string]string{"": "", "who waits has gone": "api uuid_transfer"} {
+	for name, refused := range map[string]string{
+		"": "", "who waits has gone": "api uuid_transfer", "FreeSWITCH does not want to": "api uuid_kill", "the telephone has gone": "api uuid_kill A",
+	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
 			tr.tell(talking)
@@ -314,7 +316,18 @@ func TestTransferEarly(t *testing.T) {
 			}
 			transfer := uacsta.TransferCall{HeldCall: uacsta.Conn("A", "1001"), ActiveCall: uacsta.Conn(own, "1001")}
 			if tr.refuse = refused; refused != "" {
-				tr.refused(transfer, "resourceBusy")
+				if gone := refused == "api uuid_kill A"; gone { // its end is told between the command and the reply
+					tr.link.inbox.Post(func() {
+						tr.link.perform(&transfer, func(any, error) {})
+						tr.link.told(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
+					})
+				} else {
+					tr.refused(transfer, "resourceBusy")
+				}
+				if stays := refused == "api uuid_kill"; stays {
+					tr.hears("1001")
+					tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+				}
 				tr.hears("1001", "ConnectionCleared 1001 null normalClearing", "ConnectionCleared 1001 null normalClearing")
 				return
 			}

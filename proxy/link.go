@@ -142,10 +142,8 @@ func (t *trunk) supervise(ctx context.Context) {
 		}
 		pause := wait/2 + rand.N(wait) //nolint:gosec // jitter: links of one PBX must not return together
 		log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, pause) {
 			return
-		case <-time.After(pause):
 		}
 		wait = min(2*wait, 30*time.Second)
 	}
@@ -342,10 +340,15 @@ func worthAnother(err error) bool {
 // proxy still runs.
 func (p *Proxy) pause(refusals int) bool {
 	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
+	return sleep(p.ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter
+}
+
+// sleep waits, and reports whether ctx has not ended.
+func sleep(ctx context.Context, pause time.Duration) bool {
 	select {
-	case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+	case <-time.After(pause):
 		return true
-	case <-p.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }

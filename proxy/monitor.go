@@ -346,9 +346,7 @@ func (m *monitor) remove(cm *clientMonitor, lost bool) {
 
 // linger ends a monitor that nobody has come back to.
 func (m *monitor) linger(idle int, pause time.Duration) {
-	select {
-	case <-time.After(pause):
-	case <-m.trunk.proxy.ctx.Done():
+	if !sleep(m.trunk.proxy.ctx, pause) {
 		return
 	}
 	m.mu.Lock()

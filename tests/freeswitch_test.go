@@ -138,7 +138,22 @@ func TestFreeSWITCHLoad(t *testing.T) {
 // A program makes a call between telephones of a FreeSWITCH, as it was recorded, and ends it.
 func TestFreeSWITCH(t *testing.T) {
 	played := recordings.Play(t, "make-call", false)
-	front := beforeFreeSWITCH(t, played.Address)
+	makeCall(t, beforeFreeSWITCH(t, played.Address), played)
+}
+
+// The same inside TLS, which socat puts around the event socket.
+func TestFreeSWITCHInTLS(t *testing.T) {
+	played := recordings.Play(t, "make-call", false)
+	dir, port := t.TempDir(), freePort(t)
+	certificates(t, dir)
+	start(t, tool(t, "socat"), fmt.Sprintf("OPENSSL-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,verify=0,cert=%s/cert.pem,key=%[2]s/key.pem", port, dir), "TCP:"+played.Address)
+	waitFor(t, "socat", func() bool { return listening(port) })
+	secure := fmt.Sprintf("  tls: true\n  ca: %s/cert.pem\n  domain:", dir)
+	makeCall(t, serve(t, strings.Replace(toFreeSWITCH(fmt.Sprintf("127.0.0.1:%d", port)), "  domain:", secure, 1)), played)
+}
+
+func makeCall(t *testing.T, front *running, played *recordings.Player) {
+	t.Helper()
 	c := talkTo(front, "1001", "1002")
 	if m := c.ask(call("1001", "10'\n02")); m.Err() == nil {
 		t.Error("a number that is no word is called")

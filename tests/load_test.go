@@ -356,15 +356,14 @@ func TestLoad(t *testing.T) {
 		ua.Shutdown(goodbye)
 	}
 	for name, r := range map[string]*running{"proxy": front, "switch": back} {
-		left := "?"
+		var monitors, sessions float64
 		defer func() {
 			if t.Failed() {
-				t.Logf("%s: %s", name, left)
+				t.Logf("%s: %v sessions, %v monitors, %d closed", name, sessions, monitors, strings.Count(r.out.String(), "session closed"))
 			}
 		}()
 		waitFor(t, "the end of every session", func() bool {
-			monitors, sessions := r.metric("tr87proxy_link_monitors"), r.metric("tr87proxy_sessions")
-			left = fmt.Sprintf("%v sessions, %v monitors, %d closed", sessions, monitors, strings.Count(r.out.String(), "session closed"))
+			monitors, sessions = r.metric("tr87proxy_link_monitors"), r.metric("tr87proxy_sessions")
 			return monitors == 0 && sessions <= 1 // the front's link is a client of the switch
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/tests/recordings"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -486,6 +487,26 @@ func TestGroupOf(t *testing.T) {
 			t.Errorf("%q: %q, not %q", table, got, want)
 		}
 	}
+}
+
+// Calls that FreeSWITCH has not begun, and commands that it has not answered, are so many at most.
+func TestFull(t *testing.T) {
+	tr := newTrial(t, LinkConfig{})
+	call := uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
+	for range maxWaiting {
+		tr.must(call)
+	}
+	tr.refused(call, "resourceBusy")
+	l := fuzzed(t) // nobody answers
+	for range maxWaiting {
+		l.query("api status", func(string, error) {})
+	}
+	var refused error
+	l.query("api status", func(_ string, err error) { refused = err })
+	if !errors.Is(refused, gate.ErrTooManyWaiting) {
+		t.Errorf("one command more: %v", refused)
+	}
+	l.socket.close(errBroken)
 }
 
 // Parking places are free or not; who has parked hears where the call is.

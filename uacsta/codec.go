@@ -324,7 +324,7 @@ func decodeValue(e *etree.Element, v reflect.Value) error {
 	if dec, ok := v.Addr().Interface().(elementDecoder); ok {
 		return dec.decode(e)
 	}
-	text := strings.TrimSpace(e.Text())
+	text := trim(e.Text())
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(text)

@@ -1,25 +1,10 @@
 package uacsta
 
 import (
-	_ "embed"
-	"strings"
-	"sync"
+	"slices"
 
 	"github.com/beevik/etree"
 )
-
-//go:embed identifiers.txt
-var identifierTable string
-
-// idNode says what a schema element holds: an identifier, or children that do.
-type idNode struct {
-	device     bool
-	connection bool
-	children   map[string]*idNode
-}
-
-// identifierNodes is the table by message name.
-var identifierNodes = sync.OnceValue(func() map[string]*idNode { return parseIdentifiers(identifierTable) })
 
 // Device is a device identifier at its place in a message.
 type Device struct {
@@ -40,16 +25,29 @@ func pathOf(e *etree.Element) string {
 }
 
 // ID returns the identifier with the blanks around it taken off.
-func (d Device) ID() string { return strings.TrimSpace(d.element.Text()) }
+func (d Device) ID() string { return trim(d.element.Text()) }
 
 // SetID replaces the identifier; attributes stay.
 func (d Device) SetID(id string) { setText(d.element, id) }
 
+// Type returns what kind of number the identifier is, "" where it does not say
+// (ECMA-323 typeOfNumber).
+func (d Device) Type() string { return d.element.SelectAttrValue(typeOfNumber, "") }
+
+// Set replaces the identifier and its type, "" for none; other attributes stay.
+func (d Device) Set(id, kind string) {
+	setText(d.element, id)
+	d.element.Attr = slices.DeleteFunc(d.element.Attr, func(a etree.Attr) bool { return a.Space == "" && a.Key == typeOfNumber })
+	if kind != "" {
+		d.element.CreateAttr(typeOfNumber, kind)
+	}
+}
+
 // SetType says what kind of number the identifier is, unless that is said already
 // (ECMA-323 typeOfNumber).
 func (d Device) SetType(kind string) {
-	if d.element.SelectAttr("typeOfNumber") == nil {
-		d.element.CreateAttr("typeOfNumber", kind)
+	if d.element.SelectAttr(typeOfNumber) == nil {
+		d.element.CreateAttr(typeOfNumber, kind)
 	}
 }
 
@@ -62,6 +60,9 @@ type Connection struct {
 // Path is like that of [Device].
 func (c Connection) Path() string { return pathOf(c.element) }
 
+// Name returns the local name of the element.
+func (c Connection) Name() string { return c.element.Tag }
+
 // CallID returns the call half, "" when it is missing or empty.
 func (c Connection) CallID() string { return c.half("callID") }
 
@@ -70,9 +71,16 @@ func (c Connection) DeviceID() string { return c.half("deviceID") }
 
 func (c Connection) half(name string) string {
 	if e := child(c.element, name); e != nil {
-		return strings.TrimSpace(e.Text())
+		return trim(e.Text())
 	}
 	return ""
+}
+
+// SetCallID replaces the call half of a connection that has one.
+func (c Connection) SetCallID(id string) {
+	if e := child(c.element, "callID"); e != nil {
+		setText(e, id)
+	}
 }
 
 // SetDeviceID replaces the device half, or adds it.
@@ -100,12 +108,12 @@ func (m *Message) Connections() []Connection {
 }
 
 func (m *Message) identifiers() ([]Device, []Connection) {
-	node := identifierNodes()[m.root.Tag]
-	if node == nil {
+	g := grammars()[m.root.Tag]
+	if g == nil || !g.identifies {
 		return nil, nil
 	}
 	w := idWalk{devices: make([]Device, 0, 8), connections: make([]Connection, 0, 4)}
-	w.children(m.root, node, false)
+	w.children(m.root, g)
 	return w.devices, w.connections
 }
 
@@ -114,24 +122,35 @@ type idWalk struct {
 	connections []Connection
 }
 
-func (w *idWalk) children(e *etree.Element, node *idNode, inConnection bool) {
+func (w *idWalk) children(e *etree.Element, g *grammar) {
+	last := -1
 	for _, t := range e.Child {
 		c, ok := t.(*etree.Element)
 		if !ok {
 			continue
 		}
-		n := node.children[c.Tag]
-		if n == nil {
+		i := g.find(c.Tag, last)
+		if i < 0 {
 			continue
 		}
-		if n.connection {
+		last = i
+		member := g.members[i].content
+		if !member.identifies {
+			continue
+		}
+		if member.connection {
 			w.connections = append(w.connections, Connection{element: c})
 		}
-		if n.device && !hasElement(c) && strings.TrimSpace(c.Text()) != "" {
-			w.devices = append(w.devices, Device{InConnection: inConnection, element: c})
-			continue
+		switch {
+		case member.shape == shapeDevice, member.shape == shapeDestinations && !hasElement(c):
+			if len(c.Child) > 0 {
+				w.devices = append(w.devices, Device{InConnection: g.connection, element: c})
+			}
+		case member.shape == shapeDestinations:
+			w.children(c, destinationList)
+		default:
+			w.children(c, member)
 		}
-		w.children(c, n, n.connection)
 	}
 }
 
@@ -142,92 +161,4 @@ func hasElement(e *etree.Element) bool {
 		}
 	}
 	return false
-}
-
-// parseIdentifiers reads the table; its notation is explained at its top.
-func parseIdentifiers(table string) map[string]*idNode {
-	messagePart, typePart, _ := strings.Cut(table[strings.Index(table, "\n\n")+2:], "\n\n")
-	types := map[string]*idNode{}
-	lines := func(part string, into func(name string) *idNode) {
-		for line := range strings.Lines(part) {
-			name, rest, ok := strings.Cut(strings.TrimSpace(line), " = ")
-			if ok {
-				(&idTable{types: types, text: rest}).list(into(name))
-			}
-		}
-	}
-	typeNode := func(name string) *idNode {
-		if types[name] == nil {
-			types[name] = &idNode{children: map[string]*idNode{}}
-		}
-		return types[name]
-	}
-	lines(typePart, typeNode)
-	messages := map[string]*idNode{}
-	lines(messagePart, func(name string) *idNode {
-		messages[name] = &idNode{children: map[string]*idNode{}}
-		return messages[name]
-	})
-	return messages
-}
-
-// idTable reads one line of the table from the left.
-type idTable struct {
-	types map[string]*idNode
-	text  string
-}
-
-func (t *idTable) list(into *idNode) {
-	for t.text != "" && t.text[0] != ']' {
-		name, rest, _ := strings.Cut(t.text, ":")
-		t.text = rest
-		node := t.alternative()
-		for strings.HasPrefix(t.text, "|") {
-			t.text = t.text[1:]
-			node = merge(node, t.alternative())
-		}
-		into.children[name] = node
-		t.text = strings.TrimPrefix(t.text, " ")
-	}
-}
-
-func (t *idTable) alternative() *idNode {
-	if strings.HasPrefix(t.text, "[") {
-		t.text = t.text[1:]
-		node := &idNode{children: map[string]*idNode{}}
-		t.list(node)
-		t.text = strings.TrimPrefix(t.text, "]")
-		return node
-	}
-	end := strings.IndexAny(t.text, " |]")
-	if end < 0 {
-		end = len(t.text)
-	}
-	word := t.text[:end]
-	t.text = t.text[end:]
-	device := &idNode{device: true}
-	switch word {
-	case "D":
-		return device
-	case "C":
-		return &idNode{connection: true, children: map[string]*idNode{"deviceID": device}}
-	case "E":
-		return &idNode{children: map[string]*idNode{"deviceIdentifier": device}}
-	case "R":
-		return &idNode{children: map[string]*idNode{"numberDialed": device}}
-	}
-	if t.types[word] == nil {
-		t.types[word] = &idNode{children: map[string]*idNode{}}
-	}
-	return t.types[word]
-}
-
-func merge(a, b *idNode) *idNode {
-	m := &idNode{device: a.device || b.device, connection: a.connection || b.connection, children: map[string]*idNode{}}
-	for _, n := range []*idNode{a, b} {
-		for name, c := range n.children {
-			m.children[name] = c
-		}
-	}
-	return m
 }

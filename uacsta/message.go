@@ -7,8 +7,10 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Message is one CSTA-XML document as it travels: its tree, nothing left out. It
-// is not safe for concurrent change; Clone it where two parts need their own.
+// Message is one CSTA-XML message as it travels: its tree, in the one form that
+// every reader reads alike. Parse and Encode make nothing else, so that what is
+// decided on, logged, carried out and passed on is the same. A Message is not safe
+// for concurrent change; Clone it where two parts need their own.
 type Message struct {
 	root *etree.Element
 }
@@ -29,14 +31,21 @@ func (k Kind) String() string {
 }
 
 // Parse reads one document of at most [MaxSize] octets. Errors wrap one of the
-// Err values of this package and never quote the document.
+// Err values of this package, or are an [*Unclear], and never quote the document.
 func Parse(data []byte) (*Message, error) {
 	root, err := scan(data)
+	if err == nil {
+		err = canonical(root)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &Message{root: root}, nil
 }
+
+// Known reports whether the standard knows the message: others are passed on as
+// they came, to those who are allowed to send them.
+func (m *Message) Known() bool { return grammars()[m.root.Tag] != nil }
 
 // Bytes writes the message as a UTF-8 document with an XML declaration.
 func (m *Message) Bytes() []byte {
@@ -66,8 +75,10 @@ func (m *Message) Indented() string {
 func (m *Message) Name() string { return m.root.Tag }
 
 // Kind tells requests, responses, events and errors apart.
-func (m *Message) Kind() Kind {
-	switch name := m.root.Tag; {
+func (m *Message) Kind() Kind { return kindOf(m.root.Tag) }
+
+func kindOf(name string) Kind {
+	switch {
 	case name == "CSTAErrorCode":
 		return ErrorCode
 	case strings.HasSuffix(name, "Event"):
@@ -92,15 +103,11 @@ func (m *Message) OneWay() bool {
 }
 
 // Namespace returns the namespace of the root element, "" when it has none.
-func (m *Message) Namespace() string {
-	for i := range m.root.Attr {
-		a := &m.root.Attr[i]
-		if m.root.Space == "" && a.Space == "" && a.Key == "xmlns" ||
-			m.root.Space != "" && a.Space == "xmlns" && a.Key == m.root.Space {
-			return a.Value
-		}
-	}
-	return ""
+func (m *Message) Namespace() string { return namespaceOf(m.root) }
+
+func namespaceOf(root *etree.Element) string {
+	ns, _ := declares(root, root.Space)
+	return ns
 }
 
 // Edition returns the edition of the message, 0 when its namespace names none.
@@ -127,7 +134,7 @@ func (m *Message) Clone() *Message { return &Message{root: m.root.Copy()} }
 // CrossRef returns the monitorCrossRefID, "" when the message has none.
 func (m *Message) CrossRef() string {
 	if e := child(m.root, "monitorCrossRefID"); e != nil {
-		return strings.TrimSpace(e.Text())
+		return trim(e.Text())
 	}
 	return ""
 }
@@ -147,7 +154,7 @@ func (m *Message) SetText(path, text string) {
 // there is none.
 func (m *Message) Text(path string) string {
 	if e := m.at(path); e != nil {
-		return strings.TrimSpace(e.Text())
+		return trim(e.Text())
 	}
 	return ""
 }
@@ -178,22 +185,13 @@ func (m *Message) Remove(path string) {
 }
 
 // CopyExtensions gives the message the extensions of another one: security and private
-// data, with the namespaces that they may need.
+// data.
 func (m *Message) CopyExtensions(from *Message) {
 	e := child(from.root, "extensions")
 	if e == nil {
 		return
 	}
-	e = e.Copy()
-	for _, a := range from.root.Attr {
-		if a.Space == "xmlns" && e.SelectAttr("xmlns:"+a.Key) == nil {
-			e.Attr = append(e.Attr, a)
-		}
-	}
-	if e.Space == "" && e.SelectAttr("xmlns") == nil && m.Namespace() != from.Namespace() {
-		e.CreateAttr("xmlns", from.Namespace())
-	}
-	m.root.AddChild(e)
+	m.root.AddChild(e.Copy())
 }
 
 // Has reports whether a path of local names leads to an element.
@@ -215,7 +213,7 @@ func (m *Message) at(path string) *etree.Element {
 func (m *Message) PrivateText(local string) string {
 	if e := m.at("extensions/privateData/private"); e != nil {
 		if c := child(e, local); c != nil {
-			return strings.TrimSpace(c.Text())
+			return trim(c.Text())
 		}
 	}
 	return ""

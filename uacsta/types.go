@@ -151,7 +151,7 @@ func (d DeviceID) encode(e *etree.Element) {
 }
 
 func (d *DeviceID) decode(e *etree.Element) error {
-	d.ID = strings.TrimSpace(e.Text())
+	d.ID = trim(e.Text())
 	for _, a := range e.Attr {
 		if a.Space == "" && a.Key != "xmlns" {
 			d.attributes = append(d.attributes, etree.Attr{Key: a.Key, Value: a.Value})
@@ -171,7 +171,7 @@ func (c ConnectionID) encode(e *etree.Element) {
 
 func (c *ConnectionID) decode(e *etree.Element) error {
 	if call := child(e, "callID"); call != nil {
-		c.CallID = strings.TrimSpace(call.Text())
+		c.CallID = trim(call.Text())
 	}
 	if dev := child(e, "deviceID"); dev != nil {
 		if err := c.DeviceID.decode(dev); err != nil {

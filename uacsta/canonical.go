@@ -1,0 +1,474 @@
+package uacsta
+
+import (
+	"maps"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/beevik/etree"
+)
+
+// Unclear is why a well-formed document is refused: two readers may read it differently, or
+// a value is none of its type. It wraps the refusal that the peer gets.
+type Unclear struct {
+	Name    string // of the message
+	Refusal *Error
+}
+
+func (u *Unclear) Error() string { return u.Name + ": " + u.Refusal.Error() }
+
+// Unwrap returns the refusal.
+func (u *Unclear) Unwrap() error { return u.Refusal }
+
+// Kind is the kind of the message.
+func (u *Unclear) Kind() Kind { return kindOf(u.Name) }
+
+// canonical gives a message of the standard the one form that every reader reads alike.
+// Children come into schema order, prefixes and comments go, each text becomes one piece of
+// character data without blanks around it, and booleans and whole numbers are written in one
+// way. What the standard does not know is kept, behind what it knows.
+//
+// It refuses what two readers may read differently: an element twice that can be there once,
+// two branches of a choice, text that an element, a comment or an instruction splits, an
+// element of a foreign namespace that has a name of the standard's, an unknown one that is
+// called like a holder of identifiers, and a value that is none of its type.
+//
+// A message that the standard does not know stays as it came.
+func canonical(root *etree.Element) error {
+	g := grammars()[root.Tag]
+	if g == nil {
+		return nil
+	}
+	c := canonicalizer{namespace: namespaceOf(root)}
+	refusal := c.content(root, g)
+	if refusal == nil {
+		refusal = oneLine(root)
+	}
+	if refusal == nil {
+		refusal = c.strip(root)
+	}
+	if refusal != nil {
+		return &Unclear{Name: root.Tag, Refusal: refusal}
+	}
+	if c.namespace != "" {
+		root.Attr = append([]etree.Attr{{Key: "xmlns", Value: c.namespace}}, root.Attr...)
+	}
+	return nil
+}
+
+// canonicalizer works on one message, from the leaves to the root: what an element declares
+// stays until what stands in it needs it no more.
+type canonicalizer struct {
+	namespace string // of the root
+}
+
+func unclear(e *etree.Element, detail string) *Error {
+	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: e.Tag + " " + detail}
+}
+
+// content brings what stands in an element into its form.
+func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
+	switch g.shape {
+	case shapeStruct:
+		return c.structure(e, g)
+	case shapeData:
+		return c.data(e)
+	case shapeDestinations:
+		if hasElement(e) {
+			return c.structure(e, destinationList)
+		}
+	case shapeRefusal:
+		return c.refusal(e)
+	case shapeNames:
+		return c.names(e)
+	}
+	text, err := onlyText(e)
+	if err != nil {
+		return err
+	}
+	switch g.shape {
+	case shapeBool:
+		switch {
+		case text == "true" || text == "false":
+		case text == "1" || strings.EqualFold(text, "true"):
+			setText(e, "true")
+		case text == "0" || strings.EqualFold(text, "false"):
+			setText(e, "false")
+		default:
+			return unclear(e, "is neither true nor false")
+		}
+	case shapeInt:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return unclear(e, "is no whole number")
+		}
+		if plain := strconv.FormatInt(n, 10); plain != text {
+			setText(e, plain)
+		}
+	case shapeFloat:
+		if _, err := strconv.ParseFloat(text, 64); err != nil || strings.Trim(text, "+-.0123456789eE") != "" {
+			return unclear(e, "is no number")
+		}
+	case shapeEmpty:
+		if text != "" {
+			return unclear(e, "has content")
+		}
+	}
+	return nil
+}
+
+// destinationList is the form that a list of destinations has from edition 6 on.
+var destinationList = &grammar{shape: shapeStruct, members: []member{{name: "device", content: deviceText, repeats: true}}}
+
+// structure brings the children of an element into schema order, each in its form.
+func (c *canonicalizer) structure(e *etree.Element, g *grammar) *Error {
+	var seen [maxMembers / 64]uint64
+	last, tidy := -1, true
+	for _, t := range e.Child {
+		child, ok := t.(*etree.Element)
+		if !ok {
+			if text, ok := t.(*etree.CharData); ok && trim(text.Data) != "" {
+				return unclear(e, "has text between its elements")
+			}
+			tidy = false // blanks, comments and instructions between elements say nothing
+			continue
+		}
+		i := g.find(child.Tag, last)
+		if i < 0 {
+			if err := c.stranger(child, g); err != nil {
+				return err
+			}
+			tidy = false
+			continue
+		}
+		m := &g.members[i]
+		bit := uint64(1) << (i % 64)
+		if seen[i/64]&bit != 0 && !m.repeats {
+			return unclear(child, "is there twice")
+		}
+		seen[i/64] |= bit
+		if err := c.known(child, m); err != nil {
+			return err
+		}
+		tidy = tidy && i >= last && child.Tag != ""
+		last = i
+	}
+	if g.choice {
+		branches := 0
+		for _, word := range seen {
+			branches += bits.OnesCount64(word)
+		}
+		if branches > 1 {
+			return unclear(e, "has two branches of a choice")
+		}
+	}
+	if !tidy {
+		arrange(e, g)
+	}
+	return nil
+}
+
+// known brings a child that a member stands for into its form. One that may be absent and
+// has no content where a value must be counts as absent: it loses its name.
+func (c *canonicalizer) known(e *etree.Element, m *member) *Error {
+	if e.Space != "" || len(e.Attr) > 0 || e.Parent().Space != "" {
+		if ns, _ := resolve(e, e.Space); ns != "" && ns != c.namespace && EditionOf(ns) == 0 && ns != NamespaceApplSession {
+			return unclear(e, "is of a foreign namespace")
+		}
+	}
+	if err := c.content(e, m.content); err != nil {
+		if text, split := onlyText(e); m.optional && m.content.shape != shapeEmpty && split == nil && text == "" {
+			e.Tag = ""
+			return nil
+		}
+		return err
+	}
+	return c.strip(e)
+}
+
+// stranger takes in an element that the standard has no place for.
+func (c *canonicalizer) stranger(e *etree.Element, g *grammar) *Error {
+	if !g.open {
+		return unclear(e.Parent(), "has something else in it")
+	}
+	if decoy(e) {
+		return unclear(e, "is not expected there")
+	}
+	return c.keep(e)
+}
+
+// decoy reports whether an element, or one in it, is called like one that holds identifiers.
+func decoy(e *etree.Element) bool {
+	if holders()[strings.ToLower(e.Tag)] {
+		return true
+	}
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok && decoy(child) {
+			return true
+		}
+	}
+	return false
+}
+
+// arrange puts the children of an element into schema order, and what no member stands for
+// behind them, but before the extensions.
+func arrange(e *etree.Element, g *grammar) {
+	places := make([][]etree.Token, len(g.members)+1)
+	end := len(g.members)
+	if end > 0 && g.members[end-1].name == extensionsName {
+		end--
+	}
+	for len(e.Child) > 0 { // from the end, so that the tree is whole at any time
+		child, ok := e.RemoveChildAt(len(e.Child) - 1).(*etree.Element)
+		if !ok || child.Tag == "" {
+			continue
+		}
+		place := g.find(child.Tag, -1)
+		switch {
+		case place < 0:
+			place = end
+		case place >= end:
+			place++
+		}
+		places[place] = append(places[place], child)
+	}
+	for _, tokens := range places {
+		for i := len(tokens) - 1; i >= 0; i-- {
+			e.AddChild(tokens[i])
+		}
+	}
+}
+
+// data keeps what stands in an element as it came.
+func (c *canonicalizer) data(e *etree.Element) *Error {
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok {
+			if err := c.keep(child); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keep leaves an element and all in it as it came, and has it declare the namespaces that were
+// declared above it.
+func (c *canonicalizer) keep(e *etree.Element) *Error {
+	needed := map[string]bool{}
+	prefixes(e, e, needed)
+	for _, prefix := range slices.Sorted(maps.Keys(needed)) {
+		ns, bound := resolve(e.Parent(), prefix)
+		switch {
+		case prefix == "" && ns == c.namespace:
+		case prefix == "":
+			e.Attr = append(e.Attr, etree.Attr{Key: "xmlns", Value: ns})
+		case !bound:
+			return unclear(e, "has a prefix that is not declared")
+		default:
+			e.Attr = append(e.Attr, etree.Attr{Space: "xmlns", Key: prefix, Value: ns})
+		}
+	}
+	return nil
+}
+
+// prefixes collects those that an element and what stands in it use and top and what is below
+// it does not declare; "" is the default namespace.
+func prefixes(e, top *etree.Element, needed map[string]bool) {
+	use := func(prefix string) {
+		if prefix == "xml" || prefix == "xmlns" || needed[prefix] {
+			return
+		}
+		for at := e; ; at = at.Parent() {
+			if _, declared := declares(at, prefix); declared {
+				return
+			}
+			if at == top {
+				needed[prefix] = true
+				return
+			}
+		}
+	}
+	use(e.Space)
+	for _, a := range e.Attr {
+		if a.Space != "" {
+			use(a.Space)
+		}
+	}
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok {
+			prefixes(child, top, needed)
+		}
+	}
+}
+
+// names brings capability lists into their form: elements, and texts in the innermost.
+func (c *canonicalizer) names(e *etree.Element) *Error {
+	if !hasElement(e) {
+		_, err := onlyText(e)
+		return err
+	}
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok {
+			if err := c.names(child); err != nil {
+				return err
+			}
+			if err := c.strip(child); err != nil {
+				return err
+			}
+		}
+	}
+	arrange(e, emptyMark)
+	return nil
+}
+
+// refusal brings the content of a CSTAErrorCode into its form: one value of one category.
+func (c *canonicalizer) refusal(e *etree.Element) *Error {
+	values := 0
+	for _, child := range e.ChildElements() {
+		if child.Tag == extensionsName {
+			if err := c.structure(child, extensions); err != nil {
+				return err
+			}
+		} else {
+			if values++; values > 1 {
+				return unclear(e, "has two values")
+			}
+			if _, err := onlyText(child); err != nil {
+				return err
+			}
+		}
+		if err := c.strip(child); err != nil {
+			return err
+		}
+	}
+	arrange(e, emptyMark)
+	return nil
+}
+
+const namespaceInstance = "http://www.w3.org/2001/XMLSchema-instance"
+
+// strip takes prefix and declarations from an element of the standard's. Its other attributes
+// stay, with the namespaces that they need; those that would make it another type, or nothing,
+// are refused.
+func (c *canonicalizer) strip(e *etree.Element) *Error {
+	e.Space = ""
+	if len(e.Attr) == 0 {
+		return nil
+	}
+	kept := make([]etree.Attr, 0, len(e.Attr))
+	for _, a := range e.Attr {
+		switch ns, bound := resolve(e, a.Space); {
+		case a.Space == "xmlns" || a.Space == "" && a.Key == "xmlns":
+		case a.Space == "" || a.Space == "xml":
+			kept = append(kept, a)
+		case !bound:
+			return unclear(e, "has a prefix that is not declared")
+		case ns == namespaceInstance && (a.Key == "nil" || a.Key == "type"):
+			return unclear(e, "says that it is something else")
+		case ns != namespaceInstance: // a hint where a schema is
+			kept = append(kept, etree.Attr{Space: "xmlns", Key: a.Space, Value: ns}, a)
+		}
+	}
+	e.Attr = unique(kept)
+	return nil
+}
+
+// unique leaves out attributes that are there before.
+func unique(attrs []etree.Attr) []etree.Attr {
+	kept := attrs[:0]
+next:
+	for _, a := range attrs {
+		for _, b := range kept {
+			if a.Space == b.Space && a.Key == b.Key {
+				continue next
+			}
+		}
+		kept = append(kept, a)
+	}
+	return kept
+}
+
+// resolve returns the namespace of a prefix at an element, "" for the default one.
+func resolve(e *etree.Element, prefix string) (ns string, bound bool) {
+	for at := e; at != nil; at = at.Parent() {
+		if ns, bound = declares(at, prefix); bound {
+			return ns, true
+		}
+	}
+	return "", false
+}
+
+// declares returns what an element itself declares a prefix to be.
+func declares(e *etree.Element, prefix string) (ns string, declared bool) {
+	space, key := "xmlns", prefix
+	if prefix == "" {
+		space, key = "", "xmlns"
+	}
+	for i := range e.Attr {
+		if a := &e.Attr[i]; a.Space == space && a.Key == key {
+			return a.Value, true
+		}
+	}
+	return "", false
+}
+
+// onlyText makes the content of an element one piece of character data without blanks around
+// it, and returns it.
+func onlyText(e *etree.Element) (string, *Error) {
+	switch len(e.Child) {
+	case 0:
+		return "", nil
+	case 1:
+		if t, ok := e.Child[0].(*etree.CharData); ok && !t.IsCData() {
+			t.Data = trim(t.Data)
+			return t.Data, nil
+		}
+	}
+	var b strings.Builder
+	for _, t := range e.Child {
+		text, ok := t.(*etree.CharData)
+		if !ok {
+			return "", unclear(e, "has something in its text")
+		}
+		b.WriteString(text.Data)
+	}
+	text := trim(b.String())
+	for len(e.Child) > 0 {
+		e.RemoveChildAt(len(e.Child) - 1)
+	}
+	if text != "" {
+		e.AddChild(etree.NewText(text))
+	}
+	return text, nil
+}
+
+// trim takes the blanks around a text off: those that XML calls white space, and no others.
+func trim(text string) string { return strings.Trim(text, " \t\r\n") }
+
+// oneLine checks the line that clients of Lync's kind name in private data: it is the one
+// thing there that somebody decides on.
+func oneLine(root *etree.Element) *Error {
+	e := child(root, extensionsName)
+	if e == nil {
+		return nil
+	}
+	lines := 0
+	for _, data := range e.ChildElements() {
+		for _, private := range data.ChildElements() {
+			for _, line := range private.ChildElements() {
+				if line.Tag != lineName {
+					continue
+				}
+				if lines++; lines > 1 {
+					return unclear(line, "is there twice")
+				}
+				if _, err := onlyText(line); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -420,7 +420,7 @@ func TestUnsayable(t *testing.T) {
 		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>Zoë</calledDirectoryNumber></MakeCall>`, "parameterNotSupported", "ASCII"},
 		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><extensions><privateData><private><x/></private></privateData></extensions></MakeCall>`, "parameterNotSupported", "XML"},
 		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><mine>1</mine></MakeCall>`, "parameterNotSupported", "mine"},
-		{"phase3", `<ParkCall><callToBeParked><callID>1234</callID></callToBeParked><parkTo>400</parkTo></ParkCall>`, "serviceNotSupported", "no such message"},
+		{"phase3", `<ParkCall><parking><callID>1234</callID></parking><parkTo>400</parkTo></ParkCall>`, "serviceNotSupported", "no such message"},
 	} {
 		m, err := uacsta.Parse([]byte(c.xml))
 		if err != nil {

@@ -31,6 +31,7 @@ type Entry struct {
 	Service      string    `json:"service,omitempty"`
 	Devices      []string  `json:"devices,omitempty"`
 	Destinations []string  `json:"destinations,omitempty"`
+	Connections  []string  `json:"connections,omitempty"` // callID@device
 	Outcome      string    `json:"outcome,omitempty"` // ok, or the error
 	Reason       string    `json:"reason,omitempty"`
 	Before       string    `json:"before"` // the hash of the line before

@@ -3,6 +3,7 @@ package cstaxml
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ type Handler interface {
 	// Request gets a request of the peer. answer is called once, from any
 	// goroutine, with nil when the request has no answer.
 	Request(req *uacsta.Message, answer func(*uacsta.Message))
+	// Unclear gets a request of the peer that can be read in two ways, to be refused.
+	Unclear(u *uacsta.Unclear, answer func(*uacsta.Message))
 	// Event gets an event of the peer.
 	Event(ev *uacsta.Message)
 }
@@ -51,11 +54,38 @@ func (c *Conn) read() error {
 		}
 		m, err := uacsta.Parse(document)
 		if err != nil { // the frame was sound: the next one may be better
-			c.cfg.Log.Warn("a document that is no CSTA-XML", "peer", c.nc.RemoteAddr().String(), "err", err)
-			_ = c.queue(id, uacsta.Refuse(uacsta.Operation, uacsta.Generic).Message(uacsta.Edition3)) // fails when the connection has ended
+			c.unreadable(id, err)
 			continue
 		}
 		c.dispatch(id, m)
+	}
+}
+
+// unreadable answers a document that is no message, or can be read in two ways.
+func (c *Conn) unreadable(id int, err error) {
+	c.cfg.Log.Warn("could not read a CSTA-XML document", "peer", c.nc.RemoteAddr().String(), "err", err)
+	var u *uacsta.Unclear
+	switch {
+	case !errors.As(err, &u):
+		_ = c.queue(id, uacsta.Refuse(uacsta.Operation, uacsta.Generic).Message(uacsta.Edition3)) // fails when the connection has ended
+	case u.Kind() == uacsta.Request:
+		c.handler.Unclear(u, c.once(id))
+	case u.Kind() != uacsta.Event:
+		if reply := c.Answered(id); reply != nil {
+			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
+		}
+	}
+}
+
+// once returns what sends the answer to a request of the peer, one time.
+func (c *Conn) once(id int) func(*uacsta.Message) {
+	var once sync.Once
+	return func(res *uacsta.Message) {
+		once.Do(func() {
+			if res != nil {
+				_ = c.queue(id, res) // fails when the connection has ended
+			}
+		})
 	}
 }
 
@@ -64,14 +94,7 @@ func (c *Conn) dispatch(id int, m *uacsta.Message) {
 	case uacsta.Event:
 		c.handler.Event(m)
 	case uacsta.Request:
-		var once sync.Once
-		c.handler.Request(m, func(res *uacsta.Message) {
-			once.Do(func() {
-				if res != nil {
-					_ = c.queue(id, res) // fails when the connection has ended
-				}
-			})
-		})
+		c.handler.Request(m, c.once(id))
 	default:
 		reply := c.Answered(id)
 		if reply == nil {

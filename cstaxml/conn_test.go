@@ -35,6 +35,10 @@ func (d *desk) note(format string, args ...any) {
 	d.got = append(d.got, fmt.Sprintf(format, args...))
 }
 
+func (d *desk) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	answer(u.Refusal.Message(uacsta.Edition3))
+}
+
 func (d *desk) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	d.note("request %s", req.Name())
 	switch {

@@ -273,6 +273,11 @@ func (h *fromSwitch) Event(ev *uacsta.Message) {
 	h.up.Event(ev)
 }
 
+// Unclear implements Handler.
+func (h *fromSwitch) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	answer(u.Refusal.Message(h.link.cfg.Edition))
+}
+
 // Request implements Handler.
 func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	edition := req.Edition()

@@ -185,8 +185,9 @@ func TestForeignPBX(t *testing.T) {
 	}
 	const event = `<csta:HeldEvent xmlns:csta="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><csta:monitorCrossRefID>1169730059</csta:monitorCrossRefID><csta:extensions><csta:privateData><csta:private><sie:staticOndDN xmlns:sie="http://www.siemens.com/schema/csta" a="1"><!-- kept --><![CDATA[<x>]]></sie:staticOndDN></csta:private></csta:privateData></csta:extensions></csta:HeldEvent>`
 	p.say("9999", event)
-	if got := within(t, "the event", c.events).String(); got != event {
-		t.Errorf("\n got %s\nwant %s", got, event)
+	want := strings.ReplaceAll(strings.ReplaceAll(event, "csta:", ""), "xmlns:csta", "xmlns")
+	if got := within(t, "the event", c.events).String(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 	p.say("0007", "<WashDishes/>")
 	p.say("0008", `<MonitorStop><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStop>`)

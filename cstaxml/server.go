@@ -85,6 +85,11 @@ func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message))
 	a.session.Request(req, answer)
 }
 
+// Unclear implements Handler.
+func (a *association) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	a.session.Unclear(u, answer)
+}
+
 // toClient is the association as the core sees it: a proxy.Client.
 type toClient struct{ *association }
 

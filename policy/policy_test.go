@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 )
 
@@ -31,9 +30,9 @@ func TestGrants(t *testing.T) {
 		{"sip:mallory@contoso.com", Observe, "100", "", false},
 		{"", Observe, "100", "", false},
 	} {
-		ask := Ask{Who: Identity{Name: tt.who}, Action: tt.action, Device: tt.device}
+		ask := Ask{Who: Identity{Name: tt.who}, Action: tt.action, Device: num(t, tt.device)}
 		if tt.dest != "" {
-			ask.Destinations = []string{tt.dest}
+			ask.Destinations = []Number{num(t, tt.dest)}
 		}
 		d := p.Decide(ask)
 		if d.Allowed != tt.want || d.Reason == "" || d.Destination != "" && d.Destination != tt.dest {
@@ -41,11 +40,11 @@ func TestGrants(t *testing.T) {
 		}
 	}
 	everybody := FromGrants(nil, Grant{Who: "*", Control: []string{"*"}})
-	if everybody.Decide(Ask{Device: "100"}).Allowed || everybody.Known(Identity{}) {
+	if everybody.Decide(Ask{Device: num(t, "100")}).Allowed || everybody.Known(Identity{}) {
 		t.Error("nobody is taken for somebody")
 	}
 	var nothing Policy
-	if nothing.Decide(Ask{Who: Identity{Name: "anybody"}, Device: "100"}).Allowed || nothing.Known(Identity{Name: "anybody"}) {
+	if nothing.Decide(Ask{Who: Identity{Name: "anybody"}, Device: num(t, "100")}).Allowed || nothing.Known(Identity{Name: "anybody"}) {
 		t.Error("the zero policy allows something")
 	}
 }
@@ -86,59 +85,3 @@ func TestIdentityOf(t *testing.T) {
 	}
 }
 
-func TestNumbers(t *testing.T) {
-	with := &Numbers{Main: "+14255550", Extensions: func(n string) bool { return len(n) == 3 && n[0] == '1' }}
-	without := &Numbers{Extensions: with.Extensions}
-	for _, tt := range []struct {
-		n               *Numbers
-		written, device string
-		client          string
-	}{
-		{with, "tel:+14255550100;ext=100", "100", "tel:+14255550100"},
-		{with, "tel:+14255550100", "100", "tel:+14255550100"},
-		{with, "TEL:+1 (425) 555-0100", "100", "tel:+14255550100"},
-		{with, "100", "100", "tel:+14255550100"},
-		{with, "sip:100@pbx.example;user=phone", "100", "tel:+14255550100"},
-		{with, "tel:+14255559999", "+14255559999", "tel:+14255559999"},
-		{with, "tel:+14255550999", "+14255550999", "tel:+14255550999"},
-		{with, "tel:73124;phone-context=dialstring;partition=BE_BRS_INT", "73124", "tel:73124;phone-context=dialstring"},
-		{with, "N<100>Line;x=y", "N<100>Line;x=y", "N<100>Line;x=y"},
-		{with, "sip:alice@contoso.com", "sip:alice@contoso.com", "sip:alice@contoso.com"},
-		{with, "", "", ""},
-		{without, "tel:100", "100", "tel:100;phone-context=dialstring"},
-		{without, "tel:+14255550100;ext=100", "100", "tel:100;phone-context=dialstring"},
-		{without, "tel:+14255550100", "+14255550100", "tel:+14255550100"},
-		{without, "*21#", "*21#", "tel:*21#;phone-context=dialstring"},
-	} {
-		device := tt.n.Canonical(tt.written)
-		if device != tt.device {
-			t.Errorf("%q is %q, want %q", tt.written, device, tt.device)
-		}
-		if got := tt.n.Client(device); got != tt.client {
-			t.Errorf("%q is shown as %q, want %q", device, got, tt.client)
-		}
-		if again := tt.n.Canonical(tt.n.Client(device)); again != device {
-			t.Errorf("%q does not come back: %q", device, again)
-		}
-		if tt.n.Canonical(device) != device {
-			t.Errorf("%q is not stable", device)
-		}
-	}
-}
-
-// FuzzNumbers: translation is total and settles.
-func FuzzNumbers(f *testing.F) {
-	for _, s := range []string{"tel:+14255550100;ext=100", "sip:100@x", "tel:", ";;", "N<1>", "+", "TEL:+1 (425) 555-0100"} {
-		f.Add(s)
-	}
-	n := &Numbers{Main: "+14255550", Extensions: func(n string) bool { return len(n) == 3 && strings.Trim(n, "0123456789") == "" }}
-	f.Fuzz(func(t *testing.T, s string) {
-		c := n.Canonical(s)
-		if again := n.Canonical(c); n.Canonical(again) != again {
-			t.Fatalf("%q -> %q -> %q", s, c, again)
-		}
-		_ = n.Client(c)
-		_ = IdentityOf(s)
-		match(s, c)
-	})
-}

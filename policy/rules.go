@@ -27,8 +27,8 @@ type Ask struct {
 	Front        string
 	Service      string // "" for any of the action
 	Action       Action // Observe or Control
-	Device       string // canonical: what something is done to
-	Destinations []string
+	Device       Number // what something is done to; zero: nothing
+	Destinations []Number
 	At           time.Time
 }
 
@@ -112,14 +112,14 @@ func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
 		}
 		for _, d := range a.Destinations {
 			if p.isDestination(r.Destinations, a.Who, d) {
-				return "", d
+				return "", d.text
 			}
 		}
 		return "it is about other destinations", ""
 	}
 	for _, d := range a.Destinations {
 		if !p.isDestination(r.Destinations, a.Who, d) {
-			return "it does not let calls go to " + d, d
+			return "it does not let calls go to " + d.text, d.text
 		}
 	}
 	return "", ""
@@ -140,27 +140,31 @@ func (p *Policy) isWho(patterns []string, name string) bool {
 	})
 }
 
-func (p *Policy) isDevice(patterns []string, who Identity, device string) bool {
+func (p *Policy) isDevice(patterns []string, who Identity, device Number) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(pattern string) bool { return p.fitsDevice(pattern, who, device) })
 }
 
-func (p *Policy) fitsDevice(pattern string, who Identity, device string) bool {
+func (p *Policy) fitsDevice(pattern string, who Identity, device Number) bool {
 	if pattern == "own" {
-		return p.Lines != nil && slices.Contains(p.Lines(who.Name), device)
+		return p.Lines != nil && device != Whole && slices.Contains(p.Lines(who.Name), device.text)
 	}
+	patterns := []string{pattern}
 	if group, ok := strings.CutPrefix(pattern, "group:"); ok {
-		return MatchDevice(p.DeviceGroups[group], device)
+		patterns = p.DeviceGroups[group]
 	}
-	return MatchDevice([]string{pattern}, device)
+	if device == Whole {
+		return slices.Contains(patterns, "*")
+	}
+	return MatchDevice(patterns, device.text)
 }
 
-func (p *Policy) isDestination(patterns []string, who Identity, number string) bool {
+func (p *Policy) isDestination(patterns []string, who Identity, number Number) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		if pattern == "internal" {
-			return p.Internal != nil && p.Internal(number)
+			return p.Internal != nil && p.Internal(number.text)
 		}
 		if class, ok := strings.CutPrefix(pattern, "class:"); ok {
-			return MatchDevice(p.Destinations[class], number)
+			return MatchDevice(p.Destinations[class], number.text)
 		}
 		return p.fitsDevice(pattern, who, number)
 	})

@@ -113,9 +113,9 @@ func TestDecisions(t *testing.T) {
 	for _, line := range lines[1:] {
 		f := strings.Fields(line)
 		for i, letter := range f[3:] {
-			ask := Ask{Who: Identity{Name: f[0]}, Front: "xml", Service: f[2], Action: actionOf(f[2]), Device: f[1], At: tuesday}
+			ask := Ask{Who: Identity{Name: f[0]}, Front: "xml", Service: f[2], Action: actionOf(f[2]), Device: num(t, f[1]), At: tuesday}
 			if destinations[i] != "none" {
-				ask.Destinations = []string{destinations[i]}
+				ask.Destinations = []Number{num(t, destinations[i])}
 			}
 			d, trials := p.Explain(ask)
 			got := "none"
@@ -151,7 +151,7 @@ func TestRuleConditions(t *testing.T) {
 		}
 		return when
 	}
-	crm := Ask{Who: Identity{Name: "crm"}, Front: "xml", Service: "AnswerCall", Action: Control, Device: "217", At: at("2026-11-24 10:00")}
+	crm := Ask{Who: Identity{Name: "crm"}, Front: "xml", Service: "AnswerCall", Action: Control, Device: num(t, "217"), At: at("2026-11-24 10:00")}
 	for name, tt := range map[string]struct {
 		change func(*Ask)
 		want   bool
@@ -165,8 +165,8 @@ func TestRuleConditions(t *testing.T) {
 		"Saturday night":  {func(a *Ask) { a.At = at("2026-11-28 23:00") }, true},
 		"past midnight":   {func(a *Ask) { a.At = at("2026-11-29 01:59") }, true},
 		"Sunday":          {func(a *Ask) { a.At = at("2026-11-29 02:00") }, false},
-		"both inside":     {func(a *Ask) { a.Destinations = []string{"101", "102"} }, true},
-		"one outside":     {func(a *Ask) { a.Destinations = []string{"101", "0894711"} }, false},
+		"both inside":     {func(a *Ask) { a.Destinations = []Number{num(t, "101"), num(t, "102")} }, true},
+		"one outside":     {func(a *Ask) { a.Destinations = []Number{num(t, "101"), num(t, "0894711")} }, false},
 		"any service":     {func(a *Ask) { a.Service = "" }, true},
 		"nobody":          {func(a *Ask) { a.Who = Identity{} }, false},
 		"large letters":   {func(a *Ask) { a.Who = Identity{Name: "CRM"} }, true},

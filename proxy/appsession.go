@@ -179,7 +179,9 @@ func (s *Session) resume() {
 				return // it goes on here when the password has been looked at
 			}
 		default:
-			s.dispatch(next.req, next.answer)
+			if s.dispatch(next.req, next.answer) {
+				return // and here when the link has said who is in a call
+			}
 		}
 	}
 }
@@ -276,7 +278,7 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 		answer(refuseStart(tooManySessions), nil)
 		return
 	}
-	a := &appSession{id: newRef(), account: account}
+	a := &appSession{id: s.proxy.refs.next(), account: account}
 	s.mu.Lock()
 	replaced := s.endAppSession()
 	changed := replaced || s.Identity() != who

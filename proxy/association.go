@@ -20,7 +20,7 @@ type association struct {
 	trunk   *trunk
 	ref     string // the client's
 	linkRef string
-	device  string // that the right to it is a right to ...
+	device  policy.Number // that the right to it is a right to ...
 	action  policy.Action
 	take    func(*uacsta.Message) // for the core's own
 }
@@ -106,12 +106,12 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	}
 	t := s.homeTrunk()
 	switch {
-	case !s.may(policy.Control, "*"):
+	case !s.may(policy.Control, policy.Whole):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 	case t == nil:
 		answer(nil, errLinkDown)
 	default:
-		t.request(req, s.opening(t, req.Name(), "*", answer))
+		t.request(req, s.opening(t, req.Name(), policy.Whole, answer))
 	}
 	return true
 }
@@ -135,7 +135,7 @@ func (k *kindOfAssociation) at(m *uacsta.Message) string {
 
 // opening returns what takes the answer to a request about a device: it notes the
 // association that it opens, if it does.
-func (s *Session) opening(t *trunk, name, device string, answer answerer) answerer {
+func (s *Session) opening(t *trunk, name string, device policy.Number, answer answerer) answerer {
 	kind := openers[name]
 	if kind == nil {
 		return answer
@@ -145,7 +145,7 @@ func (s *Session) opening(t *trunk, name, device string, answer answerer) answer
 			answer(res, err)
 			return
 		}
-		a := &association{kind: kind, session: s, trunk: t, ref: newRef(), linkRef: res.Text(kind.at(res)), device: device, action: serviceOf(name).action}
+		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: res.Text(kind.at(res)), device: device, action: serviceOf(name).action}
 		s.mu.Lock()
 		fits := !s.closed && len(s.associations) < maxAssociations
 		if fits {

@@ -30,30 +30,36 @@ func (p *Proxy) Refused(front, peer, who, reason string) {
 	_ = p.cfg.Audit.Add(audit.Entry{Kind: "refused", Who: who, Front: front, Peer: peer, Reason: reason}) // it is refused in any case
 }
 
-// refusedEntry writes down what policy refused.
-func (s *Session) refusedEntry(ask policy.Ask, reason string) {
-	e := s.entry("refused")
-	e.Service, e.Destinations, e.Reason = ask.Service, ask.Destinations, reason
-	if ask.Device != "" {
-		e.Devices = []string{ask.Device}
-	}
-	_ = s.proxy.cfg.Audit.Add(e) // it is refused in any case
+// about puts into an entry what a request is about.
+func (o *object) about(e audit.Entry) audit.Entry {
+	e.Service, e.Devices, e.Destinations, e.Connections = o.service, texts(o.subjects...), texts(o.destinations...), written(o.connections)
+	return e
 }
 
-// audited writes down what becomes of a request that controls something. A request that
-// cannot be written down is not to be carried.
-func (s *Session) audited(service string, subjects, destinations []string, answer answerer) (answerer, error) {
-	if s.proxy.cfg.Audit == nil {
+// audited writes down what becomes of a request that controls something, and of one about a
+// connection that is refused. A request that cannot be written down is not to be carried.
+func (s *Session) audited(o *object, answer answerer) (answerer, error) {
+	switch {
+	case s.proxy.cfg.Audit == nil:
 		return answer, nil
+	case o.action == policy.Observe && len(o.connections) == 0:
+		return answer, nil
+	case o.action == policy.Observe:
+		return func(res *uacsta.Message, err error) {
+			if err != nil {
+				e := o.about(s.entry("refused"))
+				e.Reason = err.Error()
+				_ = s.proxy.cfg.Audit.Add(e) // it is refused in any case
+			}
+			answer(res, err)
+		}, nil
 	}
-	e := s.entry("asked")
-	e.Service, e.Devices, e.Destinations = service, subjects, destinations
-	if err := s.proxy.cfg.Audit.Add(e); err != nil {
+	if err := s.proxy.cfg.Audit.Add(o.about(s.entry("asked"))); err != nil {
 		return answer, errAudit
 	}
 	return func(res *uacsta.Message, err error) {
-		e := s.entry("done")
-		e.Service, e.Devices, e.Destinations, e.Outcome = service, subjects, destinations, "ok"
+		e := o.about(s.entry("done"))
+		e.Outcome = "ok"
 		var refusal *uacsta.Error
 		switch {
 		case errors.As(err, &refusal):

@@ -35,21 +35,24 @@ const (
 
 // listDevices answers GetSwitchingFunctionDevices.
 func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
-	subjects, err := s.check(req)
+	o, err := s.read(req)
+	if err == nil {
+		err = s.check(&o)
+	}
 	if err != nil {
 		answer(nil, err)
 		return
 	}
 	trunks := s.proxy.list()
-	if len(subjects) > 0 {
-		t := s.proxy.route(subjects[0])
+	if len(o.subjects) > 0 {
+		t := s.proxy.route(o.subjects[0])
 		if t == nil {
 			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 			return
 		}
 		trunks = []*trunk{t}
 	}
-	l := &listing{session: s, ref: newRef(), answer: answer, asked: len(trunks), err: errLinkDown}
+	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), err: errLinkDown}
 	l.limit = time.AfterFunc(listTime, func() { l.change(func() { l.asked, l.lists = 0, 0 }) })
 	l.change(func() {}) // there may be no link at all
 	for _, t := range trunks {
@@ -140,8 +143,8 @@ func (l *listing) deliver() {
 		if item.DeviceID == nil {
 			continue
 		}
-		device := s.proxy.numbers().Canonical(item.DeviceID.ID)
-		if s.may(policy.Observe, device) {
+		device, err := s.proxy.numbers().Parse(item.DeviceID.ID, item.DeviceID.Type())
+		if err == nil && s.may(policy.Observe, device) {
 			visible = append(visible, item)
 		}
 	}

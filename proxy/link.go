@@ -71,6 +71,7 @@ type trunk struct {
 	cancel   context.CancelFunc  // ends the supervision; guarded by Proxy.mu
 	done     chan struct{}       // closed when it has ended
 	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
+	calls    *calls
 	first    sync.Once
 	ready    chan struct{} // closed when the link is up for the first time
 
@@ -124,6 +125,10 @@ func (t *trunk) endMonitors(which func(*monitor) bool) {
 		}
 	}
 }
+
+// errCall refuses a request about a call that the client has no right on, or that is not there:
+// nobody learns which.
+var errCall = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
@@ -200,6 +205,7 @@ func (t *trunk) down(why error) bool {
 	t.up, t.failure = false, why
 	clear(t.byRef)
 	p.mu.Unlock()
+	t.calls.forget()
 	t.endLists()
 	t.endDialogues()
 	t.endAssociations()
@@ -212,21 +218,44 @@ func (t *trunk) down(why error) bool {
 // Translation is how a link writes devices.
 type Translation struct{ Out, In policy.NumberRules }
 
-// translate changes the devices of a message.
-func translate(m *uacsta.Message, rules policy.NumberRules) {
-	if len(rules) == 0 {
-		return
-	}
+// inward brings a message of the link into the core's form: devices as the rules for numbers
+// say and in canonical form, as far as they can be read as numbers, and callIDs as clients see
+// them.
+func (t *trunk) inward(m *uacsta.Message) {
+	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
-		if id := d.ID(); id != "" {
-			d.SetID(rules.Apply(id))
+		id := d.ID()
+		if len(rules) > 0 {
+			id = rules.Apply(id)
 		}
+		kind := d.Type()
+		if n, err := numbers.Parse(id, kind); err == nil {
+			if id = n.String(); id[0] == '+' {
+				kind = "" // which the + says
+			}
+		}
+		d.Set(id, kind)
 	}
+	t.calls.show(m, time.Now())
+}
+
+// outward brings a request into the link's form; it returns false where it names a call that
+// the link does not have.
+func (t *trunk) outward(m *uacsta.Message) bool {
+	rules := t.numbers.Load().Out
+	for _, d := range m.Devices() {
+		id, kind := policy.Element(d.ID())
+		if len(rules) > 0 {
+			id = rules.Apply(id)
+		}
+		d.Set(id, kind)
+	}
+	return t.calls.hide(m)
 }
 
 // Request implements Upcalls.
 func (t *trunk) Request(req *uacsta.Message) error {
-	translate(req, t.numbers.Load().In)
+	t.inward(req)
 	switch name := req.Name(); {
 	case name == "SystemStatus":
 		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
@@ -252,7 +281,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
-	translate(ev, t.numbers.Load().In)
+	t.inward(ev)
 	t.proxy.mu.Lock()
 	m := t.byRef[ev.CrossRef()]
 	t.proxy.mu.Unlock()
@@ -276,14 +305,17 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		reply(nil, errLinkDown)
 		return
 	}
-	translate(req, t.numbers.Load().Out)
+	if !t.outward(req) {
+		reply(nil, errCall)
+		return
+	}
 	oneWay := req.OneWay() // the request is the link's from now on
 	t.link.Request(req, func(res *uacsta.Message, err error) {
 		if err == nil && res == nil && !oneWay {
 			err = errors.New("the link gave no answer")
 		}
 		if res != nil {
-			translate(res, t.numbers.Load().In)
+			t.inward(res)
 		}
 		reply(res, err)
 	})

@@ -22,6 +22,7 @@ type flaky struct {
 	refs    int
 	starts  int
 	runs    int
+	calls   int
 	holding []func(*uacsta.Message, error) // answers kept back
 	hold    bool
 	mute    string // the name of requests that are kept back
@@ -58,6 +59,9 @@ func (f *flaky) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	}
 	var res *uacsta.Message
 	switch req.Name() {
+	case "MakeCall":
+		f.calls++
+		res = uacsta.Encode(uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(fmt.Sprint("call", f.calls), req.Text("callingDevice"))}, uacsta.Edition3)
 	case "MonitorStart":
 		f.starts++
 		f.refs++
@@ -104,6 +108,11 @@ func request(s *proxy.Session, req any) *uacsta.Message {
 	s.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message) { res = m })
 	synctest.Wait()
 	return res
+}
+
+// call makes a call from a device, and returns its callID for clients.
+func call(s *proxy.Session, device string) string {
+	return request(s, uacsta.MakeCall{CallingDevice: uacsta.Dev(device), CalledDirectoryNumber: uacsta.Dev("109")}).Text("callingDevice/callID")
 }
 
 func monitorOf(device string) uacsta.MonitorStart {
@@ -284,23 +293,24 @@ func TestDenials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		call := func(from, to string) uacsta.MakeCall {
+		from := func(from, to string) uacsta.MakeCall {
 			return uacsta.MakeCall{CallingDevice: uacsta.Dev(from), CalledDirectoryNumber: uacsta.Dev(to)}
 		}
+		own := call(s, "100")
 		for _, tt := range []struct {
 			req  any
 			want string
 		}{
-			{call("100", "102"), ""},
-			{call("101", "102"), "privilegeViolationCallingDevice"},
-			{call("100", "+19005550100"), "privilegeViolationCalledDevice"},
+			{from("100", "102"), ""},
+			{from("101", "102"), "privilegeViolationCallingDevice"},
+			{from("100", "+19005550100"), "privilegeViolationCalledDevice"},
 			{monitorOf("101"), ""},
 			{monitorOf("102"), "privilegeViolationSpecifiedDevice"},
 			{uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("102")}, "privilegeViolationSpecifiedDevice"},
 			{uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("1", "101")}, "privilegeViolationSpecifiedDevice"},
 			{uacsta.TransferCall{HeldCall: uacsta.Conn("1", "100"), ActiveCall: uacsta.Conn("2", "102")}, "privilegeViolationSpecifiedDevice"},
 			{uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn("1", "100"), NewDestination: []uacsta.DeviceID{uacsta.Dev("+19005550100")}}, "privilegeViolationDestinationDevice"},
-			{uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("1", "")}, ""},
+			{uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(own, "")}, ""},
 			{uacsta.MonitorStop{MonitorCrossRefID: "of nobody"}, "invalidMonitorCrossRefID"},
 		} {
 			got := ""
@@ -342,13 +352,13 @@ func TestConnectionOfTheLastEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan string, 10)
 		link := &spy{flaky: flaky{lose: make(chan error)}, seen: seen}
-		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"100"}})
+		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"100"}, Dial: []string{"109"}})
 		p := start(t, link, rules, nil)
 		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Line: "tel:+14255550100", Named: true}, &listener{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		request(s, uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("1", "tel:+14255550101")})
+		request(s, uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(call(s, "100"), "tel:+14255550101")})
 		if got := <-seen; got != "100" {
 			t.Errorf("the link is asked to clear %s", got)
 		}
@@ -361,7 +371,9 @@ type spy struct {
 }
 
 func (s *spy) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	s.seen <- req.Connections()[0].DeviceID()
+	if connections := req.Connections(); len(connections) > 0 {
+		s.seen <- connections[0].DeviceID()
+	}
 	s.flaky.Request(req, reply)
 }
 

@@ -15,7 +15,7 @@ import (
 type monitor struct {
 	trunk  *trunk
 	key    string // what is watched, and how
-	device string // canonical
+	device policy.Number
 	watch  uacsta.MonitorStart
 	ask    *uacsta.Message // what the link is asked
 	answer *uacsta.Message // what the link answered last
@@ -24,10 +24,11 @@ type monitor struct {
 	ref      string // the link's; "" while it is not started
 	existing *bool  // whether the link reports calls that were there before
 	started  bool
-	failed   bool  // it is out of the table: whoever comes makes a new one
-	attempt  int   // counts the times that the link was asked
-	refusals int   // counts those that it refused one after the other
-	refused  error // why the link does not take it now, while it is tried again; nil otherwise
+	since    time.Time // of started
+	failed   bool      // it is out of the table: whoever comes makes a new one
+	attempt  int       // counts the times that the link was asked
+	refusals int       // counts those that it refused one after the other
+	refused  error     // why the link does not take it now, while it is tried again; nil otherwise
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's answer
 	picture  picture          // what the events have told
@@ -48,16 +49,16 @@ type clientMonitor struct {
 
 // startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
 // a second, independent one).
-func (s *Session) startMonitor(t *trunk, device string, req *uacsta.Message, reply answerer) {
+func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Message, reply answerer) {
 	var start uacsta.MonitorStart
 	if err := req.Decode(&start); err != nil {
 		reply(nil, err)
 		return
 	}
-	cm := &clientMonitor{session: s, ref: newRef(), reply: reply}
+	cm := &clientMonitor{session: s, ref: s.proxy.refs.next(), reply: reply}
 	cm.suppress(start.RequestedMonitorFilter)
 	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType, RequestedMonitorMediaClass: start.RequestedMonitorMediaClass}
-	key := device
+	key := device.String()
 	if watch.MonitorType == uacsta.MonitorDevice && start.MonitorObject.DeviceObject != nil {
 		watch.MonitorType = "" // which is the same
 	}
@@ -165,7 +166,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		}
 		m.mu.Unlock()
 		if !failed || worthAnother(err) {
-			p.cfg.Log.Warn("monitor refused", "link", m.trunk.name, "device", m.device, "err", err, "again", again)
+			p.cfg.Log.Warn("monitor refused", "link", m.trunk.name, "device", m.device.String(), "err", err, "again", again)
 		}
 		switch {
 		case failed:
@@ -180,7 +181,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		}
 		return
 	}
-	m.ref, m.started, m.answer, m.refused, m.refusals = res.CrossRef(), true, res, nil, 0
+	m.ref, m.started, m.since, m.answer, m.refused, m.refusals = res.CrossRef(), true, time.Now(), res, nil, 0
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
 		all := existing == "true" || existing == "1"
 		m.existing = &all
@@ -240,6 +241,13 @@ func (m *monitor) admit(cm *clientMonitor) {
 	res.CopyExtensions(m.answer)
 	cm.reply(res, nil)
 	m.clients = append(m.clients, cm)
+}
+
+// tellsSince reports whether the monitor has told everything since a moment.
+func (m *monitor) tellsSince(moment time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.started && m.resync == nil && !m.since.After(moment)
 }
 
 // allowed reports whether a session may have a share in the monitor.

@@ -52,6 +52,8 @@ type Proxy struct {
 	owners  tally[use]        // sessions, by the identity's name
 	apps    tally[string]     // application sessions, by the account's name
 
+	refs *references // that clients see
+
 	strangers Strangers // that fronts of connections have turned away
 	rules     atomic.Pointer[rules]
 
@@ -109,7 +111,7 @@ func New(cfg Config) *Proxy {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Sessions.setDefaults()
-	p := &Proxy{cfg: cfg, sessions: map[*Session]struct{}{}}
+	p := &Proxy{cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p
@@ -154,7 +156,7 @@ func (p *Proxy) put(trunks []*trunk) { p.trunks.Store(&trunks) }
 // launch makes a trunk, and runs it if the proxy runs; p.mu is held.
 func (p *Proxy) launch(l NamedLink) *trunk {
 	t := &trunk{
-		proxy: p, name: l.Name, link: l.Link,
+		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
 		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
 	}
@@ -247,10 +249,10 @@ func (p *Proxy) SetAudit(log *audit.Log) { p.cfg.Audit = log }
 // Stats returns the counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }
 
-// route finds the link of a canonical device.
-func (p *Proxy) route(device string) *trunk {
+// route finds the link of a device.
+func (p *Proxy) route(device policy.Number) *trunk {
 	for _, t := range p.list() {
-		if t.has(device) {
+		if t.has(device.String()) {
 			return t
 		}
 	}

@@ -33,7 +33,7 @@ func (s *Session) systemRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	r := &registration{id: newRef(), types: wish.RequestTypes}
+	r := &registration{id: s.proxy.refs.next(), types: wish.RequestTypes}
 	if wish.RequestedStatusFilter != nil {
 		r.filter = *wish.RequestedStatusFilter
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -145,6 +144,18 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	}
 }
 
+// Unclear refuses a request of the client that can be read in two ways: nothing is decided on it.
+// reply is called like that of Request.
+func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
+	s.proxy.stats.Requests.Add(1)
+	s.mu.Lock()
+	namespace := s.namespace
+	s.outstanding++
+	s.mu.Unlock()
+	s.refused(&object{service: u.Name}, u.Refusal.Error())
+	s.answer(u.Name, namespace, nil, u.Refusal, reply)
+}
+
 // use is what is counted against a rate: requests of an identity, or of nobody at one
 // address; calls; what a rule allows.
 type use struct {
@@ -161,17 +172,18 @@ func (s *Session) requests() use {
 	return use{from: s.addr}
 }
 
-// dispatch answers a request, or carries it to a link.
-func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
+// dispatch answers a request, or carries it to a link; true when that takes a while and
+// resume follows.
+func (s *Session) dispatch(req *uacsta.Message, answer answerer) (later bool) {
 	if handle := own[req.Name()]; handle != nil && (!s.locked() || ofAppSessions[req.Name()]) {
 		handle(s, req, answer)
-		return
+		return false
 	}
 	if s.locked() {
 		s.strike(answer)
-		return
+		return false
 	}
-	s.carry(req, answer)
+	return s.carry(req, answer)
 }
 
 // answer sends an answer through the client's queue, so that it stands before the
@@ -184,7 +196,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 		if !errors.As(err, &refusal) {
 			level = slog.LevelError
 		}
-		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.Identity().String(), "line", s.line, "err", err)
+		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.Identity().String(), "line", s.line.String(), "err", err)
 		res = uacsta.ErrorMessage(err, uacsta.Edition3)
 	}
 	if res != nil {
@@ -198,13 +210,49 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 	}})
 }
 
-// carry checks a request, puts it into the link's form and sends it there.
-func (s *Session) carry(req *uacsta.Message, answer answerer) {
-	s.completeConnections(req)
-	subjects, destinations, err := s.checked(req)
-	if err == nil && serviceOf(req.Name()).action == policy.Control {
-		answer, err = s.audited(req.Name(), subjects, destinations, answer)
+// carry checks a request, puts it into the link's form and sends it there. It returns true
+// when the link is asked first who is in a call: resume follows.
+func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
+	if !req.Known() {
+		s.passThrough(req, answer)
+		return false
 	}
+	o, err := s.read(req)
+	if err == nil {
+		err = s.check(&o)
+	}
+	if err != nil {
+		answer(nil, err)
+		return false
+	}
+	if t := s.asks(&o); t != nil {
+		s.mu.Lock()
+		s.starting = true
+		s.mu.Unlock()
+		if s.proxy.spawn(func() {
+			if err := s.verify(t, &o); err != nil {
+				s.refused(&o, err.Error())
+				answer(nil, err)
+			} else {
+				s.forward(req, &o, answer)
+			}
+			s.resume()
+		}) {
+			return true
+		}
+		s.mu.Lock()
+		s.starting = false
+		s.mu.Unlock()
+		answer(nil, errLinkDown)
+		return false
+	}
+	s.forward(req, &o, answer)
+	return false
+}
+
+// forward writes down a request that is allowed, and sends it to its link.
+func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
+	answer, err := s.audited(o, answer)
 	if err != nil {
 		answer(nil, err)
 		return
@@ -212,107 +260,43 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	if s.carryUnderReference(req, answer) {
 		return
 	}
-	if len(subjects) == 0 {
+	if len(o.subjects) == 0 {
 		answer(nil, s.nothingNamed(req))
 		return
 	}
-	t := s.proxy.route(subjects[0])
+	t := s.proxy.route(o.subjects[0])
 	switch {
 	case t == nil:
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 	case req.Name() == "MonitorStart":
-		s.startMonitor(t, subjects[0], req, answer)
+		s.startMonitor(t, o.subjects[0], req, answer)
 	default:
-		t.request(req, s.opening(t, req.Name(), subjects[0], answer))
+		t.request(req, s.opening(t, req.Name(), o.subjects[0], answer))
 	}
 }
 
-// completeConnections gives connections without a device the session's line: a
-// callID alone means "my part in this call". The same for a client whose line is
-// known apart from its requests and that names another party's connection: some
-// repeat the device of the last event, whoever that was. It can only ever reach
-// its own connection that way.
-func (s *Session) completeConnections(req *uacsta.Message) {
-	if s.line == "" {
+// passThrough carries a request that the standard does not know, where a rule grants exactly
+// its name, for the whole switching function: what it does to which device nobody here can
+// tell.
+func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
+	o := object{service: req.Name(), action: policy.Control}
+	decision := s.proxy.policy().Decide(s.wishOf(&o, policy.Whole))
+	if !decision.Allowed || !decision.Named(o.service) {
+		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+		s.refused(&o, err.Error())
+		answer(nil, err)
 		return
 	}
-	for _, c := range req.Connections() {
-		device := c.DeviceID()
-		if device == "" {
-			c.SetDeviceID(s.line)
-			continue
-		}
-		canonical := s.proxy.numbers().Canonical(device)
-		if s.named && canonical != s.line && !s.may(policy.Control, canonical) {
-			c.SetDeviceID(s.line)
-		}
-	}
-}
-
-// check asks policy about a request, and puts every device in it into canonical form. It
-// returns the devices that the request acts on: those in it, after those that are named
-// otherwise.
-func (s *Session) check(req *uacsta.Message, named ...string) (subjects []string, err error) {
-	subjects, _, err = s.checked(req, named...)
-	return subjects, err
-}
-
-// checked is like check, and returns where the request sends calls, too.
-func (s *Session) checked(req *uacsta.Message, named ...string) (subjects, destinations []string, err error) {
-	svc := serviceOf(req.Name())
-	var written []string
-	subjects = named
-	for _, d := range req.Devices() {
-		device := s.proxy.numbers().Canonical(d.ID())
-		switch {
-		case under(d.Path(), svc.mentioned):
-		case under(d.Path(), svc.destinations...):
-			destinations = append(destinations, device)
-		default:
-			subjects = append(subjects, device)
-			written = append(written, d.ID())
-		}
-		d.SetID(device)
-	}
-	asked := subjects
-	if len(asked) == 0 && len(destinations) > 0 {
-		asked = []string{""}
-	}
-	for _, device := range asked {
-		ask := s.wish(svc.action, device)
-		ask.Service, ask.Destinations = req.Name(), destinations
-		if err := s.permit(ask, svc); err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, w := range written {
-		s.learn(w)
-	}
-	return subjects, destinations, nil
-}
-
-// permit asks policy, and takes one from the rate of the rule that allows.
-func (s *Session) permit(ask policy.Ask, svc service) error {
-	p := s.proxy
-	decision := p.policy().Decide(ask)
-	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
-	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
+	answer, err := s.audited(&o, answer)
+	t := s.homeTrunk()
 	switch {
-	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
-		decision.Reason = "more calls than one identity may make"
-		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
-	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
-		return nil
-	case decision.Allowed:
-		decision.Reason = "more often than " + decision.Rule.Name + " lets"
-		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
-	case decision.Destination != "":
-		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
+	case err != nil:
+		answer(nil, err)
+	case t == nil:
+		answer(nil, errLinkDown)
+	default:
+		t.request(req, answer)
 	}
-	p.stats.Denials.Add(1)
-	s.refusedEntry(ask, decision.Reason)
-	p.cfg.Log.Warn("request denied", "service", ask.Service, "identity", ask.Who.String(), "device", ask.Device, "destinations", ask.Destinations, "peer", s.peer, "reason", decision.Reason)
-	return refusal
 }
 
 // nothingNamed is the refusal of a request that names no device.
@@ -335,7 +319,8 @@ func (s *Session) translate(m *uacsta.Message, namespace string) {
 	devices := m.Devices()
 	s.mu.Lock()
 	for _, d := range devices {
-		d.SetID(s.written(d.ID()))
+		id, _ := policy.Element(s.written(d.ID()))
+		d.SetID(id)
 	}
 	if namespace == "" {
 		namespace = s.namespace
@@ -365,7 +350,7 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	defer p.mu.Unlock()
 	status := uacsta.StatusDisabled
 	for _, t := range p.list() {
-		if t.up && (s.line == "" || t.has(s.line)) && status == uacsta.StatusDisabled {
+		if t.up && (s.line.IsZero() || t.has(s.line.String())) && status == uacsta.StatusDisabled {
 			status = t.status
 		}
 	}
@@ -386,8 +371,8 @@ func (s *Session) features() uacsta.Features {
 	if !ok {
 		return itself
 	}
-	f := lister.Features(s.line)
-	if s.line != "" && !s.may(policy.Control, s.line) {
+	f := lister.Features(s.line.String())
+	if !s.line.IsZero() && !s.may(policy.Control, s.line) {
 		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !observing(name) })
 	}
 	f.Services = append(f.Services, itself.Services...)
@@ -403,7 +388,7 @@ func observing(name string) bool {
 
 // homeTrunk is the link of the session's line, or the first one.
 func (s *Session) homeTrunk() *trunk {
-	if trunks := s.proxy.list(); s.line == "" && len(trunks) > 0 {
+	if trunks := s.proxy.list(); s.line.IsZero() && len(trunks) > 0 {
 		return trunks[0]
 	}
 	return s.proxy.route(s.line)

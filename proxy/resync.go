@@ -32,7 +32,7 @@ func (m *monitor) catchUp(r *resync) {
 	own := m.own()
 	switch {
 	case err != nil && !r.first:
-		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", m.device, "err", err)
+		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", m.device.String(), "err", err)
 	case err == nil && r.first:
 		m.picture = now
 	case err == nil:

@@ -17,8 +17,9 @@ type router struct {
 	session  *Session
 	trunk    *trunk
 	register uacsta.RouteRegister
-	ref      string // the client's
-	linkRef  string // the link's; guarded by Proxy.mu
+	device   policy.Number // that it is for; Whole for all
+	ref      string        // the client's
+	linkRef  string        // the link's; guarded by Proxy.mu
 }
 
 // routeDialogue is a question of the link that a client has.
@@ -37,8 +38,11 @@ var (
 // routeRegister answers RouteRegister. Without device it is for all, which takes
 // the right to control all.
 func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
-	subjects, err := s.check(req)
-	r := &router{session: s, ref: newRef()}
+	o, err := s.read(req)
+	if err == nil {
+		err = s.check(&o)
+	}
+	r := &router{session: s, ref: s.proxy.refs.next(), device: policy.Whole}
 	if err == nil {
 		err = req.Decode(&r.register)
 	}
@@ -47,8 +51,9 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		return
 	}
 	r.trunk = s.homeTrunk()
-	if len(subjects) > 0 {
-		r.trunk = s.proxy.route(subjects[0])
+	if len(o.subjects) > 0 {
+		r.device = o.subjects[0]
+		r.trunk = s.proxy.route(r.device)
 	} else if !r.allowed() {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
@@ -57,7 +62,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
-	if answer, err = s.audited(req.Name(), subjects, nil, answer); err != nil {
+	if answer, err = s.audited(&o, answer); err != nil {
 		answer(nil, err)
 		return
 	}
@@ -82,11 +87,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 
 // allowed reports whether the client may decide where these calls go.
 func (r *router) allowed() bool {
-	s, device := r.session, "*"
-	if d := r.register.RouteingDevice; d != nil {
-		device = d.ID
-	}
-	return s.may(policy.Control, device)
+	return r.session.may(policy.Control, r.device)
 }
 
 // adopt notes what the link calls the registration; false when the session is over,
@@ -198,7 +199,7 @@ func (d *routeDialogue) pass(ev *uacsta.Message) {
 
 // open begins a dialogue; false when the client cannot take it.
 func (r *router) open(linkRef string, ev *uacsta.Message) bool {
-	s, d := r.session, &routeDialogue{router: r, ref: newRef(), linkRef: linkRef}
+	s, d := r.session, &routeDialogue{router: r, ref: r.session.proxy.refs.next(), linkRef: linkRef}
 	s.mu.Lock()
 	takes := !s.closed && len(s.dialogues) < maxDialogues
 	if takes {
@@ -230,13 +231,12 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 		answer(nil, errDialogue)
 		return
 	}
-	subject := "*"
-	if device := d.router.register.RouteingDevice; device != nil {
-		subject = device.ID
-	}
-	subjects, destinations, err := s.checked(req, subject)
+	o, err := s.read(req, d.router.device)
 	if err == nil {
-		answer, err = s.audited(req.Name(), subjects, destinations, answer)
+		err = s.check(&o)
+	}
+	if err == nil {
+		answer, err = s.audited(&o, answer)
 	}
 	if err != nil {
 		answer(nil, err)

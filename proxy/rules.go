@@ -46,7 +46,7 @@ func (s *Session) recheck() {
 		return
 	}
 	account := app != nil && app.account != "" // the line was opened by the connection's own identity
-	if !s.proxy.policy().Known(s.Identity()) || !account && s.line != "" && !s.may(policy.Observe, s.line) {
+	if !s.proxy.policy().Known(s.Identity()) || !account && !s.line.IsZero() && !s.may(policy.Observe, s.line) {
 		s.end(errRights)
 		return
 	}

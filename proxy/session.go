@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -55,7 +53,7 @@ type Session struct {
 	client Client
 	own    policy.Identity // who it is without application session
 	who    atomic.Pointer[policy.Identity]
-	line   string // canonical, "" when none was named
+	line   policy.Number // zero when none was named
 	named  bool
 	peer   string
 	front  string
@@ -97,7 +95,7 @@ const maxSpellings = 256
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
-		proxy: p, id: newRef(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
 		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -107,7 +105,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		p.stats.Denials.Add(1)
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer, "err", err)
 		entry := s.entry("refused")
-		entry.Devices, entry.Reason = []string{s.line}, err.Error()
+		entry.Devices, entry.Reason = texts(s.line), err.Error()
 		_ = p.cfg.Audit.Add(entry) // it is refused in any case
 		return nil, err
 	}
@@ -123,9 +121,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	s.expectLogin()
 	entry := s.entry("opened")
-	if s.line != "" {
-		entry.Devices = []string{s.line}
-	}
+	entry.Devices = texts(s.line)
 	_ = p.cfg.Audit.Add(entry) // what it does is not done if that cannot be written
 	p.stats.Sessions.Add(1)
 	p.cfg.Log.Info("session opened", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer)
@@ -135,10 +131,14 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 // admit checks the line a session is opened for.
 func (s *Session) admit(line string) error {
 	p := s.proxy
-	if s.locked() {
-		if line != "" {
-			s.line = s.learn(line)
+	if line != "" {
+		var err error
+		if s.line, err = p.numbers().Parse(line, ""); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnknownLine, err)
 		}
+		s.learn(s.line, line)
+	}
+	if s.locked() {
 		return nil // it may do nothing yet but open an application session
 	}
 	if !p.policy().Known(s.Identity()) {
@@ -150,7 +150,6 @@ func (s *Session) admit(line string) error {
 		}
 		return nil
 	}
-	s.line = s.learn(line)
 	if d := p.policy().Decide(s.wish(policy.Observe, s.line)); !d.Allowed {
 		return fmt.Errorf("%w: %s", ErrForbidden, d.Reason)
 	}
@@ -167,31 +166,28 @@ func (s *Session) admit(line string) error {
 }
 
 // wish is what the client wants to do with a device, for policy.
-func (s *Session) wish(action policy.Action, device string) policy.Ask {
+func (s *Session) wish(action policy.Action, device policy.Number) policy.Ask {
 	return policy.Ask{Who: s.Identity(), Front: s.front, Action: action, Device: device, At: time.Now()}
 }
 
 // may reports whether the client may do anything of the kind with a canonical device.
-func (s *Session) may(action policy.Action, device string) bool {
+func (s *Session) may(action policy.Action, device policy.Number) bool {
 	return s.proxy.policy().Decide(s.wish(action, device)).Allowed
 }
 
-// learn returns the canonical form of a device of the client's own and remembers
-// how the client writes it: it gets it back character by character.
-func (s *Session) learn(written string) string {
-	device := s.proxy.numbers().Canonical(written)
+// learn remembers how the client writes a device of its own: it gets it back character by
+// character.
+func (s *Session) learn(device policy.Number, written string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.spelling[device]; known || len(s.spelling) < maxSpellings {
-		s.spelling[device] = written
+	if _, known := s.spelling[device.String()]; known || len(s.spelling) < maxSpellings {
+		s.spelling[device.String()] = written
 	}
 	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")
-	return device
 }
 
-// written returns a device as this client shall see it.
+// written returns a canonical device as this client shall see it.
 func (s *Session) written(device string) string {
-	device = s.proxy.numbers().Canonical(device)
 	if w, ok := s.spelling[device]; ok {
 		return w
 	}
@@ -331,12 +327,12 @@ func (s *Session) uses(t *trunk) bool {
 	if s.locked() {
 		return false
 	}
-	if s.line != "" && s.proxy.route(s.line) == t {
+	if !s.line.IsZero() && s.proxy.route(s.line) == t {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.registered != nil && s.line == "" {
+	if s.registered != nil && s.line.IsZero() {
 		return true // it asked to be told, and names no line that would say of which link
 	}
 	for _, cm := range s.monitors {
@@ -347,10 +343,15 @@ func (s *Session) uses(t *trunk) bool {
 	return false
 }
 
-func newRef() string {
-	var b [6]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
+// texts returns numbers as they are written down.
+func texts(numbers ...policy.Number) []string {
+	var list []string
+	for _, n := range numbers {
+		if !n.IsZero() {
+			list = append(list, n.String())
+		}
+	}
+	return list
 }
 
 // owner is whom the session is counted for: its identity, or, of who has none yet, the

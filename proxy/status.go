@@ -63,7 +63,7 @@ func (p *Proxy) SessionList() []SessionStatus {
 	for _, s := range sessions {
 		s.mu.Lock()
 		st := SessionStatus{
-			Identity: s.Identity().String(), Peer: s.peer, Line: s.line, Since: s.since, Monitors: len(s.monitors), Queue: len(s.queue),
+			Identity: s.Identity().String(), Peer: s.peer, Line: s.line.String(), Since: s.since, Monitors: len(s.monitors), Queue: len(s.queue),
 		}
 		if s.app != nil {
 			st.Application = s.app.id
@@ -95,7 +95,7 @@ func (p *Proxy) DeviceList() []DeviceStatus {
 	list := make([]DeviceStatus, 0, len(monitors))
 	for _, m := range monitors {
 		m.mu.Lock()
-		st := DeviceStatus{Device: m.device, Link: m.trunk.name, Clients: len(m.clients), Active: m.started}
+		st := DeviceStatus{Device: m.device.String(), Link: m.trunk.name, Clients: len(m.clients), Active: m.started}
 		if call := m.watch.MonitorObject.CallObject; call != nil {
 			st.Call = call.CallID
 		}

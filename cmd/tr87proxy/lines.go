@@ -22,21 +22,31 @@ const maxLines = 1000000
 // canonical in the result.
 func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numbers) (func(identity string) []string, error) {
 	lines := map[string][]string{}
-	add := func(who string, devices ...string) {
+	add := func(who string, devices ...string) error {
 		who = strings.ToLower(strings.TrimSpace(who))
 		for _, device := range devices {
-			if device = strings.TrimSpace(device); device != "" {
-				lines[who] = append(lines[who], numbers.Canonical(device))
+			if device = strings.TrimSpace(device); device == "" {
+				continue
 			}
+			number, err := numbers.Parse(device, "")
+			if err != nil {
+				return fmt.Errorf("%.64q %w", device, err)
+			}
+			lines[who] = append(lines[who], number.String())
 		}
+		return nil
 	}
-	for _, l := range cfg.Own {
-		add(l.Who, l.Devices...)
+	for i, l := range cfg.Own {
+		if err := add(l.Who, l.Devices...); err != nil {
+			return nil, fmt.Errorf("lines.own[%d]: %w", i, err)
+		}
 	}
 	own := func(identity string) []string {
 		list := lines[identity]
 		for _, written := range known.Lines(identity) {
-			list = append(list[:len(list):len(list)], numbers.Canonical(written))
+			if number, err := numbers.Parse(written, ""); err == nil { // what is no number is nobody's
+				list = append(list[:len(list):len(list)], number.String())
+			}
 		}
 		return list
 	}
@@ -64,7 +74,9 @@ func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numb
 		if len(record) < 2 || strings.TrimSpace(record[0]) == "" || strings.TrimSpace(record[1]) == "" {
 			return nil, fmt.Errorf("%s:%d: is not identity,device", cfg.File, line)
 		}
-		add(record[0], record[1:]...)
+		if err := add(record[0], record[1:]...); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", cfg.File, line, err)
+		}
 	}
 }
 

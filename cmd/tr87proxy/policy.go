@@ -81,15 +81,24 @@ and send its call to these destinations? It exits with status 1 when it may not.
 				who = policy.IdentityOf(who)
 			}
 			ask := policy.Ask{
-				Who: policy.Identity{Name: strings.ToLower(who)}, Front: front, Service: args[0], Action: proxy.ActionOf(args[0]), Device: numbers.Canonical(args[1]), At: when,
+				Who: policy.Identity{Name: strings.ToLower(who)}, Front: front, Service: args[0], Action: proxy.ActionOf(args[0]), At: when,
 			}
-			for _, d := range args[2:] {
-				ask.Destinations = append(ask.Destinations, numbers.Canonical(d))
+			var to []string
+			for i, written := range args[1:] {
+				number, err := numbers.Parse(written, "")
+				if err != nil {
+					return usageError{fmt.Errorf("%.64q %w", written, err)}
+				}
+				if i == 0 {
+					ask.Device = number
+					continue
+				}
+				ask.Destinations, to = append(ask.Destinations, number), append(to, number.String())
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%s, by %s, at %s: %s %s", ask.Who.Name, front, when.Format("Mon 2006-01-02 15:04"), ask.Service, ask.Device)
-			if len(ask.Destinations) > 0 {
-				fmt.Fprintf(out, " to %s", strings.Join(ask.Destinations, ", "))
+			if len(to) > 0 {
+				fmt.Fprintf(out, " to %s", strings.Join(to, ", "))
 			}
 			fmt.Fprintln(out)
 			decision, trials := rules.Explain(ask)
@@ -137,10 +146,14 @@ it belongs to, how it is written there, and each rule that was tried.`,
 					}
 				}
 			}
-			canonical, tried := numbers.Trace(args[0])
+			number, tried, err := numbers.Trace(args[0])
 			fmt.Fprintf(out, "written    %s\n", printable(args[0]))
 			steps(tried)
-			fmt.Fprintf(out, "canonical  %s\n", printable(canonical))
+			if err != nil {
+				return fmt.Errorf("%.64q %w", args[0], err)
+			}
+			canonical := number.String()
+			fmt.Fprintf(out, "canonical  %s\n", canonical)
 			name, rules := linkOf(cfg, link, canonical)
 			fmt.Fprintf(out, "link       %s\n", name)
 			sent, tried := rules.Trace(canonical)
@@ -168,9 +181,18 @@ func linkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRu
 func checkExamples(file string, cfg *config.Config, numbers *policy.Numbers) error {
 	var faults []error
 	for i, e := range cfg.Numbers.Examples {
-		canonical := numbers.Canonical(e.Written)
+		number, err := numbers.Parse(e.Written, "")
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s %w", file, i, e.Written, err))
+			continue
+		}
+		canonical := number.String()
 		if canonical != e.Canonical {
 			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s becomes %s, not %s", file, i, e.Written, canonical, e.Canonical))
+			continue
+		}
+		if again, err := numbers.Parse(canonical, ""); err != nil || again != number {
+			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: the rules change %s, which they made themselves, once more: clients that send it back would mean another number", file, i, canonical))
 			continue
 		}
 		if e.Link == "" {

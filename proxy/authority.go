@@ -1,0 +1,292 @@
+package proxy
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A right on a device is a right on that device's connections, and on nothing else in the
+// calls that it is in. Knowing a callID gives no right: a request that names a connection is
+// carried out once the core knows that the device is in the call, from what the link has told,
+// or from a snapshot.
+
+// object is what a request is about, read once: what is decided on, written down and carried
+// out.
+type object struct {
+	service      string
+	action       policy.Action
+	subjects     []policy.Number          // what something is done to
+	destinations []policy.Number          // where calls are sent
+	connections  []uacsta.ConnectionID    // of subjects, with a callID as the client sees it
+	spelling     map[policy.Number]string // of subjects, as the client writes them
+}
+
+// read puts the devices of a request into canonical form, completes its connections, and says
+// what it is about; named are subjects that are named otherwise. Its errors are refusals.
+func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, error) {
+	svc := serviceOf(req.Name())
+	o := object{service: req.Name(), action: svc.action, subjects: named}
+	if err := s.completeConnections(req); err != nil {
+		s.refused(&o, err.Error())
+		return o, err
+	}
+	numbers := s.proxy.numbers()
+	o.spelling = map[policy.Number]string{}
+	for _, d := range req.Devices() {
+		path := d.Path()
+		sent := under(path, svc.destinations...)
+		n, err := numbers.Parse(d.ID(), d.Type())
+		if err == nil && sent && !n.Dialable() && !callable(numbers, n) {
+			err = policy.ErrNumber
+		}
+		if err != nil {
+			refusal := uacsta.Refuse(uacsta.Operation, invalidNumber(path, sent))
+			refusal.Detail = err.Error()
+			s.refused(&o, refusal.Error())
+			return o, refusal
+		}
+		switch {
+		case under(path, svc.mentioned):
+		case sent:
+			o.destinations = append(o.destinations, n)
+		default:
+			o.subjects = append(o.subjects, n)
+			o.spelling[n] = d.ID()
+		}
+		d.Set(n.String(), "")
+	}
+	for _, c := range req.Connections() {
+		if c.CallID() != "" && c.DeviceID() != "" {
+			o.connections = append(o.connections, uacsta.Conn(c.CallID(), c.DeviceID()))
+		}
+	}
+	return o, nil
+}
+
+// callable reports whether a call may be sent to something that is no number: a device of
+// ours, or a name that nobody takes for a number.
+func callable(numbers *policy.Numbers, n policy.Number) bool {
+	first := n.String()[0]
+	return numbers.Known(n.String()) || first|0x20 >= 'a' && first|0x20 <= 'z' && !strings.HasPrefix(n.String(), "deviceNumber:")
+}
+
+// invalidNumber is the error value for an identifier that is none (ECMA-269 clause 12.2).
+func invalidNumber(path string, destination bool) string {
+	switch path {
+	case "callingDevice":
+		return uacsta.InvalidCallingDeviceID
+	case "calledDirectoryNumber":
+		return uacsta.InvalidCalledDeviceID
+	case "forwardDN":
+		return uacsta.InvalidForwardingDestination
+	}
+	if destination {
+		return uacsta.InvalidDestination
+	}
+	return uacsta.InvalidDeviceID
+}
+
+// completeConnections gives a connection that is a callID alone its device: the one device of
+// the client's that is in the call. A client whose line is known apart from its requests means
+// its own connection also where it names another party's: some repeat the device of the last
+// event, whoever that was.
+func (s *Session) completeConnections(req *uacsta.Message) error {
+	for _, c := range req.Connections() {
+		device := c.DeviceID()
+		if device == "" {
+			own, ok := s.ownIn(c.CallID())
+			if !ok {
+				return errCall
+			}
+			c.SetDeviceID(own.String())
+			continue
+		}
+		if !s.named || s.line.IsZero() {
+			continue
+		}
+		if n, err := s.proxy.numbers().Parse(device, ""); err != nil || n != s.line && !s.may(policy.Control, n) {
+			c.SetDeviceID(s.line.String())
+		}
+	}
+	return nil
+}
+
+// ownIn returns the device of the client's that is in a call: its line, or the only one that it
+// may control.
+func (s *Session) ownIn(callID string) (policy.Number, bool) {
+	if !s.line.IsZero() {
+		return s.line, true // whether it is in the call is asked next
+	}
+	var own []policy.Number
+	for _, t := range s.proxy.list() {
+		for device := range t.calls.parties(callID) {
+			if n, err := s.proxy.numbers().Parse(device, ""); err == nil && s.proxy.route(n) == t && s.may(policy.Control, n) {
+				own = append(own, n)
+			}
+		}
+	}
+	if len(own) != 1 {
+		return policy.Number{}, false
+	}
+	return own[0], true
+}
+
+// check asks policy about every device that a request is about.
+func (s *Session) check(o *object) error {
+	svc := serviceOf(o.service)
+	asked := o.subjects
+	if len(asked) == 0 && len(o.destinations) > 0 {
+		asked = []policy.Number{{}}
+	}
+	for _, device := range asked {
+		if err := s.permit(s.wishOf(o, device), svc); err != nil {
+			return err
+		}
+	}
+	for n, spelled := range o.spelling {
+		s.learn(n, spelled)
+	}
+	return nil
+}
+
+// wishOf is what the client wants to do to one device, for policy.
+func (s *Session) wishOf(o *object, device policy.Number) policy.Ask {
+	ask := s.wish(o.action, device)
+	ask.Service, ask.Destinations = o.service, o.destinations
+	return ask
+}
+
+// permit asks policy, and takes one from the rate of the rule that allows.
+func (s *Session) permit(ask policy.Ask, svc service) error {
+	p := s.proxy
+	decision := p.policy().Decide(ask)
+	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
+	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
+	switch {
+	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
+		decision.Reason = "more calls than one identity may make"
+		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
+	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
+		return nil
+	case decision.Allowed:
+		decision.Reason = "more often than " + decision.Rule.Name + " lets"
+		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
+	case decision.Destination != "":
+		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
+	}
+	s.refused(&object{service: ask.Service, subjects: []policy.Number{ask.Device}, destinations: ask.Destinations}, decision.Reason)
+	return refusal
+}
+
+// heardGrace is how long what was heard of a party of a call holds, where no monitor would tell
+// that it has left: as long as it takes to answer what was just heard.
+const heardGrace = 2 * time.Second
+
+// asks returns the link that must say who is in the calls of a request before it is carried
+// out; nil where nothing is to be asked. A link that keeps calls itself checks connections
+// when it carries out a request.
+func (s *Session) asks(o *object) *trunk {
+	if len(o.connections) == 0 || len(o.subjects) == 0 {
+		return nil
+	}
+	t := s.proxy.route(o.subjects[0])
+	if t == nil {
+		return nil // it is refused
+	}
+	if o.service == "ClearCall" {
+		return t
+	}
+	if _, keeps := t.link.(ConnectionKeeper); keeps {
+		return nil
+	}
+	if slices.ContainsFunc(o.connections, func(c uacsta.ConnectionID) bool { return !t.holds(c) }) {
+		return t
+	}
+	return nil
+}
+
+// holds reports whether a device is known to be in a call now.
+func (t *trunk) holds(c uacsta.ConnectionID) bool {
+	heard, known := t.calls.parties(c.CallID)[c.DeviceID.ID]
+	if !known {
+		return false
+	}
+	if time.Since(heard) <= heardGrace {
+		return true
+	}
+	t.proxy.mu.Lock()
+	m := t.monitors[c.DeviceID.ID]
+	t.proxy.mu.Unlock()
+	return m != nil && m.tellsSince(heard)
+}
+
+// verify asks the link whether the connections of a request are there, and of a call that is to
+// be cleared as a whole who is in it: the right on one device is no right to throw others out
+// of a conference.
+func (s *Session) verify(t *trunk, o *object) error {
+	_, keeps := t.link.(ConnectionKeeper)
+	for _, c := range o.connections {
+		if !t.calls.has(c.CallID) {
+			return errCall
+		}
+		if !keeps && !t.holds(c) && !t.isIn(c) {
+			return errCall
+		}
+	}
+	if o.service != "ClearCall" {
+		return nil
+	}
+	for _, c := range o.connections {
+		now := picture{}
+		if err := t.lookAt(&scene{call: c.CallID}, now, c); err != nil {
+			for device := range t.calls.parties(c.CallID) {
+				now[party{c.CallID, device}] = ""
+			}
+		}
+		for id := range now {
+			n, err := s.proxy.numbers().Parse(id.device, "")
+			if len(now) > 2 && err == nil && s.proxy.numbers().Known(id.device) && !s.may(policy.Control, n) {
+				return uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice)
+			}
+		}
+	}
+	return nil
+}
+
+// isIn asks the link whether a device is in a call. Of a link that takes no snapshots what was
+// heard of the call counts.
+func (t *trunk) isIn(c uacsta.ConnectionID) bool {
+	calls, err := t.callsOf(c.DeviceID)
+	var refusal *uacsta.Error
+	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
+		_, heard := t.calls.parties(c.CallID)[c.DeviceID.ID]
+		return heard
+	}
+	return err == nil && slices.ContainsFunc(calls, func(info uacsta.SnapshotDeviceResponseInfo) bool {
+		return info.ConnectionIdentifier.CallID == c.CallID
+	})
+}
+
+// refused counts, writes down and logs a request that the core refuses.
+func (s *Session) refused(o *object, reason string) {
+	s.proxy.stats.Denials.Add(1)
+	e := o.about(s.entry("refused"))
+	e.Reason = reason
+	_ = s.proxy.cfg.Audit.Add(e) // it is refused in any case
+	s.proxy.cfg.Log.Warn("request denied", "service", o.service, "identity", s.Identity().String(), "devices", e.Devices, "destinations", e.Destinations, "connections", e.Connections, "peer", s.peer, "reason", reason)
+}
+
+// written is how connections stand in the audit file.
+func written(connections []uacsta.ConnectionID) []string {
+	var list []string
+	for _, c := range connections {
+		list = append(list, c.CallID+"@"+c.DeviceID.ID)
+	}
+	return list
+}

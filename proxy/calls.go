@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// calls is what the core knows of the calls at one link: under which callID clients see
+// each, and which devices are in it. It learns from all that the link sends: events, answers
+// and snapshots. A callID of the link keeps its number for clients while the table has room
+// for it; those that nothing was heard of for longest go first, of calls that are over before
+// others.
+type calls struct {
+	refs *references
+
+	mu      sync.Mutex
+	byLink  map[string]*knownCall
+	byShown map[string]*knownCall
+	living  list.List // of *knownCall, the last heard of in front
+	over    list.List
+}
+
+// knownCall is one call.
+type knownCall struct {
+	link, shown string
+	parties     map[string]time.Time // canonical devices, and when each was last heard of
+	place       *list.Element
+	in          *list.List
+}
+
+const (
+	maxLiving = 100000
+	maxOver   = 10000
+	maxKnown  = 64 // devices of one call that are kept in mind
+)
+
+func newCalls(refs *references) *calls {
+	return &calls{refs: refs, byLink: map[string]*knownCall{}, byShown: map[string]*knownCall{}}
+}
+
+// of returns the call with a callID of the link; c.mu is held.
+func (c *calls) of(link string) *knownCall {
+	k := c.byLink[link]
+	if k == nil {
+		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]time.Time{}}
+		c.byLink[link], c.byShown[k.shown] = k, k
+	}
+	c.file(k)
+	return k
+}
+
+// file puts a call in front of those of its kind, and forgets what there is no room for;
+// c.mu is held.
+func (c *calls) file(k *knownCall) {
+	in, room := &c.living, maxLiving
+	if len(k.parties) == 0 {
+		in, room = &c.over, maxOver
+	}
+	switch {
+	case k.in == in:
+		in.MoveToFront(k.place)
+	default:
+		if k.in != nil {
+			k.in.Remove(k.place)
+		}
+		k.in, k.place = in, in.PushFront(k)
+	}
+	if in.Len() > room {
+		oldest := in.Remove(in.Back()).(*knownCall)
+		delete(c.byLink, oldest.link)
+		delete(c.byShown, oldest.shown)
+	}
+}
+
+// leaves reports whether a connection of a message is no more once the message is told.
+func leaves(message, part string) bool {
+	switch part {
+	case "droppedConnection", "clearedCall", "primaryOldCall", "secondaryOldCall":
+		return true
+	case "connection":
+		return message == "DivertedEvent"
+	}
+	return false
+}
+
+// show puts the callIDs that clients see into a message of the link, whose devices are
+// canonical, and takes in who is in which call.
+func (c *calls) show(m *uacsta.Message, now time.Time) {
+	connections := m.Connections()
+	if len(connections) == 0 {
+		return
+	}
+	name := m.Name()
+	whole := name == "CallClearedEvent" || name == "TransferedEvent" || name == "ConferencedEvent"
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, leaving := range [2]bool{true, false} { // an old call may go on under its callID
+		for _, x := range connections {
+			link, part := x.CallID(), x.Name()
+			if link == "" || leaves(name, part) != leaving {
+				continue
+			}
+			k := c.of(link)
+			device := x.DeviceID()
+			switch {
+			case leaving && whole:
+				clear(k.parties)
+			case leaving:
+				delete(k.parties, device)
+			case device != "" && part != "oldConnection" && part != "oldConnectionID":
+				if _, known := k.parties[device]; known || len(k.parties) < maxKnown {
+					k.parties[device] = now
+				}
+			}
+			c.file(k)
+			x.SetCallID(k.shown)
+		}
+	}
+}
+
+// hide puts the callIDs of the link into a message for it; it returns false where the link has
+// no such call.
+func (c *calls) hide(m *uacsta.Message) bool {
+	connections := m.Connections()
+	if len(connections) == 0 {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range connections {
+		shown := x.CallID()
+		if shown == "" {
+			continue
+		}
+		k := c.byShown[shown]
+		if k == nil {
+			return false
+		}
+		x.SetCallID(k.link)
+	}
+	return true
+}
+
+// has reports whether clients know a callID of the link.
+func (c *calls) has(shown string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byShown[shown] != nil
+}
+
+// parties returns the devices that are known to be in a call, and when each was last heard of.
+func (c *calls) parties(shown string) map[string]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := map[string]time.Time{}
+	if k := c.byShown[shown]; k != nil {
+		for device, heard := range k.parties {
+			known[device] = heard
+		}
+	}
+	return known
+}
+
+// forget forgets who is in which call: the link is down, and calls end and begin meanwhile.
+// CallIDs keep their numbers.
+func (c *calls) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.byLink {
+		clear(k.parties)
+		c.file(k)
+	}
+}

@@ -32,7 +32,7 @@ type Entry struct {
 	Devices      []string  `json:"devices,omitempty"`
 	Destinations []string  `json:"destinations,omitempty"`
 	Connections  []string  `json:"connections,omitempty"` // callID@device
-	Outcome      string    `json:"outcome,omitempty"` // ok, or the error
+	Outcome      string    `json:"outcome,omitempty"`     // ok, or the error
 	Reason       string    `json:"reason,omitempty"`
 	Before       string    `json:"before"` // the hash of the line before
 	Hash         string    `json:"hash,omitempty"`

@@ -84,4 +84,3 @@ func TestIdentityOf(t *testing.T) {
 		}
 	}
 }
-

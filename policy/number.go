@@ -21,7 +21,7 @@ const (
 	digits               // an extension, or what can be dialled: 0 to 9, * and #, perhaps + in front
 	name                 // of an extension, a queue, a network interface
 	address              // a SIP URI
-	numbered             // a device number, which is no dialling number (ECMA-269 6.1.3)
+	numbered             // a device number, or one that holds in a call only: no dialling number (ECMA-269 6.1.3)
 	wholeKind            // Whole
 )
 
@@ -41,17 +41,19 @@ func (n Number) Dialable() bool { return n.kind == digits }
 // Element returns how a canonical number is written in XML: the text, and its typeOfNumber, ""
 // for none (ECMA-323 DeviceID).
 func Element(canonical string) (text, kind string) {
-	if rest, ok := strings.CutPrefix(canonical, deviceNumberPrefix); ok {
-		return rest, deviceNumber
+	for _, kind := range []string{deviceNumber, dynamic} {
+		if rest, ok := strings.CutPrefix(canonical, kind+":"); ok {
+			return rest, kind
+		}
 	}
 	return canonical, ""
 }
 
 const (
-	maxNumber          = 64 // characters of a number or a name
-	maxAddress         = 255
-	deviceNumber       = "deviceNumber"
-	deviceNumberPrefix = deviceNumber + ":"
+	maxNumber    = 64 // characters of a number or a name
+	maxAddress   = 255
+	deviceNumber = "deviceNumber"
+	dynamic      = "dynamic" // in hexadecimal digits
 )
 
 // ErrNumber is what every error of [Numbers.Parse] wraps.
@@ -74,9 +76,11 @@ func typed(written, kind string) (string, error) {
 		return written, nil
 	case deviceNumber:
 		if allDigits(written) && written[0] != '+' {
-			return deviceNumberPrefix + written, nil
+			return deviceNumber + ":" + written, nil
 		}
 		return written, nil // there are device numbers that are names
+	case dynamic:
+		return dynamic + ":" + written, nil
 	}
 	return "", notANumber("its kind " + fmt.Sprintf("%.40q", kind) + " is not one of those that are understood")
 }
@@ -98,6 +102,11 @@ func (n *Numbers) Parse(written, kind string) (Number, error) {
 	case hasScheme && scheme == deviceNumber:
 		if !allDigits(rest) || rest[0] == '+' || len(rest) > maxNumber {
 			return Number{}, notANumber("a device number consists of digits")
+		}
+		return Number{text, numbered}, nil
+	case hasScheme && scheme == dynamic:
+		if len(rest) > maxNumber || rest == "" || strings.Trim(rest, "0123456789ABCDEF") != "" {
+			return Number{}, notANumber("a dynamic device identifier consists of hexadecimal digits")
 		}
 		return Number{text, numbered}, nil
 	case hasScheme && strings.EqualFold(scheme, "tel"):

@@ -81,7 +81,7 @@ func TestNoNumbers(t *testing.T) {
 		"N<0900", "N<+0900>x", "N<100>Line;x=y", "N<201!98>", "N<>", "tel:%30900", "tel:tel:100", "tel:", "tel:alice", "tel:100;ext=1;ext=2", "tel:100;isub=1", "tel:100;ext=1%30", "tel:100;phone-context=",
 		"sip:", "sip:100", "sip:@x", "sip:100@", "sip:1%3000@x", "sip:100@x?Replaces=y", "sip:100@x;maddr=y", "sip:100@x;method=INVITE", "sip:sip:100@x", "sip:100@x y", "sip:a b@x", "sip:alice;ext=100@x",
 		"\uff10\uff19\uff10\uff10", "0900\u00a0", "\u0660900", "09\x0000", "1+00", "++1", "100\n101", "J\u00fcrgen", "a b", "a,b", "a\"b", "{a}", "'a'", "$a", "a|b", "a@b",
-		strings.Repeat("1", maxNumber+1), strings.Repeat("a", maxNumber+1), "sip:" + strings.Repeat("a", 300) + "@x", "deviceNumber:", "deviceNumber:a", "deviceNumber:+1", "_a", ".a",
+		strings.Repeat("1", maxNumber+1), strings.Repeat("a", maxNumber+1), "sip:" + strings.Repeat("a", 300) + "@x", "deviceNumber:", "deviceNumber:a", "dynamic:", "dynamic:0G", "deviceNumber:+1", "_a", ".a",
 	} {
 		if got, err := n.Parse(written, ""); err == nil || !errors.Is(err, ErrNumber) || !got.IsZero() {
 			t.Errorf("%q is taken for %q: %v", written, got, err)
@@ -93,7 +93,7 @@ func TestNoNumbers(t *testing.T) {
 func TestTypes(t *testing.T) {
 	for _, tt := range []struct{ written, kind, want string }{
 		{"100", "dialingNumber", "100"}, {"100", "other", "100"}, {"100", "explicitPublic:subscriber", "100"}, {"14255550100", "explicitPublic:international", "100"},
-		{"1900555", "explicitPublic:international", "+1900555"}, {"+1900555", "explicitPublic:international", "+1900555"}, {"7", "deviceNumber", "deviceNumber:7"}, {"02sales", "deviceNumber", "02sales"},
+		{"1900555", "explicitPublic:international", "+1900555"}, {"+1900555", "explicitPublic:international", "+1900555"}, {"7", "deviceNumber", "deviceNumber:7"}, {"02sales", "deviceNumber", "02sales"}, {"0A1F", "dynamic", "dynamic:0A1F"},
 		{"900555", "explicitPublic:national", ""}, {"12", "explicitPublic:abbreviated", ""}, {"12", "explicitPrivate:level3RegionalNumber", ""}, {"12", "nonsense", ""},
 	} {
 		n, err := ours().Parse(tt.written, tt.kind)
@@ -121,7 +121,7 @@ func TestWhole(t *testing.T) {
 }
 
 // canonicalForm is every form that a number may have.
-var canonicalForm = regexp.MustCompile(`^(\+?[0-9*#]{1,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,63}|sips?:[A-Za-z0-9][A-Za-z0-9._-]*@[a-z0-9.:\[\]-]+|deviceNumber:[0-9]+)$`)
+var canonicalForm = regexp.MustCompile(`^(\+?[0-9*#]{1,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,63}|sips?:[A-Za-z0-9][A-Za-z0-9._-]*@[a-z0-9.:\[\]-]+|deviceNumber:[0-9]+|dynamic:[0-9A-F]+)$`)
 
 // FuzzNumbers: whatever is accepted has one of a few forms, reads back as itself, and is shown
 // to clients as something that means it.

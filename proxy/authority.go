@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -25,6 +24,7 @@ type object struct {
 	destinations []policy.Number          // where calls are sent
 	connections  []uacsta.ConnectionID    // of subjects, with a callID as the client sees it
 	spelling     map[policy.Number]string // of subjects, as the client writes them
+	undo         func()                   // takes back what reading it has noted; nil: nothing
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and says
@@ -42,6 +42,10 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 		path := d.Path()
 		sent := under(path, svc.destinations...)
 		n, err := numbers.Parse(d.ID(), d.Type())
+		digits := ""
+		if path == diallingSequence {
+			n, digits, err = s.dialling(&o, req, d)
+		}
 		if err == nil && sent && !n.Dialable() && !callable(numbers, n) {
 			err = policy.ErrNumber
 		}
@@ -59,7 +63,7 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 			o.subjects = append(o.subjects, n)
 			o.spelling[n] = d.ID()
 		}
-		d.Set(n.String(), "")
+		d.Set(cmp.Or(digits, n.String()), "")
 	}
 	for _, c := range req.Connections() {
 		if c.CallID() != "" && c.DeviceID() != "" {
@@ -69,11 +73,51 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 	return o, nil
 }
 
+// diallingSequence is what DialDigits adds to the number of a call.
+const diallingSequence = "diallingSequence"
+
+// dialling reads what DialDigits adds to what was dialled before: the whole number is decided on
+// and written down, the digits alone are carried out (ECMA-269 17.1.13).
+func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (whole policy.Number, digits string, err error) {
+	n, err := (&policy.Numbers{}).Parse(d.ID(), d.Type())
+	if err != nil || !n.Dialable() {
+		return policy.Number{}, "", policy.ErrNumber
+	}
+	all, callID := n.String(), req.Text("diallingConnection/callID")
+	for _, t := range s.proxy.list() {
+		if t.calls.has(callID) {
+			all, o.undo = t.calls.dialMore(callID, n.String())
+		}
+	}
+	whole, err = s.proxy.numbers().Parse(all, "")
+	return whole, n.String(), err
+}
+
+// dials notes what a request dials in its call, and returns what takes the answer: a call that is
+// made by it is known only then.
+func (t *trunk) dials(o *object, answer answerer) answerer {
+	if len(o.destinations) != 1 {
+		return answer
+	}
+	if number := o.destinations[0].String(); o.service == "MakeCall" || o.service == "ConsultationCall" {
+		return func(res *uacsta.Message, err error) {
+			if err == nil && res != nil {
+				if made := res.Connections(); len(made) > 0 {
+					t.calls.dial(made[0].CallID(), number)
+				}
+			}
+			answer(res, err)
+		}
+	}
+	return answer
+}
+
 // callable reports whether a call may be sent to something that is no number: a device of
 // ours, or a name that nobody takes for a number.
 func callable(numbers *policy.Numbers, n policy.Number) bool {
 	first := n.String()[0]
-	return numbers.Known(n.String()) || first|0x20 >= 'a' && first|0x20 <= 'z' && !strings.HasPrefix(n.String(), "deviceNumber:")
+	_, kind := policy.Element(n.String())
+	return numbers.Known(n.String()) || first|0x20 >= 'a' && first|0x20 <= 'z' && kind == ""
 }
 
 // invalidNumber is the error value for an identifier that is none (ECMA-269 clause 12.2).
@@ -100,7 +144,7 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 	for _, c := range req.Connections() {
 		device := c.DeviceID()
 		if device == "" {
-			own, ok := s.ownIn(c.CallID())
+			own, ok := s.ownIn(c.CallID(), serviceOf(req.Name()).action)
 			if !ok {
 				return errCall
 			}
@@ -118,15 +162,15 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 }
 
 // ownIn returns the device of the client's that is in a call: its line, or the only one that it
-// may control.
-func (s *Session) ownIn(callID string) (policy.Number, bool) {
+// may observe, or control, as the request does.
+func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, bool) {
 	if !s.line.IsZero() {
 		return s.line, true // whether it is in the call is asked next
 	}
 	var own []policy.Number
 	for _, t := range s.proxy.list() {
 		for device := range t.calls.parties(callID) {
-			if n, err := s.proxy.numbers().Parse(device, ""); err == nil && s.proxy.route(n) == t && s.may(policy.Control, n) {
+			if n, err := s.proxy.numbers().Parse(device, ""); err == nil && s.proxy.route(n) == t && s.may(action, n) {
 				own = append(own, n)
 			}
 		}
@@ -146,6 +190,9 @@ func (s *Session) check(o *object) error {
 	}
 	for _, device := range asked {
 		if err := s.permit(s.wishOf(o, device), svc); err != nil {
+			if o.undo != nil {
+				o.undo()
+			}
 			return err
 		}
 	}
@@ -275,6 +322,9 @@ func (t *trunk) isIn(c uacsta.ConnectionID) bool {
 
 // refused counts, writes down and logs a request that the core refuses.
 func (s *Session) refused(o *object, reason string) {
+	if o.undo != nil {
+		o.undo()
+	}
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
 	e.Reason = reason

@@ -27,6 +27,7 @@ type calls struct {
 type knownCall struct {
 	link, shown string
 	parties     map[string]time.Time // canonical devices, and when each was last heard of
+	dialled     string               // what clients have dialled in it so far
 	place       *list.Element
 	in          *list.List
 }
@@ -149,6 +150,36 @@ func (c *calls) has(shown string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.byShown[shown] != nil
+}
+
+// dial notes what a client has dialled in a call.
+func (c *calls) dial(shown, number string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.byShown[shown]; k != nil {
+		k.dialled = number
+	}
+}
+
+// dialMore adds digits to what clients have dialled in a call, and returns all of it. undo takes
+// them back, unless more were added since: of two who dial at a time none gets past the other.
+func (c *calls) dialMore(shown, digits string) (all string, undo func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.byShown[shown]
+	if k == nil {
+		return digits, func() {}
+	}
+	before := k.dialled
+	k.dialled += digits
+	all = k.dialled
+	return all, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if k.dialled == all {
+			k.dialled = before
+		}
+	}
 }
 
 // parties returns the devices that are known to be in a call, and when each was last heard of.

@@ -41,6 +41,7 @@ var services = map[string]service{
 	"AssociateData":              {policy.Control, nil, "deviceInfo", "", ""},
 	"SetAgentState":              {policy.Control, []string{"group"}, "", "", uacsta.PrivilegeViolationSpecifiedDevice},
 	"GetAgentState":              {policy.Observe, nil, "acdGroup", "", ""},
+	"DialDigits":                 {policy.Control, []string{diallingSequence}, "", "", uacsta.PrivilegeViolationCalledDevice},
 	"RouteSelect":                {policy.Control, []string{"routeSelected", "alternateRoutes"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
 }
 
@@ -271,7 +272,7 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 	case req.Name() == "MonitorStart":
 		s.startMonitor(t, o.subjects[0], req, answer)
 	default:
-		t.request(req, s.opening(t, req.Name(), o.subjects[0], answer))
+		t.request(req, t.dials(o, s.opening(t, req.Name(), o.subjects[0], answer)))
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	octets "encoding/binary"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -192,15 +192,26 @@ func ownCalls(c *xmlClient) map[[2]string]string {
 // agree waits until the client knows what the switch says, and makes sure that it stays so.
 func (w *watchers) agree(switchSide *xmlClient) {
 	w.client.t.Helper()
-	truth := ownCalls(switchSide)
-	var known map[[2]string]string
-	waitFor(w.client.t, fmt.Sprintf("the client to know %v", truth), func() bool {
-		known = w.look()
-		return maps.Equal(known, truth)
-	})
-	if w.look(); !maps.Equal(w.look(), truth) {
-		w.client.t.Errorf("the client knows %v, and the switch says %v", w.look(), truth)
+	truth := byCall(ownCalls(switchSide))
+	waitFor(w.client.t, fmt.Sprintf("the client to know %v", truth), func() bool { return slices.Equal(byCall(w.look()), truth) })
+	if w.look(); !slices.Equal(byCall(w.look()), truth) {
+		w.client.t.Errorf("the client knows %v, and the switch says %v", byCall(w.look()), truth)
 	}
+}
+
+// byCall is what is known of each call, without its callID: that is another at each proxy.
+func byCall(known map[[2]string]string) []string {
+	calls := map[string][]string{}
+	for id, state := range known {
+		calls[id[0]] = append(calls[id[0]], id[1]+" "+state)
+	}
+	all := []string{}
+	for _, parties := range calls {
+		slices.Sort(parties)
+		all = append(all, strings.Join(parties, ", "))
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Whatever step of a call the switch is killed at: when it is back, its calls are gone,

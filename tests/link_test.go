@@ -130,10 +130,24 @@ var reference = regexp.MustCompile(`<monitorCrossRefID>[^<]*`)
 func (c *xmlClient) all() []string {
 	c.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")})
 	events := make([]string, 0, len(c.news))
+	names := renamer{}
 	for _, m := range c.news {
-		events = append(events, reference.ReplaceAllString(m.String(), "<monitorCrossRefID>"))
+		events = append(events, names.rename(reference.ReplaceAllString(m.String(), "<monitorCrossRefID>")))
 	}
 	return events
+}
+
+// renamer gives calls names in the order in which they appear: callIDs are random, and others at
+// each proxy.
+type renamer map[string]string
+
+func (r renamer) rename(document string) string {
+	return callIDs.ReplaceAllStringFunc(document, func(element string) string {
+		if r[element] == "" {
+			r[element] = fmt.Sprintf("<callID>call %d</callID>", len(r))
+		}
+		return r[element]
+	})
 }
 
 // When the switching function is killed, clients are told, requests fail at once, and

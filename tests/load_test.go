@@ -30,10 +30,16 @@ type tally struct {
 	hash  uint64
 }
 
+// sight is what one client saw of one device.
+type sight struct {
+	tally
+	names renamer
+}
+
 // crowd is what many clients saw, and what it is compared with.
 type crowd struct {
 	mu   sync.Mutex
-	seen map[string]map[string]*tally // by client, by cross reference
+	seen map[string]map[string]*sight // by client, by cross reference
 	of   map[string]map[string]string // by client: the device of a cross reference
 }
 
@@ -46,13 +52,13 @@ func (c *crowd) saw(client string, event string) {
 	defer c.mu.Unlock()
 	t := c.seen[client][ref]
 	if t == nil {
-		t = &tally{}
+		t = &sight{names: renamer{}}
 		if c.seen[client] == nil {
-			c.seen[client] = map[string]*tally{}
+			c.seen[client] = map[string]*sight{}
 		}
 		c.seen[client][ref] = t
 	}
-	_, _ = fmt.Fprint(h, t.hash, before, after)
+	_, _ = fmt.Fprint(h, t.hash, before, t.names.rename(after))
 	t.count++
 	t.hash = h.Sum64()
 }
@@ -74,14 +80,14 @@ func (c *crowd) differences(reference string) (behind int, faults []string, even
 	truth := map[string]tally{}
 	for ref, device := range c.of[reference] {
 		if t := c.seen[reference][ref]; t != nil {
-			truth[device] = *t
+			truth[device] = t.tally
 		}
 	}
 	for client, refs := range c.of {
 		for ref, device := range refs {
 			var got tally
 			if t := c.seen[client][ref]; t != nil {
-				got = *t
+				got = t.tally
 			}
 			events += got.count
 			switch want := truth[device]; {
@@ -247,7 +253,7 @@ func TestLoad(t *testing.T) {
 	front := behind(t, back, false)
 	idle, files := front.metric("go_goroutines"), front.metric("process_open_fds")
 
-	c := &crowd{seen: map[string]map[string]*tally{}, of: map[string]map[string]string{}}
+	c := &crowd{seen: map[string]map[string]*sight{}, of: map[string]map[string]string{}}
 	direct, err := dialFrames(back.xmlPort, func(ev string) { c.saw("switch", ev) })
 	if err != nil {
 		t.Fatal(err)

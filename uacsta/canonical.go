@@ -258,6 +258,12 @@ func (c *canonicalizer) data(e *etree.Element) *Error {
 func (c *canonicalizer) keep(e *etree.Element) *Error {
 	needed := map[string]bool{}
 	prefixes(e, e, needed)
+	if ns, _ := resolve(e.Parent(), ""); !needed[""] || ns == c.namespace {
+		c.unprefix(e)
+		clear(needed)
+		prefixes(e, e, needed)
+		delete(needed, "") // those without a prefix are of the root's namespace
+	}
 	for _, prefix := range slices.Sorted(maps.Keys(needed)) {
 		ns, bound := resolve(e.Parent(), prefix)
 		switch {
@@ -271,6 +277,21 @@ func (c *canonicalizer) keep(e *etree.Element) *Error {
 		}
 	}
 	return nil
+}
+
+// unprefix takes prefixes away that mean what elements without one will mean.
+func (c *canonicalizer) unprefix(e *etree.Element) {
+	if _, declared := declares(e, ""); declared {
+		return
+	}
+	if ns, bound := resolve(e, e.Space); e.Space != "" && bound && ns == c.namespace {
+		e.Space = ""
+	}
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok {
+			c.unprefix(child)
+		}
+	}
 }
 
 // prefixes collects those that an element and what stands in it use and top and what is below

@@ -46,7 +46,7 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 	case len(s.monitors) >= s.cfg.MaxMonitors:
 		return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded)
 	case object.CallObject != nil:
-		c, err := s.callOf(*object.CallObject)
+		x, err := s.find(*object.CallObject, errConnection)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorType)
 		}
 		m.callType = true
-		existing = append(existing, c)
+		existing = append(existing, x.call)
 	case object.DeviceObject != nil:
 		d, err := s.device(*object.DeviceObject)
 		if err != nil {
@@ -78,21 +78,6 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 	}
 	all := true
 	return uacsta.MonitorStartResponse{MonitorCrossRefID: m.ref, ActualMonitorFilter: m.filter, MonitorExistingCalls: &all}, nil
-}
-
-// callOf returns the call that a connection names; without device, the callID does.
-func (s *Switch) callOf(id uacsta.ConnectionID) (*call, error) {
-	if id.DeviceID.ID == "" {
-		if c := s.calls[id.CallID]; c != nil {
-			return c, nil
-		}
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallID)
-	}
-	x, err := s.find(id, errConnection)
-	if err != nil {
-		return nil, err
-	}
-	return x.call, nil
 }
 
 // monitorStop: ECMA-269 clause 15 Monitor Stop.
@@ -188,10 +173,11 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 
 // snapshotCall: ECMA-269 clause 16 Snapshot Call.
 func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
-	c, err := s.callOf(req.SnapshotObject)
+	x, err := s.find(req.SnapshotObject, errConnection)
 	if err != nil {
 		return nil, err
 	}
+	c := x.call
 	data := &uacsta.SnapshotCallDataList{}
 	for _, y := range c.connections {
 		id := y.id()

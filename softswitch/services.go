@@ -7,8 +7,9 @@ import (
 // The services of this file move one device's calls: ECMA-269 clause 17.1. What a
 // service needs of a connection's state stands in permitted.go.
 
-// find returns the connection that a request names. A call alone names nothing
-// here: the core has put the device in. A device alone names its one call.
+// find returns the connection that a request names. A call alone names nothing,
+// whatever the service: authority is over devices, and the core has put the device
+// in. A device alone names its connection only where it has exactly one.
 func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connection, error) {
 	d := s.devices[id.DeviceID.ID]
 	if d == nil {

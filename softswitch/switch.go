@@ -45,6 +45,12 @@ type Switch struct {
 	lastRecording uint64
 }
 
+var _ proxy.ConnectionKeeper = (*Switch)(nil)
+
+// KeepsConnections implements proxy.ConnectionKeeper: every service finds its connections by
+// callID and device together ([Switch.find]).
+func (*Switch) KeepsConnections() {}
+
 // New makes a switch. It serves once Run is called.
 func New(cfg Config) (*Switch, error) {
 	cfg.setDefaults()

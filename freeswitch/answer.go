@@ -1,7 +1,6 @@
 package freeswitch
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,17 +42,17 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	res := uacsta.AnswerCallResponse{}
 	switch {
 	case ch.virtual: // the queue answers
-		l.order("api uuid_answer "+ch.other().id, func(res any, err error) {
+		l.order(api("uuid_answer %", word(ch.other().id)), func(res any, err error) {
 			if answer(res, err); err == nil && ch.state == uacsta.Queued {
 				l.established(ch)
 			}
 		}, res)
 	case l.cfg.Answer == AnswerAuto:
-		l.originate(newID(), l.telephone(ch.number), ch.number, l.cfg.AutoAnswer+",", fmt.Sprintf("&intercept(%s)", ch.other().id), &awaited{call: ch.call, by: ch}, res, answer)
+		l.originate(newID(), l.telephone(ch.number), ch.number, []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, by: ch}, res, answer)
 	default:
-		text := "api uuid_phone_event " + ch.id + " talk"
+		text := api("uuid_phone_event % talk", word(ch.id))
 		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
-		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Answer }); keys != "" {
+		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Answer }); keys != (instruction{}) {
 			text = keys
 		}
 		l.order(text, answer, res)
@@ -68,7 +67,7 @@ func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
 		return
 	}
 	ch.holds = true
-	l.order("api uuid_hold "+ch.id, answer, uacsta.HoldCallResponse{})
+	l.order(api("uuid_hold %", word(ch.id)), answer, uacsta.HoldCallResponse{})
 }
 
 // retrieve: ECMA-269 Retrieve Call. Whom a telephone holds by itself, only the telephone takes
@@ -79,10 +78,10 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	text := "api uuid_hold off " + ch.id
+	text := api("uuid_hold off %", word(ch.id))
 	if !ch.holds {
 		ask := uacsta.RetrieveCall{CallToBeRetrieved: ch.connection()}
-		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Resume }); keys != "" {
+		if keys := l.keys(ch, ask, func(m Model) *Notify { return m.Resume }); keys != (instruction{}) {
 			text = keys
 		}
 	}
@@ -90,29 +89,27 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 }
 
 // keys is the command that has a telephone told to do something with a call, as its maker's do:
-// by uaCSTA, or what which gives; "" where there is none. Keys have no call: no other one may be in
+// by uaCSTA, or what which gives; the zero value where there is none. Keys have no call: no other one may be in
 // the same state there.
-func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) string {
+func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction {
 	agent := l.profiles[ch.number].agent
 	i := slices.IndexFunc(l.cfg.Models, func(m Model) bool { return m.Agent.MatchString(agent) })
 	if l.cfg.Answer != AnswerKeys || i < 0 {
-		return ""
+		return instruction{}
 	}
 	n := which(l.cfg.Models[i])
 	if l.cfg.Models[i].CSTA { // which call, the telephone decides itself
 		n = &Notify{"uaCSTA", "application/csta+xml", string(uacsta.Encode(ask, uacsta.Edition3).Bytes())}
 	}
 	if n == nil {
-		return ""
+		return instruction{}
 	}
 	if named := strings.Contains(n.Body, "{call-id}"); named && !callIDs.MatchString(ch.sip) || !named && l.like(ch) != 1 {
-		return ""
+		return instruction{}
 	}
 	body := strings.ReplaceAll(n.Body, "{call-id}", ch.sip)
-	return strings.Join([]string{
-		"sendevent NOTIFY", "profile: " + l.profile(ch.number), "user: " + ch.number, "host: " + l.cfg.Domain, "event-string: " + n.Event,
-		"content-type: " + n.Type, fmt.Sprintf("Content-Length: %d", len(body)), "", body,
-	}, "\n")
+	return sendEvent("NOTIFY", form("profile: %", word(l.profile(ch.number))), form("user: %", word(ch.number)), form("host: %", word(l.cfg.Domain)),
+		form("event-string: %", header(n.Event)), form("content-type: %", header(n.Type))).body(body)
 }
 
 // like is how many calls of a device are in the state of one.

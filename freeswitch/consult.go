@@ -13,9 +13,14 @@ import (
 // call that waits is kept by the other.
 
 // orders sends commands one after the other, as long as none is refused, and tells the outcome.
-func (l *Link) orders(texts []string, done func(error)) {
-	if len(texts) == 0 {
+// Where one of them could not be written, none is sent.
+func (l *Link) orders(texts []instruction, done func(error)) {
+	switch {
+	case len(texts) == 0:
 		done(nil)
+		return
+	case slices.Contains(texts, instruction{}):
+		done(errParameter)
 		return
 	}
 	l.order(texts[0], func(_ any, err error) {
@@ -29,12 +34,12 @@ func (l *Link) orders(texts []string, done func(error)) {
 
 // parking are the commands that have FreeSWITCH park a channel when its partner leaves, not hang
 // up; none where it does already.
-func parking(ch *channel) []string {
+func parking(ch *channel) []instruction {
 	if ch.parks {
 		return nil
 	}
 	ch.parks = true
-	return []string{"api uuid_setvar_multi " + ch.id + " hangup_after_bridge=false;park_after_bridge=true"}
+	return []instruction{api("uuid_setvar_multi % hangup_after_bridge=false;park_after_bridge=true", word(ch.id))}
 }
 
 // waitsFor is the channel variable of who waits during a consultation: the channel that consults.
@@ -42,8 +47,8 @@ func parking(ch *channel) []string {
 const waitsFor = "csta_waits_for"
 
 // waiting are the commands before a channel waits for one that talks elsewhere.
-func waiting(ch, other *channel) []string {
-	return append(parking(ch), "api uuid_setvar "+ch.id+" "+waitsFor+" "+other.id)
+func waiting(ch, other *channel) []instruction {
+	return append(parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id)))
 }
 
 // with is the other device of a call of two that talk; nil when it is none.
@@ -70,8 +75,8 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	c := &call{id: newID(), calling: ch.number, called: to}
-	away := "api uuid_dual_transfer " + ch.id + " " + to + "/XML/" + l.cfg.Context + " park/inline"
-	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []string{away}), func(err error) {
+	away := api("uuid_dual_transfer % %/XML/% park/inline", word(ch.id), word(to), word(l.cfg.Context))
+	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
 			err = errState // it has hung up meanwhile
 		}
@@ -98,7 +103,7 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 		return
 	}
 	ch := parked[0]
-	l.query("api uuid_getvar "+ch.id+" "+waitsFor, func(id string, err error) {
+	l.query(api("uuid_getvar % "+waitsFor, word(ch.id)), func(id string, err error) {
 		if err != nil && !errors.Is(err, errRefused) {
 			then(err)
 			return
@@ -156,7 +161,7 @@ func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
 func (p *pair) one() bool { return p.active.kept == p.held }
 
 // as sends commands for a pair, and then goes on if it is what it was.
-func (l *Link) as(p *pair, texts []string, answer proxy.Answer, then func()) {
+func (l *Link) as(p *pair, texts []instruction, answer proxy.Answer, then func()) {
 	one := p.one()
 	l.joining(p, texts, func(err error) {
 		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
@@ -171,7 +176,7 @@ func (l *Link) as(p *pair, texts []string, answer proxy.Answer, then func()) {
 }
 
 // joining sends commands that join channels of two calls, which nobody else does meanwhile.
-func (l *Link) joining(p *pair, texts []string, done func(error)) {
+func (l *Link) joining(p *pair, texts []instruction, done func(error)) {
 	first, second := p.held.call, p.active.call
 	first.joining, second.joining = true, true
 	l.orders(texts, func(err error) {
@@ -191,10 +196,10 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	res := uacsta.AlternateCallResponse{}
 	if !p.one() {
 		p.active.holds = true
-		l.orders([]string{"api uuid_hold " + p.active.id, "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
+		l.orders([]instruction{api("uuid_hold %", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
 		return
 	}
-	l.as(p, append(waiting(p.far, p.active), "api uuid_bridge "+p.held.id+" "+p.near.id), answer, func() {
+	l.as(p, append(waiting(p.far, p.active), api("uuid_bridge % %", word(p.held.id), word(p.near.id))), answer, func() {
 		answer(res, nil)
 		p.active.state, p.held.state = uacsta.Hold, uacsta.Connected
 		p.active.kept, p.held.kept = nil, p.active
@@ -216,10 +221,10 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 	}
 	res := uacsta.ReconnectCallResponse{}
 	if !p.one() {
-		l.orders([]string{"api uuid_kill " + p.active.id + " NORMAL_CLEARING", "api uuid_hold off " + p.held.id}, func(err error) { answer(res, err) })
+		l.orders([]instruction{api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
 		return
 	}
-	l.joining(p, []string{"api uuid_bridge " + p.held.id + " " + p.near.id}, func(err error) {
+	l.joining(p, []instruction{api("uuid_bridge % %", word(p.held.id), word(p.near.id))}, func(err error) {
 		if err == nil && !p.one() {
 			err = errState
 		}
@@ -239,7 +244,7 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 }
 
 // kill ends a channel that nobody has asked about.
-func (l *Link) kill(ch *channel) { l.order("api uuid_kill "+ch.id, func(any, error) {}, nil) }
+func (l *Link) kill(ch *channel) { l.order(api("uuid_kill %", word(ch.id)), func(any, error) {}, nil) }
 
 // merge puts channels into one new call, out of the calls that they are in. It returns what has
 // become of their connections.
@@ -270,7 +275,7 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	l.as(p, []string{"api uuid_bridge " + p.near.id + " " + p.far.id}, answer, func() {
+	l.as(p, []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}, answer, func() {
 		one := p.one()
 		list, tell := l.unite(p, p.far.number, p.near, p.far)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
@@ -293,6 +298,11 @@ func (ch *channel) rung() *channel {
 // party that waits calls the device once more, as FreeSWITCH cannot hand over what rings. That the
 // channels end is not told as such.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
+	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.number))
+	if onward == (instruction{}) {
+		answer(nil, errParameter)
+		return
+	}
 	p.active.leaves, p.held.leaves = true, true
 	sent := func(_ any, err error) {
 		if err == nil && l.channels[p.near.id] != p.near {
@@ -308,9 +318,9 @@ func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.id, far.number), Connections: list}, nil)
 		tell()
 	}
-	l.order("api uuid_kill "+p.active.id+" NORMAL_CLEARING", func(_ any, err error) {
+	l.order(api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), func(_ any, err error) {
 		if err == nil {
-			l.order("api uuid_transfer "+p.near.id+" "+far.number+" XML "+l.cfg.Context, sent, nil)
+			l.order(onward, sent, nil)
 			return
 		}
 		answer(nil, err)
@@ -369,8 +379,8 @@ func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 		return
 	}
 	name := ownRooms + newID()
-	room := " conference:" + name + "@default inline"
-	l.as(p, []string{"api uuid_transfer " + p.active.id + " -both" + room, "api uuid_transfer " + p.near.id + room}, answer, func() {
+	room := form("conference:%@default inline", word(name))
+	l.as(p, []instruction{api("uuid_transfer % -both %", word(p.active.id), room), api("uuid_transfer % %", word(p.near.id), room)}, answer, func() {
 		one := p.one()
 		z := &call{id: newID(), calling: p.active.number, called: p.far.number, room: name}
 		l.remove(p.held)

@@ -2,8 +2,7 @@ package freeswitch
 
 import (
 	"errors"
-	"fmt"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -90,7 +89,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 			then(s, nil)
 			return
 		}
-		l.query("api db select/"+keys[i].realm+"/"+device, func(value string, err error) {
+		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
 				l.cfg.Log.Info("features cannot be kept: is mod_db loaded?", "err", err)
 				then(nil, errBusy)
@@ -137,11 +136,11 @@ func rings(text string) int {
 }
 
 // keep is the command that keeps a setting, "" for none.
-func keep(realm, device, value string) string {
+func keep(realm, device, value string) instruction {
 	if value == "" {
-		return "api db delete/" + realm + "/" + device
+		return api("db delete/"+realm+"/%", word(device))
 	}
-	return "api db insert/" + realm + "/" + device + "/" + value
+	return api("db insert/"+realm+"/%/%", word(device), word(value))
 }
 
 // getDoNotDisturb: ECMA-269 Get Do Not Disturb.
@@ -179,7 +178,7 @@ func (l *Link) disturb(device string, on, key bool, done func(error)) {
 		if on {
 			value = "true"
 		}
-		l.orders([]string{keep(keepsDND, device, value)}, func(err error) {
+		l.orders([]instruction{keep(keepsDND, device, value)}, func(err error) {
 			if done(err); err == nil {
 				s.dnd = on
 				l.watch.Tell(device, func(ref string) any {
@@ -192,9 +191,12 @@ func (l *Link) disturb(device string, on, key bool, done func(error)) {
 	}, done)
 }
 
-func dndLamp(s *settings) []string {
-	return []string{"Feature-Event: DoNotDisturbEvent", fmt.Sprintf("doNotDisturbOn: %t", s.dnd)}
+func dndLamp(s *settings) []part {
+	return []part{form("Feature-Event: DoNotDisturbEvent"), s.dndLine()}
 }
+
+// dndLine is the header of FreeSWITCH's for do not disturb.
+func (s *settings) dndLine() part { return form("doNotDisturbOn: %", flag(s.dnd)) }
 
 // getForwarding: ECMA-269 Get Forwarding.
 func (l *Link) getForwarding(req *uacsta.GetForwarding, answer proxy.Answer) {
@@ -276,7 +278,7 @@ func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward,
 
 // redirection is what there is to do for a type of forwarding, and what it is then; no commands:
 // it is so already.
-func (s *settings) redirection(device string, kind uacsta.ForwardingType, next forward, count int) ([]string, forward, int, error) {
+func (s *settings) redirection(device string, kind uacsta.ForwardingType, next forward, count int) ([]instruction, forward, int, error) {
 	was := s.forwards[kind]
 	if was == nil {
 		return nil, next, 0, uacsta.Refuse(uacsta.Operation, uacsta.InvalidForwardingType)
@@ -290,7 +292,7 @@ func (s *settings) redirection(device string, kind uacsta.ForwardingType, next f
 	if count == 0 || kind != uacsta.ForwardNoAns {
 		count = s.rings
 	}
-	var texts []string
+	var texts []instruction
 	if count != s.rings {
 		texts = append(texts, keep(keepsRings, device, strconv.Itoa(count)))
 	}
@@ -314,24 +316,25 @@ func realm(kind uacsta.ForwardingType) string {
 	return ""
 }
 
-func forwardLamp(s *settings, kind uacsta.ForwardingType) []string {
-	return append([]string{"Feature-Event: ForwardingEvent"}, s.forwardLines(kind)...)
+func forwardLamp(s *settings, kind uacsta.ForwardingType) []part {
+	return append([]part{form("Feature-Event: ForwardingEvent")}, s.forwardLines(kind)...)
 }
 
 // forwardLines are the headers of FreeSWITCH's for a type of forwarding.
-func (s *settings) forwardLines(kind uacsta.ForwardingType) []string {
+func (s *settings) forwardLines(kind uacsta.ForwardingType) []part {
 	f, name := s.forwards[kind], strings.TrimPrefix(realm(kind), "csta_")
-	lines := []string{fmt.Sprintf("%s: %s", name, f.to), fmt.Sprintf("%s_enabled: %t", name, f.on)}
+	lines := []part{form(name+": %", noneOrWord(f.to)), form(name+"_enabled: %", flag(f.on))}
 	if n := s.ringCount(kind); n != nil {
-		lines = append(lines, fmt.Sprintf("ringCount: %d", *n))
+		lines = append(lines, form("ringCount: %", count(*n)))
 	}
 	return lines
 }
 
 // lamp tells the telephones of a device what a feature is now.
-func (l *Link) lamp(device string, lines ...string) {
-	head := "sendevent PHONE_FEATURE\nprofile: " + l.profile(device) + "\nuser: " + device + "\nhost: " + l.cfg.Domain + "\ndevice: " + device + "\n"
-	l.order(head+strings.Join(lines, "\n"), func(any, error) {}, nil)
+func (l *Link) lamp(device string, lines ...part) {
+	named := word(device)
+	lines = slices.Concat([]part{form("profile: %", word(l.profile(device))), form("user: %", named), form("host: %", word(l.cfg.Domain)), form("device: %", named)}, lines)
+	l.order(sendEvent("PHONE_FEATURE", lines...), func(any, error) {}, nil)
 }
 
 // profile is the profile of FreeSWITCH's that a device is registered at.
@@ -363,35 +366,33 @@ func (l *Link) featureKey(e event) {
 		}
 	case "":
 		l.known(device, func(s *settings, err error) {
-			if err != nil || !subscriptions.MatchString(subscription) {
+			if err != nil || subscription == "" {
 				return
 			}
-			lines := []string{"call-id: " + subscription, "Feature-Event: init"}
+			lines := []part{form("call-id: %", header(subscription)), form("Feature-Event: init")}
 			for _, f := range forwardings {
 				if s.forwards[f.kind].to != "" {
 					lines = append(lines, s.forwardLines(f.kind)...)
 				}
 			}
-			l.lamp(device, append(lines, fmt.Sprintf("doNotDisturbOn: %t", s.dnd))...)
+			l.lamp(device, append(lines, s.dndLine())...)
 		})
 	}
 }
 
-// subscriptions are Call-IDs of telephones' subscriptions.
-var subscriptions = regexp.MustCompile(`^[!-~]{1,256}$`)
-
 // setMessageWaiting: ECMA-269 Set Message Waiting Indicator. FreeSWITCH tells the telephone, and
 // the link by an event.
 func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer proxy.Answer) {
-	device, waiting := req.Device.ID, "no"
+	device := req.Device.ID
 	if !words.MatchString(device) || req.DeviceForMessage != nil {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
+	waiting := form("MWI-Messages-Waiting: no")
 	if req.MessageWaitingOn {
-		waiting = "yes"
+		waiting = form("MWI-Messages-Waiting: yes")
 	}
-	l.order("sendevent MESSAGE_WAITING\nMWI-Messages-Waiting: "+waiting+"\nMWI-Message-Account: sip:"+device+"@"+l.cfg.Domain, answer,
+	l.order(sendEvent("MESSAGE_WAITING", waiting, form("MWI-Message-Account: sip:%@%", word(device), word(l.cfg.Domain))), answer,
 		uacsta.SetMessageWaitingIndicatorResponse{})
 }
 

@@ -2,7 +2,11 @@ package freeswitch
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +25,63 @@ type nobody struct{}
 func (nobody) Ready()                        {}
 func (nobody) Request(*uacsta.Message) error { return nil }
 func (nobody) Event(*uacsta.Message)         {}
+
+// reader is a core that reads what it is told as XML.
+type reader struct {
+	nobody
+	t *testing.T
+}
+
+func (r reader) Event(m *uacsta.Message) {
+	for d := xml.NewDecoder(bytes.NewReader(m.Bytes())); ; {
+		_, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			r.t.Fatalf("%q: %v", m.Bytes(), err)
+		}
+	}
+}
+
+// Names and numbers of FreeSWITCH's may hold anything; events stay XML.
+func TestLegible(t *testing.T) {
+	core := &teller{}
+	l := fuzzed(t)
+	defer l.socket.close(errBroken)
+	device := uacsta.Dev("1001")
+	for text, want := range map[string]string{
+		"Zo%C3%AB \xF0\x9F\x93\x9E": "Zo\u00eb \U0001f4de", "a%00b": "a\uFFFDb", "a%1Bb%7F": "a\uFFFDb\uFFFD", "%EF%BF%BE%EF%BF%BF": "\uFFFD\uFFFD", "%C3\xFF": "\uFFFD\uFFFD", "a%0D%0Ab\tc": "a\uFFFD\uFFFDb\uFFFDc",
+	} {
+		l.begin(core)
+		l.inbox.Open()
+		if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, words.MatchString); err != nil {
+			t.Fatal(err)
+		}
+		for _, lines := range []string{
+			"Event-Name: CHANNEL_CREATE\nUnique-ID: A\nCall-Direction: inbound\nCaller-Caller-ID-Number: " + text + "\n",
+			"Event-Name: CHANNEL_CREATE\nUnique-ID: B\nOther-Leg-Unique-ID: A\nCall-Direction: outbound\nChannel-Presence-ID: 1001@pbx.test\n", "Event-Name: CHANNEL_PROGRESS\nUnique-ID: B\n",
+		} {
+			e, err := (&message{body: lines}).event()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.told(e)
+		}
+		if core.caller != want {
+			t.Errorf("%q is told as %q, not %q", text, core.caller, want)
+		}
+		list, err := json.Marshal(map[string]any{"rows": []map[string]string{{"uuid": "C", "direction": "outbound", "presence_id": "1001@pbx.test", "cid_num": "a\x00\ufffe"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.learn(string(list), func(err error) {
+			if err != nil || l.calls["C"].calling != "a\uFFFD\uFFFD" {
+				t.Errorf("%v %q", err, l.calls["C"].calling)
+			}
+		})
+	}
+}
 
 // written is where a link's commands go: each is one line, or an event whose lines are headers.
 type written struct {
@@ -58,6 +119,7 @@ func FuzzEvents(f *testing.F) {
 		whole += fmt.Sprintf("Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(lines), lines)
 	}
 	f.Add(whole)
+	f.Add(strings.NewReplacer("1001", "%00%1B%EF%BF%BE\xFF", "9501", "%07").Replace(whole))
 	f.Add("Content-Length: -1\n\n")
 	f.Add("Content-Length: 99999999999\n\n")
 	f.Add(strings.Repeat("x", maxHeaders+1))
@@ -98,7 +160,7 @@ func fuzzed(t *testing.T) *Link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.begin(nobody{})
+	l.begin(reader{t: t})
 	l.inbox.Open()
 	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.told)
 	for _, device := range []string{"1001", "1002"} {
@@ -153,10 +215,12 @@ func TestWords(t *testing.T) {
 // teller is a core that keeps what it is told.
 type teller struct {
 	nobody
-	told []string
+	told   []string
+	caller string // of the last event
 }
 
 func (l *teller) Event(m *uacsta.Message) {
+	l.caller = m.Text("callingDevice/deviceIdentifier")
 	l.told = append(l.told, m.Name()+" "+m.Text("localConnectionInfo")+" "+m.Text("cause"))
 }
 

@@ -1,7 +1,6 @@
 package freeswitch
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -109,12 +108,12 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	target, cause := fmt.Sprintf("&intercept(%s)", ch.other().id), uacsta.CauseCallPickup
+	target, cause := form("&intercept(%)", word(ch.other().id)), uacsta.CauseCallPickup
 	if ch.parked {
-		target, cause = fmt.Sprintf("'&valet_park(%s %s)'", l.cfg.ParkLot, ch.number), uacsta.CausePark
+		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.number)), uacsta.CausePark
 	}
 	id := newID()
-	l.originate(id, l.telephone(device), device, "", target, &awaited{call: ch.call, by: ch, why: cause},
+	l.originate(id, l.telephone(device), device, nil, target, &awaited{call: ch.call, by: ch, why: cause},
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.id, device)}, answer)
 }
 
@@ -175,7 +174,7 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 
 // group asks for the call group of a user of the directory; "" is none.
 func (l *Link) group(user string, done func(group string, err error)) {
-	l.query("api list_users user "+user, func(reply string, err error) {
+	l.query(api("list_users user %", word(user)), func(reply string, err error) {
 		if err != nil {
 			done("", errBusy)
 			return
@@ -217,7 +216,7 @@ func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	l.send(ch, place, l.elsewhere(ch, fmt.Sprintf("'valet_park:%s %s' inline", l.cfg.ParkLot, place)), uacsta.CausePark, answer,
+	l.send(ch, place, l.elsewhere(ch, form("'valet_park:% %' inline", word(l.cfg.ParkLot), word(place))), uacsta.CausePark, answer,
 		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.id, place)})
 }
 
@@ -252,11 +251,11 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		return
 	}
 	c := ch.call
-	var texts []string
+	var texts []instruction
 	room := c.room
 	if room == "" {
 		room = ownRooms + newID()
-		texts = []string{"api uuid_transfer " + ch.id + " -both conference:" + room + "@default inline"}
+		texts = []instruction{api("uuid_transfer % -both conference:%@default inline", word(ch.id), word(room))}
 	}
 	l.orders(texts, func(err error) {
 		if err == nil && ch.call != c {
@@ -270,7 +269,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		for _, member := range c.channels {
 			member.parks = true // in the conference, when everybody else has left
 		}
-		l.originate(newID(), l.dial(device), device, "", "&conference("+room+"@default"+how.flags+")", &awaited{call: c, by: ch, why: how.cause},
+		l.originate(newID(), l.dial(device), device, nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, by: ch, why: how.cause},
 			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.id, device)}, answer)
 	})
 }
@@ -341,9 +340,9 @@ func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	text := "api uuid_kill " + ch.leg().id + " NORMAL_CLEARING"
+	text := api("uuid_kill % NORMAL_CLEARING", word(ch.leg().id))
 	if name, room := strings.CutPrefix(ch.id, "conference "); room {
-		text = "api conference " + name + " hup all"
+		text = api("conference % hup all", word(name))
 	}
 	l.order(text, answer, uacsta.ClearConnectionResponse{})
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -69,8 +68,11 @@ type Link struct {
 	played   bool                           // FreeSWITCH is asked to tell when an application ends
 }
 
-// words are what may stand in a command: numbers, and names of FreeSWITCH's own.
-var words = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
+var _ proxy.ConnectionKeeper = (*Link)(nil)
+
+// KeepsConnections implements proxy.ConnectionKeeper: every service finds its connections by
+// callID and device together ([Link.find]).
+func (*Link) KeepsConnections() {}
 
 // NewLink makes a link. It connects once Run is called.
 func NewLink(cfg LinkConfig) (*Link, error) {
@@ -93,14 +95,14 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 		}
 	}
 	for _, text := range append(slices.Collect(maps.Values(cfg.Messages)), cfg.Sounds, cfg.Recordings, cfg.Outside) {
-		if strings.ContainsAny(text, " \r\n") {
-			return nil, fmt.Errorf("what FreeSWITCH is told must be one word: %q", text)
+		if text != "" && !configured(text).ok {
+			return nil, fmt.Errorf("what FreeSWITCH is told must be one word, without apostrophes: %q", text)
 		}
 	}
 	if strings.ContainsAny(cfg.Password, "\r\n") {
 		return nil, errors.New("a password of more than one line")
 	}
-	if strings.ContainsAny(cfg.AutoAnswer, "{}\r\n") {
+	if !variables(cfg.AutoAnswer).ok {
 		return nil, errors.New("auto-answer must be channel variables, such as sip_auto_answer=true")
 	}
 	return &Link{cfg: cfg}, nil

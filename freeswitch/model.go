@@ -101,18 +101,32 @@ func (l *Link) remove(ch *channel) {
 	}
 }
 
-// find finds the channel that a connection names; nil when there is none.
+// find finds the channel that a connection names, by both its callID and its device; nil when
+// there is none. What a caller from the network says its number is makes it no telephone of ours.
 func (l *Link) find(id uacsta.ConnectionID) *channel {
 	c := l.calls[id.CallID]
-	if c == nil {
+	if c == nil || id.DeviceID.ID == "" {
 		return nil
 	}
 	for _, ch := range c.channels {
-		if ch.number == id.DeviceID.ID {
+		if ch.number == id.DeviceID.ID && (!ch.network || !l.telephones(ch.number)) {
 			return ch
 		}
 	}
 	return nil
+}
+
+// telephones reports whether a number is one of a telephone of the directory, as far as is known.
+func (l *Link) telephones(number string) bool {
+	if _, registered := l.devices[number]; registered {
+		return true
+	}
+	for _, ch := range l.channels {
+		if ch.number == number && !ch.network && !ch.virtual {
+			return true
+		}
+	}
+	return false
 }
 
 // other is another channel of the call, which talks or rings; nil when there is none.
@@ -169,12 +183,23 @@ func numberOf(e event) (number string, network bool) {
 
 // shown is a line of "show channels as json".
 type shown struct {
-	UUID, Direction, Dest, CallState string
-	PresenceID                       string `json:"presence_id"`
-	CallUUID                         string `json:"call_uuid"`
-	CallerNumber                     string `json:"cid_num"`
-	Application, State               string
-	Data                             string `json:"application_data"`
+	UUID, Direction, Dest, CallState jsonText
+	PresenceID                       jsonText `json:"presence_id"`
+	CallUUID                         jsonText `json:"call_uuid"`
+	CallerNumber                     jsonText `json:"cid_num"`
+	Application, State               jsonText
+	Data                             jsonText `json:"application_data"`
+}
+
+// jsonText is text that is made legible as it is read.
+type jsonText string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *jsonText) UnmarshalJSON(data []byte) error {
+	var text string
+	err := json.Unmarshal(data, &text)
+	*t = jsonText(legible(text))
+	return err
 }
 
 // learn takes the channels that there are, when the link begins, and then goes on.
@@ -186,17 +211,23 @@ func (l *Link) learn(text string, then func(error)) {
 	}
 	found := map[*channel]shown{}
 	for _, row := range list.Rows {
-		if l.channels[row.UUID] != nil || !words.MatchString(row.UUID) || len(l.channels) >= maxChannels {
+		id := string(row.UUID)
+		if l.channels[id] != nil || !words.MatchString(id) || len(l.channels) >= maxChannels {
 			continue // its event was faster; or it could not stand in a command
 		}
 		e := event{headers: map[string]string{
-			"Channel-Presence-ID": row.PresenceID, "Call-Direction": row.Direction, "Caller-Caller-ID-Number": row.CallerNumber, "Caller-Destination-Number": row.Dest,
+			"Channel-Presence-ID": string(row.PresenceID), "Call-Direction": string(row.Direction),
+			"Caller-Caller-ID-Number": string(row.CallerNumber), "Caller-Destination-Number": string(row.Dest),
 		}}
-		ch := &channel{id: row.UUID, inbound: row.Direction == "inbound"}
+		ch := &channel{id: id, inbound: row.Direction == "inbound"}
 		ch.number, ch.network = numberOf(e)
-		c := l.calls[row.CallUUID]
+		callID := string(row.CallUUID)
+		if !words.MatchString(callID) {
+			callID = id
+		}
+		c := l.calls[callID]
 		if c == nil {
-			c = &call{id: row.CallUUID, calling: row.CallerNumber, called: row.Dest}
+			c = &call{id: callID, calling: string(row.CallerNumber), called: string(row.Dest)}
 		}
 		switch {
 		case row.CallState == "HELD":
@@ -223,7 +254,7 @@ func (l *Link) learn(text string, then func(error)) {
 func (l *Link) learnRegistrations(text string, then func(error)) {
 	var list struct {
 		Rows []struct {
-			User string `json:"reg_user"`
+			User jsonText `json:"reg_user"`
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
@@ -231,7 +262,7 @@ func (l *Link) learnRegistrations(text string, then func(error)) {
 		return
 	}
 	for _, row := range list.Rows {
-		l.service(row.User, true)
+		l.service(string(row.User), true)
 	}
 	then(nil)
 }
@@ -239,7 +270,7 @@ func (l *Link) learnRegistrations(text string, then func(error)) {
 // found says where a channel is that began before the link did: in a queue, parked, or in a
 // conference.
 func (l *Link) found(ch *channel, row shown) {
-	where, place, _ := strings.Cut(row.Data, " ")
+	where, place, _ := strings.Cut(string(row.Data), " ")
 	switch row.Application {
 	case "callcenter":
 		ch.call.queue = l.queueDevice(where)
@@ -255,7 +286,7 @@ func (l *Link) found(ch *channel, row shown) {
 	case "bridge":
 	default:
 		if row.CallState == "ACTIVE" {
-			l.waits(ch, row.Dest)
+			l.waits(ch, string(row.Dest))
 		}
 	}
 }

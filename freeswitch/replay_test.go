@@ -100,17 +100,21 @@ func (p *player) get(service, res any) {
 }
 
 func (p *player) ask(service any) (*uacsta.Message, error) {
+	return p.send(uacsta.Encode(service, uacsta.Edition6))
+}
+
+func (p *player) send(req *uacsta.Message) (*uacsta.Message, error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	p.link.Request(uacsta.Encode(service, uacsta.Edition6), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	p.link.Request(req, func(m *uacsta.Message, err error) { answered <- answer{m, err} })
 	select {
 	case a := <-answered:
 		return a.m, a.err
 	case <-time.After(patience):
-		p.t.Fatalf("no answer to %T", service)
+		p.t.Fatalf("no answer to %s", req.Name())
 		return nil, nil
 	}
 }

@@ -2,17 +2,14 @@ package freeswitch
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
-
-// digits are what may be sent as tones.
-var digits = regexp.MustCompile(`^[0-9*#A-D]{1,64}$`)
 
 var (
 	errService    = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
@@ -39,7 +36,7 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	case *uacsta.SnapshotDevice:
 		answer(l.snapshot(s.SnapshotObject.ID), nil)
 	case *uacsta.SnapshotCall:
-		answer(l.snapshotCall(s.SnapshotObject.CallID))
+		answer(l.snapshotCall(s.SnapshotObject))
 	case *uacsta.MakeCall:
 		l.makeCall(s, answer)
 	case *uacsta.AnswerCall:
@@ -101,7 +98,8 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 
 // generate: ECMA-269 Generate Digits.
 func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
-	if !digits.MatchString(s.CharactersToSend) {
+	sent := tones(s.CharactersToSend)
+	if !sent.ok {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
 		return
 	}
@@ -110,11 +108,10 @@ func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	text := "api uuid_send_dtmf " + ch.id + " " + s.CharactersToSend
 	if s.ToneDuration != nil && *s.ToneDuration > 0 {
-		text += fmt.Sprintf("@%d", *s.ToneDuration)
+		sent = form("%@%", sent, count(*s.ToneDuration))
 	}
-	l.order(text, answer, uacsta.GenerateDigitsResponse{})
+	l.order(api("uuid_send_dtmf % %", word(ch.id), sent), answer, uacsta.GenerateDigitsResponse{})
 }
 
 // in finds the channel of a connection that is in one of some states. Queues and conferences are
@@ -131,20 +128,26 @@ func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState)
 }
 
 // order sends a command and answers by its reply. Its events come later, by the same way.
-func (l *Link) order(text string, answer proxy.Answer, res any) {
+func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 	l.query(text, func(_ string, err error) {
-		if err != nil {
-			l.cfg.Log.Info("a command that is refused", "command", strings.Fields(text)[1], "err", err)
+		switch {
+		case errors.Is(err, errParameter):
+		case err != nil:
+			l.cfg.Log.Info("a command that is refused", "command", text.name(), "err", err)
 			err = errBusy
 		}
 		answer(res, err)
 	})
 }
 
-// query sends a command and gives its reply.
-func (l *Link) query(text string, done func(reply string, err error)) {
+// query sends a command and gives its reply; errParameter: it could not be written.
+func (l *Link) query(text instruction, done func(reply string, err error)) {
+	if text.text == "" {
+		done("", errParameter)
+		return
+	}
 	deliver := l.inbox.Deliverer()
-	if err := l.socket.send(text, func(reply string, err error) { deliver(func() { done(reply, err) }) }); err != nil {
+	if err := l.socket.send(text.text, func(reply string, err error) { deliver(func() { done(reply, err) }) }); err != nil {
 		done("", err)
 	}
 }
@@ -169,12 +172,12 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	variables := "origination_caller_id_number=" + to + ","
+	set := []part{form("origination_caller_id_number=%", word(to))}
 	if s.AutoOriginate == uacsta.DoNotPrompt {
-		variables += l.cfg.AutoAnswer + ","
+		set = append(set, variables(l.cfg.AutoAnswer))
 	}
 	c := &call{id: id, calling: from, called: to, prompted: id}
-	l.originate(id, l.telephone(from), from, variables, to+" XML "+l.cfg.Context, &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+	l.originate(id, l.telephone(from), from, set, l.extension(to), &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
 // predict: ECMA-269 Make Predictive Call: the called device rings first, and comes to the queue
@@ -194,14 +197,14 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	l.originate(id, l.dial(to), to, "", target+" XML "+l.cfg.Context, &awaited{call: &call{id: id, calling: from, called: to, predicts: true}},
+	l.originate(id, l.dial(to), to, nil, l.extension(target), &awaited{call: &call{id: id, calling: from, called: to, predicts: true}},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
 // originate has FreeSWITCH dial a device, and then go on with a target. It answers when FreeSWITCH
 // has taken the command; who hears that the device does not answer, depends on what it is awaited
 // for.
-func (l *Link) originate(id, dialled, device, variables, target string, made *awaited, res any, answer proxy.Answer) {
+func (l *Link) originate(id string, dialled part, device string, with []part, target part, made *awaited, res any, answer proxy.Answer) {
 	if len(l.jobs) >= maxWaiting || len(l.awaited) >= maxWaiting {
 		answer(nil, errBusy)
 		return
@@ -230,8 +233,11 @@ func (l *Link) originate(id, dialled, device, variables, target string, made *aw
 		}
 		l.unreached(c, told, cause)
 	}
-	variables = fmt.Sprintf("origination_uuid=%s,%signore_early_media=true,originate_timeout=%d", id, variables, int(l.cfg.RingTime.Seconds()))
-	l.order(fmt.Sprintf("bgapi originate {%s}%s %s\nJob-UUID: %s", variables, dialled, target, job), func(res any, err error) {
+	set := form("origination_uuid=%", word(id))
+	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
+		set = form("%,%", set, v)
+	}
+	l.order(background(job, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
 		if err != nil {
 			forget()
 			delete(l.jobs, job)
@@ -241,12 +247,19 @@ func (l *Link) originate(id, dialled, device, variables, target string, made *aw
 }
 
 // telephone is how FreeSWITCH calls a telephone of its directory.
-func (l *Link) telephone(device string) string { return "user/" + device + "@" + l.cfg.Domain }
+func (l *Link) telephone(device string) part {
+	return form("user/%@%", word(device), word(l.cfg.Domain))
+}
+
+// extension is how a command names an extension of the dialplan.
+func (l *Link) extension(number string) part {
+	return form("% XML %", word(number), word(l.cfg.Context))
+}
 
 // dial is how FreeSWITCH calls a destination: a telephone, or by what is configured for others.
-func (l *Link) dial(number string) string {
-	if _, known := l.devices[number]; !known && l.cfg.Outside != "" {
-		return strings.ReplaceAll(l.cfg.Outside, "{number}", number)
+func (l *Link) dial(number string) part {
+	if _, known := l.devices[number]; !known && l.cfg.Outside != "" && word(number).ok {
+		return configured(strings.ReplaceAll(l.cfg.Outside, "{number}", number))
 	}
 	return l.telephone(number)
 }
@@ -265,7 +278,7 @@ func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 		return
 	}
 	to := s.NewDestination[0].ID
-	l.send(ch, to, "api uuid_transfer "+ch.other().id+" "+to+" XML "+l.cfg.Context, uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
+	l.send(ch, to, api("uuid_transfer % %", word(ch.other().id), l.extension(to)), uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
 }
 
 // transfer sends the other party of a call somewhere else.
@@ -282,21 +295,21 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 		return
 	}
 	to := s.TransferredTo.ID
-	l.send(ch, to, l.elsewhere(ch, to+" XML "+l.cfg.Context), uacsta.CauseSingleStepTransfer, answer,
+	l.send(ch, to, l.elsewhere(ch, l.extension(to)), uacsta.CauseSingleStepTransfer, answer,
 		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.id, to)})
 }
 
 // elsewhere is the command that sends the other party of a call to an extension.
-func (l *Link) elsewhere(ch *channel, to string) string {
+func (l *Link) elsewhere(ch *channel, to part) instruction {
 	if ch.inbound || ch.call.prompted == ch.id { // the other one is its B leg
-		return "api uuid_transfer " + ch.id + " -bleg " + to
+		return api("uuid_transfer % -bleg %", word(ch.id), to)
 	}
-	return "api uuid_transfer " + ch.other().id + " " + to
+	return api("uuid_transfer % %", word(ch.other().id), to)
 }
 
 // send has a call sent from a device to another one. That a telephone has left it shows when its
 // channel ends; a queue has none.
-func (l *Link) send(ch *channel, to, text string, cause uacsta.EventCause, answer proxy.Answer, res any) {
+func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.EventCause, answer proxy.Answer, res any) {
 	c := ch.call
 	if !ch.virtual {
 		c.sending = &sending{ch, to, cause}
@@ -333,13 +346,13 @@ func (l *Link) snapshot(device string) any {
 	return uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}
 }
 
-func (l *Link) snapshotCall(id string) (any, error) {
-	c := l.calls[id]
-	if c == nil {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallID)
+func (l *Link) snapshotCall(id uacsta.ConnectionID) (any, error) {
+	own := l.find(id)
+	if own == nil {
+		return nil, errConnection
 	}
 	list := &uacsta.SnapshotCallDataList{}
-	for _, ch := range c.channels {
+	for _, ch := range own.call.channels {
 		if ch.state != "" {
 			connection := ch.connection()
 			list.SnapshotCallResponseInfo = append(list.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/tr87proxy/tr87proxy/gate"
 )
@@ -93,8 +94,19 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 				value = plain
 			}
 		}
-		headers[key] = value
+		headers[key] = legible(value)
 	}
+}
+
+// legible is text that XML can carry: control characters, what is no character, and octets that
+// are no UTF-8 become U+FFFD.
+func legible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // event reads the event in a message of the type text/event-plain.

@@ -29,7 +29,8 @@ type trial struct {
 	refuse   string // commands that begin so are refused
 	answer   string // to any command; "": as it should be
 	replies  chan string
-	pending  atomic.Int32 // commands that are not answered yet
+	raw      func(octets string) // is given each command as it is written; nil: nobody
+	pending  atomic.Int32        // commands that are not answered yet
 }
 
 // wire is the connection of a trial.
@@ -41,6 +42,9 @@ type wire struct {
 func (w wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.raw != nil {
+		w.raw(string(p))
+	}
 	text := strings.TrimSpace(string(p))
 	reply := "+OK"
 	if stored, db := strings.CutPrefix(text, "api db "); db {
@@ -499,10 +503,10 @@ func TestFull(t *testing.T) {
 	tr.refused(call, "resourceBusy")
 	l := fuzzed(t) // nobody answers
 	for range maxWaiting {
-		l.query("api status", func(string, error) {})
+		l.query(api("status"), func(string, error) {})
 	}
 	var refused error
-	l.query("api status", func(_ string, err error) { refused = err })
+	l.query(api("status"), func(_ string, err error) { refused = err })
 	if !errors.Is(refused, gate.ErrTooManyWaiting) {
 		t.Errorf("one command more: %v", refused)
 	}
@@ -760,7 +764,7 @@ func TestErrors(t *testing.T) {
 		tr := newTrial(t, LinkConfig{})
 		tr.answer = reply
 		got := make(chan error, 1)
-		tr.link.inbox.Post(func() { tr.link.query(command, func(_ string, err error) { got <- err }) })
+		tr.link.inbox.Post(func() { tr.link.query(instruction{command}, func(_ string, err error) { got <- err }) })
 		err := <-got
 		if failed := !strings.HasPrefix(reply, "true") && !strings.HasPrefix(reply, "false") && !strings.HasPrefix(reply, "error/"); failed != (err != nil) {
 			t.Errorf("%s: %q is %v", command, reply, err)

@@ -1,7 +1,6 @@
 package freeswitch
 
 import (
-	"fmt"
 	"regexp"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 
 // soundNames are names of sound files: nothing that FreeSWITCH would take for a command, and nothing
 // outside its folder.
-var soundNames = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*)*$`)
+var soundNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.?[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*)*$`)
 
 // sound is what is played to a channel, or recorded of it.
 type sound struct {
@@ -68,7 +67,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	texts := []string{"event plain CHANNEL_EXECUTE_COMPLETE", "api uuid_broadcast " + ch.id + " " + path + " aleg"}
+	texts := []instruction{{"event plain CHANNEL_EXECUTE_COMPLETE"}, api("uuid_broadcast % % aleg", word(ch.id), configured(path))}
 	if l.played { // only this event says that there is no such file
 		texts = texts[1:]
 	}
@@ -83,7 +82,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 // record: ECMA-269 Record Message, of both directions of a channel.
 func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	ch, err := l.hears(s.CallToBeRecorded)
-	limit := ""
+	limit, limited := form(""), s.MaxDuration != nil
 	switch {
 	case err != nil:
 	case l.cfg.Recordings == "":
@@ -92,8 +91,8 @@ func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 		err = errParameter
 	case len(ch.messages) >= maxMessages:
 		err = errBusy
-	case s.MaxDuration != nil:
-		limit = fmt.Sprintf(" %d", (*s.MaxDuration+999)/1000)
+	case limited:
+		limit = form(" %", count((*s.MaxDuration+999)/1000))
 	}
 	if err != nil {
 		answer(nil, err)
@@ -101,8 +100,8 @@ func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	}
 	name := newID() + ".wav"
 	path := l.cfg.Recordings + "/" + name
-	m := &sound{name: name, records: true, limited: limit != "", onDigit: s.Termination != nil && s.Termination.DTMFDigitDetected}
-	l.start(ch, path, m, []string{"api uuid_record " + ch.id + " start " + path + limit}, answer,
+	m := &sound{name: name, records: true, limited: limited, onDigit: s.Termination != nil && s.Termination.DTMFDigitDetected}
+	l.start(ch, path, m, []instruction{api("uuid_record % start %%", word(ch.id), configured(path), limit)}, answer,
 		uacsta.RecordMessageResponse{ResultingMessage: name})
 }
 
@@ -112,7 +111,7 @@ func lasts(ms *int) bool { return ms == nil || *ms >= 1 && *ms <= 24*3600*1000 }
 // over ends a message whose time is over.
 func (l *Link) over(ch *channel, path string, m *sound) {
 	if l.channels[ch.id] == ch && ch.messages[path] == m {
-		l.order("api uuid_break "+ch.id+" all", func(any, error) {}, nil)
+		l.order(api("uuid_break % all", word(ch.id)), func(any, error) {}, nil)
 	}
 }
 
@@ -137,16 +136,16 @@ func (l *Link) digit(ch *channel) {
 			continue
 		}
 		m.onDigit, m.limited = false, false
-		text := "api uuid_break " + ch.id + " all"
+		text := api("uuid_break % all", word(ch.id))
 		if m.records {
-			text = "api uuid_record " + ch.id + " stop " + path
+			text = api("uuid_record % stop %", word(ch.id), configured(path))
 		}
 		l.order(text, func(any, error) {}, nil)
 	}
 }
 
 // start has FreeSWITCH play or record something. Its events come later.
-func (l *Link) start(ch *channel, path string, m *sound, texts []string, answer proxy.Answer, res any) {
+func (l *Link) start(ch *channel, path string, m *sound, texts []instruction, answer proxy.Answer, res any) {
 	if ch.messages == nil {
 		ch.messages = map[string]*sound{}
 	}
@@ -167,20 +166,20 @@ func (l *Link) stop(s *uacsta.Stop, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	var texts []string
+	var texts []instruction
 	plays := false
 	for path, m := range ch.messages {
 		switch {
 		case s.MessageToBeStopped != "" && s.MessageToBeStopped != m.name:
 		case m.records:
 			m.limited = false
-			texts = append(texts, "api uuid_record "+ch.id+" stop "+path)
+			texts = append(texts, api("uuid_record % stop %", word(ch.id), configured(path)))
 		default:
 			m.limited, plays = false, true
 		}
 	}
 	if plays {
-		texts = append(texts, "api uuid_break "+ch.id+" all")
+		texts = append(texts, api("uuid_break % all", word(ch.id)))
 	}
 	if len(texts) == 0 {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID))

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxLine is how many octets a line may have.
@@ -27,14 +28,18 @@ type line struct {
 // ErrLine is of a line that is too long.
 var ErrLine = fmt.Errorf("a line is longer than %d octets", maxLine)
 
-// errBlank is of an argument that would become more than one.
+// errBlank is of a word that would become more than one.
 var errBlank = errors.New("an argument has blanks or other signs that a line cannot hold")
 
-// safe are the arguments that a line can hold.
+// safe are the words that a line can hold: nothing is escaped there.
 var safe = regexp.MustCompile(`^[!-<>-~]{0,256}$`)
 
-// text writes the line, with the blank before its end that clients put there.
+// text writes the line, with the blank before its end that clients put there. A line with words
+// that it cannot hold, or with more than a reader takes, is not written.
 func (l *line) text() (string, error) {
+	if l.name == "" || !safe.MatchString(l.name) || len(l.args) > maxArgs {
+		return "", errBlank
+	}
 	kind := "cmd"
 	if l.reply {
 		kind = "rly"
@@ -48,6 +53,9 @@ func (l *line) text() (string, error) {
 		fmt.Fprintf(&b, " arg%d=%s", i+1, arg)
 	}
 	fmt.Fprintf(&b, " argc=%d \n", len(l.args))
+	if b.Len() > maxLine {
+		return "", ErrLine
+	}
 	return b.String(), nil
 }
 
@@ -61,11 +69,25 @@ func (l *line) arg(n int) string {
 
 const maxArgs = 16
 
+// legible is text that XML can carry: control characters, what is no character, and octets that
+// are no UTF-8 become U+FFFD. NUL, which some end words with, is taken out.
+func legible(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == 0:
+			return -1
+		case unicode.IsControl(r) && !unicode.IsSpace(r), r == 0xFFFE, r == 0xFFFF:
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
 // parseLine reads a line. Words that are no key=value are taken for arguments: events come
 // so, too.
 func parseLine(text string) *line {
 	l := &line{}
-	for word := range strings.FieldsSeq(strings.ReplaceAll(text, "\x00", "")) {
+	for word := range strings.FieldsSeq(legible(text)) {
 		key, value, found := strings.Cut(word, "=")
 		switch {
 		case !found && len(l.args) < maxArgs:

@@ -59,6 +59,12 @@ type Link struct {
 	manager  *wire // nil while there is none
 }
 
+var _ proxy.ConnectionKeeper = (*Link)(nil)
+
+// KeepsConnections implements proxy.ConnectionKeeper: a port carries out what names connections of
+// its own calls only.
+func (*Link) KeepsConnections() {}
+
 // NewLink makes a link. It connects once Run is called.
 func NewLink(cfg LinkConfig) *Link {
 	for p, standard := range map[*time.Duration]time.Duration{
@@ -251,8 +257,9 @@ func (l *Link) Features(string) uacsta.Features {
 }
 
 var (
-	errService = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
-	errDevice  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+	errService    = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	errDevice     = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+	errConnection = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 )
 
 // Request implements proxy.Link.
@@ -264,9 +271,9 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		case *uacsta.MonitorStop:
 			answer(l.watch.Stop(s))
 		default:
-			p := l.portOf(service)
-			if p == nil {
-				answer(nil, errDevice)
+			p, err := l.portOf(service)
+			if err != nil {
+				answer(nil, err)
 				return
 			}
 			p.inbox.Do(func() { p.perform(service, answer) }, func(err error) { answer(nil, err) })

@@ -168,17 +168,22 @@ func newBench(t *testing.T, cfg LinkConfig) *bench {
 
 func (b *bench) ask(service any) (*uacsta.Message, error) {
 	b.t.Helper()
+	return b.send(uacsta.Encode(service, uacsta.Edition6))
+}
+
+func (b *bench) send(req *uacsta.Message) (*uacsta.Message, error) {
+	b.t.Helper()
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	b.link.Request(uacsta.Encode(service, uacsta.Edition6), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	b.link.Request(req, func(m *uacsta.Message, err error) { answered <- answer{m, err} })
 	select {
 	case a := <-answered:
 		return a.m, a.err
 	case <-time.After(patience):
-		b.t.Fatalf("no answer to %T", service)
+		b.t.Fatalf("no answer to %s", req.Name())
 		return nil, nil
 	}
 }

@@ -122,8 +122,15 @@ func (p *port) forget(c *call) {
 // has reports whether a call is still there.
 func (p *port) has(c *call) bool { return p.active == c || p.held == c }
 
-// find finds the call that a connection names.
+// find finds the call that a connection names, by both its callID and its device; a device alone
+// names its call only where it has exactly one.
 func (p *port) find(id uacsta.ConnectionID) *call {
+	switch {
+	case id.DeviceID.ID != p.cfg.Number:
+		return nil
+	case id.CallID == "" && p.active != nil && p.held != nil:
+		return nil
+	}
 	for _, c := range []*call{p.active, p.held} {
 		if c != nil && (id.CallID == c.id || id.CallID == "") {
 			return c
@@ -162,7 +169,7 @@ func (p *port) happened(what, more string) {
 }
 
 func (p *port) digit(digit string) {
-	if c := p.active; c != nil && c.state == uacsta.Connected && len(digit) == 1 {
+	if c := p.active; c != nil && c.state == uacsta.Connected && len(digit) == 1 && isEvent(digit) {
 		p.tell(func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: p.connection(c), DtmfChar: digit, Cause: uacsta.CauseDTMFDigitDetected}
 		})
@@ -294,22 +301,39 @@ func (p *port) stopped(message string, cause uacsta.EventCause) {
 	})
 }
 
-// portOf is the port that a service is for: that of its first connection or device.
-func (l *Link) portOf(service any) *port {
-	switch s := service.(type) {
-	case *uacsta.ConferenceCall:
-		return l.ports[s.ActiveCall.DeviceID.ID]
-	case *uacsta.SnapshotCall:
-		return l.ports[s.SnapshotObject.DeviceID.ID]
+// portOf is the port that a service is for: that of its first connection or device. A connection
+// of no port is none.
+func (l *Link) portOf(service any) (*port, error) {
+	named := connectionsOf(service)
+	if conference, ok := service.(*uacsta.ConferenceCall); ok {
+		named = []uacsta.ConnectionID{conference.ActiveCall}
+	}
+	if len(named) > 0 {
+		if p := l.ports[named[0].DeviceID.ID]; p != nil {
+			return p, nil
+		}
+		return nil, errConnection
 	}
 	v := reflect.ValueOf(service).Elem()
 	for i := range v.NumField() {
-		switch id := v.Field(i).Interface().(type) {
-		case uacsta.ConnectionID:
-			return l.ports[id.DeviceID.ID]
-		case uacsta.DeviceID:
-			return l.ports[id.ID]
+		if id, ok := v.Field(i).Interface().(uacsta.DeviceID); ok {
+			if p := l.ports[id.ID]; p != nil {
+				return p, nil
+			}
+			break
 		}
 	}
-	return nil
+	return nil, errDevice
+}
+
+// connectionsOf are the connections that a service names.
+func connectionsOf(service any) []uacsta.ConnectionID {
+	var named []uacsta.ConnectionID
+	v := reflect.ValueOf(service).Elem()
+	for i := range v.NumField() {
+		if id, ok := v.Field(i).Interface().(uacsta.ConnectionID); ok && id.CallID+id.DeviceID.ID != "" {
+			named = append(named, id)
+		}
+	}
+	return named
 }

@@ -223,7 +223,10 @@ func (cl *client) write(l *line) {
 	text, err := l.text()
 	if err != nil {
 		l.args = []string{"ERROR"}
-		text, _ = l.text()
+		if text, err = l.text(); err != nil { // not even the name of its command can be said
+			_ = cl.nc.Close()
+			return
+		}
 	}
 	_ = cl.nc.SetWriteDeadline(time.Now().Add(writeTime))
 	if _, err := cl.nc.Write([]byte(text)); err != nil {

@@ -18,6 +18,10 @@ func refuse(category uacsta.Category, value string) error { return uacsta.Refuse
 
 // perform carries out a service. Its answer comes before the events that it causes.
 func (p *port) perform(service any, answer proxy.Answer) {
+	if !p.names(service) {
+		answer(nil, errConnection)
+		return
+	}
 	switch s := service.(type) {
 	case *uacsta.SnapshotDevice:
 		answer(p.snapshot(), nil)
@@ -60,10 +64,25 @@ func (p *port) perform(service any, answer proxy.Answer) {
 	case *uacsta.RecordMessage:
 		p.record(s, answer)
 	case *uacsta.Stop:
-		p.stopMessage(answer)
+		p.stopMessage(s, answer)
 	default:
 		answer(nil, errService)
 	}
+}
+
+// names reports whether the port has every connection that a service names. Only a conference may
+// name a connection of another port, which that port looks at.
+func (p *port) names(service any) bool {
+	for _, id := range connectionsOf(service) {
+		_, conference := service.(*uacsta.ConferenceCall)
+		if other := p.link.ports[id.DeviceID.ID]; conference && other != nil && other != p {
+			continue
+		}
+		if p.find(id) == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // order has ctserver carry out a service by a command. Once that has succeeded, and c is still
@@ -107,10 +126,6 @@ func (p *port) snapshot() any {
 
 func (p *port) snapshotCall(s *uacsta.SnapshotCall, answer proxy.Answer) {
 	c := p.find(s.SnapshotObject)
-	if c == nil {
-		answer(nil, refuse(uacsta.Operation, uacsta.InvalidCallID))
-		return
-	}
 	own := p.connection(c)
 	list := &uacsta.SnapshotCallDataList{SnapshotCallResponseInfo: []uacsta.SnapshotCallResponseInfo{{DeviceOnCall: uacsta.Ext(p.cfg.Number), CallIdentifier: &own, LocalConnectionInfo: c.state}}}
 	if c.other != "" {
@@ -215,7 +230,7 @@ func (p *port) fail(c *call, cause uacsta.EventCause) {
 
 func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 	c := p.find(s.CallToBeAnswered)
-	if c == nil || c.state != uacsta.Alerting {
+	if c.state != uacsta.Alerting {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
 		return
 	}
@@ -236,8 +251,6 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 func (p *port) clearConnection(s *uacsta.ClearConnection, answer proxy.Answer) {
 	c := p.find(s.ConnectionToBeCleared)
 	switch {
-	case c == nil:
-		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.NoConnectionToClear))
 	case c == p.held && p.active != nil, c.state == uacsta.Alerting: // a line has no way to say it
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 	case p.held != nil && c == p.active:
@@ -333,8 +346,6 @@ func (p *port) transfer(s *uacsta.TransferCall, answer proxy.Answer) {
 func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	other := p.link.ports[s.HeldCall.DeviceID.ID]
 	switch {
-	case other == nil:
-		answer(nil, refuse(uacsta.Operation, uacsta.InvalidHeldConnectionID))
 	case other == p:
 		held := p.held
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Conference, p.both(s.HeldCall, s.ActiveCall), answer, uacsta.ConferenceCallResponse{ConferenceCall: s.ActiveCall}, func(c *call) {
@@ -344,24 +355,46 @@ func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 		})
 	case p.active == nil || p.find(s.ActiveCall) != p.active || p.active.state != uacsta.Connected:
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidActiveConnectionState))
-	case p.address(p.link.cfg.Address) != other.address(p.link.cfg.Address):
-		answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // they are on different machines
 	default:
-		c := p.active
-		p.order(c, answer, uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, func() {
-			p.conferenced(c.id, s.HeldCall, other.cfg.Number)
-			other.inbox.Post(func() { other.joined(c.id, p.cfg.Number) })
-		}, "ctjoin", p.link.cfg.Timeout, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
+		p.join(other, s.HeldCall, answer)
 	}
 }
 
-// joined: another port's call was joined with that of this one.
-func (p *port) joined(id, with string) {
-	if p.active == nil {
-		return
+// join joins the active call of the port with that of another one, if the other one talks in the
+// call that is named.
+func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer) {
+	c, refused := p.active, func(err error) { answer(nil, err) }
+	other.inbox.Do(func() {
+		switch theirs := other.find(named); {
+		case theirs == nil:
+			answer(nil, errConnection)
+		case theirs != other.active || theirs.state != uacsta.Connected:
+			answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState))
+		case p.address(p.link.cfg.Address) != other.address(p.link.cfg.Address):
+			answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // they are on different machines
+		default:
+			p.inbox.Do(func() {
+				if p.active != c {
+					answer(nil, errConnection)
+					return
+				}
+				id := c.id
+				p.order(c, answer, uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, func() {
+					p.conferenced(id, named, other.cfg.Number)
+					other.inbox.Post(func() { other.joined(theirs, id, p.cfg.Number) })
+				}, "ctjoin", p.link.cfg.Timeout, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
+			}, refused)
+		}
+	}, refused)
+}
+
+// joined: another port's call was joined with one of this port.
+func (p *port) joined(c *call, id, with string) {
+	if p.active != c {
+		return // it has ended meanwhile
 	}
-	old := p.connection(p.active)
-	p.active.id = id
+	old := p.connection(c)
+	c.id = id
 	p.conferenced(id, old, with)
 }
 

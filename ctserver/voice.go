@@ -82,9 +82,11 @@ func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	}, name, strconv.Itoa(int((longest+time.Second-1)/time.Second)), digits, "0")
 }
 
-// stopMessage stops what is played, or recorded.
-func (p *port) stopMessage(answer proxy.Answer) {
+// stopMessage stops what is played, or recorded, which is in the active call.
+func (p *port) stopMessage(s *uacsta.Stop, answer proxy.Answer) {
 	switch {
+	case p.find(s.Connection) != p.active:
+		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 	case p.recording != "":
 		if !p.endRecording() {
 			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService))

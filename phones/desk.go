@@ -45,6 +45,13 @@ type deskMonitor struct {
 	start  *uacsta.Message // that made it, as the core wrote it
 }
 
+var _ proxy.ConnectionKeeper = (*Desk)(nil)
+
+// KeepsConnections implements proxy.ConnectionKeeper: a request that names connections goes to
+// the telephone whose device they all have ([Desk.addressee]), which has no calls but its own, and
+// refuses a callID that it does not know.
+func (*Desk) KeepsConnections() {}
+
 // NewDesk makes a link. Of cfg, what concerns calls does not count.
 func NewDesk(cfg Config, listen []Listening) (*Desk, error) {
 	sw, err := softswitch.New(softswitch.Config{}) // it has no devices: here nobody calls
@@ -111,13 +118,13 @@ var leastServices = uacsta.Features{
 
 // Request implements proxy.Link: the telephone that the request is about carries it out.
 func (d *Desk) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	number, m := d.addressee(req)
-	client, own := d.server.session(number)
-	switch {
-	case number == "":
-		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
+	number, m, err := d.addressee(req)
+	if err != nil {
+		reply(nil, err)
 		return
-	case client == nil:
+	}
+	client, own := d.server.session(number)
+	if client == nil {
 		reply(nil, errTelephone)
 		return
 	}
@@ -168,27 +175,45 @@ func (d *Desk) expect(req *uacsta.Message, number string, change int) {
 	}
 }
 
-// addressee finds the telephone that a request is about, and the request as it gets it: the
-// first of our numbers in it, or whose monitor it names.
-func (d *Desk) addressee(req *uacsta.Message) (number string, m *uacsta.Message) {
+// addressee finds the telephone that a request is about, and the request as it gets it: the one
+// whose connections it names, or whose monitor, or the first of our numbers in it. Every
+// connection must be one of that telephone, for each has callIDs of its own: that of another one
+// would be taken for a call that the telephone happens to have.
+func (d *Desk) addressee(req *uacsta.Message) (number string, m *uacsta.Message, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	m = req.Clone()
-	if one := d.refs[req.CrossRef()]; one != nil {
+	if connections := req.Connections(); len(connections) > 0 {
+		number = connections[0].DeviceID()
+		for _, c := range connections {
+			if c.DeviceID() != number || !d.known[number] {
+				return "", nil, errConnection
+			}
+		}
+		return number, m, nil
+	}
+	if one := d.refs[req.CrossRef()]; one != nil && len(req.Devices()) == 0 {
 		m.SetCrossRef(one.local)
-		return one.number, m
+		return one.number, m, nil
 	}
-	for _, c := range req.Connections() {
-		if d.known[c.DeviceID()] {
-			return c.DeviceID(), m
-		}
-	}
-	for _, id := range req.Devices() {
+	for _, id := range inOrder(req).Devices() {
 		if d.known[id.ID()] {
-			return id.ID(), m
+			return id.ID(), m, nil
 		}
 	}
-	return "", m
+	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+}
+
+var errConnection = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
+
+// inOrder is a request with its elements in the order of the schema, where the device that
+// something is done to stands before others; as it is when it is of no form that is known.
+func inOrder(req *uacsta.Message) *uacsta.Message {
+	service := uacsta.New(req.Name())
+	if service == nil || req.Decode(service) != nil {
+		return req
+	}
+	return uacsta.Encode(service, uacsta.Edition3)
 }
 
 // inward writes what a telephone says in our numbers: its own, and those in SIP URIs.

@@ -76,9 +76,14 @@ func (c *xmlClient) read() (id string, m *uacsta.Message, err error) {
 // ask sends a request and returns its answer; events that come before it wait.
 func (c *xmlClient) ask(req any) *uacsta.Message {
 	c.t.Helper()
+	return c.send(uacsta.Encode(req, uacsta.Edition6))
+}
+
+func (c *xmlClient) send(req *uacsta.Message) *uacsta.Message {
+	c.t.Helper()
 	id := c.next
 	c.next = (c.next + 1) % 9999
-	c.write(id, string(uacsta.Encode(req, uacsta.Edition6).Bytes()))
+	c.write(id, string(req.Bytes()))
 	for {
 		got, m, err := c.read()
 		switch {

@@ -25,16 +25,36 @@ const (
 
 const textMark = 0xFF
 
+// longestID is how many octets an identifier may have: the notation has no bound, a peer has.
+const longestID = 255
+
 var hexDigits = regexp.MustCompile(`^([0-9A-F]{2})+$`)
 
+// identifierHex is the octets of an identifier in hexadecimal digits. They are written in one way
+// only: another one would be another name for the same call.
+func identifierHex(id string) ([]byte, error) {
+	if len(id) > 2*longestID || id != "" && !hexDigits.MatchString(id) {
+		return nil, &unsayable{"an identifier that is no hexadecimal number"}
+	}
+	return hex.DecodeString(id)
+}
+
+// identifierText is an identifier as IA5String: what would be read back as another one, or is
+// longer than any number, is not written.
+func identifierText(id string) ([]byte, error) {
+	if id == "" || len(id) > longestID || cleanText([]byte(id)) != id {
+		return nil, &unsayable{"an identifier that is not printable ASCII"}
+	}
+	return []byte(id), nil
+}
+
+// octets are those of a callID.
 func (ids callIDs) octets(id string) ([]byte, error) {
-	if ids == hexCallIDs {
-		return fromHex(id)
+	if ids == hexCallIDs || hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
+		return identifierHex(id)
 	}
-	if hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
-		return hex.DecodeString(id)
-	}
-	return append([]byte{textMark}, id...), nil
+	text, err := identifierText(id)
+	return append([]byte{textMark}, text...), err
 }
 
 func (ids callIDs) text(data []byte) string {
@@ -56,19 +76,19 @@ var (
 // putNumber writes the CHOICE of a DeviceID.
 func putNumber(d uacsta.DeviceID) (*ber.Packet, error) {
 	kind, form, _ := strings.Cut(d.Type(), ":")
-	text, err := ia5(d.ID)
-	if err != nil || d.ID == "" {
-		return nil, &unsayable{"a device without a number in ASCII"}
+	text, err := identifierText(d.ID)
+	if err != nil {
+		return nil, err
 	}
 	switch kind {
 	case "", "dialingNumber":
 		return primitive(specific(0), text), nil
 	case "deviceNumber":
-		n, err := strconv.Atoi(d.ID)
-		if err != nil {
+		n, err := strconv.ParseInt(d.ID, 10, 32)
+		if err != nil || strconv.FormatInt(n, 10) != d.ID { // text, or digits that an INTEGER would change
 			return primitive(specific(0), text), nil //nolint:nilerr // there are device numbers that are text
 		}
-		return retag(integer(n), specific(1)), nil
+		return retag(integer(int(n)), specific(1)), nil
 	case "implicitPublic":
 		return primitive(specific(2), text), nil
 	case "implicitPrivate":
@@ -209,7 +229,7 @@ type extended struct {
 
 func (x extended) tags() []tag { return []tag{x.tag} }
 
-func (x extended) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+func (x extended) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	d := v.Interface().(uacsta.ExtendedDeviceID)
 	switch {
 	case d.Restricted:
@@ -218,7 +238,10 @@ func (x extended) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 		return constructed(x.tag, primitive(specific(7), nil)), nil
 	}
 	p, err := x.ids.device(d.Device)
-	if err != nil {
+	switch {
+	case err != nil && c.lenient:
+		return constructed(x.tag, primitive(specific(7), nil)), nil // it is not known to the peer
+	case err != nil:
 		return nil, err
 	}
 	return constructed(x.tag, p), nil
@@ -256,7 +279,10 @@ func (r redirection) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	}
 	if d.NumberDialed.ID != "" {
 		p, err := r.ids.device(d.NumberDialed)
-		if err != nil {
+		switch {
+		case err != nil && c.lenient:
+			return constructed(application(4), primitive(specific(7), nil)), nil // it is not known to the peer
+		case err != nil:
 			return nil, err
 		}
 		return constructed(application(4), p), nil
@@ -308,7 +334,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if id.CallID != "" {
 		data, err := c.callIDs.octets(id.CallID)
 		if err != nil {
-			return nil, &unsayable{"a callID that is no hexadecimal number"}
+			return nil, err
 		}
 		call = primitive(specific(0), data)
 	}
@@ -317,7 +343,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		var err error
 		if id.DeviceID.Type() == dynamic {
 			var data []byte
-			data, err = fromHex(id.DeviceID.ID)
+			data, err = identifierHex(id.DeviceID.ID)
 			inner = primitive(specific(3), data)
 		} else {
 			inner, err = t.ids.device(id.DeviceID)
@@ -383,12 +409,12 @@ func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if id.CallID != "" {
 		data, err := c.callIDs.octets(id.CallID)
 		if err != nil {
-			return nil, &unsayable{"a callID that is no hexadecimal number"}
+			return nil, err
 		}
 		whole.AppendChild(primitive(specific(2), data))
 	}
 	if id.DeviceID.ID != "" {
-		text, err := ia5(id.DeviceID.ID)
+		text, err := identifierText(id.DeviceID.ID)
 		if err != nil {
 			return nil, err
 		}

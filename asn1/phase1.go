@@ -129,9 +129,12 @@ func forwardParameter(kind uacsta.ForwardingType, on bool, to *uacsta.DeviceID, 
 		to = &uacsta.DeviceID{}
 	}
 	if to != nil {
-		text, err := ia5(to.ID)
-		if err != nil {
-			return nil, err
+		var text []byte
+		if to.ID != "" {
+			var err error
+			if text, err = identifierText(to.ID); err != nil {
+				return nil, err
+			}
 		}
 		whole.AppendChild(primitive(universal(ber.TagIA5String), text))
 	}

@@ -258,6 +258,7 @@ func (l *Log) append(e Entry) error {
 // seal gives an entry its hash, and returns its line.
 func seal(key []byte, e *Entry) ([]byte, error) {
 	e.Hash = ""
+	e.encodable()
 	plain, err := json.Marshal(e)
 	if err != nil {
 		return nil, err
@@ -265,6 +266,21 @@ func seal(key []byte, e *Entry) ([]byte, error) {
 	e.Hash = digest(key, plain)
 	line, err := json.Marshal(e)
 	return append(line, '\n'), err
+}
+
+// encodable replaces octets that are no UTF-8 by U+FFFD, as JSON does: in the line that is read
+// they are that, and its hash must be that of what is read.
+func (e *Entry) encodable() {
+	valid := func(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+	for _, text := range []*string{&e.Kind, &e.Who, &e.How, &e.Front, &e.Peer, &e.Session, &e.Service, &e.Outcome, &e.Reason} {
+		*text = valid(*text)
+	}
+	for _, list := range []*[]string{&e.Devices, &e.Destinations} {
+		*list = slices.Clone(*list) // which is not ours
+		for i, text := range *list {
+			(*list)[i] = valid(text)
+		}
+	}
 }
 
 func digest(key, plain []byte) string {

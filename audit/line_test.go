@@ -1,0 +1,45 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzLine writes down any texts: each entry is one line, which encoding/json reads as these
+// texts, and the chain holds.
+func FuzzLine(f *testing.F) {
+	for _, text := range []string{"100", "", `"}`, `\`, "a\nb", "a\r\nb", "\u2028", "\x00", "\x1b[31m", "\ufffe", "\xff", `{"hash":"x"}`, `","hash":"`, "Zoë"} {
+		f.Add(text, "100")
+		f.Add("100", text)
+	}
+	f.Fuzz(func(t *testing.T, who, device string) {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		entry := Entry{Kind: "done", Who: who, Service: "MakeCall", Devices: []string{device}, Reason: who, Outcome: device}
+		write(t, Config{Path: path}, entry, entry)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
+		if len(lines) != 2 || bytes.ContainsAny(data, "\r\x00\x1b") {
+			t.Fatalf("%d lines: %q", len(lines), data)
+		}
+		for _, line := range lines {
+			var e Entry
+			if err := json.Unmarshal(line, &e); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			if utf8.ValidString(who+device) && (e.Who != who || e.Reason != who || e.Outcome != device || !slices.Equal(e.Devices, []string{device})) {
+				t.Fatalf("%q, %q is read as %+v", who, device, e)
+			}
+		}
+		if _, err := Verify(nil, []string{path}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tests/connections"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -224,6 +225,16 @@ func TestDeskPhones(t *testing.T) {
 	phone.cstaAnswer(answer, "AnswerCallResponse", "")
 	if m := <-done; m.Name() != "AnswerCallResponse" {
 		t.Errorf("%s", m)
+	}
+	// what is no connection of its own does not reach it
+	for service, n := range map[string]connections.Named{
+		"JoinCall":           {Active: uacsta.ConnectionID{CallID: "-3"}, To: "7001"},
+		"DirectedPickupCall": {Active: uacsta.ConnectionID{CallID: "-3"}, To: "7001"},
+		"TransferCall":       {Held: uacsta.Conn("-3", "7001"), Active: uacsta.Conn("-4", "7002")},
+	} {
+		if m := o.send(connections.Request(t, service, n)); m.Err() == nil || m.Err().Value != uacsta.InvalidConnectionID {
+			t.Errorf("%s: %s", service, m)
+		}
 	}
 	// it refuses in its own words
 	go func() { done <- o.ask(call("7001", "7002")) }()

@@ -1,9 +1,7 @@
 package asn1
 
 import (
-	"encoding/hex"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -11,58 +9,6 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
-
-// callIDs says how the octets of a callID are written in XML.
-type callIDs int
-
-const (
-	// hexCallIDs are of a switching function in ASN.1: every octet becomes two digits.
-	hexCallIDs callIDs = iota
-	// anyCallIDs are of any switching function, for a client in ASN.1: digits become octets
-	// again where they can, other text goes behind the octet FF.
-	anyCallIDs
-)
-
-const textMark = 0xFF
-
-// longestID is how many octets an identifier may have: the notation has no bound, a peer has.
-const longestID = 255
-
-var hexDigits = regexp.MustCompile(`^([0-9A-F]{2})+$`)
-
-// identifierHex is the octets of an identifier in hexadecimal digits. They are written in one way
-// only: another one would be another name for the same call.
-func identifierHex(id string) ([]byte, error) {
-	if len(id) > 2*longestID || id != "" && !hexDigits.MatchString(id) {
-		return nil, &unsayable{"an identifier that is no hexadecimal number"}
-	}
-	return hex.DecodeString(id)
-}
-
-// identifierText is an identifier as IA5String: what would be read back as another one, or is
-// longer than any number, is not written.
-func identifierText(id string) ([]byte, error) {
-	if id == "" || len(id) > longestID || cleanText([]byte(id)) != id {
-		return nil, &unsayable{"an identifier that is not printable ASCII"}
-	}
-	return []byte(id), nil
-}
-
-// octets are those of a callID.
-func (ids callIDs) octets(id string) ([]byte, error) {
-	if ids == hexCallIDs || hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
-		return identifierHex(id)
-	}
-	text, err := identifierText(id)
-	return append([]byte{textMark}, text...), err
-}
-
-func (ids callIDs) text(data []byte) string {
-	if ids == anyCallIDs && len(data) > 0 && data[0] == textMark {
-		return cleanText(data[1:])
-	}
-	return toHex(data)
-}
 
 // numberForms are the alternatives of a DeviceID that are text, and the values of
 // typeOfNumber that they are in XML (ECMA-323).

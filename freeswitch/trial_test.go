@@ -31,6 +31,7 @@ type trial struct {
 	replies  chan string
 	raw      func(octets string) // is given each command as it is written; nil: nobody
 	pending  atomic.Int32        // commands that are not answered yet
+	sent     atomic.Int64        // commands
 }
 
 // wire is the connection of a trial.
@@ -76,6 +77,7 @@ func (w wire) Write(p []byte) (int, error) {
 		reply = w.answer
 	}
 	w.pending.Add(1)
+	w.sent.Add(1)
 	w.replies <- reply
 	return len(p), nil
 }
@@ -175,8 +177,9 @@ func (tr *trial) settle() {
 	tr.t.Helper()
 	deadline := time.After(patience)
 	for idle := 0; idle < 2; {
+		before := tr.sent.Load()
 		tr.tell("")
-		if idle++; tr.pending.Load() > 0 {
+		if idle++; tr.pending.Load() > 0 || tr.sent.Load() != before {
 			idle = 0
 		}
 		select {

@@ -146,6 +146,9 @@ func TestFaults(t *testing.T) {
 		{withSwitch("queues: [{number: \"300\", agents: [{id: a, password: x, password-file: y}]}]"), "switch.queues[0].agents[0]: write either"},
 		{withSwitch("trunks: [{number: \"900\", prefixes: [zero]}]"), "switch.trunks[0].prefixes[0]: must be digits"},
 		{withSwitch("trunks: [{number: \"900\", inward: [{number: \"1\", to: \"7\"}]}]"), "switch.trunks[0].inward[0].to: is no device"},
+		{withSwitch("trunks: [{number: \"900\", inward: [{number: \"1\", to: \"900\"}]}]"), "switch.trunks[0].inward[0].to: is a trunk, a park device or a pickup group"},
+		{withSwitch("park: [\"400\"], trunks: [{number: \"900\", inward: [{number: \"1\", to: \"400\"}]}]"), "switch.trunks[0].inward[0].to: is a trunk, a park device or a pickup group"},
+		{withSwitch("trunks: [{number: \"900\", inward: [{number: \"1\", to: \"100\"}, {number: \"1\", to: \"100\"}]}]"), "switch.trunks[0].inward[1].number: is there twice"},
 		{withSwitch("park: [here]"), "switch.park[0].number: must be 1 to 20 digits"},
 		{withSwitch("pickup-groups: [{number: \"500\", members: [\"7\"]}]"), "switch.pickup-groups[0].members[0]: is no extension"},
 		{withSwitch("routeing: [{number: \"600\"}]"), "switch.routeing[0].default: must be a number"},
@@ -179,6 +182,28 @@ func TestFaults(t *testing.T) {
 	}
 	if _, err := Parse("x", []byte("a: &x [*x]")); err == nil {
 		t.Error("an alias passes")
+	}
+}
+
+// What an administrator may expect and does not get is said, without being a fault.
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct{ yaml, want string }{
+		{good, ""},
+		{withSwitch(`trunks: [{number: "900", prefixes: ["0"]}]`), "switch.trunks[0].inward: calls that come in over trunk 900 reach nothing"},
+		{withSwitch(`trunks: [{number: "900", inward: []}]`), ""},
+		{withSwitch(`trunks: [{number: "900", inward: [{number: "5550100", to: "100"}]}]`), ""},
+		{withSwitch(`queues: [{number: "300", overflow: "0170123"}], trunks: [{number: "900", prefixes: ["0"], inward: []}]`), "switch.queues[0].overflow: 0170123 leads outside"},
+		{withSwitch(`queues: [{number: "300", overflow: "100"}], trunks: [{number: "900", prefixes: ["1"], inward: []}]`), ""},
+		{withSwitch(`routeing: [{number: "600", default: "0170123"}], trunks: [{number: "900", prefixes: ["0"], inward: []}]`), "switch.routeing[0].default: 0170123 leads outside"},
+	} {
+		c, err := Parse("x", []byte(tt.yaml))
+		if err != nil {
+			t.Errorf("%s: %v", tt.yaml, err)
+			continue
+		}
+		if got := strings.Join(c.Warnings(), "\n"); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%s\n got %q\nwant %q", tt.yaml, got, tt.want)
+		}
 	}
 }
 

@@ -232,9 +232,23 @@ func (c *Config) checkWays(n *numbers) {
 			if !networkNumber.MatchString(in.Number) {
 				n.fault(key+".number", "must be digits, perhaps with + before them")
 			}
-			if !slices.Contains(n.all, in.To) {
+			if slices.ContainsFunc(t.Inward[:j], func(other Inward) bool { return other.Number == in.Number }) {
+				n.fault(key+".number", "is there twice")
+			}
+			switch {
+			case !slices.Contains(n.all, in.To):
 				n.fault(key+".to", "is no device of the switch")
+			case c.Switch.takesNoCalls(in.To):
+				n.fault(key+".to", "is a trunk, a park device or a pickup group, which take no calls; write an extension, a hunt group, a queue or a routeing device")
 			}
 		}
 	}
+}
+
+// takesNoCalls reports whether a device of the switch is one that nobody can call by its
+// number.
+func (s *Switch) takesNoCalls(number string) bool {
+	return slices.Contains(s.Park, number) ||
+		slices.ContainsFunc(s.Trunks, func(t Trunk) bool { return t.Number == number }) ||
+		slices.ContainsFunc(s.PickupGroups, func(g PickupGroup) bool { return g.Number == number })
 }

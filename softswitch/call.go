@@ -48,14 +48,15 @@ func (x *connection) originate(cause uacsta.EventCause) {
 	c.present(x, c.called, cause)
 }
 
-// target returns the device that a number leads to: one of its own, one behind a
-// number of the network, or the trunk that such numbers go out by.
+// target returns the device that a number leads to: one of the switch's own, or the
+// trunk that such numbers go out by. A call that comes in over the trunk from reaches
+// only what the trunk's inward numbers name: default deny.
 func (s *Switch) target(number string, from *device) *device {
-	if d := s.devices[number]; d != nil && d.trunk == nil {
-		return d
-	}
 	if from != nil {
 		return s.devices[from.trunk.Inward[number]]
+	}
+	if d := s.devices[number]; d != nil && d.trunk == nil {
+		return d
 	}
 	for _, d := range s.trunks {
 		if slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
@@ -121,11 +122,11 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 	c.failAt(from, uacsta.CauseDestNotObtainable) // it was sent round in a circle
 }
 
-// fromNetwork returns the trunk that a call that comes from outside is still to be
-// brought in by: numbers mean there what the network means by them.
+// fromNetwork returns the trunk that brings a call in, until a device of the switch
+// sends the call on: until then numbers mean what the network means by them.
 func (c *call) fromNetwork(from *connection) *device {
-	if from != nil && from.device.trunk != nil && c.redirecting == "" {
-		return from.device
+	if from != nil && c.trunkIn == from.device && c.redirecting == "" {
+		return c.trunkIn
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ type Trunk struct {
 	Number   string
 	Name     string
 	Prefixes []string          // the numbers that go out here
-	Inward   map[string]string // numbers of the network, and the devices that they reach
+	Inward   map[string]string // numbers of the network, and the devices that they reach; what is not here reaches nothing
 	Caller   string            // the number that calls from outside show
 	Lines    int               // 30
 	Outside  Behaviour
@@ -254,7 +254,7 @@ func (s *Switch) buildHelpers() error {
 		}
 		d.routeing = &r
 	}
-	return nil
+	return s.checkInward()
 }
 
 func (s *Switch) addDevice(number, name string, category uacsta.DeviceCategory) (*device, error) {

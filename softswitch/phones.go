@@ -2,7 +2,6 @@ package softswitch
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -441,20 +440,4 @@ func (s *Switch) Ask(req *uacsta.Message) (*uacsta.Message, error) {
 	s.Request(req, func(answer *uacsta.Message, err error) { done <- result{answer, err} })
 	r := <-done
 	return r.answer, r.err
-}
-
-// mayGoOut reports whether a call may leave by a trunk under a number: whoever sends it
-// there must have the right to.
-func (c *call) mayGoOut(from *connection, number string) bool {
-	by := c.sw.devices[c.redirecting]
-	if by == nil {
-		by = c.sw.devices[c.calling]
-		if from != nil {
-			by = from.device
-		}
-	}
-	if by == nil || !by.station() {
-		return true // what administrators have configured, or a computing function routes
-	}
-	return slices.ContainsFunc(by.outside, func(prefix string) bool { return strings.HasPrefix(number, prefix) })
 }

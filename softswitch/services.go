@@ -47,6 +47,8 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	switch {
 	case d == nil || !d.station() && d.trunk == nil:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
+	case d.trunk != nil && d.real: // who is beyond it calls, nobody for them
+		return nil, errNoCallingPhone
 	case req.CalledDirectoryNumber.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
 	}

@@ -1,12 +1,48 @@
 package softswitch
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Calls to and from the network. The trunk is the party that stands for whoever is
 // beyond it; it is connected from NetworkReached on (ECMA-269 network interface
 // devices).
+
+// checkInward reports an inward number that leads nowhere, or to a device that takes no
+// calls. A trunk is none that it may lead to: what comes in must not go out again.
+func (s *Switch) checkInward() error {
+	for _, t := range s.trunks {
+		for _, number := range slices.Sorted(maps.Keys(t.trunk.Inward)) {
+			to := t.trunk.Inward[number]
+			if d := s.devices[to]; d == nil || d.trunk != nil || !d.callable() {
+				return fmt.Errorf("inward number %q of trunk %q leads to %q, which takes no calls", number, t.number, to)
+			}
+		}
+	}
+	return nil
+}
+
+// mayGoOut reports whether a call may leave by a trunk under a number: the extension that
+// sends it there must have the right to. A call that came in from outside goes out again
+// only where an extension sends it on.
+func (c *call) mayGoOut(from *connection, number string) bool {
+	by := c.sw.devices[c.redirecting]
+	if by == nil {
+		by = c.sw.devices[c.calling]
+		if from != nil {
+			by = from.device
+		}
+	}
+	if by == nil || !by.station() {
+		return c.trunkIn == nil // what administrators have configured, or a computing function routes
+	}
+	return slices.ContainsFunc(by.outside, func(prefix string) bool { return strings.HasPrefix(number, prefix) })
+}
 
 // goOut takes the call into the network.
 func (c *call) goOut(from *connection, d *device, number string, cause uacsta.EventCause) {

@@ -431,6 +431,15 @@ func TestTrunk(t *testing.T) {
 	if m := in.begin("INVITE", []string{sdpHeader}, description(5504, "sendrecv")).final(); m.code() != 404 {
 		t.Errorf("a number that is not ours: %s", m.start)
 	}
+	for _, number := range []string{"101", "100", "0301234", "900"} { // ours, and known, but not listed
+		in = isp.dialog(number)
+		if m := in.begin("INVITE", []string{sdpHeader}, description(5504, "sendrecv")).final(); m.code() != 404 {
+			t.Errorf("%s, which inward does not list: %s", number, m.start)
+		}
+	}
+	if res := o.ask(uacsta.MakeCall{CallingDevice: uacsta.Dev("900"), CalledDirectoryNumber: uacsta.Dev("100")}); !strings.Contains(res.String(), uacsta.RequestIncompatibleWithCallingDevice) {
+		t.Errorf("MakeCall from a real trunk: %s", res)
+	}
 	// who has no right to
 	barred := newHandset(t, "udp", x.sip, "103", "secret103")
 	barred.register(600)

@@ -14,7 +14,8 @@ func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find the faults of a configuration file", GroupID: "server", Args: exactly(0),
 		Long: `check reads a configuration file and says what is wrong with it, by file, line and
-key, and what to write instead. It exits with status 2 when there are faults.`,
+key, and what to write instead. It exits with status 2 when there are faults. Warnings say
+what works otherwise than one may expect; they do not change the status.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
@@ -28,6 +29,9 @@ key, and what to write instead. It exits with status 2 when there are faults.`,
 			}
 			if err != nil {
 				return usageError{err}
+			}
+			for _, warning := range cfg.Warnings() {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: warning: %s\n", file, warning)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: no faults\n", file)
 			return nil

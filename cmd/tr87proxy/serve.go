@@ -52,6 +52,9 @@ client and stops. At SIGHUP it reads the configuration again, as tr87proxy reloa
 				return usageError{err}
 			}
 			n.file = file
+			for _, warning := range cfg.Warnings() {
+				n.log.Warn("configuration", "file", file, "warning", warning)
+			}
 			return n.run(cmd.Context())
 		},
 	}

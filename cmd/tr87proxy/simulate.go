@@ -175,7 +175,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	for _, number := range simulated() {
 		cfg.Switch.Extensions = append(cfg.Switch.Extensions, config.Extension{Number: number, Name: "Phone " + number, Outside: []string{"0"}})
 	}
-	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Answer: 3 * time.Second}}
+	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
 	if err := s.configure(cfg, addresses, folder); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Rule lets identities do something, or forbids it. What is empty fits everything, but
@@ -170,26 +172,10 @@ func (p *Policy) isDestination(patterns []string, who Identity, number Number) b
 	})
 }
 
-// classes of services, by the chapters of ECMA-269.
-var classes = map[string][]string{
-	"calls": {
-		"AcceptCall", "AlternateCall", "AnswerCall", "CallBack", "CallBackMessage", "CamponCall", "ClearCall", "ClearConnection", "ConferenceCall", "ConsultationCall",
-		"DeflectCall", "DialDigits", "DirectedPickupCall", "GroupPickupCall", "HoldCall", "IntrudeCall", "JoinCall", "MakeCall", "MakePredictiveCall", "ParkCall",
-		"ReconnectCall", "RetrieveCall", "SendMessage", "SingleStepConferenceCall", "SingleStepTransferCall", "TransferCall",
-	},
-	"new-calls":  {"MakeCall", "MakePredictiveCall", "ConsultationCall", "SingleStepConferenceCall", "SingleStepTransferCall", "DeflectCall", "SetForwarding", "CallBack"},
-	"forwarding": {"SetForwarding", "SetDoNotDisturb", "SetMessageWaitingIndicator", "SetAutoAnswer"},
-	"agents":     {"SetAgentState", "SetAutoWorkMode"},
-	"routeing":   {"RouteRegister", "RouteRegisterCancel", "RouteSelect", "RouteReject", "RouteEnd"},
-	"data":       {"AssociateData", "CancelTelephonyTones", "GenerateDigits", "GenerateTelephonyTones", "SendUserInformation"},
-}
-
-// Classes lists the names of the classes of services.
+// Classes lists what a rule may name besides services: observe, control, and the classes of
+// services (uacsta/messages.txt).
 func Classes() []string {
-	names := append(make([]string, 0, 2+len(classes)), "observe", "control")
-	for name := range classes {
-		names = append(names, name)
-	}
+	names := append(uacsta.Classes(), "control")
 	slices.Sort(names)
 	return names
 }
@@ -203,7 +189,7 @@ func (r *Rule) mayService(service string, action Action) bool {
 			return action == Observe
 		case entry == "control":
 			return action == Control || !r.Deny
-		case service != "" && (entry == service || slices.Contains(classes[entry], service)):
+		case service != "" && (entry == service || uacsta.InClass(service, entry)):
 			return true
 		}
 		return !r.Deny && (action == Observe || service == "")

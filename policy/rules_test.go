@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 func hours(t *testing.T, s string) Hours {
@@ -59,17 +61,17 @@ sip:alice@contoso.com   100 DeflectCall       o o T T o
 sip:alice@contoso.com   100 SingleStepTransferCall o o T T o
 sip:alice@contoso.com   100 SetForwarding     o o T T o
 sip:alice@contoso.com   100 HoldCall          o o - - o
-sip:alice@contoso.com   100 IntrudeCall       N N N N N
+sip:alice@contoso.com   100 IntrudeCall       N N T T N
 sip:alice@contoso.com   100 SnapshotDevice    o o - - o
 sip:alice@contoso.com   101 MakeCall          - - T T -
 sip:alice@contoso.com   101 ClearConnection   - - - - -
 sip:alice@contoso.com   101 SnapshotDevice    - - - - c
-sip:alice@contoso.com   101 DirectedPickupCall - - - - c
+sip:alice@contoso.com   101 DirectedPickupCall - - T T c
 sip:alice@contoso.com   217 SnapshotDevice    - - - - -
 sip:alice@contoso.com   *   RouteRegister     - - - - -
 sip:bob@contoso.com     101 MakeCall          o o T T o
-sip:bob@contoso.com     102 TransferCall      o o - - o
-sip:bob@contoso.com     100 TransferCall      - - - - -
+sip:bob@contoso.com     102 TransferCall      o o T T o
+sip:bob@contoso.com     100 TransferCall      - - T T -
 sip:mallory@contoso.com.evil 100 MakeCall     - - T T -
 sip:mallory@contoso.com 100 MakeCall          - - T T -
 sip:mallory@contoso.com 100 SnapshotDevice    - - - - c
@@ -98,7 +100,7 @@ var letters = map[string]string{
 }
 
 func actionOf(service string) Action {
-	if service == "MonitorStart" || strings.HasPrefix(service, "Get") || strings.HasPrefix(service, "Snapshot") {
+	if uacsta.Observes(service) {
 		return Observe
 	}
 	return Control

@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"go/format"
 	"log"
@@ -29,6 +30,7 @@ type entry struct {
 	form              string // "", "one of" or "set of"
 	children          []child
 	values            []string
+	classes           []string // of a request
 }
 
 // child is one child element.
@@ -64,7 +66,7 @@ func main() {
 	if err != nil {
 		log.Fatal("messages.txt: ", err)
 	}
-	var index bytes.Buffer
+	var index, services bytes.Buffer
 	for _, s := range sections {
 		if s.name == "enumerations" {
 			for _, e := range s.entries {
@@ -89,6 +91,9 @@ func main() {
 				if e.edition6 {
 					since = "Edition6"
 				}
+				if err := e.writeService(&services); err != nil {
+					log.Fatal("messages.txt: ", e.name, ": ", err)
+				}
 				fmt.Fprintf(&index, "\t%q: {reflect.TypeFor[%s](), %s},\n", e.name, e.name, since)
 			}
 		}
@@ -103,6 +108,8 @@ func main() {
 		}
 	}
 	write(dir, "values_test", "// firstValues has a valid value for every enumeration.\nvar firstValues = map[string]string{\n"+values.String()+"}\n")
+	write(dir, "services", "// classes lists the classes of services.\nvar classes = "+fmt.Sprintf("%#v", classes)+
+		"\n\n// services has the classes of every request; none of one that is in no class.\nvar services = map[string][]string{\n"+services.String()+"}\n")
 	write(dir, "index", "import \"reflect\"\n\n// messageTypes has every message struct, and the edition that the message came with.\nvar messageTypes = map[string]messageType{\n"+index.String()+"}\n")
 }
 
@@ -163,8 +170,38 @@ func newEntry(line string) *entry {
 	if name, prefix, found := strings.Cut(e.name, " ["); found {
 		e.name, e.prefix = name, strings.TrimSuffix(prefix, "]")
 	}
+	if name, classes, found := strings.Cut(e.name, " {"); found {
+		e.name, e.classes = name, split(strings.TrimSuffix(classes, "}"), ",")
+	}
 	e.name, e.edition6 = strings.CutPrefix(e.name, "+")
 	return e
+}
+
+// classes are what the table may say of a request.
+var classes = []string{"observe", "calls", "new-calls", "forwarding", "agents", "routeing", "data"}
+
+// writeService writes the classes of a request. Each request must have some, or say that it
+// has none.
+func (e *entry) writeService(b *bytes.Buffer) error {
+	request := !strings.HasSuffix(e.name, "Response") && !strings.HasSuffix(e.name, "Event")
+	switch {
+	case request == (len(e.classes) == 0):
+		return errors.New("a request says of which classes it is, or {none}; nothing else does")
+	case !request:
+		return nil
+	case slices.Equal(e.classes, []string{"none"}):
+		fmt.Fprintf(b, "\t%q: nil,\n", e.name)
+		return nil
+	case slices.Contains(e.classes, "observe") && len(e.classes) > 1:
+		return errors.New("what observes is of no other class")
+	}
+	for _, class := range e.classes {
+		if !slices.Contains(classes, class) {
+			return fmt.Errorf("unknown class %q", class)
+		}
+	}
+	fmt.Fprintf(b, "\t%q: {\"%s\"},\n", e.name, strings.Join(e.classes, `", "`))
+	return nil
 }
 
 func (e *entry) parseBody(body string, enumeration bool) error {

@@ -62,9 +62,9 @@ func TestCheck(t *testing.T) {
 		{"", strings.Repeat("x", 1000), "pw", ""},
 		{"", "crm", strings.Repeat("x", 1000), ""},
 	} {
-		name, err := k.Check(context.Background(), tt.application, tt.name, tt.password, here)
-		if name != tt.want || (err == nil) != (tt.want != "") {
-			t.Errorf("%s %s: %q, %v", tt.application, tt.name, name, err)
+		login, err := k.Check(context.Background(), tt.application, tt.name, tt.password, here)
+		if name := login.Name; name != tt.want || (err == nil) != (tt.want != "") {
+			t.Errorf("%s %s: %q, %v", tt.application, tt.name, login.Name, err)
 		}
 	}
 	info, err := os.Stat(path)
@@ -83,19 +83,35 @@ func TestEdited(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
 	k := keeper(t, path, &Guard{Pause: time.Nanosecond})
-	check := func(password string, want error) {
+	check := func(password string, want error) Login {
 		t.Helper()
-		if _, err := k.Check(context.Background(), "", "crm", password, here); !errors.Is(err, want) {
+		login, err := k.Check(context.Background(), "", "CRM", password, here)
+		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, not %v", password, err, want)
 		}
+		return login
 	}
-	check("old", nil)
+	old := check("old", nil)
+	if !k.Holds(old) || check("old", nil) != old {
+		t.Error("a login does not hold although nothing has changed")
+	}
 	err := Edit(path, func(list []Account) ([]Account, error) { return list, list[Find(list, "CRM")].SetPassword("newer") })
 	if err != nil {
 		t.Fatal(err)
 	}
 	check("old", ErrWrong)
-	check("newer", nil)
+	newer := check("newer", nil)
+	if k.Holds(old) || !k.Holds(newer) {
+		t.Error("the login with the old password holds, or the one with the new does not")
+	}
+	err = Edit(path, func(list []Account) ([]Account, error) { list[0].Application = "CRM 5"; return list, nil })
+	if err != nil || k.Holds(newer) {
+		t.Error("another application ID is asked for, and the login holds", err)
+	}
+	err = Edit(path, func(list []Account) ([]Account, error) { list[0].Application = ""; return list, nil })
+	if err != nil || !k.Holds(newer) {
+		t.Error("it is as before, and the login does not hold", err)
+	}
 	if err := os.WriteFile(path, []byte("nonsense\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -104,9 +120,27 @@ func TestEdited(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("newer", ErrWrong)
-	if k.Has("crm") {
+	if k.Holds(newer) || k.Holds(Login{}) {
 		t.Error("still there")
 	}
+}
+
+// Whoever watches a file is told when it changes.
+func TestWatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "old", "")
+	k := keeper(t, path, &Guard{})
+	ctx, cancel := context.WithCancel(t.Context())
+	changed, done := make(chan struct{}, 10), make(chan struct{})
+	go func() { k.Watch(ctx, func() { changed <- struct{}{} }); close(done) }()
+	add(t, path, "dialler", "pw", "")
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody was told")
+	}
+	cancel()
+	<-done
 }
 
 // Two who edit at once lose nothing of each other.

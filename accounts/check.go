@@ -44,6 +44,7 @@ type Keeper struct {
 const (
 	maxWaiting = 256 // passwords that wait to be checked
 	atOnce     = 2   // that are checked; each takes a processor for some 50 ms
+	watchEvery = 2 * time.Second
 )
 
 // Open reads a file of accounts. The guard's zero value takes the defaults.
@@ -90,51 +91,88 @@ func (k *Keeper) lookup(name string) (a Account, proof [sha256.Size]byte, known 
 	return a, k.right[name], known
 }
 
-// Has reports whether there is an account of this name.
-func (k *Keeper) Has(name string) bool {
-	_, _, known := k.lookup(strings.ToLower(name))
-	return known
+// Login is an account that somebody has logged in to. Two are equal if nothing of the
+// account has changed between them.
+type Login struct {
+	Name string            // in small letters
+	Seal [sha256.Size]byte // of the password and the application ID, under a key of this process
 }
 
-// Check returns the name of the account, in small letters, if everything is right, and
-// ErrWrong, ErrLocked or ErrBusy if not. It takes its time: a wrong answer comes the
+// login is the login to an account as it stands in the file.
+func (k *Keeper) login(a Account) Login {
+	mac := hmac.New(sha256.New, k.key[:])
+	mac.Write([]byte("login\x00" + a.hash + "\x00" + a.Application))
+	return Login{strings.ToLower(a.Name), [sha256.Size]byte(mac.Sum(nil))}
+}
+
+// Holds reports whether an account is still there with the password and the application ID
+// that it had when somebody logged in to it.
+func (k *Keeper) Holds(l Login) bool {
+	a, _, known := k.lookup(l.Name)
+	return known && k.login(a) == l
+}
+
+// Watch calls changed whenever the file is another one than before, until ctx ends. It
+// looks every few seconds.
+func (k *Keeper) Watch(ctx context.Context, changed func()) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	k.mu.Lock()
+	last := k.stamp
+	k.mu.Unlock()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if now := files.StampOf(k.path); now != last {
+			last = now
+			changed()
+		}
+	}
+}
+
+// Check returns the login if everything is right, and ErrWrong, ErrLocked or ErrBusy if
+// not. It takes its time: a wrong answer comes the
 // later the more there were, but no later than ctx ends. from is the peer's address.
-func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error) {
+func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (Login, error) {
 	name = strings.ToLower(name)
 	if len(name) > maxName || len(password) > maxPassword || len(application) > maxName {
 		name, password = "", "" // never right, and not to be kept
 	}
 	if k.guard.Locked(name, from, time.Now()) {
-		return "", ErrLocked
+		return Login{}, ErrLocked
 	}
 	select {
 	case k.rooms <- struct{}{}:
 	default:
-		return "", ErrBusy
+		return Login{}, ErrBusy
 	}
-	right := k.matches(application, name, password)
+	a, right := k.matches(application, name, password)
 	<-k.rooms
 	if right {
 		k.guard.Succeeded(name, from)
-		return name, nil
+		return k.login(a), nil
 	}
 	select {
 	case <-time.After(k.guard.Failed(name, from, time.Now())):
 	case <-ctx.Done():
 	}
-	return "", ErrWrong
+	return Login{}, ErrWrong
 }
 
 // nobody's hash is compared when there is no such account, so that it takes as long.
 var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 
-func (k *Keeper) matches(application, name, password string) bool {
+// matches finds the account whose name and password these are.
+func (k *Keeper) matches(application, name, password string) (Account, bool) {
 	a, right, known := k.lookup(name)
 	mac := hmac.New(sha256.New, k.key[:])
 	mac.Write([]byte(a.hash + password))
 	proof := [sha256.Size]byte(mac.Sum(nil))
 	if known && hmac.Equal(proof[:], right[:]) {
-		return a.fits(application)
+		return a, a.fits(application)
 	}
 	hash := nobody
 	if known {
@@ -144,14 +182,14 @@ func (k *Keeper) matches(application, name, password string) bool {
 	err := bcrypt.CompareHashAndPassword(hash, []byte(password))
 	<-k.turns
 	if err != nil || !known {
-		return false
+		return Account{}, false
 	}
 	k.mu.Lock()
 	if k.list[name].hash == a.hash {
 		k.right[name] = proof
 	}
 	k.mu.Unlock()
-	return a.fits(application)
+	return a, a.fits(application)
 }
 
 func (a *Account) fits(application string) bool {

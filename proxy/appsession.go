@@ -29,10 +29,17 @@ var ErrBusy = errors.New("too much to do")
 
 // Accounts says who an application is.
 type Accounts interface {
-	// Check returns the name of the account if all three are right. It may block.
-	Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error)
-	// Has reports whether there is an account of this name still.
-	Has(name string) bool
+	// Check returns the account if all three are right. It may block.
+	Check(ctx context.Context, application, name, password string, from netip.Addr) (Account, error)
+	// Holds reports whether an account is still what it was when a client logged in to it:
+	// it is there, and its password is the same.
+	Holds(Account) bool
+}
+
+// Account is an account that a client has logged in to. The zero value is none.
+type Account struct {
+	Name string
+	Seal [32]byte // another one when the password is another; it does not tell the password
 }
 
 // ApplicationSessions says what is granted. Zero values take defaults.
@@ -72,7 +79,7 @@ func (a *ApplicationSessions) granted(seconds int) time.Duration {
 // appSession is a client's application session.
 type appSession struct {
 	id      string
-	account string // "" without
+	account Account // the zero value without
 	timer   *time.Timer
 }
 
@@ -223,7 +230,7 @@ func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
 	login, given := start.ApplicationInfo.Login()
 	switch accounts := s.proxy.cfg.Accounts; {
 	case s.mode == SessionsOff || !given && !s.bound():
-		s.grant("", version, duration, answer)
+		s.grant(Account{}, version, duration, answer)
 	case !given || accounts == nil:
 		s.refuseLogin("", errors.New("no name and password"), answer)
 	default:
@@ -231,11 +238,11 @@ func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
 		s.starting = true
 		s.mu.Unlock()
 		if s.proxy.spawn(func() {
-			name, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
+			account, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
 			if err != nil {
 				s.refuseLogin(login.User, err, answer)
 			} else {
-				s.grant(name, version, duration, answer)
+				s.grant(account, version, duration, answer)
 			}
 			s.resume()
 		}) {
@@ -259,21 +266,21 @@ func (s *Session) refuseLogin(name string, err error, answer answerer) {
 }
 
 // grant opens an application session, of an account where there is a name.
-func (s *Session) grant(account, version string, duration time.Duration, answer answerer) {
+func (s *Session) grant(account Account, version string, duration time.Duration, answer answerer) {
 	who := s.own
-	if account != "" {
-		who = policy.Identity{Name: account, How: "account"}
+	if account.Name != "" {
+		who = policy.Identity{Name: account.Name, How: "account"}
 	}
 	if !s.proxy.policy().Known(who) {
-		s.refuseLogin(account, errors.New("no grant names "+who.Name), answer)
+		s.refuseLogin(account.Name, errors.New("no grant names "+who.Name), answer)
 		return
 	}
 	limits := &s.proxy.cfg.Sessions
 	most := limits.MaxAccount
-	if account == "" { // those without are no account's
+	if account.Name == "" { // those without are no account's
 		most = limits.Max
 	}
-	if !s.proxy.apps.take(account, most, limits.Max) {
+	if !s.proxy.apps.take(account.Name, most, limits.Max) {
 		s.proxy.cfg.Log.Warn("application session refused", "identity", who.String(), "peer", s.peer, "err", "too many application sessions")
 		answer(refuseStart(tooManySessions), nil)
 		return
@@ -283,7 +290,7 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 	replaced := s.endAppSession()
 	changed := replaced || s.Identity() != who
 	if s.closed {
-		s.proxy.apps.give(account) // this one ends at once
+		s.proxy.apps.give(account.Name) // this one ends at once
 	} else {
 		s.namespace, s.app, s.strikes = version, a, 0
 		a.timer = time.AfterFunc(duration, func() { s.terminate(a, uacsta.SessionTermReason{DefinedTermReason: timerExpired}) })
@@ -298,6 +305,20 @@ func (s *Session) grant(account, version string, duration time.Duration, answer 
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),
 	}, uacsta.Edition3), nil)
+	s.recheckAccount() // it may have changed since the password was looked at
+}
+
+// recheckAccount ends an application session whose account has another password now, or is
+// not there any more. It returns the application session that there is then.
+func (s *Session) recheckAccount() *appSession {
+	s.mu.Lock()
+	app := s.app
+	s.mu.Unlock()
+	if app == nil || app.account.Name == "" || s.proxy.cfg.Accounts.Holds(app.account) {
+		return app
+	}
+	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account has changed or is there no more"})
+	return nil
 }
 
 // endAppSession forgets the application session, and reports whether there was one; s.mu is
@@ -306,7 +327,7 @@ func (s *Session) endAppSession() bool {
 	if s.app == nil {
 		return false
 	}
-	s.proxy.apps.give(s.app.account)
+	s.proxy.apps.give(s.app.account.Name)
 	s.app.timer.Stop()
 	s.app = nil
 	s.who.Store(&s.own)

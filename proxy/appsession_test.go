@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -17,18 +18,20 @@ import (
 // vault is a list of accounts that takes its time.
 type vault struct {
 	looking sync.Mutex // held: nobody gets an answer
+	seal    byte       // of who logs in
+	holds   atomic.Int32
 }
 
-func (v *vault) Check(_ context.Context, _, name, password string, _ netip.Addr) (string, error) {
+func (v *vault) Check(_ context.Context, _, name, password string, _ netip.Addr) (proxy.Account, error) {
 	v.looking.Lock()
 	defer v.looking.Unlock()
 	if password != "right" {
-		return "", errors.New("wrong")
+		return proxy.Account{}, errors.New("wrong")
 	}
-	return name, nil
+	return proxy.Account{Name: name, Seal: [32]byte{v.seal}}, nil
 }
 
-func (v *vault) Has(string) bool { return true }
+func (v *vault) Holds(a proxy.Account) bool { return a.Seal[0] == byte(v.holds.Load()) }
 
 func login(password string) uacsta.StartApplicationSession {
 	return uacsta.Login{User: "crm", Password: password}.Opening("x", uacsta.LoginPlain, 0, uacsta.Edition3)
@@ -61,6 +64,40 @@ func TestPipelinedLogins(t *testing.T) {
 		}
 		if s.Identity().Name != "crm" {
 			t.Error(s.Identity())
+		}
+	})
+}
+
+// A password that changes ends the application session that it opened, and no other; one
+// that changed while it was looked at opens none that lasts.
+func TestPasswordChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}})
+		p := start(t, &flaky{lose: make(chan error)}, rules, func(c *proxy.Config) { c.Accounts = v })
+		open := func() *proxy.Session {
+			s, err := p.Open(proxy.Opening{Sessions: proxy.SessionsMandatory, Peer: "test"}, &listener{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Request(uacsta.Encode(login("right"), uacsta.Edition3), func(*uacsta.Message) {})
+			synctest.Wait()
+			return s
+		}
+		old := open()
+		p.Recheck()
+		synctest.Wait()
+		if old.Identity().Name != "crm" {
+			t.Error("it ended although nothing has changed")
+		}
+		v.holds.Store(1) // the password is another now
+		stale := open()  // but this one was looked at before
+		v.seal = 1
+		fresh := open()
+		p.Recheck()
+		synctest.Wait()
+		if old.Identity().Name != "" || stale.Identity().Name != "" || fresh.Identity().Name != "crm" {
+			t.Error(old.Identity(), stale.Identity(), fresh.Identity())
 		}
 	})
 }

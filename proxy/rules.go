@@ -36,16 +36,11 @@ func (s *Session) recheck() {
 		s.end(errRights)
 		return
 	}
-	s.mu.Lock()
-	app := s.app
-	s.mu.Unlock()
-	if app != nil && app.account != "" && !s.proxy.cfg.Accounts.Has(app.account) {
-		s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account is there no more"})
-	}
+	app := s.recheckAccount()
 	if s.locked() {
 		return
 	}
-	account := app != nil && app.account != "" // the line was opened by the connection's own identity
+	account := app != nil && app.account.Name != "" // the line was opened by the connection's own identity
 	if !s.proxy.policy().Known(s.Identity()) || !account && !s.line.IsZero() && !s.may(policy.Observe, s.line) {
 		s.end(errRights)
 		return

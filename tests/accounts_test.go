@@ -226,6 +226,39 @@ func TestOptional(t *testing.T) {
 	r.stop()
 }
 
+// An account that gets another password, or is removed, while its sessions are open loses
+// them, without anybody telling the proxy; another account's stay.
+func TestAccountChanges(t *testing.T) {
+	for _, change := range [][]string{{"change", "crm", "--generate"}, {"remove", "crm"}} {
+		file := filepath.Join(t.TempDir(), "accounts")
+		account(t, file, "crm", "pw")
+		account(t, file, "dialler", "other")
+		r := serve(t, "application-sessions: {accounts: "+file+", xml: mandatory}\n"+whoMayWhat)
+		crm, dialler := r.xml(), r.xml()
+		id := crm.login("crm", "pw", uacsta.LoginPlain, 600).Text("sessionID")
+		dialler.login("dialler", "other", uacsta.LoginPlain, 600)
+		crm.monitor("1000")
+		dialler.monitor("1001")
+		if out, status := command(t, append([]string{"accounts", "--accounts", file}, change...)...); status != 0 {
+			t.Fatal(out)
+		}
+		if m := crm.hear(); m.Name() != "ApplicationSessionTerminated" || m.Text("sessionID") != id {
+			t.Errorf("%v: %s", change, m)
+		}
+		if _, m, err := crm.read(); err == nil {
+			t.Errorf("%v: still connected: %s", change, m)
+		}
+		if m := dialler.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1001")}); m.Name() != "SnapshotDeviceResponse" {
+			t.Errorf("%v: another's session: %s", change, m)
+		}
+		waitFor(t, "the end of its monitor alone", func() bool { return r.metric("tr87proxy_link_monitors") == 1 })
+		if m := r.xml().login("crm", "pw", uacsta.LoginPlain, 60); m.Text("errorCode/definedError") != "invalidApplicationInfo" {
+			t.Errorf("%v: the old password: %s", change, m)
+		}
+		r.stop()
+	}
+}
+
 func TestAccountsCommand(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "pw", "--application", "CRM 4")

@@ -25,13 +25,16 @@ var modes = map[string]proxy.SessionMode{"off": proxy.SessionsOff, "optional": p
 type keeper struct{ *accounts.Keeper }
 
 // Check implements proxy.Accounts.
-func (k keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (string, error) {
-	name, err := k.Keeper.Check(ctx, application, name, password, from)
+func (k keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (proxy.Account, error) {
+	login, err := k.Keeper.Check(ctx, application, name, password, from)
 	if errors.Is(err, accounts.ErrBusy) {
 		err = fmt.Errorf("%w: %w", proxy.ErrBusy, err)
 	}
-	return name, err
+	return proxy.Account(login), err
 }
+
+// Holds implements proxy.Accounts.
+func (k keeper) Holds(a proxy.Account) bool { return k.Keeper.Holds(accounts.Login(a)) }
 
 // accounts opens the accounts file; nil where none is configured.
 func (n *node) accounts() (proxy.Accounts, error) {
@@ -46,6 +49,7 @@ func (n *node) accounts() (proxy.Accounts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("application-sessions.accounts: %w", err)
 	}
+	n.keeper = k
 	return keeper{k}, nil
 }
 
@@ -87,8 +91,9 @@ func accountsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "accounts", Short: "Manage who may open application sessions", GroupID: "server",
 		Long: `accounts manages the file of names and hashed passwords with which programs open
-application sessions (ECMA-354). A running proxy sees a change at the next login; what
-an account may do is said in the configuration's grants, by its name.`,
+application sessions (ECMA-354). A running proxy sees a change within seconds: sessions
+of an account that was changed or removed end. What an account may do is said in the
+configuration's grants, by its name.`,
 		Example: `  tr87proxy accounts add crm -c /etc/tr87proxy/config.yaml
   tr87proxy accounts list --accounts /etc/tr87proxy/accounts`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -220,7 +225,8 @@ func changeAccount(file *accountsFile) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "change NAME", Short: "Give an account another password or application ID", Args: exactly(1),
 		Long: `change gives an account another password, as add does. With --application and neither
---password-file nor --generate, the password stays.`,
+--password-file nor --generate, the password stays. A running proxy ends the sessions that
+the account has opened, within seconds: programs log in again with what is right now.`,
 		Example: `  tr87proxy accounts change crm
   tr87proxy accounts change crm --generate
   tr87proxy accounts change crm --application ""     any application ID`,
@@ -262,7 +268,8 @@ func errNoAccount(name string) error {
 func removeAccount(file *accountsFile) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Short: "Remove an account", Args: exactly(1),
-		Long:    `remove removes an account. Sessions that it has opened end at the next tr87proxy reload.`,
+		Long: `remove removes an account. A running proxy ends the sessions that it has opened, within
+seconds.`,
 		Example: `  tr87proxy accounts remove crm`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return file.edit(func(list []accounts.Account) ([]accounts.Account, error) {

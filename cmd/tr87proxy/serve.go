@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/cstaxml"
@@ -100,6 +101,7 @@ type node struct {
 
 	audit     *audit.Log           // nil: none
 	directory *directory.Directory // nil: none
+	keeper    *accounts.Keeper     // nil: no accounts
 	serversMu sync.Mutex
 	servers   []*server
 }
@@ -121,7 +123,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	if n.phones, err = n.telephones(cfg); err != nil {
 		return nil, err
 	}
-	keeper, err := n.accounts()
+	checks, err := n.accounts()
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	n.rules.Store(rules)
 	n.core = proxy.New(proxy.Config{
 		Policy: rules, Numbers: numbers, Log: log,
-		Accounts: keeper, Sessions: proxy.ApplicationSessions{
+		Accounts: checks, Sessions: proxy.ApplicationSessions{
 			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
 			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
 		},
@@ -393,6 +395,9 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 	}
 	if n.directory != nil {
 		group.Go(func() { n.directory.Run(ctx) })
+	}
+	if n.keeper != nil {
+		group.Go(func() { n.keeper.Watch(ctx, n.core.Recheck) })
 	}
 	group.Go(func() { n.watchCertificates(ctx) })
 	if cfg.Log.StatusInterval > 0 {

@@ -195,6 +195,28 @@ func TestStrangersCostNothing(t *testing.T) {
 	}
 }
 
+// A seal holds as long as the user has the same password.
+func TestSeal(t *testing.T) {
+	passwords := map[string]string{"alice": "one", "bob": "one"}
+	d := NewDigest("example", []string{SHA256}, func(user string) (string, bool) { p, ok := passwords[user]; return p, ok })
+	alice := d.seal("alice")
+	if !d.Holds("alice", alice) || d.Holds("bob", alice) || d.Holds("nobody", d.seal("nobody")) {
+		t.Error("a seal fits another user, or nobody, or not its own")
+	}
+	passwords["alice"] = "two"
+	if d.Holds("alice", alice) {
+		t.Error("the seal of another password holds")
+	}
+	passwords["alice"] = "one"
+	if !d.Holds("alice", alice) {
+		t.Error("the seal of the same password does not hold")
+	}
+	delete(passwords, "alice")
+	if d.Holds("alice", alice) {
+		t.Error("the seal of a user who is gone holds")
+	}
+}
+
 // A nonce works once for each count, and not from another address.
 func TestDigestReplay(t *testing.T) {
 	d := NewDigest("example", []string{SHA256}, func(string) (string, bool) { return "x", true })

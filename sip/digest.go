@@ -50,10 +50,31 @@ func NewDigest(realm string, algorithms []string, lookup func(username string) (
 	return d
 }
 
-// Knows reports whether there is a user of this name.
-func (d *Digest) Knows(username string) bool {
-	_, known := d.lookup(username)
-	return known
+// Seal tells one password of a user from another, and not the password. The zero value is
+// nobody's.
+type Seal [sha256.Size]byte
+
+// Seal returns that of the user whom a request names, as the password is now. Taken before
+// Check, it is that of the password that Check finds right, or of one before it.
+func (d *Digest) Seal(r *Request) Seal {
+	cred, err := digest.ParseCredentials(r.Header("Authorization"))
+	if err != nil {
+		return Seal{}
+	}
+	return d.seal(cred.Username)
+}
+
+// Holds reports whether a user has the password of a seal still.
+func (d *Digest) Holds(username string, s Seal) bool { return s != Seal{} && d.seal(username) == s }
+
+func (d *Digest) seal(username string) Seal {
+	password, known := d.lookup(username)
+	if !known {
+		return Seal{}
+	}
+	mac := hmac.New(sha256.New, d.key[:])
+	fmt.Fprintf(mac, "password|%q|%s", username, password)
+	return Seal(mac.Sum(nil))
 }
 
 // Check returns the user who sent a request. Without valid credentials it answers

@@ -137,6 +137,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			in.Reject(sip.Answer{Code: 403, Once: true})
 			return policy.Identity{}, nil, false
 		}
+		seal := s.cfg.Digest.Seal(in.Request)
 		user, ok, failed := s.cfg.Digest.Check(in.Request)
 		switch {
 		case failed:
@@ -151,7 +152,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		case ok:
 			s.guard.Succeeded(strings.ToLower(user), addr)
 		}
-		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Knows(user) }, ok
+		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, ok
 	}
 	if s.cfg.Sessions != proxy.SessionsOff {
 		return policy.Identity{}, nil, true

@@ -72,8 +72,8 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	if changed("log.level", old.Log.Level, cfg.Log.Level) {
 		_ = n.level.UnmarshalText([]byte(cfg.Log.Level)) // checked by config
 	}
-	if (len(old.Digest.Users) == 0) == (len(cfg.Digest.Users) == 0) {
-		changed("digest.users", old.Digest.Users, cfg.Digest.Users)
+	if n.digest || len(users) == 0 {
+		changed("digest.users", *n.users.Load(), users) // a password file may have changed, too
 		n.users.Store(&users)
 	}
 	changed("addresses", old.Addresses, cfg.Addresses)
@@ -92,7 +92,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 		n.linkConfigs.Store(&cfg.Links)
 	}
 	applied := *cfg // what holds from now on: the new where it could be applied
-	keep(&applied, old, report)
+	n.keep(&applied, old, report)
 	n.cfg = &applied
 	n.rules.Store(rules)
 	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
@@ -104,7 +104,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 func changedLDAP(old, cfg *config.Config) bool { return old.Lines.LDAP != cfg.Lines.LDAP }
 
 // keep puts back what cannot be changed while the proxy runs, and notes it.
-func keep(applied, old *config.Config, report *reloadReport) {
+func (n *node) keep(applied, old *config.Config, report *reloadReport) {
 	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
 	for i := range now.NumField() {
 		key := now.Type().Field(i).Tag.Get("yaml")
@@ -121,7 +121,7 @@ func keep(applied, old *config.Config, report *reloadReport) {
 		case "log", "digest", "sip", "xml", "asn1":
 			for j := range a.NumField() {
 				sub := a.Type().Field(j).Tag.Get("yaml")
-				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (a.Field(j).Len() == 0) == (b.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" || live == "asn1.listen" {
+				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (n.digest || a.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" || live == "asn1.listen" {
 					continue
 				}
 				if !reflect.DeepEqual(a.Field(j).Interface(), b.Field(j).Interface()) {

@@ -86,6 +86,7 @@ type node struct {
 	xml     *cstaxml.Server
 	rules   atomic.Pointer[policy.Policy]
 	users   atomic.Pointer[map[string]string] // of digest, with passwords
+	digest  bool                              // there were some at the start: clients are asked for a password
 	spoken  atomic.Pointer[map[place]string]
 	// linkConfigs are the links that hold.
 	linkConfigs atomic.Pointer[[]config.Link]
@@ -160,7 +161,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
 	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
 		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
-	if len(users) > 0 {
+	if n.digest = len(users) > 0; n.digest {
 		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
 	}
 	if cfg.Demo {

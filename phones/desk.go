@@ -99,6 +99,9 @@ func (d *Desk) Run(ctx context.Context, up proxy.Upcalls) error {
 	return ctx.Err()
 }
 
+// SetPasswords is as that of [Server].
+func (d *Desk) SetPasswords(users []User) []string { return d.server.SetPasswords(users) }
+
 // Close ends a link that was never run.
 func (d *Desk) Close() { d.server.Close() }
 

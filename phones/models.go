@@ -15,7 +15,7 @@ func (s *Server) notify(u *user, b *binding, n *Notify, callID string) {
 		defer cancel()
 		res, err := s.ua.Request(ctx, "NOTIFY", sip.Invite{
 			To: s.address(u.Number, b), Target: b.contact, From: s.address(u.Number, b), Flow: b.flow,
-			ContentType: n.Type, Body: []byte(strings.ReplaceAll(n.Body, "{call-id}", callID)), Username: u.Name, Password: u.Password,
+			ContentType: n.Type, Body: []byte(strings.ReplaceAll(n.Body, "{call-id}", callID)), Username: u.Name, Password: u.password(),
 			Headers: []sip.Header{{Name: "Event", Value: n.Event}, {Name: "Subscription-State", Value: "terminated;reason=noresource"}},
 		})
 		if err != nil || res.Code()/100 != 2 {

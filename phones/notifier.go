@@ -56,7 +56,7 @@ func (n *notifier) Close() {}
 func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.Message) (*sip.Response, error) {
 	own := s.address(u.Number, b)
 	return s.ua.Request(ctx, "NOTIFY", sip.Invite{
-		To: own, Target: b.contact, From: own, Flow: b.flow, ContentType: tr87.ContentType, Body: m.Bytes(), Username: u.Name, Password: u.Password,
+		To: own, Target: b.contact, From: own, Flow: b.flow, ContentType: tr87.ContentType, Body: m.Bytes(), Username: u.Name, Password: u.password(),
 		Headers: []sip.Header{{Name: "Event", Value: notifyEvent}, {Name: "Subscription-State", Value: "active;expires=3600"}},
 	})
 }

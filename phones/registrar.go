@@ -79,6 +79,7 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 
 // register handles REGISTER.
 func (s *Server) register(r *sip.Request) {
+	seal := s.digest.Seal(r)
 	u := s.account(r, r.To())
 	if u == nil {
 		return
@@ -95,6 +96,11 @@ func (s *Server) register(r *sip.Request) {
 	}
 	now := time.Now()
 	s.mu.Lock()
+	if !s.digest.Holds(u.Name, seal) { // it was changed since it was proved
+		s.mu.Unlock()
+		r.Respond(sip.Answer{Code: 403})
+		return
+	}
 	before := slices.Clone(u.bindings)
 	if a := u.update(contacts, all, r, uint32(cseq), s.cfg.MaxContacts, s.modelOf, now); a != nil {
 		s.mu.Unlock()

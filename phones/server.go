@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
@@ -57,7 +58,8 @@ type Server struct {
 
 // user is an extension with its telephones.
 type user struct {
-	User
+	User      // without its password
+	secret    atomic.Pointer[string]
 	bindings  []*binding
 	inUse     bool // it can be reached
 	talks     bool
@@ -103,14 +105,16 @@ func New(cfg Config) (*Server, error) {
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {
 		one := &user{User: u, talks: u.Talks}
+		one.setPassword(u.Password)
+		one.Password = ""
 		s.users[u.Number], s.accounts[u.Name] = one, one
 	}
 	s.digest = sip.NewDigest(cfg.Realm, cfg.Digest, func(name string) (string, bool) {
 		u := s.accounts[name] // never changes
-		if u == nil || u.Password == "" {
+		if u == nil || u.password() == "" {
 			return "", false
 		}
-		return u.Password, true
+		return u.password(), true
 	})
 	s.ua = sip.New(sip.Config{
 		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost, StayOnFlow: true,

@@ -115,7 +115,7 @@ func (s *Server) openSession(u *user, b *binding) {
 		return
 	}
 	client, err := tr87.Open(ctx, s.ua, tr87.Dial{
-		To: s.address(u.Number, b), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b), Username: u.Name, Password: u.Password,
+		To: s.address(u.Number, b), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b), Username: u.Name, Password: u.password(),
 		Event: func(m *uacsta.Message) { s.fromTelephone(u, m) },
 		Ended: func(reason error) {
 			s.log.Info("uaCSTA session ended", "device", u.Number, "reason", reason)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // A digest user who gets another password, in the configuration or in a file, or is taken
@@ -98,4 +99,97 @@ grants: [{who: "*", control: ["*"]}]
 			t.Errorf("the log has the password %s", password)
 		}
 	}
+}
+
+// An extension whose account gets another password at a reload loses what its telephones
+// have opened with the old one: registrations and subscriptions; those of another extension
+// stay. So does one whose account is taken out.
+func TestTelephonePasswordChanges(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	x := serveTelephones(t, "", "admin: {socket: "+socket+"}\n")
+	a := &administered{x.running, socket}
+	h, other := newHandset(t, "udp", x.sip, "100", "secret100"), newHandset(t, "udp", x.sip, "101", "secret101")
+	o := x.watch("100", "101", "102")
+	for _, phone := range []*handset{h, other} {
+		if m := phone.register(600); m.code() != 200 {
+			t.Fatal(m.start)
+		}
+		o.until(phone.number, "BackInService")
+	}
+	d := h.dialog("100")
+	d.follow(d.ask("SUBSCRIBE", []string{featureEvent, "Expires: 600"}, ""))
+	h.notified("as-feature-event")
+	a.edit("password: secret100", "password: changed100")
+	if out := a.admin(0, "reload"); out != "changed: switch.extensions\n" {
+		t.Error(out)
+	}
+	o.until("100", "OutOfService")
+	if m := h.notified("as-feature-event"); !strings.HasPrefix(m.header("Subscription-State"), "terminated") {
+		t.Errorf("the subscription: %v", m.headers)
+	}
+	if m := h.register(600); m.code() != 401 {
+		t.Errorf("the old password: %s", m.start)
+	}
+	if m := newHandset(t, "udp", x.sip, "100", "changed100").register(600); m.code() != 200 {
+		t.Errorf("the new password: %s", m.start)
+	}
+	o.until("100", "BackInService")
+	o.must(call("101", "103")) // the other extension's telephone rings first
+	ringing := other.expect("INVITE")
+	other.answer(ringing, 486, []string{"To: " + ringing.header("To") + ";tag=busy"}, "")
+	// out of the configuration: the rest of the switch waits for a restart, the lock does not
+	account := ", sip: {password: secret101, uacsta: never}"
+	a.edit(account, "")
+	if out := a.admin(0, "reload"); !strings.Contains(out, "changed: switch.extensions\n") || !strings.Contains(out, "needs a restart: switch\n") {
+		t.Error(out)
+	}
+	o.until("101", "OutOfService")
+	if m := other.register(600); m.code() != 401 {
+		t.Errorf("an account that is gone: %s", m.start)
+	}
+	x.stop()
+	if out := x.out.String(); strings.Contains(out, "secret10") || strings.Contains(out, "changed100") {
+		t.Error("the log has a password")
+	}
+}
+
+// A desk phone of a link is treated like that, too; the link and its other telephones stay.
+func TestDeskPasswordChanges(t *testing.T) {
+	port := freePort(t)
+	a := administer(t, fmt.Sprintf(`links:
+- name: desk
+  type: phones
+  listen: [{transport: udp, address: "127.0.0.1:%d"}]
+  accounts: [{number: "7001", password: secret7001}, {number: "7002", password: secret7002}]
+%s`, port, everybody))
+	var phones []*handset
+	for _, number := range []string{"7001", "7002"} {
+		phone := newHandset(t, "udp", port, number, "secret"+number)
+		phones = append(phones, phone)
+		if m := phone.register(600); m.code() != 200 {
+			t.Fatal(m.start)
+		}
+		invite := phone.cstaRequest("RequestSystemStatus")
+		phone.cstaAnswer(invite, "RequestSystemStatusResponse", "<systemStatus>normal</systemStatus>")
+		phone.expect("ACK")
+		phone.cstaAnswer(phone.cstaRequest("GetCSTAFeatures"), "CSTAErrorCode", "<operation>serviceNotSupported</operation>")
+	}
+	a.edit("password: secret7001", "password: changed7001")
+	if out := a.admin(0, "reload"); out != "changed: links\n" {
+		t.Error(out)
+	}
+	phones[0].answer(phones[0].expect("BYE"), 200, nil, "")
+	if m := phones[0].register(600); m.code() != 401 {
+		t.Errorf("the old password: %s", m.start)
+	}
+	done := make(chan bool, 1)
+	o := a.xml()
+	go func() {
+		done <- o.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("7002")}).Name() == "SnapshotDeviceResponse"
+	}()
+	phones[1].cstaAnswer(phones[1].cstaRequest("SnapshotDevice"), "SnapshotDeviceResponse", "<crossRefIDorSnapshotData><snapshotData/></crossRefIDorSnapshotData>")
+	if !<-done {
+		t.Error("the other telephone does not serve any more")
+	}
+	a.stop()
 }

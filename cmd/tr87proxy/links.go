@@ -53,9 +53,16 @@ func numberRules(list []config.NumberRule) policy.NumberRules {
 	return rules
 }
 
-// sameLink reports whether two entries differ in nothing but their devices and numbers.
+// sameLink reports whether two entries differ in nothing but their devices and numbers, and
+// the passwords of telephones' accounts.
 func sameLink(a, b config.Link) bool {
 	a.Devices, b.Devices, a.Numbers, b.Numbers = nil, nil, config.LinkNumbers{}, config.LinkNumbers{}
+	for _, l := range []*config.Link{&a, &b} {
+		l.Accounts = slices.Clone(l.Accounts)
+		for i := range l.Accounts {
+			l.Accounts[i].Password, l.Accounts[i].PasswordFile = "", ""
+		}
+	}
 	return reflect.DeepEqual(a, b)
 }
 

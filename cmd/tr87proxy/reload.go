@@ -58,6 +58,10 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	accounts, err := n.passwordsOf(cfg)
+	if err != nil {
+		return nil, err
+	}
 	links, err := n.links(cfg, old)
 	if err != nil {
 		return nil, err
@@ -90,7 +94,9 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 	if changed("links", old.Links, cfg.Links) {
 		n.core.SetLinks(links)
 		n.linkConfigs.Store(&cfg.Links)
+		n.setDesks(links)
 	}
+	report.Changed = append(report.Changed, n.setPasswords(accounts, report.Changed)...)
 	applied := *cfg // what holds from now on: the new where it could be applied
 	n.keep(&applied, old, report)
 	n.cfg = &applied
@@ -118,6 +124,10 @@ func (n *node) keep(applied, old *config.Config, report *reloadReport) {
 			continue
 		case "addresses", "trusted", "groups", "device-groups", "destinations", "rules", "grants", "numbers", "links":
 			continue
+		case "switch":
+			if reflect.DeepEqual(withoutPasswords(applied.Switch), withoutPasswords(old.Switch)) {
+				continue
+			}
 		case "log", "digest", "sip", "xml", "asn1":
 			for j := range a.NumField() {
 				sub := a.Type().Field(j).Tag.Get("yaml")
@@ -136,6 +146,59 @@ func (n *node) keep(applied, old *config.Config, report *reloadReport) {
 			a.Set(b)
 		}
 	}
+}
+
+// telephonePasswords are the accounts of telephones that a configuration has.
+type telephonePasswords struct {
+	extensions []phones.User
+	desks      map[string][]phones.User // by link
+}
+
+func (n *node) passwordsOf(cfg *config.Config) (p telephonePasswords, err error) {
+	if p.extensions, err = telephoneUsers(&cfg.Switch); err != nil {
+		return p, err
+	}
+	p.desks = map[string][]phones.User{}
+	for i, l := range cfg.Links {
+		if l.Type != "phones" {
+			continue
+		}
+		if p.desks[l.Name], err = deskUsers(l); err != nil {
+			return p, fmt.Errorf("links[%d]: %w", i, err)
+		}
+	}
+	return p, nil
+}
+
+// setPasswords gives telephones' accounts their passwords; what was opened with others ends.
+// It returns the keys that changed by it, without those that are known to have.
+func (n *node) setPasswords(p telephonePasswords, known []string) []string {
+	var changed []string
+	if n.phones != nil && len(n.phones.SetPasswords(p.extensions)) > 0 {
+		changed = append(changed, "switch.extensions")
+	}
+	for name, desk := range n.desks {
+		if len(desk.SetPasswords(p.desks[name])) > 0 && !slices.Contains(append(known, changed...), "links") {
+			changed = append(changed, "links")
+		}
+	}
+	return changed
+}
+
+// setDesks notes which links have telephones of their own; those that are none of them any
+// more are forgotten.
+func (n *node) setDesks(links []proxy.NamedLink) {
+	desks := map[string]*phones.Desk{}
+	for _, l := range links {
+		desk, made := l.Link.(*phones.Desk)
+		if !made && l.Link == nil {
+			desk = n.desks[l.Name] // it goes on
+		}
+		if desk != nil {
+			desks[l.Name] = desk
+		}
+	}
+	n.desks = desks
 }
 
 // policyOf makes the rules and the numbers of a configuration.

@@ -82,7 +82,8 @@ type node struct {
 	core    *proxy.Proxy
 	ua      *sip.UA
 	sw      *softswitch.Switch
-	phones  *phones.Server // nil: no real telephones
+	phones  *phones.Server          // nil: no real telephones
+	desks   map[string]*phones.Desk // by link; guarded by reloading once the proxy runs
 	xml     *cstaxml.Server
 	rules   atomic.Pointer[policy.Policy]
 	users   atomic.Pointer[map[string]string] // of digest, with passwords
@@ -152,6 +153,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		return nil, err
 	}
 	n.core.SetLinks(links)
+	n.setDesks(links)
 	n.linkConfigs.Store(&cfg.Links)
 	users, err := passwords(cfg.Digest)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
@@ -37,15 +38,8 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	if out.Models, err = telephoneModels(t.Models); err != nil {
 		return nil, err
 	}
-	for _, e := range cfg.Switch.Extensions {
-		if e.SIP == nil {
-			continue
-		}
-		password, err := secret(e.SIP.Password, e.SIP.PasswordFile)
-		if err != nil {
-			return nil, err
-		}
-		out.Users = append(out.Users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
+	if out.Users, err = telephoneUsers(&cfg.Switch); err != nil {
+		return nil, err
 	}
 	for _, trunk := range cfg.Switch.Trunks {
 		p := trunk.SIP
@@ -62,6 +56,48 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 		return nil, err
 	}
 	return phones.New(out)
+}
+
+// telephoneUsers are the accounts of extensions, with their passwords.
+func telephoneUsers(cfg *config.Switch) ([]phones.User, error) {
+	var users []phones.User
+	for _, e := range cfg.Extensions {
+		if e.SIP == nil {
+			continue
+		}
+		password, err := secret(e.SIP.Password, e.SIP.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
+	}
+	return users, nil
+}
+
+// deskUsers are the accounts of a link of type phones, with their passwords.
+func deskUsers(l config.Link) ([]phones.User, error) {
+	var users []phones.User
+	for _, a := range l.Accounts {
+		password, err := secret(a.Password, a.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, phones.User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
+	}
+	return users, nil
+}
+
+// withoutPasswords is a switch as it is but for the passwords of telephones' accounts.
+func withoutPasswords(cfg config.Switch) config.Switch {
+	cfg.Extensions = slices.Clone(cfg.Extensions)
+	for i, e := range cfg.Extensions {
+		if e.SIP != nil {
+			account := *e.SIP
+			account.Password, account.PasswordFile = "", ""
+			cfg.Extensions[i].SIP = &account
+		}
+	}
+	return cfg
 }
 
 // telephoneModels reads the table of telephones.
@@ -93,12 +129,8 @@ func (n *node) desk(l config.Link) (proxy.Link, error) {
 	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {
 		return nil, err
 	}
-	for _, a := range l.Accounts {
-		password, err := secret(a.Password, a.PasswordFile)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Users = append(cfg.Users, phones.User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
+	if cfg.Users, err = deskUsers(l); err != nil {
+		return nil, err
 	}
 	var listen []phones.Listening
 	for _, at := range l.Listen {

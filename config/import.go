@@ -22,15 +22,6 @@ type freeSWITCHConf struct {
 	Lists []aclList `xml:"network-lists>list"`
 }
 
-type aclList struct {
-	Name    string `xml:"name,attr"`
-	Default string `xml:"default,attr"`
-	Nodes   []struct {
-		Type string `xml:"type,attr"`
-		CIDR string `xml:"cidr,attr"`
-	} `xml:"node"`
-}
-
 // Imported is a configuration made from one of another program.
 type Imported struct {
 	YAML  string
@@ -73,8 +64,20 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made from %q. Programs find the same address and the same device numbers.\n\n", name)
 	fmt.Fprintf(&b, "sip:\n  listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]\n\nxml:\n  listen: [{transport: tcp, address: %q}]\n\n", net.JoinHostPort(host, port))
-	b.WriteString("# Programs are known by their addresses, as the module knew them.\ntrusted:\n")
-	for _, network := range out.networks(folder, acl, host) {
+	who := out.networks(folder, acl, host)
+	if len(who.deny) > 0 {
+		b.WriteString("# These may not even connect.\naddresses:\n  deny:\n")
+		for _, network := range who.deny {
+			fmt.Fprintf(&b, "    - %q\n", network)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("# Programs are known by their addresses, as the module knew them.\ntrusted:")
+	if len(who.allow) == 0 {
+		b.WriteString(" []")
+	}
+	b.WriteByte('\n')
+	for _, network := range who.allow {
 		fmt.Fprintf(&b, "  - address: %q\n", network)
 	}
 	b.WriteString("\n# The module let programs do everything, and call any number. Here they call devices of the\n# switch only, until dial says more: [\"*\"] is any number.\n")
@@ -95,55 +98,15 @@ func (i *Imported) note(format string, args ...any) {
 	i.Notes = append(i.Notes, fmt.Sprintf(format, args...))
 }
 
-// networks are who the module let in.
-func (i *Imported) networks(folder fs.FS, acl, host string) []string {
-	var networks []string
-	switch acl {
-	case "":
-		if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() {
-			i.note("trusted: the module let everybody in; write the addresses of your programs")
-		}
-	case "loopback.auto":
-	case "rfc1918.auto":
-		networks = []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
-	default:
-		networks = i.list(folder, acl)
+// networks are who the module let in, and who it kept out.
+func (i *Imported) networks(folder fs.FS, acl, host string) access {
+	if acl != "" {
+		return i.access(folder, acl)
 	}
-	if len(networks) == 0 {
-		networks = []string{"127.0.0.1"}
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsLoopback() {
+		i.note("trusted: the module let everybody in; write the addresses of your programs")
 	}
-	return networks
-}
-
-// list reads a list of acl.conf.xml.
-func (i *Imported) list(folder fs.FS, acl string) []string {
-	conf, err := readConf(folder, "acl.conf.xml")
-	if err != nil {
-		i.note("trusted: write the networks of the list %q: %v", acl, err)
-		return nil
-	}
-	var networks []string
-	found := false
-	for _, list := range conf.Lists {
-		if list.Name != acl {
-			continue
-		}
-		found = true
-		if list.Default == "allow" {
-			i.note("trusted: the list %q lets in who it does not name; write who is to be let in", acl)
-		}
-		for _, node := range list.Nodes {
-			if network, err := ParseNetwork(node.CIDR); err == nil && node.Type == "allow" {
-				networks = append(networks, network.String())
-			} else {
-				i.note("trusted: an entry of the list %q is not taken over: type %q, cidr %q", acl, node.Type, node.CIDR)
-			}
-		}
-	}
-	if !found {
-		i.note("trusted: write the networks of the list %q: acl.conf.xml has none of that name", acl)
-	}
-	return networks
+	return access{allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
 }
 
 // eventSocket is where FreeSWITCH listens for links.

@@ -22,7 +22,7 @@ func TestImportCSTASocket(t *testing.T) {
 		"csta_socket.conf.xml": {Data: []byte(cstaSocket)},
 		"acl.conf.xml": {Data: []byte(`<configuration name="acl.conf"><network-lists>
 			<list name="lan" default="allow"><node type="deny" cidr="10.9.0.0/16"/></list>
-			<list name="csta" default="deny"><node type="allow" cidr="192.168.7.0/24"/><node type="allow" domain="pbx"/></list>
+			<list name="csta" default="deny"><node type="allow" cidr="192.168.7.0/24"/><node type="deny" host="192.168.7.66" mask="255.255.255.255"/><node type="allow" domain="pbx"/></list>
 			</network-lists></configuration>`)},
 		"event_socket.conf.xml": {Data: []byte(`<configuration name="event_socket.conf"><settings>
 			<param name="listen-ip" value="10.1.1.1"/><param name="listen-port" value="8024"/><param name="password" value="ClueCon"/></settings></configuration>`)},
@@ -36,12 +36,15 @@ func TestImportCSTASocket(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out.YAML)
 	}
 	link := c.Links[0]
-	got := []string{c.XML.Listen[0].Address, c.Trusted[0].Address, link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
-	if want := []string{"0.0.0.0:3001", "192.168.7.0/24", "10.1.1.1:8024", "02", "01"}; !slices.Equal(got, want) {
+	if len(c.Trusted) != 1 || len(c.Addresses.Deny) != 1 || len(c.Addresses.Allow) != 0 {
+		t.Fatalf("%v %+v", c.Trusted, c.Addresses)
+	}
+	got := []string{c.XML.Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
+	if want := []string{"0.0.0.0:3001", "192.168.7.0/24", "192.168.7.66/32", "10.1.1.1:8024", "02", "01"}; !slices.Equal(got, want) {
 		t.Errorf("%v is made, not %v", got, want)
 	}
 	notes := strings.Join(out.Notes, "\n")
-	for _, want := range []string{`uacsta is "b2bua\nno": there is no such setting`, `type "allow", cidr ""`, "everybody knows: change it", "links[0].domain", "csta_trigger_queue"} {
+	for _, want := range []string{`uacsta is "b2bua\nno": there is no such setting`, `type "allow", domain "pbx"`, "everybody knows: change it", "links[0].domain", "csta_trigger_queue"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("nothing is said of %s:\n%s", want, notes)
 		}
@@ -83,7 +86,11 @@ func TestImportFaults(t *testing.T) {
 				t.Errorf("%q, not %s", out.Notes, tt.want)
 			}
 			c, err := Parse("made.yaml", []byte(out.YAML))
-			if err != nil || len(c.Trusted) != 1 || c.Trusted[0].Address != "127.0.0.1" {
+			want := []Peer{{Address: "127.0.0.1/32"}}
+			if strings.Contains(tt.want, "csta") { // a list that is not there lets nobody in
+				want = []Peer{}
+			}
+			if err != nil || !slices.Equal(c.Trusted, want) {
 				t.Errorf("%v\n%s", err, out.YAML)
 			}
 		}

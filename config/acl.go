@@ -1,0 +1,256 @@
+package config
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// FreeSWITCH's network lists (acl.conf.xml): of the nodes that an address fits, the one with
+// the longest mask decides, of two for the same network the later; where none fits, the
+// default of the list does. A list that is not there lets nobody in.
+
+// aclList is a list of acl.conf.xml.
+type aclList struct {
+	Name    string    `xml:"name,attr"`
+	Default *string   `xml:"default,attr"`
+	Nodes   []aclNode `xml:"node"`
+}
+
+type aclNode struct {
+	Type   *string `xml:"type,attr"`
+	CIDR   *string `xml:"cidr,attr"`
+	Host   *string `xml:"host,attr"`
+	Mask   *string `xml:"mask,attr"`
+	Domain *string `xml:"domain,attr"`
+}
+
+// access is who a list lets in, as far as it can be written here: who is in allow and not in
+// deny.
+type access struct {
+	allow, deny []netip.Prefix
+}
+
+const maxNetworks = 1000 // of a list, and that its denies may become
+
+// saysYes reads a word as FreeSWITCH does; one that is not there is the default.
+func saysYes(word *string, otherwise bool) bool {
+	if word == nil {
+		return otherwise
+	}
+	n, err := strconv.Atoi(*word)
+	return slices.Contains([]string{"yes", "on", "true", "t", "enabled", "active", "allow"}, strings.ToLower(*word)) || err == nil && n != 0
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// access reads who the ACL lets in whose name mod_csta_socket was given: a list, or networks.
+func (i *Imported) access(folder fs.FS, acl string) access {
+	switch acl {
+	case "loopback.auto":
+		return access{allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	case "rfc1918.auto":
+		return access{allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16")}}
+	case "localnet.auto", "nat.auto", "wan.auto":
+		i.note("trusted: the list %q depends on FreeSWITCH's machine; write the networks of your programs", acl)
+		return access{}
+	}
+	conf, err := readConf(folder, "acl.conf.xml")
+	if errors.Is(err, fs.ErrNotExist) {
+		conf = &freeSWITCHConf{}
+	} else if err != nil {
+		i.note("trusted: write the networks of the list %q: %v", acl, err)
+		return access{}
+	}
+	var found []aclList
+	for _, list := range conf.Lists {
+		if list.Name == acl {
+			found = append(found, list)
+		}
+	}
+	switch {
+	case len(found) == 0 && strings.Contains(acl, "/"):
+		deny := "deny"
+		found = []aclList{{Name: acl, Default: &deny, Nodes: []aclNode{{CIDR: &acl, Type: new("allow")}}}}
+	case len(found) == 0:
+		i.note("trusted: write the networks of the list %q: there is no acl.conf.xml beside the file that has it", acl)
+		return access{}
+	case len(found) > 1:
+		i.note("trusted: acl.conf.xml has more than one list %q; write the networks of the right one", acl)
+		return access{}
+	}
+	return i.list(found[0])
+}
+
+// list reads a list. What cannot be written here lets nobody in: it is noted.
+func (i *Imported) list(list aclList) access {
+	otherwise := saysYes(list.Default, true)
+	if otherwise {
+		i.note("trusted: the list %q lets in who it does not name; write who is to be let in", list.Name)
+	}
+	verdicts := map[netip.Prefix]bool{}
+	var always []netip.Prefix // denied, whatever else is said
+	for _, n := range list.Nodes {
+		allow := saysYes(n.Type, otherwise)
+		networks, wide, err := n.networks(allow)
+		switch {
+		case err == nil && wide && !allow:
+			i.note("addresses.deny: the mask %q of the list %q is not one of a network: more than it denies is denied", text(n.Mask), list.Name)
+			always = append(always, networks...)
+		case err == nil && !wide:
+			for _, network := range networks {
+				verdicts[network] = allow // the later of two decides
+			}
+		case errors.Is(err, errNeverFits):
+			i.note("trusted: an entry of the list %q fits nobody in FreeSWITCH, and is not taken over: %s", list.Name, n)
+		case allow:
+			i.note("trusted: an entry of the list %q is not taken over: %s", list.Name, n)
+		default:
+			i.note("trusted: the list %q denies what cannot be written here, so nobody is let in; write the networks: %s", list.Name, n)
+			return access{}
+		}
+	}
+	who := access{}
+	if len(verdicts) <= maxNetworks {
+		who = divide(verdicts)
+	}
+	if who.deny = append(who.deny, always...); len(verdicts) > maxNetworks || len(who.deny) > maxNetworks {
+		i.note("trusted: the list %q cannot be written here in %d networks, so nobody is let in; write the networks", list.Name, maxNetworks)
+		return access{}
+	}
+	loopback := netip.MustParseAddr("127.0.0.1")
+	if slices.ContainsFunc(who.deny, func(p netip.Prefix) bool { return p.Contains(loopback) }) {
+		i.note("addresses.deny: it has 127.0.0.1, which the commands of tr87proxy come from")
+	}
+	return who
+}
+
+// errNeverFits is an entry that FreeSWITCH takes, and that fits no address.
+var errNeverFits = errors.New("fits no address")
+
+// errUnknown is an entry of which it cannot be said here whom it fits.
+var errUnknown = errors.New("cannot be read here")
+
+// networks reads a node; wide says that it fits fewer than these. An address without mask
+// fits nobody in FreeSWITCH, but who denies one means it.
+func (n aclNode) networks(allow bool) (list []netip.Prefix, wide bool, err error) {
+	switch {
+	case n.Domain != nil: // users of the directory that have an attribute cidr
+		return nil, false, errUnknown
+	case n.CIDR != nil:
+		for word := range strings.SplitSeq(*n.CIDR, ",") {
+			network, err := ParseNetwork(strings.TrimSpace(word))
+			switch {
+			case err != nil:
+				return nil, false, errUnknown
+			case network.Bits() == 0 || allow && !strings.Contains(word, "/"): // no mask is shorter: the default decides
+				return nil, false, errNeverFits
+			}
+			list = append(list, network.Masked())
+		}
+		return list, false, nil
+	case n.Host == nil || n.Mask == nil:
+		return nil, false, errNeverFits
+	}
+	host, err1 := netip.ParseAddr(*n.Host)
+	mask, err2 := netip.ParseAddr(*n.Mask)
+	if err1 != nil || err2 != nil || !host.Is4() || !mask.Is4() {
+		return nil, false, errUnknown
+	}
+	octets := mask.As4()
+	m := binary.BigEndian.Uint32(octets[:])
+	if m == 0 {
+		return nil, false, errNeverFits
+	}
+	ones := bits.LeadingZeros32(^m)
+	if ones == 0 { // not even the first bit counts
+		return nil, false, errUnknown
+	}
+	return []netip.Prefix{netip.PrefixFrom(host, ones).Masked()}, ones != bits.OnesCount32(m), nil
+}
+
+// String writes a node for people.
+func (n aclNode) String() string {
+	var parts []string
+	for _, attribute := range []struct {
+		name  string
+		value *string
+	}{{"type", n.Type}, {"cidr", n.CIDR}, {"host", n.Host}, {"mask", n.Mask}, {"domain", n.Domain}} {
+		if attribute.value != nil {
+			parts = append(parts, attribute.name+" "+strconv.Quote(*attribute.value))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// divide writes what the longest mask decides as networks that are let in, and networks that
+// are not, whatever else is said of them.
+func divide(verdicts map[netip.Prefix]bool) access {
+	networks := make([]netip.Prefix, 0, len(verdicts))
+	for network := range verdicts {
+		networks = append(networks, network)
+	}
+	slices.SortFunc(networks, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	var who access
+	for _, network := range networks {
+		if verdicts[network] {
+			who.allow = append(who.allow, network)
+			continue
+		}
+		rest := []netip.Prefix{network}
+		for _, other := range networks {
+			if verdicts[other] && other.Bits() > network.Bits() && network.Contains(other.Addr()) {
+				rest = without(rest, other)
+			}
+			if len(who.deny)+len(rest) > maxNetworks {
+				break
+			}
+		}
+		who.deny = append(who.deny, rest...)
+	}
+	return who
+}
+
+// without takes a network out of others: one that it lies in becomes its halves, and so on,
+// but for those that it is.
+func without(networks []netip.Prefix, out netip.Prefix) []netip.Prefix {
+	var rest []netip.Prefix
+	for _, network := range networks {
+		if !network.Overlaps(out) {
+			rest = append(rest, network)
+			continue
+		}
+		for network.Bits() < out.Bits() {
+			lower, upper := halves(network)
+			if lower.Contains(out.Addr()) {
+				network = lower
+				rest = append(rest, upper)
+			} else {
+				network = upper
+				rest = append(rest, lower)
+			}
+		}
+	}
+	return rest
+}
+
+// halves are the two networks that one with a shorter mask than its address has consists of.
+func halves(p netip.Prefix) (lower, upper netip.Prefix) {
+	octets := p.Addr().AsSlice()
+	octets[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)
+	addr, _ := netip.AddrFromSlice(octets)
+	return netip.PrefixFrom(p.Addr(), p.Bits()+1), netip.PrefixFrom(addr, p.Bits()+1)
+}

@@ -45,7 +45,7 @@ func (s *Server) forget(u *user) {
 			u.bindings = append(u.bindings, &binding{contact: b.contact, static: true, expires: b.expires})
 		}
 	}
-	keep := u.kept()
+	keep := u.kept(s.store.seal(u))
 	var subscriptions []*subscription
 	for sub := range s.watchers {
 		if sub.by == u {

@@ -108,7 +108,7 @@ func (s *Server) register(r *sip.Request) {
 		return
 	}
 	answer = u.listed(now)
-	keep := u.kept()
+	keep := u.kept(s.store.seal(u))
 	s.mu.Unlock()
 	s.store.keepBindings(u.Number, keep)
 	r.Respond(*answer)
@@ -245,14 +245,15 @@ func (u *user) listed(now time.Time) *sip.Answer {
 	return a
 }
 
-// kept is what is kept of a user. Callers hold the server's lock.
-func (u *user) kept() []kept {
+// kept is what is kept of a user, under the seal of its password. Callers hold the server's
+// lock.
+func (u *user) kept(seal string) []kept {
 	list := make([]kept, 0, len(u.bindings))
 	for _, b := range u.bindings {
 		if b.static {
 			continue
 		}
-		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks, Agent: b.agent}
+		k := kept{Contact: b.contact, CallID: b.callID, CSeq: b.cseq, Instance: b.instance, Expires: b.expires, Talks: b.talks, Agent: b.agent, Seal: seal}
 		if p := b.flow.Peer(); p.Transport == "UDP" {
 			k.Source = p.Addr.String()
 		}
@@ -270,6 +271,10 @@ func (s *Server) restore() {
 		for _, k := range list {
 			source, err := netip.ParseAddrPort(k.Source)
 			if u == nil || err != nil || now.After(k.Expires) {
+				continue
+			}
+			if k.Seal != "" && k.Seal != s.store.seal(u) {
+				s.log.Info("a registration was made with another password", "device", number)
 				continue
 			}
 			flow, err := s.ua.FlowTo(source)
@@ -328,7 +333,7 @@ func (s *Server) expire(now time.Time) {
 		before := slices.Clone(u.bindings)
 		u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return !now.Before(b.expires) })
 		gone := len(u.bindings) < len(before)
-		keep := u.kept()
+		keep := u.kept(s.store.seal(u))
 		s.mu.Unlock()
 		if gone {
 			s.store.keepBindings(u.Number, keep)

@@ -1,6 +1,10 @@
 package phones
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +23,7 @@ import (
 type store struct {
 	db  *bbolt.DB
 	log *slog.Logger
+	key []byte // of seals
 
 	mu      sync.Mutex
 	pending map[string]map[string]any // by bucket and extension
@@ -30,6 +35,7 @@ type store struct {
 const (
 	featuresBucket = "features"
 	bindingsBucket = "bindings"
+	sealsBucket    = "seals" // the key of seals
 )
 
 // kept is a registration as it is kept.
@@ -42,6 +48,7 @@ type kept struct {
 	Expires  time.Time
 	Talks    bool
 	Agent    string
+	Seal     string // of the password that it was made with; "" in files of older versions
 }
 
 func openStore(path string, log *slog.Logger) (*store, error) {
@@ -52,21 +59,39 @@ func openStore(path string, log *slog.Logger) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key)
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{featuresBucket, bindingsBucket} {
+		for _, name := range []string{featuresBucket, bindingsBucket, sealsBucket} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
-		return nil
+		seals := tx.Bucket([]byte(sealsBucket))
+		if old := seals.Get([]byte("key")); len(old) == len(key) {
+			copy(key, old)
+			return nil
+		}
+		return seals.Put([]byte("key"), key)
 	})
 	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
-	s := &store{db: db, log: log, pending: map[string]map[string]any{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &store{db: db, log: log, key: key, pending: map[string]map[string]any{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	s.group.Go(s.run)
 	return s, nil
+}
+
+// seal tells one password of a user from another, and not the password: registrations that
+// were made with another one do not outlive a restart.
+func (s *store) seal(u *user) string {
+	if s == nil {
+		return ""
+	}
+	mac := hmac.New(sha256.New, s.key)
+	fmt.Fprintf(mac, "%q|%q|%s", u.Number, u.Name, u.password())
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // load reads everything. What cannot be read is left out, and said.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,4 +193,26 @@ func TestDeskPasswordChanges(t *testing.T) {
 		t.Error("the other telephone does not serve any more")
 	}
 	a.stop()
+}
+
+// A registration over UDP outlives a restart, unless the account has got another password
+// meanwhile.
+func TestPasswordChangesWhileStopped(t *testing.T) {
+	x := serveTelephones(t, "", "")
+	for _, number := range []string{"100", "101"} {
+		if m := newHandset(t, "udp", x.sip, number, "secret"+number).register(3600); m.code() != 200 {
+			t.Fatal(m.start)
+		}
+	}
+	_ = x.cmd.Process.Signal(syscall.SIGTERM)
+	if err := x.wait(patience); err != nil {
+		t.Fatal(err)
+	}
+	(&administered{running: x.running}).edit("password: secret100", "password: changed100")
+	again := x.again()
+	waitFor(t, "the registration of 101", func() bool { return strings.Contains(again.out.String(), "device=101 reachable=true") })
+	again.stop()
+	if out := again.out.String(); strings.Contains(out, "device=100 reachable=true") || !strings.Contains(out, "a registration was made with another password\" device=100") {
+		t.Error("a registration by the old password is there after the restart")
+	}
 }

@@ -160,12 +160,12 @@ func TestDeskPasswordChanges(t *testing.T) {
 	a := administer(t, fmt.Sprintf(`links:
 - name: desk
   type: phones
-  listen: [{transport: udp, address: "127.0.0.1:%d"}]
+  listen: [{transport: tcp, address: "127.0.0.1:%d"}]
   accounts: [{number: "7001", password: secret7001}, {number: "7002", password: secret7002}]
 %s`, port, everybody))
 	var phones []*handset
 	for _, number := range []string{"7001", "7002"} {
-		phone := newHandset(t, "udp", port, number, "secret"+number)
+		phone := newHandset(t, "tcp", port, number, "secret"+number)
 		phones = append(phones, phone)
 		if m := phone.register(600); m.code() != 200 {
 			t.Fatal(m.start)

@@ -145,7 +145,7 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 			answer(res, err)
 			return
 		}
-		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: res.Text(kind.at(res)), device: device, action: serviceOf(name).action}
+		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: res.Text(kind.at(res)), device: device, action: ActionOf(name)}
 		s.mu.Lock()
 		fits := !s.closed && len(s.associations) < maxAssociations
 		if fits {

@@ -30,8 +30,8 @@ type object struct {
 // read puts the devices of a request into canonical form, completes its connections, and says
 // what it is about; named are subjects that are named otherwise. Its errors are refusals.
 func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, error) {
-	svc := serviceOf(req.Name())
-	o := object{service: req.Name(), action: svc.action, subjects: named}
+	svc := services[req.Name()]
+	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: named}
 	if err := s.completeConnections(req); err != nil {
 		s.refused(&o, err.Error())
 		return o, err
@@ -144,7 +144,7 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 	for _, c := range req.Connections() {
 		device := c.DeviceID()
 		if device == "" {
-			own, ok := s.ownIn(c.CallID(), serviceOf(req.Name()).action)
+			own, ok := s.ownIn(c.CallID(), ActionOf(req.Name()))
 			if !ok {
 				return errCall
 			}
@@ -183,7 +183,7 @@ func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, boo
 
 // check asks policy about every device that a request is about.
 func (s *Session) check(o *object) error {
-	svc := serviceOf(o.service)
+	svc := services[o.service]
 	asked := o.subjects
 	if len(asked) == 0 && len(o.destinations) > 0 {
 		asked = []policy.Number{{}}

@@ -15,50 +15,44 @@ import (
 
 // service says what a request does, for policy.
 type service struct {
-	action       policy.Action
 	destinations []string // paths of the devices that the call is sent to
 	mentioned    string   // path of devices that nothing is done to
 	denied       string   // the error when the subject may not be controlled
 	deniedDest   string   // the error when the destination may not be called
 }
 
-// services lists the requests that differ from the rule: a request controls every
-// device in it, and one that gets or takes a snapshot observes it.
+// services lists the requests that differ from the rule: something is done to every device
+// in a request.
 var services = map[string]service{
-	"MonitorStart":               {action: policy.Observe},
-	"MakeCall":                   {policy.Control, []string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"MakePredictiveCall":         {policy.Control, []string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"ConsultationCall":           {policy.Control, []string{"consultedDevice"}, "", "", uacsta.PrivilegeViolationCalledDevice},
-	"SingleStepTransferCall":     {policy.Control, []string{"transferredTo"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"DeflectCall":                {policy.Control, []string{"newDestination"}, "", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
-	"SingleStepConferenceCall":   {policy.Control, []string{"deviceToJoin"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"ParkCall":                   {policy.Control, []string{"parkTo"}, "", uacsta.PrivilegeViolationCallToParkDevice, uacsta.PrivilegeViolationOnParkToDevice},
-	"CallBackNonCallRelated":     {policy.Control, []string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"CancelCallBack":             {policy.Control, nil, "targetDevice", "", ""},
-	"SetForwarding":              {policy.Control, []string{"forwardDN"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"SetDoNotDisturb":            {policy.Control, nil, "callingDeviceList", "", ""},
-	"SetMessageWaitingIndicator": {policy.Control, nil, "deviceForMessage", "", ""},
-	"AssociateData":              {policy.Control, nil, "deviceInfo", "", ""},
-	"SetAgentState":              {policy.Control, []string{"group"}, "", "", uacsta.PrivilegeViolationSpecifiedDevice},
-	"GetAgentState":              {policy.Observe, nil, "acdGroup", "", ""},
-	"DialDigits":                 {policy.Control, []string{diallingSequence}, "", "", uacsta.PrivilegeViolationCalledDevice},
-	"RouteSelect":                {policy.Control, []string{"routeSelected", "alternateRoutes"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"MakeCall":                      {[]string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
+	"MakePredictiveCall":            {[]string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
+	"ConsultationCall":              {[]string{"consultedDevice"}, "", "", uacsta.PrivilegeViolationCalledDevice},
+	"SingleStepTransferCall":        {[]string{"transferredTo"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"DeflectCall":                   {[]string{"newDestination"}, "", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
+	"SingleStepConferenceCall":      {[]string{"deviceToJoin"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"ParkCall":                      {[]string{"parkTo"}, "", uacsta.PrivilegeViolationCallToParkDevice, uacsta.PrivilegeViolationOnParkToDevice},
+	"CallBackNonCallRelated":        {[]string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"CallBackMessageNonCallRelated": {[]string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"SendMessage":                   {[]string{"destinationDevices"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationDestinationDevice},
+	"CancelCallBackMessage":         {nil, "targetDevice", "", ""},
+	"CancelCallBack":                {nil, "targetDevice", "", ""},
+	"SetForwarding":                 {[]string{"forwardDN"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"SetDoNotDisturb":               {nil, "callingDeviceList", "", ""},
+	"SetMessageWaitingIndicator":    {nil, "deviceForMessage", "", ""},
+	"AssociateData":                 {nil, "deviceInfo", "", ""},
+	"SetAgentState":                 {[]string{"group"}, "", "", uacsta.PrivilegeViolationSpecifiedDevice},
+	"GetAgentState":                 {nil, "acdGroup", "", ""},
+	"DialDigits":                    {[]string{diallingSequence}, "", "", uacsta.PrivilegeViolationCalledDevice},
+	"RouteSelect":                   {[]string{"routeSelected", "alternateRoutes"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
 }
 
-func serviceOf(name string) service {
-	svc, listed := services[name]
-	switch {
-	case listed:
-	case strings.HasPrefix(name, "Get"), strings.HasPrefix(name, "Snapshot"):
-		svc.action = policy.Observe
-	default:
-		svc.action = policy.Control
+// ActionOf says whether a service observes or controls: the table of messages does.
+func ActionOf(name string) policy.Action {
+	if uacsta.Observes(name) {
+		return policy.Observe
 	}
-	return svc
+	return policy.Control
 }
-
-// ActionOf says whether a service observes or controls.
-func ActionOf(name string) policy.Action { return serviceOf(name).action }
 
 // under reports whether a path is one of these, or inside.
 func under(path string, these ...string) bool {

@@ -184,7 +184,7 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress fun
 	d.mu.Lock()
 	d.localSeq++
 	branch := newBranch()
-	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, rings, func(res Result) { answer <- res })
+	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), rings, func(res Result) { answer <- res })
 	d.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -289,7 +289,7 @@ func (d *Dialog) confirm(res *Response) {
 	if c := res.Header("Contact"); c != "" {
 		d.target = parseAddress(c).URI
 	}
-	d.ackWire = d.wire(&outgoing{method: "ACK"}, newBranch(), number)
+	d.ackWire, d.ackNumber = d.wire(&outgoing{method: "ACK"}, newBranch(), number), number
 	_ = d.hop.conn.send(d.ackWire, d.hop.addr)
 	d.timer = sessionTimer{}
 	if value := res.Header("Session-Expires"); value != "" {
@@ -299,21 +299,6 @@ func (d *Dialog) confirm(res *Response) {
 		}
 	}
 	d.schedule()
-}
-
-// repeatACK answers a repeated 2xx (RFC 3261 13.2.2.4).
-func (ua *UA) repeatACK(res *Response) {
-	ua.mu.Lock()
-	d := ua.dialogs[parseAddress(res.Header("From")).Tag()]
-	ua.mu.Unlock()
-	if d == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ackWire != nil && !d.ended {
-		_ = d.hop.conn.send(d.ackWire, d.hop.addr)
-	}
 }
 
 // Reinvite changes the session (RFC 3261 14.1). done gets the final answer once its ACK is

@@ -84,8 +84,9 @@ type Dialog struct {
 	ended     bool
 
 	// Until the ACK of a 2xx of ours, or for repetitions of the ACK we sent.
-	repeat  *time.Timer
-	ackWire []byte
+	repeat    *time.Timer
+	ackWire   []byte
+	ackNumber uint32 // of its CSeq
 
 	// Sending: in order, one at a time on UDP.
 	queue       []*outgoing
@@ -348,7 +349,7 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 	if !d.hop.conn.dead() && !d.subscription {
 		d.localSeq++
 		branch := newBranch()
-		err = d.ua.send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, done)
+		err = d.ua.send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), done)
 	}
 	d.mu.Unlock()
 	if err != nil {

@@ -98,7 +98,7 @@ func (d *Dialog) transmit(o *outgoing) {
 		return
 	}
 	d.outstanding++
-	err := d.ua.send(o.method, branch, wire, d.hop, func(res Result) {
+	err := d.ua.send(o.method, branch, wire, d.hop, d.named(d.localSeq), func(res Result) {
 		d.mu.Lock()
 		d.outstanding--
 		d.mu.Unlock()

@@ -212,6 +212,7 @@ type clientTx struct {
 	key    string
 	branch string
 	hop    hop
+	names  names
 	wire   []byte
 	last   atomic.Pointer[gosip.Response]
 	// progress gets provisional answers beyond 100; nil: nobody wants them.
@@ -227,13 +228,13 @@ type clientTx struct {
 
 // send starts a client transaction; done is called exactly once, on another
 // goroutine.
-func (ua *UA) send(method, branch string, wire []byte, h hop, done func(Result)) error {
-	_, err := ua.start(method, branch, wire, h, nil, done)
+func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
+	_, err := ua.start(method, branch, wire, h, n, nil, done)
 	return err
 }
 
-func (ua *UA) start(method, branch string, wire []byte, h hop, progress func(*Response), done func(Result)) (*clientTx, error) {
-	tx := &clientTx{ua: ua, key: branch + "|" + method, branch: branch, hop: h, wire: wire, progress: progress, done: done}
+func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result)) (*clientTx, error) {
+	tx := &clientTx{ua: ua, key: branch + "|" + method, branch: branch, hop: h, names: n, wire: wire, progress: progress, done: done}
 	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, timers(h.conn)), tx, quiet)
 	tx.OnTerminate(func(string, error) {
 		ua.txMu.Lock()
@@ -281,7 +282,7 @@ func (t *clientTx) takeBack() {
 		return
 	}
 	t.cancelled = true
-	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", "", t.reason), t.hop, func(Result) {})
+	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", "", t.reason), t.hop, t.names, func(Result) {})
 	time.AfterFunc(64*gosip.T1, t.Terminate) // a peer that answers the CANCEL and never the INVITE
 }
 
@@ -362,44 +363,6 @@ func repeated(invite []byte, method, to string, reason CancelReason) []byte {
 	}
 	b.WriteString("Content-Length: 0\r\n\r\n")
 	return []byte(b.String())
-}
-
-// response hands an answer to the transaction that waits for it.
-func (ua *UA) response(m *gosip.Response) {
-	r := &Response{m}
-	v, ok := parseVia(r.Header("Via"))
-	_, method, valid := parseCSeq(r.Header("CSeq"))
-	if !ok || !valid {
-		ua.stats.Malformed.Add(1)
-		return
-	}
-	ua.txMu.Lock()
-	tx := ua.clientTx[v.branch()+"|"+method]
-	ua.txMu.Unlock()
-	if tx == nil {
-		ua.stray(r, method)
-		return
-	}
-	tx.last.Store(m)
-	if method == "INVITE" && m.StatusCode/100 == 2 {
-		ua.repeatACK(r) // sipgo absorbs the repetition of a 2xx; its ACK is ours to repeat
-	}
-	tx.Receive(m)
-}
-
-// stray handles an answer that no transaction waits for any more.
-func (ua *UA) stray(r *Response, method string) {
-	switch {
-	case method == "INVITE" && r.Code()/100 == 2:
-		ua.repeatACK(r)
-	case r.Code() == 481:
-		ua.mu.Lock()
-		d := ua.dialogs[parseAddress(r.Header("From")).Tag()]
-		ua.mu.Unlock()
-		if d != nil && d.callID == r.Header("Call-ID") {
-			d.end(ErrPeerLost)
-		}
-	}
 }
 
 // dropTransactions ends the transactions on a connection that is gone; on all

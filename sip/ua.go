@@ -133,6 +133,7 @@ type Handler interface {
 // Stats counts what a UA does, for metrics.
 type Stats struct {
 	Requests, Retransmissions, Malformed, Refused, Unanswered atomic.Int64
+	Stray                                                     atomic.Int64 // responses that answer nothing of ours
 }
 
 // UA is a SIP user agent.
@@ -293,7 +294,7 @@ func (ua *UA) receive(data []byte, h hop) {
 	}
 	switch m := msg.(type) {
 	case *gosip.Response:
-		ua.response(m)
+		ua.response(m, h)
 	case *gosip.Request:
 		ua.request(&Request{msg: m, hop: h, ua: ua})
 	}

@@ -115,6 +115,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)
 	counter("sip_refused_total", "SIP requests refused by a limit.", &wire.Refused)
 	counter("sip_unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+	counter("sip_stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
 }
 
 // links tells of the links, which a reload may change.

@@ -107,9 +107,15 @@ func (d *Digest) verify(r *Request, value string) (username string, ok, stale bo
 	if algorithm == "" {
 		algorithm = MD5
 	}
-	if cred.Realm != d.realm || cred.QOP != "auth" || cred.URI != r.URI() ||
+	if cred.Realm != d.realm || cred.QOP != "auth" || cred.URI != r.URI() && !sameURI(cred.URI, r.URI()) ||
 		!slices.Contains(d.algorithms, algorithm) {
 		return cred.Username, false, false
+	}
+	// Credentials with a nonce that we have not given to this address say nothing of its
+	// user: their sender may be anybody. Their password is not looked at.
+	address := r.hop.addr.Addr().String()
+	if !d.given(cred.Nonce, address) {
+		return cred.Username, false, true
 	}
 	password, known := d.lookup(cred.Username)
 	want, err := digest.Digest(
@@ -119,7 +125,7 @@ func (d *Digest) verify(r *Request, value string) (username string, ok, stale bo
 	if err != nil || !known || subtle.ConstantTimeCompare([]byte(want.Response), []byte(cred.Response)) != 1 {
 		return cred.Username, false, false
 	}
-	if !d.fresh(cred.Nonce, r.hop.addr.Addr().String(), cred.Nc) {
+	if !d.fresh(cred.Nonce, address, cred.Nc) {
 		return cred.Username, false, true
 	}
 	return cred.Username, true, false
@@ -144,9 +150,8 @@ func (d *Digest) nonce(at time.Time, unique, address string) string {
 	return stamp + "." + unique + "." + hex.EncodeToString(mac.Sum(nil))
 }
 
-// fresh reports whether a nonce is ours, young, and used with a higher count than
-// before.
-func (d *Digest) fresh(nonce, address string, count int) bool {
+// given reports whether a nonce is ours, for this address, and young.
+func (d *Digest) given(nonce, address string) bool {
 	stamp, rest, _ := strings.Cut(nonce, ".")
 	unique, _, _ := strings.Cut(rest, ".")
 	unix, err := strconv.ParseInt(stamp, 16, 64)
@@ -154,7 +159,13 @@ func (d *Digest) fresh(nonce, address string, count int) bool {
 		return false
 	}
 	at := time.Unix(unix, 0)
-	if age := time.Since(at); age > nonceLife || age < -nonceLife || !hmac.Equal([]byte(nonce), []byte(d.nonce(at, unique, address))) {
+	age := time.Since(at)
+	return age <= nonceLife && age >= -nonceLife && hmac.Equal([]byte(nonce), []byte(d.nonce(at, unique, address)))
+}
+
+// fresh reports whether a nonce is given, and used with a higher count than before.
+func (d *Digest) fresh(nonce, address string, count int) bool {
+	if !d.given(nonce, address) {
 		return false
 	}
 	d.mu.Lock()

@@ -180,39 +180,6 @@ func parseAddress(value string) Address {
 	return Address{URI: strings.TrimSpace(head), Params: params}
 }
 
-// URI is the part of a SIP URI that tells where to send.
-type URI struct {
-	Scheme, User, Host string
-	Port               int    // 0 when absent
-	Transport          string // parameter transport, in capitals, "" when absent
-	MAddr              string // parameter maddr: where to send instead of Host
-	Loose              bool   // parameter lr
-}
-
-// ParseURI reads a sip: or sips: URI. Other schemes have no Host.
-func ParseURI(s string) URI {
-	scheme, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		return URI{}
-	}
-	u := URI{Scheme: strings.ToLower(scheme)}
-	if u.Scheme != "sip" && u.Scheme != "sips" {
-		u.User = rest
-		return u
-	}
-	rest, _, _ = strings.Cut(rest, "?")
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		u.User, rest = rest[:at], rest[at+1:]
-	}
-	hostPort, params, _ := strings.Cut(rest, ";")
-	u.Host, u.Port = splitHostPort(hostPort)
-	transport, _ := param(params, "transport")
-	u.Transport = strings.ToUpper(transport)
-	u.MAddr, _ = param(params, "maddr")
-	_, u.Loose = param(params, "lr")
-	return u
-}
-
 func splitHostPort(s string) (host string, port int) {
 	host = strings.TrimSpace(s)
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {

@@ -1,0 +1,93 @@
+package sip
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSameURI(t *testing.T) {
+	for _, same := range [][2]string{
+		{"sip:127.0.0.1:5060", "sip:127.0.0.1"}, {"sip:127.0.0.1:5060;transport=udp", "sip:127.0.0.1:5060"},
+		{"SIP:100@PBX.example.com", "sip:100@pbx.example.com:5060"}, {"sip:%31%30%30@h", "sip:100@h"}, {"sip:%23100@h", "sip:%23100@H"},
+		{"sips:100@h", "sips:100@h:5061"}, {"sip:100@h;transport=TLS", "sip:100@h:5061"}, {"sip:1@h;a=1;b=2", "sip:1@h;B=2;A=1"},
+		{"sip:1@[::1]", "sip:1@[0:0::1]:5060"}, {"sip:1@h?a=b&c=d", "sip:1@h?C=d&A=b"}, {"sip:a:pw@h", "sip:%61:pw@h"}, {"sip:1@h;user=phone", "sip:1@h;user=phone"},
+		{"sip:1@h;lr", "sip:1@h"},
+	} {
+		if !sameURI(same[0], same[1]) || !sameURI(same[1], same[0]) {
+			t.Errorf("%s is not %s", same[0], same[1])
+		}
+	}
+	for _, other := range [][2]string{
+		{"sip:100@h", "sip:101@h"}, {"sip:100@h", "sip:100@g"}, {"sip:alice@h", "sip:Alice@h"}, {"sip:100@h", "sips:100@h"}, {"sip:100@h:5060", "sip:100@h:5062"},
+		{"sip:100@h", "sip:h"}, {"sip:a:pw@h", "sip:a:PW@h"}, {"sip:a:pw@h", "sip:a@h"}, {"sip:%2b1@h", "sip:+1@h"}, {"sip:1%3Bx@h", "sip:1;x@h"},
+		{"sip:1@h;transport=udp", "sip:1@h;transport=tcp"}, {"sip:1@h;user=phone", "sip:1@h"}, {"sip:1@h;maddr=g", "sip:1@h"}, {"sip:1@h;method=INVITE", "sip:1@h"},
+		{"sip:1@h?a=b", "sip:1@h"}, {"sip:1@h?a=b", "sip:1@h?a=c"}, {"sip:1@h;a=1;a=1", "sip:1@h;a=1;a=1"}, {"sip:1@g@h", "sip:1@g@h"}, {"sip:%zz@h", "sip:%zz@h"},
+		{"sip:%4@h", "sip:%4@h"}, {"sip:1@h:0", "sip:1@h:0"}, {"sip:1@h:99999", "sip:1@h:99999"}, {"sip:1@", "sip:1@"}, {"sip:@h", "sip:@h"}, {"sip:1 @h", "sip:1 @h"},
+		{"tel:1", "tel:1"}, {"", ""}, {"sip:1@h;", "sip:1@h;"}, {"sip:1@[::1", "sip:1@[::1"}, {"sip:1@h\x00", "sip:1@h\x00"},
+	} {
+		if sameURI(other[0], other[1]) || sameURI(other[1], other[0]) {
+			t.Errorf("%s is %s", other[0], other[1])
+		}
+	}
+}
+
+// authorize writes credentials by hand (RFC 2617 3.2.2).
+func authorize(user, password, nonce, method, uri string) string {
+	sum := func(s string) string { b := md5.Sum([]byte(s)); return hex.EncodeToString(b[:]) }
+	response := sum(sum(user+":example:"+password) + ":" + nonce + ":00000001:c:auth:" + sum(method+":"+uri))
+	return fmt.Sprintf(`Authorization: Digest username="%s", realm="example", nonce="%s", uri="%s", response="%s", algorithm=MD5, qop=auth, nc=00000001, cnonce="c"`,
+		user, nonce, uri, response)
+}
+
+// Credentials count for the Request-URI that they mean, however it is written, and for no
+// other; and those with a nonce that their sender was not given are no wrong password: who
+// forges the address of somebody must not have them locked out.
+func TestDigestTarget(t *testing.T) {
+	failures := make(chan bool, 100)
+	digest := NewDigest("example", []string{MD5}, func(string) (string, bool) { return "s3cret", true })
+	_, _, addr := serve(t, "UDP", func(c *Config) {
+		c.Requests = map[string]func(*Request){"REGISTER": func(r *Request) {
+			_, ok, failed := digest.Check(r)
+			failures <- failed
+			if ok {
+				r.Respond(Answer{})
+			}
+		}}
+	})
+	p := dialRaw(t, "UDP", addr)
+	cseq := 0
+	ask := func(uri, extra string) message {
+		t.Helper()
+		cseq++
+		p.write(strings.Replace(p.request("REGISTER", cseq, "", extra), "REGISTER sip:ua@localhost", "REGISTER "+uri, 1))
+		return p.must()
+	}
+	for _, c := range []struct {
+		uri, means string
+		want       int
+	}{
+		{"sip:127.0.0.1:5060", "sip:127.0.0.1", 200}, {"sip:127.0.0.1:5060;transport=udp", "sip:127.0.0.1:5060", 200}, {"SIP:127.0.0.1", "SIP:127.0.0.1", 200},
+		{"sip:PBX.example.com", "sip:pbx.example.com", 200}, {"sip:103@h", "sip:103@h:5060", 200},
+		{"sip:103@h", "sip:104@h", 401}, {"sip:103@h", "sip:103@g", 401}, {"sip:103@h", "sip:h", 401}, {"sip:103@h", "*", 401},
+	} {
+		_, rest, _ := strings.Cut(ask(c.uri, "X: y").header("WWW-Authenticate"), `nonce="`)
+		nonce, _, _ := strings.Cut(rest, `"`)
+		<-failures
+		res := ask(c.uri, authorize("u", "s3cret", nonce, "REGISTER", c.means))
+		if failed := <-failures; res.code() != c.want || failed != (c.want == 401) {
+			t.Errorf("Request-URI %s, digest for %s: %s, failed %v", c.uri, c.means, res.start, failed)
+		}
+	}
+	for _, password := range []string{"wrong", "s3cret"} {
+		for _, nonce := range []string{"made.up.x", digest.nonce(time.Now(), "u", "127.0.0.2")} {
+			res := ask("sip:h", authorize("u", password, nonce, "REGISTER", "sip:h"))
+			if failed := <-failures; res.code() != 401 || failed || !strings.Contains(res.header("WWW-Authenticate"), "stale=true") {
+				t.Errorf("%s with a nonce of nobody: %s, failed %v", password, res.start, failed)
+			}
+		}
+	}
+}

@@ -160,6 +160,6 @@ func (s *Server) waitingDocument(sub *subscription) document {
 		waiting, count = "yes", 1
 	}
 	return document{"waiting", "application/simple-message-summary", fmt.Sprintf(
-		"Messages-Waiting: %s\r\nMessage-Account: sip:%s@%s\r\nVoice-Message: %d/0 (0/0)\r\n",
-		waiting, sub.of.Number, s.cfg.Realm, count)}
+		"Messages-Waiting: %s\r\nMessage-Account: %s\r\nVoice-Message: %d/0 (0/0)\r\n",
+		waiting, sip.UserURI(sub.of.Number, s.cfg.Realm), count)}
 }

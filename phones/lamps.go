@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -29,8 +30,8 @@ func (s *Server) dialogDocument(sub *subscription) document {
 	}
 	slices.SortFunc(own, func(a, b *party) int { return cmp.Compare(a.Key, b.Key) })
 	var b strings.Builder
-	fmt.Fprintf(&b, `<?xml version="1.0"?>`+"\n"+`<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="VERSION" state="full" entity="sip:%s@%s">`,
-		text(sub.of.Number), text(s.cfg.Realm))
+	fmt.Fprintf(&b, `<?xml version="1.0"?>`+"\n"+`<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="VERSION" state="full" entity="%s">`,
+		text(sip.UserURI(sub.of.Number, s.cfg.Realm)))
 	for _, p := range own {
 		direction, other := "recipient", ""
 		c := s.calls[p.call]
@@ -51,7 +52,8 @@ func (s *Server) dialogDocument(sub *subscription) document {
 		}
 		fmt.Fprintf(&b, `<dialog id="%d"%s direction="%s"><state>%s</state>`, p.Key, names, direction, dialogStates[p.State])
 		if other != "" {
-			fmt.Fprintf(&b, `<remote><identity>sip:%s@%s</identity><target uri="sip:%s@%s"/></remote>`, text(other), text(s.cfg.Realm), text(other), text(s.cfg.Realm))
+			uri := text(sip.UserURI(other, s.cfg.Realm))
+			fmt.Fprintf(&b, `<remote><identity>%s</identity><target uri="%s"/></remote>`, uri, uri)
 		}
 		b.WriteString("</dialog>")
 	}

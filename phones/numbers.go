@@ -26,11 +26,6 @@ func number(uri string) string {
 	return user
 }
 
-// uriOf returns the URI of a number at a host, the reverse of number.
-func uriOf(number, host string) string {
-	return "sip:" + strings.ReplaceAll(number, "#", "%23") + "@" + host
-}
-
 // replaced returns the Call-ID of the dialog that a Refer-To names in its header Replaces.
 func replaced(uri string) (callID string, ok bool) {
 	_, headers, _ := strings.Cut(uri, "?")

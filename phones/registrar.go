@@ -424,8 +424,5 @@ func (s *Server) address(number string, b *binding) string {
 	if number == "" {
 		number = "anonymous"
 	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return uriOf(number, host)
+	return sip.UserURI(number, host)
 }

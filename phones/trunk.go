@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -101,16 +100,14 @@ func (t *trunk) own() string {
 	if name == "" {
 		name = t.Number
 	}
-	return "sip:" + name + "@" + sip.ParseURI(t.Peer).Host
+	return sip.UserURI(name, sip.ParseURI(t.Peer).Host)
 }
 
 // invite calls a number over the trunk.
 func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
-	host := strings.TrimPrefix(t.Peer, "sip:")
-	to := uriOf(p.Number, host)
-	inv := sip.Invite{To: to, From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
+	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
 	if dialable.MatchString(v.Calling) {
-		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + uriOf(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
+		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
 	}
 	return inv
 }

@@ -48,7 +48,10 @@ func (l *leg) sendKeys(v softswitch.Voice) {
 	if l.dialog == nil {
 		return
 	}
-	for _, digit := range strings.ToUpper(strings.ReplaceAll(v.Digits, ",", "")) {
+	for _, digit := range strings.ToUpper(v.Digits) {
+		if !strings.ContainsRune("0123456789*#ABCD", digit) { // a pause, or what would be a line of its own
+			continue
+		}
 		body := fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", digit, v.Tone/time.Millisecond)
 		l.dialog.Send("INFO", "application/dtmf-relay", []byte(body), nil)
 	}

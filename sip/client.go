@@ -108,6 +108,11 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 
 // outside makes what a request outside a dialog is sent by.
 func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
+	for _, uri := range []string{inv.To, inv.Target, inv.From, inv.Proxy} {
+		if strings.ContainsFunc(uri, notInURI) {
+			return nil, fmt.Errorf("%w: %q", errURI, uri)
+		}
+	}
 	next, target := inv.To, inv.Target
 	if target == "" {
 		target = inv.To
@@ -129,7 +134,7 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		return nil, ErrConnectionLost
 	}
 	d := &Dialog{
-		ua: ua, callID: newTag(), localTag: newTag(), user: ParseURI(inv.From).User,
+		ua: ua, callID: newTag(), localTag: newTag(), user: contactUser(inv.From),
 		remote: "<" + inv.To + ">", target: target, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
 	}
 	d.pinned = ua.cfg.StayOnFlow && inv.Flow.hop.conn != nil
@@ -144,11 +149,6 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		d.auth = &authorization{username: inv.Username, password: inv.Password}
 	}
 	return d, nil
-}
-
-// quote writes a quoted-string (RFC 3261 25.1).
-func quote(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", "", "\n", "").Replace(s) + `"`
 }
 
 // Request sends a request outside any dialog and waits for its answer; challenges are

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -61,7 +60,7 @@ type Dialog struct {
 	remote    string     // our To when we send: the peer's From or To as it wrote it
 	peer      netip.Addr // counted against the limit of dialogs for each peer
 	names     []string   // in the certificate of the peer that opened it
-	user      string     // of our Contact
+	user      string     // of our Contact, as text
 
 	subscription bool        // opened by SUBSCRIBE: it ends without BYE
 	pinned       bool        // no connection is opened for it
@@ -304,8 +303,8 @@ func (d *Dialog) handle(r *Request) {
 // contact is our Contact towards this peer.
 func (d *Dialog) contact() string {
 	uri := d.ua.contactURI(d.hop)
-	if d.user != "" && !strings.ContainsAny(d.user, " <>\"@\r\n") {
-		uri = strings.Replace(uri, "sip:", "sip:"+d.user+"@", 1)
+	if d.user != "" {
+		uri = WithUser(uri, d.user)
 	}
 	return "<" + uri + ">"
 }

@@ -155,7 +155,7 @@ func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
 	var b bytes.Buffer
 	b.Grow(1024 + len(o.body))
 	uri, routes := d.route()
-	fmt.Fprintf(&b, "%s %s SIP/2.0\r\n", o.method, uri)
+	requestLine(&b, o.method, uri)
 	line(&b, "Via", d.ua.via(d.hop, branch))
 	for _, r := range routes {
 		line(&b, "Route", r)

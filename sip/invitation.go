@@ -59,7 +59,7 @@ func (in *Invitation) open(h DialogHandler) (*Dialog, error) {
 // newDialog makes the dialog that a request from outside opens.
 func (r *Request) newDialog(h DialogHandler) *Dialog {
 	d := &Dialog{
-		ua: r.ua, handler: h, callID: r.Header("Call-ID"), names: r.hop.conn.names(), user: ParseURI(r.URI()).User,
+		ua: r.ua, handler: h, callID: r.Header("Call-ID"), names: r.hop.conn.names(), user: contactUser(r.URI()),
 		localTag: r.toTag, remoteTag: r.From().Tag(),
 		local: r.Header("To") + ";tag=" + r.toTag, remote: r.Header("From"),
 		target: parseAddress(r.Header("Contact")).URI, routes: routes(r.Values("Record-Route")),

@@ -3,7 +3,6 @@ package sip
 import (
 	"bytes"
 	"crypto/rand"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -151,7 +150,7 @@ func (r *Request) once(a Answer) {
 func (r *Request) response(a Answer) []byte {
 	var b bytes.Buffer
 	b.Grow(1024)
-	fmt.Fprintf(&b, "SIP/2.0 %d %s\r\n", a.Code, reason(a))
+	statusLine(&b, a.Code, reason(a))
 	top := true
 	for _, v := range r.msg.GetHeaders("Via") {
 		value := v.Value()
@@ -182,28 +181,6 @@ func (r *Request) response(a Answer) []byte {
 	}
 	r.ua.end(&b, a.ContentType, a.Body)
 	return b.Bytes()
-}
-
-func (ua *UA) end(b *bytes.Buffer, contentType string, body []byte) {
-	line(b, "User-Agent", ua.cfg.UserAgent)
-	if len(body) > 0 {
-		line(b, "Content-Type", contentType)
-	}
-	line(b, "Content-Length", strconv.Itoa(len(body)))
-	b.WriteString("\r\n")
-	b.Write(body)
-}
-
-// line writes a header. Line ends cannot come from a parsed header; what comes
-// from elsewhere is cut there, so that no value can add headers.
-func line(b *bytes.Buffer, name, value string) {
-	if i := strings.IndexAny(value, "\r\n"); i >= 0 {
-		value = value[:i]
-	}
-	b.WriteString(name)
-	b.WriteString(": ")
-	b.WriteString(value)
-	b.WriteString("\r\n")
 }
 
 func reason(a Answer) string {

@@ -340,29 +340,27 @@ func (t *clientTx) Close() error           { return nil }
 // Via, Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). An ACK has the
 // answer's To.
 func repeated(invite []byte, method, to string, reason CancelReason) []byte {
-	var b strings.Builder
+	var b bytes.Buffer
 	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
 	for i, l := range strings.Split(head, "\r\n") {
-		name, _, _ := strings.Cut(l, ":")
+		name, value, _ := strings.Cut(l, ": ")
 		switch {
 		case i == 0:
-			b.WriteString(method + strings.TrimPrefix(l, "INVITE"))
+			b.WriteString(method + strings.TrimPrefix(l, "INVITE") + "\r\n")
 		case name == "To" && to != "":
-			b.WriteString("To: " + to)
+			line(&b, "To", to)
 		case name == "Via", name == "Route", name == "From", name == "To", name == "Call-ID", name == "Max-Forwards":
-			b.WriteString(l)
+			line(&b, name, value)
 		case name == "CSeq":
-			b.WriteString(strings.TrimSuffix(l, "INVITE") + method)
-		default:
-			continue
+			line(&b, name, strings.TrimSuffix(value, "INVITE")+method)
 		}
-		b.WriteString("\r\n")
 	}
 	if reason != "" {
-		b.WriteString("Reason: " + string(reason) + "\r\n")
+		line(&b, "Reason", string(reason))
 	}
-	b.WriteString("Content-Length: 0\r\n\r\n")
-	return []byte(b.String())
+	line(&b, "Content-Length", "0")
+	b.WriteString("\r\n")
+	return b.Bytes()
 }
 
 // dropTransactions ends the transactions on a connection that is gone; on all

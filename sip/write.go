@@ -1,0 +1,86 @@
+package sip
+
+import (
+	"bytes"
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Every octet that we send is written here: whatever a value says, it stays in its place.
+
+// requestLine begins a request (RFC 3261 7.1).
+func requestLine(b *bytes.Buffer, method, uri string) {
+	b.WriteString(method + " ")
+	for i := range len(uri) {
+		if c := uri[i]; notInURI(rune(c)) {
+			b.WriteString("%" + string(hexadecimal[c>>4]) + string(hexadecimal[c&15]))
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	b.WriteString(" SIP/2.0\r\n")
+}
+
+// statusLine begins a response (RFC 3261 7.2).
+func statusLine(b *bytes.Buffer, code int, reason string) {
+	b.WriteString("SIP/2.0 " + strconv.Itoa(code) + " " + printable(reason) + "\r\n")
+}
+
+// line writes a header.
+func line(b *bytes.Buffer, name, value string) {
+	b.WriteString(name)
+	b.WriteString(": ")
+	b.WriteString(printable(value))
+	b.WriteString("\r\n")
+}
+
+// end writes what comes last in every message.
+func (ua *UA) end(b *bytes.Buffer, contentType string, body []byte) {
+	line(b, "User-Agent", ua.cfg.UserAgent)
+	if len(body) > 0 {
+		line(b, "Content-Type", contentType)
+	}
+	line(b, "Content-Length", strconv.Itoa(len(body)))
+	b.WriteString("\r\n")
+	b.Write(body)
+}
+
+// printable replaces what may stand nowhere in a line: control characters, with which a
+// value could end its line and begin another one. All else stays octet by octet, for what
+// peers have written goes back to them.
+func printable(value string) string {
+	if strings.IndexFunc(value, control) < 0 {
+		return value
+	}
+	return strings.Map(func(r rune) rune {
+		if control(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(value, "\uFFFD"))
+}
+
+func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+// notInURI reports whether a URI that has the character could end before its end.
+func notInURI(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>' || r == '"' }
+
+var errURI = errors.New("a URI with blanks, quotes, angle brackets or control characters")
+
+// quote writes a quoted-string (RFC 3261 25.1).
+func quote(s string) string {
+	s = printable(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\t", " "))
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// contactUser is the user part of a URI as text, to be the one of our Contact; "" where it
+// cannot be read.
+func contactUser(uri string) string {
+	user, err := url.PathUnescape(ParseURI(uri).User)
+	if err != nil {
+		return ""
+	}
+	return user
+}

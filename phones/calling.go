@@ -294,13 +294,20 @@ func (l *leg) dispose() {
 func (l *leg) dial(in *sip.Invitation, called string) {
 	s := l.server
 	var err error
-	switch id := in.Header("Replaces"); {
+	switch named, replaces := in.Replaces(); {
 	case l.invitation == nil:
 		return // given up already
+	case replaces:
+		var code int
+		if code, err = l.replace(named); code != 0 {
+			s.log.Info("an INVITE with Replaces is refused", "device", l.device, "code", code)
+			in.Reject(sip.Answer{Code: code})
+			l.invitation = nil
+			l.dispose()
+			return
+		}
 	case l.trunk != nil:
 		_, err = s.sw.Arrive(l.device, number(in.From().URI), called, l)
-	case id != "":
-		err = s.pickUp(l, id)
 	default:
 		_, err = s.sw.Dial(l.device, called, l)
 	}
@@ -316,19 +323,4 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	in.Reject(sip.Answer{Code: code})
 	l.invitation = nil
 	l.dispose()
-}
-
-// pickUp is a telephone that takes the call of another that rings (RFC 3891).
-func (s *Server) pickUp(l *leg, replaces string) error {
-	s.mu.Lock()
-	other := s.dialogs[callIDOf(replaces)]
-	device, key := "", 0
-	if other != nil {
-		device, key = other.device, other.key
-	}
-	s.mu.Unlock()
-	if other == nil {
-		return errTransfer
-	}
-	return s.sw.PickUp(l.device, device, key, l)
 }

@@ -2,6 +2,8 @@ package phones
 
 import (
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
 )
 
 func TestNumber(t *testing.T) {
@@ -13,11 +15,19 @@ func TestNumber(t *testing.T) {
 			t.Errorf("%q: %q, want %q", uri, got, want)
 		}
 	}
-	for uri, want := range map[string]string{
-		"sip:1@x?Replaces=a%40b%3Bto-tag%3D1": "a@b", "sip:1@x?A=b&replaces=c%3Bx": "c", "sip:1@x": "", "sip:1@x?Replaces=%zz": "",
+	for uri, want := range map[string]sip.Replaces{
+		"sip:1@x?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2":            {CallID: "a@b", ToTag: "1", FromTag: "2"},
+		"sip:1@x?A=b&re%70laces=c%3Bfrom-tag%3D2%3Bto-tag=1;early-only": {CallID: "c", ToTag: "1", FromTag: "2", EarlyOnly: true},
+		"sip:1@x": {}, "sip:1@x?A=b": {},
 	} {
-		if got, ok := replaced(uri); got != want || ok != (want != "") {
-			t.Errorf("%q: %q %v, want %q", uri, got, ok, want)
+		if got, has, ok := replacedBy(uri); got != want || has != (want.CallID != "") || !ok {
+			t.Errorf("%q: %+v %v %v, want %+v", uri, got, has, ok, want)
+		}
+	}
+	one := "Replaces=c%3Bfrom-tag%3D2%3Bto-tag%3D1"
+	for _, uri := range []string{"sip:1@x?Replaces=%zz", "sip:1@x?Replaces=a%40b", "sip:1@x?Replaces=", "sip:1@x?" + one + "&" + one} {
+		if got, has, ok := replacedBy(uri); !has || ok {
+			t.Errorf("%q is read: %+v", uri, got)
 		}
 	}
 }
@@ -28,7 +38,9 @@ func FuzzURIs(f *testing.F) {
 		if n := number(uri); n != "" && !dialable.MatchString(n) {
 			t.Errorf("%q: %q", uri, n)
 		}
-		replaced(uri)
+		if r, has, ok := replacedBy(uri); has && ok && (r.CallID == "" || r.ToTag == "" || r.FromTag == "") {
+			t.Errorf("%q: %+v", uri, r)
+		}
 	})
 }
 

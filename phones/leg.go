@@ -3,7 +3,6 @@ package phones
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
 	"time"
 
@@ -150,7 +149,6 @@ func (l *leg) close() {
 	if s.legs[l.key] == l {
 		delete(s.legs, l.key)
 	}
-	maps.DeleteFunc(s.dialogs, func(_ string, other *leg) bool { return other == l })
 	lobby := l.lobby
 	close(l.over)
 	s.mu.Unlock()
@@ -402,7 +400,7 @@ func (l *leg) accept() {
 	s.kickKey(key)
 }
 
-// named notes by which Call-ID others can name the dialog.
+// named notes by which names others can name the dialog.
 func (l *leg) named(d *sip.Dialog) {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
@@ -411,7 +409,6 @@ func (l *leg) named(d *sip.Dialog) {
 	}
 	l.callID = d.CallID()
 	l.localTag, l.remoteTag = d.Tags()
-	l.server.dialogs[l.callID] = l
 	l.server.changed[l.device] = true
 }
 

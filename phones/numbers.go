@@ -26,21 +26,22 @@ func number(uri string) string {
 	return user
 }
 
-// replaced returns the Call-ID of the dialog that a Refer-To names in its header Replaces.
-func replaced(uri string) (callID string, ok bool) {
+// replacedBy returns what dialog a Refer-To names in its header Replaces (RFC 3891 4): has is
+// whether it names one, ok whether that can be read.
+func replacedBy(uri string) (r sip.Replaces, has, ok bool) {
 	_, headers, _ := strings.Cut(uri, "?")
+	ok = true
 	for header := range strings.SplitSeq(headers, "&") {
 		name, value, _ := strings.Cut(header, "=")
-		if strings.EqualFold(name, "Replaces") {
-			text, err := url.PathUnescape(value)
-			return callIDOf(text), err == nil
+		if name, err := url.PathUnescape(name); err != nil || !strings.EqualFold(name, "Replaces") {
+			continue
 		}
+		text, err := url.PathUnescape(value)
+		if has || err != nil {
+			return sip.Replaces{}, true, false
+		}
+		has = true
+		r, ok = sip.ParseReplaces(text)
 	}
-	return "", false
-}
-
-// callIDOf returns the Call-ID in a header Replaces.
-func callIDOf(replaces string) string {
-	id, _, _ := strings.Cut(replaces, ";")
-	return strings.TrimSpace(id)
+	return r, has, ok
 }

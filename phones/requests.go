@@ -148,43 +148,77 @@ func oneDigit(text string) rune {
 func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 	to := sip.ParseAddress(r.Header("Refer-To"))
 	number := number(to.URI)
-	if number == "" {
+	replaces, attended, ok := replacedBy(to.URI)
+	switch {
+	case number == "" || len(r.Values("Refer-To")) != 1: // RFC 3515 2.4.1
 		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Refer-To"})
+		return
+	case !ok:
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Replaces"})
 		return
 	}
 	r.Respond(sip.Answer{Code: 202})
 	result := "200 OK"
-	if err := l.transfer(number, to.URI); err != nil {
+	var err error
+	if attended {
+		err = l.transferTo(replaces)
+	} else {
+		err = l.transfer(number)
+	}
+	if err != nil {
 		l.server.log.Info("a transfer by a telephone is refused", "device", l.device, "err", err)
 		result = "603 Declined"
+		var why refusedTransfer
+		if errors.As(err, &why) {
+			result = string(why)
+		}
 	}
 	d.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+result+"\r\n"), nil,
 		sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=noresource"})
 }
 
-func (l *leg) transfer(number, uri string) error {
-	s := l.server
-	s.mu.Lock()
-	key := l.key
-	var other *leg
-	callID, replaces := replaced(uri)
-	if replaces {
-		other = s.dialogs[callID]
+var errTransfer = errors.New("a trunk does not transfer")
+
+// refusedTransfer is why a transfer is refused, as the telephone is told.
+type refusedTransfer string
+
+func (r refusedTransfer) Error() string { return string(r) }
+
+const (
+	errNoDialog  refusedTransfer = "481 Call/Transaction Does Not Exist"
+	errForbidden refusedTransfer = "403 Forbidden"
+	errConfirmed refusedTransfer = "486 Busy Here" // it was to be an early dialog
+)
+
+// transfer sends the other party of the call to a number.
+func (l *leg) transfer(number string) error {
+	if l.trunk != nil {
+		return errTransfer
 	}
-	otherKey := 0
+	return l.server.sw.Refer(l.device, l.keyNow(), number)
+}
+
+// transferTo leaves the other parties of this call and of one in another dialog of the
+// extension to each other.
+func (l *leg) transferTo(r sip.Replaces) error {
+	s := l.server
+	d := s.ua.Dialog(r.CallID, r.ToTag, r.FromTag)
+	s.mu.Lock()
+	other := carrier(d)
+	key, otherKey, up := l.key, 0, false
 	if other != nil {
-		otherKey = other.key
+		otherKey, up = other.key, other.up
 	}
 	s.mu.Unlock()
 	switch {
+	case other == nil || other == l:
+		return errNoDialog
 	case l.trunk != nil:
 		return errTransfer
-	case !replaces:
-		return s.sw.Refer(l.device, key, number)
-	case other == nil || other.device != l.device || other == l:
-		return errTransfer
+	case other.device != l.device:
+		return errForbidden
+	case up && r.EarlyOnly:
+		return errConfirmed
 	}
 	return s.sw.Join(l.device, key, otherKey)
 }
-
-var errTransfer = errors.New("no such call of this telephone")

@@ -52,7 +52,6 @@ type Server struct {
 	calls    map[string]*call
 	legs     map[int]*leg      // by key
 	all      map[*leg]struct{} // legs that are open
-	dialogs  map[string]*leg   // by Call-ID: of each leg that has a dialog
 	watchers map[*subscription]struct{}
 }
 
@@ -100,7 +99,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
 		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, clips: map[string]*media.Clip{}, calls: map[string]*call{},
-		legs: map[int]*leg{}, all: map[*leg]struct{}{}, dialogs: map[string]*leg{}, watchers: map[*subscription]struct{}{},
+		legs: map[int]*leg{}, all: map[*leg]struct{}{}, watchers: map[*subscription]struct{}{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {

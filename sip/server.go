@@ -26,6 +26,10 @@ func (ua *UA) request(r *Request) {
 		ua.ack(r)
 		return
 	case "CANCEL":
+		if r.misreplaces() {
+			r.once(Answer{Code: 400, Reason: "Bad Replaces"})
+			return
+		}
 		ua.cancel(r)
 		return
 	}
@@ -42,6 +46,10 @@ func (ua *UA) request(r *Request) {
 	}
 	if unknown := r.unsupported(); unknown != "" {
 		r.Respond(Answer{Code: 420, Headers: []Header{{"Unsupported", unknown}}})
+		return
+	}
+	if r.misreplaces() {
+		r.Respond(Answer{Code: 400, Reason: "Bad Replaces"})
 		return
 	}
 	if tag := r.To().Tag(); tag != "" {

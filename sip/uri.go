@@ -172,10 +172,10 @@ func compared(uri string) (c comparison, ok bool) {
 
 // at takes host and port.
 func (c *comparison) at(hostPort string) bool {
-	host, port := hostPort, ""
+	host := hostPort
 	if i := strings.LastIndexByte(hostPort, ':'); i > strings.LastIndexByte(hostPort, ']') {
-		host, port = hostPort[:i], hostPort[i+1:]
-		n, err := strconv.ParseUint(port, 10, 16)
+		host = hostPort[:i]
+		n, err := strconv.ParseUint(hostPort[i+1:], 10, 16)
 		if err != nil || n == 0 {
 			return false
 		}

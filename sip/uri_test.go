@@ -91,3 +91,19 @@ func TestDigestTarget(t *testing.T) {
 		}
 	}
 }
+
+func TestParseReplaces(t *testing.T) {
+	for value, want := range map[string]Replaces{
+		"a@b;to-tag=1;from-tag=2":                           {CallID: "a@b", ToTag: "1", FromTag: "2"},
+		"a ; From-Tag = 2 ;early-only;TO-TAG=1;x=\"; , y\"": {},
+		"a ; From-Tag = 2 ;Early-Only;TO-TAG=1;x=y":         {CallID: "a", ToTag: "1", FromTag: "2", EarlyOnly: true},
+		"a": {}, "": {}, "a;to-tag=1": {}, "a;from-tag=1": {}, ";to-tag=1;from-tag=2": {}, "a;to-tag=;from-tag=2": {}, "a;to-tag=1;from-tag=2;to-tag=1": {},
+		"a;to-tag=1;from-tag=2,b;to-tag=1;from-tag=2": {}, "a;to-tag=1;from-tag=2;early-only=yes": {}, "a b;to-tag=1;from-tag=2": {}, "a;to-tag=1 2;from-tag=2": {},
+		"a@b@c;to-tag=1;from-tag=2": {}, "a;to-tag=1;from-tag=2;": {}, "a;to-tag=\"1\";from-tag=2": {},
+	} {
+		got, ok := ParseReplaces(value)
+		if ok != (want.CallID != "") || ok && got != want {
+			t.Errorf("%q: %+v %v", value, got, ok)
+		}
+	}
+}

@@ -157,9 +157,9 @@ func TestSubscriptionsRefused(t *testing.T) {
 }
 
 // A lamp shows a colleague's calls, and whether a message waits; the call that rings there
-// can be taken (Replaces).
+// can be taken by whoever shares a pickup group (Replaces).
 func TestLamps(t *testing.T) {
-	x := serveTelephones(t, "", "")
+	x := serveTelephones(t, "  pickup-groups: [{number: \"500\", members: [\"101\", \"102\"]}]\n", "")
 	a, b, c := newHandset(t, "udp", x.sip, "100", "secret100"), newHandset(t, "udp", x.sip, "101", "secret101"), newHandset(t, "tcp", x.sip, "102", "secret102")
 	for _, h := range []*handset{a, b, c} {
 		h.register(600)

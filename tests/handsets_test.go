@@ -236,7 +236,7 @@ func TestAttendedTransfer(t *testing.T) {
 	}
 	for {
 		m := a.notified("refer")
-		if strings.Contains(m.body, "603") {
+		if strings.Contains(m.body, "481") {
 			break
 		}
 	}

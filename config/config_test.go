@@ -136,6 +136,7 @@ func TestFaults(t *testing.T) {
 		{good + freeswitch + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be a path on FreeSWITCH's machine"},
 		{good + freeswitch + "messages: {named: [{name: a, play: \"a b\"}]}}]", "x:6: links[0].messages.named[0]: must have a name, and play, without blanks"},
 		{good + "heartbeat: 0s", "x:6: heartbeat: must be longer than nothing"},
+		{good + "telephones: {media: {elsewhere: [192.0.2.1, nowhere]}}", "x:6: telephones.media.elsewhere[1]: must be a network or an address"},
 		{strings.Replace(good, "number: \"100\"", "number: \"100\", kind: tin", 1), "x:5: switch.extensions[0].kind: is \"tin\"; write one of: sip"},
 		{withSwitch("hunt-groups: [{number: \"200\", members: [\"100\", \"101\"]}]"), "x:5: switch.hunt-groups[0].members[1]: is no extension"},
 		{withSwitch("hunt-groups: [{number: \"200\", members: [\"100\", \"100\"]}]"), "switch.hunt-groups[0].members[1]: is there twice"},

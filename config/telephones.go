@@ -32,8 +32,22 @@ type Telephones struct {
 type Media struct {
 	Address   string        `yaml:"address"`
 	Advertise string        `yaml:"advertise"`
+	Elsewhere []string      `yaml:"elsewhere"`
 	Ports     string        `yaml:"ports"`
 	Timeout   time.Duration `yaml:"timeout"`
+}
+
+// Networks reads the networks that voice may go to besides the peer's own address.
+func (m Media) Networks() ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range m.Elsewhere {
+		network, err := ParseNetwork(text)
+		if err != nil {
+			return nil, err
+		}
+		networks = append(networks, network.Masked())
+	}
+	return networks, nil
 }
 
 // PortRange reads the first and the last port.
@@ -84,6 +98,11 @@ func (c *Config) checkTelephones(d *document) {
 	for key, v := range map[string]string{"media.address": t.Media.Address, "media.advertise": t.Media.Advertise} {
 		if _, err := netip.ParseAddr(v); v != "" && err != nil {
 			d.fault("telephones."+key, "must be an address, such as 192.0.2.5")
+		}
+	}
+	for i, text := range t.Media.Elsewhere {
+		if _, err := ParseNetwork(text); err != nil {
+			d.fault(fmt.Sprintf("telephones.media.elsewhere[%d]", i), "must be a network or an address, such as 198.51.100.0/24")
 		}
 	}
 	if _, _, err := t.Media.PortRange(); err != nil {

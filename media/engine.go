@@ -12,8 +12,11 @@ import (
 
 // Config says where voice goes. Zero values take defaults.
 type Config struct {
-	Address          netip.Addr    // that the ports are opened on; 127.0.0.1
-	Advertise        netip.Addr    // written into SDP; Address, or the one towards each telephone
+	Address   netip.Addr // that the ports are opened on; 127.0.0.1
+	Advertise netip.Addr // written into SDP; Address, or the one towards each telephone
+	// Elsewhere lists the networks that a peer may have voice sent to although its
+	// signalling comes from another address.
+	Elsewhere        []netip.Prefix
 	MinPort, MaxPort int           // 16384 to 32767
 	Timeout          time.Duration // a leg that should be heard and is not for so long is dead; 60 s
 	Log              *slog.Logger

@@ -72,7 +72,7 @@ type Leg struct {
 	anyIn   bool
 }
 
-// Open opens a leg. signals is where the telephone's signalling comes from: voice is
+// Open opens a leg. signals is where the telephone's signalling is expected from: voice is
 // taken from there, and from where its session description says, only.
 func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 	conn, control, port, err := e.open()
@@ -123,9 +123,9 @@ func (l *Leg) Offer(dir Direction) []byte {
 	return l.write(dir, nil)
 }
 
-// Answered takes the answer to an offer of ours. secure is whether it came over TLS.
-func (l *Leg) Answered(data []byte, secure bool) error {
-	d, err := read(data)
+// Answered takes the answer to an offer of ours.
+func (l *Leg) Answered(data []byte, from Peer) error {
+	d, err := l.read(data, from)
 	if err != nil {
 		return err
 	}
@@ -134,20 +134,20 @@ func (l *Leg) Answered(data []byte, secure bool) error {
 	if d.secure && (l.peer == nil || !l.peer.secure) {
 		return ErrNoCrypto // nobody has offered any
 	}
-	return l.agree(d, both(l.offered, d.direction.reverse()), secure)
+	return l.agree(d, both(l.offered, d.direction.reverse()), from)
 }
 
 // Answer takes an offer and returns our answer, and the direction that the telephone asks
 // for. want is what we would have.
-func (l *Leg) Answer(data []byte, want Direction, secure bool) (answer []byte, asks Direction, err error) {
-	d, err := read(data)
+func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
+	d, err := l.read(data, from)
 	if err != nil {
 		return nil, "", err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	flow := both(want, d.direction.reverse())
-	if err := l.agree(d, flow, secure); err != nil {
+	if err := l.agree(d, flow, from); err != nil {
 		return nil, "", err
 	}
 	return l.write(flow, d), d.direction, nil
@@ -168,9 +168,9 @@ func both(a, b Direction) Direction {
 }
 
 // agree makes a description of the peer hold. Callers hold l.mu.
-func (l *Leg) agree(d *description, flow Direction, secure bool) error {
+func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 	if d.secure {
-		if !secure {
+		if !from.Secure {
 			return ErrPlainKeys
 		}
 		if err := l.crypt(d); err != nil {
@@ -185,8 +185,17 @@ func (l *Leg) agree(d *description, flow Direction, secure bool) error {
 	if !l.flow.Hears() && flow.Hears() {
 		l.began = time.Now()
 	}
-	l.peer, l.flow = d, flow
+	l.peer, l.flow, l.signals = d, flow, from.Addr.Unmap()
 	return nil
+}
+
+// read takes a description apart that a peer may give.
+func (l *Leg) read(data []byte, from Peer) (*description, error) {
+	d, err := read(data)
+	if err == nil {
+		err = l.engine.permit(d, from.Addr)
+	}
+	return d, err
 }
 
 // crypt makes the contexts of SRTP, unless the keys are those that hold.
@@ -343,7 +352,7 @@ func (l *Leg) watch() {
 
 // report sends a sender report (RFC 3550 6.4.1). Callers hold l.mu.
 func (l *Leg) report(now time.Time) {
-	if l.peer == nil || l.sent == 0 {
+	if l.peer == nil || l.sent == 0 || !l.to.IsValid() {
 		return
 	}
 	const sinceNTP = 2208988800 // seconds from 1900 to 1970

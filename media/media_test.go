@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+var loopback, outside = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 1})
 
 // Values of G.711's tables, and the round trip of every octet.
 func TestLaws(t *testing.T) {
@@ -140,7 +140,7 @@ func TestDescriptions(t *testing.T) {
 		{"plain", "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n", "192.0.2.1:4000 PCMU event 101 sendrecv"},
 		{"A-law first", "m=audio 4000 RTP/AVP 9 8 0\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
 		{"own address", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 192.0.2.7\r\na=sendonly\r\n", "192.0.2.7:4000 PCMA event 0 sendonly"},
-		{"hold of old", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", "0.0.0.0:4000 PCMA event 0 inactive"},
+		{"hold of old", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", "invalid AddrPort PCMA event 0 inactive"},
 		{"video before it", "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
 		{"secure first", "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 " + key + "|2^20\r\nm=audio 4002 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
 		{"secure second", "m=audio 4002 RTP/AVP 8\r\nm=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 " + key + "\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
@@ -200,11 +200,11 @@ func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone 
 		text = append(text, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"+base64.StdEncoding.EncodeToString(theirs.localKey)+"\r\n"...)
 		theirs.peer = &description{secure: true}
 	}
-	answer, _, err := ours.Answer(text, SendRecv, secure)
+	answer, _, err := ours.Answer(text, SendRecv, Peer{loopback, secure})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := theirs.Answered(answer, secure); err != nil {
+	if err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
 		t.Fatal(err)
 	}
 	return ours, theirs, at, atPhone
@@ -283,7 +283,7 @@ func TestLegs(t *testing.T) {
 	}
 	defer l.Close()
 	text := offer + "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + strings.Repeat("A", 40) + "\r\n"
-	if _, _, err := l.Answer([]byte(text), SendRecv, false); err == nil || !strings.Contains(err.Error(), "TLS") {
+	if _, _, err := l.Answer([]byte(text), SendRecv, Peer{Addr: outside}); err == nil || !strings.Contains(err.Error(), "TLS") {
 		t.Errorf("plain keys: %v", err)
 	}
 }
@@ -360,6 +360,7 @@ func TestStranger(t *testing.T) {
 }
 
 func FuzzDescription(f *testing.F) {
+	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ff02::1\r\na=rtcp:4001 IN IP4 255.255.255.255\r\n"))
 	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n"))
 	f.Add([]byte(offer + "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + strings.Repeat("A", 40) + "\r\n"))
 	e := New(Config{MinPort: 37000, MaxPort: 37100})
@@ -369,9 +370,12 @@ func FuzzDescription(f *testing.F) {
 	}
 	f.Cleanup(l.Close)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		answer, _, err := l.Answer(data, SendRecv, true)
+		answer, _, err := l.Answer(data, SendRecv, Peer{outside, true})
 		if err != nil {
 			return
+		}
+		if to := l.peer.address.Addr(); to.IsValid() && to != outside {
+			t.Fatalf("voice goes to %s", to)
 		}
 		if again, err := read(answer); err != nil && again != nil {
 			t.Fatalf("our answer is not readable: %v\n%s", err, answer)
@@ -394,7 +398,7 @@ func FuzzPacket(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(l.Close)
-	if _, _, err := l.Answer([]byte(strings.ReplaceAll(offer, "192.0.2.1", "127.0.0.1")+"m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"), SendRecv, false); err != nil {
+	if _, _, err := l.Answer([]byte(strings.ReplaceAll(offer, "192.0.2.1", "127.0.0.1")+"m=audio 4000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"), SendRecv, Peer{Addr: loopback}); err != nil {
 		f.Fatal(err)
 	}
 	l.watcher = deaf{}

@@ -53,7 +53,8 @@ const eventPayload = 101 // of our telephone events, where the peer has not chos
 
 // description is what is of interest in one session description.
 type description struct {
-	address   netip.AddrPort // where it wants to be sent to
+	address   netip.AddrPort // where it wants to be sent to; the zero value: nowhere
+	control   netip.Addr     // where it wants reports to be sent to, where it says so
 	direction Direction
 	secure    bool
 	suite     string // of the key, with its tag
@@ -94,16 +95,8 @@ func read(data []byte) (*description, error) {
 	if connection == nil {
 		connection = s.ConnectionInformation
 	}
-	if connection != nil && connection.Address != nil {
-		text, _, _ := strings.Cut(connection.Address.Address, "/")
-		ip, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("session description: %w", err)
-		}
-		if ip.IsUnspecified() { // hold as RFC 2543 had it
-			d.direction = Inactive
-		}
-		d.address = netip.AddrPortFrom(ip.Unmap(), uint16(m.MediaName.Port.Value))
+	if err := d.connection(connection, m); err != nil {
+		return nil, err
 	}
 	d.formats(m)
 	if d.law == nil {

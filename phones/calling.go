@@ -75,9 +75,11 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 		l.server.kickKey(l.keyNow())
 	}
 	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
-		if err := l.voice.Answered(res.Body(), d.Peer().Secure()); err == nil {
-			l.heard()
+		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+			l.server.log.Info("what a telephone says before its answer is not heard", "device", l.device, "err", err)
+			return
 		}
+		l.heard()
 	}
 }
 
@@ -105,7 +107,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		l.refusedBy(err)
 		return
 	}
-	if err := l.voice.Answered(res.Body(), d.Peer().Secure()); err != nil {
+	if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
 		s.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
 		d.Bye()
 		l.worse(488)
@@ -259,7 +261,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	case in.ContentType() != sdpType:
 		code = 415
 	default:
-		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, in.Peer().Secure()); err != nil {
+		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, speaks(in.Peer())); err != nil {
 			s.log.Info("a call's offer is refused", "device", device, "err", err)
 			code = 488
 		}

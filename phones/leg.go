@@ -286,7 +286,7 @@ func (l *leg) offer(want media.Direction) {
 			l.asking = false
 			if res.Code()/100 != 2 {
 				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())
-			} else if err := l.voice.Answered(res.Response.Body(), l.secure()); err != nil {
+			} else if err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
 				l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
 			} else if l.voice.Flow() == media.SendRecv {
 				l.server.mu.Lock()
@@ -298,7 +298,16 @@ func (l *leg) offer(want media.Direction) {
 	})
 }
 
-func (l *leg) secure() bool { return l.dialog != nil && l.dialog.Peer().Secure() }
+// speaker is who the telephone is whose descriptions come in the leg's dialog.
+func (l *leg) speaker() media.Peer {
+	if l.dialog == nil {
+		return media.Peer{}
+	}
+	return speaks(l.dialog.Peer())
+}
+
+// speaks is a peer of SIP as media knows it.
+func speaks(p sip.Peer) media.Peer { return media.Peer{Addr: p.Addr.Addr(), Secure: p.Secure()} }
 
 // resume asks a telephone whose user holds the call to take it back, once.
 func (l *leg) resume() {

@@ -42,7 +42,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 		d.RespondRefresh(r, sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: sdpType}}})
 		return
 	}
-	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, r.Peer().Secure())
+	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, speaks(r.Peer()))
 	if err != nil {
 		l.server.log.Info("a telephone's offer is refused", "device", l.device, "err", err)
 		d.RespondRefresh(r, sip.Answer{Code: 488})
@@ -86,7 +86,7 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 		return
 	}
 	l.do(func() {
-		if err := l.voice.Answered(r.Body(), r.Peer().Secure()); err != nil {
+		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
 			l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
 			l.hangUp(endNormal)
 			l.gone()

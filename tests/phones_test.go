@@ -20,7 +20,8 @@ type exchange struct {
 
 // serveTelephones starts one with the extensions 100 to 103, of which 102 may speak uaCSTA and 103
 // may not call outside; more is YAML of the key
-// switch, and telephones of that key, perhaps with who may do what behind it.
+// switch, and telephones of that key, perhaps with who may do what behind it. A line elsewhere
+// among telephones goes into the key media.
 func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
 	x := &exchange{sip: freePort(t), sipTLS: freePort(t)}
@@ -45,6 +46,11 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	if strings.Contains(telephones, "trusted:") {
 		access = ""
 	}
+	elsewhere := ""
+	if before, list, found := strings.Cut(telephones, "elsewhere: "); found {
+		elsewhere, list, _ = strings.Cut(list, "\n")
+		elsewhere, telephones = ", elsewhere: "+elsewhere, before+list
+	}
 	first := 10000 + 200*(phoneCount()%74) // below the ports that freePort finds
 	fmt.Fprintf(&b, `%s
 telephones:
@@ -55,9 +61,9 @@ telephones:
   state: %[3]s/state.db
   music: %[3]s/music.wav
   messages: %[3]s/messages
-  media: {ports: "%[4]d-%[5]d", timeout: 3s}
+  media: {ports: "%[4]d-%[5]d", timeout: 3s%[9]s}
 %[6]s
-%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS)
+%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS, elsewhere)
 	x.running = serve(t, b.String())
 	return x
 }

@@ -23,12 +23,16 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	elsewhere, err := t.Media.Networks()
+	if err != nil {
+		return nil, err
+	}
 	out := phones.Config{
 		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
 		Admits:     func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) },
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
-		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout},
+		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},
 	}
 	out.Media.Address, _ = netip.ParseAddr(t.Media.Address) // checked by config; none: as the listeners
 	out.Media.Advertise, _ = netip.ParseAddr(t.Media.Advertise)

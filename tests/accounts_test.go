@@ -85,9 +85,11 @@ func TestMandatory(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("s3cret <&>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, status = command(t, "dnd", "1000", "on", "--trace", "--login", "crm", "--password-file", secret, "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=tcp", r.port))
-	if status != 0 || strings.Contains(out, "s3cret") || !strings.Contains(out, "StartApplicationSessionPosResponse") {
-		t.Errorf("%d %s", status, out)
+	for _, transport := range []string{"tcp", "udp"} { // over UDP it is granted after the ACK
+		out, status = command(t, "dnd", "1000", "on", "--trace", "--login", "crm", "--password-file", secret, "--server", fmt.Sprintf("sip:x@127.0.0.1:%d;transport=%s", r.port, transport))
+		if status != 0 || strings.Contains(out, "s3cret") || !strings.Contains(out, "StartApplicationSessionPosResponse") {
+			t.Errorf("%s: %d %s", transport, status, out)
+		}
 	}
 	second := r.xml()
 	if m := second.login("CRM", "s3cret <&>", uacsta.LoginPlain, 60); m.Name() != "StartApplicationSessionPosResponse" {

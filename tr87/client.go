@@ -57,7 +57,10 @@ const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
 func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	c := &Client{dial: dial}
 	opening := c.statusRequest()
+	granted := waiter{service: "StartApplicationSession", answer: make(chan *uacsta.Message, 1)}
 	if dial.Account != (uacsta.Login{}) {
+		c.waiting = append(c.waiting, granted)
+		defer c.forget(granted)
 		start := dial.Account.Opening(dial.Application, uacsta.LoginPlain, sessionTime, uacsta.Edition6, uacsta.Edition3)
 		opening = c.withLine(uacsta.Encode(start, uacsta.Edition3)).Bytes()
 	}
@@ -69,7 +72,17 @@ func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 		return nil, err
 	}
 	c.dialog = d
-	if err := c.opened(res.Body()); err != nil {
+	body := res.Body()
+	if len(body) == 0 && dial.Account != (uacsta.Login{}) { // over UDP the answer comes after the ACK
+		select {
+		case m := <-granted.answer:
+			body = m.Bytes()
+		case <-ctx.Done():
+			c.Close()
+			return nil, ctx.Err()
+		}
+	}
+	if err := c.opened(body); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("session not usable: %w", err)
 	}
@@ -267,7 +280,7 @@ func (c *Client) answered(m *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.waiting {
-		if m.Kind() == uacsta.ErrorCode || m.Name() == w.service+"Response" {
+		if m.Kind() == uacsta.ErrorCode || m.Name() == w.service+"Response" || m.Name() == w.service+"PosResponse" || m.Name() == w.service+"NegResponse" {
 			select {
 			case w.answer <- m:
 			default:

@@ -101,21 +101,36 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 	d.core = core
 	request := opening
-	if request == nil { // an INVITE without body is answered like one with RequestSystemStatus
+	switch {
+	case request == nil: // an INVITE without body is answered like one with RequestSystemStatus
 		request = uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
+	case !proved(in.Peer()) && request.Name() != "RequestSystemStatus":
+		d.waits = request
+		s.accept(in, d, sip.Answer{})
+		return
 	}
 	core.Request(request, func(res *uacsta.Message) {
 		answer := sip.Answer{Headers: []sip.Header{disposition}}
 		if res != nil {
 			answer.ContentType, answer.Body = ContentType, res.Bytes()
 		}
-		dialog, err := in.Accept(d, answer)
-		if err != nil {
-			core.Close(err)
-			return
-		}
-		d.open(dialog)
+		s.accept(in, d, answer)
 	})
+}
+
+// proved reports whether an INVITE shows that its sender is where it says: whoever sends a
+// datagram can write any address into it, and hears nothing of the answer. What comes in the
+// dialog later, its ACK first, names our tag and so shows it.
+func proved(p sip.Peer) bool { return p.Transport != "UDP" }
+
+// accept answers an INVITE with 200.
+func (s *Server) accept(in *sip.Invitation, d *session, answer sip.Answer) {
+	dialog, err := in.Accept(d, answer)
+	if err != nil {
+		d.core.Close(err)
+		return
+	}
+	d.open(dialog)
 }
 
 // identify finds out who a client is, and how to find out whether it would be once more;

@@ -17,7 +17,29 @@ type session struct {
 
 	mu     sync.Mutex
 	dialog *sip.Dialog
-	closed error // the core ended the session before the dialog was there
+	closed error           // the core ended the session before the dialog was there
+	waits  *uacsta.Message // the request of the INVITE, until the client has shown that it is there
+}
+
+// Ack implements sip.AckHandler.
+func (s *session) Ack(d *sip.Dialog, _ *sip.Request) { s.shown(d) }
+
+// shown carries out what came in the INVITE, once the client has shown that it gets our
+// answers. The answer goes out in an INFO: the 200 has gone.
+func (s *session) shown(d *sip.Dialog) {
+	s.open(d) // this can overtake the return of Accept
+	s.mu.Lock()
+	m := s.waits
+	s.waits = nil
+	s.mu.Unlock()
+	if m == nil {
+		return
+	}
+	s.core.Request(m, func(res *uacsta.Message) {
+		if res != nil {
+			d.Send("INFO", ContentType, res.Bytes(), nil, disposition)
+		}
+	})
 }
 
 // open notes the dialog once it is there.
@@ -41,7 +63,7 @@ func (s *session) current() *sip.Dialog {
 // Request implements sip.DialogHandler: an INFO with a CSTA message, or a refresh
 // with or without one.
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
-	s.open(d) // the first request can overtake the return of Accept
+	s.shown(d)
 	m, refusal := readOpening(r)
 	if refusal != nil && refusal.Code == 415 && r.Method() == "INVITE" {
 		refusal.Code = 488 // another kind of session is not to be had here (RFC 3261 14.2)

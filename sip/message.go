@@ -166,14 +166,17 @@ func (r *Request) response(a Answer) []byte {
 		}
 	}
 	line(&b, "From", r.Header("From"))
-	to := r.Header("To")
-	if r.toTag != "" && a.Code != 100 {
-		to += ";tag=" + r.toTag
+	to, extra := r.Header("To"), []Header(nil)
+	if a.Code != 100 { // that one is a timer's, and may go out while the request is looked at
+		extra = r.extra
+		if r.toTag != "" {
+			to += ";tag=" + r.toTag
+		}
 	}
 	line(&b, "To", to)
 	line(&b, "Call-ID", r.Header("Call-ID"))
 	line(&b, "CSeq", r.Header("CSeq"))
-	for _, h := range r.extra {
+	for _, h := range extra {
 		line(&b, h.Name, h.Value)
 	}
 	for _, h := range a.Headers {

@@ -247,7 +247,7 @@ func (s *dialogSide) Refresh() (string, []byte) { return ContentType, (*Client)(
 // switching function.
 func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
 	c := (*Client)(s)
-	m, refusal := readOpening(r)
+	m, _, refusal := readOpening(r)
 	switch {
 	case refusal != nil:
 		d.RespondRefresh(r, *refusal)

@@ -83,7 +83,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if !ok {
 		return
 	}
-	opening, refusal := readOpening(in.Request)
+	opening, _, refusal := readOpening(in.Request)
 	if refusal != nil {
 		s.cfg.Log.Warn("INVITE refused", "peer", in.Peer().String(), "identity", who.String(), "code", refusal.Code)
 		in.Reject(*refusal)
@@ -189,19 +189,23 @@ func asserted(in *sip.Invitation) string {
 	return in.From().URI
 }
 
-// readOpening reads the body of an INVITE or re-INVITE; nil for none.
-func readOpening(r *sip.Request) (*uacsta.Message, *sip.Answer) {
+// readOpening reads the body of an INVITE or INFO; nil for none. Where it is no message, the
+// refusal is the answer; one that can be read in two ways is unclear, too.
+func readOpening(r *sip.Request) (m *uacsta.Message, unclear *uacsta.Unclear, refusal *sip.Answer) {
 	if len(r.Body()) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if r.ContentType() != ContentType {
-		return nil, &sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: ContentType}}}
+		return nil, nil, &sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: ContentType}}}
 	}
 	m, err := uacsta.Parse(r.Body())
-	if err != nil {
-		return nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
+	switch {
+	case errors.As(err, &unclear):
+		return nil, unclear, &sip.Answer{Code: 400, Reason: "Body Can Be Read In Two Ways"}
+	case err != nil:
+		return nil, nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
 	}
-	return m, nil
+	return m, nil, nil
 }
 
 // refuse is the SIP answer for a session that is not opened, as the client's dialect has it.

@@ -64,7 +64,11 @@ func (s *session) current() *sip.Dialog {
 // with or without one.
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 	s.shown(d)
-	m, refusal := readOpening(r)
+	m, unclear, refusal := readOpening(r)
+	if unclear != nil && unclear.Kind() == uacsta.Request {
+		s.core.Unclear(unclear, s.responder(d, r))
+		return
+	}
 	if refusal != nil && refusal.Code == 415 && r.Method() == "INVITE" {
 		refusal.Code = 488 // another kind of session is not to be had here (RFC 3261 14.2)
 	}
@@ -76,8 +80,13 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 		d.RespondRefresh(r, sip.Answer{})
 		return
 	}
+	s.core.Request(m, s.responder(d, r))
+}
+
+// responder returns what sends the answer to a request of the client.
+func (s *session) responder(d *sip.Dialog, r *sip.Request) func(*uacsta.Message) {
 	info := r.Method() == "INFO"
-	s.core.Request(m, func(res *uacsta.Message) {
+	return func(res *uacsta.Message) {
 		switch {
 		case res == nil:
 			d.RespondRefresh(r, sip.Answer{})
@@ -87,7 +96,7 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 		default:
 			d.RespondRefresh(r, sip.Answer{ContentType: ContentType, Body: res.Bytes(), Headers: []sip.Header{disposition}})
 		}
-	})
+	}
 }
 
 // Refresh implements sip.DialogHandler: a refresh of ours needs no body.

@@ -2,12 +2,16 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
+
+// elementName is a name that a message may have.
+var elementName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
 
 // checkRules tests groups, lines and rules.
 func (c *Config) checkRules(d *document) {
@@ -65,8 +69,12 @@ func (c *Config) checkRules(d *document) {
 			}
 		}
 		for j, what := range r.May {
-			if !slices.Contains(policy.Classes(), what) && !uacsta.IsRequest(what) {
-				d.fault(fmt.Sprintf("%s.may[%d]", key, j), "is no service such as MakeCall; nor one of: "+strings.Join(policy.Classes(), ", "))
+			name, passes := strings.CutPrefix(what, policy.PassThrough)
+			switch {
+			case passes && (uacsta.IsRequest(name) || !elementName.MatchString(name)):
+				d.fault(fmt.Sprintf("%s.may[%d]", key, j), "must name a message that is none of CSTA's, such as pass-through:RegisterTerminalRequest")
+			case !passes && !slices.Contains(policy.Classes(), what) && !uacsta.IsRequest(what):
+				d.fault(fmt.Sprintf("%s.may[%d]", key, j), "is no service such as MakeCall; nor one of: "+strings.Join(policy.Classes(), ", ")+"; a message that is none of CSTA's is written pass-through:NAME")
 			}
 		}
 		d.devices(key+".devices", r.Devices, func(word string) (string, bool) {

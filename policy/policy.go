@@ -90,12 +90,6 @@ type Decision struct {
 	Destination string // that calls may not be sent to, if that is why not
 }
 
-// Named reports whether the rule that decided names a service itself, not a class of services
-// or all.
-func (d Decision) Named(service string) bool {
-	return d.Rule != nil && slices.Contains(d.Rule.May, service)
-}
-
 // Known reports whether any rule lets the identity do anything at all.
 func (p *Policy) Known(who Identity) bool {
 	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Deny && p.isWho(r.Who, who.Name) })

@@ -15,7 +15,7 @@ type Rule struct {
 	Name         string   // for logs and explanations
 	Deny         bool     // what fits is refused
 	Who          []string // identities with wildcards, or group:NAME
-	May          []string // observe, control, classes of services, or services by name
+	May          []string // observe, control, classes of services, services by name, or pass-through:NAME
 	Devices      []string // as MatchDevice understands them, or own, or group:NAME
 	Destinations []string // where calls may go: as Devices, or internal, or class:NAME
 	Fronts       []string // sip, xml
@@ -28,6 +28,7 @@ type Ask struct {
 	Who          Identity
 	Front        string
 	Service      string // "" for any of the action
+	PassThrough  bool   // Service is a message that the standard does not know
 	Action       Action // Observe or Control
 	Device       Number // what something is done to; zero: nothing
 	Destinations []Number
@@ -39,6 +40,10 @@ type Trial struct {
 	Rule string
 	Why  string // why it does not fit
 }
+
+// PassThrough stands before the name of a message that the standard does not know, in what a
+// rule lets: such messages pass where a rule names exactly them, and nowhere else.
+const PassThrough = "pass-through:"
 
 // Decide answers an ask: the first rule that fits decides, and nothing is allowed
 // that no rule allows.
@@ -52,7 +57,7 @@ func (p *Policy) Explain(a Ask) (Decision, []Trial) { return p.decide(a, true) }
 
 func (p *Policy) decide(a Ask, explain bool) (Decision, []Trial) {
 	switch {
-	case p.Demo:
+	case p.Demo && !a.PassThrough:
 		return Decision{Allowed: true, Reason: "demo mode"}, nil
 	case a.Who.Name == "":
 		return Decision{Reason: "the client has not said who it is"}, nil
@@ -103,6 +108,8 @@ func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
 		return "it is for other fronts", ""
 	case len(r.Hours) > 0 && !slices.ContainsFunc(r.Hours, func(h Hours) bool { return h.Contains(a.At) }):
 		return "it is not for this hour", ""
+	case a.PassThrough && !r.Deny && !slices.Contains(r.May, PassThrough+a.Service):
+		return "it does not name the message", ""
 	case !r.mayService(a.Service, a.Action):
 		return "it is about other services", ""
 	case !p.isDevice(r.Devices, a.Who, a.Device):
@@ -189,7 +196,7 @@ func (r *Rule) mayService(service string, action Action) bool {
 			return action == Observe
 		case entry == "control":
 			return action == Control || !r.Deny
-		case service != "" && (entry == service || uacsta.InClass(service, entry)):
+		case service != "" && (entry == service || entry == PassThrough+service || uacsta.InClass(service, entry)):
 			return true
 		}
 		return !r.Deny && (action == Observe || service == "")

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,8 @@ type knownCall struct {
 const (
 	maxLiving = 100000
 	maxOver   = 10000
-	maxKnown  = 64 // devices of one call that are kept in mind
+	maxKnown  = 16  // devices of one call that are kept in mind; the link is asked for others
+	maxName   = 255 // octets of a callID, and of a device that is kept in mind
 )
 
 func newCalls(refs *references) *calls {
@@ -89,10 +91,14 @@ func leaves(message, part string) bool {
 
 // show puts the callIDs that clients see into a message of the link, whose devices are
 // canonical, and takes in who is in which call.
-func (c *calls) show(m *uacsta.Message, now time.Time) {
+// It returns false where a callID is longer than any switching function makes it.
+func (c *calls) show(m *uacsta.Message, now time.Time) bool {
 	connections := m.Connections()
 	if len(connections) == 0 {
-		return
+		return true
+	}
+	if slices.ContainsFunc(connections, func(x uacsta.Connection) bool { return len(x.CallID()) > maxName }) {
+		return false
 	}
 	name := m.Name()
 	whole := name == "CallClearedEvent" || name == "TransferedEvent" || name == "ConferencedEvent"
@@ -111,7 +117,7 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 				clear(k.parties)
 			case leaving:
 				delete(k.parties, device)
-			case device != "" && part != "oldConnection" && part != "oldConnectionID":
+			case device != "" && len(device) <= maxName && part != "oldConnection" && part != "oldConnectionID":
 				if _, known := k.parties[device]; known || len(k.parties) < maxKnown {
 					k.parties[device] = now
 				}
@@ -120,6 +126,7 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 			x.SetCallID(k.shown)
 		}
 	}
+	return true
 }
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has

@@ -220,8 +220,8 @@ type Translation struct{ Out, In policy.NumberRules }
 
 // inward brings a message of the link into the core's form: devices as the rules for numbers
 // say and in canonical form, as far as they can be read as numbers, and callIDs as clients see
-// them.
-func (t *trunk) inward(m *uacsta.Message) {
+// them. It returns false for one that cannot be brought into it.
+func (t *trunk) inward(m *uacsta.Message) bool {
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
 		id := d.ID()
@@ -236,7 +236,7 @@ func (t *trunk) inward(m *uacsta.Message) {
 		}
 		d.Set(id, kind)
 	}
-	t.calls.show(m, time.Now())
+	return t.calls.show(m, time.Now())
 }
 
 // outward brings a request into the link's form; it returns false where it names a call that
@@ -255,7 +255,9 @@ func (t *trunk) outward(m *uacsta.Message) bool {
 
 // Request implements Upcalls.
 func (t *trunk) Request(req *uacsta.Message) error {
-	t.inward(req)
+	if !t.inward(req) {
+		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallID)
+	}
 	switch name := req.Name(); {
 	case name == "SystemStatus":
 		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
@@ -281,7 +283,10 @@ func (t *trunk) Event(ev *uacsta.Message) {
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
-	t.inward(ev)
+	if !t.inward(ev) {
+		t.proxy.stats.StrayEvents.Add(1)
+		return
+	}
 	t.proxy.mu.Lock()
 	m := t.byRef[ev.CrossRef()]
 	t.proxy.mu.Unlock()
@@ -314,8 +319,8 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		if err == nil && res == nil && !oneWay {
 			err = errors.New("the link gave no answer")
 		}
-		if res != nil {
-			t.inward(res)
+		if err == nil && res != nil && !t.inward(res) {
+			res, err = nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
 		}
 		reply(res, err)
 	})

@@ -275,10 +275,11 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 // tell.
 func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	o := object{service: req.Name(), action: policy.Control}
-	decision := s.proxy.policy().Decide(s.wishOf(&o, policy.Whole))
-	if !decision.Allowed || !decision.Named(o.service) {
+	ask := s.wishOf(&o, policy.Whole)
+	ask.PassThrough = true
+	if decision := s.proxy.policy().Decide(ask); !decision.Allowed {
 		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
-		s.refused(&o, err.Error())
+		s.refused(&o, "the message is not known: "+decision.Reason)
 		answer(nil, err)
 		return
 	}

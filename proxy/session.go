@@ -119,6 +119,11 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", ErrTooMany)
 		return nil, ErrTooMany
 	}
+	if s.still != nil && !s.still() { // a reload came between: whoever comes later finds the session in the table
+		s.finish(false)
+		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", errRights)
+		return nil, ErrForbidden
+	}
 	s.expectLogin()
 	entry := s.entry("opened")
 	entry.Devices = texts(s.line)

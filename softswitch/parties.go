@@ -1,6 +1,8 @@
 package softswitch
 
 import (
+	"slices"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -191,6 +193,16 @@ func (s *Switch) groupPickupCall(req *uacsta.GroupPickupCall) (any, error) {
 		return nil, refusal
 	}
 	return uacsta.GroupPickupCallResponse{PickedCall: oldest.pickedUp(d)}, nil
+}
+
+// picksUp reports whether a device is in a pickup group with another one.
+func (s *Switch) picksUp(d, other *device) bool {
+	for _, group := range s.devices {
+		if slices.Contains(group.pickup, d) && slices.Contains(group.pickup, other) {
+			return true
+		}
+	}
+	return false
 }
 
 // pickupGroup is the group that is named, or the one that the device is in.

@@ -380,8 +380,8 @@ func (s *Switch) PickUp(number, from string, key int, leg any) error {
 		if by == nil {
 			return
 		}
-		if refusal := x.mayPickUp(); refusal != nil {
-			err = refusal
+		if x.state != uacsta.Alerting || !s.picksUp(by, x.device) {
+			err = errState
 			return
 		}
 		if refusal := by.free(x.call); refusal != nil {

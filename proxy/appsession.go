@@ -150,20 +150,20 @@ func (s *Session) countStrike() {
 	}
 }
 
-// heldRequest is a request that came while a password was being looked at.
+// heldRequest is a request that came while the session was busy.
 type heldRequest struct {
 	req    *uacsta.Message
 	answer answerer
 }
 
-// hold keeps a request while the client's password is being looked at.
+// hold keeps a request while the session is busy.
 func (s *Session) hold(req *uacsta.Message, answer answerer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.starting {
+	if s.busy {
 		s.held = append(s.held, heldRequest{req, answer}) // as many as may be outstanding
 	}
-	return s.starting
+	return s.busy
 }
 
 // resume answers what was held.
@@ -171,7 +171,7 @@ func (s *Session) resume() {
 	for {
 		s.mu.Lock()
 		if len(s.held) == 0 {
-			s.held, s.starting = nil, false
+			s.held, s.busy = nil, false
 			s.mu.Unlock()
 			return
 		}
@@ -235,7 +235,7 @@ func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
 		s.refuseLogin("", errors.New("no name and password"), answer)
 	default:
 		s.mu.Lock()
-		s.starting = true
+		s.busy = true
 		s.mu.Unlock()
 		if s.proxy.spawn(func() {
 			account, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)

@@ -222,7 +222,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 	}
 	if t := s.asks(&o); t != nil {
 		s.mu.Lock()
-		s.starting = true
+		s.busy = true
 		s.mu.Unlock()
 		if s.proxy.spawn(func() {
 			if err := s.verify(t, &o); err != nil {
@@ -236,7 +236,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 			return true
 		}
 		s.mu.Lock()
-		s.starting = false
+		s.busy = false
 		s.mu.Unlock()
 		answer(nil, errLinkDown)
 		return false

@@ -69,8 +69,8 @@ type Session struct {
 	monitors   map[string]*clientMonitor
 	registered *registration             // for SystemStatus
 	app        *appSession               // nil while there is none
-	starting   bool                      // an application session: its password is being looked at
-	held       []heldRequest             // meanwhile
+	busy       bool                      // a password is looked at, or a link asked who is in a call: what comes meanwhile is held
+	held       []heldRequest
 	strikes    int                       // logins and requests refused for want of an application session
 	login      *time.Timer               // ends who has to open one and does not
 	routers    map[string]*router        // registrations for routeing, by the client's reference

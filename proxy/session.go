@@ -67,9 +67,9 @@ type Session struct {
 	tel        bool              // the client writes tel: URIs
 	spelling   map[string]string // canonical device -> as the client wrote it
 	monitors   map[string]*clientMonitor
-	registered *registration             // for SystemStatus
-	app        *appSession               // nil while there is none
-	busy       bool                      // a password is looked at, or a link asked who is in a call: what comes meanwhile is held
+	registered *registration // for SystemStatus
+	app        *appSession   // nil while there is none
+	busy       bool          // a password is looked at, or a link asked who is in a call: what comes meanwhile is held
 	held       []heldRequest
 	strikes    int                       // logins and requests refused for want of an application session
 	login      *time.Timer               // ends who has to open one and does not

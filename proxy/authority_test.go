@@ -210,6 +210,45 @@ func TestClearConference(t *testing.T) {
 	})
 }
 
+// A monitor on a call, that a client has by its own device, ends for it when that device has left
+// the call; for whoever has a right on another one in it, it goes on.
+func TestCallMonitorParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newPBX(map[string][]string{"1": {"200", "201"}})
+		p := start(t, link, threeRules, nil)
+		mallory, heard := open(t, p, "mallory")
+		boss, heardToo := open(t, p, "boss")
+		id := shown(t, mallory, "200")
+		for s, device := range map[*proxy.Session]string{mallory: "200", boss: "200"} {
+			if m := request(s, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &uacsta.ConnectionID{CallID: id, DeviceID: uacsta.Dev(device)}}}); m.CrossRef() == "" {
+				t.Fatal(m)
+			}
+		}
+		told := func(l *listener) (names []string) {
+			for _, m := range l.take() {
+				names = append(names, m.Name())
+			}
+			return names
+		}
+		link.mu.Lock()
+		ref := fmt.Sprint("link", link.refs)
+		link.mu.Unlock()
+		say := func(ev any) {
+			link.up.Event(uacsta.Encode(ev, uacsta.Edition3))
+			synctest.Wait()
+		}
+		say(uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: uacsta.Conn("1", "200"), HoldingDevice: uacsta.Ext("200")})
+		say(uacsta.ConnectionClearedEvent{MonitorCrossRefID: ref, DroppedConnection: uacsta.Conn("1", "200"), ReleasingDevice: uacsta.Ext("200")})
+		say(uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: uacsta.Conn("1", "201"), HoldingDevice: uacsta.Ext("201")})
+		if got := strings.Join(told(heard), " "); got != "HeldEvent ConnectionClearedEvent MonitorStop" {
+			t.Error(got)
+		}
+		if got := strings.Join(told(heardToo), " "); got != "HeldEvent ConnectionClearedEvent HeldEvent" {
+			t.Error(got)
+		}
+	})
+}
+
 // DialDigits is decided on the whole number that is dialled, however many pieces it comes in.
 func TestDialledInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

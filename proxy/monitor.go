@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -270,6 +271,30 @@ func (m *monitor) event(ev *uacsta.Message) {
 		m.picture.apply(ev, m.own())
 	}
 	m.tell(ev)
+	m.partWays()
+}
+
+// partWays ends a monitor on a call for the clients that have no right on anybody in it any
+// more: they had it by a device of theirs, which has left. m.mu is held.
+func (m *monitor) partWays() {
+	if m.watch.MonitorObject.CallObject == nil || len(m.picture) == 0 || m.resync != nil {
+		return
+	}
+	m.clients = slices.DeleteFunc(m.clients, func(cm *clientMonitor) bool {
+		s := cm.session
+		for id := range m.picture {
+			if n, err := s.proxy.numbers().Parse(id.device, ""); err == nil && s.may(policy.Observe, n) {
+				return false
+			}
+		}
+		s.proxy.spawn(func() { // not here: m.mu is held
+			if s.forgetMonitor(cm) {
+				m.remove(cm, false)
+				s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
+			}
+		})
+		return true
+	})
 }
 
 // tell gives an event to each client, in that client's own form; m.mu is held.

@@ -57,6 +57,7 @@ func (m *monitor) tellHeld() {
 			m.tell(ev)
 		}
 	}
+	m.partWays()
 }
 
 // ofCalls reports whether an event changes connections.

@@ -466,7 +466,12 @@ func onlyText(e *etree.Element) (string, *Error) {
 }
 
 // trim takes the blanks around a text off: those that XML calls white space, and no others.
-func trim(text string) string { return strings.Trim(text, " \t\r\n") }
+func trim(text string) string {
+	if text == "" || text[0] > ' ' && text[len(text)-1] > ' ' {
+		return text // as most are
+	}
+	return strings.Trim(text, " \t\r\n")
+}
 
 // oneLine checks the line that clients of Lync's kind name in private data: it is the one
 // thing there that somebody decides on.

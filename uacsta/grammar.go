@@ -47,11 +47,11 @@ type member struct {
 // children mostly stand in schema order. -1 is none.
 func (g *grammar) find(name string, last int) int {
 	for i := last + 1; i < len(g.members); i++ {
-		if m := &g.members[i]; m.name == name || m.earlier == name && name != "" {
+		if g.members[i].name == name {
 			return i
 		}
 	}
-	for i := 0; i <= last && i < len(g.members); i++ {
+	for i := range g.members {
 		if m := &g.members[i]; m.name == name || m.earlier == name && name != "" {
 			return i
 		}

@@ -116,5 +116,16 @@ func (p *port) endRecording() bool {
 	if w == nil {
 		return false
 	}
+	name := p.recording
+	time.AfterFunc(recordingPause, func() {
+		p.inbox.Post(func() {
+			if p.recording == name { // ctserver was told before it had begun to record: the two go over different connections
+				p.endRecording()
+			}
+		})
+	})
 	return w.sendTo(p.cfg.Port-1, "ctsendevent", p.link.cfg.Timeout, func(*line, error) {}, "RECORD_STOP") == nil
 }
+
+// recordingPause is the time between two tries to end a recording.
+const recordingPause = 500 * time.Millisecond

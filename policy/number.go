@@ -157,7 +157,7 @@ func (n *Numbers) dialled(number string) (Number, error) {
 // a global phone-context goes before a local number.
 func (n *Numbers) tel(rest string) (Number, error) {
 	written, list, _ := strings.Cut(rest, ";")
-	params, err := parameters(list, "ext", "phone-context", "user", "partition") // the last is a gateway's own, and goes no further
+	params, err := parameters(list, "ext", "phone-context", "user", "partition", "device") // the last two are a gateway's own, and go no further
 	if err != nil {
 		return Number{}, err
 	}

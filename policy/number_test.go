@@ -44,7 +44,7 @@ func TestNumbers(t *testing.T) {
 		{with, "SIP:(425)-555@PBX.example:5060;transport=tcp", "425555", "tel:425555;phone-context=dialstring"},
 		{with, "tel:+14255559999", "+14255559999", "tel:+14255559999"},
 		{with, "tel:+14255550999", "+14255550999", "tel:+14255550999"},
-		{with, "tel:73124;phone-context=dialstring;partition=BE_BRS_INT", "73124", "tel:73124;phone-context=dialstring"},
+		{with, "tel:73124;phone-context=dialstring;device=SEP0002FD3BB5C5;partition=BE_BRS_INT", "73124", "tel:73124;phone-context=dialstring"},
 		{with, "N<100>", "100", "tel:+14255550100"},
 		{with, "N<302118840101>;displayNumber=302118840101;noa=nk", "302118840101", "tel:302118840101;phone-context=dialstring"},
 		{with, "sip:Alice@Contoso.com", "sip:Alice@contoso.com", "sip:Alice@contoso.com"},

@@ -68,26 +68,35 @@ func (o *office) direct(req any) *uacsta.Message {
 	return res
 }
 
-// truth is what the switch itself says of a device's calls: its own connections, and
+// truth is what the switch says of a device's calls, to who asks so: its own connections, and
 // the others' in the same calls.
-func (o *office) truth(device string) (own, all map[[2]string]string) {
+func (o *office) truth(ask func(any) *uacsta.Message, device string) (own, all map[[2]string]string) {
 	own, all = map[[2]string]string{}, map[[2]string]string{}
-	name := o.link.callID
 	var res uacsta.SnapshotDeviceResponse
-	if err := o.direct(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&res); err != nil {
+	if err := ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&res); err != nil {
 		o.t.Fatal(err)
 	}
 	for _, info := range res.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
-		own[[2]string{name(info.ConnectionIdentifier.CallID), device}] = string(info.LocalCallState.CompoundCallState[0])
+		own[[2]string{info.ConnectionIdentifier.CallID, device}] = string(info.LocalCallState.CompoundCallState[0])
 		var call uacsta.SnapshotCallResponse
-		if err := o.direct(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier}).Decode(&call); err != nil {
+		if err := ask(uacsta.SnapshotCall{SnapshotObject: info.ConnectionIdentifier}).Decode(&call); err != nil {
 			o.t.Fatal(err)
 		}
 		for _, party := range call.CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo {
-			all[[2]string{name(party.CallIdentifier.CallID), party.CallIdentifier.DeviceID.ID}] = string(party.LocalConnectionInfo)
+			all[[2]string{party.CallIdentifier.CallID, party.CallIdentifier.DeviceID.ID}] = string(party.LocalConnectionInfo)
 		}
 	}
 	return own, all
+}
+
+// callOf is the switch's own callID of a device's call.
+func (o *office) callOf(device string) string {
+	own, _ := o.truth(o.direct, device)
+	for id := range own {
+		return id[0]
+	}
+	o.t.Fatal(device, " is in no call")
+	return ""
 }
 
 // happen lets something happen at the switch; most of what is tried is refused.
@@ -95,7 +104,7 @@ func (o *office) happen(r *rand.Rand) {
 	device := func() uacsta.DeviceID { return uacsta.Dev(fmt.Sprint(100 + r.IntN(4))) }
 	var conns []uacsta.ConnectionID
 	for n := range 4 {
-		own, _ := o.truth(fmt.Sprint(100 + n))
+		own, _ := o.truth(o.direct, fmt.Sprint(100+n))
 		for id := range own {
 			conns = append(conns, uacsta.Conn(id[0], id[1]))
 		}
@@ -157,7 +166,7 @@ func TestResync(t *testing.T) {
 			}
 			m.look(observers)
 			for _, seen := range observers {
-				own, all := o.truth(seen.device)
+				own, all := o.truth(m.ask, seen.device)
 				for id, state := range own {
 					if seen.known[id] != state {
 						t.Errorf("seed %d: %s knows %v as %q, but it is %q", seed, seen.device, id, seen.known[id], state)
@@ -170,7 +179,7 @@ func TestResync(t *testing.T) {
 				}
 			}
 			for n := range 4 { // everybody hangs up: no timer is left
-				own, _ := o.truth(fmt.Sprint(100 + n))
+				own, _ := o.truth(o.direct, fmt.Sprint(100+n))
 				for id := range own {
 					o.direct(uacsta.ClearCall{CallToBeCleared: uacsta.Conn(id[0], id[1])})
 				}
@@ -204,9 +213,9 @@ func TestResyncOfCall(t *testing.T) {
 			o.link.lose <- struct{}{}
 			synctest.Wait()
 			if ends {
-				o.direct(uacsta.ClearCall{CallToBeCleared: caller})
+				o.direct(uacsta.ClearCall{CallToBeCleared: uacsta.Conn(o.callOf("100"), "100")})
 			} else {
-				o.direct(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")})
+				o.direct(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(o.callOf("101"), "101")})
 			}
 			time.Sleep(5 * time.Second)
 			var names []string

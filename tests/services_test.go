@@ -253,7 +253,7 @@ func TestCallMonitorAfterLoss(t *testing.T) {
 		a.want(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &conn}}, "MonitorStartResponse")
 		o.link.lose <- struct{}{}
 		a.hears("SystemStatus")
-		o.link.Request(uacsta.Encode(uacsta.ClearConnection{ConnectionToBeCleared: conn}, uacsta.Edition3), func(*uacsta.Message, error) {})
+		o.direct(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(o.callOf("101"), "101")})
 		a.hears() // the core does not listen
 		time.Sleep(5 * time.Second)
 		a.hears("MonitorStop", "SystemStatus")

@@ -118,9 +118,9 @@ var All = []Sample{
 	{Name: "a name nobody knows", Wire: `<WashDishes ` + ed3 + `><device>1001</device></WashDishes>`, Root: "WashDishes"},
 	{Name: "an empty message", Wire: `<AnswerCallResponse ` + ed3 + `/>`, Root: "AnswerCallResponse"},
 	// What two readers may read differently.
-	{Name: "an element twice, the first with a child", Wire: `<GetForwarding><device>100<x/></device><device>200</device></GetForwarding>`, Refusal: "invalidParameterValue"},
+	{Name: "an element twice and a child in the first", Wire: `<GetForwarding><device>100<x/></device><device>200</device></GetForwarding>`, Refusal: "invalidParameterValue"},
 	{Name: "an element twice", Wire: `<MakeCall><callingDevice>300</callingDevice><calledDirectoryNumber>301</calledDirectoryNumber><calledDirectoryNumber>302</calledDirectoryNumber></MakeCall>`, Refusal: "calledDirectoryNumber is there twice"},
-	{Name: "an element twice, once in another place", Wire: `<MakeCall><calledDirectoryNumber>301</calledDirectoryNumber><callingDevice>300</callingDevice><calledDirectoryNumber>302</calledDirectoryNumber></MakeCall>`, Refusal: "calledDirectoryNumber is there twice"},
+	{Name: "an element twice and once in another place", Wire: `<MakeCall><calledDirectoryNumber>301</calledDirectoryNumber><callingDevice>300</callingDevice><calledDirectoryNumber>302</calledDirectoryNumber></MakeCall>`, Refusal: "calledDirectoryNumber is there twice"},
 	{Name: "a connection twice", Wire: `<ClearCall><callToBeCleared><callID>5</callID></callToBeCleared><callToBeCleared><callID>5</callID><deviceID>300</deviceID></callToBeCleared></ClearCall>`, Refusal: "callToBeCleared is there twice"},
 	{Name: "a half of a connection twice", Wire: `<AnswerCall><callToBeAnswered><callID>1</callID><deviceID>100</deviceID><deviceID>200</deviceID></callToBeAnswered></AnswerCall>`, Refusal: "deviceID is there twice"},
 	{Name: "a reference twice", Wire: `<StopDataCollection><dcollCrossRefID>1</dcollCrossRefID><dcollCrossRefID>8</dcollCrossRefID></StopDataCollection>`, Refusal: "dcollCrossRefID is there twice"},
@@ -143,7 +143,7 @@ var All = []Sample{
 	{Name: "two lines", Wire: `<RequestSystemStatus><extensions><privateData><private><line>100</line><line>101</line></private></privateData></extensions></RequestSystemStatus>`, Refusal: "line is there twice"},
 	{Name: "a line with something in it", Wire: `<RequestSystemStatus><extensions><privateData><private><line>100<x/></line></private></privateData></extensions></RequestSystemStatus>`, Refusal: "something in its text"},
 	{Name: "two errors", Wire: `<CSTAErrorCode><operation>generic</operation><security>generic</security></CSTAErrorCode>`, Refusal: "two values"},
-	{Name: "a prefix that is not declared, in private data", Wire: `<AnswerCall><callToBeAnswered><callID>1</callID></callToBeAnswered><extensions><privateData><private><x:y/></private></privateData></extensions></AnswerCall>`, Refusal: "not declared"},
+	{Name: "a prefix in private data that is not declared", Wire: `<AnswerCall><callToBeAnswered><callID>1</callID></callToBeAnswered><extensions><privateData><private><x:y/></private></privateData></extensions></AnswerCall>`, Refusal: "not declared"},
 	// What must be refused.
 	{Name: "entity bomb", Wire: `<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><MakeCall>&b;</MakeCall>`, Refusal: "document type"},
 	{Name: "outside entity", Wire: `<!DOCTYPE x SYSTEM "file:///etc/passwd"><MakeCall/>`, Refusal: "document type"},

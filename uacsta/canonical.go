@@ -62,6 +62,21 @@ func canonical(root *etree.Element) error {
 // stays until what stands in it needs it no more.
 type canonicalizer struct {
 	namespace string // of the root
+	added     int    // octets of declarations that were put in
+}
+
+// declare has an element declare the namespace of a prefix, "" being the default one. What one
+// declaration above many elements says would otherwise be written as often as they are: a small
+// document must not become a large one, nor one with more attributes than are read.
+func (c *canonicalizer) declare(e *etree.Element, attrs []etree.Attr, prefix, ns string) ([]etree.Attr, *Error) {
+	a := etree.Attr{Space: "xmlns", Key: prefix, Value: ns}
+	if prefix == "" {
+		a = etree.Attr{Key: "xmlns", Value: ns}
+	}
+	if c.added += len(`xmlns:=""`) + len(prefix) + len(ns); c.added > MaxSize || len(attrs) >= MaxAttributes {
+		return nil, unclear(e, "needs too many declarations of namespaces")
+	}
+	return append(attrs, a), nil
 }
 
 func unclear(e *etree.Element, detail string) *Error {
@@ -77,6 +92,9 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 		return c.data(e)
 	case shapeDestinations:
 		if hasElement(e) {
+			if slices.ContainsFunc(e.Attr, func(a etree.Attr) bool { return a.Space == "" && a.Key != "xmlns" }) {
+				return unclear(e, "is a list, and has attributes of a device")
+			}
 			return c.structure(e, destinationList)
 		}
 	case shapeRefusal:
@@ -268,13 +286,15 @@ func (c *canonicalizer) keep(e *etree.Element) *Error {
 		ns, bound := resolve(e.Parent(), prefix)
 		switch {
 		case prefix == "" && ns == c.namespace:
-		case prefix == "":
-			e.Attr = append(e.Attr, etree.Attr{Key: "xmlns", Value: ns})
-		case !bound:
+			continue
+		case prefix != "" && !bound:
 			return unclear(e, "has a prefix that is not declared")
-		default:
-			e.Attr = append(e.Attr, etree.Attr{Space: "xmlns", Key: prefix, Value: ns})
 		}
+		attrs, err := c.declare(e, e.Attr, prefix, ns)
+		if err != nil {
+			return err
+		}
+		e.Attr = attrs
 	}
 	return nil
 }
@@ -389,26 +409,20 @@ func (c *canonicalizer) strip(e *etree.Element) *Error {
 		case ns == namespaceInstance && (a.Key == "nil" || a.Key == "type"):
 			return unclear(e, "says that it is something else")
 		case ns != namespaceInstance: // a hint where a schema is
-			kept = append(kept, etree.Attr{Space: "xmlns", Key: a.Space, Value: ns}, a)
-		}
-	}
-	e.Attr = unique(kept)
-	return nil
-}
-
-// unique leaves out attributes that are there before.
-func unique(attrs []etree.Attr) []etree.Attr {
-	kept := attrs[:0]
-next:
-	for _, a := range attrs {
-		for _, b := range kept {
-			if a.Space == b.Space && a.Key == b.Key {
-				continue next
+			if !slices.ContainsFunc(kept, func(b etree.Attr) bool { return b.Space == "xmlns" && b.Key == a.Space }) {
+				var err *Error
+				if kept, err = c.declare(e, kept, a.Space, ns); err != nil {
+					return err
+				}
 			}
+			kept = append(kept, a)
 		}
-		kept = append(kept, a)
 	}
-	return kept
+	if len(kept) >= MaxAttributes { // the root declares one more
+		return unclear(e, "needs too many declarations of namespaces")
+	}
+	e.Attr = kept
+	return nil
 }
 
 // resolve returns the namespace of a prefix at an element, "" for the default one.

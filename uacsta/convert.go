@@ -139,7 +139,7 @@ func convertDestinations(e *etree.Element, to Edition) {
 		e.Child = nil
 		if device != nil {
 			convertDevice(device, to)
-			e.Attr = append(e.Attr, device.Attr...)
+			e.Attr = device.Attr
 			e.SetText(strings.TrimSpace(device.Text()))
 		}
 	}

@@ -32,22 +32,33 @@ func (d Device) SetID(id string) { setText(d.element, id) }
 
 // Type returns what kind of number the identifier is, "" where it does not say
 // (ECMA-323 typeOfNumber).
-func (d Device) Type() string { return d.element.SelectAttrValue(typeOfNumber, "") }
+func (d Device) Type() string {
+	if i := d.typeAt(); i >= 0 {
+		return d.element.Attr[i].Value
+	}
+	return ""
+}
+
+// typeAt is where the type stands among the attributes, -1 where there is none. One with a prefix
+// is a vendor's, and says nothing.
+func (d Device) typeAt() int {
+	return slices.IndexFunc(d.element.Attr, func(a etree.Attr) bool { return a.Space == "" && a.Key == typeOfNumber })
+}
 
 // Set replaces the identifier and its type, "" for none; other attributes stay.
 func (d Device) Set(id, kind string) {
 	setText(d.element, id)
-	d.element.Attr = slices.DeleteFunc(d.element.Attr, func(a etree.Attr) bool { return a.Space == "" && a.Key == typeOfNumber })
-	if kind != "" {
-		d.element.CreateAttr(typeOfNumber, kind)
+	if i := d.typeAt(); i >= 0 {
+		d.element.Attr = slices.Delete(d.element.Attr, i, i+1)
 	}
+	d.SetType(kind)
 }
 
 // SetType says what kind of number the identifier is, unless that is said already
-// (ECMA-323 typeOfNumber).
+// (ECMA-323 typeOfNumber); "" says nothing.
 func (d Device) SetType(kind string) {
-	if d.element.SelectAttr(typeOfNumber) == nil {
-		d.element.CreateAttr(typeOfNumber, kind)
+	if kind != "" && d.typeAt() < 0 {
+		d.element.Attr = append(d.element.Attr, etree.Attr{Key: typeOfNumber, Value: kind})
 	}
 }
 

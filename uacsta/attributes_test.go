@@ -1,0 +1,79 @@
+package uacsta
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+const ed3Root, ed6Root = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`, ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed6"`
+
+// A list of destinations has no attributes of its own that another edition makes those of the
+// device: what was decided on would be called as something else, or stand there twice.
+func TestListWithAttributesOfADevice(t *testing.T) {
+	const doc = `<DeflectCall` + ed6Root + `><callToBeDiverted><callID>1</callID><deviceID>200</deviceID></callToBeDiverted><newDestination%s>%s</newDestination></DeflectCall>`
+	_, err := Parse(fmt.Appendf(nil, doc, ` typeOfNumber="explicitPublic:international"`, `<device>301</device>`))
+	if unclear := (*Unclear)(nil); !errors.As(err, &unclear) {
+		t.Errorf("a list with the type of a number is read: %v", err)
+	}
+	m, err := Parse(fmt.Appendf(nil, doc, ` xmlns:v="urn:v" v:mark="1"`, `<device mediaClass="voice" xmlns:v="urn:v" v:mark="2">301</device><device>302</device>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Convert(Edition3)
+	if again, err := Parse(m.Bytes()); err != nil || again.Text("newDestination") != "301" {
+		t.Errorf("%v: %s", err, m)
+	}
+}
+
+// The type of a number is the standard's attribute, and no vendor's of the same name.
+func TestTypeOfAVendor(t *testing.T) {
+	for _, attributes := range []string{` typeOfNumber="dialingNumber" v:typeOfNumber="dynamic"`, ` v:typeOfNumber="dynamic" typeOfNumber="dialingNumber"`} {
+		m, err := Parse([]byte(`<GetForwarding` + ed3Root + ` xmlns:v="urn:v"><device` + attributes + `>301</device></GetForwarding>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := m.Devices()[0]
+		if d.Type() != "dialingNumber" {
+			t.Errorf("%s: %q", attributes, d.Type())
+		}
+		if d.Set("301", ""); d.Type() != "" {
+			t.Errorf("%s: %q is left", attributes, d.Type())
+		}
+		if d.SetType("deviceNumber"); d.Type() != "deviceNumber" {
+			t.Errorf("%s: the vendor's type keeps ours out: %s", attributes, m)
+		}
+	}
+}
+
+// What is declared once for many elements does not make a small document a large one, nor one
+// that is not read again.
+func TestDeclarationsDoNotMultiply(t *testing.T) {
+	var many, used strings.Builder
+	for i := range 31 {
+		fmt.Fprintf(&many, ` xmlns:p%d="urn:%d"`, i, i)
+		fmt.Fprintf(&used, ` p%d:a=""`, i)
+	}
+	long := ` xmlns:f="` + strings.Repeat("u", 30000) + `"`
+	for name, doc := range map[string]string{
+		"unknown elements":        `<MakeCall` + ed3Root + long + `><callingDevice>200</callingDevice>` + strings.Repeat(`<f:a/>`, 4000) + `</MakeCall>`,
+		"attributes of known":     `<SendMessage` + ed3Root + long + `><destinationDevices>` + strings.Repeat(`<device f:a="">1</device>`, 1000) + `</destinationDevices></SendMessage>`,
+		"in private data":         `<MakeCall` + ed3Root + long + `><extensions><privateData><private>` + strings.Repeat(`<f:a/>`, 4000) + `</private></privateData></extensions></MakeCall>`,
+		"too many for one":        `<MakeCall` + ed3Root + many.String() + `><callingDevice` + used.String() + `>200</callingDevice></MakeCall>`,
+		"too many for an unknown": `<MakeCall` + ed3Root + many.String() + `><unknown` + used.String() + `/></MakeCall>`,
+	} {
+		m, err := Parse([]byte(doc))
+		if err != nil {
+			if unclear := (*Unclear)(nil); !errors.As(err, &unclear) {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if n := len(m.Bytes()); n > 3*MaxSize {
+			t.Errorf("%s: %d octets became %d", name, len(doc), n)
+		} else if _, err := Parse(m.Bytes()); err != nil {
+			t.Errorf("%s: what was read is not read again: %v", name, err)
+		}
+	}
+}

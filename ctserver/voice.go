@@ -1,6 +1,7 @@
 package ctserver
 
 import (
+	"crypto/rand"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,7 +64,7 @@ func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
 	}
-	name := "recording-" + p.active.id + ".au"
+	name := "recording-" + strings.ToLower(rand.Text()) + ".au" // whoever knows it may have it played
 	longest, digits := longestRecording, ""
 	if s.MaxDuration != nil && *s.MaxDuration > 0 {
 		longest = min(longest, time.Duration(*s.MaxDuration)*time.Millisecond)

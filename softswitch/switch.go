@@ -37,12 +37,11 @@ type Switch struct {
 	prefix        string // of callIDs: they are not reused after a restart
 	pending       []func()
 
-	phones        Phones    // nil: none
-	touched       []*call   // in this change
-	changed       []*device // whose features changed in it
-	voice         []Voice   // of it
-	library       Library   // nil: no messages
-	lastRecording uint64
+	phones  Phones    // nil: none
+	touched []*call   // in this change
+	changed []*device // whose features changed in it
+	voice   []Voice   // of it
+	library Library   // nil: no messages
 }
 
 var _ proxy.ConnectionKeeper = (*Switch)(nil)

@@ -1,7 +1,8 @@
 package softswitch
 
 import (
-	"strconv"
+	"crypto/rand"
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -24,11 +25,9 @@ type Library interface {
 	Has(name string) bool
 }
 
-// nextRecording returns the name under which the next recording is kept.
-func (s *Switch) nextRecording() string {
-	s.lastRecording++
-	return "recording-" + s.prefix + "-" + strconv.FormatUint(s.lastRecording, 10)
-}
+// newRecording returns a name under which a recording is kept. Whoever knows it may have the
+// recording played, so nobody can guess it, and those of one's own say nothing of others'.
+func newRecording() string { return "recording-" + strings.ToLower(rand.Text()) }
 
 // speaks reports whether a service needs messages.
 func speaks(service string) bool {
@@ -85,7 +84,7 @@ func (s *Switch) recordMessage(req *uacsta.RecordMessage) (any, error) {
 	case x.call.recording() != nil:
 		return nil, errNoVoice
 	}
-	m := &message{name: s.nextRecording(), records: true, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
+	m := &message{name: newRecording(), records: true, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
 	x.call.messages = append(x.call.messages, m)
 	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Record: m.name, Limit: limit})
 	s.emit(x.call, nil, uacsta.RecordEvent{Connection: x.id(), Message: m.name, Cause: uacsta.CauseNormal})

@@ -147,7 +147,7 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 		}
 		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: res.Text(kind.at(res)), device: device, action: ActionOf(name)}
 		s.mu.Lock()
-		fits := !s.closed && len(s.associations) < maxAssociations
+		fits := !s.closed && len(s.associations) < maxAssociations && s.may(a.action, a.device) // its rights may have gone while the link was thinking
 		if fits {
 			s.associations[a.ref] = a
 		}

@@ -24,7 +24,7 @@ type object struct {
 	destinations []policy.Number          // where calls are sent
 	connections  []uacsta.ConnectionID    // of subjects, with a callID as the client sees it
 	spelling     map[policy.Number]string // of subjects, as the client writes them
-	undo         func()                   // takes back what reading it has noted; nil: nothing
+	settle       func(error)              // notes whether digits were dialled; nil: there are none
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and says
@@ -50,8 +50,11 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 			err = policy.ErrNumber
 		}
 		if err != nil {
-			refusal := uacsta.Refuse(uacsta.Operation, invalidNumber(path, sent))
-			refusal.Detail = err.Error()
+			var refusal *uacsta.Error
+			if !errors.As(err, &refusal) {
+				refusal = uacsta.Refuse(uacsta.Operation, invalidNumber(path, sent))
+				refusal.Detail = err.Error()
+			}
 			s.refused(&o, refusal.Error())
 			return o, refusal
 		}
@@ -76,6 +79,9 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 // diallingSequence is what DialDigits adds to the number of a call.
 const diallingSequence = "diallingSequence"
 
+// errDialling refuses digits while it is not known which were dialled before.
+var errDialling = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+
 // dialling reads what DialDigits adds to what was dialled before: the whole number is decided on
 // and written down, the digits alone are carried out (ECMA-269 17.1.13).
 func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (whole policy.Number, digits string, err error) {
@@ -85,8 +91,12 @@ func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (who
 	}
 	all, callID := n.String(), req.Text("diallingConnection/callID")
 	for _, t := range s.proxy.list() {
-		if t.calls.has(callID) {
-			all, o.undo = t.calls.dialMore(callID, n.String())
+		if !t.calls.has(callID) {
+			continue
+		}
+		var clear bool
+		if all, o.settle, clear = t.calls.dialMore(callID, n.String()); !clear {
+			return policy.Number{}, "", errDialling
 		}
 	}
 	whole, err = s.proxy.numbers().Parse(all, "")
@@ -190,9 +200,6 @@ func (s *Session) check(o *object) error {
 	}
 	for _, device := range asked {
 		if err := s.permit(s.wishOf(o, device), svc); err != nil {
-			if o.undo != nil {
-				o.undo()
-			}
 			return err
 		}
 	}
@@ -273,6 +280,17 @@ func (t *trunk) holds(c uacsta.ConnectionID) bool {
 	return m != nil && m.tellsSince(heard)
 }
 
+// stillMay reports whether the client is who it was when its request was checked, is there, and
+// may do it still: asking the link takes a while.
+func (s *Session) stillMay(o *object, who policy.Identity) bool {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	return !closed && s.Identity() == who && !s.locked() && !slices.ContainsFunc(o.subjects, func(device policy.Number) bool {
+		return !s.proxy.policy().Decide(s.wishOf(o, device)).Allowed
+	})
+}
+
 // verify asks the link whether the connections of a request are there, and of a call that is to
 // be cleared as a whole who is in it: the right on one device is no right to throw others out
 // of a conference.
@@ -290,15 +308,15 @@ func (s *Session) verify(t *trunk, o *object) error {
 		return nil
 	}
 	for _, c := range o.connections {
-		now := picture{}
-		if err := t.lookAt(&scene{call: c.CallID}, now, c); err != nil {
+		now := scene{call: c.CallID, devices: map[string]bool{}}
+		if err := t.lookAt(&now, picture{}, c); err != nil || len(now.devices) == 0 {
 			for device := range t.calls.parties(c.CallID) {
-				now[party{c.CallID, device}] = ""
+				now.devices[device] = true
 			}
 		}
-		for id := range now {
-			n, err := s.proxy.numbers().Parse(id.device, "")
-			if len(now) > 2 && err == nil && s.proxy.numbers().Known(id.device) && !s.may(policy.Control, n) {
+		for device := range now.devices {
+			n, err := s.proxy.numbers().Parse(device, "")
+			if len(now.devices) > 2 && err == nil && s.proxy.numbers().Known(device) && !s.may(policy.Control, n) {
 				return uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice)
 			}
 		}
@@ -322,9 +340,6 @@ func (t *trunk) isIn(c uacsta.ConnectionID) bool {
 
 // refused counts, writes down and logs a request that the core refuses.
 func (s *Session) refused(o *object, reason string) {
-	if o.undo != nil {
-		o.undo()
-	}
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
 	e.Reason = reason

@@ -29,6 +29,7 @@ type knownCall struct {
 	link, shown string
 	parties     map[string]time.Time // canonical devices, and when each was last heard of
 	dialled     string               // what clients have dialled in it so far
+	dialling    bool                 // more is on its way: what the number is then, the answer says
 	place       *list.Element
 	in          *list.List
 }
@@ -168,25 +169,30 @@ func (c *calls) dial(shown, number string) {
 	}
 }
 
-// dialMore adds digits to what clients have dialled in a call, and returns all of it. undo takes
-// them back, unless more were added since: of two who dial at a time none gets past the other.
-func (c *calls) dialMore(shown, digits string) (all string, undo func()) {
+// dialMore adds digits to what clients have dialled in a call, and returns all of it. settle takes
+// the answer: digits that were refused were not dialled, and after an answer that does not say
+// whether they were, nobody knows the number any more. Until then, and where it is not known, it
+// returns false: what is decided on would be another number than what the switch has.
+func (c *calls) dialMore(shown, digits string) (all string, settle func(err error), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.byShown[shown]
-	if k == nil {
-		return digits, func() {}
+	switch {
+	case k == nil:
+		return digits, func(error) {}, true
+	case k.dialling:
+		return "", nil, false
 	}
-	before := k.dialled
-	k.dialled += digits
-	all = k.dialled
-	return all, func() {
+	k.dialling = true
+	all = k.dialled + digits
+	return all, func(err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if k.dialled == all {
-			k.dialled = before
+		k.dialling = err != nil && worthAnother(err)
+		if err == nil {
+			k.dialled = all
 		}
-	}
+	}, true
 }
 
 // parties returns the devices that are known to be in a call, and when each was last heard of.

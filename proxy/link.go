@@ -91,6 +91,13 @@ type trunk struct {
 // has reports whether a device belongs to the link.
 func (t *trunk) has(device string) bool { return (*t.devices.Load())(device) }
 
+// isUp reports whether the link can carry requests.
+func (t *trunk) isUp() bool {
+	t.proxy.mu.Lock()
+	defer t.proxy.mu.Unlock()
+	return t.up
+}
+
 // run supervises the link until ctx ends, or stop is called; p.mu is held.
 func (t *trunk) run(ctx context.Context) {
 	ctx, t.cancel = context.WithCancel(ctx)
@@ -188,6 +195,7 @@ func (t *trunk) says(status uacsta.SystemStatusValue) {
 	p.cfg.Log.Info("status of the switching function", "link", t.name, "status", string(status))
 	p.tellStatus(t, status)
 	if lost || before == uacsta.StatusDisabled || before == uacsta.StatusPartiallyDisabled {
+		t.calls.forget() // who has left a call meanwhile, nobody has told
 		for _, m := range monitors {
 			m.lookAgain()
 		}

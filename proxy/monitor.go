@@ -421,8 +421,31 @@ func (m *monitor) stop() {
 func (m *monitor) restart() {
 	m.mu.Lock()
 	m.started, m.ref, m.resync, m.refused, m.refusals = false, "", nil, nil, 0
+	m.attempt++
+	attempt := m.attempt
 	m.mu.Unlock()
-	m.start(nil)
+	call := m.watch.MonitorObject.CallObject
+	if _, keeps := m.trunk.link.(ConnectionKeeper); call == nil || keeps {
+		m.start(nil)
+		return
+	}
+	m.trunk.proxy.spawn(func() { m.startAgain(*call, attempt) }) // not here: we may be inside the link's own call
+}
+
+// startAgain starts a monitor on a call anew if its device is in the call: a switch that was
+// restarted may have given the callID to another one, that the clients have no right on.
+func (m *monitor) startAgain(call uacsta.ConnectionID, attempt int) {
+	in := m.trunk.isIn(call)
+	m.mu.Lock()
+	wanted := m.attempt == attempt && !m.failed
+	m.mu.Unlock()
+	switch {
+	case !wanted || !in && !m.trunk.isUp(): // it is asked once more when the link is back
+	case in:
+		m.start(nil)
+	default:
+		m.answered(nil, errCall)
+	}
 }
 
 // changeMonitorFilter answers ChangeMonitorFilter: filters are the client's own,

@@ -104,7 +104,8 @@ func (p picture) forget(own string) {
 // scene is one call of a device, as a snapshot shows it.
 type scene struct {
 	call            string
-	parties         []party // in the order of the snapshot
+	parties         []party         // in the order of the snapshot
+	devices         map[string]bool // all, also those whose state the snapshot does not say; nil where nobody asks
 	calling, called *uacsta.ExtendedDeviceID
 }
 

@@ -213,6 +213,13 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		return false
 	}
 	o, err := s.read(req)
+	if settle, tell := o.settle, answer; settle != nil {
+		answer = func(res *uacsta.Message, err error) {
+			settle(err)
+			tell(res, err)
+		}
+	}
+	who := s.Identity()
 	if err == nil {
 		err = s.check(&o)
 	}
@@ -225,7 +232,11 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		s.busy = true
 		s.mu.Unlock()
 		if s.proxy.spawn(func() {
-			if err := s.verify(t, &o); err != nil {
+			err := s.verify(t, &o)
+			if err == nil && !s.stillMay(&o, who) {
+				err = errSecurity
+			}
+			if err != nil {
 				s.refused(&o, err.Error())
 				answer(nil, err)
 			} else {

@@ -165,6 +165,9 @@ func (s *scene) add(now picture, parties []uacsta.SnapshotCallResponseInfo) {
 		if info.CallIdentifier != nil && info.CallIdentifier.DeviceID.ID != "" {
 			id.device = info.CallIdentifier.DeviceID.ID
 		}
+		if s.devices != nil && id.device != "" {
+			s.devices[id.device] = true
+		}
 		if _, known := now[id]; known || id.device == "" || info.LocalConnectionInfo == "" {
 			continue
 		}

@@ -67,10 +67,15 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		return
 	}
 	s.mu.Lock()
-	if !s.closed {
+	full := len(s.routers) >= maxAssociations
+	if !s.closed && !full {
 		s.routers[r.ref] = r
 	}
 	s.mu.Unlock()
+	if full {
+		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded))
+		return
+	}
 	r.trunk.request(req, func(res *uacsta.Message, err error) {
 		if err == nil && !r.adopt(res.Text("routeRegisterReqID")) {
 			err = errLinkDown

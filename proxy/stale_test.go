@@ -1,0 +1,178 @@
+package proxy_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// What a right was given for may be otherwise by the time that it is used.
+
+const inCall = `<SnapshotDeviceResponse><crossRefIDorSnapshotData><snapshotData><snapshotDeviceResponseInfo><connectionIdentifier><callID>call1</callID><deviceID>100</deviceID></connectionIdentifier><localCallState><compoundCallState><localConnectionState>connected</localConnectionState></compoundCallState></localCallState></snapshotDeviceResponseInfo></snapshotData></crossRefIDorSnapshotData></SnapshotDeviceResponse>`
+
+const inNone = `<SnapshotDeviceResponse><crossRefIDorSnapshotData><snapshotData/></crossRefIDorSnapshotData></SnapshotDeviceResponse>`
+
+type answers = map[string]func(*uacsta.Message) (*uacsta.Message, error)
+
+func refusalOf(m *uacsta.Message) string {
+	if refusal := m.Err(); refusal != nil {
+		return refusal.Value
+	}
+	return ""
+}
+
+// Digits that the switch did not take are no part of the number; while that is not known, no
+// others are taken: what is decided on would be another number than what the switch dials.
+func TestDialledDigits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fails error
+		f := &flaky{lose: make(chan error), answers: answers{
+			"DialDigits": func(*uacsta.Message) (*uacsta.Message, error) {
+				return uacsta.Encode(uacsta.DialDigitsResponse{}, uacsta.Edition3), fails
+			},
+			"SnapshotDevice": text(inCall),
+		}}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}})
+		rules.Rules = append([]policy.Rule{{Name: "fraud", Deny: true, Destinations: []string{"1090900*"}}}, rules.Rules...)
+		p := start(t, f, rules, nil)
+		s, _ := open(t, p, "a")
+		own := uacsta.Conn(call(s, "100"), "100") // it has dialled 109
+		dial := func(digits string) string {
+			return refusalOf(request(s, uacsta.DialDigits{DiallingConnection: own, DiallingSequence: uacsta.Dev(digits)}))
+		}
+		fails = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
+		if got := dial("2"); got != uacsta.InvalidConnectionState {
+			t.Fatal(got)
+		}
+		fails = nil
+		if got := dial("0900"); got != uacsta.PrivilegeViolationCalledDevice {
+			t.Errorf("after digits that were refused: %q", got)
+		}
+
+		f.mute = "DialDigits"
+		s.Request(uacsta.Encode(uacsta.DialDigits{DiallingConnection: own, DiallingSequence: uacsta.Dev("2")}, 3), func(*uacsta.Message) {})
+		synctest.Wait()
+		f.mute = ""
+		if got := dial("0900"); got != uacsta.OutstandingReqLimitExceeded {
+			t.Errorf("while digits wait for their answer: %q", got)
+		}
+		f.holding[0](nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)) // it took too long
+		synctest.Wait()
+		if got := dial("0900"); got != uacsta.OutstandingReqLimitExceeded {
+			t.Errorf("when nobody knows what was dialled: %q", got)
+		}
+	})
+}
+
+// A snapshot need not say in what state connections are: those without are in the call, too.
+func TestClearCallOfStatelessSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), answers: answers{
+			"SnapshotDevice": text(inCall),
+			"SnapshotCall": text(`<SnapshotCallResponse><crossRefIDorSnapshotData><snapshotData>` +
+				`<snapshotCallResponseInfo><deviceOnCall><deviceIdentifier>100</deviceIdentifier></deviceOnCall></snapshotCallResponseInfo>` +
+				`<snapshotCallResponseInfo><deviceOnCall><deviceIdentifier>101</deviceIdentifier></deviceOnCall></snapshotCallResponseInfo>` +
+				`<snapshotCallResponseInfo><deviceOnCall><deviceIdentifier>102</deviceIdentifier></deviceOnCall></snapshotCallResponseInfo>` +
+				`</snapshotData></crossRefIDorSnapshotData></SnapshotCallResponse>`),
+		}}
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}}), nil)
+		s, _ := open(t, p, "a")
+		own := uacsta.Conn(call(s, "100"), "100")
+		if got := refusalOf(request(s, uacsta.ClearCall{CallToBeCleared: own})); got != uacsta.PrivilegeViolationSpecifiedDevice {
+			t.Errorf("a conference is cleared by one who controls one device: %q", got)
+		}
+	})
+}
+
+// A switch that says that it may have forgotten to tell events may have forgotten to tell that a
+// device left its call.
+func TestMessagesLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}}), nil)
+		s, _ := open(t, p, "a")
+		request(s, monitorOf("100"))
+		own := uacsta.Conn(call(s, "100"), "100")
+		time.Sleep(time.Minute)
+		if got := refusalOf(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != "" {
+			t.Fatal(got)
+		}
+		f.mu.Lock()
+		f.answers["SnapshotDevice"] = text(inNone)
+		f.mu.Unlock()
+		if err := f.up.Request(parse(t, `<SystemStatus><systemStatus>messagesLost</systemStatus></SystemStatus>`)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		if got := refusalOf(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != uacsta.InvalidConnectionID {
+			t.Errorf("a call that the device has left: %q", got)
+		}
+	})
+}
+
+// After a switch was restarted, a callID may be that of another call: a monitor on it begins
+// again only if its device is in there.
+func TestMonitorOnCallAfterRestart(t *testing.T) {
+	for snapshot, lives := range map[string]bool{inCall: true, inNone: false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
+			p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}}), nil)
+			s, l := open(t, p, "a")
+			own := uacsta.Conn(call(s, "100"), "100")
+			if m := request(s, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &own}}); m.Err() != nil {
+				t.Fatal(m)
+			}
+			f.mu.Lock()
+			f.answers["SnapshotDevice"] = text(snapshot)
+			f.mu.Unlock()
+			f.lose <- errors.New("lost")
+			time.Sleep(time.Minute)
+			f.mu.Lock()
+			starts := f.starts
+			f.mu.Unlock()
+			if (starts == 2) != lives {
+				t.Errorf("the monitor was started %d times", starts)
+			}
+			stopped := false
+			for _, m := range l.take() {
+				stopped = stopped || m.Name() == "MonitorStop"
+			}
+			if stopped == lives {
+				t.Errorf("the client is told that the monitor has ended: %v", stopped)
+			}
+		})
+	}
+}
+
+// While the link is asked who is in a call, the client may lose its rights, or go.
+func TestRightsGoWhileTheLinkIsAsked(t *testing.T) {
+	nobody := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Observe: []string{"100"}})
+	nobody.Rules = append([]policy.Rule{{Name: "no more", Deny: true, May: []string{"HoldCall"}}}, nobody.Rules...)
+	for name, lose := range map[string]func(*proxy.Proxy, *proxy.Session){
+		"rules":  func(p *proxy.Proxy, _ *proxy.Session) { p.SetRules(nobody, &policy.Numbers{}) },
+		"closed": func(_ *proxy.Proxy, s *proxy.Session) { s.Close(errors.New("gone")) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
+			p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}}), nil)
+			s, _ := open(t, p, "a")
+			own := uacsta.Conn(call(s, "100"), "100")
+			time.Sleep(time.Minute)
+			f.mute = "SnapshotDevice"
+			s.Request(uacsta.Encode(uacsta.HoldCall{CallToBeHeld: own}, 3), func(*uacsta.Message) {})
+			synctest.Wait()
+			lose(p, s)
+			f.holding[0](parse(t, inCall), nil)
+			synctest.Wait()
+			if m := f.last("HoldCall"); m.Name() == "HoldCall" {
+				t.Errorf("%s: it is carried out: %s", name, m)
+			}
+		})
+	}
+}

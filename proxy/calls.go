@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"container/list"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,8 +37,9 @@ type knownCall struct {
 const (
 	maxLiving = 100000
 	maxOver   = 10000
-	maxKnown  = 16  // devices of one call that are kept in mind; the link is asked for others
-	maxName   = 255 // octets of a callID, and of a device that is kept in mind
+	maxKnown  = 16   // devices of one call that are kept in mind; the link is asked for others
+	maxCallID = 1024 // octets; a longer one is of no call that anybody can ask for
+	maxDevice = 255  // octets
 )
 
 func newCalls(refs *references) *calls {
@@ -49,6 +50,7 @@ func newCalls(refs *references) *calls {
 func (c *calls) of(link string) *knownCall {
 	k := c.byLink[link]
 	if k == nil {
+		link = strings.Clone(link) // or the whole message would be kept with it
 		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]time.Time{}}
 		c.byLink[link], c.byShown[k.shown] = k, k
 	}
@@ -92,14 +94,10 @@ func leaves(message, part string) bool {
 
 // show puts the callIDs that clients see into a message of the link, whose devices are
 // canonical, and takes in who is in which call.
-// It returns false where a callID is longer than any switching function makes it.
-func (c *calls) show(m *uacsta.Message, now time.Time) bool {
+func (c *calls) show(m *uacsta.Message, now time.Time) {
 	connections := m.Connections()
 	if len(connections) == 0 {
-		return true
-	}
-	if slices.ContainsFunc(connections, func(x uacsta.Connection) bool { return len(x.CallID()) > maxName }) {
-		return false
+		return
 	}
 	name := m.Name()
 	whole := name == "CallClearedEvent" || name == "TransferedEvent" || name == "ConferencedEvent"
@@ -111,6 +109,10 @@ func (c *calls) show(m *uacsta.Message, now time.Time) bool {
 			if link == "" || leaves(name, part) != leaving {
 				continue
 			}
+			if len(link) > maxCallID {
+				x.SetCallID("0")
+				continue
+			}
 			k := c.of(link)
 			device := x.DeviceID()
 			switch {
@@ -118,16 +120,15 @@ func (c *calls) show(m *uacsta.Message, now time.Time) bool {
 				clear(k.parties)
 			case leaving:
 				delete(k.parties, device)
-			case device != "" && len(device) <= maxName && part != "oldConnection" && part != "oldConnectionID":
+			case device != "" && len(device) <= maxDevice && part != "oldConnection" && part != "oldConnectionID":
 				if _, known := k.parties[device]; known || len(k.parties) < maxKnown {
-					k.parties[device] = now
+					k.parties[strings.Clone(device)] = now
 				}
 			}
 			c.file(k)
 			x.SetCallID(k.shown)
 		}
 	}
-	return true
 }
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has

@@ -228,8 +228,8 @@ type Translation struct{ Out, In policy.NumberRules }
 
 // inward brings a message of the link into the core's form: devices as the rules for numbers
 // say and in canonical form, as far as they can be read as numbers, and callIDs as clients see
-// them. It returns false for one that cannot be brought into it.
-func (t *trunk) inward(m *uacsta.Message) bool {
+// them.
+func (t *trunk) inward(m *uacsta.Message) {
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
 		id := d.ID()
@@ -244,7 +244,7 @@ func (t *trunk) inward(m *uacsta.Message) bool {
 		}
 		d.Set(id, kind)
 	}
-	return t.calls.show(m, time.Now())
+	t.calls.show(m, time.Now())
 }
 
 // outward brings a request into the link's form; it returns false where it names a call that
@@ -263,9 +263,7 @@ func (t *trunk) outward(m *uacsta.Message) bool {
 
 // Request implements Upcalls.
 func (t *trunk) Request(req *uacsta.Message) error {
-	if !t.inward(req) {
-		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallID)
-	}
+	t.inward(req)
 	switch name := req.Name(); {
 	case name == "SystemStatus":
 		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
@@ -291,10 +289,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
-	if !t.inward(ev) {
-		t.proxy.stats.StrayEvents.Add(1)
-		return
-	}
+	t.inward(ev)
 	t.proxy.mu.Lock()
 	m := t.byRef[ev.CrossRef()]
 	t.proxy.mu.Unlock()
@@ -327,8 +322,8 @@ func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		if err == nil && res == nil && !oneWay {
 			err = errors.New("the link gave no answer")
 		}
-		if err == nil && res != nil && !t.inward(res) {
-			res, err = nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+		if res != nil {
+			t.inward(res)
 		}
 		reply(res, err)
 	})

@@ -186,7 +186,7 @@ func (s *Session) learn(device policy.Number, written string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.spelling[device.String()]; known || len(s.spelling) < maxSpellings {
-		s.spelling[device.String()] = written
+		s.spelling[strings.Clone(device.String())] = strings.Clone(written) // not the whole message
 	}
 	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")
 }

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,4 +176,24 @@ func TestRightsGoWhileTheLinkIsAsked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A switch cannot fill the memory with names of calls: those that are longer than any are shown as
+// none, and cannot be asked for.
+func TestHugeCallID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}}), nil)
+		s, l := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.up.Event(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "link1", HeldConnection: uacsta.Conn(strings.Repeat("7", 60000), "100"), Cause: "normal"}, 3))
+		synctest.Wait()
+		got := l.take()
+		if len(got) != 1 || got[0].Text("heldConnection/callID") != "0" {
+			t.Fatal(len(got))
+		}
+		if got := refusalOf(request(s, uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn("0", "100")})); got != uacsta.InvalidConnectionID {
+			t.Error(got)
+		}
+	})
 }

@@ -37,6 +37,7 @@ var services = map[string]service{
 	"CancelCallBackMessage":         {nil, "targetDevice", "", ""},
 	"CancelCallBack":                {nil, "targetDevice", "", ""},
 	"SetForwarding":                 {[]string{"forwardDN"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
+	"SetButtonInformation":          {[]string{"buttonAssociatedNumber"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
 	"SetDoNotDisturb":               {nil, "callingDeviceList", "", ""},
 	"SetMessageWaitingIndicator":    {nil, "deviceForMessage", "", ""},
 	"AssociateData":                 {nil, "deviceInfo", "", ""},

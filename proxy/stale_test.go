@@ -197,3 +197,24 @@ func TestHugeCallID(t *testing.T) {
 		}
 	})
 }
+
+// What a button is to dial is where calls are sent, and no device of the client's.
+func TestButtonNumberIsADestination(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"*"}, Dial: []string{"*"}})
+		rules.Rules = append([]policy.Rule{{Name: "fraud", Deny: true, May: []string{"new-calls"}, Destinations: []string{"0900*"}}}, rules.Rules...)
+		p := start(t, f, rules, nil)
+		s, _ := open(t, p, "a")
+		set := func(number string) string {
+			device, associated := uacsta.Dev("100"), uacsta.Dev(number)
+			return refusalOf(request(s, uacsta.SetButtonInformation{Device: &device, Button: "1", ButtonAssociatedNumber: &associated}))
+		}
+		if got := set("0900123"); got != uacsta.PrivilegeViolationDestinationDevice {
+			t.Errorf("a button dials what nobody may: %q", got)
+		}
+		if got := set("109"); got != "" {
+			t.Error(got)
+		}
+	})
+}

@@ -457,7 +457,10 @@ func onlyText(e *etree.Element) (string, *Error) {
 		return "", nil
 	case 1:
 		if t, ok := e.Child[0].(*etree.CharData); ok && !t.IsCData() {
-			t.Data = trim(t.Data)
+			if t.Data = trim(t.Data); t.Data == "" {
+				e.RemoveChildAt(0) // an element of blanks is an empty one
+				return "", nil
+			}
 			return t.Data, nil
 		}
 	}

@@ -13,6 +13,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range samples.All {
 		f.Add([]byte(s.Wire))
 	}
+	f.Add([]byte("<MakeCall><calledDirectoryNumber> </calledDirectoryNumber></MakeCall>"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := uacsta.Parse(data)
 		if err != nil {

@@ -113,17 +113,10 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		namespace = s.namespace // which says nothing of the edition
 	}
 	s.namespace = namespace
-	s.outstanding++
-	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
 	s.mu.Unlock()
-	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.cfg.MaxRequests, time.Now())
-	answer := func(res *uacsta.Message, err error) { s.answer(req.Name(), namespace, res, err, reply) }
-	if tooMany {
-		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded))
-		return
-	}
-	if tooFast {
-		answer(nil, uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded))
+	answer, why := s.count(req.Name(), namespace, reply)
+	if why != nil {
+		answer(nil, why)
 		return
 	}
 	switch req.Kind() {
@@ -146,10 +139,34 @@ func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.mu.Lock()
 	namespace := s.namespace
-	s.outstanding++
 	s.mu.Unlock()
-	s.refused(&object{service: u.Name}, u.Refusal.Error())
-	s.answer(u.Name, namespace, nil, u.Refusal, reply)
+	answer, why := s.count(u.Name, namespace, reply)
+	switch {
+	case why != nil:
+		answer(nil, why)
+	case s.locked(): // as little is written of it as of its other requests
+		s.strike(answer)
+	default:
+		s.refused(&object{service: u.Name}, u.Refusal.Error())
+		answer(nil, u.Refusal)
+	}
+}
+
+// count counts a request against what the client may ask, and returns what takes its answer, and
+// why it is refused if it is one too many.
+func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (answer answerer, why error) {
+	s.mu.Lock()
+	s.outstanding++
+	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
+	s.mu.Unlock()
+	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.cfg.MaxRequests, time.Now())
+	switch {
+	case tooMany:
+		why = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+	case tooFast:
+		why = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
+	}
+	return func(res *uacsta.Message, err error) { s.answer(name, namespace, res, err, reply) }, why
 }
 
 // use is what is counted against a rate: requests of an identity, or of nobody at one

@@ -218,3 +218,35 @@ func TestButtonNumberIsADestination(t *testing.T) {
 		}
 	})
 }
+
+// What can be read in two ways counts as any other request: against the rate, and against a client
+// that has not said who it is.
+func TestUnclearRequestsCount(t *testing.T) {
+	unclear := func(s *proxy.Session) string {
+		var res *uacsta.Message
+		s.Unclear(&uacsta.Unclear{Name: "MakeCall", Refusal: uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)}, func(m *uacsta.Message) { res = m })
+		synctest.Wait()
+		return refusalOf(res)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.MaxRequests = policy.Rate{Count: 2, Per: time.Hour} })
+		s, _ := open(t, p, "a")
+		if first, second, third := unclear(s), unclear(s), unclear(s); first != uacsta.InvalidParameterValue || second != first || third != uacsta.PerformanceLimitExceeded {
+			t.Error(first, second, third)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.Sessions.Tries = 3 })
+		l := &listener{}
+		s, err := p.Open(proxy.Opening{Sessions: proxy.SessionsMandatory}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			unclear(s)
+		}
+		if l.closed == nil {
+			t.Error("a client that has not said who it is sends as many as it likes")
+		}
+	})
+}

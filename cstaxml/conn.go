@@ -18,7 +18,8 @@ type Handler interface {
 	// Request gets a request of the peer. answer is called once, from any
 	// goroutine, with nil when the request has no answer.
 	Request(req *uacsta.Message, answer func(*uacsta.Message))
-	// Unclear gets a request of the peer that can be read in two ways, to be refused.
+	// Unclear gets a request of the peer that can be read in two ways, or, without a name, a
+	// document that cannot be read, to be refused.
 	Unclear(u *uacsta.Unclear, answer func(*uacsta.Message))
 	// Event gets an event of the peer.
 	Event(ev *uacsta.Message)
@@ -66,8 +67,8 @@ func (c *Conn) unreadable(id int, err error) {
 	c.cfg.Log.Warn("could not read a CSTA-XML document", "peer", c.nc.RemoteAddr().String(), "err", err)
 	var u *uacsta.Unclear
 	switch {
-	case !errors.As(err, &u):
-		_ = c.queue(id, uacsta.Refuse(uacsta.Operation, uacsta.Generic).Message(uacsta.Edition3)) // fails when the connection has ended
+	case !errors.As(err, &u): // it may be anything, and counts as a request
+		c.handler.Unclear(&uacsta.Unclear{Refusal: uacsta.Refuse(uacsta.Operation, uacsta.Generic)}, c.once(id))
 	case u.Kind() == uacsta.Request:
 		c.handler.Unclear(u, c.once(id))
 	case u.Kind() != uacsta.Event:

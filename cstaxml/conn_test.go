@@ -36,6 +36,7 @@ func (d *desk) note(format string, args ...any) {
 }
 
 func (d *desk) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	d.note("unclear %q", u.Name)
 	answer(u.Refusal.Message(uacsta.Edition3))
 }
 
@@ -367,6 +368,23 @@ func FuzzFrames(f *testing.F) {
 			if err != nil || !bytes.Contains(data, again) {
 				t.Fatalf("%q becomes %q: %v", data, again, err)
 			}
+		}
+	})
+}
+
+// What cannot be read is the handler's to refuse, as what can be read in two ways: it counts.
+func TestUnreadableCounts(t *testing.T) {
+	onBench(t, gate.Limits{}, func(b *bench) {
+		for id, doc := range []string{"<x", `<MakeCall><callingDevice>1</callingDevice><callingDevice>2</callingDevice></MakeCall>`} {
+			data, err := frame(id+1, []byte(doc))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.write(string(data))
+		}
+		b.expect("0001 CSTAErrorCode", "0002 CSTAErrorCode")
+		if got := b.desk.take(); got != `unclear "", unclear "MakeCall"` {
+			t.Error(got)
 		}
 	})
 }

@@ -224,6 +224,10 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
+	if !req.Fits(l.cfg.Edition) { // to send the call to the first would be something else than what was asked for
+		reply(nil, uacsta.Refuse(uacsta.Operation, "parameterNotSupported"))
+		return
+	}
 	req.Convert(l.cfg.Edition)
 	if req.Namespace() != uacsta.NamespaceApplSession {
 		req.SetNamespace(l.cfg.Edition.Namespace())

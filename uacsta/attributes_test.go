@@ -77,3 +77,18 @@ func TestDeclarationsDoNotMultiply(t *testing.T) {
 		}
 	}
 }
+
+// A list of destinations is not one of them.
+func TestFits(t *testing.T) {
+	for list, fits := range map[string]bool{
+		"301": true, "<device>301</device>": true, "<device>301</device><device>302</device>": false, "<device/><device>302</device>": false,
+	} {
+		m, err := Parse([]byte(`<DeflectCall` + ed6Root + `><newDestination>` + list + `</newDestination></DeflectCall>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Fits(Edition3) != fits || !m.Fits(Edition6) {
+			t.Errorf("%s: %v", list, m.Fits(Edition3))
+		}
+	}
+}

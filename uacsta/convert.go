@@ -34,6 +34,19 @@ func (m *Message) Convert(edition Edition) bool {
 	return true
 }
 
+// Fits reports whether an edition has a place for each destination of the message: up to edition
+// 5 there is one only.
+func (m *Message) Fits(edition Edition) bool {
+	known, ok := messageTypes[m.root.Tag]
+	if !ok || edition.Written() >= Edition6 {
+		return true
+	}
+	return !slices.ContainsFunc(planOf(known.typ), func(f fieldPlan) bool {
+		list := child(m.root, f.name)
+		return f.destinations && list != nil && len(list.ChildElements()) > 1
+	})
+}
+
 func convertStruct(e *etree.Element, t reflect.Type, to Edition) {
 	plan := planOf(t)
 	if t == reflect.TypeFor[SupportedProfiles]() {

@@ -48,6 +48,10 @@ type clientMonitor struct {
 	reply   answerer
 }
 
+// maxPrivate is how many octets a MonitorStart with private data may have: it is kept as long as
+// the monitor lives, and one client may have many, each another's.
+const maxPrivate = 2048
+
 // startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
 // a second, independent one).
 func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Message, reply answerer) {
@@ -76,7 +80,12 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 	if private(req) { // which only the switching function understands: such a monitor is not shared with others
 		req.Remove("requestedMonitorFilter")
 		ask = req
-		key += " " + req.String()
+		text := req.String()
+		if len(text) > maxPrivate {
+			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded))
+			return
+		}
+		key += " " + text
 	}
 	for {
 		m, fresh := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: picture{}})

@@ -112,7 +112,9 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	if req.Namespace() == uacsta.NamespaceApplSession {
 		namespace = s.namespace // which says nothing of the edition
 	}
-	s.namespace = namespace
+	if s.namespace != namespace {
+		s.namespace = strings.Clone(namespace) // not the whole message
+	}
 	s.mu.Unlock()
 	answer, why := s.count(req.Name(), namespace, reply)
 	if why != nil {

@@ -250,3 +250,19 @@ func TestUnclearRequestsCount(t *testing.T) {
 		}
 	})
 }
+
+// What a monitor keeps of private data has a bound.
+func TestMonitorWithMuchPrivateData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
+		s, _ := open(t, p, "a")
+		for private, want := range map[string]string{"<a/>": "", strings.Repeat("<a/>", 10000): uacsta.ResourceLimitExceeded} {
+			var res *uacsta.Message
+			s.Request(parse(t, `<MonitorStart><monitorObject><deviceObject>100</deviceObject></monitorObject><extensions><privateData><private>`+private+`</private></privateData></extensions></MonitorStart>`), func(m *uacsta.Message) { res = m })
+			synctest.Wait()
+			if got := refusalOf(res); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	})
+}

@@ -79,6 +79,7 @@ type Session struct {
 	associations map[string]*association
 	outstanding  int
 	queue        []delivery
+	queued       int // elements of what waits in it
 	draining     bool
 	closed       bool
 }
@@ -88,9 +89,14 @@ type delivery struct {
 	msg   *uacsta.Message
 	reply func(*uacsta.Message) // nil for events
 	last  error                 // why the session ends after it; nil: it goes on
+	size  int                   // elements of msg
 }
 
 const maxSpellings = 256
+
+// maxQueued is how many elements may wait for a client, in messages of any size: one with many
+// monitors, and much data in its calls, would fill the memory with few events.
+const maxQueued = 1 << 18
 
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
@@ -238,7 +244,12 @@ func (s *Session) finish(lost bool) bool {
 		return false
 	}
 	s.closed = true
-	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool { return d.reply == nil })
+	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool {
+		if d.reply == nil {
+			s.queued -= d.size
+		}
+		return d.reply == nil
+	})
 	s.endAppSession()
 	if s.login != nil {
 		s.login.Stop()
@@ -275,15 +286,20 @@ func (s *Session) release(lost bool) {
 // own while the order is fixed. An overflow ends the session: no event is dropped
 // silently.
 func (s *Session) deliver(d delivery) {
-	s.mu.Lock()
-	if s.closed && d.reply == nil {
-		s.mu.Unlock()
-		return
+	if d.msg != nil {
+		d.size = d.msg.Elements()
 	}
-	if len(s.queue) == s.proxy.cfg.QueueLength && !s.closed {
+	s.mu.Lock()
+	full := len(s.queue) == s.proxy.cfg.QueueLength || s.queued <= maxQueued && s.queued+d.size > maxQueued
+	if full && !s.closed {
 		s.proxy.stats.Overflows.Add(1)
 		go s.end(ErrSlow) // the caller may hold a monitor's lock
 	}
+	if d.reply == nil && (s.closed || s.queued+d.size > maxQueued) {
+		s.mu.Unlock()
+		return
+	}
+	s.queued += d.size
 	s.queue = append(s.queue, d)
 	start := !s.draining
 	s.draining = true
@@ -306,6 +322,7 @@ func (s *Session) drain() {
 		}
 		d := s.queue[0]
 		s.queue = s.queue[1:]
+		s.queued -= d.size
 		closed := s.closed
 		s.mu.Unlock()
 		switch {

@@ -256,7 +256,7 @@ func TestMonitorWithMuchPrivateData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
 		s, _ := open(t, p, "a")
-		for private, want := range map[string]string{"<a/>": "", strings.Repeat("<a/>", 10000): uacsta.ResourceLimitExceeded} {
+		for private, want := range map[string]string{"<a/>": "", strings.Repeat("<a/>", 3000): uacsta.ResourceLimitExceeded} {
 			var res *uacsta.Message
 			s.Request(parse(t, `<MonitorStart><monitorObject><deviceObject>100</deviceObject></monitorObject><extensions><privateData><private>`+private+`</private></privateData></extensions></MonitorStart>`), func(m *uacsta.Message) { res = m })
 			synctest.Wait()
@@ -266,3 +266,41 @@ func TestMonitorWithMuchPrivateData(t *testing.T) {
 		}
 	})
 }
+
+// Few events with much data in them do not fill the memory: a client with many monitors that does
+// not take them is cut off.
+func TestQueueOfLargeEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(cfg *proxy.Config) { cfg.MaxMonitors = 100 })
+		l := &busy{release: make(chan struct{})}
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			s.Request(uacsta.Encode(monitorOf("100"), 3), func(*uacsta.Message) {})
+		}
+		synctest.Wait()
+		f.up.Event(parse(t, `<HeldEvent><monitorCrossRefID>link1</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>100</deviceID></heldConnection><correlatorData><private>`+strings.Repeat("<a/>", 4000)+`</private></correlatorData></HeldEvent>`))
+		close(l.release)
+		synctest.Wait()
+		if l.got > 70 || !errors.Is(l.closed, proxy.ErrSlow) {
+			t.Errorf("%d large events, closed: %v", l.got, l.closed)
+		}
+	})
+}
+
+// busy takes events once it is released.
+type busy struct {
+	release chan struct{}
+	got     int
+	closed  error
+}
+
+func (b *busy) Event(*uacsta.Message) {
+	<-b.release
+	b.got++
+}
+
+func (b *busy) Closed(err error) { b.closed = err }

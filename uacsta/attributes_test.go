@@ -92,3 +92,13 @@ func TestFits(t *testing.T) {
 		}
 	}
 }
+
+// A document of the size that is taken may not have more elements than are.
+func TestTooManyElements(t *testing.T) {
+	if _, err := Parse([]byte(`<MakeCall` + ed3Root + `>` + strings.Repeat("<a/>", MaxElements) + `</MakeCall>`)); !errors.Is(err, ErrTooManyElements) {
+		t.Error(err)
+	}
+	if _, err := Parse([]byte(`<MakeCall` + ed3Root + `>` + strings.Repeat("<a/>", MaxElements-1) + `</MakeCall>`)); err != nil {
+		t.Error(err)
+	}
+}

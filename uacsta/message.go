@@ -128,6 +128,19 @@ func (m *Message) SetNamespace(ns string) {
 	m.root.Attr = append(m.root.Attr, etree.Attr{Space: space, Key: key, Value: ns})
 }
 
+// Elements counts the elements of the message: what it takes in memory.
+func (m *Message) Elements() int { return elements(m.root) }
+
+func elements(e *etree.Element) int {
+	n := 1
+	for _, t := range e.Child {
+		if c, ok := t.(*etree.Element); ok {
+			n += elements(c)
+		}
+	}
+	return n
+}
+
 // Clone returns a copy that shares nothing with m.
 func (m *Message) Clone() *Message { return &Message{root: m.root.Copy()} }
 

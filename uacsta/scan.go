@@ -16,6 +16,7 @@ import (
 const (
 	MaxSize       = 64 << 10 // octets, as received
 	MaxDepth      = 32       // nested elements
+	MaxElements   = 4096     // a tree takes many times as much room as the document
 	MaxAttributes = 32       // on one element, namespace declarations included
 )
 
@@ -24,6 +25,7 @@ const (
 var (
 	ErrTooLarge          = errors.New("document larger than 65536 octets")
 	ErrTooDeep           = errors.New("elements nested deeper than 32")
+	ErrTooManyElements   = errors.New("more than 4096 elements")
 	ErrTooManyAttributes = errors.New("more than 32 attributes on an element")
 	ErrDocType           = errors.New("document type declarations are not accepted")
 	ErrEntity            = errors.New("only the five predefined entities are accepted")
@@ -48,7 +50,7 @@ type scanner struct {
 // prepare makes room for the tree: as many elements as there are tags that open
 // one, a text in each, and a place for both.
 func (s *scanner) prepare() {
-	n := strings.Count(s.src, "<") - strings.Count(s.src, "</")
+	n := min(strings.Count(s.src, "<")-strings.Count(s.src, "</"), MaxElements)
 	s.elements = make([]etree.Element, n)
 	s.texts = make([]etree.CharData, n)
 	s.tokens = make([]etree.Token, 2*n)
@@ -183,7 +185,7 @@ func isChar(r rune) bool {
 
 func (s *scanner) document() (*etree.Element, error) {
 	var root, open *etree.Element
-	depth := 0
+	depth, count := 0, 0
 	for s.pos < len(s.src) {
 		if s.src[s.pos] != '<' {
 			if err := s.text(open); err != nil {
@@ -213,6 +215,9 @@ func (s *scanner) document() (*etree.Element, error) {
 			}
 			if depth++; depth > MaxDepth {
 				return nil, s.fail(ErrTooDeep, "")
+			}
+			if count++; count > MaxElements {
+				return nil, s.fail(ErrTooManyElements, "")
 			}
 			e, empty, err := s.startTag()
 			if err != nil {

@@ -25,8 +25,8 @@ const (
 	wholeKind            // Whole
 )
 
-// Whole stands for all devices of a switching function: only patterns that fit every device
-// fit it.
+// Whole stands for all devices of a switching function, or for a destination that may be any:
+// only patterns that fit everything fit it.
 var Whole = Number{"*", wholeKind}
 
 // String returns the canonical form.

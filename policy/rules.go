@@ -120,7 +120,7 @@ func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
 			return "", ""
 		}
 		for _, d := range a.Destinations {
-			if p.isDestination(r.Destinations, a.Who, d) {
+			if d == Whole || p.isDestination(r.Destinations, a.Who, d) { // it may be the one that is forbidden
 				return "", d.text
 			}
 		}
@@ -169,6 +169,9 @@ func (p *Policy) fitsDevice(pattern string, who Identity, device Number) bool {
 
 func (p *Policy) isDestination(patterns []string, who Identity, number Number) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if number == Whole {
+			return pattern == "*"
+		}
 		if pattern == "internal" {
 			return p.Internal != nil && p.Internal(number.text)
 		}

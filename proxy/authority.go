@@ -68,6 +68,9 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 		}
 		d.Set(cmp.Or(digits, n.String()), "")
 	}
+	if o.service == "SetForwarding" && len(o.destinations) == 0 && req.Text("activateForward") == "true" {
+		o.destinations = []policy.Number{policy.Whole} // the number that the switch has kept, whatever it is
+	}
 	for _, c := range req.Connections() {
 		if c.CallID() != "" && c.DeviceID() != "" {
 			o.connections = append(o.connections, uacsta.Conn(c.CallID(), c.DeviceID()))

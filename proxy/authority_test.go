@@ -249,6 +249,32 @@ func TestCallMonitorParts(t *testing.T) {
 	})
 }
 
+// Forwarding that is switched on without a number goes to a number that nobody here knows: only
+// who may call any may do that.
+func TestForwardingToWhatTheSwitchHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 }, policy.Grant{Who: "few", Control: []string{"200"}, Dial: []string{"2*"}}, policy.Grant{Who: "any", Control: []string{"200"}, Dial: []string{"*"}})
+		denied := policy.FromGrants(nil, policy.Grant{Who: "any", Control: []string{"200"}, Dial: []string{"*"}})
+		denied.Rules = append([]policy.Rule{{Name: "fraud", Deny: true, May: []string{"new-calls"}, Destinations: []string{"0900*"}}}, denied.Rules...)
+		for _, tt := range []struct {
+			rules    *policy.Policy
+			who      string
+			activate bool
+			want     string
+		}{
+			{rules, "few", true, uacsta.PrivilegeViolationDestinationDevice}, {rules, "few", false, ""}, {rules, "any", true, ""},
+			{denied, "any", true, uacsta.PrivilegeViolationDestinationDevice}, {denied, "any", false, ""},
+		} {
+			link := newPBX(nil)
+			p := start(t, link, tt.rules, nil)
+			s, _ := open(t, p, tt.who)
+			if got := refusal(request(s, uacsta.SetForwarding{Device: uacsta.Dev("200"), ActivateForward: tt.activate})); got != tt.want {
+				t.Errorf("%s %v: %q", tt.who, tt.activate, got)
+			}
+		}
+	})
+}
+
 // DialDigits is decided on the whole number that is dialled, however many pieces it comes in.
 func TestDialledInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

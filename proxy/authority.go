@@ -97,8 +97,8 @@ func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (who
 		if !t.calls.has(callID) {
 			continue
 		}
-		var clear bool
-		if all, o.settle, clear = t.calls.dialMore(callID, n.String()); !clear {
+		var known bool
+		if all, o.settle, known = t.calls.dialMore(callID, n.String()); !known {
 			return policy.Number{}, "", errDialling
 		}
 	}
@@ -352,7 +352,7 @@ func (s *Session) refused(o *object, reason string) {
 
 // written is how connections stand in the audit file.
 func written(connections []uacsta.ConnectionID) []string {
-	var list []string
+	list := make([]string, 0, len(connections))
 	for _, c := range connections {
 		list = append(list, c.CallID+"@"+c.DeviceID.ID)
 	}

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -367,8 +368,8 @@ func TestRefusedAtTheDoor(t *testing.T) {
 		}
 		var res *uacsta.Message
 		_, err := uacsta.Parse([]byte(`<GetForwarding><device>100<x/></device><device>200</device></GetForwarding>`))
-		unclear, ok := err.(*uacsta.Unclear)
-		if !ok {
+		var unclear *uacsta.Unclear
+		if !errors.As(err, &unclear) {
 			t.Fatal(err)
 		}
 		boss.Unclear(unclear, func(m *uacsta.Message) { res = m })

@@ -65,10 +65,9 @@ func (c *calls) file(k *knownCall) {
 	if len(k.parties) == 0 {
 		in, room = &c.over, maxOver
 	}
-	switch {
-	case k.in == in:
+	if k.in == in {
 		in.MoveToFront(k.place)
-	default:
+	} else {
 		if k.in != nil {
 			k.in.Remove(k.place)
 		}

@@ -159,3 +159,12 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// A device is no file to keep a chain in: one that has no end would be read for ever.
+func TestNoRegularFile(t *testing.T) {
+	for _, path := range []string{"/dev/full", "/dev/zero", t.TempDir()} {
+		if l, err := Open(Config{Path: path, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "regular") {
+			t.Errorf("%s: %v %v", path, l, err)
+		}
+	}
+}

@@ -89,6 +89,9 @@ func Open(cfg Config) (*Log, error) {
 
 // resume finds out where the chain ends.
 func (l *Log) resume() error {
+	if info, err := os.Stat(l.cfg.Path); err == nil && !info.Mode().IsRegular() { // a device may never end
+		return fmt.Errorf("%s: is no regular file; the chain of lines can only be kept in one", l.cfg.Path)
+	}
 	f, err := os.OpenFile(l.cfg.Path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err

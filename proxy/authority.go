@@ -28,11 +28,12 @@ type object struct {
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and says
-// what it is about; named are subjects that are named otherwise. Its errors are refusals.
-func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, error) {
+// what it is about; others are subjects that are named otherwise. Its errors are refusals.
+func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, error) {
 	svc := services[req.Name()]
-	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: named}
+	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: others}
 	if err := s.completeConnections(req); err != nil {
+		o.connections = named(req)
 		s.refused(&o, err.Error())
 		return o, err
 	}
@@ -55,6 +56,7 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 				refusal = uacsta.Refuse(uacsta.Operation, invalidNumber(path, sent))
 				refusal.Detail = err.Error()
 			}
+			o.connections = named(req)
 			s.refused(&o, refusal.Error())
 			return o, refusal
 		}
@@ -77,6 +79,17 @@ func (s *Session) read(req *uacsta.Message, named ...policy.Number) (object, err
 		}
 	}
 	return o, nil
+}
+
+// named are the connections of a request as they stand in it, for the audit file: a half may be
+// missing.
+func named(req *uacsta.Message) []uacsta.ConnectionID {
+	connections := req.Connections()
+	list := make([]uacsta.ConnectionID, 0, len(connections))
+	for _, c := range connections {
+		list = append(list, uacsta.Conn(c.CallID(), c.DeviceID()))
+	}
+	return list
 }
 
 // diallingSequence is what DialDigits adds to the number of a call.
@@ -202,7 +215,7 @@ func (s *Session) check(o *object) error {
 		asked = []policy.Number{{}}
 	}
 	for _, device := range asked {
-		if err := s.permit(s.wishOf(o, device), svc); err != nil {
+		if err := s.permit(o, device, svc); err != nil {
 			return err
 		}
 	}
@@ -219,9 +232,10 @@ func (s *Session) wishOf(o *object, device policy.Number) policy.Ask {
 	return ask
 }
 
-// permit asks policy, and takes one from the rate of the rule that allows.
-func (s *Session) permit(ask policy.Ask, svc service) error {
-	p := s.proxy
+// permit asks policy about one device of a request, and takes one from the rate of the rule that
+// allows.
+func (s *Session) permit(o *object, device policy.Number, svc service) error {
+	p, ask := s.proxy, s.wishOf(o, device)
 	decision := p.policy().Decide(ask)
 	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
 	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
@@ -237,7 +251,7 @@ func (s *Session) permit(ask policy.Ask, svc service) error {
 	case decision.Destination != "":
 		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
 	}
-	s.refused(&object{service: ask.Service, subjects: []policy.Number{ask.Device}, destinations: ask.Destinations}, decision.Reason)
+	s.refused(&object{service: o.service, subjects: []policy.Number{device}, destinations: o.destinations, connections: o.connections}, decision.Reason)
 	return refusal
 }
 

@@ -168,6 +168,7 @@ func TestVerifiedInOrder(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if got := link.got(); got != "HoldCall M@200, SetDoNotDisturb, RetrieveCall M@200, SetDoNotDisturb" {
 			t.Error(got)
 		}

@@ -35,6 +35,8 @@ func TestRefusalsWritten(t *testing.T) {
 			{uacsta.HoldCall{CallToBeHeld: uacsta.ConnectionID{CallID: "7"}}, "[] [] [7@]"},
 			{uacsta.HoldCall{CallToBeHeld: uacsta.Conn("7", "=")}, "[] [] [7@=]"},
 			{uacsta.HoldCall{CallToBeHeld: uacsta.ConnectionID{DeviceID: uacsta.Dev("101")}}, "[101] [] []"},
+			{uacsta.RouteSelect{CrossRefIdentifier: "9", RouteSelected: uacsta.Dev("101")}, "[] [101] []"},
+			{uacsta.RouteEnd{CrossRefIdentifier: "9"}, "[] [] []"},
 		}
 		for _, tt := range tests {
 			if m := request(s, tt.request); m.Err() == nil {

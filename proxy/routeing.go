@@ -233,7 +233,12 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	d := s.dialogues[req.Text("crossRefIdentifier")]
 	s.mu.Unlock()
 	if d == nil {
-		answer(nil, errDialogue)
+		o, err := s.read(req)
+		if err == nil {
+			err = errDialogue
+			s.refused(&o, err.Error())
+		}
+		answer(nil, err)
 		return
 	}
 	o, err := s.read(req, d.router.device)

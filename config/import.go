@@ -80,7 +80,7 @@ func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	for _, network := range who.allow {
 		fmt.Fprintf(&b, "  - address: %q\n", network)
 	}
-	b.WriteString("\n# The module let programs do everything, and call any number. Here they call devices of the\n# switch only, until dial says more: [\"*\"] is any number.\n")
+	b.WriteString("\n# The module let programs do everything, and call any number. Here they send no calls until\n# dial says where to: [\"1???\"] are numbers of four digits, [\"*\"] is any number.\n")
 	b.WriteString("grants:\n  - who: \"*\"\n    observe: [\"*\"]\n    control: [\"*\"]\n    dial: []\n\n")
 	fmt.Fprintf(&b, "links:\n  - name: freeswitch\n    type: freeswitch\n    addresses: [%q]\n    devices: [\"*\"]\n", out.eventSocket(folder))
 	b.WriteString("    session: {password-file: /etc/tr87proxy/freeswitch.password}   # of event_socket.conf.xml\n")

@@ -77,6 +77,9 @@ func (c *Config) checkRules(d *document) {
 				d.fault(fmt.Sprintf("%s.may[%d]", key, j), "is no service such as MakeCall; nor one of: "+strings.Join(policy.Classes(), ", ")+"; a message that is none of CSTA's is written pass-through:NAME")
 			}
 		}
+		if len(r.Devices) > 0 && !slices.Contains(r.Devices, "*") && slices.ContainsFunc(r.May, func(what string) bool { return strings.HasPrefix(what, policy.PassThrough) }) {
+			d.fault(key+".devices", "must be left out, or be [\"*\"]: nobody can tell which device a message that passes through is about")
+		}
 		d.devices(key+".devices", r.Devices, func(word string) (string, bool) {
 			group, isGroup := strings.CutPrefix(word, "group:")
 			if isGroup && !devices[group] {

@@ -229,7 +229,7 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		return
 	}
 	req.Convert(l.cfg.Edition)
-	if req.Namespace() != uacsta.NamespaceApplSession {
+	if !req.Foreign() && req.Namespace() != uacsta.NamespaceApplSession {
 		req.SetNamespace(l.cfg.Edition.Namespace())
 	}
 	send := func(req *uacsta.Message) {

@@ -199,7 +199,9 @@ func (r *Rule) mayService(service string, action Action) bool {
 			return action == Observe
 		case entry == "control":
 			return action == Control || !r.Deny
-		case service != "" && (entry == service || entry == PassThrough+service || uacsta.InClass(service, entry)):
+		case strings.HasPrefix(entry, PassThrough):
+			return entry == PassThrough+service
+		case service != "" && (entry == service || uacsta.InClass(service, entry)):
 			return true
 		}
 		return !r.Deny && (action == Observe || service == "")

@@ -337,9 +337,18 @@ func TestPassThrough(t *testing.T) {
 			if refusal(res) != want {
 				t.Errorf("%s: %s", who, res)
 			}
+			if who == "maid" && refusal(request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})) != "" {
+				t.Error("the grant to everybody is gone")
+			}
 		}
 		if got := link.got(); got != "WashDishes" {
 			t.Error(got)
+		}
+		only := &policy.Policy{Rules: []policy.Rule{{Name: "washing", Who: []string{"maid"}, May: []string{policy.PassThrough + "WashDishes"}}}}
+		for _, action := range []policy.Action{policy.Observe, policy.Control} {
+			if only.Decide(policy.Ask{Who: policy.Identity{Name: "maid"}, Action: action, Device: policy.Whole}).Allowed {
+				t.Errorf("whoever may pass a message through may %s", action)
+			}
 		}
 	})
 }
@@ -358,6 +367,7 @@ func TestRefusedAtTheDoor(t *testing.T) {
 			`<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber typeOfNumber="explicitPublic:national">5551234</calledDirectoryNumber></MakeCall>`: uacsta.InvalidCalledDeviceID,
 			`<SetForwarding><device>100</device><activateForward>true</activateForward><forwardDN>tel:%39</forwardDN></SetForwarding>`:                             uacsta.InvalidForwardingDestination,
 			`<ConsultationCall><existingCall><callID>1</callID><deviceID>100</deviceID></existingCall><consultedDevice>1,2</consultedDevice></ConsultationCall>`:   uacsta.InvalidDestination,
+			`<MonitorInfo><lastSegment>true</lastSegment></MonitorInfo>`:                                                                                           uacsta.ServiceNotSupported, // a switching function's
 			`<GetForwarding><device>a b</device></GetForwarding>`:                                                                                                  uacsta.InvalidDeviceID,
 		} {
 			var res *uacsta.Message
@@ -375,7 +385,7 @@ func TestRefusedAtTheDoor(t *testing.T) {
 		}
 		boss.Unclear(unclear, func(m *uacsta.Message) { res = m })
 		synctest.Wait()
-		if refusal(res) != uacsta.InvalidParameterValue || p.Stats().Denials.Load() != 8 {
+		if refusal(res) != uacsta.InvalidParameterValue || p.Stats().Denials.Load() != 9 {
 			t.Errorf("%s, %d denials", res, p.Stats().Denials.Load())
 		}
 		if got := link.got(); got != "" {

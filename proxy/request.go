@@ -232,6 +232,12 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		s.passThrough(req, answer)
 		return false
 	}
+	if req.OneWay() { // the switching function's: those of the client's that have no answer are answered elsewhere
+		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+		s.refused(&object{service: req.Name(), connections: named(req)}, err.Error())
+		answer(nil, err)
+		return false
+	}
 	o, err := s.read(req)
 	if settle, tell := o.settle, answer; settle != nil {
 		answer = func(res *uacsta.Message, err error) {
@@ -353,7 +359,7 @@ func (s *Session) translate(m *uacsta.Message, namespace string) {
 		namespace = s.namespace
 	}
 	s.mu.Unlock()
-	if m.Convert(uacsta.EditionOf(namespace)) && m.Namespace() != uacsta.NamespaceApplSession {
+	if m.Convert(uacsta.EditionOf(namespace)) && !m.Foreign() && m.Namespace() != uacsta.NamespaceApplSession {
 		m.SetNamespace(namespace) // with what a vendor adds to it
 	}
 }

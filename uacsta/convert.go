@@ -17,7 +17,7 @@ func (m *Message) Convert(edition Edition) bool {
 	to := edition.Written()
 	known, ok := messageTypes[m.root.Tag]
 	switch {
-	case isSessionService(m.root.Tag):
+	case isSessionService(m.root.Tag), m.Foreign():
 		return true
 	case ok && known.since > to:
 		return false

@@ -74,6 +74,12 @@ func (m *Message) Indented() string {
 // Name returns the local name of the root element.
 func (m *Message) Name() string { return m.root.Tag }
 
+// Foreign reports whether the message is in a namespace of somebody else's: it is passed on
+// in it.
+func (m *Message) Foreign() bool {
+	return !m.Known() && m.Namespace() != "" && m.Edition() == 0
+}
+
 // Kind tells requests, responses, events and errors apart.
 func (m *Message) Kind() Kind { return kindOf(m.root.Tag) }
 

@@ -1,7 +1,10 @@
 package uacsta_test
 
 import (
+	"encoding/xml"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -62,4 +65,57 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzWriter: whatever a device and a text of data are, another reader finds each in its place, and
+// nothing else: characters that XML has, as they are, and U+FFFD for others.
+func FuzzWriter(f *testing.F) {
+	for _, s := range []string{"100", "+4989", "a<b>&\"'", "]]>", "\r\n\t", "\x00\x1b", "\xff\xfe", "\ufffe", "J\u00fcrgen", "</calledDirectoryNumber>", "\U0001f600"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, device, text string) {
+		wire := uacsta.Encode(uacsta.MakeCall{
+			CallingDevice: uacsta.Typed("100", device), CalledDirectoryNumber: uacsta.Dev(device), SubjectOfCall: text,
+		}, uacsta.Edition3).Bytes()
+		var read struct {
+			XMLName xml.Name
+			Calling struct {
+				Type string `xml:"typeOfNumber,attr"`
+				Text string `xml:",chardata"`
+			} `xml:"callingDevice"`
+			Called  []string `xml:"calledDirectoryNumber"`
+			Subject string   `xml:"subjectOfCall"`
+			Other   []struct {
+				XMLName xml.Name
+			} `xml:",any"`
+		}
+		if err := xml.Unmarshal(wire, &read); err != nil {
+			t.Fatalf("%v: %s", err, wire)
+		}
+		if read.XMLName.Local != "MakeCall" || read.Calling.Text != "100" || read.Calling.Type != legible(device) || len(read.Called) != 1 ||
+			read.Called[0] != legible(device) || read.Subject != legible(text) || len(read.Other) > 0 {
+			t.Fatalf("%q and %q are read as %+v in %s", device, text, read, wire)
+		}
+	})
+}
+
+// legible is a text with U+FFFD for what XML has no characters for.
+func legible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+			return utf8.RuneError
+		}
+		return r
+	}, spread(text))
+}
+
+// spread puts U+FFFD in the place of each octet that is no UTF-8.
+func spread(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		b.WriteRune(r)
+		text = text[size:]
+	}
+	return b.String()
 }

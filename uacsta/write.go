@@ -2,6 +2,7 @@ package uacsta
 
 import (
 	"bytes"
+	"unicode/utf8"
 
 	"github.com/beevik/etree"
 )
@@ -70,7 +71,8 @@ func writeName(b *bytes.Buffer, space, local string) {
 }
 
 // escape writes character data. \r, and in attributes \t and \n, are written as
-// references, or the next reader would turn them into something else.
+// references, or the next reader would turn them into something else. What is no character
+// in XML, which a link may have got from its switching function, becomes U+FFFD.
 func escape(b *bytes.Buffer, s string, attribute bool) {
 	for {
 		i := special(s, attribute)
@@ -94,6 +96,10 @@ func escape(b *bytes.Buffer, s string, attribute bool) {
 			b.WriteString("&#9;")
 		case '\n':
 			b.WriteString("&#10;")
+		default:
+			_, size := utf8.DecodeRuneInString(s[i:])
+			b.WriteRune(utf8.RuneError)
+			i += size - 1
 		}
 		s = s[i+1:]
 	}
@@ -102,14 +108,22 @@ func escape(b *bytes.Buffer, s string, attribute bool) {
 // special returns the place of the first character that cannot stand as it is, -1
 // when there is none.
 func special(s string, attribute bool) int {
-	for i := range len(s) {
-		switch s[i] {
-		case '&', '<', '>', '\r':
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '&' || c == '<' || c == '>' || c == '\r':
 			return i
-		case '"', '\t', '\n':
+		case c == '"' || c == '\t' || c == '\n':
 			if attribute {
 				return i
 			}
+		case c < ' ':
+			return i
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 || !isChar(r) {
+				return i
+			}
+			i += size - 1
 		}
 	}
 	return -1

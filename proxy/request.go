@@ -232,12 +232,6 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		s.passThrough(req, answer)
 		return false
 	}
-	if req.OneWay() { // the switching function's: those of the client's that have no answer are answered elsewhere
-		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
-		s.refused(&object{service: req.Name(), connections: named(req)}, err.Error())
-		answer(nil, err)
-		return false
-	}
 	o, err := s.read(req)
 	if settle, tell := o.settle, answer; settle != nil {
 		answer = func(res *uacsta.Message, err error) {
@@ -248,6 +242,10 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 	who := s.Identity()
 	if err == nil {
 		err = s.check(&o)
+	}
+	if err == nil && req.OneWay() { // the switching function's: those of the client's that have no answer go another way
+		err = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+		s.refused(&o, err.Error())
 	}
 	if err != nil {
 		answer(nil, err)

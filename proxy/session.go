@@ -191,7 +191,11 @@ func (s *Session) may(action policy.Action, device policy.Number) bool {
 func (s *Session) learn(device policy.Number, written string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.spelling[device.String()]; known || len(s.spelling) < maxSpellings {
+	before, known := s.spelling[device.String()]
+	if known && before == written {
+		return // as mostly
+	}
+	if known || len(s.spelling) < maxSpellings {
 		s.spelling[strings.Clone(device.String())] = strings.Clone(written) // not the whole message
 	}
 	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")

@@ -274,6 +274,9 @@ func (c *canonicalizer) data(e *etree.Element) *Error {
 // keep leaves an element and all in it as it came, and has it declare the namespaces that were
 // declared above it.
 func (c *canonicalizer) keep(e *etree.Element) *Error {
+	if contained(e, e) {
+		return nil // as what is of a vendor mostly is
+	}
 	needed := map[string]bool{}
 	prefixes(e, e, needed)
 	if ns, _ := resolve(e.Parent(), ""); !needed[""] || ns == c.namespace {
@@ -297,6 +300,32 @@ func (c *canonicalizer) keep(e *etree.Element) *Error {
 		e.Attr = attrs
 	}
 	return nil
+}
+
+// contained reports whether top declares, or what is in it, all that an element and what stands in
+// it need.
+func contained(e, top *etree.Element) bool {
+	inside := func(prefix string) bool {
+		for at := e; ; at = at.Parent() {
+			if _, declared := declares(at, prefix); declared || at == top {
+				return declared
+			}
+		}
+	}
+	if !inside(e.Space) {
+		return false
+	}
+	for _, a := range e.Attr {
+		if a.Space != "" && a.Space != "xml" && a.Space != "xmlns" && !inside(a.Space) {
+			return false
+		}
+	}
+	for _, t := range e.Child {
+		if child, ok := t.(*etree.Element); ok && !contained(child, top) {
+			return false
+		}
+	}
+	return true
 }
 
 // unprefix takes prefixes away that mean what elements without one will mean.

@@ -64,17 +64,20 @@ func (c *Conn) read() error {
 
 // unreadable answers a document that is no message, or can be read in two ways.
 func (c *Conn) unreadable(id int, err error) {
-	c.cfg.Log.Warn("could not read a CSTA-XML document", "peer", c.nc.RemoteAddr().String(), "err", err)
 	var u *uacsta.Unclear
-	switch {
-	case !errors.As(err, &u): // it may be anything, and counts as a request
-		c.handler.Unclear(&uacsta.Unclear{Refusal: uacsta.Refuse(uacsta.Operation, uacsta.Generic)}, c.once(id))
-	case u.Kind() == uacsta.Request:
-		c.handler.Unclear(u, c.once(id))
-	case u.Kind() != uacsta.Event:
-		if reply := c.Answered(id); reply != nil {
-			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
-		}
+	if !errors.As(err, &u) { // it may be anything, and counts as a request
+		u = &uacsta.Unclear{Refusal: &uacsta.Error{Category: uacsta.Operation, Value: uacsta.Generic, Detail: err.Error()}}
+	}
+	if u.Kind() == uacsta.Request {
+		c.handler.Unclear(u, c.once(id)) // who refuses it, logs it
+		return
+	}
+	c.cfg.Log.Warn("could not read a CSTA-XML document", "peer", c.nc.RemoteAddr().String(), "err", err)
+	if u.Kind() == uacsta.Event {
+		return
+	}
+	if reply := c.Answered(id); reply != nil {
+		reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
 	}
 }
 

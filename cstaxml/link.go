@@ -279,6 +279,7 @@ func (h *fromSwitch) Event(ev *uacsta.Message) {
 
 // Unclear implements Handler.
 func (h *fromSwitch) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	h.link.cfg.Log.Warn("could not read a request of the switching function", "err", u)
 	answer(u.Refusal.Message(h.link.cfg.Edition))
 }
 

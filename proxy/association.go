@@ -78,8 +78,7 @@ var errReference = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCrossRefID)
 
 // ends reports whether a message is the last one.
 func (a *association) ends(m *uacsta.Message) bool {
-	last := m.Text("lastSegment")
-	return slices.Contains(a.kind.ends, m.Name()) || last == "true" || last == "1"
+	return slices.Contains(a.kind.ends, m.Name()) || m.Text("lastSegment") == "true"
 }
 
 // carryUnderReference carries a request that belongs to an association, or one that

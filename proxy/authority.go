@@ -81,6 +81,15 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 	return o, nil
 }
 
+// examine reads a request and asks policy about it.
+func (s *Session) examine(req *uacsta.Message, others ...policy.Number) (object, error) {
+	o, err := s.read(req, others...)
+	if err == nil {
+		err = s.check(&o)
+	}
+	return o, err
+}
+
 // named are the connections of a request as they stand in it, for the audit file: a half may be
 // missing.
 func named(req *uacsta.Message) []uacsta.ConnectionID {
@@ -195,7 +204,7 @@ func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, boo
 	}
 	var own []policy.Number
 	for _, t := range s.proxy.list() {
-		for device := range t.calls.parties(callID) {
+		for _, device := range t.calls.parties(callID) {
 			if n, err := s.proxy.numbers().Parse(device, ""); err == nil && s.proxy.route(n) == t && s.may(action, n) {
 				own = append(own, n)
 			}
@@ -284,7 +293,7 @@ func (s *Session) asks(o *object) *trunk {
 
 // holds reports whether a device is known to be in a call now.
 func (t *trunk) holds(c uacsta.ConnectionID) bool {
-	heard, known := t.calls.parties(c.CallID)[c.DeviceID.ID]
+	heard, known := t.calls.heard(c.CallID, c.DeviceID.ID)
 	if !known {
 		return false
 	}
@@ -327,7 +336,7 @@ func (s *Session) verify(t *trunk, o *object) error {
 	for _, c := range o.connections {
 		now := scene{call: c.CallID, devices: map[string]bool{}}
 		if err := t.lookAt(&now, picture{}, c); err != nil || len(now.devices) == 0 {
-			for device := range t.calls.parties(c.CallID) {
+			for _, device := range t.calls.parties(c.CallID) {
 				now.devices[device] = true
 			}
 		}
@@ -347,7 +356,7 @@ func (t *trunk) isIn(c uacsta.ConnectionID) bool {
 	calls, err := t.callsOf(c.DeviceID)
 	var refusal *uacsta.Error
 	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
-		_, heard := t.calls.parties(c.CallID)[c.DeviceID.ID]
+		_, heard := t.calls.heard(c.CallID, c.DeviceID.ID)
 		return heard
 	}
 	return err == nil && slices.ContainsFunc(calls, func(info uacsta.SnapshotDeviceResponseInfo) bool {

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"container/list"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -195,17 +197,25 @@ func (c *calls) dialMore(shown, digits string) (all string, settle func(err erro
 	}, true
 }
 
-// parties returns the devices that are known to be in a call, and when each was last heard of.
-func (c *calls) parties(shown string) map[string]time.Time {
+// parties returns the devices that are known to be in a call.
+func (c *calls) parties(shown string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known := map[string]time.Time{}
 	if k := c.byShown[shown]; k != nil {
-		for device, heard := range k.parties {
-			known[device] = heard
-		}
+		return slices.Collect(maps.Keys(k.parties))
 	}
-	return known
+	return nil
+}
+
+// heard returns when a device was last heard of in a call; false where it is not known to be in
+// it.
+func (c *calls) heard(shown, device string) (at time.Time, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.byShown[shown]; k != nil {
+		at, known = k.parties[device]
+	}
+	return at, known
 }
 
 // forget forgets who is in which call: the link is down, and calls end and begin meanwhile.

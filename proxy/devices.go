@@ -35,10 +35,7 @@ const (
 
 // listDevices answers GetSwitchingFunctionDevices.
 func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
-	o, err := s.read(req)
-	if err == nil {
-		err = s.check(&o)
-	}
+	o, err := s.examine(req)
 	if err != nil {
 		answer(nil, err)
 		return

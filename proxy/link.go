@@ -306,10 +306,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 
 // request carries a request if the link is up; it fails fast if not.
 func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	t.proxy.mu.Lock()
-	up := t.up
-	t.proxy.mu.Unlock()
-	if !up {
+	if !t.isUp() {
 		reply(nil, errLinkDown)
 		return
 	}

@@ -193,7 +193,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 	}
 	m.ref, m.started, m.since, m.answer, m.refused, m.refusals = res.CrossRef(), true, time.Now(), res, nil, 0
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
-		all := existing == "true" || existing == "1"
+		all := existing == "true"
 		m.existing = &all
 	}
 	m.resync = nil

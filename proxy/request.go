@@ -232,16 +232,13 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		s.passThrough(req, answer)
 		return false
 	}
-	o, err := s.read(req)
+	who := s.Identity()
+	o, err := s.examine(req)
 	if settle, tell := o.settle, answer; settle != nil {
 		answer = func(res *uacsta.Message, err error) {
 			settle(err)
 			tell(res, err)
 		}
-	}
-	who := s.Identity()
-	if err == nil {
-		err = s.check(&o)
 	}
 	if err == nil && req.OneWay() { // the switching function's: those of the client's that have no answer go another way
 		err = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)

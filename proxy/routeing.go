@@ -38,10 +38,7 @@ var (
 // routeRegister answers RouteRegister. Without device it is for all, which takes
 // the right to control all.
 func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
-	o, err := s.read(req)
-	if err == nil {
-		err = s.check(&o)
-	}
+	o, err := s.examine(req)
 	r := &router{session: s, ref: s.proxy.refs.next(), device: policy.Whole}
 	if err == nil {
 		err = req.Decode(&r.register)
@@ -241,10 +238,7 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	o, err := s.read(req, d.router.device)
-	if err == nil {
-		err = s.check(&o)
-	}
+	o, err := s.examine(req, d.router.device)
 	if err == nil {
 		answer, err = s.audited(&o, answer)
 	}

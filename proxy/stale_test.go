@@ -20,13 +20,6 @@ const inNone = `<SnapshotDeviceResponse><crossRefIDorSnapshotData><snapshotData/
 
 type answers = map[string]func(*uacsta.Message) (*uacsta.Message, error)
 
-func refusalOf(m *uacsta.Message) string {
-	if refusal := m.Err(); refusal != nil {
-		return refusal.Value
-	}
-	return ""
-}
-
 // Digits that the switch did not take are no part of the number; while that is not known, no
 // others are taken: what is decided on would be another number than what the switch dials.
 func TestDialledDigits(t *testing.T) {
@@ -44,7 +37,7 @@ func TestDialledDigits(t *testing.T) {
 		s, _ := open(t, p, "a")
 		own := uacsta.Conn(call(s, "100"), "100") // it has dialled 109
 		dial := func(digits string) string {
-			return refusalOf(request(s, uacsta.DialDigits{DiallingConnection: own, DiallingSequence: uacsta.Dev(digits)}))
+			return refusal(request(s, uacsta.DialDigits{DiallingConnection: own, DiallingSequence: uacsta.Dev(digits)}))
 		}
 		fails = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
 		if got := dial("2"); got != uacsta.InvalidConnectionState {
@@ -84,7 +77,7 @@ func TestClearCallOfStatelessSnapshot(t *testing.T) {
 		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}}), nil)
 		s, _ := open(t, p, "a")
 		own := uacsta.Conn(call(s, "100"), "100")
-		if got := refusalOf(request(s, uacsta.ClearCall{CallToBeCleared: own})); got != uacsta.PrivilegeViolationSpecifiedDevice {
+		if got := refusal(request(s, uacsta.ClearCall{CallToBeCleared: own})); got != uacsta.PrivilegeViolationSpecifiedDevice {
 			t.Errorf("a conference is cleared by one who controls one device: %q", got)
 		}
 	})
@@ -100,7 +93,7 @@ func TestMessagesLost(t *testing.T) {
 		request(s, monitorOf("100"))
 		own := uacsta.Conn(call(s, "100"), "100")
 		time.Sleep(time.Minute)
-		if got := refusalOf(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != "" {
+		if got := refusal(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != "" {
 			t.Fatal(got)
 		}
 		f.mu.Lock()
@@ -111,7 +104,7 @@ func TestMessagesLost(t *testing.T) {
 		}
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		if got := refusalOf(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != uacsta.InvalidConnectionID {
+		if got := refusal(request(s, uacsta.HoldCall{CallToBeHeld: own})); got != uacsta.InvalidConnectionID {
 			t.Errorf("a call that the device has left: %q", got)
 		}
 	})
@@ -192,7 +185,7 @@ func TestHugeCallID(t *testing.T) {
 		if len(got) != 1 || got[0].Text("heldConnection/callID") != "0" {
 			t.Fatal(len(got))
 		}
-		if got := refusalOf(request(s, uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn("0", "100")})); got != uacsta.InvalidConnectionID {
+		if got := refusal(request(s, uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn("0", "100")})); got != uacsta.InvalidConnectionID {
 			t.Error(got)
 		}
 	})
@@ -208,7 +201,7 @@ func TestButtonNumberIsADestination(t *testing.T) {
 		s, _ := open(t, p, "a")
 		set := func(number string) string {
 			device, associated := uacsta.Dev("100"), uacsta.Dev(number)
-			return refusalOf(request(s, uacsta.SetButtonInformation{Device: &device, Button: "1", ButtonAssociatedNumber: &associated}))
+			return refusal(request(s, uacsta.SetButtonInformation{Device: &device, Button: "1", ButtonAssociatedNumber: &associated}))
 		}
 		if got := set("0900123"); got != uacsta.PrivilegeViolationDestinationDevice {
 			t.Errorf("a button dials what nobody may: %q", got)
@@ -226,7 +219,7 @@ func TestUnclearRequestsCount(t *testing.T) {
 		var res *uacsta.Message
 		s.Unclear(&uacsta.Unclear{Name: "MakeCall", Refusal: uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)}, func(m *uacsta.Message) { res = m })
 		synctest.Wait()
-		return refusalOf(res)
+		return refusal(res)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.MaxRequests = policy.Rate{Count: 2, Per: time.Hour} })
@@ -260,7 +253,7 @@ func TestMonitorWithMuchPrivateData(t *testing.T) {
 			var res *uacsta.Message
 			s.Request(parse(t, `<MonitorStart><monitorObject><deviceObject>100</deviceObject></monitorObject><extensions><privateData><private>`+private+`</private></privateData></extensions></MonitorStart>`), func(m *uacsta.Message) { res = m })
 			synctest.Wait()
-			if got := refusalOf(res); got != want {
+			if got := refusal(res); got != want {
 				t.Errorf("%q, want %q", got, want)
 			}
 		}

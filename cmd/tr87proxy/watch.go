@@ -178,7 +178,7 @@ func (r *row) feature(m *uacsta.Message) bool {
 			r.features[name] = value
 		}
 	}
-	on := func(path string) bool { return m.Text(path) == "true" || m.Text(path) == "1" }
+	on := func(path string) bool { return m.Text(path) == "true" }
 	switch name := m.Name(); name {
 	case "DoNotDisturbEvent", "GetDoNotDisturbResponse":
 		set("dnd", "", on("doNotDisturbOn"))

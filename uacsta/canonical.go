@@ -1,7 +1,6 @@
 package uacsta
 
 import (
-	"maps"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -63,20 +62,6 @@ func canonical(root *etree.Element) error {
 type canonicalizer struct {
 	namespace string // of the root
 	added     int    // octets of declarations that were put in
-}
-
-// declare has an element declare the namespace of a prefix, "" being the default one. What one
-// declaration above many elements says would otherwise be written as often as they are: a small
-// document must not become a large one, nor one with more attributes than are read.
-func (c *canonicalizer) declare(e *etree.Element, attrs []etree.Attr, prefix, ns string) ([]etree.Attr, *Error) {
-	a := etree.Attr{Space: "xmlns", Key: prefix, Value: ns}
-	if prefix == "" {
-		a = etree.Attr{Key: "xmlns", Value: ns}
-	}
-	if c.added += len(`xmlns:=""`) + len(prefix) + len(ns); c.added > MaxSize || len(attrs) >= MaxAttributes {
-		return nil, unclear(e, "needs too many declarations of namespaces")
-	}
-	return append(attrs, a), nil
 }
 
 func unclear(e *etree.Element, detail string) *Error {
@@ -271,108 +256,6 @@ func (c *canonicalizer) data(e *etree.Element) *Error {
 	return nil
 }
 
-// keep leaves an element and all in it as it came, and has it declare the namespaces that were
-// declared above it.
-func (c *canonicalizer) keep(e *etree.Element) *Error {
-	if contained(e, e) {
-		return nil // as what is of a vendor mostly is
-	}
-	needed := map[string]bool{}
-	prefixes(e, e, needed)
-	if ns, _ := resolve(e.Parent(), ""); !needed[""] || ns == c.namespace {
-		c.unprefix(e)
-		clear(needed)
-		prefixes(e, e, needed)
-		delete(needed, "") // those without a prefix are of the root's namespace
-	}
-	for _, prefix := range slices.Sorted(maps.Keys(needed)) {
-		ns, bound := resolve(e.Parent(), prefix)
-		switch {
-		case prefix == "" && ns == c.namespace:
-			continue
-		case prefix != "" && !bound:
-			return unclear(e, "has a prefix that is not declared")
-		}
-		attrs, err := c.declare(e, e.Attr, prefix, ns)
-		if err != nil {
-			return err
-		}
-		e.Attr = attrs
-	}
-	return nil
-}
-
-// contained reports whether top declares, or what is in it, all that an element and what stands in
-// it need.
-func contained(e, top *etree.Element) bool {
-	inside := func(prefix string) bool {
-		for at := e; ; at = at.Parent() {
-			if _, declared := declares(at, prefix); declared || at == top {
-				return declared
-			}
-		}
-	}
-	if !inside(e.Space) {
-		return false
-	}
-	for _, a := range e.Attr {
-		if a.Space != "" && a.Space != "xml" && a.Space != "xmlns" && !inside(a.Space) {
-			return false
-		}
-	}
-	for _, t := range e.Child {
-		if child, ok := t.(*etree.Element); ok && !contained(child, top) {
-			return false
-		}
-	}
-	return true
-}
-
-// unprefix takes prefixes away that mean what elements without one will mean.
-func (c *canonicalizer) unprefix(e *etree.Element) {
-	if _, declared := declares(e, ""); declared {
-		return
-	}
-	if ns, bound := resolve(e, e.Space); e.Space != "" && bound && ns == c.namespace {
-		e.Space = ""
-	}
-	for _, t := range e.Child {
-		if child, ok := t.(*etree.Element); ok {
-			c.unprefix(child)
-		}
-	}
-}
-
-// prefixes collects those that an element and what stands in it use and top and what is below
-// it does not declare; "" is the default namespace.
-func prefixes(e, top *etree.Element, needed map[string]bool) {
-	use := func(prefix string) {
-		if prefix == "xml" || prefix == "xmlns" || needed[prefix] {
-			return
-		}
-		for at := e; ; at = at.Parent() {
-			if _, declared := declares(at, prefix); declared {
-				return
-			}
-			if at == top {
-				needed[prefix] = true
-				return
-			}
-		}
-	}
-	use(e.Space)
-	for _, a := range e.Attr {
-		if a.Space != "" {
-			use(a.Space)
-		}
-	}
-	for _, t := range e.Child {
-		if child, ok := t.(*etree.Element); ok {
-			prefixes(child, top, needed)
-		}
-	}
-}
-
 // names brings capability lists into their form: elements, and texts in the innermost.
 func (c *canonicalizer) names(e *etree.Element) *Error {
 	if !hasElement(e) {
@@ -415,67 +298,6 @@ func (c *canonicalizer) refusal(e *etree.Element) *Error {
 	}
 	arrange(e, emptyMark)
 	return nil
-}
-
-const namespaceInstance = "http://www.w3.org/2001/XMLSchema-instance"
-
-// strip takes prefix and declarations from an element of the standard's. Its other attributes
-// stay, with the namespaces that they need; those that would make it another type, or nothing,
-// are refused.
-func (c *canonicalizer) strip(e *etree.Element) *Error {
-	e.Space = ""
-	if len(e.Attr) == 0 {
-		return nil
-	}
-	kept := make([]etree.Attr, 0, len(e.Attr))
-	for _, a := range e.Attr {
-		switch ns, bound := resolve(e, a.Space); {
-		case a.Space == "xmlns" || a.Space == "" && a.Key == "xmlns":
-		case a.Space == "" || a.Space == "xml":
-			kept = append(kept, a)
-		case !bound:
-			return unclear(e, "has a prefix that is not declared")
-		case ns == namespaceInstance && (a.Key == "nil" || a.Key == "type"):
-			return unclear(e, "says that it is something else")
-		case ns != namespaceInstance: // a hint where a schema is
-			if !slices.ContainsFunc(kept, func(b etree.Attr) bool { return b.Space == "xmlns" && b.Key == a.Space }) {
-				var err *Error
-				if kept, err = c.declare(e, kept, a.Space, ns); err != nil {
-					return err
-				}
-			}
-			kept = append(kept, a)
-		}
-	}
-	if len(kept) >= MaxAttributes { // the root declares one more
-		return unclear(e, "needs too many declarations of namespaces")
-	}
-	e.Attr = kept
-	return nil
-}
-
-// resolve returns the namespace of a prefix at an element, "" for the default one.
-func resolve(e *etree.Element, prefix string) (ns string, bound bool) {
-	for at := e; at != nil; at = at.Parent() {
-		if ns, bound = declares(at, prefix); bound {
-			return ns, true
-		}
-	}
-	return "", false
-}
-
-// declares returns what an element itself declares a prefix to be.
-func declares(e *etree.Element, prefix string) (ns string, declared bool) {
-	space, key := "xmlns", prefix
-	if prefix == "" {
-		space, key = "", "xmlns"
-	}
-	for i := range e.Attr {
-		if a := &e.Attr[i]; a.Space == space && a.Key == key {
-			return a.Value, true
-		}
-	}
-	return "", false
 }
 
 // onlyText makes the content of an element one piece of character data without blanks around

@@ -81,6 +81,7 @@ type Session struct {
 	queue        []delivery
 	queued       int // elements of what waits in it
 	draining     bool
+	full         bool // it has been: the session ends
 	closed       bool
 }
 
@@ -294,8 +295,9 @@ func (s *Session) deliver(d delivery) {
 		d.size = d.msg.Elements()
 	}
 	s.mu.Lock()
-	full := len(s.queue) == s.proxy.cfg.QueueLength || s.queued <= maxQueued && s.queued+d.size > maxQueued
-	if full && !s.closed {
+	full := len(s.queue) >= s.proxy.cfg.QueueLength || s.queued+d.size > maxQueued
+	if full && !s.closed && !s.full {
+		s.full = true
 		s.proxy.stats.Overflows.Add(1)
 		go s.end(ErrSlow) // the caller may hold a monitor's lock
 	}

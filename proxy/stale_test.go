@@ -265,7 +265,7 @@ func TestMonitorWithMuchPrivateData(t *testing.T) {
 func TestQueueOfLargeEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
-		p := start(t, f, demo, func(cfg *proxy.Config) { cfg.MaxMonitors = 100 })
+		p := start(t, f, demo, func(cfg *proxy.Config) { cfg.MaxMonitors, cfg.MaxOutstanding = 100, 100 })
 		l := &busy{release: make(chan struct{})}
 		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, l)
 		if err != nil {

@@ -6,20 +6,21 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 // FuzzLine writes down any texts: each entry is one line, which encoding/json reads as these
-// texts, and the chain holds.
+// texts, with U+FFFD for what is no UTF-8, and the chain holds.
 func FuzzLine(f *testing.F) {
 	for _, text := range []string{"100", "", `"}`, `\`, "a\nb", "a\r\nb", "\u2028", "\x00", "\x1b[31m", "\ufffe", "\xff", `{"hash":"x"}`, `","hash":"`, "Zoë"} {
 		f.Add(text, "100")
 		f.Add("100", text)
 	}
+	f.Add("\xc3", "\x80")
 	f.Fuzz(func(t *testing.T, who, device string) {
 		path := filepath.Join(t.TempDir(), "audit.log")
-		entry := Entry{Kind: "done", Who: who, Service: "MakeCall", Devices: []string{device}, Reason: who, Outcome: device}
+		entry := Entry{Kind: "done", Who: who, Service: "MakeCall", Devices: []string{device}, Connections: []string{who}, Reason: who, Outcome: device}
 		write(t, Config{Path: path}, entry, entry)
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -34,7 +35,8 @@ func FuzzLine(f *testing.F) {
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatalf("%q: %v", line, err)
 			}
-			if utf8.ValidString(who+device) && (e.Who != who || e.Reason != who || e.Outcome != device || !slices.Equal(e.Devices, []string{device})) {
+			who, device := strings.ToValidUTF8(who, "\uFFFD"), strings.ToValidUTF8(device, "\uFFFD")
+			if e.Who != who || e.Reason != who || e.Outcome != device || !slices.Equal(e.Devices, []string{device}) || !slices.Equal(e.Connections, []string{who}) {
 				t.Fatalf("%q, %q is read as %+v", who, device, e)
 			}
 		}

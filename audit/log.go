@@ -278,7 +278,7 @@ func (e *Entry) encodable() {
 	for _, text := range []*string{&e.Kind, &e.Who, &e.How, &e.Front, &e.Peer, &e.Session, &e.Service, &e.Outcome, &e.Reason} {
 		*text = valid(*text)
 	}
-	for _, list := range []*[]string{&e.Devices, &e.Destinations} {
+	for _, list := range []*[]string{&e.Devices, &e.Destinations, &e.Connections} {
 		*list = slices.Clone(*list) // which is not ours
 		for i, text := range *list {
 			(*list)[i] = valid(text)

@@ -1,0 +1,164 @@
+package share
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestOf(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64", "::1": "::/64",
+	} {
+		if got := Of(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("%s is of %s, not of %s", addr, got, want)
+		}
+	}
+	if Of(netip.Addr{}) != Of(netip.Addr{}) {
+		t.Error("no address is no peer")
+	}
+}
+
+// entered is an entry as the model of the table below has it.
+type entered struct {
+	*Entry
+	peer   int
+	proved bool
+}
+
+// TestTable compares a table with the plainest one there is: a list that is searched.
+func TestTable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := Limits{Most: rapid.IntRange(1, 12).Draw(t, "most"), Unproved: rapid.IntRange(0, 5).Draw(t, "unproved"), Peer: rapid.IntRange(0, 7).Draw(t, "peer")}
+		l.Reserve = rapid.IntRange(0, l.Most).Draw(t, "reserve")
+		table := New(l)
+		var list []*entered // in the order in which they came
+		var evicted []*entered
+		count := func(matches func(*entered) bool) (n int, first *entered) {
+			for _, e := range list {
+				if matches(e) {
+					if n++; first == nil {
+						first = e
+					}
+				}
+			}
+			return n, first
+		}
+		drop := func(e *entered) {
+			for i := range list {
+				if list[i] == e {
+					list = append(list[:i:i], list[i+1:]...)
+					return
+				}
+			}
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			peer := rapid.IntRange(0, 4).Draw(t, "who")
+			addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(peer)})
+			switch rapid.SampledFrom([]string{"enter", "enter", "enter", "prove", "leave"}).Draw(t, "what") {
+			case "enter":
+				proved := rapid.Bool().Draw(t, "proved")
+				all, _ := count(func(e *entered) bool { return e.peer == peer })
+				unproved, own := count(func(e *entered) bool { return e.peer == peer && !e.proved })
+				strangers, _ := count(func(e *entered) bool { return !e.proved })
+				var victim *entered
+				var want error
+				switch {
+				case l.Peer > 0 && all >= l.Peer, !proved && l.Unproved > 0 && unproved >= l.Unproved:
+					if victim = own; victim == nil {
+						want = ErrPeer
+					}
+				case len(list) >= l.Most, !proved && strangers >= l.Most-l.Reserve:
+					most := 0
+					for _, e := range list {
+						if n, first := count(func(o *entered) bool { return o.peer == e.peer && !o.proved }); !e.proved && n > most {
+							most, victim = n, first
+						}
+					}
+					if victim == nil {
+						want = ErrFull
+					}
+				}
+				e := &entered{peer: peer, proved: proved}
+				evicted = nil
+				entry, err := table.Enter(addr, proved, func() { evicted = append(evicted, e) })
+				if !errors.Is(err, want) || (err == nil) != (want == nil) {
+					t.Fatalf("entered with %v, not %v", err, want)
+				}
+				if victim == nil != (len(evicted) == 0) || victim != nil && evicted[0] != victim {
+					t.Fatalf("%v gave way, not %v", evicted, victim)
+				}
+				if victim != nil {
+					drop(victim)
+				}
+				if err == nil {
+					e.Entry = entry
+					list = append(list, e)
+				}
+			case "prove":
+				if len(list) > 0 {
+					e := rapid.SampledFrom(list).Draw(t, "entry")
+					e.Prove()
+					e.proved = true
+				}
+			case "leave":
+				if len(list) > 0 {
+					e := rapid.SampledFrom(list).Draw(t, "entry")
+					e.Leave()
+					e.Leave()
+					e.Prove()
+					drop(e)
+				}
+			}
+			strangers, _ := count(func(e *entered) bool { return !e.proved })
+			if total, unproved := table.Counts(); total != len(list) || unproved != strangers {
+				t.Fatalf("%d entries, %d unproved; not %d, %d", total, unproved, len(list), strangers)
+			}
+		}
+		for _, e := range list {
+			e.Leave()
+		}
+		if len(table.peers) != 0 || len(table.offenders) != 0 {
+			t.Fatalf("left: %v %v", table.peers, table.offenders)
+		}
+	})
+}
+
+func TestHush(t *testing.T) {
+	h := Hush[string]{Every: time.Second, Most: 2}
+	now := time.Now()
+	for i, step := range []struct {
+		kind   string
+		after  time.Duration
+		tell   bool
+		untold int
+	}{
+		{"a", 0, true, 0}, {"a", 0, false, 0}, {"b", 0, true, 0}, {"a", 999 * time.Millisecond, false, 0}, {"a", time.Second, true, 2}, {"a", 2 * time.Second, true, 0},
+		{"c", 2 * time.Second, true, 0}, {"b", 2 * time.Second, true, 0}, {"a", 2 * time.Second, true, 0}, // each was forgotten
+	} {
+		if tell, untold := h.Tell(step.kind, now.Add(step.after)); tell != step.tell || untold != step.untold {
+			t.Errorf("step %d: %v %d", i, tell, untold)
+		}
+	}
+}
+
+func TestRates(t *testing.T) {
+	r := NewRates(1, 2, 2)
+	now := time.Now()
+	one, two, three := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.3")
+	for i, step := range []struct {
+		addr    netip.Addr
+		after   time.Duration
+		allowed bool
+	}{
+		{one, 0, true}, {one, 0, true}, {one, 0, false}, {two, 0, true}, {netip.MustParseAddr("2001:db8::2"), 0, true}, {two, 0, false}, {one, time.Second, true}, {one, time.Second, false},
+		{three, time.Second, true}, {one, time.Second, false}, {two, time.Second, true}, {two, time.Second, true}, // it was idle longest, and is new
+	} {
+		if allowed := r.Allow(step.addr, now.Add(step.after)); allowed != step.allowed {
+			t.Errorf("step %d: %v", i, allowed)
+		}
+	}
+}

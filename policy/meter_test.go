@@ -31,10 +31,16 @@ func TestMeter(t *testing.T) {
 	if !m.Take("a", Rate{}, now) {
 		t.Error("no rate is a limit")
 	}
-	for i := range 2 * maxBuckets {
+	now = now.Add(time.Second)
+	m.Take("b", rate, now)
+	for i := range 50000 { // others push out what was idle longest, and nobody who is busy
+		m.Take("b", rate, now)
 		m.Take(fmt.Sprint(i), rate, now)
 	}
-	if len(m.buckets) > maxBuckets {
+	if m.Take("b", rate, now) {
+		t.Error("who comes with many keys gives a busy one a new start")
+	}
+	if !m.Take("a", rate, now) {
 		t.Error("unbounded")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -172,10 +173,10 @@ func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (an
 }
 
 // use is what is counted against a rate: requests of an identity, or of nobody at one
-// address; calls; what a rule allows.
+// peer; calls; what a rule allows.
 type use struct {
 	who, rule string
-	from      netip.Addr
+	from      netip.Prefix
 	calls     bool
 }
 
@@ -184,7 +185,7 @@ func (s *Session) requests() use {
 	if who := s.Identity(); who.Name != "" {
 		return use{who: who.Name}
 	}
-	return use{from: s.addr}
+	return use{from: share.Of(s.addr)}
 }
 
 // dispatch answers a request, or carries it to a link; true when that takes a while and

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -386,7 +387,7 @@ func texts(numbers ...policy.Number) []string {
 // address.
 func (s *Session) owner() use {
 	if s.own.Name == "" {
-		return use{from: s.addr}
+		return use{from: share.Of(s.addr)}
 	}
 	return use{who: s.own.Name}
 }

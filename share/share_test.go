@@ -157,8 +157,28 @@ func TestRates(t *testing.T) {
 		{one, 0, true}, {one, 0, true}, {one, 0, false}, {two, 0, true}, {netip.MustParseAddr("2001:db8::2"), 0, true}, {two, 0, false}, {one, time.Second, true}, {one, time.Second, false},
 		{three, time.Second, true}, {one, time.Second, false}, {two, time.Second, true}, {two, time.Second, true}, // it was idle longest, and is new
 	} {
-		if allowed := r.Allow(step.addr, now.Add(step.after)); allowed != step.allowed {
-			t.Errorf("step %d: %v", i, allowed)
+		left, allowed := r.Left(step.addr, now.Add(step.after)), r.Allow(step.addr, now.Add(step.after))
+		if left != step.allowed || allowed != step.allowed {
+			t.Errorf("step %d: left %v, allowed %v", i, left, allowed)
+		}
+	}
+}
+
+// A rate may change while it is used, and what is left of it stays.
+func TestMeter(t *testing.T) {
+	var m Meter[string]
+	now := time.Now()
+	for i, step := range []struct {
+		perSecond float64
+		burst     int
+		after     time.Duration
+		taken     bool
+	}{
+		{1, 2, 0, true}, {1, 2, 0, true}, {1, 2, 0, false}, {10, 2, 0, false}, {10, 2, 100 * time.Millisecond, true}, {10, 2, 100 * time.Millisecond, false},
+		{10, 5, time.Hour, true}, {10, 5, time.Hour, true}, {10, 5, time.Hour, false}, // it was full with the burst before
+	} {
+		if taken := m.Take("key", step.perSecond, step.burst, now.Add(step.after)); taken != step.taken {
+			t.Errorf("step %d: %v", i, taken)
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -28,9 +27,9 @@ func add(t *testing.T, path, name, password, application string) {
 	}
 }
 
-func keeper(t *testing.T, path string, guard *Guard) *Keeper {
+func keeper(t *testing.T, path string, guard GuardConfig) *Keeper {
 	t.Helper()
-	k, err := Open(path, guard, slog.New(slog.DiscardHandler))
+	k, err := Open(path, NewGuard(guard), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +44,7 @@ func TestCheck(t *testing.T) {
 	f, _ := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	_, _ = f.WriteString("# by hand\nhtuser:$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe\n")
 	_ = f.Close()
-	k := keeper(t, path, &Guard{After: 100, Pause: time.Nanosecond})
+	k := keeper(t, path, GuardConfig{After: 100, Pause: time.Nanosecond})
 	for _, tt := range []struct {
 		application, name, password, want string
 	}{
@@ -82,7 +81,7 @@ func TestCheck(t *testing.T) {
 func TestEdited(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
-	k := keeper(t, path, &Guard{Pause: time.Nanosecond})
+	k := keeper(t, path, GuardConfig{Pause: time.Nanosecond})
 	check := func(password string, want error) Login {
 		t.Helper()
 		login, err := k.Check(context.Background(), "", "CRM", password, here)
@@ -129,7 +128,7 @@ func TestEdited(t *testing.T) {
 func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
-	k := keeper(t, path, &Guard{})
+	k := keeper(t, path, GuardConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, done := make(chan struct{}, 10), make(chan struct{})
 	go func() { k.Watch(ctx, func() { changed <- struct{}{} }); close(done) }()
@@ -188,48 +187,6 @@ func TestFaults(t *testing.T) {
 	if a.SetPassword("") == nil || a.SetPassword(strings.Repeat("x", 73)) == nil {
 		t.Error("an unusable password is taken")
 	}
-}
-
-func TestGuard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := &Guard{}
-		other := netip.MustParseAddr("192.0.2.2")
-		var pauses []time.Duration
-		for range 5 {
-			if g.Locked("crm", here, time.Now()) {
-				t.Error("locked too early")
-			}
-			pauses = append(pauses, g.Failed("crm", here, time.Now()))
-		}
-		if got := fmt.Sprint(pauses); got != "[500ms 1s 2s 4s 8s]" {
-			t.Error(got)
-		}
-		if !g.Locked("crm", here, time.Now()) || g.Locked("crm", other, time.Now()) || g.Locked("bob", here, time.Now()) {
-			t.Error("the lock is not for one name from one address")
-		}
-		time.Sleep(5*time.Minute + time.Second)
-		if g.Locked("crm", here, time.Now()) {
-			t.Error("locked for ever")
-		}
-		for i := range 20 {
-			g.Failed(fmt.Sprint(i), here, time.Now())
-		}
-		if !g.Locked("somebody new", here, time.Now()) || g.Locked("crm", other, time.Now()) {
-			t.Error("an address that tries many names is not locked")
-		}
-		for i := range 100 {
-			g.Failed("boss", netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), time.Now())
-		}
-		if !g.Locked("boss", other, time.Now()) {
-			t.Error("a name tried from many addresses is not locked")
-		}
-		for i := range 2 * maxGuesses {
-			g.Failed(fmt.Sprint(i), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), time.Now())
-		}
-		if len(g.wrongs) > maxGuesses+3 {
-			t.Error("unbounded:", len(g.wrongs))
-		}
-	})
 }
 
 func FuzzRead(f *testing.F) {

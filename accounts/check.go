@@ -31,9 +31,8 @@ type Keeper struct {
 	path  string
 	log   *slog.Logger
 	guard *Guard
-	rooms chan struct{} // one for each password that is being checked or waits to be
-	turns chan struct{} // one for each that is being checked
-	key   [32]byte      // of this process, for right
+	turns turns
+	key   [32]byte // of this process, for right
 
 	mu    sync.Mutex
 	stamp files.Stamp
@@ -42,14 +41,13 @@ type Keeper struct {
 }
 
 const (
-	maxWaiting = 256 // passwords that wait to be checked
-	atOnce     = 2   // that are checked; each takes a processor for some 50 ms
+	atOnce     = 2 // passwords that are checked; each takes a processor for some 50 ms
 	watchEvery = 2 * time.Second
 )
 
-// Open reads a file of accounts. The guard's zero value takes the defaults.
+// Open reads a file of accounts.
 func Open(path string, guard *Guard, log *slog.Logger) (*Keeper, error) {
-	k := &Keeper{path: path, log: log, guard: guard, rooms: make(chan struct{}, maxWaiting), turns: make(chan struct{}, atOnce)}
+	k := &Keeper{path: path, log: log, guard: guard, turns: turns{free: atOnce}}
 	_, _ = rand.Read(k.key[:])
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -135,28 +133,26 @@ func (k *Keeper) Watch(ctx context.Context, changed func()) {
 
 // Check returns the login if everything is right, and ErrWrong, ErrLocked or ErrBusy if
 // not. It takes its time: a wrong answer comes the
-// later the more there were, but no later than ctx ends. from is the peer's address.
+// later the more there were, but no later than ctx ends. from is the peer's address, which the
+// handshake of its connection has proved, or a tag of ours in its ACK.
 func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (Login, error) {
 	name = strings.ToLower(name)
 	if len(name) > maxName || len(password) > maxPassword || len(application) > maxName {
 		name, password = "", "" // never right, and not to be kept
 	}
-	if k.guard.Locked(name, from, time.Now()) {
-		return Login{}, ErrLocked
+	if err := k.guard.Admit(name, from); err != nil {
+		return Login{}, err
 	}
-	select {
-	case k.rooms <- struct{}{}:
-	default:
-		return Login{}, ErrBusy
-	}
-	a, right := k.matches(application, name, password)
-	<-k.rooms
-	if right {
+	a, right, err := k.matches(ctx, application, name, password, from)
+	switch {
+	case err != nil:
+		return Login{}, err
+	case right:
 		k.guard.Succeeded(name, from)
 		return k.login(a), nil
 	}
 	select {
-	case <-time.After(k.guard.Failed(name, from, time.Now())):
+	case <-time.After(k.guard.Failed(name, from)):
 	case <-ctx.Done():
 	}
 	return Login{}, ErrWrong
@@ -165,31 +161,36 @@ func (k *Keeper) Check(ctx context.Context, application, name, password string, 
 // nobody's hash is compared when there is no such account, so that it takes as long.
 var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 
-// matches finds the account whose name and password these are.
-func (k *Keeper) matches(application, name, password string) (Account, bool) {
-	a, right, known := k.lookup(name)
+// matches finds the account whose name and password these are. The error says that nobody has
+// looked.
+func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (a Account, right bool, err error) {
+	a, last, known := k.lookup(name)
 	mac := hmac.New(sha256.New, k.key[:])
 	mac.Write([]byte(a.hash + password))
 	proof := [sha256.Size]byte(mac.Sum(nil))
-	if known && hmac.Equal(proof[:], right[:]) {
-		return a, a.fits(application)
+	if known && hmac.Equal(proof[:], last[:]) {
+		return a, a.fits(application), nil // it waits for nobody
 	}
 	hash := nobody
 	if known {
 		hash = []byte(a.hash)
 	}
-	k.turns <- struct{}{}
-	err := bcrypt.CompareHashAndPassword(hash, []byte(password))
-	<-k.turns
-	if err != nil || !known {
-		return Account{}, false
+	if err := k.turns.take(ctx, from); err != nil {
+		return Account{}, false, err
+	}
+	defer k.turns.give()
+	if err := k.guard.Admit(name, from); err != nil { // those before it may have locked the name
+		return Account{}, false, err
+	}
+	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || !known {
+		return Account{}, false, nil
 	}
 	k.mu.Lock()
 	if k.list[name].hash == a.hash {
 		k.right[name] = proof
 	}
 	k.mu.Unlock()
-	return a, a.fits(application)
+	return a, a.fits(application), nil
 }
 
 func (a *Account) fits(application string) bool {

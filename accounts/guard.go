@@ -1,124 +1,191 @@
 package accounts
 
 import (
+	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
-// Guard slows whoever guesses passwords down, and shuts the door for a while. The zero
-// value takes the defaults.
+// Guard slows whoever guesses passwords down. Some wrong passwords for a name from a peer (an
+// IPv4 address, an IPv6 /64) lock that name for that peer, and nothing else: no stranger shuts
+// out a name elsewhere, nor the other names of an address. Who tries many names, or one name
+// from many addresses, meets a rate instead. Names that have proved their password from a peer
+// before do not meet it there.
+//
+// Only what came from where it says may be told to a guard: over UDP, whoever writes
+// somebody else's address into a datagram would have that peer locked.
 type Guard struct {
-	After int           // wrong passwords for one name from one address that lock it there; 5
-	For   time.Duration // how long; 5 min. After this time without another, a wrong one is forgotten
-	Pause time.Duration // before the answer to the first wrong one, doubled with each; 500 ms
+	cfg   GuardConfig
+	peers *share.Rates        // wrong passwords from a peer
+	names share.Meter[string] // wrong passwords for a name
+	table *share.Table        // of wrongs
+	wrong atomic.Int64
 
 	mu     sync.Mutex
 	wrongs map[guess]*wrong
+	good   map[string][]netip.Prefix // where a name has proved its password from, lately last; there are no more names than accounts
 }
 
-// guess is whose password is tried from where. One of the two may be missing: all names
-// from an address, and a name from all addresses, are counted too.
+// GuardConfig says how patient a guard is. Zero values take defaults.
+type GuardConfig struct {
+	Of    string        // whose passwords it guards, for the log and for administrators
+	After int           // wrong passwords for one name from one peer that lock it there; 5
+	For   time.Duration // how long; 5 min. After this time without another, a wrong one is forgotten
+	Pause time.Duration // before the answer to the first wrong one, doubled with each; 500 ms
+	Log   *slog.Logger
+}
+
+// guess is whose password is tried from where.
 type guess struct {
 	name string
-	from netip.Addr
+	from netip.Prefix
 }
 
 type wrong struct {
 	count int
 	last  time.Time
+	place *share.Entry
 }
 
 const (
-	maxGuesses = 50000 // that are remembered
-	maxPause   = 8 * time.Second
-	namesShare = 4  // an address is locked after so many times After, whatever the names
-	fromsShare = 20 // a name is locked after so many times After, wherever from
+	maxGuesses  = 50000 // that are remembered
+	peerGuesses = 1000  // of one peer
+	maxPause    = 8 * time.Second
+	maxGood     = 16 // peers that are remembered of a name
+
+	// Names are tried from one peer once in a second, and those of a site that comes up after
+	// its passwords were changed at once.
+	peerRate  = 1
+	peerBurst = 100
+	// A name is tried once in a second from all peers that it is not known at.
+	nameRate  = 1
+	nameBurst = 300
 )
 
-func (g *Guard) after() int {
-	if g.After > 0 {
-		return g.After
+// NewGuard makes a guard.
+func NewGuard(cfg GuardConfig) *Guard {
+	if cfg.After <= 0 {
+		cfg.After = 5
 	}
-	return 5
-}
-
-func (g *Guard) span() time.Duration {
-	if g.For > 0 {
-		return g.For
+	if cfg.For <= 0 {
+		cfg.For = 5 * time.Minute
 	}
-	return 5 * time.Minute
+	if cfg.Pause <= 0 {
+		cfg.Pause = 500 * time.Millisecond
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Guard{
+		cfg: cfg, peers: share.NewRates(peerRate, peerBurst, maxGuesses), table: share.New(share.Limits{Most: maxGuesses, Unproved: peerGuesses}),
+		wrongs: map[guess]*wrong{}, good: map[string][]netip.Prefix{},
+	}
 }
 
-// kinds are what a guess is counted as, and how many lock.
-func (g *Guard) kinds(name string, from netip.Addr) map[guess]int {
-	return map[guess]int{{name, from}: g.after(), {"", from}: g.after() * namesShare, {name, netip.Addr{}}: g.after() * fromsShare}
+// guessOf is what a try counts as. A name of a stranger may be as long as a message.
+func guessOf(name string, from netip.Addr) guess {
+	if len(name) > maxName {
+		name = name[:maxName]
+	}
+	return guess{strings.ToLower(strings.Clone(name)), share.Of(from)}
 }
 
-// Locked reports whether no password is looked at now.
-func (g *Guard) Locked(name string, from netip.Addr, now time.Time) bool {
+// Admit reports whether to look at a password: ErrLocked or ErrBusy if not.
+func (g *Guard) Admit(name string, from netip.Addr) error {
+	now, key := time.Now(), guessOf(name, from)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for kind, limit := range g.kinds(name, from) {
-		if w := g.wrongs[kind]; w != nil && w.count >= limit && now.Sub(w.last) < g.span() {
-			return true
-		}
+	w := g.wrongs[key]
+	locked := w != nil && w.count >= g.cfg.After && now.Sub(w.last) < g.cfg.For
+	known := slices.Contains(g.good[key.name], key.from)
+	g.mu.Unlock()
+	switch {
+	case locked:
+		return ErrLocked
+	case !known && !(g.peers.Left(from, now) && g.names.Left(key.name, now)):
+		return ErrBusy
 	}
-	return false
+	return nil
 }
 
 // Failed counts a wrong password and returns how long to wait before saying so.
-func (g *Guard) Failed(name string, from netip.Addr, now time.Time) time.Duration {
+func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
+	now, key := time.Now(), guessOf(name, from)
+	g.wrong.Add(1)
+	g.peers.Allow(from, now)
+	g.names.Take(key.name, nameRate, nameBurst, now)
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.wrongs) >= maxGuesses {
-		g.forget(now)
+	w := g.wrongs[key]
+	fresh := w == nil
+	if fresh {
+		w = &wrong{}
+		g.wrongs[key] = w
 	}
-	if g.wrongs == nil {
-		g.wrongs = map[guess]*wrong{}
+	if now.Sub(w.last) >= g.cfg.For {
+		w.count = 0
 	}
-	for kind := range g.kinds(name, from) {
-		w := g.wrongs[kind]
-		if w == nil || now.Sub(w.last) >= g.span() {
-			w = &wrong{}
-			g.wrongs[kind] = w
-		}
-		w.count++
-		w.last = now
+	w.count++
+	w.last = now
+	count := w.count
+	g.mu.Unlock()
+	if fresh {
+		g.enter(key, w, from)
 	}
-	pause := g.Pause
-	if pause == 0 {
-		pause = 500 * time.Millisecond
+	if count == g.cfg.After {
+		g.cfg.Log.Warn("a name is locked at an address after too many wrong passwords", "of", g.cfg.Of, "name", key.name, "address", addressOf(key.from), "until", now.Add(g.cfg.For).Format(time.RFC3339))
 	}
-	for range min(g.wrongs[guess{name, from}].count-1, 10) {
+	pause := g.cfg.Pause
+	for range min(count-1, 10) {
 		pause *= 2
 	}
 	return min(pause, maxPause)
 }
 
-// forget drops what is old, and if that is not half of all, what locks nothing.
-func (g *Guard) forget(now time.Time) {
-	for kind, w := range g.wrongs {
-		if now.Sub(w.last) >= g.span() {
-			delete(g.wrongs, kind)
+// enter takes a place in the table for wrong passwords that were just noted. It may be needed
+// for others before they have it.
+func (g *Guard) enter(key guess, w *wrong, from netip.Addr) {
+	forget := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.wrongs[key] == w {
+			delete(g.wrongs, key)
 		}
 	}
-	for kind, w := range g.wrongs {
-		if len(g.wrongs) <= maxGuesses/2 {
-			return
-		}
-		if w.count < g.after() {
-			delete(g.wrongs, kind)
-		}
+	place, err := g.table.Enter(from, false, forget)
+	if err != nil {
+		forget()
+		return
 	}
-	if len(g.wrongs) > maxGuesses/2 { // so many locks: it is all an attack
-		clear(g.wrongs)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.place = place; g.wrongs[key] != w {
+		place.Leave()
 	}
 }
 
-// Succeeded forgets the wrong passwords for a name from an address.
+// forget gives up what is known of a guess. Callers hold g.mu.
+func (g *Guard) forget(key guess) {
+	if w := g.wrongs[key]; w != nil {
+		delete(g.wrongs, key)
+		w.place.Leave()
+	}
+}
+
+// Succeeded forgets the wrong passwords for a name from a peer, which knows the right one.
 func (g *Guard) Succeeded(name string, from netip.Addr) {
+	key := guessOf(name, from)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.wrongs, guess{name, from})
+	g.forget(key)
+	good := g.good[key.name]
+	if n := len(good); n > 0 && good[n-1] == key.from {
+		return
+	}
+	good = append(slices.DeleteFunc(good, func(p netip.Prefix) bool { return p == key.from }), key.from)
+	g.good[key.name] = good[max(0, len(good)-maxGood):]
 }

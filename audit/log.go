@@ -22,7 +22,7 @@ import (
 type Entry struct {
 	Number       int64     `json:"number"`
 	Time         time.Time `json:"time"`
-	Kind         string    `json:"kind"` // opened, identified, closed, refused, asked, done
+	Kind         string    `json:"kind"` // opened, identified, closed, refused, asked, done, unlocked
 	Who          string    `json:"who,omitempty"`
 	How          string    `json:"how,omitempty"`
 	Front        string    `json:"front,omitempty"`

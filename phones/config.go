@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -23,6 +24,7 @@ type Config struct {
 	Log       *slog.Logger
 	TLSClient *tls.Config // for trunks; nil refuses to open TLS connections
 	Admits    func(netip.Addr) bool
+	Guard     *accounts.Guard // of the passwords; one of its own
 
 	MinExpires time.Duration // of registrations; 60 s
 	MaxExpires time.Duration // 1 h
@@ -92,6 +94,9 @@ func (c *Config) defaults() {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Guard == nil {
+		c.Guard = accounts.NewGuard(accounts.GuardConfig{Of: "telephones", Log: c.Log})
 	}
 	for i := range c.Users {
 		if c.Users[i].Name == "" {

@@ -53,7 +53,7 @@ func (s *Server) forget(u *user) {
 		}
 	}
 	s.mu.Unlock()
-	s.store.keepBindings(u.Number, keep)
+	s.store.keepBindings(u.Number, keep, true)
 	s.left(u, before)
 	for _, sub := range subscriptions {
 		s.unsubscribe(sub)

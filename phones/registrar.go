@@ -2,13 +2,16 @@ package phones
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -46,26 +49,17 @@ func (b *binding) peer() string {
 // account finds the user who sends a request, and challenges who has not said so. The
 // address of record must be the user's own.
 func (s *Server) account(r *sip.Request, of sip.Address) *user {
-	from, now := r.Peer().Addr.Addr(), time.Now()
-	if s.guard.Locked("", from, now) {
-		r.Respond(sip.Answer{Code: 403, Once: true})
-		return nil
-	}
-	name, ok, failed := s.digest.Check(r)
-	switch locked := s.guard.Locked(name, from, now); {
-	case failed && !locked: // one that goes on under a name that is locked here counts no more
-		s.guard.Failed(name, from, now)
+	name, err := s.digest.Check(r)
+	switch {
+	case errors.Is(err, accounts.ErrWrong):
 		s.log.Warn("wrong password of a telephone", "user", name, "peer", r.Peer().String())
-	case ok && locked:
-		if s.strangers.News(from, now) {
-			s.log.Warn("a telephone is refused after too many wrong passwords", "user", name, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
-		}
-		r.Respond(sip.Answer{Code: 403, Once: true})
 		return nil
-	case ok:
-		s.guard.Succeeded(name, from)
-	}
-	if !ok {
+	case errors.Is(err, sip.ErrChallenged):
+		return nil
+	case err != nil:
+		if s.strangers.News(r.Peer().Addr.Addr(), time.Now()) {
+			s.log.Warn("telephones are refused after too many wrong passwords", "user", name, "peer", r.Peer().String(), "err", err, "silent", proxy.StrangerPause)
+		}
 		return nil
 	}
 	u := s.accounts[name]
@@ -77,11 +71,48 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 	return u
 }
 
+// knows reports whether a request came the way that a telephone of the user has registered.
+func (s *Server) knows(name string, r *sip.Request) bool {
+	u := s.accounts[name]
+	if u == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(u.bindings, func(b *binding) bool { return !b.static && b.flow == r.Flow() })
+}
+
+// Telephones register and subscribe so often, each extension from each peer.
+const (
+	paceRate  = 10 // in a second
+	paceBurst = 100
+)
+
+// pace is who is at which peer.
+type pace struct {
+	number string
+	from   netip.Prefix
+}
+
+// paced reports whether a user's REGISTER or SUBSCRIBE is not one too many, and refuses it if
+// it is. It asks after the password is proved: others count nothing against a user.
+func (s *Server) paced(u *user, r *sip.Request) bool {
+	now, from := time.Now(), r.Peer().Addr.Addr()
+	if s.paces.Take(pace{u.Number, share.Of(from)}, paceRate, paceBurst, now) {
+		return true
+	}
+	if s.strangers.News(from, now) {
+		s.log.Warn("a telephone registers or subscribes too often", "device", u.Number, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
+	}
+	r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
+	return false
+}
+
 // register handles REGISTER.
 func (s *Server) register(r *sip.Request) {
 	seal := s.digest.Seal(r)
 	u := s.account(r, r.To())
-	if u == nil {
+	if u == nil || !s.paced(u, r) {
 		return
 	}
 	cseq, err := strconv.ParseUint(strings.Fields(r.Header("CSeq"))[0], 10, 32)
@@ -109,8 +140,9 @@ func (s *Server) register(r *sip.Request) {
 	}
 	answer = u.listed(now)
 	keep := u.kept(s.store.seal(u))
+	changed := len(u.bindings) != len(before) || slices.ContainsFunc(u.bindings, func(b *binding) bool { return !slices.Contains(before, b) })
 	s.mu.Unlock()
-	s.store.keepBindings(u.Number, keep)
+	s.store.keepBindings(u.Number, keep, changed)
 	r.Respond(*answer)
 	s.left(u, before)
 	s.service(u)
@@ -287,6 +319,7 @@ func (s *Server) restore() {
 				contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks, agent: k.Agent, model: s.modelOf(k.Agent),
 			})
 			s.mu.Unlock()
+			s.guard.Succeeded(u.Name, source.Addr())
 		}
 	}
 	for _, u := range s.users {
@@ -336,7 +369,7 @@ func (s *Server) expire(now time.Time) {
 		keep := u.kept(s.store.seal(u))
 		s.mu.Unlock()
 		if gone {
-			s.store.keepBindings(u.Number, keep)
+			s.store.keepBindings(u.Number, keep, true)
 			s.left(u, before)
 			s.service(u)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
@@ -24,7 +25,8 @@ type Server struct {
 	sw        *softswitch.Switch
 	ua        *sip.UA
 	digest    *sip.Digest
-	guard     accounts.Guard
+	guard     *accounts.Guard
+	paces     share.Meter[pace]
 	strangers proxy.Strangers
 	engine    *media.Engine
 	music     *media.Clip
@@ -53,6 +55,7 @@ type Server struct {
 	legs     map[int]*leg      // by key
 	all      map[*leg]struct{} // legs that are open
 	watchers map[*subscription]struct{}
+	places   *share.Table // of watchers
 }
 
 // user is an extension with its telephones.
@@ -64,6 +67,7 @@ type user struct {
 	talks     bool
 	physical  bool              // some telephone speaks uaCSTA
 	monitored bool              // some client watches the extension
+	watching  int               // subscriptions
 	telling   sync.Mutex        // one at a time tells the switch how it stands
 	shown     map[string]string // the events that telephones were told last, by name
 }
@@ -96,10 +100,11 @@ func New(cfg Config) (*Server, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	cfg.Media.Log = cfg.Log
 	s := &Server{
-		cfg: cfg, log: cfg.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
+		cfg: cfg, log: cfg.Log, guard: cfg.Guard, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
 		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, clips: map[string]*media.Clip{}, calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, watchers: map[*subscription]struct{}{},
+		places: share.New(share.Limits{Most: maxSubscriptions, Peer: peerSubscriptions}),
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {
@@ -108,13 +113,14 @@ func New(cfg Config) (*Server, error) {
 		one.Password = ""
 		s.users[u.Number], s.accounts[u.Name] = one, one
 	}
-	s.digest = sip.NewDigest(cfg.Realm, cfg.Digest, func(name string) (string, bool) {
+	s.digest = sip.NewDigest(cfg.Realm, cfg.Digest, s.guard, func(name string) (string, bool) {
 		u := s.accounts[name] // never changes
 		if u == nil || u.password() == "" {
 			return "", false
 		}
 		return u.password(), true
 	})
+	s.digest.Knows = s.knows
 	s.ua = sip.New(sip.Config{
 		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Lost: s.lost, StayOnFlow: true,
 		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.fromOutside, "INFO": s.fromOutside},
@@ -366,6 +372,7 @@ func (s *Server) tick() {
 		case now := <-every.C:
 			s.expire(now)
 			s.expireSubscriptions(now)
+			s.store.flush()
 			s.converse(now)
 			if s.cfg.Qualify > 0 && now.After(next) {
 				next = now.Add(s.cfg.Qualify)

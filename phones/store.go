@@ -127,10 +127,15 @@ func (s *store) load() ([]softswitch.Features, map[string][]kept) {
 	return features, bindings
 }
 
-func (s *store) keepFeatures(f softswitch.Features)      { s.keep(featuresBucket, f.Device, f) }
-func (s *store) keepBindings(number string, list []kept) { s.keep(bindingsBucket, number, list) }
+func (s *store) keepFeatures(f softswitch.Features) { s.keep(featuresBucket, f.Device, f, true) }
 
-func (s *store) keep(bucket, number string, value any) {
+// keepBindings keeps registrations. Those that are only longer now are not worth a write of
+// their own: they wait for the next, or for flush.
+func (s *store) keepBindings(number string, list []kept, changed bool) {
+	s.keep(bindingsBucket, number, list, changed)
+}
+
+func (s *store) keep(bucket, number string, value any, now bool) {
 	if s == nil {
 		return
 	}
@@ -140,6 +145,16 @@ func (s *store) keep(bucket, number string, value any) {
 		s.pending[bucket] = map[string]any{}
 	}
 	s.pending[bucket][number] = value
+	if now {
+		s.flush()
+	}
+}
+
+// flush has what is pending written.
+func (s *store) flush() {
+	if s == nil {
+		return
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -2,11 +2,13 @@ package phones
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -18,7 +20,9 @@ const (
 )
 
 const (
-	maxSubscriptions    = 50 // of one user
+	userSubscriptions   = 50    // of one user
+	peerSubscriptions   = 20000 // of the telephones of one peer
+	maxSubscriptions    = 50000 // in all
 	longestSubscription = time.Hour
 )
 
@@ -29,18 +33,20 @@ type subscription struct {
 	by     *user // who subscribed
 	of     *user // whom it is about
 	event  string
+	place  *share.Entry
 
 	// guarded by server.mu
 	dialog  *sip.Dialog
 	expires time.Time
 	sent    map[string]string // what it was told last, by document
 	version int
+	over    bool
 }
 
 // subscribe handles a SUBSCRIBE that opens a dialog.
 func (s *Server) subscribe(r *sip.Request) {
 	u := s.account(r, r.From())
-	if u == nil {
+	if u == nil || !s.paced(u, r) {
 		return
 	}
 	event, _, _ := strings.Cut(r.Header("Event"), ";")
@@ -56,14 +62,6 @@ func (s *Server) subscribe(r *sip.Request) {
 		return
 	}
 	wait, fault := lasting(r)
-	s.mu.Lock()
-	many := 0
-	for other := range s.watchers {
-		if other.by == u {
-			many++
-		}
-	}
-	s.mu.Unlock()
 	switch {
 	case fault != nil:
 		r.Respond(*fault)
@@ -71,23 +69,61 @@ func (s *Server) subscribe(r *sip.Request) {
 	case sub.of == nil:
 		r.Respond(sip.Answer{Code: 404})
 		return
-	case many >= maxSubscriptions:
+	case !s.enter(sub, r.Peer().Addr.Addr()):
 		r.Respond(sip.Answer{Code: 403, Reason: "Too many subscriptions"})
 		return
 	}
 	d, err := r.Subscribe(sub, sip.Answer{Headers: expiresHeader(wait)})
 	if err != nil {
+		s.leave(sub)
 		return
 	}
 	s.mu.Lock()
 	sub.dialog, sub.expires = d, time.Now().Add(wait)
-	s.watchers[sub] = struct{}{}
+	if !sub.over {
+		s.watchers[sub] = struct{}{}
+	}
 	s.mu.Unlock()
 	sub.changed(r)
 	s.tellAll(sub)
 	if wait == 0 { // only a question (RFC 6665 4.4.3)
 		s.unsubscribe(sub)
 	}
+}
+
+// enter takes a place for a subscription of a user at an address.
+func (s *Server) enter(sub *subscription, from netip.Addr) bool {
+	s.mu.Lock()
+	many := sub.by.watching >= userSubscriptions
+	if !many {
+		sub.by.watching++
+	}
+	s.mu.Unlock()
+	if many {
+		return false
+	}
+	place, err := s.places.Enter(from, true, nil) // its user is known: it does not give way
+	if err != nil {
+		s.mu.Lock()
+		sub.by.watching--
+		s.mu.Unlock()
+		return false
+	}
+	sub.place = place
+	return true
+}
+
+// leave ends what is kept of a subscription.
+func (s *Server) leave(sub *subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sub.over {
+		return
+	}
+	sub.over = true
+	sub.by.watching--
+	sub.place.Leave()
+	delete(s.watchers, sub)
 }
 
 // lasting reads how long a subscription is to last.
@@ -119,6 +155,9 @@ func (sub *subscription) Request(d *sip.Dialog, r *sip.Request) {
 		r.Respond(sip.Answer{Code: 403}) // unless it was challenged
 		return
 	}
+	if !s.paced(sub.by, r) {
+		return
+	}
 	wait, fault := lasting(r)
 	if fault != nil {
 		r.Respond(*fault)
@@ -143,17 +182,12 @@ func (sub *subscription) Request(d *sip.Dialog, r *sip.Request) {
 func (sub *subscription) Refresh() (contentType string, body []byte) { return "", nil }
 
 // Ended implements sip.DialogHandler: the telephone knows nothing of it any more.
-func (sub *subscription) Ended(error) {
-	s := sub.server
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.watchers, sub)
-}
+func (sub *subscription) Ended(error) { sub.server.leave(sub) }
 
 // unsubscribe ends a subscription.
 func (s *Server) unsubscribe(sub *subscription) {
+	s.leave(sub)
 	s.mu.Lock()
-	delete(s.watchers, sub)
 	d := sub.dialog
 	s.mu.Unlock()
 	d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },

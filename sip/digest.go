@@ -2,38 +2,39 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/md5" //nolint:gosec // RFC 7616 keeps it for old peers
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/icholy/digest"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
 )
 
 // Digest authenticates requests by RFC 7616 and RFC 8760.
 type Digest struct {
+	// Knows reports whether a request came the way that telephones of a user use who have proved
+	// its password: wrong ones of others do not shut it out. nil: nobody is known.
+	Knows func(username string, r *Request) bool
+
 	realm      string
 	algorithms []string
 	lookup     func(username string) (password string, ok bool)
+	guard      *accounts.Guard
 	key        [32]byte
-
-	mu   sync.Mutex
-	used map[string]int // nonce -> highest nc seen
+	nonces     nonces
 }
-
-const (
-	nonceLife = 5 * time.Minute
-	maxNonces = 10000
-)
 
 // The algorithms of [Digest]. There are peers that know MD5 only, and some of those fail
 // when they are offered another one beside it.
@@ -42,10 +43,11 @@ const (
 	MD5    = "MD5"
 )
 
-// NewDigest makes an authenticator for a realm. lookup tells a user's password. The
-// algorithms are offered in their order: the strongest belongs first (RFC 7616 3.7).
-func NewDigest(realm string, algorithms []string, lookup func(username string) (password string, ok bool)) *Digest {
-	d := &Digest{realm: realm, algorithms: algorithms, lookup: lookup, used: map[string]int{}}
+// NewDigest makes an authenticator for a realm. lookup tells a user's password; the guard says
+// whose passwords are looked at. The algorithms are offered in their order: the strongest
+// belongs first (RFC 7616 3.7).
+func NewDigest(realm string, algorithms []string, guard *accounts.Guard, lookup func(username string) (password string, ok bool)) *Digest {
+	d := &Digest{realm: realm, algorithms: algorithms, lookup: lookup, guard: guard, nonces: newNonces()}
 	_, _ = rand.Read(d.key[:])
 	return d
 }
@@ -77,58 +79,81 @@ func (d *Digest) seal(username string) Seal {
 	return Seal(mac.Sum(nil))
 }
 
-// Check returns the user who sent a request. Without valid credentials it answers
-// the request with 401, and reports failed when there were some.
-func (d *Digest) Check(r *Request) (username string, ok, failed bool) {
-	value := r.Header("Authorization")
-	stale := false
-	if value != "" {
-		username, ok, stale = d.verify(r, value)
-		if ok {
-			return username, true, false
+// ErrChallenged says that credentials are wanted: there are none, or they are for something
+// else than the request, or with a nonce that cannot be used. They prove nothing.
+var ErrChallenged = errors.New("no credentials for the request")
+
+// Check returns the user who sent a request. Otherwise it answers the request, and returns
+// whom it names and why it is not believed: ErrChallenged, [accounts.ErrWrong], or
+// [accounts.ErrLocked] or [accounts.ErrBusy] if nobody looks at its password.
+func (d *Digest) Check(r *Request) (username string, err error) {
+	username, stale, err := d.verify(r)
+	a := Answer{Once: true}
+	switch {
+	case err == nil:
+		return username, nil
+	case errors.Is(err, accounts.ErrLocked):
+		a.Code = 403
+	case errors.Is(err, accounts.ErrBusy):
+		a.Code, a.Headers = 503, []Header{{"Retry-After", "10"}}
+	default:
+		a.Code = 401
+		nonce := d.nonce(d.nonces.next(), r.hop.addr.Addr().String())
+		for _, algorithm := range d.algorithms {
+			c := digest.Challenge{Realm: d.realm, Nonce: nonce, Algorithm: algorithm, QOP: []string{"auth"}, Stale: stale}
+			a.Headers = append(a.Headers, Header{"WWW-Authenticate", c.String()})
 		}
 	}
-	nonce := d.nonce(time.Now(), rand.Text(), r.hop.addr.Addr().String())
-	a := Answer{Code: 401, Once: true}
-	for _, algorithm := range d.algorithms {
-		c := digest.Challenge{Realm: d.realm, Nonce: nonce, Algorithm: algorithm, QOP: []string{"auth"}, Stale: stale}
-		a.Headers = append(a.Headers, Header{"WWW-Authenticate", c.String()})
-	}
 	r.Respond(a)
-	return username, false, value != "" && !stale
+	return username, err
 }
 
-func (d *Digest) verify(r *Request, value string) (username string, ok, stale bool) {
-	cred, err := digest.ParseCredentials(value)
+// verify finds out who sent a request.
+func (d *Digest) verify(r *Request) (username string, stale bool, err error) {
+	cred, err := digest.ParseCredentials(r.Header("Authorization"))
 	if err != nil {
-		return "", false, false
+		return "", false, ErrChallenged
 	}
-	algorithm := strings.ToUpper(cred.Algorithm)
-	if algorithm == "" {
-		algorithm = MD5
+	username = cred.Username
+	// Credentials with a nonce that was not given to this address say nothing of anybody, for
+	// whoever sends a datagram can write any address into it. They count nothing.
+	addr := r.hop.addr.Addr()
+	stamp, given := d.given(cred.Nonce, addr.String())
+	if !given {
+		return username, true, ErrChallenged
 	}
+	algorithm := strings.ToUpper(cmp.Or(cred.Algorithm, MD5))
 	if cred.Realm != d.realm || cred.QOP != "auth" || cred.URI != r.URI() && !sameURI(cred.URI, r.URI()) ||
 		!slices.Contains(d.algorithms, algorithm) {
-		return cred.Username, false, false
+		return username, false, ErrChallenged
 	}
-	// Credentials with a nonce that we have not given to this address say nothing of its
-	// user: their sender may be anybody. Their password is not looked at.
-	address := r.hop.addr.Addr().String()
-	if !d.given(cred.Nonce, address) {
-		return cred.Username, false, true
+	known := d.Knows != nil && d.Knows(username, r)
+	if !known {
+		if err := d.guard.Admit(username, addr); err != nil {
+			return username, false, err
+		}
 	}
+	if !d.right(cred, algorithm, r.Method()) {
+		d.guard.Failed(username, addr)
+		return username, false, accounts.ErrWrong
+	}
+	if !d.nonces.use(username, addr, stamp, cred.Nc) {
+		return username, true, ErrChallenged
+	}
+	if !known { // who is has not answered for others at its address
+		d.guard.Succeeded(username, addr)
+	}
+	return username, false, nil
+}
+
+// right reports whether credentials are made with their user's password.
+func (d *Digest) right(cred *digest.Credentials, algorithm, method string) bool {
 	password, known := d.lookup(cred.Username)
 	want, err := digest.Digest(
 		&digest.Challenge{Realm: d.realm, Nonce: cred.Nonce, Algorithm: cred.Algorithm, QOP: []string{"auth"}},
-		digest.Options{Method: r.Method(), URI: cred.URI, Count: cred.Nc, Cnonce: cred.Cnonce, Username: cred.Username, A1: a1(algorithm, cred.Username, d.realm, password)},
+		digest.Options{Method: method, URI: cred.URI, Count: cred.Nc, Cnonce: cred.Cnonce, Username: cred.Username, A1: a1(algorithm, cred.Username, d.realm, password)},
 	)
-	if err != nil || !known || subtle.ConstantTimeCompare([]byte(want.Response), []byte(cred.Response)) != 1 {
-		return cred.Username, false, false
-	}
-	if !d.fresh(cred.Nonce, address, cred.Nc) {
-		return cred.Username, false, true
-	}
-	return cred.Username, true, false
+	return err == nil && known && subtle.ConstantTimeCompare([]byte(want.Response), []byte(cred.Response)) == 1
 }
 
 func a1(algorithm, username, realm, password string) string {
@@ -141,56 +166,20 @@ func a1(algorithm, username, realm, password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// nonce is a time, something unique and their seal, so that nothing is kept for
-// challenges that nobody answers.
-func (d *Digest) nonce(at time.Time, unique, address string) string {
-	stamp := strconv.FormatInt(at.Unix(), 16)
+// nonce is when it was made, and a seal of that and of whom it is given to, so that nothing is
+// kept for challenges that nobody answers.
+func (d *Digest) nonce(stamp int64, address string) string {
+	at := strconv.FormatInt(stamp, 36)
 	mac := hmac.New(sha256.New, d.key[:])
-	fmt.Fprintf(mac, "%s|%s|%s", stamp, unique, address)
-	return stamp + "." + unique + "." + hex.EncodeToString(mac.Sum(nil))
+	fmt.Fprintf(mac, "nonce|%s|%s", at, address)
+	return at + "." + hex.EncodeToString(mac.Sum(nil)[:sha256.Size/2])
 }
 
-// given reports whether a nonce is ours, for this address, and young.
-func (d *Digest) given(nonce, address string) bool {
-	stamp, rest, _ := strings.Cut(nonce, ".")
-	unique, _, _ := strings.Cut(rest, ".")
-	unix, err := strconv.ParseInt(stamp, 16, 64)
-	if err != nil {
-		return false
-	}
-	at := time.Unix(unix, 0)
-	age := time.Since(at)
-	return age <= nonceLife && age >= -nonceLife && hmac.Equal([]byte(nonce), []byte(d.nonce(at, unique, address)))
-}
-
-// fresh reports whether a nonce is given, and used with a higher count than before.
-func (d *Digest) fresh(nonce, address string, count int) bool {
-	if !d.given(nonce, address) {
-		return false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if count <= d.used[nonce] {
-		return false
-	}
-	if _, known := d.used[nonce]; !known && len(d.used) >= maxNonces {
-		d.prune()
-		if len(d.used) >= maxNonces {
-			return false
-		}
-	}
-	d.used[nonce] = count
-	return true
-}
-
-// prune forgets nonces that are too old to be used again.
-func (d *Digest) prune() {
-	for nonce := range d.used {
-		stamp, _, _ := strings.Cut(nonce, ".")
-		if unix, err := strconv.ParseInt(stamp, 16, 64); err != nil || time.Since(time.Unix(unix, 0)) > nonceLife {
-			delete(d.used, nonce)
-		}
-	}
+// given returns when a nonce was made, if it was for this address, and lately.
+func (d *Digest) given(nonce, address string) (stamp int64, ok bool) {
+	at, _, _ := strings.Cut(nonce, ".")
+	stamp, err := strconv.ParseInt(at, 36, 64)
+	return stamp, err == nil && d.nonces.young(stamp) && hmac.Equal([]byte(nonce), []byte(d.nonce(stamp, address)))
 }
 
 // authorization answers digest challenges.

@@ -3,10 +3,12 @@ package sip
 import (
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
 )
 
 func TestSameURI(t *testing.T) {
@@ -48,12 +50,13 @@ func authorize(user, password, nonce, method, uri string) string {
 // forges the address of somebody must not have them locked out.
 func TestDigestTarget(t *testing.T) {
 	failures := make(chan bool, 100)
-	digest := NewDigest("example", []string{MD5}, func(string) (string, bool) { return "s3cret", true })
+	guard := accounts.NewGuard(accounts.GuardConfig{})
+	digest := NewDigest("example", []string{MD5}, guard, func(string) (string, bool) { return "s3cret", true })
 	_, _, addr := serve(t, "UDP", func(c *Config) {
 		c.Requests = map[string]func(*Request){"REGISTER": func(r *Request) {
-			_, ok, failed := digest.Check(r)
-			failures <- failed
-			if ok {
+			_, err := digest.Check(r)
+			failures <- errors.Is(err, accounts.ErrWrong)
+			if err == nil {
 				r.Respond(Answer{})
 			}
 		}}
@@ -78,17 +81,20 @@ func TestDigestTarget(t *testing.T) {
 		nonce, _, _ := strings.Cut(rest, `"`)
 		<-failures
 		res := ask(c.uri, authorize("u", "s3cret", nonce, "REGISTER", c.means))
-		if failed := <-failures; res.code() != c.want || failed != (c.want == 401) {
+		if failed := <-failures; res.code() != c.want || failed {
 			t.Errorf("Request-URI %s, digest for %s: %s, failed %v", c.uri, c.means, res.start, failed)
 		}
 	}
 	for _, password := range []string{"wrong", "s3cret"} {
-		for _, nonce := range []string{"made.up.x", digest.nonce(time.Now(), "u", "127.0.0.2")} {
+		for _, nonce := range []string{"made.up.x", digest.nonce(digest.nonces.next(), "127.0.0.2")} {
 			res := ask("sip:h", authorize("u", password, nonce, "REGISTER", "sip:h"))
 			if failed := <-failures; res.code() != 401 || failed || !strings.Contains(res.header("WWW-Authenticate"), "stale=true") {
 				t.Errorf("%s with a nonce of nobody: %s, failed %v", password, res.start, failed)
 			}
 		}
+	}
+	if guard.Wrong() != 0 {
+		t.Error("what proves nothing counts:", guard.Wrong())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -60,20 +61,20 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
-	knocks    policy.Meter[netip.Addr] // INVITEs of those who are not trusted
-	guard     accounts.Guard
+	knocks    *share.Rates // INVITEs of those who are not trusted
 }
 
-// knockRate is how many INVITEs are looked at that come from an address that is not
-// trusted.
-var knockRate = policy.Rate{Count: 100, Per: time.Second}
+const (
+	knocks   = 100   // INVITEs in a second that are looked at from a peer that is not trusted
+	maxPeers = 50000 // whose INVITEs are counted
+)
 
 // NewServer makes a server.
 func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg}
+	return &Server{cfg: cfg, knocks: share.NewRates(knocks, knocks, maxPeers)}
 }
 
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
@@ -144,30 +145,27 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
 		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
-	case !s.knocks.Take(addr, knockRate, time.Now()):
+	case !s.knocks.Allow(addr, time.Now()):
 		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
 		return policy.Identity{}, nil, false
 	case s.cfg.Digest != nil:
-		if s.guard.Locked("", addr, time.Now()) {
-			in.Reject(sip.Answer{Code: 403, Once: true})
-			return policy.Identity{}, nil, false
-		}
 		seal := s.cfg.Digest.Seal(in.Request)
-		user, ok, failed := s.cfg.Digest.Check(in.Request)
+		user, err := s.cfg.Digest.Check(in.Request)
 		switch {
-		case failed:
-			s.guard.Failed(strings.ToLower(user), addr, time.Now())
+		case errors.Is(err, sip.ErrChallenged):
+			return policy.Identity{}, nil, false
+		case errors.Is(err, accounts.ErrWrong):
 			s.cfg.Proxy.Refused("sip", peer.String(), user, "wrong password")
 			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
-		case ok && s.guard.Locked(strings.ToLower(user), addr, time.Now()):
-			s.cfg.Proxy.Refused("sip", peer.String(), user, "locked after too many wrong passwords")
-			s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", user)
-			in.Reject(sip.Answer{Code: 403, Once: true})
 			return policy.Identity{}, nil, false
-		case ok:
-			s.guard.Succeeded(strings.ToLower(user), addr)
+		case err != nil:
+			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
+			if s.strangers.News(addr, time.Now()) {
+				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", user, "err", err, "silent", proxy.StrangerPause)
+			}
+			return policy.Identity{}, nil, false
 		}
-		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, ok
+		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, true
 	}
 	if s.cfg.Sessions != proxy.SessionsOff {
 		return policy.Identity{}, nil, true

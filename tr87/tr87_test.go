@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -117,7 +118,7 @@ func TestRefusedSessions(t *testing.T) {
 func TestDigestUser(t *testing.T) {
 	rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"*"}})
 	to := server(t, rules, func(front *tr87.ServerConfig, _ *sip.Config) {
-		front.Digest = sip.NewDigest("tr87proxy", []string{sip.SHA256, sip.MD5}, func(u string) (string, bool) { return "s3cret", u == "crm" })
+		front.Digest = sip.NewDigest("tr87proxy", []string{sip.SHA256, sip.MD5}, accounts.NewGuard(accounts.GuardConfig{}), func(u string) (string, bool) { return "s3cret", u == "crm" })
 	})
 	c, err := open(t, tr87.Dial{To: to, Line: "100", Username: "crm", Password: "s3cret"})
 	if err != nil {

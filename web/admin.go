@@ -17,9 +17,11 @@ import (
 // Admin is the administrator's port: a local socket, for whoever may open its file.
 // What it does is the program's to say.
 type Admin struct {
-	Status func(sessions, devices bool) any    // for GET /status
-	Server func(name string, start bool) error // for POST /servers/NAME/start and stop
-	Reload func() (any, error)                 // for POST /reload
+	Status func(sessions, devices bool) any     // for GET /status
+	Server func(name string, start bool) error  // for POST /servers/NAME/start and stop
+	Reload func() (any, error)                  // for POST /reload
+	Locks  func() any                           // for GET /locks
+	Unlock func(name, from string) (any, error) // for POST /unlock?name=NAME&from=ADDRESS
 }
 
 // ListenAdmin makes the socket. A file that a process left behind is replaced; one that
@@ -67,6 +69,11 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
 		report, err := a.Reload()
 		answer(w, report, err)
+	})
+	mux.HandleFunc("GET /locks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Locks(), nil) })
+	mux.HandleFunc("POST /unlock", func(w http.ResponseWriter, r *http.Request) {
+		unlocked, err := a.Unlock(r.URL.Query().Get("name"), r.URL.Query().Get("from"))
+		answer(w, unlocked, err)
 	})
 	return run(ctx, l, mux)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -31,6 +32,7 @@ type Operations struct {
 	Certificates func() []tls.Expiry
 	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
 	Telephones func() (reachable, legs int)
+	Guards     func() []*accounts.Guard // against guessing of passwords
 }
 
 // Run serves a listener until ctx ends.
@@ -99,7 +101,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
 		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
 	}
-	r.MustRegister(links{o.Proxy})
+	r.MustRegister(links{o.Proxy}, guards{o.Guards})
 	if o.Certificates != nil {
 		r.MustRegister(certificates{o.Certificates})
 	}
@@ -141,6 +143,28 @@ func (l links) Collect(metrics chan<- prometheus.Metric) {
 		}
 		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, up, link.Name)
 		metrics <- prometheus.MustNewConstMetric(linkDevices, prometheus.GaugeValue, float64(link.Monitors), link.Name)
+	}
+}
+
+// guards tells of names that are locked.
+type guards struct{ list func() []*accounts.Guard }
+
+var (
+	guardLocks = prometheus.NewDesc("tr87proxy_locks", "Names locked at an address after wrong passwords.", []string{"of"}, nil)
+	guardWrong = prometheus.NewDesc("tr87proxy_wrong_passwords_total", "Wrong passwords.", []string{"of"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (g guards) Describe(descs chan<- *prometheus.Desc) {
+	descs <- guardLocks
+	descs <- guardWrong
+}
+
+// Collect implements prometheus.Collector.
+func (g guards) Collect(metrics chan<- prometheus.Metric) {
+	for _, guard := range g.list() {
+		metrics <- prometheus.MustNewConstMetric(guardLocks, prometheus.GaugeValue, float64(len(guard.Locks())), guard.Of())
+		metrics <- prometheus.MustNewConstMetric(guardWrong, prometheus.CounterValue, float64(guard.Wrong()), guard.Of())
 	}
 }
 

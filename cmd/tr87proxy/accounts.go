@@ -42,7 +42,7 @@ func (n *node) accounts() (proxy.Accounts, error) {
 	if c.Accounts == "" {
 		return nil, nil //nolint:nilnil // none is no fault
 	}
-	k, err := accounts.Open(c.Accounts, &accounts.Guard{After: c.LockAfter, For: c.LockTime}, n.log)
+	k, err := accounts.Open(c.Accounts, n.guards.of(accounts.GuardConfig{Of: "accounts", After: c.LockAfter, For: c.LockTime, Log: n.log}), n.log)
 	if errors.Is(err, os.ErrNotExist) {
 		err = fmt.Errorf("%w; make it with: tr87proxy accounts add NAME --accounts %s", err, c.Accounts)
 	}

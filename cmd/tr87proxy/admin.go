@@ -109,6 +109,9 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 	if st.Phones != nil {
 		fmt.Fprintf(w, "%d extensions with a telephone that can be reached, %d telephones in calls\n", st.Phones.Reachable, st.Phones.Legs)
 	}
+	if st.Locks > 0 {
+		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
+	}
 	if sessions {
 		fmt.Fprintln(w)
 		row("CLIENT", "PEER", "LINE", "FOR", "MONITORS", "WAITING")

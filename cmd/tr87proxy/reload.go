@@ -264,12 +264,13 @@ type status struct {
 	Servers  []serverStatus        `json:"servers"`
 	Core     proxy.Status          `json:"core"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
+	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
 	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
 }
 
 func (n *node) status(sessions, devices bool) any {
-	st := status{Version: version(), Started: n.started, Core: n.core.Status()}
+	st := status{Version: version(), Started: n.started, Core: n.core.Status(), Locks: len(n.locks())}
 	if n.phones != nil {
 		st.Phones = n.phones.Status(devices)
 	}

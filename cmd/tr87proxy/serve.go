@@ -104,6 +104,7 @@ type node struct {
 	audit     *audit.Log           // nil: none
 	directory *directory.Directory // nil: none
 	keeper    *accounts.Keeper     // nil: no accounts
+	guards    guards               // against guessing of passwords
 	serversMu sync.Mutex
 	servers   []*server
 }
@@ -164,7 +165,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
 		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
 	if n.digest = len(users) > 0; n.digest {
-		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
+		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), n.guards.of(accounts.GuardConfig{Of: "digest", Log: log}), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
 	}
 	if cfg.Demo {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
@@ -374,7 +375,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates}
+		operations := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all}
 		if n.phones != nil {
 			operations.Telephones = n.phones.Counts
 		}
@@ -386,7 +387,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&web.Admin{Status: n.status, Server: n.server, Reload: n.reload}).Run, l)
+		serve((&web.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock}).Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/phones"
@@ -29,6 +30,7 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	}
 	out := phones.Config{
 		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
+		Guard:      n.guards.of(accounts.GuardConfig{Of: "telephones", Log: n.log}),
 		Admits:     func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) },
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
@@ -128,7 +130,10 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 
 // desk makes a link to desk phones that register a CSTA account of their own.
 func (n *node) desk(l config.Link) (proxy.Link, error) {
-	cfg := phones.Config{Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits}
+	cfg := phones.Config{
+		Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits,
+		Guard: n.guards.of(accounts.GuardConfig{Of: "telephones of " + l.Name, Log: n.log}),
+	}
 	var err error
 	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {
 		return nil, err

@@ -1,0 +1,281 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// somewhere is one of many addresses, each of a peer of its own.
+func somewhere(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+// A lock is for one name from one peer, and ends; the pause before the answer grows.
+func TestLock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		g := NewGuard(GuardConfig{Of: "accounts", Log: slog.New(slog.NewTextHandler(&out, nil))})
+		v6 := netip.MustParseAddr("2001:db8::1")
+		var pauses []time.Duration
+		for range 5 {
+			if err := g.Admit("crm", here); err != nil {
+				t.Error("locked too early:", err)
+			}
+			pauses = append(pauses, g.Failed("CRM", here))
+			g.Failed("crm", v6)
+		}
+		if got := fmt.Sprint(pauses); got != "[500ms 1s 2s 4s 8s]" {
+			t.Error(got)
+		}
+		for _, c := range []struct {
+			name string
+			from netip.Addr
+			want error
+		}{
+			{"crm", here, ErrLocked}, {"Crm", here, ErrLocked}, {"crm", somewhere(1), nil}, {"bob", here, nil},
+			{"crm", netip.MustParseAddr("2001:db8::ffff:1"), ErrLocked}, {"crm", netip.MustParseAddr("2001:db8:0:1::1"), nil},
+		} {
+			if err := g.Admit(c.name, c.from); !errors.Is(err, c.want) {
+				t.Errorf("%s from %v: %v, not %v", c.name, c.from, err, c.want)
+			}
+		}
+		if n := strings.Count(out.String(), "a name is locked"); n != 2 || !strings.Contains(out.String(), "of=accounts name=crm address=192.0.2.1 ") || !strings.Contains(out.String(), "address=2001:db8::/64 ") {
+			t.Error(out.String())
+		}
+		time.Sleep(5*time.Minute + time.Second)
+		if err := g.Admit("crm", here); err != nil {
+			t.Error("locked for ever:", err)
+		}
+		if pause := g.Failed("crm", here); pause != 500*time.Millisecond || g.Admit("crm", here) != nil {
+			t.Error("old wrong passwords count:", pause)
+		}
+		if g.Wrong() != 11 {
+			t.Error(g.Wrong(), "wrong passwords")
+		}
+	})
+}
+
+// Who tries many names, or one name from everywhere, meets a rate; those who are known do not,
+// and neither do others elsewhere.
+func TestGuardRates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(GuardConfig{})
+		g.Succeeded("crm", here)
+		g.Succeeded("boss", here)
+		for i := range 100 {
+			if err := g.Admit(fmt.Sprint(i), here); err != nil {
+				t.Fatal(i, err)
+			}
+			g.Failed(fmt.Sprint(i), here)
+		}
+		if err := g.Admit("new", here); !errors.Is(err, ErrBusy) {
+			t.Error("an address that tries many names:", err)
+		}
+		if g.Admit("crm", here) != nil || g.Admit("new", somewhere(0)) != nil {
+			t.Error("who is known, or elsewhere, is shut out")
+		}
+		time.Sleep(time.Second)
+		if err := g.Admit("new", here); err != nil {
+			t.Error("not even once in a second:", err)
+		}
+		for i := range 300 {
+			g.Failed("boss", somewhere(i))
+		}
+		if err := g.Admit("boss", somewhere(1000)); !errors.Is(err, ErrBusy) {
+			t.Error("a name tried from many addresses:", err)
+		}
+		if g.Admit("boss", here) != nil || g.Admit("crm", somewhere(1000)) != nil {
+			t.Error("who is known, or another name, is shut out")
+		}
+		for i := range maxGood { // what proves itself from very many addresses costs itself only
+			g.Succeeded("boss", somewhere(i))
+		}
+		if err := g.Admit("boss", here); !errors.Is(err, ErrBusy) || len(g.good["boss"]) != maxGood {
+			t.Error("all addresses are remembered:", err, len(g.good["boss"]))
+		}
+	})
+}
+
+// Who comes with very many names pushes out its own.
+func TestGuardIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(GuardConfig{})
+		for range 5 {
+			g.Failed("crm", here)
+		}
+		for peer := range 60 {
+			for i := range peerGuesses + 10 {
+				g.Failed(fmt.Sprint(i), somewhere(peer))
+			}
+			g.Failed(strings.Repeat("x", 1<<16), somewhere(peer))
+		}
+		if len(g.wrongs) > maxGuesses {
+			t.Error("unbounded:", len(g.wrongs))
+		}
+		for key := range g.wrongs {
+			if len(key.name) > maxName {
+				t.Fatal("a name of", len(key.name), "octets is kept")
+			}
+		}
+		if err := g.Admit("crm", here); !errors.Is(err, ErrLocked) {
+			t.Error("another's names pushed a lock out:", err)
+		}
+		time.Sleep(time.Hour)
+		if n := len(g.Locks()); n != 0 || len(g.wrongs) != 0 {
+			t.Error(n, "locks for ever;", len(g.wrongs), "guesses")
+		}
+		if all, _ := g.table.Counts(); all != 0 {
+			t.Error(all, "places are taken")
+		}
+	})
+}
+
+func TestUnlock(t *testing.T) {
+	g := NewGuard(GuardConfig{Of: "telephones"})
+	peers := []netip.Addr{here, somewhere(1), netip.MustParseAddr("2001:db8::1")}
+	lock := func() {
+		for _, name := range []string{"100", "Bob"} {
+			for _, from := range peers {
+				for range 5 {
+					g.Failed(name, from)
+				}
+			}
+		}
+		g.Failed("once", here)
+	}
+	shown := func(list []Lock) string {
+		var all []string
+		for _, l := range list {
+			if l.Of != "telephones" || l.Wrong < 5 || time.Until(l.Until) <= 0 {
+				t.Errorf("%+v", l)
+			}
+			all = append(all, l.Name+"@"+l.Address)
+		}
+		return strings.Join(all, " ")
+	}
+	const (
+		phone = "100@10.0.0.1 100@192.0.2.1 100@2001:db8::/64"
+		bob   = "bob@10.0.0.1 bob@192.0.2.1 bob@2001:db8::/64"
+	)
+	for _, c := range []struct {
+		name           string
+		from           netip.Prefix
+		unlocked, left string
+	}{
+		{"", netip.Prefix{}, phone + " " + bob, ""},
+		{"BOB", netip.Prefix{}, bob, phone},
+		{"100", netip.MustParsePrefix("10.0.0.1/32"), "100@10.0.0.1", "100@192.0.2.1 100@2001:db8::/64 " + bob},
+		{"", netip.MustParsePrefix("2001:db8::/64"), "100@2001:db8::/64 bob@2001:db8::/64", "100@10.0.0.1 100@192.0.2.1 bob@10.0.0.1 bob@192.0.2.1"},
+		{"nobody", netip.Prefix{}, "", phone + " " + bob},
+		{"once", netip.Prefix{}, "", phone + " " + bob},
+	} {
+		g.Unlock("", netip.Prefix{})
+		lock()
+		if got := shown(g.Unlock(c.name, c.from)); got != c.unlocked {
+			t.Errorf("%s at %v: unlocked %s", c.name, c.from, got)
+		}
+		if got := shown(g.Locks()); got != c.left {
+			t.Errorf("%s at %v: left %s", c.name, c.from, got)
+		}
+	}
+	if pause := g.Failed("once", here); pause != 500*time.Millisecond {
+		t.Error("what locked nothing yet is not forgotten:", pause)
+	}
+}
+
+// A right password from elsewhere is checked while a peer has all its own waiting, and before
+// most of them; one that was right lately waits for nobody.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := turns{free: 1}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := turns.take(ctx, here); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		var served []netip.Addr
+		busy, ended := 0, 0
+		var group sync.WaitGroup
+		take := func(from netip.Addr) {
+			group.Go(func() {
+				err := turns.take(ctx, from)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case errors.Is(err, ErrBusy):
+					busy++
+				case err != nil:
+					ended++
+				default:
+					served = append(served, from)
+				}
+			})
+		}
+		for range peerWaiting + 3 {
+			take(here)
+			synctest.Wait()
+		}
+		take(somewhere(0))
+		take(somewhere(0))
+		synctest.Wait()
+		for range 4 {
+			turns.give()
+			synctest.Wait()
+		}
+		if got := fmt.Sprint(served); busy != 3 || got != "[192.0.2.1 10.0.0.0 192.0.2.1 10.0.0.0]" {
+			t.Error(got, busy)
+		}
+		for i := range maxWaiting { // full: the longest queue gives way, as long as it is longer
+			take(somewhere(1 + i))
+			synctest.Wait()
+		}
+		if turns.waiting != maxWaiting || len(turns.queues[netip.PrefixFrom(here, 32)].list) != 1 || busy != 3+14 {
+			t.Error(turns.waiting, len(turns.queues[netip.PrefixFrom(here, 32)].list), busy)
+		}
+		cancel()
+		group.Wait()
+		turns.give()
+		if turns.waiting != 0 || turns.free != 1 || len(turns.queues) != 0 || len(turns.order) != 0 || ended != maxWaiting {
+			t.Error(turns.waiting, turns.free, len(turns.queues), len(turns.order), ended)
+		}
+	})
+}
+
+// Passwords that wait to be checked when a name is locked are not looked at.
+func TestLockedWhileWaiting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "right", "")
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{After: 3})
+		login, err := k.Check(t.Context(), "", "crm", "right", here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.turns.free = 0
+		var waited error
+		var group sync.WaitGroup
+		group.Go(func() { _, waited = k.Check(t.Context(), "", "crm", "another", here) })
+		synctest.Wait()
+		if again, err := k.Check(t.Context(), "", "crm", "right", here); err != nil || again != login {
+			t.Error("what was right lately waits:", err)
+		}
+		for range 3 {
+			k.guard.Failed("crm", here)
+		}
+		k.turns.give()
+		group.Wait()
+		if !errors.Is(waited, ErrLocked) || k.turns.free != 1 {
+			t.Error(waited, k.turns.free)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/share"
+)
+
+// guards are those of the proxy, by what they guard. One outlives a link that a reload makes
+// anew.
+type guards struct {
+	mu   sync.Mutex
+	list []*accounts.Guard
+}
+
+// of returns the guard of something, and makes it at the first time.
+func (g *guards) of(cfg accounts.GuardConfig) *accounts.Guard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, guard := range g.list {
+		if guard.Of() == cfg.Of {
+			return guard
+		}
+	}
+	guard := accounts.NewGuard(cfg)
+	g.list = append(g.list, guard)
+	return guard
+}
+
+func (g *guards) all() []*accounts.Guard {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.list)
+}
+
+// locks are all names that are locked somewhere.
+func (n *node) locks() []accounts.Lock {
+	list := []accounts.Lock{}
+	for _, g := range n.guards.all() {
+		list = append(list, g.Locks()...)
+	}
+	return list
+}
+
+// unlock unlocks a name, "" for every one, at an address, "" for every one.
+func (n *node) unlock(name, from string) (any, error) {
+	var peer netip.Prefix
+	if from != "" {
+		addr, err := netip.ParseAddr(from)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no address: %w", from, err)
+		}
+		peer = share.Of(addr)
+	}
+	list := []accounts.Lock{}
+	for _, g := range n.guards.all() {
+		list = append(list, g.Unlock(name, peer)...)
+	}
+	for _, l := range list {
+		_ = n.audit.Add(audit.Entry{Kind: "unlocked", Who: l.Name, Front: l.Of, Peer: l.Address}) // it is done
+		n.log.Info("unlocked", "of", l.Of, "name", l.Name, "address", l.Address)
+	}
+	return list, nil
+}
+
+func unlockCommand() *cobra.Command {
+	var socket adminSocket
+	var from string
+	var all, asJSON bool
+	cmd := &cobra.Command{
+		Use: "unlock [NAME]", Aliases: []string{"locks"}, Short: "List and unlock names that are locked after wrong passwords", GroupID: "server", Args: between(0, 1),
+		Long: `unlock makes a running proxy look at the passwords of a name again that it has locked after
+too many wrong ones: everywhere, or with --from at one address (of IPv6, at its /64). With
+--from and no name it unlocks every name there, with --all every name everywhere. Without
+any of these it lists what is locked. It fails if there is nothing to unlock.`,
+		Example: `  tr87proxy unlock                        what is locked
+  tr87proxy unlock 100                    the telephone 100, everywhere
+  tr87proxy unlock crm --from 192.0.2.7
+  tr87proxy unlock --from 192.0.2.7       every name at an address
+  tr87proxy unlock --all`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			if len(args) > 0 {
+				query.Set("name", args[0])
+			}
+			if from != "" {
+				addr, _, _ := strings.Cut(from, "/") // as the list writes a network
+				if _, err := netip.ParseAddr(addr); err != nil {
+					return usageError{fmt.Errorf("--from %s is no address", from)}
+				}
+				query.Set("from", addr)
+			}
+			if all && len(query) > 0 {
+				return usageError{fmt.Errorf("--all is without a name and --from; see %s --help", cmd.CommandPath())}
+			}
+			method, path := http.MethodGet, "/locks"
+			if all || len(query) > 0 {
+				method, path = http.MethodPost, "/unlock?"+query.Encode()
+			}
+			var list []accounts.Lock
+			if err := socket.ask(cmd.Context(), method, path, &list); err != nil {
+				return err
+			}
+			if method == http.MethodPost && len(list) == 0 {
+				return errors.New("there is nothing to unlock; tr87proxy unlock lists what is locked")
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			}
+			out := cmd.OutOrStdout()
+			if method == http.MethodPost {
+				for _, l := range list {
+					fmt.Fprintf(out, "unlocked %s at %s (%s)\n", printable(l.Name), l.Address, printable(l.Of))
+				}
+				return nil
+			}
+			if len(list) == 0 {
+				fmt.Fprintln(out, "nothing is locked")
+				return nil
+			}
+			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tADDRESS\tOF\tWRONG PASSWORDS\tUNTIL")
+			for _, l := range list {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(l.Name), l.Address, printable(l.Of), l.Wrong, l.Until.Local().Format(time.DateTime))
+			}
+			return w.Flush()
+		},
+	}
+	known := func(cmd *cobra.Command, what func(accounts.Lock) string) ([]string, cobra.ShellCompDirective) {
+		var list []accounts.Lock
+		if socket.ask(cmd.Context(), http.MethodGet, "/locks", &list) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var texts []string
+		for _, l := range list {
+			texts = append(texts, what(l))
+		}
+		slices.Sort(texts)
+		return slices.Compact(texts), cobra.ShellCompDirectiveNoFileComp
+	}
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return known(cmd, func(l accounts.Lock) string { return l.Name })
+	}
+	socket.flags(cmd)
+	cmd.Flags().StringVar(&from, "from", "", "the address that the wrong passwords came from")
+	cmd.Flags().BoolVar(&all, "all", false, "unlock every name everywhere")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return known(cmd, func(l accounts.Lock) string { return l.Address })
+	})
+	return cmd
+}

@@ -1,0 +1,148 @@
+package sip
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
+)
+
+// nonces remembers which nonces were used, and how often, so that no request is taken twice.
+// Each user has its own memory, and in it each peer that it comes from: who uses very many
+// nonces makes only its own older ones stale. What is kept is bounded by the number of users,
+// for there is nothing of those who have not proved a password.
+type nonces struct {
+	start time.Time    // nonces are numbered by the nanoseconds since then, of a clock that nobody sets
+	last  atomic.Int64 // the number of the newest
+
+	mu    sync.Mutex
+	users map[string]*usage
+	swept int64
+}
+
+// usage is what a user has used. Numbers up to floor may have been used from peers that are
+// not remembered.
+type usage struct {
+	floor int64
+	peers map[netip.Prefix]*peerUsage
+}
+
+// peerUsage is what a user has used from one peer: some nonces, in their order, and of those up
+// to floor nobody knows any more.
+type peerUsage struct {
+	floor int64
+	used  []nonceUse
+	at    int64 // when it was last
+}
+
+type nonceUse struct {
+	nonce int64
+	count int // the highest that was seen (nc)
+}
+
+const (
+	nonceLife  = 5 * time.Minute
+	peerNonces = 128 // of one user from one peer
+	userPeers  = 16
+)
+
+func newNonces() nonces { return nonces{start: time.Now(), users: map[string]*usage{}} }
+
+// next numbers a new nonce.
+func (n *nonces) next() int64 {
+	for {
+		last := n.last.Load()
+		next := max(int64(time.Since(n.start)), last+1)
+		if n.last.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}
+
+// young reports whether a nonce may be used still.
+func (n *nonces) young(nonce int64) bool { return nonce > int64(time.Since(n.start)-nonceLife) }
+
+// use notes that a user has used a nonce for the count-th time, and reports whether it may: not
+// twice, and not if it may have been used before.
+func (n *nonces) use(user string, from netip.Addr, nonce int64, count int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sweep()
+	u := n.users[user]
+	if u == nil {
+		u = &usage{peers: map[netip.Prefix]*peerUsage{}}
+		n.users[strings.Clone(user)] = u
+	}
+	return u.of(share.Of(from)).use(nonce, count, int64(time.Since(n.start)))
+}
+
+// of is what is known of a peer. Where there are too many, the one idle longest is forgotten.
+func (u *usage) of(peer netip.Prefix) *peerUsage {
+	if p := u.peers[peer]; p != nil {
+		return p
+	}
+	if len(u.peers) >= userPeers {
+		var idle netip.Prefix
+		for other, p := range u.peers {
+			if !idle.IsValid() || p.at < u.peers[idle].at {
+				idle = other
+			}
+		}
+		u.floor = max(u.floor, u.peers[idle].newest())
+		delete(u.peers, idle)
+	}
+	p := &peerUsage{floor: u.floor}
+	u.peers[peer] = p
+	return p
+}
+
+func (p *peerUsage) newest() int64 {
+	if n := len(p.used); n > 0 {
+		return p.used[n-1].nonce
+	}
+	return p.floor
+}
+
+func (p *peerUsage) use(nonce int64, count int, now int64) bool {
+	if nonce <= p.floor || count < 1 {
+		return false
+	}
+	p.at = now
+	i, known := slices.BinarySearchFunc(p.used, nonce, func(u nonceUse, nonce int64) int { return int(min(max(u.nonce-nonce, -1), 1)) })
+	if known {
+		if count <= p.used[i].count {
+			return false
+		}
+		p.used[i].count = count
+		return true
+	}
+	p.used = slices.Insert(p.used, i, nonceUse{nonce, count})
+	if len(p.used) > peerNonces {
+		p.floor = p.used[0].nonce
+		p.used = slices.Delete(p.used, 0, 1)
+	}
+	return true
+}
+
+// sweep forgets, once in a while, what is too old to be used again. Callers hold n.mu.
+func (n *nonces) sweep() {
+	old := int64(time.Since(n.start) - nonceLife)
+	if old < n.swept {
+		return
+	}
+	n.swept = old + int64(nonceLife)
+	for name, u := range n.users {
+		for peer, p := range u.peers {
+			if p.newest() <= old {
+				delete(u.peers, peer)
+			}
+		}
+		if len(u.peers) == 0 && u.floor <= old {
+			delete(n.users, name)
+		}
+	}
+}

@@ -87,6 +87,12 @@ func random() string {
 // newHandset connects a telephone. transport is udp, tcp or tls.
 func newHandset(t *testing.T, transport string, port int, number, password string) *handset {
 	t.Helper()
+	return handsetFrom(t, "127.0.0.1", transport, port, number, password)
+}
+
+// handsetFrom connects one from an address of loopback.
+func handsetFrom(t *testing.T, from, transport string, port int, number, password string) *handset {
+	t.Helper()
 	h := &handset{
 		t: t, transport: transport, number: number, password: password, server: fmt.Sprintf("127.0.0.1:%d", port),
 		answers: map[string]chan *sipText{}, inbox: make(chan *sipText, 1000),
@@ -94,9 +100,9 @@ func newHandset(t *testing.T, transport string, port int, number, password strin
 	var err error
 	switch transport {
 	case "udp":
-		h.conn, err = net.Dial("udp", h.server)
+		h.conn, err = (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}).Dial("udp", h.server)
 	case "tcp":
-		h.conn, err = net.Dial("tcp", h.server)
+		h.conn, err = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", h.server)
 	default:
 		h.conn, err = tls.Dial("tcp", h.server, &tls.Config{InsecureSkipVerify: true})
 	}

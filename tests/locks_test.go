@@ -1,0 +1,247 @@
+package tests
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// guarded is an exchange whose administrator looks at locks. It has the extensions 104 and 105,
+// too.
+func guarded(t *testing.T) (*exchange, *administered) {
+	t.Helper()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "admin.sock")
+	x := serveTelephones(t, "  - {number: \"104\", sip: {password: secret104}}\n  - {number: \"105\", sip: {password: secret105}}",
+		"admin: {socket: "+socket+"}\naudit: {file: "+filepath.Join(dir, "audit.log")+"}\n")
+	return x, &administered{x.running, socket}
+}
+
+// forged are REGISTERs with credentials that prove nothing: whoever writes somebody else's
+// address into a datagram can make them.
+func forged(h *handset, foreign string) []string {
+	uri := "sip:" + h.server
+	credentials := func(realm, nonce string) string {
+		return h.credentials(fmt.Sprintf(`Digest realm="%s", nonce="%s"`, realm, nonce), "REGISTER", uri)
+	}
+	return []string{
+		credentials("tr87proxy", "made-up"), credentials("tr87proxy", foreign), credentials("another", foreign), credentials("another", "made-up"),
+		strings.Replace(credentials("tr87proxy", foreign), "qop=auth, ", "", 1), "Authorization: Digest username=\"" + h.number, "Authorization: Basic x",
+	}
+}
+
+// What comes with a nonce that was given to nobody, or somewhere else, locks nobody: not a
+// telephone, not an address, not a name.
+func TestForgedPasswords(t *testing.T) {
+	x, a := guarded(t)
+	uri := fmt.Sprintf("sip:127.0.0.1:%d", x.sip)
+	ask := func(h *handset, headers ...string) *sipText {
+		aor := fmt.Sprintf("<sip:%s@%s>", h.number, h.server)
+		return h.begin("REGISTER", uri, 1, append([]string{"From: " + aor + ";tag=x", "To: " + aor, "Call-ID: " + random(), "Contact: <" + h.contact + ">"}, headers...), "").final()
+	}
+	elsewhere := handsetFrom(t, "127.0.0.2", "udp", x.sip, "100", "x")
+	foreign := challengeParts.FindAllStringSubmatch(ask(elsewhere).header("WWW-Authenticate"), -1)[1][2]
+	for i := range 25 {
+		number := "100"
+		if i%2 == 1 {
+			number = fmt.Sprint("7", i)
+		}
+		h := newHandset(t, "udp", x.sip, number, "guess")
+		for _, credentials := range forged(h, foreign) {
+			if m := ask(h, credentials); m.code() != 401 {
+				t.Errorf("%s: %s", credentials, m.start)
+			}
+		}
+		h.close()
+	}
+	for _, number := range []string{"100", "101"} {
+		if m := newHandset(t, "udp", x.sip, number, "secret"+number).register(60); m.code() != 200 {
+			t.Errorf("%s is shut out: %s", number, m.start)
+		}
+	}
+	if out := a.admin(0, "unlock"); out != "nothing is locked\n" || a.metric(`tr87proxy_wrong_passwords_total{of="telephones"}`) != 0 {
+		t.Error(out)
+	}
+	x.stop()
+}
+
+// Telephones with old passwords behind one address lock themselves, and no other; those that
+// have registered are not even locked by others under their name. An administrator unlocks.
+func TestOldPasswords(t *testing.T) {
+	x, a := guarded(t)
+	registered := newHandset(t, "udp", x.sip, "105", "secret105")
+	if m := registered.register(60); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	for _, number := range []string{"100", "101", "102", "103", "105"} {
+		h := newHandset(t, "udp", x.sip, number, "old")
+		for i, want := range []int{401, 401, 401, 401, 401, 403, 403} {
+			if m := h.register(60); m.code() != want {
+				t.Errorf("%s, wrong password %d: %s", number, i, m.start)
+			}
+		}
+	}
+	try := func(from, number string, want int) {
+		t.Helper()
+		h := handsetFrom(t, from, "udp", x.sip, number, "secret"+number)
+		defer h.close()
+		if m := h.register(60); m.code() != want {
+			t.Errorf("%s at %s: %s, want %d", number, from, m.start, want)
+		}
+	}
+	try("127.0.0.1", "104", 200) // the others' neighbour
+	try("127.0.0.1", "100", 403)
+	try("127.0.0.2", "100", 200)
+	try("127.0.0.1", "105", 403)
+	if m := registered.register(60); m.code() != 200 {
+		t.Errorf("a telephone that has registered is locked by another: %s", m.start)
+	}
+	if n := a.metric(`tr87proxy_locks{of="telephones"}`); n != 5 {
+		t.Errorf("%v locks", n)
+	}
+	if n := a.metric(`tr87proxy_wrong_passwords_total{of="telephones"}`); n != 25 {
+		t.Errorf("%v wrong passwords", n)
+	}
+	if n := strings.Count(x.out.String(), "a name is locked at an address after too many wrong passwords"); n != 5 {
+		t.Errorf("%d locks are in the log", n)
+	}
+	if out := a.admin(0, "status"); !strings.Contains(out, "5 names are locked after wrong passwords: tr87proxy unlock lists them") {
+		t.Error(out)
+	}
+	if out := a.admin(0, "unlock"); strings.Count(out, "\n") != 6 || !strings.Contains(out, "100   127.0.0.1  telephones  5 ") {
+		t.Error(out)
+	}
+	if out, _ := command(t, "__complete", "unlock", "--socket", a.socket, ""); !strings.HasPrefix(out, "100\n101\n102\n103\n105\n:") {
+		t.Error(out)
+	}
+	a.admin(2, "unlock", "100", "--all")
+	a.admin(2, "unlock", "--from", "here")
+	a.admin(1, "unlock", "104")
+	a.admin(1, "unlock", "100", "--from", "127.0.0.2")
+	if out := a.admin(0, "unlock", "100"); out != "unlocked 100 at 127.0.0.1 (telephones)\n" {
+		t.Error(out)
+	}
+	try("127.0.0.1", "100", 200)
+	if out := a.admin(0, "unlock", "101", "--from", "127.0.0.1", "--json"); !strings.HasPrefix(out, `[{"of":"telephones","name":"101","address":"127.0.0.1","wrong":5,`) {
+		t.Error(out)
+	}
+	if out := a.admin(0, "unlock", "102", "--from", "127.0.0.1"); out != "unlocked 102 at 127.0.0.1 (telephones)\n" {
+		t.Error(out)
+	}
+	if out := a.admin(0, "unlock", "--from", "127.0.0.1"); strings.Count(out, "unlocked ") != 2 {
+		t.Error(out)
+	}
+	a.admin(1, "unlock", "--all")
+	if out := a.admin(0, "locks"); out != "nothing is locked\n" {
+		t.Error(out)
+	}
+	try("127.0.0.1", "103", 200)
+	x.stop()
+	n := 0
+	for _, e := range entries(t, filepath.Join(filepath.Dir(a.socket), "audit.log")) {
+		if e.Kind == "unlocked" && e.Peer == "127.0.0.1" && e.Front == "telephones" {
+			n++
+		}
+	}
+	if n != 5 {
+		t.Errorf("%d unlockings are in the audit file", n)
+	}
+}
+
+// Who guesses under many names, or one name from many addresses, shuts out nobody: neither the
+// other names of the address nor the name elsewhere.
+func TestGuessingEverywhere(t *testing.T) {
+	x, a := guarded(t)
+	known := newHandset(t, "udp", x.sip, "100", "secret100")
+	if m := known.register(60); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	for i := range 150 {
+		h := newHandset(t, "udp", x.sip, fmt.Sprint(700+i), "guess")
+		if m := h.register(60); m.code() != 401 && (i < 100 || m.code() != 503) {
+			t.Errorf("guess %d: %s", i, m.start)
+		}
+		h.close()
+	}
+	if m := newHandset(t, "udp", x.sip, "100", "secret100").register(60); m.code() != 200 {
+		t.Errorf("a name that is known at the address: %s", m.start)
+	}
+	if m := handsetFrom(t, "127.0.0.2", "udp", x.sip, "101", "secret101").register(60); m.code() != 200 {
+		t.Errorf("a telephone elsewhere: %s", m.start)
+	}
+	for i := range 30 {
+		h := handsetFrom(t, fmt.Sprintf("127.0.1.%d", i+1), "udp", x.sip, "100", "guess")
+		for range 5 {
+			if m := h.register(60); m.code() != 401 {
+				t.Errorf("from address %d: %s", i, m.start)
+			}
+		}
+		h.close()
+	}
+	for _, from := range []string{"127.0.0.1", "127.0.0.3"} {
+		h := handsetFrom(t, from, "udp", x.sip, "100", "secret100")
+		if m := h.register(60); m.code() != 200 {
+			t.Errorf("the name at %s: %s", from, m.start)
+		}
+		h.close()
+	}
+	if n := a.metric(`tr87proxy_locks{of="telephones"}`); n != 30 {
+		t.Errorf("%v locks", n)
+	}
+	x.stop()
+}
+
+// A telephone that registers all the time costs itself only.
+func TestRegistersAllTheTime(t *testing.T) {
+	x, _ := guarded(t)
+	good := newHandset(t, "udp", x.sip, "101", "secret101")
+	if m := good.register(60); m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	const phones, each = 6, 1500
+	var group sync.WaitGroup
+	var taken, refused atomic.Int64
+	over := make(chan struct{})
+	for range phones {
+		h := newHandset(t, "udp", x.sip, "100", "secret100")
+		group.Go(func() {
+			for range each {
+				switch m := h.register(60); m.code() {
+				case 200:
+					taken.Add(1)
+				case 503:
+					refused.Add(1)
+					if m.header("Retry-After") == "" {
+						t.Error("503 without Retry-After")
+					}
+				default:
+					t.Errorf("%s", m.start)
+				}
+			}
+		})
+	}
+	go func() { group.Wait(); close(over) }()
+	times := 0
+	now := time.NewTicker(150 * time.Millisecond)
+	defer now.Stop()
+	for flooded := true; flooded; {
+		select {
+		case <-over:
+			flooded = false
+		case <-now.C:
+			if m := good.register(60); m.code() != 200 {
+				t.Fatalf("REGISTER %d of the other telephone: %s", times, m.start)
+			}
+			times++
+		}
+	}
+	t.Logf("%d registered, %d refused; the other telephone %d times meanwhile", taken.Load(), refused.Load(), times)
+	if taken.Load() == 0 || refused.Load() == 0 {
+		t.Error("not held back")
+	}
+	x.stop()
+}

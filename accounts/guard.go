@@ -107,7 +107,7 @@ func (g *Guard) Admit(name string, from netip.Addr) error {
 	switch {
 	case locked:
 		return ErrLocked
-	case !known && !(g.peers.Left(from, now) && g.names.Left(key.name, now)):
+	case !known && (!g.peers.Left(from, now) || !g.names.Left(key.name, now)):
 		return ErrBusy
 	}
 	return nil

@@ -140,30 +140,30 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 			return w.Flush()
 		},
 	}
-	known := func(cmd *cobra.Command, what func(accounts.Lock) string) ([]string, cobra.ShellCompDirective) {
+	locked := func(cmd *cobra.Command, what func(accounts.Lock) string) []string {
 		var list []accounts.Lock
 		if socket.ask(cmd.Context(), http.MethodGet, "/locks", &list) != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+			return nil
 		}
-		var texts []string
-		for _, l := range list {
-			texts = append(texts, what(l))
+		texts := make([]string, len(list))
+		for i, l := range list {
+			texts[i] = what(l)
 		}
 		slices.Sort(texts)
-		return slices.Compact(texts), cobra.ShellCompDirectiveNoFileComp
+		return slices.Compact(texts)
 	}
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return known(cmd, func(l accounts.Lock) string { return l.Name })
+		return locked(cmd, func(l accounts.Lock) string { return l.Name }), cobra.ShellCompDirectiveNoFileComp
 	}
 	socket.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "the address that the wrong passwords came from")
 	cmd.Flags().BoolVar(&all, "all", false, "unlock every name everywhere")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return known(cmd, func(l accounts.Lock) string { return l.Address })
+		return locked(cmd, func(l accounts.Lock) string { return l.Address }), cobra.ShellCompDirectiveNoFileComp
 	})
 	return cmd
 }

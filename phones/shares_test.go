@@ -1,0 +1,126 @@
+package phones
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/tr87proxy/tr87proxy/softswitch"
+)
+
+// aServer serves as many extensions, from 0 on.
+func aServer(t *testing.T, extensions int) *Server {
+	t.Helper()
+	sw, err := softswitch.New(softswitch.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Switch: sw}
+	for i := range extensions {
+		cfg.Users = append(cfg.Users, User{Number: fmt.Sprint(i), Password: "secret"})
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Each user has its share of the subscriptions, each peer its own, and a place that is left is
+// free again.
+func TestSubscriptionShares(t *testing.T) {
+	s := aServer(t, peerSubscriptions/userSubscriptions+1)
+	here, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	var subs []*subscription
+	subscribe := func(number int, from netip.Addr) bool {
+		sub := &subscription{server: s, by: s.users[fmt.Sprint(number)]}
+		taken := s.enter(sub, from)
+		if taken {
+			subs = append(subs, sub)
+		}
+		return taken
+	}
+	users := peerSubscriptions / userSubscriptions
+	for number := range users {
+		for range userSubscriptions {
+			if !subscribe(number, here) {
+				t.Fatal("no place for", number)
+			}
+		}
+		if subscribe(number, elsewhere) {
+			t.Fatal(number, "has more than its share")
+		}
+	}
+	if subscribe(users, here) {
+		t.Error("a peer has more than its share")
+	}
+	if !subscribe(users, elsewhere) {
+		t.Error("a peer takes the places of another")
+	}
+	subs[0].Ended(nil)
+	subs[0].Ended(nil)
+	if !subscribe(users, here) || subscribe(users, here) {
+		t.Error("not one place is free again")
+	}
+	for _, sub := range subs {
+		sub.Ended(nil)
+	}
+	for _, u := range s.users {
+		if u.watching != 0 {
+			t.Error(u.Number, "has places for ever:", u.watching)
+		}
+	}
+	if all, _ := s.places.Counts(); all != 0 {
+		t.Error(all, "places are taken for ever")
+	}
+}
+
+// A registration that lasts longer now waits to be written until something has changed, or a
+// second is over, and is not lost at the end.
+func TestRefreshesAreWrittenTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := openStore(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writes := func() int64 {
+		stats := s.db.Stats().TxStats
+		return stats.GetWrite()
+	}
+	before := writes()
+	for i := range 1000 {
+		s.keepBindings("100", []kept{{Contact: "sip:100@192.0.2.1", CSeq: uint32(i)}}, false)
+	}
+	if n := writes() - before; n != 0 {
+		t.Errorf("%d writes", n)
+	}
+	stored := func() (value string) {
+		_ = s.db.View(func(tx *bbolt.Tx) error {
+			value = string(tx.Bucket([]byte(bindingsBucket)).Get([]byte("100")))
+			return nil
+		})
+		return value
+	}
+	s.flush()
+	for until := time.Now().Add(10 * time.Second); stored() == ""; {
+		if time.Now().After(until) {
+			t.Fatal("it is not written")
+		}
+	}
+	s.keepBindings("100", []kept{{Contact: "sip:100@192.0.2.1", CSeq: 1000}}, false)
+	s.close()
+	s, err = openStore(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, bindings := s.load(); len(bindings["100"]) != 1 || bindings["100"][0].CSeq != 1000 {
+		t.Error("lost:", bindings)
+	}
+}

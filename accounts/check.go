@@ -164,16 +164,9 @@ var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhW
 // matches finds the account whose name and password these are. The error says that nobody has
 // looked.
 func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (a Account, right bool, err error) {
-	a, last, known := k.lookup(name)
-	mac := hmac.New(sha256.New, k.key[:])
-	mac.Write([]byte(a.hash + password))
-	proof := [sha256.Size]byte(mac.Sum(nil))
-	if known && hmac.Equal(proof[:], last[:]) {
+	a, proof, right := k.recent(name, password)
+	if right {
 		return a, a.fits(application), nil // it waits for nobody
-	}
-	hash := nobody
-	if known {
-		hash = []byte(a.hash)
 	}
 	if err := k.turns.take(ctx, from); err != nil {
 		return Account{}, false, err
@@ -182,7 +175,14 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	if err := k.guard.Admit(name, from); err != nil { // those before it may have locked the name
 		return Account{}, false, err
 	}
-	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || !known {
+	if a, proof, right = k.recent(name, password); right { // or have shown that the password is right
+		return a, a.fits(application), nil
+	}
+	hash := []byte(a.hash)
+	if a.Name == "" {
+		hash = nobody
+	}
+	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || a.Name == "" {
 		return Account{}, false, nil
 	}
 	k.mu.Lock()
@@ -191,6 +191,16 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	}
 	k.mu.Unlock()
 	return a, a.fits(application), nil
+}
+
+// recent finds an account, the zero one where there is none, and reports whether its password
+// was right lately. proof is what tells that.
+func (k *Keeper) recent(name, password string) (a Account, proof [sha256.Size]byte, right bool) {
+	a, last, known := k.lookup(name)
+	mac := hmac.New(sha256.New, k.key[:])
+	mac.Write([]byte(a.hash + password))
+	proof = [sha256.Size]byte(mac.Sum(nil))
+	return a, proof, known && hmac.Equal(proof[:], last[:])
 }
 
 func (a *Account) fits(application string) bool {

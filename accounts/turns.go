@@ -26,7 +26,7 @@ type queue struct {
 
 const (
 	maxWaiting  = 256 // in all
-	peerWaiting = 16  // of one peer
+	peerWaiting = 128 // of one peer
 )
 
 // take waits for a turn, which must be given back. It says ErrBusy where too many wait, or if

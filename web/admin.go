@@ -17,11 +17,11 @@ import (
 // Admin is the administrator's port: a local socket, for whoever may open its file.
 // What it does is the program's to say.
 type Admin struct {
-	Status func(sessions, devices bool) any     // for GET /status
-	Server func(name string, start bool) error  // for POST /servers/NAME/start and stop
-	Reload func() (any, error)                  // for POST /reload
-	Locks  func() any                           // for GET /locks
-	Unlock func(name, from string) (any, error) // for POST /unlock?name=NAME&from=ADDRESS
+	Status func(sessions, devices bool) any               // for GET /status
+	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
+	Reload func() (any, error)                            // for POST /reload
+	Locks  func() any                                     // for GET /locks
+	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
 }
 
 // ListenAdmin makes the socket. A file that a process left behind is replaced; one that
@@ -72,7 +72,8 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /locks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Locks(), nil) })
 	mux.HandleFunc("POST /unlock", func(w http.ResponseWriter, r *http.Request) {
-		unlocked, err := a.Unlock(r.URL.Query().Get("name"), r.URL.Query().Get("from"))
+		query := r.URL.Query()
+		unlocked, err := a.Unlock(query.Get("name"), query.Get("from"), query.Has("all"))
 		answer(w, unlocked, err)
 	})
 	return run(ctx, l, mux)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -56,9 +57,13 @@ func (n *node) locks() []accounts.Lock {
 	return list
 }
 
-// unlock unlocks a name, "" for every one, at an address, "" for every one.
-func (n *node) unlock(name, from string) (any, error) {
+// unlock unlocks a name, "" for every one, at an address, "" for every one; every name
+// everywhere only if it is said.
+func (n *node) unlock(name, from string, all bool) (any, error) {
 	var peer netip.Prefix
+	if all != (name == "" && from == "") {
+		return nil, errors.New("say a name, an address, or that all is to be unlocked")
+	}
 	if from != "" {
 		addr, err := netip.ParseAddr(from)
 		if err != nil {
@@ -107,8 +112,11 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 			if all && len(query) > 0 {
 				return usageError{fmt.Errorf("--all is without a name and --from; see %s --help", cmd.CommandPath())}
 			}
+			if all {
+				query.Set("all", "")
+			}
 			method, path := http.MethodGet, "/locks"
-			if all || len(query) > 0 {
+			if len(query) > 0 {
 				method, path = http.MethodPost, "/unlock?"+query.Encode()
 			}
 			var list []accounts.Lock
@@ -121,23 +129,7 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 			}
-			out := cmd.OutOrStdout()
-			if method == http.MethodPost {
-				for _, l := range list {
-					fmt.Fprintf(out, "unlocked %s at %s (%s)\n", printable(l.Name), l.Address, printable(l.Of))
-				}
-				return nil
-			}
-			if len(list) == 0 {
-				fmt.Fprintln(out, "nothing is locked")
-				return nil
-			}
-			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tADDRESS\tOF\tWRONG PASSWORDS\tUNTIL")
-			for _, l := range list {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(l.Name), l.Address, printable(l.Of), l.Wrong, l.Until.Local().Format(time.DateTime))
-			}
-			return w.Flush()
+			return printLocks(cmd.OutOrStdout(), list, method == http.MethodPost)
 		},
 	}
 	locked := func(cmd *cobra.Command, what func(accounts.Lock) string) []string {
@@ -166,4 +158,24 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 		return locked(cmd, func(l accounts.Lock) string { return l.Address }), cobra.ShellCompDirectiveNoFileComp
 	})
 	return cmd
+}
+
+// printLocks writes locks for people: those that there are, or those that were removed.
+func printLocks(out io.Writer, list []accounts.Lock, removed bool) error {
+	if removed {
+		for _, l := range list {
+			fmt.Fprintf(out, "unlocked %s at %s (%s)\n", printable(l.Name), l.Address, printable(l.Of))
+		}
+		return nil
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(out, "nothing is locked")
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tADDRESS\tOF\tWRONG PASSWORDS\tUNTIL")
+	for _, l := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(l.Name), l.Address, printable(l.Of), l.Wrong, l.Until.Local().Format(time.DateTime))
+	}
+	return w.Flush()
 }

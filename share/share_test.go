@@ -61,13 +61,14 @@ func TestTable(t *testing.T) {
 			switch rapid.SampledFrom([]string{"enter", "enter", "enter", "prove", "leave"}).Draw(t, "what") {
 			case "enter":
 				proved := rapid.Bool().Draw(t, "proved")
+				trusted := proved && rapid.Bool().Draw(t, "trusted")
 				all, _ := count(func(e *entered) bool { return e.peer == peer })
 				unproved, own := count(func(e *entered) bool { return e.peer == peer && !e.proved })
 				strangers, _ := count(func(e *entered) bool { return !e.proved })
 				var victim *entered
 				var want error
 				switch {
-				case l.Peer > 0 && all >= l.Peer, !proved && l.Unproved > 0 && unproved >= l.Unproved:
+				case l.Peer > 0 && all >= l.Peer && !trusted, !proved && l.Unproved > 0 && unproved >= l.Unproved:
 					if victim = own; victim == nil {
 						want = ErrPeer
 					}
@@ -84,7 +85,11 @@ func TestTable(t *testing.T) {
 				}
 				e := &entered{peer: peer, proved: proved}
 				evicted = nil
-				entry, err := table.Enter(addr, proved, func() { evicted = append(evicted, e) })
+				enter := func() (*Entry, error) { return table.Enter(addr, proved, func() { evicted = append(evicted, e) }) }
+				if trusted {
+					enter = func() (*Entry, error) { return table.EnterTrusted(addr) }
+				}
+				entry, err := enter()
 				if !errors.Is(err, want) || (err == nil) != (want == nil) {
 					t.Fatalf("entered with %v, not %v", err, want)
 				}

@@ -63,12 +63,20 @@ func New(limits Limits) *Table {
 // is called if the entry has to give way to another: once, when it has left the table, by the
 // goroutine that enters the other.
 func (t *Table) Enter(addr netip.Addr, proved bool, evict func()) (*Entry, error) {
+	return t.enter(addr, proved, false, evict)
+}
+
+// EnterTrusted takes a place for a proved entry of a peer that may have any number of them, as
+// one has that carries all its users; ErrFull is the only error.
+func (t *Table) EnterTrusted(addr netip.Addr) (*Entry, error) { return t.enter(addr, true, true, nil) }
+
+func (t *Table) enter(addr netip.Addr, proved, trusted bool, evict func()) (*Entry, error) {
 	t.mu.Lock()
 	p := t.peers[Of(addr)]
 	if p == nil {
 		p = &peer{key: Of(addr)}
 	}
-	victim, err := t.room(p, proved)
+	victim, err := t.room(p, proved, trusted)
 	if err != nil {
 		t.mu.Unlock()
 		return nil, err
@@ -98,9 +106,9 @@ func (t *Table) Enter(addr netip.Addr, proved bool, evict func()) (*Entry, error
 }
 
 // room finds who has to give way to an entry; nobody, where there is room. Callers hold t.mu.
-func (t *Table) room(p *peer, proved bool) (*Entry, error) {
+func (t *Table) room(p *peer, proved, trusted bool) (*Entry, error) {
 	l := t.limits
-	if l.Peer > 0 && p.total >= l.Peer || !proved && l.Unproved > 0 && p.unproved.Len() >= l.Unproved {
+	if l.Peer > 0 && p.total >= l.Peer && !trusted || !proved && l.Unproved > 0 && p.unproved.Len() >= l.Unproved {
 		if oldest := p.oldest(); oldest != nil {
 			return oldest, nil
 		}

@@ -104,7 +104,7 @@ func (s *Server) paced(u *user, r *sip.Request) bool {
 	if s.strangers.News(from, now) {
 		s.log.Warn("a telephone registers or subscribes too often", "device", u.Number, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
 	}
-	r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
+	r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
 	return false
 }
 

@@ -133,6 +133,18 @@ func (s *Server) trunkOf(r *sip.Request) *trunk {
 	return found
 }
 
+// peers reports whether the configuration names a peer: a trunk has its address.
+func (s *Server) peers(p sip.Peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.trunks {
+		if slices.Contains(t.addresses, p.Addr.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
 // whereabouts is the address that a device's signalling comes from.
 func (s *Server) whereabouts(device string) netip.Addr {
 	s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -166,9 +167,66 @@ type streamConn struct {
 	peerNames []string
 	poolKey   string       // of dialled connections
 	listener  net.Listener // of accepted ones
+	opened    time.Time
+	entry     *share.Entry
+	spoken    bool         // a whole message has come
+	standing  atomic.Int32 // of the peer
 	mu        sync.Mutex
 	closed    atomic.Bool
 	dialogs   atomic.Int32 // that use it
+	// transactions of requests that have come, or gone out, over it.
+	transactions atomic.Int32
+}
+
+// enter takes a place among the connections: strangers give theirs up to others.
+func (c *streamConn) enter() (err error) {
+	if c.listener == nil {
+		c.standing.Store(int32(trusted))
+		c.entry, err = c.ua.connectionShares.EnterTrusted(c.remote.Addr())
+		return err
+	}
+	if c.ua.cfg.Known(hop{c, c.remote}.peer()) {
+		c.standing.Store(int32(trusted))
+	}
+	c.entry, err = c.ua.connectionShares.Enter(c.remote.Addr(), !c.strange(), c.evict)
+	return err
+}
+
+// evict closes the connection at once, without a farewell for which it might have to wait.
+func (c *streamConn) evict() {
+	c.ua.stats.EvictedConnections.Add(1)
+	if c.closed.Swap(true) {
+		return
+	}
+	switch nc := c.nc.(type) {
+	case *tls.Conn:
+		_ = nc.NetConn().Close()
+	case *net.TCPConn:
+		_ = nc.Close()
+	default:
+		c.ua.spawn(func() { _ = nc.Close() })
+	}
+}
+
+// strange reports whether nothing is known about the peer.
+func (c *streamConn) strange() bool { return standing(c.standing.Load()) == stranger }
+
+// raise notes what is known about the peer by now.
+func (c *streamConn) raise(to standing) {
+	if to > stranger && c.standing.CompareAndSwap(int32(stranger), int32(to)) {
+		c.entry.Prove()
+	}
+}
+
+// identified notes the names in the peer's verified certificate.
+func (c *streamConn) identified(names []string) {
+	c.peerNames = names
+	switch {
+	case c.ua.cfg.Known(hop{c, c.remote}.peer()):
+		c.raise(trusted)
+	case len(names) > 0:
+		c.raise(known)
+	}
 }
 
 func (c *streamConn) transport() string         { return c.kind }
@@ -201,9 +259,25 @@ func (c *streamConn) close() {
 }
 
 const (
+	firstTimeout   = 10 * time.Second // for the handshake, and for a stranger's first message
 	partialTimeout = 30 * time.Second // for the rest of a message that has begun
 	idleTimeout    = 10 * time.Minute // of a connection that no dialog uses
+	idleStranger   = time.Minute
 )
+
+// deadline is when the next octets must have come; began is when the message that is
+// incomplete began, zero where there is none.
+func (c *streamConn) deadline(began time.Time) time.Time {
+	switch {
+	case c.strange() && !c.spoken:
+		return c.opened.Add(firstTimeout)
+	case !began.IsZero():
+		return began.Add(partialTimeout)
+	case c.strange():
+		return time.Now().Add(idleStranger)
+	}
+	return time.Now().Add(idleTimeout)
+}
 
 // serve reads messages until the connection ends, and handles them one after the
 // other.
@@ -211,14 +285,14 @@ func (c *streamConn) serve() {
 	defer c.ua.group.Done()
 	defer c.ua.gone(c)
 	if t, ok := c.nc.(*tls.Conn); ok && c.listener != nil { // who dials has made the handshake
-		ctx, cancel := context.WithTimeout(c.ua.ctx, partialTimeout)
+		ctx, cancel := context.WithTimeout(c.ua.ctx, firstTimeout)
 		err := t.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
-			c.ua.knocked("TLS handshake failed", c.remote.String(), err)
+			c.ua.warn("TLS handshake failed", c.remote, "err", err)
 			return
 		}
-		c.peerNames = ours.PeerNames(t.ConnectionState(), c.ua.cfg.NameKinds...)
+		c.identified(ours.PeerNames(t.ConnectionState(), c.ua.cfg.NameKinds...))
 	}
 	if c.kind == dtlsKind {
 		c.serveDTLS()
@@ -227,11 +301,10 @@ func (c *streamConn) serve() {
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began
 	for {
-		deadline := time.Now().Add(idleTimeout)
-		if len(buf) > 0 {
-			deadline = began.Add(partialTimeout)
+		if len(buf) == 0 {
+			began = time.Time{}
 		}
-		_ = c.nc.SetReadDeadline(deadline)
+		_ = c.nc.SetReadDeadline(c.deadline(began))
 		if cap(buf)-len(buf) < 1024 {
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
 		}
@@ -264,17 +337,17 @@ func (c *streamConn) serve() {
 // serveDTLS reads datagrams until the connection ends.
 func (c *streamConn) serveDTLS() {
 	if c.listener != nil {
-		ctx, cancel := context.WithTimeout(c.ua.ctx, partialTimeout)
+		ctx, cancel := context.WithTimeout(c.ua.ctx, firstTimeout)
 		names, err := ours.HandshakeDTLS(ctx, c.nc, c.ua.cfg.NameKinds...)
 		cancel()
 		if err != nil {
-			c.ua.knocked("DTLS handshake failed", c.remote.String(), err)
+			c.ua.warn("DTLS handshake failed", c.remote, "err", err)
 			return
 		}
-		c.peerNames = names
+		c.identified(names)
 	}
 	for buf := make([]byte, maxMessage+1); ; {
-		_ = c.nc.SetReadDeadline(time.Now().Add(idleTimeout))
+		_ = c.nc.SetReadDeadline(c.deadline(time.Time{}))
 		n, err := c.nc.Read(buf)
 		if err != nil {
 			var late net.Error
@@ -288,6 +361,7 @@ func (c *streamConn) serveDTLS() {
 			data = data[1:] // keep-alive (RFC 5626 3.5.1)
 		}
 		if len(data) > 0 {
+			c.spoken = true
 			c.ua.receive(data, hop{c, c.remote})
 		}
 	}
@@ -305,11 +379,12 @@ func (c *streamConn) messages(buf []byte) ([]byte, bool) {
 			return buf[skip:], true
 		}
 		if err != nil {
-			c.ua.log.Warn("connection closed", "peer", c.remote.String(), "err", err)
+			c.ua.warn("connection closed", c.remote, "err", err)
 			c.ua.stats.Malformed.Add(1)
 			c.ua.refuseHead(buf[skip:skip+n], hop{c, c.remote}, err)
 			return nil, false
 		}
+		c.spoken = true
 		c.ua.receive(buf[skip:skip+n], hop{c, c.remote})
 		buf = buf[skip+n:]
 	}

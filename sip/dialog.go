@@ -5,9 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // Why dialogs and requests end.
@@ -19,6 +22,8 @@ var (
 	ErrPeerLost       = errors.New("the peer does not know the dialog any more (481)")
 	ErrConnectionLost = errors.New("connection lost")
 	ErrOverflow       = errors.New("too many messages waiting for a slow peer")
+	ErrCrowded        = errors.New("strangers have too many dialogs: the oldest gave way")
+	ErrWithheld       = errors.New("the answer is larger than what an unproved address may get")
 	ErrShutdown       = errors.New("shutting down")
 	ErrUnanswered     = errors.New("no answer")
 )
@@ -65,6 +70,9 @@ type Dialog struct {
 	subscription bool        // opened by SUBSCRIBE: it ends without BYE
 	pinned       bool        // no connection is opened for it
 	invitation   *Invitation // that opened it, nil when we did
+	entry        *share.Entry
+	standing     atomic.Int32 // of the peer
+	credit       *credit      // of the INVITE: while it is limited, nothing is sent on our own
 
 	mu        sync.Mutex
 	target    string // remote target: the peer's Contact
@@ -125,15 +133,20 @@ func (d *Dialog) peerAddr() netip.Addr {
 }
 
 // accept sends the 2xx that opens the dialog, and again until the ACK comes (RFC
-// 3261 13.3.1.4).
-func (d *Dialog) accept(r *Request, a Answer) {
-	wire := r.response(a)
+// 3261 13.3.1.4). Whoever has sent the INVITE in a datagram may have written somebody else's
+// address into it, who would get all of these: so a stranger gets the 2xx once, and again
+// when its INVITE comes again. Its ACK, which names our tag, proves the address.
+func (d *Dialog) accept(r *Request, wire []byte) {
 	tx := r.tx
 	tx.req.Store(nil)
 	d.mu.Lock()
 	d.schedule()
 	t1 := gosip.T1
 	wait, total := t1, time.Duration(0)
+	if r.credit.limited() {
+		wait = 64 * t1
+		tx.accepted.Store(&wire)
+	}
 	d.stopRepeat()
 	d.repeat = time.AfterFunc(wait, func() {
 		d.mu.Lock()
@@ -190,6 +203,7 @@ func (d *Dialog) receive(r *Request) {
 		r.Respond(Answer{Code: 481})
 		return
 	}
+	d.heardNow()
 	d.moved(r.hop)
 	if !r.hop.conn.reliable() && number > d.remoteSeq+1 && number <= d.remoteSeq+maxHeld && r.Method() != "BYE" {
 		if d.held == nil {
@@ -258,6 +272,21 @@ func (d *Dialog) late(r *Request) {
 	d.handle(r)
 }
 
+// heard notes that the peer has heard from us.
+func (d *Dialog) heard() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heardNow()
+}
+
+// heardNow is heard for callers that hold d.mu.
+func (d *Dialog) heardNow() {
+	if d.credit.limited() {
+		d.credit.lift()
+		d.pump()
+	}
+}
+
 // moved notes where the peer is now, and that it is there at all.
 func (d *Dialog) moved(h hop) {
 	if d.grace != nil {
@@ -272,6 +301,7 @@ func (d *Dialog) moved(h hop) {
 	}
 	if c, ok := h.conn.(*streamConn); ok {
 		c.dialogs.Add(1)
+		c.raise(standing(d.standing.Load()))
 	}
 	d.hop = h
 }
@@ -345,7 +375,7 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 	}
 	o := &outgoing{method: "BYE", done: done}
 	err := ErrConnectionLost
-	if !d.hop.conn.dead() && !d.subscription {
+	if !d.hop.conn.dead() && !d.subscription && !d.credit.limited() {
 		d.localSeq++
 		branch := newBranch()
 		err = d.ua.send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), done)

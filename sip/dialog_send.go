@@ -38,7 +38,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 // pump sends what can be sent now. The lock is held across the write, so that
 // CSeq rises in the order of the wire. Callers hold d.mu.
 func (d *Dialog) pump() {
-	for len(d.queue) > 0 && !d.busy {
+	for len(d.queue) > 0 && !d.busy && !d.credit.limited() {
 		if d.hop.conn.dead() && d.pinned {
 			for _, o := range d.queue {
 				go o.done(Result{Err: ErrConnectionLost})
@@ -174,7 +174,8 @@ func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
 	for _, h := range o.headers {
 		line(&b, h.Name, h.Value)
 	}
-	d.ua.end(&b, o.contentType, o.body)
+	line(&b, "User-Agent", d.ua.cfg.UserAgent)
+	end(&b, o.contentType, o.body)
 	return b.Bytes()
 }
 

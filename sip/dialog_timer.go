@@ -62,7 +62,7 @@ func (d *Dialog) RespondRefresh(r *Request, a Answer) {
 		return
 	}
 	a.Code = 200
-	d.accept(r, a)
+	d.accept(r, r.response(a, whole))
 }
 
 // refresh renews the session when that is up to us (RFC 4028 7.2), with UPDATE

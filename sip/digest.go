@@ -88,9 +88,10 @@ var ErrChallenged = errors.New("no credentials for the request")
 // [accounts.ErrLocked] or [accounts.ErrBusy] if nobody looks at its password.
 func (d *Digest) Check(r *Request) (username string, err error) {
 	username, stale, err := d.verify(r)
-	a := Answer{Once: true}
+	a := Answer{}
 	switch {
 	case err == nil:
+		r.authenticated()
 		return username, nil
 	case errors.Is(err, accounts.ErrLocked):
 		a.Code = 403

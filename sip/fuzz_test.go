@@ -38,7 +38,7 @@ func FuzzReceive(f *testing.F) {
 			_, _ = ua.negotiate(r, true)
 			_ = routes(r.Values("Record-Route"))
 			_ = ParseURI(parseAddress(r.Header("Contact")).URI)
-			if out := string(r.response(Answer{Code: 200})); strings.Count(out, "\r\n\r\n") != 1 {
+			if out := string(r.response(Answer{Code: 200}, whole)); strings.Count(out, "\r\n\r\n") != 1 {
 				t.Fatalf("an answer with several ends of its head:\n%s", out)
 			}
 		}

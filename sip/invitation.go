@@ -63,8 +63,9 @@ func (r *Request) newDialog(h DialogHandler) *Dialog {
 		localTag: r.toTag, remoteTag: r.From().Tag(),
 		local: r.Header("To") + ";tag=" + r.toTag, remote: r.Header("From"),
 		target: parseAddress(r.Header("Contact")).URI, routes: routes(r.Values("Record-Route")),
-		hop: r.hop, peer: r.hop.addr.Addr(), allows: r.Header("Allow"), pinned: r.ua.cfg.StayOnFlow,
+		hop: r.hop, peer: r.hop.addr.Addr(), allows: r.Header("Allow"), pinned: r.ua.cfg.StayOnFlow, credit: r.credit,
 	}
+	d.standing.Store(r.standing.Load())
 	d.remoteSeq, _, _ = r.cseq()
 	return d
 }
@@ -83,13 +84,16 @@ func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 		return d, err
 	}
 	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", in.ua.allow})
-	if !in.lists("Require", "100rel") {
-		in.tx.again(a.Code, in.response(a))
+	switch wants := in.lists("Require", "100rel"); {
+	case wants && in.credit.limited(): // it would have to be repeated
+		return d, nil
+	case !wants:
+		in.tx.again(a.Code, in.fitting(a))
 		return d, nil
 	}
 	in.sequence++
 	a.Headers = append(a.Headers, Header{"Require", "100rel"}, Header{"RSeq", strconv.FormatUint(uint64(in.sequence), 10)})
-	wire, wait, total := in.response(a), gosip.T1, time.Duration(0)
+	wire, wait, total := in.response(a, whole), gosip.T1, time.Duration(0)
 	number, _, _ := in.cseq()
 	rel := &reliable{rack: fmt.Sprintf("%d %d INVITE", in.sequence, number)}
 	rel.timer = time.AfterFunc(wait, func() {
@@ -158,7 +162,7 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	in.reliable = nil
 	in.mu.Unlock()
 	if err != nil {
-		in.Respond(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
+		in.Respond(noRoom(err))
 		return nil, err
 	}
 	if in.tx.answered.Swap(true) { // by the dialog, which repeats it until the ACK
@@ -168,7 +172,13 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	a.Code = 200
 	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", in.ua.allow})
 	a.Headers = append(a.Headers, in.timer.headers()...)
-	d.accept(in.Request, a)
+	wire := in.fitting(a)
+	if wire == nil {
+		in.tx.Terminate()
+		d.Drop()
+		return nil, ErrWithheld
+	}
+	d.accept(in.Request, wire)
 	return d, nil
 }
 
@@ -179,7 +189,7 @@ func (r *Request) Subscribe(h DialogHandler, a Answer) (*Dialog, error) {
 	d := r.newDialog(h)
 	d.subscription = true
 	if err := r.ua.add(d); err != nil {
-		r.Respond(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
+		r.Respond(noRoom(err))
 		return nil, err
 	}
 	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", r.ua.allow})

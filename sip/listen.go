@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	ours "github.com/tr87proxy/tr87proxy/tls"
@@ -81,32 +80,6 @@ func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error
 	return addrPort(l.Addr()), nil
 }
 
-// knocks are connections that came to nothing.
-type knocks struct {
-	mu     sync.Mutex
-	last   time.Time
-	silent int // since then
-}
-
-const knockPause = time.Second
-
-// knocked says in the log that a connection came to nothing: once a second, with the number
-// of those that were not told. Who knocks all the time must not fill the disk.
-func (ua *UA) knocked(what, peer string, err error) {
-	k := &ua.knocks
-	k.mu.Lock()
-	now := time.Now()
-	if now.Sub(k.last) < knockPause {
-		k.silent++
-		k.mu.Unlock()
-		return
-	}
-	silent := k.silent
-	k.last, k.silent = now, 0
-	k.mu.Unlock()
-	ua.log.Warn(what, "peer", peer, "err", err, "untold", silent)
-}
-
 var errNotAdmitted = errors.New("the address may not connect")
 
 // addrPort is an address of TCP or UDP.
@@ -144,7 +117,7 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 			kind = dtlsKind
 		}
 		if _, err := ua.adopt(nc, kind, "", l); err != nil {
-			ua.knocked("connection refused", nc.RemoteAddr().String(), err)
+			ua.warn("connection refused", addrPort(nc.RemoteAddr()), "err", err)
 			_ = nc.Close()
 		}
 	}

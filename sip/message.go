@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/rand"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	gosip "github.com/emiago/sipgo/sip"
 )
@@ -19,8 +21,13 @@ type Request struct {
 	hop   hop
 	ua    *UA
 	tx    *serverTx
+	size  int    // octets, as it came
 	toTag string // of our answers
 	extra []Header
+
+	dialog   *Dialog      // that it is in; nil: none
+	standing atomic.Int32 // of its sender
+	credit   *credit      // for answers
 }
 
 // Method returns the method, in capitals as it came.
@@ -124,10 +131,19 @@ type Answer struct {
 	ContentType string
 	Body        []byte
 	Headers     []Header
-	// Once sends the answer once and keeps nothing to repeat it: for strangers,
-	// whose addresses may be forged. The peer's own repetitions get it again.
-	Once bool
 }
+
+// brevity is how short an answer is written, for a peer that may not get more.
+type brevity int
+
+const (
+	whole    brevity = iota
+	bare             // without what a peer can do without
+	bodiless         // nor a body
+)
+
+// dispensable are the headers of answers that a peer can do without.
+var dispensable = []string{"Allow", "Supported", "Accept", "Allow-Events", "Retry-After"}
 
 // Respond answers the request, once; later calls do nothing.
 func (r *Request) Respond(a Answer) { r.tx.respond(r, a) }
@@ -142,15 +158,32 @@ func (r *Request) tag() {
 // once answers without a transaction: nothing repeats the answer.
 func (r *Request) once(a Answer) {
 	r.tag()
-	_ = r.hop.conn.send(r.response(a), r.hop.answerTo(r.Header("Via")))
+	if wire := r.fitting(a); wire != nil && r.credit.spend(len(wire)) {
+		_ = r.hop.conn.send(wire, r.hop.answerTo(r.Header("Via")))
+	}
+}
+
+// fitting writes an answer as long as the peer may get it; nil: it may get none.
+func (r *Request) fitting(a Answer) []byte {
+	for how := whole; how <= bodiless; how++ {
+		if wire := r.response(a, how); r.credit.covers(len(wire)) {
+			return wire
+		}
+	}
+	r.ua.stats.Withheld.Add(1)
+	return nil
 }
 
 // response writes an answer: Vias, From, To, Call-ID and CSeq as they came
 // (RFC 3261 8.2.6), Record-Route where a dialog needs it (12.1.1).
-func (r *Request) response(a Answer) []byte {
+func (r *Request) response(a Answer, how brevity) []byte {
 	var b bytes.Buffer
 	b.Grow(1024)
-	statusLine(&b, a.Code, reason(a))
+	phrase := ""
+	if how == whole {
+		phrase = reason(a)
+	}
+	statusLine(&b, a.Code, phrase)
 	top := true
 	for _, v := range r.msg.GetHeaders("Via") {
 		value := v.Value()
@@ -176,13 +209,20 @@ func (r *Request) response(a Answer) []byte {
 	line(&b, "To", to)
 	line(&b, "Call-ID", r.Header("Call-ID"))
 	line(&b, "CSeq", r.Header("CSeq"))
-	for _, h := range extra {
-		line(&b, h.Name, h.Value)
+	for _, headers := range [][]Header{extra, a.Headers} {
+		for _, h := range headers {
+			if how == whole || !slices.Contains(dispensable, h.Name) {
+				line(&b, h.Name, h.Value)
+			}
+		}
 	}
-	for _, h := range a.Headers {
-		line(&b, h.Name, h.Value)
+	if how == whole {
+		line(&b, "User-Agent", r.ua.cfg.UserAgent)
 	}
-	r.ua.end(&b, a.ContentType, a.Body)
+	if how == bodiless {
+		a.Body = nil
+	}
+	end(&b, a.ContentType, a.Body)
 	return b.Bytes()
 }
 

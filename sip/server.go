@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // basic lists what every UA answers with anything but 405.
@@ -18,9 +20,10 @@ func (ua *UA) request(r *Request) {
 	if fault := r.valid(); fault != "" {
 		ua.stats.Malformed.Add(1)
 		ua.log.Debug("request refused", "peer", r.hop.addr.String(), "fault", fault)
-		ua.refuse(r.msg, r.hop, 400)
+		ua.refuse(r.msg, r.hop, r.size, 400)
 		return
 	}
+	ua.introduce(r)
 	switch r.Method() {
 	case "ACK":
 		ua.ack(r)
@@ -52,11 +55,11 @@ func (ua *UA) request(r *Request) {
 		r.Respond(Answer{Code: 400, Reason: "Bad Replaces"})
 		return
 	}
-	if tag := r.To().Tag(); tag != "" {
-		if d := ua.dialogOf(r, tag); d != nil {
-			d.receive(r)
-			return
-		}
+	if r.dialog != nil {
+		r.dialog.receive(r)
+		return
+	}
+	if r.To().Tag() != "" {
 		r.Respond(Answer{Code: 481})
 		return
 	}
@@ -69,6 +72,21 @@ func (ua *UA) request(r *Request) {
 		ua.invite(r)
 	default:
 		r.Respond(Answer{Code: 481})
+	}
+}
+
+// introduce finds out who sends a request.
+func (ua *UA) introduce(r *Request) {
+	s := stranger
+	if r.dialog = ua.dialogOf(r); r.dialog != nil {
+		s = standing(r.dialog.standing.Load())
+	}
+	if s == stranger {
+		s = ua.standingOf(r.hop)
+	}
+	r.standing.Store(int32(s))
+	if r.dialog == nil { // whoever names our tag has heard from us
+		r.credit = ua.creditFor(r.hop, r.size, s)
 	}
 }
 
@@ -94,7 +112,11 @@ func (r *Request) unsupported() string {
 // dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag,
 // never by Request-URI: a front end puts its own route there. A stranger's
 // request finds nothing.
-func (ua *UA) dialogOf(r *Request, tag string) *Dialog {
+func (ua *UA) dialogOf(r *Request) *Dialog {
+	tag := r.To().Tag()
+	if tag == "" {
+		return nil
+	}
 	ua.mu.Lock()
 	d := ua.dialogs[tag]
 	ua.mu.Unlock()
@@ -102,14 +124,15 @@ func (ua *UA) dialogOf(r *Request, tag string) *Dialog {
 		return nil
 	}
 	if (d.peerAddr() != r.hop.addr.Addr() || !slices.Equal(d.names, r.hop.conn.names())) && !ua.cfg.Trusts(r.Peer()) {
-		ua.log.Warn("request in a dialog from another address, or under another name, refused", "peer", r.hop.addr.String(), "method", r.Method())
+		ua.warn("request in a dialog from another address, or under another name, refused", r.hop.addr, "method", r.Method())
 		return nil
 	}
 	return d
 }
 
 func (ua *UA) ack(r *Request) {
-	if d := ua.dialogOf(r, r.To().Tag()); d != nil {
+	if d := r.dialog; d != nil {
+		d.heard()
 		if h, ok := d.handler.(AckHandler); d.acked() && ok {
 			h.Ack(d, r)
 		}
@@ -127,11 +150,6 @@ func (ua *UA) ack(r *Request) {
 // invite opens a dialog.
 func (ua *UA) invite(r *Request) {
 	r.toTag = newTag()
-	if code := ua.room(r); code != 0 {
-		ua.stats.Refused.Add(1)
-		r.Respond(Answer{Code: code, Headers: []Header{{"Retry-After", "10"}}})
-		return
-	}
 	if ua.cfg.Handler == nil {
 		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", ua.allow}}})
 		return
@@ -148,45 +166,64 @@ func (ua *UA) invite(r *Request) {
 	ua.cfg.Handler.Invite(&Invitation{Request: r, timer: timer})
 }
 
-// room reports whether a further dialog may be opened: 0, or the code to refuse
-// it with.
-func (ua *UA) room(r *Request) int {
-	ua.mu.Lock()
-	defer ua.mu.Unlock()
-	switch {
-	case ua.closing, len(ua.dialogs) >= ua.cfg.MaxDialogs:
-		return 503
-	case ua.perPeer[r.hop.addr.Addr()] >= ua.cfg.MaxDialogsPerPeer:
-		return 486
-	}
-	return 0
-}
-
+// add takes a dialog into the table: share.ErrPeer and share.ErrFull where there is no place.
 func (ua *UA) add(d *Dialog) error {
 	ua.mu.Lock()
-	defer ua.mu.Unlock()
 	if ua.closing {
+		ua.mu.Unlock()
 		return ErrShutdown
 	}
 	if c, ok := d.hop.conn.(*streamConn); ok {
 		if c.dead() {
+			ua.mu.Unlock()
 			return ErrConnectionLost
 		}
 		c.dialogs.Add(1)
 	}
 	d.added = true
 	ua.dialogs[d.localTag] = d
-	ua.perPeer[d.peer]++
+	ua.mu.Unlock()
+	entry, err := d.enter()
+	if err != nil {
+		ua.stats.Refused.Add(1)
+		d.unring()
+		return err
+	}
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	d.entry = entry
+	if ua.dialogs[d.localTag] != d { // it has ended meanwhile
+		entry.Leave()
+	}
 	return nil
+}
+
+// enter takes the dialog's place. Those that we open are not counted against anybody.
+func (d *Dialog) enter() (*share.Entry, error) {
+	if d.Ours() {
+		entry, _ := d.ua.dialogShares.EnterTrusted(d.peer)
+		return entry, nil
+	}
+	return d.ua.dialogShares.Enter(d.peer, standing(d.standing.Load()) >= known, func() {
+		d.ua.stats.EvictedDialogs.Add(1)
+		d.ua.spawn(func() { d.bye(ErrCrowded, func(Result) {}) })
+	})
+}
+
+// noRoom is the answer to a request whose dialog has no place.
+func noRoom(err error) Answer {
+	code := 503
+	if errors.Is(err, share.ErrPeer) {
+		code = 486
+	}
+	return Answer{Code: code, Headers: []Header{{"Retry-After", "10"}}}
 }
 
 func (ua *UA) remove(d *Dialog) {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	delete(ua.dialogs, d.localTag)
-	if ua.perPeer[d.peer]--; ua.perPeer[d.peer] <= 0 {
-		delete(ua.perPeer, d.peer)
-	}
+	d.entry.Leave()
 }
 
 // routes takes a Record-Route apart without touching its values.

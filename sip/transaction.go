@@ -11,6 +11,8 @@ import (
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // quiet is sipgo's logger: what is worth saying is said here, once.
@@ -27,6 +29,9 @@ type serverTx struct {
 	to       hop // where answers go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
+	entry    *share.Entry // guarded by ua.txMu
+	credit   *credit
+	accepted atomic.Pointer[[]byte] // the 2xx that goes out again when the INVITE comes again
 	// cancelled is told when the client gives up.
 	cancelled atomic.Pointer[func()]
 }
@@ -88,32 +93,85 @@ func serverKey(r *Request, method string) string {
 func (ua *UA) begin(r *Request) bool {
 	key := serverKey(r, r.Method())
 	ua.txMu.Lock()
-	if tx := ua.serverTx[key]; tx != nil {
-		ua.txMu.Unlock()
-		ua.stats.Retransmissions.Add(1)
-		_ = tx.Receive(&gosip.Request{Method: r.msg.Method})
+	first := ua.serverTx[key]
+	ua.txMu.Unlock()
+	if first != nil {
+		first.receiveAgain(r)
 		return false
 	}
-	if len(ua.serverTx) >= ua.cfg.MaxTransactions {
-		ua.txMu.Unlock()
-		ua.stats.Refused.Add(1)
-		r.once(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
-		return false
-	}
-	tx := &serverTx{ua: ua, key: key, hop: r.hop}
+	tx := &serverTx{ua: ua, key: key, hop: r.hop, credit: r.credit}
 	tx.to = hop{r.hop.conn, r.hop.answerTo(r.Header("Via"))}
 	tx.req.Store(r)
 	r.tx = tx
 	tx.ServerTx = gosip.NewServerTx(key, shell(r.Method(), timers(r.hop.conn)), tx, quiet)
-	ua.serverTx[key] = tx
+	tx.OnTerminate(tx.forget)
+	entry, err := tx.enter(r)
+	if err != nil {
+		ua.stats.Refused.Add(1)
+		r.once(Answer{Code: 503, Headers: []Header{{"Retry-After", "10"}}})
+		return false
+	}
+	ua.txMu.Lock()
+	tx.entry = entry
+	first = ua.serverTx[key]
+	if first == nil && !tx.answered.Load() { // it is evicted already where it is answered
+		ua.serverTx[key] = tx
+		tx.count(1)
+	}
 	ua.txMu.Unlock()
-	tx.OnTerminate(func(string, error) {
-		ua.txMu.Lock()
-		delete(ua.serverTx, key)
-		ua.txMu.Unlock()
-	})
+	if first != nil { // it came by another socket in the same moment
+		entry.Leave()
+		first.receiveAgain(r)
+		return false
+	}
 	_ = tx.Init()
 	return true
+}
+
+// enter takes a place among the transactions. What is in a dialog of a peer that is known, or
+// comes from one, does not give way to strangers.
+func (t *serverTx) enter(r *Request) (*share.Entry, error) {
+	if standing(r.standing.Load()) == trusted {
+		return t.ua.transactionShares.EnterTrusted(r.hop.addr.Addr())
+	}
+	return t.ua.transactionShares.Enter(r.hop.addr.Addr(), r.known(), t.evict)
+}
+
+// evict ends a stranger's transaction: its answer, if there is none yet, will go nowhere.
+func (t *serverTx) evict() {
+	t.answered.Store(true)
+	t.ua.stats.EvictedTransactions.Add(1)
+	t.ua.spawn(t.Terminate) // which may have to wait for a peer that takes no answer
+}
+
+// forget takes the transaction out of the table.
+func (t *serverTx) forget(string, error) {
+	t.ua.txMu.Lock()
+	if t.ua.serverTx[t.key] == t {
+		delete(t.ua.serverTx, t.key)
+		t.count(-1)
+	}
+	entry := t.entry
+	t.ua.txMu.Unlock()
+	entry.Leave()
+}
+
+// count counts the transaction where it came in. Callers hold ua.txMu.
+func (t *serverTx) count(n int32) {
+	if c, ok := t.hop.conn.(*streamConn); ok {
+		c.transactions.Add(n)
+	}
+}
+
+// receiveAgain takes a retransmission.
+func (t *serverTx) receiveAgain(r *Request) {
+	t.ua.stats.Retransmissions.Add(1)
+	t.credit.earn(r.size)
+	if wire := t.accepted.Load(); wire != nil && t.credit.limited() {
+		t.again(200, *wire)
+		return
+	}
+	_ = t.Receive(&gosip.Request{Method: r.msg.Method})
 }
 
 func (t *serverTx) respond(r *Request, a Answer) {
@@ -124,13 +182,13 @@ func (t *serverTx) respond(r *Request, a Answer) {
 		return
 	}
 	t.req.Store(nil) // only the answer is kept for retransmissions
-	if a.Once {
+	if r.strange() {
 		t.Terminate()
 		r.once(a)
 		return
 	}
 	r.tag()
-	t.again(a.Code, r.response(a))
+	t.again(a.Code, r.response(a, whole))
 	if t.hop.conn.reliable() && r.Method() != "INVITE" {
 		t.Terminate()
 	}
@@ -139,6 +197,9 @@ func (t *serverTx) respond(r *Request, a Answer) {
 // again hands an answer to the transaction: the first time, and for each
 // repetition of a 2xx to INVITE.
 func (t *serverTx) again(code int, wire []byte) {
+	if wire == nil { // the peer may not get it
+		return
+	}
 	res := &gosip.Response{StatusCode: code}
 	res.SetBody(bytes.Clone(wire)) // without the room it was written in
 	if err := t.Respond(res); err != nil {
@@ -158,8 +219,14 @@ func (t *serverTx) WriteMsg(m gosip.Message) error {
 		code := m.(*gosip.Response).StatusCode
 		if code != 100 {
 			r.tag()
+		} else if t.credit.limited() { // what may be sent is for the final answer
+			return nil
 		}
-		wire = r.response(Answer{Code: code})
+		wire = r.response(Answer{Code: code}, whole)
+	}
+	if !t.credit.spend(len(wire)) {
+		t.ua.stats.Withheld.Add(1)
+		return nil
 	}
 	return t.to.conn.send(wire, t.to.addr)
 }
@@ -184,7 +251,12 @@ func (ua *UA) cancel(r *Request) {
 	if tx == nil || tx.answered.Swap(true) {
 		return
 	}
-	_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+	if invite := tx.req.Load(); invite.strange() {
+		tx.Terminate()
+		invite.once(Answer{Code: 487})
+	} else {
+		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+	}
 	if told := tx.cancelled.Load(); told != nil {
 		(*told)()
 	}
@@ -236,13 +308,20 @@ func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func
 func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result)) (*clientTx, error) {
 	tx := &clientTx{ua: ua, key: branch + "|" + method, branch: branch, hop: h, names: n, wire: wire, progress: progress, done: done}
 	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, timers(h.conn)), tx, quiet)
+	c, stream := h.conn.(*streamConn)
 	tx.OnTerminate(func(string, error) {
 		ua.txMu.Lock()
 		delete(ua.clientTx, tx.key)
+		if stream {
+			c.transactions.Add(-1)
+		}
 		ua.txMu.Unlock()
 	})
 	ua.txMu.Lock()
 	ua.clientTx[tx.key] = tx
+	if stream {
+		c.transactions.Add(1)
+	}
 	ua.txMu.Unlock()
 	if err := tx.Init(); err != nil {
 		tx.Terminate()

@@ -18,6 +18,7 @@ import (
 
 	gosip "github.com/emiago/sipgo/sip"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -55,11 +56,14 @@ type Config struct {
 	ReorderWait    time.Duration // UDP: how long a request waits for one that was overtaken; 50 ms
 	WriteTimeout   time.Duration // of one message on a connection; 10 s
 
+	// A peer is an IPv4 address or the /64 of an IPv6 address. A quarter of each table is for
+	// peers that are known; where there is no place, the oldest entry gives way of the stranger
+	// that has most of them.
 	MaxDialogs        int // in all; 20000
-	MaxDialogsPerPeer int // from one address; 5000
+	MaxDialogsPerPeer int // 5000
 	MaxTransactions   int // being answered or kept for retransmissions; 100000
 	MaxConnections    int // 2000
-	// MaxConnectionsPerPeer is how many one address may open; 500.
+	// MaxConnectionsPerPeer is how many one peer may open; 500.
 	MaxConnectionsPerPeer int
 	// Admits reports whether an address may speak to us at all; nil: any.
 	Admits func(netip.Addr) bool
@@ -67,6 +71,9 @@ type Config struct {
 	// Trusts reports whether a request inside a dialog may come from this peer
 	// although the dialog was opened from another address. The default is never.
 	Trusts func(Peer) bool
+	// Known reports whether the configuration names a peer: it is no stranger, from its first
+	// message on. The default is Trusts.
+	Known func(Peer) bool
 	// Trace sees every message in and out; it must not keep data.
 	Trace func(out bool, peer Peer, data []byte)
 }
@@ -103,6 +110,9 @@ func (c *Config) defaults() {
 	if c.Trusts == nil {
 		c.Trusts = func(Peer) bool { return false }
 	}
+	if c.Known == nil {
+		c.Known = c.Trusts
+	}
 }
 
 // methods lists what is answered with anything but 405.
@@ -134,6 +144,9 @@ type Handler interface {
 type Stats struct {
 	Requests, Retransmissions, Malformed, Refused, Unanswered atomic.Int64
 	Stray                                                     atomic.Int64 // responses that answer nothing of ours
+	Withheld                                                  atomic.Int64 // answers larger than what an unproved address may get
+	// What strangers had to give up for others.
+	EvictedTransactions, EvictedConnections, EvictedDialogs atomic.Int64
 }
 
 // UA is a SIP user agent.
@@ -155,12 +168,15 @@ type UA struct {
 	streams   map[*streamConn]struct{}
 	pool      map[string]*streamConn // dialled, by transport, address and name
 	dialogs   map[string]*Dialog     // by our own tag
-	perPeer   map[netip.Addr]int     // dialogs from an address
-	knocks    knocks
-	// perAddress counts connections.
-	perAddress map[netip.Addr]int
-	dialing    sync.Mutex // one dial at a time
-	sources    map[netip.Addr]netip.Addr
+	dialing   sync.Mutex             // one dial at a time
+	sources   map[netip.Addr]netip.Addr
+
+	// How the tables are shared.
+	dialogShares, connectionShares, transactionShares *share.Table
+
+	met     *acquaintances
+	hush    share.Hush[strange]
+	hushAll share.Hush[string]
 
 	txMu     sync.Mutex
 	serverTx map[string]*serverTx
@@ -174,8 +190,12 @@ func New(cfg Config) *UA {
 	return &UA{
 		cfg: cfg, knows: cfg.methods(), allow: strings.Join(cfg.methods(), ", "), log: cfg.Log, ctx: ctx, stop: stop,
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
-		dialogs: map[string]*Dialog{}, perPeer: map[netip.Addr]int{}, perAddress: map[netip.Addr]int{}, sources: map[netip.Addr]netip.Addr{},
+		dialogs: map[string]*Dialog{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
+		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Peer: cfg.MaxDialogsPerPeer}),
+		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Peer: cfg.MaxConnectionsPerPeer}),
+		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
+		met:               newAcquaintances(), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
 	}
 }
 
@@ -201,25 +221,24 @@ const (
 func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamConn, error) {
 	c := &streamConn{
 		ua: ua, nc: nc, kind: kind, poolKey: poolKey, listener: l,
-		local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr()),
+		local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr()), opened: time.Now(),
 	}
 	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
 		c.peerNames = ours.PeerNames(t.ConnectionState(), ua.cfg.NameKinds...)
 	}
+	if l != nil && ua.cfg.Admits != nil && !ua.cfg.Admits(c.remote.Addr()) {
+		return nil, errNotAdmitted
+	}
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
-	switch {
-	case ua.closing:
+	if ua.closing {
+		c.entry.Leave()
 		return nil, net.ErrClosed
-	case l != nil && ua.cfg.Admits != nil && !ua.cfg.Admits(c.remote.Addr()):
-		return nil, errNotAdmitted
-	case l != nil && ua.perAddress[c.remote.Addr()] >= ua.cfg.MaxConnectionsPerPeer:
-		return nil, fmt.Errorf("more than %d connections from one address", ua.cfg.MaxConnectionsPerPeer)
-	case len(ua.streams) >= ua.cfg.MaxConnections:
-		return nil, fmt.Errorf("more than %d connections", ua.cfg.MaxConnections)
 	}
 	ua.streams[c] = struct{}{}
-	ua.perAddress[c.remote.Addr()]++
 	if poolKey != "" {
 		ua.pool[poolKey] = c
 	}
@@ -231,11 +250,9 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamC
 // gone forgets a connection and gives the dialogs on it their time of grace.
 func (ua *UA) gone(c *streamConn) {
 	c.close()
+	c.entry.Leave()
 	ua.mu.Lock()
 	delete(ua.streams, c)
-	if ua.perAddress[c.remote.Addr()]--; ua.perAddress[c.remote.Addr()] <= 0 {
-		delete(ua.perAddress, c.remote.Addr())
-	}
 	if ua.pool[c.poolKey] == c {
 		delete(ua.pool, c.poolKey)
 	}
@@ -247,7 +264,9 @@ func (ua *UA) gone(c *streamConn) {
 	for _, d := range dialogs {
 		d.lost(c)
 	}
-	ua.dropTransactions(c)
+	if c.transactions.Load() > 0 {
+		ua.dropTransactions(c)
+	}
 	if ua.cfg.Lost != nil {
 		ua.cfg.Lost(Flow{hop{c, c.remote}})
 	}
@@ -289,14 +308,14 @@ func (ua *UA) receive(data []byte, h hop) {
 	if err != nil {
 		ua.stats.Malformed.Add(1)
 		ua.log.Debug("malformed message", "peer", h.addr.String(), "err", err)
-		ua.refuse(msg, h, 400)
+		ua.refuse(msg, h, len(data), 400)
 		return
 	}
 	switch m := msg.(type) {
 	case *gosip.Response:
 		ua.response(m, h)
 	case *gosip.Request:
-		ua.request(&Request{msg: m, hop: h, ua: ua})
+		ua.request(&Request{msg: m, hop: h, ua: ua, size: len(data)})
 	}
 }
 
@@ -309,18 +328,19 @@ func (ua *UA) refuseHead(head []byte, h hop, reason error) {
 		code = 513
 	}
 	if err == nil || msg != nil {
-		ua.refuse(msg, h, code)
+		ua.refuse(msg, h, len(head), code)
 	}
 }
 
 // refuse answers a faulty request without a transaction, if enough of it could be
 // read that the peer will know the answer.
-func (ua *UA) refuse(msg gosip.Message, h hop, code int) {
+func (ua *UA) refuse(msg gosip.Message, h hop, size, code int) {
 	req, ok := msg.(*gosip.Request)
 	if !ok || req == nil {
 		return
 	}
-	if r := (&Request{msg: req, hop: h, ua: ua}); r.Header("Via") != "" && req.Method != "ACK" {
+	r := &Request{msg: req, hop: h, ua: ua, size: size, credit: ua.creditFor(h, size, ua.standingOf(h))}
+	if r.Header("Via") != "" && req.Method != "ACK" {
 		r.once(Answer{Code: code})
 	}
 }

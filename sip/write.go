@@ -37,8 +37,7 @@ func line(b *bytes.Buffer, name, value string) {
 }
 
 // end writes what comes last in every message.
-func (ua *UA) end(b *bytes.Buffer, contentType string, body []byte) {
-	line(b, "User-Agent", ua.cfg.UserAgent)
+func end(b *bytes.Buffer, contentType string, body []byte) {
 	if len(body) > 0 {
 		line(b, "Content-Type", contentType)
 	}

@@ -186,7 +186,7 @@ func FuzzWrite(f *testing.F) {
 			t.Errorf("%s %q of the target %q", m.names(), m.start, text)
 		}
 		refused := &Request{msg: mustRequest(t), hop: hop{&deadEnd{}, netip.MustParseAddrPort("127.0.0.1:5060")}, ua: ua}
-		m = strict(t, string(refused.response(Answer{Code: 400, Reason: text, Headers: []Header{{"Warning", text}}})))
+		m = strict(t, string(refused.response(Answer{Code: 400, Reason: text, Headers: []Header{{"Warning", text}}}, whole)))
 		if m.names() != "Via From To Call-ID CSeq Warning User-Agent Content-Length" || !strings.HasPrefix(m.start, "SIP/2.0 400 ") {
 			t.Errorf("%s %q of the reason %q", m.names(), m.start, text)
 		}

@@ -146,7 +146,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
 		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
 	case !s.knocks.Allow(addr, time.Now()):
-		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}, Once: true})
+		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
 		return policy.Identity{}, nil, false
 	case s.cfg.Digest != nil:
 		seal := s.cfg.Digest.Seal(in.Request)
@@ -174,7 +174,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
-	in.Reject(sip.Answer{Code: 403, Once: true})
+	in.Reject(sip.Answer{Code: 403})
 	return policy.Identity{}, nil, false
 }
 

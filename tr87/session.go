@@ -87,6 +87,9 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 func (s *session) responder(d *sip.Dialog, r *sip.Request) func(*uacsta.Message) {
 	info := r.Method() == "INFO"
 	return func(res *uacsta.Message) {
+		if s.core.Identity().Name != "" { // it may have logged in just now
+			d.Trust()
+		}
 		switch {
 		case res == nil:
 			d.RespondRefresh(r, sip.Answer{})

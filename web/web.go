@@ -117,6 +117,10 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)
 	counter("sip_refused_total", "SIP requests refused by a limit.", &wire.Refused)
 	counter("sip_unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+	counter("sip_withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
+	counter("sip_transactions_evicted_total", "SIP transactions of strangers that gave way to others.", &wire.EvictedTransactions)
+	counter("sip_connections_evicted_total", "SIP connections of strangers that gave way to others.", &wire.EvictedConnections)
+	counter("sip_dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
 	counter("sip_stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
 }
 

@@ -184,6 +184,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
 		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
+		Known:  func(p sip.Peer) bool { return cfg.Demo || trusts(p.Addr.Addr(), p.Names) },
 	})
 	n.servers = n.listeners(cfg)
 	for _, s := range n.servers {

@@ -341,7 +341,7 @@ func TestStrangerInDialog(t *testing.T) {
 	// Another address of this machine that knows every identifier of the dialog.
 	q := dialRaw(t, "UDP", addr)
 	_ = q.nc.Close()
-	nc, err := dialFrom("127.0.0.2", addr)
+	nc, err := dialFrom("UDP", "127.0.0.2", addr)
 	if err != nil {
 		t.Skip("no second loopback address")
 	}
@@ -357,7 +357,9 @@ func TestStrangerInDialog(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	_, _, addr := serve(t, "TCP", func(c *Config) { c.MaxDialogs, c.MaxDialogsPerPeer = 3, 2 })
+	_, _, addr := serve(t, "TCP", func(c *Config) {
+		c.MaxDialogs, c.MaxDialogsPerPeer, c.Known = 3, 2, func(Peer) bool { return true }
+	})
 	for i, want := range []int{200, 200, 486} {
 		if res := dialRaw(t, "TCP", addr).invite(); res.code() != want || want != 200 && res.header("Retry-After") == "" {
 			t.Errorf("INVITE %d: %s", i, res.start)
@@ -365,22 +367,30 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestNoACK runs in a process of its own: the timers' length belongs to the whole
-// process and is set before the first transaction.
+// shortTimers runs a test in a process of its own, and reports whether it is that one: the
+// timers' length belongs to the whole process and is set before the first transaction.
+func shortTimers(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv("TR87_SHORT_TIMERS") != "" {
+		SetT1(20 * time.Millisecond)
+		return true
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "TR87_SHORT_TIMERS=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return false
+}
+
 func TestNoACK(t *testing.T) {
-	if os.Getenv("TR87_SHORT_TIMERS") == "" {
-		ctx, cancel := context.WithTimeout(t.Context(), 6*patience)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestNoACK$", "-test.v")
-		cmd.Env = append(os.Environ(), "TR87_SHORT_TIMERS=1")
-		out, err := cmd.CombinedOutput()
-		if err != nil || !bytes.Contains(out, []byte("--- PASS: TestNoACK")) {
-			t.Fatalf("%v\n%s", err, out)
-		}
+	if !shortTimers(t) {
 		return
 	}
-	SetT1(20 * time.Millisecond)
-	_, rec, addr := serve(t, "UDP", nil)
+	_, rec, addr := serve(t, "UDP", func(c *Config) { c.Known = func(Peer) bool { return true } })
 	p := dialRaw(t, "UDP", addr)
 	p.write(p.request("INVITE", 1, "hello"))
 	repeated := 0

@@ -38,6 +38,7 @@ func rawHeaders() map[string]gosip.HeaderParser {
 		"k": "Supported", "m": "Contact", "t": "To", "v": "Via", "x": "Session-Expires",
 	} {
 		m[compact] = func(_ []byte, value string) (gosip.Header, error) { return gosip.NewHeader(name, value), nil }
+		m[strings.ToLower(name)] = m[compact] // as which sipgo looks up some of the compact ones
 	}
 	return m
 }

@@ -102,7 +102,12 @@ type rawPeer struct {
 
 func dialRaw(t *testing.T, transport string, to netip.AddrPort) *rawPeer {
 	t.Helper()
-	nc, err := net.Dial(strings.ToLower(transport), to.String())
+	return dialRawFrom(t, transport, "127.0.0.1", to)
+}
+
+func dialRawFrom(t *testing.T, transport, local string, to netip.AddrPort) *rawPeer {
+	t.Helper()
+	nc, err := dialFrom(transport, local, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +241,11 @@ func (p *rawPeer) answer(m message, code int) {
 
 func newReader(nc net.Conn) *bufio.Reader { return bufio.NewReaderSize(nc, 1<<16) }
 
-// dialFrom opens a UDP socket on another local address.
-func dialFrom(local string, to netip.AddrPort) (net.Conn, error) {
-	return net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(local)}, net.UDPAddrFromAddrPort(to))
+// dialFrom connects from another local address.
+func dialFrom(transport, local string, to netip.AddrPort) (net.Conn, error) {
+	from := netip.AddrPortFrom(netip.MustParseAddr(local), 0)
+	if transport == "UDP" {
+		return net.DialUDP("udp", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to))
+	}
+	return net.DialTCP("tcp", net.TCPAddrFromAddrPort(from), net.TCPAddrFromAddrPort(to))
 }

@@ -187,7 +187,7 @@ func TestResponseOnItsConnection(t *testing.T) {
 	}
 	peer := &rawPeer{t: t, nc: nc, in: newReader(nc), transport: "TCP"}
 	m := peer.must()
-	datagram, err := dialFrom("127.0.0.1", udp)
+	datagram, err := dialFrom("UDP", "127.0.0.1", udp)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,405 @@
+package sip
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// answering answers a request with the code that its To names, with all that could make an
+// answer long.
+type answering struct{ *recorder }
+
+func (a answering) answer(r *Request) Answer {
+	code, _ := strconv.Atoi(ParseURI(r.To().URI).User)
+	return Answer{
+		Code: code, Reason: strings.Repeat("because ", 20), ContentType: "text/plain", Body: bytes.Repeat([]byte("x"), 1000),
+		Headers: []Header{{"Allow", r.ua.allow}, {"Accept", "text/plain"}, {"Retry-After", "10"}},
+	}
+}
+
+func (a answering) Invite(in *Invitation) {
+	wanted := a.answer(in.Request)
+	if wanted.Code < 200 {
+		_, _ = in.Progress(a, wanted)
+		wanted.Code = 486
+	}
+	if wanted.Code == 200 {
+		_, _ = in.Accept(a, wanted)
+		return
+	}
+	in.Reject(wanted)
+}
+
+// small is the shortest legal form of a request.
+func small(method, to string, extra ...string) string {
+	const shortest = "%s sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;rport;branch=z9hG4bK%s\r\nf:<sip:a>;tag=1\r\nt:<%s\r\ni:%s\r\nCSeq:1 %s\r\n%s\r\n"
+	id := newTag()[:8]
+	return fmt.Sprintf(shortest, method, id, to, id, method, strings.Join(append(extra, ""), "\r\n"))
+}
+
+// Before anything of ours has come back from an address, it gets at most three times the
+// octets that have come from there, whatever they ask for.
+func TestAmplification(t *testing.T) {
+	if !shortTimers(t) {
+		return
+	}
+	cases := map[string][]string{
+		"Require":                {small("INVITE", "sip:200@a>", "Require:a,b,c", "m:<sip:a>")},
+		"no Contact":             {small("INVITE", "sip:200@a>")},
+		"To tag":                 {small("INVITE", "sip:200@a>;tag=x", "m:<sip:a>")},
+		"bad Session-Expires":    {small("INVITE", "sip:200@a>", "x:soon", "m:<sip:a>")},
+		"small Session-Expires":  {small("INVITE", "sip:200@a>", "k:timer", "x:1", "m:<sip:a>")},
+		"version":                {strings.Replace(small("OPTIONS", "sip:a>"), "SIP/2.0\r\n", "SIP/3.0\r\n", 1)},
+		"CSeq of another method": {strings.Replace(small("OPTIONS", "sip:a>"), "1 OPTIONS", "1 INFO", 1)},
+		"no From":                {strings.Replace(small("OPTIONS", "sip:a>"), "f:", "F1:", 1)},
+		"header without colon":   {small("OPTIONS", "sip:a>", "x")},
+		"many headers":           {small("OPTIONS", "sip:a>", strings.Repeat("x:\r\n", 200)+"x:")},
+		"bad Replaces":           {small("INVITE", "sip:200@a>", "Replaces:a", "m:<sip:a>")},
+		"unknown method":         {small("A", "sip:a>")},
+		"OPTIONS":                {small("OPTIONS", "sip:a>")},
+		"challenge":              {small("REGISTER", "sip:a>")},
+		"several Via":            {small("OPTIONS", "sip:a>", "v:SIP/2.0/UDP b", "v:SIP/2.0/UDP c", "Record-Route:<sip:a>")},
+		"BYE":                    {small("BYE", "sip:a>")},
+		"CANCEL":                 {small("CANCEL", "sip:a>")},
+		"ACK":                    {small("ACK", "sip:a>")},
+		"nothing":                {"\r\n\r\n"},
+		"response":               {"SIP/2.0 200 OK\r\nv:SIP/2.0/UDP a\r\n\r\n"},
+	}
+	for code := range maps.Keys(reasons) {
+		if code > 100 {
+			cases[fmt.Sprint("INVITE ", code)] = []string{small("INVITE", fmt.Sprintf("sip:%d@a>", code), "m:<sip:a>")}
+		}
+		if code >= 200 {
+			cases[fmt.Sprint("MESSAGE ", code)] = []string{small("MESSAGE", fmt.Sprintf("sip:%d@a>", code))}
+		}
+	}
+	for name, data := range maps.Clone(cases) {
+		cases[name+", again"] = slices.Repeat(data, 3)
+	}
+	large := small("INVITE", "sip:200@a>", "m:<sip:a>", "Subject:"+strings.Repeat("x", 600))
+	cases["accepted"] = []string{large}
+	cases["accepted, again"] = []string{large, large, large}
+	cases["accepted, and cancelled"] = []string{large, strings.ReplaceAll(strings.Replace(large, "m:", "X:", 1), "INVITE", "CANCEL")}
+
+	var digest *Digest
+	ua, rec, addr := serve(t, "UDP", func(c *Config) {
+		digest = NewDigest("example", []string{SHA256, MD5}, func(string) (string, bool) { return "", false })
+		a := answering{c.Handler.(*recorder)}
+		c.Handler, c.Supports = a, []string{"replaces"}
+		c.Requests = map[string]func(*Request){
+			"REGISTER": func(r *Request) { digest.Check(r) },
+			"MESSAGE":  func(r *Request) { r.Respond(a.answer(r)) },
+		}
+	})
+	type stranger struct {
+		*net.UDPConn
+		sent int
+	}
+	peers := map[string]*stranger{}
+	for name, datagrams := range cases {
+		nc, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = nc.Close() }()
+		peers[name] = &stranger{UDPConn: nc}
+		for _, data := range datagrams {
+			n, err := nc.Write([]byte(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			peers[name].sent += n
+		}
+	}
+	// What comes after everything else is answered behind it.
+	last := dialRaw(t, "UDP", addr)
+	last.write(last.request("OPTIONS", 1, ""))
+	last.must()
+	for range 3 {
+		if reason := next(t, rec.ended, "the end of what nobody acknowledged"); !errors.Is(reason, ErrNoAck) {
+			t.Error(reason)
+		}
+	}
+	await(t, "the end of all transactions", func() bool { dialogs, _, transactions := ua.Counts(); return dialogs+transactions == 0 })
+	silent := map[string]bool{}
+	for name, p := range peers {
+		buf := make([]byte, 65536)
+		back, answers := 0, 0
+		_ = p.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // it has all come, but the clock must not be behind
+		for {
+			n, err := p.Read(buf)
+			if err != nil {
+				break
+			}
+			back += n
+			answers++
+		}
+		if back > 3*p.sent {
+			t.Errorf("%s: %d octets in, %d out", name, p.sent, back)
+		}
+		if answers > len(cases[name]) {
+			t.Errorf("%s: %d datagrams in, %d out", name, len(cases[name]), answers)
+		}
+		silent[name] = answers == 0
+	}
+	for _, name := range []string{"Require", "no Contact", "To tag", "bad Session-Expires", "small Session-Expires", "OPTIONS", "accepted", "INVITE 180", "INVITE 403", "MESSAGE 503"} {
+		if silent[name] {
+			t.Errorf("%s: no answer at all", name)
+		}
+	}
+	if n := ua.Stats().Withheld.Load(); !silent["challenge"] || n == 0 {
+		t.Errorf("a challenge for the smallest REGISTER: silent is %v, %d withheld", silent["challenge"], n)
+	}
+}
+
+// What telephones really send is large enough for our challenge.
+func TestChallengeFits(t *testing.T) {
+	digest := NewDigest("communications.example.com", []string{SHA256, MD5}, func(string) (string, bool) { return "", false })
+	_, _, addr := serve(t, "UDP", func(c *Config) {
+		c.Requests = map[string]func(*Request){"REGISTER": func(r *Request) { digest.Check(r) }}
+	})
+	p := dialRaw(t, "UDP", addr)
+	p.write(p.request("REGISTER", 1, ""))
+	if res := p.must(); res.code() != 401 || strings.Count(strings.Join(res.lines, "\n"), "WWW-Authenticate") != 2 {
+		t.Errorf("%s\n%s", res.start, strings.Join(res.lines, "\n"))
+	}
+}
+
+// A stranger's ACK proves its address: what waited for it goes out then.
+func TestAckProves(t *testing.T) {
+	ua, rec, addr := serve(t, "UDP", nil)
+	p := dialRaw(t, "UDP", addr)
+	invite := p.request("INVITE", 1, "", "Subject: "+strings.Repeat("x", 500))
+	p.write(invite)
+	res := p.must()
+	d := next(t, rec.dialogs, "dialog")
+	d.Send("INFO", "text/plain", []byte("an event"), nil)
+	p.write(invite) // the 200 was lost
+	again := p.must()
+	if res.code() != 200 || again.start != res.start || again.header("To") != res.header("To") {
+		t.Errorf("%s, again %s", res.start, again.start)
+	}
+	_, p.toTag, _ = strings.Cut(res.header("To"), ";tag=")
+	p.write(p.request("ACK", 1, ""))
+	if m := p.must(); m.method != "INFO" || m.body != "an event" {
+		t.Errorf("%s", m.start)
+	}
+	if _, _, transactions := ua.Counts(); transactions == 0 {
+		t.Error("the INFO is not repeated")
+	}
+}
+
+// A peer that the configuration names gets our 2xx until it has acknowledged it.
+func TestTrustedAreRepeated(t *testing.T) {
+	_, _, addr := serve(t, "UDP", func(c *Config) { c.Known = func(Peer) bool { return true } })
+	p := dialRaw(t, "UDP", addr)
+	p.write(p.request("INVITE", 1, "hello"))
+	for range 2 {
+		if res := p.must(); res.code() != 200 {
+			t.Errorf("%s", res.start)
+		}
+	}
+}
+
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for until := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%s did not come", what)
+		}
+	}
+}
+
+// pending never answers, but in dialogs.
+type pending struct{ *recorder }
+
+func (p pending) Invite(in *Invitation) {
+	if strings.Contains(in.Header("Subject"), "good") {
+		p.recorder.Invite(in)
+	}
+}
+
+// However many requests strangers leave unanswered, whoever is known is served, in dialogs
+// and outside; and what a stranger has lost answers nothing, and harms nothing, when its
+// answer comes.
+func TestStrangersFillTransactions(t *testing.T) {
+	for _, transport := range []string{"TCP", "UDP"} {
+		t.Run(transport, func(t *testing.T) {
+			const most = 40
+			ua, rec, addr := serve(t, transport, func(c *Config) {
+				c.Handler, c.MaxTransactions = pending{c.Handler.(*recorder)}, most
+				c.Known = func(p Peer) bool { return p.Addr.Addr() == netip.MustParseAddr("127.0.0.2") }
+			})
+			trusted := dialRawFrom(t, transport, "127.0.0.2", addr)
+			invite := trusted.invite("Subject: good")
+			if invite.code() != 200 {
+				t.Fatal(invite.start)
+			}
+			next(t, rec.dialogs, "dialog")
+			flood := func(from string, n int) *rawPeer {
+				p := dialRawFrom(t, transport, from, addr)
+				for range n {
+					p.write(p.request("INVITE", 1, ""))
+				}
+				p.write(p.request("OPTIONS", 2, ""))
+				for {
+					if m := p.must(); m.code() == 200 {
+						return p
+					}
+				}
+			}
+			for i := 3; i < 33; i++ { // each has its part, all have three quarters
+				flood(fmt.Sprintf("127.0.0.%d", i), 5)
+			}
+			_, _, transactions := ua.Counts()
+			if evicted := ua.Stats().EvictedTransactions.Load(); transactions > most || evicted == 0 {
+				t.Errorf("%d transactions, %d evicted", transactions, evicted)
+			}
+			for range 5 {
+				if res := trusted.ask("INFO", "still"); res.code() != 200 {
+					t.Errorf("in a dialog: %s", res.start)
+				}
+			}
+			outside := dialRawFrom(t, transport, "127.0.0.2", addr)
+			outside.write(outside.request("OPTIONS", 1, ""))
+			if res := outside.must(); res.code() != 200 {
+				t.Errorf("outside: %s", res.start)
+			}
+			if n := ua.Stats().Refused.Load(); n != 0 {
+				t.Errorf("%d requests were refused", n)
+			}
+		})
+	}
+}
+
+// While strangers hold the table of connections a new peer gets in, and those that are known
+// stay.
+func TestStrangersFillConnections(t *testing.T) {
+	const most = 40
+	ua, rec, addr := serve(t, "TCP", func(c *Config) {
+		c.MaxConnections, c.MaxConnectionsPerPeer = most, most/4
+		c.Known = func(p Peer) bool { return p.Addr.Addr() == netip.MustParseAddr("127.0.0.2") }
+	})
+	trusted := dialRawFrom(t, "TCP", "127.0.0.2", addr)
+	trusted.invite()
+	next(t, rec.dialogs, "dialog")
+	idle := dialRawFrom(t, "TCP", "127.0.0.2", addr)
+	for i := range 4 * most {
+		nc, err := dialFrom("TCP", fmt.Sprintf("127.0.0.%d", 3+i%4), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = nc.Close() }()
+	}
+	fresh := dialRawFrom(t, "TCP", "127.0.0.99", addr)
+	fresh.write(fresh.request("OPTIONS", 1, ""))
+	if res := fresh.must(); res.code() != 200 {
+		t.Errorf("a new peer: %s", res.start)
+	}
+	if res := trusted.ask("INFO", "still"); res.code() != 200 {
+		t.Errorf("the dialog: %s", res.start)
+	}
+	idle.write(idle.request("OPTIONS", 1, ""))
+	if res := idle.must(); res.code() != 200 {
+		t.Errorf("a trusted peer that waited: %s", res.start)
+	}
+	await(t, "the end of those that gave way", func() bool { _, n, _ := ua.Counts(); return n <= most })
+	if n := ua.Stats().EvictedConnections.Load(); n < 3*most {
+		t.Errorf("%d gave way", n)
+	}
+}
+
+// A stranger that takes a dialog too many loses its oldest one; whoever has authenticated
+// is told that there is no place.
+func TestDialogsOfStrangers(t *testing.T) {
+	ua, rec, addr := serve(t, "TCP", func(c *Config) { c.MaxDialogsPerPeer = 2 })
+	first := dialRaw(t, "TCP", addr)
+	for i := range 3 {
+		p := first
+		if i > 0 {
+			p = dialRaw(t, "TCP", addr)
+		}
+		if res := p.invite(); res.code() != 200 {
+			t.Fatal(res.start)
+		}
+	}
+	if m := first.must(); m.method != "BYE" {
+		t.Errorf("got %s, want BYE", m.start)
+	}
+	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrCrowded) || ua.Stats().EvictedDialogs.Load() != 1 {
+		t.Errorf("ended: %v", reason)
+	}
+	<-rec.dialogs
+	for range 2 {
+		next(t, rec.dialogs, "dialog").Trust()
+	}
+	if res := dialRaw(t, "TCP", addr).invite(); res.code() != 486 {
+		t.Errorf("beside two that stay: %s", res.start)
+	}
+}
+
+// An address is known with its port, for a while, and each peer has its part of these.
+func TestAcquaintances(t *testing.T) {
+	m, now := newAcquaintances(), time.Now()
+	one := netip.MustParseAddrPort("192.0.2.1:5060")
+	m.meet(one, now)
+	for addr, want := range map[string]bool{"192.0.2.1:5060": true, "192.0.2.1:5061": false, "192.0.2.2:5060": false} {
+		if m.knows(netip.MustParseAddrPort(addr), now) != want {
+			t.Errorf("%s is known: %v", addr, !want)
+		}
+	}
+	if m.knows(one, now.Add(acquainted)) {
+		t.Error("it is known for ever")
+	}
+	for port := range uint16(maxAcquaintances / 10) {
+		m.meet(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), 10000+port), now)
+	}
+	m.meet(netip.MustParseAddrPort("192.0.2.9:1"), now)
+	if !m.knows(one, now) || m.knows(netip.MustParseAddrPort("192.0.2.9:10000"), now) || len(m.peers) != maxAcquaintances/10+1 {
+		t.Errorf("%d are known", len(m.peers))
+	}
+}
+
+// How long a connection may be silent depends on who is at its other end.
+func TestDeadlines(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		standing standing
+		spoken   bool
+		began    time.Time
+		want     time.Duration
+	}{
+		{stranger, false, time.Time{}, firstTimeout - time.Second}, {stranger, false, now, firstTimeout - time.Second}, {stranger, true, time.Time{}, idleStranger},
+		{stranger, true, now, partialTimeout}, {known, false, time.Time{}, idleTimeout}, {trusted, false, now, partialTimeout},
+	} {
+		c := &streamConn{opened: now.Add(-time.Second), spoken: tt.spoken}
+		c.standing.Store(int32(tt.standing))
+		if got := c.deadline(tt.began).Sub(now); got < tt.want || got > tt.want+patience {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}
+
+// What strangers cause again and again is in the log once, with their number.
+func TestStrangersAreHushed(t *testing.T) {
+	var out bytes.Buffer
+	ua := New(Config{Log: slog.New(slog.NewTextHandler(&out, nil))})
+	t.Cleanup(ua.Close)
+	for port := range uint16(1000) {
+		ua.warn("TLS handshake failed", netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port))
+		ua.warn("TLS handshake failed", netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(port >> 8), byte(port)}), port))
+	}
+	if lines := strings.Count(out.String(), "\n"); lines == 0 || lines > 10 {
+		t.Errorf("%d lines", lines)
+	}
+}

@@ -36,6 +36,7 @@ func (s *session) shown(d *sip.Dialog) {
 		return
 	}
 	s.core.Request(m, func(res *uacsta.Message) {
+		s.introduced(d)
 		if res != nil {
 			d.Send("INFO", ContentType, res.Bytes(), nil, disposition)
 		}
@@ -51,6 +52,14 @@ func (s *session) open(d *sip.Dialog) {
 	s.mu.Unlock()
 	if fresh && closed != nil {
 		d.Bye()
+	}
+	s.introduced(d)
+}
+
+// introduced notes that it is known who the client is, if it is: it may have logged in just now.
+func (s *session) introduced(d *sip.Dialog) {
+	if s.core.Identity().Name != "" {
+		d.Trust()
 	}
 }
 
@@ -87,9 +96,7 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 func (s *session) responder(d *sip.Dialog, r *sip.Request) func(*uacsta.Message) {
 	info := r.Method() == "INFO"
 	return func(res *uacsta.Message) {
-		if s.core.Identity().Name != "" { // it may have logged in just now
-			d.Trust()
-		}
+		s.introduced(d)
 		switch {
 		case res == nil:
 			d.RespondRefresh(r, sip.Answer{})

@@ -42,7 +42,7 @@ func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, 
 		time.Sleep(time.Millisecond)
 	}
 	front := tr87.ServerConfig{Proxy: core, Trusts: rules.Trusts}
-	wire := sip.Config{}
+	wire := sip.Config{Known: func(p sip.Peer) bool { return rules.Trusts(p.Addr.Addr(), p.Names) }}
 	if change != nil {
 		change(&front, &wire)
 	}

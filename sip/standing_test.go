@@ -93,7 +93,7 @@ func TestAmplification(t *testing.T) {
 
 	var digest *Digest
 	ua, rec, addr := serve(t, "UDP", func(c *Config) {
-		digest = NewDigest("example", []string{SHA256, MD5}, func(string) (string, bool) { return "", false })
+		digest = NewDigest("example", []string{SHA256, MD5}, nil, func(string) (string, bool) { return "", false })
 		a := answering{c.Handler.(*recorder)}
 		c.Handler, c.Supports = a, []string{"replaces"}
 		c.Requests = map[string]func(*Request){
@@ -164,7 +164,7 @@ func TestAmplification(t *testing.T) {
 
 // What telephones really send is large enough for our challenge.
 func TestChallengeFits(t *testing.T) {
-	digest := NewDigest("communications.example.com", []string{SHA256, MD5}, func(string) (string, bool) { return "", false })
+	digest := NewDigest("communications.example.com", []string{SHA256, MD5}, nil, func(string) (string, bool) { return "", false })
 	_, _, addr := serve(t, "UDP", func(c *Config) {
 		c.Requests = map[string]func(*Request){"REGISTER": func(r *Request) { digest.Check(r) }}
 	})

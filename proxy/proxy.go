@@ -32,6 +32,8 @@ type Config struct {
 	MaxMonitors    int           // of one session; 500
 	MaxOutstanding int           // requests of one session; 64
 	QueueLength    int           // messages waiting for one client; 1024
+	QueueOctets    int           // that these take in memory; 4 MiB
+	QueuesOctets   int           // that what waits for all clients takes; 256 MiB
 	Linger         time.Duration // a monitor at a link outlives a lost client by this, for one that comes back; 0
 	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
 	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
@@ -64,6 +66,9 @@ type Proxy struct {
 	trunks  atomic.Pointer[[]*trunk] // in the order in which they are asked for a device
 	links   sync.WaitGroup           // those that run
 	running context.Context          //nolint:containedctx // of the links; nil before and after; guarded by mu
+
+	queued atomic.Int64 // octets that wait for all clients
+	relief sync.Mutex   // one at a time looks for the client for which most waits
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -98,6 +103,8 @@ func New(cfg Config) *Proxy {
 	}
 	def(&cfg.MaxOutstanding, 64)
 	def(&cfg.QueueLength, 1024)
+	def(&cfg.QueueOctets, 4<<20)
+	def(&cfg.QueuesOctets, 256<<20)
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = time.Minute
 	}

@@ -80,7 +80,7 @@ type Session struct {
 	associations map[string]*association
 	outstanding  int
 	queue        []delivery
-	queued       int // elements of what waits in it
+	queued       int // octets of what waits in it
 	draining     bool
 	full         bool // it has been: the session ends
 	closed       bool
@@ -91,14 +91,10 @@ type delivery struct {
 	msg   *uacsta.Message
 	reply func(*uacsta.Message) // nil for events
 	last  error                 // why the session ends after it; nil: it goes on
-	size  int                   // elements of msg
+	size  int                   // octets of msg
 }
 
 const maxSpellings = 256
-
-// maxQueued is how many elements may wait for a client, in messages of any size: one with many
-// monitors, and much data in its calls, would fill the memory with few events.
-const maxQueued = 1 << 18
 
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
@@ -250,12 +246,7 @@ func (s *Session) finish(lost bool) bool {
 		return false
 	}
 	s.closed = true
-	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool {
-		if d.reply == nil {
-			s.queued -= d.size
-		}
-		return d.reply == nil
-	})
+	s.dropEvents()
 	s.endAppSession()
 	if s.login != nil {
 		s.login.Stop()
@@ -293,26 +284,94 @@ func (s *Session) release(lost bool) {
 // silently.
 func (s *Session) deliver(d delivery) {
 	if d.msg != nil {
-		d.size = d.msg.Elements()
+		d.size = d.msg.Size()
 	}
+	cfg := &s.proxy.cfg
 	s.mu.Lock()
-	full := len(s.queue) >= s.proxy.cfg.QueueLength || s.queued+d.size > maxQueued
-	if full && !s.closed && !s.full {
-		s.full = true
-		s.proxy.stats.Overflows.Add(1)
-		go s.end(ErrSlow) // the caller may hold a monitor's lock
-	}
-	if d.reply == nil && (s.closed || s.queued+d.size > maxQueued) {
+	overflow := len(s.queue) >= cfg.QueueLength || len(s.queue) > 0 && s.queued+d.size > cfg.QueueOctets
+	cut := overflow && s.cutOff()
+	if d.reply == nil && (s.closed || s.full) {
 		s.mu.Unlock()
+		if cut {
+			s.endSlow()
+		}
 		return
 	}
-	s.queued += d.size
 	s.queue = append(s.queue, d)
+	s.charge(d.size)
 	start := !s.draining
 	s.draining = true
 	s.mu.Unlock()
 	if start {
 		go s.drain()
+	}
+	if cut {
+		s.endSlow()
+	}
+	if s.proxy.queued.Load() > int64(cfg.QueuesOctets) {
+		s.proxy.relieve()
+	}
+}
+
+// charge counts octets that wait for the client, or, below 0, wait no more; s.mu is held.
+func (s *Session) charge(octets int) {
+	s.queued += octets
+	s.proxy.queued.Add(int64(octets))
+}
+
+// dropEvents takes events out of the queue; s.mu is held.
+func (s *Session) dropEvents() {
+	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool {
+		if d.reply == nil {
+			s.charge(-d.size)
+		}
+		return d.reply == nil
+	})
+}
+
+// cutOff begins to end a session whose client does not take its events, and reports whether it had
+// not begun before: endSlow must follow. What waits gives its room back at once. s.mu is held.
+func (s *Session) cutOff() bool {
+	if s.closed || s.full {
+		return false
+	}
+	s.full = true
+	s.dropEvents()
+	return true
+}
+
+// endSlow ends a session that is cut off; not at once, for the caller may hold a monitor's lock.
+func (s *Session) endSlow() {
+	s.proxy.stats.Overflows.Add(1)
+	s.proxy.spawn(func() { s.end(ErrSlow) }) // where it is too late, all sessions end
+}
+
+// relieve cuts off sessions until what waits for all of them fits, those first for which most
+// waits.
+func (p *Proxy) relieve() {
+	p.relief.Lock()
+	defer p.relief.Unlock()
+	for p.queued.Load() > int64(p.cfg.QueuesOctets) {
+		var largest *Session
+		most := 0
+		p.mu.Lock()
+		for s := range p.sessions {
+			s.mu.Lock()
+			if !s.full && s.queued > most {
+				largest, most = s, s.queued
+			}
+			s.mu.Unlock()
+		}
+		p.mu.Unlock()
+		if largest == nil {
+			return // only answers wait, which the limit of outstanding requests bounds
+		}
+		largest.mu.Lock()
+		cut := largest.cutOff()
+		largest.mu.Unlock()
+		if cut {
+			largest.endSlow()
+		}
 	}
 }
 
@@ -329,7 +388,7 @@ func (s *Session) drain() {
 		}
 		d := s.queue[0]
 		s.queue = s.queue[1:]
-		s.queued -= d.size
+		s.charge(-d.size)
 		closed := s.closed
 		s.mu.Unlock()
 		switch {

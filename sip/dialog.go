@@ -49,9 +49,10 @@ type AckHandler interface {
 }
 
 const (
-	maxQueue       = 256 // requests waiting to be sent in one dialog
-	maxOutstanding = 64  // requests sent and not answered in one dialog
-	maxHeld        = 16  // requests waiting for one that was overtaken
+	maxQueue       = 256     // requests waiting to be sent in one dialog
+	maxQueued      = 1 << 20 // octets of their bodies
+	maxOutstanding = 64      // requests sent and not answered in one dialog
+	maxHeld        = 16      // requests waiting for one that was overtaken
 )
 
 // Dialog is one dialog (RFC 3261 12), as either side.

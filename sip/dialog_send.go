@@ -24,7 +24,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 		d.mu.Unlock()
 		done(Result{Err: ErrLocalBye})
 		return
-	case len(d.queue) >= maxQueue:
+	case len(d.queue) >= maxQueue || d.queued()+len(body) > maxQueued:
 		d.mu.Unlock()
 		done(Result{Err: ErrOverflow})
 		d.bye(ErrOverflow, func(Result) {})
@@ -33,6 +33,14 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 	d.queue = append(d.queue, o)
 	d.pump()
 	d.mu.Unlock()
+}
+
+// queued is how many octets of bodies wait to be sent; d.mu is held.
+func (d *Dialog) queued() (octets int) {
+	for _, o := range d.queue {
+		octets += len(o.body)
+	}
+	return octets
 }
 
 // pump sends what can be sent now. The lock is held across the write, so that

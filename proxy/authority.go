@@ -334,15 +334,13 @@ func (s *Session) verify(t *trunk, o *object) error {
 		return nil
 	}
 	for _, c := range o.connections {
-		now := scene{call: c.CallID, devices: map[string]bool{}}
-		if err := t.lookAt(&now, picture{}, c); err != nil || len(now.devices) == 0 {
-			for _, device := range t.calls.parties(c.CallID) {
-				now.devices[device] = true
-			}
+		devices, err := t.devicesIn(c)
+		if err != nil {
+			return errCall
 		}
-		for device := range now.devices {
+		for device := range devices {
 			n, err := s.proxy.numbers().Parse(device, "")
-			if len(now.devices) > 2 && err == nil && s.proxy.numbers().Known(device) && !s.may(policy.Control, n) {
+			if len(devices) > 2 && err == nil && s.proxy.numbers().Known(device) && !s.may(policy.Control, n) {
 				return uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice)
 			}
 		}
@@ -350,10 +348,32 @@ func (s *Session) verify(t *trunk, o *object) error {
 	return nil
 }
 
+// devicesIn asks the link which devices are in a call. Where it refuses to say, those that were
+// heard of are.
+func (t *trunk) devicesIn(c uacsta.ConnectionID) (map[string]bool, error) {
+	seen := claim{budget: &t.memory}
+	defer seen.release()
+	now, seenNow := scene{call: c.CallID, devices: map[string]bool{}}, newPicture("", &t.pictures)
+	defer seenNow.clear()
+	err := t.lookAt(&now, seenNow, c, &seen)
+	var refusal *uacsta.Error
+	if err != nil && !errors.As(err, &refusal) {
+		return nil, err
+	}
+	if len(now.devices) == 0 {
+		for _, device := range t.calls.parties(c.CallID) {
+			now.devices[device] = true
+		}
+	}
+	return now.devices, nil
+}
+
 // isIn asks the link whether a device is in a call. Of a link that takes no snapshots what was
 // heard of the call counts.
 func (t *trunk) isIn(c uacsta.ConnectionID) bool {
-	calls, err := t.callsOf(c.DeviceID)
+	seen := claim{budget: &t.memory}
+	defer seen.release()
+	calls, err := t.callsOf(c.DeviceID, &seen)
 	var refusal *uacsta.Error
 	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
 		_, heard := t.calls.heard(c.CallID, c.DeviceID.ID)

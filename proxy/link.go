@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -72,6 +73,10 @@ type trunk struct {
 	done     chan struct{}       // closed when it has ended
 	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
 	calls    *calls
+	log      *slog.Logger  // says equal things once a second
+	memory   budget        // for what is kept until something else has come
+	pictures budget        // for the pictures of its devices
+	looking  chan struct{} // holds a value for each monitor that looks at its device
 	first    sync.Once
 	ready    chan struct{} // closed when the link is up for the first time
 

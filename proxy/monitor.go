@@ -32,7 +32,7 @@ type monitor struct {
 	refused  error     // why the link does not take it now, while it is tried again; nil otherwise
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's answer
-	picture  picture          // what the events have told
+	picture  *picture         // what the events have told
 	resync   *resync          // while clients do not know yet what they missed; nil otherwise
 	idle     int              // counts the times that it was left without clients
 }
@@ -88,7 +88,7 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 		key += " " + text
 	}
 	for {
-		m, fresh := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: picture{}})
+		m, fresh := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
 		cm.monitor = m
 		if fresh {
 			m.start(cm)
@@ -196,7 +196,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		all := existing == "true"
 		m.existing = &all
 	}
-	m.resync = nil
+	m.settle()
 	m.fallBehind()
 	for _, cm := range waiting {
 		m.admit(cm)
@@ -269,15 +269,17 @@ func (m *monitor) allowed(s *Session) bool {
 func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r := m.resync; r != nil {
-		if r.held = append(r.held, ev); len(r.held) == maxHeld {
-			m.trunk.proxy.cfg.Log.Warn("too many events before the snapshot: clients are not told what they missed", "link", m.trunk.name, "device", m.device)
-			m.tellHeld()
-		}
+	if m.failed { // it is being stopped
 		return
 	}
+	if r := m.resync; r != nil && r.hold(ev) {
+		return
+	} else if r != nil {
+		m.trunk.log.Warn("too many events before the snapshot: clients are not told what they missed", "device", m.device.String())
+		m.tellHeld()
+	}
 	if m.pictured() {
-		m.picture.apply(ev, m.own())
+		m.apply(ev)
 	}
 	m.tell(ev)
 	m.partWays()
@@ -286,12 +288,12 @@ func (m *monitor) event(ev *uacsta.Message) {
 // partWays ends a monitor on a call for the clients that have no right on anybody in it any
 // more: they had it by a device of theirs, which has left. m.mu is held.
 func (m *monitor) partWays() {
-	if m.watch.MonitorObject.CallObject == nil || len(m.picture) == 0 || m.resync != nil {
+	if m.watch.MonitorObject.CallObject == nil || len(m.picture.calls) == 0 || m.resync != nil {
 		return
 	}
 	m.clients = slices.DeleteFunc(m.clients, func(cm *clientMonitor) bool {
 		s := cm.session
-		for id := range m.picture {
+		for id := range m.picture.parties() {
 			if n, err := s.proxy.numbers().Parse(id.device, ""); err == nil && s.may(policy.Observe, n) {
 				return false
 			}
@@ -401,7 +403,12 @@ func (m *monitor) linger(idle int, pause time.Duration) {
 	}
 }
 
+// forget takes a monitor that has failed out of the table.
 func (m *monitor) forget() {
+	m.mu.Lock()
+	m.picture.clear()
+	m.settle()
+	m.mu.Unlock()
 	p := m.trunk.proxy
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -429,7 +436,8 @@ func (m *monitor) stop() {
 // cross references.
 func (m *monitor) restart() {
 	m.mu.Lock()
-	m.started, m.ref, m.resync, m.refused, m.refusals = false, "", nil, nil, 0
+	m.settle()
+	m.started, m.ref, m.refused, m.refusals = false, "", nil, 0
 	m.attempt++
 	attempt := m.attempt
 	m.mu.Unlock()

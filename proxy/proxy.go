@@ -11,6 +11,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -165,6 +166,7 @@ func (p *Proxy) launch(l NamedLink) *trunk {
 	t := &trunk{
 		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
 		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
+		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, looking: make(chan struct{}, maxLooking),
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
 	}
 	t.devices.Store(&l.Devices)

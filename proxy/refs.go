@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"sync/atomic"
 )
 
@@ -31,6 +32,18 @@ func (r *references) next() string {
 			return strconv.FormatUint(uint64(n), 10)
 		}
 	}
+}
+
+// maxReference is how many octets a reference of a link may have.
+const maxReference = 1024
+
+// reference returns a reference of a link by itself: as a part of its message it would keep all of
+// that. One that is too long is none.
+func reference(text string) string {
+	if len(text) > maxReference {
+		return ""
+	}
+	return strings.Clone(text)
 }
 
 // permute maps the numbers of 32 bits onto themselves.

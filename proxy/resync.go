@@ -2,7 +2,8 @@ package proxy
 
 import (
 	"errors"
-	"maps"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -15,29 +16,64 @@ import (
 // what they missed. Events that come meanwhile are held back.
 type resync struct {
 	held  []*uacsta.Message
-	first bool // the monitor has just begun: clients have missed nothing
+	claim claim // for what is held
+	first bool  // the monitor has just begun: clients have missed nothing
 }
 
-const maxHeld = 1000
+const (
+	maxHeld    = 1000 // events of one monitor that are held back
+	maxLooking = 100  // monitors of one link that look at their devices at a time
+)
+
+// hold holds an event back, if there is room for it.
+func (r *resync) hold(ev *uacsta.Message) bool {
+	if len(r.held) >= maxHeld || !r.claim.take(ev.Size()) {
+		return false
+	}
+	r.held = append(r.held, ev)
+	return true
+}
+
+// settle ends the time in which events are held back, and drops them; m.mu is held.
+func (m *monitor) settle() {
+	if m.resync != nil {
+		m.resync.claim.release()
+		m.resync = nil
+	}
+}
 
 // catchUp looks at the device and tells the clients what changed. It runs in a
 // goroutine of its own: its requests wait for answers.
 func (m *monitor) catchUp(r *resync) {
-	scenes, now, err := m.look()
+	t := m.trunk
+	select {
+	case t.looking <- struct{}{}:
+		defer func() { <-t.looking }()
+	case <-t.proxy.ctx.Done():
+		return
+	}
+	var scenes []scene
+	now := newPicture(ownOf(m.watch.MonitorObject), &t.pictures)
+	seen := claim{budget: &t.memory}
+	defer seen.release()
+	err := errLate
+	if m.awaits(r) {
+		scenes, err = m.look(now, &seen)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer func() { now.clear() }() // the one that is not the monitor's
 	if m.resync != r { // the link was lost again, or too much came meanwhile
 		return
 	}
-	own := m.own()
 	switch {
 	case err != nil && !r.first:
-		m.trunk.proxy.cfg.Log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "link", m.trunk.name, "device", m.device.String(), "err", err)
+		t.log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "device", m.device.String(), "err", err)
 	case err == nil && r.first:
-		m.picture = now
+		m.picture, now = now, m.picture
 	case err == nil:
-		missed := now.since(m.picture, own, scenes)
-		m.picture = now
+		missed := now.since(m.picture, scenes)
+		m.picture, now = now, m.picture
 		for _, ev := range missed {
 			m.tell(uacsta.Encode(ev, uacsta.Edition3))
 		}
@@ -45,19 +81,37 @@ func (m *monitor) catchUp(r *resync) {
 	m.tellHeld()
 }
 
+// errLate says that nobody wants the snapshot any more.
+var errLate = errors.New("the snapshot is not wanted any more")
+
+// awaits reports whether events are still held back for a snapshot.
+func (m *monitor) awaits(r *resync) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.resync == r
+}
+
 // tellHeld ends the time in which events are held back: clients get them now, but for
 // what they know already from being told what they missed. m.mu is held.
 func (m *monitor) tellHeld() {
-	held, first, own := m.resync.held, m.resync.first, m.own()
-	m.resync = nil
+	held, first := m.resync.held, m.resync.first
+	m.settle()
 	for _, ev := range held {
-		before := maps.Clone(m.picture)
-		m.picture.apply(ev, own)
-		if first || !ofCalls(ev) || !maps.Equal(before, m.picture) {
+		if changed := m.apply(ev); first || changed || !ofCalls(ev) {
 			m.tell(ev)
 		}
 	}
 	m.partWays()
+}
+
+// apply takes an event into the picture, and reports whether it changed; m.mu is held.
+func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
+	changed = m.picture.apply(ev)
+	if m.picture.gone > 0 {
+		m.picture.gone = 0
+		m.trunk.log.Warn("a device has more calls than are kept in mind: those that were heard of longest ago are forgotten", "device", m.device.String())
+	}
+	return changed
 }
 
 // ofCalls reports whether an event changes connections.
@@ -66,27 +120,29 @@ func ofCalls(ev *uacsta.Message) bool {
 	return one || ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent"
 }
 
-// own is the device whose side of the calls the monitor tells; "" for one on a call.
-func (m *monitor) own() string {
-	if m.watch.MonitorObject.DeviceObject == nil {
+// ownOf is the device whose side of the calls a monitor on an object tells; "" for one on a call.
+func ownOf(object uacsta.MonitorObject) string {
+	if object.DeviceObject == nil {
 		return ""
 	}
-	return m.watch.MonitorObject.DeviceObject.ID
+	return object.DeviceObject.ID
 }
 
-// look takes snapshots of the device and of its calls, or of the call.
-func (m *monitor) look() ([]scene, picture, error) {
-	now := picture{}
+// look takes snapshots of the device and of its calls, or of the call, into a picture; what they
+// take in memory is taken of seen.
+func (m *monitor) look(now *picture, seen *claim) ([]scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
 		s := scene{call: call.CallID}
-		err := m.trunk.lookAt(&s, now, *call)
-		return []scene{s}, now, err
+		if err := m.trunk.lookAt(&s, now, *call, seen); err != nil {
+			return nil, err
+		}
+		return []scene{s}, nil
 	}
 	own := *m.watch.MonitorObject.DeviceObject
 	var scenes []scene
-	calls, err := m.trunk.callsOf(own)
+	calls, err := m.trunk.callsOf(own, seen)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, info := range calls {
 		states := info.LocalCallState.CompoundCallState
@@ -94,22 +150,28 @@ func (m *monitor) look() ([]scene, picture, error) {
 		if len(states) == 0 {
 			continue
 		}
-		now[self] = states[0]
+		now.set(self, uacsta.LocalConnectionState(strings.Clone(string(states[0]))))
+		if now.gone > 0 { // to tell that the others are over would be wrong
+			return nil, errCalls
+		}
 		s := scene{call: self.call, parties: []party{self}}
 		var refusal *uacsta.Error
-		switch err := m.trunk.lookAt(&s, now, info.ConnectionIdentifier); {
+		switch err := m.trunk.lookAt(&s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:
 		case !errors.As(err, &refusal): // a refusal leaves us with what the device's snapshot says
-			return nil, nil, err
+			return nil, err
+		}
+		if now.gone > 0 {
+			return nil, errCalls
 		}
 		scenes = append(scenes, s)
 	}
-	return scenes, now, nil
+	return scenes, nil
 }
 
-// callsOf takes a snapshot of a device.
-func (t *trunk) callsOf(device uacsta.DeviceID) ([]uacsta.SnapshotDeviceResponseInfo, error) {
-	res, data, err := t.snapshot(uacsta.SnapshotDevice{SnapshotObject: device})
+// callsOf takes a snapshot of a device. What it takes in memory is taken of seen, as below.
+func (t *trunk) callsOf(device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
+	res, data, err := t.snapshot(uacsta.SnapshotDevice{SnapshotObject: device}, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -132,8 +194,8 @@ func (t *trunk) callsOf(device uacsta.DeviceID) ([]uacsta.SnapshotDeviceResponse
 }
 
 // lookAt takes a snapshot of a call.
-func (t *trunk) lookAt(s *scene, now picture, call uacsta.ConnectionID) error {
-	res, data, err := t.snapshot(uacsta.SnapshotCall{SnapshotObject: call})
+func (t *trunk) lookAt(s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
+	res, data, err := t.snapshot(uacsta.SnapshotCall{SnapshotObject: call}, seen)
 	if err != nil {
 		return err
 	}
@@ -159,7 +221,7 @@ func (t *trunk) lookAt(s *scene, now picture, call uacsta.ConnectionID) error {
 }
 
 // add takes in the parties of a call.
-func (s *scene) add(now picture, parties []uacsta.SnapshotCallResponseInfo) {
+func (s *scene) add(now *picture, parties []uacsta.SnapshotCallResponseInfo) {
 	for _, info := range parties {
 		id := party{s.call, info.DeviceOnCall.Device.ID}
 		if info.CallIdentifier != nil && info.CallIdentifier.DeviceID.ID != "" {
@@ -168,67 +230,110 @@ func (s *scene) add(now picture, parties []uacsta.SnapshotCallResponseInfo) {
 		if s.devices != nil && id.device != "" {
 			s.devices[id.device] = true
 		}
-		if _, known := now[id]; known || id.device == "" || info.LocalConnectionInfo == "" {
+		if id.device == "" || info.LocalConnectionInfo == "" || now.state(id) != "" {
 			continue
 		}
-		now[id] = info.LocalConnectionInfo
-		s.parties = append(s.parties, id)
+		if now.set(id, uacsta.LocalConnectionState(strings.Clone(string(info.LocalConnectionInfo)))) {
+			s.parties = append(s.parties, id)
+		}
 	}
 }
 
 const (
-	segmentTime = 10 * time.Second // a snapshot that comes in segments must be whole in this time
-	maxSegments = 1000
+	segmentTime  = 10 * time.Second // a snapshot that comes in segments must be whole in this time
+	maxSegments  = 1000
+	maxSnapshot  = 4 << 20  // octets that its segments take in memory
+	linkMemory   = 64 << 20 // octets that one link's segments, and events that are held back, may take
+	linkPictures = 64 << 20 // octets that the pictures of a link's devices may take
 )
 
-var errSegments = errors.New("the segments of a snapshot did not come")
+var (
+	errSegments = errors.New("the segments of a snapshot did not come")
+	errMemory   = errors.New("the snapshot is larger than the core keeps of one link")
+	errCalls    = errors.New("there are more calls than the core keeps in mind of a device")
+)
+
+// gathering is a snapshot that comes in segments.
+type gathering struct {
+	ended chan error // why no more is taken; nil: it is whole
+
+	mu     sync.Mutex
+	over   bool
+	data   []*uacsta.Message
+	octets int
+	seen   *claim
+}
+
+// take takes a segment, nil where none will come any more.
+func (g *gathering) take(m *uacsta.Message, last bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over {
+		return
+	}
+	var err error
+	if m == nil {
+		err = errSegments
+	} else if size := m.Size(); len(g.data) == maxSegments || g.octets+size > maxSnapshot || !g.seen.take(size) {
+		err = errMemory
+	} else {
+		g.data = append(g.data, m)
+		g.octets += size
+	}
+	if g.over = last || err != nil; g.over {
+		g.ended <- err
+	}
+}
+
+// end returns what has come; from now on no more is taken.
+func (g *gathering) end() []*uacsta.Message {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	return g.data
+}
 
 // snapshot asks for one and waits for its answer, and for its segments where it comes in
-// some; the link gives an answer in any case.
-func (t *trunk) snapshot(req any) (res *uacsta.Message, data []*uacsta.Message, err error) {
+// some; the link gives an answer in any case. What they take in memory is taken of seen, which is
+// the caller's to release once it needs them no more.
+func (t *trunk) snapshot(req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	coming := make(chan *uacsta.Message, maxSegments)
 	var a *association
+	g := &gathering{ended: make(chan error, 1), seen: seen}
 	t.request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
 		if err == nil {
-			if ref := m.Text(deviceData.at(m)); ref != "" {
-				a = &association{kind: segments, trunk: t, linkRef: ref, take: func(m *uacsta.Message) {
-					select {
-					case coming <- m:
-					default: // it will be missed
-					}
-				}}
+			if ref := reference(m.Text(deviceData.at(m))); ref != "" {
+				a = &association{kind: segments, trunk: t, linkRef: ref}
+				a.take = func(m *uacsta.Message) { g.take(m, m != nil && a.ends(m)) }
 				t.note(a) // before the segments come
 			}
 		}
 		answered <- answer{m, err}
 	})
 	got := <-answered
-	if got.err != nil || a == nil {
-		return got.m, nil, got.err
+	switch {
+	case got.err != nil:
+		return nil, nil, got.err
+	case a == nil && !seen.take(got.m.Size()):
+		return nil, nil, errMemory
+	case a == nil:
+		return got.m, nil, nil
 	}
 	defer a.forget()
 	limit := time.NewTimer(segmentTime)
 	defer limit.Stop()
-	for {
-		select {
-		case m := <-coming:
-			if m == nil || len(data) == maxSegments {
-				return nil, nil, errSegments
-			}
-			if data = append(data, m); a.ends(m) {
-				return got.m, data, nil
-			}
-		case <-limit.C:
-			return nil, nil, errSegments
-		case <-t.proxy.ctx.Done():
-			return nil, nil, errSegments
-		}
+	select {
+	case err = <-g.ended:
+	case <-limit.C:
+		err = errSegments
+	case <-t.proxy.ctx.Done():
+		err = errSegments
 	}
+	return got.m, g.end(), err
 }
 
 // fallBehind holds events back until the device has been looked at; m.mu is held. A call
@@ -236,7 +341,7 @@ func (t *trunk) snapshot(req any) (res *uacsta.Message, data []*uacsta.Message, 
 func (m *monitor) fallBehind() {
 	first := m.watch.MonitorObject.CallObject != nil && len(m.clients) == 0
 	if first || m.behind() {
-		r := &resync{first: first}
+		r := &resync{first: first, claim: claim{budget: &m.trunk.memory}}
 		m.resync = r
 		m.trunk.proxy.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -23,6 +24,8 @@ type association struct {
 	device  policy.Number // that the right to it is a right to ...
 	action  policy.Action
 	take    func(*uacsta.Message) // for the core's own
+	limit   *time.Timer           // until its next segment comes; nil where it lasts
+	parts   int                   // segments that have come; guarded by Proxy.mu
 }
 
 // kindOfAssociation says how messages name it.
@@ -72,7 +75,10 @@ var underReference = map[string]*kindOfAssociation{
 // they need the right to control all of it.
 var ofSwitch = map[string]bool{"EscapeRegister": true, "Escape": true, "StartCDRTransmission": true, "PrivateDataVersionSelection": true}
 
-const maxAssociations = 500 // of one session
+const (
+	maxAssociations = 500              // of one session
+	segmentPause    = 30 * time.Second // the next segment of a client's snapshot must have come in this time
+)
 
 var errReference = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCrossRefID)
 
@@ -144,7 +150,15 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 			answer(res, err)
 			return
 		}
-		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: res.Text(kind.at(res)), device: device, action: ActionOf(name)}
+		linkRef := reference(res.Text(kind.at(res)))
+		if linkRef == "" {
+			answer(nil, uacsta.Refuse(uacsta.Unspecified, ""))
+			return
+		}
+		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: linkRef, device: device, action: ActionOf(name)}
+		if kind == deviceData {
+			a.limit = time.AfterFunc(segmentPause, a.expire)
+		}
 		s.mu.Lock()
 		fits := !s.closed && len(s.associations) < maxAssociations && s.may(a.action, a.device) // its rights may have gone while the link was thinking
 		if fits {
@@ -152,6 +166,7 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 		}
 		s.mu.Unlock()
 		if !fits {
+			a.forget()
 			a.cancel()
 			answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
 			return
@@ -178,9 +193,29 @@ func (a *association) forget() {
 	p := a.trunk.proxy
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if a.limit != nil {
+		a.limit.Stop()
+	}
 	if key := a.kind.element + " " + a.linkRef; a.trunk.associations[key] == a {
 		delete(a.trunk.associations, key)
 	}
+}
+
+// expire gives up a snapshot whose next segment has not come. The client is told nothing: there is
+// no word for it, and what it has is not the whole.
+func (a *association) expire() {
+	a.trunk.log.Warn("a snapshot in segments has not come to its end")
+	a.forget()
+}
+
+// another counts a segment, and reports whether it is one too many; Proxy.mu is held.
+func (a *association) another() bool {
+	if a.limit == nil {
+		return false
+	}
+	a.parts++
+	a.limit.Reset(segmentPause)
+	return a.parts > maxSegments
 }
 
 // cancel ends the association at the link.
@@ -197,7 +232,12 @@ func (t *trunk) underReference(req *uacsta.Message) error {
 	kind := underReference[req.Name()]
 	t.proxy.mu.Lock()
 	a := t.associations[kind.element+" "+kind.of(req)]
+	tooMany := a != nil && a.another()
 	t.proxy.mu.Unlock()
+	if tooMany {
+		a.expire()
+		return errReference
+	}
 	if a == nil {
 		t.proxy.stats.StrayEvents.Add(1)
 		return errReference

@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// listing collects the devices of one or more links for a client that asked for
+// listing passes the devices of one or more links on to a client that asked for
 // them (ECMA-269 Get Switching Function Devices). It gets those that it may
 // observe.
 type listing struct {
@@ -18,19 +18,21 @@ type listing struct {
 	limit   *time.Timer
 
 	mu       sync.Mutex
-	asked    int // links that have not answered
-	lists    int // lists that have not ended
-	accepted bool
+	asked    int               // links that have not answered
+	lists    map[*trunk]string // those that have not ended, by the link's reference
 	answered bool
 	done     bool
 	err      error
-	devices  []uacsta.DeviceListItem
+	pending  []uacsta.DeviceListItem // for the next segment
+	segments int                     // that the client was sent
+	devices  int                     // that came
 }
 
 const (
 	listTime      = 30 * time.Second // a link must have sent its list in this time
 	listSegment   = 50
 	maxListLength = 100000
+	maxListings   = 16 // of one session
 )
 
 // listDevices answers GetSwitchingFunctionDevices.
@@ -49,50 +51,118 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		}
 		trunks = []*trunk{t}
 	}
-	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), err: errLinkDown}
-	l.limit = time.AfterFunc(listTime, func() { l.change(func() { l.asked, l.lists = 0, 0 }) })
-	l.change(func() {}) // there may be no link at all
-	for _, t := range trunks {
-		t.request(req.Clone(), func(res *uacsta.Message, err error) {
-			l.change(func() {
-				l.asked--
-				if err != nil {
-					l.err = err
-					return
-				}
-				l.accepted = true
-				l.lists++
-				t.proxy.mu.Lock()
-				t.lists[res.Text("serviceCrossRefID")] = l
-				t.proxy.mu.Unlock()
-			})
-		})
+	s.mu.Lock()
+	full := s.listings >= maxListings
+	if !full {
+		s.listings++
 	}
+	s.mu.Unlock()
+	if full {
+		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
+		return
+	}
+	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*trunk]string{}, err: errLinkDown}
+	l.mu.Lock()
+	l.limit = time.AfterFunc(listTime, l.expire)
+	l.settle() // there may be no link at all
+	l.mu.Unlock()
+	for _, t := range trunks {
+		t.request(req.Clone(), func(res *uacsta.Message, err error) { l.accepted(t, res, err) })
+	}
+}
+
+// accepted takes a link's answer.
+func (l *listing) accepted(t *trunk, res *uacsta.Message, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return
+	}
+	l.asked--
+	if err != nil {
+		l.err = err
+	} else if ref := reference(res.Text("serviceCrossRefID")); ref != "" {
+		l.lists[t] = ref
+		t.proxy.mu.Lock()
+		t.lists[ref] = l
+		t.proxy.mu.Unlock()
+		if !l.answered {
+			l.answered = true
+			l.answer(uacsta.Encode(uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: l.ref}, uacsta.Edition3), nil)
+		}
+	}
+	l.settle()
 }
 
 // listed takes a segment of a list.
 func (t *trunk) listed(ev *uacsta.Message) {
-	ref := ev.Text("serviceCrossRefID")
 	var segment uacsta.SwitchingFunctionDevices
 	err := ev.Decode(&segment)
 	t.proxy.mu.Lock()
-	l := t.lists[ref]
-	if err != nil || segment.LastSegment {
-		delete(t.lists, ref)
-	}
+	l := t.lists[ev.Text("serviceCrossRefID")]
 	t.proxy.mu.Unlock()
 	if l == nil {
-		t.proxy.stats.StrayEvents.Add(1)
+		t.proxy.stats.StrayEvents.Add(1) // the list is over
 		return
 	}
-	l.change(func() {
-		if len(l.devices)+len(segment.DeviceList) <= maxListLength {
-			l.devices = append(l.devices, segment.DeviceList...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return
+	}
+	l.devices += len(segment.DeviceList)
+	for _, item := range segment.DeviceList {
+		if l.shows(t, item) {
+			l.pending = append(l.pending, item)
 		}
-		if err != nil || segment.LastSegment {
-			l.lists--
-		}
-	})
+	}
+	for ; len(l.pending) > listSegment; l.pending = l.pending[listSegment:] {
+		l.send(l.pending[:listSegment], false)
+	}
+	if err != nil || segment.LastSegment || l.devices > maxListLength {
+		l.end(t)
+	}
+	l.settle()
+}
+
+// shows reports whether the client may see a device that a link lists: one that it may observe,
+// and that is the link's.
+func (l *listing) shows(t *trunk, item uacsta.DeviceListItem) bool {
+	if item.DeviceID == nil {
+		return false
+	}
+	p := l.session.proxy
+	device, err := p.numbers().Parse(item.DeviceID.ID, item.DeviceID.Type())
+	return err == nil && p.route(device) == t && l.session.may(policy.Observe, device)
+}
+
+// send sends the client a segment.
+func (l *listing) send(devices []uacsta.DeviceListItem, last bool) {
+	l.segments++
+	number := l.segments
+	l.session.send(uacsta.SwitchingFunctionDevices{ServiceCrossRefID: l.ref, SegmentID: &number, LastSegment: last, DeviceList: devices})
+}
+
+// end ends the list of a link: what it still sends is not taken.
+func (l *listing) end(t *trunk) {
+	p := t.proxy
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ref := l.lists[t]; t.lists[ref] == l {
+		delete(t.lists, ref)
+	}
+	delete(l.lists, t)
+}
+
+// expire ends the listing when links have not sent their lists in time.
+func (l *listing) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = 0
+	for t := range l.lists {
+		l.end(t)
+	}
+	l.settle()
 }
 
 // endLists ends the lists of a link that is gone.
@@ -102,54 +172,29 @@ func (t *trunk) endLists() {
 	t.lists = map[string]*listing{}
 	t.proxy.mu.Unlock()
 	for _, l := range lists {
-		l.change(func() { l.lists-- })
+		l.mu.Lock()
+		l.end(t)
+		l.settle()
+		l.mu.Unlock()
 	}
 }
 
-// change does something to the listing; when every link has answered, the client
-// is answered, and when every list has ended, it gets its devices.
-func (l *listing) change(what func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	what()
-	if l.asked > 0 || l.done {
+// settle ends the listing when every link has answered, and every list has ended: the client gets
+// the last segment, or the refusal. l.mu is held.
+func (l *listing) settle() {
+	if l.asked > 0 || len(l.lists) > 0 || l.done {
 		return
 	}
-	if !l.answered {
-		l.answered = true
-		if !l.accepted {
-			l.done = true
-			l.limit.Stop()
-			l.answer(nil, l.err)
-			return
-		}
-		l.answer(uacsta.Encode(uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: l.ref}, uacsta.Edition3), nil)
+	l.done = true
+	l.limit.Stop()
+	if l.answered {
+		l.send(l.pending, true)
+	} else {
+		l.answer(nil, l.err)
 	}
-	if l.lists <= 0 {
-		l.done = true
-		l.limit.Stop()
-		l.deliver()
-	}
-}
-
-// deliver sends the client the devices that it may observe, in segments.
-func (l *listing) deliver() {
+	l.pending = nil
 	s := l.session
-	var visible []uacsta.DeviceListItem
-	for _, item := range l.devices {
-		if item.DeviceID == nil {
-			continue
-		}
-		device, err := s.proxy.numbers().Parse(item.DeviceID.ID, item.DeviceID.Type())
-		if err == nil && s.may(policy.Observe, device) {
-			visible = append(visible, item)
-		}
-	}
-	for segment := 1; ; segment++ {
-		n := min(listSegment, len(visible))
-		s.send(uacsta.SwitchingFunctionDevices{ServiceCrossRefID: l.ref, SegmentID: &segment, LastSegment: n == len(visible), DeviceList: visible[:n]})
-		if visible = visible[n:]; len(visible) == 0 {
-			return
-		}
-	}
+	s.mu.Lock()
+	s.listings--
+	s.mu.Unlock()
 }

@@ -19,7 +19,7 @@ type monitor struct {
 	device policy.Number
 	watch  uacsta.MonitorStart
 	ask    *uacsta.Message // what the link is asked
-	answer *uacsta.Message // what the link answered last
+	answer *uacsta.Message // the private data of what the link answered last; nil: none
 
 	mu       sync.Mutex
 	ref      string // the link's; "" while it is not started
@@ -105,6 +105,25 @@ func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
 	cm.filter, cm.without = filter, filter.Suppressed()
 }
 
+// privateOf returns a message with the private data of an answer, nil where there are none, or more
+// than are kept with a monitor.
+func privateOf(res *uacsta.Message) *uacsta.Message {
+	if !res.Has("extensions") {
+		return nil
+	}
+	kept := uacsta.Encode(uacsta.MonitorStartResponse{}, uacsta.Edition3)
+	kept.CopyExtensions(res)
+	data := kept.Bytes()
+	if len(data) > maxPrivate {
+		return nil
+	}
+	kept, err := uacsta.Parse(data) // by itself: as a part of the answer it would keep all of that
+	if err != nil {
+		return nil
+	}
+	return kept
+}
+
 // private reports whether a request has private data, other than what clients of Lync's
 // kind tell us.
 func private(req *uacsta.Message) bool {
@@ -153,13 +172,16 @@ func (m *monitor) start(cm *clientMonitor) {
 // answered takes the link's answer to MonitorStart; the link calls it before the
 // first event.
 func (m *monitor) answered(res *uacsta.Message, err error) {
-	if err == nil && res.CrossRef() == "" {
-		err = uacsta.Refuse(uacsta.Unspecified, "")
+	ref := ""
+	if err == nil {
+		if ref = reference(res.CrossRef()); ref == "" {
+			err = uacsta.Refuse(uacsta.Unspecified, "")
+		}
 	}
 	p := m.trunk.proxy
 	if err == nil {
 		p.mu.Lock()
-		m.trunk.byRef[res.CrossRef()] = m
+		m.trunk.byRef[ref] = m
 		p.mu.Unlock()
 	}
 	m.mu.Lock()
@@ -176,7 +198,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		}
 		m.mu.Unlock()
 		if !failed || worthAnother(err) {
-			p.cfg.Log.Warn("monitor refused", "link", m.trunk.name, "device", m.device.String(), "err", err, "again", again)
+			m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "again", again)
 		}
 		switch {
 		case failed:
@@ -191,7 +213,7 @@ func (m *monitor) answered(res *uacsta.Message, err error) {
 		}
 		return
 	}
-	m.ref, m.started, m.since, m.answer, m.refused, m.refusals = res.CrossRef(), true, time.Now(), res, nil, 0
+	m.ref, m.started, m.since, m.answer, m.refused, m.refusals = ref, true, time.Now(), privateOf(res), nil, 0
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
 		all := existing == "true"
 		m.existing = &all
@@ -248,7 +270,9 @@ func (m *monitor) admit(cm *clientMonitor) {
 	s.monitors[cm.ref] = cm
 	s.mu.Unlock()
 	res := uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: cm.ref, ActualMonitorFilter: cm.filter, MonitorExistingCalls: m.existing}, uacsta.Edition3)
-	res.CopyExtensions(m.answer)
+	if m.answer != nil {
+		res.CopyExtensions(m.answer)
+	}
 	cm.reply(res, nil)
 	m.clients = append(m.clients, cm)
 }

@@ -63,7 +63,7 @@ func (m *monitor) catchUp(r *resync) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer func() { now.clear() }() // the one that is not the monitor's
-	if m.resync != r { // the link was lost again, or too much came meanwhile
+	if m.resync != r {             // the link was lost again, or too much came meanwhile
 		return
 	}
 	switch {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -20,15 +21,21 @@ type router struct {
 	device   policy.Number // that it is for; Whole for all
 	ref      string        // the client's
 	linkRef  string        // the link's; guarded by Proxy.mu
+	open     int           // dialogues; guarded by Session.mu
 }
 
 // routeDialogue is a question of the link that a client has.
 type routeDialogue struct {
 	router       *router
 	ref, linkRef string
+	limit        *time.Timer // until somebody says something in it
 }
 
-const maxDialogues = 1000 // of one session
+const (
+	maxDialogues     = 1000            // of one registration
+	maxLinkDialogues = 10000           // of one link
+	dialogueTime     = 2 * time.Minute // without a word of either side the dialogue is over
+)
 
 var (
 	errRouter   = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteRegistrationCrossRefID)
@@ -74,7 +81,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		return
 	}
 	r.trunk.request(req, func(res *uacsta.Message, err error) {
-		if err == nil && !r.adopt(res.Text("routeRegisterReqID")) {
+		if err == nil && !r.adopt(reference(res.Text("routeRegisterReqID"))) {
 			err = errLinkDown
 		}
 		if err != nil {
@@ -162,14 +169,14 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 	p.mu.Lock()
 	d := t.dialogues[linkRef]
 	r := t.routers[ev.Text("routeRegisterReqID")]
-	if ev.Name() == "RouteEnd" {
-		delete(t.dialogues, linkRef)
-	}
 	p.mu.Unlock()
 	switch ev.Name() {
 	case "RouteRequest":
-		if r == nil || !r.open(linkRef, ev) {
-			t.end(linkRef, ev.Text("routeRegisterReqID"))
+		if d != nil { // the link uses the reference for another one
+			d.over(nil)
+		}
+		if r == nil || !r.begin(reference(linkRef), ev) {
+			t.end(linkRef, ev.Text("routeRegisterReqID"), nil)
 		}
 		return
 	case "RouteRegisterAbort":
@@ -182,11 +189,9 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 		p.stats.StrayEvents.Add(1)
 		return
 	}
-	s := d.router.session
+	d.limit.Reset(dialogueTime)
 	if ev.Name() == "RouteEnd" {
-		s.mu.Lock()
-		delete(s.dialogues, d.ref)
-		s.mu.Unlock()
+		d.forget()
 	}
 	d.pass(ev)
 }
@@ -199,28 +204,56 @@ func (d *routeDialogue) pass(ev *uacsta.Message) {
 	d.router.session.deliver(delivery{msg: ev})
 }
 
-// open begins a dialogue; false when the client cannot take it.
-func (r *router) open(linkRef string, ev *uacsta.Message) bool {
-	s, d := r.session, &routeDialogue{router: r, ref: r.session.proxy.refs.next(), linkRef: linkRef}
-	s.mu.Lock()
-	takes := !s.closed && len(s.dialogues) < maxDialogues
+// begin begins a dialogue; false when the client cannot take it.
+func (r *router) begin(linkRef string, ev *uacsta.Message) bool {
+	s, p := r.session, r.session.proxy
+	d := &routeDialogue{router: r, ref: p.refs.next(), linkRef: linkRef}
+	p.mu.Lock()
+	takes := linkRef != "" && len(r.trunk.dialogues) < maxLinkDialogues
 	if takes {
-		s.dialogues[d.ref] = d
+		d.limit = time.AfterFunc(dialogueTime, d.expire)
+		r.trunk.dialogues[linkRef] = d
 	}
-	s.mu.Unlock()
+	p.mu.Unlock()
 	if !takes {
 		return false
 	}
-	s.proxy.mu.Lock()
-	r.trunk.dialogues[linkRef] = d
-	s.proxy.mu.Unlock()
+	s.mu.Lock()
+	if takes = !s.closed && r.open < maxDialogues; takes {
+		s.dialogues[d.ref] = d
+		r.open++
+	}
+	s.mu.Unlock()
+	if !takes {
+		d.forget()
+		return false
+	}
 	d.pass(ev)
 	return true
 }
 
+// expire ends a dialogue in which nobody has said anything for long: it would keep its place for
+// ever. The call takes its default way.
+func (d *routeDialogue) expire() {
+	if d.over(errRouteTime) {
+		d.router.trunk.end(d.linkRef, d.router.atLink(), errRouteTime)
+	}
+}
+
+var errRouteTime = uacsta.Refuse(uacsta.Operation, uacsta.RouteingTimerExpired)
+
+// over ends a dialogue for the client, and reports whether it had not ended before.
+func (d *routeDialogue) over(why *uacsta.Error) bool {
+	there := d.forget()
+	if there {
+		d.router.session.send(uacsta.RouteEnd{CrossRefIdentifier: d.ref, RouteRegisterReqID: d.router.ref, ErrorValue: why})
+	}
+	return there
+}
+
 // end tells the link that nobody decides: the call takes its default way.
-func (t *trunk) end(linkRef, registration string) {
-	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration}, uacsta.Edition3)
+func (t *trunk) end(linkRef, registration string, why *uacsta.Error) {
+	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration, ErrorValue: why}, uacsta.Edition3)
 	go t.request(msg, func(*uacsta.Message, error) {}) // we may be inside the link's own call
 }
 
@@ -246,22 +279,32 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
+	d.limit.Reset(dialogueTime)
 	if req.Name() == "RouteEnd" {
-		s.forget(d)
+		d.forget()
 	}
 	req.SetText("crossRefIdentifier", d.linkRef)
 	req.SetText("routeRegisterReqID", d.router.atLink())
 	d.router.trunk.request(req, answer)
 }
 
-// forget takes a dialogue out of the tables.
-func (s *Session) forget(d *routeDialogue) {
+// forget takes a dialogue out of the tables, and reports whether the client had it.
+func (d *routeDialogue) forget() bool {
+	s, t := d.router.session, d.router.trunk
 	s.mu.Lock()
-	delete(s.dialogues, d.ref)
+	_, there := s.dialogues[d.ref]
+	if there {
+		delete(s.dialogues, d.ref)
+		d.router.open--
+	}
 	s.mu.Unlock()
 	s.proxy.mu.Lock()
-	delete(d.router.trunk.dialogues, d.linkRef)
-	s.proxy.mu.Unlock()
+	defer s.proxy.mu.Unlock()
+	d.limit.Stop()
+	if t.dialogues[d.linkRef] == d {
+		delete(t.dialogues, d.linkRef)
+	}
+	return there
 }
 
 // endRouteing ends the session's registrations and dialogues: calls take their
@@ -275,8 +318,8 @@ func (s *Session) endRouteing() {
 		r.cancel()
 	}
 	for _, d := range dialogues {
-		s.forget(d)
-		d.router.trunk.end(d.linkRef, d.router.atLink())
+		d.forget()
+		d.router.trunk.end(d.linkRef, d.router.atLink(), nil)
 	}
 }
 
@@ -287,11 +330,7 @@ func (t *trunk) endDialogues() {
 	t.dialogues = map[string]*routeDialogue{}
 	t.proxy.mu.Unlock()
 	for _, d := range dialogues {
-		s := d.router.session
-		s.mu.Lock()
-		delete(s.dialogues, d.ref)
-		s.mu.Unlock()
-		s.send(uacsta.RouteEnd{CrossRefIdentifier: d.ref, RouteRegisterReqID: d.router.ref, ErrorValue: errLinkDown})
+		d.over(errLinkDown)
 	}
 }
 
@@ -308,7 +347,7 @@ func (t *trunk) registerAgain() {
 				r.aborted()
 				return
 			}
-			r.adopt(res.Text("routeRegisterReqID"))
+			r.adopt(reference(res.Text("routeRegisterReqID")))
 		})
 	}
 }

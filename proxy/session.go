@@ -78,6 +78,7 @@ type Session struct {
 	dialogues  map[string]*routeDialogue // by the client's cross reference
 	// by the client's reference
 	associations map[string]*association
+	listings     int // device lists that are on their way
 	outstanding  int
 	queue        []delivery
 	queued       int // octets of what waits in it

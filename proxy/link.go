@@ -89,8 +89,9 @@ type trunk struct {
 	associations map[string]*association
 	up           bool
 	status       uacsta.SystemStatusValue // while it is up
-	since        time.Time                // of up
-	failure      error                    // why it is down
+	condition    condition
+	since        time.Time // of up
+	failure      error     // why it is down
 }
 
 // has reports whether a device belongs to the link.
@@ -146,7 +147,6 @@ var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Resour
 
 // supervise keeps a link running until ctx ends.
 func (t *trunk) supervise(ctx context.Context) {
-	log := t.proxy.cfg.Log.With("link", t.name)
 	for wait := t.proxy.cfg.BackOff; ; {
 		started := time.Now()
 		err := t.link.Run(ctx, t)
@@ -158,7 +158,7 @@ func (t *trunk) supervise(ctx context.Context) {
 			wait = t.proxy.cfg.BackOff
 		}
 		pause := wait/2 + rand.N(wait) //nolint:gosec // jitter: links of one PBX must not return together
-		log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
+		t.log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
 		if !sleep(ctx, pause) {
 			return
 		}
@@ -174,37 +174,12 @@ func (t *trunk) Ready() {
 	t.up, t.status, t.since, t.failure = true, uacsta.StatusNormal, time.Now(), nil
 	monitors := slices.Collect(maps.Values(t.monitors))
 	p.mu.Unlock()
-	p.cfg.Log.Info("link up", "link", t.name, "monitors", len(monitors))
+	t.log.Info("link up", "monitors", len(monitors))
 	for _, m := range monitors {
 		m.restart()
 	}
 	t.registerAgain()
-	p.tellStatus(t, uacsta.StatusNormal)
-}
-
-// says takes note of what the switching function says of itself, and tells the clients.
-// After a time in which it may have forgotten to tell events, its devices are looked at.
-func (t *trunk) says(status uacsta.SystemStatusValue) {
-	p := t.proxy
-	p.mu.Lock()
-	before := t.status
-	lost := status == uacsta.StatusMessagesLost
-	if !lost { // which says what was, not what is
-		t.status = status
-	}
-	monitors := slices.Collect(maps.Values(t.monitors))
-	p.mu.Unlock()
-	if before == status {
-		return // a sign of life
-	}
-	p.cfg.Log.Info("status of the switching function", "link", t.name, "status", string(status))
-	p.tellStatus(t, status)
-	if lost || before == uacsta.StatusDisabled || before == uacsta.StatusPartiallyDisabled {
-		t.calls.forget() // who has left a call meanwhile, nobody has told
-		for _, m := range monitors {
-			m.lookAgain()
-		}
-	}
+	t.tellUp()
 }
 
 // down notes that the link is gone and reports whether it had been up.
@@ -223,7 +198,7 @@ func (t *trunk) down(why error) bool {
 	t.endDialogues()
 	t.endAssociations()
 	if was {
-		p.tellStatus(t, uacsta.StatusDisabled)
+		t.tellUp()
 	}
 	return was
 }
@@ -282,7 +257,7 @@ func (t *trunk) Request(req *uacsta.Message) error {
 	case underReference[name] != nil:
 		return t.underReference(req)
 	default:
-		t.proxy.cfg.Log.Warn("a request of the switching function that is not served", "link", t.name, "service", name)
+		t.log.Warn("a request of the switching function that is not served", "service", name)
 		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
 	return nil
@@ -353,7 +328,7 @@ func (t *trunk) insist(req *uacsta.Message, over func()) {
 		t.request(req.Clone(), func(_ *uacsta.Message, err error) {
 			again := err != nil && worthAnother(err)
 			if again && refusals+1 == maxInsisting {
-				p.cfg.Log.Warn("the switching function keeps what nobody wants", "link", t.name, "service", req.Name(), "err", err)
+				t.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
 				again = false
 			}
 			if !again || !p.spawn(func() {

@@ -12,7 +12,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/share"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Config says how the core behaves. Zero limits take defaults.
@@ -266,19 +265,4 @@ func (p *Proxy) route(device policy.Number) *trunk {
 		}
 	}
 	return nil
-}
-
-// tellStatus sends SystemStatus to the sessions that a link concerns.
-func (p *Proxy) tellStatus(t *trunk, status uacsta.SystemStatusValue) {
-	p.mu.Lock()
-	var concerned []*Session
-	for s := range p.sessions {
-		if s.uses(t) {
-			concerned = append(concerned, s)
-		}
-	}
-	p.mu.Unlock()
-	for _, s := range concerned {
-		s.status(status)
-	}
 }

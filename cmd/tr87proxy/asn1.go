@@ -31,7 +31,7 @@ func (n *node) asn1Link(l config.Link) (proxy.Link, error) {
 	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
 	cfg := asn1.LinkConfig{
 		Addresses: l.Addresses, TLS: secure, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
-		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: n.linkLog(l.Name),
 	}
 	return asn1.NewLink(cfg), nil
 }

@@ -18,7 +18,7 @@ import (
 func (n *node) cards(l config.Link) proxy.Link {
 	cfg := ctserver.LinkConfig{
 		Address: l.Addresses[0], Manager: l.Manager, Flash: ctserver.Flash(l.Flash), AnswerTime: l.AnswerTime, RingTime: l.RingTime, CallerTime: l.CallerTime,
-		Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: n.log.With("link", l.Name),
+		Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: n.linkLog(l.Name),
 	}
 	for _, p := range l.Ports {
 		cfg.Ports = append(cfg.Ports, ctserver.Port(p))

@@ -17,7 +17,7 @@ func (n *node) freeSWITCH(l config.Link) (proxy.Link, error) {
 	}
 	cfg := freeswitch.LinkConfig{
 		Addresses: l.Addresses, TLS: secure, User: l.Session.User, Password: password, Domain: l.Domain, Context: l.Context, AutoAnswer: l.AutoAnswer,
-		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: n.log.With("link", l.Name),
+		RingTime: l.RingTime, Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: n.linkLog(l.Name),
 		Answer: l.Answer, Profile: l.Profile, Outside: l.Outside, QueuePrefix: l.Queues.Prefix, TrunkPrefix: l.TrunkPrefix, ParkLot: l.ParkLot,
 		Queues: func(number string) bool { return policy.MatchDevice(l.Queues.Numbers, number) },
 		Sounds: l.Messages.Folder, Recordings: l.Messages.Recordings, Messages: map[string]string{},

@@ -12,6 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -88,10 +89,14 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
 			Duration: l.Session.Duration, Switch: l.Session.Switch,
 		},
-		Conn: gate.Limits{Timeout: l.Timeout}, Log: n.log.With("link", l.Name),
+		Conn: gate.Limits{Timeout: l.Timeout}, Log: n.linkLog(l.Name),
 	}
 	return cstaxml.NewLink(cfg), nil
 }
+
+// linkLog is where a link logs: what its switching function can make it say as often as it likes is
+// said once a second.
+func (n *node) linkLog(name string) *slog.Logger { return share.Quiet(n.log.With("link", name)) }
 
 // opening is what a link opens its connections with: the password of its session, and TLS where it
 // has it.

@@ -300,7 +300,8 @@ func TestStatusOfSwitch(t *testing.T) {
 		s, l := open(t, p, "a")
 		request(s, monitorOf("100"))
 		for _, status := range []string{"normal", "disabled", "disabled", "normal", "messagesLost"} {
-			_ = f.up.Request(parse(t, `<SystemStatus><systemStatus>`+status+`</systemStatus></SystemStatus>`))
+			says(t, f, status)
+			time.Sleep(time.Second) // clients are told of a change a second
 		}
 		synctest.Wait()
 		var told []string

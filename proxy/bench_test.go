@@ -64,6 +64,44 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/audience, "ns/client")
 }
 
+// One event of a device with very many calls that never end.
+func BenchmarkOpenCalls(b *testing.B) {
+	f := &flaky{lose: make(chan error)}
+	p := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(string) bool { return true }}})
+	p.AddLink("flaky", f, func(string) bool { return true })
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { p.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	if err := p.Await(ctx, "flaky"); err != nil {
+		b.Fatal(err)
+	}
+	var got sync.WaitGroup
+	s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, reader{&got})
+	if err != nil {
+		b.Fatal(err)
+	}
+	started := make(chan struct{})
+	s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(*uacsta.Message) { close(started) })
+	<-started
+	event := func(call int) {
+		got.Add(1)
+		f.up.Event(uacsta.Encode(uacsta.EstablishedEvent{
+			MonitorCrossRefID: "link1", EstablishedConnection: uacsta.Conn(fmt.Sprint(call), "100"), AnsweringDevice: uacsta.Ext("100"), CallingDevice: uacsta.Ext("101"), CalledDevice: uacsta.Ext("100"),
+		}, uacsta.Edition3))
+		got.Wait()
+	}
+	for call := range openCalls {
+		event(call)
+	}
+	b.ResetTimer()
+	for n := 0; n < b.N; n++ {
+		event(n % openCalls)
+	}
+}
+
+const openCalls = 33000
+
 // What it takes with etree alone: the document copied, its cross reference changed, and
 // written, a thousand times.
 func BenchmarkFanOutEtree(b *testing.B) {

@@ -24,6 +24,8 @@ type calls struct {
 	byShown map[string]*knownCall
 	living  list.List // of *knownCall, the last heard of in front
 	over    list.List
+	octets  int // of memory that all take
+	most    int // of them
 }
 
 // knownCall is one call.
@@ -42,10 +44,15 @@ const (
 	maxKnown  = 16   // devices of one call that are kept in mind; the link is asked for others
 	maxCallID = 1024 // octets; a longer one is of no call that anybody can ask for
 	maxDevice = 255  // octets
+
+	maxCallOctets = 96 << 20 // that all calls of a link take in memory
+	// What they take apart from their texts.
+	knownCallSize  = 600
+	knownPartySize = 80
 )
 
 func newCalls(refs *references) *calls {
-	return &calls{refs: refs, byLink: map[string]*knownCall{}, byShown: map[string]*knownCall{}}
+	return &calls{refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byShown: map[string]*knownCall{}}
 }
 
 // of returns the call with a callID of the link; c.mu is held.
@@ -55,6 +62,7 @@ func (c *calls) of(link string) *knownCall {
 		link = strings.Clone(link) // or the whole message would be kept with it
 		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]time.Time{}}
 		c.byLink[link], c.byShown[k.shown] = k, k
+		c.octets += knownCallSize + len(link)
 	}
 	c.file(k)
 	return k
@@ -76,9 +84,51 @@ func (c *calls) file(k *knownCall) {
 		k.in, k.place = in, in.PushFront(k)
 	}
 	if in.Len() > room {
-		oldest := in.Remove(in.Back()).(*knownCall)
-		delete(c.byLink, oldest.link)
-		delete(c.byShown, oldest.shown)
+		c.drop(in.Back())
+	}
+	for c.octets > c.most {
+		if oldest := c.over.Back(); oldest != nil && oldest != k.place {
+			c.drop(oldest)
+		} else {
+			c.drop(c.living.Back()) // there are others: no call is that large
+		}
+	}
+}
+
+// drop forgets a call; c.mu is held.
+func (c *calls) drop(place *list.Element) {
+	k := place.Value.(*knownCall)
+	c.empty(k)
+	k.in.Remove(place)
+	delete(c.byLink, k.link)
+	delete(c.byShown, k.shown)
+	c.octets -= knownCallSize + len(k.link)
+}
+
+// enter notes that a device is in a call; c.mu is held.
+func (c *calls) enter(k *knownCall, device string, now time.Time) {
+	if _, known := k.parties[device]; !known {
+		if len(k.parties) == maxKnown {
+			return
+		}
+		device = strings.Clone(device)
+		c.octets += knownPartySize + len(device)
+	}
+	k.parties[device] = now
+}
+
+// leave notes that a device is in a call no more; c.mu is held.
+func (c *calls) leave(k *knownCall, device string) {
+	if _, known := k.parties[device]; known {
+		delete(k.parties, device)
+		c.octets -= knownPartySize + len(device)
+	}
+}
+
+// empty forgets who is in a call; c.mu is held.
+func (c *calls) empty(k *knownCall) {
+	for device := range k.parties {
+		c.leave(k, device)
 	}
 }
 
@@ -118,13 +168,11 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 			device := x.DeviceID()
 			switch {
 			case leaving && whole:
-				clear(k.parties)
+				c.empty(k)
 			case leaving:
-				delete(k.parties, device)
+				c.leave(k, device)
 			case device != "" && len(device) <= maxDevice && part != "oldConnection" && part != "oldConnectionID":
-				if _, known := k.parties[device]; known || len(k.parties) < maxKnown {
-					k.parties[strings.Clone(device)] = now
-				}
+				c.enter(k, device, now)
 			}
 			c.file(k)
 			x.SetCallID(k.shown)
@@ -224,7 +272,7 @@ func (c *calls) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.byLink {
-		clear(k.parties)
+		c.empty(k)
 		c.file(k)
 	}
 }

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// plain is the picture without bounds, as a list of all connections that is searched.
+type plain map[party]uacsta.LocalConnectionState
+
+func (p plain) drop(call string) {
+	maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return id.call == call })
+}
+
+func (p plain) apply(ev *uacsta.Message, own string) {
+	if change, one := changes[ev.Name()]; one {
+		id := party{ev.Text(change.path + "/callID"), ev.Text(change.path + "/deviceID")}
+		switch {
+		case change.state == "":
+			delete(p, id)
+		case ev.Name() != "DeliveredEvent" || p[id] != uacsta.Connected:
+			p[id] = change.state
+		}
+	}
+	switch ev.Name() {
+	case "CallClearedEvent":
+		p.drop(ev.Text("clearedCall/callID"))
+	case "ConferencedEvent":
+		joined := plain{}
+		var last party
+		for _, c := range ev.Connections() {
+			id := party{c.CallID(), c.DeviceID()}
+			switch {
+			case strings.HasSuffix(c.Path(), "newConnection"):
+				last = id
+				joined[id] = uacsta.Connected
+			case strings.HasSuffix(c.Path(), "oldConnection") && p[id] != "":
+				joined[last] = p[id]
+			}
+		}
+		p.drop(ev.Text("primaryOldCall/callID"))
+		p.drop(ev.Text("secondaryOldCall/callID"))
+		maps.Copy(p, joined)
+	}
+	if own != "" {
+		maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return p[party{id.call, own}] == "" })
+	}
+}
+
+// TestPicture compares the picture with the plain one, of a device and of a call.
+func TestPicture(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		own := rapid.SampledFrom([]string{"100", ""}).Draw(t, "own")
+		memory := budget{most: 1 << 20}
+		p, want := newPicture(own, &memory), plain{}
+		connection := func(name string) uacsta.ConnectionID {
+			return uacsta.Conn(rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, name), rapid.SampledFrom([]string{"100", "101", "102"}).Draw(t, name+" device"))
+		}
+		for range rapid.IntRange(1, 40).Draw(t, "events") {
+			id := connection("connection")
+			var ev any
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 0:
+				ev = uacsta.DeliveredEvent{Connection: id}
+			case 1:
+				ev = uacsta.EstablishedEvent{EstablishedConnection: id}
+			case 2:
+				ev = uacsta.HeldEvent{HeldConnection: id}
+			case 3:
+				ev = uacsta.ConnectionClearedEvent{DroppedConnection: id}
+			case 4:
+				ev = uacsta.CallClearedEvent{ClearedCall: id}
+			default:
+				joined := uacsta.ConferencedEvent{PrimaryOldCall: id}
+				for range rapid.IntRange(0, 3).Draw(t, "parties") {
+					next, old := connection("new"), connection("old")
+					joined.ConferenceConnections = append(joined.ConferenceConnections, uacsta.ConnectionListItem{NewConnection: &next, OldConnection: &old})
+				}
+				ev = joined
+			}
+			m := uacsta.Encode(ev, uacsta.Edition3)
+			before := maps.Clone(want)
+			want.apply(m, own)
+			changed := p.apply(m)
+			got := plain{}
+			for id := range p.parties() {
+				got[id] = p.state(id)
+			}
+			if !maps.Equal(got, want) || changed == maps.Equal(before, want) {
+				t.Fatalf("%s: %v, changed: %v; want %v after %v", m, got, changed, want, before)
+			}
+			octets := 0
+			for id := range want {
+				octets += seenPartySize + len(id.device)
+			}
+			for call := range p.calls {
+				octets += seenCallSize + len(call)
+			}
+			if taken := int(memory.taken.Load()); taken != octets || p.recent.Len() != len(p.calls) {
+				t.Fatalf("%d octets are taken, not %d, for %d calls", taken, octets, p.recent.Len())
+			}
+		}
+		p.clear()
+		if memory.taken.Load() != 0 {
+			t.Fatal("nothing is left, but octets are taken")
+		}
+	})
+}
+
+func established(call int, device string) *uacsta.Message {
+	return uacsta.Encode(uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn(fmt.Sprint(call), device)}, uacsta.Edition3)
+}
+
+// A picture has a bound in calls, in parties of a call and in octets; what was heard of longest
+// ago gives way.
+func TestPictureIsBounded(t *testing.T) {
+	memory := budget{most: 1 << 20}
+	p := newPicture("100", &memory)
+	for call := range 33000 {
+		p.apply(established(call, "100"))
+		p.apply(established(0, "100")) // it lives
+	}
+	if len(p.calls) != maxSeen || p.state(party{"0", "100"}) == "" || p.state(party{"1", "100"}) != "" || p.state(party{"32999", "100"}) == "" || p.gone != 33000-maxSeen {
+		t.Errorf("%d calls, %d gone", len(p.calls), p.gone)
+	}
+	for n := range 2 * maxSeenParties {
+		p.apply(established(0, fmt.Sprint("party", n)))
+	}
+	if got := len(p.calls["0"].parties); got != maxSeenParties {
+		t.Errorf("%d parties", got)
+	}
+	other := newPicture("200", &memory)
+	long := strings.Repeat("9", 250)
+	for call := range 3000 {
+		other.apply(established(call, "200"))
+		for n := range 10 {
+			other.apply(established(call, long+fmt.Sprint(n)))
+		}
+	}
+	if taken := memory.taken.Load(); taken > memory.most || len(p.calls) != maxSeen || len(other.calls) == 0 {
+		t.Errorf("%d octets, %d and %d calls", taken, len(p.calls), len(other.calls))
+	}
+	third := newPicture("300", &budget{most: 10})
+	if third.apply(established(1, "300")) || third.gone != 1 {
+		t.Error("a call without room is seen")
+	}
+}

@@ -1,6 +1,7 @@
 package cstaxml
 
 import (
+	"strings"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/gate"
@@ -22,6 +23,7 @@ type deviceIDs struct {
 const (
 	namespaceAvaya = "http://www.avaya.com/csta"
 	maxDeviceIDs   = 50000
+	maxDeviceID    = 1024 // octets
 )
 
 func newDeviceIDs(switchName string) *deviceIDs { return &deviceIDs{switchName: switchName} }
@@ -82,9 +84,9 @@ func (d *deviceIDs) ask(conn *Conn, number string, asked map[string][]func(error
 	conn.Request(req, func(res *uacsta.Message, err error) {
 		id := ""
 		if err == nil {
-			id = res.Text("device")
+			id = strings.Clone(res.Text("device")) // as a part of the answer it would keep all of that
 		}
-		if err == nil && id == "" {
+		if err == nil && (id == "" || len(id) > maxDeviceID) {
 			err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 		}
 		d.mu.Lock()
@@ -95,7 +97,8 @@ func (d *deviceIDs) ask(conn *Conn, number string, asked map[string][]func(error
 		case len(d.ids) >= maxDeviceIDs:
 			err = gate.ErrTooManyWaiting
 		default:
-			d.ids[number], d.numbers[id] = id, number
+			kept := strings.Clone(number)
+			d.ids[kept], d.numbers[id] = id, kept
 		}
 		waiting := asked[number]
 		delete(asked, number)

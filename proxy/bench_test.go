@@ -95,7 +95,7 @@ func BenchmarkOpenCalls(b *testing.B) {
 		event(call)
 	}
 	b.ResetTimer()
-	for n := 0; n < b.N; n++ {
+	for n := range b.N {
 		event(n % openCalls)
 	}
 }

@@ -1,0 +1,208 @@
+package tests
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// hostilePBX is a switching function that answers what it must, and whose test does harm. Its
+// reference of a monitor, or of a snapshot, which comes in segments, is the device.
+type hostilePBX struct {
+	t       *testing.T
+	address string
+
+	mu      sync.Mutex
+	conn    *xmlClient     // that the proxy has opened
+	asked   map[string]int // requests, by name
+	refused int            // of its own requests
+}
+
+func newHostilePBX(t *testing.T) *hostilePBX {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hostilePBX{t: t, address: l.Addr().String(), asked: map[string]int{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			h.serve(dialXML(t, conn, nil))
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); h.drop(); <-done })
+	return h
+}
+
+// drop ends the connection.
+func (h *hostilePBX) drop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conn != nil {
+		_ = h.conn.conn.Close()
+	}
+}
+
+const eventID = 9999
+
+// send writes documents as they are, many times.
+func (h *hostilePBX) send(times, id int, documents ...string) {
+	for range times {
+		for _, d := range documents {
+			h.mu.Lock()
+			h.conn.write(id, d)
+			h.mu.Unlock()
+		}
+	}
+}
+
+// got returns how many requests of a name there were, and how many of its own were refused.
+func (h *hostilePBX) got(name string) (asked, refused int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked[name], h.refused
+}
+
+func (h *hostilePBX) serve(c *xmlClient) {
+	h.mu.Lock()
+	h.conn = c
+	h.mu.Unlock()
+	for {
+		_ = c.conn.SetReadDeadline(time.Time{})
+		id, m, err := c.read()
+		if err != nil {
+			return
+		}
+		h.mu.Lock()
+		if res := h.answer(m); res != "" {
+			n, _ := strconv.Atoi(id)
+			c.write(n, res)
+		}
+		h.mu.Unlock()
+	}
+}
+
+func (h *hostilePBX) answer(m *uacsta.Message) string {
+	switch m.Kind() {
+	case uacsta.ErrorCode:
+		h.refused++
+		return ""
+	case uacsta.Request:
+		h.asked[m.Name()]++
+	default:
+		return ""
+	}
+	switch m.Name() {
+	case "RequestSystemStatus":
+		return "<RequestSystemStatusResponse><systemStatus>normal</systemStatus></RequestSystemStatusResponse>"
+	case "MonitorStart":
+		return "<MonitorStartResponse><monitorCrossRefID>" + m.Text("monitorObject/deviceObject") + "</monitorCrossRefID></MonitorStartResponse>"
+	case "SnapshotDevice":
+		return "<SnapshotDeviceResponse><crossRefIDorSnapshotData><serviceCrossRefID>" + m.Text("snapshotObject") + "</serviceCrossRefID></crossRefIDorSnapshotData></SnapshotDeviceResponse>"
+	}
+	if res := uacsta.AnswerTo(m, uacsta.Edition3); res != nil {
+		return string(res.Bytes())
+	}
+	return ""
+}
+
+// A switch that does harm costs only itself: a bounded part of the memory and of the log, and those
+// of its own clients that are too slow for what it sends. A client of other devices is served.
+func TestHostilePBX(t *testing.T) {
+	h := newHostilePBX(t)
+	r := serve(t, "links: [{name: bad, addresses: [\""+h.address+"\"], devices: [\"9???\"], edition: 3}]\n"+everybody)
+	r.linked("bad")
+	good := r.xml()
+	good.monitor("1001")
+	served := func() {
+		t.Helper()
+		began := time.Now()
+		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
+		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("a call at another switch takes %v", took)
+		}
+	}
+	served()
+	const mib = 1 << 20
+	before := r.metric("process_resident_memory_bytes") / mib
+	grown := func(what string, most float64) {
+		t.Helper()
+		if now := r.metric("process_resident_memory_bytes") / mib; now > before+most {
+			t.Errorf("%s: %.0f MiB of memory, %.0f before", what, now, before)
+		} else {
+			t.Logf("%s: %.0f MiB of memory, %.0f before", what, now, before)
+		}
+	}
+	private := func(octets int) string {
+		return "<extensions><privateData><private>" + strings.Repeat("0", octets) + "</private></privateData></extensions>"
+	}
+
+	own := r.xml() // of the bad switch
+	for n := range 5 {
+		own.monitor(fmt.Sprint(9000 + n))
+	}
+	slow := make([]*xmlClient, 8)
+	for n := range slow {
+		slow[n] = r.xml()
+		slow[n].monitor("9100")
+	}
+	for range 10 {
+		h.send(60, eventID, "<HeldEvent><monitorCrossRefID>9100</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>9100</deviceID></heldConnection>"+private(60000)+"</HeldEvent>")
+		served()
+		grown("large events for slow clients", 400)
+	}
+	waitFor(t, "the end of the slow clients", func() bool { return r.metric("tr87proxy_sessions") == 2 })
+
+	h.drop()
+	waitFor(t, "the snapshots after a loss", func() bool { n, _ := h.got("SnapshotDevice"); return n == 5 })
+	for n := range 5 {
+		h.send(200, 1, fmt.Sprintf("<SnapshotDeviceData><serviceCrossRefID>%d</serviceCrossRefID>%s</SnapshotDeviceData>", 9000+n, private(60000)))
+		served()
+		grown("segments without end", 400)
+	}
+	waitFor(t, "the end of the snapshots", func() bool { _, refused := h.got(""); return refused > 300 })
+	own.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("9000")})
+	h.send(1, 1, "<SnapshotDeviceData><serviceCrossRefID>9000</serviceCrossRefID><segmentID>1</segmentID><lastSegment>true</lastSegment></SnapshotDeviceData>")
+	for m := own.hear(); m.Name() != "SnapshotDeviceData"; m = own.hear() {
+		if m.Name() != "SystemStatus" {
+			t.Errorf("%s", m)
+		}
+	}
+
+	lines := strings.Count(r.out.String(), "\n")
+	began := time.Now()
+	h.send(2000, 1, "<WashDishes/>", "<SystemStatus><systemStatus>overloadReached</systemStatus></SystemStatus>", "<SystemStatus><systemStatus>normal</systemStatus></SystemStatus>",
+		"<MakeCallResponse/>", "<nothing", "<HeldEvent><monitorCrossRefID>1</monitorCrossRefID><monitorCrossRefID>2</monitorCrossRefID></HeldEvent>")
+	_, refused := h.got("")
+	h.send(1, 1, "<WashDishes/>")
+	waitFor(t, "the end of the flood", func() bool { _, n := h.got(""); return n > refused })
+	served()
+	const kinds = 8
+	if more := strings.Count(r.out.String(), "\n") - lines; float64(more) > kinds*(time.Since(began).Seconds()+1) {
+		t.Errorf("%d lines in the log in %v", more, time.Since(began))
+	}
+	statuses := 0
+	own.ask(uacsta.RequestSystemStatus{})
+	for _, m := range own.news {
+		if m.Name() == "SystemStatus" {
+			statuses++
+		}
+	}
+	if float64(statuses) > time.Since(began).Seconds()+1 {
+		t.Errorf("%d statuses in %v", statuses, time.Since(began))
+	}
+	r.stop()
+}

@@ -115,8 +115,8 @@ func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction
 // like is how many calls of a device are in the state of one.
 func (l *Link) like(ch *channel) int {
 	n := 0
-	for _, o := range l.channels {
-		if o.number == ch.number && !o.network && o.state == ch.state {
+	for o := range l.parties[ch.number] {
+		if o.number == ch.number && !o.network && o.state == ch.state && l.channels[o.id] == o {
 			n++
 		}
 	}

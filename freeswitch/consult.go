@@ -360,8 +360,8 @@ func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.Conne
 // replaced: a telephone has transferred by itself, by REFER with Replaces: its channel ends, and
 // the other parties are together. It reports false where there are no two calls.
 func (l *Link) replaced(ch *channel) bool {
-	for _, other := range l.channels {
-		if other != ch && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
+	for other := range l.parties[ch.number] {
+		if other != ch && l.channels[other.id] == other && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
 			near, far := other.with(), ch.with()
 			_, tell := l.unite(&pair{held: other, active: ch}, far.number, near, far)
 			tell()

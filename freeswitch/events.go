@@ -39,10 +39,7 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_CREATE":
 		l.created(e)
 	case name == "BACKGROUND_JOB":
-		if done := l.jobs[e.get("Job-UUID")]; done != nil {
-			delete(l.jobs, e.get("Job-UUID"))
-			done(e.body)
-		}
+		l.outcome(e.get("Job-UUID"), e.body)
 	case name == "CUSTOM":
 		l.custom(e)
 	case name == "CHANNEL_BRIDGE":
@@ -71,7 +68,7 @@ func (l *Link) told(e event) {
 		} else {
 			l.hungUp(ch, e)
 		}
-	case name == "DTMF":
+	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
 		l.digit(ch)
 		l.watch.Tell(ch.number, func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
@@ -102,7 +99,7 @@ func (l *Link) custom(e event) {
 // created: a channel has come. Whoever calls has dialled; whoever is called does not ring yet.
 func (l *Link) created(e event) {
 	id := e.get("Unique-ID")
-	if !words.MatchString(id) || l.channels[id] != nil || len(l.channels) >= maxChannels {
+	if !words.MatchString(id) || l.channels[id] != nil || l.full() {
 		return
 	}
 	ch := &channel{id: id, inbound: e.get("Call-Direction") == "inbound"}
@@ -137,7 +134,7 @@ func (l *Link) created(e event) {
 	}
 	c.calling, ch.state = ch.number, uacsta.Initiated
 	if ch.network {
-		ch.trunk = l.trunkDevice(e.get("variable_sip_gateway"))
+		l.through(ch, l.trunkDevice(e.get("variable_sip_gateway")))
 	}
 	l.initiated(ch, uacsta.CauseNormal)
 	l.originated(ch)
@@ -148,12 +145,15 @@ func (l *Link) caller(ch *channel, e event) *channel {
 	if ch.inbound {
 		return nil
 	}
-	if from := l.channels[e.get("Other-Leg-Unique-ID")]; from != nil {
-		return from
+	from := l.channels[e.get("Other-Leg-Unique-ID")]
+	if from == nil {
+		from = l.channels[l.offers[ch.number]]
+		delete(l.offers, ch.number)
+		if ch.network || from != nil && from.call.queue == "" {
+			return nil
+		}
 	}
-	from := l.channels[l.offers[ch.number]]
-	delete(l.offers, ch.number)
-	if ch.network || from == nil || from.call.queue == "" {
+	if from == nil || from.call.full() {
 		return nil
 	}
 	return from
@@ -170,9 +170,11 @@ func (l *Link) called(c *call, ch *channel, e event) {
 // leaves: a call goes out by a gateway, or what the dialplan calls a trunk.
 func (l *Link) leaves(ch *channel, e event) {
 	c := ch.call
-	if ch.trunk = c.exit; ch.trunk == "" {
-		ch.trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
+	trunk := c.exit
+	if trunk == "" {
+		trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
 	}
+	l.through(ch, trunk)
 	event := func(ref string, local uacsta.LocalConnectionState) any {
 		return uacsta.NetworkReachedEvent{
 			MonitorCrossRefID: ref, OutboundConnection: ch.connection(), NetworkInterfaceUsed: uacsta.Ext(ch.trunk), CallingDevice: uacsta.Ext(c.calling),
@@ -481,7 +483,11 @@ func (l *Link) registered(e event) {
 
 // service: a device is in service, or out of it.
 func (l *Link) service(device string, in bool) {
-	if was, known := l.devices[device]; device == "" || known && was == in || !known && in && len(l.devices) > maxDevices {
+	switch was, known := l.devices[device]; {
+	case !words.MatchString(device) || known && was == in:
+		return
+	case !known && len(l.devices) >= maxDevices:
+		l.crowded("devices", maxDevices)
 		return
 	}
 	l.devices[device] = in
@@ -496,6 +502,8 @@ func (l *Link) service(device string, in bool) {
 // How many devices and channels are followed at most, and how much is kept of what they say.
 const (
 	maxDevices  = 100000
-	maxChannels = 100000
-	maxAgent    = 200 // of a User-Agent
+	maxChannels = 20000
+	maxParties  = 200  // of a call
+	maxOffers   = 1000 // to agents that are not called yet
+	maxAgent    = 200  // of a User-Agent
 )

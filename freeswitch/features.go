@@ -91,7 +91,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 		}
 		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
-				l.cfg.Log.Info("features cannot be kept: is mod_db loaded?", "err", err)
+				l.say("", "features cannot be kept: is mod_db loaded?", "err", err)
 				then(nil, errBusy)
 				return
 			}
@@ -400,7 +400,7 @@ func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer 
 func (l *Link) messageWaiting(e event) {
 	_, account, _ := strings.Cut(e.get("MWI-Message-Account"), ":")
 	device, on := local(account), e.get("MWI-Messages-Waiting") == "yes"
-	if !words.MatchString(device) || l.waiting[device] == on || len(l.waiting) >= maxDevices {
+	if !words.MatchString(device) || l.waiting[device] == on || on && len(l.waiting) >= maxDevices {
 		return
 	}
 	if l.waiting[device] = on; !on {

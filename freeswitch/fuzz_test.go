@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestLegible(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.learn(string(list), func(err error) {
+		l.learns(string(list), func(err error) {
 			if err != nil || l.calls["C"].calling != "a\uFFFD\uFFFD" {
 				t.Errorf("%v %q", err, l.calls["C"].calling)
 			}
@@ -148,10 +149,24 @@ func FuzzChannels(f *testing.F) {
 	f.Fuzz(func(t *testing.T, list string) {
 		l := fuzzed(t)
 		defer l.socket.close(errBroken)
-		l.learn(list, func(error) {})
-		l.learnRegistrations(list, func(error) {})
+		l.learns(list, func(error) {})
+		_ = l.registers(list)
 		holdsTogether(t, l)
 	})
+}
+
+// learns has a link learn a list of channels that is there at once.
+func (l *Link) learns(list string, then func(error)) {
+	if err := rows(strings.NewReader(list), func(row shown) bool { l.learn(row); return true }); err != nil {
+		then(err)
+		return
+	}
+	l.learnt(then)
+}
+
+// registers has a link learn a list of registrations.
+func (l *Link) registers(list string) error {
+	return rows(strings.NewReader(list), func(r registration) bool { l.service(string(r.User), true); return true })
 }
 
 // fuzzed is a link that is up, and monitors two devices.
@@ -179,6 +194,17 @@ func holdsTogether(t *testing.T, l *Link) {
 			t.Fatalf("channel %q is in no call", id)
 		}
 	}
+	listed := 0
+	for device, channels := range l.parties {
+		for ch := range channels {
+			if ch.number != device && ch.trunk != device || !slices.Contains(ch.call.channels, ch) {
+				t.Fatalf("channel %q is found by %q", ch.id, device)
+			}
+			if ch.number == device {
+				listed++
+			}
+		}
+	}
 	parts := 0
 	for id, c := range l.calls {
 		for _, ch := range c.channels {
@@ -188,7 +214,16 @@ func holdsTogether(t *testing.T, l *Link) {
 			if ch.virtual {
 				parts++
 			}
+			if ch.number != "" {
+				listed--
+			}
+			if ch.trunk != "" && !l.parties[ch.trunk][ch] {
+				t.Fatalf("channel %q is not found by its trunk", ch.id)
+			}
 		}
+	}
+	if listed != 0 {
+		t.Fatalf("%d more connections are found by their numbers than there are", listed)
 	}
 	for _, n := range l.parts {
 		parts -= n

@@ -48,6 +48,9 @@ func (l *Link) bridged(e event) {
 
 // join: a channel leaves its call for another one.
 func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
+	if c.full() {
+		return
+	}
 	l.drop(ch, cause)
 	ch.state = ""
 	l.add(c, ch)
@@ -310,11 +313,11 @@ func (l *Link) room(e event) {
 	switch e.get("Action") {
 	case "add-member":
 		switch {
-		case room == nil && len(l.channels) < maxChannels:
+		case room == nil && !ch.call.full() && !l.full():
 			room = &channel{id: "conference " + name, number: name, virtual: true}
 			l.add(ch.call, room)
 			l.established(room)
-		case room != nil && room.call != ch.call:
+		case room != nil && room.call != ch.call && !room.call.full():
 			before := ch.connection()
 			l.remove(ch)
 			l.add(room.call, ch)

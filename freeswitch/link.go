@@ -14,6 +14,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -52,20 +53,23 @@ type Link struct {
 	cfg   LinkConfig
 	watch proxy.Watch
 	inbox proxy.Inbox
+	hush  share.Hush[string]
 
 	// of the goroutine that takes from the inbox
 	socket   *socket
 	channels map[string]*channel
 	calls    map[string]*call
-	jobs     map[string]func(result string) // background jobs, by their identifier
-	awaited  map[string]*awaited            // channels that are to come, by their identifier
-	offers   map[string]string              // channels that mod_callcenter calls an agent for, by the agent
-	parts    map[string]int                 // how many calls wait in a queue, by its device
-	devices  map[string]bool                // that have registered, or are known otherwise: whether they are in service
-	profiles map[string]profile             // of devices that have registered
-	features map[string]*settings           // of devices, as far as anybody wanted to know
-	waiting  map[string]bool                // devices that messages wait for
-	played   bool                           // FreeSWITCH is asked to tell when an application ends
+	parties  map[string]map[*channel]bool // connections, by their number and their trunk
+	before   []former                     // channels that there were, while the link learns them
+	jobs     map[string]*job              // background jobs, by their identifier
+	awaited  map[string]*awaited          // channels that are to come, by their identifier
+	offers   map[string]string            // channels that mod_callcenter calls an agent for, by the agent
+	parts    map[string]int               // how many calls wait in a queue, by its device
+	devices  map[string]bool              // that have registered, or are known otherwise: whether they are in service
+	profiles map[string]profile           // of devices that have registered
+	features map[string]*settings         // of devices, as far as anybody wanted to know
+	waiting  map[string]bool              // devices that messages wait for
+	played   bool                         // FreeSWITCH is asked to tell when an application ends
 }
 
 var _ proxy.ConnectionKeeper = (*Link)(nil)
@@ -143,7 +147,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		})
 	})
 	group.Go(func() {
-		if err := l.keep(ctx, s, deliver, greeted, up); err != nil {
+		if err := l.keep(ctx, s, greeted, up); err != nil {
 			s.close(err)
 		}
 	})
@@ -158,13 +162,14 @@ func (l *Link) begin(up proxy.Upcalls) {
 	for _, ch := range l.channels {
 		ch.quiet()
 	}
-	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]func(string){}, map[string]*awaited{}
+	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*job{}, map[string]*awaited{}
+	l.parties, l.before = map[string]map[*channel]bool{}, nil
 	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 
 // keep logs in, and asks whether FreeSWITCH is there until ctx ends.
-func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greeted <-chan struct{}, up proxy.Upcalls) error {
+func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up proxy.Upcalls) error {
 	patience := time.NewTimer(l.cfg.Timeout)
 	defer patience.Stop()
 	select {
@@ -184,22 +189,24 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 	if _, err := s.ask(ctx, subscription); err != nil {
 		return fmt.Errorf("events: %w", err)
 	}
-	for _, there := range []struct {
-		what string
-		take func(text string, then func(error))
-	}{{"channels", l.learn}, {"registrations", l.learnRegistrations}} {
-		if err := l.ask(ctx, s, deliver, there.what, there.take); err != nil {
-			return fmt.Errorf("%s: %w", there.what, err)
-		}
+	if err := begins(ctx, l, s, "channels", maxChannels, l.learn, l.learnt); err != nil {
+		return fmt.Errorf("channels: %w", err)
+	}
+	registered := func(r registration) { l.service(string(r.User), true) }
+	if err := begins(ctx, l, s, "registrations", maxDevices, registered, func(done func(error)) { done(nil) }); err != nil {
+		return fmt.Errorf("registrations: %w", err)
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
 	up.Ready()
-	beat := time.NewTicker(l.cfg.Heartbeat)
+	beat, second := time.NewTicker(l.cfg.Heartbeat), time.NewTicker(time.Second)
 	defer beat.Stop()
+	defer second.Stop()
 	for {
 		select {
+		case now := <-second.C:
+			l.inbox.Post(func() { l.expire(now) })
 		case <-beat.C:
 			if _, err := s.ask(ctx, "api status"); err != nil {
 				return err
@@ -207,28 +214,6 @@ func (l *Link) keep(ctx context.Context, s *socket, deliver func(func()), greete
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// ask has the link learn what there is of something, before the events that come after it.
-func (l *Link) ask(ctx context.Context, s *socket, deliver func(func()), what string, take func(text string, then func(error))) error {
-	learnt := make(chan error, 1)
-	if err := s.send("api show "+what+" as json", func(there string, err error) {
-		deliver(func() {
-			if err != nil {
-				learnt <- err
-				return
-			}
-			take(there, func(err error) { learnt <- err })
-		})
-	}); err != nil {
-		return err
-	}
-	select {
-	case err := <-learnt:
-		return err
-	case <-ctx.Done():
-		return nil
 	}
 }
 
@@ -250,4 +235,16 @@ func (l *Link) Features(string) uacsta.Features {
 			"transferred", "backInService", "outOfService", "dtmfDetected", "doNotDisturb", "forwarding", "messageWaiting", "play", "record", "stopEvent",
 		},
 	}
+}
+
+// say logs what may happen again and again: one line a second for each kind.
+func (l *Link) say(kind, text string, attributes ...any) {
+	tell, untold := l.hush.Tell(text+" "+kind, time.Now())
+	if !tell {
+		return
+	}
+	if untold > 0 {
+		attributes = append(attributes, "untold", untold)
+	}
+	l.cfg.Log.Info(text, attributes...)
 }

@@ -1,7 +1,6 @@
 package freeswitch
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -56,6 +55,13 @@ type sending struct {
 	cause uacsta.EventCause
 }
 
+// job is a command of ours that goes on in the background: a channel is made.
+type job struct {
+	until   time.Time // when its outcome is overdue
+	channel string
+	done    func(result string)
+}
+
 // awaited is a channel that a service has FreeSWITCH make.
 type awaited struct {
 	call *call
@@ -72,10 +78,49 @@ func (l *Link) add(c *call, ch *channel) {
 	c.channels = append(c.channels, ch)
 	l.channels[ch.id] = ch
 	l.calls[c.id] = c
+	l.index(ch.number, ch)
+	l.index(ch.trunk, ch)
 	if ch.virtual {
 		l.parts[ch.number]++
 	}
 }
+
+// index has a channel found by a device that it belongs to.
+func (l *Link) index(device string, ch *channel) {
+	if device == "" {
+		return
+	}
+	if l.parties[device] == nil {
+		l.parties[device] = map[*channel]bool{}
+	}
+	l.parties[device][ch] = true
+}
+
+func (l *Link) unindex(device string, ch *channel) {
+	if delete(l.parties[device], ch); len(l.parties[device]) == 0 {
+		delete(l.parties, device)
+	}
+}
+
+// through: a channel is reached through a trunk.
+func (l *Link) through(ch *channel, trunk string) {
+	l.unindex(ch.trunk, ch)
+	ch.trunk = trunk
+	l.index(ch.number, ch)
+	l.index(trunk, ch)
+}
+
+// full reports whether there are as many channels as are followed.
+func (l *Link) full() bool {
+	if len(l.channels) < maxChannels {
+		return false
+	}
+	l.crowded("channels", maxChannels)
+	return true
+}
+
+// full reports whether a call has as many connections as an event can list.
+func (c *call) full() bool { return c != nil && len(c.channels) >= maxParties }
 
 // remove takes a channel out of its call; a call without channels is over.
 func (l *Link) remove(ch *channel) {
@@ -84,6 +129,8 @@ func (l *Link) remove(ch *channel) {
 	} else if active != nil && active.kept == ch {
 		active.kept = nil
 	}
+	l.unindex(ch.number, ch)
+	l.unindex(ch.trunk, ch)
 	c := ch.call
 	for i, other := range c.channels {
 		if other == ch {
@@ -108,8 +155,9 @@ func (l *Link) find(id uacsta.ConnectionID) *channel {
 	if c == nil || id.DeviceID.ID == "" {
 		return nil
 	}
+	telephone := l.telephones(id.DeviceID.ID)
 	for _, ch := range c.channels {
-		if ch.number == id.DeviceID.ID && (!ch.network || !l.telephones(ch.number)) {
+		if ch.number == id.DeviceID.ID && (!ch.network || !telephone) {
 			return ch
 		}
 	}
@@ -121,7 +169,7 @@ func (l *Link) telephones(number string) bool {
 	if _, registered := l.devices[number]; registered {
 		return true
 	}
-	for _, ch := range l.channels {
+	for ch := range l.parties[number] {
 		if ch.number == number && !ch.network && !ch.virtual {
 			return true
 		}
@@ -179,114 +227,4 @@ func numberOf(e event) (number string, network bool) {
 		return e.get("Caller-Caller-ID-Number"), true
 	}
 	return e.get("Caller-Destination-Number"), true
-}
-
-// shown is a line of "show channels as json".
-type shown struct {
-	UUID, Direction, Dest, CallState jsonText
-	PresenceID                       jsonText `json:"presence_id"`
-	CallUUID                         jsonText `json:"call_uuid"`
-	CallerNumber                     jsonText `json:"cid_num"`
-	Application, State               jsonText
-	Data                             jsonText `json:"application_data"`
-}
-
-// jsonText is text that is made legible as it is read.
-type jsonText string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (t *jsonText) UnmarshalJSON(data []byte) error {
-	var text string
-	err := json.Unmarshal(data, &text)
-	*t = jsonText(legible(text))
-	return err
-}
-
-// learn takes the channels that there are, when the link begins, and then goes on.
-func (l *Link) learn(text string, then func(error)) {
-	var list struct{ Rows []shown }
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		then(errBroken)
-		return
-	}
-	found := map[*channel]shown{}
-	for _, row := range list.Rows {
-		id := string(row.UUID)
-		if l.channels[id] != nil || !words.MatchString(id) || len(l.channels) >= maxChannels {
-			continue // its event was faster; or it could not stand in a command
-		}
-		e := event{headers: map[string]string{
-			"Channel-Presence-ID": string(row.PresenceID), "Call-Direction": string(row.Direction),
-			"Caller-Caller-ID-Number": string(row.CallerNumber), "Caller-Destination-Number": string(row.Dest),
-		}}
-		ch := &channel{id: id, inbound: row.Direction == "inbound"}
-		ch.number, ch.network = numberOf(e)
-		callID := string(row.CallUUID)
-		if !words.MatchString(callID) {
-			callID = id
-		}
-		c := l.calls[callID]
-		if c == nil {
-			c = &call{id: callID, calling: string(row.CallerNumber), called: string(row.Dest)}
-		}
-		switch {
-		case row.CallState == "HELD":
-			ch.state = uacsta.Hold
-		case ch.inbound || row.CallState == "ACTIVE" || row.CallState == "UNHELD":
-			ch.state = uacsta.Connected
-		case row.CallState == "RINGING" || row.CallState == "EARLY":
-			ch.state = uacsta.Alerting
-		}
-		l.add(c, ch)
-		found[ch] = row
-	}
-	var parked []*channel
-	for ch, row := range found { // now that everybody is there
-		l.found(ch, row)
-		if row.Application == "park" || row.State == "CS_PARK" {
-			parked = append(parked, ch)
-		}
-	}
-	l.recall(parked, then)
-}
-
-// learnRegistrations takes the telephones that are registered, when the link begins.
-func (l *Link) learnRegistrations(text string, then func(error)) {
-	var list struct {
-		Rows []struct {
-			User jsonText `json:"reg_user"`
-		}
-	}
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		then(errBroken)
-		return
-	}
-	for _, row := range list.Rows {
-		l.service(string(row.User), true)
-	}
-	then(nil)
-}
-
-// found says where a channel is that began before the link did: in a queue, parked, or in a
-// conference.
-func (l *Link) found(ch *channel, row shown) {
-	where, place, _ := strings.Cut(string(row.Data), " ")
-	switch row.Application {
-	case "callcenter":
-		ch.call.queue = l.queueDevice(where)
-		l.enqueue(ch.call, ch.call.queue, uacsta.CauseEnteringDistribution)
-	case "fifo":
-		if strings.HasPrefix(place, "in") {
-			l.enqueue(ch.call, l.queueDevice(where), uacsta.CauseEnteringDistribution)
-		}
-	case "valet_park":
-		l.enqueue(ch.call, place, uacsta.CausePark)
-	case "conference":
-		l.room(event{headers: map[string]string{"Unique-ID": ch.id, "Conference-Name": local(where), "Action": "add-member"}})
-	case "bridge":
-	default:
-		if row.CallState == "ACTIVE" {
-			l.waits(ch, string(row.Dest))
-		}
-	}
 }

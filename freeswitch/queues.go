@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -39,7 +40,7 @@ func (c *call) queued() *channel {
 // enqueue: a call waits in a queue, or is parked.
 func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	id := queue + " of " + c.id
-	if !words.MatchString(queue) || c.queued() != nil || l.channels[id] != nil || len(l.channels) >= maxChannels {
+	if !words.MatchString(queue) || c.queued() != nil || l.channels[id] != nil || c.full() || l.full() {
 		return
 	}
 	front := l.parts[queue]
@@ -73,7 +74,10 @@ func (l *Link) callcenter(e event) {
 		c.queue = queue
 		l.enqueue(c, queue, uacsta.CauseEnteringDistribution)
 	case "agent-offering":
-		if len(l.offers) < maxChannels {
+		if len(l.offers) >= maxOffers { // some agents were never called
+			maps.DeleteFunc(l.offers, func(_, caller string) bool { return l.channels[caller] == nil })
+		}
+		if len(l.offers) < maxOffers {
 			l.offers[local(e.get("CC-Agent"))] = member.id
 		}
 	case "member-queue-end":
@@ -145,7 +149,7 @@ func (l *Link) dialplan(e event) {
 	case e.get("Event-Subclass") == "csta::forward":
 		l.forwarded(c, e)
 	case ch.network:
-		ch.trunk = trunk
+		l.through(ch, trunk)
 	default:
 		c.exit = trunk
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -133,7 +134,7 @@ func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 		switch {
 		case errors.Is(err, errParameter):
 		case err != nil:
-			l.cfg.Log.Info("a command that is refused", "command", text.name(), "err", err)
+			l.say(text.name(), "a command that is refused", "command", text.name(), "err", err)
 			err = errBusy
 		}
 		answer(res, err)
@@ -205,11 +206,11 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 // has taken the command; who hears that the device does not answer, depends on what it is awaited
 // for.
 func (l *Link) originate(id string, dialled part, device string, with []part, target part, made *awaited, res any, answer proxy.Answer) {
-	if len(l.jobs) >= maxWaiting || len(l.awaited) >= maxWaiting {
+	if len(l.jobs) >= maxWaiting || made.call.full() {
 		answer(nil, errBusy)
 		return
 	}
-	job, c := newID(), made.call
+	name, c := newID(), made.call
 	l.awaited[id], l.calls[c.id] = made, c
 	forget := func() bool {
 		_, never := l.awaited[id]
@@ -219,7 +220,7 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 		}
 		return never
 	}
-	l.jobs[job] = func(result string) {
+	failed := func(result string) {
 		if !strings.HasPrefix(result, "-") || !forget() { // else it never rang
 			return
 		}
@@ -237,13 +238,36 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
 		set = form("%,%", set, v)
 	}
-	l.order(background(job, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
+	l.jobs[name] = &job{until: time.Now().Add(l.cfg.RingTime + l.cfg.Timeout), channel: id, done: failed}
+	l.order(background(name, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
 		if err != nil {
 			forget()
-			delete(l.jobs, job)
+			delete(l.jobs, name)
 		}
 		answer(res, err)
 	}, res)
+}
+
+// outcome takes what has become of a job. A channel that FreeSWITCH says it has made may still be
+// to come.
+func (l *Link) outcome(name, result string) {
+	j := l.jobs[name]
+	if j == nil || l.awaited[j.channel] != nil && !strings.HasPrefix(result, "-") {
+		return
+	}
+	delete(l.jobs, name)
+	j.done(result)
+}
+
+// expire ends jobs whose outcome is overdue: the calls have failed. A channel that comes later has
+// a call of its own.
+func (l *Link) expire(now time.Time) {
+	for name, j := range l.jobs {
+		if now.After(j.until) {
+			l.say("", "FreeSWITCH does not say what has become of a call that it was to make", "channel", j.channel)
+			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
+		}
+	}
 }
 
 // telephone is how FreeSWITCH calls a telephone of its directory.
@@ -327,21 +351,19 @@ func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.Event
 
 func (l *Link) snapshot(device string) any {
 	list := &uacsta.SnapshotDeviceDataList{}
-	for _, c := range l.calls {
-		for _, ch := range c.channels {
-			if ch.device() != device || ch.state == "" {
-				continue
-			}
-			states := []uacsta.LocalConnectionState{ch.state}
-			for _, o := range c.channels {
-				if o != ch && o.state != "" {
-					states = append(states, o.state)
-				}
-			}
-			list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
-				ConnectionIdentifier: ch.connection(), LocalCallState: uacsta.CallState{CompoundCallState: states},
-			})
+	for ch := range l.parties[device] {
+		if ch.device() != device || ch.state == "" {
+			continue
 		}
+		states := []uacsta.LocalConnectionState{ch.state}
+		for _, o := range ch.call.channels {
+			if o != ch && o.state != "" {
+				states = append(states, o.state)
+			}
+		}
+		list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
+			ConnectionIdentifier: ch.connection(), LocalCallState: uacsta.CallState{CompoundCallState: states},
+		})
 	}
 	return uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}
 }

@@ -19,9 +19,11 @@ import (
 
 // Bounds of what the event socket may send.
 const (
-	maxHeaders = 64 << 10
-	maxBody    = 4 << 20
-	maxWaiting = 1000
+	maxHeaders = 64 << 10  // of a message, or of an event
+	maxValue   = 512       // of what is kept of a header
+	maxBody    = 256 << 10 // read whole
+	maxList    = 128 << 20 // read row by row
+	maxWaiting = 1000      // commands without reply
 )
 
 // Why a message is none.
@@ -35,37 +37,65 @@ var (
 // message is one message of the event socket: headers, and a body where there is a length.
 type message struct {
 	headers map[string]string
+	length  int
 	body    string
 }
 
-// readMessage reads a message. Its first line must come at once after it has begun.
+// readMessage reads a message.
 func readMessage(r *bufio.Reader) (*message, error) {
+	m, err := readHead(r)
+	if err == nil {
+		err = m.readBody(r)
+	}
+	return m, err
+}
+
+// readHead reads the headers of a message.
+func readHead(r *bufio.Reader) (*message, error) {
 	headers, err := readHeaders(r, false)
 	if err != nil {
 		return nil, err
 	}
 	m := &message{headers: headers}
 	if text, ok := headers["Content-Length"]; ok {
-		length, err := strconv.Atoi(text)
-		switch {
-		case err != nil || length < 0:
+		if m.length, err = strconv.Atoi(text); err != nil || m.length < 0 {
 			return nil, errBroken
-		case length > maxBody:
-			return nil, errLong
 		}
-		body := make([]byte, length)
-		if _, err := io.ReadFull(r, body); err != nil {
-			return nil, err
-		}
-		m.body = string(body)
 	}
 	return m, nil
 }
 
+// readBody reads the body of a message whose headers are read.
+func (m *message) readBody(r io.Reader) error {
+	if m.length > maxBody {
+		return errLong
+	}
+	body := make([]byte, m.length)
+	_, err := io.ReadFull(r, body)
+	m.body = string(body)
+	return err
+}
+
+// wanted are the headers that the link reads: the others, of which events have a hundred, are not
+// kept.
+var wanted = func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq(`Content-Type Content-Length Reply-Text Event-Name Event-Subclass Unique-ID Other-Leg-Unique-ID Bridge-A-Unique-ID
+		Bridge-B-Unique-ID Job-UUID Call-Direction Channel-Presence-ID Caller-Caller-ID-Number Caller-Destination-Number Caller-RDNIS Hangup-Cause
+		variable_sip_call_id variable_sip_gateway variable_sip_gateway_name variable_transfer_disposition DTMF-Digit
+		Playback-File-Path Playback-Status Record-File-Path Record-Completion-Cause Application-Data Application-Response
+		CC-Action CC-Agent CC-Cancel-Reason CC-Member-Session-UUID CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name
+		Queue Trunk From To Reason Gateway State Ping-Status from-user user user-agent profile-name profile_name call-id ringCount
+		Feature-Action Feature-Enabled Action-Name Action-Value MWI-Message-Account MWI-Messages-Waiting`) {
+		names[name] = true
+	}
+	return names
+}()
+
 // readHeaders reads lines up to an empty one; blank lines before the first are left out. Those of
 // events are written as URLs are.
 func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
-	headers, size := map[string]string{}, 0
+	headers, size, begun := map[string]string{}, 0, false
 	for {
 		slice, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -80,14 +110,18 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 		}
 		line = strings.TrimRight(line, "\r\n")
 		if line == "" {
-			if len(headers) > 0 {
+			if begun {
 				return headers, nil
 			}
 			continue
 		}
+		begun = true
 		key, value, found := strings.Cut(line, ": ")
 		if !found {
 			key, value = strings.TrimSuffix(line, ":"), ""
+		}
+		if !wanted[key] {
+			continue
 		}
 		if escaped {
 			if plain, err := url.PathUnescape(value); err == nil {
@@ -98,9 +132,12 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 	}
 }
 
-// legible is text that XML can carry: control characters, what is no character, and octets that
-// are no UTF-8 become U+FFFD.
+// legible is text that XML can carry, of bounded length: control characters, what is no character,
+// and octets that are no UTF-8 become U+FFFD.
 func legible(text string) string {
+	if len(text) > maxValue {
+		text = strings.Clone(text[:maxValue])
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF {
 			return unicode.ReplacementChar
@@ -116,7 +153,7 @@ func (m *message) event() (event, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return event{}, err
 	}
-	rest, _ := io.ReadAll(r) // a string does not fail
+	rest, _ := io.ReadAll(io.LimitReader(r, maxValue)) // a string does not fail
 	return event{headers, strings.TrimSpace(string(rest))}, nil
 }
 
@@ -143,6 +180,7 @@ type socket struct {
 // command is one that waits for its reply.
 type command struct {
 	timer *time.Timer
+	list  func(io.Reader) error // takes a reply that is a list, as it comes; nil: it is read whole
 	done  func(reply string, err error)
 }
 
@@ -154,6 +192,11 @@ func newSocket(nc net.Conn, timeout time.Duration, told func(event)) *socket {
 // to it that what comes from outside is one word. done is called with the reply, or an error that
 // says what FreeSWITCH has against it, or that the connection is gone; not when send itself fails.
 func (s *socket) send(text string, done func(reply string, err error)) error {
+	return s.give(text, &command{done: done})
+}
+
+// give is send of a command that may take a list.
+func (s *socket) give(text string, c *command) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -163,7 +206,8 @@ func (s *socket) send(text string, done func(reply string, err error)) error {
 		return gate.ErrTooManyWaiting
 	}
 	name, _, _ := strings.Cut(text, " ")
-	s.waiting = append(s.waiting, &command{done: done, timer: time.AfterFunc(s.timeout, func() { s.close(fmt.Errorf("%s: %w", name, gate.ErrTimeout)) })})
+	c.timer = time.AfterFunc(s.timeout, func() { s.close(fmt.Errorf("%s: %w", name, gate.ErrTimeout)) })
+	s.waiting = append(s.waiting, c)
 	_ = s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
 	if !strings.Contains(text, "\n\n") { // it has no body
 		text += "\n\n"
@@ -218,10 +262,7 @@ func (s *socket) serve(ctx context.Context, greeted func()) error {
 	defer stop()
 	r := bufio.NewReaderSize(s.nc, maxHeaders)
 	for {
-		m, err := readMessage(r)
-		if err == nil {
-			err = s.take(m, greeted)
-		}
+		err := s.read(r, greeted)
 		if err != nil {
 			s.close(err)
 			<-s.finished
@@ -230,6 +271,62 @@ func (s *socket) serve(ctx context.Context, greeted func()) error {
 			return s.reason
 		}
 	}
+}
+
+// read reads a message, and takes it.
+func (s *socket) read(r *bufio.Reader, greeted func()) error {
+	m, err := readHead(r)
+	if err != nil {
+		return err
+	}
+	if c := s.lists(m); c != nil {
+		if first, _ := r.Peek(1); len(first) > 0 && first[0] != '-' { // no refusal
+			return s.readList(c, r, m.length)
+		}
+	}
+	if err := m.readBody(r); err != nil {
+		return err
+	}
+	return s.take(m, greeted)
+}
+
+// lists is the command that a message replies to by a list; nil: the message is none such.
+func (s *socket) lists(m *message) *command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.headers["Content-Type"] != "api/response" || m.length == 0 || len(s.waiting) == 0 || s.waiting[0].list == nil {
+		return nil
+	}
+	return s.waiting[0]
+}
+
+// readList has a command take a list as it comes: for as long as more of it comes, it is in time.
+func (s *socket) readList(c *command, r io.Reader, length int) error {
+	if length > maxList {
+		return errLong
+	}
+	body := reading{io.LimitReader(r, int64(length)), func() { c.timer.Reset(s.timeout) }}
+	if err := c.list(body); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return err
+	}
+	return s.reply("")
+}
+
+// reading is a reader that says when it has read something.
+type reading struct {
+	io.Reader
+	more func()
+}
+
+func (r reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.more()
+	}
+	return n, err
 }
 
 func (s *socket) take(m *message, greeted func()) error {

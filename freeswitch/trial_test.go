@@ -697,7 +697,7 @@ func TestLearn(t *testing.T) {
 		row("D", "3000", "conference", "3000@default"), row("E", "3000", "conference", "3000@default"), row("F", "9500", "playback", "x"), row("G", "1002", "playback", "x"),
 	}, ",")
 	done := make(chan error, 1)
-	tr.link.inbox.Post(func() { tr.link.learn(`{"rows":[`+rows+`]}`, func(err error) { done <- err }) })
+	tr.link.inbox.Post(func() { tr.link.learns(`{"rows":[`+rows+`]}`, func(err error) { done <- err }) })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -717,7 +717,7 @@ func TestLearnReal(t *testing.T) {
 	tr := newTrial(t, LinkConfig{})
 	done := make(chan error, 1)
 	tr.link.inbox.Post(func() {
-		tr.link.learn(recordings.Replies(t, "snapshot")["api show channels as json"], func(err error) { done <- err })
+		tr.link.learns(recordings.Replies(t, "snapshot")["api show channels as json"], func(err error) { done <- err })
 	})
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -737,12 +737,12 @@ func TestLearnReal(t *testing.T) {
 func TestLearnRegistrations(t *testing.T) {
 	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}"}, "1002")
 	done := make(chan error, 2)
-	tr.link.inbox.Post(func() { tr.link.learnRegistrations("no JSON", func(err error) { done <- err }) })
+	tr.link.inbox.Post(func() { done <- tr.link.registers("no JSON") })
 	if err := <-done; err == nil {
 		t.Error("what is no list is taken for one")
 	}
 	tr.link.inbox.Post(func() {
-		tr.link.learnRegistrations(recordings.Replies(t, "snapshot")["api show registrations as json"], func(err error) { done <- err })
+		done <- tr.link.registers(recordings.Replies(t, "snapshot")["api show registrations as json"])
 	})
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -787,7 +787,7 @@ func TestLearnConsultation(t *testing.T) {
 	tr.database["B csta_waits_for"], tr.database["D csta_waits_for"] = "A", "X"
 	done := make(chan error, 1)
 	tr.link.inbox.Post(func() {
-		tr.link.learn(`{"rows":[
+		tr.link.learns(`{"rows":[
 			{"uuid":"A","call_uuid":"A","direction":"inbound","dest":"1003","callstate":"ACTIVE","presence_id":"1001@pbx.test"},
 			{"uuid":"C","call_uuid":"A","direction":"outbound","callstate":"ACTIVE","presence_id":"1003@pbx.test"},
 			{"uuid":"B","call_uuid":"B","direction":"outbound","callstate":"ACTIVE","presence_id":"1002@pbx.test","application":"park"},

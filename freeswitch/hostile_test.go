@@ -1,0 +1,316 @@
+package freeswitch
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// started is a core that waits for its link.
+type started struct {
+	nobody
+	ready func()
+}
+
+func (s started) Ready() { s.ready() }
+
+// crowd is an event socket that lists so many channels, each with its telephone, and telephones
+// that are registered. It returns its address.
+func crowd(t *testing.T, channels, registrations int) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(w io.Writer, n int, row string) {
+		rows := func(w io.Writer) {
+			_, _ = io.WriteString(w, `{"row_count":1,"rows":[`)
+			for i := range n {
+				if i > 0 {
+					_, _ = io.WriteString(w, ",")
+				}
+				_, _ = fmt.Fprintf(w, row, i)
+			}
+			_, _ = io.WriteString(w, "]}")
+		}
+		var length counted
+		rows(&length)
+		_, _ = fmt.Fprintf(w, "Content-Type: api/response\nContent-Length: %d\n\n", length)
+		rows(w)
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		in, out := bufio.NewReader(conn), bufio.NewWriter(conn)
+		_, _ = io.WriteString(out, "Content-Type: auth/request\n\n")
+		for {
+			_ = out.Flush()
+			text, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			switch strings.TrimSpace(text) {
+			case "":
+			case "api show channels as json":
+				list(out, channels, `{"uuid":"c%[1]d","call_uuid":"c%[1]d","direction":"inbound","dest":"9","callstate":"ACTIVE","presence_id":"%[1]d@pbx.test","cid_num":"%[1]d","read_codec":"`+strings.Repeat("x", 800)+`"}`)
+			case "api show registrations as json":
+				list(out, registrations, `{"reg_user":"%d","url":"`+strings.Repeat("x", 100)+`"}`)
+			default:
+				_, _ = io.WriteString(out, "Content-Type: command/reply\nReply-Text: +OK\n\n")
+			}
+		}
+	})
+	t.Cleanup(func() { _ = listener.Close(); group.Wait() })
+	return listener.Addr().String()
+}
+
+// counted is how many octets were written.
+type counted int
+
+func (c *counted) Write(p []byte) (int, error) {
+	*c += counted(len(p))
+	return len(p), nil
+}
+
+// A FreeSWITCH with many channels and telephones comes up like any other; those that are more than
+// the link follows are not followed, and it says so.
+func TestCrowd(t *testing.T) {
+	for _, tt := range []struct{ channels, followed, registrations int }{{5000, 5000, 50000}, {20000, 20000, 0}, {30000, maxChannels, 0}} {
+		t.Run(fmt.Sprint(tt.channels), func(t *testing.T) {
+			var log bytes.Buffer
+			l, err := NewLink(LinkConfig{Addresses: []string{crowd(t, tt.channels, tt.registrations)}, Domain: "pbx.test", Log: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			up := false
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			err = l.Run(ctx, started{ready: func() { up = true; cancel() }})
+			if !up {
+				t.Fatal(err)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			if len(l.channels) != tt.followed || len(l.devices) != tt.registrations {
+				t.Errorf("%d channels and %d devices are followed", len(l.channels), len(l.devices))
+			}
+			if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(tt.followed+tt.registrations); each > 4<<10 {
+				t.Errorf("each takes %d octets", each)
+			}
+			if said := strings.Count(log.String(), "more channels than the link follows"); (said == 1) != (tt.channels > maxChannels) {
+				t.Errorf("the log says\n%s", log.String())
+			}
+			holdsTogether(t, l)
+		})
+	}
+}
+
+// What is no list, or has rows without end, is refused without being kept.
+func TestRows(t *testing.T) {
+	row := func(n int) string { return `{"uuid":"` + strings.Repeat("a", n) + `"}` }
+	for _, tt := range []struct {
+		list string
+		rows int
+		err  bool
+	}{
+		{`{"row_count":0}`, 0, false}, {`{"rows":[]}`, 0, false}, {` {"rows" : [ {} , {} ], "row_count": 2 } `, 2, false}, {`{"other":{"rows":[1]},"rows":[{}]}`, 1, false},
+		{`{"rows":[{},{},{},{}]}`, 3, false}, {`{"rows":[` + row(maxRow/2) + "," + row(maxRow/2) + "," + row(maxRow/2) + `]}`, 3, false},
+		{"", 0, true}, {"abc", 0, true}, {"[]", 0, true}, {`{"rows":{}}`, 0, true}, {`{"rows":[{}`, 1, true}, {`{"rows":[1]}`, 0, true}, {`{"rows":[{}]`, 1, true}, {`{"rows":[{"uuid":1}]}`, 0, true},
+		{`{"rows":[` + row(2*maxRow) + `]}`, 0, true}, {`{"other":"` + strings.Repeat("a", 2*maxRow) + `"}`, 0, true}, {`{"rows":[` + strings.Repeat(" ", 2*maxRow) + `]}`, 0, true},
+	} {
+		n := 0
+		err := rows(strings.NewReader(tt.list), func(shown) bool { n++; return n < 3 })
+		if n != tt.rows || (err != nil) != tt.err {
+			t.Errorf("%.60s: %d rows, %v", tt.list, n, err)
+		}
+	}
+}
+
+// Every header that the link looks at is kept.
+func TestHeaders(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	read := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`(?:\.get\(|headers\[)"([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
+			if read++; !wanted[found[1]] {
+				t.Errorf("%s looks at %s", file, found[1])
+			}
+		}
+	}
+	if read < len(wanted) {
+		t.Errorf("%d places look at %d headers", read, len(wanted))
+	}
+}
+
+// An event has the headers that the link looks at, and each is bounded.
+func TestEventBounds(t *testing.T) {
+	long := strings.Repeat("a", maxHeaders/4)
+	e, err := (&message{body: "Event-Name: X\nUnique-ID: " + long + "\nvariable_other: " + long + "\nContent-Length: 10\n\n" + long}).event()
+	if err != nil || len(e.headers) != 3 || len(e.get("Unique-ID")) != maxValue || len(e.body) != maxValue {
+		t.Errorf("%d headers, %v", len(e.headers), err)
+	}
+}
+
+// A call whose outcome FreeSWITCH does not say has failed after a while, and its place is free. A
+// channel that comes nevertheless is told as what it is.
+func TestOverdue(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	call := uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
+	tr.must(call)
+	late := tr.made()
+	tr.must(call)
+	comes := tr.made()
+	tr.tell("CHANNEL_CREATE id=" + comes + " dir=outbound who=1001@pbx.test\n")
+	for range maxWaiting - 2 {
+		tr.must(call)
+	}
+	tr.refused(call, "resourceBusy")
+	tr.ends(time.Now().Add(tr.link.cfg.RingTime))
+	tr.hears("1001")
+	var failed []string
+	for range maxWaiting - 1 {
+		failed = append(failed, "Failed 1001 null timeout")
+	}
+	tr.ends(time.Now().Add(tr.link.cfg.RingTime + tr.link.cfg.Timeout + time.Second))
+	tr.hears("1001", failed...)
+	if left := len(tr.link.jobs) + len(tr.link.awaited); left != 0 {
+		t.Errorf("%d jobs and channels are awaited", left)
+	}
+	tr.tell("CHANNEL_PROGRESS id=" + comes + "\n") // this one has begun in time
+	tr.hears("1001", "ServiceInitiated 1001 initiated makeCall")
+	tr.tell("CHANNEL_CREATE id=" + late + " dir=outbound who=1001@pbx.test\nCHANNEL_PROGRESS id=" + late + "\n")
+	tr.hears("1001", "Delivered 1001 alerting newCall")
+	tr.must(call)
+}
+
+// ends has jobs expire that are overdue at a time.
+func (tr *trial) ends(at time.Time) {
+	tr.t.Helper()
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() { tr.link.expire(at); close(done) })
+	<-done
+}
+
+// A call that FreeSWITCH says it has made, and whose channel never comes, is overdue as well.
+func TestMadeOnly(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001")
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")})
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() {
+		for job := range tr.link.jobs {
+			tr.link.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "+OK " + tr.made()})
+		}
+		close(done)
+	})
+	<-done
+	tr.ends(time.Now().Add(time.Hour))
+	tr.hears("1001", "Failed 1001 null timeout")
+	if left := len(tr.link.jobs) + len(tr.link.awaited) + len(tr.link.calls); left != 0 {
+		t.Errorf("%d things are left", left)
+	}
+}
+
+// Whatever an event socket sends, and as much as it likes, the link keeps so much of it and writes
+// few lines.
+func TestFlood(t *testing.T) {
+	var log lines
+	l := fuzzed(t)
+	defer l.socket.close(errBroken)
+	l.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	l.begin(nobody{})
+	tell := func(events ...map[string]string) {
+		for _, e := range events {
+			l.told(event{headers: e})
+		}
+	}
+	for i := range maxDevices + 1000 {
+		n := fmt.Sprint(i)
+		tell(map[string]string{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::unregister", "from-user": n},
+			map[string]string{"Event-Name": "MESSAGE_WAITING", "MWI-Messages-Waiting": "yes", "MWI-Message-Account": "sip:" + n})
+	}
+	for i := range maxChannels + 1000 {
+		n := fmt.Sprint(i)
+		tell([]map[string]string{
+			{"Event-Name": "CHANNEL_CREATE", "Unique-ID": n, "Call-Direction": "inbound", "Caller-Caller-ID-Number": n},
+			{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "b" + n, "Call-Direction": "outbound", "Other-Leg-Unique-ID": "0", "Channel-Presence-ID": n + "@x"},
+			{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "x" + n},
+			{"Event-Name": "BACKGROUND_JOB", "Job-UUID": n},
+			{"Event-Name": n},
+			{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::register", "from-user": "r" + n, "profile-name": n, "user-agent": n},
+			{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::gateway_state", "Gateway": n},
+			{"Event-Name": "CUSTOM", "Event-Subclass": "callcenter::info", "CC-Action": "agent-offering", "CC-Agent": n, "CC-Member-Session-UUID": "0"},
+			{"Event-Name": "CUSTOM", "Event-Subclass": "conference::maintenance", "Action": "add-member", "Conference-Name": n, "Unique-ID": "0"},
+			{"Event-Name": "PHONE_FEATURE_SUBSCRIBE", "user": n, "profile_name": n},
+		}...)
+	}
+	for what, size := range map[string][2]int{
+		"channels": {len(l.channels), maxChannels}, "calls": {len(l.calls), maxChannels}, "parties": {len(l.parties), maxChannels}, "devices": {len(l.devices), maxDevices},
+		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "offers": {len(l.offers), maxOffers}, "features": {len(l.features), maxDevices},
+		"commands": {len(l.socket.waiting), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].channels), maxParties},
+	} {
+		if size[0] > size[1] {
+			t.Errorf("%d %s", size[0], what)
+		}
+	}
+	if log > 100 {
+		t.Errorf("%d lines", log)
+	}
+	holdsTogether(t, l)
+}
+
+// lines counts lines of a log.
+type lines int
+
+func (n *lines) Write(p []byte) (int, error) {
+	*n += lines(bytes.Count(p, []byte("\n")))
+	return len(p), nil
+}
+
+// What a device does costs the same whatever the others do.
+func BenchmarkEvents(b *testing.B) {
+	for _, others := range []int{0, maxChannels - 10} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			l, err := NewLink(LinkConfig{Domain: "pbx.test"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			l.begin(nobody{})
+			for i := range others {
+				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": fmt.Sprint(i), "Call-Direction": "inbound", "Channel-Presence-ID": fmt.Sprint(i) + "@x"}})
+			}
+			for b.Loop() {
+				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "A", "Call-Direction": "inbound", "Channel-Presence-ID": "a@x"}})
+				l.snapshot("a")
+				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING", "variable_transfer_disposition": "replaced"}})
+			}
+		})
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
+
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -217,6 +219,10 @@ func fillValue(n *notation, typ typ, f reflect.Value) {
 		fillValue(n, x.typ, f.Index(0))
 	case end:
 		f.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: uacsta.Dev("101")}))
+	case plain:
+		if fillBasic(f); x.number == ber.TagGeneralizedTime {
+			f.SetString("2026-11-20T12:00:00")
+		}
 	default:
 		fillBasic(f)
 	}

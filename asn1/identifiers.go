@@ -294,10 +294,12 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		} else {
 			inner, err = t.ids.device(id.DeviceID)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+			dev = constructed(specific(1), inner)
+		case !c.lenient || call == nil: // else the peer does not know whose part in the call it is
 			return nil, err
 		}
-		dev = constructed(specific(1), inner)
 	}
 	switch {
 	case call != nil && dev != nil:
@@ -361,10 +363,12 @@ func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	}
 	if id.DeviceID.ID != "" {
 		text, err := identifierText(id.DeviceID.ID)
-		if err != nil {
+		switch {
+		case err == nil:
+			whole.AppendChild(primitive(specific(0), text))
+		case !c.lenient || id.CallID == "": // else the peer does not know whose part in the call it is
 			return nil, err
 		}
-		whole.AppendChild(primitive(specific(0), text))
 	}
 	if len(whole.Children) == 0 {
 		return nil, &unsayable{"an empty connection"}

@@ -123,7 +123,7 @@ type extensions struct{}
 
 func (extensions) tags() []tag { return []tag{application(30)} }
 
-func (extensions) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+func (extensions) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	a, err := v.Interface().(uacsta.Raw).Arguments()
 	if err != nil {
 		return nil, err
@@ -135,7 +135,13 @@ func (extensions) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 			security.AppendChild(retag(integer(*s.MessageSequenceNumber), specific(0)))
 		}
 		if s.TimeStamp != "" {
-			security.AppendChild(primitive(universal(ber.TagGeneralizedTime), []byte(compactTime(s.TimeStamp))))
+			stamp, err := generalizedTime(s.TimeStamp)
+			switch {
+			case err == nil:
+				security.AppendChild(primitive(universal(ber.TagGeneralizedTime), stamp))
+			case !c.lenient:
+				return nil, err
+			}
 		}
 		whole.AppendChild(security)
 	}

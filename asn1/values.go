@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
@@ -150,22 +151,18 @@ func basic() map[string]typ {
 				return nil
 			},
 		},
-		"IA5String": plain{ber.TagIA5String, func(v reflect.Value) ([]byte, error) { return ia5(v.String()) }, takeText},
+		"IA5String": ia5String{},
+		"Name64":    ia5String{most: 64},
 		"OCTETS":    plain{ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return []byte(v.String()), nil }, takeText},
-		"HEX": plain{
-			ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return fromHex(v.String()) },
-			func(p *ber.Packet, v reflect.Value) error {
-				data, err := content(p)
-				v.SetString(toHex(data))
-				return err
-			},
-		},
+		"HEX":       hexString(MaxPDU),
+		"HEX8":      hexString(8),
+		"HEX16":     hexString(16),
 		"Data": plain{
 			ber.TagOctetString, func(v reflect.Value) ([]byte, error) { return dataOctets(v.Interface().(uacsta.Data)) },
 			takeData,
 		},
 		"Time": plain{
-			ber.TagGeneralizedTime, func(v reflect.Value) ([]byte, error) { return []byte(compactTime(v.String())), nil },
+			ber.TagGeneralizedTime, func(v reflect.Value) ([]byte, error) { return generalizedTime(v.String()) },
 			func(p *ber.Packet, v reflect.Value) error {
 				data, err := content(p)
 				v.SetString(longTime(string(data)))
@@ -211,13 +208,46 @@ func cleanText(data []byte) string {
 	return strings.TrimSpace(string(clean))
 }
 
-func ia5(text string) ([]byte, error) {
-	for _, r := range text {
-		if r >= 0x80 {
-			return nil, &unsayable{"text that is not ASCII"}
+// ia5String is text. An event says it with a question mark for each character that is none of its
+// own; a request that means such a one is not written. So is a longer text than there may be.
+type ia5String struct{ most int } // characters; 0: as many as there are
+
+func (ia5String) tags() []tag { return []tag{universal(ber.TagIA5String)} }
+
+func (t ia5String) put(c *coder, v reflect.Value) (*ber.Packet, error) {
+	text := strings.Map(func(r rune) rune {
+		if r >= ' ' && r <= '~' || r == '\t' || r == '\n' || r == '\r' {
+			return r
 		}
+		return '?'
+	}, v.String())
+	if text != v.String() && !c.lenient {
+		return nil, &unsayable{"text that is not ASCII"}
 	}
-	return []byte(text), nil
+	if t.most > 0 && len(text) > t.most {
+		return nil, &unsayable{fmt.Sprintf("text of more than %d characters", t.most)}
+	}
+	return primitive(universal(ber.TagIA5String), []byte(text)), nil
+}
+
+func (ia5String) take(_ *coder, p *ber.Packet, v reflect.Value) error { return takeText(p, v) }
+
+// hexString is an OCTET STRING of so many octets at most, which XML has as hexadecimal digits.
+func hexString(most int) plain {
+	return plain{
+		ber.TagOctetString, func(v reflect.Value) ([]byte, error) {
+			data, err := fromHex(v.String())
+			if err == nil && len(data) > most {
+				err = &unsayable{fmt.Sprintf("more than %d octets", most)}
+			}
+			return data, err
+		},
+		func(p *ber.Packet, v reflect.Value) error {
+			data, err := content(p)
+			v.SetString(toHex(data))
+			return err
+		},
+	}
 }
 
 func toHex(data []byte) string { return strings.ToUpper(hex.EncodeToString(data)) }
@@ -243,14 +273,21 @@ func takeData(p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// compactTime is an XML time as a GeneralizedTime: without the signs between.
-func compactTime(text string) string {
+// generalizedTime is an XML time as a GeneralizedTime: without the signs between.
+func generalizedTime(text string) ([]byte, error) {
+	_, err := time.Parse("2006-01-02T15:04:05", text)
+	if err != nil {
+		_, err = time.Parse("2006-01-02T15:04:05Z07:00", text)
+	}
+	if err != nil || strings.Contains(text, ",") { // which XML does not have
+		return nil, &unsayable{"a time that is none"}
+	}
 	day, clock, _ := strings.Cut(text, "T")
 	zone := ""
 	if at := strings.IndexAny(clock, "+-Z"); at >= 0 {
 		clock, zone = clock[:at], strings.ReplaceAll(clock[at:], ":", "")
 	}
-	return strings.ReplaceAll(day, "-", "") + strings.ReplaceAll(clock, ":", "") + zone
+	return []byte(strings.ReplaceAll(day, "-", "") + strings.ReplaceAll(clock, ":", "") + zone), nil
 }
 
 // longTime is a GeneralizedTime as an XML time; one that is too short to be one as it is.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
@@ -161,6 +162,84 @@ func TestUnsayableParty(t *testing.T) {
 			if _, _, err := c.request(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev(number)}, edition)); err == nil {
 				t.Errorf("%s: %q is called", flavour, number)
 			}
+		}
+	}
+}
+
+// FuzzForeignText puts a text from elsewhere in every place of an event that text can come to. The
+// event is told nevertheless, the library reads it, and each text is in its place: with question
+// marks for characters that IA5String does not have, or as what is not known.
+func FuzzForeignText(f *testing.F) {
+	for _, text := range []string{"100", "Zoë", "a\x00b", "\x1b\x7f", "\ufffe", "\xed\xa0\x80", "a\r\nb\tc", `"]]>`, strings.Repeat("9", 300), "2026-11-20T12:00:00Z", "2026-11-20T12:00:00.5+01:00", "0102"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 1000 {
+			return
+		}
+		ev := uacsta.DeliveredEvent{
+			MonitorCrossRefID: "0007", Connection: uacsta.Conn("1234", text), AlertingDevice: uacsta.Ext("100"), CallingDevice: uacsta.Ext(text), CalledDevice: uacsta.Ext("100"),
+			LastRedirectionDevice: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(text)}, SubjectOfCall: text, LanguagePreferences: text, Cause: uacsta.CauseNewCall,
+			CorrelatorData: uacsta.Data{String: text},
+			CallLinkageData: &uacsta.CallLinkageData{GlobalCallData: uacsta.GlobalCallData{
+				GlobalCallSwitchingSubDomainName: text, CallLinkageIDTimestamp: text,
+				GlobalCallLinkageID: uacsta.GlobalCallLinkageID{SubDomainCallLinkageID: "0102"},
+			}},
+		}
+		ev.Extensions = uacsta.Arguments{Security: &uacsta.SecurityData{TimeStamp: text}, PrivateData: []uacsta.Data{{String: "0102"}}}.Extensions()
+		for _, flavour := range []string{"phase3", "hipath", "phase1"} {
+			c := codecOf(flavour)
+			p, err := c.event(uacsta.Encode(ev, edition))
+			if err != nil {
+				t.Fatalf("%s: %q cannot be said: %v", flavour, text, err)
+			}
+			octets := p.Bytes()
+			if _, err := time.Parse("2006-01-02T15:04:05", text); err != nil && flavour != "hipath" { // the library reads no times without zone
+				element(t, octets)
+			}
+			m, unknown, err := c.readEvent(reparse(t, octets))
+			if err != nil || len(unknown) > 0 {
+				t.Fatalf("%s: %q is read as %v: %v", flavour, text, unknown, err)
+			}
+			var back uacsta.DeliveredEvent
+			if err := m.Decode(&back); err != nil {
+				t.Fatalf("%s: %s: %v", flavour, m, err)
+			}
+			text := strings.Trim(text, " \t\r\n") // blanks around mean nothing
+			if got := back.Connection.DeviceID.ID; back.Connection.CallID != "1234" || got != text && got != "" {
+				t.Fatalf("%s: the connection of %q is %+v", flavour, text, back.Connection)
+			}
+			if got := back.CallingDevice.Device.ID; got != text && got != "" {
+				t.Fatalf("%s: %q calls as %q", flavour, text, got)
+			}
+			if flavour != "phase3" {
+				continue
+			}
+			if want := strings.TrimSpace(asked(text)); back.SubjectOfCall != want || back.LanguagePreferences != want {
+				t.Fatalf("%q is written as %q", text, back.SubjectOfCall)
+			}
+		}
+	})
+}
+
+// asked is a text with question marks for what is no printable ASCII.
+func asked(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// A GeneralizedTime is one, or is left out.
+func TestTimes(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-20T12:00:00": "20261120120000", "2026-11-20T12:00:00Z": "20261120120000Z", "2026-11-20T12:00:00.25-05:30": "20261120120000.25-0530",
+		"": "", "now": "", "2026-13-20T12:00:00": "", "2026-11-20": "", "2026-11-20T12:00:00\n": "", "2026-11-20T12:00:00,5Z": "", "2026-11-20T12:00:00+1": "", "12026-11-20T12:00:00": "",
+	} {
+		if got, err := generalizedTime(text); string(got) != want || (err != nil) != (want == "") {
+			t.Errorf("%q is written as %q, %v", text, got, err)
 		}
 	}
 }

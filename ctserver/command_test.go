@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -111,6 +112,9 @@ func FuzzCommandLine(f *testing.F) {
 			if got, err := words(written); err != nil || !slices.Equal(got, []string{"event", text, "x"}) {
 				t.Fatalf("%q is said as %q: %v", text, got, err)
 			}
+		}
+		if got := sayable(text); !safe.MatchString(got) || safe.MatchString(text) && got != text || len(text) <= maxWord && utf8.RuneCountInString(got) != utf8.RuneCountInString(text) {
+			t.Fatalf("%q is said as %q", text, got)
 		}
 		asked := dials[int(which)%len(dials)]
 		own := uacsta.Conn("C", "201")

@@ -32,7 +32,21 @@ var ErrLine = fmt.Errorf("a line is longer than %d octets", maxLine)
 var errBlank = errors.New("an argument has blanks or other signs that a line cannot hold")
 
 // safe are the words that a line can hold: nothing is escaped there.
-var safe = regexp.MustCompile(`^[!-<>-~]{0,256}$`)
+var safe = regexp.MustCompile(fmt.Sprintf(`^[!-<>-~]{0,%d}$`, maxWord))
+
+// maxWord is how many octets a word may have.
+const maxWord = 256
+
+// sayable is a text as a word that a line can hold, with question marks for what it cannot.
+func sayable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < '!' || r > '~' || r == '=' {
+			return '?'
+		}
+		return r
+	}, text)
+	return text[:min(len(text), maxWord)]
+}
 
 // text writes the line, with the blank before its end that clients put there. A line with words
 // that it cannot hold, or with more than a reader takes, is not written.

@@ -217,9 +217,13 @@ func (c toClient) Event(m *uacsta.Message) { c.post(func() { c.told(m) }) }
 // Closed implements proxy.Client.
 func (c toClient) Closed(error) { _ = c.nc.Close() }
 
-// write writes a line.
+// write writes a line: a reply, or what has happened. What a line cannot hold of a caller's number
+// or a digit becomes a question mark.
 func (cl *client) write(l *line) {
 	l.reply, l.src, l.dst = true, cl.handle, cl.handle
+	for i, arg := range l.args {
+		l.args[i] = sayable(arg)
+	}
 	text, err := l.text()
 	if err != nil {
 		l.args = []string{"ERROR"}

@@ -1,7 +1,10 @@
 package uacsta_test
 
 import (
+	"bytes"
 	"encoding/xml"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -17,6 +20,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s.Wire))
 	}
 	f.Add([]byte("<MakeCall><calledDirectoryNumber> </calledDirectoryNumber></MakeCall>"))
+	f.Add([]byte("<MakeCall><!-- a --><extensions><privateData><private><![CDATA[<b>&amp;]]><?c d?><e f='&#9;'/></private></privateData></extensions></MakeCall>"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := uacsta.Parse(data)
 		if err != nil {
@@ -31,6 +35,13 @@ func FuzzParse(f *testing.F) {
 		}
 		if again.String() != m.String() {
 			t.Fatalf("changed on the way:\n%s\n%s", m, again)
+		}
+		for d := xml.NewDecoder(bytes.NewReader(m.Bytes())); ; { // comments, CDATA sections and private data, too
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("another reader: %v\n%s", err, m)
+			}
 		}
 		for _, d := range m.Devices() {
 			d.SetID("100")
@@ -74,9 +85,13 @@ func FuzzWriter(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, device, text string) {
-		wire := uacsta.Encode(uacsta.MakeCall{
-			CallingDevice: uacsta.Typed("100", device), CalledDirectoryNumber: uacsta.Dev(device), SubjectOfCall: text,
-		}, uacsta.Edition3).Bytes()
+		call := uacsta.MakeCall{
+			CallingDevice: uacsta.Typed("100", device), CalledDirectoryNumber: uacsta.Dev(device), SubjectOfCall: text, CorrelatorData: uacsta.Data{String: text},
+		}
+		if call.Extensions = (uacsta.Arguments{PrivateData: []uacsta.Data{{String: text}}}).Extensions(); text == "" {
+			call.Extensions = uacsta.Raw{}
+		}
+		wire := uacsta.Encode(call, uacsta.Edition3).Bytes()
 		var read struct {
 			XMLName xml.Name
 			Calling struct {
@@ -85,6 +100,8 @@ func FuzzWriter(f *testing.F) {
 			} `xml:"callingDevice"`
 			Called  []string `xml:"calledDirectoryNumber"`
 			Subject string   `xml:"subjectOfCall"`
+			Data    string   `xml:"correlatorData>string"`
+			Private string   `xml:"extensions>privateData>string"`
 			Other   []struct {
 				XMLName xml.Name
 			} `xml:",any"`
@@ -93,7 +110,7 @@ func FuzzWriter(f *testing.F) {
 			t.Fatalf("%v: %s", err, wire)
 		}
 		if read.XMLName.Local != "MakeCall" || read.Calling.Text != "100" || read.Calling.Type != legible(device) || len(read.Called) != 1 ||
-			read.Called[0] != legible(device) || read.Subject != legible(text) || len(read.Other) > 0 {
+			read.Called[0] != legible(device) || read.Subject != legible(text) || read.Data != legible(text) || read.Private != legible(text) || len(read.Other) > 0 {
 			t.Fatalf("%q and %q are read as %+v in %s", device, text, read, wire)
 		}
 	})

@@ -1,9 +1,15 @@
 package phones
 
 import (
+	"encoding/xml"
+	"io"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 func TestNumber(t *testing.T) {
@@ -53,4 +59,73 @@ func FuzzFeatureRequest(f *testing.F) {
 			t.Errorf("%q: %q %v", body, asked, service)
 		}
 	})
+}
+
+// FuzzDocuments: whatever texts come to the documents that telephones are shown, another reader
+// finds each in its place, with U+FFFD for what XML has no characters for.
+func FuzzDocuments(f *testing.F) {
+	for _, text := range []string{"100", "Zoë", "a\x00b\x1b", "\ufffe", "\xed\xa0\x80", "a\r\nb\tc", `"]]>`, "</AgentNotReadyEvent>", "&#1;", "VERSION", "\U0001f600"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var agent struct {
+			Device string `xml:"device"`
+			ID     string `xml:"agentID"`
+			Reason string `xml:"extensions>privateData>private>AgentNotReadyReasonValue"`
+		}
+		read(t, agentDocument(text, softswitch.AgentState{ID: text, Group: text, State: uacsta.AgentNotReady, Reason: text}), &agent)
+		if want := legible(text); agent.Device != want || agent.ID != want || agent.Reason != want {
+			t.Errorf("%q is read as %+v", text, agent)
+		}
+		s := &Server{lines: map[string]*line{}, calls: map[string]*call{}, legs: map[int]*leg{1: {callID: text, localTag: text, remoteTag: text}}}
+		s.cfg.Realm = "pbx.test"
+		own := softswitch.Party{Key: 1, Device: text, Number: text, State: uacsta.Alerting}
+		s.line(text).parties[1] = &party{own, "c"}
+		s.calls["c"] = &call{View: softswitch.View{Calling: "1", Parties: []softswitch.Party{own, {Key: 2, Number: text}}}}
+		var dialogs struct {
+			Entity string `xml:"entity,attr"`
+			Dialog []struct {
+				CallID string `xml:"call-id,attr"`
+				Local  string `xml:"local-tag,attr"`
+				Remote string `xml:"remote-tag,attr"`
+				State  string `xml:"state"`
+				Other  string `xml:"remote>identity"`
+			} `xml:"dialog"`
+		}
+		document := s.dialogDocument(&subscription{of: &user{User: User{Number: text}}})
+		read(t, document, &dialogs)
+		if len(dialogs.Dialog) != 1 || dialogs.Entity != sip.UserURI(text, "pbx.test") {
+			t.Fatalf("%q is read as %+v in %s", text, dialogs, document.text)
+		}
+		d := dialogs.Dialog[0]
+		if want := legible(text); text != "" && (d.CallID != want || d.Local != want || d.Remote != want || d.Other != sip.UserURI(text, "pbx.test")) || d.State != "early" {
+			t.Errorf("%q is read as %+v", text, d)
+		}
+	})
+}
+
+// read reads a document, which is in ASCII whatever it says it is in.
+func read(t *testing.T, doc document, into any) {
+	t.Helper()
+	if i := strings.IndexFunc(doc.text, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		t.Fatalf("no ASCII: %q", doc.text)
+	}
+	d := xml.NewDecoder(strings.NewReader(doc.text))
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	if err := d.Decode(into); err != nil {
+		t.Fatalf("%v: %s", err, doc.text)
+	}
+}
+
+// legible is a text with U+FFFD for what XML has no characters for, and for each octet that is no
+// UTF-8.
+func legible(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+			r = utf8.RuneError
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

@@ -183,7 +183,7 @@ func (x extended) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	case d.Device.ID == "":
 		return constructed(x.tag, primitive(specific(7), nil)), nil
 	}
-	p, err := x.ids.device(d.Device)
+	p, err := x.ids.device(c.sayable(d.Device))
 	switch {
 	case err != nil && c.lenient:
 		return constructed(x.tag, primitive(specific(7), nil)), nil // it is not known to the peer
@@ -208,6 +208,16 @@ func (x extended) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	}
 	v.Set(reflect.ValueOf(d))
 	return err
+}
+
+// sayable is a device as peers are told of it that want one in every place of an event: with question
+// marks in its number where there is more than the notation can carry. No device has such a number.
+func (c *coder) sayable(d uacsta.DeviceID) uacsta.DeviceID {
+	if _, err := identifierText(d.ID); err == nil || !c.exact {
+		return d
+	}
+	text := cleanText([]byte(d.ID))
+	return uacsta.Typed(strings.TrimSpace(text[:min(len(text), longestID)]), d.Type())
 }
 
 // redirection is a RedirectionDeviceID. Phase I knows the first two only.
@@ -292,7 +302,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			data, err = identifierHex(id.DeviceID.ID)
 			inner = primitive(specific(3), data)
 		} else {
-			inner, err = t.ids.device(id.DeviceID)
+			inner, err = t.ids.device(c.sayable(id.DeviceID))
 		}
 		switch {
 		case err == nil:

@@ -147,7 +147,7 @@ func written(ua *UA, target, text string) string {
 func FuzzWrite(f *testing.F) {
 	for _, text := range []string{
 		"100", "#31#", "+49301234", "0123@127.0.0.66:5066?", "0;phone-context=+1900", "0123;transport=tcp", "0%39", "a\x00b", `"\`, "ü\xff", "<>", " ", "\t",
-		"01@x SIP/2.0\r\nX-Evil: injected\r\nX-Pad: ", "x\r\n\r\nINVITE sip:0900@x SIP/2.0\r\n\r\n", "Alice \"A\\\" <sip:b@c>\r\n", "\r", "\n", "\x7f", "\u2028",
+		"01@x SIP/2.0\r\nX-Evil: injected\r\nX-Pad: ", "x\r\n\r\nINVITE sip:0900@x SIP/2.0\r\n\r\n", "Alice \"A\\\" <sip:b@c>\r\n", "\r", "\n", "\x7f", "\u2028", "\ufffe", "\xed\xa0\x80", "\x1b]]>",
 	} {
 		f.Add(text)
 	}

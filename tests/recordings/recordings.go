@@ -69,6 +69,16 @@ func PlayCut(t testing.TB, name string, at, missed int) (*Player, bool) {
 	return p, at+missed < len(p.entries)
 }
 
+// PlayEvents is Play of events that nobody has recorded: the lines of each.
+func PlayEvents(t testing.TB, events ...string) *Player {
+	t.Helper()
+	entries := make([]entry, len(events))
+	for i, lines := range events {
+		entries[i] = entry{kind: "server", text: fmt.Sprintf("Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(lines), lines)}
+	}
+	return perform(t, entries, true, 0, 0)
+}
+
 // PlayOften is Play of what somebody else does, as often as Again says.
 func PlayOften(t testing.TB, name string) *Player {
 	t.Helper()
@@ -146,12 +156,17 @@ func play(t testing.TB, name string, foreign bool, cut, missed int) *Player {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return perform(t, parse(string(data)), foreign, cut, missed)
+}
+
+func perform(t testing.TB, entries []entry, foreign bool, cut, missed int) *Player {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	step := make(chan string)
-	p := &Player{Database: map[string]string{}, Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: parse(string(data)), begin: make(chan struct{})}
+	p := &Player{Database: map[string]string{}, Address: listener.Addr().String(), Step: step, t: t, foreign: foreign, cut: cut, missed: missed, step: step, entries: entries, begin: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -314,3 +314,15 @@ func BenchmarkEvents(b *testing.B) {
 		})
 	}
 }
+
+// The longest list of connections fits in a frame of CSTA-XML.
+func TestParties(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "3000")
+	for i := range 2 * maxParties {
+		id := newID()
+		tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%s dir=inbound who=%d@pbx.test to=3000\nCHANNEL_ANSWER id=%[1]s\nconference::maintenance Action=add-member Conference-Name=3000 Unique-ID=%[1]s\n", id, 10000+i))
+	}
+	if n := len(tr.link.channels["conference 3000"].call.channels); n != maxParties || tr.core.longest > 65535-8 {
+		t.Errorf("%d parties, %d octets", n, tr.core.longest)
+	}
+}

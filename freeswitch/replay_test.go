@@ -22,6 +22,7 @@ type core struct {
 	mu      sync.Mutex
 	watched map[string]string // cross reference -> device
 	told    map[string][]string
+	longest int // event, in octets
 	changed chan struct{}
 }
 
@@ -31,6 +32,7 @@ func (c *core) Event(ev *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	device := c.watched[ev.CrossRef()]
+	c.longest = max(c.longest, len(ev.Bytes()))
 	line := strings.TrimSuffix(ev.Name(), "Event")
 	if list := ev.Connections(); len(list) > 0 {
 		line += " " + list[0].DeviceID()

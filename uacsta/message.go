@@ -32,8 +32,12 @@ func (k Kind) String() string {
 
 // Parse reads one document of at most [MaxSize] octets. Errors wrap one of the
 // Err values of this package, or are an [*Unclear], and never quote the document.
-func Parse(data []byte) (*Message, error) {
-	root, err := scan(data)
+func Parse(data []byte) (*Message, error) { return ParseWithin(data, MaxElements) }
+
+// ParseWithin is Parse for a document of at most so many elements, of a peer that may not take
+// much memory yet.
+func ParseWithin(data []byte, elements int) (*Message, error) {
+	root, err := scan(data, elements)
 	if err == nil {
 		err = canonical(root)
 	}

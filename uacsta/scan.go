@@ -16,7 +16,7 @@ import (
 const (
 	MaxSize       = 64 << 10 // octets, as received
 	MaxDepth      = 32       // nested elements
-	MaxElements   = 4096     // a tree takes many times as much room as the document
+	MaxElements   = 4096     // comments and instructions included: a tree takes many times as much room as the document
 	MaxAttributes = 32       // on one element, namespace declarations included
 )
 
@@ -25,7 +25,7 @@ const (
 var (
 	ErrTooLarge          = errors.New("document larger than 65536 octets")
 	ErrTooDeep           = errors.New("elements nested deeper than 32")
-	ErrTooManyElements   = errors.New("more than 4096 elements")
+	ErrTooManyElements   = errors.New("too many elements")
 	ErrTooManyAttributes = errors.New("more than 32 attributes on an element")
 	ErrDocType           = errors.New("document type declarations are not accepted")
 	ErrEntity            = errors.New("only the five predefined entities are accepted")
@@ -40,39 +40,52 @@ type scanner struct {
 	src string
 	pos int
 
-	// The parts of the tree come out of these: one allocation instead of one for
-	// each part.
-	elements []etree.Element
-	texts    []etree.CharData
-	tokens   []etree.Token
+	nodes, most int // of the tree, so far and at most
+	// The parts of the tree come out of these: few allocations instead of one for each part.
+	elements store[etree.Element]
+	texts    store[etree.CharData]
+	tokens   store[etree.Token]
 }
 
-// prepare makes room for the tree: as many elements as there are tags that open
-// one, a text in each, and a place for both.
-func (s *scanner) prepare() {
-	n := min(strings.Count(s.src, "<")-strings.Count(s.src, "</"), MaxElements)
-	s.elements = make([]etree.Element, n)
-	s.texts = make([]etree.CharData, n)
-	s.tokens = make([]etree.Token, 2*n)
+// firstRoom is how many elements are made room for at once: as many as most messages have.
+const firstRoom = 64
+
+// store gives out the parts of a tree. It makes room for a few at first, and later for as many
+// again as it has given out: what a document costs stays in proportion to what is accepted of it.
+type store[T any] struct {
+	free        []T
+	given, most int
 }
 
-// element takes an element out of the store.
-func (s *scanner) element() *etree.Element {
-	if len(s.elements) == 0 {
-		return &etree.Element{}
+// take takes n parts that follow one another.
+func (s *store[T]) take(n int) []T {
+	if len(s.free) < n {
+		s.free = make([]T, max(n, min(s.most-s.given, max(s.given, firstRoom))))
 	}
-	e := &s.elements[0]
-	s.elements = s.elements[1:]
-	return e
+	taken := s.free[:n:n]
+	s.free = s.free[n:]
+	s.given += n
+	return taken
+}
+
+// prepare bounds the tree: as many elements as there are tags that open one, a text in each, and
+// a place for both.
+func (s *scanner) prepare() {
+	n := min(strings.Count(s.src, "<")-strings.Count(s.src, "</"), s.most)
+	s.elements.most, s.texts.most, s.tokens.most = n, n, 2*n
+}
+
+// node counts a part of the tree that is more than text.
+func (s *scanner) node() error {
+	if s.nodes++; s.nodes > s.most {
+		return s.fail(ErrTooManyElements, "")
+	}
+	return nil
 }
 
 // newText takes a text out of the store.
 func (s *scanner) newText(value string) *etree.CharData {
-	if len(s.texts) == 0 {
-		return etree.NewText(value)
-	}
-	t := &s.texts[0]
-	s.texts = s.texts[1:]
+	t := &s.texts.take(1)[0]
 	t.Data = value
 	return t
 }
@@ -80,16 +93,12 @@ func (s *scanner) newText(value string) *etree.CharData {
 // room gives an element that has just been opened room for its children: for one
 // when a text follows, for some when elements do.
 func (s *scanner) room(e *etree.Element) {
-	n := 1
 	switch rest := s.src[s.pos:]; {
 	case strings.HasPrefix(rest, "</"):
-		return
 	case strings.HasPrefix(rest, "<"):
-		n = 4
-	}
-	if n <= len(s.tokens) {
-		e.Child = s.tokens[:0:n]
-		s.tokens = s.tokens[n:]
+		e.Child = s.tokens.take(4)[:0]
+	default:
+		e.Child = s.tokens.take(1)[:0]
 	}
 }
 
@@ -100,8 +109,9 @@ func (s *scanner) fail(err error, format string, args ...any) error {
 	return fmt.Errorf("octet %d: %w: %s", s.pos, err, fmt.Sprintf(format, args...))
 }
 
-// scan parses a document and returns its root element.
-func scan(data []byte) (*etree.Element, error) {
+// scan parses a document of at most so many elements, comments and instructions, and returns its
+// root element.
+func scan(data []byte, most int) (*etree.Element, error) {
 	if len(data) > MaxSize {
 		return nil, ErrTooLarge
 	}
@@ -109,7 +119,7 @@ func scan(data []byte) (*etree.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scanner{src: text}
+	s := &scanner{src: text, most: most}
 	if err := s.checkCharacters(); err != nil {
 		return nil, err
 	}
@@ -185,7 +195,7 @@ func isChar(r rune) bool {
 
 func (s *scanner) document() (*etree.Element, error) {
 	var root, open *etree.Element
-	depth, count := 0, 0
+	depth := 0
 	for s.pos < len(s.src) {
 		if s.src[s.pos] != '<' {
 			if err := s.text(open); err != nil {
@@ -195,11 +205,7 @@ func (s *scanner) document() (*etree.Element, error) {
 		}
 		rest := s.src[s.pos:]
 		switch {
-		case strings.HasPrefix(rest, "<?"):
-			if err := s.instruction(open); err != nil {
-				return nil, err
-			}
-		case strings.HasPrefix(rest, "<!"):
+		case strings.HasPrefix(rest, "<?"), strings.HasPrefix(rest, "<!"):
 			if err := s.markup(open); err != nil {
 				return nil, err
 			}
@@ -216,8 +222,8 @@ func (s *scanner) document() (*etree.Element, error) {
 			if depth++; depth > MaxDepth {
 				return nil, s.fail(ErrTooDeep, "")
 			}
-			if count++; count > MaxElements {
-				return nil, s.fail(ErrTooManyElements, "")
+			if err := s.node(); err != nil {
+				return nil, err
 			}
 			e, empty, err := s.startTag()
 			if err != nil {
@@ -339,9 +345,17 @@ func (s *scanner) instruction(open *etree.Element) error {
 	return nil
 }
 
-// markup reads what begins with "<!": a comment or a CDATA section.
+// markup reads what is no tag: an instruction, a comment or a CDATA section.
 func (s *scanner) markup(open *etree.Element) error {
+	if open != nil {
+		if err := s.node(); err != nil {
+			return err
+		}
+	}
 	rest := s.src[s.pos:]
+	if strings.HasPrefix(rest, "<?") {
+		return s.instruction(open)
+	}
 	if body, ok := strings.CutPrefix(rest, "<!--"); ok {
 		text, _, found := strings.Cut(body, "-->")
 		if !found || strings.Contains(text, "--") || strings.HasSuffix(text, "-") {
@@ -390,7 +404,7 @@ func (s *scanner) startTag() (e *etree.Element, empty bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	e = s.element()
+	e = &s.elements.take(1)[0]
 	e.Space, e.Tag = splitName(name)
 	for {
 		blank := s.space()

@@ -30,11 +30,14 @@ var (
 // The library writes elements; it does not read them here, for it refuses times without a
 // zone and texts that are not ASCII, which there are, and copies what is nested once for each
 // level.
-func parse(data []byte) (*ber.Packet, error) {
+func parse(data []byte) (*ber.Packet, error) { return parseWithin(data, maxElements) }
+
+// parseWithin is parse for a PDU of at most so many elements.
+func parseWithin(data []byte, elements int) (*ber.Packet, error) {
 	if len(data) > MaxPDU {
 		return nil, ErrTooLong
 	}
-	r := reader{data: data}
+	r := reader{data: data, left: elements}
 	p, err := r.element(0)
 	if err == nil && r.at != len(data) {
 		err = ErrMore
@@ -42,11 +45,11 @@ func parse(data []byte) (*ber.Packet, error) {
 	return p, err
 }
 
-// reader reads elements, and counts them.
+// reader reads elements, as many as are left.
 type reader struct {
-	data     []byte
-	at       int
-	elements int
+	data []byte
+	at   int
+	left int
 }
 
 func (r *reader) octet() (byte, error) {
@@ -62,7 +65,7 @@ func (r *reader) element(depth int) (*ber.Packet, error) {
 	if depth >= maxDepth {
 		return nil, ErrTooDeep
 	}
-	if r.elements++; r.elements > maxElements {
+	if r.left--; r.left < 0 {
 		return nil, ErrTooMany
 	}
 	p := &ber.Packet{}

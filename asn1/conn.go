@@ -22,7 +22,8 @@ type handler interface {
 	// request gets a request of the peer. answer is called once, from any goroutine, with
 	// nil when the request has no answer.
 	request(req *uacsta.Message, answer func(*uacsta.Message))
-	event(ev *uacsta.Message)
+	// event gets an event of the peer. Its error ends the connection.
+	event(ev *uacsta.Message) error
 }
 
 // Why a connection ends.
@@ -34,8 +35,11 @@ var (
 // maxGarbage is how many PDUs in a row may be unreadable.
 const maxGarbage = 8
 
-// longestRequest is how long a PDU may be before the association is there.
-const longestRequest = 2048
+// How long a PDU may be before the association is there, and how many elements it may have.
+const (
+	longestRequest  = 2048
+	requestElements = 128
+)
 
 // conn is one connection to a peer.
 type conn struct {
@@ -51,6 +55,7 @@ type conn struct {
 	lastEvent  int      // invoke ID
 	unanswered int      // requests of the peer
 	held       [][]byte // events that wait until they are answered
+	heldOctets int
 }
 
 // answer is what the peer says to a request of ours: a PDU, which is read as the service wants
@@ -90,15 +95,15 @@ func (c *conn) read() error {
 	r := bufio.NewReader(c.nc)
 	for garbage := 0; ; {
 		_ = c.nc.SetReadDeadline(time.Time{})
-		longest := MaxPDU
+		longest, elements := MaxPDU, maxElements
 		if !c.isOpen() {
-			longest = longestRequest
+			longest, elements = longestRequest, requestElements
 		}
 		data, err := c.codec.flavour.frames.read(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
 		if err != nil {
 			return err
 		}
-		err = c.take(data)
+		err = c.take(data, elements)
 		switch {
 		case errors.Is(err, errUnreadable):
 			if garbage++; garbage == maxGarbage {
@@ -116,17 +121,18 @@ func (c *conn) read() error {
 // better.
 var errUnreadable = errors.New("unreadable")
 
-// take reads one PDU.
-func (c *conn) take(data []byte) error {
-	p, err := parse(data)
+// take reads one PDU of at most so many elements.
+func (c *conn) take(data []byte, elements int) error {
+	p, err := parseWithin(data, elements)
 	if err != nil {
 		if len(data) > 0 && data[0] > 0xA0|byte(invoke) && data[0] <= 0xA0|byte(reject) {
-			c.cfg.Log.Info("a malformed answer", "peer", c.nc.RemoteAddr().String(), "err", err)
-			c.answered(&pdu{kind: reject, problem: unrecognizedPDU}) // there is a client that cannot do better
+			c.Report(slog.LevelInfo, "a malformed answer", "err", err)
+			if err := c.answered(&pdu{kind: reject, problem: unrecognizedPDU}); err != nil { // there is a client that cannot do better
+				return err
+			}
 			return errUnreadable
 		}
-		c.unreadable(badlyStructuredPDU, err)
-		return errUnreadable
+		return c.unreadable(&pdu{kind: reject, problem: badlyStructuredPDU}, err)
 	}
 	if a, err := readAssociation(p); err == nil && c.codec.flavour.acse {
 		return c.handler.associate(a)
@@ -136,53 +142,50 @@ func (c *conn) take(data []byte) error {
 	}
 	m, err := readPDU(p)
 	if err != nil {
-		c.unreadable(unrecognizedPDU, err)
-		return errUnreadable
+		return c.unreadable(&pdu{kind: reject, problem: unrecognizedPDU}, err)
 	}
 	if m.kind != invoke {
-		c.answered(m)
-		return nil
+		return c.answered(m)
 	}
 	if m.operation == eventReport {
 		return c.takeEvent(m)
 	}
-	c.takeRequest(m)
-	return nil
+	return c.takeRequest(m)
 }
 
-func (c *conn) unreadable(why problem, err error) {
-	c.cfg.Log.Warn("a PDU that cannot be read", "peer", c.nc.RemoteAddr().String(), "err", err)
-	_ = c.queue(&pdu{kind: reject, problem: why}) // fails when the connection has ended
+// unreadable rejects a PDU. It returns errUnreadable, or why the connection ends.
+func (c *conn) unreadable(answer *pdu, err error) error {
+	_ = c.queue(answer) // fails when the connection has ended
+	if err := c.Strike(slog.LevelWarn, "a PDU that cannot be read", "err", err); err != nil {
+		return err
+	}
+	return errUnreadable
 }
 
 func (c *conn) takeEvent(m *pdu) error {
 	ev, unknown, err := c.codec.readEvent(m.body)
 	if err != nil {
-		c.unreadable(mistypedArgument, err)
-		return errUnreadable
+		return c.unreadable(&pdu{kind: reject, problem: mistypedArgument}, err)
 	}
 	if len(unknown) > 0 {
 		c.cfg.Log.Debug("members of an event that are not known", "event", ev.Name(), "members", unknown)
 	}
-	c.handler.event(ev)
-	return nil
+	return c.handler.event(ev)
 }
 
-func (c *conn) takeRequest(m *pdu) {
+func (c *conn) takeRequest(m *pdu) error {
 	req, unknown, err := c.codec.readRequest(m.operation, m.body)
 	switch {
 	case err != nil:
-		c.cfg.Log.Warn("a request that cannot be read", "peer", c.nc.RemoteAddr().String(), "operation", m.operation, "err", err)
 		_ = c.queue(&pdu{kind: reject, id: m.id, problem: mistypedArgument})
-		return
+		return c.Strike(slog.LevelWarn, "a request that cannot be read", "operation", m.operation, "err", err)
 	case req == nil:
-		c.cfg.Log.Info("a request for an operation that is not known", "peer", c.nc.RemoteAddr().String(), "operation", m.operation)
 		_ = c.queue(&pdu{kind: reject, id: m.id, problem: unrecognizedOperation})
-		return
+		return c.Strike(slog.LevelInfo, "a request for an operation that is not known", "operation", m.operation)
 	case len(unknown) > 0: // to leave it out would be to do something else than what was asked for
-		c.cfg.Log.Info("a request with members that are not known", "peer", c.nc.RemoteAddr().String(), "service", req.Name(), "members", unknown)
+		c.Report(slog.LevelInfo, "a request with members that are not known", "service", req.Name(), "members", unknown)
 		_ = c.queue(&pdu{kind: returnError, id: m.id, body: c.codec.flavour.notation.failure(uacsta.Refuse(uacsta.Operation, "parameterNotSupported"))})
-		return
+		return nil
 	}
 	c.mu.Lock()
 	c.unanswered++
@@ -192,6 +195,7 @@ func (c *conn) takeRequest(m *pdu) {
 	c.handler.request(req, func(res *uacsta.Message) {
 		once.Do(func() { c.answer(m, service, res) })
 	})
+	return nil
 }
 
 // answer answers a request of the peer, and lets go the events that waited for it.
@@ -203,7 +207,7 @@ func (c *conn) answer(m *pdu, service string, res *uacsta.Message) {
 	c.unanswered--
 	var held [][]byte
 	if c.unanswered == 0 {
-		held, c.held = c.held, nil
+		held, c.held, c.heldOctets = c.held, nil, 0
 	}
 	c.mu.Unlock()
 	for _, data := range held {
@@ -226,7 +230,7 @@ func (c *conn) answerOf(m *pdu, service string, res *uacsta.Message) *pdu {
 
 // answered takes the answer to a request of ours. One without an invoke ID is the answer to
 // the only request that waits: there is a client that loses it.
-func (c *conn) answered(m *pdu) {
+func (c *conn) answered(m *pdu) error {
 	id := 0
 	for _, octet := range m.id {
 		id = id<<8 | int(octet)
@@ -236,14 +240,14 @@ func (c *conn) answered(m *pdu) {
 	}
 	reply := c.Answered(id)
 	if reply == nil {
-		c.cfg.Log.Warn("an answer that nobody waits for", "peer", c.nc.RemoteAddr().String(), "kind", m.kind.String(), "invoke", id)
-		return
+		return c.Strike(slog.LevelWarn, "an answer that nobody waits for", "kind", m.kind.String(), "invoke", id)
 	}
 	reply(answer{m}, nil)
+	return nil
 }
 
 // ask sends a request. reply is called once: with the answer, a *uacsta.Error when it is
-// refused or cannot be said, or one of gate's errors. ask does not block.
+// refused or cannot be said, or one of gate's errors. ask blocks where gate.Peer.Ask does.
 func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	m := &pdu{kind: invoke}
 	var err error
@@ -277,7 +281,7 @@ func (c *conn) readAnswer(service string, m *pdu) (*uacsta.Message, error) {
 		c.cfg.Log.Debug("members of a result that are not known", "service", service, "members", unknown)
 	}
 	if err != nil {
-		c.cfg.Log.Warn("a result that cannot be read", "service", service, "err", err)
+		c.Report(slog.LevelWarn, "a result that cannot be read", "service", service, "err", err)
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.Generic)
 	}
 	return res, nil
@@ -305,7 +309,7 @@ func (c *conn) eventFrame(ev *uacsta.Message) ([]byte, error) {
 		if errors.Is(err, errUnknownService) { // nothing is wrong: the phase is as it is
 			level = slog.LevelDebug
 		}
-		c.cfg.Log.Log(context.Background(), level, "an event that cannot be said", "flavour", c.codec.flavour.Name, "event", ev.Name(), "err", err)
+		c.Report(level, "an event that cannot be said", "flavour", c.codec.flavour.Name, "event", ev.Name(), "err", err)
 		return nil, err
 	}
 	c.mu.Lock()
@@ -325,7 +329,7 @@ func (c *conn) hold(data []byte) bool {
 	if c.unanswered == 0 {
 		return false
 	}
-	if len(c.held) >= c.cfg.QueueLength {
+	if c.heldOctets += len(data); len(c.held) >= c.cfg.QueueLength || c.heldOctets > c.cfg.QueueOctets {
 		c.Close(gate.ErrSlow)
 		return true
 	}
@@ -337,7 +341,7 @@ func (c *conn) hold(data []byte) bool {
 func (c *conn) queue(m *pdu) error {
 	data, err := c.codec.flavour.frames.frame(m.octets())
 	if err != nil {
-		c.cfg.Log.Error("a PDU that cannot be sent", "peer", c.nc.RemoteAddr().String(), "invoke", hex.EncodeToString(m.id), "err", err)
+		c.Report(slog.LevelError, "a PDU that cannot be sent", "invoke", hex.EncodeToString(m.id), "err", err)
 		if m.kind != result {
 			return err
 		}

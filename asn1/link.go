@@ -54,7 +54,7 @@ func NewLink(cfg LinkConfig) *Link {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Conn.QueueLength == 0 {
-		cfg.Conn.QueueLength = 4096 // requests do not wait for room
+		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // requests do not wait for room
 	}
 	cfg.Conn.Log = cfg.Log
 	cfg.Conn.SetDefaults()
@@ -303,7 +303,10 @@ func (h *fromSwitch) request(req *uacsta.Message, answer func(*uacsta.Message)) 
 }
 
 // event implements handler.
-func (h *fromSwitch) event(ev *uacsta.Message) { h.up.Event(ev) }
+func (h *fromSwitch) event(ev *uacsta.Message) error {
+	h.up.Event(ev)
+	return nil
+}
 
 // notified takes an event that came by UDP, with the length before it or without.
 func (h *fromSwitch) notified(data []byte, from netip.AddrPort) {

@@ -27,7 +27,7 @@ type ServerConfig struct {
 	// false somebody who may not connect. Phase I has no words for name and password.
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	Sessions proxy.SessionMode // whether clients must say name and password
-	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
+	Gate     gate.Config       // who may connect at all; its Trusts, Refused and Log are the server's
 	Notify   int               // Phase I: events go to this UDP port of the client; 0: over the connection
 	Conn     gate.Limits
 	Log      *slog.Logger
@@ -51,6 +51,7 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	s := &Server{cfg: cfg}
 	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
+	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log = cfg.Log
 	s.gate = gate.New(cfg.Gate)
 	return s
@@ -66,15 +67,20 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 const front = "asn1"
 
 // serve is the life of one connection.
-func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
-	addr := gate.AddrOf(nc)
-	who, ok := s.cfg.Identify(addr, names)
+func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
+	nc, addr := guest.Conn, gate.AddrOf(guest.Conn)
+	who, ok := s.cfg.Identify(addr, guest.Names)
 	if !ok || who.Name == "" && !s.cfg.Flavour.acse {
 		s.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
 		return
 	}
-	c := &client{server: s, refs: map[string]uint16{}, theirs: map[uint16]string{}}
-	c.conn = newConn(nc, c, s.cfg.Flavour, anyCallIDs, s.cfg.Conn)
+	if who.Name != "" {
+		guest.Prove()
+	}
+	c := &client{server: s, guest: guest, refs: map[string]uint16{}, theirs: map[uint16]string{}}
+	limits := s.cfg.Conn
+	limits.Guest = guest
+	c.conn = newConn(nc, c, s.cfg.Flavour, anyCallIDs, limits)
 	if s.cfg.Notify > 0 && !s.cfg.Flavour.acse {
 		udp, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(addr.String(), strconv.Itoa(s.cfg.Notify)))
 		if err != nil {
@@ -87,7 +93,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 	session, err := s.cfg.Proxy.Open(proxy.Opening{
 		Identity: who, Peer: front + ":" + nc.RemoteAddr().String(), Front: front, Addr: addr, Sessions: s.cfg.Sessions,
 		Still: func() bool {
-			now, ok := s.cfg.Identify(addr, names)
+			now, ok := s.cfg.Identify(addr, guest.Names)
 			return ok && now == who
 		},
 	}, toClient{c})
@@ -103,6 +109,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 // other.
 type client struct {
 	server  *Server
+	guest   *gate.Guest
 	conn    *conn
 	session *proxy.Session
 	udp     net.Conn // for events; nil: over the connection
@@ -203,6 +210,7 @@ func (c *client) accept(result int) {
 		c.conn.Finish(errRefused)
 		return
 	}
+	c.guest.Prove() // it has a name: it is trusted, or has logged in
 	c.conn.open()
 	c.conn.queueAssociation(answer)
 	c.conn.ask(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, edition), func(*uacsta.Message, error) {
@@ -230,7 +238,9 @@ func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
 }
 
 // event implements handler: a computing function has none to send.
-func (c *client) event(*uacsta.Message) {}
+func (c *client) event(ev *uacsta.Message) error {
+	return c.conn.Strike(slog.LevelInfo, "an event of a client", "event", ev.Name())
+}
 
 // coreRef is the core's cross reference for one of the client's.
 func (c *client) coreRef(ref string) string {
@@ -281,11 +291,7 @@ func (c toClient) Event(m *uacsta.Message) {
 	case m.Name() == "ApplicationSessionTerminated":
 		c.Closed(errRefused)
 	case m.Kind() != uacsta.Event:
-		c.conn.ask(m, func(_ *uacsta.Message, err error) {
-			if errors.Is(err, gate.ErrSlow) { // it must not miss one
-				c.conn.Close(err)
-			}
-		})
+		c.conn.ask(m, func(*uacsta.Message, error) {})
 		if m.Name() == "MonitorStop" {
 			c.forget(ref)
 		}

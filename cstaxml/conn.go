@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -21,9 +22,16 @@ type Handler interface {
 	// Unclear gets a request of the peer that can be read in two ways, or, without a name, a
 	// document that cannot be read, to be refused.
 	Unclear(u *uacsta.Unclear, answer func(*uacsta.Message))
-	// Event gets an event of the peer.
-	Event(ev *uacsta.Message)
+	// Event gets an event of the peer. Its error ends the connection.
+	Event(ev *uacsta.Message) error
 }
+
+// What a peer may send before it is proved: a login, and little else.
+const (
+	strangerFrame    = 4096 // octets of a frame
+	strangerElements = 128  // of a document
+	strangerCost     = 64   // octets of memory for one of a document, until it is answered
+)
 
 // Conn is one connection to a peer. The roles differ in who sends what only.
 type Conn struct {
@@ -46,86 +54,121 @@ func NewConn(nc net.Conn, handler Handler, cfg gate.Limits) *Conn {
 func (c *Conn) Serve(ctx context.Context) error { return c.Peer.Serve(ctx, c.read) }
 
 func (c *Conn) read() error {
-	r := bufio.NewReaderSize(c.nc, 8192)
+	r := bufio.NewReaderSize(c.nc, 4096)
 	for {
 		_ = c.nc.SetReadDeadline(time.Time{})
-		id, document, err := readFrame(r, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
+		longest, elements := maxFrame, uacsta.MaxElements
+		stranger := !c.cfg.Guest.Proved()
+		if stranger {
+			longest, elements = strangerFrame, strangerElements
+		}
+		id, document, err := readFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
 		if err != nil {
 			return err
 		}
-		m, err := uacsta.Parse(document)
-		if err != nil { // the frame was sound: the next one may be better
-			c.unreadable(id, err)
-			continue
+		t := &turn{conn: c, id: id}
+		if stranger {
+			t.answered = make(chan struct{})
 		}
-		c.dispatch(id, m)
+		cost := strangerCost * len(document)
+		c.cfg.Guest.Take(cost)
+		m, err := uacsta.ParseWithin(document, elements)
+		if err == nil {
+			err = c.dispatch(t, m)
+		} else { // the frame was sound: the next one may be better
+			err = c.unreadable(t, err)
+		}
+		if err != nil {
+			return err
+		}
+		t.wait()
+		c.cfg.Guest.Give(cost)
+	}
+}
+
+// turn is a document of the peer that may have an answer.
+type turn struct {
+	conn     *Conn
+	id       int
+	once     sync.Once
+	asked    bool          // it is a request
+	answered chan struct{} // closed when it is answered; nil: nobody waits for that
+}
+
+// answer sends the answer to a request of the peer, one time.
+func (t *turn) answer(res *uacsta.Message) {
+	t.once.Do(func() {
+		if res != nil {
+			_ = t.conn.queue(t.id, res) // fails when the connection has ended
+		}
+		if t.answered != nil {
+			close(t.answered)
+		}
+	})
+}
+
+// wait waits until the request of a peer that was not proved is answered: it has one at a time.
+func (t *turn) wait() {
+	if !t.asked || t.answered == nil {
+		return
+	}
+	select {
+	case <-t.answered:
+	case <-t.conn.Ended():
 	}
 }
 
 // unreadable answers a document that is no message, or can be read in two ways.
-func (c *Conn) unreadable(id int, err error) {
+func (c *Conn) unreadable(t *turn, err error) error {
 	var u *uacsta.Unclear
 	if !errors.As(err, &u) { // it may be anything, and counts as a request
 		u = &uacsta.Unclear{Refusal: &uacsta.Error{Category: uacsta.Operation, Value: uacsta.Generic, Detail: err.Error()}}
 	}
-	if u.Kind() == uacsta.Request {
-		c.handler.Unclear(u, c.once(id)) // who refuses it, logs it
-		return
+	end := c.Strike(slog.LevelWarn, "could not read a CSTA-XML document", "err", err)
+	switch u.Kind() {
+	case uacsta.Request:
+		t.asked = true
+		c.handler.Unclear(u, t.answer)
+	case uacsta.Event:
+	default:
+		if reply := c.Answered(t.id); reply != nil {
+			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
+		}
 	}
-	c.cfg.Log.Warn("could not read a CSTA-XML document", "peer", c.nc.RemoteAddr().String(), "err", err)
-	if u.Kind() == uacsta.Event {
-		return
-	}
-	if reply := c.Answered(id); reply != nil {
-		reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
-	}
+	return end
 }
 
-// once returns what sends the answer to a request of the peer, one time.
-func (c *Conn) once(id int) func(*uacsta.Message) {
-	var once sync.Once
-	return func(res *uacsta.Message) {
-		once.Do(func() {
-			if res != nil {
-				_ = c.queue(id, res) // fails when the connection has ended
-			}
-		})
-	}
-}
-
-func (c *Conn) dispatch(id int, m *uacsta.Message) {
+func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 	switch m.Kind() {
 	case uacsta.Event:
-		c.handler.Event(m)
+		return c.handler.Event(m)
 	case uacsta.Request:
-		c.handler.Request(m, c.once(id))
+		t.asked = true
+		c.handler.Request(m, t.answer)
 	default:
-		reply := c.Answered(id)
+		reply := c.Answered(t.id)
 		if reply == nil {
-			c.cfg.Log.Warn("an answer that nobody waits for", "peer", c.nc.RemoteAddr().String(), "invoke", id, "message", m.Name())
-			return
+			return c.Strike(slog.LevelWarn, "an answer that nobody waits for", "invoke", t.id, "message", m.Name())
 		}
 		if refusal := m.Err(); refusal != nil {
 			reply(nil, refusal)
-			return
+		} else {
+			reply(m, nil)
 		}
-		reply(m, nil)
 	}
+	return nil
 }
 
 // Request sends a request. reply is called once: with the answer, a *uacsta.Error
 // when it is refused, or one of gate's errors. A request that has no answer gets
-// nil as soon as it is on its way. Request does not block.
+// nil as soon as it is on its way. Request blocks where gate.Peer.Ask does.
 func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	frame := func(id int) ([]byte, error) { return c.encode(id, req) }
 	if !req.OneWay() {
-		c.Ask(func(id int) ([]byte, error) { return c.encode(id, req) }, reply)
+		c.Ask(frame, reply)
 		return
 	}
-	data, err := c.encode(c.ID(), req)
-	if err == nil {
-		err = c.Offer(data)
-	}
-	reply(nil, err)
+	reply(nil, c.Tell(frame))
 }
 
 // Send sends an event. It blocks while the peer does not take what waits, for
@@ -148,7 +191,7 @@ func (c *Conn) encode(id int, m *uacsta.Message) ([]byte, error) {
 	if err == nil {
 		return data, nil
 	}
-	c.cfg.Log.Error("a message that cannot be sent", "peer", c.nc.RemoteAddr().String(), "message", m.Name(), "octets", len(document), "err", err)
+	c.Report(slog.LevelError, "a message that cannot be sent", "message", m.Name(), "octets", len(document), "err", err)
 	if m.Kind() != uacsta.Response {
 		return nil, err
 	}

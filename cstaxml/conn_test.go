@@ -53,7 +53,10 @@ func (d *desk) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	}
 }
 
-func (d *desk) Event(ev *uacsta.Message) { d.note("event %s", ev.Name()) }
+func (d *desk) Event(ev *uacsta.Message) error {
+	d.note("event %s", ev.Name())
+	return nil
+}
 
 func (d *desk) take() string {
 	d.mu.Lock()
@@ -86,7 +89,7 @@ func onBench(t *testing.T, cfg gate.Limits, test func(*bench)) {
 			defer close(read)
 			r := bufio.NewReader(far)
 			for {
-				id, doc, err := readFrame(r, func() {})
+				id, doc, err := readFrame(r, maxFrame, func() {})
 				if err != nil {
 					return
 				}
@@ -248,7 +251,8 @@ func TestRequests(t *testing.T) {
 		if r := <-late; !errors.Is(r.err, gate.ErrTimeout) {
 			t.Error(r.err)
 		}
-		for b.conn.ID() < 9998-1 { // near the end of the numbers
+		for last := 0; last < 9998-1; { // near the end of the numbers
+			_ = b.conn.Tell(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
 		}
 		one, two := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.RequestSystemStatus{})
 		b.expect("9998 RequestSystemStatus", "0000 RequestSystemStatus")
@@ -360,7 +364,7 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := bufio.NewReader(bytes.NewReader(data))
 		for {
-			id, doc, err := readFrame(r, func() {})
+			id, doc, err := readFrame(r, maxFrame, func() {})
 			if err != nil {
 				return
 			}

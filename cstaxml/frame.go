@@ -24,11 +24,12 @@ var (
 	ErrLength   = errors.New("the length in the header is too small to be true")
 	ErrInvokeID = errors.New("the invoke ID is not four digits")
 	ErrTooLong  = errors.New("the document is longer than a frame can say")
+	errEarly    = errors.New("the document is too long for a peer that has not logged in")
 )
 
-// readFrame reads one frame: its invoke ID and document. begun is called when its
-// first octet has come.
-func readFrame(r *bufio.Reader, begun func()) (id int, document []byte, err error) {
+// readFrame reads one frame of at most so many octets: its invoke ID and document. begun is
+// called when its first octet has come.
+func readFrame(r *bufio.Reader, longest int, begun func()) (id int, document []byte, err error) {
 	var header [headerSize]byte
 	if header[0], err = r.ReadByte(); err != nil {
 		return 0, nil, err
@@ -41,8 +42,11 @@ func readFrame(r *bufio.Reader, begun func()) (id int, document []byte, err erro
 		return 0, nil, ErrFormat
 	}
 	length := int(binary.BigEndian.Uint16(header[2:4]))
-	if length <= headerSize {
+	switch {
+	case length <= headerSize:
 		return 0, nil, ErrLength
+	case length > longest:
+		return 0, nil, errEarly
 	}
 	for _, c := range header[4:] {
 		if c < '0' || c > '9' {

@@ -57,7 +57,7 @@ func NewLink(cfg LinkConfig) *Link {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Conn.QueueLength == 0 {
-		cfg.Conn.QueueLength = 4096 // requests do not wait for room
+		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // requests do not wait for room
 	}
 	cfg.Conn.Log = cfg.Log
 	l := &Link{cfg: cfg}
@@ -272,14 +272,14 @@ type fromSwitch struct {
 }
 
 // Event implements Handler.
-func (h *fromSwitch) Event(ev *uacsta.Message) {
+func (h *fromSwitch) Event(ev *uacsta.Message) error {
 	h.link.read(ev)
 	h.up.Event(ev)
+	return nil
 }
 
 // Unclear implements Handler.
 func (h *fromSwitch) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
-	h.link.cfg.Log.Warn("could not read a request of the switching function", "err", u)
 	answer(u.Refusal.Message(h.link.cfg.Edition))
 }
 

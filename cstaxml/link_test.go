@@ -58,7 +58,7 @@ func (p *pbx) serve(conn net.Conn) {
 	p.say("0001", `<SystemRegister xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><requestTypes><systemStatus>true</systemStatus></requestTypes></SystemRegister>`)
 	r := bufio.NewReader(conn)
 	for {
-		id, doc, err := readFrame(r, func() {})
+		id, doc, err := readFrame(r, maxFrame, func() {})
 		if err != nil {
 			_ = conn.Close()
 			return

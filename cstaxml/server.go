@@ -21,7 +21,7 @@ type ServerConfig struct {
 	// applications say who they are.
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	Sessions proxy.SessionMode // whether clients open application sessions
-	Gate     gate.Config       // who may connect at all; its Refused and Log are the server's
+	Gate     gate.Config       // who may connect at all; its Trusts, Refused and Log are the server's
 	Conn     gate.Limits
 	Log      *slog.Logger
 }
@@ -41,6 +41,7 @@ func NewServer(cfg ServerConfig) *Server {
 	cfg.Conn.Log = cfg.Log
 	s := &Server{cfg: cfg}
 	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway("xml", nc, why) }
+	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log = cfg.Log
 	s.gate = gate.New(cfg.Gate)
 	return s
@@ -53,17 +54,22 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // serve is the life of one connection.
-func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
-	addr := gate.AddrOf(nc)
-	who, ok := s.cfg.Identify(addr, names)
+func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
+	addr := gate.AddrOf(guest.Conn)
+	who, ok := s.cfg.Identify(addr, guest.Names)
 	if !ok {
-		s.cfg.Proxy.TurnAway("xml", nc, "the peer is not trusted")
+		s.cfg.Proxy.TurnAway("xml", guest.Conn, "the peer is not trusted")
 		return
 	}
-	a := &association{}
-	a.conn = NewConn(nc, a, s.cfg.Conn)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + nc.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
-		now, ok := s.cfg.Identify(addr, names)
+	if who.Name != "" {
+		guest.Prove()
+	}
+	a := &association{guest: guest}
+	limits := s.cfg.Conn
+	limits.Guest = guest
+	a.conn = NewConn(guest.Conn, a, limits)
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + guest.Conn.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
+		now, ok := s.cfg.Identify(addr, guest.Names)
 		return ok && now == who
 	}}, toClient{a})
 	if err != nil {
@@ -76,18 +82,29 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, names []string) {
 // association is one client: a connection on one side, a session of the core on the
 // other.
 type association struct {
+	guest   *gate.Guest
 	conn    *Conn
 	session *proxy.Session
 }
 
 // Request implements Handler.
 func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	a.session.Request(req, answer)
+	a.session.Request(req, func(res *uacsta.Message) {
+		if a.session.Identity().Name != "" { // before the client hears that it has logged in
+			a.guest.Prove()
+		}
+		answer(res)
+	})
 }
 
 // Unclear implements Handler.
 func (a *association) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
 	a.session.Unclear(u, answer)
+}
+
+// Event implements Handler: a computing function has none to send.
+func (a *association) Event(ev *uacsta.Message) error {
+	return a.conn.Strike(slog.LevelInfo, "an event of a client", "event", ev.Name())
 }
 
 // toClient is the association as the core sees it: a proxy.Client.
@@ -100,11 +117,7 @@ func (a toClient) Event(m *uacsta.Message) {
 		_ = a.conn.Send(m) // fails when the connection has ended
 		return
 	}
-	a.conn.Request(m, func(_ *uacsta.Message, err error) {
-		if errors.Is(err, gate.ErrSlow) { // it must not miss one
-			a.conn.Close(err)
-		}
-	})
+	a.conn.Request(m, func(*uacsta.Message, error) {})
 }
 
 // Closed implements proxy.Client.
@@ -115,6 +128,3 @@ func (a toClient) Closed(reason error) {
 	}
 	a.conn.Finish(reason)
 }
-
-// Event implements Handler: a computing function has none to send.
-func (a *association) Event(*uacsta.Message) {}

@@ -23,7 +23,7 @@ type CardConfig struct {
 	Proxy    *proxy.Proxy
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	Devices  []string      // port 1, port 2, ...
-	Gate     gate.Config   // who may connect at all; its Refused and Log are the card's
+	Gate     gate.Config   // who may connect at all; its Trusts, Refused and Log are the card's
 	Ring     time.Duration // from one ring to the next; 5 s
 	Play     time.Duration // how long a file seems to play; 2 s
 	Shutdown func()        // called by the command shutdown; nil: it is refused
@@ -52,6 +52,7 @@ func NewCard(cfg CardConfig) *Card {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Card{cfg: cfg, ports: map[int]*client{}}
+	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log = cfg.Log
 	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
 	c.gate = gate.New(cfg.Gate)
@@ -67,13 +68,14 @@ const front = "ctserver"
 // Serve takes the connections of one port, counted from 1, until ctx ends; 0 is the manager
 // connection.
 func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
-	return c.gate.Serve(ctx, l, func(ctx context.Context, nc net.Conn, names []string) {
-		who, ok := c.cfg.Identify(gate.AddrOf(nc), names)
+	return c.gate.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
+		who, ok := c.cfg.Identify(gate.AddrOf(guest.Conn), guest.Names)
 		if !ok || who.Name == "" {
-			c.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
+			c.cfg.Proxy.TurnAway(front, guest.Conn, "the peer is not trusted")
 			return
 		}
-		cl := &client{card: c, nc: nc, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{})}
+		guest.Prove()
+		cl := &client{card: c, guest: guest, nc: guest.Conn, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{})}
 		if port == 0 {
 			cl.handle = manager
 		}
@@ -105,6 +107,7 @@ func (c *Card) port(handle int) *client {
 // client is one connection to a port. All of it but the inbox belongs to one goroutine.
 type client struct {
 	card    *Card
+	guest   *gate.Guest
 	nc      net.Conn
 	handle  int
 	session *proxy.Session
@@ -183,15 +186,19 @@ func (cl *client) watch() {
 }
 
 func (cl *client) read() {
+	defer func() { _ = cl.nc.Close() }()
 	r := bufio.NewReaderSize(cl.nc, maxLine)
 	for {
 		l, err := readLine(r)
-		if err != nil {
-			_ = cl.nc.Close()
-			return
-		}
-		if l.name != "" && !l.reply {
+		switch {
+		case err != nil:
+		case l.name == "" || l.reply:
+			err = cl.guest.Strike(slog.LevelInfo, "a line that is no command")
+		default:
 			cl.post(func() { cl.command(l) })
+		}
+		if err != nil {
+			return
 		}
 	}
 }

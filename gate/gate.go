@@ -14,28 +14,36 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
 // Config says who is let in. Zero values take defaults.
 type Config struct {
 	Admits         func(addr netip.Addr) bool // whether an address may connect at all; nil: any
-	MaxConnections int                        // 2000
-	MaxPeer        int                        // connections from one address; 500
+	Trusts         func(addr netip.Addr) bool // whether a peer is known by its address alone; nil: none is
+	MaxConnections int                        // 2000; a quarter is kept for peers that are proved
+	MaxPeer        int                        // connections of one peer; 500
+	PeerRate       float64                    // new connections a second of one peer that is not trusted; 50
+	PeerBurst      int                        // of these at once; 200
 	HandshakeTime  time.Duration              // of TLS; 10 s
 	NameKinds      []string                   // of names in certificates that count, in this order: dns, uri, cn; none: all
+	Strangers      *Strangers                 // what peers that are not proved may take; nil: as much as one process gives them
 	// Refused is told of each connection that is not taken.
 	Refused func(nc net.Conn, why string)
 	Log     *slog.Logger
 }
 
-// Gate takes connections of any number of listeners and counts them together.
-type Gate struct {
-	cfg Config
+// manyPeers is of how many peers a gate knows when they connected last.
+const manyPeers = 10000
 
-	mu    sync.Mutex
-	peers map[netip.Addr]int
-	total int
+// Gate takes connections of any number of listeners and counts them together. A peer is an IPv4
+// address or an IPv6 /64. Connections whose peer is not proved give way to others.
+type Gate struct {
+	cfg    Config
+	places *share.Table
+	rates  *share.Rates
+	faults *faults
 }
 
 // New makes a gate.
@@ -46,19 +54,33 @@ func New(cfg Config) *Gate {
 	if cfg.MaxPeer == 0 {
 		cfg.MaxPeer = 500
 	}
+	if cfg.PeerRate == 0 {
+		cfg.PeerRate = 50
+	}
+	if cfg.PeerBurst == 0 {
+		cfg.PeerBurst = 200
+	}
 	if cfg.HandshakeTime == 0 {
 		cfg.HandshakeTime = 10 * time.Second
+	}
+	if cfg.Trusts == nil {
+		cfg.Trusts = func(netip.Addr) bool { return false }
+	}
+	if cfg.Strangers == nil {
+		cfg.Strangers = NewStrangers(0)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Gate{cfg: cfg, peers: map[netip.Addr]int{}}
+	return &Gate{
+		cfg: cfg, rates: share.NewRates(cfg.PeerRate, cfg.PeerBurst, manyPeers), faults: newFaults(cfg.Log),
+		places: share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Peer: cfg.MaxPeer}),
+	}
 }
 
 // Serve takes connections until ctx ends; then it waits until nothing of them is left.
-// serve is the life of one, with the names in the peer's verified certificate; it ends when
-// its context does, and the connection is closed after it.
-func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context.Context, nc net.Conn, names []string)) error {
+// serve is the life of one; it ends when its context does, and the connection is closed after it.
+func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context.Context, guest *Guest)) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -82,23 +104,30 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 			continue
 		}
 		wait = 0
-		addr := AddrOf(nc)
-		if why := g.admit(addr); why != "" {
-			g.cfg.Refused(nc, why)
+		life, end := context.WithCancelCause(ctx)
+		guest, why := g.admit(nc, end)
+		if why != "" {
+			end(nil)
+			g.refuse(nc, why)
 			_ = nc.Close()
 			continue
 		}
 		group.Go(func() {
-			defer g.leave(addr)
+			defer end(nil)
+			defer guest.leave()
 			defer func() { _ = nc.Close() }()
-			names, err := g.handshake(ctx, nc)
-			if err != nil {
-				g.cfg.Refused(nc, "TLS handshake failed: "+err.Error())
+			if err := g.handshake(life, guest); err != nil {
+				g.refuse(nc, "TLS handshake failed: "+err.Error())
 				return
 			}
-			serve(ctx, nc, names)
+			serve(life, guest)
 		})
 	}
+}
+
+func (g *Gate) refuse(nc net.Conn, why string) {
+	g.cfg.Strangers.Refused.Add(1)
+	g.cfg.Refused(nc, why)
 }
 
 // AddrOf is the address of the peer of a TCP connection.
@@ -109,43 +138,48 @@ func AddrOf(nc net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// admit counts a connection; it returns why it is not taken.
-func (g *Gate) admit(addr netip.Addr) string {
-	if g.cfg.Admits != nil && !g.cfg.Admits(addr) {
-		return "the address may not connect"
+// admit gives a connection its place, or returns why there is none. end ends its life when it has
+// to give way to another. Over TLS a peer is not proved before the handshake.
+func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) {
+	addr := AddrOf(nc)
+	trusted := g.cfg.Trusts(addr)
+	switch {
+	case g.cfg.Admits != nil && !g.cfg.Admits(addr):
+		return nil, "the address may not connect"
+	case !trusted && !g.rates.Allow(addr, time.Now()):
+		return nil, "too many new connections"
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.total >= g.cfg.MaxConnections || g.peers[addr] >= g.cfg.MaxPeer {
-		return "too many connections"
+	_, secure := nc.(*tls.Conn)
+	guest := newGuest(g, nc, addr, end)
+	var err error
+	if guest.place, err = g.places.Enter(addr, trusted && !secure, func() { guest.evict(errPlace) }); err != nil {
+		return nil, "too many connections: " + err.Error()
 	}
-	g.total++
-	g.peers[addr]++
-	return ""
+	if trusted && !secure {
+		guest.Prove()
+	} else {
+		g.cfg.Strangers.enter(guest, secure)
+	}
+	return guest, ""
 }
 
-func (g *Gate) leave(addr netip.Addr) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.total--
-	if g.peers[addr]--; g.peers[addr] == 0 {
-		delete(g.peers, addr)
-	}
-}
-
-// handshake finishes TLS, where it is spoken, and returns the names in the peer's
-// verified certificate.
-func (g *Gate) handshake(ctx context.Context, nc net.Conn) ([]string, error) {
-	t, ok := nc.(*tls.Conn)
+// handshake finishes TLS, where it is spoken, and finds the names in the peer's verified
+// certificate.
+func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
+	t, ok := guest.Conn.(*tls.Conn)
 	if !ok {
-		return nil, nil
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.HandshakeTime)
+	limited, cancel := context.WithTimeout(ctx, g.cfg.HandshakeTime)
 	defer cancel()
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, err
+	if err := t.HandshakeContext(limited); err != nil {
+		if cause := context.Cause(ctx); cause != nil { // says more
+			return cause
+		}
+		return err
 	}
-	return ours.PeerNames(t.ConnectionState(), g.cfg.NameKinds...), nil
+	guest.Names = ours.PeerNames(t.ConnectionState(), g.cfg.NameKinds...)
+	return nil
 }
 
 // Dial connects to the first of several addresses that takes the connection, over TLS where

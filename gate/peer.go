@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,7 +26,12 @@ type Limits struct {
 	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
 	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
 	QueueLength    int           // frames that wait to be written; 256
+	QueueOctets    int           // in these, if they are more than one; 256 KiB
+	Guest          *Guest        // the peer, where it has come through a gate; nil: it was dialled
 }
+
+// strangerOctets is QueueOctets of a peer that is not proved.
+const strangerOctets = 16 << 10
 
 // SetDefaults puts the defaults where nothing is said.
 func (l *Limits) SetDefaults() {
@@ -34,7 +40,7 @@ func (l *Limits) SetDefaults() {
 			*d = 10 * time.Second
 		}
 	}
-	for n, standard := range map[*int]int{&l.MaxOutstanding: 1000, &l.QueueLength: 256} {
+	for n, standard := range map[*int]int{&l.MaxOutstanding: 1000, &l.QueueLength: 256, &l.QueueOctets: 256 << 10} {
 		if *n == 0 {
 			*n = standard
 		}
@@ -53,17 +59,21 @@ type Numbering struct {
 // Peer is a connection on which both sides ask: a bounded queue of frames to be written, and
 // our requests that wait for answers of type A.
 type Peer[A any] struct {
-	cfg   Limits
-	ids   Numbering
-	nc    net.Conn
-	out   chan []byte
-	ended chan struct{} // closed by Close
+	cfg    Limits
+	ids    Numbering
+	nc     net.Conn
+	faults *faults
+	ended  chan struct{} // closed by Close
 
-	mu      sync.Mutex
-	waiting map[int]*waiting[A] // our requests, by invoke ID
-	lastID  int
-	reason  error // why it ended; nil while it lives
-	last    error // why it ends once what waits is written
+	mu       sync.Mutex
+	waiting  map[int]*waiting[A] // our requests, by invoke ID
+	lastID   int
+	reason   error      // why it ended; nil while it lives
+	queue    [][]byte   // frames to be written
+	queued   int        // octets in these, and in those that are being written
+	finished bool       // it ends once these are written
+	last     error      // why it does
+	changed  *sync.Cond // there is room in the queue, or something to write, or an end
 }
 
 // waiting is a request of ours.
@@ -76,9 +86,14 @@ type waiting[A any] struct {
 func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
 	cfg.SetDefaults()
 	cfg.MaxOutstanding = min(cfg.MaxOutstanding, ids.LastID-ids.FirstID)
-	return &Peer[A]{
-		cfg: cfg, ids: ids, nc: nc, out: make(chan []byte, cfg.QueueLength), ended: make(chan struct{}), waiting: map[int]*waiting[A]{}, lastID: ids.LastID,
+	p := &Peer[A]{cfg: cfg, ids: ids, nc: nc, ended: make(chan struct{}), waiting: map[int]*waiting[A]{}, lastID: ids.LastID}
+	p.changed = sync.NewCond(&p.mu)
+	if cfg.Guest != nil {
+		p.faults = cfg.Guest.gate.faults
+	} else {
+		p.faults = newFaults(cfg.Log)
 	}
+	return p
 }
 
 // Serve writes, and reads by read, until that fails, or the connection is closed, or ctx
@@ -86,7 +101,7 @@ func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
 func (p *Peer[A]) Serve(ctx context.Context, read func() error) error {
 	var group sync.WaitGroup
 	group.Go(p.write)
-	stop := context.AfterFunc(ctx, func() { p.Close(ctx.Err()) })
+	stop := context.AfterFunc(ctx, func() { p.Close(context.Cause(ctx)) })
 	p.Close(read())
 	stop()
 	group.Wait()
@@ -111,6 +126,7 @@ func (p *Peer[A]) Close(reason error) {
 	p.reason = reason
 	orphans := p.waiting
 	p.waiting = map[int]*waiting[A]{}
+	p.changed.Broadcast()
 	p.mu.Unlock()
 	close(p.ended)
 	_ = p.nc.Close()
@@ -125,20 +141,22 @@ func (w *waiting[A]) fail(err error) {
 	w.reply(none, err)
 }
 
-// Finish ends the connection once what waits has been written.
+// Finish ends the connection once what waits has been written; at once, if the peer does not take
+// it.
 func (p *Peer[A]) Finish(reason error) {
 	p.mu.Lock()
-	p.last = reason
+	slow := p.full(0)
+	p.finished, p.last = true, reason
+	p.changed.Broadcast()
 	p.mu.Unlock()
-	select {
-	case p.out <- nil:
-	default:
-		p.Close(reason) // it does not take what waits
+	if slow {
+		p.Close(reason)
 	}
 }
 
 // Ask sends a request, in the frame that is made for its invoke ID. reply is called once: with
-// the answer, or with why there is none. Ask does not block.
+// the answer, or with why there is none. Ask does not block where the peer was dialled; it waits
+// for room like Push where it has come through a gate.
 func (p *Peer[A]) Ask(frame func(id int) ([]byte, error), reply func(A, error)) {
 	w := &waiting[A]{reply: reply}
 	p.mu.Lock()
@@ -160,18 +178,31 @@ func (p *Peer[A]) Ask(frame func(id int) ([]byte, error), reply func(A, error)) 
 	p.mu.Unlock()
 	data, err := frame(id)
 	if err == nil {
-		err = p.Offer(data)
+		err = p.put(data)
 	}
 	if err != nil {
 		p.fail(id, w, err)
 	}
 }
 
-// ID is an invoke ID for a request that has no answer.
-func (p *Peer[A]) ID() int {
+// Tell sends a request that has no answer, in the frame that is made for its invoke ID; it blocks
+// where Ask does.
+func (p *Peer[A]) Tell(frame func(id int) ([]byte, error)) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.nextID()
+	id := p.nextID()
+	p.mu.Unlock()
+	data, err := frame(id)
+	if err == nil {
+		err = p.put(data)
+	}
+	return err
+}
+
+func (p *Peer[A]) put(data []byte) error {
+	if p.cfg.Guest != nil {
+		return p.Push(data)
+	}
+	return p.offer(data)
 }
 
 // nextID returns an invoke ID that no request of ours has; p.mu is held.
@@ -226,60 +257,101 @@ func (p *Peer[A]) Only() (id int, only bool) {
 // Push puts a frame into the queue. It blocks while the peer does not take what waits, for
 // WriteTime at most; then the connection ends.
 func (p *Peer[A]) Push(data []byte) error {
-	select {
-	case <-p.ended:
-		return ErrClosed
-	default:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.open() && p.full(len(data)) {
+		p.changed.Wait()
 	}
-	select {
-	case p.out <- data:
-		return nil
-	case <-p.ended:
-		return ErrClosed
-	}
+	return p.enqueue(data)
 }
 
-// Offer puts a frame into the queue unless it is full.
-func (p *Peer[A]) Offer(data []byte) error {
-	select {
-	case p.out <- data:
-		return nil
-	case <-p.ended:
-		return ErrClosed
-	default:
+// offer puts a frame into the queue unless it is full.
+func (p *Peer[A]) offer(data []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open() && p.full(len(data)) {
 		return ErrSlow
 	}
+	return p.enqueue(data)
+}
+
+// open reports whether frames are taken still; p.mu is held.
+func (p *Peer[A]) open() bool { return p.reason == nil && !p.finished }
+
+// full reports whether a frame of so many octets must wait; p.mu is held.
+func (p *Peer[A]) full(octets int) bool {
+	most := p.cfg.QueueOctets
+	if !p.cfg.Guest.Proved() {
+		most = strangerOctets
+	}
+	return len(p.queue) >= p.cfg.QueueLength || p.queued > 0 && p.queued+octets > most
+}
+
+// enqueue puts a frame behind the others; p.mu is held.
+func (p *Peer[A]) enqueue(data []byte) error {
+	if !p.open() {
+		return ErrClosed
+	}
+	p.queue = append(p.queue, data)
+	p.queued += len(data)
+	p.changed.Broadcast()
+	return nil
 }
 
 // write writes what waits, as much at once as there is.
 func (p *Peer[A]) write() {
 	for {
-		var batch net.Buffers
-		select {
-		case <-p.ended:
+		batch := p.next()
+		if batch == nil {
 			return
-		case data := <-p.out:
-			batch = append(batch, data)
 		}
-		for more := true; more && len(batch) < p.ids.Batch && batch[len(batch)-1] != nil; {
-			select {
-			case data := <-p.out:
-				batch = append(batch, data)
-			default:
-				more = false
-			}
+		octets := 0
+		for _, data := range batch {
+			octets += len(data)
 		}
-		finish := batch[len(batch)-1] == nil
 		_ = p.nc.SetWriteDeadline(time.Now().Add(p.cfg.WriteTime))
-		_, err := batch.WriteTo(p.nc)
-		if err == nil && finish {
-			p.mu.Lock()
-			err = p.last
-			p.mu.Unlock()
-		}
-		if err != nil {
+		if _, err := batch.WriteTo(p.nc); err != nil {
 			p.Close(err)
 			return
 		}
+		p.mu.Lock()
+		p.queued -= octets
+		p.changed.Broadcast()
+		p.mu.Unlock()
 	}
+}
+
+// next waits for frames to be written; none when the connection ends.
+func (p *Peer[A]) next() net.Buffers {
+	p.mu.Lock()
+	for p.open() && len(p.queue) == 0 {
+		p.changed.Wait()
+	}
+	var batch net.Buffers
+	if n := min(len(p.queue), p.ids.Batch); p.reason == nil && n > 0 {
+		batch = slices.Clone(p.queue[:n])
+		p.queue = slices.Delete(p.queue, 0, n)
+	}
+	last := p.last
+	p.mu.Unlock()
+	if batch == nil {
+		p.Close(last)
+	}
+	return batch
+}
+
+// Report says in the log what the peer does, or what cannot be done for it: of each kind one line a
+// second, with how many were not told.
+func (p *Peer[A]) Report(level slog.Level, what string, args ...any) {
+	p.faults.tell(level, p.nc, what, args...)
+}
+
+// Strike is Report of what the peer should not send. Its error is to end the connection: of a
+// peer that has come through a gate, when that happens too often.
+func (p *Peer[A]) Strike(level slog.Level, what string, args ...any) error {
+	if p.cfg.Guest != nil {
+		return p.cfg.Guest.Strike(level, what, args...)
+	}
+	p.Report(level, what, args...)
+	return nil
 }

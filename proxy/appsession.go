@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -260,7 +261,7 @@ func (s *Session) refuseLogin(name string, err error, answer answerer) {
 	}
 	s.proxy.stats.Denials.Add(1)
 	s.proxy.Refused(s.front, s.peer, name, "application session: "+err.Error())
-	s.proxy.cfg.Log.Warn("application session refused", "account", name, "peer", s.peer, "err", err)
+	s.log(slog.LevelWarn, "application session refused", s.Identity(), "account", name, "err", err)
 	answer(refuseStart(why), nil)
 	s.countStrike()
 }

@@ -56,7 +56,8 @@ type Proxy struct {
 
 	refs *references // that clients see
 
-	strangers Strangers // that fronts of connections have turned away
+	strangers Strangers          // that fronts of connections have turned away
+	nobodies  share.Hush[nobody] // what the log has told of sessions of nobody
 	rules     atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -108,7 +109,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s.who.Store(&s.own)
 	if err := s.admit(o.Line); err != nil {
 		p.stats.Denials.Add(1)
-		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer, "err", err)
+		s.log(slog.LevelWarn, "session refused", o.Identity, "line", o.Line, "err", err)
 		entry := s.entry("refused")
 		entry.Devices, entry.Reason = texts(s.line), err.Error()
 		_ = p.cfg.Audit.Add(entry) // it is refused in any case
@@ -121,7 +122,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	p.mu.Unlock()
 	if full {
-		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", ErrTooMany)
+		s.log(slog.LevelWarn, "session refused", o.Identity, "err", ErrTooMany)
 		return nil, ErrTooMany
 	}
 	if s.still != nil && !s.still() { // a reload came between: whoever comes later finds the session in the table
@@ -134,7 +135,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	entry.Devices = texts(s.line)
 	_ = p.cfg.Audit.Add(entry) // what it does is not done if that cannot be written
 	p.stats.Sessions.Add(1)
-	p.cfg.Log.Info("session opened", "identity", o.Identity.String(), "line", o.Line, "peer", o.Peer)
+	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
 	return s, nil
 }
 
@@ -226,7 +227,7 @@ func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.finish(lost) {
 		s.noteEnd(entry, reason)
-		s.proxy.cfg.Log.Info("session closed", "identity", who.String(), "peer", s.peer, "reason", reason)
+		s.log(slog.LevelInfo, "session closed", who, "reason", reason)
 	}
 }
 
@@ -235,7 +236,7 @@ func (s *Session) end(reason error) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.finish(false) {
 		s.noteEnd(entry, reason)
-		s.proxy.cfg.Log.Warn("session ended", "identity", who.String(), "peer", s.peer, "reason", reason)
+		s.log(slog.LevelWarn, "session ended", who, "reason", reason)
 		s.client.Closed(reason)
 	}
 }

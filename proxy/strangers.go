@@ -1,39 +1,57 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // Strangers says whom the log has told of lately: a stranger who knocks all the time
-// must not fill the disk. The zero value has told of nobody.
+// must not fill the disk, nor must very many of them. The zero value has told of nobody.
 type Strangers struct {
-	mu   sync.Mutex
-	said map[netip.Addr]time.Time
+	once sync.Once
+	each share.Hush[netip.Prefix]
+	all  *rate.Limiter
 }
 
-const (
-	// StrangerPause is how long the log says nothing more of a stranger.
-	StrangerPause = time.Minute
-	maxStrangers  = 1000
-)
+// StrangerPause is how long the log says nothing more of a stranger.
+const StrangerPause = time.Minute
 
-// News reports whether an address is worth a line in the log.
+// News reports whether a peer is worth a line in the log.
 func (s *Strangers) News(addr netip.Addr, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if last, ok := s.said[addr]; ok && now.Sub(last) < StrangerPause {
-		return false
+	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
+	tell, _ := s.each.Tell(share.Of(addr), now)
+	return tell && s.all.AllowN(now, 1)
+}
+
+// nobody is what happens to sessions of a peer that has not said who it is.
+type nobody struct {
+	peer netip.Prefix
+	what string
+}
+
+// log says in the log what happens to a session. Of sessions of nobody it says each thing once a
+// second for each peer, with how many were not told.
+func (s *Session) log(level slog.Level, what string, who policy.Identity, args ...any) {
+	if who.Name == "" {
+		tell, untold := s.proxy.nobodies.Tell(nobody{share.Of(s.addr), what}, time.Now())
+		if !tell {
+			return
+		}
+		if untold > 0 {
+			args = append(args, "untold", untold)
+		}
 	}
-	if s.said == nil || len(s.said) >= maxStrangers {
-		s.said = map[netip.Addr]time.Time{}
-	}
-	s.said[addr] = now
-	return true
+	s.proxy.cfg.Log.Log(context.Background(), level, what, append([]any{"identity", who.String(), "peer", s.peer}, args...)...)
 }
 
 // TurnAway says, once in a while for each address, in the log and the audit file that a front

@@ -286,6 +286,7 @@ type Limits struct {
 	Queue               int `yaml:"queue"`
 	QueueOctets         int `yaml:"queue-octets"`
 	QueuesOctets        int `yaml:"queues-octets"`
+	StrangersMiB        int `yaml:"strangers-mib"`
 }
 
 // Default returns what holds where the file says nothing.
@@ -308,7 +309,7 @@ func Default() *Config {
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
-		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueOctets: 4 << 20, QueuesOctets: 256 << 20},
+		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueOctets: 4 << 20, QueuesOctets: 256 << 20, StrangersMiB: 64},
 		Heartbeat:  time.Minute,
 		Linger:     30 * time.Second,
 		Telephones: Telephones{
@@ -414,6 +415,7 @@ func (c *Config) check(d *document) {
 		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 		"limits.queue-octets": c.Limits.QueueOctets, "limits.queues-octets": c.Limits.QueuesOctets,
+		"limits.strangers-mib": c.Limits.StrangersMiB,
 	} {
 		if v <= 0 {
 			d.fault(key, "must be a number greater than 0")

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -26,8 +27,10 @@ import (
 type Operations struct {
 	Proxy *proxy.Proxy
 	UA    *sip.UA
-	Pprof bool
-	Ready func() bool // false before start and during shutdown
+	// Strangers is what connections of CSTA in XML and ASN.1 take that are neither trusted nor logged in.
+	Strangers *gate.Strangers
+	Pprof     bool
+	Ready     func() bool // false before start and during shutdown
 	// Certificates tells when which certificate file runs out.
 	Certificates func() []tls.Expiry
 	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
@@ -96,6 +99,8 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("sip_dialogs", "SIP dialogs open.", func() float64 { n, _, _ := o.UA.Counts(); return float64(n) })
 	gauge("sip_connections", "TCP and TLS connections open.", func() float64 { _, n, _ := o.UA.Counts(); return float64(n) })
 	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
+	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
+	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
 	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
 	if o.Telephones != nil {
 		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
@@ -112,6 +117,9 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
 	counter("events_total", "CSTA events given to clients.", &core.Events)
 	counter("overflows_total", "Sessions ended because the client was too slow.", &core.Overflows)
+	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were not taken.", &o.Strangers.Refused)
+	counter("connections_evicted_total", "Connections that were closed to make room for others.", &o.Strangers.Evicted)
+	counter("connections_struck_total", "Connections that were closed for what their peer sent.", &o.Strangers.Struck)
 	counter("sip_requests_total", "SIP requests received.", &wire.Requests)
 	counter("sip_retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
 	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)

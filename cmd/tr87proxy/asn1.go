@@ -17,7 +17,7 @@ func (n *node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
 	return asn1.NewServer(asn1.ServerConfig{
 		Proxy: n.core, Flavour: flavour, Identify: n.identify(mode), Sessions: mode, Notify: l.Notify, Log: n.log,
 		Gate: gate.Config{
-			NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.ASN1.MaxConnections, MaxPeer: cfg.ASN1.MaxPeer,
+			NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.ASN1.MaxConnections, MaxPeer: cfg.ASN1.MaxPeer, Strangers: n.strangers,
 		},
 	})
 }

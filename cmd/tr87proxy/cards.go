@@ -31,7 +31,7 @@ func (n *node) cards(l config.Link) proxy.Link {
 // listened at.
 func (n *node) serveCard(ctx context.Context, group *sync.WaitGroup, out io.Writer, addresses []string, shutdown func()) error {
 	card := ctserver.NewCard(ctserver.CardConfig{
-		Proxy: n.core, Identify: n.identify(proxy.SessionsOff), Devices: simulated()[:len(addresses)-1], Gate: gate.Config{Admits: n.admits},
+		Proxy: n.core, Identify: n.identify(proxy.SessionsOff), Devices: simulated()[:len(addresses)-1], Gate: gate.Config{Admits: n.admits, Strangers: n.strangers},
 		Ring: time.Second, Shutdown: shutdown, Log: n.log,
 	})
 	for i, address := range addresses {

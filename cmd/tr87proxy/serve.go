@@ -85,10 +85,12 @@ type node struct {
 	phones  *phones.Server          // nil: no real telephones
 	desks   map[string]*phones.Desk // by link; guarded by reloading once the proxy runs
 	xml     *cstaxml.Server
-	rules   atomic.Pointer[policy.Policy]
-	users   atomic.Pointer[map[string]string] // of digest, with passwords
-	digest  bool                              // there were some at the start: clients are asked for a password
-	spoken  atomic.Pointer[map[place]string]
+	// strangers is what connections may take that are neither trusted nor logged in.
+	strangers *gate.Strangers
+	rules     atomic.Pointer[policy.Policy]
+	users     atomic.Pointer[map[string]string] // of digest, with passwords
+	digest    bool                              // there were some at the start: clients are asked for a password
+	spoken    atomic.Pointer[map[place]string]
 	// linkConfigs are the links that hold.
 	linkConfigs atomic.Pointer[[]config.Link]
 	// listening is told each address once it is served.
@@ -172,9 +174,10 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
 	}
 	n.spoken.Store(spokenAt(cfg.SIP.Listen))
+	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
 	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
 		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML], Log: log,
-		Gate: gate.Config{NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer},
+		Gate: gate.Config{NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Strangers: n.strangers},
 	})
 	if cfg.SIP.T1 != config.Default().SIP.T1 {
 		sip.SetT1(cfg.SIP.T1)
@@ -377,7 +380,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &web.Operations{Proxy: n.core, UA: n.ua, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all}
+		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all}
 		if n.phones != nil {
 			operations.Telephones = n.phones.Counts
 		}

@@ -1,0 +1,289 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// knock is a connection of somebody.
+type knock struct {
+	net.Conn
+	from net.Addr
+}
+
+func (k knock) RemoteAddr() net.Addr { return k.from }
+
+// door is a listener, and those who have come in.
+type door struct {
+	t     *testing.T
+	gate  *Gate
+	knock chan net.Conn
+
+	mu      sync.Mutex
+	guests  []string // addresses of those who are in, in the order in which they came
+	all     []*Guest
+	known   map[string]*Guest // the last of an address
+	ended   map[string]error
+	refused []string
+}
+
+func (d *door) Accept() (net.Conn, error) {
+	nc, open := <-d.knock
+	if !open {
+		return nil, net.ErrClosed
+	}
+	return nc, nil
+}
+
+func (d *door) Addr() net.Addr { return &net.TCPAddr{} }
+func (d *door) Close() error   { return nil }
+
+// open runs a test with a gate, in a time of its own. Peers in 192.0.2.0/24 are trusted.
+func open(t *testing.T, cfg Config, secure bool, test func(d *door)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		d := &door{t: t, knock: make(chan net.Conn), known: map[string]*Guest{}, ended: map[string]error{}}
+		cfg.Trusts = netip.MustParsePrefix("192.0.2.0/24").Contains
+		cfg.Refused = func(nc net.Conn, why string) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.refused = append(d.refused, nc.RemoteAddr().(*net.TCPAddr).IP.String()+": "+why)
+		}
+		d.gate = New(cfg)
+		var l net.Listener = d
+		if secure {
+			l = tls.NewListener(d, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.ErrUnsupported }})
+		}
+		done := make(chan error, 1)
+		go func() {
+			done <- d.gate.Serve(context.Background(), l, func(ctx context.Context, guest *Guest) {
+				name := AddrOf(guest.Conn).String()
+				d.mu.Lock()
+				d.guests = append(d.guests, name)
+				d.known[name] = guest
+				d.all = append(d.all, guest)
+				d.mu.Unlock()
+				<-ctx.Done()
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				d.guests = slices.DeleteFunc(d.guests, func(g string) bool { return g == name })
+				d.ended[name] = context.Cause(ctx)
+			})
+		}()
+		test(d)
+		close(d.knock)
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		if connections, octets := d.gate.cfg.Strangers.Counts(); connections != 0 || octets != 0 {
+			t.Errorf("%d connections and %d octets are left", connections, octets)
+		}
+		if total, _ := d.gate.places.Counts(); total != 0 {
+			t.Errorf("%d places are left", total)
+		}
+	})
+}
+
+func (d *door) come(addresses ...string) {
+	for _, a := range addresses {
+		near, _ := net.Pipe()
+		d.knock <- knock{near, &net.TCPAddr{IP: net.ParseIP(a)}}
+		synctest.Wait()
+	}
+}
+
+func (d *door) expect(guests ...string) {
+	d.t.Helper()
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.guests, guests) {
+		d.t.Errorf("in are %v, not %v", d.guests, guests)
+	}
+}
+
+// turned compares who was turned away, and why.
+func (d *door) turned(want ...string) {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.Equal(d.refused, want) {
+		d.t.Errorf("turned away were %v, not %v", d.refused, want)
+	}
+}
+
+// leave ends all that have come in.
+func (d *door) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range d.all {
+		g.end(nil)
+	}
+}
+
+// Strangers who hold all places give way to others, the oldest of the peer that has most; a /64 is
+// one peer. Peers that are proved stay, and have a reserve.
+func TestPlaces(t *testing.T) {
+	open(t, Config{MaxConnections: 8, MaxPeer: 4}, false, func(d *door) {
+		d.come("10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2", "10.0.0.3")
+		d.expect("10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2", "10.0.0.3")
+		d.come("10.0.0.4")
+		d.expect("10.0.0.1", "2001:db8::2", "2001:db8::3", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+		if err := d.ended["2001:db8::1"]; !errors.Is(err, errPlace) {
+			t.Error(err)
+		}
+		d.known["10.0.0.4"].Prove() // it has logged in
+		d.come("10.0.0.5", "192.0.2.1")
+		d.expect("10.0.0.1", "2001:db8::2", "2001:db8::3", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "192.0.2.1")
+		d.come("192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7")
+		d.expect("10.0.0.4", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7")
+		d.come("10.0.0.6", "192.0.2.8")
+		d.turned("10.0.0.6: too many connections: the table is full", "192.0.2.8: too many connections: the table is full")
+		if d.gate.cfg.Strangers.Refused.Load() != 2 || d.gate.cfg.Strangers.Evicted.Load() != 7 {
+			t.Error(d.gate.cfg.Strangers.Refused.Load(), d.gate.cfg.Strangers.Evicted.Load())
+		}
+		d.leave()
+	})
+}
+
+// One peer has a rate and a share, trusted ones the share alone.
+func TestRate(t *testing.T) {
+	open(t, Config{MaxPeer: 4, PeerRate: 1, PeerBurst: 2}, false, func(d *door) {
+		d.come("10.0.0.1", "10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1")
+		want := []string{"10.0.0.1: too many new connections", "2001:db8::3: too many new connections", "192.0.2.1: too many connections: the peer has its share already"}
+		d.turned(want...)
+		time.Sleep(time.Second)
+		d.come("10.0.0.1")
+		d.turned(want...)
+		d.leave()
+	})
+}
+
+// A handshake has a time, and proves nothing before it is over: not even where the address is
+// trusted.
+func TestHandshakes(t *testing.T) {
+	open(t, Config{MaxConnections: 4, HandshakeTime: 5 * time.Second}, true, func(d *door) {
+		d.come("192.0.2.1", "192.0.2.1", "192.0.2.1")
+		if n, octets := d.gate.cfg.Strangers.Counts(); n != 3 || octets != 3*secureCost {
+			t.Error(n, octets)
+		}
+		d.come("10.0.0.1")
+		d.turned("192.0.2.1: TLS handshake failed: " + errPlace.Error())
+		time.Sleep(6 * time.Second)
+		if n, _ := d.gate.cfg.Strangers.Counts(); n != 0 {
+			t.Error(n)
+		}
+	})
+}
+
+// What strangers take in all has a bound; the oldest connection of the peer that takes most is
+// closed. Who is proved is not counted.
+func TestMemory(t *testing.T) {
+	open(t, Config{Strangers: NewStrangers(5*plainCost - 1)}, false, func(d *door) {
+		d.come("10.0.0.1", "2001:db8::1", "2001:db8::2", "192.0.2.1")
+		d.known["10.0.0.1"].Take(plainCost)
+		d.known["192.0.2.1"].Take(100 * plainCost)
+		d.expect("10.0.0.1", "2001:db8::1", "2001:db8::2", "192.0.2.1")
+		d.known["2001:db8::2"].Take(plainCost)
+		d.expect("10.0.0.1", "2001:db8::2", "192.0.2.1")
+		if err := d.ended["2001:db8::1"]; !errors.Is(err, errMemory) {
+			t.Error(err)
+		}
+		d.known["2001:db8::2"].Give(plainCost)
+		d.known["2001:db8::1"].Take(plainCost) // it is closed, and counts no more
+		if n, octets := d.gate.cfg.Strangers.Counts(); n != 2 || octets != 3*plainCost {
+			t.Error(n, octets)
+		}
+		d.known["10.0.0.1"].Prove()
+		d.known["10.0.0.1"].Give(plainCost)
+		if n, octets := d.gate.cfg.Strangers.Counts(); n != 1 || octets != plainCost {
+			t.Error(n, octets)
+		}
+		d.known["2001:db8::2"].Take(10 * plainCost)
+		d.expect("10.0.0.1", "192.0.2.1")
+		d.leave()
+	})
+}
+
+// A peer is cut off that sends what it should not too often, a stranger earlier; the log has one
+// line a second of each kind, with the count of the others.
+func TestStrikes(t *testing.T) {
+	var log strings.Builder
+	open(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, false, func(d *door) {
+		d.come("10.0.0.1", "192.0.2.1")
+		for name, most := range map[string]int{"10.0.0.1": strangerStrikes, "192.0.2.1": familiarStrikes} {
+			n := 0
+			for d.known[name].Strike(slog.LevelWarn, "nonsense") == nil {
+				n++
+			}
+			if n != most {
+				t.Errorf("%s has %d strikes", name, n)
+			}
+			time.Sleep(4 * time.Second)
+			if err := d.known[name].Strike(slog.LevelWarn, "nonsense"); err != nil {
+				t.Error(err)
+			}
+		}
+		if d.gate.cfg.Strangers.Struck.Load() != 2 {
+			t.Error(d.gate.cfg.Strangers.Struck.Load())
+		}
+		d.leave()
+	})
+	if lines := strings.Count(log.String(), "\n"); lines != 6 || !strings.Contains(log.String(), "untold=20") || !strings.Contains(log.String(), "count=201") {
+		t.Errorf("%d lines: %s", lines, log.String())
+	}
+}
+
+// What waits to be written has a bound in octets; one frame always has room. Who may not wait is told.
+func TestQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		p := NewPeer[int](near, Limits{QueueOctets: 1000, WriteTime: time.Hour}, Numbering{Batch: 64})
+		done := make(chan error, 1)
+		go func() {
+			done <- p.Serve(context.Background(), func() error { <-p.Ended(); return nil })
+		}()
+		if err := p.Push(make([]byte, 5000)); err != nil { // it is being written
+			t.Error(err)
+		}
+		synctest.Wait()
+		if err := p.offer([]byte{1}); !errors.Is(err, ErrSlow) {
+			t.Error(err)
+		}
+		pushed := make(chan error, 1)
+		go func() { pushed <- p.Push(make([]byte, 600)) }()
+		synctest.Wait()
+		if len(pushed) != 0 {
+			t.Error("it did not wait")
+		}
+		read := make([]byte, 5000)
+		if _, err := far.Read(read); err != nil {
+			t.Error(err)
+		}
+		if err := <-pushed; err != nil {
+			t.Error(err)
+		}
+		if err := p.offer(make([]byte, 400)); err != nil {
+			t.Error(err)
+		}
+		go func() { pushed <- p.Push(make([]byte, 600)) }()
+		synctest.Wait()
+		p.Close(nil)
+		if err := <-pushed; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -205,6 +206,48 @@ func TestForeignPBX(t *testing.T) {
 	if err := within(t, "the end", ended); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// A PBX that floods with documents that are none and with answers nobody waits for fills no log,
+// and is not left for it.
+func TestNoisyPBX(t *testing.T) {
+	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
+	var log lockedBuilder
+	_, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	within(t, "the link", c.ready)
+	within(t, "the status", c.events)
+	for range 1000 {
+		p.say("0001", "<HoldCallResponse/>")
+		p.say("0002", "<HeldEvent><monitorCrossRefID/><monitorCrossRefID/></HeldEvent>")
+		p.say("0003", "<")
+	}
+	time.Sleep(time.Second) // the next lines have the count of those before
+	p.say("0001", "<HoldCallResponse/>")
+	p.say("9999", news)
+	within(t, "the event behind them", c.events)
+	if text := log.String(); strings.Count(text, "\n") > 15 || !strings.Contains(text, "untold=") {
+		t.Errorf("%d lines: %s", strings.Count(text, "\n"), text[:min(len(text), 2000)])
+	}
+	cancel()
+	within(t, "the end", ended)
+}
+
+// lockedBuilder is a log.
+type lockedBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuilder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuilder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // The link ends when the PBX hangs up, is silent, says that it is disabled, or is not

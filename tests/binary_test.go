@@ -178,6 +178,12 @@ func freePort(t *testing.T) int {
 // operations more keys of that name.
 func serve(t *testing.T, extra string, operations ...string) *running {
 	t.Helper()
+	return serveBy(t, program(t), extra, operations...)
+}
+
+// serveBy is serve with another build of the program.
+func serveBy(t *testing.T, program, extra string, operations ...string) *running {
+	t.Helper()
 	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), xmlPort: freePort(t), xmlTLSPort: freePort(t), dir: t.TempDir()}
 	certificates(t, r.dir)
 	var extensions strings.Builder
@@ -210,7 +216,7 @@ switch:
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r.process = start(t, program(t), "serve", "-c", file)
+	r.process = start(t, program, "serve", "-c", file)
 	waitFor(t, "readiness", func() bool { return r.get("/readyz") == "ready\n" })
 	return r
 }

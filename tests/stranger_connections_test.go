@@ -140,11 +140,11 @@ func TestStrangersMemory(t *testing.T) {
 		_, _ = io.WriteString(conn, flood) // it may be cut off
 	})
 	bounded("tags")
-	strangers(t, r.xmlPort, 40, 50, func(n int, conn net.Conn) {
+	strangers(t, r.xmlPort, 40, 50, func(_ int, conn net.Conn) {
 		_, _ = io.WriteString(conn, framed("0001", tags[:3900], 4000))
 	})
 	bounded("frames that are never whole")
-	strangers(t, r.xmlTLSPort, 20, 25, func(n int, conn net.Conn) {
+	strangers(t, r.xmlTLSPort, 20, 25, func(_ int, conn net.Conn) {
 		secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 		_, _ = io.WriteString(secure, framed("0001", tags[:3900], 4000)) // it may be cut off
 	})

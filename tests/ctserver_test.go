@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -290,6 +291,16 @@ func TestCardsRefuse(t *testing.T) {
 		t.Errorf("a hook flash among digits: %v", m)
 	}
 	front.stop()
+	program, err := from("127.0.0.1", at[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = program.SetDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(program, strings.Repeat("rly=nonsense argc=0\n", 1000)) // it may be cut off
+	if _, err := io.Copy(io.Discard, program); err != nil && os.IsTimeout(err) {
+		t.Error("a program that sends no commands is not cut off")
+	}
+	_ = program.Close()
 }
 
 // When the card is gone, its ports are out of service, their calls end, and requests fail at

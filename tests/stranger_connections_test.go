@@ -92,6 +92,19 @@ func TestStrangersHoldAllPlaces(t *testing.T) {
 		return c
 	}
 	before := login(r.xml())
+	early := r.xml() // who asks before it has an answer is served in its order, and may write much once it is known
+	early.write(0, string(uacsta.Encode(uacsta.Login{User: "crm", Password: "pw"}.Opening("x", uacsta.LoginPlain, time.Minute, uacsta.Edition6), uacsta.Edition6).Bytes()))
+	early.write(1, "<RequestSystemStatus>"+strings.Repeat(" ", 60000)+"</RequestSystemStatus>")
+	for _, want := range []string{"StartApplicationSessionPosResponse", "RequestSystemStatusResponse"} {
+		if _, m, err := early.read(); err != nil || m.Name() != want {
+			t.Errorf("%v, not %s: %v", m, want, err)
+		}
+	}
+	late := r.xml()
+	late.write(0, "<RequestSystemStatus>"+strings.Repeat(" ", 5000)+"</RequestSystemStatus>")
+	if _, m, err := late.read(); err == nil {
+		t.Errorf("a stranger may write much: %s", m)
+	}
 	half := func(_ int, conn net.Conn) { _, _ = io.WriteString(conn, "\x16\x03\x01\x02") }
 	strangers(t, r.xmlTLSPort, 4, 250, half)
 	strangers(t, r.xmlPort, 12, 150, func(int, net.Conn) {})

@@ -1,0 +1,78 @@
+package proxy_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// The log tells of a peer once in a minute, and of very many of them ten times a second.
+func TestNews(t *testing.T) {
+	var s proxy.Strangers
+	now := time.Now()
+	for i, step := range []struct {
+		addr  string
+		after time.Duration
+		news  bool
+	}{
+		{"192.0.2.1", 0, true}, {"192.0.2.1", 59 * time.Second, false}, {"192.0.2.2", 59 * time.Second, true}, {"192.0.2.1", time.Minute, true},
+		{"2001:db8::1", time.Minute, true}, {"2001:db8::2", time.Minute, false}, {"2001:db8:0:1::1", time.Minute, true},
+	} {
+		if news := s.News(netip.MustParseAddr(step.addr), now.Add(step.after)); news != step.news {
+			t.Errorf("step %d: %v", i, news)
+		}
+	}
+	told := 0
+	for i := range 10000 {
+		if s.News(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i)), now.Add(time.Hour)) {
+			told++
+		}
+	}
+	if told > 110 {
+		t.Errorf("%d peers were told of", told)
+	}
+}
+
+// Sessions of nobody fill no log, those of somebody are in it each.
+func TestSessionsOfNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		p := start(t, &flaky{lose: make(chan error)}, policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}}), func(c *proxy.Config) {
+			c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		for _, tt := range []struct {
+			opening proxy.Opening
+			lines   int
+		}{
+			{proxy.Opening{Sessions: proxy.SessionsMandatory, Addr: netip.MustParseAddr("192.0.2.1"), Peer: "x"}, 4},
+			{proxy.Opening{Identity: policy.Identity{Name: "crm"}, Peer: "y"}, 202},
+		} {
+			before := strings.Count(log.String(), "msg=\"session")
+			open := func() {
+				s, err := p.Open(tt.opening, &listener{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Close(nil)
+			}
+			for range 100 {
+				open()
+			}
+			time.Sleep(time.Second)
+			open()
+			if lines := strings.Count(log.String(), "msg=\"session") - before; lines != tt.lines {
+				t.Errorf("%d lines of %v", lines, tt.opening.Identity)
+			}
+		}
+		if !strings.Contains(log.String(), "untold=99") {
+			t.Error(log.String())
+		}
+	})
+}

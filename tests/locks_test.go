@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
 )
 
 // guarded is an exchange whose administrator looks at locks. It has the extensions 104 and 105,
@@ -244,4 +249,34 @@ func TestRegistersAllTheTime(t *testing.T) {
 		t.Error("not held back")
 	}
 	x.stop()
+}
+
+// Wrong passwords of a digest user of TR/87 lock this user at the address, and no other.
+func TestDigestLocks(t *testing.T) {
+	a := administer(t, "digest: {users: [{name: alice, password: one}, {name: bob, password: two}]}\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
+	ua := sip.New(sip.Config{})
+	defer ua.Close()
+	open := func(user, password string, want int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, err := tr87.Open(ctx, ua, tr87.Dial{To: fmt.Sprintf("sip:gw@127.0.0.1:%d;transport=tcp", a.port), From: "sip:x@localhost", Line: "1000", Username: user, Password: password})
+		var refusal *sip.Refusal
+		switch {
+		case err == nil && want == 200:
+			c.Close()
+		case err == nil || !errors.As(err, &refusal) || refusal.Response.Code() != want:
+			t.Errorf("%s with %s: %v, want %d", user, password, err, want)
+		}
+	}
+	for range 5 {
+		open("alice", "guess", 401)
+	}
+	open("alice", "one", 403)
+	open("bob", "two", 200)
+	if out := a.admin(0, "unlock", "Alice"); out != "unlocked alice at 127.0.0.1 (digest)\n" {
+		t.Error(out)
+	}
+	open("alice", "one", 200)
+	a.stop()
 }

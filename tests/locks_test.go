@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -251,7 +253,8 @@ func TestRegistersAllTheTime(t *testing.T) {
 	x.stop()
 }
 
-// Wrong passwords of a digest user of TR/87 lock this user at the address, and no other.
+// Wrong passwords of a digest user of TR/87 lock this user at the address, and no other. INVITEs
+// that prove nothing shut out nobody of the address that they write.
 func TestDigestLocks(t *testing.T) {
 	a := administer(t, "digest: {users: [{name: alice, password: one}, {name: bob, password: two}]}\ngrants: [{who: \"*\", control: [\"*\"]}]\n")
 	ua := sip.New(sip.Config{})
@@ -260,7 +263,7 @@ func TestDigestLocks(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		c, err := tr87.Open(ctx, ua, tr87.Dial{To: fmt.Sprintf("sip:gw@127.0.0.1:%d;transport=tcp", a.port), From: "sip:x@localhost", Line: "1000", Username: user, Password: password})
+		c, err := tr87.Open(ctx, ua, tr87.Dial{To: fmt.Sprintf("sip:gw@127.0.0.1:%d;transport=udp", a.port), From: "sip:x@localhost", Line: "1000", Username: user, Password: password})
 		var refusal *sip.Refusal
 		switch {
 		case err == nil && want == 200:
@@ -278,5 +281,14 @@ func TestDigestLocks(t *testing.T) {
 		t.Error(out)
 	}
 	open("alice", "one", 200)
+	conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", a.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for n := range 300 {
+		_, _ = io.WriteString(conn, invite(n, "sip:mallory@x", ""))
+	}
+	open("bob", "two", 200)
 	a.stop()
 }

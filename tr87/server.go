@@ -61,11 +61,11 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
-	knocks    *share.Rates // INVITEs of those who are not trusted
+	knocks    *share.Rates // INVITEs of those who are to open an application session
 }
 
 const (
-	knocks   = 100   // INVITEs in a second that are looked at from a peer that is not trusted
+	knocks   = 100   // INVITEs in a second that are looked at from a peer that nobody knows
 	maxPeers = 50000 // whose INVITEs are counted
 )
 
@@ -145,9 +145,6 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	case s.cfg.Trusts != nil && s.cfg.Trusts(peer.Addr.Addr(), peer.Names):
 		still = func() bool { return s.cfg.Trusts(peer.Addr.Addr(), peer.Names) }
 		return policy.Identity{Name: policy.IdentityOf(asserted(in)), How: "trusted-peer"}, still, true
-	case !s.knocks.Allow(addr, time.Now()):
-		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
-		return policy.Identity{}, nil, false
 	case s.cfg.Digest != nil:
 		seal := s.cfg.Digest.Seal(in.Request)
 		user, err := s.cfg.Digest.Check(in.Request)
@@ -168,7 +165,12 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, true
 	}
 	if s.cfg.Sessions != proxy.SessionsOff {
-		return policy.Identity{}, nil, true
+		// Not before: a challenge costs little, and over UDP others could use up the rate of an
+		// address that they forge, so that its client would not even be asked.
+		if ok = s.knocks.Allow(addr, time.Now()); !ok {
+			in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
+		}
+		return policy.Identity{}, nil, ok
 	}
 	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
 		s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")

@@ -137,6 +137,7 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		ua: ua, callID: newTag(), localTag: newTag(), user: contactUser(inv.From),
 		remote: "<" + inv.To + ">", target: target, routes: routes, hop: h, peer: h.addr.Addr(), names: h.conn.names(),
 	}
+	d.standing.Store(int32(known))
 	d.pinned = ua.cfg.StayOnFlow && inv.Flow.hop.conn != nil
 	d.local = "<" + inv.From + ">;tag=" + d.localTag
 	if inv.FromParams != "" {

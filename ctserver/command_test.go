@@ -116,6 +116,11 @@ func FuzzCommandLine(f *testing.F) {
 		if got := sayable(text); !safe.MatchString(got) || safe.MatchString(text) && got != text || len(text) <= maxWord && utf8.RuneCountInString(got) != utf8.RuneCountInString(text) {
 			t.Fatalf("%q is said as %q", text, got)
 		}
+		program := &card{written: make(chan string, 1)}
+		(&client{nc: program}).reply(&line{name: "ctreadcid"}, "OK", text)
+		if got, err := words(program.lines[0]); err != nil || !slices.Equal(got, []string{"ctreadcid", "OK", sayable(text)}) {
+			t.Fatalf("%q is replied as %q: %v", text, program.lines, err)
+		}
 		asked := dials[int(which)%len(dials)]
 		own := uacsta.Conn("C", "201")
 		m, err := uacsta.Parse(uacsta.Encode(asked.service(text, own), uacsta.Edition6).Bytes())

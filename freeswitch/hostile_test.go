@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,22 +37,15 @@ func crowd(t *testing.T, channels, registrations int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := func(w io.Writer, n int, row string) {
-		rows := func(w io.Writer) {
-			_, _ = io.WriteString(w, `{"row_count":1,"rows":[`)
-			for i := range n {
-				if i > 0 {
-					_, _ = io.WriteString(w, ",")
-				}
-				_, _ = fmt.Fprintf(w, row, i)
-			}
-			_, _ = io.WriteString(w, "]}")
+	list := func(n int, row string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(","[:min(i, 1)] + strings.ReplaceAll(row, "#", strconv.Itoa(i)))
 		}
-		var length counted
-		rows(&length)
-		_, _ = fmt.Fprintf(w, "Content-Type: api/response\nContent-Length: %d\n\n", length)
-		rows(w)
+		return fmt.Sprintf("Content-Type: api/response\nContent-Length: %d\n\n{\"rows\":[%s]}", b.Len()+len(`{"rows":[]}`), b.String())
 	}
+	telephones := list(registrations, `{"reg_user":"#","url":"`+strings.Repeat("x", 100)+`"}`)
+	legs := list(channels, `{"uuid":"c#","call_uuid":"c#","direction":"inbound","dest":"9","callstate":"ACTIVE","presence_id":"#@pbx.test","cid_num":"#","read_codec":"`+strings.Repeat("x", 800)+`"}`)
 	var group sync.WaitGroup
 	group.Go(func() {
 		conn, err := listener.Accept()
@@ -70,9 +64,9 @@ func crowd(t *testing.T, channels, registrations int) string {
 			switch strings.TrimSpace(text) {
 			case "":
 			case "api show channels as json":
-				list(out, channels, `{"uuid":"c%[1]d","call_uuid":"c%[1]d","direction":"inbound","dest":"9","callstate":"ACTIVE","presence_id":"%[1]d@pbx.test","cid_num":"%[1]d","read_codec":"`+strings.Repeat("x", 800)+`"}`)
+				_, _ = io.WriteString(out, legs)
 			case "api show registrations as json":
-				list(out, registrations, `{"reg_user":"%d","url":"`+strings.Repeat("x", 100)+`"}`)
+				_, _ = io.WriteString(out, telephones)
 			default:
 				_, _ = io.WriteString(out, "Content-Type: command/reply\nReply-Text: +OK\n\n")
 			}
@@ -82,25 +76,17 @@ func crowd(t *testing.T, channels, registrations int) string {
 	return listener.Addr().String()
 }
 
-// counted is how many octets were written.
-type counted int
-
-func (c *counted) Write(p []byte) (int, error) {
-	*c += counted(len(p))
-	return len(p), nil
-}
-
 // A FreeSWITCH with many channels and telephones comes up like any other; those that are more than
 // the link follows are not followed, and it says so.
 func TestCrowd(t *testing.T) {
-	for _, tt := range []struct{ channels, followed, registrations int }{{5000, 5000, 50000}, {20000, 20000, 0}, {30000, maxChannels, 0}} {
+	for _, tt := range []struct{ channels, followed, registrations int }{{5000, 5000, 20000}, {20100, maxChannels, 0}} {
 		t.Run(fmt.Sprint(tt.channels), func(t *testing.T) {
 			var log bytes.Buffer
 			l, err := NewLink(LinkConfig{Addresses: []string{crowd(t, tt.channels, tt.registrations)}, Domain: "pbx.test", Log: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 			defer cancel()
 			up := false
 			var before, after runtime.MemStats
@@ -251,15 +237,18 @@ func TestFlood(t *testing.T) {
 			l.told(event{headers: e})
 		}
 	}
-	for i := range maxDevices + 1000 {
-		n := fmt.Sprint(i)
-		tell(map[string]string{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::unregister", "from-user": n},
-			map[string]string{"Event-Name": "MESSAGE_WAITING", "MWI-Messages-Waiting": "yes", "MWI-Message-Account": "sip:" + n})
+	for i := range maxDevices - 1000 {
+		l.devices["d"+strconv.Itoa(i)], l.waiting["d"+strconv.Itoa(i)] = true, true
 	}
-	for i := range maxChannels + 1000 {
-		n := fmt.Sprint(i)
+	for i := range maxChannels - 1000 {
+		tell(map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": fmt.Sprint(i), "Call-Direction": "inbound", "Caller-Caller-ID-Number": fmt.Sprint(i)})
+	}
+	for i := range 2000 {
+		n := fmt.Sprint("x", i)
 		tell([]map[string]string{
 			{"Event-Name": "CHANNEL_CREATE", "Unique-ID": n, "Call-Direction": "inbound", "Caller-Caller-ID-Number": n},
+			{"Event-Name": "CUSTOM", "Event-Subclass": "sofia::unregister", "from-user": n},
+			{"Event-Name": "MESSAGE_WAITING", "MWI-Messages-Waiting": "yes", "MWI-Message-Account": "sip:" + n},
 			{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "b" + n, "Call-Direction": "outbound", "Other-Leg-Unique-ID": "0", "Channel-Presence-ID": n + "@x"},
 			{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "x" + n},
 			{"Event-Name": "BACKGROUND_JOB", "Job-UUID": n},

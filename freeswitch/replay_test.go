@@ -158,7 +158,7 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	t.Helper()
 	played.Database["csta_forward_immediate/1004"] = "1003"
 	link, err := NewLink(LinkConfig{
-		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1",
+		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", Heartbeat: time.Hour, // nobody answers it
 		Queues:   func(number string) bool { return number == "9500" },
 		Messages: map[string]string{"tone": "tone_stream://%(1000,0,440)", "long": "tone_stream://%(20000,0,440)", "greeting": "/var/rec/r2.wav"}, Recordings: "/var/rec",
 	})

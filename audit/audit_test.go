@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func write(t *testing.T, cfg Config, entries ...Entry) {
@@ -19,7 +18,7 @@ func write(t *testing.T, cfg Config, entries ...Entry) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if err := l.Add(e); err != nil {
+		if err := l.Write(e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -48,9 +47,9 @@ func TestChain(t *testing.T) {
 		if len(files) != 4 {
 			t.Errorf("%v", files)
 		}
-		end, err := Verify(key, files)
-		if err != nil || end.Number != 35 || end.Lines >= 35 || end.Lines < 10 {
-			t.Errorf("%+v, %v", end, err)
+		report, err := Verify(key, files)
+		if err != nil || report.Number != 40 || report.Lines >= 40 || report.Lines < 10 || report.First != 41-report.Lines || len(report.Gaps) > 0 {
+			t.Errorf("%+v, %v", report, err)
 		}
 		if _, err := Verify([]byte("another"), files); err == nil {
 			t.Error("another key will do")
@@ -91,50 +90,32 @@ func TestTampering(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, end, err)
 		}
 	}
-	// a line that was torn by a crash is cut off, and the chain goes on
-	if err := os.WriteFile(path, sound[:len(sound)-3], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	write(t, Config{Path: path}, some(1)...)
-	if end, err := Verify(nil, []string{path}); err != nil || end.Number != 5 {
-		t.Errorf("%+v, %v", end, err)
-	}
 }
 
-// When the file cannot be written, whoever adds is told; what was taken before is written
-// once it can be again.
-func TestFull(t *testing.T) {
+// Of a log that is damaged in several places each is told, and where the log itself says that
+// something is missing.
+func TestEveryFault(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l, err := Open(Config{Path: path, Log: slog.New(slog.DiscardHandler)})
+	write(t, Config{Path: path}, append(some(9), Entry{Kind: "gap", Count: 7, Reason: "no space"})...)
+	sound, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = l.file.Close() // the disk is gone
-	taken := int64(0)
-	for l.Add(Entry{Kind: "done", Reason: strings.Repeat("x", 1000)}) == nil {
-		if taken++; taken == 1<<20 {
-			t.Fatal("nobody is told")
+	lines := strings.SplitAfter(string(sound), "\n")
+	lines[1] = strings.Replace(lines[1], "user 1", "user 8", 1)
+	lines[3], lines[4] = "", ""
+	lines[7] = "x\n"
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(nil, []string{path})
+	for _, want := range []string{path + ":2: the line has been changed", path + ":4: it does not follow the line before: numbers 4 to 5 are missing", path + ":6: invalid character", path + ":7: it does not follow the line before: numbers 8 to 8 are missing"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for l.Add(Entry{Kind: "done"}) != nil { // and comes back
-		if time.Now().After(deadline) {
-			t.Fatal("it is not tried again")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if end, err := Verify(nil, []string{path}); err != nil || end.Number != taken+1 {
-		t.Errorf("%d were taken: %+v, %v", taken+1, end, err)
-	}
-	if err := l.Add(Entry{}); err == nil {
-		t.Error("a closed log takes entries")
-	}
-	var none *Log
-	if none.Add(Entry{}) != nil || none.Close() != nil {
-		t.Error("no log is no log")
+	if len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "7 entries are missing: no space") {
+		t.Errorf("%+v", report)
 	}
 }
 
@@ -144,7 +125,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	_ = l.Add(some(1)[0])
+	_ = l.Write(some(1)[0])
 	_ = l.Close()
 	seed, _ := os.ReadFile(path)
 	f.Add(seed)

@@ -27,10 +27,10 @@ func FuzzLine(f *testing.F) {
 			t.Fatal(err)
 		}
 		lines := bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
-		if len(lines) != 2 || bytes.ContainsAny(data, "\r\x00\x1b") {
+		if len(lines) != 3 || !bytes.Contains(lines[2], []byte(`"kind":"stopped"`)) || bytes.ContainsAny(data, "\r\x00\x1b") {
 			t.Fatalf("%d lines: %q", len(lines), data)
 		}
-		for _, line := range lines {
+		for _, line := range lines[:2] {
 			var e Entry
 			if err := json.Unmarshal(line, &e); err != nil {
 				t.Fatalf("%q: %v", line, err)

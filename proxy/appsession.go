@@ -179,17 +179,10 @@ func (s *Session) resume() {
 		next, closed := s.held[0], s.closed
 		s.held = s.held[1:]
 		s.mu.Unlock()
-		switch {
-		case closed:
+		if closed {
 			next.answer(nil, errSecurity)
-		case next.req.Name() == "StartApplicationSession":
-			if s.beginAppSession(next.req, next.answer) {
-				return // it goes on here when the password has been looked at
-			}
-		default:
-			if s.dispatch(next.req, next.answer) {
-				return // and here when the link has said who is in a call
-			}
+		} else if s.dispatch(next.req, next.answer) {
+			return // it goes on here when that is over
 		}
 	}
 }
@@ -198,16 +191,28 @@ func refuseStart(why string) *uacsta.Message {
 	return uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: why}}, uacsta.Edition3)
 }
 
-// startAppSession answers StartApplicationSession. A second one replaces the first.
-func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
-	if !s.beginAppSession(req, answer) {
+// aside goes on with a request on a goroutine of its own, since that takes a while; requests that
+// come meanwhile are held, and resume follows. It returns false when it is too late for that.
+func (s *Session) aside(answer answerer, do func()) (later bool) {
+	s.mu.Lock()
+	s.busy = true
+	s.mu.Unlock()
+	if s.proxy.spawn(func() {
+		do()
 		s.resume()
+	}) {
+		return true
 	}
+	s.mu.Lock()
+	s.busy = false
+	s.mu.Unlock()
+	answer(nil, errLinkDown)
+	return false
 }
 
-// beginAppSession opens an application session, or refuses it; true when a password is
-// being looked at first, and resume follows.
-func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
+// startAppSession answers StartApplicationSession, of which a second one replaces the first; true
+// when a password is being looked at first, and resume follows.
+func (s *Session) startAppSession(req *uacsta.Message, answer answerer) bool {
 	var start uacsta.StartApplicationSession
 	if err := req.Decode(&start); err != nil {
 		answer(nil, err)
@@ -235,21 +240,14 @@ func (s *Session) beginAppSession(req *uacsta.Message, answer answerer) bool {
 	case !given || accounts == nil:
 		s.refuseLogin("", errors.New("no name and password"), answer)
 	default:
-		s.mu.Lock()
-		s.busy = true
-		s.mu.Unlock()
-		if s.proxy.spawn(func() {
+		return s.aside(answer, func() {
 			account, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
 			if err != nil {
 				s.refuseLogin(login.User, err, answer)
 			} else {
 				s.grant(account, version, duration, answer)
 			}
-			s.resume()
-		}) {
-			return true
-		}
-		answer(refuseStart(resourcesBusy), nil)
+		})
 	}
 	return false
 }
@@ -301,7 +299,7 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	if changed { // what the client had, it had as somebody else
 		s.release(false)
 	}
-	_ = s.proxy.cfg.Audit.Add(s.entry("identified")) // what it does is not done if that cannot be written
+	s.note(s.entry("identified"))
 	s.proxy.cfg.Log.Info("application session opened", "identity", who.String(), "peer", s.peer, "duration", duration)
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),

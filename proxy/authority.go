@@ -389,7 +389,7 @@ func (s *Session) refused(o *object, reason string) {
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
 	e.Reason = reason
-	_ = s.proxy.cfg.Audit.Add(e) // it is refused in any case
+	s.note(e)
 	s.proxy.cfg.Log.Warn("request denied", "service", o.service, "identity", s.Identity().String(), "devices", e.Devices, "destinations", e.Destinations, "connections", e.Connections, "peer", s.peer, "reason", reason)
 }
 

@@ -20,9 +20,10 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
-	Audit    *audit.Log          // nil: nothing is written down
-	Accounts Accounts            // nil: no application session is authenticated
-	Sessions ApplicationSessions // what they are granted
+	Audit     *audit.Log          // nil: nothing is written down
+	Strangers *audit.Tally        // of those who have not said who they are; nil: nothing is written down
+	Accounts  Accounts            // nil: no application session is authenticated
+	Sessions  ApplicationSessions // what they are granted
 
 	MaxSessions    int           // 20000
 	MaxIdentity    int           // sessions of one identity; 2000
@@ -251,9 +252,11 @@ func (p *Proxy) Run(ctx context.Context) {
 	p.background.Wait()
 }
 
-// SetAudit says where sessions, refusals and control requests are written down. Call it
-// before Run.
-func (p *Proxy) SetAudit(log *audit.Log) { p.cfg.Audit = log }
+// SetAudit says where sessions, refusals and control requests are written down, and what becomes
+// of strangers. Call it before Run.
+func (p *Proxy) SetAudit(log *audit.Log, strangers *audit.Tally) {
+	p.cfg.Audit, p.cfg.Strangers = log, strangers
+}
 
 // Stats returns the counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }

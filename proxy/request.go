@@ -65,8 +65,12 @@ func under(path string, these ...string) bool {
 // an error.
 type answerer func(*uacsta.Message, error)
 
-// own are the requests that the core answers itself, or changes on their way.
-var own map[string]func(*Session, *uacsta.Message, answerer)
+// own are the requests that the core answers itself, or changes on their way; slow are those of
+// which some take a while: true when resume follows.
+var (
+	own  map[string]func(*Session, *uacsta.Message, answerer)
+	slow map[string]func(*Session, *uacsta.Message, answerer) (later bool)
+)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
 	own = map[string]func(*Session, *uacsta.Message, answerer){
@@ -87,15 +91,17 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 		"GetSwitchingFunctionDevices":  (*Session).listDevices,
 		"MonitorStop":                  (*Session).stopMonitor,
 		"ResetApplicationSessionTimer": (*Session).resetAppSession,
-		"RouteEnd":                     (*Session).routeAnswer,
-		"RouteRegister":                (*Session).routeRegister,
 		"RouteRegisterCancel":          (*Session).routeRegisterCancel,
-		"RouteReject":                  (*Session).routeAnswer,
-		"RouteSelect":                  (*Session).routeAnswer,
-		"StartApplicationSession":      (*Session).startAppSession,
 		"StopApplicationSession":       (*Session).stopAppSession,
 		"SystemRegister":               (*Session).systemRegister,
 		"SystemRegisterCancel":         (*Session).systemRegisterCancel,
+	}
+	slow = map[string]func(*Session, *uacsta.Message, answerer) bool{
+		"RouteEnd":                (*Session).routeAnswer,
+		"RouteRegister":           (*Session).routeRegister,
+		"RouteReject":             (*Session).routeAnswer,
+		"RouteSelect":             (*Session).routeAnswer,
+		"StartApplicationSession": (*Session).startAppSession,
 	}
 }
 
@@ -105,6 +111,7 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 // not block.
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
+	s.introduce()
 	namespace := req.Namespace()
 	if req.Edition() == 0 {
 		namespace = uacsta.NamespaceED3
@@ -191,13 +198,16 @@ func (s *Session) requests() use {
 // dispatch answers a request, or carries it to a link; true when that takes a while and
 // resume follows.
 func (s *Session) dispatch(req *uacsta.Message, answer answerer) (later bool) {
-	if handle := own[req.Name()]; handle != nil && (!s.locked() || ofAppSessions[req.Name()]) {
+	if s.locked() && !ofAppSessions[req.Name()] {
+		s.strike(answer)
+		return false
+	}
+	if handle := own[req.Name()]; handle != nil {
 		handle(s, req, answer)
 		return false
 	}
-	if s.locked() {
-		s.strike(answer)
-		return false
+	if handle := slow[req.Name()]; handle != nil {
+		return handle(s, req, answer)
 	}
 	return s.carry(req, answer)
 }
@@ -218,7 +228,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 	if res != nil {
 		s.translate(res, namespace)
 	}
-	s.deliver(delivery{msg: res, reply: func(m *uacsta.Message) {
+	s.deliver(delivery{msg: res, after: s.noted.Load(), reply: func(m *uacsta.Message) {
 		s.mu.Lock()
 		s.outstanding--
 		s.mu.Unlock()
@@ -230,8 +240,7 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 // when the link is asked first who is in a call: resume follows.
 func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 	if !req.Known() {
-		s.passThrough(req, answer)
-		return false
+		return s.passThrough(req, answer)
 	}
 	who := s.Identity()
 	o, err := s.examine(req)
@@ -249,42 +258,27 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 		answer(nil, err)
 		return false
 	}
-	if t := s.asks(&o); t != nil {
-		s.mu.Lock()
-		s.busy = true
-		s.mu.Unlock()
-		if s.proxy.spawn(func() {
-			err := s.verify(t, &o)
-			if err == nil && !s.stillMay(&o, who) {
-				err = errSecurity
-			}
-			if err != nil {
-				s.refused(&o, err.Error())
-				answer(nil, err)
-			} else {
-				s.forward(req, &o, answer)
-			}
-			s.resume()
-		}) {
-			return true
-		}
-		s.mu.Lock()
-		s.busy = false
-		s.mu.Unlock()
-		answer(nil, errLinkDown)
-		return false
+	forward := func(answer answerer) { s.forward(req, &o, answer) }
+	t := s.asks(&o)
+	if t == nil {
+		return s.recorded(&o, answer, forward)
 	}
-	s.forward(req, &o, answer)
-	return false
+	return s.aside(answer, func() {
+		err := s.verify(t, &o)
+		if err == nil && !s.stillMay(&o, who) {
+			err = errSecurity
+		}
+		if err != nil {
+			s.refused(&o, err.Error())
+			answer(nil, err)
+			return
+		}
+		s.record(&o, answer, forward)
+	})
 }
 
-// forward writes down a request that is allowed, and sends it to its link.
+// forward sends a request that is allowed, and written down, to its link.
 func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
-	answer, err := s.audited(o, answer)
-	if err != nil {
-		answer(nil, err)
-		return
-	}
 	if s.carryUnderReference(req, answer) {
 		return
 	}
@@ -306,7 +300,7 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 // passThrough carries a request that the standard does not know, where a rule grants exactly
 // its name, for the whole switching function: what it does to which device nobody here can
 // tell.
-func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
+func (s *Session) passThrough(req *uacsta.Message, answer answerer) (later bool) {
 	o := object{service: req.Name(), action: policy.Control}
 	ask := s.wishOf(&o, policy.Whole)
 	ask.PassThrough = true
@@ -314,18 +308,15 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 		s.refused(&o, "the message is not known: "+decision.Reason)
 		answer(nil, err)
-		return
+		return false
 	}
-	answer, err := s.audited(&o, answer)
-	t := s.homeTrunk()
-	switch {
-	case err != nil:
-		answer(nil, err)
-	case t == nil:
-		answer(nil, errLinkDown)
-	default:
-		t.request(req, answer)
-	}
+	return s.recorded(&o, answer, func(answer answerer) {
+		if t := s.homeTrunk(); t != nil {
+			t.request(req, answer)
+		} else {
+			answer(nil, errLinkDown)
+		}
+	})
 }
 
 // nothingNamed is the refusal of a request that names no device.

@@ -44,7 +44,7 @@ var (
 
 // routeRegister answers RouteRegister. Without device it is for all, which takes
 // the right to control all.
-func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
+func (s *Session) routeRegister(req *uacsta.Message, answer answerer) (later bool) {
 	o, err := s.examine(req)
 	r := &router{session: s, ref: s.proxy.refs.next(), device: policy.Whole}
 	if err == nil {
@@ -52,7 +52,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	}
 	if err != nil {
 		answer(nil, err)
-		return
+		return false
 	}
 	r.trunk = s.homeTrunk()
 	if len(o.subjects) > 0 {
@@ -60,16 +60,18 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		r.trunk = s.proxy.route(r.device)
 	} else if !r.allowed() {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
-		return
+		return false
 	}
 	if r.trunk == nil {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
-		return
+		return false
 	}
-	if answer, err = s.audited(&o, answer); err != nil {
-		answer(nil, err)
-		return
-	}
+	return s.recorded(&o, answer, func(answer answerer) { r.begin(req, answer) })
+}
+
+// begin enters the registration, and asks the link for it.
+func (r *router) begin(req *uacsta.Message, answer answerer) {
+	s := r.session
 	s.mu.Lock()
 	full := len(s.routers) >= maxAssociations
 	if !s.closed && !full {
@@ -175,7 +177,7 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 		if d != nil { // the link uses the reference for another one
 			d.over(nil)
 		}
-		if r == nil || !r.begin(reference(linkRef), ev) {
+		if r == nil || !r.dialogue(reference(linkRef), ev) {
 			t.end(linkRef, ev.Text("routeRegisterReqID"), nil)
 		}
 		return
@@ -204,8 +206,8 @@ func (d *routeDialogue) pass(ev *uacsta.Message) {
 	d.router.session.deliver(delivery{msg: ev})
 }
 
-// begin begins a dialogue; false when the client cannot take it.
-func (r *router) begin(linkRef string, ev *uacsta.Message) bool {
+// dialogue begins a dialogue; false when the client cannot take it.
+func (r *router) dialogue(linkRef string, ev *uacsta.Message) bool {
 	s, p := r.session, r.session.proxy
 	d := &routeDialogue{router: r, ref: p.refs.next(), linkRef: linkRef}
 	p.mu.Lock()
@@ -258,7 +260,7 @@ func (t *trunk) end(linkRef, registration string, why *uacsta.Error) {
 }
 
 // routeAnswer carries RouteSelect, RouteReject and RouteEnd.
-func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
+func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) (later bool) {
 	s.mu.Lock()
 	d := s.dialogues[req.Text("crossRefIdentifier")]
 	s.mu.Unlock()
@@ -269,23 +271,22 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 			s.refused(&o, err.Error())
 		}
 		answer(nil, err)
-		return
+		return false
 	}
 	o, err := s.examine(req, d.router.device)
-	if err == nil {
-		answer, err = s.audited(&o, answer)
-	}
 	if err != nil {
 		answer(nil, err)
-		return
+		return false
 	}
-	d.limit.Reset(dialogueTime)
-	if req.Name() == "RouteEnd" {
-		d.forget()
-	}
-	req.SetText("crossRefIdentifier", d.linkRef)
-	req.SetText("routeRegisterReqID", d.router.atLink())
-	d.router.trunk.request(req, answer)
+	return s.recorded(&o, answer, func(answer answerer) {
+		d.limit.Reset(dialogueTime)
+		if req.Name() == "RouteEnd" {
+			d.forget()
+		}
+		req.SetText("crossRefIdentifier", d.linkRef)
+		req.SetText("routeRegisterReqID", d.router.atLink())
+		d.router.trunk.request(req, answer)
+	})
 }
 
 // forget takes a dialogue out of the tables, and reports whether the client had it.

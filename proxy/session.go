@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -63,6 +64,7 @@ type Session struct {
 	mode   SessionMode
 	since  time.Time
 	still  func() bool
+	noted  atomic.Pointer[audit.Receipt] // of the last line about it in the audit file
 
 	mu         sync.Mutex
 	namespace  string            // of the client's last message
@@ -85,6 +87,7 @@ type Session struct {
 	queued       int // octets of what waits in it
 	draining     bool
 	full         bool // it has been: the session ends
+	introduced   bool // the audit file has that it was opened
 	closed       bool
 }
 
@@ -92,6 +95,7 @@ type Session struct {
 type delivery struct {
 	msg   *uacsta.Message
 	reply func(*uacsta.Message) // nil for events
+	after *audit.Receipt        // what it waits for
 	last  error                 // why the session ends after it; nil: it goes on
 	size  int                   // octets of msg
 }
@@ -112,7 +116,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		s.log(slog.LevelWarn, "session refused", o.Identity, "line", o.Line, "err", err)
 		entry := s.entry("refused")
 		entry.Devices, entry.Reason = texts(s.line), err.Error()
-		_ = p.cfg.Audit.Add(entry) // it is refused in any case
+		p.stranger(share.Of(s.addr).String(), entry)
 		return nil, err
 	}
 	p.mu.Lock()
@@ -131,9 +135,6 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, ErrForbidden
 	}
 	s.expectLogin()
-	entry := s.entry("opened")
-	entry.Devices = texts(s.line)
-	_ = p.cfg.Audit.Add(entry) // what it does is not done if that cannot be written
 	p.stats.Sessions.Add(1)
 	s.log(slog.LevelInfo, "session opened", o.Identity, "line", o.Line)
 	return s, nil
@@ -395,6 +396,7 @@ func (s *Session) drain() {
 		s.mu.Unlock()
 		switch {
 		case d.reply != nil:
+			_ = d.after.Wait() // what cannot be written has happened nevertheless: the client is told the truth
 			d.reply(d.msg)
 		case !closed && d.msg != nil:
 			s.client.Event(d.msg)

@@ -54,12 +54,12 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 	s.proxy.cfg.Log.Log(context.Background(), level, what, append([]any{"identity", who.String(), "peer", s.peer}, args...)...)
 }
 
-// TurnAway says, once in a while for each address, in the log and the audit file that a front
-// does not let a peer in.
+// TurnAway writes down that a front does not let a peer in, and says so in the log, once in a
+// while for each address.
 func (p *Proxy) TurnAway(front string, nc net.Conn, why string) {
+	peer := nc.RemoteAddr().String()
+	p.Refused(front, peer, "", why)
 	if p.strangers.News(gate.AddrOf(nc), time.Now()) {
-		peer := nc.RemoteAddr().String()
-		p.Refused(front, peer, "", why)
 		p.cfg.Log.Warn("connection refused", "front", front, "peer", peer, "why", why, "silent", StrangerPause)
 	}
 }

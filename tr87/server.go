@@ -172,8 +172,8 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		}
 		return policy.Identity{}, nil, ok
 	}
+	s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
 	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
-		s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403})

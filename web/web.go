@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -36,6 +37,8 @@ type Operations struct {
 	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
 	Telephones func() (reachable, legs int)
 	Guards     func() []*accounts.Guard // against guessing of passwords
+	Audit      *audit.Log               // nil: there is none
+	Tally      *audit.Tally             // nil: there is none
 }
 
 // Run serves a listener until ctx ends.
@@ -72,6 +75,10 @@ func (o *Operations) handler() http.Handler {
 				return
 			}
 		}
+		if err := o.auditFails(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
 		if !o.Ready() {
 			http.Error(w, "not serving", http.StatusServiceUnavailable)
 			return
@@ -106,6 +113,20 @@ func (o *Operations) register(r *prometheus.Registry) {
 		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
 		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
 	}
+	if o.Audit != nil {
+		gauge("audit_failing", "1 while an audit file cannot be written.", func() float64 {
+			if o.auditFails() != nil {
+				return 1
+			}
+			return 0
+		})
+		count := func(name, help string, value func() int64) {
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value()) }))
+		}
+		count("audit_lines_total", "Lines of the audit file written.", func() int64 { n, _ := o.Audit.Counts(); return n })
+		count("audit_refused_total", "Entries of the audit file that could not be written.", func() int64 { _, n := o.Audit.Counts(); return n })
+		count("audit_strangers_total", "Entries about strangers, written or counted.", o.Tally.Counted)
+	}
 	r.MustRegister(links{o.Proxy}, guards{o.Guards})
 	if o.Certificates != nil {
 		r.MustRegister(certificates{o.Certificates})
@@ -131,6 +152,9 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("sip_dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
 	counter("sip_stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
 }
+
+// auditFails returns why an audit file cannot be written.
+func (o *Operations) auditFails() error { return errors.Join(o.Audit.Failing(), o.Tally.Failing()) }
 
 // links tells of the links, which a reload may change.
 type links struct{ proxy *proxy.Proxy }

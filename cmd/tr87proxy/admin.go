@@ -112,6 +112,9 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 	if st.Locks > 0 {
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
 	}
+	if st.Audit != nil {
+		fmt.Fprintln(w, printable(st.Audit.String()))
+	}
 	if sessions {
 		fmt.Fprintln(w)
 		row("CLIENT", "PEER", "LINE", "FOR", "MONITORS", "WAITING")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -21,8 +23,41 @@ func (n *node) openAudit() error {
 	if n.audit, err = audit.Open(cfg); err != nil {
 		return fmt.Errorf("audit.file: %w", err)
 	}
-	n.core.SetAudit(n.audit)
+	if n.tally, err = audit.OpenTally(cfg); err != nil {
+		return errors.Join(fmt.Errorf("audit.file: %w", err), n.audit.Close())
+	}
+	n.core.SetAudit(n.audit, n.tally)
 	return nil
+}
+
+func (n *node) closeAudit() error { return errors.Join(n.audit.Close(), n.tally.Close()) }
+
+// auditStatus is how the audit files are.
+type auditStatus struct {
+	Failure   string `json:"failure,omitempty"` // why they cannot be written
+	Lines     int64  `json:"lines"`             // since the start
+	Refused   int64  `json:"refused"`           // entries that could not be written
+	Strangers int64  `json:"strangers"`         // times that strangers were written down, or counted
+}
+
+func (n *node) auditStatus() *auditStatus {
+	if n.audit == nil {
+		return nil
+	}
+	st := &auditStatus{Strangers: n.tally.Counted()}
+	st.Lines, st.Refused = n.audit.Counts()
+	if err := errors.Join(n.audit.Failing(), n.tally.Failing()); err != nil {
+		st.Failure = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return st
+}
+
+func (st *auditStatus) String() string {
+	state := "audit file is written"
+	if st.Failure != "" {
+		state = st.Failure
+	}
+	return fmt.Sprintf("%s: %d lines, %d entries that could not be written, strangers %d times", state, st.Lines, st.Refused, st.Strangers)
 }
 
 func auditConfig(c config.Audit) (audit.Config, error) {
@@ -51,10 +86,11 @@ requests.`,
 	var file, keyFile, expect, cfgFile string
 	verify := &cobra.Command{
 		Use: "verify", Short: "Find out whether somebody has changed the audit file", Args: exactly(0),
-		Long: `verify reads the audit file, and the older ones beside it, and checks that no line was
-changed, taken out, put in or moved. What was cut off at the end cannot be seen: note the
-number and hash that it prints somewhere else, and give them with --expect the next time.
-It exits with status 1 when something is wrong.`,
+		Long: `verify reads the audit file and that of strangers, with the older ones beside them, and
+checks that no line was changed, taken out, put in or moved. It tells of everything that is
+wrong, and where the proxy itself wrote down that entries are missing. What was cut off at the
+end cannot be seen: note the number and hash that it prints somewhere else, and give them with
+--expect the next time. It exits with status 1 when something is wrong.`,
 		Example: `  tr87proxy audit verify -c /etc/tr87proxy/config.yaml
   tr87proxy audit verify --file audit.log --key-file audit.key --expect 4711:9f86d0...`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,15 +108,7 @@ It exits with status 1 when something is wrong.`,
 			if err != nil {
 				return usageError{err}
 			}
-			end, found, err := audit.VerifyUpTo(cfg.Key, audit.Files(cfg.Path), expect)
-			if err != nil {
-				return err
-			}
-			if expect != "" && !found {
-				return fmt.Errorf("%s is not there: lines were taken out or cut off", expect)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d lines, nothing has been changed; the last is %d:%s\n", end.Lines, end.Number, end.Hash)
-			return nil
+			return verifyFiles(cmd.OutOrStdout(), cfg, expect)
 		},
 	}
 	verify.Flags().StringVarP(&cfgFile, "config", "c", "config.yaml", "configuration file that names the audit file")
@@ -92,4 +120,30 @@ It exits with status 1 when something is wrong.`,
 	_ = verify.MarkFlagFilename("config", "yaml", "yml")
 	cmd.AddCommand(verify)
 	return cmd
+}
+
+// verifyFiles checks the audit file, and that of strangers where there is one.
+func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
+	paths := []string{cfg.Path}
+	if _, err := os.Stat(audit.TallyPath(cfg.Path)); err == nil {
+		paths = append(paths, audit.TallyPath(cfg.Path))
+	}
+	var faults []error
+	found := expect == ""
+	for _, path := range paths {
+		report, err := audit.VerifyUpTo(cfg.Key, audit.Files(path), expect)
+		found = found || report.Found
+		for _, gap := range report.Gaps {
+			fmt.Fprintln(out, printable(gap))
+		}
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		fmt.Fprintf(out, "%s: %d lines, nothing has been changed; the last is %d:%s\n", path, report.Lines, report.Number, report.Hash)
+	}
+	if !found {
+		faults = append(faults, fmt.Errorf("%s is not there: lines were taken out or cut off", expect))
+	}
+	return errors.Join(faults...)
 }

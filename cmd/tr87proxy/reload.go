@@ -263,6 +263,7 @@ type status struct {
 	Started  time.Time             `json:"started"`
 	Servers  []serverStatus        `json:"servers"`
 	Core     proxy.Status          `json:"core"`
+	Audit    *auditStatus          `json:"audit,omitempty"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
 	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
@@ -270,7 +271,7 @@ type status struct {
 }
 
 func (n *node) status(sessions, devices bool) any {
-	st := status{Version: version(), Started: n.started, Core: n.core.Status(), Locks: len(n.locks())}
+	st := status{Version: version(), Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus()}
 	if n.phones != nil {
 		st.Phones = n.phones.Status(devices)
 	}

@@ -104,6 +104,7 @@ type node struct {
 	failed   func(error)     // ends the proxy
 
 	audit     *audit.Log           // nil: none
+	tally     *audit.Tally         // nil: none
 	directory *directory.Directory // nil: none
 	keeper    *accounts.Keeper     // nil: no accounts
 	guards    guards               // against guessing of passwords
@@ -359,7 +360,7 @@ func (n *node) run(ctx context.Context) error {
 	stop()
 	group.Wait()
 	n.endServers()
-	err = errors.Join(err, n.audit.Close())
+	err = errors.Join(err, n.closeAudit())
 	n.log.Info("stopped")
 	return err
 }
@@ -380,7 +381,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all}
+		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
 		if n.phones != nil {
 			operations.Telephones = n.phones.Counts
 		}
@@ -424,7 +425,7 @@ func (n *node) abandon(stop func(), group *sync.WaitGroup) {
 	stop()
 	group.Wait()
 	n.endServers()
-	_ = n.audit.Close() // it is in the log
+	_ = n.closeAudit() // it is in the log
 }
 
 // endServers waits until nothing is left of the servers; their context has ended.

@@ -1,0 +1,133 @@
+package audit
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tally writes down what becomes of peers that have not said who they are, into a log of its own,
+// so that they cannot push the entries of others out: of each peer the first of a kind in a minute,
+// and of the further ones only how many there were. A nil Tally takes everything and writes nothing.
+type Tally struct {
+	log     *Log
+	counted atomic.Int64
+	stop    chan struct{}
+	done    chan struct{}
+
+	mu     sync.Mutex
+	peers  map[peer]int64 // entries after the first
+	others int64          // of peers that are too many
+}
+
+// peer is who is counted, and what for.
+type peer struct{ kind, name string }
+
+const (
+	maxPeers    = 500 // in a minute
+	tallyPeriod = time.Minute
+	tallySize   = 10 << 20
+	tallyKeep   = 4
+)
+
+// TallyPath is the file of the Tally beside an audit file.
+func TallyPath(path string) string {
+	extension := filepath.Ext(path)
+	return strings.TrimSuffix(path, extension) + "-strangers" + extension
+}
+
+// OpenTally opens the Tally beside the audit file of cfg. It takes no more than 50 MiB.
+func OpenTally(cfg Config) (*Tally, error) {
+	cfg.Path, cfg.MaxSize, cfg.Keep = TallyPath(cfg.Path), tallySize, tallyKeep
+	log, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tally{log: log, stop: make(chan struct{}), done: make(chan struct{}), peers: map[peer]int64{}}
+	go t.run()
+	return t, nil
+}
+
+// Note writes an entry about a peer, or counts it.
+func (t *Tally) Note(name string, e Entry) {
+	if t == nil {
+		return
+	}
+	t.counted.Add(1)
+	p := peer{e.Kind, name}
+	t.mu.Lock()
+	_, known := t.peers[p]
+	first := !known && len(t.peers) < maxPeers
+	switch {
+	case known:
+		t.peers[p]++
+	case first:
+		t.peers[p] = 0
+	default:
+		t.others++
+	}
+	t.mu.Unlock()
+	if first {
+		e.clip()
+		t.log.Note(e)
+	}
+}
+
+func (t *Tally) run() {
+	defer close(t.done)
+	tick := time.NewTicker(tallyPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.sum()
+		case <-t.stop:
+			t.sum()
+			return
+		}
+	}
+}
+
+// sum writes how many entries there were, and begins a new minute.
+func (t *Tally) sum() {
+	t.mu.Lock()
+	peers, others := t.peers, t.others
+	t.peers, t.others = map[peer]int64{}, 0
+	t.mu.Unlock()
+	for p, count := range peers {
+		if count > 0 {
+			t.log.Note(Entry{Kind: p.kind, Peer: p.name, Count: count})
+		}
+	}
+	if others > 0 {
+		t.log.Note(Entry{Kind: "others", Count: others, Reason: "of more peers than are counted one by one"})
+	}
+}
+
+// Close writes what has been counted, and closes the file.
+func (t *Tally) Close() error {
+	if t == nil {
+		return nil
+	}
+	close(t.stop)
+	<-t.done
+	return t.log.Close()
+}
+
+// Failing returns why the file cannot be written; nil while it can.
+func (t *Tally) Failing() error {
+	if t == nil {
+		return nil
+	}
+	return t.log.Failing()
+}
+
+// Counted returns how many entries there have been.
+func (t *Tally) Counted() int64 {
+	if t == nil {
+		return 0
+	}
+	return t.counted.Load()
+}

@@ -1,0 +1,152 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// run is the writer.
+func (l *Log) run() {
+	defer close(l.done)
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	failing, dirty, syncing := false, false, false // dirty: something was written since the last fsync began
+	for {
+		select {
+		case _, open := <-l.wake:
+			if !open {
+				if syncing {
+					<-l.synced
+				}
+				l.end(failing)
+				return
+			}
+			if !failing { // else it is tried again after a while
+				failing, dirty = !l.flush(false), true
+			}
+		case <-tick.C:
+			switch {
+			case failing || l.lacks():
+				failing, dirty = !l.flush(failing), true
+			case !dirty || syncing:
+			case l.chain.replaced():
+				failing = true
+				l.fail(errGone)
+			default:
+				dirty, syncing = false, true
+				go func(f file) { l.synced <- f.Sync() }(l.chain.file)
+			}
+		case err := <-l.synced:
+			syncing = false
+			if err != nil && !errors.Is(err, os.ErrClosed) { // another file is written now: this one was synchronised
+				failing = true
+				l.fail(err)
+			}
+		}
+	}
+}
+
+// end writes what is left, and closes the file.
+func (l *Log) end(failing bool) {
+	l.mu.Lock()
+	l.next.entries = append(l.next.entries, Entry{Kind: "stopped", Time: time.Now().UTC()})
+	l.mu.Unlock()
+	written := l.flush(failing)
+	if l.chain.file != nil {
+		if err := errors.Join(l.chain.file.Sync(), l.chain.file.Close()); err != nil {
+			l.fail(err)
+		}
+	}
+	if !written {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.chain.cfg.Log.Error("the audit file is closed, and entries are missing in it", "file", l.path, "missing", l.missing+int64(len(l.kept)))
+	}
+}
+
+// lacks reports whether entries are missing that the file does not tell of.
+func (l *Log) lacks() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.missing > 0
+}
+
+// fail notes that the file cannot be written.
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failing != nil {
+		return
+	}
+	l.failing = &failure{err, time.Now()}
+	l.cause = fmt.Sprintf("the file could not be written since %s: %v", l.failing.since.UTC().Format(time.RFC3339), err)
+	l.chain.cfg.Log.Error("the audit file cannot be written", "file", l.path, "err", err)
+}
+
+// flush writes all that waits, tells whoever waits for that, and reports whether it is written.
+func (l *Log) flush(failing bool) bool {
+	l.mu.Lock()
+	receipt, missing := l.next, l.missing
+	l.next = newReceipt()
+	entries, gaps := l.kept, 0
+	if failing || missing > 0 {
+		entries, gaps = append([]Entry{{Kind: "gap", Time: time.Now().UTC(), Count: missing, Reason: l.cause}}, entries...), 1
+	}
+	l.mu.Unlock()
+	if len(entries) == 0 {
+		entries = receipt.entries // as nearly always
+	} else {
+		entries = append(entries, receipt.entries...)
+	}
+	var err error
+	written := 0
+	if failing {
+		err = l.chain.reopen()
+	}
+	if err == nil {
+		written, err = l.chain.write(entries)
+	}
+	l.lines.Add(int64(written))
+	if err != nil {
+		l.fail(err)
+	}
+	l.settle(entries, gaps, written, missing, err == nil)
+	receipt.entries, receipt.err = nil, err
+	close(receipt.done)
+	return err == nil
+}
+
+// settle notes what has become of entries: some are written. Of the others those are kept that
+// tell what has happened; those that ask are missing, and what they ask for is refused.
+func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if gaps > 0 && written > 0 {
+		l.missing -= missing
+	}
+	l.kept = nil
+	for i := gaps; i < len(entries); i++ {
+		switch e := &entries[i]; {
+		case i < written:
+			l.waiting -= e.weight
+		case e.asked:
+			l.waiting -= e.weight
+			l.missing++
+			l.refused.Add(1)
+		default:
+			l.kept = append(l.kept, *e)
+		}
+	}
+	if !all {
+		return
+	}
+	if l.failing != nil {
+		l.failing = nil
+		l.chain.cfg.Log.Info("the audit file can be written again", "file", l.path, "missing", missing)
+	}
+	if l.missing == 0 {
+		l.cause = ""
+	}
+}

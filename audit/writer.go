@@ -18,7 +18,7 @@ func (l *Log) run() {
 		case _, open := <-l.wake:
 			if !open {
 				if syncing {
-					<-l.synced
+					failing = l.failed(<-l.synced) || failing
 				}
 				l.end(failing)
 				return
@@ -40,12 +40,18 @@ func (l *Log) run() {
 			}
 		case err := <-l.synced:
 			syncing = false
-			if err != nil && !errors.Is(err, os.ErrClosed) { // another file is written now: this one was synchronised
-				failing = true
-				l.fail(err)
-			}
+			failing = l.failed(err) || failing
 		}
 	}
+}
+
+// failed reports whether an fsync failed, and notes that.
+func (l *Log) failed(err error) bool {
+	if err == nil || errors.Is(err, os.ErrClosed) { // another file is written now: this one was synchronised
+		return false
+	}
+	l.fail(err)
+	return true
 }
 
 // end writes what is left, and closes the file.

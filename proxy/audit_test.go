@@ -2,9 +2,12 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,16 +49,8 @@ func TestRefusalsWritten(t *testing.T) {
 		if err := log.Close(); err != nil {
 			t.Fatal(err)
 		}
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var refused []audit.Entry
-		for line := range strings.Lines(string(data)) {
-			var e audit.Entry
-			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				t.Fatal(err)
-			}
+		for _, e := range entries(t, file) {
 			if e.Kind == "refused" {
 				refused = append(refused, e)
 			}
@@ -79,4 +74,135 @@ func about(e audit.Entry) string {
 		parts = append(parts, "["+strings.Join(list, " ")+"]")
 	}
 	return strings.Join(parts, " ")
+}
+
+// entries are those of an audit file.
+func entries(t *testing.T, file string) (list []audit.Entry) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var e audit.Entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// witness is a link that looks into the audit file when it gets a request.
+type witness struct {
+	flaky
+	t    *testing.T
+	file string
+	got  []string
+}
+
+func (w *witness) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	devices := req.Devices()
+	last := devices[len(devices)-1].ID()
+	w.got = append(w.got, last)
+	if req.Name() == "MakeCall" && !has(w.t, w.file, "asked", last) {
+		w.t.Errorf("%s is carried out, and is not in the audit file", req)
+	}
+	w.flaky.Request(req, reply)
+}
+
+// has reports whether a file has an entry of a kind about a device or destination.
+func has(t *testing.T, file, kind, device string) bool {
+	t.Helper()
+	return slices.ContainsFunc(entries(t, file), func(e audit.Entry) bool {
+		return e.Kind == kind && slices.Contains(slices.Concat(e.Devices, e.Destinations), device)
+	})
+}
+
+// Of requests that a client sends without waiting each is in the audit file before the link gets
+// it, and its end before the client gets the answer; the order stays.
+func TestWrittenBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "audit.log")
+		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &witness{flaky: flaky{lose: make(chan error)}, t: t, file: file}
+		p := start(t, w, policy.FromGrants(nil, policy.Grant{Who: "one", Control: []string{"100"}, Observe: []string{"*"}, Dial: []string{"2*"}}), func(cfg *proxy.Config) { cfg.Audit = log })
+		s, _ := open(t, p, "one")
+		var asked, carried, answered []string
+		for n := range 60 {
+			device, req, kind := fmt.Sprint(200+n), any(nil), ""
+			switch n % 3 {
+			case 0:
+				req, kind = uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev(device)}, "done"
+			case 1:
+				req = uacsta.GetForwarding{Device: uacsta.Dev(device)}
+			default:
+				req, kind = uacsta.MakeCall{CallingDevice: uacsta.Dev(device), CalledDirectoryNumber: uacsta.Dev("200")}, "refused"
+			}
+			asked = append(asked, device)
+			if kind != "refused" {
+				carried = append(carried, device)
+			}
+			s.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message) {
+				answered = append(answered, device)
+				if (m.Err() != nil) != (kind == "refused") {
+					t.Errorf("%s is answered with %s", device, m)
+				}
+				if kind != "" && !has(t, file, kind, device) {
+					t.Errorf("%s is answered, and that is not in the audit file", device)
+				}
+			})
+		}
+		synctest.Wait()
+		if !slices.Equal(answered, asked) || !slices.Equal(w.got, carried) {
+			t.Errorf("asked were %v\ncarried out are %v\nanswered are %v", asked, w.got, answered)
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if m := call(s, "100"); m != "" {
+			t.Error("a call is made that cannot be written down")
+		}
+	})
+}
+
+// A session leaves lines in the audit file once it is somebody's and asks for something; those who
+// come and go are counted.
+func TestComingAndGoing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file, discard := filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.DiscardHandler)
+		log, err := audit.Open(audit.Config{Path: file, Log: discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		strangers, err := audit.OpenTally(audit.Config{Path: file, Log: discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
+		p.SetAudit(log, strangers)
+		for n := range 50 {
+			s, _ := open(t, p, "one")
+			if n == 7 {
+				request(s, uacsta.RequestSystemStatus{})
+			}
+			s.Close(nil)
+			p.Refused("sip", fmt.Sprintf("udp:192.0.2.1:%d", 1000+n), "mallory", "wrong password")
+			p.Refused("xml", fmt.Sprintf("[2001:db8::%d]:1000", n), "", "not trusted")
+		}
+		if err := errors.Join(log.Close(), strangers.Close()); err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, e := range slices.Concat(entries(t, file), entries(t, audit.TallyPath(file))) {
+			lines = append(lines, strings.TrimSpace(fmt.Sprint(e.Kind, " ", e.Who, " ", e.Count)))
+		}
+		slices.Sort(lines)
+		if want := "closed  48,closed one 0,closed one 0,opened one 0,refused  0,refused  49,refused  49,refused mallory 0,stopped  0,stopped  0"; strings.Join(lines, ",") != want {
+			t.Errorf("%s, want %s", strings.Join(lines, ","), want)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -119,6 +120,8 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
+// FuzzVerify reads any file: whoever verifies it looks at every line, and whoever goes on with it
+// leaves its whole lines as they are, or refuses it and changes nothing.
 func FuzzVerify(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "seed")
 	l, err := Open(Config{Path: path, Log: slog.New(slog.DiscardHandler)})
@@ -129,14 +132,24 @@ func FuzzVerify(f *testing.F) {
 	_ = l.Close()
 	seed, _ := os.ReadFile(path)
 	f.Add(seed)
+	f.Add(seed[:len(seed)-5])
+	f.Add(append(slices.Clone(seed), "x\n{\"number\":"...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		name := filepath.Join(t.TempDir(), "x")
 		if err := os.WriteFile(name, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		end, err := Verify(nil, []string{name})
-		if err == nil && end.Lines != int64(bytes.Count(data, []byte("\n"))) {
-			t.Errorf("%+v of %q", end, data)
+		report, err := Verify(nil, []string{name})
+		if lines := int64(bytes.Count(data, []byte("\n"))); err == nil && report.Lines != lines || report.Lines > lines {
+			t.Errorf("%+v of %q", report, data)
+		}
+		l, err := Open(Config{Path: name, Log: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			err = l.Close()
+		}
+		after, _ := os.ReadFile(name)
+		if whole := data[:bytes.LastIndexByte(data, '\n')+1]; err == nil && !bytes.HasPrefix(after, whole) || err != nil && !bytes.Equal(after, data) {
+			t.Errorf("%q becomes %q, %v", data, after, err)
 		}
 	})
 }

@@ -40,7 +40,7 @@ type failure struct {
 }
 
 const (
-	maxWaiting = 16 << 20        // octets of entries that wait, or have happened and are kept until the file can be written
+	maxWaiting = 8 << 20         // octets of entries that wait, or have happened and are kept until the file can be written
 	patience   = 5 * time.Second // of whoever waits for an entry
 	period     = time.Second     // of fsync, and of trying a file again that could not be written
 )

@@ -29,9 +29,10 @@ type chain struct {
 	cfg  Config
 	open func(path string) (file, error)
 
-	file   file  // nil after a failed rotation
-	size   int64 // of the whole lines in it
-	torn   bool  // something stands behind them
+	file   file   // nil after a failed rotation
+	buffer []byte // of write
+	size   int64  // of the whole lines in it
+	torn   bool   // something stands behind them
 	number int64
 	last   string // hash
 }
@@ -149,44 +150,48 @@ const piece = 1 << 20 // octets that are written at once
 
 // write appends entries, and returns how many of them are in the file.
 func (c *chain) write(entries []Entry) (written int, err error) {
+	if len(entries) == 0 {
+		return 0, nil
+	}
 	if err := c.mend(); err != nil {
 		return 0, err
 	}
-	var lines []byte
-	number, last := c.number, c.last
-	flush := func(before int) error {
+	lines, number, last := c.buffer[:0], c.number, c.last
+	flush := func(lines []byte, before int) error {
 		if n, err := c.file.Write(lines); err != nil {
 			c.torn = n > 0
 			return errors.Join(err, c.mend())
 		}
 		c.size += int64(len(lines))
 		c.number, c.last = number, last
-		lines, written = lines[:0], before
+		written = before
 		return nil
 	}
 	for i := range entries {
 		e := &entries[i]
 		e.Number, e.Before = number+1, last
-		line, err := seal(c.cfg.Key, e)
-		if err != nil {
+		before := len(lines)
+		if lines, err = seal(lines, c.cfg.Key, e); err != nil {
 			return written, err
 		}
-		if full := c.size + int64(len(lines)); full > 0 && full+int64(len(line)) > c.cfg.MaxSize {
-			if err := flush(i); err != nil {
+		if c.size+int64(before) > 0 && c.size+int64(len(lines)) > c.cfg.MaxSize {
+			if err := flush(lines[:before], i); err != nil {
 				return written, err
 			}
 			if err := c.rotate(); err != nil {
 				return written, err
 			}
+			lines = append(lines[:0], lines[before:]...)
 		}
-		lines = append(lines, line...)
 		if number, last = e.Number, e.Hash; len(lines) >= piece {
-			if err := flush(i + 1); err != nil {
+			if err := flush(lines, i+1); err != nil {
 				return written, err
 			}
+			lines = lines[:0]
 		}
 	}
-	return written, flush(len(entries))
+	c.buffer = lines
+	return written, flush(lines, len(entries))
 }
 
 // mend takes away what stands behind the whole lines.

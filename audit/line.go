@@ -35,17 +35,17 @@ type Entry struct {
 	weight int  // what it takes in memory while it waits
 }
 
-// seal gives an entry its hash, and returns its line.
-func seal(key []byte, e *Entry) ([]byte, error) {
+// seal gives an entry its hash, and appends its line.
+func seal(lines, key []byte, e *Entry) ([]byte, error) {
 	e.Hash = ""
 	e.encodable()
-	line, err := json.Marshal(e)
+	plain, err := json.Marshal(e)
 	if err != nil {
-		return nil, err
+		return lines, err
 	}
-	e.Hash = digest(key, line)
-	line = append(line[:len(line)-1], `,"hash":"`...)
-	return append(append(line, e.Hash...), "\"}\n"...), nil
+	e.Hash = digest(key, plain)
+	lines = append(append(lines, plain[:len(plain)-1]...), `,"hash":"`...)
+	return append(append(lines, e.Hash...), "\"}\n"...), nil
 }
 
 // texts are the texts of an entry.

@@ -101,7 +101,7 @@ func (v *verifier) line(where string, line []byte) {
 		return
 	}
 	hash, before := e.Hash, v.Report
-	sealed, err := seal(v.key, &e)
+	sealed, err := seal(nil, v.key, &e)
 	switch {
 	case err != nil:
 		v.fault("%s: %w", where, err)

@@ -133,7 +133,8 @@ func TestWrittenBefore(t *testing.T) {
 		s, _ := open(t, p, "one")
 		var asked, carried, answered []string
 		for n := range 60 {
-			device, req, kind := fmt.Sprint(200+n), any(nil), ""
+			var req any
+			device, kind := fmt.Sprint(200+n), ""
 			switch n % 3 {
 			case 0:
 				req, kind = uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev(device)}, "done"

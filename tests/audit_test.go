@@ -199,30 +199,23 @@ func full(t *testing.T, dir string, fill, free func(*running)) {
 	a := administer(t, controllers+"audit: {file: "+file+"}\n")
 	fill(a.running)
 	c := a.controller()
-	refused := 0
-	for n := 0; refused < 100; n++ {
-		these := destinations(0, 0, n, 8)
-		if err := c.ask("1000", these...); err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range these {
-			if unwritten(c.answered[d]) {
-				refused++
+	n := 0
+	// told asks for more, since a short line may have room where a long one has none, until
+	// somebody is told that the file cannot be written
+	told := func(who string, said func() bool) {
+		t.Helper()
+		waitFor(t, who, func() bool {
+			n++
+			if err := c.ask("1000", destinations(0, 0, n, 8)...); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if n == 5000 {
-			t.Fatal("the disk does not fill")
-		}
+			return said()
+		})
 	}
-	if got := a.get("/readyz"); !strings.Contains(got, "the audit file cannot be written since") {
-		t.Errorf("readiness is %q", got)
-	}
-	if got := a.metric("tr87proxy_audit_failing"); got != 1 {
-		t.Errorf("the metric is %v", got)
-	}
-	if out := a.admin(0, "status"); !strings.Contains(out, "the audit file cannot be written since") {
-		t.Errorf("the status is %s", out)
-	}
+	const fails = "the audit file cannot be written since"
+	told("readiness that fails", func() bool { return strings.Contains(a.get("/readyz"), fails) })
+	told("a status that tells", func() bool { return strings.Contains(a.admin(0, "status"), fails) })
+	told("the metric", func() bool { return a.metric("tr87proxy_audit_failing") == 1 })
 	watcher := a.xml()
 	if m := watcher.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")}); m.Err() != nil {
 		t.Errorf("%s", m)
@@ -232,30 +225,37 @@ func full(t *testing.T, dir string, fill, free func(*running)) {
 	if err := c.ask("1000", "57000000001"); err != nil || unwritten(c.answered["57000000001"]) {
 		t.Errorf("%v, %s", err, c.answered["57000000001"])
 	}
-	missing := a.metric("tr87proxy_audit_refused_total")
+	counted := int64(a.metric("tr87proxy_audit_refused_total"))
 	a.stop()
-	if out := a.out.String(); strings.Count(out, "the audit file cannot be written") != 1 || strings.Count(out, "the audit file can be written again") != 1 {
+	if out := a.out.String(); !strings.Contains(out, "the audit file cannot be written") || strings.Count(out, "the audit file cannot be written") != strings.Count(out, "the audit file can be written again") {
 		t.Errorf("the log has\n%s", out)
 	}
-	report, err := audit.Verify(nil, []string{file})
-	if err != nil {
+	if _, err := audit.Verify(nil, []string{file}); err != nil {
 		t.Error(err)
 	}
-	kinds := map[string][]string{}
+	kinds, missing, refused := map[string][]string{}, int64(0), int64(0)
 	for _, e := range entries(t, file) {
+		if e.Kind == "gap" {
+			missing += e.Count
+		}
 		for _, d := range e.Destinations {
 			kinds[d] = append(kinds[d], e.Kind)
 		}
 	}
 	for d, m := range c.answered {
-		if written := fmt.Sprint(kinds[d]); !unwritten(m) && written != "[asked done]" || unwritten(m) && written != "[]" {
-			t.Errorf("%s was answered with %s, and is written down as %s", d, m, written)
+		want := "[asked done]"
+		if unwritten(m) {
+			want = "[]"
+			refused++
+		}
+		if got := fmt.Sprint(kinds[d]); got != want {
+			t.Errorf("%s was answered with %s, and is written down as %s", d, m, got)
 		}
 	}
-	if want := fmt.Sprintf("%d entries are missing: the file could not be written since", int(missing)); int(missing) != refused || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], want) {
-		t.Errorf("%d were refused: %q, want %s", refused, report.Gaps, want)
+	if refused == 0 || missing != refused || counted != refused {
+		t.Errorf("%d were refused, %d are missing, %d counted", refused, missing, counted)
 	}
-	if out, status := command(t, "audit", "verify", "--file", file); status != 0 || !strings.Contains(out, "entries are missing") {
+	if out, status := command(t, "audit", "verify", "--file", file); status != 0 || !strings.Contains(out, "entries are missing: the file could not be written since") {
 		t.Error(status, out)
 	}
 }

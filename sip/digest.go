@@ -36,6 +36,9 @@ type Digest struct {
 	nonces     nonces
 }
 
+// longestUsername is what is looked at, and written into the log.
+const longestUsername = 256
+
 // The algorithms of [Digest]. There are peers that know MD5 only, and some of those fail
 // when they are offered another one beside it.
 const (
@@ -112,7 +115,7 @@ func (d *Digest) Check(r *Request) (username string, err error) {
 // verify finds out who sent a request.
 func (d *Digest) verify(r *Request) (username string, stale bool, err error) {
 	cred, err := digest.ParseCredentials(r.Header("Authorization"))
-	if err != nil {
+	if err != nil || len(cred.Username) > longestUsername {
 		return "", false, ErrChallenged
 	}
 	username = cred.Username

@@ -93,6 +93,11 @@ func TestDigestTarget(t *testing.T) {
 			}
 		}
 	}
+	long := strings.Repeat("u", longestUsername+1)
+	res := ask("sip:h", authorize(long, "s3cret", digest.nonce(digest.nonces.next(), "127.0.0.1"), "REGISTER", "sip:h"))
+	if failed := <-failures; res.code() != 401 || failed {
+		t.Errorf("a very long name: %s, failed %v", res.start, failed)
+	}
 	if guard.Wrong() != 0 {
 		t.Error("what proves nothing counts:", guard.Wrong())
 	}

@@ -211,6 +211,58 @@ func TestTrustedAreRepeated(t *testing.T) {
 	}
 }
 
+// authenticating believes everybody, and refuses what they want.
+type authenticating struct{ *recorder }
+
+func (authenticating) Invite(in *Invitation) {
+	in.authenticated()
+	in.Reject(Answer{Code: 404})
+}
+
+// Whoever has authenticated is known from then on: by its connection, or its address and port.
+func TestAuthenticatedAreKnown(t *testing.T) {
+	for _, transport := range []string{"TCP", "UDP"} {
+		t.Run(transport, func(t *testing.T) {
+			ua, _, addr := serve(t, transport, func(c *Config) { c.Handler = authenticating{} })
+			kept := func() int { _, _, n := ua.Counts(); return n }
+			p := dialRaw(t, transport, addr)
+			p.write(p.request("BYE", 1, ""))
+			if res := p.must(); res.code() != 481 || kept() != 0 {
+				t.Errorf("%s, %d transactions are kept", res.start, kept())
+			}
+			p.write(p.request("INVITE", 1, ""))
+			if res := p.must(); res.code() != 404 || kept() != 1 {
+				t.Errorf("%s, %d transactions are kept", res.start, kept())
+			}
+			other := dialRaw(t, transport, addr)
+			for p, want := range map[*rawPeer]standing{p: known, other: stranger} {
+				p.write(p.request("OPTIONS", 3, ""))
+				for p.must().code() != 200 { // the refusal is repeated, over UDP
+				}
+				h := hop{ua.socketOf(transport, p.nc.LocalAddr()), addrPort(p.nc.LocalAddr())}
+				if got := ua.standingOf(h); got != want {
+					t.Errorf("%d, want %d", got, want)
+				}
+			}
+		})
+	}
+}
+
+// socketOf returns what a peer's messages come by.
+func (ua *UA) socketOf(transport string, peer net.Addr) conn {
+	ua.mu.Lock()
+	defer ua.mu.Unlock()
+	if transport == "UDP" {
+		return ua.sockets[0]
+	}
+	for c := range ua.streams {
+		if c.remote == addrPort(peer) {
+			return c
+		}
+	}
+	return nil
+}
+
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for until := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
@@ -220,12 +272,20 @@ func await(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// pending never answers, but in dialogs.
-type pending struct{ *recorder }
+// pending answers nobody but whoever is good, and remembers the first of the others.
+type pending struct {
+	*recorder
+	first chan *Invitation
+}
 
 func (p pending) Invite(in *Invitation) {
 	if strings.Contains(in.Header("Subject"), "good") {
 		p.recorder.Invite(in)
+		return
+	}
+	select {
+	case p.first <- in:
+	default: // there is one
 	}
 }
 
@@ -236,8 +296,9 @@ func TestStrangersFillTransactions(t *testing.T) {
 	for _, transport := range []string{"TCP", "UDP"} {
 		t.Run(transport, func(t *testing.T) {
 			const most = 40
+			first := make(chan *Invitation, 1)
 			ua, rec, addr := serve(t, transport, func(c *Config) {
-				c.Handler, c.MaxTransactions = pending{c.Handler.(*recorder)}, most
+				c.Handler, c.MaxTransactions = pending{c.Handler.(*recorder), first}, most
 				c.Known = func(p Peer) bool { return p.Addr.Addr() == netip.MustParseAddr("127.0.0.2") }
 			})
 			trusted := dialRawFrom(t, transport, "127.0.0.2", addr)
@@ -264,6 +325,9 @@ func TestStrangersFillTransactions(t *testing.T) {
 			_, _, transactions := ua.Counts()
 			if evicted := ua.Stats().EvictedTransactions.Load(); transactions > most || evicted == 0 {
 				t.Errorf("%d transactions, %d evicted", transactions, evicted)
+			}
+			if _, err := next(t, first, "invitation").Accept(rec, Answer{}); !errors.Is(err, ErrCancelled) {
+				t.Errorf("what gave way first was accepted: %v", err)
 			}
 			for range 5 {
 				if res := trusted.ask("INFO", "still"); res.code() != 200 {

@@ -307,6 +307,9 @@ func TestHostile(t *testing.T) {
 		"headers without end":  {strings.Repeat("a: b\n", maxHeaders/5+1), "too long", nil},
 		"a reply to nothing":   {"Content-Type: command/reply\nReply-Text: +OK\n\n", "a reply to nothing", nil},
 		"channels that are no": {greeting, "no message of the event socket", []string{ok, ok, "Content-Type: api/response\nContent-Length: 3\n\nabc"}},
+		"no list":              {greeting, "no message of the event socket", []string{ok, ok, ok}},
+		"an endless list":      {greeting, "too long", []string{ok, ok, "Content-Type: api/response\nContent-Length: 999999999999\n\n{"}},
+		"half a list":          {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{\"rows\":[{},"}},
 		"a stranger":           {"Content-Type: text/rude-rejection\n\n", "lets nobody in from this address", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +334,11 @@ func TestHostile(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, in) // until the link has gone
 			}()
-			l, err := NewLink(LinkConfig{Addresses: []string{listener.Addr().String()}, Domain: "pbx.test", Timeout: 300 * time.Millisecond})
+			limit := patience
+			if tt.want == "no greeting" || tt.want == "no answer in time" {
+				limit = 300 * time.Millisecond
+			}
+			l, err := NewLink(LinkConfig{Addresses: []string{listener.Addr().String()}, Domain: "pbx.test", Timeout: limit})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -64,8 +64,9 @@ func rows[T any](list io.Reader, take func(T) (more bool)) error {
 // begins has the link learn a list of what there is, before the events that come after it: each
 // row, most of them at most, and then what follows.
 func begins[T any](ctx context.Context, l *Link, s *socket, what string, most int, row func(T), then func(done func(error))) error {
-	deliver, learnt, n := l.inbox.Deliverer(), make(chan error, 1), 0
+	deliver, learnt, n, listed := l.inbox.Deliverer(), make(chan error, 1), 0, false
 	list := func(r io.Reader) error {
+		listed = true
 		return rows(r, func(t T) bool {
 			if n++; n > most {
 				deliver(func() { l.crowded(what, most) })
@@ -76,6 +77,9 @@ func begins[T any](ctx context.Context, l *Link, s *socket, what string, most in
 		})
 	}
 	if err := s.give("api show "+what+" as json", &command{list: list, done: func(_ string, err error) {
+		if err == nil && !listed {
+			err = errBroken
+		}
 		deliver(func() {
 			if err != nil {
 				learnt <- err

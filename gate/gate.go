@@ -28,7 +28,7 @@ type Config struct {
 	PeerBurst      int                        // of these at once; 200
 	HandshakeTime  time.Duration              // of TLS; 10 s
 	NameKinds      []string                   // of names in certificates that count, in this order: dns, uri, cn; none: all
-	Strangers      *Strangers                 // what peers that are not proved may take; nil: as much as one process gives them
+	Strangers      *Strangers                 // what peers that are not proved may take; nil: 64 MiB at this gate alone
 	// Refused is told of each connection that is not taken.
 	Refused func(nc net.Conn, why string)
 	Log     *slog.Logger

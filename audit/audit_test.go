@@ -19,7 +19,7 @@ func write(t *testing.T, cfg Config, entries ...Entry) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if err := l.Write(e); err != nil {
+		if err := l.Add(e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +128,7 @@ func FuzzVerify(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	_ = l.Write(some(1)[0])
+	_ = l.Add(some(1)[0])
 	_ = l.Close()
 	seed, _ := os.ReadFile(path)
 	f.Add(seed)

@@ -111,7 +111,7 @@ func TestFullDisk(t *testing.T) {
 			var inFile, refused int
 			for n := range 40 {
 				e := Entry{Kind: "asked", Reason: fmt.Sprint(n)}
-				switch err := l.Write(e); {
+				switch err := l.Add(e); {
 				case err == nil && refused == 0:
 					inFile++
 				case err == nil:
@@ -133,7 +133,7 @@ func TestFullDisk(t *testing.T) {
 			if err := l.Failing(); err != nil {
 				t.Error(err)
 			}
-			if err := l.Write(Entry{Kind: "asked", Reason: "last"}); err != nil {
+			if err := l.Add(Entry{Kind: "asked", Reason: "last"}); err != nil {
 				t.Error(err)
 			}
 			if lines, missing := l.Counts(); int(missing) != refused || int(lines) != inFile+1+refused+1 {
@@ -188,11 +188,11 @@ func TestFailedSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1, sync: syscall.EIO}
 		l := opened(t, path, d, 0)
-		if err := l.Write(Entry{Kind: "asked"}); err != nil {
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
 			t.Error(err) // it has been given to the system
 		}
 		time.Sleep(3 * period)
-		if err := l.Write(Entry{Kind: "asked"}); !errors.Is(l.Failing(), syscall.EIO) || !errors.Is(err, ErrFull) {
+		if err := l.Add(Entry{Kind: "asked"}); !errors.Is(l.Failing(), syscall.EIO) || !errors.Is(err, ErrFull) {
 			t.Errorf("%v, %v", l.Failing(), err)
 		}
 		d.set(func() { d.sync = nil })
@@ -212,11 +212,11 @@ func TestHangingDisk(t *testing.T) {
 		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1, hangs: make(chan struct{})}
 		l := opened(t, path, d, 0)
 		note, began := l.Note(Entry{Kind: "done"}), time.Now()
-		if err := l.Write(Entry{Kind: "asked"}); err == nil || time.Since(began) > patience || l.Failing() == nil {
+		if err := l.Add(Entry{Kind: "asked"}); err == nil || time.Since(began) > patience || l.Failing() == nil {
 			t.Errorf("%v after %v, %v", err, time.Since(began), l.Failing())
 		}
 		began = time.Now()
-		if note.Wait() == nil || l.Write(Entry{Kind: "asked"}) == nil || time.Since(began) > 0 {
+		if note.Wait() == nil || l.Add(Entry{Kind: "asked"}) == nil || time.Since(began) > 0 {
 			t.Errorf("somebody waits %v", time.Since(began))
 		}
 		hangs := d.hangs
@@ -240,14 +240,14 @@ func TestMovedAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "audit.log")
 		l := opened(t, path, &disk{room: -1}, 0)
-		if err := l.Write(Entry{Kind: "asked"}); err != nil {
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
 			t.Error(err)
 		}
 		if err := os.Rename(path, path+".1"); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * period)
-		if err := l.Write(Entry{Kind: "asked"}); err != nil {
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
 			t.Error(err)
 		}
 		if err := l.Close(); err != nil {
@@ -266,7 +266,7 @@ func TestRotation(t *testing.T) {
 		path := filepath.Join(dir, "audit.log")
 		l := opened(t, path, &disk{room: -1}, 2000)
 		for n := range 30 {
-			if err := l.Write(Entry{Kind: "asked", Reason: fmt.Sprint(n)}); err != nil {
+			if err := l.Add(Entry{Kind: "asked", Reason: fmt.Sprint(n)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -284,7 +284,7 @@ func TestRotation(t *testing.T) {
 		// where the next older file would be something is already
 		var name string
 		for n := range 30 {
-			if err := l.Write(Entry{Kind: "asked", Reason: fmt.Sprint(n)}); err != nil {
+			if err := l.Add(Entry{Kind: "asked", Reason: fmt.Sprint(n)}); err != nil {
 				break
 			}
 			if name != "" {
@@ -360,11 +360,11 @@ func TestClosed(t *testing.T) {
 	if err := errors.Join(l.Close(), l.Close()); err != nil {
 		t.Error(err)
 	}
-	if l.Write(Entry{}) == nil || l.Note(Entry{}).Wait() == nil {
+	if l.Add(Entry{}) == nil || l.Note(Entry{}).Wait() == nil {
 		t.Error("a closed log takes entries")
 	}
 	var none *Log
-	if err := errors.Join(none.Write(Entry{}), none.Note(Entry{}).Wait(), none.Close(), none.Failing()); err != nil {
+	if err := errors.Join(none.Add(Entry{}), none.Note(Entry{}).Wait(), none.Close(), none.Failing()); err != nil {
 		t.Error(err)
 	}
 }

@@ -108,9 +108,9 @@ func (r *Receipt) Wait() error {
 	}
 }
 
-// Write writes an entry before what it tells is done, and returns once it is in the file. On an
+// Add writes an entry before what it tells is done, and returns once it is in the file. On an
 // error that must not be done.
-func (l *Log) Write(e Entry) error {
+func (l *Log) Add(e Entry) error {
 	e.asked = true
 	err := l.put(e).Wait()
 	if errors.Is(err, errSlow) { // the writer, who hangs, cannot tell

@@ -68,7 +68,7 @@ func (s *Session) noteEnd(e audit.Entry, reason error) {
 }
 
 // stranger writes down, or counts, what becomes of a peer that has not said who it is.
-func (p *Proxy) stranger(peer string, e audit.Entry) { p.cfg.Strangers.Note(peer, e) }
+func (p *Proxy) stranger(peer string, e audit.Entry) { p.cfg.Tally.Note(peer, e) }
 
 // Refused writes down that a front let somebody not in; who is whom it pretended to be.
 func (p *Proxy) Refused(front, peer, who, reason string) {
@@ -113,7 +113,7 @@ func (s *Session) record(o *object, answer answerer, do func(answerer)) {
 	}
 	who, rules := s.Identity(), s.proxy.rules.Load()
 	s.introduce()
-	if err := s.proxy.cfg.Audit.Write(o.about(s.entry("asked"))); err != nil {
+	if err := s.proxy.cfg.Audit.Add(o.about(s.entry("asked"))); err != nil {
 		answer(nil, errAudit)
 		return
 	}

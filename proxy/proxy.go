@@ -20,10 +20,10 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
-	Audit     *audit.Log          // nil: nothing is written down
-	Strangers *audit.Tally        // of those who have not said who they are; nil: nothing is written down
-	Accounts  Accounts            // nil: no application session is authenticated
-	Sessions  ApplicationSessions // what they are granted
+	Audit    *audit.Log          // nil: nothing is written down
+	Tally    *audit.Tally        // of those who have not said who they are; nil: nothing is written down
+	Accounts Accounts            // nil: no application session is authenticated
+	Sessions ApplicationSessions // what they are granted
 
 	MaxSessions    int           // 20000
 	MaxIdentity    int           // sessions of one identity; 2000
@@ -255,7 +255,7 @@ func (p *Proxy) Run(ctx context.Context) {
 // SetAudit says where sessions, refusals and control requests are written down, and what becomes
 // of strangers. Call it before Run.
 func (p *Proxy) SetAudit(log *audit.Log, strangers *audit.Tally) {
-	p.cfg.Audit, p.cfg.Strangers = log, strangers
+	p.cfg.Audit, p.cfg.Tally = log, strangers
 }
 
 // Stats returns the counters.

@@ -66,11 +66,11 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) (later boo
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return false
 	}
-	return s.recorded(&o, answer, func(answer answerer) { r.begin(req, answer) })
+	return s.recorded(&o, answer, func(answer answerer) { r.enter(req, answer) })
 }
 
-// begin enters the registration, and asks the link for it.
-func (r *router) begin(req *uacsta.Message, answer answerer) {
+// enter notes the registration, and asks the link for it.
+func (r *router) enter(req *uacsta.Message, answer answerer) {
 	s := r.session
 	s.mu.Lock()
 	full := len(s.routers) >= maxAssociations

@@ -226,6 +226,11 @@ func TestHangingDisk(t *testing.T) {
 		if err := l.Failing(); err != nil {
 			t.Error(err)
 		}
+		l.fail(errSlow) // somebody gives up at the moment at which the disk is back
+		time.Sleep(2 * period)
+		if err := l.Failing(); err != nil {
+			t.Error(err)
+		}
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}

@@ -72,11 +72,12 @@ func (l *Log) end(failing bool) {
 	}
 }
 
-// lacks reports whether entries are missing that the file does not tell of.
+// lacks reports whether entries are missing that the file does not tell of, or somebody did not
+// want to wait any longer.
 func (l *Log) lacks() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.missing > 0
+	return l.missing > 0 || l.failing != nil
 }
 
 // fail notes that the file cannot be written.

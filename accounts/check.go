@@ -161,11 +161,10 @@ func (k *Keeper) Check(ctx context.Context, application, name, password string, 
 // nobody's hash is compared when there is no such account, so that it takes as long.
 var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 
-// matches finds the account whose name and password these are. The error says that nobody has
-// looked.
-func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (a Account, right bool, err error) {
-	a, proof, right := k.recent(name, password)
-	if right {
+// matches finds the account of a name, and reports whether password and application ID are
+// right. The error says that nobody has looked.
+func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (Account, bool, error) {
+	if a, _, right := k.recent(name, password); right {
 		return a, a.fits(application), nil // it waits for nobody
 	}
 	if err := k.turns.take(ctx, from); err != nil {
@@ -175,7 +174,8 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	if err := k.guard.Admit(name, from); err != nil { // those before it may have locked the name
 		return Account{}, false, err
 	}
-	if a, proof, right = k.recent(name, password); right { // or have shown that the password is right
+	a, proof, right := k.recent(name, password)
+	if right { // or they have shown that the password is right
 		return a, a.fits(application), nil
 	}
 	hash := []byte(a.hash)

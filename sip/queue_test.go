@@ -1,0 +1,28 @@
+package sip
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// What waits to be sent in a dialog has a bound in octets, too: a peer that does not take few
+// large messages loses the dialog as one that does not take many.
+func TestQueueOctets(t *testing.T) {
+	_, rec, addr := serve(t, "UDP", func(c *Config) { c.EventWait = time.Minute })
+	p := dialRaw(t, "UDP", addr)
+	p.invite()
+	d := next(t, rec.dialogs, "dialog")
+	const size = 30000
+	overflow := make(chan int, 100)
+	for n := range 100 {
+		d.Send("INFO", "text/plain", make([]byte, size), func(res Result) {
+			if errors.Is(res.Err, ErrOverflow) {
+				overflow <- n
+			}
+		})
+	}
+	if n := next(t, overflow, "overflow"); n != maxQueued/size+1 { // one is on its way
+		t.Errorf("message %d is one too many", n)
+	}
+}

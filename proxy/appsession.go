@@ -181,8 +181,8 @@ func (s *Session) resume() {
 		s.mu.Unlock()
 		if closed {
 			next.answer(nil, errSecurity)
-		} else if s.dispatch(next.req, next.answer) {
-			return // it goes on here when that is over
+		} else {
+			s.dispatch(next.req, next.answer)
 		}
 	}
 }
@@ -191,32 +191,35 @@ func refuseStart(why string) *uacsta.Message {
 	return uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: why}}, uacsta.Edition3)
 }
 
-// aside goes on with a request on a goroutine of its own, since that takes a while; requests that
-// come meanwhile are held, and resume follows. It returns false when it is too late for that.
-func (s *Session) aside(answer answerer, do func()) (later bool) {
+// aside goes on with a request where that may take a while: on a goroutine that answers what
+// comes meanwhile, and is held, when that is over.
+func (s *Session) aside(answer answerer, do func()) {
 	s.mu.Lock()
+	there := s.busy // the request was held, and this is that goroutine
 	s.busy = true
 	s.mu.Unlock()
+	if there {
+		do()
+		return
+	}
 	if s.proxy.spawn(func() {
 		do()
 		s.resume()
 	}) {
-		return true
+		return
 	}
 	s.mu.Lock()
 	s.busy = false
 	s.mu.Unlock()
 	answer(nil, errLinkDown)
-	return false
 }
 
-// startAppSession answers StartApplicationSession, of which a second one replaces the first; true
-// when a password is being looked at first, and resume follows.
-func (s *Session) startAppSession(req *uacsta.Message, answer answerer) bool {
+// startAppSession answers StartApplicationSession. A second one replaces the first.
+func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	var start uacsta.StartApplicationSession
 	if err := req.Decode(&start); err != nil {
 		answer(nil, err)
-		return false
+		return
 	}
 	version := ""
 	for _, v := range start.RequestedProtocolVersions {
@@ -226,7 +229,7 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) bool {
 	}
 	if version == "" {
 		answer(refuseStart(versionNotSupported), nil)
-		return false
+		return
 	}
 	seconds := 0
 	if start.RequestedSessionDuration != nil {
@@ -240,7 +243,7 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) bool {
 	case !given || accounts == nil:
 		s.refuseLogin("", errors.New("no name and password"), answer)
 	default:
-		return s.aside(answer, func() {
+		s.aside(answer, func() {
 			account, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
 			if err != nil {
 				s.refuseLogin(login.User, err, answer)
@@ -249,7 +252,6 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) bool {
 			}
 		})
 	}
-	return false
 }
 
 func (s *Session) refuseLogin(name string, err error, answer answerer) {

@@ -94,14 +94,13 @@ func (o *object) about(e audit.Entry) audit.Entry {
 	return e
 }
 
-// recorded goes on with a request when it is written down, where it has to be; true when that
-// takes a while, and resume follows.
-func (s *Session) recorded(o *object, answer answerer, do func(answerer)) (later bool) {
+// recorded goes on with a request when it is written down, where it has to be.
+func (s *Session) recorded(o *object, answer answerer, do func(answerer)) {
 	if s.proxy.cfg.Audit == nil || o.action == policy.Observe {
 		do(s.audited(o, answer))
-		return false
+		return
 	}
-	return s.aside(answer, func() { s.record(o, answer, do) })
+	s.aside(answer, func() { s.record(o, answer, do) })
 }
 
 // record writes down a request that controls something, and goes on with it then. It may take a

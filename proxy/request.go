@@ -65,12 +65,8 @@ func under(path string, these ...string) bool {
 // an error.
 type answerer func(*uacsta.Message, error)
 
-// own are the requests that the core answers itself, or changes on their way; slow are those of
-// which some take a while: true when resume follows.
-var (
-	own  map[string]func(*Session, *uacsta.Message, answerer)
-	slow map[string]func(*Session, *uacsta.Message, answerer) (later bool)
-)
+// own are the requests that the core answers itself, or changes on their way.
+var own map[string]func(*Session, *uacsta.Message, answerer)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
 	own = map[string]func(*Session, *uacsta.Message, answerer){
@@ -91,17 +87,15 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 		"GetSwitchingFunctionDevices":  (*Session).listDevices,
 		"MonitorStop":                  (*Session).stopMonitor,
 		"ResetApplicationSessionTimer": (*Session).resetAppSession,
+		"RouteEnd":                     (*Session).routeAnswer,
+		"RouteRegister":                (*Session).routeRegister,
 		"RouteRegisterCancel":          (*Session).routeRegisterCancel,
+		"RouteReject":                  (*Session).routeAnswer,
+		"RouteSelect":                  (*Session).routeAnswer,
+		"StartApplicationSession":      (*Session).startAppSession,
 		"StopApplicationSession":       (*Session).stopAppSession,
 		"SystemRegister":               (*Session).systemRegister,
 		"SystemRegisterCancel":         (*Session).systemRegisterCancel,
-	}
-	slow = map[string]func(*Session, *uacsta.Message, answerer) bool{
-		"RouteEnd":                (*Session).routeAnswer,
-		"RouteRegister":           (*Session).routeRegister,
-		"RouteReject":             (*Session).routeAnswer,
-		"RouteSelect":             (*Session).routeAnswer,
-		"StartApplicationSession": (*Session).startAppSession,
 	}
 }
 
@@ -195,21 +189,17 @@ func (s *Session) requests() use {
 	return use{from: share.Of(s.addr)}
 }
 
-// dispatch answers a request, or carries it to a link; true when that takes a while and
-// resume follows.
-func (s *Session) dispatch(req *uacsta.Message, answer answerer) (later bool) {
-	if s.locked() && !ofAppSessions[req.Name()] {
+// dispatch answers a request, or carries it to a link.
+func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
+	handle := own[req.Name()]
+	switch {
+	case s.locked() && !ofAppSessions[req.Name()]:
 		s.strike(answer)
-		return false
-	}
-	if handle := own[req.Name()]; handle != nil {
+	case handle != nil:
 		handle(s, req, answer)
-		return false
+	default:
+		s.carry(req, answer)
 	}
-	if handle := slow[req.Name()]; handle != nil {
-		return handle(s, req, answer)
-	}
-	return s.carry(req, answer)
 }
 
 // answer sends an answer through the client's queue, so that it stands before the
@@ -236,11 +226,12 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 	}})
 }
 
-// carry checks a request, puts it into the link's form and sends it there. It returns true
-// when the link is asked first who is in a call: resume follows.
-func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
+// carry checks a request, puts it into the link's form and sends it there: where the link is asked
+// first who is in a call, or the request is written down, when that is over.
+func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	if !req.Known() {
-		return s.passThrough(req, answer)
+		s.passThrough(req, answer)
+		return
 	}
 	who := s.Identity()
 	o, err := s.examine(req)
@@ -256,14 +247,15 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) (later bool) {
 	}
 	if err != nil {
 		answer(nil, err)
-		return false
+		return
 	}
 	forward := func(answer answerer) { s.forward(req, &o, answer) }
 	t := s.asks(&o)
 	if t == nil {
-		return s.recorded(&o, answer, forward)
+		s.recorded(&o, answer, forward)
+		return
 	}
-	return s.aside(answer, func() {
+	s.aside(answer, func() {
 		err := s.verify(t, &o)
 		if err == nil && !s.stillMay(&o, who) {
 			err = errSecurity
@@ -300,7 +292,7 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 // passThrough carries a request that the standard does not know, where a rule grants exactly
 // its name, for the whole switching function: what it does to which device nobody here can
 // tell.
-func (s *Session) passThrough(req *uacsta.Message, answer answerer) (later bool) {
+func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	o := object{service: req.Name(), action: policy.Control}
 	ask := s.wishOf(&o, policy.Whole)
 	ask.PassThrough = true
@@ -308,9 +300,9 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) (later bool)
 		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 		s.refused(&o, "the message is not known: "+decision.Reason)
 		answer(nil, err)
-		return false
+		return
 	}
-	return s.recorded(&o, answer, func(answer answerer) {
+	s.recorded(&o, answer, func(answer answerer) {
 		if t := s.homeTrunk(); t != nil {
 			t.request(req, answer)
 		} else {

@@ -44,7 +44,7 @@ var (
 
 // routeRegister answers RouteRegister. Without device it is for all, which takes
 // the right to control all.
-func (s *Session) routeRegister(req *uacsta.Message, answer answerer) (later bool) {
+func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	o, err := s.examine(req)
 	r := &router{session: s, ref: s.proxy.refs.next(), device: policy.Whole}
 	if err == nil {
@@ -52,7 +52,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) (later boo
 	}
 	if err != nil {
 		answer(nil, err)
-		return false
+		return
 	}
 	r.trunk = s.homeTrunk()
 	if len(o.subjects) > 0 {
@@ -60,13 +60,13 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) (later boo
 		r.trunk = s.proxy.route(r.device)
 	} else if !r.allowed() {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
-		return false
+		return
 	}
 	if r.trunk == nil {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
-		return false
+		return
 	}
-	return s.recorded(&o, answer, func(answer answerer) { r.enter(req, answer) })
+	s.recorded(&o, answer, func(answer answerer) { r.enter(req, answer) })
 }
 
 // enter notes the registration, and asks the link for it.
@@ -260,7 +260,7 @@ func (t *trunk) end(linkRef, registration string, why *uacsta.Error) {
 }
 
 // routeAnswer carries RouteSelect, RouteReject and RouteEnd.
-func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) (later bool) {
+func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	d := s.dialogues[req.Text("crossRefIdentifier")]
 	s.mu.Unlock()
@@ -271,14 +271,14 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) (later bool)
 			s.refused(&o, err.Error())
 		}
 		answer(nil, err)
-		return false
+		return
 	}
 	o, err := s.examine(req, d.router.device)
 	if err != nil {
 		answer(nil, err)
-		return false
+		return
 	}
-	return s.recorded(&o, answer, func(answer answerer) {
+	s.recorded(&o, answer, func(answer answerer) {
 		d.limit.Reset(dialogueTime)
 		if req.Name() == "RouteEnd" {
 			d.forget()

@@ -126,9 +126,10 @@ func TestAmplification(t *testing.T) {
 					peers = append(peers, p)
 				}
 			}
-			began, buffer := time.Now(), make([]byte, 65536)
+			began, buffer, prefix := time.Now(), make([]byte, 65536), "tr87proxy_telephones_sip_"
 			waitFor(t, "the end of what strangers opened", func() bool {
-				return time.Since(began) > 2*time.Second && r.metric("tr87proxy_sip_transactions")+r.metric("tr87proxy_sip_dialogs") == 0
+				return time.Since(began) > 2*time.Second && r.metric("tr87proxy_sip_transactions")+r.metric("tr87proxy_sip_dialogs")+
+					r.metric(prefix+"transactions")+r.metric(prefix+"dialogs") == 0
 			})
 			for _, p := range peers {
 				octets := 0

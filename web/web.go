@@ -36,9 +36,11 @@ type Operations struct {
 	Certificates func() []tls.Expiry
 	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
 	Telephones func() (reachable, legs int)
-	Guards     func() []*accounts.Guard // against guessing of passwords
-	Audit      *audit.Log               // nil: there is none
-	Tally      *audit.Tally             // nil: there is none
+	// TelephonesUA is the user agent that telephones speak to; nil: there are none.
+	TelephonesUA *sip.UA
+	Guards       func() []*accounts.Guard // against guessing of passwords
+	Audit        *audit.Log               // nil: there is none
+	Tally        *audit.Tally             // nil: there is none
 }
 
 // Run serves a listener until ctx ends.
@@ -103,11 +105,28 @@ func (o *Operations) register(r *prometheus.Registry) {
 	}
 	gauge("sessions", "Client sessions open.", func() float64 { return float64(o.Proxy.Status().Sessions) })
 	gauge("link_monitors", "Monitors held at the links.", func() float64 { return float64(o.Proxy.Status().Monitors) })
-	gauge("sip_dialogs", "SIP dialogs open.", func() float64 { n, _, _ := o.UA.Counts(); return float64(n) })
-	gauge("sip_connections", "TCP and TLS connections open.", func() float64 { _, n, _ := o.UA.Counts(); return float64(n) })
-	gauge("sip_transactions", "SIP transactions kept.", func() float64 { _, _, n := o.UA.Counts(); return float64(n) })
 	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
 	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
+	stack := func(prefix string, ua *sip.UA) {
+		wire := ua.Stats()
+		gauge(prefix+"dialogs", "SIP dialogs open.", func() float64 { n, _, _ := ua.Counts(); return float64(n) })
+		gauge(prefix+"connections", "TCP and TLS connections open.", func() float64 { _, n, _ := ua.Counts(); return float64(n) })
+		gauge(prefix+"transactions", "SIP transactions kept.", func() float64 { _, _, n := ua.Counts(); return float64(n) })
+		counter(prefix+"requests_total", "SIP requests received.", &wire.Requests)
+		counter(prefix+"retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
+		counter(prefix+"malformed_total", "SIP messages that could not be read.", &wire.Malformed)
+		counter(prefix+"refused_total", "SIP requests refused by a limit.", &wire.Refused)
+		counter(prefix+"unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+		counter(prefix+"withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
+		counter(prefix+"transactions_evicted_total", "SIP transactions of strangers that gave way to others.", &wire.EvictedTransactions)
+		counter(prefix+"connections_evicted_total", "SIP connections of strangers that gave way to others.", &wire.EvictedConnections)
+		counter(prefix+"dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
+		counter(prefix+"stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
+	}
+	stack("sip_", o.UA)
+	if o.TelephonesUA != nil {
+		stack("telephones_sip_", o.TelephonesUA)
+	}
 	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
 	if o.Telephones != nil {
 		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
@@ -131,7 +150,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	if o.Certificates != nil {
 		r.MustRegister(certificates{o.Certificates})
 	}
-	core, wire := o.Proxy.Stats(), o.UA.Stats()
+	core := o.Proxy.Stats()
 	counter("sessions_total", "Client sessions opened.", &core.Sessions)
 	counter("requests_total", "CSTA requests of clients.", &core.Requests)
 	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
@@ -141,16 +160,6 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were not taken.", &o.Strangers.Refused)
 	counter("connections_evicted_total", "Connections that were closed to make room for others.", &o.Strangers.Evicted)
 	counter("connections_struck_total", "Connections that were closed for what their peer sent.", &o.Strangers.Struck)
-	counter("sip_requests_total", "SIP requests received.", &wire.Requests)
-	counter("sip_retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
-	counter("sip_malformed_total", "SIP messages that could not be read.", &wire.Malformed)
-	counter("sip_refused_total", "SIP requests refused by a limit.", &wire.Refused)
-	counter("sip_unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
-	counter("sip_withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
-	counter("sip_transactions_evicted_total", "SIP transactions of strangers that gave way to others.", &wire.EvictedTransactions)
-	counter("sip_connections_evicted_total", "SIP connections of strangers that gave way to others.", &wire.EvictedConnections)
-	counter("sip_dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
-	counter("sip_stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
 }
 
 // auditFails returns why an audit file cannot be written.

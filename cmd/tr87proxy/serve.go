@@ -383,7 +383,7 @@ func (n *node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 		n.listening("http", l.Addr().String())
 		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
 		if n.phones != nil {
-			operations.Telephones = n.phones.Counts
+			operations.Telephones, operations.TelephonesUA = n.phones.Counts, n.phones.UA()
 		}
 		serve(operations.Run, l)
 	}

@@ -26,14 +26,18 @@ import (
 	"time"
 )
 
-// binary is the real program, built once with the race detector.
+// binary is the real program, built once: with the race detector, unless it is measured.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tr87proxy")
 	if err != nil {
 		return "", err
 	}
 	file := filepath.Join(dir, "tr87proxy")
-	out, err := exec.Command("go", "build", "-race", "-o", file, "../cmd/tr87proxy").CombinedOutput()
+	args := []string{"build", "-o", file}
+	if !*floodBeside {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "../cmd/tr87proxy")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
@@ -41,6 +45,9 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if what := os.Getenv(flooderVariable); what != "" {
+		flood(what)
+	}
 	// A program with the race detector waits a second before it exits.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=50"); err != nil {
 		panic(err)

@@ -3,116 +3,19 @@ package tests
 import (
 	"bufio"
 	"crypto/tls"
-	"flag"
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// floodTime is for scripts/bench --flood.
-var floodTime = flag.Duration("flood", 5*time.Second, "how long TestFlood floods")
-
 // invite is an INVITE of a stranger, over UDP.
 func invite(branch int, from string, extra string) string {
 	return fmt.Sprintf("INVITE sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKflood%d;rport\r\nFrom: <%s>;tag=%d\r\nTo: <sip:x@127.0.0.1>\r\nCall-ID: flood%d\r\nCSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.1:9>\r\nMax-Forwards: 70\r\n%sContent-Length: 0\r\n\r\n", branch, from, branch, branch, extra)
-}
-
-// While strangers open thousands of connections, say half a word, and flood it with
-// INVITEs, a client that behaves well is served.
-func TestFlood(t *testing.T) {
-	file := t.TempDir() + "/accounts"
-	account(t, file, "crm", "pw")
-	r := serve(t, "application-sessions: {accounts: "+file+", login-time: 2s}\nlimits: {calls-per-minute: 1000000}\ndigest: {users: [{name: somebody, password: else}]}\ngrants: [{who: crm, control: [\"*\"]}]\n")
-	good := r.xml()
-	if m := good.login("crm", "pw", uacsta.LoginPlain, 600); m.Name() != "StartApplicationSessionPosResponse" {
-		t.Fatalf("%s", m)
-	}
-	ref := good.monitor("1001")
-	once := func() time.Duration {
-		began := time.Now()
-		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
-		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
-		for {
-			if ev := good.hear(); ev.Name() == "ConnectionClearedEvent" && ev.CrossRef() == ref && ev.Text("droppedConnection/deviceID") == "1001" {
-				return time.Since(began)
-			}
-		}
-	}
-	percentiles := func(took []time.Duration) string {
-		slices.Sort(took)
-		return fmt.Sprintf("half %v, 99 of 100 %v", took[len(took)/2].Round(10*time.Microsecond), took[len(took)*99/100].Round(10*time.Microsecond))
-	}
-	var before, during []time.Duration
-	for range 200 {
-		before = append(before, once())
-	}
-	var group sync.WaitGroup
-	stop := make(chan struct{})
-	for n := range 2000 { // half-open: nothing, half a TLS hello, half a frame, half a message
-		port := []int{r.tlsPort, r.xmlTLSPort, r.xmlPort, r.port}[n%4]
-		group.Go(func() {
-			conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), patience)
-			if err != nil {
-				return // refused, which is all right
-			}
-			defer conn.Close()
-			_, _ = io.WriteString(conn, []string{"\x16\x03\x01\x02", "", "\x00\x00\x01\x00", "INVITE sip:x"}[n%4])
-			<-stop
-		})
-	}
-	codes := map[string]int{}
-	var mu sync.Mutex
-	flood := func(conn net.Conn) {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				_, _ = io.WriteString(conn, invite(n, "sip:mallory@x", ""))
-			}
-		}
-	}
-	answers, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	group.Go(func() { flood(answers) })
-	group.Go(func() {
-		buffer := make([]byte, 65536)
-		for {
-			_ = answers.SetReadDeadline(time.Now().Add(patience))
-			n, err := answers.Read(buffer)
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			codes[strings.SplitN(string(buffer[:n]), " ", 3)[1]]++
-			mu.Unlock()
-		}
-	})
-	for until := time.Now().Add(*floodTime); time.Now().Before(until); {
-		during = append(during, once())
-	}
-	close(stop)
-	_ = answers.Close()
-	group.Wait()
-	t.Logf("%d calls meanwhile, answers to the flood: %v", len(during), codes)
-	t.Logf("a call takes: %s; in the flood: %s", percentiles(before), percentiles(during))
-	if len(during) < 5 {
-		t.Errorf("only %d calls", len(during))
-	}
-	if codes["401"] == 0 {
-		t.Errorf("the flood was answered with %v", codes)
-	}
-	waitFor(t, "the end of the strangers", func() bool { return r.metric("tr87proxy_sip_connections") == 0 && r.metric("tr87proxy_sessions") == 1 })
-	r.stop()
 }
 
 // A trusted peer says who its user is by P-Asserted-Identity; who is not trusted says what

@@ -76,7 +76,7 @@ func (n *node) unlock(name, from string, all bool) (any, error) {
 		list = append(list, g.Unlock(name, peer)...)
 	}
 	for _, l := range list {
-		_ = n.audit.Add(audit.Entry{Kind: "unlocked", Who: l.Name, Front: l.Of, Peer: l.Address}) // it is done
+		n.audit.Note(audit.Entry{Kind: "unlocked", Who: l.Name, Front: l.Of, Peer: l.Address})
 		n.log.Info("unlocked", "of", l.Of, "name", l.Name, "address", l.Address)
 	}
 	return list, nil

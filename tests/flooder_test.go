@@ -6,9 +6,9 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -32,7 +32,7 @@ func flooder(t *testing.T, kind string, port int) *process {
 
 // end kills a flooder and waits until it has gone.
 func (p *process) end() {
-	_ = exec.Command("kill", "-9", fmt.Sprintf("-%d", p.cmd.Process.Pid)).Run()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	_ = p.wait(patience)
 }
 
@@ -207,7 +207,7 @@ func floodingPBX(address string) {
 				if _, err := io.ReadFull(conn, document); err != nil {
 					return
 				}
-				answer := ""
+				var answer string
 				switch text := string(document); {
 				case strings.Contains(text, "RequestSystemStatus"):
 					answer = "<RequestSystemStatusResponse " + csta + "><systemStatus>normal</systemStatus></RequestSystemStatusResponse>"

@@ -102,57 +102,6 @@ func (h hop) answerTo(value string) netip.AddrPort {
 	return netip.AddrPortFrom(h.addr.Addr(), uint16(port))
 }
 
-// udpSocket is a listening UDP socket.
-type udpSocket struct {
-	ua     *UA
-	pc     *net.UDPConn
-	local  netip.AddrPort
-	closed atomic.Bool
-}
-
-func (s *udpSocket) send(data []byte, to netip.AddrPort) error {
-	if _, err := s.pc.WriteToUDPAddrPort(data, to); err != nil {
-		return err
-	}
-	s.ua.trace(true, hop{s, to}, data)
-	return nil
-}
-
-func (s *udpSocket) transport() string         { return "UDP" }
-func (s *udpSocket) reliable() bool            { return false }
-func (s *udpSocket) localAddr() netip.AddrPort { return s.local }
-func (s *udpSocket) dead() bool                { return s.closed.Load() }
-func (s *udpSocket) names() []string           { return nil }
-
-// serve reads datagrams until the socket closes. They are handled here, one
-// after the other: that keeps the order in which they came.
-func (s *udpSocket) serve() {
-	defer s.ua.group.Done()
-	buf := make([]byte, maxMessage+1)
-	for {
-		n, from, err := s.pc.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			if s.dead() || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue // an ICMP error for an earlier datagram
-		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		data := buf[:n]
-		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
-			data = data[1:] // keep-alive (RFC 5626 3.5.1)
-		}
-		if len(data) > 0 && (s.ua.cfg.Admits == nil || s.ua.cfg.Admits(from.Addr())) {
-			s.ua.receive(data, hop{s, from})
-		}
-	}
-}
-
-func (s *udpSocket) close() {
-	s.closed.Store(true)
-	_ = s.pc.Close()
-}
-
 // dtlsKind is what DTLS over UDP is called in a Via; in a URI it is transport=dtls.
 const dtlsKind = "DTLS-UDP"
 

@@ -33,7 +33,7 @@ func (ua *UA) openUDP(address string) (*udpSocket, error) {
 	}
 	_ = pc.SetReadBuffer(socketBuffer)
 	_ = pc.SetWriteBuffer(socketBuffer)
-	s := &udpSocket{ua: ua, pc: pc, local: unmap(pc.LocalAddr().(*net.UDPAddr).AddrPort())}
+	s := newUDPSocket(ua, pc)
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	if ua.closing {
@@ -41,8 +41,8 @@ func (ua *UA) openUDP(address string) (*udpSocket, error) {
 		return nil, net.ErrClosed
 	}
 	ua.sockets = append(ua.sockets, s)
-	ua.group.Add(1)
-	go s.serve()
+	ua.group.Go(s.read)
+	ua.group.Go(s.handle)
 	return s, nil
 }
 

@@ -9,7 +9,7 @@ import (
 // What waits to be sent in a dialog has a bound in octets, too: a peer that does not take few
 // large messages loses the dialog as one that does not take many.
 func TestQueueOctets(t *testing.T) {
-	_, rec, addr := serve(t, "UDP", func(c *Config) { c.EventWait = time.Minute })
+	_, rec, addr := serve(t, "UDP", func(c *Config) { c.EventWait, c.Known = time.Minute, func(Peer) bool { return true } })
 	p := dialRaw(t, "UDP", addr)
 	p.invite()
 	d := next(t, rec.dialogs, "dialog")

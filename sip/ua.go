@@ -145,6 +145,7 @@ type Stats struct {
 	Requests, Retransmissions, Malformed, Refused, Unanswered atomic.Int64
 	Stray                                                     atomic.Int64 // responses that answer nothing of ours
 	Withheld                                                  atomic.Int64 // answers larger than what an unproved address may get
+	Dropped                                                   atomic.Int64 // datagrams that were not looked at: strangers sent too many, or all did
 	// What strangers had to give up for others.
 	EvictedTransactions, EvictedConnections, EvictedDialogs atomic.Int64
 }
@@ -174,9 +175,11 @@ type UA struct {
 	// How the tables are shared.
 	dialogShares, connectionShares, transactionShares *share.Table
 
-	met     *acquaintances
-	hush    share.Hush[strange]
-	hushAll share.Hush[string]
+	met *acquaintances
+	// strangers is how much of what strangers send over UDP is looked at.
+	strangers *share.Rates
+	hush      share.Hush[strange]
+	hushAll   share.Hush[string]
 
 	txMu     sync.Mutex
 	serverTx map[string]*serverTx
@@ -195,7 +198,7 @@ func New(cfg Config) *UA {
 		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Peer: cfg.MaxDialogsPerPeer}),
 		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Peer: cfg.MaxConnectionsPerPeer}),
 		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
-		met:               newAcquaintances(), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
+		met:               newAcquaintances(), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
 	}
 }
 

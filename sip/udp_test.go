@@ -1,0 +1,86 @@
+package sip
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a stranger sends beyond its rate is not looked at; what known peers send at the same time
+// is, all of it and in its order.
+func TestStrangersRate(t *testing.T) {
+	order := make(chan string, 10000)
+	ua, _, addr := serve(t, "UDP", func(c *Config) {
+		c.Known = func(p Peer) bool { return p.Addr.Addr() == netip.MustParseAddr("127.0.0.1") }
+		c.Requests = map[string]func(*Request){"MESSAGE": func(r *Request) {
+			order <- r.Header("Call-ID")
+			r.Respond(Answer{})
+		}}
+	})
+	dial := func(from string) net.Conn {
+		conn, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	send := func(conn net.Conn, id string) {
+		_, err := fmt.Fprintf(conn, "MESSAGE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;rport;branch=z9hG4bK%[1]s\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:a>\r\nCall-ID: %[1]s\r\nCSeq: 1 MESSAGE\r\n\r\n", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	friend, stranger := dial("127.0.0.1"), dial("127.0.0.2")
+	began := time.Now()
+	for n := range 400 {
+		for m := range 20 {
+			send(stranger, fmt.Sprintf("s%d.%d", n, m))
+		}
+		send(friend, fmt.Sprint("k", n))
+		for id := ""; id == "" || id[0] == 's'; { // so that no buffer of the kernel runs over
+			if id = next(t, order, "a request"); id[0] == 'k' && id != fmt.Sprint("k", n) {
+				t.Fatalf("%s came, not k%d", id, n)
+			}
+		}
+	}
+	looked := ua.Stats().Requests.Load() - 400
+	if most := strangerBurst + int64(strangerRate*time.Since(began).Seconds()) + 1; looked > most {
+		t.Errorf("%d of 8000 requests of a stranger were looked at, more than %d", looked, most)
+	}
+	if looked > 7000 || ua.Stats().Dropped.Load() == 0 {
+		t.Errorf("%d of 8000 requests of a stranger were looked at", looked)
+	}
+}
+
+// A queue gives back what was put in, in its order, and takes no more than its bound.
+func TestDatagrams(t *testing.T) {
+	q := datagrams{most: 3*smallDatagram + 5000}
+	from := netip.MustParseAddrPort("192.0.2.1:5060")
+	sizes := []int{1, 5000, smallDatagram, 0}
+	for i, size := range sizes {
+		if !q.put(bytes.Repeat([]byte{byte('a' + i)}, size), from) {
+			t.Fatal("no room for", size)
+		}
+	}
+	if q.put([]byte("x"), from) {
+		t.Error("more than there is room for")
+	}
+	list := q.take(nil)
+	if len(list) != len(sizes) {
+		t.Fatalf("%d", len(list))
+	}
+	for i := range list {
+		if want := strings.Repeat(string(rune('a'+i)), sizes[i]); string(list[i].data) != want || list[i].from != from {
+			t.Errorf("%d is %q", i, list[i].data)
+		}
+		list[i].free()
+	}
+	if !q.put([]byte("y"), from) || len(q.take(list)) != 1 || len(q.take(nil)) != 0 {
+		t.Error("the room did not come back")
+	}
+}

@@ -284,8 +284,8 @@ type Limits struct {
 	MonitorsPerSession  int `yaml:"monitors-per-session"`
 	RequestsOutstanding int `yaml:"requests-outstanding"`
 	Queue               int `yaml:"queue"`
-	QueueOctets         int `yaml:"queue-octets"`
-	QueuesOctets        int `yaml:"queues-octets"`
+	QueueMiB            int `yaml:"queue-mib"`
+	QueuesMiB           int `yaml:"queues-mib"`
 	StrangersMiB        int `yaml:"strangers-mib"`
 }
 
@@ -309,7 +309,7 @@ func Default() *Config {
 		Audit:      Audit{MaxMiB: 100, Keep: 10},
 		Admin:      Admin{Mode: "0600"},
 		Digest:     Digest{Realm: "tr87proxy", MD5: true},
-		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueOctets: 4 << 20, QueuesOctets: 256 << 20, StrangersMiB: 64},
+		Limits:     Limits{Sessions: 20000, SessionsPerIdentity: 2000, MonitorsPerIdentity: 20000, RequestsPerSecond: 5000, CallsPerMinute: 3000, MonitorsPerSession: 500, RequestsOutstanding: 64, Queue: 1024, QueueMiB: 4, QueuesMiB: 256, StrangersMiB: 64},
 		Heartbeat:  time.Minute,
 		Linger:     30 * time.Second,
 		Telephones: Telephones{
@@ -414,7 +414,7 @@ func (c *Config) check(d *document) {
 		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.monitors-per-identity": c.Limits.MonitorsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
 		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
-		"limits.queue-octets": c.Limits.QueueOctets, "limits.queues-octets": c.Limits.QueuesOctets,
+		"limits.queue-mib": c.Limits.QueueMiB, "limits.queues-mib": c.Limits.QueuesMiB,
 		"limits.strangers-mib": c.Limits.StrangersMiB,
 	} {
 		if v <= 0 {

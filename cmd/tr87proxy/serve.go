@@ -150,7 +150,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
 		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
 		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
-		QueueOctets: cfg.Limits.QueueOctets, QueuesOctets: cfg.Limits.QueuesOctets,
+		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
 		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
 	})
 	links, err := n.links(cfg, &config.Config{})

@@ -365,6 +365,9 @@ func Parse(file string, data []byte) (*Config, error) {
 	return c, nil
 }
 
+// maxMiB is the largest size that can be set: a tebibyte, in MiB.
+const maxMiB = 1 << 20
+
 // check tests what the types alone do not say.
 func (c *Config) check(d *document) {
 	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -410,15 +413,20 @@ func (c *Config) check(d *document) {
 		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
-		"audit.max-mib": c.Audit.MaxMiB, "audit.keep": c.Audit.Keep,
+		"audit.keep": c.Audit.Keep,
 		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.monitors-per-identity": c.Limits.MonitorsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
 		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
-		"limits.queue-mib": c.Limits.QueueMiB, "limits.queues-mib": c.Limits.QueuesMiB,
-		"limits.strangers-mib": c.Limits.StrangersMiB,
 	} {
 		if v <= 0 {
 			d.fault(key, "must be a number greater than 0")
+		}
+	}
+	for key, v := range map[string]int{
+		"audit.max-mib": c.Audit.MaxMiB, "limits.queue-mib": c.Limits.QueueMiB, "limits.queues-mib": c.Limits.QueuesMiB, "limits.strangers-mib": c.Limits.StrangersMiB,
+	} {
+		if v < 1 || v > maxMiB {
+			d.fault(key, fmt.Sprintf("must be a number of MiB, 1 to %d", maxMiB))
 		}
 	}
 	if c.Operations.Address != "" {

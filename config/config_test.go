@@ -85,6 +85,8 @@ func TestFaults(t *testing.T) {
 		{good + "log:\n  level: loud", "x:7: log.level: is \"loud\"; write one of: debug, info, warn, error"},
 		{good + "log: loud", "x:6: log: must have keys below it"},
 		{good + "limits: {sessions: many}", "x:6: limits.sessions: must be a whole number"},
+		{good + "limits: {strangers-mib: 9999999999999}", "x:6: limits.strangers-mib: must be a number of MiB, 1 to 1048576"},
+		{good + "audit: {max-mib: 0}", "x:6: audit.max-mib: must be a number of MiB, 1 to 1048576"},
 		{good + "limits: {sessions: 0}", "x:6: limits.sessions: must be a number greater than 0"},
 		{good + "digest: {md5: maybe}", "x:6: digest.md5: must be true or false"},
 		{good + "trusted: 10.0.0.1", "x:6: trusted: must be a list"},

@@ -75,7 +75,7 @@ func (s *Strangers) take(g *Guest, octets int) {
 		s.add(g, octets)
 	}
 	var out []*Guest
-	for s.taken > s.most {
+	for s.taken > s.most && len(s.peers) > 0 {
 		g := s.largest()
 		s.drop(g)
 		out = append(out, g)

@@ -413,7 +413,7 @@ func (c *Config) check(d *document) {
 		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
-		"audit.keep": c.Audit.Keep,
+		"audit.keep":      c.Audit.Keep,
 		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.monitors-per-identity": c.Limits.MonitorsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
 		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,

@@ -121,10 +121,14 @@ func (t *turn) wait() {
 // unreadable answers a document that is no message, or can be read in two ways.
 func (c *Conn) unreadable(t *turn, err error) error {
 	var u *uacsta.Unclear
-	if !errors.As(err, &u) { // it may be anything, and counts as a request
+	message := errors.As(err, &u)
+	if !message { // it may be anything, and counts as a request
 		u = &uacsta.Unclear{Refusal: &uacsta.Error{Category: uacsta.Operation, Value: uacsta.Generic, Detail: err.Error()}}
 	}
-	end := c.Strike(slog.LevelWarn, "could not read a CSTA-XML document", "err", err)
+	var end error
+	if !message || u.Kind() != uacsta.Request || !c.cfg.Guest.Proved() { // whose requests have a rate, and a line each
+		end = c.Strike(slog.LevelWarn, "could not read a CSTA-XML document", "err", err)
+	}
 	switch u.Kind() {
 	case uacsta.Request:
 		t.asked = true

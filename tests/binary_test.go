@@ -191,6 +191,18 @@ func serve(t *testing.T, extra string, operations ...string) *running {
 // serveBy is serve with another build of the program.
 func serveBy(t *testing.T, program, extra string, operations ...string) *running {
 	t.Helper()
+	return serveWith(t, program, "100ms", extra, operations...)
+}
+
+// serveSlow is serve with the usual T1. sipp takes what is sent again for an answer to something
+// else, so it must get its turn on the processor before anything is sent again.
+func serveSlow(t *testing.T, extra string) *running {
+	t.Helper()
+	return serveWith(t, program(t), "500ms", extra)
+}
+
+func serveWith(t *testing.T, program, t1, extra string, operations ...string) *running {
+	t.Helper()
 	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), xmlPort: freePort(t), xmlTLSPort: freePort(t), dir: t.TempDir()}
 	certificates(t, r.dir)
 	var extensions strings.Builder
@@ -208,7 +220,7 @@ sip:
   - {transport: tcp, address: "127.0.0.1:%[1]d"}
   - {transport: tls, address: "127.0.0.1:%[2]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
   connection-grace: 1s
-  t1: 100ms
+  t1: %[11]s
   event-wait: 500ms
 operations: {address: "127.0.0.1:%[3]d"%[7]s}
 %[10]s
@@ -218,7 +230,7 @@ xml:
   - {transport: tls, address: "127.0.0.1:%[9]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
 switch:
   extensions:
-%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort, linger)
+%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort, linger, t1)
 	file := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

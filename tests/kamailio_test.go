@@ -54,7 +54,7 @@ func TestBehindKamailio(t *testing.T) {
 		"tls": "trusted: [{certificate: \"fe1.contoso.com\"}]\ngrants: [{who: \"sip:user1*@contoso.com\", control: [\"1*\"], dial: [\"2*\"]}]\n",
 	} {
 		t.Run(kind, func(t *testing.T) {
-			r := serve(t, access)
+			r := serveSlow(t, access)
 			port := frontEnd(t, r, kind)
 			sipp(t, tr87Client(false, ""), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
 			if n := r.metric("tr87proxy_sessions_total"); n != 100 {

@@ -176,7 +176,7 @@ func TestSippClients(t *testing.T) {
 	const calls = 200
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
-			r := serve(t, everybody)
+			r := serveSlow(t, everybody)
 			target, mode := fmt.Sprintf("127.0.0.1:%d", r.port), "u1"
 			switch transport {
 			case "tcp":

@@ -310,7 +310,7 @@ func TestStrangers(t *testing.T) {
 // A front end that is killed under 200 sessions: all of them end, and shutting
 // down with sessions open takes no time.
 func TestKilledFrontEnd(t *testing.T) {
-	r := serve(t, everybody)
+	r := serveSlow(t, everybody)
 	sessions := func() *process {
 		s := &scenario{}
 		s.WriteString("<?xml version=\"1.0\"?><scenario name=\"idle\">\n")

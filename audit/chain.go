@@ -37,18 +37,28 @@ type chain struct {
 	last   string // hash
 }
 
-// openFile opens the file of a chain for appending, or makes it, for its owner only.
+// openFile opens the file of a chain for appending, or makes it, for its owner only. It locks the
+// file: two writers would break the chain.
 func openFile(path string) (file, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // a device may never end
 		return nil, fmt.Errorf("%s: is no regular file; the chain of lines can only be kept in one", path)
 	}
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if !lock(f) {
+		_ = f.Close()
+		return nil, fmt.Errorf("another process writes %s", path)
+	}
+	return f, nil
 }
 
 // resume finds out where the chain ends. It returns what to write down of how it was left: "" if
 // it was closed.
 func (c *chain) resume() (left string, err error) {
 	if c.file, err = c.open(c.cfg.Path); err != nil {
+		c.file = nil // not a typed one
 		return "", err
 	}
 	end, err := endOf(c.file)

@@ -358,6 +358,31 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// Two proxies with one file would break its chain: the second does not start, also when the first
+// has rotated, and does when the first has ended.
+func TestTwoWriters(t *testing.T) {
+	cfg := Config{Path: filepath.Join(t.TempDir(), "audit.log"), MaxSize: 2000, Log: slog.New(slog.DiscardHandler)}
+	first, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if l, err := Open(cfg); err == nil || err.Error() != "another process writes "+cfg.Path {
+			t.Fatalf("%v, %v", l, err)
+		}
+		if err := first.Add(some(1)[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cfg, some(1)...)
+	if _, err := Verify(nil, Files(cfg.Path)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A log takes nothing once it is closed, and no log takes everything.
 func TestClosed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")

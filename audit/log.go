@@ -69,6 +69,9 @@ func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
 	}
 	left, err := l.chain.resume()
 	if err != nil {
+		if l.chain.file != nil {
+			_ = l.chain.file.Close() // nothing was written
+		}
 		return nil, err
 	}
 	if left != "" {

@@ -54,6 +54,15 @@ func openFile(path string) (file, error) {
 	return f, nil
 }
 
+// begin finds out where the chain ends, like resume, and tells of a file that has no lines yet: it
+// may have been removed.
+func (c *chain) begin() (left string, err error) {
+	if left, err = c.resume(); err == nil && c.size == 0 {
+		c.cfg.Log.Info("began a new audit file", "file", c.cfg.Path, "first", c.number+1)
+	}
+	return left, err
+}
+
 // resume finds out where the chain ends. It returns what to write down of how it was left: "" if
 // it was closed.
 func (c *chain) resume() (left string, err error) {
@@ -280,7 +289,11 @@ func (c *chain) reopen() error {
 	}
 	_ = f.Close() // it is opened again
 	c.file = nil
-	c.cfg.Log.Warn("the audit file is another one", "file", c.cfg.Path)
+	if info.Size() == 0 {
+		c.cfg.Log.Warn("began a new audit file: the old one was moved away or removed", "file", c.cfg.Path)
+	} else {
+		c.cfg.Log.Warn("the audit file was changed or replaced by another one, and goes on behind its last line", "file", c.cfg.Path)
+	}
 	if _, err := c.resume(); err != nil {
 		return err
 	}

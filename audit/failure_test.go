@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -240,28 +241,43 @@ func TestHangingDisk(t *testing.T) {
 	})
 }
 
-// A file that is moved away is noticed, and the chain goes on in a new one.
+// A file that is moved away is noticed before the next entry is written, however long nothing has
+// happened, and the chain goes on in a new one.
 func TestMovedAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "audit.log")
-		l := opened(t, path, &disk{room: -1}, 0)
-		if err := l.Add(Entry{Kind: "asked"}); err != nil {
-			t.Error(err)
-		}
-		if err := os.Rename(path, path+".1"); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(3 * period)
-		if err := l.Add(Entry{Kind: "asked"}); err != nil {
-			t.Error(err)
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-		if entries, report := read(t, path); len(entries) != 4 || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "moved away") {
-			t.Errorf("%d entries, %q", len(entries), report.Gaps)
-		}
-	})
+	for _, after := range []time.Duration{0, 10 * period} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			path := filepath.Join(t.TempDir(), "audit.log")
+			l, err := Open(Config{Path: path, Log: slog.New(slog.NewTextHandler(&out, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Add(Entry{Kind: "asked"}); err != nil {
+				t.Error(err)
+			}
+			if after > 0 { // the log is idle
+				time.Sleep(after)
+			}
+			if err := os.Rename(path, path+".1"); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Add(Entry{Kind: "asked"}); err != nil {
+				t.Error(err)
+			}
+			if there := entriesOf(t, path); len(there) != 2 || there[0].Kind != "gap" || there[1].Kind != "asked" {
+				t.Errorf("after %v an entry is written, and the file has %+v", after, there)
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			if entries, report := read(t, path); len(entries) != 4 || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "moved away") {
+				t.Errorf("%d entries, %q", len(entries), report.Gaps)
+			}
+			if out := out.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, "level=INFO msg=\"began a new audit file\"") || !strings.Contains(out, "level=WARN msg=\"began a new audit file: the old one was moved away or removed\"") {
+				t.Errorf("the log has\n%s", out)
+			}
+		})
+	}
 }
 
 // A rotation that fails, or that a crash interrupts, leaves a chain that goes on.

@@ -48,8 +48,8 @@ const (
 // Why an entry is not in the file.
 var (
 	ErrFull = errors.New("the audit file cannot be written")
-	errSlow = errors.New("the disk does not take what is written")
-	errGone = errors.New("the file was moved away or removed")
+	errSlow = fmt.Errorf("the disk has not answered for %v", patience)
+	errGone = errors.New("the file was moved away or removed, with all lines before this one")
 )
 
 // Open opens the file for appending, or makes it. A line that was torn when the process died is
@@ -67,7 +67,7 @@ func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
 		path: cfg.Path, chain: &chain{cfg: cfg, open: opener}, next: newReceipt(),
 		wake: make(chan struct{}, 1), synced: make(chan error), done: make(chan struct{}),
 	}
-	left, err := l.chain.resume()
+	left, err := l.chain.begin()
 	if err != nil {
 		if l.chain.file != nil {
 			_ = l.chain.file.Close() // nothing was written

@@ -31,9 +31,6 @@ func (l *Log) run() {
 			case failing || l.lacks():
 				failing, dirty = !l.flush(failing), true
 			case !dirty || syncing:
-			case l.chain.replaced():
-				failing = true
-				l.fail(errGone)
 			default:
 				dirty, syncing = false, true
 				go func(f file) { l.synced <- f.Sync() }(l.chain.file)
@@ -92,13 +89,19 @@ func (l *Log) fail(err error) {
 	l.chain.cfg.Log.Error("the audit file cannot be written", "file", l.path, "err", err)
 }
 
-// flush writes all that waits, tells whoever waits for that, and reports whether it is written.
+// flush writes all that waits, tells whoever waits for that, and reports whether it is written. It
+// looks each time whether the file is still there: lines that were written into one that somebody
+// has removed are lost, and what they tell has been answered.
 func (l *Log) flush(failing bool) bool {
+	gone := !failing && l.chain.replaced()
 	l.mu.Lock()
 	receipt, missing := l.next, l.missing
 	l.next = newReceipt()
 	entries, gaps := l.kept, 0
-	if failing || missing > 0 {
+	if gone && l.cause == "" {
+		l.cause = errGone.Error()
+	}
+	if failing = failing || gone; failing || missing > 0 {
 		entries, gaps = append([]Entry{{Kind: "gap", Time: time.Now().UTC(), Count: missing, Reason: l.cause}}, entries...), 1
 	}
 	l.mu.Unlock()

@@ -328,4 +328,6 @@ type Config struct {
 	MaxSize int64  // of a file, in octets; 100 MiB
 	Keep    int    // older files; 10
 	Log     *slog.Logger
+
+	strangers bool // what they do is in it, which nothing waits for
 }

@@ -241,6 +241,57 @@ func TestHangingDisk(t *testing.T) {
 	})
 }
 
+// A log whose disk hangs is closed after a while, and says what is missing in it; when the disk is
+// back, the log says how many were refused meanwhile.
+func TestHangingClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out lines
+		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1, hangs: make(chan struct{})}
+		l, err := open(Config{Path: path, Log: slog.New(slog.NewTextHandler(&out, nil))}, d.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = l.Add(Entry{Kind: "asked"}), l.Add(Entry{Kind: "asked"})
+		hangs := d.hangs
+		d.set(func() { d.hangs = make(chan struct{}) })
+		close(hangs)
+		synctest.Wait()
+		if got := out.take(); !strings.Contains(got, `msg="the audit file can be written again" file=`+path+" missing=1\n") {
+			t.Errorf("the log has\n%s", got)
+		}
+		time.Sleep(2 * period) // the gap hangs
+		l.Note(Entry{Kind: "closed"})
+		began := time.Now()
+		if err := l.Close(); !errors.Is(err, errSlow) || time.Since(began) != patience {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if got := out.take(); !strings.Contains(got, `msg="the audit file could not be closed" file=`+path+` err="the disk has not answered for 5s" missing=2`+"\n") {
+			t.Errorf("the log has\n%s", got)
+		}
+		close(d.hangs)
+		synctest.Wait()
+	})
+}
+
+// lines are those of a program's log.
+type lines struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (l *lines) Write(data []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(data)
+}
+
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.out.Reset()
+	return l.out.String()
+}
+
 // A file that is moved away is noticed before the next entry is written, however long nothing has
 // happened, and the chain goes on in a new one.
 func TestMovedAway(t *testing.T) {

@@ -27,17 +27,26 @@ type Log struct {
 	mu      sync.Mutex
 	next    *Receipt // of what waits for the writer
 	waiting int      // octets that wait, or are kept
+	pending int64    // entries that do
 	missing int64    // entries that could not be written, and of which the file does not tell
 	cause   string   // why entries are missing
-	failing *failure // nil while the file can be written
+	failing *Failure // nil while the file can be written
 	closed  bool
 }
 
-// failure is why the file cannot be written.
-type failure struct {
-	err   error
-	since time.Time
+// Failure is why the file cannot be written.
+type Failure struct {
+	Err   error
+	Since time.Time
+	is    error
 }
+
+func (f *Failure) Error() string {
+	return fmt.Sprintf("%v since %s: %v", f.is, f.Since.UTC().Format(time.RFC3339), f.Err)
+}
+
+// Unwrap returns ErrFull, or ErrStrangersFull, and why.
+func (f *Failure) Unwrap() []error { return []error{f.is, f.Err} }
 
 const (
 	maxWaiting = 8 << 20         // octets of entries that wait, or have happened and are kept until the file can be written
@@ -47,7 +56,9 @@ const (
 
 // Why an entry is not in the file.
 var (
-	ErrFull = errors.New("the audit file cannot be written")
+	ErrFull          = errors.New("the audit file cannot be written")
+	ErrStrangersFull = errors.New("the audit file of strangers cannot be written")
+
 	errSlow = fmt.Errorf("the disk has not answered for %v", patience)
 	errGone = errors.New("the file was moved away or removed, with all lines before this one")
 )
@@ -152,6 +163,7 @@ func (l *Log) put(e Entry) *Receipt {
 		l.next.until = now.Add(patience)
 	}
 	l.waiting += e.weight
+	l.pending++
 	l.next.entries = append(l.next.entries, e)
 	if l.failing != nil {
 		return failed // nobody is to wait in vain
@@ -171,7 +183,8 @@ var failed = func() *Receipt {
 	return r
 }()
 
-// Close writes what waits, and returns once it is on the disk.
+// Close writes what waits, and returns once it is on the disk, or the disk has not answered for a
+// while.
 func (l *Log) Close() error {
 	if l == nil {
 		return nil
@@ -182,7 +195,17 @@ func (l *Log) Close() error {
 		close(l.wake)
 	}
 	l.mu.Unlock()
-	<-l.done
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+	case <-timer.C:
+		l.fail(errSlow)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.chain.cfg.Log.Error("the audit file could not be closed", "file", l.path, "err", errSlow, "missing", l.missing+l.pending)
+		return l.failing
+	}
 	return l.Failing()
 }
 
@@ -196,7 +219,7 @@ func (l *Log) Failing() error {
 	if l.failing == nil {
 		return nil
 	}
-	return fmt.Errorf("%w since %s: %w", ErrFull, l.failing.since.UTC().Format(time.RFC3339), l.failing.err)
+	return l.failing
 }
 
 // Counts returns how many lines have been written, and how many entries could not be.

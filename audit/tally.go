@@ -41,6 +41,7 @@ func TallyPath(path string) string {
 // OpenTally opens the Tally beside the audit file of cfg. It takes no more than 50 MiB.
 func OpenTally(cfg Config) (*Tally, error) {
 	cfg.Path, cfg.MaxSize, cfg.Keep = TallyPath(cfg.Path), tallySize, tallyKeep
+	cfg.strangers = true
 	log, err := Open(cfg)
 	if err != nil {
 		return nil, err

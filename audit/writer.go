@@ -84,9 +84,15 @@ func (l *Log) fail(err error) {
 	if l.failing != nil {
 		return
 	}
-	l.failing = &failure{err, time.Now()}
-	l.cause = fmt.Sprintf("the file could not be written since %s: %v", l.failing.since.UTC().Format(time.RFC3339), err)
-	l.chain.cfg.Log.Error("the audit file cannot be written", "file", l.path, "err", err)
+	l.failing = &Failure{err, time.Now(), ErrFull}
+	l.cause = fmt.Sprintf("the file could not be written since %s: %v", l.failing.Since.UTC().Format(time.RFC3339), err)
+	log := l.chain.cfg.Log
+	if l.chain.cfg.strangers {
+		l.failing.is = ErrStrangersFull
+		log.Error(ErrStrangersFull.Error()+": what they do is not written down; everything else goes on", "file", l.path, "err", err)
+		return
+	}
+	log.Error(ErrFull.Error()+": control requests are refused", "file", l.path, "err", err)
 }
 
 // flush writes all that waits, tells whoever waits for that, and reports whether it is written. It
@@ -133,16 +139,20 @@ func (l *Log) flush(failing bool) bool {
 func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	told := int64(0)
 	if gaps > 0 && written > 0 {
-		l.missing -= missing
+		told = missing
+		l.missing -= told
 	}
 	l.kept = nil
 	for i := gaps; i < len(entries); i++ {
 		switch e := &entries[i]; {
 		case i < written:
 			l.waiting -= e.weight
+			l.pending--
 		case e.asked:
 			l.waiting -= e.weight
+			l.pending--
 			l.missing++
 			l.refused.Add(1)
 		default:
@@ -154,7 +164,11 @@ func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool
 	}
 	if l.failing != nil {
 		l.failing = nil
-		l.chain.cfg.Log.Info("the audit file can be written again", "file", l.path, "missing", missing)
+		what := "the audit file can be written again"
+		if l.chain.cfg.strangers {
+			what = "the audit file of strangers can be written again"
+		}
+		l.chain.cfg.Log.Info(what, "file", l.path, "missing", told+l.missing)
 	}
 	if l.missing == 0 {
 		l.cause = ""

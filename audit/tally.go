@@ -18,12 +18,18 @@ type Tally struct {
 	done    chan struct{}
 
 	mu     sync.Mutex
-	peers  map[peer]int64 // entries after the first
-	others int64          // of peers that are too many
+	peers  map[peer]*further
+	others int64 // of peers that are too many
 }
 
 // peer is who is counted, and what for.
 type peer struct{ kind, name string }
+
+// further are the entries after the first, of which front and reason stand for them.
+type further struct {
+	count         int64
+	front, reason string
+}
 
 const (
 	maxPeers    = 500 // in a minute
@@ -46,7 +52,7 @@ func OpenTally(cfg Config) (*Tally, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tally{log: log, stop: make(chan struct{}), done: make(chan struct{}), peers: map[peer]int64{}}
+	t := &Tally{log: log, stop: make(chan struct{}), done: make(chan struct{}), peers: map[peer]*further{}}
 	go t.run()
 	return t, nil
 }
@@ -59,19 +65,19 @@ func (t *Tally) Note(name string, e Entry) {
 	t.counted.Add(1)
 	p := peer{e.Kind, name}
 	t.mu.Lock()
-	_, known := t.peers[p]
+	more, known := t.peers[p]
 	first := !known && len(t.peers) < maxPeers
 	switch {
 	case known:
-		t.peers[p]++
+		more.count++
 	case first:
-		t.peers[p] = 0
+		e.clip()
+		t.peers[p] = &further{front: e.Front, reason: strings.Clone(e.Reason)}
 	default:
 		t.others++
 	}
 	t.mu.Unlock()
 	if first {
-		e.clip()
 		t.log.Note(e)
 	}
 }
@@ -95,11 +101,11 @@ func (t *Tally) run() {
 func (t *Tally) sum() {
 	t.mu.Lock()
 	peers, others := t.peers, t.others
-	t.peers, t.others = map[peer]int64{}, 0
+	t.peers, t.others = map[peer]*further{}, 0
 	t.mu.Unlock()
-	for p, count := range peers {
-		if count > 0 {
-			t.log.Note(Entry{Kind: p.kind, Peer: p.name, Count: count})
+	for p, more := range peers {
+		if more.count > 0 {
+			t.log.Note(Entry{Kind: p.kind, Front: more.front, Peer: p.name, Reason: more.reason, Count: more.count})
 		}
 	}
 	if others > 0 {

@@ -42,7 +42,7 @@ func TestTally(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 1000 {
-			tally.Note("a", Entry{Kind: "refused", Reason: strings.Repeat("x", 1000), Devices: make([]string, 100)})
+			tally.Note("a", Entry{Kind: "refused", Front: "xml", Reason: strings.Repeat("x", 1000), Devices: make([]string, 100)})
 		}
 		tally.Note("a", Entry{Kind: "closed"})
 		tally.Note("b", Entry{Kind: "refused"})
@@ -65,6 +65,9 @@ func TestTally(t *testing.T) {
 		for _, e := range entries {
 			if len(e.Reason) > 256 || len(e.Devices) > 8 {
 				t.Errorf("%+v", e)
+			}
+			if e.Count == 999 && (e.Front != "xml" || e.Reason != strings.Repeat("x", 256)) {
+				t.Errorf("%+v: of which front and why?", e)
 			}
 			if e.Kind != "closed" || e.Count > 0 {
 				got = append(got, fmt.Sprintf("%s %s %d", e.Kind, e.Peer, e.Count))

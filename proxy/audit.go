@@ -68,7 +68,12 @@ func (s *Session) noteEnd(e audit.Entry, reason error) {
 }
 
 // stranger writes down, or counts, what becomes of a peer that has not said who it is.
-func (p *Proxy) stranger(peer string, e audit.Entry) { p.cfg.Tally.Note(peer, e) }
+func (p *Proxy) stranger(peer string, e audit.Entry) {
+	if addr, err := endpoint(e.Peer); err == nil {
+		e.Peer = addr.String() // one form, whatever the front
+	}
+	p.cfg.Tally.Note(peer, e)
+}
 
 // Refused writes down that a front let somebody not in; who is whom it pretended to be.
 func (p *Proxy) Refused(front, peer, who, reason string) {
@@ -77,15 +82,20 @@ func (p *Proxy) Refused(front, peer, who, reason string) {
 
 // peerOf is who counts as one peer, of an address with a port, and perhaps a transport before it.
 func peerOf(peer string) string {
-	addr, err := netip.ParseAddrPort(peer)
-	if err != nil {
-		_, after, _ := strings.Cut(peer, ":")
-		addr, err = netip.ParseAddrPort(after)
-	}
+	addr, err := endpoint(peer)
 	if err != nil {
 		return peer
 	}
 	return share.Of(addr.Addr()).String()
+}
+
+// endpoint is an address with a port, without the transport that may stand before it.
+func endpoint(peer string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddrPort(peer); err == nil {
+		return addr, nil
+	}
+	_, after, _ := strings.Cut(peer, ":")
+	return netip.ParseAddrPort(after)
 }
 
 // about puts into an entry what a request is about.

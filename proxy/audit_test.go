@@ -197,6 +197,14 @@ func TestComingAndGoing(t *testing.T) {
 		if err := errors.Join(log.Close(), strangers.Close()); err != nil {
 			t.Fatal(err)
 		}
+		for _, e := range entries(t, audit.TallyPath(file)) {
+			if e.Peer != "" && e.Count == 0 && !slices.Contains([]string{"192.0.2.1:1000", "[2001:db8::]:1000"}, e.Peer) {
+				t.Errorf("%+v: of which address?", e)
+			}
+			if e.Kind == "refused" && e.Count > 0 && (e.Front == "" || e.Reason == "") {
+				t.Errorf("%+v: refused by what, and why?", e)
+			}
+		}
 		var lines []string
 		for _, e := range slices.Concat(entries(t, file), entries(t, audit.TallyPath(file))) {
 			lines = append(lines, strings.TrimSpace(fmt.Sprint(e.Kind, " ", e.Who, " ", e.Count)))

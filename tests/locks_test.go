@@ -150,7 +150,7 @@ func TestOldPasswords(t *testing.T) {
 	x.stop()
 	n := 0
 	for _, e := range entries(t, filepath.Join(filepath.Dir(a.socket), "audit.log")) {
-		if e.Kind == "unlocked" && e.Peer == "127.0.0.1" && e.Front == "telephones" {
+		if e.Kind == "unlocked" && e.Who == "" && strings.HasPrefix(e.Reason, "the lock of 10") && strings.HasSuffix(e.Reason, " at 127.0.0.1 (telephones)") {
 			n++
 		}
 	}

@@ -76,7 +76,7 @@ func (n *node) unlock(name, from string, all bool) (any, error) {
 		list = append(list, g.Unlock(name, peer)...)
 	}
 	for _, l := range list {
-		n.audit.Note(audit.Entry{Kind: "unlocked", Who: l.Name, Front: l.Of, Peer: l.Address})
+		n.audit.Note(audit.Entry{Kind: "unlocked", Front: "admin socket", Reason: fmt.Sprintf("the lock of %s at %s (%s)", l.Name, l.Address, l.Of)})
 		n.log.Info("unlocked", "of", l.Of, "name", l.Name, "address", l.Address)
 	}
 	return list, nil

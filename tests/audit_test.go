@@ -214,7 +214,7 @@ func full(t *testing.T, dir string, fill, free func(*running)) {
 	}
 	const fails = "the audit file cannot be written since"
 	told("readiness that fails", func() bool { return strings.Contains(a.get("/readyz"), fails) })
-	told("a status that tells", func() bool { return strings.Contains(a.admin(0, "status"), fails) })
+	told("a status that tells", func() bool { return strings.Contains(a.admin(0, "status"), "AUDIT FILE CANNOT BE WRITTEN since ") })
 	told("the metric", func() bool { return a.metric("tr87proxy_audit_failing") == 1 })
 	watcher := a.xml()
 	if m := watcher.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")}); m.Err() != nil {
@@ -257,6 +257,40 @@ func full(t *testing.T, dir string, fill, free func(*running)) {
 	}
 	if out, status := command(t, "audit", "verify", "--file", file); status != 0 || !strings.Contains(out, "entries are missing: the file could not be written since") {
 		t.Error(status, out)
+	}
+}
+
+// When only the file of strangers cannot be written, that is told, and nothing is refused for it.
+func TestAuditStrangersFull(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	a := administer(t, controllers+"audit: {file: "+file+"}\n")
+	strangers := audit.TallyPath(file)
+	if err := errors.Join(os.Remove(strangers), os.Mkdir(strangers, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", a.xmlPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	waitFor(t, "the metric", func() bool { return a.metric("tr87proxy_audit_strangers_failing") == 1 })
+	if out := a.get("/readyz"); out != "ready\n" || a.metric("tr87proxy_audit_failing") != 0 {
+		t.Errorf("it says %q", out)
+	}
+	if out := a.admin(0, "status"); !strings.Contains(out, "The audit file of strangers cannot be written since ") || strings.Contains(out, "AUDIT FILE CANNOT") {
+		t.Error(out)
+	}
+	c := a.controller()
+	if err := c.ask("1000", "57000000001"); err != nil || unwritten(c.answered["57000000001"]) {
+		t.Errorf("%v, %s", err, c.answered["57000000001"])
+	}
+	if err := os.Remove(strangers); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the end of that", func() bool { return a.metric("tr87proxy_audit_strangers_failing") == 0 })
+	a.stop()
+	if out := a.out.String(); !strings.Contains(out, "the audit file of strangers cannot be written: what they do is not written down; everything else goes on") || strings.Contains(out, "the audit file cannot be written") {
+		t.Errorf("the log has\n%s", out)
 	}
 }
 

@@ -77,7 +77,7 @@ func (o *Operations) handler() http.Handler {
 				return
 			}
 		}
-		if err := o.auditFails(); err != nil {
+		if err := o.Audit.Failing(); err != nil { // without the file of strangers everything goes on
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -134,12 +134,16 @@ func (o *Operations) register(r *prometheus.Registry) {
 		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
 	}
 	if o.Audit != nil {
-		gauge("audit_failing", "1 while an audit file cannot be written.", func() float64 {
-			if o.auditFails() != nil {
-				return 1
-			}
-			return 0
-		})
+		failing := func(name, help string, failing func() error) {
+			gauge(name, help, func() float64 {
+				if failing() != nil {
+					return 1
+				}
+				return 0
+			})
+		}
+		failing("audit_failing", "1 while the audit file cannot be written, and control requests are refused.", o.Audit.Failing)
+		failing("audit_strangers_failing", "1 while the audit file of strangers cannot be written; nothing is refused for that.", o.Tally.Failing)
 		count := func(name, help string, value func() int64) {
 			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value()) }))
 		}
@@ -162,9 +166,6 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("connections_evicted_total", "Connections that were closed to make room for others.", &o.Strangers.Evicted)
 	counter("connections_struck_total", "Connections that were closed for what their peer sent.", &o.Strangers.Struck)
 }
-
-// auditFails returns why an audit file cannot be written.
-func (o *Operations) auditFails() error { return errors.Join(o.Audit.Failing(), o.Tally.Failing()) }
 
 // links tells of the links, which a reload may change.
 type links struct{ proxy *proxy.Proxy }

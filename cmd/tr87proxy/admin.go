@@ -113,7 +113,9 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
 	}
 	if st.Audit != nil {
-		fmt.Fprintln(w, printable(st.Audit.String()))
+		for _, line := range st.Audit.lines(time.Now()) {
+			fmt.Fprintln(w, printable(line))
+		}
 	}
 	if sessions {
 		fmt.Fprintln(w)

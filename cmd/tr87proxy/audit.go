@@ -6,6 +6,9 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,14 +33,25 @@ func (n *node) openAudit() error {
 	return nil
 }
 
-func (n *node) closeAudit() error { return errors.Join(n.audit.Close(), n.tally.Close()) }
+// closeAudit closes both files at once: a disk that hangs is waited for once.
+func (n *node) closeAudit() error {
+	var strangers error
+	var group sync.WaitGroup
+	group.Go(func() { strangers = n.tally.Close() })
+	err := n.audit.Close()
+	group.Wait()
+	return errors.Join(err, strangers)
+}
 
 // auditStatus is how the audit files are.
 type auditStatus struct {
-	Failure   string `json:"failure,omitempty"` // why they cannot be written
-	Lines     int64  `json:"lines"`             // since the start
-	Refused   int64  `json:"refused"`           // entries that could not be written
-	Strangers int64  `json:"strangers"`         // times that strangers were written down, or counted
+	Failure          string    `json:"failure,omitempty"` // why the audit file cannot be written
+	Since            time.Time `json:"since,omitzero"`    // when that began
+	StrangersFailure string    `json:"strangersFailure,omitempty"`
+	StrangersSince   time.Time `json:"strangersSince,omitzero"`
+	Lines            int64     `json:"lines"`     // since the start
+	Refused          int64     `json:"refused"`   // entries that could not be written
+	Strangers        int64     `json:"strangers"` // times that strangers were written down, or counted
 }
 
 func (n *node) auditStatus() *auditStatus {
@@ -46,18 +60,57 @@ func (n *node) auditStatus() *auditStatus {
 	}
 	st := &auditStatus{Strangers: n.tally.Counted()}
 	st.Lines, st.Refused = n.audit.Counts()
-	if err := errors.Join(n.audit.Failing(), n.tally.Failing()); err != nil {
-		st.Failure = strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
+	st.Failure, st.Since = failureOf(n.audit.Failing())
+	st.StrangersFailure, st.StrangersSince = failureOf(n.tally.Failing())
 	return st
 }
 
-func (st *auditStatus) String() string {
-	state := "audit file is written"
-	if st.Failure != "" {
-		state = st.Failure
+// failureOf is why a file cannot be written, and since when.
+func failureOf(err error) (string, time.Time) {
+	var failure *audit.Failure
+	if !errors.As(err, &failure) {
+		return "", time.Time{}
 	}
-	return fmt.Sprintf("%s: %d lines, %d entries that could not be written, strangers %d times", state, st.Lines, st.Refused, st.Strangers)
+	why := failure.Err
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(why, full) { // which file it is goes without saying
+			why = full
+		}
+	}
+	return why.Error(), failure.Since
+}
+
+// lines are what status says of the audit files.
+func (st *auditStatus) lines(now time.Time) (lines []string) {
+	since := func(t time.Time) string {
+		if t = t.Local(); now.Sub(t) > 12*time.Hour {
+			return t.Format(time.DateTime)
+		}
+		return t.Format(time.TimeOnly)
+	}
+	switch st.Failure {
+	case "":
+	case syscall.ENOSPC.Error(), syscall.EDQUOT.Error():
+		lines = append(lines, fmt.Sprintf("AUDIT FILE CANNOT BE WRITTEN since %s: %s. Control requests are refused: make room on its disk.", since(st.Since), st.Failure))
+	default:
+		lines = append(lines, fmt.Sprintf("AUDIT FILE CANNOT BE WRITTEN since %s: %s. Control requests are refused until it can.", since(st.Since), st.Failure))
+	}
+	if st.StrangersFailure != "" {
+		lines = append(lines, fmt.Sprintf("The audit file of strangers cannot be written since %s: %s. Everything else goes on.", since(st.StrangersSince), st.StrangersFailure))
+	}
+	missing := ""
+	if st.Refused > 0 {
+		missing = ", " + counted(st.Refused, "entry", "entries") + " missing"
+	}
+	return append(lines, fmt.Sprintf("audit file: %s%s; strangers: %s", counted(st.Lines, "line", "lines"), missing, counted(st.Strangers, "entry", "entries")))
+}
+
+// counted is a number of things.
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
 }
 
 func auditConfig(c config.Audit) (audit.Config, error) {

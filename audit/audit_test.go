@@ -2,13 +2,18 @@ package audit
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func write(t *testing.T, cfg Config, entries ...Entry) {
@@ -93,6 +98,83 @@ func TestTampering(t *testing.T) {
 	}
 }
 
+// A log can be verified while a proxy writes it, and gives its files other names.
+func TestVerifyLive(t *testing.T) {
+	cfg := Config{Path: filepath.Join(t.TempDir(), "audit.log"), MaxSize: 3000, Keep: 3, Log: slog.New(slog.DiscardHandler)}
+	l, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		for ctx.Err() == nil {
+			if err := l.Add(some(1)[0]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 300 {
+		if report, err := VerifyLog(nil, cfg.Path, ""); err != nil {
+			t.Errorf("%+v, %v", report, err)
+			break
+		}
+	}
+	stop()
+	group.Wait()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := VerifyLog(nil, cfg.Path+"x", ""); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	data, err := os.ReadFile(cfg.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cfg.Path, data[:len(data)-3], 0o600); err != nil { // and nobody goes on
+		t.Fatal(err)
+	}
+	if _, err := VerifyLog(nil, cfg.Path, ""); err == nil || !strings.HasSuffix(err.Error(), "the line is torn") {
+		t.Error(err)
+	}
+}
+
+// A half line is read again when the proxy has written the rest of it.
+func TestVerifyHalfLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		write(t, Config{Path: path}, some(3)...)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		half := len(data) - 100
+		if err := os.WriteFile(path, data[:half], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(3*pause/2, func() {
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Error(err)
+			}
+		})
+		if report, err := VerifyLog(nil, path, ""); err != nil || report.Lines != 4 {
+			t.Errorf("%+v, %v", report, err)
+		}
+	})
+}
+
+// With another key no line fits, which is said once.
+func TestVerifyOtherKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write(t, Config{Path: path, Key: []byte("secret")}, some(100)...)
+	for _, key := range []string{"", "another"} {
+		if _, err := VerifyLog([]byte(key), path, ""); !errors.Is(err, ErrKey) || strings.Contains(err.Error(), "\n") {
+			t.Error(err)
+		}
+	}
+}
+
 // Of a log that is damaged in several places each is told, and where the log itself says that
 // something is missing.
 func TestEveryFault(t *testing.T) {
@@ -110,7 +192,7 @@ func TestEveryFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := Verify(nil, []string{path})
-	for _, want := range []string{path + ":2: the line has been changed", path + ":4: it does not follow the line before: numbers 4 to 5 are missing", path + ":6: invalid character", path + ":7: it does not follow the line before: numbers 8 to 8 are missing"} {
+	for _, want := range []string{path + ":2: the line has been changed", path + ":4: it does not follow the line before: numbers 4 to 5 are missing", path + ":6: the line is not JSON", path + ":7: it does not follow the line before: numbers 8 to 8 are missing"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -23,21 +24,78 @@ type Report struct {
 const (
 	maxLine     = 1 << 20
 	maxFindings = 100 // of a kind, that are told
+
+	tries = 20 // of what a proxy that writes may be in the midst of
+	pause = 50 * time.Millisecond
 )
 
 // Files lists the files of an audit log, the oldest first.
 func Files(path string) []string { return append(older(path), path) }
 
+// ErrKey says that the hash of every line is another: nearly always since the key is.
+var ErrKey = errors.New("no line fits this key")
+
 // Verify reads files one after the other and checks that no line was changed, taken out,
 // put in or moved. The first may begin anywhere. What is cut off at the end cannot be seen:
 // compare the end with one that was noted elsewhere. The error tells of all that is wrong.
-func Verify(key []byte, files []string) (Report, error) { return VerifyUpTo(key, files, "") }
-
-// VerifyUpTo is like Verify, and finds out whether a line with this number:hash is there.
-func VerifyUpTo(key []byte, files []string, expect string) (Report, error) {
-	v := verifier{key: key, expect: expect}
+func Verify(key []byte, files []string) (Report, error) {
+	v := verifier{key: key}
 	for _, name := range files {
 		v.file(name)
+	}
+	return v.result(files[len(files)-1])
+}
+
+// VerifyLog is like Verify for the file at a path and the older ones beside it, and finds out whether
+// a line with this number:hash is there. A proxy may write the file meanwhile.
+func VerifyLog(key []byte, path, expect string) (Report, error) {
+	files, err := snapshot(path)
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
+	if err != nil {
+		return Report{}, err
+	}
+	v := verifier{key: key, expect: expect, live: path}
+	for _, f := range files {
+		v.read(f.Name(), f)
+	}
+	return v.result(path)
+}
+
+// snapshot opens the files of a log, the oldest first. One that is open stays what it is when it
+// gets another name, or is removed; so they are one log if their names were the same before and after.
+func snapshot(path string) (files []*os.File, err error) {
+	for range tries {
+		names := Files(path)
+		for _, name := range names {
+			var f *os.File
+			if f, err = os.Open(name); err != nil {
+				break
+			}
+			files = append(files, f)
+		}
+		if err == nil && slices.Equal(names, Files(path)) {
+			return files, nil
+		}
+		for _, f := range files {
+			_ = f.Close()
+		}
+		files = nil
+		time.Sleep(pause)
+	}
+	if err == nil {
+		err = fmt.Errorf("%s gets another name all the time; try again", path)
+	}
+	return nil, err
+}
+
+// result sums up what was found in a log.
+func (v *verifier) result(path string) (Report, error) {
+	if v.Lines > 0 && v.strange == v.Lines {
+		return v.Report, fmt.Errorf("%s: %w", path, ErrKey)
 	}
 	if v.untold > 0 {
 		v.faults = append(v.faults, fmt.Errorf("and %d more", v.untold))
@@ -48,10 +106,12 @@ func VerifyUpTo(key []byte, files []string, expect string) (Report, error) {
 // verifier goes along the lines of a log.
 type verifier struct {
 	Report
-	key    []byte
-	expect string
-	faults []error
-	untold int
+	key     []byte
+	expect  string
+	live    string // a file that may be written meanwhile
+	faults  []error
+	untold  int
+	strange int64 // lines with another hash
 }
 
 func (v *verifier) fault(format string, args ...any) {
@@ -69,14 +129,34 @@ func (v *verifier) file(name string) {
 		return
 	}
 	defer func() { _ = f.Close() }()
+	v.read(name, f)
+}
+
+func (v *verifier) read(name string, f *os.File) {
 	r := bufio.NewReaderSize(f, maxLine)
+	begins, left := int64(0), 0 // the line; how often a torn one is read again
+	if name == v.live {
+		left = tries
+	}
 	for number := 1; ; number++ {
 		line, err := r.ReadSlice('\n')
-		long := errors.Is(err, bufio.ErrBufferFull)
+		long, size := errors.Is(err, bufio.ErrBufferFull), len(line)
 		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = r.ReadSlice('\n')
+			var more []byte
+			more, err = r.ReadSlice('\n')
+			size += len(more)
 		}
 		switch {
+		case errors.Is(err, io.EOF) && size > 0 && left > 0: // it may be written just now
+			left--
+			number--
+			time.Sleep(pause)
+			if _, err := f.Seek(begins, io.SeekStart); err != nil {
+				v.fault("%s: %w", name, err)
+				return
+			}
+			r.Reset(f)
+			continue
 		case errors.Is(err, io.EOF) && len(line) == 0:
 			return
 		case errors.Is(err, io.EOF):
@@ -90,18 +170,26 @@ func (v *verifier) file(name string) {
 		default:
 			v.line(fmt.Sprintf("%s:%d", name, number), line)
 		}
+		begins += int64(size)
 	}
 }
 
 // line checks a line, and whether it follows the one before.
 func (v *verifier) line(where string, line []byte) {
 	var e Entry
-	if err := json.Unmarshal(line, &e); err != nil {
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(line, &e); errors.As(err, &syntax) {
+		v.fault("%s: the line is not JSON", where)
+		return
+	} else if err != nil {
 		v.fault("%s: %w", where, err)
 		return
 	}
 	hash, before := e.Hash, v.Report
 	sealed, err := seal(nil, v.key, &e)
+	if err == nil && e.Hash != hash {
+		v.strange++
+	}
 	switch {
 	case err != nil:
 		v.fault("%s: %w", where, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -141,9 +142,11 @@ requests.`,
 		Use: "verify", Short: "Find out whether somebody has changed the audit file", Args: exactly(0),
 		Long: `verify reads the audit file and that of strangers, with the older ones beside them, and
 checks that no line was changed, taken out, put in or moved. It tells of everything that is
-wrong, and where the proxy itself wrote down that entries are missing. What was cut off at the
-end cannot be seen: note the number and hash that it prints somewhere else, and give them with
---expect the next time. It exits with status 1 when something is wrong.`,
+wrong, which lines it has read, and where the proxy itself wrote down that entries are missing.
+A proxy may write the files meanwhile. Lines that were cut off at the end, and files that were
+removed, cannot be seen: note the number and hash that it prints somewhere else, and give them
+with --expect the next time. They may be of the last line of either file. It exits with status 1
+when something is wrong, and with 2 when there is no audit file.`,
 		Example: `  tr87proxy audit verify -c /etc/tr87proxy/config.yaml
   tr87proxy audit verify --file audit.log --key-file audit.key --expect 4711:9f86d0...`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -161,19 +164,25 @@ end cannot be seen: note the number and hash that it prints somewhere else, and 
 			if err != nil {
 				return usageError{err}
 			}
+			if expect != "" && !expected.MatchString(expect) {
+				return usageError{fmt.Errorf("--expect %s is no line: write NUMBER:HASH, as verify prints them", printable(expect))}
+			}
 			return verifyFiles(cmd.OutOrStdout(), cfg, expect)
 		},
 	}
 	verify.Flags().StringVarP(&cfgFile, "config", "c", "config.yaml", "configuration file that names the audit file")
 	verify.Flags().StringVar(&file, "file", "", "audit file; without it, the one that the configuration names")
 	verify.Flags().StringVar(&keyFile, "key-file", "", "file with the key of the hashes")
-	verify.Flags().StringVar(&expect, "expect", "", "number:hash that must be there")
+	verify.Flags().StringVar(&expect, "expect", "", "NUMBER:HASH of a line that must be in one of the files")
 	_ = verify.MarkFlagFilename("file")
 	_ = verify.MarkFlagFilename("key-file")
 	_ = verify.MarkFlagFilename("config", "yaml", "yml")
 	cmd.AddCommand(verify)
 	return cmd
 }
+
+// expected is what --expect takes.
+var expected = regexp.MustCompile(`^[0-9]{1,19}:[0-9a-f]{64}$`)
 
 // verifyFiles checks the audit file, and that of strangers where there is one.
 func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
@@ -184,7 +193,15 @@ func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 	var faults []error
 	found := expect == ""
 	for _, path := range paths {
-		report, err := audit.VerifyUpTo(cfg.Key, audit.Files(path), expect)
+		report, err := audit.VerifyLog(cfg.Key, path, expect)
+		switch {
+		case errors.Is(err, os.ErrNotExist) && path == cfg.Path:
+			return usageError{err}
+		case errors.Is(err, audit.ErrKey) && len(cfg.Key) == 0:
+			err = fmt.Errorf("%w: give --key-file", err)
+		case errors.Is(err, audit.ErrKey):
+			err = fmt.Errorf("%w: is it the one that they were written with?", err)
+		}
 		found = found || report.Found
 		for _, gap := range report.Gaps {
 			fmt.Fprintln(out, printable(gap))
@@ -193,7 +210,11 @@ func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 			faults = append(faults, err)
 			continue
 		}
-		fmt.Fprintf(out, "%s: %d lines, nothing has been changed; the last is %d:%s\n", path, report.Lines, report.Number, report.Hash)
+		if report.Lines == 0 {
+			fmt.Fprintf(out, "%s: no lines\n", path)
+			continue
+		}
+		fmt.Fprintf(out, "%s: lines %d to %d, nothing has been changed; the last is %d:%s\n", path, report.First, report.Number, report.Number, report.Hash)
 	}
 	if !found {
 		faults = append(faults, fmt.Errorf("%s is not there: lines were taken out or cut off", expect))

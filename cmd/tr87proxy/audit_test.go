@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -36,5 +40,42 @@ func TestAuditStatus(t *testing.T) {
 		if got := tt.status.lines(tt.now); !slices.Equal(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
+	}
+}
+
+// verify says which lines it has read, what to do where no line fits the key, and that there is no
+// file, or no line that --expect could name.
+func TestAuditVerify(t *testing.T) {
+	cfg := audit.Config{Path: filepath.Join(t.TempDir(), "audit.log"), Key: []byte("0123456789abcdef"), Log: slog.New(slog.DiscardHandler)}
+	l, err := audit.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 23 {
+		l.Note(audit.Entry{Kind: "done"})
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := verifyFiles(&out, cfg, ""); err != nil || !strings.Contains(out.String(), cfg.Path+": lines 1 to 24, nothing has been changed; the last is 24:") {
+		t.Errorf("%s, %v", out.String(), err)
+	}
+	_, last, _ := strings.Cut(strings.TrimSpace(out.String()), "the last is ")
+	if !expected.MatchString(last) {
+		t.Errorf("%s cannot be given with --expect", last)
+	}
+	if err := verifyFiles(&out, cfg, last); err != nil {
+		t.Error(err)
+	}
+	cfg.Key = nil
+	if err := verifyFiles(&out, cfg, ""); err == nil || err.Error() != cfg.Path+": no line fits this key: give --key-file" {
+		t.Error(err)
+	}
+	if status := run(t.Context(), []string{"audit", "verify", "--file", cfg.Path + "x"}); status != exitUsage {
+		t.Errorf("status %d for a file that is not there", status)
+	}
+	if status := run(t.Context(), []string{"audit", "verify", "--file", cfg.Path, "--expect", "zz"}); status != exitUsage {
+		t.Errorf("status %d for --expect zz", status)
 	}
 }

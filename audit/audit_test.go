@@ -114,7 +114,7 @@ func TestVerifyLive(t *testing.T) {
 			}
 		}
 	})
-	for range 300 {
+	for range 50 {
 		if report, err := VerifyLog(nil, cfg.Path, ""); err != nil {
 			t.Errorf("%+v, %v", report, err)
 			break

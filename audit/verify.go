@@ -25,7 +25,7 @@ const (
 	maxLine     = 1 << 20
 	maxFindings = 100 // of a kind, that are told
 
-	tries = 20 // of what a proxy that writes may be in the midst of
+	tries = 10 // of what a proxy that writes may be in the midst of
 	pause = 50 * time.Millisecond
 )
 

@@ -25,6 +25,20 @@ var (
 	ErrBusy   = errors.New("too many passwords are being checked")
 )
 
+// Wrong passwords that come faster than their rate: both are ErrBusy.
+const (
+	errPeerRate busy = "too many wrong passwords from this address"
+	errNameRate busy = "too many wrong passwords for this name"
+)
+
+// busy is a reason for ErrBusy.
+type busy string
+
+func (b busy) Error() string { return string(b) }
+
+// Is makes every busy an ErrBusy.
+func (b busy) Is(target error) bool { return target == ErrBusy } //nolint:errorlint // that is what Is is for
+
 // Keeper answers whether an application is who it says. It reads its file again when
 // that has changed, so that whoever edits it need not tell.
 type Keeper struct {

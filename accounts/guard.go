@@ -34,11 +34,12 @@ type Guard struct {
 
 // GuardConfig says how patient a guard is. Zero values take defaults.
 type GuardConfig struct {
-	Of    string        // whose passwords it guards, for the log and for administrators
-	After int           // wrong passwords for one name from one peer that lock it there; 5
-	For   time.Duration // how long; 5 min. After this time without another, a wrong one is forgotten
-	Pause time.Duration // before the answer to the first wrong one, doubled with each; 500 ms
-	Log   *slog.Logger
+	Of     string        // whose passwords it guards, for the log and for administrators
+	After  int           // wrong passwords for one name from one peer that lock it there; 5
+	For    time.Duration // how long; 5 min. After this time without another, a wrong one is forgotten
+	Pause  time.Duration // before the answer to the first wrong one, doubled with each; 500 ms
+	Locked func(Lock)    // is told of each lock that begins; may be nil
+	Log    *slog.Logger
 }
 
 // guess is whose password is tried from where.
@@ -96,7 +97,8 @@ func guessOf(name string, from netip.Addr) guess {
 	return guess{strings.ToLower(strings.Clone(name)), share.Of(from)}
 }
 
-// Admit reports whether to look at a password: ErrLocked or ErrBusy if not.
+// Admit reports whether to look at a password: ErrLocked or an ErrBusy, which says which rate is
+// exceeded, if not.
 func (g *Guard) Admit(name string, from netip.Addr) error {
 	now, key := time.Now(), guessOf(name, from)
 	g.mu.Lock()
@@ -107,8 +109,10 @@ func (g *Guard) Admit(name string, from netip.Addr) error {
 	switch {
 	case locked:
 		return ErrLocked
-	case !known && (!g.peers.Left(from, now) || !g.names.Left(key.name, now)):
-		return ErrBusy
+	case !known && !g.peers.Left(from, now):
+		return errPeerRate
+	case !known && !g.names.Left(key.name, now):
+		return errNameRate
 	}
 	return nil
 }
@@ -137,7 +141,11 @@ func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 		g.enter(key, w, from)
 	}
 	if count == g.cfg.After {
-		g.cfg.Log.Warn("a name is locked at an address after too many wrong passwords", "of", g.cfg.Of, "name", key.name, "address", addressOf(key.from), "until", now.Add(g.cfg.For).Format(time.RFC3339))
+		l := Lock{Of: g.cfg.Of, Name: key.name, Address: addressOf(key.from), Wrong: count, Until: now.Add(g.cfg.For)}
+		g.cfg.Log.Warn("a name is locked at an address after too many wrong passwords", "of", l.Of, "name", l.Name, "address", l.Address, "until", l.Until.Format(time.RFC3339), "unlock", l.remedy())
+		if g.cfg.Locked != nil {
+			g.cfg.Locked(l)
+		}
 	}
 	pause := g.cfg.Pause
 	for range min(count-1, 10) {

@@ -20,6 +20,27 @@ func somewhere(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
+// The log says how to end a lock, and the command is safe to paste: a name that a shell could read
+// as something else is not in it.
+func TestLockRemedy(t *testing.T) {
+	for name, want := range map[string]string{
+		"102": "tr87proxy unlock 102 --from 192.0.2.1", "sip.a-b@c": "tr87proxy unlock sip.a-b@c --from 192.0.2.1",
+		"a;reboot": "tr87proxy unlock --from 192.0.2.1", "--all": "tr87proxy unlock --from 192.0.2.1", "": "tr87proxy unlock --from 192.0.2.1",
+	} {
+		var out bytes.Buffer
+		var told []Lock
+		g := NewGuard(GuardConfig{After: 1, Log: slog.New(slog.NewTextHandler(&out, nil)), Locked: func(l Lock) { told = append(told, l) }})
+		g.Failed(name, here)
+		g.Failed(name, here)
+		if !strings.Contains(out.String(), `unlock="`+want+`"`) {
+			t.Errorf("%q: %s", name, out.String())
+		}
+		if len(told) != 1 || told[0].Name != name || told[0].Address != "192.0.2.1" {
+			t.Errorf("%q: %v", name, told)
+		}
+	}
+}
+
 // A lock is for one name from one peer, and ends; the pause before the answer grows.
 func TestLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -78,7 +99,7 @@ func TestGuardRates(t *testing.T) {
 			}
 			g.Failed(fmt.Sprint(i), here)
 		}
-		if err := g.Admit("new", here); !errors.Is(err, ErrBusy) {
+		if err := g.Admit("new", here); !errors.Is(err, ErrBusy) || err.Error() != "too many wrong passwords from this address" {
 			t.Error("an address that tries many names:", err)
 		}
 		if g.Admit("crm", here) != nil || g.Admit("new", somewhere(0)) != nil {
@@ -91,7 +112,7 @@ func TestGuardRates(t *testing.T) {
 		for i := range 300 {
 			g.Failed("boss", somewhere(i))
 		}
-		if err := g.Admit("boss", somewhere(1000)); !errors.Is(err, ErrBusy) {
+		if err := g.Admit("boss", somewhere(1000)); !errors.Is(err, ErrBusy) || err.Error() != "too many wrong passwords for this name" {
 			t.Error("a name tried from many addresses:", err)
 		}
 		if g.Admit("boss", here) != nil || g.Admit("crm", somewhere(1000)) != nil {

@@ -3,6 +3,7 @@ package accounts
 import (
 	"cmp"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,18 @@ type Lock struct {
 	Address string    `json:"address"`
 	Wrong   int       `json:"wrong"` // passwords
 	Until   time.Time `json:"until"`
+}
+
+// plainName is a name that means nothing else to a shell.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*$`)
+
+// remedy is the command that ends the lock. Strangers choose names, so one that a shell could
+// read as something else is left out: the command then unlocks every name at the address.
+func (l Lock) remedy() string {
+	if !plainName.MatchString(l.Name) {
+		return "tr87proxy unlock --from " + l.Address
+	}
+	return "tr87proxy unlock " + l.Name + " --from " + l.Address
 }
 
 // addressOf writes a peer as people do: an IPv4 address, or an IPv6 network.

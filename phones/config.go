@@ -25,6 +25,9 @@ type Config struct {
 	TLSClient *tls.Config // for trunks; nil refuses to open TLS connections
 	Admits    func(netip.Addr) bool
 	Guard     *accounts.Guard // of the passwords; one of its own
+	// Refused is told of each telephone that is not believed: its address, the user that it
+	// names, and why. May be nil.
+	Refused func(peer, user, why string)
 
 	MinExpires time.Duration // of registrations; 60 s
 	MaxExpires time.Duration // 1 h
@@ -94,6 +97,9 @@ func (c *Config) defaults() {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Refused == nil {
+		c.Refused = func(string, string, string) {}
 	}
 	if c.Guard == nil {
 		c.Guard = accounts.NewGuard(accounts.GuardConfig{Of: "telephones", Log: c.Log})

@@ -52,11 +52,13 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 	name, err := s.digest.Check(r)
 	switch {
 	case errors.Is(err, accounts.ErrWrong):
-		s.log.Warn("wrong password of a telephone", "user", name, "peer", r.Peer().String())
+		s.cfg.Refused(r.Peer().String(), name, "wrong password")
+		s.warnWrong(name, r.Peer())
 		return nil
 	case errors.Is(err, sip.ErrChallenged):
 		return nil
 	case err != nil:
+		s.cfg.Refused(r.Peer().String(), name, err.Error())
 		if s.strangers.News(r.Peer().Addr.Addr(), time.Now()) {
 			s.log.Warn("telephones are refused after too many wrong passwords", "user", name, "peer", r.Peer().String(), "err", err, "silent", proxy.StrangerPause)
 		}
@@ -69,6 +71,26 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 		return nil
 	}
 	return u
+}
+
+// guess is a user whose password somebody tries, and from where.
+type guess struct {
+	user string
+	from netip.Prefix
+}
+
+// warnWrong says in the log that a telephone's password is wrong: once a second for each user and
+// address.
+func (s *Server) warnWrong(user string, peer sip.Peer) {
+	tell, untold := s.wrong.Tell(guess{strings.Clone(user), share.Of(peer.Addr.Addr())}, time.Now())
+	if !tell {
+		return
+	}
+	args := []any{"user", user, "peer", peer.String()}
+	if untold > 0 {
+		args = append(args, "untold", untold)
+	}
+	s.log.Warn("wrong password of a telephone", args...)
 }
 
 // knows reports whether a request came the way that a telephone of the user has registered.

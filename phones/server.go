@@ -28,6 +28,7 @@ type Server struct {
 	guard     *accounts.Guard
 	paces     share.Meter[pace]
 	strangers proxy.Strangers
+	wrong     share.Hush[guess] // passwords that the log has told of
 	engine    *media.Engine
 	music     *media.Clip
 	messages  *media.Directory

@@ -1,15 +1,19 @@
 package phones
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -123,4 +127,27 @@ func TestRefreshesAreWrittenTogether(t *testing.T) {
 	if _, bindings := s.load(); len(bindings["100"]) != 1 || bindings["100"][0].CSeq != 1000 {
 		t.Error("lost:", bindings)
 	}
+}
+
+// Wrong passwords leave one line a second in the log for each user and address.
+func TestWrongPasswordsInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := &Server{log: slog.New(slog.NewTextHandler(&out, nil))}
+		wrong := func(user string, address byte) {
+			s.warnWrong(user, sip.Peer{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, address}), 5060)})
+		}
+		for range 300 {
+			wrong("100", 1)
+		}
+		wrong("101", 1)
+		wrong("100", 2)
+		if n := strings.Count(out.String(), "wrong password of a telephone"); n != 3 {
+			t.Errorf("%d lines", n)
+		}
+		time.Sleep(time.Second)
+		if wrong("100", 1); !strings.Contains(out.String(), "untold=299") {
+			t.Error(out.String())
+		}
+	})
 }

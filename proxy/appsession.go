@@ -26,7 +26,7 @@ const (
 )
 
 // ErrBusy is what Accounts return when they cannot look at a password now.
-var ErrBusy = errors.New("too much to do")
+var ErrBusy = errors.New("busy")
 
 // Accounts says who an application is.
 type Accounts interface {

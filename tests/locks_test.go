@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -115,6 +116,10 @@ func TestOldPasswords(t *testing.T) {
 	}
 	if n := strings.Count(x.out.String(), "a name is locked at an address after too many wrong passwords"); n != 5 {
 		t.Errorf("%d locks are in the log", n)
+	}
+	strangers := filepath.Join(filepath.Dir(a.socket), "audit-strangers.log")
+	for _, want := range []string{`"kind":"refused","who":"100","front":"telephones"`, `"kind":"locked","who":"100","front":"telephones"`} {
+		waitFor(t, want, func() bool { data, _ := os.ReadFile(strangers); return strings.Contains(string(data), want) })
 	}
 	if out := a.admin(0, "status"); !strings.Contains(out, "5 names are locked after wrong passwords: tr87proxy unlock lists them") {
 		t.Error(out)

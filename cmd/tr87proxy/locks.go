@@ -24,6 +24,8 @@ import (
 // guards are those of the proxy, by what they guard. One outlives a link that a reload makes
 // anew.
 type guards struct {
+	locked func(accounts.Lock) // is told of each lock that begins
+
 	mu   sync.Mutex
 	list []*accounts.Guard
 }
@@ -37,6 +39,7 @@ func (g *guards) of(cfg accounts.GuardConfig) *accounts.Guard {
 			return guard
 		}
 	}
+	cfg.Locked = g.locked
 	guard := accounts.NewGuard(cfg)
 	g.list = append(g.list, guard)
 	return guard
@@ -46,6 +49,16 @@ func (g *guards) all() []*accounts.Guard {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.list)
+}
+
+// noteLock writes a lock that begins into the strangers' audit file: anybody can cause one.
+func (n *node) noteLock(l accounts.Lock) {
+	n.tally.Note(l.Address, audit.Entry{Kind: "locked", Who: l.Name, Front: l.Of, Peer: l.Address})
+}
+
+// notBelieved writes telephones that are not believed into the strangers' audit file.
+func (n *node) notBelieved(of string) func(peer, user, why string) {
+	return func(peer, user, why string) { n.core.Refused(of, peer, user, why) }
 }
 
 // locks are all names that are locked somewhere.

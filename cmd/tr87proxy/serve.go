@@ -118,6 +118,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	n := &node{cfg: cfg, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now(), patience: cfg.SIP.ShutdownPatience}
 	log := logger(cfg.Log, n.level, out)
 	n.log = log
+	n.guards.locked = n.noteLock
 	n.listening = func(transport, address string) { log.Info("listening", "transport", transport, "address", address) }
 	devices, err := switchConfig(&cfg.Switch)
 	if err != nil {

@@ -31,6 +31,7 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 	out := phones.Config{
 		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
 		Guard:      n.guards.of(accounts.GuardConfig{Of: "telephones", Log: n.log}),
+		Refused:    n.notBelieved("telephones"),
 		Admits:     func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) },
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
@@ -132,7 +133,7 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 func (n *node) desk(l config.Link) (proxy.Link, error) {
 	cfg := phones.Config{
 		Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits,
-		Guard: n.guards.of(accounts.GuardConfig{Of: "telephones of " + l.Name, Log: n.log}),
+		Guard: n.guards.of(accounts.GuardConfig{Of: "telephones of " + l.Name, Log: n.log}), Refused: n.notBelieved("telephones of " + l.Name),
 	}
 	var err error
 	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {

@@ -250,7 +250,7 @@ func (s *Session) permit(o *object, device policy.Number, svc service) error {
 	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
 	switch {
 	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
-		decision.Reason = "more calls than one identity may make"
+		decision.Reason = "limits.calls-per-minute: more calls than one identity may make"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
 		return nil

@@ -258,12 +258,14 @@ func (m *monitor) admit(cm *clientMonitor) {
 	}
 	if len(s.monitors) >= s.proxy.cfg.MaxMonitors {
 		s.mu.Unlock()
+		s.overLimit("limits.monitors-per-session", "MonitorStart")
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}
 	cm.owner = s.Identity().Name
 	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches, math.MaxInt) {
 		s.mu.Unlock()
+		s.overLimit("limits.monitors-per-identity", "MonitorStart")
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}

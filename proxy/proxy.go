@@ -59,6 +59,7 @@ type Proxy struct {
 
 	strangers Strangers          // that fronts of connections have turned away
 	nobodies  share.Hush[nobody] // what the log has told of sessions of nobody
+	limits    share.Hush[limited]
 	rules     atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

@@ -166,8 +166,10 @@ func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (an
 	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.cfg.MaxRequests, time.Now())
 	switch {
 	case tooMany:
+		s.overLimit("limits.requests-outstanding", name)
 		why = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 	case tooFast:
+		s.overLimit("limits.requests-per-second", name)
 		why = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	}
 	return func(res *uacsta.Message, err error) { s.answer(name, namespace, res, err, reply) }, why

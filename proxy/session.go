@@ -120,13 +120,16 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	full := p.closed || !p.owners.take(s.owner(), p.cfg.MaxIdentity, p.cfg.MaxSessions)
+	closed := p.closed
+	full := closed || !p.owners.take(s.owner(), p.cfg.MaxIdentity, p.cfg.MaxSessions)
 	if !full {
 		p.sessions[s] = struct{}{}
 	}
 	p.mu.Unlock()
 	if full {
-		s.log(slog.LevelWarn, "session refused", o.Identity, "err", ErrTooMany)
+		if !closed {
+			s.tooMany()
+		}
 		return nil, ErrTooMany
 	}
 	if s.still != nil && !s.still() { // a reload came between: whoever comes later finds the session in the table

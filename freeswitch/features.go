@@ -2,6 +2,7 @@ package freeswitch
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,7 +92,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 		}
 		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
-				l.say("", "features cannot be kept: is mod_db loaded?", "err", err)
+				l.say(slog.LevelInfo, "", "features cannot be kept: is mod_db loaded?", "err", err)
 				then(nil, errBusy)
 				return
 			}

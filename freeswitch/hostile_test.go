@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -104,7 +105,7 @@ func TestCrowd(t *testing.T) {
 			if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(tt.followed+tt.registrations); each > 4<<10 {
 				t.Errorf("each takes %d octets", each)
 			}
-			if said := strings.Count(log.String(), "more channels than the link follows"); (said == 1) != (tt.channels > maxChannels) {
+			if said := strings.Count(log.String(), "level=WARN msg=\"FreeSWITCH has more channels than the link follows"); (said == 1) != (tt.channels > maxChannels) {
 				t.Errorf("the log says\n%s", log.String())
 			}
 			holdsTogether(t, l)
@@ -313,5 +314,20 @@ func TestParties(t *testing.T) {
 	}
 	if n := len(tr.link.channels["conference 3000"].call.channels); n != maxParties || tr.core.longest > 65535-8 {
 		t.Errorf("%d parties, %d octets", n, tr.core.longest)
+	}
+}
+
+// The end of the connection, before a message or in one, is told in words.
+func TestHungUp(t *testing.T) {
+	for _, sent := range []string{"", "Content-Type: auth/requ"} {
+		here, there := net.Pipe()
+		s := newSocket(here, time.Second, func(event) {})
+		go func() {
+			_, _ = io.WriteString(there, sent)
+			_ = there.Close()
+		}()
+		if err := s.serve(t.Context(), func() {}); !errors.Is(err, errHungUp) {
+			t.Errorf("%q: %v", sent, err)
+		}
 	}
 }

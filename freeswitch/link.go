@@ -238,7 +238,7 @@ func (l *Link) Features(string) uacsta.Features {
 }
 
 // say logs what may happen again and again: one line a second for each kind.
-func (l *Link) say(kind, text string, attributes ...any) {
+func (l *Link) say(level slog.Level, kind, text string, attributes ...any) {
 	tell, untold := l.hush.Tell(text+" "+kind, time.Now())
 	if !tell {
 		return
@@ -246,5 +246,5 @@ func (l *Link) say(kind, text string, attributes ...any) {
 	if untold > 0 {
 		attributes = append(attributes, "untold", untold)
 	}
-	l.cfg.Log.Info(text, attributes...)
+	l.cfg.Log.Log(context.Background(), level, text, attributes...)
 }

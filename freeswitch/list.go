@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -98,9 +99,9 @@ func begins[T any](ctx context.Context, l *Link, s *socket, what string, most in
 	}
 }
 
-// crowded: there is more of something than is followed.
+// crowded says in the log that there is more of something than is followed.
 func (l *Link) crowded(what string, most int) {
-	l.say(what, "FreeSWITCH has more "+what+" than the link follows", "most", most)
+	l.say(slog.LevelWarn, what, "FreeSWITCH has more "+what+" than the link follows: clients see nothing of the others", "most", most)
 }
 
 // shown is a line of "show channels as json".

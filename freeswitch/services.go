@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -134,7 +135,7 @@ func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 		switch {
 		case errors.Is(err, errParameter):
 		case err != nil:
-			l.say(text.name(), "a command that is refused", "command", text.name(), "err", err)
+			l.say(slog.LevelInfo, text.name(), "a command that is refused", "command", text.name(), "err", err)
 			err = errBusy
 		}
 		answer(res, err)
@@ -264,7 +265,7 @@ func (l *Link) outcome(name, result string) {
 func (l *Link) expire(now time.Time) {
 	for name, j := range l.jobs {
 		if now.After(j.until) {
-			l.say("", "FreeSWITCH does not say what has become of a call that it was to make", "channel", j.channel)
+			l.say(slog.LevelInfo, "", "FreeSWITCH does not say what has become of a call that it was to make", "channel", j.channel)
 			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
 		}
 	}

@@ -31,6 +31,7 @@ var (
 	errLong    = errors.New("a message of the event socket is too long")
 	errBroken  = errors.New("no message of the event socket")
 	errRefused = errors.New("FreeSWITCH refuses")
+	errHungUp  = errors.New("FreeSWITCH closed the connection")
 	errNothing = fmt.Errorf("%w: it has nothing to say", errRefused)
 )
 
@@ -223,7 +224,7 @@ func (s *socket) give(text string, c *command) error {
 func (s *socket) login(ctx context.Context, command string) error {
 	_, err := s.await(ctx, command, func(err error) {
 		if errors.Is(err, errRefused) {
-			s.close(errors.New("FreeSWITCH refuses the password"))
+			s.close(errors.New("FreeSWITCH refuses the password (session.password-file)"))
 		}
 	})
 	return err
@@ -264,6 +265,9 @@ func (s *socket) serve(ctx context.Context, greeted func()) error {
 	for {
 		err := s.read(r, greeted)
 		if err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = errHungUp
+			}
 			s.close(err)
 			<-s.finished
 			s.mu.Lock()

@@ -95,6 +95,9 @@ func answer(w http.ResponseWriter, what any, err error) {
 // ErrNoAdmin says that no proxy serves a socket.
 var ErrNoAdmin = errors.New("no running tr87proxy has this socket")
 
+// ErrNoRight says that the user may not write to a socket.
+var ErrNoRight = errors.New("permission denied; run it as a user who may write to the socket (admin.mode)")
+
 // AskAdmin asks a running proxy, and decodes its answer.
 func AskAdmin(ctx context.Context, socket, method, path string, into any) error {
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -105,15 +108,8 @@ func AskAdmin(ctx context.Context, socket, method, path string, into any) error 
 		return err
 	}
 	res, err := client.Do(req)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s: %w", socket, ErrNoAdmin)
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
 	if err != nil {
-		return err
+		return unreached(socket, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
@@ -128,4 +124,18 @@ func AskAdmin(ctx context.Context, socket, method, path string, into any) error 
 		return errors.New(f.Error)
 	}
 	return json.Unmarshal(body, into)
+}
+
+// unreached says why a socket cannot be asked.
+func unreached(socket string, err error) error {
+	var wrapped *url.Error
+	switch {
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s: %w", socket, ErrNoAdmin)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: %w", socket, ErrNoRight)
+	case errors.As(err, &wrapped):
+		return wrapped.Err
+	}
+	return err
 }

@@ -183,10 +183,12 @@ func reloadCommand() *cobra.Command {
 	var socket adminSocket
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Make a running proxy read its configuration again", GroupID: "server", Args: exactly(0),
-		Long: `reload makes a running proxy read its configuration again, without dropping sessions. At
-once hold: log.level, addresses, trusted, digest.users, groups, lines, rules, grants,
-numbers, links, and the listeners of sip and xml. Rights that are taken away end what depends on them. The rest waits for a
-restart, and reload says so. A file with faults changes nothing.`,
+		Long: `reload makes a running proxy read its configuration again, without dropping sessions. These
+keys change at once: log.level, addresses, trusted, digest.users, groups, device-groups,
+destinations, lines (but for lines.ldap), rules, grants, numbers, links, sip.listen,
+xml.listen, asn1.listen, and the passwords of telephones' accounts. Rights that are taken
+away end what depends on them. The other keys wait for a restart, and reload lists those
+that have changed. A file with faults changes nothing.`,
 		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var report reloadReport

@@ -112,26 +112,41 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	})
 	if err != nil {
 		c.ua.Close()
-		return nil, explain(err, f.server)
+		return nil, f.explain(err)
 	}
 	return c, nil
 }
 
 // explain adds advice to the usual failures.
-func explain(err error, server string) error {
+func (f *clientFlags) explain(err error) error {
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
-		advice := map[int]string{
-			401: "give --user and a password",
-			403: "the server does not let this identity in: see its log, and grants in its configuration",
-			404: "the server knows no such line",
-			503: "the server is not ready",
-		}[refusal.Response.Code()]
-		if advice != "" {
-			return fmt.Errorf("%s: %w: %s", server, err, advice)
+		if advice := f.advice(refusal.Response.Code()); advice != "" {
+			return fmt.Errorf("%s: %w: %s", f.server, err, advice)
 		}
 	}
-	return fmt.Errorf("%s: %w", server, err)
+	return fmt.Errorf("%s: %w", f.server, err)
+}
+
+// advice says what to do when a server refuses the session with a code of SIP, "" if there is
+// nothing to say.
+func (f *clientFlags) advice(code int) string {
+	switch code {
+	case 401:
+		if f.user != "" {
+			return "wrong user or password"
+		}
+		return "give --user and a password"
+	case 403:
+		return "not admitted: no grant, or locked after wrong passwords (tr87proxy unlock lists locks)"
+	case 404:
+		return "the server knows no such line"
+	case 486:
+		return "too many sessions: limits.sessions-per-identity"
+	case 503:
+		return "not ready, or busy: try again after Retry-After"
+	}
+	return ""
 }
 
 func (c *connection) close() {

@@ -46,3 +46,19 @@ func TestCompletionOfWords(t *testing.T) {
 		t.Errorf("%v", words)
 	}
 }
+
+// What a refused client is advised.
+func TestAdvice(t *testing.T) {
+	for _, c := range []struct {
+		code int
+		user string
+		want string
+	}{
+		{401, "", "give --user"}, {401, "crm", "wrong user or password"}, {403, "", "tr87proxy unlock lists locks"},
+		{404, "", "no such line"}, {486, "", "limits.sessions-per-identity"}, {503, "", "Retry-After"}, {500, "", ""},
+	} {
+		if got := (&clientFlags{user: c.user}).advice(c.code); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("%d with user %q: %q", c.code, c.user, got)
+		}
+	}
+}

@@ -157,7 +157,7 @@ func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 // enter takes a place in the table for wrong passwords that were just noted. It may be needed
 // for others before they have it.
 func (g *Guard) enter(key guess, w *wrong, from netip.Addr) {
-	forget := func() {
+	forget := func(error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.wrongs[key] == w {
@@ -166,7 +166,7 @@ func (g *Guard) enter(key guess, w *wrong, from netip.Addr) {
 	}
 	place, err := g.table.Enter(from, false, forget)
 	if err != nil {
-		forget()
+		forget(err)
 		return
 	}
 	g.mu.Lock()

@@ -52,7 +52,7 @@ func NewServer(cfg ServerConfig) *Server {
 	s := &Server{cfg: cfg}
 	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
 	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
-	cfg.Gate.Log = cfg.Log
+	cfg.Gate.Log, cfg.Gate.Keys = cfg.Log, "asn1"
 	s.gate = gate.New(cfg.Gate)
 	return s
 }

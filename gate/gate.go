@@ -29,6 +29,7 @@ type Config struct {
 	HandshakeTime  time.Duration              // of TLS; 10 s
 	NameKinds      []string                   // of names in certificates that count, in this order: dns, uri, cn; none: all
 	Strangers      *Strangers                 // what peers that are not proved may take; nil: 64 MiB at this gate alone
+	Keys           string                     // the part of the configuration that has MaxConnections and MaxPeer, for the log; "": none has
 	// Refused is told of each connection that is not taken.
 	Refused func(nc net.Conn, why string)
 	Log     *slog.Logger
@@ -152,8 +153,8 @@ func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) 
 	_, secure := nc.(*tls.Conn)
 	guest := newGuest(g, nc, addr, end)
 	var err error
-	if guest.place, err = g.places.Enter(addr, trusted && !secure, func() { guest.evict(errPlace) }); err != nil {
-		return nil, "too many connections: " + err.Error()
+	if guest.place, err = g.places.Enter(addr, trusted && !secure, guest.makeRoom); err != nil {
+		return nil, "too many connections: " + err.Error() + g.key(err)
 	}
 	if trusted && !secure {
 		guest.Prove()
@@ -161,6 +162,17 @@ func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) 
 		g.cfg.Strangers.enter(guest, secure)
 	}
 	return guest, ""
+}
+
+// key names the key of the configuration whose bound is reached, in parentheses behind a blank.
+func (g *Gate) key(why error) string {
+	switch {
+	case g.cfg.Keys == "":
+		return ""
+	case errors.Is(why, share.ErrPeer):
+		return " (" + g.cfg.Keys + ".max-connections-per-peer)"
+	}
+	return " (" + g.cfg.Keys + ".max-connections)"
 }
 
 // handshake finishes TLS, where it is spoken, and finds the names in the peer's verified

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -286,4 +287,28 @@ func TestQueue(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The log names the key whose bound is reached, and tells a peer that has its share from a table
+// that is full.
+func TestBoundsAreNamed(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	open(t, Config{MaxConnections: 4, MaxPeer: 2, Keys: "xml", Log: log}, false, func(d *door) {
+		d.come("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3")
+		d.turned("192.0.2.1: too many connections: the peer has its share already (xml.max-connections-per-peer)", "192.0.2.3: too many connections: the table is full (xml.max-connections)")
+		d.leave()
+	})
+	open(t, Config{MaxConnections: 4, MaxPeer: 2, Keys: "xml", Log: log}, false, func(d *door) {
+		d.come("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.3")
+		d.leave()
+	})
+	for _, want := range []string{
+		`connection closed to make room for a newer one of its peer" peer=10.0.0.1:0 err="closed to make room for a newer connection of the peer: it has its share already (xml.max-connections-per-peer)"`,
+		`connection closed to make room for others" peer=10.0.0.1:0 err="closed to make room for others: too many connections (xml.max-connections)"`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %s in\n%s", want, out.String())
+		}
+	}
 }

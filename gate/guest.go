@@ -48,6 +48,7 @@ const (
 var (
 	ErrStrikes = errors.New("the peer sent too much that it should not")
 	errPlace   = errors.New("closed to make room for others: too many connections")
+	errShare   = errors.New("closed to make room for a newer connection of the peer: it has its share already")
 	errMemory  = errors.New("closed to make room for others: too much memory for peers that have not logged in")
 )
 
@@ -104,10 +105,23 @@ func (g *Guest) Strike(level slog.Level, what string, args ...any) error {
 	return fmt.Errorf("%w: %d times", ErrStrikes, n)
 }
 
-// evict ends the connection to make room.
-func (g *Guest) evict(why error) {
+// makeRoom ends the connection because there are too many, in all or of its peer.
+func (g *Guest) makeRoom(why error) {
+	closed := errPlace
+	if errors.Is(why, share.ErrPeer) {
+		closed = errShare
+	}
+	g.evict(closed, g.gate.key(why))
+}
+
+// evict ends the connection to make room. key names the bound that is reached, if any.
+func (g *Guest) evict(why error, key string) {
+	what := "connection closed to make room for others"
+	if errors.Is(why, errShare) {
+		what = "connection closed to make room for a newer one of its peer"
+	}
 	g.gate.cfg.Strangers.Evicted.Add(1)
-	g.gate.faults.tell(slog.LevelWarn, g.Conn, "connection closed to make room for others", "err", why)
+	g.gate.faults.tell(slog.LevelWarn, g.Conn, what, "err", why.Error()+key)
 	g.end(why)
 }
 

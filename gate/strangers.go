@@ -82,7 +82,7 @@ func (s *Strangers) take(g *Guest, octets int) {
 	}
 	s.mu.Unlock()
 	for _, g := range out {
-		g.evict(errMemory)
+		g.evict(errMemory, " (limits.strangers-mib)")
 	}
 }
 

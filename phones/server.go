@@ -123,6 +123,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s.digest.Knows = s.knows
 	s.ua = sip.New(sip.Config{
+		Front:   "telephones",
 		Handler: s, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Known: s.peers, Lost: s.lost, StayOnFlow: true,
 		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.fromOutside, "INFO": s.fromOutside},
 		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},

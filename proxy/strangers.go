@@ -28,9 +28,15 @@ const StrangerPause = time.Minute
 
 // News reports whether a peer is worth a line in the log.
 func (s *Strangers) News(addr netip.Addr, now time.Time) bool {
+	tell, _ := s.tell(addr, now)
+	return tell
+}
+
+// tell is News, with how often the peer was not worth a line since the last one.
+func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, untold int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
-	tell, _ := s.each.Tell(share.Of(addr), now)
-	return tell && s.all.AllowN(now, 1)
+	tell, untold = s.each.Tell(share.Of(addr), now)
+	return tell && s.all.AllowN(now, 1), untold
 }
 
 // nobody is what happens to sessions of a peer that has not said who it is.
@@ -59,7 +65,7 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 func (p *Proxy) TurnAway(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
-	if p.strangers.News(gate.AddrOf(nc), time.Now()) {
-		p.cfg.Log.Warn("connection refused", "front", front, "peer", peer, "why", why, "silent", StrangerPause)
+	if tell, untold := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {
+		p.cfg.Log.Warn("connection refused", "peer", peer, "untold", untold, "front", front, "why", why, "silent", StrangerPause)
 	}
 }

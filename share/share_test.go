@@ -37,6 +37,7 @@ func TestTable(t *testing.T) {
 		table := New(l)
 		var list []*entered // in the order in which they came
 		var evicted []*entered
+		var because error
 		count := func(matches func(*entered) bool) (n int, first *entered) {
 			for _, e := range list {
 				if matches(e) {
@@ -66,10 +67,10 @@ func TestTable(t *testing.T) {
 				unproved, own := count(func(e *entered) bool { return e.peer == peer && !e.proved })
 				strangers, _ := count(func(e *entered) bool { return !e.proved })
 				var victim *entered
-				var want error
+				var want, reason error
 				switch {
 				case l.Peer > 0 && all >= l.Peer && !trusted, !proved && l.Unproved > 0 && unproved >= l.Unproved:
-					if victim = own; victim == nil {
+					if victim, reason = own, ErrPeer; victim == nil {
 						want = ErrPeer
 					}
 				case len(list) >= l.Most, !proved && strangers >= l.Most-l.Reserve:
@@ -79,13 +80,15 @@ func TestTable(t *testing.T) {
 							most, victim = n, first
 						}
 					}
-					if victim == nil {
+					if reason = ErrFull; victim == nil {
 						want = ErrFull
 					}
 				}
 				e := &entered{peer: peer, proved: proved}
 				evicted = nil
-				enter := func() (*Entry, error) { return table.Enter(addr, proved, func() { evicted = append(evicted, e) }) }
+				enter := func() (*Entry, error) {
+					return table.Enter(addr, proved, func(why error) { evicted, because = append(evicted, e), why })
+				}
 				if trusted {
 					enter = func() (*Entry, error) { return table.EnterTrusted(addr) }
 				}
@@ -95,6 +98,9 @@ func TestTable(t *testing.T) {
 				}
 				if victim == nil != (len(evicted) == 0) || victim != nil && evicted[0] != victim {
 					t.Fatalf("%v gave way, not %v", evicted, victim)
+				}
+				if victim != nil && !errors.Is(because, reason) {
+					t.Fatalf("it gave way because %v, not because %v", because, reason)
 				}
 				if victim != nil {
 					drop(victim)

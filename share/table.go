@@ -49,7 +49,7 @@ type Entry struct {
 	table  *Table
 	peer   *peer
 	number uint64
-	evict  func()
+	evict  func(why error)
 	among  *list.Element // of the unproved; nil: it is proved
 	gone   bool
 }
@@ -61,8 +61,9 @@ func New(limits Limits) *Table {
 
 // Enter takes a place for an entry of the peer at an address, or says ErrFull or ErrPeer. evict
 // is called if the entry has to give way to another: once, when it has left the table, by the
-// goroutine that enters the other.
-func (t *Table) Enter(addr netip.Addr, proved bool, evict func()) (*Entry, error) {
+// goroutine that enters the other. It is told ErrPeer if the other is of the same peer, which has
+// its share already, and ErrFull if the table is full.
+func (t *Table) Enter(addr netip.Addr, proved bool, evict func(why error)) (*Entry, error) {
 	return t.enter(addr, proved, false, evict)
 }
 
@@ -70,16 +71,16 @@ func (t *Table) Enter(addr netip.Addr, proved bool, evict func()) (*Entry, error
 // one has that carries all its users; ErrFull is the only error.
 func (t *Table) EnterTrusted(addr netip.Addr) (*Entry, error) { return t.enter(addr, true, true, nil) }
 
-func (t *Table) enter(addr netip.Addr, proved, trusted bool, evict func()) (*Entry, error) {
+func (t *Table) enter(addr netip.Addr, proved, trusted bool, evict func(why error)) (*Entry, error) {
 	t.mu.Lock()
 	p := t.peers[Of(addr)]
 	if p == nil {
 		p = &peer{key: Of(addr)}
 	}
-	victim, err := t.room(p, proved, trusted)
-	if err != nil {
+	victim, why := t.room(p, proved, trusted)
+	if victim == nil && why != nil {
 		t.mu.Unlock()
-		return nil, err
+		return nil, why
 	}
 	if victim != nil {
 		victim.leave()
@@ -100,19 +101,17 @@ func (t *Table) enter(addr netip.Addr, proved, trusted bool, evict func()) (*Ent
 	}
 	t.mu.Unlock()
 	if victim != nil {
-		victim.evict()
+		victim.evict(why)
 	}
 	return e, nil
 }
 
-// room finds who has to give way to an entry; nobody, where there is room. Callers hold t.mu.
+// room finds the entry that has to give way to another, nil where there is room or nothing gives
+// way. The error is what there is too much of, nil where there is room. Callers hold t.mu.
 func (t *Table) room(p *peer, proved, trusted bool) (*Entry, error) {
 	l := t.limits
 	if l.Peer > 0 && p.total >= l.Peer && !trusted || !proved && l.Unproved > 0 && p.unproved.Len() >= l.Unproved {
-		if oldest := p.oldest(); oldest != nil {
-			return oldest, nil
-		}
-		return nil, ErrPeer
+		return p.oldest(), ErrPeer
 	}
 	if t.total < l.Most && (proved || t.unproved < l.Most-l.Reserve) {
 		return nil, nil
@@ -120,7 +119,7 @@ func (t *Table) room(p *peer, proved, trusted bool) (*Entry, error) {
 	if len(t.offenders) == 0 {
 		return nil, ErrFull
 	}
-	return t.offenders[0].oldest(), nil
+	return t.offenders[0].oldest(), ErrFull
 }
 
 func (p *peer) oldest() *Entry {

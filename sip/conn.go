@@ -137,7 +137,7 @@ func (c *streamConn) enter() (err error) {
 	if c.ua.cfg.Known(hop{c, c.remote}.peer()) {
 		c.standing.Store(int32(trusted))
 	}
-	c.entry, err = c.ua.connectionShares.Enter(c.remote.Addr(), !c.strange(), c.evict)
+	c.entry, err = c.ua.connectionShares.Enter(c.remote.Addr(), !c.strange(), func(error) { c.evict() })
 	return err
 }
 

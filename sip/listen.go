@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -117,10 +118,29 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 			kind = dtlsKind
 		}
 		if _, err := ua.adopt(nc, kind, "", l); err != nil {
-			ua.warn("connection refused", addrPort(nc.RemoteAddr()), "err", err)
+			ua.warn("connection refused", addrPort(nc.RemoteAddr()), "front", ua.cfg.Front, "why", ua.whyRefused(err))
 			_ = nc.Close()
 		}
 	}
+}
+
+// whyRefused says why a connection is not taken, with the key of the configuration whose bound is
+// reached.
+func (ua *UA) whyRefused(err error) string {
+	key := ""
+	switch {
+	case errors.Is(err, share.ErrPeer):
+		key = "max-connections-per-peer"
+	case errors.Is(err, share.ErrFull):
+		key = "max-connections"
+	default:
+		return err.Error()
+	}
+	why := "too many connections: " + err.Error()
+	if ua.cfg.Keys == "" {
+		return why
+	}
+	return why + " (" + ua.cfg.Keys + "." + key + ")"
 }
 
 // Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers

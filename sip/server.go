@@ -204,7 +204,7 @@ func (d *Dialog) enter() (*share.Entry, error) {
 		entry, _ := d.ua.dialogShares.EnterTrusted(d.peer)
 		return entry, nil
 	}
-	return d.ua.dialogShares.Enter(d.peer, standing(d.standing.Load()) >= known, func() {
+	return d.ua.dialogShares.Enter(d.peer, standing(d.standing.Load()) >= known, func(error) {
 		d.ua.stats.EvictedDialogs.Add(1)
 		d.ua.spawn(func() { d.bye(ErrCrowded, func(Result) {}) })
 	})

@@ -107,7 +107,7 @@ func (m *acquaintances) meet(addr netip.AddrPort, now time.Time) {
 	}
 	m.mu.Unlock()
 	a := &acquaintance{until: now.Add(acquainted)}
-	if _, err := m.table.Enter(addr.Addr(), false, func() { m.forget(addr, a) }); err != nil {
+	if _, err := m.table.Enter(addr.Addr(), false, func(error) { m.forget(addr, a) }); err != nil {
 		return
 	}
 	m.mu.Lock()

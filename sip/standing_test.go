@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // answering answers a request with the code that its To names, with all that could make an
@@ -465,5 +467,23 @@ func TestStrangersAreHushed(t *testing.T) {
 	}
 	if lines := strings.Count(out.String(), "\n"); lines == 0 || lines > 10 {
 		t.Errorf("%d lines", lines)
+	}
+}
+
+// A refused connection is told with the key whose bound is reached, where there is one.
+func TestWhyRefused(t *testing.T) {
+	for _, c := range []struct {
+		keys string
+		err  error
+		want string
+	}{
+		{"sip", share.ErrPeer, "too many connections: the peer has its share already (sip.max-connections-per-peer)"},
+		{"sip", share.ErrFull, "too many connections: the table is full (sip.max-connections)"},
+		{"", share.ErrFull, "too many connections: the table is full"},
+		{"sip", errNotAdmitted, "the address may not connect"},
+	} {
+		if got := (&UA{cfg: Config{Keys: c.keys}}).whyRefused(c.err); got != c.want {
+			t.Errorf("%v of %q: %s", c.err, c.keys, got)
+		}
 	}
 }

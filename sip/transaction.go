@@ -134,7 +134,7 @@ func (t *serverTx) enter(r *Request) (*share.Entry, error) {
 	if standing(r.standing.Load()) == trusted {
 		return t.ua.transactionShares.EnterTrusted(r.hop.addr.Addr())
 	}
-	return t.ua.transactionShares.Enter(r.hop.addr.Addr(), r.known(), t.evict)
+	return t.ua.transactionShares.Enter(r.hop.addr.Addr(), r.known(), func(error) { t.evict() })
 }
 
 // evict ends a stranger's transaction: its answer, if there is none yet, will go nowhere.

@@ -39,6 +39,8 @@ type Config struct {
 	// Lost is told when a connection has gone; it must not block.
 	Lost      func(Flow)
 	UserAgent string // header User-Agent; "tr87proxy"
+	Front     string // what the log calls those who connect; "sip"
+	Keys      string // the part of the configuration that has MaxConnections, for the log; "": none has
 	Advertise string // host for Via and Contact; the local address of each socket
 	Log       *slog.Logger
 	TLSClient *tls.Config // for connections that we open; nil refuses to
@@ -101,6 +103,9 @@ func (c *Config) defaults() {
 	count(&c.MaxTransactions, 100000)
 	count(&c.MaxConnections, 2000)
 	count(&c.MaxConnectionsPerPeer, 500)
+	if c.Front == "" {
+		c.Front = "sip"
+	}
 	if c.UserAgent == "" {
 		c.UserAgent = "tr87proxy"
 	}

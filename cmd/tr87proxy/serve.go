@@ -186,7 +186,7 @@ func assemble(cfg *config.Config, out io.Writer) (*node, error) {
 	}
 	n.ua = sip.New(sip.Config{
 		NameKinds: cfg.Names, Admits: n.admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
-		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Advertise: cfg.SIP.Advertise, Log: log,
+		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Keys: "sip", Advertise: cfg.SIP.Advertise, Log: log,
 		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
 		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
 		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },

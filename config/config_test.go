@@ -198,6 +198,16 @@ func TestWarnings(t *testing.T) {
 		{withSwitch(`queues: [{number: "300", overflow: "0170123"}], trunks: [{number: "900", prefixes: ["0"], inward: []}]`), "switch.queues[0].overflow: 0170123 leads outside"},
 		{withSwitch(`queues: [{number: "300", overflow: "100"}], trunks: [{number: "900", prefixes: ["1"], inward: []}]`), ""},
 		{withSwitch(`routeing: [{number: "600", default: "0170123"}], trunks: [{number: "900", prefixes: ["0"], inward: []}]`), "switch.routeing[0].default: 0170123 leads outside"},
+		{good + "audit: {file: /no/such/audit.log}", "audit.file: there is no directory /no/such; the proxy"},
+		{good + "audit: {file: " + t.TempDir() + "}", "audit.file: "},
+		{good + "admin: {socket: /no/such/admin.sock}", "admin.socket: there is no directory /no/such; the proxy"},
+		{good + "admin: {socket: " + t.TempDir() + "/admin.sock}", ""},
+		{good + "admin: {socket: " + t.TempDir() + "/admin.sock, mode: \"0000\"}", "admin.mode: with 0000 nobody"},
+		{good + "admin: {socket: " + t.TempDir() + "/admin.sock, mode: \"0666\"}", "admin.mode: with 0666 every user"},
+		{good + "admin: {socket: " + t.TempDir() + "/admin.sock, mode: \"0660\"}", ""},
+		{good + "limits: {queue-mib: 8, queues-mib: 4}", "limits.queues-mib: 4 for all clients is less"},
+		{good + "xml: {max-connections: 10, max-connections-per-peer: 11}", "xml.max-connections-per-peer: 11 is more than xml.max-connections, which is 10"},
+		{good + "asn1: {max-connections: 10}", ""},
 	} {
 		c, err := Parse("x", []byte(tt.yaml))
 		if err != nil {

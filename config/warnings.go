@@ -1,8 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,6 +29,57 @@ func (c *Config) Warnings() []string {
 			list = append(list, fmt.Sprintf("switch.routeing[%d].default: %s leads outside, where calls that come in over a trunk are not sent", i, r.Default))
 		}
 	}
+	return slices.Concat(list, c.boundWarnings(), c.fileWarnings())
+}
+
+// boundWarnings are about bounds that others make void. A bound per peer that is the default was
+// not chosen, and is not worth a warning.
+func (c *Config) boundWarnings() []string {
+	var list []string
+	standard := Default()
+	for _, b := range []struct {
+		key       string
+		peer, all int
+		unchanged int
+	}{
+		{"sip.max-dialogs", c.SIP.MaxDialogsPeer, c.SIP.MaxDialogs, standard.SIP.MaxDialogsPeer},
+		{"sip.max-connections", c.SIP.MaxConnectionsPeer, c.SIP.MaxConnections, standard.SIP.MaxConnectionsPeer},
+		{"xml.max-connections", c.XML.MaxPeer, c.XML.MaxConnections, standard.XML.MaxPeer},
+		{"asn1.max-connections", c.ASN1.MaxPeer, c.ASN1.MaxConnections, standard.ASN1.MaxPeer},
+	} {
+		if b.peer > b.all && b.peer != b.unchanged {
+			list = append(list, fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can take every place", b.key, b.peer, b.key, b.all))
+		}
+	}
+	if c.Limits.QueuesMiB < c.Limits.QueueMiB {
+		list = append(list, fmt.Sprintf("limits.queues-mib: %d for all clients is less than limits.queue-mib, which gives %d to each: no client can use what it may", c.Limits.QueuesMiB, c.Limits.QueueMiB))
+	}
+	return list
+}
+
+// fileWarnings are about files that cannot be made, or that too many or too few may write to.
+func (c *Config) fileWarnings() []string {
+	var list []string
+	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket} {
+		if file == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, os.ErrNotExist) {
+			list = append(list, fmt.Sprintf("%s: there is no directory %s; the proxy does not start without it", key, filepath.Dir(file)))
+		}
+	}
+	if info, err := os.Stat(c.Audit.File); err == nil && !info.Mode().IsRegular() {
+		list = append(list, fmt.Sprintf("audit.file: %s is no regular file", c.Audit.File))
+	}
+	if c.Admin.Socket != "" {
+		switch mode, _ := strconv.ParseUint(c.Admin.Mode, 8, 32); { // checked
+		case mode&0o222 == 0:
+			list = append(list, fmt.Sprintf("admin.mode: with %s nobody but root may write to the socket; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
+		case mode&0o002 != 0:
+			list = append(list, fmt.Sprintf("admin.mode: with %s every user of the machine administers the proxy; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
+		}
+	}
+	slices.Sort(list)
 	return list
 }
 

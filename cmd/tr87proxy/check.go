@@ -24,6 +24,9 @@ what works otherwise than one may expect; they do not change the status.`,
 				n, err = assemble(cfg, io.Discard) // files it names, such as certificates
 			}
 			if err == nil {
+				_, err = auditConfig(cfg.Audit) // its key
+			}
+			if err == nil {
 				_, numbers, _ := n.policyOf(cfg) // it was assembled a moment ago
 				err = checkExamples(file, cfg, numbers)
 			}

@@ -109,7 +109,7 @@ func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	changed = m.picture.apply(ev)
 	if m.picture.gone > 0 {
 		m.picture.gone = 0
-		m.trunk.log.Warn("a device has more calls than are kept in mind: those that were heard of longest ago are forgotten", "device", m.device.String())
+		m.trunk.log.Warn("a device has more calls than the proxy tracks: it drops those that it has not heard of for longest", "device", m.device.String())
 	}
 	return changed
 }
@@ -250,7 +250,7 @@ const (
 var (
 	errSegments = errors.New("the segments of a snapshot did not come")
 	errMemory   = errors.New("the snapshot is larger than the core keeps of one link")
-	errCalls    = errors.New("there are more calls than the core keeps in mind of a device")
+	errCalls    = errors.New("a device has more calls than the proxy tracks")
 )
 
 // gathering is a snapshot that comes in segments.

@@ -37,7 +37,7 @@ type busy string
 func (b busy) Error() string { return string(b) }
 
 // Is makes every busy an ErrBusy.
-func (b busy) Is(target error) bool { return target == ErrBusy } //nolint:errorlint // that is what Is is for
+func (b busy) Is(target error) bool { return target == ErrBusy }
 
 // Keeper answers whether an application is who it says. It reads its file again when
 // that has changed, so that whoever edits it need not tell.

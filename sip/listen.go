@@ -127,7 +127,7 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 // whyRefused says why a connection is not taken, with the key of the configuration whose bound is
 // reached.
 func (ua *UA) whyRefused(err error) string {
-	key := ""
+	var key string
 	switch {
 	case errors.Is(err, share.ErrPeer):
 		key = "max-connections-per-peer"

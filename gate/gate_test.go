@@ -190,19 +190,19 @@ func TestHandshakes(t *testing.T) {
 // What strangers take in all has a bound; the oldest connection of the peer that takes most is
 // closed. Who is proved is not counted.
 func TestMemory(t *testing.T) {
-	open(t, Config{Strangers: NewStrangers(5*plainCost - 1)}, false, func(d *door) {
+	open(t, Config{Strangers: NewStrangers(2*equalShare + 2*plainCost)}, false, func(d *door) {
 		d.come("10.0.0.1", "2001:db8::1", "2001:db8::2", "192.0.2.1")
-		d.known["10.0.0.1"].Take(plainCost)
-		d.known["192.0.2.1"].Take(100 * plainCost)
+		d.known["10.0.0.1"].Take(equalShare - plainCost)
+		d.known["192.0.2.1"].Take(100 * equalShare)
 		d.expect("10.0.0.1", "2001:db8::1", "2001:db8::2", "192.0.2.1")
-		d.known["2001:db8::2"].Take(plainCost)
+		d.known["2001:db8::2"].Take(equalShare + 1)
 		d.expect("10.0.0.1", "2001:db8::2", "192.0.2.1")
 		if err := d.ended["2001:db8::1"]; !errors.Is(err, errMemory) {
 			t.Error(err)
 		}
-		d.known["2001:db8::2"].Give(plainCost)
+		d.known["2001:db8::2"].Give(equalShare + 1)
 		d.known["2001:db8::1"].Take(plainCost) // it is closed, and counts no more
-		if n, octets := d.gate.cfg.Strangers.Counts(); n != 2 || octets != 3*plainCost {
+		if n, octets := d.gate.cfg.Strangers.Counts(); n != 2 || octets != equalShare+plainCost {
 			t.Error(n, octets)
 		}
 		d.known["10.0.0.1"].Prove()
@@ -210,8 +210,19 @@ func TestMemory(t *testing.T) {
 		if n, octets := d.gate.cfg.Strangers.Counts(); n != 1 || octets != plainCost {
 			t.Error(n, octets)
 		}
-		d.known["2001:db8::2"].Take(10 * plainCost)
+		d.known["2001:db8::2"].Take(3 * equalShare)
 		d.expect("10.0.0.1", "192.0.2.1")
+		d.leave()
+	})
+}
+
+// Peers that take little are equal: who sends a login does not give way to idle ones that came before.
+func TestIdleStrangersGiveWay(t *testing.T) {
+	open(t, Config{Strangers: NewStrangers(4 * plainCost)}, false, func(d *door) {
+		d.come("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.3", "10.0.0.4")
+		d.expect("10.0.0.2", "10.0.0.3", "10.0.0.3", "10.0.0.4")
+		d.known["10.0.0.4"].Take(plainCost)
+		d.expect("10.0.0.3", "10.0.0.3", "10.0.0.4")
 		d.leave()
 	})
 }

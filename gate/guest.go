@@ -32,8 +32,9 @@ type Guest struct {
 	strikes            atomic.Int64
 	stranger, familiar *rate.Limiter // of strikes, before it is proved and after
 
-	taken int           // octets; guarded by Strangers
-	among *list.Element // of the peer's; nil when it is proved or has left; guarded by Strangers
+	number uint64        // the later it came, the higher; guarded by Strangers
+	taken  int           // octets; guarded by Strangers
+	among  *list.Element // of the peer's; nil when it is proved or has left; guarded by Strangers
 }
 
 // How often a peer may send what it should not: before it is proved, and after.
@@ -73,7 +74,7 @@ func (g *Guest) Proved() bool { return g == nil || g.proved.Load() }
 
 // Take counts memory that is about to be taken for the peer until Give is called, while it is not
 // proved. Where all such peers take too much, the oldest connection of the one that takes most is
-// closed.
+// closed; of peers that take little, the oldest connection.
 func (g *Guest) Take(octets int) {
 	if !g.Proved() {
 		g.gate.cfg.Strangers.take(g, octets)

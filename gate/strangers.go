@@ -16,9 +16,10 @@ type Strangers struct {
 
 	most int
 
-	mu    sync.Mutex
-	taken int
-	peers map[netip.Prefix]*stranger
+	mu      sync.Mutex
+	entered uint64 // connections, ever
+	taken   int
+	peers   map[netip.Prefix]*stranger
 }
 
 // stranger is a peer that is not proved, with its connections.
@@ -32,6 +33,9 @@ const (
 	plainCost  = 24 << 10
 	secureCost = 64 << 10
 )
+
+// equalShare is up to what peers count as equal: a connection over TLS with the longest login.
+const equalShare = secureCost + 256<<10
 
 // NewStrangers lets peers that are not proved take so many octets in all; 0 is 64 MiB.
 func NewStrangers(octets int) *Strangers {
@@ -64,6 +68,8 @@ func (s *Strangers) enter(g *Guest, secure bool) {
 		p = &stranger{}
 		s.peers[g.peer] = p
 	}
+	s.entered++
+	g.number = s.entered
 	g.among = p.guests.PushBack(g)
 	s.mu.Unlock()
 	s.take(g, cost)
@@ -76,7 +82,7 @@ func (s *Strangers) take(g *Guest, octets int) {
 	}
 	var out []*Guest
 	for s.taken > s.most && len(s.peers) > 0 {
-		g := s.largest()
+		g := s.victim()
 		s.drop(g)
 		out = append(out, g)
 	}
@@ -122,13 +128,17 @@ func (s *Strangers) drop(g *Guest) {
 	}
 }
 
-// largest is the oldest connection of the peer that takes most; s.mu is held.
-func (s *Strangers) largest() *Guest {
-	var largest *stranger
+// victim is the connection that gives way: the oldest of the peer that takes most. Peers that take no
+// more than equalShare are equal, and of equal peers the oldest connection goes: who has come to log in
+// does not give way to idle connections. s.mu is held.
+func (s *Strangers) victim() *Guest {
+	var victim *Guest
+	most := 0
 	for _, p := range s.peers {
-		if largest == nil || p.taken > largest.taken {
-			largest = p
+		oldest, size := p.guests.Front().Value.(*Guest), max(p.taken, equalShare)
+		if size > most || size == most && oldest.number < victim.number {
+			victim, most = oldest, size
 		}
 	}
-	return largest.guests.Front().Value.(*Guest)
+	return victim
 }

@@ -181,7 +181,7 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	if a, _, right := k.recent(name, password); right {
 		return a, a.fits(application), nil // it waits for nobody
 	}
-	if err := k.turns.take(ctx, from); err != nil {
+	if err := k.turns.take(ctx, from, k.guard.Knows(name, from)); err != nil {
 		return Account{}, false, err
 	}
 	defer k.turns.give()

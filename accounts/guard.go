@@ -117,6 +117,14 @@ func (g *Guard) Admit(name string, from netip.Addr) error {
 	return nil
 }
 
+// Knows reports whether a name has proved its password from a peer before.
+func (g *Guard) Knows(name string, from netip.Addr) bool {
+	key := guessOf(name, from)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Contains(g.good[key.name], key.from)
+}
+
 // Failed counts a wrong password and returns how long to wait before saying so.
 func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 	now, key := time.Now(), guessOf(name, from)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // somewhere is one of many addresses, each of a peer of its own.
@@ -214,61 +216,138 @@ func TestUnlock(t *testing.T) {
 	}
 }
 
-// A right password from elsewhere is checked while a peer has all its own waiting, and before
-// most of them; one that was right lately waits for nobody.
-func TestTurns(t *testing.T) {
+// waiters wait for turns, and note what becomes of them.
+type waiters struct {
+	turns turns
+	group sync.WaitGroup
+
+	mu          sync.Mutex
+	served      []netip.Addr
+	busy, ended int
+}
+
+func (w *waiters) take(ctx context.Context, from netip.Addr, known bool) {
+	w.group.Go(func() {
+		err := w.turns.take(ctx, from, known)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		switch {
+		case errors.Is(err, ErrBusy):
+			w.busy++
+		case err != nil:
+			w.ended++
+		default:
+			w.served = append(w.served, from)
+		}
+	})
+	synctest.Wait()
+}
+
+// serve gives so many turns back, and returns who had them.
+func (w *waiters) serve(n int) string {
+	w.mu.Lock()
+	w.served = nil
+	w.mu.Unlock()
+	for range n {
+		w.turns.give()
+		synctest.Wait()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return fmt.Sprint(w.served)
+}
+
+// crowd runs a test while the only turn is taken. Nothing may be left of it.
+func crowd(t *testing.T, test func(ctx context.Context, w *waiters)) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := turns{free: 1}
+		w := &waiters{turns: turns{free: 1}}
 		ctx, cancel := context.WithCancel(t.Context())
-		if err := turns.take(ctx, here); err != nil {
+		w.take(ctx, here, false)
+		test(ctx, w)
+		cancel()
+		w.group.Wait()
+		w.turns.give()
+		if w.turns.free != 1 || w.ended == 0 {
+			t.Error(w.turns.free, "turns are free;", w.ended, "gave up")
+		}
+		for _, l := range []*line{&w.turns.known, &w.turns.other} {
+			if l.waiting != 0 || len(l.queues) != 0 || len(l.order) != 0 {
+				t.Errorf("left: %+v", l)
+			}
+		}
+	})
+}
+
+// A right password from elsewhere is checked while a peer has all its own waiting, and before
+// most of them.
+func TestTurns(t *testing.T) {
+	crowd(t, func(ctx context.Context, w *waiters) {
+		for range peerWaiting + 3 {
+			w.take(ctx, here, false)
+		}
+		w.take(ctx, somewhere(0), false)
+		w.take(ctx, somewhere(0), false)
+		if got := w.serve(4); w.busy != 3 || got != "[192.0.2.1 10.0.0.0 192.0.2.1 10.0.0.0]" {
+			t.Error(got, w.busy)
+		}
+		for i := range maxWaiting { // full: the longest queue gives way
+			w.take(ctx, somewhere(1+i), false)
+		}
+		if left := w.turns.other.length(share.Of(here)); w.turns.other.waiting != maxWaiting || left > 1 || w.busy != 3+peerWaiting-2 {
+			t.Error(w.turns.other.waiting, left, w.busy)
+		}
+	})
+}
+
+// Where everybody has one waiting, somebody gives way to one who comes, but not to a second of a peer.
+func TestNewcomersHaveTurns(t *testing.T) {
+	crowd(t, func(ctx context.Context, w *waiters) {
+		for i := range maxWaiting {
+			w.take(ctx, somewhere(i), false)
+		}
+		w.take(ctx, here, false)
+		w.take(ctx, here, false)
+		if w.turns.other.waiting != maxWaiting || w.turns.other.length(share.Of(here)) != 1 || w.busy != 2 {
+			t.Error(w.turns.other.waiting, w.turns.other.length(share.Of(here)), w.busy)
+		}
+	})
+}
+
+// Who has proved a password before goes first, in the place of a stranger where there is no other.
+func TestKnownNamesGoFirst(t *testing.T) {
+	crowd(t, func(ctx context.Context, w *waiters) {
+		for i := range maxWaiting {
+			w.take(ctx, somewhere(i), false)
+		}
+		w.take(ctx, here, true)
+		w.take(ctx, somewhere(maxWaiting), false)
+		if got := w.serve(1); got != "[192.0.2.1]" || w.busy != 2 {
+			t.Error(got, w.busy)
+		}
+	})
+}
+
+// A name that has logged in before is known when it comes with another password, as one has that was
+// changed, at that peer only.
+func TestChangedPasswordGoesFirst(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "right", "")
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{})
+		if _, err := k.Check(t.Context(), "", "crm", "right", here); err != nil {
 			t.Fatal(err)
 		}
-		var mu sync.Mutex
-		var served []netip.Addr
-		busy, ended := 0, 0
+		k.turns.free = 0
 		var group sync.WaitGroup
-		take := func(from netip.Addr) {
-			group.Go(func() {
-				err := turns.take(ctx, from)
-				mu.Lock()
-				defer mu.Unlock()
-				switch {
-				case errors.Is(err, ErrBusy):
-					busy++
-				case err != nil:
-					ended++
-				default:
-					served = append(served, from)
-				}
-			})
+		for _, from := range []netip.Addr{here, somewhere(0)} {
+			group.Go(func() { _, _ = k.Check(t.Context(), "", "CRM", "new", from) })
 		}
-		for range peerWaiting + 3 {
-			take(here)
-			synctest.Wait()
-		}
-		take(somewhere(0))
-		take(somewhere(0))
 		synctest.Wait()
-		for range 4 {
-			turns.give()
-			synctest.Wait()
+		if k.turns.known.length(share.Of(here)) != 1 || k.turns.other.length(share.Of(somewhere(0))) != 1 {
+			t.Error(k.turns.known.waiting, k.turns.other.waiting)
 		}
-		if got := fmt.Sprint(served); busy != 3 || got != "[192.0.2.1 10.0.0.0 192.0.2.1 10.0.0.0]" {
-			t.Error(got, busy)
-		}
-		for i := range maxWaiting { // full: the longest queue gives way, as long as it is longer
-			take(somewhere(1 + i))
-			synctest.Wait()
-		}
-		if turns.waiting != maxWaiting || len(turns.queues[netip.PrefixFrom(here, 32)].list) != 1 || busy != 3+peerWaiting-2 {
-			t.Error(turns.waiting, len(turns.queues[netip.PrefixFrom(here, 32)].list), busy)
-		}
-		cancel()
+		k.turns.give()
 		group.Wait()
-		turns.give()
-		if turns.waiting != 0 || turns.free != 1 || len(turns.queues) != 0 || len(turns.order) != 0 || ended != maxWaiting {
-			t.Error(turns.waiting, turns.free, len(turns.queues), len(turns.order), ended)
-		}
 	})
 }
 

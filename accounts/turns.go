@@ -2,17 +2,26 @@ package accounts
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // turns lets few do at a time what takes a processor, each peer in its turn: who comes with
-// very many waits for itself. The zero value must be told how many are free.
+// very many waits for itself. Names that have proved their password at their peer before go first.
+// The zero value must be told how many are free.
 type turns struct {
-	mu      sync.Mutex
-	free    int
+	mu    sync.Mutex
+	free  int
+	known line // of names that have proved their password at the peer before
+	other line
+}
+
+// line is who waits, by peer.
+type line struct {
 	waiting int
 	queues  map[netip.Prefix]*queue
 	order   []*queue // those that somebody waits in; the first is served next
@@ -29,16 +38,23 @@ const (
 	peerWaiting = 128 // of one peer
 )
 
-// take waits for a turn, which must be given back. It says ErrBusy where too many wait, or if
-// the place is needed for a peer with fewer, and what ended ctx.
-func (t *turns) take(ctx context.Context, from netip.Addr) error {
+// take waits for a turn, which must be given back. It says ErrBusy where too many of the peer wait,
+// or if the place is needed for another, and what ended ctx.
+func (t *turns) take(ctx context.Context, from netip.Addr, known bool) error {
+	l, peer := &t.other, share.Of(from)
+	if known {
+		l = &t.known
+	}
 	t.mu.Lock()
 	if t.free > 0 {
 		t.free--
 		t.mu.Unlock()
 		return nil
 	}
-	turn := t.wait(share.Of(from))
+	var turn chan error
+	if t.room(l, peer) {
+		turn = l.push(peer)
+	}
 	t.mu.Unlock()
 	if turn == nil {
 		return ErrBusy
@@ -48,7 +64,10 @@ func (t *turns) take(ctx context.Context, from netip.Addr) error {
 		return err
 	case <-ctx.Done():
 	}
-	if !t.leave(share.Of(from), turn) { // it has come just now, or was refused
+	t.mu.Lock()
+	left := l.leave(peer, turn)
+	t.mu.Unlock()
+	if !left { // it has come just now, or was refused
 		if err := <-turn; err == nil {
 			t.give()
 		}
@@ -56,91 +75,110 @@ func (t *turns) take(ctx context.Context, from netip.Addr) error {
 	return ctx.Err()
 }
 
-// wait takes a place in a peer's queue, nil where there is none. Callers hold t.mu.
-func (t *turns) wait(peer netip.Prefix) chan error {
-	q := t.queues[peer]
-	if q == nil {
-		q = &queue{peer: peer}
-	}
-	if len(q.list) >= peerWaiting {
-		return nil
-	}
-	if t.waiting >= maxWaiting {
-		longest := q
-		for _, other := range t.order {
-			if len(other.list) > len(longest.list) {
-				longest = other
-			}
-		}
-		if len(longest.list) <= len(q.list)+1 { // it would not be fairer
-			return nil
-		}
-		last := len(longest.list) - 1
-		longest.list[last] <- ErrBusy
-		longest.list = longest.list[:last]
-		t.waiting--
-	}
-	if len(q.list) == 0 {
-		if t.queues == nil {
-			t.queues = map[netip.Prefix]*queue{}
-		}
-		t.queues[peer] = q
-		t.order = append(t.order, q)
-	}
-	turn := make(chan error, 1)
-	q.list = append(q.list, turn)
-	t.waiting++
-	return turn
-}
-
-// leave gives a place in a queue up; false if it is there no more.
-func (t *turns) leave(peer netip.Prefix, turn chan error) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	q := t.queues[peer]
-	if q == nil {
+// room makes room for a peer in a line, and reports whether there is any. Who is known takes the
+// place of one who is not. Callers hold t.mu.
+func (t *turns) room(l *line, peer netip.Prefix) bool {
+	mine := l.length(peer)
+	switch {
+	case mine >= peerWaiting:
 		return false
-	}
-	for i, other := range q.list {
-		if other != turn {
-			continue
-		}
-		q.list = append(q.list[:i], q.list[i+1:]...)
-		t.waiting--
-		if len(q.list) == 0 {
-			t.drop(q)
-		}
+	case t.known.waiting+t.other.waiting < maxWaiting:
+		return true
+	case l == &t.known && t.other.waiting > 0:
+		t.other.turnAway(0)
 		return true
 	}
-	return false
-}
-
-// drop takes out a queue in which nobody waits. Callers hold t.mu.
-func (t *turns) drop(q *queue) {
-	delete(t.queues, q.peer)
-	for i, other := range t.order {
-		if other == q {
-			t.order = append(t.order[:i], t.order[i+1:]...)
-			return
-		}
-	}
+	return l.turnAway(mine)
 }
 
 // give gives a turn back: the next peer has it.
 func (t *turns) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.order) == 0 {
+	switch {
+	case t.known.waiting > 0:
+		t.known.pop() <- nil
+	case t.other.waiting > 0:
+		t.other.pop() <- nil
+	default:
 		t.free++
-		return
 	}
-	q := t.order[0]
-	turn := q.list[0]
-	q.list = q.list[1:]
-	t.waiting--
-	t.order = append(t.order[1:], q) // behind the others
+}
+
+// length is how many of a peer wait.
+func (l *line) length(peer netip.Prefix) int {
+	if q := l.queues[peer]; q != nil {
+		return len(q.list)
+	}
+	return 0
+}
+
+// push takes a place in a peer's queue.
+func (l *line) push(peer netip.Prefix) chan error {
+	q := l.queues[peer]
+	if q == nil {
+		q = &queue{peer: peer}
+		if l.queues == nil {
+			l.queues = map[netip.Prefix]*queue{}
+		}
+		l.queues[peer] = q
+		l.order = append(l.order, q)
+	}
+	turn := make(chan error, 1)
+	q.list = append(q.list, turn)
+	l.waiting++
+	return turn
+}
+
+// pop takes out who is next.
+func (l *line) pop() chan error {
+	q := l.order[0]
+	l.order = append(l.order[1:], q) // behind the others
+	return l.cut(q, 0)
+}
+
+// turnAway refuses the last of a peer that has most in the line, of any of them if there are several,
+// in favour of a peer that has less than these; false if it has not.
+func (l *line) turnAway(less int) bool {
+	var longest []*queue
+	for _, q := range l.order {
+		switch {
+		case len(longest) == 0 || len(q.list) > len(longest[0].list):
+			longest = append(longest[:0], q)
+		case len(q.list) == len(longest[0].list):
+			longest = append(longest, q)
+		}
+	}
+	if len(longest) == 0 || len(longest[0].list) <= less {
+		return false
+	}
+	q := longest[rand.IntN(len(longest))] //nolint:gosec // it is nobody's secret
+	l.cut(q, len(q.list)-1) <- ErrBusy
+	return true
+}
+
+// leave gives a place in a queue up; false if it is there no more.
+func (l *line) leave(peer netip.Prefix, turn chan error) bool {
+	q := l.queues[peer]
+	if q == nil {
+		return false
+	}
+	i := slices.Index(q.list, turn)
+	if i < 0 {
+		return false
+	}
+	l.cut(q, i)
+	return true
+}
+
+// cut takes one out of a queue, and the queue out of the line when nobody waits in it.
+func (l *line) cut(q *queue, i int) chan error {
+	turn := q.list[i]
+	q.list = slices.Delete(q.list, i, i+1)
+	l.waiting--
 	if len(q.list) == 0 {
-		t.drop(q)
+		delete(l.queues, q.peer)
+		l.order = slices.DeleteFunc(l.order, func(other *queue) bool { return other == q })
 	}
-	turn <- nil
+	return turn
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -252,6 +253,28 @@ func TestStrikes(t *testing.T) {
 		d.leave()
 	})
 	if lines := strings.Count(log.String(), "\n"); lines != 6 || !strings.Contains(log.String(), "untold=20") || !strings.Contains(log.String(), "count=201") {
+		t.Errorf("%d lines: %s", lines, log.String())
+	}
+}
+
+// Very many peers that do the same have ten lines a second together, and long texts of theirs are cut.
+func TestManyPeersStrike(t *testing.T) {
+	var log strings.Builder
+	open(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, false, func(d *door) {
+		long := strings.Repeat("ä", 1000)
+		for i := range 20 {
+			peer := fmt.Sprint("10.0.1.", i)
+			d.come(peer)
+			_ = d.known[peer].Strike(slog.LevelWarn, "nonsense", "err", errors.New(long))
+			_ = d.known[peer].Strike(slog.LevelWarn, "nonsense", "text", long)
+		}
+		_ = d.known["10.0.1.0"].Strike(slog.LevelWarn, "others", "members", []string{long, long})
+		time.Sleep(time.Second)
+		_ = d.known["10.0.1.0"].Strike(slog.LevelWarn, "nonsense", "text", long)
+		d.leave()
+	})
+	// untold: the second one of the first peer, and the first ones of those who came after ten lines
+	if lines := strings.Count(log.String(), "\n"); lines != 12 || !strings.Contains(log.String(), "untold=11") || len(log.String()) > 12*500 {
 		t.Errorf("%d lines: %s", lines, log.String())
 	}
 }

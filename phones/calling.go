@@ -3,9 +3,11 @@ package phones
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -250,7 +252,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	}
 	l, err := s.newLeg(device, t, in.Peer().Addr.Addr())
 	if err != nil {
-		s.log.Error("no leg for a call", "device", device, "err", err)
+		s.report(slog.LevelError, device, "no leg for a call", "err", err)
 		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
 		return
 	}
@@ -262,7 +264,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 		code = 415
 	default:
 		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, speaks(in.Peer())); err != nil {
-			s.log.Info("a call's offer is refused", "device", device, "err", err)
+			s.report(slog.LevelInfo, device, "a call's offer is refused", "err", err)
 			code = 488
 		}
 	}
@@ -302,7 +304,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	case replaces:
 		var code int
 		if code, err = l.replace(named); code != 0 {
-			s.log.Info("an INVITE with Replaces is refused", "device", l.device, "code", code)
+			s.report(slog.LevelInfo, l.device, "an INVITE with Replaces is refused", "code", code)
 			in.Reject(sip.Answer{Code: code})
 			l.invitation = nil
 			l.dispose()
@@ -316,7 +318,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	if err == nil {
 		return
 	}
-	s.log.Info("a call of a telephone is refused", "device", l.device, "called", called, "err", err)
+	s.report(slog.LevelInfo, l.device, "a call of a telephone is refused", "called", share.Clip(called), "err", err)
 	code := 403
 	var refused *uacsta.Error
 	if errors.As(err, &refused) && refused.Category == uacsta.StateIncompatibility {

@@ -3,6 +3,7 @@ package phones
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -66,8 +67,10 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 	}
 	u := s.accounts[name]
 	if who := sip.ParseURI(of.URI).User; who != u.Number && who != u.Name {
-		s.log.Warn("a telephone speaks for another", "user", name, "as", who, "peer", r.Peer().String())
-		r.Respond(sip.Answer{Code: 403})
+		if s.paced(u, r) {
+			s.report(slog.LevelWarn, u.Number, "a telephone speaks for another", "user", name, "as", share.Clip(who), "peer", r.Peer().String())
+			r.Respond(sip.Answer{Code: 403})
+		}
 		return nil
 	}
 	return u
@@ -91,6 +94,22 @@ func (s *Server) warnWrong(user string, peer sip.Peer) {
 		args = append(args, "untold", untold)
 	}
 	s.log.Warn("wrong password of a telephone", args...)
+}
+
+// heard is what a device makes us say.
+type heard struct{ device, what string }
+
+// report says in the log what a device does: of each kind one line a second, with how many were not
+// told.
+func (s *Server) report(level slog.Level, device, what string, args ...any) {
+	tell, untold := s.hush.Tell(heard{device, what}, time.Now())
+	if !tell {
+		return
+	}
+	if untold > 0 {
+		args = append(args, "untold", untold)
+	}
+	s.log.Log(s.ctx, level, what, append([]any{"device", device}, args...)...)
 }
 
 // knows reports whether a request came the way that a telephone of the user has registered.
@@ -160,6 +179,7 @@ func (s *Server) register(r *sip.Request) {
 		r.Respond(*a)
 		return
 	}
+	s.flows.note(r.Flow(), u)
 	answer = u.listed(now)
 	keep := u.kept(s.store.seal(u))
 	changed := len(u.bindings) != len(before) || slices.ContainsFunc(u.bindings, func(b *binding) bool { return !slices.Contains(before, b) })
@@ -168,6 +188,9 @@ func (s *Server) register(r *sip.Request) {
 	r.Respond(*answer)
 	s.left(u, before)
 	s.service(u)
+	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was noted
+		s.lost(r.Flow())
+	}
 }
 
 // wanted is a contact of a REGISTER.
@@ -398,14 +421,36 @@ func (s *Server) expire(now time.Time) {
 	}
 }
 
+// flows are the users who have registered over each connection, until it is lost. The server's lock
+// guards it.
+type flows map[sip.Flow]map[*user]struct{}
+
+// note notes that a user has registered. The way of datagrams is never lost.
+func (f flows) note(flow sip.Flow, u *user) {
+	if flow.Peer().Transport == "UDP" || !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.flow == flow }) {
+		return
+	}
+	if f[flow] == nil {
+		f[flow] = map[*user]struct{}{}
+	}
+	f[flow][u] = struct{}{}
+}
+
 // lost takes out registrations whose connection has gone (RFC 5626 5.3).
 func (s *Server) lost(f sip.Flow) {
+	s.mu.Lock()
+	users := s.flows[f]
+	delete(s.flows, f)
+	s.mu.Unlock()
+	if len(users) == 0 {
+		return
+	}
 	s.spawn(func() {
-		for _, u := range s.users {
+		for u := range users {
 			s.mu.Lock()
 			before := slices.Clone(u.bindings)
-			has := slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.flow == f })
 			u.bindings = slices.DeleteFunc(u.bindings, func(b *binding) bool { return b.flow == f })
+			has := len(u.bindings) < len(before)
 			s.mu.Unlock()
 			if has {
 				s.left(u, before)

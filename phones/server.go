@@ -29,6 +29,7 @@ type Server struct {
 	paces     share.Meter[pace]
 	strangers proxy.Strangers
 	wrong     share.Hush[guess] // passwords that the log has told of
+	hush      share.Hush[heard]
 	engine    *media.Engine
 	music     *media.Clip
 	messages  *media.Directory
@@ -57,6 +58,7 @@ type Server struct {
 	all      map[*leg]struct{} // legs that are open
 	watchers map[*subscription]struct{}
 	places   *share.Table // of watchers
+	flows    flows
 }
 
 // user is an extension with its telephones.
@@ -105,7 +107,8 @@ func New(cfg Config) (*Server, error) {
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
 		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, clips: map[string]*media.Clip{}, calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, watchers: map[*subscription]struct{}{},
-		places: share.New(share.Limits{Most: maxSubscriptions, Peer: peerSubscriptions}),
+		places: share.New(share.Limits{Most: maxSubscriptions, Peer: peerSubscriptions}), flows: flows{},
+		hush: share.Hush[heard]{Most: 10000},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {

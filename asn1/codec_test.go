@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"reflect"
 	"regexp"
@@ -14,6 +16,7 @@ import (
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -436,6 +439,23 @@ func TestUnsayable(t *testing.T) {
 		if !uacsta.Refuse(uacsta.Operation, c.value).Is(errorOf(err)) || !strings.Contains(fmt.Sprint(err), c.detail) {
 			t.Errorf("%s: %s is refused with %v, want %s because of %s", c.flavour, m.Name(), err, c.value, c.detail)
 		}
+	}
+}
+
+// Answers that a phase cannot say are refusals, and one line a second in the log.
+func TestUnsayableAnswers(t *testing.T) {
+	var log strings.Builder
+	near, _ := net.Pipe()
+	c := newConn(near, nil, Phase1, anyCallIDs, gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	defer c.Close(nil)
+	for range 10 {
+		res := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{ServiceCrossRefID: "1"}}, edition)
+		if answer := c.answerOf(&pdu{}, "SnapshotDevice", res); answer.kind != returnError {
+			t.Error(answer.kind)
+		}
+	}
+	if strings.Count(log.String(), "\n") != 1 {
+		t.Error(log.String())
 	}
 }
 

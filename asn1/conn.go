@@ -222,7 +222,7 @@ func (c *conn) answerOf(m *pdu, service string, res *uacsta.Message) *pdu {
 		if err == nil {
 			return &pdu{kind: result, id: m.id, operation: m.operation, body: body}
 		}
-		c.cfg.Log.Warn("an answer that cannot be said", "flavour", c.codec.flavour.Name, "service", service, "err", err)
+		c.Report(slog.LevelWarn, "an answer that cannot be said", "flavour", c.codec.flavour.Name, "service", service, "err", err)
 		refusal = uacsta.Refuse(uacsta.Operation, "requestIncompatibleWithObject")
 	}
 	return &pdu{kind: returnError, id: m.id, body: c.codec.flavour.notation.failure(refusal)}

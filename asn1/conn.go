@@ -35,10 +35,12 @@ var (
 // maxGarbage is how many PDUs in a row may be unreadable.
 const maxGarbage = 8
 
-// How long a PDU may be before the association is there, and how many elements it may have.
+// How long a PDU may be before the association is there, how many elements it may have, and how many
+// octets of memory one of its octets takes until the peer has logged in.
 const (
 	longestRequest  = 2048
 	requestElements = 128
+	requestCost     = 64
 )
 
 // conn is one connection to a peer.
@@ -95,17 +97,20 @@ func (c *conn) read() error {
 	r := bufio.NewReader(c.nc)
 	for garbage := 0; ; {
 		_ = c.nc.SetReadDeadline(time.Time{})
-		longest, elements := MaxPDU, maxElements
+		longest, elements, cost := MaxPDU, maxElements, 0
 		if !c.isOpen() {
-			longest, elements = longestRequest, requestElements
+			longest, elements, cost = longestRequest, requestElements, requestCost
 		}
 		data, err := c.codec.flavour.frames.read(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
 		if err != nil {
 			return err
 		}
+		cost *= len(data)
+		c.cfg.Guest.Take(cost) // for as long as a login takes: what follows it ends the connection
 		err = c.take(data, elements)
 		switch {
 		case errors.Is(err, errUnreadable):
+			c.cfg.Guest.Give(cost)
 			if garbage++; garbage == maxGarbage {
 				return ErrGarbage
 			}

@@ -26,7 +26,8 @@ func TestOf(t *testing.T) {
 type entered struct {
 	*Entry
 	peer   int
-	proved bool
+	class  Class
+	yields bool
 }
 
 // TestTable compares a table with the plainest one there is: a list that is searched.
@@ -34,6 +35,7 @@ func TestTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := Limits{Most: rapid.IntRange(1, 12).Draw(t, "most"), Unproved: rapid.IntRange(0, 5).Draw(t, "unproved"), Peer: rapid.IntRange(0, 7).Draw(t, "peer")}
 		l.Reserve = rapid.IntRange(0, l.Most).Draw(t, "reserve")
+		l.Trusted = rapid.IntRange(0, l.Reserve).Draw(t, "for the trusted")
 		table := New(l)
 		var list []*entered // in the order in which they came
 		var evicted []*entered
@@ -59,38 +61,46 @@ func TestTable(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			peer := rapid.IntRange(0, 4).Draw(t, "who")
 			addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(peer)})
-			switch rapid.SampledFrom([]string{"enter", "enter", "enter", "prove", "leave"}).Draw(t, "what") {
+			switch rapid.SampledFrom([]string{"enter", "enter", "enter", "prove", "raise", "leave"}).Draw(t, "what") {
 			case "enter":
-				proved := rapid.Bool().Draw(t, "proved")
-				trusted := proved && rapid.Bool().Draw(t, "trusted")
+				class := Class(rapid.IntRange(0, int(Trusted)).Draw(t, "class"))
+				held := class > Stranger && rapid.Bool().Draw(t, "held") // for good
 				all, _ := count(func(e *entered) bool { return e.peer == peer })
-				unproved, own := count(func(e *entered) bool { return e.peer == peer && !e.proved })
-				strangers, _ := count(func(e *entered) bool { return !e.proved })
+				unproved, _ := count(func(e *entered) bool { return e.peer == peer && e.class == Stranger })
+				strangers, _ := count(func(e *entered) bool { return e.class == Stranger })
+				others, _ := count(func(e *entered) bool { return e.class < Trusted })
 				var victim *entered
 				var want, reason error
 				switch {
-				case l.Peer > 0 && all >= l.Peer && !trusted, !proved && l.Unproved > 0 && unproved >= l.Unproved:
-					if victim, reason = own, ErrPeer; victim == nil {
+				case l.Peer > 0 && all >= l.Peer && !(class == Trusted && held), class == Stranger && l.Unproved > 0 && unproved >= l.Unproved:
+					for c := Stranger; c <= class && victim == nil; c++ {
+						_, victim = count(func(e *entered) bool { return e.peer == peer && e.class == c && e.yields })
+					}
+					if reason = ErrPeer; victim == nil {
 						want = ErrPeer
 					}
-				case len(list) >= l.Most, !proved && strangers >= l.Most-l.Reserve:
-					most := 0
-					for _, e := range list {
-						if n, first := count(func(o *entered) bool { return o.peer == e.peer && !o.proved }); !e.proved && n > most {
-							most, victim = n, first
+				case len(list) >= l.Most, class < Trusted && others >= l.Most-l.Trusted, class == Stranger && strangers >= l.Most-l.Reserve:
+					for c := Stranger; c <= class && victim == nil; c++ {
+						most := 0
+						for _, e := range list {
+							if n, first := count(func(o *entered) bool { return o.peer == e.peer && o.class == c && o.yields }); e.class == c && e.yields && n > most {
+								most, victim = n, first
+							}
 						}
 					}
 					if reason = ErrFull; victim == nil {
 						want = ErrFull
 					}
 				}
-				e := &entered{peer: peer, proved: proved}
+				e := &entered{peer: peer, class: class, yields: class < Trusted && !held}
 				evicted = nil
-				enter := func() (*Entry, error) {
-					return table.Enter(addr, proved, func(why error) { evicted, because = append(evicted, e), why })
-				}
-				if trusted {
+				gives := func(why error) { evicted, because = append(evicted, e), why }
+				enter := func() (*Entry, error) { return table.EnterAs(addr, class, gives) }
+				switch {
+				case held && class == Trusted:
 					enter = func() (*Entry, error) { return table.EnterTrusted(addr) }
+				case held, class == Stranger:
+					enter = func() (*Entry, error) { return table.Enter(addr, held, gives) }
 				}
 				entry, err := enter()
 				if !errors.Is(err, want) || (err == nil) != (want == nil) {
@@ -113,7 +123,18 @@ func TestTable(t *testing.T) {
 				if len(list) > 0 {
 					e := rapid.SampledFrom(list).Draw(t, "entry")
 					e.Prove()
-					e.proved = true
+					e.class, e.yields = max(e.class, Known), false
+				}
+			case "raise":
+				if len(list) > 0 {
+					e := rapid.SampledFrom(list).Draw(t, "entry")
+					class := Class(rapid.IntRange(0, int(Trusted)).Draw(t, "class"))
+					e.Raise(class)
+					if class > e.class { // it is behind those of its class
+						e.class, e.yields = class, class < Trusted
+						drop(e)
+						list = append(list, e)
+					}
 				}
 			case "leave":
 				if len(list) > 0 {
@@ -124,7 +145,7 @@ func TestTable(t *testing.T) {
 					drop(e)
 				}
 			}
-			strangers, _ := count(func(e *entered) bool { return !e.proved })
+			strangers, _ := count(func(e *entered) bool { return e.class == Stranger })
 			if total, unproved := table.Counts(); total != len(list) || unproved != strangers {
 				t.Fatalf("%d entries, %d unproved; not %d, %d", total, unproved, len(list), strangers)
 			}
@@ -132,7 +153,7 @@ func TestTable(t *testing.T) {
 		for _, e := range list {
 			e.Leave()
 		}
-		if len(table.peers) != 0 || len(table.offenders) != 0 {
+		if len(table.peers) != 0 || len(table.offenders[Stranger].peers)+len(table.offenders[Known].peers) != 0 {
 			t.Fatalf("left: %v %v", table.peers, table.offenders)
 		}
 	})

@@ -35,6 +35,7 @@ func TestTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := Limits{Most: rapid.IntRange(1, 12).Draw(t, "most"), Unproved: rapid.IntRange(0, 5).Draw(t, "unproved"), Peer: rapid.IntRange(0, 7).Draw(t, "peer")}
 		l.Reserve = rapid.IntRange(0, l.Most).Draw(t, "reserve")
+		l.Strange = rapid.IntRange(0, 3).Draw(t, "strange")
 		l.Trusted = rapid.IntRange(0, l.Reserve).Draw(t, "for the trusted")
 		table := New(l)
 		var list []*entered // in the order in which they came
@@ -72,7 +73,7 @@ func TestTable(t *testing.T) {
 				var victim *entered
 				var want, reason error
 				switch {
-				case l.Peer > 0 && all >= l.Peer && !(class == Trusted && held), class == Stranger && l.Unproved > 0 && unproved >= l.Unproved:
+				case l.Peer > 0 && all >= l.Peer && (class < Trusted || !held), class == Stranger && l.Unproved > 0 && unproved >= l.Unproved:
 					for c := Stranger; c <= class && victim == nil; c++ {
 						_, victim = count(func(e *entered) bool { return e.peer == peer && e.class == c && e.yields })
 					}
@@ -80,7 +81,17 @@ func TestTable(t *testing.T) {
 						want = ErrPeer
 					}
 				case len(list) >= l.Most, class < Trusted && others >= l.Most-l.Trusted, class == Stranger && strangers >= l.Most-l.Reserve:
-					for c := Stranger; c <= class && victim == nil; c++ {
+					order := []Class{Stranger, Known}
+					if class == Stranger {
+						order = order[:1]
+						if strangers < l.Strange {
+							order = []Class{Known, Stranger}
+						}
+					}
+					for _, c := range order {
+						if victim != nil {
+							break
+						}
 						most := 0
 						for _, e := range list {
 							if n, first := count(func(o *entered) bool { return o.peer == e.peer && o.class == c && o.yields }); e.class == c && e.yields && n > most {

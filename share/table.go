@@ -13,6 +13,7 @@ type Limits struct {
 	Most     int // in all
 	Reserve  int // of these, for proved entries only
 	Trusted  int // of the reserve, for trusted entries only
+	Strange  int // that entries that are not proved find in a table full of Known ones
 	Unproved int // of one peer, that are not proved
 	Peer     int // of one peer, proved or not
 }
@@ -35,7 +36,8 @@ const (
 
 // Table counts the entries of a table, which its owner keeps. Where there is no place, the oldest
 // unproved entry of the peer that has most of them gives way. Where there is none of these, and the
-// new entry is proved, so does the oldest of the entries that EnterAs has made Known.
+// new entry is proved, so does the oldest of the entries that EnterAs has made Known; a few of these
+// give way to entries that are not proved, too, so that newcomers can become known.
 type Table struct {
 	limits Limits
 
@@ -147,10 +149,15 @@ func (t *Table) room(p *peer, class Class, unlimited bool) (*Entry, error) {
 		class == Stranger && t.counts[Stranger] < l.Most-l.Reserve && t.total-t.counts[Trusted] < l.Most-l.Trusted:
 		return nil, nil
 	}
-	for c := Stranger; c <= min(class, Known); c++ {
-		if o := t.offenders[c]; o.Len() > 0 {
-			return o.peers[0].oldest(c), ErrFull
-		}
+	few := class == Stranger && t.counts[Stranger] < l.Strange
+	if !few && t.offenders[Stranger].Len() > 0 {
+		return t.offenders[Stranger].peers[0].oldest(Stranger), ErrFull
+	}
+	if (few || class > Stranger) && t.offenders[Known].Len() > 0 {
+		return t.offenders[Known].peers[0].oldest(Known), ErrFull
+	}
+	if t.offenders[Stranger].Len() > 0 {
+		return t.offenders[Stranger].peers[0].oldest(Stranger), ErrFull
 	}
 	return nil, ErrFull
 }

@@ -127,17 +127,18 @@ type streamConn struct {
 	transactions atomic.Int32
 }
 
-// enter takes a place among the connections: strangers give theirs up to others.
+// enter takes a place among the connections: strangers give theirs up to others. Over TLS and
+// DTLS nobody is trusted before the handshake: the first datagram of DTLS proves no address.
 func (c *streamConn) enter() (err error) {
 	if c.listener == nil {
 		c.standing.Store(int32(trusted))
 		c.entry, err = c.ua.connectionShares.EnterTrusted(c.remote.Addr())
 		return err
 	}
-	if c.ua.cfg.Known(hop{c, c.remote}.peer()) {
+	if c.kind == "TCP" && c.ua.cfg.Known(hop{c, c.remote}.peer()) {
 		c.standing.Store(int32(trusted))
 	}
-	c.entry, err = c.ua.connectionShares.Enter(c.remote.Addr(), !c.strange(), func(error) { c.evict() })
+	c.entry, err = c.ua.connectionShares.EnterAs(c.remote.Addr(), share.Class(c.standing.Load()), func(error) { c.evict() })
 	return err
 }
 
@@ -163,7 +164,7 @@ func (c *streamConn) strange() bool { return standing(c.standing.Load()) == stra
 // raise notes what is known about the peer by now.
 func (c *streamConn) raise(to standing) {
 	if to > stranger && c.standing.CompareAndSwap(int32(stranger), int32(to)) {
-		c.entry.Prove()
+		c.entry.Raise(share.Class(to))
 	}
 }
 

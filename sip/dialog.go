@@ -378,8 +378,11 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 	err := ErrConnectionLost
 	if !d.hop.conn.dead() && !d.subscription && !d.credit.limited() {
 		d.localSeq++
-		branch := newBranch()
-		err = d.ua.send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), done)
+		branch, send := newBranch(), d.ua.send
+		if d.credit.bounded() {
+			send = sendOnce
+		}
+		err = send("BYE", branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), done)
 	}
 	d.mu.Unlock()
 	if err != nil {

@@ -80,6 +80,7 @@ func (ua *UA) introduce(r *Request) {
 	s := stranger
 	if r.dialog = ua.dialogOf(r); r.dialog != nil {
 		s = standing(r.dialog.standing.Load())
+		r.dialog.show()
 	}
 	if s == stranger {
 		s = ua.standingOf(r.hop)
@@ -198,13 +199,18 @@ func (ua *UA) add(d *Dialog) error {
 	return nil
 }
 
-// enter takes the dialog's place. Those that we open are not counted against anybody.
+// enter takes the dialog's place. Those that we open are not counted against anybody. One of a
+// known address that is not proved gives way as those of strangers do, until it is acknowledged.
 func (d *Dialog) enter() (*share.Entry, error) {
 	if d.Ours() {
 		entry, _ := d.ua.dialogShares.EnterTrusted(d.peer)
 		return entry, nil
 	}
-	return d.ua.dialogShares.Enter(d.peer, standing(d.standing.Load()) >= known, func(error) {
+	s := standing(d.standing.Load())
+	if s == trusted && !d.credit.bounded() {
+		return d.ua.dialogShares.EnterAs(d.peer, share.Trusted, nil)
+	}
+	return d.ua.dialogShares.Enter(d.peer, s >= known && !d.credit.bounded(), func(error) {
 		d.ua.stats.EvictedDialogs.Add(1)
 		d.ua.spawn(func() { d.bye(ErrCrowded, func(Result) {}) })
 	})

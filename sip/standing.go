@@ -46,7 +46,7 @@ func (ua *UA) meet(h hop) {
 func (r *Request) authenticated() {
 	r.standing.CompareAndSwap(int32(stranger), int32(known))
 	r.credit.lift()
-	r.tx.entry.Prove()
+	r.tx.entry.Raise(share.Known)
 	r.ua.meet(r.hop)
 }
 
@@ -69,9 +69,32 @@ func (d *Dialog) Trust() {
 }
 
 // strange reports whether a request comes from nobody that we know, and is in no dialog.
-// Nothing is kept of it once it is answered, and the answer, which may go to an address that
-// is forged, is not repeated on our own: whoever repeats the request gets it again.
 func (r *Request) strange() bool { return !r.known() && r.dialog == nil }
+
+// fleeting reports whether nothing is kept of a request outside dialogs once it is answered with a
+// code. The answer, which may go to an address that is forged, is not repeated on our own; a peer
+// that repeats the request gets it again. That holds for all that strangers send, and for what
+// does no harm when it is handled twice.
+func (r *Request) fleeting(code int) bool {
+	if r.dialog != nil || r.Method() == "INVITE" {
+		return r.strange()
+	}
+	return !r.known() || r.Method() == "OPTIONS" || code >= 300
+}
+
+// show notes that the peer has named our tag, and so gets what is sent to its address. From now
+// on the dialog of a known peer does not give way, and nothing bounds what goes there.
+func (d *Dialog) show() {
+	s := standing(d.standing.Load())
+	if s < known || !d.credit.bounded() {
+		return
+	}
+	d.credit.lift()
+	d.ua.mu.Lock()
+	defer d.ua.mu.Unlock()
+	d.entry.Prove()
+	d.entry.Raise(share.Class(s))
+}
 
 // acquaintances are the UDP addresses of peers that have shown who they are not long ago: an
 // address with its port, since a site may have one address, and not all who use it are known.
@@ -135,40 +158,52 @@ func (m *acquaintances) knows(addr netip.AddrPort, now time.Time) bool {
 
 // credit is what may still be sent to an address from which nothing of ours has come back:
 // whoever has written that address into a datagram may be somebody else, so it gets no more
-// than three times what came (the factor is that of RFC 9000 8.1). nil has no bound.
+// than three times what came (the factor is that of RFC 9000 8.1), or ten times where we know the
+// address: that is enough to repeat an answer, and one BYE goes out beside. nil has no bound.
 type credit struct {
+	factor int64
 	octets atomic.Int64
 	lifted atomic.Bool
 }
 
-const creditFactor = 3
+const (
+	creditFactor      = 3
+	knownCreditFactor = 10
+)
 
 // creditFor returns the credit for a message that came over a hop.
 func (ua *UA) creditFor(h hop, size int, s standing) *credit {
-	if h.conn.transport() != "UDP" || s >= known { // a connection shows that its peer is there, DTLS by its cookie
+	if h.conn.transport() != "UDP" { // a connection shows that its peer is there, DTLS by its cookie
 		return nil
 	}
-	c := &credit{}
+	c := &credit{factor: creditFactor}
+	if s >= known {
+		c.factor = knownCreditFactor
+	}
 	c.earn(size)
 	return c
 }
 
-// limited reports whether the address is still unproved.
-func (c *credit) limited() bool { return c != nil && !c.lifted.Load() }
+// bounded reports whether the address is still unproved.
+func (c *credit) bounded() bool { return c != nil && !c.lifted.Load() }
+
+// limited reports whether the address is still unproved, and a stranger's: it gets nothing but
+// one answer for each request.
+func (c *credit) limited() bool { return c.bounded() && c.factor == creditFactor }
 
 // earn counts octets that have come.
 func (c *credit) earn(received int) {
 	if c != nil {
-		c.octets.Add(creditFactor * int64(received))
+		c.octets.Add(c.factor * int64(received))
 	}
 }
 
 // covers reports whether so many octets may be sent.
-func (c *credit) covers(n int) bool { return !c.limited() || c.octets.Load() >= int64(n) }
+func (c *credit) covers(n int) bool { return !c.bounded() || c.octets.Load() >= int64(n) }
 
 // spend takes octets off; false: they must not be sent.
 func (c *credit) spend(n int) bool {
-	if !c.limited() || c.octets.Add(-int64(n)) >= 0 {
+	if !c.bounded() || c.octets.Add(-int64(n)) >= 0 {
 		return true
 	}
 	c.octets.Add(int64(n))

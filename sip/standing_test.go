@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	gosip "github.com/emiago/sipgo/sip"
 	"github.com/tr87proxy/tr87proxy/share"
 )
 
@@ -485,5 +486,170 @@ func TestWhyRefused(t *testing.T) {
 		if got := (&UA{cfg: Config{Keys: c.keys}}).whyRefused(c.err); got != c.want {
 			t.Errorf("%v of %q: %s", c.err, c.keys, got)
 		}
+	}
+}
+
+// forger is a peer that the configuration trusts by its address, which others can forge over UDP.
+const forger = "127.0.0.2"
+
+func trustForger(c *Config) {
+	c.Known = func(p Peer) bool {
+		return p.Addr.Addr() == netip.MustParseAddr(forger) || p.Addr.Addr() == netip.MustParseAddr("127.0.0.9")
+	}
+}
+
+// Whatever comes from a trusted address over UDP, it takes no place of another trusted peer, and
+// nothing is kept of what is answered at once.
+func TestForgedTrustedAddress(t *testing.T) {
+	const most = 40
+	ua, _, addr := serve(t, "UDP", func(c *Config) {
+		trustForger(c)
+		c.Handler, c.MaxTransactions = pending{c.Handler.(*recorder), make(chan *Invitation, 1)}, most
+		c.Requests = map[string]func(*Request){"MESSAGE": func(r *Request) { r.Respond(Answer{Code: 403}) }}
+	})
+	tcp, err := ua.ListenTCP("127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func() int { _, _, n := ua.Counts(); return n }
+	for _, from := range []string{forger, "127.0.0.9"} {
+		p := dialRawFrom(t, "UDP", from, addr)
+		for _, method := range []string{"OPTIONS", "MESSAGE", "BYE"} {
+			p.write(p.request(method, 1, ""))
+			p.must()
+		}
+		if n := kept(); from == forger && n != 0 {
+			t.Errorf("%d transactions are kept", n)
+		}
+		for range 2 * most {
+			p.write(p.request("INVITE", 1, ""))
+		}
+	}
+	await(t, "transactions that give way", func() bool { return ua.Stats().EvictedTransactions.Load() > 2*most })
+	good := dialRawFrom(t, "TCP", "127.0.0.9", tcp)
+	for range most / 8 { // INVITEs that are not answered stay
+		good.write(good.request("INVITE", 1, ""))
+	}
+	good.write(good.request("OPTIONS", 2, ""))
+	for m := good.must(); m.code() != 200 || m.header("CSeq") != "2 OPTIONS"; m = good.must() {
+		if m.code() >= 300 {
+			t.Fatal(m.start)
+		}
+	}
+	if n := ua.Stats().Refused.Load(); n != 0 {
+		t.Errorf("%d requests were refused", n)
+	}
+}
+
+// Dialogs that a trusted address opens over UDP give way until they are acknowledged, and a trusted
+// peer finds a place beside those of peers that have authenticated.
+func TestForgedDialogs(t *testing.T) {
+	ua, rec, addr := serve(t, "UDP", func(c *Config) { trustForger(c); c.MaxDialogs = 8 })
+	good := dialRawFrom(t, "UDP", "127.0.0.9", addr)
+	if res := good.invite(); res.code() != 200 {
+		t.Fatal(res.start)
+	}
+	next(t, rec.dialogs, "dialog")
+	forged := dialRawFrom(t, "UDP", forger, addr)
+	for range 20 {
+		forged.callID = newTag()
+		forged.write(forged.request("INVITE", 1, ""))
+	}
+	await(t, "dialogs that give way", func() bool { return ua.Stats().EvictedDialogs.Load() >= 14 })
+	for good.cseq = 1; ; {
+		if m := good.ask("INFO", "still"); m.code() == 200 && m.body == "re still" {
+			break
+		}
+	}
+	for range len(rec.dialogs) {
+		next(t, rec.dialogs, "dialog").Trust() // which is known
+	}
+	tcp, err := ua.ListenTCP("127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := dialRawFrom(t, "TCP", "127.0.0.9", tcp).invite(); res.code() != 200 {
+		t.Errorf("a trusted peer: %s", res.start)
+	}
+}
+
+// A trusted address that never answers gets ten times the octets that came from there, and a BYE.
+func TestForgedInvite(t *testing.T) {
+	if !shortTimers(t) {
+		return
+	}
+	_, rec, addr := serve(t, "UDP", trustForger)
+	p := dialRawFrom(t, "UDP", forger, addr)
+	invite := small("INVITE", "sip:a>", "m:<sip:a>")
+	p.write(invite)
+	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrNoAck) {
+		t.Error(reason)
+	}
+	octets, byes := 0, 0
+	buf := make([]byte, 65536)
+	_ = p.nc.SetReadDeadline(time.Now().Add(10 * gosip.T1)) // a BYE that is repeated comes after one and two
+	for {
+		n, err := p.nc.Read(buf)
+		if err != nil {
+			break
+		}
+		if bytes.HasPrefix(buf[:n], []byte("BYE")) {
+			byes++
+		} else {
+			octets += n
+		}
+	}
+	if most := knownCreditFactor * len(invite); octets == 0 || octets > most || byes != 1 {
+		t.Errorf("%d octets, at most %d; %d BYEs", octets, most, byes)
+	}
+}
+
+// Connections of a peer that has authenticated and does nothing give way to those of others, and
+// never take the part of trusted peers.
+func TestKnownFillConnections(t *testing.T) {
+	const most = 16
+	ua, _, addr := serve(t, "TCP", func(c *Config) {
+		trustForger(c)
+		c.Handler, c.MaxConnections = authenticating{c.Handler.(*recorder)}, most
+	})
+	enter := func(from string) *rawPeer {
+		t.Helper()
+		p := dialRawFrom(t, "TCP", from, addr)
+		p.write(p.request("INVITE", 1, ""))
+		if res := p.must(); res.code() != 404 {
+			t.Fatalf("%s: %s", from, res.start)
+		}
+		return p
+	}
+	stays := enter("127.0.0.3")
+	for range 2 * most {
+		enter("127.0.0.4")
+	}
+	if _, n, _ := ua.Counts(); n > most {
+		t.Errorf("%d connections", n)
+	}
+	enter(forger)
+	stays.write(stays.request("OPTIONS", 2, ""))
+	if res := stays.must(); res.code() != 200 {
+		t.Errorf("one of another peer: %s", res.start)
+	}
+}
+
+// Over TLS and DTLS nobody is trusted before the handshake: of DTLS, anybody can forge what comes
+// before.
+func TestStrangersUntilHandshake(t *testing.T) {
+	ua := New(Config{Known: func(Peer) bool { return true }})
+	t.Cleanup(ua.Close)
+	for kind, want := range map[string]standing{"TCP": trusted, "TLS": stranger, dtlsKind: stranger} {
+		c := &streamConn{ua: ua, kind: kind, listener: &net.TCPListener{}, remote: netip.MustParseAddrPort("192.0.2.1:1")}
+		if err := c.enter(); err != nil || standing(c.standing.Load()) != want {
+			t.Errorf("%s: %d, %v", kind, c.standing.Load(), err)
+		}
+		if c.identified(nil); standing(c.standing.Load()) != trusted {
+			t.Errorf("%s: %d after the handshake", kind, c.standing.Load())
+		}
+	}
+	if _, strangers := ua.connectionShares.Counts(); strangers != 0 {
+		t.Errorf("%d are strangers", strangers)
 	}
 }

@@ -129,15 +129,20 @@ func (ua *UA) begin(r *Request) bool {
 }
 
 // enter takes a place among the transactions. What is in a dialog of a peer that is known, or
-// comes from one, does not give way to strangers.
+// comes from one, does not give way to strangers. Anybody can write a trusted address into a
+// datagram: over UDP a trusted peer is no more than known, except in a dialog.
 func (t *serverTx) enter(r *Request) (*share.Entry, error) {
-	if standing(r.standing.Load()) == trusted {
-		return t.ua.transactionShares.EnterTrusted(r.hop.addr.Addr())
+	s := standing(r.standing.Load())
+	if s == trusted {
+		if r.dialog != nil || r.hop.conn.transport() != "UDP" {
+			return t.ua.transactionShares.EnterTrusted(r.hop.addr.Addr())
+		}
+		s = known
 	}
-	return t.ua.transactionShares.Enter(r.hop.addr.Addr(), r.known(), func(error) { t.evict() })
+	return t.ua.transactionShares.EnterAs(r.hop.addr.Addr(), share.Class(s), func(error) { t.evict() })
 }
 
-// evict ends a stranger's transaction: its answer, if there is none yet, will go nowhere.
+// evict ends a transaction that gives way: its answer, if there is none yet, will go nowhere.
 func (t *serverTx) evict() {
 	t.answered.Store(true)
 	t.ua.stats.EvictedTransactions.Add(1)
@@ -182,7 +187,7 @@ func (t *serverTx) respond(r *Request, a Answer) {
 		return
 	}
 	t.req.Store(nil) // only the answer is kept for retransmissions
-	if r.strange() {
+	if r.fleeting(a.Code) {
 		t.Terminate()
 		r.once(a)
 		return
@@ -303,6 +308,15 @@ type clientTx struct {
 func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
 	_, err := ua.start(method, branch, wire, h, n, nil, done)
 	return err
+}
+
+// sendOnce is send to an address that has not shown that it gets what we send: the request is not
+// repeated, and its answer not waited for.
+func sendOnce(_, _ string, wire []byte, h hop, _ names, _ func(Result)) error {
+	if err := h.conn.send(wire, h.addr); err != nil {
+		return err
+	}
+	return ErrUnanswered
 }
 
 func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result)) (*clientTx, error) {

@@ -59,8 +59,10 @@ type Config struct {
 	WriteTimeout   time.Duration // of one message on a connection; 10 s
 
 	// A peer is an IPv4 address or the /64 of an IPv6 address. A quarter of each table is for
-	// peers that are known; where there is no place, the oldest entry gives way of the stranger
-	// that has most of them.
+	// peers that are known, half of that for trusted peers only. Where there is no place, the oldest
+	// entry gives way of the stranger that has most of them. Where strangers have none, the oldest
+	// transaction or connection gives way of the known peer that has most of them; some of these
+	// to strangers, too.
 	MaxDialogs        int // in all; 20000
 	MaxDialogsPerPeer int // 5000
 	MaxTransactions   int // being answered or kept for retransmissions; 100000
@@ -151,7 +153,7 @@ type Stats struct {
 	Stray                                                     atomic.Int64 // responses that answer nothing of ours
 	Withheld                                                  atomic.Int64 // answers larger than what an unproved address may get
 	Dropped                                                   atomic.Int64 // datagrams that were not looked at: strangers sent too many, or all did
-	// What strangers had to give up for others.
+	// What strangers, and known peers with very many, had to give up for others.
 	EvictedTransactions, EvictedConnections, EvictedDialogs atomic.Int64
 }
 
@@ -200,9 +202,9 @@ func New(cfg Config) *UA {
 		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
 		dialogs: map[string]*Dialog{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
-		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Peer: cfg.MaxDialogsPerPeer}),
-		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Peer: cfg.MaxConnectionsPerPeer}),
-		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
+		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Trusted: cfg.MaxDialogs / 8, Peer: cfg.MaxDialogsPerPeer}),
+		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Trusted: cfg.MaxConnections / 8, Strange: max(cfg.MaxConnections/16, 1), Peer: cfg.MaxConnectionsPerPeer}),
+		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Trusted: cfg.MaxTransactions / 8, Strange: max(cfg.MaxTransactions/16, 1), Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
 		met:               newAcquaintances(), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
 	}
 }

@@ -19,6 +19,7 @@ type udpSocket struct {
 	closed   atomic.Bool
 	known    datagrams
 	strange  datagrams
+	waiting  atomic.Int64  // datagrams of strangers
 	arrivals chan struct{} // there is something in a queue
 }
 
@@ -39,8 +40,9 @@ type datagram struct {
 const (
 	knownQueue    = 16 << 20 // octets of datagrams that wait
 	strangeQueue  = 2 << 20
-	strangerRate  = 1000 // datagrams in a second of one stranger that are looked at
+	strangerRate  = 1000 // datagrams in a second of one stranger that are looked at, while strangersWait
 	strangerBurst = 2000
+	strangersWait = 64    // or more datagrams of strangers
 	maxStrangers  = 10000 // whose datagrams are counted
 	smallDatagram = 2048
 )
@@ -128,17 +130,15 @@ func (s *udpSocket) read() {
 	}
 }
 
-// sort puts a datagram into the queue of those that we know, or of strangers.
+// sort puts a datagram into the queue of those that we know, or of strangers. A stranger's rate is
+// of no matter while hardly any wait: what is too much may be forged, and the address that of a peer
+// with something to say.
 func (s *udpSocket) sort(data []byte, from netip.AddrPort) {
-	q := &s.known
+	put := s.known.put
 	if s.ua.standingOf(hop{s, from}) == stranger {
-		q = &s.strange
-		if !s.ua.strangers.Allow(from.Addr(), time.Now()) {
-			s.ua.stats.Dropped.Add(1)
-			return
-		}
+		put = s.putStrange
 	}
-	if !q.put(data, from) {
+	if !put(data, from) {
 		s.ua.stats.Dropped.Add(1)
 		return
 	}
@@ -146,6 +146,20 @@ func (s *udpSocket) sort(data []byte, from netip.AddrPort) {
 	case s.arrivals <- struct{}{}:
 	default:
 	}
+}
+
+// putStrange takes a copy of a stranger's datagram in; false when it is too much.
+func (s *udpSocket) putStrange(data []byte, from netip.AddrPort) bool {
+	allowed := s.ua.strangers.Allow(from.Addr(), time.Now())
+	if !allowed && s.waiting.Load() >= strangersWait {
+		return false
+	}
+	s.waiting.Add(1)
+	if !s.strange.put(data, from) {
+		s.waiting.Add(-1)
+		return false
+	}
+	return true
 }
 
 // handle handles what was read, one datagram after the other: that keeps the order in which those
@@ -163,6 +177,7 @@ func (s *udpSocket) handle() {
 				strange, next = s.strange.take(strange), 0
 			}
 			if next < len(strange) {
+				s.waiting.Add(-1)
 				s.receive(&strange[next])
 				next++
 			} else if len(known) == 0 {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// What a stranger sends beyond its rate is not looked at; what known peers send at the same time
-// is, all of it and in its order.
-func TestStrangersRate(t *testing.T) {
+// Whatever a stranger sends, what known peers send at the same time is looked at, all of it and in
+// its order; and in the end nobody waits.
+func TestKnownBeforeStrangers(t *testing.T) {
 	order := make(chan string, 10000)
 	ua, _, addr := serve(t, "UDP", func(c *Config) {
 		c.Known = func(p Peer) bool { return p.Addr.Addr() == netip.MustParseAddr("127.0.0.1") }
@@ -36,7 +36,6 @@ func TestStrangersRate(t *testing.T) {
 		}
 	}
 	friend, stranger := dial("127.0.0.1"), dial("127.0.0.2")
-	began := time.Now()
 	for n := range 400 {
 		for m := range 20 {
 			send(stranger, fmt.Sprintf("s%d.%d", n, m))
@@ -48,12 +47,34 @@ func TestStrangersRate(t *testing.T) {
 			}
 		}
 	}
-	looked := ua.Stats().Requests.Load() - 400
-	if most := strangerBurst + int64(strangerRate*time.Since(began).Seconds()) + 1; looked > most {
-		t.Errorf("%d of 8000 requests of a stranger were looked at, more than %d", looked, most)
+	socket := ua.socketOf("UDP", nil).(*udpSocket)
+	await(t, "the last datagram", func() bool { return socket.waiting.Load() == 0 })
+}
+
+// A stranger's rate matters while others wait, and then it leaves them their places.
+func TestStrangersRate(t *testing.T) {
+	ua := New(Config{})
+	t.Cleanup(ua.Close)
+	s := &udpSocket{ua: ua}
+	s.strange.most = 2 * strangerBurst * smallDatagram
+	one, other := netip.MustParseAddrPort("192.0.2.1:5060"), netip.MustParseAddrPort("192.0.2.2:5060")
+	began, taken := time.Now(), 0
+	for range 2 * strangerBurst {
+		if s.putStrange([]byte("x"), one) {
+			taken++
+		}
 	}
-	if looked > 7000 || ua.Stats().Dropped.Load() == 0 {
-		t.Errorf("%d of 8000 requests of a stranger were looked at", looked)
+	if most := strangerBurst + int(strangerRate*time.Since(began).Seconds()) + 1; taken < strangerBurst || taken > most {
+		t.Errorf("%d of one stranger wait, not at most %d", taken, most)
+	}
+	if !s.putStrange([]byte("x"), other) {
+		t.Error("another stranger's datagram is dropped")
+	}
+	s.waiting.Store(0) // all were handled
+	for i := range strangersWait {
+		if !s.putStrange([]byte("x"), one) {
+			t.Fatalf("dropped while %d wait", i)
+		}
 	}
 }
 

@@ -81,7 +81,10 @@ func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error
 	return addrPort(l.Addr()), nil
 }
 
-var errNotAdmitted = errors.New("the address may not connect")
+var (
+	errNotAdmitted = errors.New("the address may not connect")
+	errTooFast     = errors.New("too many new connections")
+)
 
 // addrPort is an address of TCP or UDP.
 func addrPort(a net.Addr) netip.AddrPort {
@@ -117,6 +120,11 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 		if ours.IsDTLS(nc) {
 			kind = dtlsKind
 		}
+		if err := ua.pace(nc, kind); err != nil {
+			ua.warn("connection refused", addrPort(nc.RemoteAddr()), "front", ua.cfg.Front, "why", ua.whyRefused(err))
+			_ = nc.Close()
+			continue
+		}
 		if _, err := ua.adopt(nc, kind, "", l); err != nil {
 			ua.warn("connection refused", addrPort(nc.RemoteAddr()), "front", ua.cfg.Front, "why", ua.whyRefused(err))
 			_ = nc.Close()
@@ -141,6 +149,17 @@ func (ua *UA) whyRefused(err error) string {
 		return why
 	}
 	return why + " (" + ua.cfg.Keys + "." + key + ")"
+}
+
+// pace bounds the rate of new connections of an address that is not trusted. Those of DTLS are not
+// counted: they begin with a datagram whose address may be forged.
+func (ua *UA) pace(nc net.Conn, kind string) error {
+	remote := addrPort(nc.RemoteAddr())
+	if kind == dtlsKind || ua.cfg.Known(Peer{Transport: kind, Addr: remote, Local: addrPort(nc.LocalAddr())}) || ua.newcomers.Allow(remote.Addr(), time.Now()) {
+		return nil
+	}
+	ua.stats.Paced.Add(1)
+	return errTooFast
 }
 
 // Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers

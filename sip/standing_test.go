@@ -653,3 +653,29 @@ func TestStrangersUntilHandshake(t *testing.T) {
 		t.Errorf("%d are strangers", strangers)
 	}
 }
+
+// A stranger that opens connections too fast is refused; trusted addresses and other peers are not.
+func TestPace(t *testing.T) {
+	ua, _, addr := serve(t, "TCP", trustForger)
+	for range newcomerBurst + newcomerRate {
+		nc, err := dialFrom("TCP", "127.0.0.3", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.Close()
+		if nc, err = dialFrom("TCP", forger, addr); err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.Close()
+	}
+	for _, from := range []string{forger, "127.0.0.4"} {
+		p := dialRawFrom(t, "TCP", from, addr)
+		p.write(p.request("OPTIONS", 1, ""))
+		if res := p.must(); res.code() != 200 {
+			t.Errorf("%s: %s", from, res.start)
+		}
+	}
+	if n := ua.Stats().Paced.Load(); n == 0 || n > newcomerRate {
+		t.Errorf("%d connections were refused", n)
+	}
+}

@@ -153,6 +153,7 @@ type Stats struct {
 	Stray                                                     atomic.Int64 // responses that answer nothing of ours
 	Withheld                                                  atomic.Int64 // answers larger than what an unproved address may get
 	Dropped                                                   atomic.Int64 // datagrams that were not looked at: strangers sent too many, or all did
+	Paced                                                     atomic.Int64 // connections that were not taken: their peer opened too many a second
 	// What strangers, and known peers with very many, had to give up for others.
 	EvictedTransactions, EvictedConnections, EvictedDialogs atomic.Int64
 }
@@ -183,6 +184,8 @@ type UA struct {
 	dialogShares, connectionShares, transactionShares *share.Table
 
 	met *acquaintances
+	// newcomers is how many connections a peer opens.
+	newcomers *share.Rates
 	// strangers is how much of what strangers send over UDP is looked at.
 	strangers *share.Rates
 	hush      share.Hush[strange]
@@ -205,7 +208,7 @@ func New(cfg Config) *UA {
 		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Trusted: cfg.MaxDialogs / 8, Peer: cfg.MaxDialogsPerPeer}),
 		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Trusted: cfg.MaxConnections / 8, Strange: max(cfg.MaxConnections/16, 1), Peer: cfg.MaxConnectionsPerPeer}),
 		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Trusted: cfg.MaxTransactions / 8, Strange: max(cfg.MaxTransactions/16, 1), Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
-		met:               newAcquaintances(), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
+		met:               newAcquaintances(), newcomers: share.NewRates(newcomerRate, newcomerBurst, maxStrangers), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
 	}
 }
 
@@ -225,6 +228,9 @@ func (ua *UA) Counts() (dialogs, connections, transactions int) {
 const (
 	socketBuffer = 4 << 20 // a burst of a few thousand messages
 	maxSources   = 4096    // peers whose way out is remembered
+
+	newcomerRate  = 50 // new connections a second of one peer that is not trusted
+	newcomerBurst = 200
 )
 
 // adopt starts to serve a connection that was dialled, or accepted by a listener.

@@ -119,8 +119,9 @@ func (o *Operations) register(r *prometheus.Registry) {
 		counter(prefix+"unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
 		counter(prefix+"withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
 		counter(prefix+"dropped_total", "UDP datagrams not looked at: strangers sent too many, or all peers did.", &wire.Dropped)
-		counter(prefix+"transactions_evicted_total", "SIP transactions of strangers that gave way to others.", &wire.EvictedTransactions)
-		counter(prefix+"connections_evicted_total", "SIP connections of strangers that gave way to others.", &wire.EvictedConnections)
+		counter(prefix+"transactions_evicted_total", "SIP transactions that gave way to others.", &wire.EvictedTransactions)
+		counter(prefix+"connections_evicted_total", "SIP connections that gave way to others.", &wire.EvictedConnections)
+		counter(prefix+"connections_paced_total", "SIP connections not taken: their peer opened too many a second.", &wire.Paced)
 		counter(prefix+"dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
 		counter(prefix+"stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
 	}

@@ -213,6 +213,7 @@ const (
 	partialTimeout = 30 * time.Second // for the rest of a message that has begun
 	idleTimeout    = 10 * time.Minute // of a connection that no dialog uses
 	idleStranger   = time.Minute
+	maxStrangeHead = 16 << 10 // octets
 )
 
 // deadline is when the next octets must have come; began is when the message that is
@@ -250,6 +251,7 @@ func (c *streamConn) serve() {
 	}
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began
+	whole := 0           // octets that the message in buf has, as far as we know
 	for {
 		if len(buf) == 0 {
 			began = time.Time{}
@@ -269,10 +271,14 @@ func (c *streamConn) serve() {
 			began = time.Now()
 		}
 		buf = buf[:len(buf)+n]
-		rest, ok := c.messages(buf)
+		if len(buf) < whole { // the head, which has been read, need not be read again for each octet
+			continue
+		}
+		rest, missing, ok := c.messages(buf)
 		if !ok {
 			return
 		}
+		whole = len(rest) + missing
 		if len(rest) < len(buf) {
 			began = time.Now()
 		}
@@ -317,26 +323,39 @@ func (c *streamConn) serveDTLS() {
 	}
 }
 
-// messages handles every whole message in buf and returns what is left; false
-// when the stream has lost its borders.
-func (c *streamConn) messages(buf []byte) ([]byte, bool) {
+// messages handles every whole message in buf and returns what is left, and how many octets are
+// missing at least; false when the stream has lost its borders.
+func (c *streamConn) messages(buf []byte) (rest []byte, missing int, ok bool) {
 	for len(buf) > 0 {
 		skip, n, err := frame(buf)
 		if skip >= 4 && skip == len(buf) {
 			_ = c.send([]byte("\r\n"), c.remote) // pong (RFC 5626 3.5.1)
 		}
 		if errors.Is(err, errIncomplete) {
-			return buf[skip:], true
+			rest = buf[skip:]
+			if n > 0 || len(rest) <= c.headBound() {
+				return rest, max(n-len(rest), 1), true
+			}
+			err = errTooLarge
 		}
 		if err != nil {
 			c.ua.warn("connection closed", c.remote, "err", err)
 			c.ua.stats.Malformed.Add(1)
 			c.ua.refuseHead(buf[skip:skip+n], hop{c, c.remote}, err)
-			return nil, false
+			return nil, 0, false
 		}
 		c.spoken = true
 		c.ua.receive(buf[skip:skip+n], hop{c, c.remote})
 		buf = buf[skip+n:]
 	}
-	return buf, true
+	return buf, 1, true
+}
+
+// headBound is how many octets a head may have whose end has not come: it is searched for again
+// whenever octets come.
+func (c *streamConn) headBound() int {
+	if c.strange() {
+		return maxStrangeHead
+	}
+	return maxMessage
 }

@@ -239,6 +239,9 @@ func (c *streamConn) serve() {
 		ctx, cancel := context.WithTimeout(c.ua.ctx, firstTimeout)
 		err := t.HandshakeContext(ctx)
 		cancel()
+		if below, ok := t.NetConn().(*shaking); ok {
+			below.end()
+		}
 		if err != nil {
 			c.ua.warn("TLS handshake failed", c.remote, "err", err)
 			return

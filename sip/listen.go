@@ -115,7 +115,7 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 		}
 		kind := "TCP"
 		if tlsConfig != nil {
-			nc, kind = tls.Server(nc, tlsConfig), "TLS"
+			nc, kind = tls.Server(&shaking{Conn: nc, places: ua.handshakes}, tlsConfig), "TLS"
 		}
 		if ours.IsDTLS(nc) {
 			kind = dtlsKind

@@ -185,7 +185,8 @@ type UA struct {
 
 	met *acquaintances
 	// newcomers is how many connections a peer opens.
-	newcomers *share.Rates
+	newcomers  *share.Rates
+	handshakes handshakes
 	// strangers is how much of what strangers send over UDP is looked at.
 	strangers *share.Rates
 	hush      share.Hush[strange]
@@ -208,7 +209,7 @@ func New(cfg Config) *UA {
 		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Trusted: cfg.MaxDialogs / 8, Peer: cfg.MaxDialogsPerPeer}),
 		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Trusted: cfg.MaxConnections / 8, Strange: max(cfg.MaxConnections/16, 1), Peer: cfg.MaxConnectionsPerPeer}),
 		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Trusted: cfg.MaxTransactions / 8, Strange: max(cfg.MaxTransactions/16, 1), Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
-		met:               newAcquaintances(), newcomers: share.NewRates(newcomerRate, newcomerBurst, maxStrangers), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
+		met:               newAcquaintances(), handshakes: newHandshakes(), newcomers: share.NewRates(newcomerRate, newcomerBurst, maxStrangers), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
 	}
 }
 

@@ -145,7 +145,7 @@ func TestCompactNames(t *testing.T) {
 
 // A UDP transaction that is kept for retransmissions must not keep the messages.
 func TestMemoryOfAnsweredTransactions(t *testing.T) {
-	ua, _, addr := serve(t, "UDP", func(c *Config) { c.MaxDialogsPerPeer = 1 << 20 })
+	ua, _, addr := serve(t, "UDP", func(c *Config) { c.MaxDialogsPerPeer, c.Known = 1<<20, func(Peer) bool { return true } })
 	p := dialRaw(t, "UDP", addr)
 	p.invite()
 	heap := func() uint64 {

@@ -53,6 +53,7 @@ const (
 	maxQueued      = 1 << 20 // octets of their bodies
 	maxOutstanding = 64      // requests sent and not answered in one dialog
 	maxHeld        = 16      // requests waiting for one that was overtaken
+	maxAnswers     = 2       // kept for retransmissions in a dialog of a peer that is not known
 )
 
 // Dialog is one dialog (RFC 3261 12), as either side.
@@ -68,9 +69,9 @@ type Dialog struct {
 	names     []string   // in the certificate of the peer that opened it
 	user      string     // of our Contact, as text
 
-	subscription bool        // opened by SUBSCRIBE: it ends without BYE
-	pinned       bool        // no connection is opened for it
-	invitation   *Invitation // that opened it, nil when we did
+	subscription bool     // opened by SUBSCRIBE: it ends without BYE
+	pinned       bool     // no connection is opened for it
+	invitation   *opening // the INVITE that opened it, nil when we sent it
 	entry        *share.Entry
 	standing     atomic.Int32 // of the peer
 	credit       *credit      // of the INVITE: while it is limited, nothing is sent on our own
@@ -95,6 +96,9 @@ type Dialog struct {
 	repeat    *time.Timer
 	ackWire   []byte
 	ackNumber uint32 // of its CSeq
+
+	// answers are the latest transactions whose answers are kept, while the peer is not known.
+	answers []*serverTx
 
 	// Sending: in order, one at a time on UDP.
 	queue       []*outgoing
@@ -149,6 +153,9 @@ func (d *Dialog) accept(r *Request, wire []byte) {
 		tx.accepted.Store(&wire)
 	}
 	d.stopRepeat()
+	if !r.known() {
+		d.keepNow(tx)
+	}
 	d.repeat = time.AfterFunc(wait, func() {
 		d.mu.Lock()
 		if d.repeat == nil {
@@ -167,6 +174,40 @@ func (d *Dialog) accept(r *Request, wire []byte) {
 	})
 	d.mu.Unlock()
 	tx.again(200, wire)
+}
+
+// keep notes a transaction that keeps its answer for retransmissions. The oldest one ends where
+// there are too many, or at once where the dialog has ended: the peer is not known.
+func (d *Dialog) keep(tx *serverTx) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keepNow(tx)
+}
+
+// keepNow is keep for callers that hold d.mu.
+func (d *Dialog) keepNow(tx *serverTx) {
+	d.answers = append(d.answers, tx)
+	most := maxAnswers
+	if d.ended {
+		most = 0
+	}
+	if n := len(d.answers) - most; n > 0 {
+		d.dropAnswers(n)
+	}
+}
+
+// dropAnswers ends the oldest n transactions that keep answers; on a goroutine of its own,
+// because that may wait for a peer that takes no answer. Callers hold d.mu.
+func (d *Dialog) dropAnswers(n int) {
+	oldest := slices.Clone(d.answers[:n])
+	d.answers = slices.Delete(d.answers, 0, n)
+	if n > 0 {
+		d.ua.spawn(func() {
+			for _, tx := range oldest {
+				tx.Terminate()
+			}
+		})
+	}
 }
 
 // Tags returns the tags that name the dialog together with its Call-ID.
@@ -197,6 +238,10 @@ func (d *Dialog) stopRepeat() {
 // network kept it. A lower number is no fault: clients start over after a
 // refresh.
 func (d *Dialog) receive(r *Request) {
+	if r.Oversized() {
+		r.Respond(Answer{Code: 513})
+		return
+	}
 	number, _, _ := r.cseq()
 	d.mu.Lock()
 	if d.ended {
@@ -206,6 +251,9 @@ func (d *Dialog) receive(r *Request) {
 	}
 	d.heardNow()
 	d.moved(r.hop)
+	if r.known() {
+		d.answers = nil
+	}
 	if !r.hop.conn.reliable() && number > d.remoteSeq+1 && number <= d.remoteSeq+maxHeld && r.Method() != "BYE" {
 		if d.held == nil {
 			d.held = map[uint32]*Request{}
@@ -317,11 +365,12 @@ func (d *Dialog) handle(r *Request) {
 	case "INVITE", "UPDATE":
 		d.refreshed(r)
 	case "PRACK":
-		if d.invitation == nil {
+		in := d.invitation.waiting()
+		if in == nil {
 			r.Respond(Answer{Code: 481})
 			return
 		}
-		d.invitation.acknowledged(r)
+		in.acknowledged(r)
 	default:
 		if r.Method() != "INFO" && !slices.Contains(d.ua.cfg.InDialog, r.Method()) {
 			r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", d.ua.allow}}})
@@ -367,7 +416,7 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 		done(Result{Err: ErrLocalBye})
 		return
 	}
-	if in := d.invitation; in != nil && !in.tx.answered.Load() {
+	if in := d.invitation.waiting(); in != nil && !in.tx.answered.Load() {
 		d.mu.Unlock()
 		in.Respond(Answer{Code: 503})
 		done(Result{Err: ErrLocalBye})
@@ -418,6 +467,7 @@ func (d *Dialog) forget(reason error) bool {
 	}
 	queue, held, added := d.queue, d.held, d.added
 	d.queue, d.held = nil, nil
+	d.dropAnswers(len(d.answers))
 	if c, ok := d.hop.conn.(*streamConn); ok && added {
 		c.dialogs.Add(-1)
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
@@ -24,6 +25,22 @@ type Invitation struct {
 	reliable *reliable // waits for its PRACK
 	sequence uint32
 }
+
+// opening is what a dialog has of the INVITE that opened it: nothing once Accept has answered,
+// so that a dialog does not keep a large INVITE for as long as it lives.
+type opening struct{ invitation atomic.Pointer[Invitation] }
+
+// waiting returns the INVITE until it is accepted.
+func (o *opening) waiting() *Invitation {
+	if o == nil {
+		return nil
+	}
+	return o.invitation.Load()
+}
+
+// errLargeHead is why a peer that is not known gets no dialog: a dialog keeps some headers of
+// its INVITE, and its transaction those that the answer repeats.
+var errLargeHead = errors.New("headers larger than what a peer that is not known may send")
 
 // reliable is a provisional answer that is repeated until the caller has acknowledged it
 // (RFC 3262).
@@ -47,8 +64,12 @@ func (in *Invitation) open(h DialogHandler) (*Dialog, error) {
 	if in.dialog != nil {
 		return in.dialog, nil
 	}
+	if in.largeHead() {
+		return nil, errLargeHead
+	}
 	d := in.newDialog(h)
-	d.timer, d.invitation = in.timer, in
+	d.timer, d.invitation = in.timer, &opening{}
+	d.invitation.invitation.Store(in)
 	if err := in.ua.add(d); err != nil {
 		return nil, err
 	}
@@ -162,7 +183,7 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	in.reliable = nil
 	in.mu.Unlock()
 	if err != nil {
-		in.Respond(noRoom(err))
+		in.Respond(notOpened(err))
 		return nil, err
 	}
 	if in.tx.answered.Swap(true) { // by the dialog, which repeats it until the ACK
@@ -179,12 +200,25 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 		return nil, ErrWithheld
 	}
 	d.accept(in.Request, wire)
+	d.invitation.invitation.Store(nil)
 	return d, nil
+}
+
+// notOpened is the answer to a request whose dialog is not opened.
+func notOpened(err error) Answer {
+	if errors.Is(err, errLargeHead) {
+		return Answer{Code: 513}
+	}
+	return noRoom(err)
 }
 
 // Subscribe opens the dialog of a SUBSCRIBE (RFC 6665) and answers it. What comes in the
 // dialog is the handler's, whoever made it ends it by Drop.
 func (r *Request) Subscribe(h DialogHandler, a Answer) (*Dialog, error) {
+	if r.largeHead() {
+		r.Respond(notOpened(errLargeHead))
+		return nil, errLargeHead
+	}
 	r.tag()
 	d := r.newDialog(h)
 	d.subscription = true

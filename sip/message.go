@@ -55,6 +55,26 @@ func values(headers []gosip.Header) []string {
 	return out
 }
 
+// The bounds of a request whose sender is not known.
+const (
+	strangerHead = 4096 // octets before the body
+	strangerBody = 4096
+)
+
+// Known reports whether the stack knows the sender: the configuration names it, it has
+// authenticated, or the handler of its dialog vouches for it.
+func (r *Request) Known() bool { return r.known() }
+
+// Oversized reports whether the sender is not known and the request is larger than that permits.
+// Dialogs refuse such requests with 513, and nothing is kept of them.
+func (r *Request) Oversized() bool {
+	return !r.known() && (len(r.Body()) > strangerBody || r.largeHead())
+}
+
+// largeHead reports whether the sender is not known and the start line and headers are larger
+// than that permits.
+func (r *Request) largeHead() bool { return !r.known() && r.size-len(r.Body()) > strangerHead }
+
 // From returns who the request says it is from. Whether that can be believed is
 // the handler's business.
 func (r *Request) From() Address { return parseAddress(r.Header("From")) }
@@ -146,7 +166,25 @@ const (
 var dispensable = []string{"Allow", "Supported", "Accept", "Allow-Events", "Retry-After"}
 
 // Respond answers the request, once; later calls do nothing.
-func (r *Request) Respond(a Answer) { r.tx.respond(r, a) }
+func (r *Request) Respond(a Answer) {
+	if !r.Oversized() {
+		r.tx.respond(r, a)
+		if r.dialog != nil && !r.known() {
+			r.dialog.keep(r.tx)
+		}
+		return
+	}
+	if r.tx.answered.Swap(true) {
+		return
+	}
+	// The answer repeats the large headers: nothing keeps it for retransmissions.
+	if a.Code == 0 {
+		a.Code = 200
+	}
+	r.tx.req.Store(nil)
+	r.tx.Terminate()
+	r.once(a)
+}
 
 // tag gives our answers a To tag, where the request has none (RFC 3261 8.2.6.2).
 func (r *Request) tag() {

@@ -1,11 +1,14 @@
 package tr87
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -53,7 +56,10 @@ type ServerConfig struct {
 	// in: the name of one, plain for none, "" for whatever the client speaks.
 	Dialects []Dialect
 	Spoken   func(sip.Peer) string
-	Log      *slog.Logger
+	// MaxGuests is how many dialogs there are of clients that have not logged in; where there are
+	// more, the oldest gives way of the peer that has most of them. 4096.
+	MaxGuests int
+	Log       *slog.Logger
 }
 
 // Server is the switching function's side of TR/87 for clients that dial in; it
@@ -61,12 +67,37 @@ type ServerConfig struct {
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
-	knocks    *share.Rates // INVITEs of those who are to open an application session
+	// knocks counts INVITEs of clients that are to open an application session.
+	knocks    share.Meter[knock]
+	datagrams *rate.Limiter // of those over UDP, from all addresses
+	guests    *share.Table  // dialogs of clients that have not logged in
+}
+
+// knock is who sends INVITEs before a login. Anybody can write any address into a datagram, so
+// INVITEs over UDP use up nothing of what the same address may send over connections.
+type knock struct {
+	peer   netip.Prefix
+	proved bool
 }
 
 const (
 	knocks   = 100   // INVITEs in a second that are looked at from a peer that nobody knows
 	maxPeers = 50000 // whose INVITEs are counted
+	// allKnocks is how many INVITEs in a second of such peers are looked at over UDP, where one
+	// sender can write very many addresses. sipgo keeps the 200 of each for 32 s, also when the
+	// dialog has ended before: at most 6 KiB each, 100 MiB in all.
+	allKnocks = 500
+)
+
+// The bounds of clients that have not logged in. sip limits their requests to 4 KiB of headers
+// and 4 KiB of body, and the answers that a dialog keeps. A dialog takes less than 64 KiB: the
+// headers, the body until the ACK comes, and copies of a few answers, which repeat headers. So all
+// of them together take at most 256 MiB, and a fifth of that where the answers are not as large as
+// they can be.
+const (
+	maxGuests        = 4096
+	maxPending       = 4   // requests of one that wait for their answers
+	strangerElements = 128 // of a document
 )
 
 // NewServer makes a server.
@@ -74,7 +105,10 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, knocks: share.NewRates(knocks, knocks, maxPeers)}
+	if cfg.MaxGuests == 0 {
+		cfg.MaxGuests = maxGuests
+	}
+	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests})}
 }
 
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
@@ -101,12 +135,16 @@ func (s *Server) Invite(in *sip.Invitation) {
 		return
 	}
 	d.core = core
+	if who.Name == "" {
+		// It cannot fail: every entry gives way to a newer one.
+		d.guest, _ = s.guests.Enter(in.Peer().Addr.Addr(), false, d.crowded)
+	}
 	request := opening
 	switch {
 	case request == nil: // an INVITE without body is answered like one with RequestSystemStatus
 		request = uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
 	case !proved(in.Peer()) && request.Name() != "RequestSystemStatus":
-		d.waits = request
+		d.waits = bytes.Clone(in.Body())
 		s.accept(in, d, sip.Answer{})
 		return
 	}
@@ -124,11 +162,21 @@ func (s *Server) Invite(in *sip.Invitation) {
 // dialog later, its ACK first, names our tag and so shows it.
 func proved(p sip.Peer) bool { return p.Transport != "UDP" }
 
+// admits counts an INVITE of a client that has not logged in, and reports whether to look at it.
+func (s *Server) admits(p sip.Peer) bool {
+	now := time.Now()
+	return s.knocks.Take(knock{share.Of(p.Addr.Addr()), proved(p)}, knocks, knocks, now) && (proved(p) || s.datagrams.AllowN(now, 1))
+}
+
+// later is the answer to a client that asks for too much at a time.
+var later = sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}}
+
 // accept answers an INVITE with 200.
 func (s *Server) accept(in *sip.Invitation, d *session, answer sip.Answer) {
 	dialog, err := in.Accept(d, answer)
 	if err != nil {
 		d.core.Close(err)
+		d.guest.Leave()
 		return
 	}
 	d.open(dialog)
@@ -167,8 +215,8 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	if s.cfg.Sessions != proxy.SessionsOff {
 		// Not before: a challenge costs little, and over UDP others could use up the rate of an
 		// address that they forge, so that its client would not even be asked.
-		if ok = s.knocks.Allow(addr, time.Now()); !ok {
-			in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
+		if ok = s.admits(peer); !ok {
+			in.Reject(later)
 		}
 		return policy.Identity{}, nil, ok
 	}
@@ -189,19 +237,29 @@ func asserted(in *sip.Invitation) string {
 	return in.From().URI
 }
 
-// readOpening reads the body of an INVITE or INFO; nil for none. Where it is no message, the
-// refusal is the answer; one that can be read in two ways is unclear, too.
+// readOpening reads the body of an INVITE or INFO; nil for none. Where it is no message, or
+// larger than the client may send, the refusal is the answer; one that can be read in two ways is
+// unclear, too.
 func readOpening(r *sip.Request) (m *uacsta.Message, unclear *uacsta.Unclear, refusal *sip.Answer) {
+	if r.Oversized() {
+		return nil, nil, &sip.Answer{Code: 513}
+	}
 	if len(r.Body()) == 0 {
 		return nil, nil, nil
 	}
 	if r.ContentType() != ContentType {
 		return nil, nil, &sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: ContentType}}}
 	}
-	m, err := uacsta.Parse(r.Body())
+	elements := uacsta.MaxElements
+	if !r.Known() {
+		elements = strangerElements
+	}
+	m, err := uacsta.ParseWithin(r.Body(), elements)
 	switch {
 	case errors.As(err, &unclear):
 		return nil, unclear, &sip.Answer{Code: 400, Reason: "Body Can Be Read In Two Ways"}
+	case errors.Is(err, uacsta.ErrTooManyElements) && !r.Known():
+		return nil, nil, &sip.Answer{Code: 513}
 	case err != nil:
 		return nil, nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
 	}

@@ -3,8 +3,10 @@ package tr87
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -14,11 +16,14 @@ import (
 type session struct {
 	server *Server
 	core   *proxy.Session
+	guest  *share.Entry // until the client has logged in; nil: it is known who it is
+	// pending counts requests that came before the login and are not answered.
+	pending atomic.Int32
 
 	mu     sync.Mutex
 	dialog *sip.Dialog
-	closed error           // the core ended the session before the dialog was there
-	waits  *uacsta.Message // the request of the INVITE, until the client has shown that it is there
+	closed error  // the session ended before the dialog was there
+	waits  []byte // the body of the INVITE, until the client has shown that it is there
 }
 
 // Ack implements sip.AckHandler.
@@ -29,10 +34,14 @@ func (s *session) Ack(d *sip.Dialog, _ *sip.Request) { s.shown(d) }
 func (s *session) shown(d *sip.Dialog) {
 	s.open(d) // this can overtake the return of Accept
 	s.mu.Lock()
-	m := s.waits
+	body := s.waits
 	s.waits = nil
 	s.mu.Unlock()
-	if m == nil {
+	if body == nil {
+		return
+	}
+	m, err := uacsta.Parse(body)
+	if err != nil { // it was read before
 		return
 	}
 	s.core.Request(m, func(res *uacsta.Message) {
@@ -60,6 +69,20 @@ func (s *session) open(d *sip.Dialog) {
 func (s *session) introduced(d *sip.Dialog) {
 	if s.core.Identity().Name != "" {
 		d.Trust()
+		s.guest.Leave()
+	}
+}
+
+// crowded ends the session of a client that has not logged in, in favour of another. It sends
+// no BYE: the client need not take it, and the goroutine is that of the other one's INVITE.
+func (s *session) crowded() {
+	s.core.Close(sip.ErrCrowded)
+	s.mu.Lock()
+	s.closed = sip.ErrCrowded
+	d := s.dialog
+	s.mu.Unlock()
+	if d != nil {
+		d.Drop()
 	}
 }
 
@@ -73,6 +96,10 @@ func (s *session) current() *sip.Dialog {
 // with or without one.
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 	s.shown(d)
+	if r.Method() == "INVITE" && !r.Known() && !s.server.admits(r.Peer()) {
+		d.RespondRefresh(r, later)
+		return
+	}
 	m, unclear, refusal := readOpening(r)
 	if unclear != nil && unclear.Kind() == uacsta.Request {
 		s.core.Unclear(unclear, s.responder(d, r))
@@ -89,7 +116,20 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 		d.RespondRefresh(r, sip.Answer{})
 		return
 	}
-	s.core.Request(m, s.responder(d, r))
+	answer := s.responder(d, r)
+	if r.Known() {
+		s.core.Request(m, answer)
+		return
+	}
+	if s.pending.Add(1) > maxPending {
+		s.pending.Add(-1)
+		d.RespondRefresh(r, later)
+		return
+	}
+	s.core.Request(m, func(res *uacsta.Message) {
+		s.pending.Add(-1)
+		answer(res)
+	})
 }
 
 // responder returns what sends the answer to a request of the client.
@@ -115,6 +155,7 @@ func (s *session) Refresh() (string, []byte) { return "", nil }
 // Ended implements sip.DialogHandler: everything of the session goes, however the
 // dialog ended.
 func (s *session) Ended(reason error) {
+	s.guest.Leave()
 	if errors.Is(reason, sip.ErrBye) || errors.Is(reason, sip.ErrLocalBye) || errors.Is(reason, sip.ErrShutdown) {
 		s.core.Close(reason)
 		return

@@ -26,14 +26,24 @@ func trusting(grants ...policy.Grant) *policy.Policy {
 	return p
 }
 
-// server runs a TR/87 server with the built-in switch on loopback.
+// server runs a TR/87 server with the built-in switch on loopback, and returns its URI over TCP.
 func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, *sip.Config)) string {
+	t.Helper()
+	addr, err := start(t, rules, change).ListenTCP("127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "sip:tr87@" + addr.String() + ";transport=tcp"
+}
+
+// start starts a TR/87 server that does not listen yet.
+func start(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, *sip.Config)) *sip.UA {
 	t.Helper()
 	sw, err := softswitch.New(softswitch.Config{Extensions: []softswitch.Extension{{Number: "100"}, {Number: "101"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	core := proxy.New(proxy.Config{Policy: rules, Numbers: &policy.Numbers{Main: "+14255550", Extensions: sw.Has}})
+	core := proxy.New(proxy.Config{Accounts: anyName{}, Policy: rules, Numbers: &policy.Numbers{Main: "+14255550", Extensions: sw.Has}})
 	core.AddLink("switch", sw, func(d string) bool { return d != "900" })
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -48,13 +58,23 @@ func server(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, 
 	}
 	wire.Handler = tr87.NewServer(front)
 	ua := sip.New(wire)
-	addr, err := ua.ListenTCP("127.0.0.1:0", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { ua.Close(); cancel(); <-done })
-	return "sip:tr87@" + addr.String() + ";transport=tcp"
+	return ua
 }
+
+// anyName are accounts of every name, with any password. The check of "slow" waits until somebody
+// sends to slow.
+type anyName struct{}
+
+var slow = make(chan struct{})
+
+func (anyName) Check(_ context.Context, _, name, _ string, _ netip.Addr) (proxy.Account, error) {
+	if name == "slow" {
+		<-slow
+	}
+	return proxy.Account{Name: name}, nil
+}
+func (anyName) Holds(proxy.Account) bool { return true }
 
 var (
 	loopback = []policy.Peer{{Network: netip.MustParsePrefix("127.0.0.0/8")}}

@@ -68,9 +68,10 @@ type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
 	// knocks counts INVITEs of clients that are to open an application session.
-	knocks    share.Meter[knock]
-	datagrams *rate.Limiter // of those over UDP, from all addresses
-	guests    *share.Table  // dialogs of clients that have not logged in
+	knocks     share.Meter[knock]
+	datagrams  *rate.Limiter // of those over UDP, from all addresses
+	guests     *share.Table  // dialogs of clients that have not logged in
+	complaints complaints
 }
 
 // knock is who sends INVITEs before a login. Anybody can write any address into a datagram, so
@@ -108,7 +109,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.MaxGuests == 0 {
 		cfg.MaxGuests = maxGuests
 	}
-	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests})}
+	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests}), complaints: complaints{all: share.Hush[string]{Every: hushAll}}}
 }
 
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
@@ -120,7 +121,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 	opening, _, refusal := readOpening(in.Request)
 	if refusal != nil {
-		s.cfg.Log.Warn("INVITE refused", "peer", in.Peer().String(), "identity", who.String(), "code", refusal.Code)
+		s.warn("INVITE refused", who.Name, in.Peer(), "identity", clip(who.String()), "code", refusal.Code)
 		in.Reject(*refusal)
 		return
 	}
@@ -201,12 +202,12 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			return policy.Identity{}, nil, false
 		case errors.Is(err, accounts.ErrWrong):
 			s.cfg.Proxy.Refused("sip", peer.String(), user, "wrong password")
-			s.cfg.Log.Warn("authentication failed", "peer", peer.String(), "user", user)
+			s.warn("authentication failed", "", peer, "user", clip(user))
 			return policy.Identity{}, nil, false
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
 			if s.strangers.News(addr, time.Now()) {
-				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", user, "err", err, "silent", proxy.StrangerPause)
+				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", clip(user), "err", err, "silent", proxy.StrangerPause)
 			}
 			return policy.Identity{}, nil, false
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -173,6 +174,22 @@ func TestForgedKnocks(t *testing.T) {
 		} else {
 			d.Bye()
 		}
+	}
+}
+
+// A client that sends one bad INVITE after the other does not fill the log.
+func TestRefusedInvitesInLog(t *testing.T) {
+	var log bytes.Buffer
+	to := server(t, alice, func(front *tr87.ServerConfig, _ *sip.Config) { front.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	const invites = 30
+	began := time.Now()
+	for range invites {
+		if _, _, err := dialog(t, to, "<half"); code(err) != 400 {
+			t.Fatal(err)
+		}
+	}
+	if most := 1 + int(time.Since(began)/time.Second); strings.Count(log.String(), "INVITE refused") > most {
+		t.Errorf("%d INVITEs, more than %d lines:\n%s", invites, most, log.String())
 	}
 }
 

@@ -138,7 +138,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	d.core = core
 	if who.Name == "" {
 		// It cannot fail: every entry gives way to a newer one.
-		d.guest, _ = s.guests.Enter(in.Peer().Addr.Addr(), false, d.crowded)
+		d.guest, _ = s.guests.Enter(in.Peer().Addr.Addr(), false, func(error) { d.crowded() })
 	}
 	request := opening
 	switch {

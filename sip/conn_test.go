@@ -9,7 +9,7 @@ import (
 // A message whose body comes in single octets behind a long head is handled, and the octets behind
 // it are the next.
 func TestDrip(t *testing.T) {
-	_, rec, addr := serve(t, "TCP", nil)
+	_, rec, addr := serve(t, "TCP", func(c *Config) { c.Known = func(Peer) bool { return true } })
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
 	next(t, rec.dialogs, "dialog")

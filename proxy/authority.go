@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -389,8 +391,27 @@ func (s *Session) refused(o *object, reason string) {
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
 	e.Reason = reason
+	e = brief(e)
 	s.note(e)
-	s.proxy.cfg.Log.Warn("request denied", "service", o.service, "identity", s.Identity().String(), "devices", e.Devices, "destinations", e.Destinations, "connections", e.Connections, "peer", s.peer, "reason", reason)
+	s.proxy.cfg.Log.Warn("request denied", "service", o.service, "identity", s.Identity().String(), "devices", e.Devices, "destinations", e.Destinations, "connections", e.Connections, "peer", s.peer, "reason", e.Reason)
+}
+
+// maxNamed is how many devices, destinations and connections of a refused request are named.
+const maxNamed = 8
+
+// brief cuts what a refused request is about down to what is told of it: its sender may write as
+// much as it likes, and nothing of it is carried out.
+func brief(e audit.Entry) audit.Entry {
+	for _, list := range []*[]string{&e.Devices, &e.Destinations, &e.Connections} {
+		if len(*list) > maxNamed {
+			*list = append((*list)[:maxNamed:maxNamed], "…")
+		}
+		for i, text := range *list {
+			(*list)[i] = share.Clip(text)
+		}
+	}
+	e.Reason = share.Clip(e.Reason)
+	return e
 }
 
 // written is how connections stand in the audit file.

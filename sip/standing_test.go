@@ -15,6 +15,7 @@ import (
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
+
 	"github.com/tr87proxy/tr87proxy/share"
 )
 

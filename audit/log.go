@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,9 @@ func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
 	}
 	if cfg.Keep == 0 {
 		cfg.Keep = 10
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{
 		path: cfg.Path, chain: &chain{cfg: cfg, open: opener}, next: newReceipt(),

@@ -3,6 +3,7 @@ package tr87
 import (
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/share"
@@ -10,40 +11,37 @@ import (
 )
 
 const (
-	hushAll = 100 * time.Millisecond // between lines of one kind about all clients
-	maxText = 256                    // octets of a client's text in a line
+	allLines = 10  // of one kind in a second, about all clients
+	maxText  = 256 // octets of a client's text in a line
 )
 
 // complaint is a kind of line in the log, and the client that caused it.
 type complaint struct {
 	what     string
-	identity string
-	peer     netip.Prefix // of clients without an identity
+	identity string // or the user that it claims to be
+	peer     netip.Prefix
 }
 
 // complaints limits lines that clients cause as often as they like: of each kind one a second
 // for each client, and ten a second in all.
 type complaints struct {
-	each share.Hush[complaint]
-	all  share.Hush[string]
+	each   share.Hush[complaint]
+	all    share.Meter[string]
+	others atomic.Int64 // lines that all did not permit
 }
 
 // warn writes a line about what a client sent, unless there are too many of its kind.
 func (s *Server) warn(what, identity string, peer sip.Peer, args ...any) {
-	c := complaint{what: what, identity: clip(identity)}
-	if identity == "" {
-		c.peer = share.Of(peer.Addr.Addr())
-	}
 	now := time.Now()
-	tell, untold := s.complaints.each.Tell(c, now)
+	tell, untold := s.complaints.each.Tell(complaint{what, clip(identity), share.Of(peer.Addr.Addr())}, now)
 	if !tell {
 		return
 	}
-	tell, others := s.complaints.all.Tell(what, now)
-	if !tell {
+	if !s.complaints.all.Take(what, allLines, allLines, now) {
+		s.complaints.others.Add(int64(untold) + 1)
 		return
 	}
-	if untold += others; untold > 0 {
+	if untold += int(s.complaints.others.Swap(0)); untold > 0 {
 		args = append(args, "untold", untold)
 	}
 	s.cfg.Log.Warn(what, append([]any{"peer", peer.String()}, args...)...)

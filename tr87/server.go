@@ -109,7 +109,7 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.MaxGuests == 0 {
 		cfg.MaxGuests = maxGuests
 	}
-	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests}), complaints: complaints{all: share.Hush[string]{Every: hushAll}}}
+	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests})}
 }
 
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
@@ -202,7 +202,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			return policy.Identity{}, nil, false
 		case errors.Is(err, accounts.ErrWrong):
 			s.cfg.Proxy.Refused("sip", peer.String(), user, "wrong password")
-			s.warn("authentication failed", "", peer, "user", clip(user))
+			s.warn("authentication failed", user, peer, "user", clip(user))
 			return policy.Identity{}, nil, false
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())

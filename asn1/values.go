@@ -279,7 +279,7 @@ func generalizedTime(text string) ([]byte, error) {
 	if err != nil {
 		_, err = time.Parse("2006-01-02T15:04:05Z07:00", text)
 	}
-	if err != nil || strings.Contains(text, ",") { // which XML does not have
+	if err != nil || text[13] != ':' || strings.Contains(text, ",") { // XML has two digits for the hour, and no comma
 		return nil, &unsayable{"a time that is none"}
 	}
 	day, clock, _ := strings.Cut(text, "T")

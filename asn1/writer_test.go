@@ -170,7 +170,7 @@ func TestUnsayableParty(t *testing.T) {
 // event is told nevertheless, the library reads it, and each text is in its place: with question
 // marks for characters that IA5String does not have, or as what is not known.
 func FuzzForeignText(f *testing.F) {
-	for _, text := range []string{"100", "Zoë", "a\x00b", "\x1b\x7f", "\ufffe", "\xed\xa0\x80", "a\r\nb\tc", `"]]>`, strings.Repeat("9", 300), "2026-11-20T12:00:00Z", "2026-11-20T12:00:00.5+01:00", "0102"} {
+	for _, text := range []string{"100", "Zoë", "a\x00b", "\x1b\x7f", "\ufffe", "\xed\xa0\x80", "a\r\nb\tc", `"]]>`, strings.Repeat("9", 300), "2026-11-20T12:00:00Z", "2026-11-20T12:00:00.5+01:00", "2026-11-20T2:00:00+01:00", "0102"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -244,6 +244,7 @@ func TestTimes(t *testing.T) {
 	for text, want := range map[string]string{
 		"2026-11-20T12:00:00": "20261120120000", "2026-11-20T12:00:00Z": "20261120120000Z", "2026-11-20T12:00:00.25-05:30": "20261120120000.25-0530",
 		"": "", "now": "", "2026-13-20T12:00:00": "", "2026-11-20": "", "2026-11-20T12:00:00\n": "", "2026-11-20T12:00:00,5Z": "", "2026-11-20T12:00:00+1": "", "12026-11-20T12:00:00": "",
+		"2026-11-20T2:00:00": "", "2026-11-20T2:00:00+01:00": "",
 	} {
 		if got, err := generalizedTime(text); string(got) != want || (err != nil) != (want == "") {
 			t.Errorf("%q is written as %q, %v", text, got, err)

@@ -32,7 +32,7 @@ type goodClient struct {
 	ref   string // of its monitor
 	took  map[string][]time.Duration
 
-	registered time.Time
+	registered, connected time.Time
 }
 
 const (
@@ -85,6 +85,10 @@ func (g *goodClient) round() {
 	}{
 		{"INFO over UDP", func() bool { g.asks(g.udp); return true }},
 		{"new TCP connection", func() bool {
+			if time.Since(g.connected) < 30*time.Millisecond { // more often is refused
+				return false
+			}
+			g.connected = time.Now()
 			c, ua := g.opened("tcp")
 			g.asks(c)
 			c.Close()

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // udpSocket is a listening UDP socket. One goroutine does nothing but read it, so that the
@@ -19,8 +21,8 @@ type udpSocket struct {
 	closed   atomic.Bool
 	known    datagrams
 	strange  datagrams
-	waiting  atomic.Int64  // datagrams of strangers
-	arrivals chan struct{} // there is something in a queue
+	spare    share.Meter[struct{}] // what all strangers may send beyond their rates
+	arrivals chan struct{}         // there is something in a queue
 }
 
 // datagrams is a bounded queue of what was read, in the order in which it came.
@@ -40,9 +42,9 @@ type datagram struct {
 const (
 	knownQueue    = 16 << 20 // octets of datagrams that wait
 	strangeQueue  = 2 << 20
-	strangerRate  = 1000 // datagrams in a second of one stranger that are looked at, while strangersWait
+	strangerRate  = 1000 // datagrams in a second of one stranger that are looked at in any case
 	strangerBurst = 2000
-	strangersWait = 64    // or more datagrams of strangers
+	strangersRate = 2000  // and of all strangers, beyond that: anybody can write an address into a datagram
 	maxStrangers  = 10000 // whose datagrams are counted
 	smallDatagram = 2048
 )
@@ -150,16 +152,11 @@ func (s *udpSocket) sort(data []byte, from netip.AddrPort) {
 
 // putStrange takes a copy of a stranger's datagram in; false when it is too much.
 func (s *udpSocket) putStrange(data []byte, from netip.AddrPort) bool {
-	allowed := s.ua.strangers.Allow(from.Addr(), time.Now())
-	if !allowed && s.waiting.Load() >= strangersWait {
+	now := time.Now()
+	if !s.ua.strangers.Allow(from.Addr(), now) && !s.spare.Take(struct{}{}, strangersRate, strangersRate, now) {
 		return false
 	}
-	s.waiting.Add(1)
-	if !s.strange.put(data, from) {
-		s.waiting.Add(-1)
-		return false
-	}
-	return true
+	return s.strange.put(data, from)
 }
 
 // handle handles what was read, one datagram after the other: that keeps the order in which those
@@ -177,7 +174,6 @@ func (s *udpSocket) handle() {
 				strange, next = s.strange.take(strange), 0
 			}
 			if next < len(strange) {
-				s.waiting.Add(-1)
 				s.receive(&strange[next])
 				next++
 			} else if len(known) == 0 {

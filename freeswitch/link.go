@@ -239,12 +239,5 @@ func (l *Link) Features(string) uacsta.Features {
 
 // say logs what may happen again and again: one line a second for each kind.
 func (l *Link) say(level slog.Level, kind, text string, attributes ...any) {
-	tell, untold := l.hush.Tell(text+" "+kind, time.Now())
-	if !tell {
-		return
-	}
-	if untold > 0 {
-		attributes = append(attributes, "untold", untold)
-	}
-	l.cfg.Log.Log(context.Background(), level, text, attributes...)
+	l.hush.Log(l.cfg.Log, level, text+" "+kind, text, attributes...)
 }

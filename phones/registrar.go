@@ -85,15 +85,7 @@ type guess struct {
 // warnWrong says in the log that a telephone's password is wrong: once a second for each user and
 // address.
 func (s *Server) warnWrong(user string, peer sip.Peer) {
-	tell, untold := s.wrong.Tell(guess{strings.Clone(user), share.Of(peer.Addr.Addr())}, time.Now())
-	if !tell {
-		return
-	}
-	args := []any{"user", user, "peer", peer.String()}
-	if untold > 0 {
-		args = append(args, "untold", untold)
-	}
-	s.log.Warn("wrong password of a telephone", args...)
+	s.wrong.Log(s.log, slog.LevelWarn, guess{strings.Clone(user), share.Of(peer.Addr.Addr())}, "wrong password of a telephone", "user", user, "peer", peer.String())
 }
 
 // heard is what a device makes us say.
@@ -102,14 +94,7 @@ type heard struct{ device, what string }
 // report says in the log what a device does: of each kind one line a second, with how many were not
 // told.
 func (s *Server) report(level slog.Level, device, what string, args ...any) {
-	tell, untold := s.hush.Tell(heard{device, what}, time.Now())
-	if !tell {
-		return
-	}
-	if untold > 0 {
-		args = append(args, "untold", untold)
-	}
-	s.log.Log(s.ctx, level, what, append([]any{"device", device}, args...)...)
+	s.hush.Log(s.log, level, heard{device, what}, what, append([]any{"device", device}, args...)...)
 }
 
 // knows reports whether a request came the way that a telephone of the user has registered.

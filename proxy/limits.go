@@ -16,15 +16,10 @@ type limited struct {
 // overLimit says in the log and in the audit file that a limit refuses a request, once a second
 // for each identity and limit. key is that of the configuration. Callers do not hold s.mu.
 func (s *Session) overLimit(key, service string) {
-	tell, untold := s.proxy.limits.Tell(limited{s.requests(), key}, time.Now())
-	if !tell {
+	args := []any{"service", service, "identity", s.Identity().String(), "peer", s.peer, "reason", key}
+	if !s.proxy.limits.Log(s.proxy.cfg.Log, slog.LevelWarn, limited{s.requests(), key}, "request refused by a limit", args...) {
 		return
 	}
-	args := []any{"service", service, "identity", s.Identity().String(), "peer", s.peer, "reason", key}
-	if untold > 0 {
-		args = append(args, "untold", untold)
-	}
-	s.proxy.cfg.Log.Warn("request refused by a limit", args...)
 	e := s.entry("refused")
 	e.Service, e.Reason = service, key
 	s.note(e)

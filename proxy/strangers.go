@@ -48,16 +48,12 @@ type nobody struct {
 // log says in the log what happens to a session. Of sessions of nobody it says each thing once a
 // second for each peer, with how many were not told.
 func (s *Session) log(level slog.Level, what string, who policy.Identity, args ...any) {
+	args = append([]any{"identity", who.String(), "peer", s.peer}, args...)
 	if who.Name == "" {
-		tell, untold := s.proxy.nobodies.Tell(nobody{share.Of(s.addr), what}, time.Now())
-		if !tell {
-			return
-		}
-		if untold > 0 {
-			args = append(args, "untold", untold)
-		}
+		s.proxy.nobodies.Log(s.proxy.cfg.Log, level, nobody{share.Of(s.addr), what}, what, args...)
+		return
 	}
-	s.proxy.cfg.Log.Log(context.Background(), level, what, append([]any{"identity", who.String(), "peer", s.peer}, args...)...)
+	s.proxy.cfg.Log.Log(context.Background(), level, what, args...)
 }
 
 // TurnAway writes down that a front does not let a peer in, and says so in the log, once in a

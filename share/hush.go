@@ -2,6 +2,8 @@ package share
 
 import (
 	"container/list"
+	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -54,4 +56,22 @@ func (h *Hush[K]) Tell(kind K, now time.Time) (tell bool, untold int) {
 	}
 	h.kinds[kind] = h.told.PushBack(&said[K]{kind: kind, at: now})
 	return true, 0
+}
+
+// Log writes a line of a kind in a log if it is one to tell, and reports whether it did. The
+// attribute untold says how many equal ones were not told before it.
+func (h *Hush[K]) Log(log *slog.Logger, level slog.Level, kind K, text string, args ...any) bool {
+	tell, untold := h.Tell(kind, time.Now())
+	if tell {
+		log.Log(context.Background(), level, text, counted(args, untold)...)
+	}
+	return tell
+}
+
+// counted adds to the attributes of a line how many equal ones were not told before it.
+func counted(args []any, untold int) []any {
+	if untold == 0 {
+		return args
+	}
+	return append(args, "untold", untold)
 }

@@ -71,7 +71,7 @@ type Server struct {
 	knocks     share.Meter[knock]
 	datagrams  *rate.Limiter // of those over UDP, from all addresses
 	guests     *share.Table  // dialogs of clients that have not logged in
-	complaints complaints
+	complaints share.Complaints[complainant]
 }
 
 // knock is who sends INVITEs before a login. Anybody can write any address into a datagram, so
@@ -121,7 +121,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 	opening, _, refusal := readOpening(in.Request)
 	if refusal != nil {
-		s.warn("INVITE refused", who.Name, in.Peer(), "identity", clip(who.String()), "code", refusal.Code)
+		s.warn("INVITE refused", who.Name, in.Peer(), "identity", share.Clip(who.String()), "code", refusal.Code)
 		in.Reject(*refusal)
 		return
 	}
@@ -202,12 +202,12 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			return policy.Identity{}, nil, false
 		case errors.Is(err, accounts.ErrWrong):
 			s.cfg.Proxy.Refused("sip", peer.String(), user, "wrong password")
-			s.warn("authentication failed", user, peer, "user", clip(user))
+			s.warn("authentication failed", user, peer, "user", share.Clip(user))
 			return policy.Identity{}, nil, false
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
 			if s.strangers.News(addr, time.Now()) {
-				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", clip(user), "err", err, "silent", proxy.StrangerPause)
+				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", share.Clip(user), "err", err, "silent", proxy.StrangerPause)
 			}
 			return policy.Identity{}, nil, false
 		}

@@ -34,18 +34,25 @@ func delivered(ref string) *uacsta.Message {
 	}, uacsta.Edition3)
 }
 
-// One event of the switch reaches a thousand clients, each in its own form.
-func BenchmarkFanOut(b *testing.B) {
+// running starts a proxy with one link.
+func running(b *testing.B) (*flaky, *proxy.Proxy) {
+	b.Helper()
 	f := &flaky{lose: make(chan error)}
 	p := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(string) bool { return true }}})
 	p.AddLink("flaky", f, func(string) bool { return true })
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan struct{})
 	go func() { p.Run(ctx); close(done) }()
-	defer func() { cancel(); <-done }()
+	b.Cleanup(func() { cancel(); <-done })
 	if err := p.Await(ctx, "flaky"); err != nil {
 		b.Fatal(err)
 	}
+	return f, p
+}
+
+// One event of the switch reaches a thousand clients, each in its own form.
+func BenchmarkFanOut(b *testing.B) {
+	f, p := running(b)
 	var got sync.WaitGroup
 	for n := range audience {
 		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: fmt.Sprint(n)}}, reader{&got})
@@ -66,16 +73,7 @@ func BenchmarkFanOut(b *testing.B) {
 
 // One event of a device with very many calls that never end.
 func BenchmarkOpenCalls(b *testing.B) {
-	f := &flaky{lose: make(chan error)}
-	p := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(string) bool { return true }}})
-	p.AddLink("flaky", f, func(string) bool { return true })
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan struct{})
-	go func() { p.Run(ctx); close(done) }()
-	defer func() { cancel(); <-done }()
-	if err := p.Await(ctx, "flaky"); err != nil {
-		b.Fatal(err)
-	}
+	f, p := running(b)
 	var got sync.WaitGroup
 	s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, reader{&got})
 	if err != nil {

@@ -124,7 +124,14 @@ func newReadings(tb testing.TB) *readings {
 	if rs.far, err = far.Open(proxy.Opening{Identity: policy.Identity{Name: "far", How: "test"}}, quiet{}); err != nil {
 		tb.Fatal(err)
 	}
-	rs.foreign = carry(tb, rs.far, encoded(uacsta.MakeCall{CallingDevice: uacsta.Dev(foreignDevice), CalledDirectoryNumber: uacsta.Dev(foreignPartner)})).Text("callingDevice/callID")
+	rs.foreign = carry(tb, rs.far, encoded(uacsta.MakeCall{
+		CallingDevice: uacsta.Dev(foreignDevice), CalledDirectoryNumber: uacsta.Dev(foreignPartner), AutoOriginate: uacsta.DoNotPrompt,
+	})).Text("callingDevice/callID")
+	// An answered call lasts; one that prompts or rings ends after a time.
+	answered := carry(tb, rs.far, encoded(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(rs.foreign, foreignPartner)}))
+	if answered.Name() != "AnswerCallResponse" {
+		tb.Fatal(answered)
+	}
 	if rs.foreignOctets = "\xff" + rs.foreign; len(rs.foreign)%2 == 0 { // digits by twos
 		data, err := hex.DecodeString(rs.foreign)
 		if err != nil {

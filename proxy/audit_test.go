@@ -84,6 +84,9 @@ func entries(t *testing.T, file string) (list []audit.Entry) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(data)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		var e audit.Entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)

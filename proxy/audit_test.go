@@ -77,16 +77,23 @@ func about(e audit.Entry) string {
 }
 
 // entries are those of an audit file.
-func entries(t *testing.T, file string) (list []audit.Entry) {
+func entries(t *testing.T, file string) []audit.Entry {
+	t.Helper()
+	return read(t, contents(t, file))
+}
+
+func contents(t *testing.T, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(data)) {
-		if !strings.HasSuffix(line, "\n") {
-			break // it is being written
-		}
+	return string(data)
+}
+
+func read(t *testing.T, lines string) (list []audit.Entry) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
 		var e audit.Entry
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
@@ -114,10 +121,13 @@ func (w *witness) Request(req *uacsta.Message, reply func(*uacsta.Message, error
 	w.flaky.Request(req, reply)
 }
 
-// has reports whether a file has an entry of a kind about a device or destination.
+// has reports whether a file that is being written has an entry of a kind about a device or
+// destination.
 func has(t *testing.T, file, kind, device string) bool {
 	t.Helper()
-	return slices.ContainsFunc(entries(t, file), func(e audit.Entry) bool {
+	data := contents(t, file)
+	whole := data[:strings.LastIndexByte(data, '\n')+1]
+	return slices.ContainsFunc(read(t, whole), func(e audit.Entry) bool {
 		return e.Kind == kind && slices.Contains(slices.Concat(e.Devices, e.Destinations), device)
 	})
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -18,14 +19,14 @@ import (
 type association struct {
 	kind    *kindOfAssociation
 	session *Session // nil for one of the core's own
-	trunk   *trunk
-	ref     string // the client's
+	life    *life    // of the link
+	ref     string   // the client's
 	linkRef string
 	device  policy.Number // that the right to it is a right to ...
 	action  policy.Action
 	take    func(*uacsta.Message) // for the core's own
 	limit   *time.Timer           // until its next segment comes; nil where it lasts
-	parts   int                   // segments that have come; guarded by Proxy.mu
+	parts   int                   // segments that have come; guarded by life.mu
 }
 
 // kindOfAssociation says how messages name it.
@@ -103,7 +104,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 			a.forget()
 		}
 		req.SetText(kind.element, a.linkRef)
-		a.trunk.request(req, answer)
+		a.life.request(s, req, answer)
 		return true
 	}
 	if !ofSwitch[req.Name()] {
@@ -116,7 +117,8 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	case t == nil:
 		answer(nil, errLinkDown)
 	default:
-		t.request(req, s.opening(t, req.Name(), policy.Whole, answer))
+		l := t.now()
+		l.request(s, req, s.opening(l, req.Name(), policy.Whole, answer))
 	}
 	return true
 }
@@ -140,7 +142,7 @@ func (k *kindOfAssociation) at(m *uacsta.Message) string {
 
 // opening returns what takes the answer to a request about a device: it notes the
 // association that it opens, if it does.
-func (s *Session) opening(t *trunk, name string, device policy.Number, answer answerer) answerer {
+func (s *Session) opening(l *life, name string, device policy.Number, answer answerer) answerer {
 	kind := openers[name]
 	if kind == nil {
 		return answer
@@ -155,7 +157,7 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 			answer(nil, uacsta.Refuse(uacsta.Unspecified, ""))
 			return
 		}
-		a := &association{kind: kind, session: s, trunk: t, ref: s.proxy.refs.next(), linkRef: linkRef, device: device, action: ActionOf(name)}
+		a := &association{kind: kind, session: s, life: l, ref: s.proxy.refs.next(), linkRef: linkRef, device: device, action: ActionOf(name)}
 		if kind == deviceData {
 			a.limit = time.AfterFunc(segmentPause, a.expire)
 		}
@@ -171,16 +173,29 @@ func (s *Session) opening(t *trunk, name string, device policy.Number, answer an
 			answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
 			return
 		}
-		t.note(a)
+		if err := a.enter(); err != nil {
+			a.forget()
+			answer(nil, err)
+			return
+		}
 		res.SetText(kind.at(res), a.ref)
 		answer(res, nil)
 	}
 }
 
-func (t *trunk) note(a *association) {
-	t.proxy.mu.Lock()
-	defer t.proxy.mu.Unlock()
-	t.associations[a.kind.element+" "+a.linkRef] = a
+// ended implements possession: one that is being ended is not in the table any more.
+func (a *association) ended() bool { return false }
+
+// key is what the association has in the life's table.
+func (a *association) key() string { return a.kind.element + " " + a.linkRef }
+
+// enter puts the association into the life's table. A reference that something else has is refused.
+func (a *association) enter() error {
+	err := a.life.associations.enter(a.key(), a)
+	if errors.Is(err, errReferenceUsed) {
+		return uacsta.Refuse(uacsta.Unspecified, "")
+	}
+	return err
 }
 
 // forget takes the association out of the tables.
@@ -190,29 +205,26 @@ func (a *association) forget() {
 		delete(a.session.associations, a.ref)
 		a.session.mu.Unlock()
 	}
-	p := a.trunk.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if a.limit != nil {
 		a.limit.Stop()
 	}
-	if key := a.kind.element + " " + a.linkRef; a.trunk.associations[key] == a {
-		delete(a.trunk.associations, key)
-	}
+	a.life.associations.leave(a.key(), a)
 }
 
 // expire gives up a snapshot whose next segment has not come. The client is told nothing: there is
 // no word for it, and what it has is not the whole.
 func (a *association) expire() {
-	a.trunk.log.Warn("a snapshot in segments has not come to its end")
+	a.life.trunk.log.Warn("a snapshot in segments has not come to its end")
 	a.forget()
 }
 
-// another counts a segment, and reports whether it is one too many; Proxy.mu is held.
+// another counts a segment, and reports whether it is one too many.
 func (a *association) another() bool {
 	if a.limit == nil {
 		return false
 	}
+	a.life.mu.Lock()
+	defer a.life.mu.Unlock()
 	a.parts++
 	a.limit.Reset(segmentPause)
 	return a.parts > maxSegments
@@ -222,7 +234,9 @@ func (a *association) another() bool {
 func (a *association) cancel() {
 	if a.kind.cancel != nil {
 		req := uacsta.Encode(a.kind.cancel(a.linkRef), uacsta.Edition3)
-		go a.trunk.insist(req, func() {}) // we may be inside the link's own call
+		a.life.trunk.proxy.spawn(func() {
+			a.life.insist(a.session, req, func() bool { return a.life.associations.of(a.key()) == nil }, func() {})
+		}) // not here: we may be inside the link's own call
 	}
 }
 
@@ -230,20 +244,18 @@ func (a *association) cancel() {
 // belongs to.
 func (t *trunk) underReference(req *uacsta.Message) error {
 	kind := underReference[req.Name()]
-	t.proxy.mu.Lock()
-	a := t.associations[kind.element+" "+kind.of(req)]
-	tooMany := a != nil && a.another()
-	t.proxy.mu.Unlock()
-	if tooMany {
-		a.expire()
-		return errReference
-	}
+	a := t.now().associations.of(kind.element + " " + kind.of(req))
 	if a == nil {
 		t.proxy.stats.StrayEvents.Add(1)
 		return errReference
 	}
+	if a.another() {
+		a.expire()
+		return errReference
+	}
 	if a.ends(req) {
 		a.forget()
+		t.remember(a.device, false)
 	}
 	if a.take != nil {
 		a.take(req)
@@ -253,18 +265,6 @@ func (t *trunk) underReference(req *uacsta.Message) error {
 	a.session.translate(req, "")
 	a.session.deliver(delivery{msg: req})
 	return nil
-}
-
-// endAssociations ends what a link that is gone had open.
-func (t *trunk) endAssociations() {
-	t.proxy.mu.Lock()
-	gone := t.associations
-	t.associations = map[string]*association{}
-	t.proxy.mu.Unlock()
-	for _, a := range gone {
-		a.forget()
-		a.tellGone()
-	}
 }
 
 // tellGone tells whoever opened it that nothing comes any more.

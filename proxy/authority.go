@@ -302,9 +302,9 @@ func (t *trunk) holds(c uacsta.ConnectionID) bool {
 	if time.Since(heard) <= heardGrace {
 		return true
 	}
-	t.proxy.mu.Lock()
+	t.mu.Lock()
 	m := t.monitors[c.DeviceID.ID]
-	t.proxy.mu.Unlock()
+	t.mu.Unlock()
 	return m != nil && m.tellsSince(heard)
 }
 
@@ -370,20 +370,26 @@ func (t *trunk) devicesIn(c uacsta.ConnectionID) (map[string]bool, error) {
 	return now.devices, nil
 }
 
-// isIn asks the link whether a device is in a call. Of a link that takes no snapshots what was
+// inCall asks the link whether a device is in a call. Of a link that takes no snapshots what was
 // heard of the call counts.
-func (t *trunk) isIn(c uacsta.ConnectionID) bool {
+func (t *trunk) inCall(c uacsta.ConnectionID) (bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
 	calls, err := t.callsOf(c.DeviceID, &seen)
 	var refusal *uacsta.Error
 	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
 		_, heard := t.calls.heard(c.CallID, c.DeviceID.ID)
-		return heard
+		return heard, nil
 	}
-	return err == nil && slices.ContainsFunc(calls, func(info uacsta.SnapshotDeviceResponseInfo) bool {
+	return slices.ContainsFunc(calls, func(info uacsta.SnapshotDeviceResponseInfo) bool {
 		return info.ConnectionIdentifier.CallID == c.CallID
-	})
+	}), err
+}
+
+// isIn reports whether a device is in a call for certain.
+func (t *trunk) isIn(c uacsta.ConnectionID) bool {
+	in, err := t.inCall(c)
+	return in && err == nil
 }
 
 // refused counts, writes down and logs a request that the core refuses.

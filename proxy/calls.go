@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"container/list"
 	"maps"
 	"slices"
@@ -21,6 +22,7 @@ type calls struct {
 
 	mu      sync.Mutex
 	byLink  map[string]*knownCall
+	byParty map[string]map[*knownCall]struct{}
 	byShown map[string]*knownCall
 	living  list.List // of *knownCall, the last heard of in front
 	over    list.List
@@ -31,11 +33,17 @@ type calls struct {
 // knownCall is one call.
 type knownCall struct {
 	link, shown string
-	parties     map[string]time.Time // canonical devices, and when each was last heard of
-	dialled     string               // what clients have dialled in it so far
-	dialling    bool                 // more is on its way: what the number is then, the answer says
+	parties     map[string]heardParty // by canonical device
+	dialled     string                // what clients have dialled in it so far
+	dialling    bool                  // more is on its way: what the number is then, the answer says
 	place       *list.Element
 	in          *list.List
+}
+
+// heardParty is what was heard last of a device in a call.
+type heardParty struct {
+	at    time.Time
+	state uacsta.LocalConnectionState // unclear where nobody said
 }
 
 const (
@@ -48,11 +56,11 @@ const (
 	maxCallOctets = 96 << 20 // that all calls of a link take in memory
 	// What they take apart from their texts.
 	knownCallSize  = 600
-	knownPartySize = 80
+	knownPartySize = 250
 )
 
 func newCalls(refs *references) *calls {
-	return &calls{refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byShown: map[string]*knownCall{}}
+	return &calls{refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byParty: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
 }
 
 // of returns the call with a callID of the link; c.mu is held.
@@ -60,7 +68,7 @@ func (c *calls) of(link string) *knownCall {
 	k := c.byLink[link]
 	if k == nil {
 		link = strings.Clone(link) // or the whole message would be kept with it
-		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]time.Time{}}
+		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]heardParty{}}
 		c.byLink[link], c.byShown[k.shown] = k, k
 		c.octets += knownCallSize + len(link)
 	}
@@ -105,16 +113,22 @@ func (c *calls) drop(place *list.Element) {
 	c.octets -= knownCallSize + len(k.link)
 }
 
-// enter notes that a device is in a call; c.mu is held.
-func (c *calls) enter(k *knownCall, device string, now time.Time) {
-	if _, known := k.parties[device]; !known {
+// enter notes that a device is in a call, and in which state, where that is said; c.mu is held.
+func (c *calls) enter(k *knownCall, device string, state uacsta.LocalConnectionState, now time.Time) {
+	before, known := k.parties[device]
+	if !known {
 		if len(k.parties) == maxKnown {
 			return
 		}
+		before.state = unclear
 		device = strings.Clone(device)
 		c.octets += knownPartySize + len(device)
+		if c.byParty[device] == nil {
+			c.byParty[device] = map[*knownCall]struct{}{}
+		}
+		c.byParty[device][k] = struct{}{}
 	}
-	k.parties[device] = now
+	k.parties[device] = heardParty{now, cmp.Or(state, before.state)}
 }
 
 // leave notes that a device is in a call no more; c.mu is held.
@@ -122,6 +136,10 @@ func (c *calls) leave(k *knownCall, device string) {
 	if _, known := k.parties[device]; known {
 		delete(k.parties, device)
 		c.octets -= knownPartySize + len(device)
+		delete(c.byParty[device], k)
+		if len(c.byParty[device]) == 0 {
+			delete(c.byParty, device)
+		}
 	}
 }
 
@@ -172,12 +190,26 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 			case leaving:
 				c.leave(k, device)
 			case device != "" && len(device) <= maxDevice && part != "oldConnection" && part != "oldConnectionID":
-				c.enter(k, device, now)
+				c.enter(k, device, stateIn(m, x), now)
 			}
 			c.file(k)
 			x.SetCallID(k.shown)
 		}
 	}
+}
+
+// stateIn returns the state that a message says a connection in it is in; "" where it does not.
+func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState {
+	switch m.Name() {
+	case "SnapshotDeviceResponse", "SnapshotDeviceData":
+		return uacsta.LocalConnectionState(x.Beside("localCallState/compoundCallState/localConnectionState"))
+	case "SnapshotCallResponse", "SnapshotCallData":
+		return uacsta.LocalConnectionState(x.Beside("localConnectionInfo"))
+	}
+	if change, is := changes[m.Name()]; is && change.path == x.Path() {
+		return change.state
+	}
+	return ""
 }
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has
@@ -255,13 +287,45 @@ func (c *calls) parties(shown string) []string {
 	return nil
 }
 
+// only takes in a whole snapshot of a device: it is in no other calls.
+func (c *calls) only(device string, snapshot *uacsta.Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.byParty[device]) == 0 {
+		return
+	}
+	there := map[string]bool{}
+	for _, x := range snapshot.Connections() {
+		there[x.CallID()] = true
+	}
+	for k := range c.byParty[device] {
+		if !there[k.shown] {
+			c.leave(k, device)
+			c.file(k)
+		}
+	}
+}
+
+// with returns the calls that a device is known to be in, as clients see them, and its states there.
+func (c *calls) with(device string) map[string]uacsta.LocalConnectionState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in := map[string]uacsta.LocalConnectionState{}
+	for k := range c.byParty[device] {
+		in[k.shown] = k.parties[device].state
+	}
+	return in
+}
+
 // heard returns when a device was last heard of in a call; false where it is not known to be in
 // it.
 func (c *calls) heard(shown, device string) (at time.Time, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.byShown[shown]; k != nil {
-		at, known = k.parties[device]
+		var p heardParty
+		p, known = k.parties[device]
+		at = p.at
 	}
 	return at, known
 }

@@ -18,8 +18,8 @@ type listing struct {
 	limit   *time.Timer
 
 	mu       sync.Mutex
-	asked    int               // links that have not answered
-	lists    map[*trunk]string // those that have not ended, by the link's reference
+	asked    int              // links that have not answered
+	lists    map[*life]string // those that have not ended, with the link's reference
 	answered bool
 	done     bool
 	err      error
@@ -61,31 +61,36 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
 		return
 	}
-	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*trunk]string{}, err: errLinkDown}
+	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*life]string{}, err: errLinkDown}
 	l.mu.Lock()
 	l.limit = time.AfterFunc(listTime, l.expire)
 	l.settle() // there may be no link at all
 	l.mu.Unlock()
 	for _, t := range trunks {
-		t.request(req.Clone(), func(res *uacsta.Message, err error) { l.accepted(t, res, err) })
+		at := t.now()
+		at.request(s, req.Clone(), func(res *uacsta.Message, err error) { l.accepted(at, res, err) })
 	}
 }
 
 // accepted takes a link's answer.
-func (l *listing) accepted(t *trunk, res *uacsta.Message, err error) {
+func (l *listing) accepted(at *life, res *uacsta.Message, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done {
 		return
 	}
 	l.asked--
-	if err != nil {
+	ref := ""
+	if err == nil {
+		if ref = reference(res.Text("serviceCrossRefID")); ref != "" {
+			err = at.lists.enter(ref, l)
+		}
+	}
+	switch {
+	case err != nil:
 		l.err = err
-	} else if ref := reference(res.Text("serviceCrossRefID")); ref != "" {
-		l.lists[t] = ref
-		t.proxy.mu.Lock()
-		t.lists[ref] = l
-		t.proxy.mu.Unlock()
+	case ref != "":
+		l.lists[at] = ref
 		if !l.answered {
 			l.answered = true
 			l.answer(uacsta.Encode(uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: l.ref}, uacsta.Edition3), nil)
@@ -98,9 +103,8 @@ func (l *listing) accepted(t *trunk, res *uacsta.Message, err error) {
 func (t *trunk) listed(ev *uacsta.Message) {
 	var segment uacsta.SwitchingFunctionDevices
 	err := ev.Decode(&segment)
-	t.proxy.mu.Lock()
-	l := t.lists[ev.Text("serviceCrossRefID")]
-	t.proxy.mu.Unlock()
+	at := t.now()
+	l := at.lists.of(ev.Text("serviceCrossRefID"))
 	if l == nil {
 		t.proxy.stats.StrayEvents.Add(1) // the list is over
 		return
@@ -120,7 +124,7 @@ func (t *trunk) listed(ev *uacsta.Message) {
 		l.send(l.pending[:listSegment], false)
 	}
 	if err != nil || segment.LastSegment || l.devices > maxListLength {
-		l.end(t)
+		l.end(at)
 	}
 	l.settle()
 }
@@ -144,39 +148,31 @@ func (l *listing) send(devices []uacsta.DeviceListItem, last bool) {
 }
 
 // end ends the list of a link: what it still sends is not taken.
-func (l *listing) end(t *trunk) {
-	p := t.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if ref := l.lists[t]; t.lists[ref] == l {
-		delete(t.lists, ref)
-	}
-	delete(l.lists, t)
+func (l *listing) end(at *life) {
+	at.lists.leave(l.lists[at], l)
+	delete(l.lists, at)
 }
+
+// ended implements possession: links are not asked to end a list.
+func (l *listing) ended() bool { return false }
 
 // expire ends the listing when links have not sent their lists in time.
 func (l *listing) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = 0
-	for t := range l.lists {
-		l.end(t)
+	for at := range l.lists {
+		l.end(at)
 	}
 	l.settle()
 }
 
-// endLists ends the lists of a link that is gone.
-func (t *trunk) endLists() {
-	t.proxy.mu.Lock()
-	lists := t.lists
-	t.lists = map[string]*listing{}
-	t.proxy.mu.Unlock()
-	for _, l := range lists {
-		l.mu.Lock()
-		l.end(t)
-		l.settle()
-		l.mu.Unlock()
-	}
+// lost ends the list of a link that is gone.
+func (l *listing) lost(at *life) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end(at)
+	l.settle()
 }
 
 // settle ends the listing when every link has answered, and every list has ended: the client gets

@@ -306,13 +306,17 @@ func TestPlacesOfDialogues(t *testing.T) {
 // comes later is not taken, and does not count against later lists.
 func TestEndlessListOfDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		lists := 0
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
-			"GetSwitchingFunctionDevices": text(`<GetSwitchingFunctionDevicesResponse><serviceCrossRefID>7</serviceCrossRefID></GetSwitchingFunctionDevicesResponse>`),
+			"GetSwitchingFunctionDevices": func(*uacsta.Message) (*uacsta.Message, error) {
+				lists++
+				return uacsta.Encode(uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: fmt.Sprint(lists)}, uacsta.Edition3), nil
+			},
 		}}
 		p := start(t, f, demo, nil)
 		s, l := open(t, p, "a")
 		more := func() {
-			list := uacsta.SwitchingFunctionDevices{ServiceCrossRefID: "7"}
+			list := uacsta.SwitchingFunctionDevices{ServiceCrossRefID: fmt.Sprint(lists)}
 			for n := range 40 {
 				id := uacsta.Dev(fmt.Sprint(880 + n)) // 900 is another link's
 				list.DeviceList = append(list.DeviceList, uacsta.DeviceListItem{DeviceID: &id})

@@ -3,9 +3,11 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -51,7 +53,9 @@ func Refusal(err error) error {
 		return errLinkDown
 	case errors.Is(err, gate.ErrTimeout):
 		return uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
-	case errors.Is(err, gate.ErrTooManyWaiting), errors.Is(err, gate.ErrSlow):
+	case errors.Is(err, gate.ErrTooManyWaiting):
+		return uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+	case errors.Is(err, gate.ErrSlow):
 		return uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 	}
 	return err
@@ -69,9 +73,8 @@ type trunk struct {
 	link     Link
 	devices  atomic.Pointer[func(device string) bool]
 	numbers  atomic.Pointer[Translation]
-	cancel   context.CancelFunc  // ends the supervision; guarded by Proxy.mu
-	done     chan struct{}       // closed when it has ended
-	monitors map[string]*monitor // by what is watched; guarded by Proxy.mu
+	cancel   context.CancelFunc // ends the supervision; guarded by Proxy.mu
+	done     chan struct{}      // closed when it has ended
 	calls    *calls
 	log      *slog.Logger  // says equal things once a second
 	memory   budget        // for what is kept until something else has come
@@ -80,28 +83,35 @@ type trunk struct {
 	first    sync.Once
 	ready    chan struct{} // closed when the link is up for the first time
 
-	// guarded by Proxy.mu
-	byRef     map[string]*monitor       // by the link's cross reference
-	lists     map[string]*listing       // device lists that the link is sending
-	routers   map[string]*router        // by the link's registration
-	dialogues map[string]*routeDialogue // by the link's cross reference
-	// by kind and the link's reference
-	associations map[string]*association
-	up           bool
-	status       uacsta.SystemStatusValue // while it is up
-	condition    condition
-	since        time.Time // of up
-	failure      error     // why it is down
+	mu        sync.Mutex
+	life      *life                    // the one that is, or, while the link is down, one that is over
+	monitors  map[string]*monitor      // by what is watched
+	routers   map[*router]struct{}     // clients' registrations
+	status    uacsta.SystemStatusValue // while it is up
+	condition condition
+	since     time.Time               // that it is up, or down
+	failure   error                   // why it is down
+	cut       context.CancelCauseFunc // ends Run
 }
 
 // has reports whether a device belongs to the link.
 func (t *trunk) has(device string) bool { return (*t.devices.Load())(device) }
 
+// now returns the life of the link that is; one that is over while the link is down.
+func (t *trunk) now() *life {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.life
+}
+
 // isUp reports whether the link can carry requests.
-func (t *trunk) isUp() bool {
-	t.proxy.mu.Lock()
-	defer t.proxy.mu.Unlock()
-	return t.up
+func (t *trunk) isUp() bool { return t.now().lasts() }
+
+// monitorList returns the monitors that there are.
+func (t *trunk) monitorList() []*monitor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.monitors))
 }
 
 // run supervises the link until ctx ends, or stop is called; p.mu is held.
@@ -128,13 +138,9 @@ func (t *trunk) stop() {
 
 // endMonitors ends some of the monitors, and tells the clients.
 func (t *trunk) endMonitors(which func(*monitor) bool) {
-	t.proxy.mu.Lock()
-	monitors := slices.Collect(maps.Values(t.monitors))
-	t.proxy.mu.Unlock()
-	for _, m := range monitors {
+	for _, m := range t.monitorList() {
 		if which(m) {
-			m.stop()
-			m.ended()
+			m.finish(errMoved, true)
 		}
 	}
 }
@@ -149,7 +155,7 @@ var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Resour
 func (t *trunk) supervise(ctx context.Context) {
 	for wait := t.proxy.cfg.BackOff; ; {
 		started := time.Now()
-		err := t.link.Run(ctx, t)
+		err := t.live(ctx)
 		wasUp := t.down(err)
 		if ctx.Err() != nil {
 			return
@@ -166,37 +172,74 @@ func (t *trunk) supervise(ctx context.Context) {
 	}
 }
 
+// live runs the link once. A panic in it is its end, and nobody else's.
+func (t *trunk) live(ctx context.Context) (err error) {
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	t.mu.Lock()
+	t.cut = cut
+	t.mu.Unlock()
+	defer func() {
+		if why := recover(); why != nil {
+			err = t.panicked(why)
+		}
+	}()
+	if err = t.link.Run(ctx, t); errors.Is(err, context.Canceled) && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// panicked logs a panic in the link, and ends Run, if it has not ended.
+func (t *trunk) panicked(why any) error {
+	err := fmt.Errorf("a fault in the link: %v", why)
+	t.log.Error("a fault in the program ends this link; it is started anew", "err", err, "stack", string(debug.Stack()))
+	t.mu.Lock()
+	cut := t.cut
+	t.mu.Unlock()
+	cut(err)
+	return err
+}
+
 // Ready implements Upcalls: monitors are started again, clients are told.
 func (t *trunk) Ready() {
-	p := t.proxy
 	defer t.first.Do(func() { close(t.ready) })
-	p.mu.Lock()
-	t.up, t.status, t.since, t.failure = true, uacsta.StatusNormal, time.Now(), nil
-	monitors := slices.Collect(maps.Values(t.monitors))
-	p.mu.Unlock()
+	t.now().finish() // of a link that is ready once more without having been down
+	l := newLife(t)
+	t.mu.Lock()
+	t.life, t.status, t.since, t.failure = l, uacsta.StatusNormal, l.since, nil
+	monitors, routers := slices.Collect(maps.Values(t.monitors)), slices.Collect(maps.Keys(t.routers))
+	t.mu.Unlock()
 	t.log.Info("link up", "monitors", len(monitors))
-	for _, m := range monitors {
-		m.restart()
+	for _, r := range routers {
+		r.renew(l)
 	}
-	t.registerAgain()
+	t.proxy.spawn(func() { // not here: it takes a while
+		for _, m := range monitors {
+			if l.pace() != nil {
+				return
+			}
+			m.restart(l)
+		}
+	})
 	t.tellUp()
 }
 
 // down notes that the link is gone and reports whether it had been up.
 func (t *trunk) down(why error) bool {
-	p := t.proxy
-	p.mu.Lock()
-	was := t.up
+	t.mu.Lock()
+	l := t.life
+	was := l.lasts()
 	if was || t.since.IsZero() {
 		t.since = time.Now()
 	}
-	t.up, t.failure = false, why
-	clear(t.byRef)
-	p.mu.Unlock()
+	t.failure = why
+	t.mu.Unlock()
+	l.finish()
 	t.calls.forget()
-	t.endLists()
-	t.endDialogues()
-	t.endAssociations()
+	for _, m := range t.monitorList() {
+		m.lost(l)
+	}
 	if was {
 		t.tellUp()
 	}
@@ -265,82 +308,32 @@ func (t *trunk) Request(req *uacsta.Message) error {
 
 // Event implements Upcalls.
 func (t *trunk) Event(ev *uacsta.Message) {
-	if ev.Kind() == uacsta.Request && ev.Name() != "MonitorStop" {
+	l := t.now()
+	switch kind := ev.Kind(); {
+	case kind == uacsta.Response:
+		l.orphan(ev)
+		return
+	case kind == uacsta.Request && ev.Name() != "MonitorStop":
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
 	t.inward(ev)
-	t.proxy.mu.Lock()
-	m := t.byRef[ev.CrossRef()]
-	t.proxy.mu.Unlock()
+	m := l.monitors.of(ev.CrossRef())
 	if m == nil {
 		t.proxy.stats.StrayEvents.Add(1) // its monitor has just been stopped
 		return
 	}
 	if ev.Name() == "MonitorStop" {
-		m.ended()
+		l.monitors.leave(ev.CrossRef(), m)
+		m.finish(nil, false)
 		return
 	}
 	m.event(ev)
 }
 
-// request carries a request if the link is up; it fails fast if not.
-func (t *trunk) request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	if !t.isUp() {
-		reply(nil, errLinkDown)
-		return
-	}
-	if !t.outward(req) {
-		reply(nil, errCall)
-		return
-	}
-	oneWay := req.OneWay() // the request is the link's from now on
-	t.link.Request(req, func(res *uacsta.Message, err error) {
-		if err == nil && res == nil && !oneWay {
-			err = errors.New("the link gave no answer")
-		}
-		if res != nil {
-			t.inward(res)
-		}
-		reply(res, err)
-	})
-}
-
-// maxInsisting is how often the link is asked to end something, which takes three minutes.
-const maxInsisting = 10
-
-// insist asks the link to end what nobody wants any more, and says when that is over. A switch
-// that has no time for it is asked again: else it would stay there as long as the link is up.
-func (t *trunk) insist(req *uacsta.Message, over func()) {
-	p := t.proxy
-	life := func() (up bool, since time.Time) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return t.up, t.since
-	}
-	_, since := life()
-	var ask func(refusals int)
-	ask = func(refusals int) {
-		if up, now := life(); !up || !now.Equal(since) {
-			over()
-			return
-		}
-		t.request(req.Clone(), func(_ *uacsta.Message, err error) {
-			again := err != nil && worthAnother(err)
-			if again && refusals+1 == maxInsisting {
-				t.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
-				again = false
-			}
-			if !again || !p.spawn(func() {
-				if p.pause(refusals) {
-					ask(refusals + 1)
-				}
-			}) {
-				over()
-			}
-		})
-	}
-	ask(0)
+// request carries a request of a client's if the link is up; it fails fast if not.
+func (t *trunk) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	t.now().request(by, req, reply)
 }
 
 // worthAnother reports whether what was refused may be taken later: there is too much, or
@@ -353,11 +346,11 @@ func worthAnother(err error) bool {
 	return refusal.Category == uacsta.SystemResourceAvailability || refusal.Category == uacsta.SubscribedResourceAvailability
 }
 
-// pause waits, the longer the more often something was refused, and reports whether the
-// proxy still runs.
-func (p *Proxy) pause(refusals int) bool {
+// pause waits, the longer the more often something was refused, and reports whether ctx has not
+// ended.
+func (p *Proxy) pause(ctx context.Context, refusals int) bool {
 	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
-	return sleep(p.ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter
+	return sleep(ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter
 }
 
 // sleep waits, and reports whether ctx has not ended.

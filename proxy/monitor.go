@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -21,21 +24,34 @@ type monitor struct {
 	ask    *uacsta.Message // what the link is asked
 	answer *uacsta.Message // the private data of what the link answered last; nil: none
 
+	over atomic.Bool // it is stopped
+
 	mu       sync.Mutex
-	ref      string // the link's; "" while it is not started
-	existing *bool  // whether the link reports calls that were there before
-	started  bool
-	since    time.Time // of started
-	failed   bool      // it is out of the table: whoever comes makes a new one
-	attempt  int       // counts the times that the link was asked
-	refusals int       // counts those that it refused one after the other
-	refused  error     // why the link does not take it now, while it is tried again; nil otherwise
+	state    monitorState
+	question int       // counts the times that the link was asked: only the last answer counts
+	life     *life     // in which it was asked
+	ref      string    // the link's, in that life, once it is started
+	existing *bool     // whether the link reports calls that were there before
+	since    time.Time // that it is started
+	refusals int       // counts those one after the other
+	refused  error     // the last of them
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's answer
 	picture  *picture         // what the events have told
 	resync   *resync          // while clients do not know yet what they missed; nil otherwise
-	idle     int              // counts the times that it was left without clients
+	left     int              // counts the times that it was left without clients
 }
+
+// monitorState is what becomes of a monitor at the link.
+type monitorState int
+
+const (
+	idle     monitorState = iota // the link does not know it: it is down, or has not been asked yet
+	asking                       // the link was asked for it
+	started                      // it has a reference
+	retrying                     // the link refused it, and is asked once more after a while
+	stopped                      // it is out of the table for ever: whoever comes makes a new one
+)
 
 // clientMonitor is one client's view of a monitor.
 type clientMonitor struct {
@@ -45,6 +61,8 @@ type clientMonitor struct {
 	filter  *uacsta.MonitorFilter // what the client asked for, nil for everything
 	without map[string]bool       // the events that it suppresses
 	owner   string                // the identity that it counts for
+	stale   bool                  // it may have missed something; guarded by monitor.mu, as what follows
+	from    int                   // of the events that are held back it gets those from here on
 	reply   answerer
 }
 
@@ -88,12 +106,8 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 		key += " " + text
 	}
 	for {
-		m, fresh := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
+		m := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
 		cm.monitor = m
-		if fresh {
-			m.start(cm)
-			return
-		}
 		if m.join(cm) {
 			return
 		}
@@ -131,118 +145,200 @@ func private(req *uacsta.Message) bool {
 }
 
 // monitorOf finds the monitor with the same key in the table, or puts this one there.
-func (t *trunk) monitorOf(m *monitor) (there *monitor, fresh bool) {
-	t.proxy.mu.Lock()
-	defer t.proxy.mu.Unlock()
+func (t *trunk) monitorOf(m *monitor) *monitor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if there := t.monitors[m.key]; there != nil {
-		return there, false
+		return there
 	}
 	t.monitors[m.key] = m
-	return m, true
+	return m
 }
 
-// join adds a client to a monitor that exists; false when it has just ended.
+// join gives a client a share in the monitor, and asks the link for it where nobody has; false
+// when it has just ended.
 func (m *monitor) join(cm *clientMonitor) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case m.failed:
+	var ask func()
+	switch m.state {
+	case stopped:
+		m.mu.Unlock()
 		return false
-	case m.started:
+	case started:
 		m.admit(cm)
-	case m.refused != nil:
+	case retrying:
 		cm.reply(nil, m.refused)
-	default:
+	case asking:
 		m.waiting = append(m.waiting, cm)
+	case idle:
+		m.waiting = append(m.waiting, cm)
+		ask = m.start(m.trunk.now(), cm.session)
+	}
+	m.mu.Unlock()
+	if ask != nil {
+		ask()
 	}
 	return true
 }
 
-// start asks the link for the monitor.
-func (m *monitor) start(cm *clientMonitor) {
-	m.mu.Lock()
-	if cm != nil {
-		m.waiting = append(m.waiting, cm)
+// start begins to ask the link for the monitor; by is the client for which it does, nil where the
+// core does it. m.mu is held; what is returned asks, when it is not any more.
+func (m *monitor) start(l *life, by *Session) (ask func()) {
+	m.settle()
+	m.question++
+	question := m.question
+	m.state, m.life, m.ref = asking, l, ""
+	answered := func(res *uacsta.Message, err error) { m.answered(l, question, res, err) }
+	call := m.watch.MonitorObject.CallObject
+	if _, keeps := m.trunk.link.(ConnectionKeeper); call != nil && len(m.clients) > 0 && !keeps {
+		// A switch that was restarted may have given the callID to another call, that the clients
+		// have no right on.
+		return func() {
+			m.trunk.proxy.spawn(func() { // not here: we may be inside the link's own call
+				switch in, err := m.trunk.inCall(*call); {
+				case err != nil:
+					answered(nil, err)
+				case in:
+					l.request(by, m.ask.Clone(), answered)
+				default:
+					answered(nil, errCall)
+				}
+			})
+		}
 	}
-	m.attempt++
-	m.mu.Unlock()
-	m.trunk.request(m.ask.Clone(), m.answered)
+	return func() { l.request(by, m.ask.Clone(), answered) }
 }
 
-// answered takes the link's answer to MonitorStart; the link calls it before the
-// first event.
-func (m *monitor) answered(res *uacsta.Message, err error) {
+// answered takes the answer to a question for the monitor; the link gives it before the first
+// event.
+func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error) {
 	ref := ""
 	if err == nil {
 		if ref = reference(res.CrossRef()); ref == "" {
 			err = uacsta.Refuse(uacsta.Unspecified, "")
 		}
 	}
-	p := m.trunk.proxy
-	if err == nil {
-		p.mu.Lock()
-		m.trunk.byRef[ref] = m
-		p.mu.Unlock()
-	}
 	m.mu.Lock()
-	waiting := m.waiting
-	m.waiting = nil
-	if err != nil {
-		m.failed = len(m.clients) == 0
-		failed, attempt := m.failed, m.attempt
-		again := !failed && worthAnother(err)
-		refusals := m.refusals
-		if again {
-			m.refused = err
-			m.refusals++
-		}
+	if m.question != question || m.state != asking { // nobody waits for it any more
 		m.mu.Unlock()
-		if !failed || worthAnother(err) {
-			m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "again", again)
-		}
-		switch {
-		case failed:
-			m.forget()
-		case again:
-			p.spawn(func() { m.tryAgain(attempt, refusals) })
-		default: // the call is gone, or the device
-			m.ended()
-		}
-		for _, cm := range waiting {
-			cm.reply(nil, err)
+		if ref != "" {
+			l.orphan(res)
 		}
 		return
 	}
-	m.ref, m.started, m.since, m.answer, m.refused, m.refusals = ref, true, time.Now(), privateOf(res), nil, 0
+	if err == nil {
+		if err = l.monitors.enter(ref, m); errors.Is(err, errReferenceUsed) {
+			m.trunk.log.Error("the switching function gave one cross reference to two monitors: the second is refused", "device", m.device.String())
+			err = uacsta.Refuse(uacsta.Unspecified, "")
+		}
+	}
+	if err != nil {
+		m.notStarted(l, err)
+		return
+	}
+	m.state, m.ref, m.since, m.answer, m.refused, m.refusals = started, ref, time.Now(), privateOf(res), nil, 0
 	if existing := res.Text("monitorExistingCalls"); existing != "" {
 		all := existing == "true"
 		m.existing = &all
 	}
-	m.settle()
-	m.fallBehind()
+	if len(m.clients) == 0 {
+		m.remember(false)
+	}
+	m.fallBehind(0)
+	waiting := m.waiting
+	m.waiting = nil
 	for _, cm := range waiting {
 		m.admit(cm)
 	}
-	empty := len(m.clients) == 0
-	m.failed = empty
+	var rest func()
+	if len(m.clients) == 0 { // everybody went while the link was thinking
+		rest = m.end(nil, nil, true)
+	}
 	m.mu.Unlock()
-	if empty { // everybody went while the link was thinking
-		m.forget()
-		go m.stop() // we may be inside the link's own call
+	if rest != nil {
+		m.trunk.proxy.spawn(rest) // not here: we may be inside the link's own call
 	}
 }
 
-// tryAgain asks the link once more after a while, unless it was asked meanwhile, or
-// nobody wants the monitor any more.
-func (m *monitor) tryAgain(attempt, refusals int) {
-	if !m.trunk.proxy.pause(refusals) {
+// notStarted takes a refusal of the link, or that it is down. m.mu is held, and let go.
+func (m *monitor) notStarted(l *life, err error) {
+	waiting := m.waiting
+	m.waiting = nil
+	lasts, again := l.lasts(), worthAnother(err)
+	keep := len(m.clients) > 0 && (again || !lasts)
+	rest := func() {}
+	if !keep { // the call is gone, or the device
+		rest = m.end(nil, err, false)
+	} else {
+		m.state, m.refused = idle, err
+		if lasts {
+			m.state = retrying
+			question, refusals := m.question, m.refusals
+			m.refusals++
+			m.trunk.proxy.spawn(func() { m.tryAgain(l, question, refusals) })
+		}
+	}
+	m.mu.Unlock()
+	if lasts && (len(waiting) == 0 || again) {
+		m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "again", keep)
+	}
+	rest()
+	for _, cm := range waiting {
+		cm.reply(nil, err)
+	}
+}
+
+// tryAgain asks the link once more after a while, unless it was asked meanwhile.
+func (m *monitor) tryAgain(l *life, question, refusals int) {
+	if !m.trunk.proxy.pause(l.ctx, refusals) || l.pace() != nil {
 		return
 	}
 	m.mu.Lock()
-	wanted := m.attempt == attempt && !m.started && !m.failed
+	var ask func()
+	if m.state == retrying && m.question == question {
+		ask = m.start(l, nil)
+	}
 	m.mu.Unlock()
-	if wanted {
-		m.start(nil)
+	if ask != nil {
+		ask()
+	}
+}
+
+// restart starts the monitor anew in a new life of the link, unless a client has asked for it
+// first. Clients keep their cross references.
+func (m *monitor) restart(l *life) {
+	m.mu.Lock()
+	var ask func()
+	if m.life != l && m.state != stopped {
+		ask = m.start(l, nil)
+	}
+	m.mu.Unlock()
+	if ask != nil {
+		ask()
+	}
+}
+
+// lost takes note that a life of the link is over: with it went the reference.
+func (m *monitor) lost(l *life) {
+	m.mu.Lock()
+	if m.state == stopped || m.life != l {
+		m.mu.Unlock()
+		return
+	}
+	m.settle()
+	m.miss()
+	m.question++
+	m.state, m.ref, m.refused, m.refusals = idle, "", nil, 0
+	waiting := m.waiting
+	m.waiting = nil
+	rest := func() {}
+	if len(m.clients) == 0 {
+		rest = m.end(nil, nil, false)
+	}
+	m.mu.Unlock()
+	rest()
+	for _, cm := range waiting {
+		cm.reply(nil, errLinkDown)
 	}
 }
 
@@ -276,6 +372,9 @@ func (m *monitor) admit(cm *clientMonitor) {
 		res.CopyExtensions(m.answer)
 	}
 	cm.reply(res, nil)
+	if m.resync != nil {
+		cm.from = len(m.resync.held)
+	}
 	m.clients = append(m.clients, cm)
 }
 
@@ -283,7 +382,7 @@ func (m *monitor) admit(cm *clientMonitor) {
 func (m *monitor) tellsSince(moment time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.started && m.resync == nil && !m.since.After(moment)
+	return m.state == started && m.resync == nil && !m.since.After(moment)
 }
 
 // allowed reports whether a session may have a share in the monitor.
@@ -295,19 +394,20 @@ func (m *monitor) allowed(s *Session) bool {
 func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failed { // it is being stopped
+	if m.state != started { // it is being stopped
 		return
 	}
-	if r := m.resync; r != nil && r.hold(ev) {
+	r := m.resync
+	if r != nil && r.hold(ev) {
 		return
-	} else if r != nil {
-		m.trunk.log.Warn("too many events before the snapshot: clients are not told what they missed", "device", m.device.String())
+	}
+	if r != nil {
+		m.trunk.log.Warn("too many events before the snapshot: the device is looked at once more", "device", m.device.String())
 		m.tellHeld()
+		defer m.lookLater(r)
 	}
-	if m.pictured() {
-		m.apply(ev)
-	}
-	m.tell(ev)
+	changed := m.pictured() && m.apply(ev)
+	m.tellTo(ev, func(cm *clientMonitor) bool { return !cm.stale || changed || !ofCalls(ev) })
 	m.partWays()
 }
 
@@ -334,10 +434,10 @@ func (m *monitor) partWays() {
 	})
 }
 
-// tell gives an event to each client, in that client's own form; m.mu is held.
-func (m *monitor) tell(ev *uacsta.Message) {
+// tellTo gives an event to some of the clients, to each in its own form; m.mu is held.
+func (m *monitor) tellTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 	for _, cm := range m.clients {
-		if cm.without[ev.Name()] {
+		if cm.without[ev.Name()] || !whom(cm) {
 			continue
 		}
 		copied := ev.Clone()
@@ -348,31 +448,51 @@ func (m *monitor) tell(ev *uacsta.Message) {
 	}
 }
 
-// ended takes note that the switching function stopped the monitor, and tells the
-// clients: the call that it was on is over.
-func (m *monitor) ended() {
+// finish ends the monitor for good: who has a share in it is told that it is over, who waits for
+// one gets why. Where stop is set, the link is asked to end it.
+func (m *monitor) finish(why error, stop bool) {
 	m.mu.Lock()
+	rest := m.end(nil, why, stop)
+	m.mu.Unlock()
+	rest()
+}
+
+// end is finish while m.mu is held; what is returned does the rest, when it is not any more. The
+// link is asked in the turn of the client by, who leaves, nil where the core ends the monitor.
+func (m *monitor) end(by *Session, why error, stop bool) (rest func()) {
+	if m.state == stopped {
+		return func() {}
+	}
 	if m.resync != nil {
 		m.tellHeld()
 	}
-	m.failed = true
-	clients := m.clients
-	m.clients = nil
-	ref := m.ref
-	m.mu.Unlock()
-	m.forget()
-	p := m.trunk.proxy
-	p.mu.Lock()
-	if m.trunk.byRef[ref] == m {
-		delete(m.trunk.byRef, ref)
-	}
-	p.mu.Unlock()
-	for _, cm := range clients {
-		if s := cm.session; s.forgetMonitor(cm) {
-			s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
+	l, ref, clients, waiting := m.life, m.ref, m.clients, m.waiting
+	m.over.Store(true)
+	m.state, m.ref, m.clients, m.waiting = stopped, "", nil, nil
+	m.picture.clear()
+	return func() {
+		m.forget()
+		switch leave := func() { l.monitors.leave(ref, m) }; {
+		case ref == "":
+		case stop: // until the link has ended it, what comes under its reference is known to be nobody's
+			still := func() bool { return l.monitors.of(ref) == m } // the switch may have given it to the next
+			l.insist(by, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), still, leave)
+		default:
+			leave()
+		}
+		for _, cm := range waiting {
+			cm.reply(nil, cmp.Or[error](why, errLinkDown))
+		}
+		for _, cm := range clients {
+			if s := cm.session; s.forgetMonitor(cm) {
+				s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
+			}
 		}
 	}
 }
+
+// errMoved refuses a monitor on a device that another link has now.
+var errMoved = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
 // forgetMonitor takes a monitor out of the session's table and reports whether it was
 // there.
@@ -398,96 +518,52 @@ func (m *monitor) remove(cm *clientMonitor, lost bool) {
 			break
 		}
 	}
-	last := m.started && len(m.clients) == 0 && len(m.waiting) == 0 && !m.failed
+	last := m.unwanted()
 	if linger := m.trunk.proxy.cfg.Linger; last && lost && linger > 0 {
-		m.idle++
-		idle := m.idle
+		m.left++
+		left := m.left
 		m.mu.Unlock()
-		m.trunk.proxy.spawn(func() { m.linger(idle, linger) })
+		m.trunk.proxy.spawn(func() { m.linger(left, linger) })
 		return
 	}
-	m.failed = m.failed || last
-	m.mu.Unlock()
+	rest := func() {}
 	if last {
-		m.forget()
-		m.stop()
+		rest = m.end(cm.session, nil, true)
 	}
+	m.mu.Unlock()
+	rest()
+}
+
+// ended implements possession.
+func (m *monitor) ended() bool { return m.over.Load() }
+
+// unwanted reports whether nobody has a share in the monitor, or waits for one; while the link is
+// asked for it, that is seen when it answers. m.mu is held.
+func (m *monitor) unwanted() bool {
+	return len(m.clients) == 0 && len(m.waiting) == 0 && m.state != asking && m.state != stopped
 }
 
 // linger ends a monitor that nobody has come back to.
-func (m *monitor) linger(idle int, pause time.Duration) {
+func (m *monitor) linger(left int, pause time.Duration) {
 	if !sleep(m.trunk.proxy.ctx, pause) {
 		return
 	}
 	m.mu.Lock()
-	over := m.idle == idle && m.started && len(m.clients) == 0 && len(m.waiting) == 0 && !m.failed
-	m.failed = m.failed || over
-	m.mu.Unlock()
-	if over {
-		m.forget()
-		m.stop()
+	rest := func() {}
+	if m.left == left && m.unwanted() {
+		rest = m.end(nil, nil, true)
 	}
+	m.mu.Unlock()
+	rest()
 }
 
-// forget takes a monitor that has failed out of the table.
+// forget takes a monitor that has stopped out of the table.
 func (m *monitor) forget() {
-	m.mu.Lock()
-	m.picture.clear()
-	m.settle()
-	m.mu.Unlock()
-	p := m.trunk.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if m.trunk.monitors[m.key] == m {
-		delete(m.trunk.monitors, m.key)
-	}
-}
-
-// stop ends the monitor at the link.
-func (m *monitor) stop() {
-	m.mu.Lock()
-	ref := m.ref
-	m.mu.Unlock()
-	p := m.trunk.proxy
-	m.trunk.insist(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if m.trunk.byRef[ref] == m {
-			delete(m.trunk.byRef, ref)
-		}
-	})
-}
-
-// restart starts the monitor anew after the link came back. Clients keep their
-// cross references.
-func (m *monitor) restart() {
-	m.mu.Lock()
-	m.settle()
-	m.started, m.ref, m.refused, m.refusals = false, "", nil, 0
-	m.attempt++
-	attempt := m.attempt
-	m.mu.Unlock()
-	call := m.watch.MonitorObject.CallObject
-	if _, keeps := m.trunk.link.(ConnectionKeeper); call == nil || keeps {
-		m.start(nil)
-		return
-	}
-	m.trunk.proxy.spawn(func() { m.startAgain(*call, attempt) }) // not here: we may be inside the link's own call
-}
-
-// startAgain starts a monitor on a call anew if its device is in the call: a switch that was
-// restarted may have given the callID to another one, that the clients have no right on.
-func (m *monitor) startAgain(call uacsta.ConnectionID, attempt int) {
-	in := m.trunk.isIn(call)
-	m.mu.Lock()
-	wanted := m.attempt == attempt && !m.failed
-	m.mu.Unlock()
-	switch {
-	case !wanted || !in && !m.trunk.isUp(): // it is asked once more when the link is back
-	case in:
-		m.start(nil)
-	default:
-		m.answered(nil, errCall)
+	t := m.trunk
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.monitors[m.key] == m {
+		delete(t.monitors, m.key)
 	}
 }
 

@@ -32,6 +32,9 @@ type seenCall struct {
 	place   *list.Element
 }
 
+// unclear is the state of a connection that is known to be there, and nothing else.
+const unclear uacsta.LocalConnectionState = "unclear"
+
 const (
 	maxSeen        = 1000 // calls of a device that its picture has
 	maxSeenOfCall  = 16   // calls in the picture of a monitor on a call: it may become another
@@ -151,6 +154,17 @@ func (p *picture) parties() iter.Seq[party] {
 	}
 }
 
+// ownStates are the states of the device itself in its calls.
+func (p *picture) ownStates() map[string]uacsta.LocalConnectionState {
+	states := map[string]uacsta.LocalConnectionState{}
+	for call, c := range p.calls {
+		if state := c.parties[p.own]; state != "" {
+			states[call] = state
+		}
+	}
+	return states
+}
+
 // changes are the events that change one connection: where they name it, and the
 // state it has then; "" is none (the table of connection states and events of
 // ECMA-269).
@@ -267,16 +281,19 @@ func (p *picture) since(old *picture, scenes []scene) []any {
 	var events []any
 	for _, id := range slices.SortedFunc(old.parties(), func(a, b party) int { return strings.Compare(a.call+" "+a.device, b.call+" "+b.device) }) {
 		if p.state(id) == "" && (id.device == own || own == "") {
-			cleared := uacsta.ConnectionClearedEvent{DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), Cause: uacsta.CauseNormalClearing}
-			if own != "" { // a monitor on a call has no side of its own
-				cleared.LocalConnectionInfo = uacsta.Null
+			local := uacsta.Null
+			if own == "" { // a monitor on a call has no side of its own
+				local = ""
 			}
-			events = append(events, cleared)
+			events = append(events, cleared(id, local))
 		}
 	}
 	for _, s := range scenes {
 		self := party{s.call, own}
 		local, was := p.state(self), old.state(self)
+		if was == unclear { // clients know the call from a snapshot
+			continue
+		}
 		first, caller := s.parties, true
 		if own != "" {
 			first = append([]party{self}, slices.DeleteFunc(slices.Clone(s.parties), func(id party) bool { return id == self })...)
@@ -292,14 +309,17 @@ func (p *picture) since(old *picture, scenes []scene) []any {
 		if c := old.calls[s.call]; c != nil && own != "" {
 			for device := range c.parties {
 				if id := (party{s.call, device}); p.state(id) == "" && id != self {
-					events = append(events, uacsta.ConnectionClearedEvent{
-						DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), LocalConnectionInfo: local, Cause: uacsta.CauseNormalClearing,
-					})
+					events = append(events, cleared(id, local))
 				}
 			}
 		}
 	}
 	return events
+}
+
+// cleared tells that a connection is no more.
+func cleared(id party, local uacsta.LocalConnectionState) uacsta.ConnectionClearedEvent {
+	return uacsta.ConnectionClearedEvent{DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), LocalConnectionInfo: local, Cause: uacsta.CauseNormalClearing}
 }
 
 func (id party) connection() uacsta.ConnectionID { return uacsta.Conn(id.call, id.device) }

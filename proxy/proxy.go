@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,9 @@ type Config struct {
 	Linger         time.Duration // a monitor at a link outlives a lost client by this, for one that comes back; 0
 	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
 	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
+	MaxAtLink      int           // requests that one link has to answer at a time; 256. Others wait for their turn
+	Turn           time.Duration // that a client's request waits for its turn; 5 s
+	Pace           int           // questions in a second that the core asks a link of itself, after it came back; 1000
 	Retry          time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
 }
 
@@ -105,6 +109,8 @@ func New(cfg Config) *Proxy {
 		cfg.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
 	}
 	def(&cfg.MaxOutstanding, 64)
+	def(&cfg.MaxAtLink, 256)
+	def(&cfg.Pace, 1000)
 	def(&cfg.QueueLength, 1024)
 	def(&cfg.QueueOctets, 4<<20)
 	def(&cfg.QueuesOctets, 256<<20)
@@ -113,6 +119,9 @@ func New(cfg Config) *Proxy {
 	}
 	if cfg.BackOff == 0 {
 		cfg.BackOff = 500 * time.Millisecond
+	}
+	if cfg.Turn == 0 {
+		cfg.Turn = 5 * time.Second
 	}
 	if cfg.Retry == 0 {
 		cfg.Retry = time.Second
@@ -167,10 +176,11 @@ func (p *Proxy) put(trunks []*trunk) { p.trunks.Store(&trunks) }
 func (p *Proxy) launch(l NamedLink) *trunk {
 	t := &trunk{
 		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
-		monitors: map[string]*monitor{}, byRef: map[string]*monitor{}, lists: map[string]*listing{},
+		monitors: map[string]*monitor{}, routers: map[*router]struct{}{},
 		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, looking: make(chan struct{}, maxLooking),
-		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{}, ready: make(chan struct{}),
+		ready: make(chan struct{}),
 	}
+	t.life = noLife(t)
 	t.devices.Store(&l.Devices)
 	t.numbers.Store(&l.Numbers)
 	if p.running != nil {
@@ -242,15 +252,18 @@ func (p *Proxy) Run(ctx context.Context) {
 	p.stop()
 	p.mu.Lock()
 	p.closed = true
-	sessions := make([]*Session, 0, len(p.sessions))
-	for s := range p.sessions {
-		sessions = append(sessions, s)
-	}
 	p.mu.Unlock()
-	for _, s := range sessions {
+	for _, s := range p.sessionList() {
 		s.end(errors.New("shutting down"))
 	}
 	p.background.Wait()
+}
+
+// sessionList returns the sessions that there are.
+func (p *Proxy) sessionList() []*Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.sessions))
 }
 
 // SetAudit says where sessions, refusals and control requests are written down, and what becomes

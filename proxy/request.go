@@ -287,7 +287,8 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 	case req.Name() == "MonitorStart":
 		s.startMonitor(t, o.subjects[0], req, answer)
 	default:
-		t.request(req, t.dials(o, s.opening(t, req.Name(), o.subjects[0], answer)))
+		l := t.now()
+		l.request(s, req, t.dials(o, t.remembers(req.Name(), o.subjects[0], s.opening(l, req.Name(), o.subjects[0], answer))))
 	}
 }
 
@@ -306,7 +307,7 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	}
 	s.recorded(&o, answer, func(answer answerer) {
 		if t := s.homeTrunk(); t != nil {
-			t.request(req, answer)
+			t.request(s, req, answer)
 		} else {
 			answer(nil, errLinkDown)
 		}
@@ -359,16 +360,14 @@ func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 
 // systemStatus is the status of the link that the session's line is on.
 func (s *Session) systemStatus() uacsta.SystemStatusValue {
-	p := s.proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	status := uacsta.StatusDisabled
-	for _, t := range p.list() {
-		if t.up && (s.line.IsZero() || t.has(s.line.String())) && status == uacsta.StatusDisabled {
-			status = t.status
+	for _, t := range s.proxy.list() {
+		if s.line.IsZero() || t.has(s.line.String()) {
+			if status := t.fitness(); status != uacsta.StatusDisabled {
+				return status
+			}
 		}
 	}
-	return status
+	return uacsta.StatusDisabled
 }
 
 // features lists what works on the session's line: what the link can, as far as
@@ -415,5 +414,5 @@ func (s *Session) capabilities(req *uacsta.Message, answer answerer) {
 		answer(nil, errLinkDown)
 		return
 	}
-	t.request(req, answer)
+	t.request(s, req, answer)
 }

@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -18,6 +21,7 @@ type resync struct {
 	held  []*uacsta.Message
 	claim claim // for what is held
 	first bool  // the monitor has just begun: clients have missed nothing
+	tried int   // times that the device could not be looked at before
 }
 
 const (
@@ -44,12 +48,15 @@ func (m *monitor) settle() {
 
 // catchUp looks at the device and tells the clients what changed. It runs in a
 // goroutine of its own: its requests wait for answers.
-func (m *monitor) catchUp(r *resync) {
+func (m *monitor) catchUp(l *life, r *resync) {
 	t := m.trunk
 	select {
 	case t.looking <- struct{}{}:
 		defer func() { <-t.looking }()
-	case <-t.proxy.ctx.Done():
+	case <-l.ctx.Done():
+		return
+	}
+	if l.pace() != nil {
 		return
 	}
 	var scenes []scene
@@ -68,17 +75,38 @@ func (m *monitor) catchUp(r *resync) {
 	}
 	switch {
 	case err != nil && !r.first:
-		t.log.Warn("no snapshot after the link came back: clients may believe what is not so any more", "device", m.device.String(), "err", err)
+		again := worthAnother(err) && !errors.Is(err, errCalls)
+		t.log.Warn("no snapshot of a device: until there is one, clients may believe what is not so any more", "device", m.device.String(), "err", err, "again", again)
+		if again {
+			defer m.lookLater(r)
+		}
 	case err == nil && r.first:
 		m.picture, now = now, m.picture
 	case err == nil:
 		missed := now.since(m.picture, scenes)
 		m.picture, now = now, m.picture
 		for _, ev := range missed {
-			m.tell(uacsta.Encode(ev, uacsta.Edition3))
+			m.tellStale(ev)
 		}
+		defer m.fresh()
 	}
 	m.tellHeld()
+}
+
+// lookLater looks at the device once more after a while; m.mu is held. Events go their way
+// meanwhile.
+func (m *monitor) lookLater(r *resync) {
+	l := m.life
+	m.trunk.proxy.spawn(func() {
+		if !m.trunk.proxy.pause(l.ctx, r.tried) {
+			return
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.state == started && m.life == l && m.resync == nil {
+			m.fallBehind(r.tried + 1)
+		}
+	})
 }
 
 // errLate says that nobody wants the snapshot any more.
@@ -91,17 +119,36 @@ func (m *monitor) awaits(r *resync) bool {
 	return m.resync == r
 }
 
-// tellHeld ends the time in which events are held back: clients get them now, but for
-// what they know already from being told what they missed. m.mu is held.
+// tellHeld ends the time in which events are held back: clients get them now, but for what they
+// know already from being told what they missed. Who has missed nothing gets all that came since
+// then. m.mu is held.
 func (m *monitor) tellHeld() {
 	held, first := m.resync.held, m.resync.first
 	m.settle()
-	for _, ev := range held {
-		if changed := m.apply(ev); first || changed || !ofCalls(ev) {
-			m.tell(ev)
-		}
+	for i, ev := range held {
+		changed := m.apply(ev)
+		m.tellTo(ev, func(cm *clientMonitor) bool {
+			if cm.stale {
+				return first || changed || !ofCalls(ev)
+			}
+			return i >= cm.from
+		})
 	}
 	m.partWays()
+}
+
+// fresh takes note that clients know everything; m.mu is held.
+func (m *monitor) fresh() {
+	for _, cm := range m.clients {
+		cm.stale, cm.from = false, 0
+	}
+}
+
+// miss takes note that clients may have missed something; m.mu is held.
+func (m *monitor) miss() {
+	for _, cm := range m.clients {
+		cm.stale = true
+	}
 }
 
 // apply takes an event into the picture, and reports whether it changed; m.mu is held.
@@ -304,12 +351,13 @@ func (t *trunk) snapshot(req any, seen *claim) (res *uacsta.Message, data []*uac
 	answered := make(chan answer, 1)
 	var a *association
 	g := &gathering{ended: make(chan error, 1), seen: seen}
-	t.request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
+	l := t.now()
+	l.request(nil, uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
 		if err == nil {
 			if ref := reference(m.Text(deviceData.at(m))); ref != "" {
-				a = &association{kind: segments, trunk: t, linkRef: ref}
+				a = &association{kind: segments, life: l, linkRef: ref}
 				a.take = func(m *uacsta.Message) { g.take(m, m != nil && a.ends(m)) }
-				t.note(a) // before the segments come
+				err = a.enter() // before the segments come
 			}
 		}
 		answered <- answer{m, err}
@@ -336,14 +384,17 @@ func (t *trunk) snapshot(req any, seen *claim) (res *uacsta.Message, data []*uac
 	return got.m, g.end(), err
 }
 
-// fallBehind holds events back until the device has been looked at; m.mu is held. A call
-// is looked at when its monitor begins, too: it was there before.
-func (m *monitor) fallBehind() {
+// fallBehind holds events back until the device has been looked at; tried is how often that has
+// failed. m.mu is held. A call is looked at when its monitor begins, too: it was there before.
+func (m *monitor) fallBehind(tried int) {
 	first := m.watch.MonitorObject.CallObject != nil && len(m.clients) == 0
 	if first || m.behind() {
-		r := &resync{first: first, claim: claim{budget: &m.trunk.memory}}
+		r, l := &resync{first: first, tried: tried, claim: claim{budget: &m.trunk.memory}}, m.life
 		m.resync = r
-		m.trunk.proxy.spawn(func() { m.catchUp(r) }) // not here: we may be inside the link's own call
+		for _, cm := range m.clients {
+			cm.from = 0
+		}
+		m.trunk.proxy.spawn(func() { m.catchUp(l, r) }) // not here: we may be inside the link's own call
 	}
 }
 
@@ -351,8 +402,91 @@ func (m *monitor) fallBehind() {
 func (m *monitor) lookAgain() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.started && m.resync == nil {
-		m.fallBehind()
+	m.miss()
+	if m.state == started && m.resync == nil {
+		m.fallBehind(0)
+	}
+}
+
+// remember puts into the picture the calls that the device is known to be in: clients may have
+// learnt of them by a snapshot. After a whole snapshot it is in no others. m.mu is held.
+func (m *monitor) remember(whole bool) {
+	own := ownOf(m.watch.MonitorObject)
+	if own == "" || !m.pictured() {
+		return
+	}
+	known := m.trunk.calls.with(own)
+	behind := m.resync != nil || slices.ContainsFunc(m.clients, func(cm *clientMonitor) bool { return cm.stale })
+	switch {
+	case whole:
+		m.overtake(own, known)
+	case !behind:
+		for call, state := range known {
+			if id := (party{call, own}); m.picture.state(id) == "" {
+				m.picture.set(id, state)
+			}
+		}
+	}
+}
+
+// overtake brings the device's own connections in the picture to what a snapshot says that one
+// client has asked for. Those that have missed it are told: what all of them know must be one and
+// the same. m.mu is held.
+func (m *monitor) overtake(own string, known map[string]uacsta.LocalConnectionState) {
+	before := m.picture.ownStates()
+	for _, call := range slices.Sorted(maps.Keys(before)) {
+		if known[call] == "" {
+			m.picture.drop(call)
+			m.tellStale(cleared(party{call, own}, uacsta.Null))
+		}
+	}
+	for _, call := range slices.Sorted(maps.Keys(known)) {
+		id := party{call, own}
+		state := known[call]
+		if state == before[call] || state == unclear || !m.picture.set(id, state) || before[call] == unclear {
+			continue
+		}
+		s := scene{call: call}
+		for _, ev := range s.become(id, before[call], state, state, false) {
+			m.tellStale(ev)
+		}
+	}
+}
+
+// tellStale tells those that may have missed it; m.mu is held.
+func (m *monitor) tellStale(event any) {
+	m.tellTo(uacsta.Encode(event, uacsta.Edition3), func(cm *clientMonitor) bool { return cm.stale })
+}
+
+// remembers is remember for the answer to a snapshot that a client has asked for.
+func (t *trunk) remembers(service string, device policy.Number, answer answerer) answerer {
+	if service != "SnapshotDevice" {
+		return answer
+	}
+	return func(res *uacsta.Message, err error) {
+		if err == nil {
+			whole := res.Text(deviceData.at(res)) == ""
+			if whole {
+				t.calls.only(device.String(), res)
+			}
+			t.remember(device, whole)
+		}
+		answer(res, err)
+	}
+}
+
+// remember has the monitor of a device, if there is one, take in the calls that clients know of now.
+func (t *trunk) remember(device policy.Number, whole bool) {
+	t.mu.Lock()
+	m := t.monitors[device.String()]
+	t.mu.Unlock()
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state == started {
+		m.remember(whole)
 	}
 }
 

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -13,20 +16,28 @@ import (
 // asks where its calls are to go, the client says. Identifiers of registrations
 // and dialogues are the core's own towards the client.
 
-// router is a client's registration at a link.
+// router is a client's registration at a link. It outlives the life of the link in which it was
+// made: in the next one it is renewed.
 type router struct {
 	session  *Session
 	trunk    *trunk
 	register uacsta.RouteRegister
 	device   policy.Number // that it is for; Whole for all
 	ref      string        // the client's
-	linkRef  string        // the link's; guarded by Proxy.mu
 	open     int           // dialogues; guarded by Session.mu
+
+	mu       sync.Mutex
+	question int    // counts the times that the link was asked: only the last answer counts
+	life     *life  // in which it was asked
+	linkRef  string // the link's, in that life; "" until the link has answered
+
+	over atomic.Bool // nobody wants it any more
 }
 
 // routeDialogue is a question of the link that a client has.
 type routeDialogue struct {
 	router       *router
+	life         *life
 	ref, linkRef string
 	limit        *time.Timer // until somebody says something in it
 }
@@ -82,11 +93,14 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded))
 		return
 	}
-	r.trunk.request(req, func(res *uacsta.Message, err error) {
-		if err == nil && !r.adopt(reference(res.Text("routeRegisterReqID"))) {
-			err = errLinkDown
-		}
+	t := r.trunk
+	t.mu.Lock()
+	t.routers[r] = struct{}{}
+	l := t.life
+	t.mu.Unlock()
+	r.ask(l, s, req, func(res *uacsta.Message, err error) {
 		if err != nil {
+			r.leave()
 			r.forgotten()
 			answer(nil, err)
 			return
@@ -96,27 +110,50 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 	})
 }
 
+// ask asks the link for the registration, in a life; by is the client for which it does, nil where
+// the core does it. done gets the answer.
+func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacsta.Message, error)) {
+	r.mu.Lock()
+	r.question++
+	question := r.question
+	r.life, r.linkRef = l, ""
+	r.mu.Unlock()
+	l.request(by, req, func(res *uacsta.Message, err error) {
+		r.mu.Lock()
+		wanted := r.question == question && !r.over.Load() && r.allowed()
+		linkRef := ""
+		if err == nil && wanted {
+			if linkRef = reference(res.Text("routeRegisterReqID")); linkRef == "" {
+				err = uacsta.Refuse(uacsta.Unspecified, "")
+			} else if err = l.routers.enter(linkRef, r); err == nil {
+				r.linkRef = linkRef
+			}
+			if errors.Is(err, errReferenceUsed) {
+				err = uacsta.Refuse(uacsta.Unspecified, "")
+			}
+		}
+		r.mu.Unlock()
+		if err == nil && !wanted {
+			late := res.Clone()
+			l.trunk.proxy.spawn(func() { l.orphan(late) }) // not here: we may be inside the link's own call
+			err = errLinkDown
+		}
+		done(res, err)
+	})
+}
+
+// renew asks for the registration in a new life of the link. The client keeps its identifier.
+func (r *router) renew(l *life) {
+	r.ask(l, nil, uacsta.Encode(r.register, uacsta.Edition3), func(_ *uacsta.Message, err error) {
+		if err != nil && l.lasts() { // or else there will be another life
+			r.gone()
+		}
+	})
+}
+
 // allowed reports whether the client may decide where these calls go.
 func (r *router) allowed() bool {
 	return r.session.may(policy.Control, r.device)
-}
-
-// adopt notes what the link calls the registration; false when the session is over,
-// or has cancelled it meanwhile.
-func (r *router) adopt(linkRef string) bool {
-	s, p := r.session, r.session.proxy
-	p.mu.Lock()
-	r.linkRef = linkRef
-	r.trunk.routers[linkRef] = r
-	p.mu.Unlock()
-	s.mu.Lock()
-	_, wanted := s.routers[r.ref]
-	s.mu.Unlock()
-	wanted = wanted && r.allowed()
-	if !wanted {
-		go r.cancel() // we may be inside the link's own call
-	}
-	return wanted
 }
 
 // forgotten takes the registration out of the session's table and reports whether it
@@ -129,26 +166,40 @@ func (r *router) forgotten() bool {
 	return there
 }
 
-// atLink returns what the link calls the registration.
-func (r *router) atLink() string {
-	r.session.proxy.mu.Lock()
-	defer r.session.proxy.mu.Unlock()
-	return r.linkRef
+// place returns the life in which the link knows the registration, and what it calls it there; ""
+// where it does not.
+func (r *router) place() (*life, string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.life, r.linkRef
 }
 
-// cancel ends the registration at the link.
+// leave takes the registration out of the trunk's table, and returns what there is to end.
+func (r *router) leave() (l *life, linkRef string) {
+	r.over.Store(true)
+	r.mu.Lock()
+	l, linkRef = r.life, r.linkRef
+	r.linkRef = ""
+	r.mu.Unlock()
+	r.trunk.mu.Lock()
+	delete(r.trunk.routers, r)
+	r.trunk.mu.Unlock()
+	return l, linkRef
+}
+
+// ended implements possession.
+func (r *router) ended() bool { return r.over.Load() }
+
+// ended implements possession: the switching function ends a dialogue, or has been told that it is over.
+func (d *routeDialogue) ended() bool { return false }
+
+// cancel ends the registration at the link. Where the link has not answered yet, its answer finds
+// that nobody wants it.
 func (r *router) cancel() {
-	p := r.session.proxy
-	p.mu.Lock()
-	linkRef := r.linkRef
-	if r.trunk.routers[linkRef] == r {
-		delete(r.trunk.routers, linkRef)
+	if l, linkRef := r.leave(); linkRef != "" {
+		still := func() bool { return l.routers.of(linkRef) == r } // the switch may have given it to the next
+		l.insist(r.session, uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), still, func() { l.routers.leave(linkRef, r) })
 	}
-	p.mu.Unlock()
-	if linkRef == "" {
-		return // the link has not answered yet: adopt will see that nobody wants it
-	}
-	r.trunk.insist(uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), func() {})
 }
 
 // routeRegisterCancel answers RouteRegisterCancel.
@@ -166,29 +217,28 @@ func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 
 // routeing passes what the link says of a routeing dialogue to the client.
 func (t *trunk) routeing(ev *uacsta.Message) {
-	p := t.proxy
-	linkRef := ev.Text("crossRefIdentifier")
-	p.mu.Lock()
-	d := t.dialogues[linkRef]
-	r := t.routers[ev.Text("routeRegisterReqID")]
-	p.mu.Unlock()
+	l, linkRef := t.now(), ev.Text("crossRefIdentifier")
+	d, r := l.dialogues.of(linkRef), l.routers.of(ev.Text("routeRegisterReqID"))
+	if r != nil && r.ended() {
+		r = nil
+	}
 	switch ev.Name() {
 	case "RouteRequest":
 		if d != nil { // the link uses the reference for another one
 			d.over(nil)
 		}
-		if r == nil || !r.dialogue(reference(linkRef), ev) {
-			t.end(linkRef, ev.Text("routeRegisterReqID"), nil)
+		if r == nil || !r.dialogue(l, reference(linkRef), ev) {
+			l.defaultRoute(linkRef, ev.Text("routeRegisterReqID"), nil)
 		}
 		return
 	case "RouteRegisterAbort":
 		if r != nil {
-			r.aborted()
+			r.gone()
 		}
 		return
 	}
 	if d == nil {
-		p.stats.StrayEvents.Add(1)
+		t.proxy.stats.StrayEvents.Add(1)
 		return
 	}
 	d.limit.Reset(dialogueTime)
@@ -207,21 +257,17 @@ func (d *routeDialogue) pass(ev *uacsta.Message) {
 }
 
 // dialogue begins a dialogue; false when the client cannot take it.
-func (r *router) dialogue(linkRef string, ev *uacsta.Message) bool {
-	s, p := r.session, r.session.proxy
-	d := &routeDialogue{router: r, ref: p.refs.next(), linkRef: linkRef}
-	p.mu.Lock()
-	takes := linkRef != "" && len(r.trunk.dialogues) < maxLinkDialogues
-	if takes {
-		d.limit = time.AfterFunc(dialogueTime, d.expire)
-		r.trunk.dialogues[linkRef] = d
-	}
-	p.mu.Unlock()
-	if !takes {
+func (r *router) dialogue(l *life, linkRef string, ev *uacsta.Message) bool {
+	s := r.session
+	d := &routeDialogue{router: r, life: l, ref: s.proxy.refs.next(), linkRef: linkRef}
+	d.limit = time.AfterFunc(dialogueTime, d.expire)
+	if linkRef == "" || l.dialogues.enterOf(linkRef, d, maxLinkDialogues) != nil {
+		d.limit.Stop()
 		return false
 	}
 	s.mu.Lock()
-	if takes = !s.closed && r.open < maxDialogues; takes {
+	takes := !s.closed && r.open < maxDialogues
+	if takes {
 		s.dialogues[d.ref] = d
 		r.open++
 	}
@@ -238,7 +284,7 @@ func (r *router) dialogue(linkRef string, ev *uacsta.Message) bool {
 // ever. The call takes its default way.
 func (d *routeDialogue) expire() {
 	if d.over(errRouteTime) {
-		d.router.trunk.end(d.linkRef, d.router.atLink(), errRouteTime)
+		d.defaultRoute(errRouteTime)
 	}
 }
 
@@ -253,10 +299,15 @@ func (d *routeDialogue) over(why *uacsta.Error) bool {
 	return there
 }
 
-// end tells the link that nobody decides: the call takes its default way.
-func (t *trunk) end(linkRef, registration string, why *uacsta.Error) {
+// defaultRoute tells the link that nobody decides: the call takes its default way.
+func (d *routeDialogue) defaultRoute(why *uacsta.Error) {
+	_, registration := d.router.place()
+	d.life.defaultRoute(d.linkRef, registration, why)
+}
+
+func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error) {
 	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration, ErrorValue: why}, uacsta.Edition3)
-	go t.request(msg, func(*uacsta.Message, error) {}) // we may be inside the link's own call
+	l.trunk.proxy.spawn(func() { l.request(nil, msg, func(*uacsta.Message, error) {}) }) // not here: we may be inside the link's own call
 }
 
 // routeAnswer carries RouteSelect, RouteReject and RouteEnd.
@@ -284,14 +335,15 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 			d.forget()
 		}
 		req.SetText("crossRefIdentifier", d.linkRef)
-		req.SetText("routeRegisterReqID", d.router.atLink())
-		d.router.trunk.request(req, answer)
+		_, registration := d.router.place()
+		req.SetText("routeRegisterReqID", registration)
+		d.life.request(s, req, answer)
 	})
 }
 
 // forget takes a dialogue out of the tables, and reports whether the client had it.
 func (d *routeDialogue) forget() bool {
-	s, t := d.router.session, d.router.trunk
+	s := d.router.session
 	s.mu.Lock()
 	_, there := s.dialogues[d.ref]
 	if there {
@@ -299,12 +351,8 @@ func (d *routeDialogue) forget() bool {
 		d.router.open--
 	}
 	s.mu.Unlock()
-	s.proxy.mu.Lock()
-	defer s.proxy.mu.Unlock()
 	d.limit.Stop()
-	if t.dialogues[d.linkRef] == d {
-		delete(t.dialogues, d.linkRef)
-	}
+	d.life.dialogues.leave(d.linkRef, d)
 	return there
 }
 
@@ -315,62 +363,30 @@ func (s *Session) endRouteing() {
 	routers, dialogues := s.routers, s.dialogues
 	s.routers, s.dialogues = map[string]*router{}, map[string]*routeDialogue{}
 	s.mu.Unlock()
+	for _, d := range dialogues { // which name their registrations
+		d.forget()
+		d.defaultRoute(nil)
+	}
 	for _, r := range routers {
 		r.cancel()
-	}
-	for _, d := range dialogues {
-		d.forget()
-		d.router.trunk.end(d.linkRef, d.router.atLink(), nil)
-	}
-}
-
-// endDialogues ends the dialogues of a link that is gone.
-func (t *trunk) endDialogues() {
-	t.proxy.mu.Lock()
-	dialogues := t.dialogues
-	t.dialogues = map[string]*routeDialogue{}
-	t.proxy.mu.Unlock()
-	for _, d := range dialogues {
-		d.over(errLinkDown)
-	}
-}
-
-// registerAgain renews the registrations after the link came back. Clients keep
-// their identifiers.
-func (t *trunk) registerAgain() {
-	t.proxy.mu.Lock()
-	routers := t.routers
-	t.routers = map[string]*router{}
-	t.proxy.mu.Unlock()
-	for _, r := range routers {
-		t.request(uacsta.Encode(r.register, uacsta.Edition3), func(res *uacsta.Message, err error) {
-			if err != nil {
-				r.aborted()
-				return
-			}
-			r.adopt(reference(res.Text("routeRegisterReqID")))
-		})
 	}
 }
 
 // endRouters ends all registrations at a link that is not there any more.
 func (t *trunk) endRouters() {
-	t.proxy.mu.Lock()
-	routers := slices.Collect(maps.Values(t.routers))
-	t.proxy.mu.Unlock()
+	t.mu.Lock()
+	routers := slices.Collect(maps.Keys(t.routers))
+	t.mu.Unlock()
 	for _, r := range routers {
-		r.aborted()
+		r.gone()
 	}
 }
 
-// aborted tells the client that the link does not ask it any more.
-func (r *router) aborted() {
-	p := r.session.proxy
-	p.mu.Lock()
-	if r.trunk.routers[r.linkRef] == r {
-		delete(r.trunk.routers, r.linkRef)
+// gone tells the client that the link does not ask it any more.
+func (r *router) gone() {
+	if l, linkRef := r.leave(); linkRef != "" {
+		l.routers.leave(linkRef, r)
 	}
-	p.mu.Unlock()
 	if r.forgotten() {
 		r.session.send(uacsta.RouteRegisterAbort{RouteRegisterReqID: r.ref})
 	}

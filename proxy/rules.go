@@ -22,10 +22,7 @@ func (p *Proxy) SetRules(rights *policy.Policy, numbers *policy.Numbers) {
 // Recheck ends what clients have and may not have any more: what the rules look at has
 // changed.
 func (p *Proxy) Recheck() {
-	p.mu.Lock()
-	sessions := slices.Collect(maps.Keys(p.sessions))
-	p.mu.Unlock()
-	for _, s := range sessions {
+	for _, s := range p.sessionList() {
 		s.recheck()
 	}
 }
@@ -58,7 +55,7 @@ func (s *Session) recheck() {
 	for _, r := range routers {
 		if !r.allowed() {
 			r.cancel()
-			r.aborted()
+			r.gone()
 		}
 	}
 	for _, a := range associations {

@@ -172,9 +172,7 @@ func (s *Session) admit(line string) error {
 	if t == nil {
 		return ErrUnknownLine
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !t.up {
+	if !t.isUp() {
 		return ErrLinkDown
 	}
 	return nil

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,19 +27,26 @@ type LinkStatus struct {
 // Status returns the state of the core.
 func (p *Proxy) Status() Status {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	st := Status{Sessions: len(p.sessions), Applications: p.apps.total(), Links: []LinkStatus{}}
+	p.mu.Unlock()
 	for _, t := range p.list() {
-		l := LinkStatus{Name: t.name, Up: t.up, Since: t.since, Monitors: len(t.monitors)}
-		if t.up {
-			l.Status = string(t.status)
-		} else if t.failure != nil {
-			l.Failure = t.failure.Error()
-		}
+		l := t.linkStatus()
 		st.Links = append(st.Links, l)
 		st.Monitors += l.Monitors
 	}
 	return st
+}
+
+func (t *trunk) linkStatus() LinkStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := LinkStatus{Name: t.name, Up: t.life.lasts(), Since: t.since, Monitors: len(t.monitors)}
+	if l.Up {
+		l.Status = string(t.status)
+	} else if t.failure != nil {
+		l.Failure = t.failure.Error()
+	}
+	return l
 }
 
 // SessionStatus is one client.
@@ -56,9 +62,7 @@ type SessionStatus struct {
 
 // SessionList lists the sessions, the oldest first.
 func (p *Proxy) SessionList() []SessionStatus {
-	p.mu.Lock()
-	sessions := slices.Collect(maps.Keys(p.sessions))
-	p.mu.Unlock()
+	sessions := p.sessionList()
 	list := make([]SessionStatus, 0, len(sessions))
 	for _, s := range sessions {
 		s.mu.Lock()
@@ -86,16 +90,14 @@ type DeviceStatus struct {
 
 // DeviceList lists what is monitored, by device.
 func (p *Proxy) DeviceList() []DeviceStatus {
-	p.mu.Lock()
 	var monitors []*monitor
 	for _, t := range p.list() {
-		monitors = slices.AppendSeq(monitors, maps.Values(t.monitors))
+		monitors = append(monitors, t.monitorList()...)
 	}
-	p.mu.Unlock()
 	list := make([]DeviceStatus, 0, len(monitors))
 	for _, m := range monitors {
 		m.mu.Lock()
-		st := DeviceStatus{Device: m.device.String(), Link: m.trunk.name, Clients: len(m.clients), Active: m.started}
+		st := DeviceStatus{Device: m.device.String(), Link: m.trunk.name, Clients: len(m.clients), Active: m.state == started}
 		if call := m.watch.MonitorObject.CallObject; call != nil {
 			st.Call = call.CallID
 		}

@@ -14,7 +14,7 @@ import (
 type condition struct {
 	telling sync.Mutex // held while clients are told, so that the last thing told is the last that was
 
-	// guarded by Proxy.mu
+	// guarded by trunk.mu
 	said  time.Time                // when clients were told last what the switching function says
 	later *time.Timer              // tells what came since; nil: nothing did
 	told  uacsta.SystemStatusValue // to clients
@@ -28,17 +28,17 @@ const statusPause = time.Second
 // says takes note of what the switching function says of itself, and tells the clients.
 // After a time in which it may have forgotten to tell events, its devices are looked at.
 func (t *trunk) says(status uacsta.SystemStatusValue) {
-	p, c := t.proxy, &t.condition
-	p.mu.Lock()
+	c := &t.condition
+	t.mu.Lock()
 	before := t.status
 	switch {
-	case !t.up: // that it is up, says more
-		p.mu.Unlock()
+	case !t.life.lasts(): // that it is up, says more
+		t.mu.Unlock()
 		return
 	case status == uacsta.StatusMessagesLost: // which says what was, not what is
 		c.lost, c.blind = true, true
 	case status == before: // a sign of life
-		p.mu.Unlock()
+		t.mu.Unlock()
 		return
 	default:
 		t.status = status
@@ -49,7 +49,7 @@ func (t *trunk) says(status uacsta.SystemStatusValue) {
 		c.later = time.AfterFunc(wait, t.tellSaid)
 	}
 	now := wait <= 0
-	p.mu.Unlock()
+	t.mu.Unlock()
 	if now {
 		t.tellSaid()
 	}
@@ -60,9 +60,9 @@ func (t *trunk) tellSaid() {
 	p, c := t.proxy, &t.condition
 	c.telling.Lock()
 	defer c.telling.Unlock()
-	p.mu.Lock()
-	if !t.up { // which clients have been told
-		p.mu.Unlock()
+	t.mu.Lock()
+	if !t.life.lasts() { // which clients have been told
+		t.mu.Unlock()
 		return
 	}
 	lost, blind := c.lost, c.blind
@@ -71,7 +71,7 @@ func (t *trunk) tellSaid() {
 	status, before := t.status, c.told
 	c.told = status
 	monitors := slices.Collect(maps.Values(t.monitors))
-	p.mu.Unlock()
+	t.mu.Unlock()
 	if lost {
 		t.log.Info("the switching function has lost messages")
 		p.tellStatus(t, uacsta.StatusMessagesLost)
@@ -88,7 +88,7 @@ func (t *trunk) tellSaid() {
 	}
 }
 
-// quiet forgets what there is to tell; Proxy.mu is held.
+// quiet forgets what there is to tell; t.mu is held.
 func (c *condition) quiet() {
 	if c.later != nil {
 		c.later.Stop()
@@ -102,31 +102,35 @@ func (t *trunk) tellUp() {
 	p, c := t.proxy, &t.condition
 	c.telling.Lock()
 	defer c.telling.Unlock()
-	p.mu.Lock()
+	t.mu.Lock()
 	status := uacsta.StatusDisabled
-	if t.up {
+	if t.life.lasts() {
 		status = t.status
 	}
 	c.quiet()
 	before := c.told
 	c.told = status
-	p.mu.Unlock()
+	t.mu.Unlock()
 	if status != before {
 		p.tellStatus(t, status)
 	}
 }
 
+// fitness is what clients are told of the link.
+func (t *trunk) fitness() uacsta.SystemStatusValue {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.life.lasts() {
+		return uacsta.StatusDisabled
+	}
+	return t.status
+}
+
 // tellStatus sends SystemStatus to the sessions that a link concerns.
 func (p *Proxy) tellStatus(t *trunk, status uacsta.SystemStatusValue) {
-	p.mu.Lock()
-	var concerned []*Session
-	for s := range p.sessions {
+	for _, s := range p.sessionList() {
 		if s.uses(t) {
-			concerned = append(concerned, s)
+			s.status(status)
 		}
-	}
-	p.mu.Unlock()
-	for _, s := range concerned {
-		s.status(status)
 	}
 }

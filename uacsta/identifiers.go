@@ -1,6 +1,8 @@
 package uacsta
 
 import (
+	"strings"
+
 	"slices"
 
 	"github.com/beevik/etree"
@@ -79,6 +81,18 @@ func (c Connection) CallID() string { return c.half("callID") }
 
 // DeviceID returns the device half, "" when it is missing or empty.
 func (c Connection) DeviceID() string { return c.half("deviceID") }
+
+// Beside returns the text of the element that a path leads to from the one around the connection, as
+// [Message.Text] does from the message.
+func (c Connection) Beside(path string) string {
+	e := c.element.Parent()
+	for name := range strings.SplitSeq(path, "/") {
+		if e = child(e, name); e == nil {
+			return ""
+		}
+	}
+	return trim(e.Text())
+}
 
 func (c Connection) half(name string) string {
 	if e := child(c.element, name); e != nil {

@@ -1,0 +1,250 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// life is one period in which a link is up: from Ready until Run returns. It owns what ends with
+// it: the switching function's references, the requests that it has not answered, listings,
+// dialogues and associations. A reference means nothing in another life, or something else: it is
+// always kept together with its life, and a life that is over takes no request.
+type life struct {
+	trunk *trunk
+	since time.Time
+	ctx   context.Context //nolint:containedctx // ends with it
+	end   context.CancelFunc
+	turns *turns
+	paces *rate.Limiter // of what the core asks of itself
+
+	mu           sync.Mutex
+	over         bool
+	monitors     owned[*monitor]       // by the link's cross reference
+	lists        owned[*listing]       // that the link is sending
+	routers      owned[*router]        // by the link's registration
+	dialogues    owned[*routeDialogue] // by the link's cross reference
+	associations owned[*association]   // by kind and the link's reference
+}
+
+func newLife(t *trunk) *life {
+	l := &life{trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
+	l.ctx, l.end = context.WithCancel(t.proxy.ctx)
+	l.monitors.life, l.lists.life, l.routers.life, l.dialogues.life, l.associations.life = l, l, l, l, l
+	return l
+}
+
+// noLife is what a link has that is down.
+func noLife(t *trunk) *life {
+	l := newLife(t)
+	l.finish()
+	return l
+}
+
+// finish ends the life: what it owned ends, and requests without answer get errLinkDown.
+func (l *life) finish() {
+	l.end()
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.turns.finish()
+	l.monitors.empty()
+	l.routers.empty()
+	for _, list := range l.lists.empty() {
+		list.lost(l)
+	}
+	for _, d := range l.dialogues.empty() {
+		d.over(errLinkDown)
+	}
+	for _, a := range l.associations.empty() {
+		a.forget()
+		a.tellGone()
+	}
+}
+
+// paceBurst is how many questions the core asks of itself at once.
+const paceBurst = 50
+
+// pace waits until the core may ask the link something of itself: what has to be asked after a
+// link came back is thousands of questions.
+func (l *life) pace() error { return l.paces.Wait(l.ctx) }
+
+// lasts reports whether the life is not over.
+func (l *life) lasts() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.over
+}
+
+// owned is a table of a life, by the link's references.
+type owned[T possession] struct {
+	life *life
+	all  map[string]T // guarded by life.mu
+}
+
+var (
+	errReferenceUsed = errors.New("the switching function gave a reference that something else has")
+	errTableFull     = errors.New("the switching function has too much open")
+)
+
+// possession is what a life has under a reference.
+type possession interface {
+	comparable
+	ended() bool // it is being ended at the switching function, which would not use its reference for another before that
+}
+
+// enter puts something into the table. A reference that something else has is refused: one would
+// get what is the other's.
+func (o *owned[T]) enter(ref string, what T) error { return o.enterOf(ref, what, 0) }
+
+// enterOf is enter into a table of so many; 0: of any number.
+func (o *owned[T]) enterOf(ref string, what T, most int) error {
+	o.life.mu.Lock()
+	defer o.life.mu.Unlock()
+	there, used := o.all[ref]
+	switch {
+	case o.life.over:
+		return errLinkDown
+	case used && there != what && !there.ended():
+		return errReferenceUsed
+	case !used && most > 0 && len(o.all) >= most:
+		return errTableFull
+	}
+	if o.all == nil {
+		o.all = map[string]T{}
+	}
+	o.all[ref] = what
+	return nil
+}
+
+// of returns what has a reference; the zero value where nothing has.
+func (o *owned[T]) of(ref string) T {
+	o.life.mu.Lock()
+	defer o.life.mu.Unlock()
+	return o.all[ref]
+}
+
+// leave takes something out, if it is what has the reference.
+func (o *owned[T]) leave(ref string, what T) {
+	o.life.mu.Lock()
+	defer o.life.mu.Unlock()
+	if o.all[ref] == what {
+		delete(o.all, ref)
+	}
+}
+
+// empty takes everything out, and returns it.
+func (o *owned[T]) empty() map[string]T {
+	o.life.mu.Lock()
+	defer o.life.mu.Unlock()
+	all := o.all
+	o.all = nil
+	return all
+}
+
+// request carries a request in the life, in its turn; by is the client that asks, nil for the core
+// itself. reply is called once, in order with what else the link tells; errLinkDown says that the
+// life ended first, and nothing that comes later is taken.
+func (l *life) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	t := l.trunk
+	if !t.outward(req) {
+		reply(nil, errCall)
+		return
+	}
+	l.turns.ask(by, func(q *question) {
+		oneWay := req.OneWay()
+		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the request is the link's from now on
+			if err == nil && res == nil && !oneWay {
+				err = errors.New("the link gave no answer")
+			}
+			if !l.turns.answered(q, err) {
+				return
+			}
+			if res != nil {
+				t.inward(res)
+			}
+			reply(res, err)
+			l.turns.hand()
+		})
+	}, func(err error) { reply(nil, err) })
+}
+
+// carry gives a request to the link. A link that panics at it is started anew.
+func (l *life) carry(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	defer func() {
+		if why := recover(); why != nil {
+			reply(nil, l.trunk.panicked(why))
+		}
+	}()
+	l.trunk.link.Request(req, reply)
+}
+
+// maxInsisting is how often the link is asked to end something, which takes three minutes.
+const maxInsisting = 10
+
+// insist asks the link to end what nobody wants any more, and says when that is over. A switch
+// that has no time for it is asked again: else it would stay there as long as the link is up. Before
+// each time still says whether that is still what the reference means.
+func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over func()) {
+	p := l.trunk.proxy
+	var ask func(refusals int)
+	ask = func(refusals int) {
+		if !still() {
+			over()
+			return
+		}
+		l.request(by, req.Clone(), func(_ *uacsta.Message, err error) {
+			again := err != nil && worthAnother(err) && l.lasts()
+			if again && refusals+1 == maxInsisting {
+				l.trunk.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
+				again = false
+			}
+			if !again || !p.spawn(func() {
+				if p.pause(l.ctx, refusals) {
+					ask(refusals + 1)
+				} else {
+					over()
+				}
+			}) {
+				over()
+			}
+		})
+	}
+	ask(0)
+}
+
+// orphan ends at the link what an answer opened that nobody waits for any more: it came after its
+// request had been given up. What is in use is left alone.
+func (l *life) orphan(res *uacsta.Message) {
+	ref := ""
+	var end any
+	var still func() bool
+	var over func()
+	switch res.Name() {
+	case "MonitorStartResponse":
+		nobodys := &monitor{state: stopped}
+		nobodys.over.Store(true)
+		if ref = reference(res.CrossRef()); ref == "" || l.monitors.enter(ref, nobodys) != nil {
+			return
+		}
+		end, still = uacsta.MonitorStop{MonitorCrossRefID: ref}, func() bool { return l.monitors.of(ref) == nobodys }
+		over = func() { l.monitors.leave(ref, nobodys) }
+	case "RouteRegisterResponse":
+		nobodys := &router{}
+		nobodys.over.Store(true)
+		if ref = reference(res.Text("routeRegisterReqID")); ref == "" || l.routers.enter(ref, nobodys) != nil {
+			return
+		}
+		end, still = uacsta.RouteRegisterCancel{RouteRegisterReqID: ref}, func() bool { return l.routers.of(ref) == nobodys }
+		over = func() { l.routers.leave(ref, nobodys) }
+	default:
+		return
+	}
+	l.trunk.log.Info("an answer came too late: what it opened is ended", "answer", res.Name())
+	l.insist(nil, uacsta.Encode(end, uacsta.Edition3), still, over)
+}

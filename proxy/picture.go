@@ -291,7 +291,10 @@ func (p *picture) since(old *picture, scenes []scene) []any {
 	for _, s := range scenes {
 		self := party{s.call, own}
 		local, was := p.state(self), old.state(self)
-		if was == unclear { // clients know the call from a snapshot
+		if local == unclear && was != "" { // the snapshot does not say
+			p.set(self, was)
+		}
+		if local == unclear || was == unclear { // clients know the call, as far as they do, from a snapshot
 			continue
 		}
 		first, caller := s.parties, true

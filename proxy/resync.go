@@ -194,10 +194,11 @@ func (m *monitor) look(now *picture, seen *claim) ([]scene, error) {
 	for _, info := range calls {
 		states := info.LocalCallState.CompoundCallState
 		self := party{info.ConnectionIdentifier.CallID, own.ID}
-		if len(states) == 0 {
-			continue
+		state := unclear
+		if len(states) > 0 {
+			state = uacsta.LocalConnectionState(strings.Clone(string(states[0])))
 		}
-		now.set(self, uacsta.LocalConnectionState(strings.Clone(string(states[0]))))
+		now.set(self, state)
 		if now.gone > 0 { // to tell that the others are over would be wrong
 			return nil, errCalls
 		}
@@ -443,7 +444,7 @@ func (m *monitor) overtake(own string, known map[string]uacsta.LocalConnectionSt
 	for _, call := range slices.Sorted(maps.Keys(known)) {
 		id := party{call, own}
 		state := known[call]
-		if state == before[call] || state == unclear || !m.picture.set(id, state) || before[call] == unclear {
+		if state == before[call] || state == unclear && before[call] != "" || !m.picture.set(id, state) || state == unclear || before[call] == unclear {
 			continue
 		}
 		s := scene{call: call}

@@ -121,9 +121,9 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 	l.request(by, req, func(res *uacsta.Message, err error) {
 		r.mu.Lock()
 		wanted := r.question == question && !r.over.Load() && r.allowed()
-		linkRef := ""
 		if err == nil && wanted {
-			if linkRef = reference(res.Text("routeRegisterReqID")); linkRef == "" {
+			linkRef := reference(res.Text("routeRegisterReqID"))
+			if linkRef == "" {
 				err = uacsta.Refuse(uacsta.Unspecified, "")
 			} else if err = l.routers.enter(linkRef, r); err == nil {
 				r.linkRef = linkRef
@@ -166,12 +166,11 @@ func (r *router) forgotten() bool {
 	return there
 }
 
-// place returns the life in which the link knows the registration, and what it calls it there; ""
-// where it does not.
-func (r *router) place() (*life, string) {
+// atLink returns what the link calls the registration; "" where it does not know it.
+func (r *router) atLink() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.life, r.linkRef
+	return r.linkRef
 }
 
 // leave takes the registration out of the trunk's table, and returns what there is to end.
@@ -301,8 +300,7 @@ func (d *routeDialogue) over(why *uacsta.Error) bool {
 
 // defaultRoute tells the link that nobody decides: the call takes its default way.
 func (d *routeDialogue) defaultRoute(why *uacsta.Error) {
-	_, registration := d.router.place()
-	d.life.defaultRoute(d.linkRef, registration, why)
+	d.life.defaultRoute(d.linkRef, d.router.atLink(), why)
 }
 
 func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error) {
@@ -335,8 +333,7 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 			d.forget()
 		}
 		req.SetText("crossRefIdentifier", d.linkRef)
-		_, registration := d.router.place()
-		req.SetText("routeRegisterReqID", registration)
+		req.SetText("routeRegisterReqID", d.router.atLink())
 		d.life.request(s, req, answer)
 	})
 }

@@ -146,7 +146,7 @@ func (t *turns) answered(q *question, err error) bool {
 	l := q.line
 	l.out--
 	if !noRoom(err) {
-		if t.good++; t.room < t.most && t.good >= 4*t.room {
+		if t.good++; t.room < t.most && t.good >= 16*t.room {
 			t.room++
 			t.good = 0
 		}

@@ -71,6 +71,49 @@ func BenchmarkFanOut(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/audience, "ns/client")
 }
 
+// Events of eight links at a time, each with its share of two thousand monitors of one client each.
+// `go test ./proxy -run - -bench Links -mutexprofile mutex.out` shows what they wait for.
+func BenchmarkLinks(b *testing.B) {
+	const links, monitors = 8, 2000
+	p := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(string) bool { return true }}})
+	var all [links]*flaky
+	for n := range all {
+		all[n] = &flaky{lose: make(chan error)}
+		p.AddLink(fmt.Sprint(n), all[n], func(device string) bool { return device[0] == byte('1'+n) })
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { p.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	var got sync.WaitGroup
+	for n := range monitors {
+		if err := p.Await(ctx, fmt.Sprint(n%links)); err != nil {
+			b.Fatal(err)
+		}
+		s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: fmt.Sprint(n)}}, reader{&got})
+		if err != nil {
+			b.Fatal(err)
+		}
+		started := make(chan struct{})
+		s.Request(uacsta.Encode(monitorOf(fmt.Sprintf("%d%04d", 1+n%links, n)), uacsta.Edition3), func(*uacsta.Message) { close(started) })
+		<-started
+	}
+	for b.Loop() {
+		got.Add(monitors)
+		var telling sync.WaitGroup
+		for _, f := range all {
+			telling.Go(func() {
+				for n := range monitors / links {
+					f.up.Event(delivered(fmt.Sprint("link", 1+n)))
+				}
+			})
+		}
+		telling.Wait()
+		got.Wait()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/monitors, "ns/event")
+}
+
 // One event of a device with very many calls that never end.
 func BenchmarkOpenCalls(b *testing.B) {
 	f, p := running(b)

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -20,7 +19,7 @@ import (
 type calls struct {
 	refs *references
 
-	mu      sync.Mutex
+	mu      lock
 	byLink  map[string]*knownCall
 	byParty map[string]map[*knownCall]struct{}
 	byShown map[string]*knownCall
@@ -60,7 +59,7 @@ const (
 )
 
 func newCalls(refs *references) *calls {
-	return &calls{refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byParty: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
+	return &calls{mu: lock{rank: ofLife}, refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byParty: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
 }
 
 // of returns the call with a callID of the link; c.mu is held.
@@ -206,7 +205,7 @@ func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState
 	case "SnapshotCallResponse", "SnapshotCallData":
 		return uacsta.LocalConnectionState(x.Beside("localConnectionInfo"))
 	}
-	if change, is := changes[m.Name()]; is && change.path == x.Path() {
+	if change, is := changes[m.Name()]; is && change.path == x.Name() {
 		return change.state
 	}
 	return ""

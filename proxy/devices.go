@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -17,7 +16,7 @@ type listing struct {
 	answer  answerer
 	limit   *time.Timer
 
-	mu       sync.Mutex
+	mu       lock
 	asked    int              // links that have not answered
 	lists    map[*life]string // those that have not ended, with the link's reference
 	answered bool
@@ -61,7 +60,7 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
 		return
 	}
-	l := &listing{session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*life]string{}, err: errLinkDown}
+	l := &listing{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*life]string{}, err: errLinkDown}
 	l.mu.Lock()
 	l.limit = time.AfterFunc(listTime, l.expire)
 	l.settle() // there may be no link at all

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -23,7 +22,7 @@ type life struct {
 	turns *turns
 	paces *rate.Limiter // of what the core asks of itself
 
-	mu           sync.Mutex
+	mu           lock
 	over         bool
 	monitors     owned[*monitor]       // by the link's cross reference
 	lists        owned[*listing]       // that the link is sending
@@ -33,7 +32,7 @@ type life struct {
 }
 
 func newLife(t *trunk) *life {
-	l := &life{trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
+	l := &life{mu: lock{rank: ofLife}, trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
 	l.ctx, l.end = context.WithCancel(t.proxy.ctx)
 	l.monitors.life, l.lists.life, l.routers.life, l.dialogues.life, l.associations.life = l, l, l, l, l
 	return l
@@ -227,7 +226,7 @@ func (l *life) orphan(res *uacsta.Message) {
 	var over func()
 	switch res.Name() {
 	case "MonitorStartResponse":
-		nobodys := &monitor{state: stopped}
+		nobodys := &monitor{mu: lock{rank: ofShared}, state: stopped}
 		nobodys.over.Store(true)
 		if ref = reference(res.CrossRef()); ref == "" || l.monitors.enter(ref, nobodys) != nil {
 			return
@@ -235,7 +234,7 @@ func (l *life) orphan(res *uacsta.Message) {
 		end, still = uacsta.MonitorStop{MonitorCrossRefID: ref}, func() bool { return l.monitors.of(ref) == nobodys }
 		over = func() { l.monitors.leave(ref, nobodys) }
 	case "RouteRegisterResponse":
-		nobodys := &router{}
+		nobodys := &router{mu: lock{rank: ofShared}}
 		nobodys.over.Store(true)
 		if ref = reference(res.Text("routeRegisterReqID")); ref == "" || l.routers.enter(ref, nobodys) != nil {
 			return

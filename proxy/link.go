@@ -83,7 +83,7 @@ type trunk struct {
 	first    sync.Once
 	ready    chan struct{} // closed when the link is up for the first time
 
-	mu        sync.Mutex
+	mu        lock
 	life      *life                    // the one that is, or, while the link is down, one that is over
 	monitors  map[string]*monitor      // by what is watched
 	routers   map[*router]struct{}     // clients' registrations

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,7 @@ type monitor struct {
 
 	over atomic.Bool // it is stopped
 
-	mu       sync.Mutex
+	mu       lock
 	state    monitorState
 	question int       // counts the times that the link was asked: only the last answer counts
 	life     *life     // in which it was asked
@@ -106,7 +105,7 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 		key += " " + text
 	}
 	for {
-		m := t.monitorOf(&monitor{trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
+		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
 		cm.monitor = m
 		if m.join(cm) {
 			return

@@ -75,9 +75,9 @@ type Proxy struct {
 	running context.Context          //nolint:containedctx // of the links; nil before and after; guarded by mu
 
 	queued atomic.Int64 // octets that wait for all clients
-	relief sync.Mutex   // one at a time looks for the client for which most waits
+	relief lock         // one at a time looks for the client for which most waits
 
-	mu       sync.Mutex
+	mu       lock
 	sessions map[*Session]struct{}
 	closed   bool
 }
@@ -130,7 +130,7 @@ func New(cfg Config) *Proxy {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Sessions.setDefaults()
-	p := &Proxy{cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
+	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p
@@ -175,6 +175,7 @@ func (p *Proxy) put(trunks []*trunk) { p.trunks.Store(&trunks) }
 // launch makes a trunk, and runs it if the proxy runs; p.mu is held.
 func (p *Proxy) launch(l NamedLink) *trunk {
 	t := &trunk{
+		mu: lock{rank: ofTrunk}, condition: condition{telling: lock{rank: ofTelling}},
 		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
 		monitors: map[string]*monitor{}, routers: map[*router]struct{}{},
 		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, looking: make(chan struct{}, maxLooking),

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +25,7 @@ type router struct {
 	ref      string        // the client's
 	open     int           // dialogues; guarded by Session.mu
 
-	mu       sync.Mutex
+	mu       lock
 	question int    // counts the times that the link was asked: only the last answer counts
 	life     *life  // in which it was asked
 	linkRef  string // the link's, in that life; "" until the link has answered
@@ -57,7 +56,7 @@ var (
 // the right to control all.
 func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	o, err := s.examine(req)
-	r := &router{session: s, ref: s.proxy.refs.next(), device: policy.Whole}
+	r := &router{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), device: policy.Whole}
 	if err == nil {
 		err = req.Decode(&r.register)
 	}

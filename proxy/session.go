@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,7 +65,7 @@ type Session struct {
 	still  func() bool
 	noted  atomic.Pointer[audit.Receipt] // of the last line about it in the audit file
 
-	mu         sync.Mutex
+	mu         lock
 	namespace  string            // of the client's last message
 	tel        bool              // the client writes tel: URIs
 	spelling   map[string]string // canonical device -> as the client wrote it
@@ -105,6 +104,7 @@ const maxSpellings = 256
 // Open begins a session. The errors are the Err values above.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
+		mu:    lock{rank: ofSession},
 		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
 		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},

@@ -3,7 +3,6 @@ package proxy
 import (
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -12,7 +11,7 @@ import (
 // condition is what a link, and the switching function behind it, is fit for, as clients are told.
 // It may change as often as it likes: clients are told once a second, the last of it for certain.
 type condition struct {
-	telling sync.Mutex // held while clients are told, so that the last thing told is the last that was
+	telling lock // held while clients are told, so that the last thing told is the last that was
 
 	// guarded by trunk.mu
 	said  time.Time                // when clients were told last what the switching function says

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
@@ -17,7 +16,7 @@ import (
 type turns struct {
 	wait time.Duration // for a turn
 
-	mu      sync.Mutex
+	mu      lock
 	over    bool
 	room    int // questions that may be out
 	most    int // of room
@@ -47,7 +46,7 @@ type question struct {
 }
 
 func newTurns(most int, wait time.Duration) *turns {
-	return &turns{wait: wait, room: most, most: most, out: map[*question]struct{}{}, lines: map[*Session]*line{}}
+	return &turns{mu: lock{rank: ofLife}, wait: wait, room: most, most: most, out: map[*question]struct{}{}, lines: map[*Session]*line{}}
 }
 
 // ask has a question sent when its turn comes; by is the client. Either send is called, and

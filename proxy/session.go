@@ -239,6 +239,7 @@ func (s *Session) end(reason error) {
 	if who := s.Identity(); s.finish(false) {
 		s.noteEnd(entry, reason)
 		s.log(slog.LevelWarn, "session ended", who, "reason", reason)
+		defer share.Survive(s.proxy.cfg.Log, "the end of a session", nil)
 		s.client.Closed(reason)
 	}
 }
@@ -382,30 +383,41 @@ func (p *Proxy) relieve() {
 // drain delivers until the queue is empty. It lives only that long: an idle
 // session has no goroutine.
 func (s *Session) drain() {
-	for {
-		s.mu.Lock()
-		if len(s.queue) == 0 {
-			s.queue = nil
-			s.draining = false
-			s.mu.Unlock()
-			return
-		}
-		d := s.queue[0]
-		s.queue = s.queue[1:]
-		s.charge(-d.size)
-		closed := s.closed
-		s.mu.Unlock()
-		switch {
-		case d.reply != nil:
-			_ = d.after.Wait() // what cannot be written has happened nevertheless: the client is told the truth
-			d.reply(d.msg)
-		case !closed && d.msg != nil:
-			s.client.Event(d.msg)
-		}
-		if d.last != nil {
-			s.end(d.last)
-		}
+	for s.deliverNext() {
+		continue
 	}
+}
+
+// deliverNext gives the client the first of what waits, and reports whether there was something. A
+// panic of the front ends the session; the replies that wait are called nevertheless.
+func (s *Session) deliverNext() (more bool) {
+	defer share.Survive(s.proxy.cfg.Log, "a message to a client", func(err error) {
+		more = true
+		s.end(err)
+	})
+	s.mu.Lock()
+	if len(s.queue) == 0 {
+		s.queue = nil
+		s.draining = false
+		s.mu.Unlock()
+		return false
+	}
+	d := s.queue[0]
+	s.queue = s.queue[1:]
+	s.charge(-d.size)
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case d.reply != nil:
+		_ = d.after.Wait() // what cannot be written has happened nevertheless: the client is told the truth
+		d.reply(d.msg)
+	case !closed && d.msg != nil:
+		s.client.Event(d.msg)
+	}
+	if d.last != nil {
+		s.end(d.last)
+	}
+	return true
 }
 
 // send gives the client a request of the switching function.

@@ -23,6 +23,7 @@ var floors = map[string]int{
 	"freeswitch":    4,
 	"gate":          2,
 	"softswitch":    4,
+	"fronttest":     5,
 	"web":           4,
 	"media":         0,
 	"phones":        5,

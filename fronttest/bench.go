@@ -1,0 +1,404 @@
+package fronttest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// bench is a front before a proxy, before the built-in switch.
+type bench struct {
+	kit     Kit
+	core    *proxy.Proxy
+	sw      *behind
+	front   Front
+	clients []*client
+	before  map[string]bool // goroutines that are not the bench's
+	halt    context.CancelFunc
+	halted  chan struct{}
+	stopped sync.Once
+}
+
+func newBench(kit Kit) (*bench, error) {
+	if kit.Mark == nil {
+		kit.Mark, kit.Marked = delivered, calling
+	}
+	if kit.Patience == 0 {
+		kit.Patience = 20 * time.Second
+	}
+	b := &bench{kit: kit, before: map[string]bool{}, halted: make(chan struct{})}
+	for id := range goroutines() {
+		b.before[id] = true
+	}
+	var err error
+	if b.sw, err = newSwitch(); err != nil {
+		return nil, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	b.core = proxy.New(proxy.Config{
+		Policy: &policy.Policy{Demo: true}, Log: log, BackOff: time.Millisecond, Retry: 10 * time.Millisecond,
+		Numbers: &policy.Numbers{Extensions: func(number string) bool {
+			if number == poison {
+				panic("the suite's poison")
+			}
+			return len(number) < 5
+		}},
+	})
+	b.core.AddLink("switch", b.sw, func(string) bool { return true })
+	ctx, halt := context.WithCancel(context.Background())
+	b.halt = halt
+	go func() { defer close(b.halted); b.core.Run(ctx) }()
+	await, cancel := context.WithTimeout(ctx, kit.Patience)
+	defer cancel()
+	if err = b.core.Await(await, "switch"); err == nil {
+		b.front, err = kit.Start(b.core, log)
+	}
+	if err != nil {
+		halt()
+		<-b.halted
+	}
+	return b, err
+}
+
+// delivered is a mark in an event that every protocol of CSTA can say.
+func delivered(ref, device string, n int) any {
+	return uacsta.DeliveredEvent{
+		MonitorCrossRefID: ref, Connection: uacsta.Conn("mark"+strconv.Itoa(n), device), AlertingDevice: uacsta.Ext(device),
+		CallingDevice: uacsta.Ext(strconv.Itoa(firstMark + n)), CalledDevice: uacsta.Ext(device), LastRedirectionDevice: uacsta.RedirectionDeviceID{Other: "notRequired"},
+		LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
+	}
+}
+
+const firstMark = 50000
+
+func calling(ev *uacsta.Message) (int, bool) {
+	n, err := strconv.Atoi(ev.Text("callingDevice/deviceIdentifier"))
+	return n - firstMark, err == nil && n >= firstMark
+}
+
+// await waits until something is so.
+func (b *bench) await(what string, so func() bool) {
+	for end := time.Now().Add(b.kit.Patience); !so(); {
+		if time.Now().After(end) {
+			fail("%s: %w", what, errLate)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// within runs what must return in time.
+func (b *bench) within(what string, f func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(b.kit.Patience):
+		fail("%s: %w", what, errLate)
+	}
+}
+
+// stop stops the front.
+func (b *bench) stop() { b.stopped.Do(func() { b.within("the front stops", b.front.Stop) }) }
+
+// end ends all that a check has begun, and looks whether anything is left of it.
+func (b *bench) end() {
+	err := errors.Join(
+		try(func() {
+			for _, c := range b.clients {
+				_ = c.nc.Close()
+			}
+			b.sw.release()
+			b.await("no session is left", func() bool { return b.core.Status().Sessions == 0 })
+			b.await("no monitor is left", func() bool { _, n := b.sw.Counts(); return n == 0 && b.core.Status().Monitors == 0 })
+		}),
+		try(b.stop),
+	)
+	b.halt()
+	err = errors.Join(err, try(func() { b.within("the proxy ends", func() { <-b.halted }) }))
+	if err != nil {
+		fail("%w", err)
+	}
+	left := ""
+	if try(func() { b.await("", func() bool { left = b.left(); return left == "" }) }) != nil {
+		fail("goroutines are left:\n%s", left)
+	}
+}
+
+// left returns the stacks of goroutines of ours that the bench has begun.
+func (b *bench) left() string {
+	var stacks []string
+	for id, stack := range goroutines() {
+		if !b.before[id] && strings.Contains(stack, "tr87proxy/") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return strings.Join(stacks, "\n\n")
+}
+
+// goroutines returns the stacks of all goroutines, by their numbers.
+func goroutines() map[string]string {
+	buf := make([]byte, 1<<20)
+	for {
+		n := runtime.Stack(buf, true)
+		if n < len(buf) {
+			buf = buf[:n]
+			break
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+	all := map[string]string{}
+	for _, stack := range bytes.Split(buf, []byte("\n\n")) {
+		id, _, _ := strings.Cut(strings.TrimPrefix(string(stack), "goroutine "), " ")
+		all[id] = string(stack)
+	}
+	return all
+}
+
+// mark sends the marks from one number to before another to the monitors of a device.
+func (b *bench) mark(device string, from, to int) {
+	for n := from; n < to; n++ {
+		b.sw.tellAll(device, func(ref string) any { return b.kit.Mark(ref, device, n) })
+	}
+}
+
+// client is a computing function on the wire.
+type client struct {
+	b      *bench
+	device string
+	nc     net.Conn
+	wire   Wire
+	heard  chan Heard // closed when the association has ended
+
+	asked    map[int]string // requests that are not answered: their names
+	last     int
+	monitors map[string]bool // by cross reference; false: stopped
+	calls    map[string]bool // that events named
+	events   []*uacsta.Message
+	count    int // of events
+	base     int // events of the device before it watched
+}
+
+// dial connects a client, whose wire is not open yet.
+func (b *bench) dial(device string) *client {
+	nc, err := b.front.Dial(device)
+	if err != nil {
+		fail("the front takes no connection: %w", err)
+	}
+	c := &client{b: b, device: device, nc: nc, wire: b.kit.Wire(nc, device), asked: map[int]string{}, monitors: map[string]bool{}, calls: map[string]bool{}}
+	b.clients = append(b.clients, c)
+	return c
+}
+
+// open opens a client's association.
+func (c *client) open() {
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.kit.Patience))
+	if err := c.wire.Open(); err != nil {
+		fail("the association of %s: %w", c.device, err)
+	}
+	_ = c.nc.SetReadDeadline(time.Time{})
+}
+
+// listen begins to read.
+func (c *client) listen() {
+	c.heard = make(chan Heard, 4096)
+	go func() { // it ends when the connection does
+		defer close(c.heard)
+		for {
+			h, err := c.wire.Read()
+			if err != nil {
+				return
+			}
+			c.heard <- h
+		}
+	}()
+}
+
+// client is a client that reads.
+func (b *bench) client(device string) *client {
+	c := b.dial(device)
+	c.open()
+	c.listen()
+	return c
+}
+
+// send sends a request.
+func (c *client) send(service any) int {
+	req := uacsta.Encode(service, uacsta.Edition3)
+	c.last++
+	c.asked[c.last] = req.Name()
+	if err := c.wire.Request(c.last, req); err != nil {
+		fail("the %s of %s: %w", req.Name(), c.device, err)
+	}
+	return c.last
+}
+
+// hear returns what the client reads next, which must be as a front promises.
+func (c *client) hear() Heard {
+	select {
+	case h, ok := <-c.heard:
+		if !ok {
+			fail("the association of %s has ended", c.device)
+		}
+		c.check(h)
+		return h
+	case <-time.After(c.b.kit.Patience):
+		fail("%s hears nothing: %w", c.device, errLate)
+	}
+	return Heard{}
+}
+
+// check checks what was heard by what was heard before.
+func (c *client) check(h Heard) {
+	m := h.Message
+	if h.Answer != 0 {
+		name, is := c.asked[h.Answer]
+		if !is {
+			fail("%s got an answer to its request %d, which does not wait for one: %s", c.device, h.Answer, m)
+		}
+		delete(c.asked, h.Answer)
+		if m.Kind() != uacsta.ErrorCode && m.Name() != name+"Response" {
+			fail("%s asked for %s, the answer is %s", c.device, name, m)
+		}
+		if call := m.Text("callingDevice/callID"); call != "" && c.calls[call] {
+			fail("%s got an event of call %s before the answer to its MakeCall", c.device, call)
+		}
+		return
+	}
+	if m.Kind() != uacsta.Event {
+		return
+	}
+	c.count++
+	c.events = append(c.events, m)
+	for _, connection := range m.Connections() {
+		c.calls[connection.CallID()] = true
+	}
+	if ref := m.CrossRef(); !c.b.kit.Watched && !c.monitors[ref] {
+		fail("%s got an event under the reference %q, where it has no monitor: %s", c.device, ref, m)
+	}
+}
+
+// answer waits for the answer to a request.
+func (c *client) answer(n int) *uacsta.Message {
+	for {
+		h := c.hear()
+		if h.Answer == n {
+			return h.Message
+		}
+		if h.Answer != 0 {
+			fail("%s got the answer to its request %d before that to %d", c.device, h.Answer, n)
+		}
+	}
+}
+
+// ask sends a request, and waits for its answer.
+func (c *client) ask(service any) *uacsta.Message { return c.answer(c.send(service)) }
+
+// must is ask for what must be granted.
+func (c *client) must(service any) *uacsta.Message {
+	m := c.ask(service)
+	if err := m.Err(); err != nil {
+		fail("the %T of %s: %w", service, c.device, err)
+	}
+	return m
+}
+
+// watch starts a monitor, and returns its reference.
+func (c *client) watch(device string) string {
+	c.base = c.b.sw.events(device)
+	if c.b.kit.Watched {
+		c.b.await("the device is watched", func() bool { refs, _ := c.b.sw.watching(device); return len(refs) > 0 })
+		return ""
+	}
+	return c.started(c.must(start(device)))
+}
+
+// started takes the answer to a MonitorStart.
+func (c *client) started(m *uacsta.Message) string {
+	ref := m.CrossRef()
+	if ref == "" || c.monitors[ref] {
+		fail("%s got the reference %q for another monitor: %s", c.device, ref, m)
+	}
+	c.monitors[ref] = true
+	return ref
+}
+
+func start(device string) uacsta.MonitorStart {
+	object := uacsta.Dev(device)
+	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}
+}
+
+// next waits for an event.
+func (c *client) next() *uacsta.Message {
+	for len(c.events) == 0 {
+		if h := c.hear(); h.Answer != 0 {
+			fail("%s got an answer where an event was due: %s", c.device, h.Message)
+		}
+	}
+	m := c.events[0]
+	c.events = c.events[1:]
+	return m
+}
+
+// event waits for an event of this name.
+func (c *client) event(name string) *uacsta.Message {
+	for {
+		if m := c.next(); m.Name() == name {
+			return m
+		}
+	}
+}
+
+// marks waits for marks, in order and without a gap, and other events between them.
+func (c *client) marks(from, to int) {
+	for n := from; n < to; {
+		m := c.next()
+		got, is := c.b.kit.Marked(m)
+		switch {
+		case !is:
+		case got != n:
+			fail("%s got mark %d where %d was due", c.device, got, n)
+		default:
+			n++
+		}
+	}
+}
+
+// caughtUp waits until the client has every event of its device since it watches it.
+func (c *client) caughtUp() {
+	c.b.sw.Counts() // waits for what the switch is doing
+	for !c.b.kit.Watched && c.count < c.b.sw.events(c.device)-c.base {
+		c.hear()
+	}
+	c.events = nil
+}
+
+// ended waits until the association has ended.
+func (c *client) ended() {
+	for {
+		select {
+		case h, ok := <-c.heard:
+			if !ok {
+				return
+			}
+			c.check(h)
+		case <-time.After(c.b.kit.Patience):
+			fail("the association of %s does not end: %w", c.device, errLate)
+		}
+	}
+}
+
+// sessions waits until the core has so many.
+func (b *bench) sessions(n int) {
+	b.await("there are "+strconv.Itoa(n)+" sessions", func() bool { return b.core.Status().Sessions == n })
+}

@@ -1,0 +1,380 @@
+package fronttest
+
+import (
+	"net"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// checks are all of the suite.
+var checks = []check{
+	{"answers come before events", answersFirst},
+	{"many requests", manyRequests},
+	{"answers out of order", outOfOrder},
+	{"events in order", eventsInOrder},
+	{"own references", ownReferences},
+	{"monitors come and go", comeAndGo},
+	{"two clients on one device", twoClients},
+	{"taking leave", takingLeave},
+	{"cut off at every octet", cutAtEveryOctet},
+	{"gone while its requests are carried out", goneMeanwhile},
+	{"a slow client", slowClient},
+	{"the link is lost", linkLost},
+	{"a panic", panics},
+	{"the core ends the session", coreEnds},
+	{"the front stops", frontStops},
+}
+
+func call(from, to string) uacsta.MakeCall {
+	return uacsta.MakeCall{CallingDevice: uacsta.Dev(from), CalledDirectoryNumber: uacsta.Dev(to), AutoOriginate: uacsta.DoNotPrompt}
+}
+
+// made is the connection of the caller, by the answer to a MakeCall.
+func made(m *uacsta.Message, device string) uacsta.ConnectionID {
+	return uacsta.Conn(m.Text("callingDevice/callID"), device)
+}
+
+func hangUp(own uacsta.ConnectionID) uacsta.ClearConnection {
+	return uacsta.ClearConnection{ConnectionToBeCleared: own}
+}
+
+// directly waits for the answer to a request, before which nothing else may come.
+func (c *client) directly(n int) *uacsta.Message {
+	h := c.hear()
+	if h.Answer != n {
+		fail("%s got %s before the answer to its request", c.device, h.Message)
+	}
+	if err := h.Message.Err(); err != nil {
+		fail("request %d of %s: %w", n, c.device, err)
+	}
+	return h.Message
+}
+
+// The answer to a request comes before every event that it causes.
+func answersFirst(b *bench) {
+	a := b.client(Devices[0])
+	a.watch(a.device)
+	for range 20 {
+		own := made(a.directly(a.send(call(a.device, Devices[1]))), a.device)
+		a.caughtUp()
+		a.directly(a.send(hangUp(own)))
+		a.caughtUp()
+	}
+}
+
+// question is the nth of requests that change nothing, of two kinds and about two devices.
+func question(n int) any {
+	device := uacsta.Dev(Devices[n/2%2])
+	if n%2 == 0 {
+		return uacsta.GetDoNotDisturb{Device: device}
+	}
+	return uacsta.GetForwarding{Device: device}
+}
+
+// manyAtOnce is how many requests the suite sends one after the other; fewer than a session may have.
+const manyAtOnce = 40
+
+// Requests that are sent one after the other, without waiting, are answered once each, in order.
+func manyRequests(b *bench) {
+	a := b.client(Devices[0])
+	for range 5 {
+		for n := range manyAtOnce {
+			a.send(question(n))
+		}
+		for n := range manyAtOnce {
+			a.answer(a.last - manyAtOnce + 1 + n)
+		}
+	}
+}
+
+// Answers that the switching function gives in another order reach the requests that they are of.
+func outOfOrder(b *bench) {
+	a := b.client(Devices[0])
+	if err := b.sw.Perform(uacsta.SetDoNotDisturb{Device: uacsta.Dev(Devices[1]), DoNotDisturbOn: true}); err != nil {
+		fail("%w", err)
+	}
+	b.sw.hold()
+	for n := range manyAtOnce {
+		a.send(question(n))
+	}
+	b.await("the requests are at the switching function", func() bool { return b.sw.waiting() == manyAtOnce })
+	b.sw.release()
+	for range manyAtOnce {
+		h := a.hear()
+		disturbed := "false"
+		if (h.Answer-1)/2%2 == 1 {
+			disturbed = "true"
+		}
+		if got := h.Message.Text("doNotDisturbOn"); h.Message.Name() == "GetDoNotDisturbResponse" && got != disturbed {
+			fail("the answer to request %d is that of another: %s", h.Answer, h.Message)
+		}
+	}
+}
+
+// Events come in order, each once, with requests between them.
+func eventsInOrder(b *bench) {
+	a := b.client(Devices[0])
+	a.watch(a.device)
+	const batch = 50
+	for n := 0; n < 10*batch; n += batch {
+		b.mark(a.device, n, n+batch)
+		a.ask(question(n))
+		a.marks(n, n+batch)
+	}
+}
+
+// Events carry the reference that their own MonitorStart got.
+func ownReferences(b *bench) {
+	a := b.client(Devices[0])
+	first, second, again := a.watch(Devices[0]), a.watch(Devices[1]), a.watch(Devices[0])
+	for n, tt := range []struct {
+		device string
+		refs   []string
+	}{{Devices[0], []string{first, again}}, {Devices[1], []string{second}}} {
+		b.mark(tt.device, n, n+1)
+		got := map[string]bool{}
+		for range tt.refs {
+			m := a.next()
+			if mark, is := b.kit.Marked(m); !is || mark != n {
+				fail("an event of %s is %s", tt.device, m)
+			}
+			got[m.CrossRef()] = true
+		}
+		for _, ref := range tt.refs {
+			if !got[ref] {
+				fail("no event of %s came under %s, but under %v", tt.device, ref, got)
+			}
+		}
+	}
+}
+
+// No event of a monitor comes before the answer to its MonitorStart, or after that to its MonitorStop.
+func comeAndGo(b *bench) {
+	a := b.client(Devices[0])
+	during := func(f func()) {
+		told := make(chan struct{})
+		go func() { defer close(told); b.mark(a.device, 0, 20) }()
+		f()
+		<-told
+	}
+	for range 30 {
+		ref := ""
+		during(func() { ref = a.watch(a.device) })
+		during(func() { a.must(uacsta.MonitorStop{MonitorCrossRefID: ref}) })
+		a.monitors[ref] = false
+	}
+	a.ask(question(0))
+}
+
+// Two clients get the events of one device, each its own; one goes, the other stays.
+func twoClients(b *bench) {
+	a, other := b.client(Devices[0]), b.client(Devices[0])
+	a.watch(a.device)
+	other.watch(a.device)
+	b.sessions(2)
+	if n := b.core.Status().Monitors; n != 1 {
+		fail("the switching function has %d monitors of one device", n)
+	}
+	b.mark(a.device, 0, 50)
+	a.marks(0, 50)
+	other.marks(0, 50)
+	_ = a.nc.Close()
+	b.sessions(1)
+	b.mark(a.device, 50, 100)
+	other.marks(50, 100)
+	other.must(question(0))
+}
+
+// A client that takes leave leaves nothing behind, and its association ends.
+func takingLeave(b *bench) {
+	a := b.client(Devices[0])
+	a.watch(a.device)
+	a.must(question(0))
+	if err := a.wire.Leave(); err != nil {
+		fail("taking leave: %w", err)
+	}
+	a.ended()
+	b.sessions(0)
+}
+
+// frayed is a connection that is lost after so many octets were written.
+type frayed struct {
+	net.Conn
+	left    int // octets that are written still; below 0: all
+	written int
+}
+
+func (f *frayed) Write(p []byte) (int, error) {
+	if f.left >= 0 && len(p) > f.left {
+		n, _ := f.Conn.Write(p[:f.left])
+		_ = f.Close()
+		f.left = 0
+		return n, net.ErrClosed
+	}
+	if f.left > 0 {
+		f.left -= len(p)
+	}
+	f.written += len(p)
+	return f.Conn.Write(p)
+}
+
+// cutAfter has a client watch its device and call, and go after so many octets; it returns how many
+// there were.
+func (b *bench) cutAfter(octets int) int {
+	nc, err := b.front.Dial(Devices[0])
+	if err != nil {
+		fail("the front takes no connection: %w", err)
+	}
+	defer func() { _ = nc.Close() }()
+	_ = nc.SetDeadline(time.Now().Add(b.kit.Patience))
+	f := &frayed{Conn: nc, left: octets}
+	wire := b.kit.Wire(f, Devices[0])
+	if wire.Open() != nil {
+		return f.written
+	}
+	for n, service := range []any{start(Devices[0]), call(Devices[0], Devices[1])} {
+		if wire.Request(n+1, uacsta.Encode(service, uacsta.Edition3)) != nil {
+			return f.written
+		}
+	}
+	return f.written
+}
+
+// A client that goes in the middle of what it sends leaves nothing behind, wherever that is.
+func cutAtEveryOctet(b *bench) {
+	all := b.cutAfter(-1)
+	for n := range all {
+		b.cutAfter(n)
+	}
+	b.sessions(0)
+	b.client(Devices[0]).must(question(0))
+}
+
+// The requests of a client that has gone are carried out; their answers are nobody's, and a
+// monitor that starts too late is stopped again.
+func goneMeanwhile(b *bench) {
+	b.sw.hold()
+	a, other := b.client(Devices[0]), b.client(Devices[1])
+	requests := 2 * 2
+	if b.kit.Watched {
+		requests = 2 + 2 // the monitors are there already
+	}
+	for _, c := range []*client{a, other} {
+		if !b.kit.Watched {
+			c.send(start(c.device))
+		}
+		c.send(call(c.device, Devices[2]))
+	}
+	b.await("the requests are at the switching function", func() bool { return b.sw.waiting() == requests })
+	_ = a.nc.Close()
+	b.sessions(1)
+	b.sw.release()
+	for len(other.asked) > 0 {
+		if m := other.hear().Message; m.Name() == "MonitorStartResponse" {
+			other.started(m)
+		}
+	}
+	b.await("the monitor that nobody wants is stopped", func() bool { _, n := b.sw.Counts(); return n == 1 })
+}
+
+// A client that takes nothing is cut off. The others do not notice.
+func slowClient(b *bench) {
+	slow := b.dial(Devices[0])
+	if tcp, ok := slow.nc.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(listenBuffer)
+	}
+	slow.open()
+	if b.kit.Watched {
+		slow.watch(slow.device)
+	} else {
+		slow.send(start(slow.device))
+		b.await("the device is watched", func() bool { refs, _ := b.sw.watching(slow.device); return len(refs) > 0 })
+	}
+	other := b.client(Devices[1])
+	other.watch(other.device)
+	const batch = 50
+	end := time.Now().Add(b.kit.Patience)
+	for n := 0; b.core.Status().Sessions == 2; n += batch {
+		if time.Now().After(end) {
+			fail("%d events were told, and the client that takes none is there still", n)
+		}
+		b.mark(slow.device, n, n+batch)
+		b.mark(other.device, n, n+batch)
+		other.marks(n, n+batch)
+	}
+	other.must(question(0))
+	_ = slow.nc.SetReadDeadline(time.Now().Add(b.kit.Patience))
+	b.await("the association of the slow client ends", func() bool { _, err := slow.wire.Read(); return err != nil })
+}
+
+// Requests are refused while the link is lost. When it is back, the client hears what it missed, and
+// what comes then.
+func linkLost(b *bench) {
+	a := b.client(Devices[0])
+	ref := a.watch(a.device)
+	own := made(a.must(call(a.device, Devices[1])), a.device)
+	a.caughtUp()
+	b.sw.lose()
+	b.await("the link is down", func() bool { return !b.core.Status().Links[0].Up })
+	if m := a.ask(call(a.device, Devices[1])); m.Err() == nil {
+		fail("a call was made without a link: %s", m)
+	}
+	if err := b.sw.Perform(uacsta.ClearCall{CallToBeCleared: b.sw.own(a.device)}); err != nil {
+		fail("%w", err)
+	}
+	b.sw.restore()
+	m := a.event("ConnectionClearedEvent")
+	if got := m.Connections(); own.CallID != "" && got[0].CallID() != own.CallID || m.CrossRef() != ref {
+		fail("call %s under %s has ended, the client hears %s", own.CallID, ref, m)
+	}
+	b.await("the device is watched again", func() bool { refs, _ := b.sw.watching(a.device); return len(refs) == 1 })
+	b.mark(a.device, 0, 10)
+	a.marks(0, 10)
+	a.must(question(0))
+}
+
+// A panic while a front serves a client ends that client's session, and nothing else.
+func panics(b *bench) {
+	other := b.client(Devices[1])
+	other.watch(other.device)
+	for range 3 {
+		a := b.client(Devices[0])
+		a.watch(a.device)
+		b.sessions(2)
+		if b.kit.Watched {
+			a.send(call(a.device, poison))
+		} else {
+			a.send(uacsta.GetDoNotDisturb{Device: uacsta.Dev(poison)})
+		}
+		a.ended()
+		b.sessions(1)
+		b.mark(other.device, 0, 10)
+		other.marks(0, 10)
+		other.must(question(0))
+	}
+}
+
+// When the core ends a session, the association ends.
+func coreEnds(b *bench) {
+	a, other := b.client(Devices[0]), b.client(Devices[1])
+	a.watch(a.device)
+	b.sessions(2)
+	b.halt()
+	a.ended()
+	other.ended()
+}
+
+// A front that stops ends its associations, also those whose requests are not answered.
+func frontStops(b *bench) {
+	a, other := b.client(Devices[0]), b.client(Devices[1])
+	a.watch(a.device)
+	other.must(question(0))
+	b.sw.hold()
+	a.send(call(a.device, Devices[2]))
+	b.await("the request is at the switching function", func() bool { return b.sw.waiting() == 1 })
+	b.stop()
+	a.ended()
+	other.ended()
+	b.sessions(0)
+}

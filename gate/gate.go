@@ -117,6 +117,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 			defer end(nil)
 			defer guest.leave()
 			defer func() { _ = nc.Close() }()
+			defer share.Survive(g.cfg.Log, "serving "+nc.RemoteAddr().String(), nil)
 			if err := g.handshake(life, guest); err != nil {
 				g.refuse(nc, "TLS handshake failed: "+err.Error())
 				return

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // Why a connection has ended, or a request has no answer.
@@ -102,12 +104,18 @@ func (p *Peer[A]) Serve(ctx context.Context, read func() error) error {
 	var group sync.WaitGroup
 	group.Go(p.write)
 	stop := context.AfterFunc(ctx, func() { p.Close(context.Cause(ctx)) })
-	p.Close(read())
+	p.Close(p.survive(read))
 	stop()
 	group.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.reason
+}
+
+// survive reads. A panic ends this connection alone.
+func (p *Peer[A]) survive(read func() error) (err error) {
+	defer share.Survive(p.cfg.Log, "reading from "+p.nc.RemoteAddr().String(), func(why error) { err = why })
+	return read()
 }
 
 // Ended is closed when the connection is.

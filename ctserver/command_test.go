@@ -149,7 +149,9 @@ func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string
 	link := NewLink(LinkConfig{AnswerTime: time.Hour, Ports: []Port{{Number: "201", Port: 1}}})
 	p := link.ports["201"]
 	if !idle {
-		p.active = &call{id: own.CallID, other: "1", state: uacsta.Connected}
+		p.active = p.newCall(false)
+		p.active.ID, p.active.own.State = own.CallID, uacsta.Connected
+		p.active.with("1")
 	}
 	c := &card{written: make(chan string, 100)}
 	p.wire = &wire{nc: c, finished: make(chan struct{}), event: func(string, string) {}}

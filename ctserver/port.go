@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -28,13 +29,12 @@ type port struct {
 
 // call is one call of the port.
 type call struct {
-	id        string
-	other     string // the number at the other end, "" where it is not known
-	third     string // in a conference
+	callmodel.Call[*callmodel.Connection]
+	own       *callmodel.Connection
+	far       *callmodel.Connection // the other end; nil where its number is not known
 	incoming  bool
-	announced bool // Delivered has been told
-	reached   bool // the other end has answered, as far as can be known
-	state     uacsta.LocalConnectionState
+	announced bool        // Delivered has been told
+	reached   bool        // the other end has answered, as far as can be known
 	timer     *time.Timer // of the next ring, or of the answer
 	caller    *time.Timer // for the caller ID
 }
@@ -94,11 +94,45 @@ func (p *port) command(name string, timeout time.Duration, then func(reply *line
 
 func (p *port) tell(event func(ref string) any) { p.link.watch.Tell(p.cfg.Number, event) }
 
-// connection is the port's part in a call.
-func (p *port) connection(c *call) uacsta.ConnectionID { return uacsta.Conn(c.id, p.cfg.Number) }
+// newCall makes a call of the port.
+func (p *port) newCall(incoming bool) *call {
+	c := &call{own: &callmodel.Connection{Device: p.cfg.Number}, incoming: incoming}
+	c.ID = p.link.newCall()
+	c.Add(c.own)
+	return c
+}
 
-// far is the other end's part in a call.
-func (c *call) far() uacsta.ConnectionID { return uacsta.Conn(c.id, c.other) }
+// with takes in the number of the other end, which is connected from the beginning where it has
+// called.
+func (c *call) with(number string) {
+	if c.incoming {
+		c.Calling, c.Called = number, c.own.Device
+	} else {
+		c.Calling, c.Called = c.own.Device, number
+	}
+	if number == "" {
+		return
+	}
+	c.far = beyond(number)
+	if c.Add(c.far); c.incoming {
+		c.far.State = uacsta.Connected
+	}
+}
+
+// beyond is the connection of a number that is no device of the port: nobody watches it here.
+func beyond(number string) *callmodel.Connection {
+	return &callmodel.Connection{Device: number, Network: true}
+}
+
+// happens tells what has happened to a call.
+func (p *port) happens(notices []callmodel.Notice) {
+	for _, n := range notices {
+		p.link.watch.Tell(n.Device, n.For)
+	}
+}
+
+// connection is the port's part in a call.
+func (p *port) connection(c *call) uacsta.ConnectionID { return c.Connection(c.own) }
 
 func (c *call) stop() {
 	for _, t := range []*time.Timer{c.timer, c.caller} {
@@ -132,7 +166,7 @@ func (p *port) find(id uacsta.ConnectionID) *call {
 		return nil
 	}
 	for _, c := range []*call{p.active, p.held} {
-		if c != nil && (id.CallID == c.id || id.CallID == "") {
+		if c != nil && (id.CallID == c.ID || id.CallID == "") {
 			return c
 		}
 	}
@@ -169,7 +203,7 @@ func (p *port) happened(what, more string) {
 }
 
 func (p *port) digit(digit string) {
-	if c := p.active; c != nil && c.state == uacsta.Connected && len(digit) == 1 && isEvent(digit) {
+	if c := p.active; c != nil && c.own.State == uacsta.Connected && len(digit) == 1 && isEvent(digit) {
 		p.tell(func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: p.connection(c), DtmfChar: digit, Cause: uacsta.CauseDTMFDigitDetected}
 		})
@@ -182,18 +216,19 @@ func (p *port) rings() {
 	c := p.active
 	switch {
 	case c == nil && p.held == nil:
-		c = &call{id: p.link.newCall(), incoming: true, state: uacsta.Alerting}
+		c = p.newCall(true)
+		c.own.State = uacsta.Alerting
 		p.active = c
 		c.timer = time.AfterFunc(p.link.cfg.RingTime, func() {
 			p.inbox.Post(func() {
-				if p.active == c && c.state == uacsta.Alerting {
+				if p.active == c && c.own.State == uacsta.Alerting {
 					p.cleared(c, uacsta.CauseCallCancelled)
 				}
 			})
 		})
 		p.command("ctlistenforcid", p.link.cfg.Timeout, func(*line, error) {}) // there are cards that cannot
 		c.caller = time.AfterFunc(p.link.cfg.CallerTime, func() { p.inbox.Post(func() { p.readCaller(c) }) })
-	case c != nil && c.incoming && c.state == uacsta.Alerting:
+	case c != nil && c.incoming && c.own.State == uacsta.Alerting:
 		c.timer.Reset(p.link.cfg.RingTime)
 		p.readCaller(c)
 	}
@@ -220,46 +255,32 @@ func (p *port) announce(c *call, number string) {
 		return
 	}
 	c.announced = true
-	if numbers.MatchString(number) {
-		c.other = number
+	if !numbers.MatchString(number) {
+		number = ""
 	}
-	p.tell(func(ref string) any {
-		return uacsta.DeliveredEvent{
-			MonitorCrossRefID: ref, Connection: p.connection(c), AlertingDevice: uacsta.Ext(p.cfg.Number), CallingDevice: uacsta.Ext(c.other),
-			CalledDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
-		}
-	})
+	c.with(number)
+	p.happens(c.Deliver(c.own, c.Cause()))
 }
 
 // reached: the other end of a call that was dialled has answered, or so it seems.
 func (p *port) reached() {
 	c := p.active
-	if c == nil || c.incoming || c.reached || c.state != uacsta.Connected {
+	if c == nil || c.incoming || c.reached || c.own.State != uacsta.Connected {
 		return
 	}
 	c.stop()
 	c.reached = true
-	p.tell(func(ref string) any {
-		return uacsta.EstablishedEvent{
-			MonitorCrossRefID: ref, EstablishedConnection: c.far(), AnsweringDevice: uacsta.Ext(c.other), CallingDevice: uacsta.Ext(p.cfg.Number),
-			CalledDevice: uacsta.Ext(c.other), LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNetworkSignal,
-		}
-	})
+	p.happens(c.Establish(c.far, uacsta.CauseNetworkSignal))
 }
 
 // gone: the other end has hung up. A held call stays on the line.
 func (p *port) gone(c *call) {
-	if c.incoming && c.state == uacsta.Alerting {
+	if c.incoming && c.own.State == uacsta.Alerting {
 		p.cleared(c, uacsta.CauseCallCancelled)
 		return
 	}
-	if c.other != "" {
-		p.tell(func(ref string) any {
-			return uacsta.ConnectionClearedEvent{
-				MonitorCrossRefID: ref, DroppedConnection: c.far(), ReleasingDevice: uacsta.Ext(c.other),
-				LocalConnectionInfo: c.state, Cause: uacsta.CauseNormalClearing,
-			}
-		})
+	if c.far != nil {
+		p.happens(c.Clear(c.far, uacsta.CauseNormalClearing))
 	}
 	p.cleared(c, uacsta.CauseNormalClearing)
 	if p.held == nil {
@@ -276,12 +297,7 @@ func (p *port) cleared(c *call, cause uacsta.EventCause) {
 	if c.incoming && !c.announced {
 		return
 	}
-	p.tell(func(ref string) any {
-		return uacsta.ConnectionClearedEvent{
-			MonitorCrossRefID: ref, DroppedConnection: p.connection(c), ReleasingDevice: uacsta.Ext(p.cfg.Number),
-			LocalConnectionInfo: uacsta.Null, Cause: cause,
-		}
-	})
+	p.happens(c.Clear(c.own, cause))
 }
 
 // played tells that a message is not played any more.

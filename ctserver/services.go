@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -36,18 +37,18 @@ func (p *port) perform(service any, answer proxy.Answer) {
 	case *uacsta.HoldCall:
 		p.flash(p.active, s.CallToBeHeld, p.link.cfg.Flash.Hold, p.held == nil, answer, uacsta.HoldCallResponse{}, func(c *call) {
 			p.active, p.held = nil, c
-			p.tellHeld(c, uacsta.CauseNormal)
+			p.happens(c.Hold(c.own, uacsta.CauseNormal))
 		})
 	case *uacsta.RetrieveCall:
 		p.flash(p.held, s.CallToBeRetrieved, p.link.cfg.Flash.Retrieve, p.active == nil, answer, uacsta.RetrieveCallResponse{}, func(c *call) {
 			p.active, p.held = c, nil
-			p.tellRetrieved(c, uacsta.CauseNormal)
+			p.happens(c.Retrieve(c.own, uacsta.CauseNormal))
 		})
 	case *uacsta.AlternateCall:
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Alternate, p.held != nil && p.held == p.find(s.HeldCall), answer, uacsta.AlternateCallResponse{}, func(c *call) {
 			p.active, p.held = p.held, c
-			p.tellHeld(c, uacsta.CauseAlternate)
-			p.tellRetrieved(p.active, uacsta.CauseAlternate)
+			p.happens(c.Hold(c.own, uacsta.CauseAlternate))
+			p.happens(p.active.Retrieve(p.active.own, uacsta.CauseAlternate))
 		})
 	case *uacsta.ReconnectCall:
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Reconnect, p.held != nil && p.held == p.find(s.HeldCall), answer, uacsta.ReconnectCallResponse{}, p.back)
@@ -107,8 +108,8 @@ var errGone = errors.New("the call is gone")
 
 // info is what a snapshot says of a call.
 func (p *port) info(c *call) uacsta.SnapshotDeviceResponseInfo {
-	states := []uacsta.LocalConnectionState{c.state}
-	if c.other != "" && (c.incoming || c.reached) {
+	states := []uacsta.LocalConnectionState{c.own.State}
+	if c.far != nil && (c.incoming || c.reached) {
 		states = append(states, uacsta.Connected)
 	}
 	return uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: p.connection(c), LocalCallState: uacsta.CallState{CompoundCallState: states}}
@@ -126,11 +127,10 @@ func (p *port) snapshot() any {
 
 func (p *port) snapshotCall(s *uacsta.SnapshotCall, answer proxy.Answer) {
 	c := p.find(s.SnapshotObject)
-	own := p.connection(c)
-	list := &uacsta.SnapshotCallDataList{SnapshotCallResponseInfo: []uacsta.SnapshotCallResponseInfo{{DeviceOnCall: uacsta.Ext(p.cfg.Number), CallIdentifier: &own, LocalConnectionInfo: c.state}}}
-	if c.other != "" {
-		far := c.far()
-		list.SnapshotCallResponseInfo = append(list.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{DeviceOnCall: uacsta.Ext(c.other), CallIdentifier: &far})
+	list := &uacsta.SnapshotCallDataList{}
+	for _, x := range c.Parties {
+		id := c.Connection(x)
+		list.SnapshotCallResponseInfo = append(list.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{DeviceOnCall: uacsta.Ext(x.Device), CallIdentifier: &id, LocalConnectionInfo: x.State})
 	}
 	answer(uacsta.SnapshotCallResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotCallData{SnapshotData: list}}, nil)
 }
@@ -150,7 +150,9 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidCallingDeviceState))
 		return
 	}
-	c := &call{id: p.link.newCall(), other: number, state: uacsta.Initiated}
+	c := p.newCall(false)
+	c.own.State = uacsta.Initiated
+	c.with(number)
 	p.active = c
 	p.order(c, func(res any, err error) {
 		if err != nil {
@@ -158,7 +160,7 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		}
 		answer(res, err)
 	}, uacsta.MakeCallResponse{CallingDevice: p.connection(c)}, func() {
-		p.initiated(c, uacsta.CauseMakeCall)
+		p.happens(c.Initiate(c.own, uacsta.CauseMakeCall))
 		p.command("ctwaitfordial", p.link.cfg.Timeout+10*time.Second, func(_ *line, err error) {
 			switch {
 			case !p.has(c): // cleared meanwhile
@@ -169,14 +171,6 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 			}
 		})
 	}, "ctanswer", p.link.cfg.Timeout)
-}
-
-func (p *port) initiated(c *call, cause uacsta.EventCause) {
-	p.tell(func(ref string) any {
-		return uacsta.ServiceInitiatedEvent{
-			MonitorCrossRefID: ref, InitiatedConnection: p.connection(c), InitiatingDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Initiated, Cause: cause,
-		}
-	})
 }
 
 // dial dials the number of a call.
@@ -194,19 +188,8 @@ func (p *port) dial(c *call, number string, cause uacsta.EventCause) {
 
 // dialled tells what can be known of a call that was dialled: that it has left.
 func (p *port) dialled(c *call, cause uacsta.EventCause) {
-	c.state = uacsta.Connected
-	own, other := uacsta.Ext(p.cfg.Number), uacsta.Ext(c.other)
-	p.tell(func(ref string) any {
-		return uacsta.OriginatedEvent{
-			MonitorCrossRefID: ref, OriginatedConnection: p.connection(c), CallingDevice: own, CalledDevice: other, LocalConnectionInfo: uacsta.Connected, Cause: cause,
-		}
-	})
-	p.tell(func(ref string) any {
-		return uacsta.NetworkReachedEvent{
-			MonitorCrossRefID: ref, OutboundConnection: c.far(), NetworkInterfaceUsed: own, CallingDevice: own, CalledDevice: other,
-			LocalConnectionInfo: uacsta.Connected, Cause: cause,
-		}
-	})
+	p.happens(c.Originate(c.own, cause))
+	p.happens(c.Reach(c.far, p.cfg.Number, cause))
 	c.timer = time.AfterFunc(p.link.cfg.AnswerTime, func() {
 		p.inbox.Post(func() {
 			if p.active == c {
@@ -218,32 +201,22 @@ func (p *port) dialled(c *call, cause uacsta.EventCause) {
 
 // fail ends a call that did not come about.
 func (p *port) fail(c *call, cause uacsta.EventCause) {
-	p.tell(func(ref string) any {
-		return uacsta.FailedEvent{
-			MonitorCrossRefID: ref, FailedConnection: p.connection(c), FailingDevice: uacsta.Ext(p.cfg.Number), CallingDevice: uacsta.Ext(p.cfg.Number),
-			CalledDevice: uacsta.Ext(c.other), LocalConnectionInfo: uacsta.Fail, Cause: cause,
-		}
-	})
+	p.happens(c.Fail(c.own, cause))
 	p.cleared(c, uacsta.CauseNormalClearing)
 	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) {})
 }
 
 func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 	c := p.find(s.CallToBeAnswered)
-	if c.state != uacsta.Alerting {
+	if c.own.State != uacsta.Alerting {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
 		return
 	}
 	p.order(c, answer, uacsta.AnswerCallResponse{}, func() {
 		p.announce(c, "") // the caller ID does not come any more
 		c.stop()
-		c.state, c.reached = uacsta.Connected, true
-		p.tell(func(ref string) any {
-			return uacsta.EstablishedEvent{
-				MonitorCrossRefID: ref, EstablishedConnection: p.connection(c), AnsweringDevice: uacsta.Ext(p.cfg.Number), CallingDevice: uacsta.Ext(c.other),
-				CalledDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNewCall,
-			}
-		})
+		c.reached = true
+		p.happens(c.Establish(c.own, c.Cause()))
 	}, "ctanswer", p.link.cfg.Timeout)
 }
 
@@ -251,7 +224,7 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 func (p *port) clearConnection(s *uacsta.ClearConnection, answer proxy.Answer) {
 	c := p.find(s.ConnectionToBeCleared)
 	switch {
-	case c == p.held && p.active != nil, c.state == uacsta.Alerting: // a line has no way to say it
+	case c == p.held && p.active != nil, c.own.State == uacsta.Alerting: // a line has no way to say it
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 	case p.held != nil && c == p.active:
 		p.flash(c, s.ConnectionToBeCleared, p.link.cfg.Flash.Reconnect, true, answer, uacsta.ClearConnectionResponse{}, p.back)
@@ -270,32 +243,16 @@ func (p *port) back(c *call) {
 	held := p.held
 	p.cleared(c, uacsta.CauseNormalClearing)
 	p.active, p.held = held, nil
-	p.tellRetrieved(held, uacsta.CauseNormal)
+	p.happens(held.Retrieve(held.own, uacsta.CauseNormal))
 }
 
 // flash has the switch behind the line do something with a call, by what is dialled for it.
 func (p *port) flash(c *call, id uacsta.ConnectionID, code string, allowed bool, answer proxy.Answer, res any, then func(*call)) {
-	if c == nil || p.find(id) != c || !allowed || c.state != uacsta.Connected && c.state != uacsta.Hold {
+	if c == nil || p.find(id) != c || !allowed || c.own.State != uacsta.Connected && c.own.State != uacsta.Hold {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
 	}
 	p.order(c, answer, res, func() { then(c) }, "ctdial", p.dialTime(code), code)
-}
-
-func (p *port) tellHeld(c *call, cause uacsta.EventCause) {
-	c.state = uacsta.Hold
-	p.tell(func(ref string) any {
-		return uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: p.connection(c), HoldingDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Hold, Cause: cause}
-	})
-}
-
-func (p *port) tellRetrieved(c *call, cause uacsta.EventCause) {
-	c.state = uacsta.Connected
-	p.tell(func(ref string) any {
-		return uacsta.RetrievedEvent{
-			MonitorCrossRefID: ref, RetrievedConnection: p.connection(c), RetrievingDevice: uacsta.Ext(p.cfg.Number), LocalConnectionInfo: uacsta.Connected, Cause: cause,
-		}
-	})
 }
 
 func (p *port) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
@@ -304,12 +261,13 @@ func (p *port) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		answer(nil, refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
 		return
 	}
-	n := &call{id: p.link.newCall(), other: number, state: uacsta.Initiated}
+	n := p.newCall(false)
+	n.with(number)
 	res := uacsta.ConsultationCallResponse{InitiatedCall: p.connection(n)}
 	p.flash(p.active, s.ExistingCall, p.link.cfg.Flash.Consult+number, p.held == nil, answer, res, func(c *call) {
 		p.active, p.held = n, c
-		p.tellHeld(c, uacsta.CauseConsultation)
-		p.initiated(n, uacsta.CauseConsultation)
+		p.happens(c.Hold(c.own, uacsta.CauseConsultation))
+		p.happens(n.Initiate(n.own, uacsta.CauseConsultation))
 		p.dialled(n, uacsta.CauseConsultation)
 	})
 }
@@ -326,18 +284,12 @@ func (p *port) transfer(s *uacsta.TransferCall, answer proxy.Answer) {
 		return
 	}
 	held, active := p.held, p.active
-	to := uacsta.Conn(held.id, active.other)
-	p.order(held, answer, uacsta.TransferCallResponse{TransferredCall: to}, func() {
+	z, to := &callmodel.Call[*callmodel.Connection]{ID: held.ID}, active.number()
+	p.order(held, answer, uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(z.ID, to)}, func() {
 		p.forget(held)
 		p.forget(active)
-		far, old, consulted := held.far(), p.connection(held), p.connection(active)
-		p.tell(func(ref string) any {
-			return uacsta.TransferedEvent{
-				MonitorCrossRefID: ref, PrimaryOldCall: old, SecondaryOldCall: &consulted, TransferringDevice: uacsta.Ext(p.cfg.Number), TransferredToDevice: uacsta.Ext(active.other),
-				TransferredConnections: []uacsta.ConnectionListItem{{NewConnection: &far, OldConnection: &far}, {NewConnection: &to}},
-				LocalConnectionInfo:    uacsta.Null, Cause: uacsta.CauseTransfer,
-			}
-		})
+		_, notices := z.Transfer(held.member(held.own), active.member(active.own), to, append(members(&held.Call, held.own), members(&active.Call, active.own)...)...)
+		p.happens(notices)
 	}, "cthangup", p.link.cfg.Timeout)
 }
 
@@ -350,10 +302,10 @@ func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 		held := p.held
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Conference, p.both(s.HeldCall, s.ActiveCall), answer, uacsta.ConferenceCallResponse{ConferenceCall: s.ActiveCall}, func(c *call) {
 			p.forget(held)
-			c.third = held.other
-			p.conferenced(c.id, p.connection(held), held.other)
+			before := p.connection(c)
+			p.conferenced(c, p.connection(held), &before, held.number(), append(members(&c.Call, nil), members(&held.Call, held.own)...))
 		})
-	case p.active == nil || p.find(s.ActiveCall) != p.active || p.active.state != uacsta.Connected:
+	case p.active == nil || p.find(s.ActiveCall) != p.active || p.active.own.State != uacsta.Connected:
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidActiveConnectionState))
 	default:
 		p.join(other, s.HeldCall, answer)
@@ -368,7 +320,7 @@ func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer)
 		switch theirs := other.find(named); {
 		case theirs == nil:
 			answer(nil, errConnection)
-		case theirs != other.active || theirs.state != uacsta.Connected:
+		case theirs != other.active || theirs.own.State != uacsta.Connected:
 			answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState))
 		case p.address(p.link.cfg.Address) != other.address(p.link.cfg.Address):
 			answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // they are on different machines
@@ -378,9 +330,10 @@ func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer)
 					answer(nil, errConnection)
 					return
 				}
-				id := c.id
+				id := c.ID
 				p.order(c, answer, uacsta.ConferenceCallResponse{ConferenceCall: p.connection(c)}, func() {
-					p.conferenced(id, named, other.cfg.Number)
+					before := p.connection(c)
+					p.conferenced(c, named, &before, other.cfg.Number, append(members(&c.Call, nil), c.member(beyond(other.cfg.Number))))
 					other.inbox.Post(func() { other.joined(theirs, id, p.cfg.Number) })
 				}, "ctjoin", p.link.cfg.Timeout, strconv.Itoa(p.cfg.Port), strconv.Itoa(other.cfg.Port))
 			}, refused)
@@ -393,19 +346,36 @@ func (p *port) joined(c *call, id, with string) {
 	if p.active != c {
 		return // it has ended meanwhile
 	}
-	old := p.connection(c)
-	c.id = id
-	p.conferenced(id, old, with)
+	before := c.Call
+	c.Call = callmodel.Call[*callmodel.Connection]{ID: id, Calling: before.Calling, Called: before.Called}
+	p.conferenced(c, before.Connection(c.own), nil, with, append(members(&before, nil), c.member(beyond(with))))
+}
+
+type member = callmodel.Member[*callmodel.Connection]
+
+func (c *call) member(x *callmodel.Connection) member { return member{Call: &c.Call, Party: x} }
+
+// members are all in a call but one; nil: all.
+func members(c *callmodel.Call[*callmodel.Connection], but *callmodel.Connection) []member {
+	var list []member
+	for _, x := range c.Parties {
+		if x != but {
+			list = append(list, member{Call: c, Party: x})
+		}
+	}
+	return list
+}
+
+// number is that of the other end, "" where it is not known.
+func (c *call) number() string {
+	if c.far == nil {
+		return ""
+	}
+	return c.far.Device
 }
 
 // conferenced tells that the port's call is a conference now.
-func (p *port) conferenced(id string, old uacsta.ConnectionID, added string) {
-	own, party := uacsta.Conn(id, p.cfg.Number), uacsta.Conn(id, added)
-	p.tell(func(ref string) any {
-		return uacsta.ConferencedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: old, ConferencingDevice: uacsta.Ext(p.cfg.Number), AddedParty: uacsta.Ext(added),
-			ConferenceConnections: []uacsta.ConnectionListItem{{NewConnection: &own}, {NewConnection: &party}},
-			LocalConnectionInfo:   uacsta.Connected, Cause: uacsta.CauseConference,
-		}
-	})
+func (p *port) conferenced(c *call, old uacsta.ConnectionID, second *uacsta.ConnectionID, added string, members []member) {
+	_, notices := c.Conference(callmodel.Joining{By: p.cfg.Number, Added: added, Primary: old, Secondary: second, Cause: uacsta.CauseConference}, members...)
+	p.happens(notices)
 }

@@ -16,7 +16,7 @@ var fileNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A
 
 // talking finds the call that something is to be said in.
 func (p *port) talking(id uacsta.ConnectionID) bool {
-	return p.active != nil && p.find(id) == p.active && p.active.state == uacsta.Connected
+	return p.active != nil && p.find(id) == p.active && p.active.own.State == uacsta.Connected
 }
 
 func (p *port) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {

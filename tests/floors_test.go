@@ -14,6 +14,7 @@ const module = "github.com/tr87proxy/tr87proxy/"
 var floors = map[string]int{
 	"uacsta": 0, "files": 0, "share": 0, "tls": 1, "accounts": 1, "directory": 0, "certs": 1, "audit": 0, "sip": 2,
 	"config": 2, "policy": 1, // config checks patterns with policy's own rules
+	"callmodel":     1,
 	"proxy":         3,
 	"tr87":          4,
 	"interop/lync":  4,

@@ -62,6 +62,9 @@ func Difference(own string, old, now View, scenes []Scene) []any {
 	for _, s := range scenes {
 		a, self := s.about(), ID{s.ID, own}
 		local, was := now.State(self), old.State(self)
+		if local == Unclear || was == Unclear {
+			continue
+		}
 		parties, calls := s.Parties, true // whether own has called
 		if own != "" {
 			parties = append([]ID{self}, slices.DeleteFunc(slices.Clone(parties), func(id ID) bool { return id == self })...)

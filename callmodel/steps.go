@@ -25,6 +25,10 @@ type step struct {
 
 const none State = ""
 
+// Unclear is the state, in a picture, of a connection that is known to be there and nothing else: no
+// event tells of it until more is known, but that it is over.
+const Unclear State = "unclear"
+
 // steps are the events that change one connection (the table of connection states and events of
 // ECMA-269).
 var steps = map[string]step{
@@ -48,6 +52,15 @@ var steps = map[string]step{
 func Concerns(ev *uacsta.Message) bool {
 	_, one := steps[ev.Name()]
 	return one || ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent"
+}
+
+// Says returns the state that an event says the connection is in that it names in an element; "" where
+// it says none, or that the connection is over.
+func Says(event, element string) State {
+	if s := steps[event]; s.path == element {
+		return s.to
+	}
+	return none
 }
 
 // Permits reports whether the event named leads a connection from one state to another. A

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -355,7 +356,7 @@ func (s *Session) verify(t *trunk, o *object) error {
 func (t *trunk) devicesIn(c uacsta.ConnectionID) (map[string]bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
-	now, seenNow := scene{call: c.CallID, devices: map[string]bool{}}, newPicture("", &t.pictures)
+	now, seenNow := scene{Scene: callmodel.Scene{ID: c.CallID}, devices: map[string]bool{}}, newPicture("", &t.pictures)
 	defer seenNow.clear()
 	err := t.lookAt(&now, seenNow, c, &seen)
 	var refusal *uacsta.Error

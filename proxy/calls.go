@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -42,7 +43,7 @@ type knownCall struct {
 // heardParty is what was heard last of a device in a call.
 type heardParty struct {
 	at    time.Time
-	state uacsta.LocalConnectionState // unclear where nobody said
+	state uacsta.LocalConnectionState // callmodel.Unclear where nobody said
 }
 
 const (
@@ -119,7 +120,7 @@ func (c *calls) enter(k *knownCall, device string, state uacsta.LocalConnectionS
 		if len(k.parties) == maxKnown {
 			return
 		}
-		before.state = unclear
+		before.state = callmodel.Unclear
 		device = strings.Clone(device)
 		c.octets += knownPartySize + len(device)
 		if c.byParty[device] == nil {
@@ -205,10 +206,7 @@ func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState
 	case "SnapshotCallResponse", "SnapshotCallData":
 		return uacsta.LocalConnectionState(x.Beside("localConnectionInfo"))
 	}
-	if change, is := changes[m.Name()]; is && change.path == x.Name() {
-		return change.state
-	}
-	return ""
+	return callmodel.Says(m.Name(), x.Name())
 }
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -406,7 +407,7 @@ func (m *monitor) event(ev *uacsta.Message) {
 		defer m.lookLater(r)
 	}
 	changed := m.pictured() && m.apply(ev)
-	m.tellTo(ev, func(cm *clientMonitor) bool { return !cm.stale || changed || !ofCalls(ev) })
+	m.tellTo(ev, func(cm *clientMonitor) bool { return !cm.stale || changed || !callmodel.Concerns(ev) })
 	m.partWays()
 }
 
@@ -418,8 +419,8 @@ func (m *monitor) partWays() {
 	}
 	m.clients = slices.DeleteFunc(m.clients, func(cm *clientMonitor) bool {
 		s := cm.session
-		for id := range m.picture.parties() {
-			if n, err := s.proxy.numbers().Parse(id.device, ""); err == nil && s.may(policy.Observe, n) {
+		for id := range m.picture.Connections() {
+			if n, err := s.proxy.numbers().Parse(id.Device, ""); err == nil && s.may(policy.Observe, n) {
 				return false
 			}
 		}

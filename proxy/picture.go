@@ -3,14 +3,16 @@ package proxy
 import (
 	"container/list"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // party is a connection: a device in a call, both as the link writes them.
-type party struct{ call, device string }
+type party = callmodel.ID
 
 // picture is what whoever sees a monitor's events knows of the calls of its device:
 // the state of each connection that an event named. A device whose calls never end does not
@@ -28,12 +30,9 @@ type picture struct {
 // event tells of others.
 type seenCall struct {
 	id      string
-	parties map[string]uacsta.LocalConnectionState // by device
+	parties map[string]callmodel.State // by device
 	place   *list.Element
 }
-
-// unclear is the state of a connection that is known to be there, and nothing else.
-const unclear uacsta.LocalConnectionState = "unclear"
 
 const (
 	maxSeen        = 1000 // calls of a device that its picture has
@@ -52,22 +51,22 @@ func newPicture(own string, of *budget) *picture {
 	return &picture{own: own, most: most, claim: claim{budget: of}, calls: map[string]*seenCall{}}
 }
 
-// state returns the state of a connection, "" where there is none.
-func (p *picture) state(id party) uacsta.LocalConnectionState {
-	if c := p.calls[id.call]; c != nil {
-		return c.parties[id.device]
+// State implements callmodel.View.
+func (p *picture) State(id party) callmodel.State {
+	if c := p.calls[id.Call]; c != nil {
+		return c.parties[id.Device]
 	}
 	return ""
 }
 
 // set takes in the state of a connection, and reports whether the picture has it now.
-func (p *picture) set(id party, state uacsta.LocalConnectionState) bool {
-	c := p.calls[id.call]
-	octets := seenPartySize + len(id.device)
+func (p *picture) set(id party, state callmodel.State) bool {
+	c := p.calls[id.Call]
+	octets := seenPartySize + len(id.Device)
 	if c != nil {
 		p.recent.MoveToFront(c.place)
-		if _, known := c.parties[id.device]; known {
-			c.parties[id.device] = state
+		if _, known := c.parties[id.Device]; known {
+			c.parties[id.Device] = state
 			return true
 		}
 		if len(c.parties) >= maxSeenParties {
@@ -75,10 +74,10 @@ func (p *picture) set(id party, state uacsta.LocalConnectionState) bool {
 			return false
 		}
 	} else {
-		if p.own != "" && id.device != p.own {
+		if p.own != "" && id.Device != p.own {
 			return false
 		}
-		octets += seenCallSize + len(id.call)
+		octets += seenCallSize + len(id.Call)
 		if len(p.calls) >= p.most {
 			p.giveWay()
 		}
@@ -91,10 +90,10 @@ func (p *picture) set(id party, state uacsta.LocalConnectionState) bool {
 		p.giveWay()
 	}
 	if c == nil {
-		c = &seenCall{id: id.call, parties: map[string]uacsta.LocalConnectionState{}}
+		c = &seenCall{id: id.Call, parties: map[string]callmodel.State{}}
 		p.calls[c.id], c.place = c, p.recent.PushFront(c)
 	}
-	c.parties[strings.Clone(id.device)] = state // a part of the message would keep all of it
+	c.parties[strings.Clone(id.Device)] = state // a part of the message would keep all of it
 	return true
 }
 
@@ -106,15 +105,15 @@ func (p *picture) giveWay() {
 
 // unset takes a connection out.
 func (p *picture) unset(id party) {
-	c := p.calls[id.call]
+	c := p.calls[id.Call]
 	if c == nil {
 		return
 	}
-	if _, known := c.parties[id.device]; known {
-		delete(c.parties, id.device)
-		p.claim.give(seenPartySize + len(id.device))
+	if _, known := c.parties[id.Device]; known {
+		delete(c.parties, id.Device)
+		p.claim.give(seenPartySize + len(id.Device))
 	}
-	if len(c.parties) == 0 || id.device == p.own {
+	if len(c.parties) == 0 || id.Device == p.own {
 		p.drop(c.id)
 	}
 }
@@ -141,15 +140,24 @@ func (p *picture) clear() {
 	p.claim.release()
 }
 
-// parties are the connections in the picture.
-func (p *picture) parties() iter.Seq[party] {
+// Connections implements callmodel.View.
+func (p *picture) Connections() iter.Seq[party] {
 	return func(yield func(party) bool) {
 		for call, c := range p.calls {
 			for device := range c.parties {
-				if !yield(party{call, device}) {
+				if !yield(party{Call: call, Device: device}) {
 					return
 				}
 			}
+		}
+	}
+}
+
+// complete takes states that are not clear from an older picture.
+func (p *picture) complete(old *picture) {
+	for id := range old.Connections() {
+		if p.State(id) == callmodel.Unclear {
+			p.set(id, old.State(id))
 		}
 	}
 }
@@ -165,202 +173,68 @@ func (p *picture) ownStates() map[string]uacsta.LocalConnectionState {
 	return states
 }
 
-// changes are the events that change one connection: where they name it, and the
-// state it has then; "" is none (the table of connection states and events of
-// ECMA-269).
-var changes = map[string]struct {
-	path  string
-	state uacsta.LocalConnectionState
-}{
-	"ServiceInitiatedEvent":  {"initiatedConnection", uacsta.Initiated},
-	"DigitsDialedEvent":      {"dialingConnection", uacsta.Initiated},
-	"OriginatedEvent":        {"originatedConnection", uacsta.Connected},
-	"OfferedEvent":           {"offeredConnection", uacsta.Alerting},
-	"DeliveredEvent":         {"connection", uacsta.Alerting},
-	"EstablishedEvent":       {"establishedConnection", uacsta.Connected},
-	"NetworkReachedEvent":    {"outboundConnection", uacsta.Connected},
-	"HeldEvent":              {"heldConnection", uacsta.Hold},
-	"RetrievedEvent":         {"retrievedConnection", uacsta.Connected},
-	"QueuedEvent":            {"queuedConnection", uacsta.Queued},
-	"BridgedEvent":           {"bridgedConnection", uacsta.Queued},
-	"FailedEvent":            {"failedConnection", uacsta.Fail},
-	"DivertedEvent":          {"connection", ""},
-	"ConnectionClearedEvent": {"droppedConnection", ""},
+// Devices implements callmodel.View.
+func (p *picture) Devices(call string) iter.Seq[string] {
+	if c := p.calls[call]; c != nil {
+		return maps.Keys(c.parties)
+	}
+	return func(func(string) bool) {}
 }
 
 // apply takes an event in, and reports whether the picture is another one now.
-func (p *picture) apply(ev *uacsta.Message) bool {
-	change, one := changes[ev.Name()]
-	if !one {
-		return p.regroup(ev)
+func (p *picture) apply(ev *uacsta.Message) (changed bool) {
+	changes := callmodel.Changes(ev, p.State)
+	if len(changes) == 1 && changes[0].Device != "" {
+		before := p.State(changes[0].ID)
+		p.change(changes[0])
+		return p.State(changes[0].ID) != before
 	}
-	id := party{ev.Text(change.path + "/callID"), ev.Text(change.path + "/deviceID")}
-	before := p.state(id)
-	switch {
-	case change.state == "":
-		p.unset(id)
-	case ev.Name() == "DeliveredEvent" && before == uacsta.Connected: // a trunk is connected while it rings beyond it
-	default:
-		p.set(id, change.state)
-	}
-	return p.state(id) != before
-}
-
-// regroup takes in what makes calls of calls: Transfered and Conferenced; and
-// CallCleared.
-func (p *picture) regroup(ev *uacsta.Message) bool {
-	switch ev.Name() {
-	case "CallClearedEvent":
-		call := ev.Text("clearedCall/callID")
-		known := p.calls[call] != nil
-		p.drop(call)
-		return known
-	case "TransferedEvent", "ConferencedEvent":
-	default:
-		return false
-	}
-	joined := map[party]uacsta.LocalConnectionState{}
-	before := map[party]uacsta.LocalConnectionState{} // of the calls that it names
-	var last party
-	for _, c := range ev.Connections() {
-		id := party{c.CallID(), c.DeviceID()}
-		if seen := p.calls[id.call]; seen != nil {
-			for device, state := range seen.parties {
-				before[party{id.call, device}] = state
-			}
+	before := map[party]callmodel.State{} // of all that they may change
+	for _, c := range changes {
+		for device := range p.Devices(c.Call) {
+			id := party{Call: c.Call, Device: device}
+			before[id] = p.State(id)
 		}
-		switch path := c.Path(); {
-		case strings.HasSuffix(path, "newConnection"):
-			last = id
-			if ev.Name() == "ConferencedEvent" {
-				joined[id] = uacsta.Connected
-			}
-		case strings.HasSuffix(path, "oldConnection"):
-			if state := p.state(id); state != "" {
-				joined[last] = state
-			} else if _, set := joined[last]; !set {
-				joined[last] = uacsta.Connected
-			}
+		if c.Device != "" {
+			before[c.ID] = p.State(c.ID)
 		}
 	}
-	p.drop(ev.Text("primaryOldCall/callID"))
-	p.drop(ev.Text("secondaryOldCall/callID"))
-	for _, own := range [2]bool{true, false} { // the device itself first: others are in its calls
-		for id, state := range joined {
-			if (id.device == p.own) == own {
-				p.set(id, state)
-			}
-		}
-	}
-	for id := range joined {
-		if _, named := before[id]; !named {
-			before[id] = ""
-		}
+	// The device itself comes first: others are in its calls.
+	slices.SortStableFunc(changes, func(a, b callmodel.Change) int { return p.turn(a) - p.turn(b) })
+	for _, c := range changes {
+		p.change(c)
 	}
 	for id, state := range before {
-		if p.state(id) != state {
-			return true
-		}
+		changed = changed || p.State(id) != state
 	}
-	return false
+	return changed
+}
+
+// change takes in what an event changes.
+func (p *picture) change(c callmodel.Change) {
+	switch {
+	case c.Device == "":
+		p.drop(c.Call)
+	case c.State == "":
+		p.unset(c.ID)
+	default:
+		p.set(c.ID, c.State)
+	}
+}
+
+// turn is when a change has its turn among those of one event.
+func (p *picture) turn(c callmodel.Change) int {
+	switch c.Device {
+	case "":
+		return 0
+	case p.own:
+		return 1
+	}
+	return 2
 }
 
 // scene is one call of a device, as a snapshot shows it.
 type scene struct {
-	call            string
-	parties         []party         // in the order of the snapshot
-	devices         map[string]bool // all, also those whose state the snapshot does not say; nil where nobody asks
-	calling, called *uacsta.ExtendedDeviceID
-}
-
-// since returns the events that lead from the old picture to the new one: a call that
-// ended is cleared, one that began appears, one that changed gets the event of its new
-// state. Of the others in a call only what the device's monitor would have told.
-func (p *picture) since(old *picture, scenes []scene) []any {
-	own := p.own
-	var events []any
-	for _, id := range slices.SortedFunc(old.parties(), func(a, b party) int { return strings.Compare(a.call+" "+a.device, b.call+" "+b.device) }) {
-		if p.state(id) == "" && (id.device == own || own == "") {
-			local := uacsta.Null
-			if own == "" { // a monitor on a call has no side of its own
-				local = ""
-			}
-			events = append(events, cleared(id, local))
-		}
-	}
-	for _, s := range scenes {
-		self := party{s.call, own}
-		local, was := p.state(self), old.state(self)
-		if local == unclear && was != "" { // the snapshot does not say
-			p.set(self, was)
-		}
-		if local == unclear || was == unclear { // clients know the call, as far as they do, from a snapshot
-			continue
-		}
-		first, caller := s.parties, true
-		if own != "" {
-			first = append([]party{self}, slices.DeleteFunc(slices.Clone(s.parties), func(id party) bool { return id == self })...)
-			caller = s.calling != nil && s.calling.Device.ID == own
-		}
-		for _, id := range first {
-			state, before := p.state(id), old.state(id)
-			implied := own != "" && id != self && before == "" && state == uacsta.Connected && (!caller || was == local && was != "")
-			if state != before && !implied {
-				events = append(events, s.become(id, before, state, local, caller)...)
-			}
-		}
-		if c := old.calls[s.call]; c != nil && own != "" {
-			for device := range c.parties {
-				if id := (party{s.call, device}); p.state(id) == "" && id != self {
-					events = append(events, cleared(id, local))
-				}
-			}
-		}
-	}
-	return events
-}
-
-// cleared tells that a connection is no more.
-func cleared(id party, local uacsta.LocalConnectionState) uacsta.ConnectionClearedEvent {
-	return uacsta.ConnectionClearedEvent{DroppedConnection: id.connection(), ReleasingDevice: uacsta.Ext(id.device), LocalConnectionInfo: local, Cause: uacsta.CauseNormalClearing}
-}
-
-func (id party) connection() uacsta.ConnectionID { return uacsta.Conn(id.call, id.device) }
-
-// become returns the events by which a connection comes into a state.
-func (s *scene) become(id party, before, state, local uacsta.LocalConnectionState, caller bool) []any {
-	device, connection := uacsta.Ext(id.device), id.connection()
-	var calling, called uacsta.ExtendedDeviceID
-	if s.calling != nil {
-		calling = *s.calling
-	}
-	if s.called != nil {
-		called = *s.called
-	}
-	const cause = uacsta.CauseNormal
-	switch state {
-	case uacsta.Initiated:
-		return []any{uacsta.ServiceInitiatedEvent{InitiatedConnection: connection, InitiatingDevice: device, LocalConnectionInfo: local, Cause: cause}}
-	case uacsta.Alerting:
-		return []any{uacsta.DeliveredEvent{Connection: connection, AlertingDevice: device, CallingDevice: calling, CalledDevice: called, LocalConnectionInfo: local, Cause: cause}}
-	case uacsta.Connected:
-		switch {
-		case before == uacsta.Hold:
-			return []any{uacsta.RetrievedEvent{RetrievedConnection: connection, RetrievingDevice: device, LocalConnectionInfo: local, Cause: cause}}
-		case caller && calling.Device.ID == id.device:
-			return []any{uacsta.OriginatedEvent{OriginatedConnection: connection, CallingDevice: calling, CalledDevice: called, LocalConnectionInfo: local, Cause: cause}}
-		}
-		return []any{uacsta.EstablishedEvent{EstablishedConnection: connection, AnsweringDevice: device, CallingDevice: calling, CalledDevice: called, LocalConnectionInfo: local, Cause: cause}}
-	case uacsta.Hold:
-		held := uacsta.HeldEvent{HeldConnection: connection, HoldingDevice: device, LocalConnectionInfo: local, Cause: cause}
-		if before == uacsta.Connected {
-			return []any{held}
-		}
-		return append(s.become(id, before, uacsta.Connected, local, caller), held)
-	case uacsta.Queued:
-		return []any{uacsta.QueuedEvent{QueuedConnection: connection, Queue: device, CallingDevice: calling, CalledDevice: called, LocalConnectionInfo: local, Cause: cause}}
-	case uacsta.Fail:
-		return []any{uacsta.FailedEvent{FailedConnection: connection, FailingDevice: device, CallingDevice: calling, CalledDevice: called, LocalConnectionInfo: local, Cause: cause}}
-	}
-	return nil
+	callmodel.Scene
+	devices map[string]bool // all, also those whose state the snapshot does not say; nil where nobody asks
 }

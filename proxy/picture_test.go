@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -15,17 +16,13 @@ import (
 type plain map[party]uacsta.LocalConnectionState
 
 func (p plain) drop(call string) {
-	maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return id.call == call })
+	maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return id.Call == call })
 }
 
 func (p plain) apply(ev *uacsta.Message, own string) {
-	if change, one := changes[ev.Name()]; one {
-		id := party{ev.Text(change.path + "/callID"), ev.Text(change.path + "/deviceID")}
-		switch {
-		case change.state == "":
-			delete(p, id)
-		case ev.Name() != "DeliveredEvent" || p[id] != uacsta.Connected:
-			p[id] = change.state
+	if changes := callmodel.Changes(ev, func(id party) callmodel.State { return p[id] }); len(changes) == 1 && changes[0].Device != "" {
+		if p[changes[0].ID] = changes[0].State; changes[0].State == "" {
+			delete(p, changes[0].ID)
 		}
 	}
 	switch ev.Name() {
@@ -35,7 +32,7 @@ func (p plain) apply(ev *uacsta.Message, own string) {
 		joined := plain{}
 		var last party
 		for _, c := range ev.Connections() {
-			id := party{c.CallID(), c.DeviceID()}
+			id := party{Call: c.CallID(), Device: c.DeviceID()}
 			switch {
 			case strings.HasSuffix(c.Path(), "newConnection"):
 				last = id
@@ -49,7 +46,7 @@ func (p plain) apply(ev *uacsta.Message, own string) {
 		maps.Copy(p, joined)
 	}
 	if own != "" {
-		maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return p[party{id.call, own}] == "" })
+		maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return p[party{Call: id.Call, Device: own}] == "" })
 	}
 }
 
@@ -89,15 +86,15 @@ func TestPicture(t *testing.T) {
 			want.apply(m, own)
 			changed := p.apply(m)
 			got := plain{}
-			for id := range p.parties() {
-				got[id] = p.state(id)
+			for id := range p.Connections() {
+				got[id] = p.State(id)
 			}
 			if !maps.Equal(got, want) || changed == maps.Equal(before, want) {
 				t.Fatalf("%s: %v, changed: %v; want %v after %v", m, got, changed, want, before)
 			}
 			octets := 0
 			for id := range want {
-				octets += seenPartySize + len(id.device)
+				octets += seenPartySize + len(id.Device)
 			}
 			for call := range p.calls {
 				octets += seenCallSize + len(call)
@@ -126,7 +123,7 @@ func TestPictureIsBounded(t *testing.T) {
 		p.apply(established(call, "100"))
 		p.apply(established(0, "100")) // it lives
 	}
-	if len(p.calls) != maxSeen || p.state(party{"0", "100"}) == "" || p.state(party{"1", "100"}) != "" || p.state(party{"32999", "100"}) == "" || p.gone != 33000-maxSeen {
+	if len(p.calls) != maxSeen || p.State(party{Call: "0", Device: "100"}) == "" || p.State(party{Call: "1", Device: "100"}) != "" || p.State(party{Call: "32999", Device: "100"}) == "" || p.gone != 33000-maxSeen {
 		t.Errorf("%d calls, %d gone", len(p.calls), p.gone)
 	}
 	for n := range 2 * maxSeenParties {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -59,7 +60,7 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	if l.pace() != nil {
 		return
 	}
-	var scenes []scene
+	var scenes []callmodel.Scene
 	now := newPicture(ownOf(m.watch.MonitorObject), &t.pictures)
 	seen := claim{budget: &t.memory}
 	defer seen.release()
@@ -83,7 +84,8 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	case err == nil && r.first:
 		m.picture, now = now, m.picture
 	case err == nil:
-		missed := now.since(m.picture, scenes)
+		now.complete(m.picture)
+		missed := callmodel.Difference(now.own, m.picture, now, scenes)
 		m.picture, now = now, m.picture
 		for _, ev := range missed {
 			m.tellStale(ev)
@@ -129,7 +131,7 @@ func (m *monitor) tellHeld() {
 		changed := m.apply(ev)
 		m.tellTo(ev, func(cm *clientMonitor) bool {
 			if cm.stale {
-				return first || changed || !ofCalls(ev)
+				return first || changed || !callmodel.Concerns(ev)
 			}
 			return i >= cm.from
 		})
@@ -161,12 +163,6 @@ func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	return changed
 }
 
-// ofCalls reports whether an event changes connections.
-func ofCalls(ev *uacsta.Message) bool {
-	_, one := changes[ev.Name()]
-	return one || ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent"
-}
-
 // ownOf is the device whose side of the calls a monitor on an object tells; "" for one on a call.
 func ownOf(object uacsta.MonitorObject) string {
 	if object.DeviceObject == nil {
@@ -177,24 +173,24 @@ func ownOf(object uacsta.MonitorObject) string {
 
 // look takes snapshots of the device and of its calls, or of the call, into a picture; what they
 // take in memory is taken of seen.
-func (m *monitor) look(now *picture, seen *claim) ([]scene, error) {
+func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
-		s := scene{call: call.CallID}
+		s := scene{Scene: callmodel.Scene{ID: call.CallID}}
 		if err := m.trunk.lookAt(&s, now, *call, seen); err != nil {
 			return nil, err
 		}
-		return []scene{s}, nil
+		return []callmodel.Scene{s.Scene}, nil
 	}
 	own := *m.watch.MonitorObject.DeviceObject
-	var scenes []scene
+	var scenes []callmodel.Scene
 	calls, err := m.trunk.callsOf(own, seen)
 	if err != nil {
 		return nil, err
 	}
 	for _, info := range calls {
 		states := info.LocalCallState.CompoundCallState
-		self := party{info.ConnectionIdentifier.CallID, own.ID}
-		state := unclear
+		self := party{Call: info.ConnectionIdentifier.CallID, Device: own.ID}
+		state := callmodel.Unclear
 		if len(states) > 0 {
 			state = uacsta.LocalConnectionState(strings.Clone(string(states[0])))
 		}
@@ -202,7 +198,7 @@ func (m *monitor) look(now *picture, seen *claim) ([]scene, error) {
 		if now.gone > 0 { // to tell that the others are over would be wrong
 			return nil, errCalls
 		}
-		s := scene{call: self.call, parties: []party{self}}
+		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
 		var refusal *uacsta.Error
 		switch err := m.trunk.lookAt(&s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:
@@ -212,7 +208,7 @@ func (m *monitor) look(now *picture, seen *claim) ([]scene, error) {
 		if now.gone > 0 {
 			return nil, errCalls
 		}
-		scenes = append(scenes, s)
+		scenes = append(scenes, s.Scene)
 	}
 	return scenes, nil
 }
@@ -252,7 +248,7 @@ func (t *trunk) lookAt(s *scene, now *picture, call uacsta.ConnectionID, seen *c
 		if err := res.Decode(&whole); err != nil {
 			return err
 		}
-		s.calling, s.called = whole.CallingDevice, whole.CalledDevice
+		s.Calling, s.Called = whole.CallingDevice, whole.CalledDevice
 		if list := whole.CrossRefIDorSnapshotData.SnapshotData; list != nil {
 			s.add(now, list.SnapshotCallResponseInfo)
 		}
@@ -271,18 +267,18 @@ func (t *trunk) lookAt(s *scene, now *picture, call uacsta.ConnectionID, seen *c
 // add takes in the parties of a call.
 func (s *scene) add(now *picture, parties []uacsta.SnapshotCallResponseInfo) {
 	for _, info := range parties {
-		id := party{s.call, info.DeviceOnCall.Device.ID}
+		id := party{Call: s.ID, Device: info.DeviceOnCall.Device.ID}
 		if info.CallIdentifier != nil && info.CallIdentifier.DeviceID.ID != "" {
-			id.device = info.CallIdentifier.DeviceID.ID
+			id.Device = info.CallIdentifier.DeviceID.ID
 		}
-		if s.devices != nil && id.device != "" {
-			s.devices[id.device] = true
+		if s.devices != nil && id.Device != "" {
+			s.devices[id.Device] = true
 		}
-		if id.device == "" || info.LocalConnectionInfo == "" || now.state(id) != "" {
+		if id.Device == "" || info.LocalConnectionInfo == "" || now.State(id) != "" {
 			continue
 		}
 		if now.set(id, uacsta.LocalConnectionState(strings.Clone(string(info.LocalConnectionInfo)))) {
-			s.parties = append(s.parties, id)
+			s.Parties = append(s.Parties, id)
 		}
 	}
 }
@@ -423,7 +419,7 @@ func (m *monitor) remember(whole bool) {
 		m.overtake(own, known)
 	case !behind:
 		for call, state := range known {
-			if id := (party{call, own}); m.picture.state(id) == "" {
+			if id := (party{Call: call, Device: own}); m.picture.State(id) == "" {
 				m.picture.set(id, state)
 			}
 		}
@@ -433,24 +429,28 @@ func (m *monitor) remember(whole bool) {
 // overtake brings the device's own connections in the picture to what a snapshot says that one
 // client has asked for. Those that have missed it are told: what all of them know must be one and
 // the same. m.mu is held.
-func (m *monitor) overtake(own string, known map[string]uacsta.LocalConnectionState) {
-	before := m.picture.ownStates()
-	for _, call := range slices.Sorted(maps.Keys(before)) {
+func (m *monitor) overtake(own string, known map[string]callmodel.State) {
+	before, now := newPicture(own, &m.trunk.pictures), newPicture(own, &m.trunk.pictures)
+	defer before.clear()
+	defer now.clear()
+	var scenes []callmodel.Scene
+	for call, state := range m.picture.ownStates() {
+		before.set(party{Call: call, Device: own}, state)
 		if known[call] == "" {
 			m.picture.drop(call)
-			m.tellStale(cleared(party{call, own}, uacsta.Null))
 		}
 	}
 	for _, call := range slices.Sorted(maps.Keys(known)) {
-		id := party{call, own}
-		state := known[call]
-		if state == before[call] || state == unclear && before[call] != "" || !m.picture.set(id, state) || state == unclear || before[call] == unclear {
-			continue
+		id, state := party{Call: call, Device: own}, known[call]
+		if was := m.picture.State(id); was != "" && state == callmodel.Unclear {
+			state = was
 		}
-		s := scene{call: call}
-		for _, ev := range s.become(id, before[call], state, state, false) {
-			m.tellStale(ev)
+		if m.picture.set(id, state) && now.set(id, state) {
+			scenes = append(scenes, callmodel.Scene{ID: call})
 		}
+	}
+	for _, ev := range callmodel.Difference(own, before, now, scenes) {
+		m.tellStale(ev)
 	}
 }
 

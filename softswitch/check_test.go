@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -102,9 +103,9 @@ type operation struct {
 type picture map[party]uacsta.LocalConnectionState
 
 // party is a connection as a map key.
-type party struct{ call, device string }
+type party = callmodel.ID
 
-func partyOf(id uacsta.ConnectionID) party { return party{id.CallID, id.DeviceID.ID} }
+func partyOf(id uacsta.ConnectionID) party { return party{Call: id.CallID, Device: id.DeviceID.ID} }
 
 // node is a state: how to get there, and what a client that watched thinks of it.
 type node struct {
@@ -281,23 +282,26 @@ func bits(p uacsta.ServicesPermitted) map[string]bool {
 	return all
 }
 
-// steps are the states that an event leads a connection to, and from which states
-// it may (the table of connection states and events of ECMA-269). Null is "".
-var steps = map[string]struct {
-	to   uacsta.LocalConnectionState
-	from []uacsta.LocalConnectionState
-}{
-	"NetworkReachedEvent":    {uacsta.Connected, []uacsta.LocalConnectionState{""}},
-	"ServiceInitiatedEvent":  {uacsta.Initiated, []uacsta.LocalConnectionState{""}},
-	"OriginatedEvent":        {uacsta.Connected, []uacsta.LocalConnectionState{"", uacsta.Initiated}},
-	"DeliveredEvent":         {uacsta.Alerting, []uacsta.LocalConnectionState{"", uacsta.Queued}},
-	"EstablishedEvent":       {uacsta.Connected, []uacsta.LocalConnectionState{"", uacsta.Initiated, uacsta.Alerting}},
-	"HeldEvent":              {uacsta.Hold, []uacsta.LocalConnectionState{uacsta.Connected}},
-	"RetrievedEvent":         {uacsta.Connected, []uacsta.LocalConnectionState{uacsta.Hold, uacsta.Queued}},
-	"QueuedEvent":            {uacsta.Queued, []uacsta.LocalConnectionState{"", uacsta.Alerting, uacsta.Fail}},
-	"FailedEvent":            {uacsta.Fail, []uacsta.LocalConnectionState{"", uacsta.Initiated, uacsta.Connected}},
-	"DivertedEvent":          {"", []uacsta.LocalConnectionState{"", uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
-	"ConnectionClearedEvent": {"", []uacsta.LocalConnectionState{uacsta.Initiated, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
+// unused are steps of the call model that the switch does not take.
+var unused = map[string][]uacsta.LocalConnectionState{
+	"DigitsDialedEvent": {uacsta.Initiated},
+	"OfferedEvent":      {""},
+	"BridgedEvent":      {"", uacsta.Alerting, uacsta.Connected, uacsta.Hold},
+	"DeliveredEvent":    {uacsta.Alerting, uacsta.Fail},
+	"EstablishedEvent":  {uacsta.Queued},
+	"QueuedEvent":       {uacsta.Connected, uacsta.Queued},
+	"FailedEvent":       {uacsta.Alerting, uacsta.Queued},
+}
+
+// takes reports whether the switch may take a step of the call model. Its trunk is connected all
+// the time.
+func takes(event string, id party, from, to uacsta.LocalConnectionState) bool {
+	if event == "DeliveredEvent" || event == "EstablishedEvent" {
+		if trunk := id.Device == "900"; trunk != (from == uacsta.Connected) {
+			return false
+		}
+	}
+	return callmodel.Permits(event, from, to) && !slices.Contains(unused[event], from)
 }
 
 // follow computes a client's picture from the events, and checks each of them.
@@ -318,7 +322,7 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 				break
 			}
 			receivers[d] = true
-			local := known[party{subject.call, d}]
+			local := known[party{Call: subject.Call, Device: d}]
 			if local == "" {
 				local = uacsta.Null
 			}
@@ -328,14 +332,14 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 			events = events[1:]
 		}
 		for id := range known {
-			if id.call == subject.call && !receivers[id.device] {
-				c.t.Errorf("%s: %s %v did not reach %s", what, ev.Name(), subject, id.device)
+			if id.Call == subject.Call && !receivers[id.Device] {
+				c.t.Errorf("%s: %s %v did not reach %s", what, ev.Name(), subject, id.Device)
 			}
 		}
 		for id := range before {
 			_, still := known[id]
-			if !still && !receivers[id.device] {
-				c.t.Errorf("%s: %s %v ended the connection of %s, who was not told", what, ev.Name(), subject, id.device)
+			if !still && !receivers[id.Device] {
+				c.t.Errorf("%s: %s %v ended the connection of %s, who was not told", what, ev.Name(), subject, id.Device)
 			}
 		}
 	}
@@ -350,7 +354,7 @@ func connectionsOf(ev *uacsta.Message) []party {
 	var ids []party
 	for _, c := range ev.Connections() {
 		if !strings.Contains(c.Path(), "istory") {
-			ids = append(ids, party{c.CallID(), c.DeviceID()})
+			ids = append(ids, party{Call: c.CallID(), Device: c.DeviceID()})
 		}
 	}
 	return ids
@@ -359,54 +363,33 @@ func connectionsOf(ev *uacsta.Message) []party {
 // step takes one event into the picture and returns the connection that it is
 // about; of Transfered and Conferenced, one in the resulting call.
 func (c *checker) step(what fmt.Stringer, ev *uacsta.Message, known picture) party {
-	ids := connectionsOf(ev)
-	id := ids[0]
-	if rule, ok := steps[ev.Name()]; ok {
-		if id.device == "900" && slices.Contains([]string{"DeliveredEvent", "EstablishedEvent"}, ev.Name()) { // it is connected all the time
-			rule.to, rule.from = uacsta.Connected, []uacsta.LocalConnectionState{uacsta.Connected}
-		}
-		if !slices.Contains(rule.from, known[id]) {
-			c.t.Errorf("%s: %s of %v, which is %q", what, ev.Name(), id, known[id])
-		}
-		known[id] = rule.to
-		if rule.to == "" {
-			delete(known, id)
-		}
-		return id
-	}
+	id := connectionsOf(ev)[0]
+	changes := callmodel.Changes(ev, func(id party) uacsta.LocalConnectionState { return known[id] })
 	switch ev.Name() {
 	case "CallInformationEvent", "DigitsGeneratedEvent":
-		return id
 	case "TransferedEvent", "ConferencedEvent":
-	default:
-		c.t.Errorf("%s: an unexpected %s", what, ev.Name())
-		return id
-	}
-	joined := picture{}
-	var result, last party
-	for _, conn := range ev.Connections() {
-		now := party{conn.CallID(), conn.DeviceID()}
-		switch {
-		case strings.HasSuffix(conn.Path(), "newConnection"):
-			last, result = now, now
-			if ev.Name() == "ConferencedEvent" {
-				joined[now] = uacsta.Connected
+		id = changes[len(changes)-1].ID
+		for _, conn := range ev.Connections() {
+			if old := (party{Call: conn.CallID(), Device: conn.DeviceID()}); strings.HasSuffix(conn.Path(), "oldConnection") && known[old] == "" {
+				c.t.Errorf("%s: %s of %v, which there is not", what, ev.Name(), old)
 			}
-		case strings.HasSuffix(conn.Path(), "oldConnection"):
-			joined[last] = known[now]
-		default: // the old calls
-			maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool {
-				return old == now && ev.Name() == "TransferedEvent"
-			})
+		}
+	default:
+		if len(changes) != 1 || changes[0].ID != id || !takes(ev.Name(), id, known[id], changes[0].State) {
+			c.t.Errorf("%s: %s of %v, which is %q", what, ev.Name(), id, known[id])
 		}
 	}
-	olds := map[string]bool{ids[0].call: true}
-	if second := ev.Text("secondaryOldCall/callID"); second != "" {
-		olds[second] = true
+	for _, change := range changes {
+		switch {
+		case change.Device == "":
+			maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool { return old.Call == change.Call })
+		case change.State == "":
+			delete(known, change.ID)
+		default:
+			known[change.ID] = change.State
+		}
 	}
-	maps.DeleteFunc(known, func(old party, _ uacsta.LocalConnectionState) bool { return olds[old.call] })
-	maps.Copy(known, joined)
-	return result
+	return id
 }
 
 // compare compares a client's picture with the snapshots.
@@ -425,7 +408,7 @@ func (c *checker) compare(what fmt.Stringer, s *Switch, known picture) {
 		c.t.Errorf("%s: events say %v, snapshots %v", what, known, actual)
 	}
 	for id := range actual {
-		res, err := s.snapshotCall(&uacsta.SnapshotCall{SnapshotObject: uacsta.Conn(id.call, id.device)})
+		res, err := s.snapshotCall(&uacsta.SnapshotCall{SnapshotObject: uacsta.Conn(id.Call, id.Device)})
 		if err != nil {
 			c.t.Fatal(err)
 		}

@@ -31,16 +31,29 @@ func TestMeter(t *testing.T) {
 	if !m.Take("a", Rate{}, now) {
 		t.Error("no rate is a limit")
 	}
-	now = now.Add(time.Second)
-	m.Take("b", rate, now)
-	for i := range 50000 { // others push out what was idle longest, and nobody who is busy
-		m.Take("b", rate, now)
+}
+
+// Many keys push out those of which least is lost: one that is limited stays so, busy or not, and
+// the table stays as long as it is.
+func TestMeterForgets(t *testing.T) {
+	var m Meter[string]
+	now, rate := time.Now(), Rate{3, time.Minute}
+	m.Take("idle", rate, now)
+	for range 3 {
+		m.Take("mallory", rate, now)
+		m.Take("busy", rate, now)
+	}
+	for i := range 50000 {
+		m.Take("busy", rate, now)
+		m.Take(fmt.Sprint(i), rate, now)
 		m.Take(fmt.Sprint(i), rate, now)
 	}
-	if m.Take("b", rate, now) {
-		t.Error("who comes with many keys gives a busy one a new start")
+	if m.Take("mallory", rate, now) || m.Take("busy", rate, now) {
+		t.Error("50000 other keys give a limited one its whole rate back")
 	}
-	if !m.Take("a", rate, now) {
-		t.Error("unbounded")
+	for range 3 {
+		if !m.Take("idle", rate, now) {
+			t.Error("unbounded")
+		}
 	}
 }

@@ -1,7 +1,7 @@
 package share
 
 import (
-	"container/list"
+	"container/heap"
 	"net/netip"
 	"sync"
 	"time"
@@ -9,20 +9,23 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Meter gives each of many keys a rate of its own. Keys that have been idle longest are
-// forgotten first, so that whoever comes with very many keys pushes out idle ones, not busy
-// ones. The zero value remembers 50 000 keys.
+// Meter gives each of many keys a rate of its own. Where there are too many keys, the one that has
+// its whole rate back first is forgotten first: an idle key, of which nothing is lost, and never
+// one that has used up its rate for one that has used less. The zero value remembers 50 000 keys.
 type Meter[K comparable] struct {
 	Most int // keys that are remembered; 50 000
 
-	mu   sync.Mutex
-	keys map[K]*list.Element
-	used list.List // of *metered[K], the one idle longest first
+	mu    sync.Mutex
+	keys  map[K]*metered[K]
+	whole byTime[K] // the same
 }
 
+// metered is what a key has left.
 type metered[K comparable] struct {
 	key     K
 	limiter *rate.Limiter
+	whole   time.Time // when it has its whole rate back
+	place   int       // in Meter.whole
 }
 
 // Take takes one of what a key may do, so many a second and burst at once, and reports whether
@@ -30,44 +33,72 @@ type metered[K comparable] struct {
 func (m *Meter[K]) Take(key K, perSecond float64, burst int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.keys[key]
-	if e == nil {
-		e = m.enter(&metered[K]{key, rate.NewLimiter(rate.Limit(perSecond), burst)})
+	k := m.keys[key]
+	if k == nil {
+		k = m.enter(&metered[K]{key: key, limiter: rate.NewLimiter(rate.Limit(perSecond), burst)})
 	}
-	m.used.MoveToBack(e)
-	l := e.Value.(*metered[K]).limiter
+	l := k.limiter
 	if l.Limit() != rate.Limit(perSecond) {
 		l.SetLimitAt(now, rate.Limit(perSecond))
 	}
 	if l.Burst() != burst {
 		l.SetBurstAt(now, burst)
 	}
-	return l.AllowN(now, 1)
+	taken := l.AllowN(now, 1)
+	k.whole = now.Add(time.Duration((float64(burst) - l.TokensAt(now)) / perSecond * float64(time.Second)))
+	heap.Fix(&m.whole, k.place)
+	return taken
 }
 
 // enter makes room for a key. Callers hold m.mu.
-func (m *Meter[K]) enter(one *metered[K]) *list.Element {
+func (m *Meter[K]) enter(k *metered[K]) *metered[K] {
 	most := m.Most
 	if most == 0 {
 		most = 50000
 	}
 	if m.keys == nil {
-		m.keys = map[K]*list.Element{}
+		m.keys = map[K]*metered[K]{}
 	}
 	if len(m.keys) >= most {
-		delete(m.keys, m.used.Remove(m.used.Front()).(*metered[K]).key)
+		delete(m.keys, heap.Pop(&m.whole).(*metered[K]).key)
 	}
-	e := m.used.PushBack(one)
-	m.keys[one.key] = e
-	return e
+	heap.Push(&m.whole, k)
+	m.keys[k.key] = k
+	return k
+}
+
+// byTime is a heap of keys, the one that has its whole rate back first on top.
+type byTime[K comparable] []*metered[K]
+
+func (h byTime[K]) Len() int           { return len(h) }
+func (h byTime[K]) Less(i, j int) bool { return h[i].whole.Before(h[j].whole) }
+func (h byTime[K]) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (h *byTime[K]) Push(x any) {
+	k := x.(*metered[K])
+	k.place = len(*h)
+	*h = append(*h, k)
+}
+
+// Pop implements heap.Interface.
+func (h *byTime[K]) Pop() any {
+	last := len(*h) - 1
+	k := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return k
 }
 
 // Left reports whether a key has one left, and takes none.
 func (m *Meter[K]) Left(key K, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.keys[key]
-	return e == nil || e.Value.(*metered[K]).limiter.TokensAt(now) >= 1
+	k := m.keys[key]
+	return k == nil || k.limiter.TokensAt(now) >= 1
 }
 
 // Rates gives each peer the same rate.

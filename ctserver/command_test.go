@@ -1,6 +1,7 @@
 package ctserver
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -154,11 +156,12 @@ func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string
 		p.active.with("1")
 	}
 	c := &card{written: make(chan string, 100)}
-	p.wire = &wire{nc: c, finished: make(chan struct{}), event: func(string, string) {}}
+	p.wire = newWire(c, 0, link.cfg.Log, func(string, string) {})
 	p.inbox.Open()
 	ended := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(func() { _ = p.inbox.Run(ended) })
+	group.Go(func() { ended <- p.wire.Serve(context.Background(), func() error { <-p.wire.Ended(); return nil }) })
 	answered := make(chan error, 1)
 	link.Request(m, func(_ *uacsta.Message, err error) { answered <- err })
 	for {
@@ -174,9 +177,8 @@ func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string
 			done := make(chan struct{})
 			p.inbox.Post(func() { close(done) })
 			<-done
-			ended <- errClosed
+			p.wire.Finish(gate.ErrClosed)
 			group.Wait()
-			p.wire.close(errClosed)
 			return c.lines, err
 		}
 	}

@@ -92,8 +92,11 @@ func NewLink(cfg LinkConfig) *Link {
 // errNoPort is why a link is down.
 var errNoPort = errors.New("no port of the card can be reached")
 
-// pause is before a port is tried again.
-const pause = time.Second
+// How long a port is left alone before it is tried again: at first, and at most.
+const (
+	firstPause = time.Second
+	mostPause  = 30 * time.Second
+)
 
 // Run implements proxy.Link: it connects to every port, and to those that fail again, until
 // ctx ends or none is left.
@@ -151,16 +154,14 @@ func (l *Link) keep(ctx context.Context, p *port, changes chan<- change) {
 		case <-ctx.Done():
 		}
 	}
-	for {
+	for wait := (gate.BackOff{First: firstPause, Most: mostPause}); ; {
 		nc, err := gate.Dial(ctx, []string{p.address(l.cfg.Address)}, strconv.Itoa(firstPort-1+p.cfg.Port), nil, l.cfg.Timeout)
 		if err == nil {
-			err = p.serve(ctx, nc, func() { tell(nil) })
+			err = p.serve(ctx, nc, func() { wait.Reset(); tell(nil) })
 			l.cfg.Log.Warn("port lost", "device", p.cfg.Number, "err", err)
 		}
 		tell(err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !gate.Sleep(ctx, wait.Next()) {
 			return
 		}
 	}
@@ -189,9 +190,7 @@ func (l *Link) manage(ctx context.Context) {
 			return
 		}
 		l.cfg.Log.Warn("no manager connection", "address", l.cfg.Manager, "err", err)
-		select {
-		case <-time.After(l.cfg.Heartbeat):
-		case <-ctx.Done():
+		if !gate.Sleep(ctx, l.cfg.Heartbeat) {
 			return
 		}
 	}
@@ -199,7 +198,7 @@ func (l *Link) manage(ctx context.Context) {
 
 // ask asks for the state of the ports again and again.
 func (l *Link) ask(ctx context.Context, nc net.Conn) error {
-	w := &wire{nc: nc, handle: manager, finished: make(chan struct{}), event: func(string, string) {}}
+	w := newWire(nc, manager, l.cfg.Log, func(string, string) {})
 	l.mu.Lock()
 	l.manager = w
 	l.mu.Unlock()
@@ -208,27 +207,24 @@ func (l *Link) ask(ctx context.Context, nc net.Conn) error {
 		l.manager = nil
 		l.mu.Unlock()
 	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var group sync.WaitGroup
-	defer group.Wait()
-	group.Go(func() {
+	return w.Run(ctx, w.read, func(ctx context.Context) error {
 		beat := time.NewTicker(l.cfg.Heartbeat)
 		defer beat.Stop()
 		for {
-			_ = w.send("portstatus", l.cfg.Timeout, func(reply *line, err error) { // fails when serve does
+			if err := w.send("portstatus", l.cfg.Timeout, func(reply *line, err error) {
 				if err == nil {
 					l.cfg.Log.Debug("ports", "status", reply.args)
 				}
-			})
+			}); err != nil {
+				return err
+			}
 			select {
 			case <-beat.C:
 			case <-ctx.Done():
-				return
+				return ctx.Err()
 			}
 		}
-	})
-	return w.serve(ctx)
+	}, nil)
 }
 
 // newCall makes a callID.

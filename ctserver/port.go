@@ -44,11 +44,13 @@ func newPort(l *Link, cfg Port) *port { return &port{link: l, cfg: cfg} }
 // serve is the port while there is a connection; up is called once it can carry requests.
 func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 	p.inbox.Open()
-	p.wire = &wire{nc: nc, handle: p.cfg.Port - 1, finished: make(chan struct{}), event: func(what, more string) {
-		p.inbox.Do(func() { p.happened(what, more) }, func(error) { _ = nc.Close() }) // it must not miss what happens
-	}}
+	var w *wire
+	w = newWire(nc, p.cfg.Port-1, p.link.cfg.Log, func(what, more string) {
+		p.inbox.Do(func() { p.happened(what, more) }, w.Close) // it must not miss what happens
+	})
+	p.wire = w
 	ended := make(chan error, 1)
-	go func() { ended <- p.wire.serve(ctx) }()                     // it ends when the connection does
+	go func() { ended <- w.Serve(ctx, w.read) }()                  // the inbox waits for it
 	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) { // whatever it was doing before
 		if p.was {
 			p.tell(func(ref string) any {

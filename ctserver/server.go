@@ -62,6 +62,9 @@ func NewCard(cfg CardConfig) *Card {
 // clientInbox is how many lines and events of a program may wait.
 const clientInbox = 256
 
+// writeTime is how long a program may take to take a line.
+const writeTime = 10 * time.Second
+
 // front is the name of this front in rules and logs.
 const front = "ctserver"
 

@@ -2,48 +2,36 @@ package ctserver
 
 import (
 	"bufio"
-	"context"
-	"errors"
-	"fmt"
+	"log/slog"
 	"net"
-	"sync"
 	"time"
-)
 
-// Why a command has no reply.
-var (
-	errClosed  = errors.New("the connection to the port is closed")
-	errTimeout = errors.New("ctserver gave no answer in time")
-	errFull    = errors.New("too many commands wait")
+	"github.com/tr87proxy/tr87proxy/gate"
 )
 
 // maxCommands is how many commands may wait for those before them.
 const maxCommands = 32
 
-// writeTime is how long ctserver may take to take a line.
-const writeTime = 10 * time.Second
-
 // wire is the connection to one port. Commands are sent one after the other: a reply says to
 // which command it belongs by its name only.
 type wire struct {
-	nc     net.Conn
+	*gate.Commands[*command]
+	in     *bufio.Reader
 	handle int
 	event  func(what, more string) // what happens on the line
-
-	finished chan struct{} // closed when the connection is, and nobody is told anything more
-
-	mu      sync.Mutex
-	waiting []*command // the first has been sent
-	timer   *time.Timer
-	closed  error
 }
 
 // command is one that waits for its reply.
 type command struct {
-	text    string
-	name    string
-	timeout time.Duration
-	done    func(reply *line, err error)
+	name string
+	done func(reply *line, err error)
+}
+
+func newWire(nc net.Conn, handle int, log *slog.Logger, event func(what, more string)) *wire {
+	return &wire{
+		Commands: gate.NewCommands(nc, gate.Limits{Log: log, MaxOutstanding: maxCommands}, 1, func(c *command, err error) { c.done(nil, err) }),
+		in:       bufio.NewReaderSize(nc, maxLine), handle: handle, event: event,
+	}
 }
 
 // send sends a command once those before it are answered. done is called with the reply,
@@ -58,49 +46,15 @@ func (w *wire) sendTo(port int, name string, timeout time.Duration, done func(*l
 	if err != nil {
 		return err
 	}
-	return w.queue(&command{text, name, timeout, done})
+	return w.Give(gate.Command[*command]{Is: &command{name, done}, Name: name, Frame: []byte(text), Timeout: timeout})
 }
 
-func (w *wire) queue(c *command) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.closed != nil:
-		return errClosed
-	case len(w.waiting) >= maxCommands:
-		return errFull
-	}
-	w.waiting = append(w.waiting, c)
-	if len(w.waiting) == 1 {
-		w.begin()
-	}
-	return nil
-}
-
-// begin sends the first of the commands that wait; w.mu is held. What cannot be written ends
-// the connection: reading fails then, too.
-func (w *wire) begin() {
-	c := w.waiting[0]
-	w.timer = time.AfterFunc(c.timeout, func() { w.close(fmt.Errorf("%s: %w", c.name, errTimeout)) })
-	_ = w.nc.SetWriteDeadline(time.Now().Add(writeTime))
-	if _, err := w.nc.Write([]byte(c.text)); err != nil {
-		_ = w.nc.Close()
-	}
-}
-
-// serve reads until the connection fails or ctx ends, and returns why.
-func (w *wire) serve(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { w.close(ctx.Err()) })
-	defer stop()
-	r := bufio.NewReaderSize(w.nc, maxLine)
+// read reads until the connection fails, and returns why.
+func (w *wire) read() error {
 	for {
-		l, err := readLine(r)
+		l, err := readLine(w.in)
 		if err != nil {
-			w.close(err)
-			<-w.finished
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			return w.closed
+			return err
 		}
 		w.take(l)
 	}
@@ -108,42 +62,11 @@ func (w *wire) serve(ctx context.Context) error {
 
 // take takes a line: the reply to the command that was sent, or what has happened.
 func (w *wire) take(l *line) {
-	w.mu.Lock()
-	var c *command
-	if len(w.waiting) > 0 && l.reply && l.name == w.waiting[0].name {
-		c = w.waiting[0]
-		w.timer.Stop()
-		w.waiting = w.waiting[1:]
-		if len(w.waiting) > 0 {
-			w.begin()
-		}
-	}
-	w.mu.Unlock()
-	if c != nil {
+	if c, waits := w.First(); waits && l.reply && l.name == c.name {
+		_, _ = w.Replied()
 		c.done(l, nil)
 	}
 	if what, more := l.event(); what != "" {
 		w.event(what, more)
 	}
-}
-
-// close ends the connection; the first reason counts. What waits has no reply.
-func (w *wire) close(why error) {
-	w.mu.Lock()
-	if w.closed != nil {
-		w.mu.Unlock()
-		return
-	}
-	w.closed = why
-	orphans := w.waiting
-	w.waiting = nil
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.mu.Unlock()
-	_ = w.nc.Close()
-	for _, c := range orphans {
-		c.done(nil, errClosed)
-	}
-	close(w.finished)
 }

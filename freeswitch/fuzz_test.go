@@ -49,7 +49,6 @@ func (r reader) Event(m *uacsta.Message) {
 func TestLegible(t *testing.T) {
 	core := &teller{}
 	l := fuzzed(t)
-	defer l.socket.close(errBroken)
 	device := uacsta.Dev("1001")
 	for text, want := range map[string]string{
 		"Zo%C3%AB \xF0\x9F\x93\x9E": "Zo\u00eb \U0001f4de", "a%00b": "a\uFFFDb", "a%1Bb%7F": "a\uFFFDb\uFFFD", "%EF%BF%BE%EF%BF%BF": "\uFFFD\uFFFD", "%C3\xFF": "\uFFFD\uFFFD", "a%0D%0Ab\tc": "a\uFFFD\uFFFDb\uFFFDc",
@@ -126,7 +125,6 @@ func FuzzEvents(f *testing.F) {
 	f.Add(strings.Repeat("x", maxHeaders+1))
 	f.Fuzz(func(t *testing.T, stream string) {
 		l := fuzzed(t)
-		defer l.socket.close(errBroken)
 		for r := bufio.NewReaderSize(strings.NewReader(stream), maxHeaders); ; {
 			m, err := readMessage(r)
 			if err != nil {
@@ -148,7 +146,6 @@ func FuzzChannels(f *testing.F) {
 		{"uuid":"B","call_uuid":"A","application":"conference","application_data":"3000@default","state":"CS_PARK"},{"uuid":"C","application":"valet_park","application_data":"a 1"}]}`)
 	f.Fuzz(func(t *testing.T, list string) {
 		l := fuzzed(t)
-		defer l.socket.close(errBroken)
 		l.learns(list, func(error) {})
 		_ = l.registers(list)
 		holdsTogether(t, l)
@@ -177,7 +174,12 @@ func fuzzed(t *testing.T) *Link {
 	}
 	l.begin(reader{t: t})
 	l.inbox.Open()
-	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.told)
+	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, l.told)
+	served := make(chan error, 1)
+	go func() {
+		served <- l.socket.Serve(context.Background(), func() error { <-l.socket.Ended(); return errBroken })
+	}()
+	t.Cleanup(func() { l.socket.Finish(errBroken); <-served }) // all is written
 	for _, device := range []string{"1001", "1002"} {
 		object := uacsta.Dev(device)
 		if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
@@ -269,7 +271,7 @@ func TestUnreached(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	go func() { _, _ = io.Copy(io.Discard, there) }()
-	l.socket = newSocket(here, l.cfg.Timeout, l.told)
+	l.socket = newSocket(here, l.cfg.Timeout, l.cfg.Log, l.told)
 	core := &teller{}
 	l.begin(core)
 	l.inbox.Open()
@@ -288,7 +290,7 @@ func TestUnreached(t *testing.T) {
 	if len(l.jobs) != 0 || len(l.calls) != 0 || len(l.channels) != 0 {
 		t.Errorf("left: %d jobs, %d calls, %d channels", len(l.jobs), len(l.calls), len(l.channels))
 	}
-	l.socket.close(io.EOF)
+	l.socket.Close(io.EOF)
 }
 
 // What is no event socket, or falls silent, or sends without end, ends the connection with a reason.

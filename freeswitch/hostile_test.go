@@ -230,7 +230,6 @@ func TestMadeOnly(t *testing.T) {
 func TestFlood(t *testing.T) {
 	var log lines
 	l := fuzzed(t)
-	defer l.socket.close(errBroken)
 	l.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	l.begin(nobody{})
 	tell := func(events ...map[string]string) {
@@ -264,7 +263,7 @@ func TestFlood(t *testing.T) {
 	for what, size := range map[string][2]int{
 		"channels": {len(l.channels), maxChannels}, "calls": {len(l.calls), maxChannels}, "parties": {len(l.parties), maxChannels}, "devices": {len(l.devices), maxDevices},
 		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "offers": {len(l.offers), maxOffers}, "features": {len(l.features), maxDevices},
-		"commands": {len(l.socket.waiting), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].channels), maxParties},
+		"commands": {l.socket.Waiting(), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].channels), maxParties},
 	} {
 		if size[0] > size[1] {
 			t.Errorf("%d %s", size[0], what)
@@ -321,13 +320,56 @@ func TestParties(t *testing.T) {
 func TestHungUp(t *testing.T) {
 	for _, sent := range []string{"", "Content-Type: auth/requ"} {
 		here, there := net.Pipe()
-		s := newSocket(here, time.Second, func(event) {})
+		s := newSocket(here, time.Second, slog.New(slog.DiscardHandler), func(event) {})
 		go func() {
 			_, _ = io.WriteString(there, sent)
 			_ = there.Close()
 		}()
-		if err := s.serve(t.Context(), func() {}); !errors.Is(err, errHungUp) {
+		if err := s.Serve(t.Context(), s.read); !errors.Is(err, errHungUp) {
 			t.Errorf("%q: %v", sent, err)
 		}
+	}
+}
+
+// A FreeSWITCH that writes much and reads nothing meanwhile is neither held up nor left: commands
+// wait without holding up what it says.
+func TestDeafFreeSWITCH(t *testing.T) {
+	here, there := net.Pipe()
+	heard := 0
+	s := newSocket(here, 10*patience, slog.New(slog.DiscardHandler), func(event) { heard++ })
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background(), s.read) }()
+	replies := make(chan error, 3)
+	for range cap(replies) {
+		go func() {
+			if err := s.send("api status", func(_ string, err error) { replies <- err }); err != nil {
+				replies <- err
+			}
+		}()
+	}
+	_ = there.SetDeadline(time.Now().Add(patience))
+	in := bufio.NewReader(there)
+	if _, err := io.ReadFull(there, make([]byte, 1)); err != nil { // the rest of the command is on its way until it reads on
+		t.Fatal(err)
+	}
+	const lines = "Event-Name: HEARTBEAT\n"
+	for range 1000 {
+		if _, err := fmt.Fprintf(there, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(lines), lines); err != nil {
+			t.Fatal("it cannot say what it has to say: ", err)
+		}
+	}
+	for i := range cap(replies) {
+		if text, err := in.ReadString('\n'); err != nil || text != []string{"pi status\n", "api status\n"}[min(i, 1)] {
+			t.Fatalf("%q, %v", text, err)
+		}
+		_, _ = in.ReadString('\n')
+		_, _ = io.WriteString(there, "Content-Type: api/response\nContent-Length: 2\n\nUP")
+		if err := <-replies; err != nil {
+			t.Error(err)
+		}
+	}
+	s.Close(errBroken)
+	if err := <-served; !errors.Is(err, errBroken) || heard != 1000 {
+		t.Errorf("%v, %d events", err, heard)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
@@ -126,34 +125,17 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return err
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	l.begin(up)
 	defer l.watch.Begin(nil)
 	l.inbox.Open()
 	deliver := l.inbox.Deliverer()
-	s := newSocket(nc, l.cfg.Timeout, func(e event) { deliver(func() { l.told(e) }) })
+	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.told(e) }) })
 	l.socket = s
-	var group sync.WaitGroup
-	defer group.Wait()
-	greeted := make(chan struct{}, 1)
 	ended := make(chan error, 1)
-	group.Go(func() {
-		ended <- s.serve(ctx, func() {
-			select {
-			case greeted <- struct{}{}:
-			default:
-			}
-		})
-	})
-	group.Go(func() {
-		if err := l.keep(ctx, s, greeted, up); err != nil {
-			s.close(err)
-		}
-	})
-	err = l.inbox.Run(ended)
-	cancel()
-	return err
+	go func() { // the inbox waits for it
+		ended <- s.Run(ctx, s.read, func(ctx context.Context) error { return l.keep(ctx, s, up) }, nil)
+	}()
+	return l.inbox.Run(ended)
 }
 
 // begin forgets what was before.
@@ -169,15 +151,15 @@ func (l *Link) begin(up proxy.Upcalls) {
 }
 
 // keep logs in, and asks whether FreeSWITCH is there until ctx ends.
-func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up proxy.Upcalls) error {
+func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	patience := time.NewTimer(l.cfg.Timeout)
 	defer patience.Stop()
 	select {
-	case <-greeted:
+	case <-s.greeted:
 	case <-patience.C:
 		return fmt.Errorf("no greeting of an event socket: %w", gate.ErrTimeout)
 	case <-ctx.Done():
-		return nil
+		return ctx.Err()
 	}
 	login := "auth " + l.cfg.Password
 	if l.cfg.User != "" {
@@ -197,7 +179,7 @@ func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up 
 		return fmt.Errorf("registrations: %w", err)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	up.Ready()
 	beat, second := time.NewTicker(l.cfg.Heartbeat), time.NewTicker(time.Second)
@@ -212,7 +194,7 @@ func (l *Link) keep(ctx context.Context, s *socket, greeted <-chan struct{}, up 
 				return err
 			}
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 	}
 }

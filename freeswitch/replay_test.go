@@ -752,7 +752,7 @@ func TestLoad(t *testing.T) {
 	}
 	left := make(chan int, 1)
 	p.link.inbox.Post(func() {
-		left <- len(p.link.channels) + len(p.link.calls) + len(p.link.parts) + len(p.link.jobs) + len(p.link.socket.waiting)
+		left <- len(p.link.channels) + len(p.link.calls) + len(p.link.parts) + len(p.link.jobs) + p.link.socket.Waiting()
 	})
 	if n := <-left; n != 0 {
 		t.Errorf("%d things are left", n)

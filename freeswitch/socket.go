@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -24,6 +24,7 @@ const (
 	maxBody    = 256 << 10 // read whole
 	maxList    = 128 << 20 // read row by row
 	maxWaiting = 1000      // commands without reply
+	maxWritten = 4 << 20   // octets of these that FreeSWITCH has not taken
 )
 
 // Why a message is none.
@@ -168,55 +169,41 @@ func (e event) get(name string) string { return e.headers[name] }
 
 // socket is a connection to the event socket. Replies come in the order of the commands.
 type socket struct {
-	nc       net.Conn
-	timeout  time.Duration
-	event    func(event)
-	finished chan struct{} // closed when the connection is, and nobody is told anything more
-
-	mu      sync.Mutex
-	waiting []*command
-	reason  error
+	*gate.Commands[*command]
+	in      *bufio.Reader
+	timeout time.Duration
+	event   func(event)
+	greeted chan struct{} // holds a value when FreeSWITCH wants the password
 }
 
 // command is one that waits for its reply.
 type command struct {
-	timer *time.Timer
-	list  func(io.Reader) error // takes a reply that is a list, as it comes; nil: it is read whole
-	done  func(reply string, err error)
+	list func(io.Reader) error // takes a reply that is a list, as it comes; nil: it is read whole
+	done func(reply string, err error)
 }
 
-func newSocket(nc net.Conn, timeout time.Duration, told func(event)) *socket {
-	return &socket{nc: nc, timeout: timeout, event: told, finished: make(chan struct{})}
+func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, told func(event)) *socket {
+	limits := gate.Limits{Log: log, MaxOutstanding: maxWaiting, QueueLength: maxWaiting, QueueOctets: maxWritten, WriteTime: timeout}
+	return &socket{
+		Commands: gate.NewCommands(nc, limits, 0, func(c *command, err error) { c.done("", err) }),
+		in:       bufio.NewReaderSize(nc, maxHeaders), timeout: timeout, event: told, greeted: make(chan struct{}, 1),
+	}
 }
 
 // send sends a command, with headers and a body below it where it has any: whoever makes one sees
 // to it that what comes from outside is one word. done is called with the reply, or an error that
-// says what FreeSWITCH has against it, or that the connection is gone; not when send itself fails.
+// says what FreeSWITCH has against it, or that the connection has ended; not when send itself fails.
 func (s *socket) send(text string, done func(reply string, err error)) error {
 	return s.give(text, &command{done: done})
 }
 
 // give is send of a command that may take a list.
 func (s *socket) give(text string, c *command) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.reason != nil:
-		return gate.ErrClosed
-	case len(s.waiting) >= maxWaiting:
-		return gate.ErrTooManyWaiting
-	}
 	name, _, _ := strings.Cut(text, " ")
-	c.timer = time.AfterFunc(s.timeout, func() { s.close(fmt.Errorf("%s: %w", name, gate.ErrTimeout)) })
-	s.waiting = append(s.waiting, c)
-	_ = s.nc.SetWriteDeadline(time.Now().Add(s.timeout))
 	if !strings.Contains(text, "\n\n") { // it has no body
 		text += "\n\n"
 	}
-	if _, err := io.WriteString(s.nc, text); err != nil {
-		_ = s.nc.Close() // reading fails, too
-	}
-	return nil
+	return s.Give(gate.Command[*command]{Is: c, Name: name, Frame: []byte(text), Timeout: s.timeout})
 }
 
 // login gives the command that tells the password. FreeSWITCH ends the connection right behind a
@@ -224,7 +211,7 @@ func (s *socket) give(text string, c *command) error {
 func (s *socket) login(ctx context.Context, command string) error {
 	_, err := s.await(ctx, command, func(err error) {
 		if errors.Is(err, errRefused) {
-			s.close(errors.New("FreeSWITCH refuses the password (session.password-file)"))
+			s.Close(errors.New("FreeSWITCH refuses the password (session.password-file)"))
 		}
 	})
 	return err
@@ -256,60 +243,51 @@ func (s *socket) await(ctx context.Context, text string, first func(error)) (str
 	}
 }
 
-// serve reads until the connection fails or ctx ends, and returns why. greeted is called when
-// FreeSWITCH wants the password.
-func (s *socket) serve(ctx context.Context, greeted func()) error {
-	stop := context.AfterFunc(ctx, func() { s.close(ctx.Err()) })
-	defer stop()
-	r := bufio.NewReaderSize(s.nc, maxHeaders)
+// read reads until the connection fails, and returns why.
+func (s *socket) read() error {
 	for {
-		err := s.read(r, greeted)
+		err := s.readOne()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errHungUp
+		}
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errHungUp
-			}
-			s.close(err)
-			<-s.finished
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.reason
+			return err
 		}
 	}
 }
 
-// read reads a message, and takes it.
-func (s *socket) read(r *bufio.Reader, greeted func()) error {
-	m, err := readHead(r)
+// readOne reads a message, and takes it.
+func (s *socket) readOne() error {
+	m, err := readHead(s.in)
 	if err != nil {
 		return err
 	}
 	if c := s.lists(m); c != nil {
-		if first, _ := r.Peek(1); len(first) > 0 && first[0] != '-' { // no refusal
-			return s.readList(c, r, m.length)
+		if first, _ := s.in.Peek(1); len(first) > 0 && first[0] != '-' { // no refusal
+			return s.readList(c, m.length)
 		}
 	}
-	if err := m.readBody(r); err != nil {
+	if err := m.readBody(s.in); err != nil {
 		return err
 	}
-	return s.take(m, greeted)
+	return s.take(m)
 }
 
 // lists is the command that a message replies to by a list; nil: the message is none such.
 func (s *socket) lists(m *message) *command {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m.headers["Content-Type"] != "api/response" || m.length == 0 || len(s.waiting) == 0 || s.waiting[0].list == nil {
+	c, waits := s.First()
+	if m.headers["Content-Type"] != "api/response" || m.length == 0 || !waits || c.list == nil {
 		return nil
 	}
-	return s.waiting[0]
+	return c
 }
 
 // readList has a command take a list as it comes: for as long as more of it comes, it is in time.
-func (s *socket) readList(c *command, r io.Reader, length int) error {
+func (s *socket) readList(c *command, length int) error {
 	if length > maxList {
 		return errLong
 	}
-	body := reading{io.LimitReader(r, int64(length)), func() { c.timer.Reset(s.timeout) }}
+	body := reading{io.LimitReader(s.in, int64(length)), func() { s.Wait(s.timeout) }}
 	if err := c.list(body); err != nil {
 		return err
 	}
@@ -333,10 +311,13 @@ func (r reading) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *socket) take(m *message, greeted func()) error {
+func (s *socket) take(m *message) error {
 	switch m.headers["Content-Type"] {
 	case "auth/request":
-		greeted()
+		select {
+		case s.greeted <- struct{}{}:
+		default: // it has said so before
+		}
 	case "command/reply":
 		return s.reply(m.headers["Reply-Text"])
 	case "api/response":
@@ -357,47 +338,22 @@ func (s *socket) take(m *message, greeted func()) error {
 
 // reply gives a reply to the command that waits longest.
 func (s *socket) reply(text string) error {
-	s.mu.Lock()
-	if len(s.waiting) == 0 {
-		s.mu.Unlock()
+	c, waits := s.Replied()
+	if !waits {
 		return fmt.Errorf("%w: a reply to nothing", errBroken)
 	}
-	c := s.waiting[0]
-	s.waiting = s.waiting[1:]
-	s.mu.Unlock()
-	c.timer.Stop()
 	text = strings.TrimSpace(text)
 	why, refused := strings.CutPrefix(text, "-ERR")
 	if !refused { // a command that it does not understand
 		why, refused = strings.CutPrefix(text, "-USAGE")
 	}
-	if refused {
-		if why = strings.TrimSpace(why); why == "no reply" {
-			c.done("", errNothing)
-		} else {
-			c.done("", fmt.Errorf("%w: %.100q", errRefused, why))
-		}
-		return nil
+	switch why = strings.TrimSpace(why); {
+	case !refused:
+		c.done(text, nil)
+	case why == "no reply":
+		c.done("", errNothing)
+	default:
+		c.done("", fmt.Errorf("%w: %.100q", errRefused, why))
 	}
-	c.done(text, nil)
 	return nil
-}
-
-// close ends the connection; the first reason counts. What waits has no reply.
-func (s *socket) close(why error) {
-	s.mu.Lock()
-	if s.reason != nil {
-		s.mu.Unlock()
-		return
-	}
-	s.reason = why
-	orphans := s.waiting
-	s.waiting = nil
-	s.mu.Unlock()
-	_ = s.nc.Close()
-	for _, c := range orphans {
-		c.timer.Stop()
-		c.done("", gate.ErrClosed)
-	}
-	close(s.finished)
 }

@@ -1,6 +1,7 @@
 package freeswitch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +31,7 @@ type trial struct {
 	answer   string // to any command; "": as it should be
 	replies  chan string
 	raw      func(octets string) // is given each command as it is written; nil: nobody
-	pending  atomic.Int32        // commands that are not answered yet
+	pending  atomic.Int32        // commands whose answers are being taken
 	sent     atomic.Int64        // commands
 }
 
@@ -76,7 +77,6 @@ func (w wire) Write(p []byte) (int, error) {
 	if w.answer != "" {
 		reply = w.answer
 	}
-	w.pending.Add(1)
 	w.sent.Add(1)
 	w.replies <- reply
 	return len(p), nil
@@ -95,21 +95,29 @@ func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
 		t: t, link: l, database: map[string]string{}, replies: make(chan string, maxWaiting),
 		core: &core{watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1)},
 	}
-	l.socket = newSocket(wire{trial: tr}, time.Hour, l.told)
+	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.told)
 	l.begin(tr.core)
 	l.inbox.Open()
 	ended := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(func() { _ = l.inbox.Run(ended) })
 	group.Go(func() {
-		for reply := range tr.replies {
-			if err := l.socket.reply(reply); err != nil {
-				t.Error(err)
+		ended <- l.socket.Serve(context.Background(), func() error {
+			for {
+				select {
+				case reply := <-tr.replies:
+					tr.pending.Add(1)
+					if err := l.socket.reply(reply); err != nil {
+						t.Error(err)
+					}
+					tr.pending.Add(-1)
+				case <-l.socket.Ended():
+					return errBroken
+				}
 			}
-			tr.pending.Add(-1)
-		}
+		})
 	})
-	t.Cleanup(func() { close(tr.replies); ended <- errors.New("over"); group.Wait() })
+	t.Cleanup(func() { l.socket.Close(errors.New("over")); group.Wait() })
 	for _, device := range devices {
 		object := uacsta.Dev(device)
 		res := tr.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
@@ -179,7 +187,7 @@ func (tr *trial) settle() {
 	for idle := 0; idle < 2; {
 		before := tr.sent.Load()
 		tr.tell("")
-		if idle++; tr.pending.Load() > 0 || tr.sent.Load() != before {
+		if idle++; tr.link.socket.Waiting() > 0 || tr.pending.Load() > 0 || tr.sent.Load() != before {
 			idle = 0
 		}
 		select {
@@ -513,7 +521,6 @@ func TestFull(t *testing.T) {
 	if !errors.Is(refused, gate.ErrTooManyWaiting) {
 		t.Errorf("one command more: %v", refused)
 	}
-	l.socket.close(errBroken)
 }
 
 // Parking places are free or not; who has parked hears where the call is.

@@ -80,7 +80,8 @@ func New(cfg Config) *Gate {
 }
 
 // Serve takes connections until ctx ends; then it waits until nothing of them is left.
-// serve is the life of one; it ends when its context does, and the connection is closed after it.
+// serve is the life of one; it ends when its context does, and the connection is closed after it. A
+// panic in it ends that connection alone.
 func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context.Context, guest *Guest)) error {
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -88,7 +89,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	for wait := time.Duration(0); ; {
+	for wait := (BackOff{First: 10 * time.Millisecond, Most: time.Second}); ; {
 		nc, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -96,15 +97,11 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil: // no file descriptors, perhaps: it may get better
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			g.cfg.Log.Error("no connection taken", "listener", l.Addr().String(), "err", err)
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
+			Sleep(ctx, wait.Next())
 			continue
 		}
-		wait = 0
+		wait.Reset()
 		life, end := context.WithCancelCause(ctx)
 		guest, why := g.admit(nc, end)
 		if why != "" {
@@ -122,7 +119,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 				g.refuse(nc, "TLS handshake failed: "+err.Error())
 				return
 			}
-			serve(life, guest)
+			_ = Guard(g.cfg.Log, "serving a connection", func() error { serve(life, guest); return nil }) // the log has it
 		})
 	}
 }

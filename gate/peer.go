@@ -1,56 +1,10 @@
 package gate
 
 import (
-	"context"
-	"errors"
-	"log/slog"
+	"container/list"
 	"net"
-	"slices"
-	"sync"
 	"time"
-
-	"github.com/tr87proxy/tr87proxy/share"
 )
-
-// Why a connection has ended, or a request has no answer.
-var (
-	ErrClosed         = errors.New("the connection is closed")
-	ErrTimeout        = errors.New("the peer gave no answer in time")
-	ErrTooManyWaiting = errors.New("too many requests wait for the peer's answer")
-	ErrSlow           = errors.New("the peer does not take what is written")
-)
-
-// Limits says how a connection behaves. Zero values take defaults.
-type Limits struct {
-	Log            *slog.Logger
-	MaxOutstanding int           // requests of ours that wait for answers; 1000, and fewer than there are invoke IDs
-	Timeout        time.Duration // for an answer; 10 s
-	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
-	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
-	QueueLength    int           // frames that wait to be written; 256
-	QueueOctets    int           // in these, if they are more than one; 256 KiB
-	Guest          *Guest        // the peer, where it has come through a gate; nil: it was dialled
-}
-
-// strangerOctets is QueueOctets of a peer that is not proved.
-const strangerOctets = 16 << 10
-
-// SetDefaults puts the defaults where nothing is said.
-func (l *Limits) SetDefaults() {
-	for _, d := range []*time.Duration{&l.Timeout, &l.FrameTime, &l.WriteTime} {
-		if *d == 0 {
-			*d = 10 * time.Second
-		}
-	}
-	for n, standard := range map[*int]int{&l.MaxOutstanding: 1000, &l.QueueLength: 256, &l.QueueOctets: 256 << 10} {
-		if *n == 0 {
-			*n = standard
-		}
-	}
-	if l.Log == nil {
-		l.Log = slog.New(slog.DiscardHandler)
-	}
-}
 
 // Numbering is what a protocol says of its frames.
 type Numbering struct {
@@ -58,90 +12,32 @@ type Numbering struct {
 	Batch           int // frames that are written at once, at most
 }
 
-// Peer is a connection on which both sides ask: a bounded queue of frames to be written, and
-// our requests that wait for answers of type A.
+// Peer is a connection on which both sides ask: a Conn with requests of ours that wait for answers
+// of type A, each known by its invoke ID.
 type Peer[A any] struct {
-	cfg    Limits
-	ids    Numbering
-	nc     net.Conn
-	faults *faults
-	ended  chan struct{} // closed by Close
+	*Conn
+	ids Numbering
 
-	mu       sync.Mutex
-	waiting  map[int]*waiting[A] // our requests, by invoke ID
-	lastID   int
-	reason   error      // why it ended; nil while it lives
-	queue    [][]byte   // frames to be written
-	queued   int        // octets in these, and in those that are being written
-	finished bool       // it ends once these are written
-	last     error      // why it does
-	changed  *sync.Cond // there is room in the queue, or something to write, or an end
+	// guarded by Conn.mu
+	waiting map[int]*list.Element // our requests, by invoke ID
+	asked   list.List             // the same, of *waiting[A], the one asked first at the front
+	lastID  int
 }
 
 // waiting is a request of ours.
 type waiting[A any] struct {
+	id    int
 	reply func(A, error)
-	timer *time.Timer
+	until time.Time
 }
 
 // NewPeer makes a peer of a connection. It writes once Serve is called.
 func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
 	cfg.SetDefaults()
 	cfg.MaxOutstanding = min(cfg.MaxOutstanding, ids.LastID-ids.FirstID)
-	p := &Peer[A]{cfg: cfg, ids: ids, nc: nc, ended: make(chan struct{}), waiting: map[int]*waiting[A]{}, lastID: ids.LastID}
-	p.changed = sync.NewCond(&p.mu)
-	if cfg.Guest != nil {
-		p.faults = cfg.Guest.gate.faults
-	} else {
-		p.faults = newFaults(cfg.Log)
-	}
+	p := &Peer[A]{ids: ids, waiting: map[int]*list.Element{}, lastID: ids.LastID}
+	p.Conn = newConn(nc, cfg, ids.Batch, p)
 	return p
-}
-
-// Serve writes, and reads by read, until that fails, or the connection is closed, or ctx
-// ends; it returns the reason. Requests that wait then get ErrClosed.
-func (p *Peer[A]) Serve(ctx context.Context, read func() error) error {
-	var group sync.WaitGroup
-	group.Go(p.write)
-	stop := context.AfterFunc(ctx, func() { p.Close(context.Cause(ctx)) })
-	p.Close(p.survive(read))
-	stop()
-	group.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.reason
-}
-
-// survive reads. A panic ends this connection alone.
-func (p *Peer[A]) survive(read func() error) (err error) {
-	defer share.Survive(p.cfg.Log, "reading from "+p.nc.RemoteAddr().String(), func(why error) { err = why })
-	return read()
-}
-
-// Ended is closed when the connection is.
-func (p *Peer[A]) Ended() <-chan struct{} { return p.ended }
-
-// Close ends the connection; the first reason counts.
-func (p *Peer[A]) Close(reason error) {
-	p.mu.Lock()
-	if p.reason != nil {
-		p.mu.Unlock()
-		return
-	}
-	if reason == nil {
-		reason = ErrClosed
-	}
-	p.reason = reason
-	orphans := p.waiting
-	p.waiting = map[int]*waiting[A]{}
-	p.changed.Broadcast()
-	p.mu.Unlock()
-	close(p.ended)
-	_ = p.nc.Close()
-	for _, w := range orphans {
-		w.timer.Stop()
-		w.fail(ErrClosed)
-	}
 }
 
 func (w *waiting[A]) fail(err error) {
@@ -149,48 +45,38 @@ func (w *waiting[A]) fail(err error) {
 	w.reply(none, err)
 }
 
-// Finish ends the connection once what waits has been written; at once, if the peer does not take
-// it.
-func (p *Peer[A]) Finish(reason error) {
-	p.mu.Lock()
-	slow := p.full(0)
-	p.finished, p.last = true, reason
-	p.changed.Broadcast()
-	p.mu.Unlock()
-	if slow {
-		p.Close(reason)
-	}
-}
-
 // Ask sends a request, in the frame that is made for its invoke ID. reply is called once: with
 // the answer, or with why there is none. Ask does not block where the peer was dialled; it waits
 // for room like Push where it has come through a gate.
 func (p *Peer[A]) Ask(frame func(id int) ([]byte, error), reply func(A, error)) {
 	w := &waiting[A]{reply: reply}
-	p.mu.Lock()
-	var err error
-	switch {
-	case p.reason != nil:
-		err = ErrClosed
-	case len(p.waiting) >= p.cfg.MaxOutstanding:
-		err = ErrTooManyWaiting
-	}
-	if err != nil {
-		p.mu.Unlock()
+	if err := p.enter(w); err != nil {
 		w.fail(err)
 		return
 	}
-	id := p.nextID()
-	w.timer = time.AfterFunc(p.cfg.Timeout, func() { p.fail(id, w, ErrTimeout) })
-	p.waiting[id] = w
-	p.mu.Unlock()
-	data, err := frame(id)
+	data, err := frame(w.id)
 	if err == nil {
 		err = p.put(data)
 	}
-	if err != nil {
-		p.fail(id, w, err)
+	if err != nil && p.take(w.id) == w {
+		w.fail(err)
 	}
+}
+
+// enter has a request wait for its answer.
+func (p *Peer[A]) enter(w *waiting[A]) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.reason != nil:
+		return ErrClosed
+	case len(p.waiting) >= p.cfg.MaxOutstanding:
+		return ErrTooManyWaiting
+	}
+	w.id, w.until = p.nextID(), time.Now().Add(p.cfg.Timeout)
+	p.waiting[w.id] = p.asked.PushBack(w)
+	p.watch(w.until)
+	return nil
 }
 
 // Tell sends a request that has no answer, in the frame that is made for its invoke ID; it blocks
@@ -225,30 +111,25 @@ func (p *Peer[A]) nextID() int {
 	}
 }
 
-func (p *Peer[A]) fail(id int, w *waiting[A], err error) {
+// take takes the request with this invoke ID off those that wait; nil: there is none.
+func (p *Peer[A]) take(id int) *waiting[A] {
 	p.mu.Lock()
-	mine := p.waiting[id] == w
-	if mine {
-		delete(p.waiting, id)
+	defer p.mu.Unlock()
+	e := p.waiting[id]
+	if e == nil {
+		return nil
 	}
-	p.mu.Unlock()
-	if mine {
-		w.timer.Stop()
-		w.fail(err)
-	}
+	delete(p.waiting, id)
+	return p.asked.Remove(e).(*waiting[A])
 }
 
 // Answered takes the request with this invoke ID off those that wait, and returns what takes its
 // answer; nil when nobody waits for it.
 func (p *Peer[A]) Answered(id int) func(A, error) {
-	p.mu.Lock()
-	w := p.waiting[id]
-	delete(p.waiting, id)
-	p.mu.Unlock()
+	w := p.take(id)
 	if w == nil {
 		return nil
 	}
-	w.timer.Stop()
 	return w.reply
 }
 
@@ -256,110 +137,50 @@ func (p *Peer[A]) Answered(id int) func(A, error) {
 func (p *Peer[A]) Only() (id int, only bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for id = range p.waiting {
-		continue
+	w := p.first()
+	if w == nil {
+		return 0, false
 	}
-	return id, len(p.waiting) == 1
+	return w.id, p.asked.Len() == 1
 }
 
-// Push puts a frame into the queue. It blocks while the peer does not take what waits, for
-// WriteTime at most; then the connection ends.
-func (p *Peer[A]) Push(data []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.open() && p.full(len(data)) {
-		p.changed.Wait()
+// first is the request that has waited longest; p.mu is held.
+func (p *Peer[A]) first() *waiting[A] {
+	e := p.asked.Front()
+	if e == nil {
+		return nil
 	}
-	return p.enqueue(data)
+	return e.Value.(*waiting[A])
 }
 
-// offer puts a frame into the queue unless it is full.
-func (p *Peer[A]) offer(data []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open() && p.full(len(data)) {
-		return ErrSlow
+// nextDue implements requests: all have the same time.
+func (p *Peer[A]) nextDue() time.Time {
+	w := p.first()
+	if w == nil {
+		return time.Time{}
 	}
-	return p.enqueue(data)
+	return w.until
 }
 
-// open reports whether frames are taken still; p.mu is held.
-func (p *Peer[A]) open() bool { return p.reason == nil && !p.finished }
-
-// full reports whether a frame of so many octets must wait; p.mu is held.
-func (p *Peer[A]) full(octets int) bool {
-	most := p.cfg.QueueOctets
-	if !p.cfg.Guest.Proved() {
-		most = strangerOctets
-	}
-	return len(p.queue) >= p.cfg.QueueLength || p.queued > 0 && p.queued+octets > most
+// overdue implements requests.
+func (p *Peer[A]) overdue(now time.Time) {
+	p.failAll(ErrTimeout, func(w *waiting[A]) bool { return !w.until.After(now) })
 }
 
-// enqueue puts a frame behind the others; p.mu is held.
-func (p *Peer[A]) enqueue(data []byte) error {
-	if !p.open() {
-		return ErrClosed
-	}
-	p.queue = append(p.queue, data)
-	p.queued += len(data)
-	p.changed.Broadcast()
-	return nil
-}
+// abandon implements requests.
+func (p *Peer[A]) abandon() { p.failAll(ErrClosed, func(*waiting[A]) bool { return true }) }
 
-// write writes what waits, as much at once as there is.
-func (p *Peer[A]) write() {
+// failAll has requests fail, from the one that has waited longest on, as long as they are such.
+func (p *Peer[A]) failAll(why error, such func(*waiting[A]) bool) {
 	for {
-		batch := p.next()
-		if batch == nil {
-			return
-		}
-		octets := 0
-		for _, data := range batch {
-			octets += len(data)
-		}
-		_ = p.nc.SetWriteDeadline(time.Now().Add(p.cfg.WriteTime))
-		if _, err := batch.WriteTo(p.nc); err != nil {
-			p.Close(err)
-			return
-		}
 		p.mu.Lock()
-		p.queued -= octets
-		p.changed.Broadcast()
+		w := p.first()
 		p.mu.Unlock()
+		if w == nil || !such(w) {
+			return
+		}
+		if p.take(w.id) == w { // it may have been answered meanwhile
+			w.fail(why)
+		}
 	}
-}
-
-// next waits for frames to be written; none when the connection ends.
-func (p *Peer[A]) next() net.Buffers {
-	p.mu.Lock()
-	for p.open() && len(p.queue) == 0 {
-		p.changed.Wait()
-	}
-	var batch net.Buffers
-	if n := min(len(p.queue), p.ids.Batch); p.reason == nil && n > 0 {
-		batch = slices.Clone(p.queue[:n])
-		p.queue = slices.Delete(p.queue, 0, n)
-	}
-	last := p.last
-	p.mu.Unlock()
-	if batch == nil {
-		p.Close(last)
-	}
-	return batch
-}
-
-// Report says in the log what the peer does, or what cannot be done for it: of each kind one line a
-// second, with how many were not told.
-func (p *Peer[A]) Report(level slog.Level, what string, args ...any) {
-	p.faults.tell(level, p.nc, what, args...)
-}
-
-// Strike is Report of what the peer should not send. Its error is to end the connection: of a
-// peer that has come through a gate, when that happens too often.
-func (p *Peer[A]) Strike(level slog.Level, what string, args ...any) error {
-	if p.cfg.Guest != nil {
-		return p.cfg.Guest.Strike(level, what, args...)
-	}
-	p.Report(level, what, args...)
-	return nil
 }

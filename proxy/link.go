@@ -153,7 +153,7 @@ var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Resour
 
 // supervise keeps a link running until ctx ends.
 func (t *trunk) supervise(ctx context.Context) {
-	for wait := t.proxy.cfg.BackOff; ; {
+	for wait := (gate.BackOff{First: t.proxy.cfg.BackOff, Most: 30 * time.Second}); ; {
 		started := time.Now()
 		err := t.live(ctx)
 		wasUp := t.down(err)
@@ -161,14 +161,13 @@ func (t *trunk) supervise(ctx context.Context) {
 			return
 		}
 		if wasUp && time.Since(started) > time.Minute {
-			wait = t.proxy.cfg.BackOff
+			wait.Reset()
 		}
-		pause := wait/2 + rand.N(wait) //nolint:gosec // jitter: links of one PBX must not return together
+		pause := wait.Next()
 		t.log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
 		if !sleep(ctx, pause) {
 			return
 		}
-		wait = min(2*wait, 30*time.Second)
 	}
 }
 

@@ -269,17 +269,22 @@ func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 			reply(nil, err)
 			return
 		}
-		reply(c.readAnswer(service, a.pdu))
+		reply(c.readAnswer(service, m.operation, a.pdu))
 	})
 }
 
-// readAnswer reads the answer to a request of ours.
-func (c *conn) readAnswer(service string, m *pdu) (*uacsta.Message, error) {
-	switch m.kind {
-	case returnError:
+// readAnswer reads the answer to a request of ours. A result says of which operation it is, unless it
+// is empty (X.880).
+func (c *conn) readAnswer(service string, operation int, m *pdu) (*uacsta.Message, error) {
+	switch {
+	case m.kind == returnError:
 		return nil, c.codec.flavour.notation.refusal(m.body)
-	case reject:
+	case m.kind == reject:
 		return nil, m.problem.refusal()
+	case m.empty:
+	case m.operation != operation && older[m.operation] != operation && older[operation] != m.operation:
+		c.Report(slog.LevelWarn, "an answer of the wrong kind", "service", service, "operation", m.operation)
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.Generic)
 	}
 	res, unknown, err := c.codec.readResponse(service, m.body)
 	if len(unknown) > 0 {

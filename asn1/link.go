@@ -69,35 +69,37 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return err
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	h := &fromSwitch{link: l, up: up, accepted: make(chan error, 1), spoken: make(chan struct{})}
 	h.conn = newConn(nc, h, l.cfg.Flavour, hexCallIDs, l.cfg.Conn)
 	var group sync.WaitGroup
 	defer group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if err := l.listen(ctx, &group, h); err != nil {
 		_ = nc.Close()
 		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- h.conn.serve(context.WithoutCancel(ctx)) }() // it ends when serve does
-	err = l.serve(ctx, h)
-	l.mu.Lock()
-	l.conn = nil
-	l.mu.Unlock()
-	if l.cfg.Flavour.acse && ctx.Err() != nil {
-		h.conn.queueAssociation(&association{kind: abort})
-		h.conn.Finish(err)
-	} else {
-		h.conn.Close(err)
-	}
-	err = <-served
-	cancel()
-	return err
+	return h.conn.Run(ctx, h.conn.read, func(ctx context.Context) error {
+		defer l.use(nil)
+		return l.keep(ctx, h)
+	}, func() {
+		if l.cfg.Flavour.acse {
+			h.conn.queueAssociation(&association{kind: abort})
+			h.conn.Finish(ctx.Err())
+			<-h.conn.Ended()
+		}
+	})
 }
 
-// serve opens the association and keeps asking whether the peer is there.
-func (l *Link) serve(ctx context.Context, h *fromSwitch) error {
+// use has requests go out on a connection; nil: there is none.
+func (l *Link) use(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = c
+}
+
+// keep opens the association and keeps asking whether the peer is there.
+func (l *Link) keep(ctx context.Context, h *fromSwitch) error {
 	if l.cfg.Flavour.acse {
 		if err := l.associate(ctx, h); err != nil {
 			return err
@@ -106,9 +108,7 @@ func (l *Link) serve(ctx context.Context, h *fromSwitch) error {
 	if err := l.alive(ctx, h.conn); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.conn = h.conn
-	l.mu.Unlock()
+	l.use(h.conn)
 	h.up.Ready()
 	beat := time.NewTicker(l.cfg.Heartbeat)
 	defer beat.Stop()
@@ -118,8 +118,6 @@ func (l *Link) serve(ctx context.Context, h *fromSwitch) error {
 			if err := l.alive(ctx, h.conn); err != nil {
 				return err
 			}
-		case <-h.conn.Ended():
-			return nil // serve of the connection knows why
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -139,8 +137,6 @@ func (l *Link) associate(ctx context.Context, h *fromSwitch) error {
 		}
 	case <-patience.C:
 		return fmt.Errorf("no answer to AARQ: %w", gate.ErrTimeout)
-	case <-h.conn.Ended():
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -152,8 +148,6 @@ func (l *Link) associate(ctx context.Context, h *fromSwitch) error {
 		return nil
 	case <-patience.C:
 		return fmt.Errorf("no SystemStatus after AARE: %w", gate.ErrTimeout)
-	case <-h.conn.Ended():
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -188,15 +182,8 @@ func (l *Link) listen(ctx context.Context, group *sync.WaitGroup, h *fromSwitch)
 	group.Go(func() {
 		defer stop()
 		defer func() { _ = pc.Close() }()
-		buffer := make([]byte, MaxPDU+2)
-		for {
-			n, from, err := pc.ReadFrom(buffer)
-			if err != nil {
-				return // it was closed
-			}
-			if a, ok := from.(*net.UDPAddr); ok && a.AddrPort().Addr().Unmap() == peer {
-				h.notified(append([]byte(nil), buffer[:n]...), a.AddrPort())
-			}
+		if err := gate.Guard(l.cfg.Log, "taking notifications", func() error { return h.notifications(pc, peer) }); err != nil {
+			h.conn.Close(err)
 		}
 	})
 	return nil
@@ -306,6 +293,20 @@ func (h *fromSwitch) request(req *uacsta.Message, answer func(*uacsta.Message)) 
 func (h *fromSwitch) event(ev *uacsta.Message) error {
 	h.up.Event(ev)
 	return nil
+}
+
+// notifications takes events by UDP until the socket is closed.
+func (h *fromSwitch) notifications(pc net.PacketConn, peer netip.Addr) error {
+	buffer := make([]byte, MaxPDU+2)
+	for {
+		n, from, err := pc.ReadFrom(buffer)
+		if err != nil {
+			return nil //nolint:nilerr // it was closed
+		}
+		if a, ok := from.(*net.UDPAddr); ok && a.AddrPort().Addr().Unmap() == peer {
+			h.notified(append([]byte(nil), buffer[:n]...), a.AddrPort())
+		}
+	}
 }
 
 // notified takes an event that came by UDP, with the length before it or without.

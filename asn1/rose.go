@@ -24,7 +24,8 @@ func (k kind) String() string {
 type pdu struct {
 	kind      kind
 	id        []byte // the octets of the invoke ID as they came: an answer has the same
-	operation int    // of an Invoke, and of a ReturnResult that has one
+	operation int    // of an Invoke, and of a ReturnResult that is not empty
+	empty     bool   // a ReturnResult without operation
 	body      *ber.Packet
 	problem   problem // of a Reject
 }
@@ -48,7 +49,7 @@ func readPDU(p *ber.Packet) (*pdu, error) {
 	case invoke:
 		err = m.readOperation(rest)
 	case result:
-		if len(rest) > 0 && holds(rest[0]) {
+		if m.empty = len(rest) == 0 || !holds(rest[0]); !m.empty {
 			err = m.readOperation(rest[0].Children)
 		}
 	case returnError:

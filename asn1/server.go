@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -119,7 +120,7 @@ type client struct {
 	over   bool              // the connection has ended
 	opened bool              // an AARQ has come
 	refs   map[string]uint16 // cross references of the core -> those of the client
-	theirs map[uint16]string
+	theirs map[uint16]string // the other way; "" for a monitor that is being started
 	last   uint16
 }
 
@@ -220,15 +221,23 @@ func (c *client) accept(result int) {
 
 // request implements handler.
 func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	name, ref := req.Name(), c.coreRef(req.CrossRef())
+	name, ref, own := req.Name(), c.coreRef(req.CrossRef()), uint16(0)
 	if ref != "" {
 		req.SetCrossRef(ref)
 	}
+	if name == "MonitorStart" {
+		if own = c.reserve(); own == 0 {
+			answer(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded).Message(edition))
+			return
+		}
+	}
 	c.session.Request(req, func(res *uacsta.Message) {
 		switch {
+		case name == "MonitorStart" && (res == nil || res.Err() != nil):
+			c.remember("", own)
 		case res == nil || res.Err() != nil:
 		case name == "MonitorStart":
-			c.remember(res.CrossRef())
+			c.remember(res.CrossRef(), own)
 			c.rename(res)
 		case name == "MonitorStop":
 			c.forget(ref)
@@ -247,21 +256,36 @@ func (c *client) coreRef(ref string) string {
 	n, err := strconv.ParseUint(ref, 16, 16)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if known, ok := c.theirs[uint16(n)]; ok && err == nil {
+	if known := c.theirs[uint16(n)]; known != "" && err == nil {
 		return known
 	}
 	return ref
 }
 
-// remember makes a cross reference for the client: two octets, as clients want it.
-func (c *client) remember(ref string) {
+// reserve makes a cross reference for the client: two octets, as clients want it. 0: all are used.
+func (c *client) reserve() uint16 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := c.last + 1
-	for n == 0 || c.theirs[n] != "" { // there are fewer monitors than numbers
-		n++
+	if len(c.theirs) == math.MaxUint16 {
+		return 0
 	}
-	c.last, c.refs[ref], c.theirs[n] = n, n, ref
+	for used := true; used || c.last == 0; {
+		c.last++
+		_, used = c.theirs[c.last]
+	}
+	c.theirs[c.last] = ""
+	return c.last
+}
+
+// remember has a cross reference of the client stand for the core's; "": for none any more.
+func (c *client) remember(ref string, own uint16) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ref == "" {
+		delete(c.theirs, own)
+		return
+	}
+	c.refs[ref], c.theirs[own] = own, ref
 }
 
 // rename gives a message that has the core's cross reference the client's.

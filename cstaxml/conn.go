@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -164,15 +165,28 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 }
 
 // Request sends a request. reply is called once: with the answer, a *uacsta.Error
-// when it is refused, or one of gate's errors. A request that has no answer gets
-// nil as soon as it is on its way. Request blocks where gate.Peer.Ask does.
+// when it is refused or answered with something else, or one of gate's errors. A request that
+// has no answer gets nil as soon as it is on its way. Request blocks where gate.Peer.Ask does.
 func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	frame := func(id int) ([]byte, error) { return c.encode(id, req) }
-	if !req.OneWay() {
-		c.Ask(frame, reply)
+	if req.OneWay() {
+		reply(nil, c.Tell(frame))
 		return
 	}
-	reply(nil, c.Tell(frame))
+	service := req.Name()
+	c.Ask(frame, func(res *uacsta.Message, err error) {
+		if err == nil && !answers(res.Name(), service) {
+			c.Report(slog.LevelWarn, "an answer of the wrong kind", "service", service, "answer", res.Name())
+			res, err = nil, &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.Generic, Detail: "the answer is " + res.Name()}
+		}
+		reply(res, err)
+	})
+}
+
+// answers reports whether a response is one to a service: ECMA-354's are positive or negative.
+func answers(response, service string) bool {
+	kind, same := strings.CutPrefix(response, service)
+	return same && (kind == "Response" || kind == "PosResponse" || kind == "NegResponse")
 }
 
 // Send sends an event. It blocks while the peer does not take what waits, for

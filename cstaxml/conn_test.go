@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -389,6 +390,76 @@ func TestUnreadableCounts(t *testing.T) {
 		b.expect("0001 CSTAErrorCode", "0002 CSTAErrorCode")
 		if got := b.desk.take(); got != `unclear "", unclear "MakeCall"` {
 			t.Error(got)
+		}
+	})
+}
+
+// What is no answer to the request is a refusal, and a line in the log.
+func TestWrongAnswers(t *testing.T) {
+	for answer, kind := range map[string]bool{
+		"<HoldCallResponse/>": true, "<HoldCallPosResponse/>": true, "<HoldCallNegResponse/>": true,
+		"<MakeCallResponse><callingDevice><callID>1</callID><deviceID>1</deviceID></callingDevice></MakeCallResponse>": false,
+		"<HoldCallsResponse/>": false, "<HoldResponse/>": false, "<HoldCallOtherResponse/>": false, "<Response/>": false,
+	} {
+		var log lockedBuilder
+		onBench(t, gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(b *bench) {
+			answered := b.ask(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("1", "2")})
+			b.write(raw("0000", answer))
+			switch r := <-answered; {
+			case kind && (r.err != nil || r.m.Bytes() == nil):
+				t.Errorf("%s: %v", answer, r.err)
+			case !kind && (r.m != nil || !errors.Is(r.err, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))):
+				t.Errorf("%s: %v %v", answer, r.m, r.err)
+			}
+			if kind == strings.Contains(log.String(), "an answer of the wrong kind") {
+				t.Errorf("%s: the log says %q", answer, log.String())
+			}
+			if len(answered) > 0 {
+				t.Error("a second answer")
+			}
+		})
+	}
+}
+
+// A connection that is cut off after any octet of a request, or of its answer: the request is
+// answered once.
+func TestCutOff(t *testing.T) {
+	const answer = "<MonitorStopResponse/>"
+	req := uacsta.MonitorStop{MonitorCrossRefID: "7"}
+	document := uacsta.Encode(req, uacsta.Edition3).Bytes()
+	for asked := range 8 + len(document) + 1 {
+		for told := range len(raw("0000", answer)) + 1 {
+			if asked < 8+len(document) && told > 0 {
+				break // it has not read the request
+			}
+			cutOff(t, asked, raw("0000", answer)[:told], told == len(raw("0000", answer)))
+		}
+	}
+}
+
+func cutOff(t *testing.T, asked int, told string, whole bool) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := NewConn(near, &desk{}, gate.Limits{})
+		served := make(chan error, 1)
+		go func() { served <- c.Serve(context.Background()) }()
+		answered := make(chan result, 2)
+		c.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "7"}, uacsta.Edition3), func(m *uacsta.Message, err error) { answered <- result{m, err} })
+		if _, err := io.ReadFull(far, make([]byte, asked)); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.WriteString(far, told); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		_ = far.Close()
+		<-served
+		if len(answered) != 1 {
+			t.Fatalf("%d octets asked, %q told: %d answers", asked, told, len(answered))
+		}
+		if r := <-answered; whole != (r.err == nil) || !whole && !errors.Is(r.err, gate.ErrClosed) {
+			t.Errorf("%d octets asked, %q told: %v %v", asked, told, r.m, r.err)
 		}
 	})
 }

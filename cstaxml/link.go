@@ -79,26 +79,24 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return err
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	conn := NewConn(nc, nil, l.cfg.Conn)
 	conn.handler = &fromSwitch{link: l, conn: conn, up: up}
-	served := make(chan error, 1)
-	go func() { served <- conn.Serve(context.WithoutCancel(ctx)) }() // it ends when serve does
 	s := &session{link: l, conn: conn}
-	err = l.serve(ctx, s, up)
-	l.mu.Lock()
-	l.conn = nil
-	l.mu.Unlock()
-	if ctx.Err() != nil {
-		s.stop()
-	}
-	conn.Close(err)
-	return <-served
+	return conn.Run(ctx, conn.read, func(ctx context.Context) error {
+		defer l.use(nil)
+		return l.keep(ctx, s, up)
+	}, s.stop)
 }
 
-// serve opens the link and keeps asking whether the peer is there.
-func (l *Link) serve(ctx context.Context, s *session, up proxy.Upcalls) error {
+// use has requests go out on a connection; nil: there is none.
+func (l *Link) use(conn *Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+}
+
+// keep opens the link and keeps asking whether the peer is there.
+func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	conn := s.conn
 	if err := s.start(ctx); err != nil {
 		return err
@@ -109,13 +107,10 @@ func (l *Link) serve(ctx context.Context, s *session, up proxy.Upcalls) error {
 	if l.cfg.Dialect.Register {
 		l.register(ctx, conn)
 	}
-	features, err := l.askFeatures(ctx, conn)
-	if err != nil {
+	if err := l.askFeatures(ctx, conn); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.conn, l.features = conn, features
-	l.mu.Unlock()
+	l.use(conn)
 	up.Ready()
 	beat := time.NewTicker(l.cfg.Heartbeat)
 	defer beat.Stop()
@@ -129,8 +124,6 @@ func (l *Link) serve(ctx context.Context, s *session, up proxy.Upcalls) error {
 			if err := s.reset(ctx); err != nil {
 				return err
 			}
-		case <-conn.Ended():
-			return nil // Serve knows why
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -196,16 +189,19 @@ var usual = uacsta.Features{
 	},
 }
 
-func (l *Link) askFeatures(ctx context.Context, conn *Conn) (uacsta.Features, error) {
+func (l *Link) askFeatures(ctx context.Context, conn *Conn) error {
+	features := usual
 	res, err := l.ask(ctx, conn, uacsta.GetCSTAFeatures{})
-	var refusal *uacsta.Error
 	switch {
-	case errors.As(err, &refusal):
-		return usual, nil
-	case err != nil:
-		return usual, err
+	case err == nil:
+		features = res.Features()
+	case !errors.As(err, new(*uacsta.Error)):
+		return err
 	}
-	return res.Features(), nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.features = features
+	return nil
 }
 
 // Features implements proxy.FeatureLister.

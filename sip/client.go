@@ -69,7 +69,7 @@ func (r *Refusal) Error() string {
 }
 
 // Invite opens a dialog and waits for the answer, which is returned with it. The
-// handler gets what the peer sends in it.
+// handler gets what the peer sends in it, perhaps before Invite returns.
 func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*Dialog, *Response, error) {
 	d, err := ua.outside(ctx, &inv)
 	if err != nil {
@@ -91,7 +91,7 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 		}
 		switch code := res.Code(); {
 		case code/100 == 2:
-			return d, res, d.established(res)
+			return d, res, nil
 		case code == 422:
 			longer, err := seconds(res.Header("Min-SE"))
 			if err != nil || longer <= interval {
@@ -176,6 +176,14 @@ func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response
 // INVITE is cancelled.
 func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress func(*Dialog, *Response)) (*Response, error) {
 	answer := make(chan Result, 1)
+	done := func(res Result) {
+		if o.method == "INVITE" && res.Code()/100 == 2 { // what comes behind it is in the dialog
+			if err := d.established(res.Response); err != nil {
+				res = Result{Err: err}
+			}
+		}
+		answer <- res
+	}
 	rings := func(res *Response) {
 		d.rings(res)
 		if progress != nil {
@@ -185,7 +193,7 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress fun
 	d.mu.Lock()
 	d.localSeq++
 	branch := newBranch()
-	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), rings, func(res Result) { answer <- res })
+	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), rings, done)
 	d.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -240,7 +248,7 @@ func (d *Dialog) unring() {
 	}
 	d.added = false
 	if c, ok := d.hop.conn.(*streamConn); ok {
-		c.dialogs.Add(-1)
+		c.dialogs.leave(d)
 	}
 	d.ua.remove(d)
 }
@@ -248,7 +256,7 @@ func (d *Dialog) unring() {
 // abandon ends a dialog that was accepted when nobody waited for it any more
 // (RFC 3261 15: ACK, then BYE).
 func (d *Dialog) abandon(late Result) {
-	if late.Response != nil && late.Code()/100 == 2 && d.established(late.Response) == nil {
+	if late.Code()/100 == 2 {
 		d.bye(ErrLocalBye, func(Result) {})
 		return
 	}
@@ -414,23 +422,65 @@ func localAddress(to netip.AddrPort) (netip.Addr, error) {
 	return probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
+// dialing is a connection that is being opened, for all who want to send there.
+type dialing struct {
+	done chan struct{} // closed when one of the two is there
+	conn *streamConn
+	err  error
+}
+
+// maxDialing bounds the connections that are being opened: a peer can make us dial by its Contact.
+const maxDialing = 1000
+
+var errDialing = errors.New("too many connections are being opened")
+
 // dialStream finds or opens a connection. For TLS the name to verify is part of
-// what makes a connection reusable.
+// what makes a connection reusable. Who waits for a connection to one peer does not wait for
+// another's.
 func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, name string) (*streamConn, error) {
 	key := kind + " " + addr.String() + " " + name
-	ua.dialing.Lock()
-	defer ua.dialing.Unlock()
 	ua.mu.Lock()
-	c := ua.pool[key]
-	ua.mu.Unlock()
-	if c != nil && !c.dead() {
+	if c := ua.pool[key]; c != nil && !c.dead() {
+		ua.mu.Unlock()
 		return c, nil
 	}
-	nc, err := ua.connect(ctx, kind, addr, name)
+	d := ua.dialing[key]
+	if d == nil {
+		if ua.closing {
+			ua.mu.Unlock()
+			return nil, net.ErrClosed
+		}
+		if len(ua.dialing) >= maxDialing {
+			ua.mu.Unlock()
+			return nil, errDialing
+		}
+		d = &dialing{done: make(chan struct{})}
+		ua.dialing[key] = d
+		ua.group.Go(func() {
+			c, err := ua.open(kind, addr, name, key)
+			ua.mu.Lock()
+			delete(ua.dialing, key)
+			ua.mu.Unlock()
+			d.conn, d.err = c, err
+			close(d.done)
+		})
+	}
+	ua.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.conn, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// open opens a connection, whether or not the first who wanted it still waits for it.
+func (ua *UA) open(kind string, addr netip.AddrPort, name, key string) (*streamConn, error) {
+	nc, err := ua.connect(ua.ctx, kind, addr, name)
 	if err != nil {
 		return nil, err
 	}
-	c, err = ua.adopt(nc, kind, key, nil)
+	c, err := ua.adopt(nc, kind, key, nil)
 	if err != nil {
 		_ = nc.Close()
 	}

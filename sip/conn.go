@@ -120,11 +120,55 @@ type streamConn struct {
 	entry     *share.Entry
 	spoken    bool         // a whole message has come
 	standing  atomic.Int32 // of the peer
-	mu        sync.Mutex
+	mu        sync.Mutex   // of writing
 	closed    atomic.Bool
-	dialogs   atomic.Int32 // that use it
-	// transactions of requests that have come, or gone out, over it.
-	transactions atomic.Int32
+	dialogs   users
+	// of requests that have come, or gone out, over it; guarded by ua.txMu
+	serverTx map[*serverTx]struct{}
+	clientTx map[*clientTx]struct{}
+}
+
+// users are the dialogs that use a connection. A dialog's lock may be held while it is asked.
+type users struct {
+	mu   sync.Mutex
+	set  map[*Dialog]struct{}
+	over bool // the connection has gone
+}
+
+// enter notes that a dialog uses the connection; false when that has gone, and told its dialogs so.
+func (u *users) enter(d *Dialog) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return false
+	}
+	if u.set == nil {
+		u.set = map[*Dialog]struct{}{}
+	}
+	u.set[d] = struct{}{}
+	return true
+}
+
+func (u *users) leave(d *Dialog) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.set, d)
+}
+
+// any reports whether a dialog uses the connection.
+func (u *users) any() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.set) > 0
+}
+
+// end returns those that used the connection, which has gone.
+func (u *users) end() map[*Dialog]struct{} {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	set := u.set
+	u.set, u.over = nil, true
+	return set
 }
 
 // enter takes a place among the connections: strangers give theirs up to others. Over TLS and
@@ -265,7 +309,7 @@ func (c *streamConn) serve() {
 		}
 		n, err := c.nc.Read(buf[len(buf):cap(buf)])
 		if n == 0 && err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && len(buf) == 0 && c.dialogs.Load() > 0 {
+			if errors.Is(err, os.ErrDeadlineExceeded) && len(buf) == 0 && c.dialogs.any() {
 				continue
 			}
 			return
@@ -310,7 +354,7 @@ func (c *streamConn) serveDTLS() {
 		n, err := c.nc.Read(buf)
 		if err != nil {
 			var late net.Error
-			if errors.As(err, &late) && late.Timeout() && c.dialogs.Load() > 0 {
+			if errors.As(err, &late) && late.Timeout() && c.dialogs.any() {
 				continue
 			}
 			return

@@ -346,13 +346,15 @@ func (d *Dialog) moved(h hop) {
 		return
 	}
 	if c, ok := d.hop.conn.(*streamConn); ok {
-		c.dialogs.Add(-1)
-	}
-	if c, ok := h.conn.(*streamConn); ok {
-		c.dialogs.Add(1)
-		c.raise(standing(d.standing.Load()))
+		c.dialogs.leave(d)
 	}
 	d.hop = h
+	if c, ok := h.conn.(*streamConn); ok {
+		c.raise(standing(d.standing.Load()))
+		if !c.dialogs.enter(d) {
+			d.lostNow()
+		}
+	}
 }
 
 func (d *Dialog) handle(r *Request) {
@@ -393,7 +395,14 @@ func (d *Dialog) contact() string {
 func (d *Dialog) lost(c *streamConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.hop.conn != conn(c) || d.ended || d.grace != nil {
+	if d.hop.conn == conn(c) {
+		d.lostNow()
+	}
+}
+
+// lostNow is lost for callers that hold d.mu.
+func (d *Dialog) lostNow() {
+	if d.ended || d.grace != nil {
 		return
 	}
 	d.grace = time.AfterFunc(d.ua.cfg.Grace, func() { d.end(ErrConnectionLost) })
@@ -443,6 +452,7 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 // end forgets the dialog and tells the handler.
 func (d *Dialog) end(reason error) {
 	if d.forget(reason) {
+		defer share.Survive(d.ua.log, "the end of a dialog", nil)
 		d.handler.Ended(reason)
 	}
 }
@@ -468,8 +478,8 @@ func (d *Dialog) forget(reason error) bool {
 	queue, held, added := d.queue, d.held, d.added
 	d.queue, d.held = nil, nil
 	d.dropAnswers(len(d.answers))
-	if c, ok := d.hop.conn.(*streamConn); ok && added {
-		c.dialogs.Add(-1)
+	if c, ok := d.hop.conn.(*streamConn); ok {
+		c.dialogs.leave(d)
 	}
 	d.mu.Unlock()
 	if added {

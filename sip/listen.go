@@ -47,6 +47,14 @@ func (ua *UA) openUDP(address string) (*udpSocket, error) {
 	return s, nil
 }
 
+// drop closes a socket that can no longer be read: requests of ours do not leave by it any more.
+func (ua *UA) drop(s *udpSocket) {
+	ua.mu.Lock()
+	ua.sockets = slices.DeleteFunc(ua.sockets, func(one *udpSocket) bool { return one == s })
+	ua.mu.Unlock()
+	s.close()
+}
+
 // ListenTCP serves a TCP address, with TLS where tlsConfig is not nil, and
 // returns the address it got.
 func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, error) {

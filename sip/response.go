@@ -57,8 +57,7 @@ func (ua *UA) response(m *gosip.Response, from hop) {
 	if method == "INVITE" && m.StatusCode/100 == 2 {
 		ua.repeatACK(r, from) // sipgo absorbs the repetition of a 2xx; its ACK is ours to repeat
 	}
-	tx.last.Store(m)
-	tx.Receive(m)
+	tx.receive(m)
 }
 
 // late handles a response that no transaction waits for any more.

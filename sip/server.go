@@ -174,12 +174,9 @@ func (ua *UA) add(d *Dialog) error {
 		ua.mu.Unlock()
 		return ErrShutdown
 	}
-	if c, ok := d.hop.conn.(*streamConn); ok {
-		if c.dead() {
-			ua.mu.Unlock()
-			return ErrConnectionLost
-		}
-		c.dialogs.Add(1)
+	if c, ok := d.hop.conn.(*streamConn); ok && (c.dead() || !c.dialogs.enter(d)) {
+		ua.mu.Unlock()
+		return ErrConnectionLost
 	}
 	d.added = true
 	ua.dialogs[d.localTag] = d

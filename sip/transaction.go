@@ -116,7 +116,12 @@ func (ua *UA) begin(r *Request) bool {
 	first = ua.serverTx[key]
 	if first == nil && !tx.answered.Load() { // it is evicted already where it is answered
 		ua.serverTx[key] = tx
-		tx.count(1)
+		if c, ok := tx.hop.conn.(*streamConn); ok {
+			if c.serverTx == nil {
+				c.serverTx = map[*serverTx]struct{}{}
+			}
+			c.serverTx[tx] = struct{}{}
+		}
 	}
 	ua.txMu.Unlock()
 	if first != nil { // it came by another socket in the same moment
@@ -154,18 +159,13 @@ func (t *serverTx) forget(string, error) {
 	t.ua.txMu.Lock()
 	if t.ua.serverTx[t.key] == t {
 		delete(t.ua.serverTx, t.key)
-		t.count(-1)
+	}
+	if c, ok := t.hop.conn.(*streamConn); ok {
+		delete(c.serverTx, t)
 	}
 	entry := t.entry
 	t.ua.txMu.Unlock()
 	entry.Leave()
-}
-
-// count counts the transaction where it came in. Callers hold ua.txMu.
-func (t *serverTx) count(n int32) {
-	if c, ok := t.hop.conn.(*streamConn); ok {
-		c.transactions.Add(n)
-	}
 }
 
 // receiveAgain takes a retransmission.
@@ -296,6 +296,9 @@ type clientTx struct {
 	progress func(*Response)
 	done     func(Result)
 
+	telling sync.Mutex  // held while progress or done is called
+	told    atomic.Bool // done was called, or start has failed
+
 	mu        sync.Mutex
 	provoked  bool         // there was a provisional answer
 	unwanted  bool         // the request is to be cancelled
@@ -303,8 +306,8 @@ type clientTx struct {
 	cancelled bool         // it was
 }
 
-// send starts a client transaction; done is called exactly once, on another
-// goroutine.
+// send starts a client transaction. done is called exactly once: with an answer on the goroutine
+// that read it, before anything that the peer sent behind it is looked at. So it must not block.
 func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
 	_, err := ua.start(method, branch, wire, h, n, nil, done)
 	return err
@@ -327,23 +330,28 @@ func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress
 		ua.txMu.Lock()
 		delete(ua.clientTx, tx.key)
 		if stream {
-			c.transactions.Add(-1)
+			delete(c.clientTx, tx)
 		}
 		ua.txMu.Unlock()
 	})
 	ua.txMu.Lock()
 	ua.clientTx[tx.key] = tx
 	if stream {
-		c.transactions.Add(1)
+		if c.clientTx == nil {
+			c.clientTx = map[*clientTx]struct{}{}
+		}
+		c.clientTx[tx] = struct{}{}
 	}
 	ua.txMu.Unlock()
-	if err := tx.Init(); err != nil {
-		tx.Terminate()
-		return nil, err
+	err := tx.Init()
+	if err == nil && !ua.spawn(tx.wait) {
+		err = ErrShutdown
 	}
-	if !ua.spawn(tx.wait) {
+	if err != nil {
 		tx.Terminate()
-		return nil, ErrShutdown
+		if !tx.told.Swap(true) { // else it is answered already
+			return nil, err
+		}
 	}
 	return tx, nil
 }
@@ -357,7 +365,34 @@ func (t *clientTx) cancel(reason CancelReason) {
 	t.takeBack()
 }
 
-// provisional handles an answer below 200.
+// receive takes an answer, on the goroutine that read it: what came first is handed up first. The
+// transaction may have its final answer already.
+func (t *clientTx) receive(res *gosip.Response) {
+	t.last.Store(res)
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	t.Receive(res) // which may end the transaction: wait must not be first
+	switch {
+	case t.told.Load():
+	case res.StatusCode < 200:
+		t.provisional(res)
+	default:
+		t.tell(Result{Response: &Response{res}})
+		if !t.Origin().IsInvite() { // one of an INVITE lives on, to repeat the ACK
+			t.Terminate() // a late repetition of the answer is dropped
+		}
+	}
+}
+
+// tell passes on what became of the request. Callers hold t.telling.
+func (t *clientTx) tell(res Result) {
+	if !t.told.Swap(true) {
+		defer t.ua.survive(t.hop)
+		t.done(res)
+	}
+}
+
+// provisional handles an answer below 200. Callers hold t.telling.
 func (t *clientTx) provisional(res *gosip.Response) {
 	t.mu.Lock()
 	t.provoked = true
@@ -379,36 +414,19 @@ func (t *clientTx) takeBack() {
 	time.AfterFunc(64*gosip.T1, t.Terminate) // a peer that answers the CANCEL and never the INVITE
 }
 
-// wait passes the final answer on. Somebody must read Responses as long as the
-// transaction lives, or sipgo's timers cannot fire.
+// wait tells when there is no answer. Somebody must read Responses as long as the transaction
+// lives, or sipgo's timers cannot fire.
 func (t *clientTx) wait() {
-	result := Result{Err: ErrUnanswered}
-	invite := t.Origin().IsInvite()
-	for waiting := true; waiting; {
+	for {
 		select {
-		case res := <-t.Responses():
-			if res.StatusCode < 200 {
-				t.provisional(res)
-				continue
-			}
-			result = Result{Response: &Response{res}}
-			if !invite {
-				t.Terminate() // a late repetition of the answer is dropped
-			}
-			waiting = false
+		case <-t.Responses(): // receive has it
+			continue
 		case <-t.Done():
-			waiting = false
 		}
-	}
-	t.done(result)
-	if invite && result.Response != nil { // it lives on, to repeat the ACK
-		for {
-			select {
-			case <-t.Responses():
-			case <-t.Done():
-				return
-			}
-		}
+		t.telling.Lock()
+		t.tell(Result{Err: ErrUnanswered})
+		t.telling.Unlock()
+		return
 	}
 }
 
@@ -456,23 +474,9 @@ func repeated(invite []byte, method, to string, reason CancelReason) []byte {
 	return b.Bytes()
 }
 
-// dropTransactions ends the transactions on a connection that is gone; on all
-// with nil. Requests of ours fail at once instead of after 32 seconds.
-func (ua *UA) dropTransactions(c *streamConn) {
-	ua.txMu.Lock()
-	var servers []*serverTx
-	var clients []*clientTx
-	for _, tx := range ua.serverTx {
-		if c == nil || tx.hop.conn == conn(c) {
-			servers = append(servers, tx)
-		}
-	}
-	for _, tx := range ua.clientTx {
-		if c == nil || tx.hop.conn == conn(c) {
-			clients = append(clients, tx)
-		}
-	}
-	ua.txMu.Unlock()
+// terminate ends transactions whose connection has gone: requests of ours fail at once instead of
+// after 32 seconds.
+func terminate(servers []*serverTx, clients []*clientTx) {
 	for _, tx := range servers {
 		tx.Terminate()
 	}

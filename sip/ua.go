@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -177,7 +175,7 @@ type UA struct {
 	streams   map[*streamConn]struct{}
 	pool      map[string]*streamConn // dialled, by transport, address and name
 	dialogs   map[string]*Dialog     // by our own tag
-	dialing   sync.Mutex             // one dial at a time
+	dialing   map[string]*dialing    // connections being opened, by the same
 	sources   map[netip.Addr]netip.Addr
 
 	// How the tables are shared.
@@ -203,7 +201,7 @@ func New(cfg Config) *UA {
 	ctx, stop := context.WithCancel(context.Background())
 	return &UA{
 		cfg: cfg, knows: cfg.methods(), allow: strings.Join(cfg.methods(), ", "), log: cfg.Log, ctx: ctx, stop: stop,
-		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{},
+		streams: map[*streamConn]struct{}{}, pool: map[string]*streamConn{}, dialing: map[string]*dialing{},
 		dialogs: map[string]*Dialog{}, sources: map[netip.Addr]netip.Addr{},
 		serverTx: map[string]*serverTx{}, clientTx: map[string]*clientTx{},
 		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Trusted: cfg.MaxDialogs / 8, Peer: cfg.MaxDialogsPerPeer}),
@@ -273,17 +271,14 @@ func (ua *UA) gone(c *streamConn) {
 	if ua.pool[c.poolKey] == c {
 		delete(ua.pool, c.poolKey)
 	}
-	var dialogs []*Dialog
-	if c.dialogs.Load() > 0 {
-		dialogs = slices.Collect(maps.Values(ua.dialogs))
-	}
 	ua.mu.Unlock()
-	for _, d := range dialogs {
+	for d := range c.dialogs.end() {
 		d.lost(c)
 	}
-	if c.transactions.Load() > 0 {
-		ua.dropTransactions(c)
-	}
+	ua.txMu.Lock()
+	servers, clients := slices.Collect(maps.Keys(c.serverTx)), slices.Collect(maps.Keys(c.clientTx))
+	ua.txMu.Unlock()
+	terminate(servers, clients)
 	if ua.cfg.Lost != nil {
 		ua.cfg.Lost(Flow{hop{c, c.remote}})
 	}
@@ -313,7 +308,7 @@ func (ua *UA) trace(out bool, h hop, data []byte) {
 func (ua *UA) survive(h hop) {
 	if p := recover(); p != nil {
 		ua.stats.Malformed.Add(1)
-		ua.log.Error("panic while handling a message", "peer", h.addr.String(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		share.Panicked(ua.log, p, "a message", "peer", h.addr.String())
 	}
 }
 
@@ -408,6 +403,9 @@ func (ua *UA) Close() {
 	for _, d := range dialogs {
 		d.end(ErrShutdown)
 	}
-	ua.dropTransactions(nil)
+	ua.txMu.Lock()
+	servers, clients := slices.Collect(maps.Values(ua.serverTx)), slices.Collect(maps.Values(ua.clientTx))
+	ua.txMu.Unlock()
+	terminate(servers, clients)
 	ua.group.Wait()
 }

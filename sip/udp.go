@@ -23,6 +23,7 @@ type udpSocket struct {
 	strange  datagrams
 	spare    share.Meter[struct{}] // what all strangers may send beyond their rates
 	arrivals chan struct{}         // there is something in a queue
+	faults   share.Faults          // of reading
 }
 
 // datagrams is a bounded queue of what was read, in the order in which it came.
@@ -109,7 +110,8 @@ func (s *udpSocket) localAddr() netip.AddrPort { return s.local }
 func (s *udpSocket) dead() bool                { return s.closed.Load() }
 func (s *udpSocket) names() []string           { return nil }
 
-// read reads datagrams until the socket closes.
+// read reads datagrams until the socket closes. An error may be about an earlier datagram (ICMP):
+// one that stays ends the socket.
 func (s *udpSocket) read() {
 	defer close(s.arrivals)
 	buf := make([]byte, maxMessage+1)
@@ -119,8 +121,20 @@ func (s *udpSocket) read() {
 			if s.dead() || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			continue // an ICMP error for an earlier datagram
+			pause, again := s.faults.Next()
+			if !again {
+				s.ua.log.Error("UDP socket failed: it is closed", "address", s.local.String(), "err", err)
+				s.ua.drop(s)
+				return
+			}
+			select {
+			case <-s.ua.ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			continue
 		}
+		s.faults.Worked()
 		from = unmap(from)
 		data := buf[:n]
 		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -17,6 +18,7 @@ type call struct {
 	heard      string // what is heard in the background
 	background media.Source
 	plays      map[string]interface{ Stop() } // by message
+	voice      queue                          // of what is to be done with it, which may wait for the disk
 }
 
 func (c *call) close() {
@@ -49,7 +51,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 		}
 		if len(v.Parties) == 0 {
 			delete(s.calls, v.Call)
-			then = append(then, c.close)
+			then = append(then, func() { c.voice.must(c.close) })
 			continue
 		}
 		s.answerCallers(c)
@@ -74,7 +76,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 	for _, v := range views {
 		c := s.calls[v.Call]
 		if c == nil {
-			c = &call{plays: map[string]interface{ Stop() }{}}
+			c = &call{plays: map[string]interface{ Stop() }{}, voice: s.queue("the voice of a call", nil)}
 			s.calls[v.Call] = c
 		}
 		c.View = v
@@ -302,6 +304,7 @@ func (s *Server) outcome(c *call, own *softswitch.Party) int {
 func (s *Server) join(c *call) {
 	var members []media.Member
 	held, rings, queued, failed, announce := false, false, false, false, ""
+	var clip *media.Clip
 	for _, p := range c.Parties {
 		l := s.legs[p.Key]
 		switch {
@@ -335,6 +338,9 @@ func (s *Server) join(c *call) {
 	case failed:
 		heard = "busy"
 	case queued:
+		if clip = s.announcement(announce, c.Call); clip == nil {
+			announce = ""
+		}
 		heard = "queue " + announce
 	case rings:
 		heard = "ring"
@@ -342,22 +348,20 @@ func (s *Server) join(c *call) {
 		heard = "music"
 	}
 	if heard != c.heard {
-		c.heard, c.background = heard, s.background(heard, announce)
+		c.heard, c.background = heard, s.background(heard, clip)
 	}
 	c.room.Set(members, c.background)
 }
 
-// background is what is heard where nobody speaks.
-func (s *Server) background(what, announce string) media.Source {
+// background is what is heard where nobody speaks; announce is said to those who wait, nil: nothing.
+func (s *Server) background(what string, announce *media.Clip) media.Source {
 	switch {
 	case what == "busy":
 		return media.Busy()
 	case what == "ring":
 		return media.Ringback()
-	case announce != "" && s.messages != nil:
-		if clip := s.announcement(announce); clip != nil {
-			return clip.Loop()
-		}
+	case announce != nil:
+		return announce.Loop()
 	}
 	if what == "" || s.music == nil {
 		return nil
@@ -365,17 +369,44 @@ func (s *Server) background(what, announce string) media.Source {
 	return s.music.Loop()
 }
 
-// announcement reads a message once, nil when it cannot be read.
-func (s *Server) announcement(name string) *media.Clip {
-	clip, read := s.clips[name]
-	if !read {
-		var err error
-		if clip, err = s.messages.Load(name); err != nil {
-			s.log.Error("announcement not played", "name", name, "err", err)
-		}
-		s.clips[name] = clip
+// announcement is a message to those who wait. It is read once.
+type announcement struct {
+	clip    *media.Clip // nil: it has not been read, or cannot be
+	read    bool
+	waiting []string // calls that are to be looked at when it has been read
+}
+
+// announcement returns a message that has been read, nil when it cannot be, or has not yet: a call
+// is looked at again when it has. Callers hold the server's lock.
+func (s *Server) announcement(name, call string) *media.Clip {
+	if name == "" || s.messages == nil {
+		return nil
 	}
-	return clip
+	a := s.announcements[name]
+	if a == nil {
+		a = &announcement{}
+		s.announcements[name] = a
+		s.group.Go(func() { s.readAnnouncement(name, a) }) // one of these goroutines calls
+	}
+	if !a.read && !slices.Contains(a.waiting, call) {
+		a.waiting = append(a.waiting, call)
+	}
+	return a.clip
+}
+
+func (s *Server) readAnnouncement(name string, a *announcement) {
+	defer share.Survive(s.log, "reading an announcement", nil)
+	clip, err := s.load(name)
+	if err != nil {
+		s.log.Error("announcement not played", "name", name, "err", err)
+	}
+	s.mu.Lock()
+	calls := a.waiting
+	a.clip, a.read, a.waiting = clip, true, nil
+	s.mu.Unlock()
+	for _, call := range calls {
+		s.kick(call)
+	}
 }
 
 // hold lets a telephone that is on hold hear music.
@@ -387,5 +418,5 @@ func (s *Server) hold(l *leg) {
 		return
 	}
 	l.lobbied = true
-	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", ""))
+	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", nil))
 }

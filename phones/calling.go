@@ -21,7 +21,7 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		return
 	}
 	for _, inv := range invites {
-		f := &fork{l}
+		f := &fork{leg: l}
 		ctx, cancel := context.WithCancelCause(l.server.ctx)
 		l.cancels[f] = cancel
 		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
@@ -29,7 +29,9 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		asked := l.server.spawn(func() {
 			d, res, err := l.server.ua.Invite(ctx, inv, f)
 			cancel(nil)
-			l.must(func() { f.answered(d, res, err) })
+			if !l.must(func() { f.answered(d, res, err) }) && err == nil {
+				d.Bye()
+			}
 		})
 		if !asked { // we are closing
 			cancel(nil)
@@ -105,6 +107,9 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		return
 	case taken:
 		return
+	case err == nil && f.left: // it hung up at once
+		l.worse(480)
+		return
 	case err != nil:
 		l.refusedBy(err)
 		return
@@ -115,7 +120,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		l.worse(488)
 		return
 	}
-	l.dialog = d
+	l.dialog, l.winner = d, f
 	l.named(d)
 	for _, cancel := range l.cancels {
 		cancel(endElsewhere.reason)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -26,9 +27,6 @@ type Desk struct {
 	refs  map[string]*deskMonitor // by our cross reference
 	able  map[string]uacsta.Features
 	known map[string]bool // numbers
-	// by number: monitors that are being started, and what was told meanwhile
-	starting map[string]int
-	early    map[string][]*uacsta.Message
 }
 
 // Listening is an address that telephones register at.
@@ -58,10 +56,7 @@ func NewDesk(cfg Config, listen []Listening) (*Desk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Desk{
-		listen: listen, refs: map[string]*deskMonitor{}, able: map[string]uacsta.Features{}, known: map[string]bool{},
-		starting: map[string]int{}, early: map[string][]*uacsta.Message{},
-	}
+	d := &Desk{listen: listen, refs: map[string]*deskMonitor{}, able: map[string]uacsta.Features{}, known: map[string]bool{}}
 	cfg.Switch = sw
 	cfg.Users = slices.Clone(cfg.Users)
 	for i := range cfg.Users {
@@ -119,62 +114,37 @@ var leastServices = uacsta.Features{
 	Events:   []string{"delivered", "established", "connectionCleared", "originated", "failed"},
 }
 
-// Request implements proxy.Link: the telephone that the request is about carries it out.
+// Request implements proxy.Link: the telephone that the request is about carries it out, after
+// those that came before. What the telephone tells meanwhile is told after the answer.
 func (d *Desk) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	number, m, err := d.addressee(req)
+	number, _, err := d.addressee(req)
 	if err != nil {
 		reply(nil, err)
 		return
 	}
-	client, own := d.server.session(number)
-	if client == nil {
-		reply(nil, errTelephone)
-		return
-	}
-	m.SetNamespace(uacsta.NamespaceED3)
-	for _, id := range m.Devices() {
-		if id.ID() == number {
-			id.SetID(own)
+	d.server.request(d.server.users[number], func(own string) (*uacsta.Message, error) {
+		_, m, err := d.addressee(req) // the telephone may have given its monitor another reference
+		if err != nil {
+			return nil, err
 		}
-	}
-	d.expect(req, number, 1)
-	asked := d.server.spawn(func() {
-		ctx, cancel := context.WithTimeout(d.server.ctx, cstaPatience)
-		defer cancel()
-		res, err := d.server.ask(ctx, number, client, m)
+		outward(m, number, own)
+		return m, nil
+	}, func(res *uacsta.Message, err error) {
 		if err == nil && res != nil {
 			d.inward(res, number)
 			d.monitors(req, res, number)
 		}
 		reply(res, err)
-		d.expect(req, number, -1)
 	})
-	if !asked {
-		reply(nil, errTelephone)
-		d.expect(req, number, -1)
-	}
 }
 
-// maxEarly bounds the events that wait for the answer to MonitorStart.
-const maxEarly = 100
-
-// expect counts the monitors that a telephone is being asked for: what it tells meanwhile
-// waits until the core knows the cross reference.
-func (d *Desk) expect(req *uacsta.Message, number string, change int) {
-	if req.Name() != "MonitorStart" {
-		return
-	}
-	d.mu.Lock()
-	d.starting[number] += change
-	var early []*uacsta.Message
-	if d.starting[number] == 0 {
-		early = d.early[number]
-		delete(d.early, number)
-		delete(d.starting, number)
-	}
-	d.mu.Unlock()
-	for _, m := range early {
-		d.event(number, m)
+// outward writes a request as a telephone gets it, with its own name for itself.
+func outward(m *uacsta.Message, number, own string) {
+	m.SetNamespace(uacsta.NamespaceED3)
+	for _, id := range m.Devices() {
+		if id.ID() == number && own != "" {
+			id.SetID(own)
+		}
 	}
 }
 
@@ -253,19 +223,23 @@ func (d *Desk) monitors(req, res *uacsta.Message, number string) {
 	}
 }
 
-// event passes an event of a telephone on, under our cross reference.
-func (d *Desk) event(number string, m *uacsta.Message) {
+// event takes an event of a telephone, in the order in which it tells them.
+func (d *Desk) event(u *user, m *uacsta.Message) {
+	if !u.asks.soon(func() { d.pass(u.Number, m) }) {
+		d.server.report(slog.LevelWarn, u.Number, "a telephone tells more than can be passed on: its session ends")
+		d.server.spawn(func() { d.server.hangUp(u, nil) })
+	}
+}
+
+// pass passes an event of a telephone on, under our cross reference. Only tasks of the telephone's
+// queue call up.
+func (d *Desk) pass(number string, m *uacsta.Message) {
 	d.mu.Lock()
 	up, ref := d.up, ""
 	for own, one := range d.refs {
 		if one.number == number && one.local == m.CrossRef() {
 			ref = own
 		}
-	}
-	if ref == "" && d.starting[number] > 0 && len(d.early[number]) < maxEarly {
-		d.early[number] = append(d.early[number], m)
-		d.mu.Unlock()
-		return
 	}
 	d.mu.Unlock()
 	if up == nil || ref == "" {
@@ -278,15 +252,20 @@ func (d *Desk) event(number string, m *uacsta.Message) {
 	up.Event(copied)
 }
 
-// serves tells whether a telephone has a session: its monitors are made again, and told.
-func (d *Desk) serves(number string, client conversation) {
-	ctx, cancel := context.WithTimeout(d.server.ctx, 2*cstaPatience)
-	defer cancel()
+// serves tells whether a telephone has a session, when that has changed: its monitors are made
+// again, and told.
+func (d *Desk) serves(u *user) {
+	client, _ := d.server.session(u.Number)
+	was := u.served
+	if client == was {
+		return
+	}
+	u.served = client
 	d.mu.Lock()
 	up := d.up
 	var own []string
 	for ref, one := range d.refs {
-		if one.number == number {
+		if one.number == u.Number {
 			own = append(own, ref)
 		}
 	}
@@ -294,32 +273,40 @@ func (d *Desk) serves(number string, client conversation) {
 	if up == nil {
 		return
 	}
-	if client == nil {
+	if was != nil {
 		for _, ref := range own {
-			up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+			up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(u.Number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
 		}
-		return
 	}
+	if client != nil {
+		d.begin(u, client, up, own)
+	}
+}
+
+// begin asks a telephone that has a session what it can, and starts its monitors again.
+func (d *Desk) begin(u *user, client conversation, up proxy.Upcalls, own []string) {
+	ctx, cancel := context.WithTimeout(d.server.ctx, 2*cstaPatience)
+	defer cancel()
 	can := leastServices
-	if services := d.server.services(number); len(services) > 0 {
+	if services := d.server.services(u.Number); len(services) > 0 {
 		can.Services = services
 	}
 	if res, err := client.Request(ctx, uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3)); err == nil {
 		can = res.Features()
 	}
 	d.mu.Lock()
-	d.able[number] = can
+	d.able[u.Number] = can
 	d.mu.Unlock()
 	for _, ref := range own {
 		if err := d.again(ctx, ref, client); err != nil {
-			d.server.log.Warn("a telephone takes no monitor any more", "device", number, "err", err)
+			d.server.log.Warn("a telephone takes no monitor any more", "device", u.Number, "err", err)
 			_ = up.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3)) // the core has no reason to refuse
 			d.mu.Lock()
 			delete(d.refs, ref)
 			d.mu.Unlock()
 			continue
 		}
-		up.Event(uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+		up.Event(uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(u.Number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
 	}
 }
 
@@ -345,12 +332,7 @@ func (d *Desk) again(ctx context.Context, ref string, client conversation) error
 	}
 	_, own := d.server.session(one.number)
 	m := one.start.Clone()
-	m.SetNamespace(uacsta.NamespaceED3)
-	for _, id := range m.Devices() {
-		if id.ID() == one.number && own != "" {
-			id.SetID(own)
-		}
-	}
+	outward(m, one.number, own)
 	res, err := client.Request(ctx, m)
 	if err != nil {
 		return err

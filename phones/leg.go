@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
@@ -15,15 +16,15 @@ import (
 const sdpType = "application/sdp"
 
 // leg is a dialog with one telephone, or with a trunk, and its voice. What it says to the
-// telephone it says on one goroutine, in order; its standing is guarded by the server's
-// lock.
+// telephone it says by tasks, in order; its standing is guarded by the server's lock.
 type leg struct {
 	server *Server
 	device string // extension or trunk
 	trunk  *trunk // nil: an extension's telephone
 	voice  *media.Leg
-	tasks  chan func()
+	tasks  queue
 	over   chan struct{} // closed when everything of the leg has ended
+	ending sync.Once
 
 	// guarded by server.mu
 	key                 int // of the connection that it carries
@@ -42,8 +43,9 @@ type leg struct {
 	lobby               *media.Room
 	lobbied             bool
 
-	// of the goroutine of tasks
+	// of tasks
 	dialog     *sip.Dialog
+	winner     *fork           // that has answered
 	invitation *sip.Invitation // of a telephone that calls, until it is answered
 	offered    bool            // our answer to it is an offer: it had none
 	answer     []byte          // to its offer
@@ -59,37 +61,34 @@ type leg struct {
 }
 
 // fork is one of the telephones that ring for a leg. It stands for the leg in its dialog.
-type fork struct{ *leg }
-
-const maxTasks = 256
+type fork struct {
+	*leg
+	left bool // its dialog has ended; of tasks
+}
 
 // newLeg opens a leg; address is where its signalling comes from.
 func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
 	l := &leg{
-		server: s, device: device, trunk: t, tasks: make(chan func(), maxTasks), over: make(chan struct{}),
+		server: s, device: device, trunk: t, over: make(chan struct{}),
 		cancels: map[*fork]context.CancelCauseFunc{}, wants: media.SendRecv,
 	}
+	l.tasks = queue{log: s.log, what: "a telephone's call", failed: l.fail, start: func(run func()) bool { s.group.Go(run); return true }}
 	var err error
 	if l.voice, err = s.engine.Open(address, l); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		s.group.Go(l.voice.Close)
+	closed := s.closed
+	if !closed {
+		s.group.Add(1) // until it closes: meanwhile it may start goroutines
+		s.all[l] = struct{}{}
+		s.line(device).legs[l] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		l.voice.Close()
 		return nil, sip.ErrShutdown
 	}
-	s.all[l] = struct{}{}
-	s.line(device).legs[l] = struct{}{}
-	s.group.Go(func() {
-		for task := range l.tasks {
-			task()
-			if l.finished() {
-				break
-			}
-		}
-		l.close()
-	})
 	return l, nil
 }
 
@@ -103,33 +102,42 @@ func (l *leg) do(task func()) bool {
 
 // queue is do under the server's lock.
 func (l *leg) queue(task func()) bool {
-	select {
-	case <-l.over:
-		return false
-	case l.tasks <- task:
+	if l.tasks.do(l.step(task)) {
 		return true
-	default:
 	}
-	if !l.slow {
+	if !l.slow && !l.ended {
 		l.slow = true
 		l.server.log.Warn("a telephone has too much going on: some of it is left out", "device", l.device)
 	}
 	return false
 }
 
-// must is do for what the leg cannot live without: it waits for room, on a goroutine of its
-// own.
-func (l *leg) must(task func()) {
-	l.server.mu.Lock()
-	defer l.server.mu.Unlock()
-	if !l.queue(task) {
-		l.server.group.Go(func() {
-			select {
-			case <-l.over:
-			case l.tasks <- task:
-			}
-		})
+// must is do for what the leg cannot live without, however much waits; false when it has ended.
+func (l *leg) must(task func()) bool { return l.tasks.must(l.step(task)) }
+
+// step is a task behind which the leg closes, if nothing is left to do.
+func (l *leg) step(task func()) func() {
+	return func() {
+		task()
+		l.settle()
 	}
+}
+
+func (l *leg) settle() {
+	if l.finished() && l.tasks.finish() {
+		l.ending.Do(l.close)
+	}
+}
+
+// fail ends the leg after a panic in one of its tasks.
+func (l *leg) fail(error) {
+	defer l.settle()
+	for f, cancel := range l.cancels { // what they do is not known any more
+		cancel(endNormal.reason)
+		delete(l.cancels, f)
+	}
+	l.hangUp(endNormal)
+	l.gone()
 }
 
 // finished reports whether the leg has nothing left to do.
@@ -139,10 +147,11 @@ func (l *leg) finished() bool {
 	return l.ended && l.hungUp && len(l.cancels) == 0
 }
 
-// close lets go of everything. The goroutine of tasks calls it, once, when the leg is
-// finished: none of its INVITEs rings any more.
+// close lets go of everything. A task calls it when the leg is finished: none of its INVITEs
+// rings any more.
 func (l *leg) close() {
 	s := l.server
+	defer s.group.Done()
 	s.mu.Lock()
 	delete(s.all, l)
 	delete(s.line(l.device).legs, l)
@@ -220,7 +229,21 @@ func (l *leg) detach() (key int) {
 	return l.key
 }
 
-// Ended implements sip.DialogHandler.
+// Ended implements sip.DialogHandler: the dialog of a telephone that was called counts once it has
+// answered, and is the one that the leg talks in.
+func (f *fork) Ended(reason error) {
+	if errors.Is(reason, sip.ErrLocalBye) {
+		return
+	}
+	f.must(func() {
+		if f.left = true; f.winner == f {
+			f.dialog, f.hungUp = nil, true
+			f.gone()
+		}
+	})
+}
+
+// Ended implements sip.DialogHandler: a telephone that has called ends its call.
 func (l *leg) Ended(reason error) {
 	if errors.Is(reason, sip.ErrLocalBye) {
 		return

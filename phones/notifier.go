@@ -2,6 +2,7 @@ package phones
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -124,13 +125,16 @@ func (s *Server) showFeatures(f softswitch.Features) {
 		}
 		s.mu.Unlock()
 		for _, b := range to {
-			s.spawn(func() {
+			taken := u.asks.do(func() {
 				ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 				defer cancel()
 				if _, err := s.notifyCSTA(ctx, u, b, m); err != nil {
 					s.log.Info("a telephone takes no event", "device", u.Number, "event", m.Name(), "err", err)
 				}
 			})
+			if !taken {
+				s.report(slog.LevelWarn, u.Number, "a telephone has too much to answer: it is not told of an event", "event", m.Name())
+			}
 		}
 	}
 }

@@ -33,7 +33,7 @@ type Server struct {
 	engine    *media.Engine
 	music     *media.Clip
 	messages  *media.Directory
-	clips     map[string]*media.Clip // announcements that have been read; guarded by mu
+	disk      chan struct{} // holds a value for each message that is being read
 	store     *store
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
@@ -59,6 +59,8 @@ type Server struct {
 	watchers map[*subscription]struct{}
 	places   *share.Table // of watchers
 	flows    flows
+	// by name
+	announcements map[string]*announcement
 }
 
 // user is an extension with its telephones.
@@ -72,6 +74,8 @@ type user struct {
 	monitored bool              // some client watches the extension
 	watching  int               // subscriptions
 	telling   sync.Mutex        // one at a time tells the switch how it stands
+	asks      queue             // of what its telephones are asked, and of what the desk link says of them
+	served    conversation      // that clients of the desk link know of; of the tasks of asks
 	shown     map[string]string // the events that telephones were told last, by name
 }
 
@@ -105,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, guard: cfg.Guard, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		users: map[string]*user{}, accounts: map[string]*user{}, trunks: map[string]*trunk{}, parties: map[int]*party{},
-		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, clips: map[string]*media.Clip{}, calls: map[string]*call{},
+		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, announcements: map[string]*announcement{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, watchers: map[*subscription]struct{}{},
 		places: share.New(share.Limits{Most: maxSubscriptions, Peer: peerSubscriptions}), flows: flows{},
 		hush: share.Hush[heard]{Most: 10000},
@@ -113,6 +117,7 @@ func New(cfg Config) (*Server, error) {
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {
 		one := &user{User: u, talks: u.Talks}
+		one.asks = s.queue("questions to a telephone", func(error) { s.hangUp(one, nil) })
 		one.setPassword(u.Password)
 		one.Password = ""
 		s.users[u.Number], s.accounts[u.Name] = one, one
@@ -176,10 +181,10 @@ func (s *Server) UA() *sip.UA { return s.ua }
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) {
 	s.restore()
-	s.group.Go(s.work)
-	s.group.Go(s.tick)
+	s.spawn(s.work)
+	s.spawn(s.tick)
 	for _, t := range s.trunks {
-		s.group.Go(t.run)
+		s.spawn(t.run)
 	}
 	<-ctx.Done()
 	s.Close()
@@ -236,9 +241,18 @@ func (s *Server) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.group.Go(f)
+		s.group.Go(func() {
+			defer share.Survive(s.log, "work for telephones", nil)
+			f()
+		})
 	}
 	return !s.closed
+}
+
+// queue makes a queue of tasks that the server waits for. Its lock must not be held where a task
+// is put into it.
+func (s *Server) queue(what string, failed func(error)) queue {
+	return queue{log: s.log, what: what, start: s.spawn, failed: failed}
 }
 
 // inbox is what the switch has said and nobody has acted on: how each call and extension
@@ -339,21 +353,26 @@ func (s *Server) work() {
 			return
 		case <-s.inbox.wake:
 		}
-		views, kicked, features, voice := s.inbox.take()
-		for _, then := range s.apply(views, kicked) {
-			then()
-		}
-		for _, v := range voice {
-			s.speak(v)
-		}
-		for _, f := range features {
-			s.store.keepFeatures(f)
-			s.watched(f)
-			s.tellFeatures(f)
-			s.showFeatures(f)
-		}
-		s.tellDialogs()
+		s.follow(s.inbox.take())
 	}
+}
+
+// follow makes everything follow what the switch has said. A panic costs that alone.
+func (s *Server) follow(views []softswitch.View, kicked map[string]bool, features []softswitch.Features, voice []softswitch.Voice) {
+	defer share.Survive(s.log, "following the switch", nil)
+	for _, then := range s.apply(views, kicked) {
+		then()
+	}
+	for _, v := range voice {
+		s.speak(v)
+	}
+	for _, f := range features {
+		s.store.keepFeatures(f)
+		s.watched(f)
+		s.tellFeatures(f)
+		s.showFeatures(f)
+	}
+	s.tellDialogs()
 }
 
 // watched notes whether an extension is monitored.
@@ -375,14 +394,20 @@ func (s *Server) tick() {
 		case <-s.ctx.Done():
 			return
 		case now := <-every.C:
-			s.expire(now)
-			s.expireSubscriptions(now)
-			s.store.flush()
-			s.converse(now)
+			s.look(now)
 			if s.cfg.Qualify > 0 && now.After(next) {
 				next = now.Add(s.cfg.Qualify)
 				s.qualify()
 			}
 		}
 	}
+}
+
+// look does what is to be done every second. A panic costs that second's.
+func (s *Server) look(now time.Time) {
+	defer share.Survive(s.log, "looking after registrations", nil)
+	s.expire(now)
+	s.expireSubscriptions(now)
+	s.store.flush()
+	s.converse(now)
 }

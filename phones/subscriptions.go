@@ -2,6 +2,7 @@ package phones
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -34,12 +35,16 @@ type subscription struct {
 	of     *user // whom it is about
 	event  string
 	place  *share.Entry
+	tells  queue // of what it is told, so that it comes in the order of its versions
+
+	// of tasks
+	version int
 
 	// guarded by server.mu
 	dialog  *sip.Dialog
 	expires time.Time
 	sent    map[string]string // what it was told last, by document
-	version int
+	stale   bool              // a task will look what has changed
 	over    bool
 }
 
@@ -50,7 +55,7 @@ func (s *Server) subscribe(r *sip.Request) {
 		return
 	}
 	event, _, _ := strings.Cut(r.Header("Event"), ";")
-	sub := &subscription{server: s, by: u, of: u, event: strings.TrimSpace(event), sent: map[string]string{}}
+	sub := s.subscription(u, strings.TrimSpace(event))
 	switch sub.event {
 	case featurePackage, waitingPackage:
 	case dialogPackage:
@@ -91,6 +96,13 @@ func (s *Server) subscribe(r *sip.Request) {
 	}
 }
 
+// subscription makes what a user subscribes to; about the user itself until more is known.
+func (s *Server) subscription(by *user, event string) *subscription {
+	sub := &subscription{server: s, by: by, of: by, event: event, sent: map[string]string{}}
+	sub.tells = s.queue("telling a telephone", func(error) { sub.fail() })
+	return sub
+}
+
 // enter takes a place for a subscription of a user at an address.
 func (s *Server) enter(sub *subscription, from netip.Addr) bool {
 	s.mu.Lock()
@@ -113,17 +125,28 @@ func (s *Server) enter(sub *subscription, from netip.Addr) bool {
 	return true
 }
 
-// leave ends what is kept of a subscription.
-func (s *Server) leave(sub *subscription) {
+// leave ends what is kept of a subscription; false when that has ended already.
+func (s *Server) leave(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sub.over {
-		return
+		return false
 	}
 	sub.over = true
 	sub.by.watching--
 	sub.place.Leave()
 	delete(s.watchers, sub)
+	return true
+}
+
+// fail ends a subscription that cannot be told any more.
+func (sub *subscription) fail() {
+	s := sub.server
+	s.leave(sub)
+	s.mu.Lock()
+	d := sub.dialog
+	s.mu.Unlock()
+	d.Drop()
 }
 
 // lasting reads how long a subscription is to last.
@@ -186,12 +209,16 @@ func (sub *subscription) Ended(error) { sub.server.leave(sub) }
 
 // unsubscribe ends a subscription.
 func (s *Server) unsubscribe(sub *subscription) {
-	s.leave(sub)
-	s.mu.Lock()
-	d := sub.dialog
-	s.mu.Unlock()
-	d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },
-		sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
+	sub.tells.must(func() {
+		if !s.leave(sub) {
+			return
+		}
+		s.mu.Lock()
+		d := sub.dialog
+		s.mu.Unlock()
+		d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },
+			sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
+	})
 }
 
 // expireSubscriptions ends those whose time is over.
@@ -223,38 +250,61 @@ func (s *Server) documents(sub *subscription) []document {
 	return []document{s.dialogDocument(sub)}
 }
 
+// later has a telephone told something, behind all that it was told before.
+func (sub *subscription) later(tell func()) {
+	if !sub.tells.do(tell) {
+		sub.server.report(slog.LevelWarn, sub.by.Number, "a telephone asks for more than it takes: its subscription ends", "event", sub.event)
+		sub.fail()
+	}
+}
+
 // tellAll sends everything.
-func (s *Server) tellAll(sub *subscription) { s.tell(sub, s.documents(sub)) }
+func (s *Server) tellAll(sub *subscription) {
+	sub.later(func() { s.tell(sub, s.documents(sub)) })
+}
 
 // tellNew sends what has changed since.
 func (s *Server) tellNew(sub *subscription) {
-	var fresh []document
-	for _, d := range s.documents(sub) {
+	s.mu.Lock()
+	waits := sub.stale
+	sub.stale = true
+	s.mu.Unlock()
+	if waits {
+		return
+	}
+	sub.later(func() {
 		s.mu.Lock()
-		if sub.sent[d.name] != d.text {
-			fresh = append(fresh, d)
-		}
+		sub.stale = false
 		s.mu.Unlock()
-	}
-	if len(fresh) > 0 {
-		s.tell(sub, fresh)
-	}
-}
-
-// repeat sends one document, changed or not: the telephone has asked for a change of it.
-func (s *Server) repeat(sub *subscription, name string) {
-	for _, d := range s.documents(sub) {
-		if d.name == name {
-			s.tell(sub, []document{d})
-			return
+		var fresh []document
+		for _, d := range s.documents(sub) {
+			s.mu.Lock()
+			if sub.sent[d.name] != d.text {
+				fresh = append(fresh, d)
+			}
+			s.mu.Unlock()
 		}
-	}
-	s.tell(sub, nil) // a feature that the user does not have
+		if len(fresh) > 0 {
+			s.tell(sub, fresh)
+		}
+	})
 }
 
-// tell sends documents as one NOTIFY.
+// repeat sends one document, changed or not: the telephone has asked for a change of it. It sends
+// none of a feature that the user does not have.
+func (s *Server) repeat(sub *subscription, name string) {
+	sub.later(func() {
+		s.tell(sub, slices.DeleteFunc(s.documents(sub), func(d document) bool { return d.name != name }))
+	})
+}
+
+// tell sends documents as one NOTIFY. It is called by tasks of the subscription.
 func (s *Server) tell(sub *subscription, documents []document) {
 	s.mu.Lock()
+	if sub.over {
+		s.mu.Unlock()
+		return
+	}
 	for _, d := range documents {
 		sub.sent[d.name] = d.text
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
@@ -39,7 +40,7 @@ func (t *trunk) run() {
 		case <-timer.C:
 		}
 		var err error
-		wait, err = t.check()
+		wait, err = t.checked()
 		s.sw.InService(t.Number, err == nil, false)
 		if serves := err == nil; !known || serves != was {
 			known, was = true, serves
@@ -50,6 +51,12 @@ func (t *trunk) run() {
 			}
 		}
 	}
+}
+
+// checked is check, of which a panic is a failure.
+func (t *trunk) checked() (wait time.Duration, err error) {
+	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { wait, err = trunkRefresh, panicked })
+	return t.check()
 }
 
 // check looks up where the peer is, and registers or asks whether it is there; it returns

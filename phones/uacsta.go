@@ -49,6 +49,7 @@ func (s *Server) converse(now time.Time) {
 			continue
 		}
 		var end []conversation
+		var then []func()
 		s.mu.Lock()
 		wants := u.wants()
 		for _, b := range u.bindings {
@@ -56,16 +57,19 @@ func (s *Server) converse(now time.Time) {
 			switch {
 			case wants && c.client == nil && !c.opening && b.reachable(now) && now.After(c.next):
 				c.opening = true
-				s.group.Go(func() { s.openSession(u, b) })
+				then = append(then, func() { s.spawn(func() { s.openSession(u, b) }) })
 			case !wants && c.client != nil:
 				end = append(end, c.client)
 				c.client, c.ref = nil, ""
 			case c.client != nil && (c.ref != "") != u.monitored && !c.opening && !b.byNotify():
 				c.opening = true
-				s.group.Go(func() { s.follow(u, b) })
+				then = append(then, func() { u.asks.must(func() { s.monitor(u, b) }) })
 			}
 		}
 		s.mu.Unlock()
+		for _, do := range then {
+			do()
+		}
 		for _, client := range end {
 			client.Close()
 		}
@@ -90,45 +94,83 @@ func (s *Server) left(u *user, before []*binding) {
 		client.Close()
 	}
 	if len(end) > 0 {
-		s.spawn(func() { s.conversed(u, nil) })
+		s.spawn(func() { s.conversed(u) })
 	}
 }
 
-// conversed tells that a session has begun, or, with nil, ended.
-func (s *Server) conversed(u *user, client conversation) {
+// hangUp ends a session with one of a user's telephones, or, with nil, all of them: there will be
+// others.
+func (s *Server) hangUp(u *user, which conversation) {
+	var end []conversation
+	s.mu.Lock()
+	for _, b := range u.bindings {
+		if c := &b.csta; c.client != nil && (which == nil || c.client == which) {
+			end = append(end, c.client)
+			c.client, c.ref, c.next = nil, "", time.Now().Add(cstaWait)
+		}
+	}
+	s.mu.Unlock()
+	for _, client := range end {
+		client.Close()
+	}
+	if len(end) > 0 {
+		s.conversed(u)
+	}
+}
+
+// conversed tells that a session with a user's telephones has begun, or ended.
+func (s *Server) conversed(u *user) {
 	s.service(u)
 	if s.desk != nil {
-		s.desk.serves(u.Number, client)
+		u.asks.must(func() { s.desk.serves(u) })
 	}
+}
+
+// session is one try to have a session with a telephone: it may have ended before its beginning is
+// known. Its fields are guarded by the server's lock.
+type session struct {
+	client conversation
+	over   bool
+}
+
+// ended takes the end of a session. There may be another by now.
+func (s *Server) ended(u *user, b *binding, one *session, reason error) {
+	s.mu.Lock()
+	one.over = true
+	if one.client != nil && b.csta.client == one.client {
+		b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
+	}
+	s.mu.Unlock()
+	s.log.Info("uaCSTA session ended", "device", u.Number, "reason", reason)
+	s.spawn(func() { s.conversed(u) })
 }
 
 // openSession opens the session with one telephone: INVITE with RequestSystemStatus.
 func (s *Server) openSession(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 	defer cancel()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		b.csta.opening = false
+	}()
 	if b.byNotify() {
 		by := &notifier{s, u, b}
 		s.mu.Lock()
-		b.csta.opening, b.csta.client, b.csta.ref = false, by, "none" // it sends no events
+		b.csta.client, b.csta.ref = by, "none" // it sends no events
 		s.mu.Unlock()
-		s.conversed(u, by)
+		s.conversed(u)
 		return
 	}
+	one := &session{}
 	client, err := tr87.Open(ctx, s.ua, tr87.Dial{
 		To: s.address(u.Number, b), Target: b.contact, Flow: b.flow, From: s.address("tr87proxy", b), Username: u.Name, Password: u.password(),
 		Event: func(m *uacsta.Message) { s.fromTelephone(u, m) },
-		Ended: func(reason error) {
-			s.log.Info("uaCSTA session ended", "device", u.Number, "reason", reason)
-			s.mu.Lock()
-			b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
-			s.mu.Unlock()
-			s.spawn(func() { s.conversed(u, nil) })
-		},
+		Ended: func(reason error) { s.ended(u, b, one, reason) },
 	})
 	s.mu.Lock()
 	c := &b.csta
-	c.opening = false
-	gone := !slices.Contains(u.bindings, b) || s.closed
+	gone := !slices.Contains(u.bindings, b) || s.closed || one.over
 	switch {
 	case err != nil:
 		c.wait = min(max(2*c.wait, cstaWait), cstaRefuses)
@@ -137,8 +179,10 @@ func (s *Server) openSession(u *user, b *binding) {
 			c.wait = cstaPause
 		}
 		c.next = time.Now().Add(c.wait)
-	case !gone:
-		c.client, c.wait = client, 0
+	case gone:
+		c.next = time.Now().Add(cstaWait)
+	default:
+		c.client, one.client, c.wait = client, client, 0
 	}
 	s.mu.Unlock()
 	switch {
@@ -148,12 +192,12 @@ func (s *Server) openSession(u *user, b *binding) {
 		client.Close()
 	default:
 		s.log.Info("uaCSTA session", "device", u.Number, "peer", b.peer())
-		s.conversed(u, client)
+		s.conversed(u)
 	}
 }
 
-// follow starts or stops the monitor at a telephone.
-func (s *Server) follow(u *user, b *binding) {
+// monitor starts or stops the monitor at a telephone.
+func (s *Server) monitor(u *user, b *binding) {
 	s.mu.Lock()
 	client, ref, monitored := b.csta.client, b.csta.ref, u.monitored
 	s.mu.Unlock()
@@ -191,7 +235,7 @@ func (s *Server) follow(u *user, b *binding) {
 // fromTelephone takes an event of a telephone. Its calls are known from its legs.
 func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 	if s.desk != nil {
-		s.desk.event(u.Number, m)
+		s.desk.event(u, m)
 		return
 	}
 	perform := func(service any, err error) {
@@ -252,43 +296,61 @@ var errTelephone = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Resou
 
 // Serve implements softswitch.Phones: a service on the telephone itself.
 func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	client, own := s.session(number)
-	if client == nil {
+	u := s.users[number]
+	if u == nil {
 		reply(nil, errTelephone)
 		return
 	}
-	asked := s.spawn(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
-		defer cancel()
-		m := req.Clone()
+	m := req.Clone()
+	s.request(u, func(own string) (*uacsta.Message, error) {
 		m.SetNamespace(uacsta.NamespaceED3)
 		m.SetText("device", own)
-		reply(s.ask(ctx, number, client, m))
+		return m, nil
+	}, reply)
+}
+
+var errManyAsked = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+
+// request asks one of a user's telephones, after all that it was asked before; write makes the
+// request when it is its turn, for a telephone that calls itself so. reply is called once, within
+// about cstaPatience.
+func (s *Server) request(u *user, write func(own string) (*uacsta.Message, error), reply func(*uacsta.Message, error)) {
+	until := time.Now().Add(cstaPatience)
+	taken := u.asks.do(func() {
+		var res *uacsta.Message
+		var err error = errTelephone
+		defer func() { reply(res, err) }() // after a panic, too
+		client, own := s.session(u.Number)
+		if client == nil {
+			return
+		}
+		m, fault := write(own)
+		if fault != nil {
+			err = fault
+			return
+		}
+		res, err = s.ask(until, u, client, m)
 	})
-	if !asked {
-		reply(nil, errTelephone)
+	if !taken {
+		reply(nil, errManyAsked)
 	}
 }
 
 // ask asks a telephone. A session whose connection has gone ends: there will be another.
-func (s *Server) ask(ctx context.Context, number string, client conversation, req *uacsta.Message) (*uacsta.Message, error) {
+func (s *Server) ask(until time.Time, u *user, client conversation, req *uacsta.Message) (*uacsta.Message, error) {
+	ctx, cancel := context.WithDeadline(s.ctx, until)
+	defer cancel()
+	if ctx.Err() != nil { // it waited too long for those before it
+		return nil, errTelephone
+	}
 	res, err := client.Request(ctx, req)
 	var refusal *uacsta.Error
 	if err == nil || errors.As(err, &refusal) {
 		return res, err
 	}
-	s.log.Info("a telephone does not answer", "device", number, "service", req.Name(), "err", err)
+	s.log.Info("a telephone does not answer", "device", u.Number, "service", req.Name(), "err", err)
 	if errors.Is(err, sip.ErrConnectionLost) || errors.Is(err, sip.ErrUnanswered) || errors.Is(err, sip.ErrLocalBye) { // the way is gone, or the dialog
-		s.mu.Lock()
-		u := s.users[number]
-		for _, b := range u.bindings {
-			if b.csta.client == client {
-				b.csta.client, b.csta.ref, b.csta.next = nil, "", time.Now().Add(cstaWait)
-			}
-		}
-		s.mu.Unlock()
-		client.Close()
-		s.conversed(u, nil)
+		s.hangUp(u, client)
 	}
 	return nil, errTelephone
 }
@@ -296,11 +358,12 @@ func (s *Server) ask(ctx context.Context, number string, client conversation, re
 // lift makes a telephone answer the call that rings there, or take back the one that its
 // user holds; false when no telephone of the user speaks uaCSTA.
 func (s *Server) lift(number string, held bool) bool {
+	u := s.users[number]
 	client, own := s.session(number)
 	if client == nil {
 		return false
 	}
-	return s.spawn(func() {
+	return u.asks.do(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 		defer cancel()
 		if err := lift(ctx, client, own, held); err != nil {

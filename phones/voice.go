@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/media"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -57,22 +58,39 @@ func (l *leg) sendKeys(v softswitch.Voice) {
 	}
 }
 
-// speak carries out what is to be done with the voice of a call.
+// speak has done what is to be done with the voice of a call.
 func (s *Server) speak(v softswitch.Voice) {
 	s.mu.Lock()
 	c := s.calls[v.Call]
 	if c == nil || c.room == nil {
 		s.mu.Unlock()
-		if name := v.Play + v.Record; name != "" {
-			s.sw.Finished(v.Call, name) // nobody is there to hear it
-		}
+		s.unheard(v) // nobody is there to hear it
 		return
 	}
-	room, stops := c.room, c.plays[v.Stop]
-	delete(c.plays, v.Stop)
+	room := c.room
 	s.mu.Unlock()
+	if !c.voice.do(func() { s.carry(c, room, v) }) {
+		s.log.Error("too many messages to play or record in a call", "name", v.Play+v.Record+v.Stop)
+		s.unheard(v)
+	}
+}
+
+// unheard tells the switch that something cannot be played or recorded.
+func (s *Server) unheard(v softswitch.Voice) {
+	if name := v.Play + v.Record; name != "" {
+		s.sw.Finished(v.Call, name)
+	}
+}
+
+// carry carries out what is to be done with the voice of a call, after what was to be done before.
+func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
+	defer share.Survive(s.log, "the voice of a call", func(error) { s.unheard(v) })
 	switch {
 	case v.Stop != "":
+		s.mu.Lock()
+		stops := c.plays[v.Stop]
+		delete(c.plays, v.Stop)
+		s.mu.Unlock()
 		if stops != nil {
 			stops.Stop()
 		}
@@ -85,8 +103,22 @@ func (s *Server) speak(v softswitch.Voice) {
 	}
 }
 
+// maxReading bounds the messages that are being read at a time: each is as large as it may be.
+const maxReading = 4
+
+// load reads a message.
+func (s *Server) load(name string) (*media.Clip, error) {
+	select {
+	case s.disk <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+	defer func() { <-s.disk }()
+	return s.messages.Load(name)
+}
+
 func (s *Server) play(c *call, room *media.Room, v softswitch.Voice) {
-	clip, err := s.messages.Load(v.Play)
+	clip, err := s.load(v.Play)
 	if err != nil {
 		s.log.Error("message not played", "name", v.Play, "err", err)
 		s.sw.Finished(v.Call, v.Play)

@@ -22,17 +22,17 @@ var weekdays = map[string]time.Weekday{
 // ParseHours reads such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-14:00", "22:00-06:00"
 // (every day) or "Sun".
 func ParseHours(s string) (Hours, error) {
-	h := Hours{to: 24 * 60}
+	h := Hours{to: day}
 	fault := fmt.Errorf("%q is not a time; write for example \"Mon-Fri 08:00-18:00\"", s)
 	fields := strings.Fields(s)
 	if len(fields) == 0 || len(fields) > 2 {
-		return h, fault
+		return Hours{}, fault
 	}
 	days, span := fields[0], ""
 	if strings.Contains(days, ":") {
 		days, span = "Mon-Sun", fields[0]
 		if len(fields) == 2 {
-			return h, fault
+			return Hours{}, fault
 		}
 	} else if len(fields) == 2 {
 		span = fields[1]
@@ -45,7 +45,7 @@ func ParseHours(s string) (Hours, error) {
 		a, okA := weekdays[strings.ToLower(first)]
 		b, okB := weekdays[strings.ToLower(last)]
 		if !okA || !okB {
-			return h, fault
+			return Hours{}, fault
 		}
 		for d := a; ; d = (d + 1) % 7 {
 			h.days[d] = true
@@ -57,23 +57,25 @@ func ParseHours(s string) (Hours, error) {
 	if span == "" {
 		return h, nil
 	}
-	from, to, ok := strings.Cut(span, "-")
+	from, to, _ := strings.Cut(span, "-")
 	var okFrom, okTo bool
 	h.from, okFrom = minutes(from)
 	h.to, okTo = minutes(to)
-	if !ok || !okFrom || !okTo || h.from == h.to {
-		return h, fault
+	if !okFrom || !okTo || h.from == h.to {
+		return Hours{}, fault
 	}
 	return h, nil
 }
 
+const day = 24 * 60 // minutes
+
 // minutes reads a time of the day.
 func minutes(s string) (int, bool) {
-	hour, minute, ok := strings.Cut(s, ":")
+	hour, minute, _ := strings.Cut(s, ":")
 	h, errH := strconv.Atoi(hour)
 	m, errM := strconv.Atoi(minute)
 	total := 60*h + m
-	return total, ok && errH == nil && errM == nil && len(minute) == 2 && h >= 0 && m >= 0 && m < 60 && total <= 24*60
+	return total, errH == nil && errM == nil && len(minute) == 2 && h >= 0 && m >= 0 && m < 60 && total <= day
 }
 
 // Contains reports whether a moment is in it, in that moment's own zone.
@@ -95,10 +97,10 @@ type Rate struct {
 
 // ParseRate reads such as "30/minute".
 func ParseRate(s string) (Rate, error) {
-	count, unit, ok := strings.Cut(s, "/")
+	count, unit, _ := strings.Cut(s, "/")
 	n, err := strconv.Atoi(strings.TrimSpace(count))
 	per, known := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour}[strings.TrimSpace(unit)]
-	if !ok || err != nil || n <= 0 || !known {
+	if err != nil || n <= 0 || !known {
 		return Rate{}, fmt.Errorf("%q is not a rate; write for example 30/minute, 2/second or 100/hour", s)
 	}
 	return Rate{n, per}, nil

@@ -92,7 +92,9 @@ func TestNoNumbers(t *testing.T) {
 // The kind of a number that XML and ASN.1 say is understood, or refused.
 func TestTypes(t *testing.T) {
 	for _, tt := range []struct{ written, kind, want string }{
-		{"100", "dialingNumber", "100"}, {"100", "other", "100"}, {"100", "explicitPublic:subscriber", "100"}, {"14255550100", "explicitPublic:international", "100"},
+		{"100", "dialingNumber", "100"}, {"100", "implicitPublic", "100"}, {"100", "implicitPrivate", "100"}, {"100", "explicitPublic:unknown", "100"}, {"100", "explicitPrivate:unknown", "100"}, {"100", "explicitPrivate:localNumber", "100"},
+		{"0900555", "explicitPublic:international", "+0900555"}, {"1", "explicitPublic:international", "+1"}, {"9900555", "explicitPublic:international", "+9900555"}, {"*21#", "explicitPublic:international", "*21#"}, {"#21#", "explicitPublic:international", "#21#"}, {"alice", "explicitPublic:international", "alice"}, {"+7", "deviceNumber", "+7"},
+		{"1 (900) 555", "explicitPublic:international", "+1900555"}, {"", "explicitPublic:international", ""}, {"100", "other", "100"}, {"100", "explicitPublic:subscriber", "100"}, {"14255550100", "explicitPublic:international", "100"},
 		{"1900555", "explicitPublic:international", "+1900555"}, {"+1900555", "explicitPublic:international", "+1900555"}, {"7", "deviceNumber", "deviceNumber:7"}, {"02sales", "deviceNumber", "02sales"}, {"0A1F", "dynamic", "dynamic:0A1F"},
 		{"900555", "explicitPublic:national", ""}, {"12", "explicitPublic:abbreviated", ""}, {"12", "explicitPrivate:level3RegionalNumber", ""}, {"12", "nonsense", ""},
 	} {
@@ -101,8 +103,125 @@ func TestTypes(t *testing.T) {
 			t.Errorf("%s as %s is %q %v, want %q", tt.written, tt.kind, n, err, tt.want)
 		}
 	}
-	if text, kind := Element("deviceNumber:7"); text != "7" || kind != "deviceNumber" {
-		t.Error(text, kind)
+	for canonical, want := range map[string][2]string{
+		"deviceNumber:7": {"7", "deviceNumber"}, "dynamic:0A1F": {"0A1F", "dynamic"}, "100": {"100", ""}, "sip:alice@contoso.com": {"sip:alice@contoso.com", ""}, "deviceNumber": {"deviceNumber", ""},
+	} {
+		if text, kind := Element(canonical); text != want[0] || kind != want[1] {
+			t.Errorf("%s is written as %q of the kind %q", canonical, text, kind)
+		}
+	}
+}
+
+// Numbers and names may have as many characters as the bounds say, and no more.
+func TestLongNumbers(t *testing.T) {
+	n := ours()
+	for _, tt := range []struct {
+		before, char, behind string
+		most                 int
+	}{
+		{"", "2", "", maxNumber}, {"tel:", "2", "", maxNumber}, {"+", "2", "", maxNumber - 1}, {"", "a", "", maxNumber}, {"deviceNumber:", "7", "", maxNumber}, {"dynamic:", "A", "", maxNumber},
+		{"sip:", "a", "@x", maxNumber}, {"sip:alice@", "x", "", maxAddress - len("sip:alice@")},
+	} {
+		if _, err := n.Parse(tt.before+strings.Repeat(tt.char, tt.most)+tt.behind, ""); err != nil {
+			t.Errorf("%s%s...%s of %d is refused: %v", tt.before, tt.char, tt.behind, tt.most, err)
+		}
+		if got, err := n.Parse(tt.before+strings.Repeat(tt.char, tt.most+1)+tt.behind, ""); !errors.Is(err, ErrNumber) {
+			t.Errorf("%s is taken", got)
+		}
+	}
+}
+
+// Every character that a form may have is taken, and those beside them are not.
+func TestCharacters(t *testing.T) {
+	n := &Numbers{}
+	for _, tt := range []struct{ before, behind, taken, refused string }{
+		{"a", "a", "azAZ09._-", "`{@[/:, &"},
+		{"", "a", "azAZ09", "`{@[/:,&._-"},
+		{"2", "", "09*# -.()", "/:,;$"},
+		{"sip:alice@", "", "azAZ09.-:[]", "`{/,_&\\"},
+		{"tel:2;ext=", "", "azAZ09+-.()*#_", "`{@[/:,&"}, // what the value is, is another question
+		{"dynamic:", "", "09AF", "/:@Gaf"},
+		{"deviceNumber:", "", "09", "/:aA"},
+	} {
+		for _, c := range tt.taken + tt.refused {
+			written := tt.before + string(c) + tt.behind
+			_, err := n.Parse(written, "")
+			taken := err == nil || strings.HasSuffix(err.Error(), "its ext is no number")
+			if want := strings.ContainsRune(tt.taken, c); taken != want {
+				t.Errorf("%q is taken: %v (%v)", written, taken, err)
+			}
+		}
+	}
+}
+
+// What is refused is refused for what is wrong with it.
+func TestWhyNoNumber(t *testing.T) {
+	rule, err := ParseNumberRule("/7(.*)/", 0, "", "x$1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := ours()
+	n.Rules = NumberRules{rule}
+	for _, name := range []string{"tel", "sip", "sips", "dynamic", "N"} { // without a colon these are names
+		if got, err := n.Parse(name, ""); err != nil || got.String() != name {
+			t.Errorf("%q is %q: %v", name, got, err)
+		}
+	}
+	for written, want := range map[string]string{
+		"712":                            "the rules for numbers make something else of it",
+		"tel:712":                        "the rules for numbers make something else of it",
+		"N<712>":                         "the rules for numbers make something else of it",
+		"tel:100;ext=x":                  "its ext is no number",
+		"tel:4;phone-context=+":          "its phone-context is no number",
+		"tel:4;phone-context=+x":         "its phone-context is no number",
+		"tel:4;user":                     "the parameter user is given twice, or has no valid value",
+		"tel:4;EXT=1;ext=2":              "the parameter ext is given twice, or has no valid value",
+		"tel:4;isub=1":                   "it has a parameter that is not understood",
+		"tel:;ext=100":                   "tel: without a number",
+		"sip:100@x;user=phone;maddr=y":   "it has a parameter that is not understood",
+		"sip:100;isub=1@x":               "it has a parameter that is not understood",
+		"sip:100@x%20":                   "a SIP URI with headers or escapes",
+		"sip:@x":                         "a SIP URI without a user or a host",
+		"sip:alice;phone-context=+1@x":   "the user of a SIP URI is neither a number nor a name",
+		"N<100":                          "N<> without a number",
+		"N<100>displayNumber=1":          "something behind N<>",
+		"N<100>;x=1":                     "it has a parameter that is not understood",
+		"deviceNumber:x":                 "a device number consists of digits",
+		"dynamic:x":                      "a dynamic device identifier consists of hexadecimal digits",
+		"a,b":                            "it has characters that belong to no number and no name",
+		strings.Repeat("2", maxNumber+1): "it is too long",
+	} {
+		if got, err := n.Parse(written, ""); err == nil || err.Error() != "cannot be read as a number: "+want {
+			t.Errorf("%q is %q: %v", written, got, err)
+		}
+	}
+	if _, err := n.Parse("1", "explicitPublic:national"); err == nil || !strings.Contains(err.Error(), `its kind "explicitPublic:national" is not one`) {
+		t.Error(err)
+	}
+}
+
+// A number says what it is: whether it can be dialled, and whether there is one.
+func TestKinds(t *testing.T) {
+	n := ours()
+	for written, dialable := range map[string]bool{
+		"100": true, "+14255559999": true, "*21#": true, "tel:4711": true, "sip:4711@x": true, "tel:4711;ext=100": true, "N<4711>": true,
+		"lobby": false, "sip:alice@x": false, "sips:alice@x": false, "deviceNumber:7": false, "dynamic:7": false, "0meet": false,
+	} {
+		number, err := n.Parse(written, "")
+		if err != nil || number.Dialable() != dialable || number.IsZero() {
+			t.Errorf("%s: %v can be dialled: %v (%v)", written, number, number.Dialable(), err)
+		}
+	}
+	if !(Number{}).IsZero() || (Number{}).Dialable() || Whole.IsZero() || Whole.Dialable() {
+		t.Error("the zero number, or the whole switch, is taken for something else")
+	}
+	for device, want := range map[string]bool{"100": true, "lobby": true, "200": false, "": false} {
+		if n.Known(device) != want {
+			t.Errorf("%q is a device of the switch: %v", device, !want)
+		}
+	}
+	if (&Numbers{}).Known("100") || (&Numbers{Extensions: func(string) bool { return true }}).Known("") {
+		t.Error("without extensions there is one, or nothing is one")
 	}
 }
 

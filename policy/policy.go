@@ -118,7 +118,7 @@ func IdentityOf(uri string) string {
 	uri, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(uri)), ";")
 	uri, _, _ = strings.Cut(uri, "?")
 	scheme, rest, _ := strings.Cut(uri, ":")
-	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, ']') && i > strings.LastIndexByte(rest, '@') {
+	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexAny(rest, "]@") {
 		rest = rest[:i]
 	}
 	if scheme == "sips" {

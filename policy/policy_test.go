@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -61,10 +62,100 @@ func TestTrusts(t *testing.T) {
 		{"192.0.2.1", []string{"fe1.contoso.com"}, true},
 		{"192.0.2.1", []string{"FE1.CONTOSO.COM"}, true},
 		{"192.0.2.1", []string{"www.contoso.com"}, false},
+		{"192.0.2.1", []string{"www.contoso.com", "fe2.contoso.com"}, true},
+		{"192.0.2.1", []string{""}, false},
 		{"192.0.2.1", nil, false},
 	} {
 		if got := p.Trusts(netip.MustParseAddr(tt.addr), tt.names); got != tt.want {
 			t.Errorf("%s %v: %v", tt.addr, tt.names, got)
+		}
+	}
+}
+
+// A peer that is named by its certificate is not believed for its address, and one that is named by
+// nothing is not believed at all.
+func TestTrustsOneOfTwo(t *testing.T) {
+	addr := netip.MustParseAddr("10.1.2.3")
+	for _, peer := range []Peer{{}, {Network: netip.MustParsePrefix("10.0.0.0/8"), Certificate: "fe.contoso.com"}} {
+		if (&Policy{Trusted: []Peer{peer}}).Trusts(addr, nil) {
+			t.Errorf("%+v is believed", peer)
+		}
+	}
+}
+
+// An address may connect that is allowed and not denied; where nothing is allowed, every one that is
+// not denied.
+func TestAdmits(t *testing.T) {
+	networks := func(list ...string) (prefixes []netip.Prefix) {
+		for _, s := range list {
+			prefixes = append(prefixes, netip.MustParsePrefix(s))
+		}
+		return prefixes
+	}
+	for _, tt := range []struct {
+		allow, deny []netip.Prefix
+		admitted    []string
+	}{
+		{nil, nil, []string{"10.0.0.1", "10.0.1.1", "192.0.2.1", "2001:db8::1"}},
+		{networks("10.0.0.0/16", "2001:db8::/32"), nil, []string{"10.0.0.1", "10.0.1.1", "2001:db8::1"}},
+		{nil, networks("192.0.2.0/24", "10.0.1.1/32"), []string{"10.0.0.1", "2001:db8::1"}},
+		{networks("10.0.0.0/16"), networks("10.0.1.0/24"), []string{"10.0.0.1"}},
+		{networks("10.0.1.0/24"), networks("10.0.0.0/16"), nil},
+	} {
+		p := &Policy{Allow: tt.allow, Deny: tt.deny}
+		for _, addr := range []string{"10.0.0.1", "10.0.1.1", "192.0.2.1", "2001:db8::1"} {
+			if got := p.Admits(netip.MustParseAddr(addr)); got != slices.Contains(tt.admitted, addr) {
+				t.Errorf("allow %v, deny %v: %s is admitted: %v", tt.allow, tt.deny, addr, got)
+			}
+		}
+	}
+}
+
+// Whoever a rule lets do something is known; whom rules only forbid something is not.
+func TestKnown(t *testing.T) {
+	p := &Policy{Groups: map[string][]string{"agents": {"crm"}}, Rules: []Rule{{Who: []string{"thief"}, Deny: true}, {Who: []string{"wallboard", "group:agents"}}}}
+	for name, want := range map[string]bool{"wallboard": true, "crm": true, "thief": false, "nobody": false, "": false} {
+		if got := p.Known(Identity{Name: name}); got != want {
+			t.Errorf("%q is known: %v", name, got)
+		}
+	}
+	if !(&Policy{Demo: true}).Known(Identity{}) {
+		t.Error("somebody is unknown in demo mode")
+	}
+}
+
+// Identities and actions are written into logs and answers.
+func TestWords(t *testing.T) {
+	for got, want := range map[string]string{
+		Identity{}.String(): "nobody", Identity{How: "demo"}.String(): "nobody", Identity{"crm", "account"}.String(): "crm (account)",
+		Observe.String(): "observe", Control.String(): "control",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	classes := Classes()
+	if !slices.IsSorted(classes) || !slices.Contains(classes, "control") || !slices.Contains(classes, "observe") || !slices.Contains(classes, "new-calls") {
+		t.Error(classes)
+	}
+}
+
+// Patterns are compared in any letters, and * fits across slashes.
+func TestPatterns(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"*", "", true}, {"*", "a/b", true}, {"CRM", "crm", true}, {"crm", "CRM", true}, {"sip:*@x", "sip:a/b@x", true}, {"a/b", "a/b", true},
+		{"a?", "a", false}, {"[", "[", false}, {"", "a", false},
+	} {
+		if got := match(tt.pattern, tt.name); got != tt.want {
+			t.Errorf("%q fits %q: %v", tt.pattern, tt.name, got)
+		}
+	}
+	for pattern, want := range map[string]bool{"a*": true, "": false, "[": false, "[a": false} {
+		if ValidPattern(pattern) != want {
+			t.Errorf("%q is valid: %v", pattern, !want)
 		}
 	}
 }
@@ -77,6 +168,8 @@ func TestIdentityOf(t *testing.T) {
 		"tel:+14255550100;ext=100":      "tel:+14255550100",
 		"sip:alice@contoso.com?x=y":     "sip:alice@contoso.com",
 		"sip:alice:secret@contoso.com":  "sip:alice:secret@contoso.com",
+		"sip:[2001:db8::1]":             "sip:[2001:db8::1]",
+		"sip:contoso.com:5060":          "sip:contoso.com",
 		" sip:alice@contoso.com:5060 ;": "sip:alice@contoso.com",
 	} {
 		if got := IdentityOf(uri); got != want {

@@ -182,13 +182,252 @@ func TestRuleConditions(t *testing.T) {
 	}
 }
 
+// A decision says why, to those who ask and in the log; so does each rule that was tried.
+func TestReasons(t *testing.T) {
+	p := &Policy{
+		Lines: func(who string) []string { return map[string][]string{"owner": {"100"}}[who] },
+		Rules: []Rule{
+			{Name: "fraud", Deny: true, May: []string{"new-calls"}, Destinations: []string{"0900*"}},
+			{Name: "abroad", Deny: true, Who: []string{"crm"}, Destinations: []string{"+*"}},
+			{Name: "others", Who: []string{"boss"}},
+			{Name: "front", Fronts: []string{"sip"}, May: []string{"control"}},
+			{Name: "night", Hours: []Hours{hours(t, "20:00-06:00")}, May: []string{"control"}},
+			{Name: "pass", Who: []string{"crm"}, May: []string{"pass-through:Ping"}},
+			{Name: "service", Who: []string{"crm"}, May: []string{"observe"}, Devices: []string{"1*"}},
+			{Name: "own", May: []string{"control"}, Devices: []string{"own"}},
+			{Name: "calls", Who: []string{"crm"}, May: []string{"MakeCall"}, Devices: []string{"1*"}, Destinations: []string{"2*"}},
+		},
+	}
+	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		ask                       Ask
+		destinations              string
+		reason, rule, destination string
+		tried                     string
+	}{
+		{Ask{Service: "MakeCall", Action: Control, Device: num(t, "100")}, "", "the client has not said who it is", "", "", ""},
+		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "09001", "forbidden by fraud", "fraud", "09001", ""},
+		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "+1", "forbidden by abroad", "abroad", "+1", "fraud: it is about other destinations"},
+		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "*", "forbidden by fraud", "fraud", "*", ""},
+		{
+			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 202", "allowed by calls", "calls", "",
+			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices",
+		},
+		{
+			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 300", "no rule lets crm send calls of 100 to 300", "", "300",
+			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it does not let calls go to 300",
+		},
+		{
+			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule lets crm use MakeCall on 200", "", "",
+			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it is about other devices",
+		},
+		{
+			Ask{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "200")}, "", "allowed by pass", "pass", "",
+			"fraud: it is about other services; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour",
+		},
+	} {
+		tt.ask.Front, tt.ask.At = "xml", noon
+		for text := range strings.FieldsSeq(tt.destinations) {
+			if text == "*" {
+				tt.ask.Destinations = append(tt.ask.Destinations, Whole)
+			} else {
+				tt.ask.Destinations = append(tt.ask.Destinations, num(t, text))
+			}
+		}
+		d, trials := p.Explain(tt.ask)
+		tried, rule := make([]string, len(trials)), ""
+		for i, trial := range trials {
+			tried[i] = trial.Rule + ": " + trial.Why
+		}
+		if d.Rule != nil {
+			rule = d.Rule.Name
+		}
+		if d.Reason != tt.reason || rule != tt.rule || d.Destination != tt.destination || d.Allowed != strings.HasPrefix(tt.reason, "allowed") {
+			t.Errorf("%+v to %q: %+v", tt.ask, tt.destinations, d)
+		}
+		if got := strings.Join(tried, "; "); got != tt.tried {
+			t.Errorf("%s: tried were\n%s, want\n%s", tt.reason, got, tt.tried)
+		}
+		if short := p.Decide(tt.ask); short != d {
+			t.Errorf("decided is %+v, explained %+v", short, d)
+		}
+	}
+	p.Rules = p.Rules[1:3]
+	for who, want := range map[string]string{"boss": "no rule lets boss observe 100", "nobody": "no rule names nobody"} {
+		p.Rules[1].Devices = []string{"200"}
+		if d := p.Decide(Ask{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed {
+			t.Errorf("%+v, want %s", d, want)
+		}
+	}
+}
+
+// Messages that the standard does not know pass where a rule names them, not in demo mode, and not
+// by a class; a rule that denies everything denies them, too.
+func TestPassThrough(t *testing.T) {
+	ask := Ask{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "100")}
+	for name, tt := range map[string]struct {
+		policy Policy
+		want   bool
+	}{
+		"named":       {Policy{Rules: []Rule{{May: []string{"control", "pass-through:Ping"}}}}, true},
+		"another":     {Policy{Rules: []Rule{{May: []string{"pass-through:Pong"}}}}, false},
+		"as service":  {Policy{Rules: []Rule{{May: []string{"Ping"}}}}, false},
+		"control":     {Policy{Rules: []Rule{{May: []string{"control"}}}}, false},
+		"anything":    {Policy{Rules: []Rule{{}}}, false},
+		"denied":      {Policy{Rules: []Rule{{Deny: true}, {May: []string{"pass-through:Ping"}}}}, false},
+		"demo":        {Policy{Demo: true}, false},
+		"demo, named": {Policy{Demo: true, Rules: []Rule{{May: []string{"pass-through:Ping"}}}}, true},
+	} {
+		if d := tt.policy.Decide(ask); d.Allowed != tt.want || d.Reason == "" {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	ask.PassThrough = false // a service of this name is something else
+	if d := (&Policy{Demo: true}).Decide(ask); !d.Allowed || d.Reason != "demo mode" {
+		t.Errorf("%+v", d)
+	}
+	ask.Service = "MakeCall"
+	if d := (&Policy{Rules: []Rule{{May: []string{"pass-through:Ping"}}}}).Decide(ask); d.Allowed {
+		t.Errorf("%+v", d)
+	}
+}
+
+// What is in nobody's hands is nobody's: without lines, internal numbers, groups or classes the
+// rules about them fit nothing.
+func TestNothingConfigured(t *testing.T) {
+	for _, r := range []Rule{
+		{Devices: []string{"own"}}, {Devices: []string{"group:sales"}}, {Who: []string{"group:agents"}}, {Devices: []string{"none"}},
+		{Destinations: []string{"internal"}}, {Destinations: []string{"class:national"}}, {Destinations: []string{"own"}}, {},
+	} {
+		ask := Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100"), Destinations: []Number{num(t, "101")}}
+		if d := (&Policy{Rules: []Rule{r}}).Decide(ask); d.Allowed {
+			t.Errorf("%+v: %+v", r, d)
+		}
+	}
+	whole := &Policy{
+		DeviceGroups: map[string][]string{"all": {"*"}, "most": {"?*"}}, Lines: func(string) []string { return []string{"*"} }, Internal: func(string) bool { return true },
+		Destinations: map[string][]string{"all": {"*"}},
+	}
+	for pattern, want := range map[string]bool{"*": true, "internal": false, "class:all": false, "own": false, "group:all": false} {
+		whole.Rules = []Rule{{Destinations: []string{pattern}}}
+		if d := whole.Decide(Ask{Who: Identity{Name: "crm"}, Device: num(t, "100"), Destinations: []Number{Whole}}); d.Allowed != want {
+			t.Errorf("calls may go anywhere by %s: %v", pattern, d)
+		}
+	}
+	for pattern, want := range map[string]bool{"group:all": true, "group:most": false} {
+		whole.Rules = []Rule{{Devices: []string{pattern}}}
+		if d := whole.Decide(Ask{Who: Identity{Name: "crm"}, Device: Whole}); d.Allowed != want {
+			t.Errorf("the whole switch by %s: %v", pattern, d)
+		}
+	}
+}
+
+// What is observed under a rule about something else does not count against its rate.
+func TestCounts(t *testing.T) {
+	rate := Rate{2, time.Minute}
+	for _, tt := range []struct {
+		rule Rule
+		ask  Ask
+		want bool
+	}{
+		{Rule{Rate: rate, May: []string{"control"}}, Ask{Action: Control, Service: "MakeCall"}, true},
+		{Rule{Rate: rate, May: []string{"MakeCall"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, false},
+		{Rule{Rate: rate, May: []string{"SnapshotDevice"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{Rate: rate, May: []string{"observe"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{Rate: rate}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{}, Ask{Action: Control, Service: "MakeCall"}, false},
+		{Rule{Rate: Rate{0, time.Minute}}, Ask{Action: Control, Service: "MakeCall"}, false},
+		{Rule{Rate: Rate{1, time.Minute}}, Ask{Action: Control, Service: "MakeCall"}, true},
+	} {
+		if got := tt.rule.Counts(tt.ask); got != tt.want {
+			t.Errorf("%+v counts %+v: %v", tt.rule, tt.ask, got)
+		}
+	}
+}
+
+// What a rule lets: nobody who may do something with a device may not look at it, and whom a rule
+// forbids something it forbids no more.
+func TestMay(t *testing.T) {
+	for _, tt := range []struct {
+		may, service string
+		action       Action
+		lets, denies bool
+	}{
+		{"observe", "SnapshotDevice", Observe, true, true},
+		{"observe", "MakeCall", Control, false, false},
+		{"observe", "", Control, false, false},
+		{"observe", "", Observe, true, true},
+		{"control", "MakeCall", Control, true, true},
+		{"control", "SnapshotDevice", Observe, true, false},
+		{"control", "", Control, true, true},
+		{"MakeCall", "MakeCall", Control, true, true},
+		{"MakeCall", "AnswerCall", Control, false, false},
+		{"MakeCall", "SnapshotDevice", Observe, true, false},
+		{"MakeCall", "", Control, true, false},
+		{"new-calls", "MakeCall", Control, true, true},
+		{"new-calls", "AnswerCall", Control, false, false},
+		{"new-calls", "", Observe, true, false},
+		{"pass-through:Ping", "", Observe, false, false},
+		{"pass-through:Ping", "SnapshotDevice", Observe, false, false},
+	} {
+		for deny, want := range map[bool]bool{false: tt.lets, true: tt.denies} {
+			r := Rule{Deny: deny, May: []string{tt.may}}
+			if got := r.mayService(tt.service, tt.action); got != want {
+				t.Errorf("deny %v, %s: %s %v is meant: %v", deny, tt.may, tt.service, tt.action, got)
+			}
+		}
+	}
+}
+
+// A span has its first minute and not its last, in the zone of the moment, and goes over midnight
+// into the next day only.
+func TestHours(t *testing.T) {
+	at := func(s string) time.Time {
+		when, err := time.Parse("2006-01-02 15:04:05", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return when
+	}
+	for _, tt := range []struct {
+		span, in, out string // 2026-11-23 is a Monday
+	}{
+		{"Mon 08:00-18:00", "2026-11-23 08:00:00", "2026-11-23 07:59:59"},
+		{"Mon 08:00-18:00", "2026-11-23 17:59:59", "2026-11-23 18:00:00"},
+		{"Mon 08:00-18:00", "2026-11-23 12:00:00", "2026-11-24 12:00:00"},
+		{"Mon 00:00-24:00", "2026-11-23 23:59:59", "2026-11-24 00:00:00"},
+		{"Mon 00:00-24:00", "2026-11-23 00:00:00", "2026-11-22 23:59:59"},
+		{"Mon 00:01-00:02", "2026-11-23 00:01:00", "2026-11-23 00:00:59"},
+		{"Mon", "2026-11-23 23:59:59", "2026-11-22 23:59:59"},
+		{"Mon 22:00-06:00", "2026-11-23 22:00:00", "2026-11-23 21:59:59"},
+		{"Mon 22:00-06:00", "2026-11-24 05:59:59", "2026-11-24 06:00:00"},
+		{"Mon 22:00-06:00", "2026-11-24 00:00:00", "2026-11-23 05:00:00"},
+		{"Mon 22:00-06:00", "2026-11-23 23:59:59", "2026-11-24 23:00:00"},
+		{"Sat 22:00-06:00", "2026-11-29 05:59:59", "2026-11-28 05:59:59"}, // into Sunday
+		{"Sun 22:00-06:00", "2026-11-30 05:59:59", "2026-11-29 05:59:59"},
+		{"Fri-Mon", "2026-11-29 12:00:00", "2026-11-24 12:00:00"},
+		{"Mon,Wed-Thu", "2026-11-26 12:00:00", "2026-11-24 12:00:00"},
+		{"12:00-00:00", "2026-11-23 12:00:00", "2026-11-23 00:00:00"},
+	} {
+		h := hours(t, tt.span)
+		if !h.Contains(at(tt.in)) || h.Contains(at(tt.out)) {
+			t.Errorf("%s: %s is in it: %v, %s is: %v", tt.span, tt.in, h.Contains(at(tt.in)), tt.out, h.Contains(at(tt.out)))
+		}
+	}
+	east := time.FixedZone("east", 2*3600)
+	if !hours(t, "Mon 08:00-09:00").Contains(time.Date(2026, 11, 23, 8, 30, 0, 0, east)) {
+		t.Error("a moment is not taken in its own zone")
+	}
+}
+
 func TestParseHours(t *testing.T) {
-	for _, s := range []string{"", "Mon-", "Monday 08:00-18:00", "08:00", "8-18", "Mon 25:00-26:00", "Mon 08:00-08:00", "Mon 08:61-09:00", "Mon Tue 08:00-18:00", "08:00-18:00 Mon", "Mon 8:5-9:00"} {
+	for _, s := range []string{"", "Mon-", "Monday 08:00-18:00", "08:00", "8-18", "Mon 25:00-26:00", "Mon 08:00-08:00", "Mon 08:61-09:00", "Mon Tue 08:00-18:00", "08:00-18:00 Mon", "Mon 8:5-9:00", "Mon 08:00-18:00 x", "Mon 08:60-09:00", "Mon 08:00-24:01", "Mon -1:00-09:00", "Mon 08:-1-09:00", "Mon 08:00", "Mon x-09:00", "Mon 08:00-x", "Mon 08:xx-09:00",
+		"Xyz-Mon", "Mon-Xyz", "Mon,", "08:00-09:00-10:00", "Mon 8-9:00"} {
 		if _, err := ParseHours(s); err == nil {
 			t.Errorf("%q is taken", s)
 		}
 	}
-	for s, want := range map[string]int{"Mon-Sun": 7, "Fri-Mon 00:00-24:00": 4, "Sat,Sun 10:00-14:00": 2, "22:00-06:00": 7, "mon,wed-thu": 3} {
+	for s, want := range map[string]int{"Mon-Sun": 7, "Fri-Mon 00:00-24:00": 4, "Sat,Sun 10:00-14:00": 2, "22:00-06:00": 7, "mon,wed-thu": 3, "Sun": 1, "Sat-Sun": 2, "Sun-Sat": 7, "Mon 23:59-00:00": 1, "Mon 00:00-24:00": 1} {
 		h := hours(t, s)
 		days := 0
 		for _, on := range h.days {
@@ -200,12 +439,14 @@ func TestParseHours(t *testing.T) {
 			t.Errorf("%s: %d days", s, days)
 		}
 	}
-	for _, s := range []string{"", "5", "0/minute", "-1/second", "x/hour", "5/year", "5/"} {
+	for _, s := range []string{"", "5", "0/minute", "-1/second", "x/hour", "5/year", "5/", "/minute", "5 minute", "1.5/minute", "5/minute/second"} {
 		if _, err := ParseRate(s); err == nil {
 			t.Errorf("rate %q is taken", s)
 		}
 	}
-	if r, err := ParseRate("30/minute"); err != nil || r != (Rate{30, time.Minute}) {
-		t.Error(r, err)
+	for s, want := range map[string]Rate{"30/minute": {30, time.Minute}, " 1 / second ": {1, time.Second}, "100/hour": {100, time.Hour}} {
+		if r, err := ParseRate(s); err != nil || r != want {
+			t.Errorf("%q: %v %v", s, r, err)
+		}
 	}
 }

@@ -34,20 +34,20 @@ func ParseNumberRule(match string, strip int, add, replace string) (NumberRule, 
 	var err error
 	if isExpression(match) {
 		if strip != 0 || add != "" {
-			return r, errors.New("strip and add are for digit maps; write replace")
+			return NumberRule{}, errors.New("strip and add are for digit maps; write replace")
 		}
 		r.match, err = regexp.Compile("^(?:" + match[1:len(match)-1] + ")$")
 		r.change = func(number string) string { return r.match.ReplaceAllString(number, replace) }
 		return r, err
 	}
 	if replace != "" || strip < 0 {
-		return r, errNumberRule
+		return NumberRule{}, errNumberRule
 	}
 	if err := r.digitMap(match); err != nil {
-		return r, err
+		return NumberRule{}, err
 	}
 	if strip > r.atLeast {
-		return r, fmt.Errorf("strip: a number that fits may have %d characters only", r.atLeast)
+		return NumberRule{}, fmt.Errorf("strip: a number that fits may have %d characters only", r.atLeast)
 	}
 	r.change = func(number string) string { return add + number[strip:] }
 	return r, nil

@@ -30,10 +30,61 @@ func TestNumberRules(t *testing.T) {
 		add, replace string
 	}{
 		{"", 0, "", ""}, {".", 0, "", ""}, {"x..", 0, "", ""}, {"[a]", 0, "", ""}, {"[]", 0, "", ""}, {"[9-0]", 0, "", ""}, {"0x", 3, "", ""}, {"0x.", 2, "", ""}, {"0x", -1, "", ""}, {"0x", 0, "", "$1"},
-		{"/(/", 0, "", ""}, {"/0/", 1, "", ""}, {"0 1", 0, "", ""},
+		{"/(/", 0, "", ""}, {"/0/", 1, "", ""}, {"/0/", -1, "", ""}, {"/0/", 0, "1", "$1"}, {"0 1", 0, "", ""}, {"[5", 0, "", ""}, {"[5-]x]", 0, "", ""}, {"0/", 0, "", ""}, {"0:", 0, "", ""}, {"0a", 0, "", ""}, {"00x.", 3, "", ""}, {"[2-5]0", 3, "", ""},
 	} {
 		if _, err := ParseNumberRule(bad.match, bad.strip, bad.add, bad.replace); err == nil {
 			t.Errorf("%+v is taken", bad)
+		}
+	}
+}
+
+// A digit map: what fits, and what becomes of it.
+func TestDigitMaps(t *testing.T) {
+	for _, tt := range []struct {
+		match          string
+		strip          int
+		add            string
+		fits, made, no string
+	}{
+		{"0x", 1, "+", "09", "+9", "0a"}, {"0x", 2, "", "05", "", "0"}, {"[2-5]0", 0, "", "20", "20", "60"}, {"[25]0", 1, "", "50", "0", "30"}, {"[5]0", 0, "", "50", "50", "0"}, {"0.1", 0, "9", "1", "91", "01x"}, {"x.1", 1, "", "001", "01", "2"},
+		{"+1", 1, "00", "+1", "001", "1"}, {"#1*", 0, "7", "#1*", "7#1*", "11"}, {"[1-3].9", 1, "", "1239", "239", "49"}, {"9", 1, "", "9", "", "99"},
+	} {
+		r, err := ParseNumberRule(tt.match, tt.strip, tt.add, "")
+		if err != nil {
+			t.Errorf("%s: %v", tt.match, err)
+			continue
+		}
+		if got := (NumberRules{r}).Apply(tt.fits); got != tt.made {
+			t.Errorf("%s makes %s of %s, want %s", tt.match, got, tt.fits, tt.made)
+		}
+		if _, steps := (NumberRules{r}).Trace(tt.no); len(steps) != 1 || steps[0].Fits || steps[0].Number != tt.no || steps[0].Rule != tt.match {
+			t.Errorf("%s: %+v", tt.match, steps)
+		}
+		if _, steps := (NumberRules{r}).Trace(tt.fits); len(steps) != 1 || steps[0] != (Step{tt.match, true, tt.made}) {
+			t.Errorf("%s: %+v", tt.match, steps)
+		}
+	}
+}
+
+// An extension is not changed by rules, and none is tried on it; the rule that fits ends the trial.
+func TestTrace(t *testing.T) {
+	first, err := ParseNumberRule("1xx", 1, "9", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := ParseNumberRule("/(.*)/", 0, "", "8$1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := ours()
+	n.Rules = NumberRules{second, first}
+	for written, want := range map[string]struct {
+		number string
+		steps  int
+	}{"100": {"100", 0}, "lobby": {"lobby", 0}, "tel:2": {"82", 1}, "a,b": {"", 0}} {
+		number, steps, err := n.Trace(written)
+		if number.String() != want.number || len(steps) != want.steps || (err == nil) != (want.number != "") {
+			t.Errorf("%s: %v %v %v", written, number, steps, err)
 		}
 	}
 }

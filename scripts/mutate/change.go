@@ -390,7 +390,7 @@ func (m changer) values(n *ast.ReturnStmt) {
 	for i, value := range n.Results {
 		text := m.text(value)
 		switch _, literal := value.(*ast.BasicLit); {
-		case zero[text] || literal && kinds[i] != "string":
+		case zero[text] || text == kinds[i]+"{}" || literal && kinds[i] != "string":
 			continue
 		case kinds[i] == "bool":
 			m.note(value.Pos(), value.End(), "!("+text+")", "returns not "+m.brief(value), true, m.call(value, "mutateNot", m.id()))

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -189,26 +188,14 @@ func (l *Link) listen(ctx context.Context, group *sync.WaitGroup, h *fromSwitch)
 	return nil
 }
 
-// listed are services and events that capability lists spell otherwise than messages do.
-var listed = map[string]string{
-	"SingleStepConferenceCall": "singleStepConference", "SingleStepTransferCall": "singleStepTransfer",
-	"NetworkReached": "netwReached", "Transfered": "transferred",
-}
-
 // features are what a phase can say.
 func (n *notation) features() uacsta.Features {
 	var f uacsta.Features
-	spelled := func(name string) string {
-		if other := listed[name]; other != "" {
-			return other
-		}
-		return strings.ToLower(name[:1]) + name[1:]
-	}
 	for name := range n.requests {
-		f.Services = append(f.Services, spelled(name))
+		f.Services = append(f.Services, name)
 	}
 	for name := range n.events {
-		f.Events = append(f.Events, spelled(name))
+		f.Events = append(f.Events, name+"Event")
 	}
 	return f
 }

@@ -180,12 +180,15 @@ func (l *Link) alive(ctx context.Context, conn *Conn) error {
 // usual is what a peer is taken for that does not say what it can do.
 var usual = uacsta.Features{
 	Services: []string{
-		"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "alternateCall", "answerCall", "clearConnection", "conferenceCall",
-		"consultationCall", "deflectCall", "holdCall", "makeCall", "reconnectCall", "retrieveCall", "singleStepTransfer", "transferCall",
+		uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotCall, uacsta.NameSnapshotDevice, uacsta.NameAlternateCall,
+		uacsta.NameAnswerCall, uacsta.NameClearConnection, uacsta.NameConferenceCall, uacsta.NameConsultationCall, uacsta.NameDeflectCall,
+		uacsta.NameHoldCall, uacsta.NameMakeCall, uacsta.NameReconnectCall, uacsta.NameRetrieveCall, uacsta.NameSingleStepTransferCall,
+		uacsta.NameTransferCall,
 	},
 	Events: []string{
-		"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "netwReached", "originated", "queued",
-		"retrieved", "serviceInitiated", "transferred",
+		uacsta.NameConferencedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameDeliveredEvent, uacsta.NameDivertedEvent,
+		uacsta.NameEstablishedEvent, uacsta.NameFailedEvent, uacsta.NameHeldEvent, uacsta.NameNetworkReachedEvent, uacsta.NameOriginatedEvent,
+		uacsta.NameQueuedEvent, uacsta.NameRetrievedEvent, uacsta.NameServiceInitiatedEvent, uacsta.NameTransferedEvent,
 	},
 }
 

@@ -242,12 +242,16 @@ var started = time.Now().Unix()
 func (l *Link) Features(string) uacsta.Features {
 	return uacsta.Features{
 		Services: []string{
-			"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "alternateCall", "answerCall", "clearConnection", "conferenceCall", "consultationCall",
-			"holdCall", "makeCall", "reconnectCall", "retrieveCall", "transferCall", "generateDigits", "playMsg", "recordMsg", "stop",
+			uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotCall, uacsta.NameSnapshotDevice, uacsta.NameAlternateCall,
+			uacsta.NameAnswerCall, uacsta.NameClearConnection, uacsta.NameConferenceCall, uacsta.NameConsultationCall, uacsta.NameHoldCall,
+			uacsta.NameMakeCall, uacsta.NameReconnectCall, uacsta.NameRetrieveCall, uacsta.NameTransferCall, uacsta.NameGenerateDigits,
+			uacsta.NamePlayMessage, uacsta.NameRecordMessage, uacsta.NameStop,
 		},
 		Events: []string{
-			"conferenced", "connectionCleared", "delivered", "established", "failed", "held", "netwReached", "originated", "retrieved", "serviceInitiated", "transferred",
-			"backInService", "outOfService", "dtmfDetected", "play", "record", "stopEvent",
+			uacsta.NameConferencedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameDeliveredEvent, uacsta.NameEstablishedEvent,
+			uacsta.NameFailedEvent, uacsta.NameHeldEvent, uacsta.NameNetworkReachedEvent, uacsta.NameOriginatedEvent, uacsta.NameRetrievedEvent,
+			uacsta.NameServiceInitiatedEvent, uacsta.NameTransferedEvent, uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent,
+			uacsta.NameDtmfDetectedEvent, uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent,
 		},
 	}
 }

@@ -202,19 +202,25 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 // Features implements proxy.FeatureLister.
 func (l *Link) Features(string) uacsta.Features {
 	services := []string{
-		"monitorStart", "monitorStop", "snapshotCall", "snapshotDevice", "answerCall", "clearConnection", "deflectCall", "holdCall", "makeCall", "retrieveCall",
-		"singleStepTransfer", "generateDigits", "consultationCall", "alternateCall", "reconnectCall", "transferCall", "conferenceCall",
-		"singleStepConference", "directedPickupCall", "groupPickupCall", "parkCall", "makePredictiveCall", "getDoNotDisturb", "setDoNotDisturb", "getForwarding", "setForwarding",
-		"getMessageWaitingIndicator", "setMessageWaitingIndicator", "playMsg", "stop",
+		uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotCall, uacsta.NameSnapshotDevice, uacsta.NameAnswerCall,
+		uacsta.NameClearConnection, uacsta.NameDeflectCall, uacsta.NameHoldCall, uacsta.NameMakeCall, uacsta.NameRetrieveCall,
+		uacsta.NameSingleStepTransferCall, uacsta.NameGenerateDigits, uacsta.NameConsultationCall, uacsta.NameAlternateCall, uacsta.NameReconnectCall,
+		uacsta.NameTransferCall, uacsta.NameConferenceCall, uacsta.NameSingleStepConferenceCall, uacsta.NameDirectedPickupCall,
+		uacsta.NameGroupPickupCall, uacsta.NameParkCall, uacsta.NameMakePredictiveCall, uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb,
+		uacsta.NameGetForwarding, uacsta.NameSetForwarding, uacsta.NameGetMessageWaitingIndicator, uacsta.NameSetMessageWaitingIndicator,
+		uacsta.NamePlayMessage, uacsta.NameStop,
 	}
 	if l.cfg.Recordings != "" {
-		services = append(services, "recordMsg")
+		services = append(services, uacsta.NameRecordMessage)
 	}
 	return uacsta.Features{
 		Services: services,
 		Events: []string{
-			"conferenced", "connectionCleared", "delivered", "diverted", "established", "failed", "held", "netwReached", "originated", "queued", "retrieved", "serviceInitiated",
-			"transferred", "backInService", "outOfService", "dtmfDetected", "doNotDisturb", "forwarding", "messageWaiting", "play", "record", "stopEvent",
+			uacsta.NameConferencedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameDeliveredEvent, uacsta.NameDivertedEvent,
+			uacsta.NameEstablishedEvent, uacsta.NameFailedEvent, uacsta.NameHeldEvent, uacsta.NameNetworkReachedEvent, uacsta.NameOriginatedEvent,
+			uacsta.NameQueuedEvent, uacsta.NameRetrievedEvent, uacsta.NameServiceInitiatedEvent, uacsta.NameTransferedEvent,
+			uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent, uacsta.NameDtmfDetectedEvent, uacsta.NameDoNotDisturbEvent,
+			uacsta.NameForwardingEvent, uacsta.NameMessageWaitingEvent, uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent,
 		},
 	}
 }

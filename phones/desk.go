@@ -110,8 +110,13 @@ func (d *Desk) Features(device string) uacsta.Features {
 // leastServices are offered for a telephone that does not say what it can: what every one is
 // known to have.
 var leastServices = uacsta.Features{
-	Services: []string{"requestSystemStatus", "monitorStart", "monitorStop", "snapshotDevice", "makeCall", "answerCall", "clearConnection"},
-	Events:   []string{"delivered", "established", "connectionCleared", "originated", "failed"},
+	Services: []string{
+		uacsta.NameRequestSystemStatus, uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotDevice, uacsta.NameMakeCall,
+		uacsta.NameAnswerCall, uacsta.NameClearConnection,
+	},
+	Events: []string{
+		uacsta.NameDeliveredEvent, uacsta.NameEstablishedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameOriginatedEvent, uacsta.NameFailedEvent,
+	},
 }
 
 // Request implements proxy.Link: the telephone that the request is about carries it out, after

@@ -33,7 +33,7 @@ type object struct {
 // read puts the devices of a request into canonical form, completes its connections, and says
 // what it is about; others are subjects that are named otherwise. Its errors are refusals.
 func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, error) {
-	svc := services[req.Name()]
+	svc := uacsta.ServiceOf(req.Name())
 	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: others}
 	if err := s.completeConnections(req); err != nil {
 		o.connections = named(req)
@@ -44,7 +44,8 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 	o.spelling = map[policy.Number]string{}
 	for _, d := range req.Devices() {
 		path := d.Path()
-		sent := under(path, svc.destinations...)
+		role := svc.Role(path)
+		sent := role == uacsta.Destination
 		n, err := numbers.Parse(d.ID(), d.Type())
 		digits := ""
 		if path == diallingSequence {
@@ -63,11 +64,11 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 			s.refused(&o, refusal.Error())
 			return o, refusal
 		}
-		switch {
-		case under(path, svc.mentioned):
-		case sent:
+		switch role {
+		case uacsta.Mentioned:
+		case uacsta.Destination:
 			o.destinations = append(o.destinations, n)
-		default:
+		case uacsta.Subject:
 			o.subjects = append(o.subjects, n)
 			o.spelling[n] = d.ID()
 		}
@@ -221,13 +222,12 @@ func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, boo
 
 // check asks policy about every device that a request is about.
 func (s *Session) check(o *object) error {
-	svc := services[o.service]
 	asked := o.subjects
 	if len(asked) == 0 && len(o.destinations) > 0 {
 		asked = []policy.Number{{}}
 	}
 	for _, device := range asked {
-		if err := s.permit(o, device, svc); err != nil {
+		if err := s.permit(o, device); err != nil {
 			return err
 		}
 	}
@@ -246,10 +246,10 @@ func (s *Session) wishOf(o *object, device policy.Number) policy.Ask {
 
 // permit asks policy about one device of a request, and takes one from the rate of the rule that
 // allows.
-func (s *Session) permit(o *object, device policy.Number, svc service) error {
-	p, ask := s.proxy, s.wishOf(o, device)
+func (s *Session) permit(o *object, device policy.Number) error {
+	p, ask, svc := s.proxy, s.wishOf(o, device), uacsta.ServiceOf(o.service)
 	decision := p.policy().Decide(ask)
-	refusal := uacsta.Refuse(uacsta.Operation, cmp.Or(svc.denied, uacsta.PrivilegeViolationSpecifiedDevice))
+	refusal := uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Subject))
 	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
 	switch {
 	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
@@ -261,7 +261,7 @@ func (s *Session) permit(o *object, device policy.Number, svc service) error {
 		decision.Reason = "more often than " + decision.Rule.Name + " lets"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Destination != "":
-		refusal = uacsta.Refuse(uacsta.Operation, cmp.Or(svc.deniedDest, uacsta.PrivilegeViolationDestinationDevice))
+		refusal = uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Destination))
 	}
 	s.refused(&object{service: o.service, subjects: []policy.Number{device}, destinations: o.destinations, connections: o.connections}, decision.Reason)
 	return refusal

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,51 +13,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// service says what a request does, for policy.
-type service struct {
-	destinations []string // paths of the devices that the call is sent to
-	mentioned    string   // path of devices that nothing is done to
-	denied       string   // the error when the subject may not be controlled
-	deniedDest   string   // the error when the destination may not be called
-}
-
-// services lists the requests that differ from the rule: something is done to every device
-// in a request.
-var services = map[string]service{
-	"MakeCall":                      {[]string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"MakePredictiveCall":            {[]string{"calledDirectoryNumber"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationCalledDevice},
-	"ConsultationCall":              {[]string{"consultedDevice"}, "", "", uacsta.PrivilegeViolationCalledDevice},
-	"SingleStepTransferCall":        {[]string{"transferredTo"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"DeflectCall":                   {[]string{"newDestination"}, "", uacsta.PrivilegeViolationOnDivertingDevice, uacsta.PrivilegeViolationDestinationDevice},
-	"SingleStepConferenceCall":      {[]string{"deviceToJoin"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"ParkCall":                      {[]string{"parkTo"}, "", uacsta.PrivilegeViolationCallToParkDevice, uacsta.PrivilegeViolationOnParkToDevice},
-	"CallBackNonCallRelated":        {[]string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"CallBackMessageNonCallRelated": {[]string{"targetDevice"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"SendMessage":                   {[]string{"destinationDevices"}, "", uacsta.PrivilegeViolationCallingDevice, uacsta.PrivilegeViolationDestinationDevice},
-	"CancelCallBackMessage":         {nil, "targetDevice", "", ""},
-	"CancelCallBack":                {nil, "targetDevice", "", ""},
-	"SetForwarding":                 {[]string{"forwardDN"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"SetButtonInformation":          {[]string{"buttonAssociatedNumber"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-	"SetDoNotDisturb":               {nil, "callingDeviceList", "", ""},
-	"SetMessageWaitingIndicator":    {nil, "deviceForMessage", "", ""},
-	"AssociateData":                 {nil, "deviceInfo", "", ""},
-	"SetAgentState":                 {[]string{"group"}, "", "", uacsta.PrivilegeViolationSpecifiedDevice},
-	"GetAgentState":                 {nil, "acdGroup", "", ""},
-	"DialDigits":                    {[]string{diallingSequence}, "", "", uacsta.PrivilegeViolationCalledDevice},
-	"RouteSelect":                   {[]string{"routeSelected", "alternateRoutes"}, "", "", uacsta.PrivilegeViolationDestinationDevice},
-}
-
 // ActionOf says whether a service observes or controls: the table of messages does.
 func ActionOf(name string) policy.Action {
 	if uacsta.Observes(name) {
 		return policy.Observe
 	}
 	return policy.Control
-}
-
-// under reports whether a path is one of these, or inside.
-func under(path string, these ...string) bool {
-	return slices.ContainsFunc(these, func(p string) bool { return p != "" && strings.HasPrefix(path+"/", p+"/") })
 }
 
 // answerer takes the answer to a request: a message, nil where there is none, or
@@ -316,7 +276,9 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 
 // nothingNamed is the refusal of a request that names no device.
 func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
-	switch _, listed := services[req.Name()]; {
+	svc := uacsta.ServiceOf(req.Name())
+	listed := len(svc.Elements(uacsta.Destination))+len(svc.Elements(uacsta.Mentioned)) > 0
+	switch {
 	case len(req.Connections()) > 0:
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 	case req.Name() == "MonitorStart":
@@ -373,30 +335,36 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 // features lists what works on the session's line: what the link can, as far as
 // the identity may.
 func (s *Session) features() uacsta.Features {
-	itself := uacsta.Features{Services: []string{
-		"getCSTAFeatures", "getRegistrations", "changeSystemStatusFilter", "systemRegister", "systemStatusRegisterCancel", "requestSystemStatus", "systemStatus",
-	}}
+	itself := []string{
+		uacsta.NameGetCSTAFeatures, uacsta.NameGetRegistrations, uacsta.NameChangeSysStatFilter, uacsta.NameSystemRegister,
+		uacsta.NameSystemRegisterCancel, uacsta.NameRequestSystemStatus, uacsta.NameSystemStatus,
+	}
 	t := s.homeTrunk()
 	if t == nil {
-		return itself
+		return uacsta.Features{Services: itself}
 	}
 	lister, ok := t.link.(FeatureLister)
 	if !ok {
-		return itself
+		return uacsta.Features{Services: itself}
 	}
 	f := lister.Features(s.line.String())
-	if !s.line.IsZero() && !s.may(policy.Control, s.line) {
-		f.Services = slices.DeleteFunc(f.Services, func(name string) bool { return !observing(name) })
+	mayControl := s.line.IsZero() || s.may(policy.Control, s.line)
+	for _, name := range f.Services {
+		if mayControl || observing(name) {
+			itself = append(itself, name)
+		}
 	}
-	f.Services = append(f.Services, itself.Services...)
-	return f
+	return uacsta.Features{Services: itself, Events: f.Events}
 }
 
-// observing reports whether a service changes nothing, by its name in the
-// capability lists.
+// observing reports whether a service changes nothing, or carries what such a service has asked
+// for.
 func observing(name string) bool {
-	return strings.HasPrefix(name, "get") || strings.HasPrefix(name, "snapshot") || strings.HasPrefix(name, "monitor") ||
-		name == "changeMonitorFilter" || name == "switchingFunctionDevices"
+	switch name {
+	case uacsta.NameSwitchingFunctionDevices, uacsta.NameSnapshotDeviceData, uacsta.NameSnapshotCallData, uacsta.NameMonitorInfo:
+		return true
+	}
+	return uacsta.Observes(name)
 }
 
 // homeTrunk is the link of the session's line, or the first one.

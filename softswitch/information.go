@@ -2,54 +2,57 @@ package softswitch
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // What the switch says of itself and of its devices (ECMA-269 clause 13).
 
-// services and events are what the switch can do, as the capability lists spell it.
+// events are what the switch sends; the telephones and the messages that it has add to them.
 var (
-	services = strings.Fields(`
-getLogicalDeviceInformation getSwitchingFunctionCaps getSwitchingFunctionDevices switchingFunctionDevices requestSystemStatus
-changeMonitorFilter monitorStart monitorStop getMonitors snapshotCall snapshotDevice
-alternateCall answerCall callBack callBackNonCallRel campOnCall cancelCallBack clearCall clearConnection conferenceCall
-consultationCall deflectCall directedPickupCall groupPickupCall holdCall intrudeCall joinCall makeCall makePredictiveCall parkCall
-reconnectCall retrieveCall singleStepConference singleStepTransfer transferCall
-associateData generateDigits sendUserInformation
-routeRegister routeRegisterCancel reRoute routeEnd routeReject routeRequest routeSelect routeUsed
-getAgentState getAutoAnswer getAutoWorkMode getCallBack getDoNotDisturb getForwarding getLastNumberDialed getMessageWaitingIndicator
-setAgentState setAutoAnswer setAutoWorkMode setDoNotDisturb setForwarding setMessageWaitingIndicator`)
-	events = strings.Fields(`
-callCleared conferenced connectionCleared delivered diverted established failed held netwReached originated queued retrieved
-serviceInitiated transferred callInformation digitsGenerated
-agentBusy agentLoggedOff agentLoggedOn agentNotReady agentReady agentWorkingAfterCall autoAnswer autoWorkMode callBack doNotDisturb
-forwarding messageWaiting`)
-	// what real telephones add, and messages
-	phoneEvents   = strings.Fields(`backInService outOfService dtmfDetected`)
-	voiceServices = strings.Fields(`playMsg recordMsg stop`)
-	voiceEvents   = strings.Fields(`play record stopEvent`)
+	events = []string{
+		uacsta.NameCallClearedEvent, uacsta.NameConferencedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameDeliveredEvent,
+		uacsta.NameDivertedEvent, uacsta.NameEstablishedEvent, uacsta.NameFailedEvent, uacsta.NameHeldEvent, uacsta.NameNetworkReachedEvent,
+		uacsta.NameOriginatedEvent, uacsta.NameQueuedEvent, uacsta.NameRetrievedEvent, uacsta.NameServiceInitiatedEvent,
+		uacsta.NameTransferedEvent, uacsta.NameCallInformationEvent, uacsta.NameDigitsGeneratedEvent, uacsta.NameAgentBusyEvent,
+		uacsta.NameAgentLoggedOffEvent, uacsta.NameAgentLoggedOnEvent, uacsta.NameAgentNotReadyEvent, uacsta.NameAgentReadyEvent,
+		uacsta.NameAgentWorkingAfterCallEvent, uacsta.NameAutoAnswerEvent, uacsta.NameAutoWorkModeEvent, uacsta.NameCallBackEvent,
+		uacsta.NameDoNotDisturbEvent, uacsta.NameForwardingEvent, uacsta.NameMessageWaitingEvent,
+	}
+	phoneEvents = []string{uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent, uacsta.NameDtmfDetectedEvent}
+	voiceEvents = []string{uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent}
 )
+
+// requests are what the switch asks the computing function.
+var requests = []string{uacsta.NameSwitchingFunctionDevices, uacsta.NameRouteRequest, uacsta.NameReRoute, uacsta.NameRouteUsed}
 
 // Features implements proxy.FeatureLister.
 func (s *Switch) Features(device string) uacsta.Features {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	can, tells := s.devices[device].services(s.lists())
-	return uacsta.Features{Services: can, Events: tells}
+	f := s.features()
+	if d := s.devices[device]; d != nil && d.physical {
+		f.Services, f.Events = append(f.Services, physicalServices...), append(f.Events, physicalEvents...)
+	}
+	return f
 }
 
-// lists returns what the switch can do with the telephones and messages that it has.
-func (s *Switch) lists() (can, tells []string) {
-	can, tells = slices.Clone(services), slices.Clone(events)
+// features returns what the switch can do with the telephones and messages that it has. That it
+// can be asked is the core's to say.
+func (s *Switch) features() uacsta.Features {
+	f := uacsta.Features{Services: slices.Clone(requests), Events: slices.Clone(events)}
+	for name := range handlers {
+		if name != uacsta.NameGetCSTAFeatures && (s.library != nil || !speaks(name)) {
+			f.Services = append(f.Services, name)
+		}
+	}
 	if s.phones != nil {
-		tells = append(tells, phoneEvents...)
+		f.Events = append(f.Events, phoneEvents...)
 	}
 	if s.library != nil {
-		can, tells = append(can, voiceServices...), append(tells, voiceEvents...)
+		f.Events = append(f.Events, voiceEvents...)
 	}
-	return can, tells
+	return f
 }
 
 func (s *Switch) requestSystemStatus(*uacsta.RequestSystemStatus) (any, error) {
@@ -57,8 +60,7 @@ func (s *Switch) requestSystemStatus(*uacsta.RequestSystemStatus) (any, error) {
 }
 
 func (s *Switch) getFeatures(*uacsta.Message) (*uacsta.Message, error) {
-	can, tells := s.lists()
-	return uacsta.Features{Services: can, Events: tells}.Message(uacsta.Edition3), nil
+	return s.features().Message(uacsta.Edition3), nil
 }
 
 // named returns the standard's name for the kind of device.
@@ -107,14 +109,14 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	if err != nil {
 		return nil, err
 	}
-	can, tells := s.lists()
+	f := s.features()
 	res := uacsta.GetLogicalDeviceInformationResponse{
 		DeviceCategory: d.category, GroupDeviceAttributes: d.group(), NamedDeviceTypes: d.named(),
 		HasPhysicalElement: d.station() && d.kind != Virtual, AppearanceType: uacsta.AppearanceTypeSelectedStandard,
-		AssociatedGroupList: s.groups(d), LogDevEvtsList: uacsta.Named("logDevEvtsList", tells),
+		AssociatedGroupList: s.groups(d), LogDevEvtsList: f.Listed("logDevEvtsList"),
 	}
 	if d.routeing != nil {
-		res.RouteingServList = uacsta.Named("routeingServList", can)
+		res.RouteingServList = f.Listed("routeingServList")
 	}
 	if !d.station() {
 		return res, nil
@@ -123,14 +125,13 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	res.MaxCallbacks, res.MaxAutoAnswerRings = number(maxWaiting), number(maxAutoAnswerRings)
 	res.MaxActiveCalls, res.MaxHeldCalls = number(1), number(d.lines)
 	res.MaxFwdSettings, res.MaxDevicesInConf = number(len(forwardings)), number(maxMembers)
-	res.TransAndConfSetup, res.LogDevServList = joining, uacsta.Named("logDevServList", can)
+	res.TransAndConfSetup, res.LogDevServList = joining, f.Listed("logDevServList")
 	return res, nil
 }
 
 // getSwitchingFunctionCaps: Get Switching Function Capabilities.
 func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any, error) {
 	yes, history := true, maxHistory
-	can, tells := s.lists()
 	return uacsta.GetSwitchingFunctionCapsResponse{
 		SwitchingSubDomainName: "softswitch", ManufacturerName: "tr87proxy",
 		DeviceIDFormat: &uacsta.DeviceIDFormat{DialableDigitsAsterix: true, DialableDigitsHash: true},
@@ -149,7 +150,7 @@ func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any
 		AgentLogOnModels:            &uacsta.AgentLogOnModels{LogOnToACDGroupExplOneStep: true, LogOnToACDImplOneStep: true},
 		AgentStateModels:            &uacsta.AgentStateModels{MultiState: true},
 		ConnectionView:              uacsta.ConnectionViewFixed,
-		ServEvtsList:                uacsta.Named("servEvtsList", append(can, tells...)),
+		ServEvtsList:                s.features().Listed("servEvtsList"),
 		MaxDeviceHistoryEntries:     &history,
 	}, nil
 }

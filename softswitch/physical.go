@@ -2,7 +2,6 @@ package softswitch
 
 import (
 	"reflect"
-	"slices"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -10,9 +9,11 @@ import (
 // Services on the telephone itself (ECMA-269 clause 21): the switch has nothing to say in
 // them; a telephone that speaks uaCSTA carries them out.
 var (
-	physicalServices = []string{"getMicrophoneMute", "getSpeakerMute", "getSpeakerVolume", "setMicrophoneMute", "setSpeakerMute", "setSpeakerVolume"}
-	physicalEvents   = []string{"microphoneMute", "speakerMute", "speakerVolume"}
-	physicalRequests = []string{"GetMicrophoneMute", "GetSpeakerMute", "GetSpeakerVolume", "SetMicrophoneMute", "SetSpeakerMute", "SetSpeakerVolume"}
+	physicalServices = []string{
+		uacsta.NameGetMicrophoneMute, uacsta.NameGetSpeakerMute, uacsta.NameGetSpeakerVolume,
+		uacsta.NameSetMicrophoneMute, uacsta.NameSetSpeakerMute, uacsta.NameSetSpeakerVolume,
+	}
+	physicalEvents = []string{uacsta.NameMicrophoneMuteEvent, uacsta.NameSpeakerMuteEvent, uacsta.NameSpeakerVolumeEvent}
 )
 
 // physical hands a service to the telephone of its device.
@@ -59,12 +60,4 @@ func (s *Switch) Physical(number string, takes bool) {
 			d.physical = takes
 		}
 	})
-}
-
-// services adds what a device's telephone can do, to what the switch can.
-func (d *device) services(can, tells []string) (services, events []string) {
-	if d == nil || !d.physical {
-		return can, tells
-	}
-	return slices.Concat(can, physicalServices), slices.Concat(tells, physicalEvents)
 }

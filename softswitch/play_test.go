@@ -275,37 +275,32 @@ func (p *player) line(m *uacsta.Message) string {
 	return strings.Join(parts, " ")
 }
 
-// Every service and event that the switch says it has is one of the standard's, and
-// the services are those that it serves.
+// Every service and event that the switch says it has has a place in the capability lists.
 func TestFeatureNames(t *testing.T) {
-	for _, list := range []struct {
-		holder string
-		names  []string
-	}{{"supportedServices", services}, {"supportedEvents", events}} {
-		found := uacsta.Named(list.holder, list.names)
-		for _, name := range list.names {
-			if !slices.ContainsFunc(found, func(c uacsta.Capability) bool { return c.Name == name }) {
-				t.Errorf("%s has no %s", list.holder, name)
+	sw, err := New(everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sw.library, sw.phones = anyMessage{}, struct{ Phones }{}
+	sw.devices["100"].physical = true
+	f := sw.Features("100")
+	told := f.Message(uacsta.Edition6).Features()
+	for _, pair := range [][2][]string{{f.Services, told.Services}, {f.Events, told.Events}} {
+		for _, name := range pair[0] {
+			if !slices.Contains(pair[1], name) {
+				t.Errorf("%s is in no capability list", name)
 			}
 		}
 	}
-	// What the switch asks the computing function is a service too, and some names differ.
-	asked := []string{"switchingFunctionDevices", "reRoute", "routeRequest", "routeUsed"}
-	offered := slices.Concat(services, voiceServices)
-	for _, name := range offered {
-		request := strings.ToUpper(name[:1]) + name[1:]
-		if full, differs := map[string]string{
-			"singleStepConference": "SingleStepConferenceCall", "singleStepTransfer": "SingleStepTransferCall", "campOnCall": "CamponCall",
-			"callBackNonCallRel": "CallBackNonCallRelated", "playMsg": "PlayMessage", "recordMsg": "RecordMessage",
-		}[name]; differs {
-			request = full
-		}
-		if handlers[request] == nil && !slices.Contains(asked, name) {
-			t.Errorf("%s is offered, but not served", name)
+	for _, name := range append(uacsta.Mandatory(), uacsta.NameRouteRequest, uacsta.NamePlayMessage, uacsta.NameSetSpeakerMute) {
+		if !slices.Contains(f.Services, name) {
+			t.Errorf("%s is not offered", name)
 		}
 	}
-	if offered, served := len(offered)-len(asked), len(handlers)-1; offered != served { // GetCSTAFeatures is the core's to offer
-		t.Errorf("%d services offered, %d served", offered, served)
+	for _, name := range []string{uacsta.NameStopEvent, uacsta.NameDtmfDetectedEvent, uacsta.NameSpeakerMuteEvent, uacsta.NameTransferedEvent} {
+		if !slices.Contains(f.Events, name) {
+			t.Errorf("%s is not offered", name)
+		}
 	}
 }
 
@@ -316,7 +311,7 @@ func TestOwnFeatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer, err := sw.Ask(uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3))
-	if err != nil || !slices.Contains(answer.Features().Services, "makeCall") || slices.Contains(answer.Features().Services, "playMsg") {
+	if err != nil || !slices.Contains(answer.Features().Services, uacsta.NameMakeCall) || slices.Contains(answer.Features().Services, uacsta.NamePlayMessage) {
 		t.Errorf("%v %v", answer, err)
 	}
 }

@@ -97,7 +97,7 @@ func (s *Switch) stopTimers() {
 
 // Request implements proxy.Link.
 func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	if slices.Contains(physicalRequests, req.Name()) && s.phones != nil {
+	if slices.Contains(physicalServices, req.Name()) && s.phones != nil {
 		s.physical(req, reply)
 		return
 	}

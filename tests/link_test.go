@@ -224,7 +224,8 @@ func TestChainAsks(t *testing.T) {
 	back.stop()
 }
 
-// Every name that a link lists of itself is one of the capability lists: others would be left out.
+// Everything that a link lists of itself has a place in the capability lists: the rest would be left
+// out. What every link must serve is listed.
 func TestFeatureNames(t *testing.T) {
 	for name, link := range map[string]proxy.FeatureLister{
 		"freeswitch": &freeswitch.Link{}, "ctserver": &ctserver.Link{},
@@ -237,6 +238,11 @@ func TestFeatureNames(t *testing.T) {
 				if !slices.Contains(pair[1], word) {
 					t.Errorf("%s: %q is in no capability list", name, word)
 				}
+			}
+		}
+		for _, service := range uacsta.Mandatory() {
+			if !slices.Contains(listed.Services, service) {
+				t.Errorf("%s does not serve %s", name, service)
 			}
 		}
 	}

@@ -137,18 +137,3 @@ func (c *Capabilities) decodeList(list *etree.Element) {
 		*c = append(*c, described)
 	}
 }
-
-// Named makes a capability list of names of services and events, as far as the
-// element called holder, such as servEvtsList, has a place for them.
-func Named(holder string, names []string) Capabilities {
-	var found Capabilities
-	table := capabilityLists()
-	for _, list := range table.holders[holder] {
-		for _, member := range table.lists[list.name] {
-			if slices.Contains(names, member.name) {
-				found = append(found, Capability{List: list.name, Name: member.name})
-			}
-		}
-	}
-	return found
-}

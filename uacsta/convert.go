@@ -24,7 +24,7 @@ func (m *Message) Convert(edition Edition) bool {
 	}
 	if from := m.Edition(); from.Written() != to {
 		switch {
-		case m.root.Tag == "CSTAErrorCode":
+		case m.root.Tag == NameCSTAErrorCode:
 			convertError(m.root, to)
 		case ok:
 			convertStruct(m.root, known.typ, to)

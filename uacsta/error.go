@@ -150,7 +150,7 @@ func (e *Error) Known() bool {
 
 // Message makes the CSTAErrorCode of a refusal for a peer of the given edition.
 func (e *Error) Message(edition Edition) *Message {
-	root := &etree.Element{Tag: "CSTAErrorCode"}
+	root := &etree.Element{Tag: NameCSTAErrorCode}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
 	e.encode(root)
 	return &Message{root: root}

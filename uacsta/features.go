@@ -1,24 +1,57 @@
 package uacsta
 
-import "slices"
+import (
+	"slices"
+	"strings"
+	"sync"
+)
 
-// Features is what a switching function can do for a line: names of services and
-// of events as the capability lists spell them, such as "makeCall" and
-// "delivered" (ECMA-323 GetCSTAFeaturesResponse).
+// Features is what a switching function can do for a line: the services that it serves, by the
+// names of their requests, and the events that it sends, by theirs, such as "MakeCall" and
+// "DeliveredEvent". Capability lists have names of their own for some (ECMA-323
+// GetCSTAFeaturesResponse).
 type Features struct {
 	Services []string
 	Events   []string
 }
 
 // Message makes the GetCSTAFeaturesResponse, lists and members in schema order.
-// Names that the edition does not know are left out.
+// What the edition does not know is left out.
 func (f Features) Message(edition Edition) *Message {
-	return Encode(GetCSTAFeaturesResponse{
-		SupportedServices: Named("supportedServices", f.Services), SupportedEvents: Named("supportedEvents", f.Events),
-	}, edition)
+	return Encode(GetCSTAFeaturesResponse{SupportedServices: f.Listed("supportedServices"), SupportedEvents: f.Listed("supportedEvents")}, edition)
 }
 
-// Features reads a GetCSTAFeaturesResponse.
+// Listed makes a capability list of services and events, as far as the element called holder,
+// such as servEvtsList, has a place for them.
+func (f Features) Listed(holder string) Capabilities {
+	services, events := map[string]bool{}, map[string]bool{}
+	for _, name := range f.Services {
+		services[CapabilityName(name)] = true
+	}
+	for _, name := range f.Events {
+		events[CapabilityName(name)] = true
+	}
+	var found Capabilities
+	table := capabilityLists()
+	for _, list := range table.holders[holder] {
+		wanted := services
+		if ofEvents(list.name) {
+			wanted = events
+		}
+		for _, member := range table.lists[list.name] {
+			if wanted[member.name] {
+				found = append(found, Capability{List: list.name, Name: member.name})
+			}
+		}
+	}
+	return found
+}
+
+// ofEvents reports whether a capability list is one of events, and not of services.
+func ofEvents(list string) bool { return strings.HasSuffix(list, "EvtsList") }
+
+// Features reads a GetCSTAFeaturesResponse. Services and events that the table of messages does
+// not have are named as their capabilities would be by its rule.
 func (m *Message) Features() Features {
 	return Features{Services: m.listed("supportedServices"), Events: m.listed("supportedEvents")}
 }
@@ -31,11 +64,53 @@ func (m *Message) listed(name string) []string {
 	var names []string
 	for _, list := range e.ChildElements() {
 		for _, item := range list.ChildElements() {
-			names = append(names, item.Tag)
+			if of := MessageOf(item.Tag, ofEvents(list.Tag)); of != "" {
+				names = append(names, of)
+			}
 		}
 	}
 	return names
 }
+
+// CapabilityName returns what the capability lists call the service of a request, or an event;
+// "" where they have no name for it.
+func CapabilityName(message string) string {
+	if name, irregular := capabilityNames[message]; irregular || message == "" {
+		return name
+	}
+	return strings.ToLower(message[:1]) + strings.TrimSuffix(message[1:], eventSuffix)
+}
+
+// MessageOf returns the name of the request, or event, that the capability lists call so; "" for
+// what cannot be the name of a capability. It is the inverse of [CapabilityName].
+func MessageOf(capability string, event bool) string {
+	if name, irregular := messagesByCapability()[capability]; irregular {
+		return name
+	}
+	if capability == "" {
+		return ""
+	}
+	name := strings.ToUpper(capability[:1]) + capability[1:]
+	if event {
+		name += eventSuffix
+	}
+	if CapabilityName(name) != capability {
+		return ""
+	}
+	return name
+}
+
+const eventSuffix = "Event"
+
+// messagesByCapability is capabilityNames the other way round.
+var messagesByCapability = sync.OnceValue(func() map[string]string {
+	messages := make(map[string]string, len(capabilityNames))
+	for message, name := range capabilityNames {
+		messages[name] = message
+	}
+	delete(messages, "") // of those that have none
+	return messages
+})
 
 // Intersect returns what both can do.
 func (f Features) Intersect(g Features) Features {
@@ -64,16 +139,16 @@ type Profile struct {
 // this project answers for.
 var Profiles = func() []Profile {
 	minimal := Features{
-		Services: []string{"monitorStart", "monitorStop", "answerCall", "clearConnection", "makeCall"},
-		Events:   []string{"connectionCleared", "delivered", "established", "failed", "originated"},
+		Services: []string{NameMonitorStart, NameMonitorStop, NameAnswerCall, NameClearConnection, NameMakeCall},
+		Events:   []string{NameConnectionClearedEvent, NameDeliveredEvent, NameEstablishedEvent, NameFailedEvent, NameOriginatedEvent},
 	}
 	basic := minimal.plus(
-		[]string{"snapshotDevice", "deflectCall", "holdCall", "retrieveCall", "singleStepTransfer"},
-		[]string{"diverted", "held", "retrieved", "transferred"},
+		[]string{NameSnapshotDevice, NameDeflectCall, NameHoldCall, NameRetrieveCall, NameSingleStepTransferCall},
+		[]string{NameDivertedEvent, NameHeldEvent, NameRetrievedEvent, NameTransferedEvent},
 	)
 	advanced := basic.plus(
-		[]string{"alternateCall", "consultationCall", "reconnectCall", "transferCall"},
-		[]string{"netwReached", "serviceInitiated", "queued"},
+		[]string{NameAlternateCall, NameConsultationCall, NameReconnectCall, NameTransferCall},
+		[]string{NameNetworkReachedEvent, NameServiceInitiatedEvent, NameQueuedEvent},
 	)
 	return []Profile{
 		{"8.1", "minimalEndpointCallControlProfile", "minimalUACSTACallControlProfile", minimal},
@@ -81,26 +156,26 @@ var Profiles = func() []Profile {
 		{"8.3", "advancedEndpointCallControlProfile", "advancedUACSTACallControlProfile", advanced},
 		{
 			"8.4", "conferencingEndpointCallControlProfile", "conferencingUACSTACallControlProfile",
-			Features{Services: []string{"conferenceCall", "singleStepConference"}, Events: []string{"conferenced"}},
+			Features{Services: []string{NameConferenceCall, NameSingleStepConferenceCall}, Events: []string{NameConferencedEvent}},
 		},
 		{
 			"8.5", "basicEndpointDeviceProfile", "basicUACSTADeviceFeatureProfile",
 			Features{
 				Services: []string{
-					"generateDigits", "getMessageWaitingIndicator", "setMessageWaitingIndicator",
-					"getDoNotDisturb", "getForwarding", "setDoNotDisturb", "setForwarding",
+					NameGenerateDigits, NameGetMessageWaitingIndicator, NameSetMessageWaitingIndicator,
+					NameGetDoNotDisturb, NameGetForwarding, NameSetDoNotDisturb, NameSetForwarding,
 				},
-				Events: []string{"messageWaiting", "doNotDisturb", "forwarding"},
+				Events: []string{NameMessageWaitingEvent, NameDoNotDisturbEvent, NameForwardingEvent},
 			},
 		},
 		{
 			"8.6", "advancedEndpointDeviceProfile", "speakerUACSTADeviceFeatureProfile",
 			Features{
 				Services: []string{
-					"getMicrophoneGain", "getMicrophoneMute", "getRingerStatus", "getSpeakerMute", "getSpeakerVolume",
-					"setMicrophoneGain", "setMicrophoneMute", "setRingerStatus", "setSpeakerMute", "setSpeakerVolume",
+					NameGetMicrophoneGain, NameGetMicrophoneMute, NameGetRingerStatus, NameGetSpeakerMute, NameGetSpeakerVolume,
+					NameSetMicrophoneGain, NameSetMicrophoneMute, NameSetRingerStatus, NameSetSpeakerMute, NameSetSpeakerVolume,
 				},
-				Events: []string{"microphoneGain", "microphoneMute", "ringerStatus", "speakerMute", "speakerVolume"},
+				Events: []string{NameMicrophoneGainEvent, NameMicrophoneMuteEvent, NameRingerStatusEvent, NameSpeakerMuteEvent, NameSpeakerVolumeEvent},
 			},
 		},
 	}

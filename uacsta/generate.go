@@ -31,6 +31,8 @@ type entry struct {
 	children          []child
 	values            []string
 	classes           []string // of a request
+	mandatory         bool     // every link must serve the request
+	capability        string   // its name in the capability lists, where that does not follow from its own
 }
 
 // child is one child element.
@@ -39,6 +41,8 @@ type child struct {
 	required, repeat bool
 	only             string // "ed6", "ed3" or ""
 	alias            string // its name in edition 3
+	role             string // of the devices in it: "", "destination" or "mentioned"
+	refusal          string // the error value where policy refuses them, "" for the usual
 }
 
 // goTypes are the types that are not structs of the table.
@@ -66,10 +70,12 @@ func main() {
 	if err != nil {
 		log.Fatal("messages.txt: ", err)
 	}
-	var index, services bytes.Buffer
+	var index, names, services, capabilities bytes.Buffer
+	entries := map[string]*entry{}
 	for _, s := range sections {
-		if s.name == "enumerations" {
-			for _, e := range s.entries {
+		for _, e := range s.entries {
+			entries[e.name] = e
+			if s.name == "enumerations" {
 				goTypes[e.name] = e.name
 				plain = append(plain, e.name)
 			}
@@ -91,10 +97,14 @@ func main() {
 				if e.edition6 {
 					since = "Edition6"
 				}
-				if err := e.writeService(&services); err != nil {
+				if err := e.writeService(&services, entries); err != nil {
 					log.Fatal("messages.txt: ", e.name, ": ", err)
 				}
-				fmt.Fprintf(&index, "\t%q: {reflect.TypeFor[%s](), %s},\n", e.name, e.name, since)
+				fmt.Fprintf(&names, "\tName%s = %q\n", e.name, e.name)
+				if e.capability != "" {
+					fmt.Fprintf(&capabilities, "\tName%s: %q,\n", e.name, strings.Trim(e.capability, "-"))
+				}
+				fmt.Fprintf(&index, "\tName%s: {reflect.TypeFor[%s](), %s},\n", e.name, e.name, since)
 			}
 		}
 		write(dir, s.name, fmt.Sprintf("// %s.\n\n%s", s.title, b.String()))
@@ -108,8 +118,10 @@ func main() {
 		}
 	}
 	write(dir, "values_test", "// firstValues has a valid value for every enumeration.\nvar firstValues = map[string]string{\n"+values.String()+"}\n")
+	write(dir, "names", "// The names of the messages.\nconst (\n"+names.String()+")\n")
 	write(dir, "services", "// classes lists the classes of services.\nvar classes = "+fmt.Sprintf("%#v", classes)+
-		"\n\n// services has the classes of every request; none of one that is in no class.\nvar services = map[string][]string{\n"+services.String()+"}\n")
+		"\n\n// services has every request.\nvar services = map[string]Service{\n"+services.String()+"}\n"+
+		"\n// capabilityNames has the messages that capability lists do not call by their names.\nvar capabilityNames = map[string]string{\n"+capabilities.String()+"}\n")
 	write(dir, "index", "import \"reflect\"\n\n// messageTypes has every message struct, and the edition that the message came with.\nvar messageTypes = map[string]messageType{\n"+index.String()+"}\n")
 }
 
@@ -156,7 +168,10 @@ func parse(data []byte) ([]*section, error) {
 			if err := finish(); err != nil {
 				return nil, err
 			}
-			current = newEntry(line)
+			var err error
+			if current, err = newEntry(line); err != nil {
+				return nil, err
+			}
 			last := sections[len(sections)-1]
 			last.entries = append(last.entries, current)
 		}
@@ -164,44 +179,119 @@ func parse(data []byte) ([]*section, error) {
 	return sections, finish()
 }
 
-func newEntry(line string) *entry {
+// newEntry reads "Name {classes} [prefix] mandatory as capability: doc", of which only the name
+// must be there.
+func newEntry(line string) (*entry, error) {
 	e := &entry{}
-	e.name, e.doc, _ = strings.Cut(line, ": ")
-	if name, prefix, found := strings.Cut(e.name, " ["); found {
-		e.name, e.prefix = name, strings.TrimSuffix(prefix, "]")
-	}
-	if name, classes, found := strings.Cut(e.name, " {"); found {
-		e.name, e.classes = name, split(strings.TrimSuffix(classes, "}"), ",")
-	}
+	head, doc, _ := strings.Cut(line, ": ")
+	e.doc = doc
+	e.name, head, _ = strings.Cut(head, " ")
 	e.name, e.edition6 = strings.CutPrefix(e.name, "+")
-	return e
+	if inside, rest, found := bracketed(head, "{", "}"); found {
+		e.classes, head = split(inside, ","), rest
+	}
+	if inside, rest, found := bracketed(head, "[", "]"); found {
+		e.prefix, head = inside, rest
+	}
+	words := strings.Fields(head)
+	if len(words) > 0 && words[0] == "mandatory" {
+		e.mandatory, words = true, words[1:]
+	}
+	if len(words) == 2 && words[0] == "as" {
+		e.capability, words = words[1], nil
+	}
+	if len(words) > 0 {
+		return nil, fmt.Errorf("%s: malformed: %q", e.name, line)
+	}
+	return e, nil
+}
+
+// bracketed cuts what stands in brackets at the beginning of a text.
+func bracketed(text, opening, closing string) (inside, rest string, found bool) {
+	if text, found = strings.CutPrefix(text, opening); found {
+		inside, rest, found = strings.Cut(text, closing)
+	}
+	return inside, strings.TrimSpace(rest), found
 }
 
 // classes are what the table may say of a request.
 var classes = []string{"observe", "calls", "new-calls", "forwarding", "agents", "routeing", "data"}
 
-// writeService writes the classes of a request. Each request must have some, or say that it
-// has none.
-func (e *entry) writeService(b *bytes.Buffer) error {
+// writeService writes what the table says of a request. Each request must have classes, or say
+// that it has none.
+func (e *entry) writeService(b *bytes.Buffer, all map[string]*entry) error {
 	request := !strings.HasSuffix(e.name, "Response") && !strings.HasSuffix(e.name, "Event")
+	marked := slices.ContainsFunc(e.children, func(c child) bool { return c.role+c.refusal != "" })
 	switch {
 	case request == (len(e.classes) == 0):
 		return errors.New("a request says of which classes it is, or {none}; nothing else does")
+	case !request && (marked || e.mandatory):
+		return errors.New("only requests have links, or policy, do something")
 	case !request:
-		return nil
-	case slices.Equal(e.classes, []string{"none"}):
-		fmt.Fprintf(b, "\t%q: nil,\n", e.name)
 		return nil
 	case slices.Contains(e.classes, "observe") && len(e.classes) > 1:
 		return errors.New("what observes is of no other class")
 	}
-	for _, class := range e.classes {
-		if !slices.Contains(classes, class) {
-			return fmt.Errorf("unknown class %q", class)
+	var members []string
+	if !slices.Equal(e.classes, []string{"none"}) {
+		for _, class := range e.classes {
+			if !slices.Contains(classes, class) {
+				return fmt.Errorf("unknown class %q", class)
+			}
 		}
+		members = append(members, fmt.Sprintf("classes: %#v", e.classes))
 	}
-	fmt.Fprintf(b, "\t%q: {\"%s\"},\n", e.name, strings.Join(e.classes, `", "`))
+	if e.mandatory {
+		members = append(members, "mandatory: true")
+	}
+	if all[e.name+"Response"] == nil && all[e.name+"PosResponse"] == nil {
+		members = append(members, "oneWay: true")
+	}
+	objects, err := e.objects(all)
+	if err != nil {
+		return err
+	}
+	if objects != "" {
+		members = append(members, "objects: []object{"+objects+"}")
+	}
+	fmt.Fprintf(b, "\tName%s: {%s},\n", e.name, strings.Join(members, ", "))
 	return nil
+}
+
+// roles are those of devices in a request, and the constants that they are called by.
+var roles = map[string]string{"": "Subject", "destination": "Destination", "mentioned": "Mentioned"}
+
+// objects writes the children of a request that name devices, and what is done with them.
+func (e *entry) objects(all map[string]*entry) (string, error) {
+	var list []string
+	for _, c := range e.children {
+		switch names := identifies(c.typ, all); {
+		case !names && c.role+c.refusal != "":
+			return "", fmt.Errorf("%s names no devices", c.name)
+		case !names:
+			continue
+		case c.role == "mentioned" && c.refusal != "":
+			return "", fmt.Errorf("%s cannot be refused", c.name)
+		}
+		object := fmt.Sprintf("{element: %q", c.name)
+		if c.role != "" {
+			object += ", role: " + roles[c.role]
+		}
+		if c.refusal != "" {
+			object += ", refusal: " + export(c.refusal) // a constant of error.go
+		}
+		list = append(list, object+"}")
+	}
+	return strings.Join(list, ", "), nil
+}
+
+// identifies reports whether an element of a type has device identifiers in it.
+func identifies(typ string, all map[string]*entry) bool {
+	if slices.Contains([]string{"Dev", "Conn", "Ext", "Redir", "End", "MonitorObject", "Destinations"}, typ) {
+		return true
+	}
+	e := all[typ]
+	return e != nil && slices.ContainsFunc(e.children, func(c child) bool { return identifies(c.typ, all) })
 }
 
 func (e *entry) parseBody(body string, enumeration bool) error {
@@ -249,6 +339,14 @@ func split(s, separator string) []string {
 
 func newChild(word string) (child, error) {
 	c := child{}
+	if before, refusal, found := strings.Cut(word, " ("); found {
+		word, c.refusal = before, strings.TrimSuffix(refusal, ")")
+	}
+	for role := range roles {
+		if before, found := strings.CutSuffix(word, " "+role); found && role != "" {
+			word, c.role = before, role
+		}
+	}
 	switch word[0] {
 	case '+':
 		c.only, word = "ed6", word[1:]

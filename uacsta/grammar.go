@@ -67,7 +67,7 @@ var grammars = sync.OnceValue(func() map[string]*grammar {
 		g := c.of(known.typ)
 		all[name] = g
 	}
-	all["CSTAErrorCode"] = &grammar{shape: shapeRefusal}
+	all[NameCSTAErrorCode] = &grammar{shape: shapeRefusal}
 	return all
 })
 

@@ -26,6 +26,9 @@ const (
 	ErrorCode             // CSTAErrorCode, the negative answer
 )
 
+// NameCSTAErrorCode is the name of the negative answer, which no struct stands for.
+const NameCSTAErrorCode = "CSTAErrorCode"
+
 func (k Kind) String() string {
 	return [...]string{"request", "response", "event", "error"}[k]
 }
@@ -89,7 +92,7 @@ func (m *Message) Kind() Kind { return kindOf(m.root.Tag) }
 
 func kindOf(name string) Kind {
 	switch {
-	case name == "CSTAErrorCode":
+	case name == NameCSTAErrorCode:
 		return ErrorCode
 	case strings.HasSuffix(name, "Event"):
 		return Event
@@ -103,13 +106,12 @@ func kindOf(name string) Kind {
 // OneWay reports whether the message is a request that has no positive answer; it
 // can still be refused.
 func (m *Message) OneWay() bool {
-	switch m.root.Tag {
-	case "RouteRequest", "RouteSelect", "RouteUsed", "RouteEnd", "RouteReject", "ReRoute", "RouteRegisterAbort",
-		"SystemRegisterAbort", "EscapeRegisterAbort", "IORegisterAbort", "SnapshotDeviceData", "SnapshotCallData",
-		"SwitchingFunctionDevices", "MonitorInfo", "RegistrationInfo", "LocationSessionInfo", "ApplicationSessionTerminated":
+	switch name := m.root.Tag; name {
+	case "IORegisterAbort", "LocationSessionInfo": // which the table does not have
 		return true
+	default:
+		return services[name].oneWay
 	}
-	return false
 }
 
 // Namespace returns the namespace of the root element, "" when it has none.

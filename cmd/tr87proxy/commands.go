@@ -164,10 +164,10 @@ func featuresCommand() *cobra.Command {
 			return c.present(ctx, uacsta.GetCSTAFeatures{}, func(res *uacsta.Message) error {
 				f := res.Features()
 				for _, name := range f.Services {
-					fmt.Fprintln(c.out, "service ", printable(name))
+					fmt.Fprintln(c.out, "service ", printable(uacsta.CapabilityName(name)))
 				}
 				for _, name := range f.Events {
-					fmt.Fprintln(c.out, "event   ", printable(name))
+					fmt.Fprintln(c.out, "event   ", printable(uacsta.CapabilityName(name)))
 				}
 				for _, p := range f.Profiles() {
 					fmt.Fprintln(c.out, "profile ", p.NameEdition3)

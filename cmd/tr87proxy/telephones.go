@@ -12,6 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // telephones makes the server of real telephones and trunks, nil where there are none.
@@ -112,8 +113,12 @@ func telephoneModels(file string) ([]phones.Model, error) {
 	list, err := config.Models(file)
 	models := make([]phones.Model, 0, len(list))
 	for _, m := range list {
+		services := make([]string, 0, len(m.Services))
+		for _, capability := range m.Services {
+			services = append(services, uacsta.MessageOf(capability, false))
+		}
 		models = append(models, phones.Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: m.Services, CSTA: m.CSTA, // checked by config
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA, // checked by config
 			Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume),
 		})
 	}

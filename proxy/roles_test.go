@@ -9,11 +9,11 @@ import (
 // A request that sends a call to a device that it names is of the class new-calls: a rule
 // about expensive destinations must reach it.
 func TestDestinationsAreNewCalls(t *testing.T) {
-	for name, svc := range services {
-		if name == "SetAgentState" { // group is where an agent logs on; no call goes there
+	for _, name := range uacsta.Names() {
+		if name == uacsta.NameSetAgentState { // group is where an agent logs on; no call goes there
 			continue
 		}
-		if len(svc.destinations) > 0 && !uacsta.InClass(name, "new-calls") {
+		if len(uacsta.ServiceOf(name).Elements(uacsta.Destination)) > 0 && !uacsta.InClass(name, "new-calls") {
 			t.Errorf("%s has destinations and is not of the class new-calls", name)
 		}
 	}

@@ -268,7 +268,7 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 }
 
 // told passes an event of a telephone on to the switch as it is.
-func told[T any](s *Server, u *user, m *uacsta.Message) {
+func told[T uacsta.EventMessage](s *Server, u *user, m *uacsta.Message) {
 	var event T
 	if err := m.Decode(&event); err != nil {
 		s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)

@@ -36,7 +36,7 @@ func (a *agent) become(state uacsta.AgentState, cause uacsta.EventCause) {
 // tell tells an agent's state.
 func (a *agent) tell(cause uacsta.EventCause) {
 	s, device, group := a.device.sw, uacsta.Ext(a.device.number), uacsta.Dev(a.group.number)
-	var event any
+	var event uacsta.EventMessage
 	switch a.state {
 	case uacsta.AgentReady:
 		event = uacsta.AgentReadyEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, Cause: cause}

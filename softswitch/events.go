@@ -1,7 +1,6 @@
 package softswitch
 
 import (
-	"reflect"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -12,18 +11,20 @@ import (
 // once, under its own cross reference, with the state of its own device; what the
 // event says of the call is filled in here (ECMA-269 clause 15: device-type and
 // call-type monitors).
-func (s *Switch) emit(c *call, also []*device, event any) {
+func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 	c.touch()
-	filled := reflect.New(reflect.TypeOf(event)).Elem()
-	filled.Set(reflect.ValueOf(event))
-	c.describe(filled)
+	name, shared := event.Name(), c.shared()
+	if name == uacsta.NameServiceInitiatedEvent { // it does not say whom the device calls
+		shared.CallingDevice, shared.CalledDevice = nil, nil
+	}
+	event = event.With(&shared)
 	var told []*monitor
 	tell := func(m *monitor, d *device) {
-		if slices.Contains(told, m) || m.without[filled.Type().Name()] {
+		if slices.Contains(told, m) || m.without[name] {
 			return
 		}
 		told = append(told, m)
-		s.queueEvent(m, c, d, filled)
+		s.queueEvent(m, c, d, event)
 	}
 	devices := slices.Clone(also)
 	for _, x := range c.connections {
@@ -35,7 +36,7 @@ func (s *Switch) emit(c *call, also []*device, event any) {
 		for _, m := range d.monitors {
 			if m.callType {
 				m.follow(c)
-			} else if filled.Type() != reflect.TypeFor[uacsta.CallClearedEvent]() {
+			} else if name != uacsta.NameCallClearedEvent {
 				tell(m, d)
 			}
 		}
@@ -48,24 +49,21 @@ func (s *Switch) emit(c *call, also []*device, event any) {
 // queueEvent makes one monitor's copy of an event. The services permitted are
 // those at the end of the change: an event in the middle of it must not promise
 // what the next one takes back.
-func (s *Switch) queueEvent(m *monitor, c *call, d *device, filled reflect.Value) {
-	own := reflect.New(filled.Type()).Elem()
-	own.Set(filled)
-	set(own, "MonitorCrossRefID", m.ref)
+func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMessage) {
+	own := uacsta.Shared{MonitorCrossRefID: m.ref}
 	if d != nil {
-		state := uacsta.Null
+		own.LocalConnectionInfo = uacsta.Null
 		if x := c.of(d); x != nil {
-			state = x.state
+			own.LocalConnectionInfo = x.state
 		}
-		set(own, "LocalConnectionInfo", state)
 	}
 	s.pending = append(s.pending, func() {
 		if d != nil && !c.over {
 			if x := c.of(d); x != nil {
-				set(own, "ServicesPermitted", x.permitted())
+				own.ServicesPermitted = x.permitted()
 			}
 		}
-		msg := uacsta.Encode(own.Interface(), uacsta.Edition3)
+		msg := uacsta.Encode(event.With(&own), uacsta.Edition3)
 		if name := c.callingName(); name != "" && msg.Has("callingDevice") {
 			msg = msg.WithPrivate("sw", Namespace, "callingDeviceName", name)
 		}
@@ -85,9 +83,8 @@ func (c *call) callingName() string {
 	return ""
 }
 
-// describe fills in what every event of a call says of it, as far as the event has
-// a place for it and the switch something to say.
-func (c *call) describe(event reflect.Value) {
+// shared is what every event of a call says of it, as far as the switch has something to say.
+func (c *call) shared() uacsta.Shared {
 	ext := func(number string) *uacsta.ExtendedDeviceID {
 		if number == "" {
 			return nil
@@ -96,35 +93,19 @@ func (c *call) describe(event reflect.Value) {
 		return &x
 	}
 	calling, called := uacsta.Ext(c.calling), uacsta.Ext(c.called)
-	if event.Type() != reflect.TypeFor[uacsta.ServiceInitiatedEvent]() {
-		set(event, "CallingDevice", calling)
-		set(event, "CallingDevice", &calling)
-		set(event, "CalledDevice", called)
-		set(event, "CalledDevice", &called)
+	shared := uacsta.Shared{
+		CallingDevice: &calling, CalledDevice: &called,
+		LastRedirectionDevice: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirecting)}, DeviceHistory: slices.Clone(c.history),
+		CorrelatorData: c.data.correlator, SubjectOfCall: c.data.subject, LanguagePreferences: c.data.languages,
+		CallCharacteristics: c.data.characteristics, UserData: c.sw.userData,
 	}
-	set(event, "LastRedirectionDevice", uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirecting)})
-	set(event, "DeviceHistory", slices.Clone(c.history))
-	set(event, "CorrelatorData", c.data.correlator)
-	set(event, "SubjectOfCall", c.data.subject)
-	set(event, "LanguagePreferences", c.data.languages)
-	set(event, "CallCharacteristics", c.data.characteristics)
-	set(event, "UserData", c.sw.userData)
 	if c.trunkIn != nil {
-		set(event, "AssociatedCallingDevice", ext(c.trunkIn.number))
-		set(event, "NetworkCallingDevice", ext(c.calling))
+		shared.AssociatedCallingDevice, shared.NetworkCallingDevice = ext(c.trunkIn.number), ext(c.calling)
 	}
 	if c.outbound != nil {
-		set(event, "AssociatedCalledDevice", ext(c.outbound.device.number))
-		set(event, "NetworkCalledDevice", ext(c.outbound.far))
+		shared.AssociatedCalledDevice, shared.NetworkCalledDevice = ext(c.outbound.device.number), ext(c.outbound.far)
 	}
-}
-
-// set sets a field that the struct has, of that type, and that is not set yet.
-func set(v reflect.Value, field string, value any) {
-	f := v.FieldByName(field)
-	if x := reflect.ValueOf(value); f.IsValid() && f.Type() == x.Type() && f.IsZero() {
-		f.Set(x)
-	}
+	return shared
 }
 
 // note remembers that what the telephones know of a device has changed.
@@ -135,16 +116,12 @@ func (s *Switch) note(d *device) {
 }
 
 // tell queues an event of a device for its monitors.
-func (s *Switch) tell(d *device, event any) {
+func (s *Switch) tell(d *device, event uacsta.EventMessage) {
 	s.note(d)
 	for _, m := range d.monitors {
-		own := reflect.New(reflect.TypeOf(event)).Elem()
-		own.Set(reflect.ValueOf(event))
-		if m.without[own.Type().Name()] {
-			continue
+		if !m.without[event.Name()] {
+			s.send(event.With(&uacsta.Shared{MonitorCrossRefID: m.ref}))
 		}
-		set(own, "MonitorCrossRefID", m.ref)
-		s.send(own.Interface())
 	}
 }
 

@@ -1,7 +1,6 @@
 package softswitch
 
 import (
-	"reflect"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -187,6 +186,6 @@ func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
 	}
 	res := uacsta.SnapshotCallResponse{}
 	res.CrossRefIDorSnapshotData.SnapshotData = data
-	c.describe(reflect.ValueOf(&res).Elem())
-	return res, nil
+	shared := c.shared()
+	return res.With(&shared), nil
 }

@@ -1,8 +1,6 @@
 package softswitch
 
 import (
-	"reflect"
-
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -33,23 +31,25 @@ func (s *Switch) physical(req *uacsta.Message, reply func(*uacsta.Message, error
 	}
 }
 
-// Told passes on what a telephone says of itself: an event struct, whose device and cross
-// reference are filled in for each monitor.
-func (s *Switch) Told(number string, event any) {
+// Told passes on what a telephone says of itself: an event whose device and cross reference are
+// filled in for each monitor.
+func (s *Switch) Told(number string, event uacsta.EventMessage) {
+	device := uacsta.Ext(number)
+	switch e := event.(type) {
+	case uacsta.MicrophoneMuteEvent:
+		e.MonitorCrossRefID, e.InvokingDevice = "", device
+		event = e
+	case uacsta.SpeakerMuteEvent:
+		e.MonitorCrossRefID, e.InvokingDevice = "", device
+		event = e
+	case uacsta.SpeakerVolumeEvent:
+		e.MonitorCrossRefID, e.InvokingDevice = "", device
+		event = e
+	}
 	s.do(func() {
-		d := s.devices[number]
-		if d == nil {
-			return
+		if d := s.devices[number]; d != nil {
+			s.tell(d, event)
 		}
-		own := reflect.New(reflect.TypeOf(event)).Elem()
-		own.Set(reflect.ValueOf(event))
-		if f := own.FieldByName("InvokingDevice"); f.IsValid() {
-			f.Set(reflect.ValueOf(uacsta.Ext(number)))
-		}
-		if f := own.FieldByName("MonitorCrossRefID"); f.IsValid() {
-			f.SetString("")
-		}
-		s.tell(d, own.Interface())
 	})
 }
 

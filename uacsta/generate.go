@@ -70,7 +70,7 @@ func main() {
 	if err != nil {
 		log.Fatal("messages.txt: ", err)
 	}
-	var index, names, services, capabilities bytes.Buffer
+	var index, names, services, capabilities, fills bytes.Buffer
 	entries := map[string]*entry{}
 	for _, s := range sections {
 		for _, e := range s.entries {
@@ -80,6 +80,10 @@ func main() {
 				plain = append(plain, e.name)
 			}
 		}
+	}
+	fields, err := sharedFields(sections)
+	if err != nil {
+		log.Fatal("messages.txt: ", err)
 	}
 	for _, s := range sections {
 		var b bytes.Buffer
@@ -100,6 +104,7 @@ func main() {
 				if err := e.writeService(&services, entries); err != nil {
 					log.Fatal("messages.txt: ", e.name, ": ", err)
 				}
+				e.writeWith(&fills, fields)
 				fmt.Fprintf(&names, "\tName%s = %q\n", e.name, e.name)
 				if e.capability != "" {
 					fmt.Fprintf(&capabilities, "\tName%s: %q,\n", e.name, strings.Trim(e.capability, "-"))
@@ -122,6 +127,7 @@ func main() {
 	write(dir, "services", "// classes lists the classes of services.\nvar classes = "+fmt.Sprintf("%#v", classes)+
 		"\n\n// services has every request.\nvar services = map[string]Service{\n"+services.String()+"}\n"+
 		"\n// capabilityNames has the messages that capability lists do not call by their names.\nvar capabilityNames = map[string]string{\n"+capabilities.String()+"}\n")
+	write(dir, "shared", fields.declaration()+fills.String())
 	write(dir, "index", "import \"reflect\"\n\n// messageTypes has every message struct, and the edition that the message came with.\nvar messageTypes = map[string]messageType{\n"+index.String()+"}\n")
 }
 
@@ -283,6 +289,99 @@ func (e *entry) objects(all map[string]*entry) (string, error) {
 		list = append(list, object+"}")
 	}
 	return strings.Join(list, ", "), nil
+}
+
+// shared are the children that events have in common: those of SnapshotCallResponse say of a call
+// what its events do.
+var shared = []string{
+	"monitorCrossRefID", "localConnectionInfo", "callingDevice", "calledDevice", "lastRedirectionDevice", "networkCallingDevice",
+	"networkCalledDevice", "associatedCallingDevice", "associatedCalledDevice", "correlatorData", "userData", "servicesPermitted",
+	"callCharacteristics", "subjectOfCall", "languagePreferences", "deviceHistory",
+}
+
+// field is a child that messages share.
+type field struct{ name, typ string }
+
+type fields []field
+
+func (e *entry) shares() bool {
+	return strings.HasSuffix(e.name, "Event") || e.name == "SnapshotCallResponse"
+}
+
+// sharedFields finds the types of the children that messages share: the pointer, where some must
+// have them.
+func sharedFields(sections []*section) (fields, error) {
+	var all fields
+	for _, name := range shared {
+		f := field{name: name}
+		for _, s := range sections {
+			for _, e := range s.entries {
+				i := slices.IndexFunc(e.children, func(c child) bool { return c.name == name })
+				if s.name == "types" || !e.shares() || i < 0 {
+					continue
+				}
+				typ := e.children[i].goType(e.form)
+				switch {
+				case f.typ == "", f.typ == typ, typ == "*"+f.typ:
+					f.typ = typ
+				case f.typ != "*"+typ:
+					return nil, fmt.Errorf("%s: %s is of another type than in other events", e.name, name)
+				}
+			}
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// declaration writes the struct of the shared fields.
+func (all fields) declaration() string {
+	var b strings.Builder
+	b.WriteString("// Shared are the fields that events have in common; those that are not set say nothing.\ntype Shared struct {\n")
+	for _, f := range all {
+		fmt.Fprintf(&b, "\t%s %s\n", export(f.name), f.typ)
+	}
+	b.WriteString("}\n\n")
+	return b.String()
+}
+
+// writeWith writes how the shared fields get into a message, and what the interface of events
+// asks for.
+func (e *entry) writeWith(b *bytes.Buffer, all fields) {
+	if !e.shares() {
+		return
+	}
+	returns := e.name
+	if strings.HasSuffix(e.name, "Event") {
+		returns = "EventMessage"
+		fmt.Fprintf(b, "// Name returns the name of the message.\nfunc (%s) Name() string { return Name%s }\n\n", e.name, e.name)
+	}
+	fmt.Fprintf(b, "// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.\nfunc (m %s) With(s *Shared) %s {\n", e.name, returns)
+	for _, f := range all {
+		i := slices.IndexFunc(e.children, func(c child) bool { return c.name == f.name })
+		if i < 0 {
+			continue
+		}
+		name, typ := export(f.name), e.children[i].goType(e.form)
+		switch {
+		case typ == f.typ:
+			fmt.Fprintf(b, "\tif %s {\n\t\tm.%s = s.%s\n\t}\n", isZero("m."+name, typ), name, name)
+		default: // typ is what f.typ points to
+			fmt.Fprintf(b, "\tif %s && s.%s != nil {\n\t\tm.%s = *s.%s\n\t}\n", isZero("m."+name, typ), name, name, name)
+		}
+	}
+	b.WriteString("\treturn m\n}\n\n")
+}
+
+// isZero writes the condition that a field is not set.
+func isZero(expression, typ string) string {
+	switch {
+	case strings.HasPrefix(typ, "*"), strings.HasPrefix(typ, "[]"):
+		return expression + " == nil"
+	case slices.Contains([]string{"Data", "ExtendedDeviceID", "RedirectionDeviceID"}, typ):
+		return expression + ".IsZero()"
+	}
+	return expression + ` == ""`
 }
 
 // identifies reports whether an element of a type has device identifiers in it.
@@ -447,21 +546,25 @@ func comment(b *bytes.Buffer, text string) {
 	fmt.Fprintln(b, line)
 }
 
-func (c child) field(form string) (string, error) {
+// goType is the type of the field that stands for a child.
+func (c child) goType(form string) string {
 	typ, known := goTypes[c.typ]
 	if !known {
 		typ = c.typ
 	}
-	tag := c.name
 	switch {
-	case c.item != "":
-		tag += ">" + c.item
-		typ = "[]" + typ
-	case c.repeat:
-		typ = "[]" + typ
+	case c.item != "", c.repeat:
+		return "[]" + typ
 	case form == "set of", c.required, slices.Contains(plain, typ):
-	default:
-		typ = "*" + typ
+		return typ
+	}
+	return "*" + typ
+}
+
+func (c child) field(form string) (string, error) {
+	typ, tag := c.goType(form), c.name
+	if c.item != "" {
+		tag += ">" + c.item
 	}
 	if c.repeat {
 		tag += ",items"

@@ -14,6 +14,15 @@ type messageType struct {
 	since Edition
 }
 
+// EventMessage is the struct of an event.
+type EventMessage interface {
+	// Name returns the name of the message, such as DeliveredEvent.
+	Name() string
+	// With returns a copy that has the shared fields which are set, where the event has a place
+	// for them and nothing in it.
+	With(s *Shared) EventMessage
+}
+
 // New makes the struct of a message, and returns a pointer to it that Decode
 // takes; nil for a name that no struct has.
 func New(name string) any {

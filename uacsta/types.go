@@ -110,12 +110,18 @@ type ExtendedDeviceID struct {
 // Ext makes a known device of an event; notKnown when id is empty.
 func Ext(id string) ExtendedDeviceID { return ExtendedDeviceID{Device: Dev(id)} }
 
+// IsZero reports whether the device is not known.
+func (x ExtendedDeviceID) IsZero() bool { return x.Device.ID == "" && !x.Restricted }
+
 // RedirectionDeviceID says who sent a call on last (ECMA-323 RedirectionDeviceID).
 // The zero value is notRequired: there was no redirection.
 type RedirectionDeviceID struct {
 	NumberDialed DeviceID
 	Other        string // notKnown, notSpecified or restricted, when NumberDialed is empty
 }
+
+// IsZero reports whether there was no redirection.
+func (r RedirectionDeviceID) IsZero() bool { return r.NumberDialed.ID == "" && r.Other == "" }
 
 // ConnectionListEnd is the device at the end of a listed connection; notKnown
 // when DeviceID is empty.

@@ -21,8 +21,9 @@ func (f Features) Message(edition Edition) *Message {
 	return Encode(GetCSTAFeaturesResponse{SupportedServices: f.Listed("supportedServices"), SupportedEvents: f.Listed("supportedEvents")}, edition)
 }
 
-// Listed makes a capability list of services and events, as far as the element called holder,
-// such as servEvtsList, has a place for them.
+// Listed makes a capability list of services and events, as far as the element called holder has a
+// place for them: one that holds lists, such as servEvtsList, or a list itself, such as
+// routeingServList.
 func (f Features) Listed(holder string) Capabilities {
 	services, events := map[string]bool{}, map[string]bool{}
 	for _, name := range f.Services {
@@ -33,7 +34,11 @@ func (f Features) Listed(holder string) Capabilities {
 	}
 	var found Capabilities
 	table := capabilityLists()
-	for _, list := range table.holders[holder] {
+	lists := table.holders[holder]
+	if lists == nil {
+		lists = []later{{name: holder}}
+	}
+	for _, list := range lists {
 		wanted := services
 		if ofEvents(list.name) {
 			wanted = events

@@ -174,3 +174,19 @@ func TestFeaturesOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// What is listed goes where the element has a place for it, and nowhere else.
+func TestListed(t *testing.T) {
+	f := Features{Services: []string{NameRouteSelect, NameMakeCall, NameCallBack}, Events: []string{NameCallBackEvent, NameHeldEvent}}
+	for holder, want := range map[string][]Capability{
+		"routeingServList":  {{List: "routeingServList", Name: "routeSelect"}},
+		"logDevEvtsList":    {{List: "callControlEvtsList", Name: "held"}, {List: "logicalEvtsList", Name: "callBack"}},
+		"supportedServices": {{List: "callControlServList", Name: "callBack"}, {List: "callControlServList", Name: "makeCall"}, {List: "routeingServList", Name: "routeSelect"}},
+		"nothing":           nil,
+	} {
+		got := f.Listed(holder)
+		if !slices.EqualFunc(got, want, func(a, b Capability) bool { return a.List == b.List && a.Name == b.Name }) {
+			t.Errorf("%s: got %v, want %v", holder, got, want)
+		}
+	}
+}

@@ -20,11 +20,11 @@ func BenchmarkCall(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s.up = &checker{}
+			s.core.up = &checker{}
 			m := &monitor{sw: s, ref: "1", device: s.devices["100001"]}
 			m.device.monitors = []*monitor{m}
 			for b.Loop() {
-				s.up.(*checker).events = nil
+				s.core.up.(*checker).events = nil
 				var conn uacsta.ConnectionID
 				for _, req := range []func() any{
 					func() any {

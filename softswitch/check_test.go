@@ -156,7 +156,7 @@ func (c *checker) replay(n node) *Switch {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s.prefix, s.up = "x", c
+	s.prefix, s.core.up = "x", c
 	if c.prepare != nil {
 		c.prepare(s)
 	}
@@ -169,6 +169,7 @@ func (c *checker) replay(n node) *Switch {
 }
 
 func (c *checker) apply(s *Switch, op operation) error {
+	defer s.say()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := op.do(s); err != nil {

@@ -67,7 +67,7 @@ func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMe
 		if name := c.callingName(); name != "" && msg.Has("callingDevice") {
 			msg = msg.WithPrivate("sw", Namespace, "callingDeviceName", name)
 		}
-		s.up.Event(msg)
+		s.event(msg)
 	})
 }
 
@@ -128,7 +128,7 @@ func (s *Switch) tell(d *device, event uacsta.EventMessage) {
 // send queues a message for the computing function.
 func (s *Switch) send(message any) {
 	msg := uacsta.Encode(message, uacsta.Edition3)
-	s.pending = append(s.pending, func() { s.up.Event(msg) })
+	s.pending = append(s.pending, func() { s.event(msg) })
 }
 
 // flush hands out the events of a change, after its answer. What the change makes

@@ -431,13 +431,10 @@ func (s *Switch) Perform(service any) error {
 }
 
 // Ask is Perform with a message and its answer.
-func (s *Switch) Ask(req *uacsta.Message) (*uacsta.Message, error) {
-	type result struct {
-		answer *uacsta.Message
-		err    error
-	}
-	done := make(chan result, 1) // Request answers before it returns
-	s.Request(req, func(answer *uacsta.Message, err error) { done <- result{answer, err} })
-	r := <-done
-	return r.answer, r.err
+func (s *Switch) Ask(req *uacsta.Message) (res *uacsta.Message, err error) {
+	defer s.say()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.perform(req, func(m *uacsta.Message, why error) { res, err = m, why })
+	return res, err
 }

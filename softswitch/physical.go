@@ -1,6 +1,8 @@
 package softswitch
 
 import (
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -18,17 +20,23 @@ var (
 func (s *Switch) physical(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	s.mu.Lock()
 	d := s.devices[uacsta.Dev(req.Text("device")).ID]
-	serves := d != nil && d.physical
-	phones := s.phones
-	s.mu.Unlock()
+	var refusal error
 	switch {
+	case s.core.up == nil:
+		refusal = proxy.Refusal(gate.ErrClosed)
 	case d == nil || !d.station():
-		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
-	case !serves:
-		reply(nil, errNoPhone)
-	default:
-		phones.Serve(d.number, req, reply)
+		refusal = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
+	case !d.physical:
+		refusal = errNoPhone
 	}
+	if refusal != nil {
+		s.mu.Unlock()
+		reply(nil, refusal)
+		return
+	}
+	answer := s.awaits(reply)
+	s.mu.Unlock()
+	s.phones.Serve(d.number, req, answer)
 }
 
 // Told passes on what a telephone says of itself: an event whose device and cross reference are

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -16,7 +17,6 @@ import (
 // Switch is the built-in switching function; it implements proxy.Link.
 type Switch struct {
 	cfg     Config
-	up      proxy.Upcalls
 	devices map[string]*device
 	order   []*device // as configured
 
@@ -36,6 +36,7 @@ type Switch struct {
 	changes       int    // counts what has an order of its own
 	prefix        string // of callIDs: they are not reused after a restart
 	pending       []func()
+	core          core
 
 	phones  Phones    // nil: none
 	touched []*call   // in this change
@@ -57,6 +58,7 @@ func New(cfg Config) (*Switch, error) {
 		cfg: cfg, devices: map[string]*device{}, calls: map[string]*call{}, monitors: map[string]*monitor{},
 		patient: map[*connection]struct{}{}, registrations: map[string]*registration{}, dialogues: map[string]*dialogue{}, prefix: newRef()[:4],
 	}
+	s.core.said, s.core.awaited = sync.NewCond(&s.mu), map[*awaited]struct{}{}
 	return s, s.build()
 }
 
@@ -68,15 +70,16 @@ func (s *Switch) Has(number string) bool {
 
 // Run implements proxy.Link: the switch is up until ctx ends.
 func (s *Switch) Run(ctx context.Context, up proxy.Upcalls) error {
-	s.mu.Lock()
-	s.up = up
-	s.mu.Unlock()
-	up.Ready()
-	<-ctx.Done()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopTimers()
-	return ctx.Err()
+	failed := s.begin(up)
+	s.say()
+	var err error
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+	case err = <-failed:
+	}
+	s.end()
+	return err
 }
 
 // stopTimers ends whatever would change something later.
@@ -101,20 +104,31 @@ func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 		s.physical(req, reply)
 		return
 	}
-	handler := handlers[req.Name()]
-	if handler == nil || s.library == nil && speaks(req.Name()) {
-		reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
+	s.mu.Lock()
+	if s.core.up == nil {
+		s.mu.Unlock()
+		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.perform(req, func(res *uacsta.Message, err error) { s.core.tell(func() { reply(res, err) }) })
+	s.mu.Unlock()
+	s.say()
+}
+
+// perform carries out a request, and gives its answer before the events. s.mu is held.
+func (s *Switch) perform(req *uacsta.Message, answer func(*uacsta.Message, error)) {
+	handler := handlers[req.Name()]
+	if handler == nil || s.library == nil && speaks(req.Name()) {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
+		return
+	}
 	res, err := handler(s, req)
 	if err != nil {
 		s.pending, s.userData, s.touched, s.changed, s.voice = nil, uacsta.Data{}, nil, nil, nil // a refused request changed nothing
-		reply(nil, err)
+		answer(nil, err)
 		return
 	}
-	reply(res, nil)
+	answer(res, nil)
 	s.flush()
 }
 
@@ -207,6 +221,7 @@ func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacst
 
 // do runs a change that no request asked for: a timer, or a phone.
 func (s *Switch) do(change func()) {
+	defer s.say()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()

@@ -16,6 +16,7 @@ var floors = map[string]int{
 	"config": 2, "policy": 1, // config checks patterns with policy's own rules
 	"callmodel":     1,
 	"proxy":         3,
+	"linktest":      4,
 	"tr87":          4,
 	"interop/lync":  4,
 	"cstaxml":       4,

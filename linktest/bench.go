@@ -1,0 +1,481 @@
+package linktest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// bench is a link that is tested, and the core's place.
+type bench struct {
+	t      testing.TB
+	bubble bool
+	early  bool // requests of the switching function come before Ready, which is known
+	rig    *Rig
+	label  string        // of the link's goroutines
+	limit  time.Duration // for what must come
+
+	mu     sync.Mutex
+	fail   func(format string, args ...any) // takes what breaks the contract
+	news   chan struct{}                    // closed when something has happened
+	lives  int
+	broken int // how often the contract was broken
+}
+
+// benches counts them: each has a label.
+var benches atomic.Int64
+
+func newBench(t testing.TB, kit Kit) *bench {
+	t.Helper()
+	return &bench{t: t, bubble: kit.Bubble, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
+}
+
+// labelled does something; goroutines that it starts are known as the link's.
+func (b *bench) labelled(what func()) {
+	pprof.Do(context.Background(), pprof.Labels("linktest", b.label), func(context.Context) { what() })
+}
+
+// breach says that the contract is broken. Of what breaks it again and again, a few times are told.
+func (b *bench) breach(format string, args ...any) {
+	b.mu.Lock()
+	b.broken++
+	fail, enough := b.fail, b.broken > 10
+	b.mu.Unlock()
+	if !enough {
+		fail(format, args...)
+	}
+}
+
+// happened wakes those who wait.
+func (b *bench) happened() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.news)
+	b.news = make(chan struct{})
+}
+
+// until waits until something is so, and reports whether it came to be in time.
+func (b *bench) until(so func() bool) bool {
+	deadline := time.NewTimer(b.limit)
+	defer deadline.Stop()
+	for {
+		b.mu.Lock()
+		news := b.news
+		b.mu.Unlock()
+		if so() {
+			return true
+		}
+		select {
+		case <-news:
+		case <-deadline.C:
+			return so()
+		}
+	}
+}
+
+// want waits until something is so; else the test ends.
+func (b *bench) want(what string, so func() bool) {
+	b.t.Helper()
+	if !b.until(so) {
+		b.t.Fatalf("%s: not in %s", what, b.limit)
+	}
+}
+
+// over checks that nothing of the link is left. In a bubble, its end does.
+func (b *bench) over() {
+	b.t.Helper()
+	if b.bubble {
+		return
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(b.limit)
+	for {
+		left := b.goroutines()
+		if left == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			b.t.Fatalf("goroutines of the link are left:\n%s", left)
+		}
+	}
+}
+
+// goroutines are those that the link has started, as far as they are there still.
+func (b *bench) goroutines() string {
+	var profile bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+		b.t.Fatal(err)
+	}
+	var left []string
+	for group := range strings.SplitSeq(profile.String(), "\n\n") {
+		if strings.Contains(group, fmt.Sprintf(`"linktest":%q`, b.label)) {
+			left = append(left, group)
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// life is one Run of the link, and what the core sees of it. It implements proxy.Upcalls.
+type life struct {
+	b     *bench
+	name  string
+	end   context.CancelFunc
+	ended chan struct{} // closed when Run has returned
+
+	mu       sync.Mutex
+	err      error // of Run
+	ready    bool
+	over     bool // Run has returned
+	faulty   bool // it ends by a panic: what has no reply then, the core refuses
+	asked    int
+	open     map[*question]struct{}
+	monitors map[string]*watched   // by cross reference: all that there were in this life
+	hook     func(*uacsta.Message) // is called in each event
+	greeting func()                // is called in Ready
+}
+
+// watched is a monitor.
+type watched struct {
+	ref     string
+	told    []string // what its events said
+	inside  bool     // one is being told
+	stopped bool     // MonitorStop was asked
+}
+
+// question is a request and what became of it.
+type question struct {
+	life     *life
+	name     string
+	returned bool // Request has
+	replies  int
+	res      *uacsta.Message
+	err      error
+	then     func() // is called in the reply
+}
+
+// life begins one; settings change it before.
+func (b *bench) life(settings ...func(*life)) *life {
+	b.lives++
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &life{b: b, name: fmt.Sprintf("life %d", b.lives), end: cancel, ended: make(chan struct{}), open: map[*question]struct{}{}, monitors: map[string]*watched{}}
+	for _, set := range settings {
+		set(l)
+	}
+	b.labelled(func() {
+		go func() {
+			defer close(l.ended)
+			err := l.run(ctx)
+			l.mu.Lock()
+			l.err, l.over = err, true
+			for q := range l.open {
+				if q.returned && !l.faulty {
+					defer b.breach("%s: %s has no reply when Run returns", l.name, q.name)
+				}
+			}
+			for _, m := range l.monitors {
+				if m.inside {
+					defer b.breach("%s: an event goes on when Run returns", l.name)
+				}
+			}
+			l.mu.Unlock()
+			b.happened()
+		}()
+	})
+	return l
+}
+
+// errPanic is of a Run that panics.
+var errPanic = errors.New("panic")
+
+func (l *life) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
+	return l.b.rig.Link.Run(ctx, l)
+}
+
+// up is life with a link that is ready.
+func (b *bench) up(settings ...func(*life)) *life {
+	b.t.Helper()
+	l := b.life(settings...)
+	b.want("Ready", func() bool {
+		if l.isOver() {
+			b.t.Fatalf("%s: the link does not come up: %v", l.name, l.err)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.ready
+	})
+	return l
+}
+
+func (l *life) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
+}
+
+// stop ends the life.
+func (l *life) stop() {
+	l.b.t.Helper()
+	l.end()
+	l.returned("after ctx has ended")
+}
+
+// returned waits until Run has returned.
+func (l *life) returned(when string) {
+	l.b.t.Helper()
+	l.b.want("Run returns "+when, l.isOver)
+	<-l.ended
+}
+
+// Ready implements proxy.Upcalls.
+func (l *life) Ready() {
+	l.mu.Lock()
+	again, late := l.ready, l.over
+	l.ready = true
+	l.mu.Unlock()
+	if again || late {
+		l.b.breach("%s: Ready, again: %t, after Run: %t", l.name, again, late)
+	}
+	if l.greeting != nil {
+		l.greeting()
+	}
+	l.b.happened()
+}
+
+// untimely complains about an Upcall before Ready, or after Run.
+func (l *life) untimely(m *uacsta.Message) {
+	l.mu.Lock()
+	early, late := !l.ready && (m.Kind() != uacsta.Request || !l.b.early), l.over
+	l.mu.Unlock()
+	if early || late {
+		l.b.breach("%s: %s, before Ready: %t, after Run: %t", l.name, m, early, late)
+	}
+}
+
+// Request implements proxy.Upcalls.
+func (l *life) Request(req *uacsta.Message) error {
+	l.untimely(req)
+	return nil
+}
+
+// Event implements proxy.Upcalls.
+func (l *life) Event(ev *uacsta.Message) {
+	l.untimely(ev)
+	if ev.Kind() != uacsta.Event { // a late answer, or a request that wants none
+		return
+	}
+	l.mu.Lock()
+	m := l.monitors[ev.CrossRef()]
+	if m == nil {
+		l.mu.Unlock()
+		l.b.breach("%s: an event of a monitor that there is not (yet): %s", l.name, ev)
+		return
+	}
+	if m.inside {
+		defer l.b.breach("%s: two events of one monitor at the same time: %s", l.name, ev)
+	}
+	m.inside = true
+	m.told = append(m.told, gist(ev))
+	hook := l.hook
+	l.mu.Unlock()
+	defer func() { // although the hook panics
+		l.mu.Lock()
+		m.inside = false
+		l.mu.Unlock()
+		l.b.happened()
+	}()
+	if hook != nil {
+		hook(ev)
+	}
+	spoil(ev)
+}
+
+// gist is what an event says, but for its reference.
+func gist(ev *uacsta.Message) string {
+	text := ev.Name() + " " + ev.Text("cause") + ev.Text("dtmfChar")
+	for _, c := range ev.Connections() {
+		text += " " + c.CallID() + "@" + c.DeviceID()
+	}
+	return text
+}
+
+// spoil changes a message that is the core's now: whoever keeps it, or gives it twice, is seen.
+func spoil(m *uacsta.Message) {
+	m.SetCrossRef("spoilt")
+	for _, d := range m.Devices() {
+		d.SetID("spoilt")
+	}
+}
+
+// ask sends a request.
+func (l *life) ask(service any) *question {
+	return l.send(uacsta.Encode(service, uacsta.Edition3), nil)
+}
+
+// send sends a request; then is called in the reply.
+func (l *life) send(req *uacsta.Message, then func()) *question {
+	q := &question{life: l, name: req.Name(), then: then}
+	ref := req.CrossRef()
+	l.mu.Lock()
+	l.asked++
+	q.name = fmt.Sprintf("%s %d", q.name, l.asked)
+	l.open[q] = struct{}{}
+	over := l.over
+	if m := l.monitors[ref]; m != nil && req.Name() == "MonitorStop" {
+		m.stopped = true
+	}
+	l.mu.Unlock()
+	start := req.Name() == "MonitorStart"
+	l.b.labelled(func() { l.b.rig.Link.Request(req, func(res *uacsta.Message, err error) { q.reply(res, err, start) }) })
+	l.mu.Lock()
+	q.returned = true
+	late := q.replies == 0 && (over || l.over) && !l.faulty
+	l.mu.Unlock()
+	if late {
+		l.b.breach("%s: %s has no reply when Request and Run have returned", l.name, q.name)
+	}
+	return q
+}
+
+// reply takes the reply.
+func (q *question) reply(res *uacsta.Message, err error, start bool) {
+	l := q.life
+	var fault string
+	l.mu.Lock()
+	q.replies++
+	switch {
+	case q.replies > 1:
+		fault = "a second reply"
+	case l.over && q.returned:
+		fault = "a reply after Run has returned"
+	case res != nil && err != nil || res == nil && err == nil:
+		fault = "a reply that is neither a response nor an error"
+	case err != nil && !errors.As(err, new(*uacsta.Error)):
+		fault = "an error that is no refusal"
+	case start && err == nil && l.monitors[res.CrossRef()] != nil && !l.monitors[res.CrossRef()].stopped:
+		fault = "a cross reference that another monitor has"
+	case start && err == nil:
+		l.monitors[res.CrossRef()] = &watched{ref: res.CrossRef()}
+	}
+	q.err = err
+	if res != nil {
+		q.res = res.Clone()
+	}
+	delete(l.open, q)
+	l.mu.Unlock()
+	if fault != "" {
+		l.b.breach("%s: %s: %s (%v, %v)", l.name, q.name, fault, res, err)
+	}
+	if res != nil {
+		spoil(res)
+	}
+	if q.then != nil {
+		q.then()
+	}
+	l.b.happened()
+}
+
+// answered reports whether there is a reply.
+func (q *question) answered() bool {
+	q.life.mu.Lock()
+	defer q.life.mu.Unlock()
+	return q.replies > 0
+}
+
+// must waits for the response to a request; a refusal ends the test.
+func (l *life) must(service any) *uacsta.Message {
+	l.b.t.Helper()
+	q := l.ask(service)
+	q.wait()
+	if q.err != nil {
+		l.b.t.Fatalf("%s: %s: %v", l.name, q.name, q.err)
+	}
+	return q.res
+}
+
+// wait waits for the reply.
+func (q *question) wait() {
+	q.life.b.t.Helper()
+	q.life.b.want("the reply to "+q.name, q.answered)
+}
+
+// watch starts a monitor on the device, and returns its reference.
+func (l *life) watch() string {
+	l.b.t.Helper()
+	return l.must(l.start()).CrossRef()
+}
+
+// start is MonitorStart on the device.
+func (l *life) start() uacsta.MonitorStart {
+	device := uacsta.Dev(l.b.rig.Device)
+	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
+}
+
+// told is what the events of a monitor have said.
+func (l *life) told(ref string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.monitors[ref].told...)
+}
+
+// call is MakeCall from the device.
+func (l *life) call() uacsta.MakeCall {
+	return uacsta.MakeCall{CallingDevice: uacsta.Dev(l.b.rig.Device), CalledDirectoryNumber: uacsta.Dev(l.b.rig.Called), AutoOriginate: uacsta.DoNotPrompt}
+}
+
+// snapshot is SnapshotDevice of the device.
+func (l *life) snapshot() uacsta.SnapshotDevice {
+	return uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(l.b.rig.Device)}
+}
+
+// refusedAtOnce asks for something that must be refused before Request returns.
+func (b *bench) refusedAtOnce(l *life, when string, services ...any) {
+	b.t.Helper()
+	for _, service := range services {
+		q := l.ask(service)
+		if !q.answered() || q.err == nil {
+			b.t.Errorf("%s: %s is not refused at once: %v", when, q.name, q.err)
+		}
+	}
+}
+
+var _ proxy.Upcalls = (*life)(nil)
+
+// pause waits a fifth of patience, or until something is so.
+func (b *bench) pause(so func() bool) {
+	deadline := time.NewTimer(b.limit / 5)
+	defer deadline.Stop()
+	for !so() {
+		b.mu.Lock()
+		news := b.news
+		b.mu.Unlock()
+		select {
+		case <-news:
+		case <-deadline.C:
+			return
+		}
+	}
+}
+
+// ok waits for the reply, and reports whether it is a response.
+func (q *question) ok() bool {
+	q.wait()
+	return q.err == nil
+}

@@ -1,0 +1,336 @@
+package linktest
+
+import (
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Nothing comes before Ready: each life looks at that.
+func nothingBeforeReady(b *bench) {
+	l := b.up()
+	l.watch()
+	l.stop()
+}
+
+// A link that does not run refuses at once.
+func refusedBeforeReady(b *bench) {
+	before := &life{b: b, name: "before the first life", open: map[*question]struct{}{}, monitors: map[string]*watched{}}
+	b.refusedAtOnce(before, "before Run", before.start(), before.snapshot(), before.call(), uacsta.MonitorStop{MonitorCrossRefID: "1"})
+	l := b.up()
+	l.watch()
+	l.stop()
+}
+
+// A link that is not ready refuses at once, and returns when it is told to.
+func refusedWhileDialling(b *bench) {
+	b.rig.Relay.stall(true)
+	l := b.life()
+	b.refusedAtOnce(l, "before Ready", l.start(), l.snapshot(), l.call())
+	l.stop()
+	b.rig.Relay.stall(false)
+	b.up().stop()
+}
+
+// A link that has run refuses at once.
+func refusedAfterRun(b *bench) {
+	l := b.up()
+	ref := l.watch()
+	l.stop()
+	b.refusedAtOnce(l, "after Run", l.start(), l.snapshot(), l.call(), uacsta.MonitorStop{MonitorCrossRefID: ref})
+}
+
+// A link has the services without which the core cannot do, and refuses what it does not have.
+func services(b *bench) {
+	l := b.up()
+	defer l.stop()
+	ref := l.watch()
+	l.must(l.snapshot())
+	l.must(uacsta.MonitorStop{MonitorCrossRefID: ref})
+	for _, req := range []*uacsta.Message{
+		uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3),
+		uacsta.Encode(uacsta.MonitorStop{}, uacsta.Edition3),
+		uacsta.Encode(uacsta.MonitorStart{}, uacsta.Edition3),
+		uacsta.Encode(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("FFFE", b.rig.Device)}, uacsta.Edition3),
+		uacsta.NewMessage(uacsta.NamespaceED3, "WashDishes"),
+	} {
+		q := l.send(req, nil)
+		q.wait() // whatever it is: reply looks at it
+		if q.name[0] == 'W' && q.err == nil {
+			b.t.Errorf("%s: %s", q.name, q.res)
+		}
+	}
+	l.must(l.snapshot())
+}
+
+// A link takes requests in every edition.
+func editions(b *bench) {
+	l := b.up()
+	defer l.stop()
+	for edition := uacsta.Edition3; edition <= uacsta.Edition6; edition++ {
+		for _, service := range []any{l.start(), l.snapshot()} {
+			q := l.send(uacsta.Encode(service, edition), nil)
+			if q.wait(); q.err != nil {
+				b.t.Errorf("edition %d: %s: %v", edition, q.name, q.err)
+			}
+		}
+	}
+}
+
+// manyRequests are asked without waiting for a reply between.
+const manyRequests = 40
+
+// The replies to requests about one device come in the order of the requests, where the switching
+// function answers so.
+func orderOfReplies(b *bench) {
+	l := b.up()
+	defer l.stop()
+	l.watch()
+	var mu sync.Mutex
+	var order []int
+	all := make([]*question, 0, manyRequests)
+	for n := range manyRequests {
+		all = append(all, l.send(uacsta.Encode(l.snapshot(), uacsta.Edition3), func() {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, n)
+		}))
+	}
+	for _, q := range all {
+		if q.wait(); q.err != nil {
+			b.t.Errorf("%s: %v", q.name, q.err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.IsSorted(order) {
+		b.t.Errorf("the replies come in the order %v", order)
+	}
+}
+
+// Requests reach the switching function in the order of the calls.
+func orderOfRequests(b *bench) {
+	l := b.up()
+	defer l.stop()
+	want, all := make([]string, 0, manyRequests), make([]*question, 0, manyRequests)
+	for n := range manyRequests {
+		call := l.call()
+		call.CalledDirectoryNumber = uacsta.Dev(strconv.Itoa(100 + n))
+		want = append(want, call.CalledDirectoryNumber.ID)
+		all = append(all, l.ask(call))
+	}
+	for _, q := range all {
+		q.wait()
+	}
+	if heard := b.rig.Heard(); !slices.Equal(heard, want) {
+		b.t.Errorf("the switching function is asked for %v, not %v", heard, want)
+	}
+}
+
+// The reply comes before the events of its request: those of a monitor that is just being started,
+// and those of a call that is just being made.
+func replyBeforeEvents(b *bench) {
+	l := b.up()
+	defer l.stop()
+	var telling sync.WaitGroup
+	for range 30 {
+		telling.Go(b.rig.Tell)
+		q := l.ask(l.start()) // life complains about an event without reference
+		if q.wait(); q.err != nil {
+			b.t.Fatalf("%s: %v", q.name, q.err)
+		}
+		ref := q.res.CrossRef()
+		telling.Wait()
+		if q = l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref}); !q.ok() {
+			b.t.Errorf("%s: %v", q.name, q.err)
+		}
+	}
+	ref := l.watch()
+	before := 0
+	q := l.send(uacsta.Encode(l.call(), uacsta.Edition3), func() { before = len(l.told(ref)) })
+	if q.wait(); q.err != nil {
+		b.t.Fatalf("%s: %v", q.name, q.err)
+	}
+	b.want("the events of the call", func() bool { return slices.ContainsFunc(l.told(ref), l.of(q)) })
+	if told := l.told(ref)[:before]; slices.ContainsFunc(told, l.of(q)) {
+		b.t.Errorf("before the reply to %s: %q", q.name, told)
+	}
+	l.hangUp(q)
+}
+
+// of reports whether an event is one of the call that a request has made.
+func (l *life) of(q *question) func(told string) bool {
+	named := " " + q.res.Text("callingDevice/callID") + "@"
+	return func(told string) bool { return len(named) > 2 && contains(told, named) }
+}
+
+// hangUp ends the call that a request has made.
+func (l *life) hangUp(q *question) {
+	l.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(q.res.Text("callingDevice/callID"), l.b.rig.Device)}).wait()
+}
+
+// Each monitor of a device gets each event once, in the same order, as a message of its own.
+func everyMonitor(b *bench) {
+	l := b.up()
+	defer l.stop()
+	refs := []string{l.watch(), l.watch(), l.watch()}
+	const rounds = 10
+	for range rounds {
+		b.rig.Tell()
+	}
+	b.want("the events of three monitors are the same", func() bool {
+		first := l.told(refs[0])
+		return len(first) >= rounds && slices.Equal(first, l.told(refs[1])) && slices.Equal(first, l.told(refs[2]))
+	})
+	seen := map[string]bool{}
+	for _, event := range l.told(refs[0]) {
+		if seen[event] {
+			b.t.Errorf("%s is told twice", event)
+		}
+		seen[event] = true
+	}
+	l.must(uacsta.MonitorStop{MonitorCrossRefID: refs[1]})
+	first := len(l.told(refs[0]))
+	b.rig.Tell()
+	b.want("events go on for the others", func() bool { return len(l.told(refs[0])) > first && len(l.told(refs[2])) > first })
+}
+
+// The core asks whenever it likes: in Ready, in a reply, in an event.
+func reentry(b *bench) {
+	var inReady, inReply, inEvent atomic.Pointer[question]
+	var once sync.Once
+	l := b.up(func(l *life) {
+		l.greeting = func() { inReady.Store(l.ask(l.start())) }
+		l.hook = func(*uacsta.Message) { once.Do(func() { inEvent.Store(l.ask(l.snapshot())) }) }
+	})
+	defer l.stop()
+	done := func(what string, asked *atomic.Pointer[question]) {
+		b.t.Helper()
+		b.want("a request in "+what, func() bool { q := asked.Load(); return q != nil && q.answered() })
+		if err := asked.Load().err; err != nil {
+			b.t.Errorf("a request in %s: %v", what, err)
+		}
+	}
+	done("Ready", &inReady)
+	go l.send(uacsta.Encode(l.start(), uacsta.Edition3), func() { inReply.Store(l.ask(l.snapshot())) }) // which may never return
+	done("a reply", &inReply)
+	go b.rig.Tell()
+	done("an event", &inEvent)
+}
+
+// However busy the link is, nothing of a life comes after Run has returned, and nothing is left
+// without reply.
+func nothingAfterRun(b *bench) {
+	for range 20 {
+		l := b.up()
+		l.watch()
+		var busy sync.WaitGroup
+		stop := make(chan struct{})
+		for _, what := range []func(){b.rig.Tell, func() { l.ask(l.snapshot()) }, func() { l.ask(l.call()) }} {
+			busy.Go(func() {
+				for range 200 {
+					select {
+					case <-stop:
+						return
+					default:
+						what()
+					}
+				}
+			})
+		}
+		l.stop()
+		close(stop)
+		busy.Wait()
+	}
+}
+
+// A life that has ended, by ctx or by the connection, is followed by another.
+func runAgain(b *bench) {
+	for n := range 6 {
+		l := b.up()
+		ref := l.watch()
+		b.rig.Tell()
+		b.want("an event", func() bool { return len(l.told(ref)) > 0 })
+		if n%2 == 0 && b.rig.Relay != nil {
+			b.rig.Relay.cut()
+			l.returned("when the connection is cut")
+			if l.err == nil {
+				b.t.Error("Run does not say why it has ended")
+			}
+		} else {
+			l.stop()
+		}
+	}
+}
+
+// References are those of a life: in the next one they are refused, or another monitor's.
+func references(b *bench) {
+	l := b.up()
+	before := []string{l.watch(), l.watch()}
+	b.rig.Tell()
+	b.want("an event", func() bool { return len(l.told(before[1])) > 0 })
+	l.stop()
+	l = b.up()
+	defer l.stop()
+	now := l.watch()
+	b.rig.Tell()
+	b.want("an event", func() bool { return len(l.told(now)) > 0 }) // and none of a monitor of before
+	for _, ref := range before {
+		if ref == now {
+			continue
+		}
+		q := l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref})
+		if q.wait(); q.err == nil {
+			b.t.Errorf("%s of the life before is a monitor still", ref)
+		}
+	}
+	told := len(l.told(now))
+	b.rig.Tell()
+	b.want("an event", func() bool { return len(l.told(now)) > told })
+}
+
+// A panic in an Upcall or a reply ends that life only.
+func panics(b *bench) {
+	for _, where := range []string{"an event", "a reply", "Ready"} {
+		l := b.life(func(l *life) {
+			l.faulty = true
+			if where == "Ready" {
+				l.greeting = func() { panic("on purpose") }
+			}
+		})
+		if where != "Ready" {
+			b.want("Ready", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.ready })
+			l.watch()
+		}
+		survive := func(what func()) { // what panics on our own goroutine is ours to recover
+			defer func() { _ = recover() }()
+			what()
+		}
+		switch where {
+		case "an event":
+			l.mu.Lock()
+			l.hook = func(*uacsta.Message) { panic("on purpose") }
+			l.mu.Unlock()
+			survive(b.rig.Tell)
+		case "a reply":
+			ours := true
+			survive(func() {
+				l.send(uacsta.Encode(l.call(), uacsta.Edition3), func() { panic("on purpose") })
+				ours = false
+			})
+			if ours { // the link has not seen it
+				l.end()
+			}
+		}
+		l.returned("after a panic in " + where)
+		next := b.up()
+		ref := next.watch()
+		next.must(next.snapshot())
+		b.rig.Tell()
+		b.want("an event", func() bool { return len(next.told(ref)) > 0 })
+		next.stop()
+	}
+}

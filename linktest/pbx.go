@@ -1,0 +1,133 @@
+package linktest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A PBX is a switching function for links that speak CSTA over a wire: it takes requests and makes
+// answers and events, and leaves their encoding to the tests of the wire's package. Like many real
+// ones it numbers monitors and calls anew in each connection.
+type PBX struct {
+	mu    sync.Mutex
+	lines map[*Line]struct{}
+	heard []string
+}
+
+// A Line is one connection to a PBX.
+type Line struct {
+	pbx      *PBX
+	send     func(event *uacsta.Message)
+	refs     int
+	calls    int
+	monitors map[string]string // cross reference -> device
+}
+
+// Connect begins a connection. send writes an event; it is called in order, and must not call the
+// PBX.
+func (p *PBX) Connect(send func(event *uacsta.Message)) *Line {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lines == nil {
+		p.lines = map[*Line]struct{}{}
+	}
+	l := &Line{pbx: p, send: send, monitors: map[string]string{}}
+	p.lines[l] = struct{}{}
+	return l
+}
+
+// Close ends the connection.
+func (l *Line) Close() {
+	l.pbx.mu.Lock()
+	defer l.pbx.mu.Unlock()
+	delete(l.pbx.lines, l)
+}
+
+// Request carries out a request: answer gets the answer, nil where there is none, before the events.
+func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	l.pbx.mu.Lock()
+	defer l.pbx.mu.Unlock()
+	switch req.Name() {
+	case "MonitorStart":
+		l.refs++
+		ref := fmt.Sprintf("%04X", l.refs)
+		l.monitors[ref] = req.Text("monitorObject/deviceObject")
+		answer(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, uacsta.Edition3))
+	case "MonitorStop":
+		if _, known := l.monitors[req.CrossRef()]; !known {
+			answer(uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID).Message(uacsta.Edition3))
+			return
+		}
+		delete(l.monitors, req.CrossRef())
+		answer(uacsta.Encode(uacsta.MonitorStopResponse{}, uacsta.Edition3))
+	case "SnapshotDevice":
+		var res uacsta.SnapshotDeviceResponse
+		res.CrossRefIDorSnapshotData.SnapshotData = &uacsta.SnapshotDeviceDataList{}
+		answer(uacsta.Encode(res, uacsta.Edition3))
+	case "MakeCall":
+		device, called := req.Text("callingDevice"), req.Text("calledDirectoryNumber")
+		l.pbx.heard = append(l.pbx.heard, called)
+		own := l.call(device)
+		answer(uacsta.Encode(uacsta.MakeCallResponse{CallingDevice: own}, uacsta.Edition3))
+		l.tell(device, func(ref string) any {
+			return uacsta.OriginatedEvent{
+				MonitorCrossRefID: ref, OriginatedConnection: own, CallingDevice: uacsta.Ext(device), CalledDevice: uacsta.Ext(called),
+				LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNewCall,
+			}
+		})
+	case "ClearConnection":
+		answer(uacsta.Encode(uacsta.ClearConnectionResponse{}, uacsta.Edition3))
+	default:
+		res := uacsta.AnswerTo(req, uacsta.Edition3)
+		if res == nil && !req.OneWay() {
+			res = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported).Message(uacsta.Edition3)
+		}
+		answer(res)
+	}
+}
+
+// call makes the connection of a device in a new call; p.mu is held.
+func (l *Line) call(device string) uacsta.ConnectionID {
+	l.calls++
+	return uacsta.Conn(fmt.Sprintf("%04X", l.calls), device)
+}
+
+// tell tells the monitors of a device; p.mu is held.
+func (l *Line) tell(device string, event func(ref string) any) {
+	for n := range l.refs {
+		if ref := fmt.Sprintf("%04X", n+1); l.monitors[ref] == device {
+			l.send(uacsta.Encode(event(ref), uacsta.Edition3))
+		}
+	}
+}
+
+// Ring has a call ring at a device, and be given up by the caller.
+func (p *PBX) Ring(device string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.lines {
+		own := l.call(device)
+		l.tell(device, func(ref string) any {
+			return uacsta.DeliveredEvent{
+				MonitorCrossRefID: ref, Connection: own, AlertingDevice: uacsta.Ext(device), CallingDevice: uacsta.Ext("199"), CalledDevice: uacsta.Ext(device),
+				LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
+			}
+		})
+		l.tell(device, func(ref string) any {
+			return uacsta.ConnectionClearedEvent{
+				MonitorCrossRefID: ref, DroppedConnection: own, ReleasingDevice: uacsta.Ext("199"), LocalConnectionInfo: uacsta.Null, Cause: uacsta.CauseNormalClearing,
+			}
+		})
+	}
+}
+
+// Heard returns the numbers that were to be called, in the order of the requests, and forgets them.
+func (p *PBX) Heard() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	heard := p.heard
+	p.heard = nil
+	return heard
+}

@@ -1,0 +1,97 @@
+package linktest
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+func contains(text, part string) bool { return strings.Contains(text, part) }
+
+// A request that is cut off behind any of its octets has a reply, and ends the life.
+func cutRequest(b *bench) { b.cutAtEvery(toSwitch) }
+
+// So has one whose answer is cut off.
+func cutAnswer(b *bench) { b.cutAtEvery(toLink) }
+
+func (b *bench) cutAtEvery(way int) {
+	relay := b.rig.Relay
+	l := b.up()
+	l.must(l.start())
+	before := relay.passes()[way]
+	l.ask(l.call()).wait()
+	length := relay.passes()[way] - before
+	l.stop()
+	if length < 4 {
+		b.t.Fatalf("a request that takes %d octets", length)
+	}
+	for n := range length {
+		l := b.up()
+		l.must(l.start())
+		relay.cutAfter(way, n)
+		l.ask(l.call()).wait()
+		relay.cut() // where the octets of this life are fewer
+		l.returned("when the connection is cut")
+	}
+	l = b.up()
+	l.must(l.start())
+	l.stop()
+}
+
+// A switching function that neither reads nor answers does not block anybody: what is too much is
+// refused, and all that waits has a reply when the connection ends.
+func silentSwitch(b *bench) {
+	l := b.up()
+	l.must(l.start())
+	b.rig.Relay.stall(true)
+	var asked, refused atomic.Int64
+	go func() {
+		for refused.Load() == 0 && asked.Load() < 100_000 {
+			q := l.ask(l.call())
+			asked.Add(1)
+			if q.answered() {
+				refused.Add(1)
+			}
+		}
+		b.happened()
+	}()
+	for last := int64(-1); refused.Load() == 0; {
+		if now := asked.Load(); now >= 100_000 {
+			b.t.Fatal("a link that takes requests without bound")
+		} else if now == last {
+			b.t.Fatal("Request blocks")
+		} else {
+			last = now
+		}
+		b.pause(func() bool { return refused.Load() > 0 || asked.Load() >= 100_000 })
+	}
+	b.rig.Relay.stall(false)
+	b.rig.Relay.cut()
+	l.returned("when the connection is cut")
+	l = b.up()
+	l.must(l.start())
+	l.stop()
+}
+
+// Octets that are no message, in the midst of others, end the life or do nothing.
+func garbage(b *bench) {
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same octets each time
+	for range 50 {
+		l := b.up()
+		ref := l.watch()
+		octets := make([]byte, 1+random.IntN(300))
+		for i := range octets {
+			octets[i] = byte(random.Uint32())
+		}
+		_ = b.rig.Relay.inject(octets) // fails when the link has closed the connection
+		l.ask(l.snapshot())
+		l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref})
+		b.rig.Relay.cut()
+		l.returned("when the connection is cut")
+	}
+	l := b.up()
+	l.must(l.start())
+	l.stop()
+}

@@ -118,7 +118,7 @@ func (b *bench) end() {
 			for _, c := range b.clients {
 				_ = c.nc.Close()
 			}
-			b.sw.release()
+			b.sw.release(false)
 			b.await("no session is left", func() bool { return b.core.Status().Sessions == 0 })
 			b.await("no monitor is left", func() bool { _, n := b.sw.Counts(); return n == 0 && b.core.Status().Monitors == 0 })
 		}),
@@ -362,12 +362,14 @@ func (c *client) event(name string) *uacsta.Message {
 // marks waits for marks, in order and without a gap, and other events between them.
 func (c *client) marks(from, to int) {
 	for n := from; n < to; {
-		m := c.next()
-		got, is := c.b.kit.Marked(m)
-		switch {
+		due := n
+		if c.b.kit.Marks > 0 {
+			due %= c.b.kit.Marks
+		}
+		switch got, is := c.b.kit.Marked(c.next()); {
 		case !is:
-		case got != n:
-			fail("%s got mark %d where %d was due", c.device, got, n)
+		case got != due:
+			fail("%s got mark %d where %d was due", c.device, got, due)
 		default:
 			n++
 		}

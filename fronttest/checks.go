@@ -99,7 +99,7 @@ func outOfOrder(b *bench) {
 		a.send(question(n))
 	}
 	b.await("the requests are at the switching function", func() bool { return b.sw.waiting() == manyAtOnce })
-	b.sw.release()
+	b.sw.release(true)
 	for range manyAtOnce {
 		h := a.hear()
 		disturbed := "false"
@@ -269,7 +269,7 @@ func goneMeanwhile(b *bench) {
 	b.await("the requests are at the switching function", func() bool { return b.sw.waiting() == requests })
 	_ = a.nc.Close()
 	b.sessions(1)
-	b.sw.release()
+	b.sw.release(false)
 	for len(other.asked) > 0 {
 		if m := other.hear().Message; m.Name() == "MonitorStartResponse" {
 			other.started(m)
@@ -293,15 +293,15 @@ func slowClient(b *bench) {
 	}
 	other := b.client(Devices[1])
 	other.watch(other.device)
-	const batch = 50
-	end := time.Now().Add(b.kit.Patience)
-	for n := 0; b.core.Status().Sessions == 2; n += batch {
+	const many, few = 200, 10
+	end := time.Now().Add(2 * b.kit.Patience)
+	for n := 0; b.core.Status().Sessions == 2; n++ {
 		if time.Now().After(end) {
-			fail("%d events were told, and the client that takes none is there still", n)
+			fail("%d events were told, and the client that takes none is there still", many*n)
 		}
-		b.mark(slow.device, n, n+batch)
-		b.mark(other.device, n, n+batch)
-		other.marks(n, n+batch)
+		b.mark(slow.device, many*n, many*(n+1))
+		b.mark(other.device, few*n, few*(n+1))
+		other.marks(few*n, few*(n+1))
 	}
 	other.must(question(0))
 	_ = slow.nc.SetReadDeadline(time.Now().Add(b.kit.Patience))

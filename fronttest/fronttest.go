@@ -27,6 +27,8 @@ type Kit struct {
 	// what a client got of it. The default is a DeliveredEvent of a call from number 5000+n.
 	Mark   func(ref, device string, n int) any
 	Marked func(ev *uacsta.Message) (n int, is bool)
+	// Marks is how many marks there are: others come again from 0 on. 0: there is no end of them.
+	Marks int
 	// Patience is how long the suite waits for what must come; 20 s.
 	Patience time.Duration
 	// Without names the checks that are not played, each with what in the protocol forbids it.

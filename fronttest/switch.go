@@ -72,7 +72,7 @@ func (s *behind) Run(ctx context.Context, up proxy.Upcalls) error {
 	refs := s.refs
 	s.life, s.refs = nil, map[string]string{}
 	s.mu.Unlock()
-	s.release()
+	s.release(false)
 	for ref := range refs { // a connection that is lost takes its monitors with it
 		s.Switch.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func(*uacsta.Message, error) {})
 	}
@@ -162,13 +162,16 @@ func (s *behind) hold() {
 	s.holding = true
 }
 
-// release carries out what was kept back, the last first, and keeps back nothing more.
-func (s *behind) release() {
+// release carries out what was kept back, in order or the last first, and keeps back nothing more.
+func (s *behind) release(backwards bool) {
 	s.mu.Lock()
 	held := s.held
 	s.held, s.holding = nil, false
 	s.mu.Unlock()
-	for _, carry := range slices.Backward(held) {
+	if backwards {
+		slices.Reverse(held)
+	}
+	for _, carry := range held {
 		carry()
 	}
 }

@@ -115,6 +115,14 @@ func NewServer(cfg ServerConfig) *Server {
 // Invite implements sip.Handler: it opens a session. Whoever gets one is known by
 // then, and may use the line named.
 func (s *Server) Invite(in *sip.Invitation) {
+	d := &session{server: s}
+	defer share.Survive(s.cfg.Log, "an INVITE", func(err error) {
+		in.Reject(sip.Answer{Code: 500})
+		if d.core != nil {
+			d.core.Close(err)
+			d.guest.Leave()
+		}
+	})
 	who, still, ok := s.identify(in)
 	if !ok {
 		return
@@ -125,7 +133,6 @@ func (s *Server) Invite(in *sip.Invitation) {
 		in.Reject(*refusal)
 		return
 	}
-	d := &session{server: s}
 	line := ""
 	if opening != nil {
 		line = opening.PrivateText("line")

@@ -27,7 +27,16 @@ type session struct {
 }
 
 // Ack implements sip.AckHandler.
-func (s *session) Ack(d *sip.Dialog, _ *sip.Request) { s.shown(d) }
+func (s *session) Ack(d *sip.Dialog, _ *sip.Request) {
+	defer share.Survive(s.server.cfg.Log, "an ACK", func(err error) { s.fail(d, err) })
+	s.shown(d)
+}
+
+// fail ends the session and its dialog: it is not known what state they are in.
+func (s *session) fail(d *sip.Dialog, why error) {
+	s.core.Close(why)
+	d.Bye()
+}
 
 // shown carries out what came in the INVITE, once the client has shown that it gets our
 // answers. The answer goes out in an INFO: the 200 has gone.
@@ -95,6 +104,10 @@ func (s *session) current() *sip.Dialog {
 // Request implements sip.DialogHandler: an INFO with a CSTA message, or a refresh
 // with or without one.
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
+	defer share.Survive(s.server.cfg.Log, "a request in a dialog", func(err error) {
+		r.Respond(sip.Answer{Code: 500})
+		s.fail(d, err)
+	})
 	s.shown(d)
 	if r.Method() == "INVITE" && !r.Known() && !s.server.admits(r.Peer()) {
 		d.RespondRefresh(r, later)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,10 +56,16 @@ type conn struct {
 
 	mu         sync.Mutex
 	associated bool
-	lastEvent  int      // invoke ID
-	unanswered int      // requests of the peer
-	held       [][]byte // events that wait until they are answered
+	lastEvent  int         // invoke ID
+	unanswered int         // requests of the peer
+	held       []heldEvent // that wait until they are answered
 	heldOctets int
+}
+
+// heldEvent is the frame of an event that waits, and the reference of its monitor.
+type heldEvent struct {
+	ref  string
+	data []byte
 }
 
 // answer is what the peer says to a request of ours: a PDU, which is read as the service wants
@@ -195,29 +203,43 @@ func (c *conn) takeRequest(m *pdu) error {
 	c.mu.Lock()
 	c.unanswered++
 	c.mu.Unlock()
-	service := req.Name()
+	service, ref := req.Name(), req.CrossRef()
 	var once sync.Once
 	c.handler.request(req, func(res *uacsta.Message) {
-		once.Do(func() { c.answer(m, service, res) })
+		once.Do(func() { c.answer(m, service, ref, res) })
 	})
 	return nil
 }
 
-// answer answers a request of the peer, and lets go the events that waited for it.
-func (c *conn) answer(m *pdu, service string, res *uacsta.Message) {
+// answer answers a request of the peer, which may have named a monitor, and lets go the events that
+// waited for it. Those of a monitor that is stopped by it have come too late.
+func (c *conn) answer(m *pdu, service, ref string, res *uacsta.Message) {
 	if res != nil {
 		_ = c.queue(c.answerOf(m, service, res)) // fails when the connection has ended
 	}
 	c.mu.Lock()
+	if service == "MonitorStop" && res != nil && res.Err() == nil {
+		c.dropHeld(ref)
+	}
 	c.unanswered--
-	var held [][]byte
+	var held []heldEvent
 	if c.unanswered == 0 {
 		held, c.held, c.heldOctets = c.held, nil, 0
 	}
 	c.mu.Unlock()
-	for _, data := range held {
-		_ = c.Push(data)
+	for _, ev := range held {
+		_ = c.Push(ev.data)
 	}
+}
+
+// dropHeld forgets the events of a monitor that wait; c.mu is held.
+func (c *conn) dropHeld(ref string) {
+	c.held = slices.DeleteFunc(c.held, func(ev heldEvent) bool {
+		if ev.ref == ref {
+			c.heldOctets -= len(ev.data)
+		}
+		return ev.ref == ref
+	})
 }
 
 func (c *conn) answerOf(m *pdu, service string, res *uacsta.Message) *pdu {
@@ -305,7 +327,7 @@ func (c *conn) send(ev *uacsta.Message) {
 	if err != nil {
 		return
 	}
-	if c.hold(data) {
+	if c.hold(heldEvent{strings.Clone(ev.CrossRef()), data}) {
 		return
 	}
 	_ = c.Push(data) // fails when the connection has ended
@@ -330,7 +352,7 @@ func (c *conn) eventFrame(ev *uacsta.Message) ([]byte, error) {
 }
 
 // hold keeps an event while the peer waits for an answer.
-func (c *conn) hold(data []byte) bool {
+func (c *conn) hold(ev heldEvent) bool {
 	if c.codec.flavour.notation == phase3 && !c.codec.flavour.exact {
 		return false
 	}
@@ -339,11 +361,11 @@ func (c *conn) hold(data []byte) bool {
 	if c.unanswered == 0 {
 		return false
 	}
-	if c.heldOctets += len(data); len(c.held) >= c.cfg.QueueLength || c.heldOctets > c.cfg.QueueOctets {
+	if c.heldOctets += len(ev.data); len(c.held) >= c.cfg.QueueLength || c.heldOctets > c.cfg.QueueOctets {
 		c.Close(gate.ErrSlow)
 		return true
 	}
-	c.held = append(c.held, data)
+	c.held = append(c.held, ev)
 	return true
 }
 

@@ -130,7 +130,13 @@ func (cl *client) answer(c *line) {
 		cl.reply(c, "OK")
 		return
 	}
-	cl.ask(uacsta.AnswerCall{CallToBeAnswered: *cl.ringing}, cl.accepted(c))
+	call := cl.ringing
+	cl.ask(uacsta.AnswerCall{CallToBeAnswered: *call}, func(res *uacsta.Message) {
+		if res != nil && res.Err() == nil && cl.ringing == call {
+			cl.ringing, cl.active = nil, call
+		}
+		cl.accepted(c)(res)
+	})
 }
 
 // hangUp puts the receiver down: with a held call, that is a transfer.
@@ -182,9 +188,33 @@ func (cl *client) dial(c *line, left string, flashed bool) {
 		case res == nil || res.Err() != nil:
 			cl.done("ERROR")
 		default:
+			cl.granted(service, res)
 			cl.dial(c, left[end:], false)
 		}
 	})
+}
+
+// granted notes which calls there are by the answer to what was dialled: the program may go on
+// before the events come, which say the same.
+func (cl *client) granted(service any, res *uacsta.Message) {
+	switch service.(type) {
+	case uacsta.MakeCall:
+		cl.active = cl.own(res.Text("callingDevice/callID"))
+	case uacsta.ConsultationCall:
+		cl.held, cl.active = cl.active, cl.own(res.Text("initiatedCall/callID"))
+	case uacsta.HoldCall:
+		cl.held, cl.active = cl.active, nil
+	case uacsta.RetrieveCall, uacsta.ReconnectCall:
+		cl.held, cl.active = nil, cl.held
+	case uacsta.AlternateCall:
+		cl.held, cl.active = cl.active, cl.held
+	}
+}
+
+// own is the port's connection in a call.
+func (cl *client) own(callID string) *uacsta.ConnectionID {
+	own := uacsta.Conn(callID, cl.device())
+	return &own
 }
 
 // dialled is what the switch does with digits, or with a flash and digits: with a call on hold,

@@ -15,6 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -157,17 +158,26 @@ func (cl *client) serve(ctx context.Context, who policy.Identity) {
 	}
 	cl.card.claim(cl)
 	defer cl.card.release(cl)
+	defer cl.stopTimers()
 	ended := make(chan struct{})
-	go func() { defer close(ended); cl.read() }() // it ends when the connection does
+	go func() {
+		defer close(ended)
+		defer share.Survive(cl.card.cfg.Log, "reading a command", nil)
+		cl.read()
+	}()
+	defer func() { _ = cl.nc.Close(); <-ended }()
 	cl.watch()
-	for running := true; running; {
+	for {
 		select {
 		case what := <-cl.inbox:
 			what()
 		case <-ended:
-			running = false
+			return
 		}
 	}
+}
+
+func (cl *client) stopTimers() {
 	for _, t := range []*time.Timer{cl.ring, cl.timer, cl.busyUntil} {
 		if t != nil {
 			t.Stop()

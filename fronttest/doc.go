@@ -16,16 +16,16 @@
 //
 // Replies. The reply of each request is called exactly once: with the answer or the refusal, or with
 // nil where the message has no answer. That holds when the client has gone, the link is lost, or the
-// proxy ends; so a front may count on it to free what belongs to a request. A reply is never called
-// on the goroutine that calls Request, but it may be called before Request has returned.
+// proxy ends; so a front may count on it to free what belongs to a request. Request never calls a
+// reply itself, but another goroutine may call it before Request has returned.
 //
 // Blocking. Request, Unclear, Close and Lose do not wait for a client or a link. Event and replies
 // may block while the client does not take what it gets: meanwhile the queue grows. When it is full
 // (Config.QueueLength, QueueOctets, QueuesOctets), the core drops the events in it and ends the
 // session with proxy.ErrSlow.
 //
-// The end. Closed is called at most once, when the core ends the session, and never after Close or
-// Lose has begun. It may be called on any goroutine: while Event or a reply still runs, which it must
+// The end. Closed is called at most once, when the core ends the session, and never where Close or
+// Lose came first. It may be called on any goroutine: while Event or a reply still runs, which it must
 // then make return, and before Open has returned the session. After Close or Lose has returned, or
 // Closed has been called, no call of Event begins; one that had begun may still run. Replies are
 // still called. What was on its way is not taken back: a link carries out requests that it has,
@@ -36,10 +36,10 @@
 //
 // Messages. A message belongs to whoever was given it last: the core keeps nothing of what it
 // hands to Event and replies, which the front may change, and a front keeps nothing of what it hands to
-// Request. Messages to a front are in the edition of the last request of its client that named one,
-// with devices as that client writes them, monitors under the client's own cross references, and
-// callIDs that stay the same when the switching function changes them. Events that the edition
-// does not know come as they are.
+// Request. An answer is in the edition of its request, an event in that of the last request of its
+// client that named one, with devices as that client writes them, monitors under the client's own
+// cross references, and callIDs that stay the same when the switching function changes them. Events
+// that the edition does not know come as they are.
 //
 // Panics. A panic in Event or in a reply ends this session; one in Closed is the end of nothing
 // else. The core logs it with its stack.

@@ -95,7 +95,7 @@ var errNoPort = errors.New("no port of the card can be reached")
 // How long a port is left alone before it is tried again: at first, and at most.
 const (
 	firstPause = time.Second
-	mostPause  = 30 * time.Second
+	mostPause  = 5 * time.Second
 )
 
 // Run implements proxy.Link: it connects to every port, and to those that fail again, until

@@ -89,7 +89,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	for wait := (BackOff{First: 10 * time.Millisecond, Most: time.Second}); ; {
+	for wait := time.Duration(0); ; {
 		nc, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -97,11 +97,12 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 		case errors.Is(err, net.ErrClosed):
 			return err
 		case err != nil: // no file descriptors, perhaps: it may get better
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			g.cfg.Log.Error("no connection taken", "listener", l.Addr().String(), "err", err)
-			Sleep(ctx, wait.Next())
+			Sleep(ctx, wait)
 			continue
 		}
-		wait.Reset()
+		wait = 0
 		life, end := context.WithCancelCause(ctx)
 		guest, why := g.admit(nc, end)
 		if why != "" {

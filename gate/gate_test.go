@@ -346,28 +346,3 @@ func TestBoundsAreNamed(t *testing.T) {
 		}
 	}
 }
-
-// A panic in the life of a connection ends that one, and the gate goes on.
-func TestPanicEndsOneConnection(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		d := &door{knock: make(chan net.Conn)}
-		g := New(Config{Refused: func(net.Conn, string) {}, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		done, served := make(chan error, 1), make(chan string, 2)
-		go func() {
-			done <- g.Serve(context.Background(), d, func(_ context.Context, guest *Guest) {
-				served <- AddrOf(guest.Conn).String()
-				panic("mine")
-			})
-		}()
-		d.come("10.0.0.1", "10.0.0.2")
-		close(d.knock)
-		<-done
-		if len(served) != 2 || strings.Count(log.String(), "mine") != 2 {
-			t.Errorf("%d were served, the log says %s", len(served), log.String())
-		}
-		if total, _ := g.places.Counts(); total != 0 {
-			t.Errorf("%d places are left", total)
-		}
-	})
-}

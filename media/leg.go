@@ -12,6 +12,8 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 const (
@@ -86,8 +88,8 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 		ssrc: binary.BigEndian.Uint32(random[:]), sequence: binary.BigEndian.Uint16(random[4:]) >> 1, timestamp: binary.BigEndian.Uint32(random[6:]),
 		localKey: random[10:],
 	}
-	l.group.Go(l.receive)
-	l.group.Go(l.receiveControl)
+	l.group.Go(func() { l.listen(conn, share.Faults{}, l.packet) })
+	l.group.Go(func() { l.listen(control, share.Faults{}, l.reported) })
 	l.group.Go(l.watch)
 	return l, nil
 }
@@ -238,91 +240,109 @@ func (l *Leg) Secure() bool {
 	return l.out != nil
 }
 
-// receive reads voice until the leg closes.
-func (l *Leg) receive() {
+// listen reads what comes to a socket, and handles each packet, until the leg closes. A panic, or an
+// error that stays, ends the leg: an error alone may be about an earlier packet (ICMP).
+func (l *Leg) listen(conn *net.UDPConn, faults share.Faults, handle func(data []byte, from netip.AddrPort)) {
+	defer share.Survive(l.engine.cfg.Log, "the voice of a telephone", func(error) { l.die() })
 	buf := make([]byte, maxPacket)
 	for {
-		n, from, err := l.conn.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			select {
-			case <-l.done:
-				return
-			default:
-				continue // an ICMP error for an earlier packet
-			}
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err == nil {
+			faults.Worked()
+			handle(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+			continue
 		}
-		l.packet(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		pause, again := faults.Next()
+		select {
+		case <-l.done:
+			return
+		case <-time.After(pause):
+		}
+		if !again {
+			l.engine.cfg.Log.Error("voice can no longer be read", "port", l.port, "err", err)
+			l.die()
+			return
+		}
+	}
+}
+
+// die tells once that the telephone's voice is gone.
+func (l *Leg) die() {
+	l.mu.Lock()
+	was := l.dead
+	l.dead = true
+	l.mu.Unlock()
+	if !was {
+		l.watcher.Dead()
 	}
 }
 
 // packet handles one packet: voice goes to the room, events are told and passed on.
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
-	l.mu.Lock()
-	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
-		l.mu.Unlock()
+	p, event, room := l.opened(data, from)
+	if p == nil {
 		return
+	}
+	switch {
+	case event != 0 && p.PayloadType == event:
+		l.key(p, room)
+	case room != nil && (p.PayloadType == aLaw.payload || p.PayloadType == muLaw.payload):
+		room.voice(l, p)
+	}
+}
+
+// opened decrypts and reads one packet, and notes that the telephone lives; nil when the packet is
+// not the telephone's, or is not to be heard. event is the type of telephone events, 0 for none.
+func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uint8, room *Room) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+		return nil, 0, nil
 	}
 	if l.in != nil {
 		plain, err := l.in.DecryptRTP(nil, data, nil)
 		if err != nil {
-			l.mu.Unlock()
-			return
+			return nil, 0, nil
 		}
 		data = plain
 	}
-	var p rtp.Packet
+	p = &rtp.Packet{}
 	if err := p.Unmarshal(data); err != nil {
-		l.mu.Unlock()
-		return
+		return nil, 0, nil
 	}
 	now := time.Now()
 	if from != l.to && (!l.anyIn || now.Sub(l.heard) > silence) { // symmetric RTP (RFC 4961)
 		l.to = from
 	}
 	l.heard, l.anyIn = now, true
-	hears, event, room := l.flow.Hears(), l.peer.event, l.room
-	l.mu.Unlock()
-	if !hears || len(p.Payload) == 0 {
-		return
+	if !l.flow.Hears() || len(p.Payload) == 0 {
+		return nil, 0, nil
 	}
-	switch {
-	case event != 0 && p.PayloadType == event:
-		l.key(&p, room)
-	case room != nil && (p.PayloadType == aLaw.payload || p.PayloadType == muLaw.payload):
-		room.voice(l, &p)
-	}
+	return p, l.peer.event, l.room
 }
 
-// receiveControl reads RTCP: whoever sends it lives.
-func (l *Leg) receiveControl() {
-	buf := make([]byte, maxPacket)
-	for {
-		n, from, err := l.control.ReadFromUDPAddrPort(buf)
+// reported takes a packet of RTCP: whoever sends it lives.
+func (l *Leg) reported(data []byte, from netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+		return
+	}
+	if l.in != nil {
+		plain, err := l.in.DecryptRTCP(nil, data, nil)
 		if err != nil {
-			select {
-			case <-l.done:
-				return
-			default:
-				continue
-			}
+			return
 		}
-		l.mu.Lock()
-		known := l.peer != nil && (from.Addr().Unmap() == l.peer.address.Addr() || from.Addr().Unmap() == l.signals)
-		data := buf[:n]
-		if known && l.in != nil {
-			data, err = l.in.DecryptRTCP(nil, data, nil)
-		}
-		if known && err == nil {
-			if _, err := rtcp.Unmarshal(data); err == nil {
-				l.heard = time.Now()
-			}
-		}
-		l.mu.Unlock()
+		data = plain
+	}
+	if _, err := rtcp.Unmarshal(data); err == nil {
+		l.heard = time.Now()
 	}
 }
 
 // watch sends reports, and notices when the telephone has died.
 func (l *Leg) watch() {
+	defer share.Survive(l.engine.cfg.Log, "looking after the voice of a telephone", func(error) { l.die() })
 	tick := time.NewTicker(min(reportEvery, l.engine.cfg.Timeout/4))
 	defer tick.Stop()
 	reported := time.Now()
@@ -331,27 +351,32 @@ func (l *Leg) watch() {
 		case <-l.done:
 			return
 		case now := <-tick.C:
-			l.mu.Lock()
-			last := l.heard
-			if l.began.After(last) {
-				last = l.began
+			if l.silent(now) {
+				l.die()
 			}
-			dies := l.flow.Hears() && !l.dead && now.Sub(last) > l.engine.cfg.Timeout
-			l.dead = l.dead || dies
 			if now.Sub(reported) >= reportEvery {
 				reported = now
 				l.report(now)
-			}
-			l.mu.Unlock()
-			if dies {
-				l.watcher.Dead()
 			}
 		}
 	}
 }
 
-// report sends a sender report (RFC 3550 6.4.1). Callers hold l.mu.
+// silent reports whether the telephone has not been heard for so long that it is dead.
+func (l *Leg) silent(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.heard
+	if l.began.After(last) {
+		last = l.began
+	}
+	return l.flow.Hears() && now.Sub(last) > l.engine.cfg.Timeout
+}
+
+// report sends a sender report (RFC 3550 6.4.1).
 func (l *Leg) report(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.peer == nil || l.sent == 0 || !l.to.IsValid() {
 		return
 	}

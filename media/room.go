@@ -1,11 +1,16 @@
 package media
 
 import (
+	"errors"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtp"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 const (
@@ -29,6 +34,7 @@ type member struct {
 // Room is where legs hear each other. Two legs alone are joined packet by packet; more of
 // them, or with something that plays or records, are mixed every 20 ms.
 type Room struct {
+	log        *slog.Logger
 	mu         sync.Mutex
 	members    []*member
 	background Source // for whoever is there, while nobody else is heard
@@ -41,7 +47,7 @@ type Room struct {
 }
 
 // NewRoom opens a room.
-func (e *Engine) NewRoom() *Room { return &Room{stop: make(chan struct{})} }
+func (e *Engine) NewRoom() *Room { return &Room{log: e.cfg.Log, stop: make(chan struct{})} }
 
 // Set says who is in the room from now on, and what they hear besides each other: music,
 // a tone, or nil. A leg is in one room at a time.
@@ -193,13 +199,46 @@ func (r *Room) run() {
 	})
 }
 
-// mix makes one frame for everybody; false when the clock is not needed any more.
-func (r *Room) mix() bool {
+// mix makes one frame for everybody; false when the clock is not needed any more. A panic costs that
+// frame.
+func (r *Room) mix() (more bool) {
+	defer share.Survive(r.log, "mixing voice", func(error) { more = true })
+	out, more := r.frame()
+	for i, l := range out.legs {
+		l.say(out.frames[i])
+	}
+	if out.finished != nil {
+		r.told(func() { out.finished.done(true) })
+	}
+	for _, t := range out.full {
+		r.told(func() { t.finish(true) })
+	}
+	return more
+}
+
+// told tells that something is over, on a goroutine that the room waits for: the clock calls it.
+func (r *Room) told(tell func()) {
+	r.group.Go(func() {
+		defer share.Survive(r.log, "the end of a message or recording", nil)
+		tell()
+	})
+}
+
+// mixed is one frame for everybody, and what ends with it.
+type mixed struct {
+	legs     []*Leg
+	frames   [][]int16
+	finished *Playing
+	full     []*Taking
+}
+
+// frame mixes one frame; false when the clock is not needed any more.
+func (r *Room) frame() (out mixed, more bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.mixes() {
 		r.running = false
-		r.mu.Unlock()
-		return false
+		return out, false
 	}
 	var sum [frame]int32
 	heard := make([][]int16, len(r.members))
@@ -209,41 +248,28 @@ func (r *Room) mix() bool {
 		}
 	}
 	var extra [frame]int32
-	var finished *Playing
 	if r.plays != nil {
 		if !r.plays.mix(&extra) {
-			finished, r.plays = r.plays, nil
+			out.finished, r.plays = r.plays, nil
 		}
 	} else if r.background != nil {
 		var samples [frame]int16
 		r.background.next(samples[:])
 		add(&extra, samples[:])
 	}
-	legs, frames := make([]*Leg, len(r.members)), make([][]int16, len(r.members))
 	for i, m := range r.members {
-		legs[i] = m.Leg
-		frames[i] = minus(&sum, &extra, heard[i])
+		out.legs = append(out.legs, m.Leg)
+		out.frames = append(out.frames, minus(&sum, &extra, heard[i]))
 	}
 	all := minus(&sum, &extra, nil)
-	var full []*Taking
 	r.records = slices.DeleteFunc(r.records, func(t *Taking) bool {
-		if t.recording.write(all) {
+		if t.take(all) {
 			return false
 		}
-		full = append(full, t)
+		out.full = append(out.full, t)
 		return true
 	})
-	r.mu.Unlock()
-	for i, l := range legs {
-		l.say(frames[i])
-	}
-	if finished != nil {
-		r.group.Go(func() { finished.done(true) })
-	}
-	for _, t := range full {
-		r.group.Go(func() { t.finish(true) })
-	}
-	return true
+	return out, true
 }
 
 // take returns a frame of what a member has said, nil when there is none.
@@ -340,12 +366,23 @@ type Taking struct {
 	recording *Recording
 	once      sync.Once
 	told      func(full bool, err error)
+	left      int           // samples; of the room's clock
+	slow      bool          // the disk is; the same
+	frames    chan []int16  // that wait for the disk
+	written   chan struct{} // closed when all are written
+	failed    atomic.Bool   // the disk takes no more
 }
+
+// maxUnwritten bounds the frames of a recording that wait for the disk: ten seconds.
+const maxUnwritten = 500
+
+var errSlowDisk = errors.New("the disk is too slow for the recording")
 
 // Record records the room. told hears when it is over, and whether because the recording
 // is as long as it may be.
 func (r *Room) Record(into *Recording, told func(full bool, err error)) *Taking {
-	t := &Taking{room: r, recording: into, told: told}
+	t := &Taking{room: r, recording: into, told: told, left: into.limit, frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
+	go t.write()
 	r.mu.Lock()
 	closed := r.closed
 	if !closed {
@@ -367,8 +404,44 @@ func (t *Taking) Stop() {
 	t.finish(false)
 }
 
+// take takes a frame; false when the recording is as long as it may be, or the disk fails. The room
+// does not wait for the disk.
+func (t *Taking) take(samples []int16) bool {
+	if t.failed.Load() {
+		return false
+	}
+	select {
+	case t.frames <- samples:
+	default:
+		t.slow = true
+		return false
+	}
+	t.left -= len(samples)
+	return t.left > 0
+}
+
+// write writes the recording until it is over; finish waits for it.
+func (t *Taking) write() {
+	defer close(t.written)
+	defer share.Survive(t.room.log, "writing a recording", func(error) { t.failed.Store(true) })
+	for samples := range t.frames {
+		if !t.recording.write(samples) {
+			t.failed.Store(true) // or it is as long as it may be
+		}
+	}
+}
+
+// finish ends a recording that the room's clock does not know any more.
 func (t *Taking) finish(full bool) {
-	t.once.Do(func() { t.told(full, t.recording.Close()) })
+	t.once.Do(func() {
+		close(t.frames)
+		<-t.written
+		err := t.recording.Close()
+		if t.slow {
+			err = errors.Join(errSlowDisk, err)
+		}
+		t.told(full, err)
+	})
 }
 
 // SendDigits sends keys to everybody in the room but one, without waiting.
@@ -376,7 +449,10 @@ func (r *Room) SendDigits(from *Leg, digits string, tone, pause time.Duration) {
 	for _, l := range r.others(from) {
 		r.mu.Lock()
 		if !r.closed {
-			r.group.Go(func() { l.digits(digits, tone, pause, r.stop) })
+			r.group.Go(func() {
+				defer share.Survive(r.log, "sending keys", nil)
+				l.digits(digits, tone, pause, r.stop)
+			})
 		}
 		r.mu.Unlock()
 	}

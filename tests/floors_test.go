@@ -27,7 +27,7 @@ var floors = map[string]int{
 	"softswitch":    4,
 	"fronttest":     5,
 	"web":           4,
-	"media":         0,
+	"media":         1,
 	"phones":        5,
 	"cmd/tr87proxy": 6,
 

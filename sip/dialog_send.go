@@ -7,26 +7,31 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // Send sends a request in the dialog, behind all that were sent before. It does
-// not block; done, which may be nil, is called once with what became of it. Over
+// not block; done, which may be nil, is called once with what became of it, before
+// what the peer sent behind its answer is looked at: it must not block either. Over
 // TCP and TLS the next request goes out at once, over UDP when this one has its
 // answer, or after a short wait: there are clients that never answer.
 func (d *Dialog) Send(method, contentType string, body []byte, done func(Result), headers ...Header) {
-	if done == nil {
-		done = func(Result) {}
-	}
-	o := &outgoing{method: method, contentType: contentType, body: body, headers: headers, done: done}
+	o := &outgoing{method: method, contentType: contentType, body: body, headers: headers, done: func(res Result) {
+		defer share.Survive(d.ua.log, "what became of a request", nil)
+		if done != nil {
+			done(res)
+		}
+	}}
 	d.mu.Lock()
 	switch {
 	case d.ended:
 		d.mu.Unlock()
-		done(Result{Err: ErrLocalBye})
+		o.done(Result{Err: ErrLocalBye})
 		return
 	case len(d.queue) >= maxQueue || d.queued()+len(body) > maxQueued:
 		d.mu.Unlock()
-		done(Result{Err: ErrOverflow})
+		o.done(Result{Err: ErrOverflow})
 		d.bye(ErrOverflow, func(Result) {})
 		return
 	}
@@ -49,7 +54,7 @@ func (d *Dialog) pump() {
 	for len(d.queue) > 0 && !d.busy && !d.credit.limited() {
 		if d.hop.conn.dead() && d.pinned {
 			for _, o := range d.queue {
-				go o.done(Result{Err: ErrConnectionLost})
+				d.fails(o, ErrConnectionLost)
 			}
 			d.queue = nil
 			return
@@ -64,6 +69,14 @@ func (d *Dialog) pump() {
 			d.queue = nil
 		}
 		d.transmit(o)
+	}
+}
+
+// fails tells that a request has not gone out, on a goroutine of its own: d.mu is held.
+func (d *Dialog) fails(o *outgoing, err error) {
+	tell := func() { o.done(Result{Err: err}) }
+	if !d.ua.spawn(tell) {
+		go tell() // the user agent has closed, and waits for nobody any more
 	}
 }
 
@@ -102,7 +115,7 @@ func (d *Dialog) transmit(o *outgoing) {
 		if err == nil {
 			err = ErrUnanswered
 		}
-		go o.done(Result{Err: err})
+		d.fails(o, err)
 		return
 	}
 	d.outstanding++
@@ -122,7 +135,7 @@ func (d *Dialog) transmit(o *outgoing) {
 			wait.Stop()
 			d.busy = false
 		}
-		go o.done(Result{Err: fmt.Errorf("%w: %w", ErrConnectionLost, err)})
+		d.fails(o, fmt.Errorf("%w: %w", ErrConnectionLost, err))
 	}
 }
 

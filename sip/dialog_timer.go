@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // schedule starts the session timer anew.
@@ -68,6 +70,7 @@ func (d *Dialog) RespondRefresh(r *Request, a Answer) {
 // refresh renews the session when that is up to us (RFC 4028 7.2), with UPDATE
 // when the handler has no body and the peer takes it.
 func (d *Dialog) refresh() {
+	defer share.Survive(d.ua.log, "the refresh of a session", nil)
 	contentType, body := d.handler.Refresh()
 	d.mu.Lock()
 	interval := d.timer.interval

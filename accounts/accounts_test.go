@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +11,29 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 var here = netip.MustParseAddr("192.0.2.1")
 
-func add(t *testing.T, path, name, password, application string) {
+// hashed is the hash of a password that takes little time: SetPassword's takes much.
+func hashed(t *testing.T, password string) string {
 	t.Helper()
-	a := Account{Name: name, Application: application}
-	if err := a.SetPassword(password); err != nil {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
 		t.Fatal(err)
 	}
+	return string(hash)
+}
+
+func add(t *testing.T, path, name, password, application string) {
+	t.Helper()
+	a := Account{Name: name, Application: application, hash: hashed(t, password)}
 	if err := Edit(path, func(list []Account) ([]Account, error) { return append(list, a), nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +106,10 @@ func TestEdited(t *testing.T) {
 	if !k.Holds(old) || check("old", nil) != old {
 		t.Error("a login does not hold although nothing has changed")
 	}
-	err := Edit(path, func(list []Account) ([]Account, error) { return list, list[Find(list, "CRM")].SetPassword("newer") })
+	err := Edit(path, func(list []Account) ([]Account, error) {
+		list[Find(list, "CRM")].hash = hashed(t, "newer")
+		return list, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,22 +139,38 @@ func TestEdited(t *testing.T) {
 	}
 }
 
-// Whoever watches a file is told when it changes.
+// Whoever watches a file is told when it changes, once for each change that is seen.
 func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
-	k := keeper(t, path, GuardConfig{})
-	ctx, cancel := context.WithCancel(t.Context())
-	changed, done := make(chan struct{}, 10), make(chan struct{})
-	go func() { k.Watch(ctx, func() { changed <- struct{}{} }); close(done) }()
-	add(t, path, "dialler", "pw", "")
-	select {
-	case <-changed:
-	case <-time.After(10 * time.Second):
-		t.Error("nobody was told")
-	}
-	cancel()
-	<-done
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var told atomic.Int64
+		var group sync.WaitGroup
+		group.Go(func() { k.Watch(ctx, func() { told.Add(1) }) })
+		time.Sleep(10 * watchEvery)
+		synctest.Wait()
+		if n := told.Load(); n != 0 {
+			t.Error("told of nothing:", n)
+		}
+		for range 2 {
+			err := Edit(path, func(list []Account) ([]Account, error) {
+				list[0].hash = hashed(t, "newer")
+				return list, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * watchEvery)
+			synctest.Wait()
+		}
+		if n := told.Load(); n != 2 {
+			t.Errorf("told %d times of 2 changes", n)
+		}
+		cancel()
+		group.Wait()
+	})
 }
 
 // Two who edit at once lose nothing of each other.
@@ -167,7 +198,6 @@ func TestEditTogether(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	hash := "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 	for text, want := range map[string]string{
 		"crm":                             "x:1: is not name:hash",
 		"# all right\n\ncrm:secret":       "x:3: is not name:hash",
@@ -186,6 +216,134 @@ func TestFaults(t *testing.T) {
 	var a Account
 	if a.SetPassword("") == nil || a.SetPassword(strings.Repeat("x", 73)) == nil {
 		t.Error("an unusable password is taken")
+	}
+}
+
+// A wrong password is answered the later the more there were, and a right one at once; who hangs up
+// does not wait.
+func TestPauses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "right", "CRM 5")
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{})
+		for i, tt := range []struct {
+			application, name, password string
+			took                        time.Duration
+			want                        error
+		}{
+			{"CRM 5", "crm", "wrong", 500 * time.Millisecond, ErrWrong},
+			{"CRM 4", "crm", "right", time.Second, ErrWrong}, // another application is as wrong as a password
+			{"CRM 4", "crm", "right", 2 * time.Second, ErrWrong},
+			{"CRM 5", "crm", "right", 0, nil},
+			{"CRM 5", "crm", "wrong", 500 * time.Millisecond, ErrWrong}, // the right one has made up for the others
+			{"CRM 5", "nobody", "right", 500 * time.Millisecond, ErrWrong},
+			{"CRM 5", "nobody", "right", time.Second, ErrWrong},
+		} {
+			began := time.Now()
+			login, err := k.Check(t.Context(), tt.application, tt.name, tt.password, here)
+			if took := time.Since(began); took != tt.took || !errors.Is(err, tt.want) || (login != Login{}) != (tt.want == nil) {
+				t.Errorf("%d: %v after %v", i, err, took)
+			}
+		}
+		gone, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := k.Check(gone, "CRM 5", "crm", "wrong", here); !errors.Is(err, ErrWrong) || time.Since(began) != 10*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if k.guard.Wrong() != 7 {
+			t.Error(k.guard.Wrong(), "wrong passwords")
+		}
+	})
+}
+
+// A name that nobody has takes as long to be refused as a wrong password: the time does not tell
+// which names there are.
+func TestUnknownNamesTakeAsLong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	crm := Account{Name: "crm"}
+	if err := errors.Join(crm.SetPassword("right"), Edit(path, func([]Account) ([]Account, error) { return []Account{crm}, nil })); err != nil {
+		t.Fatal(err)
+	}
+	k := keeper(t, path, GuardConfig{After: 100, Pause: time.Nanosecond, For: time.Nanosecond})
+	least := func(name string) time.Duration {
+		best := time.Hour
+		for range 2 {
+			began := time.Now()
+			if _, err := k.Check(t.Context(), "", name, "wrong", here); !errors.Is(err, ErrWrong) {
+				t.Error(err)
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	known := least("crm")
+	if unknown := least("nobody"); unknown < known/5 {
+		t.Errorf("an unknown name is refused after %v, a wrong password after %v", unknown, known)
+	}
+}
+
+// The longest names and passwords there may be are checked, and longer ones are not kept.
+func TestLongest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	name, password, application := strings.Repeat("n", maxName), strings.Repeat("p", maxPassword), strings.Repeat("a", maxName)
+	add(t, path, name, password, application)
+	k := keeper(t, path, GuardConfig{After: 1, Pause: time.Nanosecond})
+	if login, err := k.Check(t.Context(), application, name, password, here); err != nil || login.Name != name {
+		t.Error(login.Name, err)
+	}
+	for i, c := range [][3]string{{application, name + "n", password}, {application, name, password + "p"}, {application + "a", name, password}} {
+		// an address each: a name that is too long counts as none, whose password is not looked at again
+		if _, err := k.Check(t.Context(), c[0], c[1], c[2], somewhere(i)); !errors.Is(err, ErrWrong) {
+			t.Error(i, err)
+		}
+		if locks := k.guard.Unlock("", netip.Prefix{}); len(locks) != 1 || locks[0].Name != "" {
+			t.Errorf("%d: %+v", i, locks)
+		}
+	}
+}
+
+// What is wrong with the file is said: when it cannot be opened at the start, when others may read
+// it, and when it cannot be read any more, which leaves what it said.
+func TestFileOfKeeper(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	if _, err := Open(path, NewGuard(GuardConfig{}), log); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o640: true, 0o604: true, 0o611: false} {
+		out.Reset()
+		if err := os.WriteFile(path, []byte("crm:"+hash+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path, NewGuard(GuardConfig{}), log); err != nil || strings.Contains(out.String(), "can be read by everybody") != warned {
+			t.Errorf("%v: %v %s", mode, err, out.String())
+		}
+	}
+	k, err := Open(path, NewGuard(GuardConfig{}), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := k.login(k.list["crm"])
+	out.Reset()
+	if !k.Holds(login) || out.Len() != 0 {
+		t.Error("a sound file is complained about", out.String())
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if !k.Holds(login) || !strings.Contains(out.String(), "the accounts file cannot be read; what it said before holds") {
+		t.Error("a file that is away ends logins, or nobody is told", out.String())
+	}
+	if err := os.WriteFile(path, []byte("bob:"+hash+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if k.Holds(login) {
+		t.Error("the account is removed, and its login holds")
 	}
 }
 

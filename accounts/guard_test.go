@@ -88,6 +88,95 @@ func TestLock(t *testing.T) {
 	})
 }
 
+// A lock lasts as long as is said after the last wrong password, and a wrong password counts as long
+// with the next ones; neither is longer or shorter.
+func TestLapse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGuard(GuardConfig{After: 2, For: time.Minute, Pause: time.Second})
+		g.Failed("crm", here)
+		time.Sleep(time.Minute - 1)
+		if pause := g.Failed("crm", here); pause != 2*time.Second || !errors.Is(g.Admit("crm", here), ErrLocked) {
+			t.Error("a wrong password is forgotten too early:", pause)
+		}
+		if locks := g.Locks(); len(locks) != 1 || locks[0].Wrong != 2 || time.Until(locks[0].Until) != time.Minute {
+			t.Errorf("%+v", locks)
+		}
+		time.Sleep(time.Minute - 1)
+		if err := g.Admit("crm", here); !errors.Is(err, ErrLocked) || len(g.Locks()) != 1 {
+			t.Error("the lock ends too early:", err)
+		}
+		time.Sleep(time.Nanosecond)
+		if err := g.Admit("crm", here); err != nil || len(g.Locks()) != 0 {
+			t.Error("the lock does not end:", err)
+		}
+		g.Failed("crm", here)
+		time.Sleep(time.Minute)
+		if pause := g.Failed("crm", here); pause != time.Second || g.Admit("crm", here) != nil {
+			t.Error("an old wrong password counts:", pause)
+		}
+		g.Succeeded("crm", here)
+		if pause := g.Failed("crm", here); pause != time.Second {
+			t.Error("the right password does not make up for a wrong one:", pause)
+		}
+	})
+}
+
+// The pause does not grow for ever, and what is not said takes a default.
+func TestPauseIsBounded(t *testing.T) {
+	g := NewGuard(GuardConfig{Of: "telephones", After: 100, Pause: 3 * time.Second})
+	for _, want := range []time.Duration{3 * time.Second, 6 * time.Second, maxPause, maxPause} {
+		if pause := g.Failed("crm", here); pause != want {
+			t.Error(pause, "instead of", want)
+		}
+	}
+	for range 80 {
+		if pause := g.Failed("crm", here); pause != maxPause {
+			t.Fatal(pause)
+		}
+	}
+	g = NewGuard(GuardConfig{After: 100, Pause: time.Nanosecond})
+	for range 11 {
+		g.Failed("crm", here)
+	}
+	if pause := g.Failed("crm", here); pause != 1024*time.Nanosecond {
+		t.Error(pause)
+	}
+	g = NewGuard(GuardConfig{After: -1, For: -1, Pause: -1})
+	if g.cfg.After != 5 || g.cfg.For != 5*time.Minute || g.cfg.Pause != 500*time.Millisecond || g.Of() != "" || g.Wrong() != 0 {
+		t.Errorf("%+v", g.cfg)
+	}
+	if of := NewGuard(GuardConfig{Of: "telephones"}).Of(); of != "telephones" {
+		t.Error(of)
+	}
+}
+
+// A name is known where it proved its password lately: the peers that it came from last.
+func TestKnows(t *testing.T) {
+	g := NewGuard(GuardConfig{})
+	if g.Knows("crm", here) {
+		t.Error("known before it came")
+	}
+	for i := range maxGood {
+		g.Succeeded("CRM", somewhere(i))
+	}
+	g.Succeeded("crm", somewhere(0)) // again: it is the latest
+	g.Succeeded("crm", here)
+	for i := range maxGood + 1 {
+		if got := g.Knows("Crm", somewhere(i)); got != (i != 1 && i < maxGood) {
+			t.Errorf("known at %v: %v", somewhere(i), got)
+		}
+	}
+	g.Succeeded("crm", here)
+	if !g.Knows("crm", here) || !g.Knows("crm", somewhere(2)) || g.Knows("bob", here) {
+		t.Error("who comes again pushes others out, or another name is known")
+	}
+	long := strings.Repeat("x", maxName)
+	g.Succeeded(long, here)
+	if !g.Knows(long, here) || g.Knows(long[1:], here) {
+		t.Error("a long name is another")
+	}
+}
+
 // Who tries many names, or one name from everywhere, meets a rate; those who are known do not,
 // and neither do others elsewhere.
 func TestGuardRates(t *testing.T) {

@@ -22,6 +22,8 @@ type disk struct {
 	sync     error // of fsync
 	truncate error
 	hangs    chan struct{} // write(2) does not return before it is closed
+	stuck    chan struct{} // nor does fsync
+	syncs    int           // that were begun
 }
 
 func (d *disk) set(change func()) {
@@ -72,6 +74,13 @@ func (f *onDisk) Truncate(size int64) error {
 }
 
 func (f *onDisk) Sync() error {
+	f.disk.mu.Lock()
+	f.disk.syncs++
+	stuck := f.disk.stuck
+	f.disk.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	return f.disk.sync

@@ -45,10 +45,12 @@ func TallyPath(path string) string {
 }
 
 // OpenTally opens the Tally beside the audit file of cfg. It takes no more than 50 MiB.
-func OpenTally(cfg Config) (*Tally, error) {
+func OpenTally(cfg Config) (*Tally, error) { return openTally(cfg, openFile) }
+
+func openTally(cfg Config, opener func(string) (file, error)) (*Tally, error) {
 	cfg.Path, cfg.MaxSize, cfg.Keep = TallyPath(cfg.Path), tallySize, tallyKeep
 	cfg.strangers = true
-	log, err := Open(cfg)
+	log, err := open(cfg, opener)
 	if err != nil {
 		return nil, err
 	}

@@ -197,8 +197,14 @@ func (b *bench) guard(ctx context.Context) error {
 			files[name] = edited(content, edits)
 		}
 		_, err := b.build(ctx, "guarded", files)
-		if err == nil || ctx.Err() != nil {
-			return err
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			if _, err := command(ctx, b.Dir, b.guarded); err != nil {
+				return fmt.Errorf("the tests fail on the guarded code where nothing is changed: %w", err)
+			}
+			return nil
 		}
 		alone := 0
 		for _, found := range place.FindAllStringSubmatch(err.Error(), -1) {

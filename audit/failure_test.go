@@ -24,6 +24,7 @@ type disk struct {
 	hangs    chan struct{} // write(2) does not return before it is closed
 	stuck    chan struct{} // nor does fsync
 	syncs    int           // that were begun
+	no       error         // of opening a file
 }
 
 func (d *disk) set(change func()) {
@@ -33,6 +34,12 @@ func (d *disk) set(change func()) {
 }
 
 func (d *disk) open(path string) (file, error) {
+	d.mu.Lock()
+	no := d.no
+	d.mu.Unlock()
+	if no != nil {
+		return nil, no
+	}
 	f, err := openFile(path)
 	if err != nil {
 		return nil, err

@@ -159,6 +159,9 @@ func TestTallyFails(t *testing.T) {
 		if err := tally.Failing(); err != nil {
 			t.Error(err)
 		}
+		if cfg := tally.log.chain.cfg; cfg.MaxSize*int64(cfg.Keep+1) != 50<<20 || cfg.Path != TallyPath(path) {
+			t.Errorf("it takes %d files of %d octets", cfg.Keep+1, cfg.MaxSize)
+		}
 		d.set(func() { d.room = 0 })
 		tally.Note("a", Entry{Kind: "refused"})
 		synctest.Wait()

@@ -226,6 +226,54 @@ func TestRotationFails(t *testing.T) {
 	})
 }
 
+// A new file that cannot be made refuses what was to be done, and is tried again; a torn line that
+// cannot be cut off keeps the log shut.
+func TestNoNewFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+		l := opened(t, path, d, 1000)
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
+			t.Error(err)
+		}
+		d.set(func() { d.no = syscall.EMFILE })
+		var err error
+		for n := 0; err == nil && n < 10; n++ {
+			err = l.Add(Entry{Kind: "asked"})
+		}
+		if !errors.Is(err, syscall.EMFILE) || !errors.Is(l.Failing(), ErrFull) || len(Files(path)) != 2 {
+			t.Errorf("%v, %v, %v", err, l.Failing(), Files(path))
+		}
+		time.Sleep(3 * period)
+		if l.Failing() == nil {
+			t.Error("it writes into nothing")
+		}
+		d.set(func() { d.no = nil })
+		time.Sleep(2 * period)
+		if err := errors.Join(l.Add(Entry{Kind: "asked"}), l.Close()); err != nil {
+			t.Error(err)
+		}
+		if _, report := read(t, path); len(report.Gaps) != 1 || report.First != 1 {
+			t.Errorf("%+v", report)
+		}
+	})
+	path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1, truncate: syscall.EIO}
+	torn := []byte(`{"number":`)
+	if err := os.WriteFile(path, torn, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(Config{Path: path}, d.open); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	d.set(func() { d.truncate = nil })
+	l, err := open(Config{Path: path}, d.open) // the first one has let go of it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A file that was removed, emptied, or replaced by another while the log failed is gone on with behind
 // its last line; no number is given twice.
 func TestReopened(t *testing.T) {

@@ -234,7 +234,7 @@ func TestStrikes(t *testing.T) {
 	var log strings.Builder
 	open(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, false, func(d *door) {
 		d.come("10.0.0.1", "192.0.2.1")
-		for name, most := range map[string]int{"10.0.0.1": strangerStrikes, "192.0.2.1": familiarStrikes} {
+		for name, most := range map[string]int{"10.0.0.1": 20, "192.0.2.1": 200} {
 			n := 0
 			for d.known[name].Strike(slog.LevelWarn, "nonsense") == nil {
 				n++
@@ -254,6 +254,69 @@ func TestStrikes(t *testing.T) {
 	})
 	if lines := strings.Count(log.String(), "\n"); lines != 6 || !strings.Contains(log.String(), "untold=20") || !strings.Contains(log.String(), "count=201") {
 		t.Errorf("%d lines: %s", lines, log.String())
+	}
+}
+
+// Who has been told to stop may go on after a while: a stranger after three seconds, others after a
+// tenth of one.
+func TestStrikesAreForgiven(t *testing.T) {
+	open(t, Config{}, false, func(d *door) {
+		d.come("10.0.0.1", "192.0.2.1")
+		for name, pause := range map[string]time.Duration{"10.0.0.1": 3 * time.Second, "192.0.2.1": 100 * time.Millisecond} {
+			strike := func() error { return d.known[name].Strike(slog.LevelWarn, "nonsense") }
+			for strike() == nil {
+				continue
+			}
+			time.Sleep(pause - time.Millisecond)
+			if strike() == nil {
+				t.Error(name, "may go on too early")
+			}
+			time.Sleep(time.Millisecond)
+			if err := strike(); err != nil || strike() == nil {
+				t.Error(name, "may not go on, or as often as it likes:", err)
+			}
+		}
+		d.leave()
+	})
+}
+
+// Connections of strangers count 24 KiB, over TLS 64 KiB, of the 64 MiB that there are; whoever takes
+// no more than 320 KiB takes little.
+func TestMemoryOfStrangers(t *testing.T) {
+	var nobody *Guest
+	nobody.Prove() // a connection of ours
+	nobody.Take(1 << 40)
+	nobody.Give(1 << 40)
+	for secure, cost := range map[bool]int{false: 24 << 10, true: 64 << 10} {
+		open(t, Config{}, secure, func(d *door) {
+			d.come("10.0.0.1")
+			if n, octets := d.gate.cfg.Strangers.Counts(); n != 1 || octets != cost {
+				t.Error(n, octets)
+			}
+			time.Sleep(time.Minute) // the handshake ends
+			d.leave()
+		})
+	}
+	open(t, Config{}, false, func(d *door) {
+		d.come("10.0.0.1")
+		d.known["10.0.0.1"].Take(64<<20 - 24<<10)
+		d.expect("10.0.0.1")
+		d.known["10.0.0.1"].Take(1)
+		d.expect()
+	})
+	for more, victim := range map[int]string{0: "10.0.0.1", 1: "10.0.0.40"} {
+		open(t, Config{Strangers: NewStrangers(40*24<<10 + 320<<10)}, false, func(d *door) {
+			var all []string
+			for i := range 40 {
+				all = append(all, fmt.Sprint("10.0.0.", i+1))
+			}
+			d.come(all...)
+			d.known["10.0.0.40"].Take(320<<10 - 24<<10 + more)
+			d.expect(all...)
+			d.known["10.0.0.2"].Take(24<<10 - more + 1)
+			d.expect(slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == victim })...)
+			d.leave()
+		})
 	}
 }
 

@@ -217,6 +217,9 @@ func TestClose(t *testing.T) {
 			if err := p.Push([]byte("x")); !errors.Is(err, gate.ErrClosed) {
 				t.Error(err)
 			}
+			if p.Answered(1) != nil {
+				t.Error("a request that was told of the end can be answered")
+			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			if before.now().times != 1 {
@@ -342,11 +345,20 @@ func TestQueueBounds(t *testing.T) {
 		octets int // of a frame
 		most   int // frames that wait behind the one that is being written
 	}{
-		{gate.Limits{}, 1, 256}, {gate.Limits{QueueLength: 3}, 1, 3}, {gate.Limits{}, 1 << 16, 3}, {gate.Limits{QueueOctets: 1000}, 100, 9}, {gate.Limits{QueueOctets: 1}, 100, 0},
+		{gate.Limits{}, 1, 256}, {gate.Limits{QueueLength: 10000}, 1 << 10, 255}, {gate.Limits{QueueLength: 3}, 1, 3}, {gate.Limits{}, 1 << 16, 3}, {gate.Limits{QueueOctets: 1000}, 100, 9}, {gate.Limits{QueueOctets: 1}, 100, 0},
 	} {
 		tt.cfg.WriteTime = time.Hour
 		talk(t, tt.cfg, gate.Numbering{LastID: 9, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
 			data := make([]byte, tt.octets)
+			for range 10 { // what has been written counts no more, and no less
+				if err := p.Push(data); err != nil {
+					t.Error(err)
+				}
+				if _, err := io.ReadFull(far, make([]byte, tt.octets)); err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+			}
 			pushed := make(chan error)
 			go func() {
 				for i := range tt.most + 2 {
@@ -388,6 +400,18 @@ func TestReports(t *testing.T) {
 		}
 		p.Report(slog.LevelDebug, "nobody reads that")
 	})
+	for _, arg := range []any{strings.Repeat("x", 5000), errors.New(strings.Repeat("x", 5000)), []string{strings.Repeat("x", 5000)}} {
+		var short strings.Builder
+		talk(t, gate.Limits{Log: slog.New(slog.NewTextHandler(&short, nil))}, gate.Numbering{LastID: 9, Batch: 1}, func(p *gate.Peer[string], _ net.Conn, _ <-chan error) {
+			p.Report(slog.LevelInfo, "something", "what", arg)
+		})
+		if got := short.String(); len(got) > 1000 || !strings.Contains(got, "xxxxx") {
+			t.Errorf("a text of the peer's takes %d octets in the log: %.100s", len(got), got)
+		}
+	}
+	talk(t, gate.Limits{}, gate.Numbering{LastID: 9, Batch: 1}, func(p *gate.Peer[string], _ net.Conn, _ <-chan error) {
+		p.Report(slog.LevelError, "without a log nobody reads that")
+	})
 	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "level=INFO msg=something peer=pipe what=7\n") || !strings.Contains(got, "level=WARN msg=nonsense peer=pipe\n") {
 		t.Error(got)
 	}
@@ -406,13 +430,15 @@ func TestGuestsPeer(t *testing.T) {
 				p := gate.NewPeer[string](guest.Conn, gate.Limits{Guest: guest, WriteTime: time.Hour}, gate.Numbering{FirstID: 1, LastID: 9, Batch: 1})
 				served := make(chan error, 1)
 				go func() { served <- p.Serve(ctx, func() error { <-p.Ended(); return nil }) }()
-				if err := p.Push(make([]byte, 10<<10)); err != nil { // it is being written
-					t.Error(err)
+				for _, octets := range []int{10 << 10, 6 << 10} { // 16 KiB wait, one of which is being written
+					if err := p.Push(make([]byte, octets)); err != nil {
+						t.Error(err)
+					}
 				}
 				var a asked
 				waited := make(chan struct{})
 				go func() {
-					p.Ask(func(int) ([]byte, error) { return make([]byte, 7<<10), nil }, a.reply)
+					p.Ask(func(int) ([]byte, error) { return make([]byte, 1), nil }, a.reply)
 					close(waited)
 				}()
 				synctest.Wait()
@@ -429,6 +455,7 @@ func TestGuestsPeer(t *testing.T) {
 				if a.now().times != 0 {
 					t.Error(a.now())
 				}
+				p.Report(slog.LevelInfo, "something")
 				err := p.Strike(slog.LevelWarn, "nonsense")
 				for n := 0; err == nil && n < 1000; n++ {
 					err = p.Strike(slog.LevelWarn, "nonsense")
@@ -438,6 +465,9 @@ func TestGuestsPeer(t *testing.T) {
 				}
 				p.Close(err)
 				if err := <-served; !errors.Is(err, gate.ErrStrikes) {
+					t.Error(err)
+				}
+				if err := p.Tell(frame); !errors.Is(err, gate.ErrClosed) {
 					t.Error(err)
 				}
 			})

@@ -32,8 +32,8 @@ func isExpression(pattern string) bool {
 
 // bounds returns the ends of a range.
 func bounds(pattern string) (low, high string, ok bool) {
-	low, high, ok = strings.Cut(pattern, "-")
-	return low, high, ok && len(low) == len(high) && allDigits(low) && allDigits(high)
+	low, high, _ = strings.Cut(pattern, "-")
+	return low, high, len(low) == len(high) && allDigits(low) && allDigits(high)
 }
 
 func allDigits(s string) bool {

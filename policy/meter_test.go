@@ -28,6 +28,9 @@ func TestMeter(t *testing.T) {
 			t.Errorf("an hour later, take %d: %v", i, got)
 		}
 	}
+	if once := (Rate{1, time.Minute}); !m.Take("once", once, now) || m.Take("once", once, now) {
+		t.Error("once a minute is not once")
+	}
 	if !m.Take("a", Rate{}, now) {
 		t.Error("no rate is a limit")
 	}

@@ -190,10 +190,7 @@ func (n *Numbers) sip(scheme, rest string) (Number, error) {
 	if strings.ContainsAny(rest, "?%") { // headers, and escapes: nobody needs them for a device
 		return Number{}, notANumber("a SIP URI with headers or escapes")
 	}
-	user, host, hasHost := strings.Cut(rest, "@")
-	if !hasHost {
-		user, host = "", rest
-	}
+	user, host, _ := strings.Cut(rest, "@")
 	host, list, _ := strings.Cut(host, ";")
 	user, userList, _ := strings.Cut(user, ";")
 	if _, err := parameters(list, "user", "transport"); err != nil {
@@ -207,10 +204,7 @@ func (n *Numbers) sip(scheme, rest string) (Number, error) {
 		return Number{}, notANumber("a SIP URI without a user or a host")
 	}
 	if _, ok := dialable(user); ok {
-		if len(params) > 0 {
-			return n.tel(user + ";" + userList) // RFC 3261 19.1.6
-		}
-		return n.plain(user)
+		return n.tel(user + ";" + userList) // RFC 3261 19.1.6
 	}
 	if len(params) > 0 || !isName(user) {
 		return Number{}, notANumber("the user of a SIP URI is neither a number nor a name")

@@ -10,6 +10,8 @@ func TestGrants(t *testing.T) {
 	p := FromGrants(func(number string) bool { return len(number) == 3 },
 		Grant{Who: "sip:alice@contoso.com", Control: []string{"100"}, Observe: []string{"10?"}},
 		Grant{Who: "sip:*@contact.center", Control: []string{"2*"}, Dial: []string{"+1*"}},
+		Grant{Who: "wallboard", Observe: []string{"1*"}},
+		Grant{Who: "nothing"},
 	)
 	for _, tt := range []struct {
 		who          string
@@ -27,6 +29,14 @@ func TestGrants(t *testing.T) {
 		{"sip:bob@contact.center", Control, "217", "", true},
 		{"sip:bob@contact.center", Control, "217", "+14255550100", true},
 		{"sip:bob@contact.center", Control, "217", "217", false},
+		{"sip:bob@contact.center", Observe, "217", "", true},
+		{"sip:bob@contact.center", Observe, "100", "", false},
+		{"sip:bob@contact.center", Control, "100", "", false},
+		{"wallboard", Observe, "100", "", true},
+		{"wallboard", Observe, "217", "", false},
+		{"wallboard", Control, "100", "", false},
+		{"nothing", Observe, "100", "", false},
+		{"nothing", Control, "100", "", false},
 		{"sip:bob@contact.center.evil", Control, "217", "", false},
 		{"sip:mallory@contoso.com", Observe, "100", "", false},
 		{"", Observe, "100", "", false},

@@ -75,7 +75,7 @@ func (p *Policy) decide(a Ask, explain bool) (Decision, []Trial) {
 			return Decision{Allowed: true, Reason: "allowed by " + r.Name, Rule: r}, trials
 		}
 		known = known || p.isWho(r.Who, a.Who.Name)
-		if destination != "" && !r.Deny {
+		if destination != "" {
 			reached, badDestination = true, destination
 		}
 		if explain {
@@ -201,7 +201,7 @@ func (r *Rule) mayService(service string, action Action) bool {
 			return action == Control || !r.Deny
 		case strings.HasPrefix(entry, PassThrough):
 			return entry == PassThrough+service
-		case service != "" && (entry == service || uacsta.InClass(service, entry)):
+		case entry == service || uacsta.InClass(service, entry):
 			return true
 		}
 		return !r.Deny && (action == Observe || service == "")

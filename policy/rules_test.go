@@ -252,11 +252,11 @@ func TestReasons(t *testing.T) {
 			t.Errorf("decided is %+v, explained %+v", short, d)
 		}
 	}
-	p.Rules = p.Rules[1:3]
+	p.Rules = []Rule{p.Rules[2], p.Rules[1]}
 	for who, want := range map[string]string{"boss": "no rule lets boss observe 100", "nobody": "no rule names nobody"} {
-		p.Rules[1].Devices = []string{"200"}
-		if d := p.Decide(Ask{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed {
-			t.Errorf("%+v, want %s", d, want)
+		p.Rules[0].Devices = []string{"200"}
+		if d, trials := p.Explain(Ask{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed || len(trials) != 2 {
+			t.Errorf("%+v after %v, want %s", d, trials, want)
 		}
 	}
 }
@@ -421,7 +421,7 @@ func TestHours(t *testing.T) {
 }
 
 func TestParseHours(t *testing.T) {
-	for _, s := range []string{"", "Mon-", "Monday 08:00-18:00", "08:00", "8-18", "Mon 25:00-26:00", "Mon 08:00-08:00", "Mon 08:61-09:00", "Mon Tue 08:00-18:00", "08:00-18:00 Mon", "Mon 8:5-9:00", "Mon 08:00-18:00 x", "Mon 08:60-09:00", "Mon 08:00-24:01", "Mon -1:00-09:00", "Mon 08:-1-09:00", "Mon 08:00", "Mon x-09:00", "Mon 08:00-x", "Mon 08:xx-09:00",
+	for _, s := range []string{"", "Mon-", "Monday 08:00-18:00", "08:00", "8-18", "Mon 25:00-26:00", "Mon 08:00-08:00", "Mon 08:61-09:00", "Mon Tue 08:00-18:00", "08:00-18:00 Mon", "Mon 8:5-9:00", "Mon 08:00-18:00 x", "Mon 08:60-10:00", "Mon 08:00--1:00", "Mon 09:00-08:-1", "Mon x:00-09:00", "Mon 08:00-24:01", "Mon -1:00-09:00", "Mon 08:-1-09:00", "Mon 08:00", "Mon x-09:00", "Mon 08:00-x", "Mon 08:xx-09:00",
 		"Xyz-Mon", "Mon-Xyz", "Mon,", "08:00-09:00-10:00", "Mon 8-9:00"} {
 		if _, err := ParseHours(s); err == nil {
 			t.Errorf("%q is taken", s)
@@ -439,7 +439,7 @@ func TestParseHours(t *testing.T) {
 			t.Errorf("%s: %d days", s, days)
 		}
 	}
-	for _, s := range []string{"", "5", "0/minute", "-1/second", "x/hour", "5/year", "5/", "/minute", "5 minute", "1.5/minute", "5/minute/second"} {
+	for _, s := range []string{"", "5", "0/minute", "-1/second", "x/hour", "5/year", "5/", "/minute", "5 minute", "1.5/minute", "5/minute/second", "99999999999999999999/minute"} {
 		if _, err := ParseRate(s); err == nil {
 			t.Errorf("rate %q is taken", s)
 		}

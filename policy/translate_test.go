@@ -81,7 +81,7 @@ func TestTrace(t *testing.T) {
 	for written, want := range map[string]struct {
 		number string
 		steps  int
-	}{"100": {"100", 0}, "lobby": {"lobby", 0}, "tel:2": {"82", 1}, "a,b": {"", 0}} {
+	}{"100": {"100", 0}, "lobby": {"lobby", 0}, "alice": {"alice", 0}, "tel:2": {"82", 1}, "a,b": {"", 0}} {
 		number, steps, err := n.Trace(written)
 		if number.String() != want.number || len(steps) != want.steps || (err == nil) != (want.number != "") {
 			t.Errorf("%s: %v %v %v", written, number, steps, err)

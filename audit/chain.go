@@ -210,7 +210,8 @@ func (c *chain) write(entries []Entry) (written int, err error) {
 		}
 	}
 	c.buffer = lines
-	return written, flush(lines, len(entries))
+	err = flush(lines, len(entries)) // which counts what is written
+	return written, err
 }
 
 // mend takes away what stands behind the whole lines.

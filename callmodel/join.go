@@ -51,7 +51,7 @@ func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 			ev.TransferredConnections = append(ev.TransferredConnections, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
 		}
 	}
-	notices := c.tell(transferred(ev))
+	notices := c.Tell(transferred(ev))
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
 	c.Remove(p)
 	return notices
@@ -76,7 +76,7 @@ func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P])
 		TransferredConnections: list, Cause: uacsta.CauseTransfer,
 	})
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
-	return list, append([]Notice{{by.Watched(), uacsta.Null, event}}, c.tell(event)...)
+	return list, append([]Notice{{by.Watched(), uacsta.Null, event}}, c.Tell(event)...)
 }
 
 // Joining is how a conference comes about.
@@ -100,7 +100,7 @@ func (c *Call[P]) Conference(j Joining, members ...Member[P]) ([]uacsta.Connecti
 		PrimaryOldCall: j.Primary, SecondaryOldCall: j.Secondary, ConferencingDevice: uacsta.Ext(j.By), AddedParty: uacsta.Ext(j.Added),
 		ConferenceConnections: list, Cause: j.Cause,
 	}
-	return list, c.tell(func(ref string, local State) any {
+	return list, c.Tell(func(ref string, local State) any {
 		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
 		return ev
 	})

@@ -43,12 +43,12 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	switch {
 	case ch.virtual: // the queue answers
 		l.order(api("uuid_answer %", word(ch.other().id)), func(res any, err error) {
-			if answer(res, err); err == nil && ch.state == uacsta.Queued {
+			if answer(res, err); err == nil && ch.State == uacsta.Queued {
 				l.established(ch)
 			}
 		}, res)
 	case l.cfg.Answer == AnswerAuto:
-		l.originate(newID(), l.telephone(ch.number), ch.number, []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, by: ch}, res, answer)
+		l.originate(newID(), l.telephone(ch.Device), ch.Device, []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, by: ch}, res, answer)
 	default:
 		text := api("uuid_phone_event % talk", word(ch.id))
 		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}
@@ -92,7 +92,7 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 // by uaCSTA, or what which gives; the zero value where there is none. Keys have no call: no other one may be in
 // the same state there.
 func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction {
-	agent := l.profiles[ch.number].agent
+	agent := l.profiles[ch.Device].agent
 	i := slices.IndexFunc(l.cfg.Models, func(m Model) bool { return m.Agent.MatchString(agent) })
 	if l.cfg.Answer != AnswerKeys || i < 0 {
 		return instruction{}
@@ -108,15 +108,15 @@ func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction
 		return instruction{}
 	}
 	body := strings.ReplaceAll(n.Body, "{call-id}", ch.sip)
-	return sendEvent("NOTIFY", form("profile: %", word(l.profile(ch.number))), form("user: %", word(ch.number)), form("host: %", word(l.cfg.Domain)),
+	return sendEvent("NOTIFY", form("profile: %", word(l.profile(ch.Device))), form("user: %", word(ch.Device)), form("host: %", word(l.cfg.Domain)),
 		form("event-string: %", header(n.Event)), form("content-type: %", header(n.Type))).body(body)
 }
 
 // like is how many calls of a device are in the state of one.
 func (l *Link) like(ch *channel) int {
 	n := 0
-	for o := range l.parties[ch.number] {
-		if o.number == ch.number && !o.network && o.state == ch.state && l.channels[o.id] == o {
+	for o := range l.parties[ch.Device] {
+		if o.Device == ch.Device && !o.Network && o.State == ch.State && l.channels[o.id] == o {
 			n++
 		}
 	}

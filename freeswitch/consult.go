@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -53,7 +54,7 @@ func waiting(ch, other *channel) []instruction {
 
 // with is the other device of a call of two that talk; nil when it is none.
 func (ch *channel) with() *channel {
-	if o := ch.other(); len(ch.call.channels) == 2 && o != nil && o.state == uacsta.Connected && o.comes == nil {
+	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Connected && o.comes == nil {
 		return o
 	}
 	return nil
@@ -74,7 +75,7 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	c := &call{id: newID(), calling: ch.number, called: to}
+	c := newCall(newID(), ch.Device, to)
 	away := api("uuid_dual_transfer % %/XML/% park/inline", word(ch.id), word(to), word(l.cfg.Context))
 	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
 		if err == nil && l.channels[ch.id] != ch {
@@ -85,13 +86,12 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 			return
 		}
 		second := *ch // the same channel of FreeSWITCH's, in another call
-		second.inbound, second.kept, second.state = true, ch, uacsta.Initiated
-		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.id, ch.number)}, nil)
-		ch.state = uacsta.Hold
-		l.held(ch, uacsta.CauseConsultation)
+		second.Inbound, second.kept = true, ch
+		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
+		l.tell(ch.call.Hold(ch, uacsta.CauseConsultation)...)
 		l.add(c, &second)
-		l.initiated(&second, uacsta.CauseConsultation)
-		l.originated(&second)
+		l.tell(c.Initiate(&second, uacsta.CauseConsultation)...)
+		l.tell(c.Originate(&second, uacsta.CauseNewCall)...)
 	})
 }
 
@@ -109,14 +109,14 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 			return
 		}
 		talks := l.channels[id]
-		switch alone := l.channels[ch.id] == ch && len(ch.call.channels) == 1; {
+		switch alone := l.channels[ch.id] == ch && len(ch.call.Parties) == 1; {
 		case !alone || !words.MatchString(id) || id == "_undef_":
 		case talks == nil:
 			l.kill(ch)
 		case talks.kept == nil && talks.call != ch.call:
 			talks.parks, ch.parks = true, true
 			held := *talks
-			held.state = uacsta.Hold
+			held.State = uacsta.Hold
 			l.add(ch.call, &held)
 			talks.kept = &held
 			l.channels[id] = talks
@@ -141,7 +141,7 @@ func (l *Link) pair(held, active uacsta.ConnectionID) (*pair, error) {
 	if p.active, err = l.in(active, uacsta.Connected); err != nil {
 		return nil, err
 	}
-	if p.held.number != p.active.number || p.held.network != p.active.network {
+	if p.held.Device != p.active.Device || p.held.Network != p.active.Network {
 		return nil, errConnection
 	}
 	p.near, p.far = p.held.with(), p.active.with()
@@ -201,11 +201,10 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	}
 	l.as(p, append(waiting(p.far, p.active), api("uuid_bridge % %", word(p.held.id), word(p.near.id))), answer, func() {
 		answer(res, nil)
-		p.active.state, p.held.state = uacsta.Hold, uacsta.Connected
 		p.active.kept, p.held.kept = nil, p.active
 		l.channels[p.held.id] = p.held
-		l.held(p.active, uacsta.CauseAlternate)
-		l.retrieved(p.held, uacsta.CauseAlternate)
+		l.tell(p.active.call.Hold(p.active, uacsta.CauseAlternate)...)
+		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseAlternate)...)
 	})
 }
 
@@ -237,27 +236,13 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 			l.kill(consulted)
 		}
 		l.drop(p.active, uacsta.CauseNormalClearing)
-		p.held.state = uacsta.Connected
 		l.channels[p.held.id] = p.held
-		l.retrieved(p.held, uacsta.CauseNormal)
+		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseNormal)...)
 	})
 }
 
 // kill ends a channel that nobody has asked about.
 func (l *Link) kill(ch *channel) { l.order(api("uuid_kill %", word(ch.id)), func(any, error) {}, nil) }
-
-// merge puts channels into one new call, out of the calls that they are in. It returns what has
-// become of their connections.
-func (l *Link) merge(z *call, channels ...*channel) []uacsta.ConnectionListItem {
-	list := make([]uacsta.ConnectionListItem, len(channels))
-	for i, ch := range channels {
-		before, after := ch.connection(), uacsta.Conn(z.id, ch.number)
-		list[i] = uacsta.ConnectionListItem{NewConnection: &after, OldConnection: &before}
-		l.remove(ch)
-		l.add(z, ch)
-	}
-	return list
-}
 
 // transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
 // can do.
@@ -277,7 +262,7 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	}
 	l.as(p, []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}, answer, func() {
 		one := p.one()
-		list, tell := l.unite(p, p.far.number, p.near, p.far)
+		list, tell := l.unite(p, p.far.Device, p.near, p.far)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
 		tell()
 		if one { // FreeSWITCH ends two by itself
@@ -288,7 +273,7 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 
 // rung is the other device of a call of two that rings; nil when none does.
 func (ch *channel) rung() *channel {
-	if o := ch.other(); len(ch.call.channels) == 2 && o != nil && o.state == uacsta.Alerting {
+	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Alerting {
 		return o
 	}
 	return nil
@@ -298,7 +283,7 @@ func (ch *channel) rung() *channel {
 // party that waits calls the device once more, as FreeSWITCH cannot hand over what rings. That the
 // channels end is not told as such.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
-	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.number))
+	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device))
 	if onward == (instruction{}) {
 		answer(nil, errParameter)
 		return
@@ -314,8 +299,8 @@ func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 			l.cleared(p.held, uacsta.CauseNormalClearing)
 			return
 		}
-		list, tell := l.unite(p, far.number, p.near)
-		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.id, far.number), Connections: list}, nil)
+		list, tell := l.unite(p, far.Device, p.near)
+		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.ID, far.Device), Connections: list}, nil)
 		tell()
 	}
 	l.order(api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), func(_ any, err error) {
@@ -340,30 +325,25 @@ func (l *Link) there(ch *channel) bool {
 
 // unite takes a device out of its two calls, and makes one of them, of who stays. tell tells it.
 func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.ConnectionListItem, tell func()) {
+	z := newCall(newID(), stays[0].Device, to)
+	members := make([]callmodel.Member[*channel], len(stays))
+	for i, ch := range stays {
+		members[i] = ch.member()
+	}
+	list, notices := z.Transfer(p.held.member(), p.active.member(), to, members...)
 	l.remove(p.held)
 	l.remove(p.active)
-	primary, secondary := p.held.connection(), p.active.connection()
-	z := &call{id: newID(), calling: stays[0].number, called: to, redirected: p.held.number, why: uacsta.CauseRedirected}
-	list = l.merge(z, stays...)
-	event := func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.TransferedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(p.held.number),
-			TransferredToDevice: uacsta.Ext(to), TransferredConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseTransfer,
-		}
-	}
-	return list, func() {
-		l.watch.Tell(p.held.number, func(ref string) any { return event(ref, uacsta.Null) })
-		l.tell(z, event)
-	}
+	l.move(z, stays...)
+	return list, func() { l.tell(notices...) }
 }
 
 // replaced: a telephone has transferred by itself, by REFER with Replaces: its channel ends, and
 // the other parties are together. It reports false where there are no two calls.
 func (l *Link) replaced(ch *channel) bool {
-	for other := range l.parties[ch.number] {
-		if other != ch && l.channels[other.id] == other && other.number == ch.number && other.network == ch.network && other.with() != nil && ch.with() != nil {
+	for _, other := range l.of(ch.Device) {
+		if other != ch && l.channels[other.id] == other && other.Device == ch.Device && other.Network == ch.Network && other.with() != nil && ch.with() != nil {
 			near, far := other.with(), ch.with()
-			_, tell := l.unite(&pair{held: other, active: ch}, far.number, near, far)
+			_, tell := l.unite(&pair{held: other, active: ch}, far.Device, near, far)
 			tell()
 			return true
 		}
@@ -382,20 +362,18 @@ func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	room := form("conference:%@default inline", word(name))
 	l.as(p, []instruction{api("uuid_transfer % -both %", word(p.active.id), room), api("uuid_transfer % %", word(p.near.id), room)}, answer, func() {
 		one := p.one()
-		z := &call{id: newID(), calling: p.active.number, called: p.far.number, room: name}
+		z := newCall(newID(), p.active.Device, p.far.Device)
+		z.room = name
+		secondary := p.active.connection()
+		how := callmodel.Joining{By: p.active.Device, Added: p.far.Device, Primary: p.held.connection(), Secondary: &secondary, Cause: uacsta.CauseConference}
+		list, notices := z.Conference(how, p.active.member(), p.near.member(), p.far.member())
 		l.remove(p.held)
-		primary, secondary := p.held.connection(), p.active.connection()
-		list := l.merge(z, p.active, p.near, p.far)
-		for _, ch := range z.channels {
+		l.move(z, p.active, p.near, p.far)
+		for _, ch := range z.Parties {
 			ch.parks = true // in the conference, when everybody else has left
 		}
 		answer(uacsta.ConferenceCallResponse{ConferenceCall: p.active.connection(), Connections: list}, nil)
-		l.tell(z, func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.ConferencedEvent{
-				MonitorCrossRefID: ref, PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(p.active.number),
-				AddedParty: uacsta.Ext(p.far.number), ConferenceConnections: list, LocalConnectionInfo: local, Cause: uacsta.CauseConference,
-			}
-		})
+		l.tell(notices...)
 		if !one {
 			l.kill(p.held)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -56,11 +57,10 @@ func (l *Link) told(e event) {
 	case name == "CHANNEL_ANSWER":
 		l.answered(ch, e.get("Caller-Destination-Number"))
 	case name == "CHANNEL_HOLD":
-		ch.state = uacsta.Hold
-		l.held(ch, uacsta.CauseNormal)
+		l.tell(ch.call.Hold(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_UNHOLD":
-		ch.state, ch.holds = uacsta.Connected, false
-		l.retrieved(ch, uacsta.CauseNormal)
+		ch.holds = false
+		l.tell(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_HANGUP":
 		ch.quiet()
 		if ch.leaves {
@@ -70,7 +70,7 @@ func (l *Link) told(e event) {
 		}
 	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
 		l.digit(ch)
-		l.watch.Tell(ch.number, func(ref string) any {
+		l.watch.Tell(ch.Device, func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
 		})
 	}
@@ -102,12 +102,12 @@ func (l *Link) created(e event) {
 	if !words.MatchString(id) || l.channels[id] != nil || l.full() {
 		return
 	}
-	ch := &channel{id: id, inbound: e.get("Call-Direction") == "inbound"}
-	ch.number, ch.network = numberOf(e)
+	ch := &channel{id: id, Connection: callmodel.Connection{Inbound: e.get("Call-Direction") == "inbound"}}
+	ch.Device, ch.Network = numberOf(e)
 	ch.sip = e.get("variable_sip_call_id")
 	if made := l.awaited[id]; made != nil {
 		delete(l.awaited, id)
-		if l.calls[made.call.id] == nil {
+		if l.calls[made.call.ID] == nil {
 			l.kill(ch) // it is too late
 			return
 		}
@@ -121,35 +121,35 @@ func (l *Link) created(e event) {
 		l.called(from.call, ch, e)
 		return
 	}
-	c := &call{id: id, calling: e.get("Caller-Caller-ID-Number"), called: e.get("Caller-Destination-Number")}
+	c := newCall(id, e.get("Caller-Caller-ID-Number"), e.get("Caller-Destination-Number"))
 	if l.calls[id] != nil { // that of a channel of this name before
-		c.id = newID()
+		c.ID = newID()
 	}
 	l.add(c, ch)
 	if rdnis := e.get("Caller-RDNIS"); words.MatchString(rdnis) {
-		c.redirected = rdnis
+		c.Redirected = rdnis
 	}
-	if !ch.inbound {
+	if !ch.Inbound {
 		return
 	}
-	c.calling, ch.state = ch.number, uacsta.Initiated
-	if ch.network {
+	c.Calling = ch.Device
+	if ch.Network {
 		l.through(ch, l.trunkDevice(e.get("variable_sip_gateway")))
 	}
-	l.initiated(ch, uacsta.CauseNormal)
-	l.originated(ch)
+	l.tell(c.Initiate(ch, uacsta.CauseNormal)...)
+	l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
 }
 
 // caller is the channel whose call a new one is for; nil: it has a call of its own.
 func (l *Link) caller(ch *channel, e event) *channel {
-	if ch.inbound {
+	if ch.Inbound {
 		return nil
 	}
 	from := l.channels[e.get("Other-Leg-Unique-ID")]
 	if from == nil {
-		from = l.channels[l.offers[ch.number]]
-		delete(l.offers, ch.number)
-		if ch.network || from != nil && from.call.queue == "" {
+		from = l.channels[l.offers[ch.Device]]
+		delete(l.offers, ch.Device)
+		if ch.Network || from != nil && from.call.queue == "" {
 			return nil
 		}
 	}
@@ -162,7 +162,7 @@ func (l *Link) caller(ch *channel, e event) *channel {
 // called: a channel is made for a call that there is.
 func (l *Link) called(c *call, ch *channel, e event) {
 	l.add(c, ch)
-	if ch.network {
+	if ch.Network {
 		l.leaves(ch, e)
 	}
 }
@@ -175,79 +175,22 @@ func (l *Link) leaves(ch *channel, e event) {
 		trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
 	}
 	l.through(ch, trunk)
-	event := func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.NetworkReachedEvent{
-			MonitorCrossRefID: ref, OutboundConnection: ch.connection(), NetworkInterfaceUsed: uacsta.Ext(ch.trunk), CallingDevice: uacsta.Ext(c.calling),
-			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
-		}
-	}
-	l.tell(c, event)
-	l.watch.Tell(ch.trunk, func(ref string) any { return event(ref, "") })
-}
-
-func (l *Link) initiated(ch *channel, cause uacsta.EventCause) {
-	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ServiceInitiatedEvent{
-			MonitorCrossRefID: ref, InitiatedConnection: ch.connection(), InitiatingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-}
-
-func (l *Link) originated(ch *channel) {
-	ch.state = uacsta.Connected
-	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.OriginatedEvent{
-			MonitorCrossRefID: ref, OriginatedConnection: ch.connection(), CallingDevice: uacsta.Ext(ch.number), CalledDevice: uacsta.Ext(ch.call.called),
-			LocalConnectionInfo: local, Cause: uacsta.CauseNewCall,
-		}
-	})
-}
-
-// redirection says who sent the call on last.
-func (c *call) redirection() uacsta.RedirectionDeviceID {
-	return uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirected)}
-}
-
-// newly is the cause of what happens at the destination.
-func (c *call) newly() uacsta.EventCause {
-	if c.why != "" {
-		return c.why
-	}
-	return uacsta.CauseNewCall
-}
-
-// through is the trunk that a call has come by; nil: it has not, or it is not known.
-func (c *call) through() *uacsta.ExtendedDeviceID {
-	for _, ch := range c.channels {
-		if ch.network && ch.inbound && ch.trunk != "" {
-			trunk := uacsta.Ext(ch.trunk)
-			return &trunk
-		}
-	}
-	return nil
+	l.tell(c.Leave(ch, ch.Trunk, c.Cause())...)
 }
 
 // rings: the telephone that is called rings, or the calling one that was asked to call.
 func (l *Link) rings(ch *channel) {
 	c := ch.call
 	switch {
-	case ch.inbound || ch.state != "" || ch.comes != nil:
+	case ch.Inbound || ch.State != "" || ch.comes != nil:
 	case c.prompted == ch.id:
-		ch.state = uacsta.Initiated
-		l.initiated(ch, uacsta.CauseMakeCall)
+		l.tell(c.Initiate(ch, uacsta.CauseMakeCall)...)
 	default:
 		if part := c.queued(); part != nil {
-			l.divert(part, ch.number, uacsta.CauseDistributed)
+			l.divert(part, ch.Device, uacsta.CauseDistributed)
 		}
-		ch.state = uacsta.Alerting
 		ch.rang = time.Now()
-		l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-			return uacsta.DeliveredEvent{
-				MonitorCrossRefID: ref, Connection: ch.connection(), AlertingDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),
-				CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
-				AssociatedCallingDevice: c.through(),
-			}
-		})
+		l.tell(c.Deliver(ch, c.Cause())...)
 	}
 }
 
@@ -255,19 +198,19 @@ func (l *Link) rings(ch *channel) {
 // or by itself where calls wait: at the number that the dialplan has it at.
 func (l *Link) answered(ch *channel, at string) {
 	c := ch.call
-	if ch.inbound {
+	if ch.Inbound {
 		l.waits(ch, at)
 		return
 	}
 	l.rings(ch) // where it answered at once
 	switch {
 	case c.prompted == ch.id:
-		l.originated(ch)
+		l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
 	case ch.comes == nil:
 		c.queue = ""
 		l.established(ch)
 		if c.predicts {
-			l.enqueue(c, c.calling, uacsta.CauseMakePredictiveCall)
+			l.enqueue(c, c.Calling, uacsta.CauseMakePredictiveCall)
 			c.predicts = false
 		}
 	case c.room != "":
@@ -276,31 +219,7 @@ func (l *Link) answered(ch *channel, at string) {
 }
 
 // established: a device takes part in a call.
-func (l *Link) established(ch *channel) {
-	c := ch.call
-	ch.state = uacsta.Connected
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.EstablishedEvent{
-			MonitorCrossRefID: ref, EstablishedConnection: ch.connection(), AnsweringDevice: uacsta.Ext(ch.number), CallingDevice: uacsta.Ext(c.calling),
-			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: c.newly(),
-			AssociatedCallingDevice: c.through(),
-		}
-	})
-}
-
-func (l *Link) held(ch *channel, cause uacsta.EventCause) {
-	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.HeldEvent{MonitorCrossRefID: ref, HeldConnection: ch.connection(), HoldingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause}
-	})
-}
-
-func (l *Link) retrieved(ch *channel, cause uacsta.EventCause) {
-	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.RetrievedEvent{
-			MonitorCrossRefID: ref, RetrievedConnection: ch.connection(), RetrievingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
-}
+func (l *Link) established(ch *channel) { l.tell(ch.call.Establish(ch, ch.call.Cause())...) }
 
 // hungUp: a channel is over, and with it the call that it kept.
 func (l *Link) hungUp(ch *channel, e event) {
@@ -324,7 +243,7 @@ func (l *Link) hungUp(ch *channel, e event) {
 
 func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 	c := ch.call
-	was := ch.state
+	was := ch.State
 	switch s := c.sending; {
 	case s != nil && s.from == ch:
 		c.sending = nil
@@ -332,7 +251,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		return
 	case ch.comes != nil: // nobody knows of it
 		l.remove(ch)
-		l.unreached(c, ch.number, cause)
+		l.tell(c.Missed(ch.Device, cause))
 		return
 	case cause == uacsta.CauseCallPickup && was == uacsta.Alerting:
 		l.pickedUp(ch)
@@ -342,14 +261,14 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 	}
 	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
 	unanswered := was == uacsta.Alerting || was == ""
-	nobody := ch.inbound && len(c.channels) == 1 && !c.failed // whom it called was not even rung
+	nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed // whom it called was not even rung
 	switch {
-	case failed && (!ch.inbound && unanswered && c.prompted != ch.id):
+	case failed && (!ch.Inbound && unanswered && c.prompted != ch.id):
 		l.remove(ch)
-		l.fail(c, ch.number, cause)
+		l.fail(c, ch.Device, cause)
 		return
 	case failed && nobody:
-		l.fail(c, c.called, cause)
+		l.fail(c, c.Called, cause)
 	}
 	if was == "" {
 		l.remove(ch)
@@ -360,12 +279,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 
 // drop tells that a device has left a call, and takes it out.
 func (l *Link) drop(ch *channel, cause uacsta.EventCause) {
-	ch.state = uacsta.Null
-	l.tell(ch.call, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ConnectionClearedEvent{
-			MonitorCrossRefID: ref, DroppedConnection: ch.connection(), ReleasingDevice: uacsta.Ext(ch.number), LocalConnectionInfo: local, Cause: cause,
-		}
-	})
+	l.tell(ch.call.Clear(ch, cause)...)
 	l.remove(ch)
 }
 
@@ -377,16 +291,16 @@ func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
 
 // alone ends what is left of a call when one device is: nobody comes to it any more.
 func (l *Link) alone(c *call) {
-	if !slices.ContainsFunc(c.channels, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
-		for len(c.channels) > 0 { // queues, and who was picked up without anybody there
-			l.drop(c.channels[0], uacsta.CauseNormalClearing)
+	if !slices.ContainsFunc(c.Parties, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
+		for len(c.Parties) > 0 { // queues, and who was picked up without anybody there
+			l.drop(c.Parties[0], uacsta.CauseNormalClearing)
 		}
 		return
 	}
-	if len(c.channels) != 1 {
+	if len(c.Parties) != 1 {
 		return
 	}
-	switch last := c.channels[0]; {
+	switch last := c.Parties[0]; {
 	case l.channels[last.id] != last: // who consults has nobody to go back to
 		l.drop(last, uacsta.CauseNormalClearing)
 	case last.parks && last.kept == nil:
@@ -397,19 +311,7 @@ func (l *Link) alone(c *call) {
 // fail tells that a device could not be reached.
 func (l *Link) fail(c *call, device string, cause uacsta.EventCause) {
 	c.failed = true
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any { return c.failure(ref, device, local, cause) })
-}
-
-func (c *call) failure(ref, device string, local uacsta.LocalConnectionState, cause uacsta.EventCause) any {
-	return uacsta.FailedEvent{
-		MonitorCrossRefID: ref, FailedConnection: uacsta.Conn(c.id, device), FailingDevice: uacsta.Ext(device), CallingDevice: uacsta.Ext(c.calling),
-		CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), LocalConnectionInfo: local, Cause: cause,
-	}
-}
-
-// unreached tells a telephone that a service could not have it ring.
-func (l *Link) unreached(c *call, device string, cause uacsta.EventCause) {
-	l.watch.Tell(device, func(ref string) any { return c.failure(ref, device, uacsta.Null, cause) })
+	l.tell(c.Unreached(device, cause)...)
 }
 
 // sentOn: a call has left a device for another one, as a service of ours wanted it.
@@ -423,42 +325,13 @@ func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 
 // divert: a device is in a call no longer, and another one is to be.
 func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
-	c := ch.call
-	ch.state = uacsta.Null
-	l.tell(c, c.diverted(ch.number, to, cause))
-	c.redirected, c.why = ch.number, cause
+	l.tell(ch.call.Divert(ch, to, cause)...)
 	l.remove(ch)
-}
-
-// diverted makes the event that a call goes from a device to another one.
-func (c *call) diverted(from, to string, cause uacsta.EventCause) func(ref string, local uacsta.LocalConnectionState) any {
-	last := c.redirection()
-	return func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.DivertedEvent{
-			MonitorCrossRefID: ref, Connection: uacsta.Conn(c.id, from), DivertingDevice: uacsta.Ext(from), NewDestination: uacsta.Ext(to), LastRedirectionDevice: last,
-			LocalConnectionInfo: local, Cause: cause,
-		}
-	}
 }
 
 // transferred: a device has transferred a call in one step.
 func (l *Link) transferred(ch *channel, to string) {
-	c, from := ch.call, ch.connection()
-	ch.state = uacsta.Null
-	var list []uacsta.ConnectionListItem
-	for _, stays := range c.channels {
-		if stays != ch {
-			id := stays.connection()
-			list = append(list, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
-		}
-	}
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.TransferedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: from, TransferringDevice: uacsta.Ext(ch.number), TransferredToDevice: uacsta.Ext(to), TransferredConnections: list,
-			LocalConnectionInfo: local, Cause: uacsta.CauseSingleStepTransfer,
-		}
-	})
-	c.redirected, c.why = ch.number, uacsta.CauseRedirected
+	l.tell(ch.call.SingleStepTransfer(ch, to)...)
 	l.remove(ch)
 }
 

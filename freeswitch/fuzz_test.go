@@ -76,8 +76,8 @@ func TestLegible(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.learns(string(list), func(err error) {
-			if err != nil || l.calls["C"].calling != "a\uFFFD\uFFFD" {
-				t.Errorf("%v %q", err, l.calls["C"].calling)
+			if err != nil || l.calls["C"].Calling != "a\uFFFD\uFFFD" {
+				t.Errorf("%v %q", err, l.calls["C"].Calling)
 			}
 		})
 	}
@@ -192,34 +192,34 @@ func fuzzed(t *testing.T) *Link {
 // holdsTogether checks a link's picture of calls.
 func holdsTogether(t *testing.T, l *Link) {
 	for id, ch := range l.channels {
-		if ch.id != id || l.calls[ch.call.id] != ch.call {
+		if ch.id != id || l.calls[ch.call.ID] != ch.call {
 			t.Fatalf("channel %q is in no call", id)
 		}
 	}
 	listed := 0
 	for device, channels := range l.parties {
 		for ch := range channels {
-			if ch.number != device && ch.trunk != device || !slices.Contains(ch.call.channels, ch) {
+			if ch.Device != device && ch.Trunk != device || !slices.Contains(ch.call.Parties, ch) {
 				t.Fatalf("channel %q is found by %q", ch.id, device)
 			}
-			if ch.number == device {
+			if ch.Device == device {
 				listed++
 			}
 		}
 	}
 	parts := 0
 	for id, c := range l.calls {
-		for _, ch := range c.channels {
+		for _, ch := range c.Parties {
 			if active := l.channels[ch.id]; active != ch && (active == nil || active.kept != ch) {
 				t.Fatalf("call %q has a channel %q that is gone", id, ch.id)
 			}
 			if ch.virtual {
 				parts++
 			}
-			if ch.number != "" {
+			if ch.Device != "" {
 				listed--
 			}
-			if ch.trunk != "" && !l.parties[ch.trunk][ch] {
+			if ch.Trunk != "" && l.parties[ch.Trunk][ch] == 0 {
 				t.Fatalf("channel %q is not found by its trunk", ch.id)
 			}
 		}

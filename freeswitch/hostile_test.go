@@ -263,7 +263,7 @@ func TestFlood(t *testing.T) {
 	for what, size := range map[string][2]int{
 		"channels": {len(l.channels), maxChannels}, "calls": {len(l.calls), maxChannels}, "parties": {len(l.parties), maxChannels}, "devices": {len(l.devices), maxDevices},
 		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "offers": {len(l.offers), maxOffers}, "features": {len(l.features), maxDevices},
-		"commands": {l.socket.Waiting(), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].channels), maxParties},
+		"commands": {l.socket.Waiting(), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].Parties), maxParties},
 	} {
 		if size[0] > size[1] {
 			t.Errorf("%d %s", size[0], what)
@@ -311,7 +311,7 @@ func TestParties(t *testing.T) {
 		id := newID()
 		tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%s dir=inbound who=%d@pbx.test to=3000\nCHANNEL_ANSWER id=%[1]s\nconference::maintenance Action=add-member Conference-Name=3000 Unique-ID=%[1]s\n", id, 10000+i))
 	}
-	if n := len(tr.link.channels["conference 3000"].call.channels); n != maxParties || tr.core.longest > 65535-8 {
+	if n := len(tr.link.channels["conference 3000"].call.Parties); n != maxParties || tr.core.longest > 65535-8 {
 		t.Errorf("%d parties, %d octets", n, tr.core.longest)
 	}
 }

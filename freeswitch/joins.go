@@ -1,9 +1,11 @@
 package freeswitch
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -39,7 +41,7 @@ func (l *Link) bridged(e event) {
 		if cause = uacsta.CauseDistributed; c.queued().parked {
 			cause = uacsta.CausePark
 		}
-	case len(c.channels) != 1 || len(comes.call.channels) != 1: // why, shows when a channel ends
+	case len(c.Parties) != 1 || len(comes.call.Parties) != 1: // why, shows when a channel ends
 		c.taker, comes.call.taker = comes, waits
 		return
 	}
@@ -52,7 +54,7 @@ func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
 		return
 	}
 	l.drop(ch, cause)
-	ch.state = ""
+	ch.State = ""
 	l.add(c, ch)
 	l.takes(ch, cause)
 }
@@ -60,18 +62,18 @@ func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
 // takes: a telephone talks in a call that rang, waited or was parked elsewhere.
 func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 	c := ch.call
-	if made := ch.comes; made != nil && made.by.call == c && made.by.state == uacsta.Alerting {
+	if made := ch.comes; made != nil && made.by.call == c && made.by.State == uacsta.Alerting {
 		l.pickedUp(made.by)
 	}
 	ch.comes = nil
 	if from := c.picked; from != nil {
 		c.picked = nil
-		l.divert(from, ch.number, cause)
+		l.divert(from, ch.Device, cause)
 	} else if part := c.queued(); part != nil {
-		l.divert(part, ch.number, cause)
+		l.divert(part, ch.Device, cause)
 	}
 	if cause != "" {
-		c.why = cause
+		c.Why = cause
 	}
 	l.established(ch)
 }
@@ -79,14 +81,14 @@ func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 // pickedUp: a telephone that rang does not any more, because somebody has taken the call.
 func (l *Link) pickedUp(ch *channel) {
 	c := ch.call
-	for _, o := range c.channels {
+	for _, o := range c.Parties {
 		switch {
 		case o.comes == nil || o.comes.by != ch:
 			continue
-		case o.number == ch.number: // it has been called once more, to answer
+		case o.Device == ch.Device: // it has been called once more, to answer
 			l.remove(ch)
 		default:
-			l.divert(ch, o.number, o.comes.why)
+			l.divert(ch, o.Device, o.comes.why)
 		}
 		return
 	}
@@ -113,11 +115,11 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	}
 	target, cause := form("&intercept(%)", word(ch.other().id)), uacsta.CauseCallPickup
 	if ch.parked {
-		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.number)), uacsta.CausePark
+		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.Device)), uacsta.CausePark
 	}
 	id := newID()
 	l.originate(id, l.telephone(device), device, nil, target, &awaited{call: ch.call, by: ch, why: cause},
-		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.id, device)}, answer)
+		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.ID, device)}, answer)
 }
 
 // pickUpGroup: ECMA-269 Group Pickup Call: of the telephones that ring in the device's call group,
@@ -138,11 +140,13 @@ func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 		}
 		var ringing []*channel
 		for _, ch := range l.channels {
-			if ch.state == uacsta.Alerting && !ch.network && ch.number != device && words.MatchString(ch.number) && ch.call.room == "" {
+			if ch.State == uacsta.Alerting && !ch.Network && ch.Device != device && words.MatchString(ch.Device) && ch.call.room == "" {
 				ringing = append(ringing, ch)
 			}
 		}
-		slices.SortFunc(ringing, func(a, b *channel) int { return a.rang.Compare(b.rang) })
+		slices.SortFunc(ringing, func(a, b *channel) int {
+			return cmp.Or(a.rang.Compare(b.rang), l.parties[a.Device][a]-l.parties[b.Device][b])
+		})
 		l.firstOf(ringing, group, func(ch *channel) {
 			if ch == nil {
 				answer(nil, uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
@@ -166,8 +170,8 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 		return
 	}
 	ch := ringing[0]
-	l.group(ch.number, func(its string, err error) {
-		if err == nil && its == group && l.channels[ch.id] == ch && ch.state == uacsta.Alerting {
+	l.group(ch.Device, func(its string, err error) {
+		if err == nil && its == group && l.channels[ch.id] == ch && ch.State == uacsta.Alerting {
 			done(ch)
 			return
 		}
@@ -220,7 +224,7 @@ func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
 		return
 	}
 	l.send(ch, place, l.elsewhere(ch, form("'valet_park:% %' inline", word(l.cfg.ParkLot), word(place))), uacsta.CausePark, answer,
-		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.id, place)})
+		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.ID, place)})
 }
 
 // What conferences that services make are named with: they are no devices.
@@ -269,37 +273,31 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 			return
 		}
 		c.room = room
-		for _, member := range c.channels {
+		for _, member := range c.Parties {
 			member.parks = true // in the conference, when everybody else has left
 		}
 		l.originate(newID(), l.dial(device), device, nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, by: ch, why: how.cause},
-			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.id, device)}, answer)
+			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.ID, device)}, answer)
 	})
 }
 
 // added: a device that was called to a conference has answered.
 func (l *Link) added(ch *channel) {
 	by, why := ch.comes.by, ch.comes.why
-	ch.comes, ch.state, ch.parks = nil, uacsta.Connected, true
-	l.conferenced(ch.call, by.connection(), nil, by.number, ch, why)
+	ch.comes, ch.parks = nil, true
+	l.tell(conferenced(ch.call, callmodel.Joining{By: by.Device, Added: ch.Device, Primary: by.connection(), Cause: why}, ch)...)
 }
 
-// conferenced tells that a device is in a conference now, and what it was in before, if anything.
-func (l *Link) conferenced(c *call, through uacsta.ConnectionID, before *uacsta.ConnectionID, by string, joined *channel, cause uacsta.EventCause) {
-	list := make([]uacsta.ConnectionListItem, len(c.channels))
-	for i, ch := range c.channels {
-		now := ch.connection()
-		list[i] = uacsta.ConnectionListItem{NewConnection: &now, OldConnection: &now}
-		if ch == joined {
-			list[i].OldConnection = before
+// conferenced has a channel take part in the conference that a call is.
+func conferenced(c *call, how callmodel.Joining, joined *channel) []callmodel.Notice {
+	var members []callmodel.Member[*channel]
+	for _, ch := range c.Parties {
+		if ch.State != "" && ch != joined {
+			members = append(members, ch.member())
 		}
 	}
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.ConferencedEvent{
-			MonitorCrossRefID: ref, PrimaryOldCall: through, SecondaryOldCall: before, ConferencingDevice: uacsta.Ext(by),
-			AddedParty: uacsta.Ext(joined.number), ConferenceConnections: list, LocalConnectionInfo: local, Cause: cause,
-		}
-	})
+	_, notices := c.Conference(how, append(members, joined.member())...)
+	return notices
 }
 
 // room takes what mod_conference tells of conferences that are not our services': such a one is a
@@ -314,20 +312,20 @@ func (l *Link) room(e event) {
 	case "add-member":
 		switch {
 		case room == nil && !ch.call.full() && !l.full():
-			room = &channel{id: "conference " + name, number: name, virtual: true}
+			room = &channel{id: "conference " + name, Connection: callmodel.Connection{Device: name}, virtual: true}
 			l.add(ch.call, room)
 			l.established(room)
 		case room != nil && room.call != ch.call && !room.call.full():
 			before := ch.connection()
-			l.remove(ch)
-			l.add(room.call, ch)
-			l.conferenced(room.call, room.connection(), &before, name, ch, uacsta.CauseConference)
+			notices := conferenced(room.call, callmodel.Joining{By: name, Added: ch.Device, Primary: room.connection(), Secondary: &before, Cause: uacsta.CauseConference}, ch)
+			l.move(room.call, ch)
+			l.tell(notices...)
 		}
 	case "del-member":
 		if room != nil && room.call == ch.call { // it goes on elsewhere
 			l.cleared(ch, uacsta.CauseNormalClearing)
-			ch.state = uacsta.Connected
-			l.add(&call{id: newID(), calling: ch.number}, ch)
+			ch.State = uacsta.Connected
+			l.add(newCall(newID(), ch.Device, ""), ch)
 		}
 	}
 }

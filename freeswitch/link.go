@@ -58,17 +58,18 @@ type Link struct {
 	socket   *socket
 	channels map[string]*channel
 	calls    map[string]*call
-	parties  map[string]map[*channel]bool // connections, by their number and their trunk
-	before   []former                     // channels that there were, while the link learns them
-	jobs     map[string]*job              // background jobs, by their identifier
-	awaited  map[string]*awaited          // channels that are to come, by their identifier
-	offers   map[string]string            // channels that mod_callcenter calls an agent for, by the agent
-	parts    map[string]int               // how many calls wait in a queue, by its device
-	devices  map[string]bool              // that have registered, or are known otherwise: whether they are in service
-	profiles map[string]profile           // of devices that have registered
-	features map[string]*settings         // of devices, as far as anybody wanted to know
-	waiting  map[string]bool              // devices that messages wait for
-	played   bool                         // FreeSWITCH is asked to tell when an application ends
+	parties  map[string]map[*channel]int // when connections came, by their number and their trunk
+	arrivals int                         // how many have come
+	before   []former                    // channels that there were, while the link learns them
+	jobs     map[string]*job             // background jobs, by their identifier
+	awaited  map[string]*awaited         // channels that are to come, by their identifier
+	offers   map[string]string           // channels that mod_callcenter calls an agent for, by the agent
+	parts    map[string]int              // how many calls wait in a queue, by its device
+	devices  map[string]bool             // that have registered, or are known otherwise: whether they are in service
+	profiles map[string]profile          // of devices that have registered
+	features map[string]*settings        // of devices, as far as anybody wanted to know
+	waiting  map[string]bool             // devices that messages wait for
+	played   bool                        // FreeSWITCH is asked to tell when an application ends
 }
 
 var _ proxy.ConnectionKeeper = (*Link)(nil)
@@ -145,7 +146,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 		ch.quiet()
 	}
 	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*job{}, map[string]*awaited{}
-	l.parties, l.before = map[string]map[*channel]bool{}, nil
+	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }

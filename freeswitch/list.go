@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -141,23 +142,23 @@ func (l *Link) learn(row shown) {
 		"Channel-Presence-ID": string(row.PresenceID), "Call-Direction": string(row.Direction),
 		"Caller-Caller-ID-Number": string(row.CallerNumber), "Caller-Destination-Number": string(row.Dest),
 	}}
-	ch := &channel{id: id, inbound: row.Direction == "inbound"}
-	ch.number, ch.network = numberOf(e)
+	ch := &channel{id: id, Connection: callmodel.Connection{Inbound: row.Direction == "inbound"}}
+	ch.Device, ch.Network = numberOf(e)
 	callID := string(row.CallUUID)
 	if !words.MatchString(callID) || l.calls[callID].full() {
 		callID = id
 	}
 	c := l.calls[callID]
 	if c == nil {
-		c = &call{id: callID, calling: string(row.CallerNumber), called: string(row.Dest)}
+		c = newCall(callID, string(row.CallerNumber), string(row.Dest))
 	}
 	switch {
 	case row.CallState == "HELD":
-		ch.state = uacsta.Hold
-	case ch.inbound || row.CallState == "ACTIVE" || row.CallState == "UNHELD":
-		ch.state = uacsta.Connected
+		ch.State = uacsta.Hold
+	case ch.Inbound || row.CallState == "ACTIVE" || row.CallState == "UNHELD":
+		ch.State = uacsta.Connected
 	case row.CallState == "RINGING" || row.CallState == "EARLY":
-		ch.state = uacsta.Alerting
+		ch.State = uacsta.Alerting
 	}
 	l.add(c, ch)
 	l.before = append(l.before, former{ch, row})

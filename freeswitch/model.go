@@ -1,51 +1,56 @@
 package freeswitch
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // channel is one leg of a call, as FreeSWITCH has it: a device's part in the call. Queues and
 // conferences take part, too, without one.
 type channel struct {
-	id       string
-	number   string // of the device, or at the other side of the network
-	network  bool   // it is no telephone of the directory
-	trunk    string // the device that it is reached through; "" where that is not known
-	virtual  bool   // the part of a queue or a conference: FreeSWITCH has no such channel
-	parked   bool   // the part of a place where calls are parked
-	inbound  bool   // the telephone, or the network, has called
+	id string
+	callmodel.Connection
+	virtual  bool // the part of a queue or a conference: FreeSWITCH has no such channel
+	parked   bool // the part of a place where calls are parked
 	call     *call
-	state    uacsta.LocalConnectionState // "" before it rings
-	rang     time.Time                   // when it began to ring
-	kept     *channel                    // its part in the call that waits while it consults; nil: none
-	holds    bool                        // a service has it hold, not its user
-	parks    bool                        // FreeSWITCH keeps it when the other one leaves
-	leaves   bool                        // a service ends it, and tells what that means
-	comes    *awaited                    // it takes part once it has answered; nil: at once
-	sip      string                      // Call-ID of its INVITE
-	messages map[string]*sound           // that services play or record, by FreeSWITCH's name
+	rang     time.Time         // when it began to ring
+	kept     *channel          // its part in the call that waits while it consults; nil: none
+	holds    bool              // a service has it hold, not its user
+	parks    bool              // FreeSWITCH keeps it when the other one leaves
+	leaves   bool              // a service ends it, and tells what that means
+	comes    *awaited          // it takes part once it has answered; nil: at once
+	sip      string            // Call-ID of its INVITE
+	messages map[string]*sound // that services play or record, by FreeSWITCH's name
 }
 
 // call is what CSTA calls one: channels that belong together.
 type call struct {
-	id              string
-	calling, called string
-	redirected      string            // the device that sent it on last
-	why             uacsta.EventCause // what did
-	prompted        string            // the channel of the calling telephone, which rings first
-	predicts        bool              // a queue has called, before anybody was in it
-	channels        []*channel
-	sending         *sending // a service that sends it elsewhere; nil: none
-	failed          bool     // Failed has been told
-	joining         bool     // a service joins it with another call
-	queue           string   // that FreeSWITCH has it in, also while agents are called
-	picked          *channel // rang until somebody took the call who is not known yet
-	taker           *channel // of another call, is bridged with one of this; why, is not known yet
-	room            string   // the conference that services have made of it
-	exit            string   // the trunk that the dialplan has named
+	callmodel.Call[*channel]
+	prompted string   // the channel of the calling telephone, which rings first
+	predicts bool     // a queue has called, before anybody was in it
+	sending  *sending // a service that sends it elsewhere; nil: none
+	failed   bool     // Failed has been told
+	joining  bool     // a service joins it with another call
+	queue    string   // that FreeSWITCH has it in, also while agents are called
+	picked   *channel // rang until somebody took the call who is not known yet
+	taker    *channel // of another call, is bridged with one of this; why, is not known yet
+	room     string   // the conference that services have made of it
+	exit     string   // the trunk that the dialplan has named
+}
+
+// newCall makes a call without anybody in it.
+func newCall(id, calling, called string) *call {
+	return &call{Call: callmodel.Call[*channel]{ID: id, Calling: calling, Called: called}}
+}
+
+// member is a channel in its call.
+func (ch *channel) member() callmodel.Member[*channel] {
+	return callmodel.Member[*channel]{Call: &ch.call.Call, Party: ch}
 }
 
 // sending is a call on its way to another device: deflected, transferred, or parked.
@@ -70,30 +75,37 @@ type awaited struct {
 }
 
 // connection is the channel's part in its call.
-func (ch *channel) connection() uacsta.ConnectionID { return uacsta.Conn(ch.call.id, ch.number) }
+func (ch *channel) connection() uacsta.ConnectionID { return ch.call.Connection(ch) }
 
 // add puts a channel into a call.
 func (l *Link) add(c *call, ch *channel) {
 	ch.call = c
-	c.channels = append(c.channels, ch)
+	c.Add(ch)
 	l.channels[ch.id] = ch
-	l.calls[c.id] = c
-	l.index(ch.number, ch)
-	l.index(ch.trunk, ch)
+	l.calls[c.ID] = c
+	l.index(ch.Device, ch)
+	l.index(ch.Trunk, ch)
 	if ch.virtual {
-		l.parts[ch.number]++
+		l.parts[ch.Device]++
 	}
 }
 
 // index has a channel found by a device that it belongs to.
 func (l *Link) index(device string, ch *channel) {
-	if device == "" {
+	if device == "" || l.parties[device][ch] != 0 {
 		return
 	}
 	if l.parties[device] == nil {
-		l.parties[device] = map[*channel]bool{}
+		l.parties[device] = map[*channel]int{}
 	}
-	l.parties[device][ch] = true
+	l.arrivals++
+	l.parties[device][ch] = l.arrivals
+}
+
+// of are the connections of a device, or through it, in the order in which they came.
+func (l *Link) of(device string) []*channel {
+	came := l.parties[device]
+	return slices.SortedFunc(maps.Keys(came), func(a, b *channel) int { return came[a] - came[b] })
 }
 
 func (l *Link) unindex(device string, ch *channel) {
@@ -104,9 +116,9 @@ func (l *Link) unindex(device string, ch *channel) {
 
 // through: a channel is reached through a trunk.
 func (l *Link) through(ch *channel, trunk string) {
-	l.unindex(ch.trunk, ch)
-	ch.trunk = trunk
-	l.index(ch.number, ch)
+	l.unindex(ch.Trunk, ch)
+	ch.Trunk = trunk
+	l.index(ch.Device, ch)
 	l.index(trunk, ch)
 }
 
@@ -120,7 +132,7 @@ func (l *Link) full() bool {
 }
 
 // full reports whether a call has as many connections as an event can list.
-func (c *call) full() bool { return c != nil && len(c.channels) >= maxParties }
+func (c *call) full() bool { return c != nil && len(c.Parties) >= maxParties }
 
 // remove takes a channel out of its call; a call without channels is over.
 func (l *Link) remove(ch *channel) {
@@ -129,21 +141,16 @@ func (l *Link) remove(ch *channel) {
 	} else if active != nil && active.kept == ch {
 		active.kept = nil
 	}
-	l.unindex(ch.number, ch)
-	l.unindex(ch.trunk, ch)
+	l.unindex(ch.Device, ch)
+	l.unindex(ch.Trunk, ch)
 	c := ch.call
-	for i, other := range c.channels {
-		if other == ch {
-			c.channels = append(c.channels[:i:i], c.channels[i+1:]...)
-			break
-		}
-	}
-	if len(c.channels) == 0 {
-		delete(l.calls, c.id)
+	c.Remove(ch)
+	if len(c.Parties) == 0 {
+		delete(l.calls, c.ID)
 	}
 	if ch.virtual {
-		if l.parts[ch.number]--; l.parts[ch.number] == 0 {
-			delete(l.parts, ch.number)
+		if l.parts[ch.Device]--; l.parts[ch.Device] == 0 {
+			delete(l.parts, ch.Device)
 		}
 	}
 }
@@ -156,8 +163,8 @@ func (l *Link) find(id uacsta.ConnectionID) *channel {
 		return nil
 	}
 	telephone := l.telephones(id.DeviceID.ID)
-	for _, ch := range c.channels {
-		if ch.number == id.DeviceID.ID && (!ch.network || !telephone) {
+	for _, ch := range c.Parties {
+		if ch.Device == id.DeviceID.ID && (!ch.Network || !telephone) {
 			return ch
 		}
 	}
@@ -170,7 +177,7 @@ func (l *Link) telephones(number string) bool {
 		return true
 	}
 	for ch := range l.parties[number] {
-		if ch.number == number && !ch.network && !ch.virtual {
+		if ch.Device == number && !ch.Network && !ch.virtual {
 			return true
 		}
 	}
@@ -179,7 +186,7 @@ func (l *Link) telephones(number string) bool {
 
 // other is another channel of the call, which talks or rings; nil when there is none.
 func (ch *channel) other() *channel {
-	for _, o := range ch.call.channels {
+	for _, o := range ch.call.Parties {
 		if o != ch && !o.virtual {
 			return o
 		}
@@ -195,27 +202,19 @@ func (ch *channel) leg() *channel {
 	return ch
 }
 
-// tell tells every telephone of a call; make makes the event, with the state that the telephone
-// has in the call.
-func (l *Link) tell(c *call, event func(ref string, local uacsta.LocalConnectionState) any) {
-	told := map[string]bool{}
-	for _, ch := range c.channels {
-		device := ch.device()
-		if device == "" || ch.state == "" || told[device] {
-			continue
-		}
-		told[device] = true
-		l.watch.Tell(device, func(ref string) any { return event(ref, ch.state) })
+// tell hands events to the monitors of their devices.
+func (l *Link) tell(notices ...callmodel.Notice) {
+	for _, n := range notices {
+		l.watch.Tell(n.Device, n.For)
 	}
 }
 
-// device is the device that a channel is a connection of, for whoever watches it: behind the
-// network, the trunk.
-func (ch *channel) device() string {
-	if ch.network {
-		return ch.trunk
+// move puts channels into one call, out of those that they are in.
+func (l *Link) move(c *call, channels ...*channel) {
+	for _, ch := range channels {
+		l.remove(ch)
+		l.add(c, ch)
 	}
-	return ch.number
 }
 
 // numberOf is the number of the device that a channel belongs to.

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -29,8 +30,8 @@ func (l *Link) trunkDevice(name string) string {
 
 // queued is the part of the queue that a call waits in; nil: none.
 func (c *call) queued() *channel {
-	for _, ch := range c.channels {
-		if ch.virtual && ch.state == uacsta.Queued {
+	for _, ch := range c.Parties {
+		if ch.virtual && ch.State == uacsta.Queued {
 			return ch
 		}
 	}
@@ -39,26 +40,19 @@ func (c *call) queued() *channel {
 
 // enqueue: a call waits in a queue, or is parked.
 func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
-	id := queue + " of " + c.id
+	id := queue + " of " + c.ID
 	if !words.MatchString(queue) || c.queued() != nil || l.channels[id] != nil || c.full() || l.full() {
 		return
 	}
 	front := l.parts[queue]
-	queued := front + 1
-	part := &channel{id: id, number: queue, virtual: true, state: uacsta.Queued, parked: cause == uacsta.CausePark}
+	part := &channel{id: id, Connection: callmodel.Connection{Device: queue}, virtual: true, parked: cause == uacsta.CausePark}
 	l.add(c, part)
-	l.tell(c, func(ref string, local uacsta.LocalConnectionState) any {
-		return uacsta.QueuedEvent{
-			MonitorCrossRefID: ref, QueuedConnection: part.connection(), Queue: uacsta.Ext(queue), CallingDevice: uacsta.Ext(c.calling),
-			CalledDevice: uacsta.Ext(c.called), LastRedirectionDevice: c.redirection(), NumberQueued: &queued, CallsInFront: &front,
-			LocalConnectionInfo: local, Cause: cause,
-		}
-	})
+	l.tell(c.Queue(part, front, cause)...)
 }
 
 // waits: a channel that FreeSWITCH answers itself waits in a queue where the number is one's.
 func (l *Link) waits(ch *channel, at string) {
-	if c := ch.call; ch.inbound && len(c.channels) == 1 && l.cfg.Queues != nil && l.cfg.Queues(at) {
+	if c := ch.call; ch.Inbound && len(c.Parties) == 1 && l.cfg.Queues != nil && l.cfg.Queues(at) {
 		l.enqueue(c, l.queueDevice(at), uacsta.CauseEnteringDistribution)
 	}
 }
@@ -129,10 +123,7 @@ func (l *Link) forwarded(c *call, e event) {
 	if !words.MatchString(from) || !words.MatchString(to) || cause == "" {
 		return
 	}
-	event := c.diverted(from, to, cause)
-	l.tell(c, event)
-	l.watch.Tell(from, func(ref string) any { return event(ref, uacsta.Null) })
-	c.redirected, c.why = from, cause
+	l.tell(c.Forward(from, to, cause)...)
 }
 
 // dialplan takes what the dialplan tells by its application event: that a call is in a queue, comes
@@ -148,7 +139,7 @@ func (l *Link) dialplan(e event) {
 		l.enqueue(c, l.queueDevice(e.get("Queue")), uacsta.CauseEnteringDistribution)
 	case e.get("Event-Subclass") == "csta::forward":
 		l.forwarded(c, e)
-	case ch.network:
+	case ch.Network:
 		l.through(ch, trunk)
 	default:
 		c.exit = trunk
@@ -166,15 +157,15 @@ func (l *Link) gateway(e event) {
 // when no other one rings. It reports false where that is not so.
 func (l *Link) unanswered(ch *channel) bool {
 	c := ch.call
-	if c.queue == "" || ch.inbound || ch.virtual || ch.state != uacsta.Alerting {
+	if c.queue == "" || ch.Inbound || ch.virtual || ch.State != uacsta.Alerting {
 		return false
 	}
 	waits := false
-	for _, o := range c.channels {
-		if o != ch && (o.virtual || o.state == uacsta.Alerting) {
+	for _, o := range c.Parties {
+		if o != ch && (o.virtual || o.State == uacsta.Alerting) {
 			return false
 		}
-		waits = waits || o != ch && o.state == uacsta.Connected
+		waits = waits || o != ch && o.State == uacsta.Connected
 	}
 	if !waits {
 		return false

@@ -634,14 +634,14 @@ func consulting(t *testing.T, name string) *player {
 		defer close(known)
 		by := map[string]*channel{}
 		for _, ch := range p.link.channels {
-			by[ch.number] = ch
+			by[ch.Device] = ch
 		}
 		for _, ch := range by {
 			p.link.remove(ch)
 		}
-		first, second := &call{id: "first"}, &call{id: "second"}
+		first, second := newCall("first", "", ""), newCall("second", "", "")
 		held := *by["1001"]
-		held.state = uacsta.Hold
+		held.State = uacsta.Hold
 		p.link.add(first, &held)
 		p.link.add(first, by["1002"])
 		by["1001"].kept = &held
@@ -771,7 +771,7 @@ func (p *player) end() string {
 			}
 			var list []string
 			for _, ch := range p.link.channels {
-				list = append(list, ch.number+" "+string(ch.state))
+				list = append(list, ch.Device+" "+string(ch.State))
 			}
 			slices.Sort(list)
 			over <- strings.Join(list, ", ")

@@ -123,7 +123,7 @@ func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState)
 	if ch == nil {
 		return nil, errConnection
 	}
-	if slices.Contains(states, ch.state) && (!ch.virtual || slices.Contains(states, uacsta.Queued)) {
+	if slices.Contains(states, ch.State) && (!ch.virtual || slices.Contains(states, uacsta.Queued)) {
 		return ch, nil
 	}
 	return nil, errState
@@ -178,7 +178,8 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	if s.AutoOriginate == uacsta.DoNotPrompt {
 		set = append(set, variables(l.cfg.AutoAnswer))
 	}
-	c := &call{id: id, calling: from, called: to, prompted: id}
+	c := newCall(id, from, to)
+	c.prompted = id
 	l.originate(id, l.telephone(from), from, set, l.extension(to), &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
@@ -199,7 +200,9 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		return
 	}
 	id := newID()
-	l.originate(id, l.dial(to), to, nil, l.extension(target), &awaited{call: &call{id: id, calling: from, called: to, predicts: true}},
+	c := newCall(id, from, to)
+	c.predicts = true
+	l.originate(id, l.dial(to), to, nil, l.extension(target), &awaited{call: c},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
@@ -212,12 +215,12 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 		return
 	}
 	name, c := newID(), made.call
-	l.awaited[id], l.calls[c.id] = made, c
+	l.awaited[id], l.calls[c.ID] = made, c
 	forget := func() bool {
 		_, never := l.awaited[id]
 		delete(l.awaited, id)
-		if len(c.channels) == 0 {
-			delete(l.calls, c.id)
+		if len(c.Parties) == 0 {
+			delete(l.calls, c.ID)
 		}
 		return never
 	}
@@ -231,9 +234,9 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 		}
 		told := device
 		if c.predicts {
-			told = c.calling
+			told = c.Calling
 		}
-		l.unreached(c, told, cause)
+		l.tell(c.Missed(told, cause))
 	}
 	set := form("origination_uuid=%", word(id))
 	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
@@ -312,7 +315,7 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 	if err == nil && !words.MatchString(s.TransferredTo.ID) {
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
 	}
-	if err == nil && (ch.other() == nil || len(ch.call.channels) != 2) {
+	if err == nil && (ch.other() == nil || len(ch.call.Parties) != 2) {
 		err = errState
 	}
 	if err != nil {
@@ -321,12 +324,12 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 	}
 	to := s.TransferredTo.ID
 	l.send(ch, to, l.elsewhere(ch, l.extension(to)), uacsta.CauseSingleStepTransfer, answer,
-		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.id, to)})
+		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.ID, to)})
 }
 
 // elsewhere is the command that sends the other party of a call to an extension.
 func (l *Link) elsewhere(ch *channel, to part) instruction {
-	if ch.inbound || ch.call.prompted == ch.id { // the other one is its B leg
+	if ch.Inbound || ch.call.prompted == ch.id { // the other one is its B leg
 		return api("uuid_transfer % -bleg %", word(ch.id), to)
 	}
 	return api("uuid_transfer % %", word(ch.other().id), to)
@@ -344,7 +347,7 @@ func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.Event
 		switch {
 		case err != nil:
 			c.sending = nil
-		case ch.virtual && ch.state != uacsta.Null:
+		case ch.virtual && ch.State != uacsta.Null:
 			l.sentOn(ch, to, cause)
 		}
 	}, res)
@@ -352,14 +355,14 @@ func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.Event
 
 func (l *Link) snapshot(device string) any {
 	list := &uacsta.SnapshotDeviceDataList{}
-	for ch := range l.parties[device] {
-		if ch.device() != device || ch.state == "" {
+	for _, ch := range l.of(device) {
+		if ch.Watched() != device || ch.State == "" {
 			continue
 		}
-		states := []uacsta.LocalConnectionState{ch.state}
-		for _, o := range ch.call.channels {
-			if o != ch && o.state != "" {
-				states = append(states, o.state)
+		states := []uacsta.LocalConnectionState{ch.State}
+		for _, o := range ch.call.Parties {
+			if o != ch && o.State != "" {
+				states = append(states, o.State)
 			}
 		}
 		list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
@@ -375,11 +378,11 @@ func (l *Link) snapshotCall(id uacsta.ConnectionID) (any, error) {
 		return nil, errConnection
 	}
 	list := &uacsta.SnapshotCallDataList{}
-	for _, ch := range own.call.channels {
-		if ch.state != "" {
+	for _, ch := range own.call.Parties {
+		if ch.State != "" {
 			connection := ch.connection()
 			list.SnapshotCallResponseInfo = append(list.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
-				DeviceOnCall: uacsta.Ext(ch.number), CallIdentifier: &connection, LocalConnectionInfo: ch.state,
+				DeviceOnCall: uacsta.Ext(ch.Device), CallIdentifier: &connection, LocalConnectionInfo: ch.State,
 			})
 		}
 	}

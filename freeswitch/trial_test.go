@@ -368,12 +368,12 @@ CHANNEL_PROGRESS id=B`)
 	tr.hears("1002", "Diverted 1002 null callForwardBusy")
 	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Diverted 1002 connected callForwardBusy", "Delivered 1003 connected callForwardBusy")
 	tr.hears("1003", "Delivered 1003 alerting callForwardBusy")
-	if c := tr.link.calls["A"]; c.redirected != "1002" {
-		t.Errorf("the last redirecting device is %q", c.redirected)
+	if c := tr.link.calls["A"]; c.Redirected != "1002" {
+		t.Errorf("the last redirecting device is %q", c.Redirected)
 	}
 	tr.tell("CHANNEL_CREATE id=C dir=inbound from=5550100 to=1002 Caller-RDNIS=5550199\nCHANNEL_CREATE id=D dir=inbound from=5550100 to=1002 Caller-RDNIS=a'b")
-	if c, d := tr.link.calls["C"], tr.link.calls["D"]; c.redirected != "5550199" || d.redirected != "" {
-		t.Errorf("the last redirecting devices are %q, %q", c.redirected, d.redirected)
+	if c, d := tr.link.calls["C"], tr.link.calls["D"]; c.Redirected != "5550199" || d.Redirected != "" {
+		t.Errorf("the last redirecting devices are %q, %q", c.Redirected, d.Redirected)
 	}
 }
 
@@ -550,7 +550,7 @@ func TestRooms(t *testing.T) {
 	tr.hears("3000", "Established 3000 connected newCall")
 	tr.tell("conference::maintenance Action=del-member Conference-Name=3000 id=B")
 	tr.hears("3000", "ConnectionCleared 1002 connected normalClearing")
-	if ch := tr.link.channels["B"]; ch == nil || ch.state != uacsta.Connected || ch.call == tr.link.channels["A"].call {
+	if ch := tr.link.channels["B"]; ch == nil || ch.State != uacsta.Connected || ch.call == tr.link.channels["A"].call {
 		t.Errorf("who has left the conference is %+v", ch)
 	}
 	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "3000")})
@@ -731,8 +731,8 @@ func TestLearnReal(t *testing.T) {
 	}
 	var parties []string
 	for _, c := range tr.link.calls {
-		for _, ch := range c.channels {
-			parties = append(parties, fmt.Sprintf("%s %s in %s to %s", ch.number, ch.state, c.calling, c.called))
+		for _, ch := range c.Parties {
+			parties = append(parties, fmt.Sprintf("%s %s in %s to %s", ch.Device, ch.State, c.Calling, c.Called))
 		}
 	}
 	if want := []string{"1001 connected in 1001 to 1002", "1002 connected in 1001 to 1002"}; len(tr.link.calls) != 1 || !slices.Equal(parties, want) {

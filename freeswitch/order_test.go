@@ -1,0 +1,38 @@
+package freeswitch
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Calls that wait are listed in the order in which they came.
+func TestWaitingCallsStandInOrder(t *testing.T) {
+	l := fuzzed(t)
+	defer l.socket.Close(errBroken)
+	var want []string
+	for i := range 20 {
+		caller := fmt.Sprintf("caller%02d", i)
+		for _, lines := range []string{
+			"Event-Name: CHANNEL_CREATE\nUnique-ID: " + caller + "\nCall-Direction: inbound\nCaller-Caller-ID-Number: 555\nCaller-Destination-Number: 9500\n",
+			"Event-Name: CUSTOM\nEvent-Subclass: csta::queue\nUnique-ID: " + caller + "\nQueue: 9501\n",
+		} {
+			e, err := (&message{body: lines}).event()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.told(e)
+		}
+		want = append(want, caller)
+	}
+	answer := l.snapshot(l.queueDevice("9501")).(uacsta.SnapshotDeviceResponse)
+	var got []string
+	for _, info := range answer.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo {
+		got = append(got, info.ConnectionIdentifier.CallID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

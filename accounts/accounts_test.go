@@ -257,6 +257,66 @@ func TestPauses(t *testing.T) {
 	})
 }
 
+// A locked name is refused at once, whatever the password is, at the peer that guessed and nowhere else,
+// until the lock lapses.
+func TestCheckLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "right", "")
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{After: 2, For: time.Minute})
+		check := func(password string, from netip.Addr, want error) {
+			t.Helper()
+			login, err := k.Check(t.Context(), "", "crm", password, from)
+			if !errors.Is(err, want) || (login != Login{}) != (want == nil) {
+				t.Errorf("%s from %v: %v", password, from, err)
+			}
+		}
+		check("wrong", here, ErrWrong)
+		check("wrong", here, ErrWrong)
+		wrong, began := k.guard.Wrong(), time.Now()
+		check("right", here, ErrLocked)
+		check("wrong", here, ErrLocked)
+		if time.Since(began) != 0 || k.guard.Wrong() != wrong {
+			t.Error("a password that is not looked at takes time, or counts")
+		}
+		check("right", somewhere(1), nil)
+		time.Sleep(time.Minute)
+		check("right", here, nil)
+	})
+}
+
+// Whoever waits for its turn and hangs up gets nothing, and who waits while another proves the same
+// password is not checked again; the application ID is looked at all the same.
+func TestCheckWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "right", "CRM 5")
+	synctest.Test(t, func(t *testing.T) {
+		k := keeper(t, path, GuardConfig{})
+		k.turns.free = 0
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make([]error, 4)
+		var group sync.WaitGroup
+		for i, application := range []string{"CRM 5", "CRM 5", "CRM 4", "CRM 5"} {
+			ctx := ctx
+			if i < 3 {
+				ctx = t.Context()
+			}
+			group.Go(func() { _, errs[i] = k.Check(ctx, application, "crm", "right", here) })
+			synctest.Wait()
+		}
+		cancel()
+		synctest.Wait()
+		k.turns.give()
+		group.Wait()
+		if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], ErrWrong) || !errors.Is(errs[3], context.Canceled) {
+			t.Error(errs)
+		}
+		if k.turns.free != 1 || k.guard.Wrong() != 1 {
+			t.Error(k.turns.free, "turns are free;", k.guard.Wrong(), "wrong passwords")
+		}
+	})
+}
+
 // A name that nobody has takes as long to be refused as a wrong password: the time does not tell
 // which names there are.
 func TestUnknownNamesTakeAsLong(t *testing.T) {

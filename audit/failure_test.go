@@ -223,6 +223,20 @@ func TestFailedSync(t *testing.T) {
 	})
 }
 
+// A log whose last fsync fails says so when it is closed.
+func TestFailedLastSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{room: -1, sync: syscall.EIO}
+		l := opened(t, filepath.Join(t.TempDir(), "audit.log"), d, 0)
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); !errors.Is(err, syscall.EIO) || !errors.Is(err, ErrFull) {
+			t.Error(err)
+		}
+	})
+}
+
 // A disk that does not answer makes nobody wait for ever.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -477,6 +491,9 @@ func TestClosed(t *testing.T) {
 		t.Error("a closed log takes entries")
 	}
 	var none *Log
+	if lines, refused := none.Counts(); lines != 0 || refused != 0 {
+		t.Error(lines, refused)
+	}
 	if err := errors.Join(none.Add(Entry{}), none.Note(Entry{}).Wait(), none.Close(), none.Failing()); err != nil {
 		t.Error(err)
 	}

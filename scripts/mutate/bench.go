@@ -71,7 +71,8 @@ func command(ctx context.Context, dir, name string, args ...string) ([]byte, err
 	cmd.Stderr = &failure
 	out, err := cmd.Output()
 	if err != nil {
-		return out, fmt.Errorf("%w\n%s%s", err, failure.Bytes(), out)
+		told := append(failure.Bytes(), out...)
+		return out, fmt.Errorf("%w\n%s", err, told[:min(len(told), 4000)])
 	}
 	return out, nil
 }

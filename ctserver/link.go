@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
@@ -52,7 +53,9 @@ type Link struct {
 	cfg   LinkConfig
 	ports map[string]*port // by device
 
-	watch proxy.Watch
+	watch  proxy.Watch
+	outbox proxy.Outbox // monitors are started, and told of events, in one order
+	ready  atomic.Bool  // it takes requests
 
 	mu       sync.Mutex
 	lastCall int   // of callIDs
@@ -102,10 +105,17 @@ const (
 // ctx ends or none is left.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	l.watch.Begin(up)
+	broken := make(chan error, 1)
+	l.outbox.Guard(func(err error) {
+		select {
+		case broken <- err:
+		default: // it is known
+		}
+	})
 	var group sync.WaitGroup
+	defer l.outbox.Finish()
 	defer group.Wait()
+	defer cancel()
 	defer l.watch.Begin(nil)
 	changes := make(chan change, len(l.ports))
 	for _, p := range l.ports {
@@ -121,6 +131,9 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		case <-ctx.Done():
 			cancel()
 			return ctx.Err()
+		case err := <-broken:
+			cancel()
+			return err
 		case c := <-changes:
 			if was, known := states[c.port]; known && was == nil && c.err != nil {
 				alive--
@@ -134,6 +147,9 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 			}
 			if !ready && (alive == len(l.ports) || alive > 0 && len(states) == len(l.ports)) {
 				ready = true
+				l.watch.Begin(up)
+				l.ready.Store(true)
+				defer l.ready.Store(false)
 				up.Ready()
 			}
 		}
@@ -264,12 +280,18 @@ var (
 
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	if !l.ready.Load() {
+		reply(nil, proxy.Refusal(gate.ErrClosed))
+		return
+	}
 	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
 		switch s := service.(type) {
 		case *uacsta.MonitorStart:
-			answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil }))
+			l.outbox.Post(func() { answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil })) })
+			l.outbox.Tell()
 		case *uacsta.MonitorStop:
-			answer(l.watch.Stop(s))
+			l.outbox.Post(func() { answer(l.watch.Stop(s)) })
+			l.outbox.Tell()
 		default:
 			p, err := l.portOf(service)
 			if err != nil {

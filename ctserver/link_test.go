@@ -17,7 +17,7 @@ const patience = 10 * time.Second
 
 // fake is a ctserver with one port, written from the description of its protocol.
 type fake struct {
-	t *testing.T
+	t testing.TB
 	l net.Listener
 
 	mu      sync.Mutex
@@ -27,7 +27,7 @@ type fake struct {
 	changed chan struct{}
 }
 
-func newFake(t *testing.T) *fake {
+func newFake(t testing.TB) *fake {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -49,6 +49,7 @@ func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 		p.inbox.Do(func() { p.happened(what, more) }, w.Close) // it must not miss what happens
 	})
 	p.wire = w
+	p.inbox.Guard(w.Close)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Serve(ctx, w.read) }()                  // the inbox waits for it
 	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) { // whatever it was doing before
@@ -94,7 +95,18 @@ func (p *port) command(name string, timeout time.Duration, then func(reply *line
 	}
 }
 
-func (p *port) tell(event func(ref string) any) { p.link.watch.Tell(p.cfg.Number, event) }
+// tell tells the monitors of the port; event makes the event for a cross reference.
+func (p *port) tell(event func(ref string) any) {
+	p.link.pass(p.cfg.Number, event)
+}
+
+// pass tells the monitors of a device, in order with the replies; event makes the event for a cross
+// reference.
+func (l *Link) pass(device string, event func(ref string) any) {
+	ev := uacsta.Encode(event("0"), uacsta.Edition6)
+	l.outbox.Post(func() { l.watch.Pass(device, ev) })
+	l.outbox.Tell()
+}
 
 // newCall makes a call of the port.
 func (p *port) newCall(incoming bool) *call {
@@ -129,7 +141,7 @@ func beyond(number string) *callmodel.Connection {
 // happens tells what has happened to a call.
 func (p *port) happens(notices []callmodel.Notice) {
 	for _, n := range notices {
-		p.link.watch.Tell(n.Device, n.For)
+		p.link.pass(n.Device, n.For)
 	}
 }
 

@@ -55,6 +55,7 @@ func TestLegible(t *testing.T) {
 	} {
 		l.begin(core)
 		l.inbox.Open()
+		l.ready.Store(true)
 		if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, words.MatchString); err != nil {
 			t.Fatal(err)
 		}
@@ -174,6 +175,7 @@ func fuzzed(t *testing.T) *Link {
 	}
 	l.begin(reader{t: t})
 	l.inbox.Open()
+	l.ready.Store(true)
 	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, l.told)
 	served := make(chan error, 1)
 	go func() {
@@ -275,6 +277,7 @@ func TestUnreached(t *testing.T) {
 	core := &teller{}
 	l.begin(core)
 	l.inbox.Open()
+	l.ready.Store(true)
 	object := uacsta.Dev("1001")
 	if _, err := l.watch.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, words.MatchString); err != nil {
 		t.Fatal(err)

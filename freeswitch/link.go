@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
@@ -52,6 +53,7 @@ type Link struct {
 	cfg   LinkConfig
 	watch proxy.Watch
 	inbox proxy.Inbox
+	ready atomic.Bool // it takes requests
 	hush  share.Hush[string]
 
 	// of the goroutine that takes from the inbox
@@ -131,12 +133,15 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	l.inbox.Open()
 	deliver := l.inbox.Deliverer()
 	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.told(e) }) })
+	l.inbox.Guard(s.Close)
 	l.socket = s
 	ended := make(chan error, 1)
 	go func() { // the inbox waits for it
 		ended <- s.Run(ctx, s.read, func(ctx context.Context) error { return l.keep(ctx, s, up) }, nil)
 	}()
-	return l.inbox.Run(ended)
+	err = l.inbox.Run(ended)
+	l.ready.Store(false)
+	return err
 }
 
 // begin forgets what was before.
@@ -182,6 +187,7 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	l.ready.Store(true)
 	up.Ready()
 	beat, second := time.NewTicker(l.cfg.Heartbeat), time.NewTicker(time.Second)
 	defer beat.Stop()

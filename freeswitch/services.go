@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -23,6 +24,10 @@ var (
 
 // Request implements proxy.Link.
 func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	if !l.ready.Load() {
+		reply(nil, proxy.Refusal(gate.ErrClosed))
+		return
+	}
 	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
 		l.inbox.Do(func() { l.perform(service, answer) }, func(err error) { answer(nil, err) })
 	})

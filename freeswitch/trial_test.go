@@ -98,6 +98,7 @@ func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
 	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.told)
 	l.begin(tr.core)
 	l.inbox.Open()
+	l.ready.Store(true)
 	ended := make(chan error, 1)
 	var group sync.WaitGroup
 	group.Go(func() { _ = l.inbox.Run(ended) })

@@ -60,10 +60,11 @@ func (p *plain) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 	p.mu.Unlock()
 	line.Close()
+	if p.late != nil {
+		p.late.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "0001"}, uacsta.Edition3))
+	}
 	if p.fault == "an Upcall after Run" {
-		defer func() {
-			go up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "0001"}, uacsta.Edition3))
-		}()
+		p.late = up // for the end of the next life
 	}
 	if p.fault == "a goroutine is left" {
 		go func() { select {} }()

@@ -12,6 +12,7 @@ import (
 type Inbox struct {
 	mu    sync.Mutex
 	tasks chan func() // nil while nothing is taken
+	fail  func(error) // is told of a panic; nil: nobody recovers it
 }
 
 // inboxLength is how many things may wait to be done.
@@ -22,6 +23,14 @@ func (i *Inbox) Open() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.tasks = make(chan func(), inboxLength)
+}
+
+// Guard has a panic in what is done recovered: fail is told, and sees to it that ended says soon
+// that no more will come. What waits until then is done nevertheless.
+func (i *Inbox) Guard(fail func(error)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.fail = fail
 }
 
 // Do has something done, or calls refuse with why not: gate.ErrClosed, or
@@ -59,12 +68,12 @@ func (i *Inbox) Deliverer() func(what func()) {
 // nothing after it.
 func (i *Inbox) Run(ended <-chan error) error {
 	i.mu.Lock()
-	tasks := i.tasks
+	tasks, fail := i.tasks, i.fail
 	i.mu.Unlock()
 	for {
 		select {
 		case what := <-tasks:
-			what()
+			guarded(what, fail)
 		case err := <-ended:
 			i.mu.Lock()
 			i.tasks = nil
@@ -72,7 +81,7 @@ func (i *Inbox) Run(ended <-chan error) error {
 			for {
 				select {
 				case what := <-tasks:
-					what()
+					guarded(what, fail)
 				default:
 					return err
 				}

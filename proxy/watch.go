@@ -80,3 +80,18 @@ func (w *Watch) Tell(device string, event func(ref string) any) {
 		up.Event(uacsta.Encode(event(ref), uacsta.Edition6))
 	}
 }
+
+// Pass sends an event to every monitor of a device, under its own cross reference.
+func (w *Watch) Pass(device string, ev *uacsta.Message) {
+	w.mu.Lock()
+	up, refs := w.up, w.watched[device]
+	w.mu.Unlock()
+	if up == nil {
+		return
+	}
+	for _, ref := range refs {
+		own := ev.Clone()
+		own.SetCrossRef(ref)
+		up.Event(own)
+	}
+}

@@ -58,7 +58,7 @@ func New(cfg Config) (*Switch, error) {
 		cfg: cfg, devices: map[string]*device{}, calls: map[string]*call{}, monitors: map[string]*monitor{},
 		patient: map[*connection]struct{}{}, registrations: map[string]*registration{}, dialogues: map[string]*dialogue{}, prefix: newRef()[:4],
 	}
-	s.core.said, s.core.awaited = sync.NewCond(&s.mu), map[*awaited]struct{}{}
+	s.core.awaited = map[*awaited]struct{}{}
 	return s, s.build()
 }
 
@@ -71,7 +71,7 @@ func (s *Switch) Has(number string) bool {
 // Run implements proxy.Link: the switch is up until ctx ends.
 func (s *Switch) Run(ctx context.Context, up proxy.Upcalls) error {
 	failed := s.begin(up)
-	s.say()
+	s.core.outbox.Tell()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -110,9 +110,9 @@ func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
-	s.perform(req, func(res *uacsta.Message, err error) { s.core.tell(func() { reply(res, err) }) })
+	s.perform(req, func(res *uacsta.Message, err error) { s.core.outbox.Post(func() { reply(res, err) }) })
 	s.mu.Unlock()
-	s.say()
+	s.core.outbox.Tell()
 }
 
 // perform carries out a request, and gives its answer before the events. s.mu is held.
@@ -221,7 +221,7 @@ func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacst
 
 // do runs a change that no request asked for: a timer, or a phone.
 func (s *Switch) do(change func()) {
-	defer s.say()
+	defer s.core.outbox.Tell()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()

@@ -50,7 +50,7 @@ func newWorldOf(t *testing.T, cfg Config, monitored ...string) *world {
 	go func() { _ = sw.Run(ctx, &upcalls{w, ready}); close(done) }()
 	w.stop = func() { cancel(); <-done }
 	<-ready
-	w.settle()
+	sw.core.outbox.Finish()
 	for _, number := range monitored {
 		object := uacsta.Dev(number)
 		res := w.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
@@ -58,15 +58,6 @@ func newWorldOf(t *testing.T, cfg Config, monitored ...string) *world {
 	}
 	w.events()
 	return w
-}
-
-// settle waits until the switch has said everything.
-func (w *world) settle() {
-	w.sw.mu.Lock()
-	defer w.sw.mu.Unlock()
-	for w.sw.core.saying {
-		w.sw.core.said.Wait()
-	}
 }
 
 type upcalls struct {

@@ -229,19 +229,22 @@ func nothingAfterRun(b *bench) {
 		l := b.up()
 		l.watch()
 		var busy sync.WaitGroup
+		var done atomic.Int32
 		stop := make(chan struct{})
 		for _, what := range []func(){b.rig.Tell, func() { l.ask(l.snapshot()) }, func() { l.ask(l.call()) }} {
 			busy.Go(func() {
-				for range 200 {
+				for range 500 {
 					select {
 					case <-stop:
 						return
 					default:
 						what()
+						done.Add(1)
 					}
 				}
 			})
 		}
+		b.want("something to be done", func() bool { return done.Load() > 30 })
 		l.stop()
 		close(stop)
 		busy.Wait()

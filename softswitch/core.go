@@ -45,18 +45,8 @@ func (s *Switch) begin(up proxy.Upcalls) <-chan error {
 	return failed
 }
 
-// forget ends the calls, monitors and registrations of the life before: their timers have been
-// stopped.
+// forget ends the calls of the life before: their timers have been stopped.
 func (s *Switch) forget() {
-	for _, m := range s.monitors {
-		if m.device != nil {
-			m.device.monitors = nil
-			s.note(m.device)
-		}
-	}
-	clear(s.monitors)
-	clear(s.registrations)
-	clear(s.dialogues)
 	for _, c := range s.calls {
 		c.followers, c.route = nil, nil
 		for len(c.connections) > 0 {
@@ -74,6 +64,15 @@ func (s *Switch) end() {
 	s.mu.Lock()
 	s.core.up = nil
 	s.stopTimers()
+	for _, m := range s.monitors { // references end with their life
+		if m.device != nil {
+			m.device.monitors = nil
+			s.note(m.device)
+		}
+	}
+	clear(s.monitors)
+	clear(s.registrations)
+	clear(s.dialogues)
 	for a := range s.core.awaited {
 		s.core.outbox.Post(func() { a.reply(nil, proxy.Refusal(gate.ErrClosed)) })
 	}

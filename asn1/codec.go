@@ -84,7 +84,7 @@ func (c *codec) request(req *uacsta.Message) (operation int, argument *ber.Packe
 		return 0, nil, unsupported("parameterNotSupported", err)
 	}
 	operation = s.code.number
-	if req.Name() == "SystemStatus" {
+	if req.Name() == uacsta.NameSystemStatus {
 		operation = c.flavour.status
 	}
 	return operation, argument, nil

@@ -218,7 +218,7 @@ func (c *conn) answer(m *pdu, service, ref string, res *uacsta.Message) {
 		_ = c.queue(c.answerOf(m, service, res)) // fails when the connection has ended
 	}
 	c.mu.Lock()
-	if service == "MonitorStop" && res != nil && res.Err() == nil {
+	if service == uacsta.NameMonitorStop && res != nil && res.Err() == nil {
 		c.dropHeld(ref)
 	}
 	c.unanswered--

@@ -262,10 +262,10 @@ func (h *fromSwitch) associate(a *association) error {
 
 // request implements handler.
 func (h *fromSwitch) request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	if req.Name() == "SystemStatus" {
+	if req.Name() == uacsta.NameSystemStatus {
 		h.once.Do(func() { close(h.spoken) })
 	}
-	if req.Name() == "RequestSystemStatus" {
+	if req.Name() == uacsta.NameRequestSystemStatus {
 		answer(uacsta.AnswerTo(req, edition))
 		return
 	}

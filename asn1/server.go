@@ -225,7 +225,7 @@ func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	if ref != "" {
 		req.SetCrossRef(ref)
 	}
-	if name == "MonitorStart" {
+	if name == uacsta.NameMonitorStart {
 		if own = c.reserve(); own == 0 {
 			answer(uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded).Message(edition))
 			return
@@ -233,13 +233,13 @@ func (c *client) request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	}
 	c.session.Request(req, func(res *uacsta.Message) {
 		switch {
-		case name == "MonitorStart" && (res == nil || res.Err() != nil):
+		case name == uacsta.NameMonitorStart && (res == nil || res.Err() != nil):
 			c.remember("", own)
 		case res == nil || res.Err() != nil:
-		case name == "MonitorStart":
+		case name == uacsta.NameMonitorStart:
 			c.remember(res.CrossRef(), own)
 			c.rename(res)
-		case name == "MonitorStop":
+		case name == uacsta.NameMonitorStop:
 			c.forget(ref)
 		}
 		answer(res)
@@ -312,11 +312,11 @@ func (c toClient) Event(m *uacsta.Message) {
 	ref := m.CrossRef()
 	c.rename(m)
 	switch {
-	case m.Name() == "ApplicationSessionTerminated":
+	case m.Name() == uacsta.NameApplicationSessionTerminated:
 		c.Closed(errRefused)
 	case m.Kind() != uacsta.Event:
 		c.conn.ask(m, func(*uacsta.Message, error) {})
-		if m.Name() == "MonitorStop" {
+		if m.Name() == uacsta.NameMonitorStop {
 			c.forget(ref)
 		}
 	case c.udp != nil:

@@ -32,26 +32,26 @@ const Unclear State = "unclear"
 // steps are the events that change one connection (the table of connection states and events of
 // ECMA-269).
 var steps = map[string]step{
-	"ServiceInitiatedEvent":  {"initiatedConnection", uacsta.Initiated, []State{none}},
-	"DigitsDialedEvent":      {"dialingConnection", uacsta.Initiated, []State{uacsta.Initiated}},
-	"OriginatedEvent":        {"originatedConnection", uacsta.Connected, []State{none, uacsta.Initiated}},
-	"OfferedEvent":           {"offeredConnection", uacsta.Alerting, []State{none}},
-	"DeliveredEvent":         {"connection", uacsta.Alerting, []State{none, uacsta.Alerting, uacsta.Queued, uacsta.Fail}},
-	"EstablishedEvent":       {"establishedConnection", uacsta.Connected, []State{none, uacsta.Initiated, uacsta.Alerting, uacsta.Queued}},
-	"NetworkReachedEvent":    {"outboundConnection", uacsta.Connected, []State{none}},
-	"HeldEvent":              {"heldConnection", uacsta.Hold, []State{uacsta.Connected}},
-	"RetrievedEvent":         {"retrievedConnection", uacsta.Connected, []State{uacsta.Hold, uacsta.Queued}},
-	"QueuedEvent":            {"queuedConnection", uacsta.Queued, []State{none, uacsta.Alerting, uacsta.Connected, uacsta.Queued, uacsta.Fail}},
-	"BridgedEvent":           {"bridgedConnection", uacsta.Queued, []State{none, uacsta.Alerting, uacsta.Connected, uacsta.Hold}},
-	"FailedEvent":            {"failedConnection", uacsta.Fail, []State{none, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Queued}},
-	"DivertedEvent":          {"connection", none, []State{none, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
-	"ConnectionClearedEvent": {"droppedConnection", none, []State{uacsta.Initiated, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
+	uacsta.NameServiceInitiatedEvent:  {"initiatedConnection", uacsta.Initiated, []State{none}},
+	uacsta.NameDigitsDialedEvent:      {"dialingConnection", uacsta.Initiated, []State{uacsta.Initiated}},
+	uacsta.NameOriginatedEvent:        {"originatedConnection", uacsta.Connected, []State{none, uacsta.Initiated}},
+	uacsta.NameOfferedEvent:           {"offeredConnection", uacsta.Alerting, []State{none}},
+	uacsta.NameDeliveredEvent:         {"connection", uacsta.Alerting, []State{none, uacsta.Alerting, uacsta.Queued, uacsta.Fail}},
+	uacsta.NameEstablishedEvent:       {"establishedConnection", uacsta.Connected, []State{none, uacsta.Initiated, uacsta.Alerting, uacsta.Queued}},
+	uacsta.NameNetworkReachedEvent:    {"outboundConnection", uacsta.Connected, []State{none}},
+	uacsta.NameHeldEvent:              {"heldConnection", uacsta.Hold, []State{uacsta.Connected}},
+	uacsta.NameRetrievedEvent:         {"retrievedConnection", uacsta.Connected, []State{uacsta.Hold, uacsta.Queued}},
+	uacsta.NameQueuedEvent:            {"queuedConnection", uacsta.Queued, []State{none, uacsta.Alerting, uacsta.Connected, uacsta.Queued, uacsta.Fail}},
+	uacsta.NameBridgedEvent:           {"bridgedConnection", uacsta.Queued, []State{none, uacsta.Alerting, uacsta.Connected, uacsta.Hold}},
+	uacsta.NameFailedEvent:            {"failedConnection", uacsta.Fail, []State{none, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Queued}},
+	uacsta.NameDivertedEvent:          {"connection", none, []State{none, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
+	uacsta.NameConnectionClearedEvent: {"droppedConnection", none, []State{uacsta.Initiated, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
 }
 
 // Concerns reports whether an event changes connections, or makes calls of calls.
 func Concerns(ev *uacsta.Message) bool {
 	_, one := steps[ev.Name()]
-	return one || ev.Name() == "TransferedEvent" || ev.Name() == "ConferencedEvent"
+	return one || ev.Name() == uacsta.NameTransferedEvent || ev.Name() == uacsta.NameConferencedEvent
 }
 
 // Says returns the state that an event says the connection is in that it names in an element; "" where
@@ -67,7 +67,7 @@ func Says(event, element string) State {
 // connection with the network beyond the switch is connected while it rings and answers there.
 func Permits(event string, from, to State) bool {
 	s, known := steps[event]
-	if from == uacsta.Connected && (event == "DeliveredEvent" || event == "EstablishedEvent") {
+	if from == uacsta.Connected && (event == uacsta.NameDeliveredEvent || event == uacsta.NameEstablishedEvent) {
 		return to == uacsta.Connected
 	}
 	return known && s.to == to && slices.Contains(s.from, from)
@@ -86,15 +86,15 @@ type Change struct {
 func Changes(ev *uacsta.Message, state func(ID) State) []Change {
 	if s, one := steps[ev.Name()]; one {
 		id := ID{ev.Text(s.path + "/callID"), ev.Text(s.path + "/deviceID")}
-		if ev.Name() == "DeliveredEvent" && state(id) == uacsta.Connected { // beyond a trunk, which is connected
+		if ev.Name() == uacsta.NameDeliveredEvent && state(id) == uacsta.Connected { // beyond a trunk, which is connected
 			return []Change{{id, uacsta.Connected}}
 		}
 		return []Change{{id, s.to}}
 	}
 	switch ev.Name() {
-	case "CallClearedEvent":
+	case uacsta.NameCallClearedEvent:
 		return []Change{{ID: ID{Call: ev.Text("clearedCall/callID")}}}
-	case "TransferedEvent", "ConferencedEvent":
+	case uacsta.NameTransferedEvent, uacsta.NameConferencedEvent:
 		return regrouped(ev, state)
 	}
 	return nil
@@ -115,7 +115,7 @@ func regrouped(ev *uacsta.Message, state func(ID) State) []Change {
 		switch path := c.Path(); {
 		case strings.HasSuffix(path, "newConnection"):
 			joined = append(joined, Change{ID: id})
-			if ev.Name() == "ConferencedEvent" {
+			if ev.Name() == uacsta.NameConferencedEvent {
 				joined[len(joined)-1].State = uacsta.Connected
 			}
 		case strings.HasSuffix(path, "oldConnection") && len(joined) > 0:

@@ -80,7 +80,7 @@ func DialectOf(name string) (Dialect, bool) {
 
 // write brings a request, whose devices are numbers, into the dialect.
 func (d *Dialect) write(req *uacsta.Message) {
-	if d.CallMonitors && req.Name() == "MonitorStart" {
+	if d.CallMonitors && req.Name() == uacsta.NameMonitorStart {
 		req.SetMonitorType(uacsta.MonitorCall)
 	}
 	for _, device := range req.Devices() {

@@ -290,14 +290,14 @@ func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) 
 	}
 	h.link.read(req)
 	switch req.Name() {
-	case "ApplicationSessionTerminated":
+	case uacsta.NameApplicationSessionTerminated:
 		h.conn.Close(fmt.Errorf("the switching function ended the application session: %.100q", req.Text("sessionTermReason/definedTermReason")+req.Text("sessionTermReason/serverTermReason")))
 		answer(nil)
 		return
-	case "SystemRegister": // some switching functions want to be told of ours
+	case uacsta.NameSystemRegister: // some switching functions want to be told of ours
 		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
 		return
-	case "RequestSystemStatus":
+	case uacsta.NameRequestSystemStatus:
 		answer(uacsta.AnswerTo(req, edition))
 		return
 	}

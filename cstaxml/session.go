@@ -81,7 +81,7 @@ func (s *session) reset(ctx context.Context) error {
 		return fmt.Errorf("application session not prolonged: %w", err)
 	}
 	var granted uacsta.ResetApplicationSessionTimerPosResponse
-	if res.Name() != "ResetApplicationSessionTimerPosResponse" || res.Decode(&granted) != nil {
+	if res.Name() != uacsta.NameResetApplicationSessionTimerPosResponse || res.Decode(&granted) != nil {
 		return fmt.Errorf("application session not prolonged: %.200q", res.Text("errorCode/definedError")+res.Text("errorCode/applError"))
 	}
 	s.again(time.Duration(min(max(granted.ActualSessionDuration, 0), 365*24*3600)) * time.Second)

@@ -314,40 +314,40 @@ func (cl *client) told(m *uacsta.Message) {
 	first := uacsta.Conn(connections[0].CallID(), connections[0].DeviceID())
 	mine := first.DeviceID.ID == cl.device()
 	switch m.Name() {
-	case "DeliveredEvent":
+	case uacsta.NameDeliveredEvent:
 		if mine {
 			cl.ringing, cl.caller, cl.rings = &first, m.Text("callingDevice/deviceIdentifier"), 0
 			cl.rang(&first)
 		}
-	case "ServiceInitiatedEvent", "OriginatedEvent":
+	case uacsta.NameServiceInitiatedEvent, uacsta.NameOriginatedEvent:
 		cl.active = &first
-	case "EstablishedEvent":
+	case uacsta.NameEstablishedEvent:
 		if mine {
 			cl.ringing, cl.active = nil, &first
 		} else {
 			cl.happens("toneend") // ringback ends
 		}
-	case "HeldEvent":
+	case uacsta.NameHeldEvent:
 		if mine {
 			cl.held = &first
 			if sameCall(&first, cl.active) {
 				cl.active = nil
 			}
 		}
-	case "RetrievedEvent":
+	case uacsta.NameRetrievedEvent:
 		if mine {
 			cl.active = &first
 			if sameCall(&first, cl.held) {
 				cl.held = nil
 			}
 		}
-	case "DtmfDetectedEvent":
+	case uacsta.NameDtmfDetectedEvent:
 		cl.heard(m.Text("dtmfChar"))
-	case "TransferedEvent", "ConferencedEvent":
+	case uacsta.NameTransferedEvent, uacsta.NameConferencedEvent:
 		cl.joined(m)
-	case "ConnectionClearedEvent", "FailedEvent", "DivertedEvent":
+	case uacsta.NameConnectionClearedEvent, uacsta.NameFailedEvent, uacsta.NameDivertedEvent:
 		if mine {
-			cl.over(&first, m.Name() == "FailedEvent")
+			cl.over(&first, m.Name() == uacsta.NameFailedEvent)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func outOfOrder(b *bench) {
 		if (h.Answer-1)/2%2 == 1 {
 			disturbed = "true"
 		}
-		if got := h.Message.Text("doNotDisturbOn"); h.Message.Name() == "GetDoNotDisturbResponse" && got != disturbed {
+		if got := h.Message.Text("doNotDisturbOn"); h.Message.Name() == uacsta.NameGetDoNotDisturbResponse && got != disturbed {
 			fail("the answer to request %d is that of another: %s", h.Answer, h.Message)
 		}
 	}
@@ -271,7 +271,7 @@ func goneMeanwhile(b *bench) {
 	b.sessions(1)
 	b.sw.release(false)
 	for len(other.asked) > 0 {
-		if m := other.hear().Message; m.Name() == "MonitorStartResponse" {
+		if m := other.hear().Message; m.Name() == uacsta.NameMonitorStartResponse {
 			other.started(m)
 		}
 	}
@@ -324,7 +324,7 @@ func linkLost(b *bench) {
 		fail("%w", err)
 	}
 	b.sw.restore()
-	m := a.event("ConnectionClearedEvent")
+	m := a.event(uacsta.NameConnectionClearedEvent)
 	if got := m.Connections(); own.CallID != "" && got[0].CallID() != own.CallID || m.CrossRef() != ref {
 		fail("call %s under %s has ended, the client hears %s", own.CallID, ref, m)
 	}

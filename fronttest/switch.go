@@ -142,9 +142,9 @@ func (s *behind) carry(now *life, req *uacsta.Message, reply func(*uacsta.Messag
 			s.mu.Lock()
 			switch {
 			case err != nil:
-			case req.Name() == "MonitorStart":
+			case req.Name() == uacsta.NameMonitorStart:
 				s.refs[res.CrossRef()] = req.Text("monitorObject/deviceObject")
-			case req.Name() == "MonitorStop":
+			case req.Name() == uacsta.NameMonitorStop:
 				delete(s.refs, req.CrossRef())
 			}
 			s.mu.Unlock()

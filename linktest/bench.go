@@ -338,11 +338,11 @@ func (l *life) send(req *uacsta.Message, then func()) *question {
 	q.name = fmt.Sprintf("%s %d", q.name, l.asked)
 	l.open[q] = struct{}{}
 	over := l.over
-	if m := l.monitors[ref]; m != nil && req.Name() == "MonitorStop" {
+	if m := l.monitors[ref]; m != nil && req.Name() == uacsta.NameMonitorStop {
 		m.stopped = true
 	}
 	l.mu.Unlock()
-	start := req.Name() == "MonitorStart"
+	start := req.Name() == uacsta.NameMonitorStart
 	l.b.labelled(func() { l.b.rig.Link.Request(req, func(res *uacsta.Message, err error) { q.reply(res, err, start) }) })
 	l.mu.Lock()
 	q.returned = true

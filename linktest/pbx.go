@@ -50,23 +50,23 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	l.pbx.mu.Lock()
 	defer l.pbx.mu.Unlock()
 	switch req.Name() {
-	case "MonitorStart":
+	case uacsta.NameMonitorStart:
 		l.refs++
 		ref := fmt.Sprintf("%04X", l.refs)
 		l.monitors[ref] = req.Text("monitorObject/deviceObject")
 		answer(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, uacsta.Edition3))
-	case "MonitorStop":
+	case uacsta.NameMonitorStop:
 		if _, known := l.monitors[req.CrossRef()]; !known {
 			answer(uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID).Message(uacsta.Edition3))
 			return
 		}
 		delete(l.monitors, req.CrossRef())
 		answer(uacsta.Encode(uacsta.MonitorStopResponse{}, uacsta.Edition3))
-	case "SnapshotDevice":
+	case uacsta.NameSnapshotDevice:
 		var res uacsta.SnapshotDeviceResponse
 		res.CrossRefIDorSnapshotData.SnapshotData = &uacsta.SnapshotDeviceDataList{}
 		answer(uacsta.Encode(res, uacsta.Edition3))
-	case "MakeCall":
+	case uacsta.NameMakeCall:
 		device, called := req.Text("callingDevice"), req.Text("calledDirectoryNumber")
 		l.pbx.heard = append(l.pbx.heard, called)
 		own := l.call(device)
@@ -77,7 +77,7 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 				LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNewCall,
 			}
 		})
-	case "ClearConnection":
+	case uacsta.NameClearConnection:
 		answer(uacsta.Encode(uacsta.ClearConnectionResponse{}, uacsta.Edition3))
 	default:
 		res := uacsta.AnswerTo(req, uacsta.Edition3)

@@ -217,13 +217,13 @@ func (d *Desk) monitors(req, res *uacsta.Message, number string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch req.Name() {
-	case "MonitorStart":
+	case uacsta.NameMonitorStart:
 		if local := res.CrossRef(); local != "" {
 			ref := number + "/" + local
 			d.refs[ref] = &deskMonitor{number: number, local: local, start: req.Clone()}
 			res.SetCrossRef(ref)
 		}
-	case "MonitorStop":
+	case uacsta.NameMonitorStop:
 		delete(d.refs, req.CrossRef())
 	}
 }

@@ -26,7 +26,7 @@ func (s *Server) featureDocuments(u *user) []document {
 	if !ok {
 		return nil
 	}
-	list := []document{featureDocument("DoNotDisturb", "DoNotDisturbEvent", u.Number, field{"doNotDisturbOn", fmt.Sprint(f.DND.On)})}
+	list := []document{featureDocument("DoNotDisturb", uacsta.NameDoNotDisturbEvent, u.Number, field{"doNotDisturbOn", fmt.Sprint(f.DND.On)})}
 	for _, kind := range forwardingKeys {
 		for _, set := range f.Forwardings {
 			if set.Type != kind {
@@ -36,7 +36,7 @@ func (s *Server) featureDocuments(u *user) []document {
 			if kind == uacsta.ForwardNoAns {
 				fields = append(fields, field{"ringCount", fmt.Sprint(set.Rings)})
 			}
-			list = append(list, featureDocument("Forwarding "+string(kind), "ForwardingEvent", u.Number, fields...))
+			list = append(list, featureDocument("Forwarding "+string(kind), uacsta.NameForwardingEvent, u.Number, fields...))
 		}
 	}
 	for _, a := range f.Agents {
@@ -47,8 +47,8 @@ func (s *Server) featureDocuments(u *user) []document {
 
 // agentEvents name the states of agents.
 var agentEvents = map[uacsta.AgentState]string{
-	uacsta.AgentReady: "AgentReadyEvent", uacsta.AgentNotReady: "AgentNotReadyEvent", uacsta.AgentBusy: "AgentBusyEvent",
-	uacsta.AgentWorkingAfterCall: "AgentWorkingAfterCallEvent", uacsta.AgentNull: "AgentLoggedOffEvent",
+	uacsta.AgentReady: uacsta.NameAgentReadyEvent, uacsta.AgentNotReady: uacsta.NameAgentNotReadyEvent, uacsta.AgentBusy: uacsta.NameAgentBusyEvent,
+	uacsta.AgentWorkingAfterCall: uacsta.NameAgentWorkingAfterCallEvent, uacsta.AgentNull: uacsta.NameAgentLoggedOffEvent,
 }
 
 func agentDocument(number string, a softswitch.AgentState) document {
@@ -123,12 +123,12 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 	}
 	device := uacsta.Dev(number)
 	switch msg.Name() {
-	case "SetDoNotDisturb":
+	case uacsta.NameSetDoNotDisturb:
 		var req uacsta.SetDoNotDisturb
 		err = msg.Decode(&req)
 		req.Device = device
 		return "DoNotDisturb", req, err
-	case "SetForwarding":
+	case uacsta.NameSetForwarding:
 		var req uacsta.SetForwarding
 		err = msg.Decode(&req)
 		req.Device = device
@@ -136,7 +136,7 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 			req.ForwardDN = nil
 		}
 		return "Forwarding " + string(req.ForwardingType), req, err
-	case "SetAgentState":
+	case uacsta.NameSetAgentState:
 		var req uacsta.SetAgentState
 		err = msg.Decode(&req)
 		req.Device = device

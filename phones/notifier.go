@@ -63,7 +63,7 @@ func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.
 }
 
 // served are the services that telephones may ask of us.
-var served = []string{"GetDoNotDisturb", "SetDoNotDisturb", "GetForwarding", "SetForwarding"}
+var served = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
 
 // fromOutside handles a CSTA request that a telephone sends outside a dialog: the switch is
 // the switching function, for the telephone's own extension.

@@ -248,17 +248,17 @@ func (s *Server) fromTelephone(u *user, m *uacsta.Message) {
 	}
 	device := uacsta.Dev(u.Number)
 	switch m.Name() {
-	case "MicrophoneMuteEvent":
+	case uacsta.NameMicrophoneMuteEvent:
 		told[uacsta.MicrophoneMuteEvent](s, u, m)
-	case "SpeakerMuteEvent":
+	case uacsta.NameSpeakerMuteEvent:
 		told[uacsta.SpeakerMuteEvent](s, u, m)
-	case "SpeakerVolumeEvent":
+	case uacsta.NameSpeakerVolumeEvent:
 		told[uacsta.SpeakerVolumeEvent](s, u, m)
-	case "DoNotDisturbEvent":
+	case uacsta.NameDoNotDisturbEvent:
 		var e uacsta.DoNotDisturbEvent
 		err := m.Decode(&e)
 		perform(uacsta.SetDoNotDisturb{Device: device, DoNotDisturbOn: e.DoNotDisturbOn}, err)
-	case "ForwardingEvent":
+	case uacsta.NameForwardingEvent:
 		var e uacsta.ForwardingEvent
 		err := m.Decode(&e)
 		perform(uacsta.SetForwarding{Device: device, ForwardingType: e.ForwardingType, ActivateForward: e.ForwardStatus, ForwardDN: e.ForwardTo, RingCount: e.RingCount}, err)

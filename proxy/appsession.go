@@ -103,7 +103,7 @@ const (
 )
 
 // ofAppSessions are the requests that a client may make without an application session.
-var ofAppSessions = map[string]bool{"StartApplicationSession": true, "StopApplicationSession": true, "ResetApplicationSessionTimer": true}
+var ofAppSessions = map[string]bool{uacsta.NameStartApplicationSession: true, uacsta.NameStopApplicationSession: true, uacsta.NameResetApplicationSessionTimer: true}
 
 // bound reports whether the client has to have an application session.
 func (s *Session) bound() bool { return s.mode == SessionsMandatory || s.own.Name == "" }

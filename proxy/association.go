@@ -42,17 +42,17 @@ var (
 	segments   = &kindOfAssociation{element: "serviceCrossRefID"}
 	deviceData = &kindOfAssociation{element: segments.element, within: "crossRefIDorSnapshotData"}
 	collection = &kindOfAssociation{
-		element: "dcollCrossRefID", ends: []string{"StopDataCollection"},
+		element: "dcollCrossRefID", ends: []string{uacsta.NameStopDataCollection},
 		cancel:  func(ref string) any { return uacsta.StopDataCollection{DcollCrossRefID: ref} },
 		aborted: func(ref string) any { return uacsta.StopDataCollection{DcollCrossRefID: ref} },
 	}
 	records = &kindOfAssociation{
-		element: "cdrCrossRefID", ends: []string{"StopCDRTransmission"},
+		element: "cdrCrossRefID", ends: []string{uacsta.NameStopCDRTransmission},
 		cancel:  func(ref string) any { return uacsta.StopCDRTransmission{CdrCrossRefID: ref} },
 		aborted: func(ref string) any { return uacsta.StopCDRTransmission{CdrCrossRefID: ref} },
 	}
 	escapes = &kindOfAssociation{
-		element: "escapeRegisterID", ends: []string{"EscapeRegisterCancel", "EscapeRegisterAbort"},
+		element: "escapeRegisterID", ends: []string{uacsta.NameEscapeRegisterCancel, uacsta.NameEscapeRegisterAbort},
 		cancel:  func(ref string) any { return uacsta.EscapeRegisterCancel{EscapeRegisterID: ref} },
 		aborted: func(ref string) any { return uacsta.EscapeRegisterAbort{EscapeRegisterID: ref} },
 	}
@@ -60,21 +60,21 @@ var (
 
 // openers are the requests whose answer may open one.
 var openers = map[string]*kindOfAssociation{
-	"SnapshotDevice": deviceData, "SnapshotCall": deviceData, "StartDataCollection": collection, "StartCDRTransmission": records, "EscapeRegister": escapes,
+	uacsta.NameSnapshotDevice: deviceData, uacsta.NameSnapshotCall: deviceData, uacsta.NameStartDataCollection: collection, uacsta.NameStartCDRTransmission: records, uacsta.NameEscapeRegister: escapes,
 }
 
 // underReference are the requests, of either side, that belong to one.
 var underReference = map[string]*kindOfAssociation{
-	"SnapshotDeviceData": segments, "SnapshotCallData": segments,
-	"StopDataCollection": collection, "SuspendDataCollection": collection, "ResumeDataCollection": collection, "DataCollected": collection,
-	"DataCollectionSuspended": collection, "DataCollectionResumed": collection,
-	"CDRNotification": records, "CDRReport": records, "SendStoredCDR": records, "StopCDRTransmission": records,
-	"Escape": escapes, "EscapeRegisterCancel": escapes, "EscapeRegisterAbort": escapes,
+	uacsta.NameSnapshotDeviceData: segments, uacsta.NameSnapshotCallData: segments,
+	uacsta.NameStopDataCollection: collection, uacsta.NameSuspendDataCollection: collection, uacsta.NameResumeDataCollection: collection, uacsta.NameDataCollected: collection,
+	uacsta.NameDataCollectionSuspended: collection, uacsta.NameDataCollectionResumed: collection,
+	uacsta.NameCDRNotification: records, uacsta.NameCDRReport: records, uacsta.NameSendStoredCDR: records, uacsta.NameStopCDRTransmission: records,
+	uacsta.NameEscape: escapes, uacsta.NameEscapeRegisterCancel: escapes, uacsta.NameEscapeRegisterAbort: escapes,
 }
 
 // ofSwitch are the requests that name no device because they concern the whole switch:
 // they need the right to control all of it.
-var ofSwitch = map[string]bool{"EscapeRegister": true, "Escape": true, "StartCDRTransmission": true, "PrivateDataVersionSelection": true}
+var ofSwitch = map[string]bool{uacsta.NameEscapeRegister: true, uacsta.NameEscape: true, uacsta.NameStartCDRTransmission: true, uacsta.NamePrivateDataVersionSelection: true}
 
 const (
 	maxAssociations = 500              // of one session

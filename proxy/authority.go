@@ -74,7 +74,7 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		}
 		d.Set(cmp.Or(digits, n.String()), "")
 	}
-	if o.service == "SetForwarding" && len(o.destinations) == 0 && req.Text("activateForward") == "true" {
+	if o.service == uacsta.NameSetForwarding && len(o.destinations) == 0 && req.Text("activateForward") == "true" {
 		o.destinations = []policy.Number{policy.Whole} // the number that the switch has kept, whatever it is
 	}
 	for _, c := range req.Connections() {
@@ -138,7 +138,7 @@ func (t *trunk) dials(o *object, answer answerer) answerer {
 	if len(o.destinations) != 1 {
 		return answer
 	}
-	if number := o.destinations[0].String(); o.service == "MakeCall" || o.service == "ConsultationCall" {
+	if number := o.destinations[0].String(); o.service == uacsta.NameMakeCall || o.service == uacsta.NameConsultationCall {
 		return func(res *uacsta.Message, err error) {
 			if err == nil && res != nil {
 				if made := res.Connections(); len(made) > 0 {
@@ -250,7 +250,7 @@ func (s *Session) permit(o *object, device policy.Number) error {
 	p, ask, svc := s.proxy, s.wishOf(o, device), uacsta.ServiceOf(o.service)
 	decision := p.policy().Decide(ask)
 	refusal := uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Subject))
-	makes := ask.Service == "MakeCall" || ask.Service == "MakePredictiveCall"
+	makes := ask.Service == uacsta.NameMakeCall || ask.Service == uacsta.NameMakePredictiveCall
 	switch {
 	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
 		decision.Reason = "limits.calls-per-minute: more calls than one identity may make"
@@ -282,7 +282,7 @@ func (s *Session) asks(o *object) *trunk {
 	if t == nil {
 		return nil // it is refused
 	}
-	if o.service == "ClearCall" {
+	if o.service == uacsta.NameClearCall {
 		return t
 	}
 	if _, keeps := t.link.(ConnectionKeeper); keeps {
@@ -333,7 +333,7 @@ func (s *Session) verify(t *trunk, o *object) error {
 			return errCall
 		}
 	}
-	if o.service != "ClearCall" {
+	if o.service != uacsta.NameClearCall {
 		return nil
 	}
 	for _, c := range o.connections {

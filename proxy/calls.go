@@ -156,7 +156,7 @@ func leaves(message, part string) bool {
 	case "droppedConnection", "clearedCall", "primaryOldCall", "secondaryOldCall":
 		return true
 	case "connection":
-		return message == "DivertedEvent"
+		return message == uacsta.NameDivertedEvent
 	}
 	return false
 }
@@ -169,7 +169,7 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 		return
 	}
 	name := m.Name()
-	whole := name == "CallClearedEvent" || name == "TransferedEvent" || name == "ConferencedEvent"
+	whole := name == uacsta.NameCallClearedEvent || name == uacsta.NameTransferedEvent || name == uacsta.NameConferencedEvent
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, leaving := range [2]bool{true, false} { // an old call may go on under its callID
@@ -201,9 +201,9 @@ func (c *calls) show(m *uacsta.Message, now time.Time) {
 // stateIn returns the state that a message says a connection in it is in; "" where it does not.
 func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState {
 	switch m.Name() {
-	case "SnapshotDeviceResponse", "SnapshotDeviceData":
+	case uacsta.NameSnapshotDeviceResponse, uacsta.NameSnapshotDeviceData:
 		return uacsta.LocalConnectionState(x.Beside("localCallState/compoundCallState/localConnectionState"))
-	case "SnapshotCallResponse", "SnapshotCallData":
+	case uacsta.NameSnapshotCallResponse, uacsta.NameSnapshotCallData:
 		return uacsta.LocalConnectionState(x.Beside("localConnectionInfo"))
 	}
 	return callmodel.Says(m.Name(), x.Name())

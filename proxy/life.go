@@ -225,7 +225,7 @@ func (l *life) orphan(res *uacsta.Message) {
 	var still func() bool
 	var over func()
 	switch res.Name() {
-	case "MonitorStartResponse":
+	case uacsta.NameMonitorStartResponse:
 		nobodys := &monitor{mu: lock{rank: ofShared}, state: stopped}
 		nobodys.over.Store(true)
 		if ref = reference(res.CrossRef()); ref == "" || l.monitors.enter(ref, nobodys) != nil {
@@ -233,7 +233,7 @@ func (l *life) orphan(res *uacsta.Message) {
 		}
 		end, still = uacsta.MonitorStop{MonitorCrossRefID: ref}, func() bool { return l.monitors.of(ref) == nobodys }
 		over = func() { l.monitors.leave(ref, nobodys) }
-	case "RouteRegisterResponse":
+	case uacsta.NameRouteRegisterResponse:
 		nobodys := &router{mu: lock{rank: ofShared}}
 		nobodys.over.Store(true)
 		if ref = reference(res.Text("routeRegisterReqID")); ref == "" || l.routers.enter(ref, nobodys) != nil {

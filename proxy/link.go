@@ -287,14 +287,14 @@ func (t *trunk) outward(m *uacsta.Message) bool {
 func (t *trunk) Request(req *uacsta.Message) error {
 	t.inward(req)
 	switch name := req.Name(); {
-	case name == "SystemStatus":
+	case name == uacsta.NameSystemStatus:
 		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
-	case name == "RequestSystemStatus":
-	case name == "MonitorStop":
+	case name == uacsta.NameRequestSystemStatus:
+	case name == uacsta.NameMonitorStop:
 		t.Event(req)
-	case name == "SwitchingFunctionDevices":
+	case name == uacsta.NameSwitchingFunctionDevices:
 		t.listed(req)
-	case name == "RouteRequest", name == "ReRoute", name == "RouteUsed", name == "RouteEnd", name == "RouteRegisterAbort":
+	case name == uacsta.NameRouteRequest, name == uacsta.NameReRoute, name == uacsta.NameRouteUsed, name == uacsta.NameRouteEnd, name == uacsta.NameRouteRegisterAbort:
 		t.routeing(req)
 	case underReference[name] != nil:
 		return t.underReference(req)
@@ -312,7 +312,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 	case kind == uacsta.Response:
 		l.orphan(ev)
 		return
-	case kind == uacsta.Request && ev.Name() != "MonitorStop":
+	case kind == uacsta.Request && ev.Name() != uacsta.NameMonitorStop:
 		_ = t.Request(ev) // whoever does not ask for an answer gets none
 		return
 	}
@@ -322,7 +322,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 		t.proxy.stats.StrayEvents.Add(1) // its monitor has just been stopped
 		return
 	}
-	if ev.Name() == "MonitorStop" {
+	if ev.Name() == uacsta.NameMonitorStop {
 		l.monitors.leave(ev.CrossRef(), m)
 		m.finish(nil, false)
 		return

@@ -354,14 +354,14 @@ func (m *monitor) admit(cm *clientMonitor) {
 	}
 	if len(s.monitors) >= s.proxy.cfg.MaxMonitors {
 		s.mu.Unlock()
-		s.overLimit("limits.monitors-per-session", "MonitorStart")
+		s.overLimit("limits.monitors-per-session", uacsta.NameMonitorStart)
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}
 	cm.owner = s.Identity().Name
 	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches, math.MaxInt) {
 		s.mu.Unlock()
-		s.overLimit("limits.monitors-per-identity", "MonitorStart")
+		s.overLimit("limits.monitors-per-identity", uacsta.NameMonitorStart)
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}

@@ -30,32 +30,32 @@ var own map[string]func(*Session, *uacsta.Message, answerer)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
 	own = map[string]func(*Session, *uacsta.Message, answerer){
-		"RequestSystemStatus": func(s *Session, _ *uacsta.Message, answer answerer) {
+		uacsta.NameRequestSystemStatus: func(s *Session, _ *uacsta.Message, answer answerer) {
 			answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
 		},
-		"SystemStatus": func(_ *Session, _ *uacsta.Message, answer answerer) {
+		uacsta.NameSystemStatus: func(_ *Session, _ *uacsta.Message, answer answerer) {
 			answer(uacsta.Encode(uacsta.SystemStatusResponse{}, uacsta.Edition3), nil)
 		},
-		"GetCSTAFeatures": func(s *Session, req *uacsta.Message, answer answerer) {
+		uacsta.NameGetCSTAFeatures: func(s *Session, req *uacsta.Message, answer answerer) {
 			answer(s.features().Message(uacsta.EditionOf(req.Namespace())), nil)
 		},
-		"ChangeMonitorFilter":          (*Session).changeMonitorFilter,
-		"ChangeSysStatFilter":          (*Session).changeStatusFilter,
-		"GetMonitors":                  (*Session).listMonitors,
-		"GetRegistrations":             (*Session).listRegistrations,
-		"GetSwitchingFunctionCaps":     (*Session).capabilities,
-		"GetSwitchingFunctionDevices":  (*Session).listDevices,
-		"MonitorStop":                  (*Session).stopMonitor,
-		"ResetApplicationSessionTimer": (*Session).resetAppSession,
-		"RouteEnd":                     (*Session).routeAnswer,
-		"RouteRegister":                (*Session).routeRegister,
-		"RouteRegisterCancel":          (*Session).routeRegisterCancel,
-		"RouteReject":                  (*Session).routeAnswer,
-		"RouteSelect":                  (*Session).routeAnswer,
-		"StartApplicationSession":      (*Session).startAppSession,
-		"StopApplicationSession":       (*Session).stopAppSession,
-		"SystemRegister":               (*Session).systemRegister,
-		"SystemRegisterCancel":         (*Session).systemRegisterCancel,
+		uacsta.NameChangeMonitorFilter:          (*Session).changeMonitorFilter,
+		uacsta.NameChangeSysStatFilter:          (*Session).changeStatusFilter,
+		uacsta.NameGetMonitors:                  (*Session).listMonitors,
+		uacsta.NameGetRegistrations:             (*Session).listRegistrations,
+		uacsta.NameGetSwitchingFunctionCaps:     (*Session).capabilities,
+		uacsta.NameGetSwitchingFunctionDevices:  (*Session).listDevices,
+		uacsta.NameMonitorStop:                  (*Session).stopMonitor,
+		uacsta.NameResetApplicationSessionTimer: (*Session).resetAppSession,
+		uacsta.NameRouteEnd:                     (*Session).routeAnswer,
+		uacsta.NameRouteRegister:                (*Session).routeRegister,
+		uacsta.NameRouteRegisterCancel:          (*Session).routeRegisterCancel,
+		uacsta.NameRouteReject:                  (*Session).routeAnswer,
+		uacsta.NameRouteSelect:                  (*Session).routeAnswer,
+		uacsta.NameStartApplicationSession:      (*Session).startAppSession,
+		uacsta.NameStopApplicationSession:       (*Session).stopAppSession,
+		uacsta.NameSystemRegister:               (*Session).systemRegister,
+		uacsta.NameSystemRegisterCancel:         (*Session).systemRegisterCancel,
 	}
 }
 
@@ -244,7 +244,7 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 	switch {
 	case t == nil:
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
-	case req.Name() == "MonitorStart":
+	case req.Name() == uacsta.NameMonitorStart:
 		s.startMonitor(t, o.subjects[0], req, answer)
 	default:
 		l := t.now()
@@ -281,7 +281,7 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 	switch {
 	case len(req.Connections()) > 0:
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
-	case req.Name() == "MonitorStart":
+	case req.Name() == uacsta.NameMonitorStart:
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
 	case listed, strings.HasPrefix(req.Name(), "Get"), strings.HasPrefix(req.Name(), "Set"), strings.HasPrefix(req.Name(), "Snapshot"):
 		return uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)

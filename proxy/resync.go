@@ -461,7 +461,7 @@ func (m *monitor) tellStale(event any) {
 
 // remembers is remember for the answer to a snapshot that a client has asked for.
 func (t *trunk) remembers(service string, device policy.Number, answer answerer) answerer {
-	if service != "SnapshotDevice" {
+	if service != uacsta.NameSnapshotDevice {
 		return answer
 	}
 	return func(res *uacsta.Message, err error) {

@@ -221,7 +221,7 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 		r = nil
 	}
 	switch ev.Name() {
-	case "RouteRequest":
+	case uacsta.NameRouteRequest:
 		if d != nil { // the link uses the reference for another one
 			d.over(nil)
 		}
@@ -229,7 +229,7 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 			l.defaultRoute(linkRef, ev.Text("routeRegisterReqID"), nil)
 		}
 		return
-	case "RouteRegisterAbort":
+	case uacsta.NameRouteRegisterAbort:
 		if r != nil {
 			r.gone()
 		}
@@ -240,7 +240,7 @@ func (t *trunk) routeing(ev *uacsta.Message) {
 		return
 	}
 	d.limit.Reset(dialogueTime)
-	if ev.Name() == "RouteEnd" {
+	if ev.Name() == uacsta.NameRouteEnd {
 		d.forget()
 	}
 	d.pass(ev)
@@ -328,7 +328,7 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	}
 	s.recorded(&o, answer, func(answer answerer) {
 		d.limit.Reset(dialogueTime)
-		if req.Name() == "RouteEnd" {
+		if req.Name() == uacsta.NameRouteEnd {
 			d.forget()
 		}
 		req.SetText("crossRefIdentifier", d.linkRef)

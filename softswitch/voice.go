@@ -31,7 +31,7 @@ func newRecording() string { return "recording-" + strings.ToLower(rand.Text()) 
 
 // speaks reports whether a service needs messages.
 func speaks(service string) bool {
-	return service == "PlayMessage" || service == "RecordMessage" || service == "Stop"
+	return service == uacsta.NamePlayMessage || service == uacsta.NameRecordMessage || service == uacsta.NameStop
 }
 
 var errNoVoice = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)

@@ -57,7 +57,7 @@ const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
 func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	c := &Client{dial: dial}
 	opening := c.statusRequest()
-	granted := waiter{service: "StartApplicationSession", answer: make(chan *uacsta.Message, 1)}
+	granted := waiter{service: uacsta.NameStartApplicationSession, answer: make(chan *uacsta.Message, 1)}
 	if dial.Account != (uacsta.Login{}) {
 		c.waiting = append(c.waiting, granted)
 		defer c.forget(granted)

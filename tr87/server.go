@@ -151,7 +151,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	switch {
 	case request == nil: // an INVITE without body is answered like one with RequestSystemStatus
 		request = uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
-	case !proved(in.Peer()) && request.Name() != "RequestSystemStatus":
+	case !proved(in.Peer()) && request.Name() != uacsta.NameRequestSystemStatus:
 		d.waits = bytes.Clone(in.Body())
 		s.accept(in, d, sip.Answer{})
 		return

@@ -7,11 +7,11 @@ func AnswerTo(req *Message, edition Edition) *Message {
 	switch {
 	case req.OneWay():
 		return nil
-	case req.Name() == "SystemStatus":
+	case req.Name() == NameSystemStatus:
 		return Encode(SystemStatusResponse{}, edition)
-	case req.Name() == "RequestSystemStatus":
+	case req.Name() == NameRequestSystemStatus:
 		return Encode(RequestSystemStatusResponse{SystemStatus: StatusNormal}, edition)
-	case req.Name() == "MonitorStop":
+	case req.Name() == NameMonitorStop:
 		return Encode(MonitorStopResponse{}, edition)
 	}
 	return Refuse(Operation, ServiceNotSupported).Message(edition)

@@ -56,13 +56,13 @@ func (f *MonitorFilter) Suppress(event string) bool {
 func filteredEvent(member string) string {
 	switch member {
 	case "transferred": // the event is misspelled, its filter is not
-		return "TransferedEvent"
+		return NameTransferedEvent
 	case "deviceCapabilityChanged":
-		return "DeviceCapsChangedEvent"
+		return NameDeviceCapsChangedEvent
 	case "routeingMode":
-		return "RouteingEvent"
+		return NameRouteingEvent
 	case "voiceAttributesChanged":
-		return "VoiceAttributeChangedEvent"
+		return NameVoiceAttributeChangedEvent
 	}
 	return strings.ToUpper(member[:1]) + member[1:] + "Event"
 }

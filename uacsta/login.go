@@ -100,10 +100,10 @@ func (l Login) Opening(application string, form LoginForm, duration time.Duratio
 // how long it lasts, 0 for no end. Its errors say why it was refused.
 func (m *Message) Granted() (id string, duration time.Duration, err error) {
 	switch m.Name() {
-	case "StartApplicationSessionPosResponse":
+	case NameStartApplicationSessionPosResponse:
 		seconds, _ := strconv.Atoi(m.Text("actualSessionDuration"))
 		return m.Text("sessionID"), time.Duration(min(max(seconds, 0), 365*24*3600)) * time.Second, nil
-	case "StartApplicationSessionNegResponse":
+	case NameStartApplicationSessionNegResponse:
 		return "", 0, fmt.Errorf("application session refused: %.200q", m.Text("errorCode/definedError")+m.Text("errorCode/applError"))
 	}
 	if refusal := m.Err(); refusal != nil {

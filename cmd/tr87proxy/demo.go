@@ -211,7 +211,7 @@ func (p *play) expect(ctx context.Context, call string, steps ...step) error {
 const own = "tel:+14255550100"
 
 func (p *play) script(ctx context.Context) error {
-	features, err := p.request(ctx, uacsta.GetCSTAFeatures{}, "GetCSTAFeatures")
+	features, err := p.request(ctx, uacsta.GetCSTAFeatures{}, uacsta.NameGetCSTAFeatures)
 	if err != nil {
 		return err
 	}
@@ -250,8 +250,8 @@ func (p *play) script(ctx context.Context) error {
 		steps []step
 	}{
 		{uacsta.AnswerCall{CallToBeAnswered: second}, "AnswerCall 101", []step{{"100", "Established", "101", "connected", "newCall"}, {"101", "Established", "101", "connected", "newCall"}}},
-		{uacsta.HoldCall{CallToBeHeld: first}, "HoldCall", []step{{"100", "Held", own, "hold", "normal"}, {"101", "Held", own, "connected", "normal"}}},
-		{uacsta.RetrieveCall{CallToBeRetrieved: first}, "RetrieveCall", []step{{"100", "Retrieved", own, "connected", "normal"}, {"101", "Retrieved", own, "connected", "normal"}}},
+		{uacsta.HoldCall{CallToBeHeld: first}, uacsta.NameHoldCall, []step{{"100", "Held", own, "hold", "normal"}, {"101", "Held", own, "connected", "normal"}}},
+		{uacsta.RetrieveCall{CallToBeRetrieved: first}, uacsta.NameRetrieveCall, []step{{"100", "Retrieved", own, "connected", "normal"}, {"101", "Retrieved", own, "connected", "normal"}}},
 	} {
 		if _, err := p.request(ctx, s.req, s.what); err != nil {
 			return err
@@ -287,7 +287,7 @@ func (p *play) consultAndTransfer(ctx context.Context, x string) error {
 	if err := p.expect(ctx, y, step{"100", "Established", "102", "connected", "newCall"}, step{"102", "Established", "102", "connected", "newCall"}); err != nil {
 		return err
 	}
-	res, err = p.request(ctx, uacsta.TransferCall{HeldCall: first, ActiveCall: uacsta.Conn(y, own)}, "TransferCall")
+	res, err = p.request(ctx, uacsta.TransferCall{HeldCall: first, ActiveCall: uacsta.Conn(y, own)}, uacsta.NameTransferCall)
 	if err != nil {
 		return err
 	}

@@ -111,9 +111,9 @@ func controlPhones(ctx context.Context, out io.Writer, address string) error {
 			return err
 		}
 		switch m.Name() {
-		case "BackInServiceEvent":
+		case uacsta.NameBackInServiceEvent:
 			there[device] = true
-		case "OutOfServiceEvent":
+		case uacsta.NameOutOfServiceEvent:
 			delete(there, device)
 		}
 	}
@@ -123,7 +123,7 @@ func controlPhones(ctx context.Context, out io.Writer, address string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.until(ctx, "EstablishedEvent"); err != nil {
+	if err := p.until(ctx, uacsta.NameEstablishedEvent); err != nil {
 		return err
 	}
 	own := uacsta.Conn(res.Connections()[0].CallID(), "100")
@@ -132,9 +132,9 @@ func controlPhones(ctx context.Context, out io.Writer, address string) error {
 		what  string
 		event string
 	}{
-		{uacsta.HoldCall{CallToBeHeld: own}, "HoldCall", "HeldEvent"},
-		{uacsta.RetrieveCall{CallToBeRetrieved: own}, "RetrieveCall", "RetrievedEvent"},
-		{uacsta.ClearConnection{ConnectionToBeCleared: own}, "ClearConnection", "ConnectionClearedEvent"},
+		{uacsta.HoldCall{CallToBeHeld: own}, uacsta.NameHoldCall, uacsta.NameHeldEvent},
+		{uacsta.RetrieveCall{CallToBeRetrieved: own}, uacsta.NameRetrieveCall, uacsta.NameRetrievedEvent},
+		{uacsta.ClearConnection{ConnectionToBeCleared: own}, uacsta.NameClearConnection, uacsta.NameConnectionClearedEvent},
 	} {
 		select {
 		case <-time.After(3 * time.Second): // for somebody to listen
@@ -173,7 +173,7 @@ func (p *play) until(ctx context.Context, event string) error {
 			return err
 		case m.Name() == event:
 			seen[device] = true
-		case m.Name() == "ConnectionClearedEvent", m.Name() == "FailedEvent":
+		case m.Name() == uacsta.NameConnectionClearedEvent, m.Name() == uacsta.NameFailedEvent:
 			return errors.New("the call has ended: was it not answered?")
 		}
 	}

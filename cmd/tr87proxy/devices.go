@@ -32,7 +32,7 @@ func (c *connection) devices(ctx context.Context, category string) ([]uacsta.Dev
 	for last := false; !last; {
 		err := c.listen(ctx, 1, func(m *uacsta.Message) error {
 			var segment uacsta.SwitchingFunctionDevices
-			if m.Name() != "SwitchingFunctionDevices" || m.Text("serviceCrossRefID") != ref {
+			if m.Name() != uacsta.NameSwitchingFunctionDevices || m.Text("serviceCrossRefID") != ref {
 				return nil
 			}
 			err := m.Decode(&segment)

@@ -103,7 +103,7 @@ func monitorCommand() *cobra.Command {
 func eventName(word string) string {
 	name := strings.TrimSuffix(word, "Event") + "Event"
 	if name == "TransferredEvent" {
-		return "TransferedEvent" // as the standard spells it
+		return uacsta.NameTransferedEvent // as the standard spells it
 	}
 	return name
 }

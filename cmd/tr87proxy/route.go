@@ -30,15 +30,15 @@ func routeCommand() *cobra.Command {
 			fmt.Fprintf(c.errOut, "routeing %s as %s\n", args[0], printable(res.Text("routeRegisterReqID")))
 			return c.listen(ctx, count, func(m *uacsta.Message) error {
 				c.show(m)
-				if m.Name() != "RouteRequest" && m.Name() != "ReRoute" {
-					if m.Name() == "RouteRegisterAbort" {
+				if m.Name() != uacsta.NameRouteRequest && m.Name() != uacsta.NameReRoute {
+					if m.Name() == uacsta.NameRouteRegisterAbort {
 						return fmt.Errorf("the switch does not ask any more")
 					}
 					return nil
 				}
 				dialogue, registration := m.Text("crossRefIdentifier"), m.Text("routeRegisterReqID")
 				switch {
-				case m.Name() == "ReRoute":
+				case m.Name() == uacsta.NameReRoute:
 					return c.request(ctx, uacsta.RouteEnd{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration})
 				case reject != "":
 					return c.request(ctx, uacsta.RouteReject{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration, RejectCause: uacsta.RejectCause(reject)})

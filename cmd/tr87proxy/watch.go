@@ -151,7 +151,7 @@ func (s *screen) ask(ctx context.Context, r *row) error {
 		}
 		r.feature(res)
 		var forwarding uacsta.GetForwardingResponse
-		if res.Name() == "GetForwardingResponse" && res.Decode(&forwarding) == nil {
+		if res.Name() == uacsta.NameGetForwardingResponse && res.Decode(&forwarding) == nil {
 			for _, item := range forwarding.ForwardingList {
 				if item.ForwardStatus && item.ForwardDN != nil {
 					r.features[string(item.ForwardingType)] = "to " + item.ForwardDN.ID
@@ -159,7 +159,7 @@ func (s *screen) ask(ctx context.Context, r *row) error {
 			}
 		}
 		var agents uacsta.GetAgentStateResponse
-		if res.Name() == "GetAgentStateResponse" && res.Decode(&agents) == nil {
+		if res.Name() == uacsta.NameGetAgentStateResponse && res.Decode(&agents) == nil {
 			for _, a := range agents.AgentStateList {
 				for _, info := range a.AgentInfo {
 					r.features["agent "+a.AgentID] = strings.TrimPrefix(string(info.AgentState), "agent")
@@ -180,13 +180,13 @@ func (r *row) feature(m *uacsta.Message) bool {
 	}
 	on := func(path string) bool { return m.Text(path) == "true" }
 	switch name := m.Name(); name {
-	case "DoNotDisturbEvent", "GetDoNotDisturbResponse":
+	case uacsta.NameDoNotDisturbEvent, uacsta.NameGetDoNotDisturbResponse:
 		set("dnd", "", on("doNotDisturbOn"))
-	case "ForwardingEvent":
+	case uacsta.NameForwardingEvent:
 		set(m.Text("forwardingType"), "to "+m.Text("forwardTo"), on("forwardStatus"))
-	case "MessageWaitingEvent", "GetMessageWaitingIndicatorResponse":
+	case uacsta.NameMessageWaitingEvent, uacsta.NameGetMessageWaitingIndicatorResponse:
 		set("message", "", on("messageWaitingOn"))
-	case "AutoAnswerEvent", "GetAutoAnswerResponse":
+	case uacsta.NameAutoAnswerEvent, uacsta.NameGetAutoAnswerResponse:
 		set("auto-answer", "", on("autoAnswerOn"))
 	default:
 		if !strings.HasPrefix(name, "Agent") {

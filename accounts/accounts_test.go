@@ -153,6 +153,24 @@ func TestEdited(t *testing.T) {
 	}
 }
 
+// A login is one of this process: what another has sealed does not hold.
+func TestSeals(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "accounts")
+	add(t, path, "crm", "pw", "")
+	var logins [2]Login
+	var keepers [2]*Keeper
+	for i := range keepers {
+		keepers[i] = keeper(t, path, GuardConfig{})
+		var err error
+		if logins[i], err = keepers[i].Check(t.Context(), "", "crm", "pw", here); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if logins[0] == logins[1] || keepers[0].Holds(logins[1]) || !keepers[1].Holds(logins[1]) {
+		t.Error("a login of another process holds")
+	}
+}
+
 // Whoever watches a file is told when it changes, once for each change that is seen.
 func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")

@@ -344,6 +344,39 @@ func TestReopened(t *testing.T) {
 	}
 }
 
+// A file in whose place somebody puts another is noticed before the next entry is written.
+func TestReplacedFile(t *testing.T) {
+	var out lines
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l, err := Open(Config{Path: path, Log: slog.New(slog.NewTextHandler(&out, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Add(Entry{Kind: "asked"}); err != nil {
+			t.Error(err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := data[:bytes.IndexByte(data, '\n')+1]
+	if err := errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, first, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Add(Entry{Kind: "asked"}); err != nil {
+		t.Error(err)
+	}
+	entries := entriesOf(t, path)
+	if len(entries) != 3 || entries[1].Kind != "gap" || entries[2].Kind != "asked" || entries[2].Number != 4 || !strings.Contains(out.take(), "was changed or replaced") {
+		t.Errorf("%+v", entries)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // The hash of a line is that of the line without it, so that anybody can check it: SHA-256, or HMAC
 // with it where there is a key.
 func TestFormat(t *testing.T) {

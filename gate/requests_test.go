@@ -345,7 +345,7 @@ func TestQueueBounds(t *testing.T) {
 		octets int // of a frame
 		most   int // frames that wait behind the one that is being written
 	}{
-		{gate.Limits{}, 1, 256}, {gate.Limits{QueueLength: 10000}, 1 << 10, 255}, {gate.Limits{QueueLength: 3}, 1, 3}, {gate.Limits{}, 1 << 16, 3}, {gate.Limits{QueueOctets: 1000}, 100, 9}, {gate.Limits{QueueOctets: 1}, 100, 0},
+		{gate.Limits{}, 1, 256}, {gate.Limits{QueueLength: 10000}, 1 << 10, 255}, {gate.Limits{QueueLength: 3}, 1, 3}, {gate.Limits{}, 1 << 16, 3}, {gate.Limits{QueueOctets: 1000}, 100, 9}, {gate.Limits{QueueOctets: 1}, 100, 0}, {gate.Limits{QueueOctets: 5}, 1, 4},
 	} {
 		tt.cfg.WriteTime = time.Hour
 		talk(t, tt.cfg, gate.Numbering{LastID: 9, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {

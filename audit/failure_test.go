@@ -354,7 +354,7 @@ func TestMovedAway(t *testing.T) {
 			if entries, report := read(t, path); len(entries) != 4 || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "moved away") {
 				t.Errorf("%d entries, %q", len(entries), report.Gaps)
 			}
-			if out := out.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, "level=INFO msg=\"began a new audit file\"") || !strings.Contains(out, "level=WARN msg=\"began a new audit file: the old one was moved away or removed\"") {
+			if out := out.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, "level=INFO msg=\"began a new audit file\" file="+path+" first=1\n") || !strings.Contains(out, "level=WARN msg=\"began a new audit file: the old one was moved away or removed\"") {
 				t.Errorf("the log has\n%s", out)
 			}
 		})

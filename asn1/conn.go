@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -267,10 +268,26 @@ func (c *conn) answered(m *pdu) error {
 	}
 	reply := c.Answered(id)
 	if reply == nil {
-		return c.Strike(slog.LevelWarn, "an answer that nobody waits for", "kind", m.kind.String(), "invoke", id)
+		if err := c.Strike(slog.LevelWarn, "an answer that nobody waits for", "kind", m.kind.String(), "invoke", id); err != nil || c.cfg.Guest != nil {
+			return err
+		}
+		return c.late(m)
 	}
 	reply(answer{m}, nil)
 	return nil
+}
+
+// late hands up what a switching function answers too late: what it opened must be ended.
+func (c *conn) late(m *pdu) error {
+	s := c.codec.flavour.notation.serviceOf(m.operation, nil)
+	if m.kind != result || m.empty || s == nil || !proxy.Opens(s.name+"Response") {
+		return nil
+	}
+	res, err := c.readAnswer(s.name, m.operation, m)
+	if err != nil {
+		return nil //nolint:nilerr // it is in the log
+	}
+	return c.handler.event(res)
 }
 
 // ask sends a request. reply is called once: with the answer, a *uacsta.Error when it is

@@ -73,7 +73,6 @@ func TestLinkContract(t *testing.T) {
 				}
 			}, Without: map[string]string{
 				"NothingBeforeReady": "the SystemStatus of a switching function that speaks first is passed on before Ready",
-				"Panic":              "a panic on the goroutine that reads from the switching function ends the process: gate.Peer does not recover it",
 			}})
 		})
 	}

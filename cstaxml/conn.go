@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -153,7 +154,10 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 	default:
 		reply := c.Answered(t.id)
 		if reply == nil {
-			return c.Strike(slog.LevelWarn, "an answer that nobody waits for", "invoke", t.id, "message", m.Name())
+			if err := c.Strike(slog.LevelWarn, "an answer that nobody waits for", "invoke", t.id, "message", m.Name()); err != nil || c.cfg.Guest != nil || !proxy.Opens(m.Name()) {
+				return err
+			}
+			return c.handler.Event(m) // what it opened must be ended
 		}
 		if refusal := m.Err(); refusal != nil {
 			reply(nil, refusal)

@@ -217,6 +217,12 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 	ask(0)
 }
 
+// Opens reports whether an answer opens something at the switching function. One that comes when its
+// request has been given up goes to [Upcalls.Event], so that it is ended again.
+func Opens(answer string) bool {
+	return answer == uacsta.NameMonitorStartResponse || answer == uacsta.NameRouteRegisterResponse
+}
+
 // orphan ends at the link what an answer opened that nobody waits for any more: it came after its
 // request had been given up. What is in use is left alone.
 func (l *life) orphan(res *uacsta.Message) {

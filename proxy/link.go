@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -192,7 +192,7 @@ func (t *trunk) live(ctx context.Context) (err error) {
 // panicked logs a panic in the link, and ends Run, if it has not ended.
 func (t *trunk) panicked(why any) error {
 	err := fmt.Errorf("a fault in the link: %v", why)
-	t.log.Error("a fault in the program ends this link; it is started anew", "err", err, "stack", string(debug.Stack()))
+	share.Panicked(t.log, why, "the work of a link, which is started anew")
 	t.mu.Lock()
 	cut := t.cut
 	t.mu.Unlock()

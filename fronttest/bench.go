@@ -378,7 +378,7 @@ func (c *client) marks(from, to int) {
 
 // caughtUp waits until the client has every event of its device since it watches it.
 func (c *client) caughtUp() {
-	c.b.sw.Counts() // waits for what the switch is doing
+	c.b.sw.settled()
 	for !c.b.kit.Watched && c.count < c.b.sw.events(c.device)-c.base {
 		c.hear()
 	}

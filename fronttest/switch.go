@@ -218,6 +218,13 @@ func (s *behind) tellAll(device string, event func(ref string) any) {
 	}
 }
 
+// settled waits until the switch has told what it has to tell: it answers in the order of its events.
+func (s *behind) settled() {
+	done := make(chan struct{})
+	s.Switch.Request(uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev(Devices[0])}, uacsta.Edition3), func(*uacsta.Message, error) { close(done) })
+	<-done
+}
+
 // events is how many events monitors of a device got.
 func (s *behind) events(device string) int {
 	s.mu.Lock()

@@ -347,9 +347,10 @@ func TestSnapshotRefused(t *testing.T) {
 			return nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded)
 		}
 		f.mu.Unlock()
-		f.lose <- errors.New("lost")
 		delete(f.calls, "c1")
+		f.lose <- errors.New("lost")
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		f.up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "link2", Device: uacsta.Ext("100"), DoNotDisturbOn: true}, uacsta.Edition3))
 		synctest.Wait()
 		told := func(name string) (n int) {
@@ -383,8 +384,8 @@ func TestCallsOfSnapshots(t *testing.T) {
 		s, l := open(t, p, "a")
 		request(s, monitorOf("100"))
 		request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
-		f.lose <- errors.New("lost")
 		delete(f.calls, "ends")
+		f.lose <- errors.New("lost")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		var told []string

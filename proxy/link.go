@@ -18,7 +18,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A Link is one switching function: a PBX, a phone, a card, the built-in switch.
+// A Link is one switching function: a PBX, a phone, a card, the built-in switch. Package linktest has
+// the whole contract, and checks it.
 type Link interface {
 	// Run connects and serves until ctx ends or the connection fails; the proxy
 	// calls it again, with back-off. It calls up.Ready once requests can be
@@ -37,8 +38,8 @@ type Link interface {
 type Upcalls interface {
 	// Ready says that the link can carry requests.
 	Ready()
-	// Event passes an event on, with the link's cross reference, or a request of
-	// the switching function.
+	// Event passes an event on, with the link's cross reference, a request of the
+	// switching function, or an answer that came after its request was given up ([Opens]).
 	Event(ev *uacsta.Message)
 	// Request passes on a request of the switching function. A *uacsta.Error is its
 	// answer; nil means that it is taken.

@@ -17,7 +17,7 @@ import (
 )
 
 // A Client is one computing function, as the core sees it: what its front must be
-// able to do.
+// able to do. Package fronttest has the whole contract, and checks it.
 type Client interface {
 	// Event delivers an event, or a request of the switching function such as
 	// SystemStatus: in order, one at a time. It may block for a while; what comes

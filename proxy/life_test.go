@@ -530,3 +530,22 @@ func TestRegistrationsOfAnotherLife(t *testing.T) {
 		}
 	})
 }
+
+// A link that says once more that it is ready has lost what was before.
+func TestReadyTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.up.Ready()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		l.take()
+		f.event()
+		synctest.Wait()
+		if got := l.take(); f.starts != 2 || len(got) != 1 {
+			t.Errorf("%d monitors were started; the client is told %v", f.starts, got)
+		}
+	})
+}

@@ -204,7 +204,9 @@ func (t *trunk) panicked(why any) error {
 // Ready implements Upcalls: monitors are started again, clients are told.
 func (t *trunk) Ready() {
 	defer t.first.Do(func() { close(t.ready) })
-	t.now().finish() // of a link that is ready once more without having been down
+	if t.isUp() {
+		t.down(errors.New("the link was ready once more without having been down"))
+	}
 	l := newLife(t)
 	t.mu.Lock()
 	t.life, t.status, t.since, t.failure = l, uacsta.StatusNormal, l.since, nil

@@ -76,7 +76,8 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	}
 	switch {
 	case err != nil && !r.first:
-		again := worthAnother(err) && !errors.Is(err, errCalls)
+		var refusal *uacsta.Error
+		again := errors.As(err, &refusal) && worthAnother(err) // what is too large, or does not come to its end, would be so again
 		t.log.Warn("no snapshot of a device: until there is one, clients may believe what is not so any more", "device", m.device.String(), "err", err, "again", again)
 		if again {
 			defer m.lookLater(r)

@@ -25,8 +25,11 @@ type breakable struct {
 
 	// renumbers: after each loss the switch calls every call by another name.
 	renumbers bool
+	ready     chan struct{} // closed when the switch runs
 	mu        sync.Mutex
 	epoch     int
+	up        proxy.Upcalls // nil while there is no connection
+	monitors  []string      // of this connection
 }
 
 var callIDs = regexp.MustCompile(`<callID>([^<.]*)(?:\.\d+)?</callID>`)
@@ -59,31 +62,70 @@ func (b *breakable) callID(id string) string {
 }
 
 func (b *breakable) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-	b.Switch.Request(b.named(req, false), func(m *uacsta.Message, err error) { reply(b.named(m, true), err) })
+	name := req.Name()
+	b.Switch.Request(b.named(req, false), func(m *uacsta.Message, err error) {
+		if err == nil && name == "MonitorStart" {
+			b.mu.Lock()
+			b.monitors = append(b.monitors, m.CrossRef())
+			b.mu.Unlock()
+		}
+		reply(b.named(m, true), err)
+	})
 }
 
-// renamedUp is the core as the switch sees it.
-type renamedUp struct {
-	proxy.Upcalls
-	link *breakable
+// cable is what the switch tells: it goes to the core while there is a connection.
+type cable struct{ b *breakable }
+
+func (w cable) core() proxy.Upcalls {
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	return w.b.up
 }
 
-func (u renamedUp) Event(ev *uacsta.Message) { u.Upcalls.Event(u.link.named(ev, true)) }
+func (w cable) Ready() { close(w.b.ready) }
 
+func (w cable) Event(ev *uacsta.Message) {
+	if up := w.core(); up != nil {
+		up.Event(w.b.named(ev, true))
+	}
+}
+
+func (w cable) Request(req *uacsta.Message) error {
+	if up := w.core(); up != nil {
+		return up.Request(req)
+	}
+	return nil
+}
+
+// power runs the switch, which lives on when the connection is lost, until ctx ends.
+func (b *breakable) power(ctx context.Context) (off func()) {
+	done := make(chan struct{})
+	go func() { _ = b.Switch.Run(ctx, cable{b}); close(done) }()
+	<-b.ready
+	return func() { <-done }
+}
+
+// Run is one connection. Its monitors end with it.
 func (b *breakable) Run(ctx context.Context, up proxy.Upcalls) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	b.mu.Lock()
 	b.epoch++
+	b.up = up
 	b.mu.Unlock()
-	go func() {
-		select {
-		case <-b.lose:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return b.Switch.Run(ctx, renamedUp{up, b})
+	up.Ready()
+	err := errors.New("lost")
+	select {
+	case <-b.lose:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	b.mu.Lock()
+	monitors := b.monitors
+	b.up, b.monitors = nil, nil
+	b.mu.Unlock()
+	for _, ref := range monitors {
+		b.Switch.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func(*uacsta.Message, error) {})
+	}
+	return err
 }
 
 // office is a core with a switch that has a device of every kind.
@@ -109,16 +151,20 @@ func inOffice(t *testing.T, grants []policy.Grant, test func(*office)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := &office{t: t, link: &breakable{Switch: sw, lose: make(chan struct{})}}
+		o := &office{t: t, link: &breakable{Switch: sw, lose: make(chan struct{}), ready: make(chan struct{})}}
 		o.core = proxy.New(proxy.Config{Policy: policy.FromGrants(sw.Has, grants...), Numbers: &policy.Numbers{Extensions: sw.Has}})
 		o.core.AddLink("switch", o.link, func(string) bool { return true })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
+		power, cut := context.WithCancel(t.Context())
+		off := o.link.power(power)
 		go func() { o.core.Run(ctx); close(done) }()
 		synctest.Wait()
 		test(o)
 		cancel()
 		<-done
+		cut()
+		off()
 		if st := o.core.Status(); st.Sessions != 0 || st.Monitors != 0 {
 			t.Errorf("left: %+v", st)
 		}

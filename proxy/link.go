@@ -213,6 +213,7 @@ func (t *trunk) Ready() {
 	monitors, routers := slices.Collect(maps.Values(t.monitors)), slices.Collect(maps.Keys(t.routers))
 	t.mu.Unlock()
 	t.log.Info("link up", "monitors", len(monitors))
+	t.tellUp()
 	for _, r := range routers {
 		r.renew(l)
 	}
@@ -224,7 +225,6 @@ func (t *trunk) Ready() {
 			m.restart(l)
 		}
 	})
-	t.tellUp()
 }
 
 // down notes that the link is gone and reports whether it had been up.

@@ -302,7 +302,7 @@ func TestCallMonitorAfterLoss(t *testing.T) {
 		o.direct(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(o.callOf("101"), "101")})
 		a.hears() // the core does not listen
 		time.Sleep(5 * time.Second)
-		a.hears("MonitorStop", "SystemStatus")
+		a.hears("SystemStatus", "MonitorStop")
 	})
 }
 

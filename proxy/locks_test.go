@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -15,6 +16,10 @@ import (
 func TestMain(m *testing.M) {
 	var mu sync.Mutex
 	held := map[string][]rank{} // by goroutine
+	flag.Parse()
+	if flag.Lookup("test.bench").Value.String() != "" {
+		os.Exit(m.Run()) // it would take most of the time
+	}
 	checkLocks = func(r rank, taken bool) {
 		var stack [64]byte
 		goroutine, _, _ := bytes.Cut(stack[:runtime.Stack(stack[:], false)], []byte(" ["))

@@ -20,10 +20,16 @@ type behind struct {
 	mu      sync.Mutex
 	life    *life             // nil while it is not connected
 	broken  chan struct{}     // closed when it may be connected
-	refs    map[string]string // monitors of this life, by cross reference: their devices
+	refs    map[string]watch  // monitors of this life, by cross reference
 	holding bool
 	held    []func()
 	sent    map[string]int // events by device, of all lives
+}
+
+// watch is a monitor.
+type watch struct {
+	device   string
+	answered bool // its MonitorStart is: events of the suite's own may come
 }
 
 // life is one time of being connected.
@@ -47,7 +53,7 @@ func newSwitch() (*behind, error) {
 	sw, err := softswitch.New(cfg)
 	connected := make(chan struct{})
 	close(connected)
-	return &behind{Switch: sw, broken: connected, refs: map[string]string{}, sent: map[string]int{}}, err
+	return &behind{Switch: sw, broken: connected, refs: map[string]watch{}, sent: map[string]int{}}, err
 }
 
 // Run implements proxy.Link.
@@ -70,7 +76,7 @@ func (s *behind) Run(ctx context.Context, up proxy.Upcalls) error {
 	now.end()
 	s.mu.Lock()
 	refs := s.refs
-	s.life, s.refs = nil, map[string]string{}
+	s.life, s.refs = nil, map[string]watch{}
 	s.mu.Unlock()
 	s.release(false)
 	for ref := range refs { // a connection that is lost takes its monitors with it
@@ -110,7 +116,7 @@ func (l *life) Ready() { l.during(l.up.Ready) }
 func (l *life) Event(ev *uacsta.Message) {
 	s := l.of
 	s.mu.Lock()
-	s.sent[s.refs[ev.CrossRef()]]++
+	s.sent[s.refs[ev.CrossRef()].device]++
 	s.mu.Unlock()
 	l.during(func() { l.up.Event(ev) })
 }
@@ -139,19 +145,32 @@ func (s *behind) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 func (s *behind) carry(now *life, req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	if now == nil || !now.during(func() {
 		s.Switch.Request(req, func(res *uacsta.Message, err error) {
-			s.mu.Lock()
-			switch {
-			case err != nil:
-			case req.Name() == uacsta.NameMonitorStart:
-				s.refs[res.CrossRef()] = req.Text("monitorObject/deviceObject")
-			case req.Name() == uacsta.NameMonitorStop:
-				delete(s.refs, req.CrossRef())
+			start := err == nil && req.Name() == uacsta.NameMonitorStart
+			ref, device := "", ""
+			if start {
+				ref, device = res.CrossRef(), req.Text("monitorObject/deviceObject")
+				s.note(ref, watch{device: device})
+			} else if err == nil && req.Name() == uacsta.NameMonitorStop {
+				s.note(req.CrossRef(), watch{})
 			}
-			s.mu.Unlock()
 			reply(res, err)
+			if start {
+				s.note(ref, watch{device, true})
+			}
 		})
 	}) {
 		reply(nil, gate.ErrClosed)
+	}
+}
+
+// note keeps what there is to know of a monitor; one without a device is stopped, and stays so.
+func (s *behind) note(ref string, w watch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, is := s.refs[ref]; w.device == "" {
+		delete(s.refs, ref)
+	} else if is || !w.answered {
+		s.refs[ref] = w
 	}
 }
 
@@ -198,12 +217,12 @@ func (s *behind) restore() {
 	close(s.broken)
 }
 
-// watching returns the references of the monitors of a device.
+// watching returns the references of the monitors of a device whose MonitorStart is answered.
 func (s *behind) watching(device string) (refs []string, now *life) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ref, d := range s.refs {
-		if d == device {
+	for ref, w := range s.refs {
+		if w.device == device && w.answered {
 			refs = append(refs, ref)
 		}
 	}

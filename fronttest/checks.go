@@ -170,8 +170,10 @@ func comeAndGo(b *bench) {
 // Two clients get the events of one device, each its own; one goes, the other stays.
 func twoClients(b *bench) {
 	a, other := b.client(Devices[0]), b.client(Devices[0])
-	a.watch(a.device)
-	other.watch(a.device)
+	for _, c := range []*client{a, other} {
+		c.watch(c.device)
+		c.must(question(0)) // where nobody asks it to watch, it does by now
+	}
 	b.sessions(2)
 	if n := b.core.Status().Monitors; n != 1 {
 		fail("the switching function has %d monitors of one device", n)

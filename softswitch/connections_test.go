@@ -101,9 +101,10 @@ func namesConnections(t *testing.T, service string) {
 		named.Held = w.conn(at.held)
 	}
 	w.events()
-	ask := func(m *uacsta.Message) (why error) {
-		w.sw.Request(m, func(_ *uacsta.Message, err error) { why = err })
-		return why
+	ask := func(m *uacsta.Message) error {
+		answer := make(chan error, 1)
+		w.sw.Request(m, func(_ *uacsta.Message, err error) { answer <- err })
+		return <-answer
 	}
 	for _, wrong := range connections.Wrong(t, service, named, foreign) {
 		got := refusal(ask(wrong.Request))

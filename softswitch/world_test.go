@@ -107,23 +107,25 @@ func (w *world) conn(name string) uacsta.ConnectionID {
 
 // do sends a request.
 func (w *world) do(req any) (*uacsta.Message, error) {
-	var res *uacsta.Message
-	var failed error
-	answered := 0
+	type answer struct {
+		res *uacsta.Message
+		err error
+	}
+	answers := make(chan answer, 2) // a timer's goroutine may give it
 	w.sw.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
-		res, failed = m, err
-		answered++
 		w.mu.Lock()
-		defer w.mu.Unlock()
 		w.seen = append(w.seen, "answer")
 		if m != nil {
 			w.raw = append(w.raw, m)
 		}
+		w.mu.Unlock()
+		answers <- answer{m, err}
 	})
-	if answered != 1 {
-		w.t.Fatalf("%T was answered %d times", req, answered)
+	got := <-answers
+	if len(answers) > 0 {
+		w.t.Fatalf("%T was answered twice", req)
 	}
-	return res, failed
+	return got.res, got.err
 }
 
 func (w *world) must(req any) *uacsta.Message {

@@ -63,9 +63,9 @@ func (o *observer) see(t *testing.T, ev *uacsta.Message) {
 
 // direct sends a request to the switch itself, past the core.
 func (o *office) direct(req any) *uacsta.Message {
-	var res *uacsta.Message
-	o.link.Switch.Request(o.link.named(uacsta.Encode(req, uacsta.Edition3), false), func(m *uacsta.Message, _ error) { res = m })
-	return res
+	answer := make(chan *uacsta.Message, 1)
+	o.link.Switch.Request(o.link.named(uacsta.Encode(req, uacsta.Edition3), false), func(m *uacsta.Message, _ error) { answer <- m })
+	return <-answer // another goroutine may give it
 }
 
 // truth is what the switch says of a device's calls, to who asks so: its own connections, and

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -429,6 +430,24 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 	next(t, done, "end of the shutdown")
 	if n, _, _ := ua.Counts(); n != 0 {
 		t.Errorf("%d dialogs left", n)
+	}
+}
+
+// Nothing is left of a goodbye that is given up: a peer may never answer it.
+func TestGoodbyeThatNobodyAnswers(t *testing.T) {
+	ua, rec, addr := serve(t, "TCP", nil)
+	p := dialRaw(t, "TCP", addr)
+	p.invite()
+	d := next(t, rec.dialogs, "dialog")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ua.byeAll(ctx, []*Dialog{d})
+	if m := p.must(); m.method != "BYE" {
+		t.Fatalf("got %s, want BYE", m.start)
+	}
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte(".byeAll")) {
+		t.Errorf("somebody waits still:\n%s", stacks)
 	}
 }
 

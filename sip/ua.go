@@ -370,16 +370,16 @@ func (ua *UA) Shutdown(ctx context.Context) {
 
 // byeAll ends dialogs and waits until the peers have answered, or ctx ends.
 func (ua *UA) byeAll(ctx context.Context, dialogs []*Dialog) {
-	var answered sync.WaitGroup
+	answered := make(chan struct{}, len(dialogs))
 	for _, d := range dialogs {
-		answered.Add(1)
-		d.bye(ErrShutdown, func(Result) { answered.Done() })
+		d.bye(ErrShutdown, func(Result) { answered <- struct{}{} })
 	}
-	done := make(chan struct{})
-	go func() { answered.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
+	for range dialogs {
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

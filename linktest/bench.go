@@ -20,6 +20,7 @@ import (
 type bench struct {
 	t      testing.TB
 	bubble bool
+	lasts  bool // a life outlasts its connection
 	early  bool // requests of the switching function come before Ready, which is known
 	rig    *Rig
 	label  string        // of the link's goroutines
@@ -37,7 +38,7 @@ var benches atomic.Int64
 
 func newBench(t testing.TB, kit Kit) *bench {
 	t.Helper()
-	return &bench{t: t, bubble: kit.Bubble, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
+	return &bench{t: t, bubble: kit.Bubble, lasts: kit.Outlasts, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
 }
 
 // labelled does something; goroutines that it starts are known as the link's.
@@ -242,6 +243,22 @@ func (l *life) returned(when string) {
 	l.b.t.Helper()
 	l.b.want("Run returns "+when, l.isOver)
 	<-l.ended
+}
+
+// lost waits for what a cut of the connection brings: the end of the life, or, where that outlasts
+// it, the reply to all that was asked; the life is then ended.
+func (l *life) lost() {
+	l.b.t.Helper()
+	if !l.b.lasts {
+		l.returned("when the connection is cut")
+		return
+	}
+	l.b.want("all replies when the connection is cut", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.open) == 0
+	})
+	l.stop()
 }
 
 // Ready implements proxy.Upcalls.

@@ -260,7 +260,7 @@ func runAgain(b *bench) {
 		b.want("an event", func() bool { return len(l.told(ref)) > 0 })
 		if n%2 == 0 && b.rig.Relay != nil {
 			b.rig.Relay.cut()
-			l.returned("when the connection is cut")
+			l.lost()
 			if l.err == nil {
 				b.t.Error("Run does not say why it has ended")
 			}

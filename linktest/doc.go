@@ -4,8 +4,10 @@
 // # What a link promises
 //
 // A life. Run connects and serves for one life of the link. The life begins when Run calls
-// up.Ready, and ends when Run returns. A Run that does not get as far has no life. Run is never
-// called while another Run of the same link goes on, and can be called again after it has returned,
+// up.Ready, and ends when Run returns. A Run that does not get as far has no life. A link to one peer
+// returns when it loses the connection. One to several may go on without the one that it has lost:
+// it refuses what waits for that peer, and tells its monitors (OutOfService). Run is never called
+// while another Run of the same link goes on, and can be called again after it has returned,
 // whatever it returned: it then begins anew, and knows nothing of the life before.
 //
 // Nothing before Ready. Run calls up.Ready once, before any other of the Upcalls.
@@ -51,8 +53,9 @@
 //
 // Faults. A panic on a goroutine of the link ends the life of that link, and nothing else: the link
 // recovers it and returns it from Run. Run itself may panic; the core recovers that. This includes a
-// panic of an Upcall or a reply. The link must not be left with a lock held. Requests that a panic
-// leaves without reply are refused by the core.
+// panic of an Upcall or a reply. A panic in what a link with several peers does with one of them may
+// end the session with that one instead. The link must not be left with a lock held. Requests that a
+// panic leaves without reply are refused by the core.
 //
 // # What the core promises a link
 //

@@ -104,6 +104,10 @@ func (b *bench) lead(steps []int, end int) {
 		group.Wait()
 		l.end()
 	}
+	if b.lasts {
+		group.Wait()
+		l.end()
+	}
 	l.returned("at the end of a history")
 	group.Wait()
 }

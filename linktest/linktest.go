@@ -18,6 +18,9 @@ type Kit struct {
 	// Bubble reports whether everything of the link stays in one process, without sockets: each
 	// check then runs under testing/synctest.
 	Bubble bool
+	// Outlasts reports whether a life outlasts its connection: the link has several peers, and goes on
+	// when it loses the only one of the rig. What waits for that peer then has its reply all the same.
+	Outlasts bool
 	// Without names the checks that are left out, and says how the link behaves instead.
 	Without map[string]string
 }

@@ -33,7 +33,7 @@ func (b *bench) cutAtEvery(way int) {
 		relay.cutAfter(way, n)
 		l.ask(l.call()).wait()
 		relay.cut() // where the octets of this life are fewer
-		l.returned("when the connection is cut")
+		l.lost()
 	}
 	l = b.up()
 	l.must(l.start())
@@ -69,7 +69,7 @@ func silentSwitch(b *bench) {
 	}
 	b.rig.Relay.stall(false)
 	b.rig.Relay.cut()
-	l.returned("when the connection is cut")
+	l.lost()
 	l = b.up()
 	l.must(l.start())
 	l.stop()
@@ -89,7 +89,7 @@ func garbage(b *bench) {
 		l.ask(l.snapshot())
 		l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref})
 		b.rig.Relay.cut()
-		l.returned("when the connection is cut")
+		l.lost()
 	}
 	l := b.up()
 	l.must(l.start())

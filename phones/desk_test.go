@@ -2,6 +2,7 @@ package phones
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,14 +10,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// newDeskOf is a link with telephones that nobody serves; they have monitors.
-func newDeskOf(numbers ...string) *Desk {
-	d := &Desk{refs: map[string]*deskMonitor{}, known: map[string]bool{}}
-	for _, number := range numbers {
-		d.known[number] = true
-		d.refs[number+"/7"] = &deskMonitor{number: number, local: "7"}
+// newDeskOf is a life of a link with telephones that nobody serves; they have monitors, 1 and so on.
+func newDeskOf(numbers ...string) *deskLife {
+	l := &deskLife{phones: map[string]*deskPhone{}, owners: map[string]string{}}
+	for n, number := range numbers {
+		ref := strconv.Itoa(n + 1)
+		l.owners[ref], l.phones[number] = number, &deskPhone{monitors: map[string]*deskMonitor{ref: {local: "7"}}}
 	}
-	return d
+	return l
 }
 
 // A request that names connections goes to the one telephone whose they are, and to none when
@@ -56,15 +57,15 @@ func refusedBy(err error, value string) bool {
 func TestAddressee(t *testing.T) {
 	d := newDeskOf("7001", "7002")
 	for doc, want := range map[string]string{
-		"<MakeCall><callingDevice>7001</callingDevice><calledDirectoryNumber>7002</calledDirectoryNumber></MakeCall>":                                                                "7001",
-		"<MakeCall><calledDirectoryNumber>7002</calledDirectoryNumber><callingDevice>7001</callingDevice></MakeCall>":                                                                "7001",
-		"<MakeCall><callingDevice>7001</callingDevice><calledDirectoryNumber>1</calledDirectoryNumber><monitorCrossRefID>7002/7</monitorCrossRefID></MakeCall>":                      "7001",
-		"<ClearConnection><connectionToBeCleared><callID>1</callID><deviceID>7001</deviceID></connectionToBeCleared><monitorCrossRefID>7002/7</monitorCrossRefID></ClearConnection>": "7001",
-		"<MonitorStop><monitorCrossRefID>7002/7</monitorCrossRefID></MonitorStop>":                                                                                                   "7002",
-		"<JoinCall><activeCall><callID>1</callID></activeCall><joiningDevice>7001</joiningDevice></JoinCall>":                                                                        "",
-		"<SetForwarding><forwardDN>7002</forwardDN><device>7001</device><forwardingType>forwardImmediate</forwardingType><activateForward>true</activateForward></SetForwarding>":    "7001",
-		"<DirectedPickupCall><callToBePickedUp><callID>1</callID><deviceID>7003</deviceID></callToBePickedUp><requestingDevice>7001</requestingDevice></DirectedPickupCall>":         "",
-		"<MakeCall><callingDevice>7003</callingDevice><calledDirectoryNumber>7003</calledDirectoryNumber></MakeCall>":                                                                "",
+		"<MakeCall><callingDevice>7001</callingDevice><calledDirectoryNumber>7002</calledDirectoryNumber></MakeCall>":                                                             "7001",
+		"<MakeCall><calledDirectoryNumber>7002</calledDirectoryNumber><callingDevice>7001</callingDevice></MakeCall>":                                                             "7001",
+		"<MakeCall><callingDevice>7001</callingDevice><calledDirectoryNumber>1</calledDirectoryNumber><monitorCrossRefID>2</monitorCrossRefID></MakeCall>":                        "7001",
+		"<ClearConnection><connectionToBeCleared><callID>1</callID><deviceID>7001</deviceID></connectionToBeCleared><monitorCrossRefID>2</monitorCrossRefID></ClearConnection>":   "7001",
+		"<MonitorStop><monitorCrossRefID>2</monitorCrossRefID></MonitorStop>":                                                                                                     "7002",
+		"<JoinCall><activeCall><callID>1</callID></activeCall><joiningDevice>7001</joiningDevice></JoinCall>":                                                                     "",
+		"<SetForwarding><forwardDN>7002</forwardDN><device>7001</device><forwardingType>forwardImmediate</forwardingType><activateForward>true</activateForward></SetForwarding>": "7001",
+		"<DirectedPickupCall><callToBePickedUp><callID>1</callID><deviceID>7003</deviceID></callToBePickedUp><requestingDevice>7001</requestingDevice></DirectedPickupCall>":      "",
+		"<MakeCall><callingDevice>7003</callingDevice><calledDirectoryNumber>7003</calledDirectoryNumber></MakeCall>":                                                             "",
 	} {
 		m, err := uacsta.Parse([]byte(doc))
 		if err != nil {

@@ -68,16 +68,11 @@ func (c *core) Request(m *uacsta.Message) error {
 	return nil
 }
 
-// aDesk runs a link to one telephone, 100, that has a session.
-func aDesk(t *testing.T, answer func(context.Context, *uacsta.Message) (*uacsta.Message, error)) (d *Desk, phone *telephone, up *core, stop func()) {
+// aDesk runs a link to one telephone, 100, that has a session, and returns its life.
+func aDesk(t *testing.T, answer func(context.Context, *uacsta.Message) (*uacsta.Message, error)) (d *Desk, l *deskLife, phone *telephone, up *core, stop func()) {
 	t.Helper()
-	d, err := NewDesk(Config{Users: []User{{Number: "100", Name: "100", Password: "secret"}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d = NewDesk(Config{Users: []User{{Number: "100", Name: "100", Password: "secret"}}}, nil)
 	phone = &telephone{answer, make(chan struct{})}
-	u := d.server.users["100"]
-	u.bindings = []*binding{{contact: "sip:100@127.0.0.1", static: true, expires: time.Now().Add(time.Hour), csta: csta{client: phone}}}
 	up = &core{t: t, ready: make(chan struct{}), heard: make(chan string, 10000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan struct{})
@@ -86,12 +81,18 @@ func aDesk(t *testing.T, answer func(context.Context, *uacsta.Message) (*uacsta.
 		_ = d.Run(ctx, up)
 	}()
 	next(t, up.ready, "the link")
+	l = d.now()
+	u := l.server.users["100"]
+	l.server.mu.Lock()
+	u.bindings = []*binding{{contact: "sip:100@127.0.0.1", static: true, expires: time.Now().Add(time.Hour), csta: csta{client: phone}}}
+	l.server.mu.Unlock()
+	u.served = phone
 	stop = func() {
 		cancel()
 		next(t, over, "the end of the link")
 	}
 	t.Cleanup(stop)
-	return d, phone, up, stop
+	return d, l, phone, up, stop
 }
 
 func dialling(to string) *uacsta.Message {
@@ -106,7 +107,7 @@ func accept(_ context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 func TestOrderOfRequests(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
-	d, _, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	d, l, _, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, req.Text("calledDirectoryNumber"))
@@ -115,7 +116,7 @@ func TestOrderOfRequests(t *testing.T) {
 	for name, request := range map[string]func(*uacsta.Message, func(*uacsta.Message, error)){
 		"the link": d.Request,
 		"the switch": func(req *uacsta.Message, reply func(*uacsta.Message, error)) {
-			d.server.Serve("100", req, reply)
+			l.server.Serve("100", req, reply)
 		},
 	} {
 		for round := range 200 {
@@ -142,10 +143,10 @@ func TestOrderOfRequests(t *testing.T) {
 
 // Whatever a telephone tells before its answer is told after it, and one after the other.
 func TestEventsBehindTheAnswer(t *testing.T) {
-	var d *Desk
+	var l *deskLife
 	made := make(chan struct{})
-	event := func(name any) { d.event(d.server.users["100"], uacsta.Encode(name, uacsta.Edition3)) }
-	d, _, up, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	event := func(name any) { l.event(l.server.users["100"], uacsta.Encode(name, uacsta.Edition3)) }
+	d, l, _, up, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		<-made
 		switch req.Name() {
 		case "MonitorStart":
@@ -162,8 +163,8 @@ func TestEventsBehindTheAnswer(t *testing.T) {
 		request *uacsta.Message
 		event   string
 	}{
-		{uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3), "OutOfServiceEvent 100/7"},
-		{dialling("200"), "BackInServiceEvent 100/7"},
+		{uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3), "OutOfServiceEvent 1"},
+		{dialling("200"), "BackInServiceEvent 1"},
 	} {
 		d.Request(tt.request, func(_ *uacsta.Message, err error) { up.heard <- fmt.Sprint("answer ", err) })
 		for _, want := range []string{"answer <nil>", tt.event} {
@@ -177,38 +178,41 @@ func TestEventsBehindTheAnswer(t *testing.T) {
 // What a telephone tells, and what becomes of its session, is told one after the other; the monitor
 // is made again in a session that is new.
 func TestUpcallsAreSerial(t *testing.T) {
-	d, _, up, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	_, l, _, up, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		if req.Name() == "MonitorStart" {
 			return uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "8"}, uacsta.Edition3), nil
 		}
 		return accept(ctx, req)
 	})
-	u, object := d.server.users["100"], uacsta.Dev("100")
+	u, object := l.server.users["100"], uacsta.Dev("100")
 	start := uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3)
-	d.refs["100/7"] = &deskMonitor{number: "100", local: "7", start: start}
+	l.mu.Lock()
+	l.owners["1"], l.phones["100"].monitors["1"] = "100", &deskMonitor{local: "7", start: start}
+	l.mu.Unlock()
+	u.served = nil
 	var group sync.WaitGroup
 	defer group.Wait()
 	for range 4 {
 		group.Go(func() {
 			for range 50 {
-				d.event(u, uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "8", Device: uacsta.Ext("100")}, uacsta.Edition3))
+				l.event(u, uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "8", Device: uacsta.Ext("100")}, uacsta.Edition3))
 			}
 		})
 	}
 	await := func(event string) {
-		for next(t, up.heard, event) != event+" 100/7" {
+		for next(t, up.heard, event) != event+" 1" {
 		}
 	}
-	d.server.conversed(u)
+	l.server.conversed(u)
 	await("BackInServiceEvent")
-	d.server.hangUp(u, nil)
+	l.server.hangUp(u, nil)
 	await("OutOfServiceEvent")
 }
 
 // Each request is answered once, at the latest before the link ends, whatever the telephone does.
 func TestAnswersAtTheEnd(t *testing.T) {
 	asked := make(chan struct{}, 100)
-	d, _, _, stop := aDesk(t, func(ctx context.Context, _ *uacsta.Message) (*uacsta.Message, error) {
+	d, _, _, _, stop := aDesk(t, func(ctx context.Context, _ *uacsta.Message) (*uacsta.Message, error) {
 		asked <- struct{}{}
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -244,7 +248,7 @@ func TestAnswersAtTheEnd(t *testing.T) {
 // waits for.
 func TestManyRequests(t *testing.T) {
 	release := make(chan struct{})
-	d, _, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	d, _, _, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		<-release
 		return accept(ctx, req)
 	})
@@ -267,7 +271,7 @@ func TestManyRequests(t *testing.T) {
 // A telephone that tells more than can be passed on loses its session.
 func TestManyEvents(t *testing.T) {
 	began, release := make(chan struct{}), make(chan struct{})
-	d, phone, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	d, l, phone, _, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		close(began)
 		<-release
 		return accept(ctx, req)
@@ -276,14 +280,14 @@ func TestManyEvents(t *testing.T) {
 	d.Request(dialling("1"), func(*uacsta.Message, error) {})
 	next(t, began, "the request")
 	for range maxUrgent + 10 {
-		d.event(d.server.users["100"], dialling("1"))
+		l.event(l.server.users["100"], dialling("1"))
 	}
 	next(t, phone.closed, "the end of the session")
 }
 
 // A panic in asking a telephone is answered, and ends the session with it; others go on.
 func TestPanicOfATelephone(t *testing.T) {
-	d, phone, _, _ := aDesk(t, func(context.Context, *uacsta.Message) (*uacsta.Message, error) { panic("as told") })
+	d, _, phone, _, _ := aDesk(t, func(context.Context, *uacsta.Message) (*uacsta.Message, error) { panic("as told") })
 	answers := make(chan error, 10)
 	d.Request(dialling("1"), func(_ *uacsta.Message, err error) { answers <- err })
 	if err := next(t, answers, "the answer"); !errors.Is(err, errTelephone) {

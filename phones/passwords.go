@@ -17,12 +17,7 @@ func (u *user) setPassword(password string) { u.secret.Store(&password) }
 func (s *Server) SetPasswords(users []User) []string {
 	var changed []string
 	for number, u := range s.users {
-		password := ""
-		if i := slices.IndexFunc(users, func(other User) bool {
-			return other.Number == number && (other.Name == u.Name || other.Name == "" && u.Name == number)
-		}); i >= 0 {
-			password = users[i].Password
-		}
+		password := passwordOf(users, number, u.Name)
 		if password == u.password() {
 			continue
 		}
@@ -33,6 +28,18 @@ func (s *Server) SetPasswords(users []User) []string {
 	}
 	slices.Sort(changed)
 	return changed
+}
+
+// passwordOf is the password of an account, by the number and the name of its user; "" where there is
+// no such user.
+func passwordOf(users []User, number, name string) string {
+	i := slices.IndexFunc(users, func(u User) bool {
+		return u.Number == number && (u.Name == name || u.Name == "" && name == number)
+	})
+	if i < 0 {
+		return ""
+	}
+	return users[i].Password
 }
 
 // forget ends what a user's telephones have opened.

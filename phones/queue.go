@@ -15,6 +15,9 @@ type queue struct {
 	what   string            // is done, for the log
 	start  func(func()) bool // starts a goroutine; false when the server closes
 	failed func(error)       // is told of a panic; nil: nobody
+	// pressed holds a value when something urgent may wait for the task that is being done; nil:
+	// nobody looks.
+	pressed chan struct{}
 
 	mu      sync.Mutex
 	urgent  []func() // done before the others
@@ -32,7 +35,21 @@ const (
 func (q *queue) do(task func()) bool { return q.add(&q.tasks, task, maxTasks) }
 
 // soon has a task done before those that wait; false when too many such do.
-func (q *queue) soon(task func()) bool { return q.add(&q.urgent, task, maxUrgent) }
+func (q *queue) soon(task func()) bool {
+	taken := q.add(&q.urgent, task, maxUrgent)
+	select {
+	case q.pressed <- struct{}{}:
+	default:
+	}
+	return taken
+}
+
+// presses reports whether something urgent waits.
+func (q *queue) presses() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.urgent) > 0
+}
 
 // must is do for what has to be done, and cannot become much: it does not count.
 func (q *queue) must(task func()) bool { return q.add(&q.tasks, task, math.MaxInt) }

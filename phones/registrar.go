@@ -345,9 +345,11 @@ func (s *Server) restore() {
 				continue
 			}
 			s.mu.Lock()
-			u.bindings = append(u.bindings, &binding{
-				contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks, agent: k.Agent, model: s.modelOf(k.Agent),
-			})
+			if !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.contact == k.Contact }) { // it has not registered anew yet
+				u.bindings = append(u.bindings, &binding{
+					contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks, agent: k.Agent, model: s.modelOf(k.Agent),
+				})
+			}
 			s.mu.Unlock()
 			s.guard.Succeeded(u.Name, source.Addr())
 		}

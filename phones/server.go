@@ -42,7 +42,7 @@ type Server struct {
 
 	inbox    inbox
 	restored map[string][]kept // registrations of before
-	desk     *Desk             // nil: the telephones are the switch's
+	desk     *deskLife         // nil: the telephones are the switch's
 
 	mu       sync.Mutex
 	closed   bool
@@ -75,7 +75,10 @@ type user struct {
 	watching  int               // subscriptions
 	telling   sync.Mutex        // one at a time tells the switch how it stands
 	asks      queue             // of what its telephones are asked, and of what the desk link says of them
+	tried     chan struct{}     // closed when a session has been opened, or could not be; nil: nobody waits for it
 	served    conversation      // that clients of the desk link know of; of the tasks of asks
+	mute      map[string]bool   // the services that it has not answered of late, by name; of the tasks of asks
+	stray     func()            // ends the wait for a late answer to MonitorStart; of the tasks of asks
 	shown     map[string]string // the events that telephones were told last, by name
 }
 
@@ -118,6 +121,7 @@ func New(cfg Config) (*Server, error) {
 	for _, u := range cfg.Users {
 		one := &user{User: u, talks: u.Talks}
 		one.asks = s.queue("questions to a telephone", func(error) { s.hangUp(one, nil) })
+		one.asks.pressed = make(chan struct{}, 1)
 		one.setPassword(u.Password)
 		one.Password = ""
 		s.users[u.Number], s.accounts[u.Name] = one, one
@@ -180,14 +184,19 @@ func (s *Server) UA() *sip.UA { return s.ua }
 
 // Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) {
+	s.start()
+	<-ctx.Done()
+	s.Close()
+}
+
+// start begins to serve, until Close.
+func (s *Server) start() {
 	s.restore()
 	s.spawn(s.work)
 	s.spawn(s.tick)
 	for _, t := range s.trunks {
 		s.spawn(t.run)
 	}
-	<-ctx.Done()
-	s.Close()
 }
 
 // goodbyes is how long closing waits for telephones that cannot be written to.
@@ -210,15 +219,16 @@ func (s *Server) Close() {
 	for u, bindings := range all {
 		s.left(u, bindings)
 	}
-	var done sync.WaitGroup
 	for _, l := range legs {
-		done.Go(func() { l.end(endNormal); <-l.over })
+		l.end(endNormal)
 	}
-	over := make(chan struct{})
-	go func() { done.Wait(); close(over) }()
-	select {
-	case <-over:
-	case <-time.After(goodbyes): // the rest ends with the user agent
+	enough, cancel := context.WithTimeout(context.Background(), goodbyes)
+	defer cancel()
+	for _, l := range legs {
+		select {
+		case <-l.over:
+		case <-enough.Done(): // the rest ends with the user agent
+		}
 	}
 	s.stop()
 	s.ua.Close()

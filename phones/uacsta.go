@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -26,6 +27,7 @@ const (
 type csta struct {
 	client  conversation // nil: none
 	opening bool
+	asking  bool      // the telephone is asked to start or stop the monitor
 	next    time.Time // not before then
 	wait    time.Duration
 	ref     string // of the monitor at the telephone, "" for none
@@ -36,6 +38,10 @@ const (
 	cstaWait     = 5 * time.Second // before the second try; doubled each time
 	cstaPause    = time.Hour       // after a telephone has said that it cannot
 	cstaRefuses  = 10 * time.Minute
+	tellPatience = 2 * time.Second        // so long an event waits for the answer to the request that is out
+	mutePatience = 100 * time.Millisecond // as long where the last such request was not answered
+	latePatience = 32 * time.Second       // so late an answer to MonitorStart may come
+	maxMute      = 100                    // services that a telephone has not answered
 )
 
 // wants reports whether a session with the user's telephones is to be open. Callers hold
@@ -61,8 +67,8 @@ func (s *Server) converse(now time.Time) {
 			case !wants && c.client != nil:
 				end = append(end, c.client)
 				c.client, c.ref = nil, ""
-			case c.client != nil && (c.ref != "") != u.monitored && !c.opening && !b.byNotify():
-				c.opening = true
+			case c.client != nil && (c.ref != "") != u.monitored && !c.asking && !b.byNotify():
+				c.asking = true
 				then = append(then, func() { u.asks.must(func() { s.monitor(u, b) }) })
 			}
 		}
@@ -149,11 +155,7 @@ func (s *Server) ended(u *user, b *binding, one *session, reason error) {
 func (s *Server) openSession(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, cstaPatience)
 	defer cancel()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		b.csta.opening = false
-	}()
+	defer s.tried(u, b)
 	if b.byNotify() {
 		by := &notifier{s, u, b}
 		s.mu.Lock()
@@ -196,6 +198,16 @@ func (s *Server) openSession(u *user, b *binding) {
 	}
 }
 
+// tried notes that a session is there, or could not be opened.
+func (s *Server) tried(u *user, b *binding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.csta.opening = false; u.tried != nil {
+		close(u.tried)
+		u.tried = nil
+	}
+}
+
 // monitor starts or stops the monitor at a telephone.
 func (s *Server) monitor(u *user, b *binding) {
 	s.mu.Lock()
@@ -203,7 +215,7 @@ func (s *Server) monitor(u *user, b *binding) {
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
-		b.csta.opening = false
+		b.csta.asking = false
 		s.mu.Unlock()
 	}()
 	if client == nil {
@@ -292,6 +304,28 @@ func (s *Server) session(number string) (conversation, string) {
 	return nil, ""
 }
 
+// awaitSession waits, where a user has no session, for those that are being opened: until one is
+// there, or all have failed.
+func (s *Server) awaitSession(ctx context.Context, u *user) {
+	for {
+		s.mu.Lock()
+		if !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.csta.opening }) || slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.csta.client != nil }) {
+			s.mu.Unlock()
+			return
+		}
+		if u.tried == nil {
+			u.tried = make(chan struct{})
+		}
+		tried := u.tried
+		s.mu.Unlock()
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 var errTelephone = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
 // Serve implements softswitch.Phones: a service on the telephone itself.
@@ -312,14 +346,20 @@ func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Me
 var errManyAsked = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 
 // request asks one of a user's telephones, after all that it was asked before; write makes the
-// request when it is its turn, for a telephone that calls itself so. reply is called once, within
-// about cstaPatience.
+// request when it is its turn, for a telephone that calls itself so. A session that is being opened
+// is waited for. reply is called once, within about cstaPatience.
 func (s *Server) request(u *user, write func(own string) (*uacsta.Message, error), reply func(*uacsta.Message, error)) {
 	until := time.Now().Add(cstaPatience)
 	taken := u.asks.do(func() {
 		var res *uacsta.Message
 		var err error = errTelephone
 		defer func() { reply(res, err) }() // after a panic, too
+		ctx, cancel := context.WithDeadline(s.ctx, until)
+		defer cancel()
+		s.awaitSession(ctx, u)
+		if s.desk != nil {
+			s.desk.serves(u)
+		}
 		client, own := s.session(u.Number)
 		if client == nil {
 			return
@@ -336,23 +376,116 @@ func (s *Server) request(u *user, write func(own string) (*uacsta.Message, error
 	}
 }
 
-// ask asks a telephone. A session whose connection has gone ends: there will be another.
+// asked is a request that is out to a telephone.
+type asked struct {
+	client conversation
+	req    *uacsta.Message
+	answer chan cstaAnswer // takes the answer as long as somebody waits for it
+	given  chan struct{}   // closed when nobody does any more
+}
+
+type cstaAnswer struct {
+	res *uacsta.Message
+	err error
+}
+
+// ask asks a telephone, and waits for its answer until then. What the telephone tells meanwhile waits,
+// too: it may come of the request. It does not wait for long: the request then has no answer, and if it
+// has one yet, it is too late. A session whose connection has gone ends: there will be another. Only
+// tasks of the telephone's queue ask.
 func (s *Server) ask(until time.Time, u *user, client conversation, req *uacsta.Message) (*uacsta.Message, error) {
 	ctx, cancel := context.WithDeadline(s.ctx, until)
 	defer cancel()
 	if ctx.Err() != nil { // it waited too long for those before it
 		return nil, errTelephone
 	}
-	res, err := client.Request(ctx, req)
-	var refusal *uacsta.Error
-	if err == nil || errors.As(err, &refusal) {
-		return res, err
+	name := req.Name()
+	out, end := ctx, cancel
+	if name == uacsta.NameMonitorStart { // it opens something, which is to be ended if nobody knows of it
+		if u.stray != nil {
+			u.stray()
+		}
+		out, end = context.WithDeadline(s.ctx, until.Add(latePatience))
+		u.stray = end
 	}
-	s.log.Info("a telephone does not answer", "device", u.Number, "service", req.Name(), "err", err)
-	if errors.Is(err, sip.ErrConnectionLost) || errors.Is(err, sip.ErrUnanswered) || errors.Is(err, sip.ErrLocalBye) { // the way is gone, or the dialog
+	one := &asked{client, req, make(chan cstaAnswer), make(chan struct{})}
+	defer close(one.given)
+	if !s.spawn(func() { defer end(); s.await(out, u, one) }) {
+		end()
+		return nil, errTelephone
+	}
+	a, answered := s.overhear(ctx, u, one)
+	if !answered || errors.Is(a.err, context.DeadlineExceeded) {
+		s.log.Info("a telephone does not answer", "device", u.Number, "service", name)
+		if u.mute == nil || len(u.mute) >= maxMute {
+			u.mute = map[string]bool{}
+		}
+		u.mute[name] = true
+		return nil, errTelephone
+	}
+	delete(u.mute, name)
+	var refusal *uacsta.Error
+	if a.err == nil || errors.As(a.err, &refusal) {
+		return a.res, a.err
+	}
+	s.log.Info("a telephone does not answer", "device", u.Number, "service", name, "err", a.err)
+	if errors.Is(a.err, sip.ErrConnectionLost) || errors.Is(a.err, sip.ErrUnanswered) || errors.Is(a.err, sip.ErrLocalBye) { // the way is gone, or the dialog
 		s.hangUp(u, client)
 	}
 	return nil, errTelephone
+}
+
+// overhear waits for the answer to a request, as long as that may take.
+func (s *Server) overhear(ctx context.Context, u *user, one *asked) (a cstaAnswer, answered bool) {
+	var enough <-chan time.Time // for the events that wait
+	for {
+		select {
+		case a = <-one.answer:
+			return a, true
+		case <-u.asks.pressed:
+			if enough == nil && u.asks.presses() {
+				patience := tellPatience
+				if u.mute[one.req.Name()] {
+					patience = mutePatience
+				}
+				enough = time.After(patience)
+			}
+		case <-enough:
+			return a, false
+		case <-ctx.Done():
+			return a, false
+		}
+	}
+}
+
+// await takes the answer to a request.
+func (s *Server) await(ctx context.Context, u *user, one *asked) {
+	a := cstaAnswer{err: errTelephone}
+	defer func() {
+		select {
+		case one.answer <- a:
+		case <-one.given:
+			s.late(u, one, a.res)
+		}
+	}()
+	defer share.Survive(s.log, "asking a telephone", func(error) { s.hangUp(u, one.client) })
+	a.res, a.err = one.client.Request(ctx, one.req)
+}
+
+// late ends a monitor of which a telephone has told when nobody waited any more.
+func (s *Server) late(u *user, one *asked, res *uacsta.Message) {
+	if res == nil || one.req.Name() != uacsta.NameMonitorStart || s.desk == nil {
+		return
+	}
+	ref := res.CrossRef()
+	u.asks.must(func() {
+		client, _ := s.session(u.Number)
+		if client != one.client || len(s.desk.watched(u.Number, ref)) > 0 { // it is gone, or in use
+			return
+		}
+		_, err := s.ask(time.Now().Add(cstaPatience), u, client, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3))
+		s.log.Info("a monitor that a telephone has started too late is stopped", "device", u.Number, "err", err)
+	})
 }
 
 // lift makes a telephone answer the call that rings there, or take back the one that its

@@ -158,5 +158,5 @@ func (n *node) desk(l config.Link) (proxy.Link, error) {
 		}
 		listen = append(listen, one)
 	}
-	return phones.NewDesk(cfg, listen)
+	return phones.NewDesk(cfg, listen), nil
 }

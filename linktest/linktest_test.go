@@ -125,6 +125,7 @@ func (p *plain) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	}
 	defer p.mu.Unlock()
 	switch p.fault {
+	case "no reply":
 	case "a goroutine for each request":
 		go func() {
 			runtime.Gosched()
@@ -211,5 +212,25 @@ func TestFaults(t *testing.T) {
 			}
 			t.Log(strings.Join(v.said, "\n"))
 		})
+	}
+}
+
+// Where a life outlasts its connection, a cut must bring the replies to all that was asked.
+func TestOutlasts(t *testing.T) {
+	for fault, wrong := range map[string]bool{"": false, "no reply": true} {
+		v := &verdict{TB: t}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			b := &bench{t: v, lasts: true, rig: rigOf(&plain{fault: fault}), limit: time.Second, fail: v.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
+			l := b.up()
+			defer func() { l.end(); <-l.ended }()
+			l.ask(l.snapshot())
+			l.lost()
+		}()
+		<-done
+		if strings.Contains(strings.Join(v.said, "\n"), "all replies when the connection is cut: not in") != wrong {
+			t.Errorf("%q: %q", fault, v.said)
+		}
 	}
 }

@@ -73,8 +73,9 @@ var _ proxy.ConnectionKeeper = (*Desk)(nil)
 // refuses a callID that it does not know.
 func (*Desk) KeepsConnections() {}
 
-// NewDesk makes a link. Of cfg, what concerns calls does not count.
+// NewDesk makes a link. Of cfg, what concerns calls does not count, nor do files.
 func NewDesk(cfg Config, listen []Listening) *Desk {
+	cfg.Trunks, cfg.State, cfg.Music, cfg.Messages = nil, "", "", ""
 	cfg.Users = slices.Clone(cfg.Users)
 	for i := range cfg.Users {
 		cfg.Users[i].UACSTA = Always

@@ -16,21 +16,19 @@ const deskPhoneURI = "sip:7001@127.0.0.1"
 // handset is a desk phone that speaks uaCSTA: a SIP user agent of its own, with a switching function
 // behind it that numbers monitors and calls anew in each session.
 type handset struct {
-	pbx   linktest.PBX
-	group sync.WaitGroup
+	ua     *sip.UA
+	pbx    linktest.PBX
+	group  sync.WaitGroup
+	opened chan struct{} // holds a value when a session has been opened
 }
 
-// newHandset makes one, which lives until the test ends, and returns its address.
-func newHandset(t testing.TB) (h *handset, address string) {
+// newHandset makes one, which lives until the test ends.
+func newHandset(t testing.TB) *handset {
 	t.Helper()
-	h = &handset{}
-	ua := sip.New(sip.Config{Handler: h, Known: func(sip.Peer) bool { return true }})
-	t.Cleanup(func() { ua.Close(); h.group.Wait() })
-	at, err := ua.ListenTCP("127.0.0.1:0", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h, at.String()
+	h := &handset{opened: make(chan struct{}, 1)}
+	h.ua = sip.New(sip.Config{Handler: h, Known: func(sip.Peer) bool { return true }})
+	t.Cleanup(func() { h.ua.Close(); h.group.Wait() })
+	return h
 }
 
 // Invite implements sip.Handler.
@@ -46,6 +44,11 @@ func (h *handset) Invite(in *sip.Invitation) {
 	var err error
 	if d, err = in.Accept(s, sip.Answer{ContentType: tr87.ContentType, Body: status.Bytes()}); err != nil {
 		s.line.Close()
+		return
+	}
+	select {
+	case h.opened <- struct{}{}:
+	default:
 	}
 }
 
@@ -84,8 +87,12 @@ func TestLinkContract(t *testing.T) {
 			"RefusedWhileDialling": "the link is ready before its telephones are there; a request waits for a session that is being opened",
 		},
 		New: func(t testing.TB) *linktest.Rig {
-			h, address := newHandset(t)
-			relay := linktest.NewRelay(t, address)
+			h := newHandset(t)
+			at, err := h.ua.ListenTCP("127.0.0.1:0", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			relay := linktest.NewRelay(t, at.String())
 			d := NewDesk(
 				Config{Users: []User{{Number: "7001", Contact: "sip:7001@" + relay.Address() + ";transport=tcp"}}},
 				[]Listening{{Transport: "udp", Address: "127.0.0.1:0"}, {Transport: "tcp", Address: "127.0.0.1:0"}},

@@ -359,6 +359,30 @@ func TestPanicInACall(t *testing.T) {
 	}
 }
 
+// A server that closes ends the calls at its telephones, and waits for their end.
+func TestCloseEndsCalls(t *testing.T) {
+	s := aServer(t, 3)
+	var legs []*leg
+	for n := range 3 {
+		l, err := s.newLeg(fmt.Sprint(n), nil, netip.MustParseAddr("127.0.0.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		legs = append(legs, l)
+	}
+	start := time.Now()
+	s.Close()
+	if took := time.Since(start); took >= goodbyes {
+		t.Errorf("it takes %s", took)
+	}
+	for _, l := range legs {
+		next(t, l.over, "the end of the call at "+l.device)
+	}
+	if _, legs := s.Counts(); legs > 0 {
+		t.Errorf("%d are left", legs)
+	}
+}
+
 // The versions of what a telephone is told rise in the order in which they are sent, whoever has it
 // told.
 func TestVersionsInOrder(t *testing.T) {

@@ -1,0 +1,113 @@
+package phones
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// live runs a link that is ready when it returns.
+func live(t *testing.T, d *Desk) (stop func()) {
+	t.Helper()
+	up := &core{t: t, ready: make(chan struct{}), heard: make(chan string, 10000)}
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan error, 1)
+	go func() { over <- d.Run(ctx, up) }()
+	t.Cleanup(cancel)
+	next(t, up.ready, "the link")
+	return func() {
+		t.Helper()
+		cancel()
+		if err := next(t, over, "the end of the link"); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+// ask asks for a snapshot of the telephone 100, and returns why there is none.
+func ask(t *testing.T, d *Desk) error {
+	t.Helper()
+	answers := make(chan error, 1)
+	d.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}, uacsta.Edition3), func(_ *uacsta.Message, err error) { answers <- err })
+	return next(t, answers, "the answer")
+}
+
+// A telephone that has registered is known in the next life, unless its account has got another
+// password in the meantime. Monitors of before are not.
+func TestRegistrationsOutliveALife(t *testing.T) {
+	h := newHandset(t)
+	if _, err := h.ua.ListenUDP("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := taken.LocalAddr().String()
+	d := NewDesk(Config{Users: []User{{Number: "100", Password: "secret"}, {Number: "101", Password: "secret"}}}, []Listening{{Transport: "tcp", Address: "127.0.0.1:0"}, {Transport: "udp", Address: at}})
+	if err := d.Run(t.Context(), &core{t: t}); err == nil { // and no Ready
+		t.Error("it listens at an address that is in use")
+	}
+	_ = taken.Close()
+	register := func(password string) {
+		t.Helper()
+		own := "sip:100@" + at + ";transport=udp"
+		res, err := h.ua.Request(t.Context(), "REGISTER", sip.Invite{To: own, From: own, Username: "100", Password: password})
+		if err != nil || res.Code() != 200 {
+			t.Fatal(res, err)
+		}
+	}
+	stop := live(t, d)
+	if err := ask(t, d); !errors.Is(err, errTelephone) {
+		t.Errorf("before it has registered: %v", err)
+	}
+	register("secret")
+	next(t, h.opened, "the session")
+	ref := must(t, d, watching()).CrossRef()
+	if can := d.Features("100"); !slices.Contains(can.Services, uacsta.NameMakeCall) {
+		t.Errorf("it can %v", can.Services)
+	}
+	stop()
+	if can := d.Features("100"); len(can.Services) > 0 {
+		t.Errorf("between two lives it can %v", can.Services)
+	}
+
+	stop = live(t, d)
+	next(t, h.opened, "the session")
+	if err := ask(t, d); err != nil {
+		t.Error(err)
+	}
+	d.Request(stopping(ref), func(_ *uacsta.Message, err error) {
+		if !errors.Is(err, errReference) {
+			t.Errorf("a monitor of the life before: %v", err)
+		}
+	})
+	if changed := d.SetPasswords([]User{{Number: "100", Password: "second"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
+		t.Errorf("changed while it runs: %v", changed)
+	}
+	if err := ask(t, d); !errors.Is(err, errTelephone) {
+		t.Errorf("after its password has changed: %v", err)
+	}
+	register("second")
+	next(t, h.opened, "the session")
+	stop()
+
+	if changed := d.SetPasswords([]User{{Number: "100", Password: "third"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
+		t.Errorf("changed between two lives: %v", changed)
+	}
+	stop = live(t, d)
+	if err := ask(t, d); !errors.Is(err, errTelephone) {
+		t.Errorf("after its password has changed between two lives: %v", err)
+	}
+	register("third")
+	next(t, h.opened, "the session")
+	if err := ask(t, d); err != nil {
+		t.Error(err)
+	}
+	stop()
+}

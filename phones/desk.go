@@ -153,14 +153,15 @@ func (s *Server) listen(at Listening) (err error) {
 	return err
 }
 
-// registrations are those that were made with the passwords that hold now.
+// registrations are those that were made with the passwords that hold now, with those of before that
+// have not been taken up.
 func (s *Server) registrations(users []User) map[string][]kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string][]kept{}
 	for number, u := range s.users {
 		if u.password() == passwordOf(users, number, u.Name) {
-			all[number] = u.kept("")
+			all[number] = append(u.kept(""), s.restored[number]...)
 		}
 	}
 	return all

@@ -76,6 +76,13 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 	if can := d.Features("100"); len(can.Services) > 0 {
 		t.Errorf("between two lives it can %v", can.Services)
 	}
+	if taken, err = net.ListenPacket("udp", at); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Run(t.Context(), &core{t: t}); err == nil {
+		t.Error("it listens at an address that is in use")
+	}
+	_ = taken.Close()
 
 	stop = live(t, d)
 	next(t, h.opened, "the session")

@@ -354,6 +354,7 @@ func (s *Server) restore() {
 			s.guard.Succeeded(u.Name, source.Addr())
 		}
 	}
+	s.restored = nil
 	for _, u := range s.users {
 		if u.Contact != "" {
 			s.mu.Lock()

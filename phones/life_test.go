@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -117,4 +119,53 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 		t.Error(err)
 	}
 	stop()
+}
+
+// A life takes no request once it ends, and has ended when the last that it took has returned.
+func TestEndAwaitsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDesk(Config{Users: []User{{Number: "100"}}}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		up := &core{t: t, ready: make(chan struct{})}
+		go func() { over <- d.Run(ctx, up) }()
+		next(t, up.ready, "the link")
+		l := d.now()
+		if !l.enter() {
+			t.Fatal("a request is not taken")
+		}
+		cancel()
+		synctest.Wait()
+		if len(over) > 0 {
+			t.Error("Run returns although a request goes on")
+		}
+		if l.enter() {
+			t.Error("a request is taken at the end")
+		}
+		l.asking.Done()
+		next(t, over, "the end of the link")
+	})
+}
+
+// What is kept for the next life was registered with the password that holds then, and is taken up
+// once.
+func TestKeptRegistrations(t *testing.T) {
+	s := aServer(t, 1)
+	if _, err := s.ua.ListenUDP("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	one := []kept{{Contact: "sip:0@127.0.0.1:5070", Source: "127.0.0.1:5070", Expires: time.Now().Add(time.Hour)}}
+	for range 2 { // the second time it has registered already
+		s.restored = map[string][]kept{"0": one}
+		s.restore()
+	}
+	if n := len(s.users["0"].bindings); n != 1 {
+		t.Errorf("%d registrations", n)
+	}
+	if list := s.registrations([]User{{Number: "0", Password: "secret"}})["0"]; len(list) != 1 || list[0].Contact != one[0].Contact {
+		t.Errorf("kept: %v", list)
+	}
+	if list := s.registrations([]User{{Number: "0", Password: "another"}})["0"]; len(list) > 0 {
+		t.Errorf("kept, though the password has changed: %v", list)
+	}
 }

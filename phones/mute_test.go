@@ -176,6 +176,33 @@ func TestLateMonitor(t *testing.T) {
 	}
 }
 
+// The answer to one MonitorStart is waited for until the next: nobody would know whose it is.
+func TestOneLateMonitor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var first context.Context
+		d, _, _, _, _ := aDesk(t, func(ctx context.Context, _ *uacsta.Message) (*uacsta.Message, error) {
+			if first == nil {
+				first = ctx
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		refused := make(chan error, 2)
+		d.Request(watching(), func(_ *uacsta.Message, err error) { refused <- err })
+		next(t, refused, "the refusal")
+		synctest.Wait()
+		if first.Err() != nil {
+			t.Error("a late answer is not waited for")
+		}
+		d.Request(watching(), func(_ *uacsta.Message, err error) { refused <- err })
+		synctest.Wait()
+		if first.Err() == nil {
+			t.Error("the answers to two are waited for")
+		}
+		next(t, refused, "the refusal")
+	})
+}
+
 // A telephone that has one monitor for all of ours has each of them told, and keeps it until the last
 // one is stopped.
 func TestOneReferenceForAll(t *testing.T) {
@@ -218,10 +245,12 @@ func TestOneReferenceForAll(t *testing.T) {
 // A monitor can be stopped while its telephone is away, and is not started again when it is back.
 func TestStopWhileAway(t *testing.T) {
 	asked := make(chan string, 100)
+	monitors := 0
 	d, l, phone, up, _ := aDesk(t, func(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 		asked <- req.Name()
 		if req.Name() == uacsta.NameMonitorStart {
-			return started("7")
+			monitors++
+			return started(fmt.Sprint(monitors))
 		}
 		return accept(ctx, req)
 	})

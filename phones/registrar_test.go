@@ -74,10 +74,10 @@ func (r *registering) register(number, user string) int {
 func TestSpeaksForAnother(t *testing.T) {
 	r := registers(t)
 	codes := map[int]int{}
-	for range paceBurst + 20 {
+	for n := 0; codes[503] == 0 && n < 10*paceBurst; n++ { // more than the burst, where they take their time
 		codes[r.register(strings.Repeat("9", 1000), "0")]++
 	}
-	if codes[403] < paceBurst || codes[503] == 0 || codes[403]+codes[503] != paceBurst+20 {
+	if codes[403] < paceBurst || codes[503] == 0 || len(codes) != 2 {
 		t.Error(codes)
 	}
 	lines := len(r.said)

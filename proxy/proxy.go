@@ -69,6 +69,7 @@ type Proxy struct {
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc
 	background sync.WaitGroup // monitors that catch up, passwords that are looked at
+	errands    errands
 
 	trunks  atomic.Pointer[[]*trunk] // in the order in which they are asked for a device
 	links   sync.WaitGroup           // those that run
@@ -131,6 +132,8 @@ func New(cfg Config) *Proxy {
 	}
 	cfg.Sessions.setDefaults()
 	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
+	p.errands.done = make(chan struct{})
+	p.errands.open.Store(1) // that of Run
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p
@@ -237,7 +240,8 @@ func (p *Proxy) Await(ctx context.Context, link string) error {
 	return ctx.Err()
 }
 
-// Run keeps the links running until ctx ends, then closes every session.
+// Run keeps the links running until ctx ends, then closes every session. When it returns, no client
+// is told anything, and none is told anything any more; requests are refused.
 func (p *Proxy) Run(ctx context.Context) {
 	p.mu.Lock()
 	p.running = ctx
@@ -258,6 +262,8 @@ func (p *Proxy) Run(ctx context.Context) {
 		s.end(errors.New("shutting down"))
 	}
 	p.background.Wait()
+	p.errands.end()
+	<-p.errands.done
 }
 
 // sessionList returns the sessions that there are.

@@ -62,7 +62,7 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 // Request carries one message of the client. reply is called exactly once, from
 // the session's own queue, even when the session ends before; it gets nil for
 // messages that have no answer. req is the session's from then on. Request does
-// not block.
+// not block. Once Run has returned it refuses, and calls reply itself.
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.introduce()
@@ -83,6 +83,11 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 		answer(nil, why)
 		return
 	}
+	if !s.proxy.errands.begin() {
+		answer(nil, errLinkDown)
+		return
+	}
+	defer s.proxy.errands.end()
 	switch req.Kind() {
 	case uacsta.Request:
 	case uacsta.Event:

@@ -306,9 +306,16 @@ func (s *Session) deliver(d delivery) {
 	s.charge(d.size)
 	start := !s.draining
 	s.draining = true
+	owned := start && s.proxy.errands.begin()
 	s.mu.Unlock()
-	if start {
-		go s.drain()
+	switch {
+	case owned:
+		go func() {
+			defer s.proxy.errands.end()
+			s.drain()
+		}()
+	case start: // Run has returned: whoever answers so late passes it on
+		s.drain()
 	}
 	if cut {
 		s.endSlow()
@@ -377,6 +384,32 @@ func (p *Proxy) relieve() {
 		if cut {
 			largest.endSlow()
 		}
+	}
+}
+
+// errands counts what Run waits for before it returns: calls of Request, and sessions that deliver.
+// Run has one of its own, which it ends last.
+type errands struct {
+	open atomic.Int64
+	done chan struct{} // closed when none is open
+}
+
+// begin begins an errand; false when Run has returned.
+func (e *errands) begin() bool {
+	for {
+		n := e.open.Load()
+		if n == 0 {
+			return false
+		}
+		if e.open.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (e *errands) end() {
+	if e.open.Add(-1) == 0 {
+		close(e.done)
 	}
 }
 

@@ -3,8 +3,10 @@ package gate
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +34,12 @@ type Limits struct {
 
 // strangerOctets is QueueOctets of a peer that is not proved.
 const strangerOctets = 16 << 10
+
+// Lost reports whether a connection that ended for this reason was lost: the peer did not close it
+// between two frames, and nobody here did.
+func Lost(reason error) bool {
+	return errors.Is(reason, io.ErrUnexpectedEOF) || errors.Is(reason, os.ErrDeadlineExceeded) || errors.As(reason, new(*net.OpError))
+}
 
 // SetDefaults puts the defaults where nothing is said.
 func (l *Limits) SetDefaults() {
@@ -245,6 +253,7 @@ func (c *Conn) next() (batch net.Buffers, last error) {
 	if n := min(len(c.queue), c.batch); c.reason == nil && n > 0 {
 		batch = slices.Clone(c.queue[:n])
 		c.queue = slices.Delete(c.queue, 0, n)
+		c.changed.Broadcast() // there is room, however long they take to be written
 	}
 	return batch, c.last
 }

@@ -79,7 +79,8 @@ func New(cfg Config) *Gate {
 	}
 }
 
-// Serve takes connections until ctx ends; then it waits until nothing of them is left.
+// Serve takes connections until ctx ends; then it closes the listener, and waits until nothing of
+// the connections is left.
 // serve is the life of one; it ends when its context does, and the connection is closed after it. A
 // panic in it ends that connection alone.
 func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context.Context, guest *Guest)) error {
@@ -93,6 +94,12 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 		nc, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
+			if err == nil { // it came at the last moment
+				_ = nc.Close()
+			}
+			if stop() { // before it was closed
+				_ = l.Close()
+			}
 			return ctx.Err()
 		case errors.Is(err, net.ErrClosed):
 			return err

@@ -62,6 +62,8 @@ func (f framing) read(r *bufio.Reader, longest int, begun func()) ([]byte, error
 		return nil, ErrTooLong
 	}
 	pdu := make([]byte, length)
-	_, err = io.ReadFull(r, pdu)
+	if _, err = io.ReadFull(r, pdu); errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	return pdu, err
 }

@@ -25,8 +25,9 @@ func TestFront(t *testing.T) {
 	for _, f := range []Flavour{Phase3, HiPath, Phase1} {
 		t.Run(f.Name, func(t *testing.T) {
 			fronttest.Test(t, fronttest.Kit{
-				Start: func(p *proxy.Proxy, log *slog.Logger) (fronttest.Front, error) {
-					l, err := fronttest.Listen()
+				Bubble: true,
+				Start: func(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
+					l, dial, err := listen()
 					if err != nil {
 						return fronttest.Front{}, err
 					}
@@ -37,7 +38,7 @@ func TestFront(t *testing.T) {
 					ctx, cancel := context.WithCancel(context.Background())
 					done := make(chan error, 1)
 					go func() { done <- s.Serve(ctx, l) }()
-					return fronttest.Front{Dial: func(string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, Stop: func() { cancel(); <-done }}, nil
+					return fronttest.Front{Dial: func(string) (net.Conn, error) { return dial() }, Stop: func() { cancel(); <-done }}, nil
 				},
 				Wire: func(nc net.Conn, _ string) fronttest.Wire {
 					return &frontWire{nc: nc, r: bufio.NewReader(nc), codec: codec{flavour: f, callIDs: anyCallIDs, now: time.Now}, asked: map[int]string{}}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -102,7 +103,12 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 		return // the core has logged it
 	}
 	c.session = session
-	session.Close(c.conn.serve(ctx))
+	reason := c.conn.serve(ctx)
+	if gate.Lost(reason) || s.cfg.Flavour.acse && errors.Is(reason, io.EOF) { // whoever leaves releases the association, or aborts it
+		session.Lose(reason)
+	} else {
+		session.Close(reason)
+	}
 	c.end()
 }
 

@@ -19,8 +19,9 @@ import (
 // The server keeps the contract of fronts.
 func TestFront(t *testing.T) {
 	fronttest.Test(t, fronttest.Kit{
-		Start: func(p *proxy.Proxy, log *slog.Logger) (fronttest.Front, error) {
-			l, err := fronttest.Listen()
+		Bubble: true,
+		Start: func(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
+			l, dial, err := listen()
 			if err != nil {
 				return fronttest.Front{}, err
 			}
@@ -31,7 +32,7 @@ func TestFront(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			go func() { done <- s.Serve(ctx, l) }()
-			return fronttest.Front{Dial: func(string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, Stop: func() { cancel(); <-done }}, nil
+			return fronttest.Front{Dial: func(string) (net.Conn, error) { return dial() }, Stop: func() { cancel(); <-done }}, nil
 		},
 		Wire: func(nc net.Conn, _ string) fronttest.Wire { return &frontWire{nc: nc, r: bufio.NewReader(nc)} },
 	})

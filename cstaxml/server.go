@@ -76,7 +76,11 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 		return // the core has logged it
 	}
 	a.session = session
-	session.Close(a.conn.Serve(ctx))
+	if reason := a.conn.Serve(ctx); gate.Lost(reason) {
+		session.Lose(reason)
+	} else {
+		session.Close(reason)
+	}
 }
 
 // association is one client: a connection on one side, a session of the core on the

@@ -27,6 +27,7 @@ func TestFront(t *testing.T) {
 		Wire: func(nc net.Conn, device string) fronttest.Wire {
 			return &frontWire{nc: nc, r: bufio.NewReader(nc), device: device}
 		},
+		Bubble:  true,
 		Watched: true,
 		Mark: func(ref, device string, n int) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: uacsta.Conn("mark", device), DtmfChar: strconv.Itoa(n % 10)}
@@ -37,32 +38,33 @@ func TestFront(t *testing.T) {
 		},
 		Marks: 10,
 		Without: map[string]string{
-			"answers out of order": "a port has one request at the switching function at a time",
-			"own references":       "there are no references",
-			"monitors come and go": "there are no monitors",
+			"answers out of order":     "a port has one request at the switching function at a time",
+			"own references":           "there are no references",
+			"monitors come and go":     "there are no monitors",
+			"a lost client comes back": "a program leaves by closing its connection, wherever that is",
 		},
 	})
 }
 
-func startFront(p *proxy.Proxy, log *slog.Logger) (fronttest.Front, error) {
+func startFront(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
 	card := NewCard(CardConfig{
 		Proxy: p, Devices: fronttest.Devices, Log: log,
 		Identify: func(netip.Addr, []string) (policy.Identity, bool) { return fronttest.Somebody, true },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	at := map[string]string{}
+	at := map[string]func() (net.Conn, error){}
 	stop := func() { cancel(); group.Wait() }
 	for i, device := range fronttest.Devices {
-		l, err := fronttest.Listen()
+		l, dial, err := listen()
 		if err != nil {
 			stop()
 			return fronttest.Front{}, err
 		}
-		at[device] = l.Addr().String()
+		at[device] = dial
 		group.Go(func() { _ = card.Serve(ctx, l, i+1) })
 	}
-	return fronttest.Front{Dial: func(device string) (net.Conn, error) { return net.Dial("tcp", at[device]) }, Stop: stop}, nil
+	return fronttest.Front{Dial: func(device string) (net.Conn, error) { return at[device]() }, Stop: stop}, nil
 }
 
 // frontWire is a program's end of a connection to a port. Requests of CSTA are said in commands.
@@ -182,7 +184,7 @@ func TestHangUpAtOnce(t *testing.T) {
 	if err := core.Await(t.Context(), "switch"); err != nil {
 		t.Fatal(err)
 	}
-	front, err := startFront(core, nil)
+	front, err := startFront(core, nil, fronttest.Sockets)
 	if err != nil {
 		t.Fatal(err)
 	}

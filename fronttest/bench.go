@@ -20,7 +20,9 @@ import (
 // bench is a front before a proxy, before the built-in switch.
 type bench struct {
 	kit     Kit
+	bubble  bool
 	core    *proxy.Proxy
+	numbers *policy.Numbers
 	sw      *behind
 	front   Front
 	clients []*client
@@ -30,14 +32,17 @@ type bench struct {
 	stopped sync.Once
 }
 
-func newBench(kit Kit) (*bench, error) {
+// linkName is that of the switching function.
+const linkName = "switch"
+
+func newBench(kit Kit, bubble bool, linger time.Duration) (*bench, error) {
 	if kit.Mark == nil {
 		kit.Mark, kit.Marked = delivered, calling
 	}
 	if kit.Patience == 0 {
 		kit.Patience = 20 * time.Second
 	}
-	b := &bench{kit: kit, before: map[string]bool{}, halted: make(chan struct{})}
+	b := &bench{kit: kit, bubble: bubble, before: map[string]bool{}, halted: make(chan struct{})}
 	for id := range goroutines() {
 		b.before[id] = true
 	}
@@ -46,23 +51,28 @@ func newBench(kit Kit) (*bench, error) {
 		return nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
+	b.numbers = &policy.Numbers{Extensions: func(number string) bool {
+		if number == poison {
+			panic("the suite's poison")
+		}
+		return len(number) < 5
+	}}
 	b.core = proxy.New(proxy.Config{
-		Policy: &policy.Policy{Demo: true}, Log: log, BackOff: time.Millisecond, Retry: 10 * time.Millisecond,
-		Numbers: &policy.Numbers{Extensions: func(number string) bool {
-			if number == poison {
-				panic("the suite's poison")
-			}
-			return len(number) < 5
-		}},
+		Policy: &policy.Policy{Demo: true}, Numbers: b.numbers, Log: log,
+		BackOff: time.Millisecond, Retry: 10 * time.Millisecond, Linger: linger,
 	})
-	b.core.AddLink("switch", b.sw, func(string) bool { return true })
+	b.core.AddLink(linkName, b.sw, func(string) bool { return true })
 	ctx, halt := context.WithCancel(context.Background())
 	b.halt = halt
 	go func() { defer close(b.halted); b.core.Run(ctx) }()
 	await, cancel := context.WithTimeout(ctx, kit.Patience)
 	defer cancel()
-	if err = b.core.Await(await, "switch"); err == nil {
-		b.front, err = kit.Start(b.core, log)
+	if err = b.core.Await(await, linkName); err == nil {
+		listen := Sockets
+		if bubble {
+			listen = inProcess
+		}
+		b.front, err = kit.Start(b.core, log, listen)
 	}
 	if err != nil {
 		halt()
@@ -129,8 +139,12 @@ func (b *bench) end() {
 	if err != nil {
 		fail("%w", err)
 	}
-	left := ""
-	if try(func() { b.await("", func() bool { left = b.left(); return left == "" }) }) != nil {
+	left := b.left()
+	for pause := time.Millisecond; left != "" && pause < b.kit.Patience; pause *= 2 {
+		time.Sleep(pause)
+		left = b.left()
+	}
+	if left != "" {
 		fail("goroutines are left:\n%s", left)
 	}
 }
@@ -167,6 +181,7 @@ func goroutines() map[string]string {
 
 // mark sends the marks from one number to before another to the monitors of a device.
 func (b *bench) mark(device string, from, to int) {
+	b.await("the core knows its monitors", func() bool { return b.sw.told(device) })
 	for n := from; n < to; n++ {
 		b.sw.tellAll(device, func(ref string) any { return b.kit.Mark(ref, device, n) })
 	}
@@ -195,6 +210,11 @@ func (b *bench) dial(device string) *client {
 	if err != nil {
 		fail("the front takes no connection: %w", err)
 	}
+	return b.clientOn(nc, device)
+}
+
+// clientOn is a client on a connection, whose wire is not open yet.
+func (b *bench) clientOn(nc net.Conn, device string) *client {
 	c := &client{b: b, device: device, nc: nc, wire: b.kit.Wire(nc, device), asked: map[int]string{}, monitors: map[string]bool{}, calls: map[string]bool{}}
 	b.clients = append(b.clients, c)
 	return c

@@ -2,6 +2,7 @@ package fronttest
 
 import (
 	"net"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -9,21 +10,23 @@ import (
 
 // checks are all of the suite.
 var checks = []check{
-	{"answers come before events", answersFirst},
-	{"many requests", manyRequests},
-	{"answers out of order", outOfOrder},
-	{"events in order", eventsInOrder},
-	{"own references", ownReferences},
-	{"monitors come and go", comeAndGo},
-	{"two clients on one device", twoClients},
-	{"taking leave", takingLeave},
-	{"cut off at every octet", cutAtEveryOctet},
-	{"gone while its requests are carried out", goneMeanwhile},
-	{"a slow client", slowClient},
-	{"the link is lost", linkLost},
-	{"a panic", panics},
-	{"the core ends the session", coreEnds},
-	{"the front stops", frontStops},
+	{name: "answers come before events", run: answersFirst},
+	{name: "many requests", run: manyRequests},
+	{name: "answers out of order", run: outOfOrder},
+	{name: "events in order", run: eventsInOrder},
+	{name: "own references", run: ownReferences},
+	{name: "monitors come and go", run: comeAndGo},
+	{name: "two clients on one device", run: twoClients},
+	{name: "taking leave", run: takingLeave},
+	{name: "a lost client comes back", run: lostAndBack, linger: time.Minute},
+	{name: "cut off at every octet", run: cutAtEveryOctet},
+	{name: "gone while its requests are carried out", run: goneMeanwhile},
+	{name: "a slow client", run: slowClient},
+	{name: "the link is lost", run: linkLost},
+	{name: "a panic", run: panics},
+	{name: "the core ends the session", run: coreEnds},
+	{name: "the front stops", run: frontStops},
+	{name: "histories"},
 }
 
 func call(from, to string) uacsta.MakeCall {
@@ -200,25 +203,74 @@ func takingLeave(b *bench) {
 	b.sessions(0)
 }
 
+// A client that is cut off in the middle of what it sends is lost, and finds its monitor when it
+// comes back: the switching function is not asked again. One that takes leave leaves none.
+func lostAndBack(b *bench) {
+	nc, err := b.front.Dial(Devices[0])
+	if err != nil {
+		fail("the front takes no connection: %w", err)
+	}
+	f := &frayed{Conn: nc, left: -1}
+	a := b.clientOn(f, Devices[0])
+	a.open()
+	a.listen()
+	a.watch(a.device)
+	f.fray(5)
+	_ = a.wire.Request(a.last+1, uacsta.Encode(question(0), uacsta.Edition3)) // fails
+	b.sessions(0)
+	again := b.client(Devices[0])
+	again.watch(again.device)
+	b.mark(again.device, 0, 10)
+	again.marks(0, 10)
+	if n := b.sw.started(); n != 1 {
+		fail("the switching function was asked for %d monitors", n)
+	}
+	if err := again.wire.Leave(); err != nil {
+		fail("taking leave: %w", err)
+	}
+	again.ended()
+	b.await("no monitor is left", func() bool { _, n := b.sw.Counts(); return n == 0 })
+}
+
 // frayed is a connection that is lost after so many octets were written.
 type frayed struct {
 	net.Conn
+	mu      sync.Mutex
 	left    int // octets that are written still; below 0: all
 	written int
 }
 
-func (f *frayed) Write(p []byte) (int, error) {
-	if f.left >= 0 && len(p) > f.left {
-		n, _ := f.Conn.Write(p[:f.left])
-		_ = f.Close()
-		f.left = 0
-		return n, net.ErrClosed
+// fray has so many more octets written.
+func (f *frayed) fray(octets int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = octets
+}
+
+// take returns how many of so many octets are written, and whether the connection is lost then.
+func (f *frayed) take(octets int) (n int, lost bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left >= 0 && octets > f.left {
+		octets, f.left = f.left, 0
+		return octets, true
 	}
 	if f.left > 0 {
-		f.left -= len(p)
+		f.left -= octets
 	}
-	f.written += len(p)
-	return f.Conn.Write(p)
+	f.written += octets
+	return octets, false
+}
+
+// Write implements net.Conn.
+func (f *frayed) Write(p []byte) (int, error) {
+	n, lost := f.take(len(p))
+	if !lost {
+		return f.Conn.Write(p)
+	}
+	n, _ = f.Conn.Write(p[:n])
+	_ = f.Close()
+	return n, net.ErrClosed
 }
 
 // cutAfter has a client watch its device and call, and go after so many octets; it returns how many

@@ -17,7 +17,8 @@
 // Replies. The reply of each request is called exactly once: with the answer or the refusal, or with
 // nil where the message has no answer. That holds when the client has gone, the link is lost, or the
 // proxy ends; so a front may count on it to free what belongs to a request. Request never calls a
-// reply itself, but another goroutine may call it before Request has returned.
+// reply itself, but another goroutine may call it before Request has returned. Once proxy.Run has
+// returned, Request refuses, and calls the reply itself.
 //
 // Blocking. Request, Unclear, Close and Lose do not wait for a client or a link. Event and replies
 // may block while the client does not take what it gets: meanwhile the queue grows. When it is full
@@ -29,7 +30,8 @@
 // then make return, and before Open has returned the session. After Close or Lose has returned, or
 // Closed has been called, no call of Event begins; one that had begun may still run. Replies are
 // still called. What was on its way is not taken back: a link carries out requests that it has,
-// and a monitor that starts too late is stopped again.
+// and a monitor that starts too late is stopped again. When proxy.Run returns, no call of Event or of a
+// reply goes on.
 //
 // Re-entry. The core holds no lock when it calls a front. Event, Closed and replies may call any
 // method of the session.
@@ -62,9 +64,11 @@
 // does not take what it gets is cut off, and no other client waits for it.
 //
 // The end. A front closes a session when its association ends, in every case: by Close, or by
-// Lose where the protocol shows that the client was cut off and may come again. It ends the
-// association when the core calls Closed. When the front is stopped, it ends all associations,
-// and returns when no goroutine, connection or session of it is left.
+// Lose where the protocol shows that the client was cut off and may come again: monitors at the
+// switching function then outlive the session for a while (proxy.Config.Linger), and a client that
+// starts its monitors again gets those. The front ends the association when the core calls Closed. When the front is stopped, it ends all associations,
+// and returns when no goroutine, connection or session of it is left. After the end of an association
+// its client gets no event and no request; what it has asked may be answered still.
 //
 // Panics. A panic while a front serves a client ends that client's association and session alone, and
 // is logged with its stack.

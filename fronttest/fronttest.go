@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -15,9 +17,13 @@ import (
 
 // Kit says how to start one front, and how to speak to it.
 type Kit struct {
-	// Start starts the front before a proxy, on loopback. Every client that connects is
-	// [Somebody]. A front that can be told how long it waits for a client is told a fraction of a second.
-	Start func(p *proxy.Proxy, log *slog.Logger) (Front, error)
+	// Start starts the front before a proxy. It listens by listen, or, where it cannot be given
+	// a listener, on loopback. Every client that connects is [Somebody]. A front that can be told how
+	// long it waits for a client is told 200 ms.
+	Start func(p *proxy.Proxy, log *slog.Logger, listen Listen) (Front, error)
+	// Bubble reports whether the front listens by what Start is given. Each check is then played
+	// twice: over sockets, and under testing/synctest over pipes.
+	Bubble bool
 	// Wire makes the client's end of a connection, which the client of this device has dialled.
 	Wire func(nc net.Conn, device string) Wire
 	// Watched says that the protocol has no monitors: a client watches its device from the
@@ -73,56 +79,59 @@ var Devices = []string{"100", "101", "102"}
 // poison is a device at whose name the proxy panics, on the goroutine that asks for something with it.
 const poison = "666"
 
-// listenBuffer makes a client that does not read felt soon.
-const listenBuffer = 4 << 10
-
-// Listen listens on a free port of loopback. Its connections keep little that was not taken.
-func Listen() (net.Listener, error) {
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	return listener{l}, err
-}
-
-type listener struct{ *net.TCPListener }
-
-func (l listener) Accept() (net.Conn, error) {
-	nc, err := l.AcceptTCP()
-	if err != nil {
-		return nil, err
-	}
-	return nc, nc.SetWriteBuffer(listenBuffer)
-}
-
 // Test plays all checks with a front, each with a new one.
 func Test(t *testing.T, kit Kit) {
 	t.Helper()
-	known := map[string]bool{}
-	for _, c := range checks {
-		known[c.name] = true
-		t.Run(c.name, func(t *testing.T) {
-			if why := kit.Without[c.name]; why != "" {
-				t.Skip(why)
-			}
-			if err := c.play(kit); err != nil {
-				t.Error(err)
-			}
-		})
-	}
 	for name := range kit.Without {
-		if !known[name] {
+		if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name }) {
 			t.Errorf("there is no check %q to leave out", name)
 		}
 	}
+	if !kit.Bubble {
+		kit.play(t, false)
+		return
+	}
+	t.Run("over sockets", func(t *testing.T) { kit.play(t, false) })
+	t.Run("in a bubble", func(t *testing.T) { kit.play(t, true) })
+}
+
+// play plays all checks, in a bubble each or not.
+func (k Kit) play(t *testing.T, bubble bool) {
+	for _, c := range checks {
+		t.Run(c.name, func(t *testing.T) {
+			switch why := k.Without[c.name]; {
+			case why != "":
+				t.Skip(why)
+			case c.run == nil:
+				histories(t, k, bubble)
+			default:
+				if err := inside(t, bubble, func() error { return c.play(k, bubble) }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// inside does something, in a bubble or not.
+func inside(t *testing.T, bubble bool, what func() error) (err error) {
+	if !bubble {
+		return what()
+	}
+	synctest.Test(t, func(*testing.T) { err = what() })
+	return err
 }
 
 // check is one of the suite.
 type check struct {
-	name string
-	run  func(b *bench)
+	name   string
+	run    func(b *bench)
+	linger time.Duration // of monitors of lost clients
 }
 
 // play plays a check with a new front, and looks whether anything is left of it.
-func (c check) play(kit Kit) error {
-	b, err := newBench(kit)
+func (c check) play(kit Kit, bubble bool) error {
+	b, err := newBench(kit, bubble, c.linger)
 	if err != nil {
 		return err
 	}

@@ -17,29 +17,34 @@ import (
 )
 
 // plain is the smallest front there is: documents in XML, each behind its number and its length. 0 is
-// an event. It can be told to do one thing wrong.
+// an event; without a document it is a client's leave, and the front's answer to that. It can be told
+// to do one thing wrong.
 type plain struct {
 	core  *proxy.Proxy
 	log   *slog.Logger
 	fault string
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	group sync.WaitGroup
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{}
+	group   sync.WaitGroup
+	writing chan struct{} // full while one writes for whom all wait
+	forever chan struct{}
 }
 
-func kitOf(fault string) Kit {
+// kitOf is a kit of fronts with one fault. forever ends what they leave behind.
+func kitOf(fault string, forever chan struct{}) Kit {
 	return Kit{
-		Start: func(p *proxy.Proxy, log *slog.Logger) (Front, error) {
-			l, err := Listen()
+		Start: func(p *proxy.Proxy, log *slog.Logger, listen Listen) (Front, error) {
+			l, dial, err := listen()
 			if err != nil {
 				return Front{}, err
 			}
-			f := &plain{core: p, log: log, fault: fault, conns: map[net.Conn]struct{}{}}
+			f := &plain{core: p, log: log, fault: fault, conns: map[net.Conn]struct{}{}, writing: make(chan struct{}, 1), forever: forever}
 			f.group.Go(func() { f.accept(l) })
-			return Front{Dial: func(string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, Stop: func() { _ = l.Close(); f.stop() }}, nil
+			return Front{Dial: func(string) (net.Conn, error) { return dial() }, Stop: func() { _ = l.Close(); f.stop() }}, nil
 		},
-		Wire: func(nc net.Conn, _ string) Wire { return &plainWire{nc: nc, r: bufio.NewReader(nc)} },
+		Bubble: true,
+		Wire:   func(nc net.Conn, _ string) Wire { return &plainWire{nc: nc, r: bufio.NewReader(nc)} },
 	}
 }
 
@@ -50,8 +55,15 @@ func (f *plain) accept(l net.Listener) {
 			return
 		}
 		f.mu.Lock()
-		f.conns[nc] = struct{}{}
+		closed := f.conns == nil
+		if !closed {
+			f.conns[nc] = struct{}{}
+		}
 		f.mu.Unlock()
+		if closed {
+			_ = nc.Close()
+			return
+		}
 		f.group.Go(func() { f.serve(nc) })
 	}
 }
@@ -64,6 +76,7 @@ func (f *plain) stop() {
 	for nc := range f.conns {
 		_ = nc.Close()
 	}
+	f.conns = nil
 	f.mu.Unlock()
 	f.group.Wait()
 }
@@ -75,22 +88,35 @@ func (f *plain) serve(nc net.Conn) {
 		delete(f.conns, nc)
 		f.mu.Unlock()
 	}()
-	c := &plainClient{front: f, nc: nc}
+	c := &plainClient{front: f, nc: nc, writing: make(chan struct{}, 1)}
 	session, err := f.core.Open(proxy.Opening{Identity: Somebody, Front: "plain", Peer: nc.RemoteAddr().String()}, c)
 	if err != nil {
 		return
 	}
-	if f.fault != "keeps the session" {
-		defer session.Lose(errors.New("the connection has ended"))
+	if f.fault == "leaves a goroutine" {
+		go func() { <-f.forever }()
 	}
-	for r := bufio.NewReader(nc); ; {
+	r := bufio.NewReader(nc)
+	for {
 		n, m, err := readPlain(r)
-		if err != nil {
+		switch {
+		case err == nil && m == nil: // it takes leave
+			c.leave(session)
 			return
+		case err == nil:
+			if c.request(session, n, m) {
+				continue
+			}
+			err = errors.New("a panic")
 		}
-		if !c.request(session, n, m) {
-			return
+		switch {
+		case f.fault == "keeps the session", f.fault == "keeps the session of a client that breaks off" && errors.Is(err, io.ErrUnexpectedEOF):
+		case f.fault == "takes a lost client for one that leaves":
+			session.Close(err)
+		default:
+			session.Lose(err)
 		}
+		return
 	}
 }
 
@@ -101,9 +127,35 @@ type plainClient struct {
 
 	mu     sync.Mutex
 	asked  []int
+	kept   []func() // what is to come later
+	held   func()   // a request that is to come later
 	events int
 	ref    string
-	kept   func()
+	last   *uacsta.Message
+
+	writing chan struct{} // full while one writes; a mutex would stop the time of a bubble
+	left    bool          // nothing is written any more
+}
+
+func (c *plainClient) leave(session *proxy.Session) {
+	switch c.front.fault {
+	case "takes a client that leaves for a lost one":
+		session.Lose(io.EOF)
+	case "keeps the session":
+	default:
+		session.Close(io.EOF)
+	}
+	c.mu.Lock()
+	last := c.last
+	c.mu.Unlock()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	c.left = true
+	_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
+	_, _ = c.nc.Write(make([]byte, 8))
+	if c.front.fault == "goes on after the end" && last != nil {
+		_ = writePlain(c.nc, 0, last)
+	}
 }
 
 func (c *plainClient) request(session *proxy.Session, n int, m *uacsta.Message) (goesOn bool) {
@@ -111,8 +163,30 @@ func (c *plainClient) request(session *proxy.Session, n int, m *uacsta.Message) 
 	c.mu.Lock()
 	c.asked = append(c.asked, n)
 	c.mu.Unlock()
-	session.Request(m, func(res *uacsta.Message) { c.answer(n, res) })
+	ask := func() { session.Request(m, func(res *uacsta.Message) { c.answer(n, res) }) }
+	switch held := c.held; {
+	case c.front.fault != "hands requests over in another order" || n%3 == 2 && held == nil:
+		ask()
+	case held == nil:
+		c.held = ask
+	default:
+		c.held = nil
+		ask()
+		held()
+	}
 	return true
+}
+
+// later has something written behind what comes next.
+func (c *plainClient) later(what func()) { c.kept = append(c.kept, what) }
+
+// flush writes what was to come later.
+func (c *plainClient) flush() {
+	kept := c.kept
+	c.kept = nil
+	for _, write := range kept {
+		write()
+	}
 }
 
 func (c *plainClient) answer(n int, res *uacsta.Message) {
@@ -128,9 +202,19 @@ func (c *plainClient) answer(n int, res *uacsta.Message) {
 		c.write(n, res)
 	case "answers in the order of requests":
 		n = first
-	case "answers after the event":
-		if res.Name() == "MakeCallResponse" {
-			c.kept = func() { c.write(n, res) }
+	case "answers MakeCall after the event":
+		if res.Name() == uacsta.NameMakeCallResponse {
+			c.later(func() { c.write(n, res) })
+			return
+		}
+	case "answers MonitorStart after the event":
+		if res.Name() == uacsta.NameMonitorStartResponse {
+			c.later(func() { c.write(n, res) })
+			return
+		}
+	case "answers in another order":
+		if n%5 == 0 && len(c.kept) == 0 {
+			c.later(func() { c.write(n, res) })
 			return
 		}
 	case "answers nothing":
@@ -139,9 +223,16 @@ func (c *plainClient) answer(n int, res *uacsta.Message) {
 		}
 	}
 	c.write(n, res)
+	c.flush()
+	if c.front.fault == "tells events after the end of their monitor" && res.Name() == uacsta.NameMonitorStopResponse && c.last != nil {
+		c.write(0, c.last)
+	}
 }
 
 func (c *plainClient) Event(ev *uacsta.Message) {
+	c.mu.Lock()
+	c.last = ev
+	c.mu.Unlock()
 	c.events++
 	switch c.front.fault {
 	case "loses an event":
@@ -152,6 +243,11 @@ func (c *plainClient) Event(ev *uacsta.Message) {
 		if c.events%20 == 0 {
 			c.write(0, ev)
 		}
+	case "tells events in another order":
+		if c.events%5 == 0 {
+			c.later(func() { c.write(0, ev) })
+			return
+		}
 	case "mixes references":
 		if c.ref == "" {
 			c.ref = ev.CrossRef()
@@ -159,10 +255,7 @@ func (c *plainClient) Event(ev *uacsta.Message) {
 		ev.SetCrossRef(c.ref)
 	}
 	c.write(0, ev)
-	if c.kept != nil {
-		c.kept()
-		c.kept = nil
-	}
+	c.flush()
 }
 
 func (c *plainClient) Closed(error) {
@@ -171,8 +264,22 @@ func (c *plainClient) Closed(error) {
 	}
 }
 
+// patience is how long a client has to take a message.
+const patience = 200 * time.Millisecond
+
 func (c *plainClient) write(n int, m *uacsta.Message) {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	if c.front.fault == "has all wait for a slow client" {
+		c.front.writing <- struct{}{}
+		defer func() { <-c.front.writing }()
+	}
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	if c.left {
+		return
+	}
+	if c.front.fault != "waits for a slow client" {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
+	}
 	if err := writePlain(c.nc, n, m); err != nil {
 		_ = c.nc.Close()
 	}
@@ -185,14 +292,18 @@ func writePlain(w io.Writer, n int, m *uacsta.Message) error {
 	return err
 }
 
+// readPlain reads a message; nil is a leave.
 func readPlain(r io.Reader) (int, *uacsta.Message, error) {
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(r, head); err != nil {
 		return 0, nil, err
 	}
 	document := make([]byte, min(binary.BigEndian.Uint32(head[4:]), 1<<16))
+	if len(document) == 0 {
+		return 0, nil, nil
+	}
 	if _, err := io.ReadFull(r, document); err != nil {
-		return 0, nil, err
+		return 0, nil, io.ErrUnexpectedEOF
 	}
 	m, err := uacsta.Parse(document)
 	return int(binary.BigEndian.Uint32(head)), m, err
@@ -206,40 +317,69 @@ type plainWire struct {
 
 func (*plainWire) Open() error                                { return nil }
 func (w *plainWire) Request(n int, req *uacsta.Message) error { return writePlain(w.nc, n, req) }
-func (w *plainWire) Leave() error                             { return w.nc.(*net.TCPConn).CloseWrite() }
+func (w *plainWire) Leave() error                             { _, err := w.nc.Write(make([]byte, 8)); return err }
 func (w *plainWire) Read() (Heard, error) {
 	n, m, err := readPlain(w.r)
+	if err == nil && m == nil {
+		err = io.EOF
+	}
 	return Heard{Answer: n, Message: m}, err
 }
 
 // A front that does all right passes.
-func TestPlain(t *testing.T) { Test(t, kitOf("")) }
+func TestPlain(t *testing.T) { Test(t, kitOf("", nil)) }
 
 // Each check fails where a front does wrong what it looks at.
 func TestFaults(t *testing.T) {
-	caught := map[string]bool{}
 	for fault, name := range map[string]string{
-		"answers after the event":          "answers come before events",
-		"answers nothing":                  "many requests",
-		"answers twice":                    "many requests",
-		"answers in the order of requests": "answers out of order",
-		"loses an event":                   "events in order",
-		"doubles an event":                 "events in order",
-		"mixes references":                 "own references",
-		"keeps the session":                "taking leave",
-		"survives a panic":                 "a panic",
-		"stays when it is closed":          "the core ends the session",
-		"does not stop":                    "the front stops",
+		"answers MakeCall after the event":          "answers come before events",
+		"answers nothing":                           "many requests",
+		"answers twice":                             "many requests",
+		"answers in the order of requests":          "answers out of order",
+		"loses an event":                            "events in order",
+		"doubles an event":                          "events in order",
+		"mixes references":                          "own references",
+		"keeps the session":                         "taking leave",
+		"takes a lost client for one that leaves":   "a lost client comes back",
+		"takes a client that leaves for a lost one": "a lost client comes back",
+		"survives a panic":                          "a panic",
+		"stays when it is closed":                   "the core ends the session",
+		"does not stop":                             "the front stops",
 	} {
-		kit := kitOf(fault)
+		kit := kitOf(fault, nil)
 		kit.Patience = 500 * time.Millisecond
 		for _, c := range checks {
-			if c.name == name {
-				caught[fault] = c.play(kit) != nil
+			if c.name == name && c.play(kit, false) == nil {
+				t.Errorf("%q does not see that a front %s", name, fault)
 			}
 		}
-		if !caught[fault] {
-			t.Errorf("%q does not see that a front %s", name, fault)
-		}
+	}
+}
+
+// histories finds each fault.
+func TestFaultsInHistories(t *testing.T) {
+	for _, fault := range []string{
+		"answers nothing", "answers twice", "answers in another order", "answers in the order of requests",
+		"answers MakeCall after the event", "answers MonitorStart after the event", "hands requests over in another order",
+		"loses an event", "doubles an event", "tells events in another order", "tells events after the end of their monitor", "mixes references",
+		"goes on after the end", "stays when it is closed", "survives a panic",
+		"has all wait for a slow client", "waits for a slow client",
+		"keeps the session", "keeps the session of a client that breaks off", "does not stop", "leaves a goroutine",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			for seed := range 300 {
+				h := drawn.Example(seed)
+				err := inside(t, true, func() error {
+					forever := make(chan struct{})
+					defer close(forever)
+					return h.play(kitOf(fault, forever), true)
+				})
+				if err != nil {
+					t.Logf("in history %d: %.200s", seed, err)
+					return
+				}
+			}
+			t.Error("it is not found")
+		})
 	}
 }

@@ -13,23 +13,20 @@ import (
 )
 
 // behind is the built-in switch behind a connection that the suite can cut, and by which it can
-// keep requests back and send events of its own.
+// keep requests back, refuse them, and send events of its own.
 type behind struct {
 	*softswitch.Switch
 
 	mu      sync.Mutex
 	life    *life             // nil while it is not connected
 	broken  chan struct{}     // closed when it may be connected
-	refs    map[string]watch  // monitors of this life, by cross reference
+	refs    map[string]string // monitors of this life, by cross reference: their devices
+	known   map[string]bool   // those whose reference the core has been told
+	starts  int               // monitors that were started, in all lives
 	holding bool
 	held    []func()
+	refuses int            // so many requests that come next
 	sent    map[string]int // events by device, of all lives
-}
-
-// watch is a monitor.
-type watch struct {
-	device   string
-	answered bool // its MonitorStart is: events of the suite's own may come
 }
 
 // life is one time of being connected.
@@ -53,7 +50,7 @@ func newSwitch() (*behind, error) {
 	sw, err := softswitch.New(cfg)
 	connected := make(chan struct{})
 	close(connected)
-	return &behind{Switch: sw, broken: connected, refs: map[string]watch{}, sent: map[string]int{}}, err
+	return &behind{Switch: sw, broken: connected, refs: map[string]string{}, known: map[string]bool{}, sent: map[string]int{}}, err
 }
 
 // Run implements proxy.Link.
@@ -76,7 +73,7 @@ func (s *behind) Run(ctx context.Context, up proxy.Upcalls) error {
 	now.end()
 	s.mu.Lock()
 	refs := s.refs
-	s.life, s.refs = nil, map[string]watch{}
+	s.life, s.refs, s.known = nil, map[string]string{}, map[string]bool{}
 	s.mu.Unlock()
 	s.release(false)
 	for ref := range refs { // a connection that is lost takes its monitors with it
@@ -113,12 +110,15 @@ func (l *life) during(what func()) bool {
 func (l *life) Ready() { l.during(l.up.Ready) }
 
 // Event implements proxy.Upcalls.
-func (l *life) Event(ev *uacsta.Message) {
+func (l *life) Event(ev *uacsta.Message) { l.tell(ev) }
+
+// tell passes an event on unless the life has ended, and reports whether it did.
+func (l *life) tell(ev *uacsta.Message) bool {
 	s := l.of
 	s.mu.Lock()
-	s.sent[s.refs[ev.CrossRef()].device]++
+	s.sent[s.refs[ev.CrossRef()]]++
 	s.mu.Unlock()
-	l.during(func() { l.up.Event(ev) })
+	return l.during(func() { l.up.Event(ev) })
 }
 
 // Request implements proxy.Upcalls.
@@ -143,34 +143,40 @@ func (s *behind) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 
 // carry carries a request out, unless the connection that it came by has ended.
 func (s *behind) carry(now *life, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	s.mu.Lock()
+	refused := s.refuses > 0
+	if refused {
+		s.refuses--
+	}
+	s.mu.Unlock()
 	if now == nil || !now.during(func() {
+		if refused {
+			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))
+			return
+		}
 		s.Switch.Request(req, func(res *uacsta.Message, err error) {
-			start := err == nil && req.Name() == uacsta.NameMonitorStart
-			ref, device := "", ""
-			if start {
-				ref, device = res.CrossRef(), req.Text("monitorObject/deviceObject")
-				s.note(ref, watch{device: device})
-			} else if err == nil && req.Name() == uacsta.NameMonitorStop {
-				s.note(req.CrossRef(), watch{})
+			ref := ""
+			s.mu.Lock()
+			switch {
+			case err != nil:
+			case req.Name() == uacsta.NameMonitorStart:
+				ref = res.CrossRef()
+				s.refs[ref] = req.Text("monitorObject/deviceObject")
+				s.starts++
+			case req.Name() == uacsta.NameMonitorStop:
+				delete(s.refs, req.CrossRef())
+				delete(s.known, req.CrossRef())
 			}
+			s.mu.Unlock()
 			reply(res, err)
-			if start {
-				s.note(ref, watch{device, true})
+			s.mu.Lock()
+			if s.refs[ref] != "" {
+				s.known[ref] = true
 			}
+			s.mu.Unlock()
 		})
 	}) {
 		reply(nil, gate.ErrClosed)
-	}
-}
-
-// note keeps what there is to know of a monitor; one without a device is stopped, and stays so.
-func (s *behind) note(ref string, w watch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, is := s.refs[ref]; w.device == "" {
-		delete(s.refs, ref)
-	} else if is || !w.answered {
-		s.refs[ref] = w
 	}
 }
 
@@ -202,7 +208,14 @@ func (s *behind) waiting() int {
 	return len(s.held)
 }
 
-// lose cuts the link; it stays down until restore.
+// refuse refuses so many requests that come next.
+func (s *behind) refuse(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = n
+}
+
+// lose cuts the link, which is connected; it stays down until restore.
 func (s *behind) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,24 +230,44 @@ func (s *behind) restore() {
 	close(s.broken)
 }
 
-// watching returns the references of the monitors of a device whose MonitorStart is answered.
+// told reports whether the core has been told the references of all monitors of a device.
+func (s *behind) told(device string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ref, d := range s.refs {
+		if d == device && !s.known[ref] {
+			return false
+		}
+	}
+	return true
+}
+
+// watching returns the references of the monitors of a device, as far as the core knows them.
 func (s *behind) watching(device string) (refs []string, now *life) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ref, w := range s.refs {
-		if w.device == device && w.answered {
+	for ref, d := range s.refs {
+		if d == device && s.known[ref] {
 			refs = append(refs, ref)
 		}
 	}
 	return refs, s.life
 }
 
-// tellAll sends an event to each monitor of a device.
-func (s *behind) tellAll(device string, event func(ref string) any) {
+// tellAll sends an event to each monitor of a device, and reports whether the core was told any.
+func (s *behind) tellAll(device string, event func(ref string) any) (told bool) {
 	refs, now := s.watching(device)
 	for _, ref := range refs {
-		now.Event(uacsta.Encode(event(ref), uacsta.Edition3))
+		told = now.tell(uacsta.Encode(event(ref), uacsta.Edition3)) || told
 	}
+	return told
+}
+
+// started is how many monitors were started.
+func (s *behind) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts
 }
 
 // settled waits until the switch has told what it has to tell: it answers in the order of its events.

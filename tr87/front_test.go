@@ -28,7 +28,7 @@ import (
 func TestFront(t *testing.T) {
 	kit := func(inInfo bool) fronttest.Kit {
 		return fronttest.Kit{
-			Start: func(p *proxy.Proxy, log *slog.Logger) (fronttest.Front, error) {
+			Start: func(p *proxy.Proxy, log *slog.Logger, _ fronttest.Listen) (fronttest.Front, error) {
 				ua := sip.New(sip.Config{
 					Handler: tr87.NewServer(tr87.ServerConfig{Proxy: p, Anybody: fronttest.Somebody, AnswerInInfo: inInfo, Log: log}),
 					Known:   func(sip.Peer) bool { return true }, Grace: 50 * time.Millisecond, WriteTimeout: 200 * time.Millisecond, Log: log,

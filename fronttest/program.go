@@ -36,7 +36,9 @@ func (a *actor) step(what, arg int) {
 	case 4, 5, 6:
 		p.ask(question(arg), asked{order: true, disturbed: arg/2%2 == 1})
 	case 7:
-		p.ask(call(a.device, device), asked{})
+		if !a.w.kit.Watched { // there, marks that come before the answer are kept for the next request
+			p.ask(call(a.device, device), asked{})
+		}
 	case 8:
 		p.hangUp()
 	case 9, 10:

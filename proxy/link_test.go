@@ -93,7 +93,18 @@ func (l *listener) Event(m *uacsta.Message) {
 	l.got = append(l.got, m)
 }
 
-func (l *listener) Closed(err error) { l.closed = err }
+func (l *listener) Closed(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = err
+}
+
+// over is why the session is over; nil while it is not.
+func (l *listener) over() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
 
 func (l *listener) take() []*uacsta.Message {
 	l.mu.Lock()

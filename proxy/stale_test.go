@@ -238,7 +238,7 @@ func TestUnclearRequestsCount(t *testing.T) {
 		for range 3 {
 			unclear(s)
 		}
-		if l.closed == nil {
+		if l.over() == nil {
 			t.Error("a client that has not said who it is sends as many as it likes")
 		}
 	})

@@ -1,0 +1,427 @@
+package proxy_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// count is how many requests of a name a link has got.
+func (f *flaky) count(name string) (n int) {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.asked {
+		if m.Name() == name {
+			n++
+		}
+	}
+	return n
+}
+
+// Clients share one monitor on a device, each under a reference of its own; the link's ends with the
+// last of them.
+func TestSharedMonitor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		first, one := open(t, p, "a")
+		second, two := open(t, p, "b")
+		refs := []string{request(first, monitorOf("100")).CrossRef(), request(first, monitorOf("100")).CrossRef(), request(second, monitorOf("100")).CrossRef()}
+		if slices.Contains(refs, "") || refs[0] == refs[1] || f.count("MonitorStart") != 1 {
+			t.Fatalf("references %v, %d monitors at the link", refs, f.count("MonitorStart"))
+		}
+		f.event()
+		synctest.Wait()
+		if got := one.take(); len(got) != 2 || got[0].CrossRef() != refs[0] || got[1].CrossRef() != refs[1] {
+			t.Errorf("the first client hears %v", got)
+		}
+		if got := two.take(); len(got) != 1 || got[0].CrossRef() != refs[2] {
+			t.Errorf("the second client hears %v", got)
+		}
+		if p.Stats().Events.Load() != 3 {
+			t.Errorf("%d events are counted", p.Stats().Events.Load())
+		}
+		if why := refusal(request(second, uacsta.MonitorStop{MonitorCrossRefID: refs[0]})); why != uacsta.InvalidMonitorCrossRefID {
+			t.Errorf("another's monitor is stopped: %q", why)
+		}
+		if m := request(first, uacsta.MonitorStop{MonitorCrossRefID: refs[0]}); m.Name() != "MonitorStopResponse" {
+			t.Error(m)
+		}
+		if why := refusal(request(first, uacsta.MonitorStop{MonitorCrossRefID: refs[0]})); why != uacsta.InvalidMonitorCrossRefID {
+			t.Errorf("stopped twice: %q", why)
+		}
+		first.Close(nil)
+		if f.count("MonitorStop") != 0 {
+			t.Error("the monitor of another client is stopped")
+		}
+		f.event()
+		if got := names(two); got != "DoNotDisturbEvent" {
+			t.Errorf("the last client hears %q", got)
+		}
+		request(second, uacsta.MonitorStop{MonitorCrossRefID: refs[2]})
+		if f.count("MonitorStop") != 1 || len(p.DeviceList()) != 0 {
+			t.Errorf("the link was asked %d times to stop; %v", f.count("MonitorStop"), p.DeviceList())
+		}
+		f.event() // its monitor has just been stopped
+		if got := names(two); got != "" || p.Stats().StrayEvents.Load() != 1 {
+			t.Errorf("afterwards: %q; %d belong to nobody", got, p.Stats().StrayEvents.Load())
+		}
+	})
+}
+
+// Monitors of another kind, on another object, or with private data are not the same at the link.
+func TestMonitorsThatAreNotShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		own := call(s, "100")
+		const device = `<monitorObject><deviceObject>100</deviceObject></monitorObject>`
+		private := func(what string) string {
+			return device + `<extensions><privateData><private>` + what + `</private></privateData></extensions>`
+		}
+		for i, tt := range []struct {
+			inside string
+			starts int // at the link, in all
+		}{
+			{device, 1}, {device + `<monitorType>device</monitorType>`, 1}, {device + `<monitorType>call</monitorType>`, 2}, {device + `<monitorType>call</monitorType>`, 2},
+			{device + `<requestedMonitorMediaClass><voice>true</voice></requestedMonitorMediaClass>`, 3}, {device + `<requestedMonitorMediaClass><voice>true</voice></requestedMonitorMediaClass>`, 3},
+			{device + `<requestedMonitorMediaClass><data>true</data></requestedMonitorMediaClass>`, 4},
+			{`<monitorObject><callObject><callID>` + own + `</callID><deviceID>100</deviceID></callObject></monitorObject>`, 5},
+			{`<monitorObject><callObject><callID>` + own + `</callID><deviceID>100</deviceID></callObject></monitorObject>`, 5},
+			{private(`<x>1</x>`), 6}, {private(`<x>1</x>`), 6}, {private(`<x>2</x>`), 7}, {private(`<lcs:line xmlns:lcs="urn:lcs">sip:a@b</lcs:line>`), 7},
+			{`<monitorObject><deviceObject>101</deviceObject></monitorObject>`, 8},
+		} {
+			var res *uacsta.Message
+			s.Request(parse(t, `<MonitorStart>`+tt.inside+`</MonitorStart>`), func(m *uacsta.Message) { res = m })
+			if n := f.count("MonitorStart"); n != tt.starts || res.CrossRef() == "" {
+				t.Errorf("%d: %d monitors at the link, want %d: %s", i, n, tt.starts, res)
+			}
+		}
+		var list []string
+		for _, d := range p.DeviceList() {
+			if d.Link != "flaky" || !d.Active || d.Clients == 0 {
+				t.Errorf("%+v", d)
+			}
+			list = append(list, d.Device+" "+d.Call)
+		}
+		if want := []string{"100 ", "100 ", "100 ", "100 ", "100 ", "100 ", "100 " + own, "101 "}; len(list) != len(want) {
+			t.Errorf("devices: %q", list)
+		}
+	})
+}
+
+// What a link says with its answer to MonitorStart reaches the clients that come later, too: private
+// data, and whether calls that were there are told.
+func TestAnswerOfTheLink(t *testing.T) {
+	for _, tt := range []struct{ answer, want string }{
+		{``, ``}, {`<monitorExistingCalls>true</monitorExistingCalls>`, `true`}, {`<monitorExistingCalls>false</monitorExistingCalls>`, `false`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error), answers: answers{
+				"MonitorStart": text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID>` + tt.answer + `<extensions><privateData><private><v:x xmlns:v="urn:v">of the switch</v:x></private></privateData></extensions></MonitorStartResponse>`),
+			}}
+			p := start(t, f, demo, nil)
+			s, _ := open(t, p, "a")
+			for range 2 {
+				m := request(s, monitorOf("100"))
+				if m.Text("monitorExistingCalls") != tt.want || !strings.Contains(m.String(), "of the switch") || m.CrossRef() == "m" || m.CrossRef() == "" {
+					t.Errorf("%s", m)
+				}
+			}
+		})
+	}
+}
+
+// Private data that a link answers with are kept up to a bound.
+func TestMuchInTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), answers: answers{
+			"MonitorStart": text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID><extensions><privateData><private>` + strings.Repeat("<x>much</x>", 300) + `</private></privateData></extensions></MonitorStartResponse>`),
+		}}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		for range 2 {
+			if m := request(s, monitorOf("100")); m.CrossRef() == "" || strings.Contains(m.String(), "much") {
+				t.Errorf("%s", m)
+			}
+		}
+	})
+}
+
+// Clients that ask for a monitor while the link is asked get its answer, all of them; who leaves
+// meanwhile leaves nothing at the link.
+func TestWhileTheLinkThinks(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refuse error
+		leave  bool // all clients do
+	}{"taken": {}, "refused": {refuse: uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)}, "left": {leave: true}} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error), mute: "MonitorStart"}
+			p := start(t, f, demo, nil)
+			var answers []*uacsta.Message
+			var sessions []*proxy.Session
+			for range 3 {
+				s, _ := open(t, p, "a")
+				sessions = append(sessions, s)
+				s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(m *uacsta.Message) { answers = append(answers, m) })
+			}
+			synctest.Wait()
+			if len(f.holding) != 1 || len(answers) != 0 {
+				t.Fatalf("%s: the link is asked %d times, %d answers", name, len(f.holding), len(answers))
+			}
+			if devices := p.DeviceList(); len(devices) != 1 || devices[0].Active {
+				t.Errorf("%s: %v", name, devices)
+			}
+			if tt.leave {
+				for _, s := range sessions {
+					s.Close(nil)
+				}
+				synctest.Wait()
+			}
+			f.mute = ""
+			if tt.refuse != nil {
+				f.holding[0](nil, tt.refuse)
+			} else {
+				f.holding[0](uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "link0"}, uacsta.Edition3), nil)
+			}
+			synctest.Wait()
+			for _, m := range answers {
+				if (m.Err() != nil) != (tt.refuse != nil || tt.leave) {
+					t.Errorf("%s: %s", name, m)
+				}
+			}
+			stops, list := f.count("MonitorStop"), p.DeviceList()
+			if len(answers) != 3 || (stops == 1) != tt.leave || (len(list) == 1) != (name == "taken") {
+				t.Errorf("%s: %d answers, %d monitors stopped, %v", name, len(answers), stops, list)
+			}
+		})
+	}
+}
+
+// A monitor that the switching function ends, ends for its clients, and the link is asked nothing
+// about it; who comes later gets a new one.
+func TestMonitorEndedByTheSwitch(t *testing.T) {
+	for _, way := range []string{"event", "request"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error)}
+			p := start(t, f, demo, nil)
+			s, l := open(t, p, "a")
+			ref := request(s, monitorOf("100")).CrossRef()
+			stop := uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "link1"}, uacsta.Edition3)
+			if way == "event" {
+				f.up.Event(stop)
+			} else if err := f.up.Request(stop); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			if got := l.take(); len(got) != 1 || got[0].Name() != "MonitorStop" || got[0].CrossRef() != ref {
+				t.Errorf("the client hears %v", got)
+			}
+			if f.count("MonitorStop") != 0 || len(p.DeviceList()) != 0 {
+				t.Errorf("the link is asked; %v", p.DeviceList())
+			}
+			if next := request(s, monitorOf("100")).CrossRef(); next == "" || next == ref || f.count("MonitorStart") != 2 {
+				t.Errorf("the next one is %q", next)
+			}
+		})
+	}
+}
+
+// A monitor outlives a client that was lost by the time to linger, for one that comes back; one that
+// took leave takes it along.
+func TestLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(c *proxy.Config) { c.Linger = 10 * time.Second })
+		watch := func() *proxy.Session {
+			s, _ := open(t, p, "a")
+			if request(s, monitorOf("100")).CrossRef() == "" {
+				t.Fatal("no monitor")
+			}
+			return s
+		}
+		gone := errors.New("gone")
+		s := watch()
+		s.Lose(gone)
+		time.Sleep(9 * time.Second)
+		s = watch()
+		if f.count("MonitorStart") != 1 {
+			t.Error("the link is asked for the monitor anew")
+		}
+		time.Sleep(8 * time.Second) // more than it lingers in all
+		s.Lose(gone)
+		time.Sleep(9 * time.Second)
+		if f.count("MonitorStop") != 0 {
+			t.Error("it lingers from the first loss on")
+		}
+		time.Sleep(2 * time.Second)
+		if f.count("MonitorStop") != 1 || len(p.DeviceList()) != 0 {
+			t.Errorf("nobody has come back, and it was stopped %d times", f.count("MonitorStop"))
+		}
+		s, other := watch(), watch()
+		s.Lose(gone)
+		time.Sleep(time.Minute)
+		if f.count("MonitorStop") != 1 {
+			t.Error("the monitor of another client is stopped")
+		}
+		other.Close(nil)
+		if f.count("MonitorStop") != 2 {
+			t.Error("it outlives a client that took leave")
+		}
+	})
+}
+
+// A client that was refused a monitor hears why; while the link is asked again, who comes later hears
+// the same.
+func TestMonitorOfALostLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), mute: "MonitorStart"}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		var res *uacsta.Message
+		s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(m *uacsta.Message) { res = m })
+		synctest.Wait()
+		f.mute = ""
+		f.lose <- errors.New("lost")
+		synctest.Wait()
+		if refusal(res) != uacsta.ResourceOutOfService || len(p.DeviceList()) != 0 {
+			t.Errorf("%s, %v", res, p.DeviceList())
+		}
+		if why := refusal(request(s, monitorOf("100"))); why != uacsta.ResourceOutOfService || len(p.DeviceList()) != 0 {
+			t.Errorf("while it is down: %q, %v", why, p.DeviceList())
+		}
+		time.Sleep(5 * time.Second)
+		if f.count("MonitorStart") != 0 {
+			t.Error("a monitor that nobody has is started")
+		}
+		if request(s, monitorOf("100")).CrossRef() == "" {
+			t.Error("no monitor after the link has come back")
+		}
+	})
+}
+
+// A client changes the filter of a monitor of its own, and of no other.
+func TestChangeMonitorFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		other, heard := open(t, p, "b")
+		ref := request(s, monitorOf("100")).CrossRef()
+		request(other, monitorOf("100"))
+		filter := func(s *proxy.Session, ref string, on bool) *uacsta.Message {
+			return request(s, uacsta.ChangeMonitorFilter{MonitorCrossRefID: ref, RequestedFilterList: uacsta.MonitorFilter{LogicalDeviceFeature: &uacsta.LogicalDeviceFeatureEvents{DoNotDisturb: on}}})
+		}
+		for _, tt := range []struct {
+			on   bool
+			want string
+		}{{true, ""}, {false, "DoNotDisturbEvent"}} {
+			if m := filter(s, ref, tt.on); (m.Text("actualFilterList/logicalDeviceFeature/doNotDisturb") == "true") != tt.on {
+				t.Errorf("%s", m)
+			}
+			f.event()
+			if got := names(l); got != tt.want {
+				t.Errorf("suppressed: %v, and it hears %q", tt.on, got)
+			}
+			if got := names(heard); got != "DoNotDisturbEvent" {
+				t.Errorf("another client hears %q", got)
+			}
+		}
+		if why := refusal(filter(other, ref, true)); why != uacsta.InvalidMonitorCrossRefID {
+			t.Errorf("another's: %q", why)
+		}
+	})
+}
+
+// A client hears of its monitors, and of no other client's.
+func TestListOfMonitors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
+		s, _ := open(t, p, "a")
+		other, _ := open(t, p, "b")
+		request(other, monitorOf("102"))
+		want := map[string]string{}
+		for _, device := range []string{"100", "101"} {
+			want[request(s, monitorOf(device)).CrossRef()] = device
+		}
+		var res uacsta.GetMonitorsResponse
+		if err := request(s, uacsta.GetMonitors{}).Decode(&res); err != nil {
+			t.Fatal(err)
+		}
+		list := res.CrossRefIDorRegistrationData.MonitorList.MonitorListEntry
+		for _, e := range list {
+			if want[e.MonitorCrossRefID] != e.MonitorObject.ID {
+				t.Errorf("%+v", e)
+			}
+		}
+		if len(list) != len(want) {
+			t.Errorf("%d monitors", len(list))
+		}
+	})
+}
+
+// Monitors are counted for an identity in all its sessions, and those that end count no more, however
+// they end.
+func TestMonitorsOfAnIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(c *proxy.Config) { c.MaxWatches, c.MaxMonitors = 3, 2 })
+		watch := func(s *proxy.Session, device string) string { return refusal(request(s, monitorOf(device))) }
+		first, _ := open(t, p, "a")
+		second, _ := open(t, p, "a")
+		other, _ := open(t, p, "b")
+		for i, tt := range []struct {
+			s    *proxy.Session
+			want string
+		}{{first, ""}, {first, ""}, {first, uacsta.ObjectMonitorLimitExceeded}, {second, ""}, {second, uacsta.ObjectMonitorLimitExceeded}, {other, ""}} {
+			if got := watch(tt.s, fmt.Sprint(101+i)); got != tt.want {
+				t.Errorf("monitor %d: %q", i, got)
+			}
+		}
+		f.up.Event(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "link1"}, uacsta.Edition3)) // the switch ends one
+		synctest.Wait()
+		if got := watch(second, "110"); got != "" {
+			t.Errorf("after the switch has ended one: %q", got)
+		}
+		first.Close(nil)
+		third, _ := open(t, p, "a")
+		if got := watch(third, "111"); got != "" {
+			t.Errorf("after a session has ended: %q", got)
+		}
+		if got := watch(third, "112"); got != uacsta.ObjectMonitorLimitExceeded {
+			t.Errorf("one too many again: %q", got)
+		}
+	})
+}
+
+// A client whose rights go while the link thinks about its monitor does not get it.
+func TestRightsGoWhileAMonitorStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), mute: "MonitorStart"}
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"100", "101"}}), nil)
+		s, l := open(t, p, "a")
+		var res *uacsta.Message
+		s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(m *uacsta.Message) { res = m })
+		synctest.Wait()
+		p.SetRules(policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"101"}}), threeDigits)
+		f.release(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "link0"}, uacsta.Edition3))
+		synctest.Wait()
+		if why := refusal(res); why != uacsta.PrivilegeViolationSpecifiedDevice || f.count("MonitorStop") != 1 {
+			t.Errorf("%q, %d monitors are stopped", why, f.count("MonitorStop"))
+		}
+		f.event()
+		if got := names(l); got != "" {
+			t.Errorf("it hears %q", got)
+		}
+	})
+}

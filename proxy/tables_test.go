@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// thing is something that a life has under a reference.
+type thing struct{ over bool }
+
+func (t *thing) ended() bool { return t.over }
+
+// A reference of a life is one thing's; another gets it only when that has been ended. A table that is
+// full takes no other reference, and a life that is over none at all.
+func TestOwned(t *testing.T) {
+	l := &life{mu: lock{rank: ofLife}}
+	o := owned[*thing]{life: l}
+	a, b, c := &thing{}, &thing{}, &thing{}
+	for i, step := range []struct {
+		ref  string
+		what *thing
+		most int
+		want error
+	}{
+		{"1", a, 0, nil}, {"1", a, 0, nil}, {"1", b, 0, errReferenceUsed}, {"2", b, 2, nil}, {"3", c, 2, errTableFull}, {"2", b, 2, nil}, {"3", c, 0, nil},
+	} {
+		if err := o.enterOf(step.ref, step.what, step.most); !errors.Is(err, step.want) {
+			t.Errorf("step %d: %v, want %v", i, err, step.want)
+		}
+	}
+	a.over = true
+	if err := o.enter("1", b); err != nil || o.of("1") != b {
+		t.Errorf("the reference of what is ended: %v", err)
+	}
+	o.leave("1", a)
+	if o.of("1") != b {
+		t.Error("what has left takes away what has its reference now")
+	}
+	o.leave("1", b)
+	if o.of("1") != nil {
+		t.Error("what has left is there")
+	}
+	if all := o.empty(); len(all) != 2 || o.of("2") != nil {
+		t.Errorf("emptied: %v", all)
+	}
+	l.over = true
+	if err := o.enter("1", a); !errors.Is(err, errLinkDown) || o.of("1") != nil {
+		t.Errorf("in a life that is over: %v", err)
+	}
+}
+
+// Each has so many, and all together so many; what is given back can be taken again.
+func TestTally(t *testing.T) {
+	var c tally[string]
+	for i, step := range []struct {
+		who  string
+		give bool
+		want bool
+		all  int
+	}{
+		{"a", false, true, 1}, {"a", false, true, 2}, {"a", false, false, 2}, {"b", false, true, 3}, {"c", false, false, 3},
+		{"a", true, true, 2}, {"c", false, true, 3}, {"b", false, false, 3}, {"b", true, true, 2}, {"a", false, true, 3}, {"a", true, true, 2}, {"a", true, true, 1}, {"c", true, true, 0},
+	} {
+		got := true
+		if step.give {
+			c.give(step.who)
+		} else {
+			got = c.take(step.who, 2, 3)
+		}
+		if got != step.want || c.total() != step.all {
+			t.Errorf("step %d: %v, and %d in all", i, got, c.total())
+		}
+	}
+	if len(c.count) != 0 {
+		t.Errorf("those who have nothing are kept: %v", c.count)
+	}
+}
+
+// What is taken of a budget is given back, one piece or all; what does not fit takes nothing.
+func TestBudget(t *testing.T) {
+	of := &budget{most: 100}
+	a, b := claim{budget: of}, claim{budget: of}
+	if !a.take(60) || b.take(41) || !b.take(40) || a.take(1) {
+		t.Errorf("%d of 100 are taken", of.taken.Load())
+	}
+	a.give(10)
+	if b.take(11) || !b.take(10) {
+		t.Errorf("%d of 100 are taken after ten were given back", of.taken.Load())
+	}
+	a.release()
+	if of.taken.Load() != 50 {
+		t.Errorf("%d are taken, and one has 50", of.taken.Load())
+	}
+	a.release() // it has nothing
+	b.release()
+	if of.taken.Load() != 0 {
+		t.Errorf("%d are taken, and nobody has any", of.taken.Load())
+	}
+}
+
+// References are numbers that a client can read, all different; a link's own are bounded.
+func TestReferences(t *testing.T) {
+	r := newReferences()
+	seen := map[uint32]bool{}
+	for n := range uint32(20000) {
+		p := r.permute(n)
+		if seen[p] {
+			t.Fatalf("%d comes twice", p)
+		}
+		seen[p] = true
+	}
+	texts := map[string]bool{}
+	for range 2000 {
+		var n int
+		ref := r.next()
+		if _, err := fmt.Sscanf(ref, "%d", &n); err != nil || n < 1 || n >= 1<<31 || fmt.Sprint(n) != ref || texts[ref] {
+			t.Fatalf("reference %q", ref)
+		}
+		texts[ref] = true
+	}
+	other, same := newReferences(), 0
+	for n := range uint32(1000) {
+		if other.permute(n) == r.permute(n) {
+			same++
+		}
+	}
+	if same > 1 {
+		t.Errorf("two tables give %d of 1000 references alike: they can be guessed", same)
+	}
+	long := strings.Repeat("r", maxReference)
+	if reference(long) != long || reference(long+"r") != "" || reference("") != "" {
+		t.Error("references of links have no bound, or another one")
+	}
+}
+
+// What was refused for want of room, or since something is out of order, may be taken later, as may
+// what has failed; another refusal is final.
+func TestWorthAnother(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic), true},
+		{uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded), true},
+		{fmt.Errorf("wrapped: %w", uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)), true},
+		{errors.New("it has failed"), true},
+		{uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID), false},
+		{uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState), false},
+		{uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded), false},
+		{uacsta.Refuse(uacsta.Security, uacsta.Generic), false},
+		{uacsta.Refuse(uacsta.Unspecified, ""), false},
+	} {
+		if worthAnother(tt.err) != tt.want {
+			t.Errorf("%v is worth another try: %v", tt.err, !tt.want)
+		}
+	}
+}
+
+// A pause after a refusal grows with their number, to about thirty times the first, and ends with the
+// life that it is for.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Retry: time.Second})
+		defer p.stop()
+		for refusals, about := range map[int]time.Duration{0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 4: 16 * time.Second, 5: 30 * time.Second, 9: 30 * time.Second, 100: 30 * time.Second} {
+			for range 20 {
+				began := time.Now()
+				if !p.pause(t.Context(), refusals) {
+					t.Fatal("it ends before its time")
+				}
+				if took := time.Since(began); took < about/2 || took > about*3/2 {
+					t.Errorf("after %d refusals it takes %v", refusals, took)
+				}
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		time.AfterFunc(time.Second, cancel)
+		if p.pause(ctx, 100) || time.Since(began) != time.Second {
+			t.Errorf("it goes on for %v after its life", time.Since(began))
+		}
+	})
+}

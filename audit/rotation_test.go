@@ -274,6 +274,80 @@ func TestNoNewFile(t *testing.T) {
 	}
 }
 
+// Entries that wait together may need more than one file: where the first is full and cannot be
+// written, none of those behind it is taken for written, and all that has happened is kept.
+func TestFullBeforeRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+		l := opened(t, path, d, 1000)
+		hangs := make(chan struct{})
+		d.set(func() { d.hangs = hangs })
+		l.Note(Entry{Kind: "done", Reason: "0"}) // the writer is busy with it
+		synctest.Wait()
+		var receipts []*Receipt
+		for n := range 20 {
+			receipts = append(receipts, l.Note(Entry{Kind: "done", Reason: fmt.Sprint(n + 1)}))
+		}
+		d.set(func() { d.hangs, d.room = nil, 400 }) // the first, and a piece of a line
+		close(hangs)
+		for _, r := range receipts {
+			if err := r.Wait(); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("what is not in the file is said to be: %v", err)
+			}
+		}
+		if err := l.Failing(); !errors.Is(err, ErrFull) || len(Files(path)) != 1 {
+			t.Errorf("%v, %v", err, Files(path))
+		}
+		d.set(func() { d.room = -1 })
+		time.Sleep(2 * period)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		entries, report := read(t, path)
+		var done []string
+		for _, e := range entries {
+			if e.Kind == "done" {
+				done = append(done, e.Reason)
+			}
+		}
+		want := make([]string, 0, 21)
+		for n := range 21 {
+			want = append(want, fmt.Sprint(n))
+		}
+		if !slices.Equal(done, want) || len(report.Gaps) != 1 || len(Files(path)) < 4 {
+			t.Errorf("the files have %v, %q", done, report.Gaps)
+		}
+	})
+}
+
+// A chain whose youngest older file cannot be read is not begun anew.
+func TestUnreadableOlderFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	for name, make := range map[string]func() error{
+		"a link to nothing": func() error { return os.Symlink(path+"-nowhere", path+".7") },
+		"a directory":       func() error { return os.Mkdir(path+".7", 0o700) },
+		"no audit file":     func() error { return os.WriteFile(path+".7", []byte("something else\n"), 0o600) },
+	} {
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := Open(Config{Path: path}); err == nil {
+			_ = l.Close()
+			t.Errorf("%s: the chain begins anew", name)
+		}
+		if err := os.Remove(path + ".7"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := Open(Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A file that was removed, emptied, or replaced by another while the log failed is gone on with behind
 // its last line; no number is given twice.
 func TestReopened(t *testing.T) {

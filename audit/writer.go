@@ -140,7 +140,7 @@ func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	told := int64(0)
-	if gaps > 0 && written > 0 {
+	if written > 0 { // the gap first, where something is missing
 		told = missing
 		l.missing -= told
 	}

@@ -291,3 +291,50 @@ func TestWaitingIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// What was refused waits no more: after a failure as much can wait as before.
+func TestRefusedTakeNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+		l := opened(t, path, d, 0)
+		const many, octets = 50, 100 << 10
+		put := func(asked bool) (refused int) {
+			hangs := make(chan struct{})
+			d.set(func() { d.hangs = hangs })
+			l.Note(Entry{Kind: "done"}) // the writer is busy with it
+			synctest.Wait()
+			for range many {
+				if l.put(Entry{Kind: "asked", Reason: strings.Repeat("x", octets), asked: asked}) == failed {
+					refused++
+				}
+			}
+			d.set(func() { d.hangs = nil })
+			close(hangs)
+			synctest.Wait()
+			return refused
+		}
+		for range 3 {
+			d.set(func() { d.room = 1000 })
+			if refused := put(true); refused != 0 {
+				t.Errorf("%d of %d find no room", refused, many)
+			}
+			if l.Failing() == nil {
+				t.Error("it has room for all of them")
+			}
+			d.set(func() { d.room = -1 })
+			time.Sleep(2 * period)
+		}
+		if refused := put(false); refused != 0 {
+			t.Errorf("%d of %d find no room", refused, many)
+		}
+		if _, missing := l.Counts(); missing != 3*many {
+			t.Errorf("%d are missing", missing)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if l.waiting != 0 {
+			t.Errorf("%d octets wait for nothing", l.waiting)
+		}
+	})
+}

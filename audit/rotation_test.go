@@ -90,7 +90,7 @@ func TestLastOctet(t *testing.T) {
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "audit.log")
-	for _, name := range []string{"audit.log", "audit.log.100", "audit.log.9", "audit.log.10", "audit.log.x", "audit.log.0", "audit.log.-1", "audit.log.9.gz", "audit.log9", "xaudit.log.8", "audit-strangers.log.7"} {
+	for _, name := range []string{"audit.log", "audit.log.100", "audit.log.9", "audit.log.10", "audit.log.x", "audit.log.0", "audit.log.-1", "audit.log.9.gz", "audit.log9", "xaudit.log.8", "audit-strangers.log.7", "8"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

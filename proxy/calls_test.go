@@ -13,6 +13,9 @@ import (
 // Calls that never end have a bound in octets, whatever they are called and whoever is in them;
 // those that were heard of longest ago are forgotten, of those that are over first.
 func TestCallsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	c := newCalls(newReferences())
 	c.most = 4 << 20
 	now := time.Now()
@@ -201,6 +204,9 @@ func TestPartiesAreBounded(t *testing.T) {
 
 // Calls that are over are known for a while: so many of them.
 func TestCallsThatAreOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	c := newCalls(newReferences())
 	now := time.Now()
 	living := c.sees(now, uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("living", "100")})

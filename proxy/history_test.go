@@ -351,8 +351,11 @@ func (c *program) look(device string) (calls map[string]uacsta.LocalConnectionSt
 // each device that somebody watches.
 func TestHistories(t *testing.T) {
 	histories := 150
-	if *exhaustive {
+	switch {
+	case *exhaustive:
 		histories = 10000
+	case testing.Short():
+		histories = 20
 	}
 	for seed := range histories {
 		synctest.Test(t, func(t *testing.T) { history(t, uint64(seed)) })

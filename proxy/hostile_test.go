@@ -215,6 +215,9 @@ func TestMuchHeldBack(t *testing.T) {
 
 // Snapshots of a client whose segments do not come, or do not end, give their places back.
 func TestPlacesOfSegments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		ref := 0
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){"SnapshotDevice": func(*uacsta.Message) (*uacsta.Message, error) {
@@ -253,6 +256,9 @@ func TestPlacesOfSegments(t *testing.T) {
 
 // A routeing dialogue in which nobody says anything any more ends for both sides, and gives its place back.
 func TestPlacesOfDialogues(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
 			"RouteRegister": text(`<RouteRegisterResponse><routeRegisterReqID>reg</routeRegisterReqID></RouteRegisterResponse>`),

@@ -402,6 +402,9 @@ func TestCallsOfSnapshots(t *testing.T) {
 
 // After a link came back its switching function is not asked for everything at once.
 func TestPace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, func(c *proxy.Config) { c.Pace = 50 })

@@ -195,6 +195,9 @@ func TestLinkLossAndReturn(t *testing.T) {
 // While a snapshot is awaited after a loss, events are held back; when too many come,
 // clients get them all, in order, and what follows at once.
 func TestTooMuchWhileCatchingUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		const events = 1500
 		f := &flaky{lose: make(chan error), mute: "SnapshotDevice"}

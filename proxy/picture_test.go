@@ -117,6 +117,9 @@ func established(call int, device string) *uacsta.Message {
 // A picture has a bound in calls, in parties of a call and in octets; what was heard of longest
 // ago gives way.
 func TestPictureIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	memory := budget{most: 1 << 20}
 	p := newPicture("100", &memory)
 	for call := range 33000 {

@@ -143,6 +143,9 @@ func TestWatch(t *testing.T) {
 
 // A link has so many monitors and no more; one that ends makes room.
 func TestWatchIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	var w proxy.Watch
 	w.Begin(&heard{})
 	start := func(n int) (string, error) {

@@ -114,16 +114,18 @@ type bench struct {
 	cover   []block
 	changes []change
 	guarded string // a program with all changes that can be built together
+	short   bool   // the tests with -short come first
 }
 
 // newBench runs the tests on the code as it is. limit is the time that they have on a change, 0
-// for what fits them. The caller must close the bench.
-func newBench(ctx context.Context, p pack, changes []change, limit time.Duration) (*bench, error) {
+// for what fits them. Where short is set, what the tests with -short kill is not tested with all of
+// them. The caller must close the bench.
+func newBench(ctx context.Context, p pack, changes []change, limit time.Duration, short bool) (*bench, error) {
 	work, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{pack: p, work: work, changes: changes, limit: limit, guarded: filepath.Join(work, "guarded.test")}
+	b := &bench{pack: p, work: work, changes: changes, limit: limit, short: short, guarded: filepath.Join(work, "guarded.test")}
 	if err := errors.Join(b.try(ctx), b.guard(ctx)); err != nil {
 		b.close()
 		return nil, err
@@ -289,10 +291,21 @@ func (b *bench) test(ctx context.Context, worker int, c change) outcome {
 			return broken
 		}
 	}
+	if b.short {
+		if o := b.play(ctx, program, c, "-test.short"); o != survived {
+			return o
+		}
+	}
+	return b.play(ctx, program, c)
+}
+
+// play runs the tests in a program on a change.
+func (b *bench) play(ctx context.Context, program string, c change, flags ...string) outcome {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, b.limit+5*time.Second)
 	defer cancel()
-	tests := exec.CommandContext(limited, "sh", "-c", `ulimit -v "$0"; exec "$@"`, memory, program, "-test.failfast", "-test.timeout="+b.limit.String())
+	args := append([]string{"-c", `ulimit -v "$0"; exec "$@"`, memory, program, "-test.failfast", "-test.timeout=" + b.limit.String()}, flags...)
+	tests := exec.CommandContext(limited, "sh", args...)
 	tests.Dir = b.Dir
 	tests.Env = append(os.Environ(), "MUTATE="+strconv.Itoa(c.id))
 	tests.WaitDelay = 5 * time.Second

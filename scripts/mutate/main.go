@@ -51,6 +51,7 @@ type options struct {
 	limit  time.Duration  // of the tests, on each change; 0 for what fits them
 	share  float64        // of the changes that may survive
 	atOnce int            // changes that are tested
+	short  bool           // the tests with -short come first
 }
 
 func main() {
@@ -71,6 +72,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) int {
 	flags.DurationVar(&o.limit, "timeout", 0, "`time` for the tests on each change; 0: 5 times what they take on the code as it is, and 10s")
 	flags.Float64Var(&o.share, "max", 0.1, "`share` of the changes that may survive")
 	flags.IntVar(&o.atOnce, "j", max(1, runtime.NumCPU()/2), "changes that are tested at a `time`")
+	flags.BoolVar(&o.short, "short", false, "run the tests with -short first, and all of them on what survives those")
 	flags.Func("only", "change only where FILE:LINE: fits this `expression`", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
@@ -131,7 +133,7 @@ func (o *options) mutate(ctx context.Context, name string, out, progress io.Writ
 		}
 		return false, nil
 	}
-	b, err := newBench(ctx, p, changes, o.limit)
+	b, err := newBench(ctx, p, changes, o.limit, o.short)
 	if err != nil {
 		return false, err
 	}

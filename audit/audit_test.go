@@ -100,6 +100,9 @@ func TestTampering(t *testing.T) {
 
 // A log can be verified while a proxy writes it, and gives its files other names.
 func TestVerifyLive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	cfg := Config{Path: filepath.Join(t.TempDir(), "audit.log"), MaxSize: 3000, Keep: 3, Log: slog.New(slog.DiscardHandler)}
 	l, err := Open(cfg)
 	if err != nil {

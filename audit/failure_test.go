@@ -176,6 +176,9 @@ func TestFullDisk(t *testing.T) {
 
 // What happens while nothing can be written is kept up to a bound; the rest is counted.
 func TestLongFailure(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{}
 		l := opened(t, path, d, 0)
@@ -413,6 +416,9 @@ func TestRotation(t *testing.T) {
 
 // However the process ended, the next one goes on behind what is whole, and says so.
 func TestCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	path := filepath.Join(t.TempDir(), "audit.log")
 	write(t, Config{Path: path}, some(3)...)
 	sound, err := os.ReadFile(path)

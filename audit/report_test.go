@@ -259,6 +259,9 @@ func TestClosedFailing(t *testing.T) {
 
 // Entries wait in so many octets, whoever gives them.
 func TestWaitingIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1, hangs: make(chan struct{})}
 		l := opened(t, path, d, 0)

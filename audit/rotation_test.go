@@ -323,12 +323,12 @@ func TestFullBeforeRotation(t *testing.T) {
 // A chain whose youngest older file cannot be read is not begun anew.
 func TestUnreadableOlderFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.log")
-	for name, make := range map[string]func() error{
+	for name, put := range map[string]func() error{
 		"a link to nothing": func() error { return os.Symlink(path+"-nowhere", path+".7") },
 		"a directory":       func() error { return os.Mkdir(path+".7", 0o700) },
 		"no audit file":     func() error { return os.WriteFile(path+".7", []byte("something else\n"), 0o600) },
 	} {
-		if err := make(); err != nil {
+		if err := put(); err != nil {
 			t.Fatal(err)
 		}
 		if l, err := Open(Config{Path: path}); err == nil {

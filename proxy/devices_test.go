@@ -233,6 +233,9 @@ func TestListOfOneDevice(t *testing.T) {
 
 // A list without an end is ended after so many devices.
 func TestTooManyDevices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, func(c *proxy.Config) { c.QueueLength, c.QueueOctets, c.QueuesOctets = 1<<20, 1<<30, 1<<30 })
 		lists(one, "L1")

@@ -185,6 +185,9 @@ func TestEndlessSegments(t *testing.T) {
 
 // Events that are held back for a snapshot are bounded in octets, for all monitors of a link.
 func TestMuchHeldBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "SnapshotDevice"}
 		p := start(t, f, demo, func(cfg *proxy.Config) { cfg.QueueLength, cfg.QueueOctets, cfg.QueuesOctets = 1<<20, 1<<30, 1<<30 })

@@ -109,7 +109,7 @@ func TestBudget(t *testing.T) {
 func TestReferences(t *testing.T) {
 	r := newReferences()
 	seen := map[uint32]bool{}
-	for n := range uint32(20000) {
+	for n := range uint32(4000) {
 		p := r.permute(n)
 		if seen[p] {
 			t.Fatalf("%d comes twice", p)
@@ -117,7 +117,7 @@ func TestReferences(t *testing.T) {
 		seen[p] = true
 	}
 	texts := map[string]bool{}
-	for range 2000 {
+	for range 500 {
 		var n int
 		ref := r.next()
 		if _, err := fmt.Sscanf(ref, "%d", &n); err != nil || n < 1 || n >= 1<<31 || fmt.Sprint(n) != ref || texts[ref] {

@@ -160,9 +160,9 @@ func endOfFile(name string) (end, error) {
 	defer func() { _ = f.Close() }()
 	e, err := endOf(f)
 	if err != nil {
-		return e, fmt.Errorf("%s: %w", name, err)
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	return e, nil
+	return e, err
 }
 
 const piece = 1 << 20 // octets that are written at once

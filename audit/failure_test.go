@@ -211,7 +211,11 @@ func TestFailedSync(t *testing.T) {
 		if err := l.Add(Entry{Kind: "asked"}); err != nil {
 			t.Error(err) // it has been given to the system
 		}
-		time.Sleep(7 * period / 2) // between two attempts
+		time.Sleep(3 * period / 2)
+		if !errors.Is(l.Failing(), syscall.EIO) {
+			t.Errorf("before the next attempt it says %v", l.Failing())
+		}
+		time.Sleep(2 * period) // between two attempts
 		if err := l.Add(Entry{Kind: "asked"}); !errors.Is(l.Failing(), syscall.EIO) || !errors.Is(err, ErrFull) {
 			t.Errorf("%v, %v", l.Failing(), err)
 		}

@@ -111,6 +111,15 @@ func TestLongLines(t *testing.T) {
 	if _, err := Verify(nil, []string{path}); err == nil || err.Error() != path+":5: the line is torn" {
 		t.Errorf("%.200v", err)
 	}
+	if err := os.WriteFile(path, []byte(string(sound[:first])+strings.Repeat("x", 3*maxLine)+"\n"+string(sound[first:])+"half a li"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := VerifyLog(nil, path, ""); err == nil || err.Error() != path+":2: the line is too long\n"+path+":6: the line is torn" || report.Lines != 4 { // which is read again
+		t.Errorf("%+v %.200v", report, err)
+	}
+	if _, err := Verify(nil, []string{filepath.Dir(path)}); err == nil {
+		t.Error("what cannot be read is sound")
+	}
 	if err := os.WriteFile(path, []byte(string(sound[:first])+`{"number":"x"}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -338,6 +347,80 @@ func TestRefusedTakeNoRoom(t *testing.T) {
 		}
 		if l.waiting != 0 {
 			t.Errorf("%d octets wait for nothing", l.waiting)
+		}
+	})
+}
+
+// What waits together is written in pieces: where one cannot be, those before it are in the file, and
+// are not written again.
+func TestPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+		l := opened(t, path, d, 0)
+		hangs := make(chan struct{})
+		d.set(func() { d.hangs = hangs })
+		l.Note(Entry{Kind: "done"}) // the writer is busy with it
+		synctest.Wait()
+		const many = 40
+		for n := range many {
+			l.Note(Entry{Kind: "done", Service: fmt.Sprint(n), Reason: strings.Repeat("x", piece/10)})
+		}
+		d.set(func() { d.hangs, d.room = nil, piece+piece/2 })
+		close(hangs)
+		synctest.Wait()
+		if lines, _ := l.Counts(); lines < 10 || lines > 12 || l.Failing() == nil {
+			t.Errorf("%d lines are written: %v", lines, l.Failing())
+		}
+		if err := l.Note(Entry{Kind: "done", Service: fmt.Sprint(many)}).Wait(); !errors.Is(err, ErrFull) {
+			t.Errorf("what is not in the file is said to be: %v", err)
+		}
+		d.set(func() { d.room = -1 })
+		time.Sleep(2 * period)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		var services []string
+		entries, _ := read(t, path)
+		for _, e := range entries {
+			if e.Service != "" {
+				services = append(services, e.Service)
+			}
+		}
+		want := make([]string, 0, many+1)
+		for n := range many + 1 {
+			want = append(want, fmt.Sprint(n))
+		}
+		if !slices.Equal(services, want) {
+			t.Errorf("the file has %v", services)
+		}
+	})
+}
+
+// A file that nobody writes is read once, however it ends; no file stays open.
+func TestReadOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		if err := os.WriteFile(path+".3", []byte("half a li"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		open := func() int {
+			files, _ := os.ReadDir("/proc/self/fd") // none where there is no such directory
+			return len(files)
+		}
+		before, began := open(), time.Now()
+		for range 5 {
+			if _, err := VerifyLog(nil, path, ""); err == nil || !strings.Contains(err.Error(), "torn") {
+				t.Error(err)
+			}
+			if _, err := Verify(nil, Files(path)); err == nil || !strings.Contains(err.Error(), "torn") {
+				t.Error(err)
+			}
+		}
+		if took, left := time.Since(began), open()-before; took != 0 || left > 0 {
+			t.Errorf("it waits for %v; %d files are open", took, left)
 		}
 	})
 }

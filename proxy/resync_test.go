@@ -1,0 +1,320 @@
+package proxy_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// inCalls is the snapshot of a device that is in these calls, each as callID and state.
+func inCalls(device string, calls ...string) *uacsta.Message {
+	list := &uacsta.SnapshotDeviceDataList{}
+	for _, one := range calls {
+		id, state, _ := strings.Cut(one, " ")
+		info := uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: uacsta.Conn(id, device)}
+		if state != "" {
+			info.LocalCallState.CompoundCallState = []uacsta.LocalConnectionState{uacsta.LocalConnectionState(state)}
+		}
+		list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, info)
+	}
+	return uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}, uacsta.Edition3)
+}
+
+// looks has a link answer snapshots of a device, and none of calls.
+func (f *flaky) looks(device string, calls ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers = answers{
+		"SnapshotDevice": func(*uacsta.Message) (*uacsta.Message, error) { return inCalls(device, calls...), nil },
+		"SnapshotCall": func(*uacsta.Message) (*uacsta.Message, error) {
+			return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+		},
+	}
+}
+
+// loses has a link lose its connection, and waits until it is back.
+func (f *flaky) loses() {
+	f.lose <- errors.New("lost")
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+}
+
+// calls are the events about calls that a client got, with the connection that each is about.
+func calls(l *listener) string {
+	synctest.Wait()
+	var list []string
+	for _, m := range l.take() {
+		if c := m.Connections(); m.Kind() == uacsta.Event && len(c) > 0 {
+			list = append(list, m.Name()+" "+c[0].CallID()+"@"+c[0].DeviceID())
+		} else if m.Kind() == uacsta.Event {
+			list = append(list, m.Name())
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// What became of each call while the link was lost is told as events: it began, it was answered, held or
+// taken back, or it ended. What is as it was is not told.
+func TestWhatWasMissed(t *testing.T) {
+	for _, tt := range []struct {
+		before string // the event that came before the loss, if one did
+		after  []string
+		want   string // X is the call
+	}{
+		{"", nil, ""}, {"", []string{"A alerting"}, "DeliveredEvent X@100"}, {"", []string{"A connected"}, "EstablishedEvent X@100"},
+		{"alerting", nil, "ConnectionClearedEvent X@100"}, {"alerting", []string{"A alerting"}, ""}, {"alerting", []string{"A connected"}, "EstablishedEvent X@100"},
+		{"connected", []string{"A connected"}, ""}, {"connected", []string{"A hold"}, "HeldEvent X@100"}, {"connected", nil, "ConnectionClearedEvent X@100"}, {"connected", []string{"A"}, ""},
+		{"hold", []string{"A connected"}, "RetrievedEvent X@100"}, {"hold", []string{"A hold"}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error)}
+			f.looks("100")
+			p := start(t, f, demo, nil)
+			s, l := open(t, p, "a")
+			request(s, monitorOf("100"))
+			id := uacsta.Conn("A", "100")
+			switch tt.before {
+			case "alerting":
+				f.up.Event(uacsta.Encode(uacsta.DeliveredEvent{MonitorCrossRefID: "link1", Connection: id, AlertingDevice: uacsta.Ext("100")}, uacsta.Edition3))
+			case "connected":
+				f.up.Event(uacsta.Encode(uacsta.EstablishedEvent{MonitorCrossRefID: "link1", EstablishedConnection: id, AnsweringDevice: uacsta.Ext("100")}, uacsta.Edition3))
+			case "hold":
+				f.up.Event(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "link1", HeldConnection: id, HoldingDevice: uacsta.Ext("100")}, uacsta.Edition3))
+			}
+			synctest.Wait()
+			l.take()
+			f.looks("100", tt.after...)
+			f.loses()
+			got := calls(l)
+			if at := strings.Index(got, "@"); at > 0 {
+				got = got[:strings.LastIndex(got[:at], " ")+1] + "X" + got[at:]
+			}
+			if got != tt.want {
+				t.Errorf("before %q, after %v: %q, want %q", tt.before, tt.after, got, tt.want)
+			}
+			f.loses()
+			if got := calls(l); got != "" {
+				t.Errorf("before %q, after %v: it is told twice: %q", tt.before, tt.after, got)
+			}
+		})
+	}
+}
+
+// While a device is looked at, events wait; a client that comes meanwhile gets those that come after it,
+// and nothing that it has not missed.
+func TestComesWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		f.looks("100")
+		p := start(t, f, demo, nil)
+		first, old := open(t, p, "a")
+		request(first, monitorOf("100"))
+		f.mute = "SnapshotDevice"
+		f.loses()
+		old.take()
+		say := func(on bool) {
+			f.up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "link2", Device: uacsta.Ext("100"), DoNotDisturbOn: on}, uacsta.Edition3))
+			synctest.Wait()
+		}
+		say(true)
+		second, young := open(t, p, "b")
+		if request(second, monitorOf("100")).CrossRef() == "" {
+			t.Fatal("no monitor")
+		}
+		say(false)
+		if got := calls(old) + calls(young); got != "" {
+			t.Errorf("before the device was looked at: %q", got)
+		}
+		f.mu.Lock()
+		holding := f.holding
+		f.mute, f.holding = "", nil
+		f.mu.Unlock()
+		if len(holding) != 1 {
+			t.Fatalf("the link is asked %d times", len(holding))
+		}
+		holding[0](inCalls("100", "A connected"), nil)
+		if a, b := calls(old), calls(young); !strings.HasPrefix(a, "EstablishedEvent") || strings.Count(a, "DoNotDisturbEvent") != 2 || b != "DoNotDisturbEvent" {
+			t.Errorf("who was there hears %q, who came %q", a, b)
+		}
+		say(true)
+		if a, b := calls(old), calls(young); a != "DoNotDisturbEvent" || b != a {
+			t.Errorf("afterwards: %q, %q", a, b)
+		}
+	})
+}
+
+// Events that waited, and of which the snapshot knows already, are not told twice.
+func TestHeldEventsAreNotDoubled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		f.looks("100")
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.mute = "SnapshotDevice"
+		f.loses()
+		l.take()
+		f.up.Event(uacsta.Encode(uacsta.EstablishedEvent{MonitorCrossRefID: "link2", EstablishedConnection: uacsta.Conn("A", "100"), AnsweringDevice: uacsta.Ext("100")}, uacsta.Edition3))
+		f.up.Event(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "link2", HeldConnection: uacsta.Conn("A", "100"), HoldingDevice: uacsta.Ext("100")}, uacsta.Edition3))
+		f.mu.Lock()
+		holding := f.holding
+		f.mute, f.holding = "", nil
+		f.mu.Unlock()
+		holding[0](inCalls("100", "A connected"), nil)
+		got := calls(l)
+		if strings.Count(got, "EstablishedEvent") != 1 || strings.Count(got, "HeldEvent") != 1 || strings.Index(got, "Held") < strings.Index(got, "Established") {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
+// A snapshot of a client's tells those who have missed something what it says; to the others it is no
+// news, and after a loss nobody hears it twice.
+func TestSnapshotTellsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		f.looks("100")
+		p := start(t, f, demo, func(c *proxy.Config) { c.Retry = time.Hour }) // it is not looked at again for long
+		first, old := open(t, p, "a")
+		request(first, monitorOf("100"))
+		f.mu.Lock()
+		f.answers["SnapshotDevice"] = func(*uacsta.Message) (*uacsta.Message, error) {
+			return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+		}
+		f.mu.Unlock()
+		f.loses()
+		second, young := open(t, p, "b")
+		request(second, monitorOf("100"))
+		calls(old)
+		f.looks("100", "A hold", "B alerting")
+		request(second, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
+		got := calls(old)
+		if strings.Count(got, "@100") != 3 || !strings.Contains(got, "HeldEvent") || !strings.Contains(got, "DeliveredEvent") {
+			t.Errorf("who has missed something hears %q", got)
+		}
+		if got := calls(young); got != "" {
+			t.Errorf("who has asked hears %q", got)
+		}
+		f.looks("100", "A connected", "B alerting")
+		request(second, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
+		if got := calls(old); !strings.HasPrefix(got, "RetrievedEvent") || strings.Count(got, "@") != 1 {
+			t.Errorf("at the next change who has missed something hears %q", got)
+		}
+		f.looks("100")
+		f.loses()
+		if a, b := calls(old), calls(young); strings.Count(a, "ConnectionClearedEvent") != 2 || strings.Count(b, "ConnectionClearedEvent") != 2 {
+			t.Errorf("when both are over they hear %q and %q", a, b)
+		}
+	})
+}
+
+// So many devices of a link are looked at a time.
+func TestLookingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(c *proxy.Config) { c.MaxAtLink = 1000 })
+		s, _ := open(t, p, "a")
+		for n := range 120 {
+			request(s, monitorOf(fmt.Sprint(100+n)))
+		}
+		f.mute = "SnapshotDevice"
+		f.loses()
+		asked := func() int {
+			synctest.Wait()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return len(f.holding)
+		}
+		if n := asked(); n != 100 {
+			t.Fatalf("%d devices are looked at", n)
+		}
+		for range 3 {
+			f.mu.Lock()
+			reply := f.holding[0]
+			f.holding = f.holding[1:]
+			f.mu.Unlock()
+			reply(inCalls("100"), nil)
+			if n := asked(); n != 100 {
+				t.Fatalf("%d devices are looked at after one is done", n)
+			}
+		}
+		f.mute = ""
+		f.lose <- errors.New("lost again") // those who wait give up
+		time.Sleep(time.Minute)
+		if n := f.count("SnapshotDevice"); n != 120 {
+			t.Errorf("%d devices are looked at when it is back", n)
+		}
+	})
+}
+
+// A snapshot whose segments do not come is given up after a while: what waited is told.
+func TestSegmentsThatDoNotCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.answers = answers{"SnapshotDevice": text(inSegments)}
+		f.lose <- errors.New("lost")
+		for f.count("SnapshotDevice") == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		names(l)
+		f.event()
+		if err := f.up.Request(segment(t, "SnapshotDeviceData", 1, "")); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(9 * time.Second)
+		if got := calls(l); got != "" {
+			t.Errorf("while more may come: %q", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := calls(l); got != "DoNotDisturbEvent" {
+			t.Errorf("afterwards: %q", got)
+		}
+		if err := f.up.Request(segment(t, "SnapshotDeviceData", 1, "")); err == nil {
+			t.Error("a segment that nobody wants is taken")
+		}
+		f.event()
+		if got := calls(l); got != "DoNotDisturbEvent" {
+			t.Errorf("later: %q", got)
+		}
+		time.Sleep(time.Hour)
+		if n := f.count("SnapshotDevice"); n != 1 {
+			t.Errorf("what does not come to its end is asked for %d times", n)
+		}
+	})
+}
+
+// A link that is lost while a snapshot comes in segments leaves nothing behind: it is looked at anew.
+func TestLostWhileSegmentsCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		f.looks("100")
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.up.Event(uacsta.Encode(uacsta.EstablishedEvent{MonitorCrossRefID: "link1", EstablishedConnection: uacsta.Conn("A", "100"), AnsweringDevice: uacsta.Ext("100")}, uacsta.Edition3))
+		synctest.Wait()
+		f.mu.Lock()
+		f.answers["SnapshotDevice"] = text(inSegments)
+		f.mu.Unlock()
+		f.loses()
+		calls(l)
+		f.event()
+		f.looks("100")
+		f.loses()
+		got := strings.Split(calls(l), ", ")
+		slices.Sort(got)
+		if len(got) != 1 || !strings.HasPrefix(got[0], "ConnectionClearedEvent") { // what waited was of a life that is over
+			t.Errorf("told: %q", got)
+		}
+	})
+}

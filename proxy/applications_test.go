@@ -325,7 +325,7 @@ func TestWhoDoesNotLogIn(t *testing.T) {
 		if l.over() != nil {
 			t.Error("it is cut off too soon")
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		if l.over() == nil || in.over() != nil {
 			t.Errorf("who has not logged in: %v; who has: %v", l.over(), in.over())

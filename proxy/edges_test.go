@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -317,6 +318,26 @@ func TestPlacesOfSessions(t *testing.T) {
 		open(t, p, "a")
 		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, &listener{}); !errors.Is(err, proxy.ErrTooMany) {
 			t.Error(err)
+		}
+	})
+}
+
+// Sessions are counted for their identity, those of nobody for the address; one identity takes no
+// other's places.
+func TestSessionsOfAnIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.MaxIdentity = 2 })
+		for i, tt := range []struct {
+			who, from string
+			taken     bool
+		}{
+			{"a", "192.0.2.1", true}, {"a", "192.0.2.2", true}, {"a", "192.0.2.3", false}, {"b", "192.0.2.1", true}, {"", "192.0.2.1", true}, {"", "192.0.2.1", true}, {"", "192.0.2.1", false},
+			{"", "192.0.2.2", true}, {"b", "192.0.2.1", true}, {"", "2001:db8::1", true}, {"", "2001:db8::2", true}, {"", "2001:db8::3", false},
+		} {
+			_, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: tt.who}, Addr: netip.MustParseAddr(tt.from), Sessions: proxy.SessionsOptional}, &listener{})
+			if (err == nil) != tt.taken {
+				t.Errorf("%d: %v", i, err)
+			}
 		}
 	})
 }

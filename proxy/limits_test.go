@@ -27,7 +27,7 @@ func TestLimitsSayTheirKeys(t *testing.T) {
 	}
 	sessions := func(t *testing.T, p *proxy.Proxy, _ *flaky) {
 		open(t, p, "a")
-		for range 2 {
+		for range 3 {
 			if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, &listener{}); err == nil {
 				t.Error("a session too many")
 			}

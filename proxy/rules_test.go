@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
@@ -26,7 +27,7 @@ func TestRulesChange(t *testing.T) {
 		f.answers["MakeCall"] = func(req *uacsta.Message) (*uacsta.Message, error) {
 			return uacsta.Encode(uacsta.MakeCallResponse{CallingDevice: uacsta.Conn("of"+req.Text("callingDevice"), req.Text("callingDevice"))}, uacsta.Edition3), nil
 		}
-		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100", "101"}, Dial: []string{"*"}}), nil)
+		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100", "101"}, Dial: []string{"*"}}), func(c *proxy.Config) { c.Linger = time.Hour })
 		s, l := open(t, p, "a")
 		monitors, registrations, collections := map[string]string{}, map[string]string{}, map[string]string{}
 		for _, device := range []string{"100", "101"} {

@@ -61,10 +61,7 @@ func (w *Watch) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, error)
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
 	}
 	delete(w.monitors, s.MonitorCrossRefID)
-	refs := slices.DeleteFunc(slices.Clone(w.watched[device]), func(ref string) bool { return ref == s.MonitorCrossRefID })
-	if w.watched[device] = refs; len(refs) == 0 {
-		delete(w.watched, device)
-	}
+	w.watched[device] = slices.DeleteFunc(slices.Clone(w.watched[device]), func(ref string) bool { return ref == s.MonitorCrossRefID }) // Tell may be reading it
 	return &uacsta.MonitorStopResponse{}, nil
 }
 

@@ -223,7 +223,11 @@ func TestAnotherIdentity(t *testing.T) {
 		}
 		s = open(proxy.SessionsOptional)
 		request(s, monitorOf("100"))
+		register(s, nil)
 		first := logIn(s, "erp", "right", 0).Text("sessionID")
+		if m := request(s, uacsta.GetRegistrations{}); strings.Contains(m.String(), "sysStatRegister") {
+			t.Errorf("what it registered for as another: %s", m)
+		}
 		if stops() != 2 || s.Identity().Name != "erp" || s.Identity().How != "account" {
 			t.Errorf("what it had as another goes on; it is %v", s.Identity())
 		}

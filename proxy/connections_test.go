@@ -72,6 +72,10 @@ func TestWhenTheLinkIsAsked(t *testing.T) {
 		if asked(hold) {
 			t.Error("it is asked twice at once")
 		}
+		before := link.count("SnapshotDevice")
+		if why := refusal(request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn("77", "100")})); why != uacsta.InvalidConnectionID || link.count("SnapshotDevice") != before {
+			t.Errorf("a call that nobody knows is %q, or the link is asked about it", why)
+		}
 		time.Sleep(time.Minute)
 		request(s, monitorOf("100"))
 		if !asked(hold) {

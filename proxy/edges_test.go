@@ -341,3 +341,77 @@ func TestSessionsOfAnIdentity(t *testing.T) {
 		}
 	})
 }
+
+// What concerns the whole switch takes the right on all of it, whatever the service.
+func TestRightOnTheWholeSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, threeRules, nil)
+		alice, _ := open(t, p, "alice")
+		boss, _ := open(t, p, "boss")
+		for _, doc := range []string{`<EscapeRegister/>`, `<Escape><privateData/></Escape>`, `<StartCDRTransmission><transferMode>transferAtEndOfCall</transferMode></StartCDRTransmission>`, `<PrivateDataVersionSelection/>`} {
+			ask := func(s *proxy.Session) (res *uacsta.Message) {
+				s.Request(parse(t, doc), func(m *uacsta.Message) { res = m })
+				synctest.Wait()
+				return res
+			}
+			if m := ask(alice); refusal(m) != uacsta.PrivilegeViolationSpecifiedDevice || len(f.asked) != 0 {
+				t.Errorf("%s of alice: %s; the link is asked %v", doc, m, f.asked)
+			}
+			if m := ask(boss); m.Err() != nil || len(f.asked) != 1 {
+				t.Errorf("%s of the boss: %s; the link is asked %v", doc, m, f.asked)
+			}
+			f.asked = nil
+		}
+	})
+}
+
+// A link that gives no answer to a request that has one is out of order: the client gets a refusal.
+func TestNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nothing := func(*uacsta.Message) (*uacsta.Message, error) { return nil, nil }
+		f := &flaky{lose: make(chan error), answers: answers{"GetDoNotDisturb": nothing, "MonitorStart": nothing, "SnapshotDevice": nothing, "RouteRegister": nothing, "GetSwitchingFunctionDevices": nothing, "EscapeRegister": nothing, "MakeCall": nothing}}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		for _, req := range []any{
+			uacsta.GetDoNotDisturb{Device: uacsta.Dev("100")}, monitorOf("100"), uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}, uacsta.RouteRegister{}, uacsta.GetSwitchingFunctionDevices{}, uacsta.EscapeRegister{},
+			uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101")},
+		} {
+			if m := request(s, req); m == nil || m.Err() == nil {
+				t.Errorf("%T: %s", req, m)
+			}
+		}
+	})
+}
+
+// What waits for a client that has gone takes no room of the others'.
+func TestQueueOfOneWhoHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, func(c *proxy.Config) { c.QueuesOctets = 1 << 20 })
+		event := parse(t, `<HeldEvent><monitorCrossRefID>link1</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>100</deviceID></heldConnection><correlatorData><private>`+strings.Repeat("0", 10000)+`</private></correlatorData></HeldEvent>`)
+		var clients []*busy
+		for range 3 {
+			l := &busy{release: make(chan struct{})}
+			defer close(l.release)
+			clients = append(clients, l)
+			s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request(s, monitorOf("100"))
+			for range 60 {
+				f.up.Event(event.Clone())
+			}
+			synctest.Wait()
+			if l.closed != nil {
+				t.Error(l.closed)
+			}
+			s.Close(nil)
+			request(s, monitorOf("100"))
+			f.mu.Lock()
+			event.SetCrossRef(fmt.Sprint("link", f.refs+1))
+			f.mu.Unlock()
+		}
+	})
+}

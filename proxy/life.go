@@ -188,13 +188,13 @@ const maxInsisting = 10
 
 // insist asks the link to end what nobody wants any more, and says when that is over. A switch
 // that has no time for it is asked again: else it would stay there as long as the link is up. Before
-// each time still says whether that is still what the reference means.
+// each time still says whether that is still what the reference means; where it is not, over is not
+// called.
 func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over func()) {
 	p := l.trunk.proxy
 	var ask func(refusals int)
 	ask = func(refusals int) {
 		if !still() {
-			over()
 			return
 		}
 		l.request(by, req.Clone(), func(_ *uacsta.Message, err error) {

@@ -103,6 +103,15 @@ func TestWhatWasMissed(t *testing.T) {
 			if got := calls(l); got != "" {
 				t.Errorf("before %q, after %v: it is told twice: %q", tt.before, tt.after, got)
 			}
+			if len(tt.after) == 0 {
+				return
+			}
+			f.looks("100")
+			says(t, f, "messagesLost")
+			time.Sleep(time.Second)
+			if got := calls(l); !strings.HasPrefix(got, "ConnectionClearedEvent") {
+				t.Errorf("before %q, after %v: when messages are lost: %q", tt.before, tt.after, got)
+			}
 		})
 	}
 }
@@ -201,6 +210,11 @@ func TestSnapshotTellsTheOthers(t *testing.T) {
 		}
 		if got := calls(young); got != "" {
 			t.Errorf("who has asked hears %q", got)
+		}
+		f.looks("100", "A", "B") // which does not say in which state they are
+		request(second, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
+		if got := calls(old) + calls(young); got != "" {
+			t.Errorf("of a snapshot without states they hear %q", got)
 		}
 		f.looks("100", "A connected", "B alerting")
 		request(second, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})

@@ -35,8 +35,16 @@ func TestNews(t *testing.T) {
 			told++
 		}
 	}
-	if told > 110 {
+	if told != 100 {
 		t.Errorf("%d peers were told of", told)
+	}
+	for i := range 1000 {
+		if s.News(netip.MustParseAddr(fmt.Sprintf("2001:db8:2:%x::1", i)), now.Add(time.Hour+time.Second)) {
+			told++
+		}
+	}
+	if told != 110 {
+		t.Errorf("%d peers were told of in the next second", told-100)
 	}
 }
 
@@ -71,7 +79,7 @@ func TestSessionsOfNobody(t *testing.T) {
 				t.Errorf("%d lines of %v", lines, tt.opening.Identity)
 			}
 		}
-		if !strings.Contains(log.String(), "untold=99") {
+		if !strings.Contains(log.String(), "untold=99") || !strings.Contains(log.String(), `identity="crm ()" peer=y`) || !strings.Contains(log.String(), "identity=nobody peer=x") {
 			t.Error(log.String())
 		}
 	})

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -187,4 +189,33 @@ func TestPause(t *testing.T) {
 			t.Errorf("it goes on for %v after its life", time.Since(began))
 		}
 	})
+}
+
+// The limits that a configuration leaves out are those that it is said to have.
+func TestDefaults(t *testing.T) {
+	p := New(Config{})
+	defer p.stop()
+	c := p.cfg
+	for what, got := range map[string]bool{
+		"sessions": c.MaxSessions == 20000 && c.MaxIdentity == 2000 && c.MaxMonitors == 500 && c.MaxWatches == 20000,
+		"rates":    c.MaxRequests == policy.Rate{Count: 5000, Per: time.Second} && c.MaxCalls == policy.Rate{Count: 3000, Per: time.Minute},
+		"requests": c.MaxOutstanding == 64 && c.MaxAtLink == 256 && c.Turn == 5*time.Second && c.Pace == 1000,
+		"queues":   c.QueueLength == 1024 && c.QueueOctets == 4<<20 && c.QueuesOctets == 256<<20,
+		"times":    c.Linger == 0 && c.Heartbeat == time.Minute && c.BackOff == 500*time.Millisecond && c.Retry == time.Second,
+		"logins":   c.Sessions == ApplicationSessions{Duration: time.Hour, MaxDuration: 24 * time.Hour, Max: 2000, MaxAccount: 500, Tries: 5, LoginTime: 30 * time.Second},
+		"a log":    c.Log != nil,
+	} {
+		if !got {
+			t.Errorf("%s: %+v", what, c)
+		}
+	}
+	set := Config{
+		MaxSessions: 1, MaxIdentity: 2, MaxRequests: policy.Rate{Count: 3, Per: time.Hour}, MaxWatches: 4, MaxCalls: policy.Rate{Count: 5, Per: time.Hour}, MaxMonitors: 6, MaxOutstanding: 7, QueueLength: 8, QueueOctets: 9,
+		QueuesOctets: 10, Linger: 11, Heartbeat: 12, BackOff: 13, MaxAtLink: 14, Turn: 15, Pace: 16, Retry: 17, Log: slog.New(slog.DiscardHandler), Sessions: ApplicationSessions{Duration: 18, MaxDuration: 19, Max: 20, MaxAccount: 21, Tries: 22, LoginTime: 23},
+	}
+	other := New(set)
+	defer other.stop()
+	if other.cfg != set {
+		t.Errorf("%+v is made of %+v", other.cfg, set)
+	}
 }

@@ -303,3 +303,36 @@ func TestAnsweredAtOnce(t *testing.T) {
 		t.Errorf("%d lines are left", len(d.lines))
 	}
 }
+
+// A switching function that has no room, and says so while it is asked, is asked again once others are
+// answered, and once only.
+func TestNoRoomAtOnce(t *testing.T) {
+	a, b := &Session{}, &Session{}
+	d := newDesk(4)
+	d.put(b, "out")
+	d.put(b, "out too")
+	tries := 0
+	d.ask(a, func(q *question) {
+		if tries++; tries < 3 {
+			if d.answered(q, errFull) {
+				t.Error("a question that could be asked again is answered")
+			}
+			return
+		}
+		d.answered(q, nil)
+	}, func(err error) { t.Error(err) })
+	d.put(a, "next")
+	if tries != 1 {
+		t.Errorf("it is asked %d times at once", tries)
+	}
+	d.answer("out", nil)
+	if tries != 2 {
+		t.Errorf("it is asked %d times after one was answered", tries)
+	}
+	d.answer("out too", nil)
+	d.expect(t, "out out too next")
+	d.answer("next", nil)
+	if tries != 3 || len(d.lines) != 0 || len(d.next) != 0 || len(d.turns.out) != 0 {
+		t.Errorf("it is asked %d times; %d lines are left, %d turns, %d questions", tries, len(d.lines), len(d.next), len(d.turns.out))
+	}
+}

@@ -45,3 +45,22 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// What an entry is taken to weigh is more than its texts, all of them.
+func TestWeight(t *testing.T) {
+	empty := Entry{}
+	text, base := strings.Repeat("x", 1000), empty.size()
+	if base < 100 {
+		t.Errorf("an empty one weighs %d octets", base)
+	}
+	for name, e := range map[string]Entry{
+		"reason": {Reason: text}, "who": {Who: text}, "service": {Service: text}, "devices": {Devices: []string{text}}, "destinations": {Destinations: []string{text}}, "connections": {Connections: []string{text}},
+	} {
+		if more := e.size() - base; more < 1000 || more > 1100 {
+			t.Errorf("%s of 1000 octets weigh %d", name, more)
+		}
+	}
+	if many := (&Entry{Devices: make([]string, 100)}).size() - base; many < 1600 {
+		t.Errorf("100 empty texts weigh %d", many)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -318,6 +319,138 @@ func TestFullBeforeRotation(t *testing.T) {
 			t.Errorf("the files have %v, %q", done, report.Gaps)
 		}
 	})
+}
+
+// What stands at the end of a file and is no line of the log is told, and gone on behind; it gives no
+// number.
+func TestUnreadableEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write(t, Config{Path: path}, some(2)...)
+	sound, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin, end := `{"number":90,"hash":"aa","reason":"`, "\"}\n"
+	for name, last := range map[string]string{
+		"no JSON": "something\n", "no number": `{"number":0,"hash":"aa"}` + "\n", "no hash": `{"number":90}` + "\n", "a number that is a text": `{"hash":"aa","number":"90"}` + "\n",
+		"a time that is a number": `{"number":90,"hash":"aa","time":5}` + "\n",
+		"a line behind something": "xxxx" + begin + strings.Repeat("p", firstLook-len(begin)-len(end)) + end, // the end that is looked at is a line
+	} {
+		if err := os.WriteFile(path, append(slices.Clone(sound), last...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		write(t, Config{Path: path}, some(1)...)
+		var entries []Entry
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data[len(sound)+len(last):])) {
+			var e Entry
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			entries = append(entries, e)
+		}
+		if len(entries) != 3 || entries[0].Number != 4 || entries[0].Kind != "gap" || !strings.Contains(entries[0].Reason, fmt.Sprintf("%d octets behind number 3", len(last))) {
+			t.Errorf("%s: it goes on with %+v", name, entries)
+		}
+	}
+}
+
+// Each line that is larger than a file may be has a file of its own, and no file is empty.
+func TestLinesLargerThanFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	write(t, Config{Path: path, MaxSize: 100}, some(3)...)
+	files := Files(path)
+	for _, name := range files {
+		if data, err := os.ReadFile(name); err != nil || bytes.Count(data, []byte("\n")) != 1 {
+			t.Errorf("%s has %q: %v", name, data, err)
+		}
+	}
+	if len(files) != 4 {
+		t.Errorf("%v", files)
+	}
+	read(t, path)
+}
+
+// The files of a log are as large, and as many are kept, as its configuration is said to mean.
+func TestDefaults(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	for _, tt := range []struct {
+		cfg  Config
+		size int64
+		keep int
+	}{{Config{Path: path}, 100 << 20, 10}, {Config{Path: path, MaxSize: 1000, Keep: 3}, 1000, 3}} {
+		l, err := Open(tt.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.chain.cfg; got.MaxSize != tt.size || got.Keep != tt.keep {
+			t.Errorf("%+v", got)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	tally, err := OpenTally(Config{Path: path, MaxSize: 1000, Keep: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tally.log.chain.cfg; got.MaxSize*int64(got.Keep+1) != 50<<20 {
+		t.Errorf("of strangers: %+v", got)
+	}
+	if err := tally.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file with a torn line is gone on with behind its whole lines; another that somebody puts in its place
+// meanwhile is not made as long as it was.
+func TestReplacedWhileTorn(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var out lines
+			path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+			l, err := open(Config{Path: path, Log: slog.New(slog.NewTextHandler(&out, nil))}, d.open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if err := l.Add(Entry{Kind: "asked"}); err != nil {
+					t.Error(err)
+				}
+			}
+			d.set(func() { d.room, d.truncate = 20, syscall.EIO })
+			if l.Add(Entry{Kind: "asked"}) == nil {
+				t.Error("it is written")
+			}
+			want := "1asked 2asked 3asked 4gap 5stopped"
+			if replaced {
+				want = "1asked 4gap 5stopped"
+				data, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(os.Remove(path), os.WriteFile(path, data[:bytes.IndexByte(data, '\n')+1], 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.set(func() { d.room, d.truncate = -1, nil })
+			time.Sleep(2 * period)
+			if err := errors.Join(l.Failing(), l.Close()); err != nil {
+				t.Error(err)
+			}
+			var kinds []string
+			for _, e := range entriesOf(t, path) {
+				kinds = append(kinds, fmt.Sprint(e.Number, e.Kind))
+			}
+			told := strings.Contains(out.take(), "the audit file was changed or replaced by another one")
+			if got := strings.Join(kinds, " "); got != want || told != replaced {
+				t.Errorf("replaced: %v; the file has %s; told: %v", replaced, got, told)
+			}
+		})
+	}
 }
 
 // A chain whose youngest older file cannot be read is not begun anew.

@@ -139,10 +139,8 @@ func (l *Log) flush(failing bool) bool {
 func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	told := int64(0)
-	if written > 0 { // the gap first, where something is missing
-		told = missing
-		l.missing -= told
+	if written > 0 { // first of all, the gap that tells of them
+		l.missing -= missing
 	}
 	l.kept = nil
 	for i := gaps; i < len(entries); i++ {
@@ -168,7 +166,7 @@ func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool
 		if l.chain.cfg.strangers {
 			what = "the audit file of strangers can be written again"
 		}
-		l.chain.cfg.Log.Info(what, "file", l.path, "missing", told+l.missing)
+		l.chain.cfg.Log.Info(what, "file", l.path, "missing", missing+l.missing)
 	}
 	if l.missing == 0 {
 		l.cause = ""

@@ -222,3 +222,22 @@ func TestDialledInAConsultation(t *testing.T) {
 		}
 	})
 }
+
+// A callID alone means the client's own device in the call, where there is one; parties that are no
+// numbers are nobody's.
+func TestOwnDeviceInACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newPBX(map[string][]string{"A": {"100", "not a number"}, "B": {"101", "900"}})
+		p := start(t, link, demo, nil)
+		s, _ := open(t, p, "a")
+		for device, want := range map[string]string{"100": "HoldCall A@100", "101": "HoldCall B@101"} { // 900 is another link's
+			id := shown(t, s, device)
+			request(s, uacsta.SnapshotCall{SnapshotObject: uacsta.Conn(id, device)})
+			link.got()
+			m := request(s, uacsta.HoldCall{CallToBeHeld: uacsta.ConnectionID{CallID: id}})
+			if got := link.got(); got != want {
+				t.Errorf("the link gets %q, the client %s", got, m)
+			}
+		}
+	})
+}

@@ -73,7 +73,7 @@ func TestOpenThings(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &flaky{lose: make(chan error), answers: opens("r1")}
 			p := start(t, f, demo, nil)
-			s, l := open(t, p, "a")
+			s, _ := open(t, p, "a")
 			other, heard := open(t, p, "b")
 			ref := request(s, tt.start).Text(tt.element)
 			if ref == "" || ref == "r1" {
@@ -96,7 +96,7 @@ func TestOpenThings(t *testing.T) {
 			if n, m := f.count(tt.stop), f.last(tt.stop); n != 1 || m.Text(tt.element) != "r1" {
 				t.Errorf("%s: the link hears %d times, the last %s", name, n, m)
 			}
-			s, l = open(t, p, "a")
+			s, l := open(t, p, "a")
 			f.mu.Lock()
 			f.answers = opens("r1")
 			f.mu.Unlock()
@@ -390,11 +390,9 @@ func TestQueueOfOneWhoHasGone(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, func(c *proxy.Config) { c.QueuesOctets = 1 << 20 })
 		event := parse(t, `<HeldEvent><monitorCrossRefID>link1</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>100</deviceID></heldConnection><correlatorData><private>`+strings.Repeat("0", 10000)+`</private></correlatorData></HeldEvent>`)
-		var clients []*busy
 		for range 3 {
 			l := &busy{release: make(chan struct{})}
 			defer close(l.release)
-			clients = append(clients, l)
 			s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}}, l)
 			if err != nil {
 				t.Fatal(err)
@@ -408,7 +406,6 @@ func TestQueueOfOneWhoHasGone(t *testing.T) {
 				t.Error(l.closed)
 			}
 			s.Close(nil)
-			request(s, monitorOf("100"))
 			f.mu.Lock()
 			event.SetCrossRef(fmt.Sprint("link", f.refs+1))
 			f.mu.Unlock()

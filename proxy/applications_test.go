@@ -222,11 +222,14 @@ func TestAnotherIdentity(t *testing.T) {
 			t.Errorf("its monitor was stopped %d times", stops())
 		}
 		s = open(proxy.SessionsOptional)
-		request(s, monitorOf("100"))
+		old := request(s, monitorOf("100")).CrossRef()
 		register(s, nil)
 		first := logIn(s, "erp", "right", 0).Text("sessionID")
 		if m := request(s, uacsta.GetRegistrations{}); strings.Contains(m.String(), "sysStatRegister") {
 			t.Errorf("what it registered for as another: %s", m)
+		}
+		if why := refusal(request(s, uacsta.MonitorStop{MonitorCrossRefID: old})); why != uacsta.InvalidMonitorCrossRefID {
+			t.Errorf("a monitor that it had as another: %q", why)
 		}
 		if stops() != 2 || s.Identity().Name != "erp" || s.Identity().How != "account" {
 			t.Errorf("what it had as another goes on; it is %v", s.Identity())

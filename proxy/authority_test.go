@@ -87,7 +87,7 @@ func refusal(m *uacsta.Message) string {
 var threeRules = policy.FromGrants(func(n string) bool { return len(n) == 3 },
 	policy.Grant{Who: "alice", Control: []string{"100"}}, policy.Grant{Who: "mallory", Control: []string{"200"}},
 	policy.Grant{Who: "both", Control: []string{"100", "200"}}, policy.Grant{Who: "boss", Control: []string{"*"}, Dial: []string{"*"}},
-	policy.Grant{Who: "dialler", Control: []string{"200"}, Dial: []string{"0[1-8]*", "0"}})
+	policy.Grant{Who: "outside", Control: []string{"103"}}, policy.Grant{Who: "dialler", Control: []string{"200"}, Dial: []string{"0[1-8]*", "0"}})
 
 // A connection is a device in a call: somebody else's callID beside one's own device is refused,
 // though the switch would take it, and a callID alone is the client's own part in the call.
@@ -196,7 +196,7 @@ func TestCallIDUsedAgain(t *testing.T) {
 // Whoever clears a conference needs the right on every device of ours in it.
 func TestClearConference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		link := newPBX(map[string][]string{"1": {"200", "201"}, "2": {"100", "200", "102"}})
+		link := newPBX(map[string][]string{"1": {"200", "201"}, "2": {"100", "200", "102"}, "3": {"103", "+4930123", "+4930124"}})
 		p := start(t, link, threeRules, nil)
 		mallory, _ := open(t, p, "mallory")
 		boss, _ := open(t, p, "boss")
@@ -208,6 +208,10 @@ func TestClearConference(t *testing.T) {
 			if m := request(tt.s, uacsta.ClearCall{CallToBeCleared: uacsta.Conn(tt.id, "200")}); refusal(m) != tt.want {
 				t.Errorf("%s", m)
 			}
+		}
+		outside, _ := open(t, p, "outside")
+		if m := request(outside, uacsta.ClearCall{CallToBeCleared: uacsta.Conn(shown(t, outside, "103"), "103")}); refusal(m) != "" {
+			t.Errorf("one with others that are not ours: %s", m)
 		}
 	})
 }
@@ -272,6 +276,10 @@ func TestForwardingToWhatTheSwitchHas(t *testing.T) {
 			s, _ := open(t, p, tt.who)
 			if got := refusal(request(s, uacsta.SetForwarding{Device: uacsta.Dev("200"), ActivateForward: tt.activate})); got != tt.want {
 				t.Errorf("%s %v: %q", tt.who, tt.activate, got)
+			}
+			number := uacsta.Dev("201")
+			if got := refusal(request(s, uacsta.SetForwarding{Device: uacsta.Dev("200"), ActivateForward: true, ForwardDN: &number})); got != "" {
+				t.Errorf("%s, to a number that it may call: %q", tt.who, got)
 			}
 		}
 	})

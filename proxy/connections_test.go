@@ -72,8 +72,8 @@ func TestWhenTheLinkIsAsked(t *testing.T) {
 		if asked(hold) {
 			t.Error("it is asked twice at once")
 		}
-		before := link.count("SnapshotDevice")
-		if why := refusal(request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn("77", "100")})); why != uacsta.InvalidConnectionID || link.count("SnapshotDevice") != before {
+		before, denied := link.count("SnapshotDevice"), p.Stats().Denials.Load()
+		if why := refusal(request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn("77", "100")})); why != uacsta.InvalidConnectionID || link.count("SnapshotDevice") != before || p.Stats().Denials.Load() != denied+1 {
 			t.Errorf("a call that nobody knows is %q, or the link is asked about it", why)
 		}
 		time.Sleep(time.Minute)

@@ -541,14 +541,63 @@ func TestReadyTwice(t *testing.T) {
 		p := start(t, f, demo, nil)
 		s, l := open(t, p, "a")
 		request(s, monitorOf("100"))
+		var res *uacsta.Message
+		f.hold = true
+		s.Request(uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev("100")}, 3), func(m *uacsta.Message) { res = m })
+		synctest.Wait()
+		f.hold = false
 		f.up.Ready()
 		time.Sleep(time.Second)
+		if refusal(res) != uacsta.ResourceOutOfService {
+			t.Errorf("what was asked before is answered with %v", res)
+		}
 		synctest.Wait()
 		l.take()
 		f.event()
 		synctest.Wait()
 		if got := l.take(); f.starts != 2 || len(got) != 1 {
 			t.Errorf("%d monitors were started; the client is told %v", f.starts, got)
+		}
+	})
+}
+
+// The reference of what came too late may be given to another while it is being ended, which is then
+// not ended.
+func TestReferenceOfWhatCameTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error), mute: "MonitorStop", answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
+			"MonitorStart":  text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID></MonitorStartResponse>`),
+			"RouteRegister": text(`<RouteRegisterResponse><routeRegisterReqID>r</routeRegisterReqID></RouteRegisterResponse>`),
+		}}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		f.up.Event(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "m"}, uacsta.Edition3))
+		synctest.Wait()
+		if m := request(s, monitorOf("100")); m.CrossRef() == "" {
+			t.Errorf("the reference is kept for what is being ended: %s", m)
+		}
+		f.mu.Lock()
+		stop := f.holding
+		f.holding, f.mute = nil, "RouteRegisterCancel"
+		f.mu.Unlock()
+		f.up.Event(uacsta.Encode(uacsta.RouteRegisterResponse{RouteRegisterReqID: "r"}, uacsta.Edition3))
+		synctest.Wait()
+		if m := request(s, uacsta.RouteRegister{}); m.Err() != nil {
+			t.Errorf("the registration is kept for what is being ended: %s", m)
+		}
+		f.mu.Lock()
+		stop = append(stop, f.holding...)
+		f.holding, f.mute = nil, ""
+		f.mu.Unlock()
+		if len(stop) != 2 {
+			t.Fatalf("%d are being ended", len(stop))
+		}
+		for _, reply := range stop {
+			reply(nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)) // not now
+		}
+		time.Sleep(time.Hour)
+		if monitors, routers := f.count("MonitorStop"), f.count("RouteRegisterCancel"); monitors+routers != 0 {
+			t.Errorf("what has the reference now is ended: %d, %d", monitors, routers)
 		}
 	})
 }

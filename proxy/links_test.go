@@ -176,6 +176,33 @@ func TestNumbersOfALink(t *testing.T) {
 		if strings.Join(devices, " ") != "100 8100 ?" {
 			t.Errorf("the client hears of %v", devices)
 		}
+		for written, want := range map[string]string{
+			`<deviceIdentifier typeOfNumber="explicitPublic:international">4930123</deviceIdentifier>`: `<deviceIdentifier>+4930123</deviceIdentifier>`,
+			`<deviceIdentifier typeOfNumber="deviceNumber">77</deviceIdentifier>`:                      `<deviceIdentifier typeOfNumber="deviceNumber">77</deviceIdentifier>`,
+		} {
+			f.up.Event(parse(t, `<DoNotDisturbEvent><monitorCrossRefID>link1</monitorCrossRefID><device>`+written+`</device><doNotDisturbOn>true</doNotDisturbOn></DoNotDisturbEvent>`))
+			synctest.Wait()
+			if got := l.take(); len(got) != 1 || !strings.Contains(got[0].String(), want) {
+				t.Errorf("%s comes to the client as %v", written, got)
+			}
+		}
+	})
+}
+
+// never is a link that does not come up.
+type never struct{ flaky }
+
+func (*never) Run(context.Context, proxy.Upcalls) error { return errors.New("nobody is there") }
+
+// A link that has never been up is down since it was tried first.
+func TestStatusOfALinkThatWasNeverUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := start(t, &never{}, demo, nil)
+		time.Sleep(time.Minute)
+		if got := p.Status().Links[0]; got.Up || !got.Since.Equal(began) || got.Failure != "nobody is there" {
+			t.Errorf("%+v", got)
+		}
 	})
 }
 

@@ -332,3 +332,100 @@ func TestLostWhileSegmentsCome(t *testing.T) {
 		}
 	})
 }
+
+// A switching function that was out of service may have forgotten to tell events; one that was busy has
+// not.
+func TestDevicesAreLookedAtAfterAStatus(t *testing.T) {
+	for status, looks := range map[string]bool{"disabled": true, "partiallyDisabled": true, "overloadReached": false, "initializing": false} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &flaky{lose: make(chan error)}
+			f.looks("100", "A connected")
+			p := start(t, f, demo, nil)
+			s, l := open(t, p, "a")
+			request(s, monitorOf("100"))
+			says(t, f, status)
+			time.Sleep(2 * time.Second)
+			if got := calls(l); got != "" || f.count("SnapshotDevice") != 0 {
+				t.Errorf("%s: before it is over: %q", status, got)
+			}
+			says(t, f, "normal")
+			time.Sleep(2 * time.Second)
+			if got := calls(l); (got != "") != looks || (f.count("SnapshotDevice") == 1) != looks {
+				t.Errorf("%s: the client hears %q", status, got)
+			}
+		})
+	}
+}
+
+// A monitor on a call tells, after a loss, who has left the call meanwhile; whoever had it by a device
+// that has left while the call was looked at has it no more.
+func TestCallMonitorAfterLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newPBX(map[string][]string{"1": {"200", "201", "202"}})
+		p := start(t, link, threeRules, nil)
+		mallory, heard := open(t, p, "mallory")
+		boss, heardToo := open(t, p, "boss")
+		id := shown(t, mallory, "200")
+		for _, s := range []*proxy.Session{mallory, boss} {
+			if m := request(s, uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &uacsta.ConnectionID{CallID: id, DeviceID: uacsta.Dev("200")}}}); m.CrossRef() == "" {
+				t.Fatal(m)
+			}
+		}
+		link.calls["1"] = []string{"200", "201"}
+		link.mu.Lock()
+		link.mute = "SnapshotCall"
+		link.mu.Unlock()
+		link.loses()
+		told := func(l *listener) string {
+			var list []string
+			for _, m := range l.take() {
+				if m.Name() != "SystemStatus" {
+					list = append(list, strings.TrimSpace(m.Name()+" "+m.Text("droppedConnection/deviceID")))
+				}
+			}
+			return strings.Join(list, ", ")
+		}
+		link.up.Event(uacsta.Encode(uacsta.ConnectionClearedEvent{MonitorCrossRefID: fmt.Sprint("link", link.refs), DroppedConnection: uacsta.Conn("1", "200"), ReleasingDevice: uacsta.Ext("200")}, uacsta.Edition3))
+		synctest.Wait()
+		if a, b := told(heard), told(heardToo); a != "" || b != "" {
+			t.Errorf("before the call is looked at: %q, %q", a, b)
+		}
+		link.mu.Lock()
+		holding := link.holding
+		link.mute, link.holding = "", nil
+		link.mu.Unlock()
+		if len(holding) != 1 {
+			t.Fatalf("the call is looked at %d times", len(holding))
+		}
+		holding[0](link.answers["SnapshotCall"](uacsta.Encode(uacsta.SnapshotCall{SnapshotObject: uacsta.Conn("1", "200")}, uacsta.Edition3)))
+		synctest.Wait()
+		if a, b := told(heard), told(heardToo); a != "ConnectionClearedEvent 202, ConnectionClearedEvent 200, MonitorStop" || b != "ConnectionClearedEvent 202, ConnectionClearedEvent 200" {
+			t.Errorf("afterwards: %q, %q", a, b)
+		}
+	})
+}
+
+// A snapshot that is refused is asked for again after a pause that grows.
+func TestPausesBetweenSnapshots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []time.Time
+		f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": func(*uacsta.Message) (*uacsta.Message, error) {
+			asked = append(asked, time.Now())
+			return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+		}}}
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		request(s, monitorOf("100"))
+		f.loses()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(asked) < 4 {
+			t.Fatalf("it is asked %d times", len(asked))
+		}
+		for i, about := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			if pause := asked[i+1].Sub(asked[i]); pause < about/2 || pause > about*3/2 {
+				t.Errorf("pause %d is %v", i, pause)
+			}
+		}
+	})
+}

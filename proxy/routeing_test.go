@@ -317,6 +317,30 @@ func TestRouteingAfterLoss(t *testing.T) {
 	}
 }
 
+// A link that is lost once more before it has taken a registration again gets it in its next life.
+func TestLostWhileRenewing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := router()
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		reg := routes(s, "100")
+		f.mute = "RouteRegister"
+		f.loses()
+		f.mute = ""
+		f.loses()
+		asksFor(f, "d1", "reg2")
+		var told []string
+		for _, m := range l.take() {
+			if m.Name() != "SystemStatus" {
+				told = append(told, m.Name()+" "+m.Text("routeRegisterReqID"))
+			}
+		}
+		if !slices.Equal(told, []string{"RouteRequest " + reg}) {
+			t.Errorf("the client hears %v", told)
+		}
+	})
+}
+
 // Registrations of one session have a bound.
 func TestPlacesOfRegistrations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -227,6 +227,9 @@ func TestUnclearRequestsCount(t *testing.T) {
 		if first, second, third := unclear(s), unclear(s), unclear(s); first != uacsta.InvalidParameterValue || second != first || third != uacsta.PerformanceLimitExceeded {
 			t.Error(first, second, third)
 		}
+		if n, denied := p.Stats().Requests.Load(), p.Stats().Denials.Load(); n != 3 || denied != 2 {
+			t.Errorf("%d requests are counted, and %d denials", n, denied)
+		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.Sessions.Tries = 3 })

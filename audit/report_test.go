@@ -424,3 +424,37 @@ func TestReadOnce(t *testing.T) {
 		}
 	})
 }
+
+// A line that is sound by itself and does not follow the one before is a fault, whatever it is that does
+// not fit: its number, or the hash.
+func TestOrder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	for name, tt := range map[string]struct {
+		number int64
+		before string // "": the hash of the line before
+		want   string
+	}{
+		"it follows": {2, "", ""}, "a number is missing": {4, "", "numbers 2 to 3 are missing"}, "the number comes twice": {1, "", "it does not follow the line before, number 1"},
+		"the number goes back": {0, "", "it does not follow the line before, number 1"}, "another hash": {2, "00", "it does not follow the line before, number 1"},
+	} {
+		first := Entry{Number: 1, Kind: "done"}
+		lines, err := seal(nil, nil, &first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := Entry{Number: tt.number, Kind: "done", Before: tt.before}
+		if tt.before == "" {
+			second.Before = first.Hash
+		}
+		if lines, err = seal(lines, nil, &second); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, lines, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Verify(nil, []string{path})
+		if got := fmt.Sprint(err); (err != nil) != (tt.want != "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}

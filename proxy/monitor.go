@@ -318,14 +318,17 @@ func (m *monitor) restart(l *life) {
 	}
 }
 
-// lost takes note that a life of the link is over: with it went the reference.
+// lost takes note that a life of the link is over: with it went the reference. Events that were held
+// back are told: what they say happened, and no snapshot tells all of it.
 func (m *monitor) lost(l *life) {
 	m.mu.Lock()
 	if m.state == stopped || m.life != l {
 		m.mu.Unlock()
 		return
 	}
-	m.settle()
+	if m.resync != nil {
+		m.tellHeld()
+	}
 	m.miss()
 	m.question++
 	m.state, m.ref, m.refused, m.refusals = idle, "", nil, 0

@@ -307,7 +307,8 @@ func TestSegmentsThatDoNotCome(t *testing.T) {
 	})
 }
 
-// A link that is lost while a snapshot comes in segments leaves nothing behind: it is looked at anew.
+// A link that is lost while a snapshot comes in segments is looked at anew; events that waited for the
+// snapshot are not lost with it.
 func TestLostWhileSegmentsCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -327,7 +328,7 @@ func TestLostWhileSegmentsCome(t *testing.T) {
 		f.loses()
 		got := strings.Split(calls(l), ", ")
 		slices.Sort(got)
-		if len(got) != 1 || !strings.HasPrefix(got[0], "ConnectionClearedEvent") { // what waited was of a life that is over
+		if len(got) != 2 || !strings.HasPrefix(got[0], "ConnectionClearedEvent") || got[1] != "DoNotDisturbEvent" {
 			t.Errorf("told: %q", got)
 		}
 	})

@@ -48,11 +48,12 @@ func TestTally(t *testing.T) {
 		tally.Note("b", Entry{Kind: "refused"})
 		time.Sleep(tallyPeriod + period)
 		tally.Note("a", Entry{Kind: "refused"})
+		tally.Note("a", Entry{Kind: "refused"})
 		const most = 500
 		for n := range most + 10 {
 			tally.Note(fmt.Sprint("peer", n), Entry{Kind: "closed"})
 		}
-		if n := tally.Counted(); n != 1003+most+10 {
+		if n := tally.Counted(); n != 1004+most+10 {
 			t.Errorf("%d are counted", n)
 		}
 		if err := tally.Close(); err != nil {
@@ -74,7 +75,7 @@ func TestTally(t *testing.T) {
 				got = append(got, fmt.Sprintf("%s %s %d", e.Kind, e.Peer, e.Count))
 			}
 		}
-		if want := "[refused  0 refused  0 refused a 999 refused  0 others  11 stopped  0]"; fmt.Sprint(got) != want {
+		if want := "[refused  0 refused  0 refused a 999 refused  0 refused a 1 others  11 stopped  0]"; fmt.Sprint(got) != want {
 			t.Errorf("%v, want %v", got, want)
 		}
 		if len(entries) != len(got)+most {

@@ -547,6 +547,7 @@ func TestReadyTwice(t *testing.T) {
 		synctest.Wait()
 		f.hold = false
 		f.up.Ready()
+		synctest.Wait()
 		time.Sleep(time.Second)
 		if refusal(res) != uacsta.ResourceOutOfService {
 			t.Errorf("what was asked before is answered with %v", res)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,9 +17,11 @@ import (
 type desk struct {
 	*turns
 
-	out     map[string]*question // that are out, by name
-	sent    []string
-	refused []string
+	out  map[string]*question // that are out, by name
+	sent []string
+
+	guard sync.Mutex
+	lost  []string // that were refused, and why
 }
 
 func newDesk(most int) *desk {
@@ -30,7 +33,18 @@ func (d *desk) put(by *Session, name string) {
 	d.ask(by, func(q *question) {
 		d.out[name] = q
 		d.sent = append(d.sent, name)
-	}, func(err error) { d.refused = append(d.refused, name+" "+reasonOf(err)) })
+	}, func(err error) {
+		d.guard.Lock()
+		defer d.guard.Unlock()
+		d.lost = append(d.lost, name+" "+reasonOf(err))
+	})
+}
+
+// refused are the questions that were refused, in the order of the alphabet.
+func (d *desk) refused() []string {
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	return slices.Sorted(slices.Values(d.lost))
 }
 
 func reasonOf(err error) string {
@@ -145,8 +159,8 @@ func TestRoomOfASwitch(t *testing.T) {
 		if n := most(); n != 4 {
 			t.Errorf("it takes %d at a time, and four at most", n)
 		}
-		if len(d.refused) != 0 {
-			t.Error(d.refused)
+		if len(d.refused()) != 0 {
+			t.Error(d.refused())
 		}
 	})
 }
@@ -194,13 +208,13 @@ func TestWaitingTooLong(t *testing.T) {
 		d.put(a, "later")
 		time.Sleep(2*time.Second - time.Millisecond)
 		synctest.Wait()
-		if len(d.refused) != 0 {
-			t.Errorf("refused too soon: %v", d.refused)
+		if len(d.refused()) != 0 {
+			t.Errorf("refused too soon: %v", d.refused())
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if want := []string{"waits " + uacsta.OutstandingReqLimitExceeded}; !slices.Equal(d.refused, want) {
-			t.Errorf("refused: %v", d.refused)
+		if want := []string{"waits " + uacsta.OutstandingReqLimitExceeded}; !slices.Equal(d.refused(), want) {
+			t.Errorf("refused: %v", d.refused())
 		}
 		d.answer("out", nil)
 		d.expect(t, "out later")
@@ -209,8 +223,8 @@ func TestWaitingTooLong(t *testing.T) {
 		d.put(a, "alone")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if len(d.refused) != 2 || len(d.next) != 0 {
-			t.Errorf("refused: %v; %d clients have a turn", d.refused, len(d.next))
+		if len(d.refused()) != 2 || len(d.next) != 0 {
+			t.Errorf("refused: %v; %d clients have a turn", d.refused(), len(d.next))
 		}
 		time.Sleep(time.Hour)
 		d.answer("core's", nil)
@@ -225,8 +239,8 @@ func TestWaitingTooLong(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if want := []string{"again " + uacsta.OutstandingReqLimitExceeded}; !slices.Equal(d.refused, want) {
-			t.Errorf("refused after all its time: %v", d.refused)
+		if want := []string{"again " + uacsta.OutstandingReqLimitExceeded}; !slices.Equal(d.refused(), want) {
+			t.Errorf("refused after all its time: %v", d.refused())
 		}
 		d = newDesk(2)
 		d.put(nil, "core's")
@@ -258,18 +272,17 @@ func TestTurnsEnd(t *testing.T) {
 		d.put(b, "waits too")
 		d.finish()
 		d.put(b, "after")
-		slices.Sort(d.refused)
 		want := []string{"after " + reasonOf(errLinkDown), "out " + reasonOf(errLinkDown), "waits " + reasonOf(errLinkDown), "waits too " + reasonOf(errLinkDown)}
-		if !slices.Equal(d.refused, want) {
-			t.Errorf("refused: %v", d.refused)
+		if !slices.Equal(d.refused(), want) {
+			t.Errorf("refused: %v", d.refused())
 		}
 		if d.answer("out", nil) {
 			t.Error("an answer of a life that is over counts")
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(d.refused) != 4 || len(d.lines) != 0 {
-			t.Errorf("refused later: %v; %d lines", d.refused, len(d.lines))
+		if len(d.refused()) != 4 || len(d.lines) != 0 {
+			t.Errorf("refused later: %v; %d lines", d.refused(), len(d.lines))
 		}
 		d.expect(t, "out")
 	})

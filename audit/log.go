@@ -139,10 +139,7 @@ func (l *Log) Add(e Entry) error {
 
 // Note writes an entry about what has happened, and does not wait for that. While the file cannot
 // be written it keeps a bounded number of them, and counts the others.
-func (l *Log) Note(e Entry) *Receipt {
-	e.asked = false
-	return l.put(e)
-}
+func (l *Log) Note(e Entry) *Receipt { return l.put(e) }
 
 func (l *Log) put(e Entry) *Receipt {
 	if l == nil {

@@ -278,47 +278,49 @@ func TestNoNewFile(t *testing.T) {
 // Entries that wait together may need more than one file: where the first is full and cannot be
 // written, none of those behind it is taken for written, and all that has happened is kept.
 func TestFullBeforeRotation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
-		l := opened(t, path, d, 1000)
-		hangs := make(chan struct{})
-		d.set(func() { d.hangs = hangs })
-		l.Note(Entry{Kind: "done", Reason: "0"}) // the writer is busy with it
-		synctest.Wait()
-		var receipts []*Receipt
-		for n := range 20 {
-			receipts = append(receipts, l.Note(Entry{Kind: "done", Reason: fmt.Sprint(n + 1)}))
-		}
-		d.set(func() { d.hangs, d.room = nil, 400 }) // the first, and a piece of a line
-		close(hangs)
-		for _, r := range receipts {
-			if err := r.Wait(); !errors.Is(err, syscall.ENOSPC) {
-				t.Errorf("what is not in the file is said to be: %v", err)
+	for _, room := range []int{400, 2500} { // for none of the files, and for some
+		synctest.Test(t, func(t *testing.T) {
+			path, d := filepath.Join(t.TempDir(), "audit.log"), &disk{room: -1}
+			l := opened(t, path, d, 1000)
+			hangs := make(chan struct{})
+			d.set(func() { d.hangs = hangs })
+			l.Note(Entry{Kind: "done", Reason: "0"}) // the writer is busy with it
+			synctest.Wait()
+			var receipts []*Receipt
+			for n := range 20 {
+				receipts = append(receipts, l.Note(Entry{Kind: "done", Reason: fmt.Sprint(n + 1)}))
 			}
-		}
-		if err := l.Failing(); !errors.Is(err, ErrFull) || len(Files(path)) != 1 {
-			t.Errorf("%v, %v", err, Files(path))
-		}
-		d.set(func() { d.room = -1 })
-		time.Sleep(2 * period)
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-		entries, report := read(t, path)
-		var done []string
-		for _, e := range entries {
-			if e.Kind == "done" {
-				done = append(done, e.Reason)
+			d.set(func() { d.hangs, d.room = nil, room })
+			close(hangs)
+			for _, r := range receipts {
+				if err := r.Wait(); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("what is not in the file is said to be: %v", err)
+				}
 			}
-		}
-		want := make([]string, 0, 21)
-		for n := range 21 {
-			want = append(want, fmt.Sprint(n))
-		}
-		if !slices.Equal(done, want) || len(report.Gaps) != 1 || len(Files(path)) < 4 {
-			t.Errorf("the files have %v, %q", done, report.Gaps)
-		}
-	})
+			if err := l.Failing(); !errors.Is(err, ErrFull) || (len(Files(path)) > 1) != (room > 1000) {
+				t.Errorf("%v, %v", err, Files(path))
+			}
+			d.set(func() { d.room = -1 })
+			time.Sleep(2 * period)
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			entries, report := read(t, path)
+			var done []string
+			for _, e := range entries {
+				if e.Kind == "done" {
+					done = append(done, e.Reason)
+				}
+			}
+			want := make([]string, 0, 21)
+			for n := range 21 {
+				want = append(want, fmt.Sprint(n))
+			}
+			if !slices.Equal(done, want) || len(report.Gaps) != 1 || len(Files(path)) < 4 {
+				t.Errorf("the files have %v, %q", done, report.Gaps)
+			}
+		})
+	}
 }
 
 // What stands at the end of a file and is no line of the log is told, and gone on behind; it gives no
@@ -355,6 +357,24 @@ func TestUnreadableEnd(t *testing.T) {
 		if len(entries) != 3 || entries[0].Number != 4 || entries[0].Kind != "gap" || !strings.Contains(entries[0].Reason, fmt.Sprintf("%d octets behind number 3", len(last))) {
 			t.Errorf("%s: it goes on with %+v", name, entries)
 		}
+	}
+}
+
+// A file in which there is no line is none of the log's, also where its end looks like the beginning of
+// one.
+func TestNoLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	begin := `{"number":`
+	content := "xxxx" + begin + strings.Repeat("p", firstLook-len(begin))
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(Config{Path: path})
+	if err == nil {
+		_ = l.Close()
+	}
+	if data, _ := os.ReadFile(path); !errors.Is(err, errNoLines) || string(data) != content {
+		t.Errorf("%v; the file has %d octets of %d", err, len(data), len(content))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -111,6 +112,12 @@ func TestOpenThings(t *testing.T) {
 			}
 			if want := []string{tt.aborted + " " + ref}; !slices.Equal(told, want) {
 				t.Errorf("%s: when the link is lost the client hears %v, want %v", name, told, want)
+			}
+			stop := uacsta.NewMessage(uacsta.NamespaceED3, tt.stop)
+			s.Request(parse(t, `<`+tt.stop+`><`+tt.element+`>`+ref+`</`+tt.element+`></`+tt.stop+`>`), func(m *uacsta.Message) { stop = m })
+			synctest.Wait()
+			if refusal(stop) != uacsta.InvalidCrossRefID {
+				t.Errorf("%s: what has gone with the link is ended with %s", name, stop)
 			}
 			if m := request(s, tt.start); refusal(m) != uacsta.ResourceOutOfService {
 				t.Errorf("%s: while it is down: %s", name, m)
@@ -409,6 +416,36 @@ func TestQueueOfOneWhoHasGone(t *testing.T) {
 			f.mu.Lock()
 			event.SetCrossRef(fmt.Sprint("link", f.refs+1))
 			f.mu.Unlock()
+		}
+	})
+}
+
+// Peers without an address are told apart by what they are called.
+func TestPeersWithoutAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := audit.Config{Path: filepath.Join(t.TempDir(), "audit.log"), Log: slog.New(slog.DiscardHandler)}
+		strangers, err := audit.OpenTally(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
+		p.SetAudit(nil, strangers)
+		for range 3 {
+			for _, peer := range []string{"pipe", "another pipe", "192.0.2.1:5060", "tcp:192.0.2.1:5061"} {
+				p.Refused("xml", peer, "", "not trusted")
+			}
+		}
+		if err := strangers.Close(); err != nil {
+			t.Fatal(err)
+		}
+		counts := map[string]int64{}
+		for _, e := range entries(t, audit.TallyPath(cfg.Path)) {
+			if e.Kind == "refused" {
+				counts[e.Peer] += max(e.Count, 1)
+			}
+		}
+		if want := map[string]int64{"pipe": 3, "another pipe": 3, "192.0.2.1:5060": 1, "192.0.2.1/32": 5}; !maps.Equal(counts, want) {
+			t.Errorf("refused: %v, want %v", counts, want)
 		}
 	})
 }

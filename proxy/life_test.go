@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -207,6 +208,19 @@ func TestLateAnswers(t *testing.T) {
 		synctest.Wait()
 		if got := l.take(); len(got) != 1 {
 			t.Errorf("the client's own monitor tells %v", got)
+		}
+		f.mu.Lock()
+		f.asked = nil
+		f.mu.Unlock()
+		long := strings.Repeat("r", 1025)
+		for _, late := range []any{
+			uacsta.MonitorStartResponse{}, uacsta.MonitorStartResponse{MonitorCrossRefID: long}, uacsta.RouteRegisterResponse{}, uacsta.RouteRegisterResponse{RouteRegisterReqID: long}, uacsta.SnapshotDeviceResponse{},
+		} {
+			f.up.Event(uacsta.Encode(late, uacsta.Edition3))
+		}
+		synctest.Wait()
+		if len(f.asked) != 0 {
+			t.Errorf("what opened nothing is ended: %v", f.asked)
 		}
 	})
 }

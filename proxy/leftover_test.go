@@ -19,6 +19,7 @@ type opener struct {
 	up   Upcalls
 	lose chan error
 	refs int
+	in   []string // the calls that its device is in; nil: snapshots come in segments
 }
 
 func (o *opener) Run(ctx context.Context, up Upcalls) error {
@@ -48,6 +49,16 @@ func (o *opener) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	case uacsta.NameStartDataCollection:
 		res = uacsta.StartDataCollectionResponse{DcollCrossRefID: ref}
 	case uacsta.NameSnapshotDevice:
+		if o.in != nil {
+			list := &uacsta.SnapshotDeviceDataList{}
+			for _, id := range o.in {
+				list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
+					ConnectionIdentifier: uacsta.Conn(id, "100"), LocalCallState: uacsta.CallState{CompoundCallState: []uacsta.LocalConnectionState{uacsta.Connected}},
+				})
+			}
+			res = uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}
+			break
+		}
 		res = uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{ServiceCrossRefID: ref}}
 	case uacsta.NameGetSwitchingFunctionDevices:
 		res = uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: ref}
@@ -158,6 +169,49 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 		})
 	}
+}
+
+// After a loss the picture of a device takes as much room as the calls in it, and no more: the one before
+// and what was needed to compare them are given back.
+func TestPicturesAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &opener{lose: make(chan error), in: []string{"A", "B"}}
+		p := New(Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}})
+		p.AddLink("opener", o, func(string) bool { return true })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { p.Run(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		synctest.Wait()
+		s, err := p.Open(Opening{Identity: policy.Identity{Name: "a"}}, mute{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		device := uacsta.Dev("100")
+		s.Request(uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, uacsta.Edition3), func(*uacsta.Message) {})
+		synctest.Wait()
+		o.up.Event(uacsta.Encode(uacsta.EstablishedEvent{MonitorCrossRefID: "r1", EstablishedConnection: uacsta.Conn("A", "100"), AnsweringDevice: uacsta.Ext("100")}, uacsta.Edition3))
+		trunk := p.list()[0]
+		for range 3 {
+			o.lose <- errors.New("lost")
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			want := 0
+			for _, c := range trunk.monitorList()[0].picture.calls {
+				want += seenCallSize + len(c.id) + seenPartySize + len("100")
+			}
+			if taken := int(trunk.pictures.taken.Load()); taken != want || len(trunk.monitorList()[0].picture.calls) != 2 || trunk.memory.taken.Load() != 0 {
+				t.Errorf("%d octets are taken, and the picture has %d; %d of snapshots", taken, want, trunk.memory.taken.Load())
+			}
+		}
+		s.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: device}, uacsta.Edition3), func(*uacsta.Message) {})
+		synctest.Wait()
+		s.Close(nil)
+		synctest.Wait()
+		if taken := trunk.pictures.taken.Load(); taken != 0 {
+			t.Errorf("%d octets are taken of nothing", taken)
+		}
+	})
 }
 
 // left counts what the core has of one session and one life.

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"bufio"
 	octets "encoding/binary"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -19,19 +21,43 @@ type wire struct {
 	t    *testing.T
 	l    net.Listener
 	back string
+	read func(*bufio.Reader) (frame []byte, err error)
+	pass func() passage // of each connection; nil: frames pass as they are
+
+	frames       atomic.Int64 // that have passed
+	begun, ended atomic.Int64 // connections
 
 	mu    sync.Mutex
-	how   string // what is done to the connection that there is: "", cut, torn or silent
+	now   breakage // of the connection that there is
+	next  breakage // of the one after it
 	conns []net.Conn
+}
+
+// passage changes frames on their way: requests are those that go to the switch. It is called by
+// two goroutines.
+type passage func(frame []byte, requests bool) []byte
+
+// breakage is how a connection breaks, after so many more frames from the switch.
+type breakage struct {
+	how   string // "": it holds; cut, torn or silent
+	after int
 }
 
 func newWire(t *testing.T, port int) *wire {
 	t.Helper()
+	w := &wire{t: t, back: fmt.Sprintf("127.0.0.1:%d", port), read: readXML}
+	w.listen()
+	return w
+}
+
+// listen begins to take connections; its fields are set by then.
+func (w *wire) listen() {
+	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	w := &wire{t: t, l: l, back: fmt.Sprintf("127.0.0.1:%d", port)}
+	w.l = l
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {
@@ -45,14 +71,20 @@ func newWire(t *testing.T, port int) *wire {
 				continue
 			}
 			w.mu.Lock()
-			w.conns, w.how = []net.Conn{front, back}, ""
+			w.conns, w.now, w.next = []net.Conn{front, back}, w.next, breakage{}
 			w.mu.Unlock()
-			group.Go(func() { w.carry(back, front, false) })
-			group.Go(func() { w.carry(front, back, true) })
+			w.begun.Add(1)
+			pass := func(frame []byte, _ bool) []byte { return frame }
+			if w.pass != nil {
+				pass = w.pass()
+			}
+			var carriers sync.WaitGroup
+			carriers.Go(func() { w.carry(back, front, pass, true) })
+			carriers.Go(func() { w.carry(front, back, pass, false) })
+			group.Go(func() { carriers.Wait(); w.ended.Add(1) })
 		}
 	})
-	t.Cleanup(func() { _ = l.Close(); w.closeBoth(); group.Wait() })
-	return w
+	w.t.Cleanup(func() { _ = l.Close(); w.closeBoth(); group.Wait() })
 }
 
 func (w *wire) closeBoth() {
@@ -65,29 +97,61 @@ func (w *wire) closeBoth() {
 
 func (w *wire) port() int { return w.l.Addr().(*net.TCPAddr).Port }
 
-// breaks says what happens to the next frame from the switch.
-func (w *wire) breaks(how string) {
+// breaks says what happens to the next frame from the switch, and how the connection after this one
+// breaks.
+func (w *wire) breaks(how string, next ...breakage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.how = how
+	w.now = breakage{how: how}
+	for _, b := range next {
+		w.next = b
+	}
+}
+
+// readXML reads a frame of CSTA-XML.
+func readXML(r *bufio.Reader) ([]byte, error) {
+	header := make([]byte, 8)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, err
+	}
+	frame := append(header, make([]byte, octets.BigEndian.Uint16(header[2:4])-8)...)
+	_, err := io.ReadFull(r, frame[8:])
+	return frame, err
+}
+
+// readASN1 reads a frame of CSTA in ASN.1.
+func readASN1(r *bufio.Reader) ([]byte, error) {
+	header := make([]byte, 3)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, err
+	}
+	frame := append(header, make([]byte, octets.BigEndian.Uint16(header[1:])&0x7FFF)...)
+	_, err := io.ReadFull(r, frame[3:])
+	return frame, err
+}
+
+// breaking returns how the connection breaks at a frame; "": it does not.
+func (w *wire) breaking(requests bool) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !requests && w.now.how != "" && w.now.after > 0 {
+		w.now.after--
+	}
+	if w.now.after > 0 {
+		return ""
+	}
+	return w.now.how
 }
 
 // carry passes frames on, from the switch or to it, until the connection ends.
-func (w *wire) carry(to, from net.Conn, requests bool) {
+func (w *wire) carry(to, from net.Conn, pass passage, requests bool) {
 	defer func() { _, _ = to.Close(), from.Close() }()
-	for {
-		header := make([]byte, 8)
-		if _, err := io.ReadFull(from, header); err != nil {
+	for r := bufio.NewReader(from); ; {
+		frame, err := w.read(r)
+		if err != nil {
 			return
 		}
-		frame := append(header, make([]byte, octets.BigEndian.Uint16(header[2:4])-8)...)
-		if _, err := io.ReadFull(from, frame[8:]); err != nil {
-			return
-		}
-		w.mu.Lock()
-		how := w.how
-		w.mu.Unlock()
-		switch {
+		switch how := w.breaking(requests); {
 		case how == "silent":
 			continue // nothing more comes, and the connection stays
 		case how == "cut" && !requests:
@@ -96,7 +160,8 @@ func (w *wire) carry(to, from net.Conn, requests bool) {
 			_, _ = to.Write(frame[:len(frame)/2])
 			return
 		}
-		if _, err := to.Write(frame); err != nil {
+		w.frames.Add(1)
+		if _, err := to.Write(pass(frame, requests)); err != nil {
 			return
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,10 +115,17 @@ type frames struct {
 	next int
 	wait map[string]chan *uacsta.Message
 	done chan struct{}
+
+	stray atomic.Int64 // answers to nothing
 }
 
 func dialFrames(port int, event func(string)) (*frames, error) {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	return dialFramesFrom("127.0.0.1", port, event)
+}
+
+func dialFramesFrom(address string, port int, event func(string)) (*frames, error) {
+	own := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	conn, err := own.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return nil, err
 	}
@@ -139,14 +147,25 @@ func dialFrames(port int, event func(string)) (*frames, error) {
 				event(string(document))
 				continue
 			}
+			m, err := uacsta.Parse(document)
+			switch {
+			case err != nil:
+				f.stray.Add(1)
+				continue
+			case m.Kind() == uacsta.Request: // of the switching function, under a number of its own
+				event(string(document))
+				_ = f.write(id, uacsta.Accept(m, uacsta.Edition6).Bytes())
+				continue
+			}
 			f.mu.Lock()
 			answer := f.wait[id]
 			delete(f.wait, id)
 			f.mu.Unlock()
-			if answer != nil {
-				m, _ := uacsta.Parse(document)
-				answer <- m
+			if answer == nil {
+				f.stray.Add(1)
+				continue
 			}
+			answer <- m
 		}
 	}()
 	return f, nil
@@ -159,10 +178,8 @@ func (f *frames) ask(req any) (*uacsta.Message, error) {
 	f.next = (f.next + 1) % 9999
 	id := fmt.Sprintf("%04d", f.next)
 	f.wait[id] = answer
-	frame := octets.BigEndian.AppendUint16([]byte{0, 0}, uint16(8+len(document)))
-	_, err := f.conn.Write(append(append(frame, id...), document...))
 	f.mu.Unlock()
-	if err != nil {
+	if err := f.write(id, document); err != nil {
 		return nil, err
 	}
 	select {
@@ -173,6 +190,14 @@ func (f *frames) ask(req any) (*uacsta.Message, error) {
 	case <-time.After(patience):
 		return nil, context.DeadlineExceeded
 	}
+}
+
+func (f *frames) write(id string, document []byte) error {
+	frame := octets.BigEndian.AppendUint16([]byte{0, 0}, uint16(8+len(document)))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.conn.Write(append(append(frame, id...), document...))
+	return err
 }
 
 func (f *frames) close() { _ = f.conn.Close(); <-f.done }

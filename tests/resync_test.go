@@ -18,9 +18,17 @@ type observer struct {
 	known  map[[2]string]string // call and device: state
 }
 
-// see takes an event in.
+// see takes an event in, which must be news.
 func (o *observer) see(t *testing.T, ev *uacsta.Message) {
 	t.Helper()
+	if !o.take(ev) {
+		t.Errorf("%s was told before: %s", ev.Name(), ev)
+	}
+}
+
+// take takes an event in, and reports whether it is news.
+func (o *observer) take(ev *uacsta.Message) (news bool) {
+	news = true
 	state := map[string]string{
 		"ServiceInitiatedEvent": "initiated", "OriginatedEvent": "connected", "DeliveredEvent": "alerting", "EstablishedEvent": "connected", "HeldEvent": "hold",
 		"RetrievedEvent": "connected", "QueuedEvent": "queued", "FailedEvent": "fail", "DivertedEvent": "", "ConnectionClearedEvent": "",
@@ -28,9 +36,7 @@ func (o *observer) see(t *testing.T, ev *uacsta.Message) {
 	conns := ev.Connections()
 	if next, one := state[ev.Name()]; one {
 		id := [2]string{conns[0].CallID(), conns[0].DeviceID()}
-		if next != "" && o.known[id] == next {
-			t.Errorf("%s tells again that %v is %q", ev.Name(), id, next)
-		}
+		news = next == "" || o.known[id] != next
 		o.known[id] = next
 		if next == "" {
 			delete(o.known, id)
@@ -59,6 +65,7 @@ func (o *observer) see(t *testing.T, ev *uacsta.Message) {
 		maps.Copy(o.known, joined)
 	}
 	maps.DeleteFunc(o.known, func(id [2]string, _ string) bool { return o.known[[2]string{id[0], o.device}] == "" })
+	return news
 }
 
 // direct sends a request to the switch itself, past the core.

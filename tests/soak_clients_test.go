@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,12 +32,12 @@ type viewer struct {
 	stops map[string]bool              // references of monitors that it has ended
 }
 
-// view is what a client knows of one device, and a digest of what it was told since the last quiet.
+// view is what a client knows of one device, and what it was told since the last quiet.
 type view struct {
 	observer
-	tally
-	names map[string]int
-	all   int // events
+	told  []string       // events, in short
+	names map[string]int // of calls in them
+	all   int            // events
 }
 
 // dial connects by CSTA-XML, from 127.0.0.n.
@@ -174,23 +174,25 @@ func (v *viewer) see(w *view, ev *uacsta.Message) {
 			v.s.fault("%s was told before (it watches %s): %s", v.name, w.device, ev)
 		}
 	}
-	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, w.hash, ev.Name(), ev.Text("localConnectionInfo"), ev.Text("cause"))
+	var b strings.Builder
+	b.WriteString(ev.Name() + " " + ev.Text("localConnectionInfo") + " " + ev.Text("cause"))
 	for _, c := range conns {
+		if c.Name() == "oldConnectionID" { // of the history of devices: ASN.1 has room for one
+			continue
+		}
 		id, known := w.names[c.CallID()]
 		if !known {
 			id = len(w.names)
 			w.names[c.CallID()] = id
 		}
-		_, _ = fmt.Fprint(h, " ", id, c.DeviceID())
+		fmt.Fprintf(&b, " %s=%d/%s", c.Name(), id, c.DeviceID())
 	}
-	w.hash = h.Sum64()
-	w.count++
+	w.told = append(w.told, b.String())
 	w.all++
 }
 
-// digests returns the views of a client by device, as they are now.
-func (v *viewer) digests() map[string]view {
+// now returns the views of a client by device, as they are now.
+func (v *viewer) now() map[string]view {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for ref, events := range v.early {
@@ -205,12 +207,12 @@ func (v *viewer) digests() map[string]view {
 	return views
 }
 
-// forget begins a new digest.
+// forget forgets what was told, but not what came of it.
 func (v *viewer) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, w := range v.views {
-		w.tally, w.names = tally{}, map[string]int{}
+		w.told, w.names = nil, map[string]int{}
 	}
 }
 
@@ -341,7 +343,7 @@ func (s *soak) passer(n int) {
 	var v *viewer
 	var refs []string
 	leave := func() {
-		v.digests()
+		v.now()
 		v.ended()
 		v.link.close()
 		v = nil

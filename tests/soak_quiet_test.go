@@ -91,7 +91,7 @@ func (s *soak) settle() {
 		if passed()-before > int64(4*s.links) {
 			since, before = time.Now(), passed()
 		}
-		return time.Since(since) > time.Second
+		return time.Since(since) > time.Second/2
 	})
 }
 
@@ -135,6 +135,16 @@ func lines(calls map[string]map[string]string) []string {
 	return lines
 }
 
+// apart returns where two lists part ways; "" where they are one and the same.
+func apart(a, b []string) string {
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			return fmt.Sprintf("of %d %q, of %d %q", len(a), a[i:min(i+2, len(a))], len(b), b[i:min(i+2, len(b))])
+		}
+	}
+	return ""
+}
+
 // compare returns what is wrong with the clients' pictures: they must agree with one another, with
 // the switch, and, where there is one, with a witness of all events.
 func (s *soak) compare(truth map[string]map[string]string, witness *viewer) (wrong []string) {
@@ -145,7 +155,7 @@ func (s *soak) compare(truth map[string]map[string]string, witness *viewer) (wro
 	one := map[string]sample{} // of the views of a device
 	calls := map[string]map[string]string{}
 	for _, v := range s.viewers {
-		for device, w := range v.digests() {
+		for device, w := range v.now() {
 			first, there := one[device]
 			if !there {
 				one[device] = sample{w, v.name}
@@ -161,8 +171,8 @@ func (s *soak) compare(truth map[string]map[string]string, witness *viewer) (wro
 			}
 			if !maps.Equal(first.known, w.known) {
 				wrong = append(wrong, fmt.Sprintf("%s knows %v of %s, and %s %v", v.name, w.known, device, first.of, first.known))
-			} else if first.tally != w.tally {
-				wrong = append(wrong, fmt.Sprintf("%s was told %d events of %s, and %s %d, or in another order", v.name, w.count, device, first.of, first.count))
+			} else if what := apart(w.told, first.told); what != "" {
+				wrong = append(wrong, fmt.Sprintf("of %s, %s was told other events than %s: %s", device, v.name, first.of, what))
 			}
 		}
 	}
@@ -174,9 +184,9 @@ func (s *soak) compare(truth map[string]map[string]string, witness *viewer) (wro
 		}
 	}
 	if witness != nil {
-		for device, w := range witness.digests() {
-			if one[device].tally != w.tally {
-				wrong = append(wrong, fmt.Sprintf("%s was told %d events of %s, and the switch told %d, or in another order", one[device].of, one[device].count, device, w.count))
+		for device, w := range witness.now() {
+			if what := apart(one[device].told, w.told); what != "" {
+				wrong = append(wrong, fmt.Sprintf("of %s, %s was told other events than the switch told: %s", device, one[device].of, what))
 			}
 		}
 	}

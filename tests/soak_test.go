@@ -33,7 +33,7 @@ type size struct {
 // they were told have the right picture whenever there is quiet: nothing was lost, told twice, or told
 // of a device that they do not watch.
 func TestSoak(t *testing.T) {
-	sizes := []size{{xml: 80, tr87: 20, passers: 2, links: 2, devices: 25, watched: 3, kills: 3, steps: 100, pace: 50 * time.Millisecond}}
+	sizes := []size{{xml: 80, tr87: 20, passers: 2, links: 2, devices: 25, watched: 3, kills: 3, steps: 80, pace: 50 * time.Millisecond}}
 	if *exhaustive {
 		sizes = []size{
 			{xml: 800, tr87: 200, passers: 20, links: 4, devices: 50, watched: 5, kills: 20, steps: 500, pace: 500 * time.Millisecond},
@@ -262,25 +262,23 @@ func (s *soak) run() {
 	defer end()
 	hows := []string{"cut, torn", "process", "torn", "process, cut", "cut", "silent", "process"}
 	for n := range s.kills {
-		if n%4 == 0 {
-			s.undisturbed()
-		}
 		s.await(s.size.steps)
 		how, l := hows[n%len(hows)], s.rng.IntN(s.links)
 		s.t.Logf("%v: kill %d: %s (link %d)", time.Since(s.began).Round(time.Second), n+1, how, l)
 		s.kill(how, l)
-		if n%2 == 0 || n == s.kills-1 {
-			s.await(s.size.steps / 4)
+		s.await(s.size.steps / 4)
+		switch {
+		case n%4 == 0 || n == s.kills-1:
+			s.undisturbed()
+		case n%2 == 0:
 			s.quiet(nobody, func() {})
 		}
 	}
-	s.undisturbed()
 	end()
 	s.workers.Wait()
-	s.quiet(nobody, func() {})
 	events := 0
 	for _, v := range s.viewers {
-		for _, w := range v.digests() {
+		for _, w := range v.now() {
 			events += w.all
 		}
 	}

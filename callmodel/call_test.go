@@ -85,6 +85,10 @@ func (w *world) happens(notices []Notice) {
 	if !maps.Equal(w.seen, now) {
 		w.Fatalf("%s: events say %v, the model %v", first, w.seen, now)
 	}
+	again := maps.Clone(w.seen) // a snapshot has shown what the event tells
+	if again.apply(first); !maps.Equal(again, now) {
+		w.Fatalf("%s: told once more, events say %v, the model %v", first, again, now)
+	}
 	told := map[string]bool{}
 	for _, n := range notices {
 		ev := uacsta.Encode(n.For("2"), uacsta.Edition3)

@@ -1,6 +1,7 @@
 package callmodel
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -101,8 +102,9 @@ func Changes(ev *uacsta.Message, state func(ID) State) []Change {
 }
 
 // regrouped returns what an event changes that makes one call of others: each connection of the
-// new one has the state that it had before, or is connected. One that a transfer names without an
-// old connection is none yet: the call is on its way there.
+// new one has the state that its old connection had. Where that is not known, it has the one that it
+// is known to have, from a snapshot that was taken after the event, or is connected. One that a transfer
+// names without an old connection is none yet: the call is on its way there.
 func regrouped(ev *uacsta.Message, state func(ID) State) []Change {
 	var changes, joined []Change
 	for _, old := range []string{ev.Text("primaryOldCall/callID"), ev.Text("secondaryOldCall/callID")} {
@@ -120,11 +122,7 @@ func regrouped(ev *uacsta.Message, state func(ID) State) []Change {
 			}
 		case strings.HasSuffix(path, "oldConnection") && len(joined) > 0:
 			last := &joined[len(joined)-1]
-			if was := state(id); was != none {
-				last.State = was
-			} else if last.State == none {
-				last.State = uacsta.Connected
-			}
+			last.State = cmp.Or(state(id), state(last.ID), uacsta.Connected)
 		}
 	}
 	for _, c := range joined {

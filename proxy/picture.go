@@ -183,7 +183,7 @@ func (p *picture) Devices(call string) iter.Seq[string] {
 
 // apply takes an event in, and reports whether the picture is another one now.
 func (p *picture) apply(ev *uacsta.Message) (changed bool) {
-	changes := callmodel.Changes(ev, p.State)
+	changes := callmodel.Changes(ev, p.before(ev))
 	if len(changes) == 1 && changes[0].Device != "" {
 		before := p.State(changes[0].ID)
 		p.change(changes[0])
@@ -208,6 +208,21 @@ func (p *picture) apply(ev *uacsta.Message) (changed bool) {
 		changed = changed || p.State(id) != state
 	}
 	return changed
+}
+
+// before returns the states that connections had before an event. One that makes one call of others
+// says itself what state the device has in it, where that is not known.
+func (p *picture) before(ev *uacsta.Message) func(party) callmodel.State {
+	local := callmodel.State(ev.Text("localConnectionInfo"))
+	if name := ev.Name(); p.own == "" || local == uacsta.Null || name != uacsta.NameTransferedEvent && name != uacsta.NameConferencedEvent {
+		return p.State
+	}
+	return func(id party) callmodel.State {
+		if state := p.State(id); state != "" || id.Device != p.own {
+			return state
+		}
+		return local
+	}
 }
 
 // change takes in what an event changes.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strings"
@@ -37,8 +38,8 @@ func (p plain) apply(ev *uacsta.Message, own string) {
 			case strings.HasSuffix(c.Path(), "newConnection"):
 				last = id
 				joined[id] = uacsta.Connected
-			case strings.HasSuffix(c.Path(), "oldConnection") && p[id] != "":
-				joined[last] = p[id]
+			case strings.HasSuffix(c.Path(), "oldConnection"):
+				joined[last] = cmp.Or(p[id], p[last], uacsta.Connected)
 			}
 		}
 		p.drop(ev.Text("primaryOldCall/callID"))

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -54,7 +55,11 @@ func (o *observer) take(ev *uacsta.Message) (news bool) {
 				}
 			case strings.HasSuffix(c.Path(), "oldConnection"):
 				delete(joined, last) // a party of a call that was not seen: it may be on hold
-				if s := o.known[id]; s != "" {
+				s := cmp.Or(o.known[id], o.known[last])
+				if s == "" && last[1] == o.device {
+					s = ev.Text("localConnectionInfo")
+				}
+				if s != "" {
 					joined[last] = s
 				}
 			}

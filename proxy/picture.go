@@ -211,14 +211,20 @@ func (p *picture) apply(ev *uacsta.Message) (changed bool) {
 }
 
 // before returns the states that connections had before an event. One that makes one call of others
-// says itself what state the device has in it, where that is not known.
+// says itself what state the device has in that, where nothing else does.
 func (p *picture) before(ev *uacsta.Message) func(party) callmodel.State {
 	local := callmodel.State(ev.Text("localConnectionInfo"))
 	if name := ev.Name(); p.own == "" || local == uacsta.Null || name != uacsta.NameTransferedEvent && name != uacsta.NameConferencedEvent {
 		return p.State
 	}
+	connections := ev.Connections()
+	i := slices.IndexFunc(connections, func(c uacsta.Connection) bool { return c.DeviceID() == p.own && c.Name() == "newConnection" })
+	if i < 0 {
+		return p.State
+	}
+	own := party{Call: connections[i].CallID(), Device: p.own}
 	return func(id party) callmodel.State {
-		if state := p.State(id); state != "" || id.Device != p.own {
+		if state := p.State(id); state != "" || id != own {
 			return state
 		}
 		return local

@@ -57,7 +57,7 @@ func (s *soak) quiet(beside func() *viewer, then func()) {
 	s.settle()
 	truth, witness := s.truth(), beside()
 	var wrong []string
-	within(patience, func() bool { wrong = s.compare(truth, witness); return len(wrong) == 0 })
+	within(4*patience, func() bool { wrong = s.compare(truth, witness); return len(wrong) == 0 })
 	s.each(len(s.viewers), func(n int) { s.viewers[n].ask(uacsta.RequestSystemStatus{}) }) // what comes late comes before its answer
 	if len(wrong) == 0 {
 		wrong = s.compare(s.truth(), witness)

@@ -100,11 +100,17 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 			answer(nil, errReference)
 			return true
 		}
-		if a.ends(req) {
+		last := a.ends(req)
+		if last {
 			a.forget()
 		}
 		req.SetText(kind.element, a.linkRef)
-		a.life.request(s, req, answer)
+		a.life.requestIf(s, req, func() error {
+			if there := a.life.associations.of(a.key()); there != a && (there != nil || !last) { // the reference is another's by now
+				return errReference
+			}
+			return nil
+		}, answer)
 		return true
 	}
 	if !ofSwitch[req.Name()] {

@@ -329,7 +329,7 @@ func (s *Session) verify(t *trunk, o *object) error {
 		if !t.calls.has(c.CallID) {
 			return errCall
 		}
-		if !keeps && !t.holds(c) && !t.isIn(c) {
+		if !keeps && !t.holds(c) && !t.isIn(s, c) {
 			return errCall
 		}
 	}
@@ -337,7 +337,7 @@ func (s *Session) verify(t *trunk, o *object) error {
 		return nil
 	}
 	for _, c := range o.connections {
-		devices, err := t.devicesIn(c)
+		devices, err := t.devicesIn(s, c)
 		if err != nil {
 			return errCall
 		}
@@ -352,13 +352,13 @@ func (s *Session) verify(t *trunk, o *object) error {
 }
 
 // devicesIn asks the link which devices are in a call. Where it refuses to say, those that were
-// heard of are.
-func (t *trunk) devicesIn(c uacsta.ConnectionID) (map[string]bool, error) {
+// heard of are. by is the client that it is asked for.
+func (t *trunk) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
 	now, seenNow := scene{Scene: callmodel.Scene{ID: c.CallID}, devices: map[string]bool{}}, newPicture("", &t.pictures)
 	defer seenNow.clear()
-	err := t.lookAt(&now, seenNow, c, &seen)
+	err := t.lookAt(by, &now, seenNow, c, &seen)
 	var refusal *uacsta.Error
 	if err != nil && !errors.As(err, &refusal) {
 		return nil, err
@@ -372,11 +372,11 @@ func (t *trunk) devicesIn(c uacsta.ConnectionID) (map[string]bool, error) {
 }
 
 // inCall asks the link whether a device is in a call. Of a link that takes no snapshots what was
-// heard of the call counts.
-func (t *trunk) inCall(c uacsta.ConnectionID) (bool, error) {
+// heard of the call counts. by is the client that it is asked for, nil the core.
+func (t *trunk) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
-	calls, err := t.callsOf(c.DeviceID, &seen)
+	calls, err := t.callsOf(by, c.DeviceID, &seen)
 	var refusal *uacsta.Error
 	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
 		_, heard := t.calls.heard(c.CallID, c.DeviceID.ID)
@@ -388,8 +388,8 @@ func (t *trunk) inCall(c uacsta.ConnectionID) (bool, error) {
 }
 
 // isIn reports whether a device is in a call for certain.
-func (t *trunk) isIn(c uacsta.ConnectionID) bool {
-	in, err := t.inCall(c)
+func (t *trunk) isIn(by *Session, c uacsta.ConnectionID) bool {
+	in, err := t.inCall(by, c)
 	return in && err == nil
 }
 

@@ -224,7 +224,7 @@ func left(p *Proxy, s *Session, l *life) map[string]int {
 		"pictures": int(t.pictures.taken.Load()), "memory": int(t.memory.taken.Load()), "queued": int(p.queued.Load()), "watches": p.watches.total(),
 	}
 	l.turns.mu.Mutex.Lock()
-	n["questions"], n["lines"] = len(l.turns.out), len(l.turns.lines)
+	n["questions"], n["lines"] = l.turns.out, len(l.turns.lines)
 	l.turns.mu.Mutex.Unlock()
 	s.mu.Mutex.Lock()
 	n["session's"] = len(s.monitors) + len(s.routers) + len(s.associations) + len(s.dialogues) + s.listings + s.outstanding + len(s.queue) + len(s.held)

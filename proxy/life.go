@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -29,7 +30,18 @@ type life struct {
 	routers      owned[*router]        // by the link's registration
 	dialogues    owned[*routeDialogue] // by the link's cross reference
 	associations owned[*association]   // by kind and the link's reference
+	sent         int                   // counts the requests that open or end something
+	repeats      map[string]repeat     // requests to end something that were sent more than once
 }
+
+// repeat is the last time that the link was asked once more to end something.
+type repeat struct {
+	number int // of the requests that open or end something
+	at     time.Time
+}
+
+// repeatsLast is how long a request may stay without answer, for sure.
+const repeatsLast = 5 * time.Minute
 
 func newLife(t *trunk) *life {
 	l := &life{mu: lock{rank: ofLife}, trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
@@ -70,8 +82,13 @@ func (l *life) finish() {
 const paceBurst = 50
 
 // pace waits until the core may ask the link something of itself: what has to be asked after a
-// link came back is thousands of questions.
-func (l *life) pace() error { return l.paces.Wait(l.ctx) }
+// link came back is thousands of questions, and those of clients are not to wait behind them.
+func (l *life) pace() error {
+	if err := l.turns.quiet(l.ctx); err != nil {
+		return err
+	}
+	return l.paces.Wait(l.ctx)
+}
 
 // lasts reports whether the life is not over.
 func (l *life) lasts() bool {
@@ -150,24 +167,38 @@ func (o *owned[T]) empty() map[string]T {
 // itself. reply is called once, in order with what else the link tells; errLinkDown says that the
 // life ended first, and nothing that comes later is taken.
 func (l *life) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	l.requestIf(by, req, nil, reply)
+}
+
+// requestIf is request for what must still be right when its turn has come: a reference may be
+// another's by then. An error of still refuses it, and nothing is sent.
+func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, reply func(*uacsta.Message, error)) {
 	t := l.trunk
 	if !t.outward(req) {
 		reply(nil, errCall)
 		return
 	}
 	l.turns.ask(by, func(q *question) {
+		if still != nil {
+			if why := still(); why != nil {
+				if l.turns.withdraw(q) {
+					reply(nil, why)
+					l.turns.hand()
+				}
+				return
+			}
+		}
 		oneWay := req.OneWay()
 		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the request is the link's from now on
 			if err == nil && res == nil && !oneWay {
 				err = errors.New("the link gave no answer")
 			}
-			if !l.turns.answered(q, err) {
-				return
+			if l.turns.answered(q, err) {
+				if res != nil {
+					t.inward(res)
+				}
+				reply(res, err)
 			}
-			if res != nil {
-				t.inward(res)
-			}
-			reply(res, err)
 			l.turns.hand()
 		})
 	}, func(err error) { reply(nil, err) })
@@ -183,21 +214,70 @@ func (l *life) carry(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	l.trunk.link.Request(req, reply)
 }
 
+// count numbers a request that opens or ends something, as it is sent.
+func (l *life) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent++
+	return l.sent
+}
+
+// repeated takes note that the link is asked once more to end what has a reference, or has done so. It may
+// have done so the first time, too, and have given the reference to something else since.
+func (l *life) repeated(service, ref string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.repeats == nil {
+		l.repeats = map[string]repeat{}
+	}
+	now := time.Now()
+	maps.DeleteFunc(l.repeats, func(_ string, r repeat) bool { return now.Sub(r.at) > repeatsLast })
+	l.sent++
+	l.repeats[service+" "+ref] = repeat{l.sent, now}
+}
+
+// doubtful reports whether what was asked for by a request, and has a reference, may have been ended by a
+// request that meant what had the reference before.
+func (l *life) doubtful(service, ref string, number int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.repeats[service+" "+ref].number > number
+}
+
+// errEnded refuses what was ended by mistake.
+var errEnded = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+
 // maxInsisting is how often the link is asked to end something, which takes three minutes.
 const maxInsisting = 10
 
 // insist asks the link to end what nobody wants any more, and says when that is over. A switch
-// that has no time for it is asked again: else it would stay there as long as the link is up. Before
-// each time still says whether that is still what the reference means; where it is not, over is not
-// called.
+// that has no time for it is asked again: else it would stay there as long as the link is up. Right
+// before each time still says whether that is still what the reference means; where it is not, over is
+// not called.
 func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over func()) {
 	p := l.trunk.proxy
+	ref := req.CrossRef() + req.Text("routeRegisterReqID")
 	var ask func(refusals int)
 	ask = func(refusals int) {
-		if !still() {
-			return
+		if by != nil && by.ended() { // its turns are for those that stay
+			by = nil
 		}
-		l.request(by, req.Clone(), func(_ *uacsta.Message, err error) {
+		gone := false
+		l.requestIf(by, req.Clone(), func() error {
+			if gone = !still(); gone {
+				return errReferenceUsed
+			}
+			if refusals > 0 {
+				l.repeated(req.Name(), ref)
+			}
+			return nil
+		}, func(_ *uacsta.Message, err error) {
+			if gone {
+				return
+			}
+			if refusals > 0 && err == nil {
+				l.repeated(req.Name(), ref)
+			}
 			again := err != nil && worthAnother(err) && l.lasts()
 			if again && refusals+1 == maxInsisting {
 				l.trunk.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)

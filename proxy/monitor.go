@@ -29,6 +29,7 @@ type monitor struct {
 	mu       lock
 	state    monitorState
 	question int       // counts the times that the link was asked: only the last answer counts
+	number   int       // of that request in its life
 	life     *life     // in which it was asked
 	ref      string    // the link's, in that life, once it is started
 	existing *bool     // whether the link reports calls that were there before
@@ -189,24 +190,30 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 	question := m.question
 	m.state, m.life, m.ref = asking, l, ""
 	answered := func(res *uacsta.Message, err error) { m.answered(l, question, res, err) }
+	sent := func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.number = l.count()
+		return nil
+	}
 	call := m.watch.MonitorObject.CallObject
 	if _, keeps := m.trunk.link.(ConnectionKeeper); call != nil && len(m.clients) > 0 && !keeps {
 		// A switch that was restarted may have given the callID to another call, that the clients
 		// have no right on.
 		return func() {
 			m.trunk.proxy.spawn(func() { // not here: we may be inside the link's own call
-				switch in, err := m.trunk.inCall(*call); {
+				switch in, err := m.trunk.inCall(by, *call); {
 				case err != nil:
 					answered(nil, err)
 				case in:
-					l.request(by, m.ask.Clone(), answered)
+					l.requestIf(by, m.ask.Clone(), sent, answered)
 				default:
 					answered(nil, errCall)
 				}
 			})
 		}
 	}
-	return func() { l.request(by, m.ask.Clone(), answered) }
+	return func() { l.requestIf(by, m.ask.Clone(), sent, answered) }
 }
 
 // answered takes the answer to a question for the monitor; the link gives it before the first
@@ -225,6 +232,10 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 			l.orphan(res)
 		}
 		return
+	}
+	if err == nil && l.doubtful(uacsta.NameMonitorStop, ref, m.number) {
+		defer l.orphan(res) // whether it is there or not, it is not afterwards
+		err = errEnded
 	}
 	if err == nil {
 		if err = l.monitors.enter(ref, m); errors.Is(err, errReferenceUsed) {

@@ -177,14 +177,14 @@ func ownOf(object uacsta.MonitorObject) string {
 func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
 		s := scene{Scene: callmodel.Scene{ID: call.CallID}}
-		if err := m.trunk.lookAt(&s, now, *call, seen); err != nil {
+		if err := m.trunk.lookAt(nil, &s, now, *call, seen); err != nil {
 			return nil, err
 		}
 		return []callmodel.Scene{s.Scene}, nil
 	}
 	own := *m.watch.MonitorObject.DeviceObject
 	var scenes []callmodel.Scene
-	calls, err := m.trunk.callsOf(own, seen)
+	calls, err := m.trunk.callsOf(nil, own, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
 		}
 		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
 		var refusal *uacsta.Error
-		switch err := m.trunk.lookAt(&s, now, info.ConnectionIdentifier, seen); {
+		switch err := m.trunk.lookAt(nil, &s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:
 		case !errors.As(err, &refusal): // a refusal leaves us with what the device's snapshot says
 			return nil, err
@@ -215,8 +215,8 @@ func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
 }
 
 // callsOf takes a snapshot of a device. What it takes in memory is taken of seen, as below.
-func (t *trunk) callsOf(device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
-	res, data, err := t.snapshot(uacsta.SnapshotDevice{SnapshotObject: device}, seen)
+func (t *trunk) callsOf(by *Session, device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
+	res, data, err := t.snapshot(by, uacsta.SnapshotDevice{SnapshotObject: device}, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -239,8 +239,8 @@ func (t *trunk) callsOf(device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotD
 }
 
 // lookAt takes a snapshot of a call.
-func (t *trunk) lookAt(s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
-	res, data, err := t.snapshot(uacsta.SnapshotCall{SnapshotObject: call}, seen)
+func (t *trunk) lookAt(by *Session, s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
+	res, data, err := t.snapshot(by, uacsta.SnapshotCall{SnapshotObject: call}, seen)
 	if err != nil {
 		return err
 	}
@@ -338,10 +338,10 @@ func (g *gathering) end() []*uacsta.Message {
 	return g.data
 }
 
-// snapshot asks for one and waits for its answer, and for its segments where it comes in
+// snapshot asks for one, in the turn of the client by, nil the core's, and waits for its answer, and for its segments where it comes in
 // some; the link gives an answer in any case. What they take in memory is taken of seen, which is
 // the caller's to release once it needs them no more.
-func (t *trunk) snapshot(req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
+func (t *trunk) snapshot(by *Session, req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
@@ -350,7 +350,7 @@ func (t *trunk) snapshot(req any, seen *claim) (res *uacsta.Message, data []*uac
 	var a *association
 	g := &gathering{ended: make(chan error, 1), seen: seen}
 	l := t.now()
-	l.request(nil, uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
+	l.request(by, uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) {
 		if err == nil {
 			if ref := reference(m.Text(deviceData.at(m))); ref != "" {
 				a = &association{kind: segments, life: l, linkRef: ref}

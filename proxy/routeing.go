@@ -117,13 +117,20 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 	question := r.question
 	r.life, r.linkRef = l, ""
 	r.mu.Unlock()
-	l.request(by, req, func(res *uacsta.Message, err error) {
+	number := 0
+	l.requestIf(by, req, func() error {
+		number = l.count()
+		return nil
+	}, func(res *uacsta.Message, err error) {
 		r.mu.Lock()
 		wanted := r.question == question && !r.over.Load() && r.allowed()
+		var ended *uacsta.Message // what the answer opened in vain
 		if err == nil && wanted {
 			linkRef := reference(res.Text("routeRegisterReqID"))
 			if linkRef == "" {
 				err = uacsta.Refuse(uacsta.Unspecified, "")
+			} else if l.doubtful(uacsta.NameRouteRegisterCancel, linkRef, number) {
+				err, ended = errEnded, res.Clone()
 			} else if err = l.routers.enter(linkRef, r); err == nil {
 				r.linkRef = linkRef
 			}
@@ -133,9 +140,10 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 		}
 		r.mu.Unlock()
 		if err == nil && !wanted {
-			late := res.Clone()
-			l.trunk.proxy.spawn(func() { l.orphan(late) }) // not here: we may be inside the link's own call
-			err = errLinkDown
+			ended, err = res.Clone(), errLinkDown
+		}
+		if ended != nil {
+			l.trunk.proxy.spawn(func() { l.orphan(ended) }) // not here: we may be inside the link's own call
 		}
 		done(res, err)
 	})
@@ -328,12 +336,18 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	}
 	s.recorded(&o, answer, func(answer answerer) {
 		d.limit.Reset(dialogueTime)
-		if req.Name() == uacsta.NameRouteEnd {
+		last := req.Name() == uacsta.NameRouteEnd
+		if last {
 			d.forget()
 		}
 		req.SetText("crossRefIdentifier", d.linkRef)
 		req.SetText("routeRegisterReqID", d.router.atLink())
-		d.life.request(s, req, answer)
+		d.life.requestIf(s, req, func() error {
+			if there := d.life.dialogues.of(d.linkRef); there != d && (there != nil || !last) { // it is about another call by now
+				return errDialogue
+			}
+			return nil
+		}, answer)
 	})
 }
 

@@ -244,6 +244,13 @@ func (s *Session) end(reason error) {
 	}
 }
 
+// ended reports whether the session is over.
+func (s *Session) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 func (s *Session) finish(lost bool) bool {
 	s.mu.Lock()
 	if s.closed {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -26,6 +28,13 @@ type desk struct {
 
 func newDesk(most int) *desk {
 	return &desk{turns: newTurns(most, 5*time.Second), out: map[string]*question{}}
+}
+
+// somebody is a session of an identity.
+func somebody(name string) *Session {
+	s := &Session{}
+	s.who.Store(&policy.Identity{Name: name})
+	return s
 }
 
 // put has a client's question sent when its turn comes.
@@ -77,7 +86,7 @@ func (d *desk) expect(t *testing.T, want string) {
 // So many questions are out at a time; the others come in the turn of their clients, each client's in
 // order, and what nobody asks any more leaves nothing behind.
 func TestTurnsInOrder(t *testing.T) {
-	a, b, c := &Session{}, &Session{}, &Session{}
+	a, b, c := somebody("a"), somebody("b"), somebody("c")
 	d := newDesk(2)
 	for _, name := range []string{"a1", "a2", "a3", "a4"} {
 		d.put(a, name)
@@ -92,8 +101,8 @@ func TestTurnsInOrder(t *testing.T) {
 		}
 	}
 	d.expect(t, "a3 b1 c1 a4 b2")
-	if len(d.lines) != 0 || len(d.next) != 0 || len(d.turns.out) != 0 {
-		t.Errorf("%d lines are left, %d turns, %d questions", len(d.lines), len(d.next), len(d.turns.out))
+	if len(d.lines) != 0 || len(d.next) != 0 || d.turns.out != 0 {
+		t.Errorf("%d lines are left, %d turns, %d questions", len(d.lines), len(d.next), d.turns.out)
 	}
 	d.put(a, "again")
 	d.expect(t, "again")
@@ -103,95 +112,197 @@ func TestTurnsInOrder(t *testing.T) {
 	}
 }
 
-// A switching function that takes fewer questions than was thought gets fewer; the one that it had no
-// room for comes again, before others of its client. After it has answered for a while it gets more,
-// up to what was thought.
+// A switching function that takes fewer questions than was thought gets fewer; those that it had no
+// room for come again, in their order, unless it has taken one behind them. After it has answered for a
+// while it gets more, up to what was thought.
 func TestRoomOfASwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &Session{}
-		d := newDesk(4)
-		for _, name := range []string{"1", "2", "3", "4", "5", "6"} {
+		a, b := somebody("a"), somebody("b")
+		d := newDesk(8)
+		d.put(b, "b")
+		for _, name := range []string{"1", "2", "3", "4", "5"} {
 			d.put(a, name)
 		}
-		d.expect(t, "1 2 3 4")
-		if d.answer("4", errFull) {
-			t.Error("a question that is asked again is answered")
+		d.expect(t, "b 1 2 3 4 5")
+		d.put(a, "6")
+		for _, name := range []string{"3", "5", "4"} { // it had room for three
+			if d.answer(name, errFull) {
+				t.Errorf("%s is answered, and could be asked again", name)
+			}
+		}
+		if d.turns.room.now != 3 {
+			t.Errorf("it takes %d at a time, after it had no room for a fourth", d.turns.room.now)
 		}
 		d.expect(t, "")
-		d.answer("1", nil)
-		d.expect(t, "4")
-		for _, name := range []string{"2", "3", "4", "5", "6"} {
+		for _, name := range []string{"1", "2", "3"} {
 			d.answer(name, nil)
 		}
-		d.expect(t, "5 6")
-		good := 6 // answers since
-		most := func() (n int) {
-			for n = range 10 {
-				before := len(d.sent)
-				d.put(a, fmt.Sprint("probe", n))
-				if len(d.sent) == before {
-					break
-				}
-			}
-			for i := range n + 1 {
-				d.answer(fmt.Sprint("probe", i), nil)
-				good++
-			}
-			d.sent = nil
-			return n
+		d.expect(t, "3 4 5")
+		d.answer("4", nil)
+		d.answer("5", nil)
+		d.answer("6", nil)
+		d.answer("b", nil)
+		d.expect(t, "6")
+
+		d.put(b, "b1")
+		d.put(b, "b2")
+		d.put(a, "1")
+		d.expect(t, "b1 b2 1")
+		d.answer("b1", nil)
+		d.put(a, "2")
+		if d.answer("1", errFull) {
+			t.Error("1 is answered while it is open whether 2 is taken")
 		}
-		if n := most(); n != 3 {
-			t.Errorf("it takes %d at a time, after it had no room for the fourth", n)
+		d.answer("2", nil)
+		if got := d.refused(); !slices.Equal(got, []string{"1 " + uacsta.OutstandingReqLimitExceeded}) {
+			t.Errorf("2 was taken, and 1 stood before it: %v", got)
 		}
-		for ; good < 16*3; good++ {
+		d.answer("b2", nil)
+		for range 4000 {
 			d.put(a, "x")
 			d.answer("x", nil)
 		}
-		d.sent = nil
-		if n := most(); n != 4 {
-			t.Errorf("it takes %d at a time, after it has answered for a while", n)
+		if d.turns.room.now != 8 {
+			t.Errorf("it takes %d at a time, after it has answered for a while", d.turns.room.now)
 		}
-		for range 200 {
-			d.put(a, "x")
-			d.answer("x", nil)
-		}
-		d.sent = nil
-		if n := most(); n != 4 {
-			t.Errorf("it takes %d at a time, and four at most", n)
-		}
-		if len(d.refused()) != 0 {
-			t.Error(d.refused())
+		if len(d.lines) != 0 || len(d.groups) != 0 || d.turns.out != 0 {
+			t.Errorf("%d lines are left, %d identities, %d questions", len(d.lines), len(d.groups), d.turns.out)
 		}
 	})
 }
 
-// A switching function that has no room for anything is told one question at a time, and its refusal
-// is the answer where there is nothing else out that could make room, or others of the client have
-// followed.
+// A device that has no room says nothing of the switching function, where that has taken more at a time. If it
+// says so again and again, it is believed.
+func TestRoomOfADevice(t *testing.T) {
+	r := roomAtLink{now: 256, most: 256}
+	r.learn(0, true)
+	for others := range 100 {
+		r.learn(others, false)
+	}
+	for range 1000 {
+		r.learn(2, true)
+		for range 30 {
+			r.learn(50, false)
+		}
+	}
+	if r.now != 256 {
+		t.Errorf("one device in trouble leaves room for %d", r.now)
+	}
+	for range maxDoubts + 1 {
+		r.learn(5, true)
+	}
+	if r.now != 5 {
+		t.Errorf("the switching function takes 5, it gets %d", r.now)
+	}
+	for answers := range 10000 {
+		if r.learn(r.now-1, false); r.now == 256 {
+			t.Logf("after %d answers there is all the room again", answers)
+			return
+		}
+	}
+	t.Errorf("after 10000 answers there is room for %d", r.now)
+}
+
+// However many questions an identity has, and in however many sessions, it leaves room for others, and
+// its sessions have one turn together.
+func TestRoomForOthers(t *testing.T) {
+	d := newDesk(12)
+	for n := range 10 {
+		s := somebody("greedy")
+		for i := range 10 {
+			d.put(s, fmt.Sprintf("%d.%d", n, i))
+		}
+	}
+	if len(d.sent) != 8 {
+		t.Errorf("%d of 12 turns are those of one identity", len(d.sent))
+	}
+	d.sent = nil
+	d.put(somebody("modest"), "modest")
+	d.expect(t, "modest")
+	d.put(somebody("greedy too"), "too")
+	d.expect(t, "too")
+	d.put(nil, "the core's")
+	d.put(somebody("last"), "last")
+	d.expect(t, "the core's last")
+	d.put(somebody("one more"), "waits")
+	d.expect(t, "")
+	d.answer("0.0", nil)
+	d.expect(t, "waits")
+	d.answer("0.1", nil)
+	d.answer("0.2", nil)
+	d.expect(t, "")
+	d.answer("0.3", nil)
+	d.expect(t, "0.8")
+}
+
+// What is no longer right when its turn comes is taken back, and leaves nothing.
+func TestWithdraw(t *testing.T) {
+	a := somebody("a")
+	d := newDesk(1)
+	d.put(a, "out")
+	withdrawn := false
+	d.ask(a, func(q *question) { withdrawn = d.withdraw(q) }, func(err error) { t.Error(err) })
+	d.put(a, "next")
+	d.answer("out", nil)
+	d.expect(t, "out next")
+	d.answer("next", nil)
+	if !withdrawn || len(d.lines) != 0 || len(d.groups) != 0 || d.turns.out != 0 {
+		t.Errorf("%v, %d lines are left, %d identities, %d questions", withdrawn, len(d.lines), len(d.groups), d.turns.out)
+	}
+}
+
+// The core asks nothing more of itself while many of its questions wait.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(1)
+		d.put(somebody("a"), "out")
+		for n := range coreWaits {
+			if err := d.quiet(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			d.put(nil, fmt.Sprint(n))
+		}
+		calm := make(chan error, 2)
+		go func() { calm <- d.quiet(t.Context()) }()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { calm <- d.quiet(ctx) }()
+		synctest.Wait()
+		if len(calm) != 0 {
+			t.Fatal("it asks more")
+		}
+		cancel()
+		if err := <-calm; err == nil {
+			t.Fatal("it asks more after its end")
+		}
+		d.answer("out", nil)
+		if err := <-calm; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A refusal for want of room is the answer where there is nothing else out that could make room; it says nothing
+// of what the switching function takes.
 func TestNoRoomAtAll(t *testing.T) {
-	a, b := &Session{}, &Session{}
+	a, b := somebody("a"), somebody("b")
 	d := newDesk(4)
 	d.put(a, "only")
 	if !d.answer("only", errFull) {
 		t.Error("it would be asked again at once, for ever")
 	}
-	d.put(a, "1")
-	d.put(b, "2")
-	d.expect(t, "only 1")
-	d.answer("1", nil)
-	d.answer("2", nil)
-	d = newDesk(4)
 	d.put(b, "other")
 	d.put(a, "first")
 	d.put(a, "second")
-	if !d.answer("first", errFull) {
-		t.Error("a question that another of its client has passed is asked again")
+	d.expect(t, "only other first second")
+	for _, name := range []string{"first", "second"} {
+		if d.answer(name, errFull) {
+			t.Errorf("%s could be asked again, and is answered", name)
+		}
 	}
-	if d.answer("second", errFull) {
-		t.Error("a question that could be asked again is answered")
-	}
-	d.expect(t, "other first second")
+	d.expect(t, "")
 	d.answer("other", nil)
+	d.expect(t, "first")
+	d.answer("first", nil)
 	d.expect(t, "second")
 }
 
@@ -199,7 +310,7 @@ func TestNoRoomAtAll(t *testing.T) {
 // core's own wait as long as it takes. A question that was sent once waits no longer in all.
 func TestWaitingTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := &Session{}, &Session{}
+		a, b := somebody("a"), somebody("b")
 		d := newDesk(1)
 		d.put(b, "out")
 		d.put(a, "waits")
@@ -265,7 +376,7 @@ func TestWaitingTooLong(t *testing.T) {
 // not count, and later questions are refused at once.
 func TestTurnsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := &Session{}, &Session{}
+		a, b := somebody("a"), somebody("b")
 		d := newDesk(1)
 		d.put(a, "out")
 		d.put(a, "waits")
@@ -291,7 +402,7 @@ func TestTurnsEnd(t *testing.T) {
 // A link that answers while it is asked hands the next turn out itself: no question overtakes another
 // of its client.
 func TestAnsweredAtOnce(t *testing.T) {
-	a := &Session{}
+	a := somebody("a")
 	d := newDesk(1)
 	var order []string
 	put := func(name string, then func()) {
@@ -320,7 +431,7 @@ func TestAnsweredAtOnce(t *testing.T) {
 // A switching function that has no room, and says so while it is asked, is asked again once others are
 // answered, and once only.
 func TestNoRoomAtOnce(t *testing.T) {
-	a, b := &Session{}, &Session{}
+	a, b := somebody("a"), somebody("b")
 	d := newDesk(4)
 	d.put(b, "out")
 	d.put(b, "out too")
@@ -345,7 +456,7 @@ func TestNoRoomAtOnce(t *testing.T) {
 	d.answer("out too", nil)
 	d.expect(t, "out out too next")
 	d.answer("next", nil)
-	if tries != 3 || len(d.lines) != 0 || len(d.next) != 0 || len(d.turns.out) != 0 {
-		t.Errorf("it is asked %d times; %d lines are left, %d turns, %d questions", tries, len(d.lines), len(d.next), len(d.turns.out))
+	if tries != 3 || len(d.lines) != 0 || len(d.next) != 0 || d.turns.out != 0 {
+		t.Errorf("it is asked %d times; %d lines are left, %d turns, %d questions", tries, len(d.lines), len(d.next), d.turns.out)
 	}
 }

@@ -99,7 +99,7 @@ func TestNothingIsLeft(t *testing.T) {
 			s.Lose(nil)
 			time.Sleep(time.Minute)
 		},
-		"the client ends each": func(_ *Proxy, s *Session, o *opener, answers []*uacsta.Message) {
+		"the client ends each": func(_ *Proxy, s *Session, _ *opener, answers []*uacsta.Message) {
 			ask(s, uacsta.MonitorStop{MonitorCrossRefID: answers[0].CrossRef()})
 			ask(s, uacsta.RouteRegisterCancel{RouteRegisterReqID: answers[1].Text("routeRegisterReqID")})
 			ask(s, uacsta.StopDataCollection{DcollCrossRefID: answers[2].Text("dcollCrossRefID")})

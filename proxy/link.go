@@ -208,6 +208,7 @@ func (t *trunk) Ready() {
 		t.down(errors.New("the link was ready once more without having been down"))
 	}
 	l := newLife(t)
+	l.turns.begin(t.now().turns)
 	t.mu.Lock()
 	t.life, t.status, t.since, t.failure = l, uacsta.StatusNormal, l.since, nil
 	monitors, routers := slices.Collect(maps.Values(t.monitors)), slices.Collect(maps.Keys(t.routers))

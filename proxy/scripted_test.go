@@ -246,7 +246,7 @@ func TestVerificationDoesNotWait(t *testing.T) {
 		var took, direct time.Duration
 		v.Request(uacsta.Encode(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")}, uacsta.Edition3), func(m *uacsta.Message) { took = time.Since(begun); t.Log(m) })
 		w, _ := open(t, p, "other")
-		w.Request(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("102"), CalledDirectoryNumber: uacsta.Dev("109")}, uacsta.Edition3), func(m *uacsta.Message) { direct = time.Since(begun) })
+		w.Request(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("102"), CalledDirectoryNumber: uacsta.Dev("109")}, uacsta.Edition3), func(*uacsta.Message) { direct = time.Since(begun) })
 		time.Sleep(11 * time.Minute)
 		synctest.Wait()
 		t.Logf("AnswerCall took %v, a MakeCall %v", took, direct)

@@ -62,6 +62,16 @@ func newTurns(most int, wait time.Duration) *turns {
 	return &turns{mu: lock{rank: ofLife}, wait: wait, room: roomAtLink{now: most, most: most}, groups: map[string]*group{}, lines: map[*Session]*line{}}
 }
 
+// begin has a new life begin with the room that the one before it has found.
+func (t *turns) begin(before *turns) {
+	before.mu.Lock()
+	room := before.room.now
+	before.mu.Unlock()
+	t.mu.Lock()
+	t.room.now = room
+	t.mu.Unlock()
+}
+
 // ask has a question sent when its turn comes; by is the client, nil the core. Either send is called,
 // and answered or withdraw is to be called with that question, or refuse: once in all, but for a
 // question that the switching function had no room for, which is sent again.

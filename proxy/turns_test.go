@@ -130,8 +130,8 @@ func TestRoomOfASwitch(t *testing.T) {
 				t.Errorf("%s is answered, and could be asked again", name)
 			}
 		}
-		if d.turns.room.now != 3 {
-			t.Errorf("it takes %d at a time, after it had no room for a fourth", d.turns.room.now)
+		if d.room.now != 3 {
+			t.Errorf("it takes %d at a time, after it had no room for a fourth", d.room.now)
 		}
 		d.expect(t, "")
 		for _, name := range []string{"1", "2", "3"} {
@@ -162,8 +162,8 @@ func TestRoomOfASwitch(t *testing.T) {
 			d.put(a, "x")
 			d.answer("x", nil)
 		}
-		if d.turns.room.now != 8 {
-			t.Errorf("it takes %d at a time, after it has answered for a while", d.turns.room.now)
+		if d.room.now != 8 {
+			t.Errorf("it takes %d at a time, after it has answered for a while", d.room.now)
 		}
 		if len(d.lines) != 0 || len(d.groups) != 0 || d.turns.out != 0 {
 			t.Errorf("%d lines are left, %d identities, %d questions", len(d.lines), len(d.groups), d.turns.out)
@@ -458,5 +458,15 @@ func TestNoRoomAtOnce(t *testing.T) {
 	d.answer("next", nil)
 	if tries != 3 || len(d.lines) != 0 || len(d.next) != 0 || d.turns.out != 0 {
 		t.Errorf("it is asked %d times; %d lines are left, %d turns, %d questions", tries, len(d.lines), len(d.next), d.turns.out)
+	}
+}
+
+// A new life of a link begins with the room that the switching function was seen to have.
+func TestRoomOfANewLife(t *testing.T) {
+	before, now := newTurns(8, time.Second), newTurns(8, time.Second)
+	before.room.learn(3, true)
+	now.begin(before)
+	if now.room.now != 3 || now.room.most != 8 {
+		t.Errorf("%+v", now.room)
 	}
 }

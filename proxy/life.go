@@ -201,7 +201,13 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 			}
 			l.turns.hand()
 		})
-	}, func(err error) { reply(nil, err) })
+	}, func(err error) {
+		if by != nil && noRoom(err) {
+			t.proxy.stats.TurnsRefused.Add(1)
+			t.log.Warn("a request was refused: the switching function is busy with others", "service", req.Name(), "identity", by.Identity().String())
+		}
+		reply(nil, err)
+	})
 }
 
 // carry gives a request to the link. A link that panics at it is started anew.

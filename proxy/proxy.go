@@ -47,7 +47,7 @@ type Config struct {
 
 // Stats counts what the core does, for metrics.
 type Stats struct {
-	Sessions, Requests, Refusals, Denials, Events, Overflows, StrayEvents atomic.Int64
+	Sessions, Requests, Refusals, Denials, TurnsRefused, Events, Overflows, StrayEvents atomic.Int64
 }
 
 // Proxy is the core.

@@ -92,6 +92,9 @@ func (m *monitor) catchUp(l *life, r *resync) {
 			m.tellStale(ev)
 		}
 		defer m.fresh()
+		if r.tried > 0 {
+			t.log.Info("a device was looked at after all: clients know what they missed", "device", m.device.String())
+		}
 	}
 	m.tellHeld()
 }

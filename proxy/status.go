@@ -10,7 +10,7 @@ import (
 type Status struct {
 	Sessions     int          `json:"sessions"`
 	Applications int          `json:"application_sessions"`
-	Monitors     int          `json:"monitors"` // held at the links
+	Monitors     int          `json:"monitors"` // held at the links, or waiting for them
 	Links        []LinkStatus `json:"links"`
 }
 

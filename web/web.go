@@ -104,7 +104,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
 	}
 	gauge("sessions", "Client sessions open.", func() float64 { return float64(o.Proxy.Status().Sessions) })
-	gauge("link_monitors", "Monitors held at the links.", func() float64 { return float64(o.Proxy.Status().Monitors) })
+	gauge("link_monitors", "Monitors held at the links, and those that wait for a link to come back.", func() float64 { return float64(o.Proxy.Status().Monitors) })
 	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
 	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
 	stack := func(prefix string, ua *sip.UA) {
@@ -161,6 +161,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("requests_total", "CSTA requests of clients.", &core.Requests)
 	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
 	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
+	counter("turns_refused_total", "CSTA requests refused because their switching function was busy with others.", &core.TurnsRefused)
 	counter("events_total", "CSTA events given to clients.", &core.Events)
 	counter("overflows_total", "Sessions ended because the client was too slow.", &core.Overflows)
 	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were not taken.", &o.Strangers.Refused)
@@ -173,7 +174,7 @@ type links struct{ proxy *proxy.Proxy }
 
 var (
 	linkUp      = prometheus.NewDesc("tr87proxy_link_up", "1 when the link is up.", []string{"link"}, nil)
-	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link.", []string{"link"}, nil)
+	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link, or waiting for it to come back.", []string{"link"}, nil)
 )
 
 // Describe implements prometheus.Collector.

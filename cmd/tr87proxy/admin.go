@@ -105,7 +105,7 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 		}
 		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
 	}
-	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links (of those that are down, they wait)\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
 	if st.Phones != nil {
 		fmt.Fprintf(w, "%d extensions with a telephone that can be reached, %d telephones in calls\n", st.Phones.Reachable, st.Phones.Legs)
 	}

@@ -12,11 +12,11 @@ import (
 type registration struct {
 	id     string
 	types  uacsta.RequestTypes
-	filter uacsta.StatusFilter // a status that is true here is not told
+	filter uacsta.StatusFilter // a status that is true here is not told; guarded by Session.mu
 	beat   *time.Timer
 }
 
-// suppresses reports whether a status is not to be told.
+// suppresses reports whether a status is not to be told; Session.mu is held.
 func (r *registration) suppresses(status uacsta.SystemStatusValue) bool {
 	f := r.filter
 	return !r.types.SystemStatus || map[uacsta.SystemStatusValue]bool{
@@ -71,12 +71,12 @@ func (s *Session) heartbeat(r *registration) {
 func (s *Session) status(value uacsta.SystemStatusValue) {
 	msg := uacsta.SystemStatus{SystemStatus: value}
 	s.mu.Lock()
-	r := s.registered
-	if r != nil {
-		msg.SysStatRegisterID = r.id
+	suppressed := false
+	if r := s.registered; r != nil {
+		msg.SysStatRegisterID, suppressed = r.id, r.suppresses(value)
 	}
 	s.mu.Unlock()
-	if r == nil || !r.suppresses(value) {
+	if !suppressed {
 		s.send(msg)
 	}
 }

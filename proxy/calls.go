@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"container/list"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -267,11 +268,24 @@ func (c *calls) dialMore(shown, digits string) (all string, settle func(err erro
 	return all, func(err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		k.dialling = err != nil && worthAnother(err)
+		k.dialling = unanswered(err)
 		if err == nil {
 			k.dialled = all
 		}
 	}, true
+}
+
+// unanswered reports whether an error leaves open what became of a request: it was not answered in
+// time, or the link went down. Every other refusal says that it was not carried out.
+func unanswered(err error) bool {
+	var refusal *uacsta.Error
+	switch {
+	case err == nil:
+		return false
+	case !errors.As(err, &refusal):
+		return true
+	}
+	return refusal.Category == uacsta.SystemResourceAvailability && (refusal.Value == uacsta.Generic || refusal.Value == uacsta.ResourceOutOfService)
 }
 
 // parties returns the devices that are known to be in a call.

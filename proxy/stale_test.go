@@ -63,6 +63,43 @@ func TestDialledDigits(t *testing.T) {
 	})
 }
 
+// Digits that a switch had no room for were not dialled, nor were those of a request whose turn did not
+// come: others can be.
+func TestDigitsWithoutRoom(t *testing.T) {
+	for _, why := range []*uacsta.Error{
+		uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded),
+		uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy),
+		uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var fails error = why
+			f := &flaky{lose: make(chan error), answers: answers{
+				"DialDigits": func(*uacsta.Message) (*uacsta.Message, error) {
+					return uacsta.Encode(uacsta.DialDigitsResponse{}, uacsta.Edition3), fails
+				},
+			}}
+			rules := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"*"}})
+			rules.Rules = append([]policy.Rule{{Name: "fraud", Deny: true, Destinations: []string{"1090900*"}}}, rules.Rules...)
+			p := start(t, f, rules, nil)
+			s, _ := open(t, p, "a")
+			own := uacsta.Conn(call(s, "100"), "100") // it has dialled 109
+			dial := func(digits string) string {
+				return refusal(request(s, uacsta.DialDigits{DiallingConnection: own, DiallingSequence: uacsta.Dev(digits)}))
+			}
+			if got := dial("2"); got != why.Value {
+				t.Fatalf("%q, want %q", got, why.Value)
+			}
+			fails = nil
+			if got := dial("0900"); got != uacsta.PrivilegeViolationCalledDevice {
+				t.Errorf("after %v the number is not known: %q", why, got)
+			}
+			if got := dial("3"); got != "" {
+				t.Errorf("after %v nobody can dial: %q", why, got)
+			}
+		})
+	}
+}
+
 // A snapshot need not say in what state connections are: those without are in the call, too.
 func TestClearCallOfStatelessSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -114,7 +114,7 @@ func (s *Session) recorded(o *object, answer answerer, do func(answerer)) {
 }
 
 // record writes down a request that controls something, and goes on with it then. It may take a
-// while. A request that cannot be written down is refused.
+// while. A request that cannot be written down is refused, and one of a client that has left meanwhile.
 func (s *Session) record(o *object, answer answerer, do func(answerer)) {
 	if s.proxy.cfg.Audit == nil || o.action == policy.Observe {
 		do(s.audited(o, answer))
@@ -127,7 +127,10 @@ func (s *Session) record(o *object, answer answerer, do func(answerer)) {
 		return
 	}
 	answer = s.audited(o, answer)
-	if (s.Identity() != who || s.proxy.rules.Load() != rules) && !s.stillMay(o, who) { // meanwhile
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed || (s.Identity() != who || s.proxy.rules.Load() != rules) && !s.stillMay(o, who) { // meanwhile
 		answer(nil, errSecurity)
 		return
 	}

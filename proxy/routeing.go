@@ -83,12 +83,16 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 func (r *router) enter(req *uacsta.Message, answer answerer) {
 	s := r.session
 	s.mu.Lock()
-	full := len(s.routers) >= maxAssociations
-	if !s.closed && !full {
+	closed, full := s.closed, len(s.routers) >= maxAssociations
+	if !closed && !full {
 		s.routers[r.ref] = r
 	}
 	s.mu.Unlock()
-	if full {
+	switch {
+	case closed: // while the request was written down: nobody would cancel the registration
+		answer(nil, errSecurity)
+		return
+	case full:
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded))
 		return
 	}

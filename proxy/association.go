@@ -184,6 +184,12 @@ func (s *Session) opening(l *life, name string, device policy.Number, answer ans
 			answer(nil, err)
 			return
 		}
+		if a.moved() { // a reload came between: it may not have found the association in the table
+			a.forget()
+			a.cancel()
+			answer(nil, errMoved)
+			return
+		}
 		res.SetText(kind.at(res), a.ref)
 		answer(res, nil)
 	}
@@ -280,6 +286,28 @@ func (a *association) tellGone() {
 		a.take(nil)
 	case a.kind.aborted != nil:
 		a.session.send(a.kind.aborted(a.ref))
+	}
+}
+
+// moved reports whether another link has the device now. A snapshot that is on its way comes to its
+// end nevertheless.
+func (a *association) moved() bool {
+	return a.session != nil && a.kind.cancel != nil && a.session.moved(a.life.trunk, a.device)
+}
+
+// withdraw ends what its client may not have any more, and tells both sides.
+func (a *association) withdraw() {
+	a.forget()
+	a.cancel()
+	a.tellGone()
+}
+
+// endMoved ends what clients have open at the link whose device another link has now.
+func (t *trunk) endMoved() {
+	for _, a := range t.now().associations.list() {
+		if a.moved() {
+			a.withdraw()
+		}
 	}
 }
 

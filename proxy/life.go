@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -152,6 +153,13 @@ func (o *owned[T]) leave(ref string, what T) {
 	if o.all[ref] == what {
 		delete(o.all, ref)
 	}
+}
+
+// list returns what there is.
+func (o *owned[T]) list() []T {
+	o.life.mu.Lock()
+	defer o.life.mu.Unlock()
+	return slices.Collect(maps.Values(o.all))
 }
 
 // empty takes everything out, and returns it.

@@ -108,6 +108,11 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 	}
 	for {
 		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
+		if s.moved(t, device) { // a reload came between: it may not have found the monitor in the table
+			m.finish(errMoved, true)
+			reply(nil, errMoved)
+			return
+		}
 		cm.monitor = m
 		if m.join(cm) {
 			return
@@ -505,7 +510,7 @@ func (m *monitor) end(by *Session, why error, stop bool) (rest func()) {
 	}
 }
 
-// errMoved refuses a monitor on a device that another link has now.
+// errMoved refuses what a client wanted of a link whose device another link has now.
 var errMoved = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
 // forgetMonitor takes a monitor out of the session's table and reports whether it was

@@ -194,8 +194,9 @@ func (p *Proxy) launch(l NamedLink) *trunk {
 }
 
 // SetLinks says which links there are from now on, in the order in which they are asked
-// for a device. Those that are not named end, and with them the monitors on them; of
-// those that stay, the monitors of devices that now belong to others.
+// for a device. Those that are not named end, and with them what clients have there: monitors,
+// registrations for routeing and what is open under a reference; of those that stay, what is of
+// devices that now belong to others. Clients are told.
 func (p *Proxy) SetLinks(links []NamedLink) {
 	p.mu.Lock()
 	old := p.list()
@@ -220,10 +221,12 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 	for _, t := range gone {
 		t.stop()
 		t.endMonitors(func(*monitor) bool { return true })
-		t.endRouters()
+		t.endRouters(func(*router) bool { return true })
 	}
 	for _, t := range now {
 		t.endMonitors(func(m *monitor) bool { return p.route(m.device) != t })
+		t.endRouters(func(r *router) bool { return r.session.moved(t, r.device) })
+		t.endMoved()
 	}
 }
 

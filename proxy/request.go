@@ -380,6 +380,15 @@ func (s *Session) homeTrunk() *trunk {
 	return s.proxy.route(s.line)
 }
 
+// moved reports whether another link has now what a link had for the session: the device, or, where
+// it is Whole, the session's line. What is for all devices of a link stays there as long as it is there.
+func (s *Session) moved(t *trunk, device policy.Number) bool {
+	if device == policy.Whole {
+		device = s.line
+	}
+	return !device.IsZero() && s.proxy.route(device) != t
+}
+
 // capabilities asks the session's link what it can do.
 func (s *Session) capabilities(req *uacsta.Message, answer answerer) {
 	t := s.homeTrunk()

@@ -101,7 +101,7 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 	t.routers[r] = struct{}{}
 	l := t.life
 	t.mu.Unlock()
-	r.ask(l, s, req, func(res *uacsta.Message, err error) {
+	done := func(res *uacsta.Message, err error) {
 		if err != nil {
 			r.leave()
 			r.forgotten()
@@ -110,7 +110,12 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 		}
 		res.SetText("routeRegisterReqID", r.ref)
 		answer(res, nil)
-	})
+	}
+	if s.moved(t, r.device) { // a reload came between: it may not have found the registration in the table
+		done(nil, errMoved)
+		return
+	}
+	r.ask(l, s, req, done)
 }
 
 // ask asks the link for the registration, in a life; by is the client for which it does, nil where
@@ -386,14 +391,32 @@ func (s *Session) endRouteing() {
 	}
 }
 
-// endRouters ends all registrations at a link that is not there any more.
-func (t *trunk) endRouters() {
+// endRouters ends some of the registrations at a link, and tells the clients.
+func (t *trunk) endRouters(which func(*router) bool) {
 	t.mu.Lock()
 	routers := slices.Collect(maps.Keys(t.routers))
 	t.mu.Unlock()
 	for _, r := range routers {
-		r.gone()
+		if which(r) {
+			r.withdraw()
+		}
 	}
+}
+
+// withdraw ends a registration that its client may not have any more: its calls take their default
+// way, and both sides are told.
+func (r *router) withdraw() {
+	s := r.session
+	s.mu.Lock()
+	dialogues := slices.Collect(maps.Values(s.dialogues))
+	s.mu.Unlock()
+	for _, d := range dialogues {
+		if d.router == r && d.over(nil) {
+			d.defaultRoute(nil)
+		}
+	}
+	r.cancel()
+	r.gone()
 }
 
 // gone tells the client that the link does not ask it any more.

@@ -38,6 +38,18 @@ func routesOf(device string) uacsta.RouteRegister {
 	return uacsta.RouteRegister{RouteingDevice: &d}
 }
 
+// route has the link ask where a call shall go.
+func (f *flaky) route(ref, registration string) error {
+	return f.up.Request(uacsta.Encode(uacsta.RouteRequest{CrossRefIdentifier: ref, RouteRegisterReqID: registration, CurrentRoute: uacsta.Ext("100")}, uacsta.Edition3))
+}
+
+func names(messages []*uacsta.Message) (list []string) {
+	for _, m := range messages {
+		list = append(list, m.Name())
+	}
+	return list
+}
+
 // Of clients that leave while their requests are written to the audit file no registration stays at
 // the link.
 func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
@@ -66,4 +78,150 @@ func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// moved is the links of a reload after which another one has device 101.
+func moved(to proxy.Link) []proxy.NamedLink {
+	return []proxy.NamedLink{
+		{Name: "new", Link: to, Devices: func(d string) bool { return d == "101" }},
+		{Name: "flaky", Devices: func(d string) bool { return d != "101" }},
+	}
+}
+
+// A reload that gives a device to another link ends what clients have of it at the first: they are
+// told, and can open it at the other.
+func TestReloadMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, g := registers(), registers()
+		f.answers["StartDataCollection"] = text(`<StartDataCollectionResponse><dcollCrossRefID>d1</dcollCrossRefID></StartDataCollectionResponse>`)
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		stays, quiet := open(t, p, "b")
+		request(s, routesOf("101"))
+		request(stays, routesOf("102"))
+		collect := func(s *proxy.Session, device string) *uacsta.Message {
+			digits := uacsta.Conn(call(s, device), device)
+			return request(s, uacsta.StartDataCollection{Object: &uacsta.CallObject{Call: &digits}})
+		}
+		collect(s, "101")
+		if err := errors.Join(f.route("x", "r1"), f.route("y", "r2")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		asked := l.take()
+		quiet.take()
+		p.SetLinks(moved(g))
+		synctest.Wait()
+		if got, want := names(l.take()), []string{"RouteEnd", "RouteRegisterAbort", "StopDataCollection"}; len(asked) != 1 || !slices.Equal(got, want) {
+			t.Errorf("the client is told %v, want %v", got, want)
+		}
+		if got := names(quiet.take()); len(got) != 0 {
+			t.Errorf("one with a device that stays is told %v", got)
+		}
+		if end := f.last("RouteEnd"); end.Text("crossRefIdentifier") != "x" || end.Text("routeRegisterReqID") != "r1" || f.times("RouteEnd") != 1 {
+			t.Errorf("its call: %s", end)
+		}
+		if cancel := f.last("RouteRegisterCancel"); cancel.Text("routeRegisterReqID") != "r1" || f.times("RouteRegisterCancel") != 1 {
+			t.Errorf("its registration: %s", cancel)
+		}
+		if stop := f.last("StopDataCollection"); stop.Text("dcollCrossRefID") != "d1" {
+			t.Errorf("its collection: %s", stop)
+		}
+		if m := request(s, routesOf("101")); m.Err() != nil || g.times("RouteRegister") != 1 {
+			t.Errorf("at the other link: %s", m)
+		}
+	})
+}
+
+// What a link opens just when a reload has moved its device is ended there.
+func TestOpenedDuringReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := registers()
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		digits := uacsta.Conn(call(s, "101"), "101")
+		opens := text(`<StartDataCollectionResponse><dcollCrossRefID>d1</dcollCrossRefID></StartDataCollectionResponse>`)
+		f.answers["StartDataCollection"] = func(m *uacsta.Message) (*uacsta.Message, error) {
+			p.SetLinks(moved(registers()))
+			return opens(m)
+		}
+		m := request(s, uacsta.StartDataCollection{Object: &uacsta.CallObject{Call: &digits}})
+		if got := l.take(); m.Err() == nil || len(got) != 0 {
+			t.Errorf("the client is answered %s, and told %v", m, got)
+		}
+		if stop := f.last("StopDataCollection"); stop.Text("dcollCrossRefID") != "d1" || f.times("StopDataCollection") != 1 {
+			t.Errorf("%s", stop)
+		}
+	})
+}
+
+// A registration for all calls of a link stays where it is, whichever link comes first after a reload,
+// and ends with the link.
+func TestReloadOfAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := registers()
+		p := start(t, f, demo, nil)
+		s, l := open(t, p, "a")
+		request(s, uacsta.RouteRegister{})
+		p.SetLinks(moved(registers()))
+		synctest.Wait()
+		if err := f.route("x", "r1"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := names(l.take()); !slices.Equal(got, []string{"RouteRequest"}) {
+			t.Errorf("the client is told %v", got)
+		}
+		p.SetLinks(moved(registers())[:1])
+		synctest.Wait()
+		if got := names(l.take()); !slices.Equal(got, []string{"RouteEnd", "RouteRegisterAbort"}) {
+			t.Errorf("of a link that is not there any more, the client is told %v", got)
+		}
+	})
+}
+
+// What begins while a reload moves its device does not stay at a link that has the device no more.
+func TestBegunDuringReload(t *testing.T) {
+	for name, tt := range map[string]struct {
+		request any
+		begins  string // the service that the link is asked for where nothing ends it
+	}{
+		"a monitor":      {monitorOf("101"), "MonitorStart"},
+		"a registration": {routesOf("101"), "RouteRegister"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := registers()
+				reload := func() {}
+				p := start(t, &flaky{lose: make(chan error)}, demo, nil)
+				p.SetLinks([]proxy.NamedLink{{Name: "old", Link: f, Devices: func(d string) bool {
+					if d == "101" {
+						reload()
+					}
+					return true
+				}}})
+				synctest.Wait()
+				s, _ := open(t, p, "a")
+				// The session finds the link just before the reload.
+				reload = func() {
+					reload = func() {}
+					p.SetLinks([]proxy.NamedLink{
+						{Name: "new", Link: registers(), Devices: func(d string) bool { return d == "101" }},
+						{Name: "old", Devices: func(d string) bool { return d != "101" }},
+					})
+				}
+				m := request(s, tt.request)
+				synctest.Wait()
+				if n := f.times(tt.begins); m.Err() == nil || n != 0 {
+					t.Errorf("the client is answered %s; the link was asked %d times", m, n)
+				}
+				if list := p.DeviceList(); len(list) != 0 {
+					t.Errorf("monitors: %+v", list)
+				}
+				if m := request(s, tt.request); m.Err() != nil {
+					t.Errorf("once more: %s", m)
+				}
+			})
+		})
+	}
 }

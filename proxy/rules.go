@@ -54,15 +54,12 @@ func (s *Session) recheck() {
 	}
 	for _, r := range routers {
 		if !r.allowed() {
-			r.cancel()
-			r.gone()
+			r.withdraw()
 		}
 	}
 	for _, a := range associations {
 		if !s.may(a.action, a.device) {
-			a.forget()
-			a.cancel()
-			a.tellGone()
+			a.withdraw()
 		}
 	}
 }

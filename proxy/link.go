@@ -215,10 +215,10 @@ func (t *trunk) Ready() {
 	t.mu.Unlock()
 	t.log.Info("link up", "monitors", len(monitors))
 	t.tellUp()
-	for _, r := range routers {
-		r.renew(l)
-	}
 	t.proxy.spawn(func() { // not here: it takes a while
+		for _, r := range routers {
+			r.renew(l, 0)
+		}
 		for _, m := range monitors {
 			if l.pace() != nil {
 				return

@@ -207,6 +207,10 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 		// have no right on.
 		return func() {
 			m.trunk.proxy.spawn(func() { // not here: we may be inside the link's own call
+				if by == nil && l.pace() != nil {
+					answered(nil, errLinkDown)
+					return
+				}
 				switch in, err := m.trunk.inCall(by, *call); {
 				case err != nil:
 					answered(nil, err)
@@ -325,7 +329,7 @@ func (m *monitor) tryAgain(l *life, question, refusals int) {
 func (m *monitor) restart(l *life) {
 	m.mu.Lock()
 	var ask func()
-	if m.life != l && m.state != stopped {
+	if m.life != l && m.state != stopped && l.lasts() { // it may have been started in the next one already
 		ask = m.start(l, nil)
 	}
 	m.mu.Unlock()

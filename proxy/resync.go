@@ -66,7 +66,7 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	defer seen.release()
 	err := errLate
 	if m.awaits(r) {
-		scenes, err = m.look(now, &seen)
+		scenes, err = m.look(l, now, &seen)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,9 +175,9 @@ func ownOf(object uacsta.MonitorObject) string {
 	return object.DeviceObject.ID
 }
 
-// look takes snapshots of the device and of its calls, or of the call, into a picture; what they
-// take in memory is taken of seen.
-func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
+// look takes snapshots of the device and of its calls, or of the call, into a picture, at the pace of
+// the life; its caller has waited for the first. What they take in memory is taken of seen.
+func (m *monitor) look(l *life, now *picture, seen *claim) ([]callmodel.Scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
 		s := scene{Scene: callmodel.Scene{ID: call.CallID}}
 		if err := m.trunk.lookAt(nil, &s, now, *call, seen); err != nil {
@@ -203,6 +203,9 @@ func (m *monitor) look(now *picture, seen *claim) ([]callmodel.Scene, error) {
 			return nil, errCalls
 		}
 		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
+		if l.pace() != nil {
+			return nil, errLinkDown
+		}
 		var refusal *uacsta.Error
 		switch err := m.trunk.lookAt(nil, &s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:

@@ -122,6 +122,11 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 // the core does it. done gets the answer.
 func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacsta.Message, error)) {
 	r.mu.Lock()
+	if !l.lasts() { // it may have been asked in the next one already
+		r.mu.Unlock()
+		done(nil, errLinkDown)
+		return
+	}
 	r.question++
 	question := r.question
 	r.life, r.linkRef = l, ""
@@ -158,10 +163,24 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 	})
 }
 
-// renew asks for the registration in a new life of the link. The client keeps its identifier.
-func (r *router) renew(l *life) {
+// renew asks for the registration in a new life of the link, and once more after a while where the
+// link has no time for it; refusals is how often that was so. The client keeps its identifier.
+func (r *router) renew(l *life, refusals int) {
+	p := r.trunk.proxy
+	if l.pace() != nil || r.over.Load() {
+		return
+	}
 	r.ask(l, nil, uacsta.Encode(r.register, uacsta.Edition3), func(_ *uacsta.Message, err error) {
-		if err != nil && l.lasts() { // or else there will be another life
+		if err == nil || r.over.Load() || !l.lasts() { // there will be another life
+			return
+		}
+		again := worthAnother(err) && r.allowed() && p.spawn(func() {
+			if p.pause(l.ctx, refusals) {
+				r.renew(l, refusals+1)
+			}
+		})
+		r.trunk.log.Warn("route registration refused", "device", r.device.String(), "err", err, "again", again)
+		if !again {
 			r.gone()
 		}
 	})

@@ -80,6 +80,72 @@ func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
 	})
 }
 
+// A registration for routeing that a switch has no time to take again after a loss is asked for once
+// more, until it is taken; one that it refuses for good ends.
+func TestRegistrationTakenAgain(t *testing.T) {
+	for _, tt := range []struct {
+		refusal *uacsta.Error
+		asked   int
+		told    int // RouteRegisterAbort
+	}{
+		{uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService), 5, 0},
+		{uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded), 5, 0},
+		{uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID), 2, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := registers()
+			p := start(t, f, demo, nil)
+			s, l := open(t, p, "a")
+			request(s, routesOf("101"))
+			take, refusals := f.answers["RouteRegister"], 0
+			f.mu.Lock()
+			f.answers["RouteRegister"] = func(m *uacsta.Message) (*uacsta.Message, error) {
+				if refusals++; refusals <= 3 {
+					return nil, tt.refusal
+				}
+				return take(m)
+			}
+			f.mu.Unlock()
+			f.lose <- errors.New("lost")
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			told := slices.DeleteFunc(names(l.take()), func(name string) bool { return name != "RouteRegisterAbort" })
+			if n := f.times("RouteRegister"); n != tt.asked || len(told) != tt.told {
+				t.Errorf("%v: asked %d times, the client is told %v", tt.refusal, n, told)
+			}
+			err := f.route("x", "r2")
+			synctest.Wait()
+			if got := names(l.take()); err != nil || len(got) != 1-tt.told {
+				t.Errorf("%v: a call: %v, %v", tt.refusal, got, err)
+			}
+		})
+	}
+}
+
+// A registration that a switch has no time to take again is not asked for any more once its client
+// cancels it.
+func TestRegistrationCancelledMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := registers()
+		p := start(t, f, demo, nil)
+		s, _ := open(t, p, "a")
+		ref := request(s, routesOf("101")).Text("routeRegisterReqID")
+		f.mu.Lock()
+		f.answers["RouteRegister"] = func(*uacsta.Message) (*uacsta.Message, error) {
+			return nil, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
+		}
+		f.mu.Unlock()
+		f.lose <- errors.New("lost")
+		time.Sleep(5 * time.Second)
+		request(s, uacsta.RouteRegisterCancel{RouteRegisterReqID: ref})
+		before := f.times("RouteRegister")
+		time.Sleep(10 * time.Minute)
+		if n := f.times("RouteRegister"); before < 2 || n != before {
+			t.Errorf("asked %d times, and %d times after it was cancelled", before, n-before)
+		}
+	})
+}
+
 // moved is the links of a reload after which another one has device 101.
 func moved(to proxy.Link) []proxy.NamedLink {
 	return []proxy.NamedLink{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -61,6 +62,16 @@ var (
 // openers are the requests whose answer may open one.
 var openers = map[string]*kindOfAssociation{
 	uacsta.NameSnapshotDevice: deviceData, uacsta.NameSnapshotCall: deviceData, uacsta.NameStartDataCollection: collection, uacsta.NameStartCDRTransmission: records, uacsta.NameEscapeRegister: escapes,
+}
+
+// lastingKind returns the kind of what an answer opens, where it lasts until it is ended; nil for
+// another answer.
+func lastingKind(answer string) *kindOfAssociation {
+	service, is := strings.CutSuffix(answer, "Response")
+	if kind := openers[service]; is && kind != nil && kind.cancel != nil {
+		return kind
+	}
+	return nil
 }
 
 // underReference are the requests, of either side, that belong to one.

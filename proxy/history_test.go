@@ -20,7 +20,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-var exhaustive = flag.Bool("exhaustive", false, "TestHistories goes through 10 000 of them; it takes some minutes")
+var exhaustive = flag.Bool("exhaustive", false, "TestHistories goes through 10 000 of them, and what else takes long is tested; it takes some minutes")
 
 // exchange is a switching function with calls. It numbers its monitors from 1 in each life and
 // gives the number of one that has ended to the next, as real ones do. What it says leaves it in

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -33,6 +34,8 @@ type life struct {
 	associations owned[*association]   // by kind and the link's reference
 	sent         int                   // counts the requests that open or end something
 	repeats      map[string]repeat     // requests to end something that were sent more than once
+	routeEnds    owned[*routeEnd]      // that the link has not answered, by its cross reference
+	lateOnes     int                   // late answers whose ends it has not answered
 }
 
 // repeat is the last time that the link was asked once more to end something.
@@ -47,7 +50,7 @@ const repeatsLast = 5 * time.Minute
 func newLife(t *trunk) *life {
 	l := &life{mu: lock{rank: ofLife}, trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
 	l.ctx, l.end = context.WithCancel(t.proxy.ctx)
-	l.monitors.life, l.lists.life, l.routers.life, l.dialogues.life, l.associations.life = l, l, l, l, l
+	l.monitors.life, l.lists.life, l.routers.life, l.dialogues.life, l.associations.life, l.routeEnds.life = l, l, l, l, l, l
 	return l
 }
 
@@ -67,6 +70,7 @@ func (l *life) finish() {
 	l.turns.finish()
 	l.monitors.empty()
 	l.routers.empty()
+	l.routeEnds.empty()
 	for _, list := range l.lists.empty() {
 		list.lost(l)
 	}
@@ -266,8 +270,8 @@ const maxInsisting = 10
 
 // insist asks the link to end what nobody wants any more, and says when that is over. A switch
 // that has no time for it is asked again: else it would stay there as long as the link is up. Right
-// before each time still says whether that is still what the reference means; where it is not, over is
-// not called.
+// before each time still says whether that is still what the reference means; where it is not, that is
+// over, too.
 func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over func()) {
 	p := l.trunk.proxy
 	ref := req.CrossRef() + req.Text("routeRegisterReqID")
@@ -286,13 +290,10 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 			}
 			return nil
 		}, func(_ *uacsta.Message, err error) {
-			if gone {
-				return
-			}
 			if refusals > 0 && err == nil {
 				l.repeated(req.Name(), ref)
 			}
-			again := err != nil && worthAnother(err) && l.lasts()
+			again := err != nil && !gone && worthAnother(err) && l.lasts()
 			if again && refusals+1 == maxInsisting {
 				l.trunk.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
 				again = false
@@ -311,24 +312,65 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 	ask(0)
 }
 
-// Opens reports whether an answer opens something at the switching function. One that comes when its
-// request has been given up goes to [Upcalls.Event], so that it is ended again.
+// Opens reports whether an answer opens something at the switching function that lasts until it is
+// ended. One that comes when its request has been given up goes to [Upcalls.Event], so that it is
+// ended again.
 func Opens(answer string) bool {
-	return answer == uacsta.NameMonitorStartResponse || answer == uacsta.NameRouteRegisterResponse
+	return answer == uacsta.NameMonitorStartResponse || answer == uacsta.NameRouteRegisterResponse || lastingKind(answer) != nil
+}
+
+// maxLate is how many late answers of a life are dealt with at a time: what each has opened must be
+// ended.
+const maxLate = 1000
+
+// errLateAnswers ends a life in which more came.
+var errLateAnswers = fmt.Errorf("the switching function has opened more than %d things that nobody waits for", maxLate)
+
+// late takes an answer that no request waits for. A switching function that gives them faster than
+// what they opened can be ended loses the link, and what it has opened with it.
+func (l *life) late(res *uacsta.Message) {
+	l.mu.Lock()
+	cut := !l.over && l.lateOnes == maxLate
+	if !cut {
+		l.lateOnes++
+	}
+	l.mu.Unlock()
+	if cut {
+		l.cut(errLateAnswers)
+		return
+	}
+	l.orphan(res, func() {
+		l.mu.Lock()
+		l.lateOnes--
+		l.mu.Unlock()
+	})
+}
+
+// cut ends the life, and says why in the log.
+func (l *life) cut(why error) {
+	t := l.trunk
+	t.mu.Lock()
+	cut, now := t.cut, t.life == l
+	t.mu.Unlock()
+	if now && l.lasts() {
+		t.log.Error("link cut", "err", why)
+		cut(why)
+	}
 }
 
 // orphan ends at the link what an answer opened that nobody waits for any more: it came after its
-// request had been given up. What is in use is left alone.
-func (l *life) orphan(res *uacsta.Message) {
+// request had been given up. What is in use is left alone. done is called when it has ended.
+func (l *life) orphan(res *uacsta.Message, done func()) {
 	ref := ""
 	var end any
 	var still func() bool
 	var over func()
-	switch res.Name() {
+	switch kind := lastingKind(res.Name()); res.Name() {
 	case uacsta.NameMonitorStartResponse:
 		nobodys := &monitor{mu: lock{rank: ofShared}, state: stopped}
 		nobodys.over.Store(true)
 		if ref = reference(res.CrossRef()); ref == "" || l.monitors.enter(ref, nobodys) != nil {
+			done()
 			return
 		}
 		end, still = uacsta.MonitorStop{MonitorCrossRefID: ref}, func() bool { return l.monitors.of(ref) == nobodys }
@@ -337,13 +379,24 @@ func (l *life) orphan(res *uacsta.Message) {
 		nobodys := &router{mu: lock{rank: ofShared}}
 		nobodys.over.Store(true)
 		if ref = reference(res.Text("routeRegisterReqID")); ref == "" || l.routers.enter(ref, nobodys) != nil {
+			done()
 			return
 		}
 		end, still = uacsta.RouteRegisterCancel{RouteRegisterReqID: ref}, func() bool { return l.routers.of(ref) == nobodys }
 		over = func() { l.routers.leave(ref, nobodys) }
 	default:
-		return
+		if kind == nil {
+			done()
+			return
+		}
+		a := &association{kind: kind, life: l, linkRef: reference(kind.of(res))}
+		still = func() bool { return l.associations.of(a.key()) == nil }
+		if a.linkRef == "" || !still() {
+			done()
+			return
+		}
+		end, over = kind.cancel(a.linkRef), func() {}
 	}
 	l.trunk.log.Info("an answer came too late: what it opened is ended", "answer", res.Name())
-	l.insist(nil, uacsta.Encode(end, uacsta.Edition3), still, over)
+	l.insist(nil, uacsta.Encode(end, uacsta.Edition3), still, func() { over(); done() })
 }

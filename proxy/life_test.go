@@ -194,10 +194,31 @@ func TestLateAnswers(t *testing.T) {
 		p := start(t, f, demo, nil)
 		s, l := open(t, p, "a")
 		request(s, monitorOf("100"))
-		for _, late := range []any{uacsta.MonitorStartResponse{MonitorCrossRefID: "other"}, uacsta.MonitorStartResponse{MonitorCrossRefID: "link1"}, uacsta.RouteRegisterResponse{RouteRegisterReqID: "routes"}} {
-			f.up.Event(uacsta.Encode(late, uacsta.Edition3))
+		f.answers = answers{"EscapeRegister": text(`<EscapeRegisterResponse><escapeRegisterID>used</escapeRegisterID></EscapeRegisterResponse>`)}
+		request(s, uacsta.EscapeRegister{})
+		for _, late := range []string{
+			`<MonitorStartResponse><monitorCrossRefID>other</monitorCrossRefID></MonitorStartResponse>`,
+			`<MonitorStartResponse><monitorCrossRefID>link1</monitorCrossRefID></MonitorStartResponse>`,
+			`<RouteRegisterResponse><routeRegisterReqID>routes</routeRegisterReqID></RouteRegisterResponse>`,
+			`<StartDataCollectionResponse><dcollCrossRefID>digits</dcollCrossRefID></StartDataCollectionResponse>`,
+			`<StartCDRTransmissionResponse><cdrCrossRefID>records</cdrCrossRefID></StartCDRTransmissionResponse>`,
+			`<EscapeRegisterResponse><escapeRegisterID>private</escapeRegisterID></EscapeRegisterResponse>`,
+			`<EscapeRegisterResponse><escapeRegisterID>used</escapeRegisterID></EscapeRegisterResponse>`,
+			`<EscapeRegisterResponse/>`,
+			`<SnapshotDeviceResponse><serviceCrossRefID>ends by itself</serviceCrossRefID></SnapshotDeviceResponse>`,
+		} {
+			m := parse(t, late)
+			if proxy.Opens(m.Name()) != (m.Name() != "SnapshotDeviceResponse") {
+				t.Errorf("%s: Opens says %v", m.Name(), proxy.Opens(m.Name()))
+			}
+			f.up.Event(m)
 		}
 		synctest.Wait()
+		for service, where := range map[string][2]string{"StopDataCollection": {"dcollCrossRefID", "digits"}, "StopCDRTransmission": {"cdrCrossRefID", "records"}, "EscapeRegisterCancel": {"escapeRegisterID", "private"}} {
+			if end := f.last(service); end.Text(where[0]) != where[1] || f.times(service) != 1 {
+				t.Errorf("%d times %s: %s", f.times(service), service, end)
+			}
+		}
 		if stop := f.last("MonitorStop"); stop.CrossRef() != "other" {
 			t.Errorf("the link was asked %v", stop)
 		}

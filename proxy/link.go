@@ -299,7 +299,7 @@ func (t *trunk) Request(req *uacsta.Message) error {
 	case name == uacsta.NameSwitchingFunctionDevices:
 		t.listed(req)
 	case name == uacsta.NameRouteRequest, name == uacsta.NameReRoute, name == uacsta.NameRouteUsed, name == uacsta.NameRouteEnd, name == uacsta.NameRouteRegisterAbort:
-		t.routeing(req)
+		return t.routeing(req)
 	case underReference[name] != nil:
 		return t.underReference(req)
 	default:
@@ -314,7 +314,7 @@ func (t *trunk) Event(ev *uacsta.Message) {
 	l := t.now()
 	switch kind := ev.Kind(); {
 	case kind == uacsta.Response:
-		l.orphan(ev)
+		l.late(ev)
 		return
 	case kind == uacsta.Request && ev.Name() != uacsta.NameMonitorStop:
 		_ = t.Request(ev) // whoever does not ask for an answer gets none

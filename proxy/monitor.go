@@ -238,12 +238,12 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 	if m.question != question || m.state != asking { // nobody waits for it any more
 		m.mu.Unlock()
 		if ref != "" {
-			l.orphan(res)
+			l.orphan(res, func() {})
 		}
 		return
 	}
 	if err == nil && l.doubtful(uacsta.NameMonitorStop, ref, m.number) {
-		defer l.orphan(res) // whether it is there or not, it is not afterwards
+		defer l.orphan(res, func() {}) // whether it is there or not, it is not afterwards
 		err = errEnded
 	}
 	if err == nil {

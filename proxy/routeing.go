@@ -43,7 +43,8 @@ type routeDialogue struct {
 
 const (
 	maxDialogues     = 1000            // of one registration
-	maxLinkDialogues = 10000           // of one link
+	maxLinkDialogues = 10000           // of one link; as many RouteEnds of the core's may wait for their answers
+	maxNobodysRoutes = 1000            // RouteEnds that wait, for another question that nobody decides
 	dialogueTime     = 2 * time.Minute // without a word of either side the dialogue is over
 )
 
@@ -157,7 +158,7 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 			ended, err = res.Clone(), errLinkDown
 		}
 		if ended != nil {
-			l.trunk.proxy.spawn(func() { l.orphan(ended) }) // not here: we may be inside the link's own call
+			l.trunk.proxy.spawn(func() { l.orphan(ended, func() {}) }) // not here: we may be inside the link's own call
 		}
 		done(res, err)
 	})
@@ -249,37 +250,47 @@ func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.RouteRegisterCancelResponse{}, uacsta.Edition3), nil)
 }
 
-// routeing passes what the link says of a routeing dialogue to the client.
-func (t *trunk) routeing(ev *uacsta.Message) {
-	l, linkRef := t.now(), ev.Text("crossRefIdentifier")
+// routeing passes what the link says of a routeing dialogue to the client. Its error refuses a
+// question of the link.
+func (t *trunk) routeing(ev *uacsta.Message) error {
+	l, linkRef := t.now(), reference(ev.Text("crossRefIdentifier"))
 	d, r := l.dialogues.of(linkRef), l.routers.of(ev.Text("routeRegisterReqID"))
 	if r != nil && r.ended() {
 		r = nil
 	}
 	switch ev.Name() {
 	case uacsta.NameRouteRequest:
+		if linkRef == "" { // in which nobody could answer
+			t.proxy.stats.StrayEvents.Add(1)
+			return errDialogue
+		}
 		if d != nil { // the link uses the reference for another one
 			d.over(nil)
 		}
-		if r == nil || !r.dialogue(l, reference(linkRef), ev) {
-			l.defaultRoute(linkRef, ev.Text("routeRegisterReqID"), nil)
+		if r != nil && r.dialogue(l, linkRef, ev) {
+			return nil
 		}
-		return
+		if err := l.defaultRoute(linkRef, reference(ev.Text("routeRegisterReqID")), nil, maxNobodysRoutes); errors.Is(err, errTableFull) {
+			t.log.Warn("route requests refused: too many have no answer yet", "most", maxNobodysRoutes)
+			return uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
+		}
+		return nil
 	case uacsta.NameRouteRegisterAbort:
 		if r != nil {
 			r.gone()
 		}
-		return
+		return nil
 	}
 	if d == nil {
 		t.proxy.stats.StrayEvents.Add(1)
-		return
+		return nil
 	}
 	d.limit.Reset(dialogueTime)
 	if ev.Name() == uacsta.NameRouteEnd {
 		d.forget()
 	}
 	d.pass(ev)
+	return nil
 }
 
 // pass gives the client a message of the dialogue.
@@ -333,14 +344,34 @@ func (d *routeDialogue) over(why *uacsta.Error) bool {
 	return there
 }
 
-// defaultRoute tells the link that nobody decides: the call takes its default way.
+// defaultRoute tells the link that nobody decides: the call takes its default way. A link that does
+// not answer this is cut: its calls would wait for ever.
 func (d *routeDialogue) defaultRoute(why *uacsta.Error) {
-	d.life.defaultRoute(d.linkRef, d.router.atLink(), why)
+	if err := d.life.defaultRoute(d.linkRef, d.router.atLink(), why, maxLinkDialogues); errors.Is(err, errTableFull) {
+		d.life.cut(errors.New("the switching function does not answer RouteEnd"))
+	}
 }
 
-func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error) {
+// routeEnd is a RouteEnd of the core's on its way.
+type routeEnd struct{ ref string }
+
+// ended implements possession: one for each dialogue is enough.
+func (e *routeEnd) ended() bool { return false }
+
+// defaultRoute tells the link that nobody decides about a call, once while the link has not answered
+// that. At most so many RouteEnds may be on their way: errTableFull.
+func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error, most int) error {
+	e := &routeEnd{ref: linkRef}
+	switch err := l.routeEnds.enterOf(linkRef, e, most); {
+	case errors.Is(err, errReferenceUsed):
+		return nil
+	case err != nil:
+		return err
+	}
 	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration, ErrorValue: why}, uacsta.Edition3)
-	l.trunk.proxy.spawn(func() { l.request(nil, msg, func(*uacsta.Message, error) {}) }) // not here: we may be inside the link's own call
+	over := func(*uacsta.Message, error) { l.routeEnds.leave(linkRef, e) }
+	l.trunk.proxy.spawn(func() { l.request(nil, msg, over) }) // not here: we may be inside the link's own call
+	return nil
 }
 
 // routeAnswer carries RouteSelect, RouteReject and RouteEnd.

@@ -43,7 +43,7 @@ func (f *flaky) route(ref, registration string) error {
 	return f.up.Request(uacsta.Encode(uacsta.RouteRequest{CrossRefIdentifier: ref, RouteRegisterReqID: registration, CurrentRoute: uacsta.Ext("100")}, uacsta.Edition3))
 }
 
-func names(messages []*uacsta.Message) (list []string) {
+func namesOf(messages []*uacsta.Message) (list []string) {
 	for _, m := range messages {
 		list = append(list, m.Name())
 	}
@@ -109,13 +109,13 @@ func TestRegistrationTakenAgain(t *testing.T) {
 			f.lose <- errors.New("lost")
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			told := slices.DeleteFunc(names(l.take()), func(name string) bool { return name != "RouteRegisterAbort" })
+			told := slices.DeleteFunc(namesOf(l.take()), func(name string) bool { return name != "RouteRegisterAbort" })
 			if n := f.times("RouteRegister"); n != tt.asked || len(told) != tt.told {
 				t.Errorf("%v: asked %d times, the client is told %v", tt.refusal, n, told)
 			}
 			err := f.route("x", "r2")
 			synctest.Wait()
-			if got := names(l.take()); err != nil || len(got) != 1-tt.told {
+			if got := namesOf(l.take()); err != nil || len(got) != 1-tt.told {
 				t.Errorf("%v: a call: %v, %v", tt.refusal, got, err)
 			}
 		})
@@ -178,10 +178,10 @@ func TestReloadMoves(t *testing.T) {
 		quiet.take()
 		p.SetLinks(moved(g))
 		synctest.Wait()
-		if got, want := names(l.take()), []string{"RouteEnd", "RouteRegisterAbort", "StopDataCollection"}; len(asked) != 1 || !slices.Equal(got, want) {
+		if got, want := namesOf(l.take()), []string{"RouteEnd", "RouteRegisterAbort", "StopDataCollection"}; len(asked) != 1 || !slices.Equal(got, want) {
 			t.Errorf("the client is told %v, want %v", got, want)
 		}
-		if got := names(quiet.take()); len(got) != 0 {
+		if got := namesOf(quiet.take()); len(got) != 0 {
 			t.Errorf("one with a device that stays is told %v", got)
 		}
 		if end := f.last("RouteEnd"); end.Text("crossRefIdentifier") != "x" || end.Text("routeRegisterReqID") != "r1" || f.times("RouteEnd") != 1 {
@@ -235,12 +235,12 @@ func TestReloadOfAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := names(l.take()); !slices.Equal(got, []string{"RouteRequest"}) {
+		if got := namesOf(l.take()); !slices.Equal(got, []string{"RouteRequest"}) {
 			t.Errorf("the client is told %v", got)
 		}
 		p.SetLinks(moved(registers())[:1])
 		synctest.Wait()
-		if got := names(l.take()); !slices.Equal(got, []string{"RouteEnd", "RouteRegisterAbort"}) {
+		if got := namesOf(l.take()); !slices.Equal(got, []string{"RouteEnd", "RouteRegisterAbort"}) {
 			t.Errorf("of a link that is not there any more, the client is told %v", got)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -280,9 +281,10 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 		if by != nil && by.ended() { // its turns are for those that stay
 			by = nil
 		}
-		gone := false
+		var gone atomic.Bool // the life may end while the request is on its way
 		l.requestIf(by, req.Clone(), func() error {
-			if gone = !still(); gone {
+			if !still() {
+				gone.Store(true)
 				return errReferenceUsed
 			}
 			if refusals > 0 {
@@ -293,7 +295,7 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 			if refusals > 0 && err == nil {
 				l.repeated(req.Name(), ref)
 			}
-			again := err != nil && !gone && worthAnother(err) && l.lasts()
+			again := err != nil && !gone.Load() && worthAnother(err) && l.lasts()
 			if again && refusals+1 == maxInsisting {
 				l.trunk.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
 				again = false

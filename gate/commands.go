@@ -31,6 +31,7 @@ type Command[C any] struct {
 	Name    string        // for the reason why the connection ends when there is no reply
 	Frame   []byte        // what is written
 	Timeout time.Duration // for the reply, from when it is written; the connection ends after it
+	Probe   bool          // it keeps the connection, such as a sign of life: there is room for one, however many others wait
 }
 
 // NewCommands makes a connection to a peer that takes so many commands at once; 0: as many as there
@@ -50,6 +51,7 @@ func (c *Commands[C]) Give(command Command[C]) error {
 	switch {
 	case !c.open():
 		return ErrClosed
+	case command.Probe && len(c.waiting) <= c.cfg.MaxOutstanding:
 	case len(c.waiting) >= c.cfg.MaxOutstanding:
 		return ErrTooManyWaiting
 	case c.full(len(command.Frame)):

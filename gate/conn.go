@@ -23,7 +23,7 @@ var (
 // Limits says how a connection behaves. Zero values take defaults.
 type Limits struct {
 	Log            *slog.Logger
-	MaxOutstanding int           // requests of ours that wait for answers; 1000, and fewer than there are invoke IDs
+	MaxOutstanding int           // requests of ours that wait for answers, but for a probe; 1000, and fewer than there are invoke IDs
 	Timeout        time.Duration // for an answer; 10 s
 	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
 	WriteTime      time.Duration // the peer must take a frame in this time; 10 s

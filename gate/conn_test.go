@@ -205,6 +205,48 @@ func TestTooManyCommands(t *testing.T) {
 	})
 }
 
+// However many commands wait, and whatever waits to be written, one probe more is given.
+func TestProbeAmongCommands(t *testing.T) {
+	probe := func(l *lineOf) error {
+		return l.Give(Command[string]{Is: "probe", Name: "probe", Frame: []byte("probe\n"), Timeout: time.Second, Probe: true})
+	}
+	onLine(t, Limits{MaxOutstanding: 2}, 0, func(l *lineOf) {
+		l.must("a", time.Second)
+		l.must("b", time.Second)
+		for _, c := range []string{"a", "b"} {
+			l.hears(c)
+		}
+		if err := probe(l); err != nil {
+			t.Error(err)
+		}
+		l.hears("probe")
+		if err := probe(l); !errors.Is(err, ErrTooManyWaiting) {
+			t.Error(err)
+		}
+		l.replies("1")
+		if err := l.give("c", time.Second); !errors.Is(err, ErrTooManyWaiting) { // it would take the place of the next
+			t.Error(err)
+		}
+		l.replies("2")
+		l.replies("3")
+		l.Close(nil)
+		l.over(ErrClosed.Error(), "a: 1", "b: 2", "probe: 3")
+	})
+	onLine(t, Limits{QueueOctets: 4}, 0, func(l *lineOf) {
+		l.must("long", time.Second)
+		if err := l.give("b", time.Second); !errors.Is(err, ErrSlow) {
+			t.Error(err)
+		}
+		if err := probe(l); err != nil {
+			t.Error(err)
+		}
+		l.hears("long")
+		l.hears("probe")
+		l.Close(nil)
+		<-l.served
+	})
+}
+
 // A panic ends the connection alone, its stack is in the log, and the others are told.
 func TestPanics(t *testing.T) {
 	closed := ": " + ErrClosed.Error()
@@ -288,6 +330,37 @@ func TestTimeouts(t *testing.T) {
 		if !slices.Equal(told, want) {
 			t.Errorf("%q, not %q", told, want)
 		}
+	})
+}
+
+// What clients answer decides nothing: one that answers no request in time does not use up the invoke
+// IDs, and is not left for it.
+func TestMuteClient(t *testing.T) {
+	open(t, Config{}, false, func(d *door) {
+		d.come("10.0.0.1")
+		near, far := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, far) }()
+		p := NewPeer[string](near, Limits{Timeout: time.Second, Guest: d.known["10.0.0.1"]}, Numbering{FirstID: 1, LastID: 2, Batch: 1})
+		served := make(chan error, 1)
+		go func() { served <- p.Serve(context.Background(), func() error { <-p.Ended(); return nil }) }()
+		for range 5 {
+			var told []error
+			p.Ask(func(id int) ([]byte, error) { return []byte{byte(id)}, nil }, func(_ string, err error) { told = append(told, err) })
+			if _, only := p.Only(); !only {
+				t.Error("another can be answered still")
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(told) != 1 || !errors.Is(told[0], ErrTimeout) {
+				t.Error(told)
+			}
+		}
+		p.Close(io.EOF)
+		if err := <-served; !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+		_ = far.Close()
+		d.leave()
 	})
 }
 

@@ -161,6 +161,179 @@ func TestOutstanding(t *testing.T) {
 	}
 }
 
+// ids asks so many times, and returns the invoke IDs that the requests went out with.
+func ids(t *testing.T, p *gate.Peer[string], far net.Conn, times int) (got string) {
+	t.Helper()
+	for range times {
+		var a asked
+		if p.Ask(frame, a.reply); a.now().err != nil {
+			t.Error(a.now().err)
+			return got
+		}
+		got += next(t, far)
+	}
+	return got
+}
+
+// A request that has timed out keeps its invoke ID until its late answer comes, or for four time-outs
+// more: no other request is answered by it.
+func TestLateAnswers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		late func(p *gate.Peer[string])
+		want string // invoke IDs of the requests after it
+	}{
+		"not yet":  {func(*gate.Peer[string]) { time.Sleep(4*10*time.Second - 1) }, "2;3;4;2;"},
+		"answered": {func(p *gate.Peer[string]) { noneFor(t, p, 1) }, "2;3;4;1;"},
+		"never":    {func(*gate.Peer[string]) { time.Sleep(4 * 10 * time.Second) }, "2;3;4;1;"},
+	} {
+		talk(t, gate.Limits{}, gate.Numbering{FirstID: 1, LastID: 4, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+			var first asked
+			p.Ask(frame, first.reply)
+			_ = next(t, far)
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if !errors.Is(first.now().err, gate.ErrTimeout) {
+				t.Error(first.now())
+			}
+			tt.late(p)
+			got := ""
+			for range 4 {
+				got += ids(t, p, far, 1)
+				if id, only := p.Only(); only != (name != "not yet") {
+					t.Errorf("%s: %d is the only one that can be answered: %t", name, id, only)
+				}
+				p.Answered(int(got[len(got)-2]-'0'))("", nil)
+			}
+			if got != tt.want {
+				t.Errorf("%s: %s, not %s", name, got, tt.want)
+			}
+			noneFor(t, p, 1)
+			if first.now().times != 1 {
+				t.Error(first.now())
+			}
+		})
+	}
+}
+
+// noneFor has an answer come that nobody waits for.
+func noneFor(t *testing.T, p *gate.Peer[string], id int) {
+	t.Helper()
+	if p.Answered(id) != nil {
+		t.Errorf("somebody waits for the answer %d", id)
+	}
+}
+
+// Requests that have timed out leave fewer for others; when they leave none, the next request ends
+// the connection. A probe still goes out.
+func TestMute(t *testing.T) {
+	mute := func(test func(p *gate.Peer[string], far net.Conn, served <-chan error)) {
+		talk(t, gate.Limits{}, gate.Numbering{FirstID: 1, LastID: 4, Batch: 1}, func(p *gate.Peer[string], far net.Conn, served <-chan error) {
+			for id := 1; id <= 3; id++ {
+				if got := ids(t, p, far, 1); got != fmt.Sprintf("%d;", id) {
+					t.Error(got)
+				}
+				if id == 2 {
+					time.Sleep(10 * time.Second)
+				}
+			}
+			var a asked
+			if p.Ask(frame, a.reply); !errors.Is(a.now().err, gate.ErrTooManyWaiting) { // one waits, it may be answered
+				t.Error(a.now())
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			test(p, far, served)
+		})
+	}
+	mute(func(p *gate.Peer[string], far net.Conn, served <-chan error) {
+		var probe, a asked
+		p.Probe(frame, probe.reply)
+		if got := next(t, far); got != "4;" {
+			t.Error(got)
+		}
+		p.Answered(4)("alive", nil)
+		if probe.now() != (outcome{"alive", nil, 1}) {
+			t.Error(probe.now())
+		}
+		select {
+		case err := <-served:
+			t.Errorf("it ended before anybody asked: %v", err)
+		default:
+		}
+		p.Ask(frame, a.reply)
+		if err := <-served; !errors.Is(err, gate.ErrMute) || !errors.Is(a.now().err, gate.ErrClosed) || a.now().times != 1 {
+			t.Error(err, a.now())
+		}
+	})
+	mute(func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+		noneFor(t, p, 2) // late
+		if got := ids(t, p, far, 1); got != "4;" {
+			t.Error(got)
+		}
+		p.Answered(4)("", nil)
+		if got := ids(t, p, far, 1); got != "2;" {
+			t.Error(got)
+		}
+	})
+}
+
+// However many requests wait for answers, and frames to be written, one probe goes out.
+func TestProbe(t *testing.T) {
+	for name, cfg := range map[string]gate.Limits{"all invoke IDs": {}, "as many as may wait": {MaxOutstanding: 3}} {
+		talk(t, cfg, gate.Numbering{FirstID: 1, LastID: 4, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+			_ = ids(t, p, far, 3)
+			for range 3 {
+				var a, probe, second asked
+				if p.Ask(frame, a.reply); !errors.Is(a.now().err, gate.ErrTooManyWaiting) {
+					t.Errorf("%s: %v", name, a.now())
+				}
+				p.Probe(frame, probe.reply)
+				if got := next(t, far); got != "4;" {
+					t.Errorf("%s: %s", name, got)
+				}
+				if p.Probe(frame, second.reply); !errors.Is(second.now().err, gate.ErrTooManyWaiting) || second.now().times != 1 {
+					t.Errorf("%s: %v", name, second.now())
+				}
+				if err := p.Tell(frame); !errors.Is(err, gate.ErrTooManyWaiting) {
+					t.Errorf("%s: %v", name, err)
+				}
+				p.Answered(4)("alive", nil)
+				if probe.now() != (outcome{"alive", nil, 1}) {
+					t.Errorf("%s: %v", name, probe.now())
+				}
+			}
+		})
+	}
+	talk(t, gate.Limits{MaxOutstanding: 2}, gate.Numbering{FirstID: 1, LastID: 9, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+		_ = ids(t, p, far, 2)
+		var probe asked
+		if p.Probe(frame, probe.reply); next(t, far) != "3;" {
+			t.Error(probe.now())
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if !errors.Is(probe.now().err, gate.ErrTimeout) {
+			t.Error(probe.now())
+		}
+	})
+	talk(t, gate.Limits{QueueLength: 1, WriteTime: time.Hour}, gate.Numbering{FirstID: 1, LastID: 9, Batch: 1}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+		for range 2 { // one is being written, and one waits
+			if err := p.Push([]byte("x")); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		var a, probe asked
+		if p.Ask(frame, a.reply); !errors.Is(a.now().err, gate.ErrSlow) {
+			t.Error(a.now())
+		}
+		p.Probe(frame, probe.reply)
+		if got := next(t, far) + next(t, far) + next(t, far); got != "xx2;" || probe.now().times != 0 {
+			t.Error(got, probe.now())
+		}
+	})
+}
+
 // A request that cannot be written has that as its answer, and does not wait.
 func TestUnwritable(t *testing.T) {
 	talk(t, gate.Limits{MaxOutstanding: 1}, gate.Numbering{FirstID: 1, LastID: 9, Batch: 8}, func(p *gate.Peer[string], far net.Conn, _ <-chan error) {

@@ -293,6 +293,16 @@ func (c *conn) late(m *pdu) error {
 // ask sends a request. reply is called once: with the answer, a *uacsta.Error when it is
 // refused or cannot be said, or one of gate's errors. ask blocks where gate.Peer.Ask does.
 func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	c.request(c.Ask, req, reply)
+}
+
+// probe is ask for a sign of life (gate.Peer.Probe).
+func (c *conn) probe(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	c.request(c.Probe, req, reply)
+}
+
+// request sends a request by Ask or Probe.
+func (c *conn) request(send func(func(int) ([]byte, error), func(answer, error)), req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	m := &pdu{kind: invoke}
 	var err error
 	if m.operation, m.body, err = c.codec.request(req); err != nil {
@@ -300,7 +310,7 @@ func (c *conn) ask(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 		return
 	}
 	service := req.Name()
-	c.Ask(func(id int) ([]byte, error) {
+	send(func(id int) ([]byte, error) {
 		m.id = integer(id).Data.Bytes()
 		return c.codec.flavour.frames.frame(m.octets())
 	}, func(a answer, err error) {

@@ -155,7 +155,7 @@ func (l *Link) associate(ctx context.Context, h *fromSwitch) error {
 // alive tells our status. A peer that refuses to hear it is there.
 func (l *Link) alive(ctx context.Context, c *conn) error {
 	answered := make(chan error, 1)
-	c.ask(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, edition), func(_ *uacsta.Message, err error) { answered <- err })
+	c.probe(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, edition), func(_ *uacsta.Message, err error) { answered <- err })
 	select {
 	case err := <-answered:
 		if err == nil || errors.As(err, new(*uacsta.Error)) {

@@ -172,13 +172,18 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 // when it is refused or answered with something else, or one of gate's errors. A request that
 // has no answer gets nil as soon as it is on its way. Request blocks where gate.Peer.Ask does.
 func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	c.request(c.Ask, req, reply)
+}
+
+// request sends a request; one that may have an answer goes out by ask, which is Ask or Probe.
+func (c *Conn) request(ask func(func(int) ([]byte, error), func(*uacsta.Message, error)), req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	frame := func(id int) ([]byte, error) { return c.encode(id, req) }
 	if req.OneWay() {
 		reply(nil, c.Tell(frame))
 		return
 	}
 	service := req.Name()
-	c.Ask(frame, func(res *uacsta.Message, err error) {
+	ask(frame, func(res *uacsta.Message, err error) {
 		if err == nil && !answers(res.Name(), service) {
 			c.Report(slog.LevelWarn, "an answer of the wrong kind", "service", service, "answer", res.Name())
 			res, err = nil, &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.Generic, Detail: "the answer is " + res.Name()}

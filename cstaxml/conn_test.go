@@ -277,6 +277,52 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// The late answer to a request that has timed out is not taken for that to another one, though later
+// requests have gone through all invoke IDs: it is handed up.
+func TestLateAnswers(t *testing.T) {
+	onBench(t, gate.Limits{Timeout: 3 * time.Second}, func(b *bench) {
+		device := uacsta.Dev("200")
+		monitor := uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
+		late := b.ask(monitor)
+		b.expect("0000 MonitorStart")
+		time.Sleep(3 * time.Second)
+		if r := <-late; !errors.Is(r.err, gate.ErrTimeout) {
+			t.Error(r.err)
+		}
+		for last := 0; last < eventID-1; {
+			_ = b.conn.Tell(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
+		}
+		own := b.ask(monitor)
+		b.expect("0001 MonitorStart")
+		const answer = "<MonitorStartResponse><monitorCrossRefID>%d</monitorCrossRefID></MonitorStartResponse>"
+		b.write(raw("0000", fmt.Sprintf(answer, 200)), raw("0001", fmt.Sprintf(answer, 102)))
+		if r := <-own; r.err != nil || r.m.CrossRef() != "102" {
+			t.Error(r)
+		}
+		if got := b.desk.take(); got != "event MonitorStartResponse" || len(late) > 0 {
+			t.Errorf("%q, answers to the first: %d", got, len(late))
+		}
+	})
+}
+
+// Requests of clients that wait for answers never take the room of the link's signs of life.
+func TestSignsOfLifeAmongRequests(t *testing.T) {
+	onBench(t, gate.Limits{MaxOutstanding: 2}, func(b *bench) {
+		first, second := b.ask(uacsta.GetCSTAFeatures{}), b.ask(uacsta.GetCSTAFeatures{})
+		b.expect("0000 GetCSTAFeatures", "0001 GetCSTAFeatures")
+		if r := <-b.ask(uacsta.GetCSTAFeatures{}); !errors.Is(r.err, gate.ErrTooManyWaiting) {
+			t.Error(r.err)
+		}
+		alive := make(chan error, 1)
+		go func() { alive <- NewLink(LinkConfig{}).alive(context.Background(), b.conn) }()
+		b.expect("0002 RequestSystemStatus")
+		b.write(raw("0002", status))
+		if err := <-alive; err != nil || len(first)+len(second) > 0 {
+			t.Errorf("%v, %d answers", err, len(first)+len(second))
+		}
+	})
+}
+
 // Events have the invoke ID 9999. A peer that takes nothing is left.
 func TestEvents(t *testing.T) {
 	onBench(t, gate.Limits{}, func(b *bench) {

@@ -130,14 +130,14 @@ func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	}
 }
 
-// ask sends a request of our own and waits for its answer.
+// ask sends a request that keeps the link, and waits for its answer.
 func (l *Link) ask(ctx context.Context, conn *Conn, req any) (*uacsta.Message, error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	conn.Request(message(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	conn.request(conn.Probe, message(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
 	select {
 	case a := <-answered:
 		return a.m, a.err

@@ -226,13 +226,20 @@ func (l *Link) ask(ctx context.Context, nc net.Conn) error {
 	return w.Run(ctx, w.read, func(ctx context.Context) error {
 		beat := time.NewTicker(l.cfg.Heartbeat)
 		defer beat.Stop()
+		replied := make(chan struct{}, 1)
 		for {
-			if err := w.send("portstatus", l.cfg.Timeout, func(reply *line, err error) {
+			if err := w.probe("portstatus", l.cfg.Timeout, func(reply *line, err error) {
 				if err == nil {
 					l.cfg.Log.Debug("ports", "status", reply.args)
 				}
+				replied <- struct{}{}
 			}); err != nil {
 				return err
+			}
+			select {
+			case <-replied: // commands before it may take long
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 			select {
 			case <-beat.C:

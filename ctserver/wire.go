@@ -42,11 +42,21 @@ func (w *wire) send(name string, timeout time.Duration, done func(*line, error),
 
 // sendTo sends a command that is for another port.
 func (w *wire) sendTo(port int, name string, timeout time.Duration, done func(*line, error), args ...string) error {
+	return w.give(port, name, gate.Command[*command]{Is: &command{name, done}, Timeout: timeout}, args...)
+}
+
+// probe sends the command that keeps the connection.
+func (w *wire) probe(name string, timeout time.Duration, done func(*line, error)) error {
+	return w.give(w.handle, name, gate.Command[*command]{Is: &command{name, done}, Timeout: timeout, Probe: true})
+}
+
+func (w *wire) give(port int, name string, c gate.Command[*command], args ...string) error {
 	text, err := (&line{name: name, src: w.handle, dst: port, args: args}).text()
 	if err != nil {
 		return err
 	}
-	return w.Give(gate.Command[*command]{Is: &command{name, done}, Name: name, Frame: []byte(text), Timeout: timeout})
+	c.Name, c.Frame = name, []byte(text)
+	return w.Give(c)
 }
 
 // read reads until the connection fails, and returns why.

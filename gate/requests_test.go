@@ -266,6 +266,17 @@ func TestMute(t *testing.T) {
 		}
 	})
 	mute(func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
+		time.Sleep(3 * 10 * time.Second) // the first two have kept theirs long enough
+		if got := ids(t, p, far, 2); got != "4;1;" {
+			t.Error(got)
+		}
+		p.Answered(4)("", nil)
+		p.Answered(1)("", nil)
+		if got := ids(t, p, far, 1); got != "2;" {
+			t.Error(got)
+		}
+	})
+	mute(func(p *gate.Peer[string], far net.Conn, _ <-chan error) {
 		noneFor(t, p, 2) // late
 		if got := ids(t, p, far, 1); got != "4;" {
 			t.Error(got)

@@ -39,7 +39,8 @@
 // before that could be mistaken for it.
 //
 // Late answers. A response that comes after its request was refused for want of time can be passed
-// on by up.Event: the core ends what it opened. It is never given to reply.
+// on by up.Event: the core ends what it opened. It is never given to reply, nor to that of another
+// request.
 //
 // Messages. A request belongs to the link from the call of Request on: it may change it, and keep
 // it. What reply and the Upcalls get belongs to the core: the link neither keeps it nor gives the

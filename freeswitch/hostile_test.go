@@ -17,8 +17,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -372,4 +374,49 @@ func TestDeafFreeSWITCH(t *testing.T) {
 	if err := <-served; !errors.Is(err, errBroken) || heard != 1000 {
 		t.Errorf("%v, %d events", err, heard)
 	}
+}
+
+// Commands of clients that wait for replies never take the room of the link's signs of life.
+func TestSignsOfLifeAmongCommands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		s := newSocket(here, time.Hour, slog.New(slog.DiscardHandler), func(event) {})
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(context.Background(), s.read) }()
+		var written bytes.Buffer
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			_, _ = io.Copy(&written, there)
+		}()
+		for range maxWaiting {
+			if err := s.send("api uuid_exists A", func(string, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if err := s.send("api uuid_exists A", func(string, error) {}); !errors.Is(err, gate.ErrTooManyWaiting) {
+			t.Error(err)
+		}
+		alive := make(chan error, 1)
+		go func() {
+			_, err := s.ask(context.Background(), "api status")
+			alive <- err
+		}()
+		synctest.Wait()
+		for range maxWaiting + 1 {
+			if _, err := io.WriteString(there, "Content-Type: api/response\nContent-Length: 2\n\nUP"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-alive; err != nil {
+			t.Error(err)
+		}
+		s.Close(errBroken)
+		<-served
+		<-read
+		if !strings.HasSuffix(written.String(), "api uuid_exists A\n\napi status\n\n") {
+			t.Errorf("it ends with %.40q", written.String()[max(0, written.Len()-40):])
+		}
+	})
 }

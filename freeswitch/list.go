@@ -89,7 +89,7 @@ func begins[T any](ctx context.Context, l *Link, s *socket, what string, most in
 			}
 			then(func(err error) { learnt <- err })
 		})
-	}}); err != nil {
+	}}, true); err != nil {
 		return err
 	}
 	select {

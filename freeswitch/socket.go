@@ -194,16 +194,16 @@ func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, told func(e
 // to it that what comes from outside is one word. done is called with the reply, or an error that
 // says what FreeSWITCH has against it, or that the connection has ended; not when send itself fails.
 func (s *socket) send(text string, done func(reply string, err error)) error {
-	return s.give(text, &command{done: done})
+	return s.give(text, &command{done: done}, false)
 }
 
-// give is send of a command that may take a list.
-func (s *socket) give(text string, c *command) error {
+// give is send of a command that may take a list, or keeps the connection.
+func (s *socket) give(text string, c *command, probe bool) error {
 	name, _, _ := strings.Cut(text, " ")
 	if !strings.Contains(text, "\n\n") { // it has no body
 		text += "\n\n"
 	}
-	return s.Give(gate.Command[*command]{Is: c, Name: name, Frame: []byte(text), Timeout: s.timeout})
+	return s.Give(gate.Command[*command]{Is: c, Name: name, Frame: []byte(text), Timeout: s.timeout, Probe: probe})
 }
 
 // login gives the command that tells the password. FreeSWITCH ends the connection right behind a
@@ -217,7 +217,7 @@ func (s *socket) login(ctx context.Context, command string) error {
 	return err
 }
 
-// ask sends a command and waits for its reply.
+// ask sends a command that keeps the connection, and waits for its reply.
 func (s *socket) ask(ctx context.Context, text string) (string, error) {
 	return s.await(ctx, text, func(error) {})
 }
@@ -229,10 +229,10 @@ func (s *socket) await(ctx context.Context, text string, first func(error)) (str
 		err   error
 	}
 	answered := make(chan answer, 1)
-	if err := s.send(text, func(reply string, err error) {
+	if err := s.give(text, &command{done: func(reply string, err error) {
 		first(err)
 		answered <- answer{reply, err}
-	}); err != nil {
+	}}, true); err != nil {
 		return "", err
 	}
 	select {

@@ -175,7 +175,9 @@ func (r *router) renew(l *life, refusals int) {
 		if err == nil || r.over.Load() || !l.lasts() { // there will be another life
 			return
 		}
-		again := worthAnother(err) && r.allowed() && p.spawn(func() {
+		var refusal *uacsta.Error
+		taken := errors.As(err, &refusal) && refusal.Value == uacsta.ObjectRegistrationLimitExceeded // by another client of the switch
+		again := worthAnother(err) && !taken && r.allowed() && p.spawn(func() {
 			if p.pause(l.ctx, refusals) {
 				r.renew(l, refusals+1)
 			}

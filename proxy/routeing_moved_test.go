@@ -91,6 +91,7 @@ func TestRegistrationTakenAgain(t *testing.T) {
 		{uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService), 5, 0},
 		{uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded), 5, 0},
 		{uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID), 2, 1},
+		{uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded), 2, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := registers()

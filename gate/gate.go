@@ -30,7 +30,7 @@ type Config struct {
 	NameKinds      []string                   // of names in certificates that count, in this order: dns, uri, cn; none: all
 	Strangers      *Strangers                 // what peers that are not proved may take; nil: 64 MiB at this gate alone
 	Keys           string                     // the part of the configuration that has MaxConnections and MaxPeer, for the log; "": none has
-	// Refused is told of each connection that is not taken.
+	// Refused is told of each connection that is not taken; nil: nobody is.
 	Refused func(nc net.Conn, why string)
 	Log     *slog.Logger
 }
@@ -66,6 +66,9 @@ func New(cfg Config) *Gate {
 	}
 	if cfg.Trusts == nil {
 		cfg.Trusts = func(netip.Addr) bool { return false }
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(net.Conn, string) {}
 	}
 	if cfg.Strangers == nil {
 		cfg.Strangers = NewStrangers(0)

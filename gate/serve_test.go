@@ -105,6 +105,29 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
+// A gate that nobody asked to be told of refusals closes what it refuses, and goes on.
+func TestNobodyHearsOfRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate.New(gate.Config{Admits: netip.MustParsePrefix("10.0.0.0/8").Contains})
+		in := make(incoming)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		served := 0
+		go func() {
+			done <- g.Serve(ctx, in, func(context.Context, *gate.Guest) { served++ })
+		}()
+		stranger, _ := connect("192.0.2.1")
+		in <- stranger
+		friend, _ := connect("10.0.0.1")
+		in <- friend
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) || !stranger.isClosed() || served != 1 {
+			t.Errorf("%v; the stranger's connection is closed: %t; served %d", err, stranger.isClosed(), served)
+		}
+	})
+}
+
 // When a gate ends, so do those who are in; it waits for them, and closes what they leave.
 func TestServeEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,7 +25,7 @@ type Limits struct {
 	Log            *slog.Logger
 	MaxOutstanding int           // requests of ours that wait for answers, but for a probe; 1000, and fewer than there are invoke IDs
 	Timeout        time.Duration // for an answer; 10 s
-	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s
+	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s; see Serve
 	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
 	QueueLength    int           // frames that wait to be written; 256
 	QueueOctets    int           // in these, if they are more than one; 256 KiB
@@ -103,9 +103,12 @@ func newConn(nc net.Conn, cfg Limits, batch int, r requests) *Conn {
 	return c
 }
 
-// Serve writes, and reads by read, until that fails, or the connection is closed, or ctx
-// ends; it returns the reason. Requests that wait then get ErrClosed, before Serve returns; nobody
-// is told anything after it. A panic in read, or in what takes an answer, ends this connection alone.
+// Serve writes what waits, and calls read once, to read until that fails: read loops. When read
+// returns, with an error or without, the connection ends; so it does when it is closed, or when ctx
+// ends. Serve returns the reason; it is ErrClosed where read gave none. Only read knows where a frame
+// begins: it sets the deadline of FrameTime then, and takes it back when the frame is whole.
+// Requests that wait at the end get ErrClosed, before Serve returns; nobody is told anything after
+// it. A panic in read, or in what takes an answer, ends this connection alone.
 func (c *Conn) Serve(ctx context.Context, read func() error) error {
 	var group sync.WaitGroup
 	group.Go(func() { c.Close(Guard(c.cfg.Log, "writing", c.write)) })
@@ -122,8 +125,8 @@ func (c *Conn) Serve(ctx context.Context, read func() error) error {
 	return c.reason
 }
 
-// Run is the life of a connection that was dialled: it serves while keep logs in and looks whether
-// the peer is there. keep's context ends with the connection; the connection ends when keep
+// Run is the life of a connection that was dialled: it serves, with read as Serve has it, while keep
+// logs in and looks whether the peer is there. keep's context ends with the connection; the connection ends when keep
 // returns, and when ctx has ended then, after leave, if there is one, has taken leave of the peer.
 // Run returns the reason once both have ended.
 func (c *Conn) Run(ctx context.Context, read func() error, keep func(ctx context.Context) error, leave func()) error {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/linktest"
@@ -68,7 +69,7 @@ func TestLinkContract(t *testing.T) {
 				pbx := &linktest.PBX{}
 				relay := linktest.NewRelay(t, serveExchange(t, pbx, flavour))
 				return &linktest.Rig{
-					Link: NewLink(LinkConfig{Addresses: []string{relay.Address()}, Flavour: flavour}), Device: "100", Called: "101",
+					Link: NewLink(LinkConfig{Addresses: []string{relay.Address()}, Flavour: flavour, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
 					Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,
 				}
 			}, Without: map[string]string{

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/linktest"
 )
@@ -18,7 +20,11 @@ type server struct {
 	conns map[net.Conn]struct{}
 	last  int
 	heard []string
+	made  []string // channels of calls that were made, the oldest first
 }
+
+// mostMade is how many calls that were made there are at a time: the oldest gives way.
+const mostMade = 10
 
 func newServer(t testing.TB) (f *server, address string) {
 	t.Helper()
@@ -80,6 +86,9 @@ func (f *server) take(conn net.Conn, text string) {
 	case strings.HasPrefix(text, "Job-UUID:"): // a header of the command before
 	case strings.HasPrefix(text, "api show "):
 		fmt.Fprint(conn, "Content-Type: api/response\nContent-Length: 15\n\n{\"row_count\":0}")
+	case strings.HasPrefix(text, "api uuid_kill "):
+		fmt.Fprint(conn, "Content-Type: api/response\nContent-Length: 4\n\n+OK\n")
+		f.end(conn, strings.Fields(text)[2])
 	case strings.HasPrefix(text, "api "):
 		fmt.Fprint(conn, "Content-Type: api/response\nContent-Length: 4\n\n+OK\n")
 	case strings.Contains(text, "originate {"):
@@ -90,9 +99,19 @@ func (f *server) take(conn net.Conn, text string) {
 		fmt.Fprint(conn, "Content-Type: command/reply\nReply-Text: +OK\n\n")
 		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_CREATE\nUnique-ID: %s\nCall-Direction: outbound\nChannel-Presence-ID: 1001@pbx.test\n", id))
 		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_ANSWER\nUnique-ID: %s\n", id))
-		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_HANGUP\nUnique-ID: %s\nHangup-Cause: NORMAL_CLEARING\n", id))
+		if f.made = append(f.made, id); len(f.made) > mostMade {
+			f.end(conn, f.made[0])
+		}
 	default:
 		fmt.Fprint(conn, "Content-Type: command/reply\nReply-Text: +OK\n\n")
+	}
+}
+
+// end ends a call that was made, unless it has ended; f.mu is held.
+func (f *server) end(conn net.Conn, id string) {
+	if at := slices.Index(f.made, id); at >= 0 {
+		f.made = slices.Delete(f.made, at, at+1)
+		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_HANGUP\nUnique-ID: %s\nHangup-Cause: NORMAL_CLEARING\n", id))
 	}
 }
 
@@ -131,7 +150,7 @@ func TestLinkContract(t *testing.T) {
 	linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
 		f, address := newServer(t)
 		relay := linktest.NewRelay(t, address)
-		l, err := NewLink(LinkConfig{Addresses: []string{relay.Address()}, Domain: "pbx.test", Password: "ClueCon"})
+		l, err := NewLink(LinkConfig{Addresses: []string{relay.Address()}, Domain: "pbx.test", Password: "ClueCon", Timeout: 5 * time.Second, Heartbeat: 2 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

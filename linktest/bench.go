@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime/debug"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +41,7 @@ var benches atomic.Int64
 
 func newBench(t testing.TB, kit Kit) *bench {
 	t.Helper()
-	return &bench{t: t, bubble: kit.Bubble, lasts: kit.Outlasts, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
+	return &bench{t: t, bubble: kit.Bubble, lasts: kit.Outlasts, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: kit.Patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
 }
 
 // labelled does something; goroutines that it starts are known as the link's.
@@ -87,9 +90,28 @@ func (b *bench) until(so func() bool) bool {
 // want waits until something is so; else the test ends.
 func (b *bench) want(what string, so func() bool) {
 	b.t.Helper()
-	if !b.until(so) {
-		b.t.Fatalf("%s: not in %s", what, b.limit)
+	b.wantOr(what, so, nil)
+}
+
+// wantOr is want; state, if there is one, says in the failure how things stand.
+func (b *bench) wantOr(what string, so func() bool, state func() string) {
+	b.t.Helper()
+	if b.until(so) {
+		return
 	}
+	if state != nil {
+		b.t.Fatalf("%s: not within %s\n%s", what, b.limit, state())
+	}
+	b.t.Fatalf("%s: not within %s", what, b.limit)
+}
+
+// running says what the goroutines of the link do.
+func (b *bench) running() string {
+	left := b.goroutines()
+	if left == "" {
+		return "no goroutine of the link is left"
+	}
+	return "goroutines of the link:\n" + left
 }
 
 // over checks that nothing of the link is left. In a bubble, its end does.
@@ -109,7 +131,7 @@ func (b *bench) over() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			b.t.Fatalf("goroutines of the link are left:\n%s", left)
+			b.t.Fatalf("goroutines of the link are left after Run:\n%s", left)
 		}
 	}
 }
@@ -181,10 +203,11 @@ func (b *bench) life(settings ...func(*life)) *life {
 			err := l.run(ctx)
 			l.mu.Lock()
 			l.err, l.over = err, true
-			for q := range l.open {
-				if q.returned && !l.faulty {
-					defer b.breach("%s: %s has no reply when Run returns", l.name, q.name)
-				}
+			if open := l.unanswered(); len(open) > 0 && !l.faulty {
+				defer b.breach("%s: no reply when Run returns (%v): %s", l.name, err, enumerate(open))
+			}
+			if errors.Is(err, errPanic) && !l.faulty {
+				defer b.breach("%s: %v", l.name, err)
 			}
 			for _, m := range l.monitors {
 				if m.inside {
@@ -198,13 +221,34 @@ func (b *bench) life(settings ...func(*life)) *life {
 	return l
 }
 
+// unanswered names the requests that the link has taken and not replied to; l.mu is held.
+func (l *life) unanswered() []string {
+	var names []string
+	for q := range l.open {
+		if q.returned {
+			names = append(names, q.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// enumerate is a few of many things, in one line.
+func enumerate(things []string) string {
+	const few = 5
+	if len(things) <= few {
+		return strings.Join(things, ", ")
+	}
+	return fmt.Sprintf("%s, and %d more", strings.Join(things[:few], ", "), len(things)-few)
+}
+
 // errPanic is of a Run that panics.
-var errPanic = errors.New("panic")
+var errPanic = errors.New("Run panicked")
 
 func (l *life) run(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errPanic, p)
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
 	return l.b.rig.Link.Run(ctx, l)
@@ -214,14 +258,14 @@ func (l *life) run(ctx context.Context) (err error) {
 func (b *bench) up(settings ...func(*life)) *life {
 	b.t.Helper()
 	l := b.life(settings...)
-	b.want("Ready", func() bool {
+	b.wantOr(l.name+": Run calls Ready", func() bool {
 		if l.isOver() {
-			b.t.Fatalf("%s: the link does not come up: %v", l.name, l.err)
+			b.t.Fatalf("%s: the link does not come up: Run returned %v", l.name, l.err)
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.ready
-	})
+	}, b.running)
 	return l
 }
 
@@ -241,7 +285,7 @@ func (l *life) stop() {
 // returned waits until Run has returned.
 func (l *life) returned(when string) {
 	l.b.t.Helper()
-	l.b.want("Run returns "+when, l.isOver)
+	l.b.wantOr(l.name+": Run returns "+when, l.isOver, l.b.running)
 	<-l.ended
 }
 
@@ -267,8 +311,11 @@ func (l *life) Ready() {
 	again, late := l.ready, l.over
 	l.ready = true
 	l.mu.Unlock()
-	if again || late {
-		l.b.breach("%s: Ready, again: %t, after Run: %t", l.name, again, late)
+	switch {
+	case late:
+		l.b.breach("%s: Ready was called after Run had returned", l.name)
+	case again:
+		l.b.breach("%s: Ready was called twice", l.name)
 	}
 	if l.greeting != nil {
 		l.greeting()
@@ -281,8 +328,11 @@ func (l *life) untimely(m *uacsta.Message) {
 	l.mu.Lock()
 	early, late := !l.ready && (m.Kind() != uacsta.Request || !l.b.early), l.over
 	l.mu.Unlock()
-	if early || late {
-		l.b.breach("%s: %s, before Ready: %t, after Run: %t", l.name, m, early, late)
+	switch {
+	case late:
+		l.b.breach("%s: an Upcall after Run had returned: %s", l.name, m)
+	case early:
+		l.b.breach("%s: an Upcall before Ready: %s", l.name, m)
 	}
 }
 
@@ -430,7 +480,7 @@ func (l *life) must(service any) *uacsta.Message {
 // wait waits for the reply.
 func (q *question) wait() {
 	q.life.b.t.Helper()
-	q.life.b.want("the reply to "+q.name, q.answered)
+	q.life.b.wantOr("a reply to "+q.name, q.answered, q.life.state)
 }
 
 // watch starts a monitor on the device, and returns its reference.
@@ -443,6 +493,32 @@ func (l *life) watch() string {
 func (l *life) start() uacsta.MonitorStart {
 	device := uacsta.Dev(l.b.rig.Device)
 	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
+}
+
+// state says how a life stands: whether Run goes on, and what its monitors were told last.
+func (l *life) state() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.name + ": Run goes on"
+	if l.over {
+		text = fmt.Sprintf("%s: Run returned %v", l.name, l.err)
+	}
+	refs := slices.Sorted(maps.Keys(l.monitors))
+	if len(refs) == 0 {
+		return text + "; there is no monitor"
+	}
+	const last = 10
+	for _, ref := range refs {
+		told := l.monitors[ref].told
+		text += fmt.Sprintf("\nmonitor %s got %d events; the last: %q", ref, len(told), told[max(0, len(told)-last):])
+	}
+	return text
+}
+
+// hears waits until something is so that events bring.
+func (l *life) hears(what string, so func() bool) {
+	l.b.t.Helper()
+	l.b.wantOr(what, so, l.state)
 }
 
 // told is what the events of a monitor have said.

@@ -1,6 +1,7 @@
 package linktest
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -8,6 +9,11 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
+
+// The link comes up, and ends when it is told to.
+func ready(b *bench) {
+	b.up().stop()
+}
 
 // Nothing comes before Ready: each life looks at that.
 func nothingBeforeReady(b *bench) {
@@ -99,10 +105,8 @@ func orderOfReplies(b *bench) {
 			order = append(order, n)
 		}))
 	}
-	for _, q := range all {
-		if q.wait(); q.err != nil {
-			b.t.Errorf("%s: %v", q.name, q.err)
-		}
+	if refusals := refused(all); len(refusals) > 0 {
+		b.t.Errorf("%d of %d requests are refused: %s", len(refusals), len(all), enumerate(refusals))
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -122,12 +126,20 @@ func orderOfRequests(b *bench) {
 		want = append(want, call.CalledDirectoryNumber.ID)
 		all = append(all, l.ask(call))
 	}
-	for _, q := range all {
-		q.wait()
-	}
+	refusals := refused(all)
 	if heard := b.rig.Heard(); !slices.Equal(heard, want) {
-		b.t.Errorf("the switching function is asked for %v, not %v", heard, want)
+		b.t.Errorf("the switching function is asked for %v, not %v\n%d of %d requests are refused: %s\n%s", heard, want, len(refusals), len(all), enumerate(refusals), l.state())
 	}
+}
+
+// refused waits for the replies to requests, and returns which were refused, and why.
+func refused(all []*question) (refusals []string) {
+	for _, q := range all {
+		if q.wait(); q.err != nil {
+			refusals = append(refusals, fmt.Sprintf("%s: %v", q.name, q.err))
+		}
+	}
+	return refusals
 }
 
 // The reply comes before the events of its request: those of a monitor that is just being started,
@@ -151,11 +163,11 @@ func replyBeforeEvents(b *bench) {
 	ref := l.watch()
 	before := 0
 	var q *question
-	b.want("a call", func() bool { // the device may be busy still with what it was told
+	l.hears("a call", func() bool { // the device may be busy still with what it was told
 		q = l.send(uacsta.Encode(l.call(), uacsta.Edition3), func() { before = len(l.told(ref)) })
 		return q.ok()
 	})
-	b.want("the events of the call", func() bool { return slices.ContainsFunc(l.told(ref), l.of(q)) })
+	l.hears("the events of the call", func() bool { return slices.ContainsFunc(l.told(ref), l.of(q)) })
 	if told := l.told(ref)[:before]; slices.ContainsFunc(told, l.of(q)) {
 		b.t.Errorf("before the reply to %s: %q", q.name, told)
 	}
@@ -182,7 +194,7 @@ func everyMonitor(b *bench) {
 	for range rounds {
 		b.rig.Tell()
 	}
-	b.want("the events of three monitors are the same", func() bool {
+	l.hears("the events of three monitors are the same", func() bool {
 		first := l.told(refs[0])
 		return len(first) >= rounds && slices.Equal(first, l.told(refs[1])) && slices.Equal(first, l.told(refs[2]))
 	})
@@ -196,7 +208,7 @@ func everyMonitor(b *bench) {
 	l.must(uacsta.MonitorStop{MonitorCrossRefID: refs[1]})
 	first := len(l.told(refs[0]))
 	b.rig.Tell()
-	b.want("events go on for the others", func() bool { return len(l.told(refs[0])) > first && len(l.told(refs[2])) > first })
+	l.hears("events go on for the others", func() bool { return len(l.told(refs[0])) > first && len(l.told(refs[2])) > first })
 }
 
 // The core asks whenever it likes: in Ready, in a reply, in an event.
@@ -257,7 +269,7 @@ func runAgain(b *bench) {
 		l := b.up()
 		ref := l.watch()
 		b.rig.Tell()
-		b.want("an event", func() bool { return len(l.told(ref)) > 0 })
+		l.hears("an event", func() bool { return len(l.told(ref)) > 0 })
 		if n%2 == 0 && b.rig.Relay != nil {
 			b.rig.Relay.cut()
 			l.lost()
@@ -275,13 +287,13 @@ func references(b *bench) {
 	l := b.up()
 	before := []string{l.watch(), l.watch()}
 	b.rig.Tell()
-	b.want("an event", func() bool { return len(l.told(before[1])) > 0 })
+	l.hears("an event", func() bool { return len(l.told(before[1])) > 0 })
 	l.stop()
 	l = b.up()
 	defer l.stop()
 	now := l.watch()
 	b.rig.Tell()
-	b.want("an event", func() bool { return len(l.told(now)) > 0 }) // and none of a monitor of before
+	l.hears("an event", func() bool { return len(l.told(now)) > 0 }) // and none of a monitor of before
 	for _, ref := range before {
 		if ref == now {
 			continue
@@ -293,7 +305,7 @@ func references(b *bench) {
 	}
 	told := len(l.told(now))
 	b.rig.Tell()
-	b.want("an event", func() bool { return len(l.told(now)) > told })
+	l.hears("an event", func() bool { return len(l.told(now)) > told })
 }
 
 // A panic in an Upcall or a reply ends that life only.
@@ -334,7 +346,7 @@ func panics(b *bench) {
 		ref := next.watch()
 		next.must(next.snapshot())
 		b.rig.Tell()
-		b.want("an event", func() bool { return len(next.told(ref)) > 0 })
+		next.hears("an event", func() bool { return len(next.told(ref)) > 0 })
 		next.stop()
 	}
 }

@@ -1,7 +1,6 @@
 package linktest
 
 import (
-	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -21,11 +20,20 @@ type Kit struct {
 	// Outlasts reports whether a life outlasts its connection: the link has several peers, and goes on
 	// when it loses the only one of the rig. What waits for that peer then has its reply all the same.
 	Outlasts bool
+	// Patience is how long the suite waits for what must come; 20 s. It must be longer than the link
+	// waits for an answer of the switching function.
+	Patience time.Duration
 	// Without names the checks that are left out, and says how the link behaves instead.
 	Without map[string]string
 }
 
 // A Rig is a link with its switching function, and what a test can do to them.
+//
+// Of the switching function the suite wants this. It takes 40 and more calls of Device, one after the
+// other and many at a time, to Called and to the numbers 100 to 139, and answers MakeCall with the
+// callID; where Device can have few calls, the others are refused. Called may answer or not. A call of
+// Device lasts until ClearConnection; when there are more than ten, the switching function may end
+// the oldest, so that they do not pile up. It serves every connection of the link anew.
 type Rig struct {
 	Link   proxy.Link
 	Device string // of the link: it is watched, and calls
@@ -44,49 +52,66 @@ type Rig struct {
 
 // A check is one part of the contract.
 type check struct {
-	wire  bool // it needs a Relay
-	heard bool // it needs Heard
+	name  string // which Kit.Without can have
+	wire  bool   // it needs a Relay
+	heard bool   // it needs Heard
 	run   func(*bench)
 }
 
-// checks are the parts of the contract, by the names that Kit.Without can have.
-var checks = map[string]check{
-	"NothingBeforeReady":   {run: nothingBeforeReady},
-	"RefusedBeforeReady":   {run: refusedBeforeReady},
-	"RefusedWhileDialling": {wire: true, run: refusedWhileDialling},
-	"RefusedAfterRun":      {run: refusedAfterRun},
-	"Services":             {run: services},
-	"Editions":             {run: editions},
-	"OrderOfReplies":       {run: orderOfReplies},
-	"OrderOfRequests":      {heard: true, run: orderOfRequests},
-	"ReplyBeforeEvents":    {run: replyBeforeEvents},
-	"EveryMonitor":         {run: everyMonitor},
-	"Reentry":              {run: reentry},
-	"NothingAfterRun":      {run: nothingAfterRun},
-	"RunAgain":             {run: runAgain},
-	"References":           {run: references},
-	"Panic":                {run: panics},
-	"Histories":            {run: nil},
-	"CutRequest":           {wire: true, run: cutRequest},
-	"CutAnswer":            {wire: true, run: cutAnswer},
-	"SilentSwitch":         {wire: true, run: silentSwitch},
-	"Garbage":              {wire: true, run: garbage},
+// checks are the parts of the contract, in the order in which they are played: where a basic one
+// fails, the others have little to say.
+var checks = []check{
+	{name: "Ready", run: ready},
+	{name: "NothingBeforeReady", run: nothingBeforeReady},
+	{name: "Services", run: services},
+	{name: "Editions", run: editions},
+	{name: "Snapshot", run: snapshot},
+	{name: "Connections", run: keptConnections},
+	{name: "RefusedBeforeReady", run: refusedBeforeReady},
+	{name: "RefusedWhileDialling", wire: true, run: refusedWhileDialling},
+	{name: "RefusedAfterRun", run: refusedAfterRun},
+	{name: "OrderOfReplies", run: orderOfReplies},
+	{name: "OrderOfRequests", heard: true, run: orderOfRequests},
+	{name: "ReplyBeforeEvents", run: replyBeforeEvents},
+	{name: "EveryMonitor", run: everyMonitor},
+	{name: "Reentry", run: reentry},
+	{name: "RunAgain", run: runAgain},
+	{name: "References", run: references},
+	{name: "NothingAfterRun", run: nothingAfterRun},
+	{name: "Panic", run: panics},
+	{name: "SilentSwitch", wire: true, run: silentSwitch},
+	{name: "CutRequest", wire: true, run: cutRequest},
+	{name: "CutAnswer", wire: true, run: cutAnswer},
+	{name: "Garbage", wire: true, run: garbage},
+	{name: "Histories", run: nil},
 }
 
-// Test checks a link, one subtest for each part of the contract. Run it with the race detector.
+// named finds a check.
+func named(name string) (c check, known bool) {
+	at := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
+	if at < 0 {
+		return check{}, false
+	}
+	return checks[at], true
+}
+
+// Test checks a link, one subtest for each part of the contract, and stops where the link does not
+// come up. Run it with the race detector.
 func Test(t *testing.T, kit Kit) {
 	for name := range kit.Without {
-		if _, known := checks[name]; !known {
+		if _, known := named(name); !known {
 			t.Fatalf("there is no check %q to leave out", name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(checks)) {
-		c := checks[name]
-		t.Run(name, func(t *testing.T) {
-			if why := kit.Without[name]; why != "" {
+	if kit.Patience == 0 {
+		kit.Patience = patience
+	}
+	for _, c := range checks {
+		passed := t.Run(c.name, func(t *testing.T) {
+			if why := kit.Without[c.name]; why != "" {
 				t.Skip(why)
 			}
-			if name == "Histories" {
+			if c.run == nil {
 				histories(t, kit)
 				return
 			}
@@ -99,6 +124,9 @@ func Test(t *testing.T, kit Kit) {
 				b.over()
 			})
 		})
+		if c.name == "Ready" && !passed {
+			t.Fatal("the link does not come up; the other checks are not played")
+		}
 	}
 }
 
@@ -111,5 +139,5 @@ func (k Kit) inside(t *testing.T, test func(t *testing.T)) {
 	test(t)
 }
 
-// patience is how long what must come may take.
+// patience is how long what must come may take, unless the kit says something else.
 const patience = 20 * time.Second

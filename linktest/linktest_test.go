@@ -3,7 +3,10 @@ package linktest
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +29,9 @@ type plain struct {
 	late  proxy.Upcalls
 }
 
+// KeepsConnections implements proxy.ConnectionKeeper.
+func (*plain) KeepsConnections() {}
+
 func (p *plain) Run(ctx context.Context, up proxy.Upcalls) error {
 	tasks := make(chan func(), 1<<16)
 	line := p.pbx.Connect(func(ev *uacsta.Message) {
@@ -33,6 +39,9 @@ func (p *plain) Run(ctx context.Context, up proxy.Upcalls) error {
 	})
 	if p.fault == "an Upcall before Ready" {
 		_ = up.Request(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, uacsta.Edition3))
+	}
+	if p.fault == "Run panics" {
+		panic("of its own")
 	}
 	p.mu.Lock()
 	p.line, p.tasks = line, tasks
@@ -45,11 +54,17 @@ func (p *plain) Run(ctx context.Context, up proxy.Upcalls) error {
 			}
 		}()
 		up.Ready()
+		if p.fault == "Ready twice" {
+			up.Ready()
+		}
 		for err == nil {
 			select {
 			case what := <-tasks:
 				what()
 			case <-ctx.Done():
+				if p.fault == "a Run that does not end" {
+					select {}
+				}
 				err = ctx.Err()
 			}
 		}
@@ -124,6 +139,9 @@ func (p *plain) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 		return
 	}
 	defer p.mu.Unlock()
+	if p.careless(req, reply, tasks) {
+		return
+	}
 	switch p.fault {
 	case "no reply":
 	case "a goroutine for each request":
@@ -144,6 +162,30 @@ func (p *plain) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	default:
 		line.Request(req, func(res *uacsta.Message) { tasks <- func() { answer(res) } })
 	}
+}
+
+// careless does what is wrong with one service, and reports whether it did.
+func (p *plain) careless(req *uacsta.Message, reply func(*uacsta.Message, error), tasks chan func()) bool {
+	give := func(res any) bool {
+		tasks <- func() { reply(uacsta.Encode(res, uacsta.Edition3), nil) }
+		return true
+	}
+	list := &uacsta.SnapshotDeviceDataList{}
+	switch name := req.Name(); {
+	case p.fault == "snapshots without states" && name == uacsta.NameSnapshotDevice:
+		list.SnapshotDeviceResponseInfo = []uacsta.SnapshotDeviceResponseInfo{{ConnectionIdentifier: uacsta.Conn("0001", "100")}}
+		return give(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}})
+	case p.fault == "empty snapshots" && name == uacsta.NameSnapshotDevice:
+		return give(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}})
+	case (p.fault == "calls that do not end" || p.fault == "connections that are not looked at") && name == uacsta.NameClearConnection:
+		return give(uacsta.ClearConnectionResponse{})
+	case p.fault == "no reply of a silent switching function" && name == uacsta.NameMakeCall:
+		return true
+	case p.fault == "a dead peer that is not noticed" && name == uacsta.NameMakeCall:
+		tasks <- func() { reply(nil, proxy.Refusal(gate.ErrTimeout)) }
+		return true
+	}
+	return false
 }
 
 // verdict takes what a check complains about.
@@ -178,22 +220,49 @@ func TestGood(t *testing.T) {
 	}})
 }
 
+// The documentation of the package lists the checks, in their order.
+func TestListed(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed, played []string
+	for _, line := range regexp.MustCompile(`(?m)^//   - (\w+): \S`).FindAllStringSubmatch(string(doc), -1) {
+		listed = append(listed, line[1])
+	}
+	for _, c := range checks {
+		played = append(played, c.name)
+	}
+	if !slices.Equal(listed, played) {
+		t.Errorf("doc.go lists\n%v, played are\n%v", listed, played)
+	}
+}
+
 // A link that breaks it is found out, by what is named.
 func TestFaults(t *testing.T) {
-	for fault, found := range map[string]string{
-		"an Upcall before Ready":             "RunAgain",
-		"an Upcall after Run":                "RunAgain",
-		"requests after Run":                 "RefusedAfterRun",
-		"requests before Run are left alone": "RefusedBeforeReady",
-		"a goroutine is left":                "RunAgain",
-		"no reply at the end":                "NothingAfterRun",
-		"a message is given twice":           "EveryMonitor",
-		"an event is told twice":             "EveryMonitor",
-		"events at the same time":            "EveryMonitor",
-		"a lock is held in Upcalls":          "Reentry",
-		"a goroutine for each request":       "OrderOfRequests",
-		"two replies":                        "Services",
-		"events before the reply":            "ReplyBeforeEvents",
+	for fault, found := range map[string]struct{ by, says string }{
+		"Ready twice":                             {"Ready", "life 1: Ready was called twice"},
+		"Run panics":                              {"Ready", "life 1: Run panicked: of its own"},
+		"a Run that does not end":                 {"Ready", "life 1: Run returns after ctx has ended: not within 1s\ngoroutines of the link:"},
+		"an Upcall before Ready":                  {"RunAgain", "life 1: an Upcall before Ready: "},
+		"an Upcall after Run":                     {"RunAgain", "life 1: an Upcall after Run had returned: "},
+		"requests after Run":                      {"RefusedAfterRun", "after Run: MonitorStart 2 is not refused at once"},
+		"requests before Run are left alone":      {"RefusedBeforeReady", "before Run: MonitorStart 1 is not refused at once"},
+		"a goroutine is left":                     {"RunAgain", "goroutines of the link are left after Run:"},
+		"no reply at the end":                     {"NothingAfterRun", "no reply when Run returns (context canceled): "},
+		"a message is given twice":                {"EveryMonitor", "spoilt"},
+		"an event is told twice":                  {"EveryMonitor", "is told twice"},
+		"events at the same time":                 {"EveryMonitor", ""}, // or that they are told twice,
+		"a lock is held in Upcalls":               {"Reentry", "a request in a reply: not within 1s"},
+		"a goroutine for each request":            {"OrderOfRequests", "the switching function is asked for "},
+		"two replies":                             {"Services", "a second reply"},
+		"events before the reply":                 {"ReplyBeforeEvents", "an event of a monitor that there is not (yet)"},
+		"empty snapshots":                         {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state: not within 1s\nthe last answer is <SnapshotDeviceResponse"},
+		"snapshots without states":                {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state"},
+		"calls that do not end":                   {"Snapshot", "after ClearConnection: a snapshot of 100 does not have the connection 0001@100"},
+		"connections that are not looked at":      {"Connections", "ClearConnection with unknown call as active"},
+		"no reply of a silent switching function": {"SilentSwitch", "a reply to MakeCall 2 while the switching function is silent: not within 1s"},
+		"a dead peer that is not noticed":         {"SilentSwitch", "life 1: Run returns when the switching function is silent: not within 1s"},
 	} {
 		t.Run(fault, func(t *testing.T) {
 			v := &verdict{TB: t}
@@ -201,16 +270,19 @@ func TestFaults(t *testing.T) {
 			go func() {
 				defer close(done)
 				b := &bench{t: v, rig: rigOf(&plain{fault: fault}), limit: time.Second, fail: v.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
-				checks[found].run(b)
+				c, _ := named(found.by)
+				if c.wire { // which the link does not use
+					b.rig.Relay = NewRelay(t, "127.0.0.1:1")
+				}
+				c.run(b)
 				b.over()
 			}()
 			<-done
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			if len(v.said) == 0 {
-				t.Errorf("%s does not find it", found)
+			if said := strings.Join(v.said, "\n"); said == "" || !strings.Contains(said, found.says) {
+				t.Errorf("%s does not say %q, but %q", found.by, found.says, said)
 			}
-			t.Log(strings.Join(v.said, "\n"))
 		})
 	}
 }
@@ -229,7 +301,7 @@ func TestOutlasts(t *testing.T) {
 			l.lost()
 		}()
 		<-done
-		if strings.Contains(strings.Join(v.said, "\n"), "all replies when the connection is cut: not in") != wrong {
+		if strings.Contains(strings.Join(v.said, "\n"), "all replies when the connection is cut: not within") != wrong {
 			t.Errorf("%q: %q", fault, v.said)
 		}
 	}

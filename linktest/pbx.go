@@ -2,6 +2,7 @@ package linktest
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -21,9 +22,13 @@ type Line struct {
 	pbx      *PBX
 	send     func(event *uacsta.Message)
 	refs     int
-	calls    int
-	monitors map[string]string // cross reference -> device
+	calls    int                   // how many there were
+	made     []uacsta.ConnectionID // those that devices made and that have not ended, the oldest first
+	monitors map[string]string     // cross reference -> device
 }
+
+// mostMade is how many calls that devices made there are at a time: the oldest gives way.
+const mostMade = 10
 
 // Connect begins a connection. send writes an event; it is called in order, and must not call the
 // PBX.
@@ -49,6 +54,12 @@ func (l *Line) Close() {
 func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	l.pbx.mu.Lock()
 	defer l.pbx.mu.Unlock()
+	for _, c := range req.Connections() {
+		if l.find(c.CallID(), c.DeviceID()) < 0 {
+			answer(uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID).Message(uacsta.Edition3))
+			return
+		}
+	}
 	switch req.Name() {
 	case uacsta.NameMonitorStart:
 		l.refs++
@@ -63,9 +74,15 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 		delete(l.monitors, req.CrossRef())
 		answer(uacsta.Encode(uacsta.MonitorStopResponse{}, uacsta.Edition3))
 	case uacsta.NameSnapshotDevice:
-		var res uacsta.SnapshotDeviceResponse
-		res.CrossRefIDorSnapshotData.SnapshotData = &uacsta.SnapshotDeviceDataList{}
-		answer(uacsta.Encode(res, uacsta.Edition3))
+		list := &uacsta.SnapshotDeviceDataList{}
+		for _, c := range l.made {
+			if c.DeviceID.ID == req.Text("snapshotObject") {
+				list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
+					ConnectionIdentifier: c, LocalCallState: uacsta.CallState{CompoundCallState: []uacsta.LocalConnectionState{uacsta.Connected}},
+				})
+			}
+		}
+		answer(uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}, uacsta.Edition3))
 	case uacsta.NameMakeCall:
 		device, called := req.Text("callingDevice"), req.Text("calledDirectoryNumber")
 		l.pbx.heard = append(l.pbx.heard, called)
@@ -77,8 +94,14 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 				LocalConnectionInfo: uacsta.Connected, Cause: uacsta.CauseNewCall,
 			}
 		})
+		if l.made = append(l.made, own); len(l.made) > mostMade {
+			l.end(0)
+		}
 	case uacsta.NameClearConnection:
 		answer(uacsta.Encode(uacsta.ClearConnectionResponse{}, uacsta.Edition3))
+		if of := req.Connections(); len(of) > 0 {
+			l.end(l.find(of[0].CallID(), of[0].DeviceID()))
+		}
 	default:
 		res := uacsta.AnswerTo(req, uacsta.Edition3)
 		if res == nil && !req.OneWay() {
@@ -86,6 +109,23 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 		}
 		answer(res)
 	}
+}
+
+// find finds the call that a device made; below 0: there is none. p.mu is held.
+func (l *Line) find(callID, device string) int {
+	return slices.IndexFunc(l.made, func(c uacsta.ConnectionID) bool { return c.CallID == callID && c.DeviceID.ID == device })
+}
+
+// end ends a call that a device made; p.mu is held.
+func (l *Line) end(at int) {
+	c := l.made[at]
+	l.made = slices.Delete(l.made, at, at+1)
+	l.tell(c.DeviceID.ID, func(ref string) any {
+		return uacsta.ConnectionClearedEvent{
+			MonitorCrossRefID: ref, DroppedConnection: c, ReleasingDevice: uacsta.Ext(c.DeviceID.ID),
+			LocalConnectionInfo: uacsta.Null, Cause: uacsta.CauseNormalClearing,
+		}
+	})
 }
 
 // call makes the connection of a device in a new call; p.mu is held.

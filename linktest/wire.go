@@ -40,10 +40,26 @@ func (b *bench) cutAtEvery(way int) {
 	l.stop()
 }
 
-// A switching function that neither reads nor answers does not block anybody: what is too much is
-// refused, and all that waits has a reply when the connection ends.
+// A switching function that neither reads nor answers does not hold anybody up: each request has its
+// reply within the link's own time, and the link finds that the peer is dead. What is too much
+// is refused meanwhile, and all that waits has a reply when the connection ends.
 func silentSwitch(b *bench) {
 	l := b.up()
+	l.must(l.start())
+	b.rig.Relay.stall(true)
+	q := l.ask(l.call())
+	b.wantOr("a reply to "+q.name+" while the switching function is silent", q.answered, l.state)
+	if q.err == nil {
+		b.t.Fatalf("%s: the switching function is silent, but it is answered %s", q.name, q.res)
+	}
+	if b.lasts {
+		l.stop()
+	} else {
+		l.returned("when the switching function is silent")
+	}
+	b.rig.Relay.stall(false)
+	b.rig.Relay.cut()
+	l = b.up()
 	l.must(l.start())
 	b.rig.Relay.stall(true)
 	var asked, refused atomic.Int64

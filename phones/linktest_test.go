@@ -3,6 +3,7 @@ package phones
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/linktest"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -83,6 +84,7 @@ func (s *handsetSession) Ended(error) { s.handset.group.Go(s.line.Close) }
 func TestLinkContract(t *testing.T) {
 	linktest.Test(t, linktest.Kit{
 		Outlasts: true,
+		Patience: time.Minute, // a transaction of SIP waits 32 s for its answer
 		Without: map[string]string{
 			"RefusedWhileDialling": "the link is ready before its telephones are there; a request waits for a session that is being opened",
 		},

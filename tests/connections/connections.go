@@ -50,7 +50,7 @@ type Named struct {
 }
 
 // Request makes the request of a service.
-func Request(t *testing.T, service string, n Named) *uacsta.Message {
+func Request(t testing.TB, service string, n Named) *uacsta.Message {
 	t.Helper()
 	body := strings.NewReplacer("{active}", written(n.Active), "{held}", written(n.Held), "{to}", n.To).Replace(documents[service])
 	m, err := uacsta.Parse([]byte(fmt.Sprintf(`<%s xmlns="%s">%s</%s>`, service, uacsta.NamespaceED3, body, service)))
@@ -81,7 +81,7 @@ type Case struct {
 // is put together of the callID and the device of different connections, is of no call, or has no
 // device. foreign is a connection of another device in another call; the device of n has no part
 // in that call, nor that of foreign in those of n.
-func Wrong(t *testing.T, service string, n Named, foreign uacsta.ConnectionID) []Case {
+func Wrong(t testing.TB, service string, n Named, foreign uacsta.ConnectionID) []Case {
 	t.Helper()
 	var cases []Case
 	for place, right := range map[string]uacsta.ConnectionID{"active": n.Active, "held": n.Held} {
@@ -108,7 +108,7 @@ func Wrong(t *testing.T, service string, n Named, foreign uacsta.ConnectionID) [
 }
 
 // DeviceOnly makes the request of a service whose connections are named by their device alone.
-func DeviceOnly(t *testing.T, service string, n Named) *uacsta.Message {
+func DeviceOnly(t testing.TB, service string, n Named) *uacsta.Message {
 	t.Helper()
 	n.Active.CallID, n.Held.CallID = "", ""
 	return Request(t, service, n)

@@ -130,8 +130,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
 	l.begin(up)
 	defer l.watch.Begin(nil)
-	l.inbox.Open()
-	deliver := l.inbox.Deliverer()
+	deliver := l.inbox.Open()
 	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.told(e) }) })
 	l.inbox.Guard(s.Close)
 	l.socket = s

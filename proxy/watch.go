@@ -8,8 +8,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Watch keeps the monitors of a link whose switching function knows none. The zero value has
-// none, and nobody to tell.
+// Watch keeps the monitors of a link whose switching function knows none. It is safe for concurrent
+// use; it locks nothing while it tells, so the order of events is that in which Tell and Pass are
+// called: by one goroutine, or out of an [Outbox]. The zero value has no monitors, and nobody to tell.
 type Watch struct {
 	mu       sync.Mutex
 	up       Upcalls // nil while the link is down

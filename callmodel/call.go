@@ -11,7 +11,7 @@ type Connection struct {
 	Device  string // its number, as events name it
 	Network bool   // the device is beyond the network
 	Trunk   string // the device that the network is reached through; "" where that is not known
-	Inbound bool   // the device has called
+	Inbound bool   // the device has called: it is on the calling side; with Network and Trunk, events name the trunk that the call came by
 	State   State  // "" before it takes part
 }
 

@@ -5,5 +5,12 @@
 // one picture of calls to another. The three use one table of steps.
 //
 // The package knows no switching function and no monitor. A link says what happened, and hands
-// the notices to whoever keeps the monitors. Nothing in it locks: a call belongs to one goroutine.
+// the notices to whoever keeps the monitors.
+//
+// A caller from outside, behind the network, is a [Connection] with Network and Inbound. It is added
+// to the call, and [Call.Originate] connects it: the monitors of its Trunk are told, and nobody where
+// the trunk is not known. A number outside that is called is added with Network alone, and
+// [Call.Reach] tells that the call leaves for it.
+//
+// Nothing in it locks: a call belongs to one goroutine.
 package callmodel

@@ -128,7 +128,8 @@ func (c *Conn) Serve(ctx context.Context, read func() error) error {
 // Run is the life of a connection that was dialled: it serves, with read as Serve has it, while keep
 // logs in and looks whether the peer is there. keep's context ends with the connection; the connection ends when keep
 // returns, and when ctx has ended then, after leave, if there is one, has taken leave of the peer.
-// Run returns the reason once both have ended.
+// Run returns the reason once both have ended. A front, whose peers have come through a gate, calls
+// Serve instead. Where it logs in to its peers, or asks whether they are there, it calls Run, too.
 func (c *Conn) Run(ctx context.Context, read func() error, keep func(ctx context.Context) error, leave func()) error {
 	life, end := context.WithCancel(ctx)
 	served := make(chan error, 1)

@@ -47,8 +47,10 @@ type frontWire struct {
 func (*frontWire) Open() error    { return nil }
 func (w *frontWire) Leave() error { return w.nc.Close() }
 
-func (w *frontWire) write(id int, m *uacsta.Message) error {
-	data, err := frame(id, m.Bytes())
+func (w *frontWire) write(id int, m *uacsta.Message) error { return w.Document(id, m.Bytes()) }
+
+func (w *frontWire) Document(id int, document []byte) error {
+	data, err := frame(id, document)
 	if err == nil {
 		_, err = w.nc.Write(data)
 	}

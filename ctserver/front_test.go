@@ -38,6 +38,7 @@ func TestFront(t *testing.T) {
 		},
 		Marks: 10,
 		Without: map[string]string{
+			"an ambiguous request":     "a command can be read in one way",
 			"answers out of order":     "a port has one request at the switching function at a time",
 			"own references":           "there are no references",
 			"monitors come and go":     "there are no monitors",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"runtime"
@@ -99,9 +100,14 @@ func calling(ev *uacsta.Message) (int, bool) {
 
 // await waits until something is so.
 func (b *bench) await(what string, so func() bool) {
+	b.awaitOr(so, func() string { return what + ": not" })
+}
+
+// awaitOr waits until something is so; else says what is the case instead.
+func (b *bench) awaitOr(so func() bool, instead func() string) {
 	for end := time.Now().Add(b.kit.Patience); !so(); {
 		if time.Now().After(end) {
-			fail("%s: %w", what, errLate)
+			fail("%s within %s", instead(), b.kit.Patience)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -114,7 +120,7 @@ func (b *bench) within(what string, f func()) {
 	select {
 	case <-done:
 	case <-time.After(b.kit.Patience):
-		fail("%s: %w", what, errLate)
+		fail("%s: not within %s", what, b.kit.Patience)
 	}
 }
 
@@ -129,7 +135,7 @@ func (b *bench) end() {
 				_ = c.nc.Close()
 			}
 			b.sw.release(false)
-			b.await("no session is left", func() bool { return b.core.Status().Sessions == 0 })
+			b.sessions(0)
 			b.await("no monitor is left", func() bool { _, n := b.sw.Counts(); return n == 0 && b.core.Status().Monitors == 0 })
 		}),
 		try(b.stop),
@@ -252,6 +258,17 @@ func (b *bench) client(device string) *client {
 	return c
 }
 
+// oldest is the request that has waited longest for its answer; 0: none waits.
+func (c *client) oldest() int {
+	n := 0
+	for waits := range c.asked {
+		if n == 0 || waits < n {
+			n = waits
+		}
+	}
+	return n
+}
+
 // send sends a request.
 func (c *client) send(service any) int {
 	req := uacsta.Encode(service, uacsta.Edition3)
@@ -273,7 +290,10 @@ func (c *client) hear() Heard {
 		c.check(h)
 		return h
 	case <-time.After(c.b.kit.Patience):
-		fail("%s hears nothing: %w", c.device, errLate)
+		if n := c.oldest(); n > 0 {
+			fail("%s: no answer to request %d (%s) within %s", c.device, n, c.asked[n], c.b.kit.Patience)
+		}
+		fail("%s: no event within %s", c.device, c.b.kit.Patience)
 	}
 	return Heard{}
 }
@@ -415,12 +435,22 @@ func (c *client) ended() {
 			}
 			c.check(h)
 		case <-time.After(c.b.kit.Patience):
-			fail("the association of %s does not end: %w", c.device, errLate)
+			fail("the association of %s does not end within %s", c.device, c.b.kit.Patience)
 		}
 	}
 }
 
 // sessions waits until the core has so many.
 func (b *bench) sessions(n int) {
-	b.await("there are "+strconv.Itoa(n)+" sessions", func() bool { return b.core.Status().Sessions == n })
+	b.awaitOr(func() bool { return b.core.Status().Sessions == n }, func() string {
+		now := b.core.Status().Sessions
+		switch {
+		case now < n:
+			return fmt.Sprintf("%d sessions are open where %d clients are: not all", now, n)
+		case now == 1:
+			return "1 session is still open after the client left: call Session.Close or Session.Lose; it was not closed"
+		default:
+			return fmt.Sprintf("%d sessions are still open where %d clients are left: call Session.Close or Session.Lose; they were not closed", now, n)
+		}
+	})
 }

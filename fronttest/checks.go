@@ -12,6 +12,7 @@ import (
 var checks = []check{
 	{name: "answers come before events", run: answersFirst},
 	{name: "many requests", run: manyRequests},
+	{name: "an ambiguous request", run: ambiguous},
 	{name: "answers out of order", run: outOfOrder},
 	{name: "events in order", run: eventsInOrder},
 	{name: "own references", run: ownReferences},
@@ -87,6 +88,36 @@ func manyRequests(b *bench) {
 		}
 		for n := range manyAtOnce {
 			a.answer(a.last - manyAtOnce + 1 + n)
+		}
+	}
+}
+
+// A request that can be read in two ways is refused, in its turn, and nothing of it is carried out.
+// The association goes on.
+func ambiguous(b *bench) {
+	a := b.client(Devices[0])
+	wire, documents := a.wire.(DocumentWire)
+	if !documents {
+		fail("the wire is no DocumentWire, and Kit.Without does not say why")
+	}
+	for range 3 {
+		before := a.send(question(0))
+		a.last++
+		n := a.last
+		a.asked[n] = uacsta.NameSetDoNotDisturb
+		if err := wire.Document(n, []byte(`<SetDoNotDisturb xmlns="`+uacsta.NamespaceED3+`"><device>`+Devices[0]+`</device><device>`+Devices[1]+
+			`</device><doNotDisturbOn>true</doNotDisturbOn></SetDoNotDisturb>`)); err != nil {
+			fail("the ambiguous request of %s: %w", a.device, err)
+		}
+		behind := []int{a.send(question(0)), a.send(question(2))} // of both devices
+		a.answer(before)
+		if m := a.answer(n); m.Err() == nil {
+			fail("%s asked for SetDoNotDisturb with two devices, and it was granted: %s", a.device, m)
+		}
+		for _, n := range behind {
+			if m := a.answer(n); m.Text("doNotDisturbOn") != "false" {
+				fail("a request that can be read in two ways was carried out: %s", m)
+			}
 		}
 	}
 }

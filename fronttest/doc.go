@@ -66,10 +66,34 @@
 // The end. A front closes a session when its association ends, in every case: by Close, or by
 // Lose where the protocol shows that the client was cut off and may come again: monitors at the
 // switching function then outlive the session for a while (proxy.Config.Linger), and a client that
-// starts its monitors again gets those. The front ends the association when the core calls Closed. When the front is stopped, it ends all associations,
-// and returns when no goroutine, connection or session of it is left. After the end of an association
+// starts its monitors again gets those. The front ends the association when the core calls Closed.
+// When the front is stopped, it ends all associations, and returns when no goroutine, connection or
+// session of it is left. After the end of an association
 // its client gets no event and no request; what it has asked may be answered still.
 //
 // Panics. A panic while a front serves a client ends that client's association and session alone, and
 // is logged with its stack.
+//
+// # The checks
+//
+// Each is played with a new front and a new proxy.
+//
+//   - answers come before events: an answer comes before the events of its request.
+//   - many requests: requests that are sent without waiting are answered once each, in order.
+//   - an ambiguous request: a document that can be read in two ways goes to Unclear; its refusal comes in its turn.
+//   - answers out of order: answers that the switching function gives in another order reach their requests.
+//   - events in order: events come in order, each once, with requests between them.
+//   - own references: events carry the reference that their own MonitorStart got.
+//   - monitors come and go: no event comes before the answer to MonitorStart, or after that to MonitorStop.
+//   - two clients on one device: each gets the events; one goes, the other stays.
+//   - taking leave: a client that leaves ends its association and its session.
+//   - a lost client comes back: a client that is cut off is lost (Lose), and finds its monitor again; one that leaves (Close) leaves none.
+//   - cut off at every octet: the client goes behind each octet that it sends.
+//   - gone while its requests are carried out: what it asked is carried out, and a monitor that nobody wants is stopped.
+//   - a slow client: a client that takes nothing is cut off; others do not notice.
+//   - the link is lost: requests are refused; when the link is back, clients hear what they missed.
+//   - a panic: it ends the session of that client alone.
+//   - the core ends the session: the association ends.
+//   - the front stops: all associations end, also those whose requests are not answered.
+//   - histories: several clients do random things while the link is lost and comes back.
 package fronttest

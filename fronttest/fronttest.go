@@ -1,7 +1,6 @@
 package fronttest
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -62,6 +61,14 @@ type Wire interface {
 	Read() (Heard, error)
 	// Leave takes leave as the protocol has it. Read goes on until its error.
 	Leave() error
+}
+
+// A DocumentWire is a Wire whose requests are documents of ECMA-323. Where the protocol has another
+// notation, Kit.Without says of the check "an ambiguous request" that there is none.
+type DocumentWire interface {
+	Wire
+	// Document sends a request as it stands, under the reference that stands for n.
+	Document(n int, document []byte) error
 }
 
 // Heard is what a client has read.
@@ -162,5 +169,3 @@ func try(f func()) (err error) {
 	f()
 	return nil
 }
-
-var errLate = errors.New("it did not come in time")

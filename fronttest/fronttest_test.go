@@ -7,6 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -99,7 +103,11 @@ func (f *plain) serve(nc net.Conn) {
 	r := bufio.NewReader(nc)
 	for {
 		n, m, err := readPlain(r)
+		var unclear *uacsta.Unclear
 		switch {
+		case errors.As(err, &unclear):
+			c.unclear(session, n, unclear)
+			continue
 		case err == nil && m == nil: // it takes leave
 			c.leave(session)
 			return
@@ -177,6 +185,20 @@ func (c *plainClient) request(session *proxy.Session, n int, m *uacsta.Message) 
 	return true
 }
 
+// unclear takes a request that can be read in two ways.
+func (c *plainClient) unclear(session *proxy.Session, n int, u *uacsta.Unclear) {
+	switch c.front.fault {
+	case "leaves an ambiguous request alone":
+	case "takes an ambiguous request for one of its readings":
+		c.request(session, n, uacsta.Encode(uacsta.SetDoNotDisturb{Device: uacsta.Dev(Devices[1]), DoNotDisturbOn: true}, uacsta.Edition3))
+	default:
+		c.mu.Lock()
+		c.asked = append(c.asked, n)
+		c.mu.Unlock()
+		session.Unclear(u, func(res *uacsta.Message) { c.answer(n, res) })
+	}
+}
+
 // later has something written behind what comes next.
 func (c *plainClient) later(what func()) { c.kept = append(c.kept, what) }
 
@@ -215,6 +237,10 @@ func (c *plainClient) answer(n int, res *uacsta.Message) {
 	case "answers in another order":
 		if n%5 == 0 && len(c.kept) == 0 {
 			c.later(func() { c.write(n, res) })
+			return
+		}
+	case "answers once":
+		if n > 1 {
 			return
 		}
 	case "answers nothing":
@@ -286,7 +312,10 @@ func (c *plainClient) write(n int, m *uacsta.Message) {
 }
 
 func writePlain(w io.Writer, n int, m *uacsta.Message) error {
-	document := m.Bytes()
+	return writeDocument(w, n, m.Bytes())
+}
+
+func writeDocument(w io.Writer, n int, document []byte) error {
 	head := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(n)), uint32(len(document)))
 	_, err := w.Write(append(head, document...))
 	return err
@@ -317,6 +346,7 @@ type plainWire struct {
 
 func (*plainWire) Open() error                                { return nil }
 func (w *plainWire) Request(n int, req *uacsta.Message) error { return writePlain(w.nc, n, req) }
+func (w *plainWire) Document(n int, document []byte) error    { return writeDocument(w.nc, n, document) }
 func (w *plainWire) Leave() error                             { _, err := w.nc.Write(make([]byte, 8)); return err }
 func (w *plainWire) Read() (Heard, error) {
 	n, m, err := readPlain(w.r)
@@ -329,28 +359,52 @@ func (w *plainWire) Read() (Heard, error) {
 // A front that does all right passes.
 func TestPlain(t *testing.T) { Test(t, kitOf("", nil)) }
 
+// The documentation of the package lists the checks, in their order.
+func TestListed(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed, played []string
+	for _, line := range regexp.MustCompile(`(?m)^//   - ([^:\n]+): \S`).FindAllStringSubmatch(string(doc), -1) {
+		listed = append(listed, line[1])
+	}
+	for _, c := range checks {
+		played = append(played, c.name)
+	}
+	if !slices.Equal(listed, played) {
+		t.Errorf("doc.go lists\n%q, played are\n%q", listed, played)
+	}
+}
+
 // Each check fails where a front does wrong what it looks at.
 func TestFaults(t *testing.T) {
-	for fault, name := range map[string]string{
-		"answers MakeCall after the event":          "answers come before events",
-		"answers nothing":                           "many requests",
-		"answers twice":                             "many requests",
-		"answers in the order of requests":          "answers out of order",
-		"loses an event":                            "events in order",
-		"doubles an event":                          "events in order",
-		"mixes references":                          "own references",
-		"keeps the session":                         "taking leave",
-		"takes a lost client for one that leaves":   "a lost client comes back",
-		"takes a client that leaves for a lost one": "a lost client comes back",
-		"survives a panic":                          "a panic",
-		"stays when it is closed":                   "the core ends the session",
-		"does not stop":                             "the front stops",
+	for fault, found := range map[string]struct{ by, says string }{
+		"answers MakeCall after the event":                   {"answers come before events", "before the answer to"},
+		"answers nothing":                                    {"many requests", "100 got the answer to its request 8 before that to 7"},
+		"answers once":                                       {"many requests", "100: no answer to request 2 (GetForwarding) within 500ms"},
+		"answers twice":                                      {"many requests", "which does not wait for one"},
+		"leaves an ambiguous request alone":                  {"an ambiguous request", "100 got the answer to its request 3 before that to 2"},
+		"takes an ambiguous request for one of its readings": {"an ambiguous request", "it was granted"},
+		"answers in the order of requests":                   {"answers out of order", ""},
+		"loses an event":                                     {"events in order", "100 got mark 20 where 19 was due"},
+		"doubles an event":                                   {"events in order", "100 got mark 19 where 20 was due"},
+		"mixes references":                                   {"own references", ""},
+		"keeps the session":                                  {"taking leave", "1 session is still open after the client left: call Session.Close or Session.Lose"},
+		"takes a lost client for one that leaves":            {"a lost client comes back", "the switching function was asked for 2 monitors"},
+		"takes a client that leaves for a lost one":          {"a lost client comes back", "no monitor is left: not within 500ms"},
+		"survives a panic":                                   {"a panic", "the association of 100 does not end within 500ms"},
+		"stays when it is closed":                            {"the core ends the session", "the association of 100 does not end within 500ms"},
+		"does not stop":                                      {"the front stops", "the association of 100 does not end within 500ms"},
 	} {
 		kit := kitOf(fault, nil)
 		kit.Patience = 500 * time.Millisecond
 		for _, c := range checks {
-			if c.name == name && c.play(kit, false) == nil {
-				t.Errorf("%q does not see that a front %s", name, fault)
+			if c.name != found.by {
+				continue
+			}
+			if err := c.play(kit, false); err == nil || !strings.Contains(err.Error(), found.says) {
+				t.Errorf("of a front that %s, %q does not say %q, but %v", fault, found.by, found.says, err)
 			}
 		}
 	}

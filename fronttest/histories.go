@@ -353,7 +353,7 @@ func (w *world) cutOff(slow []*program, others int) {
 		}
 		time.Sleep(prompt)
 	}
-	fail("who takes nothing is not cut off: %w", errLate)
+	fail("a client that takes nothing is not cut off within %s", w.kit.Patience)
 }
 
 // quiet checks that everybody has heard everything, once nothing disturbs any more.

@@ -134,13 +134,15 @@ func (w *sipWire) Open() error {
 	}
 }
 
-func (w *sipWire) Request(n int, req *uacsta.Message) error {
+func (w *sipWire) Request(n int, req *uacsta.Message) error { return w.Document(n, req.Bytes()) }
+
+func (w *sipWire) Document(n int, document []byte) error {
 	if w.inInfo {
 		w.mu.Lock()
 		w.waiting = append(w.waiting, n)
 		w.mu.Unlock()
 	}
-	return w.ask("INFO", n+1, req.Bytes())
+	return w.ask("INFO", n+1, document)
 }
 
 func (w *sipWire) Leave() error { return w.ask("BYE", 1<<20, nil) }

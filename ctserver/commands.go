@@ -147,14 +147,31 @@ func (cl *client) hangUp(c *line) {
 		cl.ask(uacsta.TransferCall{HeldCall: *cl.held, ActiveCall: *cl.active}, cl.accepted(c))
 		cl.active, cl.held = nil, nil
 	case cl.active != nil:
-		cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *cl.active}, cl.accepted(c))
+		cl.leave(c, cl.active)
 		cl.active = nil
 	case cl.held != nil:
-		cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *cl.held}, cl.accepted(c))
+		cl.leave(c, cl.held)
 		cl.held = nil
 	default:
 		cl.reply(c, "OK")
 	}
+}
+
+// maxLeft is how many calls may wait for the word that they have ended.
+const maxLeft = 16
+
+// leave ends a call for the program, which hears nothing of it any more.
+func (cl *client) leave(c *line, call *uacsta.ConnectionID) {
+	if cl.left == nil || len(cl.left) == maxLeft { // their ends were lost
+		cl.left = map[string]bool{}
+	}
+	cl.left[call.CallID] = true
+	cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *call}, func(res *uacsta.Message) {
+		if res == nil || res.Err() != nil {
+			delete(cl.left, call.CallID)
+		}
+		cl.accepted(c)(res)
+	})
 }
 
 // dial dials what is left of a command's digits, up to the next flash or pause.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -120,6 +121,7 @@ type client struct {
 
 	offHook                bool
 	ringing, active, held  *uacsta.ConnectionID
+	left                   map[string]bool // calls that the program has hung up, until their end is told
 	caller                 string
 	rings, wanted          int // since the call came; that ctwaitforring waits for
 	ring, timer, busyUntil *time.Timer
@@ -313,6 +315,12 @@ func (cl *client) told(m *uacsta.Message) {
 	}
 	first := uacsta.Conn(connections[0].CallID(), connections[0].DeviceID())
 	mine := first.DeviceID.ID == cl.device()
+	if cl.left[first.CallID] { // what happened in it before is told late
+		if mine && slices.Contains([]string{uacsta.NameConnectionClearedEvent, uacsta.NameFailedEvent, uacsta.NameDivertedEvent}, m.Name()) {
+			delete(cl.left, first.CallID)
+		}
+		return
+	}
 	switch m.Name() {
 	case uacsta.NameDeliveredEvent:
 		if mine {

@@ -29,7 +29,8 @@ var floors = map[string]int{
 	"web":           4,
 	"media":         1,
 	"phones":        5,
-	"cmd/tr87proxy": 6,
+	"internal/daemon": 6,
+	"cmd/tr87proxy":   7,
 
 	"scripts/mutate": 0,
 }

@@ -2,12 +2,10 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 
@@ -16,42 +14,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/proxy"
 )
-
-var modes = map[string]proxy.SessionMode{"off": proxy.SessionsOff, "optional": proxy.SessionsOptional, "mandatory": proxy.SessionsMandatory}
-
-// keeper is the accounts file as the core wants it.
-type keeper struct{ *accounts.Keeper }
-
-// Check implements proxy.Accounts.
-func (k keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (proxy.Account, error) {
-	login, err := k.Keeper.Check(ctx, application, name, password, from)
-	if errors.Is(err, accounts.ErrBusy) {
-		err = fmt.Errorf("%w: %w", proxy.ErrBusy, err)
-	}
-	return proxy.Account(login), err
-}
-
-// Holds implements proxy.Accounts.
-func (k keeper) Holds(a proxy.Account) bool { return k.Keeper.Holds(accounts.Login(a)) }
-
-// accounts opens the accounts file; nil where none is configured.
-func (n *node) accounts() (proxy.Accounts, error) {
-	c := n.cfg.Sessions
-	if c.Accounts == "" {
-		return nil, nil //nolint:nilnil // none is no fault
-	}
-	k, err := accounts.Open(c.Accounts, n.guards.of(accounts.GuardConfig{Of: "accounts", After: c.LockAfter, For: c.LockTime, Log: n.log}), n.log)
-	if errors.Is(err, os.ErrNotExist) {
-		err = fmt.Errorf("%w; make it with: tr87proxy accounts add NAME --accounts %s", err, c.Accounts)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("application-sessions.accounts: %w", err)
-	}
-	n.keeper = k
-	return keeper{k}, nil
-}
 
 // accountsFile is where the accounts are: a file of its own, or the one that a
 // configuration names.

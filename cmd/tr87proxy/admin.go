@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/web"
 )
 
@@ -63,14 +64,14 @@ devices there are; with --sessions and --devices, each of them.`,
 					query.Set(name, "")
 				}
 			}
-			var st status
+			var st daemon.Status
 			if err := socket.ask(cmd.Context(), http.MethodGet, "/status?"+query.Encode(), &st); err != nil {
 				return err
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
 			}
-			return st.print(cmd.OutOrStdout(), sessions, devices, time.Now())
+			return printStatus(cmd.OutOrStdout(), &st, sessions, devices, time.Now())
 		},
 	}
 	socket.flags(cmd)
@@ -80,8 +81,8 @@ devices there are; with --sessions and --devices, each of them.`,
 	return cmd
 }
 
-// print writes the state for people.
-func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) error {
+// printStatus writes the state for people.
+func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	age := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }
 	row := func(cells ...any) {
@@ -113,7 +114,7 @@ func (st *status) print(out io.Writer, sessions, devices bool, now time.Time) er
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
 	}
 	if st.Audit != nil {
-		for _, line := range st.Audit.lines(time.Now()) {
+		for _, line := range auditLines(st.Audit, time.Now()) {
 			fmt.Fprintln(w, printable(line))
 		}
 	}
@@ -162,7 +163,7 @@ or the proxy is.`,
 				return socket.ask(cmd.Context(), http.MethodPost, "/servers/"+url.PathEscape(args[0])+"/"+what, &struct{}{})
 			},
 			ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-				var st status
+				var st daemon.Status
 				if len(args) > 0 || socket.ask(cmd.Context(), http.MethodGet, "/status", &st) != nil {
 					return nil, cobra.ShellCompDirectiveNoFileComp
 				}
@@ -191,7 +192,7 @@ away end what depends on them. The other keys wait for a restart, and reload lis
 that have changed. A file with faults changes nothing.`,
 		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var report reloadReport
+			var report daemon.ReloadReport
 			if err := socket.ask(cmd.Context(), http.MethodPost, "/reload", &report); err != nil {
 				return err
 			}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -15,74 +13,11 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
-// openAudit opens the audit file, where one is configured.
-func (n *node) openAudit() error {
-	cfg, err := auditConfig(n.cfg.Audit)
-	if err != nil || cfg.Path == "" {
-		return err
-	}
-	cfg.Log = n.log
-	if n.audit, err = audit.Open(cfg); err != nil {
-		return fmt.Errorf("audit.file: %w", err)
-	}
-	if n.tally, err = audit.OpenTally(cfg); err != nil {
-		return errors.Join(fmt.Errorf("audit.file: %w", err), n.audit.Close())
-	}
-	n.core.SetAudit(n.audit, n.tally)
-	return nil
-}
-
-// closeAudit closes both files at once: a disk that hangs is waited for once.
-func (n *node) closeAudit() error {
-	var strangers error
-	var group sync.WaitGroup
-	group.Go(func() { strangers = n.tally.Close() })
-	err := n.audit.Close()
-	group.Wait()
-	return errors.Join(err, strangers)
-}
-
-// auditStatus is how the audit files are.
-type auditStatus struct {
-	Failure          string    `json:"failure,omitempty"` // why the audit file cannot be written
-	Since            time.Time `json:"since,omitzero"`    // when that began
-	StrangersFailure string    `json:"strangersFailure,omitempty"`
-	StrangersSince   time.Time `json:"strangersSince,omitzero"`
-	Lines            int64     `json:"lines"`     // since the start
-	Refused          int64     `json:"refused"`   // entries that could not be written
-	Strangers        int64     `json:"strangers"` // times that strangers were written down, or counted
-}
-
-func (n *node) auditStatus() *auditStatus {
-	if n.audit == nil {
-		return nil
-	}
-	st := &auditStatus{Strangers: n.tally.Counted()}
-	st.Lines, st.Refused = n.audit.Counts()
-	st.Failure, st.Since = failureOf(n.audit.Failing())
-	st.StrangersFailure, st.StrangersSince = failureOf(n.tally.Failing())
-	return st
-}
-
-// failureOf is why a file cannot be written, and since when.
-func failureOf(err error) (string, time.Time) {
-	var failure *audit.Failure
-	if !errors.As(err, &failure) {
-		return "", time.Time{}
-	}
-	why := failure.Err
-	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(why, full) { // which file it is goes without saying
-			why = full
-		}
-	}
-	return why.Error(), failure.Since
-}
-
-// lines are what status says of the audit files.
-func (st *auditStatus) lines(now time.Time) (lines []string) {
+// auditLines are what status says of the audit files.
+func auditLines(st *daemon.AuditStatus, now time.Time) (lines []string) {
 	since := func(t time.Time) string {
 		if t = t.Local(); now.Sub(t) > 12*time.Hour {
 			return t.Format(time.DateTime)
@@ -112,22 +47,6 @@ func counted(n int64, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprint(n, " ", many)
-}
-
-func auditConfig(c config.Audit) (audit.Config, error) {
-	cfg := audit.Config{Path: c.File, MaxSize: int64(c.MaxMiB) << 20, Keep: c.Keep}
-	if c.KeyFile == "" {
-		return cfg, nil
-	}
-	key, err := os.ReadFile(c.KeyFile)
-	if err != nil {
-		return cfg, fmt.Errorf("audit.key-file: %w", err)
-	}
-	cfg.Key = []byte(strings.TrimSpace(string(key)))
-	if len(cfg.Key) < 16 {
-		return cfg, fmt.Errorf("audit.key-file: %s must have 16 characters or more", c.KeyFile)
-	}
-	return cfg, nil
 }
 
 func auditCommand() *cobra.Command {
@@ -160,7 +79,7 @@ when something is wrong, and with 2 when there is no audit file.`,
 					return usageError{fmt.Errorf("%s names no audit file (audit.file); or name one with --file", cfgFile)}
 				}
 			}
-			cfg, err := auditConfig(from)
+			cfg, err := daemon.AuditConfig(from)
 			if err != nil {
 				return usageError{err}
 			}

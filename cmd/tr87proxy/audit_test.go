@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,30 +11,30 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 // What status says of the audit files is the trouble first, on a line of its own.
 func TestAuditStatus(t *testing.T) {
 	since := time.Date(2026, 3, 4, 13, 20, 18, 0, time.Local)
-	full, _ := failureOf(fmt.Errorf("%w", &audit.Failure{Err: &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}}))
-	broken, _ := failureOf(&audit.Failure{Err: errors.New("it is broken")})
+	full, broken := syscall.ENOSPC.Error(), "it is broken"
 	for _, tt := range []struct {
-		status auditStatus
+		status daemon.AuditStatus
 		now    time.Time
 		want   []string
 	}{
-		{auditStatus{Lines: 1, Strangers: 1}, since, []string{"audit file: 1 line; strangers: 1 entry"}},
-		{auditStatus{Lines: 24, Refused: 5, Strangers: 29, Failure: full, Since: since}, since.Add(time.Hour), []string{
+		{daemon.AuditStatus{Lines: 1, Strangers: 1}, since, []string{"audit file: 1 line; strangers: 1 entry"}},
+		{daemon.AuditStatus{Lines: 24, Refused: 5, Strangers: 29, Failure: full, Since: since}, since.Add(time.Hour), []string{
 			"AUDIT FILE CANNOT BE WRITTEN since 13:20:18: no space left on device. Control requests are refused: make room on its disk.",
 			"audit file: 24 lines, 5 entries missing; strangers: 29 entries",
 		}},
-		{auditStatus{Refused: 1, Failure: broken, Since: since, StrangersFailure: full, StrangersSince: since}, since.Add(30 * time.Hour), []string{
+		{daemon.AuditStatus{Refused: 1, Failure: broken, Since: since, StrangersFailure: full, StrangersSince: since}, since.Add(30 * time.Hour), []string{
 			"AUDIT FILE CANNOT BE WRITTEN since 2026-03-04 13:20:18: it is broken. Control requests are refused until it can.",
 			"The audit file of strangers cannot be written since 2026-03-04 13:20:18: no space left on device. Everything else goes on.",
 			"audit file: 0 lines, 1 entry missing; strangers: 0 entries",
 		}},
 	} {
-		if got := tt.status.lines(tt.now); !slices.Equal(got, tt.want) {
+		if got := auditLines(&tt.status, tt.now); !slices.Equal(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}

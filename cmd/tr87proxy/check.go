@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 func checkCommand() *cobra.Command {
@@ -19,16 +19,8 @@ what works otherwise than one may expect; they do not change the status.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(file)
-			var n *node
 			if err == nil {
-				n, err = assemble(cfg, io.Discard) // files it names, such as certificates
-			}
-			if err == nil {
-				_, err = auditConfig(cfg.Audit) // its key
-			}
-			if err == nil {
-				_, numbers, _ := n.policyOf(cfg) // it was assembled a moment ago
-				err = checkExamples(file, cfg, numbers)
+				err = daemon.Check(file, cfg)
 			}
 			if err != nil {
 				return usageError{err}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -66,16 +67,15 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
-	n, err := assemble(cfg, io.Discard)
+	addresses := make(chan string, len(cfg.SIP.Listen))
+	n, err := daemon.New(cfg, daemon.Options{Listening: func(_, address string) { addresses <- address }})
 	if err != nil {
 		return err
 	}
-	addresses := make(chan string, len(cfg.SIP.Listen))
-	n.listening = func(_, address string) { addresses <- address }
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	stopped := make(chan error, 1)
-	go func() { stopped <- n.run(ctx) }()
+	go func() { stopped <- n.Run(ctx) }()
 	select {
 	case address = <-addresses:
 	case err := <-stopped:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -29,16 +30,15 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool)
 		{Number: "102", Name: "Virtual", Answer: 3 * time.Second},
 	}
 	cfg.Telephones.Listen = []config.Listener{{Transport: "udp", Address: register}, {Transport: "tcp", Address: register}}
-	n, err := assemble(cfg, io.Discard)
+	addresses := make(chan string, 8)
+	n, err := daemon.New(cfg, daemon.Options{Listening: func(transport, address string) { addresses <- transport + " " + address }})
 	if err != nil {
 		return err
 	}
-	addresses := make(chan string, 8)
-	n.listening = func(transport, address string) { addresses <- transport + " " + address }
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	stopped := make(chan error, 1)
-	go func() { stopped <- n.run(ctx) }()
+	go func() { stopped <- n.Run(ctx) }()
 	served := map[string]string{}
 	for len(served) < 3 {
 		select {

@@ -10,90 +10,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/audit"
-	"github.com/tr87proxy/tr87proxy/share"
 )
-
-// guards are those of the proxy, by what they guard. One outlives a link that a reload makes
-// anew.
-type guards struct {
-	locked func(accounts.Lock) // is told of each lock that begins
-
-	mu   sync.Mutex
-	list []*accounts.Guard
-}
-
-// of returns the guard of something, and makes it at the first time.
-func (g *guards) of(cfg accounts.GuardConfig) *accounts.Guard {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, guard := range g.list {
-		if guard.Of() == cfg.Of {
-			return guard
-		}
-	}
-	cfg.Locked = g.locked
-	guard := accounts.NewGuard(cfg)
-	g.list = append(g.list, guard)
-	return guard
-}
-
-func (g *guards) all() []*accounts.Guard {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.list)
-}
-
-// noteLock writes a lock that begins into the strangers' audit file: anybody can cause one.
-func (n *node) noteLock(l accounts.Lock) {
-	n.tally.Note(l.Address, audit.Entry{Kind: "locked", Who: l.Name, Front: l.Of, Peer: l.Address})
-}
-
-// notBelieved writes telephones that are not believed into the strangers' audit file.
-func (n *node) notBelieved(of string) func(peer, user, why string) {
-	return func(peer, user, why string) { n.core.Refused(of, peer, user, why) }
-}
-
-// locks are all names that are locked somewhere.
-func (n *node) locks() []accounts.Lock {
-	list := []accounts.Lock{}
-	for _, g := range n.guards.all() {
-		list = append(list, g.Locks()...)
-	}
-	return list
-}
-
-// unlock unlocks a name, "" for every one, at an address, "" for every one; every name
-// everywhere only if it is said.
-func (n *node) unlock(name, from string, all bool) (any, error) {
-	var peer netip.Prefix
-	if all != (name == "" && from == "") {
-		return nil, errors.New("say a name, an address, or that all is to be unlocked")
-	}
-	if from != "" {
-		addr, err := netip.ParseAddr(from)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no address: %w", from, err)
-		}
-		peer = share.Of(addr)
-	}
-	list := []accounts.Lock{}
-	for _, g := range n.guards.all() {
-		list = append(list, g.Unlock(name, peer)...)
-	}
-	for _, l := range list {
-		n.audit.Note(audit.Entry{Kind: "unlocked", Front: "admin socket", Reason: fmt.Sprintf("the lock of %s at %s (%s)", l.Name, l.Address, l.Of)})
-		n.log.Info("unlocked", "of", l.Of, "name", l.Name, "address", l.Address)
-	}
-	return list, nil
-}
 
 func unlockCommand() *cobra.Command {
 	var socket adminSocket

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -39,15 +40,14 @@ func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Con
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}
-	n, err := assemble(cfg, io.Discard)
+	rules, numbers, unasked, err := daemon.Decide(ctx, cfg)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}
-	if err := n.directory.Ask(ctx); err != nil {
-		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, lines in it are not known:", err)
+	if unasked != nil {
+		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, lines in it are not known:", unasked)
 	}
-	rules, numbers, err := n.policyOf(cfg)
-	return cfg, rules, numbers, err
+	return cfg, rules, numbers, nil
 }
 
 func explainCommand(file *string) *cobra.Command {
@@ -154,7 +154,7 @@ it belongs to, how it is written there, and each rule that was tried.`,
 			}
 			canonical := number.String()
 			fmt.Fprintf(out, "canonical  %s\n", canonical)
-			name, rules := linkOf(cfg, link, canonical)
+			name, rules := daemon.LinkOf(cfg, link, canonical)
 			fmt.Fprintf(out, "link       %s\n", name)
 			sent, tried := rules.Trace(canonical)
 			steps(tried)
@@ -165,42 +165,4 @@ it belongs to, how it is written there, and each rule that was tried.`,
 	}
 	cmd.Flags().StringVar(&link, "link", "", "link to translate for; without it, the one that the number belongs to")
 	return cmd
-}
-
-// linkOf finds the link of a device, or the one that is named, and its rules outward.
-func linkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRules) {
-	for _, l := range cfg.Links {
-		if name == l.Name || name == "" && policy.MatchDevice(l.Devices, canonical) {
-			return l.Name, numberRules(l.Numbers.Out)
-		}
-	}
-	return "switch", nil
-}
-
-// checkExamples tests the numbers of the configuration that say what is to become of them.
-func checkExamples(file string, cfg *config.Config, numbers *policy.Numbers) error {
-	var faults []error
-	for i, e := range cfg.Numbers.Examples {
-		number, err := numbers.Parse(e.Written, "")
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s %w", file, i, e.Written, err))
-			continue
-		}
-		canonical := number.String()
-		if canonical != e.Canonical {
-			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s becomes %s, not %s", file, i, e.Written, canonical, e.Canonical))
-			continue
-		}
-		if again, err := numbers.Parse(canonical, ""); err != nil || again != number {
-			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: the rules change %s, which they made themselves, once more: clients that send it back would mean another number", file, i, canonical))
-			continue
-		}
-		if e.Link == "" {
-			continue
-		}
-		if _, rules := linkOf(cfg, e.Link, canonical); rules.Apply(canonical) != e.Sent {
-			faults = append(faults, fmt.Errorf("%s: numbers.examples[%d]: %s is sent to %s as %s, not %s", file, i, e.Written, e.Link, rules.Apply(canonical), e.Sent))
-		}
-	}
-	return errors.Join(faults...)
 }

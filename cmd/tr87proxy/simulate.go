@@ -18,6 +18,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/certs"
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/ctserver"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 // simulation is a foreign-looking switch: the built-in one behind its protocol.
@@ -179,29 +181,28 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	if err := s.configure(cfg, addresses, folder); err != nil {
 		return err
 	}
-	n, err := assemble(cfg, log)
+	served := make(chan string, 8)
+	n, err := daemon.New(cfg, daemon.Options{Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
 	if err != nil {
 		return err
 	}
-	served := make(chan string, 8)
-	n.listening = func(transport, address string) { served <- transport + " " + address }
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	stopped := make(chan error, 1)
-	go func() { stopped <- n.run(ctx) }()
+	go func() { stopped <- n.Run(ctx) }()
 	fmt.Fprintf(out, "A switch that looks like %s.\n", s.what)
 	var group sync.WaitGroup
 	defer group.Wait()
 	if s.card {
-		if err := n.core.Await(ctx, "switch"); err != nil {
+		if err := n.Await(ctx); err != nil {
 			return <-stopped
 		}
-		if err := n.serveCard(ctx, &group, out, addresses, stop); err != nil {
+		if err := serveCard(ctx, n.Card(simulated()[:len(addresses)-1], stop), &group, out, addresses); err != nil {
 			stop()
 			return errors.Join(fmt.Errorf("%w (is the port taken? try --listen)", err), <-stopped)
 		}
 	}
-	for range n.servers {
+	for range n.Servers() {
 		select {
 		case at := <-served:
 			fmt.Fprintln(out, "  listening at", at)
@@ -211,7 +212,25 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 	}
 	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nPress Ctrl-C to stop.\n", s.hint)
 	if busy {
-		traffic(ctx, n.sw, simulated())
+		traffic(ctx, n.Switch(), simulated())
 	}
 	return <-stopped
+}
+
+// serveCard serves the ports of a card until ctx ends. The last address is that of the manager
+// connection. It returns once all are listened at.
+func serveCard(ctx context.Context, card *ctserver.Card, group *sync.WaitGroup, out io.Writer, addresses []string) error {
+	for i, address := range addresses {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		port, what := i+1, fmt.Sprintf("card port %d, phone %d", i+1, 100+i)
+		if i == len(addresses)-1 {
+			port, what = 0, "manager connection"
+		}
+		fmt.Fprintf(out, "  listening at %s (%s)\n", l.Addr(), what)
+		group.Go(func() { _ = card.Serve(ctx, l, port) }) // it ends with ctx
+	}
+	return nil
 }

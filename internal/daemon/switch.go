@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"github.com/tr87proxy/tr87proxy/config"

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"github.com/tr87proxy/tr87proxy/asn1"
@@ -8,7 +8,7 @@ import (
 )
 
 // asn1 makes the front behind a listener of CSTA in ASN.1.
-func (n *node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
+func (n *Node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
 	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
 	mode := modes[cfg.Sessions.ASN1]
 	if l.Dialect == "phase1" { // it has no words for a login
@@ -23,7 +23,7 @@ func (n *node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
 }
 
 // asn1Link makes a link to a switching function that speaks CSTA in ASN.1.
-func (n *node) asn1Link(l config.Link) (proxy.Link, error) {
+func (n *Node) asn1Link(l config.Link) (proxy.Link, error) {
 	password, secure, err := n.opening(l)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -8,23 +8,21 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/phones"
-	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// reloadReport says what a reload did.
-type reloadReport struct {
+// ReloadReport says what a reload did.
+type ReloadReport struct {
 	Changed []string `json:"changed"` // keys whose new values hold now
 	Restart []string `json:"restart"` // keys whose new values hold after a restart
 }
 
 // reload reads the configuration again and applies what can be changed while the proxy
 // runs. A file that has faults changes nothing.
-func (n *node) reload() (any, error) {
+func (n *Node) reload() (any, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
 	cfg, err := config.Load(n.file)
@@ -47,8 +45,8 @@ func (n *node) reload() (any, error) {
 
 // apply makes what it can of a configuration hold. Without a report nothing has changed; an
 // error beside one is about listeners.
-func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
-	report := &reloadReport{Changed: []string{}, Restart: []string{}}
+func (n *Node) apply(cfg *config.Config) (*ReloadReport, error) {
+	report := &ReloadReport{Changed: []string{}, Restart: []string{}}
 	old := n.cfg
 	users, err := passwords(cfg.Digest)
 	if err != nil {
@@ -110,7 +108,7 @@ func (n *node) apply(cfg *config.Config) (*reloadReport, error) {
 func changedLDAP(old, cfg *config.Config) bool { return old.Lines.LDAP != cfg.Lines.LDAP }
 
 // keep puts back what cannot be changed while the proxy runs, and notes it.
-func (n *node) keep(applied, old *config.Config, report *reloadReport) {
+func (n *Node) keep(applied, old *config.Config, report *ReloadReport) {
 	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
 	for i := range now.NumField() {
 		key := now.Type().Field(i).Tag.Get("yaml")
@@ -154,7 +152,7 @@ type telephonePasswords struct {
 	desks      map[string][]phones.User // by link
 }
 
-func (n *node) passwordsOf(cfg *config.Config) (p telephonePasswords, err error) {
+func (n *Node) passwordsOf(cfg *config.Config) (p telephonePasswords, err error) {
 	if p.extensions, err = telephoneUsers(&cfg.Switch); err != nil {
 		return p, err
 	}
@@ -172,7 +170,7 @@ func (n *node) passwordsOf(cfg *config.Config) (p telephonePasswords, err error)
 
 // setPasswords gives telephones' accounts their passwords; what was opened with others ends.
 // It returns the keys that changed by it, without those that are known to have.
-func (n *node) setPasswords(p telephonePasswords, known []string) []string {
+func (n *Node) setPasswords(p telephonePasswords, known []string) []string {
 	var changed []string
 	if n.phones != nil && len(n.phones.SetPasswords(p.extensions)) > 0 {
 		changed = append(changed, "switch.extensions")
@@ -187,7 +185,7 @@ func (n *node) setPasswords(p telephonePasswords, known []string) []string {
 
 // setDesks notes which links have telephones of their own; those that are none of them any
 // more are forgotten.
-func (n *node) setDesks(links []proxy.NamedLink) {
+func (n *Node) setDesks(links []proxy.NamedLink) {
 	desks := map[string]*phones.Desk{}
 	for _, l := range links {
 		desk, made := l.Link.(*phones.Desk)
@@ -201,20 +199,9 @@ func (n *node) setDesks(links []proxy.NamedLink) {
 	n.desks = desks
 }
 
-// policyOf makes the rules and the numbers of a configuration.
-func (n *node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, error) {
-	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw), Rules: numberRules(cfg.Numbers.Rules)}
-	rules := rules(cfg)
-	rules.Demo = n.demo // which a reload does not change
-	rules.Internal = numbers.Known
-	var err error
-	rules.Lines, err = ownLines(cfg.Lines, n.directory, numbers)
-	return rules, numbers, err
-}
-
 // setServers starts and ends servers so that there are those of the configuration. What
 // an administrator has stopped stays so.
-func (n *node) setServers(cfg *config.Config) error {
+func (n *Node) setServers(cfg *config.Config) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
 	old, now := n.servers, n.listeners(cfg)
@@ -240,7 +227,7 @@ func (n *node) setServers(cfg *config.Config) error {
 }
 
 // server starts or ends a server by its name.
-func (n *node) server(name string, start bool) error {
+func (n *Node) server(name string, start bool) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
 	var names []string
@@ -257,40 +244,8 @@ func (n *node) server(name string, start bool) error {
 	return fmt.Errorf("there is no server %q; there are: %s", name, strings.Join(names, ", "))
 }
 
-// status is what tr87proxy status shows.
-type status struct {
-	Version  string                `json:"version"`
-	Started  time.Time             `json:"started"`
-	Servers  []serverStatus        `json:"servers"`
-	Core     proxy.Status          `json:"core"`
-	Audit    *auditStatus          `json:"audit,omitempty"`
-	Phones   *phones.Status        `json:"phones,omitempty"`
-	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
-	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
-	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
-}
-
-func (n *node) status(sessions, devices bool) any {
-	st := status{Version: version(), Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus()}
-	if n.phones != nil {
-		st.Phones = n.phones.Status(devices)
-	}
-	n.serversMu.Lock()
-	for _, s := range n.servers {
-		st.Servers = append(st.Servers, s.status())
-	}
-	n.serversMu.Unlock()
-	if sessions {
-		st.Sessions = n.core.SessionList()
-	}
-	if devices {
-		st.Devices = n.core.DeviceList()
-	}
-	return st
-}
-
 // onHangUp reloads at SIGHUP until ctx ends.
-func (n *node) onHangUp(ctx context.Context, hangUps <-chan os.Signal) {
+func (n *Node) onHangUp(ctx context.Context, hangUps <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"encoding/csv"
@@ -81,7 +81,7 @@ func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numb
 }
 
 // openDirectory makes the directory that the configuration names; nil where it names none.
-func (n *node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
+func (n *Node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
 	if cfg.URL == "" {
 		return nil, nil //nolint:nilnil // none is no fault
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"net/netip"
@@ -15,8 +15,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// telephones makes the server of real telephones and trunks, nil where there are none.
-func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
+// telephones makes the server of real telephones and trunks, nil where there are none. That of a
+// sketch keeps nothing.
+func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, error) {
 	t := &cfg.Telephones
 	if len(t.Listen) == 0 {
 		return nil, nil //nolint:nilnil // none is no fault
@@ -37,6 +38,9 @@ func (n *node) telephones(cfg *config.Config) (*phones.Server, error) {
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
 		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},
+	}
+	if sketch {
+		out.State = ""
 	}
 	out.Media.Address, _ = netip.ParseAddr(t.Media.Address) // checked by config; none: as the listeners
 	out.Media.Advertise, _ = netip.ParseAddr(t.Media.Advertise)
@@ -135,7 +139,7 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 }
 
 // desk makes a link to desk phones that register a CSTA account of their own.
-func (n *node) desk(l config.Link) (proxy.Link, error) {
+func (n *Node) desk(l config.Link) (proxy.Link, error) {
 	cfg := phones.Config{
 		Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits,
 		Guard: n.guards.of(accounts.GuardConfig{Of: "telephones of " + l.Name, Log: n.log}), Refused: n.notBelieved("telephones of " + l.Name),

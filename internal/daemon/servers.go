@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 
 // server is one listener: of TR/87, of CSTA-XML, of CSTA in ASN.1, or of telephones.
 type server struct {
-	node     *node
+	node     *Node
 	key      string // in the configuration, for errors
 	protocol string // sip, xml, asn1 or telephones
 	cfg      config.Listener
@@ -36,7 +36,7 @@ var (
 
 // listeners makes servers of the configuration. One without a name takes that of its
 // protocol and transport.
-func (n *node) listeners(cfg *config.Config) []*server {
+func (n *Node) listeners(cfg *config.Config) []*server {
 	var list []*server
 	add := func(protocol string, listeners []config.Listener) {
 		for i, l := range listeners {
@@ -150,8 +150,8 @@ func (s *server) end(ctx context.Context) error {
 	return nil
 }
 
-// serverStatus is the state of a server.
-type serverStatus struct {
+// ServerStatus is the state of a server.
+type ServerStatus struct {
 	Name      string `json:"name"`
 	Protocol  string `json:"protocol"`
 	Transport string `json:"transport"`
@@ -159,10 +159,10 @@ type serverStatus struct {
 	Serves    bool   `json:"serves"`
 }
 
-func (s *server) status() serverStatus {
+func (s *server) status() ServerStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := serverStatus{Name: s.cfg.Name, Protocol: s.protocol, Transport: s.cfg.Transport, Address: s.cfg.Address, Serves: s.address != ""}
+	st := ServerStatus{Name: s.cfg.Name, Protocol: s.protocol, Transport: s.cfg.Transport, Address: s.cfg.Address, Serves: s.address != ""}
 	if st.Serves {
 		st.Address = s.address
 	}
@@ -170,7 +170,7 @@ func (s *server) status() serverStatus {
 }
 
 // dump writes the state into the log: at an interval, and only when something has changed.
-func (n *node) dump(ctx context.Context, every time.Duration) {
+func (n *Node) dump(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	last := ""

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"regexp"
@@ -10,7 +10,7 @@ import (
 )
 
 // freeSWITCH makes a link to the event socket of a FreeSWITCH.
-func (n *node) freeSWITCH(l config.Link) (proxy.Link, error) {
+func (n *Node) freeSWITCH(l config.Link) (proxy.Link, error) {
 	password, secure, err := n.opening(l)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	cryptotls "crypto/tls"
@@ -21,7 +21,7 @@ import (
 // links are the core's links, in the order in which they are asked for a device. The
 // built-in switch has what no other link names; without other links, it has everything.
 // Those that are the same in an older configuration go on running.
-func (n *node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
+func (n *Node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
 		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }, Numbers: translation(l)}
@@ -67,7 +67,7 @@ func sameLink(a, b config.Link) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-func (n *node) link(l config.Link) (proxy.Link, error) {
+func (n *Node) link(l config.Link) (proxy.Link, error) {
 	switch l.Type {
 	case "phones":
 		return n.desk(l)
@@ -96,11 +96,11 @@ func (n *node) link(l config.Link) (proxy.Link, error) {
 
 // linkLog is where a link logs: what its switching function can make it say as often as it likes is
 // said once a second.
-func (n *node) linkLog(name string) *slog.Logger { return share.Quiet(n.log.With("link", name)) }
+func (n *Node) linkLog(name string) *slog.Logger { return share.Quiet(n.log.With("link", name)) }
 
 // opening is what a link opens its connections with: the password of its session, and TLS where it
 // has it.
-func (n *node) opening(l config.Link) (password string, secure *cryptotls.Config, err error) {
+func (n *Node) opening(l config.Link) (password string, secure *cryptotls.Config, err error) {
 	if password, err = secret(l.Session.Password, l.Session.PasswordFile); err != nil {
 		return "", nil, fmt.Errorf("session: %w", err)
 	}

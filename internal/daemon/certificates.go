@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -13,7 +13,7 @@ const (
 )
 
 // certificates tells when which of our certificates run out.
-func (n *node) certificates() []tls.Expiry {
+func (n *Node) certificates() []tls.Expiry {
 	var list []tls.Expiry
 	n.serversMu.Lock()
 	for _, s := range n.servers {
@@ -33,7 +33,7 @@ func (n *node) certificates() []tls.Expiry {
 }
 
 // watchCertificates warns in the log while certificates run out, until ctx ends.
-func (n *node) watchCertificates(ctx context.Context) {
+func (n *Node) watchCertificates(ctx context.Context) {
 	ticker := time.NewTicker(warnEvery)
 	defer ticker.Stop()
 	for {

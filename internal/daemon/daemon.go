@@ -1,0 +1,431 @@
+// Package daemon is the proxy as one running program: it assembles what a configuration names, serves it,
+// changes it while it runs, and says how it is. It decides nothing about calls, and knows no
+// command line.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/cstaxml"
+	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/interop/lync"
+	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/web"
+)
+
+func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	_ = level.UnmarshalText([]byte(cfg.Level)) // checked by config
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// Node is one running proxy: all parts, wired.
+type Node struct {
+	file    string // of the configuration
+	version string
+	demo    bool
+	started time.Time
+	log     *slog.Logger
+	level   *slog.LevelVar
+	core    *proxy.Proxy
+	ua      *sip.UA
+	sw      *softswitch.Switch
+	phones  *phones.Server          // nil: no real telephones
+	desks   map[string]*phones.Desk // by link; guarded by reloading once the proxy runs
+	xml     *cstaxml.Server
+	// strangers is what connections may take that are neither trusted nor logged in.
+	strangers *gate.Strangers
+	rules     atomic.Pointer[policy.Policy]
+	users     atomic.Pointer[map[string]string] // of digest, with passwords
+	digest    bool                              // there were some at the start: clients are asked for a password
+	spoken    atomic.Pointer[map[place]string]
+	// linkConfigs are the links that hold.
+	linkConfigs atomic.Pointer[[]config.Link]
+	// listening is told each address once it is served.
+	listening func(transport, address string)
+
+	reloading sync.Mutex
+	cfg       *config.Config // what holds; guarded by reloading once the proxy runs
+
+	patience time.Duration   // for goodbyes
+	running  context.Context //nolint:containedctx // of the servers, set before they start
+	failed   func(error)     // ends the proxy
+
+	audit     *audit.Log           // nil: none
+	tally     *audit.Tally         // nil: none
+	directory *directory.Directory // nil: none
+	keeper    *accounts.Keeper     // nil: no accounts
+	guards    guards               // against guessing of passwords
+	serversMu sync.Mutex
+	servers   []*server
+}
+
+// Options are what a proxy is told beside its configuration. Zero values take defaults.
+type Options struct {
+	File      string                          // the configuration is read again from here; "": it is not
+	Version   string                          // for [Status]
+	Log       io.Writer                       // where the log goes; nowhere
+	Listening func(transport, address string) // is told each address once it is served, beside the log
+}
+
+// New makes the parts of a proxy from its configuration; nothing listens yet. What it returns is
+// ended by [Node.Run] only.
+func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o, false) }
+
+// assemble is New. A sketch opens no file for writing: it is there to find faults, and to ask.
+func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
+	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now(), patience: cfg.SIP.ShutdownPatience}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	log := logger(cfg.Log, n.level, o.Log)
+	n.log = log
+	n.guards.locked = n.noteLock
+	n.listening = func(transport, address string) {
+		log.Info("listening", "transport", transport, "address", address)
+		if o.Listening != nil {
+			o.Listening(transport, address)
+		}
+	}
+	devices, err := switchConfig(&cfg.Switch)
+	if err != nil {
+		return nil, err
+	}
+	if n.sw, err = softswitch.New(devices); err != nil {
+		return nil, err
+	}
+	if n.phones, err = n.telephones(cfg, sketch); err != nil {
+		return nil, err
+	}
+	checks, err := n.accounts()
+	if err != nil {
+		return nil, err
+	}
+	if n.directory, err = n.openDirectory(cfg.Lines.LDAP); err != nil {
+		return nil, err
+	}
+	rules, numbers, err := n.policyOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.rules.Store(rules)
+	n.core = proxy.New(proxy.Config{
+		Policy: rules, Numbers: numbers, Log: log,
+		Accounts: checks, Sessions: proxy.ApplicationSessions{
+			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
+			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
+		},
+		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
+		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
+		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
+		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
+		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
+	})
+	links, err := n.links(cfg, &config.Config{})
+	if err != nil {
+		return nil, err
+	}
+	n.core.SetLinks(links)
+	n.setDesks(links)
+	n.linkConfigs.Store(&cfg.Links)
+	users, err := passwords(cfg.Digest)
+	if err != nil {
+		return nil, err
+	}
+	n.users.Store(&users)
+	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
+	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
+		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
+	if n.digest = len(users) > 0; n.digest {
+		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), n.guards.of(accounts.GuardConfig{Of: "digest", Log: log}), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
+	}
+	if cfg.Demo {
+		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
+	}
+	n.spoken.Store(spokenAt(cfg.SIP.Listen))
+	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
+	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
+		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML], Log: log,
+		Gate: gate.Config{NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Strangers: n.strangers},
+	})
+	if cfg.SIP.T1 != config.Default().SIP.T1 {
+		sip.SetT1(cfg.SIP.T1)
+	}
+	n.ua = sip.New(sip.Config{
+		NameKinds: cfg.Names, Admits: n.admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
+		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Keys: "sip", Advertise: cfg.SIP.Advertise, Log: log,
+		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
+		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
+		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
+		Known:  func(p sip.Peer) bool { return cfg.Demo || trusts(p.Addr.Addr(), p.Names) },
+	})
+	n.servers = n.listeners(cfg)
+	for _, s := range n.servers {
+		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
+			continue
+		}
+		if _, err := tls.Server(n.files(s.cfg)); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.key, err)
+		}
+	}
+	return n, nil
+}
+
+// admits reports whether an address may speak to us at all.
+func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
+
+// place is where a client comes in.
+type place struct {
+	transport string
+	port      uint16
+}
+
+// spokenAt are the dialects of listeners that have one.
+func spokenAt(listeners []config.Listener) *map[place]string {
+	spoken := map[place]string{}
+	for _, l := range listeners {
+		_, port, err := net.SplitHostPort(l.Address)
+		number, fault := strconv.ParseUint(port, 10, 16)
+		if l.Dialect != "" && err == nil && fault == nil {
+			spoken[place{l.Transport, uint16(number)}] = l.Dialect
+		}
+	}
+	return &spoken
+}
+
+// spokenBy is the dialect of the listener that a peer has come to, "" for whatever it speaks.
+func (n *Node) spokenBy(p sip.Peer) string {
+	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
+	return (*n.spoken.Load())[place{transport, p.Local.Port()}]
+}
+
+func (n *Node) files(l config.Listener) tls.Files {
+	f := tls.Files{
+		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: n.log,
+	}
+	for _, p := range l.More {
+		f.More = append(f.More, tls.Pair(p))
+	}
+	return f
+}
+
+// secret is a password that stands in the configuration or in a file.
+func secret(password, file string) (string, error) {
+	if file == "" {
+		return password, nil
+	}
+	data, err := os.ReadFile(file)
+	return strings.TrimSpace(string(data)), err
+}
+
+// algorithms of digest: MD5 is offered behind SHA-256.
+func algorithms(md5 bool) []string {
+	if md5 {
+		return []string{sip.SHA256, sip.MD5}
+	}
+	return []string{sip.SHA256}
+}
+
+func passwords(d config.Digest) (map[string]string, error) {
+	users := map[string]string{}
+	for _, u := range d.Users {
+		password, err := secret(u.Password, u.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		users[u.Name] = password
+	}
+	return users, nil
+}
+
+// Run serves until ctx ends, then says goodbye to every client. It is called once. At SIGHUP it
+// reads the configuration again.
+func (n *Node) Run(ctx context.Context) error {
+	for _, warning := range n.cfg.Warnings() {
+		if n.file != "" {
+			n.log.Warn("configuration", "file", n.file, "warning", warning)
+		}
+	}
+	var ready atomic.Bool
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	failed := make(chan error, 1)
+	n.running, n.failed = running, func(err error) {
+		select {
+		case failed <- err:
+		default: // another was first
+		}
+	}
+	if err := n.openAudit(); err != nil {
+		return err
+	}
+	var group sync.WaitGroup
+	group.Go(func() { n.core.Run(running) })
+	if err := n.serveOperators(running, &group, ready.Load); err != nil {
+		n.abandon(stop, &group)
+		return err
+	}
+	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
+		n.abandon(stop, &group)
+		return nil
+	}
+	for _, s := range n.servers {
+		if err := s.start(running, n.failed); err != nil {
+			n.abandon(stop, &group)
+			return err
+		}
+	}
+	if n.phones != nil { // telephones that registered before a restart are spoken to from the ports that they know
+		group.Go(func() { n.phones.Run(running) })
+	}
+	ready.Store(true)
+	n.log.Info("ready")
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	ready.Store(false)
+	n.log.Info("shutting down")
+	patience, cancel := context.WithTimeout(running, n.patience)
+	n.ua.Shutdown(patience)
+	cancel()
+	stop()
+	group.Wait()
+	n.endServers()
+	err = errors.Join(err, n.closeAudit())
+	n.log.Info("stopped")
+	return err
+}
+
+// serveOperators serves those who look at the proxy and administer it, until ctx ends.
+func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready func() bool) error {
+	cfg := n.cfg // nobody has reloaded yet
+	serve := func(run func(context.Context, net.Listener) error, l net.Listener) {
+		group.Go(func() {
+			if err := run(ctx, l); err != nil {
+				n.failed(err)
+			}
+		})
+	}
+	if cfg.Operations.Address != "" {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Operations.Address)
+		if err != nil {
+			return fmt.Errorf("operations.address: %w", err)
+		}
+		n.listening("http", l.Addr().String())
+		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		if n.phones != nil {
+			operations.Telephones, operations.TelephonesUA = n.phones.Counts, n.phones.UA()
+		}
+		serve(operations.Run, l)
+	}
+	if cfg.Admin.Socket != "" {
+		mode, _ := strconv.ParseUint(cfg.Admin.Mode, 8, 32) // checked by config
+		l, err := web.ListenAdmin(ctx, cfg.Admin.Socket, os.FileMode(mode))
+		if err != nil {
+			return fmt.Errorf("admin.socket: %w", err)
+		}
+		serve((&web.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock}).Run, l)
+	}
+	if n.file != "" {
+		hangUps := make(chan os.Signal, 1)
+		signal.Notify(hangUps, syscall.SIGHUP)
+		group.Go(func() {
+			defer signal.Stop(hangUps)
+			n.onHangUp(ctx, hangUps)
+		})
+	}
+	if n.directory != nil {
+		group.Go(func() { n.directory.Run(ctx) })
+	}
+	if n.keeper != nil {
+		group.Go(func() { n.keeper.Watch(ctx, n.core.Recheck) })
+	}
+	group.Go(func() { n.watchCertificates(ctx) })
+	if cfg.Log.StatusInterval > 0 {
+		group.Go(func() { n.dump(ctx, cfg.Log.StatusInterval) })
+	}
+	return nil
+}
+
+// Await waits until the built-in switch is up.
+func (n *Node) Await(ctx context.Context) error { return n.core.Await(ctx, "switch") }
+
+// Switch is the built-in switch.
+func (n *Node) Switch() *softswitch.Switch { return n.sw }
+
+// discard ends a sketch.
+func (n *Node) discard() {
+	n.ua.Close()
+	if n.phones != nil {
+		n.phones.Close()
+	}
+}
+
+// abandon ends a start that failed.
+func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
+	n.discard()
+	stop()
+	group.Wait()
+	n.endServers()
+	_ = n.closeAudit() // it is in the log
+}
+
+// endServers waits until nothing is left of the servers; their context has ended.
+func (n *Node) endServers() {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	for _, s := range n.servers {
+		s.mu.Lock()
+		if s.address != "" {
+			s.stop(n.running)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// identify says who a client is that only its connection tells of: a trusted peer,
+// by the first name in its certificate, or by its address. Who is not is nobody, until
+// it opens an application session.
+func (n *Node) identify(mode proxy.SessionMode) func(netip.Addr, []string) (policy.Identity, bool) {
+	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
+		rules := n.rules.Load()
+		switch {
+		case rules.Demo:
+			return policy.Identity{Name: "demo", How: "demo"}, true
+		case !rules.Trusts(addr, names):
+			return policy.Identity{}, mode != proxy.SessionsOff
+		case len(names) > 0:
+			return policy.Identity{Name: strings.ToLower(names[0]), How: "certificate"}, true
+		}
+		return policy.Identity{Name: addr.String(), How: "address"}, true
+	}
+}

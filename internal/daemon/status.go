@@ -1,0 +1,46 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// Status is the state of a running proxy.
+type Status struct {
+	Version  string                `json:"version"`
+	Started  time.Time             `json:"started"`
+	Servers  []ServerStatus        `json:"servers"`
+	Core     proxy.Status          `json:"core"`
+	Audit    *AuditStatus          `json:"audit,omitempty"`
+	Phones   *phones.Status        `json:"phones,omitempty"`
+	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
+	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
+	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
+}
+
+func (n *Node) status(sessions, devices bool) any {
+	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers()}
+	if n.phones != nil {
+		st.Phones = n.phones.Status(devices)
+	}
+	if sessions {
+		st.Sessions = n.core.SessionList()
+	}
+	if devices {
+		st.Devices = n.core.DeviceList()
+	}
+	return st
+}
+
+// Servers is the state of each server.
+func (n *Node) Servers() []ServerStatus {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	list := make([]ServerStatus, 0, len(n.servers))
+	for _, s := range n.servers {
+		list = append(list, s.status())
+	}
+	return list
+}

@@ -34,9 +34,19 @@ var (
 	Phase1 = Flavour{Name: "phase1", notation: phase1, frames: plainFrames, status: 52, filters: []int{14, 4, 6, 2}}
 )
 
+func flavours() []Flavour { return []Flavour{Phase3, HiPath, Phase1} }
+
+// FlavourNames lists the flavours.
+func FlavourNames() (names []string) {
+	for _, f := range flavours() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 // FlavourOf returns a flavour by its name; false when it is not known.
 func FlavourOf(name string) (Flavour, bool) {
-	for _, f := range []Flavour{Phase3, HiPath, Phase1} {
+	for _, f := range flavours() {
 		if f.Name == name {
 			return f, true
 		}

@@ -1,4 +1,4 @@
-package config
+package config_test
 
 import (
 	"fmt"
@@ -9,21 +9,23 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
 // imported makes a configuration of a list csta in acl.conf.xml, or of another value of
 // apply-inbound-acl; it must be one without faults.
-func imported(t *testing.T, acl, lists string) (*Config, string) {
+func imported(t *testing.T, acl, lists string) (*config.Config, string) {
 	t.Helper()
-	out, err := ImportCSTASocket(fstest.MapFS{
+	out, err := config.ImportCSTASocket(fstest.MapFS{
 		"c.xml":        {Data: []byte(`<configuration name="csta_socket.conf"><settings><param name="apply-inbound-acl" value="` + acl + `"/></settings></configuration>`)},
 		"acl.conf.xml": {Data: []byte(`<configuration name="acl.conf"><network-lists>` + lists + `</network-lists></configuration>`)},
 	}, "c.xml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Parse("made.yaml", []byte(out.YAML))
+	c, err := config.Parse("made.yaml", []byte(out.YAML), daemon.Kinds())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.YAML)
 	}
@@ -31,14 +33,14 @@ func imported(t *testing.T, acl, lists string) (*Config, string) {
 }
 
 // letsIn reports whether the configuration trusts an address, and lets it connect.
-func letsIn(c *Config, addr netip.Addr) bool {
+func letsIn(c *config.Config, addr netip.Addr) bool {
 	p := &policy.Policy{}
 	for _, t := range c.Trusted {
-		network, _ := ParseNetwork(t.Address)
+		network, _ := config.ParseNetwork(t.Address)
 		p.Trusted = append(p.Trusted, policy.Peer{Network: network})
 	}
 	for _, d := range c.Addresses.Deny {
-		network, _ := ParseNetwork(d)
+		network, _ := config.ParseNetwork(d)
 		p.Deny = append(p.Deny, network)
 	}
 	return p.Admits(addr) && p.Trusts(addr, nil)

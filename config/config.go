@@ -179,99 +179,12 @@ type LinkNumbers struct {
 
 // Link is an entry of links.
 type Link struct {
-	Name        string        `yaml:"name"`
-	Addresses   []string      `yaml:"addresses"`
-	Devices     []string      `yaml:"devices"`
-	Numbers     LinkNumbers   `yaml:"numbers"`
-	Dialect     string        `yaml:"dialect"`
-	Edition     int           `yaml:"edition"`
-	Session     LinkSession   `yaml:"session"`
-	TLS         bool          `yaml:"tls"`
-	CA          string        `yaml:"ca"`
-	CRL         string        `yaml:"crl"`
-	Pins        []string      `yaml:"pins"`
-	Legacy      bool          `yaml:"legacy-tls"`
-	Certificate string        `yaml:"certificate"`
-	Key         string        `yaml:"key"`
-	Heartbeat   time.Duration `yaml:"heartbeat"`
-	Timeout     time.Duration `yaml:"timeout"`
-	Type        string        `yaml:"type"`
-	Listen      []Listener    `yaml:"listen"`
-	Accounts    []DeskAccount `yaml:"accounts"`
-	Ports       []CardPort    `yaml:"ports"`
-	Manager     string        `yaml:"manager"`
-	Flash       CardFlash     `yaml:"flash"`
-	AnswerTime  time.Duration `yaml:"answer-time"`
-	RingTime    time.Duration `yaml:"ring-time"`
-	CallerTime  time.Duration `yaml:"caller-id-time"`
-	Domain      string        `yaml:"domain"`
-	Context     string        `yaml:"context"`
-	AutoAnswer  string        `yaml:"auto-answer"`
-	Answer      string        `yaml:"answer"`
-	Profile     string        `yaml:"profile"`
-	Outside     string        `yaml:"outside"`
-	Queues      LinkQueues    `yaml:"queues"`
-	TrunkPrefix string        `yaml:"trunk-prefix"`
-	ParkLot     string        `yaml:"park-lot"`
-	Messages    LinkMessages  `yaml:"messages"`
-	// Notifications is where an MD110 sends its events to by UDP.
-	Notifications string `yaml:"notifications"`
-}
-
-// CardPort is an entry of links.ports: a port of a card behind ctserver.
-type CardPort struct {
-	Number  string `yaml:"number"`
-	Port    int    `yaml:"port"`
-	Address string `yaml:"address"`
-}
-
-// CardFlash is the key flash of an entry of links: what is dialled for services of the switch
-// behind an analogue line.
-type CardFlash struct {
-	Hold       string `yaml:"hold"`
-	Retrieve   string `yaml:"retrieve"`
-	Consult    string `yaml:"consult"`
-	Alternate  string `yaml:"alternate"`
-	Reconnect  string `yaml:"reconnect"`
-	Conference string `yaml:"conference"`
-}
-
-// DeskAccount is an entry of links.accounts: what a desk phone registers with for uaCSTA.
-type DeskAccount struct {
-	Number       string `yaml:"number"`
-	Contact      string `yaml:"contact"`
-	User         string `yaml:"user"`
-	Password     string `yaml:"password"`
-	PasswordFile string `yaml:"password-file"`
-}
-
-// LinkQueues is the key queues of an entry of links: of a FreeSWITCH.
-type LinkQueues struct {
-	Numbers []string `yaml:"numbers"`
-	Prefix  string   `yaml:"prefix"`
-}
-
-// LinkMessages is the key messages of an entry of links: what a FreeSWITCH plays and records.
-type LinkMessages struct {
-	Folder     string        `yaml:"folder"`
-	Recordings string        `yaml:"recordings"`
-	Named      []LinkMessage `yaml:"named"`
-}
-
-// LinkMessage is an entry of links.messages.named.
-type LinkMessage struct {
-	Name string `yaml:"name"`
-	Play string `yaml:"play"`
-}
-
-// LinkSession is the key session of an entry of links.
-type LinkSession struct {
-	Application  string        `yaml:"application"`
-	User         string        `yaml:"user"`
-	Password     string        `yaml:"password"`
-	PasswordFile string        `yaml:"password-file"`
-	Duration     time.Duration `yaml:"duration"`
-	Switch       string        `yaml:"switch"`
+	Name    string      `yaml:"name"`
+	Type    string      `yaml:"type"` // the name of its kind
+	Devices []string    `yaml:"devices"`
+	Numbers LinkNumbers `yaml:"numbers"`
+	// Settings is what its kind has besides: a pointer to the struct that [LinkKind.Settings] returns.
+	Settings any `yaml:"-"`
 }
 
 // Limits is the key limits.
@@ -344,18 +257,18 @@ func (f Faults) Error() string {
 }
 
 // Load reads and checks a file. What is wrong with its content comes as [Faults].
-func Load(file string) (*Config, error) {
+func Load(file string, kinds Kinds) (*Config, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, data)
+	return Parse(file, data, kinds)
 }
 
 // Parse reads and checks the content of a file.
-func Parse(file string, data []byte) (*Config, error) {
+func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
 	c := Default()
-	d := decode(file, data, c)
+	d := decode(file, data, c, kinds)
 	if len(d.faults) == 0 {
 		c.check(d)
 	}

@@ -1,14 +1,16 @@
-package config
+package config_test
 
 import (
 	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 const good = `
@@ -24,7 +26,7 @@ func withSwitch(keys string) string {
 }
 
 func TestGood(t *testing.T) {
-	c, err := Parse("x", []byte(good+"log: {level: debug}\n"))
+	c, err := config.Parse("x", []byte(good+"log: {level: debug}\n"), daemon.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,14 +41,13 @@ func TestExampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Parse("config.example.yaml", data); err != nil {
+	if _, err := config.Parse("config.example.yaml", data, daemon.Kinds()); err != nil {
 		t.Error(err)
 	}
-	c := Default()
-	d := decode("config.example.yaml", data, c)
-	for _, key := range keys() {
+	lines := config.LinesOf("config.example.yaml", data, daemon.Kinds())
+	for _, key := range config.Keys(daemon.Kinds()) {
 		name := key[strings.LastIndexByte(key, '.')+1:]
-		if _, ok := d.lines[key]; !ok && !regexp.MustCompile(`#.*\b`+name+`:`).Match(data) {
+		if _, ok := lines[key]; !ok && !regexp.MustCompile(`#.*\b`+name+`:`).Match(data) {
 			t.Errorf("the example has no %s", key)
 		}
 	}
@@ -61,7 +62,7 @@ func TestDefaultListeners(t *testing.T) {
 		"sip: {listen: [{transport: tls, address: \"[::1]:5061\", certificate: c, key: k}]}":           "tls [::1]:5061",
 		"sip: {listen: [{transport: tcp, address: localhost}, {transport: udp, address: \":15062\"}]}": "tcp localhost:5062 udp :15062",
 	} {
-		c, err := Parse("x", []byte("grants: [{who: a, control: [\"1\"]}]\n"+yaml))
+		c, err := config.Parse("x", []byte("grants: [{who: a, control: [\"1\"]}]\n"+yaml), daemon.Kinds())
 		if err != nil {
 			t.Errorf("%s: %v", yaml, err)
 			continue
@@ -76,7 +77,7 @@ func TestDefaultListeners(t *testing.T) {
 	}
 }
 
-const freeswitch = "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {password: x}, "
+const freeSWITCH = "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {password: x}, "
 
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct{ yaml, want string }{
@@ -120,7 +121,16 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: pbx, type: csta-asn1, dialect: phase1, addresses: [a], devices: [\"*\"], session: {user: a, password: b}}]", "x:6: links[0].session: is not for dialect phase1"},
 		{good + "links: [{name: pbx, type: csta-asn1, dialect: hipath, addresses: [a], devices: [\"*\"], notifications: \":3333\"}]", "x:6: links[0].notifications: is for type csta-asn1 and dialect phase1 only"},
 		{good + "links: [{name: pbx, type: csta-asn1, dialect: hipath, addresses: [a], devices: [\"*\"], edition: 4}]", "x:6: links[0].edition: is not for type csta-asn1"},
-		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], manager: a}]", "x:6: links[0].ports: ports, manager, flash and their times are for type ctserver only"},
+		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], manager: a}]", "x:6: links[0].manager: is for type ctserver only"},
+		{good + "links: [{name: pbx, type: tin, addresses: [a], devices: [\"*\"]}]", "x:6: links[0].type: is \"tin\"; write one of: csta-xml, csta-asn1, freeswitch, ctserver, phones"},
+		{good + "links: [{name: pbx, type: tin, adresses: [a], devices: [\"*\"]}]", "x:6: links[0].adresses: unknown key"},
+		{good + "links: [{name: pbx, adresses: [a], devices: [\"*\"]}]", "x:6: links[0].adresses: unknown key; did you mean addresses?"},
+		{good + "links:\n- {name: pbx, addresses: [a], devices: [\"*\"]}\n- name: fs\n  session: {password: x, duration: 1h}\n  type: freeswitch", "x:9: links[1].session.duration: is not for type freeswitch"},
+		{good + "links: [{name: t, type: phones, addresses: [a]}]", "x:6: links[0].addresses: is not for type phones: telephones come to listen"},
+		{good + "links: [{name: c, type: ctserver, addresses: [a], tls: true, ports: [{number: \"1\", port: 1}]}]", "x:6: links[0].tls: is not for type ctserver"},
+		{good + "links: [{name: c, type: ctserver, addresses: [a], ports: [{number: \"1\", port: 1}], numbers: {out: [{match: \"(\"}]}}]", "x:6: links[0].numbers.out[0]: "},
+		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], accounts: [{number: \"1\"}]}]", "x:6: links[0].accounts: is for type phones only"},
+		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], session: {pass: x}}]", "x:6: links[0].session.pass: unknown key"},
 		{good + "links: [{name: c, type: ctserver, addresses: [\"a:1200\"], ports: [{number: \"201\", port: 1}]}]", "x:6: links[0].addresses: must name one host, without port"},
 		{good + "links: [{name: c, type: ctserver, addresses: [a]}]", "x:6: links[0].ports: must say which card ports"},
 		{good + "links: [{name: c, type: ctserver, addresses: [a], ports: [{number: x, port: 0}]}]", "x:6: links[0].ports[0].port: must be the number of the card port"},
@@ -131,12 +141,12 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {user: \"u x\", password: x}}]", "x:6: links[0].session.user: must be one word"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].domain: is for type freeswitch only"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], messages: {folder: /a}}]", "x:6: links[0].messages: is for type freeswitch only"},
-		{good + freeswitch + "answer: shout}]", "x:6: links[0].answer: is \"shout\"; write one of: talk, keys, auto-answer"},
-		{good + freeswitch + "outside: sofia/gateway/x}]", "x:6: links[0].outside: must be a dial string with {number} in it"},
-		{good + freeswitch + "queues: {prefix: \"0 2\"}}]", "x:6: links[0].queues.prefix: must be one word"},
-		{good + freeswitch + "queues: {numbers: [\"/9[/\"]}}]", "x:6: links[0].queues.numbers[0]: "},
-		{good + freeswitch + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be a path on FreeSWITCH's machine"},
-		{good + freeswitch + "messages: {named: [{name: a, play: \"a b\"}]}}]", "x:6: links[0].messages.named[0]: must have a name, and play, without blanks"},
+		{good + freeSWITCH + "answer: shout}]", "x:6: links[0].answer: is \"shout\"; write one of: talk, keys, auto-answer"},
+		{good + freeSWITCH + "outside: sofia/gateway/x}]", "x:6: links[0].outside: must be a dial string with {number} in it"},
+		{good + freeSWITCH + "queues: {prefix: \"0 2\"}}]", "x:6: links[0].queues.prefix: must be one word"},
+		{good + freeSWITCH + "queues: {numbers: [\"/9[/\"]}}]", "x:6: links[0].queues.numbers[0]: "},
+		{good + freeSWITCH + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be a path on FreeSWITCH's machine"},
+		{good + freeSWITCH + "messages: {named: [{name: a, play: \"a b\"}]}}]", "x:6: links[0].messages.named[0]: must have a name, and play, without blanks"},
 		{good + "heartbeat: 0s", "x:6: heartbeat: must be longer than nothing"},
 		{good + "telephones: {media: {elsewhere: [192.0.2.1, nowhere]}}", "x:6: telephones.media.elsewhere[1]: must be a network or an address"},
 		{strings.Replace(good, "number: \"100\"", "number: \"100\", kind: tin", 1), "x:5: switch.extensions[0].kind: is \"tin\"; write one of: sip"},
@@ -177,13 +187,13 @@ func TestFaults(t *testing.T) {
 		{good + "digest: {users: [{name: a}]}", "x:6: digest.users[0]: write either password or password-file"},
 		{strings.Replace(good, "control: [\"100\"]", "control: [\"[\"]", 1), "x:4: grants[0].control[0]: is not usable"},
 	} {
-		_, err := Parse("x", []byte(tt.yaml))
-		var faults Faults
+		_, err := config.Parse("x", []byte(tt.yaml), daemon.Kinds())
+		var faults config.Faults
 		if !errors.As(err, &faults) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s\n got %v\nwant %s", tt.yaml, err, tt.want)
 		}
 	}
-	if _, err := Parse("x", []byte("a: &x [*x]")); err == nil {
+	if _, err := config.Parse("x", []byte("a: &x [*x]"), daemon.Kinds()); err == nil {
 		t.Error("an alias passes")
 	}
 }
@@ -209,7 +219,7 @@ func TestWarnings(t *testing.T) {
 		{good + "xml: {max-connections: 10, max-connections-per-peer: 11}", "xml.max-connections-per-peer: 11 is more than xml.max-connections, which is 10"},
 		{good + "asn1: {max-connections: 10}", ""},
 	} {
-		c, err := Parse("x", []byte(tt.yaml))
+		c, err := config.Parse("x", []byte(tt.yaml), daemon.Kinds())
 		if err != nil {
 			t.Errorf("%s: %v", tt.yaml, err)
 			continue
@@ -227,32 +237,7 @@ func extension(keys string) string {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = Parse("x", data) })
-}
-
-// keys lists every key that a file may have, list entries without index.
-func keys() []string {
-	var all []string
-	var walk func(t reflect.Type, path string)
-	walk = func(t reflect.Type, path string) {
-		if t.Kind() == reflect.Pointer {
-			t = t.Elem()
-		}
-		if t.Kind() == reflect.Slice {
-			walk(t.Elem(), path+"[0]")
-			return
-		}
-		if t.Kind() != reflect.Struct {
-			return
-		}
-		for i := range t.NumField() {
-			key := strings.TrimPrefix(path+"."+t.Field(i).Tag.Get("yaml"), ".")
-			all = append(all, key)
-			walk(t.Field(i).Type, key)
-		}
-	}
-	walk(reflect.TypeFor[Config](), "")
-	return all
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = config.Parse("x", data, daemon.Kinds()) })
 }
 
 func TestModels(t *testing.T) {
@@ -266,7 +251,7 @@ func TestModels(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		list, err := Models(file)
+		list, err := config.Models(file)
 		if want == "" && (err != nil || len(list) < 2 || list[0].Name != "a") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v %v", text, list, err)
 		}

@@ -17,7 +17,9 @@ import (
 // wrong so far.
 type document struct {
 	file   string
-	lines  map[string]int // by path of keys
+	kinds  Kinds
+	lines  map[string]int        // by path of keys
+	links  map[string]*linkEntry // by path of keys
 	faults Faults
 }
 
@@ -27,12 +29,12 @@ var yamlLine = regexp.MustCompile(`line (\d+)`)
 
 // decode fills c from data. Unlike the library's own decoding it goes on after a
 // fault, and knows the path of keys that leads to it.
-func decode(file string, data []byte, c *Config) *document {
-	return decodeInto(file, data, reflect.ValueOf(c).Elem())
+func decode(file string, data []byte, c *Config, kinds Kinds) *document {
+	return decodeInto(file, data, reflect.ValueOf(c).Elem(), kinds)
 }
 
-func decodeInto(file string, data []byte, into reflect.Value) *document {
-	d := &document{file: file, lines: map[string]int{}}
+func decodeInto(file string, data []byte, into reflect.Value, kinds Kinds) *document {
+	d := &document{file: file, kinds: kinds, lines: map[string]int{}, links: map[string]*linkEntry{}}
 	var root yaml.Node
 	err := errors.New("the file is larger than 1 MiB")
 	if len(data) <= maxFile {
@@ -92,12 +94,16 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		*target = parsed
 		return
 	}
+	if l, ok := v.Addr().Interface().(*Link); ok {
+		d.link(n, l, path)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer: // a part that need not be there
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), path)
 	case reflect.Struct:
-		d.mapping(n, v, path)
+		d.mapping(n, path, v)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			d.fault(path, "must be a list: one entry on each line with - before it, or [in, brackets]")
@@ -113,17 +119,19 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-func (d *document) mapping(n *yaml.Node, v reflect.Value, path string) {
+// mapping fills structs, whose keys stand beside each other.
+func (d *document) mapping(n *yaml.Node, path string, into ...reflect.Value) {
 	if n.Kind != yaml.MappingNode {
 		d.fault(path, "must have keys below it")
 		return
 	}
 	var known []string
-	fields := map[string]int{}
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("yaml")
-		known = append(known, name)
-		fields[name] = i
+	fields := map[string]reflect.Value{}
+	for _, v := range into {
+		for _, k := range keysOf(v.Type()) {
+			known = append(known, k.name)
+			fields[k.name] = v.FieldByIndex(k.field.Index)
+		}
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -134,15 +142,40 @@ func (d *document) mapping(n *yaml.Node, v reflect.Value, path string) {
 			continue
 		}
 		seen[key.Value] = true
-		index, ok := fields[key.Value]
-		if !ok {
+		field, ok := fields[key.Value]
+		switch {
+		case ok:
+			d.value(item, field, full)
+			d.lines[full] = key.Line
+		case d.foreign(full):
+			d.lines[full] = key.Line
+		default:
 			d.lines[full] = key.Line
 			d.fault(full, unknownKey(key.Value, known))
-			continue
 		}
-		d.value(item, v.Field(index), full)
-		d.lines[full] = key.Line
 	}
+}
+
+// key is a key of a struct: its name, and where its field is.
+type key struct {
+	name  string
+	field reflect.StructField // its Index is from the struct on
+}
+
+// keysOf are the keys of a struct, with those of the structs that are embedded in it, in their order.
+func keysOf(t reflect.Type) (keys []key) {
+	for field := range t.Fields() {
+		name := field.Tag.Get("yaml")
+		if field.Anonymous && name == "" {
+			for _, k := range keysOf(field.Type) {
+				k.field.Index = append(slices.Clone(field.Index), k.field.Index...)
+				keys = append(keys, k)
+			}
+		} else if name != "" && name != "-" {
+			keys = append(keys, key{name, field})
+		}
+	}
+	return keys
 }
 
 func unknownKey(key string, known []string) string {

@@ -1,10 +1,14 @@
-package config
+package config_test
 
 import (
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 const cstaSocket = `<configuration name="csta_socket.conf" description="CSTA Interface">
@@ -27,15 +31,15 @@ func TestImportCSTASocket(t *testing.T) {
 		"event_socket.conf.xml": {Data: []byte(`<configuration name="event_socket.conf"><settings>
 			<param name="listen-ip" value="10.1.1.1"/><param name="listen-port" value="8024"/><param name="password" value="ClueCon"/></settings></configuration>`)},
 	}
-	out, err := ImportCSTASocket(folder, "csta_socket.conf.xml")
+	out, err := config.ImportCSTASocket(folder, "csta_socket.conf.xml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Parse("made.yaml", []byte(out.YAML))
+	c, err := config.Parse("made.yaml", []byte(out.YAML), daemon.Kinds())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.YAML)
 	}
-	link := c.Links[0]
+	link := c.Links[0].Settings.(*freeswitch.LinkSettings)
 	if len(c.Trusted) != 1 || len(c.Addresses.Deny) != 1 || len(c.Addresses.Allow) != 0 {
 		t.Fatalf("%v %+v", c.Trusted, c.Addresses)
 	}
@@ -67,14 +71,14 @@ func TestImportFaults(t *testing.T) {
 		{fstest.MapFS{}, "c.xml", true},
 		{fstest.MapFS{"c.xml": {Data: []byte("no xml")}}, "is no configuration of FreeSWITCH", true},
 		{fstest.MapFS{"c.xml": {Data: []byte(`<configuration name="acl.conf"/>`)}}, `is the configuration "acl.conf"`, true},
-		{fstest.MapFS{"c.xml": {Data: make([]byte, maxFile+1)}}, "larger than 1 MiB", true},
+		{fstest.MapFS{"c.xml": {Data: make([]byte, config.MaxFile+1)}}, "larger than 1 MiB", true},
 		{conf(`<param name="listen-ip" value="lo"/>`), `listen-ip is "lo", not an IP address`, true},
 		{conf(`<param name="xml-listen-port" value="0"/>`), `xml-listen-port is "0", not a port`, true},
 		{conf(`<param name="listen-ip" value="$${local_ip_v4}"/>`), "a variable of FreeSWITCH's", false},
 		{conf(`<param name="listen-ip" value="::"/>`), "let everybody in", false},
 		{conf(`<param name="apply-inbound-acl" value="csta"/>`), `write the networks of the list "csta"`, false},
 	} {
-		out, err := ImportCSTASocket(tt.folder, "c.xml")
+		out, err := config.ImportCSTASocket(tt.folder, "c.xml")
 		switch {
 		case tt.err && (err == nil || !strings.Contains(err.Error(), tt.want)):
 			t.Errorf("%v, not %s", err, tt.want)
@@ -85,10 +89,10 @@ func TestImportFaults(t *testing.T) {
 			if !strings.Contains(strings.Join(out.Notes, "\n"), tt.want) {
 				t.Errorf("%q, not %s", out.Notes, tt.want)
 			}
-			c, err := Parse("made.yaml", []byte(out.YAML))
-			want := []Peer{{Address: "127.0.0.1/32"}}
+			c, err := config.Parse("made.yaml", []byte(out.YAML), daemon.Kinds())
+			want := []config.Peer{{Address: "127.0.0.1/32"}}
 			if strings.Contains(tt.want, "csta") { // a list that is not there lets nobody in
-				want = []Peer{}
+				want = []config.Peer{}
 			}
 			if err != nil || !slices.Equal(c.Trusted, want) {
 				t.Errorf("%v\n%s", err, out.YAML)
@@ -100,11 +104,11 @@ func TestImportFaults(t *testing.T) {
 func FuzzImportCSTASocket(f *testing.F) {
 	f.Add([]byte(cstaSocket))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		out, err := ImportCSTASocket(fstest.MapFS{"c.xml": {Data: data}, "acl.conf.xml": {Data: data}, "event_socket.conf.xml": {Data: data}}, "c.xml")
+		out, err := config.ImportCSTASocket(fstest.MapFS{"c.xml": {Data: data}, "acl.conf.xml": {Data: data}, "event_socket.conf.xml": {Data: data}}, "c.xml")
 		if err != nil {
 			return
 		}
-		if _, err := Parse("made.yaml", []byte(out.YAML)); err != nil {
+		if _, err := config.Parse("made.yaml", []byte(out.YAML), daemon.Kinds()); err != nil {
 			t.Errorf("%v\n%s", err, out.YAML)
 		}
 	})

@@ -49,7 +49,7 @@ func Models(file string) ([]Model, error) {
 
 func parseModels(file string, data []byte) ([]Model, error) {
 	var m models
-	d := decodeInto(file, data, reflect.ValueOf(&m).Elem())
+	d := decodeInto(file, data, reflect.ValueOf(&m).Elem(), Kinds{})
 	for i, model := range m.Models {
 		key := fmt.Sprintf("models[%d]", i)
 		if _, err := regexp.Compile(model.Agent); model.Agent == "" || err != nil {

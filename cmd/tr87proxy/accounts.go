@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
 // accountsFile is where the accounts are: a file of its own, or the one that a
@@ -31,7 +31,7 @@ func (f *accountsFile) find() (string, error) {
 	if f.path != "" {
 		return f.path, nil
 	}
-	cfg, err := config.Load(f.config)
+	cfg, err := daemon.Load(f.config)
 	if err != nil {
 		return "", usageError{fmt.Errorf("%w\nor name the accounts file with --accounts", err)}
 	}

@@ -32,7 +32,7 @@ func (a *adminSocket) flags(cmd *cobra.Command) {
 func (a *adminSocket) ask(ctx context.Context, method, path string, into any) error {
 	socket := a.path
 	if socket == "" {
-		cfg, err := config.Load(a.config)
+		cfg, err := daemon.Load(a.config)
 		var faults config.Faults
 		if errors.As(err, &faults) {
 			return usageError{fmt.Errorf("%w\nname the proxy's socket with --socket", err)}

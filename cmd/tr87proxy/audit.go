@@ -71,7 +71,7 @@ when something is wrong, and with 2 when there is no audit file.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from := config.Audit{File: file, KeyFile: keyFile}
 			if file == "" {
-				cfg, err := config.Load(cfgFile)
+				cfg, err := daemon.Load(cfgFile)
 				if err != nil {
 					return usageError{fmt.Errorf("%w; or name the audit file with --file", err)}
 				}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
@@ -18,7 +17,7 @@ key, and what to write instead. It exits with status 2 when there are faults. Wa
 what works otherwise than one may expect; they do not change the status.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(file)
+			cfg, err := daemon.Load(file)
 			if err == nil {
 				err = daemon.Check(file, cfg)
 			}

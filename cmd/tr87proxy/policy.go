@@ -36,7 +36,7 @@ translates numbers, and shows each rule that was tried.`,
 
 // loadPolicy reads a configuration and assembles what it decides with.
 func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Config, *policy.Policy, *policy.Numbers, error) {
-	cfg, err := config.Load(file)
+	cfg, err := daemon.Load(file)
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
@@ -15,7 +14,7 @@ func serveCommand() *cobra.Command {
 client and stops. At SIGHUP it reads the configuration again, as tr87proxy reload does.`,
 		Example: `  tr87proxy serve -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(file)
+			cfg, err := daemon.Load(file)
 			if err != nil {
 				return usageError{err}
 			}

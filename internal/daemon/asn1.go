@@ -21,17 +21,3 @@ func (n *Node) asn1(cfg *config.Config, l config.Listener) *asn1.Server {
 		},
 	})
 }
-
-// asn1Link makes a link to a switching function that speaks CSTA in ASN.1.
-func (n *Node) asn1Link(l config.Link) (proxy.Link, error) {
-	password, secure, err := n.opening(l)
-	if err != nil {
-		return nil, err
-	}
-	flavour, _ := asn1.FlavourOf(l.Dialect) // checked by config
-	cfg := asn1.LinkConfig{
-		Addresses: l.Addresses, TLS: secure, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
-		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: n.linkLog(l.Name),
-	}
-	return asn1.NewLink(cfg), nil
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -18,14 +19,14 @@ func (n *Node) certificates() []tls.Expiry {
 	n.serversMu.Lock()
 	for _, s := range n.servers {
 		if s.cfg.Transport == "tls" || s.cfg.Transport == "dtls" {
-			f := n.files(s.cfg)
+			f := kind.ServerFiles(&s.cfg, n.log)
 			list = append(list, f.Expiries()...)
 		}
 	}
 	n.serversMu.Unlock()
 	for _, l := range *n.linkConfigs.Load() {
-		if l.Certificate != "" {
-			f := linkFiles(l, n.log)
+		if settings, ok := l.Settings.(kind.Certified); ok {
+			f := settings.Files(n.log)
 			list = append(list, f.Expiries()...)
 		}
 	}

@@ -38,7 +38,7 @@ numbers: {examples: [{written: "100", canonical: "100"}]}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(file)
+	cfg, err := Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

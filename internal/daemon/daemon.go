@@ -26,6 +26,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/directory"
 	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/interop/lync"
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -57,8 +58,8 @@ type Node struct {
 	core    *proxy.Proxy
 	ua      *sip.UA
 	sw      *softswitch.Switch
-	phones  *phones.Server          // nil: no real telephones
-	desks   map[string]*phones.Desk // by link; guarded by reloading once the proxy runs
+	phones  *phones.Server        // nil: no real telephones
+	links   map[string]proxy.Link // that run, by name; guarded by reloading once the proxy runs
 	xml     *cstaxml.Server
 	// strangers is what connections may take that are neither trusted nor logged in.
 	strangers *gate.Strangers
@@ -148,12 +149,12 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
 		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
 	})
-	links, err := n.links(cfg, &config.Config{})
+	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {
 		return nil, err
 	}
 	n.core.SetLinks(links)
-	n.setDesks(links)
+	n.noteLinks(links)
 	n.linkConfigs.Store(&cfg.Links)
 	users, err := passwords(cfg.Digest)
 	if err != nil {
@@ -191,7 +192,7 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
 			continue
 		}
-		if _, err := tls.Server(n.files(s.cfg)); err != nil {
+		if _, err := tls.Server(kind.ServerFiles(&s.cfg, n.log)); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.key, err)
 		}
 	}
@@ -226,25 +227,6 @@ func (n *Node) spokenBy(p sip.Peer) string {
 	return (*n.spoken.Load())[place{transport, p.Local.Port()}]
 }
 
-func (n *Node) files(l config.Listener) tls.Files {
-	f := tls.Files{
-		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: n.log,
-	}
-	for _, p := range l.More {
-		f.More = append(f.More, tls.Pair(p))
-	}
-	return f
-}
-
-// secret is a password that stands in the configuration or in a file.
-func secret(password, file string) (string, error) {
-	if file == "" {
-		return password, nil
-	}
-	data, err := os.ReadFile(file)
-	return strings.TrimSpace(string(data)), err
-}
-
 // algorithms of digest: MD5 is offered behind SHA-256.
 func algorithms(md5 bool) []string {
 	if md5 {
@@ -256,7 +238,7 @@ func algorithms(md5 bool) []string {
 func passwords(d config.Digest) (map[string]string, error) {
 	users := map[string]string{}
 	for _, u := range d.Users {
-		password, err := secret(u.Password, u.PasswordFile)
+		password, err := kind.Secret(u.Password, u.PasswordFile)
 		if err != nil {
 			return nil, err
 		}

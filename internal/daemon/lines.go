@@ -11,6 +11,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
@@ -85,7 +86,7 @@ func (n *Node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
 	if cfg.URL == "" {
 		return nil, nil //nolint:nilnil // none is no fault
 	}
-	password, err := secret(cfg.Password, cfg.PasswordFile)
+	password, err := kind.Secret(cfg.Password, cfg.PasswordFile)
 	if err != nil {
 		return nil, fmt.Errorf("lines.ldap: %w", err)
 	}

@@ -1,32 +1,26 @@
 package daemon
 
 import (
-	cryptotls "crypto/tls"
 	"fmt"
-	"log/slog"
-	"reflect"
 	"slices"
 
+	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/cstaxml"
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/softswitch"
-	"github.com/tr87proxy/tr87proxy/tls"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// links are the core's links, in the order in which they are asked for a device. The
+// linksOf are the core's links, in the order in which they are asked for a device. The
 // built-in switch has what no other link names; without other links, it has everything.
 // Those that are the same in an older configuration go on running.
-func (n *Node) links(cfg, old *config.Config) ([]proxy.NamedLink, error) {
+func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
 		named := proxy.NamedLink{Name: l.Name, Devices: func(device string) bool { return policy.MatchDevice(l.Devices, device) }, Numbers: translation(l)}
 		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
-			link, err := n.link(l)
+			link, err := linkKind(&l).Build(l.Settings, n.environment(&l))
 			if err != nil {
 				return nil, fmt.Errorf("links[%d]: %w", i, err)
 			}
@@ -54,64 +48,18 @@ func numberRules(list []config.NumberRule) policy.NumberRules {
 	return rules
 }
 
-// sameLink reports whether two entries differ in nothing but their devices and numbers, and
-// the passwords of telephones' accounts.
-func sameLink(a, b config.Link) bool {
-	a.Devices, b.Devices, a.Numbers, b.Numbers = nil, nil, config.LinkNumbers{}, config.LinkNumbers{}
-	for _, l := range []*config.Link{&a, &b} {
-		l.Accounts = slices.Clone(l.Accounts)
-		for i := range l.Accounts {
-			l.Accounts[i].Password, l.Accounts[i].PasswordFile = "", ""
-		}
-	}
-	return reflect.DeepEqual(a, b)
+// sameLink reports whether the link of an older entry goes on as that of a newer one.
+func sameLink(old, now config.Link) bool {
+	return old.Name == now.Name && old.Type == now.Type && linkKind(&now).Same(old.Settings, now.Settings)
 }
 
-func (n *Node) link(l config.Link) (proxy.Link, error) {
-	switch l.Type {
-	case "phones":
-		return n.desk(l)
-	case "csta-asn1":
-		return n.asn1Link(l)
-	case "ctserver":
-		return n.cards(l), nil
-	case "freeswitch":
-		return n.freeSWITCH(l)
+// environment is what a link gets of the proxy.
+func (n *Node) environment(l *config.Link) *kind.Env {
+	return &kind.Env{
+		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved,
+		Guard:  func(of string) *accounts.Guard { return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log}) },
+		Models: func() ([]config.Model, error) { return config.Models(n.cfg.Telephones.Models) },
 	}
-	password, secure, err := n.opening(l)
-	if err != nil {
-		return nil, err
-	}
-	dialect, _ := cstaxml.DialectOf(l.Dialect) // checked by config; the plain one where it says nothing
-	cfg := cstaxml.LinkConfig{
-		Addresses: l.Addresses, TLS: secure, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
-		Session: cstaxml.Session{
-			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
-			Duration: l.Session.Duration, Switch: l.Session.Switch,
-		},
-		Conn: gate.Limits{Timeout: l.Timeout}, Log: n.linkLog(l.Name),
-	}
-	return cstaxml.NewLink(cfg), nil
-}
-
-// linkLog is where a link logs: what its switching function can make it say as often as it likes is
-// said once a second.
-func (n *Node) linkLog(name string) *slog.Logger { return share.Quiet(n.log.With("link", name)) }
-
-// opening is what a link opens its connections with: the password of its session, and TLS where it
-// has it.
-func (n *Node) opening(l config.Link) (password string, secure *cryptotls.Config, err error) {
-	if password, err = secret(l.Session.Password, l.Session.PasswordFile); err != nil {
-		return "", nil, fmt.Errorf("session: %w", err)
-	}
-	if l.TLS {
-		secure, err = tls.Client(linkFiles(l, n.log))
-	}
-	return password, secure, err
-}
-
-func linkFiles(l config.Link, log *slog.Logger) tls.Files {
-	return tls.Files{Certificate: l.Certificate, Key: l.Key, CA: l.CA, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log}
 }
 
 // known says which numbers are devices of ours: those that a grant without dial may

@@ -25,7 +25,7 @@ type ReloadReport struct {
 func (n *Node) reload() (any, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
-	cfg, err := config.Load(n.file)
+	cfg, err := Load(n.file)
 	if err != nil {
 		n.log.Error("not reloaded", "err", err)
 		return nil, err
@@ -56,11 +56,11 @@ func (n *Node) apply(cfg *config.Config) (*ReloadReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	accounts, err := n.passwordsOf(cfg)
+	live, err := n.liveOf(cfg)
 	if err != nil {
 		return nil, err
 	}
-	links, err := n.links(cfg, old)
+	links, err := n.linksOf(cfg, old)
 	if err != nil {
 		return nil, err
 	}
@@ -92,9 +92,9 @@ func (n *Node) apply(cfg *config.Config) (*ReloadReport, error) {
 	if changed("links", old.Links, cfg.Links) {
 		n.core.SetLinks(links)
 		n.linkConfigs.Store(&cfg.Links)
-		n.setDesks(links)
+		n.noteLinks(links)
 	}
-	report.Changed = append(report.Changed, n.setPasswords(accounts, report.Changed)...)
+	report.Changed = append(report.Changed, n.give(live, report.Changed)...)
 	applied := *cfg // what holds from now on: the new where it could be applied
 	n.keep(&applied, old, report)
 	n.cfg = &applied
@@ -146,57 +146,55 @@ func (n *Node) keep(applied, old *config.Config, report *ReloadReport) {
 	}
 }
 
-// telephonePasswords are the accounts of telephones that a configuration has.
-type telephonePasswords struct {
+// live is what a configuration gives to those that run.
+type live struct {
 	extensions []phones.User
-	desks      map[string][]phones.User // by link
+	links      map[string]func(proxy.Link) bool // by name; those that take something
 }
 
-func (n *Node) passwordsOf(cfg *config.Config) (p telephonePasswords, err error) {
-	if p.extensions, err = telephoneUsers(&cfg.Switch); err != nil {
-		return p, err
+// liveOf reads what a configuration gives to those that run.
+func (n *Node) liveOf(cfg *config.Config) (l live, err error) {
+	if l.extensions, err = telephoneUsers(&cfg.Switch); err != nil {
+		return l, err
 	}
-	p.desks = map[string][]phones.User{}
-	for i, l := range cfg.Links {
-		if l.Type != "phones" {
-			continue
+	l.links = map[string]func(proxy.Link) bool{}
+	for i := range cfg.Links {
+		entry := &cfg.Links[i]
+		give, err := linkKind(entry).Live(entry.Settings, n.environment(entry))
+		if err != nil {
+			return l, fmt.Errorf("links[%d]: %w", i, err)
 		}
-		if p.desks[l.Name], err = deskUsers(l); err != nil {
-			return p, fmt.Errorf("links[%d]: %w", i, err)
+		if give != nil {
+			l.links[entry.Name] = give
 		}
 	}
-	return p, nil
+	return l, nil
 }
 
-// setPasswords gives telephones' accounts their passwords; what was opened with others ends.
-// It returns the keys that changed by it, without those that are known to have.
-func (n *Node) setPasswords(p telephonePasswords, known []string) []string {
+// give gives telephones and links what they take while they run. It returns the keys that changed by it, without
+// those that are known to have.
+func (n *Node) give(l live, known []string) []string {
 	var changed []string
-	if n.phones != nil && len(n.phones.SetPasswords(p.extensions)) > 0 {
+	if n.phones != nil && len(n.phones.SetPasswords(l.extensions)) > 0 {
 		changed = append(changed, "switch.extensions")
 	}
-	for name, desk := range n.desks {
-		if len(desk.SetPasswords(p.desks[name])) > 0 && !slices.Contains(append(known, changed...), "links") {
+	for name, give := range l.links {
+		if give(n.links[name]) && !slices.Contains(append(known, changed...), "links") {
 			changed = append(changed, "links")
 		}
 	}
 	return changed
 }
 
-// setDesks notes which links have telephones of their own; those that are none of them any
-// more are forgotten.
-func (n *Node) setDesks(links []proxy.NamedLink) {
-	desks := map[string]*phones.Desk{}
+// noteLinks notes which links there are; those that are none any more are forgotten.
+func (n *Node) noteLinks(links []proxy.NamedLink) {
+	now := map[string]proxy.Link{}
 	for _, l := range links {
-		desk, made := l.Link.(*phones.Desk)
-		if !made && l.Link == nil {
-			desk = n.desks[l.Name] // it goes on
-		}
-		if desk != nil {
-			desks[l.Name] = desk
+		if now[l.Name] = l.Link; l.Link == nil { // it goes on
+			now[l.Name] = n.links[l.Name]
 		}
 	}
-	n.desks = desks
+	n.links = now
 }
 
 // setServers starts and ends servers so that there are those of the configuration. What

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
@@ -73,7 +74,7 @@ func (s *server) start(ctx context.Context, failed func(error)) error {
 	var secure *cryptotls.Config
 	var err error
 	if s.cfg.Transport == "tls" {
-		if secure, err = tls.Server(s.node.files(s.cfg)); err != nil {
+		if secure, err = tls.Server(kind.ServerFiles(&s.cfg, s.node.log)); err != nil {
 			return fmt.Errorf("%s: %w", s.key, err)
 		}
 	}
@@ -103,7 +104,7 @@ func (s *server) listenSIP(ua *sip.UA, secure *cryptotls.Config) error {
 	case "udp":
 		address, err = ua.ListenUDP(s.cfg.Address)
 	case "dtls":
-		address, err = ua.ListenDTLS(s.cfg.Address, s.node.files(s.cfg))
+		address, err = ua.ListenDTLS(s.cfg.Address, kind.ServerFiles(&s.cfg, s.node.log))
 	default:
 		address, err = ua.ListenTCP(s.cfg.Address, secure)
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -27,7 +28,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 			Announcement: q.Announcement,
 		}
 		for _, a := range q.Agents {
-			password, err := secret(a.Password, a.PasswordFile)
+			password, err := kind.Secret(a.Password, a.PasswordFile)
 			if err != nil {
 				return out, err
 			}

@@ -2,17 +2,14 @@ package daemon
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/media"
 	"github.com/tr87proxy/tr87proxy/phones"
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/tls"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // telephones makes the server of real telephones and trunks, nil where there are none. That of a
@@ -47,9 +44,11 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 	if !out.Media.Address.IsValid() {
 		out.Media.Address = mediaAddress(t.Listen)
 	}
-	if out.Models, err = telephoneModels(t.Models); err != nil {
+	models, err := config.Models(t.Models)
+	if err != nil {
 		return nil, err
 	}
+	out.Models = phones.ModelsOf(models)
 	if out.Users, err = telephoneUsers(&cfg.Switch); err != nil {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		if p == nil {
 			continue
 		}
-		password, err := secret(p.Password, p.PasswordFile)
+		password, err := kind.Secret(p.Password, p.PasswordFile)
 		if err != nil {
 			return nil, err
 		}
@@ -77,24 +76,11 @@ func telephoneUsers(cfg *config.Switch) ([]phones.User, error) {
 		if e.SIP == nil {
 			continue
 		}
-		password, err := secret(e.SIP.Password, e.SIP.PasswordFile)
+		password, err := kind.Secret(e.SIP.Password, e.SIP.PasswordFile)
 		if err != nil {
 			return nil, err
 		}
 		users = append(users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
-	}
-	return users, nil
-}
-
-// deskUsers are the accounts of a link of type phones, with their passwords.
-func deskUsers(l config.Link) ([]phones.User, error) {
-	var users []phones.User
-	for _, a := range l.Accounts {
-		password, err := secret(a.Password, a.PasswordFile)
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, phones.User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
 	}
 	return users, nil
 }
@@ -112,23 +98,6 @@ func withoutPasswords(cfg config.Switch) config.Switch {
 	return cfg
 }
 
-// telephoneModels reads the table of telephones.
-func telephoneModels(file string) ([]phones.Model, error) {
-	list, err := config.Models(file)
-	models := make([]phones.Model, 0, len(list))
-	for _, m := range list {
-		services := make([]string, 0, len(m.Services))
-		for _, capability := range m.Services {
-			services = append(services, uacsta.MessageOf(capability, false))
-		}
-		models = append(models, phones.Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA, // checked by config
-			Answer: (*phones.Notify)(m.Answer), Resume: (*phones.Notify)(m.Resume),
-		})
-	}
-	return models, err
-}
-
 // mediaAddress is where voice goes when nothing is said: the first listener's address.
 func mediaAddress(listeners []config.Listener) netip.Addr {
 	address, err := netip.ParseAddrPort(listeners[0].Address)
@@ -136,31 +105,4 @@ func mediaAddress(listeners []config.Listener) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return address.Addr()
-}
-
-// desk makes a link to desk phones that register a CSTA account of their own.
-func (n *Node) desk(l config.Link) (proxy.Link, error) {
-	cfg := phones.Config{
-		Log: n.log.With("link", l.Name), Qualify: 30 * time.Second, Admits: n.admits,
-		Guard: n.guards.of(accounts.GuardConfig{Of: "telephones of " + l.Name, Log: n.log}), Refused: n.notBelieved("telephones of " + l.Name),
-	}
-	var err error
-	if cfg.Models, err = telephoneModels(n.cfg.Telephones.Models); err != nil {
-		return nil, err
-	}
-	if cfg.Users, err = deskUsers(l); err != nil {
-		return nil, err
-	}
-	var listen []phones.Listening
-	for _, at := range l.Listen {
-		one := phones.Listening{Transport: at.Transport, Address: at.Address}
-		if at.Transport == "tls" {
-			var err error
-			if one.TLS, err = tls.Server(n.files(at)); err != nil {
-				return nil, err
-			}
-		}
-		listen = append(listen, one)
-	}
-	return phones.NewDesk(cfg, listen), nil
 }

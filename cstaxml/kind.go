@@ -1,0 +1,62 @@
+package cstaxml
+
+import (
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// LinkKind is the kind of links to what speaks CSTA-XML.
+var LinkKind = kind.LinkOf[LinkSettings]{Type: "csta-xml", Check: checkLink, Build: buildLink}.Kind()
+
+// LinkSettings are the keys of an entry of links, beside those of config.Link.
+type LinkSettings struct {
+	kind.Peer
+	kind.Secure
+	kind.Times
+
+	Dialect string `yaml:"dialect"`
+	Edition int    `yaml:"edition"`
+	Session struct {
+		kind.Login
+
+		Application string        `yaml:"application"`
+		Duration    time.Duration `yaml:"duration"`
+		Switch      string        `yaml:"switch"`
+	} `yaml:"session"`
+}
+
+func checkLink(l *LinkSettings, s *config.Section) {
+	l.Peer.Check(s)
+	if l.Edition != 0 && (l.Edition < 2 || l.Edition > 9) {
+		s.Fault("edition", "must be 2 to 9")
+	}
+	if l.Dialect != "" {
+		s.OneOf("dialect", l.Dialect, DialectNames()...)
+	}
+	l.Session.Check(s, "session")
+	l.Times.Check(s)
+	s.NotNegative(map[string]time.Duration{"session.duration": l.Session.Duration})
+	l.Secure.Check(s)
+}
+
+func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
+	password, secure, err := kind.Opening(&l.Session.Login, &l.Secure, env.Log)
+	if err != nil {
+		return nil, err
+	}
+	dialect, _ := DialectOf(l.Dialect) // checked; the plain one where nothing is said
+	return NewLink(LinkConfig{
+		Addresses: l.Addresses, TLS: secure, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
+		Session: Session{
+			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
+			Duration: l.Session.Duration, Switch: l.Session.Switch,
+		},
+		Conn: gate.Limits{Timeout: l.Timeout}, Log: share.Quiet(env.Log),
+	}), nil
+}

@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"github.com/tr87proxy/tr87proxy/asn1"
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/cstaxml"
+	"github.com/tr87proxy/tr87proxy/ctserver"
+	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/phones"
+)
+
+// linkKinds are the kinds of links that there are. The first is that of an entry without type.
+var linkKinds = []kind.Link{cstaxml.LinkKind, asn1.LinkKind, freeswitch.LinkKind, ctserver.LinkKind, phones.LinkKind}
+
+// Kinds are the kinds that a configuration can name.
+func Kinds() config.Kinds {
+	var k config.Kinds
+	for _, l := range linkKinds {
+		k.Links = append(k.Links, l)
+	}
+	return k
+}
+
+// Load reads and checks a configuration file; what is wrong with its content comes as [config.Faults].
+func Load(file string) (*config.Config, error) { return config.Load(file, Kinds()) }
+
+// linkKind returns the kind of an entry of links that config has checked.
+func linkKind(l *config.Link) kind.Link {
+	for _, k := range linkKinds {
+		if k.Name() == l.Type {
+			return k
+		}
+	}
+	return linkKinds[0]
+}

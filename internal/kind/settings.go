@@ -1,0 +1,137 @@
+package kind
+
+import (
+	cryptotls "crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+// Peer is embedded in the settings of a link that connects to one of some addresses.
+type Peer struct {
+	Addresses []string `yaml:"addresses"`
+}
+
+// Check tests that there is one, and that each is host or host:port.
+func (p *Peer) Check(s *config.Section) {
+	if len(p.Addresses) == 0 {
+		s.Fault("addresses", "must name one at least, such as \"10.1.1.1:8882\"")
+	}
+	for i, address := range p.Addresses {
+		if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || port == "") || err != nil && !PlainHost(address) {
+			s.Fault(fmt.Sprintf("addresses[%d]", i), "is neither host nor host:port; write for example \"10.1.1.1:8882\"")
+		}
+	}
+}
+
+// PlainHost reports whether an address is a name or an IP address without port.
+func PlainHost(address string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
+		return true
+	}
+	return address != "" && !strings.ContainsAny(address, ":[]/ ")
+}
+
+// HostPort reports whether an address is host or host:port.
+func HostPort(address string) bool {
+	_, _, err := net.SplitHostPort(address)
+	return err == nil || PlainHost(address)
+}
+
+// Times is embedded in the settings of a link that looks whether its peer is there.
+type Times struct {
+	Heartbeat time.Duration `yaml:"heartbeat"` // 0: the link's default
+	Timeout   time.Duration `yaml:"timeout"`   // for an answer; 0: the link's default
+}
+
+// Check tests that they are not negative.
+func (t *Times) Check(s *config.Section) {
+	s.NotNegative(map[string]time.Duration{"heartbeat": t.Heartbeat, "timeout": t.Timeout})
+}
+
+// Secure is embedded in the settings of a link that connects, with TLS or without.
+type Secure struct {
+	TLS         bool     `yaml:"tls"`
+	CA          string   `yaml:"ca"`
+	CRL         string   `yaml:"crl"`
+	Pins        []string `yaml:"pins"`
+	Legacy      bool     `yaml:"legacy-tls"`
+	Certificate string   `yaml:"certificate"`
+	Key         string   `yaml:"key"`
+}
+
+// Check tests that there are no keys without tls: true.
+func (t *Secure) Check(s *config.Section) {
+	for key, set := range map[string]bool{
+		"ca": t.CA != "", "certificate": t.Certificate != "", "key": t.Key != "", "crl": t.CRL != "", "pins": len(t.Pins) > 0, "legacy-tls": t.Legacy,
+	} {
+		if set && !t.TLS {
+			s.Fault(key, "is for tls: true only")
+		}
+	}
+}
+
+// Files names the files.
+func (t *Secure) Files(log *slog.Logger) tls.Files {
+	return tls.Files{Certificate: t.Certificate, Key: t.Key, CA: t.CA, CRL: t.CRL, Pins: t.Pins, Legacy: t.Legacy, Log: log}
+}
+
+// Certified are settings with certificates of ours that run out: those with a [Secure] in them are.
+type Certified interface {
+	Files(log *slog.Logger) tls.Files
+}
+
+var _ Certified = (*Secure)(nil)
+
+// Login is embedded in the settings of what logs in with a name and a password.
+type Login struct {
+	User         string `yaml:"user"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+}
+
+// Check tests that a password has a user, and does not stand in two places; key is that of the login.
+func (l *Login) Check(s *config.Section, key string) {
+	if (l.Password != "" || l.PasswordFile != "") && l.User == "" || l.Password != "" && l.PasswordFile != "" {
+		s.Fault(key, "write user, and password or password-file with it")
+	}
+}
+
+// Opening reads what a link opens its connections with, out of the files that its settings name: the password of its
+// login, and TLS, nil where it has none.
+func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure *cryptotls.Config, err error) {
+	if password, err = Secret(l.Password, l.PasswordFile); err != nil {
+		return "", nil, fmt.Errorf("session: %w", err)
+	}
+	if s.TLS {
+		secure, err = tls.Client(s.Files(log))
+	}
+	return password, secure, err
+}
+
+// Secret returns a password that stands in the configuration or in a file.
+func Secret(password, file string) (string, error) {
+	if file == "" {
+		return password, nil
+	}
+	data, err := os.ReadFile(file)
+	return strings.TrimSpace(string(data)), err
+}
+
+// ServerFiles names the files of a listener with TLS or DTLS.
+func ServerFiles(l *config.Listener, log *slog.Logger) tls.Files {
+	f := tls.Files{
+		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log,
+	}
+	for _, p := range l.More {
+		f.More = append(f.More, tls.Pair(p))
+	}
+	return f
+}

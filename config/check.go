@@ -13,7 +13,11 @@ import (
 // checkNames tests that no two listeners have the same name.
 func (c *Config) checkNames(d *document) {
 	seen := map[string]bool{}
-	for protocol, listeners := range map[string][]Listener{"sip": c.SIP.Listen, "xml": c.XML.Listen, "asn1": c.ASN1.Listen, "telephones": c.Telephones.Listen} {
+	all := map[string][]Listener{"telephones": c.Telephones.Listen}
+	for _, f := range c.Fronts {
+		all[f.Name] = f.Listeners()
+	}
+	for protocol, listeners := range all {
 		for i, l := range listeners {
 			switch key := fmt.Sprintf("%s.listen[%d].name", protocol, i); {
 			case l.Name == "":
@@ -29,15 +33,18 @@ func (c *Config) checkNames(d *document) {
 
 // checkSessions also fills in what follows from the accounts file.
 func (c *Config) checkSessions(d *document) {
-	for name, mode := range map[string]*string{"xml": &c.Sessions.XML, "asn1": &c.Sessions.ASN1, "sip": &c.Sessions.SIP} {
+	for _, k := range d.kinds.Fronts {
+		name := k.Name()
+		mode, given := c.Sessions.Modes[name]
 		switch {
-		case *mode == "" && c.Sessions.Accounts == "":
-			*mode = "off"
-		case *mode == "":
-			*mode = "optional"
+		case !given && c.Sessions.Accounts == "":
+			mode = "off"
+		case !given:
+			mode = "optional"
 		}
-		d.oneOf("application-sessions."+name, *mode, "off", "optional", "mandatory")
-		if *mode != "off" && c.Sessions.Accounts == "" {
+		c.Sessions.Modes[name] = mode
+		d.oneOf("application-sessions."+name, mode, "off", "optional", "mandatory")
+		if mode != "off" && c.Sessions.Accounts == "" {
 			d.fault("application-sessions."+name, "needs application-sessions.accounts, a file made with: tr87proxy accounts add")
 		}
 	}
@@ -51,23 +58,6 @@ func (d *document) numbers(key string, patterns []string) {
 		}
 	}
 }
-
-// checkASN1 checks an entry of asn1.listen.
-func (c *Config) checkASN1(d *document, key string, l *Listener) {
-	d.oneOf(key+".dialect", l.Dialect, flavours...)
-	port := "18000"
-	if l.Dialect == "phase1" {
-		port = "2555"
-	}
-	l.Address = withPort(*l, port, port)
-	c.checkListener(d, key, *l, "tcp", "tls")
-	if l.Notify != 0 && (l.Dialect != "phase1" || l.Notify < 1 || l.Notify > 65535) {
-		d.fault(key+".notify", "is a UDP port, for dialect phase1 only; write for example 3333")
-	}
-}
-
-// flavours are the values of asn1.listen.dialect.
-var flavours = []string{"phase3", "hipath", "phase1"}
 
 // withPort adds the usual port to an address without one.
 func withPort(l Listener, plain, secure string) string {
@@ -84,13 +74,13 @@ func withPort(l Listener, plain, secure string) string {
 	return net.JoinHostPort(host, plain)
 }
 
-func (c *Config) checkListener(d *document, key string, l Listener, transports ...string) {
-	d.oneOf(key+".transport", l.Transport, transports...)
-	if l.Dialect != "" && !strings.HasPrefix(key, "sip.") && !strings.HasPrefix(key, "asn1.") {
-		d.fault(key+".dialect", "is for sip.listen and asn1.listen only")
+func (c *Config) checkListener(d *document, key string, l Listener, listens Listens) {
+	d.oneOf(key+".transport", l.Transport, listens.Transports...)
+	if l.Dialect != "" && !listens.Dialect {
+		d.fault(key+".dialect", d.listening(func(other Listens) bool { return other.Dialect }))
 	}
-	if l.Notify != 0 && !strings.HasPrefix(key, "asn1.") {
-		d.fault(key+".notify", "is for asn1.listen only")
+	if l.Notify != 0 && !listens.Notify {
+		d.fault(key+".notify", d.listening(func(other Listens) bool { return other.Notify }))
 	}
 	host, _, err := net.SplitHostPort(l.Address)
 	switch {

@@ -16,9 +16,6 @@ import (
 // explains each.
 type Config struct {
 	Log          Log           `yaml:"log"`
-	SIP          SIP           `yaml:"sip"`
-	XML          XML           `yaml:"xml"`
-	ASN1         ASN1          `yaml:"asn1"`
 	Sessions     Sessions      `yaml:"application-sessions"`
 	Audit        Audit         `yaml:"audit"`
 	Addresses    Addresses     `yaml:"addresses"`
@@ -41,6 +38,8 @@ type Config struct {
 	Linger       time.Duration `yaml:"monitor-linger"`
 	Switch       Switch        `yaml:"switch"`
 	Telephones   Telephones    `yaml:"telephones"`
+	// Fronts are the keys that are named like kinds of fronts, in the order of the kinds.
+	Fronts []Front `yaml:"-"`
 }
 
 // Log is the key log.
@@ -50,39 +49,7 @@ type Log struct {
 	StatusInterval time.Duration `yaml:"status-interval"`
 }
 
-// SIP is the key sip.
-type SIP struct {
-	Listen             []Listener    `yaml:"listen"`
-	Advertise          string        `yaml:"advertise"`
-	SessionExpires     time.Duration `yaml:"session-expires"`
-	MinSE              time.Duration `yaml:"min-se"`
-	ConnectionGrace    time.Duration `yaml:"connection-grace"`
-	EventWait          time.Duration `yaml:"event-wait"`
-	T1                 time.Duration `yaml:"t1"`
-	AnswerInInfo       bool          `yaml:"answer-in-info"`
-	MaxDialogs         int           `yaml:"max-dialogs"`
-	MaxDialogsPeer     int           `yaml:"max-dialogs-per-peer"`
-	MaxConnections     int           `yaml:"max-connections"`
-	MaxConnectionsPeer int           `yaml:"max-connections-per-peer"`
-	MaxTransactions    int           `yaml:"max-transactions"`
-	ShutdownPatience   time.Duration `yaml:"shutdown-patience"`
-}
-
-// XML is the key xml.
-type XML struct {
-	Listen         []Listener `yaml:"listen"`
-	MaxConnections int        `yaml:"max-connections"`
-	MaxPeer        int        `yaml:"max-connections-per-peer"`
-}
-
-// ASN1 is the key asn1.
-type ASN1 struct {
-	Listen         []Listener `yaml:"listen"`
-	MaxConnections int        `yaml:"max-connections"`
-	MaxPeer        int        `yaml:"max-connections-per-peer"`
-}
-
-// Listener is an entry of sip.listen, xml.listen, asn1.listen or telephones.listen.
+// Listener is an entry of the list listen of a front, of telephones, or of a link that others come to.
 type Listener struct {
 	Name        string   `yaml:"name"`
 	Transport   string   `yaml:"transport"`
@@ -108,9 +75,6 @@ type Pair struct {
 
 // Sessions is the key application-sessions.
 type Sessions struct {
-	XML           string        `yaml:"xml"`
-	ASN1          string        `yaml:"asn1"`
-	SIP           string        `yaml:"sip"`
 	Accounts      string        `yaml:"accounts"`
 	Duration      time.Duration `yaml:"duration"`
 	MaxDuration   time.Duration `yaml:"max-duration"`
@@ -120,6 +84,8 @@ type Sessions struct {
 	LoginTime     time.Duration `yaml:"login-time"`
 	LockAfter     int           `yaml:"lock-after"`
 	LockTime      time.Duration `yaml:"lock-time"`
+	// Modes are the keys that are named like fronts: off, optional or mandatory.
+	Modes map[string]string `yaml:"-"`
 }
 
 // Addresses is the key addresses: who may speak to us at all.
@@ -203,17 +169,9 @@ type Limits struct {
 }
 
 // Default returns what holds where the file says nothing.
-func Default() *Config {
-	return &Config{
+func Default(kinds Kinds) *Config {
+	c := &Config{
 		Log: Log{Level: "info", Format: "text", StatusInterval: 10 * time.Minute},
-		SIP: SIP{
-			Listen:         []Listener{{Transport: "udp", Address: ":5062"}, {Transport: "tcp", Address: ":5062"}},
-			SessionExpires: 30 * time.Minute, MinSE: 90 * time.Second, ConnectionGrace: 32 * time.Second, EventWait: 2 * time.Second,
-			T1: 500 * time.Millisecond, MaxDialogs: 20000, MaxDialogsPeer: 5000, MaxConnections: 2000, MaxConnectionsPeer: 500, MaxTransactions: 100000,
-			ShutdownPatience: 5 * time.Second,
-		},
-		XML:  XML{MaxConnections: 2000, MaxPeer: 500},
-		ASN1: ASN1{MaxConnections: 2000, MaxPeer: 500},
 		Sessions: Sessions{
 			Duration: time.Hour, MaxDuration: 24 * time.Hour, Max: 2000, MaxPerAccount: 500, Tries: 5, LoginTime: 30 * time.Second,
 			LockAfter: 5, LockTime: 5 * time.Minute,
@@ -233,6 +191,11 @@ func Default() *Config {
 			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
 		},
 	}
+	c.Sessions.Modes = map[string]string{}
+	for _, k := range kinds.Fronts {
+		c.Fronts = append(c.Fronts, Front{Name: k.Name(), Settings: k.Settings()})
+	}
+	return c
 }
 
 // Fault is one thing wrong with the file.
@@ -267,7 +230,7 @@ func Load(file string, kinds Kinds) (*Config, error) {
 
 // Parse reads and checks the content of a file.
 func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
-	c := Default()
+	c := Default(kinds)
 	d := decode(file, data, c, kinds)
 	if len(d.faults) == 0 {
 		c.check(d)
@@ -285,55 +248,23 @@ const maxMiB = 1 << 20
 func (c *Config) check(d *document) {
 	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	d.oneOf("log.format", c.Log.Format, "text", "json")
-	if len(c.SIP.Listen) == 0 {
-		d.fault("sip.listen", "no listener; take the key out for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
-	}
-	for i := range c.SIP.Listen {
-		c.SIP.Listen[i].Address = withPort(c.SIP.Listen[i], "5062", "5063")
-		key := fmt.Sprintf("sip.listen[%d]", i)
-		c.checkListener(d, key, c.SIP.Listen[i], "udp", "tcp", "tls", "dtls")
-		if c.SIP.Listen[i].Dialect != "" {
-			d.oneOf(key+".dialect", c.SIP.Listen[i].Dialect, "plain", "lync")
-		}
-	}
-	for i := range c.XML.Listen {
-		c.XML.Listen[i].Address = withPort(c.XML.Listen[i], "8882", "8883")
-		c.checkListener(d, fmt.Sprintf("xml.listen[%d]", i), c.XML.Listen[i], "tcp", "tls")
-	}
-	for i := range c.ASN1.Listen {
-		c.checkASN1(d, fmt.Sprintf("asn1.listen[%d]", i), &c.ASN1.Listen[i])
-	}
-	if c.SIP.MinSE < 90*time.Second {
-		d.fault("sip.min-se", "must be at least 90s (RFC 4028)")
-	}
-	if c.SIP.SessionExpires < c.SIP.MinSE {
-		d.fault("sip.session-expires", "must not be shorter than sip.min-se ("+c.SIP.MinSE.String()+")")
-	}
 	for key, v := range map[string]time.Duration{
-		"sip.connection-grace": c.SIP.ConnectionGrace, "sip.event-wait": c.SIP.EventWait, "sip.t1": c.SIP.T1, "sip.shutdown-patience": c.SIP.ShutdownPatience,
 		"switch.ring-cycle": c.Switch.RingCycle, "switch.alert-time": c.Switch.AlertTime, "switch.prompt-time": c.Switch.PromptTime, "switch.fail-time": c.Switch.FailTime,
 		"switch.park-time": c.Switch.ParkTime, "heartbeat": c.Heartbeat,
 		"application-sessions.duration": c.Sessions.Duration, "application-sessions.max-duration": c.Sessions.MaxDuration,
 		"application-sessions.login-time": c.Sessions.LoginTime, "application-sessions.lock-time": c.Sessions.LockTime,
 	} {
-		if v <= 0 {
-			d.fault(key, "must be longer than nothing, for example 5s")
-		}
+		d.longer(key, v)
 	}
 	for key, v := range map[string]int{
-		"sip.max-dialogs": c.SIP.MaxDialogs, "sip.max-dialogs-per-peer": c.SIP.MaxDialogsPeer, "sip.max-connections": c.SIP.MaxConnections, "sip.max-transactions": c.SIP.MaxTransactions,
-		"asn1.max-connections": c.ASN1.MaxConnections, "asn1.max-connections-per-peer": c.ASN1.MaxPeer,
-		"xml.max-connections": c.XML.MaxConnections, "xml.max-connections-per-peer": c.XML.MaxPeer,
 		"application-sessions.max": c.Sessions.Max, "application-sessions.max-per-account": c.Sessions.MaxPerAccount,
 		"application-sessions.tries": c.Sessions.Tries, "application-sessions.lock-after": c.Sessions.LockAfter,
 		"audit.keep":      c.Audit.Keep,
 		"limits.sessions": c.Limits.Sessions, "limits.sessions-per-identity": c.Limits.SessionsPerIdentity, "limits.monitors-per-identity": c.Limits.MonitorsPerIdentity, "limits.requests-per-second": c.Limits.RequestsPerSecond,
-		"limits.calls-per-minute": c.Limits.CallsPerMinute, "sip.max-connections-per-peer": c.SIP.MaxConnectionsPeer,
+		"limits.calls-per-minute":     c.Limits.CallsPerMinute,
 		"limits.monitors-per-session": c.Limits.MonitorsPerSession, "limits.requests-outstanding": c.Limits.RequestsOutstanding, "limits.queue": c.Limits.Queue,
 	} {
-		if v <= 0 {
-			d.fault(key, "must be a number greater than 0")
-		}
+		d.positive(key, v)
 	}
 	for key, v := range map[string]int{
 		"audit.max-mib": c.Audit.MaxMiB, "limits.queue-mib": c.Limits.QueueMiB, "limits.queues-mib": c.Limits.QueuesMiB, "limits.strangers-mib": c.Limits.StrangersMiB,
@@ -355,6 +286,7 @@ func (c *Config) check(d *document) {
 	if c.Log.StatusInterval < 0 {
 		d.fault("log.status-interval", "must not be negative; 0s for none")
 	}
+	c.checkFronts(d)
 	c.checkNames(d)
 	c.checkSessions(d)
 	c.checkAccess(d)

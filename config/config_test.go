@@ -11,6 +11,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/tr87"
 )
 
 const good = `
@@ -30,7 +31,7 @@ func TestGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Log.Level != "debug" || c.Log.Format != "text" || c.SIP.SessionExpires != 30*time.Minute || c.Switch.Extensions[0].Number != "100" {
+	if c.Log.Level != "debug" || c.Log.Format != "text" || c.Front("sip").(*tr87.FrontSettings).SessionExpires != 30*time.Minute || c.Switch.Extensions[0].Number != "100" {
 		t.Errorf("%+v", c)
 	}
 }
@@ -68,7 +69,7 @@ func TestDefaultListeners(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, l := range c.SIP.Listen {
+		for _, l := range c.Front("sip").(*tr87.FrontSettings).Listen {
 			got = append(got, l.Transport, l.Address)
 		}
 		if strings.Join(got, " ") != want {

@@ -94,8 +94,19 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		*target = parsed
 		return
 	}
-	if l, ok := v.Addr().Interface().(*Link); ok {
-		d.link(n, l, path)
+	switch target := v.Addr().Interface().(type) {
+	case *Link:
+		d.link(n, target, path)
+		return
+	case *Sessions:
+		d.sessions(n, target, path)
+		return
+	case *Config:
+		into := fieldsOf(v)
+		for _, f := range target.Fronts {
+			into.add(f.Name, reflect.ValueOf(f.Settings).Elem())
+		}
+		d.mapping(n, path, into)
 		return
 	}
 	switch v.Kind() {
@@ -103,7 +114,7 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), path)
 	case reflect.Struct:
-		d.mapping(n, path, v)
+		d.mapping(n, path, fieldsOf(v))
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			d.fault(path, "must be a list: one entry on each line with - before it, or [in, brackets]")
@@ -119,19 +130,32 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// mapping fills structs, whose keys stand beside each other.
-func (d *document) mapping(n *yaml.Node, path string, into ...reflect.Value) {
+// fields are where the values of keys go.
+type fields struct {
+	known []string // the keys, in their order
+	at    map[string]reflect.Value
+}
+
+func (f *fields) add(key string, v reflect.Value) {
+	f.known = append(f.known, key)
+	f.at[key] = v
+}
+
+// fieldsOf are the keys of structs, which stand beside each other.
+func fieldsOf(structs ...reflect.Value) *fields {
+	f := &fields{at: map[string]reflect.Value{}}
+	for _, v := range structs {
+		for _, k := range keysOf(v.Type()) {
+			f.add(k.name, v.FieldByIndex(k.field.Index))
+		}
+	}
+	return f
+}
+
+func (d *document) mapping(n *yaml.Node, path string, into *fields) {
 	if n.Kind != yaml.MappingNode {
 		d.fault(path, "must have keys below it")
 		return
-	}
-	var known []string
-	fields := map[string]reflect.Value{}
-	for _, v := range into {
-		for _, k := range keysOf(v.Type()) {
-			known = append(known, k.name)
-			fields[k.name] = v.FieldByIndex(k.field.Index)
-		}
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -142,7 +166,7 @@ func (d *document) mapping(n *yaml.Node, path string, into ...reflect.Value) {
 			continue
 		}
 		seen[key.Value] = true
-		field, ok := fields[key.Value]
+		field, ok := into.at[key.Value]
 		switch {
 		case ok:
 			d.value(item, field, full)
@@ -151,7 +175,7 @@ func (d *document) mapping(n *yaml.Node, path string, into ...reflect.Value) {
 			d.lines[full] = key.Line
 		default:
 			d.lines[full] = key.Line
-			d.fault(full, unknownKey(key.Value, known))
+			d.fault(full, unknownKey(key.Value, into.known))
 		}
 	}
 }

@@ -9,7 +9,7 @@ const MaxFile = maxFile
 
 // LinesOf returns where each key of a file stands.
 func LinesOf(file string, data []byte, kinds Kinds) map[string]int {
-	return decode(file, data, Default(), kinds).lines
+	return decode(file, data, Default(kinds), kinds).lines
 }
 
 // Keys lists every key that a file may have, list entries without index.
@@ -36,6 +36,10 @@ func Keys(kinds Kinds) []string {
 	walk(reflect.TypeFor[Config](), "")
 	for _, k := range kinds.Links {
 		walk(reflect.TypeOf(k.Settings()), "links[0]")
+	}
+	for _, k := range kinds.Fronts {
+		all = append(all, k.Name(), "application-sessions."+k.Name())
+		walk(reflect.TypeOf(k.Settings()), k.Name())
 	}
 	return all
 }

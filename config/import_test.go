@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/freeswitch"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
@@ -43,7 +44,7 @@ func TestImportCSTASocket(t *testing.T) {
 	if len(c.Trusted) != 1 || len(c.Addresses.Deny) != 1 || len(c.Addresses.Allow) != 0 {
 		t.Fatalf("%v %+v", c.Trusted, c.Addresses)
 	}
-	got := []string{c.XML.Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
+	got := []string{c.Front("xml").(*cstaxml.FrontSettings).Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
 	if want := []string{"0.0.0.0:3001", "192.168.7.0/24", "192.168.7.66/32", "10.1.1.1:8024", "02", "01"}; !slices.Equal(got, want) {
 		t.Errorf("%v is made, not %v", got, want)
 	}

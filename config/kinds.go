@@ -10,9 +10,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Kinds are the kinds of links that a file can name. Package kind makes them, the daemon has the list.
+// Kinds are the kinds of links and of fronts that a file can name. Package kind makes them, the daemon has the
+// lists.
 type Kinds struct {
-	Links []LinkKind // the first is that of an entry without type
+	Links  []LinkKind // the first is that of an entry without type
+	Fronts []FrontKind
 }
 
 // LinkKind is a kind of link, as far as its entry of links goes.
@@ -55,7 +57,7 @@ func (d *document) link(n *yaml.Node, l *Link, path string) {
 			break
 		}
 	}
-	d.mapping(n, path, into...)
+	d.mapping(n, path, fieldsOf(into...))
 	if l.Type == "" && entry.kind != nil {
 		l.Type = entry.kind.Name()
 	}
@@ -181,10 +183,33 @@ func (s *Section) NotNegative(times map[string]time.Duration) {
 
 // Listeners finds what is wrong with the listeners that a key names, and gives an address without port the usual
 // one.
-func (s *Section) Listeners(key string, list []Listener, port, tlsPort string, transports ...string) {
-	for i := range list {
-		list[i].Address = withPort(list[i], port, tlsPort)
-		s.config.checkListener(s.document, s.at(fmt.Sprintf("%s[%d]", key, i)), list[i], transports...)
+func (s *Section) Listeners(key string, list []Listener, listens Listens) {
+	s.config.checkListeners(s.document, s.at(key), list, listens)
+}
+
+// Positive finds numbers below 1.
+func (s *Section) Positive(numbers map[string]int) {
+	for key, v := range numbers {
+		s.positive(s.at(key), v)
+	}
+}
+
+// Longer finds times that are no longer than nothing.
+func (s *Section) Longer(times map[string]time.Duration) {
+	for key, v := range times {
+		s.longer(s.at(key), v)
+	}
+}
+
+func (d *document) positive(key string, v int) {
+	if v <= 0 {
+		d.fault(key, "must be a number greater than 0")
+	}
+}
+
+func (d *document) longer(key string, v time.Duration) {
+	if v <= 0 {
+		d.fault(key, "must be longer than nothing, for example 5s")
 	}
 }
 

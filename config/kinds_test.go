@@ -22,6 +22,20 @@ func TestKeysOfKinds(t *testing.T) {
 	}
 }
 
+// So have those of fronts.
+func TestKeysOfFronts(t *testing.T) {
+	seen := map[string]bool{}
+	for _, key := range config.Keys(daemon.Kinds()) {
+		if !strings.HasPrefix(key, "links[0].") && seen[key] {
+			t.Errorf("%s is there twice", key)
+		}
+		seen[key] = true
+	}
+	if !seen["sip.listen[0].address"] || !seen["xml.max-connections-per-peer"] || !seen["application-sessions.asn1"] {
+		t.Error("the keys of fronts are none of the file's")
+	}
+}
+
 // An entry gets the settings of its kind, and devices that follow from them.
 func TestLinkSettings(t *testing.T) {
 	c, err := config.Parse("x", []byte(good+`

@@ -91,10 +91,7 @@ func (c *Config) checkTelephones(d *document) {
 	if len(t.Listen) == 0 && c.Switch.Real() {
 		t.Listen = []Listener{{Transport: "udp", Address: ":5060"}, {Transport: "tcp", Address: ":5060"}}
 	}
-	for i := range t.Listen {
-		t.Listen[i].Address = withPort(t.Listen[i], "5060", "5061")
-		c.checkListener(d, fmt.Sprintf("telephones.listen[%d]", i), t.Listen[i], "udp", "tcp", "tls")
-	}
+	c.checkListeners(d, "telephones.listen", t.Listen, Listens{Transports: []string{"udp", "tcp", "tls"}, Port: "5060", TLSPort: "5061"})
 	for key, v := range map[string]string{"media.address": t.Media.Address, "media.advertise": t.Media.Advertise} {
 		if _, err := netip.ParseAddr(v); v != "" && err != nil {
 			d.fault("telephones."+key, "must be an address, such as 192.0.2.5")

@@ -29,28 +29,31 @@ func (c *Config) Warnings() []string {
 			list = append(list, fmt.Sprintf("switch.routeing[%d].default: %s leads outside, where calls that come in over a trunk are not sent", i, r.Default))
 		}
 	}
+	for _, f := range c.Fronts {
+		if w, ok := f.Settings.(warner); ok {
+			list = append(list, w.Warnings()...)
+		}
+	}
 	return slices.Concat(list, c.boundWarnings(), c.fileWarnings())
 }
 
-// boundWarnings are about bounds that others make void. A bound per peer that is the default was
-// not chosen, and is not worth a warning.
+// warner are settings of a front that can be without faults and nevertheless not what their author expects.
+type warner interface {
+	Warnings() []string // each begins with the key
+}
+
+// Bound returns the warning about a bound per peer that is more than that of all peers, nil where it is not. The
+// standard was not chosen, and is not worth one. key is that of the bound for all.
+func Bound(key string, peer, all, standard int) []string {
+	if peer <= all || peer == standard {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can take every place", key, peer, key, all)}
+}
+
+// boundWarnings are about bounds that others make void.
 func (c *Config) boundWarnings() []string {
 	var list []string
-	standard := Default()
-	for _, b := range []struct {
-		key       string
-		peer, all int
-		unchanged int
-	}{
-		{"sip.max-dialogs", c.SIP.MaxDialogsPeer, c.SIP.MaxDialogs, standard.SIP.MaxDialogsPeer},
-		{"sip.max-connections", c.SIP.MaxConnectionsPeer, c.SIP.MaxConnections, standard.SIP.MaxConnectionsPeer},
-		{"xml.max-connections", c.XML.MaxPeer, c.XML.MaxConnections, standard.XML.MaxPeer},
-		{"asn1.max-connections", c.ASN1.MaxPeer, c.ASN1.MaxConnections, standard.ASN1.MaxPeer},
-	} {
-		if b.peer > b.all && b.peer != b.unchanged {
-			list = append(list, fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can take every place", b.key, b.peer, b.key, b.all))
-		}
-	}
 	if c.Limits.QueuesMiB < c.Limits.QueueMiB {
 		list = append(list, fmt.Sprintf("limits.queues-mib: %d for all clients is less than limits.queue-mib, which gives %d to each: no client can use what it may", c.Limits.QueuesMiB, c.Limits.QueueMiB))
 	}

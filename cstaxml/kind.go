@@ -1,6 +1,8 @@
 package cstaxml
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
@@ -60,3 +62,43 @@ func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 		Conn: gate.Limits{Timeout: l.Timeout}, Log: share.Quiet(env.Log),
 	}), nil
 }
+
+// FrontKind is the kind of front for clients that speak CSTA-XML.
+var FrontKind = kind.FrontOf[FrontSettings]{
+	Key:      "xml",
+	Defaults: func() *FrontSettings { return &FrontSettings{Bounds: kind.DefaultBounds} },
+	Ways:     config.Listens{Transports: []string{"tcp", "tls"}, Port: "8882", TLSPort: "8883"},
+	Check:    func(f *FrontSettings, s *config.Section) { f.Check(s) },
+	Build:    buildFront,
+}.Kind()
+
+// FrontSettings are the keys of xml.
+type FrontSettings struct {
+	config.Listening
+	kind.Bounds
+}
+
+// Warnings are about bounds that others make void.
+func (f *FrontSettings) Warnings() []string {
+	return config.Bound("xml.max-connections", f.MaxPeer, f.MaxConnections, kind.DefaultBounds.MaxPeer)
+}
+
+// front is a server on as many listeners as there are.
+type front struct {
+	server *Server
+	log    *slog.Logger
+}
+
+func buildFront(f *FrontSettings, env *kind.FrontEnv) (kind.Front, error) {
+	return &front{log: env.Log, server: NewServer(ServerConfig{
+		Proxy: env.Proxy, Identify: env.Identify(env.Sessions), Sessions: env.Sessions, Log: env.Log, Gate: env.Gate(&f.Bounds),
+	})}, nil
+}
+
+// Serve implements kind.Front.
+func (f *front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
+	return kind.ServeTCP(ctx, l, f.log, ready, f.server.Serve)
+}
+
+// Close implements kind.Front: connections end with Serve.
+func (f *front) Close(context.Context) {}

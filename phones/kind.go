@@ -57,7 +57,7 @@ func checkDesk(l *DeskSettings, s *config.Section) {
 	if len(l.Listen) == 0 {
 		s.Fault("listen", "must say where telephones register, for example [{transport: udp, address: \"0.0.0.0:6060\"}]")
 	}
-	s.Listeners("listen", l.Listen, "6060", "6061", "udp", "tcp", "tls")
+	s.Listeners("listen", l.Listen, config.Listens{Transports: []string{"udp", "tcp", "tls"}, Port: "6060", TLSPort: "6061"})
 	numbers := l.numbers()
 	for i, a := range l.Accounts {
 		key := fmt.Sprintf("accounts[%d]", i)

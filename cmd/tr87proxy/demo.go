@@ -53,11 +53,11 @@ register them, and controls a call between them.`,
 }
 
 func demo(ctx context.Context, out io.Writer, port int, once bool) error {
-	cfg := config.Default()
+	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
+	cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: address}, {Transport: "udp", Address: address}}
 	cfg.Numbers.Main = "+14255550"
 	cfg.Switch.Extensions = []config.Extension{{Number: "100", Name: "Your line", Outside: []string{"0"}}, {Number: "101", Name: "Alice"}, {Number: "102", Name: "Bob"}}
 	members := []string{"100", "101", "102"}
@@ -67,7 +67,7 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}
-	addresses := make(chan string, len(cfg.SIP.Listen))
+	addresses := make(chan string, 2)
 	n, err := daemon.New(cfg, daemon.Options{Listening: func(_, address string) { addresses <- address }})
 	if err != nil {
 		return err

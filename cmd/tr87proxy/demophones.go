@@ -18,12 +18,12 @@ import (
 // demoPhones serves two real telephones on loopback, and controls them once both have
 // registered.
 func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool) error {
-	cfg := config.Default()
+	cfg := daemon.Default()
 	cfg.Demo = true
 	cfg.Operations.Address = ""
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	register := fmt.Sprintf("127.0.0.1:%d", phones)
-	cfg.SIP.Listen = []config.Listener{{Transport: "tcp", Address: address}}
+	cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: address}}
 	cfg.Switch.Extensions = []config.Extension{
 		{Number: "100", Name: "Alice", SIP: &config.Telephone{Password: demoPassword}},
 		{Number: "101", Name: "Bob", SIP: &config.Telephone{Password: demoPassword}},

@@ -16,10 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/asn1"
 	"github.com/tr87proxy/tr87proxy/certs"
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/ctserver"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/tr87"
 )
 
 // simulation is a foreign-looking switch: the built-in one behind its protocol.
@@ -40,8 +43,8 @@ var simulations = []simulation{
 	{
 		"hipath", "Siemens HiPath: CSTA Phase III in ASN.1, with a login", []string{"127.0.0.1:18000"},
 		func(cfg *config.Config, addresses []string, folder string) error {
-			cfg.ASN1.Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "hipath"}}
-			cfg.Sessions.ASN1 = "mandatory"
+			cfg.Front("asn1").(*asn1.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "hipath"}}
+			cfg.Sessions.Modes["asn1"] = "mandatory"
 			cfg.Sessions.Accounts = filepath.Join(folder, "accounts")
 			cfg.Grants = []config.Grant{{Who: strings.ToLower(hipathName), Control: []string{"*"}, Dial: []string{"*"}}}
 			return accounts.Edit(cfg.Sessions.Accounts, func([]accounts.Account) ([]accounts.Account, error) {
@@ -53,15 +56,15 @@ var simulations = []simulation{
 	{
 		"md110", "Ericsson MD110 Application Link: CSTA Phase I in ASN.1, without login", []string{"127.0.0.1:2555"},
 		func(cfg *config.Config, addresses []string, _ string) error {
-			cfg.ASN1.Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
+			cfg.Front("asn1").(*asn1.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
 			return nil
 		}, "no login; events come over the connection", false,
 	},
 	{
 		"mxone", "Mitel MX-ONE: TR/87, and CSTA-XML over TCP and TLS", []string{"127.0.0.1:5062", "127.0.0.1:8882", "127.0.0.1:8883"},
 		func(cfg *config.Config, addresses []string, folder string) error {
-			cfg.SIP.Listen = []config.Listener{{Transport: "udp", Address: addresses[0]}, {Transport: "tcp", Address: addresses[0]}}
-			cfg.XML.Listen = []config.Listener{
+			cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "udp", Address: addresses[0]}, {Transport: "tcp", Address: addresses[0]}}
+			cfg.Front("xml").(*cstaxml.FrontSettings).Listen = []config.Listener{
 				{Transport: "tcp", Address: addresses[1]},
 				{Transport: "tls", Address: addresses[2], Certificate: filepath.Join(folder, "switch.pem"), Key: filepath.Join(folder, "switch.key")},
 			}
@@ -166,9 +169,9 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	cfg := config.Default()
+	cfg := daemon.Default()
 	cfg.Operations.Address = ""
-	cfg.SIP.Listen = nil
+	cfg.Front("sip").(*tr87.FrontSettings).Listen = nil
 	cfg.Addresses.Allow = allow
 	for _, network := range allow {
 		cfg.Trusted = append(cfg.Trusted, config.Peer{Address: network})

@@ -68,7 +68,7 @@ numbers: {examples: [{written: "100", canonical: "100"}]}
 
 // An example that the rules do not fulfil is a fault.
 func TestCheckExamples(t *testing.T) {
-	cfg := config.Default()
+	cfg := Default()
 	cfg.Numbers.Main = "+4989471100"
 	cfg.Numbers.Examples = []config.NumberExample{{Written: "100", Canonical: "101"}}
 	if err := Check("config.yaml", cfg); err == nil || err.Error() != "config.yaml: numbers.examples[0]: 100 becomes 100, not 101" {

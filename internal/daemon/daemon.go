@@ -23,18 +23,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/audit"
 	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/directory"
 	"github.com/tr87proxy/tr87proxy/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/interop/lync"
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tls"
-	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/web"
 )
 
@@ -56,17 +53,15 @@ type Node struct {
 	log     *slog.Logger
 	level   *slog.LevelVar
 	core    *proxy.Proxy
-	ua      *sip.UA
+	fronts  []kind.Front // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
 	links   map[string]proxy.Link // that run, by name; guarded by reloading once the proxy runs
-	xml     *cstaxml.Server
 	// strangers is what connections may take that are neither trusted nor logged in.
 	strangers *gate.Strangers
 	rules     atomic.Pointer[policy.Policy]
 	users     atomic.Pointer[map[string]string] // of digest, with passwords
 	digest    bool                              // there were some at the start: clients are asked for a password
-	spoken    atomic.Pointer[map[place]string]
 	// linkConfigs are the links that hold.
 	linkConfigs atomic.Pointer[[]config.Link]
 	// listening is told each address once it is served.
@@ -75,9 +70,8 @@ type Node struct {
 	reloading sync.Mutex
 	cfg       *config.Config // what holds; guarded by reloading once the proxy runs
 
-	patience time.Duration   // for goodbyes
-	running  context.Context //nolint:containedctx // of the servers, set before they start
-	failed   func(error)     // ends the proxy
+	running context.Context //nolint:containedctx // of the servers, set before they start
+	failed  func(error)     // ends the proxy
 
 	audit     *audit.Log           // nil: none
 	tally     *audit.Tally         // nil: none
@@ -102,7 +96,7 @@ func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o,
 
 // assemble is New. A sketch opens no file for writing: it is there to find faults, and to ask.
 func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
-	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now(), patience: cfg.SIP.ShutdownPatience}
+	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
@@ -161,32 +155,15 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 		return nil, err
 	}
 	n.users.Store(&users)
-	trusts := func(addr netip.Addr, names []string) bool { return n.rules.Load().Trusts(addr, names) }
-	front := tr87.ServerConfig{Proxy: n.core, Trusts: trusts, Sessions: modes[cfg.Sessions.SIP], AnswerInInfo: cfg.SIP.AnswerInInfo, Log: log,
-		Dialects: []tr87.Dialect{lync.Dialect{}}, Spoken: n.spokenBy}
-	if n.digest = len(users) > 0; n.digest {
-		front.Digest = sip.NewDigest(cfg.Digest.Realm, algorithms(cfg.Digest.MD5), n.guards.of(accounts.GuardConfig{Of: "digest", Log: log}), func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok })
-	}
-	if cfg.Demo {
-		front.Anybody = policy.Identity{Name: "demo", How: "demo"}
-	}
-	n.spoken.Store(spokenAt(cfg.SIP.Listen))
+	n.digest = len(users) > 0
 	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
-	n.xml = cstaxml.NewServer(cstaxml.ServerConfig{
-		Proxy: n.core, Identify: n.identify(modes[cfg.Sessions.XML]), Sessions: modes[cfg.Sessions.XML], Log: log,
-		Gate: gate.Config{NameKinds: cfg.Names, Admits: n.admits, MaxConnections: cfg.XML.MaxConnections, MaxPeer: cfg.XML.MaxPeer, Strangers: n.strangers},
-	})
-	if cfg.SIP.T1 != config.Default().SIP.T1 {
-		sip.SetT1(cfg.SIP.T1)
+	for _, k := range frontKinds {
+		front, err := k.Build(cfg.Front(k.Name()), n.surroundings(cfg, k.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.Name(), err)
+		}
+		n.fronts = append(n.fronts, front)
 	}
-	n.ua = sip.New(sip.Config{
-		NameKinds: cfg.Names, Admits: n.admits, MaxConnectionsPerPeer: cfg.SIP.MaxConnectionsPeer,
-		Handler: tr87.NewServer(front), UserAgent: "tr87proxy", Keys: "sip", Advertise: cfg.SIP.Advertise, Log: log,
-		SessionExpires: cfg.SIP.SessionExpires, MinSE: cfg.SIP.MinSE, Grace: cfg.SIP.ConnectionGrace, EventWait: cfg.SIP.EventWait,
-		MaxDialogs: cfg.SIP.MaxDialogs, MaxDialogsPerPeer: cfg.SIP.MaxDialogsPeer, MaxConnections: cfg.SIP.MaxConnections, MaxTransactions: cfg.SIP.MaxTransactions,
-		Trusts: func(p sip.Peer) bool { return trusts(p.Addr.Addr(), p.Names) },
-		Known:  func(p sip.Peer) bool { return cfg.Demo || trusts(p.Addr.Addr(), p.Names) },
-	})
 	n.servers = n.listeners(cfg)
 	for _, s := range n.servers {
 		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
@@ -201,39 +178,6 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 
 // admits reports whether an address may speak to us at all.
 func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
-
-// place is where a client comes in.
-type place struct {
-	transport string
-	port      uint16
-}
-
-// spokenAt are the dialects of listeners that have one.
-func spokenAt(listeners []config.Listener) *map[place]string {
-	spoken := map[place]string{}
-	for _, l := range listeners {
-		_, port, err := net.SplitHostPort(l.Address)
-		number, fault := strconv.ParseUint(port, 10, 16)
-		if l.Dialect != "" && err == nil && fault == nil {
-			spoken[place{l.Transport, uint16(number)}] = l.Dialect
-		}
-	}
-	return &spoken
-}
-
-// spokenBy is the dialect of the listener that a peer has come to, "" for whatever it speaks.
-func (n *Node) spokenBy(p sip.Peer) string {
-	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
-	return (*n.spoken.Load())[place{transport, p.Local.Port()}]
-}
-
-// algorithms of digest: MD5 is offered behind SHA-256.
-func algorithms(md5 bool) []string {
-	if md5 {
-		return []string{sip.SHA256, sip.MD5}
-	}
-	return []string{sip.SHA256}
-}
 
 func passwords(d config.Digest) (map[string]string, error) {
 	users := map[string]string{}
@@ -279,7 +223,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return nil
 	}
 	for _, s := range n.servers {
-		if err := s.start(running, n.failed); err != nil {
+		if err := s.start(running); err != nil {
 			n.abandon(stop, &group)
 			return err
 		}
@@ -296,9 +240,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	ready.Store(false)
 	n.log.Info("shutting down")
-	patience, cancel := context.WithTimeout(running, n.patience)
-	n.ua.Shutdown(patience)
-	cancel()
+	for _, f := range n.fronts {
+		f.Close(running)
+	}
 	stop()
 	group.Wait()
 	n.endServers()
@@ -323,7 +267,12 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &web.Operations{Proxy: n.core, UA: n.ua, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		operations := &web.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		for _, f := range n.fronts {
+			if f, ok := f.(interface{ UA() *sip.UA }); ok {
+				operations.UA = f.UA()
+			}
+		}
 		if n.phones != nil {
 			operations.Telephones, operations.TelephonesUA = n.phones.Counts, n.phones.UA()
 		}
@@ -366,7 +315,11 @@ func (n *Node) Switch() *softswitch.Switch { return n.sw }
 
 // discard ends a sketch.
 func (n *Node) discard() {
-	n.ua.Close()
+	over, end := context.WithCancel(context.Background())
+	end()
+	for _, f := range n.fronts {
+		f.Close(over)
+	}
 	if n.phones != nil {
 		n.phones.Close()
 	}
@@ -386,12 +339,13 @@ func (n *Node) endServers() {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
 	for _, s := range n.servers {
-		s.mu.Lock()
-		if s.address != "" {
-			s.stop(n.running)
-		}
-		s.mu.Unlock()
+		_ = s.end(nil) // it may have been stopped already
 	}
+}
+
+// trusts reports whether a peer is one of those that the configuration trusts.
+func (n *Node) trusts(addr netip.Addr, names []string) bool {
+	return n.rules.Load().Trusts(addr, names)
 }
 
 // identify says who a client is that only its connection tells of: a trusted peer,

@@ -7,11 +7,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/ctserver"
 	"github.com/tr87proxy/tr87proxy/freeswitch"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/interop/lync"
 	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/tr87"
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.
 var linkKinds = []kind.Link{cstaxml.LinkKind, asn1.LinkKind, freeswitch.LinkKind, ctserver.LinkKind, phones.LinkKind}
+
+// frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
+// alone.
+var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), cstaxml.FrontKind, asn1.FrontKind}
 
 // Kinds are the kinds that a configuration can name.
 func Kinds() config.Kinds {
@@ -19,11 +25,17 @@ func Kinds() config.Kinds {
 	for _, l := range linkKinds {
 		k.Links = append(k.Links, l)
 	}
+	for _, f := range frontKinds {
+		k.Fronts = append(k.Fronts, f)
+	}
 	return k
 }
 
 // Load reads and checks a configuration file; what is wrong with its content comes as [config.Faults].
 func Load(file string) (*config.Config, error) { return config.Load(file, Kinds()) }
+
+// Default is what holds where a file says nothing.
+func Default() *config.Config { return config.Default(Kinds()) }
 
 // linkKind returns the kind of an entry of links that config has checked.
 func linkKind(l *config.Link) kind.Link {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -56,8 +55,7 @@ func sameLink(old, now config.Link) bool {
 // environment is what a link gets of the proxy.
 func (n *Node) environment(l *config.Link) *kind.Env {
 	return &kind.Env{
-		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved,
-		Guard:  func(of string) *accounts.Guard { return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log}) },
+		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved, Guard: n.guard,
 		Models: func() ([]config.Model, error) { return config.Models(n.cfg.Telephones.Models) },
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
@@ -100,7 +101,6 @@ func (n *Node) apply(cfg *config.Config) (*ReloadReport, error) {
 	n.cfg = &applied
 	n.rules.Store(rules)
 	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
-	n.spoken.Store(spokenAt(applied.SIP.Listen))
 	return report, n.setServers(&applied)
 }
 
@@ -126,10 +126,17 @@ func (n *Node) keep(applied, old *config.Config, report *ReloadReport) {
 			if reflect.DeepEqual(withoutPasswords(applied.Switch), withoutPasswords(old.Switch)) {
 				continue
 			}
-		case "log", "digest", "sip", "xml", "asn1":
+		case "-":
+			for i, f := range applied.Fronts {
+				for _, kept := range config.Keep(f.Settings, old.Fronts[i].Settings, "listen") {
+					report.Restart = append(report.Restart, f.Name+"."+kept)
+				}
+			}
+			continue
+		case "log", "digest":
 			for j := range a.NumField() {
 				sub := a.Type().Field(j).Tag.Get("yaml")
-				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (n.digest || a.Field(j).Len() == 0) || live == "sip.listen" || live == "xml.listen" || live == "asn1.listen" {
+				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (n.digest || a.Field(j).Len() == 0) {
 					continue
 				}
 				if !reflect.DeepEqual(a.Field(j).Interface(), b.Field(j).Interface()) {
@@ -212,13 +219,13 @@ func (n *Node) setServers(cfg *config.Config) error {
 	n.servers = now
 	for _, s := range old {
 		if !slices.Contains(now, s) {
-			_ = s.end(n.running) // it may have been stopped already
+			_ = s.end(kind.ErrStopped) // it may have been stopped already
 		}
 	}
 	var faults []error
 	for _, s := range now {
 		if !slices.Contains(old, s) {
-			faults = append(faults, s.start(n.running, n.failed))
+			faults = append(faults, s.start(n.running))
 		}
 	}
 	return errors.Join(faults...)
@@ -235,9 +242,9 @@ func (n *Node) server(name string, start bool) error {
 			continue
 		}
 		if start {
-			return s.start(n.running, n.failed)
+			return s.start(n.running)
 		}
-		return s.end(n.running)
+		return s.end(kind.ErrStopped)
 	}
 	return fmt.Errorf("there is no server %q; there are: %s", name, strings.Join(names, ", "))
 }

@@ -2,44 +2,43 @@ package daemon
 
 import (
 	"context"
-	cryptotls "crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/sip"
-	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/share"
 )
 
-// server is one listener: of TR/87, of CSTA-XML, of CSTA in ASN.1, or of telephones.
+// server is one listener of a front, or of telephones.
 type server struct {
 	node     *Node
 	key      string // in the configuration, for errors
-	protocol string // sip, xml, asn1 or telephones
+	protocol string // the name of its front, or telephones
+	label    string // for the log
 	cfg      config.Listener
-	serve    func(context.Context, net.Listener) error // of protocols that are not carried by SIP
+	front    kind.Front
 
 	mu      sync.Mutex
-	address string // "" while it does not serve
-	stop    func(context.Context)
+	address string                  // "" while it does not serve
+	stop    context.CancelCauseFunc // with address
+	ended   <-chan struct{}         // with address
 }
 
 var (
 	errServes    = errors.New("it serves already")
 	errNotServes = errors.New("it does not serve")
+	errEnded     = errors.New("its front has ended")
 )
 
 // listeners makes servers of the configuration. One without a name takes that of its
 // protocol and transport.
 func (n *Node) listeners(cfg *config.Config) []*server {
 	var list []*server
-	add := func(protocol string, listeners []config.Listener) {
+	add := func(front kind.Front, protocol string, listeners []config.Listener) {
 		for i, l := range listeners {
 			if l.Name == "" {
 				l.Name = protocol + "-" + l.Transport
@@ -47,106 +46,76 @@ func (n *Node) listeners(cfg *config.Config) []*server {
 					l.Name = fmt.Sprintf("%s-%s-%d", protocol, l.Transport, count)
 				}
 			}
-			s := &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, cfg: l}
-			switch protocol {
-			case "xml":
-				s.serve = n.xml.Serve
-			case "asn1":
-				s.serve = n.asn1(cfg, l).Serve
+			label := protocol + "/" + l.Transport
+			if protocol == frontKinds[0].Name() {
+				label = l.Transport
 			}
-			list = append(list, s)
+			list = append(list, &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, label: label, cfg: l, front: front})
 		}
 	}
-	add("sip", cfg.SIP.Listen)
-	add("xml", cfg.XML.Listen)
-	add("asn1", cfg.ASN1.Listen)
-	add("telephones", cfg.Telephones.Listen)
+	for i, f := range cfg.Fronts {
+		add(n.fronts[i], f.Name, f.Listeners())
+	}
+	add(telephonesFront{n.phones, n}, "telephones", cfg.Telephones.Listen)
 	return list
 }
 
-// start begins to serve. Whatever goes wrong later is told to failed.
-func (s *server) start(ctx context.Context, failed func(error)) error {
+// start begins to serve, until ctx ends. Whatever goes wrong later ends the proxy.
+func (s *server) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.address != "" {
 		return errServes
 	}
-	var secure *cryptotls.Config
-	var err error
-	if s.cfg.Transport == "tls" {
-		if secure, err = tls.Server(kind.ServerFiles(&s.cfg, s.node.log)); err != nil {
-			return fmt.Errorf("%s: %w", s.key, err)
-		}
-	}
-	name := s.cfg.Transport
-	switch s.protocol {
-	case "xml", "asn1":
-		name = s.protocol + "/" + name
-		err = s.listenTCP(ctx, secure, failed)
-	case "telephones":
-		name = "telephones/" + name
-		err = s.listenSIP(s.node.phones.UA(), secure)
-	default:
-		err = s.listenSIP(s.node.ua, secure)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.key, err)
-	}
-	s.node.listening(name, s.address)
-	return nil
-}
-
-func (s *server) listenSIP(ua *sip.UA, secure *cryptotls.Config) error {
-	var address netip.AddrPort
-	var err error
-	transport := s.cfg.Transport
-	switch transport {
-	case "udp":
-		address, err = ua.ListenUDP(s.cfg.Address)
-	case "dtls":
-		address, err = ua.ListenDTLS(s.cfg.Address, kind.ServerFiles(&s.cfg, s.node.log))
-	default:
-		address, err = ua.ListenTCP(s.cfg.Address, secure)
-	}
-	if err != nil {
-		return err
-	}
-	s.address, s.stop = address.String(), func(ctx context.Context) { ua.Unlisten(ctx, transport, address) }
-	return nil
-}
-
-func (s *server) listenTCP(ctx context.Context, secure *cryptotls.Config, failed func(error)) error {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Address)
-	if err != nil {
-		return err
-	}
-	s.address = l.Addr().String()
-	if secure != nil {
-		l = cryptotls.NewListener(l, secure)
-	}
-	serving, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
+	serving, stop := context.WithCancelCause(ctx)
+	ready, failed, ended := make(chan string, 1), make(chan error, 1), make(chan struct{})
 	go func() {
-		defer close(done)
-		if err := s.serve(serving, l); serving.Err() == nil {
-			failed(fmt.Errorf("%s: %w", s.key, err))
+		defer close(ended)
+		served := false
+		err := s.serve(serving, func(address string) { served = true; ready <- address })
+		switch {
+		case serving.Err() != nil:
+		case served:
+			s.node.failed(err)
+		default:
+			failed <- err
 		}
 	}()
-	s.stop = func(context.Context) { cancel(); <-done }
+	select {
+	case s.address = <-ready:
+	case err := <-failed:
+		stop(err)
+		return err
+	case <-ended: // ctx has ended
+		stop(nil)
+		return ctx.Err()
+	}
+	s.stop, s.ended = stop, ended
+	s.node.listening(s.label, s.address)
 	return nil
 }
 
-// end stops serving, and takes leave of the clients.
-func (s *server) end(ctx context.Context) error {
+// serve serves until ctx ends. A panic of a front is an error.
+func (s *server) serve(ctx context.Context, ready func(string)) (err error) {
+	defer share.Survive(s.node.log, "a listener", func(panicked error) { err = panicked })
+	if err := s.front.Serve(ctx, &s.cfg, ready); err != nil {
+		return fmt.Errorf("%s: %w", s.key, err)
+	}
+	return fmt.Errorf("%s: %w", s.key, errEnded)
+}
+
+// end stops serving, because of a reason: with [kind.ErrStopped] it takes leave of the clients.
+func (s *server) end(why error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.address == "" {
 		return errNotServes
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.node.patience)
-	defer cancel()
-	s.stop(ctx)
-	s.node.log.Info("not listening any more", "server", s.cfg.Name, "address", s.address)
+	s.stop(why)
+	<-s.ended
+	if why != nil {
+		s.node.log.Info("not listening any more", "server", s.cfg.Name, "address", s.address)
+	}
 	s.address = ""
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/media"
@@ -29,9 +28,9 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 	}
 	out := phones.Config{
 		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
-		Guard:      n.guards.of(accounts.GuardConfig{Of: "telephones", Log: n.log}),
+		Guard:      n.guard("telephones"),
 		Refused:    n.notBelieved("telephones"),
-		Admits:     func(addr netip.Addr) bool { return n.rules.Load().Admits(addr) },
+		Admits:     n.admits,
 		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
 		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
 		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},

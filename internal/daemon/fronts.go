@@ -1,0 +1,47 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/phones"
+)
+
+// surroundings are what a front gets of the proxy.
+func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
+	env := &kind.FrontEnv{
+		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
+		Identify: n.identify, Admits: n.admits, Trusts: n.trusts, Guard: n.guard,
+	}
+	if n.digest {
+		env.Password = func(user string) (string, bool) { p, ok := (*n.users.Load())[user]; return p, ok }
+	}
+	return env
+}
+
+// guard returns the guard of something, made with what all but that of accounts are.
+func (n *Node) guard(of string) *accounts.Guard {
+	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})
+}
+
+// goodbyes is how long telephones get to answer when their listener is stopped.
+const goodbyes = 5 * time.Second
+
+// telephonesFront are the listeners of real telephones. They are none of computing functions.
+type telephonesFront struct {
+	*phones.Server
+
+	node *Node
+}
+
+// Serve implements kind.Front.
+func (t telephonesFront) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
+	return kind.ServeSIP(ctx, t.UA(), l, t.node.log, goodbyes, func(address netip.AddrPort) { ready(address.String()) })
+}
+
+// Close implements kind.Front: the server ends with Run.
+func (telephonesFront) Close(context.Context) {}

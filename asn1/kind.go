@@ -107,7 +107,7 @@ func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(st
 		mode = proxy.SessionsOff
 	}
 	server := NewServer(ServerConfig{
-		Proxy: f.env.Proxy, Flavour: flavour, Identify: f.env.Identify(mode), Sessions: mode, Notify: l.Notify, Log: f.env.Log, Gate: f.env.Gate(&f.settings.Bounds),
+		Proxy: f.env.Proxy, Flavour: flavour, Identify: f.env.Proxy.Peers(mode), Sessions: mode, Notify: l.Notify, Log: f.env.Log, Gate: f.env.Gate(&f.settings.Bounds),
 	})
 	return kinds.ServeTCP(ctx, l, f.env.Log, ready, server.Serve)
 }

@@ -237,18 +237,18 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	}
 	duration := s.proxy.cfg.Sessions.granted(seconds)
 	login, given := start.ApplicationInfo.Login()
-	switch accounts := s.proxy.cfg.Accounts; {
+	switch {
 	case s.mode == SessionsOff || !given && !s.bound():
 		s.grant(Account{}, version, duration, answer)
-	case !given || accounts == nil:
-		s.refuseLogin("", errors.New("no name and password"), answer)
+	case !given || s.proxy.cfg.Accounts == nil:
+		s.refuseLogin("", ErrNoAccounts, answer)
 	default:
 		s.aside(answer, func() {
-			account, err := accounts.Check(s.proxy.ctx, start.ApplicationInfo.ApplicationID, login.User, login.Password, s.addr)
+			known, err := s.proxy.Identify(s.proxy.ctx, Proof{Addr: s.addr, Login: &Login{User: login.User, Password: login.Password, Application: start.ApplicationInfo.ApplicationID}})
 			if err != nil {
 				s.refuseLogin(login.User, err, answer)
 			} else {
-				s.grant(account, version, duration, answer)
+				s.grant(known.account, version, duration, answer)
 			}
 		})
 	}
@@ -272,8 +272,8 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	if account.Name != "" {
 		who = policy.Identity{Name: account.Name, How: "account"}
 	}
-	if !s.proxy.policy().Known(who) {
-		s.refuseLogin(account.Name, errors.New("no grant names "+who.Name), answer)
+	if err := s.proxy.named(who); err != nil {
+		s.refuseLogin(account.Name, err, answer)
 		return
 	}
 	limits := &s.proxy.cfg.Sessions

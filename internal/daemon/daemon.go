@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -346,22 +345,4 @@ func (n *Node) endServers() {
 // trusts reports whether a peer is one of those that the configuration trusts.
 func (n *Node) trusts(addr netip.Addr, names []string) bool {
 	return n.rules.Load().Trusts(addr, names)
-}
-
-// identify says who a client is that only its connection tells of: a trusted peer,
-// by the first name in its certificate, or by its address. Who is not is nobody, until
-// it opens an application session.
-func (n *Node) identify(mode proxy.SessionMode) func(netip.Addr, []string) (policy.Identity, bool) {
-	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
-		rules := n.rules.Load()
-		switch {
-		case rules.Demo:
-			return policy.Identity{Name: "demo", How: "demo"}, true
-		case !rules.Trusts(addr, names):
-			return policy.Identity{}, mode != proxy.SessionsOff
-		case len(names) > 0:
-			return policy.Identity{Name: strings.ToLower(names[0]), How: "certificate"}, true
-		}
-		return policy.Identity{Name: addr.String(), How: "address"}, true
-	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/accounts"
 	"github.com/tr87proxy/tr87proxy/config"
 	"github.com/tr87proxy/tr87proxy/gate"
-	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -80,6 +79,8 @@ func (k *front[S]) Build(settings any, env *FrontEnv) (Front, error) {
 
 // FrontEnv is what a front gets of the proxy, beside its settings.
 type FrontEnv struct {
+	// Proxy opens sessions, and says who clients are: Peers, those of connections; Identify, those that say more, such as
+	// a name and a password.
 	Proxy *proxy.Proxy
 	// Config is the whole configuration as it is at the start: what a reload can change is asked by the functions
 	// below.
@@ -87,10 +88,6 @@ type FrontEnv struct {
 	Log    *slog.Logger
 	// Sessions is whether clients of this front open application sessions.
 	Sessions proxy.SessionMode
-	// Identify says who a client is that only its connection tells of: its address, and the names in its
-	// certificate. The zero identity is somebody who has to say more, by an application session; false
-	// is somebody who may not connect. A front asks again whenever rights may have changed (proxy.Opening.Still).
-	Identify func(mode proxy.SessionMode) func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	// Trusts reports whether a peer is one of those that the configuration trusts.
 	Trusts func(addr netip.Addr, certificateNames []string) bool
 	// Admits reports whether an address may speak to us at all.

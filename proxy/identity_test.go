@@ -1,0 +1,78 @@
+package proxy_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// Who a client is follows from what it shows, and why it is nobody is said.
+func TestIdentify(t *testing.T) {
+	trusted, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
+	rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}})
+	rules.Trusted = []policy.Peer{{Network: netip.PrefixFrom(trusted, 32)}, {Certificate: "crm.*"}}
+	p := proxy.New(proxy.Config{Policy: rules, Accounts: &vault{}})
+	none := proxy.New(proxy.Config{Policy: rules})
+	login := func(user, password string) *proxy.Login { return &proxy.Login{User: user, Password: password} }
+	for _, tt := range []struct {
+		core  *proxy.Proxy
+		proof proxy.Proof
+		want  policy.Identity
+		err   error // nil, where there is no identity: any
+	}{
+		{p, proxy.Proof{Addr: trusted}, policy.Identity{Name: "192.0.2.1", How: "address"}, nil},
+		{p, proxy.Proof{Addr: elsewhere}, policy.Identity{}, proxy.ErrNobody},
+		{p, proxy.Proof{Addr: elsewhere, CertificateNames: []string{"CRM.example"}}, policy.Identity{Name: "crm.example", How: "certificate"}, nil},
+		{p, proxy.Proof{Addr: elsewhere, CertificateNames: []string{"erp.example"}}, policy.Identity{}, proxy.ErrNobody},
+		{p, proxy.Proof{Addr: elsewhere, Login: login("crm", "right")}, policy.Identity{Name: "crm", How: "account"}, nil},
+		{p, proxy.Proof{Addr: trusted, Login: login("crm", "wrong")}, policy.Identity{}, nil}, // a trusted peer is nobody else by a wrong password
+		{p, proxy.Proof{Addr: elsewhere, Login: login("erp", "right")}, policy.Identity{}, nil},
+		{none, proxy.Proof{Addr: trusted, Login: login("crm", "right")}, policy.Identity{}, proxy.ErrNoAccounts},
+	} {
+		known, err := tt.core.Identify(t.Context(), tt.proof)
+		if known.Identity != tt.want || (err == nil) != (tt.want.Name != "") || tt.err != nil && !errors.Is(err, tt.err) {
+			t.Errorf("%+v: %v, %v", tt.proof, known.Identity, err)
+		}
+		if err == nil && !known.Still() {
+			t.Errorf("%+v: known no more at once", tt.proof)
+		}
+	}
+}
+
+// A session that was opened by a login ends when the account is another, and one of a trusted peer when it is trusted
+// no more.
+func TestKnownNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		addr := netip.MustParseAddr("192.0.2.1")
+		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"100"}})
+		v := &vault{}
+		trusting := *rules
+		trusting.Trusted = []policy.Peer{{Network: netip.PrefixFrom(addr, 32)}}
+		p := start(t, &flaky{lose: make(chan error)}, &trusting, func(c *proxy.Config) { c.Accounts = v })
+		open := func(proof proxy.Proof) *listener {
+			known, err := p.Identify(t.Context(), proof)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &listener{}
+			if _, err := p.Open(proxy.Opening{Identity: known.Identity, Addr: addr, Peer: "test", Front: "test", Still: known.Still}, l); err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		application, peer := open(proxy.Proof{Addr: addr, Login: &proxy.Login{User: "crm", Password: "right"}}), open(proxy.Proof{Addr: addr})
+		v.holds.Store(1) // the account has another password
+		p.Recheck()
+		if application.closed == nil || peer.closed != nil {
+			t.Error(application.closed, peer.closed)
+		}
+		p.SetRules(rules, &policy.Numbers{})
+		if peer.closed == nil {
+			t.Error("a peer that is not trusted any more has its session still")
+		}
+	})
+}

@@ -18,7 +18,7 @@ type Rule struct {
 	May          []string // observe, control, classes of services, services by name, or pass-through:NAME
 	Devices      []string // as MatchDevice understands them, or own, or group:NAME
 	Destinations []string // where calls may go: as Devices, or internal, or class:NAME
-	Fronts       []string // sip, xml
+	Fronts       []string // names of kinds of fronts
 	Hours        []Hours
 	Rate         Rate
 }

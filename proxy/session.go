@@ -42,7 +42,7 @@ type Opening struct {
 	Line     string          // the device to control, as the client wrote it; "" when it names none
 	Named    bool            // the line was named apart from requests, as Lync does it
 	Peer     string          // for logs
-	Front    string          // that the client came by: sip or xml
+	Front    string          // that the client came by: the name of its kind
 	Addr     netip.Addr      // where the client is
 	Sessions SessionMode     // whether it must open an application session
 	Still    func() bool     // whether the front would take it for the same still; nil: always

@@ -17,7 +17,7 @@ import (
 // FrontKind returns the kind of front for clients that speak TR/87; dialects are what families of them want
 // beyond it.
 func FrontKind(dialects ...Dialect) kind.FrontKind {
-	names := []string{"plain"}
+	names := append(make([]string, 0, 1+len(dialects)), "plain")
 	for _, d := range dialects {
 		names = append(names, d.Name())
 	}

@@ -144,9 +144,10 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 }
 
 // ServeHTTP is the Serve of a front that is an HTTP handler. Requests in flight get as long as patience to be answered.
+// It bounds how long a request may take to come, and how long a connection may idle, not how many connections there are.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address string), handler http.Handler) error {
 	return ServeTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
-		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
+		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 		var group sync.WaitGroup
 		defer group.Wait()
 		serving, done := context.WithCancel(ctx)

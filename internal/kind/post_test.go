@@ -3,6 +3,7 @@ package kind_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -78,8 +79,9 @@ func (p *Post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
 		return
 	}
+	var unclear *uacsta.Unclear
 	req, err := uacsta.Parse(body)
-	if err != nil || req.Kind() != uacsta.Request {
+	if err != nil && !errors.As(err, &unclear) || err == nil && req.Kind() != uacsta.Request {
 		http.Error(w, "the body is no request of CSTA-XML", http.StatusBadRequest)
 		return
 	}
@@ -92,7 +94,12 @@ func (p *Post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer session.Close(nil)
 	answer := make(chan *uacsta.Message, 1)
-	session.Request(req, func(res *uacsta.Message) { answer <- res }) // it is called exactly once
+	reply := func(res *uacsta.Message) { answer <- res } // it is called exactly once
+	if unclear != nil {
+		session.Unclear(unclear, reply)
+	} else {
+		session.Request(req, reply)
+	}
 	if res := <-answer; res != nil {
 		w.Header().Set("Content-Type", "application/csta+xml")
 		_, _ = w.Write(res.Bytes())
@@ -121,6 +128,11 @@ func (oneAccount) Check(_ context.Context, _, name, password string, _ netip.Add
 }
 
 func (oneAccount) Holds(proxy.Account) bool { return true }
+
+// snapshot is the request for a snapshot of a device.
+func snapshot(device string) string {
+	return string(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, uacsta.Edition3).Bytes())
+}
 
 // The front is served as the daemon serves one: it says who clients are, and asks links for them.
 func TestPost(t *testing.T) {
@@ -152,17 +164,18 @@ func TestPost(t *testing.T) {
 	}()
 	address := <-ready
 	for _, tt := range []struct {
-		login, device string
-		code          int
-		want          string
+		login, body string
+		code        int
+		want        string
 	}{
-		{"", "100", http.StatusUnauthorized, "unauthorized"},
-		{"crm:wrong", "100", http.StatusUnauthorized, "unauthorized"},
-		{"crm:right", "100", http.StatusOK, "SnapshotDeviceResponse"},
-		{"crm:right", "101", http.StatusOK, "CSTAErrorCode"}, // no grant
+		{"", snapshot("100"), http.StatusUnauthorized, "unauthorized"},
+		{"crm:wrong", snapshot("100"), http.StatusUnauthorized, "unauthorized"},
+		{"crm:right", snapshot("100"), http.StatusOK, "SnapshotDeviceResponse"},
+		{"crm:right", snapshot("101"), http.StatusOK, "CSTAErrorCode"}, // no grant
+		{"crm:right", strings.Replace(snapshot("100"), "<snapshotObject>", "<snapshotObject>1</snapshotObject><snapshotObject>", 1), http.StatusOK, "CSTAErrorCode"},
+		{"crm:right", "no document", http.StatusBadRequest, "no request"},
 	} {
-		body := uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(tt.device)}, uacsta.Edition3).Bytes()
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address, strings.NewReader(string(body)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address, strings.NewReader(tt.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +189,7 @@ func TestPost(t *testing.T) {
 		text, err := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if err != nil || res.StatusCode != tt.code || !strings.Contains(string(text), tt.want) {
-			t.Errorf("%s at %s: %d %s %v", tt.login, tt.device, res.StatusCode, text, err)
+			t.Errorf("%s: %s: %d %s %v", tt.login, tt.body, res.StatusCode, text, err)
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()

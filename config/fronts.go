@@ -60,7 +60,8 @@ type Listens struct {
 	Dialect, Notify bool // whether they have these keys
 }
 
-func (k *Kinds) frontNames() []string {
+// FrontNames lists the fronts, as rules call them.
+func (k Kinds) FrontNames() []string {
 	names := make([]string, 0, len(k.Fronts))
 	for _, f := range k.Fronts {
 		names = append(names, f.Name())
@@ -116,7 +117,7 @@ func (d *document) listening(have func(Listens) bool) string {
 func (d *document) sessions(n *yaml.Node, s *Sessions, path string) {
 	into := fieldsOf(reflect.ValueOf(s).Elem())
 	modes := map[string]*string{}
-	for _, name := range d.kinds.frontNames() {
+	for _, name := range d.kinds.FrontNames() {
 		modes[name] = new(string)
 		into.add(name, reflect.ValueOf(modes[name]).Elem())
 	}

@@ -99,7 +99,7 @@ func (c *Config) checkRules(d *document) {
 			return "", isGroup || isClass || word == "own" || word == "internal"
 		})
 		for j, front := range r.Fronts {
-			d.oneOf(fmt.Sprintf("%s.fronts[%d]", key, j), front, d.kinds.frontNames()...)
+			d.oneOf(fmt.Sprintf("%s.fronts[%d]", key, j), front, d.kinds.FrontNames()...)
 		}
 		for j, hours := range r.Hours {
 			if _, err := policy.ParseHours(hours); err != nil {

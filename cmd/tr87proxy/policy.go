@@ -52,6 +52,7 @@ func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Con
 
 func explainCommand(file *string) *cobra.Command {
 	var as, front, at string
+	fronts := daemon.Kinds().FrontNames()
 	cmd := &cobra.Command{
 		Use: "explain SERVICE DEVICE [DESTINATION...]", Short: "Show who may do what, and which rule says so", Args: between(2, 20),
 		Long: `explain decides as the proxy would: may this identity use this service on this device,
@@ -61,6 +62,9 @@ and send its call to these destinations? It exits with status 1 when it may not.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !uacsta.IsRequest(args[0]) {
 				return usageError{fmt.Errorf("%q is no service; write for example MakeCall or MonitorStart", args[0])}
+			}
+			if !slices.Contains(fronts, front) {
+				return usageError{fmt.Errorf("--front %q: write one of: %s", front, strings.Join(fronts, ", "))}
 			}
 			when := time.Now()
 			if at != "" {
@@ -114,7 +118,8 @@ and send its call to these destinations? It exits with status 1 when it may not.
 		},
 	}
 	cmd.Flags().StringVar(&as, "as", "", "identity, such as sip:alice@contoso.com, or crm")
-	cmd.Flags().StringVar(&front, "front", "sip", "front that the client comes by: sip or xml")
+	cmd.Flags().StringVar(&front, "front", fronts[0], "front that the client comes by: "+strings.Join(fronts, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("front", cobra.FixedCompletions(fronts, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (now)")
 	_ = cmd.MarkFlagRequired("as")
 	return cmd

@@ -25,7 +25,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
-	"github.com/tr87proxy/tr87proxy/files"
+	"github.com/tr87proxy/tr87proxy/internal/files"
 )
 
 // Kinds of certificates.

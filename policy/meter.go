@@ -3,7 +3,7 @@ package policy
 import (
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // Meter counts how often something happens, for each key, and says when it is too often.

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

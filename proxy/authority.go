@@ -6,10 +6,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/audit"
-	"github.com/tr87proxy/tr87proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
 )
 
 // What is told of a refused request is short, however much its sender writes.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

@@ -3,7 +3,7 @@ package proxy
 import (
 	"sync"
 
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

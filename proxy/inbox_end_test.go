@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 )
 
 // When a life has ended, requests that wait are refused, once each, and what was delivered is done.

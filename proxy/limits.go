@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // limited is who has reached which limit of the configuration.

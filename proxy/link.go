@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tr87proxy/tr87proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

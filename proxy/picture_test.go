@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/tr87proxy/tr87proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

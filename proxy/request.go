@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/share"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

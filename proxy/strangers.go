@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/policy"
-	"github.com/tr87proxy/tr87proxy/share"
 )
 
 // Strangers says whom the log has told of lately: a stranger who knocks all the time

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

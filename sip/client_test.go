@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
 // certificate makes a self-signed one for loopback.

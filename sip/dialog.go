@@ -10,7 +10,7 @@ import (
 
 	gosip "github.com/emiago/sipgo/sip"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // Why dialogs and requests end.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // Send sends a request in the dialog, behind all that were sent before. It does

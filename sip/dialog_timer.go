@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // schedule starts the session timer anew.

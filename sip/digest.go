@@ -19,7 +19,7 @@ import (
 
 	"github.com/icholy/digest"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
 // Digest authenticates requests by RFC 7616 and RFC 8760.

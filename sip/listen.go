@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 

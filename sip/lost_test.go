@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // A peer that accepts a connection and never finishes TLS keeps nobody else waiting.

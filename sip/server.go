@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // basic lists what every UA answers with anything but 405.

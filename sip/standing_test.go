@@ -16,7 +16,7 @@ import (
 
 	gosip "github.com/emiago/sipgo/sip"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // answering answers a request with the code that its To names, with all that could make an

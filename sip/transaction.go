@@ -12,7 +12,7 @@ import (
 
 	gosip "github.com/emiago/sipgo/sip"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // quiet is sipgo's logger: what is worth saying is said here, once.

@@ -16,7 +16,7 @@ import (
 
 	gosip "github.com/emiago/sipgo/sip"
 
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 

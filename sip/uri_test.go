@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
 func TestSameURI(t *testing.T) {

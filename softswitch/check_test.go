@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

@@ -3,7 +3,7 @@ package softswitch
 import (
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/linktest"
+	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 )
 
 func TestLinkContract(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

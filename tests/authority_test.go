@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 

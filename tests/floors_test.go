@@ -12,26 +12,26 @@ const module = "github.com/tr87proxy/tr87proxy/"
 // floors says how high each package stands: it may import lower ones only.
 // HACKING.md explains the house.
 var floors = map[string]int{
-	"uacsta": 0, "files": 0, "share": 0, "tls": 1, "accounts": 1, "directory": 0, "certs": 1, "audit": 0, "sip": 2,
-	"config": 2, "policy": 1, // config checks patterns with policy's own rules
-	"callmodel":       1,
-	"proxy":           3,
-	"internal/kind":   4,
-	"linktest":        4,
-	"tr87":            5,
-	"interop/lync":    4,
-	"cstaxml":         5,
-	"asn1":            5,
-	"ctserver":        5,
-	"freeswitch":      5,
-	"gate":            2,
-	"softswitch":      4,
-	"fronttest":       5,
-	"web":             4,
-	"media":           1,
-	"phones":          6,
-	"internal/daemon": 7,
-	"cmd/tr87proxy":   8,
+	"uacsta": 0, "internal/files": 0, "internal/share": 0, "tls": 1, "internal/accounts": 1, "internal/directory": 0, "certs": 1, "internal/audit": 0, "sip": 2,
+	"internal/config": 2, "policy": 1, // config checks patterns with policy's own rules
+	"proxy/callmodel":     1,
+	"proxy":               3,
+	"internal/kind":       4,
+	"proxy/linktest":      4,
+	"tr87":                5,
+	"interop/lync":        4,
+	"wire/cstaxml":        5,
+	"wire/asn1":           5,
+	"wire/ctserver":       5,
+	"links/freeswitch":    5,
+	"internal/gate":       2,
+	"softswitch":          4,
+	"proxy/fronttest":     5,
+	"internal/operations": 4,
+	"softswitch/media":    1,
+	"softswitch/phones":   6,
+	"internal/daemon":     7,
+	"cmd/tr87proxy":       8,
 
 	"scripts/mutate":  0,
 	"scripts/summary": 0,
@@ -40,9 +40,9 @@ var floors = map[string]int{
 // owners says which one package imports a protocol library.
 var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
-	"go.yaml.in/yaml": "config", "github.com/prometheus": "web", "github.com/spf13/cobra": "cmd/tr87proxy",
-	"github.com/go-asn1-ber": "asn1", "golang.org/x/crypto": "accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "media", "github.com/pion/rtcp": "media", "github.com/pion/srtp": "media", "github.com/pion/sdp": "media",
-	"go.etcd.io/bbolt": "phones", "github.com/go-ldap": "directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"go.yaml.in/yaml": "internal/config", "github.com/prometheus": "internal/operations", "github.com/spf13/cobra": "cmd/tr87proxy",
+	"github.com/go-asn1-ber": "wire/asn1", "golang.org/x/crypto": "internal/accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "softswitch/media", "github.com/pion/rtcp": "softswitch/media", "github.com/pion/srtp": "softswitch/media", "github.com/pion/sdp": "softswitch/media",
+	"go.etcd.io/bbolt": "softswitch/phones", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
 func TestFloors(t *testing.T) {

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/asn1"
-	"github.com/tr87proxy/tr87proxy/ctserver"
-	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/links/freeswitch"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // linked waits until a link is up.

@@ -18,13 +18,13 @@ import (
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
-	"github.com/tr87proxy/tr87proxy/asn1"
-	"github.com/tr87proxy/tr87proxy/cstaxml"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
 // What the client of these tests may do: control 200 and send its calls to 201. 300 and 301 are

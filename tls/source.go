@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/files"
+	"github.com/tr87proxy/tr87proxy/internal/files"
 )
 
 // source is a configuration that follows its files.

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tr87"

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/sip"

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 

@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
-	"github.com/tr87proxy/tr87proxy/web"
+	"github.com/tr87proxy/tr87proxy/internal/operations"
 )
 
 // adminSocket is where the running proxy is administered.
@@ -44,7 +44,7 @@ func (a *adminSocket) ask(ctx context.Context, method, path string, into any) er
 			return usageError{fmt.Errorf("%s names no admin socket; write for example: admin: {socket: /run/tr87proxy/admin.sock}", a.config)}
 		}
 	}
-	return web.AskAdmin(ctx, socket, method, path, into)
+	return operations.AskAdmin(ctx, socket, method, path, into)
 }
 
 func statusCommand() *cobra.Command {

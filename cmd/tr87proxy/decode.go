@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/asn1"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
 
 func decodeCommand() *cobra.Command {

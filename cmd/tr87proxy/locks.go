@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
 func unlockCommand() *cobra.Command {

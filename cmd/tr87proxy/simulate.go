@@ -15,14 +15,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/asn1"
 	"github.com/tr87proxy/tr87proxy/certs"
-	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/cstaxml"
-	"github.com/tr87proxy/tr87proxy/ctserver"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // simulation is a foreign-looking switch: the built-in one behind its protocol.

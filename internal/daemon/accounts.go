@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"os"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 

@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/audit"
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 )
 
 // openAudit opens the audit file, where one is configured.

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/audit"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
 )
 
 // Why the audit file cannot be written is said in a few words, and without the file's name where the disk is

@@ -3,9 +3,9 @@ package daemon
 import (
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/ctserver"
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // Card makes devices look like the ports of a card that ctserver drives; shutdown is what a program

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 )
 
 // files are those of a folder.

@@ -19,19 +19,19 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/audit"
-	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/directory"
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/directory"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tls"
-	"github.com/tr87proxy/tr87proxy/web"
 )
 
 func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
@@ -266,7 +266,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &web.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()
@@ -279,11 +279,11 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 	}
 	if cfg.Admin.Socket != "" {
 		mode, _ := strconv.ParseUint(cfg.Admin.Mode, 8, 32) // checked by config
-		l, err := web.ListenAdmin(ctx, cfg.Admin.Socket, os.FileMode(mode))
+		l, err := operations.ListenAdmin(ctx, cfg.Admin.Socket, os.FileMode(mode))
 		if err != nil {
 			return fmt.Errorf("admin.socket: %w", err)
 		}
-		serve((&web.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock}).Run, l)
+		serve((&operations.Admin{Status: n.status, Server: n.server, Reload: n.reload, Locks: func() any { return n.locks() }, Unlock: n.unlock}).Run, l)
 	}
 	if n.file != "" {
 		hangUps := make(chan os.Signal, 1)

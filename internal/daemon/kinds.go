@@ -1,15 +1,15 @@
 package daemon
 
 import (
-	"github.com/tr87proxy/tr87proxy/asn1"
-	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/cstaxml"
-	"github.com/tr87proxy/tr87proxy/ctserver"
-	"github.com/tr87proxy/tr87proxy/freeswitch"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/interop/lync"
-	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/links/freeswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.

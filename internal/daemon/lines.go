@@ -9,8 +9,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/directory"
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/directory"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/tls"

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/audit"
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // guards are those of the proxy, by what they guard. One outlives a link that a reload makes

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/share"
+	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 // server is one listener of a front, or of telephones.

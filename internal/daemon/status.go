@@ -3,8 +3,8 @@ package daemon
 import (
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/phones"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 )
 
 // Status is the state of a running proxy.

@@ -4,10 +4,10 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/media"
-	"github.com/tr87proxy/tr87proxy/phones"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/config"
-	"github.com/tr87proxy/tr87proxy/gate"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tls"

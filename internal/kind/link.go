@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"reflect"
 
-	"github.com/tr87proxy/tr87proxy/accounts"
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/config"
+	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 

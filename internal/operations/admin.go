@@ -1,0 +1,141 @@
+package operations
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Admin is the administrator's port: a local socket, for whoever may open its file.
+// What it does is the program's to say.
+type Admin struct {
+	Status func(sessions, devices bool) any               // for GET /status
+	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
+	Reload func() (any, error)                            // for POST /reload
+	Locks  func() any                                     // for GET /locks
+	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
+}
+
+// ListenAdmin makes the socket. A file that a process left behind is replaced; one that
+// somebody serves is not.
+func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return nil, fmt.Errorf("%s is there, and no socket", path)
+		}
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("%s is served by another process", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	before := syscall.Umask(0o177) // nobody else's, from its first moment on
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	syscall.Umask(before)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Run serves a listener until ctx ends.
+func (a *Admin) Run(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, a.Status(r.URL.Query().Has("sessions"), r.URL.Query().Has("devices")), nil)
+	})
+	mux.HandleFunc("POST /servers/{name}/{what}", func(w http.ResponseWriter, r *http.Request) {
+		what := r.PathValue("what")
+		if what != "start" && what != "stop" {
+			http.NotFound(w, r)
+			return
+		}
+		answer(w, struct{}{}, a.Server(r.PathValue("name"), what == "start"))
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
+		report, err := a.Reload()
+		answer(w, report, err)
+	})
+	mux.HandleFunc("GET /locks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Locks(), nil) })
+	mux.HandleFunc("POST /unlock", func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		unlocked, err := a.Unlock(query.Get("name"), query.Get("from"), query.Has("all"))
+		answer(w, unlocked, err)
+	})
+	return run(ctx, l, mux)
+}
+
+type fault struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, what any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusConflict)
+		what = fault{err.Error()}
+	}
+	_ = json.NewEncoder(w).Encode(what) // it has hung up, perhaps
+}
+
+// ErrNoAdmin says that no proxy serves a socket.
+var ErrNoAdmin = errors.New("no running tr87proxy has this socket")
+
+// ErrNoRight says that the user may not write to a socket.
+var ErrNoRight = errors.New("permission denied; run it as a user who may write to the socket (admin.mode)")
+
+// AskAdmin asks a running proxy, and decodes its answer.
+func AskAdmin(ctx context.Context, socket, method, path string, into any) error {
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}, Timeout: time.Minute}
+	req, err := http.NewRequestWithContext(ctx, method, "http://tr87proxy"+path, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return unreached(socket, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		var f fault
+		if json.Unmarshal(body, &f) != nil || f.Error == "" {
+			f.Error = res.Status
+		}
+		return errors.New(f.Error)
+	}
+	return json.Unmarshal(body, into)
+}
+
+// unreached says why a socket cannot be asked.
+func unreached(socket string, err error) error {
+	var wrapped *url.Error
+	switch {
+	case errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s: %w", socket, ErrNoAdmin)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: %w", socket, ErrNoRight)
+	case errors.As(err, &wrapped):
+		return wrapped.Err
+	}
+	return err
+}

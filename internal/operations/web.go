@@ -1,0 +1,237 @@
+// Package operations serves what operators look at: health and metrics.
+package operations
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tls"
+)
+
+// Operations is the operators' port: /metrics, /healthz, /readyz and, where asked
+// for, /debug/pprof. It has no authentication and belongs on loopback.
+type Operations struct {
+	Proxy *proxy.Proxy
+	UA    *sip.UA
+	// Strangers is what connections of CSTA in XML and ASN.1 take that are neither trusted nor logged in.
+	Strangers *gate.Strangers
+	Pprof     bool
+	Ready     func() bool // false before start and during shutdown
+	// Certificates tells when which certificate file runs out.
+	Certificates func() []tls.Expiry
+	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
+	Telephones func() (reachable, legs int)
+	// TelephonesUA is the user agent that telephones speak to; nil: there are none.
+	TelephonesUA *sip.UA
+	Guards       func() []*accounts.Guard // against guessing of passwords
+	Audit        *audit.Log               // nil: there is none
+	Tally        *audit.Tally             // nil: there is none
+}
+
+// Run serves a listener until ctx ends.
+func (o *Operations) Run(ctx context.Context, l net.Listener) error { return run(ctx, l, o.handler()) }
+
+func run(ctx context.Context, l net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+	var group sync.WaitGroup
+	group.Go(func() {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = server.Shutdown(stop)
+	})
+	err := server.Serve(l)
+	group.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+func (o *Operations) handler() http.Handler {
+	mux := http.NewServeMux()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o.register(registry)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		for _, link := range o.Proxy.Status().Links {
+			if !link.Up {
+				http.Error(w, "link "+link.Name+" is down", http.StatusServiceUnavailable)
+				return
+			}
+		}
+		if err := o.Audit.Failing(); err != nil { // without the file of strangers everything goes on
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if !o.Ready() {
+			http.Error(w, "not serving", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	if o.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func (o *Operations) register(r *prometheus.Registry) {
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tr87proxy", Name: name, Help: help}, value))
+	}
+	counter := func(name, help string, value *atomic.Int64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
+	}
+	gauge("sessions", "Client sessions open.", func() float64 { return float64(o.Proxy.Status().Sessions) })
+	gauge("link_monitors", "Monitors held at the links, and those that wait for a link to come back.", func() float64 { return float64(o.Proxy.Status().Monitors) })
+	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
+	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
+	stack := func(prefix string, ua *sip.UA) {
+		wire := ua.Stats()
+		gauge(prefix+"dialogs", "SIP dialogs open.", func() float64 { n, _, _ := ua.Counts(); return float64(n) })
+		gauge(prefix+"connections", "TCP and TLS connections open.", func() float64 { _, n, _ := ua.Counts(); return float64(n) })
+		gauge(prefix+"transactions", "SIP transactions kept.", func() float64 { _, _, n := ua.Counts(); return float64(n) })
+		counter(prefix+"requests_total", "SIP requests received.", &wire.Requests)
+		counter(prefix+"retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
+		counter(prefix+"malformed_total", "SIP messages that could not be read.", &wire.Malformed)
+		counter(prefix+"refused_total", "SIP requests refused by a limit.", &wire.Refused)
+		counter(prefix+"unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+		counter(prefix+"withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
+		counter(prefix+"dropped_total", "UDP datagrams not looked at: strangers sent too many, or all peers did.", &wire.Dropped)
+		counter(prefix+"transactions_evicted_total", "SIP transactions that gave way to others.", &wire.EvictedTransactions)
+		counter(prefix+"connections_evicted_total", "SIP connections that gave way to others.", &wire.EvictedConnections)
+		counter(prefix+"connections_paced_total", "SIP connections not taken: their peer opened too many a second.", &wire.Paced)
+		counter(prefix+"dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
+		counter(prefix+"stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
+	}
+	stack("sip_", o.UA)
+	if o.TelephonesUA != nil {
+		stack("telephones_sip_", o.TelephonesUA)
+	}
+	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
+	if o.Telephones != nil {
+		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
+		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
+	}
+	if o.Audit != nil {
+		failing := func(name, help string, failing func() error) {
+			gauge(name, help, func() float64 {
+				if failing() != nil {
+					return 1
+				}
+				return 0
+			})
+		}
+		failing("audit_failing", "1 while the audit file cannot be written, and control requests are refused.", o.Audit.Failing)
+		failing("audit_strangers_failing", "1 while the audit file of strangers cannot be written; nothing is refused for that.", o.Tally.Failing)
+		count := func(name, help string, value func() int64) {
+			r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value()) }))
+		}
+		count("audit_lines_total", "Lines of the audit file written.", func() int64 { n, _ := o.Audit.Counts(); return n })
+		count("audit_refused_total", "Entries of the audit file that could not be written.", func() int64 { _, n := o.Audit.Counts(); return n })
+		count("audit_strangers_total", "Entries about strangers, written or counted.", o.Tally.Counted)
+	}
+	r.MustRegister(links{o.Proxy}, guards{o.Guards})
+	if o.Certificates != nil {
+		r.MustRegister(certificates{o.Certificates})
+	}
+	core := o.Proxy.Stats()
+	counter("sessions_total", "Client sessions opened.", &core.Sessions)
+	counter("requests_total", "CSTA requests of clients.", &core.Requests)
+	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
+	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
+	counter("turns_refused_total", "CSTA requests refused because their switching function was busy with others.", &core.TurnsRefused)
+	counter("events_total", "CSTA events given to clients.", &core.Events)
+	counter("overflows_total", "Sessions ended because the client was too slow.", &core.Overflows)
+	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were not taken.", &o.Strangers.Refused)
+	counter("connections_evicted_total", "Connections that were closed to make room for others.", &o.Strangers.Evicted)
+	counter("connections_struck_total", "Connections that were closed for what their peer sent.", &o.Strangers.Struck)
+}
+
+// links tells of the links, which a reload may change.
+type links struct{ proxy *proxy.Proxy }
+
+var (
+	linkUp      = prometheus.NewDesc("tr87proxy_link_up", "1 when the link is up.", []string{"link"}, nil)
+	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link, or waiting for it to come back.", []string{"link"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (l links) Describe(descs chan<- *prometheus.Desc) {
+	descs <- linkUp
+	descs <- linkDevices
+}
+
+// Collect implements prometheus.Collector.
+func (l links) Collect(metrics chan<- prometheus.Metric) {
+	for _, link := range l.proxy.Status().Links {
+		up := 0.0
+		if link.Up {
+			up = 1
+		}
+		metrics <- prometheus.MustNewConstMetric(linkUp, prometheus.GaugeValue, up, link.Name)
+		metrics <- prometheus.MustNewConstMetric(linkDevices, prometheus.GaugeValue, float64(link.Monitors), link.Name)
+	}
+}
+
+// guards tells of names that are locked.
+type guards struct{ list func() []*accounts.Guard }
+
+var (
+	guardLocks = prometheus.NewDesc("tr87proxy_locks", "Names locked at an address after wrong passwords.", []string{"of"}, nil)
+	guardWrong = prometheus.NewDesc("tr87proxy_wrong_passwords_total", "Wrong passwords.", []string{"of"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (g guards) Describe(descs chan<- *prometheus.Desc) {
+	descs <- guardLocks
+	descs <- guardWrong
+}
+
+// Collect implements prometheus.Collector.
+func (g guards) Collect(metrics chan<- prometheus.Metric) {
+	for _, guard := range g.list() {
+		metrics <- prometheus.MustNewConstMetric(guardLocks, prometheus.GaugeValue, float64(len(guard.Locks())), guard.Of())
+		metrics <- prometheus.MustNewConstMetric(guardWrong, prometheus.CounterValue, float64(guard.Wrong()), guard.Of())
+	}
+}
+
+// certificates tells of those in use.
+type certificates struct{ list func() []tls.Expiry }
+
+var certificateEnd = prometheus.NewDesc("tr87proxy_certificate_not_after_seconds", "When a certificate runs out, in seconds since 1970.", []string{"file"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c certificates) Describe(descs chan<- *prometheus.Desc) { descs <- certificateEnd }
+
+// Collect implements prometheus.Collector.
+func (c certificates) Collect(metrics chan<- prometheus.Metric) {
+	seen := map[string]bool{}
+	for _, e := range c.list() {
+		if !seen[e.File] {
+			seen[e.File] = true
+			metrics <- prometheus.MustNewConstMetric(certificateEnd, prometheus.GaugeValue, float64(e.At.Unix()), e.File)
+		}
+	}
+}

@@ -1,0 +1,381 @@
+package freeswitch
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A telephone consults on the channel that it has: FreeSWITCH parks the other party and sends the
+// channel into the dialplan. The channel then is in two calls, as two connections; that of the
+// call that waits is kept by the other.
+
+// orders sends commands one after the other, as long as none is refused, and tells the outcome.
+// Where one of them could not be written, none is sent.
+func (l *Link) orders(texts []instruction, done func(error)) {
+	switch {
+	case len(texts) == 0:
+		done(nil)
+		return
+	case slices.Contains(texts, instruction{}):
+		done(errParameter)
+		return
+	}
+	l.order(texts[0], func(_ any, err error) {
+		if err != nil {
+			done(err)
+			return
+		}
+		l.orders(texts[1:], done)
+	}, nil)
+}
+
+// parking are the commands that have FreeSWITCH park a channel when its partner leaves, not hang
+// up; none where it does already.
+func parking(ch *channel) []instruction {
+	if ch.parks {
+		return nil
+	}
+	ch.parks = true
+	return []instruction{api("uuid_setvar_multi % hangup_after_bridge=false;park_after_bridge=true", word(ch.id))}
+}
+
+// waitsFor is the channel variable of who waits during a consultation: the channel that consults.
+// A link that comes up meanwhile finds it there.
+const waitsFor = "csta_waits_for"
+
+// waiting are the commands before a channel waits for one that talks elsewhere.
+func waiting(ch, other *channel) []instruction {
+	return append(parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id)))
+}
+
+// with is the other device of a call of two that talk; nil when it is none.
+func (ch *channel) with() *channel {
+	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Connected && o.comes == nil {
+		return o
+	}
+	return nil
+}
+
+// consult: ECMA-269 Consultation Call.
+func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
+	ch, err := l.in(s.ExistingCall, uacsta.Connected)
+	to := s.ConsultedDevice.ID
+	switch {
+	case err != nil:
+	case !words.MatchString(to):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
+	case ch.kept != nil || ch.with() == nil:
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	c := newCall(newID(), ch.Device, to)
+	away := api("uuid_dual_transfer % %/XML/% park/inline", word(ch.id), word(to), word(l.cfg.Context))
+	l.orders(slices.Concat(parking(ch), waiting(ch.with(), ch), []instruction{away}), func(err error) {
+		if err == nil && l.channels[ch.id] != ch {
+			err = errState // it has hung up meanwhile
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		second := *ch // the same channel of FreeSWITCH's, in another call
+		second.Inbound, second.kept = true, ch
+		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
+		l.tell(ch.call.Hold(ch, uacsta.CauseConsultation)...)
+		l.add(c, &second)
+		l.tell(c.Initiate(&second, uacsta.CauseConsultation)...)
+		l.tell(c.Originate(&second, uacsta.CauseNewCall)...)
+	})
+}
+
+// recall finds out who waits for whom among channels that are parked, and then goes on. Who waits
+// for somebody that is gone would do so for ever.
+func (l *Link) recall(parked []*channel, then func(error)) {
+	if len(parked) == 0 {
+		then(nil)
+		return
+	}
+	ch := parked[0]
+	l.query(api("uuid_getvar % "+waitsFor, word(ch.id)), func(id string, err error) {
+		if err != nil && !errors.Is(err, errRefused) {
+			then(err)
+			return
+		}
+		talks := l.channels[id]
+		switch alone := l.channels[ch.id] == ch && len(ch.call.Parties) == 1; {
+		case !alone || !words.MatchString(id) || id == "_undef_":
+		case talks == nil:
+			l.kill(ch)
+		case talks.kept == nil && talks.call != ch.call:
+			talks.parks, ch.parks = true, true
+			held := *talks
+			held.State = uacsta.Hold
+			l.add(ch.call, &held)
+			talks.kept = &held
+			l.channels[id] = talks
+		}
+		l.recall(parked[1:], then)
+	})
+}
+
+// pair is two calls of one device: one that it holds, and one that it talks in.
+type pair struct {
+	held, active *channel
+	near, far    *channel // the other parties, the one that waits first; nil where there is not one that talks
+}
+
+// pair finds two calls of one device.
+func (l *Link) pair(held, active uacsta.ConnectionID) (*pair, error) {
+	var p pair
+	var err error
+	if p.held, err = l.in(held, uacsta.Hold); err != nil {
+		return nil, err
+	}
+	if p.active, err = l.in(active, uacsta.Connected); err != nil {
+		return nil, err
+	}
+	if p.held.Device != p.active.Device || p.held.Network != p.active.Network {
+		return nil, errConnection
+	}
+	p.near, p.far = p.held.with(), p.active.with()
+	return &p, nil
+}
+
+// whole is pair of calls that both have another party.
+func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
+	p, err := l.pair(held, active)
+	if err == nil && (p.near == nil || p.far == nil) {
+		err = errState
+	}
+	return p, err
+}
+
+// one reports whether both calls are on one channel.
+func (p *pair) one() bool { return p.active.kept == p.held }
+
+// as sends commands for a pair, and then goes on if it is what it was.
+func (l *Link) as(p *pair, texts []instruction, answer proxy.Answer, then func()) {
+	one := p.one()
+	l.joining(p, texts, func(err error) {
+		if err == nil && (p.one() != one || p.held.with() != p.near || p.active.with() != p.far) {
+			err = errState
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		then()
+	})
+}
+
+// joining sends commands that join channels of two calls, which nobody else does meanwhile.
+func (l *Link) joining(p *pair, texts []instruction, done func(error)) {
+	first, second := p.held.call, p.active.call
+	first.joining, second.joining = true, true
+	l.orders(texts, func(err error) {
+		first.joining, second.joining = false, false
+		done(err)
+	})
+}
+
+// alternate: ECMA-269 Alternate Call. A telephone with a channel for each call holds the one and
+// takes back the other.
+func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
+	p, err := l.whole(s.HeldCall, s.ActiveCall)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	res := uacsta.AlternateCallResponse{}
+	if !p.one() {
+		p.active.holds = true
+		l.orders([]instruction{api("uuid_hold %", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
+		return
+	}
+	l.as(p, append(waiting(p.far, p.active), api("uuid_bridge % %", word(p.held.id), word(p.near.id))), answer, func() {
+		answer(res, nil)
+		p.active.kept, p.held.kept = nil, p.active
+		l.channels[p.held.id] = p.held
+		l.tell(p.active.call.Hold(p.active, uacsta.CauseAlternate)...)
+		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseAlternate)...)
+	})
+}
+
+// reconnect: ECMA-269 Reconnect Call.
+func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
+	p, err := l.pair(s.HeldCall, s.ActiveCall)
+	if err == nil && p.near == nil {
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	res := uacsta.ReconnectCallResponse{}
+	if !p.one() {
+		l.orders([]instruction{api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), api("uuid_hold off %", word(p.held.id))}, func(err error) { answer(res, err) })
+		return
+	}
+	l.joining(p, []instruction{api("uuid_bridge % %", word(p.held.id), word(p.near.id))}, func(err error) {
+		if err == nil && !p.one() {
+			err = errState
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		answer(res, nil)
+		if consulted := p.active.other(); consulted != nil {
+			l.kill(consulted)
+		}
+		l.drop(p.active, uacsta.CauseNormalClearing)
+		l.channels[p.held.id] = p.held
+		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseNormal)...)
+	})
+}
+
+// kill ends a channel that nobody has asked about.
+func (l *Link) kill(ch *channel) { l.order(api("uuid_kill %", word(ch.id)), func(any, error) {}, nil) }
+
+// transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
+// can do.
+func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
+	p, err := l.pair(s.HeldCall, s.ActiveCall)
+	switch {
+	case err != nil:
+	case p.near != nil && p.active.rung() != nil:
+		l.transferEarly(p, p.active.rung(), answer)
+		return
+	case p.near == nil || p.far == nil:
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	l.as(p, []instruction{api("uuid_bridge % %", word(p.near.id), word(p.far.id))}, answer, func() {
+		one := p.one()
+		list, tell := l.unite(p, p.far.Device, p.near, p.far)
+		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
+		tell()
+		if one { // FreeSWITCH ends two by itself
+			l.kill(p.held)
+		}
+	})
+}
+
+// rung is the other device of a call of two that rings; nil when none does.
+func (ch *channel) rung() *channel {
+	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Alerting {
+		return o
+	}
+	return nil
+}
+
+// transferEarly transfers to a device that still rings: the telephone's channels end, and the
+// party that waits calls the device once more, as FreeSWITCH cannot hand over what rings. That the
+// channels end is not told as such.
+func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
+	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device))
+	if onward == (instruction{}) {
+		answer(nil, errParameter)
+		return
+	}
+	p.active.leaves, p.held.leaves = true, true
+	sent := func(_ any, err error) {
+		if err == nil && l.channels[p.near.id] != p.near {
+			err = errState // it has hung up meanwhile
+		}
+		if err != nil {
+			answer(nil, err)
+			l.cleared(p.active, uacsta.CauseNormalClearing)
+			l.cleared(p.held, uacsta.CauseNormalClearing)
+			return
+		}
+		list, tell := l.unite(p, far.Device, p.near)
+		answer(uacsta.TransferCallResponse{TransferredCall: uacsta.Conn(p.near.call.ID, far.Device), Connections: list}, nil)
+		tell()
+	}
+	l.order(api("uuid_kill % NORMAL_CLEARING", word(p.active.id)), func(_ any, err error) {
+		if err == nil {
+			l.order(onward, sent, nil)
+			return
+		}
+		answer(nil, err)
+		for _, ch := range []*channel{p.active, p.held} { // what FreeSWITCH has still goes on
+			if ch.leaves = false; !l.there(ch) {
+				l.cleared(ch, uacsta.CauseNormalClearing)
+			}
+		}
+	}, nil)
+}
+
+// there reports whether FreeSWITCH has a connection's channel.
+func (l *Link) there(ch *channel) bool {
+	active := l.channels[ch.id]
+	return active == ch || active != nil && active.kept == ch
+}
+
+// unite takes a device out of its two calls, and makes one of them, of who stays. tell tells it.
+func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.ConnectionListItem, tell func()) {
+	z := newCall(newID(), stays[0].Device, to)
+	members := make([]callmodel.Member[*channel], len(stays))
+	for i, ch := range stays {
+		members[i] = ch.member()
+	}
+	list, notices := z.Transfer(p.held.member(), p.active.member(), to, members...)
+	l.remove(p.held)
+	l.remove(p.active)
+	l.move(z, stays...)
+	return list, func() { l.tell(notices...) }
+}
+
+// replaced: a telephone has transferred by itself, by REFER with Replaces: its channel ends, and
+// the other parties are together. It reports false where there are no two calls.
+func (l *Link) replaced(ch *channel) bool {
+	for _, other := range l.of(ch.Device) {
+		if other != ch && l.channels[other.id] == other && other.Device == ch.Device && other.Network == ch.Network && other.with() != nil && ch.with() != nil {
+			near, far := other.with(), ch.with()
+			_, tell := l.unite(&pair{held: other, active: ch}, far.Device, near, far)
+			tell()
+			return true
+		}
+	}
+	return false
+}
+
+// conference: ECMA-269 Conference Call. All three go into a conference of FreeSWITCH.
+func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
+	p, err := l.whole(s.HeldCall, s.ActiveCall)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	name := ownRooms + newID()
+	room := form("conference:%@default inline", word(name))
+	l.as(p, []instruction{api("uuid_transfer % -both %", word(p.active.id), room), api("uuid_transfer % %", word(p.near.id), room)}, answer, func() {
+		one := p.one()
+		z := newCall(newID(), p.active.Device, p.far.Device)
+		z.room = name
+		secondary := p.active.connection()
+		how := callmodel.Joining{By: p.active.Device, Added: p.far.Device, Primary: p.held.connection(), Secondary: &secondary, Cause: uacsta.CauseConference}
+		list, notices := z.Conference(how, p.active.member(), p.near.member(), p.far.member())
+		l.remove(p.held)
+		l.move(z, p.active, p.near, p.far)
+		for _, ch := range z.Parties {
+			ch.parks = true // in the conference, when everybody else has left
+		}
+		answer(uacsta.ConferenceCallResponse{ConferenceCall: p.active.connection(), Connections: list}, nil)
+		l.tell(notices...)
+		if !one {
+			l.kill(p.held)
+		}
+	})
+}

@@ -1,0 +1,382 @@
+package freeswitch
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// causes are what hang-up causes (Q.850, and FreeSWITCH's own) mean in CSTA.
+var causes = map[string]uacsta.EventCause{
+	"NORMAL_CLEARING": uacsta.CauseNormalClearing, "SUCCESS": uacsta.CauseNormalClearing, "NONE": uacsta.CauseNormalClearing, "NORMAL_UNSPECIFIED": uacsta.CauseNormalClearing,
+	"MANAGER_REQUEST": uacsta.CauseNormalClearing, "ALLOTTED_TIMEOUT": uacsta.CauseTimeout, "MEDIA_TIMEOUT": uacsta.CauseTimeout, "RECOVERY_ON_TIMER_EXPIRE": uacsta.CauseTimeout,
+	"SYSTEM_SHUTDOWN": uacsta.CauseSwitchingFunctionTerminated, "ORIGINATOR_CANCEL": uacsta.CauseCallCancelled, "LOSE_RACE": uacsta.CauseMultipleAlerting,
+	"PICKED_OFF": uacsta.CauseCallPickup, "ATTENDED_TRANSFER": uacsta.CauseTransfer, "BLIND_TRANSFER": uacsta.CauseSingleStepTransfer,
+	"USER_BUSY": uacsta.CauseBusy, "CALL_REJECTED": uacsta.CauseBusy, "NO_ANSWER": uacsta.CauseCallNotAnswered, "NO_USER_RESPONSE": uacsta.CauseCallNotAnswered,
+	"ORIGINATOR_TIMEOUT": uacsta.CauseCallNotAnswered, "PROGRESS_TIMEOUT": uacsta.CauseCallNotAnswered,
+	"UNALLOCATED_NUMBER": uacsta.CauseNumberUnallocated, "NUMBER_CHANGED": uacsta.CauseNumberChanged, "INVALID_NUMBER_FORMAT": uacsta.CauseInvalidNumberFormat,
+	"NO_ROUTE_DESTINATION": uacsta.CauseDestNotObtainable, "NO_ROUTE_TRANSIT_NET": uacsta.CauseNetworkNotObtainable, "SUBSCRIBER_ABSENT": uacsta.CauseDestNotObtainable,
+	"USER_NOT_REGISTERED": uacsta.CauseDestOutOfOrder, "DESTINATION_OUT_OF_ORDER": uacsta.CauseDestOutOfOrder, "GATEWAY_DOWN": uacsta.CauseNetworkOutOfOrder,
+	"NETWORK_OUT_OF_ORDER": uacsta.CauseNetworkOutOfOrder, "NORMAL_CIRCUIT_CONGESTION": uacsta.CauseTrunksBusy, "SWITCH_CONGESTION": uacsta.CauseNetworkCongestion,
+	"REQUESTED_CHAN_UNAVAIL": uacsta.CauseTrunksBusy, "INCOMPATIBLE_DESTINATION": uacsta.CauseIncompatibleDestination, "BEARERCAPABILITY_NOTAVAIL": uacsta.CauseNotAvailableBearerService,
+	"OUTGOING_CALL_BARRED": uacsta.CauseDestNotObtainable, "INCOMING_CALL_BARRED": uacsta.CauseDestNotObtainable, "DO_NOT_DISTURB": uacsta.CauseDoNotDisturb,
+	"NORMAL_TEMPORARY_FAILURE": uacsta.CauseResourcesNotAvailable,
+}
+
+func causeOf(e event) uacsta.EventCause {
+	if cause, ok := causes[e.get("Hangup-Cause")]; ok {
+		return cause
+	}
+	return uacsta.CauseNormal
+}
+
+// told takes an event.
+func (l *Link) told(e event) {
+	ch := l.channels[e.get("Unique-ID")]
+	switch name := e.get("Event-Name"); {
+	case name == "CHANNEL_CREATE":
+		l.created(e)
+	case name == "BACKGROUND_JOB":
+		l.outcome(e.get("Job-UUID"), e.body)
+	case name == "CUSTOM":
+		l.custom(e)
+	case name == "CHANNEL_BRIDGE":
+		l.bridged(e)
+	case name == "PHONE_FEATURE_SUBSCRIBE":
+		l.featureKey(e)
+	case name == "MESSAGE_WAITING":
+		l.messageWaiting(e)
+	case ch == nil || ch.virtual: // it began before the link did
+	case name == "CHANNEL_PROGRESS", name == "CHANNEL_PROGRESS_MEDIA":
+		l.rings(ch)
+	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
+		l.voice(ch, e)
+	case name == "CHANNEL_ANSWER":
+		l.answered(ch, e.get("Caller-Destination-Number"))
+	case name == "CHANNEL_HOLD":
+		l.tell(ch.call.Hold(ch, uacsta.CauseNormal)...)
+	case name == "CHANNEL_UNHOLD":
+		ch.holds = false
+		l.tell(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
+	case name == "CHANNEL_HANGUP":
+		ch.quiet()
+		if ch.leaves {
+			delete(l.channels, ch.id)
+		} else {
+			l.hungUp(ch, e)
+		}
+	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
+		l.digit(ch)
+		l.watch.Tell(ch.Device, func(ref string) any {
+			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
+		})
+	}
+}
+
+// custom takes the events of modules.
+func (l *Link) custom(e event) {
+	switch e.get("Event-Subclass") {
+	case "callcenter::info":
+		l.callcenter(e)
+	case "fifo::info":
+		l.fifo(e)
+	case "valet_parking::info":
+		l.valet(e)
+	case "conference::maintenance":
+		l.room(e)
+	case "csta::queue", "csta::trunk", "csta::forward":
+		l.dialplan(e)
+	case "sofia::gateway_state":
+		l.gateway(e)
+	default:
+		l.registered(e)
+	}
+}
+
+// created: a channel has come. Whoever calls has dialled; whoever is called does not ring yet.
+func (l *Link) created(e event) {
+	id := e.get("Unique-ID")
+	if !words.MatchString(id) || l.channels[id] != nil || l.full() {
+		return
+	}
+	ch := &channel{id: id, Connection: callmodel.Connection{Inbound: e.get("Call-Direction") == "inbound"}}
+	ch.Device, ch.Network = numberOf(e)
+	ch.sip = e.get("variable_sip_call_id")
+	if made := l.awaited[id]; made != nil {
+		delete(l.awaited, id)
+		if l.calls[made.call.ID] == nil {
+			l.kill(ch) // it is too late
+			return
+		}
+		if made.by != nil {
+			ch.comes = made
+		}
+		l.called(made.call, ch, e)
+		return
+	}
+	if from := l.caller(ch, e); from != nil {
+		l.called(from.call, ch, e)
+		return
+	}
+	c := newCall(id, e.get("Caller-Caller-ID-Number"), e.get("Caller-Destination-Number"))
+	if l.calls[id] != nil { // that of a channel of this name before
+		c.ID = newID()
+	}
+	l.add(c, ch)
+	if rdnis := e.get("Caller-RDNIS"); words.MatchString(rdnis) {
+		c.Redirected = rdnis
+	}
+	if !ch.Inbound {
+		return
+	}
+	c.Calling = ch.Device
+	if ch.Network {
+		l.through(ch, l.trunkDevice(e.get("variable_sip_gateway")))
+	}
+	l.tell(c.Initiate(ch, uacsta.CauseNormal)...)
+	l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
+}
+
+// caller is the channel whose call a new one is for; nil: it has a call of its own.
+func (l *Link) caller(ch *channel, e event) *channel {
+	if ch.Inbound {
+		return nil
+	}
+	from := l.channels[e.get("Other-Leg-Unique-ID")]
+	if from == nil {
+		from = l.channels[l.offers[ch.Device]]
+		delete(l.offers, ch.Device)
+		if ch.Network || from != nil && from.call.queue == "" {
+			return nil
+		}
+	}
+	if from == nil || from.call.full() {
+		return nil
+	}
+	return from
+}
+
+// called: a channel is made for a call that there is.
+func (l *Link) called(c *call, ch *channel, e event) {
+	l.add(c, ch)
+	if ch.Network {
+		l.leaves(ch, e)
+	}
+}
+
+// leaves: a call goes out by a gateway, or what the dialplan calls a trunk.
+func (l *Link) leaves(ch *channel, e event) {
+	c := ch.call
+	trunk := c.exit
+	if trunk == "" {
+		trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
+	}
+	l.through(ch, trunk)
+	l.tell(c.Leave(ch, ch.Trunk, c.Cause())...)
+}
+
+// rings: the telephone that is called rings, or the calling one that was asked to call.
+func (l *Link) rings(ch *channel) {
+	c := ch.call
+	switch {
+	case ch.Inbound || ch.State != "" || ch.comes != nil:
+	case c.prompted == ch.id:
+		l.tell(c.Initiate(ch, uacsta.CauseMakeCall)...)
+	default:
+		if part := c.queued(); part != nil {
+			l.divert(part, ch.Device, uacsta.CauseDistributed)
+		}
+		ch.rang = time.Now()
+		l.tell(c.Deliver(ch, c.Cause())...)
+	}
+}
+
+// answered: a channel is answered; FreeSWITCH answers one that has called when somebody else has,
+// or by itself where calls wait: at the number that the dialplan has it at.
+func (l *Link) answered(ch *channel, at string) {
+	c := ch.call
+	if ch.Inbound {
+		l.waits(ch, at)
+		return
+	}
+	l.rings(ch) // where it answered at once
+	switch {
+	case c.prompted == ch.id:
+		l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
+	case ch.comes == nil:
+		c.queue = ""
+		l.established(ch)
+		if c.predicts {
+			l.enqueue(c, c.Calling, uacsta.CauseMakePredictiveCall)
+			c.predicts = false
+		}
+	case c.room != "":
+		l.added(ch)
+	}
+}
+
+// established: a device takes part in a call.
+func (l *Link) established(ch *channel) { l.tell(ch.call.Establish(ch, ch.call.Cause())...) }
+
+// hungUp: a channel is over, and with it the call that it kept.
+func (l *Link) hungUp(ch *channel, e event) {
+	kept, c, cause := ch.kept, ch.call, causeOf(e)
+	switch how := e.get("variable_transfer_disposition"); {
+	case how == "replaced" && kept == nil && l.replaced(ch):
+		return
+	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; nobody says where to
+		l.transferred(ch, "")
+		return
+	}
+	sent := c.sending != nil && c.sending.from == ch
+	l.gone(ch, cause)
+	if !sent {
+		l.alone(c)
+	}
+	if kept != nil {
+		l.cleared(kept, cause)
+	}
+}
+
+func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
+	c := ch.call
+	was := ch.State
+	switch s := c.sending; {
+	case s != nil && s.from == ch:
+		c.sending = nil
+		l.sentOn(ch, s.to, s.cause)
+		return
+	case ch.comes != nil: // nobody knows of it
+		l.remove(ch)
+		l.tell(c.Missed(ch.Device, cause))
+		return
+	case cause == uacsta.CauseCallPickup && was == uacsta.Alerting:
+		l.pickedUp(ch)
+		return
+	case l.unanswered(ch):
+		return
+	}
+	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
+	unanswered := was == uacsta.Alerting || was == ""
+	nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed // whom it called was not even rung
+	switch {
+	case failed && (!ch.Inbound && unanswered && c.prompted != ch.id):
+		l.remove(ch)
+		l.fail(c, ch.Device, cause)
+		return
+	case failed && nobody:
+		l.fail(c, c.Called, cause)
+	}
+	if was == "" {
+		l.remove(ch)
+		return
+	}
+	l.drop(ch, cause)
+}
+
+// drop tells that a device has left a call, and takes it out.
+func (l *Link) drop(ch *channel, cause uacsta.EventCause) {
+	l.tell(ch.call.Clear(ch, cause)...)
+	l.remove(ch)
+}
+
+// cleared is drop, and what follows for who is left.
+func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
+	l.drop(ch, cause)
+	l.alone(ch.call)
+}
+
+// alone ends what is left of a call when one device is: nobody comes to it any more.
+func (l *Link) alone(c *call) {
+	if !slices.ContainsFunc(c.Parties, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
+		for len(c.Parties) > 0 { // queues, and who was picked up without anybody there
+			l.drop(c.Parties[0], uacsta.CauseNormalClearing)
+		}
+		return
+	}
+	if len(c.Parties) != 1 {
+		return
+	}
+	switch last := c.Parties[0]; {
+	case l.channels[last.id] != last: // who consults has nobody to go back to
+		l.drop(last, uacsta.CauseNormalClearing)
+	case last.parks && last.kept == nil:
+		l.kill(last)
+	}
+}
+
+// fail tells that a device could not be reached.
+func (l *Link) fail(c *call, device string, cause uacsta.EventCause) {
+	c.failed = true
+	l.tell(c.Unreached(device, cause)...)
+}
+
+// sentOn: a call has left a device for another one, as a service of ours wanted it.
+func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
+	if cause == uacsta.CauseSingleStepTransfer {
+		l.transferred(ch, to)
+	} else {
+		l.divert(ch, to, cause)
+	}
+}
+
+// divert: a device is in a call no longer, and another one is to be.
+func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
+	l.tell(ch.call.Divert(ch, to, cause)...)
+	l.remove(ch)
+}
+
+// transferred: a device has transferred a call in one step.
+func (l *Link) transferred(ch *channel, to string) {
+	l.tell(ch.call.SingleStepTransfer(ch, to)...)
+	l.remove(ch)
+}
+
+// registered: a telephone has come, or gone.
+func (l *Link) registered(e event) {
+	number, in := e.get("from-user"), false
+	switch e.get("Event-Subclass") {
+	case "sofia::register":
+		in = true
+	case "sofia::unregister":
+	case "sofia::expire":
+		number = e.get("user")
+	default:
+		return
+	}
+	l.service(number, in)
+	if _, known := l.devices[number]; known && in && words.MatchString(e.get("profile-name")) {
+		agent := e.get("user-agent")
+		l.profiles[number] = profile{e.get("profile-name"), agent[:min(len(agent), maxAgent)]}
+	}
+}
+
+// service: a device is in service, or out of it.
+func (l *Link) service(device string, in bool) {
+	switch was, known := l.devices[device]; {
+	case !words.MatchString(device) || known && was == in:
+		return
+	case !known && len(l.devices) >= maxDevices:
+		l.crowded("devices", maxDevices)
+		return
+	}
+	l.devices[device] = in
+	l.watch.Tell(device, func(ref string) any {
+		if in {
+			return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), Cause: uacsta.CauseNormal}
+		}
+		return uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), Cause: uacsta.CauseNormal}
+	})
+}
+
+// How many devices and channels are followed at most, and how much is kept of what they say.
+const (
+	maxDevices  = 100000
+	maxChannels = 20000
+	maxParties  = 200  // of a call
+	maxOffers   = 1000 // to agents that are not called yet
+	maxAgent    = 200  // of a User-Agent
+)

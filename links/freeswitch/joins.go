@@ -1,0 +1,349 @@
+package freeswitch
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Calls of which one comes to another: picked up, fetched from where it waits or is parked, and
+// conferences.
+
+// bridged: two channels hear each other. Where they are in different calls, one has taken the
+// other.
+func (l *Link) bridged(e event) {
+	comes, waits := l.channels[e.get("Bridge-A-Unique-ID")], l.channels[e.get("Bridge-B-Unique-ID")]
+	switch {
+	case comes == nil || waits == nil || comes.virtual || waits.virtual:
+		return
+	case comes.call == waits.call:
+		for _, ch := range []*channel{comes, waits} {
+			if ch.comes != nil {
+				l.takes(ch, ch.comes.why)
+			}
+		}
+		return
+	case comes.call.joining || waits.call.joining:
+		return
+	}
+	if c := comes.call; c.picked != nil || c.queued() != nil {
+		comes, waits = waits, comes
+	}
+	cause := uacsta.CauseNormal
+	switch c := waits.call; {
+	case c.picked != nil:
+		cause = uacsta.CauseCallPickup
+	case c.queued() != nil:
+		if cause = uacsta.CauseDistributed; c.queued().parked {
+			cause = uacsta.CausePark
+		}
+	case len(c.Parties) != 1 || len(comes.call.Parties) != 1: // why, shows when a channel ends
+		c.taker, comes.call.taker = comes, waits
+		return
+	}
+	l.join(comes, waits.call, cause)
+}
+
+// join: a channel leaves its call for another one.
+func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
+	if c.full() {
+		return
+	}
+	l.drop(ch, cause)
+	ch.State = ""
+	l.add(c, ch)
+	l.takes(ch, cause)
+}
+
+// takes: a telephone talks in a call that rang, waited or was parked elsewhere.
+func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
+	c := ch.call
+	if made := ch.comes; made != nil && made.by.call == c && made.by.State == uacsta.Alerting {
+		l.pickedUp(made.by)
+	}
+	ch.comes = nil
+	if from := c.picked; from != nil {
+		c.picked = nil
+		l.divert(from, ch.Device, cause)
+	} else if part := c.queued(); part != nil {
+		l.divert(part, ch.Device, cause)
+	}
+	if cause != "" {
+		c.Why = cause
+	}
+	l.established(ch)
+}
+
+// pickedUp: a telephone that rang does not any more, because somebody has taken the call.
+func (l *Link) pickedUp(ch *channel) {
+	c := ch.call
+	for _, o := range c.Parties {
+		switch {
+		case o.comes == nil || o.comes.by != ch:
+			continue
+		case o.Device == ch.Device: // it has been called once more, to answer
+			l.remove(ch)
+		default:
+			l.divert(ch, o.Device, o.comes.why)
+		}
+		return
+	}
+	c.picked = ch
+	if t := c.taker; t != nil && l.channels[t.id] == t && t.call != c {
+		l.join(t, c, uacsta.CauseCallPickup)
+	}
+}
+
+// pickUp: ECMA-269 Directed Pickup Call, of a call that rings or is parked.
+func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
+	ch, err := l.in(s.CallToBePickedUp, uacsta.Alerting, uacsta.Queued)
+	device := s.RequestingDevice.ID
+	switch {
+	case err != nil:
+	case !words.MatchString(device):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	case ch.other() == nil || ch.call.room != "": // in a conference nobody has called
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	target, cause := form("&intercept(%)", word(ch.other().id)), uacsta.CauseCallPickup
+	if ch.parked {
+		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.Device)), uacsta.CausePark
+	}
+	id := newID()
+	l.originate(id, l.telephone(device), device, nil, target, &awaited{call: ch.call, by: ch, why: cause},
+		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.ID, device)}, answer)
+}
+
+// pickUpGroup: ECMA-269 Group Pickup Call: of the telephones that ring in the device's call group,
+// the one that has rung longest.
+func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
+	device := s.NewDestination.ID
+	if !words.MatchString(device) {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination))
+		return
+	}
+	l.group(device, func(group string, err error) {
+		if err == nil && (group == "" || s.PickGroup != nil && s.PickGroup.ID != group) {
+			err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidPickUpDeviceID)
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		var ringing []*channel
+		for _, ch := range l.channels {
+			if ch.State == uacsta.Alerting && !ch.Network && ch.Device != device && words.MatchString(ch.Device) && ch.call.room == "" {
+				ringing = append(ringing, ch)
+			}
+		}
+		slices.SortFunc(ringing, func(a, b *channel) int {
+			return cmp.Or(a.rang.Compare(b.rang), l.parties[a.Device][a]-l.parties[b.Device][b])
+		})
+		l.firstOf(ringing, group, func(ch *channel) {
+			if ch == nil {
+				answer(nil, uacsta.Refuse(uacsta.StateIncompatibility, uacsta.NoCallToAnswer))
+				return
+			}
+			pick := uacsta.DirectedPickupCall{CallToBePickedUp: ch.connection(), RequestingDevice: s.NewDestination}
+			l.pickUp(&pick, func(res any, err error) {
+				if picked, ok := res.(uacsta.DirectedPickupCallResponse); ok {
+					res = uacsta.GroupPickupCallResponse{PickedCall: picked.PickedCall}
+				}
+				answer(res, err)
+			})
+		})
+	})
+}
+
+// firstOf finds the first telephone that is in a call group, and still rings; nil when none is.
+func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
+	if len(ringing) == 0 {
+		done(nil)
+		return
+	}
+	ch := ringing[0]
+	l.group(ch.Device, func(its string, err error) {
+		if err == nil && its == group && l.channels[ch.id] == ch && ch.State == uacsta.Alerting {
+			done(ch)
+			return
+		}
+		l.firstOf(ringing[1:], group, done)
+	})
+}
+
+// group asks for the call group of a user of the directory; "" is none.
+func (l *Link) group(user string, done func(group string, err error)) {
+	l.query(api("list_users user %", word(user)), func(reply string, err error) {
+		if err != nil {
+			done("", errBusy)
+			return
+		}
+		done(groupOf(reply, user, l.cfg.Domain), nil)
+	})
+}
+
+// groupOf reads the table that list_users answers with: its first line names the columns.
+func groupOf(table, user, domain string) string {
+	head, rows, _ := strings.Cut(table, "\n")
+	columns := strings.Split(strings.TrimSpace(head), "|")
+	id, home, group := slices.Index(columns, "userid"), slices.Index(columns, "domain"), slices.Index(columns, "callgroup")
+	if id < 0 || home < 0 || group < 0 {
+		return ""
+	}
+	for row := range strings.Lines(rows) {
+		if cells := strings.Split(strings.TrimSpace(row), "|"); len(cells) == len(columns) && cells[id] == user && cells[home] == domain {
+			return cells[group]
+		}
+	}
+	return ""
+}
+
+// park: ECMA-269 Park Call: the other party goes to a place of a valet's parking lot.
+func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
+	ch, err := l.in(s.Parking, uacsta.Connected)
+	place := s.ParkTo.ID
+	switch {
+	case err != nil:
+	case !words.MatchString(place):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParkToDeviceID)
+	case ch.with() == nil:
+		err = errState
+	case l.parts[place] > 0:
+		err = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidParkToDeviceState)
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	l.send(ch, place, l.elsewhere(ch, form("'valet_park:% %' inline", word(l.cfg.ParkLot), word(place))), uacsta.CausePark, answer,
+		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.ID, place)})
+}
+
+// What conferences that services make are named with: they are no devices.
+const ownRooms = "csta-"
+
+// participations are the causes of Conferenced for each way to take part, and the flags of a
+// member.
+var participations = map[uacsta.ParticipationType]struct {
+	cause uacsta.EventCause
+	flags string
+}{
+	uacsta.ParticipationActive: {uacsta.CauseActiveParticipation, ""}, uacsta.ParticipationSilent: {uacsta.CauseSilentParticipation, "+flags{mute}"},
+}
+
+// addParty: ECMA-269 Single Step Conference Call. Whoever talks goes on talking in a conference
+// of FreeSWITCH, and the new device comes to it when it answers.
+func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer) {
+	ch, err := l.in(s.ActiveCall, uacsta.Connected)
+	device, how := s.DeviceToJoin.ID, participations[s.ParticipationType]
+	switch {
+	case err != nil:
+	case how.cause == "":
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParticipationType)
+	case !words.MatchString(device):
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	case ch.with() == nil && ch.call.room == "" || ch.kept != nil:
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	c := ch.call
+	var texts []instruction
+	room := c.room
+	if room == "" {
+		room = ownRooms + newID()
+		texts = []instruction{api("uuid_transfer % -both conference:%@default inline", word(ch.id), word(room))}
+	}
+	l.orders(texts, func(err error) {
+		if err == nil && ch.call != c {
+			err = errState
+		}
+		if err != nil {
+			answer(nil, err)
+			return
+		}
+		c.room = room
+		for _, member := range c.Parties {
+			member.parks = true // in the conference, when everybody else has left
+		}
+		l.originate(newID(), l.dial(device), device, nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, by: ch, why: how.cause},
+			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.ID, device)}, answer)
+	})
+}
+
+// added: a device that was called to a conference has answered.
+func (l *Link) added(ch *channel) {
+	by, why := ch.comes.by, ch.comes.why
+	ch.comes, ch.parks = nil, true
+	l.tell(conferenced(ch.call, callmodel.Joining{By: by.Device, Added: ch.Device, Primary: by.connection(), Cause: why}, ch)...)
+}
+
+// conferenced has a channel take part in the conference that a call is.
+func conferenced(c *call, how callmodel.Joining, joined *channel) []callmodel.Notice {
+	var members []callmodel.Member[*channel]
+	for _, ch := range c.Parties {
+		if ch.State != "" && ch != joined {
+			members = append(members, ch.member())
+		}
+	}
+	_, notices := c.Conference(how, append(members, joined.member())...)
+	return notices
+}
+
+// room takes what mod_conference tells of conferences that are not our services': such a one is a
+// device, and all that are in it are in one call.
+func (l *Link) room(e event) {
+	ch, name := l.channels[e.get("Unique-ID")], e.get("Conference-Name")
+	if ch == nil || ch.virtual || strings.HasPrefix(name, ownRooms) || !words.MatchString(name) {
+		return
+	}
+	room := l.channels["conference "+name]
+	switch e.get("Action") {
+	case "add-member":
+		switch {
+		case room == nil && !ch.call.full() && !l.full():
+			room = &channel{id: "conference " + name, Connection: callmodel.Connection{Device: name}, virtual: true}
+			l.add(ch.call, room)
+			l.established(room)
+		case room != nil && room.call != ch.call && !room.call.full():
+			before := ch.connection()
+			notices := conferenced(room.call, callmodel.Joining{By: name, Added: ch.Device, Primary: room.connection(), Secondary: &before, Cause: uacsta.CauseConference}, ch)
+			l.move(room.call, ch)
+			l.tell(notices...)
+		}
+	case "del-member":
+		if room != nil && room.call == ch.call { // it goes on elsewhere
+			l.cleared(ch, uacsta.CauseNormalClearing)
+			ch.State = uacsta.Connected
+			l.add(newCall(newID(), ch.Device, ""), ch)
+		}
+	}
+}
+
+// end: ECMA-269 Clear Connection. That of a queue ends who waits, that of a conference the
+// conference.
+func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
+	ch, err := l.in(s.ConnectionToBeCleared, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold, uacsta.Queued)
+	if err == nil && ch.leg() == nil {
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	text := api("uuid_kill % NORMAL_CLEARING", word(ch.leg().id))
+	if name, room := strings.CutPrefix(ch.id, "conference "); room {
+		text = api("conference % hup all", word(name))
+	}
+	l.order(text, answer, uacsta.ClearConnectionResponse{})
+}

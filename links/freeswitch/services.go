@@ -1,0 +1,395 @@
+package freeswitch
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+var (
+	errService    = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	errConnection = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
+	errBusy       = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+	errParameter  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
+	errState      = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState)
+)
+
+// Request implements proxy.Link.
+func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	if !l.ready.Load() {
+		reply(nil, proxy.Refusal(gate.ErrClosed))
+		return
+	}
+	proxy.Perform(req, reply, func(service any, answer proxy.Answer) {
+		l.inbox.Do(func() { l.perform(service, answer) }, func(err error) { answer(nil, err) })
+	})
+}
+
+// perform carries out a service. Its answer comes before the events that it causes.
+func (l *Link) perform(service any, answer proxy.Answer) {
+	switch s := service.(type) {
+	case *uacsta.MonitorStart:
+		answer(l.watch.Start(s, words.MatchString))
+	case *uacsta.MonitorStop:
+		answer(l.watch.Stop(s))
+	case *uacsta.SnapshotDevice:
+		answer(l.snapshot(s.SnapshotObject.ID), nil)
+	case *uacsta.SnapshotCall:
+		answer(l.snapshotCall(s.SnapshotObject))
+	case *uacsta.MakeCall:
+		l.makeCall(s, answer)
+	case *uacsta.AnswerCall:
+		l.lift(s, answer)
+	case *uacsta.ClearConnection:
+		l.end(s, answer)
+	case *uacsta.HoldCall:
+		l.hold(s, answer)
+	case *uacsta.RetrieveCall:
+		l.retrieve(s, answer)
+	case *uacsta.GenerateDigits:
+		l.generate(s, answer)
+	case *uacsta.DeflectCall:
+		l.deflect(s, answer)
+	case *uacsta.SingleStepTransferCall:
+		l.transfer(s, answer)
+	case *uacsta.ConsultationCall:
+		l.consult(s, answer)
+	case *uacsta.AlternateCall:
+		l.alternate(s, answer)
+	case *uacsta.ReconnectCall:
+		l.reconnect(s, answer)
+	case *uacsta.TransferCall:
+		l.transferCall(s, answer)
+	case *uacsta.ConferenceCall:
+		l.conference(s, answer)
+	case *uacsta.MakePredictiveCall:
+		l.predict(s, answer)
+	case *uacsta.DirectedPickupCall:
+		l.pickUp(s, answer)
+	case *uacsta.GroupPickupCall:
+		l.pickUpGroup(s, answer)
+	case *uacsta.ParkCall:
+		l.park(s, answer)
+	case *uacsta.SingleStepConferenceCall:
+		l.addParty(s, answer)
+	case *uacsta.PlayMessage:
+		l.play(s, answer)
+	case *uacsta.RecordMessage:
+		l.record(s, answer)
+	case *uacsta.Stop:
+		l.stop(s, answer)
+	case *uacsta.GetDoNotDisturb:
+		l.getDoNotDisturb(s, answer)
+	case *uacsta.SetDoNotDisturb:
+		l.setDoNotDisturb(s, answer)
+	case *uacsta.GetForwarding:
+		l.getForwarding(s, answer)
+	case *uacsta.SetForwarding:
+		l.setForwarding(s, answer)
+	case *uacsta.GetMessageWaitingIndicator:
+		answer(uacsta.GetMessageWaitingIndicatorResponse{MessageWaitingOn: l.waiting[s.Device.ID]}, nil)
+	case *uacsta.SetMessageWaitingIndicator:
+		l.setMessageWaiting(s, answer)
+	default:
+		answer(nil, errService)
+	}
+}
+
+// generate: ECMA-269 Generate Digits.
+func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
+	sent := tones(s.CharactersToSend)
+	if !sent.ok {
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.CharactersToSendNotSupported))
+		return
+	}
+	ch, err := l.in(s.ConnectionToSendDigits, uacsta.Connected)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	if s.ToneDuration != nil && *s.ToneDuration > 0 {
+		sent = form("%@%", sent, count(*s.ToneDuration))
+	}
+	l.order(api("uuid_send_dtmf % %", word(ch.id), sent), answer, uacsta.GenerateDigitsResponse{})
+}
+
+// in finds the channel of a connection that is in one of some states. Queues and conferences are
+// for services that take Queued only.
+func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState) (*channel, error) {
+	ch := l.find(id)
+	if ch == nil {
+		return nil, errConnection
+	}
+	if slices.Contains(states, ch.State) && (!ch.virtual || slices.Contains(states, uacsta.Queued)) {
+		return ch, nil
+	}
+	return nil, errState
+}
+
+// order sends a command and answers by its reply. Its events come later, by the same way.
+func (l *Link) order(text instruction, answer proxy.Answer, res any) {
+	l.query(text, func(_ string, err error) {
+		switch {
+		case errors.Is(err, errParameter):
+		case err != nil:
+			l.say(slog.LevelInfo, text.name(), "a command that is refused", "command", text.name(), "err", err)
+			err = errBusy
+		}
+		answer(res, err)
+	})
+}
+
+// query sends a command and gives its reply; errParameter: it could not be written.
+func (l *Link) query(text instruction, done func(reply string, err error)) {
+	if text.text == "" {
+		done("", errParameter)
+		return
+	}
+	deliver := l.inbox.Deliverer()
+	if err := l.socket.send(text.text, func(reply string, err error) { deliver(func() { done(reply, err) }) }); err != nil {
+		done("", err)
+	}
+}
+
+// newID makes an identifier of a channel or a job, as FreeSWITCH makes them.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0F|0x40, b[8]&0x3F|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// makeCall has the calling telephone ring, and then sends it into the dialplan.
+func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
+	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
+	switch {
+	case !words.MatchString(from):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
+		return
+	case !words.MatchString(to):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
+		return
+	}
+	id := newID()
+	set := []part{form("origination_caller_id_number=%", word(to))}
+	if s.AutoOriginate == uacsta.DoNotPrompt {
+		set = append(set, variables(l.cfg.AutoAnswer))
+	}
+	c := newCall(id, from, to)
+	c.prompted = id
+	l.originate(id, l.telephone(from), from, set, l.extension(to), &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+}
+
+// predict: ECMA-269 Make Predictive Call: the called device rings first, and comes to the queue
+// that called when it answers.
+func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
+	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
+	target, prefixed := strings.CutPrefix(from, l.cfg.QueuePrefix)
+	switch {
+	case !prefixed || !words.MatchString(target):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID))
+		return
+	case !words.MatchString(to):
+		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID))
+		return
+	case s.SignallingDetection != nil || len(s.DestinationDetection) > 0:
+		answer(nil, errParameter)
+		return
+	}
+	id := newID()
+	c := newCall(id, from, to)
+	c.predicts = true
+	l.originate(id, l.dial(to), to, nil, l.extension(target), &awaited{call: c},
+		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
+}
+
+// originate has FreeSWITCH dial a device, and then go on with a target. It answers when FreeSWITCH
+// has taken the command; who hears that the device does not answer, depends on what it is awaited
+// for.
+func (l *Link) originate(id string, dialled part, device string, with []part, target part, made *awaited, res any, answer proxy.Answer) {
+	if len(l.jobs) >= maxWaiting || made.call.full() {
+		answer(nil, errBusy)
+		return
+	}
+	name, c := newID(), made.call
+	l.awaited[id], l.calls[c.ID] = made, c
+	forget := func() bool {
+		_, never := l.awaited[id]
+		delete(l.awaited, id)
+		if len(c.Parties) == 0 {
+			delete(l.calls, c.ID)
+		}
+		return never
+	}
+	failed := func(result string) {
+		if !strings.HasPrefix(result, "-") || !forget() { // else it never rang
+			return
+		}
+		cause, known := causes[strings.TrimSpace(strings.TrimPrefix(result, "-ERR"))]
+		if !known {
+			cause = uacsta.CauseDestOutOfOrder
+		}
+		told := device
+		if c.predicts {
+			told = c.Calling
+		}
+		l.tell(c.Missed(told, cause))
+	}
+	set := form("origination_uuid=%", word(id))
+	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
+		set = form("%,%", set, v)
+	}
+	l.jobs[name] = &job{until: time.Now().Add(l.cfg.RingTime + l.cfg.Timeout), channel: id, done: failed}
+	l.order(background(name, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
+		if err != nil {
+			forget()
+			delete(l.jobs, name)
+		}
+		answer(res, err)
+	}, res)
+}
+
+// outcome takes what has become of a job. A channel that FreeSWITCH says it has made may still be
+// to come.
+func (l *Link) outcome(name, result string) {
+	j := l.jobs[name]
+	if j == nil || l.awaited[j.channel] != nil && !strings.HasPrefix(result, "-") {
+		return
+	}
+	delete(l.jobs, name)
+	j.done(result)
+}
+
+// expire ends jobs whose outcome is overdue: the calls have failed. A channel that comes later has
+// a call of its own.
+func (l *Link) expire(now time.Time) {
+	for name, j := range l.jobs {
+		if now.After(j.until) {
+			l.say(slog.LevelInfo, "", "FreeSWITCH does not say what has become of a call that it was to make", "channel", j.channel)
+			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
+		}
+	}
+}
+
+// telephone is how FreeSWITCH calls a telephone of its directory.
+func (l *Link) telephone(device string) part {
+	return form("user/%@%", word(device), word(l.cfg.Domain))
+}
+
+// extension is how a command names an extension of the dialplan.
+func (l *Link) extension(number string) part {
+	return form("% XML %", word(number), word(l.cfg.Context))
+}
+
+// dial is how FreeSWITCH calls a destination: a telephone, or by what is configured for others.
+func (l *Link) dial(number string) part {
+	if _, known := l.devices[number]; !known && l.cfg.Outside != "" && word(number).ok {
+		return configured(strings.ReplaceAll(l.cfg.Outside, "{number}", number))
+	}
+	return l.telephone(number)
+}
+
+// deflect sends a call that rings somewhere else: its caller is sent into the dialplan again.
+func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
+	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting, uacsta.Queued)
+	if err == nil && (len(s.NewDestination) != 1 || !words.MatchString(s.NewDestination[0].ID)) {
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	}
+	if err == nil && ch.other() == nil {
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	to := s.NewDestination[0].ID
+	l.send(ch, to, api("uuid_transfer % %", word(ch.other().id), l.extension(to)), uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
+}
+
+// transfer sends the other party of a call somewhere else.
+func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
+	ch, err := l.in(s.ActiveCall, uacsta.Connected, uacsta.Queued)
+	if err == nil && !words.MatchString(s.TransferredTo.ID) {
+		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
+	}
+	if err == nil && (ch.other() == nil || len(ch.call.Parties) != 2) {
+		err = errState
+	}
+	if err != nil {
+		answer(nil, err)
+		return
+	}
+	to := s.TransferredTo.ID
+	l.send(ch, to, l.elsewhere(ch, l.extension(to)), uacsta.CauseSingleStepTransfer, answer,
+		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.ID, to)})
+}
+
+// elsewhere is the command that sends the other party of a call to an extension.
+func (l *Link) elsewhere(ch *channel, to part) instruction {
+	if ch.Inbound || ch.call.prompted == ch.id { // the other one is its B leg
+		return api("uuid_transfer % -bleg %", word(ch.id), to)
+	}
+	return api("uuid_transfer % %", word(ch.other().id), to)
+}
+
+// send has a call sent from a device to another one. That a telephone has left it shows when its
+// channel ends; a queue has none.
+func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.EventCause, answer proxy.Answer, res any) {
+	c := ch.call
+	if !ch.virtual {
+		c.sending = &sending{ch, to, cause}
+	}
+	l.order(text, func(res any, err error) {
+		answer(res, err)
+		switch {
+		case err != nil:
+			c.sending = nil
+		case ch.virtual && ch.State != uacsta.Null:
+			l.sentOn(ch, to, cause)
+		}
+	}, res)
+}
+
+func (l *Link) snapshot(device string) any {
+	list := &uacsta.SnapshotDeviceDataList{}
+	for _, ch := range l.of(device) {
+		if ch.Watched() != device || ch.State == "" {
+			continue
+		}
+		states := []uacsta.LocalConnectionState{ch.State}
+		for _, o := range ch.call.Parties {
+			if o != ch && o.State != "" {
+				states = append(states, o.State)
+			}
+		}
+		list.SnapshotDeviceResponseInfo = append(list.SnapshotDeviceResponseInfo, uacsta.SnapshotDeviceResponseInfo{
+			ConnectionIdentifier: ch.connection(), LocalCallState: uacsta.CallState{CompoundCallState: states},
+		})
+	}
+	return uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}
+}
+
+func (l *Link) snapshotCall(id uacsta.ConnectionID) (any, error) {
+	own := l.find(id)
+	if own == nil {
+		return nil, errConnection
+	}
+	list := &uacsta.SnapshotCallDataList{}
+	for _, ch := range own.call.Parties {
+		if ch.State != "" {
+			connection := ch.connection()
+			list.SnapshotCallResponseInfo = append(list.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
+				DeviceOnCall: uacsta.Ext(ch.Device), CallIdentifier: &connection, LocalConnectionInfo: ch.State,
+			})
+		}
+	}
+	return uacsta.SnapshotCallResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotCallData{SnapshotData: list}}, nil
+}

@@ -1,0 +1,359 @@
+package freeswitch
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+)
+
+// Bounds of what the event socket may send.
+const (
+	maxHeaders = 64 << 10  // of a message, or of an event
+	maxValue   = 512       // of what is kept of a header
+	maxBody    = 256 << 10 // read whole
+	maxList    = 128 << 20 // read row by row
+	maxWaiting = 1000      // commands without reply
+	maxWritten = 4 << 20   // octets of these that FreeSWITCH has not taken
+)
+
+// Why a message is none.
+var (
+	errLong    = errors.New("a message of the event socket is too long")
+	errBroken  = errors.New("no message of the event socket")
+	errRefused = errors.New("FreeSWITCH refuses")
+	errHungUp  = errors.New("FreeSWITCH closed the connection")
+	errNothing = fmt.Errorf("%w: it has nothing to say", errRefused)
+)
+
+// message is one message of the event socket: headers, and a body where there is a length.
+type message struct {
+	headers map[string]string
+	length  int
+	body    string
+}
+
+// readMessage reads a message.
+func readMessage(r *bufio.Reader) (*message, error) {
+	m, err := readHead(r)
+	if err == nil {
+		err = m.readBody(r)
+	}
+	return m, err
+}
+
+// readHead reads the headers of a message.
+func readHead(r *bufio.Reader) (*message, error) {
+	headers, err := readHeaders(r, false)
+	if err != nil {
+		return nil, err
+	}
+	m := &message{headers: headers}
+	if text, ok := headers["Content-Length"]; ok {
+		if m.length, err = strconv.Atoi(text); err != nil || m.length < 0 {
+			return nil, errBroken
+		}
+	}
+	return m, nil
+}
+
+// readBody reads the body of a message whose headers are read.
+func (m *message) readBody(r io.Reader) error {
+	if m.length > maxBody {
+		return errLong
+	}
+	body := make([]byte, m.length)
+	_, err := io.ReadFull(r, body)
+	m.body = string(body)
+	return err
+}
+
+// wanted are the headers that the link reads: the others, of which events have a hundred, are not
+// kept.
+var wanted = func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq(`Content-Type Content-Length Reply-Text Event-Name Event-Subclass Unique-ID Other-Leg-Unique-ID Bridge-A-Unique-ID
+		Bridge-B-Unique-ID Job-UUID Call-Direction Channel-Presence-ID Caller-Caller-ID-Number Caller-Destination-Number Caller-RDNIS Hangup-Cause
+		variable_sip_call_id variable_sip_gateway variable_sip_gateway_name variable_transfer_disposition DTMF-Digit
+		Playback-File-Path Playback-Status Record-File-Path Record-Completion-Cause Application-Data Application-Response
+		CC-Action CC-Agent CC-Cancel-Reason CC-Member-Session-UUID CC-Queue FIFO-Action FIFO-Name Action Valet-Extension Conference-Name
+		Queue Trunk From To Reason Gateway State Ping-Status from-user user user-agent profile-name profile_name call-id ringCount
+		Feature-Action Feature-Enabled Action-Name Action-Value MWI-Message-Account MWI-Messages-Waiting`) {
+		names[name] = true
+	}
+	return names
+}()
+
+// readHeaders reads lines up to an empty one; blank lines before the first are left out. Those of
+// events are written as URLs are.
+func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
+	headers, size, begun := map[string]string{}, 0, false
+	for {
+		slice, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			return nil, errLong
+		}
+		if err != nil {
+			return headers, err
+		}
+		line := string(slice)
+		if size += len(line); size > maxHeaders {
+			return nil, errLong
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			if begun {
+				return headers, nil
+			}
+			continue
+		}
+		begun = true
+		key, value, found := strings.Cut(line, ": ")
+		if !found {
+			key, value = strings.TrimSuffix(line, ":"), ""
+		}
+		if !wanted[key] {
+			continue
+		}
+		if escaped {
+			if plain, err := url.PathUnescape(value); err == nil {
+				value = plain
+			}
+		}
+		headers[key] = legible(value)
+	}
+}
+
+// legible is text that XML can carry, of bounded length: control characters, what is no character,
+// and octets that are no UTF-8 become U+FFFD.
+func legible(text string) string {
+	if len(text) > maxValue {
+		text = strings.Clone(text[:maxValue])
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
+// event reads the event in a message of the type text/event-plain.
+func (m *message) event() (event, error) {
+	r := bufio.NewReaderSize(strings.NewReader(m.body+"\n"), min(len(m.body), maxHeaders)+1)
+	headers, err := readHeaders(r, true)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return event{}, err
+	}
+	rest, _ := io.ReadAll(io.LimitReader(r, maxValue)) // a string does not fail
+	return event{headers, strings.TrimSpace(string(rest))}, nil
+}
+
+// event is what FreeSWITCH tells.
+type event struct {
+	headers map[string]string
+	body    string
+}
+
+func (e event) get(name string) string { return e.headers[name] }
+
+// socket is a connection to the event socket. Replies come in the order of the commands.
+type socket struct {
+	*gate.Commands[*command]
+	in      *bufio.Reader
+	timeout time.Duration
+	event   func(event)
+	greeted chan struct{} // holds a value when FreeSWITCH wants the password
+}
+
+// command is one that waits for its reply.
+type command struct {
+	list func(io.Reader) error // takes a reply that is a list, as it comes; nil: it is read whole
+	done func(reply string, err error)
+}
+
+func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, told func(event)) *socket {
+	limits := gate.Limits{Log: log, MaxOutstanding: maxWaiting, QueueLength: maxWaiting, QueueOctets: maxWritten, WriteTime: timeout}
+	return &socket{
+		Commands: gate.NewCommands(nc, limits, 0, func(c *command, err error) { c.done("", err) }),
+		in:       bufio.NewReaderSize(nc, maxHeaders), timeout: timeout, event: told, greeted: make(chan struct{}, 1),
+	}
+}
+
+// send sends a command, with headers and a body below it where it has any: whoever makes one sees
+// to it that what comes from outside is one word. done is called with the reply, or an error that
+// says what FreeSWITCH has against it, or that the connection has ended; not when send itself fails.
+func (s *socket) send(text string, done func(reply string, err error)) error {
+	return s.give(text, &command{done: done}, false)
+}
+
+// give is send of a command that may take a list, or keeps the connection.
+func (s *socket) give(text string, c *command, probe bool) error {
+	name, _, _ := strings.Cut(text, " ")
+	if !strings.Contains(text, "\n\n") { // it has no body
+		text += "\n\n"
+	}
+	return s.Give(gate.Command[*command]{Is: c, Name: name, Frame: []byte(text), Timeout: s.timeout, Probe: probe})
+}
+
+// login gives the command that tells the password. FreeSWITCH ends the connection right behind a
+// refusal, which is to be the reason nevertheless.
+func (s *socket) login(ctx context.Context, command string) error {
+	_, err := s.await(ctx, command, func(err error) {
+		if errors.Is(err, errRefused) {
+			s.Close(errors.New("FreeSWITCH refuses the password (session.password-file)"))
+		}
+	})
+	return err
+}
+
+// ask sends a command that keeps the connection, and waits for its reply.
+func (s *socket) ask(ctx context.Context, text string) (string, error) {
+	return s.await(ctx, text, func(error) {})
+}
+
+// await is ask; first is told the outcome before anything that FreeSWITCH says later is read.
+func (s *socket) await(ctx context.Context, text string, first func(error)) (string, error) {
+	type answer struct {
+		reply string
+		err   error
+	}
+	answered := make(chan answer, 1)
+	if err := s.give(text, &command{done: func(reply string, err error) {
+		first(err)
+		answered <- answer{reply, err}
+	}}, true); err != nil {
+		return "", err
+	}
+	select {
+	case a := <-answered:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// read reads until the connection fails, and returns why.
+func (s *socket) read() error {
+	for {
+		err := s.readOne()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errHungUp
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readOne reads a message, and takes it.
+func (s *socket) readOne() error {
+	m, err := readHead(s.in)
+	if err != nil {
+		return err
+	}
+	if c := s.lists(m); c != nil {
+		if first, _ := s.in.Peek(1); len(first) > 0 && first[0] != '-' { // no refusal
+			return s.readList(c, m.length)
+		}
+	}
+	if err := m.readBody(s.in); err != nil {
+		return err
+	}
+	return s.take(m)
+}
+
+// lists is the command that a message replies to by a list; nil: the message is none such.
+func (s *socket) lists(m *message) *command {
+	c, waits := s.First()
+	if m.headers["Content-Type"] != "api/response" || m.length == 0 || !waits || c.list == nil {
+		return nil
+	}
+	return c
+}
+
+// readList has a command take a list as it comes: for as long as more of it comes, it is in time.
+func (s *socket) readList(c *command, length int) error {
+	if length > maxList {
+		return errLong
+	}
+	body := reading{io.LimitReader(s.in, int64(length)), func() { s.Wait(s.timeout) }}
+	if err := c.list(body); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return err
+	}
+	return s.reply("")
+}
+
+// reading is a reader that says when it has read something.
+type reading struct {
+	io.Reader
+	more func()
+}
+
+func (r reading) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.more()
+	}
+	return n, err
+}
+
+func (s *socket) take(m *message) error {
+	switch m.headers["Content-Type"] {
+	case "auth/request":
+		select {
+		case s.greeted <- struct{}{}:
+		default: // it has said so before
+		}
+	case "command/reply":
+		return s.reply(m.headers["Reply-Text"])
+	case "api/response":
+		return s.reply(m.body)
+	case "text/event-plain":
+		e, err := m.event()
+		if err != nil {
+			return err
+		}
+		s.event(e)
+	case "text/disconnect-notice":
+		return errors.New("FreeSWITCH has ended the connection")
+	case "text/rude-rejection":
+		return errors.New("FreeSWITCH lets nobody in from this address: see acl in its event_socket.conf.xml")
+	}
+	return nil
+}
+
+// reply gives a reply to the command that waits longest.
+func (s *socket) reply(text string) error {
+	c, waits := s.Replied()
+	if !waits {
+		return fmt.Errorf("%w: a reply to nothing", errBroken)
+	}
+	text = strings.TrimSpace(text)
+	why, refused := strings.CutPrefix(text, "-ERR")
+	if !refused { // a command that it does not understand
+		why, refused = strings.CutPrefix(text, "-USAGE")
+	}
+	switch why = strings.TrimSpace(why); {
+	case !refused:
+		c.done(text, nil)
+	case why == "no reply":
+		c.done("", errNothing)
+	default:
+		c.done("", fmt.Errorf("%w: %.100q", errRefused, why))
+	}
+	return nil
+}

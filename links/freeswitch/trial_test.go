@@ -1,0 +1,813 @@
+package freeswitch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/tests/recordings"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// trial is a link to a FreeSWITCH that does what it is told, and tells what the test says.
+type trial struct {
+	t    *testing.T
+	link *Link
+	core *core
+
+	mu       sync.Mutex
+	commands []string
+	database map[string]string
+	refuse   string // commands that begin so are refused
+	answer   string // to any command; "": as it should be
+	replies  chan string
+	raw      func(octets string) // is given each command as it is written; nil: nobody
+	pending  atomic.Int32        // commands whose answers are being taken
+	sent     atomic.Int64        // commands
+}
+
+// wire is the connection of a trial.
+type wire struct {
+	net.Conn
+	*trial
+}
+
+func (w wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.raw != nil {
+		w.raw(string(p))
+	}
+	text := strings.TrimSpace(string(p))
+	reply := "+OK"
+	if stored, db := strings.CutPrefix(text, "api db "); db {
+		switch parts := strings.Split(stored, "/"); parts[0] {
+		case "insert":
+			w.database[parts[1]+"/"+parts[2]] = parts[3]
+		case "delete":
+			delete(w.database, parts[1]+"/"+parts[2])
+		default:
+			if reply = w.database[parts[1]+"/"+parts[2]]; reply == "" {
+				reply = "-ERR no reply"
+			}
+		}
+	} else if name, get := strings.CutPrefix(text, "api uuid_getvar "); get {
+		if reply = w.database[name]; reply == "" {
+			reply = "_undef_"
+		}
+	} else if user, list := strings.CutPrefix(text, "api list_users user "); list {
+		reply = "userid|context|domain|group|contact|callgroup|effective_caller_id_name|effective_caller_id_number\n" +
+			user + "|default|elsewhere.test|default|error/user_not_registered|wrong||\n" +
+			user + "|default|pbx.test|default|error/user_not_registered|" + w.database["group "+user] + "||\n\n+OK\n"
+	} else {
+		w.commands = append(w.commands, text)
+	}
+	if w.refuse != "" && strings.HasPrefix(text, w.refuse) {
+		reply = "-ERR db Command not found!"
+	}
+	if w.answer != "" {
+		reply = w.answer
+	}
+	w.sent.Add(1)
+	w.replies <- reply
+	return len(p), nil
+}
+func (w wire) SetWriteDeadline(time.Time) error { return nil }
+func (w wire) Close() error                     { return nil }
+
+func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
+	t.Helper()
+	cfg.Domain = "pbx.test"
+	l, err := NewLink(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &trial{
+		t: t, link: l, database: map[string]string{}, replies: make(chan string, maxWaiting),
+		core: &core{watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1)},
+	}
+	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.told)
+	l.begin(tr.core)
+	l.inbox.Open()
+	l.ready.Store(true)
+	ended := make(chan error, 1)
+	var group sync.WaitGroup
+	group.Go(func() { _ = l.inbox.Run(ended) })
+	group.Go(func() {
+		ended <- l.socket.Serve(context.Background(), func() error {
+			for {
+				select {
+				case reply := <-tr.replies:
+					tr.pending.Add(1)
+					if err := l.socket.reply(reply); err != nil {
+						t.Error(err)
+					}
+					tr.pending.Add(-1)
+				case <-l.socket.Ended():
+					return errBroken
+				}
+			}
+		})
+	})
+	t.Cleanup(func() { l.socket.Close(errors.New("over")); group.Wait() })
+	for _, device := range devices {
+		object := uacsta.Dev(device)
+		res := tr.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
+		tr.core.watched[res.CrossRef()] = device
+	}
+	return tr
+}
+
+// tell tells events, one in a line: its name, or subclass, and headers.
+func (tr *trial) tell(lines string) {
+	tr.t.Helper()
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() {
+		defer close(done)
+		for line := range strings.Lines(lines) {
+			words := strings.Fields(line)
+			e := event{headers: map[string]string{"Event-Name": words[0]}}
+			if strings.Contains(words[0], "::") {
+				e.headers = map[string]string{"Event-Name": "CUSTOM", "Event-Subclass": words[0]}
+			}
+			for _, word := range words[1:] {
+				name, value, _ := strings.Cut(word, "=")
+				e.headers[short(name)] = value
+			}
+			tr.link.told(e)
+		}
+	})
+	<-done
+}
+
+// short are names of headers that are used often.
+func short(name string) string {
+	long := map[string]string{
+		"id": "Unique-ID", "of": "Other-Leg-Unique-ID", "dir": "Call-Direction", "who": "Channel-Presence-ID", "to": "Caller-Destination-Number",
+		"from": "Caller-Caller-ID-Number", "why": "Hangup-Cause", "a": "Bridge-A-Unique-ID", "b": "Bridge-B-Unique-ID",
+	}[name]
+	if long == "" {
+		return name
+	}
+	return long
+}
+
+func (tr *trial) ask(service any) (*uacsta.Message, error) {
+	return (&player{t: tr.t, link: tr.link}).ask(service)
+}
+
+func (tr *trial) must(service any) *uacsta.Message {
+	tr.t.Helper()
+	m, err := tr.ask(service)
+	if err != nil {
+		tr.t.Fatalf("%T: %v", service, err)
+	}
+	return m
+}
+
+func (tr *trial) refused(service any, why string) {
+	tr.t.Helper()
+	if m, err := tr.ask(service); err == nil || !strings.HasSuffix(err.Error(), why) {
+		tr.t.Errorf("%T: %v, %v, not %s", service, m, err, why)
+	}
+}
+
+// settle waits until all commands are answered, and what follows from the answers is done.
+func (tr *trial) settle() {
+	tr.t.Helper()
+	deadline := time.After(patience)
+	for idle := 0; idle < 2; {
+		before := tr.sent.Load()
+		tr.tell("")
+		if idle++; tr.link.socket.Waiting() > 0 || tr.pending.Load() > 0 || tr.sent.Load() != before {
+			idle = 0
+		}
+		select {
+		case <-deadline:
+			tr.t.Fatal("commands are without answer")
+		default:
+		}
+	}
+}
+
+// hears compares what a device has been told since the last time.
+func (tr *trial) hears(device string, want ...string) {
+	tr.t.Helper()
+	tr.settle()
+	tr.core.mu.Lock()
+	defer tr.core.mu.Unlock()
+	if got := tr.core.told[device]; !slices.Equal(got, want) {
+		tr.t.Errorf("%s hears\n%s\nnot\n%s", device, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	delete(tr.core.told, device)
+}
+
+// gave is the last command, with the link's own identifiers as #.
+func (tr *trial) gave() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if len(tr.commands) == 0 {
+		return ""
+	}
+	return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`).ReplaceAllString(tr.commands[len(tr.commands)-1], "#")
+}
+
+func (tr *trial) gives(want string) {
+	tr.t.Helper()
+	tr.settle()
+	if got := tr.gave(); got != want {
+		tr.t.Errorf("the command is %q, not %q", got, want)
+	}
+}
+
+// made is the channel that the last originate makes.
+func (tr *trial) made() string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	_, rest, _ := strings.Cut(tr.commands[len(tr.commands)-1], "origination_uuid=")
+	id, _, _ := strings.Cut(rest, ",")
+	return id
+}
+
+const calls1002 = `CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=1002
+CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=B
+`
+
+const talking = calls1002 + "CHANNEL_ANSWER id=B\nCHANNEL_ANSWER id=A\n"
+
+const inQueue = `CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=9700
+CHANNEL_ANSWER id=A
+callcenter::info CC-Action=member-queue-start CC-Queue=9700@pbx.test CC-Member-Session-UUID=A
+`
+
+func offered(agent, id string) string {
+	return fmt.Sprintf("callcenter::info CC-Action=agent-offering CC-Agent=%s@pbx.test CC-Member-Session-UUID=A\nCHANNEL_CREATE id=%s dir=outbound who=%s@pbx.test\nCHANNEL_PROGRESS id=%s\n", agent, id, agent, id)
+}
+
+// A call that an agent does not answer goes on waiting; so it does while another one rings.
+func TestQueue(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02"}, "1002", "1003", "029700")
+	tr.tell(inQueue + offered("1002", "B"))
+	tr.hears("029700", "Queued 029700 queued enteringDistribution", "Diverted 029700 null distributed")
+	tr.hears("1002", "Delivered 1002 alerting distributed")
+	tr.tell("CHANNEL_HANGUP id=B why=NO_ANSWER")
+	tr.hears("1002", "Diverted 1002 null redirected")
+	tr.hears("029700", "Queued 029700 queued noAvailableAgents")
+	tr.tell(offered("1002", "C") + offered("1003", "D") + "CHANNEL_HANGUP id=C why=NO_ANSWER")
+	tr.hears("029700", "Diverted 029700 null distributed")
+	tr.tell("CHANNEL_ANSWER id=D")
+	tr.hears("1003", "Delivered 1003 alerting distributed", "Failed 1002 alerting callNotAnswered", "Established 1003 connected distributed")
+	tr.tell("CHANNEL_HANGUP id=D why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+	tr.hears("029700")
+	if len(tr.link.calls) != 0 || len(tr.link.parts) != 0 {
+		t.Errorf("%d calls, %d queues are left", len(tr.link.calls), len(tr.link.parts))
+	}
+}
+
+// Who waits too long, or gives up, is in no queue any more. How many wait is told.
+func TestQueueEnds(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "9700")
+	tr.tell(inQueue + "callcenter::info CC-Action=member-queue-end CC-Member-Session-UUID=A CC-Cause=Cancel CC-Cancel-Reason=TIMEOUT")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 9700 null queueTimeOverflow")
+	tr.tell("fifo::info FIFO-Action=push FIFO-Name=9700@pbx.test id=A\nfifo::info FIFO-Action=abort FIFO-Name=9700@pbx.test id=A")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 9700 null normalClearing")
+	tr.tell("fifo::info FIFO-Action=push FIFO-Name=9700@pbx.test id=A\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 1001 queued normalClearing", "ConnectionCleared 9700 null normalClearing")
+}
+
+// The dialplan says what is a queue, and what is a trunk.
+func TestDialplan(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", TrunkPrefix: "01", Queues: func(number string) bool { return number == "9501" }},
+		"1002", "0120", "0121", "01gw", "029500", "029501")
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound from=5550100 to=193190
+csta::trunk Trunk=20 id=A
+csta::queue Queue=9500 id=A
+CHANNEL_CREATE id=B of=A dir=outbound who=1002@pbx.test
+CHANNEL_PROGRESS id=B
+CHANNEL_ANSWER id=B`)
+	tr.hears("0120", "Queued 029500 connected enteringDistribution", "Diverted 029500 connected distributed", "Delivered 1002 connected distributed", "Established 1002 connected distributed")
+	calls := tr.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("0120")})
+	if calls.Text("crossRefIDorSnapshotData/snapshotData/snapshotDeviceResponseInfo/connectionIdentifier/callID") != "A" {
+		t.Errorf("the trunk has the calls %s", calls)
+	}
+	tr.tell(`CHANNEL_CREATE id=E dir=inbound who=1003@pbx.test to=5000
+CHANNEL_ANSWER id=E to=9501`) // the dialplan has sent it on
+	tr.hears("029501", "Queued 029501 queued enteringDistribution")
+	tr.tell(`csta::trunk Trunk=21 id=B
+CHANNEL_CREATE id=C dir=inbound who=1002@pbx.test to=2055
+csta::trunk Trunk=21 id=C
+CHANNEL_CREATE id=D of=C dir=outbound to=55 variable_sip_gateway_name=gw
+CHANNEL_PROGRESS id=D`)
+	tr.hears("0121", "NetworkReached 55  newCall", "Delivered 55 alerting newCall")
+	tr.tell("sofia::gateway_state Gateway=gw State=REGED\nsofia::gateway_state Gateway=gw State=NOREG Ping-Status=DOWN\nsofia::gateway_state Gateway=g\u2028w State=REGED")
+	tr.hears("01gw", "BackInService  normal", "OutOfService  normal")
+}
+
+// A call is transferred to a device that still rings.
+func TestTransferEarly(t *testing.T) {
+	const consulting = talking + "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\n"
+	for name, refused := range map[string]string{
+		"": "", "who waits has gone": "api uuid_transfer", "FreeSWITCH does not want to": "api uuid_kill", "the telephone has gone": "api uuid_kill A",
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+			tr.tell(talking)
+			own := tr.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn("A", "1001"), ConsultedDevice: uacsta.Dev("1003")}).Text("initiatedCall/callID")
+			tr.tell(strings.TrimPrefix(consulting, talking))
+			tr.hears("1003", "Delivered 1003 alerting newCall")
+			tr.settle()
+			for _, device := range []string{"1001", "1002"} {
+				tr.core.mu.Lock()
+				delete(tr.core.told, device)
+				tr.core.mu.Unlock()
+			}
+			transfer := uacsta.TransferCall{HeldCall: uacsta.Conn("A", "1001"), ActiveCall: uacsta.Conn(own, "1001")}
+			if tr.refuse = refused; refused != "" {
+				if gone := refused == "api uuid_kill A"; gone { // its end is told between the command and the reply
+					tr.link.inbox.Post(func() {
+						tr.link.perform(&transfer, func(any, error) {})
+						tr.link.told(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
+					})
+				} else {
+					tr.refused(transfer, "resourceBusy")
+				}
+				if stays := refused == "api uuid_kill"; stays {
+					tr.hears("1001")
+					tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING")
+				}
+				tr.hears("1001", "ConnectionCleared 1001 null normalClearing", "ConnectionCleared 1001 null normalClearing")
+				return
+			}
+			tr.must(transfer)
+			tr.gives("api uuid_transfer B 1003 XML default")
+			tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=ORIGINATOR_CANCEL\nCHANNEL_CREATE id=D of=B dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D")
+			tr.hears("1001", "Transfered 1001 null transfer")
+			tr.hears("1002", "Transfered 1001 connected transfer", "Delivered 1003 connected redirected", "Established 1003 connected redirected")
+			tr.hears("1003", "ConnectionCleared 1003 null callCancelled", "Delivered 1003 alerting redirected", "Established 1003 connected redirected")
+		})
+	}
+}
+
+// The dialplan says whose call it forwards; a call that comes from elsewhere says so itself.
+func TestForwarded(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+	tr.tell(`CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=1002
+csta::forward From=1002 To=1003 Reason=busy id=A
+csta::forward From=1002 To=1003 Reason=whim id=A
+CHANNEL_CREATE id=B of=A dir=outbound who=1003@pbx.test
+CHANNEL_PROGRESS id=B`)
+	tr.hears("1002", "Diverted 1002 null callForwardBusy")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Diverted 1002 connected callForwardBusy", "Delivered 1003 connected callForwardBusy")
+	tr.hears("1003", "Delivered 1003 alerting callForwardBusy")
+	if c := tr.link.calls["A"]; c.Redirected != "1002" {
+		t.Errorf("the last redirecting device is %q", c.Redirected)
+	}
+	tr.tell("CHANNEL_CREATE id=C dir=inbound from=5550100 to=1002 Caller-RDNIS=5550199\nCHANNEL_CREATE id=D dir=inbound from=5550100 to=1002 Caller-RDNIS=a'b")
+	if c, d := tr.link.calls["C"], tr.link.calls["D"]; c.Redirected != "5550199" || d.Redirected != "" {
+		t.Errorf("the last redirecting devices are %q, %q", c.Redirected, d.Redirected)
+	}
+}
+
+// Telephones are made to answer in the way that is configured.
+func TestAnswer(t *testing.T) {
+	answer := uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "1002")}
+	models := []Model{
+		{Agent: regexp.MustCompile("^Yealink"), Answer: &Notify{"ACTION-URI", "message/sipfrag", "key=OK"}, Resume: &Notify{"ACTION-URI", "message/sipfrag", "key=F_HOLD"}},
+		{Agent: regexp.MustCompile("^Poly"), Answer: &Notify{"ACTION-URI", "application/JSON", `{"Ref":"{call-id}"}`}},
+		{Agent: regexp.MustCompile("^OpenStage"), CSTA: true},
+	}
+	register := "sofia::register from-user=1002 profile-name=desk user-agent="
+	tell := "sendevent NOTIFY\nprofile: desk\nuser: 1002\nhost: pbx.test\n"
+	notify := tell + "event-string: ACTION-URI\ncontent-type: "
+	csta := string(uacsta.Encode(answer, uacsta.Edition3).Bytes())
+	for name, tt := range map[string]struct{ how, before, want string }{
+		"talk":              {AnswerTalk, register + "Yealink", "api uuid_phone_event B talk"},
+		"a key":             {AnswerKeys, register + "Yealink", notify + "message/sipfrag\nContent-Length: 6\n\nkey=OK"},
+		"by Call-ID":        {AnswerKeys, register + "PolyEdge", notify + "application/JSON\nContent-Length: 13\n\n{\"Ref\":\"x@1\"}"},
+		"by uaCSTA":         {AnswerKeys, register + "OpenStage", fmt.Sprintf("%sevent-string: uaCSTA\ncontent-type: application/csta+xml\nContent-Length: %d\n\n%s", tell, len(csta), csta)},
+		"another maker":     {AnswerKeys, register + "snom", "api uuid_phone_event B talk"},
+		"two calls":         {AnswerKeys, register + "Yealink\n" + strings.NewReplacer("=A", "=X", "=B", "=Y").Replace(calls1002), "api uuid_phone_event B talk"},
+		"an odd Call-ID":    {AnswerKeys, register + "PolyEdge", "api uuid_phone_event B talk"},
+		"answers by itself": {AnswerAuto, "", "bgapi originate {origination_uuid=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test &intercept(A)\nJob-UUID: #"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, LinkConfig{Answer: tt.how, Models: models}, "1001", "1002")
+			if tt.before != "" {
+				tr.tell(tt.before)
+			}
+			callID := "x@1"
+			if name == "an odd Call-ID" {
+				callID = `x"}`
+			}
+			tr.tell(strings.Replace(calls1002, "id=B of", "variable_sip_call_id="+callID+" id=B of", 1))
+			tr.must(answer)
+			tr.gives(tt.want)
+			if tt.how != AnswerAuto {
+				return
+			}
+			tr.hears("1002", "Delivered 1002 alerting newCall")
+			tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=%[1]s\nCHANNEL_ANSWER id=%[1]s\nCHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_BRIDGE id=%[1]s a=%[1]s b=A", tr.made()))
+			tr.hears("1002", "Established 1002 connected newCall")
+		})
+	}
+	tr := newTrial(t, LinkConfig{Answer: AnswerKeys, Models: models}, "1002")
+	tr.tell(register + "Yealink\n" + talking + "CHANNEL_HOLD id=B") // by hand
+	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
+	tr.gives(notify + "message/sipfrag\nContent-Length: 10\n\nkey=F_HOLD")
+	tr.tell("CHANNEL_UNHOLD id=B")
+	tr.must(uacsta.HoldCall{CallToBeHeld: answer.CallToBeAnswered})
+	tr.tell("CHANNEL_HOLD id=B")
+	tr.must(uacsta.RetrieveCall{CallToBeRetrieved: answer.CallToBeAnswered})
+	tr.gives("api uuid_hold off B")
+	tr = newTrial(t, LinkConfig{}, "9700")
+	tr.tell(inQueue)
+	tr.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("A", "9700")})
+	tr.gives("api uuid_answer A")
+	tr.hears("9700", "Queued 9700 queued enteringDistribution", "Established 9700 connected newCall")
+	tr.refused(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("A", "9700")}, "invalidConnectionState")
+	tr.must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn("A", "9700"), TransferredTo: uacsta.Dev("1003")})
+	tr.gives("api uuid_transfer A 1003 XML default")
+	tr.hears("9700", "Transfered 9700 null singleStepTransfer")
+}
+
+// A call that is picked up by hand is told as such, and so is who picks it up for a program.
+func TestPickup(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
+	tr.tell(calls1002 + "CHANNEL_CREATE id=C dir=inbound who=1003@pbx.test to=**1002\nCHANNEL_ANSWER id=C\nCHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_BRIDGE id=C a=C b=A")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Diverted 1002 null callPickup")
+	tr.hears("1003", "ServiceInitiated 1003 initiated normal", "Originated 1003 connected newCall", "ConnectionCleared 1003 null callPickup", "Established 1003 connected callPickup")
+	tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=NORMAL_CLEARING\n" + calls1002)
+	tr.hears("1003", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1003 null normalClearing")
+	tr.must(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")})
+	tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1003@pbx.test\nCHANNEL_HANGUP id=%[1]s why=NO_ANSWER", tr.made()))
+	tr.hears("1003", "Failed 1003 null callNotAnswered")
+	tr.must(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")})
+	tr.tell(fmt.Sprintf("CHANNEL_CREATE id=%[1]s dir=outbound who=1003@pbx.test\nCHANNEL_BRIDGE id=%[1]s a=%[1]s b=A\nCHANNEL_HANGUP id=B why=PICKED_OFF", tr.made()))
+	tr.hears("1003", "Established 1003 connected callPickup")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Diverted 1002 null callPickup")
+	tr.tell(fmt.Sprintf("CHANNEL_HANGUP id=%s why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING\n%s", tr.made(), calls1002))
+	tr.tell("CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING") // by whom, nobody says
+	tr.hears("1002", "Delivered 1002 alerting newCall", "ConnectionCleared 1001 alerting normalClearing", "ConnectionCleared 1002 null normalClearing")
+	if len(tr.link.calls) != 0 || len(tr.link.channels) != 0 {
+		t.Errorf("%d calls, %d channels are left", len(tr.link.calls), len(tr.link.channels))
+	}
+	tr.refused(uacsta.DirectedPickupCall{CallToBePickedUp: uacsta.Conn("A", "1002"), RequestingDevice: uacsta.Dev("1003")}, "invalidConnectionID")
+}
+
+// The call group of FreeSWITCH's directory says whose call is picked up: the one that has rung
+// longest.
+func TestGroupPickup(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1003")
+	group := uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003")}
+	tr.refused(group, "invalidPickUpDeviceID")
+	tr.database["group 1003"], tr.database["group 1004"], tr.database["group 1005"] = "sales", "sales", "sales"
+	tr.refused(group, "noCallToAnswer")
+	tr.tell(calls1002)
+	for _, other := range []string{"1004", "1003", "1005"} {
+		tr.tell(strings.NewReplacer("id=A", "id=A"+other, "of=A", "of=A"+other, "id=B", "id=B"+other, "1001", "9", "1002", other).Replace(calls1002))
+	}
+	tr.must(group)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
+	tr.tell("CHANNEL_HANGUP id=B1004 why=NO_ANSWER")
+	other := uacsta.Dev("support")
+	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &other}, "invalidPickUpDeviceID")
+	own := uacsta.Dev("sales")
+	picked := tr.must(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &own})
+	if id := picked.Text("pickedCall/callID"); id != "A1005" {
+		t.Errorf("%s", picked)
+	}
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
+	tr.refuse = "api list_users"
+	tr.refused(group, "resourceBusy")
+	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003 1004")}, "invalidDestination")
+}
+
+// The table of list_users is FreeSWITCH's own, or nothing is taken from it.
+func TestGroupOf(t *testing.T) {
+	recorded := recordings.Replies(t, "snapshot")["api list_users user 1001"]
+	for table, want := range map[string]string{
+		recorded: "", strings.ReplaceAll(recorded, "||", "|sales|"): "sales", strings.ReplaceAll(recorded, "||", "|sales||"): "", "": "", "-ERR none": "",
+		"userid|domain|callgroup\n1001|pbx.test": "", "callgroup|domain|userid\r\nsales|pbx.test|1001\r\n": "sales",
+	} {
+		if got := groupOf(table, "1001", "pbx.test"); got != want || recorded == "" {
+			t.Errorf("%q: %q, not %q", table, got, want)
+		}
+	}
+}
+
+// Calls that FreeSWITCH has not begun, and commands that it has not answered, are so many at most.
+func TestFull(t *testing.T) {
+	tr := newTrial(t, LinkConfig{})
+	call := uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
+	for range maxWaiting {
+		tr.must(call)
+	}
+	tr.refused(call, "resourceBusy")
+	l := fuzzed(t) // nobody answers
+	for range maxWaiting {
+		l.query(api("status"), func(string, error) {})
+	}
+	var refused error
+	l.query(api("status"), func(_ string, err error) { refused = err })
+	if !errors.Is(refused, gate.ErrTooManyWaiting) {
+		t.Errorf("one command more: %v", refused)
+	}
+}
+
+// Parking places are free or not; who has parked hears where the call is.
+func TestPark(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "70")
+	park := uacsta.ParkCall{Parking: uacsta.Conn("A", "1002"), ParkTo: uacsta.Dev("70")}
+	tr.tell(calls1002)
+	tr.refused(park, "invalidConnectionState")
+	tr.tell("CHANNEL_ANSWER id=B")
+	tr.must(park)
+	tr.gives("api uuid_transfer A 'valet_park:csta 70' inline")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Established 1002 connected newCall")
+	tr.tell("CHANNEL_HANGUP id=B why=NORMAL_CLEARING\nvalet_parking::info Action=hold Valet-Extension=70 id=A")
+	tr.hears("1002", "Diverted 1002 null park")
+	tr.hears("70", "Queued 70 queued park")
+	tr.tell("CHANNEL_CREATE id=C dir=inbound who=1001@pbx.test to=1002\nCHANNEL_CREATE id=D of=C dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D")
+	park.Parking.CallID = "C"
+	tr.refused(park, "invalidParkToDeviceState")
+	park.ParkTo = uacsta.Dev("7'0")
+	tr.refused(park, "invalidParkToDeviceID")
+}
+
+// Conferences are devices, but for those of services.
+func TestRooms(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002", "3000")
+	tr.tell(talking + "conference::maintenance Action=add-member Conference-Name=3000 id=A\nconference::maintenance Action=add-member Conference-Name=3000 id=B\nconference::maintenance Action=start-talking Conference-Name=3000 id=B")
+	tr.hears("3000", "Established 3000 connected newCall")
+	tr.tell("conference::maintenance Action=del-member Conference-Name=3000 id=B")
+	tr.hears("3000", "ConnectionCleared 1002 connected normalClearing")
+	if ch := tr.link.channels["B"]; ch == nil || ch.State != uacsta.Connected || ch.call == tr.link.channels["A"].call {
+		t.Errorf("who has left the conference is %+v", ch)
+	}
+	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "3000")})
+	tr.gives("api conference 3000 hup all")
+	tr.tell("CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING")
+	tr.hears("3000", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 3000 null normalClearing")
+	if len(tr.link.calls) != 0 {
+		t.Errorf("%d calls are left", len(tr.link.calls))
+	}
+	join := uacsta.SingleStepConferenceCall{ActiveCall: uacsta.Conn("A", "1001"), DeviceToJoin: uacsta.Dev("1003"), ParticipationType: "none"}
+	tr.tell(talking)
+	tr.refused(join, "invalidParticipationType")
+	join.ParticipationType = uacsta.ParticipationSilent
+	tr.must(join)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
+}
+
+// Another device comes to a call of two.
+func TestAddParty(t *testing.T) {
+	p := newPlayer(t, "conference-room", false, "1001", "1002", "1003")
+	join := uacsta.SingleStepConferenceCall{ActiveCall: p.on("1001", uacsta.Connected), DeviceToJoin: uacsta.Dev("1003"), ParticipationType: uacsta.ParticipationActive}
+	p.does(join, 2)
+	p.tells("1001", []string{"Conferenced 1001 connected activeParticipation", "ConnectionCleared 1003 connected normalClearing"})
+	p.tells("1003", []string{"Conferenced 1001 connected activeParticipation", "ConnectionCleared 1003 null normalClearing"})
+	if got, want := p.end(), "1001 connected, 1002 connected"; got != want {
+		t.Errorf("%s are there, not %s", got, want)
+	}
+}
+
+// A predictive call that nobody answers fails for who had it made; others are called by a gateway.
+func TestPredict(t *testing.T) {
+	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
+	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
+	tr.must(predict)
+	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
+	var job string
+	for job = range tr.link.jobs {
+		continue
+	}
+	done := make(chan struct{})
+	tr.link.inbox.Post(func() {
+		tr.link.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_BUSY\n"})
+		close(done)
+	})
+	<-done
+	tr.hears("029500", "Failed 029500 null busy")
+	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
+	tr.gives("bgapi originate {origination_uuid=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
+	predict.CallingDevice = uacsta.Dev("1001")
+	tr.refused(predict, "invalidCallingDeviceID")
+}
+
+// What is played is named, or a file of a folder, and never anything that FreeSWITCH might run.
+func TestMessages(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Sounds: "/var/sounds"}, "1001")
+	tr.tell(talking)
+	play := func(name string) uacsta.PlayMessage {
+		return uacsta.PlayMessage{MessageToBePlayed: name, OverConnection: uacsta.Conn("A", "1001")}
+	}
+	for _, name := range []string{"", "../x.wav", "a/../b", "a b", "say::x", "/etc/passwd", "a//b", "a\nbgapi system x", "tone_stream://%(1,0,1)", "${x}", strings.Repeat("a", 129)} {
+		tr.refused(play(name), "invalidMsgID")
+	}
+	tr.must(play("ivr/welcome-1.wav"))
+	tr.gives("api uuid_broadcast A /var/sounds/ivr/welcome-1.wav aleg")
+	tr.refused(uacsta.RecordMessage{CallToBeRecorded: uacsta.Conn("A", "1001")}, "serviceNotSupported")
+	tr.must(uacsta.Stop{Connection: uacsta.Conn("A", "1001")})
+	tr.gives("api uuid_break A all")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall")
+	tr.tell("PLAYBACK_START id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav\nPLAYBACK_STOP id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav Playback-Status=break")
+	tr.hears("1001", "Play 1001  normal", "Stop 1001  normal")
+	long, short, service := 24*3600*1000+1, 1, play("moment")
+	service.Duration = &long
+	tr.refused(service, "invalidParameterValue")
+	service.Duration = &short
+	tr.must(service)
+	for deadline := time.Now().Add(patience); tr.gave() != "api uuid_break A all" && time.Now().Before(deadline); {
+		tr.settle()
+	}
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/moment Playback-Status=break")
+	tr.hears("1001", "Stop 1001  messageDurationExceeded")
+	service = play("until-a-key")
+	service.Termination = &uacsta.TerminatingConditions{DTMFDigitDetected: true}
+	tr.must(service)
+	tr.gives("api uuid_broadcast A /var/sounds/until-a-key aleg")
+	tr.tell("DTMF id=A DTMF-Digit=1")
+	tr.gives("api uuid_break A all")
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/until-a-key Playback-Status=break")
+	for range maxMessages {
+		_, _ = tr.ask(play("x" + newID()))
+	}
+	tr.refused(play("y"), "resourceBusy")
+}
+
+// Features are kept in FreeSWITCH; what has not changed is not told.
+func TestFeatures(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002")
+	dnd := uacsta.SetDoNotDisturb{Device: uacsta.Dev("1002"), DoNotDisturbOn: true}
+	tr.must(dnd)
+	tr.must(dnd)
+	tr.hears("1002", "DoNotDisturb")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: internal\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
+	if got := tr.must(uacsta.GetDoNotDisturb{Device: uacsta.Dev("1002")}).Text("doNotDisturbOn"); got != "true" || tr.database["csta_dnd/1002"] != "true" {
+		t.Errorf("do not disturb is %s; %v is kept", got, tr.database)
+	}
+	sofia := "PHONE_FEATURE_SUBSCRIBE user=1002 call-id=s1 profile_name=desk "
+	tr.tell(sofia + "Feature-Action=SetDoNotDisturb Feature-Enabled=true") // it is on: the lamp is told so, programs are not
+	tr.hears("1002")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: desk\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
+	tr.tell(sofia + "Feature-Action=SetCallForward Feature-Enabled=true Action-Name=forward_busy Action-Value=1003")
+	tr.tell(sofia + "Feature-Action=SetCallForward Feature-Enabled=false Action-Name=forward_busy")
+	tr.hears("1002", "Forwarding", "Forwarding")
+	tr.gives("sendevent PHONE_FEATURE\nprofile: desk\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: ForwardingEvent\nforward_busy: 1003\nforward_busy_enabled: false")
+	list := tr.must(uacsta.GetForwarding{Device: uacsta.Dev("1002")})
+	var res uacsta.GetForwardingResponse
+	if err := list.Decode(&res); err != nil || len(res.ForwardingList) != 3 || res.ForwardingList[1].ForwardDN.ID != "1003" || res.ForwardingList[1].ForwardStatus {
+		t.Errorf("%v: %+v", err, res)
+	}
+	bad := uacsta.Dev("1'\n2")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ActivateForward: true, ForwardDN: &bad}, "invalidForwardingDestination")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ActivateForward: true}, "invalidForwardingDestination")
+	tr.refused(uacsta.SetForwarding{Device: uacsta.Dev("1002"), ForwardingType: uacsta.ForwardDND, ForwardDN: &bad}, "invalidForwardingType")
+	tr.refused(uacsta.SetDoNotDisturb{Device: bad}, "invalidDeviceID")
+	tr.refuse = "api db select/"
+	tr.refused(uacsta.GetDoNotDisturb{Device: uacsta.Dev("1003")}, "resourceBusy")
+	tr.refuse = "api db delete/"
+	dnd.DoNotDisturbOn = false
+	tr.refused(dnd, "resourceBusy")
+}
+
+// Messages wait, whoever says so, and once.
+func TestMessageWaiting(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002")
+	tr.tell("MESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test\nMESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test")
+	tr.hears("1002", "MessageWaiting")
+	if got := tr.must(uacsta.GetMessageWaitingIndicator{Device: uacsta.Dev("1002")}).Text("messageWaitingOn"); got != "true" {
+		t.Errorf("messages wait: %s", got)
+	}
+	tr.must(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1002")})
+	tr.gives("sendevent MESSAGE_WAITING\nMWI-Messages-Waiting: no\nMWI-Message-Account: sip:1002@pbx.test")
+	tr.refused(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1\n2")}, "invalidDeviceID")
+}
+
+// What there was before the link is known by what FreeSWITCH does with it.
+func TestLearn(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Queues: func(number string) bool { return number == "9500" }})
+	row := func(id, dest, application, data string) string {
+		return fmt.Sprintf(`{"uuid":%q,"call_uuid":%q,"direction":"inbound","dest":%q,"callstate":"ACTIVE","presence_id":"1001@pbx.test","cid_num":"1001","application":%q,"application_data":%q}`, id, id, dest, application, data)
+	}
+	rows := strings.Join([]string{
+		row("A", "9700", "callcenter", "9700@pbx.test"), row("B", "9600", "fifo", "9600@pbx.test in"), row("C", "501", "valet_park", "lot 501"),
+		row("D", "3000", "conference", "3000@default"), row("E", "3000", "conference", "3000@default"), row("F", "9500", "playback", "x"), row("G", "1002", "playback", "x"),
+	}, ",")
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() { tr.link.learns(`{"rows":[`+rows+`]}`, func(err error) { done <- err }) })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]int{"9700": 1, "9600": 1, "501": 1, "3000": 1, "9500": 1, "1001": 7} {
+		var calls uacsta.SnapshotDeviceResponse
+		if err := tr.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Decode(&calls); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(calls.CrossRefIDorSnapshotData.SnapshotData.SnapshotDeviceResponseInfo); got != want {
+			t.Errorf("%s is in %d calls, not %d", device, got, want)
+		}
+	}
+}
+
+// A call of a real FreeSWITCH, as it lists its channels.
+func TestLearnReal(t *testing.T) {
+	tr := newTrial(t, LinkConfig{})
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.learns(recordings.Replies(t, "snapshot")["api show channels as json"], func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	var parties []string
+	for _, c := range tr.link.calls {
+		for _, ch := range c.Parties {
+			parties = append(parties, fmt.Sprintf("%s %s in %s to %s", ch.Device, ch.State, c.Calling, c.Called))
+		}
+	}
+	if want := []string{"1001 connected in 1001 to 1002", "1002 connected in 1001 to 1002"}; len(tr.link.calls) != 1 || !slices.Equal(parties, want) {
+		t.Errorf("%d calls, %q, not %q", len(tr.link.calls), parties, want)
+	}
+}
+
+// Telephones that have registered before are called as such, and are in service already.
+func TestLearnRegistrations(t *testing.T) {
+	tr := newTrial(t, LinkConfig{Outside: "sofia/gateway/gw/{number}"}, "1002")
+	done := make(chan error, 2)
+	tr.link.inbox.Post(func() { done <- tr.link.registers("no JSON") })
+	if err := <-done; err == nil {
+		t.Error("what is no list is taken for one")
+	}
+	tr.link.inbox.Post(func() {
+		done <- tr.link.registers(recordings.Replies(t, "snapshot")["api show registrations as json"])
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("9500"), CalledDirectoryNumber: uacsta.Dev("1002")}
+	for number, want := range map[string]string{"1002": "user/1002@pbx.test", "1004": "sofia/gateway/gw/1004"} {
+		predict.CalledDirectoryNumber = uacsta.Dev(number)
+		tr.must(predict)
+		if got := tr.gave(); !strings.Contains(got, "}"+want+" 9500") {
+			t.Errorf("%s is called by %q, not %s", number, got, want)
+		}
+	}
+	tr.hears("1002", "BackInService  normal")
+	tr.tell("sofia::register from-user=1002 profile-name=internal") // once more
+	tr.hears("1002")
+}
+
+// Replies of a real FreeSWITCH to commands that it refuses.
+func TestErrors(t *testing.T) {
+	refused := 0
+	for command, reply := range recordings.Replies(t, "errors") {
+		tr := newTrial(t, LinkConfig{})
+		tr.answer = reply
+		got := make(chan error, 1)
+		tr.link.inbox.Post(func() { tr.link.query(instruction{command}, func(_ string, err error) { got <- err }) })
+		err := <-got
+		if failed := !strings.HasPrefix(reply, "true") && !strings.HasPrefix(reply, "false") && !strings.HasPrefix(reply, "error/"); failed != (err != nil) {
+			t.Errorf("%s: %q is %v", command, reply, err)
+		}
+		if err != nil {
+			refused++
+		}
+	}
+	if refused < 10 {
+		t.Errorf("only %d are refused", refused)
+	}
+}
+
+// A consultation that began before the link is known as one; who waits for nobody is let go.
+func TestLearnConsultation(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002")
+	tr.database["B csta_waits_for"], tr.database["D csta_waits_for"] = "A", "X"
+	done := make(chan error, 1)
+	tr.link.inbox.Post(func() {
+		tr.link.learns(`{"rows":[
+			{"uuid":"A","call_uuid":"A","direction":"inbound","dest":"1003","callstate":"ACTIVE","presence_id":"1001@pbx.test"},
+			{"uuid":"C","call_uuid":"A","direction":"outbound","callstate":"ACTIVE","presence_id":"1003@pbx.test"},
+			{"uuid":"B","call_uuid":"B","direction":"outbound","callstate":"ACTIVE","presence_id":"1002@pbx.test","application":"park"},
+			{"uuid":"D","call_uuid":"D","direction":"outbound","callstate":"ACTIVE","presence_id":"1004@pbx.test","state":"CS_PARK"},
+			{"uuid":"E","call_uuid":"E","direction":"inbound","dest":"5","callstate":"ACTIVE","presence_id":"1005@pbx.test","application":"park"}
+		]}`, func(err error) { done <- err })
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	tr.gives("api uuid_kill D")
+	tr.must(uacsta.ReconnectCall{ActiveCall: uacsta.Conn("A", "1001"), HeldCall: uacsta.Conn("B", "1001")})
+	tr.hears("1001", "ConnectionCleared 1001 null normalClearing", "Retrieved 1001 connected normal")
+	tr.hears("1002", "Retrieved 1001 connected normal")
+}

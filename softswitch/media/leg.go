@@ -1,0 +1,463 @@
+package media
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+)
+
+const (
+	keyLength   = 30 // a key of 16 octets and a salt of 14
+	maxPacket   = 1500
+	reportEvery = 5 * time.Second
+	silence     = 2 * time.Second // a peer that was quiet for so long may send from another port
+)
+
+// Watcher is told what comes from a telephone. Its methods are called on goroutines of
+// the leg and must not block, nor close the leg.
+type Watcher interface {
+	// Digit is a key pressed: 0 to 9, *, #, A to D.
+	Digit(digit rune)
+	// Dead is called once when the telephone has sent nothing for the engine's timeout
+	// although it should speak.
+	Dead()
+}
+
+// Leg is the voice of one telephone.
+type Leg struct {
+	engine        *Engine
+	conn, control *net.UDPConn
+	port          int
+	shown         netip.Addr // in our descriptions
+	watcher       Watcher
+	group         sync.WaitGroup
+	done          chan struct{}
+
+	mu       sync.Mutex
+	ssrc     uint32
+	version  uint64 // of our descriptions
+	signals  netip.Addr
+	peer     *description // what holds; nil before any was agreed on
+	offered  Direction    // ours that waits for its answer
+	flow     Direction    // of ours, as agreed
+	to       netip.AddrPort
+	heard    time.Time // when the last packet came
+	began    time.Time // since when the telephone should be heard
+	localKey []byte
+	in, out  *srtp.Context
+	keys     string // what in and out were made of
+	room     *Room
+	closed   bool
+	dead     bool
+
+	// Sending.
+	sequence  uint16
+	timestamp uint32
+	sent      uint32
+	octets    uint32
+	lastSent  time.Time
+	source    uint32 // of packets that are passed on: whose, and how far its time is from ours
+	shift     uint32
+	event     eventOut
+
+	eventIn uint32 // timestamp of the last event that was told
+	anyIn   bool
+}
+
+// Open opens a leg. signals is where the telephone's signalling is expected from: voice is
+// taken from there, and from where its session description says, only.
+func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
+	conn, control, port, err := e.open()
+	if err != nil {
+		return nil, err
+	}
+	var random [10 + keyLength]byte
+	_, _ = rand.Read(random[:])
+	l := &Leg{
+		engine: e, conn: conn, control: control, port: port, watcher: watcher, done: make(chan struct{}), signals: signals.Unmap(), shown: e.towards(signals),
+		ssrc: binary.BigEndian.Uint32(random[:]), sequence: binary.BigEndian.Uint16(random[4:]) >> 1, timestamp: binary.BigEndian.Uint32(random[6:]),
+		localKey: random[10:],
+	}
+	l.group.Go(func() { l.listen(conn, share.Faults{}, l.packet) })
+	l.group.Go(func() { l.listen(control, share.Faults{}, l.reported) })
+	l.group.Go(l.watch)
+	return l, nil
+}
+
+// Close ends the leg and waits for what it has begun.
+func (l *Leg) Close() {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	room := l.room
+	l.mu.Unlock()
+	if room != nil {
+		room.remove(l)
+	}
+	close(l.done)
+	_ = l.conn.Close()
+	_ = l.control.Close()
+	l.group.Wait()
+	l.engine.release(l.port)
+}
+
+// Offer returns a description of ours that asks for a direction.
+func (l *Leg) Offer(dir Direction) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.offered = dir
+	if l.peer != nil && l.peer.secure { // what was agreed on is kept
+		return l.write(dir, l.peer)
+	}
+	return l.write(dir, nil)
+}
+
+// Answered takes the answer to an offer of ours.
+func (l *Leg) Answered(data []byte, from Peer) error {
+	d, err := l.read(data, from)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d.secure && (l.peer == nil || !l.peer.secure) {
+		return ErrNoCrypto // nobody has offered any
+	}
+	return l.agree(d, both(l.offered, d.direction.reverse()), from)
+}
+
+// Answer takes an offer and returns our answer, and the direction that the telephone asks
+// for. want is what we would have.
+func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
+	d, err := l.read(data, from)
+	if err != nil {
+		return nil, "", err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	flow := both(want, d.direction.reverse())
+	if err := l.agree(d, flow, from); err != nil {
+		return nil, "", err
+	}
+	return l.write(flow, d), d.direction, nil
+}
+
+// both is what two directions have in common.
+func both(a, b Direction) Direction {
+	sends, hears := a.Sends() && b.Sends(), a.Hears() && b.Hears()
+	switch {
+	case sends && hears:
+		return SendRecv
+	case sends:
+		return SendOnly
+	case hears:
+		return RecvOnly
+	}
+	return Inactive
+}
+
+// agree makes a description of the peer hold. Callers hold l.mu.
+func (l *Leg) agree(d *description, flow Direction, from Peer) error {
+	if d.secure {
+		if !from.Secure {
+			return ErrPlainKeys
+		}
+		if err := l.crypt(d); err != nil {
+			return err
+		}
+	} else {
+		l.in, l.out, l.keys = nil, nil, ""
+	}
+	if l.peer == nil || l.peer.address != d.address {
+		l.to = d.address
+	}
+	if !l.flow.Hears() && flow.Hears() {
+		l.began = time.Now()
+	}
+	l.peer, l.flow, l.signals = d, flow, from.Addr.Unmap()
+	return nil
+}
+
+// read takes a description apart that a peer may give.
+func (l *Leg) read(data []byte, from Peer) (*description, error) {
+	d, err := read(data)
+	if err == nil {
+		err = l.engine.permit(d, from.Addr)
+	}
+	return d, err
+}
+
+// crypt makes the contexts of SRTP, unless the keys are those that hold.
+func (l *Leg) crypt(d *description) error {
+	if keys := d.suite + string(d.key); keys == l.keys {
+		return nil
+	} else {
+		l.keys = keys
+	}
+	profile := srtp.ProtectionProfileAes128CmHmacSha1_80
+	if bytes.HasSuffix([]byte(d.suite), []byte("_32")) {
+		profile = srtp.ProtectionProfileAes128CmHmacSha1_32
+	}
+	var err error
+	if l.in, err = srtp.CreateContext(d.key[:16], d.key[16:], profile, srtp.SRTPReplayProtection(64), srtp.SRTCPReplayProtection(64)); err != nil {
+		return err
+	}
+	l.out, err = srtp.CreateContext(l.localKey[:16], l.localKey[16:], profile)
+	return err
+}
+
+// Flow returns the direction that was agreed on, as we see it.
+func (l *Leg) Flow() Direction {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flow
+}
+
+// TakesEvents reports whether the telephone knows telephone events.
+func (l *Leg) TakesEvents() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peer == nil || l.peer.event != 0
+}
+
+// Secure reports whether the voice is encrypted.
+func (l *Leg) Secure() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out != nil
+}
+
+// listen reads what comes to a socket, and handles each packet, until the leg closes. A panic, or an
+// error that stays, ends the leg: an error alone may be about an earlier packet (ICMP).
+func (l *Leg) listen(conn *net.UDPConn, faults share.Faults, handle func(data []byte, from netip.AddrPort)) {
+	defer share.Survive(l.engine.cfg.Log, "the voice of a telephone", func(error) { l.die() })
+	buf := make([]byte, maxPacket)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err == nil {
+			faults.Worked()
+			handle(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+			continue
+		}
+		pause, again := faults.Next()
+		select {
+		case <-l.done:
+			return
+		case <-time.After(pause):
+		}
+		if !again {
+			l.engine.cfg.Log.Error("voice can no longer be read", "port", l.port, "err", err)
+			l.die()
+			return
+		}
+	}
+}
+
+// die tells once that the telephone's voice is gone.
+func (l *Leg) die() {
+	l.mu.Lock()
+	was := l.dead
+	l.dead = true
+	l.mu.Unlock()
+	if !was {
+		l.watcher.Dead()
+	}
+}
+
+// packet handles one packet: voice goes to the room, events are told and passed on.
+func (l *Leg) packet(data []byte, from netip.AddrPort) {
+	p, event, room := l.opened(data, from)
+	if p == nil {
+		return
+	}
+	switch {
+	case event != 0 && p.PayloadType == event:
+		l.key(p, room)
+	case room != nil && (p.PayloadType == aLaw.payload || p.PayloadType == muLaw.payload):
+		room.voice(l, p)
+	}
+}
+
+// opened decrypts and reads one packet, and notes that the telephone lives; nil when the packet is
+// not the telephone's, or is not to be heard. event is the type of telephone events, 0 for none.
+func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uint8, room *Room) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+		return nil, 0, nil
+	}
+	if l.in != nil {
+		plain, err := l.in.DecryptRTP(nil, data, nil)
+		if err != nil {
+			return nil, 0, nil
+		}
+		data = plain
+	}
+	p = &rtp.Packet{}
+	if err := p.Unmarshal(data); err != nil {
+		return nil, 0, nil
+	}
+	now := time.Now()
+	if from != l.to && (!l.anyIn || now.Sub(l.heard) > silence) { // symmetric RTP (RFC 4961)
+		l.to = from
+	}
+	l.heard, l.anyIn = now, true
+	if !l.flow.Hears() || len(p.Payload) == 0 {
+		return nil, 0, nil
+	}
+	return p, l.peer.event, l.room
+}
+
+// reported takes a packet of RTCP: whoever sends it lives.
+func (l *Leg) reported(data []byte, from netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+		return
+	}
+	if l.in != nil {
+		plain, err := l.in.DecryptRTCP(nil, data, nil)
+		if err != nil {
+			return
+		}
+		data = plain
+	}
+	if _, err := rtcp.Unmarshal(data); err == nil {
+		l.heard = time.Now()
+	}
+}
+
+// watch sends reports, and notices when the telephone has died.
+func (l *Leg) watch() {
+	defer share.Survive(l.engine.cfg.Log, "looking after the voice of a telephone", func(error) { l.die() })
+	tick := time.NewTicker(min(reportEvery, l.engine.cfg.Timeout/4))
+	defer tick.Stop()
+	reported := time.Now()
+	for {
+		select {
+		case <-l.done:
+			return
+		case now := <-tick.C:
+			if l.silent(now) {
+				l.die()
+			}
+			if now.Sub(reported) >= reportEvery {
+				reported = now
+				l.report(now)
+			}
+		}
+	}
+}
+
+// silent reports whether the telephone has not been heard for so long that it is dead.
+func (l *Leg) silent(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.heard
+	if l.began.After(last) {
+		last = l.began
+	}
+	return l.flow.Hears() && now.Sub(last) > l.engine.cfg.Timeout
+}
+
+// report sends a sender report (RFC 3550 6.4.1).
+func (l *Leg) report(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil || l.sent == 0 || !l.to.IsValid() {
+		return
+	}
+	const sinceNTP = 2208988800 // seconds from 1900 to 1970
+	ntp := uint64(now.Unix()+sinceNTP)<<32 | uint64(now.Nanosecond())<<32/uint64(time.Second)
+	data, err := rtcp.Marshal([]rtcp.Packet{
+		&rtcp.SenderReport{SSRC: l.ssrc, NTPTime: ntp, RTPTime: l.timestamp, PacketCount: l.sent, OctetCount: l.octets},
+		&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{Source: l.ssrc, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: "tr87proxy"}}}}},
+	})
+	if err == nil && l.out != nil {
+		data, err = l.out.EncryptRTCP(nil, data, nil)
+	}
+	if err == nil {
+		_, _ = l.control.WriteToUDPAddrPort(data, netip.AddrPortFrom(l.to.Addr(), l.to.Port()+1))
+	}
+}
+
+// pass sends a packet of another telephone on, in the law of this one.
+func (l *Leg) pass(p *rtp.Packet, from *law) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil {
+		return
+	}
+	payload := p.Payload
+	if from != l.peer.law {
+		payload = l.peer.law.octets(from.samples(payload))
+	}
+	if l.source != p.SSRC || l.lastSent.IsZero() {
+		l.source = p.SSRC
+		l.shift = l.elapsed() - p.Timestamp
+	}
+	l.timestamp = p.Timestamp + l.shift
+	l.emit(l.peer.law.payload, p.Marker, l.timestamp, payload)
+}
+
+// elapsed is the time of the next packet after a change of who speaks. Callers hold l.mu.
+func (l *Leg) elapsed() uint32 {
+	if l.lastSent.IsZero() {
+		return l.timestamp
+	}
+	return l.timestamp + uint32(max(time.Since(l.lastSent)*rate/time.Second, frame))
+}
+
+// say sends a frame of samples; fresh marks the first after silence.
+func (l *Leg) say(samples []int16) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil {
+		return
+	}
+	fresh := l.source != 0 || l.lastSent.IsZero() || time.Since(l.lastSent) > silence
+	if fresh {
+		l.timestamp = l.elapsed()
+	} else {
+		l.timestamp += frame
+	}
+	l.source = 0
+	l.emit(l.peer.law.payload, fresh, l.timestamp, l.peer.law.octets(samples))
+}
+
+// emit sends one packet. Callers hold l.mu.
+func (l *Leg) emit(payloadType uint8, marker bool, timestamp uint32, payload []byte) {
+	if l.closed || !l.flow.Sends() || !l.to.IsValid() {
+		return
+	}
+	l.sequence++
+	p := rtp.Packet{
+		Header:  rtp.Header{Version: 2, PayloadType: payloadType, Marker: marker, SequenceNumber: l.sequence, Timestamp: timestamp, SSRC: l.ssrc},
+		Payload: payload,
+	}
+	data, err := p.Marshal()
+	if err == nil && l.out != nil {
+		data, err = l.out.EncryptRTP(nil, data, nil)
+	}
+	if err != nil {
+		return
+	}
+	if _, err := l.conn.WriteToUDPAddrPort(data, l.to); err == nil {
+		l.sent++
+		l.octets += uint32(len(payload))
+		l.lastSent = time.Now()
+	}
+}

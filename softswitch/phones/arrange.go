@@ -1,0 +1,422 @@
+package phones
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// call is how a call stood last, and its room.
+type call struct {
+	softswitch.View
+	room       *media.Room
+	heard      string // what is heard in the background
+	background media.Source
+	plays      map[string]interface{ Stop() } // by message
+	voice      queue                          // of what is to be done with it, which may wait for the disk
+}
+
+func (c *call) close() {
+	if c.room != nil {
+		c.room.Close()
+	}
+}
+
+// apply makes telephones and voice follow how calls stand. What it returns is to be done
+// without the lock.
+func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range views {
+		delete(kicked, v.Call)
+	}
+	for id := range kicked { // as they stood last
+		if c := s.calls[id]; c != nil {
+			views = append(views, c.View)
+		}
+	}
+	devices := s.note(views)
+	for _, device := range slices.Sorted(maps.Keys(devices)) {
+		then = append(then, s.arrange(device)...)
+	}
+	for _, v := range views {
+		c := s.calls[v.Call]
+		if c == nil {
+			continue
+		}
+		if len(v.Parties) == 0 {
+			delete(s.calls, v.Call)
+			then = append(then, func() { c.voice.must(c.close) })
+			continue
+		}
+		s.answerCallers(c)
+		s.join(c)
+	}
+	return then
+}
+
+// note takes over what the switch has said, and returns the real devices that it concerns.
+func (s *Server) note(views []softswitch.View) map[string]bool {
+	devices := map[string]bool{}
+	before := map[int]bool{}
+	for _, v := range views {
+		if c := s.calls[v.Call]; c != nil {
+			for _, p := range c.Parties {
+				if now := s.parties[p.Key]; now != nil && now.call == v.Call {
+					before[p.Key] = true
+				}
+			}
+		}
+	}
+	for _, v := range views {
+		c := s.calls[v.Call]
+		if c == nil {
+			c = &call{plays: map[string]interface{ Stop() }{}, voice: s.queue("the voice of a call", nil)}
+			s.calls[v.Call] = c
+		}
+		c.View = v
+		for _, p := range v.Parties {
+			delete(before, p.Key)
+			one := &party{Party: p, call: v.Call}
+			s.parties[p.Key], s.line(p.Device).parties[p.Key] = one, one
+			s.changed[p.Device] = true
+			if p.Phone {
+				devices[p.Device] = true
+			}
+			if l, ok := p.Leg.(*leg); ok && s.legs[p.Key] == nil && l.key == 0 && !l.ended {
+				l.key = p.Key
+				s.legs[p.Key] = l
+			}
+		}
+	}
+	for key := range before { // those that are in none of them any more
+		p := s.parties[key]
+		if p.Phone {
+			devices[p.Device] = true
+		}
+		s.changed[p.Device] = true
+		delete(s.parties, key)
+		delete(s.leaving, key)
+		delete(s.line(p.Device).parties, key)
+	}
+	return devices
+}
+
+// arrange gives a device's connections their legs. A telephone that knows nothing of CSTA
+// has one leg, which carries whichever of its connections is active; one whose user has
+// made a second call has two, and the one that its user listens to carries the active
+// connection.
+func (s *Server) arrange(device string) (then []func()) {
+	var own []*party
+	for _, p := range s.line(device).parties {
+		if p.Phone && !p.Refused && !s.leaving[p.Key] {
+			own = append(own, p)
+		}
+	}
+	slices.SortFunc(own, func(a, b *party) int { return cmp.Compare(a.Key, b.Key) })
+	if s.trunks[device] == nil {
+		s.swap(device, own)
+	}
+	legs := 0
+	for l := range s.line(device).legs {
+		key := l.key
+		if s.legs[key] != l {
+			continue
+		}
+		if p := s.parties[key]; p != nil && !p.Refused {
+			legs++
+			continue
+		}
+		delete(s.legs, key)
+		l.rejected = true
+		why := endNormal
+		if s.answeredElsewhere(l) {
+			why = endElsewhere
+		}
+		then = append(then, func() { l.must(func() { l.hangUp(why) }) })
+	}
+	for _, p := range own {
+		l := s.legs[p.Key]
+		switch {
+		case l == nil && p.State == uacsta.Hold && legs == 0 && s.trunks[device] == nil:
+			key := p.Key
+			then = append(then, func() { s.sw.Recall(device, key) })
+		case l == nil && (p.Rings || p.State == uacsta.Connected):
+			then = append(then, s.call(p))
+		case l == nil:
+		case p.State == uacsta.Alerting || p.State == uacsta.Initiated:
+			if p.Auto && !l.auto { // it rings already
+				l.queue(l.talk)
+			}
+		case !l.up:
+		case p.State == uacsta.Hold && !l.held:
+			l.direct(media.SendOnly)
+		case p.State == uacsta.Connected:
+			if l.held { // the switch says that it is not
+				l.queue(l.resume)
+			} else {
+				l.direct(media.SendRecv)
+			}
+		}
+	}
+	return then
+}
+
+// swap moves legs to the connections that need them.
+func (s *Server) swap(device string, own []*party) {
+	free := func(other *party) *leg { // a leg that is listened to and carries nothing active
+		for l := range s.line(device).legs {
+			p := s.parties[l.key]
+			if s.legs[l.key] == l && l.up && !l.held && !l.ended && (p == nil || p.Refused || other.State == uacsta.Connected && p.State == uacsta.Hold) {
+				return l
+			}
+		}
+		return nil
+	}
+	give := func(p *party, l *leg) {
+		old := s.legs[p.Key]
+		delete(s.legs, l.key)
+		if old != nil {
+			old.key = l.key
+			s.legs[old.key] = old
+		}
+		l.key = p.Key
+		s.legs[p.Key] = l
+	}
+	for _, p := range own {
+		if l := s.legs[p.Key]; p.State == uacsta.Connected && (l == nil || l.up && l.held) {
+			if l := free(p); l != nil {
+				give(p, l)
+			}
+		}
+	}
+	for _, p := range own {
+		if p.State == uacsta.Hold && s.legs[p.Key] == nil {
+			if l := free(p); l != nil {
+				give(p, l)
+			}
+		}
+	}
+}
+
+// answeredElsewhere reports whether a leg stops ringing because another device has taken
+// the call: it is not a call that was missed.
+func (s *Server) answeredElsewhere(l *leg) bool {
+	c := s.calls[l.rang]
+	if l.up || c == nil {
+		return false
+	}
+	talking := 0
+	for _, p := range c.Parties {
+		if p.State == uacsta.Connected && !p.Rings {
+			talking++
+		}
+	}
+	return talking > 1
+}
+
+// call opens a leg for a connection, and rings.
+func (s *Server) call(p *party) func() {
+	v, one := s.calls[p.call].View, p.Party
+	if one.State == uacsta.Connected && s.trunks[one.Device] == nil {
+		one.Auto = true // it is in the call already
+	}
+	return func() {
+		address := s.whereabouts(one.Device)
+		l, err := s.newLeg(one.Device, s.trunks[one.Device], address)
+		if err != nil {
+			s.log.Error("no leg for a call", "device", one.Device, "err", err)
+			s.sw.Declined(one.Device, one.Key, uacsta.CauseResourcesNotAvailable)
+			return
+		}
+		s.mu.Lock()
+		l.key = one.Key
+		if s.legs[one.Key] != nil || s.parties[one.Key] == nil {
+			s.mu.Unlock()
+			l.dispose()
+			return
+		}
+		s.legs[one.Key] = l
+		l.auto, l.rang = one.Auto, v.Call
+		l.queue(func() { l.ring(v, one) })
+		s.mu.Unlock()
+	}
+}
+
+// answerCallers answers the telephones that call, as far as their calls have come.
+func (s *Server) answerCallers(c *call) {
+	for _, p := range c.Parties {
+		l := s.legs[p.Key]
+		if l == nil || l.up || l.ended || !p.Phone {
+			continue
+		}
+		switch code := s.outcome(c, &p); {
+		case code == 200:
+			l.queue(l.accept)
+		case code < 200 && code > 0:
+			l.queue(func() { l.progress(code) })
+		case code > 200:
+			l.queue(func() {
+				if l.invitation != nil {
+					l.hangUp(ending{code: code})
+					l.gone()
+				}
+			})
+		}
+	}
+}
+
+// outcome is how a caller's call has come out: 0 for nothing yet.
+func (s *Server) outcome(c *call, own *softswitch.Party) int {
+	if own.State == uacsta.Fail {
+		return refusal(own.Cause)
+	}
+	best := 0
+	for _, p := range c.Parties {
+		if p.Key == own.Key {
+			continue
+		}
+		l := s.legs[p.Key]
+		switch {
+		case p.State == uacsta.Fail:
+			return refusal(p.Cause)
+		case p.State == uacsta.Hold, p.Queue, p.State == uacsta.Connected && !p.Rings:
+			best = 200
+		case p.State == uacsta.Alerting || p.Rings:
+			code := 180
+			if l != nil && l.early {
+				code = 183
+			} else if p.Phone && (l == nil || l.callID == "") {
+				code = 0 // it does not ring yet
+			}
+			best = max(best, code)
+		}
+	}
+	return best
+}
+
+// join puts those into a call's room who talk, and those who hold into one of their own.
+func (s *Server) join(c *call) {
+	var members []media.Member
+	held, rings, queued, failed, announce := false, false, false, false, ""
+	var clip *media.Clip
+	for _, p := range c.Parties {
+		l := s.legs[p.Key]
+		switch {
+		case p.State == uacsta.Hold:
+			held = true
+			if l != nil && !l.ended {
+				s.hold(l)
+			}
+			continue
+		case p.State == uacsta.Fail:
+			failed = true
+		case p.Queue:
+			queued, announce = true, p.Announce
+		case p.State == uacsta.Alerting || p.Rings:
+			rings = rings || l == nil || !l.early
+		}
+		if l != nil && !l.ended && (l.up || l.early) && p.State != uacsta.Queued && !p.Refused {
+			members = append(members, media.Member{Leg: l.voice, Silent: p.Silent})
+			l.lobbied = false
+		}
+	}
+	if c.room == nil {
+		if len(members) == 0 {
+			return
+		}
+		c.room = s.engine.NewRoom()
+	}
+	heard := ""
+	switch {
+	case len(members) != 1:
+	case failed:
+		heard = "busy"
+	case queued:
+		if clip = s.announcement(announce, c.Call); clip == nil {
+			announce = ""
+		}
+		heard = "queue " + announce
+	case rings:
+		heard = "ring"
+	case held:
+		heard = "music"
+	}
+	if heard != c.heard {
+		c.heard, c.background = heard, s.background(heard, clip)
+	}
+	c.room.Set(members, c.background)
+}
+
+// background is what is heard where nobody speaks; announce is said to those who wait, nil: nothing.
+func (s *Server) background(what string, announce *media.Clip) media.Source {
+	switch {
+	case what == "busy":
+		return media.Busy()
+	case what == "ring":
+		return media.Ringback()
+	case announce != nil:
+		return announce.Loop()
+	}
+	if what == "" || s.music == nil {
+		return nil
+	}
+	return s.music.Loop()
+}
+
+// announcement is a message to those who wait. It is read once.
+type announcement struct {
+	clip    *media.Clip // nil: it has not been read, or cannot be
+	read    bool
+	waiting []string // calls that are to be looked at when it has been read
+}
+
+// announcement returns a message that has been read, nil when it cannot be, or has not yet: a call
+// is looked at again when it has. Callers hold the server's lock.
+func (s *Server) announcement(name, call string) *media.Clip {
+	if name == "" || s.messages == nil {
+		return nil
+	}
+	a := s.announcements[name]
+	if a == nil {
+		a = &announcement{}
+		s.announcements[name] = a
+		s.group.Go(func() { s.readAnnouncement(name, a) }) // one of these goroutines calls
+	}
+	if !a.read && !slices.Contains(a.waiting, call) {
+		a.waiting = append(a.waiting, call)
+	}
+	return a.clip
+}
+
+func (s *Server) readAnnouncement(name string, a *announcement) {
+	defer share.Survive(s.log, "reading an announcement", nil)
+	clip, err := s.load(name)
+	if err != nil {
+		s.log.Error("announcement not played", "name", name, "err", err)
+	}
+	s.mu.Lock()
+	calls := a.waiting
+	a.clip, a.read, a.waiting = clip, true, nil
+	s.mu.Unlock()
+	for _, call := range calls {
+		s.kick(call)
+	}
+}
+
+// hold lets a telephone that is on hold hear music.
+func (s *Server) hold(l *leg) {
+	if l.lobby == nil {
+		l.lobby = s.engine.NewRoom()
+	}
+	if l.lobbied {
+		return
+	}
+	l.lobbied = true
+	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", nil))
+}

@@ -1,0 +1,335 @@
+package phones
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// ring calls the telephones of a leg, all at once; the first to answer has the call.
+func (l *leg) ring(v softswitch.View, p softswitch.Party) {
+	invites := l.invites(&v, &p)
+	if len(invites) == 0 || l.hungUp {
+		l.failed(480)
+		return
+	}
+	for _, inv := range invites {
+		f := &fork{leg: l}
+		ctx, cancel := context.WithCancelCause(l.server.ctx)
+		l.cancels[f] = cancel
+		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
+		inv.ContentType, inv.Body = sdpType, l.voice.Offer(media.SendRecv)
+		asked := l.server.spawn(func() {
+			d, res, err := l.server.ua.Invite(ctx, inv, f)
+			cancel(nil)
+			if !l.must(func() { f.answered(d, res, err) }) && err == nil {
+				d.Bye()
+			}
+		})
+		if !asked { // we are closing
+			cancel(nil)
+			delete(l.cancels, f)
+		}
+	}
+}
+
+// invites makes the INVITEs of a leg.
+func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
+	s := l.server
+	if l.trunk != nil {
+		return []sip.Invite{l.trunk.invite(v, p)}
+	}
+	from, name := shown(v, p)
+	var list []sip.Invite
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.users[l.device].bindings {
+		if !b.reachable(now) {
+			continue
+		}
+		inv := sip.Invite{To: s.address(l.device, b), Target: b.contact, From: s.address(from, b), Name: name, Flow: b.flow}
+		if p.Auto {
+			inv.Headers = []sip.Header{
+				{Name: "Call-Info", Value: "<" + s.address("tr87proxy", b) + ">;answer-after=0"},
+				{Name: "Alert-Info", Value: "<http://127.0.0.1>;info=alert-autoanswer;delay=0"},
+			}
+		}
+		list = append(list, inv)
+	}
+	return list
+}
+
+// rings notes that a telephone rings, perhaps with something to hear.
+func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
+	l := f.leg
+	if l.hungUp || l.dialog != nil && l.dialog != d {
+		return
+	}
+	if l.dialog == nil {
+		l.dialog = d // until another one answers
+		l.named(d)
+		l.server.kickKey(l.keyNow())
+	}
+	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
+		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+			l.server.log.Info("what a telephone says before its answer is not heard", "device", l.device, "err", err)
+			return
+		}
+		l.heard()
+	}
+}
+
+func (l *leg) keyNow() int {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	return l.key
+}
+
+// answered takes the final answer of one telephone.
+func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
+	l := f.leg
+	delete(l.cancels, f)
+	s := l.server
+	s.mu.Lock()
+	taken := l.up || l.ended
+	s.mu.Unlock()
+	switch {
+	case err == nil && taken: // another was first, or nobody waits any more
+		d.Bye()
+		return
+	case taken:
+		return
+	case err == nil && f.left: // it hung up at once
+		l.worse(480)
+		return
+	case err != nil:
+		l.refusedBy(err)
+		return
+	}
+	if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+		s.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+		d.Bye()
+		l.worse(488)
+		return
+	}
+	l.dialog, l.winner = d, f
+	l.named(d)
+	for _, cancel := range l.cancels {
+		cancel(endElsewhere.reason)
+	}
+	s.mu.Lock()
+	l.up, l.early = true, true
+	key := l.key
+	s.mu.Unlock()
+	if err := s.sw.Lifted(l.device, key); err != nil {
+		s.log.Info("a telephone has answered a call that cannot be answered", "device", l.device, "err", err)
+		l.hangUp(endNormal)
+		l.gone()
+		return
+	}
+	s.kickKey(key)
+}
+
+// refusedBy notes why a telephone does not take the call.
+func (l *leg) refusedBy(err error) {
+	code := 408
+	var refusal *sip.Refusal
+	if errors.As(err, &refusal) {
+		code = refusal.Response.Code()
+		if to := number(sip.ParseAddress(refusal.Response.Header("Contact")).URI); code/100 == 3 && to != "" && l.trunk == nil {
+			l.deflect(to)
+			return
+		}
+	}
+	l.worse(code)
+}
+
+// deflect sends the call where the telephone says (3xx).
+func (l *leg) deflect(to string) {
+	s := l.server
+	key := l.keyNow()
+	if id, ok := s.sw.Connection(l.device, key); ok {
+		err := s.sw.Perform(uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{uacsta.Dev(to)}})
+		if err == nil {
+			l.hangUp(endElsewhere)
+			return
+		}
+		s.log.Info("a telephone's redirection is refused", "device", l.device, "to", to, "err", err)
+	}
+	l.worse(480)
+}
+
+// worse notes a failure; when all telephones have failed, the switch is told the one that
+// says most.
+func (l *leg) worse(code int) {
+	rank := func(code int) int {
+		switch code {
+		case 600, 603:
+			return 4
+		case 486:
+			return 3
+		case 408, 480:
+			return 1
+		}
+		return 2
+	}
+	if l.worst == 0 || rank(code) > rank(l.worst) {
+		l.worst = code
+	}
+	if len(l.cancels) == 0 {
+		l.failed(l.worst)
+	}
+}
+
+// failed tells the switch that nobody takes the call.
+func (l *leg) failed(code int) {
+	s := l.server
+	s.mu.Lock()
+	tell := !l.rejected
+	key := l.detach()
+	s.mu.Unlock()
+	l.dialog, l.hungUp = nil, true
+	if tell {
+		s.sw.Declined(l.device, key, l.cause(code))
+	}
+}
+
+// cause says in ECMA's words why a call was not taken.
+func (l *leg) cause(code int) uacsta.EventCause {
+	switch code {
+	case 486, 600, 603:
+		return uacsta.CauseBusy
+	case 404, 410, 484, 604:
+		return uacsta.CauseDestNotObtainable
+	case 415, 488, 606:
+		return uacsta.CauseIncompatibleDestination
+	case 403, 401, 407:
+		return uacsta.CauseBlocked
+	}
+	if l.trunk != nil {
+		return uacsta.CauseNetworkNotObtainable
+	}
+	return uacsta.CauseDestOutOfOrder
+}
+
+// refusal is the answer to a telephone whose call came to nothing.
+func refusal(cause uacsta.EventCause) int {
+	switch cause {
+	case uacsta.CauseBusy, uacsta.CauseACDSaturated:
+		return 486
+	case uacsta.CauseDestNotObtainable, uacsta.CauseNumberUnallocated, uacsta.CauseInvalidNumberFormat:
+		return 404
+	case uacsta.CauseBlocked:
+		return 403
+	case uacsta.CauseIncompatibleDestination:
+		return 488
+	case uacsta.CauseTrunksBusy, uacsta.CauseNetworkNotObtainable, uacsta.CauseNetworkCongestion:
+		return 503
+	}
+	return 480
+}
+
+// Invite implements sip.Handler: a telephone calls, or somebody outside.
+func (s *Server) Invite(in *sip.Invitation) {
+	if t := s.trunkOf(in.Request); t != nil {
+		s.incoming(in, t.Number, t)
+		return
+	}
+	if u := s.account(in.Request, in.From()); u != nil {
+		s.incoming(in, u.Number, nil)
+	}
+}
+
+// incoming opens the leg of a call and tells the switch of it.
+func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
+	called := number(in.URI())
+	if called == "" {
+		in.Reject(sip.Answer{Code: 404})
+		return
+	}
+	l, err := s.newLeg(device, t, in.Peer().Addr.Addr())
+	if err != nil {
+		s.report(slog.LevelError, device, "no leg for a call", "err", err)
+		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
+		return
+	}
+	code := 0
+	switch {
+	case len(in.Body()) == 0:
+		l.offered = true
+	case in.ContentType() != sdpType:
+		code = 415
+	default:
+		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, speaks(in.Peer())); err != nil {
+			s.report(slog.LevelInfo, device, "a call's offer is refused", "err", err)
+			code = 488
+		}
+	}
+	if code != 0 {
+		in.Reject(sip.Answer{Code: code})
+		l.dispose()
+		return
+	}
+	l.early = !l.offered
+	l.invitation = in
+	in.OnCancel(func() {
+		l.must(func() {
+			l.invitation, l.hungUp = nil, true
+			l.gone()
+		})
+	})
+	l.must(func() { l.dial(in, called) })
+}
+
+// dispose ends a leg that the switch has not heard of.
+func (l *leg) dispose() {
+	l.must(func() {
+		l.server.mu.Lock()
+		l.ended, l.rejected = true, true
+		l.server.mu.Unlock()
+		l.invitation, l.hungUp = nil, true
+	})
+}
+
+// dial tells the switch of a call.
+func (l *leg) dial(in *sip.Invitation, called string) {
+	s := l.server
+	var err error
+	switch named, replaces := in.Replaces(); {
+	case l.invitation == nil:
+		return // given up already
+	case replaces:
+		var code int
+		if code, err = l.replace(named); code != 0 {
+			s.report(slog.LevelInfo, l.device, "an INVITE with Replaces is refused", "code", code)
+			in.Reject(sip.Answer{Code: code})
+			l.invitation = nil
+			l.dispose()
+			return
+		}
+	case l.trunk != nil:
+		_, err = s.sw.Arrive(l.device, number(in.From().URI), called, l)
+	default:
+		_, err = s.sw.Dial(l.device, called, l)
+	}
+	if err == nil {
+		return
+	}
+	s.report(slog.LevelInfo, l.device, "a call of a telephone is refused", "called", share.Clip(called), "err", err)
+	code := 403
+	var refused *uacsta.Error
+	if errors.As(err, &refused) && refused.Category == uacsta.StateIncompatibility {
+		code = 486
+	}
+	in.Reject(sip.Answer{Code: code})
+	l.invitation = nil
+	l.dispose()
+}

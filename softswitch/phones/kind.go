@@ -1,0 +1,139 @@
+package phones
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/tls"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// LinkKind is the kind of links to desk phones that register a CSTA account of their own.
+var LinkKind = kind.LinkOf[DeskSettings]{
+	Type: "phones", Check: checkDesk, Build: buildDesk, Devices: (*DeskSettings).numbers,
+	Lacks: map[string]string{"addresses": "telephones come to listen"},
+	Still: DeskSettings.withoutPasswords, Live: deskPasswords,
+}.Kind()
+
+// DeskSettings are the keys of an entry of links, beside those of config.Link.
+type DeskSettings struct {
+	Listen   []config.Listener `yaml:"listen"`
+	Accounts []deskAccount     `yaml:"accounts"`
+}
+
+// deskAccount is what a desk phone registers with for uaCSTA.
+type deskAccount struct {
+	Number       string `yaml:"number"`
+	Contact      string `yaml:"contact"`
+	User         string `yaml:"user"`
+	Password     string `yaml:"password"`
+	PasswordFile string `yaml:"password-file"`
+}
+
+// numbers are those of the accounts.
+func (l *DeskSettings) numbers() []string {
+	numbers := make([]string, 0, len(l.Accounts))
+	for _, a := range l.Accounts {
+		numbers = append(numbers, a.Number)
+	}
+	return numbers
+}
+
+func (l DeskSettings) withoutPasswords() DeskSettings {
+	l.Accounts = slices.Clone(l.Accounts)
+	for i := range l.Accounts {
+		l.Accounts[i].Password, l.Accounts[i].PasswordFile = "", ""
+	}
+	return l
+}
+
+func checkDesk(l *DeskSettings, s *config.Section) {
+	if len(l.Listen) == 0 {
+		s.Fault("listen", "must say where telephones register, for example [{transport: udp, address: \"0.0.0.0:6060\"}]")
+	}
+	s.Listeners("listen", l.Listen, config.Listens{Transports: []string{"udp", "tcp", "tls"}, Port: "6060", TLSPort: "6061"})
+	numbers := l.numbers()
+	for i, a := range l.Accounts {
+		key := fmt.Sprintf("accounts[%d]", i)
+		switch {
+		case !config.ValidNumber(a.Number) || slices.Contains(numbers[:i], a.Number):
+			s.Fault(key+".number", "must be 1 to 20 digits, * or #, and there once only")
+		case a.Contact != "" && !strings.HasPrefix(a.Contact, "sip:") && !strings.HasPrefix(a.Contact, "sips:"):
+			s.Fault(key+".contact", "must be where the telephone is, such as sip:201@192.0.2.7:5060;transport=udp")
+		case a.Password != "" && a.PasswordFile != "", a.Password == "" && a.PasswordFile == "" && a.Contact == "":
+			s.Fault(key, "write either password or password-file; or contact, of a telephone that does not register")
+		}
+	}
+	if len(numbers) == 0 {
+		s.Fault("accounts", "no telephone can register; write for example [{number: \"201\", password-file: 201.password}]")
+	}
+}
+
+// users are the accounts, with their passwords.
+func (l *DeskSettings) users() ([]User, error) {
+	var users []User
+	for _, a := range l.Accounts {
+		password, err := kind.Secret(a.Password, a.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
+	}
+	return users, nil
+}
+
+// deskPasswords gives a link that runs the passwords of its accounts.
+func deskPasswords(l *DeskSettings, _ *kind.Env) (func(proxy.Link) bool, error) {
+	users, err := l.users()
+	if err != nil {
+		return nil, err
+	}
+	return func(link proxy.Link) bool { return len(link.(*Desk).SetPasswords(users)) > 0 }, nil
+}
+
+func buildDesk(l *DeskSettings, env *kind.Env) (proxy.Link, error) {
+	of := "telephones of " + env.Name
+	cfg := Config{Log: env.Log, Qualify: 30 * time.Second, Admits: env.Admits, Guard: env.Guard(of), Refused: env.Refused(of)}
+	models, err := env.Models()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Models = ModelsOf(models)
+	if cfg.Users, err = l.users(); err != nil {
+		return nil, err
+	}
+	var listen []Listening
+	for i := range l.Listen {
+		at := &l.Listen[i]
+		one := Listening{Transport: at.Transport, Address: at.Address}
+		if at.Transport == "tls" {
+			if one.TLS, err = tls.Server(kind.ServerFiles(at, env.Log)); err != nil {
+				return nil, err
+			}
+		}
+		listen = append(listen, one)
+	}
+	return NewDesk(cfg, listen), nil
+}
+
+// ModelsOf makes models of the table of telephones, which config has checked.
+func ModelsOf(list []config.Model) []Model {
+	models := make([]Model, 0, len(list))
+	for _, m := range list {
+		services := make([]string, 0, len(m.Services))
+		for _, capability := range m.Services {
+			services = append(services, uacsta.MessageOf(capability, false))
+		}
+		models = append(models, Model{
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA,
+			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
+		})
+	}
+	return models
+}

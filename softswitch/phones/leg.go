@@ -1,0 +1,453 @@
+package phones
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+const sdpType = "application/sdp"
+
+// leg is a dialog with one telephone, or with a trunk, and its voice. What it says to the
+// telephone it says by tasks, in order; its standing is guarded by the server's lock.
+type leg struct {
+	server *Server
+	device string // extension or trunk
+	trunk  *trunk // nil: an extension's telephone
+	voice  *media.Leg
+	tasks  queue
+	over   chan struct{} // closed when everything of the leg has ended
+	ending sync.Once
+
+	// guarded by server.mu
+	key                 int // of the connection that it carries
+	up                  bool
+	auto                bool      // its INVITE asked the telephone to answer by itself
+	rang                string    // the call that it rang for
+	early               bool      // it can be heard although it is not up
+	held                bool      // by the telephone's user
+	ended               bool      // nothing is to be said any more
+	second              time.Time // in which keys were counted
+	keys                int
+	slow                bool   // the log has said that it has too many tasks
+	rejected            bool   // the switch has been told that it ends
+	callID              string // of its dialog, "" until it has one
+	localTag, remoteTag string
+	lobby               *media.Room
+	lobbied             bool
+
+	// of tasks
+	dialog     *sip.Dialog
+	winner     *fork           // that has answered
+	invitation *sip.Invitation // of a telephone that calls, until it is answered
+	offered    bool            // our answer to it is an offer: it had none
+	answer     []byte          // to its offer
+	said       int             // the last provisional answer
+	wants      media.Direction // what the telephone was last offered
+	asking     bool            // a re-INVITE is under way
+	next       media.Direction // what is to be offered after it
+	talked     bool
+	resumed    bool                              // the telephone was asked to take the call back
+	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs without a final answer
+	worst      int                               // code of the failures: the one that says most
+	hungUp     bool
+}
+
+// fork is one of the telephones that ring for a leg. It stands for the leg in its dialog.
+type fork struct {
+	*leg
+	left bool // its dialog has ended; of tasks
+}
+
+// newLeg opens a leg; address is where its signalling comes from.
+func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
+	l := &leg{
+		server: s, device: device, trunk: t, over: make(chan struct{}),
+		cancels: map[*fork]context.CancelCauseFunc{}, wants: media.SendRecv,
+	}
+	l.tasks = queue{log: s.log, what: "a telephone's call", failed: l.fail, start: func(run func()) bool { s.group.Go(run); return true }}
+	var err error
+	if l.voice, err = s.engine.Open(address, l); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.group.Add(1) // until it closes: meanwhile it may start goroutines
+		s.all[l] = struct{}{}
+		s.line(device).legs[l] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		l.voice.Close()
+		return nil, sip.ErrShutdown
+	}
+	return l, nil
+}
+
+// do runs a task behind all others of the leg; false when there are too many: it does not
+// run.
+func (l *leg) do(task func()) bool {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	return l.queue(task)
+}
+
+// queue is do under the server's lock.
+func (l *leg) queue(task func()) bool {
+	if l.tasks.do(l.step(task)) {
+		return true
+	}
+	if !l.slow && !l.ended {
+		l.slow = true
+		l.server.log.Warn("a telephone has too much going on: some of it is left out", "device", l.device)
+	}
+	return false
+}
+
+// must is do for what the leg cannot live without, however much waits; false when it has ended.
+func (l *leg) must(task func()) bool { return l.tasks.must(l.step(task)) }
+
+// step is a task behind which the leg closes, if nothing is left to do.
+func (l *leg) step(task func()) func() {
+	return func() {
+		task()
+		l.settle()
+	}
+}
+
+func (l *leg) settle() {
+	if l.finished() && l.tasks.finish() {
+		l.ending.Do(l.close)
+	}
+}
+
+// fail ends the leg after a panic in one of its tasks.
+func (l *leg) fail(error) {
+	defer l.settle()
+	for f, cancel := range l.cancels { // what they do is not known any more
+		cancel(endNormal.reason)
+		delete(l.cancels, f)
+	}
+	l.hangUp(endNormal)
+	l.gone()
+}
+
+// finished reports whether the leg has nothing left to do.
+func (l *leg) finished() bool {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	return l.ended && l.hungUp && len(l.cancels) == 0
+}
+
+// close lets go of everything. A task calls it when the leg is finished: none of its INVITEs
+// rings any more.
+func (l *leg) close() {
+	s := l.server
+	defer s.group.Done()
+	s.mu.Lock()
+	delete(s.all, l)
+	delete(s.line(l.device).legs, l)
+	if s.legs[l.key] == l {
+		delete(s.legs, l.key)
+	}
+	lobby := l.lobby
+	close(l.over)
+	s.mu.Unlock()
+	l.voice.Close()
+	if lobby != nil {
+		lobby.Close()
+	}
+}
+
+// ending is why a leg ends, as its telephone is told.
+type ending struct {
+	code   int              // for a call that was not answered
+	reason sip.CancelReason // for one that rings: it is not to be counted as missed
+}
+
+var (
+	endNormal    = ending{code: 480}
+	endElsewhere = ending{code: 480, reason: `SIP;cause=200;text="Call completed elsewhere"`}
+)
+
+// end ends the leg: CANCEL, BYE, or a refusal. The switch knows.
+func (l *leg) end(why ending) {
+	l.server.mu.Lock()
+	l.rejected = true
+	l.server.mu.Unlock()
+	l.must(func() { l.hangUp(why) })
+}
+
+func (l *leg) hangUp(why ending) {
+	l.server.mu.Lock()
+	l.ended = true
+	l.server.mu.Unlock()
+	l.hungUp = true
+	for _, cancel := range l.cancels {
+		cancel(why.reason)
+	}
+	switch {
+	case len(l.cancels) > 0: // cancelled
+	case l.invitation != nil:
+		l.invitation.Reject(sip.Answer{Code: why.code})
+		l.invitation = nil
+	case l.dialog != nil:
+		l.dialog.Bye()
+		l.dialog = nil
+	}
+}
+
+// gone tells the switch that the telephone has left, unless the switch made it.
+func (l *leg) gone() {
+	s := l.server
+	s.mu.Lock()
+	tell := !l.rejected
+	key := l.detach()
+	s.mu.Unlock()
+	if tell {
+		s.sw.HungUp(l.device, key)
+	}
+}
+
+// detach takes the leg from its connection, which is to end. Callers hold the server's
+// lock.
+func (l *leg) detach() (key int) {
+	s := l.server
+	l.rejected, l.ended = true, true
+	if s.legs[l.key] == l {
+		delete(s.legs, l.key)
+		s.leaving[l.key] = true
+	}
+	return l.key
+}
+
+// Ended implements sip.DialogHandler: the dialog of a telephone that was called counts once it has
+// answered, and is the one that the leg talks in.
+func (f *fork) Ended(reason error) {
+	if errors.Is(reason, sip.ErrLocalBye) {
+		return
+	}
+	f.must(func() {
+		if f.left = true; f.winner == f {
+			f.dialog, f.hungUp = nil, true
+			f.gone()
+		}
+	})
+}
+
+// Ended implements sip.DialogHandler: a telephone that has called ends its call.
+func (l *leg) Ended(reason error) {
+	if errors.Is(reason, sip.ErrLocalBye) {
+		return
+	}
+	l.must(func() {
+		l.dialog, l.hungUp = nil, true
+		l.gone()
+	})
+}
+
+// Refresh implements sip.DialogHandler: the voice is offered again as it is.
+func (l *leg) Refresh() (contentType string, body []byte) {
+	l.server.log.Debug("session refreshed", "device", l.device, "connection", l.keyNow())
+	return sdpType, l.voice.Offer(l.voice.Flow())
+}
+
+// Dead implements media.Watcher: the telephone is not heard any more.
+func (l *leg) Dead() {
+	l.server.log.Warn("no voice from a telephone: its call is cleared", "device", l.device)
+	l.must(func() {
+		l.hangUp(endNormal)
+		l.gone()
+	})
+}
+
+// Digit implements media.Watcher.
+func (l *leg) Digit(digit rune) {
+	s, now := l.server, time.Now()
+	s.mu.Lock()
+	if now.Sub(l.second) >= time.Second {
+		l.second, l.keys = now, 0
+	}
+	l.keys++
+	key, count := l.key, l.keys
+	s.mu.Unlock()
+	switch {
+	case count <= maxKeys:
+		s.sw.Digit(l.device, key, digit)
+	case count == maxKeys+1:
+		s.log.Warn("a telephone presses more keys than anybody can: clients are not told of them", "device", l.device)
+	}
+}
+
+// maxKeys is how many keys of one telephone clients are told of in a second.
+const maxKeys = 40
+
+// direct makes the telephone's voice flow one way or both. Callers hold the server's lock.
+func (l *leg) direct(want media.Direction) {
+	l.queue(func() { l.offer(want) })
+}
+
+func (l *leg) offer(want media.Direction) {
+	switch {
+	case l.dialog == nil || l.wants == want && !l.asking:
+		return
+	case l.asking:
+		l.next = want
+		return
+	}
+	l.asking, l.wants, l.next = true, want, want
+	l.dialog.Reinvite(sdpType, l.voice.Offer(want), func(res sip.Result) {
+		l.must(func() {
+			l.asking = false
+			if res.Code()/100 != 2 {
+				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())
+			} else if err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
+				l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			} else if l.voice.Flow() == media.SendRecv {
+				l.server.mu.Lock()
+				l.held = false
+				l.server.mu.Unlock()
+			}
+			l.offer(l.next)
+		})
+	})
+}
+
+// speaker is who the telephone is whose descriptions come in the leg's dialog.
+func (l *leg) speaker() media.Peer {
+	if l.dialog == nil {
+		return media.Peer{}
+	}
+	return speaks(l.dialog.Peer())
+}
+
+// speaks is a peer of SIP as media knows it.
+func speaks(p sip.Peer) media.Peer { return media.Peer{Addr: p.Addr.Addr(), Secure: p.Secure()} }
+
+// resume asks a telephone whose user holds the call to take it back, once.
+func (l *leg) resume() {
+	if l.resumed {
+		return
+	}
+	l.resumed, l.wants = true, ""
+	l.server.mu.Lock()
+	talks := l.trunk == nil && l.server.users[l.device].talks
+	l.server.mu.Unlock()
+	if talks {
+		l.command(true, func(m *Model) *Notify { return m.Resume })
+	}
+	l.offer(media.SendRecv)
+}
+
+// talk makes a telephone answer the call that rings there, once.
+func (l *leg) talk() {
+	if !l.talked && l.dialog != nil && l.trunk == nil {
+		l.talked = true
+		l.command(false, func(m *Model) *Notify { return m.Answer })
+	}
+}
+
+// command makes a telephone lift the call, in the best way that it knows: by uaCSTA, by
+// NOTIFY talk (in the call's dialog), or by what its maker has.
+func (l *leg) command(held bool, which func(*Model) *Notify) {
+	s := l.server
+	if s.lift(l.device, held) {
+		return
+	}
+	s.mu.Lock()
+	u := s.users[l.device]
+	talks, alone := u.Talks, len(s.line(l.device).legs) == 1
+	var to *binding
+	for _, b := range u.bindings {
+		talks = talks || b.talks
+		if b.model != nil && which(b.model) != nil {
+			to = b
+		}
+	}
+	callID := l.callID
+	s.mu.Unlock()
+	switch {
+	case talks || to == nil:
+		l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
+			if res.Code()/100 != 2 {
+				s.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())
+			}
+		}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
+	case alone:
+		s.notify(u, to, which(to.model), callID)
+	default:
+		s.log.Info("a telephone with several calls cannot be told which to lift", "device", l.device, "model", to.model.Name)
+	}
+}
+
+// progress answers a telephone that calls, as far as its call has come.
+func (l *leg) progress(code int) {
+	if l.invitation == nil || l.said == code || l.said == 183 && code == 180 {
+		return
+	}
+	l.said = code
+	a := sip.Answer{Code: code}
+	if code == 183 {
+		a.ContentType, a.Body = sdpType, l.answer
+	}
+	d, err := l.invitation.Progress(l, a)
+	if err == nil {
+		l.named(d)
+	}
+}
+
+// accept answers a telephone that calls.
+func (l *leg) accept() {
+	if l.invitation == nil {
+		return
+	}
+	in := l.invitation
+	l.invitation = nil
+	body := l.answer
+	if l.offered {
+		body = l.voice.Offer(media.SendRecv)
+	}
+	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body})
+	if err != nil {
+		l.hungUp = true
+		l.gone()
+		return
+	}
+	l.dialog = d
+	l.named(d)
+	s := l.server
+	s.mu.Lock()
+	l.up = true
+	l.early = l.early || !l.offered
+	key := l.key
+	s.mu.Unlock()
+	s.kickKey(key)
+}
+
+// named notes by which names others can name the dialog.
+func (l *leg) named(d *sip.Dialog) {
+	l.server.mu.Lock()
+	defer l.server.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.callID = d.CallID()
+	l.localTag, l.remoteTag = d.Tags()
+	l.server.changed[l.device] = true
+}
+
+// shown is who a telephone is shown to be called by.
+func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
+	if p.State == uacsta.Initiated { // its own call: whom it will call
+		return v.Called, ""
+	}
+	return v.Calling, v.Name
+}

@@ -1,0 +1,224 @@
+package phones
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// What users do at their telephones in a call: hold and take back, press keys, transfer.
+
+// Request implements sip.DialogHandler.
+func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
+	taken := l.do(func() {
+		switch r.Method() {
+		case "INVITE", "UPDATE":
+			l.renegotiate(d, r)
+		case "INFO":
+			l.info(r)
+		case "REFER":
+			l.refer(d, r)
+		case "NOTIFY":
+			r.Respond(sip.Answer{})
+		default:
+			r.Respond(sip.Answer{Code: 501})
+		}
+	})
+	if !taken {
+		r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "5"}}})
+	}
+}
+
+// renegotiate answers a re-INVITE or UPDATE: the user holds, or takes back.
+func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
+	if len(r.Body()) == 0 { // a delayed offer: ours goes in the answer
+		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: l.voice.Offer(l.wants)})
+		return
+	}
+	if r.ContentType() != sdpType {
+		d.RespondRefresh(r, sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: sdpType}}})
+		return
+	}
+	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, speaks(r.Peer()))
+	if err != nil {
+		l.server.log.Info("a telephone's offer is refused", "device", l.device, "err", err)
+		d.RespondRefresh(r, sip.Answer{Code: 488})
+		return
+	}
+	l.wants, l.resumed = media.SendRecv, false
+	d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: answer})
+	l.holds(!asks.Hears() || asks == media.Inactive)
+}
+
+// holds notes that the user holds the call, or takes it back.
+func (l *leg) holds(held bool) {
+	s := l.server
+	s.mu.Lock()
+	changed := l.held != held
+	l.held = held
+	key := l.key
+	s.mu.Unlock()
+	if !changed || l.trunk != nil {
+		return
+	}
+	id, ok := s.sw.Connection(l.device, key)
+	if !ok {
+		return
+	}
+	var err error
+	if held {
+		err = s.sw.Perform(uacsta.HoldCall{CallToBeHeld: id})
+	} else {
+		err = s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id})
+	}
+	if err != nil { // the switch had it so already
+		s.log.Debug("hold by a telephone", "device", l.device, "held", held, "err", err)
+	}
+	s.kickKey(key)
+}
+
+// Ack implements sip.AckHandler: the answer to an offer that went in a 2xx of ours.
+func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
+	if len(r.Body()) == 0 {
+		return
+	}
+	l.do(func() {
+		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
+			l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			l.hangUp(endNormal)
+			l.gone()
+			return
+		}
+		l.heard()
+	})
+}
+
+// heard notes that the telephone's voice is agreed on.
+func (l *leg) heard() {
+	s := l.server
+	s.mu.Lock()
+	l.early = true
+	key := l.key
+	s.mu.Unlock()
+	s.kickKey(key)
+}
+
+// info handles keys that come by INFO.
+func (l *leg) info(r *sip.Request) {
+	digit := rune(0)
+	switch r.ContentType() {
+	case "application/dtmf-relay":
+		for line := range strings.Lines(string(r.Body())) {
+			if name, value, ok := strings.Cut(line, "="); ok && strings.EqualFold(strings.TrimSpace(name), "Signal") {
+				digit = oneDigit(strings.TrimSpace(value))
+			}
+		}
+	case "application/dtmf":
+		digit = oneDigit(strings.TrimSpace(string(r.Body())))
+	default:
+		r.Respond(sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: "application/dtmf-relay, application/dtmf"}}})
+		return
+	}
+	if digit == 0 {
+		r.Respond(sip.Answer{Code: 400})
+		return
+	}
+	r.Respond(sip.Answer{})
+	l.server.pass(l, string(digit))
+	l.Digit(digit)
+}
+
+func oneDigit(text string) rune {
+	names := map[string]string{"10": "*", "11": "#"} // as some number them
+	if name, ok := names[text]; ok {
+		text = name
+	}
+	text = strings.ToUpper(text)
+	if len(text) == 1 && strings.ContainsAny(text, "0123456789*#ABCD") {
+		return rune(text[0])
+	}
+	return 0
+}
+
+// refer handles REFER: the user transfers the call (RFC 3515), to a number or, with
+// Replaces, to the other party of another call (RFC 3891).
+func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
+	to := sip.ParseAddress(r.Header("Refer-To"))
+	number := number(to.URI)
+	replaces, attended, ok := replacedBy(to.URI)
+	switch {
+	case number == "" || len(r.Values("Refer-To")) != 1: // RFC 3515 2.4.1
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Refer-To"})
+		return
+	case !ok:
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Replaces"})
+		return
+	}
+	r.Respond(sip.Answer{Code: 202})
+	result := "200 OK"
+	var err error
+	if attended {
+		err = l.transferTo(replaces)
+	} else {
+		err = l.transfer(number)
+	}
+	if err != nil {
+		l.server.log.Info("a transfer by a telephone is refused", "device", l.device, "err", err)
+		result = "603 Declined"
+		var why refusedTransfer
+		if errors.As(err, &why) {
+			result = string(why)
+		}
+	}
+	d.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+result+"\r\n"), nil,
+		sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=noresource"})
+}
+
+var errTransfer = errors.New("a trunk does not transfer")
+
+// refusedTransfer is why a transfer is refused, as the telephone is told.
+type refusedTransfer string
+
+func (r refusedTransfer) Error() string { return string(r) }
+
+const (
+	errNoDialog  refusedTransfer = "481 Call/Transaction Does Not Exist"
+	errForbidden refusedTransfer = "403 Forbidden"
+	errConfirmed refusedTransfer = "486 Busy Here" // it was to be an early dialog
+)
+
+// transfer sends the other party of the call to a number.
+func (l *leg) transfer(number string) error {
+	if l.trunk != nil {
+		return errTransfer
+	}
+	return l.server.sw.Refer(l.device, l.keyNow(), number)
+}
+
+// transferTo leaves the other parties of this call and of one in another dialog of the
+// extension to each other.
+func (l *leg) transferTo(r sip.Replaces) error {
+	s := l.server
+	d := s.ua.Dialog(r.CallID, r.ToTag, r.FromTag)
+	s.mu.Lock()
+	other := carrier(d)
+	key, otherKey, up := l.key, 0, false
+	if other != nil {
+		otherKey, up = other.key, other.up
+	}
+	s.mu.Unlock()
+	switch {
+	case other == nil || other == l:
+		return errNoDialog
+	case l.trunk != nil:
+		return errTransfer
+	case other.device != l.device:
+		return errForbidden
+	case up && r.EarlyOnly:
+		return errConfirmed
+	}
+	return s.sw.Join(l.device, key, otherKey)
+}

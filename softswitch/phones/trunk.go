@@ -1,0 +1,172 @@
+package phones
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+)
+
+// trunk is a peer outside, with which we register, or which knows our address.
+type trunk struct {
+	Trunk
+	server *Server
+
+	// guarded by server.mu
+	addresses []netip.Addr // that its calls come from
+}
+
+const (
+	trunkRefresh = 30 * time.Second // between questions whether it is there, and after a failure
+	trunkExpires = 10 * time.Minute // of our registration
+)
+
+// run keeps the trunk in service: registered, or answering.
+func (t *trunk) run() {
+	s := t.server
+	wait, known, was := time.Duration(0), false, false
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-s.ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		var err error
+		wait, err = t.checked()
+		s.sw.InService(t.Number, err == nil, false)
+		if serves := err == nil; !known || serves != was {
+			known, was = true, serves
+			if serves {
+				s.log.Info("trunk in service", "trunk", t.Number)
+			} else {
+				s.log.Warn("trunk out of service", "trunk", t.Number, "err", err)
+			}
+		}
+	}
+}
+
+// checked is check, of which a panic is a failure.
+func (t *trunk) checked() (wait time.Duration, err error) {
+	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { wait, err = trunkRefresh, panicked })
+	return t.check()
+}
+
+// check looks up where the peer is, and registers or asks whether it is there; it returns
+// when to do so again.
+func (t *trunk) check() (time.Duration, error) {
+	s := t.server
+	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+	defer cancel()
+	host := sip.ParseURI(t.Peer).Host
+	var addresses []netip.Addr
+	if ip, err := netip.ParseAddr(host); err == nil {
+		addresses = []netip.Addr{ip.Unmap()}
+	} else {
+		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			return trunkRefresh, err
+		}
+		for _, ip := range found {
+			addresses = append(addresses, ip.Unmap())
+		}
+	}
+	s.mu.Lock()
+	t.addresses = addresses
+	s.mu.Unlock()
+	inv := sip.Invite{To: t.own(), Target: t.Peer, From: t.own(), Username: t.Name, Password: t.Password}
+	if !t.Register {
+		inv.To = t.Peer
+		_, err := s.ua.Request(ctx, "OPTIONS", inv) // any answer will do
+		return trunkRefresh, err
+	}
+	inv.Headers = []sip.Header{{Name: "Expires", Value: strconv.Itoa(int(trunkExpires / time.Second))}}
+	res, err := s.ua.Request(ctx, "REGISTER", inv)
+	if err != nil {
+		return trunkRefresh, err
+	}
+	if res.Code()/100 != 2 {
+		return trunkRefresh, &sip.Refusal{Response: res}
+	}
+	return trunkExpires / 2, nil
+}
+
+// own is our address of record there.
+func (t *trunk) own() string {
+	if t.From != "" {
+		return t.From
+	}
+	name := t.Name
+	if name == "" {
+		name = t.Number
+	}
+	return sip.UserURI(name, sip.ParseURI(t.Peer).Host)
+}
+
+// invite calls a number over the trunk.
+func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
+	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
+	if dialable.MatchString(v.Calling) {
+		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
+	}
+	return inv
+}
+
+// trunkOf returns the trunk whose peer sends a request: by address, and port where two
+// share an address. Telephones may share it too: who claims to be one of ours is none.
+func (s *Server) trunkOf(r *sip.Request) *trunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	peer := r.Peer().Addr
+	var found *trunk
+	for _, t := range s.trunks {
+		if !slices.Contains(t.addresses, peer.Addr()) {
+			continue
+		}
+		if port := sip.ParseURI(t.Peer).Port; port == int(peer.Port()) || port == 0 && peer.Port() == 5060 {
+			return t
+		}
+		if !peer.Addr().IsLoopback() {
+			found = t
+		}
+	}
+	return found
+}
+
+// peers reports whether the configuration names a peer: a trunk has its address.
+func (s *Server) peers(p sip.Peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.trunks {
+		if slices.Contains(t.addresses, p.Addr.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// whereabouts is the address that a device's signalling comes from.
+func (s *Server) whereabouts(device string) netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.trunks[device]; t != nil {
+		if len(t.addresses) > 0 {
+			return t.addresses[0]
+		}
+		return netip.Addr{}
+	}
+	now := time.Now()
+	for _, b := range s.users[device].bindings {
+		if b.reachable(now) {
+			return b.flow.Peer().Addr.Addr()
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,153 @@
+package phones
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// pass sends keys that a telephone's user pressed, and that came by INFO, to the others.
+func (s *Server) pass(l *leg, digits string) {
+	s.mu.Lock()
+	p := s.parties[l.key]
+	var c *call
+	if p != nil {
+		c = s.calls[p.call]
+	}
+	s.mu.Unlock()
+	if c != nil {
+		s.keys(c, softswitch.Voice{Key: p.Key, Digits: digits, Tone: 100 * time.Millisecond, Pause: 100 * time.Millisecond})
+	}
+}
+
+// keys sends keys to everybody in a call but one: as telephone events (RFC 4733), or by
+// INFO to who knows no such events.
+func (s *Server) keys(c *call, v softswitch.Voice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var own *media.Leg
+	if l := s.legs[v.Key]; l != nil {
+		own = l.voice
+	}
+	if c.room != nil {
+		c.room.SendDigits(own, v.Digits, v.Tone, v.Pause)
+	}
+	for _, p := range c.Parties {
+		if l := s.legs[p.Key]; l != nil && p.Key != v.Key && l.up && p.State == uacsta.Connected && !l.voice.TakesEvents() {
+			l.queue(func() { l.sendKeys(v) })
+		}
+	}
+}
+
+// sendKeys sends keys by INFO.
+func (l *leg) sendKeys(v softswitch.Voice) {
+	if l.dialog == nil {
+		return
+	}
+	for _, digit := range strings.ToUpper(v.Digits) {
+		if !strings.ContainsRune("0123456789*#ABCD", digit) { // a pause, or what would be a line of its own
+			continue
+		}
+		body := fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", digit, v.Tone/time.Millisecond)
+		l.dialog.Send("INFO", "application/dtmf-relay", []byte(body), nil)
+	}
+}
+
+// speak has done what is to be done with the voice of a call.
+func (s *Server) speak(v softswitch.Voice) {
+	s.mu.Lock()
+	c := s.calls[v.Call]
+	if c == nil || c.room == nil {
+		s.mu.Unlock()
+		s.unheard(v) // nobody is there to hear it
+		return
+	}
+	room := c.room
+	s.mu.Unlock()
+	if !c.voice.do(func() { s.carry(c, room, v) }) {
+		s.log.Error("too many messages to play or record in a call", "name", v.Play+v.Record+v.Stop)
+		s.unheard(v)
+	}
+}
+
+// unheard tells the switch that something cannot be played or recorded.
+func (s *Server) unheard(v softswitch.Voice) {
+	if name := v.Play + v.Record; name != "" {
+		s.sw.Finished(v.Call, name)
+	}
+}
+
+// carry carries out what is to be done with the voice of a call, after what was to be done before.
+func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
+	defer share.Survive(s.log, "the voice of a call", func(error) { s.unheard(v) })
+	switch {
+	case v.Stop != "":
+		s.mu.Lock()
+		stops := c.plays[v.Stop]
+		delete(c.plays, v.Stop)
+		s.mu.Unlock()
+		if stops != nil {
+			stops.Stop()
+		}
+	case v.Digits != "":
+		s.keys(c, v)
+	case v.Play != "":
+		s.play(c, room, v)
+	case v.Record != "":
+		s.record(c, room, v)
+	}
+}
+
+// maxReading bounds the messages that are being read at a time: each is as large as it may be.
+const maxReading = 4
+
+// load reads a message.
+func (s *Server) load(name string) (*media.Clip, error) {
+	select {
+	case s.disk <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil, s.ctx.Err()
+	}
+	defer func() { <-s.disk }()
+	return s.messages.Load(name)
+}
+
+func (s *Server) play(c *call, room *media.Room, v softswitch.Voice) {
+	clip, err := s.load(v.Play)
+	if err != nil {
+		s.log.Error("message not played", "name", v.Play, "err", err)
+		s.sw.Finished(v.Call, v.Play)
+		return
+	}
+	playing := room.Play(clip.Play(), v.Limit, func(bool) { s.sw.Finished(v.Call, v.Play) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.plays[v.Play] = playing
+}
+
+func (s *Server) record(c *call, room *media.Room, v softswitch.Voice) {
+	limit := s.cfg.MaxRecorded
+	if v.Limit > 0 {
+		limit = min(limit, v.Limit)
+	}
+	recording, err := s.messages.Record(v.Record, int(limit/time.Second))
+	if err != nil {
+		s.log.Error("call not recorded", "name", v.Record, "err", err)
+		s.sw.Finished(v.Call, v.Record)
+		return
+	}
+	taking := room.Record(recording, func(_ bool, err error) {
+		if err != nil {
+			s.log.Error("recording not whole", "name", v.Record, "err", err)
+		}
+		s.sw.Finished(v.Call, v.Record)
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.plays[v.Record] = taking
+}

@@ -1,0 +1,519 @@
+package asn1
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/tests/samples"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+func codecOf(flavour string) *codec {
+	f, _ := FlavourOf(flavour)
+	return &codec{flavour: f, now: func() time.Time { return noon }}
+}
+
+// unframe reads the PDU of a frame.
+func unframe(t *testing.T, c *codec, data []byte) []byte {
+	t.Helper()
+	pdu, err := c.flavour.frames.read(bufio.NewReader(bytes.NewReader(data)), MaxPDU, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pdu
+}
+
+// TestSamples reads the octets that real programs send, and writes those that they take.
+func TestSamples(t *testing.T) {
+	for _, s := range samples.ASN1 {
+		t.Run(s.Flavour+"/"+s.Name, func(t *testing.T) {
+			c := codecOf(s.Flavour)
+			data := unframe(t, c, s.Octets())
+			p, err := parse(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.XML == "" {
+				return // of the association
+			}
+			m, err := readPDU(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var message *uacsta.Message
+			var unknown []string
+			switch {
+			case m.kind == result:
+				message, unknown, err = c.readResponse(s.Reply, m.body)
+			case m.operation == eventReport:
+				message, unknown, err = c.readEvent(m.body)
+			default:
+				message, unknown, err = c.readRequest(m.operation, m.body)
+			}
+			if err != nil || message == nil || len(unknown) > 0 {
+				t.Fatalf("%v %v %v", message, unknown, err)
+			}
+			if got := canonical(t, message); got != canonicalText(t, s.XML) {
+				t.Fatalf("read as\n%s\nwant\n%s", got, s.XML)
+			}
+			if strings.Contains(s.Name, "indefinite") {
+				return
+			}
+			switch {
+			case m.kind == result:
+				m.body, err = c.response(s.Reply, message)
+			case m.operation == eventReport:
+				m.body, err = c.event(message)
+			default:
+				m.operation, m.body, err = c.request(message)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again := m.octets(); !bytes.Equal(again, data) {
+				t.Errorf("written as\n%X\nwant\n%X", again, data)
+			}
+		})
+	}
+}
+
+// TestAssociation writes AARQ, AARE and ABRT as programs of HiPath send and take them.
+func TestAssociation(t *testing.T) {
+	stamp := []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	for name, want := range map[string]association{
+		"AARQ with name and password": {kind: associateRequest, name: "AMHOST", password: "77777", credentials: true},
+		"AARE that accepts":           {kind: associateResponse, result: accepted, stamp: stamp, version: []byte("TR87PRY")},
+		"ABRT":                        {kind: abort},
+	} {
+		for _, s := range samples.ASN1 {
+			if s.Name != name {
+				continue
+			}
+			data := unframe(t, codecOf("hipath"), s.Octets())
+			if written := want.octets(); !bytes.Equal(written, data) {
+				t.Errorf("%s is written as\n%X\nwant\n%X", name, written, data)
+			}
+			read, err := readAssociation(reparse(t, data))
+			if err != nil || read.kind != want.kind || read.name != want.name || read.password != want.password || read.result != want.result {
+				t.Errorf("%s is read as %+v, %v", name, read, err)
+			}
+			if framed, err := markedFrames.frame(data); err != nil || !bytes.Equal(framed, s.Octets()) {
+				t.Errorf("%s is framed as %X, %v", name, framed, err)
+			}
+		}
+	}
+}
+
+// canonical is a message in one form, whatever the edition it was made for.
+func canonical(t *testing.T, m *uacsta.Message) string {
+	t.Helper()
+	return canonicalText(t, m.String())
+}
+
+func canonicalText(t *testing.T, text string) string {
+	t.Helper()
+	m, err := uacsta.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := uacsta.New(m.Name())
+	if err := m.Decode(s); err != nil {
+		t.Fatal(err)
+	}
+	return uacsta.Encode(s, uacsta.Edition3).String()
+}
+
+// fill sets every field that members name, as far as the phase has values for it.
+func fill(n *notation, members []member, v reflect.Value) {
+	for i := range members {
+		m := &members[i]
+		if m.constant >= 0 || m.name == "extensions" {
+			continue
+		}
+		if m.name == "*" {
+			fillWhole(v)
+			continue
+		}
+		f := field(v, m.name)
+		if f.Kind() == reflect.Pointer {
+			f.Set(reflect.New(f.Type().Elem()))
+			f = f.Elem()
+		}
+		fillValue(n, m.typ, f)
+	}
+}
+
+// fillWhole fills messages that stand in Phase I as one value.
+func fillWhole(v reflect.Value) {
+	to := uacsta.Dev("102")
+	switch m := v.Addr().Interface().(type) {
+	case *uacsta.SetForwarding:
+		m.ForwardingType, m.ActivateForward, m.ForwardDN = uacsta.ForwardBusy, true, &to
+	case *uacsta.ForwardingEvent:
+		m.ForwardingType, m.ForwardStatus, m.ForwardTo = uacsta.ForwardNoAns, true, &to
+	case *uacsta.SetAgentState:
+		m.RequestedAgentState, m.Group = uacsta.RequestLoggedOn, &to
+	case *uacsta.SnapshotDeviceResponse:
+		m.CrossRefIDorSnapshotData.SnapshotData = &uacsta.SnapshotDeviceDataList{SnapshotDeviceResponseInfo: []uacsta.SnapshotDeviceResponseInfo{{
+			ConnectionIdentifier: uacsta.Conn("12AB", "100"), LocalCallState: uacsta.CallState{CompoundCallState: []uacsta.LocalConnectionState{"hold"}},
+		}}}
+	default:
+		for _, name := range (details{}).says() {
+			field(v, name).Set(reflect.ValueOf(uacsta.Conn("12AB", "100")))
+		}
+	}
+}
+
+func fillValue(n *notation, typ typ, f reflect.Value) {
+	switch x := typ.(type) {
+	case *seq:
+		fill(n, x.members, f)
+	case *choice:
+		fill(n, x.members[len(x.members)-1:], f)
+	case *sequenceOf:
+		f = items(f)
+		item := reflect.New(f.Type().Elem()).Elem()
+		fillValue(n, x.item, item)
+		f.Set(reflect.Append(f, item, item))
+	case *enumeration:
+		for name := range x.numbers {
+			f.SetString(name)
+		}
+	case tagged:
+		fillValue(n, x.typ, f)
+	case bits:
+		for i := range f.NumField() {
+			if on := true; f.Field(i).Kind() == reflect.Pointer {
+				f.Field(i).Set(reflect.ValueOf(&on))
+			} else {
+				f.Field(i).SetBool(true)
+			}
+		}
+	case *filter:
+		f.Addr().Interface().(*uacsta.MonitorFilter).Suppress("HeldEvent")
+	case oneForwarding:
+		to := uacsta.Dev("102")
+		f.Set(reflect.ValueOf([]uacsta.ForwardListItem{{ForwardingType: uacsta.ForwardBusy, ForwardStatus: true, ForwardDN: &to}}))
+	case oneAgentState:
+		f.Set(reflect.ValueOf([]uacsta.AgentStateEntry{{LoggedOnState: true, AgentInfo: []uacsta.AgentInfo{{AgentState: uacsta.AgentReady}}}}))
+	case connections:
+		c := uacsta.Conn("12AB", "100")
+		f.Set(reflect.ValueOf([]uacsta.ConnectionListItem{{NewConnection: &c}}))
+	case object:
+		d := uacsta.Dev("100")
+		f.Set(reflect.ValueOf(uacsta.MonitorObject{DeviceObject: &d}))
+	case onlyOne:
+		f.Set(reflect.MakeSlice(f.Type(), 1, 1))
+		fillValue(n, x.typ, f.Index(0))
+	case end:
+		f.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: uacsta.Dev("101")}))
+	case plain:
+		if fillBasic(f); x.number == ber.TagGeneralizedTime {
+			f.SetString("2026-11-20T12:00:00")
+		}
+	default:
+		fillBasic(f)
+	}
+}
+
+func fillBasic(f reflect.Value) {
+	switch f.Interface().(type) {
+	case uacsta.DeviceID:
+		f.Set(reflect.ValueOf(uacsta.Dev("100")))
+	case uacsta.ExtendedDeviceID:
+		f.Set(reflect.ValueOf(uacsta.Ext("100")))
+	case uacsta.RedirectionDeviceID:
+		f.Set(reflect.ValueOf(uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev("104")}))
+	case uacsta.ConnectionID:
+		f.Set(reflect.ValueOf(uacsta.Conn("12AB", "100")))
+	case uacsta.Data:
+		f.Set(reflect.ValueOf(uacsta.Data{String: "ABCDEF"}))
+	default:
+		switch f.Kind() { //nolint:exhaustive // the others do not occur
+		case reflect.String:
+			f.SetString("0102")
+		case reflect.Int:
+			f.SetInt(7)
+		case reflect.Bool:
+			f.SetBool(true)
+		}
+	}
+}
+
+// TestEveryMessage writes every message of the tables, with every parameter that they have,
+// and reads it back.
+func TestEveryMessage(t *testing.T) {
+	for _, flavour := range []string{"phase3", "phase1"} {
+		c := codecOf(flavour)
+		n := c.flavour.notation
+		for name, s := range n.requests {
+			t.Run(flavour+"/"+name, func(t *testing.T) {
+				m := filled(n, name, s.form)
+				operation, argument, err := c.request(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				argument = reparse(t, argument.Bytes())
+				back, unknown, err := c.readRequest(operation, argument)
+				same(t, m, back, unknown, err)
+			})
+			t.Run(flavour+"/"+name+"Response", func(t *testing.T) {
+				m := filled(n, name+"Response", n.results[name])
+				body, err := c.response(name, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				back, unknown, err := c.readResponse(name, reparse(t, body.Bytes()))
+				same(t, m, back, unknown, err)
+			})
+		}
+		for name, e := range n.events {
+			t.Run(flavour+"/"+name+"Event", func(t *testing.T) {
+				m := filled(n, name+"Event", e.form)
+				m.SetCrossRef("0007")
+				argument, err := c.event(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				back, unknown, err := c.readEvent(reparse(t, argument.Bytes()))
+				same(t, m, back, unknown, err)
+			})
+		}
+	}
+}
+
+func filled(n *notation, name string, f form) *uacsta.Message {
+	s := uacsta.New(name)
+	v := reflect.ValueOf(s).Elem()
+	fill(n, f.members, v)
+	for name, standard := range f.unsaid {
+		if standard != "" {
+			field(v, name).SetString(standard)
+		}
+	}
+	if e, ok := s.(*uacsta.ServiceInitiatedEvent); ok {
+		e.InitiatingDevice = uacsta.Ext("100")
+	}
+	return uacsta.Encode(s, uacsta.Edition6)
+}
+
+func same(t *testing.T, want, got *uacsta.Message, unknown []string, err error) {
+	t.Helper()
+	if err != nil || got == nil || len(unknown) > 0 {
+		t.Fatalf("%v %v %v", got, unknown, err)
+	}
+	if got.String() != want.String() {
+		t.Errorf("read back as\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestEveryValue writes every cause, state and other named value, and reads it back: each
+// has one number, and a name that CSTA-XML knows.
+func TestEveryValue(t *testing.T) {
+	for phase, n := range map[string]*notation{"phase3": phase3, "phase1": phase1} {
+		for name, typ := range n.types {
+			e, ok := typ.(*enumeration)
+			if x, is := typ.(tagged); is {
+				e, ok = x.typ.(*enumeration)
+			}
+			if !ok {
+				continue
+			}
+			for value, number := range e.numbers {
+				p, err := e.put(nil, reflect.ValueOf(value))
+				back := ""
+				if err == nil {
+					err = e.take(nil, p, reflect.ValueOf(&back).Elem())
+				}
+				if err != nil || back != value || e.names[number] != value {
+					t.Errorf("%s %s: %s is %d, which is %q, %v", phase, name, value, number, back, err)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryCause looks at the causes of CSTA-XML: Phase III has them all, and no others.
+func TestEveryCause(t *testing.T) {
+	numbers := phase3.types["EventCause"].(*enumeration).numbers
+	causes := map[string]bool{}
+	for _, word := range regexp.MustCompile(`EventCause = "(\w+)"`).FindAllStringSubmatch(source(t, "cause.go"), -1) {
+		causes[word[1]] = true
+		if _, ok := numbers[word[1]]; !ok {
+			t.Errorf("%s has no number", word[1])
+		}
+	}
+	for name := range numbers {
+		if !causes[name] {
+			t.Errorf("%s is no cause of CSTA-XML", name)
+		}
+	}
+}
+
+// source is the text of a file of uacsta, whose lists are the whole of CSTA-XML.
+func source(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../uacsta/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestEveryError writes every error of CSTA-XML. Phase III reads each back as it was; Phase I
+// one of the same category.
+func TestEveryError(t *testing.T) {
+	words := 0
+	for _, word := range regexp.MustCompile(`\w+`).FindAllString(source(t, "error_values.go"), -1) {
+		for _, group := range phase3.errors {
+			e := uacsta.Refuse(group.category, word)
+			if !e.Known() {
+				continue
+			}
+			words++
+			if back := phase3.refusal(reparse(t, phase3.failure(e).Bytes())); !back.Is(e) {
+				t.Errorf("phase III: %v is read back as %v", e, back)
+			}
+			back := phase1.refusal(reparse(t, phase1.failure(e).Bytes()))
+			switch {
+			case e.Category == uacsta.Security && back.Is(uacsta.Refuse(uacsta.Operation, "securityViolation")):
+			case e.Category == uacsta.PrivateDataError && back.Category == uacsta.Unspecified:
+			case back.Category != e.Category:
+				t.Errorf("phase I: %v is read back as %v", e, back)
+			}
+		}
+	}
+	if words < 250 {
+		t.Errorf("only %d errors were looked at", words)
+	}
+	for phase, n := range map[string]*notation{"phase III": phase3, "phase I": phase1} {
+		for _, group := range n.errors {
+			for number, name := range group.values.names {
+				e := uacsta.Refuse(group.category, name)
+				if back := n.refusal(reparse(t, n.failure(e).Bytes())); !back.Is(e) || !e.Known() {
+					t.Errorf("%s: %d %v is read back as %v", phase, number, e, back)
+				}
+			}
+		}
+	}
+	if back := phase3.refusal(reparse(t, phase3.failure(uacsta.Refuse(uacsta.Unspecified, "")).Bytes())); back.Category != uacsta.Unspecified {
+		t.Errorf("unspecified is read back as %v", back)
+	}
+}
+
+// TestUnsayable refuses what a phase has no words for, and says what that is.
+func TestUnsayable(t *testing.T) {
+	for _, c := range []struct{ flavour, xml, value, detail string }{
+		{"phase1", `<MakePredictiveCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber></MakePredictiveCall>`, "serviceNotSupported", "no such message"},
+		{"phase1", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><accountCode>1234</accountCode></MakeCall>`, "parameterNotSupported", "accountCode"},
+		{"phase1", `<SetForwarding><device>100</device><forwardingType>forwardDND</forwardingType><activateForward>true</activateForward></SetForwarding>`, "parameterNotSupported", "forwarding type"},
+		{"phase1", `<SetForwarding><device>100</device><forwardingType>forwardBusy</forwardingType><activateForward>true</activateForward><ringCount>3</ringCount></SetForwarding>`, "parameterNotSupported", "ringCount"},
+		{"phase1", `<AnswerCall><callToBeAnswered><callID>abc-1</callID><deviceID>100</deviceID></callToBeAnswered></AnswerCall>`, "parameterNotSupported", "hexadecimal"},
+		{"phase1", `<MonitorStart><monitorObject><callObject><callID>1234</callID></callObject></monitorObject></MonitorStart>`, "parameterNotSupported", "a monitor on a call"},
+		{"phase1", `<SetAgentState><device>100</device><requestedAgentState>loggedOn</requestedAgentState><agentID>7</agentID></SetAgentState>`, "parameterNotSupported", "agentID"},
+		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>Zoë</calledDirectoryNumber></MakeCall>`, "parameterNotSupported", "ASCII"},
+		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><extensions><privateData><private><x/></private></privateData></extensions></MakeCall>`, "parameterNotSupported", "XML"},
+		{"phase3", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><mine>1</mine></MakeCall>`, "parameterNotSupported", "mine"},
+		{"phase3", `<ParkCall><parking><callID>1234</callID></parking><parkTo>400</parkTo></ParkCall>`, "serviceNotSupported", "no such message"},
+	} {
+		m, err := uacsta.Parse([]byte(c.xml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = codecOf(c.flavour).request(m)
+		if !uacsta.Refuse(uacsta.Operation, c.value).Is(errorOf(err)) || !strings.Contains(fmt.Sprint(err), c.detail) {
+			t.Errorf("%s: %s is refused with %v, want %s because of %s", c.flavour, m.Name(), err, c.value, c.detail)
+		}
+	}
+}
+
+// Answers that a phase cannot say are refusals, and one line a second in the log.
+func TestUnsayableAnswers(t *testing.T) {
+	var log strings.Builder
+	near, _ := net.Pipe()
+	c := newConn(near, nil, Phase1, anyCallIDs, gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	defer c.Close(nil)
+	for range 10 {
+		res := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{ServiceCrossRefID: "1"}}, edition)
+		if answer := c.answerOf(&pdu{}, "SnapshotDevice", res); answer.kind != returnError {
+			t.Error(answer.kind)
+		}
+	}
+	if strings.Count(log.String(), "\n") != 1 {
+		t.Error(log.String())
+	}
+}
+
+func errorOf(err error) error {
+	if refusal, ok := err.(*uacsta.Error); ok { //nolint:errorlint // it is not wrapped
+		return refusal
+	}
+	return fmt.Errorf("no refusal: %w", err)
+}
+
+// TestLenient reads events that say less than they ought to, or more than is known.
+func TestLenient(t *testing.T) {
+	for name, tt := range map[string]struct{ flavour, wire, want, unknown string }{
+		"a cause of the vendor's": {"phase3", "303055020007A02AA3286B0F300D80021234A107300580033130306307300580033230304E01000A0202009F814803010203", "<cause>normalClearing</cause>", "[cause: mistyped: no value that is known: 512 [200]]"},
+		"no devices":              {"phase3", "302855020007A022A4206B0F300D80021234A107300580033130306307300580033130304E01020A0116", "<callingDevice><notKnown/></callingDevice>", "[]"},
+		"a state of the vendor's": {"phase1", "301B5502000180010330126B09820212348003313030630287004E0163", "<cause>normalClearing</cause>", "[localConnectionInfo: mistyped: no value that is known: 99]"},
+	} {
+		data, err := hex.DecodeString(strings.ReplaceAll(tt.wire, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, unknown, err := codecOf(tt.flavour).readEvent(reparse(t, data))
+		if err != nil || !strings.Contains(ev.String(), tt.want) || fmt.Sprint(unknown) != tt.unknown {
+			t.Errorf("%s: %v %v %v", name, ev, unknown, err)
+		}
+	}
+}
+
+// TestScantyEvent writes an event of a switch that leaves out what it must not.
+func TestScantyEvent(t *testing.T) {
+	m, err := uacsta.Parse([]byte(`<DeliveredEvent><monitorCrossRefID>0007</monitorCrossRefID><connection><callID>1234</callID><deviceID>100</deviceID></connection><localConnectionInfo>alerting</localConnectionInfo></DeliveredEvent>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, flavour := range []string{"phase3", "hipath", "phase1"} {
+		argument, err := codecOf(flavour).event(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, _, err := codecOf(flavour).readEvent(reparse(t, argument.Bytes()))
+		if err != nil || !back.Has("callingDevice/notKnown") || back.Text("cause") != "newCall" {
+			t.Errorf("%s: %v %v", flavour, back, err)
+		}
+	}
+}
+
+// TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.
+func TestCallIDs(t *testing.T) {
+	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100"} {
+		data, err := anyCallIDs.octets(id)
+		if err != nil || anyCallIDs.text(data) != id {
+			t.Errorf("%s becomes %X, which is %s, %v", id, data, anyCallIDs.text(data), err)
+		}
+	}
+	for _, data := range []string{"", "\x00", "\xFFabc", "\x12\x34"} {
+		back, err := hexCallIDs.octets(hexCallIDs.text([]byte(data)))
+		if err != nil || string(back) != data {
+			t.Errorf("%X comes back as %X, %v", data, back, err)
+		}
+	}
+}

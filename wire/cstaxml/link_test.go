@@ -1,0 +1,453 @@
+package cstaxml
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// pbx is a foreign switching function: it speaks first, writes as it likes, and
+// answers from a table.
+type pbx struct {
+	t       *testing.T
+	l       net.Listener
+	answers map[string]string // by the name of the request; "" is no answer
+
+	mu   sync.Mutex
+	conn net.Conn
+	got  []string // frames: "0001 <...>"
+}
+
+func newPBX(t *testing.T, answers map[string]string) *pbx {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pbx{t: t, l: l, answers: answers}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.serve(conn)
+		}
+	}()
+	t.Cleanup(func() { p.hangUp(); _ = l.Close(); <-done })
+	return p
+}
+
+func (p *pbx) serve(conn net.Conn) {
+	p.mu.Lock()
+	p.conn = conn
+	p.mu.Unlock()
+	p.say("0000", `<?xml version='1.0' encoding='ISO-8859-1'?><SystemStatus xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><systemStatus>normal</systemStatus></SystemStatus>`)
+	p.say("0001", `<SystemRegister xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><requestTypes><systemStatus>true</systemStatus></requestTypes></SystemRegister>`)
+	r := bufio.NewReader(conn)
+	for {
+		id, doc, err := readFrame(r, maxFrame, func() {})
+		if err != nil {
+			_ = conn.Close()
+			return
+		}
+		m, err := uacsta.Parse(doc)
+		if err != nil {
+			p.t.Errorf("%s: %v", doc, err)
+			continue
+		}
+		p.mu.Lock()
+		p.got = append(p.got, fmt.Sprintf("%04d %s", id, doc))
+		answer := p.answers[m.Name()]
+		p.mu.Unlock()
+		if answer != "" {
+			p.say(fmt.Sprintf("%04d", id), answer)
+		}
+	}
+}
+
+func (p *pbx) say(id, document string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = fmt.Fprint(p.conn, raw(id, document)) // it may have hung up
+}
+
+func (p *pbx) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		_ = p.conn.Close()
+	}
+}
+
+func (p *pbx) heard(what string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(strings.Join(p.got, "\n"), what)
+}
+
+// core is what the link tells.
+type core struct {
+	ready  chan struct{}
+	events chan *uacsta.Message
+}
+
+func (c *core) Ready()                   { c.ready <- struct{}{} }
+func (c *core) Event(ev *uacsta.Message) { c.events <- ev }
+
+func (c *core) Request(req *uacsta.Message) error {
+	if req.Name() == "WashDishes" {
+		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	}
+	c.events <- req
+	return nil
+}
+
+const patience = 10 * time.Second
+
+func within[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s did not come", what)
+	}
+	panic("unreachable")
+}
+
+// runLink runs a link to the addresses.
+func runLink(t *testing.T, cfg LinkConfig) (*Link, *core, chan error, context.CancelFunc) {
+	t.Helper()
+	l := NewLink(cfg)
+	c := &core{ready: make(chan struct{}, 1), events: make(chan *uacsta.Message, 100)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx, c) }()
+	t.Cleanup(cancel)
+	return l, c, ended, cancel
+}
+
+const status = `<RequestSystemStatusResponse><systemStatus>normal</systemStatus></RequestSystemStatusResponse>`
+
+// A PBX that speaks first, refuses GetCSTAFeatures, writes its edition or none, and
+// adds what only it knows: all of it arrives, and requests go out in its edition.
+func TestForeignPBX(t *testing.T) {
+	p := newPBX(t, map[string]string{
+		"RequestSystemStatus": status,
+		"GetCSTAFeatures":     `<CSTAErrorCode><operation>serviceNotSupported</operation></CSTAErrorCode>`,
+		"MonitorStart":        `<MonitorStartResponse xmlns:aps="x"><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStartResponse>`,
+		"DeflectCall":         `<DeflectCallResponse/>`,
+	})
+	l, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}, Edition: 4})
+	within(t, "the link", c.ready)
+	if m := within(t, "the status", c.events); m.Name() != "SystemStatus" {
+		t.Errorf("%s", m)
+	}
+	if f := l.Features(""); len(f.Services) == 0 {
+		t.Error("nothing is possible")
+	}
+	answered := make(chan *uacsta.Message, 1)
+	ask := func(req any) *uacsta.Message {
+		l.Request(uacsta.Encode(req, uacsta.Edition6), func(m *uacsta.Message, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			answered <- m
+		})
+		return within(t, "the answer", answered)
+	}
+	device := uacsta.Dev("N<302118840101>;displayNumber=302118840101;noa=nk")
+	if ref := ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}).CrossRef(); ref != "1169730059" {
+		t.Error(ref)
+	}
+	ask(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn("1", "2"), NewDestination: []uacsta.DeviceID{uacsta.Dev("Jürgen")}})
+	for _, want := range []string{
+		`ecma-323/csta/ed4"><monitorObject><deviceObject>N&lt;302118840101&gt;;displayNumber=302118840101;noa=nk</deviceObject>`,
+		`<newDestination>J&#252;rgen</newDestination>`, // plain before edition 6
+		"0000 <?xml version=\"1.0\" encoding=\"UTF-8\"?><SystemStatusResponse", "<SystemRegisterResponse",
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s", want)
+		}
+	}
+	const event = `<csta:HeldEvent xmlns:csta="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><csta:monitorCrossRefID>1169730059</csta:monitorCrossRefID><csta:extensions><csta:privateData><csta:private><sie:staticOndDN xmlns:sie="http://www.siemens.com/schema/csta" a="1"><!-- kept --><![CDATA[<x>]]></sie:staticOndDN></csta:private></csta:privateData></csta:extensions></csta:HeldEvent>`
+	p.say("9999", event)
+	want := strings.ReplaceAll(strings.ReplaceAll(event, "csta:", ""), "xmlns:csta", "xmlns")
+	if got := within(t, "the event", c.events).String(); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	p.say("0007", "<WashDishes/>")
+	p.say("0008", `<MonitorStop><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStop>`)
+	if ev := within(t, "MonitorStop", c.events); ev.Name() != "MonitorStop" {
+		t.Errorf("%s", ev)
+	}
+	for _, want := range []string{"0007 <?xml version=\"1.0\" encoding=\"UTF-8\"?><CSTAErrorCode", "0008 <?xml version=\"1.0\" encoding=\"UTF-8\"?><MonitorStopResponse"} {
+		for deadline := time.Now().Add(patience); !p.heard(want); {
+			if time.Now().After(deadline) {
+				t.Fatalf("the PBX did not get %s", want)
+			}
+		}
+	}
+	cancel()
+	if err := within(t, "the end", ended); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// A PBX that floods with documents that are none and with answers nobody waits for fills no log,
+// and is not left for it.
+func TestNoisyPBX(t *testing.T) {
+	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
+	var log lockedBuilder
+	_, c, ended, cancel := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	within(t, "the link", c.ready)
+	within(t, "the status", c.events)
+	for range 1000 {
+		p.say("0001", "<HoldCallResponse/>")
+		p.say("0002", "<HeldEvent><monitorCrossRefID/><monitorCrossRefID/></HeldEvent>")
+		p.say("0003", "<")
+	}
+	for until := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "untold="); { // the next line has the count of those before
+		if time.Now().After(until) {
+			t.Fatal("no line has a count")
+		}
+		p.say("0001", "<HoldCallResponse/>")
+		p.say("9999", news)
+		within(t, "the event behind them", c.events)
+	}
+	if text := log.String(); strings.Count(text, "\n") > 15 {
+		t.Errorf("%d lines: %s", strings.Count(text, "\n"), text[:min(len(text), 2000)])
+	}
+	cancel()
+	within(t, "the end", ended)
+}
+
+// lockedBuilder is a log.
+type lockedBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuilder) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuilder) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// The link ends when the PBX hangs up, is silent, says that it is disabled, or is not
+// there; requests then fail at once.
+func TestLinkEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answers map[string]string
+		want    string
+		hangUp  bool
+	}{
+		"no answer":   {map[string]string{}, gate.ErrTimeout.Error(), false},
+		"disabled":    {map[string]string{"RequestSystemStatus": strings.Replace(status, "normal", "disabled", 1)}, "disabled", false},
+		"hangs up":    {map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"}, "", true},
+		"refuses all": {map[string]string{"RequestSystemStatus": "<CSTAErrorCode><unspecified/></CSTAErrorCode>", "GetCSTAFeatures": "<CSTAErrorCode><unspecified/></CSTAErrorCode>"}, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPBX(t, tt.answers)
+			l, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
+			if tt.hangUp {
+				within(t, "the link", c.ready)
+				failed := make(chan error, 1)
+				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
+				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) { // this PBX never answers it
+					t.Error(err)
+				}
+				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
+				p.hangUp()
+				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrClosed)) && !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) {
+					t.Error(err)
+				}
+			}
+			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Error(err)
+			}
+			l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) {
+				if !errors.Is(err, proxy.Refusal(gate.ErrClosed)) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+	_, _, ended, _ := runLink(t, LinkConfig{Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}})
+	if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
+		t.Error(err)
+	}
+}
+
+// A PBX that falls silent is left at the next heartbeat.
+func TestHeartbeat(t *testing.T) {
+	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
+	_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
+	within(t, "the link", c.ready)
+	p.mu.Lock()
+	p.answers = nil
+	p.mu.Unlock()
+	if err := within(t, "the end", ended); !errors.Is(err, gate.ErrTimeout) {
+		t.Error(err)
+	}
+}
+
+// speak starts a link in a dialect and returns what the switching function heard.
+func speak(t *testing.T, name string, answers map[string]string, session Session, requests ...any) (p *pbx, c *core, got []*uacsta.Message) {
+	t.Helper()
+	p = newPBX(t, answers)
+	dialect, known := DialectOf(name)
+	if !known {
+		t.Fatal(name)
+	}
+	l, c, _, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Dialect: dialect, Session: session})
+	within(t, "the link", c.ready)
+	within(t, "the status", c.events)
+	answered := make(chan *uacsta.Message, 1)
+	for _, req := range requests {
+		l.Request(uacsta.Encode(req, uacsta.Edition6), func(m *uacsta.Message, err error) {
+			if err != nil {
+				t.Errorf("%T: %v", req, err)
+			}
+			answered <- m
+		})
+		got = append(got, within(t, "the answer", answered))
+	}
+	return p, c, got
+}
+
+const (
+	granted = `<StartApplicationSessionPosResponse xmlns:aps="x"><sessionID>009968951</sessionID><actualProtocolVersion>x</actualProtocolVersion><actualSessionDuration>1</actualSessionDuration></StartApplicationSessionPosResponse>`
+	started = `<MonitorStartResponse><monitorCrossRefID>7</monitorCrossRefID></MonitorStartResponse>`
+	refused = `<CSTAErrorCode><operation>serviceNotSupported</operation></CSTAErrorCode>`
+)
+
+func watch(number string) uacsta.MonitorStart {
+	device := uacsta.Dev(number)
+	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
+}
+
+// Avaya's dialect: the session first, then identifiers instead of numbers, which nobody
+// behind the link sees, and monitors of calls.
+func TestDMCC(t *testing.T) {
+	const id = "2001:CM1:10.0.0.1:0"
+	p, c, got := speak(t, "dmcc", map[string]string{
+		"StartApplicationSession": granted, "ResetApplicationSessionTimer": `<ResetApplicationSessionTimerPosResponse><actualSessionDuration>1</actualSessionDuration></ResetApplicationSessionTimerPosResponse>`,
+		"RequestSystemStatus": refused, "GetCSTAFeatures": refused, "MonitorStart": started,
+		"GetDeviceId": `<GetDeviceIdResponse xmlns="http://www.avaya.com/csta"><device typeOfNumber="other" mediaClass="notKnown">` + id + `</device></GetDeviceIdResponse>`,
+		"MakeCall":    `<MakeCallResponse><callingDevice><callID>1</callID><deviceID>` + id + `</deviceID></callingDevice></MakeCallResponse>`,
+	}, Session{Login: uacsta.Login{User: "u", Password: "p"}, Switch: "CM1"}, watch("2001"), uacsta.MakeCall{CallingDevice: uacsta.Dev("2001"), CalledDirectoryNumber: uacsta.Dev("2002")})
+	if device := got[1].Text("callingDevice/deviceID"); device != "2001" {
+		t.Error(device)
+	}
+	for _, want := range []string{
+		`<protocolVersion>http://www.ecma-international.org/standards/ecma-323/csta/ed3/priv5</protocolVersion>`,
+		`<SessionLoginInfo xmlns="http://www.avaya.com/csta"><userName>u</userName><password>p</password>`,
+		`<GetDeviceId xmlns="http://www.avaya.com/csta"><switchName>CM1</switchName><extension>2001</extension></GetDeviceId>`,
+		`<monitorObject><deviceObject typeOfNumber="other">` + id + `</deviceObject></monitorObject><monitorType>call</monitorType>`,
+		`<callingDevice typeOfNumber="other">` + id + `</callingDevice><calledDirectoryNumber>2002</calledDirectoryNumber>`,
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s in\n%s", want, strings.Join(p.got, "\n"))
+		}
+	}
+	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>`+id+`</deviceID></heldConnection></HeldEvent>`)
+	if ev := within(t, "the event", c.events); ev.Text("heldConnection/deviceID") != "2001" {
+		t.Errorf("%s", ev)
+	}
+	for deadline := time.Now().Add(patience); !p.heard("ResetApplicationSessionTimer"); { // a third of a second later
+		if time.Now().After(deadline) {
+			t.Fatal("the session is not prolonged")
+		}
+	}
+}
+
+// OpenScape's dialect: the status is asked for, numbers have a type and come in brackets.
+func TestOpenScape(t *testing.T) {
+	p, c, _ := speak(t, "openscape", map[string]string{
+		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started, "StartApplicationSession": granted,
+		"SystemRegister": `<SystemRegisterResponse><sysStatRegisterID>27ss</sysStatRegisterID></SystemRegisterResponse>`,
+		"MakeCall":       `<MakeCallResponse><callingDevice><callID>1</callID><deviceID>100</deviceID></callingDevice></MakeCallResponse>`,
+	}, Session{}, watch("302118840101"), uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101")})
+	for _, want := range []string{
+		`<requestTypes><systemStatus>true</systemStatus>`, `csta/ed4"><monitorObject><deviceObject typeOfNumber="dialingNumber">302118840101<`,
+		`<callingDevice typeOfNumber="explicitPublic:subscriber">100<`,
+	} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s in\n%s", want, strings.Join(p.got, "\n"))
+		}
+	}
+	if p.heard("<StartApplicationSession") {
+		t.Error("a session that nobody wants")
+	}
+	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><holdingDevice><deviceIdentifier>N&lt;302118840101&gt;;displayNumber=302118840101;noa=nk</deviceIdentifier></holdingDevice></HeldEvent>`)
+	if ev := within(t, "the event", c.events); ev.Text("holdingDevice/deviceIdentifier") != "302118840101" {
+		t.Errorf("%s", ev)
+	}
+}
+
+// FreeSWITCH's dialect: names of queues are told from numbers.
+func TestFreeSWITCHModule(t *testing.T) {
+	p, _, _ := speak(t, "freeswitch", map[string]string{
+		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started,
+	}, Session{}, watch("1000"), watch("02sales"), watch("0170555"))
+	for _, want := range []string{`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="dialingNumber">0170555<`} {
+		if !p.heard(want) {
+			t.Errorf("the PBX did not get %s", want)
+		}
+	}
+}
+
+// A login that is refused, and a session that is ended, end the link; who knows no
+// sessions is served without, but not where a login was wanted.
+func TestSessionOfLink(t *testing.T) {
+	login := Session{Login: uacsta.Login{User: "u", Password: "s3cret"}}
+	for name, tt := range map[string]struct {
+		answer  string
+		session Session
+		want    string
+	}{
+		"wrong":   {`<StartApplicationSessionNegResponse><errorCode><definedError>invalidApplicationInfo</definedError></errorCode></StartApplicationSessionNegResponse>`, login, "invalidApplicationInfo"},
+		"unknown": {refused, login, "serviceNotSupported"},
+		"other":   {`<MakeCallResponse/>`, login, "MakeCallResponse"},
+		"ended":   {granted, login, "sessionTimerExpired"},
+		"none":    {refused, Session{Application: "x"}, "hung up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": refused, "StartApplicationSession": tt.answer})
+			_, c, ended, _ := runLink(t, LinkConfig{Addresses: []string{p.l.Addr().String()}, Session: tt.session})
+			switch name {
+			case "ended":
+				within(t, "the link", c.ready)
+				p.say("0300", `<ApplicationSessionTerminated><sessionID>009968951</sessionID><sessionTermReason><definedTermReason>sessionTimerExpired</definedTermReason></sessionTermReason></ApplicationSessionTerminated>`)
+			case "none":
+				within(t, "the link", c.ready)
+				p.hangUp()
+				tt.want = ""
+			}
+			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package cstaxml
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/proxy/linktest"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// exchange is a PBX that speaks CSTA-XML; it is the Handler of each of its connections.
+type exchange struct {
+	conn *Conn
+	line *linktest.Line
+}
+
+func (e *exchange) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	e.line.Request(req, answer)
+}
+
+func (e *exchange) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	answer(u.Refusal.Message(uacsta.Edition3))
+}
+
+func (e *exchange) Event(*uacsta.Message) error { return nil }
+
+// serveExchange serves a PBX until the test ends, and returns its address.
+func serveExchange(t testing.TB, pbx *linktest.PBX) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() {
+				e := &exchange{}
+				e.conn = NewConn(nc, e, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
+				e.line = pbx.Connect(func(ev *uacsta.Message) { _ = e.conn.Send(ev) })
+				defer e.line.Close()
+				_ = e.conn.Serve(ctx)
+			})
+		}
+	})
+	t.Cleanup(func() { cancel(); _ = l.Close(); group.Wait() })
+	return l.Addr().String()
+}
+
+func TestLinkContract(t *testing.T) {
+	linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
+		pbx := &linktest.PBX{}
+		relay := linktest.NewRelay(t, serveExchange(t, pbx))
+		return &linktest.Rig{
+			Link: NewLink(LinkConfig{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
+			Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,
+		}
+	}, Without: map[string]string{}})
+}

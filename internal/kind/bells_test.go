@@ -139,7 +139,7 @@ func TestLinkContract(t *testing.T) {
 		},
 		Without: map[string]string{
 			"RefusedWhileDialling": wireless, "CutRequest": wireless, "CutAnswer": wireless, "SilentSwitch": wireless, "Garbage": wireless,
-			"OrderOfRequests": calls, "ReplyBeforeEvents": calls,
+			"OrderOfRequests": calls, "ReplyBeforeEvents": calls, "Snapshot": calls,
 		},
 	})
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -57,14 +58,14 @@ func (r *result) read(in io.Reader) error {
 		line, err := lines.ReadBytes('\n')
 		var e event
 		switch {
-		case len(line) == 0 && err == io.EOF: //nolint:errorlint // as bufio says it
+		case len(line) == 0 && errors.Is(err, io.EOF):
 			return nil
 		case json.Unmarshal(line, &e) != nil: // what is not of the tests
 			fmt.Fprint(r.out, string(line))
 		default:
 			r.take(&e)
 		}
-		if err != nil && err != io.EOF { //nolint:errorlint // as bufio says it
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 	}
@@ -80,7 +81,7 @@ func (r *result) take(e *event) {
 		if r.output[name] == nil {
 			r.output[name] = &strings.Builder{}
 		}
-		r.output[name].WriteString(e.Output)
+		_, _ = r.output[name].WriteString(e.Output)
 	case "pass", "fail", "skip":
 		text := ""
 		if b := r.output[name]; b != nil {
@@ -140,7 +141,7 @@ func reason(text string) string {
 
 // end says what ran and what did not.
 func (r *result) end() {
-	var skips []string
+	skips := make([]string, 0, len(r.skipped))
 	for _, why := range slices.Sorted(maps.Keys(r.skipped)) {
 		tests := r.skipped[why]
 		some := strings.Join(tests[:min(3, len(tests))], ", ")

@@ -228,3 +228,28 @@ func TestCommandsInDocuments(t *testing.T) {
 		t.Errorf("only %d commands", count)
 	}
 }
+
+// What a document links to is there.
+func TestLinksInDocuments(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	count := 0
+	for _, file := range documents(t) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(data, -1) {
+			to := string(m[1])
+			if strings.Contains(to, "://") {
+				continue
+			}
+			count++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(file), to)); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
+	if count < 40 {
+		t.Errorf("only %d links", count)
+	}
+}

@@ -480,3 +480,21 @@ func TestStopRepeated(t *testing.T) {
 		}
 	})
 }
+
+// A client whose turn does not come in time is counted, and the log says so; the core's own questions
+// are not.
+func TestTurnsRefusedAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &scripted{lose: make(chan error), do: func(*uacsta.Message, func(*uacsta.Message, error)) {}} // it never answers
+		p := start(t, f, demo, func(c *proxy.Config) { c.MaxAtLink = 1 })
+		for _, name := range []string{"a", "b"} {
+			s, _ := open(t, p, name)
+			s.Request(uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}, uacsta.Edition3), func(*uacsta.Message) {})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := p.Stats().TurnsRefused.Load(); n != 1 {
+			t.Errorf("%d requests were refused for want of a turn, want b's", n)
+		}
+	})
+}

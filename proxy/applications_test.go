@@ -64,11 +64,7 @@ func bound(t *testing.T, p *proxy.Proxy) (*proxy.Session, *listener) {
 // names are the messages that a client got.
 func names(l *listener) string {
 	synctest.Wait()
-	var list []string
-	for _, m := range l.take() {
-		list = append(list, m.Name())
-	}
-	return strings.Join(list, " ")
+	return strings.Join(namesOf(l.take()), " ")
 }
 
 // An application session lasts as long as the client asked, within bounds; resetting it prolongs it;

@@ -166,7 +166,7 @@ func (t *trunk) supervise(ctx context.Context) {
 		}
 		pause := wait.Next()
 		t.log.Error("link down", "err", err, "retry", pause.Round(time.Millisecond))
-		if !sleep(ctx, pause) {
+		if !gate.Sleep(ctx, pause) {
 			return
 		}
 	}
@@ -353,15 +353,5 @@ func worthAnother(err error) bool {
 // ended.
 func (p *Proxy) pause(ctx context.Context, refusals int) bool {
 	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
-	return sleep(ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter
-}
-
-// sleep waits, and reports whether ctx has not ended.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	select {
-	case <-time.After(pause):
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return gate.Sleep(ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter
 }

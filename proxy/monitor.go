@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -568,7 +569,7 @@ func (m *monitor) unwanted() bool {
 
 // linger ends a monitor that nobody has come back to.
 func (m *monitor) linger(left int, pause time.Duration) {
-	if !sleep(m.trunk.proxy.ctx, pause) {
+	if !gate.Sleep(m.trunk.proxy.ctx, pause) {
 		return
 	}
 	m.mu.Lock()

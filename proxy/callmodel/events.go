@@ -6,6 +6,13 @@ import "github.com/tr87proxy/tr87proxy/uacsta"
 // device that it watches.
 type Event func(ref string, local State) any
 
+// told makes an event of what it says to everybody.
+func told(ev uacsta.EventMessage) Event {
+	return func(ref string, local State) any {
+		return ev.With(&uacsta.Shared{MonitorCrossRefID: ref, LocalConnectionInfo: local})
+	}
+}
+
 // About is what the events of a call say of it.
 type About struct {
 	ID              string // callID
@@ -17,68 +24,40 @@ type About struct {
 func (a *About) connection(device string) uacsta.ConnectionID { return uacsta.Conn(a.ID, device) }
 
 func (a *About) initiated(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: uacsta.Ext(device), Cause: cause}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 func (a *About) originated(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: uacsta.Ext(device), CalledDevice: a.Called, Cause: cause}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: uacsta.Ext(device), CalledDevice: a.Called, Cause: cause})
 }
 
 func (a *About) reached(device, through string, cause uacsta.EventCause) Event {
-	ev := uacsta.NetworkReachedEvent{
+	return told(uacsta.NetworkReachedEvent{
 		OutboundConnection: a.connection(device), NetworkInterfaceUsed: uacsta.Ext(through), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, Cause: cause,
-	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	})
 }
 
 func (a *About) delivered(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.DeliveredEvent{
+	return told(uacsta.DeliveredEvent{
 		Connection: a.connection(device), AlertingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
-	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	})
 }
 
 func (a *About) established(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.EstablishedEvent{
+	return told(uacsta.EstablishedEvent{
 		EstablishedConnection: a.connection(device), AnsweringDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
-	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	})
 }
 
 func (a *About) held(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: uacsta.Ext(device), Cause: cause}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 func (a *About) retrieved(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 // queued makes the event that a call waits; front is how many wait before it, nil where that is
@@ -92,37 +71,22 @@ func (a *About) queued(device string, front *int, cause uacsta.EventCause) Event
 		all := *front + 1
 		ev.NumberQueued = &all
 	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(ev)
 }
 
 func (a *About) failed(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.FailedEvent{
+	return told(uacsta.FailedEvent{
 		FailedConnection: a.connection(device), FailingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, Cause: cause,
-	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	})
 }
 
 func (a *About) diverted(device, to string, cause uacsta.EventCause) Event {
-	ev := uacsta.DivertedEvent{
+	return told(uacsta.DivertedEvent{
 		Connection: a.connection(device), DivertingDevice: uacsta.Ext(device), NewDestination: uacsta.Ext(to), LastRedirectionDevice: a.Redirected, Cause: cause,
-	}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	})
 }
 
 func (a *About) cleared(device string, cause uacsta.EventCause) Event {
-	ev := uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: uacsta.Ext(device), Cause: cause}
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
+	return told(uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: uacsta.Ext(device), Cause: cause})
 }

@@ -51,17 +51,10 @@ func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 			ev.TransferredConnections = append(ev.TransferredConnections, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
 		}
 	}
-	notices := c.Tell(transferred(ev))
+	notices := c.Tell(told(ev))
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
 	c.Remove(p)
 	return notices
-}
-
-func transferred(ev uacsta.TransferedEvent) Event {
-	return func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	}
 }
 
 // Transfer has a device leave the call that it holds and the one that it talks in; those that stay
@@ -71,7 +64,7 @@ func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P])
 	primary, secondary := held.connection(), active.connection()
 	leave(held, active)
 	list := c.gather(stay)
-	event := transferred(uacsta.TransferedEvent{
+	event := told(uacsta.TransferedEvent{
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(by.Device), TransferredToDevice: uacsta.Ext(to),
 		TransferredConnections: list, Cause: uacsta.CauseTransfer,
 	})
@@ -96,12 +89,8 @@ func (c *Call[P]) Conference(j Joining, members ...Member[P]) ([]uacsta.Connecti
 			x.State = uacsta.Connected
 		}
 	}
-	ev := uacsta.ConferencedEvent{
+	return list, c.Tell(told(uacsta.ConferencedEvent{
 		PrimaryOldCall: j.Primary, SecondaryOldCall: j.Secondary, ConferencingDevice: uacsta.Ext(j.By), AddedParty: uacsta.Ext(j.Added),
 		ConferenceConnections: list, Cause: j.Cause,
-	}
-	return list, c.Tell(func(ref string, local State) any {
-		ev.MonitorCrossRefID, ev.LocalConnectionInfo = ref, local
-		return ev
-	})
+	}))
 }

@@ -40,7 +40,7 @@ func TestRulesByClass(t *testing.T) {
 				continue
 			}
 			in := slices.Contains(members, service)
-			ask := Ask{Who: Identity{Name: "crm"}, Service: service, Action: Control, Device: num(t, "100")}
+			ask := Request{Who: Identity{Name: "crm"}, Service: service, Action: Control, Device: num(t, "100")}
 			if deny.Decide(ask).Allowed == in {
 				t.Errorf("deny %s: %s", class, service)
 			}

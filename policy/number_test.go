@@ -233,7 +233,7 @@ func TestWhole(t *testing.T) {
 	}
 	for pattern, want := range map[string]bool{"*": true, "?": false, "1*": false, "/.*/": false, "own": false, "100": false} {
 		p := &Policy{Rules: []Rule{{Who: []string{"a"}, Devices: []string{pattern}}}, Lines: func(string) []string { return []string{"*"} }}
-		if got := p.Decide(Ask{Who: Identity{Name: "a"}, Device: Whole}).Allowed; got != want {
+		if got := p.Decide(Request{Who: Identity{Name: "a"}, Device: Whole}).Allowed; got != want {
 			t.Errorf("%s: %v", pattern, got)
 		}
 	}

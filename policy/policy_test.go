@@ -41,7 +41,7 @@ func TestGrants(t *testing.T) {
 		{"sip:mallory@contoso.com", Observe, "100", "", false},
 		{"", Observe, "100", "", false},
 	} {
-		ask := Ask{Who: Identity{Name: tt.who}, Action: tt.action, Device: num(t, tt.device)}
+		ask := Request{Who: Identity{Name: tt.who}, Action: tt.action, Device: num(t, tt.device)}
 		if tt.dest != "" {
 			ask.Destinations = []Number{num(t, tt.dest)}
 		}
@@ -51,11 +51,11 @@ func TestGrants(t *testing.T) {
 		}
 	}
 	everybody := FromGrants(nil, Grant{Who: "*", Control: []string{"*"}})
-	if everybody.Decide(Ask{Device: num(t, "100")}).Allowed || everybody.Known(Identity{}) {
+	if everybody.Decide(Request{Device: num(t, "100")}).Allowed || everybody.Known(Identity{}) {
 		t.Error("nobody is taken for somebody")
 	}
 	var nothing Policy
-	if nothing.Decide(Ask{Who: Identity{Name: "anybody"}, Device: num(t, "100")}).Allowed || nothing.Known(Identity{Name: "anybody"}) {
+	if nothing.Decide(Request{Who: Identity{Name: "anybody"}, Device: num(t, "100")}).Allowed || nothing.Known(Identity{Name: "anybody"}) {
 		t.Error("the zero policy allows something")
 	}
 }

@@ -23,8 +23,8 @@ type Rule struct {
 	Rate         Rate
 }
 
-// Ask is what somebody wants to do.
-type Ask struct {
+// Request is what somebody wants to do.
+type Request struct {
 	Who          Identity
 	Front        string
 	Service      string // "" for any of the action
@@ -47,15 +47,15 @@ const PassThrough = "pass-through:"
 
 // Decide answers an ask: the first rule that fits decides, and nothing is allowed
 // that no rule allows.
-func (p *Policy) Decide(a Ask) Decision {
+func (p *Policy) Decide(a Request) Decision {
 	d, _ := p.decide(a, false)
 	return d
 }
 
 // Explain is like Decide, and says which rules were tried before.
-func (p *Policy) Explain(a Ask) (Decision, []Trial) { return p.decide(a, true) }
+func (p *Policy) Explain(a Request) (Decision, []Trial) { return p.decide(a, true) }
 
-func (p *Policy) decide(a Ask, explain bool) (Decision, []Trial) {
+func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
 	switch {
 	case p.Demo && !a.PassThrough:
 		return Decision{Allowed: true, Reason: "demo mode"}, nil
@@ -91,7 +91,7 @@ func (p *Policy) decide(a Ask, explain bool) (Decision, []Trial) {
 	return Decision{Reason: fmt.Sprintf("no rule lets %s %s %s", a.Who.Name, a.verb(), a.Device)}, trials
 }
 
-func (a *Ask) verb() string {
+func (a *Request) verb() string {
 	if a.Service != "" {
 		return "use " + a.Service + " on"
 	}
@@ -100,7 +100,7 @@ func (a *Ask) verb() string {
 
 // misfit says why a rule does not fit, "" when it does; destination is the one that the
 // rule does not let through, or, of a rule that denies, the one that it forbids.
-func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
+func (p *Policy) misfit(r *Rule, a Request) (why, destination string) {
 	switch {
 	case !p.isWho(r.Who, a.Who.Name):
 		return "it is for others", ""
@@ -136,7 +136,7 @@ func (p *Policy) misfit(r *Rule, a Ask) (why, destination string) {
 
 // Counts reports whether what a rule allows counts against its rate: not what is observed
 // under a rule about something else.
-func (r *Rule) Counts(a Ask) bool {
+func (r *Rule) Counts(a Request) bool {
 	return r.Rate.Count > 0 && (a.Action == Control || len(r.May) == 0 || slices.Contains(r.May, "observe") || slices.Contains(r.May, a.Service))
 }
 

@@ -115,7 +115,7 @@ func TestDecisions(t *testing.T) {
 	for _, line := range lines[1:] {
 		f := strings.Fields(line)
 		for i, letter := range f[3:] {
-			ask := Ask{Who: Identity{Name: f[0]}, Front: "xml", Service: f[2], Action: actionOf(f[2]), Device: num(t, f[1]), At: tuesday}
+			ask := Request{Who: Identity{Name: f[0]}, Front: "xml", Service: f[2], Action: actionOf(f[2]), Device: num(t, f[1]), At: tuesday}
 			if destinations[i] != "none" {
 				ask.Destinations = []Number{num(t, destinations[i])}
 			}
@@ -153,26 +153,26 @@ func TestRuleConditions(t *testing.T) {
 		}
 		return when
 	}
-	crm := Ask{Who: Identity{Name: "crm"}, Front: "xml", Service: "AnswerCall", Action: Control, Device: num(t, "217"), At: at("2026-11-24 10:00")}
+	crm := Request{Who: Identity{Name: "crm"}, Front: "xml", Service: "AnswerCall", Action: Control, Device: num(t, "217"), At: at("2026-11-24 10:00")}
 	for name, tt := range map[string]struct {
-		change func(*Ask)
+		change func(*Request)
 		want   bool
 	}{
-		"as it is":        {func(*Ask) {}, true},
-		"over SIP":        {func(a *Ask) { a.Front = "sip" }, false},
-		"too early":       {func(a *Ask) { a.At = at("2026-11-24 07:59") }, false},
-		"at the end":      {func(a *Ask) { a.At = at("2026-11-24 17:59") }, true},
-		"too late":        {func(a *Ask) { a.At = at("2026-11-24 18:00") }, false},
-		"on Saturday":     {func(a *Ask) { a.At = at("2026-11-28 10:00") }, false},
-		"Saturday night":  {func(a *Ask) { a.At = at("2026-11-28 23:00") }, true},
-		"past midnight":   {func(a *Ask) { a.At = at("2026-11-29 01:59") }, true},
-		"Sunday":          {func(a *Ask) { a.At = at("2026-11-29 02:00") }, false},
-		"both inside":     {func(a *Ask) { a.Destinations = []Number{num(t, "101"), num(t, "102")} }, true},
-		"one outside":     {func(a *Ask) { a.Destinations = []Number{num(t, "101"), num(t, "0894711")} }, false},
-		"any service":     {func(a *Ask) { a.Service = "" }, true},
-		"nobody":          {func(a *Ask) { a.Who = Identity{} }, false},
-		"large letters":   {func(a *Ask) { a.Who = Identity{Name: "CRM"} }, true},
-		"another's group": {func(a *Ask) { a.Who = Identity{Name: "group:agents"} }, false},
+		"as it is":        {func(*Request) {}, true},
+		"over SIP":        {func(a *Request) { a.Front = "sip" }, false},
+		"too early":       {func(a *Request) { a.At = at("2026-11-24 07:59") }, false},
+		"at the end":      {func(a *Request) { a.At = at("2026-11-24 17:59") }, true},
+		"too late":        {func(a *Request) { a.At = at("2026-11-24 18:00") }, false},
+		"on Saturday":     {func(a *Request) { a.At = at("2026-11-28 10:00") }, false},
+		"Saturday night":  {func(a *Request) { a.At = at("2026-11-28 23:00") }, true},
+		"past midnight":   {func(a *Request) { a.At = at("2026-11-29 01:59") }, true},
+		"Sunday":          {func(a *Request) { a.At = at("2026-11-29 02:00") }, false},
+		"both inside":     {func(a *Request) { a.Destinations = []Number{num(t, "101"), num(t, "102")} }, true},
+		"one outside":     {func(a *Request) { a.Destinations = []Number{num(t, "101"), num(t, "0894711")} }, false},
+		"any service":     {func(a *Request) { a.Service = "" }, true},
+		"nobody":          {func(a *Request) { a.Who = Identity{} }, false},
+		"large letters":   {func(a *Request) { a.Who = Identity{Name: "CRM"} }, true},
+		"another's group": {func(a *Request) { a.Who = Identity{Name: "group:agents"} }, false},
 	} {
 		ask := crm
 		tt.change(&ask)
@@ -200,29 +200,29 @@ func TestReasons(t *testing.T) {
 	}
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
-		ask                       Ask
+		ask                       Request
 		destinations              string
 		reason, rule, destination string
 		tried                     string
 	}{
-		{Ask{Service: "MakeCall", Action: Control, Device: num(t, "100")}, "", "the client has not said who it is", "", "", ""},
-		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "09001", "forbidden by fraud", "fraud", "09001", ""},
-		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "+1", "forbidden by abroad", "abroad", "+1", "fraud: it is about other destinations"},
-		{Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "*", "forbidden by fraud", "fraud", "*", ""},
+		{Request{Service: "MakeCall", Action: Control, Device: num(t, "100")}, "", "the client has not said who it is", "", "", ""},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "09001", "forbidden by fraud", "fraud", "09001", ""},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "+1", "forbidden by abroad", "abroad", "+1", "fraud: it is about other destinations"},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "*", "forbidden by fraud", "fraud", "*", ""},
 		{
-			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 202", "allowed by calls", "calls", "",
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 202", "allowed by calls", "calls", "",
 			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices",
 		},
 		{
-			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 300", "no rule lets crm send calls of 100 to 300", "", "300",
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 300", "no rule lets crm send calls of 100 to 300", "", "300",
 			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it does not let calls go to 300",
 		},
 		{
-			Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule lets crm use MakeCall on 200", "", "",
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule lets crm use MakeCall on 200", "", "",
 			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it is about other devices",
 		},
 		{
-			Ask{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "200")}, "", "allowed by pass", "pass", "",
+			Request{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "200")}, "", "allowed by pass", "pass", "",
 			"fraud: it is about other services; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour",
 		},
 	} {
@@ -255,7 +255,7 @@ func TestReasons(t *testing.T) {
 	p.Rules = []Rule{p.Rules[2], p.Rules[1]}
 	for who, want := range map[string]string{"boss": "no rule lets boss observe 100", "nobody": "no rule names nobody"} {
 		p.Rules[0].Devices = []string{"200"}
-		if d, trials := p.Explain(Ask{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed || len(trials) != 2 {
+		if d, trials := p.Explain(Request{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed || len(trials) != 2 {
 			t.Errorf("%+v after %v, want %s", d, trials, want)
 		}
 	}
@@ -264,7 +264,7 @@ func TestReasons(t *testing.T) {
 // Messages that the standard does not know pass where a rule names them, not in demo mode, and not
 // by a class; a rule that denies everything denies them, too.
 func TestPassThrough(t *testing.T) {
-	ask := Ask{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "100")}
+	ask := Request{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "100")}
 	for name, tt := range map[string]struct {
 		policy Policy
 		want   bool
@@ -299,7 +299,7 @@ func TestNothingConfigured(t *testing.T) {
 		{Devices: []string{"own"}}, {Devices: []string{"group:sales"}}, {Who: []string{"group:agents"}}, {Devices: []string{"none"}},
 		{Destinations: []string{"internal"}}, {Destinations: []string{"class:national"}}, {Destinations: []string{"own"}}, {},
 	} {
-		ask := Ask{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100"), Destinations: []Number{num(t, "101")}}
+		ask := Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100"), Destinations: []Number{num(t, "101")}}
 		if d := (&Policy{Rules: []Rule{r}}).Decide(ask); d.Allowed {
 			t.Errorf("%+v: %+v", r, d)
 		}
@@ -310,13 +310,13 @@ func TestNothingConfigured(t *testing.T) {
 	}
 	for pattern, want := range map[string]bool{"*": true, "internal": false, "class:all": false, "own": false, "group:all": false} {
 		whole.Rules = []Rule{{Destinations: []string{pattern}}}
-		if d := whole.Decide(Ask{Who: Identity{Name: "crm"}, Device: num(t, "100"), Destinations: []Number{Whole}}); d.Allowed != want {
+		if d := whole.Decide(Request{Who: Identity{Name: "crm"}, Device: num(t, "100"), Destinations: []Number{Whole}}); d.Allowed != want {
 			t.Errorf("calls may go anywhere by %s: %v", pattern, d)
 		}
 	}
 	for pattern, want := range map[string]bool{"group:all": true, "group:most": false} {
 		whole.Rules = []Rule{{Devices: []string{pattern}}}
-		if d := whole.Decide(Ask{Who: Identity{Name: "crm"}, Device: Whole}); d.Allowed != want {
+		if d := whole.Decide(Request{Who: Identity{Name: "crm"}, Device: Whole}); d.Allowed != want {
 			t.Errorf("the whole switch by %s: %v", pattern, d)
 		}
 	}
@@ -327,17 +327,17 @@ func TestCounts(t *testing.T) {
 	rate := Rate{2, time.Minute}
 	for _, tt := range []struct {
 		rule Rule
-		ask  Ask
+		ask  Request
 		want bool
 	}{
-		{Rule{Rate: rate, May: []string{"control"}}, Ask{Action: Control, Service: "MakeCall"}, true},
-		{Rule{Rate: rate, May: []string{"MakeCall"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, false},
-		{Rule{Rate: rate, May: []string{"SnapshotDevice"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
-		{Rule{Rate: rate, May: []string{"observe"}}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
-		{Rule{Rate: rate}, Ask{Action: Observe, Service: "SnapshotDevice"}, true},
-		{Rule{}, Ask{Action: Control, Service: "MakeCall"}, false},
-		{Rule{Rate: Rate{0, time.Minute}}, Ask{Action: Control, Service: "MakeCall"}, false},
-		{Rule{Rate: Rate{1, time.Minute}}, Ask{Action: Control, Service: "MakeCall"}, true},
+		{Rule{Rate: rate, May: []string{"control"}}, Request{Action: Control, Service: "MakeCall"}, true},
+		{Rule{Rate: rate, May: []string{"MakeCall"}}, Request{Action: Observe, Service: "SnapshotDevice"}, false},
+		{Rule{Rate: rate, May: []string{"SnapshotDevice"}}, Request{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{Rate: rate, May: []string{"observe"}}, Request{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{Rate: rate}, Request{Action: Observe, Service: "SnapshotDevice"}, true},
+		{Rule{}, Request{Action: Control, Service: "MakeCall"}, false},
+		{Rule{Rate: Rate{0, time.Minute}}, Request{Action: Control, Service: "MakeCall"}, false},
+		{Rule{Rate: Rate{1, time.Minute}}, Request{Action: Control, Service: "MakeCall"}, true},
 	} {
 		if got := tt.rule.Counts(tt.ask); got != tt.want {
 			t.Errorf("%+v counts %+v: %v", tt.rule, tt.ask, got)

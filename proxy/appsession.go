@@ -241,7 +241,7 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	case s.mode == SessionsOff || !given && !s.bound():
 		s.grant(Account{}, version, duration, answer)
 	case !given || s.proxy.cfg.Accounts == nil:
-		s.refuseLogin("", ErrNoAccounts, answer)
+		s.refuseLogin("", ErrNoCredentials, answer)
 	default:
 		s.aside(answer, func() {
 			known, err := s.proxy.Identify(s.proxy.ctx, Proof{Addr: s.addr, Login: &Login{User: login.User, Password: login.Password, Application: start.ApplicationInfo.ApplicationID}})
@@ -318,7 +318,7 @@ func (s *Session) recheckAccount() *appSession {
 	if app == nil || app.account.Name == "" || s.proxy.cfg.Accounts.Holds(app.account) {
 		return app
 	}
-	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account has changed or is there no more"})
+	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account was changed or removed"})
 	return nil
 }
 

@@ -237,7 +237,7 @@ func (a *association) forget() {
 // expire gives up a snapshot whose next segment has not come. The client is told nothing: there is
 // no word for it, and what it has is not the whole.
 func (a *association) expire() {
-	a.life.trunk.log.Warn("a snapshot in segments has not come to its end")
+	a.life.trunk.log.Warn("segmented snapshot incomplete")
 	a.forget()
 }
 

@@ -238,7 +238,7 @@ func (s *Session) check(o *object) error {
 }
 
 // wishOf is what the client wants to do to one device, for policy.
-func (s *Session) wishOf(o *object, device policy.Number) policy.Ask {
+func (s *Session) wishOf(o *object, device policy.Number) policy.Request {
 	ask := s.wish(o.action, device)
 	ask.Service, ask.Destinations = o.service, o.destinations
 	return ask
@@ -253,12 +253,12 @@ func (s *Session) permit(o *object, device policy.Number) error {
 	makes := ask.Service == uacsta.NameMakeCall || ask.Service == uacsta.NameMakePredictiveCall
 	switch {
 	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
-		decision.Reason = "limits.calls-per-minute: more calls than one identity may make"
+		decision.Reason = "limits.calls-per-minute: the identity makes too many calls"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):
 		return nil
 	case decision.Allowed:
-		decision.Reason = "more often than " + decision.Rule.Name + " lets"
+		decision.Reason = "the rate of rule " + decision.Rule.Name + " is exceeded"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Destination != "":
 		refusal = uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Destination))

@@ -354,7 +354,7 @@ func TestPassThrough(t *testing.T) {
 		}
 		only := &policy.Policy{Rules: []policy.Rule{{Name: "washing", Who: []string{"maid"}, May: []string{policy.PassThrough + "WashDishes"}}}}
 		for _, action := range []policy.Action{policy.Observe, policy.Control} {
-			if only.Decide(policy.Ask{Who: policy.Identity{Name: "maid"}, Action: action, Device: policy.Whole}).Allowed {
+			if only.Decide(policy.Request{Who: policy.Identity{Name: "maid"}, Action: action, Device: policy.Whole}).Allowed {
 				t.Errorf("whoever may pass a message through may %s", action)
 			}
 		}

@@ -53,7 +53,7 @@ func TestTooManyLateAnswers(t *testing.T) {
 		if status := p.Status().Links[0]; status.Up || kept > 4<<20 {
 			t.Errorf("with more: %+v; %d MB are kept", status, kept>>20)
 		}
-		if why := "the switching function has opened more than 1000 things that nobody waits for"; strings.Count(log.String(), `msg="link cut" link=flaky err="`+why) != 1 {
+		if why := "more than 1000 late responses from the switch hold references"; strings.Count(log.String(), `msg="link reset" link=flaky err="`+why) != 1 {
 			t.Errorf("the log says %s", log.String())
 		}
 		time.Sleep(time.Second)

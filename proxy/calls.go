@@ -207,7 +207,7 @@ func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState
 	case uacsta.NameSnapshotCallResponse, uacsta.NameSnapshotCallData:
 		return uacsta.LocalConnectionState(x.Beside("localConnectionInfo"))
 	}
-	return callmodel.Says(m.Name(), x.Name())
+	return callmodel.StateAfter(m.Name(), x.Name())
 }
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has

@@ -308,7 +308,7 @@ func TestPlacesOfSessions(t *testing.T) {
 			if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Line: "a b"}, &listener{}); !errors.Is(err, proxy.ErrUnknownLine) {
 				t.Error(err)
 			}
-			if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Still: func() bool { return false }}, &listener{}); !errors.Is(err, proxy.ErrForbidden) {
+			if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Valid: func() bool { return false }}, &listener{}); !errors.Is(err, proxy.ErrForbidden) {
 				t.Error(err)
 			}
 		}

@@ -440,7 +440,7 @@ func history(t *testing.T, seed uint64) {
 				if rng.IntN(2) == 0 {
 					c.session.Close(nil)
 				} else {
-					c.session.Lose(errors.New("gone"))
+					c.session.Disconnected(errors.New("gone"))
 				}
 				synctest.Wait()
 				c.mu.Lock()

@@ -25,12 +25,12 @@ type Login struct {
 
 // Why nobody is known by a proof, beside what Accounts say.
 var (
-	ErrNobody     = errors.New("the peer is not trusted")
-	ErrNoAccounts = errors.New("no name and password")
+	ErrUntrusted     = errors.New("the peer is not trusted")
+	ErrNoCredentials = errors.New("no credentials, or no accounts configured")
 )
 
 // Known is who has shown who it is.
-type Known struct {
+type Identified struct {
 	Identity policy.Identity
 
 	proxy   *Proxy
@@ -40,35 +40,35 @@ type Known struct {
 
 // Identify returns who shows a proof: the account of its login, or, without one, the trusted peer by its certificate,
 // else by its address. With a login it can block, as long as Accounts.Check does, which guards
-// passwords against guessing. The error says why it is nobody: ErrNobody, ErrNoAccounts, ErrBusy, an error of Accounts,
+// passwords against guessing. The error says why it is nobody: ErrUntrusted, ErrNoCredentials, ErrBusy, an error of Accounts,
 // or that no rule names it. The caller notes that ([Proxy.Refused]); a front opens a session with the identity and with
-// [Known.Still].
-func (p *Proxy) Identify(ctx context.Context, proof Proof) (Known, error) {
-	k := Known{proxy: p, proof: proof}
+// [Known.Valid].
+func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
+	k := Identified{proxy: p, proof: proof}
 	if proof.Login == nil {
 		var ok bool
 		if k.Identity, ok = p.peer(proof.Addr, proof.CertificateNames); !ok {
-			return Known{}, ErrNobody
+			return Identified{}, ErrUntrusted
 		}
 		return k, nil
 	}
 	if p.cfg.Accounts == nil {
-		return Known{}, ErrNoAccounts
+		return Identified{}, ErrNoCredentials
 	}
 	var err error
 	if k.account, err = p.cfg.Accounts.Check(ctx, proof.Login.Application, proof.Login.User, proof.Login.Password, proof.Addr); err != nil {
-		return Known{}, err
+		return Identified{}, err
 	}
 	k.proof.Login = &Login{User: proof.Login.User} // the password is not kept
 	k.Identity = policy.Identity{Name: k.account.Name, How: "account"}
 	if err := p.named(k.Identity); err != nil {
-		return Known{}, err
+		return Identified{}, err
 	}
 	return k, nil
 }
 
 // Still reports whether it would be known as the same still: for [Opening].
-func (k Known) Still() bool {
+func (k Identified) Valid() bool {
 	if k.proof.Login == nil {
 		who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
 		return ok && who == k.Identity

@@ -25,19 +25,19 @@ func TestIdentify(t *testing.T) {
 		err   error // nil, where there is no identity: any
 	}{
 		{p, proxy.Proof{Addr: trusted}, policy.Identity{Name: "192.0.2.1", How: "address"}, nil},
-		{p, proxy.Proof{Addr: elsewhere}, policy.Identity{}, proxy.ErrNobody},
+		{p, proxy.Proof{Addr: elsewhere}, policy.Identity{}, proxy.ErrUntrusted},
 		{p, proxy.Proof{Addr: elsewhere, CertificateNames: []string{"CRM.example"}}, policy.Identity{Name: "crm.example", How: "certificate"}, nil},
-		{p, proxy.Proof{Addr: elsewhere, CertificateNames: []string{"erp.example"}}, policy.Identity{}, proxy.ErrNobody},
+		{p, proxy.Proof{Addr: elsewhere, CertificateNames: []string{"erp.example"}}, policy.Identity{}, proxy.ErrUntrusted},
 		{p, proxy.Proof{Addr: elsewhere, Login: login("crm", "right")}, policy.Identity{Name: "crm", How: "account"}, nil},
 		{p, proxy.Proof{Addr: trusted, Login: login("crm", "wrong")}, policy.Identity{}, nil}, // a trusted peer is nobody else by a wrong password
 		{p, proxy.Proof{Addr: elsewhere, Login: login("erp", "right")}, policy.Identity{}, nil},
-		{none, proxy.Proof{Addr: trusted, Login: login("crm", "right")}, policy.Identity{}, proxy.ErrNoAccounts},
+		{none, proxy.Proof{Addr: trusted, Login: login("crm", "right")}, policy.Identity{}, proxy.ErrNoCredentials},
 	} {
 		known, err := tt.core.Identify(t.Context(), tt.proof)
 		if known.Identity != tt.want || (err == nil) != (tt.want.Name != "") || tt.err != nil && !errors.Is(err, tt.err) {
 			t.Errorf("%+v: %v, %v", tt.proof, known.Identity, err)
 		}
-		if err == nil && !known.Still() {
+		if err == nil && !known.Valid() {
 			t.Errorf("%+v: known no more at once", tt.proof)
 		}
 	}
@@ -59,7 +59,7 @@ func TestKnownNoMore(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := &listener{}
-			if _, err := p.Open(proxy.Opening{Identity: known.Identity, Addr: addr, Peer: "test", Front: "test", Still: known.Still}, l); err != nil {
+			if _, err := p.Open(proxy.Opening{Identity: known.Identity, Addr: addr, Peer: "test", Front: "test", Valid: known.Valid}, l); err != nil {
 				t.Fatal(err)
 			}
 			return l

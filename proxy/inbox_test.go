@@ -180,23 +180,23 @@ func TestOutbox(t *testing.T) {
 		box.Post(func() {
 			say("first")()
 			box.Post(say("of the first"))
-			box.Tell() // who tells goes on with what it is doing
+			box.Flush() // who tells goes on with what it is doing
 			say("first's end")()
 			<-block
 		})
 		box.Post(say("second"))
 		over := make(chan struct{})
-		go func() { box.Tell(); close(over) }()
+		go func() { box.Flush(); close(over) }()
 		synctest.Wait()
 		box.Post(say("third"))
-		box.Tell() // another does
+		box.Flush() // another does
 		mu.Lock()
 		if got := strings.Join(told, ", "); got != "first, first's end" {
 			t.Errorf("told: %s", got)
 		}
 		mu.Unlock()
 		finished := false
-		go func() { box.Finish(); finished = true }()
+		go func() { box.Drain(); finished = true }()
 		synctest.Wait()
 		if finished {
 			t.Error("it is finished while something is told")
@@ -208,7 +208,7 @@ func TestOutbox(t *testing.T) {
 			t.Errorf("finished: %v; told: %s", finished, got)
 		}
 		box.Post(say("last"))
-		box.Finish()
+		box.Drain()
 		if told[len(told)-1] != "last" {
 			t.Error("what was to be told is not")
 		}
@@ -223,7 +223,7 @@ func TestOutboxGuarded(t *testing.T) {
 	after := false
 	box.Post(func() { panic("a fault") })
 	box.Post(func() { after = true })
-	box.Tell()
+	box.Flush()
 	if !after || len(failures) != 1 || !strings.Contains(failures[0], "a fault") {
 		t.Errorf("%v, %q", after, failures)
 	}

@@ -96,7 +96,7 @@ func TestNothingIsLeft(t *testing.T) {
 			time.Sleep(time.Minute) // the list does not come to its end
 		},
 		"the client is lost": func(_ *Proxy, s *Session, _ *opener, _ []*uacsta.Message) {
-			s.Lose(nil)
+			s.Disconnected(nil)
 			time.Sleep(time.Minute)
 		},
 		"the client ends each": func(_ *Proxy, s *Session, _ *opener, answers []*uacsta.Message) {

@@ -110,8 +110,8 @@ type owned[T possession] struct {
 }
 
 var (
-	errReferenceUsed = errors.New("the switching function gave a reference that something else has")
-	errTableFull     = errors.New("the switching function has too much open")
+	errReferenceUsed = errors.New("the switch reused a reference that is still in use")
+	errTableFull     = errors.New("the switch has too many references open")
 )
 
 // possession is what a life has under a reference.
@@ -204,7 +204,7 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 		oneWay := req.OneWay()
 		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the request is the link's from now on
 			if err == nil && res == nil && !oneWay {
-				err = errors.New("the link gave no answer")
+				err = errors.New("the link returned no response")
 			}
 			if l.turns.answered(q, err) {
 				if res != nil {
@@ -217,7 +217,7 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 	}, func(err error) {
 		if by != nil && noRoom(err) {
 			t.proxy.stats.TurnsRefused.Add(1)
-			t.log.Warn("a request was refused: the switching function is busy with others", "service", req.Name(), "identity", by.Identity().String())
+			t.log.Warn("request refused: switch busy", "service", req.Name(), "identity", by.Identity().String())
 		}
 		reply(nil, err)
 	})
@@ -297,7 +297,7 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 			}
 			again := err != nil && !gone.Load() && worthAnother(err) && l.lasts()
 			if again && refusals+1 == maxInsisting {
-				l.trunk.log.Warn("the switching function keeps what nobody wants", "service", req.Name(), "err", err)
+				l.trunk.log.Warn("could not release an unused reference on the switch", "service", req.Name(), "err", err)
 				again = false
 			}
 			if !again || !p.spawn(func() {
@@ -326,7 +326,7 @@ func Opens(answer string) bool {
 const maxLate = 1000
 
 // errLateAnswers ends a life in which more came.
-var errLateAnswers = fmt.Errorf("the switching function has opened more than %d things that nobody waits for", maxLate)
+var errLateAnswers = fmt.Errorf("more than %d late responses from the switch hold references", maxLate)
 
 // late takes an answer that no request waits for. A switching function that gives them faster than
 // what they opened can be ended loses the link, and what it has opened with it.
@@ -355,7 +355,7 @@ func (l *life) cut(why error) {
 	cut, now := t.cut, t.life == l
 	t.mu.Unlock()
 	if now && l.lasts() {
-		t.log.Error("link cut", "err", why)
+		t.log.Error("link reset", "err", why)
 		cut(why)
 	}
 }
@@ -399,6 +399,6 @@ func (l *life) orphan(res *uacsta.Message, done func()) {
 		}
 		end, over = kind.cancel(a.linkRef), func() {}
 	}
-	l.trunk.log.Info("an answer came too late: what it opened is ended", "answer", res.Name())
+	l.trunk.log.Info("late response from the switch: releasing what it opened", "answer", res.Name())
 	l.insist(nil, uacsta.Encode(end, uacsta.Edition3), still, func() { over(); done() })
 }

@@ -56,7 +56,7 @@ func TestLinesOfTheLog(t *testing.T) {
 			}
 		}, []string{"level=WARN", `msg="session refused"`, "crm", "reason=limits.sessions-per-identity"}},
 		{"a session whose front has changed its mind", func(s scene) {
-			_, _ = s.p.Open(proxy.Opening{Identity: policy.Identity{Name: "crm"}, Peer: "x", Still: func() bool { return false }}, &listener{})
+			_, _ = s.p.Open(proxy.Opening{Identity: policy.Identity{Name: "crm"}, Peer: "x", Valid: func() bool { return false }}, &listener{})
 		}, []string{"level=WARN", `msg="session refused"`, "crm", "peer=x", "err="}},
 		{"a login", func(s scene) { c, _ := bound(s.T, s.p); logIn(c, "crm", "right", 60) }, []string{"level=INFO", `msg="application session opened"`, `identity="crm (account)"`, "peer=test", "duration=1m0s"}},
 		{"its end", func(s scene) {
@@ -85,33 +85,33 @@ func TestLinesOfTheLog(t *testing.T) {
 			request(c, monitorOf("100"))
 			refuse("MonitorStart", busyNow)(s.f)
 			s.f.loses()
-		}, []string{"level=WARN", `msg="monitor refused"`, "device=100", "again=true"}},
+		}, []string{"level=WARN", `msg="monitor refused"`, "device=100", "retrying=true"}},
 		{"a monitor that is over", func(s scene) {
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
 			refuse("MonitorStart", uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))(s.f)
 			s.f.loses()
-		}, []string{"level=WARN", `msg="monitor refused"`, "device=100", "again=false"}},
+		}, []string{"level=WARN", `msg="monitor refused"`, "device=100", "retrying=false"}},
 		{"a monitor that stays", func(s scene) {
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
 			refuse("MonitorStop", busyNow)(s.f)
 			c.Close(nil)
 			time.Sleep(time.Hour)
-		}, []string{"level=WARN", "keeps what nobody wants", "service=MonitorStop", "link=flaky"}},
+		}, []string{"level=WARN", "could not release an unused reference", "service=MonitorStop", "link=flaky"}},
 		{"a snapshot that is refused", func(s scene) {
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
 			refuse("SnapshotDevice", busyNow)(s.f)
 			s.f.loses()
-		}, []string{"level=WARN", "no snapshot of a device", "device=100", "again=true"}},
+		}, []string{"level=WARN", "resynchronisation failed", "device=100", "retrying=true"}},
 		{"more calls than are tracked", func(s scene) {
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
 			for n := range 1001 {
 				s.f.up.Event(uacsta.Encode(uacsta.HeldEvent{MonitorCrossRefID: "link1", HeldConnection: uacsta.Conn(fmt.Sprint(n), "100")}, uacsta.Edition3))
 			}
-		}, []string{"level=WARN", "more calls than the proxy tracks", "device=100"}},
+		}, []string{"level=WARN", "too many calls on a device", "device=100"}},
 		{"more events than are held back", func(s scene) {
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
@@ -120,24 +120,24 @@ func TestLinesOfTheLog(t *testing.T) {
 			for range 1001 {
 				s.f.up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "link2", Device: uacsta.Ext("100")}, uacsta.Edition3))
 			}
-		}, []string{"level=WARN", "too many events before the snapshot", "device=100"}},
+		}, []string{"level=WARN", "too many events during resynchronisation", "device=100"}},
 		{"one reference twice", func(s scene) {
 			s.f.answers = answers{"MonitorStart": text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID></MonitorStartResponse>`)}
 			c, _ := open(s.T, s.p, "crm")
 			request(c, monitorOf("100"))
 			request(c, monitorOf("101"))
-		}, []string{"level=ERROR", "one cross reference to two monitors", "device=101"}},
+		}, []string{"level=ERROR", "switch reused a monitor cross reference", "device=101"}},
 		{"an answer that comes too late", func(s scene) {
 			s.f.up.Event(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "m"}, uacsta.Edition3))
-		}, []string{"level=INFO", "came too late", "answer=MonitorStartResponse"}},
-		{"messages that are lost", func(s scene) { says(s.T, s.f, "messagesLost") }, []string{"level=INFO", "has lost messages", "link=flaky"}},
+		}, []string{"level=INFO", "late response from the switch", "answer=MonitorStartResponse"}},
+		{"messages that are lost", func(s scene) { says(s.T, s.f, "messagesLost") }, []string{"level=INFO", "switch reports lost messages", "link=flaky"}},
 		{"a status", func(s scene) { says(s.T, s.f, "overloadReached") }, []string{"level=INFO", "status=overloadReached", "link=flaky"}},
 		{"segments that do not come", func(s scene) {
 			s.f.answers = answers{"SnapshotDevice": text(inSegments)}
 			c, _ := open(s.T, s.p, "crm")
 			request(c, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
 			time.Sleep(time.Minute)
-		}, []string{"level=WARN", "a snapshot in segments has not come to its end", "link=flaky"}},
+		}, []string{"level=WARN", "segmented snapshot incomplete", "link=flaky"}},
 	} {
 		var log bytes.Buffer
 		synctest.Test(t, func(t *testing.T) {

@@ -192,8 +192,8 @@ func (t *trunk) live(ctx context.Context) (err error) {
 
 // panicked logs a panic in the link, and ends Run, if it has not ended.
 func (t *trunk) panicked(why any) error {
-	err := fmt.Errorf("a fault in the link: %v", why)
-	share.Panicked(t.log, why, "the work of a link, which is started anew")
+	err := fmt.Errorf("link panicked: %v", why)
+	share.Panicked(t.log, why, "link; it restarts")
 	t.mu.Lock()
 	cut := t.cut
 	t.mu.Unlock()
@@ -205,7 +205,7 @@ func (t *trunk) panicked(why any) error {
 func (t *trunk) Ready() {
 	defer t.first.Do(func() { close(t.ready) })
 	if t.isUp() {
-		t.down(errors.New("the link was ready once more without having been down"))
+		t.down(errors.New("link called Ready twice without going down"))
 	}
 	l := newLife(t)
 	l.turns.begin(t.now().turns)
@@ -303,7 +303,7 @@ func (t *trunk) Request(req *uacsta.Message) error {
 	case underReference[name] != nil:
 		return t.underReference(req)
 	default:
-		t.log.Warn("a request of the switching function that is not served", "service", name)
+		t.log.Warn("unsupported request from the switch", "service", name)
 		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
 	return nil

@@ -249,7 +249,7 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 	}
 	if err == nil {
 		if err = l.monitors.enter(ref, m); errors.Is(err, errReferenceUsed) {
-			m.trunk.log.Error("the switching function gave one cross reference to two monitors: the second is refused", "device", m.device.String())
+			m.trunk.log.Error("switch reused a monitor cross reference: refusing the second monitor", "device", m.device.String())
 			err = uacsta.Refuse(uacsta.Unspecified, "")
 		}
 	}
@@ -301,7 +301,7 @@ func (m *monitor) notStarted(l *life, err error) {
 	}
 	m.mu.Unlock()
 	if lasts && (len(waiting) == 0 || again) {
-		m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "again", keep)
+		m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "retrying", keep)
 	}
 	rest()
 	for _, cm := range waiting {
@@ -426,7 +426,7 @@ func (m *monitor) event(ev *uacsta.Message) {
 		return
 	}
 	if r != nil {
-		m.trunk.log.Warn("too many events before the snapshot: the device is looked at once more", "device", m.device.String())
+		m.trunk.log.Warn("too many events during resynchronisation: taking another snapshot", "device", m.device.String())
 		m.tellHeld()
 		defer m.lookLater(r)
 	}

@@ -252,14 +252,14 @@ func TestLinger(t *testing.T) {
 		}
 		gone := errors.New("gone")
 		s := watch()
-		s.Lose(gone)
+		s.Disconnected(gone)
 		time.Sleep(9 * time.Second)
 		s = watch()
 		if f.count("MonitorStart") != 1 {
 			t.Error("the link is asked for the monitor anew")
 		}
 		time.Sleep(8 * time.Second) // more than it lingers in all
-		s.Lose(gone)
+		s.Disconnected(gone)
 		time.Sleep(9 * time.Second)
 		if f.count("MonitorStop") != 0 {
 			t.Error("it lingers from the first loss on")
@@ -269,7 +269,7 @@ func TestLinger(t *testing.T) {
 			t.Errorf("nobody has come back, and it was stopped %d times", f.count("MonitorStop"))
 		}
 		s, other := watch(), watch()
-		s.Lose(gone)
+		s.Disconnected(gone)
 		time.Sleep(time.Minute)
 		if f.count("MonitorStop") != 1 {
 			t.Error("the monitor of another client is stopped")

@@ -33,7 +33,7 @@ func (o *Outbox) Post(what func()) {
 }
 
 // Tell tells what is to be told, unless somebody does already, who then tells this, too.
-func (o *Outbox) Tell() {
+func (o *Outbox) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.telling {
@@ -56,8 +56,8 @@ func (o *Outbox) Tell() {
 }
 
 // Finish tells what is to be told, and waits until nobody tells anything any more.
-func (o *Outbox) Finish() {
-	o.Tell()
+func (o *Outbox) Drain() {
+	o.Flush()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.told == nil {

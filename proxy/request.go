@@ -266,7 +266,7 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	ask.PassThrough = true
 	if decision := s.proxy.policy().Decide(ask); !decision.Allowed {
 		err := uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
-		s.refused(&o, "the message is not known: "+decision.Reason)
+		s.refused(&o, "unknown message: "+decision.Reason)
 		answer(nil, err)
 		return
 	}

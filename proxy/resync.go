@@ -78,7 +78,7 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	case err != nil && !r.first:
 		var refusal *uacsta.Error
 		again := errors.As(err, &refusal) && worthAnother(err) // what is too large, or does not come to its end, would be so again
-		t.log.Warn("no snapshot of a device: until there is one, clients may believe what is not so any more", "device", m.device.String(), "err", err, "again", again)
+		t.log.Warn("resynchronisation failed: clients may hold stale call state", "device", m.device.String(), "err", err, "retrying", again)
 		if again {
 			defer m.lookLater(r)
 		}
@@ -93,7 +93,7 @@ func (m *monitor) catchUp(l *life, r *resync) {
 		}
 		defer m.fresh()
 		if r.tried > 0 {
-			t.log.Info("a device was looked at after all: clients know what they missed", "device", m.device.String())
+			t.log.Info("resynchronisation succeeded after a retry", "device", m.device.String())
 		}
 	}
 	m.tellHeld()
@@ -116,7 +116,7 @@ func (m *monitor) lookLater(r *resync) {
 }
 
 // errLate says that nobody wants the snapshot any more.
-var errLate = errors.New("the snapshot is not wanted any more")
+var errLate = errors.New("snapshot no longer needed")
 
 // awaits reports whether events are still held back for a snapshot.
 func (m *monitor) awaits(r *resync) bool {
@@ -162,7 +162,7 @@ func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	changed = m.picture.apply(ev)
 	if m.picture.gone > 0 {
 		m.picture.gone = 0
-		m.trunk.log.Warn("a device has more calls than the proxy tracks: it drops those that it has not heard of for longest", "device", m.device.String())
+		m.trunk.log.Warn("too many calls on a device: dropping the oldest", "device", m.device.String())
 	}
 	return changed
 }
@@ -299,9 +299,9 @@ const (
 )
 
 var (
-	errSegments = errors.New("the segments of a snapshot did not come")
-	errMemory   = errors.New("the snapshot is larger than the core keeps of one link")
-	errCalls    = errors.New("a device has more calls than the proxy tracks")
+	errSegments = errors.New("snapshot segments did not arrive in time")
+	errMemory   = errors.New("snapshot exceeds the memory limit of the link")
+	errCalls    = errors.New("device has more calls than the proxy tracks")
 )
 
 // gathering is a snapshot that comes in segments.

@@ -182,7 +182,7 @@ func (r *router) renew(l *life, refusals int) {
 				r.renew(l, refusals+1)
 			}
 		})
-		r.trunk.log.Warn("route registration refused", "device", r.device.String(), "err", err, "again", again)
+		r.trunk.log.Warn("route registration refused", "device", r.device.String(), "err", err, "retrying", again)
 		if !again {
 			r.gone()
 		}
@@ -273,7 +273,7 @@ func (t *trunk) routeing(ev *uacsta.Message) error {
 			return nil
 		}
 		if err := l.defaultRoute(linkRef, reference(ev.Text("routeRegisterReqID")), nil, maxNobodysRoutes); errors.Is(err, errTableFull) {
-			t.log.Warn("route requests refused: too many have no answer yet", "most", maxNobodysRoutes)
+			t.log.Warn("route requests refused: too many unanswered RouteEnd requests", "limit", maxNobodysRoutes)
 			return uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 		}
 		return nil
@@ -350,7 +350,7 @@ func (d *routeDialogue) over(why *uacsta.Error) bool {
 // not answer this is cut: its calls would wait for ever.
 func (d *routeDialogue) defaultRoute(why *uacsta.Error) {
 	if err := d.life.defaultRoute(d.linkRef, d.router.atLink(), why, maxLinkDialogues); errors.Is(err, errTableFull) {
-		d.life.cut(errors.New("the switching function does not answer RouteEnd"))
+		d.life.cut(errors.New("the switch does not answer RouteEnd"))
 	}
 }
 

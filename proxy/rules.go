@@ -10,7 +10,7 @@ import (
 )
 
 // errRights ends a session that would not be opened any more.
-var errRights = errors.New("the configuration does not let this identity in any more")
+var errRights = errors.New("the configuration no longer admits this identity")
 
 // SetRules says who may do what, and how numbers are written, from now on. What a client
 // has and may not have any more ends: its session, its monitors, its registrations.

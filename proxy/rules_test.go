@@ -90,7 +90,7 @@ func TestSessionsThatRulesEnd(t *testing.T) {
 			still = true
 			p.SetRules(before, threeDigits)
 			l := &listener{}
-			s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: tt.who}, Line: tt.line, Still: tt.still, Sessions: proxy.SessionsOptional, Addr: client}, l)
+			s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: tt.who}, Line: tt.line, Valid: tt.still, Sessions: proxy.SessionsOptional, Addr: client}, l)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestSessionsThatRulesEnd(t *testing.T) {
 			}
 			s.Close(nil)
 		}
-		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Still: func() bool { return false }}, &listener{}); err == nil || p.Status().Sessions != 0 {
+		if _, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "a"}, Valid: func() bool { return false }}, &listener{}); err == nil || p.Status().Sessions != 0 {
 			t.Errorf("a client that its front would not take any more: %v", err)
 		}
 	})

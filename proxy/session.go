@@ -33,7 +33,7 @@ var (
 	ErrUnknownLine = errors.New("no link serves this line")
 	ErrLinkDown    = errors.New("the link of this line is down")
 	ErrTooMany     = errors.New("too many sessions")
-	ErrSlow        = errors.New("the client does not take its events: its queue is full")
+	ErrSlow        = errors.New("client too slow: its event queue is full")
 )
 
 // Opening says what a session is opened with.
@@ -45,7 +45,7 @@ type Opening struct {
 	Front    string          // that the client came by: the name of its kind
 	Addr     netip.Addr      // where the client is
 	Sessions SessionMode     // whether it must open an application session
-	Still    func() bool     // whether the front would take it for the same still; nil: always
+	Valid    func() bool     // whether the front would take it for the same still; nil: always
 }
 
 // Session is one client's use of the proxy.
@@ -106,7 +106,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
 		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
-		since: time.Now(), still: o.Still,
+		since: time.Now(), still: o.Valid,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
 	}
@@ -179,8 +179,8 @@ func (s *Session) admit(line string) error {
 }
 
 // wish is what the client wants to do with a device, for policy.
-func (s *Session) wish(action policy.Action, device policy.Number) policy.Ask {
-	return policy.Ask{Who: s.Identity(), Front: s.front, Action: action, Device: device, At: time.Now()}
+func (s *Session) wish(action policy.Action, device policy.Number) policy.Request {
+	return policy.Request{Who: s.Identity(), Front: s.front, Action: action, Device: device, At: time.Now()}
 }
 
 // may reports whether the client may do anything of the kind with a canonical device.
@@ -223,7 +223,7 @@ func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 func (s *Session) Close(reason error) { s.close(reason, false) }
 
 // Lose is Close for a client that has not taken leave: it may be back in a moment.
-func (s *Session) Lose(reason error) { s.close(reason, true) }
+func (s *Session) Disconnected(reason error) { s.close(reason, true) }
 
 func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
@@ -239,7 +239,7 @@ func (s *Session) end(reason error) {
 	if who := s.Identity(); s.finish(false) {
 		s.noteEnd(entry, reason)
 		s.log(slog.LevelWarn, "session ended", who, "reason", reason)
-		defer share.Survive(s.proxy.cfg.Log, "the end of a session", nil)
+		defer share.Survive(s.proxy.cfg.Log, "closing a session", nil)
 		s.client.Closed(reason)
 	}
 }
@@ -431,7 +431,7 @@ func (s *Session) drain() {
 // deliverNext gives the client the first of what waits, and reports whether there was something. A
 // panic of the front ends the session; the replies that wait are called nevertheless.
 func (s *Session) deliverNext() (more bool) {
-	defer share.Survive(s.proxy.cfg.Log, "a message to a client", func(err error) {
+	defer share.Survive(s.proxy.cfg.Log, "delivery to a client", func(err error) {
 		more = true
 		s.end(err)
 	})

@@ -189,14 +189,14 @@ func TestTurnAway(t *testing.T) {
 			return n
 		}
 		for n := range 5 {
-			p.TurnAway("xml", conn{from: fmt.Sprint("192.0.2.1:", 1000+n)}, "not trusted")
+			p.RefuseConnection("xml", conn{from: fmt.Sprint("192.0.2.1:", 1000+n)}, "not trusted")
 		}
-		p.TurnAway("xml", conn{from: "192.0.2.2:1000"}, "not trusted")
+		p.RefuseConnection("xml", conn{from: "192.0.2.2:1000"}, "not trusted")
 		if lines() != 2 || !strings.Contains(log.String(), "192.0.2.1:1000") || !strings.Contains(log.String(), "not trusted") {
 			t.Errorf("%s", log.String())
 		}
 		time.Sleep(time.Minute)
-		p.TurnAway("xml", conn{from: "192.0.2.1:2000"}, "not trusted")
+		p.RefuseConnection("xml", conn{from: "192.0.2.1:2000"}, "not trusted")
 		if lines() != 3 || !strings.Contains(log.String(), "untold=4") {
 			t.Errorf("%s", log.String())
 		}

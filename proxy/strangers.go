@@ -27,7 +27,7 @@ type Strangers struct {
 const StrangerPause = time.Minute
 
 // News reports whether a peer is worth a line in the log.
-func (s *Strangers) News(addr netip.Addr, now time.Time) bool {
+func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
 	tell, _ := s.tell(addr, now)
 	return tell
 }
@@ -58,7 +58,7 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 
 // TurnAway writes down that a front does not let a peer in, and says so in the log, once in a
 // while for each address.
-func (p *Proxy) TurnAway(front string, nc net.Conn, why string) {
+func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
 	if tell, untold := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {

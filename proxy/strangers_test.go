@@ -25,13 +25,13 @@ func TestNews(t *testing.T) {
 		{"192.0.2.1", 0, true}, {"192.0.2.1", 59 * time.Second, false}, {"192.0.2.2", 59 * time.Second, true}, {"192.0.2.1", time.Minute, true},
 		{"2001:db8::1", time.Minute, true}, {"2001:db8::2", time.Minute, false}, {"2001:db8:0:1::1", time.Minute, true},
 	} {
-		if news := s.News(netip.MustParseAddr(step.addr), now.Add(step.after)); news != step.news {
+		if news := s.ShouldLog(netip.MustParseAddr(step.addr), now.Add(step.after)); news != step.news {
 			t.Errorf("step %d: %v", i, news)
 		}
 	}
 	told := 0
 	for i := range 10000 {
-		if s.News(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i)), now.Add(time.Hour)) {
+		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i)), now.Add(time.Hour)) {
 			told++
 		}
 	}
@@ -39,7 +39,7 @@ func TestNews(t *testing.T) {
 		t.Errorf("%d peers were told of", told)
 	}
 	for i := range 1000 {
-		if s.News(netip.MustParseAddr(fmt.Sprintf("2001:db8:2:%x::1", i)), now.Add(time.Hour+time.Second)) {
+		if s.ShouldLog(netip.MustParseAddr(fmt.Sprintf("2001:db8:2:%x::1", i)), now.Add(time.Hour+time.Second)) {
 			told++
 		}
 	}

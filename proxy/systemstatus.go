@@ -72,11 +72,11 @@ func (t *trunk) tellSaid() {
 	monitors := slices.Collect(maps.Values(t.monitors))
 	t.mu.Unlock()
 	if lost {
-		t.log.Info("the switching function has lost messages")
+		t.log.Info("switch reports lost messages")
 		p.tellStatus(t, uacsta.StatusMessagesLost)
 	}
 	if status != before {
-		t.log.Info("status of the switching function", "status", string(status))
+		t.log.Info("switch status changed", "status", string(status))
 		p.tellStatus(t, status)
 	}
 	if blind {

@@ -169,7 +169,7 @@ func (c *checker) replay(n node) *Switch {
 }
 
 func (c *checker) apply(s *Switch, op operation) error {
-	defer s.core.outbox.Tell()
+	defer s.core.outbox.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := op.do(s); err != nil {

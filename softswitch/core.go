@@ -78,7 +78,7 @@ func (s *Switch) end() {
 	}
 	clear(s.core.awaited)
 	s.mu.Unlock()
-	s.core.outbox.Finish()
+	s.core.outbox.Drain()
 }
 
 // awaits returns what takes the answer of a telephone, in its order among what is to be told, and
@@ -87,7 +87,7 @@ func (s *Switch) awaits(reply func(*uacsta.Message, error)) func(*uacsta.Message
 	a := &awaited{reply}
 	s.core.awaited[a] = struct{}{}
 	return func(res *uacsta.Message, err error) {
-		defer s.core.outbox.Tell()
+		defer s.core.outbox.Flush()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if _, still := s.core.awaited[a]; still {

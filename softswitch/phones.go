@@ -432,7 +432,7 @@ func (s *Switch) Perform(service any) error {
 
 // Ask is Perform with a message and its answer.
 func (s *Switch) Ask(req *uacsta.Message) (res *uacsta.Message, err error) {
-	defer s.core.outbox.Tell()
+	defer s.core.outbox.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.perform(req, func(m *uacsta.Message, why error) { res, err = m, why })

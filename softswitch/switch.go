@@ -71,7 +71,7 @@ func (s *Switch) Has(number string) bool {
 // Run implements proxy.Link: the switch is up until ctx ends.
 func (s *Switch) Run(ctx context.Context, up proxy.Upcalls) error {
 	failed := s.begin(up)
-	s.core.outbox.Tell()
+	s.core.outbox.Flush()
 	var err error
 	select {
 	case <-ctx.Done():
@@ -112,7 +112,7 @@ func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	}
 	s.perform(req, func(res *uacsta.Message, err error) { s.core.outbox.Post(func() { reply(res, err) }) })
 	s.mu.Unlock()
-	s.core.outbox.Tell()
+	s.core.outbox.Flush()
 }
 
 // perform carries out a request, and gives its answer before the events. s.mu is held.
@@ -221,7 +221,7 @@ func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacst
 
 // do runs a change that no request asked for: a timer, or a phone.
 func (s *Switch) do(change func()) {
-	defer s.core.outbox.Tell()
+	defer s.core.outbox.Flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()

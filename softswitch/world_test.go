@@ -50,7 +50,7 @@ func newWorldOf(t *testing.T, cfg Config, monitored ...string) *world {
 	go func() { _ = sw.Run(ctx, &upcalls{w, ready}); close(done) }()
 	w.stop = func() { cancel(); <-done }
 	<-ready
-	sw.core.outbox.Finish()
+	sw.core.outbox.Drain()
 	for _, number := range monitored {
 		object := uacsta.Dev(number)
 		res := w.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})

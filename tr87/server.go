@@ -137,7 +137,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Valid: still}, d)
 	if err != nil {
 		in.Reject(s.refuse(in, opening, err))
 		return
@@ -213,7 +213,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 			return policy.Identity{}, nil, false
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
-			if s.strangers.News(addr, time.Now()) {
+			if s.strangers.ShouldLog(addr, time.Now()) {
 				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", share.Clip(user), "err", err, "silent", proxy.StrangerPause)
 			}
 			return policy.Identity{}, nil, false
@@ -229,7 +229,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		return policy.Identity{}, nil, ok
 	}
 	s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
-	if s.strangers.News(peer.Addr.Addr(), time.Now()) {
+	if s.strangers.ShouldLog(peer.Addr.Addr(), time.Now()) {
 		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403})

@@ -173,7 +173,7 @@ func (s *session) Ended(reason error) {
 		s.core.Close(reason)
 		return
 	}
-	s.core.Lose(reason)
+	s.core.Disconnected(reason)
 }
 
 // Event implements proxy.Client. The peer's answer is not waited for: some

@@ -84,7 +84,7 @@ and send its call to these destinations? It exits with status 1 when it may not.
 			if strings.Contains(who, ":") {
 				who = policy.IdentityOf(who)
 			}
-			ask := policy.Ask{
+			ask := policy.Request{
 				Who: policy.Identity{Name: strings.ToLower(who)}, Front: front, Service: args[0], Action: proxy.ActionOf(args[0]), At: when,
 			}
 			var to []string

@@ -50,7 +50,7 @@ func buildBells(b *BellSettings, env *kind.Env) (proxy.Link, error) {
 type Bells struct {
 	numbers []string
 	log     *slog.Logger
-	watch   proxy.Watch // monitors
+	watch   proxy.Monitors // monitors
 	inbox   proxy.Inbox
 	ready   atomic.Bool // it takes requests
 	calls   int
@@ -58,8 +58,8 @@ type Bells struct {
 
 // Run implements proxy.Link: one life.
 func (b *Bells) Run(ctx context.Context, up proxy.Upcalls) error {
-	b.watch.Begin(up)
-	defer b.watch.Begin(nil)
+	b.watch.Reset(up)
+	defer b.watch.Reset(nil)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	b.inbox.Open()
@@ -111,13 +111,13 @@ func (b *Bells) pressed(number string) {
 	b.inbox.Post(func() {
 		b.calls++
 		own := uacsta.Conn(fmt.Sprint(b.calls), number)
-		b.watch.Tell(number, func(ref string) any {
+		b.watch.Send(number, func(ref string) any {
 			return &uacsta.DeliveredEvent{
 				MonitorCrossRefID: ref, Connection: own, AlertingDevice: uacsta.Ext(number), CallingDevice: uacsta.Ext(number), CalledDevice: uacsta.Ext(number),
 				LocalConnectionInfo: uacsta.Alerting, Cause: uacsta.CauseNewCall,
 			}
 		})
-		b.watch.Tell(number, func(ref string) any {
+		b.watch.Send(number, func(ref string) any {
 			return &uacsta.ConnectionClearedEvent{
 				MonitorCrossRefID: ref, DroppedConnection: own, ReleasingDevice: uacsta.Ext(number), LocalConnectionInfo: uacsta.Null, Cause: uacsta.CauseNormalClearing,
 			}

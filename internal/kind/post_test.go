@@ -86,7 +86,7 @@ func (p *Post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session, err := p.env.Proxy.Open(proxy.Opening{
-		Identity: known.Identity, Still: known.Still, Front: "post", Peer: "post:" + r.RemoteAddr, Addr: peer.Addr(),
+		Identity: known.Identity, Valid: known.Valid, Front: "post", Peer: "post:" + r.RemoteAddr, Addr: peer.Addr(),
 	}, nobodyListens{})
 	if err != nil {
 		http.Error(w, "forbidden", http.StatusForbidden)

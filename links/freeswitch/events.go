@@ -70,7 +70,7 @@ func (l *Link) told(e event) {
 		}
 	case name == "DTMF" && tones(e.get("DTMF-Digit")).ok:
 		l.digit(ch)
-		l.watch.Tell(ch.Device, func(ref string) any {
+		l.watch.Send(ch.Device, func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: ch.connection(), DtmfChar: e.get("DTMF-Digit"), Cause: uacsta.CauseDTMFDigitDetected}
 		})
 	}
@@ -364,7 +364,7 @@ func (l *Link) service(device string, in bool) {
 		return
 	}
 	l.devices[device] = in
-	l.watch.Tell(device, func(ref string) any {
+	l.watch.Send(device, func(ref string) any {
 		if in {
 			return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), Cause: uacsta.CauseNormal}
 		}

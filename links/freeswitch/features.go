@@ -182,7 +182,7 @@ func (l *Link) disturb(device string, on, key bool, done func(error)) {
 		l.orders([]instruction{keep(keepsDND, device, value)}, func(err error) {
 			if done(err); err == nil {
 				s.dnd = on
-				l.watch.Tell(device, func(ref string) any {
+				l.watch.Send(device, func(ref string) any {
 					return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(device), DoNotDisturbOn: on}
 				})
 				l.lamp(device, dndLamp(s)...)
@@ -265,7 +265,7 @@ func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward,
 		l.orders(texts, func(err error) {
 			if done(err); err == nil {
 				*s.forwards[kind], s.rings = next, count
-				l.watch.Tell(device, func(ref string) any {
+				l.watch.Send(device, func(ref string) any {
 					return uacsta.ForwardingEvent{
 						MonitorCrossRefID: ref, Device: uacsta.Ext(device), ForwardingType: kind, ForwardStatus: next.on, ForwardTo: next.destination(), RingCount: s.ringCount(kind),
 					}
@@ -407,7 +407,7 @@ func (l *Link) messageWaiting(e event) {
 	if l.waiting[device] = on; !on {
 		delete(l.waiting, device)
 	}
-	l.watch.Tell(device, func(ref string) any {
+	l.watch.Send(device, func(ref string) any {
 		return uacsta.MessageWaitingEvent{MonitorCrossRefID: ref, TargetDevice: uacsta.Ext(device), MessageWaitingOn: on}
 	})
 }

@@ -51,7 +51,7 @@ type LinkConfig struct {
 // Link is one FreeSWITCH; it implements proxy.Link.
 type Link struct {
 	cfg   LinkConfig
-	watch proxy.Watch
+	watch proxy.Monitors
 	inbox proxy.Inbox
 	ready atomic.Bool // it takes requests
 	hush  share.Hush[string]
@@ -129,7 +129,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
 	l.begin(up)
-	defer l.watch.Begin(nil)
+	defer l.watch.Reset(nil)
 	deliver := l.inbox.Open()
 	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.told(e) }) })
 	l.inbox.Guard(s.Close)
@@ -145,7 +145,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 
 // begin forgets what was before.
 func (l *Link) begin(up proxy.Upcalls) {
-	l.watch.Begin(up)
+	l.watch.Reset(up)
 	for _, ch := range l.channels {
 		ch.quiet()
 	}

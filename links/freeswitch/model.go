@@ -205,7 +205,7 @@ func (ch *channel) leg() *channel {
 // tell hands events to the monitors of their devices.
 func (l *Link) tell(notices ...callmodel.Notice) {
 	for _, n := range notices {
-		l.watch.Tell(n.Device, n.For)
+		l.watch.Send(n.Device, n.For)
 	}
 }
 

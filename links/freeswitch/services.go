@@ -361,7 +361,7 @@ func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.Event
 func (l *Link) snapshot(device string) any {
 	list := &uacsta.SnapshotDeviceDataList{}
 	for _, ch := range l.of(device) {
-		if ch.Watched() != device || ch.State == "" {
+		if ch.MonitoredDevice() != device || ch.State == "" {
 			continue
 		}
 		states := []uacsta.LocalConnectionState{ch.State}

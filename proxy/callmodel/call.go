@@ -20,7 +20,7 @@ func (x *Connection) Part() *Connection { return x }
 
 // Watched is the device whose monitors see the call from this side: behind the network, the
 // trunk; "" is none.
-func (x *Connection) Watched() string {
+func (x *Connection) MonitoredDevice() string {
 	if x.Network {
 		return x.Trunk
 	}
@@ -78,11 +78,11 @@ func (c *Call[P]) about() *About {
 }
 
 // Tell addresses an event to every device that takes part, and to those that have just left, once.
-func (c *Call[P]) Tell(event Event) []Notice {
+func (c *Call[P]) Notices(event Event) []Notice {
 	notices := make([]Notice, 0, len(c.Parties))
 	for _, p := range c.Parties {
 		x := p.Part()
-		if device := x.Watched(); device != "" && x.State != none && !slices.ContainsFunc(notices, func(n Notice) bool { return n.Device == device }) {
+		if device := x.MonitoredDevice(); device != "" && x.State != none && !slices.ContainsFunc(notices, func(n Notice) bool { return n.Device == device }) {
 			notices = append(notices, Notice{device, x.State, event})
 		}
 	}
@@ -109,13 +109,13 @@ func (c *Call[P]) Remove(p P) {
 // Initiate has a telephone taken off its hook, or asking its user for it: initiated.
 func (c *Call[P]) Initiate(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Initiated
-	return c.Tell(c.about().initiated(p.Part().Device, cause))
+	return c.Notices(c.about().initiated(p.Part().Device, cause))
 }
 
 // Originate has a device call: connected.
 func (c *Call[P]) Originate(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Connected
-	return c.Tell(c.about().originated(p.Part().Device, cause))
+	return c.Notices(c.about().originated(p.Part().Device, cause))
 }
 
 // Reach has the call leave by the network interface of a device. The party is connected from then
@@ -123,7 +123,7 @@ func (c *Call[P]) Originate(p P, cause uacsta.EventCause) []Notice {
 func (c *Call[P]) Reach(p P, through string, cause uacsta.EventCause) []Notice {
 	x := p.Part()
 	x.State = uacsta.Connected
-	return c.Tell(c.about().reached(x.Device, through, cause))
+	return c.Notices(c.about().reached(x.Device, through, cause))
 }
 
 // Leave tells that the call leaves by the network interface of a device, for a switching function
@@ -131,7 +131,7 @@ func (c *Call[P]) Reach(p P, through string, cause uacsta.EventCause) []Notice {
 // interface are told, too.
 func (c *Call[P]) Leave(p P, through string, cause uacsta.EventCause) []Notice {
 	event := c.about().reached(p.Part().Device, through, cause)
-	return append(c.Tell(event), Notice{through, p.Part().State, event})
+	return append(c.Notices(event), Notice{through, p.Part().State, event})
 }
 
 // Deliver has a device ring: alerting. One that the network has been reached for stays connected.
@@ -140,42 +140,42 @@ func (c *Call[P]) Deliver(p P, cause uacsta.EventCause) []Notice {
 	if x.State != uacsta.Connected {
 		x.State = uacsta.Alerting
 	}
-	return c.Tell(c.about().delivered(x.Device, cause))
+	return c.Notices(c.about().delivered(x.Device, cause))
 }
 
 // Establish has a device answer: connected.
 func (c *Call[P]) Establish(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Connected
-	return c.Tell(c.about().established(p.Part().Device, cause))
+	return c.Notices(c.about().established(p.Part().Device, cause))
 }
 
 // Hold has a device hold the call.
 func (c *Call[P]) Hold(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Hold
-	return c.Tell(c.about().held(p.Part().Device, cause))
+	return c.Notices(c.about().held(p.Part().Device, cause))
 }
 
 // Retrieve has a device take back the call that it held: connected.
 func (c *Call[P]) Retrieve(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Connected
-	return c.Tell(c.about().retrieved(p.Part().Device, cause))
+	return c.Notices(c.about().retrieved(p.Part().Device, cause))
 }
 
 // Queue has the call wait at a device, behind front others: queued.
 func (c *Call[P]) Queue(p P, front int, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Queued
-	return c.Tell(c.about().queued(p.Part().Device, &front, cause))
+	return c.Notices(c.about().queued(p.Part().Device, &front, cause))
 }
 
 // Fail has a party's attempt come to nothing: fail, until it is cleared.
 func (c *Call[P]) Fail(p P, cause uacsta.EventCause) []Notice {
 	p.Part().State = uacsta.Fail
-	return c.Tell(c.about().failed(p.Part().Device, cause))
+	return c.Notices(c.about().failed(p.Part().Device, cause))
 }
 
 // Unreached tells those who take part that another device could not be reached.
 func (c *Call[P]) Unreached(device string, cause uacsta.EventCause) []Notice {
-	return c.Tell(c.about().failed(device, cause))
+	return c.Notices(c.about().failed(device, cause))
 }
 
 // Missed tells the monitors of a device that does not take part that it could not be reached.
@@ -187,7 +187,7 @@ func (c *Call[P]) Missed(device string, cause uacsta.EventCause) Notice {
 func (c *Call[P]) Divert(p P, to string, cause uacsta.EventCause) []Notice {
 	x := p.Part()
 	x.State = uacsta.Null
-	notices := c.Tell(c.about().diverted(x.Device, to, cause))
+	notices := c.Notices(c.about().diverted(x.Device, to, cause))
 	c.Redirected, c.Why = x.Device, cause
 	c.Remove(p)
 	return notices
@@ -197,7 +197,7 @@ func (c *Call[P]) Divert(p P, to string, cause uacsta.EventCause) []Notice {
 // too.
 func (c *Call[P]) Forward(from, to string, cause uacsta.EventCause) []Notice {
 	event := c.about().diverted(from, to, cause)
-	notices := append(c.Tell(event), Notice{from, uacsta.Null, event})
+	notices := append(c.Notices(event), Notice{from, uacsta.Null, event})
 	c.Redirected, c.Why = from, cause
 	return notices
 }
@@ -206,7 +206,7 @@ func (c *Call[P]) Forward(from, to string, cause uacsta.EventCause) []Notice {
 func (c *Call[P]) Clear(p P, cause uacsta.EventCause) []Notice {
 	x := p.Part()
 	x.State = uacsta.Null
-	notices := c.Tell(c.about().cleared(x.Device, cause))
+	notices := c.Notices(c.about().cleared(x.Device, cause))
 	c.Remove(p)
 	return notices
 }

@@ -106,7 +106,7 @@ func (w *world) happens(notices []Notice) {
 	}
 	for _, p := range []picture{before, now} { // who was in the call, and who is
 		for id := range p {
-			if id.Call == callOf(first) && !told[connection(id.Device).Watched()] {
+			if id.Call == callOf(first) && !told[connection(id.Device).MonitoredDevice()] {
 				w.Fatalf("%s does not reach %s", first, id.Device)
 			}
 		}
@@ -292,7 +292,7 @@ func TestCalls(t *testing.T) {
 				}
 				z := w.newCall()
 				list, notices := z.Transfer(held, active, "101", others...)
-				if notices[0].Device != held.Party.Watched() || notices[0].Local != uacsta.Null || held.Party.State != uacsta.Null || len(list) != len(others) {
+				if notices[0].Device != held.Party.MonitoredDevice() || notices[0].Local != uacsta.Null || held.Party.State != uacsta.Null || len(list) != len(others) {
 					t.Fatalf("%v %v", list, notices)
 				}
 				w.happens(notices)

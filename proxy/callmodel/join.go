@@ -51,7 +51,7 @@ func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 			ev.TransferredConnections = append(ev.TransferredConnections, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
 		}
 	}
-	notices := c.Tell(told(ev))
+	notices := c.Notices(told(ev))
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
 	c.Remove(p)
 	return notices
@@ -69,7 +69,7 @@ func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P])
 		TransferredConnections: list, Cause: uacsta.CauseTransfer,
 	})
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
-	return list, append([]Notice{{by.Watched(), uacsta.Null, event}}, c.Tell(event)...)
+	return list, append([]Notice{{by.MonitoredDevice(), uacsta.Null, event}}, c.Notices(event)...)
 }
 
 // Joining is how a conference comes about.
@@ -89,7 +89,7 @@ func (c *Call[P]) Conference(j Joining, members ...Member[P]) ([]uacsta.Connecti
 			x.State = uacsta.Connected
 		}
 	}
-	return list, c.Tell(told(uacsta.ConferencedEvent{
+	return list, c.Notices(told(uacsta.ConferencedEvent{
 		PrimaryOldCall: j.Primary, SecondaryOldCall: j.Secondary, ConferencingDevice: uacsta.Ext(j.By), AddedParty: uacsta.Ext(j.Added),
 		ConferenceConnections: list, Cause: j.Cause,
 	}))

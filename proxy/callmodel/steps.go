@@ -57,7 +57,7 @@ func Concerns(ev *uacsta.Message) bool {
 
 // Says returns the state that an event says the connection is in that it names in an element; "" where
 // it says none, or that the connection is over.
-func Says(event, element string) State {
+func StateAfter(event, element string) State {
 	if s := steps[event]; s.path == element {
 		return s.to
 	}

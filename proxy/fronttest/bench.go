@@ -448,9 +448,9 @@ func (b *bench) sessions(n int) {
 		case now < n:
 			return fmt.Sprintf("%d sessions are open where %d clients are: not all", now, n)
 		case now == 1:
-			return "1 session is still open after the client left: call Session.Close or Session.Lose; it was not closed"
+			return "1 session is still open after the client left: call Session.Close or Session.Disconnected; it was not closed"
 		default:
-			return fmt.Sprintf("%d sessions are still open where %d clients are left: call Session.Close or Session.Lose; they were not closed", now, n)
+			return fmt.Sprintf("%d sessions are still open where %d clients are left: call Session.Close or Session.Disconnected; they were not closed", now, n)
 		}
 	})
 }

@@ -3,7 +3,7 @@
 //
 // A front serves clients, which are computing functions, in the words of a protocol. It turns what
 // they send into a uacsta.Message, and opens a proxy.Session for each, which it uses by
-// [proxy.Session.Request], [proxy.Session.Unclear], [proxy.Session.Close] and [proxy.Session.Lose].
+// [proxy.Session.Request], [proxy.Session.Unclear], [proxy.Session.Close] and [proxy.Session.Disconnected].
 // The core calls the front by proxy.Client.
 //
 // # What the core promises a front
@@ -49,7 +49,7 @@
 // # What a front promises the core
 //
 // Identity. A front opens a session only for a client of which it knows who it is, or that it has
-// Opening.Sessions make say so. Opening.Still tells whether it would be let in now. An application
+// Opening.Sessions make say so. Opening.Valid tells whether it would be let in now. An application
 // session can make the client somebody else: the front asks Session.Identity each time.
 //
 // Requests. A front calls Request in the order in which the client sent its requests, and hands over

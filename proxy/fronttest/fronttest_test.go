@@ -122,7 +122,7 @@ func (f *plain) serve(nc net.Conn) {
 		case f.fault == "takes a lost client for one that leaves":
 			session.Close(err)
 		default:
-			session.Lose(err)
+			session.Disconnected(err)
 		}
 		return
 	}
@@ -148,7 +148,7 @@ type plainClient struct {
 func (c *plainClient) leave(session *proxy.Session) {
 	switch c.front.fault {
 	case "takes a client that leaves for a lost one":
-		session.Lose(io.EOF)
+		session.Disconnected(io.EOF)
 	case "keeps the session":
 	default:
 		session.Close(io.EOF)
@@ -390,7 +390,7 @@ func TestFaults(t *testing.T) {
 		"loses an event":                                     {"events in order", "100 got mark 20 where 19 was due"},
 		"doubles an event":                                   {"events in order", "100 got mark 19 where 20 was due"},
 		"mixes references":                                   {"own references", ""},
-		"keeps the session":                                  {"taking leave", "1 session is still open after the client left: call Session.Close or Session.Lose"},
+		"keeps the session":                                  {"taking leave", "1 session is still open after the client left: call Session.Close or Session.Disconnected"},
 		"takes a lost client for one that leaves":            {"a lost client comes back", "the switching function was asked for 2 monitors"},
 		"takes a client that leaves for a lost one":          {"a lost client comes back", "no monitor is left: not within 500ms"},
 		"survives a panic":                                   {"a panic", "the association of 100 does not end within 500ms"},

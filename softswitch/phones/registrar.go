@@ -60,7 +60,7 @@ func (s *Server) account(r *sip.Request, of sip.Address) *user {
 		return nil
 	case err != nil:
 		s.cfg.Refused(r.Peer().String(), name, err.Error())
-		if s.strangers.News(r.Peer().Addr.Addr(), time.Now()) {
+		if s.strangers.ShouldLog(r.Peer().Addr.Addr(), time.Now()) {
 			s.log.Warn("telephones are refused after too many wrong passwords", "user", name, "peer", r.Peer().String(), "err", err, "silent", proxy.StrangerPause)
 		}
 		return nil
@@ -127,7 +127,7 @@ func (s *Server) paced(u *user, r *sip.Request) bool {
 	if s.paces.Take(pace{u.Number, share.Of(from)}, paceRate, paceBurst, now) {
 		return true
 	}
-	if s.strangers.News(from, now) {
+	if s.strangers.ShouldLog(from, now) {
 		s.log.Warn("a telephone registers or subscribes too often", "device", u.Number, "peer", r.Peer().String(), "silent", proxy.StrangerPause)
 	}
 	r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})

@@ -52,7 +52,7 @@ func NewServer(cfg ServerConfig) *Server {
 		cfg.Sessions = proxy.SessionsOff
 	}
 	s := &Server{cfg: cfg}
-	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.RefuseConnection(front, nc, why) }
 	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log, cfg.Gate.Keys = cfg.Log, "asn1"
 	s.gate = gate.New(cfg.Gate)
@@ -73,7 +73,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	nc, addr := guest.Conn, gate.AddrOf(guest.Conn)
 	who, ok := s.cfg.Identify(addr, guest.Names)
 	if !ok || who.Name == "" && !s.cfg.Flavour.acse {
-		s.cfg.Proxy.TurnAway(front, nc, "the peer is not trusted")
+		s.cfg.Proxy.RefuseConnection(front, nc, "the peer is not trusted")
 		return
 	}
 	if who.Name != "" {
@@ -86,7 +86,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	if s.cfg.Notify > 0 && !s.cfg.Flavour.acse {
 		udp, err := (&net.Dialer{}).DialContext(ctx, "udp", net.JoinHostPort(addr.String(), strconv.Itoa(s.cfg.Notify)))
 		if err != nil {
-			s.cfg.Proxy.TurnAway(front, nc, err.Error())
+			s.cfg.Proxy.RefuseConnection(front, nc, err.Error())
 			return
 		}
 		defer func() { _ = udp.Close() }()
@@ -94,7 +94,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	}
 	session, err := s.cfg.Proxy.Open(proxy.Opening{
 		Identity: who, Peer: front + ":" + nc.RemoteAddr().String(), Front: front, Addr: addr, Sessions: s.cfg.Sessions,
-		Still: func() bool {
+		Valid: func() bool {
 			now, ok := s.cfg.Identify(addr, guest.Names)
 			return ok && now == who
 		},
@@ -105,7 +105,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	c.session = session
 	reason := c.conn.serve(ctx)
 	if gate.Lost(reason) || s.cfg.Flavour.acse && errors.Is(reason, io.EOF) { // whoever leaves releases the association, or aborts it
-		session.Lose(reason)
+		session.Disconnected(reason)
 	} else {
 		session.Close(reason)
 	}

@@ -40,7 +40,7 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	cfg.Conn.Log = cfg.Log
 	s := &Server{cfg: cfg}
-	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway("xml", nc, why) }
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.RefuseConnection("xml", nc, why) }
 	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log, cfg.Gate.Keys = cfg.Log, "xml"
 	s.gate = gate.New(cfg.Gate)
@@ -58,7 +58,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	addr := gate.AddrOf(guest.Conn)
 	who, ok := s.cfg.Identify(addr, guest.Names)
 	if !ok {
-		s.cfg.Proxy.TurnAway("xml", guest.Conn, "the peer is not trusted")
+		s.cfg.Proxy.RefuseConnection("xml", guest.Conn, "the peer is not trusted")
 		return
 	}
 	if who.Name != "" {
@@ -68,7 +68,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	limits := s.cfg.Conn
 	limits.Guest = guest
 	a.conn = NewConn(guest.Conn, a, limits)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + guest.Conn.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + guest.Conn.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Valid: func() bool {
 		now, ok := s.cfg.Identify(addr, guest.Names)
 		return ok && now == who
 	}}, toClient{a})
@@ -77,7 +77,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	}
 	a.session = session
 	if reason := a.conn.Serve(ctx); gate.Lost(reason) {
-		session.Lose(reason)
+		session.Disconnected(reason)
 	} else {
 		session.Close(reason)
 	}

@@ -53,7 +53,7 @@ type Link struct {
 	cfg   LinkConfig
 	ports map[string]*port // by device
 
-	watch  proxy.Watch
+	watch  proxy.Monitors
 	outbox proxy.Outbox // monitors are started, and told of events, in one order
 	ready  atomic.Bool  // it takes requests
 
@@ -113,10 +113,10 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		}
 	})
 	var group sync.WaitGroup
-	defer l.outbox.Finish()
+	defer l.outbox.Drain()
 	defer group.Wait()
 	defer cancel()
-	defer l.watch.Begin(nil)
+	defer l.watch.Reset(nil)
 	changes := make(chan change, len(l.ports))
 	for _, p := range l.ports {
 		group.Go(func() { l.keep(ctx, p, changes) })
@@ -147,7 +147,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 			}
 			if !ready && (alive == len(l.ports) || alive > 0 && len(states) == len(l.ports)) {
 				ready = true
-				l.watch.Begin(up)
+				l.watch.Reset(up)
 				l.ready.Store(true)
 				defer l.ready.Store(false)
 				up.Ready()
@@ -295,10 +295,10 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		switch s := service.(type) {
 		case *uacsta.MonitorStart:
 			l.outbox.Post(func() { answer(l.watch.Start(s, func(device string) bool { return l.ports[device] != nil })) })
-			l.outbox.Tell()
+			l.outbox.Flush()
 		case *uacsta.MonitorStop:
 			l.outbox.Post(func() { answer(l.watch.Stop(s)) })
-			l.outbox.Tell()
+			l.outbox.Flush()
 		default:
 			p, err := l.portOf(service)
 			if err != nil {

@@ -104,8 +104,8 @@ func (p *port) tell(event func(ref string) any) {
 // reference.
 func (l *Link) pass(device string, event func(ref string) any) {
 	ev := uacsta.Encode(event("0"), uacsta.Edition6)
-	l.outbox.Post(func() { l.watch.Pass(device, ev) })
-	l.outbox.Tell()
+	l.outbox.Post(func() { l.watch.Forward(device, ev) })
+	l.outbox.Flush()
 }
 
 // newCall makes a call of the port.

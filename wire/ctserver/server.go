@@ -56,7 +56,7 @@ func NewCard(cfg CardConfig) *Card {
 	c := &Card{cfg: cfg, ports: map[int]*client{}}
 	cfg.Gate.Trusts = func(addr netip.Addr) bool { who, ok := cfg.Identify(addr, nil); return ok && who.Name != "" }
 	cfg.Gate.Log = cfg.Log
-	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.TurnAway(front, nc, why) }
+	cfg.Gate.Refused = func(nc net.Conn, why string) { cfg.Proxy.RefuseConnection(front, nc, why) }
 	c.gate = gate.New(cfg.Gate)
 	return c
 }
@@ -76,7 +76,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 	return c.gate.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
 		who, ok := c.cfg.Identify(gate.AddrOf(guest.Conn), guest.Names)
 		if !ok || who.Name == "" {
-			c.cfg.Proxy.TurnAway(front, guest.Conn, "the peer is not trusted")
+			c.cfg.Proxy.RefuseConnection(front, guest.Conn, "the peer is not trusted")
 			return
 		}
 		guest.Prove()

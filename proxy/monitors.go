@@ -8,10 +8,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Watch keeps the monitors of a link whose switching function knows none. It is safe for concurrent
+// Monitors keeps the monitors of a link whose switching function knows none. It is safe for concurrent
 // use; it locks nothing while it tells, so the order of events is that in which Tell and Pass are
 // called: by one goroutine, or out of an [Outbox]. The zero value has no monitors, and nobody to tell.
-type Watch struct {
+type Monitors struct {
 	mu       sync.Mutex
 	up       Upcalls // nil while the link is down
 	last     int
@@ -23,14 +23,14 @@ type Watch struct {
 const maxWatch = 100000
 
 // Begin forgets all monitors: the link is up, and tells its events to up; nil: it is down.
-func (w *Watch) Begin(up Upcalls) {
+func (w *Monitors) Reset(up Upcalls) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.up, w.monitors, w.watched = up, map[string]string{}, map[string][]string{}
 }
 
 // Start starts a monitor on a device that the link has.
-func (w *Watch) Start(s *uacsta.MonitorStart, has func(device string) bool) (*uacsta.MonitorStartResponse, error) {
+func (w *Monitors) Start(s *uacsta.MonitorStart, has func(device string) bool) (*uacsta.MonitorStartResponse, error) {
 	if s.MonitorObject.DeviceObject == nil {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
 	}
@@ -54,7 +54,7 @@ func (w *Watch) Start(s *uacsta.MonitorStart, has func(device string) bool) (*ua
 }
 
 // Stop stops a monitor.
-func (w *Watch) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, error) {
+func (w *Monitors) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	device, ok := w.monitors[s.MonitorCrossRefID]
@@ -67,7 +67,7 @@ func (w *Watch) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, error)
 }
 
 // Tell sends an event to every monitor of a device; event makes it for a cross reference.
-func (w *Watch) Tell(device string, event func(ref string) any) {
+func (w *Monitors) Send(device string, event func(ref string) any) {
 	w.mu.Lock()
 	up, refs := w.up, w.watched[device]
 	w.mu.Unlock()
@@ -80,7 +80,7 @@ func (w *Watch) Tell(device string, event func(ref string) any) {
 }
 
 // Pass sends an event to every monitor of a device, under its own cross reference.
-func (w *Watch) Pass(device string, ev *uacsta.Message) {
+func (w *Monitors) Forward(device string, ev *uacsta.Message) {
 	w.mu.Lock()
 	up, refs := w.up, w.watched[device]
 	w.mu.Unlock()

@@ -44,7 +44,7 @@ func whyOf(err error) string {
 // A link that keeps its monitors in a Watch gives each a reference, and tells each event of a device
 // under the references of all monitors on it, until they are stopped or the link goes down.
 func TestWatch(t *testing.T) {
-	var w proxy.Watch
+	var w proxy.Monitors
 	start := func(device string) (string, string) {
 		object := uacsta.MonitorObject{}
 		if device != "" {
@@ -65,8 +65,8 @@ func TestWatch(t *testing.T) {
 		return whyOf(err)
 	}
 	tell := func(device string) {
-		w.Tell(device, func(ref string) any { return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref} })
-		w.Pass(device, uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "of the switch"}, uacsta.Edition3))
+		w.Send(device, func(ref string) any { return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref} })
+		w.Forward(device, uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "of the switch"}, uacsta.Edition3))
 	}
 	down := uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService).Error()
 	unknown := uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID).Error()
@@ -75,7 +75,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("before the link is up: %q", why)
 	}
 	up := &heard{}
-	w.Begin(up)
+	w.Reset(up)
 	if _, why := start(""); why != uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject).Error() {
 		t.Errorf("on no device: %q", why)
 	}
@@ -106,7 +106,7 @@ func TestWatch(t *testing.T) {
 			stop(a)
 		}
 	}
-	w.Tell("100", func(ref string) any { return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref} })
+	w.Send("100", func(ref string) any { return uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref} })
 	if got := up.take(); !slices.Equal(got, []string{a, c, d}) {
 		t.Errorf("while a monitor is stopped, an event is told under %v", got)
 	}
@@ -128,13 +128,13 @@ func TestWatch(t *testing.T) {
 		t.Errorf("after all are stopped: %v", got)
 	}
 	last, _ := start("100")
-	w.Begin(nil)
+	w.Reset(nil)
 	tell("100")
 	if _, why := start("100"); why != down || len(up.take()) != 0 {
 		t.Errorf("while the link is down: %q", why)
 	}
 	again := &heard{}
-	w.Begin(again)
+	w.Reset(again)
 	tell("100")
 	if why := stop(last); why != unknown || len(up.take())+len(again.take()) != 0 {
 		t.Errorf("a monitor of the life before: %q", why)
@@ -146,8 +146,8 @@ func TestWatchIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}
-	var w proxy.Watch
-	w.Begin(&heard{})
+	var w proxy.Monitors
+	w.Reset(&heard{})
 	start := func(n int) (string, error) {
 		d := uacsta.Dev(fmt.Sprint(n))
 		res, err := w.Start(&uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &d}}, func(string) bool { return true })

@@ -128,7 +128,7 @@ func (s *Session) expectLogin() {
 	if !s.closed {
 		s.login = time.AfterFunc(s.proxy.cfg.Sessions.LoginTime, func() {
 			if s.locked() {
-				s.end(errNoLogin)
+				s.disconnect(errNoLogin)
 			}
 		})
 	}

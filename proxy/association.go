@@ -127,7 +127,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	if !ofSwitch[req.Name()] {
 		return false
 	}
-	t := s.homeTrunk()
+	t := s.homeLink()
 	switch {
 	case !s.may(policy.Control, policy.Whole):
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
@@ -237,7 +237,7 @@ func (a *association) forget() {
 // expire gives up a snapshot whose next segment has not come. The client is told nothing: there is
 // no word for it, and what it has is not the whole.
 func (a *association) expire() {
-	a.life.trunk.log.Warn("segmented snapshot incomplete")
+	a.life.managed.log.Warn("segmented snapshot incomplete")
 	a.forget()
 }
 
@@ -257,15 +257,15 @@ func (a *association) another() bool {
 func (a *association) cancel() {
 	if a.kind.cancel != nil {
 		req := uacsta.Encode(a.kind.cancel(a.linkRef), uacsta.Edition3)
-		a.life.trunk.proxy.spawn(func() {
-			a.life.insist(a.session, req, func() bool { return a.life.associations.of(a.key()) == nil }, func() {})
+		a.life.managed.proxy.spawn(func() {
+			a.life.releaseReference(a.session, req, func() bool { return a.life.associations.of(a.key()) == nil }, func() {})
 		}) // not here: we may be inside the link's own call
 	}
 }
 
 // underReference passes a request of the switching function to whoever opened what it
 // belongs to.
-func (t *trunk) underReference(req *uacsta.Message) error {
+func (t *managedLink) underReference(req *uacsta.Message) error {
 	kind := underReference[req.Name()]
 	a := t.now().associations.of(kind.element + " " + kind.of(req))
 	if a == nil {
@@ -290,8 +290,8 @@ func (t *trunk) underReference(req *uacsta.Message) error {
 	return nil
 }
 
-// tellGone tells whoever opened it that nothing comes any more.
-func (a *association) tellGone() {
+// notifyAborted tells whoever opened it that nothing comes any more.
+func (a *association) notifyAborted() {
 	switch {
 	case a.take != nil:
 		a.take(nil)
@@ -303,18 +303,18 @@ func (a *association) tellGone() {
 // moved reports whether another link has the device now. A snapshot that is on its way comes to its
 // end nevertheless.
 func (a *association) moved() bool {
-	return a.session != nil && a.kind.cancel != nil && a.session.moved(a.life.trunk, a.device)
+	return a.session != nil && a.kind.cancel != nil && a.session.moved(a.life.managed, a.device)
 }
 
 // withdraw ends what its client may not have any more, and tells both sides.
 func (a *association) withdraw() {
 	a.forget()
 	a.cancel()
-	a.tellGone()
+	a.notifyAborted()
 }
 
 // endMoved ends what clients have open at the link whose device another link has now.
-func (t *trunk) endMoved() {
+func (t *managedLink) endMoved() {
 	for _, a := range t.now().associations.list() {
 		if a.moved() {
 			a.withdraw()

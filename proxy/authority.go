@@ -134,7 +134,7 @@ func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (who
 
 // dials notes what a request dials in its call, and returns what takes the answer: a call that is
 // made by it is known only then.
-func (t *trunk) dials(o *object, answer answerer) answerer {
+func (t *managedLink) dials(o *object, answer answerer) answerer {
 	if len(o.destinations) != 1 {
 		return answer
 	}
@@ -274,7 +274,7 @@ const heardGrace = 2 * time.Second
 // asks returns the link that must say who is in the calls of a request before it is carried
 // out; nil where nothing is to be asked. A link that keeps calls itself checks connections
 // when it carries out a request.
-func (s *Session) asks(o *object) *trunk {
+func (s *Session) asks(o *object) *managedLink {
 	if len(o.connections) == 0 || len(o.subjects) == 0 {
 		return nil
 	}
@@ -295,7 +295,7 @@ func (s *Session) asks(o *object) *trunk {
 }
 
 // holds reports whether a device is known to be in a call now.
-func (t *trunk) holds(c uacsta.ConnectionID) bool {
+func (t *managedLink) holds(c uacsta.ConnectionID) bool {
 	heard, known := t.calls.heard(c.CallID, c.DeviceID.ID)
 	if !known {
 		return false
@@ -306,7 +306,7 @@ func (t *trunk) holds(c uacsta.ConnectionID) bool {
 	t.mu.Lock()
 	m := t.monitors[c.DeviceID.ID]
 	t.mu.Unlock()
-	return m != nil && m.tellsSince(heard)
+	return m != nil && m.currentSince(heard)
 }
 
 // stillMay reports whether the client is who it was when its request was checked, is there, and
@@ -323,7 +323,7 @@ func (s *Session) stillMay(o *object, who policy.Identity) bool {
 // verify asks the link whether the connections of a request are there, and of a call that is to
 // be cleared as a whole who is in it: the right on one device is no right to throw others out
 // of a conference.
-func (s *Session) verify(t *trunk, o *object) error {
+func (s *Session) verify(t *managedLink, o *object) error {
 	_, keeps := t.link.(ConnectionKeeper)
 	for _, c := range o.connections {
 		if !t.calls.has(c.CallID) {
@@ -353,12 +353,12 @@ func (s *Session) verify(t *trunk, o *object) error {
 
 // devicesIn asks the link which devices are in a call. Where it refuses to say, those that were
 // heard of are. by is the client that it is asked for.
-func (t *trunk) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, error) {
+func (t *managedLink) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
 	now, seenNow := scene{Scene: callmodel.Scene{ID: c.CallID}, devices: map[string]bool{}}, newPicture("", &t.pictures)
 	defer seenNow.clear()
-	err := t.lookAt(by, &now, seenNow, c, &seen)
+	err := t.snapshotCall(by, &now, seenNow, c, &seen)
 	var refusal *uacsta.Error
 	if err != nil && !errors.As(err, &refusal) {
 		return nil, err
@@ -373,10 +373,10 @@ func (t *trunk) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, 
 
 // inCall asks the link whether a device is in a call. Of a link that takes no snapshots what was
 // heard of the call counts. by is the client that it is asked for, nil the core.
-func (t *trunk) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
+func (t *managedLink) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
-	calls, err := t.callsOf(by, c.DeviceID, &seen)
+	calls, err := t.snapshotDevice(by, c.DeviceID, &seen)
 	var refusal *uacsta.Error
 	if errors.As(err, &refusal) && refusal.Value == uacsta.ServiceNotSupported {
 		_, heard := t.calls.heard(c.CallID, c.DeviceID.ID)
@@ -388,7 +388,7 @@ func (t *trunk) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
 }
 
 // isIn reports whether a device is in a call for certain.
-func (t *trunk) isIn(by *Session, c uacsta.ConnectionID) bool {
+func (t *managedLink) isIn(by *Session, c uacsta.ConnectionID) bool {
 	in, err := t.inCall(by, c)
 	return in && err == nil
 }

@@ -164,7 +164,7 @@ func leaves(message, part string) bool {
 
 // show puts the callIDs that clients see into a message of the link, whose devices are
 // canonical, and takes in who is in which call.
-func (c *calls) show(m *uacsta.Message, now time.Time) {
+func (c *calls) toClient(m *uacsta.Message, now time.Time) {
 	connections := m.Connections()
 	if len(connections) == 0 {
 		return
@@ -212,7 +212,7 @@ func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState
 
 // hide puts the callIDs of the link into a message for it; it returns false where the link has
 // no such call.
-func (c *calls) hide(m *uacsta.Message) bool {
+func (c *calls) toLink(m *uacsta.Message) bool {
 	connections := m.Connections()
 	if len(connections) == 0 {
 		return true

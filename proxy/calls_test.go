@@ -21,7 +21,7 @@ func TestCallsAreBounded(t *testing.T) {
 	now := time.Now()
 	show := func(call, device string) string {
 		m := uacsta.Encode(uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn(call, device)}, uacsta.Edition3)
-		c.show(m, now)
+		c.toClient(m, now)
 		return m.Text("establishedConnection/callID")
 	}
 	first := show("first", "100")
@@ -53,7 +53,7 @@ func TestCallsAreBounded(t *testing.T) {
 // see.
 func (c *calls) sees(now time.Time, event any) string {
 	m := uacsta.Encode(event, uacsta.Edition3)
-	c.show(m, now)
+	c.toClient(m, now)
 	return m.Connections()[0].CallID()
 }
 
@@ -98,10 +98,10 @@ func TestCallsAreKnown(t *testing.T) {
 		}
 	}
 	m := uacsta.Encode(uacsta.TransferCall{HeldCall: uacsta.Conn(shown, "100"), ActiveCall: uacsta.Conn(other, "100")}, uacsta.Edition3)
-	if !c.hide(m) || m.Text("heldCall/callID") != "A" || m.Text("activeCall/callID") != "B" {
+	if !c.toLink(m) || m.Text("heldCall/callID") != "A" || m.Text("activeCall/callID") != "B" {
 		t.Errorf("the link gets %s", m)
 	}
-	if c.hide(uacsta.Encode(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("A", "100")}, uacsta.Edition3)) {
+	if c.toLink(uacsta.Encode(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("A", "100")}, uacsta.Edition3)) {
 		t.Error("the link's own callID is one of the client's")
 	}
 	if !c.has(shown) || c.has("A") {
@@ -122,7 +122,7 @@ func TestCallsAreKnown(t *testing.T) {
 		joined.ConferenceConnections = append(joined.ConferenceConnections, uacsta.ConnectionListItem{NewConnection: &after, OldConnection: &before})
 	}
 	conference := uacsta.Encode(joined, uacsta.Edition3)
-	c.show(conference, at(8))
+	c.toClient(conference, at(8))
 	third := conference.Text("conferenceConnections/connectionListItem/newConnection/callID")
 	if in(shown) != "" || in(third) != "100 104" || third == shown || conference.Text("primaryOldCall/callID") != shown {
 		t.Errorf("after a conference in the calls are %s, and %s", in(shown), in(third))
@@ -146,7 +146,7 @@ func TestCallsOfASnapshot(t *testing.T) {
 	snapshot := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: &uacsta.SnapshotDeviceDataList{
 		SnapshotDeviceResponseInfo: []uacsta.SnapshotDeviceResponseInfo{{ConnectionIdentifier: uacsta.Conn("A", "100"), LocalCallState: uacsta.CallState{CompoundCallState: []uacsta.LocalConnectionState{uacsta.Hold}}}},
 	}}}, uacsta.Edition3)
-	c.show(snapshot, now)
+	c.toClient(snapshot, now)
 	c.only("100", snapshot)
 	c.only("109", snapshot)
 	if got := c.with("100"); len(got) != 1 || got[first] != uacsta.Hold {
@@ -165,7 +165,7 @@ func TestCallsOfASnapshot(t *testing.T) {
 	whole := uacsta.Encode(uacsta.SnapshotCallResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotCallData{SnapshotData: &uacsta.SnapshotCallDataList{
 		SnapshotCallResponseInfo: []uacsta.SnapshotCallResponseInfo{{DeviceOnCall: uacsta.Ext("102"), CallIdentifier: &x, LocalConnectionInfo: uacsta.Queued}},
 	}}}, uacsta.Edition3)
-	c.show(whole, now)
+	c.toClient(whole, now)
 	if got := c.with("102"); got[first] != uacsta.Queued {
 		t.Errorf("102 is in %v", got)
 	}

@@ -41,14 +41,14 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	trunks := s.proxy.list()
+	links := s.proxy.list()
 	if len(o.subjects) > 0 {
 		t := s.proxy.route(o.subjects[0])
 		if t == nil {
 			answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 			return
 		}
-		trunks = []*trunk{t}
+		links = []*managedLink{t}
 	}
 	s.mu.Lock()
 	full := s.listings >= maxListings
@@ -60,12 +60,12 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ResourceLimitExceeded))
 		return
 	}
-	l := &listing{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(trunks), lists: map[*life]string{}, err: errLinkDown}
+	l := &listing{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(links), lists: map[*life]string{}, err: errLinkDown}
 	l.mu.Lock()
 	l.limit = time.AfterFunc(listTime, l.expire)
 	l.settle() // there may be no link at all
 	l.mu.Unlock()
-	for _, t := range trunks {
+	for _, t := range links {
 		at := t.now()
 		at.request(s, req.Clone(), func(res *uacsta.Message, err error) { l.accepted(at, res, err) })
 	}
@@ -99,7 +99,7 @@ func (l *listing) accepted(at *life, res *uacsta.Message, err error) {
 }
 
 // listed takes a segment of a list.
-func (t *trunk) listed(ev *uacsta.Message) {
+func (t *managedLink) listed(ev *uacsta.Message) {
 	var segment uacsta.SwitchingFunctionDevices
 	err := ev.Decode(&segment)
 	at := t.now()
@@ -130,7 +130,7 @@ func (t *trunk) listed(ev *uacsta.Message) {
 
 // shows reports whether the client may see a device that a link lists: one that it may observe,
 // and that is the link's.
-func (l *listing) shows(t *trunk, item uacsta.DeviceListItem) bool {
+func (l *listing) shows(t *managedLink, item uacsta.DeviceListItem) bool {
 	if item.DeviceID == nil {
 		return false
 	}
@@ -167,7 +167,7 @@ func (l *listing) expire() {
 }
 
 // lost ends the list of a link that is gone.
-func (l *listing) lost(at *life) {
+func (l *listing) linkDown(at *life) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.end(at)

@@ -218,7 +218,7 @@ func TestPicturesAreGivenBack(t *testing.T) {
 func left(p *Proxy, s *Session, l *life) map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.trunk
+	t := l.managed
 	n := map[string]int{
 		"monitors": len(l.monitors.all), "routers": len(l.routers.all), "associations": len(l.associations.all), "lists": len(l.lists.all), "dialogues": len(l.dialogues.all),
 		"pictures": int(t.pictures.taken.Load()), "memory": int(t.memory.taken.Load()), "queued": int(p.queued.Load()), "watches": p.watches.total(),

@@ -19,15 +19,15 @@ import (
 // dialogues and associations. A reference means nothing in another life, or something else: it is
 // always kept together with its life, and a life that is over takes no request.
 type life struct {
-	trunk *trunk
-	since time.Time
-	ctx   context.Context //nolint:containedctx // ends with it
-	end   context.CancelFunc
-	turns *turns
-	paces *rate.Limiter // of what the core asks of itself
+	managed *managedLink
+	since   time.Time
+	ctx     context.Context //nolint:containedctx // ends with it
+	end     context.CancelFunc
+	turns   *turns
+	paces   *rate.Limiter // of what the core asks of itself
 
 	mu           lock
-	over         bool
+	closed       bool
 	monitors     owned[*monitor]       // by the link's cross reference
 	lists        owned[*listing]       // that the link is sending
 	routers      owned[*router]        // by the link's registration
@@ -48,39 +48,39 @@ type repeat struct {
 // repeatsLast is how long a request may stay without answer, for sure.
 const repeatsLast = 5 * time.Minute
 
-func newLife(t *trunk) *life {
-	l := &life{mu: lock{rank: ofLife}, trunk: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
+func newLife(t *managedLink) *life {
+	l := &life{mu: lock{rank: ofLife}, managed: t, since: time.Now(), turns: newTurns(t.proxy.cfg.MaxAtLink, t.proxy.cfg.Turn), paces: rate.NewLimiter(rate.Limit(t.proxy.cfg.Pace), paceBurst)}
 	l.ctx, l.end = context.WithCancel(t.proxy.ctx)
 	l.monitors.life, l.lists.life, l.routers.life, l.dialogues.life, l.associations.life, l.routeEnds.life = l, l, l, l, l, l
 	return l
 }
 
-// noLife is what a link has that is down.
-func noLife(t *trunk) *life {
+// endedLife is what a link has that is down.
+func endedLife(t *managedLink) *life {
 	l := newLife(t)
-	l.finish()
+	l.close()
 	return l
 }
 
 // finish ends the life: what it owned ends, and requests without answer get errLinkDown.
-func (l *life) finish() {
+func (l *life) close() {
 	l.end()
 	l.mu.Lock()
-	l.over = true
+	l.closed = true
 	l.mu.Unlock()
-	l.turns.finish()
+	l.turns.close()
 	l.monitors.empty()
 	l.routers.empty()
 	l.routeEnds.empty()
 	for _, list := range l.lists.empty() {
-		list.lost(l)
+		list.linkDown(l)
 	}
 	for _, d := range l.dialogues.empty() {
-		d.over(errLinkDown)
+		d.close(errLinkDown)
 	}
 	for _, a := range l.associations.empty() {
 		a.forget()
-		a.tellGone()
+		a.notifyAborted()
 	}
 }
 
@@ -97,10 +97,10 @@ func (l *life) pace() error {
 }
 
 // lasts reports whether the life is not over.
-func (l *life) lasts() bool {
+func (l *life) active() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.over
+	return !l.closed
 }
 
 // owned is a table of a life, by the link's references.
@@ -130,7 +130,7 @@ func (o *owned[T]) enterOf(ref string, what T, most int) error {
 	defer o.life.mu.Unlock()
 	there, used := o.all[ref]
 	switch {
-	case o.life.over:
+	case o.life.closed:
 		return errLinkDown
 	case used && there != what && !there.ended():
 		return errReferenceUsed
@@ -186,7 +186,7 @@ func (l *life) request(by *Session, req *uacsta.Message, reply func(*uacsta.Mess
 // requestIf is request for what must still be right when its turn has come: a reference may be
 // another's by then. An error of still refuses it, and nothing is sent.
 func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, reply func(*uacsta.Message, error)) {
-	t := l.trunk
+	t := l.managed
 	if !t.outward(req) {
 		reply(nil, errCall)
 		return
@@ -227,10 +227,10 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 func (l *life) carry(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	defer func() {
 		if why := recover(); why != nil {
-			reply(nil, l.trunk.panicked(why))
+			reply(nil, l.managed.panicked(why))
 		}
 	}()
-	l.trunk.link.Request(req, reply)
+	l.managed.link.Request(req, reply)
 }
 
 // count numbers a request that opens or ends something, as it is sent.
@@ -266,15 +266,15 @@ func (l *life) doubtful(service, ref string, number int) bool {
 // errEnded refuses what was ended by mistake.
 var errEnded = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
 
-// maxInsisting is how often the link is asked to end something, which takes three minutes.
-const maxInsisting = 10
+// maxReleaseAttempts is how often the link is asked to end something, which takes three minutes.
+const maxReleaseAttempts = 10
 
-// insist asks the link to end what nobody wants any more, and says when that is over. A switch
+// releaseReference asks the link to end what nobody wants any more, and says when that is over. A switch
 // that has no time for it is asked again: else it would stay there as long as the link is up. Right
 // before each time still says whether that is still what the reference means; where it is not, that is
 // over, too.
-func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over func()) {
-	p := l.trunk.proxy
+func (l *life) releaseReference(by *Session, req *uacsta.Message, still func() bool, over func()) {
+	p := l.managed.proxy
 	ref := req.CrossRef() + req.Text("routeRegisterReqID")
 	var ask func(refusals int)
 	ask = func(refusals int) {
@@ -295,9 +295,9 @@ func (l *life) insist(by *Session, req *uacsta.Message, still func() bool, over 
 			if refusals > 0 && err == nil {
 				l.repeated(req.Name(), ref)
 			}
-			again := err != nil && !gone.Load() && worthAnother(err) && l.lasts()
-			if again && refusals+1 == maxInsisting {
-				l.trunk.log.Warn("could not release an unused reference on the switch", "service", req.Name(), "err", err)
+			again := err != nil && !gone.Load() && worthAnother(err) && l.active()
+			if again && refusals+1 == maxReleaseAttempts {
+				l.managed.log.Warn("could not release an unused reference on the switch", "service", req.Name(), "err", err)
 				again = false
 			}
 			if !again || !p.spawn(func() {
@@ -332,7 +332,7 @@ var errLateAnswers = fmt.Errorf("more than %d late responses from the switch hol
 // what they opened can be ended loses the link, and what it has opened with it.
 func (l *life) late(res *uacsta.Message) {
 	l.mu.Lock()
-	cut := !l.over && l.lateOnes == maxLate
+	cut := !l.closed && l.lateOnes == maxLate
 	if !cut {
 		l.lateOnes++
 	}
@@ -350,11 +350,11 @@ func (l *life) late(res *uacsta.Message) {
 
 // cut ends the life, and says why in the log.
 func (l *life) cut(why error) {
-	t := l.trunk
+	t := l.managed
 	t.mu.Lock()
 	cut, now := t.cut, t.life == l
 	t.mu.Unlock()
-	if now && l.lasts() {
+	if now && l.active() {
 		t.log.Error("link reset", "err", why)
 		cut(why)
 	}
@@ -370,7 +370,7 @@ func (l *life) orphan(res *uacsta.Message, done func()) {
 	switch kind := lastingKind(res.Name()); res.Name() {
 	case uacsta.NameMonitorStartResponse:
 		nobodys := &monitor{mu: lock{rank: ofShared}, state: stopped}
-		nobodys.over.Store(true)
+		nobodys.stopping.Store(true)
 		if ref = reference(res.CrossRef()); ref == "" || l.monitors.enter(ref, nobodys) != nil {
 			done()
 			return
@@ -379,7 +379,7 @@ func (l *life) orphan(res *uacsta.Message, done func()) {
 		over = func() { l.monitors.leave(ref, nobodys) }
 	case uacsta.NameRouteRegisterResponse:
 		nobodys := &router{mu: lock{rank: ofShared}}
-		nobodys.over.Store(true)
+		nobodys.stopping.Store(true)
 		if ref = reference(res.Text("routeRegisterReqID")); ref == "" || l.routers.enter(ref, nobodys) != nil {
 			done()
 			return
@@ -399,6 +399,6 @@ func (l *life) orphan(res *uacsta.Message, done func()) {
 		}
 		end, over = kind.cancel(a.linkRef), func() {}
 	}
-	l.trunk.log.Info("late response from the switch: releasing what it opened", "answer", res.Name())
-	l.insist(nil, uacsta.Encode(end, uacsta.Edition3), still, func() { over(); done() })
+	l.managed.log.Info("late response from the switch: releasing what it opened", "answer", res.Name())
+	l.releaseReference(nil, uacsta.Encode(end, uacsta.Edition3), still, func() { over(); done() })
 }

@@ -68,21 +68,21 @@ type FeatureLister interface {
 }
 
 // trunk is a link and its supervision.
-type trunk struct {
-	proxy    *Proxy
-	name     string
-	link     Link
-	devices  atomic.Pointer[func(device string) bool]
-	numbers  atomic.Pointer[Translation]
-	cancel   context.CancelFunc // ends the supervision; guarded by Proxy.mu
-	done     chan struct{}      // closed when it has ended
-	calls    *calls
-	log      *slog.Logger  // says equal things once a second
-	memory   budget        // for what is kept until something else has come
-	pictures budget        // for the pictures of its devices
-	looking  chan struct{} // holds a value for each monitor that looks at its device
-	first    sync.Once
-	ready    chan struct{} // closed when the link is up for the first time
+type managedLink struct {
+	proxy       *Proxy
+	name        string
+	link        Link
+	devices     atomic.Pointer[func(device string) bool]
+	numbers     atomic.Pointer[Translation]
+	cancel      context.CancelFunc // ends the supervision; guarded by Proxy.mu
+	done        chan struct{}      // closed when it has ended
+	calls       *calls
+	log         *slog.Logger  // says equal things once a second
+	memory      budget        // for what is kept until something else has come
+	pictures    budget        // for the pictures of its devices
+	resyncSlots chan struct{} // holds a value for each monitor that looks at its device
+	first       sync.Once
+	ready       chan struct{} // closed when the link is up for the first time
 
 	mu        lock
 	life      *life                    // the one that is, or, while the link is down, one that is over
@@ -96,38 +96,38 @@ type trunk struct {
 }
 
 // has reports whether a device belongs to the link.
-func (t *trunk) has(device string) bool { return (*t.devices.Load())(device) }
+func (t *managedLink) has(device string) bool { return (*t.devices.Load())(device) }
 
 // now returns the life of the link that is; one that is over while the link is down.
-func (t *trunk) now() *life {
+func (t *managedLink) now() *life {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.life
 }
 
 // isUp reports whether the link can carry requests.
-func (t *trunk) isUp() bool { return t.now().lasts() }
+func (t *managedLink) isUp() bool { return t.now().active() }
 
 // monitorList returns the monitors that there are.
-func (t *trunk) monitorList() []*monitor {
+func (t *managedLink) monitorList() []*monitor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Values(t.monitors))
 }
 
 // run supervises the link until ctx ends, or stop is called; p.mu is held.
-func (t *trunk) run(ctx context.Context) {
+func (t *managedLink) run(ctx context.Context) {
 	ctx, t.cancel = context.WithCancel(ctx)
 	done := make(chan struct{})
 	t.done = done
-	t.proxy.links.Go(func() {
+	t.proxy.supervisors.Go(func() {
 		defer close(done)
 		t.supervise(ctx)
 	})
 }
 
 // stop ends the supervision and waits until it has ended.
-func (t *trunk) stop() {
+func (t *managedLink) stop() {
 	t.proxy.mu.Lock()
 	cancel, done := t.cancel, t.done
 	t.proxy.mu.Unlock()
@@ -137,11 +137,11 @@ func (t *trunk) stop() {
 	}
 }
 
-// endMonitors ends some of the monitors, and tells the clients.
-func (t *trunk) endMonitors(which func(*monitor) bool) {
+// stopMonitors ends some of the monitors, and tells the clients.
+func (t *managedLink) stopMonitors(which func(*monitor) bool) {
 	for _, m := range t.monitorList() {
 		if which(m) {
-			m.finish(errMoved, true)
+			m.stop(errMoved, true)
 		}
 	}
 }
@@ -153,7 +153,7 @@ var errCall = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
 // supervise keeps a link running until ctx ends.
-func (t *trunk) supervise(ctx context.Context) {
+func (t *managedLink) supervise(ctx context.Context) {
 	for wait := (gate.BackOff{First: t.proxy.cfg.BackOff, Most: 30 * time.Second}); ; {
 		started := time.Now()
 		err := t.live(ctx)
@@ -173,7 +173,7 @@ func (t *trunk) supervise(ctx context.Context) {
 }
 
 // live runs the link once. A panic in it is its end, and nobody else's.
-func (t *trunk) live(ctx context.Context) (err error) {
+func (t *managedLink) live(ctx context.Context) (err error) {
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
 	t.mu.Lock()
@@ -191,7 +191,7 @@ func (t *trunk) live(ctx context.Context) (err error) {
 }
 
 // panicked logs a panic in the link, and ends Run, if it has not ended.
-func (t *trunk) panicked(why any) error {
+func (t *managedLink) panicked(why any) error {
 	err := fmt.Errorf("link panicked: %v", why)
 	share.Panicked(t.log, why, "link; it restarts")
 	t.mu.Lock()
@@ -202,7 +202,7 @@ func (t *trunk) panicked(why any) error {
 }
 
 // Ready implements Upcalls: monitors are started again, clients are told.
-func (t *trunk) Ready() {
+func (t *managedLink) Ready() {
 	defer t.first.Do(func() { close(t.ready) })
 	if t.isUp() {
 		t.down(errors.New("link called Ready twice without going down"))
@@ -214,7 +214,7 @@ func (t *trunk) Ready() {
 	monitors, routers := slices.Collect(maps.Values(t.monitors)), slices.Collect(maps.Keys(t.routers))
 	t.mu.Unlock()
 	t.log.Info("link up", "monitors", len(monitors))
-	t.tellUp()
+	t.publishLinkState()
 	t.proxy.spawn(func() { // not here: it takes a while
 		for _, r := range routers {
 			r.renew(l, 0)
@@ -229,22 +229,22 @@ func (t *trunk) Ready() {
 }
 
 // down notes that the link is gone and reports whether it had been up.
-func (t *trunk) down(why error) bool {
+func (t *managedLink) down(why error) bool {
 	t.mu.Lock()
 	l := t.life
-	was := l.lasts()
+	was := l.active()
 	if was || t.since.IsZero() {
 		t.since = time.Now()
 	}
 	t.failure = why
 	t.mu.Unlock()
-	l.finish()
+	l.close()
 	t.calls.forget()
 	for _, m := range t.monitorList() {
-		m.lost(l)
+		m.linkDown(l)
 	}
 	if was {
-		t.tellUp()
+		t.publishLinkState()
 	}
 	return was
 }
@@ -255,7 +255,7 @@ type Translation struct{ Out, In policy.NumberRules }
 // inward brings a message of the link into the core's form: devices as the rules for numbers
 // say and in canonical form, as far as they can be read as numbers, and callIDs as clients see
 // them.
-func (t *trunk) inward(m *uacsta.Message) {
+func (t *managedLink) inward(m *uacsta.Message) {
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
 		id := d.ID()
@@ -270,12 +270,12 @@ func (t *trunk) inward(m *uacsta.Message) {
 		}
 		d.Set(id, kind)
 	}
-	t.calls.show(m, time.Now())
+	t.calls.toClient(m, time.Now())
 }
 
 // outward brings a request into the link's form; it returns false where it names a call that
 // the link does not have.
-func (t *trunk) outward(m *uacsta.Message) bool {
+func (t *managedLink) outward(m *uacsta.Message) bool {
 	rules := t.numbers.Load().Out
 	for _, d := range m.Devices() {
 		id, kind := policy.Element(d.ID())
@@ -284,15 +284,15 @@ func (t *trunk) outward(m *uacsta.Message) bool {
 		}
 		d.Set(id, kind)
 	}
-	return t.calls.hide(m)
+	return t.calls.toLink(m)
 }
 
 // Request implements Upcalls.
-func (t *trunk) Request(req *uacsta.Message) error {
+func (t *managedLink) Request(req *uacsta.Message) error {
 	t.inward(req)
 	switch name := req.Name(); {
 	case name == uacsta.NameSystemStatus:
-		t.says(uacsta.SystemStatusValue(req.Text("systemStatus")))
+		t.statusReported(uacsta.SystemStatusValue(req.Text("systemStatus")))
 	case name == uacsta.NameRequestSystemStatus:
 	case name == uacsta.NameMonitorStop:
 		t.Event(req)
@@ -310,7 +310,7 @@ func (t *trunk) Request(req *uacsta.Message) error {
 }
 
 // Event implements Upcalls.
-func (t *trunk) Event(ev *uacsta.Message) {
+func (t *managedLink) Event(ev *uacsta.Message) {
 	l := t.now()
 	switch kind := ev.Kind(); {
 	case kind == uacsta.Response:
@@ -328,14 +328,14 @@ func (t *trunk) Event(ev *uacsta.Message) {
 	}
 	if ev.Name() == uacsta.NameMonitorStop {
 		l.monitors.leave(ev.CrossRef(), m)
-		m.finish(nil, false)
+		m.stop(nil, false)
 		return
 	}
 	m.event(ev)
 }
 
 // request carries a request of a client's if the link is up; it fails fast if not.
-func (t *trunk) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+func (t *managedLink) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	t.now().request(by, req, reply)
 }
 

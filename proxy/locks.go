@@ -7,13 +7,13 @@ import "sync"
 type rank int
 
 const (
-	ofTelling rank = 1 + iota // condition.telling: what clients are told of a link's state
-	ofShared                  // of a monitor, a listing, a registration: what has clients and a link
-	ofRelief                  // Proxy.relief
-	ofProxy                   // Proxy.mu
-	ofSession                 // Session.mu
-	ofTrunk                   // trunk.mu
-	ofLife                    // life.mu, turns.mu, calls.mu: nothing is called while they are held
+	ofPublishing rank = 1 + iota // condition.telling: what clients are told of a link's state
+	ofShared                     // of a monitor, a listing, a registration: what has clients and a link
+	ofRelief                     // Proxy.relief
+	ofProxy                      // Proxy.mu
+	ofSession                    // Session.mu
+	ofManaged                    // trunk.mu
+	ofLife                       // life.mu, turns.mu, calls.mu: nothing is called while they are held
 )
 
 // lock is a mutex with a rank.

@@ -18,14 +18,14 @@ import (
 // monitor is the one monitor that the link has on a device or a call, shared by
 // any number of clients.
 type monitor struct {
-	trunk  *trunk
-	key    string // what is watched, and how
-	device policy.Number
-	watch  uacsta.MonitorStart
-	ask    *uacsta.Message // what the link is asked
-	answer *uacsta.Message // the private data of what the link answered last; nil: none
+	managed *managedLink
+	key     string // what is watched, and how
+	device  policy.Number
+	watch   uacsta.MonitorStart
+	ask     *uacsta.Message // what the link is asked
+	answer  *uacsta.Message // the private data of what the link answered last; nil: none
 
-	over atomic.Bool // it is stopped
+	stopping atomic.Bool // it is stopped
 
 	mu       lock
 	state    monitorState
@@ -74,7 +74,7 @@ const maxPrivate = 2048
 
 // startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
 // a second, independent one).
-func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Message, reply answerer) {
+func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta.Message, reply answerer) {
 	var start uacsta.MonitorStart
 	if err := req.Decode(&start); err != nil {
 		reply(nil, err)
@@ -108,9 +108,9 @@ func (s *Session) startMonitor(t *trunk, device policy.Number, req *uacsta.Messa
 		key += " " + text
 	}
 	for {
-		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, trunk: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
+		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, managed: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
 		if s.moved(t, device) { // a reload came between: it may not have found the monitor in the table
-			m.finish(errMoved, true)
+			m.stop(errMoved, true)
 			reply(nil, errMoved)
 			return
 		}
@@ -152,7 +152,7 @@ func private(req *uacsta.Message) bool {
 }
 
 // monitorOf finds the monitor with the same key in the table, or puts this one there.
-func (t *trunk) monitorOf(m *monitor) *monitor {
+func (t *managedLink) monitorOf(m *monitor) *monitor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if there := t.monitors[m.key]; there != nil {
@@ -179,7 +179,7 @@ func (m *monitor) join(cm *clientMonitor) bool {
 		m.waiting = append(m.waiting, cm)
 	case idle:
 		m.waiting = append(m.waiting, cm)
-		ask = m.start(m.trunk.now(), cm.session)
+		ask = m.start(m.managed.now(), cm.session)
 	}
 	m.mu.Unlock()
 	if ask != nil {
@@ -191,7 +191,7 @@ func (m *monitor) join(cm *clientMonitor) bool {
 // start begins to ask the link for the monitor; by is the client for which it does, nil where the
 // core does it. m.mu is held; what is returned asks, when it is not any more.
 func (m *monitor) start(l *life, by *Session) (ask func()) {
-	m.settle()
+	m.endResync()
 	m.question++
 	question := m.question
 	m.state, m.life, m.ref = asking, l, ""
@@ -203,16 +203,16 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 		return nil
 	}
 	call := m.watch.MonitorObject.CallObject
-	if _, keeps := m.trunk.link.(ConnectionKeeper); call != nil && len(m.clients) > 0 && !keeps {
+	if _, keeps := m.managed.link.(ConnectionKeeper); call != nil && len(m.clients) > 0 && !keeps {
 		// A switch that was restarted may have given the callID to another call, that the clients
 		// have no right on.
 		return func() {
-			m.trunk.proxy.spawn(func() { // not here: we may be inside the link's own call
+			m.managed.proxy.spawn(func() { // not here: we may be inside the link's own call
 				if by == nil && l.pace() != nil {
 					answered(nil, errLinkDown)
 					return
 				}
-				switch in, err := m.trunk.inCall(by, *call); {
+				switch in, err := m.managed.inCall(by, *call); {
 				case err != nil:
 					answered(nil, err)
 				case in:
@@ -249,7 +249,7 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 	}
 	if err == nil {
 		if err = l.monitors.enter(ref, m); errors.Is(err, errReferenceUsed) {
-			m.trunk.log.Error("switch reused a monitor cross reference: refusing the second monitor", "device", m.device.String())
+			m.managed.log.Error("switch reused a monitor cross reference: refusing the second monitor", "device", m.device.String())
 			err = uacsta.Refuse(uacsta.Unspecified, "")
 		}
 	}
@@ -265,7 +265,7 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 	if len(m.clients) == 0 {
 		m.remember(false)
 	}
-	m.fallBehind(0)
+	m.startResync(0)
 	waiting := m.waiting
 	m.waiting = nil
 	for _, cm := range waiting {
@@ -273,11 +273,11 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 	}
 	var rest func()
 	if len(m.clients) == 0 { // everybody went while the link was thinking
-		rest = m.end(nil, nil, true)
+		rest = m.stopLocked(nil, nil, true)
 	}
 	m.mu.Unlock()
 	if rest != nil {
-		m.trunk.proxy.spawn(rest) // not here: we may be inside the link's own call
+		m.managed.proxy.spawn(rest) // not here: we may be inside the link's own call
 	}
 }
 
@@ -285,23 +285,23 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 func (m *monitor) notStarted(l *life, err error) {
 	waiting := m.waiting
 	m.waiting = nil
-	lasts, again := l.lasts(), worthAnother(err)
+	lasts, again := l.active(), worthAnother(err)
 	keep := len(m.clients) > 0 && (again || !lasts)
 	rest := func() {}
 	if !keep { // the call is gone, or the device
-		rest = m.end(nil, err, false)
+		rest = m.stopLocked(nil, err, false)
 	} else {
 		m.state, m.refused = idle, err
 		if lasts {
 			m.state = retrying
 			question, refusals := m.question, m.refusals
 			m.refusals++
-			m.trunk.proxy.spawn(func() { m.tryAgain(l, question, refusals) })
+			m.managed.proxy.spawn(func() { m.tryAgain(l, question, refusals) })
 		}
 	}
 	m.mu.Unlock()
 	if lasts && (len(waiting) == 0 || again) {
-		m.trunk.log.Warn("monitor refused", "device", m.device.String(), "err", err, "retrying", keep)
+		m.managed.log.Warn("monitor refused", "device", m.device.String(), "err", err, "retrying", keep)
 	}
 	rest()
 	for _, cm := range waiting {
@@ -311,7 +311,7 @@ func (m *monitor) notStarted(l *life, err error) {
 
 // tryAgain asks the link once more after a while, unless it was asked meanwhile.
 func (m *monitor) tryAgain(l *life, question, refusals int) {
-	if !m.trunk.proxy.pause(l.ctx, refusals) || l.pace() != nil {
+	if !m.managed.proxy.pause(l.ctx, refusals) || l.pace() != nil {
 		return
 	}
 	m.mu.Lock()
@@ -330,7 +330,7 @@ func (m *monitor) tryAgain(l *life, question, refusals int) {
 func (m *monitor) restart(l *life) {
 	m.mu.Lock()
 	var ask func()
-	if m.life != l && m.state != stopped && l.lasts() { // it may have been started in the next one already
+	if m.life != l && m.state != stopped && l.active() { // it may have been started in the next one already
 		ask = m.start(l, nil)
 	}
 	m.mu.Unlock()
@@ -341,23 +341,23 @@ func (m *monitor) restart(l *life) {
 
 // lost takes note that a life of the link is over: with it went the reference. Events that were held
 // back are told: what they say happened, and no snapshot tells all of it.
-func (m *monitor) lost(l *life) {
+func (m *monitor) linkDown(l *life) {
 	m.mu.Lock()
 	if m.state == stopped || m.life != l {
 		m.mu.Unlock()
 		return
 	}
 	if m.resync != nil {
-		m.tellHeld()
+		m.releaseHeld()
 	}
-	m.miss()
+	m.markStale()
 	m.question++
 	m.state, m.ref, m.refused, m.refusals = idle, "", nil, 0
 	waiting := m.waiting
 	m.waiting = nil
 	rest := func() {}
 	if len(m.clients) == 0 {
-		rest = m.end(nil, nil, false)
+		rest = m.stopLocked(nil, nil, false)
 	}
 	m.mu.Unlock()
 	rest()
@@ -402,8 +402,8 @@ func (m *monitor) admit(cm *clientMonitor) {
 	m.clients = append(m.clients, cm)
 }
 
-// tellsSince reports whether the monitor has told everything since a moment.
-func (m *monitor) tellsSince(moment time.Time) bool {
+// currentSince reports whether the monitor has told everything since a moment.
+func (m *monitor) currentSince(moment time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state == started && m.resync == nil && !m.since.After(moment)
@@ -426,18 +426,18 @@ func (m *monitor) event(ev *uacsta.Message) {
 		return
 	}
 	if r != nil {
-		m.trunk.log.Warn("too many events during resynchronisation: taking another snapshot", "device", m.device.String())
-		m.tellHeld()
-		defer m.lookLater(r)
+		m.managed.log.Warn("too many events during resynchronisation: taking another snapshot", "device", m.device.String())
+		m.releaseHeld()
+		defer m.resyncLater(r)
 	}
 	changed := m.pictured() && m.apply(ev)
-	m.tellTo(ev, func(cm *clientMonitor) bool { return !cm.stale || changed || !callmodel.Concerns(ev) })
-	m.partWays()
+	m.sendTo(ev, func(cm *clientMonitor) bool { return !cm.stale || changed || !callmodel.Concerns(ev) })
+	m.removeUnauthorised()
 }
 
-// partWays ends a monitor on a call for the clients that have no right on anybody in it any
+// removeUnauthorised ends a monitor on a call for the clients that have no right on anybody in it any
 // more: they had it by a device of theirs, which has left. m.mu is held.
-func (m *monitor) partWays() {
+func (m *monitor) removeUnauthorised() {
 	if m.watch.MonitorObject.CallObject == nil || len(m.picture.calls) == 0 || m.resync != nil {
 		return
 	}
@@ -458,8 +458,8 @@ func (m *monitor) partWays() {
 	})
 }
 
-// tellTo gives an event to some of the clients, to each in its own form; m.mu is held.
-func (m *monitor) tellTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
+// sendTo gives an event to some of the clients, to each in its own form; m.mu is held.
+func (m *monitor) sendTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 	for _, cm := range m.clients {
 		if cm.without[ev.Name()] || !whom(cm) {
 			continue
@@ -467,31 +467,31 @@ func (m *monitor) tellTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 		copied := ev.Clone()
 		copied.SetCrossRef(cm.ref)
 		cm.session.translate(copied, "")
-		m.trunk.proxy.stats.Events.Add(1)
+		m.managed.proxy.stats.Events.Add(1)
 		cm.session.deliver(delivery{msg: copied})
 	}
 }
 
 // finish ends the monitor for good: who has a share in it is told that it is over, who waits for
 // one gets why. Where stop is set, the link is asked to end it.
-func (m *monitor) finish(why error, stop bool) {
+func (m *monitor) stop(why error, stop bool) {
 	m.mu.Lock()
-	rest := m.end(nil, why, stop)
+	rest := m.stopLocked(nil, why, stop)
 	m.mu.Unlock()
 	rest()
 }
 
 // end is finish while m.mu is held; what is returned does the rest, when it is not any more. The
 // link is asked in the turn of the client by, who leaves, nil where the core ends the monitor.
-func (m *monitor) end(by *Session, why error, stop bool) (rest func()) {
+func (m *monitor) stopLocked(by *Session, why error, stop bool) (rest func()) {
 	if m.state == stopped {
 		return func() {}
 	}
 	if m.resync != nil {
-		m.tellHeld()
+		m.releaseHeld()
 	}
 	l, ref, clients, waiting := m.life, m.ref, m.clients, m.waiting
-	m.over.Store(true)
+	m.stopping.Store(true)
 	m.state, m.ref, m.clients, m.waiting = stopped, "", nil, nil
 	m.picture.clear()
 	return func() {
@@ -500,7 +500,7 @@ func (m *monitor) end(by *Session, why error, stop bool) (rest func()) {
 		case ref == "":
 		case stop: // until the link has ended it, what comes under its reference is known to be nobody's
 			still := func() bool { return l.monitors.of(ref) == m } // the switch may have given it to the next
-			l.insist(by, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), still, leave)
+			l.releaseReference(by, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), still, leave)
 		default:
 			leave()
 		}
@@ -543,23 +543,23 @@ func (m *monitor) remove(cm *clientMonitor, lost bool) {
 		}
 	}
 	last := m.unwanted()
-	if linger := m.trunk.proxy.cfg.Linger; last && lost && linger > 0 {
+	if linger := m.managed.proxy.cfg.Linger; last && lost && linger > 0 {
 		m.left++
 		left := m.left
 		m.mu.Unlock()
-		m.trunk.proxy.spawn(func() { m.linger(left, linger) })
+		m.managed.proxy.spawn(func() { m.linger(left, linger) })
 		return
 	}
 	rest := func() {}
 	if last {
-		rest = m.end(cm.session, nil, true)
+		rest = m.stopLocked(cm.session, nil, true)
 	}
 	m.mu.Unlock()
 	rest()
 }
 
 // ended implements possession.
-func (m *monitor) ended() bool { return m.over.Load() }
+func (m *monitor) ended() bool { return m.stopping.Load() }
 
 // unwanted reports whether nobody has a share in the monitor, or waits for one; while the link is
 // asked for it, that is seen when it answers. m.mu is held.
@@ -569,13 +569,13 @@ func (m *monitor) unwanted() bool {
 
 // linger ends a monitor that nobody has come back to.
 func (m *monitor) linger(left int, pause time.Duration) {
-	if !gate.Sleep(m.trunk.proxy.ctx, pause) {
+	if !gate.Sleep(m.managed.proxy.ctx, pause) {
 		return
 	}
 	m.mu.Lock()
 	rest := func() {}
 	if m.left == left && m.unwanted() {
-		rest = m.end(nil, nil, true)
+		rest = m.stopLocked(nil, nil, true)
 	}
 	m.mu.Unlock()
 	rest()
@@ -583,7 +583,7 @@ func (m *monitor) linger(left int, pause time.Duration) {
 
 // forget takes a monitor that has stopped out of the table.
 func (m *monitor) forget() {
-	t := m.trunk
+	t := m.managed
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.monitors[m.key] == m {

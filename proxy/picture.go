@@ -18,12 +18,12 @@ type party = callmodel.ID
 // the state of each connection that an event named. A device whose calls never end does not
 // make it grow: the call that was heard of longest ago gives way.
 type picture struct {
-	own    string // the device of the monitor; "" for one on a call
-	most   int    // calls
-	claim  claim  // for what is in it
-	calls  map[string]*seenCall
-	recent list.List // of *seenCall, the last heard of in front
-	gone   int       // calls that gave way, and connections that there was no room for
+	own     string // the device of the monitor; "" for one on a call
+	most    int    // calls
+	claim   claim  // for what is in it
+	calls   map[string]*seenCall
+	recent  list.List // of *seenCall, the last heard of in front
+	dropped int       // calls that gave way, and connections that there was no room for
 }
 
 // seenCall is one call in a picture. In that of a device the device itself is in each call: no
@@ -70,7 +70,7 @@ func (p *picture) set(id party, state callmodel.State) bool {
 			return true
 		}
 		if len(c.parties) >= maxSeenParties {
-			p.gone++
+			p.dropped++
 			return false
 		}
 	} else {
@@ -79,15 +79,15 @@ func (p *picture) set(id party, state callmodel.State) bool {
 		}
 		octets += seenCallSize + len(id.Call)
 		if len(p.calls) >= p.most {
-			p.giveWay()
+			p.evict()
 		}
 	}
 	for !p.claim.take(octets) {
 		if oldest := p.recent.Back(); oldest == nil || oldest.Value == c {
-			p.gone++ // what is heard now: there is nothing else
+			p.dropped++ // what is heard now: there is nothing else
 			return false
 		}
-		p.giveWay()
+		p.evict()
 	}
 	if c == nil {
 		c = &seenCall{id: id.Call, parties: map[string]callmodel.State{}}
@@ -97,10 +97,10 @@ func (p *picture) set(id party, state callmodel.State) bool {
 	return true
 }
 
-// giveWay drops the call that was heard of longest ago.
-func (p *picture) giveWay() {
+// evict drops the call that was heard of longest ago.
+func (p *picture) evict() {
 	p.drop(p.recent.Back().Value.(*seenCall).id)
-	p.gone++
+	p.dropped++
 }
 
 // unset takes a connection out.

@@ -127,8 +127,8 @@ func TestPictureIsBounded(t *testing.T) {
 		p.apply(established(call, "100"))
 		p.apply(established(0, "100")) // it lives
 	}
-	if len(p.calls) != maxSeen || p.State(party{Call: "0", Device: "100"}) == "" || p.State(party{Call: "1", Device: "100"}) != "" || p.State(party{Call: "32999", Device: "100"}) == "" || p.gone != 33000-maxSeen {
-		t.Errorf("%d calls, %d gone", len(p.calls), p.gone)
+	if len(p.calls) != maxSeen || p.State(party{Call: "0", Device: "100"}) == "" || p.State(party{Call: "1", Device: "100"}) != "" || p.State(party{Call: "32999", Device: "100"}) == "" || p.dropped != 33000-maxSeen {
+		t.Errorf("%d calls, %d gone", len(p.calls), p.dropped)
 	}
 	for n := range 2 * maxSeenParties {
 		p.apply(established(0, fmt.Sprint("party", n)))
@@ -148,7 +148,7 @@ func TestPictureIsBounded(t *testing.T) {
 		t.Errorf("%d octets, %d and %d calls", taken, len(p.calls), len(other.calls))
 	}
 	third := newPicture("300", &budget{most: 10})
-	if third.apply(established(1, "300")) || third.gone != 1 {
+	if third.apply(established(1, "300")) || third.dropped != 1 {
 		t.Error("a call without room is seen")
 	}
 }

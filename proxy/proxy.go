@@ -71,9 +71,9 @@ type Proxy struct {
 	background sync.WaitGroup // monitors that catch up, passwords that are looked at
 	errands    errands
 
-	trunks  atomic.Pointer[[]*trunk] // in the order in which they are asked for a device
-	links   sync.WaitGroup           // those that run
-	running context.Context          //nolint:containedctx // of the links; nil before and after; guarded by mu
+	links       atomic.Pointer[[]*managedLink] // in the order in which they are asked for a device
+	supervisors sync.WaitGroup
+	running     context.Context //nolint:containedctx // of the links; nil before and after; guarded by mu
 
 	queued atomic.Int64 // octets that wait for all clients
 	relief lock         // one at a time looks for the client for which most waits
@@ -166,25 +166,25 @@ func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool
 	p.put(append(slices.Clone(p.list()), p.launch(NamedLink{Name: name, Link: link, Devices: devices})))
 }
 
-func (p *Proxy) list() []*trunk {
-	if l := p.trunks.Load(); l != nil {
+func (p *Proxy) list() []*managedLink {
+	if l := p.links.Load(); l != nil {
 		return *l
 	}
 	return nil
 }
 
-func (p *Proxy) put(trunks []*trunk) { p.trunks.Store(&trunks) }
+func (p *Proxy) put(links []*managedLink) { p.links.Store(&links) }
 
 // launch makes a trunk, and runs it if the proxy runs; p.mu is held.
-func (p *Proxy) launch(l NamedLink) *trunk {
-	t := &trunk{
-		mu: lock{rank: ofTrunk}, condition: condition{telling: lock{rank: ofTelling}},
+func (p *Proxy) launch(l NamedLink) *managedLink {
+	t := &managedLink{
+		mu: lock{rank: ofManaged}, condition: condition{publishing: lock{rank: ofPublishing}},
 		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
 		monitors: map[string]*monitor{}, routers: map[*router]struct{}{},
-		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, looking: make(chan struct{}, maxLooking),
+		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, resyncSlots: make(chan struct{}, maxResyncs),
 		ready: make(chan struct{}),
 	}
-	t.life = noLife(t)
+	t.life = endedLife(t)
 	t.devices.Store(&l.Devices)
 	t.numbers.Store(&l.Numbers)
 	if p.running != nil {
@@ -200,9 +200,9 @@ func (p *Proxy) launch(l NamedLink) *trunk {
 func (p *Proxy) SetLinks(links []NamedLink) {
 	p.mu.Lock()
 	old := p.list()
-	var now, gone []*trunk
+	var now, gone []*managedLink
 	for _, l := range links {
-		i := slices.IndexFunc(old, func(t *trunk) bool { return t.name == l.Name && l.Link == nil })
+		i := slices.IndexFunc(old, func(t *managedLink) bool { return t.name == l.Name && l.Link == nil })
 		if i < 0 {
 			now = append(now, p.launch(l))
 			continue
@@ -220,12 +220,12 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 	p.mu.Unlock()
 	for _, t := range gone {
 		t.stop()
-		t.endMonitors(func(*monitor) bool { return true })
-		t.endRouters(func(*router) bool { return true })
+		t.stopMonitors(func(*monitor) bool { return true })
+		t.cancelRouters(func(*router) bool { return true })
 	}
 	for _, t := range now {
-		t.endMonitors(func(m *monitor) bool { return p.route(m.device) != t })
-		t.endRouters(func(r *router) bool { return r.session.moved(t, r.device) })
+		t.stopMonitors(func(m *monitor) bool { return p.route(m.device) != t })
+		t.cancelRouters(func(r *router) bool { return r.session.moved(t, r.device) })
 		t.endMoved()
 	}
 }
@@ -256,13 +256,13 @@ func (p *Proxy) Run(ctx context.Context) {
 	p.mu.Lock()
 	p.running = nil
 	p.mu.Unlock()
-	p.links.Wait()
+	p.supervisors.Wait()
 	p.stop()
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	for _, s := range p.sessionList() {
-		s.end(errors.New("shutting down"))
+		s.disconnect(errors.New("shutting down"))
 	}
 	p.background.Wait()
 	p.errands.end()
@@ -286,7 +286,7 @@ func (p *Proxy) SetAudit(log *audit.Log, strangers *audit.Tally) {
 func (p *Proxy) Stats() *Stats { return &p.stats }
 
 // route finds the link of a device.
-func (p *Proxy) route(device policy.Number) *trunk {
+func (p *Proxy) route(device policy.Number) *managedLink {
 	for _, t := range p.list() {
 		if t.has(device.String()) {
 			return t

@@ -26,10 +26,10 @@ func ActionOf(name string) policy.Action {
 type answerer func(*uacsta.Message, error)
 
 // own are the requests that the core answers itself, or changes on their way.
-var own map[string]func(*Session, *uacsta.Message, answerer)
+var coreServices map[string]func(*Session, *uacsta.Message, answerer)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
-	own = map[string]func(*Session, *uacsta.Message, answerer){
+	coreServices = map[string]func(*Session, *uacsta.Message, answerer){
 		uacsta.NameRequestSystemStatus: func(s *Session, _ *uacsta.Message, answer answerer) {
 			answer(uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: s.systemStatus()}, uacsta.Edition3), nil)
 		},
@@ -158,7 +158,7 @@ func (s *Session) requests() use {
 
 // dispatch answers a request, or carries it to a link.
 func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
-	handle := own[req.Name()]
+	handle := coreServices[req.Name()]
 	switch {
 	case s.locked() && !ofAppSessions[req.Name()]:
 		s.strike(answer)
@@ -271,7 +271,7 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 		return
 	}
 	s.recorded(&o, answer, func(answer answerer) {
-		if t := s.homeTrunk(); t != nil {
+		if t := s.homeLink(); t != nil {
 			t.request(s, req, answer)
 		} else {
 			answer(nil, errLinkDown)
@@ -329,7 +329,7 @@ func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	for _, t := range s.proxy.list() {
 		if s.line.IsZero() || t.has(s.line.String()) {
-			if status := t.fitness(); status != uacsta.StatusDisabled {
+			if status := t.reportedStatus(); status != uacsta.StatusDisabled {
 				return status
 			}
 		}
@@ -344,7 +344,7 @@ func (s *Session) features() uacsta.Features {
 		uacsta.NameGetCSTAFeatures, uacsta.NameGetRegistrations, uacsta.NameChangeSysStatFilter, uacsta.NameSystemRegister,
 		uacsta.NameSystemRegisterCancel, uacsta.NameRequestSystemStatus, uacsta.NameSystemStatus,
 	}
-	t := s.homeTrunk()
+	t := s.homeLink()
 	if t == nil {
 		return uacsta.Features{Services: itself}
 	}
@@ -372,17 +372,17 @@ func observing(name string) bool {
 	return uacsta.Observes(name)
 }
 
-// homeTrunk is the link of the session's line, or the first one.
-func (s *Session) homeTrunk() *trunk {
-	if trunks := s.proxy.list(); s.line.IsZero() && len(trunks) > 0 {
-		return trunks[0]
+// homeLink is the link of the session's line, or the first one.
+func (s *Session) homeLink() *managedLink {
+	if links := s.proxy.list(); s.line.IsZero() && len(links) > 0 {
+		return links[0]
 	}
 	return s.proxy.route(s.line)
 }
 
 // moved reports whether another link has now what a link had for the session: the device, or, where
 // it is Whole, the session's line. What is for all devices of a link stays there as long as it is there.
-func (s *Session) moved(t *trunk, device policy.Number) bool {
+func (s *Session) moved(t *managedLink, device policy.Number) bool {
 	if device == policy.Whole {
 		device = s.line
 	}
@@ -391,7 +391,7 @@ func (s *Session) moved(t *trunk, device policy.Number) bool {
 
 // capabilities asks the session's link what it can do.
 func (s *Session) capabilities(req *uacsta.Message, answer answerer) {
-	t := s.homeTrunk()
+	t := s.homeLink()
 	if t == nil {
 		answer(nil, errLinkDown)
 		return

@@ -27,7 +27,7 @@ type resync struct {
 
 const (
 	maxHeld    = 1000 // events of one monitor that are held back
-	maxLooking = 100  // monitors of one link that look at their devices at a time
+	maxResyncs = 100  // monitors of one link that look at their devices at a time
 )
 
 // hold holds an event back, if there is room for it.
@@ -40,20 +40,20 @@ func (r *resync) hold(ev *uacsta.Message) bool {
 }
 
 // settle ends the time in which events are held back, and drops them; m.mu is held.
-func (m *monitor) settle() {
+func (m *monitor) endResync() {
 	if m.resync != nil {
 		m.resync.claim.release()
 		m.resync = nil
 	}
 }
 
-// catchUp looks at the device and tells the clients what changed. It runs in a
+// resynchronise looks at the device and tells the clients what changed. It runs in a
 // goroutine of its own: its requests wait for answers.
-func (m *monitor) catchUp(l *life, r *resync) {
-	t := m.trunk
+func (m *monitor) resynchronise(l *life, r *resync) {
+	t := m.managed
 	select {
-	case t.looking <- struct{}{}:
-		defer func() { <-t.looking }()
+	case t.resyncSlots <- struct{}{}:
+		defer func() { <-t.resyncSlots }()
 	case <-l.ctx.Done():
 		return
 	}
@@ -64,9 +64,9 @@ func (m *monitor) catchUp(l *life, r *resync) {
 	now := newPicture(ownOf(m.watch.MonitorObject), &t.pictures)
 	seen := claim{budget: &t.memory}
 	defer seen.release()
-	err := errLate
-	if m.awaits(r) {
-		scenes, err = m.look(l, now, &seen)
+	err := errUnneeded
+	if m.resyncing(r) {
+		scenes, err = m.takeSnapshots(l, now, &seen)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,7 +80,7 @@ func (m *monitor) catchUp(l *life, r *resync) {
 		again := errors.As(err, &refusal) && worthAnother(err) // what is too large, or does not come to its end, would be so again
 		t.log.Warn("resynchronisation failed: clients may hold stale call state", "device", m.device.String(), "err", err, "retrying", again)
 		if again {
-			defer m.lookLater(r)
+			defer m.resyncLater(r)
 		}
 	case err == nil && r.first:
 		m.picture, now = now, m.picture
@@ -89,69 +89,69 @@ func (m *monitor) catchUp(l *life, r *resync) {
 		missed := callmodel.Difference(now.own, m.picture, now, scenes)
 		m.picture, now = now, m.picture
 		for _, ev := range missed {
-			m.tellStale(ev)
+			m.sendToStale(ev)
 		}
-		defer m.fresh()
+		defer m.clearStale()
 		if r.tried > 0 {
 			t.log.Info("resynchronisation succeeded after a retry", "device", m.device.String())
 		}
 	}
-	m.tellHeld()
+	m.releaseHeld()
 }
 
-// lookLater looks at the device once more after a while; m.mu is held. Events go their way
+// resyncLater looks at the device once more after a while; m.mu is held. Events go their way
 // meanwhile.
-func (m *monitor) lookLater(r *resync) {
+func (m *monitor) resyncLater(r *resync) {
 	l := m.life
-	m.trunk.proxy.spawn(func() {
-		if !m.trunk.proxy.pause(l.ctx, r.tried) {
+	m.managed.proxy.spawn(func() {
+		if !m.managed.proxy.pause(l.ctx, r.tried) {
 			return
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.state == started && m.life == l && m.resync == nil {
-			m.fallBehind(r.tried + 1)
+			m.startResync(r.tried + 1)
 		}
 	})
 }
 
-// errLate says that nobody wants the snapshot any more.
-var errLate = errors.New("snapshot no longer needed")
+// errUnneeded says that nobody wants the snapshot any more.
+var errUnneeded = errors.New("snapshot no longer needed")
 
 // awaits reports whether events are still held back for a snapshot.
-func (m *monitor) awaits(r *resync) bool {
+func (m *monitor) resyncing(r *resync) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.resync == r
 }
 
-// tellHeld ends the time in which events are held back: clients get them now, but for what they
+// releaseHeld ends the time in which events are held back: clients get them now, but for what they
 // know already from being told what they missed. Who has missed nothing gets all that came since
 // then. m.mu is held.
-func (m *monitor) tellHeld() {
+func (m *monitor) releaseHeld() {
 	held, first := m.resync.held, m.resync.first
-	m.settle()
+	m.endResync()
 	for i, ev := range held {
 		changed := m.apply(ev)
-		m.tellTo(ev, func(cm *clientMonitor) bool {
+		m.sendTo(ev, func(cm *clientMonitor) bool {
 			if cm.stale {
 				return first || changed || !callmodel.Concerns(ev)
 			}
 			return i >= cm.from
 		})
 	}
-	m.partWays()
+	m.removeUnauthorised()
 }
 
 // fresh takes note that clients know everything; m.mu is held.
-func (m *monitor) fresh() {
+func (m *monitor) clearStale() {
 	for _, cm := range m.clients {
 		cm.stale, cm.from = false, 0
 	}
 }
 
 // miss takes note that clients may have missed something; m.mu is held.
-func (m *monitor) miss() {
+func (m *monitor) markStale() {
 	for _, cm := range m.clients {
 		cm.stale = true
 	}
@@ -160,9 +160,9 @@ func (m *monitor) miss() {
 // apply takes an event into the picture, and reports whether it changed; m.mu is held.
 func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	changed = m.picture.apply(ev)
-	if m.picture.gone > 0 {
-		m.picture.gone = 0
-		m.trunk.log.Warn("too many calls on a device: dropping the oldest", "device", m.device.String())
+	if m.picture.dropped > 0 {
+		m.picture.dropped = 0
+		m.managed.log.Warn("too many calls on a device: dropping the oldest", "device", m.device.String())
 	}
 	return changed
 }
@@ -177,17 +177,17 @@ func ownOf(object uacsta.MonitorObject) string {
 
 // look takes snapshots of the device and of its calls, or of the call, into a picture, at the pace of
 // the life; its caller has waited for the first. What they take in memory is taken of seen.
-func (m *monitor) look(l *life, now *picture, seen *claim) ([]callmodel.Scene, error) {
+func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel.Scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
 		s := scene{Scene: callmodel.Scene{ID: call.CallID}}
-		if err := m.trunk.lookAt(nil, &s, now, *call, seen); err != nil {
+		if err := m.managed.snapshotCall(nil, &s, now, *call, seen); err != nil {
 			return nil, err
 		}
 		return []callmodel.Scene{s.Scene}, nil
 	}
 	own := *m.watch.MonitorObject.DeviceObject
 	var scenes []callmodel.Scene
-	calls, err := m.trunk.callsOf(nil, own, seen)
+	calls, err := m.managed.snapshotDevice(nil, own, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (m *monitor) look(l *life, now *picture, seen *claim) ([]callmodel.Scene, e
 			state = uacsta.LocalConnectionState(strings.Clone(string(states[0])))
 		}
 		now.set(self, state)
-		if now.gone > 0 { // to tell that the others are over would be wrong
+		if now.dropped > 0 { // to tell that the others are over would be wrong
 			return nil, errCalls
 		}
 		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
@@ -207,12 +207,12 @@ func (m *monitor) look(l *life, now *picture, seen *claim) ([]callmodel.Scene, e
 			return nil, errLinkDown
 		}
 		var refusal *uacsta.Error
-		switch err := m.trunk.lookAt(nil, &s, now, info.ConnectionIdentifier, seen); {
+		switch err := m.managed.snapshotCall(nil, &s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:
 		case !errors.As(err, &refusal): // a refusal leaves us with what the device's snapshot says
 			return nil, err
 		}
-		if now.gone > 0 {
+		if now.dropped > 0 {
 			return nil, errCalls
 		}
 		scenes = append(scenes, s.Scene)
@@ -220,8 +220,8 @@ func (m *monitor) look(l *life, now *picture, seen *claim) ([]callmodel.Scene, e
 	return scenes, nil
 }
 
-// callsOf takes a snapshot of a device. What it takes in memory is taken of seen, as below.
-func (t *trunk) callsOf(by *Session, device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
+// snapshotDevice takes a snapshot of a device. What it takes in memory is taken of seen, as below.
+func (t *managedLink) snapshotDevice(by *Session, device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
 	res, data, err := t.snapshot(by, uacsta.SnapshotDevice{SnapshotObject: device}, seen)
 	if err != nil {
 		return nil, err
@@ -244,8 +244,8 @@ func (t *trunk) callsOf(by *Session, device uacsta.DeviceID, seen *claim) ([]uac
 	return calls, nil
 }
 
-// lookAt takes a snapshot of a call.
-func (t *trunk) lookAt(by *Session, s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
+// snapshotCall takes a snapshot of a call.
+func (t *managedLink) snapshotCall(by *Session, s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
 	res, data, err := t.snapshot(by, uacsta.SnapshotCall{SnapshotObject: call}, seen)
 	if err != nil {
 		return err
@@ -308,18 +308,18 @@ var (
 type gathering struct {
 	ended chan error // why no more is taken; nil: it is whole
 
-	mu     sync.Mutex
-	over   bool
-	data   []*uacsta.Message
-	octets int
-	seen   *claim
+	mu       sync.Mutex
+	complete bool
+	data     []*uacsta.Message
+	octets   int
+	seen     *claim
 }
 
 // take takes a segment, nil where none will come any more.
 func (g *gathering) take(m *uacsta.Message, last bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.over {
+	if g.complete {
 		return
 	}
 	var err error
@@ -331,7 +331,7 @@ func (g *gathering) take(m *uacsta.Message, last bool) {
 		g.data = append(g.data, m)
 		g.octets += size
 	}
-	if g.over = last || err != nil; g.over {
+	if g.complete = last || err != nil; g.complete {
 		g.ended <- err
 	}
 }
@@ -340,14 +340,14 @@ func (g *gathering) take(m *uacsta.Message, last bool) {
 func (g *gathering) end() []*uacsta.Message {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.over = true
+	g.complete = true
 	return g.data
 }
 
 // snapshot asks for one, in the turn of the client by, nil the core's, and waits for its answer, and for its segments where it comes in
 // some; the link gives an answer in any case. What they take in memory is taken of seen, which is
 // the caller's to release once it needs them no more.
-func (t *trunk) snapshot(by *Session, req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
+func (t *managedLink) snapshot(by *Session, req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
@@ -388,27 +388,27 @@ func (t *trunk) snapshot(by *Session, req any, seen *claim) (res *uacsta.Message
 	return got.m, g.end(), err
 }
 
-// fallBehind holds events back until the device has been looked at; tried is how often that has
+// startResync holds events back until the device has been looked at; tried is how often that has
 // failed. m.mu is held. A call is looked at when its monitor begins, too: it was there before.
-func (m *monitor) fallBehind(tried int) {
+func (m *monitor) startResync(tried int) {
 	first := m.watch.MonitorObject.CallObject != nil && len(m.clients) == 0
 	if first || m.behind() {
-		r, l := &resync{first: first, tried: tried, claim: claim{budget: &m.trunk.memory}}, m.life
+		r, l := &resync{first: first, tried: tried, claim: claim{budget: &m.managed.memory}}, m.life
 		m.resync = r
 		for _, cm := range m.clients {
 			cm.from = 0
 		}
-		m.trunk.proxy.spawn(func() { m.catchUp(l, r) }) // not here: we may be inside the link's own call
+		m.managed.proxy.spawn(func() { m.resynchronise(l, r) }) // not here: we may be inside the link's own call
 	}
 }
 
-// lookAgain finds out what events did not tell.
-func (m *monitor) lookAgain() {
+// resyncNow finds out what events did not tell.
+func (m *monitor) resyncNow() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.miss()
+	m.markStale()
 	if m.state == started && m.resync == nil {
-		m.fallBehind(0)
+		m.startResync(0)
 	}
 }
 
@@ -419,7 +419,7 @@ func (m *monitor) remember(whole bool) {
 	if own == "" || !m.pictured() {
 		return
 	}
-	known := m.trunk.calls.with(own)
+	known := m.managed.calls.with(own)
 	behind := m.resync != nil || slices.ContainsFunc(m.clients, func(cm *clientMonitor) bool { return cm.stale })
 	switch {
 	case whole:
@@ -437,7 +437,7 @@ func (m *monitor) remember(whole bool) {
 // client has asked for. Those that have missed it are told: what all of them know must be one and
 // the same. m.mu is held.
 func (m *monitor) overtake(own string, known map[string]callmodel.State) {
-	before, now := newPicture(own, &m.trunk.pictures), newPicture(own, &m.trunk.pictures)
+	before, now := newPicture(own, &m.managed.pictures), newPicture(own, &m.managed.pictures)
 	defer before.clear()
 	defer now.clear()
 	var scenes []callmodel.Scene
@@ -457,17 +457,17 @@ func (m *monitor) overtake(own string, known map[string]callmodel.State) {
 		}
 	}
 	for _, ev := range callmodel.Difference(own, before, now, scenes) {
-		m.tellStale(ev)
+		m.sendToStale(ev)
 	}
 }
 
-// tellStale tells those that may have missed it; m.mu is held.
-func (m *monitor) tellStale(event any) {
-	m.tellTo(uacsta.Encode(event, uacsta.Edition3), func(cm *clientMonitor) bool { return cm.stale })
+// sendToStale tells those that may have missed it; m.mu is held.
+func (m *monitor) sendToStale(event any) {
+	m.sendTo(uacsta.Encode(event, uacsta.Edition3), func(cm *clientMonitor) bool { return cm.stale })
 }
 
 // remembers is remember for the answer to a snapshot that a client has asked for.
-func (t *trunk) remembers(service string, device policy.Number, answer answerer) answerer {
+func (t *managedLink) remembers(service string, device policy.Number, answer answerer) answerer {
 	if service != uacsta.NameSnapshotDevice {
 		return answer
 	}
@@ -484,7 +484,7 @@ func (t *trunk) remembers(service string, device policy.Number, answer answerer)
 }
 
 // remember has the monitor of a device, if there is one, take in the calls that clients know of now.
-func (t *trunk) remember(device policy.Number, whole bool) {
+func (t *managedLink) remember(device policy.Number, whole bool) {
 	t.mu.Lock()
 	m := t.monitors[device.String()]
 	t.mu.Unlock()

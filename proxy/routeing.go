@@ -19,7 +19,7 @@ import (
 // made: in the next one it is renewed.
 type router struct {
 	session  *Session
-	trunk    *trunk
+	managed  *managedLink
 	register uacsta.RouteRegister
 	device   policy.Number // that it is for; Whole for all
 	ref      string        // the client's
@@ -30,7 +30,7 @@ type router struct {
 	life     *life  // in which it was asked
 	linkRef  string // the link's, in that life; "" until the link has answered
 
-	over atomic.Bool // nobody wants it any more
+	stopping atomic.Bool // nobody wants it any more
 }
 
 // routeDialogue is a question of the link that a client has.
@@ -65,15 +65,15 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	r.trunk = s.homeTrunk()
+	r.managed = s.homeLink()
 	if len(o.subjects) > 0 {
 		r.device = o.subjects[0]
-		r.trunk = s.proxy.route(r.device)
+		r.managed = s.proxy.route(r.device)
 	} else if !r.allowed() {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
 	}
-	if r.trunk == nil {
+	if r.managed == nil {
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID))
 		return
 	}
@@ -97,7 +97,7 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 		answer(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectRegistrationLimitExceeded))
 		return
 	}
-	t := r.trunk
+	t := r.managed
 	t.mu.Lock()
 	t.routers[r] = struct{}{}
 	l := t.life
@@ -123,7 +123,7 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 // the core does it. done gets the answer.
 func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacsta.Message, error)) {
 	r.mu.Lock()
-	if !l.lasts() { // it may have been asked in the next one already
+	if !l.active() { // it may have been asked in the next one already
 		r.mu.Unlock()
 		done(nil, errLinkDown)
 		return
@@ -138,7 +138,7 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 		return nil
 	}, func(res *uacsta.Message, err error) {
 		r.mu.Lock()
-		wanted := r.question == question && !r.over.Load() && r.allowed()
+		wanted := r.question == question && !r.stopping.Load() && r.allowed()
 		var ended *uacsta.Message // what the answer opened in vain
 		if err == nil && wanted {
 			linkRef := reference(res.Text("routeRegisterReqID"))
@@ -158,7 +158,7 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 			ended, err = res.Clone(), errLinkDown
 		}
 		if ended != nil {
-			l.trunk.proxy.spawn(func() { l.orphan(ended, func() {}) }) // not here: we may be inside the link's own call
+			l.managed.proxy.spawn(func() { l.orphan(ended, func() {}) }) // not here: we may be inside the link's own call
 		}
 		done(res, err)
 	})
@@ -167,12 +167,12 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 // renew asks for the registration in a new life of the link, and once more after a while where the
 // link has no time for it; refusals is how often that was so. The client keeps its identifier.
 func (r *router) renew(l *life, refusals int) {
-	p := r.trunk.proxy
-	if l.pace() != nil || r.over.Load() {
+	p := r.managed.proxy
+	if l.pace() != nil || r.stopping.Load() {
 		return
 	}
 	r.ask(l, nil, uacsta.Encode(r.register, uacsta.Edition3), func(_ *uacsta.Message, err error) {
-		if err == nil || r.over.Load() || !l.lasts() { // there will be another life
+		if err == nil || r.stopping.Load() || !l.active() { // there will be another life
 			return
 		}
 		var refusal *uacsta.Error
@@ -182,9 +182,9 @@ func (r *router) renew(l *life, refusals int) {
 				r.renew(l, refusals+1)
 			}
 		})
-		r.trunk.log.Warn("route registration refused", "device", r.device.String(), "err", err, "retrying", again)
+		r.managed.log.Warn("route registration refused", "device", r.device.String(), "err", err, "retrying", again)
 		if !again {
-			r.gone()
+			r.abort()
 		}
 	})
 }
@@ -213,19 +213,19 @@ func (r *router) atLink() string {
 
 // leave takes the registration out of the trunk's table, and returns what there is to end.
 func (r *router) leave() (l *life, linkRef string) {
-	r.over.Store(true)
+	r.stopping.Store(true)
 	r.mu.Lock()
 	l, linkRef = r.life, r.linkRef
 	r.linkRef = ""
 	r.mu.Unlock()
-	r.trunk.mu.Lock()
-	delete(r.trunk.routers, r)
-	r.trunk.mu.Unlock()
+	r.managed.mu.Lock()
+	delete(r.managed.routers, r)
+	r.managed.mu.Unlock()
 	return l, linkRef
 }
 
 // ended implements possession.
-func (r *router) ended() bool { return r.over.Load() }
+func (r *router) ended() bool { return r.stopping.Load() }
 
 // ended implements possession: the switching function ends a dialogue, or has been told that it is over.
 func (d *routeDialogue) ended() bool { return false }
@@ -235,7 +235,7 @@ func (d *routeDialogue) ended() bool { return false }
 func (r *router) cancel() {
 	if l, linkRef := r.leave(); linkRef != "" {
 		still := func() bool { return l.routers.of(linkRef) == r } // the switch may have given it to the next
-		l.insist(r.session, uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), still, func() { l.routers.leave(linkRef, r) })
+		l.releaseReference(r.session, uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), still, func() { l.routers.leave(linkRef, r) })
 	}
 }
 
@@ -254,7 +254,7 @@ func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 
 // routeing passes what the link says of a routeing dialogue to the client. Its error refuses a
 // question of the link.
-func (t *trunk) routeing(ev *uacsta.Message) error {
+func (t *managedLink) routeing(ev *uacsta.Message) error {
 	l, linkRef := t.now(), reference(ev.Text("crossRefIdentifier"))
 	d, r := l.dialogues.of(linkRef), l.routers.of(ev.Text("routeRegisterReqID"))
 	if r != nil && r.ended() {
@@ -267,7 +267,7 @@ func (t *trunk) routeing(ev *uacsta.Message) error {
 			return errDialogue
 		}
 		if d != nil { // the link uses the reference for another one
-			d.over(nil)
+			d.close(nil)
 		}
 		if r != nil && r.dialogue(l, linkRef, ev) {
 			return nil
@@ -279,7 +279,7 @@ func (t *trunk) routeing(ev *uacsta.Message) error {
 		return nil
 	case uacsta.NameRouteRegisterAbort:
 		if r != nil {
-			r.gone()
+			r.abort()
 		}
 		return nil
 	}
@@ -330,7 +330,7 @@ func (r *router) dialogue(l *life, linkRef string, ev *uacsta.Message) bool {
 // expire ends a dialogue in which nobody has said anything for long: it would keep its place for
 // ever. The call takes its default way.
 func (d *routeDialogue) expire() {
-	if d.over(errRouteTime) {
+	if d.close(errRouteTime) {
 		d.defaultRoute(errRouteTime)
 	}
 }
@@ -338,7 +338,7 @@ func (d *routeDialogue) expire() {
 var errRouteTime = uacsta.Refuse(uacsta.Operation, uacsta.RouteingTimerExpired)
 
 // over ends a dialogue for the client, and reports whether it had not ended before.
-func (d *routeDialogue) over(why *uacsta.Error) bool {
+func (d *routeDialogue) close(why *uacsta.Error) bool {
 	there := d.forget()
 	if there {
 		d.router.session.send(uacsta.RouteEnd{CrossRefIdentifier: d.ref, RouteRegisterReqID: d.router.ref, ErrorValue: why})
@@ -372,7 +372,7 @@ func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error, mos
 	}
 	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration, ErrorValue: why}, uacsta.Edition3)
 	over := func(*uacsta.Message, error) { l.routeEnds.leave(linkRef, e) }
-	l.trunk.proxy.spawn(func() { l.request(nil, msg, over) }) // not here: we may be inside the link's own call
+	l.managed.proxy.spawn(func() { l.request(nil, msg, over) }) // not here: we may be inside the link's own call
 	return nil
 }
 
@@ -443,8 +443,8 @@ func (s *Session) endRouteing() {
 	}
 }
 
-// endRouters ends some of the registrations at a link, and tells the clients.
-func (t *trunk) endRouters(which func(*router) bool) {
+// cancelRouters ends some of the registrations at a link, and tells the clients.
+func (t *managedLink) cancelRouters(which func(*router) bool) {
 	t.mu.Lock()
 	routers := slices.Collect(maps.Keys(t.routers))
 	t.mu.Unlock()
@@ -463,16 +463,16 @@ func (r *router) withdraw() {
 	dialogues := slices.Collect(maps.Values(s.dialogues))
 	s.mu.Unlock()
 	for _, d := range dialogues {
-		if d.router == r && d.over(nil) {
+		if d.router == r && d.close(nil) {
 			d.defaultRoute(nil)
 		}
 	}
 	r.cancel()
-	r.gone()
+	r.abort()
 }
 
 // gone tells the client that the link does not ask it any more.
-func (r *router) gone() {
+func (r *router) abort() {
 	if l, linkRef := r.leave(); linkRef != "" {
 		l.routers.leave(linkRef, r)
 	}

@@ -30,7 +30,7 @@ func (p *Proxy) Recheck() {
 // recheck takes away what the rules do not give any more.
 func (s *Session) recheck() {
 	if s.still != nil && !s.still() {
-		s.end(errRights)
+		s.disconnect(errRights)
 		return
 	}
 	app := s.recheckAccount()
@@ -39,7 +39,7 @@ func (s *Session) recheck() {
 	}
 	account := app != nil && app.account.Name != "" // the line was opened by the connection's own identity
 	if !s.proxy.policy().Known(s.Identity()) || !account && !s.line.IsZero() && !s.may(policy.Observe, s.line) {
-		s.end(errRights)
+		s.disconnect(errRights)
 		return
 	}
 	s.mu.Lock()

@@ -133,7 +133,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		return nil, ErrTooMany
 	}
 	if s.still != nil && !s.still() { // a reload came between: whoever comes later finds the session in the table
-		s.finish(false)
+		s.teardown(false)
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", errRights)
 		return nil, ErrForbidden
 	}
@@ -227,16 +227,16 @@ func (s *Session) Disconnected(reason error) { s.close(reason, true) }
 
 func (s *Session) close(reason error, lost bool) {
 	entry := s.entry("closed")
-	if who := s.Identity(); s.finish(lost) {
+	if who := s.Identity(); s.teardown(lost) {
 		s.noteEnd(entry, reason)
 		s.log(slog.LevelInfo, "session closed", who, "reason", reason)
 	}
 }
 
 // end ends the session from the core's side.
-func (s *Session) end(reason error) {
+func (s *Session) disconnect(reason error) {
 	entry := s.entry("closed")
-	if who := s.Identity(); s.finish(false) {
+	if who := s.Identity(); s.teardown(false) {
 		s.noteEnd(entry, reason)
 		s.log(slog.LevelWarn, "session ended", who, "reason", reason)
 		defer share.Survive(s.proxy.cfg.Log, "closing a session", nil)
@@ -251,7 +251,7 @@ func (s *Session) ended() bool {
 	return s.closed
 }
 
-func (s *Session) finish(lost bool) bool {
+func (s *Session) teardown(lost bool) bool {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -305,7 +305,7 @@ func (s *Session) deliver(d delivery) {
 	if d.reply == nil && (s.closed || s.full) {
 		s.mu.Unlock()
 		if cut {
-			s.endSlow()
+			s.disconnectSlow()
 		}
 		return
 	}
@@ -325,7 +325,7 @@ func (s *Session) deliver(d delivery) {
 		s.drain()
 	}
 	if cut {
-		s.endSlow()
+		s.disconnectSlow()
 	}
 	if s.proxy.queued.Load() > int64(cfg.QueuesOctets) {
 		s.proxy.relieve()
@@ -349,7 +349,7 @@ func (s *Session) dropEvents() {
 }
 
 // cutOff begins to end a session whose client does not take its events, and reports whether it had
-// not begun before: endSlow must follow. What waits gives its room back at once. s.mu is held.
+// not begun before: disconnectSlow must follow. What waits gives its room back at once. s.mu is held.
 func (s *Session) cutOff() bool {
 	if s.closed || s.full {
 		return false
@@ -359,10 +359,10 @@ func (s *Session) cutOff() bool {
 	return true
 }
 
-// endSlow ends a session that is cut off; not at once, for the caller may hold a monitor's lock.
-func (s *Session) endSlow() {
+// disconnectSlow ends a session that is cut off; not at once, for the caller may hold a monitor's lock.
+func (s *Session) disconnectSlow() {
 	s.proxy.stats.Overflows.Add(1)
-	s.proxy.spawn(func() { s.end(ErrSlow) }) // where it is too late, all sessions end
+	s.proxy.spawn(func() { s.disconnect(ErrSlow) }) // where it is too late, all sessions end
 }
 
 // relieve cuts off sessions until what waits for all of them fits, those first for which most
@@ -389,7 +389,7 @@ func (p *Proxy) relieve() {
 		cut := largest.cutOff()
 		largest.mu.Unlock()
 		if cut {
-			largest.endSlow()
+			largest.disconnectSlow()
 		}
 	}
 }
@@ -433,7 +433,7 @@ func (s *Session) drain() {
 func (s *Session) deliverNext() (more bool) {
 	defer share.Survive(s.proxy.cfg.Log, "delivery to a client", func(err error) {
 		more = true
-		s.end(err)
+		s.disconnect(err)
 	})
 	s.mu.Lock()
 	if len(s.queue) == 0 {
@@ -455,7 +455,7 @@ func (s *Session) deliverNext() (more bool) {
 		s.client.Event(d.msg)
 	}
 	if d.last != nil {
-		s.end(d.last)
+		s.disconnect(d.last)
 	}
 	return true
 }
@@ -468,7 +468,7 @@ func (s *Session) send(message any) {
 }
 
 // uses reports whether a link concerns the session.
-func (s *Session) uses(t *trunk) bool {
+func (s *Session) uses(t *managedLink) bool {
 	if s.locked() {
 		return false
 	}
@@ -481,7 +481,7 @@ func (s *Session) uses(t *trunk) bool {
 		return true // it asked to be told, and names no line that would say of which link
 	}
 	for _, cm := range s.monitors {
-		if cm.monitor.trunk == t {
+		if cm.monitor.managed == t {
 			return true
 		}
 	}

@@ -37,10 +37,10 @@ func (p *Proxy) Status() Status {
 	return st
 }
 
-func (t *trunk) linkStatus() LinkStatus {
+func (t *managedLink) linkStatus() LinkStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := LinkStatus{Name: t.name, Up: t.life.lasts(), Since: t.since, Monitors: len(t.monitors)}
+	l := LinkStatus{Name: t.name, Up: t.life.active(), Since: t.since, Monitors: len(t.monitors)}
 	if l.Up {
 		l.Status = string(t.status)
 	} else if t.failure != nil {
@@ -97,7 +97,7 @@ func (p *Proxy) DeviceList() []DeviceStatus {
 	list := make([]DeviceStatus, 0, len(monitors))
 	for _, m := range monitors {
 		m.mu.Lock()
-		st := DeviceStatus{Device: m.device.String(), Link: m.trunk.name, Clients: len(m.clients), Active: m.state == started}
+		st := DeviceStatus{Device: m.device.String(), Link: m.managed.name, Clients: len(m.clients), Active: m.state == started}
 		if call := m.watch.MonitorObject.CallObject; call != nil {
 			st.Call = call.CallID
 		}

@@ -52,7 +52,7 @@ func TestOwned(t *testing.T) {
 	if all := o.empty(); len(all) != 2 || o.of("2") != nil {
 		t.Errorf("emptied: %v", all)
 	}
-	l.over = true
+	l.closed = true
 	if err := o.enter("1", a); !errors.Is(err, errLinkDown) || o.of("1") != nil {
 		t.Errorf("in a life that is over: %v", err)
 	}

@@ -19,7 +19,7 @@ type turns struct {
 	wait time.Duration // for a turn
 
 	mu      lock
-	over    bool
+	closed  bool
 	room    roomAtLink
 	out     int // questions whose answers are due
 	groups  map[string]*group
@@ -82,7 +82,7 @@ func (t *turns) ask(by *Session, send func(*question), refuse func(error)) {
 		identity = "of " + by.Identity().Name
 	}
 	t.mu.Lock()
-	if t.over {
+	if t.closed {
 		t.mu.Unlock()
 		refuse(errLinkDown)
 		return
@@ -217,7 +217,7 @@ func (t *turns) answered(q *question, err error) bool {
 	refused := noRoom(err)
 	t.mu.Lock()
 	l := q.line
-	if t.over || !slices.Contains(l.sent, q) || q.noRoom != nil {
+	if t.closed || !slices.Contains(l.sent, q) || q.noRoom != nil {
 		t.mu.Unlock()
 		return false
 	}
@@ -250,7 +250,7 @@ func (t *turns) withdraw(q *question) (was bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := q.line
-	if t.over || !slices.Contains(l.sent, q) {
+	if t.closed || !slices.Contains(l.sent, q) {
 		return false
 	}
 	t.out--
@@ -339,7 +339,7 @@ const coreWaits = 16
 // crowded reports whether many of the core's own questions wait; t.mu is held.
 func (t *turns) crowded() bool {
 	l := t.lines[nil]
-	return l != nil && len(l.waiting) >= coreWaits && !t.over
+	return l != nil && len(l.waiting) >= coreWaits && !t.closed
 }
 
 // calmDown tells those that wait for it that few of the core's questions wait; t.mu is held.
@@ -372,9 +372,9 @@ func (t *turns) quiet(ctx context.Context) error {
 }
 
 // finish refuses all questions, those that are out, too: their answers do not count any more.
-func (t *turns) finish() {
+func (t *turns) close() {
 	t.mu.Lock()
-	t.over = true
+	t.closed = true
 	var all []*question
 	for _, l := range t.lines {
 		all = append(append(all, l.sent...), l.waiting...)

@@ -381,7 +381,7 @@ func TestTurnsEnd(t *testing.T) {
 		d.put(a, "out")
 		d.put(a, "waits")
 		d.put(b, "waits too")
-		d.finish()
+		d.close()
 		d.put(b, "after")
 		want := []string{"after " + reasonOf(errLinkDown), "out " + reasonOf(errLinkDown), "waits " + reasonOf(errLinkDown), "waits too " + reasonOf(errLinkDown)}
 		if !slices.Equal(d.refused(), want) {

@@ -1,9 +1,9 @@
 package proxy
 
-// A ConnectionKeeper is a Link that keeps calls itself and refuses every request that names a
-// connection which does not exist: callID and device are checked together when the request is
-// carried out, so the core need not ask who is in a call before.
+// A ConnectionKeeper is a Link that keeps calls itself and refuses every request for a connection that
+// does not exist. It checks callID and device together when it carries out the request, so the core
+// need not ask for a snapshot first.
 type ConnectionKeeper interface {
-	// KeepsConnections does nothing; it announces what the link does.
+	// KeepsConnections does nothing. It only marks the link.
 	KeepsConnections()
 }

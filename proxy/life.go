@@ -14,38 +14,38 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// life is one period in which a link is up: from Ready until Run returns. It owns what ends with
-// it: the switching function's references, the requests that it has not answered, listings,
-// dialogues and associations. A reference means nothing in another life, or something else: it is
-// always kept together with its life, and a life that is over takes no request.
+// life is one period in which a link is up, from Ready until Run returns. It owns everything that ends
+// with it: the switch's references, unanswered requests, listings, dialogues and associations. A
+// reference is valid in its own life only; in another it means nothing or something else. So each
+// reference is kept together with its life, and a closed life accepts no request.
 type life struct {
 	managed *managedLink
 	since   time.Time
 	ctx     context.Context //nolint:containedctx // ends with it
 	end     context.CancelFunc
 	turns   *turns
-	paces   *rate.Limiter // of what the core asks of itself
+	paces   *rate.Limiter // paces the requests that the core makes on its own
 
 	mu           lock
 	closed       bool
 	monitors     owned[*monitor]       // by the link's cross reference
-	lists        owned[*listing]       // that the link is sending
+	lists        owned[*listing]       // device lists in transit
 	routers      owned[*router]        // by the link's registration
 	dialogues    owned[*routeDialogue] // by the link's cross reference
 	associations owned[*association]   // by kind and the link's reference
-	sent         int                   // counts the requests that open or end something
-	repeats      map[string]repeat     // requests to end something that were sent more than once
-	routeEnds    owned[*routeEnd]      // that the link has not answered, by its cross reference
-	lateOnes     int                   // late answers whose ends it has not answered
+	sent         int                   // counts requests that open or end a reference
+	repeats      map[string]repeat     // stop requests that were sent more than once
+	routeEnds    owned[*routeEnd]      // unanswered RouteEnd requests, by the link's cross reference
+	lateOnes     int                   // late responses whose references are not released yet
 }
 
-// repeat is the last time that the link was asked once more to end something.
+// repeat records the last retry of a request that ends a reference.
 type repeat struct {
-	number int // of the requests that open or end something
+	number int // its position among the requests counted by life.sent
 	at     time.Time
 }
 
-// repeatsLast is how long a request may stay without answer, for sure.
+// repeatsLast is longer than any request can stay unanswered.
 const repeatsLast = 5 * time.Minute
 
 func newLife(t *managedLink) *life {
@@ -55,14 +55,14 @@ func newLife(t *managedLink) *life {
 	return l
 }
 
-// endedLife is what a link has that is down.
+// endedLife returns a closed life, for a link that is down.
 func endedLife(t *managedLink) *life {
 	l := newLife(t)
 	l.close()
 	return l
 }
 
-// finish ends the life: what it owned ends, and requests without answer get errLinkDown.
+// close ends the life. Everything that it owns ends, and unanswered requests get errLinkDown.
 func (l *life) close() {
 	l.end()
 	l.mu.Lock()
@@ -84,11 +84,11 @@ func (l *life) close() {
 	}
 }
 
-// paceBurst is how many questions the core asks of itself at once.
+// paceBurst is how many requests the core may send on its own at once.
 const paceBurst = 50
 
-// pace waits until the core may ask the link something of itself: what has to be asked after a
-// link came back is thousands of questions, and those of clients are not to wait behind them.
+// pace waits until the core may send a request on its own. After a reconnect the core has thousands of
+// them, and requests of clients must not wait behind these.
 func (l *life) pace() error {
 	if err := l.turns.quiet(l.ctx); err != nil {
 		return err
@@ -96,14 +96,14 @@ func (l *life) pace() error {
 	return l.paces.Wait(l.ctx)
 }
 
-// lasts reports whether the life is not over.
+// active reports whether the life is not closed.
 func (l *life) active() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.closed
 }
 
-// owned is a table of a life, by the link's references.
+// owned is a table of a life, keyed by the link's references.
 type owned[T possession] struct {
 	life *life
 	all  map[string]T // guarded by life.mu
@@ -114,17 +114,17 @@ var (
 	errTableFull     = errors.New("the switch has too many references open")
 )
 
-// possession is what a life has under a reference.
+// possession is what a life keeps under a reference.
 type possession interface {
 	comparable
-	ended() bool // it is being ended at the switching function, which would not use its reference for another before that
+	ended() bool // it is being ended at the switch, which does not reuse the reference before that
 }
 
-// enter puts something into the table. A reference that something else has is refused: one would
-// get what is the other's.
+// enter adds an entry to the table. It refuses a reference that another entry has: each would receive
+// the messages of the other.
 func (o *owned[T]) enter(ref string, what T) error { return o.enterOf(ref, what, 0) }
 
-// enterOf is enter into a table of so many; 0: of any number.
+// enterOf is enter with a limit on the size of the table; 0 means none.
 func (o *owned[T]) enterOf(ref string, what T, most int) error {
 	o.life.mu.Lock()
 	defer o.life.mu.Unlock()
@@ -144,14 +144,14 @@ func (o *owned[T]) enterOf(ref string, what T, most int) error {
 	return nil
 }
 
-// of returns what has a reference; the zero value where nothing has.
+// of returns the entry under a reference, or the zero value.
 func (o *owned[T]) of(ref string) T {
 	o.life.mu.Lock()
 	defer o.life.mu.Unlock()
 	return o.all[ref]
 }
 
-// leave takes something out, if it is what has the reference.
+// leave removes an entry if it still has the reference.
 func (o *owned[T]) leave(ref string, what T) {
 	o.life.mu.Lock()
 	defer o.life.mu.Unlock()
@@ -160,14 +160,14 @@ func (o *owned[T]) leave(ref string, what T) {
 	}
 }
 
-// list returns what there is.
+// list returns all entries.
 func (o *owned[T]) list() []T {
 	o.life.mu.Lock()
 	defer o.life.mu.Unlock()
 	return slices.Collect(maps.Values(o.all))
 }
 
-// empty takes everything out, and returns it.
+// empty removes all entries and returns them.
 func (o *owned[T]) empty() map[string]T {
 	o.life.mu.Lock()
 	defer o.life.mu.Unlock()
@@ -176,15 +176,15 @@ func (o *owned[T]) empty() map[string]T {
 	return all
 }
 
-// request carries a request in the life, in its turn; by is the client that asks, nil for the core
-// itself. reply is called once, in order with what else the link tells; errLinkDown says that the
-// life ended first, and nothing that comes later is taken.
+// request sends a request within the life when its turn comes. by is the client; nil means the core.
+// reply is called once, in order with everything else that the link delivers. errLinkDown means that
+// the life ended first; a response that arrives later is ignored.
 func (l *life) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	l.requestIf(by, req, nil, reply)
 }
 
-// requestIf is request for what must still be right when its turn has come: a reference may be
-// another's by then. An error of still refuses it, and nothing is sent.
+// requestIf is request with a check right before the request is sent: by then a reference may belong
+// to something else. If still returns an error, the request is refused with it and not sent.
 func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, reply func(*uacsta.Message, error)) {
 	t := l.managed
 	if !t.outward(req) {
@@ -202,7 +202,7 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 			}
 		}
 		oneWay := req.OneWay()
-		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the request is the link's from now on
+		l.carry(req.Clone(), func(res *uacsta.Message, err error) { // the link owns the clone from now on
 			if err == nil && res == nil && !oneWay {
 				err = errors.New("the link returned no response")
 			}
@@ -223,7 +223,7 @@ func (l *life) requestIf(by *Session, req *uacsta.Message, still func() error, r
 	})
 }
 
-// carry gives a request to the link. A link that panics at it is started anew.
+// carry passes a request to the link. A panic restarts the link.
 func (l *life) carry(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	defer func() {
 		if why := recover(); why != nil {
@@ -233,7 +233,7 @@ func (l *life) carry(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	l.managed.link.Request(req, reply)
 }
 
-// count numbers a request that opens or ends something, as it is sent.
+// count numbers a request that opens or ends a reference, when it is sent.
 func (l *life) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,8 +241,8 @@ func (l *life) count() int {
 	return l.sent
 }
 
-// repeated takes note that the link is asked once more to end what has a reference, or has done so. It may
-// have done so the first time, too, and have given the reference to something else since.
+// repeated records that a request to end a reference is being retried, or that a retry succeeded. The
+// first attempt may have succeeded as well, and the switch may have reused the reference since.
 func (l *life) repeated(service, ref string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -255,33 +255,34 @@ func (l *life) repeated(service, ref string) {
 	l.repeats[service+" "+ref] = repeat{l.sent, now}
 }
 
-// doubtful reports whether what was asked for by a request, and has a reference, may have been ended by a
-// request that meant what had the reference before.
+// doubtful reports whether a reference that request number opened may have been ended by a retry that
+// meant its previous owner.
 func (l *life) doubtful(service, ref string, number int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.repeats[service+" "+ref].number > number
 }
 
-// errEnded refuses what was ended by mistake.
+// errEnded refuses what a retry may have ended by mistake.
 var errEnded = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic)
 
-// maxReleaseAttempts is how often the link is asked to end something, which takes three minutes.
+// maxReleaseAttempts is how often the core asks the link to end a reference. All attempts together
+// take about three minutes.
 const maxReleaseAttempts = 10
 
-// releaseReference asks the link to end what nobody wants any more, and says when that is over. A switch
-// that has no time for it is asked again: else it would stay there as long as the link is up. Right
-// before each time still says whether that is still what the reference means; where it is not, that is
-// over, too.
+// releaseReference asks the link to end an unused reference, and calls over when that has succeeded or
+// been given up. It retries while the switch lacks resources: otherwise the reference would stay for
+// as long as the link is up. Before each attempt, still reports whether the reference still means the
+// same; if not, there is nothing to release.
 func (l *life) releaseReference(by *Session, req *uacsta.Message, still func() bool, over func()) {
 	p := l.managed.proxy
 	ref := req.CrossRef() + req.Text("routeRegisterReqID")
 	var ask func(refusals int)
 	ask = func(refusals int) {
-		if by != nil && by.ended() { // its turns are for those that stay
+		if by != nil && by.ended() { // a closed session must not use up turns
 			by = nil
 		}
-		var gone atomic.Bool // the life may end while the request is on its way
+		var gone atomic.Bool // the life may end while the request is in transit
 		l.requestIf(by, req.Clone(), func() error {
 			if !still() {
 				gone.Store(true)
@@ -314,22 +315,21 @@ func (l *life) releaseReference(by *Session, req *uacsta.Message, still func() b
 	ask(0)
 }
 
-// Opens reports whether an answer opens something at the switching function that lasts until it is
-// ended. One that comes when its request has been given up goes to [Upcalls.Event], so that it is
-// ended again.
+// Opens reports whether a response opens a reference at the switching function that lasts until it is
+// ended: a monitor, a registration or an association. A link passes such a response to [Upcalls.Event]
+// when it arrives after its request timed out, so that the core can release the reference.
 func Opens(answer string) bool {
 	return answer == uacsta.NameMonitorStartResponse || answer == uacsta.NameRouteRegisterResponse || lastingKind(answer) != nil
 }
 
-// maxLate is how many late answers of a life are dealt with at a time: what each has opened must be
-// ended.
+// maxLate is how many late responses of a life may wait for the release of their references.
 const maxLate = 1000
 
-// errLateAnswers ends a life in which more came.
+// errLateAnswers closes a life that exceeds maxLate.
 var errLateAnswers = fmt.Errorf("more than %d late responses from the switch hold references", maxLate)
 
-// late takes an answer that no request waits for. A switching function that gives them faster than
-// what they opened can be ended loses the link, and what it has opened with it.
+// late takes a response that no request waits for. If the switch sends them faster than their
+// references can be released, the link is reset, which releases all of them.
 func (l *life) late(res *uacsta.Message) {
 	l.mu.Lock()
 	cut := !l.closed && l.lateOnes == maxLate
@@ -348,7 +348,7 @@ func (l *life) late(res *uacsta.Message) {
 	})
 }
 
-// cut ends the life, and says why in the log.
+// cut ends the life by cancelling Run, and logs why.
 func (l *life) cut(why error) {
 	t := l.managed
 	t.mu.Lock()
@@ -360,8 +360,8 @@ func (l *life) cut(why error) {
 	}
 }
 
-// orphan ends at the link what an answer opened that nobody waits for any more: it came after its
-// request had been given up. What is in use is left alone. done is called when it has ended.
+// orphan releases at the link what an unwanted response opened: its request timed out or is no longer
+// needed. References that are in use stay. done is called when the release has ended.
 func (l *life) orphan(res *uacsta.Message, done func()) {
 	ref := ""
 	var end any

@@ -7,14 +7,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// limited is who has reached which limit of the configuration.
+// limited is a key for log lines: who reached which limit of the configuration.
 type limited struct {
 	who use
 	key string
 }
 
-// overLimit says in the log and in the audit file that a limit refuses a request, once a second
-// for each identity and limit. key is that of the configuration. Callers do not hold s.mu.
+// overLimit logs and audits that a limit refuses a request, once a second for each identity and limit.
+// key is the key in the configuration. The caller does not hold s.mu.
 func (s *Session) overLimit(key, service string) {
 	args := []any{"service", service, "identity", s.Identity().String(), "peer", s.peer, "reason", key}
 	if !s.proxy.limits.Log(s.proxy.cfg.Log, slog.LevelWarn, limited{s.requests(), key}, "request refused by a limit", args...) {
@@ -25,8 +25,7 @@ func (s *Session) overLimit(key, service string) {
 	s.note(e)
 }
 
-// tooMany says in the log and in the audit file that a limit refuses the session, once a second
-// for each identity and limit.
+// tooMany logs and audits that a limit refuses the session, once a second for each identity and limit.
 func (s *Session) tooMany() {
 	p, key := s.proxy, "limits.sessions-per-identity"
 	if p.owners.total() >= p.cfg.MaxSessions {

@@ -18,36 +18,35 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A Link is one switching function: a PBX, a phone, a card, the built-in switch. Package linktest has
-// the whole contract, and checks it.
+// A Link is one switching function: a PBX, a telephone, a card, or the built-in switch. Package
+// linktest describes the contract in full and checks it.
 type Link interface {
-	// Run connects and serves until ctx ends or the connection fails; the proxy
-	// calls it again, with back-off. It calls up.Ready once requests can be
-	// carried, and nothing of it lives on when it returns.
+	// Run connects and serves until ctx ends or the connection fails, and returns why. The proxy calls
+	// it again, with increasing delays. Run calls up.Ready once the link can carry requests. When Run
+	// returns, nothing that it started may still run.
 	Run(ctx context.Context, up Upcalls) error
-	// Request carries one service request to the switching function. It must not
-	// block. Requests reach the switching function in the order of the calls.
-	// reply is called exactly once, perhaps before Request returns, and before
-	// any event that the request causes; a refusal is a *uacsta.Error. reply does
-	// not block either.
+	// Request sends one service request to the switching function and must not block. Requests reach
+	// the switching function in the order of the calls. The link calls reply exactly once, possibly
+	// before Request returns, and before any event that the request causes. A refusal is a
+	// *uacsta.Error. reply does not block.
 	Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 }
 
-// Upcalls is what a link tells the core. The calls do not block; those about one
-// device are made one after the other.
+// Upcalls is how a link calls the core. No method blocks. A link must serialise the calls that concern
+// one device.
 type Upcalls interface {
-	// Ready says that the link can carry requests.
+	// Ready reports that the link can carry requests.
 	Ready()
-	// Event passes an event on, with the link's cross reference, a request of the
-	// switching function, or an answer that came after its request was given up ([Opens]).
+	// Event delivers an event under the link's cross reference, a request of the switching function
+	// that needs no response, or a late response to a request that timed out (see [Opens]).
 	Event(ev *uacsta.Message)
-	// Request passes on a request of the switching function. A *uacsta.Error is its
-	// answer; nil means that it is taken.
+	// Request delivers a request of the switching function. It returns nil if the core accepts the
+	// request, or the *uacsta.Error to send as the response.
 	Request(req *uacsta.Message) error
 }
 
-// Refusal says in CSTA's words why a request that a link took has no answer; an error that says
-// so already stays as it is.
+// Refusal converts an error of package gate into the CSTA error that a client receives. It returns any
+// other error unchanged.
 func Refusal(err error) error {
 	switch {
 	case errors.Is(err, gate.ErrClosed):
@@ -62,43 +61,44 @@ func Refusal(err error) error {
 	return err
 }
 
-// FeatureLister is implemented by links that know what works on a device.
+// FeatureLister is an optional interface of a Link that knows which services and events a device
+// supports.
 type FeatureLister interface {
 	Features(device string) uacsta.Features
 }
 
-// trunk is a link and its supervision.
+// managedLink is a link with its supervision and everything that the core keeps for it.
 type managedLink struct {
 	proxy       *Proxy
 	name        string
 	link        Link
 	devices     atomic.Pointer[func(device string) bool]
 	numbers     atomic.Pointer[Translation]
-	cancel      context.CancelFunc // ends the supervision; guarded by Proxy.mu
-	done        chan struct{}      // closed when it has ended
+	cancel      context.CancelFunc // stops the supervision; guarded by Proxy.mu
+	done        chan struct{}      // closed when the supervision has stopped
 	calls       *calls
-	log         *slog.Logger  // says equal things once a second
-	memory      budget        // for what is kept until something else has come
-	pictures    budget        // for the pictures of its devices
-	resyncSlots chan struct{} // holds a value for each monitor that looks at its device
+	log         *slog.Logger  // repeats equal lines once a second at most
+	memory      budget        // for snapshot segments and held events
+	pictures    budget        // for the pictures of the link's devices
+	resyncSlots chan struct{} // holds a value for each monitor that resynchronises
 	first       sync.Once
-	ready       chan struct{} // closed when the link is up for the first time
+	ready       chan struct{} // closed when the link comes up for the first time
 
 	mu        lock
-	life      *life                    // the one that is, or, while the link is down, one that is over
-	monitors  map[string]*monitor      // by what is watched
-	routers   map[*router]struct{}     // clients' registrations
-	status    uacsta.SystemStatusValue // while it is up
+	life      *life                    // the current one; a closed one while the link is down
+	monitors  map[string]*monitor      // by monitor.key
+	routers   map[*router]struct{}     // RouteRegister registrations of clients
+	status    uacsta.SystemStatusValue // as the switch reports it; valid while the link is up
 	condition condition
-	since     time.Time               // that it is up, or down
-	failure   error                   // why it is down
-	cut       context.CancelCauseFunc // ends Run
+	since     time.Time               // when the link came up or went down
+	failure   error                   // why the link is down
+	cut       context.CancelCauseFunc // cancels Run
 }
 
 // has reports whether a device belongs to the link.
 func (t *managedLink) has(device string) bool { return (*t.devices.Load())(device) }
 
-// now returns the life of the link that is; one that is over while the link is down.
+// now returns the current life of the link. While the link is down, that life is closed.
 func (t *managedLink) now() *life {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,14 +108,14 @@ func (t *managedLink) now() *life {
 // isUp reports whether the link can carry requests.
 func (t *managedLink) isUp() bool { return t.now().active() }
 
-// monitorList returns the monitors that there are.
+// monitorList returns the monitors of the link.
 func (t *managedLink) monitorList() []*monitor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Values(t.monitors))
 }
 
-// run supervises the link until ctx ends, or stop is called; p.mu is held.
+// run starts the supervision, which lasts until ctx ends or stop is called. The caller holds p.mu.
 func (t *managedLink) run(ctx context.Context) {
 	ctx, t.cancel = context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -126,7 +126,7 @@ func (t *managedLink) run(ctx context.Context) {
 	})
 }
 
-// stop ends the supervision and waits until it has ended.
+// stop stops the supervision and waits for it.
 func (t *managedLink) stop() {
 	t.proxy.mu.Lock()
 	cancel, done := t.cancel, t.done
@@ -137,7 +137,7 @@ func (t *managedLink) stop() {
 	}
 }
 
-// stopMonitors ends some of the monitors, and tells the clients.
+// stopMonitors stops the monitors that which selects and notifies their clients.
 func (t *managedLink) stopMonitors(which func(*monitor) bool) {
 	for _, m := range t.monitorList() {
 		if which(m) {
@@ -146,13 +146,13 @@ func (t *managedLink) stopMonitors(which func(*monitor) bool) {
 	}
 }
 
-// errCall refuses a request about a call that the client has no right on, or that is not there:
-// nobody learns which.
+// errCall refuses a request for a call that does not exist or that the client has no right on. The
+// error does not tell which.
 var errCall = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 
 var errLinkDown = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
-// supervise keeps a link running until ctx ends.
+// supervise runs the link again and again until ctx ends.
 func (t *managedLink) supervise(ctx context.Context) {
 	for wait := (gate.BackOff{First: t.proxy.cfg.BackOff, Most: 30 * time.Second}); ; {
 		started := time.Now()
@@ -172,7 +172,7 @@ func (t *managedLink) supervise(ctx context.Context) {
 	}
 }
 
-// live runs the link once. A panic in it is its end, and nobody else's.
+// live runs the link once. A panic ends this run only.
 func (t *managedLink) live(ctx context.Context) (err error) {
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
@@ -190,7 +190,7 @@ func (t *managedLink) live(ctx context.Context) (err error) {
 	return err
 }
 
-// panicked logs a panic in the link, and ends Run, if it has not ended.
+// panicked logs a panic of the link and cancels Run if it still runs.
 func (t *managedLink) panicked(why any) error {
 	err := fmt.Errorf("link panicked: %v", why)
 	share.Panicked(t.log, why, "link; it restarts")
@@ -201,7 +201,8 @@ func (t *managedLink) panicked(why any) error {
 	return err
 }
 
-// Ready implements Upcalls: monitors are started again, clients are told.
+// Ready implements Upcalls. It starts a new life, notifies clients, and restarts monitors and
+// registrations.
 func (t *managedLink) Ready() {
 	defer t.first.Do(func() { close(t.ready) })
 	if t.isUp() {
@@ -215,7 +216,7 @@ func (t *managedLink) Ready() {
 	t.mu.Unlock()
 	t.log.Info("link up", "monitors", len(monitors))
 	t.publishLinkState()
-	t.proxy.spawn(func() { // not here: it takes a while
+	t.proxy.spawn(func() { // restarting takes a while, and Ready must not block
 		for _, r := range routers {
 			r.renew(l, 0)
 		}
@@ -228,7 +229,7 @@ func (t *managedLink) Ready() {
 	})
 }
 
-// down notes that the link is gone and reports whether it had been up.
+// down closes the life of the link and reports whether the link was up.
 func (t *managedLink) down(why error) bool {
 	t.mu.Lock()
 	l := t.life
@@ -249,12 +250,13 @@ func (t *managedLink) down(why error) bool {
 	return was
 }
 
-// Translation is how a link writes devices.
+// Translation says how devices are written at a link: Out applies to requests, In to what the link
+// sends.
 type Translation struct{ Out, In policy.NumberRules }
 
-// inward brings a message of the link into the core's form: devices as the rules for numbers
-// say and in canonical form, as far as they can be read as numbers, and callIDs as clients see
-// them.
+// inward converts a message of the link into the core's form: it applies the link's number rules, puts
+// devices that can be read as numbers into canonical form, and replaces the link's callIDs by those
+// that clients see.
 func (t *managedLink) inward(m *uacsta.Message) {
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
@@ -265,7 +267,7 @@ func (t *managedLink) inward(m *uacsta.Message) {
 		kind := d.Type()
 		if n, err := numbers.Parse(id, kind); err == nil {
 			if id = n.String(); id[0] == '+' {
-				kind = "" // which the + says
+				kind = "" // the + says so already
 			}
 		}
 		d.Set(id, kind)
@@ -273,7 +275,7 @@ func (t *managedLink) inward(m *uacsta.Message) {
 	t.calls.toClient(m, time.Now())
 }
 
-// outward brings a request into the link's form; it returns false where it names a call that
+// outward converts a request into the link's form. It returns false if the request names a call that
 // the link does not have.
 func (t *managedLink) outward(m *uacsta.Message) bool {
 	rules := t.numbers.Load().Out
@@ -317,13 +319,13 @@ func (t *managedLink) Event(ev *uacsta.Message) {
 		l.late(ev)
 		return
 	case kind == uacsta.Request && ev.Name() != uacsta.NameMonitorStop:
-		_ = t.Request(ev) // whoever does not ask for an answer gets none
+		_ = t.Request(ev) // the link expects no response
 		return
 	}
 	t.inward(ev)
 	m := l.monitors.of(ev.CrossRef())
 	if m == nil {
-		t.proxy.stats.StrayEvents.Add(1) // its monitor has just been stopped
+		t.proxy.stats.StrayEvents.Add(1) // its monitor has just stopped
 		return
 	}
 	if ev.Name() == uacsta.NameMonitorStop {
@@ -334,13 +336,13 @@ func (t *managedLink) Event(ev *uacsta.Message) {
 	m.event(ev)
 }
 
-// request carries a request of a client's if the link is up; it fails fast if not.
+// request forwards a client's request if the link is up, and refuses it at once otherwise.
 func (t *managedLink) request(by *Session, req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	t.now().request(by, req, reply)
 }
 
-// worthAnother reports whether what was refused may be taken later: there is too much, or
-// something is out of order. Another refusal is final.
+// worthAnother reports whether a refused request may succeed on a retry: the switch lacks resources or
+// is out of order. Any other refusal is final.
 func worthAnother(err error) bool {
 	var refusal *uacsta.Error
 	if !errors.As(err, &refusal) {
@@ -349,8 +351,8 @@ func worthAnother(err error) bool {
 	return refusal.Category == uacsta.SystemResourceAvailability || refusal.Category == uacsta.SubscribedResourceAvailability
 }
 
-// pause waits, the longer the more often something was refused, and reports whether ctx has not
-// ended.
+// pause waits before a retry, longer after each refusal and with jitter. It reports whether ctx is
+// still alive.
 func (p *Proxy) pause(ctx context.Context, refusals int) bool {
 	pause := min(p.cfg.Retry<<min(refusals, 10), 30*p.cfg.Retry)
 	return gate.Sleep(ctx, pause/2+rand.N(pause)) //nolint:gosec // jitter

@@ -2,17 +2,17 @@ package proxy
 
 import "sync"
 
-// rank is the place of a lock in the order in which one goroutine takes them: whoever holds one
-// takes those of higher rank only, and no second one of the same. HACKING.md says what each guards.
+// rank is the position of a lock in the lock order. A goroutine that holds a lock may take locks of
+// higher rank only, and no second one of the same rank. HACKING.md says what each lock guards.
 type rank int
 
 const (
-	ofPublishing rank = 1 + iota // condition.telling: what clients are told of a link's state
-	ofShared                     // of a monitor, a listing, a registration: what has clients and a link
+	ofPublishing rank = 1 + iota // condition.publishing: held while clients are told a link's state
+	ofShared                     // monitor, listing, router: what connects clients with a link
 	ofRelief                     // Proxy.relief
 	ofProxy                      // Proxy.mu
 	ofSession                    // Session.mu
-	ofManaged                    // trunk.mu
+	ofManaged                    // managedLink.mu
 	ofLife                       // life.mu, turns.mu, calls.mu: nothing is called while they are held
 )
 
@@ -22,7 +22,7 @@ type lock struct {
 	rank rank
 }
 
-// checkLocks is told of each lock that is taken, or given back; tests set it.
+// checkLocks is called whenever a lock is taken or released. Tests set it.
 var checkLocks func(r rank, taken bool)
 
 func (l *lock) Lock() {

@@ -15,65 +15,63 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// monitor is the one monitor that the link has on a device or a call, shared by
-// any number of clients.
+// monitor is the one monitor that the link has on a device or call. Any number of clients share it.
 type monitor struct {
 	managed *managedLink
-	key     string // what is watched, and how
+	key     string // identifies what is monitored, and how
 	device  policy.Number
 	watch   uacsta.MonitorStart
-	ask     *uacsta.Message // what the link is asked
-	answer  *uacsta.Message // the private data of what the link answered last; nil: none
+	ask     *uacsta.Message // the MonitorStart that the link gets
+	answer  *uacsta.Message // the private data of the link's last response; nil: none
 
-	stopping atomic.Bool // it is stopped
+	stopping atomic.Bool // set before the link is asked to stop it
 
 	mu       lock
 	state    monitorState
-	question int       // counts the times that the link was asked: only the last answer counts
+	question int       // counts the MonitorStart requests: only the response to the last one counts
 	number   int       // of that request in its life
-	life     *life     // in which it was asked
-	ref      string    // the link's, in that life, once it is started
-	existing *bool     // whether the link reports calls that were there before
-	since    time.Time // that it is started
-	refusals int       // counts those one after the other
-	refused  error     // the last of them
+	life     *life     // in which the last request was sent
+	ref      string    // the link's cross reference in that life, once started
+	existing *bool     // monitorExistingCalls of the link's response; nil: not given
+	since    time.Time // when it started
+	refusals int       // consecutive refusals
+	refused  error     // the last refusal
 	clients  []*clientMonitor
-	waiting  []*clientMonitor // for the link's answer
-	picture  *picture         // what the events have told
+	waiting  []*clientMonitor // for the link's response
+	picture  *picture         // the calls as the events have reported them
 	resync   *resync          // while clients do not know yet what they missed; nil otherwise
-	left     int              // counts the times that it was left without clients
+	left     int              // counts how often the last client has gone
 }
 
-// monitorState is what becomes of a monitor at the link.
+// monitorState is the state of a monitor at the link.
 type monitorState int
 
 const (
-	idle     monitorState = iota // the link does not know it: it is down, or has not been asked yet
-	asking                       // the link was asked for it
-	started                      // it has a reference
-	retrying                     // the link refused it, and is asked once more after a while
-	stopped                      // it is out of the table for ever: whoever comes makes a new one
+	idle     monitorState = iota // not requested: the link is down, or has not been asked yet
+	asking                       // MonitorStart has been sent
+	started                      // it has a cross reference
+	retrying                     // the link refused it; MonitorStart is sent again after a while
+	stopped                      // final: it is out of the table, and the next client makes a new monitor
 )
 
-// clientMonitor is one client's view of a monitor.
+// clientMonitor is one client's share in a monitor.
 type clientMonitor struct {
 	monitor *monitor
 	session *Session
 	ref     string                // the client's cross reference
-	filter  *uacsta.MonitorFilter // what the client asked for, nil for everything
-	without map[string]bool       // the events that it suppresses
-	owner   string                // the identity that it counts for
-	stale   bool                  // it may have missed something; guarded by monitor.mu, as what follows
-	from    int                   // of the events that are held back it gets those from here on
+	filter  *uacsta.MonitorFilter // as the client requested it; nil: everything passes
+	without map[string]bool       // the events that the filter suppresses
+	owner   string                // the identity whose limit it counts against
+	stale   bool                  // the client may have missed something; guarded by monitor.mu, like from
+	from    int                   // index of the first held event that the client gets
 	reply   answerer
 }
 
-// maxPrivate is how many octets a MonitorStart with private data may have: it is kept as long as
-// the monitor lives, and one client may have many, each another's.
+// maxPrivate limits a MonitorStart with private data, in octets. It is kept as long as the monitor,
+// and one client may have many that differ.
 const maxPrivate = 2048
 
-// startMonitor answers MonitorStart (ECMA-269: a monitor on a monitored device is
-// a second, independent one).
+// startMonitor serves MonitorStart. Two monitors of a client on one device are independent (ECMA-269).
 func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta.Message, reply answerer) {
 	var start uacsta.MonitorStart
 	if err := req.Decode(&start); err != nil {
@@ -85,7 +83,7 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 	watch := uacsta.MonitorStart{MonitorObject: start.MonitorObject, MonitorType: start.MonitorType, RequestedMonitorMediaClass: start.RequestedMonitorMediaClass}
 	key := device.String()
 	if watch.MonitorType == uacsta.MonitorDevice && start.MonitorObject.DeviceObject != nil {
-		watch.MonitorType = "" // which is the same
+		watch.MonitorType = "" // the default
 	}
 	if call := start.MonitorObject.CallObject; call != nil {
 		key += " call " + call.CallID
@@ -97,7 +95,7 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 		key += fmt.Sprintf(" media %+v", *watch.RequestedMonitorMediaClass)
 	}
 	ask := uacsta.Encode(watch, uacsta.Edition3)
-	if private(req) { // which only the switching function understands: such a monitor is not shared with others
+	if private(req) { // only the switch understands private data, so the monitor is not shared with other requests
 		req.Remove("requestedMonitorFilter")
 		ask = req
 		text := req.String()
@@ -109,7 +107,7 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 	}
 	for {
 		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, managed: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
-		if s.moved(t, device) { // a reload came between: it may not have found the monitor in the table
+		if s.moved(t, device) { // a reload may not have found the new monitor in the table
 			m.stop(errMoved, true)
 			reply(nil, errMoved)
 			return
@@ -121,13 +119,13 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 	}
 }
 
-// suppress sets a client's filter.
+// suppress sets the client's filter.
 func (cm *clientMonitor) suppress(filter *uacsta.MonitorFilter) {
 	cm.filter, cm.without = filter, filter.Suppressed()
 }
 
-// privateOf returns a message with the private data of an answer, nil where there are none, or more
-// than are kept with a monitor.
+// privateOf returns a message with the private data of a response. It returns nil if there are none or
+// if they exceed maxPrivate.
 func privateOf(res *uacsta.Message) *uacsta.Message {
 	if !res.Has("extensions") {
 		return nil
@@ -138,20 +136,21 @@ func privateOf(res *uacsta.Message) *uacsta.Message {
 	if len(data) > maxPrivate {
 		return nil
 	}
-	kept, err := uacsta.Parse(data) // by itself: as a part of the answer it would keep all of that
+	kept, err := uacsta.Parse(data) // a copy: as a part of the response it would keep all of that in memory
 	if err != nil {
 		return nil
 	}
 	return kept
 }
 
-// private reports whether a request has private data, other than what clients of Lync's
-// kind tell us.
+// private reports whether a request has private data, other than the line that clients of Lync's kind
+// name.
 func private(req *uacsta.Message) bool {
 	return req.Has("extensions") && req.PrivateText("line") == ""
 }
 
-// monitorOf finds the monitor with the same key in the table, or puts this one there.
+// monitorOf returns the monitor with the same key from the table, or adds m to the table and returns
+// it.
 func (t *managedLink) monitorOf(m *monitor) *monitor {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,8 +161,8 @@ func (t *managedLink) monitorOf(m *monitor) *monitor {
 	return m
 }
 
-// join gives a client a share in the monitor, and asks the link for it where nobody has; false
-// when it has just ended.
+// join adds a client to the monitor and starts the monitor if that has not been done. It returns false
+// if the monitor has just stopped.
 func (m *monitor) join(cm *clientMonitor) bool {
 	m.mu.Lock()
 	var ask func()
@@ -188,8 +187,8 @@ func (m *monitor) join(cm *clientMonitor) bool {
 	return true
 }
 
-// start begins to ask the link for the monitor; by is the client for which it does, nil where the
-// core does it. m.mu is held; what is returned asks, when it is not any more.
+// start prepares a MonitorStart for the link; by is the client, or nil for the core. The caller holds
+// m.mu and calls the returned function after releasing it.
 func (m *monitor) start(l *life, by *Session) (ask func()) {
 	m.endResync()
 	m.question++
@@ -204,10 +203,10 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 	}
 	call := m.watch.MonitorObject.CallObject
 	if _, keeps := m.managed.link.(ConnectionKeeper); call != nil && len(m.clients) > 0 && !keeps {
-		// A switch that was restarted may have given the callID to another call, that the clients
-		// have no right on.
+		// A switch that restarted may have given the callID to another call, which the clients have no
+		// right on.
 		return func() {
-			m.managed.proxy.spawn(func() { // not here: we may be inside the link's own call
+			m.managed.proxy.spawn(func() { // start may run inside a call of the link
 				if by == nil && l.pace() != nil {
 					answered(nil, errLinkDown)
 					return
@@ -226,7 +225,7 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 	return func() { l.requestIf(by, m.ask.Clone(), sent, answered) }
 }
 
-// answered takes the answer to a question for the monitor; the link gives it before the first
+// answered takes the response to MonitorStart number question. The link delivers it before the first
 // event.
 func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error) {
 	ref := ""
@@ -236,7 +235,7 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 		}
 	}
 	m.mu.Lock()
-	if m.question != question || m.state != asking { // nobody waits for it any more
+	if m.question != question || m.state != asking { // the request is out of date
 		m.mu.Unlock()
 		if ref != "" {
 			l.orphan(res, func() {})
@@ -244,7 +243,7 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 		return
 	}
 	if err == nil && l.doubtful(uacsta.NameMonitorStop, ref, m.number) {
-		defer l.orphan(res, func() {}) // whether it is there or not, it is not afterwards
+		defer l.orphan(res, func() {}) // whether the switch has it or not, it is stopped afterwards
 		err = errEnded
 	}
 	if err == nil {
@@ -272,23 +271,24 @@ func (m *monitor) answered(l *life, question int, res *uacsta.Message, err error
 		m.admit(cm)
 	}
 	var rest func()
-	if len(m.clients) == 0 { // everybody went while the link was thinking
+	if len(m.clients) == 0 { // all clients have gone while the request was out
 		rest = m.stopLocked(nil, nil, true)
 	}
 	m.mu.Unlock()
 	if rest != nil {
-		m.managed.proxy.spawn(rest) // not here: we may be inside the link's own call
+		m.managed.proxy.spawn(rest) // answered may run inside a call of the link
 	}
 }
 
-// notStarted takes a refusal of the link, or that it is down. m.mu is held, and let go.
+// notStarted handles a refusal of the link, or that it went down. The caller holds m.mu; notStarted
+// releases it.
 func (m *monitor) notStarted(l *life, err error) {
 	waiting := m.waiting
 	m.waiting = nil
 	lasts, again := l.active(), worthAnother(err)
 	keep := len(m.clients) > 0 && (again || !lasts)
 	rest := func() {}
-	if !keep { // the call is gone, or the device
+	if !keep { // the call or the device no longer exists
 		rest = m.stopLocked(nil, err, false)
 	} else {
 		m.state, m.refused = idle, err
@@ -309,7 +309,7 @@ func (m *monitor) notStarted(l *life, err error) {
 	}
 }
 
-// tryAgain asks the link once more after a while, unless it was asked meanwhile.
+// tryAgain sends MonitorStart again after a delay, unless the monitor has changed state meanwhile.
 func (m *monitor) tryAgain(l *life, question, refusals int) {
 	if !m.managed.proxy.pause(l.ctx, refusals) || l.pace() != nil {
 		return
@@ -325,12 +325,12 @@ func (m *monitor) tryAgain(l *life, question, refusals int) {
 	}
 }
 
-// restart starts the monitor anew in a new life of the link, unless a client has asked for it
-// first. Clients keep their cross references.
+// restart starts the monitor in a new life of the link, unless a client has already caused that.
+// Clients keep their cross references.
 func (m *monitor) restart(l *life) {
 	m.mu.Lock()
 	var ask func()
-	if m.life != l && m.state != stopped && l.active() { // it may have been started in the next one already
+	if m.life != l && m.state != stopped && l.active() { // it may already be started in the next life
 		ask = m.start(l, nil)
 	}
 	m.mu.Unlock()
@@ -339,8 +339,8 @@ func (m *monitor) restart(l *life) {
 	}
 }
 
-// lost takes note that a life of the link is over: with it went the reference. Events that were held
-// back are told: what they say happened, and no snapshot tells all of it.
+// linkDown handles the end of a life of the link, which invalidates the link's cross reference. It
+// delivers held events: what they report has happened, and no snapshot reports all of it.
 func (m *monitor) linkDown(l *life) {
 	m.mu.Lock()
 	if m.state == stopped || m.life != l {
@@ -366,12 +366,12 @@ func (m *monitor) linkDown(l *life) {
 	}
 }
 
-// admit gives a client its monitor: the answer first, then, because m.mu is held,
-// nothing that happened before it and everything that happens after.
+// admit gives a client its share in the monitor. Because the caller holds m.mu, the client gets the
+// response first, then no event from before and every event from after.
 func (m *monitor) admit(cm *clientMonitor) {
 	s := cm.session
 	s.mu.Lock()
-	if s.closed || !m.allowed(s) { // it has gone, or its rights have, while the link was thinking
+	if s.closed || !m.allowed(s) { // the session has closed, or lost its rights, while the request was out
 		s.mu.Unlock()
 		cm.reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
@@ -402,19 +402,19 @@ func (m *monitor) admit(cm *clientMonitor) {
 	m.clients = append(m.clients, cm)
 }
 
-// currentSince reports whether the monitor has told everything since a moment.
+// currentSince reports whether the monitor has delivered everything since moment.
 func (m *monitor) currentSince(moment time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state == started && m.resync == nil && !m.since.After(moment)
 }
 
-// allowed reports whether a session may have a share in the monitor.
+// allowed reports whether a session may share the monitor.
 func (m *monitor) allowed(s *Session) bool {
 	return s.may(policy.Observe, m.device)
 }
 
-// event takes an event of the link.
+// event handles an event of the link.
 func (m *monitor) event(ev *uacsta.Message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -435,8 +435,8 @@ func (m *monitor) event(ev *uacsta.Message) {
 	m.removeUnauthorised()
 }
 
-// removeUnauthorised ends a monitor on a call for the clients that have no right on anybody in it any
-// more: they had it by a device of theirs, which has left. m.mu is held.
+// removeUnauthorised removes clients from a monitor on a call once they have no right on any device in
+// it: they had it through a device that has left the call. The caller holds m.mu.
 func (m *monitor) removeUnauthorised() {
 	if m.watch.MonitorObject.CallObject == nil || len(m.picture.calls) == 0 || m.resync != nil {
 		return
@@ -448,7 +448,7 @@ func (m *monitor) removeUnauthorised() {
 				return false
 			}
 		}
-		s.proxy.spawn(func() { // not here: m.mu is held
+		s.proxy.spawn(func() { // m.mu is held here
 			if s.forgetMonitor(cm) {
 				m.remove(cm, false)
 				s.send(uacsta.MonitorStop{MonitorCrossRefID: cm.ref})
@@ -458,7 +458,8 @@ func (m *monitor) removeUnauthorised() {
 	})
 }
 
-// sendTo gives an event to some of the clients, to each in its own form; m.mu is held.
+// sendTo sends an event to the clients that whom selects, to each in its own form. The caller holds
+// m.mu.
 func (m *monitor) sendTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 	for _, cm := range m.clients {
 		if cm.without[ev.Name()] || !whom(cm) {
@@ -472,8 +473,8 @@ func (m *monitor) sendTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 	}
 }
 
-// finish ends the monitor for good: who has a share in it is told that it is over, who waits for
-// one gets why. Where stop is set, the link is asked to end it.
+// stop stops the monitor for good. Clients get MonitorStop, and those that still wait for it get why.
+// If stop is set, the link is asked to stop it, too.
 func (m *monitor) stop(why error, stop bool) {
 	m.mu.Lock()
 	rest := m.stopLocked(nil, why, stop)
@@ -481,8 +482,8 @@ func (m *monitor) stop(why error, stop bool) {
 	rest()
 }
 
-// end is finish while m.mu is held; what is returned does the rest, when it is not any more. The
-// link is asked in the turn of the client by, who leaves, nil where the core ends the monitor.
+// stopLocked is stop for a caller that holds m.mu and calls rest after releasing it. The request to
+// the link takes the turn of by, the client that leaves, or of the core if by is nil.
 func (m *monitor) stopLocked(by *Session, why error, stop bool) (rest func()) {
 	if m.state == stopped {
 		return func() {}
@@ -498,8 +499,8 @@ func (m *monitor) stopLocked(by *Session, why error, stop bool) (rest func()) {
 		m.forget()
 		switch leave := func() { l.monitors.leave(ref, m) }; {
 		case ref == "":
-		case stop: // until the link has ended it, what comes under its reference is known to be nobody's
-			still := func() bool { return l.monitors.of(ref) == m } // the switch may have given it to the next
+		case stop: // the reference stays taken until the link has stopped the monitor
+			still := func() bool { return l.monitors.of(ref) == m } // the switch may have reused it
 			l.releaseReference(by, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), still, leave)
 		default:
 			leave()
@@ -515,11 +516,10 @@ func (m *monitor) stopLocked(by *Session, why error, stop bool) (rest func()) {
 	}
 }
 
-// errMoved refuses what a client wanted of a link whose device another link has now.
+// errMoved refuses a request or ends a monitor after a reload has given the device to another link.
 var errMoved = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 
-// forgetMonitor takes a monitor out of the session's table and reports whether it was
-// there.
+// forgetMonitor removes a monitor from the session's table and reports whether it was there.
 func (s *Session) forgetMonitor(cm *clientMonitor) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -531,9 +531,9 @@ func (s *Session) forgetMonitor(cm *clientMonitor) bool {
 	return there
 }
 
-// remove takes a client away; the last one ends the link's monitor. Where the client was
-// lost, the monitor stays for a while: it may be one of thousands behind a front end that
-// comes back in a moment, and the switch is not to be asked for all of them anew.
+// remove takes a client away from the monitor. The last one stops it, unless that client disconnected
+// uncleanly (lost): then the monitor stays for Config.Linger, because the client may be a front end
+// with thousands of them that returns at once.
 func (m *monitor) remove(cm *clientMonitor, lost bool) {
 	m.mu.Lock()
 	for i, other := range m.clients {
@@ -561,13 +561,13 @@ func (m *monitor) remove(cm *clientMonitor, lost bool) {
 // ended implements possession.
 func (m *monitor) ended() bool { return m.stopping.Load() }
 
-// unwanted reports whether nobody has a share in the monitor, or waits for one; while the link is
-// asked for it, that is seen when it answers. m.mu is held.
+// unwanted reports whether no client has the monitor or waits for it. While MonitorStart is out, the
+// response decides. The caller holds m.mu.
 func (m *monitor) unwanted() bool {
 	return len(m.clients) == 0 && len(m.waiting) == 0 && m.state != asking && m.state != stopped
 }
 
-// linger ends a monitor that nobody has come back to.
+// linger stops the monitor after pause if no client has joined it since.
 func (m *monitor) linger(left int, pause time.Duration) {
 	if !gate.Sleep(m.managed.proxy.ctx, pause) {
 		return
@@ -581,7 +581,7 @@ func (m *monitor) linger(left int, pause time.Duration) {
 	rest()
 }
 
-// forget takes a monitor that has stopped out of the table.
+// forget removes a stopped monitor from the link's table.
 func (m *monitor) forget() {
 	t := m.managed
 	t.mu.Lock()
@@ -591,8 +591,8 @@ func (m *monitor) forget() {
 	}
 }
 
-// changeMonitorFilter answers ChangeMonitorFilter: filters are the client's own,
-// the link sends everything.
+// changeMonitorFilter serves ChangeMonitorFilter. Filters are applied for each client; the link sends
+// everything.
 func (s *Session) changeMonitorFilter(req *uacsta.Message, answer answerer) {
 	var change uacsta.ChangeMonitorFilter
 	if err := req.Decode(&change); err != nil {
@@ -612,7 +612,7 @@ func (s *Session) changeMonitorFilter(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.ChangeMonitorFilterResponse{ActualFilterList: cm.filter}, uacsta.Edition3), nil)
 }
 
-// listMonitors answers GetMonitors: those of the session.
+// listMonitors serves GetMonitors: those of the session.
 func (s *Session) listMonitors(_ *uacsta.Message, answer answerer) {
 	list := &uacsta.MonitorList{}
 	s.mu.Lock()

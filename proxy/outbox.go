@@ -6,33 +6,35 @@ import (
 	"sync"
 )
 
-// Outbox has things told one after another, in the order of Post, each by whoever is about to: for
-// links that several goroutines may have something to tell the core of. Nothing is locked while
-// something is told, so the core may ask the link for something meanwhile. The zero value is empty.
+// An Outbox calls functions one after another, in the order of Post. It serves links of which several
+// goroutines have something to deliver to the core. No lock is held during a call, so the core may
+// call the link meanwhile. The zero value is empty and ready for use.
+//
+// Typically a link calls Post with its own lock held, releases the lock, and calls Flush.
 type Outbox struct {
 	mu      sync.Mutex
-	told    *sync.Cond // all of it has been; nil while nobody waits
+	told    *sync.Cond // signals that Flush has ended; nil while nobody waits
 	queue   []func()
 	telling bool
-	failed  func(error) // is told of a panic
+	failed  func(error) // receives panics; nil: they are not recovered
 }
 
-// Guard has a panic in what is told recovered: fail is told.
+// Guard recovers panics of the posted functions and passes them to fail.
 func (o *Outbox) Guard(fail func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failed = fail
 }
 
-// Post puts something behind what is to be told already; Tell tells it. It can be called with
-// locks held.
+// Post appends a function to the queue. The caller may hold locks. Flush calls the function.
 func (o *Outbox) Post(what func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue = append(o.queue, what)
 }
 
-// Tell tells what is to be told, unless somebody does already, who then tells this, too.
+// Flush calls the queued functions and returns when the queue is empty. If another goroutine is in
+// Flush already, that one calls them, and this call returns at once.
 func (o *Outbox) Flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,7 +57,7 @@ func (o *Outbox) Flush() {
 	}
 }
 
-// Finish tells what is to be told, and waits until nobody tells anything any more.
+// Drain calls the queued functions and waits until no goroutine is in Flush.
 func (o *Outbox) Drain() {
 	o.Flush()
 	o.mu.Lock()
@@ -68,7 +70,7 @@ func (o *Outbox) Drain() {
 	}
 }
 
-// guarded does something; fail, if there is one, is told of its panic.
+// guarded calls what. If fail is not nil, guarded recovers a panic and passes it to fail.
 func guarded(what func(), fail func(error)) {
 	if fail != nil {
 		defer func() {

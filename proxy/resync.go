@@ -13,24 +13,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// After a link was lost, what happened at its devices meanwhile is found out by
-// snapshots and told as events, so that every client's picture is right again.
+// After a link was down, the core takes snapshots of the monitored devices and sends the difference as
+// events, so that every client knows the calls again.
 
-// resync is the time between a monitor's restart and the moment when its clients know
-// what they missed. Events that come meanwhile are held back.
+// resync is the state of a resynchronisation: from the restart of a monitor until its clients know
+// what they missed. Events of that time are held.
 type resync struct {
 	held  []*uacsta.Message
-	claim claim // for what is held
-	first bool  // the monitor has just begun: clients have missed nothing
-	tried int   // times that the device could not be looked at before
+	claim claim // for held
+	first bool  // the monitor has just started: its clients have missed nothing
+	tried int   // failed attempts before this one
 }
 
 const (
-	maxHeld    = 1000 // events of one monitor that are held back
-	maxResyncs = 100  // monitors of one link that look at their devices at a time
+	maxHeld    = 1000 // held events of one monitor
+	maxResyncs = 100  // concurrent resynchronisations of one link
 )
 
-// hold holds an event back, if there is room for it.
+// hold keeps an event if there is room for it.
 func (r *resync) hold(ev *uacsta.Message) bool {
 	if len(r.held) >= maxHeld || !r.claim.take(ev.Size()) {
 		return false
@@ -39,7 +39,7 @@ func (r *resync) hold(ev *uacsta.Message) bool {
 	return true
 }
 
-// settle ends the time in which events are held back, and drops them; m.mu is held.
+// endResync ends the resynchronisation and drops held events. The caller holds m.mu.
 func (m *monitor) endResync() {
 	if m.resync != nil {
 		m.resync.claim.release()
@@ -47,8 +47,8 @@ func (m *monitor) endResync() {
 	}
 }
 
-// resynchronise looks at the device and tells the clients what changed. It runs in a
-// goroutine of its own: its requests wait for answers.
+// resynchronise takes snapshots of the device and sends the clients what changed. It runs in its own
+// goroutine because its requests wait for responses.
 func (m *monitor) resynchronise(l *life, r *resync) {
 	t := m.managed
 	select {
@@ -70,14 +70,14 @@ func (m *monitor) resynchronise(l *life, r *resync) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer func() { now.clear() }() // the one that is not the monitor's
-	if m.resync != r {             // the link was lost again, or too much came meanwhile
+	defer func() { now.clear() }() // clears the picture that the monitor does not keep
+	if m.resync != r {             // the link went down again, or too many events came
 		return
 	}
 	switch {
 	case err != nil && !r.first:
 		var refusal *uacsta.Error
-		again := errors.As(err, &refusal) && worthAnother(err) // what is too large, or does not come to its end, would be so again
+		again := errors.As(err, &refusal) && worthAnother(err) // a snapshot that is too large or never complete would be so again
 		t.log.Warn("resynchronisation failed: clients may hold stale call state", "device", m.device.String(), "err", err, "retrying", again)
 		if again {
 			defer m.resyncLater(r)
@@ -99,8 +99,7 @@ func (m *monitor) resynchronise(l *life, r *resync) {
 	m.releaseHeld()
 }
 
-// resyncLater looks at the device once more after a while; m.mu is held. Events go their way
-// meanwhile.
+// resyncLater resynchronises again after a delay; until then events pass. The caller holds m.mu.
 func (m *monitor) resyncLater(r *resync) {
 	l := m.life
 	m.managed.proxy.spawn(func() {
@@ -115,19 +114,19 @@ func (m *monitor) resyncLater(r *resync) {
 	})
 }
 
-// errUnneeded says that nobody wants the snapshot any more.
+// errUnneeded says that the resynchronisation has already ended.
 var errUnneeded = errors.New("snapshot no longer needed")
 
-// awaits reports whether events are still held back for a snapshot.
+// resyncing reports whether r is still the current resynchronisation.
 func (m *monitor) resyncing(r *resync) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.resync == r
 }
 
-// releaseHeld ends the time in which events are held back: clients get them now, but for what they
-// know already from being told what they missed. Who has missed nothing gets all that came since
-// then. m.mu is held.
+// releaseHeld ends the resynchronisation and sends the held events, except those that clients know
+// already from the difference. Clients that have missed nothing get all events since they joined. The
+// caller holds m.mu.
 func (m *monitor) releaseHeld() {
 	held, first := m.resync.held, m.resync.first
 	m.endResync()
@@ -143,21 +142,21 @@ func (m *monitor) releaseHeld() {
 	m.removeUnauthorised()
 }
 
-// fresh takes note that clients know everything; m.mu is held.
+// clearStale marks all clients as up to date. The caller holds m.mu.
 func (m *monitor) clearStale() {
 	for _, cm := range m.clients {
 		cm.stale, cm.from = false, 0
 	}
 }
 
-// miss takes note that clients may have missed something; m.mu is held.
+// markStale marks all clients as possibly out of date. The caller holds m.mu.
 func (m *monitor) markStale() {
 	for _, cm := range m.clients {
 		cm.stale = true
 	}
 }
 
-// apply takes an event into the picture, and reports whether it changed; m.mu is held.
+// apply applies an event to the picture and reports whether that changed. The caller holds m.mu.
 func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	changed = m.picture.apply(ev)
 	if m.picture.dropped > 0 {
@@ -167,7 +166,8 @@ func (m *monitor) apply(ev *uacsta.Message) (changed bool) {
 	return changed
 }
 
-// ownOf is the device whose side of the calls a monitor on an object tells; "" for one on a call.
+// ownOf returns the device of a monitor object, or "" for a call. A monitor on a device reports calls
+// from that device's side.
 func ownOf(object uacsta.MonitorObject) string {
 	if object.DeviceObject == nil {
 		return ""
@@ -175,8 +175,9 @@ func ownOf(object uacsta.MonitorObject) string {
 	return object.DeviceObject.ID
 }
 
-// look takes snapshots of the device and of its calls, or of the call, into a picture, at the pace of
-// the life; its caller has waited for the first. What they take in memory is taken of seen.
+// takeSnapshots takes snapshots of the device and its calls, or of the call, and adds them to the
+// picture now. It keeps to the pace of the life; the caller has waited for the first request. The
+// memory of the snapshots is taken from seen.
 func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel.Scene, error) {
 	if call := m.watch.MonitorObject.CallObject; call != nil {
 		s := scene{Scene: callmodel.Scene{ID: call.CallID}}
@@ -199,7 +200,7 @@ func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel
 			state = uacsta.LocalConnectionState(strings.Clone(string(states[0])))
 		}
 		now.set(self, state)
-		if now.dropped > 0 { // to tell that the others are over would be wrong
+		if now.dropped > 0 { // it would be wrong to report the missing calls as cleared
 			return nil, errCalls
 		}
 		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
@@ -209,7 +210,7 @@ func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel
 		var refusal *uacsta.Error
 		switch err := m.managed.snapshotCall(nil, &s, now, info.ConnectionIdentifier, seen); {
 		case err == nil:
-		case !errors.As(err, &refusal): // a refusal leaves us with what the device's snapshot says
+		case !errors.As(err, &refusal): // after a refusal the snapshot of the device must do
 			return nil, err
 		}
 		if now.dropped > 0 {
@@ -220,7 +221,8 @@ func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel
 	return scenes, nil
 }
 
-// snapshotDevice takes a snapshot of a device. What it takes in memory is taken of seen, as below.
+// snapshotDevice takes a snapshot of a device, for the client by or, if nil, for the core. Its memory
+// is taken from seen.
 func (t *managedLink) snapshotDevice(by *Session, device uacsta.DeviceID, seen *claim) ([]uacsta.SnapshotDeviceResponseInfo, error) {
 	res, data, err := t.snapshot(by, uacsta.SnapshotDevice{SnapshotObject: device}, seen)
 	if err != nil {
@@ -244,7 +246,7 @@ func (t *managedLink) snapshotDevice(by *Session, device uacsta.DeviceID, seen *
 	return calls, nil
 }
 
-// snapshotCall takes a snapshot of a call.
+// snapshotCall takes a snapshot of a call into s and the picture now.
 func (t *managedLink) snapshotCall(by *Session, s *scene, now *picture, call uacsta.ConnectionID, seen *claim) error {
 	res, data, err := t.snapshot(by, uacsta.SnapshotCall{SnapshotObject: call}, seen)
 	if err != nil {
@@ -271,7 +273,7 @@ func (t *managedLink) snapshotCall(by *Session, s *scene, now *picture, call uac
 	return nil
 }
 
-// add takes in the parties of a call.
+// add adds the parties of a call.
 func (s *scene) add(now *picture, parties []uacsta.SnapshotCallResponseInfo) {
 	for _, info := range parties {
 		id := party{Call: s.ID, Device: info.DeviceOnCall.Device.ID}
@@ -291,11 +293,11 @@ func (s *scene) add(now *picture, parties []uacsta.SnapshotCallResponseInfo) {
 }
 
 const (
-	segmentTime  = 10 * time.Second // a snapshot that comes in segments must be whole in this time
+	segmentTime  = 10 * time.Second // within which all segments of a snapshot must arrive
 	maxSegments  = 1000
-	maxSnapshot  = 4 << 20  // octets that its segments take in memory
-	linkMemory   = 64 << 20 // octets that one link's segments, and events that are held back, may take
-	linkPictures = 64 << 20 // octets that the pictures of a link's devices may take
+	maxSnapshot  = 4 << 20  // octets of memory for the segments of one snapshot
+	linkMemory   = 64 << 20 // octets of memory for the segments and held events of one link
+	linkPictures = 64 << 20 // octets of memory for the pictures of one link's devices
 )
 
 var (
@@ -304,9 +306,9 @@ var (
 	errCalls    = errors.New("device has more calls than the proxy tracks")
 )
 
-// gathering is a snapshot that comes in segments.
+// gathering collects the segments of a snapshot.
 type gathering struct {
-	ended chan error // why no more is taken; nil: it is whole
+	ended chan error // receives the result once: nil when the snapshot is whole
 
 	mu       sync.Mutex
 	complete bool
@@ -315,7 +317,7 @@ type gathering struct {
 	seen     *claim
 }
 
-// take takes a segment, nil where none will come any more.
+// take adds a segment; nil means that no more will come.
 func (g *gathering) take(m *uacsta.Message, last bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -336,7 +338,7 @@ func (g *gathering) take(m *uacsta.Message, last bool) {
 	}
 }
 
-// end returns what has come; from now on no more is taken.
+// end returns the segments so far and refuses further ones.
 func (g *gathering) end() []*uacsta.Message {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -344,9 +346,9 @@ func (g *gathering) end() []*uacsta.Message {
 	return g.data
 }
 
-// snapshot asks for one, in the turn of the client by, nil the core's, and waits for its answer, and for its segments where it comes in
-// some; the link gives an answer in any case. What they take in memory is taken of seen, which is
-// the caller's to release once it needs them no more.
+// snapshot sends a snapshot request, in the turn of the client by or, if nil, of the core. It waits
+// for the response and for its segments, if any; the link always responds. Their memory is taken from
+// seen, which the caller releases.
 func (t *managedLink) snapshot(by *Session, req any, seen *claim) (res *uacsta.Message, data []*uacsta.Message, err error) {
 	type answer struct {
 		m   *uacsta.Message
@@ -388,8 +390,9 @@ func (t *managedLink) snapshot(by *Session, req any, seen *claim) (res *uacsta.M
 	return got.m, g.end(), err
 }
 
-// startResync holds events back until the device has been looked at; tried is how often that has
-// failed. m.mu is held. A call is looked at when its monitor begins, too: it was there before.
+// startResync begins to hold events until the device has been resynchronised, if clients may have
+// missed something. tried counts failed attempts. A monitor on a call resynchronises when it starts,
+// too: the call existed before. The caller holds m.mu.
 func (m *monitor) startResync(tried int) {
 	first := m.watch.MonitorObject.CallObject != nil && len(m.clients) == 0
 	if first || m.behind() {
@@ -398,11 +401,11 @@ func (m *monitor) startResync(tried int) {
 		for _, cm := range m.clients {
 			cm.from = 0
 		}
-		m.managed.proxy.spawn(func() { m.resynchronise(l, r) }) // not here: we may be inside the link's own call
+		m.managed.proxy.spawn(func() { m.resynchronise(l, r) }) // startResync may run inside a call of the link
 	}
 }
 
-// resyncNow finds out what events did not tell.
+// resyncNow finds out what the events did not report.
 func (m *monitor) resyncNow() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -412,8 +415,8 @@ func (m *monitor) resyncNow() {
 	}
 }
 
-// remember puts into the picture the calls that the device is known to be in: clients may have
-// learnt of them by a snapshot. After a whole snapshot it is in no others. m.mu is held.
+// remember adds to the picture the calls that the core knows the device to be in: clients may know
+// them from a snapshot. After a whole snapshot, the device is in no others. The caller holds m.mu.
 func (m *monitor) remember(whole bool) {
 	own := ownOf(m.watch.MonitorObject)
 	if own == "" || !m.pictured() {
@@ -433,9 +436,9 @@ func (m *monitor) remember(whole bool) {
 	}
 }
 
-// overtake brings the device's own connections in the picture to what a snapshot says that one
-// client has asked for. Those that have missed it are told: what all of them know must be one and
-// the same. m.mu is held.
+// overtake brings the device's own connections in the picture to the state of a snapshot that one
+// client requested. Stale clients get the difference, so that all clients share one state. The caller
+// holds m.mu.
 func (m *monitor) overtake(own string, known map[string]callmodel.State) {
 	before, now := newPicture(own, &m.managed.pictures), newPicture(own, &m.managed.pictures)
 	defer before.clear()
@@ -461,12 +464,13 @@ func (m *monitor) overtake(own string, known map[string]callmodel.State) {
 	}
 }
 
-// sendToStale tells those that may have missed it; m.mu is held.
+// sendToStale sends an event to the stale clients. The caller holds m.mu.
 func (m *monitor) sendToStale(event any) {
 	m.sendTo(uacsta.Encode(event, uacsta.Edition3), func(cm *clientMonitor) bool { return cm.stale })
 }
 
-// remembers is remember for the answer to a snapshot that a client has asked for.
+// remembers wraps answer so that the response to a client's SnapshotDevice updates the monitor of the
+// device.
 func (t *managedLink) remembers(service string, device policy.Number, answer answerer) answerer {
 	if service != uacsta.NameSnapshotDevice {
 		return answer
@@ -483,7 +487,7 @@ func (t *managedLink) remembers(service string, device policy.Number, answer ans
 	}
 }
 
-// remember has the monitor of a device, if there is one, take in the calls that clients know of now.
+// remember updates the monitor of a device, if there is one, with the calls that clients know now.
 func (t *managedLink) remember(device policy.Number, whole bool) {
 	t.mu.Lock()
 	m := t.monitors[device.String()]
@@ -498,11 +502,11 @@ func (t *managedLink) remember(device policy.Number, whole bool) {
 	}
 }
 
-// behind reports whether clients have to be told what they missed.
+// behind reports whether clients may have missed something.
 func (m *monitor) behind() bool { return len(m.clients) > 0 && m.pictured() }
 
-// pictured reports whether the monitor keeps a picture: of a device in the usual way of
-// watching it, or of a call.
+// pictured reports whether the monitor keeps a picture: it is on a call, or a device-type monitor on a
+// device.
 func (m *monitor) pictured() bool {
 	return m.watch.MonitorObject.CallObject != nil || m.watch.MonitorObject.DeviceObject != nil && m.watch.MonitorType == ""
 }

@@ -16,18 +16,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A Client is one computing function, as the core sees it: what its front must be
-// able to do. Package fronttest has the whole contract, and checks it.
+// A Client is one computing function as the core sees it. A front implements it. Package fronttest
+// describes the contract in full and checks it.
 type Client interface {
-	// Event delivers an event, or a request of the switching function such as
-	// SystemStatus: in order, one at a time. It may block for a while; what comes
-	// meanwhile waits in the session's queue.
+	// Event delivers an event, or a request of the switching function such as SystemStatus. Calls come
+	// in order, one at a time. Event may block for a while; what comes meanwhile waits in the
+	// session's queue.
 	Event(ev *uacsta.Message)
-	// Closed says that the session is over, once, unless the front closed it.
+	// Closed reports, once, that the core has closed the session and why. It is not called if the
+	// front closed the session.
 	Closed(reason error)
 }
 
-// Why a session is not opened or is ended by the core.
+// Reasons why Open fails or the core closes a session.
 var (
 	ErrForbidden   = errors.New("this identity may not use this line")
 	ErrUnknownLine = errors.New("no link serves this line")
@@ -36,26 +37,26 @@ var (
 	ErrSlow        = errors.New("client too slow: its event queue is full")
 )
 
-// Opening says what a session is opened with.
+// Opening holds the parameters of [Proxy.Open].
 type Opening struct {
-	Identity policy.Identity // the zero value: nobody, until it has opened an application session
-	Line     string          // the device to control, as the client wrote it; "" when it names none
-	Named    bool            // the line was named apart from requests, as Lync does it
-	Peer     string          // for logs
-	Front    string          // that the client came by: the name of its kind
-	Addr     netip.Addr      // where the client is
-	Sessions SessionMode     // whether it must open an application session
-	Valid    func() bool     // whether the front would take it for the same still; nil: always
+	Identity policy.Identity // the zero value: unknown until the client opens an application session
+	Line     string          // the device to control, as the client writes it; "": none
+	Named    bool            // the line was named apart from requests, as Lync does
+	Peer     string          // the client's address, for logs
+	Front    string          // the name of the front's kind
+	Addr     netip.Addr      // the client's IP address
+	Sessions SessionMode     // whether the client must open an application session
+	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
 }
 
-// Session is one client's use of the proxy.
+// Session is one client's use of the proxy. All methods may be called from any goroutine.
 type Session struct {
 	proxy  *Proxy
 	id     string // for logs
 	client Client
-	own    policy.Identity // who it is without application session
+	own    policy.Identity // the identity without an application session
 	who    atomic.Pointer[policy.Identity]
-	line   policy.Number // zero when none was named
+	line   policy.Number // zero if none was named
 	named  bool
 	peer   string
 	front  string
@@ -63,45 +64,46 @@ type Session struct {
 	mode   SessionMode
 	since  time.Time
 	still  func() bool
-	noted  atomic.Pointer[audit.Receipt] // of the last line about it in the audit file
+	noted  atomic.Pointer[audit.Receipt] // of the session's last line in the audit file
 
 	mu         lock
 	namespace  string            // of the client's last message
 	tel        bool              // the client writes tel: URIs
-	spelling   map[string]string // canonical device -> as the client wrote it
+	spelling   map[string]string // canonical device -> as the client writes it
 	monitors   map[string]*clientMonitor
-	registered *registration // for SystemStatus
-	app        *appSession   // nil while there is none
-	busy       bool          // a password is looked at, or a link asked who is in a call: what comes meanwhile is held
+	registered *registration // for SystemStatus; nil: none
+	app        *appSession   // nil: none
+	busy       bool          // a password is being checked, or a link asked who is in a call: further requests are held
 	held       []heldRequest
-	strikes    int                       // logins and requests refused for want of an application session
-	login      *time.Timer               // ends who has to open one and does not
-	routers    map[string]*router        // registrations for routeing, by the client's reference
+	strikes    int                       // failed logins, and requests refused for want of an application session
+	login      *time.Timer               // closes a session that must open an application session and does not
+	routers    map[string]*router        // route registrations, by the client's reference
 	dialogues  map[string]*routeDialogue // by the client's cross reference
 	// by the client's reference
 	associations map[string]*association
-	listings     int // device lists that are on their way
+	listings     int // device lists in transit
 	outstanding  int
 	queue        []delivery
-	queued       int // octets of what waits in it
+	queued       int // octets of memory of the queue
 	draining     bool
-	full         bool // it has been: the session ends
-	introduced   bool // the audit file has that it was opened
+	full         bool // the queue has overflowed: the session is being closed
+	introduced   bool // the audit file has the line that the session was opened
 	closed       bool
 }
 
-// delivery is one message on its way to the client: an answer, or an event.
+// delivery is one message in a client's queue: a response or an event.
 type delivery struct {
 	msg   *uacsta.Message
 	reply func(*uacsta.Message) // nil for events
-	after *audit.Receipt        // what it waits for
-	last  error                 // why the session ends after it; nil: it goes on
-	size  int                   // octets of msg
+	after *audit.Receipt        // the audit line that must be written first
+	last  error                 // closes the session after this message; nil: it stays open
+	size  int                   // octets of msg in memory
 }
 
 const maxSpellings = 256
 
-// Open begins a session. The errors are the Err values above.
+// Open opens a session for a client. It fails with an error that wraps ErrForbidden, ErrUnknownLine,
+// ErrLinkDown or ErrTooMany, and logs and audits the refusal.
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
@@ -132,7 +134,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		}
 		return nil, ErrTooMany
 	}
-	if s.still != nil && !s.still() { // a reload came between: whoever comes later finds the session in the table
+	if s.still != nil && !s.still() { // a reload came between; a later one finds the session in the table
 		s.teardown(false)
 		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", errRights)
 		return nil, ErrForbidden
@@ -143,7 +145,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	return s, nil
 }
 
-// admit checks the line a session is opened for.
+// admit checks the identity and the line that a session is opened for.
 func (s *Session) admit(line string) error {
 	p := s.proxy
 	if line != "" {
@@ -154,7 +156,7 @@ func (s *Session) admit(line string) error {
 		s.learn(s.line, line)
 	}
 	if s.locked() {
-		return nil // it may do nothing yet but open an application session
+		return nil // the client can only open an application session yet
 	}
 	if !p.policy().Known(s.Identity()) {
 		return ErrForbidden
@@ -178,32 +180,32 @@ func (s *Session) admit(line string) error {
 	return nil
 }
 
-// wish is what the client wants to do with a device, for policy.
+// wish returns the policy request for an action of the client on a device.
 func (s *Session) wish(action policy.Action, device policy.Number) policy.Request {
 	return policy.Request{Who: s.Identity(), Front: s.front, Action: action, Device: device, At: time.Now()}
 }
 
-// may reports whether the client may do anything of the kind with a canonical device.
+// may reports whether the client may use the action on a canonical device at all.
 func (s *Session) may(action policy.Action, device policy.Number) bool {
 	return s.proxy.policy().Decide(s.wish(action, device)).Allowed
 }
 
-// learn remembers how the client writes a device of its own: it gets it back character by
+// learn remembers how the client writes a device, so that the client gets it back character by
 // character.
 func (s *Session) learn(device policy.Number, written string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, known := s.spelling[device.String()]
 	if known && before == written {
-		return // as mostly
+		return // the usual case
 	}
 	if known || len(s.spelling) < maxSpellings {
-		s.spelling[strings.Clone(device.String())] = strings.Clone(written) // not the whole message
+		s.spelling[strings.Clone(device.String())] = strings.Clone(written) // the originals would keep their whole message in memory
 	}
 	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")
 }
 
-// written returns a canonical device as this client shall see it.
+// written returns a canonical device as this client writes it. The caller holds s.mu.
 func (s *Session) written(device string) string {
 	if w, ok := s.spelling[device]; ok {
 		return w
@@ -214,15 +216,18 @@ func (s *Session) written(device string) string {
 	return device
 }
 
-// Identity returns who the client is: the account of its application session, or else
-// who its front found it to be. The zero value is nobody.
+// Identity returns the account of the client's application session, or else the identity that its
+// front gave. It changes when an application session opens or ends: do not cache it. The zero value
+// means that the client is not identified.
 func (s *Session) Identity() policy.Identity { return *s.who.Load() }
 
-// Close ends the session from the front's side: its monitors go, events that wait
-// for the client are dropped, requests are still answered. Closed is not called.
+// Close closes the session when the client has left properly. Its monitors and registrations stop, and
+// events that wait for the client are dropped; requests still get their responses. [Client.Closed] is
+// not called. reason goes to the log; nil means none.
 func (s *Session) Close(reason error) { s.close(reason, false) }
 
-// Lose is Close for a client that has not taken leave: it may be back in a moment.
+// Disconnected is [Session.Close] for a client whose connection failed without a goodbye. Its monitors
+// stay at the links for Config.Linger, so that a client that reconnects can reuse them.
 func (s *Session) Disconnected(reason error) { s.close(reason, true) }
 
 func (s *Session) close(reason error, lost bool) {
@@ -233,7 +238,7 @@ func (s *Session) close(reason error, lost bool) {
 	}
 }
 
-// end ends the session from the core's side.
+// disconnect closes the session from the core's side.
 func (s *Session) disconnect(reason error) {
 	entry := s.entry("closed")
 	if who := s.Identity(); s.teardown(false) {
@@ -244,7 +249,7 @@ func (s *Session) disconnect(reason error) {
 	}
 }
 
-// ended reports whether the session is over.
+// ended reports whether the session is closed.
 func (s *Session) ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,8 +277,8 @@ func (s *Session) teardown(lost bool) bool {
 	return true
 }
 
-// release ends the session's monitors and registrations; lost is whether the client has not
-// taken leave.
+// release stops the session's monitors and registrations; lost says that the client disconnected
+// uncleanly.
 func (s *Session) release(lost bool) {
 	s.mu.Lock()
 	monitors := make([]*clientMonitor, 0, len(s.monitors))
@@ -291,9 +296,8 @@ func (s *Session) release(lost bool) {
 	}
 }
 
-// deliver puts a message into the client's queue; translate makes it the client's
-// own while the order is fixed. An overflow ends the session: no event is dropped
-// silently.
+// deliver appends a message to the client's queue. The caller has already translated it, so that the
+// order is fixed here. An overflow closes the session: no event is dropped silently.
 func (s *Session) deliver(d delivery) {
 	if d.msg != nil {
 		d.size = d.msg.Size()
@@ -321,7 +325,7 @@ func (s *Session) deliver(d delivery) {
 			defer s.proxy.errands.end()
 			s.drain()
 		}()
-	case start: // Run has returned: whoever answers so late passes it on
+	case start: // Run has returned: the late caller delivers the response itself
 		s.drain()
 	}
 	if cut {
@@ -332,13 +336,13 @@ func (s *Session) deliver(d delivery) {
 	}
 }
 
-// charge counts octets that wait for the client, or, below 0, wait no more; s.mu is held.
+// charge adds octets to the size of the queue; a negative number subtracts. The caller holds s.mu.
 func (s *Session) charge(octets int) {
 	s.queued += octets
 	s.proxy.queued.Add(int64(octets))
 }
 
-// dropEvents takes events out of the queue; s.mu is held.
+// dropEvents removes events from the queue. The caller holds s.mu.
 func (s *Session) dropEvents() {
 	s.queue = slices.DeleteFunc(s.queue, func(d delivery) bool {
 		if d.reply == nil {
@@ -348,8 +352,8 @@ func (s *Session) dropEvents() {
 	})
 }
 
-// cutOff begins to end a session whose client does not take its events, and reports whether it had
-// not begun before: disconnectSlow must follow. What waits gives its room back at once. s.mu is held.
+// cutOff begins to close a session whose client is too slow and frees the memory of its events. It
+// returns true the first time; the caller then calls disconnectSlow. The caller holds s.mu.
 func (s *Session) cutOff() bool {
 	if s.closed || s.full {
 		return false
@@ -359,14 +363,15 @@ func (s *Session) cutOff() bool {
 	return true
 }
 
-// disconnectSlow ends a session that is cut off; not at once, for the caller may hold a monitor's lock.
+// disconnectSlow closes a session that is cut off. It does so in a goroutine, because the caller may
+// hold a monitor's lock.
 func (s *Session) disconnectSlow() {
 	s.proxy.stats.Overflows.Add(1)
-	s.proxy.spawn(func() { s.disconnect(ErrSlow) }) // where it is too late, all sessions end
+	s.proxy.spawn(func() { s.disconnect(ErrSlow) }) // if Run has ended, all sessions close anyway
 }
 
-// relieve cuts off sessions until what waits for all of them fits, those first for which most
-// waits.
+// relieve cuts off the sessions with the longest queues until all queues together fit
+// Config.QueuesOctets.
 func (p *Proxy) relieve() {
 	p.relief.Lock()
 	defer p.relief.Unlock()
@@ -383,7 +388,7 @@ func (p *Proxy) relieve() {
 		}
 		p.mu.Unlock()
 		if largest == nil {
-			return // only answers wait, which the limit of outstanding requests bounds
+			return // only responses wait, which MaxOutstanding limits
 		}
 		largest.mu.Lock()
 		cut := largest.cutOff()
@@ -395,13 +400,13 @@ func (p *Proxy) relieve() {
 }
 
 // errands counts what Run waits for before it returns: calls of Request, and sessions that deliver.
-// Run has one of its own, which it ends last.
+// Run itself holds one and releases it last.
 type errands struct {
 	open atomic.Int64
-	done chan struct{} // closed when none is open
+	done chan struct{} // closed when the count reaches zero
 }
 
-// begin begins an errand; false when Run has returned.
+// begin adds one; it returns false after Run has returned.
 func (e *errands) begin() bool {
 	for {
 		n := e.open.Load()
@@ -420,16 +425,15 @@ func (e *errands) end() {
 	}
 }
 
-// drain delivers until the queue is empty. It lives only that long: an idle
-// session has no goroutine.
+// drain delivers until the queue is empty. It runs only that long: an idle session has no goroutine.
 func (s *Session) drain() {
 	for s.deliverNext() {
 		continue
 	}
 }
 
-// deliverNext gives the client the first of what waits, and reports whether there was something. A
-// panic of the front ends the session; the replies that wait are called nevertheless.
+// deliverNext delivers the first message of the queue and reports whether there was one. A panic of
+// the front closes the session; later responses are delivered nevertheless.
 func (s *Session) deliverNext() (more bool) {
 	defer share.Survive(s.proxy.cfg.Log, "delivery to a client", func(err error) {
 		more = true
@@ -449,7 +453,7 @@ func (s *Session) deliverNext() (more bool) {
 	s.mu.Unlock()
 	switch {
 	case d.reply != nil:
-		_ = d.after.Wait() // what cannot be written has happened nevertheless: the client is told the truth
+		_ = d.after.Wait() // the request was carried out even if the audit line could not be written, so the client gets the true response
 		d.reply(d.msg)
 	case !closed && d.msg != nil:
 		s.client.Event(d.msg)
@@ -460,14 +464,14 @@ func (s *Session) deliverNext() (more bool) {
 	return true
 }
 
-// send gives the client a request of the switching function.
+// send sends the client a request of the switching function.
 func (s *Session) send(message any) {
 	msg := uacsta.Encode(message, uacsta.Edition3)
 	s.translate(msg, "")
 	s.deliver(delivery{msg: msg})
 }
 
-// uses reports whether a link concerns the session.
+// uses reports whether the state of a link concerns the session.
 func (s *Session) uses(t *managedLink) bool {
 	if s.locked() {
 		return false
@@ -478,7 +482,7 @@ func (s *Session) uses(t *managedLink) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.registered != nil && s.line.IsZero() {
-		return true // it asked to be told, and names no line that would say of which link
+		return true // it registered for SystemStatus and has no line to select a link
 	}
 	for _, cm := range s.monitors {
 		if cm.monitor.managed == t {
@@ -488,7 +492,7 @@ func (s *Session) uses(t *managedLink) bool {
 	return false
 }
 
-// texts returns numbers as they are written down.
+// texts returns the canonical forms of numbers, without zero ones.
 func texts(numbers ...policy.Number) []string {
 	var list []string
 	for _, n := range numbers {
@@ -499,8 +503,7 @@ func texts(numbers ...policy.Number) []string {
 	return list
 }
 
-// owner is whom the session is counted for: its identity, or, of who has none yet, the
-// address.
+// owner returns what the session counts against: its identity, or the address of a client without one.
 func (s *Session) owner() use {
 	if s.own.Name == "" {
 		return use{from: share.Of(s.addr)}

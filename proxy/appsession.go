@@ -11,46 +11,47 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Application sessions (ECMA-354) settle the edition, and a time after which a client
-// that has not reset it is gone: its monitors and registrations end. Where accounts are
-// kept, they say who the client is.
+// An application session (ECMA-354) settles the edition and a duration. If the client does not reset
+// the timer within that duration, its monitors and registrations end. With accounts, an application
+// session also identifies the client.
 
-// SessionMode is whether clients open application sessions.
+// SessionMode says whether clients of a front open application sessions.
 type SessionMode int
 
 // The modes.
 const (
-	SessionsOff       SessionMode = iota // they may; nobody looks at a name or a password
-	SessionsOptional                     // they may; a name and a password are looked at
-	SessionsMandatory                    // they must, with name and password, before anything else
+	SessionsOff       SessionMode = iota // optional; names and passwords are ignored
+	SessionsOptional                     // optional; a name and password, if given, are checked
+	SessionsMandatory                    // required, with name and password, before any other request
 )
 
-// ErrBusy is what Accounts return when they cannot look at a password now.
+// ErrBusy is the error of [Accounts] when it cannot check a password now.
 var ErrBusy = errors.New("busy")
 
-// Accounts says who an application is.
+// Accounts authenticates applications.
 type Accounts interface {
-	// Check returns the account if all three are right. It may block.
+	// Check returns the account that application, name and password belong to. It may block.
 	Check(ctx context.Context, application, name, password string, from netip.Addr) (Account, error)
-	// Holds reports whether an account is still what it was when a client logged in to it:
-	// it is there, and its password is the same.
+	// Holds reports whether an account still exists with the password that it had when Check returned
+	// it.
 	Holds(Account) bool
 }
 
 // Account is an account that a client has logged in to. The zero value is none.
 type Account struct {
 	Name string
-	Seal [32]byte // another one when the password is another; it does not tell the password
+	Seal [32]byte // changes with the password and does not reveal it
 }
 
-// ApplicationSessions says what is granted. Zero values take defaults.
+// ApplicationSessions holds the limits of application sessions. Zero values take the defaults given
+// here.
 type ApplicationSessions struct {
-	Duration    time.Duration // to who does not ask for one; 1 h
-	MaxDuration time.Duration // 24 h
-	Max         int           // of all clients; 2000
-	MaxAccount  int           // of one account; 500
-	Tries       int           // logins and requests without one that are refused before the connection ends; 5
-	LoginTime   time.Duration // in which a client must open one that has to; 30 s
+	Duration    time.Duration // if the client requests none; 1 h
+	MaxDuration time.Duration // at most; 24 h
+	Max         int           // application sessions of all clients; 2000
+	MaxAccount  int           // application sessions of one account; 500
+	Tries       int           // failed logins, and requests refused for want of a login, before the session closes; 5
+	LoginTime   time.Duration // within which a client must open a required application session; 30 s
 }
 
 func (a *ApplicationSessions) setDefaults() {
@@ -69,22 +70,22 @@ func (a *ApplicationSessions) setDefaults() {
 	}
 }
 
-// granted is the duration that a client gets, of what it asked for in seconds.
+// granted returns the duration for a client that requests seconds; 0 means that it requests none.
 func (a *ApplicationSessions) granted(seconds int) time.Duration {
 	if seconds <= 0 {
 		return min(a.Duration, a.MaxDuration)
 	}
-	return time.Duration(min(seconds, int(a.MaxDuration/time.Second))) * time.Second // first the limit: a huge number must not wrap
+	return time.Duration(min(seconds, int(a.MaxDuration/time.Second))) * time.Second // min first: a huge number must not overflow
 }
 
 // appSession is a client's application session.
 type appSession struct {
 	id      string
-	account Account // the zero value without
+	account Account // the zero value: not authenticated
 	timer   *time.Timer
 }
 
-// Why a client is cut off.
+// Reasons to close a session or refuse a request.
 var (
 	errNoLogin  = errors.New("no application session was opened in time")
 	errStrikes  = errors.New("too many requests and logins without an application session")
@@ -92,7 +93,7 @@ var (
 	errSecurity = uacsta.Refuse(uacsta.Security, uacsta.Generic)
 )
 
-// The reasons that ECMA-354 defines.
+// The error codes of ECMA-354.
 const (
 	invalidInfo         = "invalidApplicationInfo"
 	versionNotSupported = "requestedProtocolVersionNotSupported"
@@ -102,13 +103,13 @@ const (
 	timerExpired        = "sessionTimerExpired"
 )
 
-// ofAppSessions are the requests that a client may make without an application session.
+// ofAppSessions are the requests that need no application session.
 var ofAppSessions = map[string]bool{uacsta.NameStartApplicationSession: true, uacsta.NameStopApplicationSession: true, uacsta.NameResetApplicationSessionTimer: true}
 
-// bound reports whether the client has to have an application session.
+// bound reports whether the client must have an application session.
 func (s *Session) bound() bool { return s.mode == SessionsMandatory || s.own.Name == "" }
 
-// locked reports whether it has to have one, and has none.
+// locked reports whether the client must have an application session and has none.
 func (s *Session) locked() bool {
 	if !s.bound() {
 		return false
@@ -118,7 +119,7 @@ func (s *Session) locked() bool {
 	return s.app == nil
 }
 
-// expectLogin ends a session that has to open an application session and does not.
+// expectLogin closes the session after LoginTime if it still has no required application session.
 func (s *Session) expectLogin() {
 	if !s.bound() {
 		return
@@ -134,8 +135,8 @@ func (s *Session) expectLogin() {
 	}
 }
 
-// strike refuses a request of a client that must open an application session first;
-// after a few the client is cut off.
+// strike refuses a request of a client that must open an application session first. After Tries of
+// them the session closes.
 func (s *Session) strike(answer answerer) {
 	answer(nil, errSecurity)
 	s.countStrike()
@@ -151,23 +152,23 @@ func (s *Session) countStrike() {
 	}
 }
 
-// heldRequest is a request that came while the session was busy.
+// heldRequest is a request that arrived while the session was busy.
 type heldRequest struct {
 	req    *uacsta.Message
 	answer answerer
 }
 
-// hold keeps a request while the session is busy.
+// hold keeps a request while the session is busy. It returns false if the session is not busy.
 func (s *Session) hold(req *uacsta.Message, answer answerer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy {
-		s.held = append(s.held, heldRequest{req, answer}) // as many as may be outstanding
+		s.held = append(s.held, heldRequest{req, answer}) // MaxOutstanding limits them
 	}
 	return s.busy
 }
 
-// resume answers what was held.
+// resume handles the held requests in order.
 func (s *Session) resume() {
 	for {
 		s.mu.Lock()
@@ -191,11 +192,11 @@ func refuseStart(why string) *uacsta.Message {
 	return uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: why}}, uacsta.Edition3)
 }
 
-// aside goes on with a request where that may take a while: on a goroutine that answers what
-// comes meanwhile, and is held, when that is over.
+// aside runs the rest of a request that may take a while in a goroutine. Further requests of the
+// session are held until it ends.
 func (s *Session) aside(answer answerer, do func()) {
 	s.mu.Lock()
-	there := s.busy // the request was held, and this is that goroutine
+	there := s.busy // the request was held, and this is already that goroutine
 	s.busy = true
 	s.mu.Unlock()
 	if there {
@@ -214,7 +215,7 @@ func (s *Session) aside(answer answerer, do func()) {
 	answer(nil, errLinkDown)
 }
 
-// startAppSession answers StartApplicationSession. A second one replaces the first.
+// startAppSession serves StartApplicationSession. A second one replaces the first.
 func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	var start uacsta.StartApplicationSession
 	if err := req.Decode(&start); err != nil {
@@ -266,7 +267,7 @@ func (s *Session) refuseLogin(name string, err error, answer answerer) {
 	s.countStrike()
 }
 
-// grant opens an application session, of an account where there is a name.
+// grant opens an application session, for an account if it has a name.
 func (s *Session) grant(account Account, version string, duration time.Duration, answer answerer) {
 	who := s.own
 	if account.Name != "" {
@@ -278,7 +279,7 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	}
 	limits := &s.proxy.cfg.Sessions
 	most := limits.MaxAccount
-	if account.Name == "" { // those without are no account's
+	if account.Name == "" { // without an account, MaxAccount does not apply
 		most = limits.Max
 	}
 	if !s.proxy.apps.take(account.Name, most, limits.Max) {
@@ -291,14 +292,14 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	replaced := s.endAppSession()
 	changed := replaced || s.Identity() != who
 	if s.closed {
-		s.proxy.apps.give(account.Name) // this one ends at once
+		s.proxy.apps.give(account.Name) // the session has closed: the application session ends at once
 	} else {
 		s.namespace, s.app, s.strikes = version, a, 0
 		a.timer = time.AfterFunc(duration, func() { s.terminate(a, uacsta.SessionTermReason{DefinedTermReason: timerExpired}) })
 		s.who.Store(&who)
 	}
 	s.mu.Unlock()
-	if changed { // what the client had, it had as somebody else
+	if changed { // monitors and registrations belong to the previous identity
 		s.release(false)
 	}
 	s.note(s.entry("identified"))
@@ -306,11 +307,11 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),
 	}, uacsta.Edition3), nil)
-	s.recheckAccount() // it may have changed since the password was looked at
+	s.recheckAccount() // the account may have changed since its password was checked
 }
 
-// recheckAccount ends an application session whose account has another password now, or is
-// not there any more. It returns the application session that there is then.
+// recheckAccount ends an application session whose account has been removed or has another password
+// now. It returns the remaining application session, or nil.
 func (s *Session) recheckAccount() *appSession {
 	s.mu.Lock()
 	app := s.app
@@ -322,8 +323,8 @@ func (s *Session) recheckAccount() *appSession {
 	return nil
 }
 
-// endAppSession forgets the application session, and reports whether there was one; s.mu is
-// held.
+// endAppSession removes the application session and reports whether there was one. The caller holds
+// s.mu.
 func (s *Session) endAppSession() bool {
 	if s.app == nil {
 		return false
@@ -350,14 +351,14 @@ func (s *Session) terminate(a *appSession, why uacsta.SessionTermReason) {
 	s.endIfBound()
 }
 
-// endIfBound ends a session that may do nothing any more, after what waits for it.
+// endIfBound closes a session that must have an application session, after its queue.
 func (s *Session) endIfBound() {
 	if s.bound() {
 		s.deliver(delivery{last: errStopped})
 	}
 }
 
-// stopAppSession answers StopApplicationSession.
+// stopAppSession serves StopApplicationSession.
 func (s *Session) stopAppSession(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	ended := s.app != nil && s.app.id == req.Text("sessionID") && s.endAppSession()
@@ -371,7 +372,7 @@ func (s *Session) stopAppSession(req *uacsta.Message, answer answerer) {
 	s.endIfBound()
 }
 
-// resetAppSession answers ResetApplicationSessionTimer.
+// resetAppSession serves ResetApplicationSessionTimer.
 func (s *Session) resetAppSession(req *uacsta.Message, answer answerer) {
 	var reset uacsta.ResetApplicationSessionTimer
 	if err := req.Decode(&reset); err != nil {

@@ -11,32 +11,31 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Some services open something that lasts, under a reference: a snapshot that comes in
-// segments, a collection of digits, call detail records, a vendor's private services. What
-// the switching function sends under its reference reaches the client that opened it,
-// under the client's.
+// Some services open something that lasts, under a reference: a segmented snapshot, digit collection,
+// call detail records, private services. The core forwards the switch's messages under that reference
+// to the client that opened it, under the client's own reference.
 
-// association is such a thing.
+// association is what such a service has opened.
 type association struct {
 	kind    *kindOfAssociation
-	session *Session // nil for one of the core's own
-	life    *life    // of the link
-	ref     string   // the client's
+	session *Session // nil for the core's own
+	life    *life    // the link's, in which linkRef is valid
+	ref     string   // the client's reference
 	linkRef string
-	device  policy.Number // that the right to it is a right to ...
+	device  policy.Number // the client needs the right to action on device
 	action  policy.Action
-	take    func(*uacsta.Message) // for the core's own
-	limit   *time.Timer           // until its next segment comes; nil where it lasts
-	parts   int                   // segments that have come; guarded by life.mu
+	take    func(*uacsta.Message) // receives the messages of the core's own
+	limit   *time.Timer           // runs until the next segment; nil if it does not expire
+	parts   int                   // segments received; guarded by life.mu
 }
 
-// kindOfAssociation says how messages name it.
+// kindOfAssociation says how messages refer to a kind of association.
 type kindOfAssociation struct {
-	element string                     // that holds the reference
-	within  string                     // element around it in the answer that opens it; "" for none
-	ends    []string                   // messages, of either side, that end it
-	cancel  func(linkRef string) any   // the request that ends it at the link; nil where it ends by itself
-	aborted func(clientRef string) any // what the client is told when the link is gone; nil where nothing
+	element string                     // contains the reference
+	within  string                     // the element around it in the response that opens it; "": none
+	ends    []string                   // messages of either side that end it
+	cancel  func(linkRef string) any   // the request that ends it at the link; nil: it ends by itself
+	aborted func(clientRef string) any // what the client gets when the link goes down; nil: nothing
 }
 
 var (
@@ -59,13 +58,13 @@ var (
 	}
 )
 
-// openers are the requests whose answer may open one.
+// openers are the requests whose response may open an association.
 var openers = map[string]*kindOfAssociation{
 	uacsta.NameSnapshotDevice: deviceData, uacsta.NameSnapshotCall: deviceData, uacsta.NameStartDataCollection: collection, uacsta.NameStartCDRTransmission: records, uacsta.NameEscapeRegister: escapes,
 }
 
-// lastingKind returns the kind of what an answer opens, where it lasts until it is ended; nil for
-// another answer.
+// lastingKind returns the kind of association that a response opens if it lasts until it is ended; nil
+// for any other response.
 func lastingKind(answer string) *kindOfAssociation {
 	service, is := strings.CutSuffix(answer, "Response")
 	if kind := openers[service]; is && kind != nil && kind.cancel != nil {
@@ -74,7 +73,7 @@ func lastingKind(answer string) *kindOfAssociation {
 	return nil
 }
 
-// underReference are the requests, of either side, that belong to one.
+// underReference are the requests of either side that belong to an association.
 var underReference = map[string]*kindOfAssociation{
 	uacsta.NameSnapshotDeviceData: segments, uacsta.NameSnapshotCallData: segments,
 	uacsta.NameStopDataCollection: collection, uacsta.NameSuspendDataCollection: collection, uacsta.NameResumeDataCollection: collection, uacsta.NameDataCollected: collection,
@@ -83,24 +82,24 @@ var underReference = map[string]*kindOfAssociation{
 	uacsta.NameEscape: escapes, uacsta.NameEscapeRegisterCancel: escapes, uacsta.NameEscapeRegisterAbort: escapes,
 }
 
-// ofSwitch are the requests that name no device because they concern the whole switch:
-// they need the right to control all of it.
+// ofSwitch are the requests that concern the whole switch and name no device. They need the right to
+// control all of it.
 var ofSwitch = map[string]bool{uacsta.NameEscapeRegister: true, uacsta.NameEscape: true, uacsta.NameStartCDRTransmission: true, uacsta.NamePrivateDataVersionSelection: true}
 
 const (
 	maxAssociations = 500              // of one session
-	segmentPause    = 30 * time.Second // the next segment of a client's snapshot must have come in this time
+	segmentPause    = 30 * time.Second // within which the next segment of a client's snapshot must arrive
 )
 
 var errReference = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCrossRefID)
 
-// ends reports whether a message is the last one.
+// ends reports whether a message is the last of the association.
 func (a *association) ends(m *uacsta.Message) bool {
 	return slices.Contains(a.kind.ends, m.Name()) || m.Text("lastSegment") == "true"
 }
 
-// carryUnderReference carries a request that belongs to an association, or one that
-// concerns the whole switch; false when it is neither.
+// carryUnderReference forwards a request that belongs to an association or concerns the whole switch.
+// It returns false for any other request.
 func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool {
 	kind := underReference[req.Name()]
 	if ref := kind.of(req); ref != "" {
@@ -117,7 +116,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 		}
 		req.SetText(kind.element, a.linkRef)
 		a.life.requestIf(s, req, func() error {
-			if there := a.life.associations.of(a.key()); there != a && (there != nil || !last) { // the reference is another's by now
+			if there := a.life.associations.of(a.key()); there != a && (there != nil || !last) { // the reference belongs to another association by now
 				return errReference
 			}
 			return nil
@@ -140,7 +139,7 @@ func (s *Session) carryUnderReference(req *uacsta.Message, answer answerer) bool
 	return true
 }
 
-// of returns the reference in a message, "" when there is none.
+// of returns the reference in a message, or "".
 func (k *kindOfAssociation) of(m *uacsta.Message) string {
 	if k == nil {
 		return ""
@@ -148,8 +147,7 @@ func (k *kindOfAssociation) of(m *uacsta.Message) string {
 	return m.Text(k.element)
 }
 
-// at returns where the reference stands in an answer: some peers leave out what belongs
-// around it.
+// at returns the path of the reference in a response: some peers leave out the element around it.
 func (k *kindOfAssociation) at(m *uacsta.Message) string {
 	if path := k.within + "/" + k.element; k.within != "" && m.Has(path) {
 		return path
@@ -157,8 +155,7 @@ func (k *kindOfAssociation) at(m *uacsta.Message) string {
 	return k.element
 }
 
-// opening returns what takes the answer to a request about a device: it notes the
-// association that it opens, if it does.
+// opening wraps answer so that it enters the association that the response opens, if any.
 func (s *Session) opening(l *life, name string, device policy.Number, answer answerer) answerer {
 	kind := openers[name]
 	if kind == nil {
@@ -179,7 +176,7 @@ func (s *Session) opening(l *life, name string, device policy.Number, answer ans
 			a.limit = time.AfterFunc(segmentPause, a.expire)
 		}
 		s.mu.Lock()
-		fits := !s.closed && len(s.associations) < maxAssociations && s.may(a.action, a.device) // its rights may have gone while the link was thinking
+		fits := !s.closed && len(s.associations) < maxAssociations && s.may(a.action, a.device) // the client's rights may have changed while the request was out
 		if fits {
 			s.associations[a.ref] = a
 		}
@@ -195,7 +192,7 @@ func (s *Session) opening(l *life, name string, device policy.Number, answer ans
 			answer(nil, err)
 			return
 		}
-		if a.moved() { // a reload came between: it may not have found the association in the table
+		if a.moved() { // a reload may not have found the association in the table
 			a.forget()
 			a.cancel()
 			answer(nil, errMoved)
@@ -206,13 +203,13 @@ func (s *Session) opening(l *life, name string, device policy.Number, answer ans
 	}
 }
 
-// ended implements possession: one that is being ended is not in the table any more.
+// ended implements possession: an association that is being ended is no longer in the table.
 func (a *association) ended() bool { return false }
 
-// key is what the association has in the life's table.
+// key returns the key in the life's table.
 func (a *association) key() string { return a.kind.element + " " + a.linkRef }
 
-// enter puts the association into the life's table. A reference that something else has is refused.
+// enter adds the association to the life's table. It refuses a reference that is in use.
 func (a *association) enter() error {
 	err := a.life.associations.enter(a.key(), a)
 	if errors.Is(err, errReferenceUsed) {
@@ -221,7 +218,7 @@ func (a *association) enter() error {
 	return err
 }
 
-// forget takes the association out of the tables.
+// forget removes the association from the tables.
 func (a *association) forget() {
 	if a.session != nil {
 		a.session.mu.Lock()
@@ -234,14 +231,14 @@ func (a *association) forget() {
 	a.life.associations.leave(a.key(), a)
 }
 
-// expire gives up a snapshot whose next segment has not come. The client is told nothing: there is
-// no word for it, and what it has is not the whole.
+// expire drops a snapshot whose next segment has not arrived. CSTA has no message to tell the client,
+// which has not got the last segment.
 func (a *association) expire() {
 	a.life.managed.log.Warn("segmented snapshot incomplete")
 	a.forget()
 }
 
-// another counts a segment, and reports whether it is one too many.
+// another counts a segment and reports whether it exceeds the limit.
 func (a *association) another() bool {
 	if a.limit == nil {
 		return false
@@ -259,12 +256,11 @@ func (a *association) cancel() {
 		req := uacsta.Encode(a.kind.cancel(a.linkRef), uacsta.Edition3)
 		a.life.managed.proxy.spawn(func() {
 			a.life.releaseReference(a.session, req, func() bool { return a.life.associations.of(a.key()) == nil }, func() {})
-		}) // not here: we may be inside the link's own call
+		}) // cancel may run inside a call of the link
 	}
 }
 
-// underReference passes a request of the switching function to whoever opened what it
-// belongs to.
+// underReference forwards a request of the switch to the owner of its association.
 func (t *managedLink) underReference(req *uacsta.Message) error {
 	kind := underReference[req.Name()]
 	a := t.now().associations.of(kind.element + " " + kind.of(req))
@@ -290,7 +286,7 @@ func (t *managedLink) underReference(req *uacsta.Message) error {
 	return nil
 }
 
-// notifyAborted tells whoever opened it that nothing comes any more.
+// notifyAborted tells the owner that no more messages will come.
 func (a *association) notifyAborted() {
 	switch {
 	case a.take != nil:
@@ -300,20 +296,20 @@ func (a *association) notifyAborted() {
 	}
 }
 
-// moved reports whether another link has the device now. A snapshot that is on its way comes to its
-// end nevertheless.
+// moved reports whether a reload has given the device to another link. A snapshot in transit completes
+// nevertheless.
 func (a *association) moved() bool {
 	return a.session != nil && a.kind.cancel != nil && a.session.moved(a.life.managed, a.device)
 }
 
-// withdraw ends what its client may not have any more, and tells both sides.
+// withdraw ends an association that its client has no right on any more, and notifies both sides.
 func (a *association) withdraw() {
 	a.forget()
 	a.cancel()
 	a.notifyAborted()
 }
 
-// endMoved ends what clients have open at the link whose device another link has now.
+// endMoved ends the associations at the link whose device another link has now.
 func (t *managedLink) endMoved() {
 	for _, a := range t.now().associations.list() {
 		if a.moved() {
@@ -322,7 +318,7 @@ func (t *managedLink) endMoved() {
 	}
 }
 
-// endAssociations ends what the session has open.
+// endAssociations ends the session's associations.
 func (s *Session) endAssociations() {
 	s.mu.Lock()
 	open := slices.Collect(maps.Values(s.associations))

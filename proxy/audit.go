@@ -11,22 +11,22 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A request that controls something goes to its link when the audit file has it, and its answer
-// goes to the client when the audit file has that: nobody has an answer that the file does not
-// know of. The session holds later requests while one is written, and its queue waits at an answer
-// for the line that the session noted last; links do not wait.
+// A control request goes to its link once the audit file has it, and its response to the client once
+// the audit file has that: no client has a response that the file does not show. The session holds
+// later requests meanwhile, and its queue waits at a response for the session's last audit line. Links
+// do not wait.
 
-// errAudit refuses what cannot be written down.
+// errAudit refuses a request that cannot be written to the audit file.
 var errAudit = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 
-// entry is a line of the audit file about the session.
+// entry returns an audit entry about the session.
 func (s *Session) entry(kind string) audit.Entry {
 	who := s.Identity()
 	return audit.Entry{Kind: kind, Who: who.Name, How: who.How, Front: s.front, Peer: s.peer, Session: s.id}
 }
 
-// introduce writes down that the session was opened, once it has said who it is and asks for
-// something: whoever connects and closes in a loop leaves no line each time.
+// introduce audits that the session was opened, at its first request as an identified client. A client
+// that only connects and disconnects writes no lines.
 func (s *Session) introduce() {
 	if s.proxy.cfg.Audit == nil || s.Identity().Name == "" {
 		return
@@ -42,7 +42,7 @@ func (s *Session) introduce() {
 	})
 }
 
-// note writes down something about the session.
+// note audits an entry about the session.
 func (s *Session) note(e audit.Entry) {
 	if e.Who == "" {
 		s.proxy.stranger(share.Of(s.addr).String(), e)
@@ -52,7 +52,7 @@ func (s *Session) note(e audit.Entry) {
 	s.noted.Store(s.proxy.cfg.Audit.Note(e))
 }
 
-// noteEnd writes down that the session has ended.
+// noteEnd audits that the session has closed.
 func (s *Session) noteEnd(e audit.Entry, reason error) {
 	if reason != nil {
 		e.Reason = reason.Error()
@@ -67,20 +67,21 @@ func (s *Session) noteEnd(e audit.Entry, reason error) {
 	}
 }
 
-// stranger writes down, or counts, what becomes of a peer that has not said who it is.
+// stranger audits or counts what happens to an unidentified peer.
 func (p *Proxy) stranger(peer string, e audit.Entry) {
 	if addr, err := endpoint(e.Peer); err == nil {
-		e.Peer = addr.String() // one form, whatever the front
+		e.Peer = addr.String() // one form for all fronts
 	}
 	p.cfg.Tally.Note(peer, e)
 }
 
-// Refused writes down that a front let somebody not in; who is whom it pretended to be.
+// Refused records in the audit file that a front refused a client, and why. who is the identity that
+// the client claimed; "" means none.
 func (p *Proxy) Refused(front, peer, who, reason string) {
 	p.stranger(peerOf(peer), audit.Entry{Kind: "refused", Who: who, Front: front, Peer: peer, Reason: reason})
 }
 
-// peerOf is who counts as one peer, of an address with a port, and perhaps a transport before it.
+// peerOf returns the key of a peer, from an address with a port and an optional transport before it.
 func peerOf(peer string) string {
 	addr, err := endpoint(peer)
 	if err != nil {
@@ -89,7 +90,7 @@ func peerOf(peer string) string {
 	return share.Of(addr.Addr()).String()
 }
 
-// endpoint is an address with a port, without the transport that may stand before it.
+// endpoint returns the address with its port, without a transport before it.
 func endpoint(peer string) (netip.AddrPort, error) {
 	if addr, err := netip.ParseAddrPort(peer); err == nil {
 		return addr, nil
@@ -98,13 +99,13 @@ func endpoint(peer string) (netip.AddrPort, error) {
 	return netip.ParseAddrPort(after)
 }
 
-// about puts into an entry what a request is about.
+// about adds to an entry what a request is about.
 func (o *object) about(e audit.Entry) audit.Entry {
 	e.Service, e.Devices, e.Destinations, e.Connections = o.service, texts(o.subjects...), texts(o.destinations...), written(o.connections)
 	return e
 }
 
-// recorded goes on with a request when it is written down, where it has to be.
+// recorded calls do after the request has been audited, if it must be.
 func (s *Session) recorded(o *object, answer answerer, do func(answerer)) {
 	if s.proxy.cfg.Audit == nil || o.action == policy.Observe {
 		do(s.audited(o, answer))
@@ -113,8 +114,8 @@ func (s *Session) recorded(o *object, answer answerer, do func(answerer)) {
 	s.aside(answer, func() { s.record(o, answer, do) })
 }
 
-// record writes down a request that controls something, and goes on with it then. It may take a
-// while. A request that cannot be written down is refused, and one of a client that has left meanwhile.
+// record audits a control request and then calls do, which may take a while. It refuses a request that
+// cannot be audited, or whose client has left meanwhile.
 func (s *Session) record(o *object, answer answerer, do func(answerer)) {
 	if s.proxy.cfg.Audit == nil || o.action == policy.Observe {
 		do(s.audited(o, answer))
@@ -137,8 +138,8 @@ func (s *Session) record(o *object, answer answerer, do func(answerer)) {
 	do(answer)
 }
 
-// audited returns what takes the answer to a request: it writes down what becomes of one that
-// controls something, and of one about a connection that is refused.
+// audited wraps answer so that it audits the outcome of a control request, and of a refused request
+// about a connection.
 func (s *Session) audited(o *object, answer answerer) answerer {
 	switch {
 	case s.proxy.cfg.Audit == nil, o.action == policy.Observe && len(o.connections) == 0:

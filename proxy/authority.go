@@ -13,25 +13,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A right on a device is a right on that device's connections, and on nothing else in the
-// calls that it is in. Knowing a callID gives no right: a request that names a connection is
-// carried out once the core knows that the device is in the call, from what the link has told,
-// or from a snapshot.
+// A right on a device is a right on that device's connections, and on nothing else in its calls. A
+// callID alone gives no right: the core carries out a request about a connection only when it knows,
+// from what the link has reported or from a snapshot, that the device is in the call.
 
-// object is what a request is about, read once: what is decided on, written down and carried
-// out.
+// object is what a request is about. It is read once; policy decides on it, the audit file gets it,
+// and the link carries it out.
 type object struct {
 	service      string
 	action       policy.Action
-	subjects     []policy.Number          // what something is done to
-	destinations []policy.Number          // where calls are sent
-	connections  []uacsta.ConnectionID    // of subjects, with a callID as the client sees it
+	subjects     []policy.Number          // the devices that the request acts on
+	destinations []policy.Number          // where it sends calls
+	connections  []uacsta.ConnectionID    // of subjects, with callIDs as the client sees them
 	spelling     map[policy.Number]string // of subjects, as the client writes them
-	settle       func(error)              // notes whether digits were dialled; nil: there are none
+	settle       func(error)              // records whether digits were dialled; nil: there are none
 }
 
-// read puts the devices of a request into canonical form, completes its connections, and says
-// what it is about; others are subjects that are named otherwise. Its errors are refusals.
+// read puts the devices of a request into canonical form, completes its connections, and returns what
+// it is about. others are subjects that the message does not name. Errors are refusals.
 func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, error) {
 	svc := uacsta.ServiceOf(req.Name())
 	o := object{service: req.Name(), action: ActionOf(req.Name()), subjects: others}
@@ -75,7 +74,7 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		d.Set(cmp.Or(digits, n.String()), "")
 	}
 	if o.service == uacsta.NameSetForwarding && len(o.destinations) == 0 && req.Text("activateForward") == "true" {
-		o.destinations = []policy.Number{policy.Whole} // the number that the switch has kept, whatever it is
+		o.destinations = []policy.Number{policy.Whole} // the number that the switch has stored, whichever it is
 	}
 	for _, c := range req.Connections() {
 		if c.CallID() != "" && c.DeviceID() != "" {
@@ -94,8 +93,8 @@ func (s *Session) examine(req *uacsta.Message, others ...policy.Number) (object,
 	return o, err
 }
 
-// named are the connections of a request as they stand in it, for the audit file: a half may be
-// missing.
+// named returns the connections of a request as they are written, for the audit file. Either half may
+// be missing.
 func named(req *uacsta.Message) []uacsta.ConnectionID {
 	connections := req.Connections()
 	list := make([]uacsta.ConnectionID, 0, len(connections))
@@ -105,14 +104,14 @@ func named(req *uacsta.Message) []uacsta.ConnectionID {
 	return list
 }
 
-// diallingSequence is what DialDigits adds to the number of a call.
+// diallingSequence is the element of DialDigits with the further digits of a call.
 const diallingSequence = "diallingSequence"
 
-// errDialling refuses digits while it is not known which were dialled before.
+// errDialling refuses digits while the previous ones have no response.
 var errDialling = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 
-// dialling reads what DialDigits adds to what was dialled before: the whole number is decided on
-// and written down, the digits alone are carried out (ECMA-269 17.1.13).
+// dialling adds the digits of DialDigits to what was dialled before. Policy and the audit file get the
+// whole number, the link the digits alone (ECMA-269 17.1.13).
 func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (whole policy.Number, digits string, err error) {
 	n, err := (&policy.Numbers{}).Parse(d.ID(), d.Type())
 	if err != nil || !n.Dialable() {
@@ -132,8 +131,8 @@ func (s *Session) dialling(o *object, req *uacsta.Message, d uacsta.Device) (who
 	return whole, n.String(), err
 }
 
-// dials notes what a request dials in its call, and returns what takes the answer: a call that is
-// made by it is known only then.
+// dials wraps answer so that it records what a request dials in its call: a new call is known only by
+// the response.
 func (t *managedLink) dials(o *object, answer answerer) answerer {
 	if len(o.destinations) != 1 {
 		return answer
@@ -151,15 +150,15 @@ func (t *managedLink) dials(o *object, answer answerer) answerer {
 	return answer
 }
 
-// callable reports whether a call may be sent to something that is no number: a device of
-// ours, or a name that nobody takes for a number.
+// callable reports whether a call may be sent to a device that is not a number: one of the switch, or
+// a name that nobody takes for a number.
 func callable(numbers *policy.Numbers, n policy.Number) bool {
 	first := n.String()[0]
 	_, kind := policy.Element(n.String())
 	return numbers.Known(n.String()) || first|0x20 >= 'a' && first|0x20 <= 'z' && kind == ""
 }
 
-// invalidNumber is the error value for an identifier that is none (ECMA-269 clause 12.2).
+// invalidNumber returns the error value for an invalid identifier (ECMA-269 clause 12.2).
 func invalidNumber(path string, destination bool) string {
 	switch path {
 	case "callingDevice":
@@ -175,10 +174,10 @@ func invalidNumber(path string, destination bool) string {
 	return uacsta.InvalidDeviceID
 }
 
-// completeConnections gives a connection that is a callID alone its device: the one device of
-// the client's that is in the call. A client whose line is known apart from its requests means
-// its own connection also where it names another party's: some repeat the device of the last
-// event, whoever that was.
+// completeConnections adds the device to connections that are a callID alone: the one device in the
+// call that the client has a right on. A client whose line is named apart from its requests
+// (Opening.Named) means its own connection even if it names another party's: some repeat the device of
+// the last event.
 func (s *Session) completeConnections(req *uacsta.Message) error {
 	for _, c := range req.Connections() {
 		device := c.DeviceID()
@@ -200,11 +199,11 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 	return nil
 }
 
-// ownIn returns the device of the client's that is in a call: its line, or the only one that it
-// may observe, or control, as the request does.
+// ownIn returns the client's device in a call: its line, or else the only party on which it has the
+// right to action.
 func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, bool) {
 	if !s.line.IsZero() {
-		return s.line, true // whether it is in the call is asked next
+		return s.line, true // whether it is in the call is checked later
 	}
 	var own []policy.Number
 	for _, t := range s.proxy.list() {
@@ -220,7 +219,7 @@ func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, boo
 	return own[0], true
 }
 
-// check asks policy about every device that a request is about.
+// check asks policy about every subject of a request.
 func (s *Session) check(o *object) error {
 	asked := o.subjects
 	if len(asked) == 0 && len(o.destinations) > 0 {
@@ -237,15 +236,15 @@ func (s *Session) check(o *object) error {
 	return nil
 }
 
-// wishOf is what the client wants to do to one device, for policy.
+// wishOf returns the policy request for one device.
 func (s *Session) wishOf(o *object, device policy.Number) policy.Request {
 	ask := s.wish(o.action, device)
 	ask.Service, ask.Destinations = o.service, o.destinations
 	return ask
 }
 
-// permit asks policy about one device of a request, and takes one from the rate of the rule that
-// allows.
+// permit asks policy about one device of a request and counts it against the rate of the rule that
+// allows it.
 func (s *Session) permit(o *object, device policy.Number) error {
 	p, ask, svc := s.proxy, s.wishOf(o, device), uacsta.ServiceOf(o.service)
 	decision := p.policy().Decide(ask)
@@ -267,20 +266,19 @@ func (s *Session) permit(o *object, device policy.Number) error {
 	return refusal
 }
 
-// heardGrace is how long what was heard of a party of a call holds, where no monitor would tell
-// that it has left: as long as it takes to answer what was just heard.
+// heardGrace is how long a report about a party of a call is valid without a monitor that would report
+// its leaving: long enough to respond to an event.
 const heardGrace = 2 * time.Second
 
-// asks returns the link that must say who is in the calls of a request before it is carried
-// out; nil where nothing is to be asked. A link that keeps calls itself checks connections
-// when it carries out a request.
+// asks returns the link that must confirm the connections of a request before it is carried out; nil
+// if there is no need. A ConnectionKeeper checks connections itself.
 func (s *Session) asks(o *object) *managedLink {
 	if len(o.connections) == 0 || len(o.subjects) == 0 {
 		return nil
 	}
 	t := s.proxy.route(o.subjects[0])
 	if t == nil {
-		return nil // it is refused
+		return nil // the request will be refused
 	}
 	if o.service == uacsta.NameClearCall {
 		return t
@@ -309,8 +307,8 @@ func (t *managedLink) holds(c uacsta.ConnectionID) bool {
 	return m != nil && m.currentSince(heard)
 }
 
-// stillMay reports whether the client is who it was when its request was checked, is there, and
-// may do it still: asking the link takes a while.
+// stillMay reports whether the session is still open, has the same identity, and may still make the
+// request. Asking the link takes a while.
 func (s *Session) stillMay(o *object, who policy.Identity) bool {
 	s.mu.Lock()
 	closed := s.closed
@@ -320,9 +318,8 @@ func (s *Session) stillMay(o *object, who policy.Identity) bool {
 	})
 }
 
-// verify asks the link whether the connections of a request are there, and of a call that is to
-// be cleared as a whole who is in it: the right on one device is no right to throw others out
-// of a conference.
+// verify asks the link whether the connections of a request exist. For ClearCall it also asks who is
+// in the call: the right on one device is no right to remove others from a conference.
 func (s *Session) verify(t *managedLink, o *object) error {
 	_, keeps := t.link.(ConnectionKeeper)
 	for _, c := range o.connections {
@@ -351,8 +348,8 @@ func (s *Session) verify(t *managedLink, o *object) error {
 	return nil
 }
 
-// devicesIn asks the link which devices are in a call. Where it refuses to say, those that were
-// heard of are. by is the client that it is asked for.
+// devicesIn asks the link which devices are in a call. If it refuses, the devices that it has reported
+// count. by is the client; nil means the core.
 func (t *managedLink) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
@@ -371,8 +368,8 @@ func (t *managedLink) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]
 	return now.devices, nil
 }
 
-// inCall asks the link whether a device is in a call. Of a link that takes no snapshots what was
-// heard of the call counts. by is the client that it is asked for, nil the core.
+// inCall asks the link whether a device is in a call. For a link without snapshots, what it has
+// reported counts. by is the client; nil means the core.
 func (t *managedLink) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
@@ -387,13 +384,13 @@ func (t *managedLink) inCall(by *Session, c uacsta.ConnectionID) (bool, error) {
 	}), err
 }
 
-// isIn reports whether a device is in a call for certain.
+// isIn reports whether a device is certainly in a call.
 func (t *managedLink) isIn(by *Session, c uacsta.ConnectionID) bool {
 	in, err := t.inCall(by, c)
 	return in && err == nil
 }
 
-// refused counts, writes down and logs a request that the core refuses.
+// refused counts, audits and logs a request that the core refuses.
 func (s *Session) refused(o *object, reason string) {
 	s.proxy.stats.Denials.Add(1)
 	e := o.about(s.entry("refused"))
@@ -403,11 +400,11 @@ func (s *Session) refused(o *object, reason string) {
 	s.proxy.cfg.Log.Warn("request denied", "service", o.service, "identity", s.Identity().String(), "devices", e.Devices, "destinations", e.Destinations, "connections", e.Connections, "peer", s.peer, "reason", e.Reason)
 }
 
-// maxNamed is how many devices, destinations and connections of a refused request are named.
+// maxNamed limits the devices, destinations and connections in the audit entry of a refused request.
 const maxNamed = 8
 
-// brief cuts what a refused request is about down to what is told of it: its sender may write as
-// much as it likes, and nothing of it is carried out.
+// brief shortens the audit entry of a refused request: its sender controls its length, and nothing of
+// it is carried out.
 func brief(e audit.Entry) audit.Entry {
 	for _, list := range []*[]string{&e.Devices, &e.Destinations, &e.Connections} {
 		if len(*list) > maxNamed {
@@ -421,7 +418,7 @@ func brief(e audit.Entry) audit.Entry {
 	return e
 }
 
-// written is how connections stand in the audit file.
+// written returns connections as the audit file has them.
 func written(connections []uacsta.ConnectionID) []string {
 	list := make([]string, 0, len(connections))
 	for _, c := range connections {

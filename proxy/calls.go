@@ -13,11 +13,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// calls is what the core knows of the calls at one link: under which callID clients see
-// each, and which devices are in it. It learns from all that the link sends: events, answers
-// and snapshots. A callID of the link keeps its number for clients while the table has room
-// for it; those that nothing was heard of for longest go first, of calls that are over before
-// others.
+// calls records what the core knows of the calls at one link: the callID under which clients see each,
+// and the devices in it. It learns from events, responses and snapshots. A callID of the link keeps
+// its number for clients as long as the table has room. The calls that were reported longest ago are
+// dropped first, cleared ones before others.
 type calls struct {
 	refs *references
 
@@ -25,10 +24,10 @@ type calls struct {
 	byLink  map[string]*knownCall
 	byParty map[string]map[*knownCall]struct{}
 	byShown map[string]*knownCall
-	living  list.List // of *knownCall, the last heard of in front
+	living  list.List // of *knownCall, the most recently reported first
 	over    list.List
-	octets  int // of memory that all take
-	most    int // of them
+	octets  int // memory of all calls
+	most    int // limit of octets
 }
 
 // knownCall is one call.
@@ -36,26 +35,26 @@ type knownCall struct {
 	link, shown string
 	parties     map[string]heardParty // by canonical device
 	dialled     string                // what clients have dialled in it so far
-	dialling    bool                  // more is on its way: what the number is then, the answer says
+	dialling    bool                  // further digits are out: the response settles the number
 	place       *list.Element
 	in          *list.List
 }
 
-// heardParty is what was heard last of a device in a call.
+// heardParty is the last report about a device in a call.
 type heardParty struct {
 	at    time.Time
-	state uacsta.LocalConnectionState // callmodel.Unclear where nobody said
+	state uacsta.LocalConnectionState // callmodel.Unclear if not reported
 }
 
 const (
 	maxLiving = 100000
 	maxOver   = 10000
-	maxKnown  = 16   // devices of one call that are kept in mind; the link is asked for others
-	maxCallID = 1024 // octets; a longer one is of no call that anybody can ask for
+	maxKnown  = 16   // recorded devices of one call; for others the link is asked
+	maxCallID = 1024 // octets; clients cannot refer to a longer one
 	maxDevice = 255  // octets
 
-	maxCallOctets = 96 << 20 // that all calls of a link take in memory
-	// What they take apart from their texts.
+	maxCallOctets = 96 << 20 // memory of all calls of a link
+	// Their size without their texts.
 	knownCallSize  = 600
 	knownPartySize = 250
 )
@@ -64,11 +63,11 @@ func newCalls(refs *references) *calls {
 	return &calls{mu: lock{rank: ofLife}, refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byParty: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
 }
 
-// of returns the call with a callID of the link; c.mu is held.
+// of returns the call with a callID of the link, and adds it if necessary. The caller holds c.mu.
 func (c *calls) of(link string) *knownCall {
 	k := c.byLink[link]
 	if k == nil {
-		link = strings.Clone(link) // or the whole message would be kept with it
+		link = strings.Clone(link) // the original would keep its whole message in memory
 		k = &knownCall{link: link, shown: c.refs.next(), parties: map[string]heardParty{}}
 		c.byLink[link], c.byShown[k.shown] = k, k
 		c.octets += knownCallSize + len(link)
@@ -77,8 +76,8 @@ func (c *calls) of(link string) *knownCall {
 	return k
 }
 
-// file puts a call in front of those of its kind, and forgets what there is no room for;
-// c.mu is held.
+// file moves a call to the front of its list and drops calls that exceed the limits. The caller holds
+// c.mu.
 func (c *calls) file(k *knownCall) {
 	in, room := &c.living, maxLiving
 	if len(k.parties) == 0 {
@@ -99,12 +98,12 @@ func (c *calls) file(k *knownCall) {
 		if oldest := c.over.Back(); oldest != nil && oldest != k.place {
 			c.drop(oldest)
 		} else {
-			c.drop(c.living.Back()) // there are others: no call is that large
+			c.drop(c.living.Back()) // it is not k: no call is that large
 		}
 	}
 }
 
-// drop forgets a call; c.mu is held.
+// drop removes a call. The caller holds c.mu.
 func (c *calls) drop(place *list.Element) {
 	k := place.Value.(*knownCall)
 	c.empty(k)
@@ -114,7 +113,8 @@ func (c *calls) drop(place *list.Element) {
 	c.octets -= knownCallSize + len(k.link)
 }
 
-// enter notes that a device is in a call, and in which state, where that is said; c.mu is held.
+// enter records that a device is in a call, and its state; "" keeps the last one. The caller holds
+// c.mu.
 func (c *calls) enter(k *knownCall, device string, state uacsta.LocalConnectionState, now time.Time) {
 	before, known := k.parties[device]
 	if !known {
@@ -132,7 +132,7 @@ func (c *calls) enter(k *knownCall, device string, state uacsta.LocalConnectionS
 	k.parties[device] = heardParty{now, cmp.Or(state, before.state)}
 }
 
-// leave notes that a device is in a call no more; c.mu is held.
+// leave records that a device has left a call. The caller holds c.mu.
 func (c *calls) leave(k *knownCall, device string) {
 	if _, known := k.parties[device]; known {
 		delete(k.parties, device)
@@ -144,14 +144,14 @@ func (c *calls) leave(k *knownCall, device string) {
 	}
 }
 
-// empty forgets who is in a call; c.mu is held.
+// empty removes all devices from a call. The caller holds c.mu.
 func (c *calls) empty(k *knownCall) {
 	for device := range k.parties {
 		c.leave(k, device)
 	}
 }
 
-// leaves reports whether a connection of a message is no more once the message is told.
+// leaves reports whether a message says that one of its connections no longer exists.
 func leaves(message, part string) bool {
 	switch part {
 	case "droppedConnection", "clearedCall", "primaryOldCall", "secondaryOldCall":
@@ -162,8 +162,8 @@ func leaves(message, part string) bool {
 	return false
 }
 
-// show puts the callIDs that clients see into a message of the link, whose devices are
-// canonical, and takes in who is in which call.
+// toClient replaces the callIDs of a message of the link by those that clients see, and records who is
+// in which call. The devices of the message are canonical already.
 func (c *calls) toClient(m *uacsta.Message, now time.Time) {
 	connections := m.Connections()
 	if len(connections) == 0 {
@@ -173,7 +173,7 @@ func (c *calls) toClient(m *uacsta.Message, now time.Time) {
 	whole := name == uacsta.NameCallClearedEvent || name == uacsta.NameTransferedEvent || name == uacsta.NameConferencedEvent
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, leaving := range [2]bool{true, false} { // an old call may go on under its callID
+	for _, leaving := range [2]bool{true, false} { // leaving first: an old call may continue under its callID
 		for _, x := range connections {
 			link, part := x.CallID(), x.Name()
 			if link == "" || leaves(name, part) != leaving {
@@ -199,7 +199,7 @@ func (c *calls) toClient(m *uacsta.Message, now time.Time) {
 	}
 }
 
-// stateIn returns the state that a message says a connection in it is in; "" where it does not.
+// stateIn returns the state that a message reports for one of its connections, or "".
 func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState {
 	switch m.Name() {
 	case uacsta.NameSnapshotDeviceResponse, uacsta.NameSnapshotDeviceData:
@@ -210,8 +210,8 @@ func stateIn(m *uacsta.Message, x uacsta.Connection) uacsta.LocalConnectionState
 	return callmodel.StateAfter(m.Name(), x.Name())
 }
 
-// hide puts the callIDs of the link into a message for it; it returns false where the link has
-// no such call.
+// toLink replaces the callIDs of a request by those of the link. It returns false if the link has no
+// such call.
 func (c *calls) toLink(m *uacsta.Message) bool {
 	connections := m.Connections()
 	if len(connections) == 0 {
@@ -240,7 +240,7 @@ func (c *calls) has(shown string) bool {
 	return c.byShown[shown] != nil
 }
 
-// dial notes what a client has dialled in a call.
+// dial records what a client has dialled in a call.
 func (c *calls) dial(shown, number string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -249,10 +249,10 @@ func (c *calls) dial(shown, number string) {
 	}
 }
 
-// dialMore adds digits to what clients have dialled in a call, and returns all of it. settle takes
-// the answer: digits that were refused were not dialled, and after an answer that does not say
-// whether they were, nobody knows the number any more. Until then, and where it is not known, it
-// returns false: what is decided on would be another number than what the switch has.
+// dialMore appends digits to what clients have dialled in a call and returns the whole number. settle
+// takes the result: refused digits were not dialled, and without a response the number is unknown from
+// then on. dialMore returns false while a result is missing or the number is unknown: policy would
+// decide on another number than the switch has.
 func (c *calls) dialMore(shown, digits string) (all string, settle func(err error), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -275,8 +275,8 @@ func (c *calls) dialMore(shown, digits string) (all string, settle func(err erro
 	}, true
 }
 
-// unanswered reports whether an error leaves open what became of a request: it was not answered in
-// time, or the link went down. Every other refusal says that it was not carried out.
+// unanswered reports whether an error leaves open if the request was carried out: it timed out, or the
+// link went down. Any other refusal means that it was not.
 func unanswered(err error) bool {
 	var refusal *uacsta.Error
 	switch {
@@ -298,7 +298,7 @@ func (c *calls) parties(shown string) []string {
 	return nil
 }
 
-// only takes in a whole snapshot of a device: it is in no other calls.
+// only applies a whole snapshot of a device: the device is in no other calls.
 func (c *calls) only(device string, snapshot *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -317,7 +317,8 @@ func (c *calls) only(device string, snapshot *uacsta.Message) {
 	}
 }
 
-// with returns the calls that a device is known to be in, as clients see them, and its states there.
+// with returns the calls that a device is known to be in, by the callIDs of clients, and its state in
+// each.
 func (c *calls) with(device string) map[string]uacsta.LocalConnectionState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -328,8 +329,7 @@ func (c *calls) with(device string) map[string]uacsta.LocalConnectionState {
 	return in
 }
 
-// heard returns when a device was last heard of in a call; false where it is not known to be in
-// it.
+// heard returns when a device was last reported in a call, and whether it is known to be in it.
 func (c *calls) heard(shown, device string) (at time.Time, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -341,8 +341,7 @@ func (c *calls) heard(shown, device string) (at time.Time, known bool) {
 	return at, known
 }
 
-// forget forgets who is in which call: the link is down, and calls end and begin meanwhile.
-// CallIDs keep their numbers.
+// forget removes all devices from all calls because the link is down. CallIDs keep their numbers.
 func (c *calls) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,34 +7,33 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// listing passes the devices of one or more links on to a client that asked for
-// them (ECMA-269 Get Switching Function Devices). It gets those that it may
-// observe.
+// listing collects the device lists of one or more links for a client (ECMA-269 Get Switching Function
+// Devices). The client gets the devices that it may observe.
 type listing struct {
 	session *Session
-	ref     string // the client's
+	ref     string // the client's cross reference
 	answer  answerer
 	limit   *time.Timer
 
 	mu       lock
-	asked    int              // links that have not answered
-	lists    map[*life]string // those that have not ended, with the link's reference
+	asked    int              // links that have not responded
+	lists    map[*life]string // lists in transit, with the link's reference
 	answered bool
 	done     bool
 	err      error
 	pending  []uacsta.DeviceListItem // for the next segment
-	segments int                     // that the client was sent
-	devices  int                     // that came
+	segments int                     // sent to the client
+	devices  int                     // received from the links
 }
 
 const (
-	listTime      = 30 * time.Second // a link must have sent its list in this time
+	listTime      = 30 * time.Second // within which the links must send their whole lists
 	listSegment   = 50
 	maxListLength = 100000
 	maxListings   = 16 // of one session
 )
 
-// listDevices answers GetSwitchingFunctionDevices.
+// listDevices serves GetSwitchingFunctionDevices.
 func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 	o, err := s.examine(req)
 	if err != nil {
@@ -63,7 +62,7 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 	l := &listing{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), answer: answer, asked: len(links), lists: map[*life]string{}, err: errLinkDown}
 	l.mu.Lock()
 	l.limit = time.AfterFunc(listTime, l.expire)
-	l.settle() // there may be no link at all
+	l.settle() // for the case that there is no link
 	l.mu.Unlock()
 	for _, t := range links {
 		at := t.now()
@@ -71,7 +70,7 @@ func (s *Session) listDevices(req *uacsta.Message, answer answerer) {
 	}
 }
 
-// accepted takes a link's answer.
+// accepted handles a link's response.
 func (l *listing) accepted(at *life, res *uacsta.Message, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,14 +97,14 @@ func (l *listing) accepted(at *life, res *uacsta.Message, err error) {
 	l.settle()
 }
 
-// listed takes a segment of a list.
+// listed handles a segment of a list.
 func (t *managedLink) listed(ev *uacsta.Message) {
 	var segment uacsta.SwitchingFunctionDevices
 	err := ev.Decode(&segment)
 	at := t.now()
 	l := at.lists.of(ev.Text("serviceCrossRefID"))
 	if l == nil {
-		t.proxy.stats.StrayEvents.Add(1) // the list is over
+		t.proxy.stats.StrayEvents.Add(1) // the list has ended
 		return
 	}
 	l.mu.Lock()
@@ -128,8 +127,8 @@ func (t *managedLink) listed(ev *uacsta.Message) {
 	l.settle()
 }
 
-// shows reports whether the client may see a device that a link lists: one that it may observe,
-// and that is the link's.
+// shows reports whether the client gets a device of a link's list: it may observe the device, and the
+// device belongs to the link.
 func (l *listing) shows(t *managedLink, item uacsta.DeviceListItem) bool {
 	if item.DeviceID == nil {
 		return false
@@ -146,16 +145,16 @@ func (l *listing) send(devices []uacsta.DeviceListItem, last bool) {
 	l.session.send(uacsta.SwitchingFunctionDevices{ServiceCrossRefID: l.ref, SegmentID: &number, LastSegment: last, DeviceList: devices})
 }
 
-// end ends the list of a link: what it still sends is not taken.
+// end ends the list of a link. Further segments are ignored.
 func (l *listing) end(at *life) {
 	at.lists.leave(l.lists[at], l)
 	delete(l.lists, at)
 }
 
-// ended implements possession: links are not asked to end a list.
+// ended implements possession. No request ends a list.
 func (l *listing) ended() bool { return false }
 
-// expire ends the listing when links have not sent their lists in time.
+// expire ends the lists that links have not completed in time.
 func (l *listing) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +165,7 @@ func (l *listing) expire() {
 	l.settle()
 }
 
-// lost ends the list of a link that is gone.
+// linkDown ends the list of a link that has gone down.
 func (l *listing) linkDown(at *life) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,8 +173,8 @@ func (l *listing) linkDown(at *life) {
 	l.settle()
 }
 
-// settle ends the listing when every link has answered, and every list has ended: the client gets
-// the last segment, or the refusal. l.mu is held.
+// settle completes the listing once every link has responded and every list has ended: the client gets
+// the last segment, or the refusal. The caller holds l.mu.
 func (l *listing) settle() {
 	if l.asked > 0 || len(l.lists) > 0 || l.done {
 		return

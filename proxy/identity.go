@@ -10,39 +10,41 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// Proof is what a client shows of who it is.
+// Proof is the evidence of a client's identity, for [Proxy.Identify].
 type Proof struct {
-	Addr             netip.Addr // that its connection, or a nonce of ours, has proved
-	CertificateNames []string   // of its verified certificate, the one that counts first
-	Login            *Login     // nil: it has said no name and password
+	Addr             netip.Addr // proved by the transport connection, or by a nonce that the client returned
+	CertificateNames []string   // of the verified client certificate, the preferred one first
+	Login            *Login     // nil: no name and password given
 }
 
-// Login is a name with a password, of an account.
+// Login is the name and password of an account.
 type Login struct {
 	User, Password string
-	Application    string // its application ID, which an account can ask for; "": none
+	Application    string // the application ID, which an account can require; "": none
 }
 
-// Why nobody is known by a proof, beside what Accounts say.
+// Errors of [Proxy.Identify], besides those of Accounts.
 var (
 	ErrUntrusted     = errors.New("the peer is not trusted")
 	ErrNoCredentials = errors.New("no credentials, or no accounts configured")
 )
 
-// Known is who has shown who it is.
+// Identified is the result of [Proxy.Identify].
 type Identified struct {
 	Identity policy.Identity
 
 	proxy   *Proxy
 	proof   Proof
-	account Account // the zero value: it has not logged in
+	account Account // the zero value: no login
 }
 
-// Identify returns who shows a proof: the account of its login, or, without one, the trusted peer by its certificate,
-// else by its address. With a login it can block, as long as Accounts.Check does, which guards
-// passwords against guessing. The error says why it is nobody: ErrUntrusted, ErrNoCredentials, ErrBusy, an error of Accounts,
-// or that no rule names it. The caller notes that ([Proxy.Refused]); a front opens a session with the identity and with
-// [Known.Valid].
+// Identify authenticates a client. With a login, the identity is that of the account; otherwise it is
+// that of the trusted peer, by certificate or else by address. With a login Identify may block as long
+// as Accounts.Check does, which also guards passwords against guessing.
+//
+// The error is ErrUntrusted, ErrNoCredentials, ErrBusy, an error of Accounts, or says that no rule
+// names the identity. The caller reports it to [Proxy.Refused]. A front opens a session with the
+// identity and with [Identified.Valid].
 func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 	k := Identified{proxy: p, proof: proof}
 	if proof.Login == nil {
@@ -59,7 +61,7 @@ func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 	if k.account, err = p.cfg.Accounts.Check(ctx, proof.Login.Application, proof.Login.User, proof.Login.Password, proof.Addr); err != nil {
 		return Identified{}, err
 	}
-	k.proof.Login = &Login{User: proof.Login.User} // the password is not kept
+	k.proof.Login = &Login{User: proof.Login.User} // without the password
 	k.Identity = policy.Identity{Name: k.account.Name, How: "account"}
 	if err := p.named(k.Identity); err != nil {
 		return Identified{}, err
@@ -67,7 +69,7 @@ func (p *Proxy) Identify(ctx context.Context, proof Proof) (Identified, error) {
 	return k, nil
 }
 
-// Still reports whether it would be known as the same still: for [Opening].
+// Valid reports whether Identify would still return the same identity. It serves as Opening.Valid.
 func (k Identified) Valid() bool {
 	if k.proof.Login == nil {
 		who, ok := k.proxy.peer(k.proof.Addr, k.proof.CertificateNames)
@@ -76,7 +78,7 @@ func (k Identified) Valid() bool {
 	return k.proxy.cfg.Accounts.Holds(k.account)
 }
 
-// named says that no rule and no grant names an identity, if so.
+// named returns an error if no rule and no grant names an identity.
 func (p *Proxy) named(who policy.Identity) error {
 	if !p.policy().Known(who) {
 		return fmt.Errorf("no grant names %s", who.Name)
@@ -84,7 +86,7 @@ func (p *Proxy) named(who policy.Identity) error {
 	return nil
 }
 
-// peer is who a client is that only its connection tells of.
+// peer returns the identity of a client by its transport connection alone.
 func (p *Proxy) peer(addr netip.Addr, names []string) (policy.Identity, bool) {
 	rules := p.policy()
 	switch {
@@ -98,9 +100,10 @@ func (p *Proxy) peer(addr netip.Addr, names []string) (policy.Identity, bool) {
 	return policy.Identity{Name: addr.String(), How: "address"}, true
 }
 
-// Peers returns what says who a client of a connection is, for fronts whose clients have a session as long as they are
-// connected. Who is not trusted is nobody until it opens an application session, and, where there are none, may not
-// connect: false.
+// Peers returns a function that identifies clients by their transport connection, for fronts that open
+// a session per connection. It returns false for a client that may not connect. Where application
+// sessions are possible, an untrusted client may connect and gets the zero identity until it opens
+// one.
 func (p *Proxy) Peers(mode SessionMode) func(addr netip.Addr, certificateNames []string) (policy.Identity, bool) {
 	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
 		who, ok := p.peer(addr, names)

@@ -7,32 +7,30 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Inbox has things done one after another, by the one goroutine that calls Run: for links whose
-// switching function is a state of their own. The zero value takes nothing.
+// An Inbox runs tasks one after another, in the one goroutine that calls Run. It serves links that
+// keep call state and let one goroutine do everything. (An [Outbox] serves links that pass on events
+// from several goroutines.) The zero value refuses all tasks.
 //
-// A link calls Open when its life begins, gives the deliverer to what reads the connection, and
-// then calls Run, which returns when the life ends. Requests come by Do. Do takes them from Open on,
-// also before the link is ready: a link that is not ready refuses them itself.
-//
-// Inbox: the link keeps call state; one goroutine does everything. [Outbox]: the link passes events
-// on from several goroutines.
+// In [Link.Run], a link calls Open, gives the returned function to whatever reads the connection, and
+// then calls Run, which returns when the connection ends. Link.Request calls Do. Do accepts tasks from
+// Open on, also before the link is ready: a link that is not ready refuses requests itself.
 type Inbox struct {
 	mu    sync.Mutex
-	tasks chan task   // of the last life that was opened; nil: there was none
-	open  bool        // something is taken
-	fail  func(error) // is told of a panic; nil: nobody recovers it
+	tasks chan task   // of the last Open; nil before the first
+	open  bool        // Do accepts tasks
+	fail  func(error) // receives panics; nil: they are not recovered
 }
 
-// task is something to be done.
+// task is a function to call.
 type task struct {
 	what   func()
-	refuse func(error) // takes why it is not done; nil: it is done for certain
+	refuse func(error) // receives why what is not called; nil: it is called in any case
 }
 
-// inboxLength is how many things may wait to be done.
+// inboxLength is how many tasks may wait.
 const inboxLength = 1024
 
-// Open takes things from now on; Run does them. It returns the deliverer of this life: see Deliverer.
+// Open starts to accept tasks, which Run calls. It returns a function like that of Deliverer.
 func (i *Inbox) Open() (deliver func(what func())) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -40,21 +38,22 @@ func (i *Inbox) Open() (deliver func(what func())) {
 	return deliverer(i.tasks)
 }
 
-// deliverer puts things among the tasks of a life, and blocks until there is room.
+// deliverer returns a function that adds tasks and blocks while there is no room.
 func deliverer(tasks chan<- task) func(what func()) {
 	return func(what func()) { tasks <- task{what: what} }
 }
 
-// Guard has a panic in what is done recovered: fail is told, and sees to it that ended says soon
-// that no more will come. What was delivered until then is done nevertheless.
+// Guard recovers panics of tasks and passes them to fail, which must make Run end: the channel ended
+// gets an error. Tasks delivered until then still run.
 func (i *Inbox) Guard(fail func(error)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.fail = fail
 }
 
-// Do has something done, or calls refuse with why not: gate.ErrClosed where Inbox is not open, or its
-// life ends before it is done; or gate.ErrTooManyWaiting. It does not block.
+// Do adds a task, without blocking. If the task is not going to run, Do or Run calls refuse with the
+// reason: gate.ErrClosed if the Inbox is not open or Run ends first, gate.ErrTooManyWaiting if there
+// is no room.
 func (i *Inbox) Do(what func(), refuse func(error)) {
 	i.mu.Lock()
 	err := gate.ErrClosed
@@ -72,11 +71,12 @@ func (i *Inbox) Do(what func(), refuse func(error)) {
 	}
 }
 
-// Post has something done that nobody waits for.
+// Post is Do for a task that nobody waits for.
 func (i *Inbox) Post(what func()) { i.Do(what, func(error) {}) }
 
-// Deliverer returns what has things done for certain in the life that Open has begun, and blocks until
-// there is room: for what comes before the end that Run waits for. It panics before the first Open.
+// Deliverer returns a function that adds a task which runs in any case before Run returns. The
+// function blocks while there is no room. It is for what a connection receives before its end; Run
+// must not have returned. Deliverer panics before the first Open.
 func (i *Inbox) Deliverer() func(what func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -86,8 +86,8 @@ func (i *Inbox) Deliverer() func(what func()) {
 	return deliverer(i.tasks)
 }
 
-// Run does what is to be done until ended says why no more will come. Then it refuses what came by Do
-// and still waits, does what was delivered, and returns; nothing is done after it.
+// Run calls the tasks until it receives the reason for the end from ended. Then it refuses the
+// remaining tasks of Do, calls those of Deliverer, and returns the reason. No task runs after that.
 func (i *Inbox) Run(ended <-chan error) error {
 	i.mu.Lock()
 	tasks, fail := i.tasks, i.fail
@@ -112,7 +112,7 @@ func (i *Inbox) Run(ended <-chan error) error {
 	}
 }
 
-// end is what becomes of a task when the life has ended.
+// end handles a task that is left when Run ends.
 func (t task) end() {
 	if t.refuse != nil {
 		t.refuse(gate.ErrClosed)
@@ -121,13 +121,14 @@ func (t task) end() {
 	t.what()
 }
 
-// Answer takes the answer to a service: a struct, or an error, which becomes a refusal by [Refusal].
+// Answer takes the response to a service: a struct of package uacsta, or an error, which [Refusal]
+// converts.
 type Answer func(res any, err error)
 
-// Perform reads a request for a link that carries services out itself: do gets a pointer to the
-// service's struct (*uacsta.MakeCall), and what makes its answer the reply. Perform refuses what is no
-// service of CSTA, or cannot be read; do itself answers the services that the link does not have, with
-// serviceNotSupported.
+// Perform decodes a request for a link that carries out services itself. It calls do with a pointer to
+// the service's struct, such as *uacsta.MakeCall, and with the function that sends the response to
+// reply. Perform refuses a request that is no CSTA service or cannot be decoded; do itself must refuse
+// services that the link does not support, with serviceNotSupported.
 func Perform(req *uacsta.Message, reply func(*uacsta.Message, error), do func(service any, answer Answer)) {
 	service := uacsta.New(req.Name())
 	if service == nil {

@@ -15,75 +15,76 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// Config says how the core behaves. Zero limits take defaults.
+// Config configures a [Proxy]. Zero limits and durations take the defaults given here.
 type Config struct {
 	Policy  *policy.Policy
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
-	Audit    *audit.Log          // nil: nothing is written down
-	Tally    *audit.Tally        // of those who have not said who they are; nil: nothing is written down
-	Accounts Accounts            // nil: no application session is authenticated
-	Sessions ApplicationSessions // what they are granted
+	Audit    *audit.Log          // nil: no audit file
+	Tally    *audit.Tally        // counts refusals of unidentified peers instead of one line each; nil: they are not recorded
+	Accounts Accounts            // nil: application sessions are not authenticated
+	Sessions ApplicationSessions // limits of application sessions
 
-	MaxSessions    int           // 20000
-	MaxIdentity    int           // sessions of one identity; 2000
-	MaxRequests    policy.Rate   // of one identity; 5000 in a second
+	MaxSessions    int           // open sessions of all clients; 20000
+	MaxIdentity    int           // open sessions of one identity; 2000
+	MaxRequests    policy.Rate   // requests of one identity; 5000 in a second
 	MaxWatches     int           // monitors of one identity; 20000
-	MaxCalls       policy.Rate   // that one identity makes; 3000 in a minute
-	MaxMonitors    int           // of one session; 500
-	MaxOutstanding int           // requests of one session; 64
-	QueueLength    int           // messages waiting for one client; 1024
-	QueueOctets    int           // that these take in memory; 4 MiB
-	QueuesOctets   int           // that what waits for all clients takes; 256 MiB
-	Linger         time.Duration // a monitor at a link outlives a lost client by this, for one that comes back; 0
-	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
-	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
-	MaxAtLink      int           // requests that one link has to answer at a time; 256. Others wait for their turn
-	Turn           time.Duration // that a client's request waits for its turn; 5 s
-	Pace           int           // questions in a second that the core asks a link of itself, after it came back; 1000
-	Retry          time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
+	MaxCalls       policy.Rate   // calls that one identity makes; 3000 in a minute
+	MaxMonitors    int           // monitors of one session; 500
+	MaxOutstanding int           // unanswered requests of one session; 64
+	QueueLength    int           // messages in the queue of one client; 1024
+	QueueOctets    int           // memory of the queue of one client, in octets; 4 MiB
+	QueuesOctets   int           // memory of all queues, in octets; 256 MiB
+	Linger         time.Duration // how long a monitor is kept after its last client disconnects uncleanly, so that a client that reconnects can reuse it; 0
+	Heartbeat      time.Duration // interval of SystemStatus to clients that registered for it; 1 min
+	BackOff        time.Duration // delay before the first restart of a failed link, which grows to 30 s; 500 ms
+	MaxAtLink      int           // unanswered requests at one link; further ones wait for their turn; 256
+	Turn           time.Duration // how long a client's request waits for its turn before it is refused; 5 s
+	Pace           int           // requests in a second that the core sends a link on its own, after a reconnect; 1000
+	Retry          time.Duration // delay before the first retry of a refused monitor or registration, which grows to 30 times as much; 1 s
 }
 
-// Stats counts what the core does, for metrics.
+// Stats holds counters for metrics. They only grow.
 type Stats struct {
 	Sessions, Requests, Refusals, Denials, TurnsRefused, Events, Overflows, StrayEvents atomic.Int64
 }
 
-// Proxy is the core.
+// Proxy is the core. [New] makes one; [Proxy.AddLink] or [Proxy.SetLinks] adds links, [Proxy.Run] runs
+// them, and fronts call [Proxy.Open].
 type Proxy struct {
 	cfg     Config
 	stats   Stats
-	meter   policy.Meter[use] // of rules, and of what one identity may do
+	meter   policy.Meter[use] // for the rates of rules and of identities
 	watches tally[string]     // monitors, by the identity's name
-	owners  tally[use]        // sessions, by the identity's name
+	owners  tally[use]        // sessions, by identity or, without one, by peer
 	apps    tally[string]     // application sessions, by the account's name
 
-	refs *references // that clients see
+	refs *references // for the references that clients see
 
-	strangers Strangers          // that fronts of connections have turned away
-	nobodies  share.Hush[nobody] // what the log has told of sessions of nobody
+	strangers Strangers          // limits log lines about refused connections
+	nobodies  share.Hush[nobody] // limits log lines about unidentified sessions
 	limits    share.Hush[limited]
 	rules     atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc
-	background sync.WaitGroup // monitors that catch up, passwords that are looked at
+	background sync.WaitGroup // goroutines of spawn
 	errands    errands
 
 	links       atomic.Pointer[[]*managedLink] // in the order in which they are asked for a device
 	supervisors sync.WaitGroup
 	running     context.Context //nolint:containedctx // of the links; nil before and after; guarded by mu
 
-	queued atomic.Int64 // octets that wait for all clients
-	relief lock         // one at a time looks for the client for which most waits
+	queued atomic.Int64 // octets in all queues
+	relief lock         // serialises relieve
 
 	mu       lock
 	sessions map[*Session]struct{}
 	closed   bool
 }
 
-// rules is what can change while the proxy runs.
+// rules is what SetRules replaces as a whole.
 type rules struct {
 	policy  *policy.Policy
 	numbers *policy.Numbers
@@ -92,7 +93,7 @@ type rules struct {
 func (p *Proxy) policy() *policy.Policy   { return p.rules.Load().policy }
 func (p *Proxy) numbers() *policy.Numbers { return p.rules.Load().numbers }
 
-// New makes a core without links.
+// New makes a core without links. Run starts it.
 func New(cfg Config) *Proxy {
 	def := func(p *int, n int) {
 		if *p == 0 {
@@ -133,13 +134,14 @@ func New(cfg Config) *Proxy {
 	cfg.Sessions.setDefaults()
 	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.errands.done = make(chan struct{})
-	p.errands.open.Store(1) // that of Run
+	p.errands.open.Store(1) // Run's own
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
 	return p
 }
 
-// spawn runs f on a goroutine that Run waits for; false when it is too late.
+// spawn runs f in a goroutine that Run waits for. It returns false if Run has already closed the
+// proxy.
 func (p *Proxy) spawn(f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,16 +152,16 @@ func (p *Proxy) spawn(f func()) bool {
 	return true
 }
 
-// NamedLink is a switching function and its devices.
+// NamedLink is a link, its name in logs and status, and its devices.
 type NamedLink struct {
 	Name    string
-	Link    Link // nil in SetLinks: the one that runs under this name
+	Link    Link // nil in SetLinks: keep the one that runs under this name
 	Devices func(device string) bool
-	Numbers Translation // between canonical and the link's
+	Numbers Translation // between canonical numbers and those of the link
 }
 
-// AddLink adds a link for the devices that the function accepts; of several the first
-// that accepts a device gets it.
+// AddLink adds a link for the devices that the function accepts. Of several links, the first that
+// accepts a device gets it.
 func (p *Proxy) AddLink(name string, link Link, devices func(device string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +177,7 @@ func (p *Proxy) list() []*managedLink {
 
 func (p *Proxy) put(links []*managedLink) { p.links.Store(&links) }
 
-// launch makes a trunk, and runs it if the proxy runs; p.mu is held.
+// launch makes a managedLink and runs it if the proxy runs. The caller holds p.mu.
 func (p *Proxy) launch(l NamedLink) *managedLink {
 	t := &managedLink{
 		mu: lock{rank: ofManaged}, condition: condition{publishing: lock{rank: ofPublishing}},
@@ -193,10 +195,10 @@ func (p *Proxy) launch(l NamedLink) *managedLink {
 	return t
 }
 
-// SetLinks says which links there are from now on, in the order in which they are asked
-// for a device. Those that are not named end, and with them what clients have there: monitors,
-// registrations for routeing and what is open under a reference; of those that stay, what is of
-// devices that now belong to others. Clients are told.
+// SetLinks replaces the links. They are asked for a device in the given order. Links that are not
+// named stop; the monitors, registrations and associations that clients have there end, and the
+// clients are notified. At the links that stay, the same happens to devices that now belong to another
+// link.
 func (p *Proxy) SetLinks(links []NamedLink) {
 	p.mu.Lock()
 	old := p.list()
@@ -230,7 +232,7 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 	}
 }
 
-// Await waits until a link has been up, or ctx ends.
+// Await waits until the link has come up for the first time. It returns ctx.Err() if ctx ends first.
 func (p *Proxy) Await(ctx context.Context, link string) error {
 	for _, t := range p.list() {
 		if t.name == link {
@@ -243,8 +245,8 @@ func (p *Proxy) Await(ctx context.Context, link string) error {
 	return ctx.Err()
 }
 
-// Run keeps the links running until ctx ends, then closes every session. When it returns, no client
-// is told anything, and none is told anything any more; requests are refused.
+// Run runs the links until ctx ends, then closes every session. After it has returned, the proxy calls
+// no client, and refuses requests.
 func (p *Proxy) Run(ctx context.Context) {
 	p.mu.Lock()
 	p.running = ctx
@@ -269,15 +271,14 @@ func (p *Proxy) Run(ctx context.Context) {
 	<-p.errands.done
 }
 
-// sessionList returns the sessions that there are.
+// sessionList returns the open sessions.
 func (p *Proxy) sessionList() []*Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Keys(p.sessions))
 }
 
-// SetAudit says where sessions, refusals and control requests are written down, and what becomes
-// of strangers. Call it before Run.
+// SetAudit sets the audit file and the tally of unidentified peers; see Config. Call it before Run.
 func (p *Proxy) SetAudit(log *audit.Log, strangers *audit.Tally) {
 	p.cfg.Audit, p.cfg.Tally = log, strangers
 }
@@ -285,7 +286,7 @@ func (p *Proxy) SetAudit(log *audit.Log, strangers *audit.Tally) {
 // Stats returns the counters.
 func (p *Proxy) Stats() *Stats { return &p.stats }
 
-// route finds the link of a device.
+// route returns the link of a device, or nil.
 func (p *Proxy) route(device policy.Number) *managedLink {
 	for _, t := range p.list() {
 		if t.has(device.String()) {

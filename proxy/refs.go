@@ -10,10 +10,9 @@ import (
 	"sync/atomic"
 )
 
-// references makes the references and callIDs that clients see: decimal numbers from 1 to
-// 2^31-1, because there are clients that read them as integers. No two are the same until
-// all have been used, and nobody can guess the next: it is a counter under a permutation
-// (a Feistel network) with a random key.
+// references makes the references and callIDs that clients see: decimal numbers from 1 to 2^31-1,
+// because some clients read them as integers. None repeats until all have been used, and nobody can
+// guess the next: it is a counter under a permutation (a Feistel network) with a random key.
 type references struct {
 	key   [16]byte
 	count atomic.Uint32
@@ -25,20 +24,20 @@ func newReferences() *references {
 	return r
 }
 
-// next returns a new one.
+// next returns a new reference.
 func (r *references) next() string {
 	for {
-		if n := r.permute(r.count.Add(1)); n > 0 && n < 1<<31 { // half of all are too large
+		if n := r.permute(r.count.Add(1)); n > 0 && n < 1<<31 { // half of the numbers are too large
 			return strconv.FormatUint(uint64(n), 10)
 		}
 	}
 }
 
-// maxReference is how many octets a reference of a link may have.
+// maxReference limits a link's reference, in octets.
 const maxReference = 1024
 
-// reference returns a reference of a link by itself: as a part of its message it would keep all of
-// that. One that is too long is none.
+// reference returns a copy of a link's reference, which does not keep the whole message in memory. It
+// returns "" if the reference is too long.
 func reference(text string) string {
 	if len(text) > maxReference {
 		return ""
@@ -46,7 +45,7 @@ func reference(text string) string {
 	return strings.Clone(text)
 }
 
-// permute maps the numbers of 32 bits onto themselves.
+// permute maps the 32-bit numbers onto themselves.
 func (r *references) permute(n uint32) uint32 {
 	left, right := uint16(n>>16), uint16(n)
 	for round := range byte(6) {

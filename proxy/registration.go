@@ -6,17 +6,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// registration is a client's wish to be told of the system's status (ECMA-269
-// clause 14). A client that registers is told at every change, and at intervals;
-// one that does not is told at changes only.
+// registration is a client's SystemRegister (ECMA-269 clause 14). A client that registers gets
+// SystemStatus at every change and at intervals; other clients get it at changes only.
 type registration struct {
 	id     string
 	types  uacsta.RequestTypes
-	filter uacsta.StatusFilter // a status that is true here is not told; guarded by Session.mu
+	filter uacsta.StatusFilter // a status that is true here is suppressed; guarded by Session.mu
 	beat   *time.Timer
 }
 
-// suppresses reports whether a status is not to be told; Session.mu is held.
+// suppresses reports whether the client does not want a status. The caller holds Session.mu.
 func (r *registration) suppresses(status uacsta.SystemStatusValue) bool {
 	f := r.filter
 	return !r.types.SystemStatus || map[uacsta.SystemStatusValue]bool{
@@ -26,7 +25,7 @@ func (r *registration) suppresses(status uacsta.SystemStatusValue) bool {
 	}[status]
 }
 
-// systemRegister answers SystemRegister. A second registration replaces the first.
+// systemRegister serves SystemRegister. A second registration replaces the first.
 func (s *Session) systemRegister(req *uacsta.Message, answer answerer) {
 	var wish uacsta.SystemRegister
 	if err := req.Decode(&wish); err != nil {
@@ -47,7 +46,7 @@ func (s *Session) systemRegister(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: r.id, ActualStatusFilter: wish.RequestedStatusFilter}, uacsta.Edition3), nil)
 }
 
-// unregister ends the registration; s.mu is held.
+// unregister ends the registration. The caller holds s.mu.
 func (s *Session) unregister() {
 	if s.registered != nil {
 		s.registered.beat.Stop()
@@ -67,7 +66,7 @@ func (s *Session) heartbeat(r *registration) {
 	}
 }
 
-// status tells the client what the switching function is fit for.
+// status sends the client SystemStatus unless its filter suppresses it.
 func (s *Session) status(value uacsta.SystemStatusValue) {
 	msg := uacsta.SystemStatus{SystemStatus: value}
 	s.mu.Lock()
@@ -81,8 +80,7 @@ func (s *Session) status(value uacsta.SystemStatusValue) {
 	}
 }
 
-// registrationOf returns the session's registration if it is the one named; no
-// name means the only one there is. s.mu is held.
+// registrationOf returns the session's registration if id names it or is empty. The caller holds s.mu.
 func (s *Session) registrationOf(id string) *registration {
 	if s.registered == nil || id != "" && id != s.registered.id {
 		return nil
@@ -92,7 +90,7 @@ func (s *Session) registrationOf(id string) *registration {
 
 var errRegistration = uacsta.Refuse(uacsta.Operation, uacsta.InvalidCrossRefID)
 
-// systemRegisterCancel answers SystemRegisterCancel.
+// systemRegisterCancel serves SystemRegisterCancel.
 func (s *Session) systemRegisterCancel(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	there := s.registrationOf(req.Text("sysStatRegisterID")) != nil
@@ -107,7 +105,7 @@ func (s *Session) systemRegisterCancel(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.SystemRegisterCancelResponse{}, uacsta.Edition3), nil)
 }
 
-// changeStatusFilter answers ChangeSysStatFilter.
+// changeStatusFilter serves ChangeSysStatFilter.
 func (s *Session) changeStatusFilter(req *uacsta.Message, answer answerer) {
 	var change uacsta.ChangeSysStatFilter
 	if err := req.Decode(&change); err != nil {
@@ -131,7 +129,7 @@ func (s *Session) changeStatusFilter(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.ChangeSysStatFilterResponse{ActualStatusFilter: &filter}, uacsta.Edition3), nil)
 }
 
-// listRegistrations answers GetRegistrations: those of the session.
+// listRegistrations serves GetRegistrations: those of the session.
 func (s *Session) listRegistrations(req *uacsta.Message, answer answerer) {
 	var wish uacsta.GetRegistrations
 	if err := req.Decode(&wish); err != nil {

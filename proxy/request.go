@@ -13,7 +13,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// ActionOf says whether a service observes or controls: the table of messages does.
+// ActionOf returns whether a service observes or controls, as the table of messages in package uacsta
+// says.
 func ActionOf(name string) policy.Action {
 	if uacsta.Observes(name) {
 		return policy.Observe
@@ -21,11 +22,10 @@ func ActionOf(name string) policy.Action {
 	return policy.Control
 }
 
-// answerer takes the answer to a request: a message, nil where there is none, or
-// an error.
+// answerer receives the response to a request: a message, nil if there is none, or an error.
 type answerer func(*uacsta.Message, error)
 
-// own are the requests that the core answers itself, or changes on their way.
+// coreServices are the requests that the core answers itself or changes before it forwards them.
 var coreServices map[string]func(*Session, *uacsta.Message, answerer)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
@@ -59,10 +59,10 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 	}
 }
 
-// Request carries one message of the client. reply is called exactly once, from
-// the session's own queue, even when the session ends before; it gets nil for
-// messages that have no answer. req is the session's from then on. Request does
-// not block. Once Run has returned it refuses, and calls reply itself.
+// Request handles one message of the client. It calls reply exactly once, from the session's queue,
+// even if the session closes first; the argument is nil for messages that have no response. Request
+// takes ownership of req and does not block. After Run has returned it refuses the request and calls
+// reply before it returns.
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.introduce()
@@ -72,10 +72,10 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	}
 	s.mu.Lock()
 	if req.Namespace() == uacsta.NamespaceApplSession {
-		namespace = s.namespace // which says nothing of the edition
+		namespace = s.namespace // this namespace says nothing about the edition
 	}
 	if s.namespace != namespace {
-		s.namespace = strings.Clone(namespace) // not the whole message
+		s.namespace = strings.Clone(namespace) // the original would keep its whole message in memory
 	}
 	s.mu.Unlock()
 	answer, why := s.count(req.Name(), namespace, reply)
@@ -93,7 +93,7 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	case uacsta.Event:
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
 		return
-	default: // an answer to SystemStatus and the like
+	default: // a response to SystemStatus and the like
 		answer(nil, nil)
 		return
 	}
@@ -102,8 +102,8 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	}
 }
 
-// Unclear refuses a request of the client that can be read in two ways: nothing is decided on it.
-// reply is called like that of Request.
+// Unclear refuses a request that different readers could read differently: the core decides nothing
+// about it. reply is called as by Request.
 func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.mu.Lock()
@@ -113,7 +113,7 @@ func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	switch {
 	case why != nil:
 		answer(nil, why)
-	case s.locked(): // as little is written of it as of its other requests
+	case s.locked(): // audited no more than other requests of a client that has not logged in
 		s.strike(answer)
 	default:
 		s.refused(&object{service: u.Name}, u.Refusal.Error())
@@ -121,8 +121,8 @@ func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	}
 }
 
-// count counts a request against what the client may ask, and returns what takes its answer, and
-// why it is refused if it is one too many.
+// count counts a request against the client's limits. It returns the function that takes the response,
+// and why the request is refused if it exceeds a limit.
 func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (answer answerer, why error) {
 	s.mu.Lock()
 	s.outstanding++
@@ -140,15 +140,14 @@ func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (an
 	return func(res *uacsta.Message, err error) { s.answer(name, namespace, res, err, reply) }, why
 }
 
-// use is what is counted against a rate: requests of an identity, or of nobody at one
-// peer; calls; what a rule allows.
+// use is the key of a rate or tally: an identity, or a peer without one; a rule; calls.
 type use struct {
 	who, rule string
 	from      netip.Prefix
 	calls     bool
 }
 
-// requests is what the client's requests are counted as.
+// requests is the key that the client's requests count against.
 func (s *Session) requests() use {
 	if who := s.Identity(); who.Name != "" {
 		return use{who: who.Name}
@@ -156,7 +155,7 @@ func (s *Session) requests() use {
 	return use{from: share.Of(s.addr)}
 }
 
-// dispatch answers a request, or carries it to a link.
+// dispatch answers a request or forwards it to a link.
 func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
 	handle := coreServices[req.Name()]
 	switch {
@@ -169,8 +168,7 @@ func (s *Session) dispatch(req *uacsta.Message, answer answerer) {
 	}
 }
 
-// answer sends an answer through the client's queue, so that it stands before the
-// events that follow it.
+// answer sends a response through the client's queue, so that it precedes the events that follow it.
 func (s *Session) answer(name, namespace string, res *uacsta.Message, err error, reply func(*uacsta.Message)) {
 	if err != nil {
 		s.proxy.stats.Refusals.Add(1)
@@ -193,8 +191,8 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 	}})
 }
 
-// carry checks a request, puts it into the link's form and sends it there: where the link is asked
-// first who is in a call, or the request is written down, when that is over.
+// carry checks a request and forwards it to its link. If necessary, it first asks the link who is in a
+// call, and waits until the request is in the audit file.
 func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	if !req.Known() {
 		s.passThrough(req, answer)
@@ -208,7 +206,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 			tell(res, err)
 		}
 	}
-	if err == nil && req.OneWay() { // the switching function's: those of the client's that have no answer go another way
+	if err == nil && req.OneWay() { // one that only a switching function sends
 		err = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 		s.refused(&o, err.Error())
 	}
@@ -236,7 +234,7 @@ func (s *Session) carry(req *uacsta.Message, answer answerer) {
 	})
 }
 
-// forward sends a request that is allowed, and written down, to its link.
+// forward sends a request that is allowed and audited to its link.
 func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 	if s.carryUnderReference(req, answer) {
 		return
@@ -257,9 +255,8 @@ func (s *Session) forward(req *uacsta.Message, o *object, answer answerer) {
 	}
 }
 
-// passThrough carries a request that the standard does not know, where a rule grants exactly
-// its name, for the whole switching function: what it does to which device nobody here can
-// tell.
+// passThrough forwards a request that the standard does not define, if a rule allows exactly its name
+// for the whole switch. The core cannot tell which devices such a request affects.
 func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	o := object{service: req.Name(), action: policy.Control}
 	ask := s.wishOf(&o, policy.Whole)
@@ -279,7 +276,7 @@ func (s *Session) passThrough(req *uacsta.Message, answer answerer) {
 	})
 }
 
-// nothingNamed is the refusal of a request that names no device.
+// nothingNamed returns the refusal of a request that names no device.
 func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 	svc := uacsta.ServiceOf(req.Name())
 	listed := len(svc.Elements(uacsta.Destination))+len(svc.Elements(uacsta.Mentioned)) > 0
@@ -294,9 +291,8 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 	return uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
-// translate writes the devices of a message as this client writes them, and the
-// message in the client's edition. An event that the edition does not know is
-// passed on as it is.
+// translate writes the devices of a message as this client writes them and converts the message into
+// the client's edition. An event that the edition does not define is passed unchanged.
 func (s *Session) translate(m *uacsta.Message, namespace string) {
 	devices := m.Devices()
 	s.mu.Lock()
@@ -309,7 +305,7 @@ func (s *Session) translate(m *uacsta.Message, namespace string) {
 	}
 	s.mu.Unlock()
 	if m.Convert(uacsta.EditionOf(namespace)) && !m.Foreign() && m.Namespace() != uacsta.NamespaceApplSession {
-		m.SetNamespace(namespace) // with what a vendor adds to it
+		m.SetNamespace(namespace) // keeps what a vendor has added to the namespace
 	}
 }
 
@@ -325,7 +321,8 @@ func (s *Session) stopMonitor(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.MonitorStopResponse{}, uacsta.Edition3), nil)
 }
 
-// systemStatus is the status of the link that the session's line is on.
+// systemStatus returns the status of the link of the session's line. Without a line it returns the
+// first status of a link that is not disabled.
 func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	for _, t := range s.proxy.list() {
 		if s.line.IsZero() || t.has(s.line.String()) {
@@ -337,8 +334,8 @@ func (s *Session) systemStatus() uacsta.SystemStatusValue {
 	return uacsta.StatusDisabled
 }
 
-// features lists what works on the session's line: what the link can, as far as
-// the identity may.
+// features returns the services and events that work on the session's line: those of the core, and
+// those of the link that the identity may use.
 func (s *Session) features() uacsta.Features {
 	itself := []string{
 		uacsta.NameGetCSTAFeatures, uacsta.NameGetRegistrations, uacsta.NameChangeSysStatFilter, uacsta.NameSystemRegister,
@@ -362,8 +359,8 @@ func (s *Session) features() uacsta.Features {
 	return uacsta.Features{Services: itself, Events: f.Events}
 }
 
-// observing reports whether a service changes nothing, or carries what such a service has asked
-// for.
+// observing reports whether a service changes nothing, or carries the data of one that changes
+// nothing.
 func observing(name string) bool {
 	switch name {
 	case uacsta.NameSwitchingFunctionDevices, uacsta.NameSnapshotDeviceData, uacsta.NameSnapshotCallData, uacsta.NameMonitorInfo:
@@ -372,7 +369,8 @@ func observing(name string) bool {
 	return uacsta.Observes(name)
 }
 
-// homeLink is the link of the session's line, or the first one.
+// homeLink returns the link of the session's line, or the first link if there is no line. It may be
+// nil.
 func (s *Session) homeLink() *managedLink {
 	if links := s.proxy.list(); s.line.IsZero() && len(links) > 0 {
 		return links[0]
@@ -380,8 +378,8 @@ func (s *Session) homeLink() *managedLink {
 	return s.proxy.route(s.line)
 }
 
-// moved reports whether another link has now what a link had for the session: the device, or, where
-// it is Whole, the session's line. What is for all devices of a link stays there as long as it is there.
+// moved reports whether a reload has given the device to another link; policy.Whole means the
+// session's line. What covers all devices of a link stays as long as the link.
 func (s *Session) moved(t *managedLink, device policy.Number) bool {
 	if device == policy.Whole {
 		device = s.line
@@ -389,7 +387,7 @@ func (s *Session) moved(t *managedLink, device policy.Number) bool {
 	return !device.IsZero() && s.proxy.route(device) != t
 }
 
-// capabilities asks the session's link what it can do.
+// capabilities forwards GetSwitchingFunctionCaps to the session's link.
 func (s *Session) capabilities(req *uacsta.Message, answer answerer) {
 	t := s.homeLink()
 	if t == nil {

@@ -8,9 +8,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Monitors keeps the monitors of a link whose switching function knows none. It is safe for concurrent
-// use; it locks nothing while it tells, so the order of events is that in which Tell and Pass are
-// called: by one goroutine, or out of an [Outbox]. The zero value has no monitors, and nobody to tell.
+// Monitors keeps the monitors of a link whose switching function has none itself. It is safe for
+// concurrent use and calls [Upcalls.Event] with nothing locked, so events have the order in which Send
+// and Forward are called: call them from one goroutine or through an [Outbox]. The zero value has no
+// monitors and refuses to start any until Reset.
 type Monitors struct {
 	mu       sync.Mutex
 	up       Upcalls // nil while the link is down
@@ -19,17 +20,18 @@ type Monitors struct {
 	watched  map[string][]string // device -> cross references
 }
 
-// maxWatch is how many monitors one link may have.
+// maxWatch limits the monitors of one link.
 const maxWatch = 100000
 
-// Begin forgets all monitors: the link is up, and tells its events to up; nil: it is down.
+// Reset removes all monitors. up receives events from now on; nil means that the link is down.
 func (w *Monitors) Reset(up Upcalls) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.up, w.monitors, w.watched = up, map[string]string{}, map[string][]string{}
 }
 
-// Start starts a monitor on a device that the link has.
+// Start serves MonitorStart for a device. has reports whether the link has a device. Errors are
+// refusals.
 func (w *Monitors) Start(s *uacsta.MonitorStart, has func(device string) bool) (*uacsta.MonitorStartResponse, error) {
 	if s.MonitorObject.DeviceObject == nil {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorObject)
@@ -53,7 +55,7 @@ func (w *Monitors) Start(s *uacsta.MonitorStart, has func(device string) bool) (
 	return &uacsta.MonitorStartResponse{MonitorCrossRefID: ref, ActualMonitorFilter: &uacsta.MonitorFilter{}}, nil
 }
 
-// Stop stops a monitor.
+// Stop serves MonitorStop. It refuses an unknown cross reference.
 func (w *Monitors) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,11 +64,12 @@ func (w *Monitors) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, err
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
 	}
 	delete(w.monitors, s.MonitorCrossRefID)
-	w.watched[device] = slices.DeleteFunc(slices.Clone(w.watched[device]), func(ref string) bool { return ref == s.MonitorCrossRefID }) // Tell may be reading it
+	w.watched[device] = slices.DeleteFunc(slices.Clone(w.watched[device]), func(ref string) bool { return ref == s.MonitorCrossRefID }) // a clone: Send may be reading the slice
 	return &uacsta.MonitorStopResponse{}, nil
 }
 
-// Tell sends an event to every monitor of a device; event makes it for a cross reference.
+// Send sends an event to every monitor of a device. It calls event, which returns a struct of package
+// uacsta, with the cross reference of each.
 func (w *Monitors) Send(device string, event func(ref string) any) {
 	w.mu.Lock()
 	up, refs := w.up, w.watched[device]
@@ -79,7 +82,7 @@ func (w *Monitors) Send(device string, event func(ref string) any) {
 	}
 }
 
-// Pass sends an event to every monitor of a device, under its own cross reference.
+// Forward sends copies of an event to every monitor of a device, each with its own cross reference.
 func (w *Monitors) Forward(device string, ev *uacsta.Message) {
 	w.mu.Lock()
 	up, refs := w.up, w.watched[device]

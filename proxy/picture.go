@@ -11,23 +11,23 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// party is a connection: a device in a call, both as the link writes them.
+// party identifies a connection: a device in a call, both as the link writes them.
 type party = callmodel.ID
 
-// picture is what whoever sees a monitor's events knows of the calls of its device:
-// the state of each connection that an event named. A device whose calls never end does not
-// make it grow: the call that was heard of longest ago gives way.
+// picture is what a client knows about the calls of a device after the events of its monitor: the
+// state of each connection that an event named. Its size is limited even if calls never seem to end:
+// the call that was reported longest ago is evicted.
 type picture struct {
-	own     string // the device of the monitor; "" for one on a call
-	most    int    // calls
-	claim   claim  // for what is in it
+	own     string // the device of the monitor; "" for a monitor on a call
+	most    int    // limit of calls
+	claim   claim  // the memory of the picture
 	calls   map[string]*seenCall
-	recent  list.List // of *seenCall, the last heard of in front
-	dropped int       // calls that gave way, and connections that there was no room for
+	recent  list.List // of *seenCall, the most recently reported first
+	dropped int       // evicted calls, and connections for which there was no room
 }
 
-// seenCall is one call in a picture. In that of a device the device itself is in each call: no
-// event tells of others.
+// seenCall is one call in a picture. The picture of a device has calls only in which the device is:
+// events report no others.
 type seenCall struct {
 	id      string
 	parties map[string]callmodel.State // by device
@@ -35,10 +35,10 @@ type seenCall struct {
 }
 
 const (
-	maxSeen        = 1000 // calls of a device that its picture has
-	maxSeenOfCall  = 16   // calls in the picture of a monitor on a call: it may become another
-	maxSeenParties = 256  // of one call
-	// What they take in memory, apart from their texts.
+	maxSeen        = 1000 // calls in the picture of a device
+	maxSeenOfCall  = 16   // calls in the picture of a monitor on a call, which may become another call
+	maxSeenParties = 256  // connections of one call
+	// Their size in memory, without their texts.
 	seenCallSize  = 400
 	seenPartySize = 100
 )
@@ -59,7 +59,7 @@ func (p *picture) State(id party) callmodel.State {
 	return ""
 }
 
-// set takes in the state of a connection, and reports whether the picture has it now.
+// set sets the state of a connection and reports whether the picture has room for it.
 func (p *picture) set(id party, state callmodel.State) bool {
 	c := p.calls[id.Call]
 	octets := seenPartySize + len(id.Device)
@@ -84,7 +84,7 @@ func (p *picture) set(id party, state callmodel.State) bool {
 	}
 	for !p.claim.take(octets) {
 		if oldest := p.recent.Back(); oldest == nil || oldest.Value == c {
-			p.dropped++ // what is heard now: there is nothing else
+			p.dropped++ // there is nothing else to evict
 			return false
 		}
 		p.evict()
@@ -93,17 +93,17 @@ func (p *picture) set(id party, state callmodel.State) bool {
 		c = &seenCall{id: id.Call, parties: map[string]callmodel.State{}}
 		p.calls[c.id], c.place = c, p.recent.PushFront(c)
 	}
-	c.parties[strings.Clone(id.Device)] = state // a part of the message would keep all of it
+	c.parties[strings.Clone(id.Device)] = state // the original would keep its whole message in memory
 	return true
 }
 
-// evict drops the call that was heard of longest ago.
+// evict drops the call that was reported longest ago.
 func (p *picture) evict() {
 	p.drop(p.recent.Back().Value.(*seenCall).id)
 	p.dropped++
 }
 
-// unset takes a connection out.
+// unset removes a connection.
 func (p *picture) unset(id party) {
 	c := p.calls[id.Call]
 	if c == nil {
@@ -118,7 +118,7 @@ func (p *picture) unset(id party) {
 	}
 }
 
-// drop takes a call out.
+// drop removes a call.
 func (p *picture) drop(call string) {
 	c := p.calls[call]
 	if c == nil {
@@ -133,7 +133,7 @@ func (p *picture) drop(call string) {
 	delete(p.calls, call)
 }
 
-// clear forgets all.
+// clear empties the picture and returns its memory.
 func (p *picture) clear() {
 	clear(p.calls)
 	p.recent.Init()
@@ -153,7 +153,7 @@ func (p *picture) Connections() iter.Seq[party] {
 	}
 }
 
-// complete takes states that are not clear from an older picture.
+// complete replaces unclear states by those of an older picture.
 func (p *picture) complete(old *picture) {
 	for id := range old.Connections() {
 		if p.State(id) == callmodel.Unclear {
@@ -162,7 +162,7 @@ func (p *picture) complete(old *picture) {
 	}
 }
 
-// ownStates are the states of the device itself in its calls.
+// ownStates returns the states of the device itself in its calls.
 func (p *picture) ownStates() map[string]uacsta.LocalConnectionState {
 	states := map[string]uacsta.LocalConnectionState{}
 	for call, c := range p.calls {
@@ -181,7 +181,7 @@ func (p *picture) Devices(call string) iter.Seq[string] {
 	return func(func(string) bool) {}
 }
 
-// apply takes an event in, and reports whether the picture is another one now.
+// apply applies an event and reports whether the picture has changed.
 func (p *picture) apply(ev *uacsta.Message) (changed bool) {
 	changes := callmodel.Changes(ev, p.before(ev))
 	if len(changes) == 1 && changes[0].Device != "" {
@@ -189,7 +189,7 @@ func (p *picture) apply(ev *uacsta.Message) (changed bool) {
 		p.change(changes[0])
 		return p.State(changes[0].ID) != before
 	}
-	before := map[party]callmodel.State{} // of all that they may change
+	before := map[party]callmodel.State{} // of all connections that the event may change
 	for _, c := range changes {
 		for device := range p.Devices(c.Call) {
 			id := party{Call: c.Call, Device: device}
@@ -199,7 +199,9 @@ func (p *picture) apply(ev *uacsta.Message) (changed bool) {
 			before[c.ID] = p.State(c.ID)
 		}
 	}
-	// The device itself comes first: others are in its calls.
+	// before returns a function that returns the states of connections before an event. A
+	// TransferedEvent or ConferencedEvent itself reports the state of the device in the new call, if
+	// nothing else does.
 	slices.SortStableFunc(changes, func(a, b callmodel.Change) int { return p.turn(a) - p.turn(b) })
 	for _, c := range changes {
 		p.change(c)
@@ -231,7 +233,7 @@ func (p *picture) before(ev *uacsta.Message) func(party) callmodel.State {
 	}
 }
 
-// change takes in what an event changes.
+// change applies one change of an event.
 func (p *picture) change(c callmodel.Change) {
 	switch {
 	case c.Device == "":
@@ -243,7 +245,7 @@ func (p *picture) change(c callmodel.Change) {
 	}
 }
 
-// turn is when a change has its turn among those of one event.
+// turn orders the changes of one event: ended calls, the device itself, others.
 func (p *picture) turn(c callmodel.Change) int {
 	switch c.Device {
 	case "":
@@ -254,8 +256,8 @@ func (p *picture) turn(c callmodel.Change) int {
 	return 2
 }
 
-// scene is one call of a device, as a snapshot shows it.
+// scene is one call of a device in a snapshot.
 type scene struct {
 	callmodel.Scene
-	devices map[string]bool // all, also those whose state the snapshot does not say; nil where nobody asks
+	devices map[string]bool // all devices, also those without a state in the snapshot; nil: not needed
 }

@@ -11,41 +11,41 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Routeing (ECMA-269 clause 20): a client registers for a routeing device, the link
-// asks where its calls are to go, the client says. Identifiers of registrations
-// and dialogues are the core's own towards the client.
+// Routeing (ECMA-269 clause 20): a client registers for a routeing device, the link asks where to send
+// its calls, and the client responds. Clients see the core's own references of registrations and
+// dialogues.
 
-// router is a client's registration at a link. It outlives the life of the link in which it was
-// made: in the next one it is renewed.
+// router is a client's route registration at a link. It outlives the life in which it was made: the
+// next life renews it.
 type router struct {
 	session  *Session
 	managed  *managedLink
 	register uacsta.RouteRegister
-	device   policy.Number // that it is for; Whole for all
-	ref      string        // the client's
-	open     int           // dialogues; guarded by Session.mu
+	device   policy.Number // policy.Whole for all devices
+	ref      string        // the client's reference
+	open     int           // open dialogues; guarded by Session.mu
 
 	mu       lock
-	question int    // counts the times that the link was asked: only the last answer counts
-	life     *life  // in which it was asked
-	linkRef  string // the link's, in that life; "" until the link has answered
+	question int    // counts the RouteRegister requests: only the response to the last one counts
+	life     *life  // in which the last request was sent
+	linkRef  string // the link's reference in that life; "" until the link responds
 
-	stopping atomic.Bool // nobody wants it any more
+	stopping atomic.Bool // set before the link is asked to cancel it
 }
 
-// routeDialogue is a question of the link that a client has.
+// routeDialogue is a routeing dialogue between the link and a client.
 type routeDialogue struct {
 	router       *router
 	life         *life
 	ref, linkRef string
-	limit        *time.Timer // until somebody says something in it
+	limit        *time.Timer // restarts with each message of the dialogue
 }
 
 const (
-	maxDialogues     = 1000            // of one registration
-	maxLinkDialogues = 10000           // of one link; as many RouteEnds of the core's may wait for their answers
-	maxNobodysRoutes = 1000            // RouteEnds that wait, for another question that nobody decides
-	dialogueTime     = 2 * time.Minute // without a word of either side the dialogue is over
+	maxDialogues     = 1000            // dialogues of one registration
+	maxLinkDialogues = 10000           // dialogues of one link, and unanswered RouteEnd requests of the core
+	maxNobodysRoutes = 1000            // unanswered RouteEnd requests beyond which a route request without a client is refused
+	dialogueTime     = 2 * time.Minute // a dialogue ends after this time without a message
 )
 
 var (
@@ -53,8 +53,8 @@ var (
 	errDialogue = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteingCrossRefID)
 )
 
-// routeRegister answers RouteRegister. Without device it is for all, which takes
-// the right to control all.
+// routeRegister serves RouteRegister. Without a device it covers all devices, which takes the right to
+// control all of them.
 func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	o, err := s.examine(req)
 	r := &router{mu: lock{rank: ofShared}, session: s, ref: s.proxy.refs.next(), device: policy.Whole}
@@ -80,7 +80,7 @@ func (s *Session) routeRegister(req *uacsta.Message, answer answerer) {
 	s.recorded(&o, answer, func(answer answerer) { r.enter(req, answer) })
 }
 
-// enter notes the registration, and asks the link for it.
+// enter adds the registration to the tables and sends it to the link.
 func (r *router) enter(req *uacsta.Message, answer answerer) {
 	s := r.session
 	s.mu.Lock()
@@ -90,7 +90,7 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 	}
 	s.mu.Unlock()
 	switch {
-	case closed: // while the request was written down: nobody would cancel the registration
+	case closed: // the session closed while the request was audited: nobody would cancel the registration
 		answer(nil, errSecurity)
 		return
 	case full:
@@ -112,18 +112,18 @@ func (r *router) enter(req *uacsta.Message, answer answerer) {
 		res.SetText("routeRegisterReqID", r.ref)
 		answer(res, nil)
 	}
-	if s.moved(t, r.device) { // a reload came between: it may not have found the registration in the table
+	if s.moved(t, r.device) { // a reload may not have found the registration in the table
 		done(nil, errMoved)
 		return
 	}
 	r.ask(l, s, req, done)
 }
 
-// ask asks the link for the registration, in a life; by is the client for which it does, nil where
-// the core does it. done gets the answer.
+// ask sends RouteRegister to the link in a life, for the client by or, if nil, for the core. done
+// receives the response.
 func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacsta.Message, error)) {
 	r.mu.Lock()
-	if !l.active() { // it may have been asked in the next one already
+	if !l.active() { // the next life may already have asked
 		r.mu.Unlock()
 		done(nil, errLinkDown)
 		return
@@ -139,7 +139,7 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 	}, func(res *uacsta.Message, err error) {
 		r.mu.Lock()
 		wanted := r.question == question && !r.stopping.Load() && r.allowed()
-		var ended *uacsta.Message // what the answer opened in vain
+		var ended *uacsta.Message // the response whose registration must be cancelled
 		if err == nil && wanted {
 			linkRef := reference(res.Text("routeRegisterReqID"))
 			if linkRef == "" {
@@ -158,21 +158,21 @@ func (r *router) ask(l *life, by *Session, req *uacsta.Message, done func(*uacst
 			ended, err = res.Clone(), errLinkDown
 		}
 		if ended != nil {
-			l.managed.proxy.spawn(func() { l.orphan(ended, func() {}) }) // not here: we may be inside the link's own call
+			l.managed.proxy.spawn(func() { l.orphan(ended, func() {}) }) // the response may come inside a call of the link
 		}
 		done(res, err)
 	})
 }
 
-// renew asks for the registration in a new life of the link, and once more after a while where the
-// link has no time for it; refusals is how often that was so. The client keeps its identifier.
+// renew registers again in a new life of the link and retries while the switch lacks resources;
+// refusals counts those so far. The client keeps its reference.
 func (r *router) renew(l *life, refusals int) {
 	p := r.managed.proxy
 	if l.pace() != nil || r.stopping.Load() {
 		return
 	}
 	r.ask(l, nil, uacsta.Encode(r.register, uacsta.Edition3), func(_ *uacsta.Message, err error) {
-		if err == nil || r.stopping.Load() || !l.active() { // there will be another life
+		if err == nil || r.stopping.Load() || !l.active() { // the next life renews it
 			return
 		}
 		var refusal *uacsta.Error
@@ -189,13 +189,12 @@ func (r *router) renew(l *life, refusals int) {
 	})
 }
 
-// allowed reports whether the client may decide where these calls go.
+// allowed reports whether the client may decide the routes of the device.
 func (r *router) allowed() bool {
 	return r.session.may(policy.Control, r.device)
 }
 
-// forgotten takes the registration out of the session's table and reports whether it
-// was there.
+// forgotten removes the registration from the session's table and reports whether it was there.
 func (r *router) forgotten() bool {
 	r.session.mu.Lock()
 	defer r.session.mu.Unlock()
@@ -204,14 +203,14 @@ func (r *router) forgotten() bool {
 	return there
 }
 
-// atLink returns what the link calls the registration; "" where it does not know it.
+// atLink returns the link's reference, or "" if the link has not registered it.
 func (r *router) atLink() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.linkRef
 }
 
-// leave takes the registration out of the trunk's table, and returns what there is to end.
+// leave removes the registration from the link's table and returns what must be cancelled.
 func (r *router) leave() (l *life, linkRef string) {
 	r.stopping.Store(true)
 	r.mu.Lock()
@@ -227,19 +226,19 @@ func (r *router) leave() (l *life, linkRef string) {
 // ended implements possession.
 func (r *router) ended() bool { return r.stopping.Load() }
 
-// ended implements possession: the switching function ends a dialogue, or has been told that it is over.
+// ended implements possession. The switch ends a dialogue, or RouteEnd has told it.
 func (d *routeDialogue) ended() bool { return false }
 
-// cancel ends the registration at the link. Where the link has not answered yet, its answer finds
-// that nobody wants it.
+// cancel cancels the registration at the link. If the link has not responded yet, its response finds
+// that nobody wants the registration.
 func (r *router) cancel() {
 	if l, linkRef := r.leave(); linkRef != "" {
-		still := func() bool { return l.routers.of(linkRef) == r } // the switch may have given it to the next
+		still := func() bool { return l.routers.of(linkRef) == r } // the switch may have reused the reference
 		l.releaseReference(r.session, uacsta.Encode(uacsta.RouteRegisterCancel{RouteRegisterReqID: linkRef}, uacsta.Edition3), still, func() { l.routers.leave(linkRef, r) })
 	}
 }
 
-// routeRegisterCancel answers RouteRegisterCancel.
+// routeRegisterCancel serves RouteRegisterCancel.
 func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	r := s.routers[req.Text("routeRegisterReqID")]
@@ -252,8 +251,8 @@ func (s *Session) routeRegisterCancel(req *uacsta.Message, answer answerer) {
 	answer(uacsta.Encode(uacsta.RouteRegisterCancelResponse{}, uacsta.Edition3), nil)
 }
 
-// routeing passes what the link says of a routeing dialogue to the client. Its error refuses a
-// question of the link.
+// routeing forwards the link's messages of routeing dialogues to clients. An error refuses a route
+// request.
 func (t *managedLink) routeing(ev *uacsta.Message) error {
 	l, linkRef := t.now(), reference(ev.Text("crossRefIdentifier"))
 	d, r := l.dialogues.of(linkRef), l.routers.of(ev.Text("routeRegisterReqID"))
@@ -262,11 +261,11 @@ func (t *managedLink) routeing(ev *uacsta.Message) error {
 	}
 	switch ev.Name() {
 	case uacsta.NameRouteRequest:
-		if linkRef == "" { // in which nobody could answer
+		if linkRef == "" { // no client could respond
 			t.proxy.stats.StrayEvents.Add(1)
 			return errDialogue
 		}
-		if d != nil { // the link uses the reference for another one
+		if d != nil { // the link has reused the reference
 			d.close(nil)
 		}
 		if r != nil && r.dialogue(l, linkRef, ev) {
@@ -295,7 +294,7 @@ func (t *managedLink) routeing(ev *uacsta.Message) error {
 	return nil
 }
 
-// pass gives the client a message of the dialogue.
+// pass sends the client a message of the dialogue.
 func (d *routeDialogue) pass(ev *uacsta.Message) {
 	ev.SetText("crossRefIdentifier", d.ref)
 	ev.SetText("routeRegisterReqID", d.router.ref)
@@ -303,7 +302,7 @@ func (d *routeDialogue) pass(ev *uacsta.Message) {
 	d.router.session.deliver(delivery{msg: ev})
 }
 
-// dialogue begins a dialogue; false when the client cannot take it.
+// dialogue opens a dialogue. It returns false if the client cannot take it.
 func (r *router) dialogue(l *life, linkRef string, ev *uacsta.Message) bool {
 	s := r.session
 	d := &routeDialogue{router: r, life: l, ref: s.proxy.refs.next(), linkRef: linkRef}
@@ -327,8 +326,8 @@ func (r *router) dialogue(l *life, linkRef string, ev *uacsta.Message) bool {
 	return true
 }
 
-// expire ends a dialogue in which nobody has said anything for long: it would keep its place for
-// ever. The call takes its default way.
+// expire ends a dialogue without messages, which would keep its place for ever. The call takes its
+// default route.
 func (d *routeDialogue) expire() {
 	if d.close(errRouteTime) {
 		d.defaultRoute(errRouteTime)
@@ -337,7 +336,7 @@ func (d *routeDialogue) expire() {
 
 var errRouteTime = uacsta.Refuse(uacsta.Operation, uacsta.RouteingTimerExpired)
 
-// over ends a dialogue for the client, and reports whether it had not ended before.
+// close ends a dialogue for the client and reports whether it was open.
 func (d *routeDialogue) close(why *uacsta.Error) bool {
 	there := d.forget()
 	if there {
@@ -346,22 +345,22 @@ func (d *routeDialogue) close(why *uacsta.Error) bool {
 	return there
 }
 
-// defaultRoute tells the link that nobody decides: the call takes its default way. A link that does
-// not answer this is cut: its calls would wait for ever.
+// defaultRoute tells the link to take the default route. A link that leaves too many of these
+// unanswered is reset, because its calls would wait for ever.
 func (d *routeDialogue) defaultRoute(why *uacsta.Error) {
 	if err := d.life.defaultRoute(d.linkRef, d.router.atLink(), why, maxLinkDialogues); errors.Is(err, errTableFull) {
 		d.life.cut(errors.New("the switch does not answer RouteEnd"))
 	}
 }
 
-// routeEnd is a RouteEnd of the core's on its way.
+// routeEnd is a RouteEnd of the core that is out.
 type routeEnd struct{ ref string }
 
-// ended implements possession: one for each dialogue is enough.
+// ended implements possession. One RouteEnd for each dialogue is enough.
 func (e *routeEnd) ended() bool { return false }
 
-// defaultRoute tells the link that nobody decides about a call, once while the link has not answered
-// that. At most so many RouteEnds may be on their way: errTableFull.
+// defaultRoute tells the link to take the default route of a call, unless such a RouteEnd is out
+// already. It returns errTableFull if most of them are out.
 func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error, most int) error {
 	e := &routeEnd{ref: linkRef}
 	switch err := l.routeEnds.enterOf(linkRef, e, most); {
@@ -372,11 +371,11 @@ func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error, mos
 	}
 	msg := uacsta.Encode(uacsta.RouteEnd{CrossRefIdentifier: linkRef, RouteRegisterReqID: registration, ErrorValue: why}, uacsta.Edition3)
 	over := func(*uacsta.Message, error) { l.routeEnds.leave(linkRef, e) }
-	l.managed.proxy.spawn(func() { l.request(nil, msg, over) }) // not here: we may be inside the link's own call
+	l.managed.proxy.spawn(func() { l.request(nil, msg, over) }) // defaultRoute may run inside a call of the link
 	return nil
 }
 
-// routeAnswer carries RouteSelect, RouteReject and RouteEnd.
+// routeAnswer serves RouteSelect, RouteReject and RouteEnd.
 func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	s.mu.Lock()
 	d := s.dialogues[req.Text("crossRefIdentifier")]
@@ -404,7 +403,7 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 		req.SetText("crossRefIdentifier", d.linkRef)
 		req.SetText("routeRegisterReqID", d.router.atLink())
 		d.life.requestIf(s, req, func() error {
-			if there := d.life.dialogues.of(d.linkRef); there != d && (there != nil || !last) { // it is about another call by now
+			if there := d.life.dialogues.of(d.linkRef); there != d && (there != nil || !last) { // the reference belongs to another call by now
 				return errDialogue
 			}
 			return nil
@@ -412,7 +411,7 @@ func (s *Session) routeAnswer(req *uacsta.Message, answer answerer) {
 	})
 }
 
-// forget takes a dialogue out of the tables, and reports whether the client had it.
+// forget removes a dialogue from the tables and reports whether the client had it.
 func (d *routeDialogue) forget() bool {
 	s := d.router.session
 	s.mu.Lock()
@@ -427,14 +426,14 @@ func (d *routeDialogue) forget() bool {
 	return there
 }
 
-// endRouteing ends the session's registrations and dialogues: calls take their
-// default way at once.
+// endRouteing ends the session's registrations and dialogues. Their calls take the default route at
+// once.
 func (s *Session) endRouteing() {
 	s.mu.Lock()
 	routers, dialogues := s.routers, s.dialogues
 	s.routers, s.dialogues = map[string]*router{}, map[string]*routeDialogue{}
 	s.mu.Unlock()
-	for _, d := range dialogues { // which name their registrations
+	for _, d := range dialogues { // before the registrations, which they name
 		d.forget()
 		d.defaultRoute(nil)
 	}
@@ -443,7 +442,7 @@ func (s *Session) endRouteing() {
 	}
 }
 
-// cancelRouters ends some of the registrations at a link, and tells the clients.
+// cancelRouters cancels the registrations at a link that which selects and notifies their clients.
 func (t *managedLink) cancelRouters(which func(*router) bool) {
 	t.mu.Lock()
 	routers := slices.Collect(maps.Keys(t.routers))
@@ -455,8 +454,8 @@ func (t *managedLink) cancelRouters(which func(*router) bool) {
 	}
 }
 
-// withdraw ends a registration that its client may not have any more: its calls take their default
-// way, and both sides are told.
+// withdraw cancels a registration that its client has no right on any more, and notifies both sides.
+// Its calls take the default route.
 func (r *router) withdraw() {
 	s := r.session
 	s.mu.Lock()
@@ -471,7 +470,7 @@ func (r *router) withdraw() {
 	r.abort()
 }
 
-// gone tells the client that the link does not ask it any more.
+// abort tells the client that the link will not ask it any more.
 func (r *router) abort() {
 	if l, linkRef := r.leave(); linkRef != "" {
 		l.routers.leave(linkRef, r)

@@ -9,25 +9,25 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// errRights ends a session that would not be opened any more.
+// errRights closes a session that would not be opened under the new configuration.
 var errRights = errors.New("the configuration no longer admits this identity")
 
-// SetRules says who may do what, and how numbers are written, from now on. What a client
-// has and may not have any more ends: its session, its monitors, its registrations.
+// SetRules replaces the policy and the translation of numbers. Sessions, monitors and registrations
+// that the new policy does not allow end.
 func (p *Proxy) SetRules(rights *policy.Policy, numbers *policy.Numbers) {
 	p.rules.Store(&rules{rights, numbers})
 	p.Recheck()
 }
 
-// Recheck ends what clients have and may not have any more: what the rules look at has
-// changed.
+// Recheck closes the sessions, and stops the monitors and registrations, that the rules no longer
+// allow. Call it when something that the rules refer to has changed.
 func (p *Proxy) Recheck() {
 	for _, s := range p.sessionList() {
 		s.recheck()
 	}
 }
 
-// recheck takes away what the rules do not give any more.
+// recheck applies the current rules to the session.
 func (s *Session) recheck() {
 	if s.still != nil && !s.still() {
 		s.disconnect(errRights)

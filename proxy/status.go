@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Status is the state of the core, for whoever administers it.
+// Status is the state of the core, for administrators.
 type Status struct {
 	Sessions     int          `json:"sessions"`
 	Applications int          `json:"application_sessions"`
-	Monitors     int          `json:"monitors"` // held at the links, or waiting for them
+	Monitors     int          `json:"monitors"` // at the links, or waiting for them
 	Links        []LinkStatus `json:"links"`
 }
 
@@ -19,7 +19,7 @@ type LinkStatus struct {
 	Name     string    `json:"name"`
 	Up       bool      `json:"up"`
 	Since    time.Time `json:"since"`
-	Status   string    `json:"status,omitempty"` // what the switching function says of itself
+	Status   string    `json:"status,omitempty"` // as the switch reports it
 	Failure  string    `json:"failure,omitempty"`
 	Monitors int       `json:"monitors"`
 }
@@ -49,18 +49,18 @@ func (t *managedLink) linkStatus() LinkStatus {
 	return l
 }
 
-// SessionStatus is one client.
+// SessionStatus is the state of one session.
 type SessionStatus struct {
 	Identity    string    `json:"identity"`
 	Peer        string    `json:"peer"`
 	Line        string    `json:"line,omitempty"`
 	Since       time.Time `json:"since"`
-	Application string    `json:"application_session,omitempty"` // its identifier
+	Application string    `json:"application_session,omitempty"` // the identifier of the application session
 	Monitors    int       `json:"monitors"`
 	Queue       int       `json:"queue"` // messages that wait for the client
 }
 
-// SessionList lists the sessions, the oldest first.
+// SessionList returns the sessions, the oldest first.
 func (p *Proxy) SessionList() []SessionStatus {
 	sessions := p.sessionList()
 	list := make([]SessionStatus, 0, len(sessions))
@@ -79,16 +79,16 @@ func (p *Proxy) SessionList() []SessionStatus {
 	return list
 }
 
-// DeviceStatus is a device or call with a monitor.
+// DeviceStatus is the state of one monitor.
 type DeviceStatus struct {
 	Device  string `json:"device"`
-	Call    string `json:"call,omitempty"` // the monitor is on this call
+	Call    string `json:"call,omitempty"` // set for a monitor on a call
 	Link    string `json:"link"`
 	Clients int    `json:"clients"`
-	Active  bool   `json:"active"` // the link has taken the monitor
+	Active  bool   `json:"active"` // the link has started the monitor
 }
 
-// DeviceList lists what is monitored, by device.
+// DeviceList returns the monitors, ordered by device.
 func (p *Proxy) DeviceList() []DeviceStatus {
 	var monitors []*monitor
 	for _, t := range p.list() {

@@ -15,38 +15,39 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// Strangers says whom the log has told of lately: a stranger who knocks all the time
-// must not fill the disk, nor must very many of them. The zero value has told of nobody.
+// Strangers limits log lines about strangers (peers that are neither trusted nor authenticated):
+// neither one that retries all the time nor very many of them must fill the disk. The zero value is
+// ready for use.
 type Strangers struct {
 	once sync.Once
 	each share.Hush[netip.Prefix]
 	all  *rate.Limiter
 }
 
-// StrangerPause is how long the log says nothing more of a stranger.
+// StrangerPause is how long [Strangers] logs nothing further about the same peer.
 const StrangerPause = time.Minute
 
-// News reports whether a peer is worth a line in the log.
+// ShouldLog reports whether to log a line about a peer.
 func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
 	tell, _ := s.tell(addr, now)
 	return tell
 }
 
-// tell is News, with how often the peer was not worth a line since the last one.
+// tell is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
 func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, untold int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
 	tell, untold = s.each.Tell(share.Of(addr), now)
 	return tell && s.all.AllowN(now, 1), untold
 }
 
-// nobody is what happens to sessions of a peer that has not said who it is.
+// nobody is the key of an event of an unidentified session.
 type nobody struct {
 	peer netip.Prefix
 	what string
 }
 
-// log says in the log what happens to a session. Of sessions of nobody it says each thing once a
-// second for each peer, with how many were not told.
+// log logs an event of a session. Equal events of unidentified sessions of one peer are logged once a
+// second, with the number of suppressed lines.
 func (s *Session) log(level slog.Level, what string, who policy.Identity, args ...any) {
 	args = append([]any{"identity", who.String(), "peer", s.peer}, args...)
 	if who.Name == "" {
@@ -56,8 +57,8 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 	s.proxy.cfg.Log.Log(context.Background(), level, what, args...)
 }
 
-// TurnAway writes down that a front does not let a peer in, and says so in the log, once in a
-// while for each address.
+// RefuseConnection records that a front refused a connection, and why: in the audit file
+// ([Proxy.Refused]) and, limited by [Strangers], in the log.
 func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)

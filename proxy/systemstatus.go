@@ -8,33 +8,33 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// condition is what a link, and the switching function behind it, is fit for, as clients are told.
-// It may change as often as it likes: clients are told once a second, the last of it for certain.
+// condition is the status of a link and its switch as clients are told it. It may change often:
+// clients get changes once a second at most, and always the last one.
 type condition struct {
-	publishing lock // held while clients are told, so that the last thing told is the last that was
+	publishing lock // held while clients are told, so that the last status sent is the current one
 
-	// guarded by trunk.mu
-	publishedAt  time.Time                // when clients were told last what the switching function says
-	pending      *time.Timer              // tells what came since; nil: nothing did
-	published    uacsta.SystemStatusValue // to clients
-	messagesLost bool                     // messages, and clients have not been told of it
-	eventsMissed bool                     // for a time in which it may have forgotten to tell events
+	// guarded by managedLink.mu
+	publishedAt  time.Time                // when clients last got the switch's status
+	pending      *time.Timer              // publishes what has changed since; nil: nothing has
+	published    uacsta.SystemStatusValue // the status that clients got last
+	messagesLost bool                     // the switch has lost messages and clients do not know it
+	eventsMissed bool                     // the switch may have sent no events for a while
 }
 
-// statusPause is the time between two changes of the status that clients are told of.
+// statusPause is the shortest time between two changes of the status that clients get.
 const statusPause = time.Second
 
-// says takes note of what the switching function says of itself, and tells the clients.
-// After a time in which it may have forgotten to tell events, its devices are looked at.
+// statusReported handles the switch's report of its status and notifies clients. After a time in which
+// the switch may have sent no events, its devices are resynchronised.
 func (t *managedLink) statusReported(status uacsta.SystemStatusValue) {
 	c := &t.condition
 	t.mu.Lock()
 	before := t.status
 	switch {
-	case !t.life.active(): // that it is up, says more
+	case !t.life.active(): // publishLinkState covers that
 		t.mu.Unlock()
 		return
-	case status == uacsta.StatusMessagesLost: // which says what was, not what is
+	case status == uacsta.StatusMessagesLost: // reports the past, not a state
 		c.messagesLost, c.eventsMissed = true, true
 	case status == before: // a sign of life
 		t.mu.Unlock()
@@ -54,13 +54,13 @@ func (t *managedLink) statusReported(status uacsta.SystemStatusValue) {
 	}
 }
 
-// publishStatus tells the clients what the switching function has said.
+// publishStatus sends clients the status that the switch has reported.
 func (t *managedLink) publishStatus() {
 	p, c := t.proxy, &t.condition
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
 	t.mu.Lock()
-	if !t.life.active() { // which clients have been told
+	if !t.life.active() { // clients know that already
 		t.mu.Unlock()
 		return
 	}
@@ -80,14 +80,14 @@ func (t *managedLink) publishStatus() {
 		p.sendStatus(t, status)
 	}
 	if blind {
-		t.calls.forget() // who has left a call meanwhile, nobody has told
+		t.calls.forget() // devices may have left calls without an event
 		for _, m := range monitors {
 			m.resyncNow()
 		}
 	}
 }
 
-// quiet forgets what there is to tell; t.mu is held.
+// clearPending discards what is waiting to be published. The caller holds t.mu.
 func (c *condition) clearPending() {
 	if c.pending != nil {
 		c.pending.Stop()
@@ -96,7 +96,7 @@ func (c *condition) clearPending() {
 	c.messagesLost, c.eventsMissed = false, false
 }
 
-// publishLinkState tells the clients at once that the link has come up, or gone down.
+// publishLinkState tells clients at once that the link has come up or gone down.
 func (t *managedLink) publishLinkState() {
 	p, c := t.proxy, &t.condition
 	c.publishing.Lock()
@@ -115,7 +115,7 @@ func (t *managedLink) publishLinkState() {
 	}
 }
 
-// reportedStatus is what clients are told of the link.
+// reportedStatus returns the status of the link that clients get.
 func (t *managedLink) reportedStatus() uacsta.SystemStatusValue {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,7 +125,7 @@ func (t *managedLink) reportedStatus() uacsta.SystemStatusValue {
 	return t.status
 }
 
-// sendStatus sends SystemStatus to the sessions that a link concerns.
+// sendStatus sends SystemStatus to the sessions that use a link.
 func (p *Proxy) sendStatus(t *managedLink, status uacsta.SystemStatusValue) {
 	for _, s := range p.sessionList() {
 		if s.uses(t) {

@@ -2,14 +2,15 @@ package proxy
 
 import "sync"
 
-// tally counts what each of many has. The zero value has counted nothing.
+// tally counts how many items each key holds. The zero value is empty.
 type tally[K comparable] struct {
 	mu    sync.Mutex
 	count map[K]int
 	all   int
 }
 
-// take counts one more, unless there are as many as one may have, or all together.
+// take counts one more for a key. It returns false if the key has reached most or all keys together
+// have reached all.
 func (t *tally[K]) take(who K, most, all int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,7 +25,7 @@ func (t *tally[K]) take(who K, most, all int) bool {
 	return true
 }
 
-// give takes one back.
+// give counts one less for a key.
 func (t *tally[K]) give(who K) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -34,7 +35,7 @@ func (t *tally[K]) give(who K) {
 	}
 }
 
-// total is what all have together.
+// total returns the count of all keys together.
 func (t *tally[K]) total() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,59 +10,59 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// turns lets clients ask a link in turn. So many questions are out at a time; the others wait:
-// identities have their turns one after the other, so have the sessions of one identity, and the
-// questions of a session keep their order. None waits longer than it may, and an identity with many
-// questions leaves room for others (may). A switching function that takes fewer questions at a time
-// than was thought says so, and gets fewer, until it has answered for a while.
+// turns decides the order in which clients' requests reach a link. A limited number is out at a time;
+// the others wait. Identities take turns, and so do the sessions of one identity; the requests of a
+// session keep their order. None waits longer than wait. An identity with many requests leaves room
+// for others (see may). A switch that accepts fewer requests than assumed says so and gets fewer until
+// it has responded for a while.
 type turns struct {
-	wait time.Duration // for a turn
+	wait time.Duration // the longest time for which a client's request waits
 
 	mu      lock
 	closed  bool
 	room    roomAtLink
-	out     int // questions whose answers are due
+	out     int // requests without a response
 	groups  map[string]*group
 	lines   map[*Session]*line
-	next    []*group      // those in which somebody waits, in the order of their turns
-	handing bool          // somebody hands out turns
-	calm    chan struct{} // closed when few of the core's questions wait; nil: nobody wants to know
+	next    []*group      // groups with waiting requests, in the order of their turns
+	handing bool          // a goroutine is in hand
+	calm    chan struct{} // closed when few requests of the core wait; nil: nobody waits for that
 }
 
-// group is the questions of an identity, or of the core.
+// group holds the requests of one identity, or of the core.
 type group struct {
 	identity string // "": the core
 	lines    int
 	out      int
-	next     []*line // those in which somebody waits, in the order of their turns
+	next     []*line // lines with waiting requests, in the order of their turns
 }
 
-// line is the questions of a session, or of the core.
+// line holds the requests of one session, or of the core.
 type line struct {
 	group   *group
-	by      *Session // nil: the core, which waits as long as it takes, and has no order
+	by      *Session // nil: the core, whose requests do not expire and have no order
 	waiting []*question
-	sent    []*question // in order: those whose answers are due, and those refused for want of room while such follow
-	sending bool        // one is on its way to the link: none overtakes it
-	queued  bool        // in group.next
+	sent    []*question // in order: requests without a response, and requests refused for want of room while such follow them
+	sending bool        // a request is being passed to the link; none overtakes it
+	queued  bool        // it is in group.next
 }
 
-// question is a request that waits for its turn, or for its answer.
+// question is a request that waits for its turn or for its response.
 type question struct {
 	line   *line
 	send   func(*question)
 	refuse func(error)
 	since  time.Time
-	limit  *time.Timer // of its waiting; nil: none
-	others int         // that were out when it was sent
-	noRoom error       // the link had none; whether it can be sent again, those behind it decide
+	limit  *time.Timer // ends the wait for a turn; nil: none
+	others int         // requests that were out when it was sent
+	noRoom error       // the link's refusal for want of room; requests behind it decide whether it is sent again
 }
 
 func newTurns(most int, wait time.Duration) *turns {
 	return &turns{mu: lock{rank: ofLife}, wait: wait, room: roomAtLink{now: most, most: most}, groups: map[string]*group{}, lines: map[*Session]*line{}}
 }
 
-// begin has a new life begin with the room that the one before it has found.
+// begin takes over the room that the previous life has found out.
 func (t *turns) begin(before *turns) {
 	before.mu.Lock()
 	room := before.room.now
@@ -72,9 +72,9 @@ func (t *turns) begin(before *turns) {
 	t.mu.Unlock()
 }
 
-// ask has a question sent when its turn comes; by is the client, nil the core. Either send is called,
-// and answered or withdraw is to be called with that question, or refuse: once in all, but for a
-// question that the switching function had no room for, which is sent again.
+// ask has a request sent when its turn comes; by is the client, nil the core. It calls either send,
+// whose caller must call answered or withdraw with the same question, or refuse. That happens once,
+// but a request that the switch had no room for is sent again.
 func (t *turns) ask(by *Session, send func(*question), refuse func(error)) {
 	q := &question{send: send, refuse: refuse, since: time.Now()}
 	identity := ""
@@ -99,10 +99,10 @@ func (t *turns) ask(by *Session, send func(*question), refuse func(error)) {
 	t.await(q)
 	t.queue(l)
 	t.mu.Unlock()
-	t.hand() // where an answer came just now
+	t.hand() // a response may have made room just now
 }
 
-// lineOf returns the line of a session, and makes it where there is none. t.mu is held.
+// lineOf returns the line of a session and adds it if necessary. The caller holds t.mu.
 func (t *turns) lineOf(by *Session, identity string) *line {
 	l := t.lines[by]
 	if l == nil {
@@ -118,7 +118,7 @@ func (t *turns) lineOf(by *Session, identity string) *line {
 	return l
 }
 
-// forget drops a line with nothing in it; t.mu is held.
+// forget removes an empty line. The caller holds t.mu.
 func (t *turns) forget(l *line) {
 	if len(l.sent) == 0 && len(l.waiting) == 0 && !l.sending && t.lines[l.by] == l {
 		delete(t.lines, l.by)
@@ -128,19 +128,19 @@ func (t *turns) forget(l *line) {
 	}
 }
 
-// blocked reports whether the next of a line must not be sent yet.
+// blocked reports whether the next request of a line must wait for earlier ones.
 func (l *line) blocked() bool {
 	return l.sending || l.by != nil && slices.ContainsFunc(l.sent, func(q *question) bool { return q.noRoom != nil })
 }
 
-// may reports whether a group may have one more turn: the more it has, the more room must be left
+// may reports whether a group may have another request out: the more it has, the more room must remain
 // for others.
 func (t *turns) may(g *group) bool {
 	left := t.room.now - t.out
 	return left > 0 && g.out < 2*left
 }
 
-// queue has a line wait for its turn, if it has something to send; t.mu is held.
+// queue makes a line wait for its turn if it has a request to send. The caller holds t.mu.
 func (t *turns) queue(l *line) {
 	if l.queued || len(l.waiting) == 0 || l.blocked() {
 		return
@@ -152,14 +152,14 @@ func (t *turns) queue(l *line) {
 	l.group.next = append(l.group.next, l)
 }
 
-// await begins the time in which a question must have its turn; t.mu is held.
+// await starts the timeout of a waiting request. The caller holds t.mu.
 func (t *turns) await(q *question) {
 	if q.line.by != nil {
 		q.limit = time.AfterFunc(time.Until(q.since.Add(t.wait)), func() { t.expire(q) })
 	}
 }
 
-// give sends a question. t.mu is held, and let go meanwhile.
+// give sends a request. The caller holds t.mu, which is released meanwhile.
 func (t *turns) give(q *question) {
 	l := q.line
 	if q.limit != nil {
@@ -177,11 +177,11 @@ func (t *turns) give(q *question) {
 	t.forget(l)
 }
 
-// hand gives turns to those that wait, as long as there is room.
+// hand sends waiting requests while there is room.
 func (t *turns) hand() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.handing { // whoever does it sees that there is room
+	if t.handing { // the other goroutine sees the room
 		return
 	}
 	t.handing = true
@@ -191,7 +191,7 @@ func (t *turns) hand() {
 	t.handing = false
 }
 
-// pick takes out the question whose turn it is; nil when it is nobody's. t.mu is held.
+// pick removes and returns the request whose turn it is, or nil. The caller holds t.mu.
 func (t *turns) pick() *question {
 	i := slices.IndexFunc(t.next, t.may)
 	if i < 0 {
@@ -210,9 +210,8 @@ func (t *turns) pick() *question {
 	return q
 }
 
-// answered takes note that a question has its answer, and reports whether the answer counts: not
-// when the life is over, and not when the question may be sent again. Once the answer has been
-// passed on, hand must be called.
+// answered records a response and reports whether it counts. It does not if the life has ended or the
+// request will be sent again. The caller must call hand once it has passed the response on.
 func (t *turns) answered(q *question, err error) bool {
 	refused := noRoom(err)
 	t.mu.Lock()
@@ -224,7 +223,7 @@ func (t *turns) answered(q *question, err error) bool {
 	t.out--
 	l.group.out--
 	t.room.learn(q.others, refused)
-	// With nothing else out, it is not for want of room that a link has none.
+	// With no other request out, the refusal is not for want of room.
 	if refused && q.others > 0 && (l.by == nil || time.Since(q.since) < t.wait) {
 		q.noRoom = err
 		t.again(l)
@@ -232,7 +231,7 @@ func (t *turns) answered(q *question, err error) bool {
 		return false
 	}
 	var overtaken []*question
-	if !refused { // those before it were not carried out, and cannot be any more
+	if !refused { // earlier ones were not carried out and must not be any more
 		overtaken = t.overtaken(l, q)
 	}
 	l.sent = slices.DeleteFunc(l.sent, func(other *question) bool { return other == q })
@@ -245,7 +244,7 @@ func (t *turns) answered(q *question, err error) bool {
 	return true
 }
 
-// withdraw takes back a question whose turn has come, and that is not sent.
+// withdraw takes back a request that was given its turn and is not sent.
 func (t *turns) withdraw(q *question) (was bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -261,8 +260,8 @@ func (t *turns) withdraw(q *question) (was bool) {
 	return true
 }
 
-// overtaken takes out the questions of a session that the link had no room for, and that stand
-// before one that it took; t.mu is held.
+// overtaken removes and returns the session's requests that the link had no room for and that precede
+// one that it has accepted. The caller holds t.mu.
 func (t *turns) overtaken(l *line, taken *question) (late []*question) {
 	if l.by == nil {
 		return nil
@@ -280,8 +279,8 @@ func (t *turns) overtaken(l *line, taken *question) (late []*question) {
 	return late
 }
 
-// again has those questions wait once more that the link had no room for, and behind which it has
-// taken none and can take none any more; t.mu is held.
+// again puts requests that the link had no room for back into the queue, if no later one was accepted
+// or can be. The caller holds t.mu.
 func (t *turns) again(l *line) {
 	from := len(l.sent)
 	for from > 0 && l.sent[from-1].noRoom != nil {
@@ -289,7 +288,7 @@ func (t *turns) again(l *line) {
 	}
 	back := slices.Clone(l.sent[from:])
 	l.sent = l.sent[:from]
-	if l.by == nil { // it has no order
+	if l.by == nil { // the core's requests have no order
 		for _, q := range l.sent {
 			if q.noRoom != nil {
 				back = append(back, q)
@@ -305,13 +304,13 @@ func (t *turns) again(l *line) {
 	t.queue(l)
 }
 
-// noRoom reports whether the switching function has refused a question because it has too many.
+// noRoom reports whether the switch refused a request because too many are out.
 func noRoom(err error) bool {
 	var refusal *uacsta.Error
 	return errors.As(err, &refusal) && refusal.Value == uacsta.OutstandingReqLimitExceeded
 }
 
-// expire refuses a question that has waited too long for its turn.
+// expire refuses a request that has waited too long for its turn.
 func (t *turns) expire(q *question) {
 	t.mu.Lock()
 	l := q.line
@@ -333,16 +332,16 @@ func (t *turns) expire(q *question) {
 	}
 }
 
-// coreWaits is how many of the core's own questions wait for a turn before it asks no more.
+// coreWaits is how many requests of the core may wait before it sends no more.
 const coreWaits = 16
 
-// crowded reports whether many of the core's own questions wait; t.mu is held.
+// crowded reports whether many requests of the core wait. The caller holds t.mu.
 func (t *turns) crowded() bool {
 	l := t.lines[nil]
 	return l != nil && len(l.waiting) >= coreWaits && !t.closed
 }
 
-// calmDown tells those that wait for it that few of the core's questions wait; t.mu is held.
+// calmDown wakes those in quiet once few requests of the core wait. The caller holds t.mu.
 func (t *turns) calmDown() {
 	if t.calm != nil && !t.crowded() {
 		close(t.calm)
@@ -350,7 +349,7 @@ func (t *turns) calmDown() {
 	}
 }
 
-// quiet waits until few of the core's own questions wait for their turn.
+// quiet waits until few requests of the core wait for their turn.
 func (t *turns) quiet(ctx context.Context) error {
 	for {
 		t.mu.Lock()
@@ -371,7 +370,7 @@ func (t *turns) quiet(ctx context.Context) error {
 	}
 }
 
-// finish refuses all questions, those that are out, too: their answers do not count any more.
+// close refuses all requests, also those that are out: their responses do not count any more.
 func (t *turns) close() {
 	t.mu.Lock()
 	t.closed = true
@@ -393,19 +392,19 @@ func (t *turns) close() {
 	}
 }
 
-// roomAtLink is how many questions a switching function takes at a time, as far as its answers have shown.
+// roomAtLink is how many requests a switch accepts at a time, as its responses have shown.
 type roomAtLink struct {
 	now, most int
-	good      int // questions that were taken since it changed
-	proved    int // most others that were out beside one that was taken
-	doubted   int // others that were out beside one that was refused though more had been taken
-	doubts    int // such refusals one after the other
+	good      int // requests accepted since now changed
+	proved    int // most other requests out beside an accepted one
+	doubted   int // other requests out beside one that was refused although more had been accepted
+	doubts    int // consecutive refusals of that kind
 }
 
-// maxDoubts is how often a refusal is taken to be about something else than room.
+// maxDoubts is how many refusals in a row are taken to have another reason than room.
 const maxDoubts = 8
 
-// learn takes note of what became of a question that was sent while so many others were out.
+// learn records the outcome of a request that was sent while others were out.
 func (r *roomAtLink) learn(others int, refused bool) {
 	switch {
 	case !refused:
@@ -416,8 +415,8 @@ func (r *roomAtLink) learn(others int, refused bool) {
 		if r.good++; r.now < r.most && r.good >= 4*r.now {
 			r.now, r.good = min(r.most, r.now+max(1, r.now/4)), 0
 		}
-	case others == 0: // which says nothing of room
-	case others < r.proved && r.doubts < maxDoubts: // it has taken more: the device that was asked about has none
+	case others == 0: // room cannot be the reason
+	case others < r.proved && r.doubts < maxDoubts: // it has accepted more: the device of the request has no room
 		r.doubts++
 		r.doubted = others
 	default:

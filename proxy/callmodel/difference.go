@@ -8,24 +8,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// View is a picture of calls.
+// View is a picture of calls at one moment.
 type View interface {
-	// State is the state of a connection, "" where there is none.
+	// State returns the state of a connection, or "".
 	State(ID) State
-	// Connections are all that the picture has.
+	// Connections returns all connections of the picture.
 	Connections() iter.Seq[ID]
-	// Devices are those in one call.
+	// Devices returns the devices in a call.
 	Devices(call string) iter.Seq[string]
 }
 
-// Scene is one call, as a snapshot shows it.
+// Scene is one call of a snapshot.
 type Scene struct {
 	ID              string
 	Parties         []ID // in the order of the snapshot
 	Calling, Called *uacsta.ExtendedDeviceID
 }
 
-// about is what events say of the call.
+// about returns what events say about the call.
 func (s *Scene) about() *About {
 	a := &About{ID: s.ID}
 	if s.Calling != nil {
@@ -37,11 +37,10 @@ func (s *Scene) about() *About {
 	return a
 }
 
-// Difference returns the events that lead from the old picture to the new one, without cross
-// references: a call that ended is cleared, one that began appears, one that changed gets the
-// event of its new state. own is the device of a device-type monitor, which is told of the others
-// in a call only what its events would have told; "" is a monitor on a call, which has no side of
-// its own.
+// Difference returns the events, without cross references, that lead from the old picture to the new
+// one: for each call that has ended, has begun or has another state. own is the device of a
+// device-type monitor; the result reports other devices in its calls only as events to that monitor
+// would have done. An empty own means a monitor on a call.
 func Difference(own string, old, now View, scenes []Scene) []any {
 	var events []any
 	tell := func(local State, made ...Event) {
@@ -65,7 +64,7 @@ func Difference(own string, old, now View, scenes []Scene) []any {
 		if local == Unclear || was == Unclear {
 			continue
 		}
-		parties, calls := s.Parties, true // whether own has called
+		parties, calls := s.Parties, true // calls: own is the caller
 		if own != "" {
 			parties = append([]ID{self}, slices.DeleteFunc(slices.Clone(parties), func(id ID) bool { return id == self })...)
 			calls = a.Calling.Device.ID == own
@@ -89,8 +88,8 @@ func Difference(own string, old, now View, scenes []Scene) []any {
 	return events
 }
 
-// become returns the events by which a connection comes into a state. calls says that the calling
-// device of the call is known to have called.
+// become returns the events that bring a connection into a state. calls says that the calling device
+// is known to have called.
 func (a *About) become(device string, before, state State, calls bool) []Event {
 	const cause = uacsta.CauseNormal
 	switch state {

@@ -2,23 +2,22 @@ package callmodel
 
 import "github.com/tr87proxy/tr87proxy/uacsta"
 
-// Event makes an event for one monitor: with its cross reference, and with the state of the
-// device that it watches.
+// Event makes an event for one monitor, from its cross reference and the state of its device.
 type Event func(ref string, local State) any
 
-// told makes an event of what it says to everybody.
+// told returns an Event that differs in reference and state only.
 func told(ev uacsta.EventMessage) Event {
 	return func(ref string, local State) any {
 		return ev.With(&uacsta.Shared{MonitorCrossRefID: ref, LocalConnectionInfo: local})
 	}
 }
 
-// About is what the events of a call say of it.
+// About is what the events of a call say about it.
 type About struct {
 	ID              string // callID
 	Calling, Called uacsta.ExtendedDeviceID
-	Redirected      uacsta.RedirectionDeviceID // the device that sent it on last
-	Trunk           *uacsta.ExtendedDeviceID   // the trunk that it came by; nil: none, or not known
+	Redirected      uacsta.RedirectionDeviceID // the device that last redirected the call
+	Trunk           *uacsta.ExtendedDeviceID   // the trunk that the call came by; nil if none or unknown
 }
 
 func (a *About) connection(device string) uacsta.ConnectionID { return uacsta.Conn(a.ID, device) }
@@ -60,8 +59,7 @@ func (a *About) retrieved(device string, cause uacsta.EventCause) Event {
 	return told(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause})
 }
 
-// queued makes the event that a call waits; front is how many wait before it, nil where that is
-// not known.
+// queued returns the QueuedEvent; front is the number of calls before it, nil if unknown.
 func (a *About) queued(device string, front *int, cause uacsta.EventCause) Event {
 	ev := uacsta.QueuedEvent{
 		QueuedConnection: a.connection(device), Queue: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,

@@ -10,8 +10,8 @@ type Member[P Party] struct {
 
 func (m Member[P]) connection() uacsta.ConnectionID { return m.Call.Connection(m.Party) }
 
-// gather moves members into one call, and returns what has become of their connections. One that
-// has not taken part before has no old connection.
+// gather moves members into one call and returns their old and new connections. A member that did not
+// take part before has no old connection.
 func (c *Call[P]) gather(members []Member[P]) []uacsta.ConnectionListItem {
 	list := make([]uacsta.ConnectionListItem, len(members))
 	for i, m := range members {
@@ -30,7 +30,7 @@ func (c *Call[P]) gather(members []Member[P]) []uacsta.ConnectionListItem {
 	return list
 }
 
-// leave takes members out of their calls: they have no connection any more.
+// leave removes members from their calls.
 func leave[P Party](members ...Member[P]) {
 	for _, m := range members {
 		m.Party.Part().State = uacsta.Null
@@ -38,7 +38,8 @@ func leave[P Party](members ...Member[P]) {
 	}
 }
 
-// SingleStepTransfer has a party leave the call, and those that it was in it with go to another device.
+// SingleStepTransfer removes a party and sends the others of its call to another device. It returns
+// their old and new connections.
 func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 	by := p.Part()
 	by.State = uacsta.Null
@@ -57,8 +58,8 @@ func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 	return notices
 }
 
-// Transfer has a device leave the call that it holds and the one that it talks in; those that stay
-// are in this one now. It returns what has become of their connections.
+// Transfer removes a device from the call that it holds and the one that it talks in, and joins the
+// rest in this call. It returns their old and new connections.
 func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P]) ([]uacsta.ConnectionListItem, []Notice) {
 	by := held.Party.Part()
 	primary, secondary := held.connection(), active.connection()
@@ -72,16 +73,16 @@ func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P])
 	return list, append([]Notice{{by.MonitoredDevice(), uacsta.Null, event}}, c.Notices(event)...)
 }
 
-// Joining is how a conference comes about.
+// Joining describes how a conference comes about.
 type Joining struct {
-	By, Added string               // the devices that have made it, and that has come to it
-	Primary   uacsta.ConnectionID  // of the device that has made it, in the call that there was
-	Secondary *uacsta.ConnectionID // in the other one; nil: there was none
+	By, Added string               // the conferencing device, and the added one
+	Primary   uacsta.ConnectionID  // of By in the existing call
+	Secondary *uacsta.ConnectionID // of By in the other call; nil if there was none
 	Cause     uacsta.EventCause
 }
 
-// Conference has members of other calls, and some that come newly and are connected, in this call.
-// It returns what has become of their connections.
+// Conference adds members of other calls to this call, and connects those that are new. It returns
+// their old and new connections.
 func (c *Call[P]) Conference(j Joining, members ...Member[P]) ([]uacsta.ConnectionListItem, []Notice) {
 	list := c.gather(members)
 	for _, m := range members {

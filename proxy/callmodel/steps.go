@@ -8,30 +8,29 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// State is a connection state; "" and null both say that there is no connection.
+// State is a connection state. Both "" and null mean that there is no connection.
 type State = uacsta.LocalConnectionState
 
-// ID names a connection: a device in a call.
+// ID identifies a connection: a device in a call.
 type ID struct{ Call, Device string }
 
-// Connection returns the identifier as messages have it.
+// Connection returns the identifier as messages contain it.
 func (id ID) Connection() uacsta.ConnectionID { return uacsta.Conn(id.Call, id.Device) }
 
 // step is an event that changes the state of one connection.
 type step struct {
-	path string  // where the event names the connection
-	to   State   // the state that the connection has then; "" is none
-	from []State // the states that it may have before; "" is none
+	path string  // of the connection in the event
+	to   State   // the state after the event; "" is none
+	from []State // permitted states before the event; "" is none
 }
 
 const none State = ""
 
-// Unclear is the state, in a picture, of a connection that is known to be there and nothing else: no
-// event tells of it until more is known, but that it is over.
+// Unclear is the state, in a picture, of a connection that exists in an unknown state. Until the state
+// is known, no event reports it but that it is cleared.
 const Unclear State = "unclear"
 
-// steps are the events that change one connection (the table of connection states and events of
-// ECMA-269).
+// steps are the events that change one connection (ECMA-269, table of connection states and events).
 var steps = map[string]step{
 	uacsta.NameServiceInitiatedEvent:  {"initiatedConnection", uacsta.Initiated, []State{none}},
 	uacsta.NameDigitsDialedEvent:      {"dialingConnection", uacsta.Initiated, []State{uacsta.Initiated}},
@@ -49,14 +48,14 @@ var steps = map[string]step{
 	uacsta.NameConnectionClearedEvent: {"droppedConnection", none, []State{uacsta.Initiated, uacsta.Alerting, uacsta.Queued, uacsta.Connected, uacsta.Hold, uacsta.Fail}},
 }
 
-// Concerns reports whether an event changes connections, or makes calls of calls.
+// Concerns reports whether an event changes connections or joins calls.
 func Concerns(ev *uacsta.Message) bool {
 	_, one := steps[ev.Name()]
 	return one || ev.Name() == uacsta.NameTransferedEvent || ev.Name() == uacsta.NameConferencedEvent
 }
 
-// Says returns the state that an event says the connection is in that it names in an element; "" where
-// it says none, or that the connection is over.
+// StateAfter returns the state that an event gives the connection in one of its elements. It returns
+// "" if the event gives none or ends the connection.
 func StateAfter(event, element string) State {
 	if s := steps[event]; s.path == element {
 		return s.to
@@ -64,8 +63,8 @@ func StateAfter(event, element string) State {
 	return none
 }
 
-// Permits reports whether the event named leads a connection from one state to another. A
-// connection with the network beyond the switch is connected while it rings and answers there.
+// Permits reports whether an event may lead a connection from one state to another. A connection with
+// the network stays connected while the far end alerts and answers.
 func Permits(event string, from, to State) bool {
 	s, known := steps[event]
 	if from == uacsta.Connected && (event == uacsta.NameDeliveredEvent || event == uacsta.NameEstablishedEvent) {
@@ -74,20 +73,19 @@ func Permits(event string, from, to State) bool {
 	return known && s.to == to && slices.Contains(s.from, from)
 }
 
-// Change is what an event changes: the connection has the state from now on, and is gone where
-// State is "". A change without a device ends the whole call.
+// Change is one change of an event: the connection has State from now on; "" means that it is cleared.
+// A change without a device clears the whole call.
 type Change struct {
 	ID
 	State State
 }
 
-// Changes returns what an event changes, in the order in which it is to be done. state says
-// what state a connection had before, "" where there was none. An event that changes no
-// connection has no changes.
+// Changes returns the changes of an event in the order in which they apply; none if the event changes
+// no connection. state returns the state of a connection before the event, or "".
 func Changes(ev *uacsta.Message, state func(ID) State) []Change {
 	if s, one := steps[ev.Name()]; one {
 		id := ID{ev.Text(s.path + "/callID"), ev.Text(s.path + "/deviceID")}
-		if ev.Name() == uacsta.NameDeliveredEvent && state(id) == uacsta.Connected { // beyond a trunk, which is connected
+		if ev.Name() == uacsta.NameDeliveredEvent && state(id) == uacsta.Connected { // a trunk connection stays connected
 			return []Change{{id, uacsta.Connected}}
 		}
 		return []Change{{id, s.to}}
@@ -101,10 +99,10 @@ func Changes(ev *uacsta.Message, state func(ID) State) []Change {
 	return nil
 }
 
-// regrouped returns what an event changes that makes one call of others: each connection of the
-// new one has the state that its old connection had. Where that is not known, it has the one that it
-// is known to have, from a snapshot that was taken after the event, or is connected. One that a transfer
-// names without an old connection is none yet: the call is on its way there.
+// regrouped returns the changes of an event that joins calls. Each connection of the new call takes
+// the state of its old connection, or else the state that it is known to have (from a snapshot taken
+// after the event), or else connected. A connection without an old one is not there yet after a
+// transfer: the call is on its way.
 func regrouped(ev *uacsta.Message, state func(ID) State) []Change {
 	var changes, joined []Change
 	for _, old := range []string{ev.Text("primaryOldCall/callID"), ev.Text("secondaryOldCall/callID")} {

@@ -19,24 +19,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// bench is a link that is tested, and the core's place.
+// bench holds the link under test and plays the core.
 type bench struct {
 	t      testing.TB
 	bubble bool
 	lasts  bool // a life outlasts its connection
-	early  bool // requests of the switching function come before Ready, which is known
+	early  bool // requests of the switch may come before Ready (Kit.Without)
 	rig    *Rig
-	label  string        // of the link's goroutines
-	limit  time.Duration // for what must come
+	label  string        // marks the goroutines of the link
+	limit  time.Duration // timeout of every wait
 
 	mu     sync.Mutex
-	fail   func(format string, args ...any) // takes what breaks the contract
-	news   chan struct{}                    // closed when something has happened
+	fail   func(format string, args ...any) // reports a breach of the contract
+	news   chan struct{}                    // closed at the next change
 	lives  int
-	broken int // how often the contract was broken
+	broken int // number of breaches
 }
 
-// benches counts them: each has a label.
+// benches numbers the benches, for their labels.
 var benches atomic.Int64
 
 func newBench(t testing.TB, kit Kit) *bench {
@@ -44,12 +44,12 @@ func newBench(t testing.TB, kit Kit) *bench {
 	return &bench{t: t, bubble: kit.Bubble, lasts: kit.Outlasts, early: kit.Without["NothingBeforeReady"] != "", rig: kit.New(t), limit: kit.Patience, fail: t.Errorf, news: make(chan struct{}), label: fmt.Sprint(benches.Add(1))}
 }
 
-// labelled does something; goroutines that it starts are known as the link's.
+// labelled calls a function whose goroutines get the link's label.
 func (b *bench) labelled(what func()) {
 	pprof.Do(context.Background(), pprof.Labels("linktest", b.label), func(context.Context) { what() })
 }
 
-// breach says that the contract is broken. Of what breaks it again and again, a few times are told.
+// breach reports a breach of the contract. It suppresses all but the first few.
 func (b *bench) breach(format string, args ...any) {
 	b.mu.Lock()
 	b.broken++
@@ -60,7 +60,7 @@ func (b *bench) breach(format string, args ...any) {
 	}
 }
 
-// happened wakes those who wait.
+// happened wakes all waits.
 func (b *bench) happened() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,7 +68,7 @@ func (b *bench) happened() {
 	b.news = make(chan struct{})
 }
 
-// until waits until something is so, and reports whether it came to be in time.
+// until waits for a condition and reports whether it held in time.
 func (b *bench) until(so func() bool) bool {
 	deadline := time.NewTimer(b.limit)
 	defer deadline.Stop()
@@ -87,13 +87,13 @@ func (b *bench) until(so func() bool) bool {
 	}
 }
 
-// want waits until something is so; else the test ends.
+// want waits for a condition and ends the test if it does not hold in time.
 func (b *bench) want(what string, so func() bool) {
 	b.t.Helper()
 	b.wantOr(what, so, nil)
 }
 
-// wantOr is want; state, if there is one, says in the failure how things stand.
+// wantOr is want; the failure includes the result of state, if there is one.
 func (b *bench) wantOr(what string, so func() bool, state func() string) {
 	b.t.Helper()
 	if b.until(so) {
@@ -105,7 +105,7 @@ func (b *bench) wantOr(what string, so func() bool, state func() string) {
 	b.t.Fatalf("%s: not within %s", what, b.limit)
 }
 
-// running says what the goroutines of the link do.
+// running describes the goroutines of the link.
 func (b *bench) running() string {
 	left := b.goroutines()
 	if left == "" {
@@ -114,7 +114,7 @@ func (b *bench) running() string {
 	return "goroutines of the link:\n" + left
 }
 
-// over checks that nothing of the link is left. In a bubble, its end does.
+// over checks that the link has left no goroutine. In a bubble, synctest does that.
 func (b *bench) over() {
 	b.t.Helper()
 	if b.bubble {
@@ -136,7 +136,7 @@ func (b *bench) over() {
 	}
 }
 
-// goroutines are those that the link has started, as far as they are there still.
+// goroutines returns the stacks of the link's goroutines.
 func (b *bench) goroutines() string {
 	var profile bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
@@ -151,7 +151,7 @@ func (b *bench) goroutines() string {
 	return strings.Join(left, "\n\n")
 }
 
-// life is one Run of the link, and what the core sees of it. It implements proxy.Upcalls.
+// life is one Run of the link as the core sees it. It implements proxy.Upcalls.
 type life struct {
 	b     *bench
 	name  string
@@ -159,37 +159,37 @@ type life struct {
 	ended chan struct{} // closed when Run has returned
 
 	mu       sync.Mutex
-	err      error // of Run
+	err      error // returned by Run
 	ready    bool
 	over     bool // Run has returned
-	faulty   bool // it ends by a panic: what has no reply then, the core refuses
+	faulty   bool // it ends by a panic: requests without a reply are refused by the core
 	asked    int
 	open     map[*question]struct{}
-	monitors map[string]*watched   // by cross reference: all that there were in this life
-	hook     func(*uacsta.Message) // is called in each event
-	greeting func()                // is called in Ready
+	monitors map[string]*watched   // all of this life, by cross reference
+	hook     func(*uacsta.Message) // called in each event
+	greeting func()                // called in Ready
 }
 
 // watched is a monitor.
 type watched struct {
 	ref     string
-	told    []string // what its events said
-	inside  bool     // one is being told
-	stopped bool     // MonitorStop was asked
+	told    []string // its events, in order
+	inside  bool     // an event is being delivered
+	stopped bool     // MonitorStop was sent
 }
 
-// question is a request and what became of it.
+// question is a request and its outcome.
 type question struct {
 	life     *life
 	name     string
-	returned bool // Request has
+	returned bool // Request has returned
 	replies  int
 	res      *uacsta.Message
 	err      error
-	then     func() // is called in the reply
+	then     func() // called in the reply
 }
 
-// life begins one; settings change it before.
+// life starts a life, after applying settings.
 func (b *bench) life(settings ...func(*life)) *life {
 	b.lives++
 	ctx, cancel := context.WithCancel(context.Background())
@@ -221,7 +221,7 @@ func (b *bench) life(settings ...func(*life)) *life {
 	return l
 }
 
-// unanswered names the requests that the link has taken and not replied to; l.mu is held.
+// unanswered names the requests without a reply. The caller holds l.mu.
 func (l *life) unanswered() []string {
 	var names []string
 	for q := range l.open {
@@ -233,7 +233,7 @@ func (l *life) unanswered() []string {
 	return names
 }
 
-// enumerate is a few of many things, in one line.
+// enumerate returns the first few of many items in one line.
 func enumerate(things []string) string {
 	const few = 5
 	if len(things) <= few {
@@ -242,7 +242,7 @@ func enumerate(things []string) string {
 	return fmt.Sprintf("%s, and %d more", strings.Join(things[:few], ", "), len(things)-few)
 }
 
-// errPanic is of a Run that panics.
+// errPanic is the result of a Run that panics.
 var errPanic = errors.New("Run panicked")
 
 func (l *life) run(ctx context.Context) (err error) {
@@ -254,7 +254,7 @@ func (l *life) run(ctx context.Context) (err error) {
 	return l.b.rig.Link.Run(ctx, l)
 }
 
-// up is life with a link that is ready.
+// up starts a life and waits until the link is ready.
 func (b *bench) up(settings ...func(*life)) *life {
 	b.t.Helper()
 	l := b.life(settings...)
@@ -289,8 +289,8 @@ func (l *life) returned(when string) {
 	<-l.ended
 }
 
-// lost waits for what a cut of the connection brings: the end of the life, or, where that outlasts
-// it, the reply to all that was asked; the life is then ended.
+// lost waits for the consequences of a cut connection: the end of the life, or, if lives outlast
+// connections, the replies to all requests, after which it ends the life.
 func (l *life) lost() {
 	l.b.t.Helper()
 	if !l.b.lasts {
@@ -323,7 +323,7 @@ func (l *life) Ready() {
 	l.b.happened()
 }
 
-// untimely complains about an Upcall before Ready, or after Run.
+// untimely reports an Upcall before Ready or after Run as a breach.
 func (l *life) untimely(m *uacsta.Message) {
 	l.mu.Lock()
 	early, late := !l.ready && (m.Kind() != uacsta.Request || !l.b.early), l.over
@@ -345,7 +345,7 @@ func (l *life) Request(req *uacsta.Message) error {
 // Event implements proxy.Upcalls.
 func (l *life) Event(ev *uacsta.Message) {
 	l.untimely(ev)
-	if ev.Kind() != uacsta.Event { // a late answer, or a request that wants none
+	if ev.Kind() != uacsta.Event { // a late response, or a request that needs no response
 		return
 	}
 	l.mu.Lock()
@@ -362,7 +362,7 @@ func (l *life) Event(ev *uacsta.Message) {
 	m.told = append(m.told, gist(ev))
 	hook := l.hook
 	l.mu.Unlock()
-	defer func() { // although the hook panics
+	defer func() { // also if the hook panics
 		l.mu.Lock()
 		m.inside = false
 		l.mu.Unlock()
@@ -374,7 +374,7 @@ func (l *life) Event(ev *uacsta.Message) {
 	spoil(ev)
 }
 
-// gist is what an event says, but for its reference.
+// gist describes an event without its reference.
 func gist(ev *uacsta.Message) string {
 	text := ev.Name() + " " + ev.Text("cause") + ev.Text("dtmfChar")
 	for _, c := range ev.Connections() {
@@ -383,7 +383,8 @@ func gist(ev *uacsta.Message) string {
 	return text
 }
 
-// spoil changes a message that is the core's now: whoever keeps it, or gives it twice, is seen.
+// spoil changes a message that belongs to the core, so that a link that keeps it or passes it twice is
+// noticed.
 func spoil(m *uacsta.Message) {
 	m.SetCrossRef("spoilt")
 	for _, d := range m.Devices() {
@@ -421,7 +422,7 @@ func (l *life) send(req *uacsta.Message, then func()) *question {
 	return q
 }
 
-// reply takes the reply.
+// reply handles the reply to a request.
 func (q *question) reply(res *uacsta.Message, err error, start bool) {
 	l := q.life
 	var fault string
@@ -466,7 +467,7 @@ func (q *question) answered() bool {
 	return q.replies > 0
 }
 
-// must waits for the response to a request; a refusal ends the test.
+// must waits for the response to a request. A refusal ends the test.
 func (l *life) must(service any) *uacsta.Message {
 	l.b.t.Helper()
 	q := l.ask(service)
@@ -483,7 +484,7 @@ func (q *question) wait() {
 	q.life.b.wantOr("a reply to "+q.name, q.answered, q.life.state)
 }
 
-// watch starts a monitor on the device, and returns its reference.
+// watch starts a monitor on the device and returns its cross reference.
 func (l *life) watch() string {
 	l.b.t.Helper()
 	return l.must(l.start()).CrossRef()
@@ -495,7 +496,7 @@ func (l *life) start() uacsta.MonitorStart {
 	return uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}
 }
 
-// state says how a life stands: whether Run goes on, and what its monitors were told last.
+// state describes a life: whether Run is running, and the last events of its monitors.
 func (l *life) state() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -515,13 +516,13 @@ func (l *life) state() string {
 	return text
 }
 
-// hears waits until something is so that events bring.
+// hears waits for a condition that events bring about.
 func (l *life) hears(what string, so func() bool) {
 	l.b.t.Helper()
 	l.b.wantOr(what, so, l.state)
 }
 
-// told is what the events of a monitor have said.
+// told returns the events of a monitor.
 func (l *life) told(ref string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -538,7 +539,7 @@ func (l *life) snapshot() uacsta.SnapshotDevice {
 	return uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(l.b.rig.Device)}
 }
 
-// refusedAtOnce asks for something that must be refused before Request returns.
+// refusedAtOnce sends requests that must be refused before Request returns.
 func (b *bench) refusedAtOnce(l *life, when string, services ...any) {
 	b.t.Helper()
 	for _, service := range services {
@@ -551,7 +552,7 @@ func (b *bench) refusedAtOnce(l *life, when string, services ...any) {
 
 var _ proxy.Upcalls = (*life)(nil)
 
-// pause waits a fifth of patience, or until something is so.
+// pause waits for a fifth of Patience, or until a condition holds.
 func (b *bench) pause(so func() bool) {
 	deadline := time.NewTimer(b.limit / 5)
 	defer deadline.Stop()
@@ -567,7 +568,7 @@ func (b *bench) pause(so func() bool) {
 	}
 }
 
-// ok waits for the reply, and reports whether it is a response.
+// ok waits for the reply and reports whether it is a positive response.
 func (q *question) ok() bool {
 	q.wait()
 	return q.err == nil

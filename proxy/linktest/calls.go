@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A snapshot of a device has the calls that its events have told of, and no other, in every life.
+// A snapshot of a device has exactly the calls that its events have reported, in every life.
 func snapshot(b *bench) {
 	for range 2 {
 		l := b.up()
@@ -30,8 +30,8 @@ func snapshot(b *bench) {
 	}
 }
 
-// shows waits for a snapshot of the device that has a connection, or has it not: at once, or once an
-// event has told more of its call.
+// shows waits until a snapshot of the device has, or has not, a connection. An event may have to come
+// first.
 func (l *life) shows(ref string, own uacsta.ConnectionID, there bool, when string) {
 	l.b.t.Helper()
 	var answer *uacsta.Message
@@ -73,15 +73,14 @@ func (l *life) has(answer *uacsta.Message, own uacsta.ConnectionID) bool {
 	})
 }
 
-// noConnection are the errors that refuse a request whose connections are not there.
+// noConnection are the errors that may refuse a request about a missing connection.
 var noConnection = []string{
 	uacsta.InvalidConnectionID, uacsta.InvalidHeldConnectionID, uacsta.InvalidActiveConnectionID,
-	uacsta.ServiceNotSupported, uacsta.InvalidMonitorObject, // where calls are not monitored
+	uacsta.ServiceNotSupported, uacsta.InvalidMonitorObject, // for links that do not monitor calls
 }
 
-// A link that keeps calls itself refuses every request that names a connection which is not there:
-// of no call, without a device, or of a device that has no part in the call. It does nothing with
-// the call that there is.
+// A link that keeps calls itself refuses every request about a connection that does not exist: of no
+// call, without a device, or of a device that is not in the call. The existing call is unaffected.
 func keptConnections(b *bench) {
 	if _, keeps := b.rig.Link.(proxy.ConnectionKeeper); !keeps {
 		b.t.Skip("the link is no proxy.ConnectionKeeper: the core asks who is in a call")
@@ -96,7 +95,7 @@ func keptConnections(b *bench) {
 	for _, service := range connections.Services(func(string) bool { return true }) {
 		for _, c := range connections.Wrong(b.t, service, named, uacsta.Conn("FFFE", foreigner)) {
 			if slices.ContainsFunc(c.Request.Connections(), func(c uacsta.Connection) bool { return c.CallID() == own.CallID && c.DeviceID() == b.rig.Device }) {
-				continue // with one of its two connections as it should be, the link may find that in the wrong state first
+				continue // if one of the two connections is right, the link may first find it in the wrong state
 			}
 			q := l.send(c.Request, nil)
 			if q.wait(); q.err == nil || !slices.ContainsFunc(noConnection, func(value string) bool { return strings.HasSuffix(q.err.Error(), value) }) {
@@ -112,5 +111,5 @@ func keptConnections(b *bench) {
 	l.must(uacsta.ClearConnection{ConnectionToBeCleared: own})
 }
 
-// foreigner is a device that has no part in any call.
+// foreigner is a device that is in no call.
 const foreigner = "9876"

@@ -10,19 +10,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The link comes up, and ends when it is told to.
+// The link comes up, and its Run returns when ctx ends.
 func ready(b *bench) {
 	b.up().stop()
 }
 
-// Nothing comes before Ready: each life looks at that.
+// Nothing comes before Ready: every life checks that.
 func nothingBeforeReady(b *bench) {
 	l := b.up()
 	l.watch()
 	l.stop()
 }
 
-// A link that does not run refuses at once.
+// A link that has not run refuses requests at once.
 func refusedBeforeReady(b *bench) {
 	before := &life{b: b, name: "before the first life", open: map[*question]struct{}{}, monitors: map[string]*watched{}}
 	b.refusedAtOnce(before, "before Run", before.start(), before.snapshot(), before.call(), uacsta.MonitorStop{MonitorCrossRefID: "1"})
@@ -31,7 +31,7 @@ func refusedBeforeReady(b *bench) {
 	l.stop()
 }
 
-// A link that is not ready refuses at once, and returns when it is told to.
+// A link that is not ready refuses requests at once, and its Run returns when ctx ends.
 func refusedWhileDialling(b *bench) {
 	b.rig.Relay.stall(true)
 	l := b.life()
@@ -41,7 +41,7 @@ func refusedWhileDialling(b *bench) {
 	b.up().stop()
 }
 
-// A link that has run refuses at once.
+// A link whose Run has returned refuses requests at once.
 func refusedAfterRun(b *bench) {
 	l := b.up()
 	ref := l.watch()
@@ -49,7 +49,7 @@ func refusedAfterRun(b *bench) {
 	b.refusedAtOnce(l, "after Run", l.start(), l.snapshot(), l.call(), uacsta.MonitorStop{MonitorCrossRefID: ref})
 }
 
-// A link has the services without which the core cannot do, and refuses what it does not have.
+// A link carries out the mandatory services and refuses what it does not support.
 func services(b *bench) {
 	l := b.up()
 	defer l.stop()
@@ -64,7 +64,7 @@ func services(b *bench) {
 		uacsta.NewMessage(uacsta.NamespaceED3, "WashDishes"),
 	} {
 		q := l.send(req, nil)
-		q.wait() // whatever it is: reply looks at it
+		q.wait() // any outcome is good: reply checks it
 		if q.name[0] == 'W' && q.err == nil {
 			b.t.Errorf("%s: %s", q.name, q.res)
 		}
@@ -72,7 +72,7 @@ func services(b *bench) {
 	l.must(l.snapshot())
 }
 
-// A link takes requests in every edition.
+// A link accepts requests in every edition.
 func editions(b *bench) {
 	l := b.up()
 	defer l.stop()
@@ -86,11 +86,11 @@ func editions(b *bench) {
 	}
 }
 
-// manyRequests are asked without waiting for a reply between.
+// manyRequests are sent without waiting for replies.
 const manyRequests = 40
 
-// The replies to requests about one device come in the order of the requests, where the switching
-// function answers so.
+// Replies to requests about one device come in the order of the requests, if the switch responds in
+// that order.
 func orderOfReplies(b *bench) {
 	l := b.up()
 	defer l.stop()
@@ -115,7 +115,7 @@ func orderOfReplies(b *bench) {
 	}
 }
 
-// Requests reach the switching function in the order of the calls.
+// Requests reach the switch in the order of the calls.
 func orderOfRequests(b *bench) {
 	l := b.up()
 	defer l.stop()
@@ -132,7 +132,7 @@ func orderOfRequests(b *bench) {
 	}
 }
 
-// refused waits for the replies to requests, and returns which were refused, and why.
+// refused waits for the replies to requests and returns the refusals.
 func refused(all []*question) (refusals []string) {
 	for _, q := range all {
 		if q.wait(); q.err != nil {
@@ -142,15 +142,15 @@ func refused(all []*question) (refusals []string) {
 	return refusals
 }
 
-// The reply comes before the events of its request: those of a monitor that is just being started,
-// and those of a call that is just being made.
+// A reply comes before the events of its request: those of a starting monitor, and those of a new
+// call.
 func replyBeforeEvents(b *bench) {
 	l := b.up()
 	defer l.stop()
 	var telling sync.WaitGroup
 	for range 30 {
 		telling.Go(b.rig.Tell)
-		q := l.ask(l.start()) // life complains about an event without reference
+		q := l.ask(l.start()) // life reports an event without a monitor
 		if q.wait(); q.err != nil {
 			b.t.Fatalf("%s: %v", q.name, q.err)
 		}
@@ -163,7 +163,7 @@ func replyBeforeEvents(b *bench) {
 	ref := l.watch()
 	before := 0
 	var q *question
-	l.hears("a call", func() bool { // the device may be busy still with what it was told
+	l.hears("a call", func() bool { // the device may still be busy with its previous call
 		q = l.send(uacsta.Encode(l.call(), uacsta.Edition3), func() { before = len(l.told(ref)) })
 		return q.ok()
 	})
@@ -174,18 +174,18 @@ func replyBeforeEvents(b *bench) {
 	l.hangUp(q)
 }
 
-// of reports whether an event is one of the call that a request has made.
+// of returns a function that reports whether an event belongs to the call that a request has made.
 func (l *life) of(q *question) func(told string) bool {
 	named := " " + q.res.Text("callingDevice/callID") + "@"
 	return func(told string) bool { return len(named) > 2 && contains(told, named) }
 }
 
-// hangUp ends the call that a request has made.
+// hangUp clears the call that a request has made.
 func (l *life) hangUp(q *question) {
 	l.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(q.res.Text("callingDevice/callID"), l.b.rig.Device)}).wait()
 }
 
-// Each monitor of a device gets each event once, in the same order, as a message of its own.
+// Each monitor of a device gets each event once, in the same order, as its own message.
 func everyMonitor(b *bench) {
 	l := b.up()
 	defer l.stop()
@@ -211,7 +211,7 @@ func everyMonitor(b *bench) {
 	l.hears("events go on for the others", func() bool { return len(l.told(refs[0])) > first && len(l.told(refs[2])) > first })
 }
 
-// The core asks whenever it likes: in Ready, in a reply, in an event.
+// The core may send requests at any time: in Ready, in a reply, in an event.
 func reentry(b *bench) {
 	var inReady, inReply, inEvent atomic.Pointer[question]
 	var once sync.Once
@@ -228,14 +228,14 @@ func reentry(b *bench) {
 		}
 	}
 	done("Ready", &inReady)
-	go l.send(uacsta.Encode(l.start(), uacsta.Edition3), func() { inReply.Store(l.ask(l.snapshot())) }) // which may never return
+	go l.send(uacsta.Encode(l.start(), uacsta.Edition3), func() { inReply.Store(l.ask(l.snapshot())) }) // in a goroutine: it may never return
 	done("a reply", &inReply)
 	go b.rig.Tell()
 	done("an event", &inEvent)
 }
 
-// However busy the link is, nothing of a life comes after Run has returned, and nothing is left
-// without reply.
+// However busy the link is, nothing of a life comes after Run has returned, and every request has a
+// reply.
 func nothingAfterRun(b *bench) {
 	for range 20 {
 		l := b.up()
@@ -263,7 +263,7 @@ func nothingAfterRun(b *bench) {
 	}
 }
 
-// A life that has ended, by ctx or by the connection, is followed by another.
+// A life that ctx or a lost connection has ended is followed by another.
 func runAgain(b *bench) {
 	for n := range 6 {
 		l := b.up()
@@ -282,7 +282,7 @@ func runAgain(b *bench) {
 	}
 }
 
-// References are those of a life: in the next one they are refused, or another monitor's.
+// A reference belongs to one life: the next refuses it, or another monitor has it.
 func references(b *bench) {
 	l := b.up()
 	before := []string{l.watch(), l.watch()}
@@ -293,7 +293,7 @@ func references(b *bench) {
 	defer l.stop()
 	now := l.watch()
 	b.rig.Tell()
-	l.hears("an event", func() bool { return len(l.told(now)) > 0 }) // and none of a monitor of before
+	l.hears("an event", func() bool { return len(l.told(now)) > 0 }) // and none for a monitor of the previous life
 	for _, ref := range before {
 		if ref == now {
 			continue
@@ -321,7 +321,7 @@ func panics(b *bench) {
 			b.want("Ready", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.ready })
 			l.watch()
 		}
-		survive := func(what func()) { // what panics on our own goroutine is ours to recover
+		survive := func(what func()) { // a panic on the suite's own goroutine is the suite's to recover
 			defer func() { _ = recover() }()
 			what()
 		}
@@ -337,7 +337,7 @@ func panics(b *bench) {
 				l.send(uacsta.Encode(l.call(), uacsta.Edition3), func() { panic("on purpose") })
 				ours = false
 			})
-			if ours { // the link has not seen it
+			if ours { // the link has not seen the panic
 				l.end()
 			}
 		}

@@ -11,11 +11,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// actors act at the same time.
+// actors is the number of concurrent actors.
 const actors = 3
 
-// histories lives random lives: several actors do random things at the same time, and the life ends
-// at a random moment in one of the ways that there are.
+// histories runs random lives: several actors do random things at the same time, and the life ends at
+// a random moment in a random way.
 func histories(t *testing.T, kit Kit) {
 	var shared *bench
 	if !kit.Bubble {
@@ -54,7 +54,7 @@ func histories(t *testing.T, kit Kit) {
 	})
 }
 
-// lead leads one life.
+// lead runs one life.
 func (b *bench) lead(steps []int, end int) {
 	l := b.up()
 	var group sync.WaitGroup
@@ -92,7 +92,7 @@ func (b *bench) lead(steps []int, end int) {
 		})
 	}
 	switch relay := b.rig.Relay; {
-	case end == 0: // while they act
+	case end == 0: // while the actors run
 		l.end()
 	case end == 1 && relay != nil:
 		relay.cut()

@@ -9,57 +9,57 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// A Kit says how a link and the switching function behind it are made.
+// A Kit describes the link under test to [Test].
 type Kit struct {
-	// New makes both. The switching function serves until the test ends: New registers that by
-	// t.Cleanup. The link is new, and does not run.
+	// New returns a new link, which is not running, and its switching function, which serves until the
+	// test ends: New stops it with t.Cleanup.
 	New func(t testing.TB) *Rig
-	// Bubble reports whether everything of the link stays in one process, without sockets: each
-	// check then runs under testing/synctest.
+	// Bubble reports whether the link and its switching function use no sockets or other processes.
+	// Each check then runs under testing/synctest.
 	Bubble bool
-	// Outlasts reports whether a life outlasts its connection: the link has several peers, and goes on
-	// when it loses the only one of the rig. What waits for that peer then has its reply all the same.
+	// Outlasts reports whether a life outlasts its connection: the link has several peers and
+	// continues when it loses the only one of the rig. Requests that wait for that peer must get their
+	// replies nevertheless.
 	Outlasts bool
-	// Patience is how long the suite waits for what must come; 20 s. It must be longer than the link
-	// waits for an answer of the switching function.
+	// Patience is the timeout of everything that must happen. It must be longer than the link's own
+	// timeout for a response. Default 20 s.
 	Patience time.Duration
-	// Without names the checks that are left out, and says how the link behaves instead.
+	// Without names the checks to skip, each with how the link behaves instead.
 	Without map[string]string
 }
 
-// A Rig is a link with its switching function, and what a test can do to them.
+// A Rig is a link with its switching function and the means to control them.
 //
-// Of the switching function the suite wants this. It takes 40 and more calls of Device, one after the
-// other and many at a time, to Called and to the numbers 100 to 139, and answers MakeCall with the
-// callID; where Device can have few calls, the others are refused. Called may answer or not. A call of
-// Device lasts until ClearConnection; when there are more than ten, the switching function may end
-// the oldest, so that they do not pile up. It serves every connection of the link anew.
+// The switching function must accept 40 and more calls of Device, one after another and concurrently,
+// to Called and to the numbers 100 to 139, and respond to MakeCall with the callID; if Device can have
+// few calls, it refuses the others. Called may answer or not. A call of Device lasts until
+// ClearConnection; when there are more than ten, the switching function may end the oldest. It treats
+// every connection of the link as a new one.
 type Rig struct {
 	Link   proxy.Link
-	Device string // of the link: it is watched, and calls
+	Device string // the device of the link that is monitored and places calls
 	Called string // the number that Device calls
-	// Tell has something happen at Device, at the switching function and without a request, that
-	// each monitor on Device is told by at least one event. No two of these are alike: a call has a
-	// callID of its own. It can be called in every life, any number of times, by any goroutine.
+	// Tell makes something happen at Device, on the switching function and without a request, that
+	// each monitor on Device gets at least one event for. No two are alike: a call has its own callID.
+	// Tell may be called in every life, any number of times, from any goroutine.
 	Tell func()
-	// Relay carries the octets between the link and the switching function; nil where there are
-	// none: the checks of the wire then must be left out.
+	// Relay forwards the octets between the link and the switching function. If it is nil, Kit.Without
+	// must skip the checks of the wire.
 	Relay *Relay
-	// Heard returns the numbers that the switching function was asked to call, in the order of the
-	// requests, and forgets them; nil: order shows by the replies only.
+	// Heard returns and forgets the numbers that the switching function was asked to call, in the
+	// order of the requests. If it is nil, only replies show the order.
 	Heard func() []string
 }
 
-// A check is one part of the contract.
+// A check tests one part of the contract.
 type check struct {
-	name  string // which Kit.Without can have
-	wire  bool   // it needs a Relay
-	heard bool   // it needs Heard
+	name  string // for Kit.Without
+	wire  bool   // needs a Relay
+	heard bool   // needs Heard
 	run   func(*bench)
 }
 
-// checks are the parts of the contract, in the order in which they are played: where a basic one
-// fails, the others have little to say.
+// checks are run in this order: if a basic one fails, the later ones mean little.
 var checks = []check{
 	{name: "Ready", run: ready},
 	{name: "NothingBeforeReady", run: nothingBeforeReady},
@@ -86,7 +86,7 @@ var checks = []check{
 	{name: "Histories", run: nil},
 }
 
-// named finds a check.
+// named returns the check with a name.
 func named(name string) (c check, known bool) {
 	at := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
 	if at < 0 {
@@ -95,7 +95,7 @@ func named(name string) (c check, known bool) {
 	return checks[at], true
 }
 
-// Test checks a link, one subtest for each part of the contract, and stops where the link does not
+// Test checks a link, with one subtest for each part of the contract. It stops if the link does not
 // come up. Run it with the race detector.
 func Test(t *testing.T, kit Kit) {
 	for name := range kit.Without {
@@ -130,7 +130,7 @@ func Test(t *testing.T, kit Kit) {
 	}
 }
 
-// inside runs a test in a bubble where the link can live in one.
+// inside runs a test, in a bubble if the kit allows it.
 func (k Kit) inside(t *testing.T, test func(t *testing.T)) {
 	if k.Bubble {
 		synctest.Test(t, test)
@@ -139,5 +139,5 @@ func (k Kit) inside(t *testing.T, test func(t *testing.T)) {
 	test(t)
 }
 
-// patience is how long what must come may take, unless the kit says something else.
+// patience is the default of Kit.Patience.
 const patience = 20 * time.Second

@@ -8,9 +8,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A PBX is a switching function for links that speak CSTA over a wire: it takes requests and makes
-// answers and events, and leaves their encoding to the tests of the wire's package. Like many real
-// ones it numbers monitors and calls anew in each connection.
+// A PBX is a switching function for links that speak CSTA over a wire. It handles requests and makes
+// responses and events; the tests of the wire's package encode them. Like many real switches it
+// numbers monitors and calls anew for each connection.
 type PBX struct {
 	mu    sync.Mutex
 	lines map[*Line]struct{}
@@ -22,16 +22,15 @@ type Line struct {
 	pbx      *PBX
 	send     func(event *uacsta.Message)
 	refs     int
-	calls    int                   // how many there were
-	made     []uacsta.ConnectionID // those that devices made and that have not ended, the oldest first
+	calls    int                   // calls so far
+	made     []uacsta.ConnectionID // placed by devices and not cleared, the oldest first
 	monitors map[string]string     // cross reference -> device
 }
 
-// mostMade is how many calls that devices made there are at a time: the oldest gives way.
+// mostMade limits the calls in made. The oldest is cleared.
 const mostMade = 10
 
-// Connect begins a connection. send writes an event; it is called in order, and must not call the
-// PBX.
+// Connect opens a connection. send writes an event; it is called in order and must not call the PBX.
 func (p *PBX) Connect(send func(event *uacsta.Message)) *Line {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,14 +42,15 @@ func (p *PBX) Connect(send func(event *uacsta.Message)) *Line {
 	return l
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (l *Line) Close() {
 	l.pbx.mu.Lock()
 	defer l.pbx.mu.Unlock()
 	delete(l.pbx.lines, l)
 }
 
-// Request carries out a request: answer gets the answer, nil where there is none, before the events.
+// Request carries out a request. It passes the response to answer, or nil if there is none, before the
+// events.
 func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	l.pbx.mu.Lock()
 	defer l.pbx.mu.Unlock()
@@ -111,12 +111,12 @@ func (l *Line) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	}
 }
 
-// find finds the call that a device made; below 0: there is none. p.mu is held.
+// find returns the index of a call in made, or -1. The caller holds p.mu.
 func (l *Line) find(callID, device string) int {
 	return slices.IndexFunc(l.made, func(c uacsta.ConnectionID) bool { return c.CallID == callID && c.DeviceID.ID == device })
 }
 
-// end ends a call that a device made; p.mu is held.
+// end clears a call in made. The caller holds p.mu.
 func (l *Line) end(at int) {
 	c := l.made[at]
 	l.made = slices.Delete(l.made, at, at+1)
@@ -128,13 +128,13 @@ func (l *Line) end(at int) {
 	})
 }
 
-// call makes the connection of a device in a new call; p.mu is held.
+// call returns the connection of a device in a new call. The caller holds p.mu.
 func (l *Line) call(device string) uacsta.ConnectionID {
 	l.calls++
 	return uacsta.Conn(fmt.Sprintf("%04X", l.calls), device)
 }
 
-// tell tells the monitors of a device; p.mu is held.
+// tell sends an event to the monitors of a device. The caller holds p.mu.
 func (l *Line) tell(device string, event func(ref string) any) {
 	for n := range l.refs {
 		if ref := fmt.Sprintf("%04X", n+1); l.monitors[ref] == device {
@@ -143,7 +143,7 @@ func (l *Line) tell(device string, event func(ref string) any) {
 	}
 }
 
-// Ring has a call ring at a device, and be given up by the caller.
+// Ring makes a call alert at a device until the caller gives up.
 func (p *PBX) Ring(device string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +163,7 @@ func (p *PBX) Ring(device string) {
 	}
 }
 
-// Heard returns the numbers that were to be called, in the order of the requests, and forgets them.
+// Heard returns and forgets the numbers to be called, in the order of the requests.
 func (p *PBX) Heard() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

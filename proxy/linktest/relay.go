@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A Relay carries the octets between a link, which connects to it, and its switching function. It
-// can cut the connection behind any octet.
+// A Relay forwards the octets between a link, which connects to it, and its switching function. It can
+// cut the connection after any octet.
 type Relay struct {
 	to       string
 	listener net.Listener
@@ -21,17 +21,17 @@ type Relay struct {
 	closed  bool
 	stalled bool
 	pairs   map[*pair]struct{}
-	passed  [2]int // octets, by their way
-	left    [2]int // octets that may still pass, by their way; -1: any number
+	passed  [2]int // octets in each direction
+	left    [2]int // octets that may still pass in each direction; -1: any number
 }
 
-// The ways of octets.
+// The directions.
 const (
 	toSwitch = iota
 	toLink
 )
 
-// pair is one connection of the link, and that to the switching function.
+// pair is a connection of the link and the one to the switching function.
 type pair struct{ link, peer net.Conn }
 
 func (p *pair) close() {
@@ -39,7 +39,7 @@ func (p *pair) close() {
 	_ = p.peer.Close()
 }
 
-// NewRelay makes a relay to a TCP address, until the test ends.
+// NewRelay starts a relay to a TCP address. It stops when the test ends.
 func NewRelay(t testing.TB, to string) *Relay {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -53,7 +53,7 @@ func NewRelay(t testing.TB, to string) *Relay {
 	return r
 }
 
-// Address is where the link connects to.
+// Address returns the address for the link to connect to.
 func (r *Relay) Address() string { return r.listener.Addr().String() }
 
 func (r *Relay) accept() {
@@ -79,7 +79,7 @@ func (r *Relay) accept() {
 	}
 }
 
-// carry carries octets one way, until the connection ends on either side.
+// carry copies octets in one direction until either connection ends.
 func (r *Relay) carry(p *pair, way int, from io.Reader, to io.Writer) {
 	defer func() {
 		p.close()
@@ -106,13 +106,13 @@ func (r *Relay) carry(p *pair, way int, from io.Reader, to io.Writer) {
 	}
 }
 
-// has reports whether a connection has not been cut; r.mu is held.
+// has reports whether a connection has not been cut. The caller holds r.mu.
 func (r *Relay) has(p *pair) bool {
 	_, ok := r.pairs[p]
 	return ok
 }
 
-// take counts octets, and says how many of them may pass, and whether the connection is cut then.
+// take counts octets, and returns how many may pass and whether to cut the connection then.
 func (r *Relay) take(way, n int) (passes int, cut bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,14 +128,14 @@ func (r *Relay) take(way, n int) (passes int, cut bool) {
 	return n, cut
 }
 
-// passes returns how many octets have passed each way.
+// passes returns how many octets have passed in each direction.
 func (r *Relay) passes() [2]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.passed
 }
 
-// cutAfter cuts the connection once so many more octets have passed one way.
+// cutAfter cuts the connection after so many more octets in one direction.
 func (r *Relay) cutAfter(way, octets int) {
 	r.mu.Lock()
 	r.left[way] = octets
@@ -145,7 +145,7 @@ func (r *Relay) cutAfter(way, octets int) {
 	}
 }
 
-// cut cuts the connections that there are, and forgets when others are to be cut.
+// cut cuts all connections and cancels cutAfter.
 func (r *Relay) cut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,7 +157,7 @@ func (r *Relay) cut() {
 	r.changed.Broadcast()
 }
 
-// stall stops and continues the octets of both ways.
+// stall stops the octets of both directions, or lets them pass again.
 func (r *Relay) stall(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,7 +165,7 @@ func (r *Relay) stall(on bool) {
 	r.changed.Broadcast()
 }
 
-// inject sends the link octets that the switching function did not write.
+// inject sends octets to the link that the switching function did not write.
 func (r *Relay) inject(octets []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 
 func contains(text, part string) bool { return strings.Contains(text, part) }
 
-// A request that is cut off behind any of its octets has a reply, and ends the life.
+// A request that is cut off after any octet gets a reply, and the life ends.
 func cutRequest(b *bench) { b.cutAtEvery(toSwitch) }
 
-// So has one whose answer is cut off.
+// So does a request whose response is cut off.
 func cutAnswer(b *bench) { b.cutAtEvery(toLink) }
 
 func (b *bench) cutAtEvery(way int) {
@@ -32,7 +32,7 @@ func (b *bench) cutAtEvery(way int) {
 		l.must(l.start())
 		relay.cutAfter(way, n)
 		l.ask(l.call()).wait()
-		relay.cut() // where the octets of this life are fewer
+		relay.cut() // in case this life has fewer octets
 		l.lost()
 	}
 	l = b.up()
@@ -40,9 +40,9 @@ func (b *bench) cutAtEvery(way int) {
 	l.stop()
 }
 
-// A switching function that neither reads nor answers does not hold anybody up: each request has its
-// reply within the link's own time, and the link finds that the peer is dead. What is too much
-// is refused meanwhile, and all that waits has a reply when the connection ends.
+// A switching function that neither reads nor responds blocks nobody: each request gets a reply within
+// the link's timeout, and the link notices that the peer is dead. Meanwhile it refuses what exceeds
+// its limits; what waits gets a reply when the connection ends.
 func silentSwitch(b *bench) {
 	l := b.up()
 	l.must(l.start())
@@ -91,7 +91,7 @@ func silentSwitch(b *bench) {
 	l.stop()
 }
 
-// Octets that are no message, in the midst of others, end the life or do nothing.
+// Octets that are no message end the life or have no effect.
 func garbage(b *bench) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same octets each time
 	for range 50 {
@@ -101,7 +101,7 @@ func garbage(b *bench) {
 		for i := range octets {
 			octets[i] = byte(random.Uint32())
 		}
-		_ = b.rig.Relay.inject(octets) // fails when the link has closed the connection
+		_ = b.rig.Relay.inject(octets) // fails if the link has closed the connection
 		l.ask(l.snapshot())
 		l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref})
 		b.rig.Relay.cut()

@@ -18,7 +18,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// bench is a front before a proxy, before the built-in switch.
+// bench is a front with a proxy and the built-in switch behind it.
 type bench struct {
 	kit     Kit
 	bubble  bool
@@ -33,7 +33,7 @@ type bench struct {
 	stopped sync.Once
 }
 
-// linkName is that of the switching function.
+// linkName is the name of the switching function.
 const linkName = "switch"
 
 func newBench(kit Kit, bubble bool, linger time.Duration) (*bench, error) {
@@ -82,7 +82,7 @@ func newBench(kit Kit, bubble bool, linger time.Duration) (*bench, error) {
 	return b, err
 }
 
-// delivered is a mark in an event that every protocol of CSTA can say.
+// delivered makes a mark as an event that every CSTA protocol can express.
 func delivered(ref, device string, n int) any {
 	return uacsta.DeliveredEvent{
 		MonitorCrossRefID: ref, Connection: uacsta.Conn("mark"+strconv.Itoa(n), device), AlertingDevice: uacsta.Ext(device),
@@ -98,12 +98,12 @@ func calling(ev *uacsta.Message) (int, bool) {
 	return n - firstMark, err == nil && n >= firstMark
 }
 
-// await waits until something is so.
+// await waits for a condition.
 func (b *bench) await(what string, so func() bool) {
 	b.awaitOr(so, func() string { return what + ": not" })
 }
 
-// awaitOr waits until something is so; else says what is the case instead.
+// awaitOr waits for a condition; the failure includes the result of instead.
 func (b *bench) awaitOr(so func() bool, instead func() string) {
 	for end := time.Now().Add(b.kit.Patience); !so(); {
 		if time.Now().After(end) {
@@ -113,7 +113,7 @@ func (b *bench) awaitOr(so func() bool, instead func() string) {
 	}
 }
 
-// within runs what must return in time.
+// within runs a function that must return in time.
 func (b *bench) within(what string, f func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); f() }()
@@ -127,7 +127,7 @@ func (b *bench) within(what string, f func()) {
 // stop stops the front.
 func (b *bench) stop() { b.stopped.Do(func() { b.within("the front stops", b.front.Stop) }) }
 
-// end ends all that a check has begun, and looks whether anything is left of it.
+// end ends everything that a check has started, and checks that nothing of it is left.
 func (b *bench) end() {
 	err := errors.Join(
 		try(func() {
@@ -155,7 +155,7 @@ func (b *bench) end() {
 	}
 }
 
-// left returns the stacks of goroutines of ours that the bench has begun.
+// left returns the stacks of the goroutines that the bench has started.
 func (b *bench) left() string {
 	var stacks []string
 	for id, stack := range goroutines() {
@@ -185,7 +185,7 @@ func goroutines() map[string]string {
 	return all
 }
 
-// mark sends the marks from one number to before another to the monitors of a device.
+// mark sends the marks from one number up to before another to the monitors of a device.
 func (b *bench) mark(device string, from, to int) {
 	b.await("the core knows its monitors", func() bool { return b.sw.told(device) })
 	for n := from; n < to; n++ {
@@ -193,7 +193,7 @@ func (b *bench) mark(device string, from, to int) {
 	}
 }
 
-// client is a computing function on the wire.
+// client is a computing function on a wire.
 type client struct {
 	b      *bench
 	device string
@@ -201,16 +201,16 @@ type client struct {
 	wire   Wire
 	heard  chan Heard // closed when the association has ended
 
-	asked    map[int]string // requests that are not answered: their names
+	asked    map[int]string // unanswered requests, by number: their names
 	last     int
 	monitors map[string]bool // by cross reference; false: stopped
-	calls    map[string]bool // that events named
+	calls    map[string]bool // named by events
 	events   []*uacsta.Message
-	count    int // of events
-	base     int // events of the device before it watched
+	count    int // events so far
+	base     int // events of the device before the client monitored it
 }
 
-// dial connects a client, whose wire is not open yet.
+// dial connects a client; its wire is not open yet.
 func (b *bench) dial(device string) *client {
 	nc, err := b.front.Dial(device)
 	if err != nil {
@@ -219,14 +219,14 @@ func (b *bench) dial(device string) *client {
 	return b.clientOn(nc, device)
 }
 
-// clientOn is a client on a connection, whose wire is not open yet.
+// clientOn returns a client on a connection; its wire is not open yet.
 func (b *bench) clientOn(nc net.Conn, device string) *client {
 	c := &client{b: b, device: device, nc: nc, wire: b.kit.Wire(nc, device), asked: map[int]string{}, monitors: map[string]bool{}, calls: map[string]bool{}}
 	b.clients = append(b.clients, c)
 	return c
 }
 
-// open opens a client's association.
+// open opens the client's association.
 func (c *client) open() {
 	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.kit.Patience))
 	if err := c.wire.Open(); err != nil {
@@ -235,10 +235,10 @@ func (c *client) open() {
 	_ = c.nc.SetReadDeadline(time.Time{})
 }
 
-// listen begins to read.
+// listen starts to read.
 func (c *client) listen() {
 	c.heard = make(chan Heard, 4096)
-	go func() { // it ends when the connection does
+	go func() { // it ends with the connection
 		defer close(c.heard)
 		for {
 			h, err := c.wire.Read()
@@ -250,7 +250,7 @@ func (c *client) listen() {
 	}()
 }
 
-// client is a client that reads.
+// client returns a client that reads.
 func (b *bench) client(device string) *client {
 	c := b.dial(device)
 	c.open()
@@ -258,7 +258,7 @@ func (b *bench) client(device string) *client {
 	return c
 }
 
-// oldest is the request that has waited longest for its answer; 0: none waits.
+// oldest returns the oldest unanswered request, or 0.
 func (c *client) oldest() int {
 	n := 0
 	for waits := range c.asked {
@@ -280,7 +280,7 @@ func (c *client) send(service any) int {
 	return c.last
 }
 
-// hear returns what the client reads next, which must be as a front promises.
+// hear returns the next message that the client reads, after checking it.
 func (c *client) hear() Heard {
 	select {
 	case h, ok := <-c.heard:
@@ -298,7 +298,7 @@ func (c *client) hear() Heard {
 	return Heard{}
 }
 
-// check checks what was heard by what was heard before.
+// check checks a message against the earlier ones.
 func (c *client) check(h Heard) {
 	m := h.Message
 	if h.Answer != 0 {
@@ -328,7 +328,7 @@ func (c *client) check(h Heard) {
 	}
 }
 
-// answer waits for the answer to a request.
+// answer waits for the response to a request.
 func (c *client) answer(n int) *uacsta.Message {
 	for {
 		h := c.hear()
@@ -341,10 +341,10 @@ func (c *client) answer(n int) *uacsta.Message {
 	}
 }
 
-// ask sends a request, and waits for its answer.
+// ask sends a request and waits for its response.
 func (c *client) ask(service any) *uacsta.Message { return c.answer(c.send(service)) }
 
-// must is ask for what must be granted.
+// must is ask for a request that must succeed.
 func (c *client) must(service any) *uacsta.Message {
 	m := c.ask(service)
 	if err := m.Err(); err != nil {
@@ -353,7 +353,7 @@ func (c *client) must(service any) *uacsta.Message {
 	return m
 }
 
-// watch starts a monitor, and returns its reference.
+// watch starts a monitor and returns its cross reference.
 func (c *client) watch(device string) string {
 	c.base = c.b.sw.events(device)
 	if c.b.kit.Watched {
@@ -363,7 +363,7 @@ func (c *client) watch(device string) string {
 	return c.started(c.must(start(device)))
 }
 
-// started takes the answer to a MonitorStart.
+// started handles the response to a MonitorStart.
 func (c *client) started(m *uacsta.Message) string {
 	ref := m.CrossRef()
 	if ref == "" || c.monitors[ref] {
@@ -399,7 +399,7 @@ func (c *client) event(name string) *uacsta.Message {
 	}
 }
 
-// marks waits for marks, in order and without a gap, and other events between them.
+// marks waits for marks, in order and without a gap. Other events may come between them.
 func (c *client) marks(from, to int) {
 	for n := from; n < to; {
 		due := n
@@ -416,7 +416,7 @@ func (c *client) marks(from, to int) {
 	}
 }
 
-// caughtUp waits until the client has every event of its device since it watches it.
+// caughtUp waits until the client has every event of its device since it started to monitor it.
 func (c *client) caughtUp() {
 	c.b.sw.settled()
 	for !c.b.kit.Watched && c.count < c.b.sw.events(c.device)-c.base {
@@ -440,7 +440,7 @@ func (c *client) ended() {
 	}
 }
 
-// sessions waits until the core has so many.
+// sessions waits until the core has n sessions.
 func (b *bench) sessions(n int) {
 	b.awaitOr(func() bool { return b.core.Status().Sessions == n }, func() string {
 		now := b.core.Status().Sessions

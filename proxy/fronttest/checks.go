@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// checks are all of the suite.
+// checks are the checks of the suite.
 var checks = []check{
 	{name: "answers come before events", run: answersFirst},
 	{name: "many requests", run: manyRequests},
@@ -34,7 +34,7 @@ func call(from, to string) uacsta.MakeCall {
 	return uacsta.MakeCall{CallingDevice: uacsta.Dev(from), CalledDirectoryNumber: uacsta.Dev(to), AutoOriginate: uacsta.DoNotPrompt}
 }
 
-// made is the connection of the caller, by the answer to a MakeCall.
+// made returns the connection of the caller from the response to a MakeCall.
 func made(m *uacsta.Message, device string) uacsta.ConnectionID {
 	return uacsta.Conn(m.Text("callingDevice/callID"), device)
 }
@@ -43,7 +43,7 @@ func hangUp(own uacsta.ConnectionID) uacsta.ClearConnection {
 	return uacsta.ClearConnection{ConnectionToBeCleared: own}
 }
 
-// directly waits for the answer to a request, before which nothing else may come.
+// directly waits for the response to a request, which nothing else may precede.
 func (c *client) directly(n int) *uacsta.Message {
 	h := c.hear()
 	if h.Answer != n {
@@ -55,7 +55,7 @@ func (c *client) directly(n int) *uacsta.Message {
 	return h.Message
 }
 
-// The answer to a request comes before every event that it causes.
+// The response to a request comes before every event that it causes.
 func answersFirst(b *bench) {
 	a := b.client(Devices[0])
 	a.watch(a.device)
@@ -67,7 +67,7 @@ func answersFirst(b *bench) {
 	}
 }
 
-// question is the nth of requests that change nothing, of two kinds and about two devices.
+// question returns the nth of requests that change nothing: two kinds, about two devices.
 func question(n int) any {
 	device := uacsta.Dev(Devices[n/2%2])
 	if n%2 == 0 {
@@ -76,10 +76,10 @@ func question(n int) any {
 	return uacsta.GetForwarding{Device: device}
 }
 
-// manyAtOnce is how many requests the suite sends one after the other; fewer than a session may have.
+// manyAtOnce is how many requests the suite sends without waiting; a session may have more.
 const manyAtOnce = 40
 
-// Requests that are sent one after the other, without waiting, are answered once each, in order.
+// Requests that are sent without waiting are answered once each, in order.
 func manyRequests(b *bench) {
 	a := b.client(Devices[0])
 	for range 5 {
@@ -92,8 +92,8 @@ func manyRequests(b *bench) {
 	}
 }
 
-// A request that can be read in two ways is refused, in its turn, and nothing of it is carried out.
-// The association goes on.
+// A request that can be read in two ways is refused in its turn, and nothing of it is carried out. The
+// association continues.
 func ambiguous(b *bench) {
 	a := b.client(Devices[0])
 	wire, documents := a.wire.(DocumentWire)
@@ -109,7 +109,7 @@ func ambiguous(b *bench) {
 			`</device><doNotDisturbOn>true</doNotDisturbOn></SetDoNotDisturb>`)); err != nil {
 			fail("the ambiguous request of %s: %w", a.device, err)
 		}
-		behind := []int{a.send(question(0)), a.send(question(2))} // of both devices
+		behind := []int{a.send(question(0)), a.send(question(2))} // one for each device
 		a.answer(before)
 		if m := a.answer(n); m.Err() == nil {
 			fail("%s asked for SetDoNotDisturb with two devices, and it was granted: %s", a.device, m)
@@ -122,7 +122,7 @@ func ambiguous(b *bench) {
 	}
 }
 
-// Answers that the switching function gives in another order reach the requests that they are of.
+// Responses that the switching function sends in another order reach their requests.
 func outOfOrder(b *bench) {
 	a := b.client(Devices[0])
 	if err := b.sw.Perform(uacsta.SetDoNotDisturb{Device: uacsta.Dev(Devices[1]), DoNotDisturbOn: true}); err != nil {
@@ -158,7 +158,7 @@ func eventsInOrder(b *bench) {
 	}
 }
 
-// Events carry the reference that their own MonitorStart got.
+// Events carry the reference of their own MonitorStart.
 func ownReferences(b *bench) {
 	a := b.client(Devices[0])
 	first, second, again := a.watch(Devices[0]), a.watch(Devices[1]), a.watch(Devices[0])
@@ -183,7 +183,8 @@ func ownReferences(b *bench) {
 	}
 }
 
-// No event of a monitor comes before the answer to its MonitorStart, or after that to its MonitorStop.
+// No event of a monitor comes before the response to its MonitorStart, or after that to its
+// MonitorStop.
 func comeAndGo(b *bench) {
 	a := b.client(Devices[0])
 	during := func(f func()) {
@@ -201,12 +202,12 @@ func comeAndGo(b *bench) {
 	a.ask(question(0))
 }
 
-// Two clients get the events of one device, each its own; one goes, the other stays.
+// Two clients get the events of one device, each its own; one leaves, the other stays.
 func twoClients(b *bench) {
 	a, other := b.client(Devices[0]), b.client(Devices[0])
 	for _, c := range []*client{a, other} {
 		c.watch(c.device)
-		c.must(question(0)) // where nobody asks it to watch, it does by now
+		c.must(question(0)) // a client without monitors monitors its device by now
 	}
 	b.sessions(2)
 	if n := b.core.Status().Monitors; n != 1 {
@@ -222,7 +223,7 @@ func twoClients(b *bench) {
 	other.must(question(0))
 }
 
-// A client that takes leave leaves nothing behind, and its association ends.
+// A client that leaves leaves nothing behind, and its association ends.
 func takingLeave(b *bench) {
 	a := b.client(Devices[0])
 	a.watch(a.device)
@@ -234,8 +235,8 @@ func takingLeave(b *bench) {
 	b.sessions(0)
 }
 
-// A client that is cut off in the middle of what it sends is lost, and finds its monitor when it
-// comes back: the switching function is not asked again. One that takes leave leaves none.
+// A client whose connection fails in the middle of a message finds its monitor when it returns: the
+// switching function gets no second MonitorStart. A client that leaves properly leaves no monitor.
 func lostAndBack(b *bench) {
 	nc, err := b.front.Dial(Devices[0])
 	if err != nil {
@@ -263,22 +264,22 @@ func lostAndBack(b *bench) {
 	b.await("no monitor is left", func() bool { _, n := b.sw.Counts(); return n == 0 })
 }
 
-// frayed is a connection that is lost after so many octets were written.
+// frayed is a connection that fails after a number of written octets.
 type frayed struct {
 	net.Conn
 	mu      sync.Mutex
-	left    int // octets that are written still; below 0: all
+	left    int // octets that will still be written; below 0: all
 	written int
 }
 
-// fray has so many more octets written.
+// fray sets the number of octets that will still be written.
 func (f *frayed) fray(octets int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.left = octets
 }
 
-// take returns how many of so many octets are written, and whether the connection is lost then.
+// take returns how many of a number of octets to write, and whether the connection fails then.
 func (f *frayed) take(octets int) (n int, lost bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -304,8 +305,8 @@ func (f *frayed) Write(p []byte) (int, error) {
 	return n, net.ErrClosed
 }
 
-// cutAfter has a client watch its device and call, and go after so many octets; it returns how many
-// there were.
+// cutAfter has a client start a monitor and place a call, and fails its connection after a number of
+// octets. It returns how many octets there were.
 func (b *bench) cutAfter(octets int) int {
 	nc, err := b.front.Dial(Devices[0])
 	if err != nil {
@@ -326,7 +327,7 @@ func (b *bench) cutAfter(octets int) int {
 	return f.written
 }
 
-// A client that goes in the middle of what it sends leaves nothing behind, wherever that is.
+// A client whose connection fails after any octet leaves nothing behind.
 func cutAtEveryOctet(b *bench) {
 	all := b.cutAfter(-1)
 	for n := range all {
@@ -336,14 +337,14 @@ func cutAtEveryOctet(b *bench) {
 	b.client(Devices[0]).must(question(0))
 }
 
-// The requests of a client that has gone are carried out; their answers are nobody's, and a
-// monitor that starts too late is stopped again.
+// The requests of a client that has left are carried out. Nobody gets their responses, and a monitor
+// that starts too late is stopped again.
 func goneMeanwhile(b *bench) {
 	b.sw.hold()
 	a, other := b.client(Devices[0]), b.client(Devices[1])
 	requests := 2 * 2
 	if b.kit.Watched {
-		requests = 2 + 2 // the monitors are there already
+		requests = 2 + 2 // the monitors exist already
 	}
 	for _, c := range []*client{a, other} {
 		if !b.kit.Watched {
@@ -363,7 +364,7 @@ func goneMeanwhile(b *bench) {
 	b.await("the monitor that nobody wants is stopped", func() bool { _, n := b.sw.Counts(); return n == 1 })
 }
 
-// A client that takes nothing is cut off. The others do not notice.
+// A client that does not read is disconnected. The others do not notice.
 func slowClient(b *bench) {
 	slow := b.dial(Devices[0])
 	if tcp, ok := slow.nc.(*net.TCPConn); ok {
@@ -393,8 +394,8 @@ func slowClient(b *bench) {
 	b.await("the association of the slow client ends", func() bool { _, err := slow.wire.Read(); return err != nil })
 }
 
-// Requests are refused while the link is lost. When it is back, the client hears what it missed, and
-// what comes then.
+// Requests are refused while the link is down. When it is back, the client gets the events that it
+// missed, and later ones.
 func linkLost(b *bench) {
 	a := b.client(Devices[0])
 	ref := a.watch(a.device)
@@ -419,7 +420,7 @@ func linkLost(b *bench) {
 	a.must(question(0))
 }
 
-// A panic while a front serves a client ends that client's session, and nothing else.
+// A panic while a front serves a client closes that client's session and nothing else.
 func panics(b *bench) {
 	other := b.client(Devices[1])
 	other.watch(other.device)
@@ -440,7 +441,7 @@ func panics(b *bench) {
 	}
 }
 
-// When the core ends a session, the association ends.
+// When the core closes a session, the association ends.
 func coreEnds(b *bench) {
 	a, other := b.client(Devices[0]), b.client(Devices[1])
 	a.watch(a.device)
@@ -450,7 +451,7 @@ func coreEnds(b *bench) {
 	other.ended()
 }
 
-// A front that stops ends its associations, also those whose requests are not answered.
+// A front that stops ends its associations, also those with unanswered requests.
 func frontStops(b *bench) {
 	a, other := b.client(Devices[0]), b.client(Devices[1])
 	a.watch(a.device)

@@ -18,19 +18,19 @@ import (
 
 var exhaustive = flag.Bool("exhaustive", false, "histories of a front: a hundred times as many; it takes some minutes")
 
-// history is what happens in one: steps, which programs and the world take at the same time, each
-// its own in their order, and how it ends.
+// history is one random history: the steps that programs and the world take concurrently, each in its
+// own order, and how it ends.
 type history struct {
 	steps  []int
-	linger bool // monitors of lost clients outlive them
-	slow   bool // a program reads nothing at the end
+	linger bool // monitors outlive clients whose connection fails
+	slow   bool // a program stops reading at the end
 	end    int
 }
 
-// programs act at the same time, and the world besides.
+// programs is the number of concurrent programs, besides the world.
 const programs = 3
 
-// spread makes numbers of all sizes of those that are drawn, of which most are small.
+// spread turns random numbers into numbers of all sizes, most of them small.
 const spread = 40503
 
 var drawn = rapid.Custom(func(t *rapid.T) history {
@@ -40,8 +40,8 @@ var drawn = rapid.Custom(func(t *rapid.T) history {
 	}
 })
 
-// histories goes through random histories. Those of a front that can live in a bubble are lived over
-// sockets, too, when there is time.
+// histories runs random histories. If a front can run in a bubble, some run over sockets, too, when
+// there is time.
 func histories(t *testing.T, kit Kit, bubble bool) {
 	rounds := 1
 	switch {
@@ -63,7 +63,7 @@ func histories(t *testing.T, kit Kit, bubble bool) {
 	}
 }
 
-// play lives through the history with a new front.
+// play runs the history with a new front.
 func (h history) play(kit Kit, bubble bool) error {
 	c := check{run: func(b *bench) { newWorld(b).live(h) }}
 	if h.linger {
@@ -72,23 +72,23 @@ func (h history) play(kit Kit, bubble bool) error {
 	return c.play(kit, bubble)
 }
 
-// world is what happens around the programs, and all that they hear.
+// world is what happens around the programs, with all that they hear.
 type world struct {
 	*bench
-	told map[string][]int // marks that the core was told, by device
-	next map[string]int   // mark of a device
-	lost bool             // the link is
+	told map[string][]int // marks that the core got, by device
+	next map[string]int   // the next mark of a device
+	lost bool             // the link is down
 	away bool             // the last device has no link
 
-	disturbed atomic.Int64 // how often the link or the configuration did not let everything pass
-	disturbs  atomic.Bool  // it does not at the moment
-	purged    atomic.Int64 // how often the core has ended all sessions
+	disturbed atomic.Int64 // how often the link or the configuration has refused something
+	disturbs  atomic.Bool  // it refuses something now
+	purged    atomic.Int64 // how often the core has closed all sessions
 	purges    atomic.Bool
-	disorder  atomic.Bool // answers may come in another order than requests
-	over      atomic.Bool // everything ends
+	disorder  atomic.Bool // responses may come in another order than requests
+	over      atomic.Bool // the history is ending
 
 	mu     sync.Mutex
-	first  error // what broke the contract first
+	first  error // the first breach of the contract
 	people []*program
 }
 
@@ -96,7 +96,7 @@ func newWorld(b *bench) *world {
 	return &world{bench: b, told: map[string][]int{}, next: map[string]int{}}
 }
 
-// breach notes what breaks the contract.
+// breach records a breach of the contract.
 func (w *world) breach(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,14 +105,14 @@ func (w *world) breach(err error) {
 	}
 }
 
-// all returns the programs that there were.
+// all returns all programs so far.
 func (w *world) all() []*program {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.people
 }
 
-// live lives through a history.
+// live runs a history.
 func (w *world) live(h history) {
 	defer w.close()
 	if err := w.sw.Perform(uacsta.SetDoNotDisturb{Device: uacsta.Dev(Devices[1]), DoNotDisturbOn: true}); err != nil {
@@ -140,7 +140,7 @@ func (w *world) live(h history) {
 		w.step(s%16, s/16)
 	}
 	switch h.end {
-	case 0: // while they act
+	case 0: // while the programs run
 		w.over.Store(true)
 		w.stop()
 	case 1:
@@ -166,7 +166,7 @@ func (w *world) live(h history) {
 	}
 }
 
-// step has something happen that is not a program's.
+// step takes one step of the world.
 func (w *world) step(what, arg int) {
 	device := Devices[arg%len(Devices)]
 	switch what {
@@ -216,7 +216,7 @@ func (w *world) marks(device string, n int) {
 	}
 }
 
-// disturb does something after which programs may be refused what they would get else.
+// disturb does something after which programs may be refused what they would otherwise get.
 func (w *world) disturb(what func()) {
 	w.disturbs.Store(true)
 	w.disturbed.Add(1)
@@ -242,14 +242,14 @@ func (w *world) restore() {
 	w.lost = false
 }
 
-// move takes the last device away from the link, or gives it back.
+// move takes the last device from the link or gives it back.
 func (w *world) move(away bool) {
 	w.away = away
 	last := Devices[len(Devices)-1]
 	w.core.SetLinks([]proxy.NamedLink{{Name: linkName, Devices: func(device string) bool { return !away || device != last }}})
 }
 
-// purge has the core end all sessions.
+// purge makes the core close all sessions.
 func (w *world) purge() {
 	w.purges.Store(true)
 	w.purged.Add(1)
@@ -258,7 +258,7 @@ func (w *world) purge() {
 	w.purges.Store(false)
 }
 
-// quieten has everything pass again.
+// quieten ends all disturbances.
 func (w *world) quieten() {
 	w.sw.refuse(0)
 	w.restore()
@@ -267,14 +267,14 @@ func (w *world) quieten() {
 	w.disturbs.Store(false)
 }
 
-// wake has all programs read on.
+// wake makes all programs read again.
 func (w *world) wake() {
 	for _, p := range w.all() {
 		p.read(true)
 	}
 }
 
-// close closes the connections that are left.
+// close closes the remaining connections.
 func (w *world) close() {
 	w.over.Store(true)
 	if w.lost {
@@ -293,14 +293,14 @@ func (w *world) ends(people []*program) {
 	}
 }
 
-// prompt is how soon programs hear what they have to hear, while another one reads nothing: before a
-// front gives that one up.
+// prompt is how soon programs must hear what is due while another one does not read: before a front
+// disconnects that one.
 const prompt = 100 * time.Millisecond
 
-// lastMarks are more than are on their way to a program that has just ceased to read.
+// lastMarks is more than can be in transit to a program that has just stopped reading.
 const lastMarks = 4
 
-// watched waits until the switching function has monitors for all that programs watch.
+// watched waits until the switching function has monitors for everything that programs monitor.
 func (w *world) watched(people []*program) {
 	for _, p := range people {
 		if w.kit.Watched && len(p.watched()) > 0 {
@@ -315,7 +315,7 @@ func (w *world) watched(people []*program) {
 	}
 }
 
-// monitors is how many monitors the core has of a program.
+// monitors returns how many monitors the core has of a program.
 func (w *world) monitors(p *program) int {
 	for _, s := range w.core.SessionList() {
 		if strings.HasSuffix(s.Peer, p.nc.LocalAddr().String()) {
@@ -325,7 +325,7 @@ func (w *world) monitors(p *program) int {
 	return 0
 }
 
-// finish sends the last marks of each device, and waits until programs have heard them.
+// finish sends the last marks of each device and waits until programs have heard them.
 func (w *world) finish(people []*program) {
 	for _, device := range Devices {
 		w.marks(device, lastMarks)
@@ -335,13 +335,13 @@ func (w *world) finish(people []*program) {
 	}
 }
 
-// cutOff waits until programs that read nothing are cut off; so many others are there.
+// cutOff waits until programs that do not read are disconnected, while the others remain.
 func (w *world) cutOff(slow []*program, others int) {
 	for range w.kit.Patience / prompt {
 		bored := others
 		for _, p := range slow {
 			devices := p.watched()
-			if len(devices) == 0 { // it may have nothing to hear
+			if len(devices) == 0 { // there may be nothing for it to hear
 				bored++
 			}
 			for _, device := range devices {
@@ -356,7 +356,7 @@ func (w *world) cutOff(slow []*program, others int) {
 	fail("a client that takes nothing is not cut off within %s", w.kit.Patience)
 }
 
-// quiet checks that everybody has heard everything, once nothing disturbs any more.
+// quiet checks that every program has heard everything once the disturbances have ended.
 func (w *world) quiet(h history) {
 	var here, slow, left []*program
 	for _, p := range w.all() {

@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// Listen begins to listen for a front; dial connects a client to it.
+// A Listen opens a listener for a front and returns the function that connects a client to it.
 type Listen func() (l net.Listener, dial func() (net.Conn, error), err error)
 
-// listenBuffer makes a client that does not read felt soon.
+// listenBuffer is small so that a client that does not read is noticed soon.
 const listenBuffer = 4 << 10
 
-// Sockets is a Listen on a free port of loopback. Its connections keep little that was not taken.
+// Sockets is a Listen on a free loopback port. Its connections buffer little.
 func Sockets() (net.Listener, func() (net.Conn, error), error) {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -34,7 +34,7 @@ func (l listener) Accept() (net.Conn, error) {
 	return nc, nc.SetWriteBuffer(listenBuffer)
 }
 
-// pipes listens in this process. Its connections keep nothing that was not taken.
+// pipes is a Listen within this process. Its connections buffer nothing.
 type pipes struct {
 	addr   *net.TCPAddr
 	taken  chan net.Conn
@@ -86,7 +86,7 @@ func (p *pipes) Addr() net.Addr { return p.addr }
 type end struct {
 	net.Conn
 	local, remote *net.TCPAddr
-	writing       chan struct{} // full while one writes; the mutex of net.Pipe would stop the time of a bubble for another
+	writing       chan struct{} // full during a Write; the mutex of net.Pipe would stop the time of a bubble for a second writer
 }
 
 func newEnd(nc net.Conn, local, remote *net.TCPAddr) *end {

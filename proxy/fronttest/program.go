@@ -11,14 +11,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// actor runs programs at a device, one after the other.
+// actor runs programs at a device, one after another.
 type actor struct {
 	w      *world
 	device string
 	now    *program
 }
 
-// step has the program do something, or another one come where it has gone.
+// step makes the program act, or starts another one in its place.
 func (a *actor) step(what, arg int) {
 	p := a.now
 	if p == nil || p.hasLeft() || p.isOver() {
@@ -36,7 +36,7 @@ func (a *actor) step(what, arg int) {
 	case 4, 5, 6:
 		p.ask(question(arg), asked{order: true, disturbed: arg/2%2 == 1})
 	case 7:
-		if !a.w.kit.Watched { // there, marks that come before the answer are kept for the next request
+		if !a.w.kit.Watched { // in such a protocol, marks before the response are kept for the next request
 			p.ask(call(a.device, device), asked{})
 		}
 	case 8:
@@ -61,48 +61,48 @@ func (a *actor) step(what, arg int) {
 	}
 }
 
-// program is one association of a client, with all that it has heard.
+// program is one association of a client with everything that it has heard.
 type program struct {
 	w                           *world
 	device                      string
 	nc                          *frayed
 	wire                        Wire
-	disturbed, purged           int64 // of the world, when it connected
+	disturbed, purged           int64 // the world's, when it connected
 	wasDisturbed, wasBeingEnded bool
 
 	mu       sync.Mutex
 	changed  *sync.Cond
 	deaf     bool // it does not read
-	slow     bool // it did not for a while
+	slow     bool // it has not been reading for a while
 	left     bool // its association must end
 	over     bool // it has ended
 	heard    bool // it has heard something
-	last     int  // request
+	last     int  // number of its last request
 	asked    map[int]asked
-	answered int               // the last request with an order that was answered
+	answered int               // the last ordered request with a response
 	watches  map[string]*watch // by cross reference
-	watching []*watch          // all that there were
-	calls    map[string]bool   // that events named
+	watching []*watch          // all so far
+	calls    map[string]bool   // named by events
 	own      []uacsta.ConnectionID
 }
 
-// asked is a request that waits for its answer.
+// asked is a request without a response.
 type asked struct {
 	name      string
-	device    string // that is to be watched
-	watch     *watch // that is to end
-	order     bool   // such are answered in their order
-	disturbed bool   // the device does not want to be
+	device    string // to be monitored
+	watch     *watch // to be stopped
+	order     bool   // such requests are answered in their order
+	disturbed bool   // the expected DoNotDisturb state of the device
 }
 
-// watch is a monitor, and the marks that came.
+// watch is a monitor and the marks that it got.
 type watch struct {
 	device string
 	over   bool
 	got    []int
 }
 
-// connect has a program come; nil where it is turned away.
+// connect starts a program; nil if the front refuses it.
 func (w *world) connect(device string) *program {
 	p := &program{
 		w: w, device: device, disturbed: w.disturbed.Load(), purged: w.purged.Load(), wasDisturbed: w.disturbs.Load(), wasBeingEnded: w.purges.Load(),
@@ -134,12 +134,12 @@ func (w *world) connect(device string) *program {
 	w.mu.Lock()
 	w.people = append(w.people, p)
 	w.mu.Unlock()
-	go p.listen() // it ends when the connection does
+	go p.listen() // it ends with the connection
 	return p
 }
 
-// excused reports whether the association may have ended, or not begun, although the program did
-// nothing for it.
+// excused reports whether the association may have ended, or failed to start, without the program's
+// doing.
 func (p *program) excused() bool {
 	w := p.w
 	p.mu.Lock()
@@ -158,7 +158,7 @@ func (p *program) hasLeft() bool { return p.is(&p.left) }
 func (p *program) isOver() bool  { return p.is(&p.over) }
 func (p *program) isSlow() bool  { return p.is(&p.deaf) }
 
-// goes notes that the association must end.
+// goes records that the association must end.
 func (p *program) goes() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +166,7 @@ func (p *program) goes() {
 	p.changed.Broadcast()
 }
 
-// read has the program read, or cease to.
+// read starts or stops the program's reading.
 func (p *program) read(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +175,7 @@ func (p *program) read(on bool) {
 	p.changed.Broadcast()
 }
 
-// oneAtATime reports whether the program must wait for an answer before it asks again.
+// oneAtATime reports whether the program must wait for a response before its next request.
 func (p *program) oneAtATime() bool { return p.w.kit.Without["answers out of order"] != "" }
 
 // ask sends a request.
@@ -192,7 +192,7 @@ func (p *program) ask(service any, q asked) {
 	p.asked[n] = q
 	p.mu.Unlock()
 	_ = p.nc.SetWriteDeadline(time.Now().Add(p.w.kit.Patience))
-	if err := p.wire.Request(n, req); errors.Is(err, os.ErrDeadlineExceeded) { // other errors are those of an association that has ended
+	if err := p.wire.Request(n, req); errors.Is(err, os.ErrDeadlineExceeded) { // other errors mean that the association has ended
 		p.w.breach(fmt.Errorf("the front does not read what %s writes", p.device))
 	}
 	if p.oneAtATime() && !p.isSlow() && !p.hasLeft() {
@@ -200,7 +200,7 @@ func (p *program) ask(service any, q asked) {
 	}
 }
 
-// unwatch ends one of the monitors.
+// unwatch stops one of the monitors.
 func (p *program) unwatch(which int) {
 	p.mu.Lock()
 	var refs []string
@@ -220,7 +220,7 @@ func (p *program) unwatch(which int) {
 	p.ask(uacsta.MonitorStop{MonitorCrossRefID: ref}, asked{watch: w})
 }
 
-// hangUp ends one of its calls.
+// hangUp clears one of its calls.
 func (p *program) hangUp() {
 	p.mu.Lock()
 	if len(p.own) == 0 {
@@ -233,7 +233,7 @@ func (p *program) hangUp() {
 	p.ask(hangUp(own), asked{})
 }
 
-// leave takes leave.
+// leave ends the association properly.
 func (p *program) leave() {
 	p.goes()
 	_ = p.nc.SetWriteDeadline(time.Now().Add(p.w.kit.Patience))
@@ -242,7 +242,7 @@ func (p *program) leave() {
 	}
 }
 
-// breakOff closes the connection after so many octets of a request.
+// breakOff closes the connection after some octets of a request.
 func (p *program) breakOff(octets int) {
 	p.goes()
 	p.nc.fray(octets)
@@ -261,7 +261,7 @@ func (p *program) settled() bool {
 // settle waits until all requests are answered.
 func (p *program) settle() { p.w.await("requests of "+p.device+" are answered", p.settled) }
 
-// watched returns the devices that it watches.
+// watched returns the devices that it monitors.
 func (p *program) watched() (devices []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -273,8 +273,8 @@ func (p *program) watched() (devices []string) {
 	return devices
 }
 
-// steady reports whether monitors last: where the protocol has none, that of a device may have ended
-// when something was disturbed. p.mu is held.
+// steady reports whether monitors have lasted: in a protocol without monitors, a disturbance may have
+// ended that of a device. The caller holds p.mu.
 func (p *program) steady() bool {
 	return !p.w.kit.Watched || !p.wasDisturbed && p.w.disturbed.Load() == p.disturbed
 }
@@ -291,7 +291,7 @@ func (p *program) hasAll() bool {
 	return true
 }
 
-// verify checks the marks of each monitor: all that its device had while it was there, in order.
+// verify checks that each monitor got all marks of its device from its time, in order.
 func (p *program) verify() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -302,7 +302,7 @@ func (p *program) verify() {
 	}
 }
 
-// run reports whether a monitor got marks that followed each other, and, if so, the last ones.
+// run reports whether a monitor got consecutive marks, up to the last ones if so required.
 func (w *world) run(m *watch, last bool) bool {
 	told := w.told[m.device]
 	if last && len(m.got) < min(lastMarks, len(told)) {
@@ -319,7 +319,7 @@ func (w *world) run(m *watch, last bool) bool {
 	return false
 }
 
-// shown is what a client sees of a mark.
+// shown returns what a client sees of a mark.
 func (w *world) shown(mark int) int {
 	if w.kit.Marks > 0 {
 		return mark % w.kit.Marks
@@ -354,7 +354,7 @@ func (p *program) listen() {
 		switch {
 		case err != nil:
 			return
-		case h.Answer == 0: // what waits may be answered still
+		case h.Answer == 0: // responses may still come
 			err = fmt.Errorf("%s after its association had ended", h.Message)
 		default:
 			err = p.hear(h)
@@ -365,7 +365,7 @@ func (p *program) listen() {
 	}
 }
 
-// hear takes what was heard, and returns what is wrong with it.
+// hear handles a message and returns what is wrong with it.
 func (p *program) hear(h Heard) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -384,7 +384,7 @@ func (p *program) hear(h Heard) error {
 	return nil
 }
 
-// answer takes an answer; p.mu is held.
+// answer handles a response. The caller holds p.mu.
 func (p *program) answer(n int, m *uacsta.Message) error {
 	q, waits := p.asked[n]
 	if !waits {
@@ -422,7 +422,7 @@ func (p *program) answer(n int, m *uacsta.Message) error {
 	return nil
 }
 
-// event takes an event; p.mu is held.
+// event handles an event. The caller holds p.mu.
 func (p *program) event(m *uacsta.Message) error {
 	for _, c := range m.Connections() {
 		p.calls[c.CallID()] = true

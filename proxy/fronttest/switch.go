@@ -12,24 +12,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// behind is the built-in switch behind a connection that the suite can cut, and by which it can
-// keep requests back, refuse them, and send events of its own.
+// behind is a link to the built-in switch that the suite can cut. It can also hold requests, refuse
+// them, and send events of its own.
 type behind struct {
 	*softswitch.Switch
 
 	mu      sync.Mutex
 	life    *life             // nil while it is not connected
-	broken  chan struct{}     // closed when it may be connected
-	refs    map[string]string // monitors of this life, by cross reference: their devices
-	known   map[string]bool   // those whose reference the core has been told
-	starts  int               // monitors that were started, in all lives
+	broken  chan struct{}     // closed when it may connect
+	refs    map[string]string // devices of the monitors of this life, by cross reference
+	known   map[string]bool   // cross references that the core has received
+	starts  int               // monitors started in all lives
 	holding bool
 	held    []func()
-	refuses int            // so many requests that come next
-	sent    map[string]int // events by device, of all lives
+	refuses int            // number of next requests to refuse
+	sent    map[string]int // events of all lives, by device
 }
 
-// life is one time of being connected.
+// life is one period of being connected.
 type life struct {
 	of  *behind
 	up  proxy.Upcalls
@@ -37,7 +37,7 @@ type life struct {
 
 	mu    sync.Mutex
 	ended bool
-	calls sync.WaitGroup // of up, and requests that are being carried out
+	calls sync.WaitGroup // calls of up, and requests being carried out
 }
 
 var errCut = errors.New("the suite cut the link")
@@ -76,13 +76,13 @@ func (s *behind) Run(ctx context.Context, up proxy.Upcalls) error {
 	s.life, s.refs, s.known = nil, map[string]string{}, map[string]bool{}
 	s.mu.Unlock()
 	s.release(false)
-	for ref := range refs { // a connection that is lost takes its monitors with it
+	for ref := range refs { // monitors end with their connection
 		s.Switch.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3), func(*uacsta.Message, error) {})
 	}
 	return errCut
 }
 
-// end has nothing told any more, and waits for what is being told.
+// end stops all Upcalls and waits for those that are running.
 func (l *life) end() {
 	l.mu.Lock()
 	l.ended = true
@@ -90,7 +90,7 @@ func (l *life) end() {
 	l.calls.Wait()
 }
 
-// during does something unless the life has ended, and reports whether it did.
+// during calls a function unless the life has ended, and reports whether it did.
 func (l *life) during(what func()) bool {
 	l.mu.Lock()
 	ended := l.ended
@@ -141,7 +141,7 @@ func (s *behind) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	s.carry(now, req, reply)
 }
 
-// carry carries a request out, unless the connection that it came by has ended.
+// carry carries out a request unless the connection that it came by has ended.
 func (s *behind) carry(now *life, req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	s.mu.Lock()
 	refused := s.refuses > 0
@@ -180,14 +180,14 @@ func (s *behind) carry(now *life, req *uacsta.Message, reply func(*uacsta.Messag
 	}
 }
 
-// hold keeps requests back from now on.
+// hold holds requests from now on.
 func (s *behind) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holding = true
 }
 
-// release carries out what was kept back, in order or the last first, and keeps back nothing more.
+// release carries out the held requests, in order or in reverse, and holds no more.
 func (s *behind) release(backwards bool) {
 	s.mu.Lock()
 	held := s.held
@@ -201,21 +201,21 @@ func (s *behind) release(backwards bool) {
 	}
 }
 
-// waiting is how many requests are kept back.
+// waiting returns how many requests are held.
 func (s *behind) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.held)
 }
 
-// refuse refuses so many requests that come next.
+// refuse refuses the next n requests.
 func (s *behind) refuse(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuses = n
 }
 
-// lose cuts the link, which is connected; it stays down until restore.
+// lose cuts the link. It stays down until restore.
 func (s *behind) lose() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,14 +223,14 @@ func (s *behind) lose() {
 	s.life.cut()
 }
 
-// restore has the link connected again.
+// restore lets the link connect again.
 func (s *behind) restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.broken)
 }
 
-// told reports whether the core has been told the references of all monitors of a device.
+// told reports whether the core has received the references of all monitors of a device.
 func (s *behind) told(device string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,7 +242,7 @@ func (s *behind) told(device string) bool {
 	return true
 }
 
-// watching returns the references of the monitors of a device, as far as the core knows them.
+// watching returns the references of the monitors of a device that the core has received.
 func (s *behind) watching(device string) (refs []string, now *life) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +254,7 @@ func (s *behind) watching(device string) (refs []string, now *life) {
 	return refs, s.life
 }
 
-// tellAll sends an event to each monitor of a device, and reports whether the core was told any.
+// tellAll sends an event to each monitor of a device and reports whether there was one.
 func (s *behind) tellAll(device string, event func(ref string) any) (told bool) {
 	refs, now := s.watching(device)
 	for _, ref := range refs {
@@ -263,28 +263,28 @@ func (s *behind) tellAll(device string, event func(ref string) any) (told bool) 
 	return told
 }
 
-// started is how many monitors were started.
+// started returns how many monitors were started.
 func (s *behind) started() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.starts
 }
 
-// settled waits until the switch has told what it has to tell: it answers in the order of its events.
+// settled waits until the switch has sent its pending events: it responds after them.
 func (s *behind) settled() {
 	done := make(chan struct{})
 	s.Switch.Request(uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev(Devices[0])}, uacsta.Edition3), func(*uacsta.Message, error) { close(done) })
 	<-done
 }
 
-// events is how many events monitors of a device got.
+// events returns how many events the monitors of a device got.
 func (s *behind) events(device string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sent[device]
 }
 
-// own is the connection of a device, as the switch knows it.
+// own returns the connection of a device as the switch identifies it.
 func (s *behind) own(device string) uacsta.ConnectionID {
 	m, err := s.Ask(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}, uacsta.Edition3))
 	if err == nil {

@@ -7,12 +7,11 @@ import (
 	"sync"
 )
 
-// Devices are written in four ways: 100; with * and ? as wildcards, such as 10? or
-// +1425*; as a range of numbers with equally many digits, such as 200-299; or as a
-// regular expression between slashes, such as /2[0-4]\d/, which must fit the whole
-// device.
+// A pattern of devices has one of four forms: a device, such as 100; a device with the wildcards * and
+// ?, such as 10? or +1425*; a range of numbers with equally many digits, such as 200-299; or a regular
+// expression between slashes for the whole device, such as /2[0-4]\d/.
 
-// expressions are the regular expressions of the configuration, compiled.
+// expressions caches the compiled regular expressions of the configuration.
 var expressions sync.Map
 
 func expression(pattern string) (*regexp.Regexp, error) {
@@ -41,7 +40,7 @@ func allDigits(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
 }
 
-// ValidDevices reports whether a pattern of devices can be used.
+// ValidDevices reports whether pattern is a valid pattern of devices.
 func ValidDevices(pattern string) bool {
 	if isExpression(pattern) {
 		_, err := expression(pattern)
@@ -53,11 +52,11 @@ func ValidDevices(pattern string) bool {
 	return ValidPattern(pattern)
 }
 
-// Finite reports whether a pattern names so many devices and no more: one with * or a
-// regular expression may fit any number.
+// Finite reports whether a pattern of devices matches a limited number of devices. One with * or a
+// regular expression does not.
 func Finite(pattern string) bool { return !isExpression(pattern) && !strings.Contains(pattern, "*") }
 
-// MatchDevice reports whether one of the patterns fits a canonical device.
+// MatchDevice reports whether a canonical device matches one of the patterns.
 func MatchDevice(patterns []string, device string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		if isExpression(pattern) {

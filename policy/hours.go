@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// Hours is a span of time that comes back every week: on these days, from one minute of
-// the day to another. A span that ends before it begins goes over midnight, and belongs
-// to the day on which it begins.
+// Hours is a weekly span of time: some days, from one minute of the day to another. A span that ends
+// before it begins extends over midnight and belongs to the day on which it begins.
 type Hours struct {
 	days     [7]bool // by time.Weekday
-	from, to int     // minutes
+	from, to int     // minutes of the day
 }
 
 var weekdays = map[string]time.Weekday{
 	"sun": time.Sunday, "mon": time.Monday, "tue": time.Tuesday, "wed": time.Wednesday, "thu": time.Thursday, "fri": time.Friday, "sat": time.Saturday,
 }
 
-// ParseHours reads such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-14:00", "22:00-06:00"
-// (every day) or "Sun".
+// ParseHours parses a span such as "Mon-Fri 08:00-18:00", "Sat,Sun 10:00-14:00", "22:00-06:00" (every
+// day) or "Sun".
 func ParseHours(s string) (Hours, error) {
 	h := Hours{to: day}
 	fault := fmt.Errorf("%q is not a time; write for example \"Mon-Fri 08:00-18:00\"", s)
@@ -69,7 +68,7 @@ func ParseHours(s string) (Hours, error) {
 
 const day = 24 * 60 // minutes
 
-// minutes reads a time of the day.
+// minutes parses a time of the day.
 func minutes(s string) (int, bool) {
 	hour, minute, _ := strings.Cut(s, ":")
 	h, errH := strconv.Atoi(hour)
@@ -78,7 +77,7 @@ func minutes(s string) (int, bool) {
 	return total, errH == nil && errM == nil && len(minute) == 2 && h >= 0 && m >= 0 && m < 60 && total <= day
 }
 
-// Contains reports whether a moment is in it, in that moment's own zone.
+// Contains reports whether t is within the span, in t's own time zone.
 func (h Hours) Contains(t time.Time) bool {
 	now := 60*t.Hour() + t.Minute()
 	today := h.days[t.Weekday()]
@@ -89,13 +88,13 @@ func (h Hours) Contains(t time.Time) bool {
 	return today && now >= h.from || yesterday && now < h.to
 }
 
-// Rate is so many in a time; the zero value is without limit.
+// Rate is a number of uses per duration. The zero value means no limit.
 type Rate struct {
 	Count int
 	Per   time.Duration
 }
 
-// ParseRate reads such as "30/minute".
+// ParseRate parses a rate such as "30/minute", "2/second" or "100/hour".
 func ParseRate(s string) (Rate, error) {
 	count, unit, _ := strings.Cut(s, "/")
 	n, err := strconv.Atoi(strings.TrimSpace(count))

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Number is a device or directory number in canonical form: what is decided on, compared,
-// stored and logged. [Numbers.Parse] makes one of what a peer writes. Reading a Number's
-// text once more gives the same Number. The zero value is none.
+// Number is a device or directory number in canonical form: the form that policy decides on and that
+// is compared, stored and logged. Only [Numbers.Parse] makes one, so a Number is always valid. Parsing
+// its String returns the same Number. The zero value is no number.
 type Number struct {
 	text string
 	kind numberKind
@@ -18,28 +18,28 @@ type numberKind uint8
 
 const (
 	noNumber  numberKind = iota
-	digits               // an extension, or what can be dialled: 0 to 9, * and #, perhaps + in front
-	name                 // of an extension, a queue, a network interface
+	digits               // an extension, or a dialable number: 0 to 9, * and #, with an optional +
+	name                 // the name of an extension, a queue or a network interface
 	address              // a SIP URI
-	numbered             // a device number, or one that holds in a call only: no dialling number (ECMA-269 6.1.3)
+	numbered             // a device number, or one that is valid within a call only, and not a dialling number (ECMA-269 6.1.3)
 	wholeKind            // Whole
 )
 
-// Whole stands for all devices of a switching function, or for a destination that may be any:
-// only patterns that fit everything fit it.
+// Whole stands for all devices of a switching function, or for an unknown destination. Only patterns
+// that match everything match it.
 var Whole = Number{"*", wholeKind}
 
 // String returns the canonical form.
 func (n Number) String() string { return n.text }
 
-// IsZero reports whether there is no number.
+// IsZero reports whether n is no number.
 func (n Number) IsZero() bool { return n.kind == noNumber }
 
-// Dialable reports whether the number consists of what can be dialled.
+// Dialable reports whether n consists of digits, * and #, with an optional +.
 func (n Number) Dialable() bool { return n.kind == digits }
 
-// Element returns how a canonical number is written in XML: the text, and its typeOfNumber, ""
-// for none (ECMA-323 DeviceID).
+// Element returns the XML form of a canonical number: the text of the element, and its typeOfNumber
+// attribute, "" for none (ECMA-323 DeviceID).
 func Element(canonical string) (text, kind string) {
 	for _, kind := range []string{deviceNumber, dynamic} {
 		if rest, ok := strings.CutPrefix(canonical, kind+":"); ok {
@@ -50,20 +50,19 @@ func Element(canonical string) (text, kind string) {
 }
 
 const (
-	maxNumber    = 64 // characters of a number or a name
+	maxNumber    = 64 // characters of a number or name
 	maxAddress   = 255
 	deviceNumber = "deviceNumber"
 	dynamic      = "dynamic" // in hexadecimal digits
 )
 
-// ErrNumber is what every error of [Numbers.Parse] wraps.
+// ErrNumber is wrapped by every error of [Numbers.Parse].
 var ErrNumber = errors.New("cannot be read as a number")
 
 func notANumber(why string) error { return fmt.Errorf("%w: %s", ErrNumber, why) }
 
-// typed reads the attribute typeOfNumber of a device identifier: international numbers get
-// their +, device numbers their name; kinds that mean another number than the same digits
-// dialled are refused.
+// typed applies the attribute typeOfNumber of a device identifier: international numbers get their +,
+// and device numbers their name. It refuses types that give dialled digits another meaning.
 func typed(written, kind string) (string, error) {
 	switch kind {
 	case "", "dialingNumber", "implicitPublic", "implicitPrivate", "explicitPublic:unknown", "explicitPublic:subscriber",
@@ -78,18 +77,24 @@ func typed(written, kind string) (string, error) {
 		if allDigits(written) && written[0] != '+' {
 			return deviceNumber + ":" + written, nil
 		}
-		return written, nil // there are device numbers that are names
+		return written, nil // some device numbers are names
 	case dynamic:
 		return dynamic + ":" + written, nil
 	}
-	return "", notANumber("its kind " + fmt.Sprintf("%.40q", kind) + " is not one of those that are understood")
+	return "", notANumber("its typeOfNumber " + fmt.Sprintf("%.40q", kind) + " is not supported")
 }
 
-// Parse reads what a peer writes for a device, kind being its typeOfNumber, "" for none. It
-// understands an extension or name; digits with * and #, + and visual separators (RFC 3966
-// 5.1.1); tel: with ext and phone-context; sip: and sips: with user=phone and transport; and
-// a switching function's N<...> (ECMA-323 SFR). Everything else is an error that wraps
-// ErrNumber: what is not understood may mean another number to the next reader.
+// Parse reads a device or number as a peer writes it; kind is its typeOfNumber, "" for none. Parse
+// accepts
+//
+//   - an extension, or the name of a device;
+//   - digits with * and #, with + and visual separators (RFC 3966 5.1.1);
+//   - tel: with ext and phone-context;
+//   - sip: and sips: with user=phone and transport;
+//   - N<...>, as a switching function writes it (ECMA-323 SFR).
+//
+// Any other form is an error that wraps [ErrNumber], because the next reader might take it for another
+// number.
 func (n *Numbers) Parse(written, kind string) (Number, error) {
 	text, err := typed(strings.Trim(written, " \t\r\n"), kind)
 	if err != nil {
@@ -119,24 +124,23 @@ func (n *Numbers) Parse(written, kind string) (Number, error) {
 	return n.plain(text)
 }
 
-// plain reads digits or a name.
+// plain parses digits or a name.
 func (n *Numbers) plain(text string) (Number, error) {
 	if number, ok := dialable(text); ok {
 		return n.dialled(number)
 	}
 	if !isName(text) {
-		return Number{}, notANumber("it has characters that belong to no number and no name")
+		return Number{}, notANumber("it contains characters that neither numbers nor names may have")
 	}
 	return Number{text, name}, nil
 }
 
-// dialled changes a number as the rules say, and turns an E.164 number under Main into its
-// extension.
+// dialled applies the rules to a number and converts an E.164 number under Main into its extension.
 func (n *Numbers) dialled(number string) (Number, error) {
 	if !n.isExtension(number) {
 		var ok bool
 		if number, ok = dialable(n.Rules.Apply(number)); !ok {
-			return Number{}, notANumber("the rules for numbers make something else of it")
+			return Number{}, notANumber("the number rules turn it into something else")
 		}
 		if n.Main != "" {
 			if ext, ok := strings.CutPrefix(number, n.Main); ok && n.isExtension(ext) {
@@ -147,17 +151,17 @@ func (n *Numbers) dialled(number string) (Number, error) {
 	if len(number) > maxNumber {
 		return Number{}, notANumber("it is too long")
 	}
-	if !isDialable(number) { // an extension under Main may have a name
+	if !isDialable(number) { // the extension may be a name
 		return n.plain(number)
 	}
 	return Number{number, digits}, nil
 }
 
-// tel reads what stands behind tel: (RFC 3966). An extension given as ;ext= is the extension;
-// a global phone-context goes before a local number.
+// tel parses what follows tel: (RFC 3966). An ;ext= parameter is the extension; a global phone-context
+// is a prefix of a local number.
 func (n *Numbers) tel(rest string) (Number, error) {
 	written, list, _ := strings.Cut(rest, ";")
-	params, err := parameters(list, "ext", "phone-context", "user", "partition", "device") // the last two are a gateway's own, and go no further
+	params, err := parameters(list, "ext", "phone-context", "user", "partition", "device") // gateways add the last two; they are ignored
 	if err != nil {
 		return Number{}, err
 	}
@@ -184,10 +188,10 @@ func (n *Numbers) tel(rest string) (Number, error) {
 	return n.dialled(number)
 }
 
-// sip reads what stands behind sip: (RFC 3261 19.1). A user part that can be dialled is the
-// number; else it is somebody at a host.
+// sip parses what follows sip: (RFC 3261 19.1). A dialable user part is a number; any other identifies
+// a user at a host.
 func (n *Numbers) sip(scheme, rest string) (Number, error) {
-	if strings.ContainsAny(rest, "?%") { // headers, and escapes: nobody needs them for a device
+	if strings.ContainsAny(rest, "?%") { // headers and escapes: no device needs them
 		return Number{}, notANumber("a SIP URI with headers or escapes")
 	}
 	user, host, _ := strings.Cut(rest, "@")
@@ -212,7 +216,7 @@ func (n *Numbers) sip(scheme, rest string) (Number, error) {
 	return Number{scheme + ":" + user + "@" + strings.ToLower(host), address}, nil
 }
 
-// bracketed reads N<digits>, with what a switching function writes behind it for displays.
+// bracketed parses N<digits>, with what a switching function adds for displays.
 func (n *Numbers) bracketed(rest string) (Number, error) {
 	number, list, closed := strings.Cut(rest, ">")
 	if !closed || !allDigits(number) {
@@ -220,7 +224,7 @@ func (n *Numbers) bracketed(rest string) (Number, error) {
 	}
 	if list != "" {
 		if list[0] != ';' {
-			return Number{}, notANumber("something behind N<>")
+			return Number{}, notANumber("text after N<>")
 		}
 		if _, err := parameters(list[1:], "displayNumber", "noa"); err != nil {
 			return Number{}, err
@@ -229,8 +233,7 @@ func (n *Numbers) bracketed(rest string) (Number, error) {
 	return n.dialled(number)
 }
 
-// parameters reads name=value;name=value. Each name must be one of those that are understood,
-// and be there once.
+// parameters parses name=value;name=value. Each name must be in the list understood, and occur once.
 func parameters(list string, understood ...string) (map[string]string, error) {
 	if list == "" {
 		return nil, nil //nolint:nilnil // there are none
@@ -248,12 +251,12 @@ next:
 				continue next
 			}
 		}
-		return nil, notANumber("it has a parameter that is not understood")
+		return nil, notANumber("it has an unknown parameter")
 	}
 	return params, nil
 }
 
-// dialable takes visual separators out of a number; false where it has anything else in it.
+// dialable removes the visual separators of a number. It returns false if anything else remains.
 func dialable(s string) (string, bool) {
 	plain := true
 	for i := range len(s) {
@@ -278,7 +281,7 @@ func dialable(s string) (string, bool) {
 	return s, s != "" && s != "+"
 }
 
-// isDialable reports whether s is a number and nothing else.
+// isDialable reports whether s is a dialable number.
 func isDialable(s string) bool {
 	number, ok := dialable(s)
 	return ok && number == s
@@ -298,7 +301,7 @@ func isName(s string) bool {
 	return letters && len(s) <= maxNumber
 }
 
-// isHost reports whether s can be a host, with or without a port.
+// isHost reports whether s can be a host with an optional port.
 func isHost(s string) bool {
 	for i := range len(s) {
 		c := s[i]

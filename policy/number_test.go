@@ -168,34 +168,34 @@ func TestWhyNoNumber(t *testing.T) {
 		}
 	}
 	for written, want := range map[string]string{
-		"712":                            "the rules for numbers make something else of it",
-		"tel:712":                        "the rules for numbers make something else of it",
-		"N<712>":                         "the rules for numbers make something else of it",
+		"712":                            "the number rules turn it into something else",
+		"tel:712":                        "the number rules turn it into something else",
+		"N<712>":                         "the number rules turn it into something else",
 		"tel:100;ext=x":                  "its ext is no number",
 		"tel:4;phone-context=+":          "its phone-context is no number",
 		"tel:4;phone-context=+x":         "its phone-context is no number",
 		"tel:4;user":                     "the parameter user is given twice, or has no valid value",
 		"tel:4;EXT=1;ext=2":              "the parameter ext is given twice, or has no valid value",
-		"tel:4;isub=1":                   "it has a parameter that is not understood",
+		"tel:4;isub=1":                   "it has an unknown parameter",
 		"tel:;ext=100":                   "tel: without a number",
-		"sip:100@x;user=phone;maddr=y":   "it has a parameter that is not understood",
-		"sip:100;isub=1@x":               "it has a parameter that is not understood",
+		"sip:100@x;user=phone;maddr=y":   "it has an unknown parameter",
+		"sip:100;isub=1@x":               "it has an unknown parameter",
 		"sip:100@x%20":                   "a SIP URI with headers or escapes",
 		"sip:@x":                         "a SIP URI without a user or a host",
 		"sip:alice;phone-context=+1@x":   "the user of a SIP URI is neither a number nor a name",
 		"N<100":                          "N<> without a number",
-		"N<100>displayNumber=1":          "something behind N<>",
-		"N<100>;x=1":                     "it has a parameter that is not understood",
+		"N<100>displayNumber=1":          "text after N<>",
+		"N<100>;x=1":                     "it has an unknown parameter",
 		"deviceNumber:x":                 "a device number consists of digits",
 		"dynamic:x":                      "a dynamic device identifier consists of hexadecimal digits",
-		"a,b":                            "it has characters that belong to no number and no name",
+		"a,b":                            "it contains characters that neither numbers nor names may have",
 		strings.Repeat("2", maxNumber+1): "it is too long",
 	} {
 		if got, err := n.Parse(written, ""); err == nil || err.Error() != "cannot be read as a number: "+want {
 			t.Errorf("%q is %q: %v", written, got, err)
 		}
 	}
-	if _, err := n.Parse("1", "explicitPublic:national"); err == nil || !strings.Contains(err.Error(), `its kind "explicitPublic:national" is not one`) {
+	if _, err := n.Parse("1", "explicitPublic:national"); err == nil || !strings.Contains(err.Error(), `its typeOfNumber "explicitPublic:national" is not supported`) {
 		t.Error(err)
 	}
 }

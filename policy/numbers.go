@@ -4,19 +4,19 @@ import (
 	"strings"
 )
 
-// Numbers translates device identifiers between the form of a client and the
-// canonical form (E.164 with +, or an extension).
+// Numbers translates device identifiers between the form of a client and the canonical form: E.164
+// with +, or an extension.
 type Numbers struct {
-	// Main is what stands before an extension in E.164, such as +1425555 for
-	// extension 0100 as +14255550100; "" when extensions have no outside number.
+	// Main is the E.164 prefix of extensions: with +1425555, extension 0100 is +14255550100. "" means
+	// that extensions have no outside number.
 	Main string
-	// Extensions says which numbers are extensions of the switch.
+	// Extensions reports whether a number is an extension of the switch.
 	Extensions func(number string) bool
-	// Rules change what clients write, unless it is an extension.
+	// Rules change the numbers that clients write, except extensions.
 	Rules NumberRules
 }
 
-// Trace is like Parse, and says which rules were tried.
+// Trace is Parse for numbers as clients write them, and also returns the rules that were tried.
 func (n *Numbers) Trace(written string) (number Number, steps []Step, err error) {
 	plain := &Numbers{Extensions: n.Extensions}
 	if number, err = plain.Parse(written, ""); err == nil && number.Dialable() && !n.isExtension(number.text) {
@@ -30,9 +30,9 @@ func (n *Numbers) isExtension(number string) bool {
 	return number != "" && n.Extensions != nil && n.Extensions(number)
 }
 
-// Client returns a canonical number as a client of Lync's kind wants to see it: a
-// tel: URI, E.164 where there is one, else with phone-context=dialstring. A
-// device the client itself named is not the business of this function.
+// Client returns a canonical number in the form for clients of Lync's kind: a tel: URI in E.164 if
+// possible, otherwise with phone-context=dialstring. A session restores the spelling of devices
+// that its client has named.
 func (n *Numbers) Client(canonical string) string {
 	switch {
 	case !isDialable(canonical):
@@ -45,5 +45,5 @@ func (n *Numbers) Client(canonical string) string {
 	return "tel:" + canonical + ";phone-context=dialstring"
 }
 
-// Known reports whether a canonical device is one of the switch's own.
+// Known reports whether a canonical device is an extension of the switch.
 func (n *Numbers) Known(canonical string) bool { return n.isExtension(canonical) }

@@ -1,5 +1,12 @@
-// Package policy decides who may do what, and how numbers are written on either
-// side. Its functions are pure: they read configuration and nothing else.
+// Package policy decides who may do what with which devices, and translates numbers between clients,
+// the core and links. It does no I/O: everything follows from its arguments and the time in them.
+//
+// A [Policy] holds [Rule] values in order. [Policy.Decide] answers a [Request] with a [Decision] and
+// its reason; [Policy.Explain] also returns why earlier rules did not apply. Nothing is allowed that
+// no rule allows.
+//
+// [Numbers] parses what a peer writes for a device into a [Number], the canonical form. Decide accepts
+// nothing else, so a device has one spelling wherever it is compared. [NumberRules] translate numbers.
 package policy
 
 import (
@@ -9,10 +16,10 @@ import (
 	"strings"
 )
 
-// Identity is who a client is, and how that is known.
+// Identity is a client's name and how it was established.
 type Identity struct {
-	Name string // SIP URI in small letters without parameters, digest user, account, name in a certificate, address, or "demo"; "" is nobody
-	How  string // trusted-peer, digest, account, certificate, address, demo
+	Name string // a SIP URI in the form of IdentityOf, a digest user, an account, a name in a certificate, an address, or "demo"; "" means not identified
+	How  string // trusted-peer, digest, account, certificate, address, or demo
 }
 
 func (i Identity) String() string {
@@ -22,37 +29,37 @@ func (i Identity) String() string {
 	return i.Name + " (" + i.How + ")"
 }
 
-// Grant says what one identity may do. Devices are canonical, written in any way that
-// MatchDevice understands. Whoever may control a device may also observe it.
+// Grant is a short form of rules for one identity. Devices are patterns as in MatchDevice. The right
+// to control a device includes the right to observe it.
 type Grant struct {
 	Who     string // identity, with wildcards
 	Observe []string
 	Control []string
-	// Dial lists the destinations that calls may be sent to.
-	// Empty means every device of the switch and nothing outside.
+	// Dial lists the destinations that calls may be sent to, as patterns. Empty means every device of
+	// the switch and nothing outside.
 	Dial []string
 }
 
 // Policy is the whole decision table. The zero value denies everything.
 type Policy struct {
-	Demo         bool // everybody may do everything: refused except on loopback
+	Demo         bool // allow everything; the configuration permits this on loopback only
 	Trusted      []Peer
-	Allow, Deny  []netip.Prefix      // who may speak to us at all; no Allow: everybody
-	Rules        []Rule              // in order
-	Groups       map[string][]string // identities, with wildcards
+	Allow, Deny  []netip.Prefix      // addresses that may connect; without Allow all may
+	Rules        []Rule              // the first that applies decides
+	Groups       map[string][]string // members: identities, with wildcards
 	DeviceGroups map[string][]string
-	Destinations map[string][]string            // classes of numbers
-	Lines        func(identity string) []string // the devices that are an identity's own; nil for none
-	Internal     func(number string) bool       // whether a number is a device of ours; nil for none
+	Destinations map[string][]string            // the classes of class:NAME: patterns of numbers
+	Lines        func(identity string) []string // returns the devices of "own"; nil: none
+	Internal     func(number string) bool       // reports whether a number is a device of the switch; nil: none is
 }
 
-// Peer is a front end whose From headers are believed. One of the two is set.
+// Peer is a front end whose From headers are trusted. Exactly one field is set.
 type Peer struct {
 	Network     netip.Prefix
-	Certificate string // name in its verified certificate, with wildcards
+	Certificate string // a name in its verified certificate, with wildcards
 }
 
-// Trusts reports whether a peer's From header is believed.
+// Trusts reports whether a peer, by its address or certificate names, is trusted.
 func (p *Policy) Trusts(addr netip.Addr, certificateNames []string) bool {
 	for _, t := range p.Trusted {
 		if t.Certificate == "" && t.Network.Contains(addr) {
@@ -65,13 +72,13 @@ func (p *Policy) Trusts(addr netip.Addr, certificateNames []string) bool {
 	return false
 }
 
-// Admits reports whether an address may speak to us at all.
+// Admits reports whether an address may connect.
 func (p *Policy) Admits(addr netip.Addr) bool {
 	contains := func(n netip.Prefix) bool { return n.Contains(addr) }
 	return !slices.ContainsFunc(p.Deny, contains) && (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, contains))
 }
 
-// Action is a kind of use.
+// Action is a kind of use of a device.
 type Action int
 
 // The actions.
@@ -82,38 +89,38 @@ const (
 
 func (a Action) String() string { return [...]string{"observe", "control"}[a] }
 
-// Decision is an answer with its reason, for logs and for those who ask why.
+// Decision is the result of [Policy.Decide].
 type Decision struct {
 	Allowed     bool
 	Reason      string
-	Rule        *Rule  // that decided; nil when none did
-	Destination string // that calls may not be sent to, if that is why not
+	Rule        *Rule  // the rule that decided; nil: none did
+	Destination string // the refused destination, if that is the reason
 }
 
-// Known reports whether any rule lets the identity do anything at all.
+// Known reports whether any rule applies to the identity.
 func (p *Policy) Known(who Identity) bool {
 	return p.Demo || who.Name != "" && slices.ContainsFunc(p.Rules, func(r Rule) bool { return !r.Deny && p.isWho(r.Who, who.Name) })
 }
 
-// match compares with * and ?, which the configuration's check has validated.
+// match matches with * and ?; the configuration's check has validated the pattern.
 func match(pattern, s string) bool {
 	pattern = strings.ToLower(pattern)
 	if pattern == "*" {
 		return true
 	}
-	// path.Match keeps * from crossing a slash; identities have none that counts.
+	// in path.Match, * does not match a slash; identities contain none that matters
 	ok, _ := path.Match(strings.ReplaceAll(pattern, "/", "|"), strings.ReplaceAll(strings.ToLower(s), "/", "|"))
 	return ok
 }
 
-// ValidPattern reports whether a pattern can be used.
+// ValidPattern reports whether pattern is a valid pattern of identities.
 func ValidPattern(pattern string) bool {
 	_, err := path.Match(pattern, "")
 	return err == nil && pattern != ""
 }
 
-// IdentityOf brings a SIP URI to the form that identities have: scheme, user and
-// host in small letters, without port and parameters.
+// IdentityOf returns a SIP URI in the form of Identity.Name: scheme, user and host in small letters,
+// without port and parameters.
 func IdentityOf(uri string) string {
 	uri, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(uri)), ";")
 	uri, _, _ = strings.Cut(uri, "?")

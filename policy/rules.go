@@ -9,28 +9,28 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Rule lets identities do something, or forbids it. What is empty fits everything, but
-// Destinations, which then fit nothing.
+// Rule allows or denies identities something. An empty field matches everything, except Destinations:
+// empty, it matches no destination.
 type Rule struct {
 	Name         string   // for logs and explanations
-	Deny         bool     // what fits is refused
-	Who          []string // identities with wildcards, or group:NAME
-	May          []string // observe, control, classes of services, services by name, or pass-through:NAME
-	Devices      []string // as MatchDevice understands them, or own, or group:NAME
+	Deny         bool     // deny what matches
+	Who          []string // identities, with wildcards, or group:NAME
+	May          []string // observe, control, classes of services, names of services, or pass-through:NAME
+	Devices      []string // patterns as in MatchDevice, own, or group:NAME
 	Destinations []string // where calls may go: as Devices, or internal, or class:NAME
-	Fronts       []string // names of kinds of fronts
+	Fronts       []string // kinds of fronts
 	Hours        []Hours
 	Rate         Rate
 }
 
-// Request is what somebody wants to do.
+// Request is what policy decides on: one action of a client on one device.
 type Request struct {
 	Who          Identity
 	Front        string
-	Service      string // "" for any of the action
-	PassThrough  bool   // Service is a message that the standard does not know
+	Service      string // "": any service of Action
+	PassThrough  bool   // Service is a message that the standard does not define
 	Action       Action // Observe or Control
-	Device       Number // what something is done to; zero: nothing
+	Device       Number // the device acted on; the zero value: none
 	Destinations []Number
 	At           time.Time
 }
@@ -38,21 +38,21 @@ type Request struct {
 // Trial is a rule that was tried and did not decide.
 type Trial struct {
 	Rule string
-	Why  string // why it does not fit
+	Why  string // why it did not apply
 }
 
-// PassThrough stands before the name of a message that the standard does not know, in what a
-// rule lets: such messages pass where a rule names exactly them, and nowhere else.
+// PassThrough is the prefix, in Rule.May, of the name of a message that the standard does not define.
+// Such a message passes only where a rule names exactly it.
 const PassThrough = "pass-through:"
 
-// Decide answers an ask: the first rule that fits decides, and nothing is allowed
-// that no rule allows.
+// Decide decides on a request: the first rule that applies decides, and nothing is allowed that no
+// rule allows.
 func (p *Policy) Decide(a Request) Decision {
 	d, _ := p.decide(a, false)
 	return d
 }
 
-// Explain is like Decide, and says which rules were tried before.
+// Explain is Decide, and also returns the rules that were tried before.
 func (p *Policy) Explain(a Request) (Decision, []Trial) { return p.decide(a, true) }
 
 func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
@@ -60,7 +60,7 @@ func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
 	case p.Demo && !a.PassThrough:
 		return Decision{Allowed: true, Reason: "demo mode"}, nil
 	case a.Who.Name == "":
-		return Decision{Reason: "the client has not said who it is"}, nil
+		return Decision{Reason: "the client is not identified"}, nil
 	}
 	var trials []Trial
 	known, reached := false, false
@@ -70,7 +70,7 @@ func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
 		why, destination := p.misfit(r, a)
 		if why == "" {
 			if r.Deny {
-				return Decision{Reason: "forbidden by " + r.Name, Rule: r, Destination: destination}, trials
+				return Decision{Reason: "denied by " + r.Name, Rule: r, Destination: destination}, trials
 			}
 			return Decision{Allowed: true, Reason: "allowed by " + r.Name, Rule: r}, trials
 		}
@@ -84,11 +84,11 @@ func (p *Policy) decide(a Request, explain bool) (Decision, []Trial) {
 	}
 	switch {
 	case reached:
-		return Decision{Reason: fmt.Sprintf("no rule lets %s send calls of %s to %s", a.Who.Name, a.Device, badDestination), Destination: badDestination}, trials
+		return Decision{Reason: fmt.Sprintf("no rule allows %s to send calls from %s to %s", a.Who.Name, a.Device, badDestination), Destination: badDestination}, trials
 	case !known:
 		return Decision{Reason: "no rule names " + a.Who.Name}, trials
 	}
-	return Decision{Reason: fmt.Sprintf("no rule lets %s %s %s", a.Who.Name, a.verb(), a.Device)}, trials
+	return Decision{Reason: fmt.Sprintf("no rule allows %s to %s %s", a.Who.Name, a.verb(), a.Device)}, trials
 }
 
 func (a *Request) verb() string {
@@ -98,44 +98,44 @@ func (a *Request) verb() string {
 	return a.Action.String()
 }
 
-// misfit says why a rule does not fit, "" when it does; destination is the one that the
-// rule does not let through, or, of a rule that denies, the one that it forbids.
+// misfit returns why a rule does not apply, or "". destination is the destination that an allowing
+// rule does not include, or the one that a denying rule includes.
 func (p *Policy) misfit(r *Rule, a Request) (why, destination string) {
 	switch {
 	case !p.isWho(r.Who, a.Who.Name):
-		return "it is for others", ""
+		return "it names other identities", ""
 	case len(r.Fronts) > 0 && !slices.Contains(r.Fronts, a.Front):
-		return "it is for other fronts", ""
+		return "it names other fronts", ""
 	case len(r.Hours) > 0 && !slices.ContainsFunc(r.Hours, func(h Hours) bool { return h.Contains(a.At) }):
-		return "it is not for this hour", ""
+		return "it does not apply at this hour", ""
 	case a.PassThrough && !r.Deny && !slices.Contains(r.May, PassThrough+a.Service):
 		return "it does not name the message", ""
 	case !r.mayService(a.Service, a.Action):
-		return "it is about other services", ""
+		return "it names other services", ""
 	case !p.isDevice(r.Devices, a.Who, a.Device):
-		return "it is about other devices", ""
+		return "it names other devices", ""
 	}
 	if r.Deny {
 		if len(r.Destinations) == 0 {
 			return "", ""
 		}
 		for _, d := range a.Destinations {
-			if d == Whole || p.isDestination(r.Destinations, a.Who, d) { // it may be the one that is forbidden
+			if d == Whole || p.isDestination(r.Destinations, a.Who, d) { // it may be the denied one
 				return "", d.text
 			}
 		}
-		return "it is about other destinations", ""
+		return "it names other destinations", ""
 	}
 	for _, d := range a.Destinations {
 		if !p.isDestination(r.Destinations, a.Who, d) {
-			return "it does not let calls go to " + d.text, d.text
+			return "it does not allow calls to " + d.text, d.text
 		}
 	}
 	return "", ""
 }
 
-// Counts reports whether what a rule allows counts against its rate: not what is observed
-// under a rule about something else.
+// Counts reports whether a request that the rule allows counts against its rate. Observing under a
+// rule about something else does not.
 func (r *Rule) Counts(a Request) bool {
 	return r.Rate.Count > 0 && (a.Action == Control || len(r.May) == 0 || slices.Contains(r.May, "observe") || slices.Contains(r.May, a.Service))
 }
@@ -182,16 +182,17 @@ func (p *Policy) isDestination(patterns []string, who Identity, number Number) b
 	})
 }
 
-// Classes lists what a rule may name besides services: observe, control, and the classes of
-// services (uacsta/messages.txt).
+// Classes returns what Rule.May may contain besides names of services: observe, control, and the
+// classes of services (uacsta/messages.txt).
 func Classes() []string {
 	names := append(uacsta.Classes(), "control")
 	slices.Sort(names)
 	return names
 }
 
-// mayService reports whether a rule is about a service; "" is any of the action. Whoever is
-// let do something with a device may also observe it; whoever is forbidden something may.
+// mayService reports whether a rule applies to a service; "" is any service of the action. A rule that
+// allows something on a device also allows to observe it; a rule that denies something applies to that
+// alone.
 func (r *Rule) mayService(service string, action Action) bool {
 	return len(r.May) == 0 || slices.ContainsFunc(r.May, func(entry string) bool {
 		switch {
@@ -208,8 +209,7 @@ func (r *Rule) mayService(service string, action Action) bool {
 	})
 }
 
-// rules are what a grant stands for: one that lets its identity control, and one that lets
-// it observe.
+// rules returns the rules that a grant stands for: one to control, and one to observe.
 func (g Grant) rules() []Rule {
 	name := "the grant to " + g.Who
 	dial := g.Dial
@@ -226,14 +226,14 @@ func (g Grant) rules() []Rule {
 	return list
 }
 
-// FromGrants makes a policy of grants; internal says which numbers are devices of ours.
+// FromGrants returns a policy of grants. internal reports whether a number is a device of the switch.
 func FromGrants(internal func(number string) bool, grants ...Grant) *Policy {
 	p := &Policy{Internal: internal}
 	p.AddGrants(grants)
 	return p
 }
 
-// AddGrants appends the rules that grants stand for.
+// AddGrants appends the rules that the grants stand for.
 func (p *Policy) AddGrants(grants []Grant) {
 	for _, g := range grants {
 		p.Rules = append(p.Rules, g.rules()...)

@@ -205,25 +205,25 @@ func TestReasons(t *testing.T) {
 		reason, rule, destination string
 		tried                     string
 	}{
-		{Request{Service: "MakeCall", Action: Control, Device: num(t, "100")}, "", "the client has not said who it is", "", "", ""},
-		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "09001", "forbidden by fraud", "fraud", "09001", ""},
-		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "+1", "forbidden by abroad", "abroad", "+1", "fraud: it is about other destinations"},
-		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "*", "forbidden by fraud", "fraud", "*", ""},
+		{Request{Service: "MakeCall", Action: Control, Device: num(t, "100")}, "", "the client is not identified", "", "", ""},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "09001", "denied by fraud", "fraud", "09001", ""},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "+1", "denied by abroad", "abroad", "+1", "fraud: it names other destinations"},
+		{Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "*", "denied by fraud", "fraud", "*", ""},
 		{
 			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 202", "allowed by calls", "calls", "",
-			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices",
+			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices",
 		},
 		{
-			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 300", "no rule lets crm send calls of 100 to 300", "", "300",
-			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it does not let calls go to 300",
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "100")}, "201 300", "no rule allows crm to send calls from 100 to 300", "", "300",
+			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices; calls: it does not allow calls to 300",
 		},
 		{
-			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule lets crm use MakeCall on 200", "", "",
-			"fraud: it is about other destinations; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour; pass: it is about other services; service: it is about other services; own: it is about other devices; calls: it is about other devices",
+			Request{Who: Identity{Name: "crm"}, Service: "MakeCall", Action: Control, Device: num(t, "200")}, "", "no rule allows crm to use MakeCall on 200", "", "",
+			"fraud: it names other destinations; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour; pass: it names other services; service: it names other services; own: it names other devices; calls: it names other devices",
 		},
 		{
 			Request{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "200")}, "", "allowed by pass", "pass", "",
-			"fraud: it is about other services; abroad: it is about other destinations; others: it is for others; front: it is for other fronts; night: it is not for this hour",
+			"fraud: it names other services; abroad: it names other destinations; others: it names other identities; front: it names other fronts; night: it does not apply at this hour",
 		},
 	} {
 		tt.ask.Front, tt.ask.At = "xml", noon
@@ -253,7 +253,7 @@ func TestReasons(t *testing.T) {
 		}
 	}
 	p.Rules = []Rule{p.Rules[2], p.Rules[1]}
-	for who, want := range map[string]string{"boss": "no rule lets boss observe 100", "nobody": "no rule names nobody"} {
+	for who, want := range map[string]string{"boss": "no rule allows boss to observe 100", "nobody": "no rule names nobody"} {
 		p.Rules[0].Devices = []string{"200"}
 		if d, trials := p.Explain(Request{Who: Identity{Name: who}, Device: num(t, "100")}); d.Reason != want || d.Allowed || len(trials) != 2 {
 			t.Errorf("%+v after %v, want %s", d, trials, want)

@@ -7,28 +7,29 @@ import (
 	"strings"
 )
 
-// NumberRule changes numbers that fit it.
+// NumberRule changes the numbers that match it.
 type NumberRule struct {
-	Text    string // as it is configured
+	Text    string // as configured
 	match   *regexp.Regexp
 	change  func(number string) string
-	atLeast int // characters of every number that fits a digit map
+	atLeast int // the length of the shortest number that matches a digit map
 }
 
-// Step is one rule that was tried on a number.
+// Step is one number rule that was tried.
 type Step struct {
 	Rule   string
 	Fits   bool
-	Number string // afterwards
+	Number string // the number after the rule
 }
 
 var errNumberRule = errors.New(`write a digit map such as "00x." with strip and add, or a regular expression such as "/00(\d+)/" with replace`)
 
-// ParseNumberRule makes a rule. match is a digit map (x is any digit, [2-5] one of these, a
-// dot lets the one before it come any number of times, or not at all), or, between
-// slashes, a regular expression for the whole number. What fits a digit map loses as many
-// characters as strip says, and gets add in front; what fits an expression becomes
-// replace, with $1 and so on for its groups.
+// ParseNumberRule makes a rule from its configuration.
+//
+// If match is between slashes, it is a regular expression for the whole number, and replace is its
+// replacement, with $1 and so on for groups. Otherwise match is a digit map: x is any digit, [2-5] is
+// one of these digits, and a dot repeats the element before it any number of times, or none. A number
+// that matches a digit map loses strip characters and gets the prefix add.
 func ParseNumberRule(match string, strip int, add, replace string) (NumberRule, error) {
 	r := NumberRule{Text: match}
 	var err error
@@ -47,13 +48,13 @@ func ParseNumberRule(match string, strip int, add, replace string) (NumberRule, 
 		return NumberRule{}, err
 	}
 	if strip > r.atLeast {
-		return NumberRule{}, fmt.Errorf("strip: a number that fits may have %d characters only", r.atLeast)
+		return NumberRule{}, fmt.Errorf("strip: a matching number may have only %d characters", r.atLeast)
 	}
 	r.change = func(number string) string { return add + number[strip:] }
 	return r, nil
 }
 
-// digitMap sets what fits.
+// digitMap compiles a digit map.
 func (r *NumberRule) digitMap(m string) error {
 	var units []string
 	for rest := m; rest != ""; {
@@ -93,10 +94,10 @@ func (r *NumberRule) digitMap(m string) error {
 	return nil
 }
 
-// NumberRules are rules in order: the first that fits changes the number.
+// NumberRules are rules in order. The first that matches changes the number.
 type NumberRules []NumberRule
 
-// Apply returns a number as the rules change it.
+// Apply returns the number as the rules change it.
 func (rules NumberRules) Apply(number string) string {
 	for i := range rules {
 		if rules[i].match.MatchString(number) {
@@ -106,7 +107,7 @@ func (rules NumberRules) Apply(number string) string {
 	return number
 }
 
-// Trace is like Apply, and says which rules were tried.
+// Trace is Apply, and also returns the rules that were tried.
 func (rules NumberRules) Trace(number string) (string, []Step) {
 	var steps []Step
 	for i := range rules {

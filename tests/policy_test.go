@@ -170,11 +170,11 @@ switch: {extensions: [{number: "100"}, {number: "101"}]}
 		want   string
 	}{
 		{"check", 0, "no faults"},
-		{"policy explain --as alice@contoso.com MakeCall 100 004420123", 1, "no: forbidden by nothing abroad"},
+		{"policy explain --as alice@contoso.com MakeCall 100 004420123", 1, "no: denied by nothing abroad"},
 		{"policy explain --as alice@contoso.com MakeCall tel:+14255550100 00339", 0, "yes: allowed by own"},
-		{"policy explain --as sip:alice@contoso.com MakeCall 101", 1, "own                      does not decide: it is about other devices"},
+		{"policy explain --as sip:alice@contoso.com MakeCall 101", 1, "own                      does not decide: it names other devices"},
 		{"policy explain --as bob@contoso.com MakeCall 101 100", 0, "yes: allowed by own"},
-		{"policy explain --as mallory@contoso.com.evil MakeCall 101", 1, "no: no rule lets sip:mallory@contoso.com.evil use MakeCall on 101"},
+		{"policy explain --as mallory@contoso.com.evil MakeCall 101", 1, "no: no rule allows sip:mallory@contoso.com.evil to use MakeCall on 101"},
 		{"policy explain --as alice@contoso.com WashDishes 101", 2, "is no service"},
 		{"policy explain --as alice@contoso.com --at noon MakeCall 101", 2, "write for example"},
 		{"policy translate 0044-20-123", 0, "sent       90114420123"},

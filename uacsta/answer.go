@@ -1,8 +1,7 @@
 package uacsta
 
-// AnswerTo is what a computing function answers to a request of the switching
-// function, whatever else it does with it: nil where there is no answer, and a refusal
-// to what it does not know.
+// AnswerTo returns a computing function's response to a request of the switching function that it does
+// not handle otherwise: nil if the request has no response, and a refusal if the request is unknown.
 func AnswerTo(req *Message, edition Edition) *Message {
 	switch {
 	case req.OneWay():
@@ -17,8 +16,8 @@ func AnswerTo(req *Message, edition Edition) *Message {
 	return Refuse(Operation, ServiceNotSupported).Message(edition)
 }
 
-// Accept is the answer to a request of the switching function that a computing function
-// has taken; nil where there is none. Those answers say nothing more.
+// Accept returns the positive response to a request of the switching function; nil if it has none.
+// These responses have no content.
 func Accept(req *Message, edition Edition) *Message {
 	if req.OneWay() {
 		return nil

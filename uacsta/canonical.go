@@ -9,8 +9,8 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Unclear is why a well-formed document is refused: two readers may read it differently, or
-// a value is none of its type. It wraps the refusal that the peer gets.
+// Unclear is the error for a well-formed document that different readers may read differently, or in
+// which a value is not of its type. It wraps the refusal for the peer.
 type Unclear struct {
 	Name    string // of the message
 	Refusal *Error
@@ -21,20 +21,20 @@ func (u *Unclear) Error() string { return u.Name + ": " + u.Refusal.Error() }
 // Unwrap returns the refusal.
 func (u *Unclear) Unwrap() error { return u.Refusal }
 
-// Kind is the kind of the message.
+// Kind returns the kind of the message.
 func (u *Unclear) Kind() Kind { return kindOf(u.Name) }
 
-// canonical gives a message of the standard the one form that every reader reads alike.
-// Children come into schema order, prefixes and comments go, each text becomes one piece of
-// character data without blanks around it, and booleans and whole numbers are written in one
-// way. What the standard does not know is kept, behind what it knows.
+// canonical converts a message of the standard into the one form that every reader reads alike.
+// Children come in schema order, prefixes and comments are removed, each text becomes one piece of
+// character data without white space around it, and booleans and integers are written in one way.
+// Elements that the standard does not define are kept, after those that it defines.
 //
-// It refuses what two readers may read differently: an element twice that can be there once,
-// two branches of a choice, text that an element, a comment or an instruction splits, an
-// element of a foreign namespace that has a name of the standard's, an unknown one that is
-// called like a holder of identifiers, and a value that is none of its type.
+// canonical refuses what two readers may read differently: a repeated element that may occur once; two
+// branches of a choice; text that is split by an element, a comment or an instruction; an element of a
+// foreign namespace with a name of the standard; an unknown element with the name of an element that
+// holds identifiers; and a value that is not of its type.
 //
-// A message that the standard does not know stays as it came.
+// It leaves a message that the standard does not define unchanged.
 func canonical(root *etree.Element) error {
 	g := grammars()[root.Tag]
 	if g == nil {
@@ -57,18 +57,18 @@ func canonical(root *etree.Element) error {
 	return nil
 }
 
-// canonicalizer works on one message, from the leaves to the root: what an element declares
-// stays until what stands in it needs it no more.
+// canonicalizer converts one message, from the leaves to the root: the declarations of an element stay
+// until its content no longer needs them.
 type canonicalizer struct {
 	namespace string // of the root
-	added     int    // octets of declarations that were put in
+	added     int    // octets of added declarations
 }
 
 func unclear(e *etree.Element, detail string) *Error {
 	return &Error{Category: Operation, Value: InvalidParameterValue, Detail: e.Tag + " " + detail}
 }
 
-// content brings what stands in an element into its form.
+// content converts the content of an element.
 func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 	switch g.shape {
 	case shapeStruct:
@@ -122,10 +122,10 @@ func (c *canonicalizer) content(e *etree.Element, g *grammar) *Error {
 	return nil
 }
 
-// destinationList is the form that a list of destinations has from edition 6 on.
+// destinationList is the form of a list of destinations from edition 6 on.
 var destinationList = &grammar{shape: shapeStruct, members: []member{{name: "device", content: deviceText, repeats: true}}}
 
-// structure brings the children of an element into schema order, each in its form.
+// structure converts the children of an element and puts them into schema order.
 func (c *canonicalizer) structure(e *etree.Element, g *grammar) *Error {
 	var seen [maxMembers / 64]uint64
 	last, tidy := -1, true
@@ -135,7 +135,7 @@ func (c *canonicalizer) structure(e *etree.Element, g *grammar) *Error {
 			if text, ok := t.(*etree.CharData); ok && trim(text.Data) != "" {
 				return unclear(e, "has text between its elements")
 			}
-			tidy = false // blanks, comments and instructions between elements say nothing
+			tidy = false // white space, comments and instructions between elements mean nothing
 			continue
 		}
 		i := g.find(child.Tag, last)
@@ -173,8 +173,8 @@ func (c *canonicalizer) structure(e *etree.Element, g *grammar) *Error {
 	return nil
 }
 
-// known brings a child that a member stands for into its form. One that may be absent and
-// has no content where a value must be counts as absent: it loses its name.
+// known converts a child that a member stands for. An optional child that has no content where a value
+// is required counts as absent: it loses its name.
 func (c *canonicalizer) known(e *etree.Element, m *member) *Error {
 	if e.Space != "" || len(e.Attr) > 0 || e.Parent().Space != "" {
 		if ns, _ := resolve(e, e.Space); ns != "" && ns != c.namespace && EditionOf(ns) == 0 && ns != NamespaceApplSession {
@@ -191,7 +191,7 @@ func (c *canonicalizer) known(e *etree.Element, m *member) *Error {
 	return c.strip(e)
 }
 
-// stranger takes in an element that the standard has no place for.
+// stranger handles an element that the standard has no place for.
 func (c *canonicalizer) stranger(e *etree.Element, g *grammar) *Error {
 	if !g.open {
 		return unclear(e.Parent(), "has something else in it")
@@ -202,7 +202,7 @@ func (c *canonicalizer) stranger(e *etree.Element, g *grammar) *Error {
 	return c.keep(e)
 }
 
-// decoy reports whether an element, or one in it, is called like one that holds identifiers.
+// decoy reports whether an element or one inside it has the name of an element that holds identifiers.
 func decoy(e *etree.Element) bool {
 	if holders()[strings.ToLower(e.Tag)] {
 		return true
@@ -215,15 +215,15 @@ func decoy(e *etree.Element) bool {
 	return false
 }
 
-// arrange puts the children of an element into schema order, and what no member stands for
-// behind them, but before the extensions.
+// arrange puts the children of an element into schema order, those that no member stands for behind
+// them, and the extensions last.
 func arrange(e *etree.Element, g *grammar) {
 	places := make([][]etree.Token, len(g.members)+1)
 	end := len(g.members)
 	if end > 0 && g.members[end-1].name == extensionsName {
 		end--
 	}
-	for len(e.Child) > 0 { // from the end, so that the tree is whole at any time
+	for len(e.Child) > 0 { // from the end, so that the tree is whole at every moment
 		child, ok := e.RemoveChildAt(len(e.Child) - 1).(*etree.Element)
 		if !ok || child.Tag == "" {
 			continue
@@ -244,7 +244,7 @@ func arrange(e *etree.Element, g *grammar) {
 	}
 }
 
-// data keeps what stands in an element as it came.
+// data leaves the content of an element unchanged.
 func (c *canonicalizer) data(e *etree.Element) *Error {
 	for _, t := range e.Child {
 		if child, ok := t.(*etree.Element); ok {
@@ -256,7 +256,7 @@ func (c *canonicalizer) data(e *etree.Element) *Error {
 	return nil
 }
 
-// names brings capability lists into their form: elements, and texts in the innermost.
+// names converts capability lists: elements, and texts in the innermost.
 func (c *canonicalizer) names(e *etree.Element) *Error {
 	if !hasElement(e) {
 		_, err := onlyText(e)
@@ -276,7 +276,7 @@ func (c *canonicalizer) names(e *etree.Element) *Error {
 	return nil
 }
 
-// refusal brings the content of a CSTAErrorCode into its form: one value of one category.
+// refusal converts the content of a CSTAErrorCode: one value of one category.
 func (c *canonicalizer) refusal(e *etree.Element) *Error {
 	values := 0
 	for _, child := range e.ChildElements() {
@@ -300,8 +300,8 @@ func (c *canonicalizer) refusal(e *etree.Element) *Error {
 	return nil
 }
 
-// onlyText makes the content of an element one piece of character data without blanks around
-// it, and returns it.
+// onlyText makes the content of an element one piece of character data without white space around it,
+// and returns it.
 func onlyText(e *etree.Element) (string, *Error) {
 	switch len(e.Child) {
 	case 0:
@@ -309,7 +309,7 @@ func onlyText(e *etree.Element) (string, *Error) {
 	case 1:
 		if t, ok := e.Child[0].(*etree.CharData); ok && !t.IsCData() {
 			if t.Data = trim(t.Data); t.Data == "" {
-				e.RemoveChildAt(0) // an element of blanks is an empty one
+				e.RemoveChildAt(0) // white space alone is no content
 				return "", nil
 			}
 			return t.Data, nil
@@ -333,16 +333,16 @@ func onlyText(e *etree.Element) (string, *Error) {
 	return text, nil
 }
 
-// trim takes the blanks around a text off: those that XML calls white space, and no others.
+// trim removes what XML calls white space, and nothing else, from both ends of a text.
 func trim(text string) string {
 	if text == "" || text[0] > ' ' && text[len(text)-1] > ' ' {
-		return text // as most are
+		return text // the usual case
 	}
 	return strings.Trim(text, " \t\r\n")
 }
 
-// oneLine checks the line that clients of Lync's kind name in private data: it is the one
-// thing there that somebody decides on.
+// oneLine checks the line that clients of Lync's kind name in private data: the only private data that
+// the proxy acts on.
 func oneLine(root *etree.Element) *Error {
 	e := child(root, extensionsName)
 	if e == nil {

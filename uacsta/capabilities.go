@@ -14,17 +14,17 @@ import (
 type Capability struct {
 	List    string   // such as callControlServList
 	Name    string   // such as makeCall
-	Details []string // what is told of it, such as privateData; mostly nothing
+	Details []string // what the list says about it, such as privateData; mostly empty
 }
 
-// Capabilities are the members of capability lists, in any order. They are written
-// in that of the schema; what the edition does not know is left out.
+// Capabilities are the members of capability lists, in any order. Encoding writes them in schema order
+// and leaves out what the edition does not define.
 type Capabilities []Capability
 
 //go:embed capabilities.txt
 var capabilitiesText string
 
-// later is a name that may belong to edition 6 only.
+// later is a name that may exist in edition 6 only.
 type later struct {
 	name     string
 	edition6 bool
@@ -43,11 +43,11 @@ type capability struct {
 }
 
 type capabilityTable struct {
-	holders map[string][]later // elements that hold lists
+	holders map[string][]later // the elements that hold lists
 	lists   map[string][]capability
 }
 
-// capabilityLists is the table of capabilities.txt.
+// capabilityLists is the parsed table capabilities.txt.
 var capabilityLists = sync.OnceValue(func() capabilityTable {
 	t := capabilityTable{map[string][]later{}, map[string][]capability{}}
 	var list, holder string
@@ -86,7 +86,7 @@ var capabilityLists = sync.OnceValue(func() capabilityTable {
 	return t
 })
 
-// encodeFor writes the lists that an element of this name holds.
+// encodeFor writes the lists for an element that holds them.
 func (c Capabilities) encodeFor(e *etree.Element, edition Edition) {
 	table := capabilityLists()
 	if members, ok := table.lists[e.Tag]; ok {

@@ -1,7 +1,7 @@
 package uacsta
 
-// EventCause says why something happened (ECMA-269 12.2.15, ECMA-323 9.18). A
-// receiver takes any value, known or not.
+// EventCause is the cause of an event (ECMA-269 12.2.15, ECMA-323 9.18). A receiver accepts any value,
+// known or not.
 type EventCause string
 
 // The causes of call control, feature and maintenance events.
@@ -19,7 +19,7 @@ const (
 	CauseBusyOverflow                          EventCause = "busyOverflow"                          // overflow: all busy
 	CauseCalendarOverflow                      EventCause = "calendarOverflow"                      // overflow: out of hours
 	CauseCallBack                              EventCause = "callBack"                              // a booked call back
-	CauseCallCancelled                         EventCause = "callCancelled"                         // the caller gave up before the answer , or cleared without going on-hook
+	CauseCallCancelled                         EventCause = "callCancelled"                         // the caller gave up before the answer, or cleared without going on-hook
 	CauseCallForward                           EventCause = "callForward"                           // forwarded, kind unknown
 	CauseCallForwardBusy                       EventCause = "callForwardBusy"                       // forwarded on busy
 	CauseCallForwardImmediate                  EventCause = "callForwardImmediate"                  // forwarded always

@@ -11,8 +11,8 @@ import (
 	"github.com/beevik/etree"
 )
 
-// The struct tag `csta:"name,option..."` says how a field stands in its element.
-// The order of the fields is the order of the schema.
+// The struct tag `csta:"name,option..."` describes how a field is encoded. The order of the fields is
+// the order of the schema.
 //
 //	name          the child element
 //	name>item     a wrapper element with any number of items
@@ -31,7 +31,7 @@ type fieldPlan struct {
 	destinations bool
 	choice       bool
 	ed6, ed3     bool
-	text         bool   // it is a plain string
+	text         bool   // a plain string
 	earlier      string // its name up to edition 5, if that differs
 }
 
@@ -43,7 +43,7 @@ func (f *fieldPlan) in(edition Edition) bool {
 	return !f.ed6
 }
 
-// nameIn is the element's name in the edition.
+// nameIn returns the element's name in the edition.
 func (f *fieldPlan) nameIn(edition Edition) string {
 	if f.earlier != "" && edition < Edition6 {
 		return f.earlier
@@ -102,9 +102,8 @@ func planOf(t reflect.Type) []fieldPlan {
 	return plan
 }
 
-// Encode makes the message of a struct, or of a pointer to one, for a peer of the
-// given edition: children in schema order, default namespace, no prefixes, fields
-// that the edition does not know left out.
+// Encode encodes a struct, or a pointer to one, as a message of the given edition: children in schema
+// order, default namespace, no prefixes. It leaves out fields that the edition does not have.
 func Encode(v any, edition Edition) *Message {
 	rv := reflect.Indirect(reflect.ValueOf(v))
 	root := &etree.Element{Tag: rv.Type().Name()}
@@ -221,10 +220,9 @@ func encodeValue(e *etree.Element, v reflect.Value, edition Edition) {
 	}
 }
 
-// Decode fills the struct that v points to; its type's name must be the name of
-// the message. Children may come in any order and with any prefix. What is
-// missing or malformed is an [Error] that can be sent back as it is; after one that is Missing
-// everything that is there has been filled in.
+// Decode decodes the message into the struct that v points to, whose type has the name of the message.
+// Children may come in any order and with any prefix. The error is an [*Error] to send back as it is.
+// After an error that is [Missing], all elements that are present have been decoded.
 func (m *Message) Decode(v any) error {
 	rv := reflect.ValueOf(v).Elem()
 	if name := rv.Type().Name(); name != m.root.Tag {
@@ -249,8 +247,8 @@ func (m *Message) Decode(v any) error {
 	return err
 }
 
-// decodeStruct fills a struct, and returns the names that it knows; nil after an error other than
-// that something is missing.
+// decodeStruct decodes a struct and returns the names that it knows; nil after an error other than a
+// missing element.
 func decodeStruct(e *etree.Element, v reflect.Value) (known map[string]bool, err error) {
 	plan := planOf(v.Type())
 	known = make(map[string]bool, len(plan))
@@ -278,7 +276,7 @@ func decodeField(e *etree.Element, v reflect.Value, f fieldPlan) error {
 		c = child(e, f.earlier)
 	}
 	switch {
-	case c == nil && f.required && !f.ed6 && !f.ed3: // whose edition it is, is not known here
+	case c == nil && f.required && !f.ed6 && !f.ed3: // the edition is not known here
 		return missing(f.name)
 	case c == nil:
 		return nil
@@ -361,7 +359,7 @@ func missing(name string) error {
 
 const isMissing = " is missing"
 
-// Missing reports whether an error of [Message.Decode] is that something is missing.
+// Missing reports whether an error of [Message.Decode] means that an element is missing.
 func Missing(err error) bool {
 	var fault *Error
 	return errors.As(err, &fault) && strings.HasSuffix(fault.Detail, isMissing)

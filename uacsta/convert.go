@@ -8,11 +8,10 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Convert turns the message into one of another edition, in place: it gets the
-// edition's namespace; children, attributes and values that the edition does not
-// know are left out or replaced by the nearest it knows; mandatory ones that it
-// lacks are supplied; what no edition knows stays. It reports false, and changes
-// nothing, when the edition does not know the message itself.
+// Convert converts the message into another edition, in place: it changes the namespace, removes
+// children, attributes and values that the edition does not have or replaces them by the nearest that
+// it has, and adds mandatory ones. Elements that no edition defines stay. If the edition does not have
+// the message itself, Convert returns false and changes nothing.
 func (m *Message) Convert(edition Edition) bool {
 	to := edition.Written()
 	known, ok := messageTypes[m.root.Tag]
@@ -34,8 +33,8 @@ func (m *Message) Convert(edition Edition) bool {
 	return true
 }
 
-// Fits reports whether an edition has a place for each destination of the message: up to edition
-// 5 there is one only.
+// Fits reports whether an edition has room for each destination of the message: up to edition 5 there
+// is only one.
 func (m *Message) Fits(edition Edition) bool {
 	known, ok := messageTypes[m.root.Tag]
 	if !ok || edition.Written() >= Edition6 {
@@ -52,7 +51,7 @@ func convertStruct(e *etree.Element, t reflect.Type, to Edition) {
 	if t == reflect.TypeFor[SupportedProfiles]() {
 		convertProfiles(e, to)
 	}
-	at := 0 // where a child that is missing has its place
+	at := 0 // where a missing child belongs
 	for i := range plan {
 		f := &plan[i]
 		typ := t.Field(f.index).Type
@@ -70,8 +69,7 @@ func convertStruct(e *etree.Element, t reflect.Type, to Edition) {
 	}
 }
 
-// convertChildren converts the children that a field stands for. It returns the
-// index of the last of them, -1 when there is none.
+// convertChildren converts the children of a field. It returns the index of the last of them, or -1.
 func convertChildren(e *etree.Element, f *fieldPlan, typ reflect.Type, to Edition) int {
 	if typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice && typ != reflect.TypeFor[Capabilities]() {
 		typ = typ.Elem()
@@ -104,7 +102,7 @@ func convertChildren(e *etree.Element, f *fieldPlan, typ reflect.Type, to Editio
 	return last
 }
 
-// editionAttributes came to device identifiers with edition 6.
+// editionAttributes are the attributes that edition 6 added to device identifiers.
 var editionAttributes = []string{"privateNumber", "privateName"}
 
 func convertValue(e *etree.Element, t reflect.Type, to Edition) {
@@ -138,8 +136,7 @@ func convertDevice(e *etree.Element, to Edition) {
 	}
 }
 
-// convertDestinations turns a plain device into a list, or takes the first of a
-// list.
+// convertDestinations converts a single device into a list, or a list into its first device.
 func convertDestinations(e *etree.Element, to Edition) {
 	switch list := hasElement(e); {
 	case to >= Edition6 && !list:
@@ -158,8 +155,7 @@ func convertDestinations(e *etree.Element, to Edition) {
 	}
 }
 
-// olderValue is what stands in edition 3 for a value that came later, "" for those
-// it has.
+// olderValue returns what edition 3 has instead of a later value, or "" for a value that it has.
 func olderValue(enumeration, value string) string {
 	switch enumeration {
 	case "EventCause":
@@ -184,8 +180,8 @@ func olderValue(enumeration, value string) string {
 	return ""
 }
 
-// laterErrors came with edition 6; an older peer is told that it is something in
-// their category.
+// laterErrors are the error values that edition 6 added. An older peer gets a generic one of the
+// category.
 var laterErrors = []string{"conferenceResourceCannotBeSatisfied", "maxDevicesExceeded", "startTimeOutOfRange", "durationExceeded"}
 
 func convertError(e *etree.Element, to Edition) {
@@ -209,7 +205,7 @@ func convertProfiles(e *etree.Element, to Edition) {
 	}
 }
 
-// convertCapabilities leaves out the lists, members and details that came later.
+// convertCapabilities removes lists, members and details that were added later.
 func convertCapabilities(e *etree.Element, to Edition) {
 	table := capabilityLists()
 	list := func(e *etree.Element, members []capability) {
@@ -244,8 +240,8 @@ func convertCapabilities(e *etree.Element, to Edition) {
 	}
 }
 
-// supplied makes a mandatory child of which nothing is known, nil when there is no
-// honest value.
+// supplied makes a mandatory child of which nothing is known. It returns nil if there is no truthful
+// value.
 func supplied(t reflect.Type, name string) *etree.Element {
 	e := &etree.Element{Tag: name}
 	switch t {

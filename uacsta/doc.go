@@ -1,9 +1,14 @@
-// Package uacsta is the CSTA language: the messages of ECMA-323 (CSTA-XML),
-// their types, errors, causes and profiles. It knows no transport.
+// Package uacsta is the language of CSTA: the messages of ECMA-323 (CSTA-XML), their types, errors,
+// causes and profiles. It knows no transport.
 //
-// A message travels as its XML tree, a [Message]: what this package does not
-// know (private data, new elements, vendor extensions, other prefixes) is passed
-// on untouched. Whoever carries out or makes a message uses the typed structs,
-// one for each message, which [Message.Decode] and [Encode] turn from and into
-// the tree in schema order.
+// A [Message] is the XML tree of a message. [Parse] makes one from a document and [Message.Bytes]
+// writes it. What this package does not define (private data, new elements, vendor extensions) stays
+// in the tree unchanged, so the proxy can forward it.
+//
+// To use or make a message, convert the tree from or to a typed struct, of which there is one for each
+// message: [Message.Decode] and [Encode]. Fields are in schema order. Messages exist in two editions,
+// [Edition3] and [Edition6]; [Message.Convert] changes the edition.
+//
+// Parse gives a message the one form that every reader reads alike, or fails with an [*Unclear]. So
+// policy, the link and the audit file see the same request.
 package uacsta

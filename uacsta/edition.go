@@ -2,17 +2,16 @@ package uacsta
 
 import "strings"
 
-// Edition is an edition of ECMA-323; it shows in the namespace of a message.
+// Edition is an edition of ECMA-323. The namespace of a message names it.
 type Edition int
 
-// The editions whose messages this package writes. Peers of other editions are
-// served by [Edition.Written].
+// The editions that this package writes. [Edition.Written] maps others to them.
 const (
 	Edition3 Edition = 3
 	Edition6 Edition = 6
 )
 
-// NamespaceED3 is the namespace of edition 3, which Lync-style clients speak.
+// NamespaceED3 is the namespace of edition 3, which clients of Lync's kind use.
 const NamespaceED3 = "http://www.ecma-international.org/standards/ecma-323/csta/ed3"
 
 const (
@@ -23,8 +22,8 @@ const (
 	NamespaceApplSession = "http://www.ecma-international.org/standards/ecma-354/appl_session"
 )
 
-// EditionOf returns the edition that a namespace names, 0 when it names none.
-// A trailing "/privN", which Avaya adds, is passed over.
+// EditionOf returns the edition that a namespace names, or 0. It ignores a trailing "/privN", which
+// Avaya adds.
 func EditionOf(namespace string) Edition {
 	rest, ok := strings.CutPrefix(namespace, namespacePrefix)
 	if !ok {
@@ -38,7 +37,7 @@ func EditionOf(namespace string) Edition {
 	return Edition(rest[0] - '0')
 }
 
-// Namespace returns the XML namespace of the edition; of edition 3 when e is 0.
+// Namespace returns the XML namespace of the edition, or that of edition 3 if e is 0.
 func (e Edition) Namespace() string {
 	switch {
 	case e == 2:
@@ -49,8 +48,8 @@ func (e Edition) Namespace() string {
 	return namespacePrefix + string(rune('0'+e))
 }
 
-// Written returns the edition whose content is written towards a peer of edition
-// e: 6 for 6 and later, 3 for all others.
+// Written returns the edition in which to write to a peer of edition e: 6 for 6 and later, 3
+// otherwise.
 func (e Edition) Written() Edition {
 	if e >= Edition6 {
 		return Edition6

@@ -7,11 +7,11 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Category is the kind of a refusal: the child of CSTAErrorCode (ECMA-323). The
-// spelling of systemResourceAvailibility is the schema's.
+// Category is the category of an error: the child of CSTAErrorCode (ECMA-323). The spelling of
+// systemResourceAvailibility is the schema's.
 type Category string
 
-// The categories of error.
+// The categories.
 const (
 	Operation                      Category = "operation"
 	Security                       Category = "security"
@@ -21,13 +21,13 @@ const (
 	PerformanceManagement          Category = "performanceManagement"
 	PrivateDataError               Category = "privateData"
 	PrivateErrorCode               Category = "privateErrorCode" // the value is free text
-	Unspecified                    Category = "unspecified"      // there is no value
+	Unspecified                    Category = "unspecified"      // has no value
 )
 
-// The error values this project makes itself, by category; it carries any. The
-// full lists are in the table behind [Error.Known].
+// The error values that this project sends, by category; it can receive any. [Error.Known] uses the
+// full lists.
 const (
-	Generic = "generic" // of every category that has values
+	Generic = "generic" // in every category that has values
 
 	// operation
 	InvalidParameterValue                = "invalidParameterValue"
@@ -105,14 +105,14 @@ const (
 	ObjectRegistrationLimitExceeded = "objectRegistrationLimitExceeded"
 )
 
-// Error is a refusal: what CSTAErrorCode carries.
+// Error is a refusal: the content of CSTAErrorCode.
 type Error struct {
 	Category Category
 	Value    string
-	Detail   string // for logs; not sent to the peer
+	Detail   string // for logs; not sent
 }
 
-// Refuse makes an Error.
+// Refuse returns an Error.
 func Refuse(category Category, value string) *Error { return &Error{Category: category, Value: value} }
 
 func (e *Error) Error() string {
@@ -126,13 +126,13 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is makes errors.Is compare category and value.
+// Is compares category and value, for errors.Is.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Category == e.Category && t.Value == e.Value
 }
 
-// Known reports whether the standard lists this value in this category.
+// Known reports whether the standard lists the value in the category.
 func (e *Error) Known() bool {
 	switch e.Category {
 	case PrivateErrorCode:
@@ -148,7 +148,7 @@ func (e *Error) Known() bool {
 	return false
 }
 
-// Message makes the CSTAErrorCode of a refusal for a peer of the given edition.
+// Message returns the CSTAErrorCode message in the given edition.
 func (e *Error) Message(edition Edition) *Message {
 	root := &etree.Element{Tag: NameCSTAErrorCode}
 	root.Attr = []etree.Attr{{Key: "xmlns", Value: edition.Namespace()}}
@@ -156,8 +156,8 @@ func (e *Error) Message(edition Edition) *Message {
 	return &Message{root: root}
 }
 
-// ErrorMessage makes the CSTAErrorCode of any error: of an [Error] what it says,
-// of every other the bare unspecified, for its text is nobody's business.
+// ErrorMessage returns the CSTAErrorCode message for any error: that of an [Error], or else
+// unspecified, so that no other error text reaches the peer.
 func ErrorMessage(err error, edition Edition) *Message {
 	var refusal *Error
 	if !errors.As(err, &refusal) {
@@ -166,7 +166,7 @@ func ErrorMessage(err error, edition Edition) *Message {
 	return refusal.Message(edition)
 }
 
-// Err returns the refusal that a CSTAErrorCode carries, nil for other messages.
+// Err returns the refusal in a CSTAErrorCode message, or nil for any other message.
 func (m *Message) Err() *Error {
 	if m.Kind() != ErrorCode {
 		return nil
@@ -186,7 +186,7 @@ func (e *Error) decode(parent *etree.Element) error { //nolint:unparam // elemen
 			continue
 		}
 		*e = Error{Category: Category(c.Tag), Value: strings.TrimSpace(c.Text())}
-		if c.Tag == "systemResourceAvailability" { // the sane spelling, which some peers use
+		if c.Tag == "systemResourceAvailability" { // the correct spelling, which some peers use
 			e.Category = SystemResourceAvailability
 		}
 		break

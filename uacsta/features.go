@@ -6,24 +6,23 @@ import (
 	"sync"
 )
 
-// Features is what a switching function can do for a line: the services that it serves, by the
-// names of their requests, and the events that it sends, by theirs, such as "MakeCall" and
-// "DeliveredEvent". Capability lists have names of their own for some (ECMA-323
-// GetCSTAFeaturesResponse).
+// Features lists what a switching function supports on a line: services, by the names of their
+// requests, and events, by their names, such as "MakeCall" and "DeliveredEvent". Capability lists call
+// some of them differently (ECMA-323 GetCSTAFeaturesResponse).
 type Features struct {
 	Services []string
 	Events   []string
 }
 
-// Message makes the GetCSTAFeaturesResponse, lists and members in schema order.
-// What the edition does not know is left out.
+// Message returns the GetCSTAFeaturesResponse, in schema order and without what the edition does not
+// have.
 func (f Features) Message(edition Edition) *Message {
 	return Encode(GetCSTAFeaturesResponse{SupportedServices: f.Listed("supportedServices"), SupportedEvents: f.Listed("supportedEvents")}, edition)
 }
 
-// Listed makes a capability list of services and events, as far as the element called holder has a
-// place for them: one that holds lists, such as servEvtsList, or a list itself, such as
-// routeingServList.
+// Listed returns the services and events as the capabilities of an element: one that holds lists, such
+// as servEvtsList, or a list itself, such as routeingServList. It leaves out what the element has no
+// place for.
 func (f Features) Listed(holder string) Capabilities {
 	services, events := map[string]bool{}, map[string]bool{}
 	for _, name := range f.Services {
@@ -52,11 +51,11 @@ func (f Features) Listed(holder string) Capabilities {
 	return found
 }
 
-// ofEvents reports whether a capability list is one of events, and not of services.
+// ofEvents reports whether a capability list lists events, not services.
 func ofEvents(list string) bool { return strings.HasSuffix(list, "EvtsList") }
 
-// Features reads a GetCSTAFeaturesResponse. Services and events that the table of messages does
-// not have are named as their capabilities would be by its rule.
+// Features reads a GetCSTAFeaturesResponse. Unknown services and events get the name that follows from
+// their capability by the usual rule.
 func (m *Message) Features() Features {
 	return Features{Services: m.listed("supportedServices"), Events: m.listed("supportedEvents")}
 }
@@ -77,8 +76,8 @@ func (m *Message) listed(name string) []string {
 	return names
 }
 
-// CapabilityName returns what the capability lists call the service of a request, or an event;
-// "" where they have no name for it.
+// CapabilityName returns the name of a request or event in the capability lists, or "" if they do not
+// have it.
 func CapabilityName(message string) string {
 	if name, irregular := capabilityNames[message]; irregular || message == "" {
 		return name
@@ -86,8 +85,8 @@ func CapabilityName(message string) string {
 	return strings.ToLower(message[:1]) + strings.TrimSuffix(message[1:], eventSuffix)
 }
 
-// MessageOf returns the name of the request, or event, that the capability lists call so; "" for
-// what cannot be the name of a capability. It is the inverse of [CapabilityName].
+// MessageOf is the inverse of [CapabilityName]: it returns the name of the request or event, or "" if
+// capability cannot be one.
 func MessageOf(capability string, event bool) string {
 	if name, irregular := messagesByCapability()[capability]; irregular {
 		return name
@@ -107,17 +106,17 @@ func MessageOf(capability string, event bool) string {
 
 const eventSuffix = "Event"
 
-// messagesByCapability is capabilityNames the other way round.
+// messagesByCapability inverts capabilityNames.
 var messagesByCapability = sync.OnceValue(func() map[string]string {
 	messages := make(map[string]string, len(capabilityNames))
 	for message, name := range capabilityNames {
 		messages[name] = message
 	}
-	delete(messages, "") // of those that have none
+	delete(messages, "") // those without a capability
 	return messages
 })
 
-// Intersect returns what both can do.
+// Intersect returns the features that f and g have in common.
 func (f Features) Intersect(g Features) Features {
 	keep := func(a, b []string) []string {
 		var both []string
@@ -139,9 +138,8 @@ type Profile struct {
 	Features     Features
 }
 
-// Profiles lists TR/87's profiles, each with everything it asks for. Which
-// services belong to which profile is known only in part; these are the sets that
-// this project answers for.
+// Profiles lists the profiles of TR/87 with all features that each requires. Only part of this
+// assignment is published; these sets are the project's.
 var Profiles = func() []Profile {
 	minimal := Features{
 		Services: []string{NameMonitorStart, NameMonitorStop, NameAnswerCall, NameClearConnection, NameMakeCall},
@@ -190,7 +188,7 @@ func (f Features) plus(services, events []string) Features {
 	return Features{Services: slices.Concat(f.Services, services), Events: slices.Concat(f.Events, events)}
 }
 
-// Profiles returns the profiles that these features fulfil.
+// Profiles returns the profiles whose features f includes.
 func (f Features) Profiles() []Profile {
 	var fulfilled []Profile
 	for _, p := range Profiles {

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// Suppressed returns the names of the events, such as DeliveredEvent, that a
-// filter suppresses: those whose member is true (ECMA-269 clause 15). It is nil
-// when the filter suppresses nothing.
+// Suppressed returns the names of the events that the filter suppresses, such as DeliveredEvent: those
+// whose member is true (ECMA-269 clause 15). It returns nil if there are none.
 func (f *MonitorFilter) Suppressed() map[string]bool {
 	if f == nil {
 		return nil
@@ -32,8 +31,8 @@ func (f *MonitorFilter) Suppressed() map[string]bool {
 	return suppressed
 }
 
-// Suppress makes the filter suppress an event, such as DeliveredEvent; false when no
-// member stands for it.
+// Suppress adds an event, such as DeliveredEvent, to the filter. It returns false if the filter has no
+// member for it.
 func (f *MonitorFilter) Suppress(event string) bool {
 	groups := reflect.ValueOf(f).Elem()
 	for _, group := range planOf(groups.Type()) {
@@ -52,7 +51,7 @@ func (f *MonitorFilter) Suppress(event string) bool {
 	return false
 }
 
-// filteredEvent is the event that a member of the filter stands for.
+// filteredEvent returns the event of a filter's member.
 func filteredEvent(member string) string {
 	switch member {
 	case "transferred": // the event is misspelled, its filter is not

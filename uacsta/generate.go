@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command generate writes the message structs of package uacsta from
-// messages.txt: `go generate ./uacsta`, or with a directory as its argument.
+// Command generate writes the message structs of package uacsta from messages.txt. Run it with `go
+// generate ./uacsta`, or with an output directory as its argument.
 package main
 
 import (
@@ -32,7 +32,7 @@ type entry struct {
 	values            []string
 	classes           []string // of a request
 	mandatory         bool     // every link must serve the request
-	capability        string   // its name in the capability lists, where that does not follow from its own
+	capability        string   // its name in the capability lists, if it does not follow from its own
 }
 
 // child is one child element.
@@ -42,7 +42,7 @@ type child struct {
 	only             string // "ed6", "ed3" or ""
 	alias            string // its name in edition 3
 	role             string // of the devices in it: "", "destination" or "mentioned"
-	refusal          string // the error value where policy refuses them, "" for the usual
+	refusal          string // the error value if policy refuses them; "" for the usual one
 }
 
 // goTypes are the types that are not structs of the table.
@@ -122,13 +122,13 @@ func main() {
 			}
 		}
 	}
-	write(dir, "values_test", "// firstValues has a valid value for every enumeration.\nvar firstValues = map[string]string{\n"+values.String()+"}\n")
+	write(dir, "values_test", "// firstValues holds a valid value of every enumeration.\nvar firstValues = map[string]string{\n"+values.String()+"}\n")
 	write(dir, "names", "// The names of the messages.\nconst (\n"+names.String()+")\n")
 	write(dir, "services", "// classes lists the classes of services.\nvar classes = "+fmt.Sprintf("%#v", classes)+
-		"\n\n// services has every request.\nvar services = map[string]Service{\n"+services.String()+"}\n"+
-		"\n// capabilityNames has the messages that capability lists do not call by their names.\nvar capabilityNames = map[string]string{\n"+capabilities.String()+"}\n")
+		"\n\n// services holds every request.\nvar services = map[string]Service{\n"+services.String()+"}\n"+
+		"\n// capabilityNames holds the messages with another name in the capability lists.\nvar capabilityNames = map[string]string{\n"+capabilities.String()+"}\n")
 	write(dir, "shared", fields.declaration()+fills.String())
-	write(dir, "index", "import \"reflect\"\n\n// messageTypes has every message struct, and the edition that the message came with.\nvar messageTypes = map[string]messageType{\n"+index.String()+"}\n")
+	write(dir, "index", "import \"reflect\"\n\n// messageTypes holds every message struct and the edition that introduced it.\nvar messageTypes = map[string]messageType{\n"+index.String()+"}\n")
 }
 
 func write(dir, name, body string) {
@@ -185,8 +185,8 @@ func parse(data []byte) ([]*section, error) {
 	return sections, finish()
 }
 
-// newEntry reads "Name {classes} [prefix] mandatory as capability: doc", of which only the name
-// must be there.
+// newEntry parses "Name {classes} [prefix] mandatory as capability: doc", of which only the name is
+// required.
 func newEntry(line string) (*entry, error) {
 	e := &entry{}
 	head, doc, _ := strings.Cut(line, ": ")
@@ -212,7 +212,7 @@ func newEntry(line string) (*entry, error) {
 	return e, nil
 }
 
-// bracketed cuts what stands in brackets at the beginning of a text.
+// bracketed splits a text after the brackets that it starts with.
 func bracketed(text, opening, closing string) (inside, rest string, found bool) {
 	if text, found = strings.CutPrefix(text, opening); found {
 		inside, rest, found = strings.Cut(text, closing)
@@ -220,23 +220,22 @@ func bracketed(text, opening, closing string) (inside, rest string, found bool) 
 	return inside, strings.TrimSpace(rest), found
 }
 
-// classes are what the table may say of a request.
+// classes are the classes of requests in the table.
 var classes = []string{"observe", "calls", "new-calls", "forwarding", "agents", "routeing", "data"}
 
-// writeService writes what the table says of a request. Each request must have classes, or say
-// that it has none.
+// writeService writes what the table says about a request. Each request must name classes or {none}.
 func (e *entry) writeService(b *bytes.Buffer, all map[string]*entry) error {
 	request := !strings.HasSuffix(e.name, "Response") && !strings.HasSuffix(e.name, "Event")
 	marked := slices.ContainsFunc(e.children, func(c child) bool { return c.role+c.refusal != "" })
 	switch {
 	case request == (len(e.classes) == 0):
-		return errors.New("a request says of which classes it is, or {none}; nothing else does")
+		return errors.New("a request needs classes or {none}, and nothing else may have them")
 	case !request && (marked || e.mandatory):
-		return errors.New("only requests have links, or policy, do something")
+		return errors.New("only requests can be mandatory or have roles")
 	case !request:
 		return nil
 	case slices.Contains(e.classes, "observe") && len(e.classes) > 1:
-		return errors.New("what observes is of no other class")
+		return errors.New("a service of class observe can be in no other class")
 	}
 	var members []string
 	if !slices.Equal(e.classes, []string{"none"}) {
@@ -264,10 +263,10 @@ func (e *entry) writeService(b *bytes.Buffer, all map[string]*entry) error {
 	return nil
 }
 
-// roles are those of devices in a request, and the constants that they are called by.
+// roles are the roles of devices in a request, with their constants.
 var roles = map[string]string{"": "Subject", "destination": "Destination", "mentioned": "Mentioned"}
 
-// objects writes the children of a request that name devices, and what is done with them.
+// objects writes the children of a request that name devices, with their roles.
 func (e *entry) objects(all map[string]*entry) (string, error) {
 	var list []string
 	for _, c := range e.children {
@@ -291,8 +290,8 @@ func (e *entry) objects(all map[string]*entry) (string, error) {
 	return strings.Join(list, ", "), nil
 }
 
-// shared are the children that events have in common: those of SnapshotCallResponse say of a call
-// what its events do.
+// shared are the children that events have in common: those with which SnapshotCallResponse describes
+// a call as its events do.
 var shared = []string{
 	"monitorCrossRefID", "localConnectionInfo", "callingDevice", "calledDevice", "lastRedirectionDevice", "networkCallingDevice",
 	"networkCalledDevice", "associatedCallingDevice", "associatedCalledDevice", "correlatorData", "userData", "servicesPermitted",
@@ -308,8 +307,8 @@ func (e *entry) shares() bool {
 	return strings.HasSuffix(e.name, "Event") || e.name == "SnapshotCallResponse"
 }
 
-// sharedFields finds the types of the children that messages share: the pointer, where some must
-// have them.
+// sharedFields returns the types of the children that messages share: a pointer if the child is
+// optional in any of them.
 func sharedFields(sections []*section) (fields, error) {
 	var all fields
 	for _, name := range shared {
@@ -337,7 +336,7 @@ func sharedFields(sections []*section) (fields, error) {
 // declaration writes the struct of the shared fields.
 func (all fields) declaration() string {
 	var b strings.Builder
-	b.WriteString("// Shared are the fields that events have in common; those that are not set say nothing.\ntype Shared struct {\n")
+	b.WriteString("// Shared holds the fields that events have in common. Zero fields are not set.\ntype Shared struct {\n")
 	for _, f := range all {
 		fmt.Fprintf(&b, "\t%s %s\n", export(f.name), f.typ)
 	}
@@ -345,8 +344,8 @@ func (all fields) declaration() string {
 	return b.String()
 }
 
-// writeWith writes how the shared fields get into a message, and what the interface of events
-// asks for.
+// writeWith writes the methods of an event: With, which sets shared fields, and the rest of
+// EventMessage.
 func (e *entry) writeWith(b *bytes.Buffer, all fields) {
 	if !e.shares() {
 		return
@@ -356,7 +355,7 @@ func (e *entry) writeWith(b *bytes.Buffer, all fields) {
 		returns = "EventMessage"
 		fmt.Fprintf(b, "// Name returns the name of the message.\nfunc (%s) Name() string { return Name%s }\n\n", e.name, e.name)
 	}
-	fmt.Fprintf(b, "// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.\nfunc (m %s) With(s *Shared) %s {\n", e.name, returns)
+	fmt.Fprintf(b, "// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.\nfunc (m %s) With(s *Shared) %s {\n", e.name, returns)
 	for _, f := range all {
 		i := slices.IndexFunc(e.children, func(c child) bool { return c.name == f.name })
 		if i < 0 {
@@ -373,7 +372,7 @@ func (e *entry) writeWith(b *bytes.Buffer, all fields) {
 	b.WriteString("\treturn m\n}\n\n")
 }
 
-// isZero writes the condition that a field is not set.
+// isZero returns the condition that a field is not set.
 func isZero(expression, typ string) string {
 	switch {
 	case strings.HasPrefix(typ, "*"), strings.HasPrefix(typ, "[]"):
@@ -384,7 +383,7 @@ func isZero(expression, typ string) string {
 	return expression + ` == ""`
 }
 
-// identifies reports whether an element of a type has device identifiers in it.
+// identifies reports whether elements of a type contain device identifiers.
 func identifies(typ string, all map[string]*entry) bool {
 	if slices.Contains([]string{"Dev", "Conn", "Ext", "Redir", "End", "MonitorObject", "Destinations"}, typ) {
 		return true
@@ -504,14 +503,14 @@ func (e *entry) writeStruct(b *bytes.Buffer, message bool) error {
 	request, response := strings.CutSuffix(e.name, "Response")
 	switch {
 	case response && len(e.children) == 0:
-		doc = "is the positive answer to " + request + "; it has no content of its own"
+		doc = "is the positive response to " + request + "; it has no content of its own"
 	case response && doc == "":
-		doc = "is the positive answer to " + request
+		doc = "is the positive response to " + request
 	case !message:
 		doc = "is " + doc
 	}
 	if e.form == "one of" {
-		doc += "; exactly one of its members is there"
+		doc += "; exactly one of its fields is set"
 	}
 	if e.edition6 {
 		doc += " (from edition 6 on)"
@@ -546,7 +545,7 @@ func comment(b *bytes.Buffer, text string) {
 	fmt.Fprintln(b, line)
 }
 
-// goType is the type of the field that stands for a child.
+// goType returns the type of a child's field.
 func (c child) goType(form string) string {
 	typ, known := goTypes[c.typ]
 	if !known {

@@ -7,18 +7,18 @@ import (
 	"sync"
 )
 
-// A grammar says what may stand in an element: it is made of the message structs, so
-// that whoever reads a message by it reads what Decode reads (ECMA-323).
+// A grammar describes the content of an element. Grammars are made from the message structs, so that a
+// reader with a grammar reads exactly what Decode reads (ECMA-323).
 type grammar struct {
 	shape      shape
 	members    []member // of a structure, in schema order
 	choice     bool     // exactly one of the members is there
-	open       bool     // children that no member stands for may be there
+	open       bool     // other children are allowed
 	connection bool     // it is a connection identifier
-	identifies bool     // there are device identifiers in it
+	identifies bool     // device identifiers occur in it
 }
 
-// shape is how an element's content is read.
+// shape is the form of an element's content.
 type shape int
 
 const (
@@ -26,25 +26,25 @@ const (
 	shapeBool                      // true or false
 	shapeInt                       // a whole number
 	shapeFloat                     // a number
-	shapeEmpty                     // nothing: that it is there says it all
+	shapeEmpty                     // none: the presence of the element is the value
 	shapeDevice                    // a device identifier
 	shapeStruct                    // children by name
 	shapeDestinations              // a device identifier, or a list of them
-	shapeData                      // anything, kept as it came
+	shapeData                      // anything, unchanged
 	shapeRefusal                   // an error value: one child of any name
-	shapeNames                     // capability lists: elements whose names say it all
+	shapeNames                     // capability lists: elements whose names are the values
 )
 
-// member is a child that an element may have.
+// member is a possible child of an element.
 type member struct {
-	name, earlier string // earlier is its name up to edition 5, "" for the same
+	name, earlier string // earlier is its name up to edition 5; "" for the same
 	content       *grammar
 	repeats       bool
 	optional      bool
 }
 
-// find returns the member of a name, looking first behind the one that was found last:
-// children mostly stand in schema order. -1 is none.
+// find returns the index of the member with a name, or -1. It starts after the last one found, because
+// children mostly come in schema order.
 func (g *grammar) find(name string, last int) int {
 	for i := last + 1; i < len(g.members); i++ {
 		if g.members[i].name == name {
@@ -59,7 +59,7 @@ func (g *grammar) find(name string, last int) int {
 	return -1
 }
 
-// grammars has the grammar of every message by its name.
+// grammars returns the grammars of all messages by name.
 var grammars = sync.OnceValue(func() map[string]*grammar {
 	c := compiler{}
 	all := make(map[string]*grammar, len(messageTypes)+1)
@@ -71,7 +71,7 @@ var grammars = sync.OnceValue(func() map[string]*grammar {
 	return all
 })
 
-// leaf grammars.
+// Grammars of leaves.
 var (
 	plainText   = &grammar{shape: shapeText}
 	deviceText  = &grammar{shape: shapeDevice, identifies: true}
@@ -80,7 +80,7 @@ var (
 	destination = &grammar{shape: shapeDestinations, identifies: true}
 )
 
-// written are the types whose form is a choice or a pair, not a sequence of fields.
+// written are the types that are a choice or a pair and not a sequence of fields.
 var written = map[reflect.Type]*grammar{
 	reflect.TypeFor[DeviceID](): deviceText,
 	reflect.TypeFor[ConnectionID](): {shape: shapeStruct, connection: true, identifies: true, members: []member{
@@ -111,13 +111,13 @@ const (
 	maxMembers     = 256
 )
 
-// extensions is what ends every message: the one place, beside correlator and user data,
-// where peers put what the standard does not say (ECMA-323 CSTACommonArguments).
+// extensions ends every message: the one place, besides correlator and user data, for what the
+// standard does not define (ECMA-323 CSTACommonArguments).
 var extensions = &grammar{shape: shapeStruct, open: true, members: []member{
 	{name: "security", content: anyData}, {name: "privateData", content: written[reflect.TypeFor[Data]()], repeats: true},
 }}
 
-// compiler makes grammars of structs.
+// compiler makes grammars from structs.
 type compiler map[reflect.Type]*grammar
 
 func (c compiler) of(t reflect.Type) *grammar {
@@ -176,9 +176,9 @@ func (c compiler) member(t reflect.Type, f fieldPlan) member {
 	return m
 }
 
-// holders are the names of elements, in small letters, that hold identifiers somewhere in
-// the standard. An element that no grammar has a place for must not be called like one:
-// another reader may take it for an identifier.
+// holders are the names, in small letters, of the elements that hold identifiers anywhere in the
+// standard. An element without a place in a grammar must not have such a name: another reader might
+// take it for an identifier.
 var holders = sync.OnceValue(func() map[string]bool {
 	names := map[string]bool{"callid": true, "deviceid": true, "device": true}
 	seen := map[*grammar]bool{}

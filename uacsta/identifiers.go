@@ -8,14 +8,13 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Device is a device identifier at its place in a message.
+// Device is a device identifier in a message.
 type Device struct {
 	InConnection bool // it is the device part of a connection identifier
 	element      *etree.Element
 }
 
-// Path returns the local names from the root's child on, such as
-// "heldCall/deviceID".
+// Path returns the local names below the root, such as "heldCall/deviceID".
 func (d Device) Path() string { return pathOf(d.element) }
 
 func pathOf(e *etree.Element) string {
@@ -26,14 +25,13 @@ func pathOf(e *etree.Element) string {
 	return path
 }
 
-// ID returns the identifier with the blanks around it taken off.
+// ID returns the identifier without white space around it.
 func (d Device) ID() string { return trim(d.element.Text()) }
 
-// SetID replaces the identifier; attributes stay.
+// SetID replaces the identifier and keeps its attributes.
 func (d Device) SetID(id string) { setText(d.element, id) }
 
-// Type returns what kind of number the identifier is, "" where it does not say
-// (ECMA-323 typeOfNumber).
+// Type returns the typeOfNumber of the identifier, or "" (ECMA-323).
 func (d Device) Type() string {
 	if i := d.typeAt(); i >= 0 {
 		return d.element.Attr[i].Value
@@ -41,13 +39,13 @@ func (d Device) Type() string {
 	return ""
 }
 
-// typeAt is where the type stands among the attributes, -1 where there is none. One with a prefix
-// is a vendor's, and says nothing.
+// typeAt returns the index of typeOfNumber among the attributes, or -1. An attribute with a prefix is
+// a vendor's and does not count.
 func (d Device) typeAt() int {
 	return slices.IndexFunc(d.element.Attr, func(a etree.Attr) bool { return a.Space == "" && a.Key == typeOfNumber })
 }
 
-// Set replaces the identifier and its type, "" for none; other attributes stay.
+// Set replaces the identifier and its typeOfNumber, "" for none. It keeps other attributes.
 func (d Device) Set(id, kind string) {
 	setText(d.element, id)
 	if i := d.typeAt(); i >= 0 {
@@ -56,34 +54,33 @@ func (d Device) Set(id, kind string) {
 	d.SetType(kind)
 }
 
-// SetType says what kind of number the identifier is, unless that is said already
-// (ECMA-323 typeOfNumber); "" says nothing.
+// SetType sets the typeOfNumber of an identifier that has none (ECMA-323); "" does nothing.
 func (d Device) SetType(kind string) {
 	if kind != "" && d.typeAt() < 0 {
 		d.element.Attr = append(d.element.Attr, etree.Attr{Key: typeOfNumber, Value: kind})
 	}
 }
 
-// Connection is a connection identifier at its place in a message. Either half
-// may be missing (ECMA-323 ConnectionID).
+// Connection is a connection identifier in a message. Either half may be missing (ECMA-323
+// ConnectionID).
 type Connection struct {
 	element *etree.Element
 }
 
-// Path is like that of [Device].
+// Path is like [Device.Path].
 func (c Connection) Path() string { return pathOf(c.element) }
 
 // Name returns the local name of the element.
 func (c Connection) Name() string { return c.element.Tag }
 
-// CallID returns the call half, "" when it is missing or empty.
+// CallID returns the call half, or "".
 func (c Connection) CallID() string { return c.half("callID") }
 
-// DeviceID returns the device half, "" when it is missing or empty.
+// DeviceID returns the device half, or "".
 func (c Connection) DeviceID() string { return c.half("deviceID") }
 
-// Beside returns the text of the element that a path leads to from the one around the connection, as
-// [Message.Text] does from the message.
+// Beside returns the text at a path that starts at the parent of the connection, as [Message.Text]
+// does from the root.
 func (c Connection) Beside(path string) string {
 	e := c.element.Parent()
 	for name := range strings.SplitSeq(path, "/") {
@@ -101,14 +98,14 @@ func (c Connection) half(name string) string {
 	return ""
 }
 
-// SetCallID replaces the call half of a connection that has one.
+// SetCallID replaces the call half if there is one.
 func (c Connection) SetCallID(id string) {
 	if e := child(c.element, "callID"); e != nil {
 		setText(e, id)
 	}
 }
 
-// SetDeviceID replaces the device half, or adds it.
+// SetDeviceID replaces the device half or adds it.
 func (c Connection) SetDeviceID(id string) {
 	e := child(c.element, "deviceID")
 	if e == nil {
@@ -118,15 +115,15 @@ func (c Connection) SetDeviceID(id string) {
 	setText(e, id)
 }
 
-// Devices returns every device identifier of the message in document order,
-// found by the schema: the same element name can be a device, a connection or
-// neither in different messages. Empty ones are left out.
+// Devices returns the device identifiers of the message in document order, without empty ones. It
+// finds them by the schema, because an element name can be a device, a connection or neither in
+// different messages.
 func (m *Message) Devices() []Device {
 	found, _ := m.identifiers()
 	return found
 }
 
-// Connections returns every connection identifier of the message.
+// Connections returns the connection identifiers of the message in document order.
 func (m *Message) Connections() []Connection {
 	_, found := m.identifiers()
 	return found

@@ -8,9 +8,8 @@ import (
 	"github.com/beevik/etree"
 )
 
-// MarshalJSON writes the message for programs: {"name", "kind", "content"}, where
-// content has a member for each child: text, or an object of its children, or a
-// list where a name repeats. Attributes are left out.
+// MarshalJSON encodes the message as {"name", "kind", "content"}. content has a member for each child:
+// its text, or an object of its children, or a list if the name repeats. Attributes are left out.
 func (m *Message) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString(`{"name":`)

@@ -10,30 +10,29 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Login is the name and password of an application that opens an application session.
-// ECMA-354 leaves them to the two ends, in applicationSpecificInfo.
+// Login is the name and password with which an application opens an application session. ECMA-354
+// leaves their form to the two ends, within applicationSpecificInfo.
 type Login struct{ User, Password string }
 
 // LoginForm is how a login is written.
 type LoginForm string
 
-// The forms that peers were seen to write.
+// The forms that peers are known to write.
 const (
-	LoginPlain LoginForm = "plain" // <user/><password/> right in applicationSpecificInfo, in no namespace of their own
+	LoginPlain LoginForm = "plain" // <user/><password/> directly in applicationSpecificInfo, without a namespace of their own
 	LoginAvaya LoginForm = "avaya" // SessionLoginInfo in Avaya's namespace
 )
 
 const namespaceAvaya = "http://www.avaya.com/csta"
 
-// The names under which peers write the two.
+// The element names that peers write.
 var (
 	userNames     = []string{"user", "userName", "username", "loginName"}
 	passwordNames = []string{"password"}
 )
 
-// Login returns the login of an application in any form, by the local names of the
-// elements, and whether there is one. An application that gives a password and no name
-// means its application ID.
+// Login returns the login in any known form and whether there is one. It finds the elements by their
+// local names. With a password but no name, the name is the application ID.
 func (a ApplicationInfo) Login() (Login, bool) {
 	if a.ApplicationSpecificInfo.IsZero() {
 		return Login{}, false
@@ -47,8 +46,7 @@ func (a ApplicationInfo) Login() (Login, bool) {
 	return l, named || secret
 }
 
-// textBelow returns the text of the first element of one of these names, some levels
-// deep at most.
+// textBelow returns the text of the first element with one of these names, down to a limited depth.
 func textBelow(e *etree.Element, names []string, levels int) (string, bool) {
 	for _, c := range e.ChildElements() {
 		for _, name := range names {
@@ -65,7 +63,7 @@ func textBelow(e *etree.Element, names []string, levels int) (string, bool) {
 	return "", false
 }
 
-// Info returns applicationSpecificInfo with the login in it.
+// Info returns applicationSpecificInfo with the login.
 func (l Login) Info(form LoginForm) Raw {
 	e := etree.NewElement("applicationSpecificInfo")
 	if form == LoginAvaya {
@@ -82,8 +80,8 @@ func (l Login) Info(form LoginForm) Raw {
 	return Raw{e}
 }
 
-// Opening returns StartApplicationSession for editions in the order of preference, with
-// the login where it names somebody.
+// Opening returns StartApplicationSession for editions in order of preference, with the login if it
+// has a name.
 func (l Login) Opening(application string, form LoginForm, duration time.Duration, editions ...Edition) StartApplicationSession {
 	seconds := int(duration / time.Second)
 	start := StartApplicationSession{ApplicationInfo: ApplicationInfo{ApplicationID: application}, RequestedSessionDuration: &seconds}
@@ -96,8 +94,8 @@ func (l Login) Opening(application string, form LoginForm, duration time.Duratio
 	return start
 }
 
-// Granted reads the answer to StartApplicationSession: the session's identifier, and
-// how long it lasts, 0 for no end. Its errors say why it was refused.
+// Granted reads the response to StartApplicationSession. It returns the session's identifier and
+// duration, 0 for unlimited, or an error with the reason of a refusal.
 func (m *Message) Granted() (id string, duration time.Duration, err error) {
 	switch m.Name() {
 	case NameStartApplicationSessionPosResponse:

@@ -7,38 +7,37 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Message is one CSTA-XML message as it travels: its tree, in the one form that
-// every reader reads alike. Parse and Encode make nothing else, so that what is
-// decided on, logged, carried out and passed on is the same. A Message is not safe
-// for concurrent change; Clone it where two parts need their own.
+// Message is one CSTA-XML message: its XML tree, in the one form that every reader reads alike. Parse
+// and Encode return no other form, so what is decided on, logged, carried out and forwarded is the
+// same. A Message is not safe for concurrent changes; Clone it if two goroutines need it.
 type Message struct {
 	root *etree.Element
 }
 
-// Kind says what a message is; its root's name decides (ECMA-323).
+// Kind is the kind of a message. The name of its root decides (ECMA-323).
 type Kind int
 
-// The kinds of message.
+// The kinds of messages.
 const (
-	Request   Kind = iota // everything that is none of the others
+	Request   Kind = iota // all others
 	Response              // ...Response, or ECMA-354's ...PosResponse and ...NegResponse
 	Event                 // ...Event
-	ErrorCode             // CSTAErrorCode, the negative answer
+	ErrorCode             // CSTAErrorCode, the negative response
 )
 
-// NameCSTAErrorCode is the name of the negative answer, which no struct stands for.
+// NameCSTAErrorCode is the name of the negative response, which has no struct.
 const NameCSTAErrorCode = "CSTAErrorCode"
 
 func (k Kind) String() string {
 	return [...]string{"request", "response", "event", "error"}[k]
 }
 
-// Parse reads one document of at most [MaxSize] octets. Errors wrap one of the
-// Err values of this package, or are an [*Unclear], and never quote the document.
+// Parse parses a document of at most [MaxSize] octets. An error wraps one of the Err values of this
+// package or is an [*Unclear]. It never quotes the document.
 func Parse(data []byte) (*Message, error) { return ParseWithin(data, MaxElements) }
 
-// ParseWithin is Parse for a document of at most so many elements, of a peer that may not take
-// much memory yet.
+// ParseWithin is Parse for a document of at most a number of elements, for peers that may use only
+// little memory.
 func ParseWithin(data []byte, elements int) (*Message, error) {
 	root, err := scan(data, elements)
 	if err == nil {
@@ -50,11 +49,10 @@ func ParseWithin(data []byte, elements int) (*Message, error) {
 	return &Message{root: root}, nil
 }
 
-// Known reports whether the standard knows the message: others are passed on as
-// they came, to those who are allowed to send them.
+// Known reports whether the standard defines the message. Others can be forwarded unchanged.
 func (m *Message) Known() bool { return grammars()[m.root.Tag] != nil }
 
-// Bytes writes the message as a UTF-8 document with an XML declaration.
+// Bytes returns the message as a UTF-8 document with an XML declaration.
 func (m *Message) Bytes() []byte {
 	var b bytes.Buffer
 	b.Grow(2048)
@@ -63,14 +61,14 @@ func (m *Message) Bytes() []byte {
 	return b.Bytes()
 }
 
-// String writes the message without an XML declaration, for people.
+// String returns the message without an XML declaration, for people.
 func (m *Message) String() string {
 	var b bytes.Buffer
 	write(&b, m.root)
 	return b.String()
 }
 
-// Indented writes the message with each element on a line of its own, for people.
+// Indented returns the message with each element on its own line, for people.
 func (m *Message) Indented() string {
 	doc := etree.NewDocumentWithRoot(m.root.Copy())
 	doc.Indent(2)
@@ -81,13 +79,13 @@ func (m *Message) Indented() string {
 // Name returns the local name of the root element.
 func (m *Message) Name() string { return m.root.Tag }
 
-// Foreign reports whether the message is in a namespace of somebody else's: it is passed on
-// in it.
+// Foreign reports whether the message is in a namespace that is not the standard's. It is forwarded in
+// that namespace.
 func (m *Message) Foreign() bool {
 	return !m.Known() && m.Namespace() != "" && m.Edition() == 0
 }
 
-// Kind tells requests, responses, events and errors apart.
+// Kind returns the kind of the message.
 func (m *Message) Kind() Kind { return kindOf(m.root.Tag) }
 
 func kindOf(name string) Kind {
@@ -103,18 +101,18 @@ func kindOf(name string) Kind {
 	}
 }
 
-// OneWay reports whether the message is a request that has no positive answer; it
-// can still be refused.
+// OneWay reports whether the message is a request without a positive response. It can still be
+// refused.
 func (m *Message) OneWay() bool {
 	switch name := m.root.Tag; name {
-	case "IORegisterAbort", "LocationSessionInfo": // which the table does not have
+	case "IORegisterAbort", "LocationSessionInfo": // they are not in the table
 		return true
 	default:
 		return services[name].oneWay
 	}
 }
 
-// Namespace returns the namespace of the root element, "" when it has none.
+// Namespace returns the namespace of the root element, or "".
 func (m *Message) Namespace() string { return namespaceOf(m.root) }
 
 func namespaceOf(root *etree.Element) string {
@@ -122,10 +120,10 @@ func namespaceOf(root *etree.Element) string {
 	return ns
 }
 
-// Edition returns the edition of the message, 0 when its namespace names none.
+// Edition returns the edition of the message, or 0 if its namespace names none.
 func (m *Message) Edition() Edition { return EditionOf(m.Namespace()) }
 
-// SetNamespace puts the message under another namespace, keeping its prefix.
+// SetNamespace changes the namespace of the message and keeps its prefix.
 func (m *Message) SetNamespace(ns string) {
 	space, key := "", "xmlns"
 	if m.root.Space != "" {
@@ -140,11 +138,11 @@ func (m *Message) SetNamespace(ns string) {
 	m.root.Attr = append(m.root.Attr, etree.Attr{Space: space, Key: key, Value: ns})
 }
 
-// Size is about how many octets the message takes in memory: as a tree it takes many times as
-// many as on a wire.
+// Size estimates the octets of memory that the message takes: as a tree, many times its size on a
+// wire.
 func (m *Message) Size() int { return size(m.root) }
 
-// What the parts of a tree take, with their places in it, apart from their texts.
+// Sizes in memory of the parts of a tree, without their texts.
 const (
 	elementSize = 112
 	textSize    = 56
@@ -167,10 +165,10 @@ func size(e *etree.Element) int {
 	return n
 }
 
-// Clone returns a copy that shares nothing with m.
+// Clone returns a deep copy.
 func (m *Message) Clone() *Message { return &Message{root: m.root.Copy()} }
 
-// CrossRef returns the monitorCrossRefID, "" when the message has none.
+// CrossRef returns the monitorCrossRefID, or "".
 func (m *Message) CrossRef() string {
 	if e := child(m.root, "monitorCrossRefID"); e != nil {
 		return trim(e.Text())
@@ -178,19 +176,18 @@ func (m *Message) CrossRef() string {
 	return ""
 }
 
-// SetCrossRef changes the monitorCrossRefID of a message that has one.
+// SetCrossRef replaces the monitorCrossRefID if there is one.
 func (m *Message) SetCrossRef(id string) { m.SetText("monitorCrossRefID", id) }
 
-// SetText changes the text of the element that a path leads to, if there is one.
+// SetText replaces the text of the element at a path, if there is one.
 func (m *Message) SetText(path, text string) {
 	if e := m.at(path); e != nil {
 		setText(e, text)
 	}
 }
 
-// Text returns the text of the element that a path of local names leads to, such
-// as "monitorObject/deviceObject", with the blanks around it taken off; "" when
-// there is none.
+// Text returns the text of the element at a path of local names, such as "monitorObject/deviceObject",
+// without white space around it. It returns "" if there is no such element.
 func (m *Message) Text(path string) string {
 	if e := m.at(path); e != nil {
 		return trim(e.Text())
@@ -198,7 +195,7 @@ func (m *Message) Text(path string) string {
 	return ""
 }
 
-// SetMonitorType gives a MonitorStart that names no type one.
+// SetMonitorType adds a monitor type to a MonitorStart without one.
 func (m *Message) SetMonitorType(kind MonitorType) {
 	if m.Has("monitorType") {
 		return
@@ -216,15 +213,14 @@ func (m *Message) SetMonitorType(kind MonitorType) {
 	m.root.InsertChildAt(after.Index()+1, e)
 }
 
-// Remove takes the element that a path leads to out of the message, if there is one.
+// Remove removes the element at a path, if there is one.
 func (m *Message) Remove(path string) {
 	if e := m.at(path); e != nil {
 		e.Parent().RemoveChild(e)
 	}
 }
 
-// CopyExtensions gives the message the extensions of another one: security and private
-// data.
+// CopyExtensions replaces the extensions (security and private data) by those of another message.
 func (m *Message) CopyExtensions(from *Message) {
 	e := child(from.root, "extensions")
 	if e == nil {
@@ -233,7 +229,7 @@ func (m *Message) CopyExtensions(from *Message) {
 	m.root.AddChild(e.Copy())
 }
 
-// Has reports whether a path of local names leads to an element.
+// Has reports whether there is an element at a path of local names.
 func (m *Message) Has(path string) bool { return m.at(path) != nil }
 
 func (m *Message) at(path string) *etree.Element {
@@ -246,9 +242,8 @@ func (m *Message) at(path string) *etree.Element {
 	return e
 }
 
-// PrivateText returns the text of the first element with this local name inside
-// extensions/privateData/private, where vendors keep what the standard does not
-// say; "" when there is none.
+// PrivateText returns the text of the first element with a local name within
+// extensions/privateData/private, the place for vendors' data. It returns "" if there is none.
 func (m *Message) PrivateText(local string) string {
 	if e := m.at("extensions/privateData/private"); e != nil {
 		if c := child(e, local); c != nil {
@@ -258,7 +253,7 @@ func (m *Message) PrivateText(local string) string {
 	return ""
 }
 
-// child finds the first child element by local name: prefixes vary.
+// child returns the first child with a local name, whatever its prefix.
 func child(e *etree.Element, local string) *etree.Element {
 	for _, t := range e.Child {
 		if c, ok := t.(*etree.Element); ok && c.Tag == local {
@@ -278,8 +273,7 @@ func setText(e *etree.Element, text string) {
 	e.SetText(text)
 }
 
-// WithPrivate returns a copy of the message with one element of a vendor's in
-// extensions/privateData/private.
+// WithPrivate returns a copy of the message with one vendor element in extensions/privateData/private.
 func (m *Message) WithPrivate(prefix, namespace, local, text string) *Message {
 	copied := m.Clone()
 	e := copied.root
@@ -298,7 +292,7 @@ func (m *Message) WithPrivate(prefix, namespace, local, text string) *Message {
 	return copied
 }
 
-// NewMessage makes a message that the standard does not know, of names and texts.
+// NewMessage returns a message that the standard does not define, made of names and texts.
 func NewMessage(namespace, name string, fields ...string) *Message {
 	root := etree.NewElement(name)
 	root.CreateAttr("xmlns", namespace)

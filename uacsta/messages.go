@@ -8,23 +8,23 @@ import (
 
 //go:generate go run generate.go
 
-// messageType is what messages.txt says of a message.
+// messageType is what messages.txt says about a message.
 type messageType struct {
 	typ   reflect.Type
 	since Edition
 }
 
-// EventMessage is the struct of an event.
+// EventMessage is implemented by the structs of events.
 type EventMessage interface {
 	// Name returns the name of the message, such as DeliveredEvent.
 	Name() string
-	// With returns a copy that has the shared fields which are set, where the event has a place
-	// for them and nothing in it.
+	// With returns a copy with the shared fields that are set, if the event has these fields and they
+	// are empty.
 	With(s *Shared) EventMessage
 }
 
-// New makes the struct of a message, and returns a pointer to it that Decode
-// takes; nil for a name that no struct has.
+// New returns a pointer to a new struct of a message, for Decode, or nil if there is none of that
+// name.
 func New(name string) any {
 	t, ok := messageTypes[name]
 	if !ok {
@@ -33,7 +33,7 @@ func New(name string) any {
 	return reflect.New(t.typ).Interface()
 }
 
-// Names lists every message that has a struct.
+// Names returns the names of all messages that have a struct.
 func Names() []string {
 	names := make([]string, 0, len(messageTypes))
 	for name := range messageTypes {
@@ -43,14 +43,13 @@ func Names() []string {
 	return names
 }
 
-// Since returns the edition that a message came with: 3 or 6; 0 for a name that
-// is none.
+// Since returns the edition that introduced a message, 3 or 6, or 0 if there is none of that name.
 func Since(name string) Edition { return messageTypes[name].since }
 
 // isSessionService reports whether a message belongs to ECMA-354.
 func isSessionService(name string) bool { return strings.Contains(name, "ApplicationSession") }
 
-// IsRequest reports whether a name is that of a service request.
+// IsRequest reports whether name is the name of a service request.
 func IsRequest(name string) bool {
 	_, known := messageTypes[name]
 	return known && NewMessage("", name).Kind() == Request

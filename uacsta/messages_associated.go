@@ -19,7 +19,7 @@ type AssociateData struct {
 	Common
 }
 
-// AssociateDataResponse is the positive answer to AssociateData; it has no content
+// AssociateDataResponse is the positive response to AssociateData; it has no content
 // of its own.
 type AssociateDataResponse struct {
 	Common
@@ -31,7 +31,7 @@ type CancelTelephonyTones struct {
 	Common
 }
 
-// CancelTelephonyTonesResponse is the positive answer to CancelTelephonyTones; it
+// CancelTelephonyTonesResponse is the positive response to CancelTelephonyTones; it
 // has no content of its own.
 type CancelTelephonyTonesResponse struct {
 	Common
@@ -45,7 +45,7 @@ type ChangeConnectionInformation struct {
 	Common
 }
 
-// ChangeConnectionInformationResponse is the positive answer to
+// ChangeConnectionInformationResponse is the positive response to
 // ChangeConnectionInformation.
 type ChangeConnectionInformationResponse struct {
 	ActualConnectionInfo *ConnectionInformation `csta:"actualConnectionInfo"`
@@ -63,8 +63,8 @@ type GenerateDigits struct {
 	Common
 }
 
-// GenerateDigitsResponse is the positive answer to GenerateDigits; it has no content
-// of its own.
+// GenerateDigitsResponse is the positive response to GenerateDigits; it has no
+// content of its own.
 type GenerateDigitsResponse struct {
 	Common
 }
@@ -77,7 +77,7 @@ type GenerateTelephonyTones struct {
 	Common
 }
 
-// GenerateTelephonyTonesResponse is the positive answer to GenerateTelephonyTones;
+// GenerateTelephonyTonesResponse is the positive response to GenerateTelephonyTones;
 // it has no content of its own.
 type GenerateTelephonyTonesResponse struct {
 	Common
@@ -91,13 +91,13 @@ type SendUserInformation struct {
 	Common
 }
 
-// SendUserInformationResponse is the positive answer to SendUserInformation; it has
-// no content of its own.
+// SendUserInformationResponse is the positive response to SendUserInformation; it
+// has no content of its own.
 type SendUserInformationResponse struct {
 	Common
 }
 
-// CallInformationEvent tells what was attached to a call (ECMA-323
+// CallInformationEvent reports what was attached to a call (ECMA-323
 // CallInformationEvent).
 type CallInformationEvent struct {
 	MonitorCrossRefID   string                 `csta:"monitorCrossRefID,required"`
@@ -119,7 +119,7 @@ type CallInformationEvent struct {
 	Common
 }
 
-// ChargingEvent tells what a call costs (ECMA-323 ChargingEvent).
+// ChargingEvent reports what a call costs (ECMA-323 ChargingEvent).
 type ChargingEvent struct {
 	MonitorCrossRefID string        `csta:"monitorCrossRefID"`
 	Connection        *ConnectionID `csta:"connection"`
@@ -129,7 +129,7 @@ type ChargingEvent struct {
 	Common
 }
 
-// DigitsGeneratedEvent tells which digits were sent in a call (ECMA-323
+// DigitsGeneratedEvent reports which digits were sent in a call (ECMA-323
 // DigitsGeneratedEvent).
 type DigitsGeneratedEvent struct {
 	MonitorCrossRefID  string                 `csta:"monitorCrossRefID,required"`
@@ -141,7 +141,7 @@ type DigitsGeneratedEvent struct {
 	Common
 }
 
-// TelephonyTonesGeneratedEvent tells which tone was played in a call (ECMA-323
+// TelephonyTonesGeneratedEvent reports which tone was played in a call (ECMA-323
 // TelephonyTonesGeneratedEvent).
 type TelephonyTonesGeneratedEvent struct {
 	MonitorCrossRefID string                 `csta:"monitorCrossRefID"`
@@ -154,8 +154,8 @@ type TelephonyTonesGeneratedEvent struct {
 	Common
 }
 
-// ServiceCompletionFailureEvent tells that a service that was accepted could not be
-// done (ECMA-323 ServiceCompletionFailureEvent).
+// ServiceCompletionFailureEvent reports that an accepted service could not be
+// completed (ECMA-323 ServiceCompletionFailureEvent).
 type ServiceCompletionFailureEvent struct {
 	MonitorCrossRefID          string                    `csta:"monitorCrossRefID,required"`
 	PrimaryCall                PrimaryOrSecondaryCall    `csta:"primaryCall,required"`

@@ -4,7 +4,7 @@ package uacsta
 
 // Call control services (ECMA-269 clause 17.1).
 
-// AcceptCall takes a call from offered to ringing (ECMA-323 AcceptCall).
+// AcceptCall accepts an offered call, which then alerts (ECMA-323 AcceptCall).
 type AcceptCall struct {
 	CallToBeAccepted ConnectionID `csta:"callToBeAccepted,required"`
 	CorrelatorData   Data         `csta:"correlatorData"`
@@ -12,8 +12,8 @@ type AcceptCall struct {
 	Common
 }
 
-// AcceptCallResponse is the positive answer to AcceptCall; it has no content of its
-// own.
+// AcceptCallResponse is the positive response to AcceptCall; it has no content of
+// its own.
 type AcceptCallResponse struct {
 	Common
 }
@@ -28,14 +28,13 @@ type AlternateCall struct {
 	Common
 }
 
-// AlternateCallResponse is the positive answer to AlternateCall; it has no content
+// AlternateCallResponse is the positive response to AlternateCall; it has no content
 // of its own.
 type AlternateCallResponse struct {
 	Common
 }
 
-// AnswerCall takes an alerting, or prompted, connection to connected (ECMA-323
-// AnswerCall).
+// AnswerCall answers a call that alerts or prompts the device (ECMA-323 AnswerCall).
 type AnswerCall struct {
 	CallToBeAnswered ConnectionID `csta:"callToBeAnswered,required"`
 	CorrelatorData   Data         `csta:"correlatorData"`
@@ -43,8 +42,8 @@ type AnswerCall struct {
 	Common
 }
 
-// AnswerCallResponse is the positive answer to AnswerCall; it has no content of its
-// own.
+// AnswerCallResponse is the positive response to AnswerCall; it has no content of
+// its own.
 type AnswerCallResponse struct {
 	Common
 }
@@ -59,7 +58,7 @@ type CallBack struct {
 	Common
 }
 
-// CallBackResponse is the positive answer to CallBack.
+// CallBackResponse is the positive response to CallBack.
 type CallBackResponse struct {
 	TargetDevice DeviceID `csta:"targetDevice,required"`
 	Common
@@ -72,20 +71,21 @@ type CallBackMessage struct {
 	Common
 }
 
-// CallBackMessageResponse is the positive answer to CallBackMessage.
+// CallBackMessageResponse is the positive response to CallBackMessage.
 type CallBackMessageResponse struct {
 	TargetDevice *DeviceID `csta:"targetDevice"`
 	Common
 }
 
-// CamponCall queues a call at the busy device it failed at (ECMA-323 CamponCall).
+// CamponCall queues a call at the busy device at which it failed (ECMA-323
+// CamponCall).
 type CamponCall struct {
 	CamponConnection ConnectionID `csta:"camponConnection,required"`
 	Common
 }
 
-// CamponCallResponse is the positive answer to CamponCall; it has no content of its
-// own.
+// CamponCallResponse is the positive response to CamponCall; it has no content of
+// its own.
 type CamponCallResponse struct {
 	Common
 }
@@ -98,7 +98,7 @@ type ClearCall struct {
 	Common
 }
 
-// ClearCallResponse is the positive answer to ClearCall; it has no content of its
+// ClearCallResponse is the positive response to ClearCall; it has no content of its
 // own.
 type ClearCallResponse struct {
 	Common
@@ -113,7 +113,7 @@ type ClearConnection struct {
 	Common
 }
 
-// ClearConnectionResponse is the positive answer to ClearConnection; it has no
+// ClearConnectionResponse is the positive response to ClearConnection; it has no
 // content of its own.
 type ClearConnectionResponse struct {
 	Common
@@ -127,7 +127,7 @@ type ConferenceCall struct {
 	Common
 }
 
-// ConferenceCallResponse is the positive answer to ConferenceCall.
+// ConferenceCallResponse is the positive response to ConferenceCall.
 type ConferenceCallResponse struct {
 	ConferenceCall      ConnectionID           `csta:"conferenceCall,required"`
 	Connections         []ConnectionListItem   `csta:"connections>connectionListItem"`
@@ -155,7 +155,7 @@ type ConsultationCall struct {
 	Common
 }
 
-// ConsultationCallResponse is the positive answer to ConsultationCall.
+// ConsultationCallResponse is the positive response to ConsultationCall.
 type ConsultationCallResponse struct {
 	InitiatedCall            ConnectionID              `csta:"initiatedCall,required"`
 	MediaCallCharacteristics *MediaCallCharacteristics `csta:"mediaCallCharacteristics"`
@@ -177,14 +177,13 @@ type DeflectCall struct {
 	Common
 }
 
-// DeflectCallResponse is the positive answer to DeflectCall; it has no content of
+// DeflectCallResponse is the positive response to DeflectCall; it has no content of
 // its own.
 type DeflectCallResponse struct {
 	Common
 }
 
-// DialDigits dials the digits that an initiated call still lacks (ECMA-323
-// DialDigits).
+// DialDigits dials the missing digits of an initiated call (ECMA-323 DialDigits).
 type DialDigits struct {
 	DiallingConnection ConnectionID `csta:"diallingConnection,required"`
 	DiallingSequence   DeviceID     `csta:"diallingSequence,required"`
@@ -192,8 +191,8 @@ type DialDigits struct {
 	Common
 }
 
-// DialDigitsResponse is the positive answer to DialDigits; it has no content of its
-// own.
+// DialDigitsResponse is the positive response to DialDigits; it has no content of
+// its own.
 type DialDigitsResponse struct {
 	Common
 }
@@ -208,7 +207,7 @@ type DirectedPickupCall struct {
 	Common
 }
 
-// DirectedPickupCallResponse is the positive answer to DirectedPickupCall.
+// DirectedPickupCallResponse is the positive response to DirectedPickupCall.
 type DirectedPickupCallResponse struct {
 	PickedCall      ConnectionID           `csta:"pickedCall,required"`
 	PickedCallInfo  *ConnectionInformation `csta:"pickedCallInfo"`
@@ -226,7 +225,7 @@ type GroupPickupCall struct {
 	Common
 }
 
-// GroupPickupCallResponse is the positive answer to GroupPickupCall.
+// GroupPickupCallResponse is the positive response to GroupPickupCall.
 type GroupPickupCallResponse struct {
 	PickedCall      ConnectionID           `csta:"pickedCall,required"`
 	PickedCallInfo  *ConnectionInformation `csta:"pickedCallInfo"`
@@ -241,7 +240,8 @@ type HoldCall struct {
 	Common
 }
 
-// HoldCallResponse is the positive answer to HoldCall; it has no content of its own.
+// HoldCallResponse is the positive response to HoldCall; it has no content of its
+// own.
 type HoldCallResponse struct {
 	Common
 }
@@ -254,7 +254,7 @@ type IntrudeCall struct {
 	Common
 }
 
-// IntrudeCallResponse is the positive answer to IntrudeCall.
+// IntrudeCallResponse is the positive response to IntrudeCall.
 type IntrudeCallResponse struct {
 	ConferencedCall     ConnectionID           `csta:"conferencedCall,required"`
 	ConferencedCallInfo *ConnectionInformation `csta:"conferencedCallInfo"`
@@ -262,7 +262,7 @@ type IntrudeCallResponse struct {
 	Common
 }
 
-// JoinCall lets a device take part in a call (ECMA-323 JoinCall).
+// JoinCall makes a device take part in a call (ECMA-323 JoinCall).
 type JoinCall struct {
 	ActiveCall        ConnectionID      `csta:"activeCall,required"`
 	JoiningDevice     DeviceID          `csta:"joiningDevice,required"`
@@ -275,7 +275,7 @@ type JoinCall struct {
 	Common
 }
 
-// JoinCallResponse is the positive answer to JoinCall.
+// JoinCallResponse is the positive response to JoinCall.
 type JoinCallResponse struct {
 	ConferencedCall     ConnectionID           `csta:"conferencedCall,required"`
 	ConferencedCallInfo *ConnectionInformation `csta:"conferencedCallInfo"`
@@ -301,7 +301,7 @@ type MakeCall struct {
 	Common
 }
 
-// MakeCallResponse is the positive answer to MakeCall.
+// MakeCallResponse is the positive response to MakeCall.
 type MakeCallResponse struct {
 	CallingDevice            ConnectionID              `csta:"callingDevice,required"`
 	MediaCallCharacteristics *MediaCallCharacteristics `csta:"mediaCallCharacteristics"`
@@ -330,7 +330,7 @@ type MakeConnection struct {
 	Common
 }
 
-// MakeConnectionResponse is the positive answer to MakeConnection (from edition 6
+// MakeConnectionResponse is the positive response to MakeConnection (from edition 6
 // on).
 type MakeConnectionResponse struct {
 	InitiatingDevice         *ConnectionID             `csta:"initiatingDevice"`
@@ -360,7 +360,7 @@ type MakePredictiveCall struct {
 	Common
 }
 
-// MakePredictiveCallResponse is the positive answer to MakePredictiveCall.
+// MakePredictiveCallResponse is the positive response to MakePredictiveCall.
 type MakePredictiveCallResponse struct {
 	InitiatedCall     ConnectionID           `csta:"initiatedCall,required"`
 	InitiatedCallInfo *ConnectionInformation `csta:"initiatedCallInfo"`
@@ -379,7 +379,7 @@ type ParkCall struct {
 	Common
 }
 
-// ParkCallResponse is the positive answer to ParkCall.
+// ParkCallResponse is the positive response to ParkCall.
 type ParkCallResponse struct {
 	ParkedTo        ConnectionID     `csta:"parkedTo,required"`
 	CallLinkageData *CallLinkageData `csta:"callLinkageData,ed6"`
@@ -394,25 +394,25 @@ type ReconnectCall struct {
 	Common
 }
 
-// ReconnectCallResponse is the positive answer to ReconnectCall; it has no content
+// ReconnectCallResponse is the positive response to ReconnectCall; it has no content
 // of its own.
 type ReconnectCallResponse struct {
 	Common
 }
 
-// RetrieveCall takes a held connection back to connected (ECMA-323 RetrieveCall).
+// RetrieveCall retrieves a held connection (ECMA-323 RetrieveCall).
 type RetrieveCall struct {
 	CallToBeRetrieved ConnectionID `csta:"callToBeRetrieved,required"`
 	Common
 }
 
-// RetrieveCallResponse is the positive answer to RetrieveCall; it has no content of
-// its own.
+// RetrieveCallResponse is the positive response to RetrieveCall; it has no content
+// of its own.
 type RetrieveCallResponse struct {
 	Common
 }
 
-// SendMessage sends a message that is no voice call (ECMA-323 SendMessage).
+// SendMessage sends a message other than a voice call (ECMA-323 SendMessage).
 type SendMessage struct {
 	CallingDevice            *DeviceID                 `csta:"callingDevice"`
 	DestinationDevices       []DeviceID                `csta:"destinationDevices>device"`
@@ -427,7 +427,7 @@ type SendMessage struct {
 	Common
 }
 
-// SendMessageResponse is the positive answer to SendMessage.
+// SendMessageResponse is the positive response to SendMessage.
 type SendMessageResponse struct {
 	ConnectionList           []ConnectionID            `csta:"connectionList>connection"`
 	MediaCallCharacteristics *MediaCallCharacteristics `csta:"mediaCallCharacteristics"`
@@ -450,7 +450,7 @@ type SingleStepConferenceCall struct {
 	Common
 }
 
-// SingleStepConferenceCallResponse is the positive answer to
+// SingleStepConferenceCallResponse is the positive response to
 // SingleStepConferenceCall.
 type SingleStepConferenceCallResponse struct {
 	ConferencedCall     ConnectionID           `csta:"conferencedCall,required"`
@@ -475,7 +475,7 @@ type SingleStepTransferCall struct {
 	Common
 }
 
-// SingleStepTransferCallResponse is the positive answer to SingleStepTransferCall.
+// SingleStepTransferCallResponse is the positive response to SingleStepTransferCall.
 type SingleStepTransferCallResponse struct {
 	TransferredCall     ConnectionID           `csta:"transferredCall,required"`
 	Connections         []ConnectionListItem   `csta:"connections>connectionListItem"`
@@ -492,7 +492,7 @@ type TransferCall struct {
 	Common
 }
 
-// TransferCallResponse is the positive answer to TransferCall.
+// TransferCallResponse is the positive response to TransferCall.
 type TransferCallResponse struct {
 	TransferredCall     ConnectionID           `csta:"transferredCall,required"`
 	Connections         []ConnectionListItem   `csta:"connections>connectionListItem"`

@@ -4,7 +4,7 @@ package uacsta
 
 // Call control events (ECMA-269 clause 17.2).
 
-// BridgedEvent tells that an appearance of a shared line is inactive while another
+// BridgedEvent reports that an appearance of a shared line is inactive while another
 // one is used (ECMA-323 BridgedEvent).
 type BridgedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -24,8 +24,8 @@ type BridgedEvent struct {
 	Common
 }
 
-// CallClearedEvent tells that a call is over, on monitors of calls (ECMA-323
-// CallClearedEvent).
+// CallClearedEvent reports that a call has been cleared, on monitors of calls
+// (ECMA-323 CallClearedEvent).
 type CallClearedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
 	ClearedCall              ConnectionID              `csta:"clearedCall,required"`
@@ -40,7 +40,7 @@ type CallClearedEvent struct {
 	Common
 }
 
-// ConferencedEvent tells that two calls became one, or that a device was added
+// ConferencedEvent reports that two calls became one, or that a device was added
 // (ECMA-323 ConferencedEvent).
 type ConferencedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -63,7 +63,7 @@ type ConferencedEvent struct {
 	Common
 }
 
-// ConnectionClearedEvent tells that a device left a call (ECMA-323
+// ConnectionClearedEvent reports that a device left a call (ECMA-323
 // ConnectionClearedEvent).
 type ConnectionClearedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -85,8 +85,8 @@ type ConnectionClearedEvent struct {
 	Common
 }
 
-// DeliveredEvent tells that a call is presented to a device: connection is alerting
-// (ECMA-323 DeliveredEvent).
+// DeliveredEvent reports that a call is presented to a device: connection is
+// alerting (ECMA-323 DeliveredEvent).
 type DeliveredEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
 	Connection               ConnectionID              `csta:"connection,required"`
@@ -116,7 +116,7 @@ type DeliveredEvent struct {
 	Common
 }
 
-// DigitsDialedEvent tells which digits were dialled (ECMA-323 DigitsDialedEvent).
+// DigitsDialedEvent reports which digits were dialled (ECMA-323 DigitsDialedEvent).
 type DigitsDialedEvent struct {
 	MonitorCrossRefID       string                 `csta:"monitorCrossRefID,required"`
 	DialingConnection       ConnectionID           `csta:"dialingConnection,required"`
@@ -138,7 +138,7 @@ type DigitsDialedEvent struct {
 	Common
 }
 
-// DivertedEvent tells that a call was sent on to another device (ECMA-323
+// DivertedEvent reports that a call was sent on to another device (ECMA-323
 // DivertedEvent).
 type DivertedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -169,8 +169,8 @@ type DivertedEvent struct {
 	Common
 }
 
-// EstablishedEvent tells that a device answered: establishedConnection is connected
-// (ECMA-323 EstablishedEvent).
+// EstablishedEvent reports that a device answered: establishedConnection is
+// connected (ECMA-323 EstablishedEvent).
 type EstablishedEvent struct {
 	MonitorCrossRefID         string                    `csta:"monitorCrossRefID,required"`
 	EstablishedConnection     ConnectionID              `csta:"establishedConnection,required"`
@@ -200,7 +200,7 @@ type EstablishedEvent struct {
 	Common
 }
 
-// FailedEvent tells that a call came to nothing: failedConnection is fail (ECMA-323
+// FailedEvent reports that a call has failed: failedConnection is fail (ECMA-323
 // FailedEvent).
 type FailedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -231,7 +231,7 @@ type FailedEvent struct {
 	Common
 }
 
-// HeldEvent tells that heldConnection is on hold (ECMA-323 HeldEvent).
+// HeldEvent reports that heldConnection is on hold (ECMA-323 HeldEvent).
 type HeldEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
 	HeldConnection           ConnectionID              `csta:"heldConnection,required"`
@@ -249,8 +249,8 @@ type HeldEvent struct {
 	Common
 }
 
-// NetworkCapabilitiesChangedEvent tells that the network now says more, or less, of
-// a call (ECMA-323 NetworkCapabilitiesChangedEvent).
+// NetworkCapabilitiesChangedEvent reports that the network now reports more, or
+// less, about a call (ECMA-323 NetworkCapabilitiesChangedEvent).
 type NetworkCapabilitiesChangedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID"`
 	OutboundConnection       *ConnectionID             `csta:"outboundConnection"`
@@ -272,7 +272,7 @@ type NetworkCapabilitiesChangedEvent struct {
 	Common
 }
 
-// NetworkReachedEvent tells that a call left the switching function by a network
+// NetworkReachedEvent reports that a call left the switching function by a network
 // interface device (ECMA-323 NetworkReachedEvent).
 type NetworkReachedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -301,7 +301,7 @@ type NetworkReachedEvent struct {
 	Common
 }
 
-// OfferedEvent tells that a call is offered to a device, before it rings (ECMA-323
+// OfferedEvent reports that a call is offered to a device, before it rings (ECMA-323
 // OfferedEvent).
 type OfferedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -332,7 +332,7 @@ type OfferedEvent struct {
 	Common
 }
 
-// OriginatedEvent tells that a call leaves its device: originatedConnection is
+// OriginatedEvent reports that a call leaves its device: originatedConnection is
 // connected (ECMA-323 OriginatedEvent).
 type OriginatedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -359,7 +359,7 @@ type OriginatedEvent struct {
 	Common
 }
 
-// QueuedEvent tells that a call waits: in a queue, at a busy device, or parked
+// QueuedEvent reports that a call waits: in a queue, at a busy device, or parked
 // (ECMA-323 QueuedEvent).
 type QueuedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -391,7 +391,7 @@ type QueuedEvent struct {
 	Common
 }
 
-// RetrievedEvent tells that retrievedConnection is connected again (ECMA-323
+// RetrievedEvent reports that retrievedConnection is connected again (ECMA-323
 // RetrievedEvent).
 type RetrievedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -410,7 +410,7 @@ type RetrievedEvent struct {
 	Common
 }
 
-// ServiceInitiatedEvent tells that a device went off-hook or is prompted:
+// ServiceInitiatedEvent reports that a device went off-hook or is prompted:
 // initiatedConnection is initiated (ECMA-323 ServiceInitiatedEvent).
 type ServiceInitiatedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
@@ -435,8 +435,8 @@ type ServiceInitiatedEvent struct {
 	Common
 }
 
-// TransferedEvent tells that a device left a call to its other parties; the spelling
-// is the schema's (ECMA-323 TransferedEvent).
+// TransferedEvent reports that a device left a call to its other parties; the
+// spelling is the schema's (ECMA-323 TransferedEvent).
 type TransferedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID,required"`
 	PrimaryOldCall           ConnectionID              `csta:"primaryOldCall,required"`

@@ -4,14 +4,14 @@ package uacsta
 
 // Call detail records (ECMA-269 clause 27).
 
-// CDRNotification tells that records wait (ECMA-323 CDRNotification).
+// CDRNotification reports that records wait (ECMA-323 CDRNotification).
 type CDRNotification struct {
 	CdrCrossRefID string    `csta:"cdrCrossRefID"`
 	CdrReason     CDRReason `csta:"cdrReason"`
 	Common
 }
 
-// CDRNotificationResponse is the positive answer to CDRNotification; it has no
+// CDRNotificationResponse is the positive response to CDRNotification; it has no
 // content of its own.
 type CDRNotificationResponse struct {
 	Common
@@ -26,7 +26,7 @@ type CDRReport struct {
 	Common
 }
 
-// CDRReportResponse is the positive answer to CDRReport; it has no content of its
+// CDRReportResponse is the positive response to CDRReport; it has no content of its
 // own.
 type CDRReportResponse struct {
 	Common
@@ -39,7 +39,7 @@ type SendStoredCDR struct {
 	Common
 }
 
-// SendStoredCDRResponse is the positive answer to SendStoredCDR; it has no content
+// SendStoredCDRResponse is the positive response to SendStoredCDR; it has no content
 // of its own.
 type SendStoredCDRResponse struct {
 	Common
@@ -51,7 +51,7 @@ type StartCDRTransmission struct {
 	Common
 }
 
-// StartCDRTransmissionResponse is the positive answer to StartCDRTransmission.
+// StartCDRTransmissionResponse is the positive response to StartCDRTransmission.
 type StartCDRTransmissionResponse struct {
 	CdrCrossRefID string `csta:"cdrCrossRefID"`
 	Common
@@ -64,8 +64,8 @@ type StopCDRTransmission struct {
 	Common
 }
 
-// StopCDRTransmissionResponse is the positive answer to StopCDRTransmission; it has
-// no content of its own.
+// StopCDRTransmissionResponse is the positive response to StopCDRTransmission; it
+// has no content of its own.
 type StopCDRTransmissionResponse struct {
 	Common
 }

@@ -13,7 +13,7 @@ type StartDataCollection struct {
 	Common
 }
 
-// StartDataCollectionResponse is the positive answer to StartDataCollection.
+// StartDataCollectionResponse is the positive response to StartDataCollection.
 type StartDataCollectionResponse struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common
@@ -25,8 +25,8 @@ type StopDataCollection struct {
 	Common
 }
 
-// StopDataCollectionResponse is the positive answer to StopDataCollection; it has no
-// content of its own.
+// StopDataCollectionResponse is the positive response to StopDataCollection; it has
+// no content of its own.
 type StopDataCollectionResponse struct {
 	Common
 }
@@ -38,20 +38,19 @@ type SuspendDataCollection struct {
 	Common
 }
 
-// SuspendDataCollectionResponse is the positive answer to SuspendDataCollection; it
-// has no content of its own.
+// SuspendDataCollectionResponse is the positive response to SuspendDataCollection;
+// it has no content of its own.
 type SuspendDataCollectionResponse struct {
 	Common
 }
 
-// ResumeDataCollection goes on with such a collection (ECMA-323
-// ResumeDataCollection).
+// ResumeDataCollection resumes such a collection (ECMA-323 ResumeDataCollection).
 type ResumeDataCollection struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common
 }
 
-// ResumeDataCollectionResponse is the positive answer to ResumeDataCollection; it
+// ResumeDataCollectionResponse is the positive response to ResumeDataCollection; it
 // has no content of its own.
 type ResumeDataCollectionResponse struct {
 	Common
@@ -67,34 +66,34 @@ type DataCollected struct {
 	Common
 }
 
-// DataCollectedResponse is the positive answer to DataCollected; it has no content
+// DataCollectedResponse is the positive response to DataCollected; it has no content
 // of its own.
 type DataCollectedResponse struct {
 	Common
 }
 
-// DataCollectionSuspended tells that a collection was interrupted (ECMA-323
+// DataCollectionSuspended reports that a collection was interrupted (ECMA-323
 // DataCollectionSuspended).
 type DataCollectionSuspended struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common
 }
 
-// DataCollectionSuspendedResponse is the positive answer to DataCollectionSuspended;
-// it has no content of its own.
+// DataCollectionSuspendedResponse is the positive response to
+// DataCollectionSuspended; it has no content of its own.
 type DataCollectionSuspendedResponse struct {
 	Common
 }
 
-// DataCollectionResumed tells that a collection goes on (ECMA-323
+// DataCollectionResumed reports that a collection has resumed (ECMA-323
 // DataCollectionResumed).
 type DataCollectionResumed struct {
 	DcollCrossRefID string `csta:"dcollCrossRefID"`
 	Common
 }
 
-// DataCollectionResumedResponse is the positive answer to DataCollectionResumed; it
-// has no content of its own.
+// DataCollectionResumedResponse is the positive response to DataCollectionResumed;
+// it has no content of its own.
 type DataCollectionResumedResponse struct {
 	Common
 }

@@ -4,7 +4,7 @@ package uacsta
 
 import "reflect"
 
-// messageTypes has every message struct, and the edition that the message came with.
+// messageTypes holds every message struct and the edition that introduced it.
 var messageTypes = map[string]messageType{
 	NameRequestSystemStatus:                     {reflect.TypeFor[RequestSystemStatus](), Edition3},
 	NameRequestSystemStatusResponse:             {reflect.TypeFor[RequestSystemStatusResponse](), Edition3},

@@ -12,7 +12,7 @@ type CallBackMessageNonCallRelated struct {
 	Common
 }
 
-// CallBackMessageNonCallRelatedResponse is the positive answer to
+// CallBackMessageNonCallRelatedResponse is the positive response to
 // CallBackMessageNonCallRelated; it has no content of its own.
 type CallBackMessageNonCallRelatedResponse struct {
 	Common
@@ -26,7 +26,7 @@ type CallBackNonCallRelated struct {
 	Common
 }
 
-// CallBackNonCallRelatedResponse is the positive answer to CallBackNonCallRelated;
+// CallBackNonCallRelatedResponse is the positive response to CallBackNonCallRelated;
 // it has no content of its own.
 type CallBackNonCallRelatedResponse struct {
 	Common
@@ -39,8 +39,8 @@ type CancelCallBack struct {
 	Common
 }
 
-// CancelCallBackResponse is the positive answer to CancelCallBack; it has no content
-// of its own.
+// CancelCallBackResponse is the positive response to CancelCallBack; it has no
+// content of its own.
 type CancelCallBackResponse struct {
 	Common
 }
@@ -53,8 +53,8 @@ type CancelCallBackMessage struct {
 	Common
 }
 
-// CancelCallBackMessageResponse is the positive answer to CancelCallBackMessage; it
-// has no content of its own.
+// CancelCallBackMessageResponse is the positive response to CancelCallBackMessage;
+// it has no content of its own.
 type CancelCallBackMessageResponse struct {
 	Common
 }
@@ -67,7 +67,7 @@ type GetAgentState struct {
 	Common
 }
 
-// GetAgentStateResponse is the positive answer to GetAgentState.
+// GetAgentStateResponse is the positive response to GetAgentState.
 type GetAgentStateResponse struct {
 	AgentStateList []AgentStateEntry `csta:"agentStateList>agentStateEntry,required"`
 	Common
@@ -79,7 +79,7 @@ type GetAutoAnswer struct {
 	Common
 }
 
-// GetAutoAnswerResponse is the positive answer to GetAutoAnswer.
+// GetAutoAnswerResponse is the positive response to GetAutoAnswer.
 type GetAutoAnswerResponse struct {
 	AutoAnswerOn  bool `csta:"autoAnswerOn,required"`
 	NumberOfRings *int `csta:"numberOfRings"`
@@ -93,7 +93,7 @@ type GetAutoWorkMode struct {
 	Common
 }
 
-// GetAutoWorkModeResponse is the positive answer to GetAutoWorkMode.
+// GetAutoWorkModeResponse is the positive response to GetAutoWorkMode.
 type GetAutoWorkModeResponse struct {
 	AutoWorkOn       bool `csta:"autoWorkOn,required"`
 	AutoWorkInterval *int `csta:"autoWorkInterval"`
@@ -106,7 +106,7 @@ type GetCallBack struct {
 	Common
 }
 
-// GetCallBackResponse is the positive answer to GetCallBack (from edition 6 on).
+// GetCallBackResponse is the positive response to GetCallBack (from edition 6 on).
 type GetCallBackResponse struct {
 	CallBackList []CallBackListItem `csta:"callBackList>callBackListItem"`
 	Common
@@ -119,7 +119,7 @@ type GetCallerIDStatus struct {
 	Common
 }
 
-// GetCallerIDStatusResponse is the positive answer to GetCallerIDStatus.
+// GetCallerIDStatusResponse is the positive response to GetCallerIDStatus.
 type GetCallerIDStatusResponse struct {
 	CallerIDProvided bool `csta:"callerIDProvided,required"`
 	Common
@@ -131,7 +131,7 @@ type GetDoNotDisturb struct {
 	Common
 }
 
-// GetDoNotDisturbResponse is the positive answer to GetDoNotDisturb.
+// GetDoNotDisturbResponse is the positive response to GetDoNotDisturb.
 type GetDoNotDisturbResponse struct {
 	DoNotDisturbOn    bool             `csta:"doNotDisturbOn,required"`
 	CallOrigination   *CallOrigination `csta:"callOrigination"`
@@ -146,7 +146,7 @@ type GetForwarding struct {
 	Common
 }
 
-// GetForwardingResponse is the positive answer to GetForwarding.
+// GetForwardingResponse is the positive response to GetForwarding.
 type GetForwardingResponse struct {
 	ForwardingList []ForwardListItem `csta:"forwardingList>forwardListItem,required"`
 	Common
@@ -159,7 +159,7 @@ type GetLastNumberDialed struct {
 	Common
 }
 
-// GetLastNumberDialedResponse is the positive answer to GetLastNumberDialed.
+// GetLastNumberDialedResponse is the positive response to GetLastNumberDialed.
 type GetLastNumberDialedResponse struct {
 	NumberDialed *DeviceID `csta:"numberDialed"`
 	Common
@@ -172,7 +172,7 @@ type GetRouteingMode struct {
 	Common
 }
 
-// GetRouteingModeResponse is the positive answer to GetRouteingMode.
+// GetRouteingModeResponse is the positive response to GetRouteingMode.
 type GetRouteingModeResponse struct {
 	RouteingMode bool `csta:"routeingMode,required"`
 	Common
@@ -189,7 +189,7 @@ type SetAgentState struct {
 	Common
 }
 
-// SetAgentStateResponse is the positive answer to SetAgentState.
+// SetAgentStateResponse is the positive response to SetAgentState.
 type SetAgentStateResponse struct {
 	PendingAgentState PendingAgentState `csta:"pendingAgentState"`
 	Common
@@ -203,7 +203,7 @@ type SetAutoAnswer struct {
 	Common
 }
 
-// SetAutoAnswerResponse is the positive answer to SetAutoAnswer; it has no content
+// SetAutoAnswerResponse is the positive response to SetAutoAnswer; it has no content
 // of its own.
 type SetAutoAnswerResponse struct {
 	Common
@@ -218,7 +218,7 @@ type SetAutoWorkMode struct {
 	Common
 }
 
-// SetAutoWorkModeResponse is the positive answer to SetAutoWorkMode; it has no
+// SetAutoWorkModeResponse is the positive response to SetAutoWorkMode; it has no
 // content of its own.
 type SetAutoWorkModeResponse struct {
 	Common
@@ -232,7 +232,7 @@ type SetCallerIDStatus struct {
 	Common
 }
 
-// SetCallerIDStatusResponse is the positive answer to SetCallerIDStatus; it has no
+// SetCallerIDStatusResponse is the positive response to SetCallerIDStatus; it has no
 // content of its own.
 type SetCallerIDStatusResponse struct {
 	Common
@@ -248,7 +248,7 @@ type SetDoNotDisturb struct {
 	Common
 }
 
-// SetDoNotDisturbResponse is the positive answer to SetDoNotDisturb; it has no
+// SetDoNotDisturbResponse is the positive response to SetDoNotDisturb; it has no
 // content of its own.
 type SetDoNotDisturbResponse struct {
 	Common
@@ -265,7 +265,7 @@ type SetForwarding struct {
 	Common
 }
 
-// SetForwardingResponse is the positive answer to SetForwarding; it has no content
+// SetForwardingResponse is the positive response to SetForwarding; it has no content
 // of its own.
 type SetForwardingResponse struct {
 	Common
@@ -279,13 +279,13 @@ type SetRouteingMode struct {
 	Common
 }
 
-// SetRouteingModeResponse is the positive answer to SetRouteingMode; it has no
+// SetRouteingModeResponse is the positive response to SetRouteingMode; it has no
 // content of its own.
 type SetRouteingModeResponse struct {
 	Common
 }
 
-// AgentBusyEvent tells that an agent took a call (ECMA-323 AgentBusyEvent).
+// AgentBusyEvent reports that an agent took a call (ECMA-323 AgentBusyEvent).
 type AgentBusyEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID,required"`
 	AgentDevice       ExtendedDeviceID  `csta:"agentDevice,required"`
@@ -296,7 +296,8 @@ type AgentBusyEvent struct {
 	Common
 }
 
-// AgentLoggedOffEvent tells that an agent logged off (ECMA-323 AgentLoggedOffEvent).
+// AgentLoggedOffEvent reports that an agent logged off (ECMA-323
+// AgentLoggedOffEvent).
 type AgentLoggedOffEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	AgentDevice       ExtendedDeviceID `csta:"agentDevice,required"`
@@ -307,7 +308,7 @@ type AgentLoggedOffEvent struct {
 	Common
 }
 
-// AgentLoggedOnEvent tells that an agent logged on (ECMA-323 AgentLoggedOnEvent).
+// AgentLoggedOnEvent reports that an agent logged on (ECMA-323 AgentLoggedOnEvent).
 type AgentLoggedOnEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	AgentDevice       ExtendedDeviceID `csta:"agentDevice,required"`
@@ -318,7 +319,7 @@ type AgentLoggedOnEvent struct {
 	Common
 }
 
-// AgentNotReadyEvent tells that an agent takes no calls (ECMA-323
+// AgentNotReadyEvent reports that an agent takes no calls (ECMA-323
 // AgentNotReadyEvent).
 type AgentNotReadyEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -329,7 +330,7 @@ type AgentNotReadyEvent struct {
 	Common
 }
 
-// AgentReadyEvent tells that an agent waits for calls (ECMA-323 AgentReadyEvent).
+// AgentReadyEvent reports that an agent waits for calls (ECMA-323 AgentReadyEvent).
 type AgentReadyEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	AgentDevice       ExtendedDeviceID `csta:"agentDevice,required"`
@@ -339,7 +340,7 @@ type AgentReadyEvent struct {
 	Common
 }
 
-// AgentWorkingAfterCallEvent tells that an agent works on after a call (ECMA-323
+// AgentWorkingAfterCallEvent reports that an agent works on after a call (ECMA-323
 // AgentWorkingAfterCallEvent).
 type AgentWorkingAfterCallEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -351,7 +352,7 @@ type AgentWorkingAfterCallEvent struct {
 	Common
 }
 
-// AutoAnswerEvent tells whether a device answers by itself now (ECMA-323
+// AutoAnswerEvent reports whether a device answers by itself now (ECMA-323
 // AutoAnswerEvent).
 type AutoAnswerEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`
@@ -361,7 +362,7 @@ type AutoAnswerEvent struct {
 	Common
 }
 
-// AutoWorkModeEvent tells whether agents go into work after call by themselves now
+// AutoWorkModeEvent reports whether agents go into work after call by themselves now
 // (ECMA-323 AutoWorkModeEvent).
 type AutoWorkModeEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`
@@ -371,7 +372,7 @@ type AutoWorkModeEvent struct {
 	Common
 }
 
-// CallBackEvent tells that a call back was booked or cancelled (ECMA-323
+// CallBackEvent reports that a call back was booked or cancelled (ECMA-323
 // CallBackEvent).
 type CallBackEvent struct {
 	MonitorCrossRefID   string            `csta:"monitorCrossRefID"`
@@ -381,8 +382,8 @@ type CallBackEvent struct {
 	Common
 }
 
-// CallBackMessageEvent tells that a message asking for a call back was left or taken
-// back (ECMA-323 CallBackMessageEvent).
+// CallBackMessageEvent reports that a message asking for a call back was left or
+// taken back (ECMA-323 CallBackMessageEvent).
 type CallBackMessageEvent struct {
 	MonitorCrossRefID      string            `csta:"monitorCrossRefID"`
 	OriginatingDevice      *ExtendedDeviceID `csta:"originatingDevice"`
@@ -391,7 +392,7 @@ type CallBackMessageEvent struct {
 	Common
 }
 
-// CallerIDStatusEvent tells whether a device shows its number now (ECMA-323
+// CallerIDStatusEvent reports whether a device shows its number now (ECMA-323
 // CallerIDStatusEvent).
 type CallerIDStatusEvent struct {
 	MonitorCrossRefID string    `csta:"monitorCrossRefID"`
@@ -400,7 +401,7 @@ type CallerIDStatusEvent struct {
 	Common
 }
 
-// DoNotDisturbEvent tells whether a device refuses calls now (ECMA-323
+// DoNotDisturbEvent reports whether a device refuses calls now (ECMA-323
 // DoNotDisturbEvent).
 type DoNotDisturbEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -411,7 +412,7 @@ type DoNotDisturbEvent struct {
 	Common
 }
 
-// ForwardingEvent tells the setting of one forwarding type now (ECMA-323
+// ForwardingEvent reports the setting of one forwarding type now (ECMA-323
 // ForwardingEvent).
 type ForwardingEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -425,7 +426,7 @@ type ForwardingEvent struct {
 	Common
 }
 
-// RouteingEvent tells whether the routeing of a device is on now (ECMA-323
+// RouteingEvent reports whether the routeing of a device is on now (ECMA-323
 // RouteingEvent).
 type RouteingEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`

@@ -4,7 +4,8 @@ package uacsta
 
 // Device maintenance events (ECMA-269 clause 23).
 
-// BackInServiceEvent tells that a device works again (ECMA-323 BackInServiceEvent).
+// BackInServiceEvent reports that a device works again (ECMA-323
+// BackInServiceEvent).
 type BackInServiceEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	Device            ExtendedDeviceID `csta:"device,required"`
@@ -12,7 +13,7 @@ type BackInServiceEvent struct {
 	Common
 }
 
-// DeviceCapsChangedEvent tells that a device can do more, or less, now (ECMA-323
+// DeviceCapsChangedEvent reports that a device can do more, or less, now (ECMA-323
 // DeviceCapsChangedEvent).
 type DeviceCapsChangedEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -21,7 +22,8 @@ type DeviceCapsChangedEvent struct {
 	Common
 }
 
-// OutOfServiceEvent tells that a device does not work (ECMA-323 OutOfServiceEvent).
+// OutOfServiceEvent reports that a device does not work (ECMA-323
+// OutOfServiceEvent).
 type OutOfServiceEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	Device            ExtendedDeviceID `csta:"device,required"`
@@ -29,7 +31,7 @@ type OutOfServiceEvent struct {
 	Common
 }
 
-// PartiallyInServiceEvent tells that a device works in part (ECMA-323
+// PartiallyInServiceEvent reports that a device works in part (ECMA-323
 // PartiallyInServiceEvent).
 type PartiallyInServiceEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`

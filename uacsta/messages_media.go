@@ -16,7 +16,7 @@ type AttachMediaService struct {
 	Common
 }
 
-// AttachMediaServiceResponse is the positive answer to AttachMediaService.
+// AttachMediaServiceResponse is the positive response to AttachMediaService.
 type AttachMediaServiceResponse struct {
 	MediaConnection        *ConnectionID          `csta:"mediaConnection"`
 	MediaDevice            *DeviceID              `csta:"mediaDevice"`
@@ -34,13 +34,13 @@ type DetachMediaService struct {
 	Common
 }
 
-// DetachMediaServiceResponse is the positive answer to DetachMediaService; it has no
-// content of its own.
+// DetachMediaServiceResponse is the positive response to DetachMediaService; it has
+// no content of its own.
 type DetachMediaServiceResponse struct {
 	Common
 }
 
-// MediaAttachedEvent tells that a media service was attached (ECMA-323
+// MediaAttachedEvent reports that a media service was attached (ECMA-323
 // MediaAttachedEvent).
 type MediaAttachedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID"`
@@ -57,7 +57,7 @@ type MediaAttachedEvent struct {
 	Common
 }
 
-// MediaDetachedEvent tells that a media service was taken away (ECMA-323
+// MediaDetachedEvent reports that a media service was taken away (ECMA-323
 // MediaDetachedEvent).
 type MediaDetachedEvent struct {
 	MonitorCrossRefID        string                    `csta:"monitorCrossRefID"`

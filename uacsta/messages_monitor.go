@@ -13,7 +13,7 @@ type MonitorStart struct {
 	Common
 }
 
-// MonitorStartResponse is the positive answer to MonitorStart.
+// MonitorStartResponse is the positive response to MonitorStart.
 type MonitorStartResponse struct {
 	MonitorCrossRefID       string             `csta:"monitorCrossRefID,required"`
 	ActualMonitorFilter     *MonitorFilter     `csta:"actualMonitorFilter"`
@@ -29,7 +29,7 @@ type MonitorStop struct {
 	Common
 }
 
-// MonitorStopResponse is the positive answer to MonitorStop; it has no content of
+// MonitorStopResponse is the positive response to MonitorStop; it has no content of
 // its own.
 type MonitorStopResponse struct {
 	Common
@@ -43,7 +43,7 @@ type ChangeMonitorFilter struct {
 	Common
 }
 
-// ChangeMonitorFilterResponse is the positive answer to ChangeMonitorFilter.
+// ChangeMonitorFilterResponse is the positive response to ChangeMonitorFilter.
 type ChangeMonitorFilterResponse struct {
 	ActualFilterList *MonitorFilter `csta:"actualFilterList"`
 	Common
@@ -54,14 +54,14 @@ type GetMonitors struct {
 	Common
 }
 
-// GetMonitorsResponse is the positive answer to GetMonitors (from edition 6 on).
+// GetMonitorsResponse is the positive response to GetMonitors (from edition 6 on).
 type GetMonitorsResponse struct {
 	CrossRefIDorRegistrationData *CrossRefIDorMonitors `csta:"crossRefIDorRegistrationData"`
 	Common
 }
 
 // MonitorInfo carries monitors that GetMonitors asked for, in segments; it has no
-// answer (from edition 6 on).
+// response (from edition 6 on).
 type MonitorInfo struct {
 	ServiceCrossRefID string             `csta:"serviceCrossRefID"`
 	SegmentID         *int               `csta:"segmentID"`
@@ -76,14 +76,14 @@ type SnapshotDevice struct {
 	Common
 }
 
-// SnapshotDeviceResponse is the positive answer to SnapshotDevice.
+// SnapshotDeviceResponse is the positive response to SnapshotDevice.
 type SnapshotDeviceResponse struct {
 	CrossRefIDorSnapshotData CrossRefIDorSnapshotDeviceData `csta:"crossRefIDorSnapshotData,required"`
 	Common
 }
 
 // SnapshotDeviceData carries calls that SnapshotDevice asked for, in segments; it
-// has no answer (ECMA-323 SnapshotDeviceData).
+// has no response (ECMA-323 SnapshotDeviceData).
 type SnapshotDeviceData struct {
 	ServiceCrossRefID string                       `csta:"serviceCrossRefID,required"`
 	SegmentID         *int                         `csta:"segmentID"`
@@ -98,7 +98,7 @@ type SnapshotCall struct {
 	Common
 }
 
-// SnapshotCallResponse is the positive answer to SnapshotCall.
+// SnapshotCallResponse is the positive response to SnapshotCall.
 type SnapshotCallResponse struct {
 	CrossRefIDorSnapshotData CrossRefIDorSnapshotCallData `csta:"crossRefIDorSnapshotData,required"`
 	MediaCallCharacteristics *MediaCallCharacteristics    `csta:"mediaCallCharacteristics"`
@@ -117,7 +117,7 @@ type SnapshotCallResponse struct {
 }
 
 // SnapshotCallData carries connections that SnapshotCall asked for, in segments; it
-// has no answer (ECMA-323 SnapshotCallData).
+// has no response (ECMA-323 SnapshotCallData).
 type SnapshotCallData struct {
 	ServiceCrossRefID string                     `csta:"serviceCrossRefID,required"`
 	SegmentID         *int                       `csta:"segmentID"`

@@ -4,35 +4,35 @@ package uacsta
 
 // Physical device features (ECMA-269 clause 21).
 
-// ButtonPress presses a button of a set (ECMA-323 ButtonPress).
+// ButtonPress presses a button of a telephone (ECMA-323 ButtonPress).
 type ButtonPress struct {
 	Device *DeviceID `csta:"device"`
 	Button string    `csta:"button"`
 	Common
 }
 
-// ButtonPressResponse is the positive answer to ButtonPress; it has no content of
+// ButtonPressResponse is the positive response to ButtonPress; it has no content of
 // its own.
 type ButtonPressResponse struct {
 	Common
 }
 
-// GetAuditoryApparatusInformation asks which handsets, headsets and speakers a set
-// has (ECMA-323 GetAuditoryApparatusInformation).
+// GetAuditoryApparatusInformation asks which handsets, headsets and speakers a
+// telephone has (ECMA-323 GetAuditoryApparatusInformation).
 type GetAuditoryApparatusInformation struct {
 	Device              *DeviceID `csta:"device"`
 	AuditorityApparatus string    `csta:"auditorityApparatus"`
 	Common
 }
 
-// GetAuditoryApparatusInformationResponse is the positive answer to
+// GetAuditoryApparatusInformationResponse is the positive response to
 // GetAuditoryApparatusInformation.
 type GetAuditoryApparatusInformationResponse struct {
 	AuditoryApparatusList []AuditoryApparatusItem `csta:"auditoryApparatusList>auditoryApparatusItem"`
 	Common
 }
 
-// GetButtonInformation asks for the buttons of a set (ECMA-323
+// GetButtonInformation asks for the buttons of a telephone (ECMA-323
 // GetButtonInformation).
 type GetButtonInformation struct {
 	Device *DeviceID `csta:"device"`
@@ -40,13 +40,13 @@ type GetButtonInformation struct {
 	Common
 }
 
-// GetButtonInformationResponse is the positive answer to GetButtonInformation.
+// GetButtonInformationResponse is the positive response to GetButtonInformation.
 type GetButtonInformationResponse struct {
 	ButtonList []ButtonItem `csta:"buttonList>buttonItem"`
 	Common
 }
 
-// GetDisplay asks for the displays of a set and what they show (ECMA-323
+// GetDisplay asks for the displays of a telephone and what they show (ECMA-323
 // GetDisplay).
 type GetDisplay struct {
 	Device  *DeviceID `csta:"device"`
@@ -54,7 +54,7 @@ type GetDisplay struct {
 	Common
 }
 
-// GetDisplayResponse is the positive answer to GetDisplay.
+// GetDisplayResponse is the positive response to GetDisplay.
 type GetDisplayResponse struct {
 	DisplayList []DisplayListItem `csta:"displayList>displayListItem"`
 	Common
@@ -68,20 +68,21 @@ type GetHookswitchStatus struct {
 	Common
 }
 
-// GetHookswitchStatusResponse is the positive answer to GetHookswitchStatus.
+// GetHookswitchStatusResponse is the positive response to GetHookswitchStatus.
 type GetHookswitchStatusResponse struct {
 	HookswitchStatusList []HookswitchStatusItem `csta:"hookswitchStatusList>hookswitchStatusItem"`
 	Common
 }
 
-// GetLampInformation asks for the lamps of a set (ECMA-323 GetLampInformation).
+// GetLampInformation asks for the lamps of a telephone (ECMA-323
+// GetLampInformation).
 type GetLampInformation struct {
 	Device *DeviceID `csta:"device"`
 	Lamp   string    `csta:"lamp"`
 	Common
 }
 
-// GetLampInformationResponse is the positive answer to GetLampInformation.
+// GetLampInformationResponse is the positive response to GetLampInformation.
 type GetLampInformationResponse struct {
 	LampList []LampItem `csta:"lampList>lampItem"`
 	Common
@@ -94,7 +95,7 @@ type GetLampMode struct {
 	Common
 }
 
-// GetLampModeResponse is the positive answer to GetLampMode.
+// GetLampModeResponse is the positive response to GetLampMode.
 type GetLampModeResponse struct {
 	LampModeList []LampModeItem `csta:"lampModeList>lampModeItem"`
 	Lamp         string         `csta:"lamp"`
@@ -108,7 +109,7 @@ type GetMessageWaitingIndicator struct {
 	Common
 }
 
-// GetMessageWaitingIndicatorResponse is the positive answer to
+// GetMessageWaitingIndicatorResponse is the positive response to
 // GetMessageWaitingIndicator.
 type GetMessageWaitingIndicatorResponse struct {
 	MessageWaitingOn bool      `csta:"messageWaitingOn,required"`
@@ -124,7 +125,7 @@ type GetMicrophoneGain struct {
 	Common
 }
 
-// GetMicrophoneGainResponse is the positive answer to GetMicrophoneGain.
+// GetMicrophoneGainResponse is the positive response to GetMicrophoneGain.
 type GetMicrophoneGainResponse struct {
 	MicrophoneGainList []MicrophoneGainItem `csta:"microphoneGainList>microphoneGainItem"`
 	Common
@@ -137,20 +138,21 @@ type GetMicrophoneMute struct {
 	Common
 }
 
-// GetMicrophoneMuteResponse is the positive answer to GetMicrophoneMute.
+// GetMicrophoneMuteResponse is the positive response to GetMicrophoneMute.
 type GetMicrophoneMuteResponse struct {
 	MicrophoneMuteList []MicrophoneMuteItem `csta:"microphoneMuteList>microphoneMuteItem"`
 	Common
 }
 
-// GetRingerStatus asks how the ringers of a set are set (ECMA-323 GetRingerStatus).
+// GetRingerStatus asks how the ringers of a telephone are set (ECMA-323
+// GetRingerStatus).
 type GetRingerStatus struct {
 	Device *DeviceID `csta:"device"`
 	Ringer string    `csta:"ringer"`
 	Common
 }
 
-// GetRingerStatusResponse is the positive answer to GetRingerStatus.
+// GetRingerStatusResponse is the positive response to GetRingerStatus.
 type GetRingerStatusResponse struct {
 	RingerStatusList []RingerStatusItem `csta:"ringerStatusList>ringerStatusItem"`
 	Common
@@ -163,7 +165,7 @@ type GetSpeakerMute struct {
 	Common
 }
 
-// GetSpeakerMuteResponse is the positive answer to GetSpeakerMute.
+// GetSpeakerMuteResponse is the positive response to GetSpeakerMute.
 type GetSpeakerMuteResponse struct {
 	SpeakerMuteList []SpeakerMuteItem `csta:"speakerMuteList>speakerMuteItem"`
 	Common
@@ -176,7 +178,7 @@ type GetSpeakerVolume struct {
 	Common
 }
 
-// GetSpeakerVolumeResponse is the positive answer to GetSpeakerVolume.
+// GetSpeakerVolumeResponse is the positive response to GetSpeakerVolume.
 type GetSpeakerVolumeResponse struct {
 	SpeakerVolumeList []SpeakerVolumeItem `csta:"speakerVolumeList>speakerVolumeItem"`
 	Common
@@ -192,7 +194,7 @@ type SetButtonInformation struct {
 	Common
 }
 
-// SetButtonInformationResponse is the positive answer to SetButtonInformation; it
+// SetButtonInformationResponse is the positive response to SetButtonInformation; it
 // has no content of its own.
 type SetButtonInformationResponse struct {
 	Common
@@ -210,13 +212,14 @@ type SetDisplay struct {
 	Common
 }
 
-// SetDisplayResponse is the positive answer to SetDisplay; it has no content of its
-// own.
+// SetDisplayResponse is the positive response to SetDisplay; it has no content of
+// its own.
 type SetDisplayResponse struct {
 	Common
 }
 
-// SetHookswitchStatus puts a set on-hook or off-hook (ECMA-323 SetHookswitchStatus).
+// SetHookswitchStatus puts a telephone on-hook or off-hook (ECMA-323
+// SetHookswitchStatus).
 type SetHookswitchStatus struct {
 	Device           *DeviceID `csta:"device"`
 	Hookswitch       string    `csta:"hookswitch"`
@@ -224,8 +227,8 @@ type SetHookswitchStatus struct {
 	Common
 }
 
-// SetHookswitchStatusResponse is the positive answer to SetHookswitchStatus; it has
-// no content of its own.
+// SetHookswitchStatusResponse is the positive response to SetHookswitchStatus; it
+// has no content of its own.
 type SetHookswitchStatusResponse struct {
 	Common
 }
@@ -240,7 +243,7 @@ type SetLampMode struct {
 	Common
 }
 
-// SetLampModeResponse is the positive answer to SetLampMode; it has no content of
+// SetLampModeResponse is the positive response to SetLampMode; it has no content of
 // its own.
 type SetLampModeResponse struct {
 	Common
@@ -255,7 +258,7 @@ type SetMessageWaitingIndicator struct {
 	Common
 }
 
-// SetMessageWaitingIndicatorResponse is the positive answer to
+// SetMessageWaitingIndicatorResponse is the positive response to
 // SetMessageWaitingIndicator; it has no content of its own.
 type SetMessageWaitingIndicatorResponse struct {
 	Common
@@ -269,7 +272,7 @@ type SetMicrophoneGain struct {
 	Common
 }
 
-// SetMicrophoneGainResponse is the positive answer to SetMicrophoneGain; it has no
+// SetMicrophoneGainResponse is the positive response to SetMicrophoneGain; it has no
 // content of its own.
 type SetMicrophoneGainResponse struct {
 	Common
@@ -283,7 +286,7 @@ type SetMicrophoneMute struct {
 	Common
 }
 
-// SetMicrophoneMuteResponse is the positive answer to SetMicrophoneMute; it has no
+// SetMicrophoneMuteResponse is the positive response to SetMicrophoneMute; it has no
 // content of its own.
 type SetMicrophoneMuteResponse struct {
 	Common
@@ -299,7 +302,7 @@ type SetRingerStatus struct {
 	Common
 }
 
-// SetRingerStatusResponse is the positive answer to SetRingerStatus; it has no
+// SetRingerStatusResponse is the positive response to SetRingerStatus; it has no
 // content of its own.
 type SetRingerStatusResponse struct {
 	Common
@@ -313,8 +316,8 @@ type SetSpeakerMute struct {
 	Common
 }
 
-// SetSpeakerMuteResponse is the positive answer to SetSpeakerMute; it has no content
-// of its own.
+// SetSpeakerMuteResponse is the positive response to SetSpeakerMute; it has no
+// content of its own.
 type SetSpeakerMuteResponse struct {
 	Common
 }
@@ -327,13 +330,13 @@ type SetSpeakerVolume struct {
 	Common
 }
 
-// SetSpeakerVolumeResponse is the positive answer to SetSpeakerVolume; it has no
+// SetSpeakerVolumeResponse is the positive response to SetSpeakerVolume; it has no
 // content of its own.
 type SetSpeakerVolumeResponse struct {
 	Common
 }
 
-// ButtonInformationEvent tells that a button was given a label or number (ECMA-323
+// ButtonInformationEvent reports that a button was given a label or number (ECMA-323
 // ButtonInformationEvent).
 type ButtonInformationEvent struct {
 	MonitorCrossRefID      string            `csta:"monitorCrossRefID"`
@@ -345,7 +348,7 @@ type ButtonInformationEvent struct {
 	Common
 }
 
-// ButtonPressEvent tells that a button was pressed (ECMA-323 ButtonPressEvent).
+// ButtonPressEvent reports that a button was pressed (ECMA-323 ButtonPressEvent).
 type ButtonPressEvent struct {
 	MonitorCrossRefID      string            `csta:"monitorCrossRefID"`
 	Device                 *ExtendedDeviceID `csta:"device"`
@@ -355,7 +358,8 @@ type ButtonPressEvent struct {
 	Common
 }
 
-// DisplayUpdatedEvent tells what a display shows now (ECMA-323 DisplayUpdatedEvent).
+// DisplayUpdatedEvent reports what a display shows now (ECMA-323
+// DisplayUpdatedEvent).
 type DisplayUpdatedEvent struct {
 	MonitorCrossRefID        string            `csta:"monitorCrossRefID"`
 	Device                   *ExtendedDeviceID `csta:"device"`
@@ -371,7 +375,7 @@ type DisplayUpdatedEvent struct {
 	Common
 }
 
-// HookswitchEvent tells that a set went on-hook or off-hook (ECMA-323
+// HookswitchEvent reports that a telephone went on-hook or off-hook (ECMA-323
 // HookswitchEvent).
 type HookswitchEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`
@@ -381,7 +385,7 @@ type HookswitchEvent struct {
 	Common
 }
 
-// LampModeEvent tells how a lamp is lit now (ECMA-323 LampModeEvent).
+// LampModeEvent reports how a lamp is lit now (ECMA-323 LampModeEvent).
 type LampModeEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`
 	Device            *ExtendedDeviceID `csta:"device"`
@@ -393,7 +397,7 @@ type LampModeEvent struct {
 	Common
 }
 
-// MessageWaitingEvent tells that the message waiting indicator changed (ECMA-323
+// MessageWaitingEvent reports that the message waiting indicator changed (ECMA-323
 // MessageWaitingEvent).
 type MessageWaitingEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -403,7 +407,7 @@ type MessageWaitingEvent struct {
 	Common
 }
 
-// MicrophoneGainEvent tells the gain of a microphone now (ECMA-323
+// MicrophoneGainEvent reports the gain of a microphone now (ECMA-323
 // MicrophoneGainEvent).
 type MicrophoneGainEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -413,7 +417,7 @@ type MicrophoneGainEvent struct {
 	Common
 }
 
-// MicrophoneMuteEvent tells whether a microphone is mute now (ECMA-323
+// MicrophoneMuteEvent reports whether a microphone is mute now (ECMA-323
 // MicrophoneMuteEvent).
 type MicrophoneMuteEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
@@ -423,7 +427,7 @@ type MicrophoneMuteEvent struct {
 	Common
 }
 
-// RingerStatusEvent tells how a ringer is set now (ECMA-323 RingerStatusEvent).
+// RingerStatusEvent reports how a ringer is set now (ECMA-323 RingerStatusEvent).
 type RingerStatusEvent struct {
 	MonitorCrossRefID string            `csta:"monitorCrossRefID"`
 	Device            *ExtendedDeviceID `csta:"device"`
@@ -436,7 +440,8 @@ type RingerStatusEvent struct {
 	Common
 }
 
-// SpeakerMuteEvent tells whether a speaker is mute now (ECMA-323 SpeakerMuteEvent).
+// SpeakerMuteEvent reports whether a speaker is mute now (ECMA-323
+// SpeakerMuteEvent).
 type SpeakerMuteEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`
 	InvokingDevice    ExtendedDeviceID `csta:"invokingDevice,required"`
@@ -445,7 +450,7 @@ type SpeakerMuteEvent struct {
 	Common
 }
 
-// SpeakerVolumeEvent tells the volume of a speaker now (ECMA-323
+// SpeakerVolumeEvent reports the volume of a speaker now (ECMA-323
 // SpeakerVolumeEvent).
 type SpeakerVolumeEvent struct {
 	MonitorCrossRefID string           `csta:"monitorCrossRefID,required"`

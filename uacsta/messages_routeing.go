@@ -4,15 +4,15 @@ package uacsta
 
 // Routeing services (ECMA-269 clause 20).
 
-// RouteRegister asks to be asked where the calls of a routeing device, or of all,
-// shall go (ECMA-323 RouteRegister).
+// RouteRegister registers to decide where the calls of a routeing device, or of all,
+// go (ECMA-323 RouteRegister).
 type RouteRegister struct {
 	RouteingDevice              *DeviceID   `csta:"routeingDevice"`
 	RequestedRouteingMediaClass *MediaClass `csta:"requestedRouteingMediaClass"`
 	Common
 }
 
-// RouteRegisterResponse is the positive answer to RouteRegister.
+// RouteRegisterResponse is the positive response to RouteRegister.
 type RouteRegisterResponse struct {
 	RouteRegisterReqID       string      `csta:"routeRegisterReqID,required"`
 	ActualRouteingMediaClass *MediaClass `csta:"actualRouteingMediaClass"`
@@ -25,21 +25,21 @@ type RouteRegisterCancel struct {
 	Common
 }
 
-// RouteRegisterCancelResponse is the positive answer to RouteRegisterCancel; it has
-// no content of its own.
+// RouteRegisterCancelResponse is the positive response to RouteRegisterCancel; it
+// has no content of its own.
 type RouteRegisterCancelResponse struct {
 	Common
 }
 
-// RouteRegisterAbort tells that the switching function ended such a registration; it
-// has no answer (ECMA-323 RouteRegisterAbort).
+// RouteRegisterAbort reports that the switching function ended such a registration;
+// it has no response (ECMA-323 RouteRegisterAbort).
 type RouteRegisterAbort struct {
 	RouteRegisterReqID string `csta:"routeRegisterReqID,required"`
 	Common
 }
 
-// RouteRequest asks where a call shall go; the answer is RouteSelect, RouteReject or
-// RouteEnd (ECMA-323 RouteRequest).
+// RouteRequest asks where a call should go; the response is RouteSelect, RouteReject
+// or RouteEnd (ECMA-323 RouteRequest).
 type RouteRequest struct {
 	CrossRefIdentifier       string                    `csta:"crossRefIdentifier,required"`
 	RouteRegisterReqID       string                    `csta:"routeRegisterReqID"`
@@ -64,7 +64,7 @@ type RouteRequest struct {
 	Common
 }
 
-// RouteSelect says where a call shall go (ECMA-323 RouteSelect).
+// RouteSelect says where a call should go (ECMA-323 RouteSelect).
 type RouteSelect struct {
 	CrossRefIdentifier string      `csta:"crossRefIdentifier,required"`
 	RouteRegisterReqID string      `csta:"routeRegisterReqID"`
@@ -76,7 +76,7 @@ type RouteSelect struct {
 	Common
 }
 
-// RouteUsed tells where a call went, if RouteSelect asked for that (ECMA-323
+// RouteUsed reports where a call went, if RouteSelect asked for that (ECMA-323
 // RouteUsed).
 type RouteUsed struct {
 	CrossRefIdentifier string            `csta:"crossRefIdentifier,required"`
@@ -98,7 +98,7 @@ type RouteEnd struct {
 	Common
 }
 
-// RouteReject says that the call shall be rejected (ECMA-323 RouteReject).
+// RouteReject says that the call should be rejected (ECMA-323 RouteReject).
 type RouteReject struct {
 	CrossRefIdentifier string      `csta:"crossRefIdentifier,required"`
 	RouteRegisterReqID string      `csta:"routeRegisterReqID"`

@@ -5,7 +5,7 @@ package uacsta
 // classes lists the classes of services.
 var classes = []string{"observe", "calls", "new-calls", "forwarding", "agents", "routeing", "data"}
 
-// services has every request.
+// services holds every request.
 var services = map[string]Service{
 	NameRequestSystemStatus:             {},
 	NameSystemStatus:                    {},
@@ -159,7 +159,7 @@ var services = map[string]Service{
 	NameApplicationSessionTerminated:    {oneWay: true},
 }
 
-// capabilityNames has the messages that capability lists do not call by their names.
+// capabilityNames holds the messages with another name in the capability lists.
 var capabilityNames = map[string]string{
 	NameSystemRegisterCancel:            "systemStatusRegisterCancel",
 	NameSystemRegisterAbort:             "systemStatusRegisterAbort",

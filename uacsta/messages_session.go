@@ -36,7 +36,7 @@ type StopApplicationSession struct {
 	Common
 }
 
-// StopApplicationSessionPosResponse is the positive answer to
+// StopApplicationSessionPosResponse is the positive response to
 // StopApplicationSessionPos; it has no content of its own.
 type StopApplicationSessionPosResponse struct {
 	Common
@@ -68,8 +68,8 @@ type ResetApplicationSessionTimerNegResponse struct {
 	Common
 }
 
-// ApplicationSessionTerminated tells that the server ended an application session;
-// it has no answer (ECMA-323 ApplicationSessionTerminated).
+// ApplicationSessionTerminated reports that the server ended an application session;
+// it has no response (ECMA-323 ApplicationSessionTerminated).
 type ApplicationSessionTerminated struct {
 	SessionID         string            `csta:"sessionID,required"`
 	SessionTermReason SessionTermReason `csta:"sessionTermReason,required"`

@@ -2,7 +2,7 @@
 
 package uacsta
 
-// Shared are the fields that events have in common; those that are not set say nothing.
+// Shared holds the fields that events have in common. Zero fields are not set.
 type Shared struct {
 	MonitorCrossRefID       string
 	LocalConnectionInfo     LocalConnectionState
@@ -22,7 +22,7 @@ type Shared struct {
 	DeviceHistory           []DeviceHistoryListItem
 }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SnapshotCallResponse) With(s *Shared) SnapshotCallResponse {
 	if m.CallingDevice == nil {
 		m.CallingDevice = s.CallingDevice
@@ -57,7 +57,7 @@ func (m SnapshotCallResponse) With(s *Shared) SnapshotCallResponse {
 // Name returns the name of the message.
 func (BridgedEvent) Name() string { return NameBridgedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m BridgedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -86,7 +86,7 @@ func (m BridgedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CallClearedEvent) Name() string { return NameCallClearedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CallClearedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -109,7 +109,7 @@ func (m CallClearedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ConferencedEvent) Name() string { return NameConferencedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ConferencedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -141,7 +141,7 @@ func (m ConferencedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ConnectionClearedEvent) Name() string { return NameConnectionClearedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ConnectionClearedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -173,7 +173,7 @@ func (m ConnectionClearedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DeliveredEvent) Name() string { return NameDeliveredEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DeliveredEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -229,7 +229,7 @@ func (m DeliveredEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DigitsDialedEvent) Name() string { return NameDigitsDialedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DigitsDialedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -267,7 +267,7 @@ func (m DigitsDialedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DivertedEvent) Name() string { return NameDivertedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DivertedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -323,7 +323,7 @@ func (m DivertedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (EstablishedEvent) Name() string { return NameEstablishedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m EstablishedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -379,7 +379,7 @@ func (m EstablishedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (FailedEvent) Name() string { return NameFailedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m FailedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -435,7 +435,7 @@ func (m FailedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (HeldEvent) Name() string { return NameHeldEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m HeldEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -461,7 +461,7 @@ func (m HeldEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (NetworkCapabilitiesChangedEvent) Name() string { return NameNetworkCapabilitiesChangedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m NetworkCapabilitiesChangedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -493,7 +493,7 @@ func (m NetworkCapabilitiesChangedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (NetworkReachedEvent) Name() string { return NameNetworkReachedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m NetworkReachedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -543,7 +543,7 @@ func (m NetworkReachedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (OfferedEvent) Name() string { return NameOfferedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m OfferedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -599,7 +599,7 @@ func (m OfferedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (OriginatedEvent) Name() string { return NameOriginatedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m OriginatedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -646,7 +646,7 @@ func (m OriginatedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (QueuedEvent) Name() string { return NameQueuedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m QueuedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -702,7 +702,7 @@ func (m QueuedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (RetrievedEvent) Name() string { return NameRetrievedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m RetrievedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -728,7 +728,7 @@ func (m RetrievedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ServiceInitiatedEvent) Name() string { return NameServiceInitiatedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ServiceInitiatedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -769,7 +769,7 @@ func (m ServiceInitiatedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (TransferedEvent) Name() string { return NameTransferedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m TransferedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -801,7 +801,7 @@ func (m TransferedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CallInformationEvent) Name() string { return NameCallInformationEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CallInformationEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -833,7 +833,7 @@ func (m CallInformationEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ChargingEvent) Name() string { return NameChargingEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ChargingEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -844,7 +844,7 @@ func (m ChargingEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DigitsGeneratedEvent) Name() string { return NameDigitsGeneratedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DigitsGeneratedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -855,7 +855,7 @@ func (m DigitsGeneratedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (TelephonyTonesGeneratedEvent) Name() string { return NameTelephonyTonesGeneratedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m TelephonyTonesGeneratedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -866,7 +866,7 @@ func (m TelephonyTonesGeneratedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ServiceCompletionFailureEvent) Name() string { return NameServiceCompletionFailureEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ServiceCompletionFailureEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -877,7 +877,7 @@ func (m ServiceCompletionFailureEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (MediaAttachedEvent) Name() string { return NameMediaAttachedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m MediaAttachedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -894,7 +894,7 @@ func (m MediaAttachedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (MediaDetachedEvent) Name() string { return NameMediaDetachedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m MediaDetachedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -911,7 +911,7 @@ func (m MediaDetachedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ButtonInformationEvent) Name() string { return NameButtonInformationEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ButtonInformationEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -922,7 +922,7 @@ func (m ButtonInformationEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ButtonPressEvent) Name() string { return NameButtonPressEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ButtonPressEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -933,7 +933,7 @@ func (m ButtonPressEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DisplayUpdatedEvent) Name() string { return NameDisplayUpdatedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DisplayUpdatedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -944,7 +944,7 @@ func (m DisplayUpdatedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (HookswitchEvent) Name() string { return NameHookswitchEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m HookswitchEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -955,7 +955,7 @@ func (m HookswitchEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (LampModeEvent) Name() string { return NameLampModeEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m LampModeEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -966,7 +966,7 @@ func (m LampModeEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (MessageWaitingEvent) Name() string { return NameMessageWaitingEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m MessageWaitingEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -977,7 +977,7 @@ func (m MessageWaitingEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (MicrophoneGainEvent) Name() string { return NameMicrophoneGainEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m MicrophoneGainEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -988,7 +988,7 @@ func (m MicrophoneGainEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (MicrophoneMuteEvent) Name() string { return NameMicrophoneMuteEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m MicrophoneMuteEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -999,7 +999,7 @@ func (m MicrophoneMuteEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (RingerStatusEvent) Name() string { return NameRingerStatusEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m RingerStatusEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1010,7 +1010,7 @@ func (m RingerStatusEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SpeakerMuteEvent) Name() string { return NameSpeakerMuteEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SpeakerMuteEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1021,7 +1021,7 @@ func (m SpeakerMuteEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SpeakerVolumeEvent) Name() string { return NameSpeakerVolumeEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SpeakerVolumeEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1032,7 +1032,7 @@ func (m SpeakerVolumeEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentBusyEvent) Name() string { return NameAgentBusyEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentBusyEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1043,7 +1043,7 @@ func (m AgentBusyEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentLoggedOffEvent) Name() string { return NameAgentLoggedOffEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentLoggedOffEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1054,7 +1054,7 @@ func (m AgentLoggedOffEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentLoggedOnEvent) Name() string { return NameAgentLoggedOnEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentLoggedOnEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1065,7 +1065,7 @@ func (m AgentLoggedOnEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentNotReadyEvent) Name() string { return NameAgentNotReadyEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentNotReadyEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1076,7 +1076,7 @@ func (m AgentNotReadyEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentReadyEvent) Name() string { return NameAgentReadyEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentReadyEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1087,7 +1087,7 @@ func (m AgentReadyEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AgentWorkingAfterCallEvent) Name() string { return NameAgentWorkingAfterCallEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AgentWorkingAfterCallEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1098,7 +1098,7 @@ func (m AgentWorkingAfterCallEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AutoAnswerEvent) Name() string { return NameAutoAnswerEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AutoAnswerEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1109,7 +1109,7 @@ func (m AutoAnswerEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (AutoWorkModeEvent) Name() string { return NameAutoWorkModeEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m AutoWorkModeEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1120,7 +1120,7 @@ func (m AutoWorkModeEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CallBackEvent) Name() string { return NameCallBackEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CallBackEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1131,7 +1131,7 @@ func (m CallBackEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CallBackMessageEvent) Name() string { return NameCallBackMessageEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CallBackMessageEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1142,7 +1142,7 @@ func (m CallBackMessageEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CallerIDStatusEvent) Name() string { return NameCallerIDStatusEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CallerIDStatusEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1153,7 +1153,7 @@ func (m CallerIDStatusEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DoNotDisturbEvent) Name() string { return NameDoNotDisturbEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DoNotDisturbEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1164,7 +1164,7 @@ func (m DoNotDisturbEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ForwardingEvent) Name() string { return NameForwardingEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ForwardingEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1175,7 +1175,7 @@ func (m ForwardingEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (RouteingEvent) Name() string { return NameRouteingEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m RouteingEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1186,7 +1186,7 @@ func (m RouteingEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (BackInServiceEvent) Name() string { return NameBackInServiceEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m BackInServiceEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1197,7 +1197,7 @@ func (m BackInServiceEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DeviceCapsChangedEvent) Name() string { return NameDeviceCapsChangedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DeviceCapsChangedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1208,7 +1208,7 @@ func (m DeviceCapsChangedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (OutOfServiceEvent) Name() string { return NameOutOfServiceEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m OutOfServiceEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1219,7 +1219,7 @@ func (m OutOfServiceEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (PartiallyInServiceEvent) Name() string { return NamePartiallyInServiceEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m PartiallyInServiceEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1230,7 +1230,7 @@ func (m PartiallyInServiceEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (BookmarkReachedEvent) Name() string { return NameBookmarkReachedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m BookmarkReachedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1244,7 +1244,7 @@ func (m BookmarkReachedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (CompletedEvent) Name() string { return NameCompletedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m CompletedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1258,7 +1258,7 @@ func (m CompletedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (DtmfDetectedEvent) Name() string { return NameDtmfDetectedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m DtmfDetectedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1272,7 +1272,7 @@ func (m DtmfDetectedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (EmptiedEvent) Name() string { return NameEmptiedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m EmptiedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1286,7 +1286,7 @@ func (m EmptiedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (InterruptionDetectedEvent) Name() string { return NameInterruptionDetectedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m InterruptionDetectedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1300,7 +1300,7 @@ func (m InterruptionDetectedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (NotRecognizedEvent) Name() string { return NameNotRecognizedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m NotRecognizedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1314,7 +1314,7 @@ func (m NotRecognizedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (PlayEvent) Name() string { return NamePlayEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m PlayEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1328,7 +1328,7 @@ func (m PlayEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (RecognizedEvent) Name() string { return NameRecognizedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m RecognizedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1342,7 +1342,7 @@ func (m RecognizedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (RecordEvent) Name() string { return NameRecordEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m RecordEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1356,7 +1356,7 @@ func (m RecordEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (ReviewEvent) Name() string { return NameReviewEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m ReviewEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1370,7 +1370,7 @@ func (m ReviewEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SilenceTimeoutExpiredEvent) Name() string { return NameSilenceTimeoutExpiredEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SilenceTimeoutExpiredEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1384,7 +1384,7 @@ func (m SilenceTimeoutExpiredEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SpeechDetectedEvent) Name() string { return NameSpeechDetectedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SpeechDetectedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1398,7 +1398,7 @@ func (m SpeechDetectedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (StartedEvent) Name() string { return NameStartedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m StartedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1412,7 +1412,7 @@ func (m StartedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (StopEvent) Name() string { return NameStopEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m StopEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1426,7 +1426,7 @@ func (m StopEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SuspendPlayEvent) Name() string { return NameSuspendPlayEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SuspendPlayEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1440,7 +1440,7 @@ func (m SuspendPlayEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (SuspendRecordEvent) Name() string { return NameSuspendRecordEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m SuspendRecordEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1454,7 +1454,7 @@ func (m SuspendRecordEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (VoiceAttributeChangedEvent) Name() string { return NameVoiceAttributeChangedEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m VoiceAttributeChangedEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1468,7 +1468,7 @@ func (m VoiceAttributeChangedEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (VoiceErrorOccurredEvent) Name() string { return NameVoiceErrorOccurredEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m VoiceErrorOccurredEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID
@@ -1482,7 +1482,7 @@ func (m VoiceErrorOccurredEvent) With(s *Shared) EventMessage {
 // Name returns the name of the message.
 func (PrivateEvent) Name() string { return NamePrivateEvent }
 
-// With returns a copy that has the shared fields which are set, where it has a place for them and nothing in it.
+// With returns a copy with the shared fields that are set in s, if the event has these fields and they are empty.
 func (m PrivateEvent) With(s *Shared) EventMessage {
 	if m.MonitorCrossRefID == "" {
 		m.MonitorCrossRefID = s.MonitorCrossRefID

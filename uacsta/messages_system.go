@@ -11,27 +11,27 @@ type RequestSystemStatus struct {
 	Common
 }
 
-// RequestSystemStatusResponse is the positive answer to RequestSystemStatus.
+// RequestSystemStatusResponse is the positive response to RequestSystemStatus.
 type RequestSystemStatusResponse struct {
 	SystemStatus SystemStatusValue `csta:"systemStatus,required"`
 	Common
 }
 
 // SystemStatus states a status, unasked; it goes either way, also as a heartbeat,
-// and must be answered (ECMA-323 SystemStatus).
+// and needs a response (ECMA-323 SystemStatus).
 type SystemStatus struct {
 	SysStatRegisterID string            `csta:"sysStatRegisterID"`
 	SystemStatus      SystemStatusValue `csta:"systemStatus,required"`
 	Common
 }
 
-// SystemStatusResponse is the positive answer to SystemStatus; it has no content of
-// its own.
+// SystemStatusResponse is the positive response to SystemStatus; it has no content
+// of its own.
 type SystemStatusResponse struct {
 	Common
 }
 
-// SystemRegister asks for status messages of the other side (ECMA-323
+// SystemRegister registers for the other side's status messages (ECMA-323
 // SystemRegister).
 type SystemRegister struct {
 	RequestTypes          RequestTypes  `csta:"requestTypes,required"`
@@ -39,7 +39,7 @@ type SystemRegister struct {
 	Common
 }
 
-// SystemRegisterResponse is the positive answer to SystemRegister.
+// SystemRegisterResponse is the positive response to SystemRegister.
 type SystemRegisterResponse struct {
 	SysStatRegisterID  string        `csta:"sysStatRegisterID,required"`
 	ActualStatusFilter *StatusFilter `csta:"actualStatusFilter"`
@@ -52,20 +52,20 @@ type SystemRegisterCancel struct {
 	Common
 }
 
-// SystemRegisterCancelResponse is the positive answer to SystemRegisterCancel; it
+// SystemRegisterCancelResponse is the positive response to SystemRegisterCancel; it
 // has no content of its own.
 type SystemRegisterCancelResponse struct {
 	Common
 }
 
-// SystemRegisterAbort tells that the switching function ended a registration; it has
-// no answer (ECMA-323 SystemRegisterAbort).
+// SystemRegisterAbort reports that the switching function ended a registration; it
+// has no response (ECMA-323 SystemRegisterAbort).
 type SystemRegisterAbort struct {
 	SysStatRegisterID string `csta:"sysStatRegisterID,required"`
 	Common
 }
 
-// ChangeSysStatFilter changes which statuses a registration is told of (ECMA-323
+// ChangeSysStatFilter changes which statuses a registration receives (ECMA-323
 // ChangeSysStatFilter).
 type ChangeSysStatFilter struct {
 	SysStatRegisterID     string            `csta:"sysStatRegisterID"`
@@ -73,33 +73,33 @@ type ChangeSysStatFilter struct {
 	Common
 }
 
-// ChangeSysStatFilterResponse is the positive answer to ChangeSysStatFilter.
+// ChangeSysStatFilterResponse is the positive response to ChangeSysStatFilter.
 type ChangeSysStatFilterResponse struct {
 	ActualStatusFilter *StatusFilterList `csta:"actualStatusFilter"`
 	Common
 }
 
-// SwFunctionCapsChanged tells that the capabilities of the switching function
+// SwFunctionCapsChanged reports that the capabilities of the switching function
 // changed (ECMA-323 SwFunctionCapsChanged).
 type SwFunctionCapsChanged struct {
 	SysStatRegisterID string `csta:"sysStatRegisterID"`
 	Common
 }
 
-// SwFunctionCapsChangedResponse is the positive answer to SwFunctionCapsChanged; it
-// has no content of its own.
+// SwFunctionCapsChangedResponse is the positive response to SwFunctionCapsChanged;
+// it has no content of its own.
 type SwFunctionCapsChangedResponse struct {
 	Common
 }
 
-// SwFunctionDevicesChanged tells that the devices of the switching function changed
-// (ECMA-323 SwFunctionDevicesChanged).
+// SwFunctionDevicesChanged reports that the devices of the switching function
+// changed (ECMA-323 SwFunctionDevicesChanged).
 type SwFunctionDevicesChanged struct {
 	SysStatRegisterID string `csta:"sysStatRegisterID"`
 	Common
 }
 
-// SwFunctionDevicesChangedResponse is the positive answer to
+// SwFunctionDevicesChangedResponse is the positive response to
 // SwFunctionDevicesChanged; it has no content of its own.
 type SwFunctionDevicesChangedResponse struct {
 	Common
@@ -112,15 +112,15 @@ type GetRegistrations struct {
 	Common
 }
 
-// GetRegistrationsResponse is the positive answer to GetRegistrations (from edition
-// 6 on).
+// GetRegistrationsResponse is the positive response to GetRegistrations (from
+// edition 6 on).
 type GetRegistrationsResponse struct {
 	CrossRefIDorRegistrationData *CrossRefIDorRegistrations `csta:"crossRefIDorRegistrationData"`
 	Common
 }
 
 // RegistrationInfo carries registrations that GetRegistrations asked for, in
-// segments; it has no answer (from edition 6 on).
+// segments; it has no response (from edition 6 on).
 type RegistrationInfo struct {
 	ServiceCrossRefID string                  `csta:"serviceCrossRefID"`
 	SegmentID         *int                    `csta:"segmentID"`
@@ -129,12 +129,13 @@ type RegistrationInfo struct {
 	Common
 }
 
-// GetCSTAFeatures asks which services and events work (ECMA-323 GetCSTAFeatures).
+// GetCSTAFeatures asks which services and events are supported (ECMA-323
+// GetCSTAFeatures).
 type GetCSTAFeatures struct {
 	Common
 }
 
-// GetCSTAFeaturesResponse is the positive answer to GetCSTAFeatures.
+// GetCSTAFeaturesResponse is the positive response to GetCSTAFeatures.
 type GetCSTAFeaturesResponse struct {
 	SupportedServices Capabilities `csta:"supportedServices,required"`
 	SupportedEvents   Capabilities `csta:"supportedEvents,required"`
@@ -147,7 +148,7 @@ type GetSwitchingFunctionCaps struct {
 	Common
 }
 
-// GetSwitchingFunctionCapsResponse is the positive answer to
+// GetSwitchingFunctionCapsResponse is the positive response to
 // GetSwitchingFunctionCaps.
 type GetSwitchingFunctionCapsResponse struct {
 	SwitchingSubDomainName          string                        `csta:"switchingSubDomainName"`
@@ -203,7 +204,7 @@ type GetSwitchingFunctionDevices struct {
 	Common
 }
 
-// GetSwitchingFunctionDevicesResponse is the positive answer to
+// GetSwitchingFunctionDevicesResponse is the positive response to
 // GetSwitchingFunctionDevices.
 type GetSwitchingFunctionDevicesResponse struct {
 	ServiceCrossRefID string `csta:"serviceCrossRefID,required"`
@@ -211,7 +212,7 @@ type GetSwitchingFunctionDevicesResponse struct {
 }
 
 // SwitchingFunctionDevices carries devices, in segments numbered from 1; it has no
-// answer (ECMA-323 SwitchingFunctionDevices).
+// response (ECMA-323 SwitchingFunctionDevices).
 type SwitchingFunctionDevices struct {
 	ServiceCrossRefID string           `csta:"serviceCrossRefID,required"`
 	SegmentID         *int             `csta:"segmentID"`
@@ -227,7 +228,7 @@ type GetLogicalDeviceInformation struct {
 	Common
 }
 
-// GetLogicalDeviceInformationResponse is the positive answer to
+// GetLogicalDeviceInformationResponse is the positive response to
 // GetLogicalDeviceInformation.
 type GetLogicalDeviceInformationResponse struct {
 	DeviceCategory                  DeviceCategory         `csta:"deviceCategory"`
@@ -267,14 +268,14 @@ type GetLogicalDeviceInformationResponse struct {
 	Common
 }
 
-// GetPhysicalDeviceInformation asks what the set of a device has (ECMA-323
-// GetPhysicalDeviceInformation).
+// GetPhysicalDeviceInformation asks for the components of a device's telephone
+// (ECMA-323 GetPhysicalDeviceInformation).
 type GetPhysicalDeviceInformation struct {
 	Device DeviceID `csta:"device,required"`
 	Common
 }
 
-// GetPhysicalDeviceInformationResponse is the positive answer to
+// GetPhysicalDeviceInformationResponse is the positive response to
 // GetPhysicalDeviceInformation.
 type GetPhysicalDeviceInformationResponse struct {
 	DeviceCategory                  DeviceCategory         `csta:"deviceCategory,required"`

@@ -10,22 +10,22 @@ type ApplicationInfo struct {
 	ApplicationSpecificInfo Raw    `csta:"applicationSpecificInfo"`
 }
 
-// SessionError is why something was refused: in a word of ECMA-354's, or of the
-// application's own; exactly one of its members is there (ECMA-323 SessionError).
+// SessionError is why something was refused: a value of ECMA-354 or of the
+// application; exactly one of its fields is set (ECMA-323 SessionError).
 type SessionError struct {
 	DefinedError string `csta:"definedError,choice"`
 	ApplError    string `csta:"applError,choice"`
 }
 
-// SessionEndReason is why an application session is ended; exactly one of its
-// members is there (ECMA-323 SessionEndReason).
+// SessionEndReason is why an application session is ended; exactly one of its fields
+// is set (ECMA-323 SessionEndReason).
 type SessionEndReason struct {
 	DefinedEndReason string `csta:"definedEndReason,choice"`
 	AppEndReason     string `csta:"appEndReason,choice"`
 }
 
 // SessionTermReason is why an application session was ended; exactly one of its
-// members is there (ECMA-323 SessionTermReason).
+// fields is set (ECMA-323 SessionTermReason).
 type SessionTermReason struct {
 	DefinedTermReason string `csta:"definedTermReason,choice"`
 	ServerTermReason  string `csta:"serverTermReason,choice"`
@@ -60,7 +60,7 @@ type AgentStateEntry struct {
 	AgentInfo     []AgentInfo `csta:"agentInfo>agentInfoItem"`
 }
 
-// AgentStateModels is how the states of an agent in several groups hang together
+// AgentStateModels is how the states of an agent in several groups are related
 // (ECMA-323 AgentStateModels).
 type AgentStateModels struct {
 	MultiState                      bool `csta:"multiState"`
@@ -95,7 +95,7 @@ type ApparatusSpeaker struct {
 	MuteReadable   bool `csta:"muteReadable"`
 }
 
-// AuditoryApparatusItem is one handset, headset or speaker of a set (ECMA-323
+// AuditoryApparatusItem is one handset, headset or speaker of a telephone (ECMA-323
 // AuditoryApparatusItem).
 type AuditoryApparatusItem struct {
 	AuditoryApparatus     string                `csta:"auditoryApparatus"`
@@ -106,7 +106,7 @@ type AuditoryApparatusItem struct {
 	HookswitchID          string                `csta:"hookswitchID"`
 }
 
-// ButtonItem is one button of a set (ECMA-323 ButtonItem).
+// ButtonItem is one button of a telephone (ECMA-323 ButtonItem).
 type ButtonItem struct {
 	Button                         string    `csta:"button"`
 	ButtonLabel                    string    `csta:"buttonLabel"`
@@ -287,7 +287,7 @@ type CallMediaInfo struct {
 }
 
 // CallObject is a call by one of its connections, or a device; exactly one of its
-// members is there (ECMA-323 CallObject).
+// fields is set (ECMA-323 CallObject).
 type CallObject struct {
 	Call   *ConnectionID `csta:"call,choice"`
 	Device *DeviceID     `csta:"device,choice"`
@@ -302,15 +302,15 @@ type CallOrigination struct {
 
 // CallState is the state of a call as one device sees it: the states of its
 // connections, the device's own first, or one word for two of them; exactly one of
-// its members is there (ECMA-323 CallState).
+// its fields is set (ECMA-323 CallState).
 type CallState struct {
 	CompoundCallState []LocalConnectionState `csta:"compoundCallState>localConnectionState,choice"`
 	SimpleCallState   SimpleCallState        `csta:"simpleCallState,choice"`
 	Unknown           Empty                  `csta:"unknown,choice"`
 }
 
-// ChargedDevice is the device that a call is charged to; exactly one of its members
-// is there (ECMA-323 ChargedDevice).
+// ChargedDevice is the device that a call is charged to; exactly one of its fields
+// is set (ECMA-323 ChargedDevice).
 type ChargedDevice struct {
 	NonOperator *DeviceID `csta:"nonOperator,choice"`
 	Operator    *DeviceID `csta:"operator,choice"`
@@ -367,14 +367,14 @@ type ControlData struct {
 }
 
 // CrossRefIDorMonitors is the monitors, or the cross reference under which they
-// follow; exactly one of its members is there (ECMA-323 CrossRefIDorMonitors).
+// follow; exactly one of its fields is set (ECMA-323 CrossRefIDorMonitors).
 type CrossRefIDorMonitors struct {
 	MonitorList       *MonitorList `csta:"monitorList,choice"`
 	ServiceCrossRefID string       `csta:"serviceCrossRefID,choice"`
 }
 
 // CrossRefIDorRegistrations is the registrations, or the cross reference under which
-// they follow; exactly one of its members is there (ECMA-323
+// they follow; exactly one of its fields is set (ECMA-323
 // CrossRefIDorRegistrations).
 type CrossRefIDorRegistrations struct {
 	RegistrationList  *RegistrationList `csta:"registrationList,choice"`
@@ -382,15 +382,14 @@ type CrossRefIDorRegistrations struct {
 }
 
 // CrossRefIDorSnapshotCallData is a snapshot, or the cross reference under which it
-// follows; exactly one of its members is there (ECMA-323
-// CrossRefIDorSnapshotCallData).
+// follows; exactly one of its fields is set (ECMA-323 CrossRefIDorSnapshotCallData).
 type CrossRefIDorSnapshotCallData struct {
 	ServiceCrossRefID string                `csta:"serviceCrossRefID,choice"`
 	SnapshotData      *SnapshotCallDataList `csta:"snapshotData,choice"`
 }
 
 // CrossRefIDorSnapshotDeviceData is a snapshot, or the cross reference under which
-// it follows; exactly one of its members is there (ECMA-323
+// it follows; exactly one of its fields is set (ECMA-323
 // CrossRefIDorSnapshotDeviceData).
 type CrossRefIDorSnapshotDeviceData struct {
 	ServiceCrossRefID string                  `csta:"serviceCrossRefID,choice"`
@@ -415,7 +414,7 @@ type DeviceAttributes struct {
 	GroupUser         bool `csta:"groupUser"`
 }
 
-// DeviceHistoryListItem is one step of a call's way: the device it left, and why
+// DeviceHistoryListItem is one step of a call: the device that it left, and why
 // (ECMA-323 DeviceHistoryListItem).
 type DeviceHistoryListItem struct {
 	OldDeviceID     RedirectionDeviceID `csta:"oldDeviceID,required"`
@@ -501,7 +500,7 @@ type DigitsReportingCriteria struct {
 	Timeout   *int   `csta:"timeout"`
 }
 
-// DisplayListItem is one display of a set (ECMA-323 DisplayListItem).
+// DisplayListItem is one display of a telephone (ECMA-323 DisplayListItem).
 type DisplayListItem struct {
 	DisplayID                string       `csta:"displayID"`
 	LogicalRows              int          `csta:"logicalRows,required"`
@@ -683,8 +682,8 @@ type GlobalCallData struct {
 	CallLinkageIDTimestamp           string              `csta:"callLinkageIDTimestamp"`
 }
 
-// GlobalCallLinkageID is an identifier that links calls; exactly one of its members
-// is there (ECMA-323 GlobalCallLinkageID).
+// GlobalCallLinkageID is an identifier that links calls; exactly one of its fields
+// is set (ECMA-323 GlobalCallLinkageID).
 type GlobalCallLinkageID struct {
 	GloballyUniqueCallLinkageID string `csta:"globallyUniqueCallLinkageID,choice"`
 	SubDomainCallLinkageID      string `csta:"subDomainCallLinkageID,choice"`
@@ -701,13 +700,14 @@ type GroupDeviceAttributes struct {
 	Other bool `csta:"other"`
 }
 
-// HookswitchStatusItem is one hookswitch of a set (ECMA-323 HookswitchStatusItem).
+// HookswitchStatusItem is one hookswitch of a telephone (ECMA-323
+// HookswitchStatusItem).
 type HookswitchStatusItem struct {
 	Hookswitch       string `csta:"hookswitch"`
 	HookswitchOnHook bool   `csta:"hookswitchOnHook,required"`
 }
 
-// LampItem is one lamp of a set (ECMA-323 LampItem).
+// LampItem is one lamp of a telephone (ECMA-323 LampItem).
 type LampItem struct {
 	Lamp      string `csta:"lamp"`
 	LampLabel string `csta:"lampLabel"`
@@ -839,8 +839,8 @@ type MessageSeqNumbers struct {
 	AllServReqs bool `csta:"allServReqs"`
 }
 
-// MicrophoneGain is a gain of 0 to 100, or a step; exactly one of its members is
-// there (ECMA-323 MicrophoneGain).
+// MicrophoneGain is a gain of 0 to 100, or a step; exactly one of its fields is set
+// (ECMA-323 MicrophoneGain).
 type MicrophoneGain struct {
 	MicGainAbs *int       `csta:"micGainAbs,choice"`
 	MicGainInc MicGainInc `csta:"micGainInc,choice"`
@@ -971,7 +971,7 @@ type NumberOfCurrencyUnits struct {
 	CurrencyMultiplier CurrencyMultiplier `csta:"currencyMultiplier,required"`
 }
 
-// NumberUnits is units or money; exactly one of its members is there (ECMA-323
+// NumberUnits is units or money; exactly one of its fields is set (ECMA-323
 // NumberUnits).
 type NumberUnits struct {
 	NumberOfChargeUnits   *NumberOfChargingUnits `csta:"numberOfChargeUnits,choice"`
@@ -986,15 +986,15 @@ type OtherCall struct {
 	ConnectionInfo       *ConnectionInformation `csta:"connectionInfo"`
 }
 
-// Period is a position in a message; exactly one of its members is there (ECMA-323
+// Period is a position in a message; exactly one of its fields is set (ECMA-323
 // Period).
 type Period struct {
 	AbsolutePosition AbsolutePosition `csta:"absolutePosition,choice"`
 	RelativePosition *int             `csta:"relativePosition,choice"`
 }
 
-// PeriodToReview is how far to go back; exactly one of its members is there
-// (ECMA-323 PeriodToReview).
+// PeriodToReview is how far to go back; exactly one of its fields is set (ECMA-323
+// PeriodToReview).
 type PeriodToReview struct {
 	LengthOfReview *int  `csta:"lengthOfReview,choice"`
 	StartOfMessage Empty `csta:"startOfMessage,choice"`
@@ -1075,8 +1075,8 @@ type RequestTypes struct {
 	SwitchingFunctionDevicesChanged bool `csta:"switchingFunctionDevicesChanged"`
 }
 
-// RetryValue is how often another route may be asked for; exactly one of its members
-// is there (ECMA-323 RetryValue).
+// RetryValue is how often another route may be asked for; exactly one of its fields
+// is set (ECMA-323 RetryValue).
 type RetryValue struct {
 	NoCountAvailable *bool `csta:"noCountAvailable,choice"`
 	NoListAvailable  *bool `csta:"noListAvailable,choice"`
@@ -1187,7 +1187,7 @@ type SpeakerVolumeItem struct {
 	SpeakerVolAbs     *int   `csta:"speakerVolAbs"`
 }
 
-// StatusFilter is the statuses that are not told (ECMA-323 StatusFilter).
+// StatusFilter is the suppressed statuses (ECMA-323 StatusFilter).
 type StatusFilter struct {
 	Initializing      bool `csta:"initializing"`
 	Enabled           bool `csta:"enabled"`
@@ -1200,7 +1200,7 @@ type StatusFilter struct {
 	OverloadRelieved  bool `csta:"overloadRelieved"`
 }
 
-// StatusFilterList is the statuses that are not told (ECMA-323 StatusFilterList).
+// StatusFilterList is the suppressed statuses (ECMA-323 StatusFilterList).
 type StatusFilterList struct {
 	Initializing      bool `csta:"initializing"`
 	Enabled           bool `csta:"enabled"`
@@ -1281,15 +1281,15 @@ type TerminatingConditions struct {
 	SpeechDetected       bool `csta:"speechDetected"`
 }
 
-// ThreadData is what links the calls of one matter (ECMA-323 ThreadData).
+// ThreadData is what links related calls (ECMA-323 ThreadData).
 type ThreadData struct {
 	ThreadSwitchingSubDomainName string           `csta:"threadSwitchingSubDomainName"`
 	ThreadLinkageID              *ThreadLinkageID `csta:"threadLinkageID"`
 	ThreadIDTimeStamp            string           `csta:"threadIDTimeStamp"`
 }
 
-// ThreadLinkageID is an identifier that links the calls of one matter; exactly one
-// of its members is there (ECMA-323 ThreadLinkageID).
+// ThreadLinkageID is an identifier that links related calls; exactly one of its
+// fields is set (ECMA-323 ThreadLinkageID).
 type ThreadLinkageID struct {
 	GloballyUniqueThreadID string `csta:"globallyUniqueThreadID,choice"`
 	SubDomainThreadID      string `csta:"subDomainThreadID,choice"`
@@ -1359,7 +1359,7 @@ type VoiceServices struct {
 	SynthesizeMessage   bool `csta:"synthesizeMessage"`
 }
 
-// Volume is a volume of 0 to 100, or a step; exactly one of its members is there
+// Volume is a volume of 0 to 100, or a step; exactly one of its fields is set
 // (ECMA-323 Volume).
 type Volume struct {
 	VolAbs *int   `csta:"volAbs,choice"`

@@ -2,7 +2,7 @@
 
 package uacsta
 
-// firstValues has a valid value for every enumeration.
+// firstValues holds a valid value of every enumeration.
 var firstValues = map[string]string{
 	"AbsolutePosition":            "startOfMessage",
 	"AgentState":                  "agentNotReady",

@@ -4,7 +4,7 @@ package uacsta
 
 // Vendor specific extensions (ECMA-269 clause 28).
 
-// Escape carries what only its vendor understands (ECMA-323 Escape).
+// Escape carries a private service of a vendor (ECMA-323 Escape).
 type Escape struct {
 	EscapeRegisterID string        `csta:"escapeRegisterID"`
 	Security         *SecurityData `csta:"security"`
@@ -12,17 +12,18 @@ type Escape struct {
 	Common
 }
 
-// EscapeResponse is the positive answer to Escape; it has no content of its own.
+// EscapeResponse is the positive response to Escape; it has no content of its own.
 type EscapeResponse struct {
 	Common
 }
 
-// EscapeRegister asks for such services of the other side (ECMA-323 EscapeRegister).
+// EscapeRegister registers for private services of the other side (ECMA-323
+// EscapeRegister).
 type EscapeRegister struct {
 	Common
 }
 
-// EscapeRegisterResponse is the positive answer to EscapeRegister.
+// EscapeRegisterResponse is the positive response to EscapeRegister.
 type EscapeRegisterResponse struct {
 	EscapeRegisterID string `csta:"escapeRegisterID"`
 	Common
@@ -34,14 +35,14 @@ type EscapeRegisterCancel struct {
 	Common
 }
 
-// EscapeRegisterCancelResponse is the positive answer to EscapeRegisterCancel; it
+// EscapeRegisterCancelResponse is the positive response to EscapeRegisterCancel; it
 // has no content of its own.
 type EscapeRegisterCancelResponse struct {
 	Common
 }
 
-// EscapeRegisterAbort tells that the switching function ended such a registration;
-// it has no answer (ECMA-323 EscapeRegisterAbort).
+// EscapeRegisterAbort reports that the switching function ended such a registration;
+// it has no response (ECMA-323 EscapeRegisterAbort).
 type EscapeRegisterAbort struct {
 	EscapeRegisterID string `csta:"escapeRegisterID"`
 	Common
@@ -54,13 +55,13 @@ type PrivateDataVersionSelection struct {
 	Common
 }
 
-// PrivateDataVersionSelectionResponse is the positive answer to
+// PrivateDataVersionSelectionResponse is the positive response to
 // PrivateDataVersionSelection; it has no content of its own.
 type PrivateDataVersionSelectionResponse struct {
 	Common
 }
 
-// PrivateEvent tells what only its vendor understands (ECMA-323 PrivateEvent).
+// PrivateEvent reports a private event of a vendor (ECMA-323 PrivateEvent).
 type PrivateEvent struct {
 	MonitorCrossRefID string        `csta:"monitorCrossRefID,required"`
 	Security          *SecurityData `csta:"security"`

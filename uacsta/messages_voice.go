@@ -4,7 +4,7 @@ package uacsta
 
 // Voice services and events (ECMA-269 clause 26).
 
-// Activate makes a resource of a voice unit, such as a grammar, work (ECMA-323
+// Activate activates a resource of a voice unit, such as a grammar (ECMA-323
 // Activate).
 type Activate struct {
 	OverConnection *ConnectionID `csta:"overConnection"`
@@ -14,7 +14,8 @@ type Activate struct {
 	Common
 }
 
-// ActivateResponse is the positive answer to Activate; it has no content of its own.
+// ActivateResponse is the positive response to Activate; it has no content of its
+// own.
 type ActivateResponse struct {
 	Common
 }
@@ -26,24 +27,25 @@ type Clear struct {
 	Common
 }
 
-// ClearResponse is the positive answer to Clear; it has no content of its own.
+// ClearResponse is the positive response to Clear; it has no content of its own.
 type ClearResponse struct {
 	Common
 }
 
-// ConcatenateMessage makes one message out of several (ECMA-323 ConcatenateMessage).
+// ConcatenateMessage concatenates several messages into one (ECMA-323
+// ConcatenateMessage).
 type ConcatenateMessage struct {
 	MessagesToConcatenate []string `csta:"messagesToConcatenate>messageIDItem"`
 	Common
 }
 
-// ConcatenateMessageResponse is the positive answer to ConcatenateMessage.
+// ConcatenateMessageResponse is the positive response to ConcatenateMessage.
 type ConcatenateMessageResponse struct {
 	ConcatenatedMessage string `csta:"concatenatedMessage"`
 	Common
 }
 
-// Deactivate makes a resource of a voice unit rest (ECMA-323 Deactivate).
+// Deactivate deactivates a resource of a voice unit (ECMA-323 Deactivate).
 type Deactivate struct {
 	OverConnection *ConnectionID `csta:"overConnection"`
 	Resource       string        `csta:"resource"`
@@ -52,8 +54,8 @@ type Deactivate struct {
 	Common
 }
 
-// DeactivateResponse is the positive answer to Deactivate; it has no content of its
-// own.
+// DeactivateResponse is the positive response to Deactivate; it has no content of
+// its own.
 type DeactivateResponse struct {
 	Common
 }
@@ -64,7 +66,7 @@ type DeleteMessage struct {
 	Common
 }
 
-// DeleteMessageResponse is the positive answer to DeleteMessage; it has no content
+// DeleteMessageResponse is the positive response to DeleteMessage; it has no content
 // of its own.
 type DeleteMessageResponse struct {
 	Common
@@ -79,7 +81,7 @@ type PlayMessage struct {
 	Common
 }
 
-// PlayMessageResponse is the positive answer to PlayMessage; it has no content of
+// PlayMessageResponse is the positive response to PlayMessage; it has no content of
 // its own.
 type PlayMessageResponse struct {
 	Common
@@ -95,7 +97,7 @@ type QueryVoiceAttribute struct {
 	Common
 }
 
-// QueryVoiceAttributeResponse is the positive answer to QueryVoiceAttribute.
+// QueryVoiceAttributeResponse is the positive response to QueryVoiceAttribute.
 type QueryVoiceAttributeResponse struct {
 	Attribute Raw `csta:"attribute"`
 	Common
@@ -111,8 +113,8 @@ type QueueService struct {
 	Common
 }
 
-// QueueServiceResponse is the positive answer to QueueService; it has no content of
-// its own.
+// QueueServiceResponse is the positive response to QueueService; it has no content
+// of its own.
 type QueueServiceResponse struct {
 	Common
 }
@@ -128,7 +130,7 @@ type RecordMessage struct {
 	Common
 }
 
-// RecordMessageResponse is the positive answer to RecordMessage.
+// RecordMessageResponse is the positive response to RecordMessage.
 type RecordMessageResponse struct {
 	ResultingMessage string `csta:"resultingMessage,required"`
 	Common
@@ -143,13 +145,13 @@ type Reposition struct {
 	Common
 }
 
-// RepositionResponse is the positive answer to Reposition; it has no content of its
-// own.
+// RepositionResponse is the positive response to Reposition; it has no content of
+// its own.
 type RepositionResponse struct {
 	Common
 }
 
-// Resume goes on playing or recording (ECMA-323 Resume).
+// Resume resumes playing or recording (ECMA-323 Resume).
 type Resume struct {
 	Connection      *ConnectionID `csta:"connection"`
 	MessageToResume string        `csta:"messageToResume"`
@@ -158,7 +160,7 @@ type Resume struct {
 	Common
 }
 
-// ResumeResponse is the positive answer to Resume; it has no content of its own.
+// ResumeResponse is the positive response to Resume; it has no content of its own.
 type ResumeResponse struct {
 	Common
 }
@@ -172,7 +174,7 @@ type Review struct {
 	Common
 }
 
-// ReviewResponse is the positive answer to Review; it has no content of its own.
+// ReviewResponse is the positive response to Review; it has no content of its own.
 type ReviewResponse struct {
 	Common
 }
@@ -187,13 +189,13 @@ type SetVoiceAttribute struct {
 	Common
 }
 
-// SetVoiceAttributeResponse is the positive answer to SetVoiceAttribute; it has no
+// SetVoiceAttributeResponse is the positive response to SetVoiceAttribute; it has no
 // content of its own.
 type SetVoiceAttributeResponse struct {
 	Common
 }
 
-// Start makes a voice unit begin (ECMA-323 Start).
+// Start starts a voice unit (ECMA-323 Start).
 type Start struct {
 	OverConnection *ConnectionID `csta:"overConnection"`
 	Resource       string        `csta:"resource"`
@@ -201,7 +203,7 @@ type Start struct {
 	Common
 }
 
-// StartResponse is the positive answer to Start; it has no content of its own.
+// StartResponse is the positive response to Start; it has no content of its own.
 type StartResponse struct {
 	Common
 }
@@ -214,7 +216,7 @@ type Stop struct {
 	Common
 }
 
-// StopResponse is the positive answer to Stop; it has no content of its own.
+// StopResponse is the positive response to Stop; it has no content of its own.
 type StopResponse struct {
 	Common
 }
@@ -227,25 +229,25 @@ type Suspend struct {
 	Common
 }
 
-// SuspendResponse is the positive answer to Suspend; it has no content of its own.
+// SuspendResponse is the positive response to Suspend; it has no content of its own.
 type SuspendResponse struct {
 	Common
 }
 
-// SynthesizeMessage makes a message out of text (ECMA-323 SynthesizeMessage).
+// SynthesizeMessage synthesizes a message from text (ECMA-323 SynthesizeMessage).
 type SynthesizeMessage struct {
 	TextToBeSynthesized string       `csta:"textToBeSynthesized"`
 	Control             *ControlData `csta:"control"`
 	Common
 }
 
-// SynthesizeMessageResponse is the positive answer to SynthesizeMessage.
+// SynthesizeMessageResponse is the positive response to SynthesizeMessage.
 type SynthesizeMessageResponse struct {
 	SynthesizedMessage string `csta:"synthesizedMessage"`
 	Common
 }
 
-// BookmarkReachedEvent tells that a bookmark in a text was reached (ECMA-323
+// BookmarkReachedEvent reports that a bookmark in a text was reached (ECMA-323
 // BookmarkReachedEvent).
 type BookmarkReachedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -257,7 +259,7 @@ type BookmarkReachedEvent struct {
 	Common
 }
 
-// CompletedEvent tells that a voice unit is done (ECMA-323 CompletedEvent).
+// CompletedEvent reports that a voice unit is done (ECMA-323 CompletedEvent).
 type CompletedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	OverConnection    *ConnectionID      `csta:"overConnection"`
@@ -267,7 +269,7 @@ type CompletedEvent struct {
 	Common
 }
 
-// DtmfDetectedEvent tells which digit was heard (ECMA-323 DtmfDetectedEvent).
+// DtmfDetectedEvent reports which digit was heard (ECMA-323 DtmfDetectedEvent).
 type DtmfDetectedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID,required"`
 	OverConnection    ConnectionID       `csta:"overConnection,required"`
@@ -278,7 +280,7 @@ type DtmfDetectedEvent struct {
 	Common
 }
 
-// EmptiedEvent tells that the queue of a voice unit is empty (ECMA-323
+// EmptiedEvent reports that the queue of a voice unit is empty (ECMA-323
 // EmptiedEvent).
 type EmptiedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -289,7 +291,7 @@ type EmptiedEvent struct {
 	Common
 }
 
-// InterruptionDetectedEvent tells that the caller interrupted (ECMA-323
+// InterruptionDetectedEvent reports that the caller interrupted (ECMA-323
 // InterruptionDetectedEvent).
 type InterruptionDetectedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -300,7 +302,7 @@ type InterruptionDetectedEvent struct {
 	Common
 }
 
-// NotRecognizedEvent tells that speech was not understood (ECMA-323
+// NotRecognizedEvent reports that speech was not understood (ECMA-323
 // NotRecognizedEvent).
 type NotRecognizedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -312,7 +314,7 @@ type NotRecognizedEvent struct {
 	Common
 }
 
-// PlayEvent tells that a message is being played (ECMA-323 PlayEvent).
+// PlayEvent reports that a message is being played (ECMA-323 PlayEvent).
 type PlayEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID,required"`
 	Connection        ConnectionID       `csta:"connection,required"`
@@ -326,7 +328,7 @@ type PlayEvent struct {
 	Common
 }
 
-// RecognizedEvent tells what was understood (ECMA-323 RecognizedEvent).
+// RecognizedEvent reports what was understood (ECMA-323 RecognizedEvent).
 type RecognizedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	OverConnection    *ConnectionID      `csta:"overConnection"`
@@ -338,7 +340,7 @@ type RecognizedEvent struct {
 	Common
 }
 
-// RecordEvent tells that a message is being recorded (ECMA-323 RecordEvent).
+// RecordEvent reports that a message is being recorded (ECMA-323 RecordEvent).
 type RecordEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID,required"`
 	Connection        ConnectionID       `csta:"connection,required"`
@@ -351,7 +353,7 @@ type RecordEvent struct {
 	Common
 }
 
-// ReviewEvent tells that a recording is being reviewed (ECMA-323 ReviewEvent).
+// ReviewEvent reports that a recording is being reviewed (ECMA-323 ReviewEvent).
 type ReviewEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	Connection        *ConnectionID      `csta:"connection"`
@@ -364,7 +366,7 @@ type ReviewEvent struct {
 	Common
 }
 
-// SilenceTimeoutExpiredEvent tells that nothing was heard for too long (ECMA-323
+// SilenceTimeoutExpiredEvent reports that nothing was heard for too long (ECMA-323
 // SilenceTimeoutExpiredEvent).
 type SilenceTimeoutExpiredEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -375,7 +377,7 @@ type SilenceTimeoutExpiredEvent struct {
 	Common
 }
 
-// SpeechDetectedEvent tells that speech was heard (ECMA-323 SpeechDetectedEvent).
+// SpeechDetectedEvent reports that speech was heard (ECMA-323 SpeechDetectedEvent).
 type SpeechDetectedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	OverConnection    *ConnectionID      `csta:"overConnection"`
@@ -385,7 +387,7 @@ type SpeechDetectedEvent struct {
 	Common
 }
 
-// StartedEvent tells that a voice unit began (ECMA-323 StartedEvent).
+// StartedEvent reports that a voice unit began (ECMA-323 StartedEvent).
 type StartedEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	OverConnection    *ConnectionID      `csta:"overConnection"`
@@ -395,7 +397,7 @@ type StartedEvent struct {
 	Common
 }
 
-// StopEvent tells that playing or recording ended (ECMA-323 StopEvent).
+// StopEvent reports that playing or recording ended (ECMA-323 StopEvent).
 type StopEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID,required"`
 	Connection        ConnectionID       `csta:"connection,required"`
@@ -408,7 +410,7 @@ type StopEvent struct {
 	Common
 }
 
-// SuspendPlayEvent tells that playing was interrupted (ECMA-323 SuspendPlayEvent).
+// SuspendPlayEvent reports that playing was interrupted (ECMA-323 SuspendPlayEvent).
 type SuspendPlayEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
 	Connection        *ConnectionID      `csta:"connection"`
@@ -421,7 +423,7 @@ type SuspendPlayEvent struct {
 	Common
 }
 
-// SuspendRecordEvent tells that recording was interrupted (ECMA-323
+// SuspendRecordEvent reports that recording was interrupted (ECMA-323
 // SuspendRecordEvent).
 type SuspendRecordEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`
@@ -435,8 +437,8 @@ type SuspendRecordEvent struct {
 	Common
 }
 
-// VoiceAttributeChangedEvent tells that attributes of a message or resource changed
-// (ECMA-323 VoiceAttributeChangedEvent).
+// VoiceAttributeChangedEvent reports that attributes of a message or resource
+// changed (ECMA-323 VoiceAttributeChangedEvent).
 type VoiceAttributeChangedEvent struct {
 	MonitorCrossRefID  string             `csta:"monitorCrossRefID"`
 	Connection         *ConnectionID      `csta:"connection"`
@@ -464,7 +466,7 @@ type VoiceAttributeChangedEvent struct {
 	Common
 }
 
-// VoiceErrorOccurredEvent tells that a voice unit failed (ECMA-323
+// VoiceErrorOccurredEvent reports that a voice unit failed (ECMA-323
 // VoiceErrorOccurredEvent).
 type VoiceErrorOccurredEvent struct {
 	MonitorCrossRefID string             `csta:"monitorCrossRefID"`

@@ -7,12 +7,12 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Prefixes and declarations of namespaces: those of the standard's own elements go, and what is kept
-// as it came declares what it needs.
+// Prefixes and declarations of namespaces: those of the standard's own elements are removed, and
+// elements that stay unchanged declare what they need.
 
-// declare has an element declare the namespace of a prefix, "" being the default one. What one
-// declaration above many elements says would otherwise be written as often as they are: a small
-// document must not become a large one, nor one with more attributes than are read.
+// declare adds the declaration of a prefix, "" for the default, to an element. A single declaration
+// above many elements would otherwise be repeated for each of them: a small document must not become a
+// large one, or one with more attributes than are allowed.
 func (c *canonicalizer) declare(e *etree.Element, attrs []etree.Attr, prefix, ns string) ([]etree.Attr, *Error) {
 	a := etree.Attr{Space: "xmlns", Key: prefix, Value: ns}
 	if prefix == "" {
@@ -24,11 +24,11 @@ func (c *canonicalizer) declare(e *etree.Element, attrs []etree.Attr, prefix, ns
 	return append(attrs, a), nil
 }
 
-// keep leaves an element and all in it as it came, and has it declare the namespaces that were
+// keep leaves an element and its content unchanged, and makes it declare the namespaces that were
 // declared above it.
 func (c *canonicalizer) keep(e *etree.Element) *Error {
 	if contained(e, e) {
-		return nil // as what is of a vendor mostly is
+		return nil // the usual case of vendor elements
 	}
 	needed := map[string]bool{}
 	prefixes(e, e, needed)
@@ -36,7 +36,7 @@ func (c *canonicalizer) keep(e *etree.Element) *Error {
 		c.unprefix(e)
 		clear(needed)
 		prefixes(e, e, needed)
-		delete(needed, "") // those without a prefix are of the root's namespace
+		delete(needed, "") // elements without a prefix are in the root's namespace
 	}
 	for _, prefix := range slices.Sorted(maps.Keys(needed)) {
 		ns, bound := resolve(e.Parent(), prefix)
@@ -55,8 +55,8 @@ func (c *canonicalizer) keep(e *etree.Element) *Error {
 	return nil
 }
 
-// contained reports whether top declares, or what is in it, all that an element and what stands in
-// it need.
+// contained reports whether top or its content declares everything that an element and its content
+// need.
 func contained(e, top *etree.Element) bool {
 	inside := func(prefix string) bool {
 		for at := e; ; at = at.Parent() {
@@ -81,7 +81,7 @@ func contained(e, top *etree.Element) bool {
 	return true
 }
 
-// unprefix takes prefixes away that mean what elements without one will mean.
+// unprefix removes prefixes that mean what no prefix will mean.
 func (c *canonicalizer) unprefix(e *etree.Element) {
 	if _, declared := declares(e, ""); declared {
 		return
@@ -96,8 +96,8 @@ func (c *canonicalizer) unprefix(e *etree.Element) {
 	}
 }
 
-// prefixes collects those that an element and what stands in it use and top and what is below
-// it does not declare; "" is the default namespace.
+// prefixes collects the prefixes that an element and its content use and that top and what is below it
+// do not declare; "" is the default namespace.
 func prefixes(e, top *etree.Element, needed map[string]bool) {
 	use := func(prefix string) {
 		if prefix == "xml" || prefix == "xmlns" || needed[prefix] {
@@ -128,9 +128,9 @@ func prefixes(e, top *etree.Element, needed map[string]bool) {
 
 const namespaceInstance = "http://www.w3.org/2001/XMLSchema-instance"
 
-// strip takes prefix and declarations from an element of the standard's. Its other attributes
-// stay, with the namespaces that they need; those that would make it another type, or nothing,
-// are refused.
+// strip removes prefix and declarations from an element of the standard. Its other attributes stay,
+// with the namespaces that they need. It refuses attributes that would change the element's type or
+// make it nil.
 func (c *canonicalizer) strip(e *etree.Element) *Error {
 	e.Space = ""
 	if len(e.Attr) == 0 {
@@ -146,7 +146,7 @@ func (c *canonicalizer) strip(e *etree.Element) *Error {
 			return unclear(e, "has a prefix that is not declared")
 		case ns == namespaceInstance && (a.Key == "nil" || a.Key == "type"):
 			return unclear(e, "says that it is something else")
-		case ns != namespaceInstance: // a hint where a schema is
+		case ns != namespaceInstance: // a schema location
 			if !slices.ContainsFunc(kept, func(b etree.Attr) bool { return b.Space == "xmlns" && b.Key == a.Space }) {
 				var err *Error
 				if kept, err = c.declare(e, kept, a.Space, ns); err != nil {
@@ -163,7 +163,7 @@ func (c *canonicalizer) strip(e *etree.Element) *Error {
 	return nil
 }
 
-// resolve returns the namespace of a prefix at an element, "" for the default one.
+// resolve returns the namespace of a prefix at an element; "" is the default prefix.
 func resolve(e *etree.Element, prefix string) (ns string, bound bool) {
 	for at := e; at != nil; at = at.Parent() {
 		if ns, bound = declares(at, prefix); bound {
@@ -173,7 +173,7 @@ func resolve(e *etree.Element, prefix string) (ns string, bound bool) {
 	return "", false
 }
 
-// declares returns what an element itself declares a prefix to be.
+// declares returns the namespace that an element itself declares for a prefix.
 func declares(e *etree.Element, prefix string) (ns string, declared bool) {
 	space, key := "xmlns", prefix
 	if prefix == "" {

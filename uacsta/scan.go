@@ -12,16 +12,15 @@ import (
 	"github.com/beevik/etree"
 )
 
-// The bounds of a document. They hold for every peer and every transport.
+// The limits of a document, for every peer and transport.
 const (
 	MaxSize       = 64 << 10 // octets, as received
 	MaxDepth      = 32       // nested elements
-	MaxElements   = 4096     // comments and instructions included: a tree takes many times as much room as the document
-	MaxAttributes = 32       // on one element, namespace declarations included
+	MaxElements   = 4096     // with comments and instructions; a tree takes many times the memory of its document
+	MaxAttributes = 32       // of one element, with namespace declarations
 )
 
-// Each way in which a document can be refused has an error of its own, to be
-// tested with errors.Is; the text also names the octet.
+// The reasons to refuse a document, for errors.Is. The text of an error also names the octet.
 var (
 	ErrTooLarge          = errors.New("document larger than 65536 octets")
 	ErrTooDeep           = errors.New("elements nested deeper than 32")
@@ -33,31 +32,31 @@ var (
 	ErrSyntax            = errors.New("not well-formed XML")
 )
 
-// scanner reads one document into an etree tree. encoding/xml is not used: it has
-// no bound on depth, resolves prefixes in a way that cannot be written back
-// unchanged, and is several times slower.
+// scanner parses one document into an etree tree. It does not use encoding/xml, which does not limit
+// the depth, resolves prefixes in a way that cannot be written back unchanged, and is several times
+// slower.
 type scanner struct {
 	src string
 	pos int
 
 	nodes, most int // of the tree, so far and at most
-	// The parts of the tree come out of these: few allocations instead of one for each part.
+	// The parts of the tree come from these stores, to save allocations.
 	elements store[etree.Element]
 	texts    store[etree.CharData]
 	tokens   store[etree.Token]
 }
 
-// firstRoom is how many elements are made room for at once: as many as most messages have.
+// firstRoom is how many elements are allocated first: as many as most messages have.
 const firstRoom = 64
 
-// store gives out the parts of a tree. It makes room for a few at first, and later for as many
-// again as it has given out: what a document costs stays in proportion to what is accepted of it.
+// store allocates the parts of a tree. It allocates a few at first and later as many again as are in
+// use, so that the memory stays in proportion to what has been accepted of a document.
 type store[T any] struct {
 	free        []T
 	given, most int
 }
 
-// take takes n parts that follow one another.
+// take returns n consecutive parts.
 func (s *store[T]) take(n int) []T {
 	if len(s.free) < n {
 		s.free = make([]T, max(n, min(s.most-s.given, max(s.given, firstRoom))))
@@ -68,14 +67,14 @@ func (s *store[T]) take(n int) []T {
 	return taken
 }
 
-// prepare bounds the tree: as many elements as there are tags that open one, a text in each, and
-// a place for both.
+// prepare limits the size of the tree: an element for each opening tag, a text in each, and a place
+// for both.
 func (s *scanner) prepare() {
 	n := min(strings.Count(s.src, "<")-strings.Count(s.src, "</"), s.most)
 	s.elements.most, s.texts.most, s.tokens.most = n, n, 2*n
 }
 
-// node counts a part of the tree that is more than text.
+// node counts a part of the tree other than text.
 func (s *scanner) node() error {
 	if s.nodes++; s.nodes > s.most {
 		return s.fail(ErrTooManyElements, "")
@@ -83,15 +82,15 @@ func (s *scanner) node() error {
 	return nil
 }
 
-// newText takes a text out of the store.
+// newText returns a text from the store.
 func (s *scanner) newText(value string) *etree.CharData {
 	t := &s.texts.take(1)[0]
 	t.Data = value
 	return t
 }
 
-// room gives an element that has just been opened room for its children: for one
-// when a text follows, for some when elements do.
+// room allocates room for the children of an element that has just been opened: for one if a text
+// follows, for some if elements do.
 func (s *scanner) room(e *etree.Element) {
 	switch rest := s.src[s.pos:]; {
 	case strings.HasPrefix(rest, "</"):
@@ -109,7 +108,7 @@ func (s *scanner) fail(err error, format string, args ...any) error {
 	return fmt.Errorf("octet %d: %w: %s", s.pos, err, fmt.Sprintf(format, args...))
 }
 
-// scan parses a document of at most so many elements, comments and instructions, and returns its
+// scan parses a document of at most a number of elements, comments and instructions, and returns its
 // root element.
 func scan(data []byte, most int) (*etree.Element, error) {
 	if len(data) > MaxSize {
@@ -127,7 +126,7 @@ func scan(data []byte, most int) (*etree.Element, error) {
 	return s.document()
 }
 
-// decodeText brings a document to UTF-8 by its byte order mark and declaration.
+// decodeText converts a document to UTF-8 by its byte order mark and declaration.
 func decodeText(data []byte) (string, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
@@ -250,7 +249,7 @@ func (s *scanner) document() (*etree.Element, error) {
 	return root, nil
 }
 
-// text reads character data up to the next markup.
+// text parses character data up to the next markup.
 func (s *scanner) text(open *etree.Element) error {
 	end := strings.IndexByte(s.src[s.pos:], '<')
 	if end < 0 {
@@ -273,8 +272,8 @@ func (s *scanner) text(open *etree.Element) error {
 	return nil
 }
 
-// unescape resolves character references and the predefined entities, and turns
-// line ends into \n (XML 1.0 2.11).
+// unescape resolves character references and the predefined entities, and normalises line ends to \n
+// (XML 1.0 2.11).
 func (s *scanner) unescape(raw string) (string, error) {
 	if strings.IndexByte(raw, '&') < 0 && strings.IndexByte(raw, '\r') < 0 {
 		return raw, nil
@@ -345,7 +344,7 @@ func (s *scanner) instruction(open *etree.Element) error {
 	return nil
 }
 
-// markup reads what is no tag: an instruction, a comment or a CDATA section.
+// markup parses an instruction, a comment or a CDATA section.
 func (s *scanner) markup(open *etree.Element) error {
 	if open != nil {
 		if err := s.node(); err != nil {
@@ -466,7 +465,7 @@ func (s *scanner) name() (string, error) {
 		s.pos++
 	}
 	if s.pos > start && s.pos < len(s.src) && strings.IndexByte(" >/=", s.src[s.pos]) >= 0 {
-		return s.src[start:s.pos], nil // as most names are
+		return s.src[start:s.pos], nil // the usual case
 	}
 	s.pos = start
 	for i, r := range s.src[start:] {

@@ -5,37 +5,37 @@ import (
 	"strings"
 )
 
-// Service is what the table of messages says of a request. The zero value is that of a request
-// that the table does not have: it is of no class, and acts on every device that it names.
+// Service is what the table of messages says about a request. The zero value is a request that is not
+// in the table: it has no class and acts on every device that it names.
 type Service struct {
 	classes   []string
 	mandatory bool // every link must serve it
-	oneWay    bool // it has no positive answer
+	oneWay    bool // it has no positive response
 	objects   []object
 }
 
-// object is an element of a request that names devices, or connections.
+// object is an element of a request that names devices or connections.
 type object struct {
 	element string
 	role    Role
-	refusal string // the error value where policy refuses them, "" for the usual one of the role
+	refusal string // the error value if policy refuses them; "" for the usual one of the role
 }
 
-// Role is what a request does with the devices, and connections, that one of its elements names.
+// Role is what a request does with the devices or connections in one of its elements.
 type Role int
 
 // The roles of devices in a request.
 const (
 	Subject     Role = iota // it acts on them
-	Destination             // it sends a call to them, or has them send calls
+	Destination             // it sends a call to them, or makes them send calls
 	Mentioned               // neither
 )
 
-// ServiceOf returns what the table of messages says of a request, by its name.
+// ServiceOf returns what the table of messages says about a request.
 func ServiceOf(name string) Service { return services[name] }
 
-// Role returns the role of the devices at a path of the request, such as "heldCall/deviceID":
-// Subject where the table has no such element.
+// Role returns the role of the devices at a path of the request, such as "heldCall/deviceID". It is
+// Subject if the table has no such element.
 func (s Service) Role(path string) Role {
 	element, _, _ := strings.Cut(path, "/")
 	for _, o := range s.objects {
@@ -46,7 +46,7 @@ func (s Service) Role(path string) Role {
 	return Subject
 }
 
-// Elements lists the elements of the request whose devices have a role, in schema order.
+// Elements returns the elements whose devices have a role, in schema order.
 func (s Service) Elements(role Role) []string {
 	var elements []string
 	for _, o := range s.objects {
@@ -57,8 +57,8 @@ func (s Service) Elements(role Role) []string {
 	return elements
 }
 
-// Refusal returns the error value for a client that may not do with devices of a role what the
-// service does: of the category Operation (ECMA-269 clause 12.2).
+// Refusal returns the error value, of category Operation, for a client that has no right to use the
+// service on devices of a role (ECMA-269 clause 12.2).
 func (s Service) Refusal(role Role) string {
 	for _, o := range s.objects {
 		if o.role == role && o.refusal != "" {
@@ -71,28 +71,27 @@ func (s Service) Refusal(role Role) string {
 	return PrivilegeViolationSpecifiedDevice
 }
 
-// Mandatory lists the services that every link must serve, by the names of their requests.
+// Mandatory returns the services that every link must support, by the names of their requests.
 func Mandatory() []string { return named(func(s Service) bool { return s.mandatory }) }
 
-// Classes lists the classes that rules about services may name, from the most to the least
-// general: observe, calls, new-calls and so on. A service that is not of the class observe
-// controls.
+// Classes returns the classes that rules may name, from the most to the least general: observe, calls,
+// new-calls and so on. A service outside the class observe controls.
 func Classes() []string { return slices.Clone(classes) }
 
-// InClass reports whether a service, by the name of its request, is of a class. A service
-// that the table of messages does not have is in none.
+// InClass reports whether a service, by the name of its request, is in a class. A service that is not
+// in the table of messages is in none.
 func InClass(service, class string) bool { return slices.Contains(services[service].classes, class) }
 
-// Observes reports whether a service, by the name of its request, changes nothing. Every
-// other service controls, and so does one that the table of messages does not have.
+// Observes reports whether a service, by the name of its request, changes nothing. Any other service
+// controls, also one that is not in the table of messages.
 func Observes(service string) bool { return InClass(service, "observe") }
 
-// OfClass lists the services of a class, by the names of their requests.
+// OfClass returns the services of a class, by the names of their requests.
 func OfClass(class string) []string {
 	return named(func(s Service) bool { return slices.Contains(s.classes, class) })
 }
 
-// named lists the services that fulfil a condition, by the names of their requests.
+// named returns the services that fulfil a condition, by the names of their requests.
 func named(fulfils func(Service) bool) []string {
 	var names []string
 	for name, s := range services {

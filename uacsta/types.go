@@ -7,23 +7,22 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Common is embedded in every message struct: what ends each message and what
-// this package does not know in it.
+// Common is embedded in every message struct. It holds the end of each message, and the elements that
+// this package does not define.
 type Common struct {
-	Unknown    []Raw // children of no known name, kept and written before extensions
+	Unknown    []Raw // children of unknown names; written before Extensions
 	Extensions Raw   // security and private data (ECMA-323 CSTACommonArguments)
 }
 
 func (c *Common) common() *Common { return c }
 
-// Raw is an element kept as it came, for children whose content is passed on
-// unread. The zero value is an absent element.
+// Raw is an element that is kept unread and unchanged. The zero value is an absent element.
 type Raw struct{ element *etree.Element }
 
 // IsZero reports whether the element is absent.
 func (r Raw) IsZero() bool { return r.element == nil }
 
-// Name returns the name of the element, "" of one that is absent.
+// Name returns the name of the element, or "" if it is absent.
 func (r Raw) Name() string {
 	if r.element == nil {
 		return ""
@@ -31,13 +30,13 @@ func (r Raw) Name() string {
 	return r.element.Tag
 }
 
-// Arguments are what the extensions of a message hold (ECMA-323 CSTACommonArguments).
+// Arguments is the content of a message's extensions (ECMA-323 CSTACommonArguments).
 type Arguments struct {
 	Security    *SecurityData `csta:"security"`
 	PrivateData []Data        `csta:"privateData,items"`
 }
 
-// Arguments reads extensions.
+// Arguments decodes extensions.
 func (r Raw) Arguments() (Arguments, error) {
 	var a Arguments
 	if r.element == nil {
@@ -47,7 +46,7 @@ func (r Raw) Arguments() (Arguments, error) {
 	return a, err
 }
 
-// Extensions makes extensions; absent ones when there is nothing to say.
+// Extensions encodes extensions, which are absent if there is nothing in them.
 func (a Arguments) Extensions() Raw {
 	if a.Security == nil && len(a.PrivateData) == 0 {
 		return Raw{}
@@ -57,17 +56,17 @@ func (a Arguments) Extensions() Raw {
 	return Raw{e}
 }
 
-// DeviceID is a device identifier: text, and attributes which are kept
-// (ECMA-323 DeviceID, LocalDeviceID).
+// DeviceID is a device identifier: text, and attributes, which are kept (ECMA-323 DeviceID,
+// LocalDeviceID).
 type DeviceID struct {
 	ID         string
 	attributes []etree.Attr
 }
 
-// Dev makes a device identifier without attributes.
+// Dev returns a device identifier without attributes.
 func Dev(id string) DeviceID { return DeviceID{ID: id} }
 
-// Typed makes a device identifier with a typeOfNumber, "" for none (ECMA-323 DeviceID).
+// Typed returns a device identifier with a typeOfNumber, "" for none (ECMA-323 DeviceID).
 func Typed(id, kind string) DeviceID {
 	if kind == "" {
 		return Dev(id)
@@ -77,7 +76,7 @@ func Typed(id, kind string) DeviceID {
 
 const typeOfNumber = "typeOfNumber"
 
-// Type returns the typeOfNumber, "" where there is none.
+// Type returns the typeOfNumber, or "".
 func (d DeviceID) Type() string {
 	for _, a := range d.attributes {
 		if a.Key == typeOfNumber {
@@ -87,67 +86,64 @@ func (d DeviceID) Type() string {
 	return ""
 }
 
-// ConnectionID names one device's part in one call. Either half may be empty
-// (ECMA-323 ConnectionID).
+// ConnectionID identifies a connection: one device in one call. Either half may be empty (ECMA-323
+// ConnectionID).
 type ConnectionID struct {
 	CallID   string
 	DeviceID DeviceID
 }
 
-// Conn makes a connection identifier.
+// Conn returns a connection identifier.
 func Conn(callID, deviceID string) ConnectionID {
 	return ConnectionID{CallID: callID, DeviceID: Dev(deviceID)}
 }
 
-// ExtendedDeviceID is a device in an event: known, or one of two reasons why not
-// (ECMA-323 SubjectDeviceID, CallingDeviceID, CalledDeviceID and their kin). The
-// zero value is notKnown.
+// ExtendedDeviceID is a device in an event: an identifier, or one of two reasons why there is none
+// (ECMA-323 SubjectDeviceID, CallingDeviceID, CalledDeviceID and similar). The zero value is notKnown.
 type ExtendedDeviceID struct {
 	Device     DeviceID
 	Restricted bool
 }
 
-// Ext makes a known device of an event; notKnown when id is empty.
+// Ext returns a device of an event; notKnown if id is empty.
 func Ext(id string) ExtendedDeviceID { return ExtendedDeviceID{Device: Dev(id)} }
 
-// IsZero reports whether the device is not known.
+// IsZero reports whether the device is notKnown.
 func (x ExtendedDeviceID) IsZero() bool { return x.Device.ID == "" && !x.Restricted }
 
-// RedirectionDeviceID says who sent a call on last (ECMA-323 RedirectionDeviceID).
-// The zero value is notRequired: there was no redirection.
+// RedirectionDeviceID is the device that last redirected a call (ECMA-323 RedirectionDeviceID). The
+// zero value is notRequired: the call was not redirected.
 type RedirectionDeviceID struct {
 	NumberDialed DeviceID
-	Other        string // notKnown, notSpecified or restricted, when NumberDialed is empty
+	Other        string // notKnown, notSpecified or restricted, if NumberDialed is empty
 }
 
-// IsZero reports whether there was no redirection.
+// IsZero reports whether the call was not redirected.
 func (r RedirectionDeviceID) IsZero() bool { return r.NumberDialed.ID == "" && r.Other == "" }
 
-// ConnectionListEnd is the device at the end of a listed connection; notKnown
-// when DeviceID is empty.
+// ConnectionListEnd is the device at the end of a listed connection; notKnown if DeviceID is empty.
 type ConnectionListEnd struct{ DeviceID DeviceID }
 
-// MonitorObject is what a monitor watches: one of the two (ECMA-323).
+// MonitorObject is what a monitor is on: one of the two (ECMA-323).
 type MonitorObject struct {
 	CallObject   *ConnectionID `csta:"callObject,choice"`
 	DeviceObject *DeviceID     `csta:"deviceObject,choice"`
 }
 
-// Data is data of no form that CSTA knows: correlator data, user data, private
-// data. One of the two is there, or none: then it is absent (ECMA-323
-// CorrelatorData, UserData, CSTAPrivateData).
+// Data is data whose form CSTA does not define: correlator, user or private data. One of the fields is
+// set, or none if the data are absent (ECMA-323 CorrelatorData, UserData, CSTAPrivateData).
 type Data struct {
 	String  string // octets as hexadecimal digits
-	Private Raw    // the element private, with anything in it
+	Private Raw    // the element private with its content
 }
 
 // IsZero reports whether the data are absent.
 func (d Data) IsZero() bool { return d.String == "" && d.Private.IsZero() }
 
-// Empty is an element without content that says something by being there.
+// Empty is an element without content whose presence is the value.
 type Empty bool
 
-// The types below write themselves: their form is a choice, not a sequence.
+// The types below encode themselves: they are choices, not sequences.
 
 func (d DeviceID) encode(e *etree.Element) {
 	e.Attr = append(e.Attr, d.attributes...)
@@ -244,7 +240,7 @@ func (d *Data) decode(e *etree.Element) error { //nolint:unparam // elementDecod
 	if c := child(e, "private"); c != nil {
 		d.Private = Raw{c}
 	} else if c := child(e, "string"); c != nil {
-		d.String = strings.Join(strings.Fields(c.Text()), "") // some break the lines
+		d.String = strings.Join(strings.Fields(c.Text()), "") // some peers break the lines
 	}
 	return nil
 }

@@ -9,8 +9,7 @@ import (
 
 const xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>`
 
-// write serializes a tree as it was read: prefixes, attribute order, comments and
-// CDATA sections included.
+// write serializes a tree unchanged: with prefixes, attribute order, comments and CDATA sections.
 func write(b *bytes.Buffer, e *etree.Element) {
 	b.WriteByte('<')
 	writeName(b, e.Space, e.Tag)
@@ -70,9 +69,9 @@ func writeName(b *bytes.Buffer, space, local string) {
 	b.WriteString(local)
 }
 
-// escape writes character data. \r, and in attributes \t and \n, are written as
-// references, or the next reader would turn them into something else. What is no character
-// in XML, which a link may have got from its switching function, becomes U+FFFD.
+// escape writes character data. It writes \r, and in attributes \t and \n, as references, since the
+// next reader would otherwise change them. It replaces what is no character in XML, which a link may
+// have got from its switching function, by U+FFFD.
 func escape(b *bytes.Buffer, s string, attribute bool) {
 	for {
 		i := special(s, attribute)
@@ -105,8 +104,7 @@ func escape(b *bytes.Buffer, s string, attribute bool) {
 	}
 }
 
-// special returns the place of the first character that cannot stand as it is, -1
-// when there is none.
+// special returns the index of the first character that must be escaped, or -1.
 func special(s string, attribute bool) int {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {

@@ -101,7 +101,7 @@ func TestUnservedRequests(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "untold=999") {
+		if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), "suppressed=999") {
 			t.Errorf("%d lines in the log:\n%s", lines, log.String())
 		}
 	})

@@ -62,9 +62,9 @@ type Proxy struct {
 
 	refs *references // for the references that clients see
 
-	strangers Strangers          // limits log lines about refused connections
-	nobodies  share.Hush[nobody] // limits log lines about unidentified sessions
-	limits    share.Hush[limited]
+	strangers Strangers              // limits log lines about refused connections
+	nobodies  share.LogLimit[nobody] // limits log lines about unidentified sessions
+	limits    share.LogLimit[limited]
 	rules     atomic.Pointer[rules]
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy

@@ -197,7 +197,7 @@ func TestTurnAway(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		p.RefuseConnection("xml", conn{from: "192.0.2.1:2000"}, "not trusted")
-		if lines() != 3 || !strings.Contains(log.String(), "untold=4") {
+		if lines() != 3 || !strings.Contains(log.String(), "suppressed=4") {
 			t.Errorf("%s", log.String())
 		}
 	})

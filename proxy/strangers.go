@@ -20,7 +20,7 @@ import (
 // ready for use.
 type Strangers struct {
 	once sync.Once
-	each share.Hush[netip.Prefix]
+	each share.LogLimit[netip.Prefix]
 	all  *rate.Limiter
 }
 
@@ -36,7 +36,7 @@ func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
 // tell is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
 func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, untold int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
-	tell, untold = s.each.Tell(share.Of(addr), now)
+	tell, untold = s.each.Allow(share.Of(addr), now)
 	return tell && s.all.AllowN(now, 1), untold
 }
 
@@ -63,6 +63,6 @@ func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
 	if tell, untold := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {
-		p.cfg.Log.Warn("connection refused", "peer", peer, "untold", untold, "front", front, "why", why, "silent", StrangerPause)
+		p.cfg.Log.Warn("connection refused", "peer", peer, "suppressed", suppressed, "front", front, "why", why, "silent", StrangerPause)
 	}
 }

@@ -17,59 +17,61 @@ import (
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Invite is what a dialog of ours is opened with.
+// Invite describes an INVITE that opens a dialog from our side.
 type Invite struct {
-	To          string // URI to call; also where to send, unless Target, Flow or Proxy say otherwise
-	Target      string // Request-URI; To
+	To          string // URI to call; also where to send, unless Target, Flow or Proxy says otherwise
+	Target      string // Request-URI; "" means To
 	From        string // our URI
-	Name        string // shown beside From, "" for none
-	FromParams  string // further parameters of From, such as "epid=1"
-	Proxy       string // URI of a proxy to send to, "" for none
-	Flow        Flow   // a way that the peer has opened (RFC 5626); zero: as the URI says
+	Name        string // display name in From; "" for none
+	FromParams  string // more parameters of From, such as "epid=1"
+	Proxy       string // URI of the proxy to send to; "" for none
+	Flow        Flow   // connection or address the peer opened (RFC 5626); zero: resolve the URI
 	ContentType string
 	Body        []byte
 	Headers     []Header
 	Username    string // for digest challenges
 	Password    string
-	// Progress gets provisional answers beyond 100, one after the other. In the dialog,
-	// requests can be sent then already.
+	// Progress receives provisional responses above 100, one at a time. The dialog can already
+	// carry requests then.
 	Progress func(*Dialog, *Response)
 }
 
-// CancelReason is why an INVITE is cancelled: the header Reason (RFC 3326) of its CANCEL,
-// when it is the cause of the end of the context that [UA.Invite] was given.
+// CancelReason is the value of the Reason header (RFC 3326) of a CANCEL. [UA.Invite] uses it
+// when it is the cause of the cancelled context.
 type CancelReason string
 
 func (r CancelReason) Error() string { return string(r) }
 
-// Flow is a way to a peer that the peer itself has opened: a connection, or the address
-// that its datagrams come from. Flows can be compared.
+// Flow identifies a path that the peer opened to us: a connection, or the address its datagrams
+// come from. Flows are comparable.
 type Flow struct{ hop hop }
 
-// Flow returns the way that the request came.
+// Flow returns the path the request arrived on.
 func (r *Request) Flow() Flow { return Flow{r.hop} }
 
-// FlowTo returns the way to an address that sends datagrams to us.
+// FlowTo returns the flow to a UDP address. It opens a socket if none can reach addr.
 func (ua *UA) FlowTo(addr netip.AddrPort) (Flow, error) {
 	s, err := ua.udpFor(addr)
 	return Flow{hop{s, addr}}, err
 }
 
-// Alive reports whether there is such a way.
+// Alive reports whether the flow is set and its connection is still open.
 func (f Flow) Alive() bool { return f.hop.conn != nil && !f.hop.conn.dead() }
 
-// Peer returns who is at its end.
+// Peer returns the peer at the other end.
 func (f Flow) Peer() Peer { return f.hop.peer() }
 
-// Refusal is the final answer that kept a dialog from being opened.
+// Refusal is the error for a final response of 300 or above to a request of ours.
 type Refusal struct{ Response *Response }
 
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("refused: %d %s", r.Response.Code(), r.Response.Reason())
 }
 
-// Invite opens a dialog and waits for the answer, which is returned with it. The
-// handler gets what the peer sends in it, perhaps before Invite returns.
+// Invite opens a dialog and waits for the final response, which it returns with the dialog. It
+// answers digest challenges and a longer Min-SE. Any other final response is a [*Refusal].
+// handler receives what the peer sends in the dialog, possibly before Invite returns. When ctx
+// ends, Invite cancels the INVITE.
 func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*Dialog, *Response, error) {
 	d, err := ua.outside(ctx, &inv)
 	if err != nil {
@@ -77,7 +79,7 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 	}
 	d.handler = handler
 	interval := ua.cfg.SessionExpires
-	for range 4 { // a challenge, a stale nonce, a longer Min-SE
+	for range 4 { // room for a challenge, a stale nonce and a longer Min-SE
 		headers := append([]Header{
 			{"Supported", ua.supported()}, {"Allow", ua.allow},
 			{"Session-Expires", strconv.Itoa(int(interval / time.Second))}, {"Min-SE", strconv.Itoa(int(ua.cfg.MinSE / time.Second))},
@@ -103,10 +105,10 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 			return nil, nil, &Refusal{res}
 		}
 	}
-	return nil, nil, errors.New("the peer keeps asking for something else")
+	return nil, nil, errors.New("gave up: the peer keeps challenging the request or raising Min-SE")
 }
 
-// outside makes what a request outside a dialog is sent by.
+// outside prepares the state from which a request outside a dialog is sent.
 func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 	for _, uri := range []string{inv.To, inv.Target, inv.From, inv.Proxy} {
 		if strings.ContainsFunc(uri, notInURI) {
@@ -152,14 +154,14 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 	return d, nil
 }
 
-// Request sends a request outside any dialog and waits for its answer; challenges are
-// answered. The fields of inv mean what they mean for a dialog.
+// Request sends a request outside any dialog and returns the final response, whatever its code.
+// It answers digest challenges. The fields of inv mean the same as for [UA.Invite].
 func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response, error) {
 	d, err := ua.outside(ctx, &inv)
 	if err != nil {
 		return nil, err
 	}
-	for range 3 { // a challenge, a stale nonce
+	for range 3 { // room for a challenge and a stale nonce
 		res, err := ua.transact(ctx, d, &outgoing{method: method, contentType: inv.ContentType, body: inv.Body, headers: inv.Headers}, nil)
 		if err != nil {
 			return nil, err
@@ -169,15 +171,15 @@ func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response
 		}
 		return res, nil
 	}
-	return nil, errors.New("the peer keeps asking for something else")
+	return nil, errors.New("gave up: the peer keeps challenging the request or raising Min-SE")
 }
 
-// transact sends one request of a dialog that is not yet one and waits. When ctx ends, an
-// INVITE is cancelled.
+// transact sends one request of a dialog that is not established yet and waits for the final
+// response. When ctx ends, it cancels an INVITE.
 func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress func(*Dialog, *Response)) (*Response, error) {
 	answer := make(chan Result, 1)
 	done := func(res Result) {
-		if o.method == "INVITE" && res.Code()/100 == 2 { // what comes behind it is in the dialog
+		if o.method == "INVITE" && res.Code()/100 == 2 { // what follows the 2xx already belongs to the dialog
 			if err := d.established(res.Response); err != nil {
 				res = Result{Err: err}
 			}
@@ -215,8 +217,8 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress fun
 	}
 }
 
-// rings takes a provisional answer: the dialog is an early one from now on (RFC 3261 12.1),
-// and an answer that wants to be acknowledged is (RFC 3262 4).
+// rings handles a provisional response: with a To tag it makes an early dialog (RFC 3261 12.1),
+// and one that requires 100rel gets a PRACK (RFC 3262 4).
 func (d *Dialog) rings(res *Response) {
 	if parseAddress(res.Header("To")).Tag() == "" {
 		return
@@ -239,7 +241,7 @@ func (d *Dialog) rings(res *Response) {
 	}
 }
 
-// unring forgets what provisional answers have opened.
+// unring removes the early dialog that provisional responses created.
 func (d *Dialog) unring() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -253,8 +255,8 @@ func (d *Dialog) unring() {
 	d.ua.remove(d)
 }
 
-// abandon ends a dialog that was accepted when nobody waited for it any more
-// (RFC 3261 15: ACK, then BYE).
+// abandon ends a dialog that the peer accepted after the caller had stopped waiting (RFC 3261
+// 15: ACK, then BYE).
 func (d *Dialog) abandon(late Result) {
 	if late.Code()/100 == 2 {
 		d.bye(ErrLocalBye, func(Result) {})
@@ -263,7 +265,7 @@ func (d *Dialog) abandon(late Result) {
 	d.unring()
 }
 
-// follow takes from an answer what makes a dialog (RFC 3261 12.1.2). Callers hold d.mu.
+// follow takes the dialog state from a response (RFC 3261 12.1.2). Callers hold d.mu.
 func (d *Dialog) follow(res *Response) {
 	d.remote = res.Header("To")
 	d.remoteTag = parseAddress(d.remote).Tag()
@@ -275,7 +277,7 @@ func (d *Dialog) follow(res *Response) {
 	d.allows = res.Header("Allow")
 }
 
-// established turns the accepted INVITE into a dialog (RFC 3261 12.1.2, 13.2.2.4).
+// established turns an accepted INVITE into a dialog (RFC 3261 12.1.2, 13.2.2.4).
 func (d *Dialog) established(res *Response) error {
 	d.mu.Lock()
 	d.follow(res)
@@ -290,7 +292,7 @@ func (d *Dialog) established(res *Response) error {
 	return nil
 }
 
-// confirm sends the ACK of a 2xx and takes its session timer.
+// confirm sends the ACK of a 2xx and adopts its session timer.
 func (d *Dialog) confirm(res *Response) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -310,15 +312,15 @@ func (d *Dialog) confirm(res *Response) {
 	d.schedule()
 }
 
-// Reinvite changes the session (RFC 3261 14.1). done gets the final answer once its ACK is
-// out. When both sides begin at once (491), it is tried again after a while.
+// Reinvite sends a re-INVITE (RFC 3261 14.1). done receives the final response after its ACK
+// was sent. After a 491, when both sides sent one at once, Reinvite tries again, at most twice.
 func (d *Dialog) Reinvite(contentType string, body []byte, done func(Result), headers ...Header) {
 	d.reinvite(contentType, body, done, headers, 3)
 }
 
 func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), headers []Header, tries int) {
 	d.mu.Lock()
-	d.ackWire = nil // a repetition of an older 2xx needs none any more
+	d.ackWire = nil // do not acknowledge repetitions of an older 2xx any more
 	d.inviting = true
 	d.mu.Unlock()
 	d.Send("INVITE", contentType, body, func(res Result) {
@@ -331,7 +333,7 @@ func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), he
 		case code == 491 && tries > 1:
 			wait := 10 * time.Millisecond * time.Duration(rand.IntN(200)) //nolint:gosec // RFC 3261 14.1: any spread will do
 			if d.invitation == nil {
-				wait += 2100 * time.Millisecond // the Call-ID is ours
+				wait += 2100 * time.Millisecond // we own the Call-ID (RFC 3261 14.1)
 			}
 			time.AfterFunc(wait, func() { d.reinvite(contentType, body, done, headers, tries-1) })
 			return
@@ -340,8 +342,8 @@ func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), he
 	}, headers...)
 }
 
-// dial finds or opens a way to a URI. Without a transport parameter, sips: means
-// TLS and sip: the fallback.
+// dial finds or opens a path to a URI. Without a transport parameter, sips: means TLS, and sip:
+// means fallback.
 func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
 	u := ParseURI(uri)
 	host, port, kind := u.Host, u.Port, u.Transport
@@ -349,7 +351,7 @@ func (ua *UA) dial(ctx context.Context, uri, fallback string) (hop, error) {
 		host = u.MAddr
 	}
 	if host == "" {
-		return hop{}, fmt.Errorf("%q names no host to send to", uri)
+		return hop{}, fmt.Errorf("URI %q has no host", uri)
 	}
 	switch {
 	case kind == "DTLS":
@@ -394,7 +396,7 @@ func resolve(ctx context.Context, host string, port int) (netip.AddrPort, error)
 	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
 }
 
-// udpFor finds a socket that reaches an address, or opens one.
+// udpFor returns a socket that can reach an address, opening one if necessary.
 func (ua *UA) udpFor(addr netip.AddrPort) (*udpSocket, error) {
 	ua.mu.Lock()
 	for _, s := range ua.sockets {
@@ -412,7 +414,7 @@ func (ua *UA) udpFor(addr netip.AddrPort) (*udpSocket, error) {
 	return ua.openUDP(net.JoinHostPort(local.String(), "0"))
 }
 
-// localAddress asks the kernel which address it would send from.
+// localAddress returns the source address that the kernel would choose.
 func localAddress(to netip.AddrPort) (netip.Addr, error) {
 	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
@@ -422,21 +424,20 @@ func localAddress(to netip.AddrPort) (netip.Addr, error) {
 	return probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
 }
 
-// dialing is a connection that is being opened, for all who want to send there.
+// dialing is a connection attempt that all senders to one destination share.
 type dialing struct {
-	done chan struct{} // closed when one of the two is there
+	done chan struct{} // closed when conn or err is set
 	conn *streamConn
 	err  error
 }
 
-// maxDialing bounds the connections that are being opened: a peer can make us dial by its Contact.
+// maxDialing bounds concurrent connection attempts: a peer can make us dial with its Contact.
 const maxDialing = 1000
 
-var errDialing = errors.New("too many connections are being opened")
+var errDialing = errors.New("too many connection attempts in progress")
 
-// dialStream finds or opens a connection. For TLS the name to verify is part of
-// what makes a connection reusable. Who waits for a connection to one peer does not wait for
-// another's.
+// dialStream finds or opens a connection. A TLS connection is reused only for the same name to
+// verify. A slow connection attempt does not delay those to other destinations.
 func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, name string) (*streamConn, error) {
 	key := kind + " " + addr.String() + " " + name
 	ua.mu.Lock()
@@ -474,7 +475,7 @@ func (ua *UA) dialStream(ctx context.Context, kind string, addr netip.AddrPort, 
 	}
 }
 
-// open opens a connection, whether or not the first who wanted it still waits for it.
+// open opens a connection. It continues when the sender that started it no longer waits.
 func (ua *UA) open(kind string, addr netip.AddrPort, name, key string) (*streamConn, error) {
 	nc, err := ua.connect(ua.ctx, kind, addr, name)
 	if err != nil {
@@ -487,17 +488,17 @@ func (ua *UA) open(kind string, addr netip.AddrPort, name, key string) (*streamC
 	return c, err
 }
 
-// connect opens a connection; handshakes are done when it returns.
+// connect opens a connection and completes its handshake.
 func (ua *UA) connect(ctx context.Context, kind string, addr netip.AddrPort, name string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	switch {
 	case kind == dtlsKind && ua.cfg.DTLSClient == nil:
-		return nil, errors.New("DTLS is not configured for connections that we open")
+		return nil, errors.New("DTLS is not configured for outgoing connections")
 	case kind == dtlsKind:
 		return ours.DialDTLS(ctx, addr.String(), name, *ua.cfg.DTLSClient)
 	case kind == "TLS" && ua.cfg.TLSClient == nil:
-		return nil, errors.New("TLS is not configured for connections that we open")
+		return nil, errors.New("TLS is not configured for outgoing connections")
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	nc, err := dialer.DialContext(ctx, "tcp", addr.String())
@@ -516,7 +517,7 @@ func (ua *UA) connect(ctx context.Context, kind string, addr netip.AddrPort, nam
 	return t, nil
 }
 
-// via is the Via of a request of ours.
+// via returns the Via value of a request that leaves by h.
 func (ua *UA) via(h hop, branch string) string {
 	var b bytes.Buffer
 	b.WriteString("SIP/2.0/" + h.conn.transport() + " " + ua.sentBy(h) + ";branch=" + branch)
@@ -539,8 +540,8 @@ func (ua *UA) sentBy(h hop) string {
 	return net.JoinHostPort(host, strconv.Itoa(int(local.Port())))
 }
 
-// towards returns the address that packets to a peer leave from, for sockets that
-// are bound to all. It is asked once for each peer.
+// towards returns the local address from which packets to a peer leave, for sockets bound to
+// the unspecified address. It asks the kernel once for each peer.
 func (ua *UA) towards(peer netip.AddrPort) netip.Addr {
 	ua.mu.Lock()
 	ip, known := ua.sources[peer.Addr()]
@@ -561,8 +562,8 @@ func (ua *UA) towards(peer netip.AddrPort) netip.Addr {
 	return ip
 }
 
-// contactURI is where requests in a dialog reach us.
+// contactURI returns the URI at which requests inside a dialog reach us.
 func (ua *UA) contactURI(h hop) string {
-	transport, _, _ := strings.Cut(strings.ToLower(h.conn.transport()), "-") // dtls-udp is dtls
+	transport, _, _ := strings.Cut(strings.ToLower(h.conn.transport()), "-") // dtls-udp becomes dtls
 	return "sip:" + ua.sentBy(h) + ";transport=" + transport
 }

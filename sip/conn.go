@@ -17,8 +17,7 @@ import (
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
-// conn is a socket that messages leave by: a UDP socket, or one TCP or TLS
-// connection.
+// conn is a socket that sends messages: a UDP socket, or one TCP, TLS or DTLS connection.
 type conn interface {
 	send(data []byte, to netip.AddrPort) error
 	transport() string
@@ -29,7 +28,7 @@ type conn interface {
 	close()
 }
 
-// hop is a way to one peer.
+// hop is a path to one peer: a socket and the peer's address.
 type hop struct {
 	conn conn
 	addr netip.AddrPort
@@ -39,8 +38,8 @@ func (h hop) peer() Peer {
 	return Peer{Transport: h.conn.transport(), Addr: h.addr, Local: h.conn.localAddr(), Names: h.conn.names()}
 }
 
-// received adds to a top Via where the request really came from (RFC 3261
-// 18.2.1, RFC 3581 4) and leaves the rest of it as it is.
+// received adds the actual source of the request to its top Via (RFC 3261 18.2.1, RFC 3581 4)
+// and leaves the rest of the header unchanged.
 func (h hop) received(value string) string {
 	first, rest, more := splitQuoted(value, ',')
 	v, ok := parseVia(first)
@@ -66,7 +65,7 @@ func (h hop) received(value string) string {
 	return first
 }
 
-// indexParam finds where a parameter's name stands, behind the first semicolon.
+// indexParam returns the offset of a parameter's name after the first semicolon, or -1.
 func indexParam(s, name string) int {
 	head, rest, more := splitQuoted(s, ';')
 	for at := len(head) + 1; more; {
@@ -81,8 +80,8 @@ func indexParam(s, name string) int {
 	return -1
 }
 
-// answerTo returns where an answer to a request with this top Via goes: back on
-// the connection, on UDP to the port that the Via names or asks for (RFC 3261
+// answerTo returns the address for responses to a request with this top Via: on a connection,
+// the peer; on UDP, the port that the Via names, or the source port with rport (RFC 3261
 // 18.2.2, RFC 3581 4).
 func (h hop) answerTo(value string) netip.AddrPort {
 	if h.conn.reliable() {
@@ -102,11 +101,11 @@ func (h hop) answerTo(value string) netip.AddrPort {
 	return netip.AddrPortFrom(h.addr.Addr(), uint16(port))
 }
 
-// dtlsKind is what DTLS over UDP is called in a Via; in a URI it is transport=dtls.
+// dtlsKind is the transport name of DTLS over UDP in a Via. In a URI it is transport=dtls.
 const dtlsKind = "DTLS-UDP"
 
-// streamConn is one TCP, TLS or DTLS connection, accepted or dialled. One of DTLS keeps the
-// borders of messages, but may lose them, or change their order.
+// streamConn is one TCP, TLS or DTLS connection, accepted or dialled. DTLS preserves message
+// boundaries but can lose or reorder messages.
 type streamConn struct {
 	ua        *UA
 	nc        net.Conn
@@ -114,28 +113,29 @@ type streamConn struct {
 	local     netip.AddrPort
 	remote    netip.AddrPort
 	peerNames []string
-	poolKey   string       // of dialled connections
-	listener  net.Listener // of accepted ones
+	poolKey   string       // of a dialled connection
+	listener  net.Listener // of an accepted connection
 	opened    time.Time
 	entry     *share.Entry
-	spoken    bool         // a whole message has come
+	spoken    bool         // a whole message has arrived
 	standing  atomic.Int32 // of the peer
-	mu        sync.Mutex   // of writing
+	mu        sync.Mutex   // held while writing
 	closed    atomic.Bool
 	dialogs   users
-	// of requests that have come, or gone out, over it; guarded by ua.txMu
+	// Transactions on this connection, guarded by ua.txMu.
 	serverTx map[*serverTx]struct{}
 	clientTx map[*clientTx]struct{}
 }
 
-// users are the dialogs that use a connection. A dialog's lock may be held while it is asked.
+// users is the set of dialogs that use a connection. Its methods may be called while a
+// Dialog.mu is held.
 type users struct {
 	mu   sync.Mutex
 	set  map[*Dialog]struct{}
-	over bool // the connection has gone
+	over bool // the connection is closed
 }
 
-// enter notes that a dialog uses the connection; false when that has gone, and told its dialogs so.
+// enter adds a dialog. It returns false if the connection is closed and end was already called.
 func (u *users) enter(d *Dialog) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -155,14 +155,14 @@ func (u *users) leave(d *Dialog) {
 	delete(u.set, d)
 }
 
-// any reports whether a dialog uses the connection.
+// any reports whether any dialog uses the connection.
 func (u *users) any() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return len(u.set) > 0
 }
 
-// end returns those that used the connection, which has gone.
+// end marks the connection closed and returns the dialogs that used it.
 func (u *users) end() map[*Dialog]struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -171,8 +171,8 @@ func (u *users) end() map[*Dialog]struct{} {
 	return set
 }
 
-// enter takes a place among the connections: strangers give theirs up to others. Over TLS and
-// DTLS nobody is trusted before the handshake: the first datagram of DTLS proves no address.
+// enter reserves an entry in the table of connections. Over TLS and DTLS no peer is trusted
+// before the handshake: the first DTLS datagram does not validate the address.
 func (c *streamConn) enter() (err error) {
 	if c.listener == nil {
 		c.standing.Store(int32(trusted))
@@ -186,7 +186,7 @@ func (c *streamConn) enter() (err error) {
 	return err
 }
 
-// evict closes the connection at once, without a farewell for which it might have to wait.
+// evict closes the connection at once, without a closing handshake that could block.
 func (c *streamConn) evict() {
 	c.ua.stats.EvictedConnections.Add(1)
 	if c.closed.Swap(true) {
@@ -202,17 +202,17 @@ func (c *streamConn) evict() {
 	}
 }
 
-// strange reports whether nothing is known about the peer.
+// strange reports whether the peer is a stranger.
 func (c *streamConn) strange() bool { return standing(c.standing.Load()) == stranger }
 
-// raise notes what is known about the peer by now.
+// raise records a better standing of the peer.
 func (c *streamConn) raise(to standing) {
 	if to > stranger && c.standing.CompareAndSwap(int32(stranger), int32(to)) {
 		c.entry.Raise(share.Class(to))
 	}
 }
 
-// identified notes the names in the peer's verified certificate.
+// identified records the names in the peer's verified certificate.
 func (c *streamConn) identified(names []string) {
 	c.peerNames = names
 	switch {
@@ -229,8 +229,8 @@ func (c *streamConn) localAddr() netip.AddrPort { return c.local }
 func (c *streamConn) dead() bool                { return c.closed.Load() }
 func (c *streamConn) names() []string           { return c.peerNames }
 
-// send writes one whole message. A write that fails or stalls may have torn the
-// message in two: the connection is closed, so that nothing is sent behind it.
+// send writes one whole message. It closes the connection if a write fails or times out, since
+// part of the message may have been sent.
 func (c *streamConn) send(data []byte, _ netip.AddrPort) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -254,14 +254,14 @@ func (c *streamConn) close() {
 
 const (
 	firstTimeout   = 10 * time.Second // for the handshake, and for a stranger's first message
-	partialTimeout = 30 * time.Second // for the rest of a message that has begun
-	idleTimeout    = 10 * time.Minute // of a connection that no dialog uses
+	partialTimeout = 30 * time.Second // for the rest of a partial message
+	idleTimeout    = 10 * time.Minute // of a connection without dialogs
 	idleStranger   = time.Minute
 	maxStrangeHead = 16 << 10 // octets
 )
 
-// deadline is when the next octets must have come; began is when the message that is
-// incomplete began, zero where there is none.
+// deadline returns the read deadline. began is when the current partial message began, or zero
+// if there is none.
 func (c *streamConn) deadline(began time.Time) time.Time {
 	switch {
 	case c.strange() && !c.spoken:
@@ -274,12 +274,11 @@ func (c *streamConn) deadline(began time.Time) time.Time {
 	return time.Now().Add(idleTimeout)
 }
 
-// serve reads messages until the connection ends, and handles them one after the
-// other.
+// serve reads messages and handles them one at a time until the connection closes.
 func (c *streamConn) serve() {
 	defer c.ua.group.Done()
 	defer c.ua.gone(c)
-	if t, ok := c.nc.(*tls.Conn); ok && c.listener != nil { // who dials has made the handshake
+	if t, ok := c.nc.(*tls.Conn); ok && c.listener != nil { // dialled connections have completed it
 		ctx, cancel := context.WithTimeout(c.ua.ctx, firstTimeout)
 		err := t.HandshakeContext(ctx)
 		cancel()
@@ -298,7 +297,7 @@ func (c *streamConn) serve() {
 	}
 	buf := make([]byte, 0, 4096)
 	began := time.Time{} // when the message in buf began
-	whole := 0           // octets that the message in buf has, as far as we know
+	whole := 0           // octets the message in buf needs, as far as known
 	for {
 		if len(buf) == 0 {
 			began = time.Time{}
@@ -318,7 +317,7 @@ func (c *streamConn) serve() {
 			began = time.Now()
 		}
 		buf = buf[:len(buf)+n]
-		if len(buf) < whole { // the head, which has been read, need not be read again for each octet
+		if len(buf) < whole { // do not parse the header section again for each octet
 			continue
 		}
 		rest, missing, ok := c.messages(buf)
@@ -330,14 +329,14 @@ func (c *streamConn) serve() {
 			began = time.Now()
 		}
 		if len(rest) == 0 && cap(buf) > 16<<10 {
-			buf = make([]byte, 0, 4096) // one large message must not cost memory for ever
+			buf = make([]byte, 0, 4096) // do not keep a large buffer after one large message
 			continue
 		}
 		buf = buf[:copy(buf, rest)]
 	}
 }
 
-// serveDTLS reads datagrams until the connection ends.
+// serveDTLS reads datagrams until the connection closes.
 func (c *streamConn) serveDTLS() {
 	if c.listener != nil {
 		ctx, cancel := context.WithTimeout(c.ua.ctx, firstTimeout)
@@ -370,8 +369,8 @@ func (c *streamConn) serveDTLS() {
 	}
 }
 
-// messages handles every whole message in buf and returns what is left, and how many octets are
-// missing at least; false when the stream has lost its borders.
+// messages handles every complete message in buf. It returns the remainder and the least number
+// of octets still missing, or false if the stream cannot be framed any more.
 func (c *streamConn) messages(buf []byte) (rest []byte, missing int, ok bool) {
 	for len(buf) > 0 {
 		skip, n, err := frame(buf)
@@ -398,8 +397,8 @@ func (c *streamConn) messages(buf []byte) (rest []byte, missing int, ok bool) {
 	return buf, 1, true
 }
 
-// headBound is how many octets a head may have whose end has not come: it is searched for again
-// whenever octets come.
+// headBound returns the maximum size of an incomplete header section, in octets. The search for
+// its end restarts with each read.
 func (c *streamConn) headBound() int {
 	if c.strange() {
 		return maxStrangeHead

@@ -13,101 +13,102 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// Why dialogs and requests end.
+// Errors that say why a dialog ended or a request failed.
 var (
-	ErrBye            = errors.New("the peer sent BYE")
-	ErrLocalBye       = errors.New("ended here")
-	ErrExpired        = errors.New("no session refresh in time")
-	ErrNoAck          = errors.New("no ACK")
-	ErrPeerLost       = errors.New("the peer does not know the dialog any more (481)")
+	ErrBye            = errors.New("BYE received")
+	ErrLocalBye       = errors.New("closed locally")
+	ErrExpired        = errors.New("session timer expired")
+	ErrNoAck          = errors.New("no ACK received")
+	ErrPeerLost       = errors.New("peer does not know the dialog (481)")
 	ErrConnectionLost = errors.New("connection lost")
-	ErrOverflow       = errors.New("too many messages waiting for a slow peer")
-	ErrCrowded        = errors.New("strangers have too many dialogs: the oldest gave way")
-	ErrWithheld       = errors.New("the answer is larger than what an unproved address may get")
+	ErrOverflow       = errors.New("peer too slow: send queue full")
+	ErrCrowded        = errors.New("closed to make room: too many dialogs of strangers")
+	ErrWithheld       = errors.New("response too large for an unvalidated address")
 	ErrShutdown       = errors.New("shutting down")
-	ErrUnanswered     = errors.New("no answer")
+	ErrUnanswered     = errors.New("no response in time")
 )
 
-// DialogHandler gets what comes in a dialog.
+// DialogHandler receives what the peer sends in a dialog.
 type DialogHandler interface {
-	// Request is called for each INFO, and for each re-INVITE and UPDATE that
-	// refreshes the session, in the order in which the peer sent them. It must
-	// not block, and must Respond to the request once, then or later.
+	// Request is called for each INFO, for each re-INVITE, for each UPDATE with a body, and for
+	// the methods in [Config].InDialog, in the order the peer sent them. It must not block, and
+	// must call Respond exactly once, during the call or later.
 	Request(d *Dialog, r *Request)
-	// Refresh returns the body of a re-INVITE that refreshes the session, when
-	// refreshing is up to us; none sends UPDATE if the peer allows it.
+	// Refresh returns the body of a re-INVITE that refreshes the session. It is called when we
+	// are the refresher. A nil body means UPDATE, if the peer allows it.
 	Refresh() (contentType string, body []byte)
-	// Ended is called once, last.
+	// Ended is called exactly once, as the last call. reason is one of the errors above.
 	Ended(reason error)
 }
 
-// AckHandler is a DialogHandler that wants to see the ACKs of its answers to INVITEs: they
-// carry the peer's description of the session where ours was the offer (RFC 3264).
+// AckHandler is implemented by a DialogHandler that needs the ACKs of its 2xx responses to
+// INVITE: they carry the SDP answer if we sent the offer (RFC 3264).
 type AckHandler interface {
 	DialogHandler
 	Ack(d *Dialog, r *Request)
 }
 
 const (
-	maxQueue       = 256     // requests waiting to be sent in one dialog
+	maxQueue       = 256     // unsent requests of one dialog
 	maxQueued      = 1 << 20 // octets of their bodies
-	maxOutstanding = 64      // requests sent and not answered in one dialog
-	maxHeld        = 16      // requests waiting for one that was overtaken
-	maxAnswers     = 2       // kept for retransmissions in a dialog of a peer that is not known
+	maxOutstanding = 64      // unanswered requests of one dialog
+	maxHeld        = 16      // requests waiting for an overtaken one
+	maxAnswers     = 2       // responses kept for retransmission to a stranger
 )
 
-// Dialog is one dialog (RFC 3261 12), as either side.
+// Dialog is a SIP dialog (RFC 3261 12) in either role. Its methods are safe for concurrent use.
 type Dialog struct {
 	ua        *UA
 	handler   DialogHandler
 	callID    string
 	localTag  string
 	remoteTag string
-	local     string     // our From, with tag, when we send
-	remote    string     // our To when we send: the peer's From or To as it wrote it
-	peer      netip.Addr // counted against the limit of dialogs for each peer
+	local     string     // From of our requests, with tag
+	remote    string     // To of our requests: the peer's From or To, unchanged
+	peer      netip.Addr // charged for the dialog in the table
 	names     []string   // in the certificate of the peer that opened it
-	user      string     // of our Contact, as text
+	user      string     // user part of our Contact, unescaped
 
-	subscription bool     // opened by SUBSCRIBE: it ends without BYE
-	pinned       bool     // no connection is opened for it
-	invitation   *opening // the INVITE that opened it, nil when we sent it
+	subscription bool     // opened by SUBSCRIBE: ends without BYE
+	pinned       bool     // never dial for it
+	invitation   *opening // the INVITE that opened it; nil if we sent it
 	entry        *share.Entry
 	standing     atomic.Int32 // of the peer
-	credit       *credit      // of the INVITE: while it is limited, nothing is sent on our own
+	credit       *credit      // of the INVITE: while limited, we send no requests
 
 	mu        sync.Mutex
-	target    string // remote target: the peer's Contact
+	target    string // remote target: the URI in the peer's Contact
 	routes    []string
-	hop       hop // where the peer's last request came from
+	hop       hop // path of the peer's last request
 	localSeq  uint32
 	remoteSeq uint32
 	auth      *authorization
 	allows    string // the peer's Allow
-	added     bool   // it is in the table of dialogs
-	inviting  bool   // a re-INVITE of ours is under way
-	prackSeq  string // of the last provisional answer that was acknowledged
+	added     bool   // in the table of dialogs
+	inviting  bool   // a re-INVITE of ours is pending
+	prackSeq  string // RSeq of the last provisional response acknowledged
 	timer     sessionTimer
-	expiry    *time.Timer // refresh or end
-	grace     *time.Timer // after a lost connection
+	expiry    *time.Timer // refreshes or ends the session
+	grace     *time.Timer // after the connection was lost
 	ended     bool
 
-	// Until the ACK of a 2xx of ours, or for repetitions of the ACK we sent.
+	// repeat resends our 2xx until the ACK. ackWire is our ACK, resent for a repeated 2xx.
 	repeat    *time.Timer
 	ackWire   []byte
-	ackNumber uint32 // of its CSeq
+	ackNumber uint32 // CSeq number of ackWire
 
-	// answers are the latest transactions whose answers are kept, while the peer is not known.
+	// answers are the latest transactions that keep their response, while the peer is not
+	// known.
 	answers []*serverTx
 
 	// Sending: in order, one at a time on UDP.
 	queue       []*outgoing
-	busy        bool // UDP: one is waiting for its answer; streams: connecting
+	busy        bool // UDP: a request awaits its response; streams: reconnecting
 	outstanding int
-	mute        int  // requests in a row that were not answered in time, on UDP
-	advised     bool // the log has said what the peer's refusals mean
+	mute        int  // consecutive requests without a response in time, on UDP
+	advised     bool // the advice on 401, 407 and 503 has been logged
 
-	// Receiving: what overtook another on UDP waits for it.
+	// Receiving: UDP requests that overtook another one.
 	held      map[uint32]*Request
 	heldTimer *time.Timer
 }
@@ -117,14 +118,14 @@ type outgoing struct {
 	contentType string
 	body        []byte
 	headers     []Header
-	retried     bool // with credentials
+	retried     bool // resent with credentials
 	done        func(Result)
 }
 
 // CallID returns the dialog's Call-ID.
 func (d *Dialog) CallID() string { return d.callID }
 
-// Peer returns where the dialog's last request came from.
+// Peer returns the source of the dialog's last request.
 func (d *Dialog) Peer() Peer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,10 +138,10 @@ func (d *Dialog) peerAddr() netip.Addr {
 	return d.hop.addr.Addr()
 }
 
-// accept sends the 2xx that opens the dialog, and again until the ACK comes (RFC
-// 3261 13.3.1.4). Whoever has sent the INVITE in a datagram may have written somebody else's
-// address into it, who would get all of these: so a stranger gets the 2xx once, and again
-// when its INVITE comes again. Its ACK, which names our tag, proves the address.
+// accept sends the 2xx that opens the dialog and repeats it until the ACK (RFC 3261 13.3.1.4).
+// The source address of a datagram can be forged, and a victim would receive all repetitions.
+// So a stranger gets the 2xx once, and again each time it repeats its INVITE. An ACK with our
+// tag validates the address.
 func (d *Dialog) accept(r *Request, wire []byte) {
 	tx := r.tx
 	tx.req.Store(nil)
@@ -176,8 +177,9 @@ func (d *Dialog) accept(r *Request, wire []byte) {
 	tx.again(200, wire)
 }
 
-// keep notes a transaction that keeps its answer for retransmissions. The oldest one ends where
-// there are too many, or at once where the dialog has ended: the peer is not known.
+// keep records a transaction that keeps its response for retransmissions to a peer that is not
+// known. It terminates the oldest one if there are too many, and all of them once the dialog
+// has ended.
 func (d *Dialog) keep(tx *serverTx) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -196,8 +198,8 @@ func (d *Dialog) keepNow(tx *serverTx) {
 	}
 }
 
-// dropAnswers ends the oldest n transactions that keep answers; on a goroutine of its own,
-// because that may wait for a peer that takes no answer. Callers hold d.mu.
+// dropAnswers terminates the oldest n kept transactions on a goroutine of its own: Terminate
+// may wait for a peer that does not read. Callers hold d.mu.
 func (d *Dialog) dropAnswers(n int) {
 	oldest := slices.Clone(d.answers[:n])
 	d.answers = slices.Delete(d.answers, 0, n)
@@ -210,15 +212,15 @@ func (d *Dialog) dropAnswers(n int) {
 	}
 }
 
-// Tags returns the tags that name the dialog together with its Call-ID.
+// Tags returns the tags that, with the Call-ID, identify the dialog (RFC 3261 12).
 func (d *Dialog) Tags() (local, remote string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.localTag, d.remoteTag
 }
 
-// acked stops the repetition, and reports whether there was one. Any ACK of the dialog
-// does: there are clients whose ACKs carry the CSeq of another INVITE.
+// acked stops the repetition of the 2xx and reports whether one was running. Any ACK in the
+// dialog counts: the ACKs of some clients carry the CSeq of another INVITE.
 func (d *Dialog) acked() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -234,9 +236,8 @@ func (d *Dialog) stopRepeat() {
 	}
 }
 
-// receive takes a request of the dialog, in the order of CSeq as far as the
-// network kept it. A lower number is no fault: clients start over after a
-// refresh.
+// receive handles a request in the dialog, in CSeq order unless the network lost one. A lower
+// CSeq is accepted: some clients restart their numbering after a refresh.
 func (d *Dialog) receive(r *Request) {
 	if r.Oversized() {
 		r.Respond(Answer{Code: 513})
@@ -271,7 +272,7 @@ func (d *Dialog) receive(r *Request) {
 	d.release()
 }
 
-// release hands on what waited for the request just handled.
+// release handles held requests that directly follow the last one.
 func (d *Dialog) release() {
 	for {
 		d.mu.Lock()
@@ -292,7 +293,7 @@ func (d *Dialog) release() {
 	}
 }
 
-// releaseAll gives up waiting: what was overtaken is lost, or will be late.
+// releaseAll stops waiting for overtaken requests and handles the held ones in CSeq order.
 func (d *Dialog) releaseAll() {
 	for {
 		d.mu.Lock()
@@ -321,7 +322,7 @@ func (d *Dialog) late(r *Request) {
 	d.handle(r)
 }
 
-// heard notes that the peer has heard from us.
+// heard records that the peer received something from us, which validates its address.
 func (d *Dialog) heard() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -336,7 +337,7 @@ func (d *Dialog) heardNow() {
 	}
 }
 
-// moved notes where the peer is now, and that it is there at all.
+// moved records the peer's current path and cancels the grace period. Callers hold d.mu.
 func (d *Dialog) moved(h hop) {
 	if d.grace != nil {
 		d.grace.Stop()
@@ -382,7 +383,7 @@ func (d *Dialog) handle(r *Request) {
 	}
 }
 
-// contact is our Contact towards this peer.
+// contact returns our Contact header towards this peer.
 func (d *Dialog) contact() string {
 	uri := d.ua.contactURI(d.hop)
 	if d.user != "" {
@@ -391,7 +392,7 @@ func (d *Dialog) contact() string {
 	return "<" + uri + ">"
 }
 
-// lost starts the time of grace when the dialog's connection went.
+// lost starts the grace period after the dialog's connection was lost.
 func (d *Dialog) lost(c *streamConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -408,14 +409,14 @@ func (d *Dialog) lostNow() {
 	d.grace = time.AfterFunc(d.ua.cfg.Grace, func() { d.end(ErrConnectionLost) })
 }
 
-// via returns what the peer's last request came over.
+// via returns the socket of the peer's last request.
 func (d *Dialog) via() conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.hop.conn
 }
 
-// Bye ends the dialog and tells the peer.
+// Bye ends the dialog with BYE. The handler's Ended gets [ErrLocalBye].
 func (d *Dialog) Bye() { d.bye(ErrLocalBye, func(Result) {}) }
 
 func (d *Dialog) bye(reason error, done func(Result)) {
@@ -449,19 +450,19 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 	d.end(reason)
 }
 
-// end forgets the dialog and tells the handler.
+// end removes the dialog and calls the handler's Ended.
 func (d *Dialog) end(reason error) {
 	if d.forget(reason) {
-		defer share.Survive(d.ua.log, "the end of a dialog", nil)
+		defer share.Survive(d.ua.log, "closing a dialog", nil)
 		d.handler.Ended(reason)
 	}
 }
 
-// Drop forgets the dialog without a word to the peer or the handler.
+// Drop removes the dialog without sending anything and without calling the handler.
 func (d *Dialog) Drop() { d.forget(ErrLocalBye) }
 
-// forget takes the dialog out of the table; false when it was out already. Nothing of it
-// lives on but transactions.
+// forget removes the dialog from the table and releases its state, except for open
+// transactions. It returns false if the dialog had already ended.
 func (d *Dialog) forget(reason error) bool {
 	d.mu.Lock()
 	if d.ended {

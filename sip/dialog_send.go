@@ -11,14 +11,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// Send sends a request in the dialog, behind all that were sent before. It does
-// not block; done, which may be nil, is called once with what became of it, before
-// what the peer sent behind its answer is looked at: it must not block either. Over
-// TCP and TLS the next request goes out at once, over UDP when this one has its
-// answer, or after a short wait: there are clients that never answer.
+// Send sends a request in the dialog, after all earlier ones. It does not block. done, if not
+// nil, is called exactly once with the outcome, before anything that the peer sent after its
+// response is handled; it must not block. Over TCP and TLS the next request follows at once.
+// Over UDP it waits for the response, at most [Config].EventWait, since some clients never
+// respond.
 func (d *Dialog) Send(method, contentType string, body []byte, done func(Result), headers ...Header) {
 	o := &outgoing{method: method, contentType: contentType, body: body, headers: headers, done: func(res Result) {
-		defer share.Survive(d.ua.log, "what became of a request", nil)
+		defer share.Survive(d.ua.log, "reporting the outcome of a request", nil)
 		if done != nil {
 			done(res)
 		}
@@ -40,7 +40,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 	d.mu.Unlock()
 }
 
-// queued is how many octets of bodies wait to be sent; d.mu is held.
+// queued returns the octets of bodies in the queue. Callers hold d.mu.
 func (d *Dialog) queued() (octets int) {
 	for _, o := range d.queue {
 		octets += len(o.body)
@@ -48,8 +48,8 @@ func (d *Dialog) queued() (octets int) {
 	return octets
 }
 
-// pump sends what can be sent now. The lock is held across the write, so that
-// CSeq rises in the order of the wire. Callers hold d.mu.
+// pump sends queued requests as far as possible. It holds the lock across the write, so that
+// CSeq increases in wire order. Callers hold d.mu.
 func (d *Dialog) pump() {
 	for len(d.queue) > 0 && !d.busy && !d.credit.limited() {
 		if d.hop.conn.dead() && d.pinned {
@@ -72,11 +72,11 @@ func (d *Dialog) pump() {
 	}
 }
 
-// fails tells that a request has not gone out, on a goroutine of its own: d.mu is held.
+// fails reports a failed request on a goroutine of its own, because d.mu is held.
 func (d *Dialog) fails(o *outgoing, err error) {
 	tell := func() { o.done(Result{Err: err}) }
 	if !d.ua.spawn(tell) {
-		go tell() // the user agent has closed, and waits for nobody any more
+		go tell() // the user agent is closed and waits for no more goroutines
 	}
 }
 
@@ -99,7 +99,7 @@ func (d *Dialog) transmit(o *outgoing) {
 		d.busy = true
 		patience := d.ua.cfg.EventWait
 		if d.mute >= 3 {
-			patience = min(patience, 100*time.Millisecond) // this peer never answers
+			patience = min(patience, 100*time.Millisecond) // this peer never responds
 		}
 		wait = time.AfterFunc(patience, func() {
 			d.mu.Lock()
@@ -109,8 +109,8 @@ func (d *Dialog) transmit(o *outgoing) {
 		})
 	}
 	if d.outstanding >= maxOutstanding {
-		// This peer answers nothing: no transaction waits for it any more. A 481
-		// still finds its dialog.
+		// This peer answers nothing: send without a transaction. A late 481 still finds the
+		// dialog.
 		err := d.hop.conn.send(wire, d.hop.addr)
 		if err == nil {
 			err = ErrUnanswered
@@ -139,7 +139,7 @@ func (d *Dialog) transmit(o *outgoing) {
 	}
 }
 
-// answered looks at what an answer means for the dialog, then passes it on.
+// answered applies a response to the dialog, then reports it to the sender.
 func (d *Dialog) answered(o *outgoing, res Result) {
 	code := res.Code()
 	d.mu.Lock()
@@ -161,17 +161,17 @@ func (d *Dialog) answered(o *outgoing, res Result) {
 	}
 	o.done(res)
 	switch {
-	case code == 481 && (o.method != "NOTIFY" || d.subscription): // of a subscription inside, that alone is lost (RFC 5057 5.1)
+	case code == 481 && (o.method != "NOTIFY" || d.subscription): // in a NOTIFY it ends only the subscription (RFC 5057 5.1)
 		d.end(ErrPeerLost)
-	case advised: // said once for each dialog
+	case advised: // log the advice once for each dialog
 	case code == 401 || code == 407:
-		d.ua.log.Warn("the peer asks us to authenticate: it does not list this host as trusted application", "peer", d.Peer().String(), "code", code)
+		d.ua.log.Warn("peer challenges our requests: add this host to its trusted applications", "peer", d.Peer().String(), "code", code)
 	case code == 503:
-		d.ua.log.Warn("the peer throttles our requests: it does not treat this host as server", "peer", d.Peer().String())
+		d.ua.log.Warn("peer throttles our requests: configure this host as a server there", "peer", d.Peer().String())
 	}
 }
 
-// wire writes a request of ours (RFC 3261 12.2.1.1).
+// wire returns a request of ours in wire format (RFC 3261 12.2.1.1). Callers hold d.mu.
 func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
 	var b bytes.Buffer
 	b.Grow(1024 + len(o.body))
@@ -200,8 +200,8 @@ func (d *Dialog) wire(o *outgoing, branch string, number uint32) []byte {
 	return b.Bytes()
 }
 
-// route returns Request-URI and Route headers. A first route without lr is a
-// strict router: it takes the place of the target (RFC 3261 12.2.1.1).
+// route returns the Request-URI and the Route headers. A first route without lr is a strict
+// router and becomes the Request-URI (RFC 3261 12.2.1.1).
 func (d *Dialog) route() (uri string, routes []string) {
 	if len(d.routes) == 0 {
 		return d.target, nil
@@ -213,8 +213,8 @@ func (d *Dialog) route() (uri string, routes []string) {
 	return first, append(append([]string{}, d.routes[1:]...), "<"+d.target+">")
 }
 
-// reconnect opens a way to the peer after its connection is gone: to the first
-// Route, else to its Contact.
+// reconnect opens a path to the peer after its connection was lost: to the first Route,
+// otherwise to its Contact. If that fails, all queued requests fail.
 func (d *Dialog) reconnect() {
 	d.mu.Lock()
 	uri := d.target
@@ -239,7 +239,7 @@ func (d *Dialog) reconnect() {
 	failed := d.queue
 	d.queue = nil
 	d.mu.Unlock()
-	d.ua.log.Info("no way back to the peer", "uri", uri, "err", err)
+	d.ua.log.Info("could not reconnect to peer", "uri", uri, "err", err)
 	for _, o := range failed {
 		o.done(Result{Err: ErrConnectionLost})
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// schedule starts the session timer anew.
+// schedule restarts the session timer. Callers hold d.mu.
 func (d *Dialog) schedule() {
 	if d.expiry != nil {
 		d.expiry.Stop()
@@ -22,13 +22,13 @@ func (d *Dialog) schedule() {
 	case t.ours:
 		d.expiry = time.AfterFunc(t.interval/2, d.refresh)
 	default:
-		// RFC 4028 10: BYE a third of the interval, at most 32 s, before its end.
+		// RFC 4028 10: send BYE min(32 s, interval/3) before the session expires.
 		d.expiry = time.AfterFunc(t.interval-min(32*time.Second, t.interval/3), func() { d.bye(ErrExpired, func(Result) {}) })
 	}
 }
 
-// refreshed handles a re-INVITE or UPDATE: a target refresh and a session refresh
-// (RFC 3261 12.2.2, RFC 4028 9). The body is the handler's.
+// refreshed handles a re-INVITE or UPDATE, which refreshes target and session (RFC 3261 12.2.2,
+// RFC 4028 9), and passes its body to the handler.
 func (d *Dialog) refreshed(r *Request) {
 	timer, refusal := d.ua.negotiate(r, false)
 	if refusal != nil {
@@ -36,7 +36,7 @@ func (d *Dialog) refreshed(r *Request) {
 		return
 	}
 	d.mu.Lock()
-	if d.inviting && r.Method() == "INVITE" { // both at once (RFC 3261 14.2)
+	if d.inviting && r.Method() == "INVITE" { // glare (RFC 3261 14.2)
 		d.mu.Unlock()
 		r.Respond(Answer{Code: 491})
 		return
@@ -57,7 +57,8 @@ func (d *Dialog) refreshed(r *Request) {
 	d.handler.Request(d, r)
 }
 
-// RespondRefresh answers a re-INVITE: a 2xx is repeated until the ACK.
+// RespondRefresh answers a request that may be a re-INVITE. A 2xx to a re-INVITE is repeated
+// until the ACK; everything else goes to [Request.Respond].
 func (d *Dialog) RespondRefresh(r *Request, a Answer) {
 	if r.Method() != "INVITE" || a.Code != 0 && a.Code/100 != 2 || r.tx.answered.Swap(true) {
 		r.Respond(a)
@@ -67,14 +68,14 @@ func (d *Dialog) RespondRefresh(r *Request, a Answer) {
 	d.accept(r, r.response(a, whole))
 }
 
-// refresh renews the session when that is up to us (RFC 4028 7.2), with UPDATE
-// when the handler has no body and the peer takes it.
+// refresh refreshes the session as the refresher (RFC 4028 7.2): with UPDATE if the handler has
+// no body and the peer allows it, otherwise with re-INVITE.
 func (d *Dialog) refresh() {
-	defer share.Survive(d.ua.log, "the refresh of a session", nil)
+	defer share.Survive(d.ua.log, "refreshing a session", nil)
 	contentType, body := d.handler.Refresh()
 	d.mu.Lock()
 	interval := d.timer.interval
-	who := ";refresher=uac" // the refresher is the client of its own request
+	who := ";refresher=uac" // the refresher is the UAC of its own request
 	update := body == nil && strings.Contains(d.allows, "UPDATE")
 	d.mu.Unlock()
 	headers := []Header{{"Supported", "timer"}, {"Session-Expires", strconv.Itoa(int(interval/time.Second)) + who}}
@@ -96,7 +97,7 @@ func (d *Dialog) renewed(res Result) {
 		d.mu.Unlock()
 		return
 	}
-	if res.Code() != 481 { // that ends the dialog anyway
+	if res.Code() != 481 { // a 481 has already ended the dialog
 		d.bye(ErrExpired, func(Result) {})
 	}
 }

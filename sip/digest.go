@@ -22,10 +22,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
-// Digest authenticates requests by RFC 7616 and RFC 8760.
+// Digest authenticates requests (RFC 7616, RFC 8760).
 type Digest struct {
-	// Knows reports whether a request came the way that telephones of a user use who have proved
-	// its password: wrong ones of others do not shut it out. nil: nobody is known.
+	// Knows reports whether a request came by a path on which this user has already proved its
+	// password. Such requests stay accepted while failures of others lock the user. nil: no
+	// path is known.
 	Knows func(username string, r *Request) bool
 
 	realm      string
@@ -36,31 +37,32 @@ type Digest struct {
 	nonces     nonces
 }
 
-// longestUsername is what is looked at, and written into the log.
+// longestUsername bounds what is checked and logged, in octets.
 const longestUsername = 256
 
-// The algorithms of [Digest]. There are peers that know MD5 only, and some of those fail
-// when they are offered another one beside it.
+// Algorithms of [Digest]. Some peers know only MD5, and some of them fail when another
+// algorithm is offered beside it.
 const (
 	SHA256 = "SHA-256"
 	MD5    = "MD5"
 )
 
-// NewDigest makes an authenticator for a realm. lookup tells a user's password; the guard says
-// whose passwords are looked at. The algorithms are offered in their order: the strongest
-// belongs first (RFC 7616 3.7).
+// NewDigest returns an authenticator for a realm. lookup returns a user's password. guard
+// bounds wrong passwords. Challenges list the algorithms in the given order, so put the
+// strongest first (RFC 7616 3.7).
 func NewDigest(realm string, algorithms []string, guard *accounts.Guard, lookup func(username string) (password string, ok bool)) *Digest {
 	d := &Digest{realm: realm, algorithms: algorithms, lookup: lookup, guard: guard, nonces: newNonces()}
 	_, _ = rand.Read(d.key[:])
 	return d
 }
 
-// Seal tells one password of a user from another, and not the password. The zero value is
-// nobody's.
+// Seal identifies one password of a user without revealing it, so that a session can end when
+// the password changes. No user has the zero value.
 type Seal [sha256.Size]byte
 
-// Seal returns that of the user whom a request names, as the password is now. Taken before
-// Check, it is that of the password that Check finds right, or of one before it.
+// Seal returns the seal of the current password of the user in a request's credentials. Call it
+// before Check: then it belongs to the password that Check accepts or to an older one, never to
+// a newer one.
 func (d *Digest) Seal(r *Request) Seal {
 	cred, err := digest.ParseCredentials(r.Header("Authorization"))
 	if err != nil {
@@ -69,7 +71,7 @@ func (d *Digest) Seal(r *Request) Seal {
 	return d.seal(cred.Username)
 }
 
-// Holds reports whether a user has the password of a seal still.
+// Holds reports whether the user's password is still the one with seal s.
 func (d *Digest) Holds(username string, s Seal) bool { return s != Seal{} && d.seal(username) == s }
 
 func (d *Digest) seal(username string) Seal {
@@ -82,13 +84,14 @@ func (d *Digest) seal(username string) Seal {
 	return Seal(mac.Sum(nil))
 }
 
-// ErrChallenged says that credentials are wanted: there are none, or they are for something
-// else than the request, or with a nonce that cannot be used. They prove nothing.
-var ErrChallenged = errors.New("no credentials for the request")
+// ErrChallenged means that the request had no usable credentials: none at all, or for another
+// request, or with an unusable nonce. It does not count as a failed attempt.
+var ErrChallenged = errors.New("no usable credentials in the request")
 
-// Check returns the user who sent a request. Otherwise it answers the request, and returns
-// whom it names and why it is not believed: ErrChallenged, [accounts.ErrWrong], or
-// [accounts.ErrLocked] or [accounts.ErrBusy] if nobody looks at its password.
+// Check authenticates a request and returns its user. If that fails, it sends the response
+// itself (401, 403 or 503) and returns the claimed user with [ErrChallenged],
+// [accounts.ErrWrong], or, if the password was not checked, [accounts.ErrLocked] or
+// [accounts.ErrBusy].
 func (d *Digest) Check(r *Request) (username string, err error) {
 	username, stale, err := d.verify(r)
 	a := Answer{}
@@ -112,15 +115,15 @@ func (d *Digest) Check(r *Request) (username string, err error) {
 	return username, err
 }
 
-// verify finds out who sent a request.
+// verify checks the credentials of a request. stale means that only the nonce is unusable.
 func (d *Digest) verify(r *Request) (username string, stale bool, err error) {
 	cred, err := digest.ParseCredentials(r.Header("Authorization"))
 	if err != nil || len(cred.Username) > longestUsername {
 		return "", false, ErrChallenged
 	}
 	username = cred.Username
-	// Credentials with a nonce that was not given to this address say nothing of anybody, for
-	// whoever sends a datagram can write any address into it. They count nothing.
+	// Ignore credentials whose nonce was not issued to this address: the source address of a
+	// datagram can be forged, so they must count neither for nor against the user.
 	addr := r.hop.addr.Addr()
 	stamp, given := d.given(cred.Nonce, addr.String())
 	if !given {
@@ -144,13 +147,13 @@ func (d *Digest) verify(r *Request) (username string, stale bool, err error) {
 	if !d.nonces.use(username, addr, stamp, cred.Nc) {
 		return username, true, ErrChallenged
 	}
-	if !known { // who is has not answered for others at its address
+	if !known { // a known path must not reset the failures of others at its address
 		d.guard.Succeeded(username, addr)
 	}
 	return username, false, nil
 }
 
-// right reports whether credentials are made with their user's password.
+// right reports whether the credentials match the user's password.
 func (d *Digest) right(cred *digest.Credentials, algorithm, method string) bool {
 	password, known := d.lookup(cred.Username)
 	want, err := digest.Digest(
@@ -170,8 +173,8 @@ func a1(algorithm, username, realm, password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// nonce is when it was made, and a seal of that and of whom it is given to, so that nothing is
-// kept for challenges that nobody answers.
+// nonce returns the issue time with a MAC over time and address, so that unanswered challenges
+// need no memory.
 func (d *Digest) nonce(stamp int64, address string) string {
 	at := strconv.FormatInt(stamp, 36)
 	mac := hmac.New(sha256.New, d.key[:])
@@ -179,14 +182,15 @@ func (d *Digest) nonce(stamp int64, address string) string {
 	return at + "." + hex.EncodeToString(mac.Sum(nil)[:sha256.Size/2])
 }
 
-// given returns when a nonce was made, if it was for this address, and lately.
+// given returns the issue time of a nonce, and whether it was issued to this address and is
+// still valid.
 func (d *Digest) given(nonce, address string) (stamp int64, ok bool) {
 	at, _, _ := strings.Cut(nonce, ".")
 	stamp, err := strconv.ParseInt(at, 36, 64)
 	return stamp, err == nil && d.nonces.young(stamp) && hmac.Equal([]byte(nonce), []byte(d.nonce(stamp, address)))
 }
 
-// authorization answers digest challenges.
+// authorization answers digest challenges to our requests.
 type authorization struct {
 	username, password string
 
@@ -196,8 +200,8 @@ type authorization struct {
 	count int
 }
 
-// challenge takes the best challenge of a 401 or 407 and reports whether trying
-// again makes sense.
+// challenge adopts the first usable challenge of a 401 or 407. It reports whether a retry makes
+// sense.
 func (a *authorization) challenge(res *Response) bool {
 	from, name := "WWW-Authenticate", "Authorization"
 	if res.Code() == 407 {
@@ -211,15 +215,15 @@ func (a *authorization) challenge(res *Response) bool {
 			continue
 		}
 		if a.chal != nil && a.chal.Realm == c.Realm && a.name == name && a.count > 0 && !c.Stale {
-			return false // these credentials were refused
+			return false // the peer refused these credentials
 		}
 		a.chal, a.name, a.count = c, name, 0
-		return true // peers list the algorithm they like best first (RFC 7616 3.7)
+		return true // the peer lists its preferred algorithm first (RFC 7616 3.7)
 	}
 	return false
 }
 
-// header makes the credentials for a request; none before the first challenge.
+// header returns the credentials for a request, or "" before the first challenge.
 func (a *authorization) header(method, uri string, body []byte) (name, value string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

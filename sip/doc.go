@@ -1,11 +1,11 @@
-// Package sip is a SIP user agent (RFC 3261) for dialogs that carry any body: it
-// knows nothing of CSTA. A [UA] listens on UDP, TCP and TLS, answers requests
-// outside dialogs, hands each INVITE to a [Handler] and each request inside a
-// dialog to that dialog's [DialogHandler], in the order in which they came.
+// Package sip is a SIP user agent (RFC 3261) for dialogs with bodies of any type. It knows
+// nothing of CSTA. A [UA] listens on UDP, TCP, TLS and DTLS and answers requests outside
+// dialogs. It passes each INVITE to a [Handler] and each request inside a dialog to that
+// dialog's [DialogHandler], in the order of arrival.
 //
-// sipgo provides the message parser and the transactions with their timers.
-// Listeners, connections, the table of transactions and the dialogs are our own:
-// sipgo's start a goroutine for each message, which loses the order even on one
-// TCP connection, choose connections by address alone, and keep whole messages
-// for 32 seconds (HACKING.md tells more).
+// The module sipgo provides the message parser and the transaction state machines with their
+// timers. Listeners, connections, the transaction table and dialogs are implemented here: sipgo
+// starts a goroutine for each message, which loses the order even on one TCP connection; it
+// selects connections by address alone; and it keeps whole messages for 32 seconds. See
+// HACKING.md.
 package sip

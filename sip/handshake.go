@@ -6,20 +6,19 @@ import (
 	"sync"
 )
 
-// handshakes are the places of TLS handshakes that compute at the same time: those of strangers
-// leave half of the processors to others.
+// handshakes limits concurrent TLS handshake computation to half of the processors.
 type handshakes chan struct{}
 
 func newHandshakes() handshakes { return make(handshakes, max(runtime.GOMAXPROCS(0)/2, 1)) }
 
-// shaking is the connection below a TLS handshake. It has a place among the handshakes between the
-// octets that it reads and writes, and none while it waits for the peer, which may do nothing.
+// shaking is the connection below a TLS handshake. It holds a slot while the handshake
+// computes, between reads and writes, and none while it waits for the peer.
 type shaking struct {
 	net.Conn
 	places handshakes
 
 	mu   sync.Mutex
-	has  bool // a place
+	has  bool // holds a slot
 	done bool
 }
 
@@ -53,7 +52,7 @@ func (s *shaking) proceed() {
 	}
 }
 
-// end gives the place back for good: the handshake is over.
+// end releases the slot for good after the handshake.
 func (s *shaking) end() {
 	s.pause()
 	s.mu.Lock()

@@ -12,25 +12,25 @@ import (
 	gosip "github.com/emiago/sipgo/sip"
 )
 
-// ErrCancelled is why an invitation can no longer be answered.
-var ErrCancelled = errors.New("the caller gave up")
+// ErrCancelled means that the caller cancelled the INVITE, or that it is already answered.
+var ErrCancelled = errors.New("INVITE cancelled or already answered")
 
-// Invitation is an INVITE that asks for a dialog.
+// Invitation is an INVITE that asks for a new dialog.
 type Invitation struct {
 	*Request
 	timer sessionTimer
 
 	mu       sync.Mutex
-	dialog   *Dialog   // once something was said in it
-	reliable *reliable // waits for its PRACK
+	dialog   *Dialog   // set by the first Progress or Accept
+	reliable *reliable // awaiting its PRACK
 	sequence uint32
 }
 
-// opening is what a dialog has of the INVITE that opened it: nothing once Accept has answered,
-// so that a dialog does not keep a large INVITE for as long as it lives.
+// opening refers to the INVITE that opened a dialog. Accept clears it, so that a dialog does
+// not keep a large INVITE alive.
 type opening struct{ invitation atomic.Pointer[Invitation] }
 
-// waiting returns the INVITE until it is accepted.
+// waiting returns the INVITE until it is accepted, then nil.
 func (o *opening) waiting() *Invitation {
 	if o == nil {
 		return nil
@@ -38,14 +38,13 @@ func (o *opening) waiting() *Invitation {
 	return o.invitation.Load()
 }
 
-// errLargeHead is why a peer that is not known gets no dialog: a dialog keeps some headers of
-// its INVITE, and its transaction those that the answer repeats.
-var errLargeHead = errors.New("headers larger than what a peer that is not known may send")
+// errLargeHead refuses a large INVITE of a stranger: a dialog keeps some of its
+// headers, and the transaction those that the response repeats.
+var errLargeHead = errors.New("headers too large for a stranger")
 
-// reliable is a provisional answer that is repeated until the caller has acknowledged it
-// (RFC 3262).
+// reliable is a provisional response that is repeated until its PRACK (RFC 3262).
 type reliable struct {
-	rack  string // what the PRACK says
+	rack  string // RAck value of the expected PRACK
 	timer *time.Timer
 }
 
@@ -55,11 +54,11 @@ func (r *reliable) stop() {
 	}
 }
 
-// OnCancel calls f once when the caller gives up before the invitation is answered. The
-// caller has its 487 then.
+// OnCancel registers f, which is called once if the caller cancels before the final response.
+// The stack has sent the 487 by then.
 func (in *Invitation) OnCancel(f func()) { in.tx.cancelled.Store(&f) }
 
-// open makes the dialog, once: the first handler stays.
+// open returns the dialog, creating it with h on the first call. Callers hold in.mu.
 func (in *Invitation) open(h DialogHandler) (*Dialog, error) {
 	if in.dialog != nil {
 		return in.dialog, nil
@@ -77,7 +76,7 @@ func (in *Invitation) open(h DialogHandler) (*Dialog, error) {
 	return d, nil
 }
 
-// newDialog makes the dialog that a request from outside opens.
+// newDialog returns the dialog that a request from outside opens.
 func (r *Request) newDialog(h DialogHandler) *Dialog {
 	d := &Dialog{
 		ua: r.ua, handler: h, callID: r.Header("Call-ID"), names: r.hop.conn.names(), user: contactUser(r.URI()),
@@ -91,9 +90,9 @@ func (r *Request) newDialog(h DialogHandler) *Dialog {
 	return d
 }
 
-// Progress tells the caller what becomes of the call (180, 183), perhaps with early media.
-// A caller that requires it gets the answer until it has acknowledged it (RFC 3262); while
-// it has not, further ones are not sent.
+// Progress sends a provisional response such as 180 or 183, with SDP for early media if a has a
+// body. If the caller requires 100rel, the response is repeated until its PRACK (RFC 3262), and
+// further ones are omitted until then.
 func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -106,7 +105,7 @@ func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 	}
 	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", in.ua.allow})
 	switch wants := in.lists("Require", "100rel"); {
-	case wants && in.credit.limited(): // it would have to be repeated
+	case wants && in.credit.limited(): // it would need repetition
 		return d, nil
 	case !wants:
 		in.tx.again(a.Code, in.fitting(a))
@@ -140,7 +139,7 @@ func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 	return d, nil
 }
 
-// acknowledged takes a PRACK.
+// acknowledged handles a PRACK.
 func (in *Invitation) acknowledged(r *Request) {
 	in.mu.Lock()
 	matches := in.reliable != nil && strings.Join(strings.Fields(r.Header("RAck")), " ") == in.reliable.rack
@@ -156,13 +155,13 @@ func (in *Invitation) acknowledged(r *Request) {
 	r.Respond(Answer{})
 }
 
-// Reject refuses the dialog.
+// Reject sends a final response and removes the dialog that Progress opened.
 func (in *Invitation) Reject(a Answer) {
 	in.Respond(a)
 	in.forget()
 }
 
-// forget takes back what Progress has opened.
+// forget removes the dialog that Progress opened.
 func (in *Invitation) forget() {
 	in.mu.Lock()
 	d := in.dialog
@@ -174,8 +173,10 @@ func (in *Invitation) forget() {
 	}
 }
 
-// Accept opens the dialog and answers 200 with a's body. The handler gets what comes in
-// the dialog from then on, and Ended once. It fails when the caller has given up.
+// Accept opens the dialog and sends 200 with a's body and headers. From then on h receives the
+// requests in the dialog, and Ended once. It returns [ErrCancelled] if the caller cancelled,
+// and [ErrWithheld] if the response is too large for an unvalidated address. After any error
+// the INVITE is answered or dropped.
 func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	in.mu.Lock()
 	d, err := in.open(h)
@@ -186,7 +187,7 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 		in.Respond(notOpened(err))
 		return nil, err
 	}
-	if in.tx.answered.Swap(true) { // by the dialog, which repeats it until the ACK
+	if in.tx.answered.Swap(true) { // the dialog repeats the 200 until the ACK
 		d.Drop()
 		return nil, ErrCancelled
 	}
@@ -204,7 +205,7 @@ func (in *Invitation) Accept(h DialogHandler, a Answer) (*Dialog, error) {
 	return d, nil
 }
 
-// notOpened is the answer to a request whose dialog is not opened.
+// notOpened returns the response for a dialog that could not be opened.
 func notOpened(err error) Answer {
 	if errors.Is(err, errLargeHead) {
 		return Answer{Code: 513}
@@ -212,8 +213,8 @@ func notOpened(err error) Answer {
 	return noRoom(err)
 }
 
-// Subscribe opens the dialog of a SUBSCRIBE (RFC 6665) and answers it. What comes in the
-// dialog is the handler's, whoever made it ends it by Drop.
+// Subscribe opens the dialog of a SUBSCRIBE (RFC 6665) and sends a as its response. h receives
+// the requests in the dialog. The caller ends it with [Dialog.Drop].
 func (r *Request) Subscribe(h DialogHandler, a Answer) (*Dialog, error) {
 	if r.largeHead() {
 		r.Respond(notOpened(errLargeHead))

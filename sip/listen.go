@@ -14,7 +14,7 @@ import (
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
-// ListenUDP serves a UDP address and returns the one it got.
+// ListenUDP starts to serve a UDP address and returns the bound address.
 func (ua *UA) ListenUDP(address string) (netip.AddrPort, error) {
 	s, err := ua.openUDP(address)
 	if err != nil {
@@ -47,7 +47,7 @@ func (ua *UA) openUDP(address string) (*udpSocket, error) {
 	return s, nil
 }
 
-// drop closes a socket that can no longer be read: requests of ours do not leave by it any more.
+// drop closes a socket that cannot be read any more and stops using it for sending.
 func (ua *UA) drop(s *udpSocket) {
 	ua.mu.Lock()
 	ua.sockets = slices.DeleteFunc(ua.sockets, func(one *udpSocket) bool { return one == s })
@@ -55,8 +55,8 @@ func (ua *UA) drop(s *udpSocket) {
 	s.close()
 }
 
-// ListenTCP serves a TCP address, with TLS where tlsConfig is not nil, and
-// returns the address it got.
+// ListenTCP starts to serve a TCP address, with TLS if tlsConfig is not nil, and returns the
+// bound address.
 func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ua.ctx, "tcp", address)
@@ -66,7 +66,7 @@ func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, 
 	return ua.take(l, tlsConfig)
 }
 
-// ListenDTLS serves DTLS on a UDP address, and returns the one it got.
+// ListenDTLS starts to serve DTLS on a UDP address and returns the bound address.
 func (ua *UA) ListenDTLS(address string, files ours.Files) (netip.AddrPort, error) {
 	l, err := ours.ListenDTLS(address, files)
 	if err != nil {
@@ -75,7 +75,7 @@ func (ua *UA) ListenDTLS(address string, files ours.Files) (netip.AddrPort, erro
 	return ua.take(l, nil)
 }
 
-// take begins to accept the connections of a listener.
+// take starts to accept connections from a listener.
 func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error) {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
@@ -90,11 +90,11 @@ func (ua *UA) take(l net.Listener, tlsConfig *tls.Config) (netip.AddrPort, error
 }
 
 var (
-	errNotAdmitted = errors.New("the address may not connect")
+	errNotAdmitted = errors.New("address not admitted")
 	errTooFast     = errors.New("too many new connections")
 )
 
-// addrPort is an address of TCP or UDP.
+// addrPort returns the address of a TCP or UDP endpoint.
 func addrPort(a net.Addr) netip.AddrPort {
 	switch a := a.(type) {
 	case *net.TCPAddr:
@@ -113,8 +113,8 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 			if ua.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			ua.log.Error("accept failed", "listener", l.Addr().String(), "err", err)
-			select { // out of file descriptors: wait for some to come free
+			ua.log.Error("could not accept connection", "listener", l.Addr().String(), "err", err)
+			select { // out of file descriptors: wait until some are free
 			case <-ua.ctx.Done():
 				return
 			case <-time.After(100 * time.Millisecond):
@@ -140,7 +140,7 @@ func (ua *UA) accept(l net.Listener, tlsConfig *tls.Config) {
 	}
 }
 
-// whyRefused says why a connection is not taken, with the key of the configuration whose bound is
+// whyRefused explains a refused connection and names the configuration key of the limit
 // reached.
 func (ua *UA) whyRefused(err error) string {
 	var key string
@@ -159,8 +159,8 @@ func (ua *UA) whyRefused(err error) string {
 	return why + " (" + ua.cfg.Keys + "." + key + ")"
 }
 
-// pace bounds the rate of new connections of an address that is not trusted. Those of DTLS are not
-// counted: they begin with a datagram whose address may be forged.
+// pace limits the rate of new connections from an address that is not trusted. DTLS does not
+// count: its first datagram may have a forged source address.
 func (ua *UA) pace(nc net.Conn, kind string) error {
 	remote := addrPort(nc.RemoteAddr())
 	if kind == dtlsKind || ua.cfg.Known(Peer{Transport: kind, Addr: remote, Local: addrPort(nc.LocalAddr())}) || ua.newcomers.Allow(remote.Addr(), time.Now()) {
@@ -170,8 +170,9 @@ func (ua *UA) pace(nc net.Conn, kind string) error {
 	return errTooFast
 }
 
-// Unlisten serves an address no longer: dialogs on it end with BYE, and when the peers
-// have answered, or ctx ends, everything on it is closed. transport is udp, tcp, tls or dtls.
+// Unlisten stops serving an address. It sends BYE in the dialogs on it, waits until the peers
+// have answered or ctx ends, then closes every connection accepted there. transport is udp,
+// tcp, tls or dtls.
 func (ua *UA) Unlisten(ctx context.Context, transport string, address netip.AddrPort) {
 	on := map[conn]bool{}
 	ua.mu.Lock()

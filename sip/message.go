@@ -12,31 +12,31 @@ import (
 	gosip "github.com/emiago/sipgo/sip"
 )
 
-// Header is a header field of an answer or request of ours.
+// Header is a header field of a message that we send.
 type Header struct{ Name, Value string }
 
-// Request is a request that a peer sent.
+// Request is a request received from a peer.
 type Request struct {
 	msg   *gosip.Request
 	hop   hop
 	ua    *UA
 	tx    *serverTx
-	size  int    // octets, as it came
-	toTag string // of our answers
+	size  int    // octets as received
+	toTag string // tag in our responses; "" if none
 	extra []Header
 
-	dialog   *Dialog      // that it is in; nil: none
-	standing atomic.Int32 // of its sender
-	credit   *credit      // for answers
+	dialog   *Dialog      // the request's dialog; nil if none
+	standing atomic.Int32 // of the sender
+	credit   *credit      // for responses
 }
 
-// Method returns the method, in capitals as it came.
+// Method returns the method as received.
 func (r *Request) Method() string { return string(r.msg.Method) }
 
 // URI returns the Request-URI.
 func (r *Request) URI() string { return r.msg.Recipient.String() }
 
-// Header returns the first value of a header, "" when it is absent.
+// Header returns the first value of a header, or "" if it is absent.
 func (r *Request) Header(name string) string {
 	if h := r.msg.GetHeader(name); h != nil {
 		return h.Value()
@@ -44,7 +44,7 @@ func (r *Request) Header(name string) string {
 	return ""
 }
 
-// Values returns every line of a header.
+// Values returns the value of each line of a header.
 func (r *Request) Values(name string) []string { return values(r.msg.GetHeaders(name)) }
 
 func values(headers []gosip.Header) []string {
@@ -55,31 +55,29 @@ func values(headers []gosip.Header) []string {
 	return out
 }
 
-// The bounds of a request whose sender is not known.
+// Limits of requests from strangers, in octets.
 const (
-	strangerHead = 4096 // octets before the body
+	strangerHead = 4096 // before the body
 	strangerBody = 4096
 )
 
-// Known reports whether the stack knows the sender: the configuration names it, it has
-// authenticated, or the handler of its dialog vouches for it.
+// Known reports whether the sender is known: the configuration names it, it has authenticated,
+// or [Dialog.Trust] was called for its dialog.
 func (r *Request) Known() bool { return r.known() }
 
-// Oversized reports whether the sender is not known and the request is larger than that permits.
-// Dialogs refuse such requests with 513, and nothing is kept of them.
+// Oversized reports whether the request exceeds the limits for strangers and the sender is one.
+// Dialogs refuse such requests with 513 and keep nothing of them.
 func (r *Request) Oversized() bool {
 	return !r.known() && (len(r.Body()) > strangerBody || r.largeHead())
 }
 
-// largeHead reports whether the sender is not known and the start line and headers are larger
-// than that permits.
+// largeHead reports whether the sender is a stranger and the header section is too large.
 func (r *Request) largeHead() bool { return !r.known() && r.size-len(r.Body()) > strangerHead }
 
-// From returns who the request says it is from. Whether that can be believed is
-// the handler's business.
+// From returns the From header. Whether it can be believed is up to the handler.
 func (r *Request) From() Address { return parseAddress(r.Header("From")) }
 
-// Asserted is the first address of P-Asserted-Identity (RFC 3325 9.1); the zero value
+// Asserted returns the first address of P-Asserted-Identity (RFC 3325 9.1), or the zero value
 // without one.
 func (r *Request) Asserted() Address {
 	first, _, _ := splitQuoted(r.Header("P-Asserted-Identity"), ',')
@@ -89,10 +87,10 @@ func (r *Request) Asserted() Address {
 // To returns the To header.
 func (r *Request) To() Address { return parseAddress(r.Header("To")) }
 
-// Body returns the body, which must not be changed.
+// Body returns the body. Do not modify it.
 func (r *Request) Body() []byte { return r.msg.Body() }
 
-// ContentType returns the media type in small letters, without parameters.
+// ContentType returns the media type in lower case, without parameters.
 func (r *Request) ContentType() string { return mediaType(r.Header("Content-Type")) }
 
 func mediaType(value string) string {
@@ -100,10 +98,10 @@ func mediaType(value string) string {
 	return strings.ToLower(strings.TrimSpace(value))
 }
 
-// Peer returns where the request came from.
+// Peer returns the source of the request.
 func (r *Request) Peer() Peer { return r.hop.peer() }
 
-// lists reports whether a comma separated header lists a token.
+// lists reports whether a comma-separated header contains a token.
 func (r *Request) lists(name, token string) bool {
 	for _, line := range r.Values(name) {
 		for item := range strings.SplitSeq(line, ",") {
@@ -128,7 +126,8 @@ func parseCSeq(value string) (number uint32, method string, ok bool) {
 	return uint32(n), fields[1], err == nil
 }
 
-// valid reports what makes a request unusable (RFC 3261 8.1.1), "" when nothing.
+// valid returns the name of a mandatory header that is missing or malformed (RFC 3261 8.1.1),
+// or "".
 func (r *Request) valid() string {
 	if _, ok := parseVia(r.Header("Via")); !ok {
 		return "Via"
@@ -144,28 +143,28 @@ func (r *Request) valid() string {
 	return ""
 }
 
-// Answer is what to answer to a request. A zero Code means 200.
+// Answer describes a response to send. A zero Code means 200.
 type Answer struct {
 	Code        int
-	Reason      string // "" takes the usual one
+	Reason      string // "" means the default phrase
 	ContentType string
 	Body        []byte
 	Headers     []Header
 }
 
-// brevity is how short an answer is written, for a peer that may not get more.
+// brevity says how much of a response to omit for an unvalidated address.
 type brevity int
 
 const (
 	whole    brevity = iota
-	bare             // without what a peer can do without
-	bodiless         // nor a body
+	bare             // without dispensable headers
+	bodiless         // and without the body
 )
 
-// dispensable are the headers of answers that a peer can do without.
+// dispensable lists response headers that a peer can do without.
 var dispensable = []string{"Allow", "Supported", "Accept", "Allow-Events", "Retry-After"}
 
-// Respond answers the request, once; later calls do nothing.
+// Respond sends the final response. Later calls do nothing.
 func (r *Request) Respond(a Answer) {
 	if !r.Oversized() {
 		r.tx.respond(r, a)
@@ -177,7 +176,7 @@ func (r *Request) Respond(a Answer) {
 	if r.tx.answered.Swap(true) {
 		return
 	}
-	// The answer repeats the large headers: nothing keeps it for retransmissions.
+	// The response repeats the large headers, so it is not kept for retransmissions.
 	if a.Code == 0 {
 		a.Code = 200
 	}
@@ -186,14 +185,14 @@ func (r *Request) Respond(a Answer) {
 	r.once(a)
 }
 
-// tag gives our answers a To tag, where the request has none (RFC 3261 8.2.6.2).
+// tag adds a To tag to our responses if the request has none (RFC 3261 8.2.6.2).
 func (r *Request) tag() {
 	if r.toTag == "" && r.To().Tag() == "" {
 		r.toTag = newTag()
 	}
 }
 
-// once answers without a transaction: nothing repeats the answer.
+// once responds without a transaction: the response is not repeated.
 func (r *Request) once(a Answer) {
 	r.tag()
 	if wire := r.fitting(a); wire != nil && r.credit.spend(len(wire)) {
@@ -201,7 +200,8 @@ func (r *Request) once(a Answer) {
 	}
 }
 
-// fitting writes an answer as long as the peer may get it; nil: it may get none.
+// fitting returns the response, shortened as far as the peer's credit requires, or nil if even
+// the shortest exceeds it.
 func (r *Request) fitting(a Answer) []byte {
 	for how := whole; how <= bodiless; how++ {
 		if wire := r.response(a, how); r.credit.covers(len(wire)) {
@@ -212,8 +212,8 @@ func (r *Request) fitting(a Answer) []byte {
 	return nil
 }
 
-// response writes an answer: Vias, From, To, Call-ID and CSeq as they came
-// (RFC 3261 8.2.6), Record-Route where a dialog needs it (12.1.1).
+// response returns a response in wire format: Via, From, To, Call-ID and CSeq as received (RFC
+// 3261 8.2.6), and Record-Route if a dialog needs it (12.1.1).
 func (r *Request) response(a Answer, how brevity) []byte {
 	var b bytes.Buffer
 	b.Grow(1024)
@@ -238,7 +238,7 @@ func (r *Request) response(a Answer, how brevity) []byte {
 	}
 	line(&b, "From", r.Header("From"))
 	to, extra := r.Header("To"), []Header(nil)
-	if a.Code != 100 { // that one is a timer's, and may go out while the request is looked at
+	if a.Code != 100 { // a timer sends the 100, perhaps while the handler sets extra and toTag
 		extra = r.extra
 		if r.toTag != "" {
 			to += ";tag=" + r.toTag
@@ -284,7 +284,7 @@ var reasons = map[int]string{
 	600: "Busy Everywhere", 603: "Decline",
 }
 
-// Response is an answer that a peer gave.
+// Response is a response received from a peer.
 type Response struct{ msg *gosip.Response }
 
 // Code returns the status code.
@@ -293,7 +293,7 @@ func (r *Response) Code() int { return r.msg.StatusCode }
 // Reason returns the reason phrase.
 func (r *Response) Reason() string { return r.msg.Reason }
 
-// Header returns the first value of a header, "" when it is absent.
+// Header returns the first value of a header, or "" if it is absent.
 func (r *Response) Header(name string) string {
 	if h := r.msg.GetHeader(name); h != nil {
 		return h.Value()
@@ -301,19 +301,19 @@ func (r *Response) Header(name string) string {
 	return ""
 }
 
-// Body returns the body, which must not be changed.
+// Body returns the body. Do not modify it.
 func (r *Response) Body() []byte { return r.msg.Body() }
 
-// ContentType returns the media type in small letters, without parameters.
+// ContentType returns the media type in lower case, without parameters.
 func (r *Response) ContentType() string { return mediaType(r.Header("Content-Type")) }
 
-// Peer says where a message came from.
+// Peer identifies the sender of a message.
 type Peer struct {
-	Transport string // UDP, TCP or TLS
+	Transport string // UDP, TCP, TLS or DTLS-UDP
 	Addr      netip.AddrPort
 	Local     netip.AddrPort
-	// Names has the names in a peer's verified certificate: DNS names, URIs,
-	// then the common name; nil without mutual TLS.
+	// Names lists the names in the peer's verified certificate: DNS names, URIs, then the
+	// common name. It is nil without mutual TLS.
 	Names []string
 }
 
@@ -325,14 +325,14 @@ func newBranch() string { return branchCookie + rand.Text() }
 
 func newTag() string { return rand.Text() }
 
-// Secure reports whether the peer's messages are encrypted on the way.
+// Secure reports whether the transport is encrypted.
 func (p Peer) Secure() bool { return p.Transport == "TLS" || p.Transport == dtlsKind }
 
-// ParseAddress reads the value of a From, To, Contact, Refer-To or the like.
+// ParseAddress parses the value of a From, To, Contact, Refer-To or similar header.
 func ParseAddress(value string) Address { return parseAddress(value) }
 
-// Param returns a parameter of the header.
+// Param returns a header parameter. ok is false if it is absent.
 func (a Address) Param(name string) (value string, ok bool) { return param(a.Params, name) }
 
-// SplitList takes the lines of a header apart that lists values with commas.
+// SplitList splits the lines of a comma-separated header into trimmed values.
 func SplitList(lines []string) []string { return routes(lines) }

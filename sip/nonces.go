@@ -11,48 +11,48 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// nonces remembers which nonces were used, and how often, so that no request is taken twice.
-// Each user has its own memory, and in it each peer that it comes from: who uses very many
-// nonces makes only its own older ones stale. What is kept is bounded by the number of users,
-// for there is nothing of those who have not proved a password.
+// nonces records which nonces were used and how often, so that a request cannot be replayed.
+// Usage is kept for each user and, within it, for each peer: a peer that uses very many nonces
+// makes only its own older ones stale. Memory is bounded by the number of users, since only a
+// correct password creates an entry.
 type nonces struct {
-	start time.Time    // nonces are numbered by the nanoseconds since then, of a clock that nobody sets
-	last  atomic.Int64 // the number of the newest
+	start time.Time    // epoch: a nonce is numbered by the monotonic nanoseconds since then
+	last  atomic.Int64 // number of the newest nonce
 
 	mu    sync.Mutex
 	users map[string]*usage
 	swept int64
 }
 
-// usage is what a user has used. Numbers up to floor may have been used from peers that are
-// not remembered.
+// usage is the nonce usage of one user. Numbers up to floor may have been used by peers that
+// were forgotten.
 type usage struct {
 	floor int64
 	peers map[netip.Prefix]*peerUsage
 }
 
-// peerUsage is what a user has used from one peer: some nonces, in their order, and of those up
-// to floor nobody knows any more.
+// peerUsage is what a user has used from one peer: the latest nonces in order. Numbers up to
+// floor are unknown and not accepted.
 type peerUsage struct {
 	floor int64
 	used  []nonceUse
-	at    int64 // when it was last
+	at    int64 // time of the last use
 }
 
 type nonceUse struct {
 	nonce int64
-	count int // the highest that was seen (nc)
+	count int // highest nc seen
 }
 
 const (
 	nonceLife  = 5 * time.Minute
-	peerNonces = 128 // of one user from one peer
+	peerNonces = 128 // for each user and peer
 	userPeers  = 16
 )
 
 func newNonces() nonces { return nonces{start: time.Now(), users: map[string]*usage{}} }
 
-// next numbers a new nonce.
+// next returns the number of a new nonce.
 func (n *nonces) next() int64 {
 	for {
 		last := n.last.Load()
@@ -63,11 +63,11 @@ func (n *nonces) next() int64 {
 	}
 }
 
-// young reports whether a nonce may be used still.
+// young reports whether a nonce has not expired.
 func (n *nonces) young(nonce int64) bool { return nonce > int64(time.Since(n.start)-nonceLife) }
 
-// use notes that a user has used a nonce for the count-th time, and reports whether it may: not
-// twice, and not if it may have been used before.
+// use records use number count of a nonce by a user. It returns false for a replay, and for a
+// nonce whose record was forgotten.
 func (n *nonces) use(user string, from netip.Addr, nonce int64, count int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -80,7 +80,8 @@ func (n *nonces) use(user string, from netip.Addr, nonce int64, count int) bool 
 	return u.of(share.Of(from)).use(nonce, count, int64(time.Since(n.start)))
 }
 
-// of is what is known of a peer. Where there are too many, the one idle longest is forgotten.
+// of returns the usage from one peer. It forgets the least recently used peer when there are
+// too many.
 func (u *usage) of(peer netip.Prefix) *peerUsage {
 	if p := u.peers[peer]; p != nil {
 		return p
@@ -128,7 +129,7 @@ func (p *peerUsage) use(nonce int64, count int, now int64) bool {
 	return true
 }
 
-// sweep forgets, once in a while, what is too old to be used again. Callers hold n.mu.
+// sweep forgets expired entries, at most once per nonceLife. Callers hold n.mu.
 func (n *nonces) sweep() {
 	old := int64(time.Since(n.start) - nonceLife)
 	if old < n.swept {

@@ -10,7 +10,7 @@ import (
 	gosip "github.com/emiago/sipgo/sip"
 )
 
-// The bounds of a SIP message.
+// Limits of a SIP message.
 const (
 	maxMessage = 65535 // octets
 	maxHeaders = 128   // lines
@@ -20,13 +20,13 @@ var (
 	errIncomplete    = errors.New("incomplete message")
 	errTooLarge      = errors.New("message larger than 65535 octets")
 	errContentLength = errors.New("missing, malformed or contradictory Content-Length")
-	errParserFailed  = errors.New("the parser failed")
+	errParserFailed  = errors.New("parser panicked")
 )
 
-// parser reads headers as they stand: Via, Record-Route, From and To go back to
-// the peer octet by octet. Stock sipgo parses them into parts and loses quoted
-// parameters (branched=FALSE;ms-internal-info="a;b"), blanks and what follows
-// the > of a Record-Route. Only Content-Length is parsed by sipgo, for framing.
+// parser keeps headers as received, because Via, Record-Route, From and To must return to the
+// peer unchanged. The sipgo default parses them into parts and loses quoted parameters
+// (branched=FALSE;ms-internal-info="a;b"), blanks, and what follows the > of a Record-Route.
+// sipgo parses only Content-Length, for framing.
 var parser = gosip.NewParser(gosip.WithHeadersParsers(rawHeaders()))
 
 func rawHeaders() map[string]gosip.HeaderParser {
@@ -38,12 +38,12 @@ func rawHeaders() map[string]gosip.HeaderParser {
 		"k": "Supported", "m": "Contact", "t": "To", "v": "Via", "x": "Session-Expires",
 	} {
 		m[compact] = func(_ []byte, value string) (gosip.Header, error) { return gosip.NewHeader(name, value), nil }
-		m[strings.ToLower(name)] = m[compact] // as which sipgo looks up some of the compact ones
+		m[strings.ToLower(name)] = m[compact] // sipgo looks up some compact forms by their long name
 	}
 	return m
 }
 
-// parse reads one whole message. A panic of the parser is an error like others.
+// parse parses one whole message. It returns a panic of the parser as an error.
 func parse(data []byte) (msg gosip.Message, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,7 +58,7 @@ func parse(data []byte) (msg gosip.Message, err error) {
 		return msg, err
 	}
 	if n := headerCount(msg); n > maxHeaders {
-		return msg, fmt.Errorf("%d header lines, more than %d", n, maxHeaders)
+		return msg, fmt.Errorf("%d header lines; at most %d are allowed", n, maxHeaders)
 	}
 	return msg, nil
 }
@@ -73,10 +73,9 @@ func headerCount(msg gosip.Message) int {
 	return 0
 }
 
-// frame finds the first message in a stream (RFC 3261 18.3): blanks lines before
-// it are skipped, its end is told by Content-Length. It returns errIncomplete
-// when more octets are needed; any other error means that the stream has lost its
-// borders and must be closed.
+// frame finds the first message in a stream (RFC 3261 18.3). It skips leading line ends and
+// relies on Content-Length. It returns errIncomplete if more octets are needed; after any other
+// error the stream cannot be framed and must be closed.
 func frame(data []byte) (skip, length int, err error) {
 	for skip < len(data) && (data[skip] == '\r' || data[skip] == '\n') {
 		skip++
@@ -124,8 +123,7 @@ func contentLength(head []byte) (int, error) {
 	return length, nil
 }
 
-// splitQuoted cuts s at the first sep that stands outside quotes and angle
-// brackets.
+// splitQuoted cuts s at the first sep outside quotes and angle brackets.
 func splitQuoted(s string, sep byte) (before, after string, found bool) {
 	quoted, angle := false, false
 	for i := 0; i < len(s); i++ {
@@ -146,7 +144,7 @@ func splitQuoted(s string, sep byte) (before, after string, found bool) {
 	return s, "", false
 }
 
-// param finds a parameter in ";a=1;b" style text, quote-aware.
+// param returns a parameter of a list such as ";a=1;b", honouring quotes.
 func param(params, name string) (value string, ok bool) {
 	for params != "" {
 		var p string
@@ -159,13 +157,13 @@ func param(params, name string) (value string, ok bool) {
 	return "", false
 }
 
-// Address is the value of a From, To or Contact header.
+// Address is the value of a From, To, Contact or similar header.
 type Address struct {
 	URI    string // without angle brackets
-	Params string // what follows the URI: ";tag=..." without the first semicolon
+	Params string // everything after the URI, such as "tag=...", without the first semicolon
 }
 
-// Tag returns the tag parameter.
+// Tag returns the tag parameter, or "".
 func (a Address) Tag() string {
 	tag, _ := param(a.Params, "tag")
 	return tag
@@ -192,9 +190,9 @@ func splitHostPort(s string) (host string, port int) {
 	return strings.Trim(host, "[]"), port
 }
 
-// via is the top value of the Via headers.
+// via is the topmost Via value.
 type via struct {
-	sentBy string // host:port as written
+	sentBy string // host:port as received
 	params string
 }
 

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Replaces names a dialog that a new one takes the place of (RFC 3891 6.1).
+// Replaces identifies the dialog that a new dialog replaces (RFC 3891 6.1).
 type Replaces struct {
 	CallID string
-	// ToTag is the tag of whoever gets the Replaces, FromTag that of the other side.
+	// ToTag is the tag of the recipient of the Replaces, FromTag that of the other party.
 	ToTag, FromTag string
-	EarlyOnly      bool // only as long as the dialog is an early one
+	EarlyOnly      bool // replace only an early dialog
 }
 
 const (
@@ -18,16 +18,16 @@ const (
 	wordMarks = nameMarks + "()<>:\\\"/[]?{}"
 )
 
-// spells reports whether a text is made of letters, digits and marks (RFC 3261 25.1, token
-// and word).
+// spells reports whether text is not empty and has only letters, digits and marks (RFC 3261
+// 25.1, token and word).
 func spells(text, marks string) bool {
 	return text != "" && strings.IndexFunc(text, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(marks, r)
 	}) < 0
 }
 
-// ParseReplaces reads the value of a header Replaces: a Call-ID, exactly one to-tag, and
-// exactly one from-tag.
+// ParseReplaces parses the value of a Replaces header: a Call-ID with exactly one to-tag and
+// one from-tag.
 func ParseReplaces(value string) (r Replaces, ok bool) {
 	id, params, more := strings.Cut(value, ";")
 	r.CallID = strings.TrimSpace(id)
@@ -62,12 +62,12 @@ func ParseReplaces(value string) (r Replaces, ok bool) {
 	return r, r.ToTag != "" && r.FromTag != ""
 }
 
-// Replaces returns what the request is to take the place of; false when it is nothing.
+// Replaces returns the dialog that the request wants to replace, or false if there is none.
 func (r *Request) Replaces() (Replaces, bool) { return ParseReplaces(r.Header("Replaces")) }
 
-// misreplaces reports whether a request has a Replaces that must be refused: more than one,
-// one that is malformed, beside Join, or in anything but an INVITE for a new dialog (RFC
-// 3891 3, RFC 3911 4). Where we do not support the extension it is a header like others.
+// misreplaces reports whether a Replaces must be refused: several, a malformed one, one with
+// Join, or one in anything but an INVITE outside dialogs (RFC 3891 3, RFC 3911 4). Without
+// support for the extension the header is ignored.
 func (r *Request) misreplaces() bool {
 	values := r.Values("Replaces")
 	if len(values) == 0 || !slices.Contains(r.ua.cfg.Supports, "replaces") {
@@ -77,7 +77,7 @@ func (r *Request) misreplaces() bool {
 	return !ok || len(values) > 1 || r.Method() != "INVITE" || r.To().Tag() != "" || r.Header("Join") != ""
 }
 
-// Dialog returns the dialog that these names fit, nil for none: local is our tag.
+// Dialog returns the dialog with this Call-ID and these tags, or nil. local is our tag.
 func (ua *UA) Dialog(callID, local, remote string) *Dialog {
 	ua.mu.Lock()
 	d := ua.dialogs[local]
@@ -91,8 +91,8 @@ func (ua *UA) Dialog(callID, local, remote string) *Dialog {
 	return d
 }
 
-// Handler returns who gets what comes in the dialog.
+// Handler returns the dialog's handler.
 func (d *Dialog) Handler() DialogHandler { return d.handler }
 
-// Ours reports whether the dialog was opened by a request of ours.
+// Ours reports whether we opened the dialog.
 func (d *Dialog) Ours() bool { return d.invitation == nil && !d.subscription }

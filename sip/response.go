@@ -11,7 +11,7 @@ import (
 type names struct {
 	callID string
 	local  string // our tag, in From
-	remote string // the peer's tag, in To; "" when the request had none: each fork adds its own
+	remote string // the peer's tag, in To; "" if the request had none: each fork adds its own
 	number uint32 // of CSeq
 }
 
@@ -22,10 +22,10 @@ func (n names) fit(r *Response) bool {
 		(n.remote == "" || parseAddress(r.Header("To")).Tag() == n.remote)
 }
 
-// answers reports whether a response that came from one hop may answer a request that went
-// to another (RFC 3261 18.1.2, 18.2.2). On UDP the address decides, whatever the port: peers
-// with several sockets answer from any of them. On a connection it comes back on the same
-// one, or on another one that the same peer has.
+// answers reports whether a response from h may answer a request sent to to (RFC 3261 18.1.2,
+// 18.2.2). On UDP only the address counts, not the port: peers with several sockets respond
+// from any of them. A connection-oriented response arrives on the same connection or on another
+// one of the same peer.
 func (h hop) answers(to hop) bool {
 	if h.conn == to.conn && h.conn.transport() != "UDP" {
 		return true
@@ -33,8 +33,8 @@ func (h hop) answers(to hop) bool {
 	return h.conn.transport() == to.conn.transport() && h.addr.Addr() == to.addr.Addr() && slices.Equal(h.conn.names(), to.conn.names())
 }
 
-// response hands a response to the transaction that waits for it. One that fits neither a
-// transaction nor a dialog changes nothing.
+// response passes a response to its transaction. A response that matches neither a transaction
+// nor a dialog has no effect.
 func (ua *UA) response(m *gosip.Response, from hop) {
 	r := &Response{m}
 	v, ok := parseVia(r.Header("Via"))
@@ -55,12 +55,12 @@ func (ua *UA) response(m *gosip.Response, from hop) {
 		return
 	}
 	if method == "INVITE" && m.StatusCode/100 == 2 {
-		ua.repeatACK(r, from) // sipgo absorbs the repetition of a 2xx; its ACK is ours to repeat
+		ua.repeatACK(r, from) // sipgo absorbs a repeated 2xx; we must repeat its ACK
 	}
 	tx.receive(m)
 }
 
-// late handles a response that no transaction waits for any more.
+// late handles a response without a transaction.
 func (ua *UA) late(r *Response, method string, from hop) {
 	switch {
 	case method == "INVITE" && r.Code()/100 == 2:
@@ -77,22 +77,22 @@ func (ua *UA) late(r *Response, method string, from hop) {
 	}
 }
 
-// stray counts a response that answers nothing of ours. Anybody can send one: it is not
-// worth a line in the log.
+// stray counts a response that matches nothing. It is logged for debugging only, since anyone
+// can send one.
 func (ua *UA) stray(r *Response, from netip.AddrPort) {
 	ua.stats.Stray.Add(1)
 	ua.log.Debug("stray response ignored", "peer", from.String(), "code", r.Code())
 }
 
-// dialogBy finds a dialog by our tag in a response.
+// dialogBy returns the dialog with the From tag of a response, or nil.
 func (ua *UA) dialogBy(r *Response) *Dialog {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	return ua.dialogs[parseAddress(r.Header("From")).Tag()]
 }
 
-// fits reports whether a response comes from the dialog's peer, and names the dialog and a
-// request that we have sent in it.
+// fits reports whether a response comes from the dialog's peer and matches a request sent in
+// the dialog.
 func (d *Dialog) fits(r *Response, from hop) bool {
 	number, _, _ := parseCSeq(r.Header("CSeq"))
 	d.mu.Lock()
@@ -105,8 +105,8 @@ func (d *Dialog) named(number uint32) names {
 	return names{callID: d.callID, local: d.localTag, remote: d.remoteTag, number: number}
 }
 
-// repeatACK answers a repeated 2xx (RFC 3261 13.2.2.4); false when it is of no dialog of
-// ours.
+// repeatACK resends the ACK for a repeated 2xx (RFC 3261 13.2.2.4). It returns false if the 2xx
+// belongs to no dialog of ours.
 func (ua *UA) repeatACK(r *Response, from hop) bool {
 	d := ua.dialogBy(r)
 	if d == nil || !d.fits(r, from) {

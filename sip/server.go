@@ -11,15 +11,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// basic lists what every UA answers with anything but 405.
+// basic lists the methods that every UA supports.
 const basic = "INVITE, ACK, CANCEL, BYE, INFO, UPDATE, OPTIONS"
 
-// request decides what a request is: of a dialog, for a new one, or neither.
+// request dispatches a request: in a dialog, for a new one, or outside of any.
 func (ua *UA) request(r *Request) {
 	ua.stats.Requests.Add(1)
 	if fault := r.valid(); fault != "" {
 		ua.stats.Malformed.Add(1)
-		ua.log.Debug("request refused", "peer", r.hop.addr.String(), "fault", fault)
+		ua.log.Debug("malformed request refused", "peer", r.hop.addr.String(), "fault", fault)
 		ua.refuse(r.msg, r.hop, r.size, 400)
 		return
 	}
@@ -75,7 +75,7 @@ func (ua *UA) request(r *Request) {
 	}
 }
 
-// introduce finds out who sends a request.
+// introduce determines the sender's standing, and the request's dialog.
 func (ua *UA) introduce(r *Request) {
 	s := stranger
 	if r.dialog = ua.dialogOf(r); r.dialog != nil {
@@ -86,18 +86,18 @@ func (ua *UA) introduce(r *Request) {
 		s = ua.standingOf(r.hop)
 	}
 	r.standing.Store(int32(s))
-	if r.dialog == nil { // whoever names our tag has heard from us
+	if r.dialog == nil { // a request with our tag shows that the peer received something from us
 		r.credit = ua.creditFor(r.hop, r.size, s)
 	}
 }
 
-// supported lists the extensions that we have.
+// supported returns the value of the Supported header.
 func (ua *UA) supported() string {
 	return strings.Join(append([]string{"timer"}, ua.cfg.Supports...), ", ")
 }
 
-// unsupported lists the extensions that a request requires and we do not have
-// (RFC 3261 8.2.2.3).
+// unsupported returns the option tags that a request requires and we do not support (RFC 3261
+// 8.2.2.3).
 func (r *Request) unsupported() string {
 	var unknown []string
 	for _, line := range r.Values("Require") {
@@ -110,9 +110,9 @@ func (r *Request) unsupported() string {
 	return strings.Join(unknown, ", ")
 }
 
-// dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag,
-// never by Request-URI: a front end puts its own route there. A stranger's
-// request finds nothing.
+// dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag. It ignores the
+// Request-URI, where a front end puts its own route. It returns nil if the request comes from
+// another peer than the dialog's and that peer is not trusted.
 func (ua *UA) dialogOf(r *Request) *Dialog {
 	tag := r.To().Tag()
 	if tag == "" {
@@ -125,7 +125,7 @@ func (ua *UA) dialogOf(r *Request) *Dialog {
 		return nil
 	}
 	if (d.peerAddr() != r.hop.addr.Addr() || !slices.Equal(d.names, r.hop.conn.names())) && !ua.cfg.Trusts(r.Peer()) {
-		ua.warn("request in a dialog from another address, or under another name, refused", r.hop.addr, "method", r.Method())
+		ua.warn("in-dialog request refused: other address or certificate than the dialog's", r.hop.addr, "method", r.Method())
 		return nil
 	}
 	return d
@@ -148,7 +148,7 @@ func (ua *UA) ack(r *Request) {
 	}
 }
 
-// invite opens a dialog.
+// invite passes an INVITE outside dialogs to the handler.
 func (ua *UA) invite(r *Request) {
 	r.toTag = newTag()
 	if ua.cfg.Handler == nil {
@@ -167,7 +167,8 @@ func (ua *UA) invite(r *Request) {
 	ua.cfg.Handler.Invite(&Invitation{Request: r, timer: timer})
 }
 
-// add takes a dialog into the table: share.ErrPeer and share.ErrFull where there is no place.
+// add enters a dialog into the table. It returns share.ErrPeer or share.ErrFull if there is no
+// room.
 func (ua *UA) add(d *Dialog) error {
 	ua.mu.Lock()
 	if ua.closing {
@@ -190,14 +191,14 @@ func (ua *UA) add(d *Dialog) error {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
 	d.entry = entry
-	if ua.dialogs[d.localTag] != d { // it has ended meanwhile
+	if ua.dialogs[d.localTag] != d { // it ended meanwhile
 		entry.Leave()
 	}
 	return nil
 }
 
-// enter takes the dialog's place. Those that we open are not counted against anybody. One of a
-// known address that is not proved gives way as those of strangers do, until it is acknowledged.
+// enter reserves an entry in the table of dialogs. Dialogs that we open count against no limit.
+// A known address that is not validated yet is treated like a stranger until its ACK.
 func (d *Dialog) enter() (*share.Entry, error) {
 	if d.Ours() {
 		entry, _ := d.ua.dialogShares.EnterTrusted(d.peer)
@@ -213,7 +214,7 @@ func (d *Dialog) enter() (*share.Entry, error) {
 	})
 }
 
-// noRoom is the answer to a request whose dialog has no place.
+// noRoom returns the response for a dialog that does not fit into the table.
 func noRoom(err error) Answer {
 	code := 503
 	if errors.Is(err, share.ErrPeer) {
@@ -229,7 +230,7 @@ func (ua *UA) remove(d *Dialog) {
 	d.entry.Leave()
 }
 
-// routes takes a Record-Route apart without touching its values.
+// routes splits the values of Record-Route lines and leaves them unchanged.
 func routes(lines []string) []string {
 	var set []string
 	for _, l := range lines {
@@ -243,14 +244,15 @@ func routes(lines []string) []string {
 	return set
 }
 
-// sessionTimer is what was agreed about refreshes (RFC 4028).
+// sessionTimer is a negotiated session timer (RFC 4028).
 type sessionTimer struct {
-	interval time.Duration // 0: no refreshes
+	interval time.Duration // 0: no session timer
 	ours     bool          // we are the refresher
-	required bool          // the peer refreshes and knows how
+	required bool          // the peer supports timers and is the refresher
 }
 
-// negotiate reads the session timer of an INVITE or UPDATE that we answer.
+// negotiate reads the session timer of a received INVITE or UPDATE. The Answer, if not nil,
+// refuses the request.
 func (ua *UA) negotiate(r *Request, initial bool) (sessionTimer, *Answer) {
 	knows := r.lists("Supported", "timer") || r.lists("Require", "timer")
 	minSE := ua.cfg.MinSE
@@ -282,14 +284,14 @@ func (ua *UA) negotiate(r *Request, initial bool) (sessionTimer, *Answer) {
 			return sessionTimer{}, nil
 		}
 		if r.Header("Session-Expires") == "" {
-			return sessionTimer{}, nil // a peer that never refreshes: MaxSession bounds it
+			return sessionTimer{}, nil // the peer never refreshes: MaxSession bounds the dialog
 		}
 		refresher = "uas"
 	}
 	return sessionTimer{interval: interval, ours: refresher == "uas", required: knows && refresher == "uac"}, nil
 }
 
-// headers writes the timer into an answer (RFC 4028 9).
+// headers returns the timer headers of a response (RFC 4028 9).
 func (t sessionTimer) headers() []Header {
 	h := []Header{{"Supported", "timer"}}
 	if t.interval == 0 {

@@ -73,7 +73,7 @@ func (d *Dialog) waitsForACK() bool {
 	return d.repeat != nil
 }
 
-// A dialog of a peer that is not known keeps few answers, and none when it has ended.
+// A dialog of a stranger keeps few answers, and none when it has ended.
 func TestKeptAnswers(t *testing.T) {
 	ua, rec, addr := serve(t, "UDP", nil)
 	p := dialRaw(t, "UDP", addr)

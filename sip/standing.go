@@ -9,17 +9,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// standing says what we know about a peer, and so what it may take: in tables that are full,
-// strangers give way to peers that are known.
+// standing is how far a peer has been identified. When a table is full, entries of strangers
+// are evicted first.
 type standing int32
 
 const (
 	stranger standing = iota
-	known             // the peer has authenticated, or its dialog's handler vouches for it
-	trusted           // the configuration names it
+	known             // authenticated, or vouched for by its dialog's handler
+	trusted           // named by the configuration
 )
 
-// standingOf returns what we know about whoever is at the end of a hop.
+// standingOf returns the standing of the peer at the end of a hop.
 func (ua *UA) standingOf(h hop) standing {
 	if c, ok := h.conn.(*streamConn); ok {
 		return standing(c.standing.Load())
@@ -33,7 +33,7 @@ func (ua *UA) standingOf(h hop) standing {
 	return stranger
 }
 
-// meet notes that the peer at the end of a hop has shown who it is.
+// meet records that the peer at the end of a hop has identified itself.
 func (ua *UA) meet(h hop) {
 	if c, ok := h.conn.(*streamConn); ok {
 		c.raise(known)
@@ -42,7 +42,7 @@ func (ua *UA) meet(h hop) {
 	ua.met.meet(h.addr, time.Now())
 }
 
-// authenticated notes that whoever sent the request has shown who it is.
+// authenticated records that the sender of the request has identified itself.
 func (r *Request) authenticated() {
 	r.standing.CompareAndSwap(int32(stranger), int32(known))
 	r.credit.lift()
@@ -50,11 +50,11 @@ func (r *Request) authenticated() {
 	r.ua.meet(r.hop)
 }
 
-// known reports whether we know who sent the request.
+// known reports whether the sender is known or trusted.
 func (r *Request) known() bool { return standing(r.standing.Load()) >= known }
 
-// Trust tells the stack that the handler knows by now who the peer is: the dialog, what comes
-// in it and the connection that it uses do not give way to strangers any more.
+// Trust records that the handler has identified the peer. From then on strangers cannot evict
+// the dialog, its transactions, or its connection.
 func (d *Dialog) Trust() {
 	if !d.standing.CompareAndSwap(int32(stranger), int32(known)) {
 		return
@@ -68,13 +68,13 @@ func (d *Dialog) Trust() {
 	d.ua.meet(h)
 }
 
-// strange reports whether a request comes from nobody that we know, and is in no dialog.
+// strange reports whether the request comes from a stranger and is outside dialogs.
 func (r *Request) strange() bool { return !r.known() && r.dialog == nil }
 
-// fleeting reports whether nothing is kept of a request outside dialogs once it is answered with a
-// code. The answer, which may go to an address that is forged, is not repeated on our own; a peer
-// that repeats the request gets it again. That holds for all that strangers send, and for what
-// does no harm when it is handled twice.
+// fleeting reports whether nothing of a request outside dialogs is kept after a response with
+// this code. The source address may be forged, so we do not repeat the response; a peer that
+// repeats the request gets another one. This covers every request of a stranger, and requests
+// that may safely be handled twice.
 func (r *Request) fleeting(code int) bool {
 	if r.dialog != nil || r.Method() == "INVITE" {
 		return r.strange()
@@ -82,8 +82,8 @@ func (r *Request) fleeting(code int) bool {
 	return !r.known() || r.Method() == "OPTIONS" || code >= 300
 }
 
-// show notes that the peer has named our tag, and so gets what is sent to its address. From now
-// on the dialog of a known peer does not give way, and nothing bounds what goes there.
+// show records that the peer knows our tag and so receives what we send to its address. From
+// then on the address is validated, and the dialog of a known peer is not evicted.
 func (d *Dialog) show() {
 	s := standing(d.standing.Load())
 	if s < known || !d.credit.bounded() {
@@ -96,8 +96,8 @@ func (d *Dialog) show() {
 	d.entry.Raise(share.Class(s))
 }
 
-// acquaintances are the UDP addresses of peers that have shown who they are not long ago: an
-// address with its port, since a site may have one address, and not all who use it are known.
+// acquaintances are the UDP addresses of peers that identified themselves recently, with their
+// ports: a site behind one address may also have users who did not.
 type acquaintances struct {
 	table *share.Table
 
@@ -156,10 +156,10 @@ func (m *acquaintances) knows(addr netip.AddrPort, now time.Time) bool {
 	return a != nil && now.Before(a.until)
 }
 
-// credit is what may still be sent to an address from which nothing of ours has come back:
-// whoever has written that address into a datagram may be somebody else, so it gets no more
-// than three times what came (the factor is that of RFC 9000 8.1), or ten times where we know the
-// address: that is enough to repeat an answer, and one BYE goes out beside. nil has no bound.
+// credit limits how many octets may be sent to an address that has not been validated: a forged
+// source address gets at most three times what was received (the factor of RFC 9000 8.1), or
+// ten times if the address is known, which is enough to repeat a response and send one BYE. A
+// nil credit has no limit.
 type credit struct {
 	factor int64
 	octets atomic.Int64
@@ -171,9 +171,9 @@ const (
 	knownCreditFactor = 10
 )
 
-// creditFor returns the credit for a message that came over a hop.
+// creditFor returns the credit for responses to a message of size octets.
 func (ua *UA) creditFor(h hop, size int, s standing) *credit {
-	if h.conn.transport() != "UDP" { // a connection shows that its peer is there, DTLS by its cookie
+	if h.conn.transport() != "UDP" { // a connection validates the address; DTLS does it with its cookie
 		return nil
 	}
 	c := &credit{factor: creditFactor}
@@ -184,24 +184,24 @@ func (ua *UA) creditFor(h hop, size int, s standing) *credit {
 	return c
 }
 
-// bounded reports whether the address is still unproved.
+// bounded reports whether the address is not validated yet.
 func (c *credit) bounded() bool { return c != nil && !c.lifted.Load() }
 
-// limited reports whether the address is still unproved, and a stranger's: it gets nothing but
-// one answer for each request.
+// limited reports whether the address is not validated yet and a stranger's: it gets one
+// response for each request and nothing else.
 func (c *credit) limited() bool { return c.bounded() && c.factor == creditFactor }
 
-// earn counts octets that have come.
+// earn adds credit for received octets.
 func (c *credit) earn(received int) {
 	if c != nil {
 		c.octets.Add(c.factor * int64(received))
 	}
 }
 
-// covers reports whether so many octets may be sent.
+// covers reports whether n octets may be sent.
 func (c *credit) covers(n int) bool { return !c.bounded() || c.octets.Load() >= int64(n) }
 
-// spend takes octets off; false: they must not be sent.
+// spend deducts n octets. It returns false if they must not be sent.
 func (c *credit) spend(n int) bool {
 	if !c.bounded() || c.octets.Add(-int64(n)) >= 0 {
 		return true
@@ -210,14 +210,14 @@ func (c *credit) spend(n int) bool {
 	return false
 }
 
-// lift ends the bound: the peer is there.
+// lift removes the limit: the address is validated.
 func (c *credit) lift() {
 	if c != nil {
 		c.lifted.Store(true)
 	}
 }
 
-// strange is a kind of thing that strangers can cause, and a peer that did.
+// strange is a kind of log line that strangers can cause, with the peer that caused it.
 type strange struct {
 	what string
 	peer netip.Prefix
@@ -225,19 +225,19 @@ type strange struct {
 
 const (
 	hushPeer = 10 * time.Second       // between equal lines about one peer
-	hushAll  = 100 * time.Millisecond // and about all
+	hushAll  = 100 * time.Millisecond // between equal lines about all peers
 )
 
-// warn says in the log what strangers can cause as often as they like: not for each time, or
-// they fill the disk.
+// warn logs something that strangers can cause at will, at a limited rate so that they cannot
+// fill the disk.
 func (ua *UA) warn(what string, peer netip.AddrPort, args ...any) {
 	now := time.Now()
-	tell, untold := ua.hush.Tell(strange{what, share.Of(peer.Addr())}, now)
+	tell, suppressed := ua.hush.Allow(strange{what, share.Of(peer.Addr())}, now)
 	if !tell {
 		return
 	}
-	tell, others := ua.hushAll.Tell(what, now)
+	tell, others := ua.hushAll.Allow(what, now)
 	if tell {
-		ua.log.Warn(what, append([]any{"peer", peer.String(), "untold", untold + others}, args...)...)
+		ua.log.Warn(what, append([]any{"peer", peer.String(), "suppressed", suppressed + others}, args...)...)
 	}
 }

@@ -478,10 +478,10 @@ func TestWhyRefused(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"sip", share.ErrPeer, "too many connections: the peer has its share already (sip.max-connections-per-peer)"},
+		{"sip", share.ErrPeer, "too many connections: the peer has reached its limit (sip.max-connections-per-peer)"},
 		{"sip", share.ErrFull, "too many connections: the table is full (sip.max-connections)"},
 		{"", share.ErrFull, "too many connections: the table is full"},
-		{"sip", errNotAdmitted, "the address may not connect"},
+		{"sip", errNotAdmitted, "address not admitted"},
 	} {
 		if got := (&UA{cfg: Config{Keys: c.keys}}).whyRefused(c.err); got != c.want {
 			t.Errorf("%v of %q: %s", c.err, c.keys, got)

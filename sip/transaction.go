@@ -15,29 +15,28 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// quiet is sipgo's logger: what is worth saying is said here, once.
+// quiet silences sipgo: this package logs what matters.
 var quiet = slog.New(slog.DiscardHandler)
 
-// serverTx is a request being answered (RFC 3261 17.2). sipgo's transaction has
-// the states and timers; what it keeps of the messages are empty shells, and the
-// octets of the last answer.
+// serverTx is a server transaction (RFC 3261 17.2). sipgo's transaction provides states and
+// timers. It stores empty shells instead of messages, and the octets of the last response.
 type serverTx struct {
 	*gosip.ServerTx
 	ua       *UA
 	key      string
 	hop      hop
-	to       hop // where answers go
+	to       hop // where responses go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
 	entry    *share.Entry // guarded by ua.txMu
 	credit   *credit
-	accepted atomic.Pointer[[]byte] // the 2xx that goes out again when the INVITE comes again
-	// cancelled is told when the client gives up.
+	accepted atomic.Pointer[[]byte] // the 2xx to resend when the INVITE is repeated
+	// cancelled is called when the client cancels.
 	cancelled atomic.Pointer[func()]
 }
 
-// shells has what transactions keep instead of the request: method and transport
-// are all that sipgo's states look at.
+// shells holds the placeholders that transactions keep instead of requests: sipgo's state
+// machines look only at method and transport.
 var shells = func() map[string]*gosip.Request {
 	m := map[string]*gosip.Request{}
 	for method := range strings.SplitSeq(basic, ", ") {
@@ -51,14 +50,14 @@ var shells = func() map[string]*gosip.Request {
 func newShell(method, transport string) *gosip.Request {
 	r := &gosip.Request{Method: gosip.RequestMethod(method)}
 	r.SetTransport(transport)
-	// sipgo makes the ACK of a refused INVITE from it, and needs the header for
-	// that; what goes out is our own (ackRefused).
+	// sipgo builds the ACK of a refused INVITE from this header. What we send is our own (see
+	// repeated).
 	r.AppendHeader(&gosip.CSeqHeader{SeqNo: 1, MethodName: gosip.RequestMethod(method)})
 	return r
 }
 
-// timers is the transport whose timers a transaction has: sipgo knows of UDP alone that
-// messages get lost.
+// timers returns the transport whose timers apply: sipgo retransmits only over UDP, and DTLS
+// needs it, too.
 func timers(c conn) string {
 	if !c.reliable() {
 		return "UDP"
@@ -73,11 +72,10 @@ func shell(method, transport string) *gosip.Request {
 	return newShell(method, transport)
 }
 
-// serverKey names a server transaction. With an RFC 3261 branch that is branch,
-// sent-by and method (17.2.3) from one address, else everything that tells two
-// requests apart: clients of the Lync family send no branch, start their CSeq
-// over, and share Call-ID and From tag with other users who signed in at the same
-// second.
+// serverKey returns the key of a server transaction. With an RFC 3261 branch it is branch,
+// sent-by and method (17.2.3) with the source address, otherwise everything that distinguishes
+// two requests: clients of the Lync family send no branch, restart their CSeq, and share
+// Call-ID and From tag with other users who signed in in the same second.
 func serverKey(r *Request, method string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)
@@ -88,8 +86,8 @@ func serverKey(r *Request, method string) string {
 	return fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s|%s", r.hop.peer(), method, r.Header("Call-ID"), r.Header("From"), number, r.To().Tag(), r.URI(), value)
 }
 
-// begin opens the transaction of a request; false when the request was a
-// retransmission or there is no room.
+// begin opens the transaction of a request. It returns false if the request was a
+// retransmission or the table is full.
 func (ua *UA) begin(r *Request) bool {
 	key := serverKey(r, r.Method())
 	ua.txMu.Lock()
@@ -114,7 +112,7 @@ func (ua *UA) begin(r *Request) bool {
 	ua.txMu.Lock()
 	tx.entry = entry
 	first = ua.serverTx[key]
-	if first == nil && !tx.answered.Load() { // it is evicted already where it is answered
+	if first == nil && !tx.answered.Load() { // answered here means already evicted
 		ua.serverTx[key] = tx
 		if c, ok := tx.hop.conn.(*streamConn); ok {
 			if c.serverTx == nil {
@@ -124,7 +122,7 @@ func (ua *UA) begin(r *Request) bool {
 		}
 	}
 	ua.txMu.Unlock()
-	if first != nil { // it came by another socket in the same moment
+	if first != nil { // another socket received it at the same moment
 		entry.Leave()
 		first.receiveAgain(r)
 		return false
@@ -133,9 +131,9 @@ func (ua *UA) begin(r *Request) bool {
 	return true
 }
 
-// enter takes a place among the transactions. What is in a dialog of a peer that is known, or
-// comes from one, does not give way to strangers. Anybody can write a trusted address into a
-// datagram: over UDP a trusted peer is no more than known, except in a dialog.
+// enter reserves an entry in the table of transactions. Strangers cannot evict the transactions
+// of known peers, or those in their dialogs. A datagram's source address can be forged, so over
+// UDP and outside dialogs a trusted peer counts as known only.
 func (t *serverTx) enter(r *Request) (*share.Entry, error) {
 	s := standing(r.standing.Load())
 	if s == trusted {
@@ -147,14 +145,14 @@ func (t *serverTx) enter(r *Request) (*share.Entry, error) {
 	return t.ua.transactionShares.EnterAs(r.hop.addr.Addr(), share.Class(s), func(error) { t.evict() })
 }
 
-// evict ends a transaction that gives way: its answer, if there is none yet, will go nowhere.
+// evict terminates a transaction to make room. If it was not answered, it never will be.
 func (t *serverTx) evict() {
 	t.answered.Store(true)
 	t.ua.stats.EvictedTransactions.Add(1)
-	t.ua.spawn(t.Terminate) // which may have to wait for a peer that takes no answer
+	t.ua.spawn(t.Terminate) // may wait for a peer that does not read
 }
 
-// forget takes the transaction out of the table.
+// forget removes the transaction from the table.
 func (t *serverTx) forget(string, error) {
 	t.ua.txMu.Lock()
 	if t.ua.serverTx[t.key] == t {
@@ -168,7 +166,7 @@ func (t *serverTx) forget(string, error) {
 	entry.Leave()
 }
 
-// receiveAgain takes a retransmission.
+// receiveAgain handles a retransmission.
 func (t *serverTx) receiveAgain(r *Request) {
 	t.ua.stats.Retransmissions.Add(1)
 	t.credit.earn(r.size)
@@ -186,7 +184,7 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	if t.answered.Swap(true) {
 		return
 	}
-	t.req.Store(nil) // only the answer is kept for retransmissions
+	t.req.Store(nil) // keep only the response for retransmissions
 	if r.fleeting(a.Code) {
 		t.Terminate()
 		r.once(a)
@@ -199,21 +197,20 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	}
 }
 
-// again hands an answer to the transaction: the first time, and for each
-// repetition of a 2xx to INVITE.
+// again passes a response to the transaction: once, and for each repetition of a 2xx to INVITE.
 func (t *serverTx) again(code int, wire []byte) {
-	if wire == nil { // the peer may not get it
+	if wire == nil { // the peer's credit does not cover it
 		return
 	}
 	res := &gosip.Response{StatusCode: code}
-	res.SetBody(bytes.Clone(wire)) // without the room it was written in
+	res.SetBody(bytes.Clone(wire)) // without its spare capacity
 	if err := t.Respond(res); err != nil {
-		t.ua.log.Debug("answer not sent", "peer", t.to.addr.String(), "err", err)
+		t.ua.log.Debug("could not send response", "peer", t.to.addr.String(), "err", err)
 	}
 }
 
-// WriteMsg implements gosip.Connection: it sends the octets that a shell carries,
-// or, for what sipgo answers by itself (100, 487), those it should have.
+// WriteMsg implements gosip.Connection. It sends the octets that a shell carries. For responses
+// that sipgo generates (100, 487) it builds them.
 func (t *serverTx) WriteMsg(m gosip.Message) error {
 	wire := m.Body()
 	if len(wire) == 0 {
@@ -224,7 +221,7 @@ func (t *serverTx) WriteMsg(m gosip.Message) error {
 		code := m.(*gosip.Response).StatusCode
 		if code != 100 {
 			r.tag()
-		} else if t.credit.limited() { // what may be sent is for the final answer
+		} else if t.credit.limited() { // save the credit for the final response
 			return nil
 		}
 		wire = r.response(Answer{Code: code}, whole)
@@ -236,7 +233,7 @@ func (t *serverTx) WriteMsg(m gosip.Message) error {
 	return t.to.conn.send(wire, t.to.addr)
 }
 
-// The rest of gosip.Connection: the connection's life is not the transaction's.
+// The rest of gosip.Connection: the transaction does not own the connection.
 
 func (t *serverTx) LocalAddr() net.Addr    { return net.TCPAddrFromAddrPort(t.hop.conn.localAddr()) }
 func (t *serverTx) Ref(int) int            { return 1 }
@@ -267,14 +264,13 @@ func (ua *UA) cancel(r *Request) {
 	}
 }
 
-// Result is what became of a request that we sent.
+// Result is the outcome of a request of ours. Exactly one field is set.
 type Result struct {
-	Response *Response // nil when there is none
-	Err      error     // why there is none: ErrUnanswered, or the connection's fault
+	Response *Response // the final response
+	Err      error     // why there is none: ErrUnanswered, or a connection error
 }
 
-// Code returns the status code; 408 when there is no answer, as if a proxy had
-// said so.
+// Code returns the status code, or 408 without a response, as if a proxy had timed out.
 func (r Result) Code() int {
 	if r.Response == nil {
 		return 408
@@ -282,7 +278,7 @@ func (r Result) Code() int {
 	return r.Response.Code()
 }
 
-// clientTx is a request of ours waiting for its answer (RFC 3261 17.1).
+// clientTx is a client transaction (RFC 3261 17.1).
 type clientTx struct {
 	*gosip.ClientTx
 	ua     *UA
@@ -292,29 +288,30 @@ type clientTx struct {
 	names  names
 	wire   []byte
 	last   atomic.Pointer[gosip.Response]
-	// progress gets provisional answers beyond 100; nil: nobody wants them.
+	// progress receives provisional responses above 100; nil discards them.
 	progress func(*Response)
 	done     func(Result)
 
 	telling sync.Mutex  // held while progress or done is called
-	told    atomic.Bool // done was called, or start has failed
+	told    atomic.Bool // done was called, or start failed
 
 	mu        sync.Mutex
-	provoked  bool         // there was a provisional answer
-	unwanted  bool         // the request is to be cancelled
-	reason    CancelReason // and why
-	cancelled bool         // it was
+	provoked  bool         // a provisional response arrived
+	unwanted  bool         // the caller wants to cancel
+	reason    CancelReason // for the Reason header of the CANCEL
+	cancelled bool         // the CANCEL was sent
 }
 
-// send starts a client transaction. done is called exactly once: with an answer on the goroutine
-// that read it, before anything that the peer sent behind it is looked at. So it must not block.
+// send starts a client transaction. done is called exactly once: for a response on the
+// goroutine that read it, before anything the peer sent after it is handled. So it must not
+// block.
 func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
 	_, err := ua.start(method, branch, wire, h, n, nil, done)
 	return err
 }
 
-// sendOnce is send to an address that has not shown that it gets what we send: the request is not
-// repeated, and its answer not waited for.
+// sendOnce replaces send for an address that is not validated: it neither repeats the request
+// nor waits for the response.
 func sendOnce(_, _ string, wire []byte, h hop, _ names, _ func(Result)) error {
 	if err := h.conn.send(wire, h.addr); err != nil {
 		return err
@@ -349,15 +346,14 @@ func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress
 	}
 	if err != nil {
 		tx.Terminate()
-		if !tx.told.Swap(true) { // else it is answered already
+		if !tx.told.Swap(true) { // otherwise the response arrived first
 			return nil, err
 		}
 	}
 	return tx, nil
 }
 
-// cancel takes an INVITE back: at once, or when the peer has said that it got it (RFC 3261
-// 9.1).
+// cancel cancels an INVITE: at once, or after the first provisional response (RFC 3261 9.1).
 func (t *clientTx) cancel(reason CancelReason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -365,26 +361,26 @@ func (t *clientTx) cancel(reason CancelReason) {
 	t.takeBack()
 }
 
-// receive takes an answer, on the goroutine that read it: what came first is handed up first. The
-// transaction may have its final answer already.
+// receive handles a response on the goroutine that read it, so that responses are reported in
+// order. The transaction may already have its final response.
 func (t *clientTx) receive(res *gosip.Response) {
 	t.last.Store(res)
 	t.telling.Lock()
 	defer t.telling.Unlock()
-	t.Receive(res) // which may end the transaction: wait must not be first
+	t.Receive(res) // may end the transaction; t.telling keeps wait from reporting first
 	switch {
 	case t.told.Load():
 	case res.StatusCode < 200:
 		t.provisional(res)
 	default:
 		t.tell(Result{Response: &Response{res}})
-		if !t.Origin().IsInvite() { // one of an INVITE lives on, to repeat the ACK
-			t.Terminate() // a late repetition of the answer is dropped
+		if !t.Origin().IsInvite() { // an INVITE transaction stays to repeat the ACK
+			t.Terminate() // so that a repeated response is dropped
 		}
 	}
 }
 
-// tell passes on what became of the request. Callers hold t.telling.
+// tell reports the outcome, once. Callers hold t.telling.
 func (t *clientTx) tell(res Result) {
 	if !t.told.Swap(true) {
 		defer t.ua.survive(t.hop)
@@ -392,7 +388,7 @@ func (t *clientTx) tell(res Result) {
 	}
 }
 
-// provisional handles an answer below 200. Callers hold t.telling.
+// provisional handles a response below 200. Callers hold t.telling.
 func (t *clientTx) provisional(res *gosip.Response) {
 	t.mu.Lock()
 	t.provoked = true
@@ -404,22 +400,22 @@ func (t *clientTx) provisional(res *gosip.Response) {
 	}
 }
 
-// takeBack sends the CANCEL when it is time. Callers hold t.mu.
+// takeBack sends the CANCEL if it is due. Callers hold t.mu.
 func (t *clientTx) takeBack() {
 	if !t.unwanted || !t.provoked || t.cancelled {
 		return
 	}
 	t.cancelled = true
 	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", "", t.reason), t.hop, t.names, func(Result) {})
-	time.AfterFunc(64*gosip.T1, t.Terminate) // a peer that answers the CANCEL and never the INVITE
+	time.AfterFunc(64*gosip.T1, t.Terminate) // the peer may answer the CANCEL but never the INVITE
 }
 
-// wait tells when there is no answer. Somebody must read Responses as long as the transaction
-// lives, or sipgo's timers cannot fire.
+// wait reports when there was no response. It must drain Responses while the transaction lives:
+// sipgo's timers block otherwise.
 func (t *clientTx) wait() {
 	for {
 		select {
-		case <-t.Responses(): // receive has it
+		case <-t.Responses(): // receive handles them
 			continue
 		case <-t.Done():
 		}
@@ -447,9 +443,9 @@ func (t *clientTx) Ref(int) int            { return 1 }
 func (t *clientTx) TryClose() (int, error) { return 1, nil }
 func (t *clientTx) Close() error           { return nil }
 
-// repeated makes the ACK of a refused INVITE, or its CANCEL, from the INVITE itself: same
-// Via, Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). An ACK has the
-// answer's To.
+// repeated builds the ACK of a refused INVITE, or its CANCEL, from the INVITE: same Via,
+// Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). to, if not empty, replaces the
+// To header.
 func repeated(invite []byte, method, to string, reason CancelReason) []byte {
 	var b bytes.Buffer
 	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
@@ -474,8 +470,8 @@ func repeated(invite []byte, method, to string, reason CancelReason) []byte {
 	return b.Bytes()
 }
 
-// terminate ends transactions whose connection has gone: requests of ours fail at once instead of
-// after 32 seconds.
+// terminate ends the transactions of a closed connection, so that our requests fail at once
+// instead of after 32 seconds.
 func terminate(servers []*serverTx, clients []*clientTx) {
 	for _, tx := range servers {
 		tx.Terminate()

@@ -20,63 +20,63 @@ import (
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Config says how a [UA] behaves. The zero value of each field takes a default.
+// Config configures a [UA]. A zero field takes the default named in its comment.
 type Config struct {
-	Handler Handler // of requests that open dialogs; nil refuses them all
-	// Requests handles requests outside dialogs, by method, beside INVITE and OPTIONS. A
-	// handler must not block, and must Respond to the request once, then or later.
+	Handler Handler // receives INVITEs outside dialogs; nil refuses them with 405
+	// Requests handles requests outside dialogs by method, in addition to INVITE and OPTIONS. A
+	// handler must not block, and must call Respond exactly once, during the call or later.
 	Requests map[string]func(*Request)
-	// InDialog lists the methods that the handlers of dialogs get beside INFO, INVITE and
+	// InDialog lists methods that dialog handlers receive in addition to INFO, INVITE and
 	// UPDATE.
 	InDialog []string
-	// Supports lists the option tags that requests may require beside timer.
+	// Supports lists supported option tags in addition to timer.
 	Supports []string
-	// StayOnFlow keeps the dialogs of peers that have come to us on the connections that they
-	// open: none is opened to what such a peer writes into its Contact.
+	// StayOnFlow keeps dialogs on connections that the peer opens: the UA never dials the
+	// Contact of a peer that connected to us.
 	StayOnFlow bool
-	// Lost is told when a connection has gone; it must not block.
+	// Lost is called after a connection was closed. It must not block.
 	Lost      func(Flow)
-	UserAgent string // header User-Agent; "tr87proxy"
-	Front     string // what the log calls those who connect; "sip"
-	Keys      string // the part of the configuration that has MaxConnections, for the log; "": none has
-	Advertise string // host for Via and Contact; the local address of each socket
+	UserAgent string // User-Agent header; default "tr87proxy"
+	Front     string // name of this listener in the log; default "sip"
+	Keys      string // configuration section that holds max-connections, for the log; "" if none does
+	Advertise string // host for Via and Contact; default the local address of each socket
 	Log       *slog.Logger
-	TLSClient *tls.Config // for connections that we open; nil refuses to
-	// DTLSClient names the files for DTLS connections that we open; nil refuses to.
+	TLSClient *tls.Config // for connections we open; nil disables TLS for them
+	// DTLSClient names the files for DTLS connections we open; nil disables DTLS for them.
 	DTLSClient *ours.Files
-	// NameKinds are the kinds of names in certificates that count, in this order: dns,
-	// uri, cn; none: all.
+	// NameKinds lists the kinds of certificate names that count, in this order: dns, uri, cn.
+	// Empty means all.
 	NameKinds []string
 
-	SessionExpires time.Duration // offered to clients that support timers; 30 min
-	MinSE          time.Duration // shortest accepted (RFC 4028); 90 s
-	MaxSession     time.Duration // of a dialog without session timer; 24 h
-	Grace          time.Duration // a dialog outlives its lost connection by this; 32 s
-	EventWait      time.Duration // UDP: how long a request waits for its answer before the next goes out; 2 s
-	ReorderWait    time.Duration // UDP: how long a request waits for one that was overtaken; 50 ms
-	WriteTimeout   time.Duration // of one message on a connection; 10 s
+	SessionExpires time.Duration // offered to clients that support timers; default 30 min
+	MinSE          time.Duration // shortest accepted session interval (RFC 4028); default 90 s
+	MaxSession     time.Duration // maximum duration of a dialog without session timer; default 24 h
+	Grace          time.Duration // how long a dialog survives its lost connection; default 32 s
+	EventWait      time.Duration // UDP: maximum wait for a response before the next request is sent; default 2 s
+	ReorderWait    time.Duration // UDP: maximum wait for an overtaken request; default 50 ms
+	WriteTimeout   time.Duration // for one message on a connection; default 10 s
 
-	// A peer is an IPv4 address or the /64 of an IPv6 address. A quarter of each table is for
-	// peers that are known, half of that for trusted peers only. Where there is no place, the oldest
-	// entry gives way of the stranger that has most of them. Where strangers have none, the oldest
-	// transaction or connection gives way of the known peer that has most of them; some of these
-	// to strangers, too.
-	MaxDialogs        int // in all; 20000
-	MaxDialogsPerPeer int // 5000
-	MaxTransactions   int // being answered or kept for retransmissions; 100000
-	MaxConnections    int // 2000
-	// MaxConnectionsPerPeer is how many one peer may open; 500.
+	// Limits. A peer is an IPv4 address or the /64 of an IPv6 address. A quarter of each table
+	// is reserved for known peers, half of that for trusted ones. When a table is full, the
+	// oldest entry of the stranger with the most entries is evicted. If strangers have none,
+	// transactions and connections of the known peer with the most are evicted instead, some of
+	// them also in favour of strangers.
+	MaxDialogs        int // in total; default 20000
+	MaxDialogsPerPeer int // default 5000
+	MaxTransactions   int // open or kept for retransmissions; default 100000
+	MaxConnections    int // default 2000
+	// MaxConnectionsPerPeer bounds the connections one peer may open; default 500.
 	MaxConnectionsPerPeer int
-	// Admits reports whether an address may speak to us at all; nil: any.
+	// Admits reports whether an address may communicate with us at all; nil admits all.
 	Admits func(netip.Addr) bool
 
-	// Trusts reports whether a request inside a dialog may come from this peer
-	// although the dialog was opened from another address. The default is never.
+	// Trusts reports whether a request inside a dialog may come from this peer although another
+	// address opened the dialog. The default is never.
 	Trusts func(Peer) bool
-	// Known reports whether the configuration names a peer: it is no stranger, from its first
-	// message on. The default is Trusts.
+	// Known reports whether the configuration names a peer, which then is trusted from its
+	// first message on. The default is Trusts.
 	Known func(Peer) bool
-	// Trace sees every message in and out; it must not keep data.
+	// Trace is called with every message sent and received. It must not retain data.
 	Trace func(out bool, peer Peer, data []byte)
 }
 
@@ -120,7 +120,7 @@ func (c *Config) defaults() {
 	}
 }
 
-// methods lists what is answered with anything but 405.
+// methods returns the supported methods; others are refused with 405.
 func (c *Config) methods() []string {
 	all := slices.Concat(strings.Split(basic, ", "), slices.Sorted(maps.Keys(c.Requests)), c.InDialog)
 	var once []string
@@ -132,35 +132,33 @@ func (c *Config) methods() []string {
 	return once
 }
 
-// SetT1 sets the round-trip estimate that all SIP timers of this process derive
-// from (RFC 3261 17): 500 ms unless a test or a slow network needs another. Call
-// it before any [UA] is made.
+// SetT1 sets T1, the round-trip time estimate from which all SIP timers of this process derive
+// (RFC 3261 17); default 500 ms. Call it before [New].
 func SetT1(t1 time.Duration) { gosip.SetTimers(t1, 8*t1, 10*t1) }
 
 // Handler decides about new dialogs.
 type Handler interface {
-	// Invite is called for each INVITE outside a dialog, in the order in which
-	// they came from one peer. It must not block, and must call the invitation's
-	// Accept or Reject once, then or later.
+	// Invite is called for each INVITE outside a dialog, in order of arrival for each peer. It
+	// must not block, and must call Accept or Reject exactly once, during the call or later.
 	Invite(in *Invitation)
 }
 
-// Stats counts what a UA does, for metrics.
+// Stats counts events of a UA, for metrics.
 type Stats struct {
 	Requests, Retransmissions, Malformed, Refused, Unanswered atomic.Int64
-	Stray                                                     atomic.Int64 // responses that answer nothing of ours
-	Withheld                                                  atomic.Int64 // answers larger than what an unproved address may get
-	Dropped                                                   atomic.Int64 // datagrams that were not looked at: strangers sent too many, or all did
-	Paced                                                     atomic.Int64 // connections that were not taken: their peer opened too many a second
-	// What strangers, and known peers with very many, had to give up for others.
+	Stray                                                     atomic.Int64 // responses that match no request of ours
+	Withheld                                                  atomic.Int64 // responses too large for an unvalidated address
+	Dropped                                                   atomic.Int64 // datagrams discarded because strangers sent too many
+	Paced                                                     atomic.Int64 // connections refused because their peer opened too many a second
+	// Entries evicted from full tables.
 	EvictedTransactions, EvictedConnections, EvictedDialogs atomic.Int64
 }
 
-// UA is a SIP user agent.
+// UA is a SIP user agent. Its methods are safe for concurrent use.
 type UA struct {
 	cfg   Config
-	knows []string // the methods that we answer with anything but 405
-	allow string   // the same, as the header has them
+	knows []string // supported methods
+	allow string   // the same as header value
 	log   *slog.Logger
 	ctx   context.Context //nolint:containedctx // the life of the UA, not of a call
 	stop  context.CancelFunc
@@ -168,34 +166,34 @@ type UA struct {
 	stats Stats
 
 	mu        sync.Mutex
-	closing   bool // no new dialogs and connections
+	closing   bool // no new dialogs or connections
 	closed    bool // no new goroutines either
 	sockets   []*udpSocket
 	listeners []net.Listener
 	streams   map[*streamConn]struct{}
-	pool      map[string]*streamConn // dialled, by transport, address and name
-	dialogs   map[string]*Dialog     // by our own tag
-	dialing   map[string]*dialing    // connections being opened, by the same
+	pool      map[string]*streamConn // dialled connections by transport, address and name
+	dialogs   map[string]*Dialog     // by our tag
+	dialing   map[string]*dialing    // connection attempts, by the same key as pool
 	sources   map[netip.Addr]netip.Addr
 
-	// How the tables are shared.
+	// The shares of peers in each table.
 	dialogShares, connectionShares, transactionShares *share.Table
 
 	met *acquaintances
-	// newcomers is how many connections a peer opens.
+	// newcomers limits the rate of new connections of a peer.
 	newcomers  *share.Rates
 	handshakes handshakes
-	// strangers is how much of what strangers send over UDP is looked at.
+	// strangers limits the rate of UDP datagrams of a stranger.
 	strangers *share.Rates
-	hush      share.Hush[strange]
-	hushAll   share.Hush[string]
+	hush      share.LogLimit[strange]
+	hushAll   share.LogLimit[string]
 
 	txMu     sync.Mutex
 	serverTx map[string]*serverTx
 	clientTx map[string]*clientTx
 }
 
-// New makes a user agent that lives until Shutdown or Close.
+// New returns a user agent without listeners. Call Shutdown or Close to release it.
 func New(cfg Config) *UA {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())
@@ -207,14 +205,14 @@ func New(cfg Config) *UA {
 		dialogShares:      share.New(share.Limits{Most: cfg.MaxDialogs, Reserve: cfg.MaxDialogs / 4, Trusted: cfg.MaxDialogs / 8, Peer: cfg.MaxDialogsPerPeer}),
 		connectionShares:  share.New(share.Limits{Most: cfg.MaxConnections, Reserve: cfg.MaxConnections / 4, Trusted: cfg.MaxConnections / 8, Strange: max(cfg.MaxConnections/16, 1), Peer: cfg.MaxConnectionsPerPeer}),
 		transactionShares: share.New(share.Limits{Most: cfg.MaxTransactions, Reserve: cfg.MaxTransactions / 4, Trusted: cfg.MaxTransactions / 8, Strange: max(cfg.MaxTransactions/16, 1), Unproved: max(cfg.MaxTransactions/10, 1), Peer: max(cfg.MaxTransactions/4, 1)}),
-		met:               newAcquaintances(), handshakes: newHandshakes(), newcomers: share.NewRates(newcomerRate, newcomerBurst, maxStrangers), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.Hush[strange]{Every: hushPeer}, hushAll: share.Hush[string]{Every: hushAll},
+		met:               newAcquaintances(), handshakes: newHandshakes(), newcomers: share.NewRates(newcomerRate, newcomerBurst, maxStrangers), strangers: share.NewRates(strangerRate, strangerBurst, maxStrangers), hush: share.LogLimit[strange]{Every: hushPeer}, hushAll: share.LogLimit[string]{Every: hushAll},
 	}
 }
 
 // Stats returns the counters.
 func (ua *UA) Stats() *Stats { return &ua.stats }
 
-// Counts returns how many dialogs, connections and transactions there are.
+// Counts returns the current number of dialogs, connections and transactions.
 func (ua *UA) Counts() (dialogs, connections, transactions int) {
 	ua.mu.Lock()
 	dialogs, connections = len(ua.dialogs), len(ua.streams)
@@ -225,14 +223,14 @@ func (ua *UA) Counts() (dialogs, connections, transactions int) {
 }
 
 const (
-	socketBuffer = 4 << 20 // a burst of a few thousand messages
-	maxSources   = 4096    // peers whose way out is remembered
+	socketBuffer = 4 << 20 // octets; a burst of a few thousand messages
+	maxSources   = 4096    // peers whose local address is cached
 
-	newcomerRate  = 50 // new connections a second of one peer that is not trusted
+	newcomerRate  = 50 // new connections a second, for each peer that is not trusted
 	newcomerBurst = 200
 )
 
-// adopt starts to serve a connection that was dialled, or accepted by a listener.
+// adopt starts to serve a connection that was dialled, or accepted by listener l.
 func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamConn, error) {
 	c := &streamConn{
 		ua: ua, nc: nc, kind: kind, poolKey: poolKey, listener: l,
@@ -262,7 +260,7 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamC
 	return c, nil
 }
 
-// gone forgets a connection and gives the dialogs on it their time of grace.
+// gone removes a closed connection and starts the grace period of its dialogs.
 func (ua *UA) gone(c *streamConn) {
 	c.close()
 	c.entry.Leave()
@@ -284,7 +282,7 @@ func (ua *UA) gone(c *streamConn) {
 	}
 }
 
-// spawn runs f on a goroutine that Close waits for; false when it is too late.
+// spawn runs f on a goroutine that Close waits for. It returns false after Close.
 func (ua *UA) spawn(f func()) bool {
 	ua.mu.Lock()
 	defer ua.mu.Unlock()
@@ -303,12 +301,11 @@ func (ua *UA) trace(out bool, h hop, data []byte) {
 	}
 }
 
-// survive is deferred around the handling of a message: a panic ends the message,
-// not the process.
+// survive is deferred while a message is handled: a panic ends the handling, not the process.
 func (ua *UA) survive(h hop) {
 	if p := recover(); p != nil {
 		ua.stats.Malformed.Add(1)
-		share.Panicked(ua.log, p, "a message", "peer", h.addr.String())
+		share.Panicked(ua.log, p, "handling a message", "peer", h.addr.String())
 	}
 }
 
@@ -331,8 +328,7 @@ func (ua *UA) receive(data []byte, h hop) {
 	}
 }
 
-// refuseHead answers a message whose end cannot be found, as far as its head can
-// be read.
+// refuseHead answers a message that cannot be framed, if its header section can be parsed.
 func (ua *UA) refuseHead(head []byte, h hop, reason error) {
 	msg, err := parse(head)
 	code := 400
@@ -344,8 +340,8 @@ func (ua *UA) refuseHead(head []byte, h hop, reason error) {
 	}
 }
 
-// refuse answers a faulty request without a transaction, if enough of it could be
-// read that the peer will know the answer.
+// refuse answers a malformed request without a transaction, if it has enough headers for the
+// peer to match the response.
 func (ua *UA) refuse(msg gosip.Message, h hop, size, code int) {
 	req, ok := msg.(*gosip.Request)
 	if !ok || req == nil {
@@ -357,8 +353,8 @@ func (ua *UA) refuse(msg gosip.Message, h hop, size, code int) {
 	}
 }
 
-// Shutdown refuses new dialogs, ends all there are with BYE, waits until the
-// peers have answered or ctx ends, and closes everything.
+// Shutdown stops accepting dialogs, sends BYE in all of them, waits until the peers have
+// answered or ctx ends, then closes the user agent.
 func (ua *UA) Shutdown(ctx context.Context) {
 	ua.mu.Lock()
 	ua.closing = true
@@ -383,8 +379,7 @@ func (ua *UA) byeAll(ctx context.Context, dialogs []*Dialog) {
 	}
 }
 
-// Close closes every socket at once and waits for all goroutines. Dialogs end
-// without BYE.
+// Close closes every socket at once and waits for all goroutines. Dialogs end without BYE.
 func (ua *UA) Close() {
 	ua.stop()
 	ua.mu.Lock()

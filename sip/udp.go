@@ -11,9 +11,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// udpSocket is a listening UDP socket. One goroutine does nothing but read it, so that the
-// kernel's buffer, which makes no difference between peers, does not run over while a message is
-// handled; another handles what was read, what known peers sent before what strangers did.
+// udpSocket is a listening UDP socket. One goroutine only reads, so that the kernel's buffer,
+// which all peers share, does not overflow while a message is handled. Another goroutine
+// handles the datagrams, those of known peers first.
 type udpSocket struct {
 	ua       *UA
 	pc       *net.UDPConn
@@ -21,14 +21,14 @@ type udpSocket struct {
 	closed   atomic.Bool
 	known    datagrams
 	strange  datagrams
-	spare    share.Meter[struct{}] // what all strangers may send beyond their rates
-	arrivals chan struct{}         // there is something in a queue
-	faults   share.Faults          // of reading
+	spare    share.Meter[struct{}] // what all strangers together may send beyond their own rates
+	arrivals chan struct{}         // signals that a queue is not empty
+	faults   share.Backoff         // read errors
 }
 
-// datagrams is a bounded queue of what was read, in the order in which it came.
+// datagrams is a bounded FIFO queue of received datagrams.
 type datagrams struct {
-	most int // octets
+	most int // limit in octets
 
 	mu     sync.Mutex
 	list   []datagram
@@ -41,19 +41,19 @@ type datagram struct {
 }
 
 const (
-	knownQueue    = 16 << 20 // octets of datagrams that wait
+	knownQueue    = 16 << 20 // octets
 	strangeQueue  = 2 << 20
-	strangerRate  = 1000 // datagrams in a second of one stranger that are looked at in any case
+	strangerRate  = 1000 // datagrams per second that each stranger may send in any case
 	strangerBurst = 2000
-	strangersRate = 2000  // and of all strangers, beyond that: anybody can write an address into a datagram
-	maxStrangers  = 10000 // whose datagrams are counted
+	strangersRate = 2000  // for all strangers together beyond that: source addresses can be forged
+	maxStrangers  = 10000 // strangers whose rate is tracked
 	smallDatagram = 2048
 )
 
-// buffers are for datagrams of the usual size.
+// buffers recycles buffers for datagrams of the usual size.
 var buffers = sync.Pool{New: func() any { return new([smallDatagram]byte) }}
 
-// put takes a copy of a datagram in; false when there is no room.
+// put appends a copy of a datagram. It returns false if the queue is full.
 func (q *datagrams) put(data []byte, from netip.AddrPort) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -72,7 +72,7 @@ func (q *datagrams) put(data []byte, from netip.AddrPort) bool {
 	return true
 }
 
-// take empties the queue into list, which has been handled.
+// take returns the queued datagrams and reuses list, which has been handled, for the next ones.
 func (q *datagrams) take(list []datagram) []datagram {
 	clear(list)
 	q.mu.Lock()
@@ -82,7 +82,7 @@ func (q *datagrams) take(list []datagram) []datagram {
 	return list
 }
 
-// free gives the room of a datagram to the next.
+// free recycles the datagram's buffer.
 func (d *datagram) free() {
 	if cap(d.data) == smallDatagram {
 		buffers.Put((*[smallDatagram]byte)(d.data[:smallDatagram]))
@@ -110,8 +110,8 @@ func (s *udpSocket) localAddr() netip.AddrPort { return s.local }
 func (s *udpSocket) dead() bool                { return s.closed.Load() }
 func (s *udpSocket) names() []string           { return nil }
 
-// read reads datagrams until the socket closes. An error may be about an earlier datagram (ICMP):
-// one that stays ends the socket.
+// read reads datagrams until the socket is closed. A read error may report an earlier datagram
+// (ICMP), so only a persistent error closes the socket.
 func (s *udpSocket) read() {
 	defer close(s.arrivals)
 	buf := make([]byte, maxMessage+1)
@@ -123,7 +123,7 @@ func (s *udpSocket) read() {
 			}
 			pause, again := s.faults.Next()
 			if !again {
-				s.ua.log.Error("UDP socket failed: it is closed", "address", s.local.String(), "err", err)
+				s.ua.log.Error("UDP socket failed and was closed", "address", s.local.String(), "err", err)
 				s.ua.drop(s)
 				return
 			}
@@ -134,7 +134,7 @@ func (s *udpSocket) read() {
 			}
 			continue
 		}
-		s.faults.Worked()
+		s.faults.Reset()
 		from = unmap(from)
 		data := buf[:n]
 		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
@@ -146,9 +146,7 @@ func (s *udpSocket) read() {
 	}
 }
 
-// sort puts a datagram into the queue of those that we know, or of strangers. A stranger's rate is
-// of no matter while hardly any wait: what is too much may be forged, and the address that of a peer
-// with something to say.
+// sort queues a datagram as that of a known peer or of a stranger.
 func (s *udpSocket) sort(data []byte, from netip.AddrPort) {
 	put := s.known.put
 	if s.ua.standingOf(hop{s, from}) == stranger {
@@ -164,7 +162,7 @@ func (s *udpSocket) sort(data []byte, from netip.AddrPort) {
 	}
 }
 
-// putStrange takes a copy of a stranger's datagram in; false when it is too much.
+// putStrange queues a stranger's datagram. It returns false if that exceeds the limits.
 func (s *udpSocket) putStrange(data []byte, from netip.AddrPort) bool {
 	now := time.Now()
 	if !s.ua.strangers.Allow(from.Addr(), now) && !s.spare.Take(struct{}{}, strangersRate, strangersRate, now) {
@@ -173,11 +171,10 @@ func (s *udpSocket) putStrange(data []byte, from netip.AddrPort) bool {
 	return s.strange.put(data, from)
 }
 
-// handle handles what was read, one datagram after the other: that keeps the order in which those
-// of a peer came.
+// handle handles the queued datagrams one at a time, in the order in which each peer's arrived.
 func (s *udpSocket) handle() {
 	var known, strange []datagram
-	next := 0 // of strange
+	next := 0 // index into strange
 	for range s.arrivals {
 		for {
 			known = s.known.take(known)

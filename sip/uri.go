@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// URI is the part of a SIP URI that tells where to send.
+// URI holds the parts of a SIP URI that determine where to send.
 type URI struct {
 	Scheme, User, Host string
 	Port               int    // 0 when absent
-	Transport          string // parameter transport, in capitals, "" when absent
-	MAddr              string // parameter maddr: where to send instead of Host
+	Transport          string // parameter transport, in upper case; "" when absent
+	MAddr              string // parameter maddr: send there instead of to Host
 	Loose              bool   // parameter lr
 }
 
-// ParseURI reads a sip: or sips: URI. Other schemes have no Host.
+// ParseURI parses a sip: or sips: URI. For other schemes, Host is empty and User is the rest of
+// the URI.
 func ParseURI(s string) URI {
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok {
@@ -27,7 +28,7 @@ func ParseURI(s string) URI {
 		u.User = rest
 		return u
 	}
-	if at, headers := strings.IndexByte(rest, '@'), strings.IndexByte(rest, '?'); headers > at { // before @ it is of the user
+	if at, headers := strings.IndexByte(rest, '@'), strings.IndexByte(rest, '?'); headers > at { // a ? before @ belongs to the user part
 		rest = rest[:headers]
 	}
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
@@ -43,8 +44,7 @@ func ParseURI(s string) URI {
 	return u
 }
 
-// UserURI returns the URI of a user at a host. Whatever the text of user is, it becomes the
-// user part and nothing else.
+// UserURI returns the sip: URI of a user at a host. user may be any text; it is escaped.
 func UserURI(user, host string) string {
 	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
 		host = "[" + host + "]" // an IPv6 address
@@ -52,7 +52,8 @@ func UserURI(user, host string) string {
 	return WithUser("sip:"+host, user)
 }
 
-// WithUser returns a sip: or sips: URI with another user.
+// WithUser returns a sip: or sips: URI with its user part replaced. user may be any text; it is
+// escaped.
 func WithUser(uri, user string) string {
 	scheme, rest, ok := strings.Cut(uri, ":")
 	if !ok {
@@ -66,16 +67,16 @@ func WithUser(uri, user string) string {
 
 const (
 	unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
-	// userUnreserved may stand in a user part as it is (RFC 3261 25.1).
+	// userUnreserved may appear unescaped in a user part (RFC 3261 25.1).
 	userUnreserved = "&=+$,;?/"
-	// userPlain is what we leave as it is: ; begins the parameters of a number (RFC 3261
-	// 19.1.6), and there are readers that end the user part at the others.
+	// userPlain is what we leave unescaped: ; begins the parameters of a telephone number (RFC
+	// 3261 19.1.6), and some parsers end the user part at the other characters.
 	userPlain = unreserved + "&=+$"
 )
 
 const hexadecimal = "0123456789ABCDEF"
 
-// escapeUser writes a text as the user part of a SIP URI (RFC 3261 25.1).
+// escapeUser escapes text for the user part of a SIP URI (RFC 3261 25.1).
 func escapeUser(user string) string {
 	var b strings.Builder
 	for i := range len(user) {
@@ -88,9 +89,9 @@ func escapeUser(user string) string {
 	return b.String()
 }
 
-// normal brings a part of a URI into the form in which it can be compared: characters that
-// need no escape are not escaped, others are, in capitals (RFC 3261 19.1.4). It fails where
-// the part has a character that it must not have.
+// normal returns the canonical form of a part of a URI: only characters that need it are
+// escaped, with upper-case digits (RFC 3261 19.1.4). It returns false if the part has a
+// character that is not allowed.
 func normal(part, allowed string) (string, bool) {
 	var b strings.Builder
 	for i := 0; i < len(part); i++ {
@@ -119,15 +120,16 @@ func normal(part, allowed string) (string, bool) {
 	return b.String(), true
 }
 
-// comparison is a SIP URI in the form in which it can be compared.
+// comparison is a SIP URI in canonical form.
 type comparison struct {
 	scheme, user, host string
-	port               uint16 // the default one where there is none
+	port               uint16 // the default port if there is none
 	params             map[string]string
 	headers            []string
 }
 
-// compared takes a URI apart; false when it is no sip: or sips: URI by RFC 3261 25.1.
+// compared returns the canonical form of a URI, or false if it is no valid sip: or sips: URI
+// (RFC 3261 25.1).
 func compared(uri string) (c comparison, ok bool) {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	c.scheme = strings.ToLower(scheme)
@@ -170,7 +172,7 @@ func compared(uri string) (c comparison, ok bool) {
 	return c, c.at(hostPort)
 }
 
-// at takes host and port.
+// at sets host and port. It returns false if they are malformed.
 func (c *comparison) at(hostPort string) bool {
 	host := hostPort
 	if i := strings.LastIndexByte(hostPort, ':'); i > strings.LastIndexByte(hostPort, ']') {
@@ -201,10 +203,10 @@ func (c *comparison) at(hostPort string) bool {
 	return true
 }
 
-// sameURI reports whether two SIP URIs mean the same (RFC 3261 19.1.4), but that a port and
-// a transport that are left out are the default ones: user, password, host, port, headers,
-// and the parameters that both have must be the same, and none may have one of user, ttl,
-// method and maddr alone. What cannot be read is the same as nothing.
+// sameURI reports whether two SIP URIs are equivalent (RFC 3261 19.1.4), except that an omitted
+// port or transport equals the default. User, password, host, port, headers and the parameters
+// in both must be equal, and user, ttl, method and maddr must be in both or neither. A
+// malformed URI equals no other.
 func sameURI(one, other string) bool {
 	a, ok := compared(one)
 	b, also := compared(other)

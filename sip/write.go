@@ -8,9 +8,11 @@ import (
 	"strings"
 )
 
-// Every octet that we send is written here: whatever a value says, it stays in its place.
+// The functions in this file write every octet that we send. They keep each value within its
+// header.
 
-// requestLine begins a request (RFC 3261 7.1).
+// requestLine writes the start line of a request (RFC 3261 7.1) and escapes what would end the
+// URI.
 func requestLine(b *bytes.Buffer, method, uri string) {
 	b.WriteString(method + " ")
 	for i := range len(uri) {
@@ -23,7 +25,7 @@ func requestLine(b *bytes.Buffer, method, uri string) {
 	b.WriteString(" SIP/2.0\r\n")
 }
 
-// statusLine begins a response (RFC 3261 7.2).
+// statusLine writes the start line of a response (RFC 3261 7.2).
 func statusLine(b *bytes.Buffer, code int, reason string) {
 	b.WriteString("SIP/2.0 " + strconv.Itoa(code) + " " + printable(reason) + "\r\n")
 }
@@ -36,7 +38,7 @@ func line(b *bytes.Buffer, name, value string) {
 	b.WriteString("\r\n")
 }
 
-// end writes what comes last in every message.
+// end writes the end of the header section and the body.
 func end(b *bytes.Buffer, contentType string, body []byte) {
 	if len(body) > 0 {
 		line(b, "Content-Type", contentType)
@@ -46,9 +48,9 @@ func end(b *bytes.Buffer, contentType string, body []byte) {
 	b.Write(body)
 }
 
-// printable replaces what may stand nowhere in a line: control characters, with which a
-// value could end its line and begin another one. All else stays octet by octet, for what
-// peers have written goes back to them.
+// printable replaces control characters, with which a value could end its line and begin
+// another one. Everything else stays unchanged, because values that came from a peer must
+// return to it as received.
 func printable(value string) string {
 	if strings.IndexFunc(value, control) < 0 {
 		return value
@@ -63,19 +65,19 @@ func printable(value string) string {
 
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
-// notInURI reports whether a URI that has the character could end before its end.
+// notInURI reports whether the character would end a URI early.
 func notInURI(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>' || r == '"' }
 
-var errURI = errors.New("a URI with blanks, quotes, angle brackets or control characters")
+var errURI = errors.New("URI has blanks, quotes, angle brackets or control characters")
 
-// quote writes a quoted-string (RFC 3261 25.1).
+// quote returns s as a quoted-string (RFC 3261 25.1).
 func quote(s string) string {
 	s = printable(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\t", " "))
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// contactUser is the user part of a URI as text, to be the one of our Contact; "" where it
-// cannot be read.
+// contactUser returns the unescaped user part of a URI for our Contact, or "" if it is
+// malformed.
 func contactUser(uri string) string {
 	user, err := url.PathUnescape(ParseURI(uri).User)
 	if err != nil {

@@ -10,36 +10,37 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Dial says how a client opens its session.
+// Dial configures the session of a [Client].
 type Dial struct {
-	To, From   string   // SIP URIs: the switching function, and who we are
-	Proxy      string   // SIP URI to send to instead, "" for none
-	Target     string   // Request-URI; To
-	Flow       sip.Flow // a way that the peer has opened; zero: as the URI says
-	Line       string   // named in private data as Lync clients do, "" for none
-	FromParams string   // further parameters of From, such as Lync's epid
+	To, From   string   // SIP URIs of the switching function and of the client
+	Proxy      string   // URI of the proxy to send to; "" for none
+	Target     string   // Request-URI; "" means To
+	Flow       sip.Flow // connection or address the peer opened; zero: resolve the URI
+	Line       string   // line to name in private data, as Lync clients do; "" for none
+	FromParams string   // more parameters of From, such as Lync's epid
 	Username   string   // for digest challenges
 	Password   string
-	// Account opens an application session (ECMA-354) with name and password; the zero
-	// value opens none. Application is the application ID that goes with it.
+	// Account holds the name and password for an application session (ECMA-354). The zero value
+	// opens none. Application is the application ID to open it with.
 	Account     uacsta.Login
 	Application string
-	// Event gets each event, and each request of the switching function, which is
-	// answered already: in order, one at a time.
+	// Event receives each event, and each request of the switching function after the client
+	// has answered it: in order, one at a time. It must not block.
 	Event func(*uacsta.Message)
-	// Ended is told once when the session ends without Close.
+	// Ended is called once if the session ends other than by Close. It must not block.
 	Ended func(error)
 }
 
-// Client is the computing function's side of TR/87.
+// Client is the computing function's role of TR/87: a CSTA session over a SIP dialog. Its
+// methods are safe for concurrent use.
 type Client struct {
 	dial   Dial
 	dialog *sip.Dialog
 
 	mu      sync.Mutex
-	waiting []waiter // for answers that come in an INFO of their own
+	waiting []waiter // for responses in an INFO of their own
 	closing bool
-	reset   *time.Timer // renews the application session; nil without
+	reset   *time.Timer // renews the application session; nil without one
 }
 
 type waiter struct {
@@ -47,13 +48,10 @@ type waiter struct {
 	answer  chan *uacsta.Message
 }
 
-// lcsNamespace is that of the private data in which Lync-style clients name their
-// line.
-const lcsNamespace = "http://schemas.microsoft.com/Lcs/2005/04/RCCExtension"
-
-// Open opens a session over ua: INVITE with RequestSystemStatus, or with
-// StartApplicationSession. It fails unless the switching function's status is normal,
-// or the application session is granted.
+// Open opens a session over ua with an INVITE that carries RequestSystemStatus, or
+// StartApplicationSession if dial has an account. It returns a [*sip.Refusal] if the INVITE is
+// refused, and a [*uacsta.Error] if the switching function refuses the request. It also fails
+// if the reported system status is not normal. ctx limits the opening only, not the session.
 func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	c := &Client{dial: dial}
 	opening := c.statusRequest()
@@ -73,7 +71,7 @@ func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	}
 	c.dialog = d
 	body := res.Body()
-	if len(body) == 0 && dial.Account != (uacsta.Login{}) { // over UDP the answer comes after the ACK
+	if len(body) == 0 && dial.Account != (uacsta.Login{}) { // over UDP the response follows the ACK
 		select {
 		case m := <-granted.answer:
 			body = m.Bytes()
@@ -84,15 +82,16 @@ func Open(ctx context.Context, ua *sip.UA, dial Dial) (*Client, error) {
 	}
 	if err := c.opened(body); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("session not usable: %w", err)
+		return nil, fmt.Errorf("opening the CSTA session: %w", err)
 	}
 	return c, nil
 }
 
-// sessionTime is how long an application session shall last; it is renewed in time.
+// sessionTime is the requested duration of an application session, which the client renews
+// after half of the granted one.
 const sessionTime = time.Hour
 
-// opened reads the answer to the opening.
+// opened checks the response to the opening request.
 func (c *Client) opened(body []byte) error {
 	if c.dial.Account == (uacsta.Login{}) {
 		return usable(body)
@@ -111,8 +110,8 @@ func (c *Client) opened(body []byte) error {
 	return nil
 }
 
-// renew resets the timer of the application session. If that is refused, the server
-// ends the session, and says so.
+// renew resets the timer of the application session (ECMA-354). If that is refused, the server
+// closes the session and says so.
 func (c *Client) renew(id string, duration time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), duration/2)
 	defer cancel()
@@ -124,7 +123,7 @@ func (c *Client) renew(id string, duration time.Duration) {
 	}
 }
 
-// usable reports why the answer to the opening is not the normal status.
+// usable returns an error unless the response reports the normal system status.
 func usable(body []byte) error {
 	m, err := uacsta.Parse(body)
 	if err != nil {
@@ -134,12 +133,12 @@ func usable(body []byte) error {
 		return refusal
 	}
 	if status := m.Text("systemStatus"); status != string(uacsta.StatusNormal) {
-		return fmt.Errorf("the switching function's status is %q", status)
+		return fmt.Errorf("system status is %q, not normal", status)
 	}
 	return nil
 }
 
-// statusRequest is the body that opens and refreshes the session.
+// statusRequest returns the body that opens and refreshes the session.
 func (c *Client) statusRequest() []byte {
 	return c.withLine(uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)).Bytes()
 }
@@ -151,15 +150,10 @@ func (c *Client) withLine(m *uacsta.Message) *uacsta.Message {
 	return WithLine(m, c.dial.Line)
 }
 
-// WithLine returns the message with the line named in private data.
-func WithLine(m *uacsta.Message, line string) *uacsta.Message {
-	return m.WithPrivate("lcs", lcsNamespace, "line", line)
-}
-
-// Request sends one request and waits for its answer: in the 200 OK, or in an
-// INFO of the switching function. A refusal is a *uacsta.Error. Several requests
-// may wait at the same time. A request that has no answer gives nil once it is
-// taken.
+// Request sends one request and waits for its response, which arrives in the 200 OK or in an
+// INFO of the switching function. Several requests may be outstanding. It returns a
+// [*uacsta.Error] if the switching function refuses the request, and a [*sip.Refusal] for a SIP
+// error. For a request that has no response it returns nil once the INFO is accepted.
 func (c *Client) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
 	w := waiter{service: req.Name(), answer: make(chan *uacsta.Message, 1)}
 	failed := make(chan error, 1)
@@ -211,7 +205,7 @@ func (c *Client) forget(w waiter) {
 	}
 }
 
-// Close ends the session with BYE.
+// Close closes the session with BYE. Dial.Ended is not called.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closing = true
@@ -222,7 +216,7 @@ func (c *Client) Close() {
 	c.dialog.Bye()
 }
 
-// dialogSide is the client as its dialog sees it: a sip.DialogHandler.
+// dialogSide implements sip.DialogHandler for a Client.
 type dialogSide Client
 
 // Ended implements sip.DialogHandler.
@@ -240,11 +234,11 @@ func (s *dialogSide) Ended(reason error) {
 	}
 }
 
-// Refresh implements sip.DialogHandler: the re-INVITE asks for the status again.
+// Refresh implements sip.DialogHandler. The re-INVITE requests the system status again.
 func (s *dialogSide) Refresh() (string, []byte) { return ContentType, (*Client)(s).statusRequest() }
 
-// Request implements sip.DialogHandler: an event, an answer, or a request of the
-// switching function.
+// Request implements sip.DialogHandler. The request carries an event, a response, or a request
+// of the switching function.
 func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
 	c := (*Client)(s)
 	m, _, refusal := readOpening(r)
@@ -275,7 +269,7 @@ func (s *dialogSide) Request(d *sip.Dialog, r *sip.Request) {
 	}
 }
 
-// answered gives an answer that came in an INFO to the oldest request it fits.
+// answered passes a response from an INFO to the oldest request it matches.
 func (c *Client) answered(m *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

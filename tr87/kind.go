@@ -14,8 +14,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
-// FrontKind returns the kind of front for clients that speak TR/87; dialects are what families of them want
-// beyond it.
+// FrontKind returns the kind of front that speaks TR/87 to clients. dialects adapt it to
+// families of clients.
 func FrontKind(dialects ...Dialect) kind.FrontKind {
 	names := append(make([]string, 0, 1+len(dialects)), "plain")
 	for _, d := range dialects {
@@ -29,7 +29,7 @@ func FrontKind(dialects ...Dialect) kind.FrontKind {
 	}.Kind()
 }
 
-// FrontSettings are the keys of sip.
+// FrontSettings holds the keys below sip in the configuration.
 type FrontSettings struct {
 	config.Listening
 
@@ -59,7 +59,7 @@ func defaults() *FrontSettings {
 
 func (f *FrontSettings) check(s *config.Section, dialects []string) {
 	if len(f.Listeners()) == 0 {
-		s.Fault("listen", "no listener; take the key out for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
+		s.Fault("listen", "no listener; remove the key for the default, or write for example: listen: [{transport: tcp, address: \"127.0.0.1:5062\"}]")
 	}
 	for i, l := range f.Listeners() {
 		if l.Dialect != "" {
@@ -79,24 +79,24 @@ func (f *FrontSettings) check(s *config.Section, dialects []string) {
 	})
 }
 
-// Warnings are about bounds that others make void.
+// Warnings implements kind.Settings: it names limits that other limits make ineffective.
 func (f *FrontSettings) Warnings() []string {
 	standard := defaults()
 	return append(config.Bound("sip.max-dialogs", f.MaxDialogsPeer, f.MaxDialogs, standard.MaxDialogsPeer),
 		config.Bound("sip.max-connections", f.MaxConnectionsPeer, f.MaxConnections, standard.MaxConnectionsPeer)...)
 }
 
-// Front is a user agent with as many listeners as there are. It implements kind.Front.
+// Front is a user agent with its listeners. It implements kind.Front.
 type Front struct {
 	ua       *sip.UA
 	settings *FrontSettings
 	env      *kind.FrontEnv
 
 	mu     sync.Mutex
-	spoken map[place]string // the dialects of listeners that have one
+	spoken map[place]string // configured dialects of listeners
 }
 
-// place is where a client comes in.
+// place identifies a listener.
 type place struct {
 	transport string
 	port      uint16
@@ -128,7 +128,7 @@ func newFront(settings *FrontSettings, env *kind.FrontEnv, dialects []Dialect) *
 	return f
 }
 
-// algorithms of digest: MD5 is offered behind SHA-256.
+// algorithms returns the digest algorithms to offer, SHA-256 first.
 func algorithms(md5 bool) []string {
 	if md5 {
 		return []string{sip.SHA256, sip.MD5}
@@ -136,13 +136,13 @@ func algorithms(md5 bool) []string {
 	return []string{sip.SHA256}
 }
 
-// UA is the user agent.
+// UA returns the user agent of all listeners.
 func (f *Front) UA() *sip.UA { return f.ua }
 
 // Serve implements kind.Front.
 func (f *Front) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
 	at := place{transport: l.Transport}
-	if configured, err := netip.ParseAddrPort(l.Address); err == nil { // known before the first client comes
+	if configured, err := netip.ParseAddrPort(l.Address); err == nil { // set before the first client can connect
 		at.port = configured.Port()
 		f.speak(at, l.Dialect)
 	}
@@ -154,7 +154,7 @@ func (f *Front) Serve(ctx context.Context, l *config.Listener, ready func(string
 	})
 }
 
-// speak notes the dialect that is spoken at a place; "" for whatever the client speaks.
+// speak sets the dialect of a listener; "" lets the client's messages decide.
 func (f *Front) speak(at place, dialect string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -165,7 +165,7 @@ func (f *Front) speak(at place, dialect string) {
 	}
 }
 
-// spokenBy is the dialect of the listener that a peer has come to, "" for whatever it speaks.
+// spokenBy returns the dialect of the listener a peer connected to, or "".
 func (f *Front) spokenBy(p sip.Peer) string {
 	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
 	f.mu.Lock()

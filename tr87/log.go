@@ -9,14 +9,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
-// complainant is a client that makes the log say something: who it is, or claims to be, and where.
-type complainant struct {
+// logSource is the source of log lines: a claimed identity and its peer.
+type logSource struct {
 	identity string
 	peer     netip.Prefix
 }
 
-// warn writes a line about what a client sent, unless there are too many of its kind.
+// warn logs something a client caused, at a limited rate for each identity and peer.
 func (s *Server) warn(what, identity string, peer sip.Peer, args ...any) {
-	who := complainant{strings.Clone(share.Clip(identity)), share.Of(peer.Addr.Addr())}
+	who := logSource{strings.Clone(share.Clip(identity)), share.Of(peer.Addr.Addr())}
 	s.complaints.Log(s.cfg.Log, slog.LevelWarn, who, what, append([]any{"peer", peer.String()}, args...)...)
 }

@@ -31,7 +31,7 @@ func TestComplaints(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		s.warn("bad", "crm", peer(1))
-		if !strings.Contains(log.String(), "untold=999") {
+		if !strings.Contains(log.String(), "suppressed=999") {
 			t.Error(log.String())
 		}
 		time.Sleep(time.Second)

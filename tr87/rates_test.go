@@ -20,13 +20,13 @@ func TestAdmits(t *testing.T) {
 			}
 			return n
 		}
-		if got := admitted("UDP", 1, 1000); got != knocks {
+		if got := admitted("UDP", 1, 1000); got != inviteRate {
 			t.Errorf("%d from one address over UDP", got)
 		}
-		if got := admitted("UDP", 200, 10); got != allKnocks-knocks {
+		if got := admitted("UDP", 200, 10); got != udpInviteRate-inviteRate {
 			t.Errorf("%d more from all addresses over UDP", got)
 		}
-		if got := admitted("TCP", 200, 200); got != 200*knocks {
+		if got := admitted("TCP", 200, 200); got != 200*inviteRate {
 			t.Errorf("%d over TCP", got)
 		}
 	})

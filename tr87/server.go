@@ -18,90 +18,84 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// ContentType is the media type of CSTA-XML messages.
-const ContentType = "application/csta+xml"
-
-// disposition makes a peer that does not know the type refuse (TR/87).
-var disposition = sip.Header{Name: "Content-Disposition", Value: "signal;handling=required"}
-
-// Dialect is what a family of clients wants that TR/87 does not say.
+// Dialect adapts the server to a family of clients that deviates from TR/87.
 type Dialect interface {
-	// Name names it in the log.
+	// Name returns the name for configuration and log.
 	Name() string
-	// Speaks reports whether a client is one of the family, by its header User-Agent and by
-	// the message in its INVITE, nil for none.
+	// Speaks reports whether a client belongs to the family, judged by its User-Agent header
+	// and the message in its INVITE (nil for none).
 	Speaks(userAgent string, opening *uacsta.Message) bool
-	// Refusal is the answer to an INVITE whose session is not opened for a reason; false for
-	// the usual one.
+	// Refusal returns the response to an INVITE for which the core opened no session because of
+	// err, or false for the default response.
 	Refusal(err error) (sip.Answer, bool)
 }
 
-// ServerConfig says whom a server believes and how it answers.
+// ServerConfig configures a [Server].
 type ServerConfig struct {
 	Proxy  *proxy.Proxy
 	Digest *sip.Digest // authenticates clients that are not trusted; nil refuses them
-	// Trusts reports whether a peer's From header is believed.
+	// Trusts reports whether to believe the identity that a peer asserts in P-Asserted-Identity
+	// or From. nil trusts nobody.
 	Trusts func(addr netip.Addr, certificateNames []string) bool
-	// Anybody is the identity of every client, whoever it is: for demonstrations
-	// on loopback. The zero value is nobody.
+	// Anybody is the identity of every client, without any check, for demonstrations on
+	// loopback. The zero value disables this.
 	Anybody policy.Identity
-	// Sessions is whether clients open application sessions. Unless it is SessionsOff,
-	// an INVITE of nobody that is trusted opens a dialog in which to open one, where
-	// there is no Digest to ask for a password.
+	// Sessions says whether clients open application sessions. Unless it is SessionsOff, and if
+	// Digest is nil, an INVITE of a peer that is not trusted opens a dialog in which the client
+	// can only open an application session.
 	Sessions proxy.SessionMode
-	// AnswerInInfo sends the answer to a request in an INFO of its own instead of
-	// the 200 OK, for peers that want it so.
+	// AnswerInInfo sends each response in an INFO of its own instead of in the 200 OK, for
+	// clients that require it.
 	AnswerInInfo bool
-	// Dialects are tried in turn, unless Spoken says what is spoken where an INVITE has come
-	// in: the name of one, plain for none, "" for whatever the client speaks.
+	// Dialects are tried in order, unless Spoken returns the dialect configured for the
+	// listener: a name, "plain" for none, or "" to let Speaks decide.
 	Dialects []Dialect
 	Spoken   func(sip.Peer) string
-	// MaxGuests is how many dialogs there are of clients that have not logged in; where there are
-	// more, the oldest gives way of the peer that has most of them. 4096.
+	// MaxGuests bounds the dialogs of clients that have not logged in; default 4096. Above it,
+	// the oldest dialog of the peer with the most is closed.
 	MaxGuests int
 	Log       *slog.Logger
 }
 
-// Server is the switching function's side of TR/87 for clients that dial in; it
-// is a sip.Handler.
+// Server is the switching function's role of TR/87 for clients that dial in. It implements
+// [sip.Handler].
 type Server struct {
 	cfg       ServerConfig
 	strangers proxy.Strangers
-	// knocks counts INVITEs of clients that are to open an application session.
-	knocks     share.Meter[knock]
-	datagrams  *rate.Limiter // of those over UDP, from all addresses
+	// invites limits the INVITEs of each stranger.
+	invites    share.Meter[inviteSource]
+	datagrams  *rate.Limiter // limits them over UDP, for all addresses together
 	guests     *share.Table  // dialogs of clients that have not logged in
-	complaints share.Complaints[complainant]
+	complaints share.PeerLog[logSource]
 }
 
-// knock is who sends INVITEs before a login. Anybody can write any address into a datagram, so
-// INVITEs over UDP use up nothing of what the same address may send over connections.
-type knock struct {
-	peer   netip.Prefix
-	proved bool
+// inviteSource is the source of INVITEs before a login. The source address of a datagram can be
+// forged, so INVITEs over UDP do not count against connections from the same address.
+type inviteSource struct {
+	peer      netip.Prefix
+	validated bool
 }
 
 const (
-	knocks   = 100   // INVITEs in a second that are looked at from a peer that nobody knows
-	maxPeers = 50000 // whose INVITEs are counted
-	// allKnocks is how many INVITEs in a second of such peers are looked at over UDP, where one
-	// sender can write very many addresses. sipgo keeps the 200 of each for 32 s, also when the
-	// dialog has ended before: at most 6 KiB each, 100 MiB in all.
-	allKnocks = 500
+	inviteRate = 100   // INVITEs per second from one stranger
+	maxPeers   = 50000 // strangers whose rate is tracked
+	// udpInviteRate is the limit of INVITEs per second over UDP from all strangers together, since
+	// one sender can forge many addresses. sipgo keeps each 200 for 32 s even after its dialog
+	// has ended: at most 6 KiB each, 100 MiB in total.
+	udpInviteRate = 500
 )
 
-// The bounds of clients that have not logged in. sip limits their requests to 4 KiB of headers
-// and 4 KiB of body, and the answers that a dialog keeps. A dialog takes less than 64 KiB: the
-// headers, the body until the ACK comes, and copies of a few answers, which repeat headers. So all
-// of them together take at most 256 MiB, and a fifth of that where the answers are not as large as
-// they can be.
+// Limits of clients that have not logged in. Package sip limits their requests to 4 KiB of
+// headers and 4 KiB of body, and the responses a dialog keeps. A dialog needs less than 64 KiB:
+// headers, the body until the ACK arrives, and copies of a few responses, which repeat headers.
+// All of them need at most 256 MiB, and a fifth of that with responses of usual size.
 const (
 	maxGuests        = 4096
-	maxPending       = 4   // requests of one that wait for their answers
-	strangerElements = 128 // of a document
+	maxPending       = 4   // unanswered requests of one client
+	strangerElements = 128 // in one document
 )
 
-// NewServer makes a server.
+// NewServer returns a server. Its Invite is called by the [sip.UA] it is the handler of.
 func NewServer(cfg ServerConfig) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -109,14 +103,14 @@ func NewServer(cfg ServerConfig) *Server {
 	if cfg.MaxGuests == 0 {
 		cfg.MaxGuests = maxGuests
 	}
-	return &Server{cfg: cfg, knocks: share.Meter[knock]{Most: maxPeers}, datagrams: rate.NewLimiter(allKnocks, allKnocks), guests: share.New(share.Limits{Most: cfg.MaxGuests})}
+	return &Server{cfg: cfg, invites: share.Meter[inviteSource]{Most: maxPeers}, datagrams: rate.NewLimiter(udpInviteRate, udpInviteRate), guests: share.New(share.Limits{Most: cfg.MaxGuests})}
 }
 
-// Invite implements sip.Handler: it opens a session. Whoever gets one is known by
-// then, and may use the line named.
+// Invite implements sip.Handler. It identifies the client, opens a session in the core and
+// accepts the dialog.
 func (s *Server) Invite(in *sip.Invitation) {
 	d := &session{server: s}
-	defer share.Survive(s.cfg.Log, "an INVITE", func(err error) {
+	defer share.Survive(s.cfg.Log, "handling an INVITE", func(err error) {
 		in.Reject(sip.Answer{Code: 500})
 		if d.core != nil {
 			d.core.Close(err)
@@ -144,14 +138,14 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 	d.core = core
 	if who.Name == "" {
-		// It cannot fail: every entry gives way to a newer one.
-		d.guest, _ = s.guests.Enter(in.Peer().Addr.Addr(), false, func(error) { d.crowded() })
+		// cannot fail: every entry is evicted for a newer one
+		d.guest, _ = s.guests.Enter(in.Peer().Addr.Addr(), false, func(error) { d.evict() })
 	}
 	request := opening
 	switch {
-	case request == nil: // an INVITE without body is answered like one with RequestSystemStatus
+	case request == nil: // an INVITE without body counts as RequestSystemStatus
 		request = uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3)
-	case !proved(in.Peer()) && request.Name() != uacsta.NameRequestSystemStatus:
+	case !addressValidated(in.Peer()) && request.Name() != uacsta.NameRequestSystemStatus:
 		d.waits = bytes.Clone(in.Body())
 		s.accept(in, d, sip.Answer{})
 		return
@@ -165,21 +159,21 @@ func (s *Server) Invite(in *sip.Invitation) {
 	})
 }
 
-// proved reports whether an INVITE shows that its sender is where it says: whoever sends a
-// datagram can write any address into it, and hears nothing of the answer. What comes in the
-// dialog later, its ACK first, names our tag and so shows it.
-func proved(p sip.Peer) bool { return p.Transport != "UDP" }
+// addressValidated reports whether the transport validates the source address. A datagram's can be
+// forged; there the first request with our tag, usually the ACK, validates it.
+func addressValidated(p sip.Peer) bool { return p.Transport != "UDP" }
 
-// admits counts an INVITE of a client that has not logged in, and reports whether to look at it.
+// admits counts an INVITE of a client that has not logged in. It returns false if it exceeds
+// the rate.
 func (s *Server) admits(p sip.Peer) bool {
 	now := time.Now()
-	return s.knocks.Take(knock{share.Of(p.Addr.Addr()), proved(p)}, knocks, knocks, now) && (proved(p) || s.datagrams.AllowN(now, 1))
+	return s.invites.Take(inviteSource{share.Of(p.Addr.Addr()), addressValidated(p)}, inviteRate, inviteRate, now) && (addressValidated(p) || s.datagrams.AllowN(now, 1))
 }
 
-// later is the answer to a client that asks for too much at a time.
+// later is the response to a client that exceeds a limit.
 var later = sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}}
 
-// accept answers an INVITE with 200.
+// accept answers an INVITE with 200 and opens the dialog.
 func (s *Server) accept(in *sip.Invitation, d *session, answer sip.Answer) {
 	dialog, err := in.Accept(d, answer)
 	if err != nil {
@@ -190,8 +184,8 @@ func (s *Server) accept(in *sip.Invitation, d *session, answer sip.Answer) {
 	d.open(dialog)
 }
 
-// identify finds out who a client is, and how to find out whether it would be once more;
-// default deny. When it returns false the INVITE is answered.
+// identify returns the client's identity, and a function that reports whether the same
+// identification would still succeed. If ok is false, the INVITE has been refused.
 func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func() bool, ok bool) {
 	peer := in.Peer()
 	addr := peer.Addr.Addr()
@@ -214,15 +208,15 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		case err != nil:
 			s.cfg.Proxy.Refused("sip", peer.String(), user, err.Error())
 			if s.strangers.ShouldLog(addr, time.Now()) {
-				s.cfg.Log.Warn("authentication refused after too many wrong passwords", "peer", peer.String(), "user", share.Clip(user), "err", err, "silent", proxy.StrangerPause)
+				s.cfg.Log.Warn("authentication refused: too many wrong passwords", "peer", peer.String(), "user", share.Clip(user), "err", err, "silent", proxy.StrangerPause)
 			}
 			return policy.Identity{}, nil, false
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, true
 	}
 	if s.cfg.Sessions != proxy.SessionsOff {
-		// Not before: a challenge costs little, and over UDP others could use up the rate of an
-		// address that they forge, so that its client would not even be asked.
+		// Limit only INVITEs that are accepted: a challenge is cheap, and forged datagrams
+		// could otherwise use up the rate of a client's address.
 		if ok = s.admits(peer); !ok {
 			in.Reject(later)
 		}
@@ -230,14 +224,14 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 	}
 	s.cfg.Proxy.Refused("sip", peer.String(), policy.IdentityOf(in.From().URI), "the peer is not trusted")
 	if s.strangers.ShouldLog(peer.Addr.Addr(), time.Now()) {
-		s.cfg.Log.Warn("INVITEs refused: the peer is not trusted and no digest users are configured", "peer", peer.String(), "silent", proxy.StrangerPause)
+		s.cfg.Log.Warn("INVITE refused: peer not trusted, and no digest users configured", "peer", peer.String(), "silent", proxy.StrangerPause)
 	}
 	in.Reject(sip.Answer{Code: 403})
 	return policy.Identity{}, nil, false
 }
 
-// asserted is who a trusted peer says that the user is: P-Asserted-Identity (RFC 3325), or
-// else From.
+// asserted returns the user that a trusted peer asserts: P-Asserted-Identity (RFC 3325),
+// otherwise From.
 func asserted(in *sip.Invitation) string {
 	if uri := in.Asserted().URI; uri != "" {
 		return uri
@@ -245,36 +239,8 @@ func asserted(in *sip.Invitation) string {
 	return in.From().URI
 }
 
-// readOpening reads the body of an INVITE or INFO; nil for none. Where it is no message, or
-// larger than the client may send, the refusal is the answer; one that can be read in two ways is
-// unclear, too.
-func readOpening(r *sip.Request) (m *uacsta.Message, unclear *uacsta.Unclear, refusal *sip.Answer) {
-	if r.Oversized() {
-		return nil, nil, &sip.Answer{Code: 513}
-	}
-	if len(r.Body()) == 0 {
-		return nil, nil, nil
-	}
-	if r.ContentType() != ContentType {
-		return nil, nil, &sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: ContentType}}}
-	}
-	elements := uacsta.MaxElements
-	if !r.Known() {
-		elements = strangerElements
-	}
-	m, err := uacsta.ParseWithin(r.Body(), elements)
-	switch {
-	case errors.As(err, &unclear):
-		return nil, unclear, &sip.Answer{Code: 400, Reason: "Body Can Be Read In Two Ways"}
-	case errors.Is(err, uacsta.ErrTooManyElements) && !r.Known():
-		return nil, nil, &sip.Answer{Code: 513}
-	case err != nil:
-		return nil, nil, &sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"}
-	}
-	return m, nil, nil
-}
-
-// refuse is the SIP answer for a session that is not opened, as the client's dialect has it.
+// refuse returns the response for a session that the core did not open, in the client's
+// dialect.
 func (s *Server) refuse(in *sip.Invitation, opening *uacsta.Message, err error) sip.Answer {
 	spoken := ""
 	if s.cfg.Spoken != nil {
@@ -291,7 +257,7 @@ func (s *Server) refuse(in *sip.Invitation, opening *uacsta.Message, err error) 
 	return refuse(err)
 }
 
-// refuse is the SIP answer for a session that is not opened.
+// refuse returns the default response for a session that the core did not open.
 func refuse(err error) sip.Answer {
 	switch {
 	case errors.Is(err, proxy.ErrForbidden):

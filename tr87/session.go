@@ -11,37 +11,37 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// session is one client's dialog: a sip.DialogHandler towards the peer and a
+// session is one client's dialog. It implements sip.AckHandler towards the peer and
 // proxy.Client towards the core.
 type session struct {
 	server *Server
 	core   *proxy.Session
-	guest  *share.Entry // until the client has logged in; nil: it is known who it is
-	// pending counts requests that came before the login and are not answered.
+	guest  *share.Entry // entry of a client that has not logged in; nil otherwise
+	// pending counts unanswered requests of a client that has not logged in.
 	pending atomic.Int32
 
 	mu     sync.Mutex
 	dialog *sip.Dialog
-	closed error  // the session ended before the dialog was there
-	waits  []byte // the body of the INVITE, until the client has shown that it is there
+	closed error  // set if the session was closed before the dialog opened
+	waits  []byte // the request in the INVITE, until the client's address is validated
 }
 
 // Ack implements sip.AckHandler.
 func (s *session) Ack(d *sip.Dialog, _ *sip.Request) {
-	defer share.Survive(s.server.cfg.Log, "an ACK", func(err error) { s.fail(d, err) })
-	s.shown(d)
+	defer share.Survive(s.server.cfg.Log, "handling an ACK", func(err error) { s.fail(d, err) })
+	s.validated(d)
 }
 
-// fail ends the session and its dialog: it is not known what state they are in.
+// fail closes the session and its dialog after a panic, which leaves their state unknown.
 func (s *session) fail(d *sip.Dialog, why error) {
 	s.core.Close(why)
 	d.Bye()
 }
 
-// shown carries out what came in the INVITE, once the client has shown that it gets our
-// answers. The answer goes out in an INFO: the 200 has gone.
-func (s *session) shown(d *sip.Dialog) {
-	s.open(d) // this can overtake the return of Accept
+// validated carries out the request in the INVITE once the client's address is validated. The
+// response goes out in an INFO, because the 200 has already been sent.
+func (s *session) validated(d *sip.Dialog) {
+	s.open(d) // may run before Accept returns
 	s.mu.Lock()
 	body := s.waits
 	s.waits = nil
@@ -50,18 +50,18 @@ func (s *session) shown(d *sip.Dialog) {
 		return
 	}
 	m, err := uacsta.Parse(body)
-	if err != nil { // it was read before
+	if err != nil { // it was parsed before
 		return
 	}
 	s.core.Request(m, func(res *uacsta.Message) {
-		s.introduced(d)
+		s.identified(d)
 		if res != nil {
 			d.Send("INFO", ContentType, res.Bytes(), nil, disposition)
 		}
 	})
 }
 
-// open notes the dialog once it is there.
+// open stores the dialog once it is accepted.
 func (s *session) open(d *sip.Dialog) {
 	s.mu.Lock()
 	fresh := s.dialog == nil
@@ -71,20 +71,22 @@ func (s *session) open(d *sip.Dialog) {
 	if fresh && closed != nil {
 		d.Bye()
 	}
-	s.introduced(d)
+	s.identified(d)
 }
 
-// introduced notes that it is known who the client is, if it is: it may have logged in just now.
-func (s *session) introduced(d *sip.Dialog) {
+// identified tells the stack to trust the dialog if the client is identified: it may just have
+// logged in.
+func (s *session) identified(d *sip.Dialog) {
 	if s.core.Identity().Name != "" {
 		d.Trust()
 		s.guest.Leave()
 	}
 }
 
-// crowded ends the session of a client that has not logged in, in favour of another. It sends
-// no BYE: the client need not take it, and the goroutine is that of the other one's INVITE.
-func (s *session) crowded() {
+// evict closes the session of a client that has not logged in to make room for another. It
+// sends no BYE: the client might not read it, and this goroutine handles the other client's
+// INVITE.
+func (s *session) evict() {
 	s.core.Close(sip.ErrCrowded)
 	s.mu.Lock()
 	s.closed = sip.ErrCrowded
@@ -101,14 +103,14 @@ func (s *session) current() *sip.Dialog {
 	return s.dialog
 }
 
-// Request implements sip.DialogHandler: an INFO with a CSTA message, or a refresh
-// with or without one.
+// Request implements sip.DialogHandler: an INFO with a CSTA message, or a refresh with or
+// without one.
 func (s *session) Request(d *sip.Dialog, r *sip.Request) {
-	defer share.Survive(s.server.cfg.Log, "a request in a dialog", func(err error) {
+	defer share.Survive(s.server.cfg.Log, "handling a request in a dialog", func(err error) {
 		r.Respond(sip.Answer{Code: 500})
 		s.fail(d, err)
 	})
-	s.shown(d)
+	s.validated(d)
 	if r.Method() == "INVITE" && !r.Known() && !s.server.admits(r.Peer()) {
 		d.RespondRefresh(r, later)
 		return
@@ -119,7 +121,7 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 		return
 	}
 	if refusal != nil && refusal.Code == 415 && r.Method() == "INVITE" {
-		refusal.Code = 488 // another kind of session is not to be had here (RFC 3261 14.2)
+		refusal.Code = 488 // no session of another type (RFC 3261 14.2)
 	}
 	if refusal != nil {
 		d.RespondRefresh(r, *refusal)
@@ -145,11 +147,11 @@ func (s *session) Request(d *sip.Dialog, r *sip.Request) {
 	})
 }
 
-// responder returns what sends the answer to a request of the client.
+// responder returns the function that sends the response to a request.
 func (s *session) responder(d *sip.Dialog, r *sip.Request) func(*uacsta.Message) {
 	info := r.Method() == "INFO"
 	return func(res *uacsta.Message) {
-		s.introduced(d)
+		s.identified(d)
 		switch {
 		case res == nil:
 			d.RespondRefresh(r, sip.Answer{})
@@ -162,11 +164,10 @@ func (s *session) responder(d *sip.Dialog, r *sip.Request) func(*uacsta.Message)
 	}
 }
 
-// Refresh implements sip.DialogHandler: a refresh of ours needs no body.
+// Refresh implements sip.DialogHandler. Our refreshes have no body.
 func (s *session) Refresh() (string, []byte) { return "", nil }
 
-// Ended implements sip.DialogHandler: everything of the session goes, however the
-// dialog ended.
+// Ended implements sip.DialogHandler. It closes the session in the core.
 func (s *session) Ended(reason error) {
 	s.guest.Leave()
 	if errors.Is(reason, sip.ErrBye) || errors.Is(reason, sip.ErrLocalBye) || errors.Is(reason, sip.ErrShutdown) {
@@ -176,8 +177,8 @@ func (s *session) Ended(reason error) {
 	s.core.Disconnected(reason)
 }
 
-// Event implements proxy.Client. The peer's answer is not waited for: some
-// clients never give one.
+// Event implements proxy.Client. It does not wait for the client's response, since some clients
+// send none.
 func (s *session) Event(ev *uacsta.Message) {
 	if d := s.current(); d != nil {
 		d.Send("INFO", ContentType, ev.Bytes(), nil, disposition)

@@ -146,15 +146,15 @@ func TestForgedKnocks(t *testing.T) {
 	}
 	defer func() { _ = nc.Close() }()
 	_ = nc.SetReadDeadline(time.Now().Add(patience))
-	knocked := 0
+	sent := 0
 	// exhaust sends INVITEs until one is refused.
 	exhaust := func() {
 		t.Helper()
 		for buf := make([]byte, 65536); ; {
 			for range 20 {
-				knocked++
+				sent++
 				const form = "INVITE sip:a SIP/2.0\r\nv:SIP/2.0/UDP a;rport;branch=z9hG4bK%[1]d\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:%[1]d\r\nCSeq:1 INVITE\r\nm:<sip:a>\r\nSubject:%[2]s\r\n\r\n"
-				_, _ = fmt.Fprintf(nc, form, knocked, strings.Repeat("x", 500))
+				_, _ = fmt.Fprintf(nc, form, sent, strings.Repeat("x", 500))
 			}
 			for range 20 {
 				n, err := nc.Read(buf)

@@ -13,11 +13,11 @@ import (
 // faults says in a log what peers do wrong, and not each time.
 type faults struct {
 	log        *slog.Logger
-	complaints share.Complaints[netip.Prefix]
+	complaints share.PeerLog[netip.Prefix]
 }
 
 func newFaults(log *slog.Logger) *faults {
-	return &faults{log: log, complaints: share.Complaints[netip.Prefix]{Most: manyPeers}}
+	return &faults{log: log, complaints: share.PeerLog[netip.Prefix]{Most: manyPeers}}
 }
 
 // tell writes a line, if it is not one too many. Of texts, errors and lists of texts among args it

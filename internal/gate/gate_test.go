@@ -162,7 +162,7 @@ func TestPlaces(t *testing.T) {
 func TestRate(t *testing.T) {
 	open(t, Config{MaxPeer: 4, PeerRate: 1, PeerBurst: 2}, false, func(d *door) {
 		d.come("10.0.0.1", "10.0.0.1", "10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1")
-		want := []string{"10.0.0.1: too many new connections", "2001:db8::3: too many new connections", "192.0.2.1: too many connections: the peer has its share already"}
+		want := []string{"10.0.0.1: too many new connections", "2001:db8::3: too many new connections", "192.0.2.1: too many connections: the peer has reached its limit"}
 		d.turned(want...)
 		time.Sleep(time.Second)
 		d.come("10.0.0.1")
@@ -252,7 +252,7 @@ func TestStrikes(t *testing.T) {
 		}
 		d.leave()
 	})
-	if lines := strings.Count(log.String(), "\n"); lines != 6 || !strings.Contains(log.String(), "untold=20") || !strings.Contains(log.String(), "count=201") {
+	if lines := strings.Count(log.String(), "\n"); lines != 6 || !strings.Contains(log.String(), "suppressed=20") || !strings.Contains(log.String(), "count=201") {
 		t.Errorf("%d lines: %s", lines, log.String())
 	}
 }
@@ -337,7 +337,7 @@ func TestManyPeersStrike(t *testing.T) {
 		d.leave()
 	})
 	// untold: the second one of the first peer, and the first ones of those who came after ten lines
-	if lines := strings.Count(log.String(), "\n"); lines != 12 || !strings.Contains(log.String(), "untold=11") || len(log.String()) > 12*500 {
+	if lines := strings.Count(log.String(), "\n"); lines != 12 || !strings.Contains(log.String(), "suppressed=11") || len(log.String()) > 12*500 {
 		t.Errorf("%d lines: %s", lines, log.String())
 	}
 }
@@ -393,7 +393,7 @@ func TestBoundsAreNamed(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	open(t, Config{MaxConnections: 4, MaxPeer: 2, Keys: "xml", Log: log}, false, func(d *door) {
 		d.come("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3")
-		d.turned("192.0.2.1: too many connections: the peer has its share already (xml.max-connections-per-peer)", "192.0.2.3: too many connections: the table is full (xml.max-connections)")
+		d.turned("192.0.2.1: too many connections: the peer has reached its limit (xml.max-connections-per-peer)", "192.0.2.3: too many connections: the table is full (xml.max-connections)")
 		d.leave()
 	})
 	open(t, Config{MaxConnections: 4, MaxPeer: 2, Keys: "xml", Log: log}, false, func(d *door) {

@@ -239,7 +239,7 @@ func TestDefaults(t *testing.T) {
 		in = make(incoming)
 		run(gate.Config{Trusts: trusted.Contains}, in, func() { // which those who are trusted do not have, but a share
 			come(501, "192.0.2.1")
-			if len(refused) != 1 || refused[0] != "192.0.2.1: too many connections: the peer has its share already" {
+			if len(refused) != 1 || refused[0] != "192.0.2.1: too many connections: the peer has reached its limit" {
 				t.Error(refused)
 			}
 			for _, peer := range []string{"192.0.2.2", "192.0.2.3"} {

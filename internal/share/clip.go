@@ -2,10 +2,10 @@ package share
 
 import "strings"
 
-// longestText is how much of a peer's text goes into the log.
+// longestText is the maximum length of a peer's text in the log, in octets.
 const longestText = 256
 
-// Clip cuts a text of a peer down to what the log takes of it: 256 octets, and an ellipsis.
+// Clip shortens a peer's text for the log to 256 octets and an ellipsis.
 func Clip(text string) string {
 	if len(text) <= longestText {
 		return text

@@ -5,14 +5,14 @@ import (
 	"log/slog"
 )
 
-// Quiet returns a logger that says equal things once a second: of lines with the same text one,
-// with the number of those that were not written before it as the attribute untold. For what a
-// peer can make us say as often as it likes. Lines for debugging are all written.
+// Quiet returns a logger that writes one line a second of those with equal level and message.
+// The attribute suppressed counts the lines omitted before. It is for messages that a peer can
+// cause at will. Debug lines are not limited.
 func Quiet(log *slog.Logger) *slog.Logger {
-	return slog.New(&quiet{log.Handler(), &Hush[line]{}})
+	return slog.New(&quiet{log.Handler(), &LogLimit[line]{}})
 }
 
-// line is what makes lines equal.
+// line identifies equal lines.
 type line struct {
 	level slog.Level
 	text  string
@@ -21,7 +21,7 @@ type line struct {
 type quiet struct {
 	slog.Handler
 
-	hush *Hush[line]
+	hush *LogLimit[line]
 }
 
 // Handle implements slog.Handler.
@@ -29,13 +29,13 @@ func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelInfo {
 		return q.Handler.Handle(ctx, r)
 	}
-	tell, untold := q.hush.Tell(line{r.Level, r.Message}, r.Time)
-	if !tell {
+	ok, suppressed := q.hush.Allow(line{r.Level, r.Message}, r.Time)
+	if !ok {
 		return nil
 	}
-	if untold > 0 {
+	if suppressed > 0 {
 		r = r.Clone()
-		r.AddAttrs(slog.Int("untold", untold))
+		r.AddAttrs(slog.Int("suppressed", suppressed))
 	}
 	return q.Handler.Handle(ctx, r)
 }

@@ -29,7 +29,7 @@ func TestQuiet(t *testing.T) {
 		}
 		want := []string{
 			"level=WARN msg=strange link=pbx n=0", "level=ERROR msg=strange link=pbx n=0", "level=DEBUG msg=strange link=pbx", "level=DEBUG msg=strange link=pbx",
-			"level=WARN msg=strange link=pbx n=later untold=1999",
+			"level=WARN msg=strange link=pbx n=later suppressed=1999",
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%s", strings.Join(got, "\n"))

@@ -9,27 +9,28 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Meter gives each of many keys a rate of its own. Where there are too many keys, the one that has
-// its whole rate back first is forgotten first: an idle key, of which nothing is lost, and never
-// one that has used up its rate for one that has used less. The zero value remembers 50 000 keys.
+// Meter limits the rate of each of many keys. When it has too many keys, it forgets the one
+// whose full burst is available first: an idle key loses nothing, and no key that has used up
+// its rate is forgotten before one that has used less. The zero value remembers 50 000 keys. It
+// is safe for concurrent use.
 type Meter[K comparable] struct {
-	Most int // keys that are remembered; 50 000
+	Most int // keys remembered; 0 means 50 000
 
 	mu    sync.Mutex
 	keys  map[K]*metered[K]
-	whole byTime[K] // the same
+	whole byTime[K] // the keys again, ordered
 }
 
-// metered is what a key has left.
+// metered is the state of one key.
 type metered[K comparable] struct {
 	key     K
 	limiter *rate.Limiter
-	whole   time.Time // when it has its whole rate back
+	whole   time.Time // when its full burst is available
 	place   int       // in Meter.whole
 }
 
-// Take takes one of what a key may do, so many a second and burst at once, and reports whether
-// there was one left. A key whose rate is another than before goes on with what it has left.
+// Take takes one token of a key, whose rate is perSecond with the given burst, and reports
+// whether there was one. If the rate of a key changes, the key keeps its tokens.
 func (m *Meter[K]) Take(key K, perSecond float64, burst int, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -50,7 +51,7 @@ func (m *Meter[K]) Take(key K, perSecond float64, burst int, now time.Time) bool
 	return taken
 }
 
-// enter makes room for a key. Callers hold m.mu.
+// enter adds a key and makes room for it. Callers hold m.mu.
 func (m *Meter[K]) enter(k *metered[K]) *metered[K] {
 	most := m.Most
 	if most == 0 {
@@ -67,7 +68,7 @@ func (m *Meter[K]) enter(k *metered[K]) *metered[K] {
 	return k
 }
 
-// byTime is a heap of keys, the one that has its whole rate back first on top.
+// byTime is a heap of keys: the one whose full burst is available first is on top.
 type byTime[K comparable] []*metered[K]
 
 func (h byTime[K]) Len() int           { return len(h) }
@@ -93,7 +94,7 @@ func (h *byTime[K]) Pop() any {
 	return k
 }
 
-// Left reports whether a key has one left, and takes none.
+// Left reports whether a key has a token, without taking it.
 func (m *Meter[K]) Left(key K, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,14 +102,15 @@ func (m *Meter[K]) Left(key K, now time.Time) bool {
 	return k == nil || k.limiter.TokensAt(now) >= 1
 }
 
-// Rates gives each peer the same rate.
+// Rates limits each peer to the same rate.
 type Rates struct {
 	perSecond float64
 	burst     int
 	meter     Meter[netip.Prefix]
 }
 
-// NewRates allows each of most peers so many things a second, and burst at once.
+// NewRates returns limits of perSecond with the given burst for each peer. It remembers most
+// peers.
 func NewRates(perSecond float64, burst, most int) *Rates {
 	return &Rates{perSecond: perSecond, burst: burst, meter: Meter[netip.Prefix]{Most: most}}
 }
@@ -118,5 +120,5 @@ func (r *Rates) Allow(addr netip.Addr, now time.Time) bool {
 	return r.meter.Take(Of(addr), r.perSecond, r.burst, now)
 }
 
-// Left reports whether the peer at an address may do one more thing now.
+// Left reports whether the peer at an address may do one more thing now, without counting it.
 func (r *Rates) Left(addr netip.Addr, now time.Time) bool { return r.meter.Left(Of(addr), now) }

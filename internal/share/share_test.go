@@ -171,19 +171,19 @@ func TestTable(t *testing.T) {
 }
 
 func TestHush(t *testing.T) {
-	h := Hush[string]{Every: time.Second, Most: 2}
+	h := LogLimit[string]{Every: time.Second, Most: 2}
 	now := time.Now()
 	for i, step := range []struct {
-		kind   string
-		after  time.Duration
-		tell   bool
-		untold int
+		kind       string
+		after      time.Duration
+		tell       bool
+		suppressed int
 	}{
 		{"a", 0, true, 0}, {"a", 0, false, 0}, {"b", 0, true, 0}, {"a", 999 * time.Millisecond, false, 0}, {"a", time.Second, true, 2}, {"a", 2 * time.Second, true, 0},
 		{"c", 2 * time.Second, true, 0}, {"b", 2 * time.Second, true, 0}, {"a", 2 * time.Second, true, 0}, // each was forgotten
 	} {
-		if tell, untold := h.Tell(step.kind, now.Add(step.after)); tell != step.tell || untold != step.untold {
-			t.Errorf("step %d: %v %d", i, tell, untold)
+		if tell, suppressed := h.Allow(step.kind, now.Add(step.after)); tell != step.tell || suppressed != step.suppressed {
+			t.Errorf("step %d: %v %d", i, tell, suppressed)
 		}
 	}
 }

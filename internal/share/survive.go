@@ -6,9 +6,10 @@ import (
 	"runtime/debug"
 )
 
-// Survive is deferred where a goroutine begins, or a piece of its work: a panic ends that work, not
-// the process. The log says what was being done, with the stack. then, which may be nil, is called
-// after a panic, with it as an error: it fails what the work was for. A panic in then is logged.
+// Survive is deferred at the start of a goroutine, or of a piece of its work, so that a panic
+// ends that work and not the process. It logs the panic with its stack and the attribute
+// during, which names the work. then, which may be nil, is called after a panic with an error
+// that describes it. A panic in then is logged, too.
 func Survive(log *slog.Logger, what string, then func(error)) {
 	p := recover()
 	if p == nil {
@@ -21,8 +22,8 @@ func Survive(log *slog.Logger, what string, then func(error)) {
 	}
 }
 
-// Panicked logs what was recovered from a panic, with the stack, which must still be that of the
-// panic.
+// Panicked logs a recovered panic and the current stack. Call it from the deferred function
+// that recovered.
 func Panicked(log *slog.Logger, p any, what string, args ...any) {
 	log.Error("panic", append([]any{"during", what, "panic", fmt.Sprint(p), "stack", string(debug.Stack())}, args...)...)
 }

@@ -8,67 +8,68 @@ import (
 	"sync"
 )
 
-// Limits says how many entries a table takes. 0 is no limit, but for Most.
+// Limits configures a [Table]. 0 means no limit, except for Most.
 type Limits struct {
-	Most     int // in all
-	Reserve  int // of these, for proved entries only
-	Trusted  int // of the reserve, for trusted entries only
-	Strange  int // that entries that are not proved find in a table full of Known ones
-	Unproved int // of one peer, that are not proved
-	Peer     int // of one peer, proved or not
+	Most     int // entries in all
+	Reserve  int // of Most, not available to strangers
+	Trusted  int // of Reserve, for trusted entries only
+	Strange  int // strangers' entries for which Known ones are evicted when the table is full
+	Unproved int // strangers' entries of one peer
+	Peer     int // entries of one peer
 }
 
-// Why there is no place.
+// Errors of [Table.Enter].
 var (
 	ErrFull = errors.New("the table is full")
-	ErrPeer = errors.New("the peer has its share already")
+	ErrPeer = errors.New("the peer has reached its limit")
 )
 
-// Class says what is known about the peer of an entry.
+// Class is how far the peer of an entry is identified.
 type Class int
 
-// The classes, the lowest first.
+// The classes, from lowest to highest.
 const (
-	Stranger Class = iota // nothing is known: the entry is not proved
-	Known                 // the peer has shown that it may be here: a session, a dialog, a login
-	Trusted               // the configuration names the peer, and the peer has proved its address
+	Stranger Class = iota // neither authenticated nor trusted
+	Known                 // authenticated: it has a session, a dialog or a login
+	Trusted               // named by the configuration, and its address is validated
 )
 
-// Table counts the entries of a table, which its owner keeps. Where there is no place, the oldest
-// unproved entry of the peer that has most of them gives way. Where there is none of these, and the
-// new entry is proved, so does the oldest of the entries that EnterAs has made Known; a few of these
-// give way to entries that are not proved, too, so that newcomers can become known.
+// Table accounts for the entries of a bounded table that its owner keeps. When the table is
+// full, the oldest stranger's entry of the peer with the most of them is evicted. If there is
+// none, and the new entry is no stranger's, the oldest entry that EnterAs made Known is evicted
+// instead. A few of these are evicted for strangers, too (Limits.Strange), so that newcomers
+// can log in. It is safe for concurrent use.
 type Table struct {
 	limits Limits
 
 	mu        sync.Mutex
-	entered   uint64 // entries that may have to give way, ever
+	entered   uint64 // evictable entries so far
 	total     int
 	counts    [Trusted + 1]int
 	peers     map[netip.Prefix]*peer
-	offenders [Trusted]offenders // peers with entries that may have to give way, by class
+	offenders [Trusted]offenders // heaps of peers with evictable entries, by class
 }
 
-// peer is what one peer has in a table.
+// peer is the share of one peer in a table.
 type peer struct {
 	key   netip.Prefix
 	total int
-	yield [Trusted]list.List // of *Entry that may have to give way, the oldest first
-	place [Trusted]int       // among the offenders
+	yield [Trusted]list.List // of evictable *Entry, the oldest first
+	place [Trusted]int       // index in Table.offenders
 }
 
-// Entry is a place in a table. The methods of nil do nothing.
+// Entry is one entry of a [Table]. The methods do nothing on a nil Entry.
 type Entry struct {
 	table  *Table
 	peer   *peer
 	class  Class
 	number uint64
 	evict  func(why error)
-	among  *list.Element // of those that may have to give way; nil: it does not
-	gone   bool
+	among  *list.Element // position in peer.yield; nil: not evictable
+	left   bool
 }
 
-// New makes a table.
+// New returns an empty table.
 func New(limits Limits) *Table {
 	t := &Table{limits: limits, peers: map[netip.Prefix]*peer{}}
 	for class := range t.offenders {
@@ -77,11 +78,11 @@ func New(limits Limits) *Table {
 	return t
 }
 
-// Enter takes a place for an entry of the peer at an address, or says ErrFull or ErrPeer. evict
-// is called if the entry has to give way to another: once, when it has left the table, by the
-// goroutine that enters the other. It is told ErrPeer if the other is of the same peer, which has
-// its share already, and ErrFull if the table is full. A proved entry is Known and does not give
-// way.
+// Enter reserves an entry for the peer at an address. It returns [ErrFull] or [ErrPeer] if
+// there is no room. proved makes the entry Known and not evictable. Otherwise it is a
+// stranger's, and evict is called at most once if it is evicted: after the entry has left the
+// table, on the goroutine that enters another one. why is ErrPeer if the other entry is of the
+// same peer and that has reached its limit, and ErrFull if the table is full.
 func (t *Table) Enter(addr netip.Addr, proved bool, evict func(why error)) (*Entry, error) {
 	if proved {
 		return t.enter(addr, Known, false, nil)
@@ -89,14 +90,14 @@ func (t *Table) Enter(addr netip.Addr, proved bool, evict func(why error)) (*Ent
 	return t.enter(addr, Stranger, false, evict)
 }
 
-// EnterAs is Enter for an entry of a class. One that is Known gives way to another proved entry
-// where there is no stranger's. One that is Trusted does not give way.
+// EnterAs reserves an entry of a class. A Known entry with evict is evictable once strangers
+// have no entries. A Trusted entry is not evictable.
 func (t *Table) EnterAs(addr netip.Addr, class Class, evict func(why error)) (*Entry, error) {
 	return t.enter(addr, class, false, evict)
 }
 
-// EnterTrusted takes a place for a trusted entry of a peer that may have any number of them, as
-// one has that carries all its users; ErrFull is the only error.
+// EnterTrusted reserves a Trusted entry without a limit for its peer, which may carry many
+// users. The only error is [ErrFull].
 func (t *Table) EnterTrusted(addr netip.Addr) (*Entry, error) {
 	return t.enter(addr, Trusted, true, nil)
 }
@@ -130,8 +131,8 @@ func (t *Table) enter(addr netip.Addr, class Class, unlimited bool, evict func(w
 	return e, nil
 }
 
-// room finds the entry that has to give way to another, nil where there is room or nothing gives
-// way. The error is what there is too much of, nil where there is room. Callers hold t.mu.
+// room returns the entry to evict for a new one, and why. Both are nil if there is room; a nil
+// entry with an error means that there is none. Callers hold t.mu.
 func (t *Table) room(p *peer, class Class, unlimited bool) (*Entry, error) {
 	l := t.limits
 	if l.Peer > 0 && p.total >= l.Peer && !unlimited || class == Stranger && l.Unproved > 0 && p.yield[Stranger].Len() >= l.Unproved {
@@ -169,10 +170,10 @@ func (p *peer) oldest(class Class) *Entry {
 	return nil
 }
 
-// Prove says that the entry's peer may be here: from now on it does not give way.
+// Prove makes the entry Known and not evictable.
 func (e *Entry) Prove() { e.raise(Known, false) }
 
-// Raise says that the entry is of a higher class by now, as if EnterAs had made it.
+// Raise raises the class of the entry, as if EnterAs had created it with that class.
 func (e *Entry) Raise(class Class) { e.raise(class, class < Trusted) }
 
 func (e *Entry) raise(class Class, yields bool) {
@@ -182,7 +183,7 @@ func (e *Entry) raise(class Class, yields bool) {
 	t := e.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e.gone || yields && class <= e.class {
+	if e.left || yields && class <= e.class {
 		return
 	}
 	e.part()
@@ -194,7 +195,7 @@ func (e *Entry) raise(class Class, yields bool) {
 	}
 }
 
-// join puts the entry among those that may have to give way. Callers hold t.mu.
+// join makes the entry evictable. Callers hold t.mu.
 func (e *Entry) join() {
 	t, p := e.table, e.peer
 	o := &t.offenders[e.class]
@@ -208,7 +209,7 @@ func (e *Entry) join() {
 	}
 }
 
-// part takes the entry away from there. Callers hold t.mu.
+// part makes the entry not evictable. Callers hold t.mu.
 func (e *Entry) part() {
 	if e.among == nil {
 		return
@@ -223,21 +224,21 @@ func (e *Entry) part() {
 	}
 }
 
-// Leave gives the place back. Calls after the first, or after the entry gave way, do nothing.
+// Leave releases the entry. It does nothing after the first call, or after eviction.
 func (e *Entry) Leave() {
 	if e == nil {
 		return
 	}
 	e.table.mu.Lock()
 	defer e.table.mu.Unlock()
-	if !e.gone {
+	if !e.left {
 		e.leave()
 	}
 }
 
 func (e *Entry) leave() {
 	e.part()
-	e.gone = true
+	e.left = true
 	e.table.total--
 	e.table.counts[e.class]--
 	if e.peer.total--; e.peer.total == 0 {
@@ -245,15 +246,15 @@ func (e *Entry) leave() {
 	}
 }
 
-// Counts returns how many entries there are, and how many of them are not proved.
+// Counts returns the number of entries, and how many of them are strangers'.
 func (t *Table) Counts() (total, unproved int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.total, t.counts[Stranger]
 }
 
-// offenders is a heap of peers: on top is the one with most entries of a class that may have to
-// give way, among equals the one with the oldest.
+// offenders is a heap of peers: on top is the one with the most evictable entries of a class,
+// and among equals the one with the oldest entry.
 type offenders struct {
 	class Class
 	peers []*peer

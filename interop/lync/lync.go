@@ -1,5 +1,5 @@
-// Package lync knows what Lync, Skype for Business, OCS and Communicator want of a TR/87
-// server that TR/87 does not say. It is plugged into tr87 as a dialect.
+// Package lync adapts the TR/87 front to Lync, Skype for Business, OCS and Communicator, which
+// deviate from TR/87. It provides a dialect for package tr87.
 package lync
 
 import (
@@ -11,19 +11,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Dialect is the family's way to speak TR/87; it implements tr87.Dialect.
+// Dialect implements tr87.Dialect for the Lync family.
 type Dialect struct{}
 
 // Name implements tr87.Dialect.
 func (Dialect) Name() string { return "lync" }
 
-// agents are what the family's programs call themselves, in small letters: Lync and Skype
-// for Business, Communicator and Office Communicator, the RTC client library, and the open
-// source client.
+// agents are parts of the family's User-Agent headers, in lower case: Lync and Skype for
+// Business, Communicator and Office Communicator, the RTC client library, and the open-source
+// client SIPE.
 var agents = []string{"uccapi/", "oc/", "lcc/", "ucwa/", "rtc/", "skype for business", "microsoft lync", "sipe/"}
 
-// Speaks implements tr87.Dialect: the client names its line in the family's private data, or
-// says in User-Agent what it is.
+// Speaks implements tr87.Dialect. It recognises the family by the line in its private data, or
+// by its User-Agent.
 func (Dialect) Speaks(userAgent string, opening *uacsta.Message) bool {
 	if opening != nil && opening.PrivateText("line") != "" {
 		return true
@@ -37,8 +37,8 @@ func (Dialect) Speaks(userAgent string, opening *uacsta.Message) bool {
 	return false
 }
 
-// Refusal implements tr87.Dialect. A front end takes 503 for a gateway that is down, and may
-// take its route out of use for everybody: what concerns one line is said by 480.
+// Refusal implements tr87.Dialect. It answers 480 instead of 503 when the problem concerns one
+// line: a front end takes 503 for a failed gateway and may disable its route for everybody.
 func (Dialect) Refusal(err error) (sip.Answer, bool) {
 	if errors.Is(err, proxy.ErrForbidden) || errors.Is(err, proxy.ErrUnknownLine) || errors.Is(err, proxy.ErrTooMany) {
 		return sip.Answer{}, false

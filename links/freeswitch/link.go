@@ -54,7 +54,7 @@ type Link struct {
 	watch proxy.Monitors
 	inbox proxy.Inbox
 	ready atomic.Bool // it takes requests
-	hush  share.Hush[string]
+	hush  share.LogLimit[string]
 
 	// of the goroutine that takes from the inbox
 	socket   *socket

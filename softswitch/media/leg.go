@@ -88,8 +88,8 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 		ssrc: binary.BigEndian.Uint32(random[:]), sequence: binary.BigEndian.Uint16(random[4:]) >> 1, timestamp: binary.BigEndian.Uint32(random[6:]),
 		localKey: random[10:],
 	}
-	l.group.Go(func() { l.listen(conn, share.Faults{}, l.packet) })
-	l.group.Go(func() { l.listen(control, share.Faults{}, l.reported) })
+	l.group.Go(func() { l.listen(conn, share.Backoff{}, l.packet) })
+	l.group.Go(func() { l.listen(control, share.Backoff{}, l.reported) })
 	l.group.Go(l.watch)
 	return l, nil
 }
@@ -242,13 +242,13 @@ func (l *Leg) Secure() bool {
 
 // listen reads what comes to a socket, and handles each packet, until the leg closes. A panic, or an
 // error that stays, ends the leg: an error alone may be about an earlier packet (ICMP).
-func (l *Leg) listen(conn *net.UDPConn, faults share.Faults, handle func(data []byte, from netip.AddrPort)) {
+func (l *Leg) listen(conn *net.UDPConn, faults share.Backoff, handle func(data []byte, from netip.AddrPort)) {
 	defer share.Survive(l.engine.cfg.Log, "the voice of a telephone", func(error) { l.die() })
 	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if err == nil {
-			faults.Worked()
+			faults.Reset()
 			handle(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 			continue
 		}

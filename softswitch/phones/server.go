@@ -28,8 +28,8 @@ type Server struct {
 	guard     *accounts.Guard
 	paces     share.Meter[pace]
 	strangers proxy.Strangers
-	wrong     share.Hush[guess] // passwords that the log has told of
-	hush      share.Hush[heard]
+	wrong     share.LogLimit[guess] // passwords that the log has told of
+	hush      share.LogLimit[heard]
 	engine    *media.Engine
 	music     *media.Clip
 	messages  *media.Directory
@@ -115,7 +115,7 @@ func New(cfg Config) (*Server, error) {
 		lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{}, announcements: map[string]*announcement{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{}, watchers: map[*subscription]struct{}{},
 		places: share.New(share.Limits{Most: maxSubscriptions, Peer: peerSubscriptions}), flows: flows{},
-		hush: share.Hush[heard]{Most: 10000},
+		hush: share.LogLimit[heard]{Most: 10000},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for _, u := range cfg.Users {

@@ -146,7 +146,7 @@ func TestWrongPasswordsInTheLog(t *testing.T) {
 			t.Errorf("%d lines", n)
 		}
 		time.Sleep(time.Second)
-		if wrong("100", 1); !strings.Contains(out.String(), "untold=299") {
+		if wrong("100", 1); !strings.Contains(out.String(), "suppressed=299") {
 			t.Error(out.String())
 		}
 	})

@@ -9,20 +9,21 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// agent is somebody logged on to a queue at an extension. The states are those of
-// ECMA-269 clause 22: each agent has one of its own in each group.
+// agent is an agent logged on to a queue at an extension. States are those of ECMA-269 clause
+// 22; an agent has a state of its own in each group.
 type agent struct {
 	id      string
 	device  *device
 	group   *device
 	state   uacsta.AgentState
 	pending uacsta.PendingAgentState
-	since   int // number of the change that made it ready: who waits longest is next
+	since   int // number of the change that made it ready: the agent ready longest is next
 	wrapUp  *time.Timer
-	private uacsta.Common // of the request that made it not ready, passed on
+	private uacsta.Common // private data of the request that made it not ready, repeated in events
 }
 
-// become changes an agent's state and tells the monitors of the agent's device.
+// become changes the agent's state and sends the event to the monitors of its device and of the
+// queue.
 func (a *agent) become(state uacsta.AgentState, cause uacsta.EventCause) {
 	a.stopTimer()
 	a.state, a.pending = state, ""
@@ -33,7 +34,7 @@ func (a *agent) become(state uacsta.AgentState, cause uacsta.EventCause) {
 	a.tell(cause)
 }
 
-// tell tells an agent's state.
+// tell sends the event of the agent's current state.
 func (a *agent) tell(cause uacsta.EventCause) {
 	s, device, group := a.device.sw, uacsta.Ext(a.device.number), uacsta.Dev(a.group.number)
 	var event uacsta.EventMessage
@@ -53,11 +54,11 @@ func (a *agent) tell(cause uacsta.EventCause) {
 	s.tell(a.group, event)
 }
 
-// busy notes that the agent has taken a call of the group.
+// busy records that the agent has taken a call of the group.
 func (a *agent) busy() { a.become(uacsta.AgentBusy, uacsta.CauseNormal) }
 
-// done notes that the agent's call is over: the pending state comes, or work after
-// call, or the agent is ready again.
+// done handles the end of the agent's call: it applies the pending state, starts work after
+// call, or makes the agent ready.
 func (a *agent) done() {
 	if a.state != uacsta.AgentBusy {
 		return
@@ -79,8 +80,8 @@ func (a *agent) done() {
 	}
 }
 
-// workAfterCall returns whether the agent works after a call, and how long; 0 is
-// until it says otherwise.
+// workAfterCall returns whether the agent works after a call, and for how long. 0 means until
+// the agent changes its state.
 func (a *agent) workAfterCall() (bool, time.Duration) {
 	if set := a.device.autoWork; set != nil {
 		return set.on, set.interval
@@ -103,7 +104,7 @@ func (a *agent) stopTimer() {
 	}
 }
 
-// logOff takes an agent out of the group.
+// logOff removes the agent from the group.
 func (a *agent) logOff() {
 	a.become(uacsta.AgentNull, uacsta.CauseNormal)
 	remove := func(list []*agent) []*agent { return slices.DeleteFunc(list, func(b *agent) bool { return b == a }) }
@@ -111,7 +112,7 @@ func (a *agent) logOff() {
 	a.group.queue.agents = remove(a.group.queue.agents)
 }
 
-// getAgentState: ECMA-269 clause 22 Get Agent State.
+// getAgentState implements Get Agent State (ECMA-269 clause 22).
 func (s *Switch) getAgentState(req *uacsta.GetAgentState) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -136,7 +137,7 @@ func (s *Switch) getAgentState(req *uacsta.GetAgentState) (any, error) {
 	return res, nil
 }
 
-// Refusals of agents.
+// Refusals of agent services.
 var (
 	errAgentGroup    = uacsta.Refuse(uacsta.Operation, uacsta.InvalidAgentGroup)
 	errAgentID       = uacsta.Refuse(uacsta.Operation, uacsta.InvalidAgentIdentifier)
@@ -144,15 +145,15 @@ var (
 	errAgentState    = uacsta.Refuse(uacsta.Operation, uacsta.InvalidAgentState)
 )
 
-// requested are the states that an agent takes by request.
+// requested maps the states an agent can request to pending states.
 var requested = map[uacsta.ReqAgentState]uacsta.PendingAgentState{
 	uacsta.RequestLoggedOff: uacsta.PendingAgentNull, uacsta.RequestNotReady: uacsta.PendingAgentNotReady,
 	uacsta.RequestReady: uacsta.PendingAgentReady, uacsta.RequestWorkingAfterCall: uacsta.PendingAgentWorkingAfterCall,
 }
 
-// setAgentState: ECMA-269 clause 22 Set Agent State. While an agent talks for the
-// group, the new state is pending until the call is over. Without group, all of
-// the agent's groups are meant; to log on, the one that knows the agent.
+// setAgentState implements Set Agent State (ECMA-269 clause 22). While an agent talks for the
+// group, the new state is pending until the call ends. Without a group, the request concerns
+// all of the agent's groups, or, when logging on, the one that lists the agent.
 func (s *Switch) setAgentState(req *uacsta.SetAgentState) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -199,7 +200,7 @@ func (s *Switch) setAgentState(req *uacsta.SetAgentState) (any, error) {
 	return res, nil
 }
 
-// logOn makes an agent, not ready yet.
+// logOn adds an agent, in state not ready.
 func (s *Switch) logOn(d *device, req *uacsta.SetAgentState) error {
 	group, err := s.agentGroup(req)
 	if err != nil {
@@ -216,7 +217,7 @@ func (s *Switch) logOn(d *device, req *uacsta.SetAgentState) error {
 	}
 	for _, a := range q.agents {
 		if a.device == d || a.id == req.AgentID && a.id != "" {
-			return errAgentState // logged on already
+			return errAgentState // already logged on
 		}
 	}
 	a := &agent{id: req.AgentID, device: d, group: group}
@@ -230,8 +231,8 @@ func (s *Switch) logOn(d *device, req *uacsta.SetAgentState) error {
 	return nil
 }
 
-// agentGroup is the queue that an agent logs on to: the one named, the only one
-// that knows the agent, or the only one.
+// agentGroup returns the queue to log on to: the named one, the only one that lists the agent,
+// or the only one. It is nil if that is ambiguous.
 func (s *Switch) agentGroup(req *uacsta.SetAgentState) (*device, error) {
 	if req.Group != nil {
 		return s.devices[req.Group.ID], nil
@@ -251,15 +252,15 @@ func (s *Switch) agentGroup(req *uacsta.SetAgentState) (*device, error) {
 	return nil, errAgentGroup
 }
 
-// autoWork is what becomes of an agent after a call, at a device of its own mind.
+// autoWork is a device's setting for work after a call.
 type autoWork struct {
 	on       bool
-	interval time.Duration // 0: until the agent says otherwise
+	interval time.Duration // 0: until the agent changes its state
 }
 
 const maxAutoWork = 24 * 60 * 60 // seconds
 
-// getAutoWorkMode: ECMA-269 clause 22 Get Auto Work Mode.
+// getAutoWorkMode implements Get Auto Work Mode (ECMA-269 clause 22).
 func (s *Switch) getAutoWorkMode(req *uacsta.GetAutoWorkMode) (any, error) {
 	d, err := s.optionalExtension(req.Device)
 	if err != nil {
@@ -273,7 +274,7 @@ func (s *Switch) getAutoWorkMode(req *uacsta.GetAutoWorkMode) (any, error) {
 	return res, nil
 }
 
-// setAutoWorkMode: ECMA-269 clause 22 Set Auto Work Mode.
+// setAutoWorkMode implements Set Auto Work Mode (ECMA-269 clause 22).
 func (s *Switch) setAutoWorkMode(req *uacsta.SetAutoWorkMode) (any, error) {
 	d, err := s.optionalExtension(req.Device)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The way of a call: off-hook, out, to a device or past it, answered or failed.
+// The course of a call: off-hook, dialled, ringing or diverted, answered or failed.
 
 // initiate takes a device off-hook for a new call.
 func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *connection {
@@ -21,7 +21,7 @@ func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *co
 	return x
 }
 
-// caller is the number that the device shows when it calls.
+// caller returns the number that the device shows as a caller.
 func (d *device) caller() string {
 	if d.trunk != nil {
 		return d.trunk.Caller
@@ -29,14 +29,14 @@ func (d *device) caller() string {
 	return d.number
 }
 
-// prompt rings a phone that is to be lifted before the call goes on.
+// prompt rings the caller's own phone, which must be lifted before the call proceeds.
 func (x *connection) prompt(cause uacsta.EventCause) {
 	x.cause = cause
 	x.after(x.call.sw.cfg.PromptTime, func() { x.clear(uacsta.CauseCallNotAnswered) })
 	x.ringPhone()
 }
 
-// originate sends the caller's call on its way.
+// originate sends the caller's call to its destination.
 func (x *connection) originate(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
@@ -48,9 +48,9 @@ func (x *connection) originate(cause uacsta.EventCause) {
 	c.present(x, c.called, cause)
 }
 
-// target returns the device that a number leads to: one of the switch's own, or the
-// trunk that such numbers go out by. A call that comes in over the trunk from reaches
-// only what the trunk's inward numbers name: default deny.
+// target returns the device that a number leads to: one of the switch, or the trunk for such
+// numbers. from is the trunk of an incoming call, which can reach only the numbers in the
+// trunk's Inward.
 func (s *Switch) target(number string, from *device) *device {
 	if from != nil {
 		return s.devices[from.trunk.Inward[number]]
@@ -66,10 +66,10 @@ func (s *Switch) target(number string, from *device) *device {
 	return nil
 }
 
-// present brings the call to a number: it rings there, waits, is sent on, or
-// fails. from is the connection that fails when there is no such number.
+// present offers the call to a number: it rings there, waits, is diverted, or fails. from is
+// the connection that fails if there is no such number.
 func (c *call) present(from *connection, number string, cause uacsta.EventCause) {
-	c.presenting++ // queues that overflow present the call again
+	c.presenting++ // queues that overflow call present recursively
 	defer func() { c.presenting-- }()
 	for range maxDiversions - c.presenting {
 		d := c.sw.target(number, c.fromNetwork(from))
@@ -77,7 +77,7 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 		case d == nil || d.park || d.pickup != nil:
 			c.failAt(from, uacsta.CauseDestNotObtainable)
 			return
-		case c.of(d) != nil: // it called itself, or is sent back to who is there already
+		case c.of(d) != nil: // the caller called itself, or the call was sent to a party
 			c.failAt(from, uacsta.CauseBusy)
 			return
 		case d.trunk != nil && !c.mayGoOut(from, number):
@@ -119,11 +119,11 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 			return
 		}
 	}
-	c.failAt(from, uacsta.CauseDestNotObtainable) // it was sent round in a circle
+	c.failAt(from, uacsta.CauseDestNotObtainable) // forwarding loop
 }
 
-// fromNetwork returns the trunk that brings a call in, until a device of the switch
-// sends the call on: until then numbers mean what the network means by them.
+// fromNetwork returns the trunk over which the call came in, until a device of the switch
+// diverts it. Until then, numbers have the network's meaning.
 func (c *call) fromNetwork(from *connection) *device {
 	if from != nil && c.trunkIn == from.device && c.redirecting == "" {
 		return c.trunkIn
@@ -131,8 +131,8 @@ func (c *call) fromNetwork(from *connection) *device {
 	return nil
 }
 
-// divert tells that a call leaves a device for another before or instead of
-// ringing there.
+// divert reports that a call leaves a device for another one, before or instead of ringing
+// there.
 func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
 	left := uacsta.Conn(c.id, d.number)
 	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{Connection: left, DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause})
@@ -145,21 +145,21 @@ func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
 	})
 }
 
-// ring alerts a device; group is the hunt group or queue it rings for.
+// ring alerts a device. group is the hunt group or queue for which it rings.
 func (c *call) ring(d *device, cause uacsta.EventCause, group *device) {
 	x := c.join(d, uacsta.Alerting)
 	x.group = group
 	x.alert(cause)
 }
 
-// alert tells that a connection rings, and makes it ring.
+// alert makes a connection ring and sends the event.
 func (x *connection) alert(cause uacsta.EventCause) {
 	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(x.device.number), Cause: cause})
 	x.arm()
 	x.call.conditionMet(x, uacsta.SignallingCallDelivered)
 }
 
-// arm sets the timers of a ringing connection, and makes the phone ring.
+// arm sets the timers of a ringing connection and rings the phone.
 func (x *connection) arm() {
 	x.stopTimers()
 	c, d := x.call, x.device
@@ -186,7 +186,7 @@ func (x *connection) arm() {
 
 func (c *call) ringTime(rings int) time.Duration { return time.Duration(rings) * c.sw.cfg.RingCycle }
 
-// sendOn takes a ringing or waiting call away from its device and to another.
+// sendOn diverts a ringing or waiting call to another number.
 func (x *connection) sendOn(to string, cause uacsta.EventCause) {
 	c := x.call
 	x.leave()
@@ -195,8 +195,8 @@ func (x *connection) sendOn(to string, cause uacsta.EventCause) {
 	c.present(c.remaining(), to, cause)
 }
 
-// remaining is the connection that fails when the call cannot go on: the one that
-// has been in it longest. It is nil in a predictive call before the caller is in.
+// remaining returns the connection that fails if the call cannot proceed: the oldest one. It is
+// nil in a predictive call before the caller joined.
 func (c *call) remaining() *connection {
 	if len(c.connections) == 0 {
 		return nil
@@ -204,20 +204,20 @@ func (c *call) remaining() *connection {
 	return c.connections[0]
 }
 
-// refuse lets the call fail at a device that does not take it.
+// refuse fails the call at a device that does not take it.
 func (c *call) refuse(d *device, cause uacsta.EventCause) {
 	x := c.join(d, uacsta.Fail)
 	x.refused = true
 	c.failAt(x, cause)
 }
 
-// failAt tells that the call came to nothing at a connection, which is in state
-// fail from now on; after a while it is cleared.
+// failAt puts a connection into state fail and sends the event. The connection is cleared after
+// Config.FailTime.
 func (c *call) failAt(x *connection, cause uacsta.EventCause) {
-	if x == nil { // a predictive call has nobody yet but the device that is to be called back
+	if x == nil { // a predictive call still without a caller
 		x = c.join(c.predictive.caller, uacsta.Fail)
 	}
-	if x.state == uacsta.Hold { // its user hears nothing of it: the call fails where it was last
+	if x.state == uacsta.Hold { // its user does not hear it: the call fails where it came from
 		for _, number := range []string{c.redirecting, c.called} {
 			if d := c.sw.devices[number]; d != nil && c.of(d) == nil {
 				c.refuse(d, cause)
@@ -233,7 +233,7 @@ func (c *call) failAt(x *connection, cause uacsta.EventCause) {
 	x.after(c.sw.cfg.FailTime, func() { x.clear(uacsta.CauseNormalClearing) })
 }
 
-// lift answers a connection as the phone does it.
+// lift answers a connection, as lifting the phone does.
 func (x *connection) lift() error {
 	if other := x.device.active(); other != nil && other != x && x.state == uacsta.Alerting {
 		return errConnected
@@ -261,7 +261,7 @@ func (x *connection) lift() error {
 	return nil
 }
 
-// establish answers a connection.
+// establish puts a connection into state connected and sends the event.
 func (x *connection) establish(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
@@ -273,7 +273,7 @@ func (x *connection) establish(cause uacsta.EventCause) {
 	c.conditionMet(x, uacsta.SignallingCallEstablished)
 }
 
-// stopOthers ends the ringing at the other members of the hunt group that rings here.
+// stopOthers stops the other members of the hunt group from ringing.
 func (x *connection) stopOthers() {
 	for _, y := range x.call.others(x) {
 		if y.state == uacsta.Alerting && y.group != nil && y.group == x.group {
@@ -283,7 +283,7 @@ func (x *connection) stopOthers() {
 	}
 }
 
-// hold and retrieve change a connection and tell everybody.
+// hold and retrieve change a connection's state and send the event.
 
 func (x *connection) hold(cause uacsta.EventCause) {
 	x.become(uacsta.Hold)

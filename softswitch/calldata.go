@@ -7,8 +7,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// associateData: ECMA-269 clause 18 Associate Data: what it attaches shows in
-// CallInformation now, and in every later event of the call.
+// associateData implements Associate Data (ECMA-269 clause 18). The data appears in a
+// CallInformation event and in all later events of the call.
 func (s *Switch) associateData(req *uacsta.AssociateData) (any, error) {
 	x, err := s.find(req.ExistingCall, errConnection)
 	if err != nil {
@@ -35,8 +35,8 @@ func (s *Switch) associateData(req *uacsta.AssociateData) (any, error) {
 	return uacsta.AssociateDataResponse{}, nil
 }
 
-// sendUserInformation: ECMA-269 clause 18 Send User Information: the others see it
-// in CallInformation.
+// sendUserInformation implements Send User Information (ECMA-269 clause 18). The other parties
+// see it in a CallInformation event.
 func (s *Switch) sendUserInformation(req *uacsta.SendUserInformation) (any, error) {
 	x, err := s.find(req.ExistingCall, errConnection)
 	switch {
@@ -56,7 +56,7 @@ func (x *connection) tellInformation() {
 	})
 }
 
-// generateDigits: ECMA-269 clause 18 Generate Digits.
+// generateDigits implements Generate Digits (ECMA-269 clause 18).
 func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
 	x, err := s.find(req.ConnectionToSendDigits, errConnection)
 	switch {
@@ -77,8 +77,8 @@ func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
 	return uacsta.GenerateDigitsResponse{}, nil
 }
 
-// keyTime reads how long a key is pressed, or the pause behind it: milliseconds, at most a
-// few seconds.
+// keyTime returns how long to press a key, or to pause after it. The input is in milliseconds;
+// the result is limited to a few seconds.
 func keyTime(ms *int) time.Duration {
 	if ms == nil {
 		return 100 * time.Millisecond

@@ -7,16 +7,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What completes calls that came to nothing: camping on a busy device, calling
-// back, calling ahead.
+// Completion of calls: camp on, call back, and predictive calls.
 
-// callBack is a booking: when the target is free, the origin is rung and calls it.
+// callBack is a booked call back: when the target is free, the switch rings the origin, which
+// then calls the target.
 type callBack struct {
 	origin, target *device
-	used           int // target.used when it was booked for no answer: it must be used first; -1 otherwise
+	used           int // minimum of target.used if booked for no answer, so that the target is used first; otherwise -1
 }
 
-// callBacks returns what a device has booked.
+// callBacks returns the call backs booked by a device.
 func (s *Switch) callBacks(origin *device) []*callBack {
 	var own []*callBack
 	for _, b := range s.booked {
@@ -27,7 +27,7 @@ func (s *Switch) callBacks(origin *device) []*callBack {
 	return own
 }
 
-// campedOn returns the calls that wait for a device to become free, oldest first.
+// campedOn returns the calls camped on the device, the oldest first.
 func (d *device) campedOn() []*connection {
 	var camped []*connection
 	for _, x := range d.connections {
@@ -38,7 +38,7 @@ func (d *device) campedOn() []*connection {
 	return camped
 }
 
-// camponCall: ECMA-269 17.1 Camp On Call.
+// camponCall implements Camp On Call (ECMA-269 17.1).
 func (s *Switch) camponCall(req *uacsta.CamponCall) (any, error) {
 	x, err := s.permit(req.CamponConnection, (*connection).mayCampOn)
 	if err != nil {
@@ -56,8 +56,8 @@ func (s *Switch) camponCall(req *uacsta.CamponCall) (any, error) {
 	return uacsta.CamponCallResponse{}, nil
 }
 
-// callBack: ECMA-269 17.1 Call Back. The call is cleared; the answer names whom
-// the call back is booked at.
+// callBack implements Call Back (ECMA-269 17.1). It clears the call and returns the target of
+// the booking.
 func (s *Switch) callBack(req *uacsta.CallBack) (any, error) {
 	x, err := s.permit(req.CallbackConnection, (*connection).mayCallBack)
 	if err != nil {
@@ -66,14 +66,14 @@ func (s *Switch) callBack(req *uacsta.CallBack) (any, error) {
 	target := x.callBackTarget()
 	used := -1
 	if x.failed() == nil {
-		used = target.used + 1 // this call's end does not count
+		used = target.used + 1 // do not count the end of this call
 	}
 	s.book(x.device, target, used)
 	x.release()
 	return uacsta.CallBackResponse{TargetDevice: uacsta.Dev(target.number)}, nil
 }
 
-// callBackNonCallRelated: ECMA-269 clause 22 Call Back Non-Call-Related.
+// callBackNonCallRelated implements Call Back Non-Call-Related (ECMA-269 clause 22).
 func (s *Switch) callBackNonCallRelated(req *uacsta.CallBackNonCallRelated) (any, error) {
 	origin, target, err := s.callBackParties(req.OriginatingDevice, req.TargetDevice)
 	switch {
@@ -114,8 +114,8 @@ func (s *Switch) tellCallBack(origin, target *device, booked bool) {
 	s.tell(origin, uacsta.CallBackEvent{OriginatingDevice: &from, TargetDevice: &to, CallBackSetCanceled: booked})
 }
 
-// cancelCallBack: ECMA-269 clause 22 Cancel Call Back. Without target, all of the
-// device are cancelled.
+// cancelCallBack implements Cancel Call Back (ECMA-269 clause 22). Without a target it cancels
+// all call backs of the device.
 func (s *Switch) cancelCallBack(req *uacsta.CancelCallBack) (any, error) {
 	origin, target, err := s.callBackParties(req.OriginatingDevice, req.TargetDevice)
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *Switch) cancel(b *callBack) {
 	s.tellCallBack(b.origin, b.target, false)
 }
 
-// getCallBack: ECMA-269 clause 22 Get Call Back.
+// getCallBack implements Get Call Back (ECMA-269 clause 22).
 func (s *Switch) getCallBack(req *uacsta.GetCallBack) (any, error) {
 	d, err := s.optionalExtension(req.Device)
 	if err != nil {
@@ -153,9 +153,8 @@ func (s *Switch) getCallBack(req *uacsta.GetCallBack) (any, error) {
 	return res, nil
 }
 
-// settle does what a change made possible: calls that camp on a device ring there,
-// agents get the calls that wait, who booked a call back is rung, calls are
-// answered that are to be as soon as the device is free.
+// settle carries out what a change made possible: camped calls ring, waiting calls go to
+// agents, call backs start, and calls with automatic answer are answered.
 func (s *Switch) settle() {
 	for s.settleOne() {
 		continue
@@ -200,7 +199,7 @@ func (s *Switch) settleOne() bool {
 	return false
 }
 
-// waitedFor returns the devices that calls wait for, as configured.
+// waitedFor returns the devices that calls wait for, in configured order.
 func (s *Switch) waitedFor() []*device {
 	var devices []*device
 	for x := range s.patient {
@@ -212,20 +211,20 @@ func (s *Switch) waitedFor() []*device {
 	return devices
 }
 
-// predictive is what a predictive call still has to do: the far end is called
-// first (ECMA-269 17.1 Make Predictive Call).
+// predictive is the remaining part of a predictive call: the far end is called first (ECMA-269
+// 17.1 Make Predictive Call).
 type predictive struct {
 	caller    *device
-	own       *connection // of an extension that calls; nil for a group
+	own       *connection // connection of the calling extension; nil for a group
 	condition uacsta.SignallingCondition
 	prompt    bool
 	alertTime time.Duration
-	waits     bool // for the far end
+	waits     bool // until the far end meets condition
 }
 
-// makePredictiveCall: ECMA-269 17.1 Make Predictive Call. When the far end rings,
-// or answers, the calling device gets the call: an extension is rung, or lifted; a
-// queue or hunt group distributes it.
+// makePredictiveCall implements Make Predictive Call (ECMA-269 17.1). When the far end rings or
+// answers, the calling device gets the call: an extension is prompted or lifted; a queue or
+// hunt group distributes it.
 func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error) {
 	d := s.devices[req.CallingDevice.ID]
 	switch {
@@ -265,8 +264,8 @@ func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error)
 	return uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(c.id, d.number)}, nil
 }
 
-// conditionMet connects the calling device of a predictive call when its far end
-// has come as far as was asked for.
+// conditionMet connects the calling device of a predictive call once its far end meets the
+// requested condition.
 func (c *call) conditionMet(far *connection, condition uacsta.SignallingCondition) {
 	p := c.predictive
 	if p == nil || !p.waits || condition != p.condition {

@@ -8,8 +8,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Config says which devices there are and how long things take. Zero times and
-// limits take defaults.
+// Config lists the devices of a switch and its timers. Zero timers and limits take the defaults
+// in the comments.
 type Config struct {
 	Extensions   []Extension
 	HuntGroups   []HuntGroup
@@ -19,20 +19,20 @@ type Config struct {
 	PickupGroups []PickupGroup
 	Routeing     []RouteingDevice
 
-	RingCycle   time.Duration // one ring; 5 s
-	AlertTime   time.Duration // a call rings this long at most; 3 min
-	PromptTime  time.Duration // a phone prompted by MakeCall must be lifted in this time; 30 s
-	FailTime    time.Duration // a failed call is cleared after this time; 30 s
-	ParkTime    time.Duration // a parked call returns after this time; 2 min
-	MaxCalls    int           // 10000
-	MaxMonitors int           // 20000
+	RingCycle   time.Duration // duration of one ring; default 5 s
+	AlertTime   time.Duration // maximum time a call rings; default 3 min
+	PromptTime  time.Duration // time to lift a phone prompted by MakeCall; default 30 s
+	FailTime    time.Duration // time until a failed call is cleared; default 30 s
+	ParkTime    time.Duration // time until a parked call returns; default 2 min
+	MaxCalls    int           // default 10000
+	MaxMonitors int           // default 20000
 }
 
 // Kind is the kind of an extension.
 type Kind string
 
-// The kinds of extension. A virtual one has no telephone; behind a remote one is a
-// telephone outside, which the switch can ring but not lift.
+// The kinds of extension. Virtual has no telephone. Remote is a telephone outside, which the
+// switch can ring but not make answer.
 const (
 	SIP      Kind = "sip"
 	Analogue Kind = "analogue"
@@ -42,103 +42,104 @@ const (
 	Remote   Kind = "remote"
 )
 
-// Kinds lists them.
+// Kinds lists all kinds.
 var Kinds = []Kind{SIP, Analogue, Digital, DECT, Virtual, Remote}
 
-// Extension is a telephone of the switch.
+// Extension configures an extension.
 type Extension struct {
 	Number string
 	Name   string
-	Kind   Kind // SIP
-	Lines  int  // calls at a time; 2
+	Kind   Kind // default SIP
+	Lines  int  // simultaneous calls; default 2
 	Phone  Behaviour
-	// Real reports whether a telephone registers for it; without one it is out of service.
+	// Real reports whether a real telephone registers for it. Until one does, the extension is
+	// out of service.
 	Real bool
-	// Outside lists the prefixes of numbers of the network that it may call, or send calls
-	// to. The default is none.
+	// Outside lists the prefixes of network numbers that the extension may call or divert to.
+	// Empty means none.
 	Outside []string
 }
 
 // Order is the order in which the members of a hunt group ring.
 type Order string
 
-// The orders: always from the first; from the one after the last that rang; from
-// the first, and one more joins in after each time.
+// Linear always starts with the first member, Cyclic with the one after the last that rang.
+// Cascade starts with the first and adds one more member each time.
 const (
 	Linear  Order = "linear"
 	Cyclic  Order = "cyclic"
 	Cascade Order = "cascade"
 )
 
-// Orders lists them.
+// Orders lists all orders.
 var Orders = []Order{Linear, Cyclic, Cascade}
 
-// HuntGroup is a number behind which several extensions ring one after the other.
+// HuntGroup configures a number whose calls ring at several extensions in turn.
 type HuntGroup struct {
 	Number  string
 	Name    string
 	Members []string
-	Order   Order // Linear
-	Rings   int   // of one member before the next; 3
+	Order   Order // default Linear
+	Rings   int   // rings at one member before the next; default 3
 }
 
-// Queue is an ACD group: calls wait in it for agents.
+// Queue configures an ACD group, in which calls wait for agents.
 type Queue struct {
 	Number     string
 	Name       string
-	Agents     []Agent       // who may log on; empty: anybody, under any identifier
-	MaxCalls   int           // that wait; 100
-	WaitTime   time.Duration // a call waits this long before it overflows; 0: no limit
-	AnswerTime time.Duration // an agent must answer in this time; 20 s
-	WrapUp     time.Duration // work after call; 0: none
-	Overflow   string        // where calls go that cannot wait; "": they fail
-	// Announcement is the message that who waits hears, "" for music.
+	Agents     []Agent       // who may log on; empty admits any identifier
+	MaxCalls   int           // waiting calls; default 100
+	WaitTime   time.Duration // time after which a waiting call overflows; 0 means no limit
+	AnswerTime time.Duration // time for an agent to answer; default 20 s
+	WrapUp     time.Duration // work after call; 0 means none
+	Overflow   string        // destination of calls that cannot wait; "" makes them fail
+	// Announcement is the message played to waiting callers; "" plays music.
 	Announcement string
 }
 
-// Agent is one who may log on to a queue.
+// Agent is an agent who may log on to a queue.
 type Agent struct {
 	ID       string
-	Password string // "": none is asked for
+	Password string // "" means that none is required
 }
 
-// Trunk is a group of lines to the network. What lies beyond is played by one
-// telephone that behaves the same for every number.
+// Trunk configures a group of lines to the network. One virtual phone plays everyone beyond a
+// virtual trunk.
 type Trunk struct {
 	Number   string
 	Name     string
-	Prefixes []string          // the numbers that go out here
-	Inward   map[string]string // numbers of the network, and the devices that they reach; what is not here reaches nothing
-	Caller   string            // the number that calls from outside show
-	Lines    int               // 30
+	Prefixes []string          // of the numbers that go out here
+	Inward   map[string]string // device for each network number that calls from outside may reach; all others reach nothing
+	Caller   string            // number shown by calls from outside
+	Lines    int               // simultaneous calls; default 30
 	Outside  Behaviour
-	// Real reports whether the lines lead to a real network; they are out of service until
-	// it is reached.
+	// Real reports whether the lines lead to a real network. Until it is reachable, the trunk
+	// is out of service.
 	Real bool
 }
 
-// PickupGroup is a group of extensions that answer each other's calls.
+// PickupGroup configures extensions that may pick up each other's calls.
 type PickupGroup struct {
 	Number  string
 	Members []string
 }
 
-// RouteingDevice is a number whose calls the computing function routes.
+// RouteingDevice configures a number whose calls a computing function routes.
 type RouteingDevice struct {
 	Number  string
-	Default string        // where calls go without it
-	Time    time.Duration // it must answer in; 5 s
+	Default string        // destination without a decision
+	Time    time.Duration // time for a decision; default 5 s
 }
 
-// Limits that are not settings.
+// Fixed limits.
 const (
-	maxMembers    = 8   // of a call
-	maxDiversions = 6   // of a call on its way
-	maxHistory    = 10  // steps that deviceHistory keeps
-	maxWaiting    = 5   // camped on one device, and call backs of one device
-	maxQueued     = 100 // in a queue that sets no limit
+	maxMembers    = 8   // parties of a call
+	maxDiversions = 6   // diversions of a call before it is answered
+	maxHistory    = 10  // entries in deviceHistory
+	maxWaiting    = 5   // calls camped on a device, and call backs of a device
+	maxQueued     = 100 // default of Queue.MaxCalls
 	defaultRings  = 3
-	deviceSegment = 50 // devices in one SwitchingFunctionDevices
+	deviceSegment = 50 // devices in one SwitchingFunctionDevices request
 )
 
 func (cfg *Config) setDefaults() {
@@ -160,7 +161,7 @@ func (cfg *Config) setDefaults() {
 	}
 }
 
-// build makes the devices.
+// build creates the devices.
 func (s *Switch) build() error {
 	for _, e := range s.cfg.Extensions {
 		d, err := s.addDevice(e.Number, e.Name, uacsta.CategoryStation)
@@ -225,7 +226,7 @@ func (s *Switch) build() error {
 	return s.buildHelpers()
 }
 
-// buildHelpers makes the devices that are nobody's.
+// buildHelpers creates park devices, pickup groups and routeing devices.
 func (s *Switch) buildHelpers() error {
 	for _, number := range s.cfg.ParkDevices {
 		d, err := s.addDevice(number, "", uacsta.CategoryPark)
@@ -259,7 +260,7 @@ func (s *Switch) buildHelpers() error {
 
 func (s *Switch) addDevice(number, name string, category uacsta.DeviceCategory) (*device, error) {
 	if number == "" || s.devices[number] != nil {
-		return nil, fmt.Errorf("device %q is empty or there twice", number)
+		return nil, fmt.Errorf("device %q: number empty or used twice", number)
 	}
 	d := &device{sw: s, index: len(s.order), number: number, name: name, category: category, terminal: noPhone{}}
 	s.devices[number] = d
@@ -272,7 +273,7 @@ func (s *Switch) members(group string, numbers []string) ([]*device, error) {
 	for _, number := range numbers {
 		d := s.devices[number]
 		if d == nil || !d.station() || slices.Contains(members, d) {
-			return nil, fmt.Errorf("member %q of group %q is no extension, or there twice", number, group)
+			return nil, fmt.Errorf("member %q of group %q: not an extension, or listed twice", number, group)
 		}
 		members = append(members, d)
 	}

@@ -93,7 +93,7 @@ func namesConnections(t *testing.T, service string) {
 		t.Fatal("no situation")
 	}
 	w := newWorldOf(t, everything, "100", "101", "102", "103", "104", "107", "108", "109")
-	w.sw.Keep(anyMessage{})
+	w.sw.SetLibrary(anyMessage{})
 	at.setup(w)
 	foreign := uacsta.Conn(w.apart(), "108")
 	named := connections.Named{Active: w.conn(at.active), To: at.to}

@@ -6,27 +6,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// core is what the switch has to do with the core of the proxy. All but the outbox is guarded by
-// Switch.mu.
+// core is the switch's connection to the proxy's core. Switch.mu guards all of it but outbox.
 type core struct {
-	up      proxy.Upcalls // nil while the switch does not run
+	up      proxy.Upcalls // nil while the switch is not running
 	ran     bool          // it has run before
 	outbox  proxy.Outbox
 	awaited map[*awaited]struct{}
 }
 
-// awaited is a reply that a telephone will give.
+// awaited is a response that a telephone owes.
 type awaited struct{ reply func(*uacsta.Message, error) }
 
-// event tells an event, if there is anybody to hear it; s.mu is held.
+// event sends an event to the core while the switch is running. Callers hold s.mu.
 func (s *Switch) event(ev *uacsta.Message) {
 	if up := s.core.up; up != nil {
 		s.core.outbox.Post(func() { up.Event(ev) })
 	}
 }
 
-// begin begins a life: nothing is left of the one before. It returns what says that the life cannot
-// go on.
+// begin starts a life, with nothing left of the previous one. The channel receives an error if
+// the life must end.
 func (s *Switch) begin(up proxy.Upcalls) <-chan error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +36,7 @@ func (s *Switch) begin(up proxy.Upcalls) <-chan error {
 	s.core.outbox.Guard(func(err error) {
 		select {
 		case failed <- err:
-		default: // it has failed before
+		default: // already failed
 		}
 	})
 	s.core.up, s.core.ran = up, true
@@ -45,7 +44,7 @@ func (s *Switch) begin(up proxy.Upcalls) <-chan error {
 	return failed
 }
 
-// forget ends the calls of the life before: their timers have been stopped.
+// forget clears the calls of the previous life, whose timers were stopped.
 func (s *Switch) forget() {
 	for _, c := range s.calls {
 		c.followers, c.route = nil, nil
@@ -59,7 +58,7 @@ func (s *Switch) forget() {
 	s.flush()
 }
 
-// end ends a life, once all is told.
+// end ends a life after everything queued was delivered.
 func (s *Switch) end() {
 	s.mu.Lock()
 	s.core.up = nil
@@ -81,8 +80,8 @@ func (s *Switch) end() {
 	s.core.outbox.Drain()
 }
 
-// awaits returns what takes the answer of a telephone, in its order among what is to be told, and
-// before the life has ended; later, it is dropped. s.mu is held.
+// awaits returns the function that takes a telephone's response: it is delivered in order with
+// events, and dropped once the life has ended. Callers hold s.mu.
 func (s *Switch) awaits(reply func(*uacsta.Message, error)) func(*uacsta.Message, error) {
 	a := &awaited{reply}
 	s.core.awaited[a] = struct{}{}

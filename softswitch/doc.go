@@ -1,8 +1,8 @@
-// Package softswitch is the built-in switching function: a CSTA call model
-// (ECMA-269) as an explicit state machine, with virtual phones. What a phone is
-// stands apart, behind [Terminal].
+// Package softswitch is the built-in switch: the call model of ECMA-269 as an explicit state
+// machine, with virtual phones. [Switch] implements proxy.Link. Real telephones connect through
+// [Phones]; virtual ones implement [Terminal].
 //
-// A call is a set of connections; a connection is one device's part in one call
-// and has a state. Every request and every timer changes the model under one
-// lock, collects the events of the change, and hands out the answer before them.
+// A call is a set of connections; a connection is one device in one call and has a state. Every
+// request and timer changes the model under one lock and collects the events of the change. The
+// response is delivered before them.
 package softswitch

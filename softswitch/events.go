@@ -6,24 +6,23 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// emit queues an event of a call for every monitor that it concerns: those of the
-// devices named, of every device in the call, and of the call itself. Each gets it
-// once, under its own cross reference, with the state of its own device; what the
-// event says of the call is filled in here (ECMA-269 clause 15: device-type and
-// call-type monitors).
+// emit queues an event of a call for each monitor concerned: those of the devices in also, of
+// every device in the call, and of the call itself. Each monitor gets it once, with its own
+// cross reference and the state of its own device. emit fills in the fields that every event of
+// a call has (ECMA-269 clause 15).
 func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 	c.touch()
 	name, shared := event.Name(), c.shared()
-	if name == uacsta.NameServiceInitiatedEvent { // it does not say whom the device calls
+	if name == uacsta.NameServiceInitiatedEvent { // ServiceInitiated does not name the called device
 		shared.CallingDevice, shared.CalledDevice = nil, nil
 	}
 	event = event.With(&shared)
-	var told []*monitor
+	var sent []*monitor
 	tell := func(m *monitor, d *device) {
-		if slices.Contains(told, m) || m.without[name] {
+		if slices.Contains(sent, m) || m.without[name] {
 			return
 		}
-		told = append(told, m)
+		sent = append(sent, m)
 		s.queueEvent(m, c, d, event)
 	}
 	devices := slices.Clone(also)
@@ -46,9 +45,8 @@ func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 	}
 }
 
-// queueEvent makes one monitor's copy of an event. The services permitted are
-// those at the end of the change: an event in the middle of it must not promise
-// what the next one takes back.
+// queueEvent queues one monitor's copy of an event. It fills in the permitted services at the
+// end of the change: an event in its middle must not offer what the next event withdraws.
 func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMessage) {
 	own := uacsta.Shared{MonitorCrossRefID: m.ref}
 	if d != nil {
@@ -71,11 +69,11 @@ func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMe
 	})
 }
 
-// Namespace is that of the private data in events of the switch: callingDeviceName, the name
-// of who calls, for which ECMA-323 has no place.
+// Namespace is the namespace of the private data in the switch's events: callingDeviceName, the
+// name of the calling device, for which ECMA-323 has no element.
 const Namespace = "https://github.com/tr87proxy/tr87proxy/csta"
 
-// callingName is the name of who called, "" when the switch knows none.
+// callingName returns the name of the calling device, or "" if the switch knows none.
 func (c *call) callingName() string {
 	if d := c.sw.devices[c.calling]; d != nil {
 		return d.name
@@ -83,7 +81,7 @@ func (c *call) callingName() string {
 	return ""
 }
 
-// shared is what every event of a call says of it, as far as the switch has something to say.
+// shared returns the fields that every event of a call has.
 func (c *call) shared() uacsta.Shared {
 	ext := func(number string) *uacsta.ExtendedDeviceID {
 		if number == "" {
@@ -108,7 +106,7 @@ func (c *call) shared() uacsta.Shared {
 	return shared
 }
 
-// note remembers that what the telephones know of a device has changed.
+// note records that a device's features changed, for the telephones.
 func (s *Switch) note(d *device) {
 	if s.phones != nil && d.station() && !slices.Contains(s.changed, d) {
 		s.changed = append(s.changed, d)
@@ -125,14 +123,14 @@ func (s *Switch) tell(d *device, event uacsta.EventMessage) {
 	}
 }
 
-// send queues a message for the computing function.
+// send queues a message to the core.
 func (s *Switch) send(message any) {
 	msg := uacsta.Encode(message, uacsta.Edition3)
 	s.pending = append(s.pending, func() { s.event(msg) })
 }
 
-// flush hands out the events of a change, after its answer. What the change makes
-// possible elsewhere is part of it.
+// flush delivers the events of a change, after its response. It first carries out what the
+// change made possible elsewhere.
 func (s *Switch) flush() {
 	s.settle()
 	s.report()

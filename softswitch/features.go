@@ -7,16 +7,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The small features of an extension: ECMA-269 clause 22.
+// The features of an extension (ECMA-269 clause 22).
 
-// doNotDisturb is whose calls an extension refuses.
+// doNotDisturb is the setting of do not disturb.
 type doNotDisturb struct {
 	on      bool
-	origin  *uacsta.CallOrigination // nil: from inside and from outside
-	callers []uacsta.DeviceID       // none: everybody's
+	origin  *uacsta.CallOrigination // nil: internal and external calls
+	callers []uacsta.DeviceID       // empty: every caller
 }
 
-// refuses reports whether a call is not to disturb.
+// refuses reports whether do not disturb refuses a call.
 func (f doNotDisturb) refuses(c *call) bool {
 	if !f.on {
 		return false
@@ -33,7 +33,7 @@ func (f doNotDisturb) refuses(c *call) bool {
 	return len(f.callers) == 0 || slices.ContainsFunc(f.callers, func(caller uacsta.DeviceID) bool { return caller.ID == c.calling })
 }
 
-// getDoNotDisturb: Get Do Not Disturb.
+// getDoNotDisturb implements Get Do Not Disturb.
 func (s *Switch) getDoNotDisturb(req *uacsta.GetDoNotDisturb) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Switch) getDoNotDisturb(req *uacsta.GetDoNotDisturb) (any, error) {
 	return uacsta.GetDoNotDisturbResponse{DoNotDisturbOn: d.dnd.on, CallOrigination: d.dnd.origin, CallingDeviceList: d.dnd.callers}, nil
 }
 
-// setDoNotDisturb: Set Do Not Disturb.
+// setDoNotDisturb implements Set Do Not Disturb.
 func (s *Switch) setDoNotDisturb(req *uacsta.SetDoNotDisturb) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Switch) setDoNotDisturb(req *uacsta.SetDoNotDisturb) (any, error) {
 	return uacsta.SetDoNotDisturbResponse{}, nil
 }
 
-// messageWaiting is whether a message waits, and whose.
+// messageWaiting is the setting of the message waiting indicator.
 type messageWaiting struct {
 	on   bool
 	from string
@@ -76,7 +76,7 @@ func (f messageWaiting) device() *uacsta.DeviceID {
 	return &from
 }
 
-// getMessageWaitingIndicator: Get Message Waiting Indicator.
+// getMessageWaitingIndicator implements Get Message Waiting Indicator.
 func (s *Switch) getMessageWaitingIndicator(req *uacsta.GetMessageWaitingIndicator) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Switch) getMessageWaitingIndicator(req *uacsta.GetMessageWaitingIndicat
 	return uacsta.GetMessageWaitingIndicatorResponse{MessageWaitingOn: d.waiting.on, DeviceForMessage: d.waiting.device()}, nil
 }
 
-// setMessageWaitingIndicator: Set Message Waiting Indicator.
+// setMessageWaitingIndicator implements Set Message Waiting Indicator.
 func (s *Switch) setMessageWaitingIndicator(req *uacsta.SetMessageWaitingIndicator) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -102,7 +102,7 @@ func (s *Switch) setMessageWaitingIndicator(req *uacsta.SetMessageWaitingIndicat
 	return uacsta.SetMessageWaitingIndicatorResponse{}, nil
 }
 
-// autoAnswer is whether an extension answers by itself, and after how many rings.
+// autoAnswer is the setting of automatic answer.
 type autoAnswer struct {
 	on    bool
 	rings int
@@ -110,10 +110,10 @@ type autoAnswer struct {
 
 const (
 	maxAutoAnswerRings = 20
-	maxCallers         = 100 // in the list of do not disturb
+	maxCallers         = 100 // callers listed for do not disturb
 )
 
-// getAutoAnswer: Get Auto Answer.
+// getAutoAnswer implements Get Auto Answer.
 func (s *Switch) getAutoAnswer(req *uacsta.GetAutoAnswer) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -123,7 +123,7 @@ func (s *Switch) getAutoAnswer(req *uacsta.GetAutoAnswer) (any, error) {
 	return uacsta.GetAutoAnswerResponse{AutoAnswerOn: d.autoAnswer.on, NumberOfRings: &rings}, nil
 }
 
-// setAutoAnswer: Set Auto Answer. Calls that ring already are not answered.
+// setAutoAnswer implements Set Auto Answer. Calls already ringing are not answered.
 func (s *Switch) setAutoAnswer(req *uacsta.SetAutoAnswer) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -147,7 +147,7 @@ func (s *Switch) setAutoAnswer(req *uacsta.SetAutoAnswer) (any, error) {
 	return uacsta.SetAutoAnswerResponse{}, nil
 }
 
-// getLastNumberDialed: Get Last Number Dialled.
+// getLastNumberDialed implements Get Last Number Dialled.
 func (s *Switch) getLastNumberDialed(req *uacsta.GetLastNumberDialed) (any, error) {
 	d, err := s.optionalExtension(req.Device)
 	if err != nil {

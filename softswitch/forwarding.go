@@ -6,26 +6,23 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// forwarding is a device's settings, one for each type (ECMA-269 clause 22
-// forwarding types).
+// forwarding holds a device's settings by type (ECMA-269 clause 22, forwarding types).
 type forwarding map[uacsta.ForwardingType]*setting
 
 type setting struct {
 	on    bool
 	to    string
-	rings int // of the types on no answer
+	rings int // for the no-answer types
 }
 
-// forwardings are the types in the order in which they are listed: whom they
-// concern stands in ranks.
+// forwardings lists the types in the order of responses. ranks says which calls each concerns.
 var forwardings = []uacsta.ForwardingType{
 	uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns, uacsta.ForwardDND,
 	uacsta.ForwardImmInt, uacsta.ForwardImmExt, uacsta.ForwardBusyInt, uacsta.ForwardBusyExt,
 	uacsta.ForwardNoAnsInt, uacsta.ForwardNoAnsExt, uacsta.ForwardDNDInt, uacsta.ForwardDNDExt,
 }
 
-// rank is a reason to forward: the type for calls from inside, for those from
-// outside, and for both.
+// rank is a reason to forward: the type for internal calls, for external calls, and for both.
 type rank struct{ internal, external, any uacsta.ForwardingType }
 
 var (
@@ -46,8 +43,8 @@ func newForwarding() forwarding {
 	return f
 }
 
-// applies returns the setting that a call meets, nil when none is on: what is said
-// of internal or external calls goes before what is said of all.
+// applies returns the setting that applies to a call, or nil. A type for internal or external
+// calls takes precedence over the type for all.
 func (f forwarding) applies(c *call, r rank) *setting {
 	special := r.internal
 	if c.trunkIn != nil {
@@ -61,8 +58,8 @@ func (f forwarding) applies(c *call, r rank) *setting {
 	return nil
 }
 
-// diverts returns where a call goes instead of ringing at the device, "" when it
-// rings or fails there.
+// diverts returns the destination of a call that does not ring at the device, and the cause, or
+// "".
 func (d *device) diverts(c *call) (string, uacsta.EventCause) {
 	if s := d.forwarding.applies(c, immediately); s != nil {
 		return s.to, uacsta.CauseCallForwardImmediate
@@ -76,7 +73,7 @@ func (d *device) diverts(c *call) (string, uacsta.EventCause) {
 	return "", ""
 }
 
-// noAnswer returns where a call goes after how many rings.
+// noAnswer returns the destination on no answer and the number of rings before it, or "".
 func (f forwarding) noAnswer(c *call) (string, int) {
 	if s := f.applies(c, notAnswered); s != nil {
 		return s.to, s.rings
@@ -84,8 +81,8 @@ func (f forwarding) noAnswer(c *call) (string, int) {
 	return "", 0
 }
 
-// getForwarding: ECMA-269 clause 22 Get Forwarding. The types for internal or
-// external calls only are listed once they have been set.
+// getForwarding implements Get Forwarding (ECMA-269 clause 22). Types for internal or external
+// calls only are listed after they have been set once.
 func (s *Switch) getForwarding(req *uacsta.GetForwarding) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -116,7 +113,7 @@ func (f *setting) destination() *uacsta.DeviceID {
 
 const maxRings = 100
 
-// setForwarding: ECMA-269 clause 22 Set Forwarding.
+// setForwarding implements Set Forwarding (ECMA-269 clause 22).
 func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 	d, err := s.extension(req.Device)
 	if err != nil {
@@ -140,7 +137,7 @@ func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 	}
 	if hasRings(kind) {
 		if req.RingDuration != nil { // seconds
-			seconds := min(*req.RingDuration, int(time.Hour*24/time.Second)) // a huge number must not wrap
+			seconds := min(*req.RingDuration, int(time.Hour*24/time.Second)) // a huge number must not overflow
 			next.rings = int((time.Duration(seconds)*time.Second + s.cfg.RingCycle - 1) / s.cfg.RingCycle)
 		}
 		if req.RingCount != nil {
@@ -161,7 +158,7 @@ func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 	return uacsta.SetForwardingResponse{}, nil
 }
 
-// hasRings reports whether a type is one on no answer.
+// hasRings reports whether a type forwards on no answer.
 func hasRings(kind uacsta.ForwardingType) bool {
 	return kind == notAnswered.any || kind == notAnswered.internal || kind == notAnswered.external
 }

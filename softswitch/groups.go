@@ -6,18 +6,18 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// hunt is a hunt group's part of a device.
+// hunt is the state of a hunt group.
 type hunt struct {
 	order   Order
 	rings   int
 	members []*device
-	last    int // the member that rang last
+	last    int // index of the member that rang last
 }
 
-// takes reports whether a member can be rung for a group's call.
+// takes reports whether the device can ring for a group's call.
 func (d *device) takes(c *call) bool { return c.of(d) == nil && !d.busy() && !d.dnd.refuses(c) }
 
-// huntIn rings a member of the group, or fails: nobody is free.
+// huntIn rings a member of the group. If none is free, the call fails.
 func (c *call) huntIn(group *device) {
 	h := group.hunt
 	start := 0
@@ -34,8 +34,8 @@ func (c *call) huntIn(group *device) {
 	c.ring(h.members[i], uacsta.CauseDistributed, group)
 }
 
-// free returns the first member from one on that can be rung, going round; -1 when
-// there is none among so many.
+// free returns the index of the first member from start on that can ring, or -1. It wraps
+// around and looks at among members.
 func (h *hunt) free(c *call, start, among int) int {
 	for n := range among {
 		if i := (start + n) % len(h.members); h.members[i].takes(c) {
@@ -45,8 +45,7 @@ func (h *hunt) free(c *call, start, among int) int {
 	return -1
 }
 
-// next is what happens when a member does not answer: another one rings, instead
-// of it or, in a cascade, besides.
+// next rings another member after no answer: instead of x or, in a cascade, in addition.
 func (h *hunt) next(x *connection) {
 	if len(h.members) == 0 {
 		return

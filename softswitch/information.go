@@ -6,9 +6,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What the switch says of itself and of its devices (ECMA-269 clause 13).
+// Information about the switch and its devices (ECMA-269 clause 13).
 
-// events are what the switch sends; the telephones and the messages that it has add to them.
+// events lists the events the switch sends. Telephones and messages add more.
 var (
 	events = []string{
 		uacsta.NameCallClearedEvent, uacsta.NameConferencedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameDeliveredEvent,
@@ -23,7 +23,7 @@ var (
 	voiceEvents = []string{uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent}
 )
 
-// requests are what the switch asks the computing function.
+// requests lists the requests the switch sends.
 var requests = []string{uacsta.NameSwitchingFunctionDevices, uacsta.NameRouteRequest, uacsta.NameReRoute, uacsta.NameRouteUsed}
 
 // Features implements proxy.FeatureLister.
@@ -37,8 +37,8 @@ func (s *Switch) Features(device string) uacsta.Features {
 	return f
 }
 
-// features returns what the switch can do with the telephones and messages that it has. That it
-// can be asked is the core's to say.
+// features returns what the switch supports with its telephones and messages. The core adds
+// what it supports itself.
 func (s *Switch) features() uacsta.Features {
 	f := uacsta.Features{Services: slices.Clone(requests), Events: slices.Clone(events)}
 	for name := range handlers {
@@ -63,7 +63,7 @@ func (s *Switch) getFeatures(*uacsta.Message) (*uacsta.Message, error) {
 	return s.features().Message(uacsta.Edition3), nil
 }
 
-// named returns the standard's name for the kind of device.
+// named returns the kind of the device in the standard's terms.
 func (d *device) named() uacsta.NamedDeviceTypes {
 	switch {
 	case d.station():
@@ -80,7 +80,7 @@ func (d *device) named() uacsta.NamedDeviceTypes {
 	return uacsta.NamedDeviceTypesOther
 }
 
-// group returns what kind of group the device is, nil when it is none.
+// group returns the kind of group, or nil if the device is none.
 func (d *device) group() *uacsta.GroupDeviceAttributes {
 	if d.hunt == nil && d.pickup == nil && d.queue == nil {
 		return nil
@@ -88,7 +88,7 @@ func (d *device) group() *uacsta.GroupDeviceAttributes {
 	return &uacsta.GroupDeviceAttributes{Acd: d.queue != nil, Hunt: d.hunt != nil, Pick: d.pickup != nil}
 }
 
-// groups returns the groups that an extension belongs to.
+// groups returns the groups an extension belongs to.
 func (s *Switch) groups(d *device) []uacsta.DeviceID {
 	var groups []uacsta.DeviceID
 	for _, g := range s.order {
@@ -100,10 +100,10 @@ func (s *Switch) groups(d *device) []uacsta.DeviceID {
 	return groups
 }
 
-// joining says how calls of one device can be joined.
+// joining describes how calls of one device can be joined.
 var joining = &uacsta.TransAndConfSetup{ConsultationCall: true, HoldCallMakeCall: true, AlternateCall: true}
 
-// getLogicalDeviceInformation: Get Logical Device Information.
+// getLogicalDeviceInformation implements Get Logical Device Information.
 func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInformation) (any, error) {
 	d, err := s.device(req.Device)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	return res, nil
 }
 
-// getSwitchingFunctionCaps: Get Switching Function Capabilities.
+// getSwitchingFunctionCaps implements Get Switching Function Capabilities.
 func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any, error) {
 	yes, history := true, maxHistory
 	return uacsta.GetSwitchingFunctionCapsResponse{
@@ -155,7 +155,7 @@ func (s *Switch) getSwitchingFunctionCaps(*uacsta.GetSwitchingFunctionCaps) (any
 	}, nil
 }
 
-// requestedCategory returns a device's kind as GetSwitchingFunctionDevices asks for it.
+// requestedCategory returns the device's category in the terms of GetSwitchingFunctionDevices.
 func (d *device) requestedCategory() uacsta.ReqDeviceCategory {
 	switch {
 	case d.hunt != nil:
@@ -166,8 +166,8 @@ func (d *device) requestedCategory() uacsta.ReqDeviceCategory {
 	return uacsta.ReqDeviceCategory(d.category)
 }
 
-// getSwitchingFunctionDevices: Get Switching Function Devices. The devices follow
-// the answer, in segments.
+// getSwitchingFunctionDevices implements Get Switching Function Devices. The devices follow the
+// response, in segments.
 func (s *Switch) getSwitchingFunctionDevices(req *uacsta.GetSwitchingFunctionDevices) (any, error) {
 	var list []uacsta.DeviceListItem
 	for _, d := range s.order {

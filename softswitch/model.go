@@ -7,34 +7,34 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// device is whatever has a number. What kind it is, its members tell: an extension
-// has a kind, each other device one of hunt, queue, trunk, park, pickup, routeing.
+// device is a device with a number. Its fields tell the kind: an extension has a kind; every
+// other device has one of hunt, queue, trunk, park, pickup and routeing.
 type device struct {
 	sw          *Switch
-	index       int // its place in the configuration
+	index       int // position in the configuration
 	number      string
 	name        string
 	category    uacsta.DeviceCategory
 	lines       int
 	terminal    Terminal
-	real        bool // a telephone, or line, that Phones speak to
-	away        bool // it cannot be reached
-	talks       bool // it can be made to answer
-	physical    bool // its telephone takes services on itself
+	real        bool // served by Phones: a real telephone or line
+	away        bool // out of service
+	talks       bool // can be made to answer
+	physical    bool // its telephone carries out services itself
 	connections []*connection
 	monitors    []*monitor
 
-	// of extensions
+	// Of extensions.
 	kind       Kind
 	forwarding forwarding
 	dnd        doNotDisturb
 	waiting    messageWaiting
 	autoAnswer autoAnswer
 	lastDialed string
-	used       int // how often it was used: it counts calls that ended here
+	used       int // calls that ended here
 	agents     []*agent
-	outside    []string  // the prefixes of numbers of the network that it may call
-	autoWork   *autoWork // of its agents; nil: as the queue has it
+	outside    []string  // prefixes of network numbers it may call
+	autoWork   *autoWork // of its agents; nil: the queue's setting
 
 	hunt     *hunt
 	queue    *queue
@@ -50,8 +50,8 @@ func (d *device) station() bool { return d.category == uacsta.CategoryStation }
 // liftable reports whether the switch can take the phone off-hook.
 func (d *device) liftable() bool { return d.kind != Virtual && d.kind != Remote }
 
-// active returns the connection that has the device's ear: connected, off-hook
-// without a call yet, or listening to the tone of a call that failed at once.
+// active returns the connection the user hears: connected, off-hook without a call, or with the
+// tone of a call that failed at once.
 func (d *device) active() *connection {
 	for _, x := range d.connections {
 		if x.state == uacsta.Connected || x.state == uacsta.Initiated || x.state == uacsta.Fail && !x.outside() {
@@ -64,7 +64,7 @@ func (d *device) active() *connection {
 // busy reports whether the device takes no further call.
 func (d *device) busy() bool { return d.inUse() >= d.lines || d.away || d.terminal.Busy() }
 
-// inUse counts the device's calls, without those outside it.
+// inUse counts the device's calls, except those whose connection is outside.
 func (d *device) inUse() int {
 	n := 0
 	for _, x := range d.connections {
@@ -75,8 +75,7 @@ func (d *device) inUse() int {
 	return n
 }
 
-// idle reports whether the phone can be rung, or lifted, for something else than
-// an ordinary call.
+// idle reports whether the phone is free for a call that needs all of it.
 func (d *device) idle() bool { return d.active() == nil && !d.busy() }
 
 // call is a set of connections.
@@ -84,55 +83,54 @@ type call struct {
 	sw          *Switch
 	id          string
 	connections []*connection
-	calling     string // who called
-	called      string // what was dialled first
-	redirecting string // who sent the call on last, "" for nobody
+	calling     string // calling device
+	called      string // number first dialled
+	redirecting string // last device that diverted the call; "" if none
 	history     []uacsta.DeviceHistoryListItem
-	trunkIn     *device     // it came in here
-	outbound    *connection // it went out here, last
+	trunkIn     *device     // trunk it came in by
+	outbound    *connection // connection of the trunk it last went out by
 	data        data
-	followers   []*monitor  // of the call itself
+	followers   []*monitor  // call-type monitors
 	predictive  *predictive // until the calling device is connected
-	route       *dialogue   // of the routeing that decides where it goes
+	route       *dialogue   // routeing dialogue that decides its destination
 	messages    []*message
-	presenting  int // how deep it is in being presented somewhere
+	presenting  int // recursion depth of present
 	over        bool
 }
 
-// data is what the computing function attached to a call.
+// data is what computing functions attached to a call.
 type data struct {
-	account, auth, qualifying string // octets as hexadecimal digits
+	account, auth, qualifying string // octets in hexadecimal
 	correlator                uacsta.Data
 	subject, languages        string
 	characteristics           *uacsta.CallCharacteristics
 }
 
-// connection is one device's part in one call.
+// connection is one device in one call.
 type connection struct {
 	call   *call
 	device *device
 	state  uacsta.LocalConnectionState
 	timers []*time.Timer
-	order  int // when it joined the call
+	order  int // sequence number of joining the call
 
-	cause   uacsta.EventCause // why it failed, or was prompted
-	refused bool              // the device did not take the call: it was busy, or not to be disturbed
-	group   *device           // the hunt group or queue that rings here
-	agent   *agent            // who is rung, or talks, for a queue
-	parker  *device           // who parked the call here
-	far     string            // of a trunk: the number beyond it
+	cause   uacsta.EventCause // why it failed or was prompted
+	refused bool              // refused by the device: busy or do not disturb
+	group   *device           // hunt group or queue for which it rings
+	agent   *agent            // agent who rings or talks for a queue
+	parker  *device           // device that parked the call here
+	far     string            // of a trunk: number beyond it
 	reached bool              // of a trunk: the far end has answered
-	silent  bool              // it only listens
+	silent  bool              // listens only
 
-	leg  any  // what stands behind it, of those who called by themselves
-	told bool // the telephone is to ring
-	auto bool // it is to be lifted as soon as it can
+	leg     any  // telephone's leg, if the telephone opened the connection
+	ringing bool // Phones has been told to ring
+	auto    bool // to be lifted as soon as possible
 }
 
 func (x *connection) id() uacsta.ConnectionID { return uacsta.Conn(x.call.id, x.device.number) }
 
-// number is the number of the party: the device's, or that of whoever is beyond the
-// trunk.
+// number returns the party's number: the device's, or the one beyond a trunk.
 func (x *connection) number() string {
 	if x.far != "" {
 		return x.far
@@ -140,9 +138,8 @@ func (x *connection) number() string {
 	return x.device.number
 }
 
-// outside reports whether a connection stands for a call that an extension has not
-// taken: it was busy or not to be disturbed, or the call camps on it. Its user
-// knows nothing of it.
+// outside reports whether the connection stands for a call the extension has not taken: it was
+// busy, do not disturb was on, or the call is camped on it. Its user does not notice it.
 func (x *connection) outside() bool {
 	return x.refused || x.state == uacsta.Queued && x.device.station()
 }
@@ -154,7 +151,7 @@ func (x *connection) stopTimers() {
 	x.timers = nil
 }
 
-// after runs a change later, unless the connection has left its state by then.
+// after runs change later, unless the connection has left its state by then.
 func (x *connection) after(wait time.Duration, change func()) {
 	state, c := x.state, x.call
 	x.timers = append(x.timers, time.AfterFunc(wait, func() {
@@ -166,25 +163,26 @@ func (x *connection) after(wait time.Duration, change func()) {
 	}))
 }
 
-// become changes a connection's state; timers of the old one stop.
+// become changes the connection's state and stops the timers of the old one.
 func (x *connection) become(state uacsta.LocalConnectionState) {
 	x.stopTimers()
 	if x.rings() {
 		x.device.terminal.Stop(x.call.id)
 	}
 	delete(x.device.sw.patient, x)
-	x.state, x.told, x.auto = state, false, false
+	x.state, x.ringing, x.auto = state, false, false
 	x.call.touch()
 }
 
 // ringPhone makes the telephone ring.
 func (x *connection) ringPhone() {
-	x.told = true
+	x.ringing = true
 	x.device.terminal.Alert(x.call.id)
 	x.call.touch()
 }
 
-// pickUp makes a telephone answer: a real one is told to, and answers when it does.
+// pickUp makes the telephone answer. A virtual phone answers at once; a real one is told to,
+// and answers later.
 func (x *connection) pickUp() error {
 	if !x.device.real {
 		return x.lift()
@@ -194,18 +192,18 @@ func (x *connection) pickUp() error {
 	return nil
 }
 
-// rings reports whether the terminal has been told of the call and not taken it.
+// rings reports whether the terminal was told of the call and has not taken it.
 func (x *connection) rings() bool { return x.state == uacsta.Initiated || x.alerts() }
 
-// alerts reports whether the call rings here, or beyond here.
+// alerts reports whether the call rings, here or beyond a trunk.
 func (x *connection) alerts() bool { return x.state == uacsta.Alerting || x.farEndRings() }
 
-// farEndRings reports whether the network has the call and nobody has answered.
+// farEndRings reports whether the network has the call and the far end has not answered.
 func (x *connection) farEndRings() bool {
 	return x.device.trunk != nil && x.state == uacsta.Connected && !x.reached
 }
 
-// of returns a device's connection in the call, nil when it has none.
+// of returns the device's connection in the call, or nil.
 func (c *call) of(d *device) *connection {
 	for _, x := range c.connections {
 		if x.device == d {
@@ -215,7 +213,7 @@ func (c *call) of(d *device) *connection {
 	return nil
 }
 
-// others returns the connections that are not x.
+// others returns the connections other than x.
 func (c *call) others(x *connection) []*connection {
 	var rest []*connection
 	for _, y := range c.connections {
@@ -226,7 +224,7 @@ func (c *call) others(x *connection) []*connection {
 	return rest
 }
 
-// established reports whether every party of the call talks or is on hold.
+// established reports whether every party talks or is on hold.
 func (c *call) established() bool {
 	for _, y := range c.connections {
 		if !y.talking() {
@@ -236,7 +234,7 @@ func (c *call) established() bool {
 	return len(c.connections) > 1
 }
 
-// talking reports whether the device takes part: it talks, or is on hold.
+// talking reports whether the device talks or is on hold.
 func (x *connection) talking() bool {
 	return (x.state == uacsta.Connected || x.state == uacsta.Hold) && !x.farEndRings()
 }
@@ -247,9 +245,8 @@ func (s *Switch) newCall(calling, called string) *call {
 	return c
 }
 
-// merged makes the call that two others become, or that one becomes when a party
-// is replaced: what is known of them is known of it, and who follows them follows
-// it.
+// merged creates the call that other calls become when they are joined or a party is replaced.
+// It inherits their data and their monitors.
 func (s *Switch) merged(calling, called string, from ...*call) *call {
 	z := s.newCall(calling, called)
 	for _, c := range from {
@@ -277,8 +274,8 @@ func (c *call) join(d *device, state uacsta.LocalConnectionState) *connection {
 	return x
 }
 
-// leave takes a connection out of its call and its device; the event is the
-// caller's. A call without connections is over.
+// leave removes a connection from its call and device, and ends a call without connections. It
+// sends no event.
 func (x *connection) leave() {
 	x.become(uacsta.Null)
 	remove := func(list []*connection) []*connection {
@@ -288,7 +285,7 @@ func (x *connection) leave() {
 	x.device.connections = remove(x.device.connections)
 	x.device.used++
 	if p := x.call.predictive; p != nil && p.own == x {
-		x.call.predictive = nil // nobody is left to be connected
+		x.call.predictive = nil // no one is left to connect
 	}
 	if q := x.device.queue; q != nil {
 		q.waiting = remove(q.waiting)
@@ -299,7 +296,7 @@ func (x *connection) leave() {
 	}
 }
 
-// move carries a connection over into another call.
+// move moves a connection to another call.
 func (x *connection) move(to *call) {
 	from := x.call
 	if x.rings() {
@@ -312,7 +309,7 @@ func (x *connection) move(to *call) {
 	to.touch()
 }
 
-// end takes a call out of the switch once nobody is in it.
+// end removes a call without connections from the switch.
 func (c *call) end(cause uacsta.EventCause, replaced bool) {
 	if c.over || len(c.connections) > 0 {
 		return
@@ -332,9 +329,9 @@ func (c *call) end(cause uacsta.EventCause, replaced bool) {
 	c.followers = nil
 }
 
-// clear takes a device out of a call and tells everybody. When nobody is left who
-// could go on with the call, the others follow (ECMA-269: the last but one going
-// null ends the call).
+// clear removes a device from a call and sends the event. If no remaining party can continue
+// the call, the others are cleared, too (ECMA-269: the call ends when the last but one
+// connection becomes null).
 func (x *connection) clear(cause uacsta.EventCause) {
 	c := x.call
 	follow := uacsta.CauseNormalClearing
@@ -353,8 +350,8 @@ func (x *connection) clear(cause uacsta.EventCause) {
 	c.end(follow, false)
 }
 
-// lives reports whether a call goes on: two are in it, and one of them waits for
-// the other.
+// lives reports whether the call continues: it has at least two connections, one of which is
+// connected, on hold or off-hook.
 func (c *call) lives() bool {
 	if c.predictive != nil && len(c.connections) > 0 {
 		return c.connections[0].state != uacsta.Initiated || len(c.connections) > 1

@@ -6,15 +6,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// monitor is somebody watching a device or a call (ECMA-269 clause 15). A
-// device-type one sees a call while the device is in it; a call-type one follows
-// it to its end, whoever is in it then.
+// monitor is a monitor of a device or call (ECMA-269 clause 15). A device-type monitor sees a
+// call while the device is in it. A call-type monitor follows a call to its end.
 type monitor struct {
 	sw       *Switch
 	ref      string
-	device   *device // nil: of a call
+	device   *device // nil for a call
 	callType bool
-	calls    []*call // that a call-type one follows
+	calls    []*call // followed by a call-type monitor
 	filter   *uacsta.MonitorFilter
 	without  map[string]bool
 }
@@ -27,8 +26,8 @@ func (m *monitor) follow(c *call) {
 	}
 }
 
-// unfollow notes that a call is over. The monitor of a call ends with it; the
-// switch says so.
+// unfollow handles the end of a followed call. The monitor of a call ends with it, and the
+// switch sends MonitorStop.
 func (m *monitor) unfollow(c *call) {
 	m.calls = slices.DeleteFunc(m.calls, func(other *call) bool { return other == c })
 	if m.device == nil && len(m.calls) == 0 {
@@ -37,7 +36,7 @@ func (m *monitor) unfollow(c *call) {
 	}
 }
 
-// monitorStart: ECMA-269 clause 15 Monitor Start.
+// monitorStart implements Monitor Start (ECMA-269 clause 15).
 func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 	m := &monitor{sw: s, callType: req.MonitorType == uacsta.MonitorCall, filter: req.RequestedMonitorFilter, without: req.RequestedMonitorFilter.Suppressed()}
 	var existing []*call
@@ -79,7 +78,7 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 	return uacsta.MonitorStartResponse{MonitorCrossRefID: m.ref, ActualMonitorFilter: m.filter, MonitorExistingCalls: &all}, nil
 }
 
-// monitorStop: ECMA-269 clause 15 Monitor Stop.
+// monitorStop implements Monitor Stop (ECMA-269 clause 15).
 func (s *Switch) monitorStop(req *uacsta.MonitorStop) (any, error) {
 	m := s.monitors[req.MonitorCrossRefID]
 	if m == nil {
@@ -97,7 +96,7 @@ func (s *Switch) monitorStop(req *uacsta.MonitorStop) (any, error) {
 	return uacsta.MonitorStopResponse{}, nil
 }
 
-// changeMonitorFilter: ECMA-269 clause 15 Change Monitor Filter.
+// changeMonitorFilter implements Change Monitor Filter (ECMA-269 clause 15).
 func (s *Switch) changeMonitorFilter(req *uacsta.ChangeMonitorFilter) (any, error) {
 	m := s.monitors[req.MonitorCrossRefID]
 	if m == nil {
@@ -107,7 +106,7 @@ func (s *Switch) changeMonitorFilter(req *uacsta.ChangeMonitorFilter) (any, erro
 	return uacsta.ChangeMonitorFilterResponse{ActualFilterList: m.filter}, nil
 }
 
-// getMonitors: ECMA-269 edition 8 Get Monitors. Monitors of calls have no device.
+// getMonitors implements Get Monitors (ECMA-269 edition 8). Monitors of calls have no device.
 func (s *Switch) getMonitors(*uacsta.GetMonitors) (any, error) {
 	list := &uacsta.MonitorList{}
 	for ref, m := range s.monitors {
@@ -128,7 +127,7 @@ func (s *Switch) device(id uacsta.DeviceID) (*device, error) {
 	return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 }
 
-// extension finds a device that has to be one.
+// extension returns the extension with an identifier, or a refusal.
 func (s *Switch) extension(id uacsta.DeviceID) (*device, error) {
 	d, err := s.device(id)
 	if err == nil && !d.station() {
@@ -144,8 +143,8 @@ func (s *Switch) optionalExtension(id *uacsta.DeviceID) (*device, error) {
 	return s.extension(*id)
 }
 
-// snapshotDevice: ECMA-269 clause 16 Snapshot Device: the calls of a device, each
-// with the state of its own connection first, then the others'.
+// snapshotDevice implements Snapshot Device (ECMA-269 clause 16). Each call lists the state of
+// the device's own connection first.
 func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	d, err := s.device(req.SnapshotObject)
 	if err != nil {
@@ -170,7 +169,7 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	return res, nil
 }
 
-// snapshotCall: ECMA-269 clause 16 Snapshot Call.
+// snapshotCall implements Snapshot Call (ECMA-269 clause 16).
 func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
 	x, err := s.find(req.SnapshotObject, errConnection)
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The services of this file change who takes part in a call.
+// Services that change the parties of a call.
 
-// free reports why a device cannot be put into a call at once.
+// free returns a refusal unless the device can be put into the call at once.
 func (d *device) free(c *call) *uacsta.Error {
 	switch {
 	case c.of(d) != nil:
@@ -21,13 +21,14 @@ func (d *device) free(c *call) *uacsta.Error {
 	return nil
 }
 
-// participations are the causes of Conferenced for each way to take part.
+// participations maps types of participation to causes of Conferenced.
 var participations = map[uacsta.ParticipationType]uacsta.EventCause{
 	uacsta.ParticipationActive: uacsta.CauseActiveParticipation, uacsta.ParticipationSilent: uacsta.CauseSilentParticipation,
 }
 
-// added tells that a device is in the call now, by whose doing, and what it was in
-// before, if anything.
+// added sends the event that a device joined the call. by is the device that added it, through
+// that device's connection in the call, and before the connection that x had in another call,
+// if any.
 func (x *connection) added(by *device, through uacsta.ConnectionID, before *uacsta.ConnectionID, how uacsta.ParticipationType) uacsta.ConnectionID {
 	x.silent = how == uacsta.ParticipationSilent
 	items := make([]uacsta.ConnectionListItem, 0, len(x.call.connections))
@@ -48,8 +49,8 @@ func (x *connection) added(by *device, through uacsta.ConnectionID, before *uacs
 	return x.id()
 }
 
-// singleStepConferenceCall: ECMA-269 17.1 Single Step Conference Call. The phone
-// that is added goes off-hook by itself.
+// singleStepConferenceCall implements Single Step Conference Call (ECMA-269 17.1). The added
+// phone goes off-hook by itself.
 func (s *Switch) singleStepConferenceCall(req *uacsta.SingleStepConferenceCall) (any, error) {
 	x, d, err := s.adding(req.ActiveCall, req.DeviceToJoin, req.ParticipationType)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *Switch) singleStepConferenceCall(req *uacsta.SingleStepConferenceCall) 
 	return uacsta.SingleStepConferenceCallResponse{ConferencedCall: joined}, nil
 }
 
-// adding finds a call and a device that is to take part in it.
+// adding returns the connection of an active call and the device to add to it.
 func (s *Switch) adding(active uacsta.ConnectionID, joining uacsta.DeviceID, how uacsta.ParticipationType) (*connection, *device, error) {
 	x, err := s.find(active, errActiveID)
 	if err != nil {
@@ -80,7 +81,7 @@ func (s *Switch) adding(active uacsta.ConnectionID, joining uacsta.DeviceID, how
 	return x, d, nil
 }
 
-// joinCall: ECMA-269 17.1 Join Call. With prompt, the phone that joins rings first.
+// joinCall implements Join Call (ECMA-269 17.1). With prompt, the joining phone rings first.
 func (s *Switch) joinCall(req *uacsta.JoinCall) (any, error) {
 	x, d, err := s.adding(req.ActiveCall, req.JoiningDevice, req.ParticipationType)
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *Switch) joinCall(req *uacsta.JoinCall) (any, error) {
 	return uacsta.JoinCallResponse{ConferencedCall: y.id()}, nil
 }
 
-// joinConference is what happens when a phone is lifted that was prompted to join.
+// joinConference adds a device that was prompted to join and has been lifted.
 func (x *connection) joinConference() {
 	how := uacsta.ParticipationActive
 	if x.silent {
@@ -107,8 +108,8 @@ func (x *connection) joinConference() {
 	x.added(x.device, x.call.others(x)[0].id(), nil, how)
 }
 
-// intrudeCall: ECMA-269 17.1 Intrude Call: the caller of a busy device enters the
-// call that it is in.
+// intrudeCall implements Intrude Call (ECMA-269 17.1). The caller of a busy device enters that
+// device's active call.
 func (s *Switch) intrudeCall(req *uacsta.IntrudeCall) (any, error) {
 	x, err := s.find(req.Intrude, errConnection)
 	switch {
@@ -130,7 +131,7 @@ func (s *Switch) intrudeCall(req *uacsta.IntrudeCall) (any, error) {
 	return uacsta.IntrudeCallResponse{ConferencedCall: joined}, nil
 }
 
-// directedPickupCall: ECMA-269 17.1 Directed Pickup Call, of a call that rings, is
+// directedPickupCall implements Directed Pickup Call (ECMA-269 17.1) for a call that rings, is
 // on hold, waits in a queue or is parked.
 func (s *Switch) directedPickupCall(req *uacsta.DirectedPickupCall) (any, error) {
 	x, err := s.permit(req.CallToBePickedUp, (*connection).mayPickUp)
@@ -147,7 +148,7 @@ func (s *Switch) directedPickupCall(req *uacsta.DirectedPickupCall) (any, error)
 	return uacsta.DirectedPickupCallResponse{PickedCall: x.pickedUp(d)}, nil
 }
 
-// pickedUp moves a call to another device, where it is answered.
+// pickedUp moves a call to another device, which answers it.
 func (x *connection) pickedUp(by *device) uacsta.ConnectionID {
 	c, cause := x.call, uacsta.CauseCallPickup
 	if x.device.park {
@@ -162,8 +163,8 @@ func (x *connection) pickedUp(by *device) uacsta.ConnectionID {
 	return y.id()
 }
 
-// groupPickupCall: ECMA-269 17.1 Group Pickup Call: the call that has rung longest
-// in the pickup group.
+// groupPickupCall implements Group Pickup Call (ECMA-269 17.1). It takes the call that has rung
+// longest in the pickup group.
 func (s *Switch) groupPickupCall(req *uacsta.GroupPickupCall) (any, error) {
 	d := s.devices[req.NewDestination.ID]
 	if d == nil || !d.station() {
@@ -195,7 +196,7 @@ func (s *Switch) groupPickupCall(req *uacsta.GroupPickupCall) (any, error) {
 	return uacsta.GroupPickupCallResponse{PickedCall: oldest.pickedUp(d)}, nil
 }
 
-// picksUp reports whether a device is in a pickup group with another one.
+// picksUp reports whether two devices share a pickup group.
 func (s *Switch) picksUp(d, other *device) bool {
 	for _, group := range s.devices {
 		if slices.Contains(group.pickup, d) && slices.Contains(group.pickup, other) {
@@ -205,7 +206,7 @@ func (s *Switch) picksUp(d, other *device) bool {
 	return false
 }
 
-// pickupGroup is the group that is named, or the one that the device is in.
+// pickupGroup returns the named pickup group, or the one the device is in.
 func (s *Switch) pickupGroup(d *device, named *uacsta.DeviceID) *device {
 	if named != nil {
 		if group := s.devices[named.ID]; group != nil && group.pickup != nil {
@@ -223,8 +224,8 @@ func (s *Switch) pickupGroup(d *device, named *uacsta.DeviceID) *device {
 	return nil
 }
 
-// parkCall: ECMA-269 17.1 Park Call. The call is fetched by Directed Pickup Call;
-// after a time it returns to who parked it.
+// parkCall implements Park Call (ECMA-269 17.1). Directed Pickup Call fetches the call. After
+// Config.ParkTime it returns to the device that parked it.
 func (s *Switch) parkCall(req *uacsta.ParkCall) (any, error) {
 	x, err := s.permit(req.Parking, (*connection).mayPark)
 	if err != nil {
@@ -250,8 +251,8 @@ func (s *Switch) parkCall(req *uacsta.ParkCall) (any, error) {
 	return uacsta.ParkCallResponse{ParkedTo: y.id()}, nil
 }
 
-// recallLater brings a parked call back to who parked it, once the time is over
-// and the phone is free.
+// recallLater returns a parked call to the device that parked it, once the time has passed and
+// the phone is free.
 func (x *connection) recallLater() {
 	x.after(x.call.sw.cfg.ParkTime, func() {
 		if c := x.call; x.parker.takes(c) {

@@ -4,7 +4,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Refusals by name.
+// Refusals.
 var (
 	errConnection       = uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
 	errHeldID           = uacsta.Refuse(uacsta.Operation, uacsta.InvalidHeldConnectionID)
@@ -30,10 +30,11 @@ var (
 	errLimit            = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 )
 
-// What each service needs of a connection's state is a function here. Services and
-// servicesPermitted both ask it, so that they cannot disagree.
+// Each service's requirements on a connection's state are a function below, which returns nil
+// or the refusal. The services and servicesPermitted both call it, so that they cannot
+// disagree.
 
-// mayCall: a device can begin a call.
+// mayCall checks that a device can make a call.
 func (s *Switch) mayCall(d *device, prompt bool) *uacsta.Error {
 	switch {
 	case d.trunk != nil && d.inUse() < d.lines && len(s.calls) < s.cfg.MaxCalls:
@@ -102,7 +103,7 @@ func (x *connection) mayDeflect() *uacsta.Error {
 	return errState
 }
 
-// mayPickUp: the call rings or waits, and another device can take it.
+// mayPickUp checks that another device can pick up the call.
 func (x *connection) mayPickUp() *uacsta.Error {
 	switch {
 	case x.device.station() && (x.state == uacsta.Alerting || x.state == uacsta.Hold):
@@ -113,7 +114,7 @@ func (x *connection) mayPickUp() *uacsta.Error {
 	return errState
 }
 
-// mayPair: a held and an active connection of one device.
+// mayPair checks that the connections are a held and an active one of the same device.
 func mayPair(held, active *connection) *uacsta.Error {
 	switch {
 	case held.device != active.device:
@@ -145,8 +146,9 @@ func mayConference(held, active *connection) *uacsta.Error {
 	return mayMerge(held, active, func(*connection) bool { return false }, 1)
 }
 
-// mayMerge: two calls of one device can be joined without naming a party twice,
-// and the active one got somewhere. leaving is how many connections go.
+// mayMerge checks that two calls of one device can be joined: no party may be in both, and the
+// far end of the active call must talk or satisfy waits. leaving is how many connections the
+// joined call loses.
 func mayMerge(held, active *connection, waits func(*connection) bool, leaving int) *uacsta.Error {
 	near, far := held.call.others(held), active.call.others(active)
 	switch {
@@ -171,7 +173,7 @@ func mayMerge(held, active *connection, waits func(*connection) bool, leaving in
 	return nil
 }
 
-// mayTransferAtOnce: the other party can be left to somebody else.
+// mayTransferAtOnce checks that the other party can be transferred in a single step.
 func (x *connection) mayTransferAtOnce() *uacsta.Error {
 	rest := x.call.others(x)
 	if !x.device.station() || x.state != uacsta.Connected || len(rest) != 1 || !rest[0].talking() {
@@ -180,7 +182,7 @@ func (x *connection) mayTransferAtOnce() *uacsta.Error {
 	return nil
 }
 
-// mayAdd: another device can be put into the call.
+// mayAdd checks that a device can be added to the call.
 func (x *connection) mayAdd() *uacsta.Error {
 	switch {
 	case !x.device.station() || x.state != uacsta.Connected || !x.call.established():
@@ -191,7 +193,7 @@ func (x *connection) mayAdd() *uacsta.Error {
 	return nil
 }
 
-// mayPark: the other party can be left waiting.
+// mayPark checks that the other party can be parked.
 func (x *connection) mayPark() *uacsta.Error {
 	if x.mayTransferAtOnce() != nil {
 		return errState
@@ -204,7 +206,7 @@ func (x *connection) mayPark() *uacsta.Error {
 	return uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidParkToDeviceState)
 }
 
-// failed returns the connection at a busy extension, of the caller who hears it.
+// failed returns the connection at the busy extension that the caller x has reached, or nil.
 func (x *connection) failed() *connection {
 	if !x.device.station() || x.state != uacsta.Connected {
 		return nil
@@ -238,7 +240,7 @@ func (x *connection) mayCallBack() *uacsta.Error {
 	return nil
 }
 
-// callBackTarget is the extension that does not take the caller's call.
+// callBackTarget returns the extension that did not answer the caller's call, or nil.
 func (x *connection) callBackTarget() *device {
 	if y := x.failed(); y != nil {
 		return y.device
@@ -250,7 +252,7 @@ func (x *connection) callBackTarget() *device {
 	return nil
 }
 
-// mayIntrude: the busy device is in a call that the caller can enter.
+// mayIntrude checks that the busy device is in a call that the caller can enter.
 func (x *connection) mayIntrude() *uacsta.Error {
 	y := x.failed()
 	if y == nil {
@@ -273,7 +275,7 @@ func (x *connection) mayDial() *uacsta.Error {
 	return nil
 }
 
-// permitted lists the services that would be accepted on the connection now.
+// permitted returns the services that the connection currently permits.
 func (x *connection) permitted() *uacsta.ServicesPermitted {
 	p := &uacsta.ServicesPermitted{}
 	p.CallControlServices = uacsta.CallControlServices{

@@ -7,69 +7,70 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Phones are the real telephones and lines of a switch, and the voice of its calls. The
-// switch says how its calls stand; whoever implements this makes telephones and voice
-// follow, and says by the methods of [Switch] what telephones do by themselves.
+// Phones controls the real telephones and lines of a switch and the voice of its calls. The
+// switch reports the state of its calls; the implementation makes telephones and voice follow.
+// It reports what telephones do by calling methods of [Switch].
 type Phones interface {
-	// Changed tells how calls and features stand at the end of a change. It is called with
-	// the switch locked, in order: it must not block, nor call the switch.
+	// Changed reports the state of changed calls and features at the end of a change. The
+	// switch calls it in order and with its lock held: it must neither block nor call the
+	// switch.
 	Changed(Change)
-	// Serve carries out a service on a telephone itself, one of those that Physical has
-	// been said of; reply is called once, on another goroutine or this one.
+	// Serve carries out one of the services of ECMA-269 clause 21 on a telephone for which
+	// SetPhysical was called. It calls reply exactly once, on any goroutine.
 	Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error))
 }
 
-// Change is what one change of the switch leaves behind.
+// Change is the result of one change of the switch.
 type Change struct {
 	Calls    []View
 	Features []Features
-	// Voice is what is to be done with the voice of calls, besides joining who talks.
+	// Voice lists actions on the voice of calls, in addition to connecting the parties.
 	Voice []Voice
 }
 
-// View is how a call stands.
+// View is the state of a call.
 type View struct {
 	Call    string
-	Parties []Party // in the order in which they came; none: the call is over
-	Calling string  // who called
-	Name    string  // of who called, if it is a device of the switch
-	Called  string  // what was dialled
+	Parties []Party // in order of joining; empty if the call has ended
+	Calling string  // calling device
+	Name    string  // of the calling device, if it is one of the switch
+	Called  string  // number dialled
 }
 
-// Party is one device's part in a call.
+// Party is one device in a call.
 type Party struct {
-	Key    int // of the connection; it keeps it when it goes into another call
+	Key    int // identifies the connection, also after it moved to another call
 	Device string
 	State  uacsta.LocalConnectionState
-	Number string // shown to others: the device's, or that of whoever is beyond a trunk
-	// Phone reports whether a real telephone, or line, stands behind it.
+	Number string // shown to others: the device's, or the one beyond a trunk
+	// Phone reports whether it is a real telephone or line.
 	Phone bool
-	Rings bool // the telephone is to ring, or the number beyond the line to be called
-	Auto  bool // it is to go off-hook by itself
-	// Silent reports whether it only listens.
+	Rings bool // the telephone must ring, or the number beyond the line must be called
+	Auto  bool // the telephone must go off-hook by itself
+	// Silent reports whether the party listens only.
 	Silent bool
-	// Queue reports whether the call waits here; Announce names what is played meanwhile.
+	// Queue reports whether the call waits here. Announce is the message to play meanwhile.
 	Queue    bool
 	Announce string
-	Refused  bool              // its user knows nothing of the call
-	Cause    uacsta.EventCause // why it failed
-	Leg      any               // what Dial or Arrive were given
+	Refused  bool              // the user does not notice the call
+	Cause    uacsta.EventCause // of the failure
+	Leg      any               // passed to Dial, Arrive or PickUp
 }
 
-// Voice is a message to play or record in a call, the end of one, or digits to send.
+// Voice is an action on the voice of a call: start or stop a message, or send digits.
 type Voice struct {
 	Call   string
 	Key    int
-	Play   string // message
-	Record string // message
-	Stop   string // message that is to end
+	Play   string // message to play
+	Record string // message to record
+	Stop   string // message to stop
 	Digits string
-	Limit  time.Duration // of Play and Record; 0: none
-	Tone   time.Duration // of each of Digits
+	Limit  time.Duration // of Play and Record; 0 means none
+	Tone   time.Duration // duration of each digit
 	Pause  time.Duration
 }
 
-// Features are the settings of an extension that outlive a restart, and the states of its
+// Features holds an extension's settings, which outlive a restart, and the states of its
 // agents.
 type Features struct {
 	Device      string
@@ -78,17 +79,17 @@ type Features struct {
 	Waiting     bool
 	WaitingFrom string
 	Agents      []AgentState `json:"-"`
-	Monitored   bool         `json:"-"` // some client watches it
+	Monitored   bool         `json:"-"` // a client monitors it
 }
 
-// DND is do not disturb, with whom it concerns: no callers and nil: everybody.
+// DND is the setting of do not disturb. Without callers and with nil it applies to every call.
 type DND struct {
 	On                 bool
 	Internal, External *bool    `json:",omitempty"`
 	Callers            []string `json:",omitempty"`
 }
 
-// Forwarding is one type of forwarding.
+// Forwarding is the setting of one type of forwarding.
 type Forwarding struct {
 	Type  uacsta.ForwardingType
 	On    bool
@@ -96,24 +97,24 @@ type Forwarding struct {
 	Rings int
 }
 
-// AgentState is the state of an agent at the extension.
+// AgentState is the state of an agent at an extension.
 type AgentState struct {
 	ID, Group string
 	State     uacsta.AgentState
-	Reason    string // why it is not ready, a number of the telephone's maker
+	Reason    string // of state not ready: a number in private data
 }
 
-// Attach gives the switch its telephones, before Run.
+// Attach sets the telephones of the switch. Call it before Run.
 func (s *Switch) Attach(p Phones) { s.phones = p }
 
-// touch notes that how a call stands is to be told.
+// touch marks the call for the next report to Phones.
 func (c *call) touch() {
 	if c.sw.phones != nil && !slices.Contains(c.sw.touched, c) {
 		c.sw.touched = append(c.sw.touched, c)
 	}
 }
 
-// report tells the telephones what has changed.
+// report passes the changes to Phones.
 func (s *Switch) report() {
 	if s.phones == nil || len(s.touched)+len(s.changed)+len(s.voice) == 0 {
 		return
@@ -133,7 +134,7 @@ func (c *call) view() View {
 	v := View{Call: c.id, Calling: c.calling, Called: c.called, Name: c.callingName()}
 	for _, x := range c.connections {
 		p := Party{
-			Key: x.order, Device: x.device.number, State: x.state, Number: x.number(), Phone: x.device.real, Rings: x.told, Auto: x.auto,
+			Key: x.order, Device: x.device.number, State: x.state, Number: x.number(), Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
 			Silent: x.silent, Queue: x.state == uacsta.Queued, Refused: x.outside(), Cause: x.cause, Leg: x.leg,
 		}
 		if q := x.device.queue; q != nil {
@@ -166,7 +167,7 @@ func (d *device) features() Features {
 	return f
 }
 
-// FeaturesOf returns an extension's settings.
+// FeaturesOf returns an extension's features, or false if there is no such extension.
 func (s *Switch) FeaturesOf(number string) (Features, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +178,8 @@ func (s *Switch) FeaturesOf(number string) (Features, bool) {
 	return d.features(), true
 }
 
-// Restore sets an extension's settings as they were, before Run. Those of a device that is
-// none any more, or whose destinations are gone, are left out.
+// Restore sets an extension's features. Call it before Run. It ignores unknown devices and
+// destinations.
 func (s *Switch) Restore(f Features) {
 	d := s.devices[f.Device]
 	if d == nil || !d.station() {
@@ -199,8 +200,8 @@ func (s *Switch) Restore(f Features) {
 	}
 }
 
-// InService says whether a telephone or line can be reached. Its monitors are told; talks
-// says whether it can be made to answer a call that rings (NOTIFY talk).
+// InService reports whether a telephone or line is reachable, and sends the event to monitors.
+// talks reports whether it can be made to answer a ringing call (NOTIFY talk).
 func (s *Switch) InService(number string, reachable, talks bool) {
 	s.do(func() {
 		d := s.devices[number]
@@ -220,7 +221,8 @@ func (s *Switch) InService(number string, reachable, talks bool) {
 	})
 }
 
-// Dial is a telephone that calls a number: it returns the key of its connection.
+// Dial reports that a telephone calls a number. leg is returned in Party.Leg. It returns the
+// key of the new connection, or a [*uacsta.Error].
 func (s *Switch) Dial(number, called string, leg any) (key int, err error) {
 	s.do(func() {
 		d := s.devices[number]
@@ -239,7 +241,8 @@ func (s *Switch) Dial(number, called string, leg any) (key int, err error) {
 	return key, err
 }
 
-// Arrive is a call from the network over a line.
+// Arrive reports a call from the network over a line. leg is returned in Party.Leg. It returns
+// the key of the line's connection, or a [*uacsta.Error].
 func (s *Switch) Arrive(trunk, caller, called string, leg any) (key int, err error) {
 	s.do(func() {
 		d := s.devices[trunk]
@@ -261,7 +264,7 @@ func (s *Switch) Arrive(trunk, caller, called string, leg any) (key int, err err
 	return key, err
 }
 
-// by runs a change of one connection; false when there is none of this key.
+// by changes one connection. It returns false if there is none with this key.
 func (s *Switch) by(number string, key int, change func(*connection)) bool {
 	found := false
 	s.do(func() {
@@ -275,23 +278,22 @@ func (s *Switch) by(number string, key int, change func(*connection)) bool {
 	return found
 }
 
-// Lifted is a telephone that answers, or the far end of a line. It fails when the call is
-// not there any more.
-func (s *Switch) Lifted(number string, key int) error {
+// Answered reports that a telephone, or the far end of a line, answered. It fails if the call
+// no longer exists.
+func (s *Switch) Answered(number string, key int) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
 		if err = x.lift(); err != nil && x.talking() {
-			err = nil // it was put into the call before it was lifted
+			err = nil // it was already put into the call
 		}
 	})
 	return err
 }
 
-// HungUp is a telephone that leaves a call.
+// HungUp reports that a telephone left a call.
 func (s *Switch) HungUp(number string, key int) { s.by(number, key, (*connection).release) }
 
-// Declined is a telephone that does not take a call, or a line that does not bring it
-// through.
+// Declined reports that a telephone does not take a call, or that a line could not complete it.
 func (s *Switch) Declined(number string, key int, cause uacsta.EventCause) {
 	s.by(number, key, func(x *connection) { x.declined(cause) })
 }
@@ -315,12 +317,11 @@ func (x *connection) declined(cause uacsta.EventCause) {
 	}
 }
 
-// declined rings the next member of the group instead; when nobody is left, the group is
-// busy.
+// declined rings the next member of the group. After the last one the group is busy.
 func (h *hunt) declined(x *connection) {
 	c, group := x.call, x.group
 	at := slices.Index(h.members, x.device)
-	if h.free(c, at+1, len(h.members)-1-at) >= 0 { // each member is tried once
+	if h.free(c, at+1, len(h.members)-1-at) >= 0 { // try each member once
 		h.next(x)
 		return
 	}
@@ -332,11 +333,11 @@ func (h *hunt) declined(x *connection) {
 	}
 }
 
-// Refer is a telephone's user who sends the other party of a call to a number.
+// Refer reports that a telephone's user transfers the other party to a number.
 func (s *Switch) Refer(number string, key int, to string) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
-		held := x.state == uacsta.Hold // telephones hold before they transfer
+		held := x.state == uacsta.Hold // telephones hold a call before they transfer it
 		if held && x.device.active() == nil {
 			x.become(uacsta.Connected)
 		}
@@ -348,7 +349,7 @@ func (s *Switch) Refer(number string, key int, to string) error {
 	return err
 }
 
-// Join is a telephone's user who leaves the other parties of two calls to each other.
+// Join reports that a telephone's user joins the other parties of two calls and leaves.
 func (s *Switch) Join(number string, one, other int) error {
 	err := error(errConnection)
 	s.by(number, one, func(x *connection) {
@@ -360,7 +361,7 @@ func (s *Switch) Join(number string, one, other int) error {
 		if active.state == uacsta.Hold && held.state != uacsta.Hold {
 			held, active = active, held
 		}
-		both := active.state == uacsta.Hold && x.device.active() == nil // telephones may hold both of them
+		both := active.state == uacsta.Hold && x.device.active() == nil // telephones may hold both calls
 		if both {
 			active.become(uacsta.Connected)
 		}
@@ -372,7 +373,8 @@ func (s *Switch) Join(number string, one, other int) error {
 	return err
 }
 
-// PickUp is a telephone that takes the call that rings at another one.
+// PickUp reports that a telephone picks up the call with this key that rings at the device
+// from.
 func (s *Switch) PickUp(number, from string, key int, leg any) error {
 	err := error(errConnection)
 	s.by(from, key, func(x *connection) {
@@ -398,7 +400,7 @@ func (s *Switch) PickUp(number, from string, key int, leg any) error {
 	return err
 }
 
-// Recall brings a call on hold back to a telephone whose user has hung up: it rings.
+// Recall makes a held call ring at a telephone whose user has hung up.
 func (s *Switch) Recall(number string, key int) {
 	s.by(number, key, func(x *connection) {
 		if x.state == uacsta.Hold {
@@ -408,7 +410,7 @@ func (s *Switch) Recall(number string, key int) {
 	})
 }
 
-// Digit is a key that a telephone's user pressed in a call.
+// Digit reports a key pressed in a call.
 func (s *Switch) Digit(number string, key int, digit rune) {
 	s.by(number, key, func(x *connection) {
 		event := uacsta.DtmfDetectedEvent{OverConnection: x.id(), DtmfChar: string(digit), Cause: uacsta.CauseNormal}
@@ -423,14 +425,14 @@ func (s *Switch) Connection(number string, key int) (id uacsta.ConnectionID, ok 
 	return id, ok
 }
 
-// Perform carries out a service for a telephone, as Request does for a computing function.
-// service is a struct of a request; the answer is one, too.
+// Perform carries out a service for a telephone, as Request does for the core. service is a
+// request struct of package uacsta.
 func (s *Switch) Perform(service any) error {
 	_, err := s.Ask(uacsta.Encode(service, uacsta.Edition3))
 	return err
 }
 
-// Ask is Perform with a message and its answer.
+// Ask carries out a service like Perform and returns its response.
 func (s *Switch) Ask(req *uacsta.Message) (res *uacsta.Message, err error) {
 	defer s.core.outbox.Flush()
 	s.mu.Lock()

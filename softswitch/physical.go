@@ -6,8 +6,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Services on the telephone itself (ECMA-269 clause 21): the switch has nothing to say in
-// them; a telephone that speaks uaCSTA carries them out.
+// Services and events of the telephone itself (ECMA-269 clause 21). Only a telephone that
+// speaks uaCSTA can carry them out.
 var (
 	physicalServices = []string{
 		uacsta.NameGetMicrophoneMute, uacsta.NameGetSpeakerMute, uacsta.NameGetSpeakerVolume,
@@ -16,7 +16,7 @@ var (
 	physicalEvents = []string{uacsta.NameMicrophoneMuteEvent, uacsta.NameSpeakerMuteEvent, uacsta.NameSpeakerVolumeEvent}
 )
 
-// physical hands a service to the telephone of its device.
+// physical passes a service to the device's telephone.
 func (s *Switch) physical(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	s.mu.Lock()
 	d := s.devices[uacsta.Dev(req.Text("device")).ID]
@@ -39,9 +39,9 @@ func (s *Switch) physical(req *uacsta.Message, reply func(*uacsta.Message, error
 	s.phones.Serve(d.number, req, answer)
 }
 
-// Told passes on what a telephone says of itself: an event whose device and cross reference are
-// filled in for each monitor.
-func (s *Switch) Told(number string, event uacsta.EventMessage) {
+// PhysicalEvent reports an event of the telephone itself. The switch fills in device and cross
+// reference for each monitor.
+func (s *Switch) PhysicalEvent(number string, event uacsta.EventMessage) {
 	device := uacsta.Ext(number)
 	switch e := event.(type) {
 	case uacsta.MicrophoneMuteEvent:
@@ -61,8 +61,8 @@ func (s *Switch) Told(number string, event uacsta.EventMessage) {
 	})
 }
 
-// Physical says whether a device's telephone takes services on itself.
-func (s *Switch) Physical(number string, takes bool) {
+// SetPhysical sets whether a device's telephone carries out services of ECMA-269 clause 21.
+func (s *Switch) SetPhysical(number string, takes bool) {
 	s.do(func() {
 		if d := s.devices[number]; d != nil {
 			d.physical = takes

@@ -6,14 +6,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// queue is an ACD group's part of a device.
+// queue is the state of an ACD group.
 type queue struct {
 	Queue
 	waiting []*connection
 	agents  []*agent
 }
 
-// enter brings a call into a queue: to an agent at once, or to wait.
+// enter puts a call into a queue: it goes to an agent at once, or waits.
 func (c *call) enter(d *device) {
 	q := d.queue
 	a := q.next(c)
@@ -31,7 +31,7 @@ func (c *call) enter(d *device) {
 	x.limitWait()
 }
 
-// limitWait lets a call overflow that waits for too long.
+// limitWait makes a call overflow after Queue.WaitTime.
 func (x *connection) limitWait() {
 	if c, d := x.call, x.device; d.queue.WaitTime > 0 {
 		x.after(d.queue.WaitTime, func() {
@@ -41,7 +41,7 @@ func (x *connection) limitWait() {
 	}
 }
 
-// wait puts a call into the queue it is at.
+// wait makes a call wait in the queue.
 func (x *connection) wait() {
 	q := x.device.queue
 	x.become(uacsta.Queued)
@@ -53,7 +53,7 @@ func (x *connection) wait() {
 	})
 }
 
-// overflow sends a call on that cannot wait, or lets it fail.
+// overflow sends a call to the overflow destination. Without one, the call fails.
 func (c *call) overflow(d *device, cause uacsta.EventCause) {
 	if d.queue.Overflow == "" {
 		c.refuse(d, uacsta.CauseACDSaturated)
@@ -63,8 +63,7 @@ func (c *call) overflow(d *device, cause uacsta.EventCause) {
 	c.present(c.remaining(), d.queue.Overflow, cause)
 }
 
-// next returns the agent who has been ready longest and can be rung, nil when
-// there is none.
+// next returns the agent who has been ready longest and whose phone is free, or nil.
 func (q *queue) next(c *call) *agent {
 	var best *agent
 	for _, a := range q.agents {
@@ -75,12 +74,12 @@ func (q *queue) next(c *call) *agent {
 	return best
 }
 
-// rung reports whether the agent's phone rings for a queue already.
+// rung reports whether the agent's phone already rings for a queue.
 func (a *agent) rung() bool {
 	return slices.ContainsFunc(a.device.connections, func(x *connection) bool { return x.agent != nil && x.state == uacsta.Alerting })
 }
 
-// serve takes a call out of the queue and rings the agent.
+// serve takes a call from the queue and rings the agent.
 func (a *agent) serve(x *connection) {
 	c := x.call
 	x.leave()
@@ -90,8 +89,8 @@ func (a *agent) serve(x *connection) {
 	y.alert(uacsta.CauseDistributed)
 }
 
-// missed is what happens when an agent does not answer: the agent is not ready any
-// more, and the call goes on to the next or waits again.
+// missed handles a call that an agent did not answer: the agent becomes not ready, and the call
+// goes to the next agent or waits again.
 func (q *queue) missed(x *connection) {
 	a, c, group := x.agent, x.call, x.group
 	a.become(uacsta.AgentNotReady, uacsta.CauseForcedPause)
@@ -101,7 +100,7 @@ func (q *queue) missed(x *connection) {
 	c.enter(group)
 }
 
-// settle gives waiting calls to agents who have become free.
+// settle gives a waiting call to an agent who has become free. It reports whether it did.
 func (q *queue) settle() bool {
 	for _, x := range q.waiting {
 		if a := q.next(x.call); a != nil {

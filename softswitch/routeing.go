@@ -6,23 +6,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Routeing: the computing function decides where the calls to a routeing device go
-// (ECMA-269 clause 20).
+// Routeing: a computing function decides where the calls to a routeing device go (ECMA-269
+// clause 20).
 
-// registration is a computing function that routes one device's calls, or all.
+// registration is the registration of a computing function to route the calls of one device, or
+// of all.
 type registration struct {
 	id     string
-	device *device // nil: all
+	device *device // nil means all
 }
 
-// dialogue is a question where a call is to go.
+// dialogue is a routeing dialogue, in which a call awaits its destination.
 type dialogue struct {
 	ref    string
 	reg    *registration
 	call   *call
 	device *device
 	timer  *time.Timer
-	tries  int // answers that were of no use
+	tries  int // unusable routes received
 }
 
 const maxRouteTries = 3
@@ -32,7 +33,7 @@ var (
 	errRegistration = uacsta.Refuse(uacsta.Operation, uacsta.InvalidRouteRegistrationCrossRefID)
 )
 
-// routeRegister: Route Register. One computing function routes a device.
+// routeRegister implements Route Register. A device has at most one registration.
 func (s *Switch) routeRegister(req *uacsta.RouteRegister) (any, error) {
 	reg := &registration{id: newRef()}
 	if req.RouteingDevice != nil {
@@ -50,7 +51,7 @@ func (s *Switch) routeRegister(req *uacsta.RouteRegister) (any, error) {
 	return uacsta.RouteRegisterResponse{RouteRegisterReqID: reg.id}, nil
 }
 
-// routeRegisterCancel: Route Register Cancel. Questions that are open stay so.
+// routeRegisterCancel implements Route Register Cancel. Open routeing dialogues continue.
 func (s *Switch) routeRegisterCancel(req *uacsta.RouteRegisterCancel) (any, error) {
 	if s.registrations[req.RouteRegisterReqID] == nil {
 		return nil, errRegistration
@@ -59,7 +60,7 @@ func (s *Switch) routeRegisterCancel(req *uacsta.RouteRegisterCancel) (any, erro
 	return uacsta.RouteRegisterCancelResponse{}, nil
 }
 
-// router returns who routes the device's calls: who registered for it, or for all.
+// router returns the registration for the device, or the one for all, or nil.
 func (s *Switch) router(d *device) *registration {
 	var all *registration
 	for _, reg := range s.registrations {
@@ -73,7 +74,7 @@ func (s *Switch) router(d *device) *registration {
 	return all
 }
 
-// askRoute asks where a call is to go; false when there is nobody to ask.
+// askRoute sends a RouteRequest for a call. It returns false if no one is registered.
 func (c *call) askRoute(d *device) bool {
 	s := c.sw
 	reg := s.router(d)
@@ -98,7 +99,7 @@ func (c *call) askRoute(d *device) bool {
 	return true
 }
 
-// wait starts the time for the answer, and returns it in milliseconds.
+// wait starts the timer for the decision and returns its duration in milliseconds.
 func (r *dialogue) wait() int {
 	limit := r.device.routeing.Time
 	r.timer = time.AfterFunc(limit, func() {
@@ -112,8 +113,7 @@ func (r *dialogue) wait() int {
 	return int(limit / time.Millisecond)
 }
 
-// close ends the dialogue; the computing function is told, and why when it is for
-// an error.
+// close ends the dialogue with RouteEnd. value is the error, or "" for success.
 func (r *dialogue) close(value string) {
 	r.forget()
 	end := uacsta.RouteEnd{CrossRefIdentifier: r.ref, RouteRegisterReqID: r.reg.id}
@@ -129,7 +129,7 @@ func (r *dialogue) forget() {
 	delete(r.call.sw.dialogues, r.ref)
 }
 
-// byDefault sends the call where calls go that nobody routes.
+// byDefault sends the call to the default destination.
 func (r *dialogue) byDefault() { r.send(r.device.routeing.Default) }
 
 func (r *dialogue) send(to string) {
@@ -137,8 +137,8 @@ func (r *dialogue) send(to string) {
 	r.call.present(r.call.remaining(), to, uacsta.CauseDistributed)
 }
 
-// routeSelect: Route Select. When none of the routes is of use, the computing
-// function is asked again, as often as it allows, and not for ever.
+// routeSelect implements Route Select. If no route is usable, the switch sends ReRoute, as
+// often as the computing function allows and at most maxRouteTries times.
 func (s *Switch) routeSelect(req *uacsta.RouteSelect) (any, error) {
 	r := s.dialogues[req.CrossRefIdentifier]
 	if r == nil {
@@ -172,14 +172,14 @@ func (s *Switch) routeSelect(req *uacsta.RouteSelect) (any, error) {
 	return nil, nil //nolint:nilnil // a message without answer
 }
 
-// routeReject: Route Reject: the call is not to go on.
+// routeReject implements Route Reject. The call fails with the given cause.
 func (s *Switch) routeReject(req *uacsta.RouteReject) (any, error) {
 	r := s.dialogues[req.CrossRefIdentifier]
 	if r == nil {
 		return nil, errRoute
 	}
 	r.close("")
-	cause := uacsta.EventCause(req.RejectCause) // the names are the same
+	cause := uacsta.EventCause(req.RejectCause) // the values of both types are equal
 	if cause == "" {
 		cause = uacsta.CauseDestNotObtainable
 	}
@@ -187,7 +187,7 @@ func (s *Switch) routeReject(req *uacsta.RouteReject) (any, error) {
 	return nil, nil //nolint:nilnil // a message without answer
 }
 
-// routeEnd: Route End: the computing function does not want to decide.
+// routeEnd implements Route End. The call goes to the default destination.
 func (s *Switch) routeEnd(req *uacsta.RouteEnd) (any, error) {
 	r := s.dialogues[req.CrossRefIdentifier]
 	if r == nil {

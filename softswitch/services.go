@@ -4,12 +4,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The services of this file move one device's calls: ECMA-269 clause 17.1. What a
-// service needs of a connection's state stands in permitted.go.
+// Services that change one device's calls (ECMA-269 clause 17.1). permitted.go has their
+// requirements on a connection's state.
 
-// find returns the connection that a request names. A call alone names nothing,
-// whatever the service: authority is over devices, and the core has put the device
-// in. A device alone names its connection only where it has exactly one.
+// find returns the connection a request names. A call without device names none, since
+// authority is over devices and the core has added the device. A device without call names its
+// connection only if it has exactly one.
 func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connection, error) {
 	d := s.devices[id.DeviceID.ID]
 	if d == nil {
@@ -29,7 +29,7 @@ func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connectio
 	return nil, refusal
 }
 
-// permit finds the connection that a request names and checks its state.
+// permit returns the connection a request names after checking its state.
 func (s *Switch) permit(id uacsta.ConnectionID, may func(*connection) *uacsta.Error) (*connection, error) {
 	x, err := s.find(id, errConnection)
 	if err != nil {
@@ -41,13 +41,14 @@ func (s *Switch) permit(id uacsta.ConnectionID, may func(*connection) *uacsta.Er
 	return x, nil
 }
 
-// makeCall: ECMA-269 17.1 Make Call. From a trunk it plays a call from outside.
+// makeCall implements Make Call (ECMA-269 17.1). From a virtual trunk it simulates a call from
+// outside.
 func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	d := s.devices[req.CallingDevice.ID]
 	switch {
 	case d == nil || !d.station() && d.trunk == nil:
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
-	case d.trunk != nil && d.real: // who is beyond it calls, nobody for them
+	case d.trunk != nil && d.real: // only the network makes calls from a real trunk
 		return nil, errNoCallingPhone
 	case req.CalledDirectoryNumber.ID == "":
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
@@ -64,14 +65,14 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 	switch {
 	case d.trunk != nil, !prompt && !d.real:
 		x.originate(uacsta.CauseNewCall)
-	default: // a real telephone calls once it has answered
+	default: // a real telephone calls after it was lifted
 		x.prompt(uacsta.CauseMakeCall)
 		x.auto = !prompt
 	}
 	return uacsta.MakeCallResponse{CallingDevice: x.id()}, nil
 }
 
-// answerCall: ECMA-269 17.1 Answer Call. A prompted phone is lifted by it.
+// answerCall implements Answer Call (ECMA-269 17.1). It also lifts a prompted phone.
 func (s *Switch) answerCall(req *uacsta.AnswerCall) (any, error) {
 	x, err := s.permit(req.CallToBeAnswered, (*connection).mayAnswer)
 	if err != nil {
@@ -80,7 +81,7 @@ func (s *Switch) answerCall(req *uacsta.AnswerCall) (any, error) {
 	return uacsta.AnswerCallResponse{}, x.pickUp()
 }
 
-// clearConnection: ECMA-269 17.1 Clear Connection.
+// clearConnection implements Clear Connection (ECMA-269 17.1).
 func (s *Switch) clearConnection(req *uacsta.ClearConnection) (any, error) {
 	x, err := s.find(req.ConnectionToBeCleared, errConnection)
 	if err != nil {
@@ -90,8 +91,8 @@ func (s *Switch) clearConnection(req *uacsta.ClearConnection) (any, error) {
 	return uacsta.ClearConnectionResponse{}, nil
 }
 
-// release is a device hanging up. A caller who gives up before anybody answered
-// cancels the call.
+// release handles a device that hangs up. If the caller does so before the answer, the call is
+// cancelled.
 func (x *connection) release() {
 	cause := uacsta.CauseNormalClearing
 	if rest := x.call.others(x); len(rest) > 0 && rest[0].unanswered() {
@@ -100,12 +101,12 @@ func (x *connection) release() {
 	x.clear(cause)
 }
 
-// unanswered reports whether the device has not answered yet.
+// unanswered reports whether the connection has not been answered.
 func (x *connection) unanswered() bool {
 	return x.alerts() || x.state == uacsta.Queued && !x.device.park
 }
 
-// clearCall: ECMA-269 17.1 Clear Call.
+// clearCall implements Clear Call (ECMA-269 17.1).
 func (s *Switch) clearCall(req *uacsta.ClearCall) (any, error) {
 	x, err := s.find(req.CallToBeCleared, errConnection)
 	if err != nil {
@@ -121,7 +122,7 @@ func (s *Switch) clearCall(req *uacsta.ClearCall) (any, error) {
 	return uacsta.ClearCallResponse{}, nil
 }
 
-// holdCall: ECMA-269 17.1 Hold Call.
+// holdCall implements Hold Call (ECMA-269 17.1).
 func (s *Switch) holdCall(req *uacsta.HoldCall) (any, error) {
 	x, err := s.permit(req.CallToBeHeld, (*connection).mayHold)
 	if err != nil {
@@ -131,7 +132,7 @@ func (s *Switch) holdCall(req *uacsta.HoldCall) (any, error) {
 	return uacsta.HoldCallResponse{}, nil
 }
 
-// retrieveCall: ECMA-269 17.1 Retrieve Call.
+// retrieveCall implements Retrieve Call (ECMA-269 17.1).
 func (s *Switch) retrieveCall(req *uacsta.RetrieveCall) (any, error) {
 	x, err := s.permit(req.CallToBeRetrieved, (*connection).mayRetrieve)
 	if err != nil {
@@ -141,7 +142,7 @@ func (s *Switch) retrieveCall(req *uacsta.RetrieveCall) (any, error) {
 	return uacsta.RetrieveCallResponse{}, nil
 }
 
-// consultationCall: ECMA-269 17.1 Consultation Call.
+// consultationCall implements Consultation Call (ECMA-269 17.1).
 func (s *Switch) consultationCall(req *uacsta.ConsultationCall) (any, error) {
 	x, err := s.find(req.ExistingCall, errConnection)
 	switch {
@@ -164,8 +165,7 @@ func (s *Switch) consultationCall(req *uacsta.ConsultationCall) (any, error) {
 	return res, nil
 }
 
-// pair finds a held and an active connection of one device, and checks what a
-// service needs of them.
+// pair returns a held and an active connection of one device after checking them for a service.
 func (s *Switch) pair(heldID, activeID uacsta.ConnectionID, may func(held, active *connection) *uacsta.Error) (held, active *connection, err error) {
 	if held, err = s.find(heldID, errHeldID); err != nil {
 		return nil, nil, err
@@ -182,7 +182,7 @@ func (s *Switch) pair(heldID, activeID uacsta.ConnectionID, may func(held, activ
 	return held, active, nil
 }
 
-// alternateCall: ECMA-269 17.1 Alternate Call.
+// alternateCall implements Alternate Call (ECMA-269 17.1).
 func (s *Switch) alternateCall(req *uacsta.AlternateCall) (any, error) {
 	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayAlternate)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *Switch) alternateCall(req *uacsta.AlternateCall) (any, error) {
 	return uacsta.AlternateCallResponse{}, nil
 }
 
-// reconnectCall: ECMA-269 17.1 Reconnect Call.
+// reconnectCall implements Reconnect Call (ECMA-269 17.1).
 func (s *Switch) reconnectCall(req *uacsta.ReconnectCall) (any, error) {
 	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayReconnect)
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *Switch) reconnectCall(req *uacsta.ReconnectCall) (any, error) {
 	return uacsta.ReconnectCallResponse{}, nil
 }
 
-// listed moves a connection into a call and notes what became of it.
+// listed moves a connection to a call and returns the list item that says so.
 func listed(x *connection, to *call) uacsta.ConnectionListItem {
 	old := x.id()
 	x.move(to)
@@ -212,7 +212,7 @@ func listed(x *connection, to *call) uacsta.ConnectionListItem {
 	return uacsta.ConnectionListItem{NewConnection: &now, OldConnection: &old, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(x.device.number)}}
 }
 
-// transferCall: ECMA-269 17.1 Transfer Call.
+// transferCall implements Transfer Call (ECMA-269 17.1).
 func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayTransfer)
 	if err != nil {
@@ -247,7 +247,7 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 	return uacsta.TransferCallResponse{TransferredCall: far[0].id(), Connections: items}, nil
 }
 
-// singleStepTransferCall: ECMA-269 17.1 Single Step Transfer Call.
+// singleStepTransferCall implements Single Step Transfer Call (ECMA-269 17.1).
 func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any, error) {
 	x, err := s.find(req.ActiveCall, errActiveID)
 	if err != nil {
@@ -289,7 +289,7 @@ func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any
 	return uacsta.SingleStepTransferCallResponse{TransferredCall: arriving, Connections: items}, nil
 }
 
-// conferenceCall: ECMA-269 17.1 Conference Call.
+// conferenceCall implements Conference Call (ECMA-269 17.1).
 func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 	held, active, err := s.pair(req.HeldCall, req.ActiveCall, mayConference)
 	if err != nil {
@@ -313,11 +313,11 @@ func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 	return uacsta.ConferenceCallResponse{ConferenceCall: active.id(), Connections: items}, nil
 }
 
-// callable reports whether calls can be sent to the device.
+// callable reports whether the device can be called.
 func (d *device) callable() bool { return !d.park && d.pickup == nil }
 
-// deflectCall: ECMA-269 17.1 Deflect Call. Of several destinations the first that
-// there is takes the call.
+// deflectCall implements Deflect Call (ECMA-269 17.1). The first valid one of several
+// destinations gets the call.
 func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
 	x, err := s.permit(req.CallToBeDiverted, (*connection).mayDeflect)
 	if err != nil {

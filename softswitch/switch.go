@@ -14,44 +14,46 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Switch is the built-in switching function; it implements proxy.Link.
+// Switch is the built-in switching function. It implements proxy.Link. Its methods are safe for
+// concurrent use.
 type Switch struct {
 	cfg     Config
 	devices map[string]*device
-	order   []*device // as configured
+	order   []*device // in configured order
 
-	// those of order that are looked for at every change
+	// subsets of order used at every change
 	queues, trunks, parks []*device
 
 	mu            sync.Mutex
 	calls         map[string]*call
 	monitors      map[string]*monitor // by cross reference
 	booked        []*callBack
-	freed         []*agent                 // whose calls are over in this change
-	patient       map[*connection]struct{} // camp on a device, or are to be answered as soon as it is free
-	registrations map[string]*registration // for routeing
+	freed         []*agent                 // whose calls ended in this change
+	patient       map[*connection]struct{} // camped on a device, or to be answered when it is free
+	registrations map[string]*registration // of routeing
 	dialogues     map[string]*dialogue
-	userData      uacsta.Data // of the request that is being served
+	userData      uacsta.Data // of the current request
 	lastCall      uint64
-	changes       int    // counts what has an order of its own
-	prefix        string // of callIDs: they are not reused after a restart
+	changes       int    // sequence number of joins and agent states
+	prefix        string // random part of callIDs, which must not repeat after a restart
 	pending       []func()
 	core          core
 
-	phones  Phones    // nil: none
+	phones  Phones    // nil without real telephones
 	touched []*call   // in this change
-	changed []*device // whose features changed in it
-	voice   []Voice   // of it
-	library Library   // nil: no messages
+	changed []*device // features changed in this change
+	voice   []Voice   // of this change
+	library Library   // nil without messages
 }
 
 var _ proxy.ConnectionKeeper = (*Switch)(nil)
 
-// KeepsConnections implements proxy.ConnectionKeeper: every service finds its connections by
-// callID and device together ([Switch.find]).
+// KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
+// callID and device ([Switch.find]).
 func (*Switch) KeepsConnections() {}
 
-// New makes a switch. It serves once Run is called.
+// New returns a switch with the configured devices. It serves requests while Run runs. It fails
+// if the configuration is inconsistent.
 func New(cfg Config) (*Switch, error) {
 	cfg.setDefaults()
 	s := &Switch{
@@ -62,13 +64,13 @@ func New(cfg Config) (*Switch, error) {
 	return s, s.build()
 }
 
-// Has reports whether a number is one of the switch's devices.
+// Has reports whether the switch has a device with this number.
 func (s *Switch) Has(number string) bool {
-	_, ok := s.devices[number] // never changes after New
+	_, ok := s.devices[number] // read-only after New
 	return ok
 }
 
-// Run implements proxy.Link: the switch is up until ctx ends.
+// Run implements proxy.Link. The switch is up until ctx ends.
 func (s *Switch) Run(ctx context.Context, up proxy.Upcalls) error {
 	failed := s.begin(up)
 	s.core.outbox.Flush()
@@ -82,7 +84,7 @@ func (s *Switch) Run(ctx context.Context, up proxy.Upcalls) error {
 	return err
 }
 
-// stopTimers ends whatever would change something later.
+// stopTimers stops every timer.
 func (s *Switch) stopTimers() {
 	for _, d := range s.order {
 		d.terminal.Close()
@@ -115,7 +117,7 @@ func (s *Switch) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	s.core.outbox.Flush()
 }
 
-// perform carries out a request, and gives its answer before the events. s.mu is held.
+// perform carries out a request and calls answer before it delivers events. Callers hold s.mu.
 func (s *Switch) perform(req *uacsta.Message, answer func(*uacsta.Message, error)) {
 	handler := handlers[req.Name()]
 	if handler == nil || s.library == nil && speaks(req.Name()) {
@@ -124,7 +126,7 @@ func (s *Switch) perform(req *uacsta.Message, answer func(*uacsta.Message, error
 	}
 	res, err := handler(s, req)
 	if err != nil {
-		s.pending, s.userData, s.touched, s.changed, s.voice = nil, uacsta.Data{}, nil, nil, nil // a refused request changed nothing
+		s.pending, s.userData, s.touched, s.changed, s.voice = nil, uacsta.Data{}, nil, nil, nil // a refused request changes nothing
 		answer(nil, err)
 		return
 	}
@@ -132,7 +134,7 @@ func (s *Switch) perform(req *uacsta.Message, answer func(*uacsta.Message, error
 	s.flush()
 }
 
-// handlers has one entry for each service.
+// handlers has the handler of each supported service.
 var handlers map[string]func(*Switch, *uacsta.Message) (*uacsta.Message, error)
 
 func init() { //nolint:gochecknoinits // the table refers to methods that refer to it
@@ -200,8 +202,8 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 	}
 }
 
-// service wraps a handler of a typed request; its answer is a message struct, or
-// nil where there is none.
+// service adapts a handler of a typed request. The handler returns a response struct, or nil
+// for a request without response.
 func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacsta.Message) (*uacsta.Message, error) {
 	return func(s *Switch, m *uacsta.Message) (*uacsta.Message, error) {
 		req := new(T)
@@ -219,7 +221,7 @@ func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacst
 	}
 }
 
-// do runs a change that no request asked for: a timer, or a phone.
+// do runs a change caused by a timer or a telephone.
 func (s *Switch) do(change func()) {
 	defer s.core.outbox.Flush()
 	s.mu.Lock()
@@ -239,7 +241,7 @@ func (s *Switch) newCallID() string {
 	return fmt.Sprintf("%s_%d", s.prefix, s.lastCall)
 }
 
-// Counts returns how many calls and monitors there are.
+// Counts returns the current number of calls and monitors.
 func (s *Switch) Counts() (calls, monitors int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,20 +4,20 @@ import (
 	"time"
 )
 
-// Terminal is a telephone as the switch sees it. Its methods are called with the
-// model locked: they must not block, and call back only on another goroutine.
+// Terminal is the phone of a device. The switch calls its methods with its lock held: they must
+// not block, and may call the switch only from another goroutine.
 type Terminal interface {
-	// Busy reports whether the phone refuses further calls.
+	// Busy reports whether the phone takes no further calls.
 	Busy() bool
-	// Alert makes the phone ring for a call, or signal that it is to be lifted.
+	// Alert makes the phone ring for a call, or prompts its user.
 	Alert(callID string)
-	// Stop ends that.
+	// Stop stops ringing or prompting for a call.
 	Stop(callID string)
-	// Close ends everything.
+	// Close stops everything.
 	Close()
 }
 
-// noPhone is the terminal of devices that have none.
+// noPhone is the terminal of devices without a virtual phone.
 type noPhone struct{}
 
 func (noPhone) Busy() bool   { return false }
@@ -25,14 +25,14 @@ func (noPhone) Alert(string) {}
 func (noPhone) Stop(string)  {}
 func (noPhone) Close()       {}
 
-// Behaviour says what a virtual phone does when it rings.
+// Behaviour configures a virtual phone.
 type Behaviour struct {
-	Answer time.Duration // it answers after this time; 0 never: a client must
-	Busy   bool          // it is always busy
+	Answer time.Duration // time until it answers; 0 means never
+	Busy   bool          // always busy
 }
 
-// virtualPhone is a phone without a user: calls are answered by requests, or
-// after a delay. Behind a trunk it stands for everybody outside.
+// virtualPhone is a phone without a user. Requests answer its calls, or it answers after a
+// delay. At a trunk it stands for everyone outside.
 type virtualPhone struct {
 	sw        *Switch
 	behaviour Behaviour
@@ -64,7 +64,7 @@ func (p *virtualPhone) Close() {
 	}
 }
 
-// lift is a phone being answered by hand.
+// lift answers a call at a phone.
 func (s *Switch) lift(t Terminal, callID string) {
 	s.do(func() {
 		c := s.calls[callID]
@@ -73,7 +73,7 @@ func (s *Switch) lift(t Terminal, callID string) {
 		}
 		for _, x := range c.connections {
 			if x.device.terminal == t {
-				_ = x.lift() // busy with another call: it goes on ringing
+				_ = x.lift() // busy with another call: keep ringing
 			}
 		}
 	})

@@ -9,27 +9,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Calls to and from the network. The trunk is the party that stands for whoever is
-// beyond it; it is connected from NetworkReached on (ECMA-269 network interface
-// devices).
+// Calls to and from the network. The trunk is the party that represents the far end. It is
+// connected from NetworkReached on (ECMA-269, network interface devices).
 
-// checkInward reports an inward number that leads nowhere, or to a device that takes no
-// calls. A trunk is none that it may lead to: what comes in must not go out again.
+// checkInward returns an error if an inward number leads to a device that does not exist or
+// takes no calls. A trunk is not allowed: incoming calls must not go out again.
 func (s *Switch) checkInward() error {
 	for _, t := range s.trunks {
 		for _, number := range slices.Sorted(maps.Keys(t.trunk.Inward)) {
 			to := t.trunk.Inward[number]
 			if d := s.devices[to]; d == nil || d.trunk != nil || !d.callable() {
-				return fmt.Errorf("inward number %q of trunk %q leads to %q, which takes no calls", number, t.number, to)
+				return fmt.Errorf("inward number %q of trunk %q: %q does not exist or takes no calls", number, t.number, to)
 			}
 		}
 	}
 	return nil
 }
 
-// mayGoOut reports whether a call may leave by a trunk under a number: the extension that
-// sends it there must have the right to. A call that came in from outside goes out again
-// only where an extension sends it on.
+// mayGoOut reports whether a call may leave by a trunk to a number: the extension that sends it
+// must be allowed to call that number. An incoming call may leave only if such an extension
+// diverts it.
 func (c *call) mayGoOut(from *connection, number string) bool {
 	by := c.sw.devices[c.redirecting]
 	if by == nil {
@@ -39,12 +38,12 @@ func (c *call) mayGoOut(from *connection, number string) bool {
 		}
 	}
 	if by == nil || !by.station() {
-		return c.trunkIn == nil // what administrators have configured, or a computing function routes
+		return c.trunkIn == nil // sent by the configuration or a computing function
 	}
 	return slices.ContainsFunc(by.outside, func(prefix string) bool { return strings.HasPrefix(number, prefix) })
 }
 
-// goOut takes the call into the network.
+// goOut sends the call to the network.
 func (c *call) goOut(from *connection, d *device, number string, cause uacsta.EventCause) {
 	switch {
 	case d.away:
@@ -72,7 +71,7 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 	c.conditionMet(x, uacsta.SignallingCallDelivered)
 }
 
-// farEndAnswers tells that whoever was called outside has answered.
+// farEndAnswers handles the answer of the far end.
 func (x *connection) farEndAnswers() {
 	c := x.call
 	x.reached = true

@@ -8,25 +8,25 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Messages played and recorded in calls: ECMA-269 clause 26.
+// Messages played and recorded in calls (ECMA-269 clause 26).
 
-// message is what is played or recorded in a call.
+// message is a message being played or recorded in a call.
 type message struct {
 	name    string
 	records bool
 	over    *connection
 	began   time.Time
-	onDigit bool // a digit ends it
+	onDigit bool // stop at the first digit
 }
 
-// Library is where messages are: names are files, under one directory.
+// Library holds the messages by name.
 type Library interface {
-	// Has reports whether there is a message of this name that can be played.
+	// Has reports whether a message of this name can be played.
 	Has(name string) bool
 }
 
-// newRecording returns a name under which a recording is kept. Whoever knows it may have the
-// recording played, so nobody can guess it, and those of one's own say nothing of others'.
+// newRecording returns a name for a recording. It cannot be guessed, since everyone who knows
+// it can play the recording.
 func newRecording() string { return "recording-" + strings.ToLower(rand.Text()) }
 
 // speaks reports whether a service needs messages.
@@ -36,7 +36,7 @@ func speaks(service string) bool {
 
 var errNoVoice = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
 
-// playMessage: ECMA-269 clause 26 Play Message: everybody in the call hears it.
+// playMessage implements Play Message (ECMA-269 clause 26). All parties hear the message.
 func (s *Switch) playMessage(req *uacsta.PlayMessage) (any, error) {
 	x, err := s.permit(req.OverConnection, (*connection).mayDial)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *Switch) playMessage(req *uacsta.PlayMessage) (any, error) {
 	return uacsta.PlayMessageResponse{}, nil
 }
 
-// duration reads a limit in milliseconds; none is 0.
+// duration converts a limit in milliseconds. nil means 0, no limit.
 func duration(ms *int) (time.Duration, *uacsta.Error) {
 	const most = 24 * 3600 * 1000
 	switch {
@@ -71,7 +71,7 @@ func duration(ms *int) (time.Duration, *uacsta.Error) {
 	return time.Duration(*ms) * time.Millisecond, nil
 }
 
-// recordMessage: ECMA-269 clause 26 Record Message: all that is said in the call.
+// recordMessage implements Record Message (ECMA-269 clause 26). It records all parties.
 func (s *Switch) recordMessage(req *uacsta.RecordMessage) (any, error) {
 	x, err := s.permit(req.CallToBeRecorded, (*connection).mayDial)
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *call) message(is func(*message) bool) *message {
 	return nil
 }
 
-// stop: ECMA-269 clause 26 Stop, of one message, or of all.
+// stop implements Stop (ECMA-269 clause 26) for one message or all of a call.
 func (s *Switch) stop(req *uacsta.Stop) (any, error) {
 	x, err := s.find(req.Connection, errConnection)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Switch) stop(req *uacsta.Stop) (any, error) {
 	return uacsta.StopResponse{}, nil
 }
 
-// stopOnDigit ends what a digit is to end.
+// stopOnDigit stops the messages that end at a digit.
 func (s *Switch) stopOnDigit(c *call) {
 	ends := func(m *message) bool { return m.onDigit }
 	for m := c.message(ends); m != nil; m = c.message(ends) {
@@ -129,7 +129,7 @@ func (s *Switch) stopOnDigit(c *call) {
 	}
 }
 
-// ended tells that a message is not played or recorded any more.
+// ended removes a message that has stopped and sends the event.
 func (c *call) ended(m *message) {
 	for i, other := range c.messages {
 		if other == m {
@@ -141,8 +141,7 @@ func (c *call) ended(m *message) {
 	c.sw.emit(c, nil, uacsta.StopEvent{Connection: uacsta.Conn(c.id, m.over.device.number), Message: m.name, Length: &length, Cause: uacsta.CauseNormal})
 }
 
-// Finished tells that a message came to its end by itself, or could not be played or
-// recorded.
+// Finished reports that a message ended by itself, or that it could not be played or recorded.
 func (s *Switch) Finished(call, name string) {
 	s.do(func() {
 		if c := s.calls[call]; c != nil {
@@ -153,5 +152,5 @@ func (s *Switch) Finished(call, name string) {
 	})
 }
 
-// Keep gives the switch its messages, before Run.
-func (s *Switch) Keep(l Library) { s.library = l }
+// SetLibrary sets the messages of the switch. Call it before Run.
+func (s *Switch) SetLibrary(l Library) { s.library = l }

@@ -243,7 +243,7 @@ func TestFreeSWITCHFloods(t *testing.T) {
 	if memory > 400 || lines > 200 || slowest > 2*time.Second {
 		t.Errorf("%.0f MB, %d lines, the slowest answer in %s", memory, lines, slowest)
 	}
-	if log := r.out.String(); !strings.Contains(log, "more channels than the link follows") {
+	if log := r.out.String(); !strings.Contains(log, "what=channels limit=") {
 		t.Errorf("the log says\n%s", log)
 	}
 	r.stop()

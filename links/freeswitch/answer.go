@@ -9,27 +9,28 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// How telephones are made to answer a call that rings: LinkConfig.Answer.
+// Ways to make a ringing telephone answer, for LinkConfig.Answer.
 const (
-	AnswerTalk = "talk"        // by NOTIFY with the event talk
-	AnswerKeys = "keys"        // by what the maker has for it, by NOTIFY; talk where that is not known
-	AnswerAuto = "auto-answer" // they are called once more, and answer by themselves
+	AnswerTalk = "talk"        // NOTIFY with the event talk
+	AnswerKeys = "keys"        // a NOTIFY that the telephone's maker defines; AnswerTalk for unknown models
+	AnswerAuto = "auto-answer" // call it once more with automatic answer
 )
 
-// Model is what telephones of one maker obey.
+// Model describes how to control one maker's telephones.
 type Model struct {
-	Agent          *regexp.Regexp // fits their header User-Agent
-	Answer, Resume *Notify        // makes them answer, or take back who their user holds; nil: nothing does
-	CSTA           bool           // they speak uaCSTA, each request by a NOTIFY, which does both
+	Agent          *regexp.Regexp // matches their User-Agent header
+	Answer, Resume *Notify        // make them answer, or retrieve a call their user holds; nil if nothing does
+	CSTA           bool           // they accept uaCSTA in a NOTIFY, which does both
 }
 
-// Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for that of the call.
+// Notify is a NOTIFY outside a dialog. {call-id} in its body stands for the Call-ID of the
+// call.
 type Notify struct{ Event, Type, Body string }
 
-// callIDs are Call-IDs that may stand in a body.
+// callIDs matches Call-IDs that may be put into a body.
 var callIDs = regexp.MustCompile(`^[A-Za-z0-9@._-]{1,128}$`)
 
-// lift: ECMA-269 Answer Call.
+// lift implements Answer Call (ECMA-269).
 func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeAnswered, uacsta.Alerting, uacsta.Queued)
 	if err == nil && ch.other() == nil {
@@ -41,7 +42,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	}
 	res := uacsta.AnswerCallResponse{}
 	switch {
-	case ch.virtual: // the queue answers
+	case ch.virtual: // only the queue answers here
 		l.order(api("uuid_answer %", word(ch.other().id)), func(res any, err error) {
 			if answer(res, err); err == nil && ch.State == uacsta.Queued {
 				l.established(ch)
@@ -59,7 +60,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 	}
 }
 
-// hold: ECMA-269 Hold Call.
+// hold implements Hold Call (ECMA-269).
 func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeHeld, uacsta.Connected)
 	if err != nil {
@@ -70,8 +71,8 @@ func (l *Link) hold(s *uacsta.HoldCall, answer proxy.Answer) {
 	l.order(api("uuid_hold %", word(ch.id)), answer, uacsta.HoldCallResponse{})
 }
 
-// retrieve: ECMA-269 Retrieve Call. Whom a telephone holds by itself, only the telephone takes
-// back.
+// retrieve implements Retrieve Call (ECMA-269). Only the telephone itself can retrieve a call
+// that its user holds.
 func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeRetrieved, uacsta.Hold)
 	if err != nil {
@@ -88,9 +89,9 @@ func (l *Link) retrieve(s *uacsta.RetrieveCall, answer proxy.Answer) {
 	l.order(text, answer, uacsta.RetrieveCallResponse{})
 }
 
-// keys is the command that has a telephone told to do something with a call, as its maker's do:
-// by uaCSTA, or what which gives; the zero value where there is none. Keys have no call: no other one may be in
-// the same state there.
+// keys returns the NOTIFY that makes a telephone act on a call, with uaCSTA or as which says,
+// or the zero value if there is none. Unless the NOTIFY names the call, no other call of the
+// device may be in the same state.
 func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction {
 	agent := l.profiles[ch.Device].agent
 	i := slices.IndexFunc(l.cfg.Models, func(m Model) bool { return m.Agent.MatchString(agent) })
@@ -98,7 +99,7 @@ func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction
 		return instruction{}
 	}
 	n := which(l.cfg.Models[i])
-	if l.cfg.Models[i].CSTA { // which call, the telephone decides itself
+	if l.cfg.Models[i].CSTA { // the telephone chooses the call
 		n = &Notify{"uaCSTA", "application/csta+xml", string(uacsta.Encode(ask, uacsta.Edition3).Bytes())}
 	}
 	if n == nil {
@@ -112,7 +113,7 @@ func (l *Link) keys(ch *channel, ask any, which func(Model) *Notify) instruction
 		form("event-string: %", header(n.Event)), form("content-type: %", header(n.Type))).body(body)
 }
 
-// like is how many calls of a device are in the state of one.
+// like counts the calls of the device in the same state.
 func (l *Link) like(ch *channel) int {
 	n := 0
 	for o := range l.parties[ch.Device] {

@@ -326,7 +326,7 @@ func (tr *trial) names(a, b string) {
 			{"Event-Name": "PHONE_FEATURE_SUBSCRIBE", "user": "1002", "call-id": a, "profile_name": b},
 			{"Event-Name": "PHONE_FEATURE_SUBSCRIBE", "user": a, "call-id": b},
 		} {
-			tr.link.told(event{headers: headers})
+			tr.link.handle(event{headers: headers})
 		}
 	})
 	<-done

@@ -9,12 +9,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A telephone consults on the channel that it has: FreeSWITCH parks the other party and sends the
-// channel into the dialplan. The channel then is in two calls, as two connections; that of the
-// call that waits is kept by the other.
+// A telephone makes a consultation call on the channel it has: FreeSWITCH parks the other party
+// and transfers the channel into the dialplan. The channel is then in two calls with two
+// connections; channel.kept is the one in the waiting call.
 
-// orders sends commands one after the other, as long as none is refused, and tells the outcome.
-// Where one of them could not be written, none is sent.
+// orders sends commands one after the other until one is refused, and reports the result. It
+// sends none if one of them could not be written.
 func (l *Link) orders(texts []instruction, done func(error)) {
 	switch {
 	case len(texts) == 0:
@@ -33,8 +33,8 @@ func (l *Link) orders(texts []instruction, done func(error)) {
 	}, nil)
 }
 
-// parking are the commands that have FreeSWITCH park a channel when its partner leaves, not hang
-// up; none where it does already.
+// parking returns the commands that make FreeSWITCH park a channel when its partner leaves,
+// instead of hanging up. It returns none if that was done before.
 func parking(ch *channel) []instruction {
 	if ch.parks {
 		return nil
@@ -43,16 +43,16 @@ func parking(ch *channel) []instruction {
 	return []instruction{api("uuid_setvar_multi % hangup_after_bridge=false;park_after_bridge=true", word(ch.id))}
 }
 
-// waitsFor is the channel variable of who waits during a consultation: the channel that consults.
-// A link that comes up meanwhile finds it there.
+// waitsFor is a variable of a waiting channel: the channel that consults. A link that connects
+// later reads it there.
 const waitsFor = "csta_waits_for"
 
-// waiting are the commands before a channel waits for one that talks elsewhere.
+// waiting returns the commands to send before a channel waits for another one.
 func waiting(ch, other *channel) []instruction {
 	return append(parking(ch), api("uuid_setvar % "+waitsFor+" %", word(ch.id), word(other.id)))
 }
 
-// with is the other device of a call of two that talk; nil when it is none.
+// with returns the other device of a call in which two talk, or nil.
 func (ch *channel) with() *channel {
 	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Connected && o.comes == nil {
 		return o
@@ -60,7 +60,7 @@ func (ch *channel) with() *channel {
 	return nil
 }
 
-// consult: ECMA-269 Consultation Call.
+// consult implements Consultation Call (ECMA-269).
 func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 	ch, err := l.in(s.ExistingCall, uacsta.Connected)
 	to := s.ConsultedDevice.ID
@@ -85,7 +85,7 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 			answer(nil, err)
 			return
 		}
-		second := *ch // the same channel of FreeSWITCH's, in another call
+		second := *ch // the same FreeSWITCH channel, in another call
 		second.Inbound, second.kept = true, ch
 		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
 		l.tell(ch.call.Hold(ch, uacsta.CauseConsultation)...)
@@ -95,8 +95,9 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 	})
 }
 
-// recall finds out who waits for whom among channels that are parked, and then goes on. Who waits
-// for somebody that is gone would do so for ever.
+// recall finds out which channels the parked ones wait for, restores those connections, and
+// continues with then. It kills a channel that waits for one that no longer exists, since it
+// would wait for ever.
 func (l *Link) recall(parked []*channel, then func(error)) {
 	if len(parked) == 0 {
 		then(nil)
@@ -125,13 +126,13 @@ func (l *Link) recall(parked []*channel, then func(error)) {
 	})
 }
 
-// pair is two calls of one device: one that it holds, and one that it talks in.
+// pair is a held and an active call of one device.
 type pair struct {
 	held, active *channel
-	near, far    *channel // the other parties, the one that waits first; nil where there is not one that talks
+	near, far    *channel // the other parties in the held and the active call; nil unless exactly one talks there
 }
 
-// pair finds two calls of one device.
+// pair returns the two calls that a request names.
 func (l *Link) pair(held, active uacsta.ConnectionID) (*pair, error) {
 	var p pair
 	var err error
@@ -148,7 +149,7 @@ func (l *Link) pair(held, active uacsta.ConnectionID) (*pair, error) {
 	return &p, nil
 }
 
-// whole is pair of calls that both have another party.
+// whole is pair, but requires another party in both calls.
 func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
 	p, err := l.pair(held, active)
 	if err == nil && (p.near == nil || p.far == nil) {
@@ -160,7 +161,7 @@ func (l *Link) whole(held, active uacsta.ConnectionID) (*pair, error) {
 // one reports whether both calls are on one channel.
 func (p *pair) one() bool { return p.active.kept == p.held }
 
-// as sends commands for a pair, and then goes on if it is what it was.
+// as sends commands for a pair and calls then if the pair has not changed meanwhile.
 func (l *Link) as(p *pair, texts []instruction, answer proxy.Answer, then func()) {
 	one := p.one()
 	l.joining(p, texts, func(err error) {
@@ -175,7 +176,8 @@ func (l *Link) as(p *pair, texts []instruction, answer proxy.Answer, then func()
 	})
 }
 
-// joining sends commands that join channels of two calls, which nobody else does meanwhile.
+// joining sends commands that bridge channels of both calls. Meanwhile bridged ignores the
+// calls.
 func (l *Link) joining(p *pair, texts []instruction, done func(error)) {
 	first, second := p.held.call, p.active.call
 	first.joining, second.joining = true, true
@@ -185,8 +187,8 @@ func (l *Link) joining(p *pair, texts []instruction, done func(error)) {
 	})
 }
 
-// alternate: ECMA-269 Alternate Call. A telephone with a channel for each call holds the one and
-// takes back the other.
+// alternate implements Alternate Call (ECMA-269). A telephone with one channel for each call
+// holds one of them and retrieves the other.
 func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
@@ -208,7 +210,7 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 	})
 }
 
-// reconnect: ECMA-269 Reconnect Call.
+// reconnect implements Reconnect Call (ECMA-269).
 func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 	p, err := l.pair(s.HeldCall, s.ActiveCall)
 	if err == nil && p.near == nil {
@@ -241,11 +243,11 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 	})
 }
 
-// kill ends a channel that nobody has asked about.
+// kill hangs a channel up without a request for it.
 func (l *Link) kill(ch *channel) { l.order(api("uuid_kill %", word(ch.id)), func(any, error) {}, nil) }
 
-// transferCall: ECMA-269 Transfer Call. The two other parties are joined, whatever the telephone
-// can do.
+// transferCall implements Transfer Call (ECMA-269). FreeSWITCH bridges the two other parties,
+// whatever the telephone supports.
 func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 	p, err := l.pair(s.HeldCall, s.ActiveCall)
 	switch {
@@ -265,13 +267,13 @@ func (l *Link) transferCall(s *uacsta.TransferCall, answer proxy.Answer) {
 		list, tell := l.unite(p, p.far.Device, p.near, p.far)
 		answer(uacsta.TransferCallResponse{TransferredCall: p.far.connection(), Connections: list}, nil)
 		tell()
-		if one { // FreeSWITCH ends two by itself
+		if one { // FreeSWITCH ends separate channels itself
 			l.kill(p.held)
 		}
 	})
 }
 
-// rung is the other device of a call of two that rings; nil when none does.
+// rung returns the other device of a call of two if it rings, or nil.
 func (ch *channel) rung() *channel {
 	if o := ch.other(); len(ch.call.Parties) == 2 && o != nil && o.State == uacsta.Alerting {
 		return o
@@ -279,9 +281,9 @@ func (ch *channel) rung() *channel {
 	return nil
 }
 
-// transferEarly transfers to a device that still rings: the telephone's channels end, and the
-// party that waits calls the device once more, as FreeSWITCH cannot hand over what rings. That the
-// channels end is not told as such.
+// transferEarly transfers to a device that still rings. FreeSWITCH cannot hand over a ringing
+// call, so the telephone's channels end and the waiting party calls the device again. No event
+// reports the end of the channels.
 func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 	onward := api("uuid_transfer % %", word(p.near.id), l.extension(far.Device))
 	if onward == (instruction{}) {
@@ -309,7 +311,7 @@ func (l *Link) transferEarly(p *pair, far *channel, answer proxy.Answer) {
 			return
 		}
 		answer(nil, err)
-		for _, ch := range []*channel{p.active, p.held} { // what FreeSWITCH has still goes on
+		for _, ch := range []*channel{p.active, p.held} { // the channels that still exist continue
 			if ch.leaves = false; !l.there(ch) {
 				l.cleared(ch, uacsta.CauseNormalClearing)
 			}
@@ -323,7 +325,8 @@ func (l *Link) there(ch *channel) bool {
 	return active == ch || active != nil && active.kept == ch
 }
 
-// unite takes a device out of its two calls, and makes one of them, of who stays. tell tells it.
+// unite removes a device from its two calls and makes one call of those who stay. tell sends
+// the events.
 func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.ConnectionListItem, tell func()) {
 	z := newCall(newID(), stays[0].Device, to)
 	members := make([]callmodel.Member[*channel], len(stays))
@@ -337,8 +340,8 @@ func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.Conne
 	return list, func() { l.tell(notices...) }
 }
 
-// replaced: a telephone has transferred by itself, by REFER with Replaces: its channel ends, and
-// the other parties are together. It reports false where there are no two calls.
+// replaced handles a telephone that transferred a call by REFER with Replaces: its channel ends
+// and the other parties are connected. It returns false if there are no two calls.
 func (l *Link) replaced(ch *channel) bool {
 	for _, other := range l.of(ch.Device) {
 		if other != ch && l.channels[other.id] == other && other.Device == ch.Device && other.Network == ch.Network && other.with() != nil && ch.with() != nil {
@@ -351,7 +354,8 @@ func (l *Link) replaced(ch *channel) bool {
 	return false
 }
 
-// conference: ECMA-269 Conference Call. All three go into a conference of FreeSWITCH.
+// conference implements Conference Call (ECMA-269). All three parties enter a FreeSWITCH
+// conference.
 func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	p, err := l.whole(s.HeldCall, s.ActiveCall)
 	if err != nil {
@@ -370,7 +374,7 @@ func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 		l.remove(p.held)
 		l.move(z, p.active, p.near, p.far)
 		for _, ch := range z.Parties {
-			ch.parks = true // in the conference, when everybody else has left
+			ch.parks = true // it stays in the conference when the others have left
 		}
 		answer(uacsta.ConferenceCallResponse{ConferenceCall: p.active.connection(), Connections: list}, nil)
 		l.tell(notices...)

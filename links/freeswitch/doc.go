@@ -1,4 +1,5 @@
-// Package freeswitch makes a FreeSWITCH a switching function, over its event socket and without a
-// module on it: the link follows its channels by their events, keeps a picture of calls in CSTA's
-// words, and carries out services by FreeSWITCH's commands.
+// Package freeswitch is a link to FreeSWITCH over its event socket. It needs no module on
+// FreeSWITCH. The link follows the channels by their events, keeps a model of the calls in
+// terms of CSTA, and carries out services with FreeSWITCH's commands. [Link] implements
+// proxy.Link; [LinkKind] registers its configuration.
 package freeswitch

@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// causes are what hang-up causes (Q.850, and FreeSWITCH's own) mean in CSTA.
+// causes maps hang-up causes (Q.850 and FreeSWITCH's own) to those of CSTA.
 var causes = map[string]uacsta.EventCause{
 	"NORMAL_CLEARING": uacsta.CauseNormalClearing, "SUCCESS": uacsta.CauseNormalClearing, "NONE": uacsta.CauseNormalClearing, "NORMAL_UNSPECIFIED": uacsta.CauseNormalClearing,
 	"MANAGER_REQUEST": uacsta.CauseNormalClearing, "ALLOTTED_TIMEOUT": uacsta.CauseTimeout, "MEDIA_TIMEOUT": uacsta.CauseTimeout, "RECOVERY_ON_TIMER_EXPIRE": uacsta.CauseTimeout,
@@ -33,8 +33,8 @@ func causeOf(e event) uacsta.EventCause {
 	return uacsta.CauseNormal
 }
 
-// told takes an event.
-func (l *Link) told(e event) {
+// handle handles an event.
+func (l *Link) handle(e event) {
 	ch := l.channels[e.get("Unique-ID")]
 	switch name := e.get("Event-Name"); {
 	case name == "CHANNEL_CREATE":
@@ -49,7 +49,7 @@ func (l *Link) told(e event) {
 		l.featureKey(e)
 	case name == "MESSAGE_WAITING":
 		l.messageWaiting(e)
-	case ch == nil || ch.virtual: // it began before the link did
+	case ch == nil || ch.virtual: // the channel is unknown: it ended, or it began before the link
 	case name == "CHANNEL_PROGRESS", name == "CHANNEL_PROGRESS_MEDIA":
 		l.rings(ch)
 	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
@@ -76,7 +76,7 @@ func (l *Link) told(e event) {
 	}
 }
 
-// custom takes the events of modules.
+// custom handles events of modules.
 func (l *Link) custom(e event) {
 	switch e.get("Event-Subclass") {
 	case "callcenter::info":
@@ -96,7 +96,7 @@ func (l *Link) custom(e event) {
 	}
 }
 
-// created: a channel has come. Whoever calls has dialled; whoever is called does not ring yet.
+// created handles a new channel. A calling device has dialled; a called one does not ring yet.
 func (l *Link) created(e event) {
 	id := e.get("Unique-ID")
 	if !words.MatchString(id) || l.channels[id] != nil || l.full() {
@@ -108,7 +108,7 @@ func (l *Link) created(e event) {
 	if made := l.awaited[id]; made != nil {
 		delete(l.awaited, id)
 		if l.calls[made.call.ID] == nil {
-			l.kill(ch) // it is too late
+			l.kill(ch) // the request has expired
 			return
 		}
 		if made.by != nil {
@@ -122,7 +122,7 @@ func (l *Link) created(e event) {
 		return
 	}
 	c := newCall(id, e.get("Caller-Caller-ID-Number"), e.get("Caller-Destination-Number"))
-	if l.calls[id] != nil { // that of a channel of this name before
+	if l.calls[id] != nil { // a previous channel had this identifier
 		c.ID = newID()
 	}
 	l.add(c, ch)
@@ -140,7 +140,8 @@ func (l *Link) created(e event) {
 	l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
 }
 
-// caller is the channel whose call a new one is for; nil: it has a call of its own.
+// caller returns the channel whose call a new channel joins, or nil if it starts a call of its
+// own.
 func (l *Link) caller(ch *channel, e event) *channel {
 	if ch.Inbound {
 		return nil
@@ -159,7 +160,7 @@ func (l *Link) caller(ch *channel, e event) *channel {
 	return from
 }
 
-// called: a channel is made for a call that there is.
+// called adds a new channel to an existing call.
 func (l *Link) called(c *call, ch *channel, e event) {
 	l.add(c, ch)
 	if ch.Network {
@@ -167,7 +168,7 @@ func (l *Link) called(c *call, ch *channel, e event) {
 	}
 }
 
-// leaves: a call goes out by a gateway, or what the dialplan calls a trunk.
+// leaves handles a call that goes out by a gateway, or by what the dialplan calls a trunk.
 func (l *Link) leaves(ch *channel, e event) {
 	c := ch.call
 	trunk := c.exit
@@ -178,7 +179,7 @@ func (l *Link) leaves(ch *channel, e event) {
 	l.tell(c.Leave(ch, ch.Trunk, c.Cause())...)
 }
 
-// rings: the telephone that is called rings, or the calling one that was asked to call.
+// rings handles a called telephone that rings, or a calling one that is prompted.
 func (l *Link) rings(ch *channel) {
 	c := ch.call
 	switch {
@@ -194,15 +195,16 @@ func (l *Link) rings(ch *channel) {
 	}
 }
 
-// answered: a channel is answered; FreeSWITCH answers one that has called when somebody else has,
-// or by itself where calls wait: at the number that the dialplan has it at.
+// answered handles the answer of a channel. FreeSWITCH answers a calling channel when the other
+// side answers, or itself where calls wait. at is the number where the dialplan has the
+// channel.
 func (l *Link) answered(ch *channel, at string) {
 	c := ch.call
 	if ch.Inbound {
 		l.waits(ch, at)
 		return
 	}
-	l.rings(ch) // where it answered at once
+	l.rings(ch) // it answered at once
 	switch {
 	case c.prompted == ch.id:
 		l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
@@ -218,16 +220,16 @@ func (l *Link) answered(ch *channel, at string) {
 	}
 }
 
-// established: a device takes part in a call.
+// established reports that a device takes part in a call.
 func (l *Link) established(ch *channel) { l.tell(ch.call.Establish(ch, ch.call.Cause())...) }
 
-// hungUp: a channel is over, and with it the call that it kept.
+// hungUp handles the end of a channel, and of the connection that it kept.
 func (l *Link) hungUp(ch *channel, e event) {
 	kept, c, cause := ch.kept, ch.call, causeOf(e)
 	switch how := e.get("variable_transfer_disposition"); {
 	case how == "replaced" && kept == nil && l.replaced(ch):
 		return
-	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; nobody says where to
+	case how == "recv_replace" && kept == nil && c.sending == nil && ch.with() != nil: // by REFER; the event does not name the destination
 		l.transferred(ch, "")
 		return
 	}
@@ -249,7 +251,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		c.sending = nil
 		l.sentOn(ch, s.to, s.cause)
 		return
-	case ch.comes != nil: // nobody knows of it
+	case ch.comes != nil: // no event has mentioned it
 		l.remove(ch)
 		l.tell(c.Missed(ch.Device, cause))
 		return
@@ -261,7 +263,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 	}
 	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
 	unanswered := was == uacsta.Alerting || was == ""
-	nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed // whom it called was not even rung
+	nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed // the called device did not even ring
 	switch {
 	case failed && (!ch.Inbound && unanswered && c.prompted != ch.id):
 		l.remove(ch)
@@ -277,22 +279,22 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 	l.drop(ch, cause)
 }
 
-// drop tells that a device has left a call, and takes it out.
+// drop reports that a device left a call, and removes it.
 func (l *Link) drop(ch *channel, cause uacsta.EventCause) {
 	l.tell(ch.call.Clear(ch, cause)...)
 	l.remove(ch)
 }
 
-// cleared is drop, and what follows for who is left.
+// cleared is drop, followed by the end of a call in which one device is left.
 func (l *Link) cleared(ch *channel, cause uacsta.EventCause) {
 	l.drop(ch, cause)
 	l.alone(ch.call)
 }
 
-// alone ends what is left of a call when one device is: nobody comes to it any more.
+// alone ends a call in which only one device is left.
 func (l *Link) alone(c *call) {
 	if !slices.ContainsFunc(c.Parties, func(ch *channel) bool { return !ch.virtual && ch != c.picked }) {
-		for len(c.Parties) > 0 { // queues, and who was picked up without anybody there
+		for len(c.Parties) > 0 { // queues, and a picked-up connection that no one took
 			l.drop(c.Parties[0], uacsta.CauseNormalClearing)
 		}
 		return
@@ -301,20 +303,20 @@ func (l *Link) alone(c *call) {
 		return
 	}
 	switch last := c.Parties[0]; {
-	case l.channels[last.id] != last: // who consults has nobody to go back to
+	case l.channels[last.id] != last: // a consulting device has no one to return to
 		l.drop(last, uacsta.CauseNormalClearing)
 	case last.parks && last.kept == nil:
 		l.kill(last)
 	}
 }
 
-// fail tells that a device could not be reached.
+// fail reports that a device could not be reached.
 func (l *Link) fail(c *call, device string, cause uacsta.EventCause) {
 	c.failed = true
 	l.tell(c.Unreached(device, cause)...)
 }
 
-// sentOn: a call has left a device for another one, as a service of ours wanted it.
+// sentOn reports that a call left a device for another one because a service of ours sent it.
 func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 	if cause == uacsta.CauseSingleStepTransfer {
 		l.transferred(ch, to)
@@ -323,19 +325,19 @@ func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 	}
 }
 
-// divert: a device is in a call no longer, and another one is to be.
+// divert reports that a call left a device for another one.
 func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
 	l.tell(ch.call.Divert(ch, to, cause)...)
 	l.remove(ch)
 }
 
-// transferred: a device has transferred a call in one step.
+// transferred reports that a device transferred a call in a single step.
 func (l *Link) transferred(ch *channel, to string) {
 	l.tell(ch.call.SingleStepTransfer(ch, to)...)
 	l.remove(ch)
 }
 
-// registered: a telephone has come, or gone.
+// registered handles the registration of a telephone, or its end.
 func (l *Link) registered(e event) {
 	number, in := e.get("from-user"), false
 	switch e.get("Event-Subclass") {
@@ -354,7 +356,7 @@ func (l *Link) registered(e event) {
 	}
 }
 
-// service: a device is in service, or out of it.
+// service puts a device in or out of service.
 func (l *Link) service(device string, in bool) {
 	switch was, known := l.devices[device]; {
 	case !words.MatchString(device) || known && was == in:
@@ -372,11 +374,11 @@ func (l *Link) service(device string, in bool) {
 	})
 }
 
-// How many devices and channels are followed at most, and how much is kept of what they say.
+// Limits of what the link keeps of one FreeSWITCH.
 const (
 	maxDevices  = 100000
 	maxChannels = 20000
-	maxParties  = 200  // of a call
-	maxOffers   = 1000 // to agents that are not called yet
-	maxAgent    = 200  // of a User-Agent
+	maxParties  = 200  // in one call
+	maxOffers   = 1000 // to agents that have not been called yet
+	maxAgent    = 200  // octets of a User-Agent
 )

@@ -11,17 +11,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Do not disturb and forwarding are kept in FreeSWITCH, by mod_db, where the dialplan reads them:
-// a realm for each, in it a key for each device. The telephones' feature keys are told and obeyed
-// through FreeSWITCH.
+// FreeSWITCH keeps do not disturb and forwarding in mod_db, where the dialplan reads them: a
+// realm for each, with a key for each device. The telephones' feature keys are handled through
+// FreeSWITCH.
 
-// The realms.
+// Realms in mod_db.
 const (
 	keepsDND   = "csta_dnd"
 	keepsRings = "csta_ring_count"
 )
 
-// forwardings are the realms of the forwarding types; without csta_ they are the names of
+// forwardings lists the realms of the forwarding types. Without csta_ they are the names of
 // FreeSWITCH's feature keys.
 var forwardings = []struct {
 	kind  uacsta.ForwardingType
@@ -30,15 +30,15 @@ var forwardings = []struct {
 	{uacsta.ForwardImmediate, "csta_forward_immediate"}, {uacsta.ForwardBusy, "csta_forward_busy"}, {uacsta.ForwardNoAns, "csta_forward_no_answer"},
 }
 
-// settings are the features of a device.
+// settings holds the features of a device.
 type settings struct {
 	dnd      bool
-	rings    int // before forwarding on no answer; 0: the dialplan's own
+	rings    int // before forwarding on no answer; 0: as the dialplan says
 	forwards map[uacsta.ForwardingType]*forward
-	changes  []func() // that are under way, and wait for the one before
+	changes  []func() // changes in progress, the first one running
 }
 
-// maxChanges is how many changes of one device may be under way.
+// maxChanges limits the changes in progress for one device.
 const maxChanges = 16
 
 type forward struct {
@@ -46,10 +46,11 @@ type forward struct {
 	to string
 }
 
-// profile is what is known of a telephone that has registered.
+// profile describes a registered telephone.
 type profile struct{ name, agent string }
 
-// known gives the settings of a device, from FreeSWITCH where they are not known yet.
+// known passes the settings of a device to then. It reads them from FreeSWITCH if they are
+// unknown.
 func (l *Link) known(device string, then func(*settings, error)) {
 	switch s := l.features[device]; {
 	case !words.MatchString(device):
@@ -82,7 +83,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 	var next func(i int)
 	next = func(i int) {
 		switch was := l.features[device]; {
-		case was != nil: // asked for twice
+		case was != nil: // another request read them meanwhile
 			then(was, nil)
 			return
 		case i == len(keys):
@@ -92,7 +93,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 		}
 		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
-				l.say(slog.LevelInfo, "", "features cannot be kept: is mod_db loaded?", "err", err)
+				l.say(slog.LevelInfo, "", "could not read features from mod_db: is it loaded?", "err", err)
 				then(nil, errBusy)
 				return
 			}
@@ -103,8 +104,8 @@ func (l *Link) known(device string, then func(*settings, error)) {
 	next(0)
 }
 
-// change changes the settings of a device, one change after the other. Whoever changes says when
-// that is over.
+// change changes the settings of a device after all earlier changes. by calls over when its
+// change is complete.
 func (l *Link) change(device string, by func(s *settings, over func()), refuse func(error)) {
 	l.known(device, func(s *settings, err error) {
 		if err == nil && len(s.changes) >= maxChanges {
@@ -127,7 +128,7 @@ func (l *Link) change(device string, by func(s *settings, over func()), refuse f
 	})
 }
 
-// rings reads how often a telephone rings before a call is forwarded; 0: it does not say.
+// rings parses the number of rings before forwarding. 0 means unspecified.
 func rings(text string) int {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > 100 {
@@ -136,7 +137,7 @@ func rings(text string) int {
 	return n
 }
 
-// keep is the command that keeps a setting, "" for none.
+// keep returns the command that stores a setting. An empty value deletes it.
 func keep(realm, device, value string) instruction {
 	if value == "" {
 		return api("db delete/"+realm+"/%", word(device))
@@ -144,7 +145,7 @@ func keep(realm, device, value string) instruction {
 	return api("db insert/"+realm+"/%/%", word(device), word(value))
 }
 
-// getDoNotDisturb: ECMA-269 Get Do Not Disturb.
+// getDoNotDisturb implements Get Do Not Disturb (ECMA-269).
 func (l *Link) getDoNotDisturb(req *uacsta.GetDoNotDisturb, answer proxy.Answer) {
 	l.known(req.Device.ID, func(s *settings, err error) {
 		if err != nil {
@@ -155,7 +156,7 @@ func (l *Link) getDoNotDisturb(req *uacsta.GetDoNotDisturb, answer proxy.Answer)
 	})
 }
 
-// setDoNotDisturb: ECMA-269 Set Do Not Disturb, of all calls.
+// setDoNotDisturb implements Set Do Not Disturb (ECMA-269), for all calls only.
 func (l *Link) setDoNotDisturb(req *uacsta.SetDoNotDisturb, answer proxy.Answer) {
 	if req.CallOrigination != nil || len(req.CallingDeviceList) > 0 {
 		answer(nil, errParameter)
@@ -164,7 +165,8 @@ func (l *Link) setDoNotDisturb(req *uacsta.SetDoNotDisturb, answer proxy.Answer)
 	l.disturb(req.Device.ID, req.DoNotDisturbOn, false, func(err error) { answer(uacsta.SetDoNotDisturbResponse{}, err) })
 }
 
-// disturb sets do not disturb; key: at the telephone, which is told what has become of it.
+// disturb sets do not disturb. key means that the telephone's user did it; the telephone gets
+// the result.
 func (l *Link) disturb(device string, on, key bool, done func(error)) {
 	l.change(device, func(s *settings, over func()) {
 		if s.dnd == on {
@@ -196,10 +198,10 @@ func dndLamp(s *settings) []part {
 	return []part{form("Feature-Event: DoNotDisturbEvent"), s.dndLine()}
 }
 
-// dndLine is the header of FreeSWITCH's for do not disturb.
+// dndLine returns FreeSWITCH's header for do not disturb.
 func (s *settings) dndLine() part { return form("doNotDisturbOn: %", flag(s.dnd)) }
 
-// getForwarding: ECMA-269 Get Forwarding.
+// getForwarding implements Get Forwarding (ECMA-269).
 func (l *Link) getForwarding(req *uacsta.GetForwarding, answer proxy.Answer) {
 	l.known(req.Device.ID, func(s *settings, err error) {
 		if err != nil {
@@ -224,7 +226,7 @@ func (f *forward) destination() *uacsta.DeviceID {
 	return &to
 }
 
-// ringCount is how often it rings before a type of forwarding; nil where that is not said.
+// ringCount returns the number of rings before a type of forwarding, or nil if unspecified.
 func (s *settings) ringCount(kind uacsta.ForwardingType) *int {
 	if kind != uacsta.ForwardNoAns || s.rings == 0 {
 		return nil
@@ -233,7 +235,7 @@ func (s *settings) ringCount(kind uacsta.ForwardingType) *int {
 	return &n
 }
 
-// setForwarding: ECMA-269 Set Forwarding.
+// setForwarding implements Set Forwarding (ECMA-269).
 func (l *Link) setForwarding(req *uacsta.SetForwarding, answer proxy.Answer) {
 	kind, to, count := req.ForwardingType, "", 0
 	if kind == "" {
@@ -251,7 +253,7 @@ func (l *Link) setForwarding(req *uacsta.SetForwarding, answer proxy.Answer) {
 	l.redirect(req.Device.ID, kind, forward{req.ActivateForward, to}, count, false, func(err error) { answer(uacsta.SetForwardingResponse{}, err) })
 }
 
-// redirect sets a type of forwarding; a number or count that is not given stays as it is.
+// redirect sets a type of forwarding. A number or count that is not given stays unchanged.
 func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward, count int, key bool, done func(error)) {
 	l.change(device, func(s *settings, over func()) {
 		texts, next, count, err := s.redirection(device, kind, next, count)
@@ -277,8 +279,8 @@ func (l *Link) redirect(device string, kind uacsta.ForwardingType, next forward,
 	}, done)
 }
 
-// redirection is what there is to do for a type of forwarding, and what it is then; no commands:
-// it is so already.
+// redirection returns the commands that set a type of forwarding, and its new state. It returns
+// no commands if nothing changes.
 func (s *settings) redirection(device string, kind uacsta.ForwardingType, next forward, count int) ([]instruction, forward, int, error) {
 	was := s.forwards[kind]
 	if was == nil {
@@ -307,7 +309,7 @@ func (s *settings) redirection(device string, kind uacsta.ForwardingType, next f
 	return texts, next, count, nil
 }
 
-// realm is where a type of forwarding is kept.
+// realm returns the realm of a type of forwarding.
 func realm(kind uacsta.ForwardingType) string {
 	for _, f := range forwardings {
 		if f.kind == kind {
@@ -321,7 +323,7 @@ func forwardLamp(s *settings, kind uacsta.ForwardingType) []part {
 	return append([]part{form("Feature-Event: ForwardingEvent")}, s.forwardLines(kind)...)
 }
 
-// forwardLines are the headers of FreeSWITCH's for a type of forwarding.
+// forwardLines returns FreeSWITCH's headers for a type of forwarding.
 func (s *settings) forwardLines(kind uacsta.ForwardingType) []part {
 	f, name := s.forwards[kind], strings.TrimPrefix(realm(kind), "csta_")
 	lines := []part{form(name+": %", noneOrWord(f.to)), form(name+"_enabled: %", flag(f.on))}
@@ -331,14 +333,14 @@ func (s *settings) forwardLines(kind uacsta.ForwardingType) []part {
 	return lines
 }
 
-// lamp tells the telephones of a device what a feature is now.
+// lamp tells the telephones of a device the new state of a feature.
 func (l *Link) lamp(device string, lines ...part) {
 	named := word(device)
 	lines = slices.Concat([]part{form("profile: %", word(l.profile(device))), form("user: %", named), form("host: %", word(l.cfg.Domain)), form("device: %", named)}, lines)
 	l.order(sendEvent("PHONE_FEATURE", lines...), func(any, error) {}, nil)
 }
 
-// profile is the profile of FreeSWITCH's that a device is registered at.
+// profile returns the sofia profile at which a device is registered.
 func (l *Link) profile(device string) string {
 	if p := l.profiles[device]; p.name != "" {
 		return p.name
@@ -346,7 +348,7 @@ func (l *Link) profile(device string) string {
 	return l.cfg.Profile
 }
 
-// featureKey: a telephone wants to know its features, or changes one.
+// featureKey handles a telephone that asks for its features or changes one.
 func (l *Link) featureKey(e event) {
 	device, subscription := e.get("user"), e.get("call-id")
 	if !words.MatchString(device) {
@@ -381,8 +383,8 @@ func (l *Link) featureKey(e event) {
 	}
 }
 
-// setMessageWaiting: ECMA-269 Set Message Waiting Indicator. FreeSWITCH tells the telephone, and
-// the link by an event.
+// setMessageWaiting implements Set Message Waiting Indicator (ECMA-269). FreeSWITCH informs the
+// telephone, and the link by an event.
 func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer proxy.Answer) {
 	device := req.Device.ID
 	if !words.MatchString(device) || req.DeviceForMessage != nil {
@@ -397,7 +399,7 @@ func (l *Link) setMessageWaiting(req *uacsta.SetMessageWaitingIndicator, answer 
 		uacsta.SetMessageWaitingIndicatorResponse{})
 }
 
-// messageWaiting: messages wait for a device, or none any more: a mailbox says so, or a service.
+// messageWaiting handles a change of waiting messages, caused by a mailbox or a service.
 func (l *Link) messageWaiting(e event) {
 	_, account, _ := strings.Cut(e.get("MWI-Message-Account"), ":")
 	device, on := local(account), e.get("MWI-Messages-Waiting") == "yes"

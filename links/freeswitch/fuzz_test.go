@@ -67,7 +67,7 @@ func TestLegible(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.told(e)
+			l.handle(e)
 		}
 		if core.caller != want {
 			t.Errorf("%q is told as %q, not %q", text, core.caller, want)
@@ -132,7 +132,7 @@ func FuzzEvents(f *testing.F) {
 				break
 			}
 			if e, err := m.event(); err == nil {
-				l.told(e)
+				l.handle(e)
 			}
 		}
 		holdsTogether(t, l)
@@ -176,7 +176,7 @@ func fuzzed(t *testing.T) *Link {
 	l.begin(reader{t: t})
 	l.inbox.Open()
 	l.ready.Store(true)
-	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, l.told)
+	l.socket = newSocket(&written{t: t}, l.cfg.Timeout, l.cfg.Log, l.handle)
 	served := make(chan error, 1)
 	go func() {
 		served <- l.socket.Serve(context.Background(), func() error { <-l.socket.Ended(); return errBroken })
@@ -273,7 +273,7 @@ func TestUnreached(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	go func() { _, _ = io.Copy(io.Discard, there) }()
-	l.socket = newSocket(here, l.cfg.Timeout, l.cfg.Log, l.told)
+	l.socket = newSocket(here, l.cfg.Timeout, l.cfg.Log, l.handle)
 	core := &teller{}
 	l.begin(core)
 	l.inbox.Open()
@@ -284,9 +284,9 @@ func TestUnreached(t *testing.T) {
 	}
 	l.makeCall(&uacsta.MakeCall{CallingDevice: object, CalledDirectoryNumber: uacsta.Dev("1002")}, func(any, error) {})
 	for job := range l.jobs {
-		l.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_NOT_REGISTERED"})
+		l.handle(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_NOT_REGISTERED"})
 	}
-	l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "a\nbgapi system x", "Call-Direction": "inbound"}})
+	l.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "a\nbgapi system x", "Call-Direction": "inbound"}})
 	if want := "FailedEvent null destOutOfOrder"; len(core.told) != 1 || core.told[0] != want {
 		t.Errorf("told %q, not %q", core.told, want)
 	}
@@ -303,19 +303,19 @@ func TestHostile(t *testing.T) {
 		first, want string
 		then        []string // one for each command
 	}{
-		"silent":               {"", "no greeting", nil},
+		"silent":               {"", "no event socket greeting", nil},
 		"silent later":         {greeting, "no answer in time", []string{ok, ok}},
 		"half a message":       {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{"}},
-		"no length":            {"Content-Length: x\n\n", "no message of the event socket", nil},
+		"no length":            {"Content-Length: x\n\n", "not an event socket message", nil},
 		"a huge body":          {"Content-Length: 999999999\n\n", "too long", nil},
 		"a line without end":   {strings.Repeat("x", maxHeaders+1), "too long", nil},
 		"headers without end":  {strings.Repeat("a: b\n", maxHeaders/5+1), "too long", nil},
-		"a reply to nothing":   {"Content-Type: command/reply\nReply-Text: +OK\n\n", "a reply to nothing", nil},
-		"channels that are no": {greeting, "no message of the event socket", []string{ok, ok, "Content-Type: api/response\nContent-Length: 3\n\nabc"}},
-		"no list":              {greeting, "no message of the event socket", []string{ok, ok, ok}},
+		"a reply to nothing":   {"Content-Type: command/reply\nReply-Text: +OK\n\n", "reply without a command", nil},
+		"channels that are no": {greeting, "not an event socket message", []string{ok, ok, "Content-Type: api/response\nContent-Length: 3\n\nabc"}},
+		"no list":              {greeting, "not an event socket message", []string{ok, ok, ok}},
 		"an endless list":      {greeting, "too long", []string{ok, ok, "Content-Type: api/response\nContent-Length: 999999999999\n\n{"}},
 		"half a list":          {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{\"rows\":[{},"}},
-		"a stranger":           {"Content-Type: text/rude-rejection\n\n", "lets nobody in from this address", nil},
+		"a stranger":           {"Content-Type: text/rude-rejection\n\n", "FreeSWITCH does not admit this address", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

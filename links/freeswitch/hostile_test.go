@@ -107,7 +107,7 @@ func TestCrowd(t *testing.T) {
 			if each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(tt.followed+tt.registrations); each > 4<<10 {
 				t.Errorf("each takes %d octets", each)
 			}
-			if said := strings.Count(log.String(), "level=WARN msg=\"FreeSWITCH has more channels than the link follows"); (said == 1) != (tt.channels > maxChannels) {
+			if said := strings.Count(log.String(), "what=channels limit="); (said == 1) != (tt.channels > maxChannels) {
 				t.Errorf("the log says\n%s", log.String())
 			}
 			holdsTogether(t, l)
@@ -215,7 +215,7 @@ func TestMadeOnly(t *testing.T) {
 	done := make(chan struct{})
 	tr.link.inbox.Post(func() {
 		for job := range tr.link.jobs {
-			tr.link.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "+OK " + tr.made()})
+			tr.link.handle(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "+OK " + tr.made()})
 		}
 		close(done)
 	})
@@ -236,7 +236,7 @@ func TestFlood(t *testing.T) {
 	l.begin(nobody{})
 	tell := func(events ...map[string]string) {
 		for _, e := range events {
-			l.told(event{headers: e})
+			l.handle(event{headers: e})
 		}
 	}
 	for i := range maxDevices - 1000 {
@@ -295,12 +295,12 @@ func BenchmarkEvents(b *testing.B) {
 			}
 			l.begin(nobody{})
 			for i := range others {
-				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": fmt.Sprint(i), "Call-Direction": "inbound", "Channel-Presence-ID": fmt.Sprint(i) + "@x"}})
+				l.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": fmt.Sprint(i), "Call-Direction": "inbound", "Channel-Presence-ID": fmt.Sprint(i) + "@x"}})
 			}
 			for b.Loop() {
-				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "A", "Call-Direction": "inbound", "Channel-Presence-ID": "a@x"}})
+				l.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "A", "Call-Direction": "inbound", "Channel-Presence-ID": "a@x"}})
 				l.snapshot("a")
-				l.told(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING", "variable_transfer_disposition": "replaced"}})
+				l.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING", "variable_transfer_disposition": "replaced"}})
 			}
 		})
 	}

@@ -10,11 +10,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Calls of which one comes to another: picked up, fetched from where it waits or is parked, and
-// conferences.
+// Calls that become one: pickup, queues, parked calls and conferences.
 
-// bridged: two channels hear each other. Where they are in different calls, one has taken the
-// other.
+// bridged handles two channels that hear each other. If they are in different calls, one call
+// takes over the other.
 func (l *Link) bridged(e event) {
 	comes, waits := l.channels[e.get("Bridge-A-Unique-ID")], l.channels[e.get("Bridge-B-Unique-ID")]
 	switch {
@@ -41,14 +40,14 @@ func (l *Link) bridged(e event) {
 		if cause = uacsta.CauseDistributed; c.queued().parked {
 			cause = uacsta.CausePark
 		}
-	case len(c.Parties) != 1 || len(comes.call.Parties) != 1: // why, shows when a channel ends
+	case len(c.Parties) != 1 || len(comes.call.Parties) != 1: // the reason appears when a channel ends
 		c.taker, comes.call.taker = comes, waits
 		return
 	}
 	l.join(comes, waits.call, cause)
 }
 
-// join: a channel leaves its call for another one.
+// join moves a channel to another call.
 func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
 	if c.full() {
 		return
@@ -59,7 +58,7 @@ func (l *Link) join(ch *channel, c *call, cause uacsta.EventCause) {
 	l.takes(ch, cause)
 }
 
-// takes: a telephone talks in a call that rang, waited or was parked elsewhere.
+// takes reports that a telephone talks in a call that rang, waited or was parked elsewhere.
 func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 	c := ch.call
 	if made := ch.comes; made != nil && made.by.call == c && made.by.State == uacsta.Alerting {
@@ -78,14 +77,14 @@ func (l *Link) takes(ch *channel, cause uacsta.EventCause) {
 	l.established(ch)
 }
 
-// pickedUp: a telephone that rang does not any more, because somebody has taken the call.
+// pickedUp handles a telephone that stopped ringing because another one took the call.
 func (l *Link) pickedUp(ch *channel) {
 	c := ch.call
 	for _, o := range c.Parties {
 		switch {
 		case o.comes == nil || o.comes.by != ch:
 			continue
-		case o.Device == ch.Device: // it has been called once more, to answer
+		case o.Device == ch.Device: // it was called once more, to answer
 			l.remove(ch)
 		default:
 			l.divert(ch, o.Device, o.comes.why)
@@ -98,7 +97,7 @@ func (l *Link) pickedUp(ch *channel) {
 	}
 }
 
-// pickUp: ECMA-269 Directed Pickup Call, of a call that rings or is parked.
+// pickUp implements Directed Pickup Call (ECMA-269) for a call that rings or is parked.
 func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBePickedUp, uacsta.Alerting, uacsta.Queued)
 	device := s.RequestingDevice.ID
@@ -106,7 +105,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	case err != nil:
 	case !words.MatchString(device):
 		err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDestination)
-	case ch.other() == nil || ch.call.room != "": // in a conference nobody has called
+	case ch.other() == nil || ch.call.room != "": // in a conference there is no calling device
 		err = errState
 	}
 	if err != nil {
@@ -122,8 +121,8 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.ID, device)}, answer)
 }
 
-// pickUpGroup: ECMA-269 Group Pickup Call: of the telephones that ring in the device's call group,
-// the one that has rung longest.
+// pickUpGroup implements Group Pickup Call (ECMA-269). It takes the call that has rung longest
+// at a telephone of the device's call group.
 func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 	device := s.NewDestination.ID
 	if !words.MatchString(device) {
@@ -163,7 +162,7 @@ func (l *Link) pickUpGroup(s *uacsta.GroupPickupCall, answer proxy.Answer) {
 	})
 }
 
-// firstOf finds the first telephone that is in a call group, and still rings; nil when none is.
+// firstOf passes the first of the ringing telephones that is in a call group to done, or nil.
 func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 	if len(ringing) == 0 {
 		done(nil)
@@ -179,7 +178,7 @@ func (l *Link) firstOf(ringing []*channel, group string, done func(*channel)) {
 	})
 }
 
-// group asks for the call group of a user of the directory; "" is none.
+// group asks for the call group of a user in the directory. "" means none.
 func (l *Link) group(user string, done func(group string, err error)) {
 	l.query(api("list_users user %", word(user)), func(reply string, err error) {
 		if err != nil {
@@ -190,7 +189,7 @@ func (l *Link) group(user string, done func(group string, err error)) {
 	})
 }
 
-// groupOf reads the table that list_users answers with: its first line names the columns.
+// groupOf parses the table that list_users returns. Its first line names the columns.
 func groupOf(table, user, domain string) string {
 	head, rows, _ := strings.Cut(table, "\n")
 	columns := strings.Split(strings.TrimSpace(head), "|")
@@ -206,7 +205,7 @@ func groupOf(table, user, domain string) string {
 	return ""
 }
 
-// park: ECMA-269 Park Call: the other party goes to a place of a valet's parking lot.
+// park implements Park Call (ECMA-269). The other party goes to a space of a valet parking lot.
 func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
 	ch, err := l.in(s.Parking, uacsta.Connected)
 	place := s.ParkTo.ID
@@ -227,11 +226,10 @@ func (l *Link) park(s *uacsta.ParkCall, answer proxy.Answer) {
 		uacsta.ParkCallResponse{ParkedTo: uacsta.Conn(ch.call.ID, place)})
 }
 
-// What conferences that services make are named with: they are no devices.
+// ownRooms prefixes the names of conferences that services create. They are not devices.
 const ownRooms = "csta-"
 
-// participations are the causes of Conferenced for each way to take part, and the flags of a
-// member.
+// participations maps types of participation to causes of Conferenced and to member flags.
 var participations = map[uacsta.ParticipationType]struct {
 	cause uacsta.EventCause
 	flags string
@@ -239,8 +237,8 @@ var participations = map[uacsta.ParticipationType]struct {
 	uacsta.ParticipationActive: {uacsta.CauseActiveParticipation, ""}, uacsta.ParticipationSilent: {uacsta.CauseSilentParticipation, "+flags{mute}"},
 }
 
-// addParty: ECMA-269 Single Step Conference Call. Whoever talks goes on talking in a conference
-// of FreeSWITCH, and the new device comes to it when it answers.
+// addParty implements Single Step Conference Call (ECMA-269). Those who talk continue in a
+// FreeSWITCH conference, which the new device joins when it answers.
 func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer) {
 	ch, err := l.in(s.ActiveCall, uacsta.Connected)
 	device, how := s.DeviceToJoin.ID, participations[s.ParticipationType]
@@ -274,21 +272,21 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		}
 		c.room = room
 		for _, member := range c.Parties {
-			member.parks = true // in the conference, when everybody else has left
+			member.parks = true // it stays in the conference when the others have left
 		}
 		l.originate(newID(), l.dial(device), device, nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, by: ch, why: how.cause},
 			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.ID, device)}, answer)
 	})
 }
 
-// added: a device that was called to a conference has answered.
+// added reports that a device called into a conference has answered.
 func (l *Link) added(ch *channel) {
 	by, why := ch.comes.by, ch.comes.why
 	ch.comes, ch.parks = nil, true
 	l.tell(conferenced(ch.call, callmodel.Joining{By: by.Device, Added: ch.Device, Primary: by.connection(), Cause: why}, ch)...)
 }
 
-// conferenced has a channel take part in the conference that a call is.
+// conferenced adds a channel to a call that is a conference.
 func conferenced(c *call, how callmodel.Joining, joined *channel) []callmodel.Notice {
 	var members []callmodel.Member[*channel]
 	for _, ch := range c.Parties {
@@ -300,8 +298,8 @@ func conferenced(c *call, how callmodel.Joining, joined *channel) []callmodel.No
 	return notices
 }
 
-// room takes what mod_conference tells of conferences that are not our services': such a one is a
-// device, and all that are in it are in one call.
+// room handles events of mod_conference for conferences that our services did not create: such
+// a conference is a device, and all its members are in one call.
 func (l *Link) room(e event) {
 	ch, name := l.channels[e.get("Unique-ID")], e.get("Conference-Name")
 	if ch == nil || ch.virtual || strings.HasPrefix(name, ownRooms) || !words.MatchString(name) {
@@ -322,7 +320,7 @@ func (l *Link) room(e event) {
 			l.tell(notices...)
 		}
 	case "del-member":
-		if room != nil && room.call == ch.call { // it goes on elsewhere
+		if room != nil && room.call == ch.call { // it continues elsewhere
 			l.cleared(ch, uacsta.CauseNormalClearing)
 			ch.State = uacsta.Connected
 			l.add(newCall(newID(), ch.Device, ""), ch)
@@ -330,8 +328,8 @@ func (l *Link) room(e event) {
 	}
 }
 
-// end: ECMA-269 Clear Connection. That of a queue ends who waits, that of a conference the
-// conference.
+// end implements Clear Connection (ECMA-269). At a queue it ends the waiting call, at a
+// conference the conference.
 func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 	ch, err := l.in(s.ConnectionToBeCleared, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold, uacsta.Queued)
 	if err == nil && ch.leg() == nil {

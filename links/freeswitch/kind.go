@@ -13,10 +13,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// LinkKind is the kind of links to the event socket of a FreeSWITCH.
+// LinkKind is the kind of links to the event socket of FreeSWITCH.
 var LinkKind = kind.LinkOf[LinkSettings]{Type: "freeswitch", Check: checkLink, Build: buildLink}.Kind()
 
-// LinkSettings are the keys of an entry of links, beside those of config.Link.
+// LinkSettings holds the keys of an entry of links with type freeswitch.
 type LinkSettings struct {
 	kind.Peer
 	kind.Secure
@@ -39,7 +39,7 @@ type LinkSettings struct {
 	Messages    messages `yaml:"messages"`
 }
 
-// messages is the key messages: what a FreeSWITCH plays and records.
+// messages holds the key messages: what FreeSWITCH plays and records.
 type messages struct {
 	Folder     string `yaml:"folder"`
 	Recordings string `yaml:"recordings"`
@@ -49,13 +49,13 @@ type messages struct {
 	} `yaml:"named"`
 }
 
-// oneWord is what may stand in a command.
+// oneWord matches text that a command can carry.
 var oneWord = regexp.MustCompile(`^[A-Za-z0-9*#+_.-]{1,64}$`)
 
 func checkLink(l *LinkSettings, s *config.Section) {
 	l.Peer.Check(s)
 	if !oneWord.MatchString(l.Domain) {
-		s.Fault("domain", "must be the domain of its directory, such as \"pbx.example.com\": what stands behind the @ of its telephones")
+		s.Fault("domain", "must be the domain of its directory, such as \"pbx.example.com\": the part after the @ of its telephones")
 	}
 	for key, value := range map[string]string{"session.user": l.Session.User, "context": l.Context, "profile": l.Profile, "park-lot": l.ParkLot, "queues.prefix": l.Queues.Prefix, "trunk-prefix": l.TrunkPrefix} {
 		if value != "" && !oneWord.MatchString(value) {
@@ -75,7 +75,7 @@ func checkLink(l *LinkSettings, s *config.Section) {
 	}
 	switch {
 	case l.Session.Password == "" && l.Session.PasswordFile == "":
-		s.Fault("session", "must have password or password-file: that of its event socket")
+		s.Fault("session", "must have the password of the event socket: write password or password-file")
 	case l.Session.Password != "" && l.Session.PasswordFile != "":
 		s.Fault("session", "write user, and password or password-file with it")
 	}
@@ -84,11 +84,11 @@ func checkLink(l *LinkSettings, s *config.Section) {
 	l.Secure.Check(s)
 }
 
-// check checks what stands in commands whose words are parted by blanks.
+// check checks the values that go into commands, whose words are separated by blanks.
 func (m *messages) check(s *config.Section) {
 	for key, value := range map[string]string{"folder": m.Folder, "recordings": m.Recordings} {
 		if value != "" && (!strings.HasPrefix(value, "/") || strings.ContainsAny(value, " \r\n")) {
-			s.Fault("messages."+key, "must be a path on FreeSWITCH's machine, from / on and without blanks")
+			s.Fault("messages."+key, "must be an absolute path on FreeSWITCH's host, without blanks")
 		}
 	}
 	for i, message := range m.Named {
@@ -119,7 +119,7 @@ func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
 	}
 	for _, m := range models {
 		cfg.Models = append(cfg.Models, Model{
-			Agent: regexp.MustCompile(m.Agent), CSTA: m.CSTA == "notify", // checked by config
+			Agent: regexp.MustCompile(m.Agent), CSTA: m.CSTA == "notify", // compiles: config has checked it
 			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
 		})
 	}

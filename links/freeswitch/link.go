@@ -18,69 +18,70 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// LinkConfig says where a FreeSWITCH is and how it is used. Zero values take defaults.
+// LinkConfig configures a [Link]. Zero fields take the defaults in the comments.
 type LinkConfig struct {
-	Addresses  []string      // host, or host:port; 8021
-	TLS        *tls.Config   // of a tunnel before the event socket; nil: none
-	User       string        // of the directory, with rights of its own (esl-allowed-api); "": whoever knows the event socket's password
-	Password   string        // "ClueCon" is what FreeSWITCH comes with
-	Domain     string        // of the directory: a telephone is user/NUMBER@DOMAIN
-	Context    string        // of the dialplan that calls are sent into; default
-	RingTime   time.Duration // how long the calling telephone may ring; 30 s
-	Timeout    time.Duration // for the answer to a command; 10 s
-	Heartbeat  time.Duration // the status is asked for at this interval; 30 s
-	DialTime   time.Duration // for one address; 10 s
-	AutoAnswer string        // channel variable that makes the calling telephone answer by itself; sip_auto_answer=true
-	Answer     string        // how telephones are made to answer: AnswerTalk, AnswerKeys or AnswerAuto; AnswerTalk
-	Models     []Model       // of telephones, for AnswerKeys; the first that fits
-	Profile    string        // of sofia's, where a telephone has not said its own; internal
-	Outside    string        // dial string of devices that are none of the directory, with {number}; "": there are none
+	Addresses  []string      // host or host:port; default port 8021
+	TLS        *tls.Config   // of a TLS tunnel before the event socket; nil means none
+	User       string        // directory user with rights of its own (esl-allowed-api); "" uses the event socket's password
+	Password   string        // FreeSWITCH is installed with "ClueCon"
+	Domain     string        // directory domain; a telephone is user/NUMBER@DOMAIN
+	Context    string        // dialplan context for calls; default "default"
+	RingTime   time.Duration // maximum ringing time of the calling telephone; default 30 s
+	Timeout    time.Duration // for the reply to a command; default 10 s
+	Heartbeat  time.Duration // interval of status requests; default 30 s
+	DialTime   time.Duration // for one address; default 10 s
+	AutoAnswer string        // channel variable that makes the calling telephone answer; default sip_auto_answer=true
+	Answer     string        // how telephones are made to answer: AnswerTalk (default), AnswerKeys or AnswerAuto
+	Models     []Model       // for AnswerKeys; the first match counts
+	Profile    string        // sofia profile of telephones that registered before the link; default internal
+	Outside    string        // dial string with {number} for devices outside the directory; "" means there are none
 
-	Queues      func(number string) bool // numbers at which FreeSWITCH answers and lets calls wait; nil: none
-	QueuePrefix string                   // of device numbers of queues, before their name
-	TrunkPrefix string                   // of device numbers of gateways
-	ParkLot     string                   // of mod_valet_parking; csta
+	Queues      func(number string) bool // numbers at which FreeSWITCH answers and queues calls; nil means none
+	QueuePrefix string                   // prefix of queue device numbers
+	TrunkPrefix string                   // prefix of gateway device numbers
+	ParkLot     string                   // of mod_valet_parking; default csta
 
-	Messages   map[string]string // what PlayMessage plays by a name
-	Sounds     string            // folder of the other messages; "": FreeSWITCH's own
-	Recordings string            // folder on FreeSWITCH's machine that RecordMessage writes to; "": it is refused
+	Messages   map[string]string // file or stream for each message name of PlayMessage
+	Sounds     string            // folder of other messages; "" means FreeSWITCH's own
+	Recordings string            // folder on FreeSWITCH's host for RecordMessage; "" disables the service
 
 	Log *slog.Logger
 }
 
-// Link is one FreeSWITCH; it implements proxy.Link.
+// Link is a link to one FreeSWITCH. It implements proxy.Link.
 type Link struct {
 	cfg   LinkConfig
 	watch proxy.Monitors
 	inbox proxy.Inbox
-	ready atomic.Bool // it takes requests
+	ready atomic.Bool // accepts requests
 	hush  share.LogLimit[string]
 
-	// of the goroutine that takes from the inbox
+	// The fields below belong to the inbox's goroutine.
 	socket   *socket
 	channels map[string]*channel
 	calls    map[string]*call
-	parties  map[string]map[*channel]int // when connections came, by their number and their trunk
-	arrivals int                         // how many have come
-	before   []former                    // channels that there were, while the link learns them
-	jobs     map[string]*job             // background jobs, by their identifier
-	awaited  map[string]*awaited         // channels that are to come, by their identifier
-	offers   map[string]string           // channels that mod_callcenter calls an agent for, by the agent
-	parts    map[string]int              // how many calls wait in a queue, by its device
-	devices  map[string]bool             // that have registered, or are known otherwise: whether they are in service
-	profiles map[string]profile          // of devices that have registered
-	features map[string]*settings        // of devices, as far as anybody wanted to know
-	waiting  map[string]bool             // devices that messages wait for
-	played   bool                        // FreeSWITCH is asked to tell when an application ends
+	parties  map[string]map[*channel]int // by number and trunk, with the sequence number of each connection
+	arrivals int                         // sequence number of the last connection
+	before   []former                    // channels older than the link, until all are known
+	jobs     map[string]*job             // background jobs by identifier
+	awaited  map[string]*awaited         // channels that services create, by identifier
+	offers   map[string]string           // by agent: the channel for which mod_callcenter calls the agent
+	parts    map[string]int              // waiting calls by queue device
+	devices  map[string]bool             // known devices: whether in service
+	profiles map[string]profile          // of registered devices
+	features map[string]*settings        // of devices for which they were needed
+	waiting  map[string]bool             // devices with waiting messages
+	played   bool                        // FreeSWITCH reports the end of applications
 }
 
 var _ proxy.ConnectionKeeper = (*Link)(nil)
 
-// KeepsConnections implements proxy.ConnectionKeeper: every service finds its connections by
-// callID and device together ([Link.find]).
+// KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
+// callID and device ([Link.find]).
 func (*Link) KeepsConnections() {}
 
-// NewLink makes a link. It connects once Run is called.
+// NewLink returns a link. It connects when Run is called. It fails if a value cannot be used in
+// commands.
 func NewLink(cfg LinkConfig) (*Link, error) {
 	for p, standard := range map[*string]string{&cfg.Context: "default", &cfg.AutoAnswer: "sip_auto_answer=true", &cfg.Answer: AnswerTalk, &cfg.Profile: "internal", &cfg.ParkLot: "csta"} {
 		if *p == "" {
@@ -97,16 +98,16 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	}
 	for _, word := range []string{cfg.Domain, cfg.Context, cfg.Profile, cfg.ParkLot, "1" + cfg.User, "1" + cfg.QueuePrefix, "1" + cfg.TrunkPrefix} {
 		if !words.MatchString(word) {
-			return nil, fmt.Errorf("names must be without blanks and quotes, and the domain must be there: %q", word)
+			return nil, fmt.Errorf("domain, context, profile, park lot, user and prefixes must not have blanks or quotes, and the domain must be set: %q", word)
 		}
 	}
 	for _, text := range append(slices.Collect(maps.Values(cfg.Messages)), cfg.Sounds, cfg.Recordings, cfg.Outside) {
 		if text != "" && !configured(text).ok {
-			return nil, fmt.Errorf("what FreeSWITCH is told must be one word, without apostrophes: %q", text)
+			return nil, fmt.Errorf("messages, folders and the outside dial string must not have blanks or apostrophes: %q", text)
 		}
 	}
 	if strings.ContainsAny(cfg.Password, "\r\n") {
-		return nil, errors.New("a password of more than one line")
+		return nil, errors.New("the password must be one line")
 	}
 	if !variables(cfg.AutoAnswer).ok {
 		return nil, errors.New("auto-answer must be channel variables, such as sip_auto_answer=true")
@@ -114,14 +115,14 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	return &Link{cfg: cfg}, nil
 }
 
-// subscription is what the link wants to be told.
+// subscription is the command that subscribes to events.
 const subscription = "event plain CHANNEL_CREATE CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_BRIDGE CHANNEL_HOLD CHANNEL_UNHOLD " +
 	"CHANNEL_HANGUP DTMF PLAYBACK_START PLAYBACK_STOP RECORD_START RECORD_STOP MESSAGE_WAITING PHONE_FEATURE_SUBSCRIBE BACKGROUND_JOB " +
 	"CUSTOM sofia::register sofia::unregister sofia::expire sofia::gateway_state callcenter::info fifo::info valet_parking::info " +
 	"conference::maintenance csta::queue csta::trunk csta::forward"
 
 // Run implements proxy.Link: it connects, logs in, and serves until the connection fails,
-// FreeSWITCH does not answer, or ctx ends.
+// FreeSWITCH stops responding, or ctx ends.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	nc, err := gate.Dial(ctx, l.cfg.Addresses, "8021", l.cfg.TLS, l.cfg.DialTime)
 	if err != nil {
@@ -131,7 +132,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	l.begin(up)
 	defer l.watch.Reset(nil)
 	deliver := l.inbox.Open()
-	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.told(e) }) })
+	s := newSocket(nc, l.cfg.Timeout, l.cfg.Log, func(e event) { deliver(func() { l.handle(e) }) })
 	l.inbox.Guard(s.Close)
 	l.socket = s
 	ended := make(chan error, 1)
@@ -143,7 +144,7 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	return err
 }
 
-// begin forgets what was before.
+// begin resets the state for a new connection.
 func (l *Link) begin(up proxy.Upcalls) {
 	l.watch.Reset(up)
 	for _, ch := range l.channels {
@@ -155,14 +156,14 @@ func (l *Link) begin(up proxy.Upcalls) {
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false
 }
 
-// keep logs in, and asks whether FreeSWITCH is there until ctx ends.
+// keep logs in, reads the current state, and sends heartbeats until ctx ends.
 func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 	patience := time.NewTimer(l.cfg.Timeout)
 	defer patience.Stop()
 	select {
 	case <-s.greeted:
 	case <-patience.C:
-		return fmt.Errorf("no greeting of an event socket: %w", gate.ErrTimeout)
+		return fmt.Errorf("no event socket greeting: %w", gate.ErrTimeout)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -174,14 +175,14 @@ func (l *Link) keep(ctx context.Context, s *socket, up proxy.Upcalls) error {
 		return err
 	}
 	if _, err := s.ask(ctx, subscription); err != nil {
-		return fmt.Errorf("events: %w", err)
+		return fmt.Errorf("subscribing to events: %w", err)
 	}
 	if err := begins(ctx, l, s, "channels", maxChannels, l.learn, l.learnt); err != nil {
-		return fmt.Errorf("channels: %w", err)
+		return fmt.Errorf("listing channels: %w", err)
 	}
 	registered := func(r registration) { l.service(string(r.User), true) }
 	if err := begins(ctx, l, s, "registrations", maxDevices, registered, func(done func(error)) { done(nil) }); err != nil {
-		return fmt.Errorf("registrations: %w", err)
+		return fmt.Errorf("listing registrations: %w", err)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -231,7 +232,7 @@ func (l *Link) Features(string) uacsta.Features {
 	}
 }
 
-// say logs what may happen again and again: one line a second for each kind.
+// say logs something FreeSWITCH can cause repeatedly, at most one line a second for each kind.
 func (l *Link) say(level slog.Level, kind, text string, attributes ...any) {
 	l.hush.Log(l.cfg.Log, level, text+" "+kind, text, attributes...)
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What there is when the link begins comes in lists, which may be long: they are read row by row.
+// When the link connects, FreeSWITCH lists its channels and registrations. The lists may be
+// long, so they are read row by row.
 
-// maxRow is how many octets one row of a list may have.
+// maxRow limits one row of a list, in octets.
 const maxRow = 64 << 10
 
-// rows reads a list as FreeSWITCH writes it, {"row_count":1,"rows":[{}]}: take is given each row,
-// as long as it wants more.
+// rows parses a list in FreeSWITCH's format, {"row_count":1,"rows":[{}]}. It calls take for
+// each row until take returns false.
 func rows[T any](list io.Reader, take func(T) (more bool)) error {
 	limited := &io.LimitedReader{R: list}
 	d := json.NewDecoder(limited)
@@ -63,8 +64,8 @@ func rows[T any](list io.Reader, take func(T) (more bool)) error {
 	return nil
 }
 
-// begins has the link learn a list of what there is, before the events that come after it: each
-// row, most of them at most, and then what follows.
+// begins reads one list of FreeSWITCH's current state. On the inbox's goroutine, and before
+// later events, it calls row for at most most rows, then then.
 func begins[T any](ctx context.Context, l *Link, s *socket, what string, most int, row func(T), then func(done func(error))) error {
 	deliver, learnt, n, listed := l.inbox.Deliverer(), make(chan error, 1), 0, false
 	list := func(r io.Reader) error {
@@ -100,12 +101,12 @@ func begins[T any](ctx context.Context, l *Link, s *socket, what string, most in
 	}
 }
 
-// crowded says in the log that there is more of something than is followed.
+// crowded logs that FreeSWITCH has more of something than the link follows.
 func (l *Link) crowded(what string, most int) {
-	l.say(slog.LevelWarn, what, "FreeSWITCH has more "+what+" than the link follows: clients see nothing of the others", "most", most)
+	l.say(slog.LevelWarn, what, "FreeSWITCH has more than the link follows: clients do not see the rest", "what", what, "limit", most)
 }
 
-// shown is a line of "show channels as json".
+// shown is a row of "show channels as json".
 type shown struct {
 	UUID, Direction, Dest, CallState jsonText
 	PresenceID                       jsonText `json:"presence_id"`
@@ -115,7 +116,7 @@ type shown struct {
 	Data                             jsonText `json:"application_data"`
 }
 
-// jsonText is text that is made legible as it is read.
+// jsonText is JSON text that is sanitised by legible.
 type jsonText string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -126,17 +127,17 @@ func (t *jsonText) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// former is a channel that there was before the link.
+// former is a channel that existed before the link connected.
 type former struct {
 	*channel
 	row shown
 }
 
-// learn takes a channel that there is when the link begins.
+// learn adds a channel that existed before the link connected.
 func (l *Link) learn(row shown) {
 	id := string(row.UUID)
 	if l.channels[id] != nil || !words.MatchString(id) || l.full() {
-		return // its event was faster; or it could not stand in a command
+		return // an event came first, or no command can name it
 	}
 	e := event{headers: map[string]string{
 		"Channel-Presence-ID": string(row.PresenceID), "Call-Direction": string(row.Direction),
@@ -164,7 +165,7 @@ func (l *Link) learn(row shown) {
 	l.before = append(l.before, former{ch, row})
 }
 
-// learnt goes on once all channels are there.
+// learnt continues after all channels were added.
 func (l *Link) learnt(then func(error)) {
 	var parked []*channel
 	for _, known := range l.before {
@@ -177,12 +178,12 @@ func (l *Link) learnt(then func(error)) {
 	l.recall(parked, then)
 }
 
-// registration is a line of "show registrations as json".
+// registration is a row of "show registrations as json".
 type registration struct {
 	User jsonText `json:"reg_user"`
 }
 
-// found says where a channel is that began before the link did: in a queue, parked, or in a
+// found determines where a channel that existed before the link is: in a queue, parked, or in a
 // conference.
 func (l *Link) found(ch *channel, row shown) {
 	where, place, _ := strings.Cut(string(row.Data), " ")

@@ -10,74 +10,74 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// channel is one leg of a call, as FreeSWITCH has it: a device's part in the call. Queues and
-// conferences take part, too, without one.
+// channel is a FreeSWITCH channel: one device's connection in a call. The connections of queues
+// and conferences are channels, too, which FreeSWITCH does not have (virtual).
 type channel struct {
 	id string
 	callmodel.Connection
-	virtual  bool // the part of a queue or a conference: FreeSWITCH has no such channel
-	parked   bool // the part of a place where calls are parked
+	virtual  bool // connection of a queue or conference
+	parked   bool // connection of a parking space
 	call     *call
-	rang     time.Time         // when it began to ring
-	kept     *channel          // its part in the call that waits while it consults; nil: none
-	holds    bool              // a service has it hold, not its user
-	parks    bool              // FreeSWITCH keeps it when the other one leaves
-	leaves   bool              // a service ends it, and tells what that means
-	comes    *awaited          // it takes part once it has answered; nil: at once
+	rang     time.Time         // when it started to ring
+	kept     *channel          // its connection in the waiting call while it consults; nil if it does not
+	holds    bool              // held by a service, not by its user
+	parks    bool              // FreeSWITCH keeps it when the other party leaves
+	leaves   bool              // a service ends it and reports that itself
+	comes    *awaited          // joins the call after it has answered; nil if it already has joined
 	sip      string            // Call-ID of its INVITE
-	messages map[string]*sound // that services play or record, by FreeSWITCH's name
+	messages map[string]*sound // messages being played or recorded, by FreeSWITCH's name
 }
 
-// call is what CSTA calls one: channels that belong together.
+// call is a CSTA call: channels that belong together.
 type call struct {
 	callmodel.Call[*channel]
-	prompted string   // the channel of the calling telephone, which rings first
-	predicts bool     // a queue has called, before anybody was in it
-	sending  *sending // a service that sends it elsewhere; nil: none
-	failed   bool     // Failed has been told
-	joining  bool     // a service joins it with another call
-	queue    string   // that FreeSWITCH has it in, also while agents are called
-	picked   *channel // rang until somebody took the call who is not known yet
-	taker    *channel // of another call, is bridged with one of this; why, is not known yet
-	room     string   // the conference that services have made of it
-	exit     string   // the trunk that the dialplan has named
+	prompted string   // channel of the calling telephone, which rings first
+	predicts bool     // called for a queue, with no caller yet
+	sending  *sending // service that is sending it elsewhere; nil if none
+	failed   bool     // Failed was reported
+	joining  bool     // a service is joining it with another call
+	queue    string   // queue that has it, also while agents are called
+	picked   *channel // rang until an unknown party took the call
+	taker    *channel // channel of another call bridged with one of this call for an unknown reason
+	room     string   // conference that services made of it
+	exit     string   // trunk named by the dialplan
 }
 
-// newCall makes a call without anybody in it.
+// newCall returns a call without parties.
 func newCall(id, calling, called string) *call {
 	return &call{Call: callmodel.Call[*channel]{ID: id, Calling: calling, Called: called}}
 }
 
-// member is a channel in its call.
+// member returns a channel in its call.
 func (ch *channel) member() callmodel.Member[*channel] {
 	return callmodel.Member[*channel]{Call: &ch.call.Call, Party: ch}
 }
 
-// sending is a call on its way to another device: deflected, transferred, or parked.
+// sending is the diversion, transfer or parking of a call by a service.
 type sending struct {
 	from  *channel
 	to    string
 	cause uacsta.EventCause
 }
 
-// job is a command of ours that goes on in the background: a channel is made.
+// job is a background command that creates a channel.
 type job struct {
-	until   time.Time // when its outcome is overdue
+	until   time.Time // when it has failed at the latest
 	channel string
 	done    func(result string)
 }
 
-// awaited is a channel that a service has FreeSWITCH make.
+// awaited is a channel that a service makes FreeSWITCH create.
 type awaited struct {
 	call *call
-	by   *channel          // whom it takes the call from, or whose conference it comes to; nil: it calls
-	why  uacsta.EventCause // of its taking part
+	by   *channel          // device it takes the call from, or whose conference it joins; nil: it calls
+	why  uacsta.EventCause // of joining
 }
 
-// connection is the channel's part in its call.
+// connection returns the identifier of the channel's connection.
 func (ch *channel) connection() uacsta.ConnectionID { return ch.call.Connection(ch) }
 
-// add puts a channel into a call.
+// add adds a channel to a call.
 func (l *Link) add(c *call, ch *channel) {
 	ch.call = c
 	c.Add(ch)
@@ -90,7 +90,7 @@ func (l *Link) add(c *call, ch *channel) {
 	}
 }
 
-// index has a channel found by a device that it belongs to.
+// index makes a channel findable by a device.
 func (l *Link) index(device string, ch *channel) {
 	if device == "" || l.parties[device][ch] != 0 {
 		return
@@ -102,7 +102,7 @@ func (l *Link) index(device string, ch *channel) {
 	l.parties[device][ch] = l.arrivals
 }
 
-// of are the connections of a device, or through it, in the order in which they came.
+// of returns the connections of a device, or through it, in order of arrival.
 func (l *Link) of(device string) []*channel {
 	came := l.parties[device]
 	return slices.SortedFunc(maps.Keys(came), func(a, b *channel) int { return came[a] - came[b] })
@@ -114,7 +114,7 @@ func (l *Link) unindex(device string, ch *channel) {
 	}
 }
 
-// through: a channel is reached through a trunk.
+// through records the trunk by which a channel is reached.
 func (l *Link) through(ch *channel, trunk string) {
 	l.unindex(ch.Trunk, ch)
 	ch.Trunk = trunk
@@ -122,7 +122,7 @@ func (l *Link) through(ch *channel, trunk string) {
 	l.index(trunk, ch)
 }
 
-// full reports whether there are as many channels as are followed.
+// full reports whether the link follows its maximum of channels.
 func (l *Link) full() bool {
 	if len(l.channels) < maxChannels {
 		return false
@@ -131,10 +131,10 @@ func (l *Link) full() bool {
 	return true
 }
 
-// full reports whether a call has as many connections as an event can list.
+// full reports whether a call has the maximum of connections.
 func (c *call) full() bool { return c != nil && len(c.Parties) >= maxParties }
 
-// remove takes a channel out of its call; a call without channels is over.
+// remove removes a channel from its call, and the call when it is empty.
 func (l *Link) remove(ch *channel) {
 	if active := l.channels[ch.id]; active == ch {
 		delete(l.channels, ch.id)
@@ -155,8 +155,8 @@ func (l *Link) remove(ch *channel) {
 	}
 }
 
-// find finds the channel that a connection names, by both its callID and its device; nil when
-// there is none. What a caller from the network says its number is makes it no telephone of ours.
+// find returns the channel of a connection by callID and device, or nil. A caller from the
+// network is not the telephone whose number it presents.
 func (l *Link) find(id uacsta.ConnectionID) *channel {
 	c := l.calls[id.CallID]
 	if c == nil || id.DeviceID.ID == "" {
@@ -171,7 +171,7 @@ func (l *Link) find(id uacsta.ConnectionID) *channel {
 	return nil
 }
 
-// telephones reports whether a number is one of a telephone of the directory, as far as is known.
+// telephones reports whether a number belongs to a known telephone of the directory.
 func (l *Link) telephones(number string) bool {
 	if _, registered := l.devices[number]; registered {
 		return true
@@ -184,7 +184,7 @@ func (l *Link) telephones(number string) bool {
 	return false
 }
 
-// other is another channel of the call, which talks or rings; nil when there is none.
+// other returns another channel of the call that talks or rings, or nil.
 func (ch *channel) other() *channel {
 	for _, o := range ch.call.Parties {
 		if o != ch && !o.virtual {
@@ -194,7 +194,7 @@ func (ch *channel) other() *channel {
 	return nil
 }
 
-// leg is the channel that FreeSWITCH has for a connection: that of a queue is the waiting one.
+// leg returns FreeSWITCH's channel for a connection. For a queue it is the waiting channel.
 func (ch *channel) leg() *channel {
 	if ch.virtual {
 		return ch.other()
@@ -202,14 +202,14 @@ func (ch *channel) leg() *channel {
 	return ch
 }
 
-// tell hands events to the monitors of their devices.
+// tell passes events to the monitors of their devices.
 func (l *Link) tell(notices ...callmodel.Notice) {
 	for _, n := range notices {
 		l.watch.Send(n.Device, n.For)
 	}
 }
 
-// move puts channels into one call, out of those that they are in.
+// move moves channels to a call.
 func (l *Link) move(c *call, channels ...*channel) {
 	for _, ch := range channels {
 		l.remove(ch)
@@ -217,7 +217,7 @@ func (l *Link) move(c *call, channels ...*channel) {
 	}
 }
 
-// numberOf is the number of the device that a channel belongs to.
+// numberOf returns the number of the device that a channel belongs to.
 func numberOf(e event) (number string, network bool) {
 	if user, _, found := strings.Cut(e.get("Channel-Presence-ID"), "@"); found && user != "" {
 		return user, false

@@ -23,7 +23,7 @@ func TestWaitingCallsStandInOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l.told(e)
+			l.handle(e)
 		}
 		want = append(want, caller)
 	}

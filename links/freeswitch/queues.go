@@ -8,19 +8,18 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A call that waits is one for as long as it waits, whoever lets it wait: mod_callcenter, mod_fifo,
-// a valet's parking lot, or the dialplan.
+// Calls that wait, in mod_callcenter, mod_fifo, a valet parking lot or the dialplan.
 
-// local is a name of FreeSWITCH's without what stands behind an @.
+// local returns a FreeSWITCH name without @ and what follows it.
 func local(name string) string {
 	name, _, _ = strings.Cut(name, "@")
 	return name
 }
 
-// queueDevice is the device number of a queue.
+// queueDevice returns the device number of a queue.
 func (l *Link) queueDevice(name string) string { return l.cfg.QueuePrefix + local(name) }
 
-// trunkDevice is the device number of a gateway, or of what the dialplan calls one.
+// trunkDevice returns the device number of a gateway, or of what the dialplan calls a trunk.
 func (l *Link) trunkDevice(name string) string {
 	if !words.MatchString(name) {
 		return ""
@@ -28,7 +27,7 @@ func (l *Link) trunkDevice(name string) string {
 	return l.cfg.TrunkPrefix + name
 }
 
-// queued is the part of the queue that a call waits in; nil: none.
+// queued returns the connection of the queue in which a call waits, or nil.
 func (c *call) queued() *channel {
 	for _, ch := range c.Parties {
 		if ch.virtual && ch.State == uacsta.Queued {
@@ -38,7 +37,7 @@ func (c *call) queued() *channel {
 	return nil
 }
 
-// enqueue: a call waits in a queue, or is parked.
+// enqueue reports that a call waits in a queue, or is parked.
 func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	id := queue + " of " + c.ID
 	if !words.MatchString(queue) || c.queued() != nil || l.channels[id] != nil || c.full() || l.full() {
@@ -50,14 +49,15 @@ func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	l.tell(c.Queue(part, front, cause)...)
 }
 
-// waits: a channel that FreeSWITCH answers itself waits in a queue where the number is one's.
+// waits handles a channel that FreeSWITCH answered itself: it waits in a queue if the number is
+// a queue's.
 func (l *Link) waits(ch *channel, at string) {
 	if c := ch.call; ch.Inbound && len(c.Parties) == 1 && l.cfg.Queues != nil && l.cfg.Queues(at) {
 		l.enqueue(c, l.queueDevice(at), uacsta.CauseEnteringDistribution)
 	}
 }
 
-// callcenter takes what mod_callcenter tells.
+// callcenter handles events of mod_callcenter.
 func (l *Link) callcenter(e event) {
 	member, queue := l.channels[e.get("CC-Member-Session-UUID")], l.queueDevice(e.get("CC-Queue"))
 	if member == nil || member.virtual {
@@ -68,7 +68,7 @@ func (l *Link) callcenter(e event) {
 		c.queue = queue
 		l.enqueue(c, queue, uacsta.CauseEnteringDistribution)
 	case "agent-offering":
-		if len(l.offers) >= maxOffers { // some agents were never called
+		if len(l.offers) >= maxOffers { // forget offers whose caller is gone: those agents were never called
 			maps.DeleteFunc(l.offers, func(_, caller string) bool { return l.channels[caller] == nil })
 		}
 		if len(l.offers) < maxOffers {
@@ -83,7 +83,7 @@ func (l *Link) callcenter(e event) {
 	}
 }
 
-// dequeue: a call waits no longer, and nobody has taken it.
+// dequeue reports that a call stopped waiting and no one took it.
 func (l *Link) dequeue(c *call, cause uacsta.EventCause) {
 	c.queue = ""
 	if part := c.queued(); part != nil {
@@ -91,7 +91,7 @@ func (l *Link) dequeue(c *call, cause uacsta.EventCause) {
 	}
 }
 
-// fifo takes what mod_fifo tells. Who takes the call shows when both are bridged.
+// fifo handles events of mod_fifo. CHANNEL_BRIDGE shows who takes a call.
 func (l *Link) fifo(e event) {
 	ch := l.channels[e.get("Unique-ID")]
 	if ch == nil || ch.virtual {
@@ -105,19 +105,19 @@ func (l *Link) fifo(e event) {
 	}
 }
 
-// valet takes what mod_valet_parking tells: a parked call is in a queue of its own.
+// valet handles events of mod_valet_parking. Each parked call is in a queue of its own.
 func (l *Link) valet(e event) {
 	if ch := l.channels[e.get("Unique-ID")]; ch != nil && !ch.virtual && e.get("Action") == "hold" {
 		l.enqueue(ch.call, e.get("Valet-Extension"), uacsta.CausePark)
 	}
 }
 
-// forwardCauses are what the dialplan may forward a call for.
+// forwardCauses maps the dialplan's reasons for forwarding to causes.
 var forwardCauses = map[string]uacsta.EventCause{
 	"immediate": uacsta.CauseCallForwardImmediate, "busy": uacsta.CauseCallForwardBusy, "no-answer": uacsta.CauseCallForwardNoAnswer, "dnd": uacsta.CauseDoNotDisturb,
 }
 
-// forwarded: the dialplan sends a call on, from a device that it does not ring at.
+// forwarded handles a call that the dialplan forwards from a device that does not ring.
 func (l *Link) forwarded(c *call, e event) {
 	from, to, cause := e.get("From"), e.get("To"), forwardCauses[e.get("Reason")]
 	if !words.MatchString(from) || !words.MatchString(to) || cause == "" {
@@ -126,8 +126,8 @@ func (l *Link) forwarded(c *call, e event) {
 	l.tell(c.Forward(from, to, cause)...)
 }
 
-// dialplan takes what the dialplan tells by its application event: that a call is in a queue, comes
-// or goes by a trunk, or is forwarded.
+// dialplan handles the dialplan's application events: a call enters a queue, uses a trunk, or
+// is forwarded.
 func (l *Link) dialplan(e event) {
 	ch := l.channels[e.get("Unique-ID")]
 	if ch == nil || ch.virtual {
@@ -146,15 +146,15 @@ func (l *Link) dialplan(e event) {
 	}
 }
 
-// gateway: one has come, or gone.
+// gateway handles the state of a gateway.
 func (l *Link) gateway(e event) {
 	state := e.get("State")
 	up := (state == "REGED" || state == "NOREG") && e.get("Ping-Status") != "DOWN"
 	l.service(l.trunkDevice(e.get("Gateway")), up)
 }
 
-// unanswered: a telephone that was called for a queue has not answered. The call goes on waiting
-// when no other one rings. It reports false where that is not so.
+// unanswered handles a telephone that did not answer a call from a queue. The call waits again
+// unless another telephone rings. It returns false if this is not the case.
 func (l *Link) unanswered(ch *channel) bool {
 	c := ch.call
 	if c.queue == "" || ch.Inbound || ch.virtual || ch.State != uacsta.Alerting {

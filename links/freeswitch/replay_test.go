@@ -701,8 +701,8 @@ var ends = map[string]string{
 	"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
 }
 
-// TestCuts loses the connection before every message of recordings, and some with it. What there is in the end is
-// what there is without that.
+// TestCuts loses the connection before every message of recordings, and some with it. What
+// there is in the end is what there is without that.
 func TestCuts(t *testing.T) {
 	for name, want := range ends {
 		t.Run(name, func(t *testing.T) {

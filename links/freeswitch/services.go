@@ -33,7 +33,7 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	})
 }
 
-// perform carries out a service. Its answer comes before the events that it causes.
+// perform carries out a service. It calls answer before it reports events.
 func (l *Link) perform(service any, answer proxy.Answer) {
 	switch s := service.(type) {
 	case *uacsta.MonitorStart:
@@ -103,7 +103,7 @@ func (l *Link) perform(service any, answer proxy.Answer) {
 	}
 }
 
-// generate: ECMA-269 Generate Digits.
+// generate implements Generate Digits (ECMA-269).
 func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 	sent := tones(s.CharactersToSend)
 	if !sent.ok {
@@ -121,8 +121,8 @@ func (l *Link) generate(s *uacsta.GenerateDigits, answer proxy.Answer) {
 	l.order(api("uuid_send_dtmf % %", word(ch.id), sent), answer, uacsta.GenerateDigitsResponse{})
 }
 
-// in finds the channel of a connection that is in one of some states. Queues and conferences are
-// for services that take Queued only.
+// in returns the channel of a connection in one of the given states. Connections of queues and
+// conferences match only if Queued is given.
 func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState) (*channel, error) {
 	ch := l.find(id)
 	if ch == nil {
@@ -134,20 +134,22 @@ func (l *Link) in(id uacsta.ConnectionID, states ...uacsta.LocalConnectionState)
 	return nil, errState
 }
 
-// order sends a command and answers by its reply. Its events come later, by the same way.
+// order sends a command and answers with res when the reply arrives. Its events come after
+// that.
 func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 	l.query(text, func(_ string, err error) {
 		switch {
 		case errors.Is(err, errParameter):
 		case err != nil:
-			l.say(slog.LevelInfo, text.name(), "a command that is refused", "command", text.name(), "err", err)
+			l.say(slog.LevelInfo, text.name(), "FreeSWITCH refused a command", "command", text.name(), "err", err)
 			err = errBusy
 		}
 		answer(res, err)
 	})
 }
 
-// query sends a command and gives its reply; errParameter: it could not be written.
+// query sends a command and passes its reply to done, with errParameter if the command could
+// not be written.
 func (l *Link) query(text instruction, done func(reply string, err error)) {
 	if text.text == "" {
 		done("", errParameter)
@@ -159,7 +161,7 @@ func (l *Link) query(text instruction, done func(reply string, err error)) {
 	}
 }
 
-// newID makes an identifier of a channel or a job, as FreeSWITCH makes them.
+// newID returns an identifier for a channel or job in FreeSWITCH's format.
 func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:])
@@ -167,7 +169,8 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// makeCall has the calling telephone ring, and then sends it into the dialplan.
+// makeCall implements Make Call (ECMA-269). The calling telephone rings, then enters the
+// dialplan.
 func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
 	switch {
@@ -188,8 +191,8 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	l.originate(id, l.telephone(from), from, set, l.extension(to), &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
-// predict: ECMA-269 Make Predictive Call: the called device rings first, and comes to the queue
-// that called when it answers.
+// predict implements Make Predictive Call (ECMA-269). The called device rings first, and joins
+// the calling queue when it answers.
 func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	from, to := s.CallingDevice.ID, s.CalledDirectoryNumber.ID
 	target, prefixed := strings.CutPrefix(from, l.cfg.QueuePrefix)
@@ -211,9 +214,9 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
 
-// originate has FreeSWITCH dial a device, and then go on with a target. It answers when FreeSWITCH
-// has taken the command; who hears that the device does not answer, depends on what it is awaited
-// for.
+// originate makes FreeSWITCH dial a device and then run target. It answers when FreeSWITCH has
+// accepted the command. If the device does not answer, the event depends on the purpose in
+// made.
 func (l *Link) originate(id string, dialled part, device string, with []part, target part, made *awaited, res any, answer proxy.Answer) {
 	if len(l.jobs) >= maxWaiting || made.call.full() {
 		answer(nil, errBusy)
@@ -230,18 +233,18 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 		return never
 	}
 	failed := func(result string) {
-		if !strings.HasPrefix(result, "-") || !forget() { // else it never rang
+		if !strings.HasPrefix(result, "-") || !forget() { // otherwise it rang, and events reported its end
 			return
 		}
 		cause, known := causes[strings.TrimSpace(strings.TrimPrefix(result, "-ERR"))]
 		if !known {
 			cause = uacsta.CauseDestOutOfOrder
 		}
-		told := device
+		missed := device
 		if c.predicts {
-			told = c.Calling
+			missed = c.Calling
 		}
-		l.tell(c.Missed(told, cause))
+		l.tell(c.Missed(missed, cause))
 	}
 	set := form("origination_uuid=%", word(id))
 	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
@@ -257,8 +260,8 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 	}, res)
 }
 
-// outcome takes what has become of a job. A channel that FreeSWITCH says it has made may still be
-// to come.
+// outcome handles the result of a job. A channel that FreeSWITCH claims to have created may
+// still arrive later.
 func (l *Link) outcome(name, result string) {
 	j := l.jobs[name]
 	if j == nil || l.awaited[j.channel] != nil && !strings.HasPrefix(result, "-") {
@@ -268,28 +271,28 @@ func (l *Link) outcome(name, result string) {
 	j.done(result)
 }
 
-// expire ends jobs whose outcome is overdue: the calls have failed. A channel that comes later has
-// a call of its own.
+// expire fails jobs without a result in time. A channel that arrives later starts a call of its
+// own.
 func (l *Link) expire(now time.Time) {
 	for name, j := range l.jobs {
 		if now.After(j.until) {
-			l.say(slog.LevelInfo, "", "FreeSWITCH does not say what has become of a call that it was to make", "channel", j.channel)
+			l.say(slog.LevelInfo, "", "FreeSWITCH did not report the result of a call in time", "channel", j.channel)
 			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
 		}
 	}
 }
 
-// telephone is how FreeSWITCH calls a telephone of its directory.
+// telephone returns the dial string of a telephone in the directory.
 func (l *Link) telephone(device string) part {
 	return form("user/%@%", word(device), word(l.cfg.Domain))
 }
 
-// extension is how a command names an extension of the dialplan.
+// extension returns a transfer destination in the dialplan.
 func (l *Link) extension(number string) part {
 	return form("% XML %", word(number), word(l.cfg.Context))
 }
 
-// dial is how FreeSWITCH calls a destination: a telephone, or by what is configured for others.
+// dial returns the dial string of a telephone, or of a device outside the directory.
 func (l *Link) dial(number string) part {
 	if _, known := l.devices[number]; !known && l.cfg.Outside != "" && word(number).ok {
 		return configured(strings.ReplaceAll(l.cfg.Outside, "{number}", number))
@@ -297,7 +300,8 @@ func (l *Link) dial(number string) part {
 	return l.telephone(number)
 }
 
-// deflect sends a call that rings somewhere else: its caller is sent into the dialplan again.
+// deflect implements Deflect Call (ECMA-269). It transfers the caller of a ringing call into
+// the dialplan.
 func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 	ch, err := l.in(s.CallToBeDiverted, uacsta.Alerting, uacsta.Queued)
 	if err == nil && (len(s.NewDestination) != 1 || !words.MatchString(s.NewDestination[0].ID)) {
@@ -314,7 +318,7 @@ func (l *Link) deflect(s *uacsta.DeflectCall, answer proxy.Answer) {
 	l.send(ch, to, api("uuid_transfer % %", word(ch.other().id), l.extension(to)), uacsta.CauseRedirected, answer, uacsta.DeflectCallResponse{})
 }
 
-// transfer sends the other party of a call somewhere else.
+// transfer implements Single Step Transfer Call (ECMA-269).
 func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 	ch, err := l.in(s.ActiveCall, uacsta.Connected, uacsta.Queued)
 	if err == nil && !words.MatchString(s.TransferredTo.ID) {
@@ -332,16 +336,16 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 		uacsta.SingleStepTransferCallResponse{TransferredCall: uacsta.Conn(ch.call.ID, to)})
 }
 
-// elsewhere is the command that sends the other party of a call to an extension.
+// elsewhere returns the command that transfers the other party of a call to an extension.
 func (l *Link) elsewhere(ch *channel, to part) instruction {
-	if ch.Inbound || ch.call.prompted == ch.id { // the other one is its B leg
+	if ch.Inbound || ch.call.prompted == ch.id { // the other party is its B leg
 		return api("uuid_transfer % -bleg %", word(ch.id), to)
 	}
 	return api("uuid_transfer % %", word(ch.other().id), to)
 }
 
-// send has a call sent from a device to another one. That a telephone has left it shows when its
-// channel ends; a queue has none.
+// send transfers a call from a device to another one. The end of its channel shows that a
+// telephone left the call; a queue has no channel.
 func (l *Link) send(ch *channel, to string, text instruction, cause uacsta.EventCause, answer proxy.Answer, res any) {
 	c := ch.call
 	if !ch.virtual {

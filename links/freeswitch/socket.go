@@ -17,26 +17,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 )
 
-// Bounds of what the event socket may send.
+// Limits of the event socket.
 const (
-	maxHeaders = 64 << 10  // of a message, or of an event
-	maxValue   = 512       // of what is kept of a header
-	maxBody    = 256 << 10 // read whole
-	maxList    = 128 << 20 // read row by row
+	maxHeaders = 64 << 10  // octets of the headers of a message or event
+	maxValue   = 512       // octets kept of one header
+	maxBody    = 256 << 10 // octets of a body that is read whole
+	maxList    = 128 << 20 // octets of a list, which is read row by row
 	maxWaiting = 1000      // commands without reply
-	maxWritten = 4 << 20   // octets of these that FreeSWITCH has not taken
+	maxWritten = 4 << 20   // unsent octets of commands
 )
 
-// Why a message is none.
+// Errors of the event socket.
 var (
-	errLong    = errors.New("a message of the event socket is too long")
-	errBroken  = errors.New("no message of the event socket")
+	errLong    = errors.New("event socket message too long")
+	errBroken  = errors.New("not an event socket message")
 	errRefused = errors.New("FreeSWITCH refuses")
 	errHungUp  = errors.New("FreeSWITCH closed the connection")
-	errNothing = fmt.Errorf("%w: it has nothing to say", errRefused)
+	errNothing = fmt.Errorf("%w: no reply", errRefused)
 )
 
-// message is one message of the event socket: headers, and a body where there is a length.
+// message is a message of the event socket: headers, and a body if there is a length.
 type message struct {
 	headers map[string]string
 	length  int
@@ -67,7 +67,7 @@ func readHead(r *bufio.Reader) (*message, error) {
 	return m, nil
 }
 
-// readBody reads the body of a message whose headers are read.
+// readBody reads the body of a message after its headers.
 func (m *message) readBody(r io.Reader) error {
 	if m.length > maxBody {
 		return errLong
@@ -78,8 +78,8 @@ func (m *message) readBody(r io.Reader) error {
 	return err
 }
 
-// wanted are the headers that the link reads: the others, of which events have a hundred, are not
-// kept.
+// wanted lists the headers that the link reads. An event has about a hundred; the others are
+// discarded.
 var wanted = func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq(`Content-Type Content-Length Reply-Text Event-Name Event-Subclass Unique-ID Other-Leg-Unique-ID Bridge-A-Unique-ID
@@ -94,8 +94,8 @@ var wanted = func() map[string]bool {
 	return names
 }()
 
-// readHeaders reads lines up to an empty one; blank lines before the first are left out. Those of
-// events are written as URLs are.
+// readHeaders reads lines up to an empty one and skips leading empty lines. The headers of
+// events are URL-encoded (escaped).
 func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 	headers, size, begun := map[string]string{}, 0, false
 	for {
@@ -134,8 +134,8 @@ func readHeaders(r *bufio.Reader, escaped bool) (map[string]string, error) {
 	}
 }
 
-// legible is text that XML can carry, of bounded length: control characters, what is no character,
-// and octets that are no UTF-8 become U+FFFD.
+// legible returns text that XML can carry, of limited length. Control characters, noncharacters
+// and invalid UTF-8 become U+FFFD.
 func legible(text string) string {
 	if len(text) > maxValue {
 		text = strings.Clone(text[:maxValue])
@@ -148,18 +148,18 @@ func legible(text string) string {
 	}, text)
 }
 
-// event reads the event in a message of the type text/event-plain.
+// event parses the event in a message of type text/event-plain.
 func (m *message) event() (event, error) {
 	r := bufio.NewReaderSize(strings.NewReader(m.body+"\n"), min(len(m.body), maxHeaders)+1)
 	headers, err := readHeaders(r, true)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return event{}, err
 	}
-	rest, _ := io.ReadAll(io.LimitReader(r, maxValue)) // a string does not fail
+	rest, _ := io.ReadAll(io.LimitReader(r, maxValue)) // reading a string does not fail
 	return event{headers, strings.TrimSpace(string(rest))}, nil
 }
 
-// event is what FreeSWITCH tells.
+// event is an event of FreeSWITCH.
 type event struct {
 	headers map[string]string
 	body    string
@@ -167,47 +167,48 @@ type event struct {
 
 func (e event) get(name string) string { return e.headers[name] }
 
-// socket is a connection to the event socket. Replies come in the order of the commands.
+// socket is a connection to the event socket. Replies arrive in the order of commands.
 type socket struct {
 	*gate.Commands[*command]
 	in      *bufio.Reader
 	timeout time.Duration
 	event   func(event)
-	greeted chan struct{} // holds a value when FreeSWITCH wants the password
+	greeted chan struct{} // has a value once FreeSWITCH has asked for the password
 }
 
-// command is one that waits for its reply.
+// command is a command that awaits its reply.
 type command struct {
-	list func(io.Reader) error // takes a reply that is a list, as it comes; nil: it is read whole
+	list func(io.Reader) error // reads a list from the reply as it arrives; nil for other replies
 	done func(reply string, err error)
 }
 
-func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, told func(event)) *socket {
+func newSocket(nc net.Conn, timeout time.Duration, log *slog.Logger, event func(event)) *socket {
 	limits := gate.Limits{Log: log, MaxOutstanding: maxWaiting, QueueLength: maxWaiting, QueueOctets: maxWritten, WriteTime: timeout}
 	return &socket{
 		Commands: gate.NewCommands(nc, limits, 0, func(c *command, err error) { c.done("", err) }),
-		in:       bufio.NewReaderSize(nc, maxHeaders), timeout: timeout, event: told, greeted: make(chan struct{}, 1),
+		in:       bufio.NewReaderSize(nc, maxHeaders), timeout: timeout, event: event, greeted: make(chan struct{}, 1),
 	}
 }
 
-// send sends a command, with headers and a body below it where it has any: whoever makes one sees
-// to it that what comes from outside is one word. done is called with the reply, or an error that
-// says what FreeSWITCH has against it, or that the connection has ended; not when send itself fails.
+// send sends a command, which may have headers and a body. done is called with the reply, or
+// with an error: FreeSWITCH's refusal, or why the connection ended. It is not called if send
+// itself returns an error.
 func (s *socket) send(text string, done func(reply string, err error)) error {
 	return s.give(text, &command{done: done}, false)
 }
 
-// give is send of a command that may take a list, or keeps the connection.
+// give sends a command that may have a list as reply. probe marks a command that keeps the
+// connection alive.
 func (s *socket) give(text string, c *command, probe bool) error {
 	name, _, _ := strings.Cut(text, " ")
-	if !strings.Contains(text, "\n\n") { // it has no body
+	if !strings.Contains(text, "\n\n") { // without body
 		text += "\n\n"
 	}
 	return s.Give(gate.Command[*command]{Is: c, Name: name, Frame: []byte(text), Timeout: s.timeout, Probe: probe})
 }
 
-// login gives the command that tells the password. FreeSWITCH ends the connection right behind a
-// refusal, which is to be the reason nevertheless.
+// login sends the command with the password. FreeSWITCH closes the connection right after a
+// refusal; login makes the refusal the reason.
 func (s *socket) login(ctx context.Context, command string) error {
 	_, err := s.await(ctx, command, func(err error) {
 		if errors.Is(err, errRefused) {
@@ -217,12 +218,12 @@ func (s *socket) login(ctx context.Context, command string) error {
 	return err
 }
 
-// ask sends a command that keeps the connection, and waits for its reply.
+// ask sends a command that keeps the connection alive and waits for its reply.
 func (s *socket) ask(ctx context.Context, text string) (string, error) {
 	return s.await(ctx, text, func(error) {})
 }
 
-// await is ask; first is told the outcome before anything that FreeSWITCH says later is read.
+// await is ask, but calls first with the result before anything that follows is read.
 func (s *socket) await(ctx context.Context, text string, first func(error)) (string, error) {
 	type answer struct {
 		reply string
@@ -243,7 +244,7 @@ func (s *socket) await(ctx context.Context, text string, first func(error)) (str
 	}
 }
 
-// read reads until the connection fails, and returns why.
+// read reads messages until the connection fails and returns the reason.
 func (s *socket) read() error {
 	for {
 		err := s.readOne()
@@ -256,14 +257,14 @@ func (s *socket) read() error {
 	}
 }
 
-// readOne reads a message, and takes it.
+// readOne reads and handles one message.
 func (s *socket) readOne() error {
 	m, err := readHead(s.in)
 	if err != nil {
 		return err
 	}
 	if c := s.lists(m); c != nil {
-		if first, _ := s.in.Peek(1); len(first) > 0 && first[0] != '-' { // no refusal
+		if first, _ := s.in.Peek(1); len(first) > 0 && first[0] != '-' { // not a refusal
 			return s.readList(c, m.length)
 		}
 	}
@@ -273,7 +274,7 @@ func (s *socket) readOne() error {
 	return s.take(m)
 }
 
-// lists is the command that a message replies to by a list; nil: the message is none such.
+// lists returns the command to which the message is a list reply, or nil.
 func (s *socket) lists(m *message) *command {
 	c, waits := s.First()
 	if m.headers["Content-Type"] != "api/response" || m.length == 0 || !waits || c.list == nil {
@@ -282,7 +283,8 @@ func (s *socket) lists(m *message) *command {
 	return c
 }
 
-// readList has a command take a list as it comes: for as long as more of it comes, it is in time.
+// readList passes a list reply to its command as it arrives. Progress extends the command's
+// timeout.
 func (s *socket) readList(c *command, length int) error {
 	if length > maxList {
 		return errLong
@@ -297,7 +299,7 @@ func (s *socket) readList(c *command, length int) error {
 	return s.reply("")
 }
 
-// reading is a reader that says when it has read something.
+// reading is a reader that calls more after reading something.
 type reading struct {
 	io.Reader
 	more func()
@@ -316,7 +318,7 @@ func (s *socket) take(m *message) error {
 	case "auth/request":
 		select {
 		case s.greeted <- struct{}{}:
-		default: // it has said so before
+		default: // asked before
 		}
 	case "command/reply":
 		return s.reply(m.headers["Reply-Text"])
@@ -329,22 +331,22 @@ func (s *socket) take(m *message) error {
 		}
 		s.event(e)
 	case "text/disconnect-notice":
-		return errors.New("FreeSWITCH has ended the connection")
+		return errors.New("FreeSWITCH announced the end of the connection")
 	case "text/rude-rejection":
-		return errors.New("FreeSWITCH lets nobody in from this address: see acl in its event_socket.conf.xml")
+		return errors.New("FreeSWITCH does not admit this address: see acl in its event_socket.conf.xml")
 	}
 	return nil
 }
 
-// reply gives a reply to the command that waits longest.
+// reply passes a reply to the oldest command.
 func (s *socket) reply(text string) error {
 	c, waits := s.Replied()
 	if !waits {
-		return fmt.Errorf("%w: a reply to nothing", errBroken)
+		return fmt.Errorf("%w: reply without a command", errBroken)
 	}
 	text = strings.TrimSpace(text)
 	why, refused := strings.CutPrefix(text, "-ERR")
-	if !refused { // a command that it does not understand
+	if !refused { // an unknown command
 		why, refused = strings.CutPrefix(text, "-USAGE")
 	}
 	switch why = strings.TrimSpace(why); {

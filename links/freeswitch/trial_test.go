@@ -95,7 +95,7 @@ func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
 		t: t, link: l, database: map[string]string{}, replies: make(chan string, maxWaiting),
 		core: &core{watched: map[string]string{}, told: map[string][]string{}, changed: make(chan struct{}, 1)},
 	}
-	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.told)
+	l.socket = newSocket(wire{trial: tr}, time.Hour, l.cfg.Log, l.handle)
 	l.begin(tr.core)
 	l.inbox.Open()
 	l.ready.Store(true)
@@ -143,7 +143,7 @@ func (tr *trial) tell(lines string) {
 				name, value, _ := strings.Cut(word, "=")
 				e.headers[short(name)] = value
 			}
-			tr.link.told(e)
+			tr.link.handle(e)
 		}
 	})
 	<-done
@@ -336,7 +336,7 @@ func TestTransferEarly(t *testing.T) {
 				if gone := refused == "api uuid_kill A"; gone { // its end is told between the command and the reply
 					tr.link.inbox.Post(func() {
 						tr.link.perform(&transfer, func(any, error) {})
-						tr.link.told(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
+						tr.link.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
 					})
 				} else {
 					tr.refused(transfer, "resourceBusy")
@@ -593,7 +593,7 @@ func TestPredict(t *testing.T) {
 	}
 	done := make(chan struct{})
 	tr.link.inbox.Post(func() {
-		tr.link.told(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_BUSY\n"})
+		tr.link.handle(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_BUSY\n"})
 		close(done)
 	})
 	<-done

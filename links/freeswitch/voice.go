@@ -8,24 +8,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// soundNames are names of sound files: nothing that FreeSWITCH would take for a command, and nothing
-// outside its folder.
+// soundNames matches names of sound files inside FreeSWITCH's folder that it cannot take for a
+// command.
 var soundNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.?[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.?[A-Za-z0-9_-]+)*)*$`)
 
-// sound is what is played to a channel, or recorded of it.
+// sound is a message being played to, or recorded from, a channel.
 type sound struct {
 	name    string
 	records bool
-	limited bool        // it ends after a time, if nobody stops it
-	runs    bool        // FreeSWITCH has begun
-	onDigit bool        // a tone ends it, too
-	timer   *time.Timer // ends what is played; nil: nothing does
+	limited bool        // has a time limit and was not stopped by a request
+	runs    bool        // FreeSWITCH has started it
+	onDigit bool        // a digit stops it
+	timer   *time.Timer // stops playing; nil without a limit
 }
 
-// maxMessages is how many messages one channel may have waiting.
+// maxMessages limits the messages of one channel.
 const maxMessages = 16
 
-// path is what FreeSWITCH calls a message; "" when there can be none of that name.
+// path returns FreeSWITCH's name of a message, or "" if the name is invalid.
 func (l *Link) path(name string) string {
 	switch path := l.cfg.Messages[name]; {
 	case path != "":
@@ -38,7 +38,7 @@ func (l *Link) path(name string) string {
 	return name
 }
 
-// hears is the channel of a connection that messages can be played to.
+// hears returns the channel of a connection to which messages can be played.
 func (l *Link) hears(id uacsta.ConnectionID) (*channel, error) {
 	ch, err := l.in(id, uacsta.Connected, uacsta.Queued)
 	if err == nil && ch.leg() == nil {
@@ -50,7 +50,7 @@ func (l *Link) hears(id uacsta.ConnectionID) (*channel, error) {
 	return ch.leg(), nil
 }
 
-// play: ECMA-269 Play Message.
+// play implements Play Message (ECMA-269).
 func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	ch, err := l.hears(s.OverConnection)
 	path := l.path(s.MessageToBePlayed)
@@ -68,7 +68,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		return
 	}
 	texts := []instruction{{"event plain CHANNEL_EXECUTE_COMPLETE"}, api("uuid_broadcast % % aleg", word(ch.id), configured(path))}
-	if l.played { // only this event says that there is no such file
+	if l.played { // only this event reports a missing file
 		texts = texts[1:]
 	}
 	l.played = true
@@ -79,7 +79,7 @@ func (l *Link) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	l.start(ch, path, m, texts, answer, uacsta.PlayMessageResponse{})
 }
 
-// record: ECMA-269 Record Message, of both directions of a channel.
+// record implements Record Message (ECMA-269). It records both directions of a channel.
 func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 	ch, err := l.hears(s.CallToBeRecorded)
 	limit, limited := form(""), s.MaxDuration != nil
@@ -105,31 +105,31 @@ func (l *Link) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 		uacsta.RecordMessageResponse{ResultingMessage: name})
 }
 
-// lasts reports whether a duration can be: milliseconds, up to a day. None is one, too.
+// lasts reports whether a duration is valid: nil, or 1 ms to a day in milliseconds.
 func lasts(ms *int) bool { return ms == nil || *ms >= 1 && *ms <= 24*3600*1000 }
 
-// over ends a message whose time is over.
+// over stops a message whose time is over.
 func (l *Link) over(ch *channel, path string, m *sound) {
 	if l.channels[ch.id] == ch && ch.messages[path] == m {
 		l.order(api("uuid_break % all", word(ch.id)), func(any, error) {}, nil)
 	}
 }
 
-// quiet: nothing more is played to a channel that is over.
+// quiet stops the timers of a channel's messages.
 func (ch *channel) quiet() {
 	for _, m := range ch.messages {
 		m.forget()
 	}
 }
 
-// forget: a message has ended.
+// forget stops the timer of a message that has ended.
 func (m *sound) forget() {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
 }
 
-// digit: a tone is heard, which ends messages.
+// digit stops the messages that end at a digit.
 func (l *Link) digit(ch *channel) {
 	for path, m := range ch.messages {
 		if !m.onDigit {
@@ -144,7 +144,7 @@ func (l *Link) digit(ch *channel) {
 	}
 }
 
-// start has FreeSWITCH play or record something. Its events come later.
+// start makes FreeSWITCH play or record a message. The events come later.
 func (l *Link) start(ch *channel, path string, m *sound, texts []instruction, answer proxy.Answer, res any) {
 	if ch.messages == nil {
 		ch.messages = map[string]*sound{}
@@ -159,7 +159,7 @@ func (l *Link) start(ch *channel, path string, m *sound, texts []instruction, an
 	})
 }
 
-// stop: ECMA-269 Stop, of one message or all of a connection.
+// stop implements Stop (ECMA-269) for one message or all of a connection.
 func (l *Link) stop(s *uacsta.Stop, answer proxy.Answer) {
 	ch, err := l.hears(s.Connection)
 	if err != nil {
@@ -188,7 +188,7 @@ func (l *Link) stop(s *uacsta.Stop, answer proxy.Answer) {
 	l.orders(texts, func(err error) { answer(uacsta.StopResponse{}, err) })
 }
 
-// voice: a message begins or ends. Whatever else FreeSWITCH plays is no message.
+// voice handles the start or end of a message. It ignores whatever else FreeSWITCH plays.
 func (l *Link) voice(ch *channel, e event) {
 	path := e.get("Playback-File-Path") + e.get("Record-File-Path")
 	cause := uacsta.CauseNormal

@@ -12,24 +12,24 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// Peer is who a session description comes from, by its signalling.
+// Peer is the sender of a session description, as its signalling shows it.
 type Peer struct {
 	Addr   netip.Addr
-	Secure bool // over TLS
+	Secure bool // the signalling uses TLS
 }
 
-// Errors of addresses.
+// Errors of addresses in session descriptions.
 var (
-	// ErrAddress is returned for an address that is no single peer's.
-	ErrAddress = errors.New("no address that voice can be sent to in the session description")
-	// ErrElsewhere is returned for an address that the configuration does not allow: whoever
-	// could name any address could have voice sent to anybody.
-	ErrElsewhere = errors.New("voice is to go to another address than signalling comes from, and media.elsewhere does not list it")
+	// ErrAddress is returned for an address that is not unicast.
+	ErrAddress = errors.New("session description has no usable address")
+	// ErrElsewhere is returned for an address that the configuration does not allow. Without
+	// this check a peer could direct voice to any host.
+	ErrElsewhere = errors.New("voice address differs from the signalling address and is not in media.elsewhere")
 )
 
-// connection reads where a stream is to be sent: c= and a=rtcp (RFC 8866 5.7, RFC 3605).
+// connection reads where to send a stream: c= and a=rtcp (RFC 8866 5.7, RFC 3605).
 func (d *description) connection(c *sdp.ConnectionInformation, m *sdp.MediaDescription) error {
-	if c == nil || c.Address == nil { // RFC 8866 5.7: one must be there
+	if c == nil || c.Address == nil { // mandatory (RFC 8866 5.7)
 		return ErrAddress
 	}
 	text, _, _ := strings.Cut(c.Address.Address, "/")
@@ -37,7 +37,7 @@ func (d *description) connection(c *sdp.ConnectionInformation, m *sdp.MediaDescr
 	if err != nil {
 		return err
 	}
-	if ip == netip.IPv4Unspecified() { // hold as RFC 2543 had it (RFC 3264 8.4)
+	if ip == netip.IPv4Unspecified() { // on hold in the manner of RFC 2543 (RFC 3264 8.4)
 		d.direction = Inactive
 	} else {
 		d.address = netip.AddrPortFrom(ip, uint16(m.MediaName.Port.Value))
@@ -63,7 +63,7 @@ func (d *description) connection(c *sdp.ConnectionInformation, m *sdp.MediaDescr
 	return nil
 }
 
-// address reads a unicast-address of a description.
+// address parses a unicast address.
 func address(network, family, text string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(text)
 	if err != nil || network != "IN" || ip.Zone() != "" || family != "IP4" && family != "IP6" || ip.Is4() != (family == "IP4") {
@@ -72,7 +72,7 @@ func address(network, family, text string) (netip.Addr, error) {
 	return ip.Unmap(), nil
 }
 
-// onThisHost reports whether an address is one of the host that we run on.
+// onThisHost reports whether an address belongs to this host.
 func onThisHost(ip netip.Addr) bool {
 	if ip.IsLoopback() {
 		return true
@@ -84,9 +84,9 @@ func onThisHost(ip netip.Addr) bool {
 	})
 }
 
-// permit reports why voice may not be sent where a description says: to one peer, which is
-// the one whose signalling it came by, or stands where the configuration allows it. A peer
-// that signals over loopback is this host, by whichever of its addresses.
+// permit checks that voice may be sent where a description says: to the address the signalling
+// came from, or to a network in Config.Elsewhere. A peer that signals over loopback is this
+// host, so any address of the host is permitted.
 func (e *Engine) permit(d *description, signals netip.Addr) error {
 	signals = signals.Unmap()
 	for _, ip := range []netip.Addr{d.address.Addr(), d.control} {
@@ -103,7 +103,7 @@ func (e *Engine) permit(d *description, signals netip.Addr) error {
 			return fmt.Errorf("%w: %s instead of %s", ErrElsewhere, ip, signals)
 		}
 	}
-	if ip := d.address.Addr(); ip.Is6() && ip.IsLinkLocalUnicast() { // it means something on one link only
+	if ip := d.address.Addr(); ip.Is6() && ip.IsLinkLocalUnicast() { // link-local
 		d.address = netip.AddrPortFrom(ip.WithZone(signals.Zone()), d.address.Port())
 	}
 	return nil

@@ -1,5 +1,6 @@
-// Package media carries voice: one [Leg] for each telephone, with a port of its own and
-// symmetric RTP, and a [Room] for those who hear each other. It speaks G.711 and the named
-// telephone events of RFC 4733, over RTP or over SRTP with keys from SDP (RFC 4568). It
-// knows nothing of calls.
+// Package media carries voice. A [Leg] is the RTP session of one telephone, with a port pair of
+// its own and symmetric RTP (RFC 4961). A [Room] connects the legs that hear each other, mixes
+// them, and plays and records messages. The package speaks G.711 and the telephone events of
+// RFC 4733, over RTP or over SRTP with keys from SDP (RFC 4568). It knows nothing of calls or
+// SIP.
 package media

@@ -8,18 +8,18 @@ import (
 	"github.com/pion/rtp"
 )
 
-// keys are the digits in the order of their event codes (RFC 4733 3.2).
+// keys lists the digits in the order of their event codes (RFC 4733 3.2).
 const keys = "0123456789*#ABCD"
 
-// eventOut is the telephone event that is being sent.
+// eventOut is the telephone event being forwarded.
 type eventOut struct {
-	source uint32 // timestamp at who pressed the key
+	source uint32 // RTP timestamp at the sender
 	ours   uint32
 	at     time.Time
 }
 
-// key handles a telephone event (RFC 4733 2.5): it is told once, and passed on packet by
-// packet.
+// key handles a packet of a telephone event (RFC 4733 2.5): it reports each event once and
+// forwards every packet.
 func (l *Leg) key(p *rtp.Packet, room *Room) {
 	if len(p.Payload) < 4 || int(p.Payload[0]) >= len(keys) {
 		return
@@ -38,7 +38,7 @@ func (l *Leg) key(p *rtp.Packet, room *Room) {
 	}
 }
 
-// passEvent sends a packet of an event on.
+// passEvent forwards a packet of a telephone event.
 func (l *Leg) passEvent(p *rtp.Packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,8 +54,8 @@ func (l *Leg) passEvent(p *rtp.Packet) {
 	l.emit(l.peer.event, fresh, l.event.ours, p.Payload)
 }
 
-// digits sends keys to the telephone, each for tone and with a pause behind it, until done
-// closes.
+// digits sends digits to the telephone, each for tone and followed by pause, until done is
+// closed.
 func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struct{}) {
 	wait := func(d time.Duration) bool {
 		t := time.NewTimer(d)
@@ -78,7 +78,7 @@ func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struc
 		l.mu.Unlock()
 		for length := frame; ; length += frame {
 			last := time.Duration(length)*time.Second/rate >= tone
-			for range 1 + 2*count(last) { // the end is said three times (RFC 4733 2.5.1.4)
+			for range 1 + 2*count(last) { // the end packet is sent three times (RFC 4733 2.5.1.4)
 				l.mu.Lock()
 				if l.peer != nil && l.peer.event != 0 {
 					payload := []byte{byte(code), 10 | byte(count(last))<<7, 0, 0}

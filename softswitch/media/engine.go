@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// Config says where voice goes. Zero values take defaults.
+// Config configures an [Engine]. Zero fields take the defaults in the comments.
 type Config struct {
-	Address   netip.Addr // that the ports are opened on; 127.0.0.1
-	Advertise netip.Addr // written into SDP; Address, or the one towards each telephone
-	// Elsewhere lists the networks that a peer may have voice sent to although its
-	// signalling comes from another address.
+	Address   netip.Addr // local address of the ports; default 127.0.0.1
+	Advertise netip.Addr // address written into SDP; default Address, or the source address towards each telephone
+	// Elsewhere lists networks to which a peer may have voice sent although its signalling
+	// comes from another address.
 	Elsewhere        []netip.Prefix
-	MinPort, MaxPort int           // 16384 to 32767
-	Timeout          time.Duration // a leg that should be heard and is not for so long is dead; 60 s
+	MinPort, MaxPort int           // UDP ports to use; default 16384 to 32767
+	Timeout          time.Duration // time without packets after which a leg that should receive some is dead; default 60 s
 	Log              *slog.Logger
 }
 
-// Engine opens legs and rooms.
+// Engine opens legs and rooms. It is safe for concurrent use.
 type Engine struct {
 	cfg Config
 
 	mu   sync.Mutex
-	next int          // port to try
+	next int          // next port to try
 	used map[int]bool // even ports of open legs
 }
 
-// New makes an engine.
+// New returns an engine. It opens no ports yet.
 func New(cfg Config) *Engine {
 	if !cfg.Address.IsValid() {
 		cfg.Address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
@@ -52,10 +52,10 @@ func New(cfg Config) *Engine {
 	return &Engine{cfg: cfg, next: cfg.MinPort, used: map[int]bool{}}
 }
 
-// ErrNoPort is returned when all ports of the range are taken.
-var ErrNoPort = errors.New("no media port is free")
+// ErrNoPort is returned when all ports of the range are in use.
+var ErrNoPort = errors.New("no free media port")
 
-// open opens a pair of ports, the even one for RTP and the next for RTCP (RFC 3550 11).
+// open opens a pair of ports: the even one for RTP and the next one for RTCP (RFC 3550 11).
 func (e *Engine) open() (conn, control *net.UDPConn, port int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -89,12 +89,12 @@ func listen(address netip.Addr, port int) (*net.UDPConn, error) {
 	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(port))))
 }
 
-// towards returns the address that a telephone is to send to.
+// towards returns the address to which a telephone should send.
 func (e *Engine) towards(peer netip.Addr) netip.Addr {
 	if e.cfg.Advertise.IsValid() || !peer.IsValid() {
 		return e.cfg.Advertise
 	}
-	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))) // nothing is sent
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))) // sends nothing
 	if err != nil {
 		return e.cfg.Address
 	}
@@ -108,7 +108,7 @@ func (e *Engine) release(port int) {
 	delete(e.used, port)
 }
 
-// Legs returns how many legs are open.
+// Legs returns the number of open legs.
 func (e *Engine) Legs() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

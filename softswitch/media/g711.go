@@ -2,16 +2,16 @@ package media
 
 import "math/bits"
 
-// frame is how many samples 20 ms of G.711 have.
+// frame is the number of samples in 20 ms of G.711.
 const (
 	rate  = 8000
 	frame = rate / 50
 )
 
-// law is one of the two ways of ITU-T G.711 to write a sample as an octet.
+// law is a companding law of ITU-T G.711.
 type law struct {
 	name    string
-	payload uint8 // RFC 3551 6
+	payload uint8 // static payload type (RFC 3551 6)
 	encode  *[1 << 16]byte
 	decode  *[256]int16
 }
@@ -49,7 +49,7 @@ func (l *law) octets(samples []int16) []byte {
 	return out
 }
 
-// encodeA: G.711 table 1, of the sample's upper 13 bits.
+// encodeA encodes the upper 13 bits of a sample (G.711 table 1).
 func encodeA(s int16) byte {
 	v, sign := int(s), byte(0xd5)
 	if v < 0 {
@@ -75,7 +75,7 @@ func decodeA(b byte) int16 {
 	return int16(v)
 }
 
-// encodeMu: G.711 table 2, of the sample's upper 14 bits.
+// encodeMu encodes the upper 14 bits of a sample (G.711 table 2).
 func encodeMu(s int16) byte {
 	v, sign := int(s), byte(0xff)
 	if v < 0 {

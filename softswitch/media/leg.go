@@ -17,45 +17,45 @@ import (
 )
 
 const (
-	keyLength   = 30 // a key of 16 octets and a salt of 14
+	keyLength   = 30 // key of 16 octets and salt of 14
 	maxPacket   = 1500
 	reportEvery = 5 * time.Second
-	silence     = 2 * time.Second // a peer that was quiet for so long may send from another port
+	silence     = 2 * time.Second // after this silence a peer may send from another port
 )
 
-// Watcher is told what comes from a telephone. Its methods are called on goroutines of
-// the leg and must not block, nor close the leg.
+// Watcher receives what a telephone sends besides voice. The leg calls its methods on its own
+// goroutines: they must not block, and must not close the leg.
 type Watcher interface {
-	// Digit is a key pressed: 0 to 9, *, #, A to D.
+	// Digit is called for each key pressed: 0 to 9, *, #, A to D.
 	Digit(digit rune)
-	// Dead is called once when the telephone has sent nothing for the engine's timeout
-	// although it should speak.
+	// Dead is called once: when the telephone should send and has sent nothing for
+	// Config.Timeout, or when the leg cannot receive any more.
 	Dead()
 }
 
-// Leg is the voice of one telephone.
+// Leg is the voice of one telephone. Its methods are safe for concurrent use.
 type Leg struct {
 	engine        *Engine
 	conn, control *net.UDPConn
 	port          int
-	shown         netip.Addr // in our descriptions
+	shown         netip.Addr // our address in session descriptions
 	watcher       Watcher
 	group         sync.WaitGroup
 	done          chan struct{}
 
 	mu       sync.Mutex
 	ssrc     uint32
-	version  uint64 // of our descriptions
+	version  uint64 // of our session descriptions
 	signals  netip.Addr
-	peer     *description // what holds; nil before any was agreed on
-	offered  Direction    // ours that waits for its answer
-	flow     Direction    // of ours, as agreed
+	peer     *description // agreed description; nil before the first
+	offered  Direction    // direction of our unanswered offer
+	flow     Direction    // agreed direction, as we see it
 	to       netip.AddrPort
-	heard    time.Time // when the last packet came
-	began    time.Time // since when the telephone should be heard
+	heard    time.Time // time of the last packet
+	began    time.Time // since when the telephone should send
 	localKey []byte
 	in, out  *srtp.Context
-	keys     string // what in and out were made of
+	keys     string // suite and key of in and out
 	room     *Room
 	closed   bool
 	dead     bool
@@ -66,16 +66,17 @@ type Leg struct {
 	sent      uint32
 	octets    uint32
 	lastSent  time.Time
-	source    uint32 // of packets that are passed on: whose, and how far its time is from ours
+	source    uint32 // SSRC of the stream being forwarded, and the offset of its timestamps
 	shift     uint32
 	event     eventOut
 
-	eventIn uint32 // timestamp of the last event that was told
+	eventIn uint32 // timestamp of the last event reported
 	anyIn   bool
 }
 
-// Open opens a leg. signals is where the telephone's signalling is expected from: voice is
-// taken from there, and from where its session description says, only.
+// Open opens a leg. signals is the address of the telephone's signalling. The leg accepts voice
+// only from that address and from the one in the telephone's session description. It returns
+// [ErrNoPort] if no port is free.
 func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 	conn, control, port, err := e.open()
 	if err != nil {
@@ -94,7 +95,7 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 	return l, nil
 }
 
-// Close ends the leg and waits for what it has begun.
+// Close closes the leg and waits for its goroutines.
 func (l *Leg) Close() {
 	l.mu.Lock()
 	if l.closed {
@@ -114,18 +115,19 @@ func (l *Leg) Close() {
 	l.engine.release(l.port)
 }
 
-// Offer returns a description of ours that asks for a direction.
+// Offer returns an SDP offer that asks for a direction.
 func (l *Leg) Offer(dir Direction) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offered = dir
-	if l.peer != nil && l.peer.secure { // what was agreed on is kept
+	if l.peer != nil && l.peer.secure { // keep the agreed keys
 		return l.write(dir, l.peer)
 	}
 	return l.write(dir, nil)
 }
 
-// Answered takes the answer to an offer of ours.
+// Answered applies the peer's answer to our offer. It returns an error if the answer is
+// unusable; the previous agreement then stays.
 func (l *Leg) Answered(data []byte, from Peer) error {
 	d, err := l.read(data, from)
 	if err != nil {
@@ -134,13 +136,13 @@ func (l *Leg) Answered(data []byte, from Peer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if d.secure && (l.peer == nil || !l.peer.secure) {
-		return ErrNoCrypto // nobody has offered any
+		return ErrNoCrypto // we offered none
 	}
 	return l.agree(d, both(l.offered, d.direction.reverse()), from)
 }
 
-// Answer takes an offer and returns our answer, and the direction that the telephone asks
-// for. want is what we would have.
+// Answer applies the peer's offer. It returns our answer and the direction the offer asks for,
+// as the peer sees it. want is the direction we would like.
 func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
 	d, err := l.read(data, from)
 	if err != nil {
@@ -155,7 +157,7 @@ func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, ask
 	return l.write(flow, d), d.direction, nil
 }
 
-// both is what two directions have in common.
+// both returns the direction common to two directions.
 func both(a, b Direction) Direction {
 	sends, hears := a.Sends() && b.Sends(), a.Hears() && b.Hears()
 	switch {
@@ -169,7 +171,7 @@ func both(a, b Direction) Direction {
 	return Inactive
 }
 
-// agree makes a description of the peer hold. Callers hold l.mu.
+// agree makes a session description effective. Callers hold l.mu.
 func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 	if d.secure {
 		if !from.Secure {
@@ -191,7 +193,7 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 	return nil
 }
 
-// read takes a description apart that a peer may give.
+// read parses a peer's session description and checks its address.
 func (l *Leg) read(data []byte, from Peer) (*description, error) {
 	d, err := read(data)
 	if err == nil {
@@ -200,7 +202,7 @@ func (l *Leg) read(data []byte, from Peer) (*description, error) {
 	return d, err
 }
 
-// crypt makes the contexts of SRTP, unless the keys are those that hold.
+// crypt creates the SRTP contexts, unless the keys are unchanged. Callers hold l.mu.
 func (l *Leg) crypt(d *description) error {
 	if keys := d.suite + string(d.key); keys == l.keys {
 		return nil
@@ -219,14 +221,14 @@ func (l *Leg) crypt(d *description) error {
 	return err
 }
 
-// Flow returns the direction that was agreed on, as we see it.
+// Flow returns the agreed direction, as we see it.
 func (l *Leg) Flow() Direction {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.flow
 }
 
-// TakesEvents reports whether the telephone knows telephone events.
+// TakesEvents reports whether the telephone accepts telephone events.
 func (l *Leg) TakesEvents() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -240,10 +242,10 @@ func (l *Leg) Secure() bool {
 	return l.out != nil
 }
 
-// listen reads what comes to a socket, and handles each packet, until the leg closes. A panic, or an
-// error that stays, ends the leg: an error alone may be about an earlier packet (ICMP).
+// listen reads packets from a socket and handles them until the leg is closed. A read error may
+// report an earlier packet (ICMP); a persistent error, or a panic, ends the leg.
 func (l *Leg) listen(conn *net.UDPConn, faults share.Backoff, handle func(data []byte, from netip.AddrPort)) {
-	defer share.Survive(l.engine.cfg.Log, "the voice of a telephone", func(error) { l.die() })
+	defer share.Survive(l.engine.cfg.Log, "receiving voice", func(error) { l.die() })
 	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -259,14 +261,14 @@ func (l *Leg) listen(conn *net.UDPConn, faults share.Backoff, handle func(data [
 		case <-time.After(pause):
 		}
 		if !again {
-			l.engine.cfg.Log.Error("voice can no longer be read", "port", l.port, "err", err)
+			l.engine.cfg.Log.Error("could not receive voice", "port", l.port, "err", err)
 			l.die()
 			return
 		}
 	}
 }
 
-// die tells once that the telephone's voice is gone.
+// die calls Watcher.Dead, once.
 func (l *Leg) die() {
 	l.mu.Lock()
 	was := l.dead
@@ -277,7 +279,7 @@ func (l *Leg) die() {
 	}
 }
 
-// packet handles one packet: voice goes to the room, events are told and passed on.
+// packet handles one packet: voice goes to the room; events are reported and forwarded.
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
 	p, event, room := l.opened(data, from)
 	if p == nil {
@@ -291,8 +293,9 @@ func (l *Leg) packet(data []byte, from netip.AddrPort) {
 	}
 }
 
-// opened decrypts and reads one packet, and notes that the telephone lives; nil when the packet is
-// not the telephone's, or is not to be heard. event is the type of telephone events, 0 for none.
+// opened decrypts and parses one packet and updates the time of the last packet. It returns nil
+// if the packet is not from the telephone or must not be heard. event is the payload type of
+// telephone events, or 0.
 func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uint8, room *Room) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -321,7 +324,7 @@ func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uin
 	return p, l.peer.event, l.room
 }
 
-// reported takes a packet of RTCP: whoever sends it lives.
+// reported handles an RTCP packet, which shows that the peer is alive.
 func (l *Leg) reported(data []byte, from netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -340,9 +343,9 @@ func (l *Leg) reported(data []byte, from netip.AddrPort) {
 	}
 }
 
-// watch sends reports, and notices when the telephone has died.
+// watch sends reports and detects a dead telephone.
 func (l *Leg) watch() {
-	defer share.Survive(l.engine.cfg.Log, "looking after the voice of a telephone", func(error) { l.die() })
+	defer share.Survive(l.engine.cfg.Log, "supervising voice", func(error) { l.die() })
 	tick := time.NewTicker(min(reportEvery, l.engine.cfg.Timeout/4))
 	defer tick.Stop()
 	reported := time.Now()
@@ -362,7 +365,7 @@ func (l *Leg) watch() {
 	}
 }
 
-// silent reports whether the telephone has not been heard for so long that it is dead.
+// silent reports whether the telephone should have been heard within Config.Timeout.
 func (l *Leg) silent(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -394,7 +397,7 @@ func (l *Leg) report(now time.Time) {
 	}
 }
 
-// pass sends a packet of another telephone on, in the law of this one.
+// pass forwards a packet of another telephone, converted to this telephone's law.
 func (l *Leg) pass(p *rtp.Packet, from *law) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -413,7 +416,7 @@ func (l *Leg) pass(p *rtp.Packet, from *law) {
 	l.emit(l.peer.law.payload, p.Marker, l.timestamp, payload)
 }
 
-// elapsed is the time of the next packet after a change of who speaks. Callers hold l.mu.
+// elapsed returns the timestamp of the next packet after the source changed. Callers hold l.mu.
 func (l *Leg) elapsed() uint32 {
 	if l.lastSent.IsZero() {
 		return l.timestamp
@@ -421,7 +424,7 @@ func (l *Leg) elapsed() uint32 {
 	return l.timestamp + uint32(max(time.Since(l.lastSent)*rate/time.Second, frame))
 }
 
-// say sends a frame of samples; fresh marks the first after silence.
+// say sends a frame of samples. It sets the marker on the first frame after silence.
 func (l *Leg) say(samples []int16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

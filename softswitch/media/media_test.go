@@ -144,11 +144,11 @@ func TestDescriptions(t *testing.T) {
 		{"video before it", "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
 		{"secure first", "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 " + key + "|2^20\r\nm=audio 4002 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
 		{"secure second", "m=audio 4002 RTP/AVP 8\r\nm=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 " + key + "\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
-		{"no key", "m=audio 4000 RTP/SAVP 8\r\na=crypto:1 F8_128_HMAC_SHA1_80 " + key + "\r\n", "no key"},
-		{"no codec", "m=audio 4000 RTP/AVP 9 18\r\n", "neither PCMA"},
-		{"refused", "m=audio 0 RTP/AVP 8\r\n", "no audio"},
-		{"nothing", "", "no audio"},
-		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", "no audio"},
+		{"no key", "m=audio 4000 RTP/SAVP 8\r\na=crypto:1 F8_128_HMAC_SHA1_80 " + key + "\r\n", "session description has no usable SRTP key"},
+		{"no codec", "m=audio 4000 RTP/AVP 9 18\r\n", "session description has neither PCMA"},
+		{"refused", "m=audio 0 RTP/AVP 8\r\n", "session description has no audio"},
+		{"nothing", "", "session description has no audio"},
+		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", "session description has no audio"},
 		{"not SDP", "hello", "session description"},
 	} {
 		d, err := read([]byte(offer + tt.text))

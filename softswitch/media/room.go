@@ -14,43 +14,44 @@ import (
 )
 
 const (
-	maxBuffered = 6 * frame // samples of one telephone that wait to be mixed: 120 ms
-	prefill     = 2 * frame // what is gathered before mixing begins
+	maxBuffered = 6 * frame // samples of one telephone waiting to be mixed: 120 ms
+	prefill     = 2 * frame // samples collected before mixing starts
 )
 
 // Member is a leg in a room.
 type Member struct {
 	Leg    *Leg
-	Silent bool // it only listens
+	Silent bool // listens only
 }
 
-// member is one with what it has said and was not mixed yet.
+// member is a Member with its samples that were not mixed yet.
 type member struct {
 	Member
 	buffer []int16
-	flows  bool // enough was gathered
+	flows  bool // prefill was reached
 }
 
-// Room is where legs hear each other. Two legs alone are joined packet by packet; more of
-// them, or with something that plays or records, are mixed every 20 ms.
+// Room connects legs that hear each other. Packets of two legs alone are forwarded; with more
+// legs, a message or a recording, the room mixes a frame every 20 ms. Its methods are safe for
+// concurrent use.
 type Room struct {
 	log        *slog.Logger
 	mu         sync.Mutex
 	members    []*member
-	background Source // for whoever is there, while nobody else is heard
+	background Source // heard by members while no message plays
 	plays      *Playing
-	records    []*Taking
+	records    []*Recorder
 	running    bool
 	closed     bool
 	stop       chan struct{}
 	group      sync.WaitGroup
 }
 
-// NewRoom opens a room.
+// NewRoom opens a room without members.
 func (e *Engine) NewRoom() *Room { return &Room{log: e.cfg.Log, stop: make(chan struct{})} }
 
-// Set says who is in the room from now on, and what they hear besides each other: music,
-// a tone, or nil. A leg is in one room at a time.
+// Set replaces the members of the room, and what they hear besides each other: music, a tone,
+// or nil. A leg is in one room at a time: it leaves its previous room.
 func (r *Room) Set(members []Member, background Source) {
 	for _, m := range members {
 		m.Leg.enter(r)
@@ -72,7 +73,7 @@ func (r *Room) Set(members []Member, background Source) {
 	r.run()
 }
 
-// enter moves a leg into a room, out of the one where it was.
+// enter moves a leg to a room.
 func (l *Leg) enter(r *Room) {
 	l.mu.Lock()
 	old := l.room
@@ -89,7 +90,7 @@ func (r *Room) remove(l *Leg) {
 	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.Leg == l })
 }
 
-// Close ends what plays and records, and the room.
+// Close stops what plays and records and closes the room. The legs stay open.
 func (r *Room) Close() {
 	r.mu.Lock()
 	if r.closed {
@@ -106,7 +107,7 @@ func (r *Room) Close() {
 	r.mu.Unlock()
 	r.group.Wait()
 	if plays != nil {
-		plays.done(false)
+		plays.finish(false)
 	}
 	for _, t := range records {
 		t.finish(false)
@@ -121,7 +122,7 @@ func (l *Leg) leave(r *Room) {
 	}
 }
 
-// others returns the legs beside one, if that one may speak.
+// others returns the other legs, or none if l only listens.
 func (r *Room) others(l *Leg) []*Leg {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +137,7 @@ func (r *Room) others(l *Leg) []*Leg {
 	return legs
 }
 
-// mixes reports whether the room needs its clock. Callers hold r.mu.
+// mixes reports whether the room must mix. Callers hold r.mu.
 func (r *Room) mixes() bool {
 	switch {
 	case r.plays != nil || len(r.records) > 0:
@@ -147,7 +148,7 @@ func (r *Room) mixes() bool {
 	return len(r.members) > 2 || len(r.members) == 1 && r.background != nil
 }
 
-// voice takes a packet of a member.
+// voice handles a voice packet of a member.
 func (r *Room) voice(l *Leg, p *rtp.Packet) {
 	from := aLaw
 	if p.PayloadType == muLaw.payload {
@@ -177,7 +178,7 @@ func (r *Room) voice(l *Leg, p *rtp.Packet) {
 	r.mu.Unlock()
 }
 
-// run starts the clock where it is needed. Callers hold r.mu.
+// run starts the clock if the room must mix. Callers hold r.mu.
 func (r *Room) run() {
 	if r.running || r.closed || !r.mixes() {
 		return
@@ -199,8 +200,8 @@ func (r *Room) run() {
 	})
 }
 
-// mix makes one frame for everybody; false when the clock is not needed any more. A panic costs that
-// frame.
+// mix sends one frame to every member. It returns false when mixing is no longer needed. A
+// panic loses only that frame.
 func (r *Room) mix() (more bool) {
 	defer share.Survive(r.log, "mixing voice", func(error) { more = true })
 	out, more := r.frame()
@@ -208,31 +209,32 @@ func (r *Room) mix() (more bool) {
 		l.say(out.frames[i])
 	}
 	if out.finished != nil {
-		r.told(func() { out.finished.done(true) })
+		r.report(func() { out.finished.finish(true) })
 	}
 	for _, t := range out.full {
-		r.told(func() { t.finish(true) })
+		r.report(func() { t.finish(true) })
 	}
 	return more
 }
 
-// told tells that something is over, on a goroutine that the room waits for: the clock calls it.
-func (r *Room) told(tell func()) {
+// report calls f on a goroutine that the room waits for. The clock uses it to report the end of
+// a message or recording.
+func (r *Room) report(f func()) {
 	r.group.Go(func() {
-		defer share.Survive(r.log, "the end of a message or recording", nil)
-		tell()
+		defer share.Survive(r.log, "reporting the end of a message or recording", nil)
+		f()
 	})
 }
 
-// mixed is one frame for everybody, and what ends with it.
+// mixed is one frame for every member, with what ends with it.
 type mixed struct {
 	legs     []*Leg
 	frames   [][]int16
 	finished *Playing
-	full     []*Taking
+	full     []*Recorder
 }
 
-// frame mixes one frame; false when the clock is not needed any more.
+// frame mixes one frame. It returns false when mixing is no longer needed.
 func (r *Room) frame() (out mixed, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,7 +264,7 @@ func (r *Room) frame() (out mixed, more bool) {
 		out.frames = append(out.frames, minus(&sum, &extra, heard[i]))
 	}
 	all := minus(&sum, &extra, nil)
-	r.records = slices.DeleteFunc(r.records, func(t *Taking) bool {
+	r.records = slices.DeleteFunc(r.records, func(t *Recorder) bool {
 		if t.take(all) {
 			return false
 		}
@@ -272,7 +274,7 @@ func (r *Room) frame() (out mixed, more bool) {
 	return out, true
 }
 
-// take returns a frame of what a member has said, nil when there is none.
+// take returns a frame of the member's samples, or nil.
 func (m *member) take() []int16 {
 	if !m.flows && len(m.buffer) < prefill || len(m.buffer) < frame {
 		m.flows = false
@@ -290,7 +292,7 @@ func add(sum *[frame]int32, samples []int16) {
 	}
 }
 
-// minus is the sum without what one has said itself, cut to what a sample can be.
+// minus returns the sum without a member's own samples, clipped to 16 bits.
 func minus(sum, extra *[frame]int32, own []int16) []int16 {
 	out := make([]int16, frame)
 	for i := range out {
@@ -303,19 +305,20 @@ func minus(sum, extra *[frame]int32, own []int16) []int16 {
 	return out
 }
 
-// Playing is a message that is being played in a room.
+// Playing is a message being played in a room.
 type Playing struct {
 	room *Room
 	from Source
 	left int // samples; negative: to the end
 	once sync.Once
-	told func(complete bool)
+	done func(complete bool)
 }
 
-// Play plays a message to everybody in the room, for a time or, with 0, to its end; one
-// that is being played ends. told hears when it is over, and whether it was played whole.
-func (r *Room) Play(from Source, limit time.Duration, told func(complete bool)) *Playing {
-	p := &Playing{room: r, from: from, left: -1, told: told}
+// Play plays a message to all members, for limit or, if that is 0, to its end. It stops the
+// message being played before. done is called once when the message stops; complete reports
+// whether it was played as far as limit or to its end.
+func (r *Room) Play(from Source, limit time.Duration, done func(complete bool)) *Playing {
+	p := &Playing{room: r, from: from, left: -1, done: done}
 	if limit > 0 {
 		p.left = int(limit * rate / time.Second)
 	}
@@ -328,10 +331,10 @@ func (r *Room) Play(from Source, limit time.Duration, told func(complete bool)) 
 	}
 	r.mu.Unlock()
 	if old != nil {
-		old.done(false)
+		old.finish(false)
 	}
 	if closed {
-		p.done(false)
+		p.finish(false)
 	}
 	return p
 }
@@ -348,40 +351,41 @@ func (p *Playing) mix(into *[frame]int32) bool {
 	return more
 }
 
-func (p *Playing) done(complete bool) { p.once.Do(func() { p.told(complete) }) }
+func (p *Playing) finish(complete bool) { p.once.Do(func() { p.done(complete) }) }
 
-// Stop ends it early.
+// Stop stops the message. done is called before Stop returns.
 func (p *Playing) Stop() {
 	p.room.mu.Lock()
 	if p.room.plays == p {
 		p.room.plays = nil
 	}
 	p.room.mu.Unlock()
-	p.done(false)
+	p.finish(false)
 }
 
-// Taking is a recording of all that is said in a room.
-type Taking struct {
+// Recorder records all members of a room.
+type Recorder struct {
 	room      *Room
 	recording *Recording
 	once      sync.Once
-	told      func(full bool, err error)
-	left      int           // samples; of the room's clock
-	slow      bool          // the disk is; the same
-	frames    chan []int16  // that wait for the disk
-	written   chan struct{} // closed when all are written
-	failed    atomic.Bool   // the disk takes no more
+	done      func(full bool, err error)
+	left      int           // samples, by the room's clock
+	slow      bool          // the disk is too slow; by the room's clock
+	frames    chan []int16  // waiting for the disk
+	written   chan struct{} // closed after all frames were written
+	failed    atomic.Bool   // the file accepts no more
 }
 
-// maxUnwritten bounds the frames of a recording that wait for the disk: ten seconds.
+// maxUnwritten bounds the frames of a recording waiting for the disk: ten seconds.
 const maxUnwritten = 500
 
-var errSlowDisk = errors.New("the disk is too slow for the recording")
+var errSlowDisk = errors.New("disk too slow for the recording")
 
-// Record records the room. told hears when it is over, and whether because the recording
-// is as long as it may be.
-func (r *Room) Record(into *Recording, told func(full bool, err error)) *Taking {
-	t := &Taking{room: r, recording: into, told: told, left: into.limit, frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
+// Record records the room into a file. done is called once when the recording stops. full
+// reports whether it stopped by itself: it reached its maximum length, or the disk failed,
+// which err then says. The recorder closes the file.
+func (r *Room) Record(into *Recording, done func(full bool, err error)) *Recorder {
+	t := &Recorder{room: r, recording: into, done: done, left: into.limit, frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
 	go t.write()
 	r.mu.Lock()
 	closed := r.closed
@@ -396,17 +400,17 @@ func (r *Room) Record(into *Recording, told func(full bool, err error)) *Taking 
 	return t
 }
 
-// Stop ends the recording.
-func (t *Taking) Stop() {
+// Stop stops the recording. done is called before Stop returns.
+func (t *Recorder) Stop() {
 	t.room.mu.Lock()
-	t.room.records = slices.DeleteFunc(t.room.records, func(o *Taking) bool { return o == t })
+	t.room.records = slices.DeleteFunc(t.room.records, func(o *Recorder) bool { return o == t })
 	t.room.mu.Unlock()
 	t.finish(false)
 }
 
-// take takes a frame; false when the recording is as long as it may be, or the disk fails. The room
-// does not wait for the disk.
-func (t *Taking) take(samples []int16) bool {
+// take queues a frame without waiting for the disk. It returns false if the recording must
+// stop.
+func (t *Recorder) take(samples []int16) bool {
 	if t.failed.Load() {
 		return false
 	}
@@ -420,19 +424,19 @@ func (t *Taking) take(samples []int16) bool {
 	return t.left > 0
 }
 
-// write writes the recording until it is over; finish waits for it.
-func (t *Taking) write() {
+// write writes the queued frames. finish waits for it.
+func (t *Recorder) write() {
 	defer close(t.written)
 	defer share.Survive(t.room.log, "writing a recording", func(error) { t.failed.Store(true) })
 	for samples := range t.frames {
 		if !t.recording.write(samples) {
-			t.failed.Store(true) // or it is as long as it may be
+			t.failed.Store(true) // or its maximum length is reached
 		}
 	}
 }
 
-// finish ends a recording that the room's clock does not know any more.
-func (t *Taking) finish(full bool) {
+// finish closes a recording that the room has removed.
+func (t *Recorder) finish(full bool) {
 	t.once.Do(func() {
 		close(t.frames)
 		<-t.written
@@ -440,17 +444,17 @@ func (t *Taking) finish(full bool) {
 		if t.slow {
 			err = errors.Join(errSlowDisk, err)
 		}
-		t.told(full, err)
+		t.done(full, err)
 	})
 }
 
-// SendDigits sends keys to everybody in the room but one, without waiting.
+// SendDigits sends digits to all members except from, without waiting for their end.
 func (r *Room) SendDigits(from *Leg, digits string, tone, pause time.Duration) {
 	for _, l := range r.others(from) {
 		r.mu.Lock()
 		if !r.closed {
 			r.group.Go(func() {
-				defer share.Survive(r.log, "sending keys", nil)
+				defer share.Survive(r.log, "sending digits", nil)
 				l.digits(digits, tone, pause, r.stop)
 			})
 		}

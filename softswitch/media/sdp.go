@@ -12,7 +12,8 @@ import (
 	"github.com/pion/sdp/v3"
 )
 
-// Direction is which way voice flows, as the one who writes it sees it (RFC 3264 5.1).
+// Direction is the direction of voice in a session description, as its writer sees it (RFC 3264
+// 5.1).
 type Direction string
 
 // The directions.
@@ -23,13 +24,13 @@ const (
 	Inactive Direction = "inactive"
 )
 
-// Sends reports whether who writes it speaks.
+// Sends reports whether the writer sends.
 func (d Direction) Sends() bool { return d == SendRecv || d == SendOnly }
 
-// Hears reports whether who writes it listens.
+// Hears reports whether the writer receives.
 func (d Direction) Hears() bool { return d == SendRecv || d == RecvOnly }
 
-// reverse is the same direction seen from the other side.
+// reverse returns the direction as the other side sees it.
 func (d Direction) reverse() Direction {
 	switch d {
 	case SendOnly:
@@ -40,33 +41,33 @@ func (d Direction) reverse() Direction {
 	return d
 }
 
-// Errors of descriptions.
+// Errors of session descriptions.
 var (
-	ErrNoAudio  = errors.New("no audio stream in the session description")
-	ErrNoCodec  = errors.New("neither PCMA nor PCMU in the session description")
-	ErrNoCrypto = errors.New("no key for SRTP that we understand")
-	// ErrPlainKeys is returned for keys of SRTP that anybody could have read on the way.
-	ErrPlainKeys = errors.New("SRTP keys are taken over TLS only")
+	ErrNoAudio  = errors.New("session description has no audio stream")
+	ErrNoCodec  = errors.New("session description has neither PCMA nor PCMU")
+	ErrNoCrypto = errors.New("session description has no usable SRTP key")
+	// ErrPlainKeys is returned for SRTP keys that were sent without encryption.
+	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
 )
 
-const eventPayload = 101 // of our telephone events, where the peer has not chosen another
+const eventPayload = 101 // payload type of our telephone events, unless the peer chose another
 
-// description is what is of interest in one session description.
+// description holds what we use of a session description.
 type description struct {
-	address   netip.AddrPort // where it wants to be sent to; the zero value: nowhere
-	control   netip.Addr     // where it wants reports to be sent to, where it says so
+	address   netip.AddrPort // where to send voice; zero means nowhere
+	control   netip.Addr     // where to send reports, if given
 	direction Direction
 	secure    bool
-	suite     string // of the key, with its tag
+	suite     string // of the key; tag is the attribute's
 	tag       string
 	key       []byte
-	law       *law  // the first that both know
-	event     uint8 // payload type of telephone events; 0: none
-	media     int   // which m= line
+	law       *law  // the first that both sides support
+	event     uint8 // payload type of telephone events; 0 means none
+	media     int   // index of its m= line
 	lines     []*sdp.MediaDescription
 }
 
-// read takes a session description apart (RFC 8866, RFC 4568).
+// read parses a session description (RFC 8866, RFC 4568).
 func read(data []byte) (*description, error) {
 	var s sdp.SessionDescription
 	if err := s.Unmarshal(data); err != nil {
@@ -82,7 +83,7 @@ func read(data []byte) (*description, error) {
 			continue
 		}
 		if d.media >= 0 && d.secure {
-			continue // the first that we can take counts
+			continue // keep the first usable one
 		}
 		d.media, d.secure = i, proto == "RTP/SAVP"
 	}
@@ -121,9 +122,9 @@ func direction(attributes []sdp.Attribute, otherwise Direction) Direction {
 	return otherwise
 }
 
-// formats finds the codec and the payload type of events.
+// formats selects the codec and the payload type of telephone events.
 func (d *description) formats(m *sdp.MediaDescription) {
-	names := map[string]string{"8": "PCMA", "0": "PCMU"} // static ones need no rtpmap
+	names := map[string]string{"8": "PCMA", "0": "PCMU"} // static types need no rtpmap
 	for _, a := range m.Attributes {
 		if a.Key == "rtpmap" {
 			number, name, _ := strings.Cut(a.Value, " ")
@@ -150,7 +151,7 @@ func (d *description) formats(m *sdp.MediaDescription) {
 
 const suites = "AES_CM_128_HMAC_SHA1_80 AES_CM_128_HMAC_SHA1_32"
 
-// crypto finds the first key that we can use (RFC 4568 9.1).
+// crypto selects the first usable key (RFC 4568 9.1).
 func (d *description) crypto(m *sdp.MediaDescription) {
 	for _, a := range m.Attributes {
 		if a.Key != "crypto" {
@@ -170,7 +171,7 @@ func (d *description) crypto(m *sdp.MediaDescription) {
 	}
 }
 
-// write makes a session description of ours. to is what it answers, nil for an offer.
+// write returns our session description. to is the offer it answers, or nil for an offer.
 func (l *Leg) write(dir Direction, to *description) []byte {
 	l.version++
 	ip := l.shown
@@ -191,7 +192,7 @@ func (l *Leg) write(dir Direction, to *description) []byte {
 	}
 	for i, m := range to.lines {
 		switch {
-		case i != to.media: // refused
+		case i != to.media: // refuse other streams
 			line("m=%s 0 %s %s", word(m.MediaName.Media), word(strings.Join(m.MediaName.Protos, "/")), word(strings.Join(m.MediaName.Formats, " ")))
 		case to.secure:
 			l.audio(line, "RTP/SAVP", []*law{to.law}, to.event, dir)
@@ -203,7 +204,7 @@ func (l *Leg) write(dir Direction, to *description) []byte {
 	return []byte(b.String())
 }
 
-// word keeps what a peer has written from ending a line.
+// word keeps a peer's text from ending a line.
 func word(s string) string { return strings.NewReplacer("\r", "", "\n", "").Replace(s) }
 
 func (l *Leg) audio(line func(string, ...any), proto string, laws []*law, event uint8, dir Direction) {

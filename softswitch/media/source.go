@@ -4,13 +4,12 @@ import (
 	"math"
 )
 
-// Source is something to hear that nobody says. next fills a frame, and reports whether
-// there is more.
+// Source produces sound. next fills a frame and reports whether there is more.
 type Source interface {
 	next(into []int16) bool
 }
 
-// player plays a clip, once or for ever.
+// player plays a clip, once or repeatedly.
 type player struct {
 	clip *Clip
 	at   int
@@ -20,7 +19,7 @@ type player struct {
 // Play returns a source that plays the clip once.
 func (c *Clip) Play() Source { return &player{clip: c} }
 
-// Loop returns a source that plays the clip for ever.
+// Loop returns a source that repeats the clip without end.
 func (c *Clip) Loop() Source { return &player{clip: c, loop: true} }
 
 func (p *player) next(into []int16) bool {
@@ -39,17 +38,17 @@ func (p *player) next(into []int16) bool {
 	return p.loop || p.at < len(p.clip.samples)
 }
 
-// tone is one or two frequencies, on and off (ITU-T E.180).
+// tone is a tone of one or two frequencies with a cadence (ITU-T E.180).
 type tone struct {
 	hertz   []float64
-	on, off int // samples; no off: always
+	on, off int // samples; off 0 means a continuous tone
 	at      int
 }
 
-// Ringback returns the tone of a telephone that rings: 425 Hz, 1 s in 5.
+// Ringback returns the ringing tone: 425 Hz, 1 s on, 4 s off.
 func Ringback() Source { return &tone{hertz: []float64{425}, on: rate, off: 4 * rate} }
 
-// Busy returns the tone of a call that failed: 425 Hz, half a second on and off.
+// Busy returns the busy tone: 425 Hz, 0.5 s on, 0.5 s off.
 func Busy() Source { return &tone{hertz: []float64{425}, on: rate / 2, off: rate / 2} }
 
 const toneLevel = 4000 // of 32767: about -18 dB

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// maxWAV bounds a file that is played: almost an hour.
+// maxWAV bounds a file to play, in octets: almost an hour.
 const maxWAV = 50 << 20
 
 // WAVE format tags (RFC 2361).
@@ -21,10 +21,10 @@ const (
 
 var errWAV = errors.New("not a WAV file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
 
-// Directory is where files of voice lie; no name leads out of it.
+// Directory holds the files to play and record. No name can refer to a file outside of it.
 type Directory struct{ root *os.Root }
 
-// OpenDirectory opens a directory of files that can be played and recorded.
+// OpenDirectory opens a directory.
 func OpenDirectory(path string) (*Directory, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func OpenDirectory(path string) (*Directory, error) {
 // Close closes the directory.
 func (d *Directory) Close() error { return d.root.Close() }
 
-// Load reads a file. A name without extension gets .wav.
+// Load reads a file to play. It appends .wav to a name without extension.
 func (d *Directory) Load(name string) (*Clip, error) {
 	f, err := d.root.Open(file(name))
 	if err != nil {
@@ -46,7 +46,7 @@ func (d *Directory) Load(name string) (*Clip, error) {
 	return readWAV(f)
 }
 
-// Has reports whether there is a file of this name that may be played, without reading it.
+// Has reports whether a playable file of this name exists, without reading it.
 func (d *Directory) Has(name string) bool {
 	info, err := d.root.Stat(file(name))
 	return err == nil && info.Mode().IsRegular() && info.Size() <= maxWAV
@@ -59,7 +59,7 @@ func file(name string) string {
 	return name
 }
 
-// LoadFile reads a WAV file anywhere.
+// LoadFile reads a WAV file at any path.
 func LoadFile(path string) (*Clip, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -69,10 +69,10 @@ func LoadFile(path string) (*Clip, error) {
 	return readWAV(f)
 }
 
-// Clip is sound in memory.
+// Clip is sound in memory, in 8 kHz mono.
 type Clip struct{ samples []int16 }
 
-// readWAV reads a RIFF file (RFC 2361): the chunks fmt and data are looked at.
+// readWAV reads the chunks fmt and data of a RIFF file (RFC 2361).
 func readWAV(r io.Reader) (*Clip, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
 	switch {
@@ -87,7 +87,7 @@ func readWAV(r io.Reader) (*Clip, error) {
 	for rest := data[12:]; len(rest) >= 8; {
 		name, size := string(rest[:4]), int64(binary.LittleEndian.Uint32(rest[4:]))
 		rest = rest[8:]
-		body := rest[:min(size, int64(len(rest)))] // a recording that broke off has no size
+		body := rest[:min(size, int64(len(rest)))] // an interrupted recording has no size
 		switch name {
 		case "fmt ":
 			if format = formatOf(body); format < 0 {
@@ -101,7 +101,7 @@ func readWAV(r io.Reader) (*Clip, error) {
 	return nil, errWAV
 }
 
-// formatOf returns the format tag of a file that can be played, else -1.
+// formatOf returns the format tag of a playable file, or -1.
 func formatOf(chunk []byte) int {
 	if len(chunk) < 16 {
 		return -1
@@ -133,7 +133,7 @@ func clip(format int, body []byte) (*Clip, error) {
 	return nil, errWAV
 }
 
-// Recording is a WAV file being written: 16-bit PCM.
+// Recording is a WAV file being written, in 16-bit PCM.
 type Recording struct {
 	f       *os.File
 	samples int
@@ -141,7 +141,7 @@ type Recording struct {
 	err     error
 }
 
-// Record begins a new file; there must be none of this name. maxSeconds bounds it.
+// Record creates a file, which must not exist. The recording is at most maxSeconds long.
 func (d *Directory) Record(name string, maxSeconds int) (*Recording, error) {
 	f, err := d.root.OpenFile(file(name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
 	if err != nil {
@@ -174,8 +174,7 @@ func (r *Recording) header() []byte {
 	return h
 }
 
-// write adds samples; false when the recording is as long as it may be, or the disk is
-// full.
+// write appends samples. It returns false when the maximum length is reached or writing failed.
 func (r *Recording) write(samples []int16) bool {
 	samples = samples[:min(len(samples), r.limit-r.samples)]
 	out := make([]byte, 0, 2*len(samples))
@@ -189,7 +188,7 @@ func (r *Recording) write(samples []int16) bool {
 	return r.err == nil && r.samples < r.limit
 }
 
-// Close finishes the file.
+// Close completes the file.
 func (r *Recording) Close() error {
 	_, err := r.f.WriteAt(r.header(), 0)
 	return errors.Join(r.err, err, r.f.Close())

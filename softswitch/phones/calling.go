@@ -129,7 +129,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l.up, l.early = true, true
 	key := l.key
 	s.mu.Unlock()
-	if err := s.sw.Lifted(l.device, key); err != nil {
+	if err := s.sw.Answered(l.device, key); err != nil {
 		s.log.Info("a telephone has answered a call that cannot be answered", "device", l.device, "err", err)
 		l.hangUp(endNormal)
 		l.gone()

@@ -388,7 +388,7 @@ func (s *Server) service(u *user) {
 	}
 	if changed {
 		s.sw.InService(u.Number, reachable, talks)
-		s.sw.Physical(u.Number, physical)
+		s.sw.SetPhysical(u.Number, physical)
 	}
 }
 

@@ -164,7 +164,7 @@ func (s *Server) open() error {
 		if s.messages, err = media.OpenDirectory(s.cfg.Messages); err != nil {
 			return fmt.Errorf("messages: %w", err)
 		}
-		s.sw.Keep(s.messages)
+		s.sw.SetLibrary(s.messages)
 	}
 	if s.cfg.State != "" {
 		if s.store, err = openStore(s.cfg.State, s.log); err != nil {

@@ -286,7 +286,7 @@ func told[T uacsta.EventMessage](s *Server, u *user, m *uacsta.Message) {
 		s.log.Info("an event of a telephone is not readable", "device", u.Number, "event", m.Name(), "err", err)
 		return
 	}
-	s.sw.Told(u.Number, event)
+	s.sw.PhysicalEvent(u.Number, event)
 }
 
 // session returns a session with one of the user's telephones, nil for none, and how the

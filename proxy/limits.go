@@ -31,13 +31,13 @@ func (s *Session) tooMany() {
 	if p.owners.total() >= p.cfg.MaxSessions {
 		key = "limits.sessions"
 	}
-	tell, untold := p.limits.Allow(limited{s.owner(), key}, time.Now())
+	tell, suppressed := p.limits.Allow(limited{s.owner(), key}, time.Now())
 	if !tell {
 		return
 	}
 	args := []any{"err", ErrTooMany, "reason", key}
-	if untold > 0 {
-		args = append(args, "suppressed", untold)
+	if suppressed > 0 {
+		args = append(args, "suppressed", suppressed)
 	}
 	s.log(slog.LevelWarn, "session refused", s.own, args...)
 	e := s.entry("refused")

@@ -34,10 +34,10 @@ func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
 }
 
 // tell is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
-func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, untold int) {
+func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, suppressed int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
-	tell, untold = s.each.Allow(share.Of(addr), now)
-	return tell && s.all.AllowN(now, 1), untold
+	tell, suppressed = s.each.Allow(share.Of(addr), now)
+	return tell && s.all.AllowN(now, 1), suppressed
 }
 
 // nobody is the key of an event of an unidentified session.
@@ -62,7 +62,7 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
-	if tell, untold := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {
+	if tell, suppressed := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {
 		p.cfg.Log.Warn("connection refused", "peer", peer, "suppressed", suppressed, "front", front, "why", why, "silent", StrangerPause)
 	}
 }

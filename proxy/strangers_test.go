@@ -79,7 +79,7 @@ func TestSessionsOfNobody(t *testing.T) {
 				t.Errorf("%d lines of %v", lines, tt.opening.Identity)
 			}
 		}
-		if !strings.Contains(log.String(), "untold=99") || !strings.Contains(log.String(), `identity="crm ()" peer=y`) || !strings.Contains(log.String(), "identity=nobody peer=x") {
+		if !strings.Contains(log.String(), "suppressed=99") || !strings.Contains(log.String(), `identity="crm ()" peer=y`) || !strings.Contains(log.String(), "identity=nobody peer=x") {
 			t.Error(log.String())
 		}
 	})

@@ -3,6 +3,7 @@ package tests
 import (
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +21,9 @@ var floors = map[string]int{
 	"proxy/linktest":      4,
 	"tr87":                5,
 	"interop/lync":        4,
-	"wire/cstaxml":        5,
+	"wire/cstaxml":        3,
+	"wire/cstaxml/front":  5,
+	"wire/cstaxml/link":   5,
 	"wire/asn1":           5,
 	"wire/ctserver":       5,
 	"links/freeswitch":    5,
@@ -45,30 +48,40 @@ var owners = map[string]string{
 	"go.etcd.io/bbolt": "softswitch/phones", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
-func TestFloors(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...").Output()
+// listed is a package as go list describes it.
+type listed struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+// packages returns the packages of the module without those of the tests, by their path in it.
+func packages(t *testing.T) map[string]listed {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", module+"...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := 0
+	all := map[string]listed{}
 	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
-		var p struct {
-			ImportPath string
-			Imports    []string
-		}
+		var p listed
 		if err := d.Decode(&p); err != nil {
 			t.Fatal(err)
 		}
-		name := strings.TrimPrefix(p.ImportPath, module)
-		if name == "tests" || strings.HasPrefix(name, "tests/") {
-			continue
+		if name := strings.TrimPrefix(p.ImportPath, module); name != "tests" && !strings.HasPrefix(name, "tests/") {
+			all[name] = p
 		}
+	}
+	return all
+}
+
+func TestFloors(t *testing.T) {
+	all := packages(t)
+	for name, p := range all {
 		floor, ok := floors[name]
 		if !ok {
 			t.Errorf("%s has no floor", name)
 			continue
 		}
-		seen++
 		for _, imported := range p.Imports {
 			if lower, ours := strings.CutPrefix(imported, module); ours && floors[lower] >= floor {
 				t.Errorf("%s (floor %d) imports %s (floor %d)", name, floor, lower, floors[lower])
@@ -80,7 +93,73 @@ func TestFloors(t *testing.T) {
 			}
 		}
 	}
-	if seen != len(floors) {
-		t.Errorf("%d packages, %d floors", seen, len(floors))
+	for name := range floors {
+		if _, is := all[name]; !is {
+			t.Errorf("%s has a floor, and is no package", name)
+		}
+	}
+}
+
+// The sides of the proxy: computing functions connect to fronts, links connect to switching functions.
+const (
+	frontSide = "front"
+	linkSide  = "link"
+)
+
+// sideOf returns the side that a package belongs to; "": neither, such as a codec, or the core. The built-in switch and
+// its telephones are switching functions, and stand on the side of links.
+func sideOf(name string) string {
+	folders := strings.Split(name, "/")
+	switch {
+	case name == "tr87" || slices.Contains(folders, frontSide):
+		return frontSide
+	case folders[0] == "links" || folders[0] == "softswitch" || slices.Contains(folders, linkSide):
+		return linkSide
+	}
+	return ""
+}
+
+// acrossFrom is the other side of each.
+var acrossFrom = map[string]string{frontSide: linkSide, linkSide: frontSide}
+
+// crossings returns the packages of the other side that a package imports, by itself or through others. A link may import
+// tr87, which is a front and, apart from that, the client that speaks CSTA over SIP to a switching function.
+func crossings(name string, deps []string) (found []string) {
+	side := sideOf(name)
+	for _, imported := range deps {
+		if across, ours := strings.CutPrefix(imported, module); ours && side != "" && across != "tr87" && sideOf(across) == acrossFrom[side] {
+			found = append(found, across)
+		}
+	}
+	return found
+}
+
+// No front knows a link, and no link knows a front, whatever their floors.
+func TestFrontsKnowNoLinks(t *testing.T) {
+	count := map[string]int{}
+	for name, p := range packages(t) {
+		count[sideOf(name)]++
+		if found := crossings(name, p.Deps); len(found) > 0 {
+			t.Errorf("%s is on the side of a %s, and imports %v", name, sideOf(name), found)
+		}
+	}
+	if count[frontSide] < 2 || count[linkSide] < 2 {
+		t.Errorf("the sides have %v packages", count)
+	}
+}
+
+func TestCrossings(t *testing.T) {
+	for _, tt := range []struct {
+		name, imported string
+		crosses        bool
+	}{
+		{"wire/x/front", "wire/x/link", true}, {"wire/x/link", "wire/x/front", true}, {"tr87", "wire/x/link", true}, {"wire/x/link", "tr87", false},
+		{"wire/x/front", "links/y", true}, {"links/y", "wire/x/front", true}, {"tr87", "softswitch/phones", true},
+		{"wire/x/front", "wire/x", false}, {"wire/x/link", "wire/x", false}, {"tr87", "proxy/fronttest", false}, {"internal/daemon", "wire/x/link", false},
+		{"links/y", "proxy/linktest", false}, {"softswitch/phones", "softswitch", false}, {"softswitch/phones", "proxy", false},
+	} {
+		if found := crossings(tt.name, []string{"fmt", module + tt.imported}); (len(found) > 0) != tt.crosses {
+			t.Errorf("%s imports %s: %v", tt.name, tt.imported, found)
+		}
 	}
 }

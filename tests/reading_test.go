@@ -18,13 +18,15 @@ import (
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
-	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
+	xmllink "github.com/tr87proxy/tr87proxy/wire/cstaxml/link"
 )
 
 // What the client of these tests may do: control 200 and send its calls to 201. 300 and 301 are
@@ -139,8 +141,8 @@ func newReadings(tb testing.TB) *readings {
 		}
 		rs.foreignOctets = string(data)
 	}
-	rs.xml = before("xml", listen(cstaxml.NewServer(cstaxml.ServerConfig{Proxy: far, Identify: anybody}).Serve), func(address string) proxy.Link {
-		return cstaxml.NewLink(cstaxml.LinkConfig{Addresses: []string{address}})
+	rs.xml = before("xml", listen(xmlfront.New(kind.Access{Proxy: far, Identify: anybody}).Serve), func(address string) proxy.Link {
+		return xmllink.New(xmllink.Config{Addresses: []string{address}})
 	})
 	rs.ber = before("ber", listen(asn1.NewServer(asn1.ServerConfig{Proxy: far, Flavour: phase3, Identify: anybody}).Serve), func(address string) proxy.Link {
 		return asn1.NewLink(asn1.LinkConfig{Addresses: []string{address}, Flavour: phase3})

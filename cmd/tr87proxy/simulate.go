@@ -21,7 +21,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
-	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
@@ -64,7 +64,7 @@ var simulations = []simulation{
 		"mxone", "Mitel MX-ONE: TR/87, and CSTA-XML over TCP and TLS", []string{"127.0.0.1:5062", "127.0.0.1:8882", "127.0.0.1:8883"},
 		func(cfg *config.Config, addresses []string, folder string) error {
 			cfg.Front("sip").(*tr87.FrontSettings).Listen = []config.Listener{{Transport: "udp", Address: addresses[0]}, {Transport: "tcp", Address: addresses[0]}}
-			cfg.Front("xml").(*cstaxml.FrontSettings).Listen = []config.Listener{
+			cfg.Front("xml").(*xmlfront.Settings).Listen = []config.Listener{
 				{Transport: "tcp", Address: addresses[1]},
 				{Transport: "tls", Address: addresses[2], Certificate: filepath.Join(folder, "switch.pem"), Key: filepath.Join(folder, "switch.key")},
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/links/freeswitch"
-	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 )
 
 const cstaSocket = `<configuration name="csta_socket.conf" description="CSTA Interface">
@@ -44,7 +44,7 @@ func TestImportCSTASocket(t *testing.T) {
 	if len(c.Trusted) != 1 || len(c.Addresses.Deny) != 1 || len(c.Addresses.Allow) != 0 {
 		t.Fatalf("%v %+v", c.Trusted, c.Addresses)
 	}
-	got := []string{c.Front("xml").(*cstaxml.FrontSettings).Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
+	got := []string{c.Front("xml").(*xmlfront.Settings).Listen[0].Address, c.Trusted[0].Address, c.Addresses.Deny[0], link.Addresses[0], link.Queues.Prefix, link.TrunkPrefix}
 	if want := []string{"0.0.0.0:3001", "192.168.7.0/24", "192.168.7.66/32", "10.1.1.1:8024", "02", "01"}; !slices.Equal(got, want) {
 		t.Errorf("%v is made, not %v", got, want)
 	}

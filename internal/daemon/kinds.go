@@ -8,16 +8,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
-	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
+	xmllink "github.com/tr87proxy/tr87proxy/wire/cstaxml/link"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.
-var linkKinds = []kind.Link{cstaxml.LinkKind, asn1.LinkKind, freeswitch.LinkKind, ctserver.LinkKind, phones.LinkKind}
+var linkKinds = []kind.Link{xmllink.Kind, asn1.LinkKind, freeswitch.LinkKind, ctserver.LinkKind, phones.LinkKind}
 
 // frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
 // alone.
-var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), cstaxml.FrontKind, asn1.FrontKind}
+var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1.FrontKind}
 
 // Kinds are the kinds that a configuration can name.
 func Kinds() config.Kinds {

@@ -11,31 +11,32 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
-	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Handler is what a connection tells its owner, one call at a time, in the order in
-// which the peer wrote.
+// Handler takes the messages of a peer. The connection calls it from one goroutine, in the order in which the peer
+// wrote.
 type Handler interface {
-	// Request gets a request of the peer. answer is called once, from any
-	// goroutine, with nil when the request has no answer.
+	// Request takes a request of the peer. The handler calls answer once, from any goroutine: with the response, or
+	// with nil for a request without one.
 	Request(req *uacsta.Message, answer func(*uacsta.Message))
-	// Unclear gets a request of the peer that can be read in two ways, or, without a name, a
-	// document that cannot be read, to be refused.
+	// Unclear takes a request that two readers may read differently, or, without a name, a document that nobody can
+	// read. The handler refuses it by answer.
 	Unclear(u *uacsta.Unclear, answer func(*uacsta.Message))
-	// Event gets an event of the peer. Its error ends the connection.
+	// Event takes an event of the peer. Where we dialled the peer, it also takes responses that come after the timeout
+	// of their request, for such a response may open something that must be ended. An error closes the connection.
 	Event(ev *uacsta.Message) error
 }
 
-// What a peer may send before it is proved: a login, and little else.
+// The limits of a peer that has not logged in: they leave room for a login.
 const (
 	strangerFrame    = 4096 // octets of a frame
-	strangerElements = 128  // of a document
-	strangerCost     = 64   // octets of memory for one of a document, until it is answered
+	strangerElements = 128  // elements of a document
+	strangerCost     = 64   // octets of memory for each octet of a document, until it is answered
 )
 
-// Conn is one connection to a peer. The roles differ in who sends what only.
+// Conn is a connection to a peer. It is the same for a computing function and for a switching function: the roles
+// differ only in the messages that they send.
 type Conn struct {
 	*gate.Peer[*uacsta.Message]
 
@@ -44,27 +45,33 @@ type Conn struct {
 	handler Handler
 }
 
-// NewConn makes a connection of a network connection. It reads and writes once Serve
-// is called.
+// NewConn returns a connection over nc. It reads and writes once [Conn.Serve] or [Conn.Run] is called. A connection
+// with limits.Guest came through a gate; any other was dialled.
 func NewConn(nc net.Conn, handler Handler, cfg gate.Limits) *Conn {
 	cfg.SetDefaults()
-	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, cfg, gate.Numbering{LastID: eventID - 1, Batch: 64})}
+	return &Conn{cfg: cfg, nc: nc, handler: handler, Peer: gate.NewPeer[*uacsta.Message](nc, cfg, gate.Numbering{LastID: EventID - 1, Batch: 64})}
 }
 
-// Serve reads and writes until the peer closes, something is wrong, or ctx ends; it
-// returns the reason. Requests that wait then get gate.ErrClosed.
+// Serve reads and writes until the peer closes the connection, the connection fails, or ctx ends, and returns the
+// reason. Requests without an answer then get gate.ErrClosed.
 func (c *Conn) Serve(ctx context.Context) error { return c.Peer.Serve(ctx, c.read) }
+
+// Run serves a connection that was dialled, while keep logs in and checks the peer (gate.Conn.Run). leave, if any,
+// says goodbye to the peer when ctx has ended.
+func (c *Conn) Run(ctx context.Context, keep func(context.Context) error, leave func()) error {
+	return c.Peer.Run(ctx, c.read, keep, leave)
+}
 
 func (c *Conn) read() error {
 	r := bufio.NewReaderSize(c.nc, 4096)
 	for {
 		_ = c.nc.SetReadDeadline(time.Time{})
-		longest, elements := maxFrame, uacsta.MaxElements
+		longest, elements := MaxFrame, uacsta.MaxElements
 		stranger := !c.cfg.Guest.Proved()
 		if stranger {
 			longest, elements = strangerFrame, strangerElements
 		}
-		id, document, err := readFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
+		id, document, err := ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.cfg.FrameTime)) })
 		if err != nil {
 			return err
 		}
@@ -77,7 +84,7 @@ func (c *Conn) read() error {
 		m, err := uacsta.ParseWithin(document, elements)
 		if err == nil {
 			err = c.dispatch(t, m)
-		} else { // the frame was sound: the next one may be better
+		} else { // the frame was sound, so the next one can be read
 			err = c.unreadable(t, err)
 		}
 		if err != nil {
@@ -88,16 +95,16 @@ func (c *Conn) read() error {
 	}
 }
 
-// turn is a document of the peer that may have an answer.
+// turn is a document of the peer, and its answer if it has one.
 type turn struct {
 	conn     *Conn
 	id       int
 	once     sync.Once
-	asked    bool          // it is a request
-	answered chan struct{} // closed when it is answered; nil: nobody waits for that
+	asked    bool          // the document is a request
+	answered chan struct{} // closed when the request is answered; nil: nobody waits for that
 }
 
-// answer sends the answer to a request of the peer, one time.
+// answer sends the response to a request of the peer; only the first call does.
 func (t *turn) answer(res *uacsta.Message) {
 	t.once.Do(func() {
 		if res != nil {
@@ -109,7 +116,7 @@ func (t *turn) answer(res *uacsta.Message) {
 	})
 }
 
-// wait waits until the request of a peer that was not proved is answered: it has one at a time.
+// wait waits for the answer to a request of a peer that has not logged in: such a peer has one request at a time.
 func (t *turn) wait() {
 	if !t.asked || t.answered == nil {
 		return
@@ -120,16 +127,16 @@ func (t *turn) wait() {
 	}
 }
 
-// unreadable answers a document that is no message, or can be read in two ways.
+// unreadable handles a document that is not CSTA-XML, or that two readers may read differently.
 func (c *Conn) unreadable(t *turn, err error) error {
 	var u *uacsta.Unclear
 	message := errors.As(err, &u)
-	if !message { // it may be anything, and counts as a request
+	if !message { // it counts as a request, so that the peer gets an answer
 		u = &uacsta.Unclear{Refusal: &uacsta.Error{Category: uacsta.Operation, Value: uacsta.Generic, Detail: err.Error()}}
 	}
 	var end error
-	if !message || u.Kind() != uacsta.Request || !c.cfg.Guest.Proved() { // whose requests have a rate, and a line each
-		end = c.Strike(slog.LevelWarn, "could not read a CSTA-XML document", "err", err)
+	if !message || u.Kind() != uacsta.Request || !c.cfg.Guest.Proved() { // the core limits and logs the requests of the others
+		end = c.Strike(slog.LevelWarn, "could not read CSTA-XML document", "err", err)
 	}
 	switch u.Kind() {
 	case uacsta.Request:
@@ -154,10 +161,10 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 	default:
 		reply := c.Answered(t.id)
 		if reply == nil {
-			if err := c.Strike(slog.LevelWarn, "an answer that nobody waits for", "invoke", t.id, "message", m.Name()); err != nil || c.cfg.Guest != nil || !proxy.Opens(m.Name()) {
+			if err := c.Strike(slog.LevelWarn, "response without a request", "invoke", t.id, "message", m.Name()); err != nil || c.cfg.Guest != nil {
 				return err
 			}
-			return c.handler.Event(m) // what it opened must be ended
+			return c.handler.Event(m)
 		}
 		if refusal := m.Err(); refusal != nil {
 			reply(nil, refusal)
@@ -168,14 +175,20 @@ func (c *Conn) dispatch(t *turn, m *uacsta.Message) error {
 	return nil
 }
 
-// Request sends a request. reply is called once: with the answer, a *uacsta.Error
-// when it is refused or answered with something else, or one of gate's errors. A request that
-// has no answer gets nil as soon as it is on its way. Request blocks where gate.Peer.Ask does.
+// Request sends a request. It calls reply once: with the response, with a *uacsta.Error if the peer refuses the request
+// or answers with the response of another service, or with an error of package gate. A request that has no response
+// gets nil as soon as it is queued. Request blocks where gate.Peer.Ask does.
 func (c *Conn) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	c.request(c.Ask, req, reply)
 }
 
-// request sends a request; one that may have an answer goes out by ask, which is Ask or Probe.
+// Probe is Request for the requests that keep the connection, such as a heartbeat: requests of clients always leave
+// room for one (gate.Peer.Probe).
+func (c *Conn) Probe(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	c.request(c.Peer.Probe, req, reply)
+}
+
+// request sends a request. One that has a response goes out by ask, which is Ask or Probe of gate.Peer.
 func (c *Conn) request(ask func(func(int) ([]byte, error), func(*uacsta.Message, error)), req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	frame := func(id int) ([]byte, error) { return c.encode(id, req) }
 	if req.OneWay() {
@@ -185,24 +198,23 @@ func (c *Conn) request(ask func(func(int) ([]byte, error), func(*uacsta.Message,
 	service := req.Name()
 	ask(frame, func(res *uacsta.Message, err error) {
 		if err == nil && !answers(res.Name(), service) {
-			c.Report(slog.LevelWarn, "an answer of the wrong kind", "service", service, "answer", res.Name())
-			res, err = nil, &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.Generic, Detail: "the answer is " + res.Name()}
+			c.Report(slog.LevelWarn, "response of another service", "service", service, "response", res.Name())
+			res, err = nil, &uacsta.Error{Category: uacsta.SystemResourceAvailability, Value: uacsta.Generic, Detail: "the response is " + res.Name()}
 		}
 		reply(res, err)
 	})
 }
 
-// answers reports whether a response is one to a service: ECMA-354's are positive or negative.
+// answers reports whether a response is that of a service. The responses of ECMA-354 are positive or negative.
 func answers(response, service string) bool {
 	kind, same := strings.CutPrefix(response, service)
 	return same && (kind == "Response" || kind == "PosResponse" || kind == "NegResponse")
 }
 
-// Send sends an event. It blocks while the peer does not take what waits, for
-// WriteTime at most; then the connection ends.
-func (c *Conn) Send(ev *uacsta.Message) error { return c.queue(eventID, ev) }
+// Send sends an event. While the queue is full it blocks, for gate.Limits.WriteTime at most; then the connection closes.
+func (c *Conn) Send(ev *uacsta.Message) error { return c.queue(EventID, ev) }
 
-// queue puts one message into the queue of those to be written.
+// queue puts a message into the queue of frames to write.
 func (c *Conn) queue(id int, m *uacsta.Message) error {
 	data, err := c.encode(id, m)
 	if err != nil {
@@ -211,16 +223,16 @@ func (c *Conn) queue(id int, m *uacsta.Message) error {
 	return c.Push(data)
 }
 
-// encode makes the frame of a message. An answer that is too long becomes a refusal.
+// encode returns the frame of a message. In place of a response that does not fit in a frame it returns a refusal.
 func (c *Conn) encode(id int, m *uacsta.Message) ([]byte, error) {
-	document := ascii(m.Bytes()) // there are peers that count characters where octets are meant
-	data, err := frame(id, document)
+	document := ascii(m.Bytes()) // some peers take the length as a number of characters
+	data, err := Frame(id, document)
 	if err == nil {
 		return data, nil
 	}
-	c.Report(slog.LevelError, "a message that cannot be sent", "message", m.Name(), "octets", len(document), "err", err)
+	c.Report(slog.LevelError, "could not send message", "message", m.Name(), "octets", len(document), "err", err)
 	if m.Kind() != uacsta.Response {
 		return nil, err
 	}
-	return frame(id, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded).Message(m.Edition()).Bytes())
+	return Frame(id, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded).Message(m.Edition()).Bytes())
 }

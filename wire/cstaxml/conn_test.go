@@ -90,7 +90,7 @@ func onBench(t *testing.T, cfg gate.Limits, test func(*bench)) {
 			defer close(read)
 			r := bufio.NewReader(far)
 			for {
-				id, doc, err := readFrame(r, maxFrame, func() {})
+				id, doc, err := ReadFrame(r, MaxFrame, func() {})
 				if err != nil {
 					return
 				}
@@ -289,7 +289,7 @@ func TestLateAnswers(t *testing.T) {
 		if r := <-late; !errors.Is(r.err, gate.ErrTimeout) {
 			t.Error(r.err)
 		}
-		for last := 0; last < eventID-1; {
+		for last := 0; last < EventID-1; {
 			_ = b.conn.Tell(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
 		}
 		own := b.ask(monitor)
@@ -301,24 +301,6 @@ func TestLateAnswers(t *testing.T) {
 		}
 		if got := b.desk.take(); got != "event MonitorStartResponse" || len(late) > 0 {
 			t.Errorf("%q, answers to the first: %d", got, len(late))
-		}
-	})
-}
-
-// Requests of clients that wait for answers never take the room of the link's signs of life.
-func TestSignsOfLifeAmongRequests(t *testing.T) {
-	onBench(t, gate.Limits{MaxOutstanding: 2}, func(b *bench) {
-		first, second := b.ask(uacsta.GetCSTAFeatures{}), b.ask(uacsta.GetCSTAFeatures{})
-		b.expect("0000 GetCSTAFeatures", "0001 GetCSTAFeatures")
-		if r := <-b.ask(uacsta.GetCSTAFeatures{}); !errors.Is(r.err, gate.ErrTooManyWaiting) {
-			t.Error(r.err)
-		}
-		alive := make(chan error, 1)
-		go func() { alive <- NewLink(LinkConfig{}).alive(context.Background(), b.conn) }()
-		b.expect("0002 RequestSystemStatus")
-		b.write(raw("0002", status))
-		if err := <-alive; err != nil || len(first)+len(second) > 0 {
-			t.Errorf("%v, %d answers", err, len(first)+len(second))
 		}
 	})
 }
@@ -411,11 +393,11 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := bufio.NewReader(bytes.NewReader(data))
 		for {
-			id, doc, err := readFrame(r, maxFrame, func() {})
+			id, doc, err := ReadFrame(r, MaxFrame, func() {})
 			if err != nil {
 				return
 			}
-			again, err := frame(id, doc)
+			again, err := Frame(id, doc)
 			if err != nil || !bytes.Contains(data, again) {
 				t.Fatalf("%q becomes %q: %v", data, again, err)
 			}
@@ -427,7 +409,7 @@ func FuzzFrames(f *testing.F) {
 func TestUnreadableCounts(t *testing.T) {
 	onBench(t, gate.Limits{}, func(b *bench) {
 		for id, doc := range []string{"<x", `<MakeCall><callingDevice>1</callingDevice><callingDevice>2</callingDevice></MakeCall>`} {
-			data, err := frame(id+1, []byte(doc))
+			data, err := Frame(id+1, []byte(doc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -447,7 +429,7 @@ func TestWrongAnswers(t *testing.T) {
 		"<MakeCallResponse><callingDevice><callID>1</callID><deviceID>1</deviceID></callingDevice></MakeCallResponse>": false,
 		"<HoldCallsResponse/>": false, "<HoldResponse/>": false, "<HoldCallOtherResponse/>": false, "<Response/>": false,
 	} {
-		var log lockedBuilder
+		var log strings.Builder
 		onBench(t, gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))}, func(b *bench) {
 			answered := b.ask(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("1", "2")})
 			b.write(raw("0000", answer))
@@ -457,7 +439,7 @@ func TestWrongAnswers(t *testing.T) {
 			case !kind && (r.m != nil || !errors.Is(r.err, uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.Generic))):
 				t.Errorf("%s: %v %v", answer, r.m, r.err)
 			}
-			if kind == strings.Contains(log.String(), "an answer of the wrong kind") {
+			if kind == strings.Contains(log.String(), "response of another service") {
 				t.Errorf("%s: the log says %q", answer, log.String())
 			}
 			if len(answered) > 0 {

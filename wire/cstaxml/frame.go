@@ -14,22 +14,26 @@ import (
 
 const (
 	headerSize = 8
-	maxFrame   = 65535 // header included: the length has sixteen bits
-	eventID    = 9999  // the invoke ID of events
+
+	// MaxFrame is the longest frame in octets, header included: the length field has sixteen bits.
+	MaxFrame = 65535
+	// EventID is the invoke ID of events.
+	EventID = 9999
 )
 
-// Why a connection is ended for what it carries.
+// The faults of a frame that end its connection.
 var (
 	ErrFormat   = errors.New("the format indicator is not that of CSTA-XML without SOAP")
-	ErrLength   = errors.New("the length in the header is too small to be true")
+	ErrLength   = errors.New("the length in the header is shorter than the header")
 	ErrInvokeID = errors.New("the invoke ID is not four digits")
-	ErrTooLong  = errors.New("the document is longer than a frame can say")
+	ErrTooLong  = errors.New("the document does not fit in a frame")
 	errEarly    = errors.New("the document is too long for a peer that has not logged in")
 )
 
-// readFrame reads one frame of at most so many octets: its invoke ID and document. begun is
-// called when its first octet has come.
-func readFrame(r *bufio.Reader, longest int, begun func()) (id int, document []byte, err error) {
+// ReadFrame reads one frame of at most longest octets and returns its invoke ID and its document. It calls begun once
+// it has read the first octet. It returns io.EOF if the connection ends before a frame, io.ErrUnexpectedEOF if it ends
+// within one.
+func ReadFrame(r *bufio.Reader, longest int, begun func()) (id int, document []byte, err error) {
 	var header [headerSize]byte
 	if header[0], err = r.ReadByte(); err != nil {
 		return 0, nil, err
@@ -63,7 +67,7 @@ func readFrame(r *bufio.Reader, longest int, begun func()) (id int, document []b
 	return id, document, nil
 }
 
-// unexpected says that a connection ended in the middle of a frame.
+// unexpected turns io.EOF into io.ErrUnexpectedEOF: the connection ended within a frame.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -71,10 +75,10 @@ func unexpected(err error) error {
 	return err
 }
 
-// frame puts the header before a document.
-func frame(id int, document []byte) ([]byte, error) {
+// Frame returns a document with the header before it. It returns [ErrTooLong] if they are longer than [MaxFrame].
+func Frame(id int, document []byte) ([]byte, error) {
 	length := headerSize + len(document)
-	if length > maxFrame {
+	if length > MaxFrame {
 		return nil, ErrTooLong
 	}
 	out := make([]byte, 4, length)
@@ -83,9 +87,9 @@ func frame(id int, document []byte) ([]byte, error) {
 	return append(out, document...), nil
 }
 
-// ascii writes a document in ASCII: other characters of texts and attributes become
-// references. Names, comments and instructions cannot have any and stay as they are. The
-// declaration's UTF-8 stays true.
+// ascii returns a document in ASCII: it writes other characters in texts and attribute values as character references.
+// Names, comments and processing instructions cannot have references and stay as they are. A declaration of UTF-8
+// stays true, since ASCII is UTF-8.
 func ascii(document []byte) []byte {
 	if !slices.ContainsFunc(document, func(c byte) bool { return c >= utf8.RuneSelf }) {
 		return document
@@ -123,7 +127,7 @@ const (
 	verbatim
 )
 
-// nextPart returns what a well-formed document begins with: text, or one piece of markup.
+// nextPart returns the first part of a well-formed document: text, or one piece of markup.
 func nextPart(s string) (part string, kind kindOfPart) {
 	until := func(begin, end string) string {
 		if i := strings.Index(s[len(begin):], end); i >= 0 {

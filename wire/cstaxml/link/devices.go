@@ -1,4 +1,4 @@
-package cstaxml
+package link
 
 import (
 	"strings"
@@ -6,15 +6,16 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
-// deviceIDs are the identifiers by which a server knows the devices of its switch,
-// instead of their numbers: it is asked for each (Avaya's GetDeviceId), once.
+// deviceIDs are the device identifiers of a server that does not identify devices by their numbers. It is asked for each
+// of them once (Avaya's GetDeviceId).
 type deviceIDs struct {
 	switchName string
 
 	mu      sync.Mutex
-	conn    *Conn             // that they were got on
+	conn    *cstaxml.Conn     // that the identifiers are valid on
 	ids     map[string]string // by number
 	numbers map[string]string // by identifier
 	asked   map[string][]func(error)
@@ -28,13 +29,13 @@ const (
 
 func newDeviceIDs(switchName string) *deviceIDs { return &deviceIDs{switchName: switchName} }
 
-// name puts identifiers in the place of the numbers of monitored, asking and other own
-// devices in a request and sends it, once all are known; if one cannot be had, fail is
-// told why. Where calls go to is given as a number.
-func (d *deviceIDs) name(conn *Conn, req *uacsta.Message, send func(*uacsta.Message), fail func(error)) {
+// name replaces the numbers of the switch's own devices in a request by their identifiers and sends it, once it has asked
+// for those that it does not know. It calls fail if the server does not give one. The destination of a call stays a
+// number.
+func (d *deviceIDs) name(conn *cstaxml.Conn, req *uacsta.Message, send func(*uacsta.Message), fail func(error)) {
 	var missing string
 	d.mu.Lock()
-	if d.conn != conn { // identifiers are those of a session
+	if d.conn != conn { // identifiers are valid in one session
 		d.conn = conn
 		d.ids, d.numbers, d.asked = map[string]string{}, map[string]string{}, map[string][]func(error){}
 	}
@@ -73,18 +74,18 @@ func (d *deviceIDs) name(conn *Conn, req *uacsta.Message, send func(*uacsta.Mess
 	}
 }
 
-// ofSwitch are the places where a request names a device that something is done to.
+// ofSwitch are the paths in a request of devices that are the switch's own.
 var ofSwitch = map[string]bool{
 	"monitorObject/deviceObject": true, "snapshotObject": true, "callingDevice": true, "device": true,
 }
 
-// ask gets the identifier of a number and goes on with what waits for it in asked.
-func (d *deviceIDs) ask(conn *Conn, number string, asked map[string][]func(error)) {
+// ask asks for the identifier of a number, and goes on with the requests in asked that wait for it.
+func (d *deviceIDs) ask(conn *cstaxml.Conn, number string, asked map[string][]func(error)) {
 	req := uacsta.NewMessage(namespaceAvaya, "GetDeviceId", "switchName", d.switchName, "extension", number)
 	conn.Request(req, func(res *uacsta.Message, err error) {
 		id := ""
 		if err == nil {
-			id = strings.Clone(res.Text("device")) // as a part of the answer it would keep all of that
+			id = strings.Clone(res.Text("device")) // a substring would keep the whole response in memory
 		}
 		if err == nil && (id == "" || len(id) > maxDeviceID) {
 			err = uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
@@ -109,7 +110,7 @@ func (d *deviceIDs) ask(conn *Conn, number string, asked map[string][]func(error
 	})
 }
 
-// read puts numbers in the place of identifiers.
+// read replaces identifiers by numbers.
 func (d *deviceIDs) read(m *uacsta.Message) {
 	devices := m.Devices()
 	d.mu.Lock()

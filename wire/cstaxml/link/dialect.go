@@ -1,4 +1,4 @@
-package cstaxml
+package link
 
 import (
 	"regexp"
@@ -8,25 +8,24 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Dialect is what one kind of switching function wants to be told otherwise than the
-// others. Everything else is the same for all.
+// Dialect says how one make of switching function differs from the others.
 type Dialect struct {
-	Port, TLSPort string         // of addresses without one
-	Edition       uacsta.Edition // of ECMA-323, that it is written to in
-	Version       string         // its name in StartApplicationSession; "" for the edition's namespace
-	Session       bool           // wants an application session, login or not
-	Login         uacsta.LoginForm
-	Duration      time.Duration  // of the application session, asked for
-	Register      bool           // tells its status only to who has sent SystemRegister
-	CallMonitors  bool           // tells of a device's calls on a monitor of the type call
-	DeviceIDs     bool           // knows devices by identifiers that it gives out (GetDeviceId)
-	Bracketed     *regexp.Regexp // how it writes a number among other things; its first group is the number
-	Types         []typeOfNumber // the first that fits counts
+	Port, TLSPort string           // of addresses without a port
+	Edition       uacsta.Edition   // of ECMA-323 to speak
+	Version       string           // protocol version in StartApplicationSession; "": the namespace of the edition
+	Session       bool             // requires an application session, even without a login
+	Login         uacsta.LoginForm // of the login in StartApplicationSession
+	Duration      time.Duration    // of the application session to request
+	Register      bool             // sends SystemStatus only after SystemRegister
+	CallMonitors  bool             // reports the calls of a device on a monitor of the type call
+	DeviceIDs     bool             // identifies devices by identifiers that GetDeviceId returns
+	Bracketed     *regexp.Regexp   // matches a device identifier with a number within it, its first group
+	Types         []typeOfNumber   // attributes of devices; the first that matches applies
 }
 
-// typeOfNumber is an attribute that a device identifier wants.
+// typeOfNumber is a typeOfNumber attribute that a device identifier needs.
 type typeOfNumber struct {
-	path   string // where the device stands
+	path   string // of the device in the request
 	device *regexp.Regexp
 	value  string
 }
@@ -37,7 +36,7 @@ var (
 	named     = regexp.MustCompile(`^0[12].*[^0-9]`)
 )
 
-// dialects are those that are known, by the name in the configuration.
+// dialects are the known dialects, by their name in the configuration.
 var dialects = map[string]Dialect{
 	"plain":  {Port: "8882", TLSPort: "8883", Edition: uacsta.Edition3, Login: uacsta.LoginPlain, Duration: 10 * time.Minute},
 	"mx-one": {Port: "8882", TLSPort: "8883", Edition: uacsta.Edition3, Login: uacsta.LoginAvaya, Duration: 10 * time.Minute},
@@ -62,7 +61,7 @@ var dialects = map[string]Dialect{
 	},
 }
 
-// DialectNames lists the dialects.
+// DialectNames returns the names of the dialects, sorted.
 func DialectNames() []string {
 	names := make([]string, 0, len(dialects))
 	for name := range dialects {
@@ -72,7 +71,7 @@ func DialectNames() []string {
 	return names
 }
 
-// DialectOf returns a dialect by its name; false when it is not known.
+// DialectOf returns the dialect with a name; false if there is none.
 func DialectOf(name string) (Dialect, bool) {
 	d, known := dialects[name]
 	return d, known
@@ -93,7 +92,7 @@ func (d *Dialect) write(req *uacsta.Message) {
 	}
 }
 
-// read brings the devices of what the switching function sent into plain numbers.
+// read turns the devices of a message of the switching function into plain numbers.
 func (d *Dialect) read(m *uacsta.Message) {
 	if d.Bracketed == nil {
 		return

@@ -1,4 +1,5 @@
-package cstaxml
+// Package link connects to a switching function that speaks CSTA-XML over TCP or TLS. It knows no front.
+package link
 
 import (
 	"context"
@@ -12,35 +13,35 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
-// LinkConfig says where a switching function is and how it is spoken to.
-type LinkConfig struct {
-	Addresses []string       // host:port, or host for the dialect's port; the first that takes the connection is used
+// Config says where a switching function is and how it speaks.
+type Config struct {
+	Addresses []string       // host:port, or host for the port of the dialect; Run uses the first that accepts the connection
 	TLS       *tls.Config    // nil: TCP
-	Dialect   Dialect        // of the peer; the zero value is the plain one
-	Edition   uacsta.Edition // that the peer speaks; that of the dialect
-	Session   Session        // application session; the zero value opens none unless the dialect wants one
-	Heartbeat time.Duration  // RequestSystemStatus at this interval; 30 s
-	DialTime  time.Duration  // for one address, TLS included; 10 s
-	Conn      gate.Limits
-	Log       *slog.Logger
+	Dialect   Dialect        // of the switching function; the zero value is plain
+	Edition   uacsta.Edition // of ECMA-323 that the switching function speaks; default: that of the dialect
+	Session   Session        // the zero value opens no application session, unless the dialect requires one
+	Heartbeat time.Duration  // interval between RequestSystemStatus requests; default 30 s
+	DialTime  time.Duration  // timeout for connecting to one address, TLS included; default 10 s
+	Conn      gate.Limits    // limits of the connection; New sets Log
+	Log       *slog.Logger   // nil: no log
 }
 
-// Link is a switching function that speaks CSTA-XML over TCP or TLS; it implements
-// proxy.Link.
+// Link is a link to a switching function that speaks CSTA-XML. It implements proxy.Link.
 type Link struct {
-	cfg LinkConfig
+	cfg Config
 
 	mu       sync.Mutex
-	conn     *Conn // nil while there is none
+	conn     *cstaxml.Conn // nil while the link is down
 	features uacsta.Features
 
-	devices *deviceIDs // nil where numbers are identifiers
+	devices *deviceIDs // nil: the switching function identifies devices by their numbers
 }
 
-// NewLink makes a link. It connects once Run is called.
-func NewLink(cfg LinkConfig) *Link {
+// New returns a link. It connects once [Link.Run] is called.
+func New(cfg Config) *Link {
 	if cfg.Dialect.Edition == 0 {
 		cfg.Dialect = dialects["plain"]
 	}
@@ -57,7 +58,7 @@ func NewLink(cfg LinkConfig) *Link {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Conn.QueueLength == 0 {
-		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // requests do not wait for room
+		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // Request must not block
 	}
 	cfg.Conn.Log = cfg.Log
 	l := &Link{cfg: cfg}
@@ -67,8 +68,8 @@ func NewLink(cfg LinkConfig) *Link {
 	return l
 }
 
-// Run implements proxy.Link: it connects, asks for the status, and serves until the
-// connection fails, the peer does not answer, or ctx ends.
+// Run implements proxy.Link. It connects, opens an application session if the dialect or the configuration requires one,
+// and serves until the connection fails, the switching function does not answer, or ctx ends.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	port := l.cfg.Dialect.Port
 	if l.cfg.TLS != nil {
@@ -79,23 +80,23 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 		return err
 	}
 	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
-	conn := NewConn(nc, nil, l.cfg.Conn)
-	conn.handler = &fromSwitch{link: l, conn: conn, up: up}
-	s := &session{link: l, conn: conn}
-	return conn.Run(ctx, conn.read, func(ctx context.Context) error {
+	h := &fromSwitch{link: l, up: up}
+	h.conn = cstaxml.NewConn(nc, h, l.cfg.Conn)
+	s := &session{link: l, conn: h.conn}
+	return h.conn.Run(ctx, func(ctx context.Context) error {
 		defer l.use(nil)
 		return l.keep(ctx, s, up)
 	}, s.stop)
 }
 
-// use has requests go out on a connection; nil: there is none.
-func (l *Link) use(conn *Conn) {
+// use sets the connection that requests go out on; nil: the link is down.
+func (l *Link) use(conn *cstaxml.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = conn
 }
 
-// keep opens the link and keeps asking whether the peer is there.
+// keep brings the link up and checks at each heartbeat that the switching function answers.
 func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	conn := s.conn
 	if err := s.start(ctx); err != nil {
@@ -121,7 +122,7 @@ func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 				return err
 			}
 		case <-s.due:
-			if err := s.reset(ctx); err != nil {
+			if err := s.prolong(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -130,14 +131,14 @@ func (l *Link) keep(ctx context.Context, s *session, up proxy.Upcalls) error {
 	}
 }
 
-// ask sends a request that keeps the link, and waits for its answer.
-func (l *Link) ask(ctx context.Context, conn *Conn, req any) (*uacsta.Message, error) {
+// ask sends a request of the link itself and waits for its response.
+func (l *Link) ask(ctx context.Context, conn *cstaxml.Conn, req any) (*uacsta.Message, error) {
 	type answer struct {
 		m   *uacsta.Message
 		err error
 	}
 	answered := make(chan answer, 1)
-	conn.request(conn.Probe, message(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
+	conn.Probe(message(req, l.cfg.Edition), func(m *uacsta.Message, err error) { answered <- answer{m, err} })
 	select {
 	case a := <-answered:
 		return a.m, a.err
@@ -146,7 +147,7 @@ func (l *Link) ask(ctx context.Context, conn *Conn, req any) (*uacsta.Message, e
 	}
 }
 
-// message makes one of a struct.
+// message returns a request that is a struct or a message as a message.
 func message(req any, edition uacsta.Edition) *uacsta.Message {
 	if m, ok := req.(*uacsta.Message); ok {
 		return m
@@ -154,30 +155,30 @@ func message(req any, edition uacsta.Edition) *uacsta.Message {
 	return uacsta.Encode(req, edition)
 }
 
-// register asks to be told the status. Whoever refuses does not tell it.
-func (l *Link) register(ctx context.Context, conn *Conn) {
+// register registers for SystemStatus. The link works without it.
+func (l *Link) register(ctx context.Context, conn *cstaxml.Conn) {
 	wish := uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}}
 	if _, err := l.ask(ctx, conn, wish); err != nil {
-		l.cfg.Log.Warn("the switching function does not tell its status", "err", err)
+		l.cfg.Log.Warn("could not register for system status", "err", err)
 	}
 }
 
-// alive asks for the status. A peer that refuses to say is there.
-func (l *Link) alive(ctx context.Context, conn *Conn) error {
+// alive requests the system status. A refusal shows that the switching function is there.
+func (l *Link) alive(ctx context.Context, conn *cstaxml.Conn) error {
 	res, err := l.ask(ctx, conn, uacsta.RequestSystemStatus{})
 	var refusal *uacsta.Error
 	switch {
 	case errors.As(err, &refusal):
 		return nil
 	case err != nil:
-		return fmt.Errorf("no status: %w", err)
+		return fmt.Errorf("RequestSystemStatus: %w", err)
 	case res.Text("systemStatus") == string(uacsta.StatusDisabled):
-		return errors.New("the switching function says that it is disabled")
+		return errors.New("the switching function reports the status disabled")
 	}
 	return nil
 }
 
-// usual is what a peer is taken for that does not say what it can do.
+// usual are the features of a switching function that does not serve GetCSTAFeatures.
 var usual = uacsta.Features{
 	Services: []string{
 		uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotCall, uacsta.NameSnapshotDevice, uacsta.NameAlternateCall,
@@ -192,7 +193,8 @@ var usual = uacsta.Features{
 	},
 }
 
-func (l *Link) askFeatures(ctx context.Context, conn *Conn) error {
+// askFeatures asks for the services and events that the switching function supports.
+func (l *Link) askFeatures(ctx context.Context, conn *cstaxml.Conn) error {
 	features := usual
 	res, err := l.ask(ctx, conn, uacsta.GetCSTAFeatures{})
 	switch {
@@ -223,7 +225,7 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		reply(nil, proxy.Refusal(gate.ErrClosed))
 		return
 	}
-	if !req.Fits(l.cfg.Edition) { // to send the call to the first would be something else than what was asked for
+	if !req.Fits(l.cfg.Edition) { // without some of its parameters it would be another request
 		reply(nil, uacsta.Refuse(uacsta.Operation, "parameterNotSupported"))
 		return
 	}
@@ -247,7 +249,7 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	l.devices.name(conn, req, send, func(err error) { reply(nil, l.refusal(req, err)) })
 }
 
-// read brings what the switching function sent into the form of the core.
+// read turns the devices of a message of the switching function into numbers.
 func (l *Link) read(m *uacsta.Message) {
 	if l.devices != nil {
 		l.devices.read(m)
@@ -255,34 +257,37 @@ func (l *Link) read(m *uacsta.Message) {
 	l.cfg.Dialect.read(m)
 }
 
-// refusal says in CSTA's words why a request has no answer.
+// refusal returns the error of CSTA for a request without a response.
 func (l *Link) refusal(req *uacsta.Message, err error) error {
 	if errors.Is(err, gate.ErrTimeout) {
-		l.cfg.Log.Warn("no answer", "service", req.Name())
+		l.cfg.Log.Warn("no response within the timeout", "service", req.Name())
 	}
 	return proxy.Refusal(err)
 }
 
-// fromSwitch takes what the switching function sends: a Handler.
+// fromSwitch takes the messages of the switching function. It is a cstaxml.Handler.
 type fromSwitch struct {
 	link *Link
-	conn *Conn
+	conn *cstaxml.Conn
 	up   proxy.Upcalls
 }
 
-// Event implements Handler.
+// Event implements cstaxml.Handler. Of late responses, the core gets those that have opened something.
 func (h *fromSwitch) Event(ev *uacsta.Message) error {
+	if ev.Kind() == uacsta.Response && !proxy.Opens(ev.Name()) {
+		return nil
+	}
 	h.link.read(ev)
 	h.up.Event(ev)
 	return nil
 }
 
-// Unclear implements Handler.
+// Unclear implements cstaxml.Handler.
 func (h *fromSwitch) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
 	answer(u.Refusal.Message(h.link.cfg.Edition))
 }
 
-// Request implements Handler.
+// Request implements cstaxml.Handler.
 func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	edition := req.Edition()
 	if edition == 0 {
@@ -294,14 +299,14 @@ func (h *fromSwitch) Request(req *uacsta.Message, answer func(*uacsta.Message)) 
 		h.conn.Close(fmt.Errorf("the switching function ended the application session: %.100q", req.Text("sessionTermReason/definedTermReason")+req.Text("sessionTermReason/serverTermReason")))
 		answer(nil)
 		return
-	case uacsta.NameSystemRegister: // some switching functions want to be told of ours
+	case uacsta.NameSystemRegister: // some switching functions register for our status
 		answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: "1"}, edition))
 		return
 	case uacsta.NameRequestSystemStatus:
 		answer(uacsta.AnswerTo(req, edition))
 		return
 	}
-	res := uacsta.Accept(req, edition) // the request is the core's from now on
+	res := uacsta.Accept(req, edition) // before the core gets the request, and may change it
 	if err := h.up.Request(req); err != nil {
 		res = uacsta.ErrorMessage(err, edition)
 	}

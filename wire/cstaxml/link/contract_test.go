@@ -1,4 +1,4 @@
-package cstaxml
+package link
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
-// exchange is a PBX that speaks CSTA-XML; it is the Handler of each of its connections.
+// exchange is a PBX that speaks CSTA-XML; it is the cstaxml.Handler of each of its connections.
 type exchange struct {
-	conn *Conn
+	conn *cstaxml.Conn
 	line *linktest.Line
 }
 
@@ -45,7 +46,7 @@ func serveExchange(t testing.TB, pbx *linktest.PBX) string {
 			}
 			group.Go(func() {
 				e := &exchange{}
-				e.conn = NewConn(nc, e, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
+				e.conn = cstaxml.NewConn(nc, e, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
 				e.line = pbx.Connect(func(ev *uacsta.Message) { _ = e.conn.Send(ev) })
 				defer e.line.Close()
 				_ = e.conn.Serve(ctx)
@@ -61,7 +62,7 @@ func TestLinkContract(t *testing.T) {
 		pbx := &linktest.PBX{}
 		relay := linktest.NewRelay(t, serveExchange(t, pbx))
 		return &linktest.Rig{
-			Link: NewLink(LinkConfig{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
+			Link: New(Config{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
 			Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,
 		}
 	}, Without: map[string]string{}})

@@ -1,4 +1,4 @@
-package cstaxml
+package front
 
 import (
 	"bufio"
@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
 )
 
 // The server keeps the contract of fronts.
@@ -25,7 +27,7 @@ func TestFront(t *testing.T) {
 			if err != nil {
 				return fronttest.Front{}, err
 			}
-			s := NewServer(ServerConfig{
+			s := New(kind.Access{
 				Proxy: p, Log: log, Conn: gate.Limits{WriteTime: 200 * time.Millisecond},
 				Identify: func(netip.Addr, []string) (policy.Identity, bool) { return fronttest.Somebody, true },
 			})
@@ -50,7 +52,7 @@ func (w *frontWire) Leave() error { return w.nc.Close() }
 func (w *frontWire) write(id int, m *uacsta.Message) error { return w.Document(id, m.Bytes()) }
 
 func (w *frontWire) Document(id int, document []byte) error {
-	data, err := frame(id, document)
+	data, err := cstaxml.Frame(id, document)
 	if err == nil {
 		_, err = w.nc.Write(data)
 	}
@@ -60,7 +62,7 @@ func (w *frontWire) Document(id int, document []byte) error {
 func (w *frontWire) Request(n int, req *uacsta.Message) error { return w.write(n, req) }
 
 func (w *frontWire) Read() (fronttest.Heard, error) {
-	id, document, err := readFrame(w.r, maxFrame, func() {})
+	id, document, err := cstaxml.ReadFrame(w.r, cstaxml.MaxFrame, func() {})
 	if err != nil {
 		return fronttest.Heard{}, err
 	}

@@ -1,0 +1,71 @@
+package kind
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+)
+
+// Access says which clients a front over gate.Gate accepts, and how many. Each client has one session, for as long as it
+// is connected.
+type Access struct {
+	Proxy *proxy.Proxy
+	// Identify returns the identity of a peer, by its address and the names in its verified certificate; false if it
+	// must not connect. The zero identity is a client that will open an application session to say who it is.
+	// proxy.Proxy.Peers returns such a function.
+	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
+	Sessions proxy.SessionMode // whether clients open application sessions
+	Gate     gate.Config       // NewGate sets Trusts, Refused and Log
+	Conn     gate.Limits       // of each connection; NewGate sets Log, Limits sets Guest
+	Log      *slog.Logger      // nil: no log
+}
+
+// Access returns the access of a front whose settings, with bounds in them, stand under the key front.
+func (e *FrontEnv) Access(front string, bounds *Bounds) Access {
+	a := Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(e.Sessions), Sessions: e.Sessions, Gate: e.Gate(bounds), Log: e.Log}
+	a.Gate.Keys = front
+	return a
+}
+
+// NewGate returns the gate of a front with this name. It completes a, which is to be used after it.
+func (a *Access) NewGate(front string) *gate.Gate {
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
+	}
+	a.Conn.Log, a.Gate.Log = a.Log, a.Log
+	a.Gate.Trusts = func(addr netip.Addr) bool { who, ok := a.Identify(addr, nil); return ok && who.Name != "" }
+	a.Gate.Refused = func(nc net.Conn, why string) { a.Proxy.RefuseConnection(front, nc, why) }
+	return gate.New(a.Gate)
+}
+
+// Limits returns the limits of the connection of a guest.
+func (a *Access) Limits(guest *gate.Guest) gate.Limits {
+	limits := a.Conn
+	limits.Guest = guest
+	return limits
+}
+
+// Admit identifies the client of a connection, and returns how its session is opened. It returns false if it has turned
+// the client away: nobody knows it, and it cannot say who it is.
+func (a *Access) Admit(front string, guest *gate.Guest) (proxy.Opening, bool) {
+	addr := gate.AddrOf(guest.Conn)
+	who, ok := a.Identify(addr, guest.Names)
+	if !ok || who.Name == "" && a.Sessions == proxy.SessionsOff {
+		a.Proxy.RefuseConnection(front, guest.Conn, "the peer is not trusted")
+		return proxy.Opening{}, false
+	}
+	if who.Name != "" {
+		guest.Prove()
+	}
+	return proxy.Opening{
+		Identity: who, Peer: front + ":" + guest.Conn.RemoteAddr().String(), Front: front, Addr: addr, Sessions: a.Sessions,
+		Valid: func() bool {
+			now, ok := a.Identify(addr, guest.Names)
+			return ok && now == who
+		},
+	}, true
+}

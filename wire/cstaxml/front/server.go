@@ -1,0 +1,107 @@
+// Package front serves computing functions that speak CSTA-XML over TCP and TLS. It knows no link.
+package front
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
+)
+
+// name is the name of this front in the configuration, in rules, in the log and in the audit file.
+const name = "xml"
+
+// Server is the front for CSTA-XML. A connection is an association: when it ends, so do all monitors and registrations
+// that were started on it.
+type Server struct {
+	access kind.Access
+	gate   *gate.Gate
+}
+
+// New returns a server for the clients that access accepts. It serves the listeners that [Server.Serve] is called with.
+func New(access kind.Access) *Server {
+	s := &Server{access: access}
+	s.gate = s.access.NewGate(name)
+	return s
+}
+
+// Serve accepts connections until ctx ends; then it closes them all, and returns once all of their goroutines have
+// ended.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.gate.Serve(ctx, l, s.serve)
+}
+
+// serve serves one connection until it ends.
+func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
+	opening, ok := s.access.Admit(name, guest)
+	if !ok {
+		return
+	}
+	a := &association{guest: guest}
+	a.conn = cstaxml.NewConn(guest.Conn, a, s.access.Limits(guest))
+	session, err := s.access.Proxy.Open(opening, toClient{a})
+	if err != nil {
+		return // the core has logged it
+	}
+	a.session = session
+	if reason := a.conn.Serve(ctx); gate.Lost(reason) {
+		session.Disconnected(reason)
+	} else {
+		session.Close(reason)
+	}
+}
+
+// association is one client: its connection, and its session of the core. It is a cstaxml.Handler.
+type association struct {
+	guest   *gate.Guest
+	conn    *cstaxml.Conn
+	session *proxy.Session
+}
+
+// Request implements cstaxml.Handler.
+func (a *association) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	a.session.Request(req, func(res *uacsta.Message) {
+		if a.session.Identity().Name != "" { // before the client learns that it has logged in
+			a.guest.Prove()
+		}
+		answer(res)
+	})
+}
+
+// Unclear implements cstaxml.Handler.
+func (a *association) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
+	a.session.Unclear(u, answer)
+}
+
+// Event implements cstaxml.Handler. A computing function has no events to send.
+func (a *association) Event(ev *uacsta.Message) error {
+	return a.conn.Strike(slog.LevelInfo, "event from a client", "event", ev.Name())
+}
+
+// toClient is the association as the core uses it: a proxy.Client.
+type toClient struct{ *association }
+
+// Event implements proxy.Client. m is an event, or a request of the switching function; the core does not wait for the
+// client's response.
+func (a toClient) Event(m *uacsta.Message) {
+	if m.Kind() == uacsta.Event {
+		_ = a.conn.Send(m) // fails once the connection has ended
+		return
+	}
+	a.conn.Request(m, func(*uacsta.Message, error) {})
+}
+
+// Closed implements proxy.Client.
+func (a toClient) Closed(reason error) {
+	if errors.Is(reason, proxy.ErrSlow) {
+		a.conn.Close(reason)
+		return
+	}
+	a.conn.Finish(reason)
+}

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
-	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+	cardlink "github.com/tr87proxy/tr87proxy/wire/ctserver/link"
 )
 
 // linked waits until a link is up.
@@ -228,7 +228,7 @@ func TestChainAsks(t *testing.T) {
 // out. What every link must serve is listed.
 func TestFeatureNames(t *testing.T) {
 	for name, link := range map[string]proxy.FeatureLister{
-		"freeswitch": &freeswitch.Link{}, "ctserver": &ctserver.Link{},
+		"freeswitch": &freeswitch.Link{}, "ctserver": &cardlink.Link{},
 		"phase3": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase3}), "phase1": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase1}),
 	} {
 		listed := link.Features("")

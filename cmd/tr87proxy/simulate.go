@@ -22,7 +22,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
-	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
 
 // simulation is a foreign-looking switch: the built-in one behind its protocol.
@@ -222,7 +222,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 
 // serveCard serves the ports of a card until ctx ends. The last address is that of the manager
 // connection. It returns once all are listened at.
-func serveCard(ctx context.Context, card *ctserver.Card, group *sync.WaitGroup, out io.Writer, addresses []string) error {
+func serveCard(ctx context.Context, card *cardfront.Card, group *sync.WaitGroup, out io.Writer, addresses []string) error {
 	for i, address := range addresses {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {

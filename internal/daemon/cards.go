@@ -4,15 +4,15 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
 
-// Card makes devices look like the ports of a card that ctserver drives; shutdown is what a program
-// can ask for. It serves once the switch is up ([Node.Await]).
-func (n *Node) Card(devices []string, shutdown func()) *ctserver.Card {
-	return ctserver.NewCard(ctserver.CardConfig{
-		Proxy: n.core, Identify: n.core.Peers(proxy.SessionsOff), Devices: devices, Gate: gate.Config{Admits: n.admits, Strangers: n.strangers},
-		Ring: time.Second, Shutdown: shutdown, Log: n.log,
-	})
+// Card returns a card of ctserver whose ports are devices. The command shutdown of a program calls shutdown. The card
+// serves once the switch is up ([Node.Await]).
+func (n *Node) Card(devices []string, shutdown func()) *cardfront.Card {
+	return cardfront.New(cardfront.Config{Devices: devices, Ring: time.Second, Shutdown: shutdown, Access: kind.Access{
+		Proxy: n.core, Identify: n.core.Peers(proxy.SessionsOff), Gate: gate.Config{Admits: n.admits, Strangers: n.strangers}, Log: n.log,
+	}})
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	xmllink "github.com/tr87proxy/tr87proxy/wire/cstaxml/link"
-	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+	cardlink "github.com/tr87proxy/tr87proxy/wire/ctserver/link"
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.
-var linkKinds = []kind.Link{xmllink.Kind, asn1.LinkKind, freeswitch.LinkKind, ctserver.LinkKind, phones.LinkKind}
+var linkKinds = []kind.Link{xmllink.Kind, asn1.LinkKind, freeswitch.LinkKind, cardlink.Kind, phones.LinkKind}
 
 // frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
 // alone.

@@ -11,34 +11,35 @@ import (
 	"unicode"
 )
 
-// maxLine is how many octets a line may have.
-const maxLine = 1024
+// MaxLine is the longest line in octets, its end included.
+const MaxLine = 1024
 
-// manager is the handle of the connection that is of no port.
-const manager = -2
+// Manager is the handle of the manager connection, which belongs to no port.
+const Manager = -2
 
-// line is one line of the protocol: a command, or the reply to one.
-type line struct {
-	name     string // of the command; "" of a line that is neither
-	reply    bool
-	src, dst int
-	args     []string
+// Line is one line of the protocol: a command, or a reply.
+type Line struct {
+	Name     string // of the command; "": the line is neither a command nor a reply
+	Reply    bool
+	Src, Dst int // handles of ports, from 0 on, or Manager
+	Args     []string
 }
 
-// ErrLine is of a line that is too long.
-var ErrLine = fmt.Errorf("a line is longer than %d octets", maxLine)
+// ErrLine is the error of a line that is too long.
+var ErrLine = fmt.Errorf("the line is longer than %d octets", MaxLine)
 
-// errBlank is of a word that would become more than one.
-var errBlank = errors.New("an argument has blanks or other signs that a line cannot hold")
+// errWord is the error of a word that a line cannot hold.
+var errWord = errors.New("an argument has blanks or other characters that a line cannot hold")
 
-// safe are the words that a line can hold: nothing is escaped there.
+// safe matches the words that a line can hold: the protocol has no escapes.
 var safe = regexp.MustCompile(fmt.Sprintf(`^[!-<>-~]{0,%d}$`, maxWord))
 
-// maxWord is how many octets a word may have.
+// maxWord is the longest word in octets.
 const maxWord = 256
 
-// sayable is a text as a word that a line can hold, with question marks for what it cannot.
-func sayable(text string) string {
+// Word returns a text as a word that a line can hold. It replaces each character that a line cannot hold by a question
+// mark, and cuts off what is too long.
+func Word(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r < '!' || r > '~' || r == '=' {
 			return '?'
@@ -48,43 +49,43 @@ func sayable(text string) string {
 	return text[:min(len(text), maxWord)]
 }
 
-// text writes the line, with the blank before its end that clients put there. A line with words
-// that it cannot hold, or with more than a reader takes, is not written.
-func (l *line) text() (string, error) {
-	if l.name == "" || !safe.MatchString(l.name) || len(l.args) > maxArgs {
-		return "", errBlank
+// Text returns the line as it is written, with the blank before its end that programs write. It returns an error for
+// words that a line cannot hold, for too many of them, and for a line that is too long.
+func (l *Line) Text() (string, error) {
+	if l.Name == "" || !safe.MatchString(l.Name) || len(l.Args) > maxArgs {
+		return "", errWord
 	}
 	kind := "cmd"
-	if l.reply {
+	if l.Reply {
 		kind = "rly"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s=%s src=%d dst=%d", kind, l.name, l.src, l.dst)
-	for i, arg := range l.args {
+	fmt.Fprintf(&b, "%s=%s src=%d dst=%d", kind, l.Name, l.Src, l.Dst)
+	for i, arg := range l.Args {
 		if !safe.MatchString(arg) {
-			return "", errBlank
+			return "", errWord
 		}
 		fmt.Fprintf(&b, " arg%d=%s", i+1, arg)
 	}
-	fmt.Fprintf(&b, " argc=%d \n", len(l.args))
-	if b.Len() > maxLine {
+	fmt.Fprintf(&b, " argc=%d \n", len(l.Args))
+	if b.Len() > MaxLine {
 		return "", ErrLine
 	}
 	return b.String(), nil
 }
 
-// arg is the nth argument, counted from 1; "" where there is none.
-func (l *line) arg(n int) string {
-	if n > len(l.args) {
+// Arg returns the nth argument, counted from 1; "" if there is none.
+func (l *Line) Arg(n int) string {
+	if n > len(l.Args) {
 		return ""
 	}
-	return l.args[n-1]
+	return l.Args[n-1]
 }
 
 const maxArgs = 16
 
-// legible is text that XML can carry: control characters, what is no character, and octets that
-// are no UTF-8 become U+FFFD. NUL, which some end words with, is taken out.
+// legible returns a text that XML can carry: it replaces control characters, noncharacters and octets that are not UTF-8
+// by U+FFFD, and removes NUL, which some programs write after a word.
 func legible(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -97,37 +98,37 @@ func legible(text string) string {
 	}, text)
 }
 
-// parseLine reads a line. Words that are no key=value are taken for arguments: events come
-// so, too.
-func parseLine(text string) *line {
-	l := &line{}
+// parseLine reads a line. Words that are not key=value count as arguments, for some events are written so.
+func parseLine(text string) *Line {
+	l := &Line{}
 	for word := range strings.FieldsSeq(legible(text)) {
 		key, value, found := strings.Cut(word, "=")
 		switch {
-		case !found && len(l.args) < maxArgs:
-			l.args = append(l.args, word)
+		case !found && len(l.Args) < maxArgs:
+			l.Args = append(l.Args, word)
 		case key == "cmd", key == "rly":
-			l.name, l.reply = value, key == "rly"
+			l.Name, l.Reply = value, key == "rly"
 		case key == "src":
-			l.src, _ = strconv.Atoi(value)
+			l.Src, _ = strconv.Atoi(value)
 		case key == "dst":
-			l.dst, _ = strconv.Atoi(value)
+			l.Dst, _ = strconv.Atoi(value)
 		case strings.HasPrefix(key, "arg") && key != "argc":
 			n, err := strconv.Atoi(key[3:])
 			if err != nil || n < 1 || n > maxArgs {
 				continue
 			}
-			for len(l.args) < n {
-				l.args = append(l.args, "")
+			for len(l.Args) < n {
+				l.Args = append(l.Args, "")
 			}
-			l.args[n-1] = value
+			l.Args[n-1] = value
 		}
 	}
 	return l
 }
 
-// readLine reads up to the end of a line.
-func readLine(r *bufio.Reader) (*line, error) {
+// ReadLine reads one line. The buffer of r must hold [MaxLine] octets: a longer line gives [ErrLine]. It returns io.EOF
+// if the connection ends before a line, io.ErrUnexpectedEOF if it ends within one.
+func ReadLine(r *bufio.Reader) (*Line, error) {
 	text, err := r.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
@@ -140,20 +141,20 @@ func readLine(r *bufio.Reader) (*line, error) {
 	return parseLine(string(text)), nil
 }
 
-// events are the words for what happens on a line.
+// events are the words for events on a telephone line, beside digits.
 var events = map[string]bool{"ring": true, "hangup": true, "loopdrop": true, "pickup": true, "timer": true, "cid": true, "flash": true, "toneend": true, "dtmf": true}
 
-// isEvent reports whether a word says that something has happened on the line.
-func isEvent(word string) bool {
-	return events[word] || len(word) == 1 && strings.ContainsAny(word, "0123456789*#ABCD")
+// IsDigit reports whether a word is one DTMF digit.
+func IsDigit(word string) bool {
+	return len(word) == 1 && strings.ContainsAny(word, "0123456789*#ABCD")
 }
 
-// event is what a line says has happened, and the word behind it; "" where nothing has.
-func (l *line) event() (what, more string) {
-	for i, arg := range l.args {
-		if isEvent(arg) && (i == 0 || l.args[0] == "EVENT" || l.name == "ctwaitforevent") {
-			if i+1 < len(l.args) {
-				more = l.args[i+1]
+// Event returns the event on the telephone line that l reports, and the word behind it; "" if l reports none.
+func (l *Line) Event() (what, more string) {
+	for i, arg := range l.Args {
+		if (events[arg] || IsDigit(arg)) && (i == 0 || l.Args[0] == "EVENT" || l.Name == "ctwaitforevent") {
+			if i+1 < len(l.Args) {
+				more = l.Args[i+1]
 			}
 			return arg, more
 		}

@@ -1,4 +1,4 @@
-package ctserver
+package front
 
 import (
 	"bufio"
@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // The card keeps the contract of fronts. A mark is a digit that the other end has sent.
@@ -48,10 +50,9 @@ func TestFront(t *testing.T) {
 }
 
 func startFront(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
-	card := NewCard(CardConfig{
-		Proxy: p, Devices: fronttest.Devices, Log: log,
-		Identify: func(netip.Addr, []string) (policy.Identity, bool) { return fronttest.Somebody, true },
-	})
+	card := New(Config{Devices: fronttest.Devices, Access: kind.Access{
+		Proxy: p, Log: log, Identify: func(netip.Addr, []string) (policy.Identity, bool) { return fronttest.Somebody, true },
+	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	at := map[string]func() (net.Conn, error){}
@@ -89,7 +90,7 @@ func (*frontWire) Open() error    { return nil }
 func (w *frontWire) Leave() error { return w.nc.Close() }
 
 func (w *frontWire) say(n int, service, command string, args ...string) error {
-	text, err := (&line{name: command, args: args}).text()
+	text, err := (&ctserver.Line{Name: command, Args: args}).Text()
 	if err != nil {
 		return err
 	}
@@ -118,12 +119,12 @@ func (w *frontWire) Request(n int, req *uacsta.Message) error {
 
 func (w *frontWire) Read() (fronttest.Heard, error) {
 	for {
-		l, err := readLine(w.r)
+		l, err := ctserver.ReadLine(w.r)
 		if err != nil {
 			return fronttest.Heard{}, err
 		}
-		if l.name == "event" {
-			if m := w.event(l.arg(1)); m != nil {
+		if l.Name == "event" {
+			if m := w.event(l.Arg(1)); m != nil {
 				return fronttest.Heard{Message: m}, nil
 			}
 			continue
@@ -148,25 +149,25 @@ func (w *frontWire) event(word string) *uacsta.Message {
 }
 
 // answer takes the answer to the first command of its name that waits.
-func (w *frontWire) answer(l *line) (h fronttest.Heard, err error) {
+func (w *frontWire) answer(l *ctserver.Line) (h fronttest.Heard, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, a := range w.asked {
-		if a.command != l.name {
+		if a.command != l.Name {
 			continue
 		}
 		w.asked = append(w.asked[:i], w.asked[i+1:]...)
 		if h.Answer = a.n; a.n == 0 {
 			return h, nil
 		}
-		if l.arg(1) == "OK" {
+		if l.Arg(1) == "OK" {
 			h.Message = uacsta.NewMessage(uacsta.NamespaceED3, a.service+"Response")
 		} else {
 			h.Message = uacsta.Refuse(uacsta.Operation, uacsta.Generic).Message(uacsta.Edition3)
 		}
 		return h, nil
 	}
-	return h, fmt.Errorf("an answer that nobody waits for: %s %v", l.name, l.args)
+	return h, fmt.Errorf("an answer that nobody waits for: %s %v", l.Name, l.Args)
 }
 
 // A program that hangs up as soon as its command is answered ends its call: the events that tell of
@@ -201,20 +202,20 @@ func TestHangUpAtOnce(t *testing.T) {
 		programs[device] = bufio.NewReadWriter(bufio.NewReader(nc), bufio.NewWriter(nc))
 	}
 	say := func(device, command string, args ...string) {
-		text, _ := (&line{name: command, args: args}).text()
+		text, _ := (&ctserver.Line{Name: command, Args: args}).Text()
 		_, _ = programs[device].WriteString(text)
 		_ = programs[device].Flush()
 	}
 	answered := func(device, command string) {
 		t.Helper()
 		for {
-			l, err := readLine(programs[device].Reader)
+			l, err := ctserver.ReadLine(programs[device].Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l.name == command {
-				if l.arg(1) != "OK" {
-					t.Fatalf("%s of %s: %v", command, device, l.args)
+			if l.Name == command {
+				if l.Arg(1) != "OK" {
+					t.Fatalf("%s of %s: %v", command, device, l.Args)
 				}
 				return
 			}
@@ -249,12 +250,43 @@ func TestHangUpAtOnce(t *testing.T) {
 		gone()
 		for ready := false; !ready; { // the caller has heard so
 			say("100", "portstatus")
-			l, err := readLine(programs["100"].Reader)
+			l, err := ctserver.ReadLine(programs["100"].Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			ready = l.name == "portstatus" && l.arg(2) == "offhook"
+			ready = l.Name == "portstatus" && l.Arg(2) == "offhook"
 		}
 		do("100", "cthangup")
 	}
+}
+
+// program is the end of a connection to a port that keeps what is written.
+type program struct {
+	net.Conn
+	written strings.Builder
+}
+
+func (p *program) Write(data []byte) (int, error) { return p.written.Write(data) }
+func (*program) SetWriteDeadline(time.Time) error { return nil }
+func (*program) Close() error                     { return nil }
+
+// FuzzReply replies to a command with any text. The reply is one line, with question marks for what a line cannot hold.
+func FuzzReply(f *testing.F) {
+	for _, text := range []string{"0891", "", " ", "1 2", "1\n", "1\nrly=event src=0 dst=0 argc=0", "1 arg2=x", "=", "é", "\x00", "\x7f", "\xff", strings.Repeat("1", 300)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p := &program{}
+		(&client{nc: p}).reply(&ctserver.Line{Name: "ctreadcid"}, "OK", text)
+		word := ""
+		for _, r := range text {
+			if r <= ' ' || r >= 0x7F || r == '=' {
+				r = '?'
+			}
+			word += string(r)
+		}
+		if got, want := p.written.String(), "rly=ctreadcid src=0 dst=0 arg1=OK arg2="+word[:min(len(word), 256)]+" argc=2 \n"; got != want {
+			t.Fatalf("%q is written as %q, not %q", text, got, want)
+		}
+	})
 }

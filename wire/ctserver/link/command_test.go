@@ -1,8 +1,7 @@
-package ctserver
+package link
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"net"
 	"regexp"
@@ -12,10 +11,10 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 var (
@@ -100,8 +99,7 @@ var dials = []struct {
 }
 
 // FuzzCommandLine has a port carry out services with any text in them. Each command that it
-// writes is one line, to a reader of its own; what is accepted is exactly what was asked for. So
-// is any line that says something to a program.
+// writes is one line, to a reader of its own; what is accepted is exactly what was asked for.
 func FuzzCommandLine(f *testing.F) {
 	for which := range dials {
 		for _, text := range []string{"0,891*#", "", " ", "1 2", "1\n", "1\ncmd=shutdown src=-2 dst=-2 argc=0", "1 arg2=x", "arg1=", "&1", "=", "é", "\x00", "\x7f", "hello", "a/b.au", "../etc/passwd", "-x", strings.Repeat("1", 65), strings.Repeat("a", 300)} {
@@ -109,20 +107,6 @@ func FuzzCommandLine(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint8, text string) {
-		said := &line{name: "event", reply: true, args: []string{text, "x"}}
-		if written, err := said.text(); err == nil {
-			if got, err := words(written); err != nil || !slices.Equal(got, []string{"event", text, "x"}) {
-				t.Fatalf("%q is said as %q: %v", text, got, err)
-			}
-		}
-		if got := sayable(text); !safe.MatchString(got) || safe.MatchString(text) && got != text || len(text) <= maxWord && utf8.RuneCountInString(got) != utf8.RuneCountInString(text) {
-			t.Fatalf("%q is said as %q", text, got)
-		}
-		program := &card{written: make(chan string, 1)}
-		(&client{nc: program}).reply(&line{name: "ctreadcid"}, "OK", text)
-		if got, err := words(program.lines[0]); err != nil || !slices.Equal(got, []string{"ctreadcid", "OK", sayable(text)}) {
-			t.Fatalf("%q is replied as %q: %v", text, program.lines, err)
-		}
 		asked := dials[int(which)%len(dials)]
 		own := uacsta.Conn("C", "201")
 		m, err := uacsta.Parse(uacsta.Encode(asked.service(text, own), uacsta.Edition6).Bytes())
@@ -148,12 +132,12 @@ func FuzzCommandLine(f *testing.F) {
 
 // carriedOut has a port carry out a service, idle or while it talks, and returns its commands.
 func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string, error) {
-	link := NewLink(LinkConfig{AnswerTime: time.Hour, Ports: []Port{{Number: "201", Port: 1}}})
+	link := New(Config{AnswerTime: time.Hour, Ports: []Port{{Number: "201", Port: 1}}})
 	p := link.ports["201"]
 	if !idle {
 		p.active = p.newCall(false)
 		p.active.ID, p.active.own.State = own.CallID, uacsta.Connected
-		p.active.with("1")
+		p.active.add("1")
 	}
 	c := &card{written: make(chan string, 100)}
 	p.wire = newWire(c, 0, link.cfg.Log, func(string, string) {})
@@ -168,7 +152,7 @@ func carriedOut(m *uacsta.Message, own uacsta.ConnectionID, idle bool) ([]string
 		select {
 		case text := <-c.written:
 			name, _, _ := strings.Cut(strings.TrimPrefix(text, "cmd="), " ")
-			p.wire.take(&line{name: name, reply: true, args: []string{"OK"}})
+			p.wire.take(&ctserver.Line{Name: name, Reply: true, Args: []string{"OK"}})
 		case err := <-answered:
 			answered <- err
 			if err == nil && !c.gave("ctdial") && !c.gave("ctplayasync") {
@@ -192,19 +176,8 @@ func (c *card) gave(name string) bool {
 }
 
 // What a card says may hold anything; nothing of it reaches the core that XML cannot carry.
-func TestLegible(t *testing.T) {
-	for text, want := range map[string]string{
-		"cid 08\x0091": "0891", "cid \x01\x1b2": "\uFFFD\uFFFD2", "cid \xff\ufffe": "\uFFFD\uFFFD", "dtmf \x07": "\uFFFD", "cid Zoë": "Zoë",
-	} {
-		l := parseLine(text)
-		if got := l.arg(2); got != want {
-			t.Errorf("%q is read as %q, not %q", text, got, want)
-		}
-		if err := xml.Unmarshal([]byte("<a>"+l.arg(2)+"</a>"), new(struct{})); err != nil {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	b := newBench(t, LinkConfig{})
+func TestForeignDigits(t *testing.T) {
+	b := newBench(t, Config{})
 	b.answer("ctreadcid", "arg1=OK arg2=0\x1b1 argc=2")
 	b.say("ring")
 	b.hears("ctlistenforcid")

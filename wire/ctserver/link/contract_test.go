@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"strings"
@@ -12,7 +12,7 @@ func TestLinkContract(t *testing.T) {
 	linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
 		f := newFake(t)
 		relay := linktest.NewRelay(t, f.l.Addr().String())
-		l := NewLink(LinkConfig{Ports: []Port{{Number: "201", Port: 1, Address: relay.Address()}}, CallerTime: time.Hour, RingTime: time.Hour, Timeout: 5 * time.Second})
+		l := New(Config{Ports: []Port{{Number: "201", Port: 1, Address: relay.Address()}}, CallerTime: time.Hour, RingTime: time.Hour, Timeout: 5 * time.Second})
 		return &linktest.Rig{Link: l, Device: "201", Called: "101", Relay: relay, Tell: func() {
 			f.say(strings.Join([]string{"ring", "cid 0301", "hangup"}, "\n"))
 		}}

@@ -1,4 +1,6 @@
-package ctserver
+// Package link makes the ports of cards that Voicetronix ctserver drives devices. Each port has a small state machine, for
+// the telephone line behind it reports little. It knows no front.
+package link
 
 import (
 	"context"
@@ -14,62 +16,62 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // Port is one port of a card.
 type Port struct {
-	Number  string // of the device that it is
-	Port    int    // from 1 on, counted as ctserver does
-	Address string // of the ctserver, where it is not the link's: host, or host:port
+	Number  string // of the device
+	Port    int    // of the card, from 1 on
+	Address string // of its ctserver, host or host:port; default: Config.Address
 }
 
-// Flash is what is dialled for services that the switch behind the line carries out: digits,
-// "&" for a hook flash, "," for a pause of a second.
+// Flash is what the link dials for the services of the switch behind the line: digits, "&" for a hook flash, "," for a
+// pause of one second.
 type Flash struct {
-	Hold       string // "&"
-	Retrieve   string // "&"
-	Consult    string // before the number; "&,"
-	Alternate  string // "&2"
-	Reconnect  string // "&1"
-	Conference string // of the two calls of one port; "&3"
+	Hold       string // default "&"
+	Retrieve   string // default "&"
+	Consult    string // before the number; default "&,"
+	Alternate  string // default "&2"
+	Reconnect  string // default "&1"
+	Conference string // of the two calls of a port; default "&3"
 }
 
-// LinkConfig says where a ctserver is and what its lines are like. Zero values take defaults.
-type LinkConfig struct {
+// Config says where a ctserver is, and how its telephone lines behave.
+type Config struct {
 	Address    string // host of the ctserver
 	Ports      []Port
 	Manager    string        // host:port of the manager connection; "": none
-	Flash      Flash         // as the switch behind the lines wants it
-	AnswerTime time.Duration // after which a call that was dialled counts as answered; 10 s
-	RingTime   time.Duration // without a ring after which the caller counts as gone; 8 s
-	CallerTime time.Duration // for the caller ID, after the first ring; 3 s
-	Timeout    time.Duration // for the answer to a command; 10 s
-	Heartbeat  time.Duration // the manager connection is asked for the ports at this interval; 30 s
-	Log        *slog.Logger
+	Flash      Flash         // for the switch behind the lines
+	AnswerTime time.Duration // after it an outgoing call counts as answered; default 10 s
+	RingTime   time.Duration // without a ring for so long an incoming call counts as ended; default 8 s
+	CallerTime time.Duration // to wait for the caller ID after the first ring; default 3 s
+	Timeout    time.Duration // for the reply to a command; default 10 s
+	Heartbeat  time.Duration // interval of the heartbeat on the manager connection; default 30 s
+	Log        *slog.Logger  // nil: no log
 }
 
-// Link is the ports of one or more ctservers; it implements proxy.Link.
+// Link is a link to the ports of one or more ctservers. It implements proxy.Link.
 type Link struct {
-	cfg   LinkConfig
+	cfg   Config
 	ports map[string]*port // by device
 
 	watch  proxy.Monitors
-	outbox proxy.Outbox // monitors are started, and told of events, in one order
-	ready  atomic.Bool  // it takes requests
+	outbox proxy.Outbox // keeps the order of responses and events
+	ready  atomic.Bool  // the link serves requests
 
 	mu       sync.Mutex
 	lastCall int   // of callIDs
-	manager  *wire // nil while there is none
+	manager  *wire // nil: not connected
 }
 
 var _ proxy.ConnectionKeeper = (*Link)(nil)
 
-// KeepsConnections implements proxy.ConnectionKeeper: a port carries out what names connections of
-// its own calls only.
+// KeepsConnections implements proxy.ConnectionKeeper: a port serves only requests that name connections of its own calls.
 func (*Link) KeepsConnections() {}
 
-// NewLink makes a link. It connects once Run is called.
-func NewLink(cfg LinkConfig) *Link {
+// New returns a link. It connects once [Link.Run] is called.
+func New(cfg Config) *Link {
 	for p, standard := range map[*time.Duration]time.Duration{
 		&cfg.AnswerTime: 10 * time.Second, &cfg.RingTime: 8 * time.Second, &cfg.CallerTime: 3 * time.Second, &cfg.Timeout: 10 * time.Second, &cfg.Heartbeat: 30 * time.Second,
 	} {
@@ -92,24 +94,24 @@ func NewLink(cfg LinkConfig) *Link {
 	return l
 }
 
-// errNoPort is why a link is down.
-var errNoPort = errors.New("no port of the card can be reached")
+// errNoPort is the error of a link whose ports all failed.
+var errNoPort = errors.New("could not connect to any port of the card")
 
-// How long a port is left alone before it is tried again: at first, and at most.
+// The delay before the link reconnects to a port: at first, and at most.
 const (
 	firstPause = time.Second
 	mostPause  = 5 * time.Second
 )
 
-// Run implements proxy.Link: it connects to every port, and to those that fail again, until
-// ctx ends or none is left.
+// Run implements proxy.Link. It connects to all ports, and reconnects to those that fail, until ctx ends or no port is
+// connected.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	ctx, cancel := context.WithCancel(ctx)
 	broken := make(chan error, 1)
 	l.outbox.Guard(func(err error) {
 		select {
 		case broken <- err:
-		default: // it is known
+		default: // Run already has one
 		}
 	})
 	var group sync.WaitGroup
@@ -156,13 +158,13 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 }
 
-// change is that a port has come, or gone and why.
+// change says that a port has connected, or, with an error, that it has failed.
 type change struct {
 	port *port
 	err  error
 }
 
-// keep keeps the connection to one port until ctx ends.
+// keep connects to a port, again and again, until ctx ends.
 func (l *Link) keep(ctx context.Context, p *port, changes chan<- change) {
 	tell := func(err error) {
 		select {
@@ -174,7 +176,7 @@ func (l *Link) keep(ctx context.Context, p *port, changes chan<- change) {
 		nc, err := gate.Dial(ctx, []string{p.address(l.cfg.Address)}, strconv.Itoa(firstPort-1+p.cfg.Port), nil, l.cfg.Timeout)
 		if err == nil {
 			err = p.serve(ctx, nc, func() { wait.Reset(); tell(nil) })
-			l.cfg.Log.Warn("port lost", "device", p.cfg.Number, "err", err)
+			l.cfg.Log.Warn("connection to card port failed", "device", p.cfg.Number, "err", err)
 		}
 		tell(err)
 		if !gate.Sleep(ctx, wait.Next()) {
@@ -186,7 +188,7 @@ func (l *Link) keep(ctx context.Context, p *port, changes chan<- change) {
 // firstPort is the TCP port of card port 1.
 const firstPort = 1200
 
-// address is where the port's ctserver is.
+// address returns the address of the port's ctserver.
 func (p *port) address(usual string) string {
 	if p.cfg.Address != "" {
 		return p.cfg.Address
@@ -194,27 +196,26 @@ func (p *port) address(usual string) string {
 	return usual
 }
 
-// manage keeps the manager connection: it asks for the state of the ports, and stops
-// recordings, until ctx ends.
+// manage keeps the manager connection, which stops recordings, until ctx ends.
 func (l *Link) manage(ctx context.Context) {
 	for {
 		nc, err := gate.Dial(ctx, []string{l.cfg.Manager}, "1198", nil, l.cfg.Timeout)
 		if err == nil {
-			err = l.ask(ctx, nc)
+			err = l.serveManager(ctx, nc)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		l.cfg.Log.Warn("no manager connection", "address", l.cfg.Manager, "err", err)
+		l.cfg.Log.Warn("manager connection failed", "address", l.cfg.Manager, "err", err)
 		if !gate.Sleep(ctx, l.cfg.Heartbeat) {
 			return
 		}
 	}
 }
 
-// ask asks for the state of the ports again and again.
-func (l *Link) ask(ctx context.Context, nc net.Conn) error {
-	w := newWire(nc, manager, l.cfg.Log, func(string, string) {})
+// serveManager serves the manager connection. Its heartbeat is the command portstatus.
+func (l *Link) serveManager(ctx context.Context, nc net.Conn) error {
+	w := newWire(nc, ctserver.Manager, l.cfg.Log, func(string, string) {})
 	l.mu.Lock()
 	l.manager = w
 	l.mu.Unlock()
@@ -228,16 +229,16 @@ func (l *Link) ask(ctx context.Context, nc net.Conn) error {
 		defer beat.Stop()
 		replied := make(chan struct{}, 1)
 		for {
-			if err := w.probe("portstatus", l.cfg.Timeout, func(reply *line, err error) {
+			if err := w.probe("portstatus", l.cfg.Timeout, func(reply *ctserver.Line, err error) {
 				if err == nil {
-					l.cfg.Log.Debug("ports", "status", reply.args)
+					l.cfg.Log.Debug("status of the card ports", "status", reply.Args)
 				}
 				replied <- struct{}{}
 			}); err != nil {
 				return err
 			}
 			select {
-			case <-replied: // commands before it may take long
+			case <-replied: // this may take as long as the commands before it
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -250,7 +251,7 @@ func (l *Link) ask(ctx context.Context, nc net.Conn) error {
 	}, nil)
 }
 
-// newCall makes a callID.
+// newCall returns a new callID.
 func (l *Link) newCall() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -258,7 +259,7 @@ func (l *Link) newCall() string {
 	return fmt.Sprintf("%08X%04X", uint32(started), uint16(l.lastCall))
 }
 
-// started tells callIDs of this run from those of an earlier one.
+// started makes the callIDs of this run differ from those of earlier ones.
 var started = time.Now().Unix()
 
 // Features implements proxy.FeatureLister.

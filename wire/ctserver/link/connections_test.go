@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	one, two := newFake(t), newFake(t)
 	one.answer("ctreadcid", "arg1=OK arg2=0891234 argc=2")
-	link := NewLink(LinkConfig{AnswerTime: time.Hour, RingTime: time.Hour, CallerTime: time.Hour, Ports: []Port{
+	link := New(Config{AnswerTime: time.Hour, RingTime: time.Hour, CallerTime: time.Hour, Ports: []Port{
 		{Number: "201", Port: 1, Address: one.l.Addr().String()}, {Number: "202", Port: 1, Address: two.l.Addr().String()},
 	}})
 	d := &desk{bench: &bench{one, link, &core{make(chan struct{}), make(chan *uacsta.Message, 1000)}}, second: two}

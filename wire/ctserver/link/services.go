@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"errors"
@@ -10,16 +10,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
-// numbers are those that may be dialled: no hook flash among them.
+// numbers matches the numbers that a client may dial: they have no hook flash.
 var numbers = regexp.MustCompile(`^[0-9*#,]{1,64}$`)
 
 func refuse(category uacsta.Category, value string) error { return uacsta.Refuse(category, value) }
 
-// perform carries out a service. Its answer comes before the events that it causes.
+// perform carries out a service. It calls answer before it sends the events of the service.
 func (p *port) perform(service any, answer proxy.Answer) {
-	if !p.names(service) {
+	if !p.hasAll(service) {
 		answer(nil, errConnection)
 		return
 	}
@@ -37,18 +38,18 @@ func (p *port) perform(service any, answer proxy.Answer) {
 	case *uacsta.HoldCall:
 		p.flash(p.active, s.CallToBeHeld, p.link.cfg.Flash.Hold, p.held == nil, answer, uacsta.HoldCallResponse{}, func(c *call) {
 			p.active, p.held = nil, c
-			p.happens(c.Hold(c.own, uacsta.CauseNormal))
+			p.notify(c.Hold(c.own, uacsta.CauseNormal))
 		})
 	case *uacsta.RetrieveCall:
 		p.flash(p.held, s.CallToBeRetrieved, p.link.cfg.Flash.Retrieve, p.active == nil, answer, uacsta.RetrieveCallResponse{}, func(c *call) {
 			p.active, p.held = c, nil
-			p.happens(c.Retrieve(c.own, uacsta.CauseNormal))
+			p.notify(c.Retrieve(c.own, uacsta.CauseNormal))
 		})
 	case *uacsta.AlternateCall:
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Alternate, p.held != nil && p.held == p.find(s.HeldCall), answer, uacsta.AlternateCallResponse{}, func(c *call) {
 			p.active, p.held = p.held, c
-			p.happens(c.Hold(c.own, uacsta.CauseAlternate))
-			p.happens(p.active.Retrieve(p.active.own, uacsta.CauseAlternate))
+			p.notify(c.Hold(c.own, uacsta.CauseAlternate))
+			p.notify(p.active.Retrieve(p.active.own, uacsta.CauseAlternate))
 		})
 	case *uacsta.ReconnectCall:
 		p.flash(p.active, s.ActiveCall, p.link.cfg.Flash.Reconnect, p.held != nil && p.held == p.find(s.HeldCall), answer, uacsta.ReconnectCallResponse{}, p.back)
@@ -71,9 +72,9 @@ func (p *port) perform(service any, answer proxy.Answer) {
 	}
 }
 
-// names reports whether the port has every connection that a service names. Only a conference may
-// name a connection of another port, which that port looks at.
-func (p *port) names(service any) bool {
+// hasAll reports whether the port has all connections that a service names. A conference may name a connection of another
+// port, which that port checks.
+func (p *port) hasAll(service any) bool {
 	for _, id := range connectionsOf(service) {
 		_, conference := service.(*uacsta.ConferenceCall)
 		if other := p.link.ports[id.DeviceID.ID]; conference && other != nil && other != p {
@@ -86,15 +87,15 @@ func (p *port) names(service any) bool {
 	return true
 }
 
-// order has ctserver carry out a service by a command. Once that has succeeded, and c is still
-// there, the service is answered, and then is what follows.
+// order carries out a service by a command of ctserver. If the command succeeds, and the port still has c, order calls
+// answer with res, and then. c can be nil.
 func (p *port) order(c *call, answer proxy.Answer, res any, then func(), name string, limit time.Duration, args ...string) {
-	p.command(name, limit, func(_ *line, err error) {
+	p.command(name, limit, func(_ *ctserver.Line, err error) {
 		if err == nil && c != nil && !p.has(c) {
-			err = errGone
+			err = errEnded
 		}
 		if err != nil {
-			p.link.cfg.Log.Info("ctserver refuses", "device", p.cfg.Number, "command", name, "err", err)
+			p.link.cfg.Log.Info("command refused by ctserver", "device", p.cfg.Number, "command", name, "err", err)
 			answer(nil, refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy))
 			return
 		}
@@ -103,10 +104,10 @@ func (p *port) order(c *call, answer proxy.Answer, res any, then func(), name st
 	}, args...)
 }
 
-// errGone is of a call that has ended while something was to be done with it.
-var errGone = errors.New("the call is gone")
+// errEnded is the error of a command for a call that has ended meanwhile.
+var errEnded = errors.New("the call has ended")
 
-// info is what a snapshot says of a call.
+// info returns a call as a snapshot shows it.
 func (p *port) info(c *call) uacsta.SnapshotDeviceResponseInfo {
 	states := []uacsta.LocalConnectionState{c.own.State}
 	if c.far != nil && (c.incoming || c.reached) {
@@ -135,7 +136,7 @@ func (p *port) snapshotCall(s *uacsta.SnapshotCall, answer proxy.Answer) {
 	answer(uacsta.SnapshotCallResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotCallData{SnapshotData: list}}, nil)
 }
 
-// dialTime is how long dialling may take.
+// dialTime returns the timeout for dialling digits.
 func (p *port) dialTime(digits string) time.Duration {
 	return p.link.cfg.Timeout + time.Duration(len(digits)+4*strings.Count(digits, ","))*250*time.Millisecond
 }
@@ -152,7 +153,7 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	}
 	c := p.newCall(false)
 	c.own.State = uacsta.Initiated
-	c.with(number)
+	c.add(number)
 	p.active = c
 	p.order(c, func(res any, err error) {
 		if err != nil {
@@ -160,12 +161,12 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		}
 		answer(res, err)
 	}, uacsta.MakeCallResponse{CallingDevice: p.connection(c)}, func() {
-		p.happens(c.Initiate(c.own, uacsta.CauseMakeCall))
-		p.command("ctwaitfordial", p.link.cfg.Timeout+10*time.Second, func(_ *line, err error) {
+		p.notify(c.Initiate(c.own, uacsta.CauseMakeCall))
+		p.command("ctwaitfordial", p.link.cfg.Timeout+10*time.Second, func(_ *ctserver.Line, err error) {
 			switch {
-			case !p.has(c): // cleared meanwhile
+			case !p.has(c): // it was cleared meanwhile
 			case err != nil:
-				p.fail(c, uacsta.CauseResourcesNotAvailable)
+				p.failCall(c, uacsta.CauseResourcesNotAvailable)
 			default:
 				p.dial(c, number, uacsta.CauseNewCall)
 			}
@@ -173,37 +174,37 @@ func (p *port) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 	}, "ctanswer", p.link.cfg.Timeout)
 }
 
-// dial dials the number of a call.
+// dial dials the number of an outgoing call.
 func (p *port) dial(c *call, number string, cause uacsta.EventCause) {
-	p.command("ctdial", p.dialTime(number), func(_ *line, err error) {
+	p.command("ctdial", p.dialTime(number), func(_ *ctserver.Line, err error) {
 		switch {
 		case !p.has(c):
 		case err != nil:
-			p.fail(c, uacsta.CauseDestNotObtainable)
+			p.failCall(c, uacsta.CauseDestNotObtainable)
 		default:
 			p.dialled(c, cause)
 		}
 	}, number)
 }
 
-// dialled tells what can be known of a call that was dialled: that it has left.
+// dialled sends the events of a call whose number was dialled. The line does not show more.
 func (p *port) dialled(c *call, cause uacsta.EventCause) {
-	p.happens(c.Originate(c.own, cause))
-	p.happens(c.Reach(c.far, p.cfg.Number, cause))
+	p.notify(c.Originate(c.own, cause))
+	p.notify(c.Reach(c.far, p.cfg.Number, cause))
 	c.timer = time.AfterFunc(p.link.cfg.AnswerTime, func() {
 		p.inbox.Post(func() {
 			if p.active == c {
-				p.reached()
+				p.answered()
 			}
 		})
 	})
 }
 
-// fail ends a call that did not come about.
-func (p *port) fail(c *call, cause uacsta.EventCause) {
-	p.happens(c.Fail(c.own, cause))
+// failCall ends an outgoing call that failed.
+func (p *port) failCall(c *call, cause uacsta.EventCause) {
+	p.notify(c.Fail(c.own, cause))
 	p.cleared(c, uacsta.CauseNormalClearing)
-	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) {})
+	p.command("cthangup", p.link.cfg.Timeout, func(*ctserver.Line, error) {})
 }
 
 func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
@@ -213,18 +214,18 @@ func (p *port) answerCall(s *uacsta.AnswerCall, answer proxy.Answer) {
 		return
 	}
 	p.order(c, answer, uacsta.AnswerCallResponse{}, func() {
-		p.announce(c, "") // the caller ID does not come any more
+		p.announce(c, "") // the caller ID comes no more
 		c.stop()
 		c.reached = true
-		p.happens(c.Establish(c.own, c.Cause()))
+		p.notify(c.Establish(c.own, c.Cause()))
 	}, "ctanswer", p.link.cfg.Timeout)
 }
 
-// clearConnection hangs up; beside a held call, which would go with it, it goes back to that.
+// clearConnection hangs up. Beside a held call it reconnects to that one, which would end with the line.
 func (p *port) clearConnection(s *uacsta.ClearConnection, answer proxy.Answer) {
 	c := p.find(s.ConnectionToBeCleared)
 	switch {
-	case c == p.held && p.active != nil, c.own.State == uacsta.Alerting: // a line has no way to say it
+	case c == p.held && p.active != nil, c.own.State == uacsta.Alerting: // an analogue line cannot do it
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 	case p.held != nil && c == p.active:
 		p.flash(c, s.ConnectionToBeCleared, p.link.cfg.Flash.Reconnect, true, answer, uacsta.ClearConnectionResponse{}, p.back)
@@ -238,15 +239,15 @@ func (p *port) clearConnection(s *uacsta.ClearConnection, answer proxy.Answer) {
 	}
 }
 
-// back is the line after it went from the active call back to the held one.
+// back takes the end of the active call beside a held one, which becomes the active one.
 func (p *port) back(c *call) {
 	held := p.held
 	p.cleared(c, uacsta.CauseNormalClearing)
 	p.active, p.held = held, nil
-	p.happens(held.Retrieve(held.own, uacsta.CauseNormal))
+	p.notify(held.Retrieve(held.own, uacsta.CauseNormal))
 }
 
-// flash has the switch behind the line do something with a call, by what is dialled for it.
+// flash has the switch behind the line carry out a service, by the code that is dialled for it.
 func (p *port) flash(c *call, id uacsta.ConnectionID, code string, allowed bool, answer proxy.Answer, res any, then func(*call)) {
 	if c == nil || p.find(id) != c || !allowed || c.own.State != uacsta.Connected && c.own.State != uacsta.Hold {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
@@ -262,22 +263,22 @@ func (p *port) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		return
 	}
 	n := p.newCall(false)
-	n.with(number)
+	n.add(number)
 	res := uacsta.ConsultationCallResponse{InitiatedCall: p.connection(n)}
 	p.flash(p.active, s.ExistingCall, p.link.cfg.Flash.Consult+number, p.held == nil, answer, res, func(c *call) {
 		p.active, p.held = n, c
-		p.happens(c.Hold(c.own, uacsta.CauseConsultation))
-		p.happens(n.Initiate(n.own, uacsta.CauseConsultation))
+		p.notify(c.Hold(c.own, uacsta.CauseConsultation))
+		p.notify(n.Initiate(n.own, uacsta.CauseConsultation))
 		p.dialled(n, uacsta.CauseConsultation)
 	})
 }
 
-// both reports whether two connections are the held call of the port and its active one.
+// both reports whether two connections are those of the port's held call and of its active one.
 func (p *port) both(held, active uacsta.ConnectionID) bool {
 	return p.held != nil && p.active != nil && p.find(held) == p.held && p.find(active) == p.active && held.CallID != active.CallID
 }
 
-// transfer leaves the held call and the active one to each other: the port hangs up.
+// transfer transfers the held call to the active one: the port hangs up.
 func (p *port) transfer(s *uacsta.TransferCall, answer proxy.Answer) {
 	if !p.both(s.HeldCall, s.ActiveCall) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
@@ -289,12 +290,11 @@ func (p *port) transfer(s *uacsta.TransferCall, answer proxy.Answer) {
 		p.forget(held)
 		p.forget(active)
 		_, notices := z.Transfer(held.member(held.own), active.member(active.own), to, append(members(&held.Call, held.own), members(&active.Call, active.own)...)...)
-		p.happens(notices)
+		p.notify(notices)
 	}, "cthangup", p.link.cfg.Timeout)
 }
 
-// conference joins the calls of two ports, or has the switch behind the line join the two calls
-// of one.
+// conference joins the calls of two ports, or has the switch behind the line join the two calls of one port.
 func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	other := p.link.ports[s.HeldCall.DeviceID.ID]
 	switch {
@@ -312,8 +312,7 @@ func (p *port) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 	}
 }
 
-// join joins the active call of the port with that of another one, if the other one talks in the
-// call that is named.
+// join joins the active call of the port and the named call of another one, if that is connected.
 func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer) {
 	c, refused := p.active, func(err error) { answer(nil, err) }
 	other.inbox.Do(func() {
@@ -323,7 +322,7 @@ func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer)
 		case theirs != other.active || theirs.own.State != uacsta.Connected:
 			answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidHeldConnectionState))
 		case p.address(p.link.cfg.Address) != other.address(p.link.cfg.Address):
-			answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // they are on different machines
+			answer(nil, refuse(uacsta.Operation, uacsta.RequestIncompatibleWithDevice)) // two ctservers cannot join calls
 		default:
 			p.inbox.Do(func() {
 				if p.active != c {
@@ -341,10 +340,10 @@ func (p *port) join(other *port, named uacsta.ConnectionID, answer proxy.Answer)
 	}, refused)
 }
 
-// joined: another port's call was joined with one of this port.
+// joined takes the join of a call of this port with that of another one.
 func (p *port) joined(c *call, id, with string) {
 	if p.active != c {
-		return // it has ended meanwhile
+		return // the call has ended meanwhile
 	}
 	before := c.Call
 	c.Call = callmodel.Call[*callmodel.Connection]{ID: id, Calling: before.Calling, Called: before.Called}
@@ -355,7 +354,7 @@ type member = callmodel.Member[*callmodel.Connection]
 
 func (c *call) member(x *callmodel.Connection) member { return member{Call: &c.Call, Party: x} }
 
-// members are all in a call but one; nil: all.
+// members returns all members of a call but one; nil: all of them.
 func members(c *callmodel.Call[*callmodel.Connection], but *callmodel.Connection) []member {
 	var list []member
 	for _, x := range c.Parties {
@@ -366,7 +365,7 @@ func members(c *callmodel.Call[*callmodel.Connection], but *callmodel.Connection
 	return list
 }
 
-// number is that of the other end, "" where it is not known.
+// number returns the number of the other end; "": it is not known.
 func (c *call) number() string {
 	if c.far == nil {
 		return ""
@@ -374,8 +373,8 @@ func (c *call) number() string {
 	return c.far.Device
 }
 
-// conferenced tells that the port's call is a conference now.
+// conferenced sends the Conferenced event of the port's call.
 func (p *port) conferenced(c *call, old uacsta.ConnectionID, second *uacsta.ConnectionID, added string, members []member) {
 	_, notices := c.Conference(callmodel.Joining{By: p.cfg.Number, Added: added, Primary: old, Secondary: second, Cause: uacsta.CauseConference}, members...)
-	p.happens(notices)
+	p.notify(notices)
 }

@@ -1,4 +1,4 @@
-package ctserver
+package front
 
 import (
 	"strconv"
@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
-// seconds reads an argument that is a time, of a day at most.
+// seconds reads an argument as a number of seconds, one day at most; 0 if it is not a number.
 func seconds(text string) time.Duration {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
@@ -17,14 +18,13 @@ func seconds(text string) time.Duration {
 	return time.Duration(min(n, 24*3600)) * time.Second
 }
 
-// command carries out a command. One that comes while another waits for something is refused,
-// but for those that end it.
-func (cl *client) command(c *line) {
-	if cl.handle == manager {
+// command carries out a command. While another one waits, it refuses all but those that end the wait.
+func (cl *client) command(c *ctserver.Line) {
+	if cl.handle == ctserver.Manager {
 		cl.manage(c)
 		return
 	}
-	switch c.name {
+	switch c.Name {
 	case "ctsendevent":
 		cl.sendEvent(c)
 		return
@@ -33,20 +33,20 @@ func (cl *client) command(c *line) {
 		return
 	}
 	if cl.waiting != nil {
-		if c.name != "cthangup" && c.name != "ctplay_stop" && c.name != "ctanswer" {
+		if c.Name != "cthangup" && c.Name != "ctplay_stop" && c.Name != "ctanswer" {
 			cl.reply(c, "ERROR")
 			return
 		}
 		cl.done("EVENT", cl.take(), "hangup")
 	}
-	switch c.name {
+	switch c.Name {
 	case "ctanswer":
 		cl.answer(c)
 	case "cthangup":
 		cl.hangUp(c)
 	case "ctwaitforring":
 		cl.wanted = 2
-		if n, err := strconv.Atoi(c.arg(1)); err == nil && n > 0 {
+		if n, err := strconv.Atoi(c.Arg(1)); err == nil && n > 0 {
 			cl.wanted = n
 		}
 		cl.waiting = c
@@ -58,27 +58,27 @@ func (cl *client) command(c *line) {
 		cl.reply(c, "OK")
 	case "ctdial":
 		cl.waiting = c
-		cl.dial(c, c.arg(1), false)
+		cl.dial(c, c.Arg(1), false)
 	case "ctplay":
 		cl.waits(c, cl.card.cfg.Play)
 	case "ctplayasync":
 		cl.reply(c, "OK")
 		cl.after(cl.card.cfg.Play, "toneend")
 	case "ctrecord":
-		cl.waits(c, max(seconds(c.arg(2)), time.Second))
-		cl.ends = c.arg(3)
+		cl.waits(c, max(seconds(c.Arg(2)), time.Second))
+		cl.ends = c.Arg(3)
 	case "ctcollect":
-		cl.waits(c, max(seconds(c.arg(2)), time.Second))
-		if most, _ := strconv.Atoi(c.arg(1)); most > 0 && len(cl.digits) >= most { // what was heard before may do
+		cl.waits(c, max(seconds(c.Arg(2)), time.Second))
+		if most, _ := strconv.Atoi(c.Arg(1)); most > 0 && len(cl.digits) >= most { // earlier digits may be enough
 			cl.done("OK", cl.take())
 		}
 	case "ctsleep":
-		cl.waits(c, max(seconds(c.arg(1)), time.Millisecond))
+		cl.waits(c, max(seconds(c.Arg(1)), time.Millisecond))
 	case "ctwaitforevent":
 		cl.waiting = c
 	case "ctstarttimerasync":
 		cl.reply(c, "OK")
-		cl.after(seconds(c.arg(1)), "timer")
+		cl.after(seconds(c.Arg(1)), "timer")
 	case "ctstoptimer", "ctplay_stop":
 		if cl.timer != nil {
 			cl.timer.Stop()
@@ -94,17 +94,17 @@ func (cl *client) command(c *line) {
 		}
 		cl.reply(c, "OK", cl.caller)
 	case "ctsetscript":
-		cl.script = c.arg(1)
+		cl.script = c.Arg(1)
 		cl.reply(c, "OK")
 	case "ctplaytoneasync", "ctstoptone", "ctjoin", "ctbridge", "ctunbridge", "ctjoinconference", "ctleaveconference", "ctstartringasync", "ctstopring",
 		"ctstartringonceasync", "ctgrunton", "ctgruntoff", "ctlistenforcid", "ctlistenforjpcid":
-		cl.reply(c, "OK") // there is no voice that would tell the difference
+		cl.reply(c, "OK") // without voice they have no effect
 	default:
 		cl.reply(c, "ERROR")
 	}
 }
 
-// after says that something has happened, after a time; one such thing is awaited at once.
+// after reports an event after limit. A port has one such timer: a new one replaces the last.
 func (cl *client) after(limit time.Duration, what string) {
 	if cl.timer != nil {
 		cl.timer.Stop()
@@ -112,8 +112,8 @@ func (cl *client) after(limit time.Duration, what string) {
 	cl.timer = time.AfterFunc(limit, func() { cl.post(func() { cl.happens(what) }) })
 }
 
-// accepted answers a command by what the switching function says to it.
-func (cl *client) accepted(c *line) func(*uacsta.Message) {
+// accepted replies to a command by the response of the switching function.
+func (cl *client) accepted(c *ctserver.Line) func(*uacsta.Message) {
 	return func(res *uacsta.Message) {
 		if res == nil || res.Err() != nil {
 			cl.reply(c, "ERROR")
@@ -124,7 +124,7 @@ func (cl *client) accepted(c *line) func(*uacsta.Message) {
 }
 
 // answer lifts the receiver.
-func (cl *client) answer(c *line) {
+func (cl *client) answer(c *ctserver.Line) {
 	cl.offHook = true
 	if cl.ringing == nil {
 		cl.reply(c, "OK")
@@ -139,8 +139,8 @@ func (cl *client) answer(c *line) {
 	})
 }
 
-// hangUp puts the receiver down: with a held call, that is a transfer.
-func (cl *client) hangUp(c *line) {
+// hangUp puts the receiver down. With a call on hold beside the active one this transfers the call.
+func (cl *client) hangUp(c *ctserver.Line) {
 	cl.offHook = false
 	switch {
 	case cl.active != nil && cl.held != nil:
@@ -157,12 +157,12 @@ func (cl *client) hangUp(c *line) {
 	}
 }
 
-// maxLeft is how many calls may wait for the word that they have ended.
+// maxLeft is the most calls that may wait for their last event.
 const maxLeft = 16
 
-// leave ends a call for the program, which hears nothing of it any more.
-func (cl *client) leave(c *line, call *uacsta.ConnectionID) {
-	if cl.left == nil || len(cl.left) == maxLeft { // their ends were lost
+// leave clears a call. The program gets no more events of it.
+func (cl *client) leave(c *ctserver.Line, call *uacsta.ConnectionID) {
+	if cl.left == nil || len(cl.left) == maxLeft { // their last events were lost
 		cl.left = map[string]bool{}
 	}
 	cl.left[call.CallID] = true
@@ -174,10 +174,10 @@ func (cl *client) leave(c *line, call *uacsta.ConnectionID) {
 	})
 }
 
-// dial dials what is left of a command's digits, up to the next flash or pause.
-func (cl *client) dial(c *line, left string, flashed bool) {
+// dial dials the rest of a command's digits, up to the next flash or pause.
+func (cl *client) dial(c *ctserver.Line, left string, flashed bool) {
 	if cl.waiting != c {
-		return // it was ended
+		return // another command ended it
 	}
 	switch {
 	case left == "" && !flashed:
@@ -211,8 +211,7 @@ func (cl *client) dial(c *line, left string, flashed bool) {
 	})
 }
 
-// granted notes which calls there are by the answer to what was dialled: the program may go on
-// before the events come, which say the same.
+// granted takes the calls from the response to a service that was dialled: the next command may come before the events.
 func (cl *client) granted(service any, res *uacsta.Message) {
 	switch service.(type) {
 	case uacsta.MakeCall:
@@ -228,14 +227,14 @@ func (cl *client) granted(service any, res *uacsta.Message) {
 	}
 }
 
-// own is the port's connection in a call.
+// own returns the port's connection in a call.
 func (cl *client) own(callID string) *uacsta.ConnectionID {
 	own := uacsta.Conn(callID, cl.device())
 	return &own
 }
 
-// dialled is what the switch does with digits, or with a flash and digits: with a call on hold,
-// 1 goes back to it, 2 changes over, 3 is a conference.
+// dialled returns the service for digits, or for a flash and digits: with a call on hold, 1 reconnects to it, 2
+// alternates, 3 makes a conference. nil: there is none.
 func (cl *client) dialled(digits string, flashed bool) any {
 	active, held := cl.active, cl.held
 	switch {
@@ -254,7 +253,7 @@ func (cl *client) dialled(digits string, flashed bool) any {
 	case held == nil:
 		return uacsta.ConsultationCall{ExistingCall: *active, ConsultedDevice: uacsta.Dev(digits)}
 	case digits == "1":
-		cl.active = nil // its end is no hangup of the other one
+		cl.active = nil // its end must not count as a hangup of the other call
 		return uacsta.ReconnectCall{ActiveCall: *active, HeldCall: *held}
 	case digits == "3":
 		return uacsta.ConferenceCall{HeldCall: *held, ActiveCall: *active}
@@ -262,24 +261,24 @@ func (cl *client) dialled(digits string, flashed bool) any {
 	return uacsta.AlternateCall{HeldCall: *held, ActiveCall: *active}
 }
 
-// sendEvent sends a word to another port; RECORD_STOP ends what it records.
-func (cl *client) sendEvent(c *line) {
-	other := cl.card.port(c.dst)
-	if other == nil || c.arg(1) == "" {
+// sendEvent sends an event to another port, or stops its recording.
+func (cl *client) sendEvent(c *ctserver.Line) {
+	other := cl.card.port(c.Dst)
+	if other == nil || c.Arg(1) == "" {
 		cl.reply(c, "ERROR")
 		return
 	}
 	other.post(func() {
-		if w := other.waiting; w != nil && w.name == "ctrecord" {
+		if w := other.waiting; w != nil && w.Name == "ctrecord" {
 			other.done("OK", other.take())
 			return
 		}
-		other.happens(c.arg(1))
+		other.happens(c.Arg(1))
 	})
 	cl.reply(c, "OK")
 }
 
-// status is the state of the port, in a word.
+// status returns the state of the port in one word.
 func (cl *client) status() string {
 	word := "onhook"
 	switch {
@@ -297,8 +296,8 @@ func (cl *client) status() string {
 }
 
 // manage carries out a command of the manager connection.
-func (cl *client) manage(c *line) {
-	switch c.name {
+func (cl *client) manage(c *ctserver.Line) {
+	switch c.Name {
 	case "ctsendevent":
 		cl.sendEvent(c)
 	case "portstatus":

@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"bufio"
@@ -13,17 +13,18 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 // Recordings that are to end never take the room of the question by which the manager connection is
 // kept.
 func TestSignsOfLifeAmongCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLink(LinkConfig{Timeout: time.Hour, Heartbeat: time.Second})
+		l := New(Config{Timeout: time.Hour, Heartbeat: time.Second})
 		here, there := net.Pipe()
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- l.ask(ctx, here) }()
+		go func() { ended <- l.serveManager(ctx, here) }()
 		in := bufio.NewReader(there)
 		replies := func(name string) {
 			t.Helper()
@@ -38,7 +39,7 @@ func TestSignsOfLifeAmongCommands(t *testing.T) {
 		replies("portstatus")
 		synctest.Wait()
 		end := func() error {
-			return l.manager.sendTo(0, "ctsendevent", time.Hour, func(*line, error) {}, "RECORD_STOP")
+			return l.manager.sendTo(0, "ctsendevent", time.Hour, func(*ctserver.Line, error) {}, "RECORD_STOP")
 		}
 		for range maxCommands {
 			if err := end(); err != nil {

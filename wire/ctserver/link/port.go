@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"context"
@@ -10,51 +10,52 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/callmodel"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
-// port is one device: a card port and the calls on its line. All of it but the inbox belongs
-// to the goroutine that takes from the inbox.
+// port is a device: a card port, and the calls on its telephone line. Everything but the inbox belongs to the goroutine
+// that runs the inbox.
 type port struct {
 	link *Link
 	cfg  Port
 
-	inbox proxy.Inbox // open while the port can be reached
+	inbox proxy.Inbox // open while the port is connected
 
 	wire         *wire
-	was          bool // it could be reached before
+	was          bool // it was connected before
 	active, held *call
-	playing      string // the message that is being played
-	recording    string // the message that is being recorded
+	playing      string // the message that it plays
+	recording    string // the message that it records
 }
 
-// call is one call of the port.
+// call is a call of the port.
 type call struct {
 	callmodel.Call[*callmodel.Connection]
 	own       *callmodel.Connection
-	far       *callmodel.Connection // the other end; nil where its number is not known
+	far       *callmodel.Connection // the other end; nil: its number is not known
 	incoming  bool
-	announced bool        // Delivered has been told
-	reached   bool        // the other end has answered, as far as can be known
-	timer     *time.Timer // of the next ring, or of the answer
+	announced bool        // Delivered has been sent
+	reached   bool        // the other end seems to have answered
+	timer     *time.Timer // for the next ring, or for the answer
 	caller    *time.Timer // for the caller ID
 }
 
 func newPort(l *Link, cfg Port) *port { return &port{link: l, cfg: cfg} }
 
-// serve is the port while there is a connection; up is called once it can carry requests.
+// serve serves the port on a connection, and calls up once the port takes requests.
 func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 	p.inbox.Open()
 	var w *wire
 	w = newWire(nc, p.cfg.Port-1, p.link.cfg.Log, func(what, more string) {
-		p.inbox.Do(func() { p.happened(what, more) }, w.Close) // it must not miss what happens
+		p.inbox.Do(func() { p.event(what, more) }, w.Close) // a port that misses an event must not go on
 	})
 	p.wire = w
 	p.inbox.Guard(w.Close)
 	ended := make(chan error, 1)
-	go func() { ended <- w.Serve(ctx, w.read) }()                  // the inbox waits for it
-	p.command("cthangup", p.link.cfg.Timeout, func(*line, error) { // whatever it was doing before
+	go func() { ended <- w.Serve(ctx, w.read) }()                           // inbox.Run waits for it
+	p.command("cthangup", p.link.cfg.Timeout, func(*ctserver.Line, error) { // the port may be off hook
 		if p.was {
-			p.tell(func(ref string) any {
+			p.send(func(ref string) any {
 				return uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(p.cfg.Number), Cause: uacsta.CauseNormal}
 			})
 		}
@@ -62,12 +63,12 @@ func (p *port) serve(ctx context.Context, nc net.Conn, up func()) error {
 		up()
 	})
 	err := p.inbox.Run(ended)
-	p.lose()
+	p.fail()
 	return err
 }
 
-// lose ends the calls of a port that cannot be reached any more.
-func (p *port) lose() {
+// fail clears the calls of a port whose connection has ended.
+func (p *port) fail() {
 	for _, c := range []*call{p.active, p.held} {
 		if c != nil {
 			p.cleared(c, uacsta.CauseNormal)
@@ -75,17 +76,17 @@ func (p *port) lose() {
 	}
 	p.playing, p.recording = "", ""
 	if p.was {
-		p.tell(func(ref string) any {
+		p.send(func(ref string) any {
 			return uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(p.cfg.Number), Cause: uacsta.CauseNormal}
 		})
 	}
 }
 
-// command sends a command; then is called in the port's own goroutine.
-func (p *port) command(name string, timeout time.Duration, then func(reply *line, err error), args ...string) {
+// command sends a command. It calls then on the port's goroutine, with the reply or an error.
+func (p *port) command(name string, timeout time.Duration, then func(reply *ctserver.Line, err error), args ...string) {
 	deliver := p.inbox.Deliverer()
-	err := p.wire.send(name, timeout, func(reply *line, err error) {
-		if err == nil && reply.arg(1) == "ERROR" {
+	err := p.wire.send(name, timeout, func(reply *ctserver.Line, err error) {
+		if err == nil && reply.Arg(1) == "ERROR" {
 			err = errors.New(name + " failed")
 		}
 		deliver(func() { then(reply, err) })
@@ -95,20 +96,20 @@ func (p *port) command(name string, timeout time.Duration, then func(reply *line
 	}
 }
 
-// tell tells the monitors of the port; event makes the event for a cross reference.
-func (p *port) tell(event func(ref string) any) {
-	p.link.pass(p.cfg.Number, event)
+// send sends an event to the monitors of the port. event returns the event for a cross reference.
+func (p *port) send(event func(ref string) any) {
+	p.link.send(p.cfg.Number, event)
 }
 
-// pass tells the monitors of a device, in order with the replies; event makes the event for a cross
+// send sends an event to the monitors of a device, in order with the responses. event returns the event for a cross
 // reference.
-func (l *Link) pass(device string, event func(ref string) any) {
+func (l *Link) send(device string, event func(ref string) any) {
 	ev := uacsta.Encode(event("0"), uacsta.Edition6)
 	l.outbox.Post(func() { l.watch.Forward(device, ev) })
 	l.outbox.Flush()
 }
 
-// newCall makes a call of the port.
+// newCall returns a new call of the port.
 func (p *port) newCall(incoming bool) *call {
 	c := &call{own: &callmodel.Connection{Device: p.cfg.Number}, incoming: incoming}
 	c.ID = p.link.newCall()
@@ -116,9 +117,8 @@ func (p *port) newCall(incoming bool) *call {
 	return c
 }
 
-// with takes in the number of the other end, which is connected from the beginning where it has
-// called.
-func (c *call) with(number string) {
+// add adds the other end to the call by its number. The other end of an incoming call is connected.
+func (c *call) add(number string) {
 	if c.incoming {
 		c.Calling, c.Called = number, c.own.Device
 	} else {
@@ -133,19 +133,19 @@ func (c *call) with(number string) {
 	}
 }
 
-// beyond is the connection of a number that is no device of the port: nobody watches it here.
+// beyond returns the connection of a number in the network, which no monitor of the port watches.
 func beyond(number string) *callmodel.Connection {
 	return &callmodel.Connection{Device: number, Network: true}
 }
 
-// happens tells what has happened to a call.
-func (p *port) happens(notices []callmodel.Notice) {
+// notify sends the events of a step of a call.
+func (p *port) notify(notices []callmodel.Notice) {
 	for _, n := range notices {
-		p.link.pass(n.Device, n.For)
+		p.link.send(n.Device, n.For)
 	}
 }
 
-// connection is the port's part in a call.
+// connection returns the port's connection in a call.
 func (p *port) connection(c *call) uacsta.ConnectionID { return c.Connection(c.own) }
 
 func (c *call) stop() {
@@ -156,7 +156,7 @@ func (c *call) stop() {
 	}
 }
 
-// forget takes a call off the port.
+// forget removes a call from the port.
 func (p *port) forget(c *call) {
 	c.stop()
 	if p.active == c {
@@ -167,11 +167,11 @@ func (p *port) forget(c *call) {
 	}
 }
 
-// has reports whether a call is still there.
+// has reports whether the port has a call.
 func (p *port) has(c *call) bool { return p.active == c || p.held == c }
 
-// find finds the call that a connection names, by both its callID and its device; a device alone
-// names its call only where it has exactly one.
+// find returns the call of a connection with this callID and device; without a callID, the only call of the device. nil:
+// there is none.
 func (p *port) find(id uacsta.ConnectionID) *call {
 	switch {
 	case id.DeviceID.ID != p.cfg.Number:
@@ -187,8 +187,8 @@ func (p *port) find(id uacsta.ConnectionID) *call {
 	return nil
 }
 
-// happened takes note of what happens on the line.
-func (p *port) happened(what, more string) {
+// event takes an event on the telephone line.
+func (p *port) event(what, more string) {
 	switch what {
 	case "ring":
 		p.rings()
@@ -198,16 +198,16 @@ func (p *port) happened(what, more string) {
 		}
 	case "hangup", "loopdrop":
 		if p.active != nil {
-			p.gone(p.active)
+			p.hungUp(p.active)
 		}
 	case "pickup":
-		p.reached()
+		p.answered()
 	case "toneend":
 		if p.playing != "" {
 			p.played(uacsta.CauseEndOfMessageDetected)
 			return
 		}
-		p.reached()
+		p.answered()
 	case "timer", "flash":
 	case "dtmf":
 		p.digit(more)
@@ -216,16 +216,16 @@ func (p *port) happened(what, more string) {
 	}
 }
 
+// digit takes a digit that the other end sends.
 func (p *port) digit(digit string) {
-	if c := p.active; c != nil && c.own.State == uacsta.Connected && len(digit) == 1 && isEvent(digit) {
-		p.tell(func(ref string) any {
+	if c := p.active; c != nil && c.own.State == uacsta.Connected && ctserver.IsDigit(digit) {
+		p.send(func(ref string) any {
 			return uacsta.DtmfDetectedEvent{MonitorCrossRefID: ref, OverConnection: p.connection(c), DtmfChar: digit, Cause: uacsta.CauseDTMFDigitDetected}
 		})
 	}
 }
 
-// rings: a call has come, or goes on ringing. The caller ID comes between the first ring and
-// the second.
+// rings takes a ring: the first starts an incoming call. The caller ID comes between the first ring and the second.
 func (p *port) rings() {
 	c := p.active
 	switch {
@@ -240,7 +240,7 @@ func (p *port) rings() {
 				}
 			})
 		})
-		p.command("ctlistenforcid", p.link.cfg.Timeout, func(*line, error) {}) // there are cards that cannot
+		p.command("ctlistenforcid", p.link.cfg.Timeout, func(*ctserver.Line, error) {}) // some cards do not have it
 		c.caller = time.AfterFunc(p.link.cfg.CallerTime, func() { p.inbox.Post(func() { p.readCaller(c) }) })
 	case c != nil && c.incoming && c.own.State == uacsta.Alerting:
 		c.timer.Reset(p.link.cfg.RingTime)
@@ -248,22 +248,22 @@ func (p *port) rings() {
 	}
 }
 
-// readCaller asks for the caller ID, once.
+// readCaller asks for the caller ID, once in a call.
 func (p *port) readCaller(c *call) {
 	if !c.caller.Stop() && c.announced || p.active != c || c.announced {
 		return
 	}
 	c.caller.Stop()
-	p.command("ctreadcid", p.link.cfg.Timeout, func(reply *line, err error) {
+	p.command("ctreadcid", p.link.cfg.Timeout, func(reply *ctserver.Line, err error) {
 		number := ""
-		if err == nil && reply.arg(1) == "OK" {
-			number = reply.arg(2)
+		if err == nil && reply.Arg(1) == "OK" {
+			number = reply.Arg(2)
 		}
 		p.announce(c, number)
 	})
 }
 
-// announce tells of a call that has come.
+// announce sends the Delivered event of an incoming call.
 func (p *port) announce(c *call, number string) {
 	if c.announced || p.active != c {
 		return
@@ -272,37 +272,37 @@ func (p *port) announce(c *call, number string) {
 	if !numbers.MatchString(number) {
 		number = ""
 	}
-	c.with(number)
-	p.happens(c.Deliver(c.own, c.Cause()))
+	c.add(number)
+	p.notify(c.Deliver(c.own, c.Cause()))
 }
 
-// reached: the other end of a call that was dialled has answered, or so it seems.
-func (p *port) reached() {
+// answered takes the answer of the other end of an outgoing call, as far as the line shows it.
+func (p *port) answered() {
 	c := p.active
 	if c == nil || c.incoming || c.reached || c.own.State != uacsta.Connected {
 		return
 	}
 	c.stop()
 	c.reached = true
-	p.happens(c.Establish(c.far, uacsta.CauseNetworkSignal))
+	p.notify(c.Establish(c.far, uacsta.CauseNetworkSignal))
 }
 
-// gone: the other end has hung up. A held call stays on the line.
-func (p *port) gone(c *call) {
+// hungUp takes the other end's hangup. A held call stays on the line.
+func (p *port) hungUp(c *call) {
 	if c.incoming && c.own.State == uacsta.Alerting {
 		p.cleared(c, uacsta.CauseCallCancelled)
 		return
 	}
 	if c.far != nil {
-		p.happens(c.Clear(c.far, uacsta.CauseNormalClearing))
+		p.notify(c.Clear(c.far, uacsta.CauseNormalClearing))
 	}
 	p.cleared(c, uacsta.CauseNormalClearing)
 	if p.held == nil {
-		p.command("cthangup", p.link.cfg.Timeout, func(*line, error) {})
+		p.command("cthangup", p.link.cfg.Timeout, func(*ctserver.Line, error) {})
 	}
 }
 
-// cleared tells that the port is out of a call. One that was never told of ends untold.
+// cleared ends the port's connection in a call. A call that was not announced ends without an event.
 func (p *port) cleared(c *call, cause uacsta.EventCause) {
 	p.forget(c)
 	if p.playing != "" {
@@ -311,28 +311,28 @@ func (p *port) cleared(c *call, cause uacsta.EventCause) {
 	if c.incoming && !c.announced {
 		return
 	}
-	p.happens(c.Clear(c.own, cause))
+	p.notify(c.Clear(c.own, cause))
 }
 
-// played tells that a message is not played any more.
+// played ends the playing of a message.
 func (p *port) played(cause uacsta.EventCause) {
 	message := p.playing
 	p.playing = ""
 	p.stopped(message, cause)
 }
 
+// stopped sends the Stop event of a message.
 func (p *port) stopped(message string, cause uacsta.EventCause) {
 	id := uacsta.Conn("", p.cfg.Number)
 	if p.active != nil {
 		id = p.connection(p.active)
 	}
-	p.tell(func(ref string) any {
+	p.send(func(ref string) any {
 		return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: message, Cause: cause}
 	})
 }
 
-// portOf is the port that a service is for: that of its first connection or device. A connection
-// of no port is none.
+// portOf returns the port of the first connection or device of a service, or the error of CSTA if there is none.
 func (l *Link) portOf(service any) (*port, error) {
 	named := connectionsOf(service)
 	if conference, ok := service.(*uacsta.ConferenceCall); ok {
@@ -356,7 +356,7 @@ func (l *Link) portOf(service any) (*port, error) {
 	return nil, errDevice
 }
 
-// connectionsOf are the connections that a service names.
+// connectionsOf returns the connections that a service names.
 func connectionsOf(service any) []uacsta.ConnectionID {
 	var named []uacsta.ConnectionID
 	v := reflect.ValueOf(service).Elem()

@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"crypto/rand"
@@ -9,12 +9,13 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
-// fileNames are those that may be played: below the folders of ctserver.
+// fileNames matches the files that a client may play: those below the folders of ctserver.
 var fileNames = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$`)
 
-// talking finds the call that something is to be said in.
+// talking reports whether a connection is that of the active call, and connected.
 func (p *port) talking(id uacsta.ConnectionID) bool {
 	return p.active != nil && p.find(id) == p.active && p.active.own.State == uacsta.Connected
 }
@@ -43,20 +44,20 @@ func (p *port) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	if !strings.Contains(file, ".") {
 		file += ".au"
 	}
-	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *line, err error) {
+	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *ctserver.Line, err error) {
 		if err != nil {
 			answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
 			return
 		}
 		answer(uacsta.PlayMessageResponse{}, nil)
 		p.playing = s.MessageToBePlayed
-		p.tell(func(ref string) any {
+		p.send(func(ref string) any {
 			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: s.OverConnection, Message: s.MessageToBePlayed, Cause: uacsta.CauseNormal}
 		})
 	}, file)
 }
 
-// longestRecording is how long a recording lasts that has no end.
+// longestRecording is the duration of a recording without another limit.
 const longestRecording = time.Hour
 
 func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
@@ -64,7 +65,7 @@ func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 		answer(nil, refuse(uacsta.StateIncompatibility, uacsta.InvalidConnectionState))
 		return
 	}
-	name := "recording-" + strings.ToLower(rand.Text()) + ".au" // whoever knows it may have it played
+	name := "recording-" + strings.ToLower(rand.Text()) + ".au" // whoever knows the name can play it
 	longest, digits := longestRecording, ""
 	if s.MaxDuration != nil && *s.MaxDuration > 0 {
 		longest = min(longest, time.Duration(*s.MaxDuration)*time.Millisecond)
@@ -73,17 +74,17 @@ func (p *port) record(s *uacsta.RecordMessage, answer proxy.Answer) {
 		digits = "0123456789*#"
 	}
 	p.recording = name
-	answer(uacsta.RecordMessageResponse{ResultingMessage: name}, nil) // ctserver answers when it has ended
-	p.tell(func(ref string) any {
+	answer(uacsta.RecordMessageResponse{ResultingMessage: name}, nil) // ctserver replies at its end
+	p.send(func(ref string) any {
 		return uacsta.RecordEvent{MonitorCrossRefID: ref, Connection: s.CallToBeRecorded, Message: name, Cause: uacsta.CauseNormal}
 	})
-	p.command("ctrecord", longest+p.link.cfg.Timeout, func(*line, error) {
+	p.command("ctrecord", longest+p.link.cfg.Timeout, func(*ctserver.Line, error) {
 		p.recording = ""
 		p.stopped(name, uacsta.CauseNormal)
 	}, name, strconv.Itoa(int((longest+time.Second-1)/time.Second)), digits, "0")
 }
 
-// stopMessage stops what is played, or recorded, which is in the active call.
+// stopMessage stops the message that the port plays or records, in the active call.
 func (p *port) stopMessage(s *uacsta.Stop, answer proxy.Answer) {
 	switch {
 	case p.find(s.Connection) != p.active:
@@ -105,8 +106,8 @@ func (p *port) stopMessage(s *uacsta.Stop, answer proxy.Answer) {
 	}
 }
 
-// endRecording ends a recording: over the manager connection, for the port's own waits for its
-// end. False when there is none.
+// endRecording ends the recording, if there is one. It takes the manager connection, since the port's own waits for the
+// end of the recording. It returns false if there is no manager connection.
 func (p *port) endRecording() bool {
 	if p.recording == "" {
 		return true
@@ -120,13 +121,13 @@ func (p *port) endRecording() bool {
 	name := p.recording
 	time.AfterFunc(recordingPause, func() {
 		p.inbox.Post(func() {
-			if p.recording == name { // ctserver was told before it had begun to record: the two go over different connections
+			if p.recording == name { // the command came before the start of the recording, which went over another connection
 				p.endRecording()
 			}
 		})
 	})
-	return w.sendTo(p.cfg.Port-1, "ctsendevent", p.link.cfg.Timeout, func(*line, error) {}, "RECORD_STOP") == nil
+	return w.sendTo(p.cfg.Port-1, "ctsendevent", p.link.cfg.Timeout, func(*ctserver.Line, error) {}, "RECORD_STOP") == nil
 }
 
-// recordingPause is the time between two tries to end a recording.
+// recordingPause is the time between two attempts to end a recording.
 const recordingPause = 500 * time.Millisecond

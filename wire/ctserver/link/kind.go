@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"fmt"
@@ -12,11 +12,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// LinkKind is the kind of links to the ports of cards behind ctserver.
-var LinkKind = kind.LinkOf[LinkSettings]{Type: "ctserver", Check: checkLink, Build: buildLink, Devices: (*LinkSettings).numbers}.Kind()
+// Kind is the kind of link to the ports of cards behind ctserver.
+var Kind = kind.LinkOf[Settings]{Type: "ctserver", Check: check, Build: build, Devices: (*Settings).numbers}.Kind()
 
-// LinkSettings are the keys of an entry of links, beside those of config.Link.
-type LinkSettings struct {
+// Settings are the settings of an entry under links, beside those of config.Link.
+type Settings struct {
 	kind.Peer
 	kind.Times
 
@@ -39,8 +39,8 @@ type LinkSettings struct {
 	CallerTime time.Duration `yaml:"caller-id-time"`
 }
 
-// numbers are those of the ports.
-func (l *LinkSettings) numbers() []string {
+// numbers returns the numbers of the ports.
+func (l *Settings) numbers() []string {
 	numbers := make([]string, 0, len(l.Ports))
 	for _, p := range l.Ports {
 		numbers = append(numbers, p.Number)
@@ -50,7 +50,7 @@ func (l *LinkSettings) numbers() []string {
 
 var flashCode = regexp.MustCompile(`^[&,0-9*#]{0,20}$`)
 
-func checkLink(l *LinkSettings, s *config.Section) {
+func check(l *Settings, s *config.Section) {
 	if len(l.Addresses) != 1 || !kind.PlainHost(l.Addresses[0]) {
 		s.Fault("addresses", "must name one host, without port, such as [\"10.1.1.9\"]: card port n is reached at TCP 1199+n")
 	}
@@ -82,13 +82,13 @@ func checkLink(l *LinkSettings, s *config.Section) {
 	l.Times.Check(s)
 }
 
-func buildLink(l *LinkSettings, env *kind.Env) (proxy.Link, error) {
-	cfg := LinkConfig{
+func build(l *Settings, env *kind.Env) (proxy.Link, error) {
+	cfg := Config{
 		Address: l.Addresses[0], Manager: l.Manager, Flash: Flash(l.Flash), AnswerTime: l.AnswerTime, RingTime: l.RingTime, CallerTime: l.CallerTime,
 		Timeout: l.Timeout, Heartbeat: l.Heartbeat, Log: share.Quiet(env.Log),
 	}
 	for _, p := range l.Ports {
 		cfg.Ports = append(cfg.Ports, Port(p))
 	}
-	return NewLink(cfg), nil
+	return New(cfg), nil
 }

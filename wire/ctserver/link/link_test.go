@@ -1,4 +1,4 @@
-package ctserver
+package link
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
 const patience = 10 * time.Second
@@ -140,11 +141,11 @@ type bench struct {
 	core *core
 }
 
-func newBench(t *testing.T, cfg LinkConfig) *bench {
+func newBench(t *testing.T, cfg Config) *bench {
 	t.Helper()
 	f := newFake(t)
 	cfg.Ports = []Port{{Number: "201", Port: 1, Address: f.l.Addr().String()}}
-	b := &bench{f, NewLink(cfg), &core{make(chan struct{}), make(chan *uacsta.Message, 1000)}}
+	b := &bench{f, New(cfg), &core{make(chan struct{}), make(chan *uacsta.Message, 1000)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -212,7 +213,7 @@ func own(m *uacsta.Message) uacsta.ConnectionID {
 // A call comes: the caller ID between the first ring and the second, digits in all forms, a
 // file that ends by itself, and the other end hangs up.
 func TestIncoming(t *testing.T) {
-	b := newBench(t, LinkConfig{})
+	b := newBench(t, Config{})
 	b.answer("ctreadcid", "arg1=OK arg2=0891234 argc=2")
 	b.say("ring")
 	b.hears("ctlistenforcid")
@@ -248,7 +249,7 @@ func TestIncoming(t *testing.T) {
 
 // The caller ID comes as an event, or not at all.
 func TestCallerID(t *testing.T) {
-	b := newBench(t, LinkConfig{CallerTime: 50 * time.Millisecond, RingTime: 300 * time.Millisecond})
+	b := newBench(t, Config{CallerTime: 50 * time.Millisecond, RingTime: 300 * time.Millisecond})
 	b.say("ring")
 	b.say("cid 0301")
 	if m := b.expect("Delivered"); m.Text("callingDevice/deviceIdentifier") != "0301" {
@@ -269,7 +270,7 @@ func TestCallerID(t *testing.T) {
 // A call is made: what can be known of it is told; then a line without dial tone, and a
 // number that cannot be dialled.
 func TestOutgoing(t *testing.T) {
-	b := newBench(t, LinkConfig{AnswerTime: 20 * time.Millisecond})
+	b := newBench(t, Config{AnswerTime: 20 * time.Millisecond})
 	dial := uacsta.MakeCall{CallingDevice: uacsta.Dev("201"), CalledDirectoryNumber: uacsta.Dev("0,891")}
 	m, err := b.ask(dial)
 	if err != nil {
@@ -301,13 +302,13 @@ func TestOutgoing(t *testing.T) {
 // Garbage does nothing; a command without answer, a line without end and a lost connection end
 // the connection: the port is out of service, its call ends, and it comes back.
 func TestLost(t *testing.T) {
-	b := newBench(t, LinkConfig{Timeout: 200 * time.Millisecond})
+	b := newBench(t, Config{Timeout: 200 * time.Millisecond})
 	for _, line := range []string{"", "=", "rly=", "rly=ctdial arg1=OK", "cmd=ctanswer src=x dst= arg99=1 arg-1=2 argc=7", "arg1=ring2 ringring", strings.Repeat("a=b ", 100), "\x00\xff\xfe"} {
 		b.say(line)
 	}
 	for _, lose := range []func(){
 		func() { b.drop() },
-		func() { b.say(strings.Repeat("x", 2*maxLine)) },
+		func() { b.say(strings.Repeat("x", 2*ctserver.MaxLine)) },
 		func() {
 			b.answer("ctdial", "-")
 			if _, err := b.ask(uacsta.MakeCall{CallingDevice: uacsta.Dev("201"), CalledDirectoryNumber: uacsta.Dev("1")}); err != nil {
@@ -336,35 +337,4 @@ func TestLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// A line never becomes two.
-func TestLine(t *testing.T) {
-	for _, arg := range []string{"a b", "a\nb", "a=b", "a\x00", "é", strings.Repeat("x", 300)} {
-		if text, err := (&line{name: "ctdial", args: []string{arg}}).text(); err == nil {
-			t.Errorf("%q becomes %q", arg, text)
-		}
-	}
-	text, err := (&line{name: "ctdial", src: 2, dst: 2, args: []string{"0,1#"}}).text()
-	if err != nil || text != "cmd=ctdial src=2 dst=2 arg1=0,1# argc=1 \n" {
-		t.Errorf("%q %v", text, err)
-	}
-}
-
-// FuzzLine reads lines of all kinds; what is read can be written, or says that it cannot.
-func FuzzLine(f *testing.F) {
-	for _, seed := range []string{"rly=ctanswer src=3 dst=3 arg1=OK argc=1", "ring", "cmd=ctdial src=0 dst=0 arg1=123 argc=1 ", "rly=ctwaitforring src=0 dst=0 arg1=EVENT arg2= arg3=hangup argc=3", "\x00dtmf 5"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		l := parseLine(text)
-		if len(l.args) > maxArgs {
-			t.Fatalf("%d arguments", len(l.args))
-		}
-		_, _ = l.event()
-		l.name = "ctdial"
-		if written, err := l.text(); err == nil && strings.Count(written, "\n") != 1 {
-			t.Fatalf("%q", written)
-		}
-	})
 }

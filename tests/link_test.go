@@ -13,6 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	asn1link "github.com/tr87proxy/tr87proxy/wire/asn1/link"
 	cardlink "github.com/tr87proxy/tr87proxy/wire/ctserver/link"
 )
 
@@ -229,7 +230,7 @@ func TestChainAsks(t *testing.T) {
 func TestFeatureNames(t *testing.T) {
 	for name, link := range map[string]proxy.FeatureLister{
 		"freeswitch": &freeswitch.Link{}, "ctserver": &cardlink.Link{},
-		"phase3": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase3}), "phase1": asn1.NewLink(asn1.LinkConfig{Flavour: asn1.Phase1}),
+		"phase3": asn1link.New(asn1link.Config{Flavour: asn1.Phase3}), "phase1": asn1link.New(asn1link.Config{Flavour: asn1.Phase1}),
 	} {
 		listed := link.Features("")
 		told := listed.Message(uacsta.Edition6).Features()

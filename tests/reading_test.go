@@ -25,6 +25,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/tests/samples"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
+	asn1link "github.com/tr87proxy/tr87proxy/wire/asn1/link"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	xmllink "github.com/tr87proxy/tr87proxy/wire/cstaxml/link"
 )
@@ -144,8 +146,8 @@ func newReadings(tb testing.TB) *readings {
 	rs.xml = before("xml", listen(xmlfront.New(kind.Access{Proxy: far, Identify: anybody}).Serve), func(address string) proxy.Link {
 		return xmllink.New(xmllink.Config{Addresses: []string{address}})
 	})
-	rs.ber = before("ber", listen(asn1.NewServer(asn1.ServerConfig{Proxy: far, Flavour: phase3, Identify: anybody}).Serve), func(address string) proxy.Link {
-		return asn1.NewLink(asn1.LinkConfig{Addresses: []string{address}, Flavour: phase3})
+	rs.ber = before("ber", listen(asn1front.New(asn1front.Config{Access: kind.Access{Proxy: far, Identify: anybody}, Flavour: phase3}).Serve), func(address string) proxy.Link {
+		return asn1link.New(asn1link.Config{Addresses: []string{address}, Flavour: phase3})
 	})
 	return rs
 }

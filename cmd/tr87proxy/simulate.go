@@ -20,7 +20,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/tr87"
-	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
@@ -43,7 +43,7 @@ var simulations = []simulation{
 	{
 		"hipath", "Siemens HiPath: CSTA Phase III in ASN.1, with a login", []string{"127.0.0.1:18000"},
 		func(cfg *config.Config, addresses []string, folder string) error {
-			cfg.Front("asn1").(*asn1.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "hipath"}}
+			cfg.Front("asn1").(*asn1front.Settings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "hipath"}}
 			cfg.Sessions.Modes["asn1"] = "mandatory"
 			cfg.Sessions.Accounts = filepath.Join(folder, "accounts")
 			cfg.Grants = []config.Grant{{Who: strings.ToLower(hipathName), Control: []string{"*"}, Dial: []string{"*"}}}
@@ -56,7 +56,7 @@ var simulations = []simulation{
 	{
 		"md110", "Ericsson MD110 Application Link: CSTA Phase I in ASN.1, without login", []string{"127.0.0.1:2555"},
 		func(cfg *config.Config, addresses []string, _ string) error {
-			cfg.Front("asn1").(*asn1.FrontSettings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
+			cfg.Front("asn1").(*asn1front.Settings).Listen = []config.Listener{{Transport: "tcp", Address: addresses[0], Dialect: "phase1"}}
 			return nil
 		}, "no login; events come over the connection", false,
 	},

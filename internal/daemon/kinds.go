@@ -7,18 +7,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/links/freeswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tr87"
-	"github.com/tr87proxy/tr87proxy/wire/asn1"
+	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
+	asn1link "github.com/tr87proxy/tr87proxy/wire/asn1/link"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
 	xmllink "github.com/tr87proxy/tr87proxy/wire/cstaxml/link"
 	cardlink "github.com/tr87proxy/tr87proxy/wire/ctserver/link"
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.
-var linkKinds = []kind.Link{xmllink.Kind, asn1.LinkKind, freeswitch.LinkKind, cardlink.Kind, phones.LinkKind}
+var linkKinds = []kind.Link{xmllink.Kind, asn1link.Kind, freeswitch.LinkKind, cardlink.Kind, phones.LinkKind}
 
 // frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
 // alone.
-var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1.FrontKind}
+var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1front.Kind}
 
 // Kinds are the kinds that a configuration can name.
 func Kinds() config.Kinds {

@@ -12,7 +12,7 @@ import (
 const (
 	MaxPDU      = 32767 // octets; as many as the frame of Phase III can say
 	maxDepth    = 32
-	maxElements = 4096
+	MaxElements = 4096
 )
 
 // Why octets are no PDU.
@@ -30,7 +30,7 @@ var (
 // The library writes elements; it does not read them here, for it refuses times without a
 // zone and texts that are not ASCII, which there are, and copies what is nested once for each
 // level.
-func parse(data []byte) (*ber.Packet, error) { return parseWithin(data, maxElements) }
+func parse(data []byte) (*ber.Packet, error) { return parseWithin(data, MaxElements) }
 
 // parseWithin is parse for a PDU of at most so many elements.
 func parseWithin(data []byte, elements int) (*ber.Packet, error) {

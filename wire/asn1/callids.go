@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// callIDs says how the octets of a callID are written in XML.
-type callIDs int
+// CallIDs says how a codec writes the octets of a callID as text, and back.
+type CallIDs int
 
 const (
-	// hexCallIDs are of a switching function in ASN.1: every octet becomes two digits.
-	hexCallIDs callIDs = iota
-	// anyCallIDs are of any switching function, for a client in ASN.1: digits become octets
+	// HexCallIDs is for switching functions in ASN.1: each octet is two hexadecimal digits.
+	HexCallIDs CallIDs = iota
+	// AnyCallIDs are of any switching function, for a client in ASN.1: digits become octets
 	// again where they can, other text goes behind the octet FF.
-	anyCallIDs
+	AnyCallIDs
 )
 
 const textMark = 0xFF
@@ -43,16 +43,16 @@ func identifierText(id string) ([]byte, error) {
 }
 
 // octets are those of a callID.
-func (ids callIDs) octets(id string) ([]byte, error) {
-	if ids == hexCallIDs || hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
+func (ids CallIDs) octets(id string) ([]byte, error) {
+	if ids == HexCallIDs || hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
 		return identifierHex(id)
 	}
 	text, err := identifierText(id)
 	return append([]byte{textMark}, text...), err
 }
 
-func (ids callIDs) text(data []byte) string {
-	if ids == anyCallIDs && len(data) > 0 && data[0] == textMark {
+func (ids CallIDs) text(data []byte) string {
+	if ids == AnyCallIDs && len(data) > 0 && data[0] == textMark {
 		return cleanText(data[1:])
 	}
 	return toHex(data)

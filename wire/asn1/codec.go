@@ -1,6 +1,7 @@
 package asn1
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"reflect"
@@ -12,31 +13,37 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Flavour is which CSTA a peer speaks, and how strictly.
+// Flavour is a variant of CSTA in ASN.1: a phase, and how strictly the peers of one make keep to it. [FlavourOf] returns
+// one by its name.
 type Flavour struct {
-	Name     string
+	Name        string
+	Port        string // the usual TCP port of switching functions
+	Associates  bool   // AARQ opens an association, with a name and a password if they are needed
+	SpeaksFirst bool   // the switching function sends its SystemStatus before it takes requests
+
 	notation *notation
 	frames   framing
-	acse     bool // associations are opened by AARQ
-	exact    bool // events and results have the members that its programs look for, and no others
-	status   int  // the operation of SystemStatus
-	filters  []int
+	exact    bool  // programs match the members of call control events and of results by position, and take no others
+	status   int   // the operation of SystemStatus
+	filters  []int // how many bits each group of a filter has at least; nil: as many as are set
 }
 
 // The flavours.
 var (
-	// Phase3 is CSTA Phase III as ECMA-285 says it.
-	Phase3 = Flavour{Name: "phase3", notation: phase3, frames: markedFrames, acse: true, status: 211}
-	// HiPath is Phase III as a Siemens HiPath and its programs speak it: these match by
-	// position and take nothing else.
-	HiPath = Flavour{Name: "hipath", notation: phase3, frames: markedFrames, acse: true, exact: true, status: 52, filters: []int{18, 5, 2, 11, 14, 3, 7, 1}}
-	// Phase1 is CSTA Phase I as an Ericsson MD110 Application Link speaks it.
-	Phase1 = Flavour{Name: "phase1", notation: phase1, frames: plainFrames, status: 52, filters: []int{14, 4, 6, 2}}
+	// Phase3 is CSTA Phase III as ECMA-285 defines it.
+	Phase3 = Flavour{Name: "phase3", Port: "18000", Associates: true, notation: phase3, frames: markedFrames, status: 211}
+	// HiPath is Phase III as a Siemens HiPath and the programs for it speak it.
+	HiPath = Flavour{
+		Name: "hipath", Port: "18000", Associates: true, SpeaksFirst: true, notation: phase3, frames: markedFrames, exact: true, status: 52,
+		filters: []int{18, 5, 2, 11, 14, 3, 7, 1},
+	}
+	// Phase1 is CSTA Phase I (ECMA-180) as an Ericsson MD110 Application Link speaks it.
+	Phase1 = Flavour{Name: "phase1", Port: "2555", notation: phase1, frames: plainFrames, status: 52, filters: []int{14, 4, 6, 2}}
 )
 
 func flavours() []Flavour { return []Flavour{Phase3, HiPath, Phase1} }
 
-// FlavourNames lists the flavours.
+// FlavourNames returns the names of the flavours.
 func FlavourNames() (names []string) {
 	for _, f := range flavours() {
 		names = append(names, f.Name)
@@ -44,7 +51,7 @@ func FlavourNames() (names []string) {
 	return names
 }
 
-// FlavourOf returns a flavour by its name; false when it is not known.
+// FlavourOf returns the flavour with a name; false if there is none.
 func FlavourOf(name string) (Flavour, bool) {
 	for _, f := range flavours() {
 		if f.Name == name {
@@ -54,27 +61,127 @@ func FlavourOf(name string) (Flavour, bool) {
 	return Flavour{}, false
 }
 
-// edition is that of the messages made of PDUs: it has every parameter that they have.
-const edition = uacsta.Edition6
+// Features returns the services and events that the flavour has.
+func (f Flavour) Features() uacsta.Features {
+	var all uacsta.Features
+	for name := range f.notation.requests {
+		all.Services = append(all.Services, name)
+	}
+	for name := range f.notation.events {
+		all.Events = append(all.Events, name+"Event")
+	}
+	return all
+}
 
-// callControl is the category of events that programs of HiPath match by position.
+// Edition is the edition of ECMA-323 of messages that a codec reads: it has all parameters of both phases.
+const Edition = uacsta.Edition6
+
+// callControl is the category of the events that programs for HiPath match by position.
 const callControl = 0
 
-// older are codes that peers use for a service which has another in ECMA-285.
+// older maps operations of Phases I and II that peers of Phase III use to those of ECMA-285.
 var older = map[int]int{8: 218, 52: 211}
 
-// codec turns messages into the parts of PDUs, and back.
-type codec struct {
+// Codec makes PDUs of messages of CSTA, and messages of PDUs. It keeps no state.
+type Codec struct {
 	flavour Flavour
-	callIDs callIDs
+	callIDs CallIDs
 	now     func() time.Time
 }
 
-// errUnknownService is of a request, or an event, that the phase does not have.
+// NewCodec returns a codec for peers of one flavour.
+func NewCodec(f Flavour, ids CallIDs) *Codec {
+	return &Codec{flavour: f, callIDs: ids, now: time.Now}
+}
+
+// ReadFrame reads one frame, and returns its PDU, which must not be longer than longest octets. It calls begun once it has
+// the first octet. It returns io.EOF if the connection ends before a frame, io.ErrUnexpectedEOF if it ends within one.
+func (c *Codec) ReadFrame(r *bufio.Reader, longest int, begun func()) ([]byte, error) {
+	return c.flavour.frames.read(r, longest, begun)
+}
+
+// Frame returns the frame of a PDU. It returns [ErrTooLong] if the PDU is longer than [MaxPDU].
+func (c *Codec) Frame(m *PDU) ([]byte, error) { return c.flavour.frames.frame(m.octets()) }
+
+// Parse reads a PDU of at most so many elements.
+func (c *Codec) Parse(data []byte, elements int) (*PDU, error) {
+	p, err := parseWithin(data, elements)
+	if err != nil {
+		return nil, err
+	}
+	if c.flavour.Associates {
+		if a, err := readAssociation(p); err == nil {
+			return &PDU{Association: a}, nil
+		}
+	}
+	return readPDU(p)
+}
+
+// Request returns the Invoke of a request, without an invoke ID. A request that the flavour cannot express gives a
+// *uacsta.Error.
+func (c *Codec) Request(req *uacsta.Message) (*PDU, error) {
+	operation, argument, err := c.putRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	return &PDU{Kind: Invoke, operation: operation, body: argument}, nil
+}
+
+// Event returns the Invoke of an event, without an invoke ID. It returns an error if the flavour does not have the event.
+func (c *Codec) Event(ev *uacsta.Message) (*PDU, error) {
+	body, err := c.putEvent(ev)
+	if err != nil {
+		return nil, err
+	}
+	return &PDU{Kind: Invoke, operation: eventReport, body: body}, nil
+}
+
+// Answer returns the answer to the Invoke of a service: a ReturnResult, or the ReturnError of a refusal. It returns an
+// error if the flavour cannot express the result.
+func (c *Codec) Answer(to *PDU, service string, res *uacsta.Message) (*PDU, error) {
+	if refusal := res.Err(); refusal != nil {
+		return c.refuse(to, refusal), nil
+	}
+	body, err := c.putResponse(service, res)
+	if err != nil {
+		return nil, err
+	}
+	return &PDU{Kind: ReturnResult, id: to.id, operation: to.operation, body: body}, nil
+}
+
+// refuse returns the ReturnError to an Invoke.
+func (c *Codec) refuse(to *PDU, refusal *uacsta.Error) *PDU {
+	return &PDU{Kind: ReturnError, id: to.id, body: c.flavour.notation.failure(refusal)}
+}
+
+// ReadRequest returns the request of an Invoke; nil if the flavour does not have its operation. unknown are members of its
+// argument that the flavour does not have.
+func (c *Codec) ReadRequest(m *PDU) (req *uacsta.Message, unknown []string, err error) {
+	return c.takeRequest(m.operation, m.body)
+}
+
+// ReadEvent returns the event of an event report. unknown are members that the flavour does not have.
+func (c *Codec) ReadEvent(m *PDU) (ev *uacsta.Message, unknown []string, err error) {
+	return c.takeEvent(m.body)
+}
+
+// ReadAnswer returns the response of a service in a ReturnResult; a ReturnError or a Reject gives a *uacsta.Error. unknown
+// are members of the result that the flavour does not have.
+func (c *Codec) ReadAnswer(m *PDU, service string) (res *uacsta.Message, unknown []string, err error) {
+	switch m.Kind {
+	case ReturnError:
+		return nil, nil, c.flavour.notation.refusal(m.body)
+	case Reject:
+		return nil, nil, m.problem.refusal()
+	}
+	return c.takeResponse(service, m.body)
+}
+
+// errUnknownService is the error of a request or an event that the flavour does not have.
 var errUnknownService = errors.New("the phase has no such message")
 
-// request writes the argument of a request. What the phase cannot say is a *uacsta.Error.
-func (c *codec) request(req *uacsta.Message) (operation int, argument *ber.Packet, err error) {
+// putRequest writes the argument of a request. What the phase cannot express is a *uacsta.Error.
+func (c *Codec) putRequest(req *uacsta.Message) (operation int, argument *ber.Packet, err error) {
 	s := c.flavour.notation.requests[req.Name()]
 	if s == nil {
 		return 0, nil, unsupported(uacsta.ServiceNotSupported, errUnknownService)
@@ -100,8 +207,8 @@ func (c *codec) request(req *uacsta.Message) (operation int, argument *ber.Packe
 	return operation, argument, nil
 }
 
-// response writes the result of a service.
-func (c *codec) response(service string, res *uacsta.Message) (*ber.Packet, error) {
+// putResponse writes the result of a service.
+func (c *Codec) putResponse(service string, res *uacsta.Message) (*ber.Packet, error) {
 	f, ok := c.flavour.notation.results[service]
 	if !ok {
 		return null(), nil
@@ -113,15 +220,14 @@ func (c *codec) response(service string, res *uacsta.Message) (*ber.Packet, erro
 	return f.put(&coder{callIDs: c.callIDs, lenient: true, exact: c.flavour.exact, filters: c.flavour.filters}, v)
 }
 
-// event writes the argument of an event report; errUnknownService when the phase has no
-// such event.
-func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
+// putEvent writes the argument of an event report. It returns errUnknownService if the phase does not have the event.
+func (c *Codec) putEvent(ev *uacsta.Message) (*ber.Packet, error) {
 	e := c.flavour.notation.events[strings.TrimSuffix(ev.Name(), "Event")]
 	if e == nil {
 		return nil, errUnknownService
 	}
 	v, err := structOf(ev)
-	if err != nil && !uacsta.Missing(err) { // what is missing is not known
+	if err != nil && !uacsta.Missing(err) { // members that are missing are written as unknown
 		return nil, err
 	}
 	under := coder{callIDs: c.callIDs, lenient: true}
@@ -142,7 +248,7 @@ func (c *codec) event(ev *uacsta.Message) (*ber.Packet, error) {
 	return sequence(ref, constructed(specific(e.code.number), retag(info, specific(e.code.sub)))), nil
 }
 
-// structOf decodes a message into its struct; it is filled in as far as can be.
+// structOf decodes a message into its struct, as far as it can.
 func structOf(m *uacsta.Message) (reflect.Value, error) {
 	s := uacsta.New(m.Name())
 	if s == nil {
@@ -151,14 +257,14 @@ func structOf(m *uacsta.Message) (reflect.Value, error) {
 	return reflect.ValueOf(s).Elem(), m.Decode(s)
 }
 
-// unsupported is a refusal of what the phase cannot say.
+// unsupported returns the refusal of a request that the phase cannot express.
 func unsupported(value string, why error) *uacsta.Error {
 	return &uacsta.Error{Category: uacsta.Operation, Value: value, Detail: why.Error()}
 }
 
-// readRequest makes a request of an invocation; nil when the operation is not known. unknown
-// are members that the table does not have.
-func (c *codec) readRequest(operation int, argument *ber.Packet) (req *uacsta.Message, unknown []string, err error) {
+// takeRequest reads the argument of a request; nil: the phase does not have the operation. unknown are members that the
+// table does not have.
+func (c *Codec) takeRequest(operation int, argument *ber.Packet) (req *uacsta.Message, unknown []string, err error) {
 	n := c.flavour.notation
 	s := n.serviceOf(operation, argument)
 	if now, ok := older[operation]; s == nil && ok && n == phase3 {
@@ -173,8 +279,8 @@ func (c *codec) readRequest(operation int, argument *ber.Packet) (req *uacsta.Me
 	return c.read(s.name, &s.form, argument, false)
 }
 
-// readResponse makes the answer to a request of ours.
-func (c *codec) readResponse(service string, body *ber.Packet) (res *uacsta.Message, unknown []string, err error) {
+// takeResponse reads the result of a service.
+func (c *Codec) takeResponse(service string, body *ber.Packet) (res *uacsta.Message, unknown []string, err error) {
 	f, ok := c.flavour.notation.results[service]
 	if !ok || body == nil || tagOf(body) == universal(ber.TagNULL) {
 		f = form{}
@@ -183,8 +289,8 @@ func (c *codec) readResponse(service string, body *ber.Packet) (res *uacsta.Mess
 	return c.read(service+"Response", &f, body, true)
 }
 
-// readEvent makes an event of an event report.
-func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []string, err error) {
+// takeEvent reads the argument of an event report.
+func (c *Codec) takeEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []string, err error) {
 	if argument == nil || !holds(argument) || len(argument.Children) < 2 || tagOf(argument.Children[0]) != application(21) {
 		return nil, nil, mistyped("an event report")
 	}
@@ -222,8 +328,8 @@ func (c *codec) readEvent(argument *ber.Packet) (ev *uacsta.Message, unknown []s
 	return ev, unknown, err
 }
 
-// read makes a message of its form.
-func (c *codec) read(name string, f *form, p *ber.Packet, lenient bool) (*uacsta.Message, []string, error) {
+// read reads a message by its form.
+func (c *Codec) read(name string, f *form, p *ber.Packet, lenient bool) (*uacsta.Message, []string, error) {
 	s := uacsta.New(name)
 	v := reflect.ValueOf(s).Elem()
 	under := &coder{callIDs: c.callIDs, lenient: lenient}
@@ -231,7 +337,7 @@ func (c *codec) read(name string, f *form, p *ber.Packet, lenient bool) (*uacsta
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if e, ok := s.(*uacsta.ServiceInitiatedEvent); ok && e.InitiatingDevice.Device.ID == "" && !e.InitiatingDevice.Restricted {
-		e.InitiatingDevice.Device = e.InitiatedConnection.DeviceID // Phase I does not say it twice
+		e.InitiatingDevice.Device = e.InitiatedConnection.DeviceID // Phase I has the device in the connection only
 	}
-	return uacsta.Encode(s, edition), under.unknown, nil
+	return uacsta.Encode(s, Edition), under.unknown, nil
 }

@@ -23,13 +23,13 @@ import (
 
 var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
-func codecOf(flavour string) *codec {
+func codecOf(flavour string) *Codec {
 	f, _ := FlavourOf(flavour)
-	return &codec{flavour: f, now: func() time.Time { return noon }}
+	return &Codec{flavour: f, now: func() time.Time { return noon }}
 }
 
 // unframe reads the PDU of a frame.
-func unframe(t *testing.T, c *codec, data []byte) []byte {
+func unframe(t *testing.T, c *Codec, data []byte) []byte {
 	t.Helper()
 	pdu, err := c.flavour.frames.read(bufio.NewReader(bytes.NewReader(data)), MaxPDU, func() {})
 	if err != nil {
@@ -58,12 +58,12 @@ func TestSamples(t *testing.T) {
 			var message *uacsta.Message
 			var unknown []string
 			switch {
-			case m.kind == result:
-				message, unknown, err = c.readResponse(s.Reply, m.body)
+			case m.Kind == ReturnResult:
+				message, unknown, err = c.takeResponse(s.Reply, m.body)
 			case m.operation == eventReport:
-				message, unknown, err = c.readEvent(m.body)
+				message, unknown, err = c.takeEvent(m.body)
 			default:
-				message, unknown, err = c.readRequest(m.operation, m.body)
+				message, unknown, err = c.takeRequest(m.operation, m.body)
 			}
 			if err != nil || message == nil || len(unknown) > 0 {
 				t.Fatalf("%v %v %v", message, unknown, err)
@@ -75,12 +75,12 @@ func TestSamples(t *testing.T) {
 				return
 			}
 			switch {
-			case m.kind == result:
-				m.body, err = c.response(s.Reply, message)
+			case m.Kind == ReturnResult:
+				m.body, err = c.putResponse(s.Reply, message)
 			case m.operation == eventReport:
-				m.body, err = c.event(message)
+				m.body, err = c.putEvent(message)
 			default:
-				m.operation, m.body, err = c.request(message)
+				m.operation, m.body, err = c.putRequest(message)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -95,10 +95,10 @@ func TestSamples(t *testing.T) {
 // TestAssociation writes AARQ, AARE and ABRT as programs of HiPath send and take them.
 func TestAssociation(t *testing.T) {
 	stamp := []byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-	for name, want := range map[string]association{
-		"AARQ with name and password": {kind: associateRequest, name: "AMHOST", password: "77777", credentials: true},
-		"AARE that accepts":           {kind: associateResponse, result: accepted, stamp: stamp, version: []byte("TR87PRY")},
-		"ABRT":                        {kind: abort},
+	for name, want := range map[string]Association{
+		"AARQ with name and password": {Kind: AARQ, Name: "AMHOST", Password: "77777", Credentials: true},
+		"AARE that accepts":           {Kind: AARE, Result: Accepted, Stamp: stamp, Version: []byte("TR87PRY")},
+		"ABRT":                        {Kind: ABRT},
 	} {
 		for _, s := range samples.ASN1 {
 			if s.Name != name {
@@ -109,7 +109,7 @@ func TestAssociation(t *testing.T) {
 				t.Errorf("%s is written as\n%X\nwant\n%X", name, written, data)
 			}
 			read, err := readAssociation(reparse(t, data))
-			if err != nil || read.kind != want.kind || read.name != want.name || read.password != want.password || read.result != want.result {
+			if err != nil || read.Kind != want.Kind || read.Name != want.Name || read.Password != want.Password || read.Result != want.Result {
 				t.Errorf("%s is read as %+v, %v", name, read, err)
 			}
 			if framed, err := markedFrames.frame(data); err != nil || !bytes.Equal(framed, s.Octets()) {
@@ -264,21 +264,21 @@ func TestEveryMessage(t *testing.T) {
 		for name, s := range n.requests {
 			t.Run(flavour+"/"+name, func(t *testing.T) {
 				m := filled(n, name, s.form)
-				operation, argument, err := c.request(m)
+				operation, argument, err := c.putRequest(m)
 				if err != nil {
 					t.Fatal(err)
 				}
 				argument = reparse(t, argument.Bytes())
-				back, unknown, err := c.readRequest(operation, argument)
+				back, unknown, err := c.takeRequest(operation, argument)
 				same(t, m, back, unknown, err)
 			})
 			t.Run(flavour+"/"+name+"Response", func(t *testing.T) {
 				m := filled(n, name+"Response", n.results[name])
-				body, err := c.response(name, m)
+				body, err := c.putResponse(name, m)
 				if err != nil {
 					t.Fatal(err)
 				}
-				back, unknown, err := c.readResponse(name, reparse(t, body.Bytes()))
+				back, unknown, err := c.takeResponse(name, reparse(t, body.Bytes()))
 				same(t, m, back, unknown, err)
 			})
 		}
@@ -286,11 +286,11 @@ func TestEveryMessage(t *testing.T) {
 			t.Run(flavour+"/"+name+"Event", func(t *testing.T) {
 				m := filled(n, name+"Event", e.form)
 				m.SetCrossRef("0007")
-				argument, err := c.event(m)
+				argument, err := c.putEvent(m)
 				if err != nil {
 					t.Fatal(err)
 				}
-				back, unknown, err := c.readEvent(reparse(t, argument.Bytes()))
+				back, unknown, err := c.takeEvent(reparse(t, argument.Bytes()))
 				same(t, m, back, unknown, err)
 			})
 		}
@@ -435,7 +435,7 @@ func TestUnsayable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = codecOf(c.flavour).request(m)
+		_, _, err = codecOf(c.flavour).putRequest(m)
 		if !uacsta.Refuse(uacsta.Operation, c.value).Is(errorOf(err)) || !strings.Contains(fmt.Sprint(err), c.detail) {
 			t.Errorf("%s: %s is refused with %v, want %s because of %s", c.flavour, m.Name(), err, c.value, c.detail)
 		}
@@ -446,12 +446,12 @@ func TestUnsayable(t *testing.T) {
 func TestUnsayableAnswers(t *testing.T) {
 	var log strings.Builder
 	near, _ := net.Pipe()
-	c := newConn(near, nil, Phase1, anyCallIDs, gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := NewConn(near, nil, NewCodec(Phase1, AnyCallIDs), gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	defer c.Close(nil)
 	for range 10 {
-		res := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{ServiceCrossRefID: "1"}}, edition)
-		if answer := c.answerOf(&pdu{}, "SnapshotDevice", res); answer.kind != returnError {
-			t.Error(answer.kind)
+		res := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{ServiceCrossRefID: "1"}}, Edition)
+		if answer := c.answerOf(&PDU{}, "SnapshotDevice", res); answer.Kind != ReturnError {
+			t.Error(answer.Kind)
 		}
 	}
 	if strings.Count(log.String(), "\n") != 1 {
@@ -477,7 +477,7 @@ func TestLenient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ev, unknown, err := codecOf(tt.flavour).readEvent(reparse(t, data))
+		ev, unknown, err := codecOf(tt.flavour).takeEvent(reparse(t, data))
 		if err != nil || !strings.Contains(ev.String(), tt.want) || fmt.Sprint(unknown) != tt.unknown {
 			t.Errorf("%s: %v %v %v", name, ev, unknown, err)
 		}
@@ -491,11 +491,11 @@ func TestScantyEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, flavour := range []string{"phase3", "hipath", "phase1"} {
-		argument, err := codecOf(flavour).event(m)
+		argument, err := codecOf(flavour).putEvent(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, _, err := codecOf(flavour).readEvent(reparse(t, argument.Bytes()))
+		back, _, err := codecOf(flavour).takeEvent(reparse(t, argument.Bytes()))
 		if err != nil || !back.Has("callingDevice/notKnown") || back.Text("cause") != "newCall" {
 			t.Errorf("%s: %v %v", flavour, back, err)
 		}
@@ -505,13 +505,13 @@ func TestScantyEvent(t *testing.T) {
 // TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.
 func TestCallIDs(t *testing.T) {
 	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100"} {
-		data, err := anyCallIDs.octets(id)
-		if err != nil || anyCallIDs.text(data) != id {
-			t.Errorf("%s becomes %X, which is %s, %v", id, data, anyCallIDs.text(data), err)
+		data, err := AnyCallIDs.octets(id)
+		if err != nil || AnyCallIDs.text(data) != id {
+			t.Errorf("%s becomes %X, which is %s, %v", id, data, AnyCallIDs.text(data), err)
 		}
 	}
 	for _, data := range []string{"", "\x00", "\xFFabc", "\x12\x34"} {
-		back, err := hexCallIDs.octets(hexCallIDs.text([]byte(data)))
+		back, err := HexCallIDs.octets(HexCallIDs.text([]byte(data)))
 		if err != nil || string(back) != data {
 			t.Errorf("%X comes back as %X, %v", data, back, err)
 		}

@@ -24,16 +24,16 @@ type reply struct {
 
 // comesOf is what comes of a request when the peer takes so many octets of it, says something, and
 // hangs up. say gets the request, when the peer has taken all.
-func comesOf(t *testing.T, f Flavour, log *bytes.Buffer, octets int, say func(req *pdu) []byte) (replies []reply) {
+func comesOf(t *testing.T, f Flavour, log *bytes.Buffer, octets int, say func(req *PDU) []byte) (replies []reply) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		c := newConn(near, nil, f, hexCallIDs, gate.Limits{Log: slog.New(slog.NewTextHandler(log, nil))})
-		c.open()
+		c := NewConn(near, nil, NewCodec(f, HexCallIDs), gate.Limits{Log: slog.New(slog.NewTextHandler(log, nil))})
+		c.Establish()
 		served := make(chan error, 1)
-		go func() { served <- c.serve(context.Background()) }()
+		go func() { served <- c.Serve(context.Background()) }()
 		got := make(chan reply, 2)
-		c.ask(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "0007"}, edition), func(m *uacsta.Message, err error) { got <- reply{m, err} })
+		c.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "0007"}, Edition), func(m *uacsta.Message, err error) { got <- reply{m, err} })
 		taken := make([]byte, octets)
 		if _, err := io.ReadFull(far, taken); err != nil {
 			t.Error(err)
@@ -53,7 +53,7 @@ func comesOf(t *testing.T, f Flavour, log *bytes.Buffer, octets int, say func(re
 }
 
 // requestIn reads the request in a frame; nil: it is not whole.
-func requestIn(f Flavour, frame []byte) *pdu {
+func requestIn(f Flavour, frame []byte) *PDU {
 	data, err := f.frames.read(bufio.NewReader(bytes.NewReader(frame)), MaxPDU, func() {})
 	if err != nil {
 		return nil
@@ -72,9 +72,9 @@ func requestIn(f Flavour, frame []byte) *pdu {
 // lengthOf is how many octets the request takes that comesOf sends.
 func lengthOf(t *testing.T, f Flavour) int {
 	t.Helper()
-	m := &pdu{kind: invoke, id: []byte{1}}
+	m := &PDU{Kind: Invoke, id: []byte{1}}
 	var err error
-	if m.operation, m.body, err = codecOf(f.Name).request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "0007"}, edition)); err != nil {
+	if m.operation, m.body, err = codecOf(f.Name).putRequest(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: "0007"}, Edition)); err != nil {
 		t.Fatal(err)
 	}
 	frame, err := f.frames.frame(m.octets())
@@ -90,13 +90,13 @@ func TestCutOff(t *testing.T) {
 	var log bytes.Buffer
 	for _, f := range []Flavour{Phase3, HiPath, Phase1} {
 		for octets := range lengthOf(t, f) {
-			if replies := comesOf(t, f, &log, octets, func(*pdu) []byte { return nil }); len(replies) != 1 || !errors.Is(replies[0].err, gate.ErrClosed) {
+			if replies := comesOf(t, f, &log, octets, func(*PDU) []byte { return nil }); len(replies) != 1 || !errors.Is(replies[0].err, gate.ErrClosed) {
 				t.Errorf("%s: after %d octets: %v", f.Name, octets, replies)
 			}
 		}
 		for octets, length := 0, 1; octets <= length; octets++ {
-			replies := comesOf(t, f, &log, lengthOf(t, f), func(req *pdu) []byte {
-				frame, err := f.frames.frame((&pdu{kind: result, id: req.id, operation: req.operation, body: null()}).octets())
+			replies := comesOf(t, f, &log, lengthOf(t, f), func(req *PDU) []byte {
+				frame, err := f.frames.frame((&PDU{Kind: ReturnResult, id: req.id, operation: req.operation, body: null()}).octets())
 				if err != nil {
 					t.Error(err)
 				}
@@ -114,16 +114,20 @@ func TestCutOff(t *testing.T) {
 // A result of another operation is no answer, and is told as a refusal.
 func TestWrongAnswers(t *testing.T) {
 	for name, tt := range map[string]struct {
-		answer func(req *pdu) *pdu
+		answer func(req *PDU) *PDU
 		wrong  bool
 	}{
-		"the same":      {func(req *pdu) *pdu { return &pdu{kind: result, id: req.id, operation: req.operation, body: null()} }, false},
-		"another":       {func(req *pdu) *pdu { return &pdu{kind: result, id: req.id, operation: req.operation + 1, body: null()} }, true},
-		"one of events": {func(req *pdu) *pdu { return &pdu{kind: result, id: req.id, operation: eventReport, body: null()} }, true},
+		"the same": {func(req *PDU) *PDU {
+			return &PDU{Kind: ReturnResult, id: req.id, operation: req.operation, body: null()}
+		}, false},
+		"another": {func(req *PDU) *PDU {
+			return &PDU{Kind: ReturnResult, id: req.id, operation: req.operation + 1, body: null()}
+		}, true},
+		"one of events": {func(req *PDU) *PDU { return &PDU{Kind: ReturnResult, id: req.id, operation: eventReport, body: null()} }, true},
 	} {
 		for _, f := range []Flavour{Phase3, HiPath, Phase1} {
 			var log bytes.Buffer
-			replies := comesOf(t, f, &log, lengthOf(t, f), func(req *pdu) []byte {
+			replies := comesOf(t, f, &log, lengthOf(t, f), func(req *PDU) []byte {
 				frame, err := f.frames.frame(tt.answer(req).octets())
 				if err != nil {
 					t.Error(err)
@@ -133,45 +137,16 @@ func TestWrongAnswers(t *testing.T) {
 			if len(replies) != 1 || tt.wrong != errors.Is(replies[0].err, uacsta.Refuse(uacsta.Operation, uacsta.Generic)) || tt.wrong == (replies[0].m != nil) {
 				t.Errorf("%s, %s: %v", f.Name, name, replies)
 			}
-			if tt.wrong != strings.Contains(log.String(), "an answer of the wrong kind") {
+			if tt.wrong != strings.Contains(log.String(), "response of another service") {
 				t.Errorf("%s, %s: the log says %q", f.Name, name, log.String())
 			}
 		}
 	}
 	// a result that says no operation has no value, and one by the older code is the same
-	c := newConn(nil, nil, Phase3, hexCallIDs, gate.Limits{})
-	for _, m := range []*pdu{{kind: result, empty: true}, {kind: result, operation: 52}} {
+	c := NewConn(nil, nil, NewCodec(Phase3, HexCallIDs), gate.Limits{})
+	for _, m := range []*PDU{{Kind: ReturnResult, empty: true}, {Kind: ReturnResult, operation: 52}} {
 		if res, err := c.readAnswer("SystemStatus", 211, m); err != nil || res.Name() != "SystemStatusResponse" {
 			t.Errorf("%+v: %v %v", m, res, err)
 		}
-	}
-}
-
-// A client that has as many monitors as there are cross references is refused one more, and has one
-// again when it ends one.
-func TestAllCrossReferences(t *testing.T) {
-	c := &client{refs: map[string]uint16{}, theirs: map[uint16]string{}}
-	for n := range 0xFFFF {
-		own := c.reserve()
-		if own == 0 {
-			t.Fatalf("refused after %d", n)
-		}
-		if n%2 == 0 {
-			c.remember(string(rune('a'))+string(rune(0x10000+n)), own)
-		}
-	}
-	var answer *uacsta.Message
-	device := uacsta.Dev("100")
-	c.request(uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}, edition), func(m *uacsta.Message) { answer = m })
-	if answer == nil || !errors.Is(answer.Err(), uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OverallMonitorLimitExceeded)) {
-		t.Errorf("%v", answer)
-	}
-	if ref := c.coreRef("0002"); ref != "0002" {
-		t.Errorf("a monitor that is being started has the cross reference %q", ref)
-	}
-	c.forget(c.coreRef("0001"))
-	c.remember("", 2) // it was refused
-	if one, two, three := c.reserve(), c.reserve(), c.reserve(); one != 1 || two != 2 || three != 0 {
-		t.Errorf("%d, %d, %d", one, two, three)
 	}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Description is what a PDU says, for people.
+// Description shows people what is in a PDU.
 type Description struct {
-	Phase string // Phase III or Phase I
-	What  string // kind, invoke ID and operation
-	XML   string // the message in CSTA-XML, or in words of ours where it has none
-	Notes []string
+	Phase string   // Phase III or Phase I
+	What  string   // kind, invoke ID and operation
+	XML   string   // the message in CSTA-XML; similar XML for a PDU that has no message
+	Notes []string // members that are not known
 }
 
-// Describe reads PDUs of either phase, in frames or one without, in the order in which they
-// stand. What cannot be read is an error, after those that could.
+// Describe reads PDUs of either phase, in frames, or one without a frame. It returns the PDUs before the first one that it
+// cannot read, and an error for that one. It masks passwords.
 func Describe(data []byte) ([]Description, error) {
 	var all []Description
 	for len(data) > 0 {
@@ -35,7 +35,7 @@ func Describe(data []byte) ([]Description, error) {
 	return all, nil
 }
 
-// cut takes the first PDU off, and says of which phase its frame is.
+// cut returns the first PDU, the phases that its frame allows, and the rest.
 func cut(data []byte) (pdu []byte, phases []*notation, rest []byte) {
 	if len(data) > 3 && data[0] == frameMark && data[1]&0x80 != 0 {
 		if end := 3 + int(binary.BigEndian.Uint16(data[1:3])&0x7FFF); end <= len(data) {
@@ -50,7 +50,7 @@ func cut(data []byte) (pdu []byte, phases []*notation, rest []byte) {
 	return data, []*notation{phase3, phase1}, nil
 }
 
-// describe reads one PDU as the phase in which it makes sense.
+// describe reads a PDU as one of the first phase that it fits.
 func describe(data []byte, phases []*notation) (Description, error) {
 	p, err := parse(data)
 	if err != nil {
@@ -84,35 +84,35 @@ func (n *notation) name() string {
 	return "Phase III"
 }
 
-// describe reads a PDU as one of the phase.
-func (n *notation) describe(m *pdu) (Description, error) {
-	c := codec{flavour: Phase3}
+// describe reads a PDU as one of a phase.
+func (n *notation) describe(m *PDU) (Description, error) {
+	c := Codec{flavour: Phase3}
 	if n == phase1 {
 		c.flavour = Phase1
 	}
-	d := Description{Phase: n.name(), What: fmt.Sprintf("%s %s", m.kind, strings.ToUpper(hex.EncodeToString(m.id)))}
+	d := Description{Phase: n.name(), What: fmt.Sprintf("%s %s", m.Kind, strings.ToUpper(hex.EncodeToString(m.id)))}
 	var message *uacsta.Message
 	var unknown []string
 	var err error
 	switch {
-	case m.kind == reject:
+	case m.Kind == Reject:
 		d.XML = fmt.Sprintf("<Reject><problem>%d/%d</problem><meaning>%s</meaning></Reject>", m.problem.kind, m.problem.number, m.problem.refusal())
 		return d, nil
-	case m.kind == returnError:
-		message = n.refusal(m.body).Message(edition)
-	case m.kind == result:
+	case m.Kind == ReturnError:
+		message = n.refusal(m.body).Message(Edition)
+	case m.Kind == ReturnResult:
 		name := n.resultOf(m)
 		if name == "" {
 			return d, fmt.Errorf("operation %d is not known", m.operation)
 		}
 		d.What += fmt.Sprintf(", operation %d", m.operation)
-		message, unknown, err = c.readResponse(name, m.body)
+		message, unknown, err = c.takeResponse(name, m.body)
 	case m.operation == eventReport:
 		d.What += ", event report"
-		message, unknown, err = c.readEvent(m.body)
+		message, unknown, err = c.takeEvent(m.body)
 	default:
 		d.What += fmt.Sprintf(", operation %d", m.operation)
-		message, unknown, err = c.readRequest(m.operation, m.body)
+		message, unknown, err = c.takeRequest(m.operation, m.body)
 		if err == nil && message == nil {
 			err = fmt.Errorf("operation %d is not known", m.operation)
 		}
@@ -130,11 +130,11 @@ func (n *notation) describe(m *pdu) (Description, error) {
 	return d, nil
 }
 
-// masked stands for a secret.
+// masked is shown in place of a secret.
 const masked = "***"
 
-// resultOf is the service that a result is of.
-func (n *notation) resultOf(m *pdu) string {
+// resultOf returns the service of a result; "": it is not known.
+func (n *notation) resultOf(m *PDU) string {
 	operation := m.operation
 	if now, ok := older[operation]; ok && n == phase3 {
 		operation = now
@@ -149,16 +149,16 @@ func (n *notation) resultOf(m *pdu) string {
 	return s.name
 }
 
-// xml shows a PDU of ACSE, without its password.
-func (a *association) xml() string {
-	name := [...]string{"AARQ", "AARE", "RLRQ", "RLRE", "ABRT"}[a.kind]
+// xml returns a PDU of ACSE as XML, without its password.
+func (a *Association) xml() string {
+	name := [...]string{"AARQ", "AARE", "RLRQ", "RLRE", "ABRT"}[a.Kind]
 	inside := ""
 	switch {
-	case a.kind == associateResponse:
-		inside = fmt.Sprintf("<result>%d</result>", a.result)
-	case a.credentials:
+	case a.Kind == AARE:
+		inside = fmt.Sprintf("<result>%d</result>", a.Result)
+	case a.Credentials:
 		var user strings.Builder
-		_ = xml.EscapeText(&user, []byte(a.name)) // a builder takes everything
+		_ = xml.EscapeText(&user, []byte(a.Name)) // a builder takes everything
 		inside = "<name>" + user.String() + "</name><password>" + masked + "</password>"
 	}
 	return fmt.Sprintf("<%[1]s>%[2]s</%[1]s>", name, inside)

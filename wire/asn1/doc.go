@@ -1,9 +1,10 @@
-// Package asn1 carries CSTA in ASN.1: Phase III (ECMA-285), as ECMA-285 says it and as a Siemens
-// HiPath and its programs speak it, and Phase I (ECMA-180), as an Ericsson MD110 Application
-// Link does. It has both roles: [Server] for programs, [Link] for switching functions.
+// Package asn1 carries CSTA in ASN.1 over TCP and TLS: Phase III (ECMA-285), as the standard defines it and as a Siemens
+// HiPath and the programs for it speak it, and Phase I (ECMA-180), as an Ericsson MD110 Application Link speaks it.
 //
-// The messages are those of package uacsta. How each stands in BER is said by the tables
-// phase3.txt and phase1.txt; what they cannot say is in phase3.go and phase1.go. Around them
-// are the remote operations service (rose.go), the association of Phase III (acse.go) and the
-// frames on a TCP connection (frame.go).
+// A [Codec] makes PDUs of the messages of package uacsta, and messages of PDUs. The tables phase3.txt and phase1.txt say
+// how each message is written in BER; phase3.go and phase1.go have what a table cannot express. Around a message are the
+// remote operations service (pdu.go), the association of Phase III (acse.go) and the frames on a connection (frame.go).
+//
+// [Conn] is a connection to a peer, the same in both roles. Package front serves computing functions that connect;
+// package link connects to a switching function. Neither knows the other.
 package asn1

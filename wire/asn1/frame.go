@@ -8,20 +8,21 @@ import (
 	"io"
 )
 
-// framing is how PDUs follow one another on a connection.
+// framing is how a flavour puts PDUs into frames.
 type framing int
 
 const (
-	markedFrames framing = iota // 26 hex, 8000 hex + length in two octets, the PDU
-	plainFrames                 // length in two octets, the PDU
+	markedFrames framing = iota // 26 hex, two octets of 8000 hex + length, the PDU
+	plainFrames                 // two octets of length, the PDU
 )
 
 const frameMark = 0x26
 
-// ErrFrame is of a peer that has lost the beginning of PDUs, or speaks something else.
-var ErrFrame = errors.New("no beginning of a PDU")
+// ErrFrame is the error of octets that are not the start of a frame: the peer speaks another protocol, or has lost its
+// place in this one.
+var ErrFrame = errors.New("the octets are not the start of a frame")
 
-// frame puts a PDU into its frame.
+// frame returns a PDU in its frame.
 func (f framing) frame(pdu []byte) ([]byte, error) {
 	if len(pdu) > MaxPDU {
 		return nil, ErrTooLong
@@ -34,7 +35,7 @@ func (f framing) frame(pdu []byte) ([]byte, error) {
 	return append(binary.BigEndian.AppendUint16(head, length), pdu...), nil
 }
 
-// read reads a PDU. begun is called once its first octet is there.
+// read is Codec.ReadFrame.
 func (f framing) read(r *bufio.Reader, longest int, begun func()) ([]byte, error) {
 	first, err := r.Peek(1)
 	if err != nil {

@@ -49,46 +49,46 @@ func FuzzPDU(f *testing.F) {
 	})
 }
 
-func fuzzMessage(t *testing.T, c *codec, m *pdu) {
+func fuzzMessage(t *testing.T, c *Codec, m *PDU) {
 	t.Helper()
 	switch {
-	case m.kind == invoke && m.operation == eventReport:
-		ev, _, err := c.readEvent(m.body)
+	case m.Kind == Invoke && m.operation == eventReport:
+		ev, _, err := c.takeEvent(m.body)
 		if err != nil {
 			return
 		}
-		again, err := c.event(ev)
+		again, err := c.putEvent(ev)
 		if err != nil || c.flavour.exact {
 			return
 		}
-		back, _, err := c.readEvent(reparse(t, again.Bytes()))
+		back, _, err := c.takeEvent(reparse(t, again.Bytes()))
 		if err != nil {
 			t.Fatalf("%v\n%X\n%v", ev, again.Bytes(), err)
 		}
-		if twice, err := c.event(back); err != nil || !bytes.Equal(twice.Bytes(), again.Bytes()) {
+		if twice, err := c.putEvent(back); err != nil || !bytes.Equal(twice.Bytes(), again.Bytes()) {
 			t.Fatalf("%v\n%v\n%v", ev, back, err)
 		}
-	case m.kind == invoke:
-		req, _, err := c.readRequest(m.operation, m.body)
+	case m.Kind == Invoke:
+		req, _, err := c.takeRequest(m.operation, m.body)
 		if err != nil || req == nil {
 			return
 		}
-		operation, again, err := c.request(req)
+		operation, again, err := c.putRequest(req)
 		if err != nil || c.flavour.exact {
 			return
 		}
-		back, _, err := c.readRequest(operation, reparse(t, again.Bytes()))
+		back, _, err := c.takeRequest(operation, reparse(t, again.Bytes()))
 		if err != nil {
 			t.Fatalf("%v\n%X\n%v", req, again.Bytes(), err)
 		}
-		if _, twice, err := c.request(back); err != nil || !bytes.Equal(twice.Bytes(), again.Bytes()) {
+		if _, twice, err := c.putRequest(back); err != nil || !bytes.Equal(twice.Bytes(), again.Bytes()) {
 			t.Fatalf("%v\n%v\n%v", req, back, err)
 		}
-	case m.kind == result:
+	case m.Kind == ReturnResult:
 		for name := range c.flavour.notation.requests {
-			_, _, _ = c.readResponse(name, m.body)
+			_, _, _ = c.takeResponse(name, m.body)
 		}
-	case m.kind == returnError:
+	case m.Kind == ReturnError:
 		_ = c.flavour.notation.refusal(m.body)
 	}
 }

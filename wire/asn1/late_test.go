@@ -15,22 +15,22 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// stalling is a PBX that answers when the test says so; it is the handler of its connection.
+// stalling is a PBX that answers when the test says so; it is the Handler of its connection.
 type stalling struct {
 	mu      sync.Mutex
 	stalled bool
 	waiting []func()
 }
 
-func (e *stalling) associate(*association) error { return errAborted }
+func (e *stalling) Associate(*Association) error { return errEnd }
 
-func (e *stalling) event(*uacsta.Message) error { return nil }
+func (e *stalling) Event(*uacsta.Message) error { return nil }
 
-// request implements handler. The cross reference of a monitor is the number of its device.
-func (e *stalling) request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	res := uacsta.Accept(req, edition)
+// Request implements Handler. The cross reference of a monitor is the number of its device.
+func (e *stalling) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
+	res := uacsta.Accept(req, Edition)
 	if req.Name() == uacsta.NameMonitorStart {
-		res = uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "0" + req.Text("monitorObject/deviceObject")}, edition)
+		res = uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "0" + req.Text("monitorObject/deviceObject")}, Edition)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -48,20 +48,23 @@ func (e *stalling) answer() {
 	e.waiting = nil
 }
 
+// errEnd ends a connection.
+var errEnd = errors.New("the end of the test")
+
 // told keeps what a connection hands up.
 type told struct{ events []string }
 
-func (d *told) associate(*association) error                   { return errAborted }
-func (d *told) request(*uacsta.Message, func(*uacsta.Message)) {}
+func (d *told) Associate(*Association) error                   { return errEnd }
+func (d *told) Request(*uacsta.Message, func(*uacsta.Message)) {}
 
-func (d *told) event(ev *uacsta.Message) error {
+func (d *told) Event(ev *uacsta.Message) error {
 	d.events = append(d.events, ev.Name()+" "+ev.CrossRef())
 	return nil
 }
 
 // desk is our end of a connection to a stalling PBX.
 type desk struct {
-	*conn
+	*Conn
 	told told
 	pbx  *stalling
 }
@@ -73,15 +76,15 @@ func onDesk(t *testing.T, f Flavour, reason error, test func(d *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		d := &desk{pbx: &stalling{}}
-		d.conn = newConn(near, &d.told, f, hexCallIDs, gate.Limits{QueueLength: 1000})
-		there := newConn(far, d.pbx, f, anyCallIDs, gate.Limits{QueueLength: 1000})
-		d.open()
-		there.open()
+		d.Conn = NewConn(near, &d.told, NewCodec(f, HexCallIDs), gate.Limits{QueueLength: 1000})
+		there := NewConn(far, d.pbx, NewCodec(f, AnyCallIDs), gate.Limits{QueueLength: 1000})
+		d.Establish()
+		there.Establish()
 		served, ended := make(chan error, 1), make(chan error, 1)
-		go func() { served <- d.serve(context.Background()) }()
-		go func() { ended <- there.serve(context.Background()) }()
+		go func() { served <- d.Serve(context.Background()) }()
+		go func() { ended <- there.Serve(context.Background()) }()
 		test(d)
-		d.Close(errAborted)
+		d.Close(errEnd)
 		if err := <-served; !errors.Is(err, reason) {
 			t.Errorf("%s: it ended with %v, not %v", f.Name, err, reason)
 		}
@@ -94,7 +97,7 @@ func onDesk(t *testing.T, f Flavour, reason error, test func(d *desk)) {
 func (d *desk) monitor(device int) (outcome func() string) {
 	id := uacsta.Dev(fmt.Sprint(device))
 	var replies []string
-	d.ask(uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &id}}, edition), func(m *uacsta.Message, err error) {
+	d.Request(uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &id}}, Edition), func(m *uacsta.Message, err error) {
 		if err != nil {
 			replies = append(replies, err.Error())
 			return
@@ -111,7 +114,7 @@ func (d *desk) monitor(device int) (outcome func() string) {
 // IDs when it answers: no late answer is taken for that to another request, each is handed up.
 func TestLateAnswersOfStalledPBX(t *testing.T) {
 	for _, f := range []Flavour{Phase3, HiPath, Phase1} {
-		onDesk(t, f, errAborted, func(d *desk) {
+		onDesk(t, f, errEnd, func(d *desk) {
 			const late = 60
 			d.pbx.stalled = true
 			var monitors [late]func() string
@@ -172,77 +175,5 @@ func TestNoInvokeIDsLeft(t *testing.T) {
 			}
 			<-d.Ended()
 		})
-	}
-}
-
-// silent takes what a link tells.
-type silent struct{ ready chan struct{} }
-
-func (s silent) Ready()                        { close(s.ready) }
-func (s silent) Event(*uacsta.Message)         {}
-func (s silent) Request(*uacsta.Message) error { return nil }
-
-// slowCalls is a PBX that answers signs of life at once, and no MakeCall.
-type slowCalls struct {
-	exchange
-	alive chan struct{}
-}
-
-func (e *slowCalls) request(req *uacsta.Message, answer func(*uacsta.Message)) {
-	if req.Name() != uacsta.NameSystemStatus {
-		return
-	}
-	answer(uacsta.Accept(req, edition))
-	select {
-	case e.alive <- struct{}{}:
-	default: // it has been told
-	}
-}
-
-// Requests of clients that wait for answers never take the room of the link's signs of life.
-func TestSignsOfLifeAmongRequests(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer cancel()
-	defer func() { _ = l.Close() }()
-	e := &slowCalls{alive: make(chan struct{})}
-	group.Go(func() {
-		nc, err := l.Accept()
-		if err != nil {
-			return
-		}
-		e.conn = newConn(nc, e, HiPath, anyCallIDs, gate.Limits{})
-		_ = e.conn.serve(ctx)
-	})
-	link, up := NewLink(LinkConfig{Addresses: []string{l.Addr().String()}, Flavour: HiPath, Heartbeat: 20 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute}}), silent{make(chan struct{})}
-	ended := make(chan error, 1)
-	group.Go(func() { ended <- link.Run(ctx, up) })
-	wait := func(what string, c <-chan struct{}) {
-		t.Helper()
-		select {
-		case <-c:
-		case err := <-ended:
-			t.Fatalf("%s: the link ended: %v", what, err)
-		case <-time.After(20 * time.Second):
-			t.Fatal(what)
-		}
-	}
-	wait("ready", up.ready)
-	full := make(chan struct{}, maxID)
-	for range maxID {
-		link.Request(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("200"), CalledDirectoryNumber: uacsta.Dev("900")}, edition), func(_ *uacsta.Message, err error) {
-			if errors.Is(err, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)) {
-				full <- struct{}{}
-			}
-		})
-	}
-	wait("no request is refused", full)
-	for range 3 { // one may have been asked before
-		wait("no sign of life", e.alive)
 	}
 }

@@ -10,11 +10,11 @@ import (
 
 // slow lets a login take as long as the test likes.
 type slow struct {
-	handler
-	associations chan *association
+	Handler
+	associations chan *Association
 }
 
-func (s slow) associate(a *association) error {
+func (s slow) Associate(a *Association) error {
 	s.associations <- a
 	return nil
 }
@@ -27,13 +27,13 @@ func TestLoginsTakeMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	come, s := make(chan *gate.Guest, 1), slow{associations: make(chan *association, 1)}
+	come, s := make(chan *gate.Guest, 1), slow{associations: make(chan *Association, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
 		done <- g.Serve(ctx, l, func(ctx context.Context, guest *gate.Guest) {
 			come <- guest
-			_ = newConn(guest.Conn, s, Phase3, anyCallIDs, gate.Limits{Guest: guest}).serve(ctx)
+			_ = NewConn(guest.Conn, s, NewCodec(Phase3, AnyCallIDs), gate.Limits{Guest: guest}).Serve(ctx)
 		})
 	}()
 	nc, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
@@ -43,7 +43,7 @@ func TestLoginsTakeMemory(t *testing.T) {
 	defer func() { _ = nc.Close() }()
 	guest := <-come
 	_, before := strangers.Counts()
-	request := (&association{kind: associateRequest, name: "crm", password: "secret", credentials: true}).octets()
+	request := (&Association{Kind: AARQ, Name: "crm", Password: "secret", Credentials: true}).octets()
 	for _, pdu := range [][]byte{{0x30, 0x80}, request} {
 		frame, _ := Phase3.frames.frame(pdu)
 		if _, err := nc.Write(frame); err != nil {

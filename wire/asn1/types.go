@@ -19,7 +19,7 @@ type typ interface {
 
 // coder is one message on its way into BER, or out of it.
 type coder struct {
-	callIDs callIDs
+	callIDs CallIDs
 	lenient bool      // events and results: what is optional and cannot be said, or read, is left out
 	exact   bool      // optional members are left out even where they can be said
 	filters []int     // how many bits each group of a filter has at least; nil: as many as are set

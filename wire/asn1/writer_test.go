@@ -62,7 +62,7 @@ func FuzzIdentifiers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, device, call, kind string) {
 		id := uacsta.ConnectionID{CallID: call, DeviceID: uacsta.Typed(device, kind)}
 		for _, flavour := range []string{"phase3", "hipath", "phase1"} {
-			for _, ids := range []callIDs{hexCallIDs, anyCallIDs} {
+			for _, ids := range []CallIDs{HexCallIDs, AnyCallIDs} {
 				c := codecOf(flavour)
 				c.callIDs = ids
 				writesConnection(t, c, id)
@@ -73,7 +73,7 @@ func FuzzIdentifiers(f *testing.F) {
 }
 
 // writesConnection writes a connection as the argument of ClearConnection.
-func writesConnection(t *testing.T, c *codec, id uacsta.ConnectionID) {
+func writesConnection(t *testing.T, c *Codec, id uacsta.ConnectionID) {
 	if id.CallID == "" || id.DeviceID.ID == "" {
 		return
 	}
@@ -93,7 +93,7 @@ func writesConnection(t *testing.T, c *codec, id uacsta.ConnectionID) {
 		callAt, deviceAt = []int{0, 0, 0}, []int{0, 0, 1, 0}
 	}
 	call := element(t, octets, callAt...).Data.String()
-	if hexed := strings.ToUpper(hex.EncodeToString([]byte(call))); hexed != id.CallID && (c.callIDs == hexCallIDs || call != "\xFF"+id.CallID) {
+	if hexed := strings.ToUpper(hex.EncodeToString([]byte(call))); hexed != id.CallID && (c.callIDs == HexCallIDs || call != "\xFF"+id.CallID) {
 		t.Fatalf("%s: callID %q is written as %q", c.flavour.Name, id.CallID, call)
 	}
 	if got := deviceOf(t, element(t, octets, deviceAt...)); got != id.DeviceID.ID {
@@ -106,7 +106,7 @@ func writesConnection(t *testing.T, c *codec, id uacsta.ConnectionID) {
 }
 
 // writesDevice writes a device as the one that MakeCall calls.
-func writesDevice(t *testing.T, c *codec, device, kind string) {
+func writesDevice(t *testing.T, c *Codec, device, kind string) {
 	typ := c.flavour.notation.types["Device"]
 	p, err := typ.put(&coder{callIDs: c.callIDs}, reflect.ValueOf(uacsta.Typed(device, kind)))
 	if err != nil {
@@ -150,16 +150,16 @@ func TestUnsayableParty(t *testing.T) {
 	}
 	for _, flavour := range []string{"phase3", "phase1"} {
 		c := codecOf(flavour)
-		p, err := c.event(uacsta.Encode(ev, edition))
+		p, err := c.putEvent(uacsta.Encode(ev, Edition))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, _, err := c.readEvent(reparse(t, p.Bytes()))
+		m, _, err := c.takeEvent(reparse(t, p.Bytes()))
 		if err != nil || !m.Has("callingDevice/notKnown") || !m.Has("calledDevice/notKnown") || !m.Has("lastRedirectionDevice/notKnown") || m.Text("connection/deviceID") != "100" {
 			t.Errorf("%s: %s, %v", flavour, m, err)
 		}
 		for _, number := range []string{"Zoë", "1\n2", strings.Repeat("9", 300)} {
-			if _, _, err := c.request(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev(number)}, edition)); err == nil {
+			if _, _, err := c.putRequest(uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev(number)}, Edition)); err == nil {
 				t.Errorf("%s: %q is called", flavour, number)
 			}
 		}
@@ -189,7 +189,7 @@ func FuzzForeignText(f *testing.F) {
 		ev.Extensions = uacsta.Arguments{Security: &uacsta.SecurityData{TimeStamp: text}, PrivateData: []uacsta.Data{{String: "0102"}}}.Extensions()
 		for _, flavour := range []string{"phase3", "hipath", "phase1"} {
 			c := codecOf(flavour)
-			p, err := c.event(uacsta.Encode(ev, edition))
+			p, err := c.putEvent(uacsta.Encode(ev, Edition))
 			if err != nil {
 				t.Fatalf("%s: %q cannot be said: %v", flavour, text, err)
 			}
@@ -197,7 +197,7 @@ func FuzzForeignText(f *testing.F) {
 			if _, err := time.Parse("2006-01-02T15:04:05", text); err != nil && flavour != "hipath" { // the library reads no times without zone
 				element(t, octets)
 			}
-			m, unknown, err := c.readEvent(reparse(t, octets))
+			m, unknown, err := c.takeEvent(reparse(t, octets))
 			if err != nil || len(unknown) > 0 {
 				t.Fatalf("%s: %q is read as %v: %v", flavour, text, unknown, err)
 			}

@@ -1,7 +1,8 @@
-package asn1
+package link
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -10,32 +11,33 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
 
-// exchange is a PBX that speaks ASN.1; it is the handler of each of its connections.
+// exchange is a PBX that speaks ASN.1; it is the asn1.Handler of each of its connections.
 type exchange struct {
-	conn *conn
+	conn *asn1.Conn
 	line *linktest.Line
 }
 
-func (e *exchange) associate(a *association) error {
-	if a.kind != associateRequest {
-		return errAborted
+func (e *exchange) Associate(a *asn1.Association) error {
+	if a.Kind != asn1.AARQ {
+		return errors.New("the association has ended")
 	}
-	e.conn.open()
-	e.conn.queueAssociation(&association{kind: associateResponse, result: accepted, stamp: make([]byte, 16), version: []byte("PBX")})
-	e.conn.ask(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, edition), func(*uacsta.Message, error) {})
+	e.conn.Establish()
+	e.conn.Associate(&asn1.Association{Kind: asn1.AARE, Stamp: make([]byte, 16), Version: []byte("PBX")})
+	e.conn.Request(uacsta.Encode(uacsta.SystemStatus{SystemStatus: uacsta.StatusNormal}, asn1.Edition), func(*uacsta.Message, error) {})
 	return nil
 }
 
-func (e *exchange) request(req *uacsta.Message, answer func(*uacsta.Message)) {
+func (e *exchange) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 	e.line.Request(req, answer)
 }
 
-func (e *exchange) event(*uacsta.Message) error { return nil }
+func (e *exchange) Event(*uacsta.Message) error { return nil }
 
 // serveExchange serves a PBX until the test ends, and returns its address.
-func serveExchange(t testing.TB, pbx *linktest.PBX, flavour Flavour) string {
+func serveExchange(t testing.TB, pbx *linktest.PBX, flavour asn1.Flavour) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,10 +53,10 @@ func serveExchange(t testing.TB, pbx *linktest.PBX, flavour Flavour) string {
 			}
 			group.Go(func() {
 				e := &exchange{}
-				e.conn = newConn(nc, e, flavour, anyCallIDs, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
-				e.line = pbx.Connect(e.conn.send)
+				e.conn = asn1.NewConn(nc, e, asn1.NewCodec(flavour, asn1.AnyCallIDs), gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
+				e.line = pbx.Connect(e.conn.Send)
 				defer e.line.Close()
-				_ = e.conn.serve(ctx)
+				_ = e.conn.Serve(ctx)
 			})
 		}
 	})
@@ -63,13 +65,13 @@ func serveExchange(t testing.TB, pbx *linktest.PBX, flavour Flavour) string {
 }
 
 func TestLinkContract(t *testing.T) {
-	for _, flavour := range []Flavour{Phase3, HiPath, Phase1} {
+	for _, flavour := range []asn1.Flavour{asn1.Phase3, asn1.HiPath, asn1.Phase1} {
 		t.Run(flavour.Name, func(t *testing.T) {
 			linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
 				pbx := &linktest.PBX{}
 				relay := linktest.NewRelay(t, serveExchange(t, pbx, flavour))
 				return &linktest.Rig{
-					Link: NewLink(LinkConfig{Addresses: []string{relay.Address()}, Flavour: flavour, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
+					Link: New(Config{Addresses: []string{relay.Address()}, Flavour: flavour, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
 					Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,
 				}
 			}, Without: map[string]string{

@@ -8,31 +8,30 @@ import (
 	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
-// Bounds of what is read. A PDU that breaks one is refused before anything is made of it.
+// The limits of a PDU. They are checked before anything is allocated.
 const (
-	MaxPDU      = 32767 // octets; as many as the frame of Phase III can say
-	maxDepth    = 32
+	MaxPDU      = 32767 // octets: the longest PDU that a frame of Phase III can hold
 	MaxElements = 4096
+	maxDepth    = 32
 )
 
-// Why octets are no PDU.
+// The faults of octets that are not a PDU.
 var (
 	ErrTooLong  = errors.New("the PDU is longer than 32767 octets")
 	ErrTooDeep  = errors.New("the PDU is nested too deeply")
 	ErrTooMany  = errors.New("the PDU has too many elements")
 	ErrTooShort = errors.New("the PDU ends too early")
 	ErrMore     = errors.New("octets follow the PDU")
-	ErrBER      = errors.New("the PDU is no BER")
+	ErrBER      = errors.New("the PDU is not BER")
 )
 
-// parse reads one element, which must be all of data. Lengths may be of every form.
+// parse reads one element, which must be all of data. It takes lengths of all forms.
 //
-// The library writes elements; it does not read them here, for it refuses times without a
-// zone and texts that are not ASCII, which there are, and copies what is nested once for each
-// level.
+// The BER library only writes elements. Its reader refuses times without a zone and texts that are not ASCII, which peers
+// send, and copies nested elements once for each level.
 func parse(data []byte) (*ber.Packet, error) { return parseWithin(data, MaxElements) }
 
-// parseWithin is parse for a PDU of at most so many elements.
+// parseWithin is parse for at most so many elements.
 func parseWithin(data []byte, elements int) (*ber.Packet, error) {
 	if len(data) > MaxPDU {
 		return nil, ErrTooLong
@@ -45,11 +44,11 @@ func parseWithin(data []byte, elements int) (*ber.Packet, error) {
 	return p, err
 }
 
-// reader reads elements, as many as are left.
+// reader reads elements from data.
 type reader struct {
 	data []byte
-	at   int
-	left int
+	at   int // octets that were read
+	left int // elements that may follow
 }
 
 func (r *reader) octet() (byte, error) {
@@ -132,7 +131,7 @@ func (r *reader) child(p *ber.Packet, depth int) error {
 	return err
 }
 
-// indefinite reads children up to the end of contents; it returns where that begins.
+// indefinite reads children up to the end-of-contents octets, and returns their offset.
 func (r *reader) indefinite(p *ber.Packet, depth int) (int, error) {
 	for {
 		if r.at+1 < len(r.data) && r.data[r.at] == 0 && r.data[r.at+1] == 0 {
@@ -145,7 +144,7 @@ func (r *reader) indefinite(p *ber.Packet, depth int) (int, error) {
 	}
 }
 
-// length reads a length; -1 for the indefinite form.
+// length reads a length; -1: the indefinite form.
 func (r *reader) length() (int, error) {
 	first, err := r.octet()
 	switch {
@@ -169,7 +168,7 @@ func (r *reader) length() (int, error) {
 	return n, nil
 }
 
-// tag is the identifier of an element, without the bit that says whether it is constructed.
+// tag is the class and number of an element.
 type tag struct {
 	class  ber.Class
 	number ber.Tag
@@ -185,7 +184,7 @@ func (t tag) String() string {
 	return fmt.Sprintf("[%s%d]", name, t.number)
 }
 
-// retag gives an element another tag: IMPLICIT tagging.
+// retag replaces the tag of an element: IMPLICIT tagging.
 func retag(p *ber.Packet, t tag) *ber.Packet {
 	p.ClassType, p.Tag = t.class, t.number
 	return p
@@ -221,10 +220,10 @@ func octets(content []byte) *ber.Packet { return primitive(universal(ber.TagOcte
 
 func null() *ber.Packet { return primitive(universal(ber.TagNULL), nil) }
 
-// holds reports whether an element holds others.
+// holds reports whether an element is constructed.
 func holds(p *ber.Packet) bool { return p.TagType == ber.TypeConstructed }
 
-// content is the content of a primitive element.
+// content returns the content of a string, which may come in pieces.
 func content(p *ber.Packet) ([]byte, error) {
 	if holds(p) {
 		return join(p)
@@ -232,7 +231,7 @@ func content(p *ber.Packet) ([]byte, error) {
 	return p.Data.Bytes(), nil
 }
 
-// join puts together a string that came in pieces (X.690 8.7.3).
+// join joins the pieces of a constructed string (X.690 8.7.3).
 func join(p *ber.Packet) ([]byte, error) {
 	var all []byte
 	for _, c := range p.Children {
@@ -245,8 +244,7 @@ func join(p *ber.Packet) ([]byte, error) {
 	return all, nil
 }
 
-// number reads an INTEGER or an ENUMERATED, whatever its tag. An empty one is 0: there is a
-// client that sends those.
+// number reads an INTEGER or an ENUMERATED under any tag. An empty one is 0, for one client sends it.
 func number(p *ber.Packet) (int, error) {
 	if holds(p) || p.Data.Len() > 4 {
 		return 0, mistyped("a number")

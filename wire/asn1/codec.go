@@ -193,8 +193,8 @@ func (c *Codec) putRequest(req *uacsta.Message) (operation int, argument *ber.Pa
 	if start, ok := v.Addr().Interface().(*uacsta.MonitorStart); ok && c.flavour.exact && start.RequestedMonitorFilter == nil {
 		start.RequestedMonitorFilter = &uacsta.MonitorFilter{}
 	}
-	if name := s.form.unsayable(v); name != "" {
-		return 0, nil, unsupported("parameterNotSupported", &unsayable{name})
+	if name := s.form.inexpressible(v); name != "" {
+		return 0, nil, unsupported("parameterNotSupported", &inexpressible{name})
 	}
 	argument, err = s.form.put(&coder{callIDs: c.callIDs, filters: c.flavour.filters}, v)
 	if err != nil {

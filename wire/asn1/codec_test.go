@@ -173,7 +173,7 @@ func fillWhole(v reflect.Value) {
 			ConnectionIdentifier: uacsta.Conn("12AB", "100"), LocalCallState: uacsta.CallState{CompoundCallState: []uacsta.LocalConnectionState{"hold"}},
 		}}}
 	default:
-		for _, name := range (details{}).says() {
+		for _, name := range (details{}).fields() {
 			field(v, name).Set(reflect.ValueOf(uacsta.Conn("12AB", "100")))
 		}
 	}
@@ -301,7 +301,7 @@ func filled(n *notation, name string, f form) *uacsta.Message {
 	s := uacsta.New(name)
 	v := reflect.ValueOf(s).Elem()
 	fill(n, f.members, v)
-	for name, standard := range f.unsaid {
+	for name, standard := range f.omitted {
 		if standard != "" {
 			field(v, name).SetString(standard)
 		}
@@ -416,8 +416,8 @@ func TestEveryError(t *testing.T) {
 	}
 }
 
-// TestUnsayable refuses what a phase has no words for, and says what that is.
-func TestUnsayable(t *testing.T) {
+// TestInexpressible refuses what a phase has no words for, and says what that is.
+func TestInexpressible(t *testing.T) {
 	for _, c := range []struct{ flavour, xml, value, detail string }{
 		{"phase1", `<MakePredictiveCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber></MakePredictiveCall>`, "serviceNotSupported", "no such message"},
 		{"phase1", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><accountCode>1234</accountCode></MakeCall>`, "parameterNotSupported", "accountCode"},
@@ -443,7 +443,7 @@ func TestUnsayable(t *testing.T) {
 }
 
 // Answers that a phase cannot say are refusals, and one line a second in the log.
-func TestUnsayableAnswers(t *testing.T) {
+func TestInexpressibleAnswers(t *testing.T) {
 	var log strings.Builder
 	near, _ := net.Pipe()
 	c := NewConn(near, nil, NewCodec(Phase1, AnyCallIDs), gate.Limits{Log: slog.New(slog.NewTextHandler(&log, nil))})
@@ -469,9 +469,9 @@ func errorOf(err error) error {
 // TestLenient reads events that say less than they ought to, or more than is known.
 func TestLenient(t *testing.T) {
 	for name, tt := range map[string]struct{ flavour, wire, want, unknown string }{
-		"a cause of the vendor's": {"phase3", "303055020007A02AA3286B0F300D80021234A107300580033130306307300580033230304E01000A0202009F814803010203", "<cause>normalClearing</cause>", "[cause: mistyped: no value that is known: 512 [200]]"},
+		"a cause of the vendor's": {"phase3", "303055020007A02AA3286B0F300D80021234A107300580033130306307300580033230304E01000A0202009F814803010203", "<cause>normalClearing</cause>", "[cause: mistyped: unknown value: 512 [200]]"},
 		"no devices":              {"phase3", "302855020007A022A4206B0F300D80021234A107300580033130306307300580033130304E01020A0116", "<callingDevice><notKnown/></callingDevice>", "[]"},
-		"a state of the vendor's": {"phase1", "301B5502000180010330126B09820212348003313030630287004E0163", "<cause>normalClearing</cause>", "[localConnectionInfo: mistyped: no value that is known: 99]"},
+		"a state of the vendor's": {"phase1", "301B5502000180010330126B09820212348003313030630287004E0163", "<cause>normalClearing</cause>", "[localConnectionInfo: mistyped: unknown value: 99]"},
 	} {
 		data, err := hex.DecodeString(strings.ReplaceAll(tt.wire, " ", ""))
 		if err != nil {

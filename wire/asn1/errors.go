@@ -8,9 +8,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// failure writes a refusal as the parameter of a ReturnError: universalFailure, or the
-// UniversalCauseItem of Phase I. What the phase has no word for becomes the generic error of
-// its category, or unspecified.
+// failure returns a refusal as the parameter of a ReturnError: universalFailure, or the UniversalCauseItem of Phase I. An
+// error that the phase does not have becomes the generic error of its category, or unspecified.
 func (n *notation) failure(refusal *uacsta.Error) *ber.Packet {
 	category, value := refusal.Category, refusal.Value
 	if category == uacsta.Security && n == phase1 {
@@ -70,10 +69,10 @@ func (n *notation) refusal(p *ber.Packet) *uacsta.Error {
 	return unspecified
 }
 
-// problem is why a PDU is rejected (X.880 9): its tag and number.
+// problem is the reason of a Reject (X.880 9): its tag and number.
 type problem struct{ kind, number int }
 
-// The problems that we find.
+// The problems that a connection reports or reads.
 var (
 	unrecognizedPDU       = problem{0, 0}
 	badlyStructuredPDU    = problem{0, 2}
@@ -82,7 +81,7 @@ var (
 	resourceLimitation    = problem{1, 3}
 )
 
-// refusal says what a Reject means for the request that it is of.
+// refusal returns the error of CSTA for a request that was rejected.
 func (p problem) refusal() *uacsta.Error {
 	switch p {
 	case unrecognizedOperation:

@@ -10,7 +10,7 @@ import (
 
 var fieldsOf sync.Map // reflect.Type -> map[string]int
 
-// fields are the fields of a struct of uacsta, by the names of their elements.
+// fields returns the index of each field of a struct of uacsta, by the name of its element.
 func fields(t reflect.Type) map[string]int {
 	if f, ok := fieldsOf.Load(t); ok {
 		return f.(map[string]int)
@@ -27,7 +27,7 @@ func fields(t reflect.Type) map[string]int {
 	return found
 }
 
-// field is a field of a struct; "*" is the struct itself.
+// field returns a field of a struct by the name of its element; "*" is the struct itself.
 func field(v reflect.Value, name string) reflect.Value {
 	switch name {
 	case "*":
@@ -42,23 +42,22 @@ func field(v reflect.Value, name string) reflect.Value {
 	return v.Field(i)
 }
 
-// unsayable is the first field that is set and that a form has no member for, "" if all can
-// be said.
-func (f *form) unsayable(v reflect.Value) string {
-	said := map[string]bool{}
-	for name := range f.unsaid {
-		said[name] = true
+// inexpressible returns the name of a field that is set and has no member in the form; "": there is none.
+func (f *form) inexpressible(v reflect.Value) string {
+	known := map[string]bool{}
+	for name := range f.omitted {
+		known[name] = true
 	}
 	for i := range f.members {
-		if custom, ok := f.members[i].typ.(interface{ says() []string }); ok {
-			for _, name := range custom.says() {
-				said[name] = true
+		if custom, ok := f.members[i].typ.(interface{ fields() []string }); ok {
+			for _, name := range custom.fields() {
+				known[name] = true
 			}
 		}
-		said[f.members[i].name] = true
+		known[f.members[i].name] = true
 	}
 	for name, i := range fields(v.Type()) {
-		if !said[name] && !v.Field(i).IsZero() {
+		if !known[name] && !v.Field(i).IsZero() {
 			return name
 		}
 	}
@@ -66,7 +65,7 @@ func (f *form) unsayable(v reflect.Value) string {
 		switch {
 		case len(common.Unknown) > 0:
 			return common.Unknown[0].Name()
-		case !said["extensions"] && !common.Extensions.IsZero():
+		case !known["extensions"] && !common.Extensions.IsZero():
 			return "extensions"
 		}
 	}

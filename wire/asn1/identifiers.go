@@ -10,8 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// numberForms are the alternatives of a DeviceID that are text, and the values of
-// typeOfNumber that they are in XML (ECMA-323).
+// numberForms are the tags of a DeviceID that is text, and the typeOfNumber of each in XML (ECMA-323).
 var numberForms = map[int]string{0: "", 2: "implicitPublic", 4: "implicitPrivate"}
 
 var (
@@ -31,8 +30,8 @@ func putNumber(d uacsta.DeviceID) (*ber.Packet, error) {
 		return primitive(specific(0), text), nil
 	case "deviceNumber":
 		n, err := strconv.ParseInt(d.ID, 10, 32)
-		if err != nil || strconv.FormatInt(n, 10) != d.ID { // text, or digits that an INTEGER would change
-			return primitive(specific(0), text), nil //nolint:nilerr // there are device numbers that are text
+		if err != nil || strconv.FormatInt(n, 10) != d.ID { // not an INTEGER, or one with another spelling
+			return primitive(specific(0), text), nil //nolint:nilerr // some device numbers are text
 		}
 		return retag(integer(int(n)), specific(1)), nil
 	case "implicitPublic":
@@ -89,7 +88,7 @@ func takeNumber(p *ber.Packet) (uacsta.DeviceID, error) {
 	return uacsta.DeviceID{}, mistyped("a device")
 }
 
-// numberTags are those that the CHOICE of a DeviceID may begin with.
+// numberTags returns the tags of the CHOICE in a DeviceID.
 func numberTags() []tag {
 	all := make([]tag, 7)
 	for i := range all {
@@ -98,7 +97,7 @@ func numberTags() []tag {
 	return all
 }
 
-// identifiers is how one phase writes devices and connections.
+// identifiers reads and writes the DeviceID of a phase.
 type identifiers struct {
 	device func(uacsta.DeviceID) (*ber.Packet, error)
 	read   func(c *coder, p *ber.Packet) (uacsta.DeviceID, error)
@@ -106,7 +105,7 @@ type identifiers struct {
 	wraps  bool // it is Phase III
 }
 
-// wrapped writes a DeviceID as Phase III does: in a SEQUENCE.
+// wrapped returns the identifiers of Phase III: a DeviceID is a SEQUENCE.
 func wrapped() *identifiers {
 	return &identifiers{
 		device: func(d uacsta.DeviceID) (*ber.Packet, error) {
@@ -130,7 +129,7 @@ func wrapped() *identifiers {
 	}
 }
 
-// plainly writes a DeviceID as Phase I does.
+// plainly returns the identifiers of Phase I: a DeviceID is a CHOICE.
 func plainly() *identifiers {
 	return &identifiers{
 		device: putNumber,
@@ -154,7 +153,7 @@ func (d device) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// deviceInside is a DeviceID where XML has a struct that begins with one: a SubjectDeviceID, or a
+// deviceInside is a DeviceID in place of a struct of XML that begins with one: a SubjectDeviceID or a
 // RedirectionDeviceID.
 type deviceInside struct{ device }
 
@@ -167,7 +166,7 @@ func (t deviceInside) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return t.device.take(c, p, v.Field(0))
 }
 
-// extended is a device of an event: SubjectDeviceID and its kin.
+// extended is a device of an event, such as a SubjectDeviceID.
 type extended struct {
 	ids *identifiers
 	tag tag
@@ -183,10 +182,10 @@ func (x extended) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	case d.Device.ID == "":
 		return constructed(x.tag, primitive(specific(7), nil)), nil
 	}
-	p, err := x.ids.device(c.sayable(d.Device))
+	p, err := x.ids.device(c.expressible(d.Device))
 	switch {
 	case err != nil && c.lenient:
-		return constructed(x.tag, primitive(specific(7), nil)), nil // it is not known to the peer
+		return constructed(x.tag, primitive(specific(7), nil)), nil // the peer gets it as unknown
 	case err != nil:
 		return nil, err
 	}
@@ -210,9 +209,9 @@ func (x extended) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// sayable is a device as peers are told of it that want one in every place of an event: with question
-// marks in its number where there is more than the notation can carry. No device has such a number.
-func (c *coder) sayable(d uacsta.DeviceID) uacsta.DeviceID {
+// expressible returns a device for programs of HiPath, which expect a number in each place of an event: it replaces
+// characters that cannot be written by question marks. No device has such a number.
+func (c *coder) expressible(d uacsta.DeviceID) uacsta.DeviceID {
 	if _, err := identifierText(d.ID); err == nil || !c.exact {
 		return d
 	}
@@ -220,24 +219,24 @@ func (c *coder) sayable(d uacsta.DeviceID) uacsta.DeviceID {
 	return uacsta.Typed(strings.TrimSpace(text[:min(len(text), longestID)]), d.Type())
 }
 
-// redirection is a RedirectionDeviceID. Phase I knows the first two only.
+// redirection is a RedirectionDeviceID. Phase I has only the first two of others.
 type redirection struct {
 	ids    *identifiers
-	others []string // from tag 7 on
+	others []string // the values from tag 7 on
 }
 
 func (redirection) tags() []tag { return []tag{application(4)} }
 
 func (r redirection) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	d := v.Interface().(uacsta.RedirectionDeviceID)
-	if c.exact { // there is a client that wants this and nothing else
+	if c.exact { // programs for HiPath take no other value
 		return constructed(application(4), primitive(specific(7), nil)), nil
 	}
 	if d.NumberDialed.ID != "" {
 		p, err := r.ids.device(d.NumberDialed)
 		switch {
 		case err != nil && c.lenient:
-			return constructed(application(4), primitive(specific(7), nil)), nil // it is not known to the peer
+			return constructed(application(4), primitive(specific(7), nil)), nil // the peer gets it as unknown
 		case err != nil:
 			return nil, err
 		}
@@ -281,7 +280,7 @@ type connection3 struct{ ids *identifiers }
 
 func (connection3) tags() []tag { return []tag{application(11)} }
 
-// dynamic marks a device that is one in its call only.
+// dynamic is the typeOfNumber of a device identifier that is valid in its call only.
 const dynamic = "dynamic"
 
 func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
@@ -302,12 +301,12 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			data, err = identifierHex(id.DeviceID.ID)
 			inner = primitive(specific(3), data)
 		} else {
-			inner, err = t.ids.device(c.sayable(id.DeviceID))
+			inner, err = t.ids.device(c.expressible(id.DeviceID))
 		}
 		switch {
 		case err == nil:
 			dev = constructed(specific(1), inner)
-		case !c.lenient || call == nil: // else the peer does not know whose part in the call it is
+		case !c.lenient || call == nil: // otherwise the call alone identifies the connection
 			return nil, err
 		}
 	}
@@ -319,7 +318,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	case dev != nil:
 		return constructed(application(11), dev), nil
 	}
-	return nil, &unsayable{"an empty connection"}
+	return nil, &inexpressible{"a connection without a call and a device"}
 }
 
 func (t connection3) take(c *coder, p *ber.Packet, v reflect.Value) error {
@@ -376,12 +375,12 @@ func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		switch {
 		case err == nil:
 			whole.AppendChild(primitive(specific(0), text))
-		case !c.lenient || id.CallID == "": // else the peer does not know whose part in the call it is
+		case !c.lenient || id.CallID == "": // otherwise the call alone identifies the connection
 			return nil, err
 		}
 	}
 	if len(whole.Children) == 0 {
-		return nil, &unsayable{"an empty connection"}
+		return nil, &inexpressible{"a connection without a call and a device"}
 	}
 	return whole, nil
 }

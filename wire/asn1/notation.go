@@ -17,7 +17,7 @@ var phase1Text string
 //go:embed phase3.txt
 var phase3Text string
 
-// notation is how the messages of one phase stand in BER: its table, read.
+// notation is the table of a phase: how each message is written in BER.
 type notation struct {
 	types    map[string]typ
 	requests map[string]*service // by name
@@ -36,37 +36,36 @@ type errorGroup struct {
 	values   *enumeration
 }
 
-// code is the number of an operation or an event, with that of what stands under it: -1
-// where it stands alone.
+// code is the number of an operation or an event, and the number of the service or event under it; -1: there is none.
 type code struct{ number, sub int }
 
-// service is a request.
+// service is a request of the table.
 type service struct {
 	name string
 	code code
 	form form
 }
 
-// event is an event report. In Phase III the first number is that of its category.
+// event is an event of the table. In Phase III the first number of its code is that of its category.
 type event struct {
 	name string
 	code code
 	form form
 }
 
-// filterGroup is one of the bit strings of a MonitorFilter; its events in the order of
-// their bits, "" for a bit that has none.
+// filterGroup is one of the bit strings of a MonitorFilter, with its events in the order of their bits; "": a bit without
+// an event.
 type filterGroup struct {
 	tag    int
 	events []string
 }
 
-// form is how a message stands: members in a SEQUENCE, or the only member alone.
+// form is the form of a message: a SEQUENCE of members, or the only member alone.
 type form struct {
 	members []member
 	tag     *tag // of the SEQUENCE, nil: its own
 	bare    bool
-	unsaid  map[string]string // fields that may be left out although they are set, and what they are read as
+	omitted map[string]string // fields that are left out even if they are set, and the values that they are read as
 }
 
 // member is one member of a SEQUENCE.
@@ -75,13 +74,13 @@ type member struct {
 	tag      *tag   // nil: that of its type
 	explicit bool
 	optional bool
-	standard string // the value of a field that is not set, or of a member that is not there
-	constant int    // of a member that has always the same value; -1: none
+	standard string // the default: the value of a field that is not set, or of a member that is missing
+	constant int    // the value of a member that is always the same; -1: none
 	typeName string
 	typ      typ
 }
 
-// read reads a table; it panics on a fault in it, which every test would find.
+// read reads a table. It panics at a fault in the table, so that every test fails.
 func read(text string, basic map[string]typ) *notation {
 	n := &notation{
 		types: basic, requests: map[string]*service{}, codes: map[code]*service{}, results: map[string]form{},
@@ -145,7 +144,7 @@ func read(text string, basic map[string]typ) *notation {
 	return n
 }
 
-// resolve finds the type of a member.
+// resolve sets the type of a member.
 func (n *notation) resolve(m *member) {
 	if m.constant >= 0 {
 		return
@@ -174,12 +173,12 @@ func parseCode(word string) code {
 }
 
 func parseForm(body string) form {
-	f := form{unsaid: map[string]string{}}
+	f := form{omitted: map[string]string{}}
 	for part := range strings.SplitSeq(body, ",") {
 		words := strings.Fields(part)
-		if unsaid, ok := strings.CutPrefix(words[0], "-"); ok {
-			name, standard, _ := strings.Cut(unsaid, "=")
-			f.unsaid[name] = standard
+		if omitted, ok := strings.CutPrefix(words[0], "-"); ok {
+			name, standard, _ := strings.Cut(omitted, "=")
+			f.omitted[name] = standard
 			continue
 		}
 		f.members = append(f.members, parseMember(words))
@@ -204,7 +203,7 @@ func parseMember(words []string) member {
 	return m
 }
 
-// parseTag reads [3], [3!] or <3>, which is of the class APPLICATION.
+// parseTag reads [3], [3!], or <3> for the class APPLICATION.
 func parseTag(word string) (t *tag, explicit bool) {
 	explicit = strings.Contains(word, "!")
 	number, err := strconv.Atoi(strings.Trim(word, "[]<>!"))
@@ -244,7 +243,7 @@ func parseFilter(number, body string) filterGroup {
 	return g
 }
 
-// serviceOf finds the service of an invocation.
+// serviceOf returns the service of an Invoke; nil: there is none.
 func (n *notation) serviceOf(operation int, argument *ber.Packet) *service {
 	if s := n.codes[code{operation, -1}]; s != nil || argument == nil || len(argument.Children) < 2 {
 		return s

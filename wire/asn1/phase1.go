@@ -33,7 +33,7 @@ func phase1Types() map[string]typ {
 	return types
 }
 
-// calledOne is a CalledDeviceID where XML has a DeviceID.
+// calledOne is a CalledDeviceID in place of a DeviceID of XML.
 type calledOne struct{ extended }
 
 func (t calledOne) put(c *coder, v reflect.Value) (*ber.Packet, error) {
@@ -82,12 +82,12 @@ func (connections) take(c *coder, p *ber.Packet, v reflect.Value) error {
 // details is ConnectionDetails: the held call, the active call, or both.
 type details struct{}
 
-func (details) tags() []tag    { return []tag{specific(0), specific(1), specific(2)} }
-func (details) says() []string { return []string{"heldCall", "activeCall"} }
+func (details) tags() []tag      { return []tag{specific(0), specific(1), specific(2)} }
+func (details) fields() []string { return []string{"heldCall", "activeCall"} }
 
 func (details) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	both := constructed(specific(2))
-	for _, name := range (details{}).says() {
+	for _, name := range (details{}).fields() {
 		p, err := connection1{}.put(c, field(v, name))
 		if err != nil {
 			return nil, err
@@ -99,9 +99,9 @@ func (details) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 
 func (details) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	if tagOf(p) != specific(2) || len(p.Children) != 2 {
-		return mistyped("bothCalls") // no service of CSTA-XML is content with one of them
+		return mistyped("bothCalls") // the services of CSTA-XML need both
 	}
-	for i, name := range (details{}).says() {
+	for i, name := range (details{}).fields() {
 		if tagOf(p.Children[i]) != application(11) {
 			return mistyped("a connection")
 		}
@@ -112,14 +112,13 @@ func (details) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// forwardings are the values of ForwardingType when it is on; each is followed by that of
-// off.
+// forwardings are the values of ForwardingType for forwarding that is on; the next value is the same for off.
 var forwardings = map[uacsta.ForwardingType]int{uacsta.ForwardImmediate: 0, uacsta.ForwardBusy: 2, uacsta.ForwardNoAns: 4}
 
 func forwardParameter(kind uacsta.ForwardingType, on bool, to *uacsta.DeviceID, always bool) (*ber.Packet, error) {
 	n, ok := forwardings[kind]
 	if !ok {
-		return nil, &unsayable{"a forwarding type other than forwardImmediate, forwardBusy and forwardNoAns"}
+		return nil, &inexpressible{"a forwarding type other than forwardImmediate, forwardBusy and forwardNoAns"}
 	}
 	if !on {
 		n++
@@ -170,13 +169,12 @@ func readForwardParameter(p *ber.Packet) (kind uacsta.ForwardingType, on bool, t
 	return kind, on, to, nil
 }
 
-// forwarding is a ForwardParameter: what SetForwarding and ForwardingEvent say of one
-// forwarding.
+// forwarding is a ForwardParameter: the forwarding in SetForwarding and in ForwardingEvent.
 type forwarding struct{}
 
 func (forwarding) tags() []tag { return []tag{universal(ber.TagSequence)} }
 
-func (forwarding) says() []string {
+func (forwarding) fields() []string {
 	return []string{"forwardingType", "activateForward", "forwardStatus", "forwardDN", "forwardTo"}
 }
 
@@ -187,7 +185,7 @@ func (forwarding) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	case uacsta.ForwardingEvent:
 		return forwardParameter(m.ForwardingType, m.ForwardStatus, m.ForwardTo, false)
 	}
-	return nil, &unsayable{v.Type().Name()}
+	return nil, &inexpressible{v.Type().Name()}
 }
 
 func (forwarding) take(_ *coder, p *ber.Packet, v reflect.Value) error {
@@ -201,7 +199,7 @@ func (forwarding) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// oneForwarding is a ListForwardParameter, which is one forwarding in spite of its name.
+// oneForwarding is a ListForwardParameter, which despite its name is one forwarding.
 type oneForwarding struct{}
 
 func (oneForwarding) tags() []tag { return []tag{universal(ber.TagSequence)} }
@@ -212,7 +210,7 @@ func (oneForwarding) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 		switch {
 		case !item.ForwardStatus:
 		case on:
-			return nil, &unsayable{"more than one forwarding that is on"}
+			return nil, &inexpressible{"more than one forwarding that is on"}
 		default:
 			kind, on, to = item.ForwardingType, true, item.ForwardDN
 		}
@@ -226,14 +224,14 @@ func (oneForwarding) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// requested are the tags of AgentParameter.
+// requested are the states in the order of the tags of AgentParameter.
 var requested = []uacsta.ReqAgentState{uacsta.RequestLoggedOn, uacsta.RequestLoggedOff, uacsta.RequestNotReady, uacsta.RequestReady, uacsta.RequestWorkingAfterCall}
 
-// agentParameter is what SetAgentState asks for.
+// agentParameter is an AgentParameter, the state that SetAgentState requests.
 type agentParameter struct{ device }
 
-func (agentParameter) tags() []tag    { return nil }
-func (agentParameter) says() []string { return []string{"requestedAgentState", "group"} }
+func (agentParameter) tags() []tag      { return nil }
+func (agentParameter) fields() []string { return []string{"requestedAgentState", "group"} }
 
 func (t agentParameter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	m := v.Interface().(uacsta.SetAgentState)
@@ -241,7 +239,7 @@ func (t agentParameter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		switch {
 		case state != m.RequestedAgentState:
 		case i > 1 && m.Group != nil:
-			return nil, &unsayable{"a group in " + string(state)}
+			return nil, &inexpressible{"a group in " + string(state)}
 		case i > 1:
 			return primitive(specific(i), nil), nil
 		default:
@@ -256,7 +254,7 @@ func (t agentParameter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			return info, nil
 		}
 	}
-	return nil, &unsayable{"the agent state " + string(m.RequestedAgentState)}
+	return nil, &inexpressible{"the agent state " + string(m.RequestedAgentState)}
 }
 
 func (t agentParameter) take(c *coder, p *ber.Packet, v reflect.Value) error {
@@ -272,7 +270,7 @@ func (t agentParameter) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// agentStates are the values of AgentState.
+// agentStates are the states in the order of the values of AgentState.
 var agentStates = []uacsta.AgentState{uacsta.AgentNull, uacsta.AgentNotReady, uacsta.AgentReady, uacsta.AgentWorkingAfterCall, uacsta.AgentWorkingAfterCall}
 
 // oneAgentState is the state of the agent at a device.
@@ -287,7 +285,7 @@ func (oneAgentState) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 			switch {
 			case !entry.LoggedOnState:
 			case state != uacsta.AgentNull && state != info.AgentState:
-				return nil, &unsayable{"more than one agent state"}
+				return nil, &inexpressible{"more than one agent state"}
 			default:
 				state = info.AgentState
 			}
@@ -298,7 +296,7 @@ func (oneAgentState) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 			return enumerated(i), nil
 		}
 	}
-	return nil, &unsayable{"the agent state " + string(state)}
+	return nil, &inexpressible{"the agent state " + string(state)}
 }
 
 func (oneAgentState) take(_ *coder, p *ber.Packet, v reflect.Value) error {
@@ -310,17 +308,16 @@ func (oneAgentState) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// snapshot is SnapshotDeviceData: [APPLICATION 22] IMPLICIT SEQUENCE OF, one entry for each
-// call.
+// snapshot is SnapshotDeviceData: [APPLICATION 22] IMPLICIT SEQUENCE OF one entry for each call.
 type snapshot struct{ subject extended }
 
-func (snapshot) tags() []tag    { return []tag{application(22)} }
-func (snapshot) says() []string { return []string{"crossRefIDorSnapshotData"} }
+func (snapshot) tags() []tag      { return []tag{application(22)} }
+func (snapshot) fields() []string { return []string{"crossRefIDorSnapshotData"} }
 
 func (t snapshot) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	data := v.Interface().(uacsta.SnapshotDeviceResponse).CrossRefIDorSnapshotData.SnapshotData
 	if data == nil {
-		return nil, &unsayable{"a snapshot that comes in pieces"}
+		return nil, &inexpressible{"a snapshot in segments"}
 	}
 	whole := constructed(application(22))
 	for _, info := range data.SnapshotDeviceResponseInfo {
@@ -369,7 +366,7 @@ func (t snapshot) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// privateData is PrivateData of an event: [APPLICATION 29] IMPLICIT SEQUENCE. It is kept whole.
+// privateData is PrivateData of an event: [APPLICATION 29] IMPLICIT SEQUENCE. XML has it as the BER of the whole.
 type privateData struct{}
 
 func (privateData) tags() []tag { return []tag{application(29)} }
@@ -377,7 +374,7 @@ func (privateData) tags() []tag { return []tag{application(29)} }
 func (privateData) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	a, err := v.Interface().(uacsta.Raw).Arguments()
 	if err != nil || len(a.PrivateData) != 1 {
-		return nil, &unsayable{"private data of another form"}
+		return nil, &inexpressible{"private data of another form"}
 	}
 	data, err := dataOctets(a.PrivateData[0])
 	if err != nil {
@@ -385,7 +382,7 @@ func (privateData) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	}
 	p, err := parse(data)
 	if err != nil || tagOf(p) != application(29) {
-		return nil, &unsayable{"private data of another form"}
+		return nil, &inexpressible{"private data of another form"}
 	}
 	return p, nil
 }

@@ -29,7 +29,7 @@ func phase3Types() map[string]typ {
 	return types
 }
 
-// object is a CSTAObject. Phase I has devices only.
+// object is a CSTAObject. In Phase I it is a device.
 type object struct{ ids *identifiers }
 
 func (o object) tags() []tag {
@@ -48,7 +48,7 @@ func (o object) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	case m.CallObject != nil && o.ids.wraps:
 		return connection3(o).put(c, reflect.ValueOf(*m.CallObject))
 	}
-	return nil, &unsayable{"a monitor on a call"}
+	return nil, &inexpressible{"a monitor on a call"}
 }
 
 func (o object) take(c *coder, p *ber.Packet, v reflect.Value) error {
@@ -67,7 +67,7 @@ func (o object) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// end is the end of a listed connection.
+// end is the endpoint of a connection in a list.
 type end struct{ ids *identifiers }
 
 func (end) tags() []tag {
@@ -84,19 +84,19 @@ func (t end) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 
 func (t end) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	if tagOf(p) != universal(ber.TagSequence) {
-		return nil // notKnown, or restricted, which XML does not tell from it
+		return nil // notKnown or restricted, which are the same in XML
 	}
 	d, err := t.ids.read(c, p)
 	v.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: d}))
 	return err
 }
 
-// onlyOne is a list of which ASN.1 takes one.
+// onlyOne is a list of which ASN.1 has one item.
 type onlyOne struct{ typ }
 
 func (d onlyOne) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if v.Len() != 1 {
-		return nil, &unsayable{"a list of more or less than one"}
+		return nil, &inexpressible{"a list of more or less than one"}
 	}
 	return d.typ.put(c, v.Index(0))
 }
@@ -184,7 +184,7 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 				}
 			}
 		case specific(1):
-			for _, part := range child.Children { // of any type: what is no string is kept whole
+			for _, part := range child.Children { // of any type: the BER of an element that is not a string is kept
 				data, err := content(part)
 				if err != nil || tagOf(part) != universal(ber.TagOctetString) {
 					data = part.Bytes()
@@ -199,7 +199,7 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// stamped gives extensions a time stamp where the flavour wants one.
+// stamped returns extensions with a time stamp if the flavour needs one.
 func (c *coder) stamped(v reflect.Value) reflect.Value {
 	if c.noted.IsZero() {
 		return v

@@ -9,35 +9,35 @@ import (
 	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
-// A typ says how the value of a field stands in BER.
+// A typ reads and writes the value of a field in BER.
 type typ interface {
-	// tags are those that a value of it may begin with.
+	// tags returns the tags that a value may begin with.
 	tags() []tag
 	put(c *coder, v reflect.Value) (*ber.Packet, error)
 	take(c *coder, p *ber.Packet, v reflect.Value) error
 }
 
-// coder is one message on its way into BER, or out of it.
+// coder is the state of reading or writing one message.
 type coder struct {
 	callIDs CallIDs
-	lenient bool      // events and results: what is optional and cannot be said, or read, is left out
-	exact   bool      // optional members are left out even where they can be said
+	lenient bool      // events and results: leave out optional members that cannot be written or read
+	exact   bool      // leave out optional members, but for those that are needed
 	filters []int     // how many bits each group of a filter has at least; nil: as many as are set
-	noted   time.Time // the time stamp of a message that has none; zero: it gets none
-	unknown []string  // members that were read and are not known
+	noted   time.Time // the time stamp of a message without one; zero: none
+	unknown []string  // members that the table does not have
 }
 
-// unsayable is a value that the phase has no word for.
-type unsayable struct{ what string }
+// inexpressible is the error of a value that the phase cannot express.
+type inexpressible struct{ what string }
 
-func (e *unsayable) Error() string { return e.what + " cannot be said" }
+func (e *inexpressible) Error() string { return e.what + " cannot be expressed" }
 
-// put writes the members of a struct.
+// put writes a struct by its form.
 func (f *form) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if f.bare {
 		p, err := f.members[0].put(c, v)
 		if err == nil && p == nil {
-			err = &unsayable{f.members[0].name}
+			err = &inexpressible{f.members[0].name}
 		}
 		return p, err
 	}
@@ -48,7 +48,7 @@ func (f *form) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	return p, err
 }
 
-// take reads the members of a struct.
+// take reads a struct by its form.
 func (f *form) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	children := []*ber.Packet{p}
 	switch {
@@ -58,7 +58,7 @@ func (f *form) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	default:
 		children = p.Children
 	}
-	for name, standard := range f.unsaid {
+	for name, standard := range f.omitted {
 		if standard != "" {
 			field(v, name).SetString(standard)
 		}
@@ -80,10 +80,10 @@ func putMembers(c *coder, members []member, v reflect.Value) (*ber.Packet, error
 	return whole, nil
 }
 
-// needed are the optional members that a message has even in its shortest form.
+// needed are the optional members that a program for HiPath expects in each event.
 var needed = map[string]bool{"localConnectionInfo": true, "secondaryOldCall": true, "callingDevice": true, "calledDevice": true, "extensions": true}
 
-// put writes one member; nil when it is left out.
+// put writes a member; nil: it is left out.
 func (m *member) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if m.constant >= 0 {
 		return enumerated(m.constant), nil
@@ -93,7 +93,7 @@ func (m *member) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		f = c.stamped(f)
 	}
 	if m.optional && (f.IsZero() || c.exact && (c.noted.IsZero() || !needed[m.name])) {
-		return nil, nil //nolint:nilnil // it is left out
+		return nil, nil //nolint:nilnil // left out
 	}
 	if f.Kind() == reflect.Pointer && !f.IsNil() {
 		f = f.Elem()
@@ -102,10 +102,10 @@ func (m *member) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		f = m.standardOf(f)
 	}
 	p, err := m.typ.put(c, f)
-	var un *unsayable
+	var un *inexpressible
 	switch {
 	case errors.As(err, &un) && m.optional && c.lenient:
-		return nil, nil //nolint:nilnil // it is left out
+		return nil, nil //nolint:nilnil // left out
 	case err != nil || p == nil:
 		return nil, err
 	case m.explicit:
@@ -116,7 +116,7 @@ func (m *member) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	return p, nil
 }
 
-// standardOf is the standard value of a member that is not set.
+// standardOf returns the default value of a member that is not set.
 func (m *member) standardOf(f reflect.Value) reflect.Value {
 	if f.Kind() == reflect.String {
 		return reflect.ValueOf(m.standard)
@@ -124,7 +124,7 @@ func (m *member) standardOf(f reflect.Value) reflect.Value {
 	return reflect.ValueOf(m.standard == "true")
 }
 
-// fits reports whether an element may be the member.
+// fits reports whether an element can be the member.
 func (m *member) fits(p *ber.Packet) bool {
 	switch {
 	case m.constant >= 0:
@@ -140,6 +140,7 @@ func (m *member) fits(p *ber.Packet) bool {
 	return false
 }
 
+// takeMembers reads the members of a SEQUENCE in their order.
 func takeMembers(c *coder, members []member, children []*ber.Packet, v reflect.Value) error {
 	next := 0
 	for _, p := range children {
@@ -147,7 +148,7 @@ func takeMembers(c *coder, members []member, children []*ber.Packet, v reflect.V
 		for at < len(members) && !members[at].fits(p) {
 			at++
 		}
-		if at == len(members) { // newer than the table, or a private one
+		if at == len(members) { // newer than the table, or a private member
 			c.unknown = append(c.unknown, tagOf(p).String())
 			continue
 		}
@@ -167,8 +168,8 @@ func takeMembers(c *coder, members []member, children []*ber.Packet, v reflect.V
 	return absent(c, members[next:], v)
 }
 
-// absent looks at members that are not there. A device that an event ought to tell of and does
-// not is not known.
+// absent sets the defaults of members that are missing. Of a missing member without one it returns an error, but for a
+// device in an event or a result: that one is unknown.
 func absent(c *coder, members []member, v reflect.Value) error {
 	for i := range members {
 		m := &members[i]
@@ -186,7 +187,7 @@ func absent(c *coder, members []member, v reflect.Value) error {
 	return nil
 }
 
-// mayBeUnknown reports whether a value of the member can say that nothing is known.
+// mayBeUnknown reports whether the member has a value for unknown.
 func (m *member) mayBeUnknown() bool {
 	switch m.typ.(type) {
 	case extended, redirection:
@@ -220,7 +221,7 @@ func (*seq) tags() []tag { return []tag{universal(ber.TagSequence)} }
 
 func (s *seq) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	within := *c
-	within.exact = false // which is about the members of messages
+	within.exact = false // it applies to the members of messages
 	return putMembers(&within, s.members, v)
 }
 
@@ -228,7 +229,7 @@ func (s *seq) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return takeMembers(c, s.members, p.Children, v)
 }
 
-// choice is a CHOICE whose alternatives are fields.
+// choice is a CHOICE whose alternatives are fields of a struct.
 type choice struct{ members []member }
 
 func (ch *choice) tags() []tag {
@@ -249,7 +250,7 @@ func (ch *choice) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			return ch.members[i].put(c, v)
 		}
 	}
-	return nil, &unsayable{v.Type().Name()}
+	return nil, &inexpressible{v.Type().Name()}
 }
 
 func (ch *choice) take(c *coder, p *ber.Packet, v reflect.Value) error {
@@ -266,7 +267,7 @@ type sequenceOf struct{ item typ }
 
 func (*sequenceOf) tags() []tag { return []tag{universal(ber.TagSequence)} }
 
-// items is the list: a slice, or the only field of a struct.
+// items returns the slice of a list, which can be the only field of a struct.
 func items(v reflect.Value) reflect.Value {
 	if v.Kind() == reflect.Struct {
 		return v.Field(0)

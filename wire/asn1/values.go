@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// enumeration is an ENUMERATED whose values have names.
+// enumeration is an ENUMERATED with named values.
 type enumeration struct {
 	numbers map[string]int
 	names   map[int]string
@@ -24,7 +24,7 @@ func (*enumeration) tags() []tag { return []tag{universal(ber.TagEnumerated)} }
 func (e *enumeration) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	n, ok := e.numbers[v.String()]
 	if !ok {
-		return nil, &unsayable{fmt.Sprintf("%q", v.String())}
+		return nil, &inexpressible{fmt.Sprintf("%q", v.String())}
 	}
 	return enumerated(n), nil
 }
@@ -42,10 +42,10 @@ func (e *enumeration) take(_ *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// errNoName is of a value that is newer than the table, or a private one.
-var errNoName = fmt.Errorf("%w: no value that is known", errMistyped)
+// errNoName is the error of a value that is newer than the table, or private.
+var errNoName = fmt.Errorf("%w: unknown value", errMistyped)
 
-// tagged is a type with a tag of its own: IMPLICIT.
+// tagged is a type under an IMPLICIT tag.
 type tagged struct {
 	typ
 	tag tag
@@ -61,7 +61,7 @@ func (t tagged) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	return retag(p, t.tag), nil
 }
 
-// bits is a BIT STRING whose bits are fields of a struct: *bool or bool; "-" has none.
+// bits is a BIT STRING whose bits are fields of a struct, of type bool or *bool; "-": a bit without a field.
 type bits []string
 
 func (bits) tags() []tag { return []tag{universal(ber.TagBitString)} }
@@ -117,7 +117,7 @@ func readBits(p *ber.Packet) ([]bool, error) {
 	return set, nil
 }
 
-// basic are the types that both phases have.
+// basic returns the types that both phases have.
 func basic() map[string]typ {
 	return map[string]typ{
 		"INTEGER": plain{
@@ -195,8 +195,8 @@ func takeText(p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// cleanText is octets as text that XML can carry: what is no printable ASCII becomes a
-// question mark, and blanks around it, which mean nothing in XML, are taken off.
+// cleanText returns octets as text that XML can carry. It replaces characters that are not printable ASCII by question
+// marks, and trims blanks, which have no meaning in XML.
 func cleanText(data []byte) string {
 	clean := make([]byte, len(data))
 	for i, b := range data {
@@ -208,9 +208,9 @@ func cleanText(data []byte) string {
 	return strings.TrimSpace(string(clean))
 }
 
-// ia5String is text. An event says it with a question mark for each character that is none of its
-// own; a request that means such a one is not written. So is a longer text than there may be.
-type ia5String struct{ most int } // characters; 0: as many as there are
+// ia5String is an IA5String. In an event or a result it has question marks in place of characters that it cannot hold; a
+// request with such characters cannot be written, and neither can a text that is too long.
+type ia5String struct{ most int } // characters; 0: any number
 
 func (ia5String) tags() []tag { return []tag{universal(ber.TagIA5String)} }
 
@@ -222,23 +222,23 @@ func (t ia5String) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		return '?'
 	}, v.String())
 	if text != v.String() && !c.lenient {
-		return nil, &unsayable{"text that is not ASCII"}
+		return nil, &inexpressible{"text that is not ASCII"}
 	}
 	if t.most > 0 && len(text) > t.most {
-		return nil, &unsayable{fmt.Sprintf("text of more than %d characters", t.most)}
+		return nil, &inexpressible{fmt.Sprintf("text of more than %d characters", t.most)}
 	}
 	return primitive(universal(ber.TagIA5String), []byte(text)), nil
 }
 
 func (ia5String) take(_ *coder, p *ber.Packet, v reflect.Value) error { return takeText(p, v) }
 
-// hexString is an OCTET STRING of so many octets at most, which XML has as hexadecimal digits.
+// hexString returns the type of an OCTET STRING of at most so many octets, which XML has in hexadecimal digits.
 func hexString(most int) plain {
 	return plain{
 		ber.TagOctetString, func(v reflect.Value) ([]byte, error) {
 			data, err := fromHex(v.String())
 			if err == nil && len(data) > most {
-				err = &unsayable{fmt.Sprintf("more than %d octets", most)}
+				err = &inexpressible{fmt.Sprintf("more than %d octets", most)}
 			}
 			return data, err
 		},
@@ -255,14 +255,14 @@ func toHex(data []byte) string { return strings.ToUpper(hex.EncodeToString(data)
 func fromHex(text string) ([]byte, error) {
 	data, err := hex.DecodeString(text)
 	if err != nil {
-		return nil, &unsayable{"what is no hexadecimal number"}
+		return nil, &inexpressible{"text that is not a hexadecimal number"}
 	}
 	return data, nil
 }
 
 func dataOctets(d uacsta.Data) ([]byte, error) {
 	if !d.Private.IsZero() {
-		return nil, &unsayable{"private data that is XML"}
+		return nil, &inexpressible{"private data that is XML"}
 	}
 	return fromHex(d.String)
 }
@@ -273,14 +273,14 @@ func takeData(p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// generalizedTime is an XML time as a GeneralizedTime: without the signs between.
+// generalizedTime returns a time of XML as a GeneralizedTime: without the separators.
 func generalizedTime(text string) ([]byte, error) {
 	_, err := time.Parse("2006-01-02T15:04:05", text)
 	if err != nil {
 		_, err = time.Parse("2006-01-02T15:04:05Z07:00", text)
 	}
-	if err != nil || text[13] != ':' || strings.Contains(text, ",") { // XML has two digits for the hour, and no comma
-		return nil, &unsayable{"a time that is none"}
+	if err != nil || text[13] != ':' || strings.Contains(text, ",") { // Parse takes them, XML does not
+		return nil, &inexpressible{"text that is not a time"}
 	}
 	day, clock, _ := strings.Cut(text, "T")
 	zone := ""
@@ -290,7 +290,7 @@ func generalizedTime(text string) ([]byte, error) {
 	return []byte(strings.ReplaceAll(day, "-", "") + strings.ReplaceAll(clock, ":", "") + zone), nil
 }
 
-// longTime is a GeneralizedTime as an XML time; one that is too short to be one as it is.
+// longTime returns a GeneralizedTime as a time of XML; text that is not one comes back as it is.
 func longTime(text string) string {
 	if len(text) < 14 {
 		return cleanText([]byte(text))
@@ -307,7 +307,7 @@ func longTime(text string) string {
 	return text[:4] + "-" + text[4:6] + "-" + text[6:8] + "T" + text[8:10] + ":" + text[10:12] + ":" + text[12:14] + rest
 }
 
-// crossRef is a MonitorCrossRefID: hexadecimal digits in XML.
+// crossRef is a MonitorCrossRefID, which XML has in hexadecimal digits.
 type crossRef struct{}
 
 func (crossRef) tags() []tag { return []tag{application(21)} }
@@ -350,11 +350,11 @@ func (f *filter) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 			whole.AppendChild(retag(bitString(set), specific(g.tag)))
 		}
 	}
-	if c.filters != nil && len(f.groups) == 4 { // Phase I tells private events by a BOOLEAN
+	if c.filters != nil && len(f.groups) == 4 { // Phase I has a BOOLEAN for private events
 		whole.AppendChild(retag(primitive(universal(ber.TagBoolean), []byte{0}), specific(4)))
 	}
 	for name := range suppressed {
-		return nil, &unsayable{"a filter of " + name}
+		return nil, &inexpressible{"a filter of " + name}
 	}
 	return whole, nil
 }

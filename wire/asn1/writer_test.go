@@ -143,7 +143,7 @@ func deviceOf(t *testing.T, p *ber.Packet) string {
 
 // A party of an event whose number the notation cannot carry is not known to the peer; a request
 // that names one is refused.
-func TestUnsayableParty(t *testing.T) {
+func TestInexpressibleParty(t *testing.T) {
 	ev := uacsta.DeliveredEvent{
 		MonitorCrossRefID: "0007", Connection: uacsta.Conn("1234", "100"), AlertingDevice: uacsta.Ext("100"), CallingDevice: uacsta.Ext("Zoë"), CalledDevice: uacsta.Ext("1\uFFFD0"),
 		LastRedirectionDevice: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(strings.Repeat("9", 300))}, Cause: uacsta.CauseNewCall,

@@ -26,12 +26,12 @@ type Access struct {
 
 // Access returns the access of a front whose settings, with bounds in them, stand under the key front.
 func (e *FrontEnv) Access(front string, bounds *Bounds) Access {
-	a := Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(e.Sessions), Sessions: e.Sessions, Gate: e.Gate(bounds), Log: e.Log}
-	a.Gate.Keys = front
-	return a
+	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(e.Sessions), Sessions: e.Sessions, Log: e.Log, Gate: gate.Config{
+		NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers, Keys: front,
+	}}
 }
 
-// NewGate returns the gate of a front with this name. It completes a, which is to be used after it.
+// NewGate returns the gate of a front with this name. Call it before the other methods: it completes a.
 func (a *Access) NewGate(front string) *gate.Gate {
 	if a.Log == nil {
 		a.Log = slog.New(slog.DiscardHandler)

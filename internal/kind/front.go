@@ -100,11 +100,6 @@ type FrontEnv struct {
 	Strangers *gate.Strangers
 }
 
-// Gate is what a front over gate.Gate lets in; bounds are of its settings.
-func (e *FrontEnv) Gate(bounds *Bounds) gate.Config {
-	return gate.Config{NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers}
-}
-
 // Bounds is embedded in the settings of a front over gate.Gate.
 type Bounds struct {
 	MaxConnections int `yaml:"max-connections"`

@@ -26,7 +26,7 @@ func TestClassesAreDocumented(t *testing.T) {
 	}
 }
 
-// A rule that denies, or allows, a class reaches every service of it, and no other.
+// A rule about a class covers every service of it, and no other.
 func TestRulesByClass(t *testing.T) {
 	for _, class := range uacsta.Classes() {
 		if class == "observe" { // that is an action

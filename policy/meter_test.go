@@ -36,8 +36,8 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// Many keys push out those of which least is lost: one that is limited stays so, busy or not, and
-// the table stays as long as it is.
+// A full table drops the keys that lose least: a key at its limit stays there, and the table does not
+// grow.
 func TestMeterForgets(t *testing.T) {
 	var m Meter[string]
 	now, rate := time.Now(), Rate{3, time.Minute}

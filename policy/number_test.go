@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// num reads a canonical number.
+// num parses a canonical number.
 func num(t testing.TB, text string) Number {
 	t.Helper()
 	if text == "" {
@@ -20,7 +20,7 @@ func num(t testing.TB, text string) Number {
 	return n
 }
 
-// ours has the extensions 100 to 199, which stand under a main number.
+// ours has the extensions 100 to 199 under a main number.
 func ours() *Numbers {
 	return &Numbers{Main: "+14255550", Extensions: func(n string) bool {
 		return len(n) == 3 && n[0] == '1' && strings.Trim(n, "0123456789") == "" || n == "lobby" || n == "0meet"
@@ -73,7 +73,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// What is not understood is refused, and never passed on as it came.
+// Unknown forms are refused and never passed on.
 func TestNoNumbers(t *testing.T) {
 	n := ours()
 	for _, written := range []string{
@@ -89,7 +89,7 @@ func TestNoNumbers(t *testing.T) {
 	}
 }
 
-// The kind of a number that XML and ASN.1 say is understood, or refused.
+// The typeOfNumber in XML and ASN.1 is applied or refused.
 func TestTypes(t *testing.T) {
 	for _, tt := range []struct{ written, kind, want string }{
 		{"100", "dialingNumber", "100"}, {"100", "implicitPublic", "100"}, {"100", "implicitPrivate", "100"}, {"100", "explicitPublic:unknown", "100"}, {"100", "explicitPrivate:unknown", "100"}, {"100", "explicitPrivate:localNumber", "100"},
@@ -112,7 +112,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// Numbers and names may have as many characters as the bounds say, and no more.
+// Numbers and names have a limited length.
 func TestLongNumbers(t *testing.T) {
 	n := ours()
 	for _, tt := range []struct {
@@ -131,7 +131,7 @@ func TestLongNumbers(t *testing.T) {
 	}
 }
 
-// Every character that a form may have is taken, and those beside them are not.
+// Every character that a form allows is accepted, and its neighbours are not.
 func TestCharacters(t *testing.T) {
 	n := &Numbers{}
 	for _, tt := range []struct{ before, behind, taken, refused string }{
@@ -154,7 +154,7 @@ func TestCharacters(t *testing.T) {
 	}
 }
 
-// What is refused is refused for what is wrong with it.
+// The error names what is wrong.
 func TestWhyNoNumber(t *testing.T) {
 	rule, err := ParseNumberRule("/7(.*)/", 0, "", "x$1")
 	if err != nil {
@@ -200,7 +200,7 @@ func TestWhyNoNumber(t *testing.T) {
 	}
 }
 
-// A number says what it is: whether it can be dialled, and whether there is one.
+// A number reports whether it can be dialled, and whether there is one.
 func TestKinds(t *testing.T) {
 	n := ours()
 	for written, dialable := range map[string]bool{
@@ -225,7 +225,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Whole is no device: only patterns that fit everything fit it, and nobody can write it.
+// Whole is no device: only patterns that match everything match it, and no peer can write it.
 func TestWhole(t *testing.T) {
 	star := num(t, "*")
 	if star == Whole || !star.Dialable() {
@@ -239,11 +239,11 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-// canonicalForm is every form that a number may have.
+// canonicalForm matches every form that a number may have.
 var canonicalForm = regexp.MustCompile(`^(\+?[0-9*#]{1,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,63}|sips?:[A-Za-z0-9][A-Za-z0-9._-]*@[a-z0-9.:\[\]-]+|deviceNumber:[0-9]+|dynamic:[0-9A-F]+)$`)
 
-// FuzzNumbers: whatever is accepted has one of a few forms, reads back as itself, and is shown
-// to clients as something that means it.
+// FuzzNumbers: an accepted number has one of a few forms, parses as itself, and is shown to clients in
+// a form that parses as it.
 func FuzzNumbers(f *testing.F) {
 	for _, s := range []string{"tel:+14255550100;ext=100", "sip:100@x", "tel:", ";;", "N<1>", "+", "TEL:+1 (425) 555-0100", "deviceNumber:7", "0900@x", "sips:a.b@[::1]:5061;user=phone"} {
 		f.Add(s, "")

@@ -82,8 +82,8 @@ func TestTrusts(t *testing.T) {
 	}
 }
 
-// A peer that is named by its certificate is not believed for its address, and one that is named by
-// nothing is not believed at all.
+// A peer that is trusted by certificate is not trusted by its address, and an empty Peer trusts
+// nobody.
 func TestTrustsOneOfTwo(t *testing.T) {
 	addr := netip.MustParseAddr("10.1.2.3")
 	for _, peer := range []Peer{{}, {Network: netip.MustParsePrefix("10.0.0.0/8"), Certificate: "fe.contoso.com"}} {
@@ -93,8 +93,7 @@ func TestTrustsOneOfTwo(t *testing.T) {
 	}
 }
 
-// An address may connect that is allowed and not denied; where nothing is allowed, every one that is
-// not denied.
+// An address may connect if it is allowed and not denied; without Allow, if it is not denied.
 func TestAdmits(t *testing.T) {
 	networks := func(list ...string) (prefixes []netip.Prefix) {
 		for _, s := range list {
@@ -121,7 +120,7 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
-// Whoever a rule lets do something is known; whom rules only forbid something is not.
+// An identity with an allowing rule is known; one with denying rules only is not.
 func TestKnown(t *testing.T) {
 	p := &Policy{Groups: map[string][]string{"agents": {"crm"}}, Rules: []Rule{{Who: []string{"thief"}, Deny: true}, {Who: []string{"wallboard", "group:agents"}}}}
 	for name, want := range map[string]bool{"wallboard": true, "crm": true, "thief": false, "nobody": false, "": false} {
@@ -134,7 +133,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// Identities and actions are written into logs and answers.
+// Identities and actions have a text for logs and responses.
 func TestWords(t *testing.T) {
 	for got, want := range map[string]string{
 		Identity{}.String(): "nobody", Identity{How: "demo"}.String(): "nobody", Identity{"crm", "account"}.String(): "crm (account)",
@@ -150,7 +149,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// Patterns are compared in any letters, and * fits across slashes.
+// Patterns ignore case, and * matches slashes.
 func TestPatterns(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, name string

@@ -46,10 +46,9 @@ func company(t *testing.T) *Policy {
 	}
 }
 
-// decisions has a line for who, device and service, and a column for each destination: a
-// colleague, a number in the country, one abroad, an expensive one, and none. In a column
-// stands the letter of the rule that decides: small letters let it be done, capitals do
-// not; - is for none.
+// decisions has a line for each identity, device and service, and a column for each destination: a
+// colleague, a national number, one abroad, an expensive one, and none. The letter in a column is the
+// rule that decides: small letters allow, capitals deny; - means none.
 const decisions = `
                                           101 0894711 +4420 0900123 none
 sip:boss@contoso.com    100 MakeCall          b b b b b
@@ -142,8 +141,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// Several destinations must all be let through; by another front and at another hour a
-// rule does not hold.
+// All of several destinations must be allowed. A rule does not apply to other fronts or hours.
 func TestRuleConditions(t *testing.T) {
 	p := company(t)
 	at := func(s string) time.Time {
@@ -182,7 +180,7 @@ func TestRuleConditions(t *testing.T) {
 	}
 }
 
-// A decision says why, to those who ask and in the log; so does each rule that was tried.
+// A decision has its reason, and so has each rule that was tried.
 func TestReasons(t *testing.T) {
 	p := &Policy{
 		Lines: func(who string) []string { return map[string][]string{"owner": {"100"}}[who] },
@@ -261,8 +259,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// Messages that the standard does not know pass where a rule names them, not in demo mode, and not
-// by a class; a rule that denies everything denies them, too.
+// Messages that the standard does not define pass where a rule names them, not in demo mode, and not
+// by a class. A rule that denies everything denies them, too.
 func TestPassThrough(t *testing.T) {
 	ask := Request{Who: Identity{Name: "crm"}, Service: "Ping", PassThrough: true, Action: Control, Device: num(t, "100")}
 	for name, tt := range map[string]struct {
@@ -292,8 +290,7 @@ func TestPassThrough(t *testing.T) {
 	}
 }
 
-// What is in nobody's hands is nobody's: without lines, internal numbers, groups or classes the
-// rules about them fit nothing.
+// Without lines, internal numbers, groups or classes, the rules about them match nothing.
 func TestNothingConfigured(t *testing.T) {
 	for _, r := range []Rule{
 		{Devices: []string{"own"}}, {Devices: []string{"group:sales"}}, {Who: []string{"group:agents"}}, {Devices: []string{"none"}},
@@ -322,7 +319,7 @@ func TestNothingConfigured(t *testing.T) {
 	}
 }
 
-// What is observed under a rule about something else does not count against its rate.
+// Observing under a rule about something else does not count against its rate.
 func TestCounts(t *testing.T) {
 	rate := Rate{2, time.Minute}
 	for _, tt := range []struct {
@@ -345,8 +342,8 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// What a rule lets: nobody who may do something with a device may not look at it, and whom a rule
-// forbids something it forbids no more.
+// A rule that allows something on a device also allows to observe it. A rule that denies something
+// denies that alone.
 func TestMay(t *testing.T) {
 	for _, tt := range []struct {
 		may, service string
@@ -379,8 +376,8 @@ func TestMay(t *testing.T) {
 	}
 }
 
-// A span has its first minute and not its last, in the zone of the moment, and goes over midnight
-// into the next day only.
+// A span includes its first minute and not its last, in the zone of the time, and extends over
+// midnight into the next day only.
 func TestHours(t *testing.T) {
 	at := func(s string) time.Time {
 		when, err := time.Parse("2006-01-02 15:04:05", s)

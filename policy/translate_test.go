@@ -38,7 +38,7 @@ func TestNumberRules(t *testing.T) {
 	}
 }
 
-// A digit map: what fits, and what becomes of it.
+// What digit maps match, and the result.
 func TestDigitMaps(t *testing.T) {
 	for _, tt := range []struct {
 		match          string
@@ -66,7 +66,7 @@ func TestDigitMaps(t *testing.T) {
 	}
 }
 
-// An extension is not changed by rules, and none is tried on it; the rule that fits ends the trial.
+// Rules are not tried on an extension. The first rule that matches ends the trial.
 func TestTrace(t *testing.T) {
 	first, err := ParseNumberRule("1xx", 1, "9", "")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// book is a list of accounts whose passwords are "right"; a name that is not in it fails, "slow" is busy.
+// book is a list of accounts whose password is "right". Unknown names fail; "slow" is busy.
 type book map[string]bool // by name: it is there still
 
 func (b book) Check(_ context.Context, application, name, password string, from netip.Addr) (proxy.Account, error) {
@@ -33,7 +33,7 @@ func (b book) Holds(a proxy.Account) bool { return b[a.Name] }
 
 var client = netip.MustParseAddr("192.0.2.7")
 
-// logIn opens an application session for so many seconds; 0: as long as the proxy likes.
+// logIn opens an application session of a duration in seconds; 0 requests none.
 func logIn(s *proxy.Session, name, password string, seconds int, editions ...uacsta.Edition) *uacsta.Message {
 	if len(editions) == 0 {
 		editions = []uacsta.Edition{uacsta.Edition3}
@@ -43,14 +43,14 @@ func logIn(s *proxy.Session, name, password string, seconds int, editions ...uac
 	return request(s, start)
 }
 
-// why is the reason of a negative answer, "" of a positive one.
+// why returns the reason of a negative response, or "".
 func why(m *uacsta.Message) string {
 	return m.Text("errorCode/definedError") + refusal(m)
 }
 
 var crmRules = policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}}, policy.Grant{Who: "erp", Control: []string{"100"}}, policy.Grant{Who: "trunk", Control: []string{"101"}})
 
-// bound opens a session that has to log in.
+// bound opens a session that must log in.
 func bound(t *testing.T, p *proxy.Proxy) (*proxy.Session, *listener) {
 	t.Helper()
 	l := &listener{}
@@ -61,15 +61,15 @@ func bound(t *testing.T, p *proxy.Proxy) (*proxy.Session, *listener) {
 	return s, l
 }
 
-// names are the messages that a client got.
+// names returns the names of the messages that a client got.
 func names(l *listener) string {
 	synctest.Wait()
 	return strings.Join(namesOf(l.take()), " ")
 }
 
-// An application session lasts as long as the client asked, within bounds; resetting it prolongs it;
-// when it expires the client is told why, all that it had ends, and so does a session that can do
-// nothing any more.
+// An application session lasts as long as the client requests, within limits, and resetting prolongs
+// it. When it expires, the client gets the reason, its monitors and registrations end, and a session
+// that requires one closes.
 func TestApplicationSessionExpires(t *testing.T) {
 	for _, tt := range []struct {
 		seconds int
@@ -139,8 +139,9 @@ func TestResetApplicationSession(t *testing.T) {
 	})
 }
 
-// A client that ends its application session is nobody again: what it had ends, and a session that has
-// to have one ends, after the answer. One of a client that is somebody without it goes on.
+// A client that stops its application session loses its identity: its monitors and registrations end,
+// and a session that requires one closes after the response. A client with an identity of its own
+// keeps its session.
 func TestStopApplicationSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -184,8 +185,8 @@ func TestStopApplicationSession(t *testing.T) {
 	})
 }
 
-// What a client has, it has as who it is: an application session of another account, and a second one,
-// end it. One that changes nothing ends nothing.
+// Monitors and registrations belong to an identity: an application session of another account, or a
+// second one, ends them. One that changes nothing ends nothing.
 func TestAnotherIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -241,7 +242,7 @@ func TestAnotherIdentity(t *testing.T) {
 	})
 }
 
-// Who may not log in is told why in the words of ECMA-354.
+// A refused login gets its reason in the error codes of ECMA-354.
 func TestApplicationSessionRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		accounts := book{"crm": true, "erp": true, "nobody": true}
@@ -291,7 +292,8 @@ func TestApplicationSessionRefused(t *testing.T) {
 	})
 }
 
-// The first edition that both can is taken; what the client says without one has that of its session.
+// The first edition that both sides support is used; a message that names none has that of its
+// session.
 func TestApplicationSessionEdition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts = book{"crm": true} })
@@ -315,8 +317,8 @@ func TestApplicationSessionEdition(t *testing.T) {
 	})
 }
 
-// A client that has to log in and does not is cut off: after a while, and after a few requests or
-// wrong passwords. Whoever has logged in begins anew.
+// A client that must log in and does not is disconnected: after a while, and after a few requests or
+// wrong passwords. A login resets the count.
 func TestWhoDoesNotLogIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts = book{"crm": true} })
@@ -363,7 +365,8 @@ func TestWhoDoesNotLogIn(t *testing.T) {
 	})
 }
 
-// Who is somebody without an application session needs none, and nobody ends it for want of one.
+// A client with an identity of its own needs no application session, and is not disconnected without
+// one.
 func TestNeedsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts = book{"crm": true} })
@@ -385,8 +388,8 @@ func TestNeedsNone(t *testing.T) {
 	})
 }
 
-// The account of a client is taken away: its application session ends, with what it has, and the
-// reason is told; the session ends where it can do nothing without.
+// When a client's account is removed, its application session ends with its monitors and
+// registrations, and the client gets the reason; a session that requires one closes.
 func TestAccountTakenAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		accounts := book{"crm": true}
@@ -413,7 +416,7 @@ func TestAccountTakenAway(t *testing.T) {
 	})
 }
 
-// While the proxy ends, nobody logs in; what a client has sent is answered.
+// While the proxy stops, logins are refused, and every request gets a response.
 func TestLoginAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := proxy.New(proxy.Config{Policy: crmRules, Numbers: &policy.Numbers{}, Accounts: book{"crm": true}})

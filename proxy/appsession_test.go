@@ -15,7 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// vault is a list of accounts that takes its time.
+// vault is a list of accounts whose checks take a while.
 type vault struct {
 	resyncSlots sync.Mutex // held: nobody gets an answer
 	seal        byte       // of who logs in
@@ -37,8 +37,8 @@ func login(password string) uacsta.StartApplicationSession {
 	return uacsta.Login{User: "crm", Password: password}.Opening("x", uacsta.LoginPlain, 0, uacsta.Edition3)
 }
 
-// What a client writes without waiting for answers is answered in its order, logins among
-// it: none is told to come back because another is being looked at.
+// Requests that a client sends without waiting, logins among them, are answered in order. None is
+// refused because another is being checked.
 func TestPipelinedLogins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &vault{}
@@ -68,8 +68,8 @@ func TestPipelinedLogins(t *testing.T) {
 	})
 }
 
-// A password that changes ends the application session that it opened, and no other; one
-// that changed while it was looked at opens none that lasts.
+// A password that changes ends the application session that it opened, and no other. If it changes
+// while it is being checked, the application session does not last.
 func TestPasswordChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &vault{}

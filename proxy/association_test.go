@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// text answers with a document.
+// text returns a response from a document.
 func text(document string) func(*uacsta.Message) (*uacsta.Message, error) {
 	return func(*uacsta.Message) (*uacsta.Message, error) {
 		m, err := uacsta.Parse([]byte(document))
@@ -53,8 +53,8 @@ func (f *flaky) last(name string) *uacsta.Message {
 	return uacsta.NewMessage("", "nothing")
 }
 
-// What the switching function sends under a reference reaches the client that opened it,
-// under the client's own; what belongs to nobody is refused.
+// What the switch sends under a reference reaches the client that opened it, under the client's own
+// reference. Messages under unknown references are refused.
 func TestUnderReference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
@@ -132,7 +132,7 @@ func TestUnderReference(t *testing.T) {
 	})
 }
 
-// A session that ends gives up what it had open.
+// A session that closes ends its associations.
 func TestReferencesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
@@ -152,7 +152,7 @@ func TestReferencesEnd(t *testing.T) {
 	})
 }
 
-// After a loss, snapshots that come in segments are put together.
+// After a loss of the link, segmented snapshots are put together.
 func TestSegmentsAfterLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -192,8 +192,8 @@ func TestSegmentsAfterLoss(t *testing.T) {
 	})
 }
 
-// A monitor that the switching function does not take again for want of resources is
-// tried until it does, and nothing is lost; one that it refuses for good ends.
+// A monitor that the switch refuses to restart for want of resources is retried until it starts, and
+// no event is lost. One that it refuses for good stops.
 func TestMonitorRefusedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -240,9 +240,9 @@ func TestMonitorRefusedAgain(t *testing.T) {
 	})
 }
 
-// A monitor that nobody wants any more is given back to a switching function that had no
-// time for it at first, but not for ever; nor one that it does not know, nor after the link was
-// lost, when the reference may be another monitor's.
+// An unused monitor is stopped with retries while the switch lacks resources, but not for ever; not if
+// the switch does not know it; and not after the link was down, when the reference may be another
+// monitor's.
 func TestMonitorStopRefused(t *testing.T) {
 	for _, test := range []struct {
 		lost bool
@@ -291,8 +291,8 @@ func TestMonitorStopRefused(t *testing.T) {
 	}
 }
 
-// What the switching function says of itself reaches its clients; where events may have
-// been lost, its devices are looked at.
+// The status that the switch reports reaches its clients. If events may have been lost, its devices
+// are resynchronised.
 func TestStatusOfSwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -320,8 +320,8 @@ func TestStatusOfSwitch(t *testing.T) {
 	})
 }
 
-// A rule is counted by itself, whatever its name: not with the calls or the requests that
-// everybody may make.
+// A rule's rate is counted separately, whatever the rule's name: not with the limits of calls or
+// requests.
 func TestRateOfRule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}

@@ -18,8 +18,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What is refused stands in the audit file with all that it was about: devices, destinations, and
-// connections, also where a half of one is missing.
+// The audit entry of a refused request has everything that it was about: devices, destinations, and
+// connections, even if half of one is missing.
 func TestRefusalsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
@@ -67,7 +67,7 @@ func TestRefusalsWritten(t *testing.T) {
 	})
 }
 
-// about are what an entry is about.
+// about returns what an entry is about.
 func about(e audit.Entry) string {
 	var parts []string
 	for _, list := range [][]string{e.Devices, e.Destinations, e.Connections} {
@@ -103,7 +103,7 @@ func read(t *testing.T, lines string) (list []audit.Entry) {
 	return list
 }
 
-// witness is a link that looks into the audit file when it gets a request.
+// witness is a link that reads the audit file when it gets a request.
 type witness struct {
 	flaky
 	t    *testing.T
@@ -132,8 +132,8 @@ func has(t *testing.T, file, kind, device string) bool {
 	})
 }
 
-// Of requests that a client sends without waiting each is in the audit file before the link gets
-// it, and its end before the client gets the answer; the order stays.
+// Of requests that a client sends without waiting, each is in the audit file before the link gets it,
+// and its outcome before the client gets the response. The order stays.
 func TestWrittenBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
@@ -183,8 +183,8 @@ func TestWrittenBefore(t *testing.T) {
 	})
 }
 
-// A session leaves lines in the audit file once it is somebody's and asks for something; those who
-// come and go are counted.
+// A session is audited once it has an identity and sends a request. Clients that only connect and
+// disconnect are counted.
 func TestComingAndGoing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, discard := filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.DiscardHandler)

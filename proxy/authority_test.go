@@ -14,8 +14,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// pbx is a switch on a wire with the calls that the test says, each by its callID: it answers
-// snapshots, takes everything else, and looks at the callID alone.
+// pbx is a switch on a wire with the calls that the test sets, by callID. It answers snapshots,
+// accepts all other requests, and checks the callID only.
 type pbx struct {
 	flaky
 	calls map[string][]string
@@ -48,7 +48,7 @@ func newPBX(calls map[string][]string) *pbx {
 	return p
 }
 
-// got lists the requests that reached the switch, but for snapshots, as name and connections.
+// got lists the requests that reached the switch, without snapshots, as names and connections.
 func (p *pbx) got() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *pbx) got() string {
 	return strings.Join(list, ", ")
 }
 
-// shown is the callID that clients see of a call that a device is in.
+// shown returns the callID that clients see of a call of a device.
 func shown(t *testing.T, s *proxy.Session, device string) string {
 	t.Helper()
 	calls := request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(device)}).Connections()
@@ -89,8 +89,8 @@ var threeRules = policy.FromGrants(func(n string) bool { return len(n) == 3 },
 	policy.Grant{Who: "both", Control: []string{"100", "200"}}, policy.Grant{Who: "boss", Control: []string{"*"}, Dial: []string{"*"}},
 	policy.Grant{Who: "outside", Control: []string{"103"}}, policy.Grant{Who: "dialler", Control: []string{"200"}, Dial: []string{"0[1-8]*", "0"}})
 
-// A connection is a device in a call: somebody else's callID beside one's own device is refused,
-// though the switch would take it, and a callID alone is the client's own part in the call.
+// A connection is a device in a call: another client's callID with one's own device is refused,
+// although the switch would accept it. A callID alone is the client's own connection.
 func TestConnectionsAreBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101"}, "M": {"200", "201"}})
@@ -143,8 +143,8 @@ func TestConnectionsAreBound(t *testing.T) {
 	})
 }
 
-// A request that waits until the switch has said who is in a call does not let later ones of its
-// client pass, and the answers come in order.
+// While a request waits for the switch to say who is in a call, later requests of the client wait,
+// too, and the responses come in order.
 func TestVerifiedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"M": {"200", "201"}})
@@ -178,7 +178,7 @@ func TestVerifiedInOrder(t *testing.T) {
 	})
 }
 
-// A switch that gives the callID of a call that ended to another one gives nobody a right on it.
+// If a switch reuses the callID of an ended call, nobody gains a right on the new call.
 func TestCallIDUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"5": {"200", "201"}})
@@ -193,7 +193,7 @@ func TestCallIDUsedAgain(t *testing.T) {
 	})
 }
 
-// Whoever clears a conference needs the right on every device of ours in it.
+// Clearing a conference needs the right on every device of the switch in it.
 func TestClearConference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"1": {"200", "201"}, "2": {"100", "200", "102"}, "3": {"103", "+4930123", "+4930124"}})
@@ -216,8 +216,8 @@ func TestClearConference(t *testing.T) {
 	})
 }
 
-// A monitor on a call, that a client has by its own device, ends for it when that device has left
-// the call; for whoever has a right on another one in it, it goes on.
+// A monitor on a call stops for a client whose own device has left the call, unless the client has a
+// right on another device in it.
 func TestCallMonitorParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"1": {"200", "201"}})
@@ -255,8 +255,8 @@ func TestCallMonitorParts(t *testing.T) {
 	})
 }
 
-// Forwarding that is switched on without a number goes to a number that nobody here knows: only
-// who may call any may do that.
+// Forwarding that is activated without a number may go anywhere: only a client that may call any
+// number may do that.
 func TestForwardingToWhatTheSwitchHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 }, policy.Grant{Who: "few", Control: []string{"200"}, Dial: []string{"2*"}}, policy.Grant{Who: "any", Control: []string{"200"}, Dial: []string{"*"}})
@@ -285,7 +285,7 @@ func TestForwardingToWhatTheSwitchHas(t *testing.T) {
 	})
 }
 
-// DialDigits is decided on the whole number that is dialled, however many pieces it comes in.
+// Policy decides DialDigits on the whole number, however many pieces it comes in.
 func TestDialledInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{})
@@ -328,7 +328,7 @@ func TestDialledInPieces(t *testing.T) {
 	})
 }
 
-// A message that the standard does not know passes where a rule names it, and nowhere else.
+// A message that the standard does not define passes where a rule names it, and nowhere else.
 func TestPassThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"*"}, Dial: []string{"*"}})
@@ -361,8 +361,8 @@ func TestPassThrough(t *testing.T) {
 	})
 }
 
-// What cannot be read as a number is refused in the words of the standard, and so is what can be
-// read in two ways; neither reaches the switch.
+// An invalid number, and an ambiguous request, is refused with the standard's errors and does not
+// reach the switch.
 func TestRefusedAtTheDoor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(nil)

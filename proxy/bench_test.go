@@ -114,7 +114,7 @@ func BenchmarkLinks(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/monitors, "ns/event")
 }
 
-// One event of a device with very many calls that never end.
+// One event of a device with very many calls.
 func BenchmarkOpenCalls(b *testing.B) {
 	f, p := running(b)
 	var got sync.WaitGroup
@@ -143,8 +143,8 @@ func BenchmarkOpenCalls(b *testing.B) {
 
 const openCalls = 33000
 
-// What it takes with etree alone: the document copied, its cross reference changed, and
-// written, a thousand times.
+// The cost with etree alone: a thousand times, the document is copied, given another cross reference,
+// and written.
 func BenchmarkFanOutEtree(b *testing.B) {
 	wire := delivered("link1").Bytes()
 	for b.Loop() {

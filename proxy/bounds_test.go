@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// keeps returns the octets that the core keeps after something has happened.
+// keeps returns the octets that the core keeps after an action.
 func keeps(happens func()) int64 {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -30,8 +30,8 @@ func lateAnswer(ref string) *uacsta.Message {
 	return uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, uacsta.Edition3)
 }
 
-// A switch that opens what nobody asked for, and does not end it, loses its link: the core does not
-// keep what it opens without end.
+// A switch that keeps opening unwanted references without releasing them has its link reset: the
+// core's memory for them is limited.
 func TestTooManyLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
@@ -64,7 +64,7 @@ func TestTooManyLateAnswers(t *testing.T) {
 	})
 }
 
-// A switch that ends what it has opened too late may open any number.
+// A switch that releases what its late responses opened may send any number of them.
 func TestLateAnswersEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -81,8 +81,8 @@ func TestLateAnswersEnded(t *testing.T) {
 	})
 }
 
-// Of calls that nobody decides where to send so many are told to a switch that does not answer; it is
-// refused the others, and gets one RouteEnd for each.
+// Of route requests without a client, a limited number get a RouteEnd while the switch does not
+// respond; it is refused the others, and gets one RouteEnd for each.
 func TestTooManyUndecidedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "RouteEnd"}
@@ -130,8 +130,8 @@ func TestTooManyUndecidedCalls(t *testing.T) {
 	})
 }
 
-// A switch that answers no RouteEnd of dialogues that expire loses its link, once they are as many as
-// it may have dialogues.
+// A switch that does not respond to the RouteEnds of expired dialogues has its link reset when they
+// reach the limit of dialogues.
 func TestRouteEndsWithoutAnswer(t *testing.T) {
 	if !*exhaustive {
 		t.Skip("-exhaustive is not set: 10000 dialogues take a while")

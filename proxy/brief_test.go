@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/audit"
 )
 
-// What is told of a refused request is short, however much its sender writes.
+// The log and audit entry of a refused request is short, however long the request is.
 func TestRefusedIsBrief(t *testing.T) {
 	long := strings.Repeat("9", 40000)
 	e := brief(audit.Entry{Reason: long, Devices: []string{long, "1000"}, Destinations: slices.Repeat([]string{"1001"}, 100), Connections: []string{long + "@1000"}})

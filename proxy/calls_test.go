@@ -10,8 +10,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Calls that never end have a bound in octets, whatever they are called and whoever is in them;
-// those that were heard of longest ago are forgotten, of those that are over first.
+// The table of calls has a limit in octets, whatever the calls and their devices are called. The calls
+// that were reported longest ago are dropped first, ended ones before others.
 func TestCallsAreBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -49,16 +49,15 @@ func TestCallsAreBounded(t *testing.T) {
 	}
 }
 
-// sees has the table of calls take in an event about a connection, and returns the callID that clients
-// see.
+// sees has the table handle an event about a connection, and returns the callID that clients see.
 func (c *calls) sees(now time.Time, event any) string {
 	m := uacsta.Encode(event, uacsta.Edition3)
 	c.toClient(m, now)
 	return m.Connections()[0].CallID()
 }
 
-// The table knows who is in which call, in which state, and since when it has heard of that, from what
-// the link tells.
+// From what the link reports, the table knows which devices are in which call, in which state, and
+// since when.
 func TestCallsAreKnown(t *testing.T) {
 	c := newCalls(newReferences())
 	now := time.Now()
@@ -136,7 +135,7 @@ func TestCallsAreKnown(t *testing.T) {
 	}
 }
 
-// A snapshot of a device says in which calls it is, and in no others.
+// A snapshot of a device is complete: the device is in no other calls.
 func TestCallsOfASnapshot(t *testing.T) {
 	c := newCalls(newReferences())
 	now := time.Now()
@@ -171,7 +170,7 @@ func TestCallsOfASnapshot(t *testing.T) {
 	}
 }
 
-// Of one call so many devices are known; texts that no switching function writes are not taken in.
+// The table keeps a limited number of devices for each call and no text that is too long.
 func TestPartiesAreBounded(t *testing.T) {
 	c := newCalls(newReferences())
 	now := time.Now()
@@ -202,7 +201,7 @@ func TestPartiesAreBounded(t *testing.T) {
 	}
 }
 
-// Calls that are over are known for a while: so many of them.
+// A limited number of ended calls is kept for a while.
 func TestCallsThatAreOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -227,8 +226,8 @@ func TestCallsThatAreOver(t *testing.T) {
 	}
 }
 
-// What is dialled in a call is the whole of all digits that the switch has taken; while one answer is
-// out, or nobody knows what was taken, nothing more is dialled.
+// The number dialled in a call consists of all digits that the switch has accepted. While a response
+// is missing or the number is unknown, further digits are refused.
 func TestDialMore(t *testing.T) {
 	c := newCalls(newReferences())
 	shown := c.sees(time.Now(), uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("A", "100")})

@@ -12,8 +12,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A client whose line is known apart from its requests means its own connection, where it names another
-// that it may not control; one that it may control is left to it, and so is what other clients name.
+// A client whose line is named apart from its requests means its own connection if it names another
+// one that it may not control. It may use one that it may control, and other clients' connections stay
+// as they are.
 func TestWhoseConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101", "102"}})
@@ -45,8 +46,8 @@ func TestWhoseConnection(t *testing.T) {
 	})
 }
 
-// The link is asked who is in a call where nobody has said so of late, and no monitor would have told
-// that the device has left: not each time.
+// The link is asked who is in a call only if nobody has reported it lately and no monitor would have
+// reported that the device has left.
 func TestWhenTheLinkIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101"}})
@@ -99,8 +100,7 @@ type keeper struct{ *pbx }
 
 func (keeper) KeepsConnections() {}
 
-// A link that checks connections itself is not asked who is in a call, but where one is to be cleared
-// as a whole.
+// A link that checks connections itself is asked who is in a call only for ClearCall.
 func TestKeeperIsNotAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"200", "201", "100"}})
@@ -124,8 +124,8 @@ func TestKeeperIsNotAsked(t *testing.T) {
 	})
 }
 
-// Of a link that takes no snapshots what was heard of a call counts; one that fails otherwise lets
-// nobody do anything.
+// For a link without snapshots, its reports about a call count; if a snapshot fails for another
+// reason, the request is refused.
 func TestWithoutSnapshots(t *testing.T) {
 	for why, want := range map[*uacsta.Error]string{
 		uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported):              "",
@@ -151,7 +151,7 @@ func TestWithoutSnapshots(t *testing.T) {
 	}
 }
 
-// When a link is lost nobody knows who is in its calls, which keep their names.
+// When a link goes down, the core forgets who is in its calls. Their callIDs stay.
 func TestCallsAfterLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101"}})
@@ -173,7 +173,8 @@ func TestCallsAfterLoss(t *testing.T) {
 	})
 }
 
-// Calls may be sent to numbers, to devices of ours, and to names; not to what only looks like one.
+// Calls may be sent to numbers, to devices of the switch, and to names, but not to what only resembles
+// one.
 func TestDestinations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -200,7 +201,7 @@ func TestDestinations(t *testing.T) {
 	})
 }
 
-// What is dialled is known for a call that a consultation makes, too.
+// The number dialled by a consultation is known, too.
 func TestDialledInAConsultation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{
@@ -223,8 +224,8 @@ func TestDialledInAConsultation(t *testing.T) {
 	})
 }
 
-// A callID alone means the client's own device in the call, where there is one; parties that are no
-// numbers are nobody's.
+// A callID alone means the client's own device in the call, if there is one. A party that is not a
+// number is nobody's.
 func TestOwnDeviceInACall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "not a number"}, "B": {"101", "900"}})

@@ -15,8 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// pair is a proxy with two links: one has the devices that begin with 1, the other those that begin
-// with 2.
+// pair is a proxy with two links, for the devices that begin with 1 and with 2.
 func pair(t *testing.T, rules *policy.Policy, change func(*proxy.Config)) (p *proxy.Proxy, one, two *flaky) {
 	t.Helper()
 	cfg := proxy.Config{Policy: rules, Numbers: threeDigits}
@@ -35,7 +34,7 @@ func pair(t *testing.T, rules *policy.Policy, change func(*proxy.Config)) (p *pr
 	return p, one, two
 }
 
-// lists has links answer that they will list their devices, under these references.
+// lists has links respond with references of device lists.
 func lists(f *flaky, ref string) {
 	f.answers = answers{"GetSwitchingFunctionDevices": func(*uacsta.Message) (*uacsta.Message, error) {
 		return uacsta.Encode(uacsta.GetSwitchingFunctionDevicesResponse{ServiceCrossRefID: ref}, uacsta.Edition3), nil
@@ -53,7 +52,8 @@ func segmentOf(f *flaky, ref string, last bool, devices ...string) {
 	synctest.Wait()
 }
 
-// received are the segments that a client got: how many devices each has, and whether it is the last.
+// received returns the segments that a client got: the number of devices in each, and whether it is
+// the last.
 func received(t *testing.T, l *listener, ref string) (segments string, devices []string) {
 	t.Helper()
 	var list []string
@@ -74,8 +74,8 @@ func received(t *testing.T, l *listener, ref string) (segments string, devices [
 	return strings.Join(list, ", "), devices
 }
 
-// A client that asks for the devices gets those of all links that it may observe, in segments, of which
-// the last says so, whatever the links' segments are.
+// A client gets the devices of all links that it may observe, in segments of which only the last is
+// marked so, whatever the links' segments are.
 func TestListOfDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"1*", "2*"}}, policy.Grant{Who: "b", Observe: []string{"101"}})
@@ -129,8 +129,8 @@ func TestListOfDevices(t *testing.T) {
 	})
 }
 
-// Where some links have no list, or are lost, or do not end theirs, the client gets what the others
-// have; where no link has one, it gets a refusal.
+// If some links have no list, go down, or do not complete theirs, the client gets the devices of the
+// others. If no link has a list, it gets a refusal.
 func TestListsThatFail(t *testing.T) {
 	no := func(*uacsta.Message) (*uacsta.Message, error) {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
@@ -198,8 +198,8 @@ func TestListsThatFail(t *testing.T) {
 	}
 }
 
-// A client may ask for one device: its link alone is asked. Where there is no link at all, or none that
-// is up, it gets a refusal.
+// A client may ask about one device: only its link is asked. If no link is up, the client gets a
+// refusal.
 func TestListOfOneDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, nil)
@@ -231,7 +231,7 @@ func TestListOfOneDevice(t *testing.T) {
 	})
 }
 
-// A list without an end is ended after so many devices.
+// A list that never ends is cut after a limited number of devices.
 func TestTooManyDevices(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")

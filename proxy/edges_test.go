@@ -19,7 +19,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Requests that miss what they are about are refused, and nothing begins.
+// Incomplete requests are refused, and nothing starts.
 func TestIncomplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -58,8 +58,8 @@ func opens(ref string) answers {
 	}
 }
 
-// What a client has open ends with it at the link, and with the link for the client; a reference that
-// the link gives twice, or that is too long, opens nothing.
+// Associations end at the link when their client leaves, and for the client when the link goes down. A
+// reference that is in use or too long opens nothing.
 func TestOpenThings(t *testing.T) {
 	device := uacsta.Dev("100")
 	for name, tt := range map[string]struct {
@@ -135,7 +135,7 @@ func TestOpenThings(t *testing.T) {
 	}
 }
 
-// What concerns the whole switch is refused where there is none.
+// A request about the whole switch is refused if there is none.
 func TestOfNoSwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
@@ -149,8 +149,8 @@ func TestOfNoSwitch(t *testing.T) {
 	})
 }
 
-// A client has so many things open; one that ends makes room. What the link has opened for one too many
-// is ended there.
+// A client has a limited number of associations; one that ends makes room. What the link has opened
+// beyond the limit is released there.
 func TestPlacesOfOpenThings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
@@ -187,8 +187,8 @@ func TestPlacesOfOpenThings(t *testing.T) {
 	})
 }
 
-// Requests that wait behind one for which the link is asked are answered when their client goes, and
-// not carried out.
+// Requests that wait behind one for which the link is asked get a response when their client leaves,
+// and are not carried out.
 func TestHeldRequestsOfOneWhoGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101"}})
@@ -212,8 +212,7 @@ func TestHeldRequestsOfOneWhoGoes(t *testing.T) {
 	})
 }
 
-// What the link refuses of a request that observes a connection is written down; what it does not
-// refuse is not.
+// A refusal of the link to observe a connection is audited; a success is not.
 func TestRefusedLooksAreWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
@@ -253,8 +252,8 @@ func TestRefusedLooksAreWritten(t *testing.T) {
 	})
 }
 
-// A monitor on a call begins with a look at who is in it, also where the switch tells that in segments:
-// whoever was there before is known, and leaves the call rightly.
+// A monitor on a call starts with a snapshot, segmented or not: parties from before are known and can
+// leave the call.
 func TestMonitorOnACallLooks(t *testing.T) {
 	for _, segments := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -281,7 +280,8 @@ func TestMonitorOnACallLooks(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			l.take()
-			// The other leaves, which is told; then the client's own device, and the monitor is nobody's.
+			// The other party leaves, which is reported; then the client's own device, and the client
+			// loses the monitor.
 			for _, device := range []string{"201", "200"} {
 				link.up.Event(uacsta.Encode(uacsta.ConnectionClearedEvent{MonitorCrossRefID: "link1", DroppedConnection: uacsta.Conn("A", device), ReleasingDevice: uacsta.Ext(device)}, uacsta.Edition3))
 				synctest.Wait()
@@ -297,7 +297,7 @@ func TestMonitorOnACallLooks(t *testing.T) {
 	}
 }
 
-// Sessions that are refused take no place; one that is closed gives its own back, once.
+// A refused session takes no place. A closed one gives its place back, once.
 func TestPlacesOfSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"100"}}), func(c *proxy.Config) { c.MaxSessions = 2 })
@@ -329,8 +329,8 @@ func TestPlacesOfSessions(t *testing.T) {
 	})
 }
 
-// Sessions are counted for their identity, those of nobody for the address; one identity takes no
-// other's places.
+// Sessions count against their identity, or against the address without one. No identity uses up
+// another's limit.
 func TestSessionsOfAnIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.MaxIdentity = 2 })
@@ -349,7 +349,7 @@ func TestSessionsOfAnIdentity(t *testing.T) {
 	})
 }
 
-// What concerns the whole switch takes the right on all of it, whatever the service.
+// A request about the whole switch needs the right on all of it, whatever the service.
 func TestRightOnTheWholeSwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -373,7 +373,7 @@ func TestRightOnTheWholeSwitch(t *testing.T) {
 	})
 }
 
-// A link that gives no answer to a request that has one is out of order: the client gets a refusal.
+// If a link returns no response to a request that has one, the client gets a refusal.
 func TestNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nothing := func(*uacsta.Message) (*uacsta.Message, error) { return nil, nil }
@@ -391,7 +391,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
-// What waits for a client that has gone takes no room of the others'.
+// The queue of a client that has left does not count against the others.
 func TestQueueOfOneWhoHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -420,7 +420,7 @@ func TestQueueOfOneWhoHasGone(t *testing.T) {
 	})
 }
 
-// Peers without an address are told apart by what they are called.
+// Peers without an address are told apart by their names.
 func TestPeersWithoutAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := audit.Config{Path: filepath.Join(t.TempDir(), "audit.log"), Log: slog.New(slog.DiscardHandler)}

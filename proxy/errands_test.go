@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// holdup is a client that takes its time for an event, and ends meanwhile.
+// holdup is a client that blocks in an event until released.
 type holdup struct {
 	closed chan error
 	goOn   chan struct{}
@@ -28,7 +28,7 @@ func (h *holdup) Event(*uacsta.Message) {
 
 func (h *holdup) Closed(err error) { h.closed <- err }
 
-// Run waits for a client that is being told something.
+// Run waits for a client that is receiving an event.
 func TestRunWaitsForClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -90,8 +90,7 @@ func TestRequestAfterRun(t *testing.T) {
 	})
 }
 
-// Requests that come while the proxy ends have their replies by the time that Run and Request have
-// returned.
+// Requests during a shutdown have their replies by the time Run and Request have returned.
 func TestRequestsWhileRunEnds(t *testing.T) {
 	for range 50 {
 		p := proxy.New(proxy.Config{Policy: demo, Numbers: &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}})

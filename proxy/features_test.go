@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// telling is a link that says what it can do.
+// telling is a link that lists its features.
 type telling struct {
 	flaky
 	features uacsta.Features
@@ -18,7 +18,7 @@ type telling struct {
 
 func (l *telling) Features(string) uacsta.Features { return l.features }
 
-// A client hears of the services that it may use on its line, and takes none from another one's list.
+// A client gets the services that it may use on its own line.
 func TestFeaturesOfALine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		able := []string{

@@ -22,9 +22,8 @@ import (
 
 var exhaustive = flag.Bool("exhaustive", false, "TestHistories goes through 10 000 of them, and what else takes long is tested; it takes some minutes")
 
-// exchange is a switching function with calls. It numbers its monitors from 1 in each life and
-// gives the number of one that has ended to the next, as real ones do. What it says leaves it in
-// one order.
+// exchange is a switching function with calls. Like a real one, it numbers its monitors from 1 in each
+// life and reuses numbers. It sends everything in one order.
 type exchange struct {
 	rng *rand.Rand
 
@@ -76,8 +75,8 @@ func (x *exchange) Run(ctx context.Context, up proxy.Upcalls) error {
 	}
 }
 
-// Request answers through the queue of what the switching function says; some never, which the
-// core has to bear at the end of a life.
+// Request responds through the queue of the switching function, in order. Some requests get no
+// response, which the core must handle at the end of a life.
 func (x *exchange) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -119,7 +118,7 @@ func (x *exchange) Request(req *uacsta.Message, reply func(*uacsta.Message, erro
 	x.out <- answered(func() { reply(res, nil) })
 }
 
-// carry carries a request out; x.mu is held.
+// carry carries a request out. The caller holds x.mu.
 func (x *exchange) carry(req *uacsta.Message) *uacsta.Message {
 	encode := func(res any) *uacsta.Message { return uacsta.Encode(res, uacsta.Edition3) }
 	switch req.Name() {
@@ -158,7 +157,8 @@ func (x *exchange) carry(req *uacsta.Message) *uacsta.Message {
 	return uacsta.Accept(req, uacsta.Edition3)
 }
 
-// tell says an event about a connection to every monitor on a device in its call; x.mu is held.
+// tell sends an event about a connection to every monitor on a device in its call. The caller holds
+// x.mu.
 func (x *exchange) tell(id string, event func(ref string, local uacsta.LocalConnectionState) any) {
 	if x.up == nil {
 		return
@@ -224,7 +224,7 @@ func (x *exchange) change(devices []string) {
 	}
 }
 
-// program is a client that keeps a picture of the devices that it watches.
+// program is a client that keeps a picture of the devices that it monitors.
 type program struct {
 	t       *testing.T
 	session *proxy.Session
@@ -249,7 +249,7 @@ func (c *program) Closed(error) {
 	c.closed = true
 }
 
-// own are the connections that events are about.
+// own returns the connections that events are about.
 var own = map[string]struct {
 	path  string
 	state uacsta.LocalConnectionState
@@ -295,7 +295,7 @@ func (c *program) Event(ev *uacsta.Message) {
 	}
 }
 
-// watch starts a monitor, after a snapshot where whole is set.
+// watch starts a monitor, after a snapshot if whole is set.
 func (c *program) watch(device string, whole bool) {
 	w := &watching{device: device, whole: whole, calls: map[string]uacsta.LocalConnectionState{}}
 	if whole {
@@ -346,9 +346,9 @@ func (c *program) look(device string) (calls map[string]uacsta.LocalConnectionSt
 	return calls, ok && done
 }
 
-// TestHistories: whatever happens to a link, the picture of every client is right in the end,
-// nothing is told twice, nothing reaches another, and the switching function has one monitor for
-// each device that somebody watches.
+// TestHistories: whatever happens to a link, in the end every client has the right picture, no event
+// has come twice or to the wrong client, and the switching function has one monitor for each device
+// that a client monitors.
 func TestHistories(t *testing.T) {
 	histories := 150
 	switch {

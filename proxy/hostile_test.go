@@ -17,7 +17,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What a switching function can do to the core that means harm, or is out of order.
+// What a malicious or faulty switching function can do to the core.
 
 func says(t *testing.T, f *flaky, status string) {
 	t.Helper()
@@ -34,8 +34,8 @@ func statuses(l *listener) string {
 	return strings.Join(told, " ")
 }
 
-// A status that changes to and fro is told once a second, and written down once a second; the last
-// one is told for certain, and messages that were lost are not forgotten over it.
+// A status that keeps changing is sent and logged once a second. The last one is always sent, and lost
+// messages are always reported.
 func TestStatusToAndFro(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -86,7 +86,7 @@ func TestStatusToAndFro(t *testing.T) {
 	})
 }
 
-// Requests that are not served are written down once a second, with their number.
+// Unsupported requests are logged once a second, with their number.
 func TestUnservedRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -107,7 +107,7 @@ func TestUnservedRequests(t *testing.T) {
 	})
 }
 
-// Where more waits for all clients than there is room for, the one for which most waits is cut off.
+// When all queues together exceed their limit, the client with the longest is disconnected.
 func TestLargestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -148,8 +148,8 @@ func segment(t *testing.T, name string, octets int, last string) *uacsta.Message
 	return parse(t, `<`+name+`><serviceCrossRefID>7</serviceCrossRefID>`+last+`<extensions><privateData><private>`+strings.Repeat("0", octets)+`</private></privateData></extensions></`+name+`>`)
 }
 
-// A snapshot after a loss whose segments do not end is given up before it fills the memory; what
-// was held back meanwhile is told, and later snapshots are taken.
+// After a loss of the link, a snapshot with endless segments is given up before it fills the memory.
+// The held events are sent, and later snapshots work.
 func TestEndlessSegments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){"SnapshotDevice": text(inSegments)}}
@@ -183,7 +183,7 @@ func TestEndlessSegments(t *testing.T) {
 	})
 }
 
-// Events that are held back for a snapshot are bounded in octets, for all monitors of a link.
+// Events that are held for a snapshot are limited in octets, for all monitors of a link together.
 func TestMuchHeldBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -216,7 +216,7 @@ func TestMuchHeldBack(t *testing.T) {
 	})
 }
 
-// Snapshots of a client whose segments do not come, or do not end, give their places back.
+// Segmented snapshots of clients that stall or never end free their places.
 func TestPlacesOfSegments(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -257,7 +257,7 @@ func TestPlacesOfSegments(t *testing.T) {
 	})
 }
 
-// A routeing dialogue in which nobody says anything any more ends for both sides, and gives its place back.
+// A routeing dialogue without messages ends for both sides and frees its place.
 func TestPlacesOfDialogues(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -311,8 +311,8 @@ func TestPlacesOfDialogues(t *testing.T) {
 	})
 }
 
-// A list of devices that does not end is ended for the client, with those that have come; what
-// comes later is not taken, and does not count against later lists.
+// A device list that never ends is ended for the client, with the devices so far. Later segments are
+// ignored and do not count against later lists.
 func TestEndlessListOfDevices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lists := 0
@@ -367,8 +367,8 @@ func TestEndlessListOfDevices(t *testing.T) {
 	})
 }
 
-// What a link tells of devices of another reaches nobody who watches those: not under the other's
-// references, not as an event of theirs, and no right comes of it.
+// Reports of a link about another link's devices reach none of those devices' monitors and give no
+// rights.
 func TestEventsOfAnotherLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &flaky{lose: make(chan error)}, &flaky{lose: make(chan error), refs: 100}

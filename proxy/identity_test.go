@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// Who a client is follows from what it shows, and why it is nobody is said.
+// Identify derives the identity from the proof and says why there is none.
 func TestIdentify(t *testing.T) {
 	trusted, elsewhere := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1")
 	rules := policy.FromGrants(nil, policy.Grant{Who: "crm", Control: []string{"100"}})
@@ -43,8 +43,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// A session that was opened by a login ends when the account is another, and one of a trusted peer when it is trusted
-// no more.
+// A session that a login opened closes when the account changes, and that of a trusted peer when it is
+// no longer trusted.
 func TestKnownNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		addr := netip.MustParseAddr("192.0.2.1")

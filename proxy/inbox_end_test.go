@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 )
 
-// When a life has ended, requests that wait are refused, once each, and what was delivered is done.
+// When Run ends, waiting requests are refused, once each, and delivered tasks run.
 func TestInboxAtTheEnd(t *testing.T) {
 	const requests = 100 // Run may do some of them before it looks at the end
 	var i Inbox
@@ -48,7 +48,7 @@ func TestInboxAtTheEnd(t *testing.T) {
 	}
 }
 
-// What would be delivered to nobody is a fault that shows at once.
+// Deliverer panics before the first Open.
 func TestDelivererBeforeOpen(t *testing.T) {
 	defer func() {
 		if p, text := recover().(string); !text || !strings.Contains(p, "before Inbox.Open") {

@@ -14,8 +14,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// An inbox does what it is given in order, takes a bounded number of things, and nothing before it
-// is open or after it has ended; what was taken is done.
+// An inbox runs tasks in order, accepts a limited number, and none before Open or after Run. Tasks
+// that it has accepted run.
 func TestInbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var box proxy.Inbox
@@ -70,8 +70,7 @@ func TestInbox(t *testing.T) {
 	})
 }
 
-// A panic in one thing is told to whoever guards the inbox, and the others are done, also those that
-// come before the end.
+// A panic in a task goes to the guard, and the other tasks run, also those before the end.
 func TestInboxGuarded(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		var box proxy.Inbox
@@ -94,7 +93,7 @@ func TestInboxGuarded(t *testing.T) {
 	}
 }
 
-// Where nobody guards an inbox, a panic in it is that of whoever runs it.
+// Without a guard, a panic in a task is a panic of Run.
 func TestInboxUnguarded(t *testing.T) {
 	defer func() {
 		if why := recover(); why != "a fault" {
@@ -107,8 +106,8 @@ func TestInboxUnguarded(t *testing.T) {
 	_ = box.Run(make(chan error))
 }
 
-// Perform reads a request for a link and makes a message of its answer; what cannot be read is not
-// carried out, and a failure is said in CSTA's words.
+// Perform decodes a request and encodes its response. It refuses a request that it cannot decode, and
+// converts errors to CSTA errors.
 func TestPerform(t *testing.T) {
 	for name, tt := range map[string]struct {
 		req  *uacsta.Message
@@ -146,7 +145,7 @@ func TestPerform(t *testing.T) {
 	}
 }
 
-// Why a link has no answer is said in CSTA's words, also where the reason is wrapped.
+// Refusal converts the errors of a connection, also wrapped ones.
 func TestRefusal(t *testing.T) {
 	other := errors.New("something else")
 	for why, want := range map[error]error{
@@ -162,8 +161,8 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// An outbox tells what it is given in order and one at a time, whoever gives it; Finish returns when
-// all of it has been told.
+// An outbox calls functions in order and one at a time, whichever goroutine posts them. Drain returns
+// when all have run.
 func TestOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var box proxy.Outbox
@@ -215,7 +214,7 @@ func TestOutbox(t *testing.T) {
 	})
 }
 
-// A panic in what is told is its guard's affair, and the rest is told.
+// A panic in a function goes to the guard, and the others run.
 func TestOutboxGuarded(t *testing.T) {
 	var box proxy.Outbox
 	var failures []string

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// opener is a link that opens whatever it is asked for, each under a reference of its own.
+// opener is a link that opens whatever it is asked to, each with its own reference.
 type opener struct {
 	mu   sync.Mutex
 	up   Upcalls
@@ -69,14 +69,14 @@ func (o *opener) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	reply(uacsta.Encode(res, uacsta.Edition3), nil)
 }
 
-// mute is a client that takes all events.
+// mute is a client that ignores its events.
 type mute struct{}
 
 func (mute) Event(*uacsta.Message) {}
 func (mute) Closed(error)          {}
 
-// Whatever ends, be it the client, its things one by one, the link, or the link's part in them, nothing
-// of it stays in the tables of the core.
+// Whatever ends (the client, its monitors and associations one by one, the link, or the link's part in
+// them), nothing of it stays in the tables of the core.
 func TestNothingIsLeft(t *testing.T) {
 	device := uacsta.Dev("100")
 	opens := []any{
@@ -171,8 +171,8 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// After a loss the picture of a device takes as much room as the calls in it, and no more: the one before
-// and what was needed to compare them are given back.
+// After a resynchronisation, the picture of a device takes no more memory than its calls: the previous
+// picture is freed.
 func TestPicturesAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &opener{lose: make(chan error), in: []string{"A", "B"}}
@@ -214,7 +214,7 @@ func TestPicturesAreGivenBack(t *testing.T) {
 	})
 }
 
-// left counts what the core has of one session and one life.
+// left counts what the core keeps for one session and one life.
 func left(p *Proxy, s *Session, l *life) map[string]int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

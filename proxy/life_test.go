@@ -15,7 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// numbering numbers its monitors from 1 in each life, as real ones do.
+// numbering numbers its monitors from 1 in each life, as real switches do.
 type numbering struct {
 	mu     sync.Mutex
 	up     proxy.Upcalls
@@ -84,8 +84,8 @@ func (f *numbering) of(device string) (n int) {
 	return n
 }
 
-// A client that leaves while monitors are restarted does not stop another's: the reference that it
-// has is of the life before, and is another's in this one.
+// A client that leaves while monitors restart does not stop another's: its reference is of the
+// previous life, and in this one it belongs to another.
 func TestReferencesOfAnotherLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &numbering{lose: make(chan error)}
@@ -116,7 +116,7 @@ func TestReferencesOfAnotherLife(t *testing.T) {
 	})
 }
 
-// A monitor that was about to be tried again when the link was lost is started once.
+// A monitor that was about to be retried when the link went down is started once.
 func TestRetryAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &numbering{lose: make(chan error), refuse: map[string]bool{}}
@@ -148,8 +148,8 @@ func TestRetryAndRestart(t *testing.T) {
 	})
 }
 
-// A device that moves to another link while its link thinks about MonitorStart: the client is
-// refused at once, and what the link answers later is ended there.
+// If a device moves to another link while MonitorStart is out, the client is refused at once, and a
+// late response is released at the old link.
 func TestReloadWhileStarting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStart"}
@@ -175,7 +175,7 @@ func TestReloadWhileStarting(t *testing.T) {
 	})
 }
 
-// release answers what is kept back.
+// release answers the held requests.
 func (f *flaky) release(res *uacsta.Message) {
 	f.mu.Lock()
 	holding := f.holding
@@ -186,8 +186,7 @@ func (f *flaky) release(res *uacsta.Message) {
 	}
 }
 
-// What an answer opens that comes after its request was given up is ended, unless the reference is
-// in use.
+// What a late response opens is released, unless the reference is in use.
 func TestLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -246,7 +245,7 @@ func TestLateAnswers(t *testing.T) {
 	})
 }
 
-// A cross reference that the switching function gives to a second monitor stays the first one's.
+// If the switching function gives one cross reference to two monitors, the first keeps it.
 func TestReferenceTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
@@ -270,7 +269,8 @@ func TestReferenceTwice(t *testing.T) {
 	})
 }
 
-// narrow is a link whose switching function takes so many requests at a time, and answers when it is told to.
+// narrow is a link whose switching function accepts a limited number of requests and responds when
+// told to.
 type narrow struct {
 	flaky
 	room    int
@@ -294,7 +294,7 @@ func (n *narrow) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	}
 }
 
-// answer answers the request that came first; false where none waits.
+// answer answers the oldest request; it returns false if there is none.
 func (n *narrow) answer() bool {
 	n.mu.Lock()
 	if len(n.waiting) == 0 {
@@ -308,8 +308,8 @@ func (n *narrow) answer() bool {
 	return true
 }
 
-// Clients share what a switching function takes at a time: their requests wait, each client's in
-// their order, clients in turn; one that waits too long is refused.
+// Clients share what a switching function accepts at a time: each client's requests wait in order, and
+// clients take turns. A request that waits too long is refused.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &narrow{flaky: flaky{lose: make(chan error)}, room: 4}
@@ -365,8 +365,8 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// A snapshot that the switching function refuses after the link came back is asked for again:
-// until then events go their way, and then clients are told what they missed.
+// A snapshot that the switching function refuses after a reconnect is retried. Until then events pass;
+// then clients get what they missed.
 func TestSnapshotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newPBX(map[string][]string{"c1": {"100", "101"}})
@@ -410,8 +410,8 @@ func TestSnapshotRefused(t *testing.T) {
 	})
 }
 
-// Calls that a client learnt by a snapshot are known when the link comes back: those that have ended
-// are told, those that go on are not.
+// Calls that a client knows from a snapshot are known after a reconnect: those that have ended are
+// reported, the others are not.
 func TestCallsOfSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newPBX(map[string][]string{"stays": {"100", "101"}, "ends": {"100", "102"}})
@@ -435,7 +435,7 @@ func TestCallsOfSnapshots(t *testing.T) {
 	})
 }
 
-// After a link came back its switching function is not asked for everything at once.
+// After a reconnect the switching function does not get all requests at once.
 func TestPace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -496,7 +496,7 @@ func (f *faulty) Request(req *uacsta.Message, reply func(*uacsta.Message, error)
 	f.flaky.Request(req, reply)
 }
 
-// A panic in a link ends that link alone, and it is started anew.
+// A panic in a link ends that link only, and the link is restarted.
 func TestFaultInLink(t *testing.T) {
 	for _, in := range []string{"Run", "MakeCall"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -523,8 +523,8 @@ func TestFaultInLink(t *testing.T) {
 	}
 }
 
-// A registration for routeing that is cancelled in one life is not cancelled in the next, where its
-// reference may be another's.
+// A route registration that is cancelled in one life is not cancelled in the next, where its reference
+// may be another's.
 func TestRegistrationsOfAnotherLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registered := 0
@@ -569,7 +569,7 @@ func TestRegistrationsOfAnotherLife(t *testing.T) {
 	})
 }
 
-// A link that says once more that it is ready has lost what was before.
+// A link that calls Ready twice loses its previous life.
 func TestReadyTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -597,8 +597,8 @@ func TestReadyTwice(t *testing.T) {
 	})
 }
 
-// The reference of what came too late may be given to another while it is being ended, which is then
-// not ended.
+// If the switch reuses the reference of a late response while it is being released, the new owner
+// keeps it.
 func TestReferenceOfWhatCameTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStop", answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){

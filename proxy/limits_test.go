@@ -16,8 +16,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What a limit refuses names its key in the log and in the audit file, once a second for each
-// identity and key.
+// A refusal by a limit names its key in the log and in the audit file, once a second for each identity
+// and key.
 func TestLimitsSayTheirKeys(t *testing.T) {
 	monitors := func(t *testing.T, p *proxy.Proxy, _ *flaky) {
 		s, _ := open(t, p, "a")

@@ -16,7 +16,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The log has a line of what an operator has to know, with what it is about.
+// The log has a line for everything that an operator must know, with its attributes.
 func TestLinesOfTheLog(t *testing.T) {
 	type scene struct {
 		*testing.T

@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// flaky is a link that the test takes up and down.
+// flaky is a link that the test connects and disconnects.
 type flaky struct {
 	mu      sync.Mutex
 	up      proxy.Upcalls
@@ -80,7 +80,7 @@ func (f *flaky) event() {
 	f.up.Event(uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: ref, Device: uacsta.Ext("100"), DoNotDisturbOn: true}, uacsta.Edition3))
 }
 
-// listener notes what its session is told.
+// listener records what its session gets.
 type listener struct {
 	mu     sync.Mutex
 	got    []*uacsta.Message
@@ -99,7 +99,7 @@ func (l *listener) Closed(err error) {
 	l.closed = err
 }
 
-// over is why the session is over; nil while it is not.
+// over returns why the session was closed; nil while it is open.
 func (l *listener) over() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,7 +121,7 @@ func request(s *proxy.Session, req any) *uacsta.Message {
 	return res
 }
 
-// call makes a call from a device, and returns its callID for clients.
+// call places a call from a device and returns its callID for clients.
 func call(s *proxy.Session, device string) string {
 	return request(s, uacsta.MakeCall{CallingDevice: uacsta.Dev(device), CalledDirectoryNumber: uacsta.Dev("109")}).Text("callingDevice/callID")
 }
@@ -192,8 +192,8 @@ func TestLinkLossAndReturn(t *testing.T) {
 	})
 }
 
-// While a snapshot is awaited after a loss, events are held back; when too many come,
-// clients get them all, in order, and what follows at once.
+// During a resynchronisation events are held. If too many come, clients get all of them in order, and
+// later ones at once.
 func TestTooMuchWhileCatchingUp(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
@@ -257,8 +257,7 @@ func TestBackOff(t *testing.T) {
 	})
 }
 
-// Two clients, two spellings, one monitor; each gets its own device back as it
-// wrote it.
+// Two clients with two spellings share one monitor; each gets its own device as it wrote it.
 func TestSpelling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -360,8 +359,8 @@ func TestDenials(t *testing.T) {
 	})
 }
 
-// A client whose line is known apart from its requests may name another party's
-// connection: it means its own.
+// A client whose line is named apart from its requests may name another party's connection: it means
+// its own.
 func TestConnectionOfTheLastEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan string, 10)

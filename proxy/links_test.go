@@ -30,7 +30,7 @@ func (l *slow) Run(ctx context.Context, up proxy.Upcalls) error {
 	return l.flaky.Run(ctx, up)
 }
 
-// Await returns when the link has been up, once, and does not wait for one that there is not.
+// Await returns once the link has been up, and does not wait for an unknown link.
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &slow{flaky: flaky{lose: make(chan error)}, after: 5 * time.Second}
@@ -55,8 +55,8 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// Of several links that have a device the first gets it, in the order in which they were named last. A
-// link that is not named any more ends, with its monitors; one that is named without a link goes on.
+// Of several links with a device, the first gets it, in the order of the last SetLinks. A link that is
+// no longer named stops, with its monitors; one that is named without a Link continues.
 func TestSetLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := proxy.New(proxy.Config{Policy: demo, Numbers: threeDigits})
@@ -120,8 +120,8 @@ func TestSetLinks(t *testing.T) {
 	})
 }
 
-// A link that ends gives its devices' monitors up and is not started again; when the proxy ends, its
-// sessions hear why, and nothing runs any more.
+// A link that is removed stops its devices' monitors and is not restarted. When the proxy stops, its
+// sessions get the reason, and nothing is left running.
 func TestProxyEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -147,7 +147,7 @@ func TestProxyEnds(t *testing.T) {
 	})
 }
 
-// Devices go to a link as its rules write them, and come back as the core does.
+// Devices reach a link as its number rules write them, and come back in canonical form.
 func TestNumbersOfALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rule := func(match string, strip int, add string) policy.NumberRules {
@@ -189,12 +189,12 @@ func TestNumbersOfALink(t *testing.T) {
 	})
 }
 
-// never is a link that does not come up.
+// never is a link that never becomes ready.
 type never struct{ flaky }
 
 func (*never) Run(context.Context, proxy.Upcalls) error { return errors.New("nobody is there") }
 
-// A link that has never been up is down since it was tried first.
+// A link that has never been up is down since its first attempt.
 func TestStatusOfALinkThatWasNeverUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -206,8 +206,8 @@ func TestStatusOfALinkThatWasNeverUp(t *testing.T) {
 	})
 }
 
-// A link that fails at once is tried again after a longer and longer while; one that has been up for a
-// while begins anew, and whoever looks sees why it is down, and since when.
+// A link that fails at once is retried with growing delays; one that has been up for a while starts
+// again with the first. Its status has the reason and the time.
 func TestStatusOfALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}

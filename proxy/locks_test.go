@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// TestMain watches in which order the locks of the core are taken, in every test of the package.
+// TestMain checks the order of the core's locks in every test of the package.
 func TestMain(m *testing.M) {
 	var mu sync.Mutex
 	held := map[string][]rank{} // by goroutine

@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// count is how many requests of a name a link has got.
+// count returns how many requests of a name a link has got.
 func (f *flaky) count(name string) (n int) {
 	synctest.Wait()
 	f.mu.Lock()
@@ -27,8 +27,8 @@ func (f *flaky) count(name string) (n int) {
 	return n
 }
 
-// Clients share one monitor on a device, each under a reference of its own; the link's ends with the
-// last of them.
+// Clients share one monitor on a device, each with its own cross reference. The last client's
+// departure stops it at the link.
 func TestSharedMonitor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -78,7 +78,7 @@ func TestSharedMonitor(t *testing.T) {
 	})
 }
 
-// Monitors of another kind, on another object, or with private data are not the same at the link.
+// Monitors of another type, on another object, or with private data are not shared.
 func TestMonitorsThatAreNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
@@ -120,8 +120,8 @@ func TestMonitorsThatAreNotShared(t *testing.T) {
 	})
 }
 
-// What a link says with its answer to MonitorStart reaches the clients that come later, too: private
-// data, and whether calls that were there are told.
+// Later clients of a monitor also get what the link said in its response to MonitorStart: private
+// data, and monitorExistingCalls.
 func TestAnswerOfTheLink(t *testing.T) {
 	for _, tt := range []struct{ answer, want string }{
 		{``, ``}, {`<monitorExistingCalls>true</monitorExistingCalls>`, `true`}, {`<monitorExistingCalls>false</monitorExistingCalls>`, `false`},
@@ -142,7 +142,7 @@ func TestAnswerOfTheLink(t *testing.T) {
 	}
 }
 
-// Private data that a link answers with are kept up to a bound.
+// Private data of a link's response are kept up to a limit.
 func TestMuchInTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{
@@ -158,7 +158,7 @@ func TestMuchInTheAnswer(t *testing.T) {
 	})
 }
 
-// Clients that ask for a monitor while the link is asked get its answer, all of them; who leaves
+// Clients that request a monitor while MonitorStart is out all get its response. One that leaves
 // meanwhile leaves nothing at the link.
 func TestWhileTheLinkThinks(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -208,8 +208,8 @@ func TestWhileTheLinkThinks(t *testing.T) {
 	}
 }
 
-// A monitor that the switching function ends, ends for its clients, and the link is asked nothing
-// about it; who comes later gets a new one.
+// A monitor that the switching function stops, stops for its clients, without a request to the link. A
+// later client gets a new one.
 func TestMonitorEndedByTheSwitch(t *testing.T) {
 	for _, way := range []string{"event", "request"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -237,8 +237,8 @@ func TestMonitorEndedByTheSwitch(t *testing.T) {
 	}
 }
 
-// A monitor outlives a client that was lost by the time to linger, for one that comes back; one that
-// took leave takes it along.
+// After an unclean disconnect, a monitor stays for Linger, for a client that returns. A client that
+// leaves properly stops it.
 func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -281,8 +281,7 @@ func TestLinger(t *testing.T) {
 	})
 }
 
-// A client that was refused a monitor hears why; while the link is asked again, who comes later hears
-// the same.
+// A client whose monitor is refused gets the reason; so do later clients until the retry.
 func TestMonitorOfALostLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStart"}
@@ -310,7 +309,7 @@ func TestMonitorOfALostLink(t *testing.T) {
 	})
 }
 
-// A client changes the filter of a monitor of its own, and of no other.
+// A client changes the filters of its own monitors only.
 func TestChangeMonitorFilter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -343,7 +342,7 @@ func TestChangeMonitorFilter(t *testing.T) {
 	})
 }
 
-// A client hears of its monitors, and of no other client's.
+// GetMonitors lists the client's own monitors only.
 func TestListOfMonitors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
@@ -370,8 +369,7 @@ func TestListOfMonitors(t *testing.T) {
 	})
 }
 
-// Monitors are counted for an identity in all its sessions, and those that end count no more, however
-// they end.
+// Monitors count against an identity in all its sessions, until they stop, however they stop.
 func TestMonitorsOfAnIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -404,7 +402,7 @@ func TestMonitorsOfAnIdentity(t *testing.T) {
 	})
 }
 
-// A client whose rights go while the link thinks about its monitor does not get it.
+// A client that loses its right while MonitorStart is out does not get the monitor.
 func TestRightsGoWhileAMonitorStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStart"}

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// heard notes the cross references under which a link tells events.
+// heard records the cross references of a link's events.
 type heard struct {
 	refs []string
 	then func(ref string) // is called at each event
@@ -41,8 +41,8 @@ func whyOf(err error) string {
 	return err.Error()
 }
 
-// A link that keeps its monitors in a Watch gives each a reference, and tells each event of a device
-// under the references of all monitors on it, until they are stopped or the link goes down.
+// Monitors gives each monitor a cross reference, and sends each event of a device under the references
+// of all its monitors, until they are stopped or the link goes down.
 func TestWatch(t *testing.T) {
 	var w proxy.Monitors
 	start := func(device string) (string, string) {
@@ -141,7 +141,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A link has so many monitors and no more; one that ends makes room.
+// A link has a limited number of monitors; one that stops makes room.
 func TestWatchIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")

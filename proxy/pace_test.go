@@ -12,8 +12,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What the core asks after a loss keeps its pace: monitors and registrations that it starts again, and
-// snapshots of devices and of their calls.
+// After a reconnect the core paces its own requests: the monitors and registrations that it restarts,
+// and the snapshots.
 func TestPaceAfterLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const pace, devices, calls, routes = 100, 100, 10, 60

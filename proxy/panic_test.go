@@ -28,8 +28,8 @@ func (e *explosive) Closed(error) {
 	}
 }
 
-// A panic of a front in one session ends that session, once; its other replies are called, and other
-// sessions go on.
+// A panic of a front in one session closes that session, once. Its other replies are called, and other
+// sessions continue.
 func TestPanicOfAFront(t *testing.T) {
 	for name, tt := range map[string]struct {
 		client  explosive

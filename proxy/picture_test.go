@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// plain is the picture without bounds, as a list of all connections that is searched.
+// plain is a picture without limits: a list of connections that is searched.
 type plain map[party]uacsta.LocalConnectionState
 
 func (p plain) drop(call string) {
@@ -51,7 +51,7 @@ func (p plain) apply(ev *uacsta.Message, own string) {
 	}
 }
 
-// TestPicture compares the picture with the plain one, of a device and of a call.
+// TestPicture compares picture with plain, for a device and for a call.
 func TestPicture(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		own := rapid.SampledFrom([]string{"100", ""}).Draw(t, "own")
@@ -115,8 +115,8 @@ func established(call int, device string) *uacsta.Message {
 	return uacsta.Encode(uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn(fmt.Sprint(call), device)}, uacsta.Edition3)
 }
 
-// A picture has a bound in calls, in parties of a call and in octets; what was heard of longest
-// ago gives way.
+// A picture is limited in calls, in parties of a call and in octets. The call that was reported
+// longest ago is dropped.
 func TestPictureIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")

@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// The filter of a registration for the system's status can change while the status is told.
+// The filter of a SystemStatus registration can change while a status is being sent.
 func TestStatusFilterWhileTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.Heartbeat = time.Millisecond })

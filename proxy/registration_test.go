@@ -13,12 +13,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// register registers for SystemStatus, and returns the identifier of that.
+// register registers for SystemStatus and returns the registration's identifier.
 func register(s *proxy.Session, filter *uacsta.StatusFilter) string {
 	return request(s, uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}, RequestedStatusFilter: filter}).Text("sysStatRegisterID")
 }
 
-// told are the statuses that a client was told, with their registrations.
+// told returns the statuses that a client got, with their registrations.
 func told(l *listener) string {
 	synctest.Wait()
 	var list []string
@@ -32,8 +32,9 @@ func told(l *listener) string {
 	return strings.Join(list, " ")
 }
 
-// A client that registers for SystemStatus is told at every change and at intervals, under its
-// registration, until it cancels that or registers anew; one that does not is told of its own line only.
+// A client that registers gets SystemStatus at every change and at intervals, under its registration,
+// until it cancels or registers again. A client that does not register gets the status of its own line
+// only.
 func TestSystemRegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -92,8 +93,7 @@ func TestSystemRegister(t *testing.T) {
 	})
 }
 
-// A status that the filter of a registration names is not told, all others are, and the client can
-// change the filter.
+// The filter of a registration suppresses the statuses that it names, and the client can change it.
 func TestStatusFilters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -175,7 +175,7 @@ func TestStatusFilters(t *testing.T) {
 	})
 }
 
-// A client hears of its registrations, of the kinds that it asks for, and of no other client's.
+// GetRegistrations lists the client's own registrations, of the kinds that it requests.
 func TestListOfRegistrations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0

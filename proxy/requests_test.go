@@ -17,8 +17,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// An identity makes so many calls in a while, in all its sessions and by whatever service; others, and
-// other services, do not count; what has been counted is back after the while.
+// An identity may place a limited number of calls per time, in all its sessions and by any service.
+// Other services do not count, and the count recovers.
 func TestCallsPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -55,7 +55,8 @@ func TestCallsPerMinute(t *testing.T) {
 	})
 }
 
-// An identity asks so much in a while, in all its sessions; nobody at one address counts together.
+// An identity may send a limited number of requests per time, in all its sessions. Clients without an
+// identity at one address count together.
 func TestRequestsPerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) {
@@ -86,8 +87,8 @@ func TestRequestsPerSecond(t *testing.T) {
 	})
 }
 
-// A request that is answered makes room for another one, also when its session has ended meanwhile:
-// every request is answered once.
+// A response makes room for another request, also if the session has closed meanwhile. Every request
+// is answered once.
 func TestOutstandingRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), hold: true}
@@ -123,8 +124,8 @@ func TestOutstandingRequests(t *testing.T) {
 	})
 }
 
-// Answers and events are in the edition in which the client wrote last, and answers in that of their
-// request; a client without edition gets the third.
+// Events are in the edition of the client's last message, and responses in that of their request. A
+// client without an edition gets edition 3.
 func TestEditions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -154,7 +155,8 @@ func TestEditions(t *testing.T) {
 	})
 }
 
-// What a client sends that is no request is not carried out: answers have no answer, events are refused.
+// Messages of a client that are no requests are not carried out: responses have no response, events
+// are refused.
 func TestNoRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -179,7 +181,7 @@ func TestNoRequests(t *testing.T) {
 	})
 }
 
-// A request that names no device is refused with what is missing, and nothing of it reaches a link.
+// A request without a device is refused with what is missing, and does not reach a link.
 func TestNothingNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -206,8 +208,8 @@ func TestNothingNamed(t *testing.T) {
 	})
 }
 
-// What the switching function can do as a whole is its own answer; a client without a link hears that
-// there is none.
+// GetSwitchingFunctionCaps is answered by the switching function. A client without a link gets a
+// refusal.
 func TestCapabilities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, nil)
@@ -242,7 +244,8 @@ func TestCapabilities(t *testing.T) {
 	})
 }
 
-// A session without line is up while any link is; one with a line while its link is.
+// For a session without a line the status is normal while any link is up; with a line, while its link
+// is up.
 func TestStatusOfALine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, nil)
@@ -273,8 +276,8 @@ func TestStatusOfALine(t *testing.T) {
 	})
 }
 
-// A control request that cannot be written down is refused, and does not reach the link; what only
-// observes is carried out all the same.
+// A control request that cannot be audited is refused and does not reach the link; one that observes
+// is carried out.
 func TestNothingIsControlledUnwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := audit.Open(audit.Config{Path: filepath.Join(t.TempDir(), "audit.log"), Log: slog.New(slog.DiscardHandler)})
@@ -323,7 +326,7 @@ func TestNothingIsControlledUnwritten(t *testing.T) {
 	})
 }
 
-// What becomes of a control request is in the audit file: carried out, refused by the link, or failed.
+// The audit file has the outcome of a control request: carried out, refused by the link, or failed.
 func TestOutcomesWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// inCalls is the snapshot of a device that is in these calls, each as callID and state.
+// inCalls returns the snapshot of a device in calls, each given as callID and state.
 func inCalls(device string, calls ...string) *uacsta.Message {
 	list := &uacsta.SnapshotDeviceDataList{}
 	for _, one := range calls {
@@ -27,7 +27,7 @@ func inCalls(device string, calls ...string) *uacsta.Message {
 	return uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: list}}, uacsta.Edition3)
 }
 
-// looks has a link answer snapshots of a device, and none of calls.
+// looks has a link answer snapshots of a device, and refuse those of calls.
 func (f *flaky) looks(device string, calls ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -39,14 +39,14 @@ func (f *flaky) looks(device string, calls ...string) {
 	}
 }
 
-// loses has a link lose its connection, and waits until it is back.
+// loses takes a link down and waits until it is back.
 func (f *flaky) loses() {
 	f.lose <- errors.New("lost")
 	time.Sleep(2 * time.Second)
 	synctest.Wait()
 }
 
-// calls are the events about calls that a client got, with the connection that each is about.
+// calls returns the call events that a client got, with the connection of each.
 func calls(l *listener) string {
 	synctest.Wait()
 	var list []string
@@ -60,8 +60,8 @@ func calls(l *listener) string {
 	return strings.Join(list, ", ")
 }
 
-// What became of each call while the link was lost is told as events: it began, it was answered, held or
-// taken back, or it ended. What is as it was is not told.
+// What happened to each call while the link was down is reported as events: it began, was answered,
+// held or retrieved, or ended. What has not changed is not reported.
 func TestWhatWasMissed(t *testing.T) {
 	for _, tt := range []struct {
 		before string // the event that came before the loss, if one did
@@ -116,8 +116,8 @@ func TestWhatWasMissed(t *testing.T) {
 	}
 }
 
-// While a device is looked at, events wait; a client that comes meanwhile gets those that come after it,
-// and nothing that it has not missed.
+// Events are held during a resynchronisation. A client that joins meanwhile gets those that come after
+// it, and nothing that it has not missed.
 func TestComesWhileCatchingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -159,7 +159,7 @@ func TestComesWhileCatchingUp(t *testing.T) {
 	})
 }
 
-// Events that waited, and of which the snapshot knows already, are not told twice.
+// Held events that the snapshot includes are not sent twice.
 func TestHeldEventsAreNotDoubled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -184,8 +184,8 @@ func TestHeldEventsAreNotDoubled(t *testing.T) {
 	})
 }
 
-// A snapshot of a client's tells those who have missed something what it says; to the others it is no
-// news, and after a loss nobody hears it twice.
+// A client's own snapshot brings stale clients up to date. The others get nothing from it, and after a
+// reconnect nobody gets anything twice.
 func TestSnapshotTellsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -229,7 +229,7 @@ func TestSnapshotTellsTheOthers(t *testing.T) {
 	})
 }
 
-// So many devices of a link are looked at a time.
+// A limited number of devices of a link resynchronise at a time.
 func TestLookingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -268,7 +268,7 @@ func TestLookingIsBounded(t *testing.T) {
 	})
 }
 
-// A snapshot whose segments do not come is given up after a while: what waited is told.
+// A snapshot with missing segments is given up after a while, and the held events are sent.
 func TestSegmentsThatDoNotCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -307,8 +307,8 @@ func TestSegmentsThatDoNotCome(t *testing.T) {
 	})
 }
 
-// A link that is lost while a snapshot comes in segments is looked at anew; events that waited for the
-// snapshot are not lost with it.
+// If the link goes down during a segmented snapshot, the device is resynchronised again, and the held
+// events are sent.
 func TestLostWhileSegmentsCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -334,8 +334,7 @@ func TestLostWhileSegmentsCome(t *testing.T) {
 	})
 }
 
-// A switching function that was out of service may have forgotten to tell events; one that was busy has
-// not.
+// After a switching function was out of service, events may be missing; after it was busy, none are.
 func TestDevicesAreLookedAtAfterAStatus(t *testing.T) {
 	for status, looks := range map[string]bool{"disabled": true, "partiallyDisabled": true, "overloadReached": false, "initializing": false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -358,8 +357,8 @@ func TestDevicesAreLookedAtAfterAStatus(t *testing.T) {
 	}
 }
 
-// A monitor on a call tells, after a loss, who has left the call meanwhile; whoever had it by a device
-// that has left while the call was looked at has it no more.
+// After a reconnect a monitor on a call reports who has left the call meanwhile. A client loses it if
+// its own device has left.
 func TestCallMonitorAfterLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"1": {"200", "201", "202"}})
@@ -406,7 +405,7 @@ func TestCallMonitorAfterLoss(t *testing.T) {
 	})
 }
 
-// A snapshot that is refused is asked for again after a pause that grows.
+// A refused snapshot is retried after growing delays.
 func TestPausesBetweenSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Time

@@ -6,8 +6,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A request that sends a call to a device that it names is of the class new-calls: a rule
-// about expensive destinations must reach it.
+// A request with a destination is of the class new-calls, so that a rule about expensive destinations
+// covers it.
 func TestDestinationsAreNewCalls(t *testing.T) {
 	for _, name := range uacsta.Names() {
 		if name == uacsta.NameSetAgentState { // group is where an agent logs on; no call goes there

@@ -22,7 +22,7 @@ func (f *flaky) times(name string) int {
 	return len(slices.DeleteFunc(slices.Clone(f.asked), func(m *uacsta.Message) bool { return m.Name() != name }))
 }
 
-// registers is a link that takes registrations for routeing: r1, r2 and so on.
+// registers is a link that accepts route registrations: r1, r2 and so on.
 func registers() *flaky {
 	n := 0
 	return &flaky{lose: make(chan error), answers: answers{
@@ -38,7 +38,7 @@ func routesOf(device string) uacsta.RouteRegister {
 	return uacsta.RouteRegister{RouteingDevice: &d}
 }
 
-// route has the link ask where a call shall go.
+// route has the link ask where to send a call.
 func (f *flaky) route(ref, registration string) error {
 	return f.up.Request(uacsta.Encode(uacsta.RouteRequest{CrossRefIdentifier: ref, RouteRegisterReqID: registration, CurrentRoute: uacsta.Ext("100")}, uacsta.Edition3))
 }
@@ -50,8 +50,7 @@ func namesOf(messages []*uacsta.Message) (list []string) {
 	return list
 }
 
-// Of clients that leave while their requests are written to the audit file no registration stays at
-// the link.
+// No registration stays at the link of a client that leaves while its request is being audited.
 func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := audit.Open(audit.Config{Path: filepath.Join(t.TempDir(), "audit"), Log: slog.New(slog.DiscardHandler)})
@@ -80,8 +79,8 @@ func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
 	})
 }
 
-// A registration for routeing that a switch has no time to take again after a loss is asked for once
-// more, until it is taken; one that it refuses for good ends.
+// A route registration that the switch refuses after a reconnect for want of resources is retried
+// until it succeeds; one that it refuses for good ends.
 func TestRegistrationTakenAgain(t *testing.T) {
 	for _, tt := range []struct {
 		refusal *uacsta.Error
@@ -123,8 +122,7 @@ func TestRegistrationTakenAgain(t *testing.T) {
 	}
 }
 
-// A registration that a switch has no time to take again is not asked for any more once its client
-// cancels it.
+// The retries end when the client cancels the registration.
 func TestRegistrationCancelledMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := registers()
@@ -147,7 +145,7 @@ func TestRegistrationCancelledMeanwhile(t *testing.T) {
 	})
 }
 
-// moved is the links of a reload after which another one has device 101.
+// moved returns the links after a reload that gives device 101 to another one.
 func moved(to proxy.Link) []proxy.NamedLink {
 	return []proxy.NamedLink{
 		{Name: "new", Link: to, Devices: func(d string) bool { return d == "101" }},
@@ -155,8 +153,8 @@ func moved(to proxy.Link) []proxy.NamedLink {
 	}
 }
 
-// A reload that gives a device to another link ends what clients have of it at the first: they are
-// told, and can open it at the other.
+// A reload that gives a device to another link ends what clients have of it at the first. They are
+// notified and can open it at the other.
 func TestReloadMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, g := registers(), registers()
@@ -200,7 +198,7 @@ func TestReloadMoves(t *testing.T) {
 	})
 }
 
-// What a link opens just when a reload has moved its device is ended there.
+// What a link opens just when a reload moves its device is released there.
 func TestOpenedDuringReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := registers()
@@ -222,8 +220,8 @@ func TestOpenedDuringReload(t *testing.T) {
 	})
 }
 
-// A registration for all calls of a link stays where it is, whichever link comes first after a reload,
-// and ends with the link.
+// A registration for all calls of a link stays at that link, whatever the order after a reload, and
+// ends with the link.
 func TestReloadOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := registers()
@@ -247,7 +245,7 @@ func TestReloadOfAll(t *testing.T) {
 	})
 }
 
-// What begins while a reload moves its device does not stay at a link that has the device no more.
+// What starts while a reload moves its device does not stay at the old link.
 func TestBegunDuringReload(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request any
@@ -269,7 +267,7 @@ func TestBegunDuringReload(t *testing.T) {
 				}}})
 				synctest.Wait()
 				s, _ := open(t, p, "a")
-				// The session finds the link just before the reload.
+				// The session selects the link just before the reload.
 				reload = func() {
 					reload = func() {}
 					p.SetLinks([]proxy.NamedLink{

@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// router is a link that asks where calls are to go. It numbers its registrations.
+// router is a link that sends route requests. It numbers its registrations.
 func router() *flaky {
 	f := &flaky{lose: make(chan error)}
 	n := 0
@@ -25,7 +25,7 @@ func router() *flaky {
 	return f
 }
 
-// routes registers for a device, or for all where it is "", and returns the registration or why not.
+// routes registers for a device, or for all if it is "", and returns the registration or the refusal.
 func routes(s *proxy.Session, device string) string {
 	req := uacsta.RouteRegister{}
 	if device != "" {
@@ -36,7 +36,7 @@ func routes(s *proxy.Session, device string) string {
 	return m.Text("routeRegisterReqID") + refusal(m)
 }
 
-// asksFor has a link ask where a call is to go.
+// asksFor has a link ask where to send a call.
 func asksFor(f *flaky, dialogue, registration string) {
 	_ = f.up.Request(uacsta.Encode(uacsta.RouteRequest{CrossRefIdentifier: dialogue, RouteRegisterReqID: registration, CurrentRoute: uacsta.Ext("100")}, uacsta.Edition3))
 	synctest.Wait()
@@ -57,8 +57,8 @@ func (f *flaky) said() string {
 	return strings.Join(list, ", ")
 }
 
-// A client that has registered decides where calls go: it and the link talk in a dialogue, each under
-// references of its own, until one of them ends it.
+// A registered client decides where calls go: it and the link exchange messages in a dialogue, each
+// under its own references, until one of them ends it.
 func TestRouteingDialogue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -127,8 +127,8 @@ func TestRouteingDialogue(t *testing.T) {
 	})
 }
 
-// Calls go their default way, and at once, where nobody is asked: under a registration that is not
-// there, and when the client leaves, whose registration is cancelled after that.
+// Calls take their default route at once if no client can be asked: under an unknown registration, and
+// when the client leaves, whose registration is cancelled after that.
 func TestDefaultRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -165,8 +165,8 @@ func TestDefaultRoute(t *testing.T) {
 	})
 }
 
-// Registrations are refused where the client has no right on the device, or on all devices, where no
-// link has it, where the link refuses, or gives a reference that is none or another's.
+// Registrations are refused if the client has no right on the device, or on all devices, if no link
+// has it, if the link refuses, or if the link's reference is missing or in use.
 func TestRouteRegisterRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -222,8 +222,8 @@ func TestRouteRegisterRefused(t *testing.T) {
 	})
 }
 
-// A registration that the client cancels is cancelled at the link, once, and by nobody else; one that
-// the link aborts is told to the client, and calls go their default way.
+// A registration that the client cancels is cancelled at the link, once, and by no other client. If
+// the link aborts one, the client is notified, and calls take their default route.
 func TestRouteRegistrationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -261,8 +261,8 @@ func TestRouteRegistrationEnds(t *testing.T) {
 	})
 }
 
-// When a link is lost the dialogues of its clients end, with the reason; registrations are renewed
-// without a word, and keep their names. One that the link does not take again is over.
+// When a link goes down, the dialogues of its clients end with the reason. Registrations are renewed
+// silently and keep their references; one that the link refuses ends.
 func TestRouteingAfterLoss(t *testing.T) {
 	for _, refused := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRouteingAfterLoss(t *testing.T) {
 	}
 }
 
-// A link that is lost once more before it has taken a registration again gets it in its next life.
+// If a link goes down again before it has renewed a registration, the next life does.
 func TestLostWhileRenewing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -341,7 +341,7 @@ func TestLostWhileRenewing(t *testing.T) {
 	})
 }
 
-// Registrations of one session have a bound.
+// The registrations of one session are limited.
 func TestPlacesOfRegistrations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -363,7 +363,7 @@ func TestPlacesOfRegistrations(t *testing.T) {
 	})
 }
 
-// What the link says in a dialogue keeps it alive, as what the client says does.
+// Messages of either side keep a dialogue alive.
 func TestDialogueLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -386,7 +386,7 @@ func TestDialogueLives(t *testing.T) {
 	})
 }
 
-// A link that is taken away takes its registrations with it.
+// A link that is removed takes its registrations with it.
 func TestRoutersOfALinkTakenAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()

@@ -14,8 +14,8 @@ import (
 
 var threeDigits = &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}
 
-// When the rules change, each client keeps what it may have, and what it may not have any more ends at
-// the link, and is told as ended: monitors, registrations for routeing, what it has open.
+// When the rules change, each client keeps what it still may have. Other monitors, route registrations
+// and associations end at the link, and the client is notified.
 func TestRulesChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
@@ -69,8 +69,8 @@ func TestRulesChange(t *testing.T) {
 	})
 }
 
-// A session ends when the rules do not know its identity any more, do not give it its line, or its
-// front would not take its client.
+// A session closes when the rules no longer name its identity or allow its line, or its front would no
+// longer accept the client.
 func TestSessionsThatRulesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"100", "101"}}, policy.Grant{Who: "b", Observe: []string{"100"}}, policy.Grant{Who: "crm", Control: []string{"102"}})

@@ -15,7 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// scripted is a link whose every request is in the test's hands.
+// scripted is a link whose every request the test controls.
 type scripted struct {
 	mu   sync.Mutex
 	up   proxy.Upcalls
@@ -62,7 +62,7 @@ func started(ref string) *uacsta.Message {
 	return uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, uacsta.Edition3)
 }
 
-// A MonitorStop that has waited for its turn does not go out under a reference that is another's by then.
+// A MonitorStop that has waited for its turn is not sent under a reference that has become another's.
 func TestStopOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -171,8 +171,8 @@ func TestRouteOfAnother(t *testing.T) {
 	})
 }
 
-// What has to be asked about a client's request comes in the client's turn, not behind all that the core asks
-// of itself.
+// Snapshots for a client's request take the client's turn and do not wait behind the core's own
+// requests.
 func TestVerificationDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -256,7 +256,7 @@ func TestVerificationDoesNotWait(t *testing.T) {
 	})
 }
 
-// One identity's requests that the switching function does not answer leave turns to others.
+// Unanswered requests of one identity leave turns to others.
 func TestTurnsOfOneIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -288,7 +288,7 @@ func TestTurnsOfOneIdentity(t *testing.T) {
 	})
 }
 
-// Clients that leave in a flood do not take the turns of those that stay.
+// Many clients that leave at once do not take the turns of those that stay.
 func TestTurnsOfThoseThatLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -352,7 +352,7 @@ func TestTurnsOfThoseThatLeave(t *testing.T) {
 	})
 }
 
-// One device that refuses for want of room does not leave the others without.
+// A device that refuses for want of room does not reduce the room of others.
 func TestRefusalOfOneDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -386,7 +386,7 @@ func TestRefusalOfOneDevice(t *testing.T) {
 	})
 }
 
-// A burst at a switching function with little room, which says so after a while, is put off and not refused.
+// A burst at a switching function with little room, which it reports late, is delayed and not refused.
 func TestBurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -427,8 +427,8 @@ func TestBurst(t *testing.T) {
 	})
 }
 
-// A MonitorStop that was carried out, but answered too late, is repeated, and ends the next monitor with that
-// number: nobody is told that this one is there.
+// If the retry of a MonitorStop whose success was reported too late stops the next monitor with that
+// number, clients do not believe that monitor started.
 func TestStopRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
@@ -481,8 +481,7 @@ func TestStopRepeated(t *testing.T) {
 	})
 }
 
-// A client whose turn does not come in time is counted, and the log says so; the core's own questions
-// are not.
+// A client's request whose turn does not come in time is counted and logged; the core's own are not.
 func TestTurnsRefusedAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error), do: func(*uacsta.Message, func(*uacsta.Message, error)) {}} // it never answers

@@ -17,8 +17,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// A client that does not take what comes is cut off when so many messages wait, or so many octets; its
-// answers are called all the same, in order, and the others go on.
+// A client that does not read is disconnected when its queue has reached the limit of messages or
+// octets. Its replies are called in order, and other clients continue.
 func TestSlowClient(t *testing.T) {
 	for name, limit := range map[string]func(*proxy.Config){
 		"messages": func(c *proxy.Config) { c.QueueLength = 10 },
@@ -72,7 +72,7 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// One message is taken however large it is, where nothing else waits.
+// A single message is accepted whatever its size if nothing else waits.
 func TestOneLargeMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -89,7 +89,7 @@ func TestOneLargeMessage(t *testing.T) {
 	})
 }
 
-// The list of sessions says who is there, the oldest first, on which line, and what each has.
+// The list of sessions has the clients, the oldest first, with their lines and what they have.
 func TestSessionList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -133,7 +133,7 @@ func TestSessionList(t *testing.T) {
 	})
 }
 
-// A client is told of its line's link alone, and of the links on which it has monitors.
+// A client gets the status of its line's link, and of the links on which it has monitors.
 func TestWhoHearsOfALink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, func(c *proxy.Config) { c.Accounts = book{} })
@@ -171,7 +171,7 @@ func TestWhoHearsOfALink(t *testing.T) {
 	})
 }
 
-// conn is a connection of a peer that is turned away.
+// conn is a connection of a peer that is refused.
 type conn struct {
 	net.Conn
 	from string
@@ -179,7 +179,7 @@ type conn struct {
 
 func (c conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from)) }
 
-// The log says of each address once a minute that its connections are refused, and how many were not told.
+// Refused connections of one address are logged once a minute, with the number of suppressed lines.
 func TestTurnAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -203,8 +203,8 @@ func TestTurnAway(t *testing.T) {
 	})
 }
 
-// A device is shown to a client as it wrote it last; others are shown in the form that it writes, tel:
-// or digits; so many spellings are kept.
+// A client gets a device as it last wrote it, and others in the form that it writes, tel: or digits.
+// The number of kept spellings is limited.
 func TestSpellings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}

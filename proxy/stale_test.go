@@ -12,7 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What a right was given for may be otherwise by the time that it is used.
+// The basis of a right may have changed by the time the right is used.
 
 const inCall = `<SnapshotDeviceResponse><crossRefIDorSnapshotData><snapshotData><snapshotDeviceResponseInfo><connectionIdentifier><callID>call1</callID><deviceID>100</deviceID></connectionIdentifier><localCallState><compoundCallState><localConnectionState>connected</localConnectionState></compoundCallState></localCallState></snapshotDeviceResponseInfo></snapshotData></crossRefIDorSnapshotData></SnapshotDeviceResponse>`
 
@@ -20,8 +20,8 @@ const inNone = `<SnapshotDeviceResponse><crossRefIDorSnapshotData><snapshotData/
 
 type answers = map[string]func(*uacsta.Message) (*uacsta.Message, error)
 
-// Digits that the switch did not take are no part of the number; while that is not known, no
-// others are taken: what is decided on would be another number than what the switch dials.
+// Digits that the switch refused are not part of the number. While the outcome is unknown, further
+// digits are refused: policy would decide on another number than the switch dials.
 func TestDialledDigits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
@@ -63,8 +63,8 @@ func TestDialledDigits(t *testing.T) {
 	})
 }
 
-// Digits that a switch had no room for were not dialled, nor were those of a request whose turn did not
-// come: others can be.
+// Digits that were refused for want of room, or whose turn did not come, were not dialled, so others
+// can be.
 func TestDigitsWithoutRoom(t *testing.T) {
 	for _, why := range []*uacsta.Error{
 		uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded),
@@ -100,7 +100,7 @@ func TestDigitsWithoutRoom(t *testing.T) {
 	}
 }
 
-// A snapshot need not say in what state connections are: those without are in the call, too.
+// A snapshot may leave out states: connections without one are in the call, too.
 func TestClearCallOfStatelessSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{
@@ -120,8 +120,7 @@ func TestClearCallOfStatelessSnapshot(t *testing.T) {
 	})
 }
 
-// A switch that says that it may have forgotten to tell events may have forgotten to tell that a
-// device left its call.
+// If a switch reports that it may have lost events, it may have lost that a device left its call.
 func TestMessagesLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{"SnapshotDevice": text(inCall)}}
@@ -147,8 +146,8 @@ func TestMessagesLost(t *testing.T) {
 	})
 }
 
-// After a switch was restarted, a callID may be that of another call: a monitor on it begins
-// again only if its device is in there.
+// After a switch was restarted, a callID may be another call's: a monitor on it restarts only if its
+// device is in the call.
 func TestMonitorOnCallAfterRestart(t *testing.T) {
 	for snapshot, lives := range map[string]bool{inCall: true, inNone: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -181,7 +180,7 @@ func TestMonitorOnCallAfterRestart(t *testing.T) {
 	}
 }
 
-// While the link is asked who is in a call, the client may lose its rights, or go.
+// The client may lose its rights, or leave, while the link is asked who is in a call.
 func TestRightsGoWhileTheLinkIsAsked(t *testing.T) {
 	nobody := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Observe: []string{"100"}})
 	nobody.Rules = append([]policy.Rule{{Name: "no more", Deny: true, May: []string{"HoldCall"}}}, nobody.Rules...)
@@ -208,8 +207,7 @@ func TestRightsGoWhileTheLinkIsAsked(t *testing.T) {
 	}
 }
 
-// A switch cannot fill the memory with names of calls: those that are longer than any are shown as
-// none, and cannot be asked for.
+// CallIDs of a switch cannot fill the memory: longer ones are hidden and cannot be used.
 func TestHugeCallID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -228,7 +226,7 @@ func TestHugeCallID(t *testing.T) {
 	})
 }
 
-// What a button is to dial is where calls are sent, and no device of the client's.
+// The number of a button is a destination, not a device of the client.
 func TestButtonNumberIsADestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -249,8 +247,8 @@ func TestButtonNumberIsADestination(t *testing.T) {
 	})
 }
 
-// What can be read in two ways counts as any other request: against the rate, and against a client
-// that has not said who it is.
+// An ambiguous request counts like any other: against the rate, and as a strike of an unidentified
+// client.
 func TestUnclearRequestsCount(t *testing.T) {
 	unclear := func(s *proxy.Session) string {
 		var res *uacsta.Message
@@ -284,7 +282,7 @@ func TestUnclearRequestsCount(t *testing.T) {
 	})
 }
 
-// What a monitor keeps of private data has a bound.
+// The private data of a monitor are limited.
 func TestMonitorWithMuchPrivateData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
@@ -300,8 +298,8 @@ func TestMonitorWithMuchPrivateData(t *testing.T) {
 	})
 }
 
-// Few events with much data in them do not fill the memory: a client with many monitors that does
-// not take them is cut off.
+// Events with much data do not fill the memory: a client with many monitors that does not read is
+// disconnected.
 func TestQueueOfLargeEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
@@ -324,7 +322,7 @@ func TestQueueOfLargeEvents(t *testing.T) {
 	})
 }
 
-// busy takes events once it is released.
+// busy blocks in events until it is released.
 type busy struct {
 	release chan struct{}
 	got     int

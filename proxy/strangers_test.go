@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// The log tells of a peer once in a minute, and of very many of them ten times a second.
+// Lines about one peer are logged once a minute, and those about very many peers ten times a second.
 func TestNews(t *testing.T) {
 	var s proxy.Strangers
 	now := time.Now()
@@ -48,7 +48,7 @@ func TestNews(t *testing.T) {
 	}
 }
 
-// Sessions of nobody fill no log, those of somebody are in it each.
+// Unidentified sessions do not fill the log; identified ones are logged each.
 func TestSessionsOfNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder

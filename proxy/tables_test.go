@@ -14,13 +14,13 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// thing is something that a life has under a reference.
+// thing is an entry under a reference of a life.
 type thing struct{ over bool }
 
 func (t *thing) ended() bool { return t.over }
 
-// A reference of a life is one thing's; another gets it only when that has been ended. A table that is
-// full takes no other reference, and a life that is over none at all.
+// A reference belongs to one entry; another gets it only once the first is being ended. A full table
+// accepts no new reference, and a closed life none at all.
 func TestOwned(t *testing.T) {
 	l := &life{mu: lock{rank: ofLife}}
 	o := owned[*thing]{life: l}
@@ -58,7 +58,7 @@ func TestOwned(t *testing.T) {
 	}
 }
 
-// Each has so many, and all together so many; what is given back can be taken again.
+// Each key has a limit, and so have all together; give makes room.
 func TestTally(t *testing.T) {
 	var c tally[string]
 	for i, step := range []struct {
@@ -85,7 +85,7 @@ func TestTally(t *testing.T) {
 	}
 }
 
-// What is taken of a budget is given back, one piece or all; what does not fit takes nothing.
+// A claim can be given back in part or as a whole; one that does not fit takes nothing.
 func TestBudget(t *testing.T) {
 	of := &budget{most: 100}
 	a, b := claim{budget: of}, claim{budget: of}
@@ -107,7 +107,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// References are numbers that a client can read, all different; a link's own are bounded.
+// References are numbers that a client can read, all different. A link's own have a limited length.
 func TestReferences(t *testing.T) {
 	r := newReferences()
 	seen := map[uint32]bool{}
@@ -142,8 +142,8 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// What was refused for want of room, or since something is out of order, may be taken later, as may
-// what has failed; another refusal is final.
+// A refusal for want of room or because something is out of order may be retried, as may a failure;
+// any other is final.
 func TestWorthAnother(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -165,8 +165,8 @@ func TestWorthAnother(t *testing.T) {
 	}
 }
 
-// A pause after a refusal grows with their number, to about thirty times the first, and ends with the
-// life that it is for.
+// The delay after a refusal grows with their number to about thirty times the first, and ends with its
+// life.
 func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Config{Retry: time.Second})
@@ -191,7 +191,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// The limits that a configuration leaves out are those that it is said to have.
+// Zero limits take the documented defaults.
 func TestDefaults(t *testing.T) {
 	p := New(Config{})
 	defer p.stop()

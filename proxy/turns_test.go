@@ -15,7 +15,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// desk is where questions of clients wait for their turn, and what became of them.
+// desk records clients' requests that wait for their turn, and their outcomes.
 type desk struct {
 	*turns
 
@@ -30,14 +30,14 @@ func newDesk(most int) *desk {
 	return &desk{turns: newTurns(most, 5*time.Second), out: map[string]*question{}}
 }
 
-// somebody is a session of an identity.
+// somebody returns a session of an identity.
 func somebody(name string) *Session {
 	s := &Session{}
 	s.who.Store(&policy.Identity{Name: name})
 	return s
 }
 
-// put has a client's question sent when its turn comes.
+// put asks for a turn for a client's request.
 func (d *desk) put(by *Session, name string) {
 	d.ask(by, func(q *question) {
 		d.out[name] = q
@@ -49,7 +49,7 @@ func (d *desk) put(by *Session, name string) {
 	})
 }
 
-// refused are the questions that were refused, in the order of the alphabet.
+// refused returns the refused requests in alphabetical order.
 func (d *desk) refused() []string {
 	d.guard.Lock()
 	defer d.guard.Unlock()
@@ -66,7 +66,7 @@ func reasonOf(err error) string {
 
 var errFull = uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 
-// answer answers a question, and reports whether the answer counts.
+// answer answers a request and reports whether the response counts.
 func (d *desk) answer(name string, err error) bool {
 	q := d.out[name]
 	delete(d.out, name)
@@ -83,8 +83,8 @@ func (d *desk) expect(t *testing.T, want string) {
 	d.sent = nil
 }
 
-// So many questions are out at a time; the others come in the turn of their clients, each client's in
-// order, and what nobody asks any more leaves nothing behind.
+// A limited number of requests is out at a time. The others come in the turn of their clients, each
+// client's in order, and nothing is left afterwards.
 func TestTurnsInOrder(t *testing.T) {
 	a, b, c := somebody("a"), somebody("b"), somebody("c")
 	d := newDesk(2)
@@ -112,9 +112,9 @@ func TestTurnsInOrder(t *testing.T) {
 	}
 }
 
-// A switching function that takes fewer questions than was thought gets fewer; those that it had no
-// room for come again, in their order, unless it has taken one behind them. After it has answered for a
-// while it gets more, up to what was thought.
+// A switching function that accepts fewer requests than assumed gets fewer. Those that it had no room
+// for are sent again in order, unless it has accepted a later one. After a while it gets more, up to
+// the configured number.
 func TestRoomOfASwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := somebody("a"), somebody("b")
@@ -171,8 +171,8 @@ func TestRoomOfASwitch(t *testing.T) {
 	})
 }
 
-// A device that has no room says nothing of the switching function, where that has taken more at a time. If it
-// says so again and again, it is believed.
+// A device without room says nothing about a switching function that has accepted more. Repeated
+// refusals do.
 func TestRoomOfADevice(t *testing.T) {
 	r := roomAtLink{now: 256, most: 256}
 	r.learn(0, true)
@@ -203,8 +203,8 @@ func TestRoomOfADevice(t *testing.T) {
 	t.Errorf("after 10000 answers there is room for %d", r.now)
 }
 
-// However many questions an identity has, and in however many sessions, it leaves room for others, and
-// its sessions have one turn together.
+// However many requests and sessions an identity has, it leaves room for others, and its sessions
+// share one turn.
 func TestRoomForOthers(t *testing.T) {
 	d := newDesk(12)
 	for n := range 10 {
@@ -235,7 +235,7 @@ func TestRoomForOthers(t *testing.T) {
 	d.expect(t, "0.8")
 }
 
-// What is no longer right when its turn comes is taken back, and leaves nothing.
+// A request that is withdrawn at its turn leaves nothing behind.
 func TestWithdraw(t *testing.T) {
 	a := somebody("a")
 	d := newDesk(1)
@@ -251,7 +251,7 @@ func TestWithdraw(t *testing.T) {
 	}
 }
 
-// The core asks nothing more of itself while many of its questions wait.
+// The core sends no more requests of its own while many of them wait.
 func TestQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(1)
@@ -281,8 +281,8 @@ func TestQuiet(t *testing.T) {
 	})
 }
 
-// A refusal for want of room is the answer where there is nothing else out that could make room; it says nothing
-// of what the switching function takes.
+// A refusal for want of room is passed on if no other request is out that could make room. It says
+// nothing about the room.
 func TestNoRoomAtAll(t *testing.T) {
 	a, b := somebody("a"), somebody("b")
 	d := newDesk(4)
@@ -306,8 +306,8 @@ func TestNoRoomAtAll(t *testing.T) {
 	d.expect(t, "second")
 }
 
-// A client's question that has waited too long is refused, and those behind it have their turns; the
-// core's own wait as long as it takes. A question that was sent once waits no longer in all.
+// A client's request that has waited too long is refused, and later ones get their turns; the core's
+// own do not expire. A request that is sent again does not wait longer in all.
 func TestWaitingTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := somebody("a"), somebody("b")
@@ -372,8 +372,8 @@ func TestWaitingTooLong(t *testing.T) {
 	})
 }
 
-// When a life ends all questions are refused, those that are out, too; what is answered later does
-// not count, and later questions are refused at once.
+// When a life ends, all requests are refused, also those that are out. Later responses do not count,
+// and later requests are refused at once.
 func TestTurnsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := somebody("a"), somebody("b")
@@ -399,8 +399,8 @@ func TestTurnsEnd(t *testing.T) {
 	})
 }
 
-// A link that answers while it is asked hands the next turn out itself: no question overtakes another
-// of its client.
+// A link that responds within Request gives the next turn itself, and no request overtakes another of
+// its client.
 func TestAnsweredAtOnce(t *testing.T) {
 	a := somebody("a")
 	d := newDesk(1)
@@ -428,8 +428,8 @@ func TestAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-// A switching function that has no room, and says so while it is asked, is asked again once others are
-// answered, and once only.
+// A switching function that refuses for want of room within Request gets the request again once others
+// are answered, and only once.
 func TestNoRoomAtOnce(t *testing.T) {
 	a, b := somebody("a"), somebody("b")
 	d := newDesk(4)
@@ -461,7 +461,7 @@ func TestNoRoomAtOnce(t *testing.T) {
 	}
 }
 
-// A new life of a link begins with the room that the switching function was seen to have.
+// A new life starts with the room that the previous one has found out.
 func TestRoomOfANewLife(t *testing.T) {
 	before, now := newTurns(8, time.Second), newTurns(8, time.Second)
 	before.room.learn(3, true)

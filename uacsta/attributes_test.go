@@ -9,8 +9,8 @@ import (
 
 const ed3Root, ed6Root = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`, ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed6"`
 
-// A list of destinations has no attributes of its own that another edition makes those of the
-// device: what was decided on would be called as something else, or stand there twice.
+// A list of destinations has no attributes that another edition would make those of the device: the
+// call would go elsewhere than policy decided, or the attributes would occur twice.
 func TestListWithAttributesOfADevice(t *testing.T) {
 	const doc = `<DeflectCall` + ed6Root + `><callToBeDiverted><callID>1</callID><deviceID>200</deviceID></callToBeDiverted><newDestination%s>%s</newDestination></DeflectCall>`
 	_, err := Parse(fmt.Appendf(nil, doc, ` typeOfNumber="explicitPublic:international"`, `<device>301</device>`))
@@ -27,7 +27,7 @@ func TestListWithAttributesOfADevice(t *testing.T) {
 	}
 }
 
-// The type of a number is the standard's attribute, and no vendor's of the same name.
+// The type of a number is the standard's attribute, not a vendor's of the same name.
 func TestTypeOfAVendor(t *testing.T) {
 	for _, attributes := range []string{` typeOfNumber="dialingNumber" v:typeOfNumber="dynamic"`, ` v:typeOfNumber="dynamic" typeOfNumber="dialingNumber"`} {
 		m, err := Parse([]byte(`<GetForwarding` + ed3Root + ` xmlns:v="urn:v"><device` + attributes + `>301</device></GetForwarding>`))
@@ -47,8 +47,8 @@ func TestTypeOfAVendor(t *testing.T) {
 	}
 }
 
-// What is declared once for many elements does not make a small document a large one, nor one
-// that is not read again.
+// One declaration for many elements does not turn a small document into a large one, or into one that
+// cannot be parsed again.
 func TestDeclarationsDoNotMultiply(t *testing.T) {
 	var many, used strings.Builder
 	for i := range 31 {
@@ -93,7 +93,7 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// A document of the size that is taken may not have more elements than are.
+// A document of permitted size may still have too many elements.
 func TestTooManyElements(t *testing.T) {
 	if _, err := Parse([]byte(`<MakeCall` + ed3Root + `>` + strings.Repeat("<a/>", MaxElements) + `</MakeCall>`)); !errors.Is(err, ErrTooManyElements) {
 		t.Error(err)

@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// event is an event of 1 KB: a call that was sent on twice.
+// event is an event of 1 KB: a call that was forwarded twice.
 func event() uacsta.DeliveredEvent {
 	calling, called, network := uacsta.Ext("+14255550101"), uacsta.Ext("101"), uacsta.Ext("900")
 	left := uacsta.Conn("4f2a_17", "101")
@@ -45,8 +45,8 @@ func BenchmarkParseEtree(b *testing.B) {
 	}
 }
 
-// BenchmarkRewrite is what the core does with every event for every client: read,
-// put the client's device and cross reference in, write.
+// BenchmarkRewrite is what the core does with every event for every client: parse, replace the device
+// and the cross reference, write.
 func BenchmarkRewrite(b *testing.B) {
 	data := delivered()
 	b.SetBytes(int64(len(data)))

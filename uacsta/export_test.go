@@ -1,6 +1,6 @@
 package uacsta
 
-// AllCapabilities has everything that an element's lists may hold.
+// AllCapabilities returns everything that an element's lists may hold.
 func AllCapabilities(holder string) Capabilities {
 	var all Capabilities
 	table := capabilityLists()
@@ -20,5 +20,5 @@ func AllCapabilities(holder string) Capabilities {
 	return all
 }
 
-// FirstValue is a valid value of an enumeration, "" for other types.
+// FirstValue returns a valid value of an enumeration, "" for other types.
 func FirstValue(enumeration string) string { return firstValues[enumeration] }

@@ -78,8 +78,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzWriter: whatever a device and a text of data are, another reader finds each in its place, and
-// nothing else: characters that XML has, as they are, and U+FFFD for others.
+// FuzzWriter: whatever a device and a text of data are, another reader finds each in its place and
+// nothing else: characters of XML unchanged, and U+FFFD for others.
 func FuzzWriter(f *testing.F) {
 	for _, s := range []string{"100", "+4989", "a<b>&\"'", "]]>", "\r\n\t", "\x00\x1b", "\xff\xfe", "\ufffe", "J\u00fcrgen", "</calledDirectoryNumber>", "\U0001f600"} {
 		f.Add(s, s)
@@ -116,7 +116,7 @@ func FuzzWriter(f *testing.F) {
 	})
 }
 
-// legible is a text with U+FFFD for what XML has no characters for.
+// legible replaces what is no character of XML by U+FFFD.
 func legible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
@@ -126,7 +126,7 @@ func legible(text string) string {
 	}, spread(text))
 }
 
-// spread puts U+FFFD in the place of each octet that is no UTF-8.
+// spread replaces each octet that is not UTF-8 by U+FFFD.
 func spread(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// lineTexts are what callers and programs put into names, to have them taken for something else.
+// lineTexts are texts that callers and programs put into names to forge lines.
 var lineTexts = []string{
 	"100", "", " a ", `"}`, `\`, "a\nb", "a\r\nb", "\u2028", "\x00", "\x1b[31m", "\ufffe", "\xff", "<x>&amp;]]>", `{"a":1}`, "{{.}}", "Zoë", "\U0001F4DE", strings.Repeat("a", 5000),
 }
 
-// FuzzJSON writes messages with any texts as JSON: each is one line, which encoding/json reads as
+// FuzzJSON encodes messages with any texts as JSON: each is one line, which encoding/json decodes to
 // these texts.
 func FuzzJSON(f *testing.F) {
 	for _, text := range lineTexts {

@@ -9,8 +9,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What a document costs stays in proportion to what is accepted of it: one that is refused at
-// its second octet costs little more than its text, and a peer that may take little gets little.
+// The memory for a document is in proportion to what is accepted of it: one that is refused at its
+// second octet takes little more than its text, and a peer with a small limit takes little.
 func TestMemory(t *testing.T) {
 	fill := func(head, piece, tail string, size int) string {
 		return head + strings.Repeat(piece, (size-len(head)-len(tail))/len(piece)) + tail

@@ -43,7 +43,7 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// A document is read as one form, and one that has this form comes back octet by octet.
+// A document is parsed into one form, and a document in this form is written back octet by octet.
 func TestOneForm(t *testing.T) {
 	for _, s := range samples.All {
 		if s.Root == "" || strings.Contains(s.Wire, "encoding=") {
@@ -62,7 +62,7 @@ func TestOneForm(t *testing.T) {
 	}
 }
 
-// What a reader may read in two ways is refused in the standard's own words.
+// A document that can be read in two ways is refused with the standard's errors.
 func TestUnclear(t *testing.T) {
 	_, err := uacsta.Parse([]byte(`<GetForwarding><device>100<x/></device><device>200</device></GetForwarding>`))
 	var u *uacsta.Unclear

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Every request of the table says of which classes it is, and nothing else does.
+// Every request of the table has classes, and nothing else has.
 func TestEveryRequestHasClasses(t *testing.T) {
 	for _, name := range Names() {
 		service, listed := services[name]
@@ -29,7 +29,7 @@ func TestEveryRequestHasClasses(t *testing.T) {
 	}
 }
 
-// Whatever can cost money is of the class new-calls.
+// Every service that can cost money is in the class new-calls.
 func TestNewCalls(t *testing.T) {
 	for _, name := range []string{
 		"MakeCall", "MakePredictiveCall", "ConsultationCall", "MakeConnection", "SingleStepConferenceCall", "SingleStepTransferCall", "DeflectCall", "SetForwarding",
@@ -42,7 +42,8 @@ func TestNewCalls(t *testing.T) {
 	}
 }
 
-// Each element of a request that names devices, by its grammar, has a role, and no other.
+// Each element of a request that names devices, by its grammar, has a role, and no other element has
+// one.
 func TestEveryDeviceHasARole(t *testing.T) {
 	for name, service := range services {
 		var want, have []string
@@ -102,7 +103,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// A request without a positive answer is one whose answer is no message of the standard.
+// A request is one-way if its response is no message of the standard.
 func TestOneWay(t *testing.T) {
 	for _, name := range []string{
 		"RouteRequest", "RouteSelect", "RouteUsed", "RouteEnd", "RouteReject", "ReRoute", "RouteRegisterAbort",
@@ -123,8 +124,8 @@ func TestOneWay(t *testing.T) {
 	}
 }
 
-// Every service and event has a name in the capability lists, one of those of its kind, or none
-// because it is of the application session; and every name there leads back to it.
+// Every service and event has a name in the capability lists, or none because it belongs to the
+// application session; and every name there leads back to it.
 func TestCapabilityNames(t *testing.T) {
 	listed := map[bool]map[string]bool{false: {}, true: {}}
 	for list, members := range capabilityLists().lists {
@@ -162,7 +163,7 @@ func TestCapabilityNames(t *testing.T) {
 	}
 }
 
-// A switching function that lists what the table does not have keeps it.
+// Capabilities that the table does not have are kept.
 func TestFeaturesOfOthers(t *testing.T) {
 	f := Features{Services: []string{NameMakeCall, NameCallBack, "GetPresenceState"}, Events: []string{NameTransferedEvent, NameStopEvent, "PresenceStateEvent"}}
 	again := f.Message(Edition6).Features()
@@ -175,7 +176,7 @@ func TestFeaturesOfOthers(t *testing.T) {
 	}
 }
 
-// What is listed goes where the element has a place for it, and nowhere else.
+// Capabilities are listed where the element has a place for them, and nowhere else.
 func TestListed(t *testing.T) {
 	f := Features{Services: []string{NameRouteSelect, NameMakeCall, NameCallBack}, Events: []string{NameCallBackEvent, NameHeldEvent}}
 	for holder, want := range map[string][]Capability{

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Each event takes the shared fields that it has a place for, and keeps what it says itself.
+// Each event takes the shared fields that it has, and keeps its own values.
 func TestShared(t *testing.T) {
 	sample := func(id string) *Shared {
 		device, history := Ext(id), []DeviceHistoryListItem{{EventCause: CauseNormal}}

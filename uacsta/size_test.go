@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Size says what a copy of a message takes, for trees of few and of many elements.
+// Size estimates the memory of a copy, for trees of few and of many elements.
 func TestSize(t *testing.T) {
 	for _, doc := range []string{
 		`<HeldEvent><heldConnection><callID>1</callID><deviceID>100</deviceID></heldConnection></HeldEvent>`,

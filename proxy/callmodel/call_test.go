@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// picture is what somebody knows of calls who has seen every event.
+// picture is what a client knows of the calls after every event.
 type picture map[ID]State
 
 func (p picture) State(id ID) State { return p[id] }
@@ -43,7 +43,7 @@ func (p picture) apply(ev *uacsta.Message) {
 	}
 }
 
-// world is some calls under random transitions, and who has seen all events of them.
+// world has some calls under random transitions, and the clients that see their events.
 type world struct {
 	*rapid.T
 	calls map[string]*Call[*Connection]
@@ -51,7 +51,7 @@ type world struct {
 	seen  picture
 }
 
-// actual is the state of the model.
+// actual returns the states of the model.
 func (w *world) actual() picture {
 	p := picture{}
 	for _, c := range w.calls {
@@ -64,7 +64,7 @@ func (w *world) actual() picture {
 	return p
 }
 
-// happens takes the notices of a transition in: one event, told to everybody concerned.
+// happens applies the notices of a transition: one event, for every device concerned.
 func (w *world) happens(notices []Notice) {
 	w.Helper()
 	for id, c := range w.calls {
@@ -113,13 +113,13 @@ func (w *world) happens(notices []Notice) {
 	}
 }
 
-// subject is the connection that an event changes, if it is one.
+// subject returns the connection that an event changes, if it is a single one.
 func subject(ev *uacsta.Message) (ID, bool) {
 	s, one := steps[ev.Name()]
 	return ID{ev.Text(s.path + "/callID"), ev.Text(s.path + "/deviceID")}, one
 }
 
-// callOf is the call that there is after an event.
+// callOf returns the call that exists after an event.
 func callOf(ev *uacsta.Message) string {
 	for _, c := range ev.Connections() {
 		if _, one := steps[ev.Name()]; one || c.Path() != "primaryOldCall" && c.Path() != "secondaryOldCall" {
@@ -136,7 +136,7 @@ func (w *world) newCall() *Call[*Connection] {
 	return c
 }
 
-// some draws a connection in one of some states.
+// some picks a connection in one of some states.
 func (w *world) some(states ...State) (Member[*Connection], bool) {
 	var all []Member[*Connection]
 	for _, id := range slices.Sorted(maps.Keys(w.calls)) {
@@ -154,7 +154,7 @@ func (w *world) some(states ...State) (Member[*Connection], bool) {
 
 var devices = []string{"100", "101", "102", "555"}
 
-// connection is one of a device; 555 is beyond the network.
+// connection returns a connection of a device; 555 is in the network.
 func connection(device string) *Connection {
 	x := &Connection{Device: device}
 	if device == "555" {
@@ -163,7 +163,7 @@ func connection(device string) *Connection {
 	return x
 }
 
-// free draws a device that is not in a call.
+// free picks a device that is in no call.
 func (w *world) free(c *Call[*Connection]) (*Connection, bool) {
 	all := slices.DeleteFunc(slices.Clone(devices), func(d string) bool {
 		return slices.ContainsFunc(c.Parties, func(x *Connection) bool { return x.Device == d })
@@ -176,7 +176,7 @@ func (w *world) free(c *Call[*Connection]) (*Connection, bool) {
 
 const cause = uacsta.CauseNormal
 
-// in has something done with a connection in one of some states.
+// in applies a function to a connection in one of some states.
 func (w *world) in(do func(Member[*Connection]) []Notice, states ...State) func(*rapid.T) {
 	return func(t *rapid.T) {
 		w.T = t
@@ -186,7 +186,7 @@ func (w *world) in(do func(Member[*Connection]) []Notice, states ...State) func(
 	}
 }
 
-// comes has a device come to the call of somebody who takes part.
+// comes adds a device to the call of a party.
 func (w *world) comes(do func(*Call[*Connection], *Connection) []Notice) func(*rapid.T) {
 	return w.in(func(m Member[*Connection]) []Notice {
 		x, ok := w.free(m.Call)
@@ -198,8 +198,8 @@ func (w *world) comes(do func(*Call[*Connection], *Connection) []Notice) func(*r
 	}, uacsta.Connected)
 }
 
-// consults has a device that talks consult another one. It returns the call that it holds, the one
-// that it talks in, and who else is in them; nobody where none of them may be in both.
+// consults has a talking device consult another one. It returns the held call, the active call, and
+// the other parties; nil if none of them may be in both.
 func (w *world) consults() (held, active Member[*Connection], others []Member[*Connection]) {
 	held, ok := w.some(uacsta.Connected)
 	if !ok {
@@ -230,9 +230,9 @@ func (w *world) consults() (held, active Member[*Connection], others []Member[*C
 	return held, active, append(others, Member[*Connection]{active.Call, to})
 }
 
-// TestCalls has random things happen to calls. Every event is a step of the connection states,
-// reaches every device of the call once with that device's own state, and the picture made of the
-// events is the state of the model. When all have hung up, nothing is left.
+// TestCalls makes random transitions. Every event is a permitted step, reaches every device of the
+// call once with that device's own state, and the picture from the events equals the model. When all
+// have hung up, nothing is left.
 func TestCalls(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{T: t, calls: map[string]*Call[*Connection]{}, seen: picture{}}
@@ -330,8 +330,8 @@ func TestCalls(t *testing.T) {
 	})
 }
 
-// TestDifference: the events between any two pictures of a call lead from the one to the other,
-// each by a step of the connection states or from what the client was not told.
+// TestDifference: the events between any two pictures of a call lead from one to the other, each as a
+// permitted step or after something that the client missed.
 func TestDifference(t *testing.T) {
 	states := []State{none, uacsta.Initiated, uacsta.Alerting, uacsta.Connected, uacsta.Hold, uacsta.Queued, uacsta.Fail}
 	rapid.Check(t, func(t *rapid.T) {
@@ -362,7 +362,8 @@ func TestDifference(t *testing.T) {
 		for _, ev := range Difference("", old, now, all) {
 			got.apply(uacsta.Encode(ev, uacsta.Edition3))
 		}
-		// A connection cannot come back from connected to ringing: what rings beyond the network is connected.
+		// A connection cannot return from connected to alerting: what alerts in the network is
+		// connected.
 		for id, s := range now {
 			if s == uacsta.Alerting && old[id] == uacsta.Connected {
 				now[id] = uacsta.Connected
@@ -371,7 +372,7 @@ func TestDifference(t *testing.T) {
 		if !maps.Equal(got, now) {
 			t.Fatalf("the events lead to %v, not %v", got, now)
 		}
-		// Of a device-type monitor, its own side of each call is right.
+		// A device-type monitor has its own side of each call right.
 		seen := picture{}
 		for id, s := range old {
 			if old[ID{id.Call, "100"}] != none {
@@ -395,7 +396,7 @@ func TestDifference(t *testing.T) {
 	})
 }
 
-// orNull is how localConnectionInfo says a state.
+// orNull returns a state as localConnectionInfo has it.
 func orNull(s State) State {
 	if s == none {
 		return uacsta.Null
@@ -403,7 +404,7 @@ func orNull(s State) State {
 	return s
 }
 
-// TestBecome has the events by which a connection comes into a state, from another one.
+// TestBecome checks the events that bring a connection from one state to another.
 func TestBecome(t *testing.T) {
 	for _, tt := range []struct {
 		device string

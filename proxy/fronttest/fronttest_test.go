@@ -20,9 +20,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// plain is the smallest front there is: documents in XML, each behind its number and its length. 0 is
-// an event; without a document it is a client's leave, and the front's answer to that. It can be told
-// to do one thing wrong.
+// plain is a minimal front: XML documents, each after its number and length. Number 0 is an event;
+// without a document it is the client's goodbye, and the front's response to that. It can have one
+// fault.
 type plain struct {
 	core  *proxy.Proxy
 	log   *slog.Logger
@@ -35,7 +35,7 @@ type plain struct {
 	forever chan struct{}
 }
 
-// kitOf is a kit of fronts with one fault. forever ends what they leave behind.
+// kitOf returns a kit of fronts with one fault. forever ends what they leave behind.
 func kitOf(fault string, forever chan struct{}) Kit {
 	return Kit{
 		Start: func(p *proxy.Proxy, log *slog.Logger, listen Listen) (Front, error) {
@@ -185,7 +185,7 @@ func (c *plainClient) request(session *proxy.Session, n int, m *uacsta.Message) 
 	return true
 }
 
-// unclear takes a request that can be read in two ways.
+// unclear handles a request that can be read in two ways.
 func (c *plainClient) unclear(session *proxy.Session, n int, u *uacsta.Unclear) {
 	switch c.front.fault {
 	case "leaves an ambiguous request alone":
@@ -199,10 +199,10 @@ func (c *plainClient) unclear(session *proxy.Session, n int, u *uacsta.Unclear) 
 	}
 }
 
-// later has something written behind what comes next.
+// later delays a message until after the next one.
 func (c *plainClient) later(what func()) { c.kept = append(c.kept, what) }
 
-// flush writes what was to come later.
+// flush writes the delayed messages.
 func (c *plainClient) flush() {
 	kept := c.kept
 	c.kept = nil
@@ -290,7 +290,7 @@ func (c *plainClient) Closed(error) {
 	}
 }
 
-// patience is how long a client has to take a message.
+// patience is how long the front waits for a client to read a message.
 const patience = 200 * time.Millisecond
 
 func (c *plainClient) write(n int, m *uacsta.Message) {
@@ -321,7 +321,7 @@ func writeDocument(w io.Writer, n int, document []byte) error {
 	return err
 }
 
-// readPlain reads a message; nil is a leave.
+// readPlain reads a message; nil is a goodbye.
 func readPlain(r io.Reader) (int, *uacsta.Message, error) {
 	head := make([]byte, 8)
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -356,10 +356,10 @@ func (w *plainWire) Read() (Heard, error) {
 	return Heard{Answer: n, Message: m}, err
 }
 
-// A front that does all right passes.
+// A correct front passes.
 func TestPlain(t *testing.T) { Test(t, kitOf("", nil)) }
 
-// The documentation of the package lists the checks, in their order.
+// The package documentation lists the checks in order.
 func TestListed(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
@@ -377,7 +377,7 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// Each check fails where a front does wrong what it looks at.
+// Each check fails for a front with the fault that it looks for.
 func TestFaults(t *testing.T) {
 	for fault, found := range map[string]struct{ by, says string }{
 		"answers MakeCall after the event":                   {"answers come before events", "before the answer to"},

@@ -17,7 +17,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// plain is a link to a PBX in the same process. It keeps the contract, but for one fault.
+// plain is a link to a PBX in the same process. It keeps the contract, except for one fault.
 type plain struct {
 	pbx   PBX
 	fault string
@@ -164,7 +164,7 @@ func (p *plain) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	}
 }
 
-// careless does what is wrong with one service, and reports whether it did.
+// careless makes the fault of one service, and reports whether it did.
 func (p *plain) careless(req *uacsta.Message, reply func(*uacsta.Message, error), tasks chan func()) bool {
 	give := func(res any) bool {
 		tasks <- func() { reply(uacsta.Encode(res, uacsta.Edition3), nil) }
@@ -188,7 +188,7 @@ func (p *plain) careless(req *uacsta.Message, reply func(*uacsta.Message, error)
 	return false
 }
 
-// verdict takes what a check complains about.
+// verdict collects the breaches that a check reports.
 type verdict struct {
 	testing.TB
 	mu   sync.Mutex
@@ -220,7 +220,7 @@ func TestGood(t *testing.T) {
 	}})
 }
 
-// The documentation of the package lists the checks, in their order.
+// The package documentation lists the checks in order.
 func TestListed(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
@@ -238,7 +238,7 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// A link that breaks it is found out, by what is named.
+// A link that breaks the contract is found out by the check named.
 func TestFaults(t *testing.T) {
 	for fault, found := range map[string]struct{ by, says string }{
 		"Ready twice":                             {"Ready", "life 1: Ready was called twice"},
@@ -287,7 +287,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Where a life outlasts its connection, a cut must bring the replies to all that was asked.
+// If a life outlasts its connection, a cut must bring the replies to all requests.
 func TestOutlasts(t *testing.T) {
 	for fault, wrong := range map[string]bool{"": false, "no reply": true} {
 		v := &verdict{TB: t}

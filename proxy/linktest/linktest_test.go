@@ -152,11 +152,10 @@ func (p *plain) Request(req *uacsta.Message, reply func(*uacsta.Message, error))
 	case "two replies":
 		line.Request(req, func(res *uacsta.Message) { tasks <- func() { answer(res.Clone()); answer(res) } })
 	case "events before the reply":
-		line.Request(req, func(res *uacsta.Message) {
-			tasks <- func() {
-				tasks <- func() { answer(res) } // behind the events
-			}
-		})
+		var late func()
+		line.Request(req, func(res *uacsta.Message) { late = func() { answer(res) } })
+		p.pbx.Ring("100") // so that a monitor that has just started has events
+		tasks <- late
 	case "a lock is held in Upcalls":
 		line.Request(req, answer)
 	default:
@@ -234,7 +233,7 @@ func TestListed(t *testing.T) {
 		played = append(played, c.name)
 	}
 	if !slices.Equal(listed, played) {
-		t.Errorf("doc.go lists\n%v, played are\n%v", listed, played)
+		t.Errorf("doc.go lists\n%v, the checks are\n%v", listed, played)
 	}
 }
 
@@ -251,12 +250,12 @@ func TestFaults(t *testing.T) {
 		"a goroutine is left":                     {"RunAgain", "goroutines of the link are left after Run:"},
 		"no reply at the end":                     {"NothingAfterRun", "no reply when Run returns (context canceled): "},
 		"a message is given twice":                {"EveryMonitor", "spoilt"},
-		"an event is told twice":                  {"EveryMonitor", "is told twice"},
+		"an event is told twice":                  {"EveryMonitor", "came twice"},
 		"events at the same time":                 {"EveryMonitor", ""}, // or that they are told twice,
 		"a lock is held in Upcalls":               {"Reentry", "a request in a reply: not within 1s"},
-		"a goroutine for each request":            {"OrderOfRequests", "the switching function is asked for "},
+		"a goroutine for each request":            {"OrderOfRequests", "the switching function was asked for "},
 		"two replies":                             {"Services", "a second reply"},
-		"events before the reply":                 {"ReplyBeforeEvents", "an event of a monitor that there is not (yet)"},
+		"events before the reply":                 {"ReplyBeforeEvents", "an event without a monitor (yet)"},
 		"empty snapshots":                         {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state: not within 1s\nthe last answer is <SnapshotDeviceResponse"},
 		"snapshots without states":                {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state"},
 		"calls that do not end":                   {"Snapshot", "after ClearConnection: a snapshot of 100 does not have the connection 0001@100"},

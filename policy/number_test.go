@@ -74,7 +74,7 @@ func TestNumbers(t *testing.T) {
 }
 
 // Unknown forms are refused and never passed on.
-func TestNoNumbers(t *testing.T) {
+func TestInvalidNumbers(t *testing.T) {
 	n := ours()
 	for _, written := range []string{
 		"", " ", "+", "-", "0123@127.0.0.66:5066?", "01@x SIP/2.0\r\nX-Evil: injected", "0%39%30%30123", "0/900123", "0;phone-context=+1900", "0123;transport=tcp",
@@ -155,7 +155,7 @@ func TestCharacters(t *testing.T) {
 }
 
 // The error names what is wrong.
-func TestWhyNoNumber(t *testing.T) {
+func TestReasonsForInvalidNumbers(t *testing.T) {
 	rule, err := ParseNumberRule("/7(.*)/", 0, "", "x$1")
 	if err != nil {
 		t.Fatal(err)

@@ -134,7 +134,7 @@ func TestKnown(t *testing.T) {
 }
 
 // Identities and actions have a text for logs and responses.
-func TestWords(t *testing.T) {
+func TestTexts(t *testing.T) {
 	for got, want := range map[string]string{
 		Identity{}.String(): "nobody", Identity{How: "demo"}.String(): "nobody", Identity{"crm", "account"}.String(): "crm (account)",
 		Observe.String(): "observe", Control.String(): "control",

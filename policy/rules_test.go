@@ -344,7 +344,7 @@ func TestCounts(t *testing.T) {
 
 // A rule that allows something on a device also allows to observe it. A rule that denies something
 // denies that alone.
-func TestMay(t *testing.T) {
+func TestAllowedImpliesObserve(t *testing.T) {
 	for _, tt := range []struct {
 		may, service string
 		action       Action

@@ -319,7 +319,7 @@ func TestApplicationSessionEdition(t *testing.T) {
 
 // A client that must log in and does not is disconnected: after a while, and after a few requests or
 // wrong passwords. A login resets the count.
-func TestWhoDoesNotLogIn(t *testing.T) {
+func TestLoginIsRequired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts = book{"crm": true} })
 		_, l := bound(t, p)
@@ -367,7 +367,7 @@ func TestWhoDoesNotLogIn(t *testing.T) {
 
 // A client with an identity of its own needs no application session, and is not disconnected without
 // one.
-func TestNeedsNone(t *testing.T) {
+func TestOwnIdentityNeedsNoLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts = book{"crm": true} })
 		l := &listener{}
@@ -390,7 +390,7 @@ func TestNeedsNone(t *testing.T) {
 
 // When a client's account is removed, its application session ends with its monitors and
 // registrations, and the client gets the reason; a session that requires one closes.
-func TestAccountTakenAway(t *testing.T) {
+func TestAccountRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		accounts := book{"crm": true}
 		f := &flaky{lose: make(chan error)}
@@ -417,7 +417,7 @@ func TestAccountTakenAway(t *testing.T) {
 }
 
 // While the proxy stops, logins are refused, and every request gets a response.
-func TestLoginAtTheEnd(t *testing.T) {
+func TestLoginDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := proxy.New(proxy.Config{Policy: crmRules, Numbers: &policy.Numbers{}, Accounts: book{"crm": true}})
 		ctx, cancel := context.WithCancel(t.Context())

@@ -17,14 +17,14 @@ import (
 
 // vault is a list of accounts whose checks take a while.
 type vault struct {
-	resyncSlots sync.Mutex // held: nobody gets an answer
-	seal        byte       // of who logs in
-	holds       atomic.Int32
+	checking sync.Mutex // held: no check returns
+	seal     byte       // of the account that Check returns
+	holds    atomic.Int32
 }
 
 func (v *vault) Check(_ context.Context, _, name, password string, _ netip.Addr) (proxy.Account, error) {
-	v.resyncSlots.Lock()
-	defer v.resyncSlots.Unlock()
+	v.checking.Lock()
+	defer v.checking.Unlock()
 	if password != "right" {
 		return proxy.Account{}, errors.New("wrong")
 	}
@@ -49,14 +49,14 @@ func TestPipelinedLogins(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		v.resyncSlots.Lock()
+		v.checking.Lock()
 		for _, req := range []any{login("wrong"), login("also wrong"), uacsta.RequestSystemStatus{}, login("right"), uacsta.RequestSystemStatus{}} {
 			s.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message) { got = append(got, m.Name()+" "+m.Text("errorCode/definedError")) })
 		}
 		if len(got) > 0 {
 			t.Error("answered before the password was looked at:", got)
 		}
-		v.resyncSlots.Unlock()
+		v.checking.Unlock()
 		synctest.Wait()
 		want := "StartApplicationSessionNegResponse invalidApplicationInfo,StartApplicationSessionNegResponse invalidApplicationInfo,CSTAErrorCode ,StartApplicationSessionPosResponse ,RequestSystemStatusResponse "
 		if strings.Join(got, ",") != want {

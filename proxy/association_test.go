@@ -194,7 +194,7 @@ func TestSegmentsAfterLoss(t *testing.T) {
 
 // A monitor that the switch refuses to restart for want of resources is retried until it starts, and
 // no event is lost. One that it refuses for good stops.
-func TestMonitorRefusedAgain(t *testing.T) {
+func TestMonitorIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, nil)

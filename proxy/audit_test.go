@@ -20,7 +20,7 @@ import (
 
 // The audit entry of a refused request has everything that it was about: devices, destinations, and
 // connections, even if half of one is missing.
-func TestRefusalsWritten(t *testing.T) {
+func TestRefusalsAreAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
 		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
@@ -134,7 +134,7 @@ func has(t *testing.T, file, kind, device string) bool {
 
 // Of requests that a client sends without waiting, each is in the audit file before the link gets it,
 // and its outcome before the client gets the response. The order stays.
-func TestWrittenBefore(t *testing.T) {
+func TestAuditedBeforeForwarded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
 		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
@@ -185,7 +185,7 @@ func TestWrittenBefore(t *testing.T) {
 
 // A session is audited once it has an identity and sends a request. Clients that only connect and
 // disconnect are counted.
-func TestComingAndGoing(t *testing.T) {
+func TestIdleSessionsAreNotAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file, discard := filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.DiscardHandler)
 		log, err := audit.Open(audit.Config{Path: file, Log: discard})

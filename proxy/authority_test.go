@@ -179,7 +179,7 @@ func TestVerifiedInOrder(t *testing.T) {
 }
 
 // If a switch reuses the callID of an ended call, nobody gains a right on the new call.
-func TestCallIDUsedAgain(t *testing.T) {
+func TestCallIDReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"5": {"200", "201"}})
 		p := start(t, link, threeRules, nil)
@@ -218,7 +218,7 @@ func TestClearConference(t *testing.T) {
 
 // A monitor on a call stops for a client whose own device has left the call, unless the client has a
 // right on another device in it.
-func TestCallMonitorParts(t *testing.T) {
+func TestCallMonitorLosesRight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"1": {"200", "201"}})
 		p := start(t, link, threeRules, nil)
@@ -257,7 +257,7 @@ func TestCallMonitorParts(t *testing.T) {
 
 // Forwarding that is activated without a number may go anywhere: only a client that may call any
 // number may do that.
-func TestForwardingToWhatTheSwitchHas(t *testing.T) {
+func TestForwardingToStoredNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 }, policy.Grant{Who: "few", Control: []string{"200"}, Dial: []string{"2*"}}, policy.Grant{Who: "any", Control: []string{"200"}, Dial: []string{"*"}})
 		denied := policy.FromGrants(nil, policy.Grant{Who: "any", Control: []string{"200"}, Dial: []string{"*"}})
@@ -363,7 +363,7 @@ func TestPassThrough(t *testing.T) {
 
 // An invalid number, and an ambiguous request, is refused with the standard's errors and does not
 // reach the switch.
-func TestRefusedAtTheDoor(t *testing.T) {
+func TestInvalidNumbersAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(nil)
 		p := start(t, link, threeRules, nil)

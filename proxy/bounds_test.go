@@ -32,7 +32,7 @@ func lateAnswer(ref string) *uacsta.Message {
 
 // A switch that keeps opening unwanted references without releasing them has its link reset: the
 // core's memory for them is limited.
-func TestTooManyLateAnswers(t *testing.T) {
+func TestTooManyLateResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		f := &flaky{lose: make(chan error), mute: "MonitorStop"}
@@ -65,7 +65,7 @@ func TestTooManyLateAnswers(t *testing.T) {
 }
 
 // A switch that releases what its late responses opened may send any number of them.
-func TestLateAnswersEnded(t *testing.T) {
+func TestLateResponsesReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, nil)

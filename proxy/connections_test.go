@@ -15,7 +15,7 @@ import (
 // A client whose line is named apart from its requests means its own connection if it names another
 // one that it may not control. It may use one that it may control, and other clients' connections stay
 // as they are.
-func TestWhoseConnection(t *testing.T) {
+func TestNamedLineMeansOwnConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101", "102"}})
 		rules := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100", "102"}, Observe: []string{"101"}})

@@ -60,7 +60,7 @@ func opens(ref string) answers {
 
 // Associations end at the link when their client leaves, and for the client when the link goes down. A
 // reference that is in use or too long opens nothing.
-func TestOpenThings(t *testing.T) {
+func TestAssociationsEnd(t *testing.T) {
 	device := uacsta.Dev("100")
 	for name, tt := range map[string]struct {
 		start         any
@@ -136,7 +136,7 @@ func TestOpenThings(t *testing.T) {
 }
 
 // A request about the whole switch is refused if there is none.
-func TestOfNoSwitch(t *testing.T) {
+func TestNoSwitch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
 		s, _ := open(t, p, "a")
@@ -151,7 +151,7 @@ func TestOfNoSwitch(t *testing.T) {
 
 // A client has a limited number of associations; one that ends makes room. What the link has opened
 // beyond the limit is released there.
-func TestPlacesOfOpenThings(t *testing.T) {
+func TestAssociationsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		f := &flaky{lose: make(chan error), answers: answers{"StartDataCollection": func(*uacsta.Message) (*uacsta.Message, error) {
@@ -189,7 +189,7 @@ func TestPlacesOfOpenThings(t *testing.T) {
 
 // Requests that wait behind one for which the link is asked get a response when their client leaves,
 // and are not carried out.
-func TestHeldRequestsOfOneWhoGoes(t *testing.T) {
+func TestHeldRequestsOfClosedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := newPBX(map[string][]string{"A": {"100", "101"}})
 		p := start(t, link, demo, nil)
@@ -213,7 +213,7 @@ func TestHeldRequestsOfOneWhoGoes(t *testing.T) {
 }
 
 // A refusal of the link to observe a connection is audited; a success is not.
-func TestRefusedLooksAreWritten(t *testing.T) {
+func TestRefusedObservationsAreAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
 		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
@@ -254,7 +254,7 @@ func TestRefusedLooksAreWritten(t *testing.T) {
 
 // A monitor on a call starts with a snapshot, segmented or not: parties from before are known and can
 // leave the call.
-func TestMonitorOnACallLooks(t *testing.T) {
+func TestCallMonitorStartsWithSnapshot(t *testing.T) {
 	for _, segments := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			link := newPBX(map[string][]string{"A": {"200", "201"}})
@@ -374,7 +374,7 @@ func TestRightOnTheWholeSwitch(t *testing.T) {
 }
 
 // If a link returns no response to a request that has one, the client gets a refusal.
-func TestNoAnswer(t *testing.T) {
+func TestNoResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		nothing := func(*uacsta.Message) (*uacsta.Message, error) { return nil, nil }
 		f := &flaky{lose: make(chan error), answers: answers{"GetDoNotDisturb": nothing, "MonitorStart": nothing, "SnapshotDevice": nothing, "RouteRegister": nothing, "GetSwitchingFunctionDevices": nothing, "EscapeRegister": nothing, "MakeCall": nothing}}
@@ -392,7 +392,7 @@ func TestNoAnswer(t *testing.T) {
 }
 
 // The queue of a client that has left does not count against the others.
-func TestQueueOfOneWhoHasGone(t *testing.T) {
+func TestQueueOfClosedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, func(c *proxy.Config) { c.QueuesOctets = 1 << 20 })

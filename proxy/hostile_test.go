@@ -36,7 +36,7 @@ func statuses(l *listener) string {
 
 // A status that keeps changing is sent and logged once a second. The last one is always sent, and lost
 // messages are always reported.
-func TestStatusToAndFro(t *testing.T) {
+func TestStatusIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		f := &flaky{lose: make(chan error)}
@@ -87,7 +87,7 @@ func TestStatusToAndFro(t *testing.T) {
 }
 
 // Unsupported requests are logged once a second, with their number.
-func TestUnservedRequests(t *testing.T) {
+func TestUnsupportedRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		f := &flaky{lose: make(chan error)}
@@ -184,7 +184,7 @@ func TestEndlessSegments(t *testing.T) {
 }
 
 // Events that are held for a snapshot are limited in octets, for all monitors of a link together.
-func TestMuchHeldBack(t *testing.T) {
+func TestHeldEventsAreBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}

@@ -45,7 +45,7 @@ func TestIdentify(t *testing.T) {
 
 // A session that a login opened closes when the account changes, and that of a trusted peer when it is
 // no longer trusted.
-func TestKnownNoMore(t *testing.T) {
+func TestIdentityNoLongerValid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		addr := netip.MustParseAddr("192.0.2.1")
 		rules := policy.FromGrants(nil, policy.Grant{Who: "*", Control: []string{"100"}})

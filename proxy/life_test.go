@@ -187,7 +187,7 @@ func (f *flaky) release(res *uacsta.Message) {
 }
 
 // What a late response opens is released, unless the reference is in use.
-func TestLateAnswers(t *testing.T) {
+func TestLateResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, nil)
@@ -599,7 +599,7 @@ func TestReadyTwice(t *testing.T) {
 
 // If the switch reuses the reference of a late response while it is being released, the new owner
 // keeps it.
-func TestReferenceOfWhatCameTooLate(t *testing.T) {
+func TestReferenceOfLateResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStop", answers: map[string]func(*uacsta.Message) (*uacsta.Message, error){
 			"MonitorStart":  text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID></MonitorStartResponse>`),

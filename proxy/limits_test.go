@@ -18,7 +18,7 @@ import (
 
 // A refusal by a limit names its key in the log and in the audit file, once a second for each identity
 // and key.
-func TestLimitsSayTheirKeys(t *testing.T) {
+func TestLimitsNameTheirKeys(t *testing.T) {
 	monitors := func(t *testing.T, p *proxy.Proxy, _ *flaky) {
 		s, _ := open(t, p, "a")
 		for _, device := range []string{"101", "102", "103"} {

@@ -194,7 +194,7 @@ func TestLinkLossAndReturn(t *testing.T) {
 
 // During a resynchronisation events are held. If too many come, clients get all of them in order, and
 // later ones at once.
-func TestTooMuchWhileCatchingUp(t *testing.T) {
+func TestTooManyEventsDuringResync(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}

@@ -122,7 +122,7 @@ func TestMonitorsThatAreNotShared(t *testing.T) {
 
 // Later clients of a monitor also get what the link said in its response to MonitorStart: private
 // data, and monitorExistingCalls.
-func TestAnswerOfTheLink(t *testing.T) {
+func TestMonitorStartResponse(t *testing.T) {
 	for _, tt := range []struct{ answer, want string }{
 		{``, ``}, {`<monitorExistingCalls>true</monitorExistingCalls>`, `true`}, {`<monitorExistingCalls>false</monitorExistingCalls>`, `false`},
 	} {
@@ -143,7 +143,7 @@ func TestAnswerOfTheLink(t *testing.T) {
 }
 
 // Private data of a link's response are kept up to a limit.
-func TestMuchInTheAnswer(t *testing.T) {
+func TestPrivateDataOfResponseIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), answers: answers{
 			"MonitorStart": text(`<MonitorStartResponse><monitorCrossRefID>m</monitorCrossRefID><extensions><privateData><private>` + strings.Repeat("<x>much</x>", 300) + `</private></privateData></extensions></MonitorStartResponse>`),
@@ -160,7 +160,7 @@ func TestMuchInTheAnswer(t *testing.T) {
 
 // Clients that request a monitor while MonitorStart is out all get its response. One that leaves
 // meanwhile leaves nothing at the link.
-func TestWhileTheLinkThinks(t *testing.T) {
+func TestJoinWhileStarting(t *testing.T) {
 	for name, tt := range map[string]struct {
 		refuse error
 		leave  bool // all clients do
@@ -403,7 +403,7 @@ func TestMonitorsOfAnIdentity(t *testing.T) {
 }
 
 // A client that loses its right while MonitorStart is out does not get the monitor.
-func TestRightsGoWhileAMonitorStarts(t *testing.T) {
+func TestRightsChangeWhileStarting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error), mute: "MonitorStart"}
 		p := start(t, f, policy.FromGrants(nil, policy.Grant{Who: "a", Observe: []string{"100", "101"}}), nil)

@@ -43,7 +43,7 @@ func whyOf(err error) string {
 
 // Monitors gives each monitor a cross reference, and sends each event of a device under the references
 // of all its monitors, until they are stopped or the link goes down.
-func TestWatch(t *testing.T) {
+func TestMonitors(t *testing.T) {
 	var w proxy.Monitors
 	start := func(device string) (string, string) {
 		object := uacsta.MonitorObject{}
@@ -142,7 +142,7 @@ func TestWatch(t *testing.T) {
 }
 
 // A link has a limited number of monitors; one that stops makes room.
-func TestWatchIsBounded(t *testing.T) {
+func TestMonitorsAreBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}

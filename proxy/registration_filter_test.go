@@ -10,7 +10,7 @@ import (
 )
 
 // The filter of a SystemStatus registration can change while a status is being sent.
-func TestStatusFilterWhileTold(t *testing.T) {
+func TestStatusFilterChangesConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.Heartbeat = time.Millisecond })
 		s, l := open(t, p, "a")

@@ -182,7 +182,7 @@ func TestNoRequests(t *testing.T) {
 }
 
 // A request without a device is refused with what is missing, and does not reach a link.
-func TestNothingNamed(t *testing.T) {
+func TestNoDeviceNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, nil)
@@ -278,7 +278,7 @@ func TestStatusOfALine(t *testing.T) {
 
 // A control request that cannot be audited is refused and does not reach the link; one that observes
 // is carried out.
-func TestNothingIsControlledUnwritten(t *testing.T) {
+func TestUnauditedControlIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := audit.Open(audit.Config{Path: filepath.Join(t.TempDir(), "audit.log"), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -327,7 +327,7 @@ func TestNothingIsControlledUnwritten(t *testing.T) {
 }
 
 // The audit file has the outcome of a control request: carried out, refused by the link, or failed.
-func TestOutcomesWritten(t *testing.T) {
+func TestOutcomesAreAudited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "audit.log")
 		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})

@@ -62,7 +62,7 @@ func calls(l *listener) string {
 
 // What happened to each call while the link was down is reported as events: it began, was answered,
 // held or retrieved, or ended. What has not changed is not reported.
-func TestWhatWasMissed(t *testing.T) {
+func TestMissedEvents(t *testing.T) {
 	for _, tt := range []struct {
 		before string // the event that came before the loss, if one did
 		after  []string
@@ -118,7 +118,7 @@ func TestWhatWasMissed(t *testing.T) {
 
 // Events are held during a resynchronisation. A client that joins meanwhile gets those that come after
 // it, and nothing that it has not missed.
-func TestComesWhileCatchingUp(t *testing.T) {
+func TestJoinDuringResync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		f.looks("100")
@@ -186,7 +186,7 @@ func TestHeldEventsAreNotDoubled(t *testing.T) {
 
 // A client's own snapshot brings stale clients up to date. The others get nothing from it, and after a
 // reconnect nobody gets anything twice.
-func TestSnapshotTellsTheOthers(t *testing.T) {
+func TestSnapshotUpdatesStaleClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		f.looks("100")
@@ -230,7 +230,7 @@ func TestSnapshotTellsTheOthers(t *testing.T) {
 }
 
 // A limited number of devices of a link resynchronise at a time.
-func TestLookingIsBounded(t *testing.T) {
+func TestResyncsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, func(c *proxy.Config) { c.MaxAtLink = 1000 })
@@ -269,7 +269,7 @@ func TestLookingIsBounded(t *testing.T) {
 }
 
 // A snapshot with missing segments is given up after a while, and the held events are sent.
-func TestSegmentsThatDoNotCome(t *testing.T) {
+func TestMissingSegments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &flaky{lose: make(chan error)}
 		p := start(t, f, demo, nil)
@@ -335,7 +335,7 @@ func TestLostWhileSegmentsCome(t *testing.T) {
 }
 
 // After a switching function was out of service, events may be missing; after it was busy, none are.
-func TestDevicesAreLookedAtAfterAStatus(t *testing.T) {
+func TestResyncAfterStatus(t *testing.T) {
 	for status, looks := range map[string]bool{"disabled": true, "partiallyDisabled": true, "overloadReached": false, "initializing": false} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &flaky{lose: make(chan error)}

@@ -360,7 +360,7 @@ type routeEnd struct{ ref string }
 func (e *routeEnd) ended() bool { return false }
 
 // defaultRoute tells the link to take the default route of a call, unless such a RouteEnd is out
-// already. It returns errTableFull if most of them are out.
+// already. It returns errTableFull if that would exceed most.
 func (l *life) defaultRoute(linkRef, registration string, why *uacsta.Error, most int) error {
 	e := &routeEnd{ref: linkRef}
 	switch err := l.routeEnds.enterOf(linkRef, e, most); {

@@ -51,7 +51,7 @@ func namesOf(messages []*uacsta.Message) (list []string) {
 }
 
 // No registration stays at the link of a client that leaves while its request is being audited.
-func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
+func TestRegistrationsOfClosedSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := audit.Open(audit.Config{Path: filepath.Join(t.TempDir(), "audit"), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -81,7 +81,7 @@ func TestRegistrationsOfThoseWhoLeft(t *testing.T) {
 
 // A route registration that the switch refuses after a reconnect for want of resources is retried
 // until it succeeds; one that it refuses for good ends.
-func TestRegistrationTakenAgain(t *testing.T) {
+func TestRegistrationIsRetried(t *testing.T) {
 	for _, tt := range []struct {
 		refusal *uacsta.Error
 		asked   int
@@ -246,7 +246,7 @@ func TestReloadOfAll(t *testing.T) {
 }
 
 // What starts while a reload moves its device does not stay at the old link.
-func TestBegunDuringReload(t *testing.T) {
+func TestStartedDuringReload(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request any
 		begins  string // the service that the link is asked for where nothing ends it

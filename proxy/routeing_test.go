@@ -387,7 +387,7 @@ func TestDialogueLives(t *testing.T) {
 }
 
 // A link that is removed takes its registrations with it.
-func TestRoutersOfALinkTakenAway(t *testing.T) {
+func TestRoutersOfRemovedLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := router()
 		p := start(t, f, demo, nil)

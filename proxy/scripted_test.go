@@ -63,7 +63,7 @@ func started(ref string) *uacsta.Message {
 }
 
 // A MonitorStop that has waited for its turn is not sent under a reference that has become another's.
-func TestStopOfAnother(t *testing.T) {
+func TestStopOfReusedReference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
 		var block []func()
@@ -115,7 +115,7 @@ func TestStopOfAnother(t *testing.T) {
 }
 
 // A RouteSelect that has waited for its turn does not decide another client's call.
-func TestRouteOfAnother(t *testing.T) {
+func TestRouteOfReusedReference(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
 		var block func()
@@ -173,7 +173,7 @@ func TestRouteOfAnother(t *testing.T) {
 
 // Snapshots for a client's request take the client's turn and do not wait behind the core's own
 // requests.
-func TestVerificationDoesNotWait(t *testing.T) {
+func TestVerificationTakesClientsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
 		var q []func()
@@ -289,7 +289,7 @@ func TestTurnsOfOneIdentity(t *testing.T) {
 }
 
 // Many clients that leave at once do not take the turns of those that stay.
-func TestTurnsOfThoseThatLeave(t *testing.T) {
+func TestTurnsOfLeavingClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &scripted{lose: make(chan error)}
 		var q []func()

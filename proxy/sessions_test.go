@@ -134,7 +134,7 @@ func TestSessionList(t *testing.T) {
 }
 
 // A client gets the status of its line's link, and of the links on which it has monitors.
-func TestWhoHearsOfALink(t *testing.T) {
+func TestStatusOfUsedLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, one, two := pair(t, demo, func(c *proxy.Config) { c.Accounts = book{} })
 		clients := map[string]*listener{}
@@ -180,7 +180,7 @@ type conn struct {
 func (c conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.from)) }
 
 // Refused connections of one address are logged once a minute, with the number of suppressed lines.
-func TestTurnAway(t *testing.T) {
+func TestRefuseConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		p := start(t, &flaky{lose: make(chan error)}, demo, func(c *proxy.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })

@@ -181,7 +181,7 @@ func TestMonitorOnCallAfterRestart(t *testing.T) {
 }
 
 // The client may lose its rights, or leave, while the link is asked who is in a call.
-func TestRightsGoWhileTheLinkIsAsked(t *testing.T) {
+func TestRightsChangeWhileVerifying(t *testing.T) {
 	nobody := policy.FromGrants(nil, policy.Grant{Who: "a", Control: []string{"100"}, Observe: []string{"100"}})
 	nobody.Rules = append([]policy.Rule{{Name: "no more", Deny: true, May: []string{"HoldCall"}}}, nobody.Rules...)
 	for name, lose := range map[string]func(*proxy.Proxy, *proxy.Session){
@@ -249,7 +249,7 @@ func TestButtonNumberIsADestination(t *testing.T) {
 
 // An ambiguous request counts like any other: against the rate, and as a strike of an unidentified
 // client.
-func TestUnclearRequestsCount(t *testing.T) {
+func TestAmbiguousRequestsCount(t *testing.T) {
 	unclear := func(s *proxy.Session) string {
 		var res *uacsta.Message
 		s.Unclear(&uacsta.Unclear{Name: "MakeCall", Refusal: uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)}, func(m *uacsta.Message) { res = m })
@@ -283,7 +283,7 @@ func TestUnclearRequestsCount(t *testing.T) {
 }
 
 // The private data of a monitor are limited.
-func TestMonitorWithMuchPrivateData(t *testing.T) {
+func TestPrivateDataOfMonitorIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start(t, &flaky{lose: make(chan error)}, demo, nil)
 		s, _ := open(t, p, "a")

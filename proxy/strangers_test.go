@@ -14,7 +14,7 @@ import (
 )
 
 // Lines about one peer are logged once a minute, and those about very many peers ten times a second.
-func TestNews(t *testing.T) {
+func TestShouldLog(t *testing.T) {
 	var s proxy.Strangers
 	now := time.Now()
 	for i, step := range []struct {

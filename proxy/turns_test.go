@@ -401,7 +401,7 @@ func TestTurnsEnd(t *testing.T) {
 
 // A link that responds within Request gives the next turn itself, and no request overtakes another of
 // its client.
-func TestAnsweredAtOnce(t *testing.T) {
+func TestResponseWithinRequest(t *testing.T) {
 	a := somebody("a")
 	d := newDesk(1)
 	var order []string

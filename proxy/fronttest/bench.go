@@ -214,7 +214,7 @@ type client struct {
 func (b *bench) dial(device string) *client {
 	nc, err := b.front.Dial(device)
 	if err != nil {
-		fail("the front takes no connection: %w", err)
+		fail("the front accepts no connection: %w", err)
 	}
 	return b.clientOn(nc, device)
 }
@@ -291,7 +291,7 @@ func (c *client) hear() Heard {
 		return h
 	case <-time.After(c.b.kit.Patience):
 		if n := c.oldest(); n > 0 {
-			fail("%s: no answer to request %d (%s) within %s", c.device, n, c.asked[n], c.b.kit.Patience)
+			fail("%s: no response to request %d (%s) within %s", c.device, n, c.asked[n], c.b.kit.Patience)
 		}
 		fail("%s: no event within %s", c.device, c.b.kit.Patience)
 	}
@@ -304,14 +304,14 @@ func (c *client) check(h Heard) {
 	if h.Answer != 0 {
 		name, is := c.asked[h.Answer]
 		if !is {
-			fail("%s got an answer to its request %d, which does not wait for one: %s", c.device, h.Answer, m)
+			fail("%s got a response to its request %d, which does not wait for one: %s", c.device, h.Answer, m)
 		}
 		delete(c.asked, h.Answer)
 		if m.Kind() != uacsta.ErrorCode && m.Name() != name+"Response" {
-			fail("%s asked for %s, the answer is %s", c.device, name, m)
+			fail("%s sent %s, the response is %s", c.device, name, m)
 		}
 		if call := m.Text("callingDevice/callID"); call != "" && c.calls[call] {
-			fail("%s got an event of call %s before the answer to its MakeCall", c.device, call)
+			fail("%s got an event of call %s before the response to its MakeCall", c.device, call)
 		}
 		return
 	}
@@ -336,7 +336,7 @@ func (c *client) answer(n int) *uacsta.Message {
 			return h.Message
 		}
 		if h.Answer != 0 {
-			fail("%s got the answer to its request %d before that to %d", c.device, h.Answer, n)
+			fail("%s got the response to its request %d before that to %d", c.device, h.Answer, n)
 		}
 	}
 }
@@ -382,7 +382,7 @@ func start(device string) uacsta.MonitorStart {
 func (c *client) next() *uacsta.Message {
 	for len(c.events) == 0 {
 		if h := c.hear(); h.Answer != 0 {
-			fail("%s got an answer where an event was due: %s", c.device, h.Message)
+			fail("%s got a response instead of an event: %s", c.device, h.Message)
 		}
 	}
 	m := c.events[0]
@@ -409,7 +409,7 @@ func (c *client) marks(from, to int) {
 		switch got, is := c.b.kit.Marked(c.next()); {
 		case !is:
 		case got != due:
-			fail("%s got mark %d where %d was due", c.device, got, due)
+			fail("%s got mark %d instead of %d", c.device, got, due)
 		default:
 			n++
 		}

@@ -47,7 +47,7 @@ func hangUp(own uacsta.ConnectionID) uacsta.ClearConnection {
 func (c *client) directly(n int) *uacsta.Message {
 	h := c.hear()
 	if h.Answer != n {
-		fail("%s got %s before the answer to its request", c.device, h.Message)
+		fail("%s got %s before the response to its request", c.device, h.Message)
 	}
 	if err := h.Message.Err(); err != nil {
 		fail("request %d of %s: %w", n, c.device, err)
@@ -98,7 +98,7 @@ func ambiguous(b *bench) {
 	a := b.client(Devices[0])
 	wire, documents := a.wire.(DocumentWire)
 	if !documents {
-		fail("the wire is no DocumentWire, and Kit.Without does not say why")
+		fail("the wire is no DocumentWire, and Kit.Without does not name this check")
 	}
 	for range 3 {
 		before := a.send(question(0))
@@ -112,7 +112,7 @@ func ambiguous(b *bench) {
 		behind := []int{a.send(question(0)), a.send(question(2))} // one for each device
 		a.answer(before)
 		if m := a.answer(n); m.Err() == nil {
-			fail("%s asked for SetDoNotDisturb with two devices, and it was granted: %s", a.device, m)
+			fail("%s asked for SetDoNotDisturb with two devices, and it succeeded: %s", a.device, m)
 		}
 		for _, n := range behind {
 			if m := a.answer(n); m.Text("doNotDisturbOn") != "false" {
@@ -141,7 +141,7 @@ func outOfOrder(b *bench) {
 			disturbed = "true"
 		}
 		if got := h.Message.Text("doNotDisturbOn"); h.Message.Name() == uacsta.NameGetDoNotDisturbResponse && got != disturbed {
-			fail("the answer to request %d is that of another: %s", h.Answer, h.Message)
+			fail("the response to request %d is that of another: %s", h.Answer, h.Message)
 		}
 	}
 }
@@ -240,7 +240,7 @@ func takingLeave(b *bench) {
 func lostAndBack(b *bench) {
 	nc, err := b.front.Dial(Devices[0])
 	if err != nil {
-		fail("the front takes no connection: %w", err)
+		fail("the front accepts no connection: %w", err)
 	}
 	f := &frayed{Conn: nc, left: -1}
 	a := b.clientOn(f, Devices[0])
@@ -310,7 +310,7 @@ func (f *frayed) Write(p []byte) (int, error) {
 func (b *bench) cutAfter(octets int) int {
 	nc, err := b.front.Dial(Devices[0])
 	if err != nil {
-		fail("the front takes no connection: %w", err)
+		fail("the front accepts no connection: %w", err)
 	}
 	defer func() { _ = nc.Close() }()
 	_ = nc.SetDeadline(time.Now().Add(b.kit.Patience))
@@ -361,7 +361,7 @@ func goneMeanwhile(b *bench) {
 			other.started(m)
 		}
 	}
-	b.await("the monitor that nobody wants is stopped", func() bool { _, n := b.sw.Counts(); return n == 1 })
+	b.await("the unwanted monitor is stopped", func() bool { _, n := b.sw.Counts(); return n == 1 })
 }
 
 // A client that does not read is disconnected. The others do not notice.
@@ -383,7 +383,7 @@ func slowClient(b *bench) {
 	end := time.Now().Add(2 * b.kit.Patience)
 	for n := 0; b.core.Status().Sessions == 2; n++ {
 		if time.Now().After(end) {
-			fail("%d events were told, and the client that takes none is there still", many*n)
+			fail("%d events were sent, and the client that does not read is still connected", many*n)
 		}
 		b.mark(slow.device, many*n, many*(n+1))
 		b.mark(other.device, few*n, few*(n+1))
@@ -412,7 +412,7 @@ func linkLost(b *bench) {
 	b.sw.restore()
 	m := a.event(uacsta.NameConnectionClearedEvent)
 	if got := m.Connections(); own.CallID != "" && got[0].CallID() != own.CallID || m.CrossRef() != ref {
-		fail("call %s under %s has ended, the client hears %s", own.CallID, ref, m)
+		fail("call %s under %s has ended, but the client got %s", own.CallID, ref, m)
 	}
 	b.await("the device is watched again", func() bool { refs, _ := b.sw.watching(a.device); return len(refs) == 1 })
 	b.mark(a.device, 0, 10)

@@ -91,7 +91,7 @@ func Test(t *testing.T, kit Kit) {
 	t.Helper()
 	for name := range kit.Without {
 		if !slices.ContainsFunc(checks, func(c check) bool { return c.name == name }) {
-			t.Errorf("there is no check %q to leave out", name)
+			t.Errorf("Kit.Without names %q, which is no check", name)
 		}
 	}
 	if !kit.Bubble {

@@ -380,15 +380,15 @@ func TestListed(t *testing.T) {
 // Each check fails for a front with the fault that it looks for.
 func TestFaults(t *testing.T) {
 	for fault, found := range map[string]struct{ by, says string }{
-		"answers MakeCall after the event":                   {"answers come before events", "before the answer to"},
-		"answers nothing":                                    {"many requests", "100 got the answer to its request 8 before that to 7"},
-		"answers once":                                       {"many requests", "100: no answer to request 2 (GetForwarding) within 500ms"},
+		"answers MakeCall after the event":                   {"answers come before events", "before the response to"},
+		"answers nothing":                                    {"many requests", "100 got the response to its request 8 before that to 7"},
+		"answers once":                                       {"many requests", "100: no response to request 2 (GetForwarding) within 500ms"},
 		"answers twice":                                      {"many requests", "which does not wait for one"},
-		"leaves an ambiguous request alone":                  {"an ambiguous request", "100 got the answer to its request 3 before that to 2"},
-		"takes an ambiguous request for one of its readings": {"an ambiguous request", "it was granted"},
+		"leaves an ambiguous request alone":                  {"an ambiguous request", "100 got the response to its request 3 before that to 2"},
+		"takes an ambiguous request for one of its readings": {"an ambiguous request", "it succeeded"},
 		"answers in the order of requests":                   {"answers out of order", ""},
-		"loses an event":                                     {"events in order", "100 got mark 20 where 19 was due"},
-		"doubles an event":                                   {"events in order", "100 got mark 19 where 20 was due"},
+		"loses an event":                                     {"events in order", "100 got mark 20 instead of 19"},
+		"doubles an event":                                   {"events in order", "100 got mark 19 instead of 20"},
 		"mixes references":                                   {"own references", ""},
 		"keeps the session":                                  {"taking leave", "1 session is still open after the client left: call Session.Close or Session.Disconnected"},
 		"takes a lost client for one that leaves":            {"a lost client comes back", "the switching function was asked for 2 monitors"},

@@ -353,7 +353,7 @@ func (w *world) cutOff(slow []*program, others int) {
 		}
 		time.Sleep(prompt)
 	}
-	fail("a client that takes nothing is not cut off within %s", w.kit.Patience)
+	fail("a client that does not read is not disconnected within %s", w.kit.Patience)
 }
 
 // quiet checks that every program has heard everything once the disturbances have ended.

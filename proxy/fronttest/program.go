@@ -112,7 +112,7 @@ func (w *world) connect(device string) *program {
 	nc, err := w.front.Dial(device)
 	if err != nil {
 		if !w.over.Load() {
-			w.breach(fmt.Errorf("the front takes no connection: %w", err))
+			w.breach(fmt.Errorf("the front accepts no connection: %w", err))
 		}
 		return nil
 	}
@@ -388,7 +388,7 @@ func (p *program) hear(h Heard) error {
 func (p *program) answer(n int, m *uacsta.Message) error {
 	q, waits := p.asked[n]
 	if !waits {
-		return fmt.Errorf("an answer to request %d, which does not wait for one: %s", n, m)
+		return fmt.Errorf("a response to request %d, which does not wait for one: %s", n, m)
 	}
 	delete(p.asked, n)
 	if m.Kind() == uacsta.ErrorCode {
@@ -397,15 +397,15 @@ func (p *program) answer(n int, m *uacsta.Message) error {
 	ref, call := m.CrossRef(), m.Text("callingDevice/callID")
 	switch {
 	case m.Name() != q.name+"Response":
-		return fmt.Errorf("the answer to %s is %s", q.name, m)
+		return fmt.Errorf("the response to %s is %s", q.name, m)
 	case q.order && n < p.answered && !p.w.disorder.Load():
-		return fmt.Errorf("the answer to request %d comes after that to %d", n, p.answered)
+		return fmt.Errorf("the response to request %d comes after that to %d", n, p.answered)
 	case q.name == uacsta.NameGetDoNotDisturb && !p.w.kit.Watched && (m.Text("doNotDisturbOn") == "true") != q.disturbed:
-		return fmt.Errorf("the answer to request %d is that of another: %s", n, m)
+		return fmt.Errorf("the response to request %d is that of another: %s", n, m)
 	case q.name == uacsta.NameMonitorStart && (ref == "" || p.watches[ref] != nil && !p.watches[ref].over):
 		return fmt.Errorf("the reference %q is that of another monitor", ref)
 	case call != "" && p.calls[call]:
-		return fmt.Errorf("an event of call %s came before the answer to its MakeCall", call)
+		return fmt.Errorf("an event of call %s came before the response to its MakeCall", call)
 	}
 	switch q.name {
 	case uacsta.NameMonitorStart:

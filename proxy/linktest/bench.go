@@ -352,7 +352,7 @@ func (l *life) Event(ev *uacsta.Message) {
 	m := l.monitors[ev.CrossRef()]
 	if m == nil {
 		l.mu.Unlock()
-		l.b.breach("%s: an event of a monitor that there is not (yet): %s", l.name, ev)
+		l.b.breach("%s: an event without a monitor (yet): %s", l.name, ev)
 		return
 	}
 	if m.inside {

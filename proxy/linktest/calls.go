@@ -105,7 +105,7 @@ func keptConnections(b *bench) {
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		b.t.Errorf("%d requests about connections that are not there are not refused with one of %v: %s", len(wrong), noConnection, enumerate(wrong))
+		b.t.Errorf("%d requests about missing connections are not refused with one of %v: %s", len(wrong), noConnection, enumerate(wrong))
 	}
 	l.shows(ref, own, true, "after requests about connections that are not there")
 	l.must(uacsta.ClearConnection{ConnectionToBeCleared: own})

@@ -128,7 +128,7 @@ func orderOfRequests(b *bench) {
 	}
 	refusals := refused(all)
 	if heard := b.rig.Heard(); !slices.Equal(heard, want) {
-		b.t.Errorf("the switching function is asked for %v, not %v\n%d of %d requests are refused: %s\n%s", heard, want, len(refusals), len(all), enumerate(refusals), l.state())
+		b.t.Errorf("the switching function was asked for %v, not %v\n%d of %d requests are refused: %s\n%s", heard, want, len(refusals), len(all), enumerate(refusals), l.state())
 	}
 }
 
@@ -201,7 +201,7 @@ func everyMonitor(b *bench) {
 	seen := map[string]bool{}
 	for _, event := range l.told(refs[0]) {
 		if seen[event] {
-			b.t.Errorf("%s is told twice", event)
+			b.t.Errorf("%s came twice", event)
 		}
 		seen[event] = true
 	}
@@ -274,7 +274,7 @@ func runAgain(b *bench) {
 			b.rig.Relay.cut()
 			l.lost()
 			if l.err == nil {
-				b.t.Error("Run does not say why it has ended")
+				b.t.Error("Run returned no error")
 			}
 		} else {
 			l.stop()
@@ -300,7 +300,7 @@ func references(b *bench) {
 		}
 		q := l.ask(uacsta.MonitorStop{MonitorCrossRefID: ref})
 		if q.wait(); q.err == nil {
-			b.t.Errorf("%s of the life before is a monitor still", ref)
+			b.t.Errorf("%s of the previous life is still a monitor", ref)
 		}
 	}
 	told := len(l.told(now))

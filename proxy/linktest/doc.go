@@ -91,7 +91,7 @@
 //
 // # The checks
 //
-//   - Life: the link comes up, and Run returns when ctx ends.
+//   - Ready: the link comes up, and Run returns when ctx ends.
 //   - NothingBeforeReady: no Upcall comes before Ready.
 //   - Services: mandatory services are carried out; unknown or empty ones are refused.
 //   - Editions: requests in every edition of ECMA-323 are accepted.

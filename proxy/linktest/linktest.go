@@ -100,7 +100,7 @@ func named(name string) (c check, known bool) {
 func Test(t *testing.T, kit Kit) {
 	for name := range kit.Without {
 		if _, known := named(name); !known {
-			t.Fatalf("there is no check %q to leave out", name)
+			t.Fatalf("Kit.Without names %q, which is no check", name)
 		}
 	}
 	if kit.Patience == 0 {
@@ -118,14 +118,14 @@ func Test(t *testing.T, kit Kit) {
 			kit.inside(t, func(t *testing.T) {
 				b := newBench(t, kit)
 				if c.wire && b.rig.Relay == nil || c.heard && b.rig.Heard == nil {
-					t.Fatal("the rig cannot show this, and Kit.Without does not say why")
+					t.Fatal("the rig lacks what this check needs, and Kit.Without does not name it")
 				}
 				c.run(b)
 				b.over()
 			})
 		})
 		if c.name == "Ready" && !passed {
-			t.Fatal("the link does not come up; the other checks are not played")
+			t.Fatal("the link does not come up; the other checks are skipped")
 		}
 	}
 }

@@ -75,7 +75,7 @@ func silentSwitch(b *bench) {
 	}()
 	for last := int64(-1); refused.Load() == 0; {
 		if now := asked.Load(); now >= 100_000 {
-			b.t.Fatal("a link that takes requests without bound")
+			b.t.Fatal("the link accepts requests without limit")
 		} else if now == last {
 			b.t.Fatal("Request blocks")
 		} else {

@@ -1,6 +1,6 @@
-// Package certs makes and inspects certificates: a lab authority, certificates of servers
-// and clients for mutual TLS, requests for a company's authority, PKCS#12 in and out. It
-// never overwrites a file, and keys are for their owner only.
+// Package certs creates and inspects certificates: a lab authority, certificates of servers and
+// clients for mutual TLS, requests for a company's authority, and PKCS#12 in both directions.
+// It never overwrites a file. Key files are readable by their owner only.
 package certs
 
 import (
@@ -30,21 +30,21 @@ import (
 
 // Kinds of certificates.
 const (
-	Server = "server" // of a listener
-	Client = "client" // of a program that connects
-	Peer   = "peer"   // both: of Lync-style front ends and their gateways
+	Server = "server" // for a listener
+	Client = "client" // for a client
+	Peer   = "peer"   // for both: front ends of the Lync family and their gateways
 )
 
-// Wish says what a certificate shall be.
+// Wish describes the certificate to create.
 type Wish struct {
-	Name  string   // of its files, and its common name
+	Name  string   // of the files, and the common name
 	Kind  string   // Server, Client or Peer
-	Names []string // DNS names, IP addresses, URIs; none: Name
+	Names []string // DNS names, IP addresses and URIs; empty means Name
 	Valid time.Duration
-	RSA   bool // an RSA key of 3072 bits, for old peers; else ECDSA P-256
+	RSA   bool // RSA key of 3072 bits, for old peers; otherwise ECDSA P-256
 }
 
-// authority is the name of the lab authority's files.
+// authority is the base name of the authority's files.
 const authority = "ca"
 
 var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`)
@@ -52,19 +52,19 @@ var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`)
 func (w *Wish) check() error {
 	switch {
 	case !fileName.MatchString(w.Name) || len(w.Name) > 64:
-		return fmt.Errorf("%q cannot be the name of a file: write letters, digits, dots and dashes, 64 at most", w.Name)
+		return fmt.Errorf("invalid name %q: use at most 64 letters, digits, dots and dashes", w.Name)
 	case w.Name == authority:
-		return errors.New("ca is the authority's own name")
+		return errors.New("the name ca is reserved for the authority")
 	case w.Kind != Server && w.Kind != Client && w.Kind != Peer:
-		return fmt.Errorf("%q is none of server, client, peer", w.Kind)
+		return fmt.Errorf("invalid kind %q: use server, client or peer", w.Kind)
 	case w.Valid < 0:
-		return errors.New("a certificate cannot be valid for less than nothing")
+		return errors.New("the validity must not be negative")
 	}
 	return nil
 }
 
-// Init makes a lab authority in a folder, which is made when it is not there: ca.pem and
-// ca.key. It is for tests and small networks; whoever has ca.key is believed to be anybody.
+// Init creates a lab authority, ca.pem and ca.key, in a folder, which it creates if necessary.
+// It is meant for tests and small networks: the holder of ca.key can impersonate anyone.
 func Init(folder, name string, valid time.Duration, useRSA bool) error {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -84,8 +84,8 @@ func Init(folder, name string, valid time.Duration, useRSA bool) error {
 	return writePair(folder, authority, key, der)
 }
 
-// Issue makes a key and a certificate, signed by the folder's authority: NAME.pem, with the
-// authority's behind it, and NAME.key.
+// Issue creates a key and a certificate signed by the folder's authority: NAME.key, and
+// NAME.pem with the authority's certificate appended.
 func Issue(folder string, w Wish) error {
 	if err := w.check(); err != nil {
 		return err
@@ -130,7 +130,7 @@ func sign(w Wish, ca *x509.Certificate, caKey, key crypto.Signer) ([]byte, error
 	return x509.CreateCertificate(rand.Reader, template, ca, key.Public(), caKey)
 }
 
-// names sorts the names by their kinds.
+// names sorts the names by kind.
 func (w *Wish) names() (dns []string, ips []net.IP, uris []*url.URL, err error) {
 	names := w.Names
 	if len(names) == 0 {
@@ -144,20 +144,20 @@ func (w *Wish) names() (dns []string, ips []net.IP, uris []*url.URL, err error) 
 		if strings.Contains(name, ":") {
 			u, err := url.Parse(name)
 			if err != nil || u.Scheme == "" {
-				return nil, nil, nil, fmt.Errorf("%q is neither a name, nor an address, nor a URI", name)
+				return nil, nil, nil, fmt.Errorf("%q is not a DNS name, IP address or URI", name)
 			}
 			uris = append(uris, u)
 			continue
 		}
 		if name == "" || strings.ContainsAny(name, " /\n\r\t@") {
-			return nil, nil, nil, fmt.Errorf("%q is neither a name, nor an address, nor a URI", name)
+			return nil, nil, nil, fmt.Errorf("%q is not a DNS name, IP address or URI", name)
 		}
 		dns = append(dns, name)
 	}
 	return dns, ips, uris, nil
 }
 
-// Request makes a key and a request for a company's authority: NAME.key and NAME.csr.
+// Request creates a key and a certificate request for another authority: NAME.key and NAME.csr.
 func Request(folder string, w Wish) error {
 	if err := w.check(); err != nil {
 		return err
@@ -188,8 +188,8 @@ func Request(folder string, w Wish) error {
 	})
 }
 
-// Renew makes a new key and certificate with the names and the kind of an old one, whose
-// files get its serial number behind their names.
+// Renew replaces a certificate and its key by new ones with the same names and kind. It keeps
+// the old files with the serial number appended to their names.
 func Renew(folder, name string, valid time.Duration) error {
 	old, oldKey, err := load(folder, name)
 	if err != nil {
@@ -200,7 +200,7 @@ func Renew(folder, name string, valid time.Duration) error {
 		return err
 	}
 	if name == authority || old.CheckSignatureFrom(ca) != nil {
-		return fmt.Errorf("%s was not signed by the authority of %s; ask whoever signed it", name, folder)
+		return fmt.Errorf("%s was not signed by the authority in %s; request a new one from its issuer", name, folder)
 	}
 	_, isRSA := oldKey.(*rsa.PrivateKey)
 	w := Wish{Name: name, Kind: kindOf(old), Valid: valid, RSA: isRSA}
@@ -222,7 +222,7 @@ func Renew(folder, name string, valid time.Duration) error {
 	for _, ending := range []string{".pem", ".key"} {
 		path := filepath.Join(folder, name+ending)
 		kept := path + "." + old.SerialNumber.Text(16)
-		if err := os.Link(path, kept); err != nil { // fails when there is one
+		if err := os.Link(path, kept); err != nil { // fails if it exists
 			return err
 		}
 	}
@@ -230,7 +230,8 @@ func Renew(folder, name string, valid time.Duration) error {
 	if err != nil {
 		return err
 	}
-	// The key first: who reads in between finds a pair that does not fit, and keeps the old.
+	// The key first: a reader in between finds a pair that does not match, and keeps the old
+	// one.
 	if err := files.Replace(filepath.Join(folder, name+".key"), keyPEM, 0o600); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func kindOf(cert *x509.Certificate) string {
 	return Server
 }
 
-// Export writes a certificate, its key and its chain as PKCS#12.
+// Export writes a certificate, its key and its chain to a PKCS#12 file.
 func Export(folder, name, file, password string) error {
 	cert, key, err := load(folder, name)
 	if err != nil {
@@ -269,7 +270,8 @@ func Export(folder, name, file, password string) error {
 	return writeNew(map[string][]byte{file: data})
 }
 
-// Import takes a certificate, its key and its chain out of PKCS#12: NAME.pem and NAME.key.
+// Import extracts a certificate, its key and its chain from a PKCS#12 file to NAME.pem and
+// NAME.key.
 func Import(folder, name, file, password string) error {
 	w := Wish{Name: name, Kind: Peer}
 	if err := w.check(); err != nil {
@@ -285,7 +287,7 @@ func Import(folder, name, file, password string) error {
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return fmt.Errorf("%s: its key cannot sign", file)
+		return fmt.Errorf("%s: the key cannot sign", file)
 	}
 	ders := [][]byte{cert.Raw}
 	for _, c := range chain {

@@ -51,7 +51,7 @@ func TestIssue(t *testing.T) {
 			if err := Issue(folder, w); err != nil {
 				t.Fatal(err)
 			}
-			if err := Issue(folder, w); err == nil || !strings.Contains(err.Error(), "nothing is overwritten") {
+			if err := Issue(folder, w); err == nil || !strings.Contains(err.Error(), "is not overwritten") {
 				t.Errorf("%s again: %v", w.Name, err)
 			}
 			for ending, mode := range map[string]os.FileMode{".pem": 0o644, ".key": 0o600} {

@@ -37,14 +37,13 @@ func writePair(folder, name string, key crypto.Signer, ders ...[]byte) error {
 	})
 }
 
-// writeNew writes files that must not be there yet: all, or none. What is no certificate
-// is for its owner only.
+// writeNew creates all files, or none if one exists. Only certificates are readable by others.
 func writeNew(files map[string][]byte) (err error) {
 	var made []string
 	defer func() {
 		if err != nil {
 			for _, path := range made {
-				_ = os.Remove(path) // we have just made it
+				_ = os.Remove(path) // created by this call
 			}
 		}
 	}()
@@ -55,7 +54,7 @@ func writeNew(files map[string][]byte) (err error) {
 		}
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("%s is there already, and nothing is overwritten", path)
+			return fmt.Errorf("%s already exists; it is not overwritten", path)
 		}
 		if err != nil {
 			return err
@@ -82,7 +81,7 @@ func readFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// certificates reads those of a PEM file.
+// certificates reads the certificates in a PEM file.
 func certificates(path string) ([]*x509.Certificate, error) {
 	data, err := readFile(path)
 	if err != nil {
@@ -128,13 +127,13 @@ func load(folder, name string) (*x509.Certificate, crypto.Signer, error) {
 	return chain[0], signer, nil
 }
 
-// Listed is a certificate of a folder.
+// Listed is a certificate in a folder.
 type Listed struct {
 	File string
 	*x509.Certificate
 }
 
-// List reads the certificates of a folder, by file.
+// List returns the certificates in a folder, by file name.
 func List(folder string) ([]Listed, error) {
 	paths, err := filepath.Glob(filepath.Join(folder, "*.pem"))
 	if err != nil {

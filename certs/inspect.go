@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Inspect writes for people what is in a file: certificates, requests, lists of revoked
-// certificates; of keys only that they are there.
+// Inspect writes a description of the certificates, requests and revocation lists in a file. It
+// reports keys without showing them.
 func Inspect(out io.Writer, path string, now time.Time) error {
 	data, err := readFile(path)
 	if err != nil {
@@ -103,7 +103,7 @@ func describe(out io.Writer, cert *x509.Certificate, now time.Time) {
 	fmt.Fprintln(out)
 }
 
-// row writes a line; what is in certificates is not to reach a terminal raw.
+// row writes a line and removes control characters, which certificates may contain.
 func row(out io.Writer, name, value string) {
 	value = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -114,7 +114,7 @@ func row(out io.Writer, name, value string) {
 	fmt.Fprintf(out, "%-15s %s\n", name, value)
 }
 
-// span says how long from now a moment is.
+// span returns the time until or since at.
 func span(at, now time.Time) string {
 	days := int(at.Sub(now).Hours() / 24)
 	switch {
@@ -126,7 +126,7 @@ func span(at, now time.Time) string {
 	return fmt.Sprintf(", %d days from now", days)
 }
 
-// Purpose says in a word or two what a certificate is for.
+// Purpose returns what a certificate is for, in a word or two.
 func Purpose(cert *x509.Certificate) string {
 	if cert.IsCA {
 		return "authority"

@@ -23,7 +23,7 @@ type udpSocket struct {
 	strange  datagrams
 	spare    share.Meter[struct{}] // what all strangers together may send beyond their own rates
 	arrivals chan struct{}         // signals that a queue is not empty
-	faults   share.Backoff         // read errors
+	faults   share.Retries         // read errors
 }
 
 // datagrams is a bounded FIFO queue of received datagrams.

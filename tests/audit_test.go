@@ -289,7 +289,7 @@ func TestAuditStrangersFull(t *testing.T) {
 	}
 	waitFor(t, "the end of that", func() bool { return a.metric("tr87proxy_audit_strangers_failing") == 0 })
 	a.stop()
-	if out := a.out.String(); !strings.Contains(out, "the audit file of strangers cannot be written: what they do is not written down; everything else goes on") || strings.Contains(out, "the audit file cannot be written") {
+	if out := a.out.String(); !strings.Contains(out, "the audit file of strangers cannot be written: their actions are not recorded") || strings.Contains(out, "the audit file cannot be written") {
 		t.Errorf("the log has\n%s", out)
 	}
 }

@@ -67,7 +67,7 @@ rules: [{name: own, who: ["sip:*@contoso.com"], may: [control], devices: [own], 
 `, port, folder, secret)
 	}
 	r := serve(t, config("s3cret"))
-	waitFor(t, "the directory", func() bool { return strings.Contains(r.out.String(), "the directory has been read") })
+	waitFor(t, "the directory", func() bool { return strings.Contains(r.out.String(), "directory read") })
 	server2 := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	for _, tt := range []struct {
 		from, device string
@@ -78,7 +78,7 @@ rules: [{name: own, who: ["sip:*@contoso.com"], may: [control], devices: [own], 
 		}
 	}
 	_ = server.cmd.Process.Kill()
-	waitFor(t, "the complaint", func() bool { return strings.Contains(r.out.String(), "the directory cannot be read") })
+	waitFor(t, "the complaint", func() bool { return strings.Contains(r.out.String(), "could not read directory") })
 	if out, status := command(t, "dnd", "1000", "off", "--from", "sip:alice@contoso.com", server2); status != 0 {
 		t.Error(out)
 	}

@@ -114,7 +114,7 @@ func TestOldPasswords(t *testing.T) {
 	if n := a.metric(`tr87proxy_wrong_passwords_total{of="telephones"}`); n != 25 {
 		t.Errorf("%v wrong passwords", n)
 	}
-	if n := strings.Count(x.out.String(), "a name is locked at an address after too many wrong passwords"); n != 5 {
+	if n := strings.Count(x.out.String(), "name locked at an address: too many wrong passwords"); n != 5 {
 		t.Errorf("%d locks are in the log", n)
 	}
 	strangers := filepath.Join(filepath.Dir(a.socket), "audit-strangers.log")

@@ -66,7 +66,7 @@ func TestAuditVerify(t *testing.T) {
 		t.Error(err)
 	}
 	cfg.Key = nil
-	if err := verifyFiles(&out, cfg, ""); err == nil || err.Error() != cfg.Path+": no line fits this key: give --key-file" {
+	if err := verifyFiles(&out, cfg, ""); err == nil || err.Error() != cfg.Path+": no line matches this key: give --key-file" {
 		t.Error(err)
 	}
 	if status := run(t.Context(), []string{"audit", "verify", "--file", cfg.Path + "x"}); status != exitUsage {

@@ -232,13 +232,13 @@ func TestEditTogether(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for text, want := range map[string]string{
-		"crm":                             "x:1: is not name:hash",
-		"# all right\n\ncrm:secret":       "x:3: is not name:hash",
-		"a:" + hash + "\nA:" + hash:       "x:2: there is an account of this name already",
+		"crm":                             "x:1: must be name:hash",
+		"# all right\n\ncrm:secret":       "x:3: must be name:hash",
+		"a:" + hash + "\nA:" + hash:       "x:2: duplicate account name",
 		":" + hash:                        "x:1: a name has",
 		"a\x07:" + hash:                   "x:1: a name has",
 		"a:" + hash + ":app\x01":          "x:1: an application ID has",
-		strings.Repeat("#\n", maxFile):    "x: is larger",
+		strings.Repeat("#\n", maxFile):    "x: larger",
 		"a:" + hash + ":An: application ": "",
 	} {
 		_, err := read("x", strings.NewReader(text))
@@ -413,7 +413,7 @@ func TestFileOfKeeper(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(path, NewGuard(GuardConfig{}), log); err != nil || strings.Contains(out.String(), "can be read by everybody") != warned {
+		if _, err := Open(path, NewGuard(GuardConfig{}), log); err != nil || strings.Contains(out.String(), "is readable by others") != warned {
 			t.Errorf("%v: %v %s", mode, err, out.String())
 		}
 	}
@@ -429,7 +429,7 @@ func TestFileOfKeeper(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if !k.Holds(login) || !strings.Contains(out.String(), "the accounts file cannot be read; what it said before holds") {
+	if !k.Holds(login) || !strings.Contains(out.String(), "could not read accounts file: keeping the previous accounts") {
 		t.Error("a file that is away ends logins, or nobody is told", out.String())
 	}
 	if err := os.WriteFile(path, []byte("robert:"+hash+"\n"), 0o600); err != nil {

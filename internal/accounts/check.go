@@ -18,44 +18,44 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/files"
 )
 
-// Why nobody is let in.
+// Why a login is refused.
 var (
-	ErrWrong  = errors.New("no such account, or the password or the application ID is wrong")
+	ErrWrong  = errors.New("unknown account, wrong password or wrong application ID")
 	ErrLocked = errors.New("locked after too many wrong passwords")
-	ErrBusy   = errors.New("too many passwords are being checked")
+	ErrBusy   = errors.New("too many password checks in progress")
 )
 
-// Wrong passwords that come faster than their rate: both are ErrBusy.
+// Rates of wrong passwords that are exceeded. Both are ErrBusy.
 const (
 	errPeerRate busy = "too many wrong passwords from this address"
 	errNameRate busy = "too many wrong passwords for this name"
 )
 
-// busy is a reason for ErrBusy.
+// busy is an error that is ErrBusy.
 type busy string
 
 func (b busy) Error() string { return string(b) }
 
-// Is makes every busy an ErrBusy.
+// Is reports whether target is ErrBusy.
 func (b busy) Is(target error) bool { return target == ErrBusy }
 
-// Keeper answers whether an application is who it says. It reads its file again when
-// that has changed, so that whoever edits it need not tell.
+// Keeper checks the logins of applications against a file of accounts. It rereads the file
+// after a change. It is safe for concurrent use.
 type Keeper struct {
 	path  string
 	log   *slog.Logger
 	guard *Guard
 	turns turns
-	key   [32]byte // of this process, for right
+	key   [32]byte // for the MACs of this process
 
 	mu    sync.Mutex
 	stamp files.Stamp
-	list  map[string]Account           // by name in small letters
-	right map[string][sha256.Size]byte // what was right last, so that the same need not be hashed slowly again
+	list  map[string]Account           // by lower-case name
+	right map[string][sha256.Size]byte // MAC of the last correct password, to avoid hashing it again
 }
 
 const (
-	atOnce     = 2 // passwords that are checked; each takes a processor for some 50 ms
+	atOnce     = 2 // concurrent password checks; each uses a processor for about 50 ms
 	watchEvery = 2 * time.Second
 )
 
@@ -68,7 +68,7 @@ func Open(path string, guard *Guard, log *slog.Logger) (*Keeper, error) {
 	return k, k.refresh()
 }
 
-// refresh reads the file if it is another one than before; k.mu is held.
+// refresh reads the file if it has changed. Callers hold k.mu.
 func (k *Keeper) refresh() error {
 	info, err := os.Stat(k.path)
 	if err != nil {
@@ -87,45 +87,44 @@ func (k *Keeper) refresh() error {
 		k.list[strings.ToLower(a.Name)] = a
 	}
 	if info.Mode().Perm()&0o044 != 0 {
-		k.log.Warn("the accounts file can be read by everybody; its owner alone should (chmod 600)", "file", k.path)
+		k.log.Warn("accounts file is readable by others: run chmod 600", "file", k.path)
 	}
 	return nil
 }
 
-// lookup finds an account. A file that cannot be read any more leaves what was read.
+// lookup finds an account. If the file cannot be read any more, it uses the previous content.
 func (k *Keeper) lookup(name string) (a Account, proof [sha256.Size]byte, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.refresh(); err != nil {
-		k.log.Error("the accounts file cannot be read; what it said before holds", "err", err)
+		k.log.Error("could not read accounts file: keeping the previous accounts", "err", err)
 	}
 	a, known = k.list[name]
 	return a, k.right[name], known
 }
 
-// Login is an account that somebody has logged in to. Two are equal if nothing of the
-// account has changed between them.
+// Login identifies an account that was logged in to. Two are equal if the account has not
+// changed in between.
 type Login struct {
-	Name string            // in small letters
-	Seal [sha256.Size]byte // of the password and the application ID, under a key of this process
+	Name string            // in lower case
+	Seal [sha256.Size]byte // MAC of password hash and application ID
 }
 
-// login is the login to an account as it stands in the file.
+// login returns the Login of an account as it is in the file.
 func (k *Keeper) login(a Account) Login {
 	mac := hmac.New(sha256.New, k.key[:])
 	mac.Write([]byte("login\x00" + a.hash + "\x00" + a.Application))
 	return Login{strings.ToLower(a.Name), [sha256.Size]byte(mac.Sum(nil))}
 }
 
-// Holds reports whether an account is still there with the password and the application ID
-// that it had when somebody logged in to it.
+// Holds reports whether the account still exists with the password and application ID of the
+// login.
 func (k *Keeper) Holds(l Login) bool {
 	a, _, known := k.lookup(l.Name)
 	return known && k.login(a) == l
 }
 
-// Watch calls changed whenever the file is another one than before, until ctx ends. It
-// looks every few seconds.
+// Watch calls changed after each change of the file until ctx ends. It checks every 2 s.
 func (k *Keeper) Watch(ctx context.Context, changed func()) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -145,14 +144,13 @@ func (k *Keeper) Watch(ctx context.Context, changed func()) {
 	}
 }
 
-// Check returns the login if everything is right, and ErrWrong, ErrLocked or ErrBusy if
-// not. It takes its time: a wrong answer comes the
-// later the more there were, but no later than ctx ends. from is the peer's address, which the
-// handshake of its connection has proved, or a tag of ours in its ACK.
+// Check returns the login if the credentials are right, otherwise [ErrWrong], [ErrLocked] or
+// [ErrBusy]. It delays ErrWrong longer after each wrong password, but not beyond the end of
+// ctx. from is the peer's address, which must be validated.
 func (k *Keeper) Check(ctx context.Context, application, name, password string, from netip.Addr) (Login, error) {
 	name = strings.ToLower(name)
 	if len(name) > maxName || len(password) > maxPassword || len(application) > maxName {
-		name, password = "", "" // never right, and not to be kept
+		name, password = "", "" // never right, and not worth keeping
 	}
 	if err := k.guard.Admit(name, from); err != nil {
 		return Login{}, err
@@ -172,24 +170,24 @@ func (k *Keeper) Check(ctx context.Context, application, name, password string, 
 	return Login{}, ErrWrong
 }
 
-// nobody's hash is compared when there is no such account, so that it takes as long.
+// nobody is a hash to compare with if there is no such account, so that this takes as long.
 var nobody = []byte("$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 
-// matches finds the account of a name, and reports whether password and application ID are
-// right. The error says that nobody has looked.
+// matches finds an account and reports whether password and application ID are right. An error
+// means that they were not checked.
 func (k *Keeper) matches(ctx context.Context, application, name, password string, from netip.Addr) (Account, bool, error) {
 	if a, _, right := k.recent(name, password); right {
-		return a, a.fits(application), nil // it waits for nobody
+		return a, a.fits(application), nil // without waiting for a turn
 	}
 	if err := k.turns.take(ctx, from, k.guard.Knows(name, from)); err != nil {
 		return Account{}, false, err
 	}
 	defer k.turns.give()
-	if err := k.guard.Admit(name, from); err != nil { // those before it may have locked the name
+	if err := k.guard.Admit(name, from); err != nil { // a request before this one may have locked the name
 		return Account{}, false, err
 	}
 	a, proof, right := k.recent(name, password)
-	if right { // or they have shown that the password is right
+	if right { // or may have shown that the password is right
 		return a, a.fits(application), nil
 	}
 	hash := []byte(a.hash)
@@ -207,8 +205,8 @@ func (k *Keeper) matches(ctx context.Context, application, name, password string
 	return a, a.fits(application), nil
 }
 
-// recent finds an account, the zero one where there is none, and reports whether its password
-// was right lately. proof is what tells that.
+// recent finds an account, or the zero value, and reports whether this password was right
+// recently. proof is its MAC.
 func (k *Keeper) recent(name, password string) (a Account, proof [sha256.Size]byte, right bool) {
 	a, last, known := k.lookup(name)
 	mac := hmac.New(sha256.New, k.key[:])

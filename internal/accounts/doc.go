@@ -1,3 +1,3 @@
-// Package accounts keeps the names and passwords of applications: hashed, in a file of
-// one line each, and guarded against guessing. It knows nothing of CSTA.
+// Package accounts keeps the names and hashed passwords of applications in a file, and protects
+// passwords against guessing. It knows nothing of CSTA.
 package accounts

@@ -16,28 +16,29 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/files"
 )
 
-// Account is one line of the file.
+// Account is an account of an application.
 type Account struct {
 	Name        string
-	Application string // the application ID that it must give; "" for any
-	hash        string // bcrypt
+	Application string // application ID that must be given; "" accepts any
+	hash        string // bcrypt hash
 }
 
 const (
 	maxFile     = 4 << 20
 	maxAccounts = 20000
 	maxName     = 128
-	maxPassword = 72 // octets: bcrypt looks at no more
+	maxPassword = 72 // octets; bcrypt ignores the rest
 )
 
-// What can be wrong with a name or a password that is to be kept.
+// Errors of names, application IDs and passwords that cannot be stored.
 var (
 	ErrName        = fmt.Errorf("a name has 1 to %d characters, no colon, no control characters, and no # in front", maxName)
 	ErrApplication = fmt.Errorf("an application ID has at most %d characters and no control characters", maxName)
 	ErrPassword    = fmt.Errorf("a password has 1 to %d octets", maxPassword)
 )
 
-// SetPassword keeps the hash of a password; ErrPassword when it cannot be one.
+// SetPassword sets the hash of a password. It returns [ErrPassword] if the password cannot be
+// used.
 func (a *Account) SetPassword(password string) error {
 	if password == "" || len(password) > maxPassword {
 		return ErrPassword
@@ -47,7 +48,7 @@ func (a *Account) SetPassword(password string) error {
 	return err
 }
 
-// Valid reports ErrName or ErrApplication, nil when both can be kept.
+// Valid returns [ErrName], [ErrApplication], or nil if the account can be stored.
 func (a *Account) Valid() error {
 	switch {
 	case !printable(a.Name) || a.Name == "" || strings.ContainsRune(a.Name, ':') || a.Name[0] == '#' || strings.TrimSpace(a.Name) != a.Name:
@@ -62,8 +63,9 @@ func printable(s string) bool {
 	return len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// Read reads a file of accounts: name, hash and perhaps an application ID, with colons
-// between them, as htpasswd -B writes the first two. A fault names the file and the line.
+// Read reads a file of accounts. Each line has a name, a bcrypt hash and, optionally, an
+// application ID, separated by colons; htpasswd -B writes the first two. An error names file
+// and line.
 func Read(path string) ([]Account, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -79,7 +81,7 @@ func read(path string, r io.Reader) ([]Account, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: is larger than %d octets", path, maxFile)
+		return nil, fmt.Errorf("%s: larger than %d octets", path, maxFile)
 	}
 	var list []Account
 	there := map[string]bool{}
@@ -95,7 +97,7 @@ func read(path string, r io.Reader) ([]Account, error) {
 			return nil, fmt.Errorf("%s:%d: %w", path, number, err)
 		}
 		if name := strings.ToLower(account.Name); there[name] {
-			return nil, fmt.Errorf("%s:%d: there is an account of this name already", path, number)
+			return nil, fmt.Errorf("%s:%d: duplicate account name", path, number)
 		} else {
 			there[name] = true
 		}
@@ -106,28 +108,27 @@ func read(path string, r io.Reader) ([]Account, error) {
 	return list, nil
 }
 
-// parse reads a line; its errors do not repeat what stands there.
+// parse parses a line. Its errors do not repeat the line.
 func parse(line string) (Account, error) {
 	name, rest, found := strings.Cut(line, ":")
 	hash, application, _ := strings.Cut(rest, ":")
 	a := Account{Name: name, Application: application, hash: hash}
 	if _, err := bcrypt.Cost([]byte(hash)); !found || err != nil {
-		return a, errors.New("is not name:hash or name:hash:application, with a bcrypt hash")
+		return a, errors.New("must be name:hash or name:hash:application, with a bcrypt hash")
 	}
 	return a, a.Valid()
 }
 
-// Find returns the place of an account in a list, by its name in large or small
-// letters; -1 when it is not there.
+// Find returns the index of an account in a list, by its name in any case, or -1.
 func Find(list []Account, name string) int {
 	return slices.IndexFunc(list, func(a Account) bool { return strings.EqualFold(a.Name, name) })
 }
 
-// Edit changes a file of accounts as a whole: whoever reads it sees the old or the new
-// one, two who edit do so one after the other, and when change fails nothing changes. A
-// file that is not there is made, for its owner only. Comments are kept at the top.
+// Edit changes a file of accounts atomically: readers see the old or the new content,
+// concurrent edits are serialised, and nothing changes if change fails. It creates a missing
+// file, readable by its owner only. Comments are kept at the top.
 func Edit(path string, change func([]Account) ([]Account, error)) error {
-	folder, err := os.Open(filepath.Dir(path)) // the lock: the file itself is replaced
+	folder, err := os.Open(filepath.Dir(path)) // lock the directory, since the file itself is replaced
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func TestLargeFiles(t *testing.T) {
 	if list, err := read("x", strings.NewReader(line+strings.Repeat("#", maxFile-len(line)))); err != nil || len(list) != 1 {
 		t.Error(len(list), err)
 	}
-	if _, err := read("x", strings.NewReader(line+strings.Repeat("#", maxFile-len(line)+1))); err == nil || !strings.HasPrefix(err.Error(), "x: is larger than 4194304 octets") {
+	if _, err := read("x", strings.NewReader(line+strings.Repeat("#", maxFile-len(line)+1))); err == nil || !strings.HasPrefix(err.Error(), "x: larger than 4194304 octets") {
 		t.Error(err)
 	}
 	var b strings.Builder

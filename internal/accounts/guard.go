@@ -12,37 +12,36 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// Guard slows whoever guesses passwords down. Some wrong passwords for a name from a peer (an
-// IPv4 address, an IPv6 /64) lock that name for that peer, and nothing else: no stranger shuts
-// out a name elsewhere, nor the other names of an address. Who tries many names, or one name
-// from many addresses, meets a rate instead. Names that have proved their password from a peer
-// before do not meet it there.
+// Guard protects passwords against guessing. Several wrong passwords for a name from one peer
+// (an IPv4 address or IPv6 /64) lock that name at that peer only, so a stranger can lock out
+// neither the name elsewhere nor other names. Guessing many names, or one name from many
+// addresses, is limited by rates; they do not apply where the name has proved its password from
+// that peer before.
 //
-// Only what came from where it says may be told to a guard: over UDP, whoever writes
-// somebody else's address into a datagram would have that peer locked.
+// Use only validated addresses: a forged source address would lock out somebody else.
 type Guard struct {
 	cfg   GuardConfig
 	peers *share.Rates        // wrong passwords from a peer
 	names share.Meter[string] // wrong passwords for a name
-	table *share.Table        // of wrongs
+	table *share.Table        // accounts for wrongs
 	wrong atomic.Int64
 
 	mu     sync.Mutex
 	wrongs map[guess]*wrong
-	good   map[string][]netip.Prefix // where a name has proved its password from, lately last; there are no more names than accounts
+	good   map[string][]netip.Prefix // peers from which each name has proved its password, the latest last; bounded by the number of accounts
 }
 
-// GuardConfig says how patient a guard is. Zero values take defaults.
+// GuardConfig configures a [Guard]. Zero fields take the defaults in the comments.
 type GuardConfig struct {
-	Of     string        // whose passwords it guards, for the log and for administrators
-	After  int           // wrong passwords for one name from one peer that lock it there; 5
-	For    time.Duration // how long; 5 min. After this time without another, a wrong one is forgotten
-	Pause  time.Duration // before the answer to the first wrong one, doubled with each; 500 ms
-	Locked func(Lock)    // is told of each lock that begins; may be nil
+	Of     string        // whose passwords these are, for the log and for administrators
+	After  int           // wrong passwords for a name from a peer that lock it; default 5
+	For    time.Duration // duration of a lock, and time after which a wrong password is forgotten; default 5 min
+	Pause  time.Duration // delay of the first failure, doubled with each; default 500 ms
+	Locked func(Lock)    // called for each new lock; may be nil
 	Log    *slog.Logger
 }
 
-// guess is whose password is tried from where.
+// guess identifies a name tried from a peer.
 type guess struct {
 	name string
 	from netip.Prefix
@@ -55,21 +54,21 @@ type wrong struct {
 }
 
 const (
-	maxGuesses  = 50000 // that are remembered
-	peerGuesses = 1000  // of one peer
+	maxGuesses  = 50000 // guesses remembered
+	peerGuesses = 1000  // guesses remembered of one peer
 	maxPause    = 8 * time.Second
-	maxGood     = 16 // peers that are remembered of a name
+	maxGood     = 16 // peers remembered for a name
 
-	// Names are tried from one peer once in a second, and those of a site that comes up after
-	// its passwords were changed at once.
+	// One name a second from a peer. The burst is for a site that comes back after its
+	// passwords changed.
 	peerRate  = 1
 	peerBurst = 100
-	// A name is tried once in a second from all peers that it is not known at.
+	// One try a second of a name from peers where it has not proved its password.
 	nameRate  = 1
 	nameBurst = 300
 )
 
-// NewGuard makes a guard.
+// NewGuard returns a guard.
 func NewGuard(cfg GuardConfig) *Guard {
 	if cfg.After <= 0 {
 		cfg.After = 5
@@ -89,7 +88,7 @@ func NewGuard(cfg GuardConfig) *Guard {
 	}
 }
 
-// guessOf is what a try counts as. A name of a stranger may be as long as a message.
+// guessOf returns the key of a try. It shortens long names, which strangers choose.
 func guessOf(name string, from netip.Addr) guess {
 	if len(name) > maxName {
 		name = name[:maxName]
@@ -97,8 +96,8 @@ func guessOf(name string, from netip.Addr) guess {
 	return guess{strings.ToLower(strings.Clone(name)), share.Of(from)}
 }
 
-// Admit reports whether to look at a password: ErrLocked or an ErrBusy, which says which rate is
-// exceeded, if not.
+// Admit reports whether a password may be checked: nil, [ErrLocked], or an error that is
+// [ErrBusy] and says which rate is exceeded.
 func (g *Guard) Admit(name string, from netip.Addr) error {
 	now, key := time.Now(), guessOf(name, from)
 	g.mu.Lock()
@@ -125,7 +124,7 @@ func (g *Guard) Knows(name string, from netip.Addr) bool {
 	return slices.Contains(g.good[key.name], key.from)
 }
 
-// Failed counts a wrong password and returns how long to wait before saying so.
+// Failed counts a wrong password and returns for how long to delay the response.
 func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 	now, key := time.Now(), guessOf(name, from)
 	g.wrong.Add(1)
@@ -150,7 +149,7 @@ func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 	}
 	if count == g.cfg.After {
 		l := Lock{Of: g.cfg.Of, Name: key.name, Address: addressOf(key.from), Wrong: count, Until: now.Add(g.cfg.For)}
-		g.cfg.Log.Warn("a name is locked at an address after too many wrong passwords", "of", l.Of, "name", l.Name, "address", l.Address, "until", l.Until.Format(time.RFC3339), "unlock", l.remedy())
+		g.cfg.Log.Warn("name locked at an address: too many wrong passwords", "of", l.Of, "name", l.Name, "address", l.Address, "until", l.Until.Format(time.RFC3339), "unlock", l.remedy())
 		if g.cfg.Locked != nil {
 			g.cfg.Locked(l)
 		}
@@ -162,8 +161,7 @@ func (g *Guard) Failed(name string, from netip.Addr) time.Duration {
 	return min(pause, maxPause)
 }
 
-// enter takes a place in the table for wrong passwords that were just noted. It may be needed
-// for others before they have it.
+// enter reserves an entry for wrong passwords. It may be evicted before that is recorded.
 func (g *Guard) enter(key guess, w *wrong, from netip.Addr) {
 	forget := func(error) {
 		g.mu.Lock()
@@ -184,7 +182,7 @@ func (g *Guard) enter(key guess, w *wrong, from netip.Addr) {
 	}
 }
 
-// forget gives up what is known of a guess. Callers hold g.mu.
+// forget forgets a guess. Callers hold g.mu.
 func (g *Guard) forget(key guess) {
 	if w := g.wrongs[key]; w != nil {
 		delete(g.wrongs, key)
@@ -192,7 +190,7 @@ func (g *Guard) forget(key guess) {
 	}
 }
 
-// Succeeded forgets the wrong passwords for a name from a peer, which knows the right one.
+// Succeeded forgets the wrong passwords for a name from a peer after a right one.
 func (g *Guard) Succeeded(name string, from netip.Addr) {
 	key := guessOf(name, from)
 	g.mu.Lock()

@@ -72,7 +72,7 @@ func TestLock(t *testing.T) {
 				t.Errorf("%s from %v: %v, not %v", c.name, c.from, err, c.want)
 			}
 		}
-		if n := strings.Count(out.String(), "a name is locked"); n != 2 || !strings.Contains(out.String(), "of=accounts name=crm address=192.0.2.1 ") || !strings.Contains(out.String(), "address=2001:db8::/64 ") {
+		if n := strings.Count(out.String(), "name locked at an address"); n != 2 || !strings.Contains(out.String(), "of=accounts name=crm address=192.0.2.1 ") || !strings.Contains(out.String(), "address=2001:db8::/64 ") {
 			t.Error(out.String())
 		}
 		time.Sleep(5*time.Minute + time.Second)

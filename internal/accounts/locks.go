@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// Lock is a name whose password is not looked at, at one peer, for a while.
+// Lock is a name that is locked at one peer.
 type Lock struct {
-	Of      string    `json:"of"`   // whose passwords they are
-	Name    string    `json:"name"` // in small letters
+	Of      string    `json:"of"`   // whose passwords these are
+	Name    string    `json:"name"` // in lower case
 	Address string    `json:"address"`
-	Wrong   int       `json:"wrong"` // passwords
+	Wrong   int       `json:"wrong"` // wrong passwords
 	Until   time.Time `json:"until"`
 }
 
-// plainName is a name that means nothing else to a shell.
+// plainName matches names without special meaning to a shell.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_.@+][A-Za-z0-9_.@+-]*$`)
 
-// remedy is the command that ends the lock. Strangers choose names, so one that a shell could
-// read as something else is left out: the command then unlocks every name at the address.
+// remedy returns the command that ends the lock. It omits a name that a shell could interpret,
+// since strangers choose names: the command then unlocks every name at the address.
 func (l Lock) remedy() string {
 	if !plainName.MatchString(l.Name) {
 		return "tr87proxy unlock --from " + l.Address
@@ -30,7 +30,7 @@ func (l Lock) remedy() string {
 	return "tr87proxy unlock " + l.Name + " --from " + l.Address
 }
 
-// addressOf writes a peer as people do: an IPv4 address, or an IPv6 network.
+// addressOf returns a peer in the usual notation: an IPv4 address or an IPv6 network.
 func addressOf(peer netip.Prefix) string {
 	if peer.IsSingleIP() {
 		return peer.Addr().String()
@@ -38,22 +38,22 @@ func addressOf(peer netip.Prefix) string {
 	return peer.String()
 }
 
-// Of says whose passwords the guard guards.
+// Of returns whose passwords the guard protects.
 func (g *Guard) Of() string { return g.cfg.Of }
 
-// Wrong returns how many wrong passwords there were, ever.
+// Wrong returns the total number of wrong passwords.
 func (g *Guard) Wrong() int64 { return g.wrong.Load() }
 
-// Locks returns what is locked, by name and address.
+// Locks returns the current locks, by name and address.
 func (g *Guard) Locks() []Lock { return g.list(guess{}, false) }
 
-// Unlock forgets the wrong passwords for a name, "" for every one, from a peer, the zero prefix
-// for every one, and returns what was locked of that.
+// Unlock forgets the wrong passwords for a name from a peer and returns the locks that this
+// ended. "" means every name, and the zero prefix every peer.
 func (g *Guard) Unlock(name string, from netip.Prefix) []Lock {
 	return g.list(guess{strings.ToLower(name), from}, true)
 }
 
-// list returns what is locked of what a guess means, and forgets it if it is to.
+// list returns the locks that match of, and forgets them if forget is set.
 func (g *Guard) list(of guess, forget bool) []Lock {
 	now := time.Now()
 	g.mu.Lock()

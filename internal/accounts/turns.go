@@ -10,36 +10,37 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// turns lets few do at a time what takes a processor, each peer in its turn: who comes with
-// very many waits for itself. Names that have proved their password at their peer before go first.
-// The zero value must be told how many are free.
+// turns limits how many work at a time on what takes a processor. Peers get turns in rotation,
+// so a peer with many requests delays only itself. Names that have proved their password from
+// their peer before go first. Set free before use.
 type turns struct {
 	mu    sync.Mutex
 	free  int
-	known line // of names that have proved their password at the peer before
+	known line // names that have proved their password from the peer before
 	other line
 }
 
-// line is who waits, by peer.
+// line holds the waiting requests by peer.
 type line struct {
 	waiting int
 	queues  map[netip.Prefix]*queue
-	order   []*queue // those that somebody waits in; the first is served next
+	order   []*queue // queues that are not empty; the first is served next
 }
 
-// queue is who waits of one peer.
+// queue holds the waiting requests of one peer.
 type queue struct {
 	peer netip.Prefix
 	list []chan error
 }
 
 const (
-	maxWaiting  = 256 // in all
+	maxWaiting  = 256 // in total
 	peerWaiting = 128 // of one peer
 )
 
-// take waits for a turn, which must be given back. It says ErrBusy where too many of the peer wait,
-// or if the place is needed for another, and what ended ctx.
+// take waits for a turn, which the caller must give back. It returns [ErrBusy] if too many
+// requests of the peer wait or the place is needed for another peer, and the context's error if
+// ctx ends.
 func (t *turns) take(ctx context.Context, from netip.Addr, known bool) error {
 	l, peer := &t.other, share.Of(from)
 	if known {
@@ -67,7 +68,7 @@ func (t *turns) take(ctx context.Context, from netip.Addr, known bool) error {
 	t.mu.Lock()
 	left := l.leave(peer, turn)
 	t.mu.Unlock()
-	if !left { // it has come just now, or was refused
+	if !left { // the turn came at this moment, or was refused
 		if err := <-turn; err == nil {
 			t.give()
 		}
@@ -75,8 +76,8 @@ func (t *turns) take(ctx context.Context, from netip.Addr, known bool) error {
 	return ctx.Err()
 }
 
-// room makes room for a peer in a line, and reports whether there is any. Who is known takes the
-// place of one who is not. Callers hold t.mu.
+// room makes room for a request of a peer and reports whether it could. A known peer displaces
+// an unknown one. Callers hold t.mu.
 func (t *turns) room(l *line, peer netip.Prefix) bool {
 	mine := l.length(peer)
 	switch {
@@ -91,7 +92,7 @@ func (t *turns) room(l *line, peer netip.Prefix) bool {
 	return l.turnAway(mine)
 }
 
-// give gives a turn back: the next peer has it.
+// give gives a turn to the next peer.
 func (t *turns) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,7 +106,7 @@ func (t *turns) give() {
 	}
 }
 
-// length is how many of a peer wait.
+// length returns how many requests of a peer wait.
 func (l *line) length(peer netip.Prefix) int {
 	if q := l.queues[peer]; q != nil {
 		return len(q.list)
@@ -113,7 +114,7 @@ func (l *line) length(peer netip.Prefix) int {
 	return 0
 }
 
-// push takes a place in a peer's queue.
+// push appends a request to a peer's queue.
 func (l *line) push(peer netip.Prefix) chan error {
 	q := l.queues[peer]
 	if q == nil {
@@ -130,15 +131,15 @@ func (l *line) push(peer netip.Prefix) chan error {
 	return turn
 }
 
-// pop takes out who is next.
+// pop removes the next request.
 func (l *line) pop() chan error {
 	q := l.order[0]
-	l.order = append(l.order[1:], q) // behind the others
+	l.order = append(l.order[1:], q) // rotate
 	return l.cut(q, 0)
 }
 
-// turnAway refuses the last of a peer that has most in the line, of any of them if there are several,
-// in favour of a peer that has less than these; false if it has not.
+// turnAway refuses the last request of the peer with the most in the line, in favour of a peer
+// with less. It returns false if none has more than less.
 func (l *line) turnAway(less int) bool {
 	var longest []*queue
 	for _, q := range l.order {
@@ -157,7 +158,7 @@ func (l *line) turnAway(less int) bool {
 	return true
 }
 
-// leave gives a place in a queue up; false if it is there no more.
+// leave removes a request from its queue. It returns false if the request was no longer there.
 func (l *line) leave(peer netip.Prefix, turn chan error) bool {
 	q := l.queues[peer]
 	if q == nil {
@@ -171,7 +172,7 @@ func (l *line) leave(peer netip.Prefix, turn chan error) bool {
 	return true
 }
 
-// cut takes one out of a queue, and the queue out of the line when nobody waits in it.
+// cut removes a request from a queue, and an empty queue from the line.
 func (l *line) cut(q *queue, i int) chan error {
 	turn := q.list[i]
 	q.list = slices.Delete(q.list, i, i+1)

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// file is what a chain needs of an *os.File.
+// file is the part of *os.File that a chain uses.
 type file interface {
 	io.Writer
 	io.ReaderAt
@@ -24,24 +24,24 @@ type file interface {
 	Sync() error
 }
 
-// chain is the file that is written, and where its chain of lines ends.
+// chain is the current file and the end of its chain of lines.
 type chain struct {
 	cfg  Config
 	open func(path string) (file, error)
 
 	file   file   // nil after a failed rotation
-	buffer []byte // of write
-	size   int64  // of the whole lines in it
-	torn   bool   // something stands behind them
+	buffer []byte // for write
+	size   int64  // octets of whole lines in the file
+	torn   bool   // the file continues after them
 	number int64
-	last   string // hash
+	last   string // hash of the last line
 }
 
-// openFile opens the file of a chain for appending, or makes it, for its owner only. It locks the
-// file: two writers would break the chain.
+// openFile opens the file of a chain for appending, or creates it, readable by its owner only.
+// It locks the file, since two writers would break the chain.
 func openFile(path string) (file, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // a device may never end
-		return nil, fmt.Errorf("%s: is no regular file; the chain of lines can only be kept in one", path)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // reading a device may never end
+		return nil, fmt.Errorf("%s: not a regular file, which the chain of lines requires", path)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -49,25 +49,25 @@ func openFile(path string) (file, error) {
 	}
 	if !lock(f) {
 		_ = f.Close()
-		return nil, fmt.Errorf("another process writes %s", path)
+		return nil, fmt.Errorf("%s is in use by another process", path)
 	}
 	return f, nil
 }
 
-// begin finds out where the chain ends, like resume, and tells of a file that has no lines yet: it
-// may have been removed.
+// begin finds the end of the chain, like resume, and logs if the file has no lines yet, since
+// it may have been removed.
 func (c *chain) begin() (left string, err error) {
 	if left, err = c.resume(); err == nil && c.size == 0 {
-		c.cfg.Log.Info("began a new audit file", "file", c.cfg.Path, "first", c.number+1)
+		c.cfg.Log.Info("started a new audit file", "file", c.cfg.Path, "first", c.number+1)
 	}
 	return left, err
 }
 
-// resume finds out where the chain ends. It returns what to write down of how it was left: "" if
-// it was closed.
+// resume finds the end of the chain. left describes an unclean end for the log, or is "" if the
+// log was closed.
 func (c *chain) resume() (left string, err error) {
 	if c.file, err = c.open(c.cfg.Path); err != nil {
-		c.file = nil // not a typed one
+		c.file = nil // a nil interface, not a nil *os.File in one
 		return "", err
 	}
 	end, err := endOf(c.file)
@@ -76,13 +76,13 @@ func (c *chain) resume() (left string, err error) {
 	}
 	c.size = end.whole
 	if end.torn > 0 {
-		c.cfg.Log.Warn("the last line of the audit file was torn, and is cut off", "file", c.cfg.Path, "octets", end.torn)
+		c.cfg.Log.Warn("removing an incomplete last line from the audit file", "file", c.cfg.Path, "octets", end.torn)
 		if err := c.file.Truncate(end.whole); err != nil {
 			return "", err
 		}
 	}
 	torn := end.torn
-	if files := older(c.cfg.Path); end.whole == 0 && len(files) > 0 { // the chain goes on from the youngest
+	if files := older(c.cfg.Path); end.whole == 0 && len(files) > 0 { // the chain continues from the latest older file
 		if end, err = endOfFile(files[len(files)-1]); err != nil {
 			return "", err
 		}
@@ -91,7 +91,7 @@ func (c *chain) resume() (left string, err error) {
 	switch {
 	case end.unreadable > 0:
 		left = fmt.Sprintf("%d octets behind number %d are no lines", end.unreadable, end.entry.Number)
-		c.cfg.Log.Warn("the end of the audit file cannot be read; new lines come behind it", "file", c.cfg.Path, "octets", end.unreadable)
+		c.cfg.Log.Warn("could not read the end of the audit file: appending after it", "file", c.cfg.Path, "octets", end.unreadable)
 	case torn > 0:
 		left = fmt.Sprintf("the last line was torn: %d octets are cut off", torn)
 	case end.entry.Number > 0 && end.entry.Kind != "stopped":
@@ -100,22 +100,22 @@ func (c *chain) resume() (left string, err error) {
 	return left, nil
 }
 
-// end is how a file ends.
+// end describes the end of a file.
 type end struct {
-	entry      Entry // the last one that can be read
-	whole      int64 // where whole lines end
-	unreadable int64 // octets of whole lines behind entry
-	torn       int64 // octets behind the whole lines
+	entry      Entry // last readable entry
+	whole      int64 // octets of whole lines
+	unreadable int64 // octets of whole lines after entry
+	torn       int64 // octets after the whole lines
 }
 
 const (
 	firstLook = 64 << 10
-	lastLook  = 16 << 20 // octets at the end of a file in which there must be a line
+	lastLook  = 16 << 20 // octets at the end of a file that must contain a line
 )
 
-var errNoLines = errors.New("has no lines of an audit file at its end; move it away if the chain may begin anew")
+var errNoLines = errors.New("does not end with lines of an audit file; move it away to start a new chain")
 
-// endOf reads a file from its end.
+// endOf reads a file backwards to find its end.
 func endOf(f file) (end, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -133,7 +133,7 @@ func endOf(f file) (end, error) {
 		for rest := lines; len(rest) > 0; {
 			begin := bytes.LastIndexByte(rest[:len(rest)-1], '\n') + 1
 			if begin == 0 && from > 0 {
-				break // it may begin before what has been read
+				break // the line may begin earlier
 			}
 			if json.Unmarshal(rest[begin:], &e.entry) == nil && e.entry.Number > 0 && e.entry.Hash != "" {
 				return e, nil
@@ -145,7 +145,7 @@ func endOf(f file) (end, error) {
 		begins := []byte(`{"number":`)
 		switch {
 		case from == 0 && len(lines) == 0 && bytes.HasPrefix(begins, data[:min(len(data), len(begins))]):
-			return e, nil // empty, or its first line is torn
+			return e, nil // empty, or the first line is incomplete
 		case from == 0, look >= lastLook:
 			return end{}, errNoLines
 		}
@@ -165,9 +165,9 @@ func endOfFile(name string) (end, error) {
 	return e, err
 }
 
-const piece = 1 << 20 // octets that are written at once
+const piece = 1 << 20 // octets per write
 
-// write appends entries, and returns how many of them are in the file.
+// write appends entries and returns how many of them are in the file.
 func (c *chain) write(entries []Entry) (written int, err error) {
 	if len(entries) == 0 {
 		return 0, nil
@@ -210,11 +210,11 @@ func (c *chain) write(entries []Entry) (written int, err error) {
 		}
 	}
 	c.buffer = lines
-	err = flush(lines, len(entries)) // which counts what is written
+	err = flush(lines, len(entries)) // which updates written
 	return written, err
 }
 
-// mend takes away what stands behind the whole lines.
+// mend removes what follows the whole lines.
 func (c *chain) mend() error {
 	if !c.torn {
 		return nil
@@ -224,42 +224,42 @@ func (c *chain) mend() error {
 	return err
 }
 
-// rotate gives the file a number and begins a new one; the oldest goes. A process that ends in
-// the midst of that finds the end of the chain in the youngest of the older files.
+// rotate renames the file to a number and creates a new one. It removes the oldest file. If the
+// process ends in between, the chain continues from the latest older file.
 func (c *chain) rotate() error {
 	if err := c.file.Sync(); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("%s.%d", c.cfg.Path, c.number)
 	if _, err := os.Lstat(name); err == nil {
-		return fmt.Errorf("%s is there already", name)
+		return fmt.Errorf("%s already exists", name)
 	}
 	if err := os.Rename(c.cfg.Path, name); err != nil {
 		return err
 	}
-	_ = c.file.Close() // it is on the disk
+	_ = c.file.Close() // already synchronised
 	c.file, c.size = nil, 0
 	for files := older(c.cfg.Path); len(files) > c.cfg.Keep; files = files[1:] {
-		_ = os.Remove(files[0]) // it is tried again next time
+		_ = os.Remove(files[0]) // the next rotation tries again
 	}
 	return c.create()
 }
 
-// create begins a new file.
+// create creates a new file.
 func (c *chain) create() (err error) {
 	if c.file, err = c.open(c.cfg.Path); err != nil {
-		c.file = nil // not a typed one
+		c.file = nil // a nil interface, not a nil *os.File in one
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(c.cfg.Path)) // its entries are on the disk, too
+	dir, err := os.Open(filepath.Dir(c.cfg.Path)) // synchronise the directory entry, too
 	if err != nil {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// replaced reports whether the file was moved away, or removed: what is written into it then
-// nobody finds.
+// replaced reports whether the file at the path is another one or missing, so that new lines
+// would be lost.
 func (c *chain) replaced() bool {
 	there, err := os.Stat(c.cfg.Path)
 	if err != nil {
@@ -269,10 +269,10 @@ func (c *chain) replaced() bool {
 	return err == nil && !os.SameFile(there, ours)
 }
 
-// reopen goes on after a failure, with the file that is there now.
+// reopen continues after a failure with the file now at the path.
 func (c *chain) reopen() error {
 	if c.file != nil {
-		_ = c.file.Close() // it has failed
+		_ = c.file.Close() // after a failure
 		c.file = nil
 	}
 	size, torn, number, last := c.size, c.torn, c.number, c.last
@@ -285,28 +285,28 @@ func (c *chain) reopen() error {
 	if err != nil {
 		return err
 	}
-	if info.Size() == size || torn && info.Size() > size { // as it was left
-		return f.Sync() // of which nothing is known after a failed one
+	if info.Size() == size || torn && info.Size() > size { // unchanged
+		return f.Sync() // a failed write leaves this unknown
 	}
-	_ = f.Close() // it is opened again
+	_ = f.Close() // resume opens it again
 	c.file = nil
 	if info.Size() == 0 {
-		c.cfg.Log.Warn("began a new audit file: the old one was moved away or removed", "file", c.cfg.Path)
+		c.cfg.Log.Warn("started a new audit file: the old one was moved or removed", "file", c.cfg.Path)
 	} else {
-		c.cfg.Log.Warn("the audit file was changed or replaced by another one, and goes on behind its last line", "file", c.cfg.Path)
+		c.cfg.Log.Warn("audit file was changed or replaced: continuing after its last line", "file", c.cfg.Path)
 	}
 	if _, err := c.resume(); err != nil {
 		return err
 	}
 	if c.torn = false; c.number < number {
-		c.number, c.last = number, last // no number is given twice
+		c.number, c.last = number, last // never use a number twice
 	}
 	return nil
 }
 
-// older lists the files that were written before, the oldest first.
+// older returns the older files, the oldest first.
 func older(path string) []string {
-	entries, _ := os.ReadDir(filepath.Dir(path)) // none where there is no such directory
+	entries, _ := os.ReadDir(filepath.Dir(path)) // none if there is no such directory
 	numbers := map[string]int64{}
 	for _, entry := range entries {
 		after, found := strings.CutPrefix(entry.Name(), filepath.Base(path)+".")
@@ -322,13 +322,13 @@ func older(path string) []string {
 	return names
 }
 
-// Config says where and how much is kept. Zero values take defaults.
+// Config configures a [Log]. Zero fields take the defaults in the comments.
 type Config struct {
-	Path    string // of the file that is written; older ones have a number behind it
-	Key     []byte // of the hashes: without it nobody can make new ones; nil: plain hashes
-	MaxSize int64  // of a file, in octets; 100 MiB
-	Keep    int    // older files; 10
+	Path    string // of the current file; older ones have a number appended
+	Key     []byte // HMAC key of the hashes; nil means plain hashes, which anyone can compute
+	MaxSize int64  // of one file, in octets; default 100 MiB
+	Keep    int    // older files kept; default 10
 	Log     *slog.Logger
 
-	strangers bool // what they do is in it, which nothing waits for
+	strangers bool // records strangers only: nothing waits for its entries
 }

@@ -1,4 +1,3 @@
-// Package audit writes what was done and refused into files that show when somebody
-// changes them: lines of JSON, each with a hash of itself and of the one before. It
-// knows nothing of CSTA.
+// Package audit writes an audit log in which later changes are evident: lines of JSON, each
+// with a hash over itself and the previous line. It knows nothing of CSTA.
 package audit

@@ -302,7 +302,7 @@ func TestHangingClose(t *testing.T) {
 		if err := l.Close(); !errors.Is(err, errSlow) || time.Since(began) != patience {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
-		if got := out.take(); !strings.Contains(got, `msg="the audit file could not be closed" file=`+path+` err="the disk has not answered for 5s" missing=2`+"\n") {
+		if got := out.take(); !strings.Contains(got, `msg="could not close audit file" file=`+path+` err="the disk did not respond for 5s" missing=2`+"\n") {
 			t.Errorf("the log has\n%s", got)
 		}
 		close(d.hangs)
@@ -358,10 +358,10 @@ func TestMovedAway(t *testing.T) {
 			if err := l.Close(); err != nil {
 				t.Error(err)
 			}
-			if entries, report := read(t, path); len(entries) != 4 || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "moved away") {
+			if entries, report := read(t, path); len(entries) != 4 || len(report.Gaps) != 1 || !strings.Contains(report.Gaps[0], "moved or removed") {
 				t.Errorf("%d entries, %q", len(entries), report.Gaps)
 			}
-			if out := out.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, "level=INFO msg=\"began a new audit file\" file="+path+" first=1\n") || !strings.Contains(out, "level=WARN msg=\"began a new audit file: the old one was moved away or removed\"") {
+			if out := out.String(); strings.Count(out, "\n") != 2 || !strings.Contains(out, "level=INFO msg=\"started a new audit file\" file="+path+" first=1\n") || !strings.Contains(out, "level=WARN msg=\"started a new audit file: the old one was moved or removed\"") {
 				t.Errorf("the log has\n%s", out)
 			}
 		})
@@ -474,7 +474,7 @@ func TestTwoWriters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if l, err := Open(cfg); err == nil || err.Error() != "another process writes "+cfg.Path {
+		if l, err := Open(cfg); err == nil || err.Error() != cfg.Path+" is in use by another process" {
 			t.Fatalf("%v, %v", l, err)
 		}
 		if err := first.Add(some(1)[0]); err != nil {

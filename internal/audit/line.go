@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// Entry is one line. Number, Before and Hash are filled in when it is written.
+// Entry is one line of the audit log. The log sets Number, Before and Hash.
 type Entry struct {
 	Number       int64     `json:"number"`
-	Time         time.Time `json:"time"` // zero: when it is noted
-	Kind         string    `json:"kind"` // opened, identified, closed, refused, asked, done, unlocked; of the log itself: gap, others, stopped
+	Time         time.Time `json:"time"` // zero: set when added
+	Kind         string    `json:"kind"` // opened, identified, closed, refused, asked, done, unlocked; from the log itself: gap, others, stopped
 	Who          string    `json:"who,omitempty"`
 	How          string    `json:"how,omitempty"`
 	Front        string    `json:"front,omitempty"`
 	Peer         string    `json:"peer,omitempty"`
-	Session      string    `json:"session,omitempty"` // correlates
+	Session      string    `json:"session,omitempty"` // correlates the entries of a session
 	Service      string    `json:"service,omitempty"`
 	Devices      []string  `json:"devices,omitempty"`
 	Destinations []string  `json:"destinations,omitempty"`
-	Connections  []string  `json:"connections,omitempty"` // callID@device
-	Outcome      string    `json:"outcome,omitempty"`     // ok, or the error
+	Connections  []string  `json:"connections,omitempty"` // in the form callID@device
+	Outcome      string    `json:"outcome,omitempty"`     // "ok" or the error
 	Reason       string    `json:"reason,omitempty"`
-	Count        int64     `json:"count,omitempty"` // of a gap: entries that are missing; else entries like this one that are not written
-	Before       string    `json:"before"`          // the hash of the line before
-	Hash         string    `json:"hash,omitempty"`  // the last member: seal adds it
+	Count        int64     `json:"count,omitempty"` // of a gap: missing entries; otherwise similar entries that were not written
+	Before       string    `json:"before"`          // hash of the previous line
+	Hash         string    `json:"hash,omitempty"`  // must be last: seal appends it
 
-	asked  bool // what it tells is not done unless it is written
-	weight int  // what it takes in memory while it waits
+	asked  bool // the action happens only if this is written
+	weight int  // size in memory while it waits
 }
 
-// seal gives an entry its hash, and appends its line.
+// seal sets the entry's hash and appends its line to lines.
 func seal(lines, key []byte, e *Entry) ([]byte, error) {
 	e.Hash = ""
 	e.encodable()
@@ -48,30 +48,30 @@ func seal(lines, key []byte, e *Entry) ([]byte, error) {
 	return append(append(lines, e.Hash...), "\"}\n"...), nil
 }
 
-// texts are the texts of an entry.
+// texts returns the entry's strings.
 func (e *Entry) texts() []*string {
 	return []*string{&e.Kind, &e.Who, &e.How, &e.Front, &e.Peer, &e.Session, &e.Service, &e.Outcome, &e.Reason}
 }
 
-// lists are its lists of texts.
+// lists returns the entry's lists of strings.
 func (e *Entry) lists() []*[]string { return []*[]string{&e.Devices, &e.Destinations, &e.Connections} }
 
-// encodable replaces octets that are no UTF-8 by U+FFFD, as JSON does: in the line that is read
-// they are that, and its hash must be that of what is read.
+// encodable replaces invalid UTF-8 with U+FFFD, as encoding/json does, so that the hash is over
+// what a reader sees.
 func (e *Entry) encodable() {
 	valid := func(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 	for _, text := range e.texts() {
 		*text = valid(*text)
 	}
 	for _, list := range e.lists() {
-		*list = slices.Clone(*list) // which is not ours
+		*list = slices.Clone(*list) // do not modify the caller's slice
 		for i, text := range *list {
 			(*list)[i] = valid(text)
 		}
 	}
 }
 
-// clip cuts an entry down to what somebody may fill the file with who has not said who it is.
+// clip shortens the entry to the maximum for strangers.
 func (e *Entry) clip() {
 	const octets, members = 256, 8
 	for _, text := range e.texts() {
@@ -85,7 +85,7 @@ func (e *Entry) clip() {
 	}
 }
 
-// size is about what an entry takes in memory.
+// size returns the approximate size of the entry in memory.
 func (e *Entry) size() int {
 	size := 512
 	for _, text := range e.texts() {

@@ -4,5 +4,5 @@ package audit
 
 import "os"
 
-// lock does nothing: this system has no flock.
+// lock does nothing on systems without flock.
 func lock(*os.File) (free bool) { return true }

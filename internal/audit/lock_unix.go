@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// lock locks a file until it is closed, and reports whether no other process has. A file
-// system without locks takes any number of writers.
+// lock locks a file until it is closed. It returns false if another process holds the lock. A
+// file system without locks allows any number of writers.
 func lock(f *os.File) (free bool) {
 	return !errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }

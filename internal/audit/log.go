@@ -9,33 +9,34 @@ import (
 	"time"
 )
 
-// Log is an open audit file. A nil Log takes everything and writes nothing.
+// Log is an open audit log. A nil Log accepts everything and writes nothing. It is safe for
+// concurrent use.
 //
-// Entries are numbered and written in the order in which they are given to it: by one goroutine,
-// which writes all that waits by one write(2), and then tells whoever waits for that. So an entry
-// costs a part of a write(2), and nobody waits for a disk: fsync comes a second later.
+// Entries are numbered and written in the order in which they were added. One goroutine writes
+// all waiting entries with one write(2) and then wakes the waiting callers, so callers share
+// the cost and do not wait for the disk: fsync follows within a second.
 type Log struct {
 	path  string
-	chain *chain  // the writer's
-	kept  []Entry // the writer's: they have happened, and could not be written yet
+	chain *chain  // used by the writer only
+	kept  []Entry // used by the writer only: entries of Note that could not be written yet
 
 	wake   chan struct{}
-	synced chan error // of the fsync that runs
+	synced chan error // result of the fsync in progress
 	done   chan struct{}
 
 	lines, refused atomic.Int64
 
 	mu      sync.Mutex
-	next    *Receipt // of what waits for the writer
-	waiting int      // octets that wait, or are kept
-	pending int64    // entries that do
-	missing int64    // entries that could not be written, and of which the file does not tell
+	next    *Receipt // for the entries waiting for the writer
+	waiting int      // octets waiting or kept
+	pending int64    // entries waiting or kept
+	missing int64    // entries lost and not yet recorded in the file
 	cause   string   // why entries are missing
 	failing *Failure // nil while the file can be written
 	closed  bool
 }
 
-// Failure is why the file cannot be written.
+// Failure describes why the file cannot be written.
 type Failure struct {
 	Err   error
 	Since time.Time
@@ -46,13 +47,13 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("%v since %s: %v", f.is, f.Since.UTC().Format(time.RFC3339), f.Err)
 }
 
-// Unwrap returns ErrFull, or ErrStrangersFull, and why.
+// Unwrap returns ErrFull or ErrStrangersFull, and the cause.
 func (f *Failure) Unwrap() []error { return []error{f.is, f.Err} }
 
 const (
-	maxWaiting = 8 << 20         // octets of entries that wait, or have happened and are kept until the file can be written
-	patience   = 5 * time.Second // of whoever waits for an entry
-	period     = time.Second     // of fsync, and of trying a file again that could not be written
+	maxWaiting = 8 << 20         // octets of entries that wait, or are kept until the file can be written
+	patience   = 5 * time.Second // maximum wait of a caller
+	period     = time.Second     // between fsyncs, and between attempts to write after a failure
 )
 
 // Why an entry is not in the file.
@@ -60,12 +61,12 @@ var (
 	ErrFull          = errors.New("the audit file cannot be written")
 	ErrStrangersFull = errors.New("the audit file of strangers cannot be written")
 
-	errSlow = fmt.Errorf("the disk has not answered for %v", patience)
-	errGone = errors.New("the file was moved away or removed, with all lines before this one")
+	errSlow = fmt.Errorf("the disk did not respond for %v", patience)
+	errGone = errors.New("the file was moved or removed, with all lines before this one")
 )
 
-// Open opens the file for appending, or makes it. A line that was torn when the process died is
-// cut off; what may be missing is written down.
+// Open opens the file for appending, or creates it. It removes an incomplete last line, and
+// records that entries may be missing.
 func Open(cfg Config) (*Log, error) { return open(cfg, openFile) }
 
 func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
@@ -96,17 +97,17 @@ func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
 	return l, nil
 }
 
-// Receipt is for an entry that is on its way into the file. That of nil is in it.
+// Receipt is the state of an entry on its way to the file. A nil Receipt counts as written.
 type Receipt struct {
 	entries []Entry
-	until   time.Time // somebody waits for it
+	until   time.Time // deadline of a waiting caller
 	done    chan struct{}
-	err     error // once done is closed
+	err     error // valid once done is closed
 }
 
 func newReceipt() *Receipt { return &Receipt{done: make(chan struct{})} }
 
-// Wait waits until the entry has been given to the system, by write(2), or cannot be.
+// Wait waits until the entry was written with write(2), or returns why it cannot be.
 func (r *Receipt) Wait() error {
 	if r == nil {
 		return nil
@@ -126,19 +127,19 @@ func (r *Receipt) Wait() error {
 	}
 }
 
-// Add writes an entry before what it tells is done, and returns once it is in the file. On an
-// error that must not be done.
+// Add writes an entry before the action that it describes, and waits until it is in the file.
+// On an error the action must not happen.
 func (l *Log) Add(e Entry) error {
 	e.asked = true
 	err := l.put(e).Wait()
-	if errors.Is(err, errSlow) { // the writer, who hangs, cannot tell
+	if errors.Is(err, errSlow) { // the writer hangs and cannot report it
 		l.fail(err)
 	}
 	return err
 }
 
-// Note writes an entry about what has happened, and does not wait for that. While the file cannot
-// be written it keeps a bounded number of them, and counts the others.
+// Note writes an entry about something that has happened, without waiting. While the file
+// cannot be written, a bounded number of entries is kept and the others are counted.
 func (l *Log) Note(e Entry) *Receipt { return l.put(e) }
 
 func (l *Log) put(e Entry) *Receipt {
@@ -167,16 +168,16 @@ func (l *Log) put(e Entry) *Receipt {
 	l.pending++
 	l.next.entries = append(l.next.entries, e)
 	if l.failing != nil {
-		return failed // nobody is to wait in vain
+		return failed // do not let the caller wait in vain
 	}
 	select {
 	case l.wake <- struct{}{}:
-	default: // it is awake
+	default: // already awake
 	}
 	return l.next
 }
 
-// failed is the receipt of what is not in the file.
+// failed is the receipt of an entry that is not in the file.
 var failed = func() *Receipt {
 	r := newReceipt()
 	r.err = ErrFull
@@ -184,8 +185,8 @@ var failed = func() *Receipt {
 	return r
 }()
 
-// Close writes what waits, and returns once it is on the disk, or the disk has not answered for a
-// while.
+// Close writes the waiting entries and closes the file. It waits for the disk, but not longer
+// than 5 s.
 func (l *Log) Close() error {
 	if l == nil {
 		return nil
@@ -204,13 +205,13 @@ func (l *Log) Close() error {
 		l.fail(errSlow)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.chain.cfg.Log.Error("the audit file could not be closed", "file", l.path, "err", errSlow, "missing", l.missing+l.pending)
+		l.chain.cfg.Log.Error("could not close audit file", "file", l.path, "err", errSlow, "missing", l.missing+l.pending)
 		return l.failing
 	}
 	return l.Failing()
 }
 
-// Failing returns why the file cannot be written; nil while it can.
+// Failing returns why the file cannot be written, or nil.
 func (l *Log) Failing() error {
 	if l == nil {
 		return nil
@@ -223,7 +224,7 @@ func (l *Log) Failing() error {
 	return l.failing
 }
 
-// Counts returns how many lines have been written, and how many entries could not be.
+// Counts returns how many lines were written and how many entries could not be.
 func (l *Log) Counts() (lines, refused int64) {
 	if l == nil {
 		return 0, 0

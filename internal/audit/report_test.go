@@ -178,7 +178,7 @@ func TestTallyFails(t *testing.T) {
 		if !errors.Is(failing, ErrStrangersFull) || errors.Is(failing, ErrFull) || !errors.Is(failing, syscall.ENOSPC) || !strings.HasPrefix(failing.Error(), "the audit file of strangers cannot be written since 2000-01-01T00:00:00Z: ") {
 			t.Error(failing)
 		}
-		if got := out.take(); !strings.Contains(got, "what they do is not written down; everything else goes on") || strings.Contains(got, "control requests are refused") {
+		if got := out.take(); !strings.Contains(got, "their actions are not recorded") || strings.Contains(got, "control requests are refused") {
 			t.Error(got)
 		}
 		d.set(func() { d.room = -1 })
@@ -260,7 +260,7 @@ func TestClosedFailing(t *testing.T) {
 			t.Error(err)
 		}
 		// what was asked, what has happened, and that the log was closed
-		if got := out.take(); !strings.Contains(got, `msg="the audit file is closed, and entries are missing in it" file=`+path+" missing=3\n") {
+		if got := out.take(); !strings.Contains(got, `msg="audit file closed with missing entries" file=`+path+" missing=3\n") {
 			t.Error(got)
 		}
 	})

@@ -465,7 +465,7 @@ func TestReplacedWhileTorn(t *testing.T) {
 			for _, e := range entriesOf(t, path) {
 				kinds = append(kinds, fmt.Sprint(e.Number, e.Kind))
 			}
-			told := strings.Contains(out.take(), "the audit file was changed or replaced by another one")
+			told := strings.Contains(out.take(), "audit file was changed or replaced")
 			if got := strings.Join(kinds, " "); got != want || told != replaced {
 				t.Errorf("replaced: %v; the file has %s; told: %v", replaced, got, told)
 			}
@@ -514,12 +514,12 @@ func TestReopened(t *testing.T) {
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
-		}, "began a new audit file: the old one was moved away or removed", true},
+		}, "started a new audit file: the old one was moved or removed", true},
 		"moved": {func(t *testing.T, path string) {
 			if err := os.Rename(path, path+".3"); err != nil {
 				t.Fatal(err)
 			}
-		}, "began a new audit file: the old one was moved away or removed", true},
+		}, "started a new audit file: the old one was moved or removed", true},
 		"older": {func(t *testing.T, path string) {
 			data, err := os.ReadFile(path)
 			if err != nil {
@@ -528,7 +528,7 @@ func TestReopened(t *testing.T) {
 			if err := errors.Join(os.Remove(path), os.WriteFile(path, data[:bytes.IndexByte(data, '\n')+1], 0o600)); err != nil {
 				t.Fatal(err)
 			}
-		}, "the audit file was changed or replaced by another one", false},
+		}, "audit file was changed or replaced", false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var out lines

@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Tally writes down what becomes of peers that have not said who they are, into a log of its own,
-// so that they cannot push the entries of others out: of each peer the first of a kind in a minute,
-// and of the further ones only how many there were. A nil Tally takes everything and writes nothing.
+// Tally records what strangers do, in a log of its own, so that they cannot displace other
+// entries. Of each peer it writes the first entry of a kind in a minute, and at the end of the
+// minute how many more there were. A nil Tally accepts everything and writes nothing. It is
+// safe for concurrent use.
 type Tally struct {
 	log     *Log
 	counted atomic.Int64
@@ -19,32 +20,32 @@ type Tally struct {
 
 	mu     sync.Mutex
 	peers  map[peer]*further
-	others int64 // of peers that are too many
+	others int64 // entries of peers beyond maxPeers
 }
 
-// peer is who is counted, and what for.
+// peer identifies what is counted.
 type peer struct{ kind, name string }
 
-// further are the entries after the first, of which front and reason stand for them.
+// further counts the entries after the first; front and reason are those of the last.
 type further struct {
 	count         int64
 	front, reason string
 }
 
 const (
-	maxPeers    = 500 // in a minute
+	maxPeers    = 500 // per minute
 	tallyPeriod = time.Minute
 	tallySize   = 10 << 20
 	tallyKeep   = 4
 )
 
-// TallyPath is the file of the Tally beside an audit file.
+// TallyPath returns the path of the Tally for an audit file.
 func TallyPath(path string) string {
 	extension := filepath.Ext(path)
 	return strings.TrimSuffix(path, extension) + "-strangers" + extension
 }
 
-// OpenTally opens the Tally beside the audit file of cfg. It takes no more than 50 MiB.
+// OpenTally opens the Tally next to the audit file of cfg. It uses at most 50 MiB.
 func OpenTally(cfg Config) (*Tally, error) { return openTally(cfg, openFile) }
 
 func openTally(cfg Config, opener func(string) (file, error)) (*Tally, error) {
@@ -99,7 +100,7 @@ func (t *Tally) run() {
 	}
 }
 
-// sum writes how many entries there were, and begins a new minute.
+// sum writes the counts and starts a new minute.
 func (t *Tally) sum() {
 	t.mu.Lock()
 	peers, others := t.peers, t.others
@@ -115,7 +116,7 @@ func (t *Tally) sum() {
 	}
 }
 
-// Close writes what has been counted, and closes the file.
+// Close writes the counts and closes the file.
 func (t *Tally) Close() error {
 	if t == nil {
 		return nil
@@ -125,7 +126,7 @@ func (t *Tally) Close() error {
 	return t.log.Close()
 }
 
-// Failing returns why the file cannot be written; nil while it can.
+// Failing returns why the file cannot be written, or nil.
 func (t *Tally) Failing() error {
 	if t == nil {
 		return nil
@@ -133,7 +134,7 @@ func (t *Tally) Failing() error {
 	return t.log.Failing()
 }
 
-// Counted returns how many entries there have been.
+// Counted returns the total number of entries.
 func (t *Tally) Counted() int64 {
 	if t == nil {
 		return 0

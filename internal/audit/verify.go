@@ -11,33 +11,33 @@ import (
 	"time"
 )
 
-// Report is what a log tells that was read.
+// Report describes an audit log that was read.
 type Report struct {
 	Lines  int64
 	First  int64    // number of the first line
-	Number int64    // of the last one
-	Hash   string   // of the last one
-	Found  bool     // the line that was expected is there
-	Gaps   []string // where the log itself says that entries are missing, or may be
+	Number int64    // number of the last line
+	Hash   string   // hash of the last line
+	Found  bool     // whether the expected line is there
+	Gaps   []string // where the log itself records that entries are, or may be, missing
 }
 
 const (
 	maxLine     = 1 << 20
-	maxFindings = 100 // of a kind, that are told
+	maxFindings = 100 // reported of each kind
 
-	tries = 10 // of what a proxy that writes may be in the midst of
+	tries = 10 // to get past what a running proxy is changing
 	pause = 50 * time.Millisecond
 )
 
-// Files lists the files of an audit log, the oldest first.
+// Files returns the files of an audit log, the oldest first.
 func Files(path string) []string { return append(older(path), path) }
 
-// ErrKey says that the hash of every line is another: nearly always since the key is.
-var ErrKey = errors.New("no line fits this key")
+// ErrKey means that no line has the expected hash, almost always because the key is wrong.
+var ErrKey = errors.New("no line matches this key")
 
-// Verify reads files one after the other and checks that no line was changed, taken out,
-// put in or moved. The first may begin anywhere. What is cut off at the end cannot be seen:
-// compare the end with one that was noted elsewhere. The error tells of all that is wrong.
+// Verify reads files in order and checks that no line was changed, removed, inserted or moved.
+// The first file may begin anywhere in the chain. Verify cannot detect lines removed from the
+// end: compare the report with a number and hash noted elsewhere. The error joins all findings.
 func Verify(key []byte, files []string) (Report, error) {
 	v := verifier{key: key}
 	for _, name := range files {
@@ -46,8 +46,8 @@ func Verify(key []byte, files []string) (Report, error) {
 	return v.result(files[len(files)-1])
 }
 
-// VerifyLog is like Verify for the file at a path and the older ones beside it, and finds out whether
-// a line with this number:hash is there. A proxy may write the file meanwhile.
+// VerifyLog verifies the file at a path and the older ones next to it, and looks for the line
+// with number:hash expect. A proxy may write the file meanwhile.
 func VerifyLog(key []byte, path, expect string) (Report, error) {
 	files, err := snapshot(path)
 	defer func() {
@@ -65,8 +65,9 @@ func VerifyLog(key []byte, path, expect string) (Report, error) {
 	return v.result(path)
 }
 
-// snapshot opens the files of a log, the oldest first. One that is open stays what it is when it
-// gets another name, or is removed; so they are one log if their names were the same before and after.
+// snapshot opens the files of a log, the oldest first. An open file keeps its content when it
+// is renamed or removed, so the files belong together if their names were the same before and
+// after.
 func snapshot(path string) (files []*os.File, err error) {
 	for range tries {
 		names := Files(path)
@@ -87,12 +88,12 @@ func snapshot(path string) (files []*os.File, err error) {
 		time.Sleep(pause)
 	}
 	if err == nil {
-		err = fmt.Errorf("%s gets another name all the time; try again", path)
+		err = fmt.Errorf("%s is renamed repeatedly; try again", path)
 	}
 	return nil, err
 }
 
-// result sums up what was found in a log.
+// result returns the report and the findings.
 func (v *verifier) result(path string) (Report, error) {
 	if v.Lines > 0 && v.strange == v.Lines {
 		return v.Report, fmt.Errorf("%s: %w", path, ErrKey)
@@ -103,7 +104,7 @@ func (v *verifier) result(path string) (Report, error) {
 	return v.Report, errors.Join(v.faults...)
 }
 
-// verifier goes along the lines of a log.
+// verifier reads the lines of a log.
 type verifier struct {
 	Report
 	key     []byte
@@ -134,7 +135,7 @@ func (v *verifier) file(name string) {
 
 func (v *verifier) read(name string, f *os.File) {
 	r := bufio.NewReaderSize(f, maxLine)
-	begins, left := int64(0), 0 // the line; how often a torn one is read again
+	begins, left := int64(0), 0 // offset of the line, and how often to read it again if it is incomplete
 	if name == v.live {
 		left = tries
 	}
@@ -147,7 +148,7 @@ func (v *verifier) read(name string, f *os.File) {
 			size += len(more)
 		}
 		switch {
-		case errors.Is(err, io.EOF) && size > 0 && left > 0: // it may be written just now
+		case errors.Is(err, io.EOF) && size > 0 && left > 0: // it may be being written
 			left--
 			number--
 			time.Sleep(pause)
@@ -174,7 +175,7 @@ func (v *verifier) read(name string, f *os.File) {
 	}
 }
 
-// line checks a line, and whether it follows the one before.
+// line checks a line and that it follows the previous one.
 func (v *verifier) line(where string, line []byte) {
 	var e Entry
 	var syntax *json.SyntaxError

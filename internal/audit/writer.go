@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// run is the writer.
+// run is the writer goroutine.
 func (l *Log) run() {
 	defer close(l.done)
 	tick := time.NewTicker(period)
 	defer tick.Stop()
-	failing, dirty, syncing := false, false, false // dirty: something was written since the last fsync began
+	failing, dirty, syncing := false, false, false // dirty means that something was written since the last fsync started
 	for {
 		select {
 		case _, open := <-l.wake:
@@ -23,7 +23,7 @@ func (l *Log) run() {
 				l.end(failing)
 				return
 			}
-			if !failing { // else it is tried again after a while
+			if !failing { // otherwise the ticker retries
 				failing, dirty = !l.flush(false), true
 			}
 		case <-tick.C:
@@ -42,16 +42,16 @@ func (l *Log) run() {
 	}
 }
 
-// failed reports whether an fsync failed, and notes that.
+// failed reports whether an fsync failed, and records that.
 func (l *Log) failed(err error) bool {
-	if err == nil || errors.Is(err, os.ErrClosed) { // another file is written now: this one was synchronised
+	if err == nil || errors.Is(err, os.ErrClosed) { // rotation synchronised and closed this file
 		return false
 	}
 	l.fail(err)
 	return true
 }
 
-// end writes what is left, and closes the file.
+// end writes the remaining entries and closes the file.
 func (l *Log) end(failing bool) {
 	l.mu.Lock()
 	l.next.entries = append(l.next.entries, Entry{Kind: "stopped", Time: time.Now().UTC()})
@@ -65,19 +65,19 @@ func (l *Log) end(failing bool) {
 	if !written {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.chain.cfg.Log.Error("the audit file is closed, and entries are missing in it", "file", l.path, "missing", l.missing+int64(len(l.kept)))
+		l.chain.cfg.Log.Error("audit file closed with missing entries", "file", l.path, "missing", l.missing+int64(len(l.kept)))
 	}
 }
 
-// lacks reports whether entries are missing that the file does not tell of, or somebody did not
-// want to wait any longer.
+// lacks reports whether entries are missing that the file does not record, or a caller has
+// given up waiting.
 func (l *Log) lacks() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.missing > 0 || l.failing != nil
 }
 
-// fail notes that the file cannot be written.
+// fail records that the file cannot be written.
 func (l *Log) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,15 +89,15 @@ func (l *Log) fail(err error) {
 	log := l.chain.cfg.Log
 	if l.chain.cfg.strangers {
 		l.failing.is = ErrStrangersFull
-		log.Error(ErrStrangersFull.Error()+": what they do is not written down; everything else goes on", "file", l.path, "err", err)
+		log.Error("the audit file of strangers cannot be written: their actions are not recorded", "file", l.path, "err", err)
 		return
 	}
-	log.Error(ErrFull.Error()+": control requests are refused", "file", l.path, "err", err)
+	log.Error("the audit file cannot be written: control requests are refused", "file", l.path, "err", err)
 }
 
-// flush writes all that waits, tells whoever waits for that, and reports whether it is written. It
-// looks each time whether the file is still there: lines that were written into one that somebody
-// has removed are lost, and what they tell has been answered.
+// flush writes all waiting entries, wakes their callers, and reports whether they were written.
+// It checks each time whether the file is still at its path: lines written to a removed file
+// are lost although their callers were told otherwise.
 func (l *Log) flush(failing bool) bool {
 	gone := !failing && l.chain.replaced()
 	l.mu.Lock()
@@ -112,7 +112,7 @@ func (l *Log) flush(failing bool) bool {
 	}
 	l.mu.Unlock()
 	if len(entries) == 0 {
-		entries = receipt.entries // as nearly always
+		entries = receipt.entries // the usual case
 	} else {
 		entries = append(entries, receipt.entries...)
 	}
@@ -134,12 +134,13 @@ func (l *Log) flush(failing bool) bool {
 	return err == nil
 }
 
-// settle notes what has become of entries: some are written. Of the others those are kept that
-// tell what has happened; those that ask are missing, and what they ask for is refused.
+// settle handles the result of writing entries, of which written are in the file. It keeps the
+// others if they describe something that has happened. Those of Add count as missing, and their
+// actions are refused.
 func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if written > 0 { // first of all, the gap that tells of them
+	if written > 0 { // the first entry is the gap that records them
 		l.missing -= missing
 	}
 	l.kept = nil
@@ -162,11 +163,12 @@ func (l *Log) settle(entries []Entry, gaps, written int, missing int64, all bool
 	}
 	if l.failing != nil {
 		l.failing = nil
-		what := "the audit file can be written again"
+		args := []any{"file", l.path, "missing", missing + l.missing}
 		if l.chain.cfg.strangers {
-			what = "the audit file of strangers can be written again"
+			l.chain.cfg.Log.Info("the audit file of strangers can be written again", args...)
+		} else {
+			l.chain.cfg.Log.Info("the audit file can be written again", args...)
 		}
-		l.chain.cfg.Log.Info(what, "file", l.path, "missing", missing+l.missing)
 	}
 	if l.missing == 0 {
 		l.cause = ""

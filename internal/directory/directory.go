@@ -1,5 +1,6 @@
-// Package directory reads whose lines are whose out of an LDAP directory, such as Active
-// Directory, and keeps what it said last. It only reads. It knows nothing of CSTA.
+// Package directory reads from an LDAP directory, such as Active Directory, which lines belong
+// to which identity, and keeps the last result. It never writes to the directory, and knows
+// nothing of CSTA.
 package directory
 
 import (
@@ -14,36 +15,35 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// Config says where and what to ask. Zero values take defaults.
+// Config configures a [Directory]. Zero fields take the defaults in the comments.
 type Config struct {
-	URL      string // ldaps://dc1.contoso.com, or ldap:// with StartTLS
+	URL      string // such as ldaps://dc1.contoso.com, or ldap:// with StartTLS
 	StartTLS bool
 	TLS      *tls.Config
-	User     string // distinguished name, or user@domain
+	User     string // distinguished name or user@domain
 	Password string
-	Base     string        // where to search, such as dc=contoso,dc=com
-	Filter   string        // (msRTCSIP-Line=*)
-	Identity string        // the attribute with the identity; msRTCSIP-PrimaryUserAddress
-	Line     string        // the attribute with its lines; msRTCSIP-Line
-	Refresh  time.Duration // how often it is asked; 15 min
+	Base     string        // search base, such as dc=contoso,dc=com
+	Filter   string        // default (msRTCSIP-Line=*)
+	Identity string        // attribute with the identity; default msRTCSIP-PrimaryUserAddress
+	Line     string        // attribute with its lines; default msRTCSIP-Line
+	Refresh  time.Duration // interval of reading; default 15 min
 	Log      *slog.Logger
 }
 
 const (
-	timeLimit  = 30 * time.Second // for an answer
+	timeLimit  = 30 * time.Second // for a response
 	pageSize   = 500
 	maxEntries = 500000
 )
 
-// Directory is what an LDAP directory said last.
+// Directory is the last result from an LDAP directory. It is safe for concurrent use.
 type Directory struct {
 	cfg     Config
 	changed func()
-	lines   atomic.Pointer[map[string][]string] // by identity, in small letters
+	lines   atomic.Pointer[map[string][]string] // by lower-case identity
 }
 
-// New makes a directory that has said nothing yet; changed is called when it has said
-// something new.
+// New returns a directory without content. changed is called after each change.
 func New(cfg Config, changed func()) *Directory {
 	for p, v := range map[*string]string{&cfg.Filter: "(msRTCSIP-Line=*)", &cfg.Identity: "msRTCSIP-PrimaryUserAddress", &cfg.Line: "msRTCSIP-Line"} {
 		if *p == "" {
@@ -58,7 +58,7 @@ func New(cfg Config, changed func()) *Directory {
 	return d
 }
 
-// Lines returns the lines of an identity as the directory writes them.
+// Lines returns the lines of an identity in the directory's spelling.
 func (d *Directory) Lines(identity string) []string {
 	if d == nil {
 		return nil
@@ -66,7 +66,7 @@ func (d *Directory) Lines(identity string) []string {
 	return (*d.lines.Load())[strings.ToLower(identity)]
 }
 
-// Ask asks once.
+// Ask reads the directory once.
 func (d *Directory) Ask(ctx context.Context) error {
 	if d == nil {
 		return nil
@@ -78,8 +78,8 @@ func (d *Directory) Ask(ctx context.Context) error {
 	return err
 }
 
-// Run asks at once and then again and again, until ctx ends. While the directory cannot be
-// reached, what it said last holds.
+// Run reads the directory at once and then at each interval until ctx ends. While it cannot be
+// read, the last result stays.
 func (d *Directory) Run(ctx context.Context) {
 	ticker := time.NewTicker(d.cfg.Refresh)
 	defer ticker.Stop()
@@ -89,10 +89,10 @@ func (d *Directory) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			d.cfg.Log.Error("the directory cannot be read; what it said last holds", "url", d.cfg.URL, "err", err)
+			d.cfg.Log.Error("could not read directory: keeping its last content", "url", d.cfg.URL, "err", err)
 		default:
 			if !equal(*d.lines.Swap(&lines), lines) {
-				d.cfg.Log.Info("the directory has been read", "url", d.cfg.URL, "identities", len(lines))
+				d.cfg.Log.Info("directory read", "url", d.cfg.URL, "identities", len(lines))
 				d.changed()
 			}
 		}
@@ -116,7 +116,7 @@ func equal(a, b map[string][]string) bool {
 	return true
 }
 
-// ask reads everything, page by page.
+// ask reads all entries, page by page.
 func (d *Directory) ask(ctx context.Context) (map[string][]string, error) {
 	conn, err := ldap.DialURL(d.cfg.URL, ldap.DialWithTLSConfig(d.cfg.TLS))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package files replaces files as a whole, and tells when they have changed.
+// Package files replaces files atomically and detects changes of files.
 package files
 
 import (
@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Replace puts a new file in the place of an old one: whoever reads it sees the old or the
-// new one, and the owner stays, for root edits what a service's user reads.
+// Replace replaces a file atomically: readers see the old or the new content. It keeps the
+// owner, because root may edit what a service's user reads.
 func Replace(path string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone when all went well
+	defer func() { _ = os.Remove(f.Name()) }() // does nothing after the rename
 	if owner, err := os.Stat(path); err == nil {
 		if sys, ok := owner.Sys().(*syscall.Stat_t); ok {
-			_ = f.Chown(int(sys.Uid), int(sys.Gid)) // who is not root cannot
+			_ = f.Chown(int(sys.Uid), int(sys.Gid)) // only root may
 		}
 	}
 	_, err = f.Write(data)
@@ -29,13 +29,13 @@ func Replace(path string, data []byte, mode os.FileMode) error {
 	return os.Rename(f.Name(), path)
 }
 
-// Stamp tells one content of a file from another.
+// Stamp identifies the content of a file by its metadata. It is comparable.
 type Stamp struct {
 	changed time.Time
 	size    int64
 }
 
-// StampOf returns the stamp of a file as it is; the zero value for one that cannot be seen.
+// StampOf returns the current stamp of a file, or the zero value if it cannot be read.
 func StampOf(path string) Stamp {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -6,36 +6,37 @@ import (
 	"time"
 )
 
-// Commands is a connection on which we command and the peer replies in the same order: a Conn with
-// commands of type C, as the protocol above knows them, that wait for their replies.
+// Commands is a [Conn] on which we send commands and the peer replies in the same order. C is
+// the protocol's type of a command.
 type Commands[C any] struct {
 	*Conn
-	window int            // commands that are on their way at once; 0: all
-	fail   func(C, error) // takes why a command has no reply
+	window int            // commands sent and not replied to at once; 0 means no limit
+	fail   func(C, error) // called for a command that gets no reply
 
-	// guarded by Conn.mu
+	// Guarded by Conn.mu.
 	waiting []*given[C]
-	sent    int       // of these, from the first on
-	patient time.Time // until when the reply to the first may take, whatever its own time
+	sent    int       // how many of waiting were sent; they come first
+	patient time.Time // extends the timeout of the first command
 }
 
-// given is a command that waits for its reply.
+// given is a command that awaits its reply.
 type given[C any] struct {
 	Command[C]
 	until time.Time
 }
 
-// Command is one for the peer.
+// Command is a command for the peer.
 type Command[C any] struct {
 	Is      C
-	Name    string        // for the reason why the connection ends when there is no reply
-	Frame   []byte        // what is written
-	Timeout time.Duration // for the reply, from when it is written; the connection ends after it
-	Probe   bool          // it keeps the connection, such as a sign of life: there is room for one, however many others wait
+	Name    string        // names the command in the reason when its timeout closes the connection
+	Frame   []byte        // what to send
+	Timeout time.Duration // for the reply, from the time of sending; then the connection is closed
+	Probe   bool          // keeps the connection alive; one is accepted however many others wait
 }
 
-// NewCommands makes a connection to a peer that takes so many commands at once; 0: as many as there
-// are. fail gets each command that has no reply, once, and ErrClosed. It writes once Serve is called.
+// NewCommands returns a connection to a peer that accepts at most window commands before
+// replying; 0 means any number. fail is called once for each command without reply, with
+// [ErrClosed]. Nothing is sent before Serve runs.
 func NewCommands[C any](nc net.Conn, cfg Limits, window int, fail func(C, error)) *Commands[C] {
 	cfg.SetDefaults()
 	c := &Commands[C]{window: window, fail: fail}
@@ -43,8 +44,8 @@ func NewCommands[C any](nc net.Conn, cfg Limits, window int, fail func(C, error)
 	return c
 }
 
-// Give gives the peer a command once those before it are far enough, and does not wait for that. With
-// an error it is not given, and does not fail: ErrClosed, ErrTooManyWaiting or ErrSlow.
+// Give queues a command. It does not block. With an error ([ErrClosed], [ErrTooManyWaiting] or
+// [ErrSlow]) the command is not queued, and fail is not called for it.
 func (c *Commands[C]) Give(command Command[C]) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,18 +63,18 @@ func (c *Commands[C]) Give(command Command[C]) error {
 	return nil
 }
 
-// proceed writes commands as far as the window goes; c.mu is held.
+// proceed sends commands as far as the window permits. Callers hold c.mu.
 func (c *Commands[C]) proceed() {
 	for c.sent < len(c.waiting) && (c.window == 0 || c.sent < c.window) {
 		next := c.waiting[c.sent]
 		c.sent++
-		_ = c.enqueue(next.Frame) // fails when the connection has ended
+		_ = c.enqueue(next.Frame) // fails only after the connection was closed
 		next.Frame, next.until = nil, time.Now().Add(next.Timeout)
 		c.watch(next.until)
 	}
 }
 
-// First returns the command whose reply is the next; false: there is none.
+// First returns the command whose reply is next. ok is false if there is none.
 func (c *Commands[C]) First() (command C, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,8 +84,8 @@ func (c *Commands[C]) First() (command C, ok bool) {
 	return c.waiting[0].Is, true
 }
 
-// Replied takes the command whose reply has come off those that wait, and returns it; false: there
-// is none.
+// Replied removes and returns the command whose reply has arrived. ok is false if there is
+// none.
 func (c *Commands[C]) Replied() (command C, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,7 +97,7 @@ func (c *Commands[C]) Replied() (command C, ok bool) {
 	return command, true
 }
 
-// pop takes the first command off those that wait; c.mu is held.
+// pop removes the first command. Callers hold c.mu.
 func (c *Commands[C]) pop() C {
 	command := c.waiting[0].Is
 	c.waiting[0] = nil
@@ -105,14 +106,15 @@ func (c *Commands[C]) pop() C {
 	return command
 }
 
-// Wait gives the command whose reply is coming, and those behind it, so much time from now on.
+// Wait extends the timeouts of the command whose reply is arriving, and of those after it, to
+// at least more from now.
 func (c *Commands[C]) Wait(more time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.patient = time.Now().Add(more)
 }
 
-// Waiting returns how many commands wait for replies.
+// Waiting returns the number of commands without reply.
 func (c *Commands[C]) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,7 +132,7 @@ func (c *Commands[C]) nextDue() time.Time {
 	return c.patient
 }
 
-// overdue implements requests: a peer that does not reply to one cannot be told to forget it.
+// overdue implements requests. It closes the connection, since a command cannot be withdrawn.
 func (c *Commands[C]) overdue(now time.Time) {
 	c.mu.Lock()
 	due, name := c.nextDue(), ""

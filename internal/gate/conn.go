@@ -12,36 +12,36 @@ import (
 	"time"
 )
 
-// Why a connection has ended, or a request has no answer.
+// Why a connection was closed, or a request got no response.
 var (
-	ErrClosed         = errors.New("the connection is closed")
-	ErrTimeout        = errors.New("the peer gave no answer in time")
-	ErrTooManyWaiting = errors.New("too many requests wait for the peer's answer")
-	ErrSlow           = errors.New("the peer does not take what is written")
+	ErrClosed         = errors.New("connection closed")
+	ErrTimeout        = errors.New("no response in time")
+	ErrTooManyWaiting = errors.New("too many requests without response")
+	ErrSlow           = errors.New("peer too slow: send queue full")
 )
 
-// Limits says how a connection behaves. Zero values take defaults.
+// Limits configures a [Conn]. Zero fields take the defaults in the comments.
 type Limits struct {
 	Log            *slog.Logger
-	MaxOutstanding int           // requests of ours that wait for answers, but for a probe; 1000, and fewer than there are invoke IDs
-	Timeout        time.Duration // for an answer; 10 s
-	FrameTime      time.Duration // a frame that has begun must be whole in this time; 10 s; see Serve
-	WriteTime      time.Duration // the peer must take a frame in this time; 10 s
-	QueueLength    int           // frames that wait to be written; 256
-	QueueOctets    int           // in these, if they are more than one; 256 KiB
-	Guest          *Guest        // the peer, where it has come through a gate; nil: it was dialled
+	MaxOutstanding int           // requests without response, not counting a probe; default 1000, and fewer than there are invoke IDs
+	Timeout        time.Duration // for a response; default 10 s
+	FrameTime      time.Duration // from the first octet of a frame to its last; default 10 s; see Conn.Serve
+	WriteTime      time.Duration // for the peer to accept a frame; default 10 s
+	QueueLength    int           // unsent frames; default 256
+	QueueOctets    int           // octets of unsent frames, if there is more than one; default 256 KiB
+	Guest          *Guest        // the peer, if a Gate accepted it; nil if we dialled
 }
 
-// strangerOctets is QueueOctets of a peer that is not proved.
+// strangerOctets is the QueueOctets of a stranger.
 const strangerOctets = 16 << 10
 
-// Lost reports whether a connection that ended for this reason was lost: the peer did not close it
-// between two frames, and nobody here did.
+// Lost reports whether reason means that the connection was lost: neither did the peer close it
+// between two frames, nor did we.
 func Lost(reason error) bool {
 	return errors.Is(reason, io.ErrUnexpectedEOF) || errors.Is(reason, os.ErrDeadlineExceeded) || errors.As(reason, new(*net.OpError))
 }
 
-// SetDefaults puts the defaults where nothing is said.
+// SetDefaults replaces zero fields with their defaults.
 func (l *Limits) SetDefaults() {
 	for _, d := range []*time.Duration{&l.Timeout, &l.FrameTime, &l.WriteTime} {
 		if *d == 0 {
@@ -58,37 +58,37 @@ func (l *Limits) SetDefaults() {
 	}
 }
 
-// Conn is a connection that one goroutine reads and another writes, out of a bounded queue, so that
-// whoever sends does not wait for the peer. [Peer] and [Commands] add the requests that wait
-// for answers.
+// Conn is a connection with one goroutine that reads and one that writes from a bounded queue,
+// so that senders do not wait for the peer. [Peer] and [Commands] add requests that await
+// responses.
 type Conn struct {
 	cfg      Limits
-	batch    int // frames that are written at once, at most
+	batch    int // maximum frames in one write
 	nc       net.Conn
 	faults   *faults
 	requests requests
 	ended    chan struct{} // closed by Close
 
 	mu       sync.Mutex
-	reason   error      // why it ended; nil while it lives
-	queue    [][]byte   // frames to be written
-	queued   int        // octets in these, and in those that are being written
-	finished bool       // it ends once these are written
-	last     error      // why it does
-	changed  *sync.Cond // there is room in the queue, or something to write, or an end
+	reason   error      // why it was closed; nil while it is open
+	queue    [][]byte   // unsent frames
+	queued   int        // octets of unsent frames and of those being written
+	finished bool       // close after sending the queue
+	last     error      // reason given to Finish
+	changed  *sync.Cond // the queue or the state changed
 
 	watchers sync.WaitGroup
-	due      time.Time     // when the goroutine that watches the requests looks at them; zero: there is none
-	sooner   chan struct{} // holds a value when it must look earlier
+	due      time.Time     // when the watcher next checks the requests; zero: no watcher runs
+	sooner   chan struct{} // signals that it must check earlier
 }
 
-// requests are those of ours that wait for answers.
+// requests are our requests that await responses.
 type requests interface {
-	// nextDue is when the time of one is over; zero: none waits. Conn.mu is held.
+	// nextDue returns the next timeout, or zero. Conn.mu is held.
 	nextDue() time.Time
-	// overdue ends what has waited too long.
+	// overdue handles the requests that have timed out.
 	overdue(now time.Time)
-	// abandon has all fail with ErrClosed; no other comes after it.
+	// abandon fails all requests with ErrClosed. No request is added after that.
 	abandon()
 }
 
@@ -103,12 +103,13 @@ func newConn(nc net.Conn, cfg Limits, batch int, r requests) *Conn {
 	return c
 }
 
-// Serve writes what waits, and calls read once, to read until that fails: read loops. When read
-// returns, with an error or without, the connection ends; so it does when it is closed, or when ctx
-// ends. Serve returns the reason; it is ErrClosed where read gave none. Only read knows where a frame
-// begins: it sets the deadline of FrameTime then, and takes it back when the frame is whole.
-// Requests that wait at the end get ErrClosed, before Serve returns; nobody is told anything after
-// it. A panic in read, or in what takes an answer, ends this connection alone.
+// Serve writes queued frames and calls read once, which loops until reading fails. The
+// connection is closed when read returns, with or without an error, when Close is called, or
+// when ctx ends. Serve returns the reason, which is [ErrClosed] if read returned nil. Since
+// only read knows where a frame begins, it sets the read deadline to FrameTime at its first
+// octet and clears it after the last. Requests without response get ErrClosed before Serve
+// returns; no callback runs after that. A panic in read or in a callback closes this connection
+// only.
 func (c *Conn) Serve(ctx context.Context, read func() error) error {
 	var group sync.WaitGroup
 	group.Go(func() { c.Close(Guard(c.cfg.Log, "writing", c.write)) })
@@ -117,7 +118,7 @@ func (c *Conn) Serve(ctx context.Context, read func() error) error {
 	stop()
 	group.Wait()
 	c.watchers.Wait()
-	for Guard(c.cfg.Log, "telling of the end", func() error { c.requests.abandon(); return nil }) != nil { // the others are told nevertheless
+	for Guard(c.cfg.Log, "failing open requests", func() error { c.requests.abandon(); return nil }) != nil { // continue with the others after a panic
 		continue
 	}
 	c.mu.Lock()
@@ -125,11 +126,12 @@ func (c *Conn) Serve(ctx context.Context, read func() error) error {
 	return c.reason
 }
 
-// Run is the life of a connection that was dialled: it serves, with read as Serve has it, while keep
-// logs in and looks whether the peer is there. keep's context ends with the connection; the connection ends when keep
-// returns, and when ctx has ended then, after leave, if there is one, has taken leave of the peer.
-// Run returns the reason once both have ended. A front, whose peers have come through a gate, calls
-// Serve instead. Where it logs in to its peers, or asks whether they are there, it calls Run, too.
+// Run serves a connection that we dialled, with read as for [Conn.Serve]. Meanwhile keep logs
+// in and checks that the peer is alive. Its context ends with the connection. When keep
+// returns, the connection is closed; if ctx has ended by then, leave, if not nil, is called
+// first to say goodbye to the peer. Run returns the reason after both goroutines have ended. A
+// front, whose peers come through a [Gate], calls Serve, unless it must log in to its peers or
+// check that they are alive.
 func (c *Conn) Run(ctx context.Context, read func() error, keep func(ctx context.Context) error, leave func()) error {
 	life, end := context.WithCancel(ctx)
 	served := make(chan error, 1)
@@ -148,10 +150,10 @@ func (c *Conn) Run(ctx context.Context, read func() error, keep func(ctx context
 	return <-served
 }
 
-// Ended is closed when the connection is.
+// Ended returns a channel that is closed with the connection.
 func (c *Conn) Ended() <-chan struct{} { return c.ended }
 
-// Close ends the connection; the first reason counts.
+// Close closes the connection. Only the first reason counts; nil means [ErrClosed].
 func (c *Conn) Close(reason error) {
 	c.mu.Lock()
 	if c.reason != nil {
@@ -168,8 +170,7 @@ func (c *Conn) Close(reason error) {
 	_ = c.nc.Close()
 }
 
-// Finish ends the connection once what waits has been written; at once, if the peer does not take
-// it.
+// Finish closes the connection after the queue was sent, or at once if the queue is full.
 func (c *Conn) Finish(reason error) {
 	c.mu.Lock()
 	slow := c.full(0)
@@ -181,8 +182,8 @@ func (c *Conn) Finish(reason error) {
 	}
 }
 
-// Push puts a frame into the queue. It blocks while the peer does not take what waits, for
-// WriteTime at most; then the connection ends.
+// Push queues a frame. It blocks while the queue is full, at most WriteTime; then the
+// connection is closed.
 func (c *Conn) Push(data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,7 +193,7 @@ func (c *Conn) Push(data []byte) error {
 	return c.enqueue(data)
 }
 
-// offer puts a frame into the queue unless it is full.
+// offer queues a frame, or returns ErrSlow if the queue is full.
 func (c *Conn) offer(data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,10 +203,11 @@ func (c *Conn) offer(data []byte) error {
 	return c.enqueue(data)
 }
 
-// open reports whether frames are taken still; c.mu is held.
+// open reports whether frames are accepted. Callers hold c.mu.
 func (c *Conn) open() bool { return c.reason == nil && !c.finished }
 
-// full reports whether a frame of so many octets must wait; c.mu is held.
+// full reports whether a frame of so many octets does not fit into the queue. Callers hold
+// c.mu.
 func (c *Conn) full(octets int) bool {
 	most := c.cfg.QueueOctets
 	if !c.cfg.Guest.Proved() {
@@ -214,7 +216,7 @@ func (c *Conn) full(octets int) bool {
 	return len(c.queue) >= c.cfg.QueueLength || c.queued > 0 && c.queued+octets > most
 }
 
-// enqueue puts a frame behind the others; c.mu is held.
+// enqueue appends a frame to the queue. Callers hold c.mu.
 func (c *Conn) enqueue(data []byte) error {
 	if !c.open() {
 		return ErrClosed
@@ -225,7 +227,7 @@ func (c *Conn) enqueue(data []byte) error {
 	return nil
 }
 
-// write writes what waits, as much at once as there is, and returns why the connection ends.
+// write writes queued frames, several at a time, and returns why the connection must be closed.
 func (c *Conn) write() error {
 	for {
 		batch, last := c.next()
@@ -247,7 +249,8 @@ func (c *Conn) write() error {
 	}
 }
 
-// next waits for frames to be written; none when the connection ends, and why it does.
+// next waits for frames to write. It returns none when the connection must be closed, and the
+// reason.
 func (c *Conn) next() (batch net.Buffers, last error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,19 +260,19 @@ func (c *Conn) next() (batch net.Buffers, last error) {
 	if n := min(len(c.queue), c.batch); c.reason == nil && n > 0 {
 		batch = slices.Clone(c.queue[:n])
 		c.queue = slices.Delete(c.queue, 0, n)
-		c.changed.Broadcast() // there is room, however long they take to be written
+		c.changed.Broadcast() // the queue has room, however long the write takes
 	}
 	return batch, c.last
 }
 
-// watch has the requests looked at when the time of one is over. c.mu is held.
+// watch makes the watcher check the requests at due. Callers hold c.mu.
 func (c *Conn) watch(due time.Time) {
 	switch {
 	case c.reason != nil:
 	case c.due.IsZero():
 		c.due = due
 		c.watchers.Go(func() {
-			if err := Guard(c.cfg.Log, "telling of time-outs", c.expire); err != nil {
+			if err := Guard(c.cfg.Log, "handling timeouts", c.expire); err != nil {
 				c.Close(err)
 			}
 		})
@@ -277,12 +280,12 @@ func (c *Conn) watch(due time.Time) {
 		c.due = due
 		select {
 		case c.sooner <- struct{}{}:
-		default: // it will look in any case
+		default: // a check is already pending
 		}
 	}
 }
 
-// expire ends requests whose time is over, until none waits.
+// expire handles timeouts until no request waits.
 func (c *Conn) expire() error {
 	for {
 		c.mu.Lock()
@@ -302,14 +305,15 @@ func (c *Conn) expire() error {
 	}
 }
 
-// Report says in the log what the peer does, or what cannot be done for it: of each kind one line a
-// second, with how many were not told.
+// Report logs what the peer did, or what could not be done for it, at most one line a second
+// for each message. The attribute suppressed counts the others.
 func (c *Conn) Report(level slog.Level, what string, args ...any) {
 	c.faults.tell(level, c.nc, what, args...)
 }
 
-// Strike is Report of what the peer should not send. Its error is to end the connection: of a
-// peer that has come through a gate, when that happens too often.
+// Strike is Report for something the peer should not have sent. If a peer that came through a
+// gate does so too often, Strike returns an error with which the caller must close the
+// connection.
 func (c *Conn) Strike(level slog.Level, what string, args ...any) error {
 	if c.cfg.Guest != nil {
 		return c.cfg.Guest.Strike(level, what, args...)

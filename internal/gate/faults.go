@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// faults says in a log what peers do wrong, and not each time.
+// faults logs misbehaviour of peers at a limited rate.
 type faults struct {
 	log        *slog.Logger
 	complaints share.PeerLog[netip.Prefix]
@@ -20,8 +20,8 @@ func newFaults(log *slog.Logger) *faults {
 	return &faults{log: log, complaints: share.PeerLog[netip.Prefix]{Most: manyPeers}}
 }
 
-// tell writes a line, if it is not one too many. Of texts, errors and lists of texts among args it
-// writes as much as share.Clip leaves: they may be the peer's.
+// tell logs a line unless that exceeds the rate. It clips strings, errors and lists of strings
+// in args, which may come from the peer.
 func (f *faults) tell(level slog.Level, peer net.Conn, what string, args ...any) {
 	if !f.log.Enabled(context.Background(), level) {
 		return
@@ -30,7 +30,7 @@ func (f *faults) tell(level slog.Level, peer net.Conn, what string, args ...any)
 	f.complaints.Log(f.log, level, share.Of(AddrOf(peer)), what, args...)
 }
 
-// clipped returns attributes for the log with what is too long in them cut off.
+// clipped returns log attributes with long values clipped.
 func clipped(args []any) []any {
 	short := make([]any, len(args))
 	for i, arg := range args {

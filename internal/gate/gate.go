@@ -1,5 +1,7 @@
-// Package gate takes connections for fronts, as many as they want and from whom they want,
-// and makes those of links. It knows no protocol above TLS.
+// Package gate handles the TCP and TLS connections of fronts and links. A [Gate] accepts
+// connections within limits for each peer and in total. A [Conn] reads and writes frames with
+// bounded queues and deadlines; [Peer] and [Commands] match responses to requests. [Dial] and
+// [BackOff] serve links. The package knows no protocol above TLS.
 package gate
 
 import (
@@ -18,28 +20,29 @@ import (
 	ours "github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Config says who is let in. Zero values take defaults.
+// Config configures a [Gate]. Zero fields take the defaults in the comments.
 type Config struct {
-	Admits         func(addr netip.Addr) bool // whether an address may connect at all; nil: any
-	Trusts         func(addr netip.Addr) bool // whether a peer is known by its address alone; nil: none is
-	MaxConnections int                        // 2000; a quarter is kept for peers that are proved
-	MaxPeer        int                        // connections of one peer; 500
-	PeerRate       float64                    // new connections a second of one peer that is not trusted; 50
-	PeerBurst      int                        // of these at once; 200
-	HandshakeTime  time.Duration              // of TLS; 10 s
-	NameKinds      []string                   // of names in certificates that count, in this order: dns, uri, cn; none: all
-	Strangers      *Strangers                 // what peers that are not proved may take; nil: 64 MiB at this gate alone
-	Keys           string                     // the part of the configuration that has MaxConnections and MaxPeer, for the log; "": none has
-	// Refused is told of each connection that is not taken; nil: nobody is.
+	Admits         func(addr netip.Addr) bool // reports whether an address may connect; nil admits all
+	Trusts         func(addr netip.Addr) bool // reports whether a peer is trusted by its address alone; nil trusts none
+	MaxConnections int                        // default 2000; a quarter is reserved for peers that are not strangers
+	MaxPeer        int                        // connections of one peer; default 500
+	PeerRate       float64                    // new connections a second of a peer that is not trusted; default 50
+	PeerBurst      int                        // burst of PeerRate; default 200
+	HandshakeTime  time.Duration              // for TLS; default 10 s
+	NameKinds      []string                   // kinds of certificate names that count, in order: dns, uri, cn; nil means all
+	Strangers      *Strangers                 // memory limit of strangers, shared by gates; nil: 64 MiB for this gate
+	Keys           string                     // configuration section that holds max-connections, for the log; "" if none does
+	// Refused is called for each refused connection.
 	Refused func(nc net.Conn, why string)
 	Log     *slog.Logger
 }
 
-// manyPeers is of how many peers a gate knows when they connected last.
+// manyPeers is the number of peers whose rates a gate remembers.
 const manyPeers = 10000
 
-// Gate takes connections of any number of listeners and counts them together. A peer is an IPv4
-// address or an IPv6 /64. Connections whose peer is not proved give way to others.
+// Gate accepts connections from any number of listeners and limits them together. A peer is an
+// IPv4 address or an IPv6 /64. When the gate is full, connections of strangers are closed to
+// make room.
 type Gate struct {
 	cfg    Config
 	places *share.Table
@@ -47,7 +50,7 @@ type Gate struct {
 	faults *faults
 }
 
-// New makes a gate.
+// New returns a gate.
 func New(cfg Config) *Gate {
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 2000
@@ -82,10 +85,10 @@ func New(cfg Config) *Gate {
 	}
 }
 
-// Serve takes connections until ctx ends; then it closes the listener, and waits until nothing of
-// the connections is left.
-// serve is the life of one; it ends when its context does, and the connection is closed after it. A
-// panic in it ends that connection alone.
+// Serve accepts connections until ctx ends. It then closes the listener and returns after all
+// connections are closed. It calls serve for each connection after the TLS handshake. serve
+// must return when its context ends; then the connection is closed. A panic in serve closes
+// that connection only.
 func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context.Context, guest *Guest)) error {
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -97,18 +100,18 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 		nc, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
-			if err == nil { // it came at the last moment
+			if err == nil { // accepted at the last moment
 				_ = nc.Close()
 			}
-			if stop() { // before it was closed
+			if stop() { // Accept returned before stop closed the listener
 				_ = l.Close()
 			}
 			return ctx.Err()
 		case errors.Is(err, net.ErrClosed):
 			return err
-		case err != nil: // no file descriptors, perhaps: it may get better
+		case err != nil: // perhaps out of file descriptors, which may pass
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			g.cfg.Log.Error("no connection taken", "listener", l.Addr().String(), "err", err)
+			g.cfg.Log.Error("could not accept connection", "listener", l.Addr().String(), "err", err)
 			Sleep(ctx, wait)
 			continue
 		}
@@ -130,7 +133,7 @@ func (g *Gate) Serve(ctx context.Context, l net.Listener, serve func(ctx context
 				g.refuse(nc, "TLS handshake failed: "+err.Error())
 				return
 			}
-			_ = Guard(g.cfg.Log, "serving a connection", func() error { serve(life, guest); return nil }) // the log has it
+			_ = Guard(g.cfg.Log, "serving a connection", func() error { serve(life, guest); return nil }) // Guard has logged it
 		})
 	}
 }
@@ -140,7 +143,7 @@ func (g *Gate) refuse(nc net.Conn, why string) {
 	g.cfg.Refused(nc, why)
 }
 
-// AddrOf is the address of the peer of a TCP connection.
+// AddrOf returns the address of the peer of a TCP connection, or the zero value.
 func AddrOf(nc net.Conn) netip.Addr {
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap()
@@ -148,14 +151,14 @@ func AddrOf(nc net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// admit gives a connection its place, or returns why there is none. end ends its life when it has
-// to give way to another. Over TLS a peer is not proved before the handshake.
+// admit enters a connection into the table, or returns why it is refused. end closes the
+// connection if it is evicted. Over TLS every peer is a stranger before the handshake.
 func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) {
 	addr := AddrOf(nc)
 	trusted := g.cfg.Trusts(addr)
 	switch {
 	case g.cfg.Admits != nil && !g.cfg.Admits(addr):
-		return nil, "the address may not connect"
+		return nil, "address not admitted"
 	case !trusted && !g.rates.Allow(addr, time.Now()):
 		return nil, "too many new connections"
 	}
@@ -173,7 +176,7 @@ func (g *Gate) admit(nc net.Conn, end context.CancelCauseFunc) (*Guest, string) 
 	return guest, ""
 }
 
-// key names the key of the configuration whose bound is reached, in parentheses behind a blank.
+// key returns the configuration key of the limit reached, in parentheses after a blank, or "".
 func (g *Gate) key(why error) string {
 	switch {
 	case g.cfg.Keys == "":
@@ -184,7 +187,7 @@ func (g *Gate) key(why error) string {
 	return " (" + g.cfg.Keys + ".max-connections)"
 }
 
-// handshake finishes TLS, where it is spoken, and finds the names in the peer's verified
+// handshake completes the TLS handshake, if any, and sets the names in the peer's verified
 // certificate.
 func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	t, ok := guest.Conn.(*tls.Conn)
@@ -194,7 +197,7 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	limited, cancel := context.WithTimeout(ctx, g.cfg.HandshakeTime)
 	defer cancel()
 	if err := t.HandshakeContext(limited); err != nil {
-		if cause := context.Cause(ctx); cause != nil { // says more
+		if cause := context.Cause(ctx); cause != nil { // it explains more
 			return cause
 		}
 		return err
@@ -203,9 +206,9 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	return nil
 }
 
-// Dial connects to the first of several addresses that takes the connection, over TLS where
-// secure is not nil. An address without port has the usual one. limit is for each of them,
-// TLS included.
+// Dial connects to the first address that accepts the connection, with TLS if secure is not
+// nil. port is the default port. limit applies to each address and includes the TLS handshake.
+// If all fail, the error lists each failure.
 func Dial(ctx context.Context, addresses []string, port string, secure *tls.Config, limit time.Duration) (net.Conn, error) {
 	var failures []error
 	for _, address := range addresses {

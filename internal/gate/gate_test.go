@@ -401,7 +401,7 @@ func TestBoundsAreNamed(t *testing.T) {
 		d.leave()
 	})
 	for _, want := range []string{
-		`connection closed to make room for a newer one of its peer" peer=10.0.0.1:0 err="closed to make room for a newer connection of the peer: it has its share already (xml.max-connections-per-peer)"`,
+		`connection closed to make room for a newer one of its peer" peer=10.0.0.1:0 err="closed to make room for a newer connection of the peer: it has reached its limit (xml.max-connections-per-peer)"`,
 		`connection closed to make room for others" peer=10.0.0.1:0 err="closed to make room for others: too many connections (xml.max-connections)"`,
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -16,9 +16,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// Guest is a connection that a gate has taken. Its peer is proved once it is trusted or has
-// logged in; until then the connection gives way to others, and may take little memory. nil is the
-// peer of a connection of ours, which is proved.
+// Guest is a connection that a [Gate] has accepted. Its peer is a stranger until it is trusted
+// or has logged in (Prove): until then the connection may be closed to make room, and may use
+// little memory. A nil Guest stands for a peer that we dialled, which is no stranger.
 type Guest struct {
 	Conn  net.Conn
 	Names []string // in the peer's verified certificate
@@ -30,26 +30,26 @@ type Guest struct {
 	proved atomic.Bool
 
 	strikes            atomic.Int64
-	stranger, familiar *rate.Limiter // of strikes, before it is proved and after
+	stranger, familiar *rate.Limiter // limit strikes: of a stranger, and of others
 
-	number uint64        // the later it came, the higher; guarded by Strangers
+	number uint64        // sequence number; guarded by Strangers
 	taken  int           // octets; guarded by Strangers
-	among  *list.Element // of the peer's; nil when it is proved or has left; guarded by Strangers
+	among  *list.Element // position among the peer's connections; nil if not counted; guarded by Strangers
 }
 
-// How often a peer may send what it should not: before it is proved, and after.
+// Rates of strikes: of strangers, and of others.
 const (
-	strangerPause   = 3 * time.Second // between two strikes, in the long run
-	strangerStrikes = 20              // at once
+	strangerPause   = 3 * time.Second // mean time between strikes
+	strangerStrikes = 20              // burst
 	familiarPause   = 100 * time.Millisecond
 	familiarStrikes = 200
 )
 
-// Why a gate ends a connection.
+// Why a gate closes a connection.
 var (
-	ErrStrikes = errors.New("the peer sent too much that it should not")
+	ErrStrikes = errors.New("too many protocol errors")
 	errPlace   = errors.New("closed to make room for others: too many connections")
-	errShare   = errors.New("closed to make room for a newer connection of the peer: it has its share already")
+	errShare   = errors.New("closed to make room for a newer connection of the peer: it has reached its limit")
 	errMemory  = errors.New("closed to make room for others: too much memory for peers that have not logged in")
 )
 
@@ -60,7 +60,7 @@ func newGuest(g *Gate, nc net.Conn, addr netip.Addr, end context.CancelCauseFunc
 	}
 }
 
-// Prove says that the peer is trusted, or has logged in.
+// Prove records that the peer is trusted or has logged in.
 func (g *Guest) Prove() {
 	if g.Proved() || g.proved.Swap(true) {
 		return
@@ -69,28 +69,28 @@ func (g *Guest) Prove() {
 	g.gate.cfg.Strangers.leave(g)
 }
 
-// Proved reports whether the peer is trusted, or has logged in.
+// Proved reports whether the peer is trusted or has logged in.
 func (g *Guest) Proved() bool { return g == nil || g.proved.Load() }
 
-// Take counts memory that is about to be taken for the peer until Give is called, while it is not
-// proved. Where all such peers take too much, the oldest connection of the one that takes most is
-// closed; of peers that take little, the oldest connection.
+// Take counts memory that is about to be allocated for a stranger, until Give. If all strangers
+// together exceed the limit, the oldest connection of the one with the most memory is closed;
+// among those with little memory, the oldest connection.
 func (g *Guest) Take(octets int) {
 	if !g.Proved() {
 		g.gate.cfg.Strangers.take(g, octets)
 	}
 }
 
-// Give gives back what Take took.
+// Give returns memory counted by Take.
 func (g *Guest) Give(octets int) {
 	if !g.Proved() {
 		g.gate.cfg.Strangers.give(g, octets)
 	}
 }
 
-// Strike says in the log that the peer has sent what it should not: of each kind one line a
-// second, with how many were not told. Its error, when that happens too often, is to end the
-// connection.
+// Strike logs that the peer sent something it should not have, at most one line a second for
+// each message. If that happens too often, it returns an error that wraps [ErrStrikes], with
+// which the caller must close the connection.
 func (g *Guest) Strike(level slog.Level, what string, args ...any) error {
 	g.gate.faults.tell(level, g.Conn, what, args...)
 	n := g.strikes.Add(1)
@@ -102,11 +102,11 @@ func (g *Guest) Strike(level slog.Level, what string, args ...any) error {
 		return nil
 	}
 	g.gate.cfg.Strangers.Struck.Add(1)
-	g.gate.faults.tell(slog.LevelWarn, g.Conn, "connection closed: the peer sent too much that it should not", "count", n)
+	g.gate.faults.tell(slog.LevelWarn, g.Conn, "connection closed: too many protocol errors", "count", n)
 	return fmt.Errorf("%w: %d times", ErrStrikes, n)
 }
 
-// makeRoom ends the connection because there are too many, in all or of its peer.
+// makeRoom closes the connection because the table, or the peer's share, is full.
 func (g *Guest) makeRoom(why error) {
 	closed := errPlace
 	if errors.Is(why, share.ErrPeer) {
@@ -115,7 +115,7 @@ func (g *Guest) makeRoom(why error) {
 	g.evict(closed, g.gate.key(why))
 }
 
-// evict ends the connection to make room. key names the bound that is reached, if any.
+// evict closes the connection to make room. key names the limit reached, if any.
 func (g *Guest) evict(why error, key string) {
 	what := "connection closed to make room for others"
 	if errors.Is(why, errShare) {
@@ -126,7 +126,7 @@ func (g *Guest) evict(why error, key string) {
 	g.end(why)
 }
 
-// leave gives back all that the connection has taken.
+// leave releases all that the connection holds.
 func (g *Guest) leave() {
 	g.gate.cfg.Strangers.leave(g)
 	g.place.Leave()

@@ -7,45 +7,44 @@ import (
 	"time"
 )
 
-// Numbering is what a protocol says of its frames.
+// Numbering describes the protocol's frames.
 type Numbering struct {
-	FirstID, LastID int // invoke IDs of our requests
-	Batch           int // frames that are written at once, at most
+	FirstID, LastID int // range of invoke IDs for our requests
+	Batch           int // maximum frames in one write
 }
 
-// ErrMute is why a connection ends whose peer has left so many requests without an answer that no
-// invoke ID is free.
-var ErrMute = errors.New("the peer has left too many requests without an answer")
+// ErrMute means that the peer left so many requests unanswered that no invoke ID is free.
+var ErrMute = errors.New("peer leaves too many requests without response")
 
-// lateTimes is how many time-outs more a request that has timed out keeps its invoke ID.
+// lateTimes is for how many more timeouts a timed-out request keeps its invoke ID.
 const lateTimes = 4
 
-// Peer is a connection on which both sides ask: a Conn with requests of ours that wait for answers
-// of type A, each known by its invoke ID.
+// Peer is a [Conn] on which both sides send requests. Our requests await responses of type A,
+// matched by invoke ID.
 //
-// A peer that was dialled may answer a request after its time-out. No later request may be taken for
-// that one: the request keeps its invoke ID until its late answer comes, or for lateTimes time-outs.
-// What clients answer decides nothing, so requests to a peer that has come through a gate do not
-// keep theirs.
+// A dialled peer may respond after the timeout. To keep such a response from being taken for
+// that of a later request, the timed-out request keeps its invoke ID until the late response
+// arrives, or for lateTimes timeouts. Requests to a peer that came through a gate do not,
+// because nothing depends on what clients respond.
 type Peer[A any] struct {
 	*Conn
 	ids Numbering
 
-	// guarded by Conn.mu
-	taken  map[int]*list.Element // requests that have an invoke ID: those in asked and late
-	asked  list.List             // requests that wait, of *waiting[A], the one asked first at the front
-	late   list.List             // requests that have timed out, of *waiting[A], the one asked first at the front
+	// Guarded by Conn.mu.
+	taken  map[int]*list.Element // requests with an invoke ID, in asked or late
+	asked  list.List             // of *waiting[A]: requests without response, the oldest first
+	late   list.List             // of *waiting[A]: timed-out requests, the oldest first
 	lastID int
 }
 
 // waiting is a request of ours.
 type waiting[A any] struct {
 	id    int
-	reply func(A, error) // nil once it has timed out
-	until time.Time      // that it waits; once it has timed out, that it keeps its invoke ID
+	reply func(A, error) // nil after the timeout
+	until time.Time      // timeout of the response, then of the invoke ID
 }
 
-// NewPeer makes a peer of a connection. It writes once Serve is called.
+// NewPeer returns a peer over a connection. Nothing is sent before Serve runs.
 func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
 	cfg.SetDefaults()
 	cfg.MaxOutstanding = min(cfg.MaxOutstanding, ids.LastID-ids.FirstID)
@@ -54,16 +53,16 @@ func NewPeer[A any](nc net.Conn, cfg Limits, ids Numbering) *Peer[A] {
 	return p
 }
 
-// Ask sends a request, in the frame that is made for its invoke ID. reply is called once: with
-// the answer, or with why there is none. Ask does not block where the peer was dialled; it waits
-// for room like Push where it has come through a gate. Where it finds that the requests that have
-// timed out leave no invoke ID, it ends the connection with ErrMute.
+// Ask sends a request in the frame that frame returns for an invoke ID. It calls reply exactly
+// once, with the response or an error. On a dialled connection Ask does not block; on one from
+// a gate it waits for room as Push does. If timed-out requests occupy every invoke ID, it
+// closes the connection with [ErrMute].
 func (p *Peer[A]) Ask(frame func(id int) ([]byte, error), reply func(A, error)) {
 	p.ask(frame, reply, p.room, p.put)
 }
 
-// Probe is Ask for what keeps the connection, such as a sign of life. Ask leaves an invoke ID for
-// it, and it finds room in the queue: one at a time goes out, however much others ask.
+// Probe is Ask for a request that keeps the connection alive. It always finds an invoke ID and
+// room in the queue, but only one may be outstanding.
 func (p *Peer[A]) Probe(frame func(id int) ([]byte, error), reply func(A, error)) {
 	p.ask(frame, reply, p.free, p.putAnyway)
 }
@@ -89,7 +88,7 @@ func (p *Peer[A]) ask(frame func(id int) ([]byte, error), reply func(A, error), 
 	}
 }
 
-// enter has a request wait for its answer, where there is room.
+// enter adds a request if room permits it.
 func (p *Peer[A]) enter(w *waiting[A], room func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,9 +106,9 @@ func (p *Peer[A]) enter(w *waiting[A], room func() error) error {
 	return nil
 }
 
-// room is why Ask has no room; p.mu is held.
+// room returns an error if Ask has no room. Callers hold p.mu.
 func (p *Peer[A]) room() error {
-	others := p.ids.LastID - p.ids.FirstID // invoke IDs without the one that is for Probe
+	others := p.ids.LastID - p.ids.FirstID // without the one reserved for Probe
 	switch {
 	case p.asked.Len() >= p.cfg.MaxOutstanding:
 		return ErrTooManyWaiting
@@ -121,7 +120,7 @@ func (p *Peer[A]) room() error {
 	return nil
 }
 
-// free is why there is no invoke ID; p.mu is held.
+// free returns an error if no invoke ID is free. Callers hold p.mu.
 func (p *Peer[A]) free() error {
 	if len(p.taken) > p.ids.LastID-p.ids.FirstID {
 		return ErrTooManyWaiting
@@ -129,9 +128,9 @@ func (p *Peer[A]) free() error {
 	return nil
 }
 
-// Tell sends a request that has no answer, in the frame that is made for its invoke ID; it blocks
-// where Ask does.
-func (p *Peer[A]) Tell(frame func(id int) ([]byte, error)) error {
+// Notify sends a request that has no response, in the frame that frame returns for an invoke
+// ID. It blocks when Ask would.
+func (p *Peer[A]) Notify(frame func(id int) ([]byte, error)) error {
 	p.mu.Lock()
 	if err := p.free(); err != nil {
 		p.mu.Unlock()
@@ -153,14 +152,14 @@ func (p *Peer[A]) put(data []byte) error {
 	return p.offer(data)
 }
 
-// putAnyway puts a frame into the queue though it may be full.
+// putAnyway queues a frame even if the queue is full.
 func (p *Peer[A]) putAnyway(data []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.enqueue(data)
 }
 
-// nextID returns an invoke ID that no request of ours has; there is one, and p.mu is held.
+// nextID returns a free invoke ID, which must exist. Callers hold p.mu.
 func (p *Peer[A]) nextID() int {
 	for {
 		if p.lastID++; p.lastID > p.ids.LastID {
@@ -172,8 +171,8 @@ func (p *Peer[A]) nextID() int {
 	}
 }
 
-// remove takes the invoke ID from the request that has it, and returns what takes the answer: nil
-// when there is no such request, or it has timed out. p.mu is held.
+// remove frees an invoke ID and returns the callback for its response: nil if no request has
+// it, or if the request has timed out. Callers hold p.mu.
 func (p *Peer[A]) remove(id int) func(A, error) {
 	e := p.taken[id]
 	if e == nil {
@@ -189,7 +188,7 @@ func (p *Peer[A]) remove(id int) func(A, error) {
 	return w.reply
 }
 
-// drop removes a request that was not sent, and reports whether it waited still.
+// drop removes a request that was not sent. It reports whether the request was still waiting.
 func (p *Peer[A]) drop(w *waiting[A]) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -199,23 +198,23 @@ func (p *Peer[A]) drop(w *waiting[A]) bool {
 	return p.remove(w.id) != nil
 }
 
-// release frees the invoke IDs of requests that have kept them long enough; p.mu is held.
+// release frees the invoke IDs of requests that timed out long ago. Callers hold p.mu.
 func (p *Peer[A]) release(now time.Time) {
 	for w := first[A](&p.late); w != nil && !w.until.After(now); w = first[A](&p.late) {
 		p.remove(w.id)
 	}
 }
 
-// Answered takes the request with this invoke ID off those that wait, and returns what takes its
-// answer; nil when nobody waits for it. A request that has timed out gives its invoke ID back.
+// Answered removes the request with this invoke ID and returns the callback for its response,
+// or nil if no request awaits one. It also frees the invoke ID of a timed-out request.
 func (p *Peer[A]) Answered(id int) func(A, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.remove(id)
 }
 
-// Only returns the invoke ID of the request that waits, when it is the only one that can be answered
-// still.
+// Only returns the invoke ID of the only request that can still get a response, and false if
+// there is not exactly one.
 func (p *Peer[A]) Only() (id int, only bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,7 +226,7 @@ func (p *Peer[A]) Only() (id int, only bool) {
 	return w.id, len(p.taken) == 1
 }
 
-// first is the request of a list that was asked first; nil: there is none.
+// first returns the oldest request of a list, or nil.
 func first[A any](l *list.List) *waiting[A] {
 	e := l.Front()
 	if e == nil {
@@ -236,7 +235,7 @@ func first[A any](l *list.List) *waiting[A] {
 	return e.Value.(*waiting[A])
 }
 
-// nextDue implements requests: all have the same time.
+// nextDue implements requests. All requests have the same timeout.
 func (p *Peer[A]) nextDue() time.Time {
 	w := first[A](&p.asked)
 	if w == nil {
@@ -253,7 +252,7 @@ func (p *Peer[A]) overdue(now time.Time) {
 // abandon implements requests.
 func (p *Peer[A]) abandon() { p.failAll(ErrClosed, func(*waiting[A]) bool { return true }) }
 
-// failAll has requests fail, from the one that has waited longest on, as long as they are such.
+// failAll fails requests, starting with the oldest, as long as such holds.
 func (p *Peer[A]) failAll(why error, such func(*waiting[A]) bool) {
 	var none A
 	for {

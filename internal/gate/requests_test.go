@@ -104,7 +104,7 @@ func TestAsk(t *testing.T) {
 		if id, only := p.Only(); id != 1 || !only {
 			t.Error(id, only)
 		}
-		if err := p.Tell(frame); err != nil {
+		if err := p.Notify(frame); err != nil {
 			t.Error(err)
 		}
 		p.Ask(frame, second.reply)
@@ -305,7 +305,7 @@ func TestProbe(t *testing.T) {
 				if p.Probe(frame, second.reply); !errors.Is(second.now().err, gate.ErrTooManyWaiting) || second.now().times != 1 {
 					t.Errorf("%s: %v", name, second.now())
 				}
-				if err := p.Tell(frame); !errors.Is(err, gate.ErrTooManyWaiting) {
+				if err := p.Notify(frame); !errors.Is(err, gate.ErrTooManyWaiting) {
 					t.Errorf("%s: %v", name, err)
 				}
 				p.Answered(4)("alive", nil)
@@ -356,7 +356,7 @@ func TestUnwritable(t *testing.T) {
 				t.Error(a.now())
 			}
 		}
-		if err := p.Tell(func(int) ([]byte, error) { return nil, bad }); !errors.Is(err, bad) {
+		if err := p.Notify(func(int) ([]byte, error) { return nil, bad }); !errors.Is(err, bad) {
 			t.Error(err)
 		}
 		var a asked
@@ -395,7 +395,7 @@ func TestClose(t *testing.T) {
 			if !errors.Is(before.now().err, gate.ErrClosed) || before.now().times != 1 || !errors.Is(after.now().err, gate.ErrClosed) || after.now().times != 1 {
 				t.Error(before.now(), after.now())
 			}
-			if err := p.Tell(frame); !errors.Is(err, gate.ErrClosed) {
+			if err := p.Notify(frame); !errors.Is(err, gate.ErrClosed) {
 				t.Error(err)
 			}
 			if err := p.Push([]byte("x")); !errors.Is(err, gate.ErrClosed) {
@@ -651,7 +651,7 @@ func TestGuestsPeer(t *testing.T) {
 				if err := <-served; !errors.Is(err, gate.ErrStrikes) {
 					t.Error(err)
 				}
-				if err := p.Tell(frame); !errors.Is(err, gate.ErrClosed) {
+				if err := p.Notify(frame); !errors.Is(err, gate.ErrClosed) {
 					t.Error(err)
 				}
 			})

@@ -9,18 +9,18 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// Guard does something, and returns its error; a panic in it is one, too, and in the log. what says
-// what is being done.
+// Guard runs do and returns its error. It logs a panic and returns it as an error. what names
+// the work for the log.
 func Guard(log *slog.Logger, what string, do func() error) (err error) {
 	defer share.Survive(log, what, func(panicked error) { err = panicked })
 	return do()
 }
 
-// BackOff is how long to wait before something that has failed is tried again: twice as long each
-// time, give or take a half, so that those who failed together do not come back together.
+// BackOff computes the pauses before retries. They double from First to Most and vary by half,
+// so that clients that failed together do not retry together.
 type BackOff struct {
 	First, Most time.Duration
-	last        time.Duration // 0: it has not failed
+	last        time.Duration // 0 after Reset
 }
 
 // Next returns the next pause.
@@ -29,10 +29,10 @@ func (b *BackOff) Next() time.Duration {
 	return b.last/2 + rand.N(b.last) //nolint:gosec // jitter
 }
 
-// Reset says that it has worked: the next pause is about First.
+// Reset records a success: the next pause starts from First.
 func (b *BackOff) Reset() { b.last = 0 }
 
-// Sleep waits, and reports whether ctx has not ended.
+// Sleep waits for pause. It returns false if ctx ended first.
 func Sleep(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

@@ -99,7 +99,7 @@ func TestAdmission(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		if want := []string{"192.0.2.1: the address may not connect"}; !slices.Equal(refused, want) || served != 2 || strangers.Refused.Load() != 1 {
+		if want := []string{"192.0.2.1: address not admitted"}; !slices.Equal(refused, want) || served != 2 || strangers.Refused.Load() != 1 {
 			t.Errorf("refused are %v, %d in all; served %d", refused, strangers.Refused.Load(), served)
 		}
 	})
@@ -193,7 +193,7 @@ func TestAcceptFails(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) || time.Since(last) != 0 {
 			t.Errorf("%v after %v", err, time.Since(last))
 		}
-		if n := strings.Count(out.String(), `level=ERROR msg="no connection taken" listener=127.0.0.1:8882 err="no file descriptors"`); n != 13 {
+		if n := strings.Count(out.String(), `level=ERROR msg="could not accept connection" listener=127.0.0.1:8882 err="no file descriptors"`); n != 13 {
 			t.Errorf("%d lines: %s", n, out.String())
 		}
 	})

@@ -7,37 +7,38 @@ import (
 	"sync/atomic"
 )
 
-// Strangers bounds the memory that all peers together take that are not proved, at every gate of
-// a process, and counts what becomes of connections.
+// Strangers limits the memory of all strangers together, at every gate that shares it, and
+// counts what happens to connections. It is safe for concurrent use.
 type Strangers struct {
-	Refused atomic.Int64 // connections that were not taken
-	Evicted atomic.Int64 // that were closed to make room for others
-	Struck  atomic.Int64 // that were closed for what the peer sent
+	Refused atomic.Int64 // connections refused
+	Evicted atomic.Int64 // connections closed to make room
+	Struck  atomic.Int64 // connections closed for what the peer sent
 
 	most int
 
 	mu      sync.Mutex
-	entered uint64 // connections, ever
+	entered uint64 // connections so far
 	taken   int
 	peers   map[netip.Prefix]*stranger
 }
 
-// stranger is a peer that is not proved, with its connections.
+// stranger is a peer that has not logged in, with its connections.
 type stranger struct {
 	taken  int
 	guests list.List // of *Guest, the oldest first
 }
 
-// What a connection takes while nothing comes, stacks and buffers included.
+// Memory of an idle connection in octets, including stacks and buffers.
 const (
 	plainCost  = 24 << 10
 	secureCost = 64 << 10
 )
 
-// equalShare is up to what peers count as equal: a connection over TLS with the longest login.
+// equalShare is the memory up to which peers count as equal: a TLS connection with the longest
+// login.
 const equalShare = secureCost + 256<<10
 
-// NewStrangers lets peers that are not proved take so many octets in all; 0 is 64 MiB.
+// NewStrangers returns a limit of octets for all strangers together; 0 means 64 MiB.
 func NewStrangers(octets int) *Strangers {
 	if octets == 0 {
 		octets = 64 << 20
@@ -45,8 +46,7 @@ func NewStrangers(octets int) *Strangers {
 	return &Strangers{most: octets, peers: map[netip.Prefix]*stranger{}}
 }
 
-// Counts returns how many connections are of peers that are not proved, and the octets that were
-// counted for them.
+// Counts returns the number of strangers' connections and the octets counted for them.
 func (s *Strangers) Counts() (connections, octets int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +56,7 @@ func (s *Strangers) Counts() (connections, octets int) {
 	return connections, s.taken
 }
 
-// enter counts a connection.
+// enter adds a connection.
 func (s *Strangers) enter(g *Guest, secure bool) {
 	cost := plainCost
 	if secure {
@@ -100,21 +100,21 @@ func (s *Strangers) give(g *Guest, octets int) {
 	}
 }
 
-// leave takes a connection out, with all that it has taken.
+// leave removes a connection with its memory.
 func (s *Strangers) leave(g *Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop(g)
 }
 
-// add changes what a connection has taken; s.mu is held.
+// add changes the memory counted for a connection. Callers hold s.mu.
 func (s *Strangers) add(g *Guest, octets int) {
 	s.taken += octets
 	s.peers[g.peer].taken += octets
 	g.taken += octets
 }
 
-// drop takes a connection out; s.mu is held.
+// drop removes a connection. Callers hold s.mu.
 func (s *Strangers) drop(g *Guest) {
 	if g.among == nil {
 		return
@@ -128,9 +128,9 @@ func (s *Strangers) drop(g *Guest) {
 	}
 }
 
-// victim is the connection that gives way: the oldest of the peer that takes most. Peers that take no
-// more than equalShare are equal, and of equal peers the oldest connection goes: who has come to log in
-// does not give way to idle connections. s.mu is held.
+// victim returns the connection to close: the oldest of the peer with the most memory. Peers
+// with at most equalShare count as equal, and among equals the oldest connection is closed, so
+// that idle connections do not displace a client that logs in. Callers hold s.mu.
 func (s *Strangers) victim() *Guest {
 	var victim *Guest
 	most := 0

@@ -304,8 +304,8 @@ func TestHostile(t *testing.T) {
 		then        []string // one for each command
 	}{
 		"silent":               {"", "no event socket greeting", nil},
-		"silent later":         {greeting, "no answer in time", []string{ok, ok}},
-		"half a message":       {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{"}},
+		"silent later":         {greeting, "no response in time", []string{ok, ok}},
+		"half a message":       {greeting, "no response in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{"}},
 		"no length":            {"Content-Length: x\n\n", "not an event socket message", nil},
 		"a huge body":          {"Content-Length: 999999999\n\n", "too long", nil},
 		"a line without end":   {strings.Repeat("x", maxHeaders+1), "too long", nil},
@@ -314,7 +314,7 @@ func TestHostile(t *testing.T) {
 		"channels that are no": {greeting, "not an event socket message", []string{ok, ok, "Content-Type: api/response\nContent-Length: 3\n\nabc"}},
 		"no list":              {greeting, "not an event socket message", []string{ok, ok, ok}},
 		"an endless list":      {greeting, "too long", []string{ok, ok, "Content-Type: api/response\nContent-Length: 999999999999\n\n{"}},
-		"half a list":          {greeting, "no answer in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{\"rows\":[{},"}},
+		"half a list":          {greeting, "no response in time", []string{ok, ok, "Content-Type: api/response\nContent-Length: 100\n\n{\"rows\":[{},"}},
 		"a stranger":           {"Content-Type: text/rude-rejection\n\n", "FreeSWITCH does not admit this address", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -340,7 +340,7 @@ func TestHostile(t *testing.T) {
 				_, _ = io.Copy(io.Discard, in) // until the link has gone
 			}()
 			limit := patience
-			if tt.want == "no greeting" || tt.want == "no answer in time" {
+			if tt.want == "no event socket greeting" || tt.want == "no response in time" {
 				limit = 300 * time.Millisecond
 			}
 			l, err := NewLink(LinkConfig{Addresses: []string{listener.Addr().String()}, Domain: "pbx.test", Timeout: limit})

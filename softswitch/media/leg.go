@@ -89,8 +89,8 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 		ssrc: binary.BigEndian.Uint32(random[:]), sequence: binary.BigEndian.Uint16(random[4:]) >> 1, timestamp: binary.BigEndian.Uint32(random[6:]),
 		localKey: random[10:],
 	}
-	l.group.Go(func() { l.listen(conn, share.Backoff{}, l.packet) })
-	l.group.Go(func() { l.listen(control, share.Backoff{}, l.reported) })
+	l.group.Go(func() { l.listen(conn, share.Retries{}, l.packet) })
+	l.group.Go(func() { l.listen(control, share.Retries{}, l.reported) })
 	l.group.Go(l.watch)
 	return l, nil
 }
@@ -244,7 +244,7 @@ func (l *Leg) Secure() bool {
 
 // listen reads packets from a socket and handles them until the leg is closed. A read error may
 // report an earlier packet (ICMP); a persistent error, or a panic, ends the leg.
-func (l *Leg) listen(conn *net.UDPConn, faults share.Backoff, handle func(data []byte, from netip.AddrPort)) {
+func (l *Leg) listen(conn *net.UDPConn, faults share.Retries, handle func(data []byte, from netip.AddrPort)) {
 	defer share.Survive(l.engine.cfg.Log, "receiving voice", func(error) { l.die() })
 	buf := make([]byte, maxPacket)
 	for {

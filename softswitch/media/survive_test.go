@@ -43,7 +43,7 @@ func TestLegFails(t *testing.T) {
 			over := make(chan struct{})
 			go func() {
 				defer close(over)
-				l.listen(conn, share.Backoff{Most: most}, func([]byte, netip.AddrPort) { panic("as told") })
+				l.listen(conn, share.Retries{Most: most}, func([]byte, netip.AddrPort) { panic("as told") })
 			}()
 			for _, ch := range []chan struct{}{m.dead, over} {
 				select {

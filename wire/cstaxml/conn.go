@@ -192,7 +192,7 @@ func (c *Conn) Probe(req *uacsta.Message, reply func(*uacsta.Message, error)) {
 func (c *Conn) request(ask func(func(int) ([]byte, error), func(*uacsta.Message, error)), req *uacsta.Message, reply func(*uacsta.Message, error)) {
 	frame := func(id int) ([]byte, error) { return c.encode(id, req) }
 	if req.OneWay() {
-		reply(nil, c.Tell(frame))
+		reply(nil, c.Notify(frame))
 		return
 	}
 	service := req.Name()

@@ -253,7 +253,7 @@ func TestRequests(t *testing.T) {
 			t.Error(r.err)
 		}
 		for last := 0; last < 9998-1; { // near the end of the numbers
-			_ = b.conn.Tell(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
+			_ = b.conn.Notify(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
 		}
 		one, two := b.ask(uacsta.RequestSystemStatus{}), b.ask(uacsta.RequestSystemStatus{})
 		b.expect("9998 RequestSystemStatus", "0000 RequestSystemStatus")
@@ -290,7 +290,7 @@ func TestLateAnswers(t *testing.T) {
 			t.Error(r.err)
 		}
 		for last := 0; last < EventID-1; {
-			_ = b.conn.Tell(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
+			_ = b.conn.Notify(func(id int) ([]byte, error) { last = id; return nil, errors.ErrUnsupported })
 		}
 		own := b.ask(monitor)
 		b.expect("0001 MonitorStart")

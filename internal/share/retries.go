@@ -2,9 +2,9 @@ package share
 
 import "time"
 
-// Backoff paces retries after errors that may be transient, such as those of reading a UDP
+// Retries paces retries after errors that may be transient, such as those of reading a UDP
 // socket, which can concern an earlier datagram. It is for one goroutine.
-type Backoff struct {
+type Retries struct {
 	Most int // consecutive errors after which to give up; 0 means 100, reached after about 90 s
 
 	row int
@@ -18,7 +18,7 @@ const (
 
 // Next counts an error and returns the pause before the next try, which doubles up to a second.
 // again is false when there were too many errors in a row.
-func (f *Backoff) Next() (pause time.Duration, again bool) {
+func (f *Retries) Next() (pause time.Duration, again bool) {
 	most := f.Most
 	if most == 0 {
 		most = 100
@@ -31,4 +31,4 @@ func (f *Backoff) Next() (pause time.Duration, again bool) {
 }
 
 // Reset records a success.
-func (f *Backoff) Reset() { f.row = 0 }
+func (f *Retries) Reset() { f.row = 0 }

@@ -7,7 +7,7 @@ import (
 
 // Single errors cost nothing; many in a row are tried at longer and longer intervals, and end it.
 func TestFaults(t *testing.T) {
-	var f Backoff
+	var f Retries
 	for n := range 1000 {
 		if pause, again := f.Next(); pause != 0 || !again {
 			t.Fatalf("error %d: %v, %v", n, pause, again)

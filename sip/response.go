@@ -22,7 +22,7 @@ func (n names) fit(r *Response) bool {
 		(n.remote == "" || parseAddress(r.Header("To")).Tag() == n.remote)
 }
 
-// answers reports whether a response from h may answer a request sent to to (RFC 3261 18.1.2,
+// answers reports whether a response from h may answer a request that went to a hop (RFC 3261 18.1.2,
 // 18.2.2). On UDP only the address counts, not the port: peers with several sockets respond
 // from any of them. A connection-oriented response arrives on the same connection or on another
 // one of the same peer.

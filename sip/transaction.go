@@ -75,7 +75,7 @@ func shell(method, transport string) *gosip.Request {
 // serverKey returns the key of a server transaction. With an RFC 3261 branch it is branch,
 // sent-by and method (17.2.3) with the source address, otherwise everything that distinguishes
 // two requests: clients of the Lync family send no branch, restart their CSeq, and share
-// Call-ID and From tag with other users who signed in in the same second.
+// Call-ID and From tag with other users who signed in at the same second.
 func serverKey(r *Request, method string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)

@@ -48,8 +48,8 @@ func start(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, *
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { core.Run(ctx); close(done) }()
-	for !core.Status().Links[0].Up {
-		time.Sleep(time.Millisecond)
+	if err := core.Await(t.Context(), "switch"); err != nil {
+		t.Fatal(err)
 	}
 	front := tr87.ServerConfig{Proxy: core, Trusts: rules.Trusts}
 	wire := sip.Config{Known: func(p sip.Peer) bool { return rules.Trusts(p.Addr.Addr(), p.Names) }}

@@ -144,10 +144,10 @@ func newReadings(tb testing.TB) *readings {
 		rs.foreignOctets = string(data)
 	}
 	rs.xml = before("xml", listen(xmlfront.New(kind.Access{Proxy: far, Identify: anybody}).Serve), func(address string) proxy.Link {
-		return xmllink.New(xmllink.Config{Addresses: []string{address}})
+		return xmllink.New(xmllink.Config{Dialling: kind.Dialling{Addresses: []string{address}}})
 	})
 	rs.ber = before("ber", listen(asn1front.New(asn1front.Config{Access: kind.Access{Proxy: far, Identify: anybody}, Flavour: phase3}).Serve), func(address string) proxy.Link {
-		return asn1link.New(asn1link.Config{Addresses: []string{address}, Flavour: phase3})
+		return asn1link.New(asn1link.Config{Dialling: kind.Dialling{Addresses: []string{address}}, Flavour: phase3})
 	})
 	return rs
 }

@@ -4,9 +4,7 @@ import (
 	"net"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
-	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
@@ -42,13 +40,10 @@ func check(l *Settings, s *config.Section) {
 }
 
 func build(l *Settings, env *kind.Env) (proxy.Link, error) {
-	password, secure, err := kind.Opening(&l.Session, &l.Secure, env.Log)
+	dialling, password, err := env.Dialling(&l.Peer, &l.Secure, &l.Times, &l.Session)
 	if err != nil {
 		return nil, err
 	}
 	flavour, _ := asn1.FlavourOf(l.Dialect) // check has found it
-	return New(Config{
-		Addresses: l.Addresses, TLS: secure, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications,
-		Heartbeat: l.Heartbeat, Conn: gate.Limits{Timeout: l.Timeout}, Log: share.Quiet(env.Log),
-	}), nil
+	return New(Config{Dialling: dialling, Flavour: flavour, Name: l.Session.User, Password: password, Notifications: l.Notifications}), nil
 }

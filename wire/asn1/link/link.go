@@ -3,10 +3,8 @@ package link
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
@@ -21,16 +20,12 @@ import (
 
 // Config says where a switching function is and how it speaks.
 type Config struct {
-	Addresses     []string      // host:port, or host for the port of the flavour; Run uses the first that accepts the connection
-	TLS           *tls.Config   // nil: TCP
-	Flavour       asn1.Flavour  // of the switching function
-	Name          string        // for the AARQ; "": it has no credentials
-	Password      string        // for the AARQ
-	Notifications string        // UDP address for the events of Phase I; "": they come over the connection
-	Heartbeat     time.Duration // interval between SystemStatus requests; default 30 s
-	DialTime      time.Duration // timeout for connecting to one address, TLS included; default 10 s
-	Conn          gate.Limits   // limits of the connection; New sets Log
-	Log           *slog.Logger  // nil: no log
+	kind.Dialling // the heartbeat is SystemStatus
+
+	Flavour       asn1.Flavour // of the switching function
+	Name          string       // for the AARQ; "": it has no credentials
+	Password      string       // for the AARQ
+	Notifications string       // UDP address for the events of Phase I; "": they come over the connection
 }
 
 // Link is a link to a switching function that speaks CSTA in ASN.1. It implements proxy.Link.
@@ -43,31 +38,17 @@ type Link struct {
 
 // New returns a link. It connects once [Link.Run] is called.
 func New(cfg Config) *Link {
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 30 * time.Second
-	}
-	if cfg.DialTime == 0 {
-		cfg.DialTime = 10 * time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Conn.QueueLength == 0 {
-		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // Request must not block
-	}
-	cfg.Conn.Log = cfg.Log
-	cfg.Conn.SetDefaults()
+	cfg.SetDefaults()
 	return &Link{cfg: cfg}
 }
 
 // Run implements proxy.Link. It connects, opens an association if the flavour has them, and serves until the connection
 // fails, the switching function does not answer, or ctx ends.
 func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
-	nc, err := gate.Dial(ctx, l.cfg.Addresses, l.cfg.Flavour.Port, l.cfg.TLS, l.cfg.DialTime)
+	nc, err := l.cfg.Dial(ctx, l.cfg.Flavour.Port)
 	if err != nil {
 		return err
 	}
-	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
 	h := &fromSwitch{link: l, up: up, accepted: make(chan error, 1), spoken: make(chan struct{})}
 	h.conn = asn1.NewConn(nc, h, asn1.NewCodec(l.cfg.Flavour, asn1.HexCallIDs), l.cfg.Conn)
 	var group sync.WaitGroup
@@ -207,13 +188,10 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 // refusal returns the error of CSTA for a request without a response.
 func (l *Link) refusal(req *uacsta.Message, err error) error {
 	var refusal *uacsta.Error
-	switch {
-	case errors.As(err, &refusal) && refusal.Detail != "":
+	if errors.As(err, &refusal) && refusal.Detail != "" {
 		l.cfg.Log.Info("could not encode request", "flavour", l.cfg.Flavour.Name, "service", req.Name(), "err", refusal.Detail)
-	case errors.Is(err, gate.ErrTimeout):
-		l.cfg.Log.Warn("no response within the timeout", "service", req.Name())
 	}
-	return proxy.Refusal(err)
+	return l.cfg.Refusal(req.Name(), err)
 }
 
 // fromSwitch takes the messages of the switching function. It is an asn1.Handler.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
@@ -57,7 +58,7 @@ func TestHeartbeatAmongRequests(t *testing.T) {
 		e.conn = asn1.NewConn(nc, e, asn1.NewCodec(asn1.HiPath, asn1.AnyCallIDs), gate.Limits{})
 		_ = e.conn.Serve(ctx)
 	})
-	link, up := New(Config{Addresses: []string{l.Addr().String()}, Flavour: asn1.HiPath, Heartbeat: 20 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute}}), silent{make(chan struct{})}
+	link, up := New(Config{Dialling: kind.Dialling{Addresses: []string{l.Addr().String()}, Heartbeat: 20 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute}}, Flavour: asn1.HiPath}), silent{make(chan struct{})}
 	ended := make(chan error, 1)
 	group.Go(func() { ended <- link.Run(ctx, up) })
 	wait := func(what string, c <-chan struct{}) {

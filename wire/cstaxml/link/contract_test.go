@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
@@ -62,7 +63,7 @@ func TestLinkContract(t *testing.T) {
 		pbx := &linktest.PBX{}
 		relay := linktest.NewRelay(t, serveExchange(t, pbx))
 		return &linktest.Rig{
-			Link: New(Config{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}), Device: "100", Called: "101",
+			Link: New(Config{Dialling: kind.Dialling{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}}), Device: "100", Called: "101",
 			Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,
 		}
 	}, Without: map[string]string{}})

@@ -4,9 +4,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
-	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -46,17 +44,16 @@ func check(l *Settings, s *config.Section) {
 }
 
 func build(l *Settings, env *kind.Env) (proxy.Link, error) {
-	password, secure, err := kind.Opening(&l.Session.Login, &l.Secure, env.Log)
+	dialling, password, err := env.Dialling(&l.Peer, &l.Secure, &l.Times, &l.Session.Login)
 	if err != nil {
 		return nil, err
 	}
 	dialect, _ := DialectOf(l.Dialect) // check has found it; "" is the plain one
 	return New(Config{
-		Addresses: l.Addresses, TLS: secure, Dialect: dialect, Edition: uacsta.Edition(l.Edition), Heartbeat: l.Heartbeat,
+		Dialling: dialling, Dialect: dialect, Edition: uacsta.Edition(l.Edition),
 		Session: Session{
 			Application: l.Session.Application, Login: uacsta.Login{User: l.Session.User, Password: password},
 			Duration: l.Session.Duration, Switch: l.Session.Switch,
 		},
-		Conn: gate.Limits{Timeout: l.Timeout}, Log: share.Quiet(env.Log),
 	}), nil
 }

@@ -3,14 +3,13 @@ package link
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
@@ -18,15 +17,11 @@ import (
 
 // Config says where a switching function is and how it speaks.
 type Config struct {
-	Addresses []string       // host:port, or host for the port of the dialect; Run uses the first that accepts the connection
-	TLS       *tls.Config    // nil: TCP
-	Dialect   Dialect        // of the switching function; the zero value is plain
-	Edition   uacsta.Edition // of ECMA-323 that the switching function speaks; default: that of the dialect
-	Session   Session        // the zero value opens no application session, unless the dialect requires one
-	Heartbeat time.Duration  // interval between RequestSystemStatus requests; default 30 s
-	DialTime  time.Duration  // timeout for connecting to one address, TLS included; default 10 s
-	Conn      gate.Limits    // limits of the connection; New sets Log
-	Log       *slog.Logger   // nil: no log
+	kind.Dialling // the heartbeat is RequestSystemStatus
+
+	Dialect Dialect        // of the switching function; the zero value is plain
+	Edition uacsta.Edition // of ECMA-323 that the switching function speaks; default: that of the dialect
+	Session Session        // the zero value opens no application session, unless the dialect requires one
 }
 
 // Link is a link to a switching function that speaks CSTA-XML. It implements proxy.Link.
@@ -48,19 +43,7 @@ func New(cfg Config) *Link {
 	if cfg.Edition == 0 {
 		cfg.Edition = cfg.Dialect.Edition
 	}
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = 30 * time.Second
-	}
-	if cfg.DialTime == 0 {
-		cfg.DialTime = 10 * time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Conn.QueueLength == 0 {
-		cfg.Conn.QueueLength, cfg.Conn.QueueOctets = 4096, 4<<20 // Request must not block
-	}
-	cfg.Conn.Log = cfg.Log
+	cfg.SetDefaults()
 	l := &Link{cfg: cfg}
 	if cfg.Dialect.DeviceIDs {
 		l.devices = newDeviceIDs(cfg.Session.Switch)
@@ -75,11 +58,10 @@ func (l *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	if l.cfg.TLS != nil {
 		port = l.cfg.Dialect.TLSPort
 	}
-	nc, err := gate.Dial(ctx, l.cfg.Addresses, port, l.cfg.TLS, l.cfg.DialTime)
+	nc, err := l.cfg.Dial(ctx, port)
 	if err != nil {
 		return err
 	}
-	l.cfg.Log.Info("connected", "address", nc.RemoteAddr().String())
 	h := &fromSwitch{link: l, up: up}
 	h.conn = cstaxml.NewConn(nc, h, l.cfg.Conn)
 	s := &session{link: l, conn: h.conn}
@@ -239,14 +221,14 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 			if err == nil && res != nil {
 				l.read(res)
 			}
-			reply(res, l.refusal(req, err))
+			reply(res, l.cfg.Refusal(req.Name(), err))
 		})
 	}
 	if l.devices == nil {
 		send(req)
 		return
 	}
-	l.devices.name(conn, req, send, func(err error) { reply(nil, l.refusal(req, err)) })
+	l.devices.name(conn, req, send, func(err error) { reply(nil, l.cfg.Refusal(req.Name(), err)) })
 }
 
 // read turns the devices of a message of the switching function into numbers.
@@ -255,14 +237,6 @@ func (l *Link) read(m *uacsta.Message) {
 		l.devices.read(m)
 	}
 	l.cfg.Dialect.read(m)
-}
-
-// refusal returns the error of CSTA for a request without a response.
-func (l *Link) refusal(req *uacsta.Message, err error) error {
-	if errors.Is(err, gate.ErrTimeout) {
-		l.cfg.Log.Warn("no response within the timeout", "service", req.Name())
-	}
-	return proxy.Refusal(err)
 }
 
 // fromSwitch takes the messages of the switching function. It is a cstaxml.Handler.

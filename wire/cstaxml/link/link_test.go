@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
@@ -178,7 +179,7 @@ func TestForeignPBX(t *testing.T) {
 		"MonitorStart":        `<MonitorStartResponse xmlns:aps="x"><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStartResponse>`,
 		"DeflectCall":         `<DeflectCallResponse/>`,
 	})
-	l, c, ended, cancel := runLink(t, Config{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}, Edition: 4})
+	l, c, ended, cancel := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}}, Edition: 4})
 	within(t, "the link", c.ready)
 	if m := within(t, "the status", c.events); m.Name() != "SystemStatus" {
 		t.Errorf("%s", m)
@@ -235,7 +236,7 @@ func TestForeignPBX(t *testing.T) {
 func TestNoisyPBX(t *testing.T) {
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
 	var log lockedBuilder
-	_, c, ended, cancel := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	_, c, ended, cancel := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Log: slog.New(slog.NewTextHandler(&log, nil))}})
 	within(t, "the link", c.ready)
 	within(t, "the status", c.events)
 	for range 1000 {
@@ -291,7 +292,7 @@ func TestLinkEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPBX(t, tt.answers)
-			l, c, ended, _ := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
+			l, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Conn: gate.Limits{Timeout: 300 * time.Millisecond}}})
 			if tt.hangUp {
 				within(t, "the link", c.ready)
 				failed := make(chan error, 1)
@@ -315,7 +316,7 @@ func TestLinkEnds(t *testing.T) {
 			})
 		})
 	}
-	_, _, ended, _ := runLink(t, Config{Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}})
+	_, _, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}}})
 	if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
 		t.Error(err)
 	}
@@ -325,7 +326,7 @@ func TestLinkEnds(t *testing.T) {
 func TestHeartbeatAmongRequests(t *testing.T) {
 	const most = 2
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": refused})
-	l, c, ended, _ := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute, MaxOutstanding: most}})
+	l, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute, MaxOutstanding: most}}})
 	within(t, "the link", c.ready)
 	replies := make(chan error, most+1)
 	for range most + 1 {
@@ -346,7 +347,7 @@ func TestHeartbeatAmongRequests(t *testing.T) {
 // A PBX that falls silent is left at the next heartbeat.
 func TestHeartbeat(t *testing.T) {
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
-	_, c, ended, _ := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: 300 * time.Millisecond}})
+	_, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: 300 * time.Millisecond}}})
 	within(t, "the link", c.ready)
 	p.mu.Lock()
 	p.answers = nil
@@ -364,7 +365,7 @@ func speak(t *testing.T, name string, answers map[string]string, session Session
 	if !known {
 		t.Fatal(name)
 	}
-	l, c, _, _ := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Dialect: dialect, Session: session})
+	l, c, _, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}}, Dialect: dialect, Session: session})
 	within(t, "the link", c.ready)
 	within(t, "the status", c.events)
 	answered := make(chan *uacsta.Message, 1)
@@ -475,7 +476,7 @@ func TestSessionOfLink(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": refused, "StartApplicationSession": tt.answer})
-			_, c, ended, _ := runLink(t, Config{Addresses: []string{p.l.Addr().String()}, Session: tt.session})
+			_, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}}, Session: tt.session})
 			switch name {
 			case "ended":
 				within(t, "the link", c.ready)

@@ -271,10 +271,10 @@ func TestAccountsCommand(t *testing.T) {
 	}{
 		{"list", 0, "crm                      CRM 4\n"},
 		{"list --json", 0, `[{"name":"crm","application":"CRM 4"}]` + "\n"},
-		{"add CRM --generate", 1, `there is an account "CRM" already`},
+		{"add CRM --generate", 1, `account "CRM" already exists`},
 		{"add a:b --generate", 2, "a name has"},
-		{"change nobody --generate", 1, `there is no account "nobody"`},
-		{"remove nobody", 1, `there is no account "nobody"`},
+		{"change nobody --generate", 1, `no account "nobody"`},
+		{"remove nobody", 1, `no account "nobody"`},
 		{"change crm --application=", 0, ""},
 		{"list", 0, "crm\n"},
 		{"erase crm", 2, `unknown command "erase"; see tr87proxy accounts --help`},

@@ -31,7 +31,7 @@ func command(t *testing.T, args ...string) (out string, status int) {
 
 func TestDemo(t *testing.T) {
 	out, status := command(t, "demo", "--once")
-	if status != 0 || !strings.Contains(out, "Every step came as the call model says.") || strings.Count(out, "\n") < 40 {
+	if status != 0 || !strings.Contains(out, "Every step followed the call model.") || strings.Count(out, "\n") < 40 {
 		t.Errorf("status %d\n%s", status, out)
 	}
 }
@@ -109,7 +109,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"call", "1000", server}, 2, "usage: tr87proxy call FROM TO"},
 		{[]string{"call", "1000", "1001", "--sever=x"}, 2, "unknown flag"},
 		{[]string{"call", "1000", "1001", "--server=sip:x@127.0.0.1:1;transport=tcp"}, 1, "refused"},
-		{[]string{"monitor", "1000", "--without", "Dancing", server}, 2, "there is no event"},
+		{[]string{"monitor", "1000", "--without", "Dancing", server}, 2, "no event"},
 		{[]string{"bogus"}, 2, "unknown command"},
 		{[]string{"version"}, 0, "tr87proxy"},
 		{[]string{"completion", "bash"}, 0, "tr87proxy"},
@@ -214,7 +214,7 @@ func (r *running) everyService() {
 		{"devices --json --category park", 0, `{"device":"400","category":"park"`},
 		{"capabilities", 0, "<manufacturerName>tr87proxy</manufacturerName>"},
 		{"system-status", 0, "normal"},
-		{"route 600", 2, "write either --to or --reject"},
+		{"route 600", 2, "use either --to or --reject"},
 		{"join 1000 1003", 1, "1000 has no call in state connected"},
 		{"__complete call 10", 0, "1000\tstation sip"},
 		{"__complete agent 1000 ", 0, "not-ready"},
@@ -258,20 +258,20 @@ func TestScript(t *testing.T) {
 		{"monitor 1006 1007\nfilter 1006 Delivered ServiceInitiated\ncall 1006 1007\nexpect 1007 Delivered\nnever 1006 Delivered within 20ms\nfilter 1006\n" +
 			"answer 1007\nexpect 1006 Established\nclear 1006", 0, "   9  "},
 		{"filter 1006 Held", 2, "name a device that a line above monitors"},
-		{"monitor 1006\nfilter 1006 Hold", 2, "there is no event Hold to leave out"},
+		{"monitor 1006\nfilter 1006 Hold", 2, "no event Hold to filter out"},
 		{"monitor 1003\nexpect 1003 Held within 50ms", 1, ":2: it did not come within 50ms; at 1003 came: nothing"},
 		{"monitor 1003\ncall 1003 1004\nnever 1003 Originated within 10s", 1, ":3: OriginatedEvent came"},
-		{"refused noActiveCall hold 1005", 1, ":1: refused otherwise: operation/invalidConnectionID"},
-		{"refused noActiveCall dnd 1005", 1, ":1: it was not refused"},
+		{"refused noActiveCall hold 1005", 1, ":1: refused with another error: operation/invalidConnectionID"},
+		{"refused noActiveCall dnd 1005", 1, ":1: the request was not refused"},
 		{"call 1003 1004\n", 1, ":1: stateIncompatibility/connectedCallExists"},
 		{"expect 1003 Held", 2, ":1: expect 1003 Held: no line above monitors 1003"},
-		{"monitor 1003\nexpect 1003 Hold", 2, "there is no event Hold"},
-		{"monitor 1003\nnever 1003 Held", 2, "say for how long"},
-		{"dance 1003", 2, "there is no such request"},
+		{"monitor 1003\nexpect 1003 Hold", 2, "no event Hold"},
+		{"monitor 1003\nnever 1003 Held", 2, "add a time"},
+		{"dance 1003", 2, "no such request"},
 		{"call 1003", 2, "usage: tr87proxy call FROM TO"},
-		{"refused noSuchError hold 1000", 2, "there is no error \"noSuchError\""},
+		{"refused noSuchError hold 1000", 2, "no error \"noSuchError\""},
 		{"wait soon", 2, "invalid duration"},
-		{"# nothing", 2, "there is nothing in it"},
+		{"# nothing", 2, "the file is empty"},
 	} {
 		file := filepath.Join(t.TempDir(), "scenario")
 		if err := os.WriteFile(file, []byte(tt.script), 0o600); err != nil {

@@ -175,11 +175,11 @@ switch: {extensions: [{number: "100"}, {number: "101"}]}
 		{"policy explain --as sip:alice@contoso.com MakeCall 101", 1, "own                      does not decide: it names other devices"},
 		{"policy explain --as bob@contoso.com MakeCall 101 100", 0, "yes: allowed by own"},
 		{"policy explain --as mallory@contoso.com.evil MakeCall 101", 1, "no: no rule allows sip:mallory@contoso.com.evil to use MakeCall on 101"},
-		{"policy explain --as alice@contoso.com WashDishes 101", 2, "is no service"},
+		{"policy explain --as alice@contoso.com WashDishes 101", 2, "is not a service"},
 		{"policy explain --as alice@contoso.com --at noon MakeCall 101", 2, "write for example"},
 		{"policy translate 0044-20-123", 0, "sent       90114420123"},
 		{"policy translate tel:+14255550101", 0, "canonical  101\nlink       switch"},
-		{"policy translate --link nowhere 1", 2, "there is no link"},
+		{"policy translate --link nowhere 1", 2, "no link"},
 	} {
 		out, status := command(t, append(strings.Fields(tt.args), "-c", file)...)
 		if status != tt.status || !strings.Contains(out, tt.want) {

@@ -21,7 +21,7 @@ import (
 type accountsFile struct{ path, config string }
 
 func (f *accountsFile) flags(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.path, "accounts", "", "accounts file; without it, the one that the configuration names")
+	cmd.PersistentFlags().StringVar(&f.path, "accounts", "", "accounts file (default: that of the configuration)")
 	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "config.yaml", "configuration file")
 	_ = cmd.MarkPersistentFlagFilename("accounts")
 	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
@@ -52,11 +52,11 @@ func (f *accountsFile) edit(change func([]accounts.Account) ([]accounts.Account,
 func accountsCommand() *cobra.Command {
 	var file accountsFile
 	cmd := &cobra.Command{
-		Use: "accounts", Short: "Manage who may open application sessions", GroupID: "server",
-		Long: `accounts manages the file of names and hashed passwords with which programs open
-application sessions (ECMA-354). A running proxy sees a change within seconds: sessions
-of an account that was changed or removed end. What an account may do is said in the
-configuration's grants, by its name.`,
+		Use: "accounts", Short: "Manage accounts for application sessions", GroupID: "server",
+		Long: `accounts manages the file of names and hashed passwords with which clients open
+application sessions (ECMA-354). A running proxy sees a change within seconds and closes
+the sessions of accounts that were changed or removed. Grants and rules in the
+configuration say what an account may do.`,
 		Example: `  tr87proxy accounts add crm -c /etc/tr87proxy/config.yaml
   tr87proxy accounts list --accounts /etc/tr87proxy/accounts`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -74,7 +74,7 @@ type password struct {
 
 func (p *password) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.file, "password-file", "", "file whose first line is the password; - for standard input")
-	cmd.Flags().BoolVar(&p.generate, "generate", false, "make a password up, and print it")
+	cmd.Flags().BoolVar(&p.generate, "generate", false, "generate a password and print it")
 	cmd.MarkFlagsMutuallyExclusive("password-file", "generate")
 	_ = cmd.MarkFlagFilename("password-file")
 }
@@ -119,7 +119,7 @@ func ask(cmd *cobra.Command) (string, error) {
 		typed[i] = string(line)
 	}
 	if typed[0] != typed[1] {
-		return "", errors.New("the two are not the same")
+		return "", errors.New("the passwords differ")
 	}
 	return typed[0], nil
 }
@@ -129,8 +129,8 @@ func addAccount(file *accountsFile) *cobra.Command {
 	var application string
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Add an account", Args: exactly(1),
-		Long: `add adds an account and asks for its password, or takes it from standard input when
-that is no terminal. The file is made when it is not there.`,
+		Long: `add adds an account. It asks for the password, or reads it from standard input if that is
+not a terminal. It creates the file if necessary.`,
 		Example: `  tr87proxy accounts add crm
   tr87proxy accounts add crm --application "CRM 4" --generate
   tr87proxy accounts add crm --password-file /run/secrets/crm --accounts /etc/tr87proxy/accounts`,
@@ -158,7 +158,7 @@ that is no terminal. The file is made when it is not there.`,
 		},
 	}
 	source.flags(cmd)
-	cmd.Flags().StringVar(&application, "application", "", "application ID that the program must give; without it, any")
+	cmd.Flags().StringVar(&application, "application", "", "application ID that the client must send (default: any)")
 	return cmd
 }
 
@@ -179,7 +179,7 @@ func (f *accountsFile) absent(name string) error {
 }
 
 func errAccountThere(name string) error {
-	return fmt.Errorf("there is an account %q already; see tr87proxy accounts change --help", name)
+	return fmt.Errorf("account %q already exists; see tr87proxy accounts change --help", name)
 }
 
 func changeAccount(file *accountsFile) *cobra.Command {
@@ -187,9 +187,9 @@ func changeAccount(file *accountsFile) *cobra.Command {
 	var application string
 	cmd := &cobra.Command{
 		Use: "change NAME", Short: "Give an account another password or application ID", Args: exactly(1),
-		Long: `change gives an account another password, as add does. With --application and neither
---password-file nor --generate, the password stays. A running proxy ends the sessions that
-the account has opened, within seconds: programs log in again with what is right now.`,
+		Long: `change gives an account another password, read as by add. With --application and without
+--password-file and --generate, the password stays. A running proxy closes the account's
+sessions within seconds; clients must log in again.`,
 		Example: `  tr87proxy accounts change crm
   tr87proxy accounts change crm --generate
   tr87proxy accounts change crm --application ""     any application ID`,
@@ -220,19 +220,18 @@ the account has opened, within seconds: programs log in again with what is right
 		},
 	}
 	source.flags(cmd)
-	cmd.Flags().StringVar(&application, "application", "", "application ID that the program must give; empty for any")
+	cmd.Flags().StringVar(&application, "application", "", "application ID that the client must send; empty: any")
 	return cmd
 }
 
 func errNoAccount(name string) error {
-	return fmt.Errorf("there is no account %q; see tr87proxy accounts list", name)
+	return fmt.Errorf("no account %q; see tr87proxy accounts list", name)
 }
 
 func removeAccount(file *accountsFile) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Short: "Remove an account", Args: exactly(1),
-		Long: `remove removes an account. A running proxy ends the sessions that it has opened, within
-seconds.`,
+		Long:    `remove removes an account. A running proxy closes its sessions within seconds.`,
 		Example: `  tr87proxy accounts remove crm`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return file.edit(func(list []accounts.Account) ([]accounts.Account, error) {
@@ -250,7 +249,7 @@ func listAccounts(file *accountsFile) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the accounts", Args: exactly(0),
-		Long: `list prints the name of each account, and the application ID where it must give one.`,
+		Long: `list prints the name of each account, and its application ID if it needs one.`,
 		Example: `  tr87proxy accounts list
   tr87proxy accounts list --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

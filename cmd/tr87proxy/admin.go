@@ -23,7 +23,7 @@ import (
 type adminSocket struct{ path, config string }
 
 func (a *adminSocket) flags(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&a.path, "socket", "", "the proxy's admin socket; without it, the one that the configuration names")
+	cmd.PersistentFlags().StringVar(&a.path, "socket", "", "admin socket of the proxy (default: that of the configuration)")
 	cmd.PersistentFlags().StringVarP(&a.config, "config", "c", "config.yaml", "configuration file")
 	_ = cmd.MarkPersistentFlagFilename("socket")
 	_ = cmd.MarkPersistentFlagFilename("config", "yaml", "yml")
@@ -52,8 +52,8 @@ func statusCommand() *cobra.Command {
 	var sessions, devices, asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the state of a running proxy", GroupID: "server", Args: exactly(0),
-		Long: `status shows a running proxy's servers and links, and how many clients and monitored
-devices there are; with --sessions and --devices, each of them.`,
+		Long: `status shows the listeners and links of a running proxy, and the number of clients and
+monitored devices; with --sessions and --devices, each of them.`,
 		Example: `  tr87proxy status -c /etc/tr87proxy/config.yaml
   tr87proxy status --sessions --devices
   tr87proxy status --json --socket /run/tr87proxy/admin.sock`,
@@ -145,10 +145,10 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 func serverCommand() *cobra.Command {
 	var socket adminSocket
 	cmd := &cobra.Command{
-		Use: "server", Short: "Start and stop servers of a running proxy", GroupID: "server",
-		Long: `server starts and stops single listeners of a running proxy, by the names that status
-shows. One that is stopped takes leave of its clients, and stays so until it is started,
-or the proxy is.`,
+		Use: "server", Short: "Open and close listeners of a running proxy", GroupID: "server",
+		Long: `server opens and closes single listeners of a running proxy, by the names that status
+shows. A listener that is stopped closes the sessions of its clients. It stays closed until
+it is started, or the proxy restarts.`,
 		Example: `  tr87proxy server stop xml-tcp
   tr87proxy server start xml-tcp`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -156,8 +156,8 @@ or the proxy is.`,
 	socket.flags(cmd)
 	for _, what := range []string{"start", "stop"} {
 		cmd.AddCommand(&cobra.Command{
-			Use: what + " NAME", Short: strings.ToUpper(what[:1]) + what[1:] + " a server", Args: exactly(1),
-			Long:    what + " " + map[string]string{"start": "makes a server of a running proxy listen again.", "stop": "ends a server of a running proxy, and the sessions of its clients."}[what],
+			Use: what + " NAME", Short: strings.ToUpper(what[:1]) + what[1:] + " a listener", Args: exactly(1),
+			Long:    what + " " + map[string]string{"start": "opens a listener of a running proxy again.", "stop": "closes a listener of a running proxy, and the sessions of its clients."}[what],
 			Example: "  tr87proxy server " + what + " sip-udp -c /etc/tr87proxy/config.yaml",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return socket.ask(cmd.Context(), http.MethodPost, "/servers/"+url.PathEscape(args[0])+"/"+what, &struct{}{})

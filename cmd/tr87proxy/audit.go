@@ -52,20 +52,20 @@ func counted(n int64, one, many string) string {
 func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Check the audit file", GroupID: "server", Example: "  tr87proxy audit verify -c /etc/tr87proxy/config.yaml",
-		Long: `audit checks the file in which a proxy writes down sessions, refusals and control
-requests.`,
+		Long: `audit checks the file in which a proxy records sessions, refusals and control requests.`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var file, keyFile, expect, cfgFile string
 	verify := &cobra.Command{
-		Use: "verify", Short: "Find out whether somebody has changed the audit file", Args: exactly(0),
-		Long: `verify reads the audit file and that of strangers, with the older ones beside them, and
-checks that no line was changed, taken out, put in or moved. It tells of everything that is
-wrong, which lines it has read, and where the proxy itself wrote down that entries are missing.
-A proxy may write the files meanwhile. Lines that were cut off at the end, and files that were
-removed, cannot be seen: note the number and hash that it prints somewhere else, and give them
-with --expect the next time. They may be of the last line of either file. It exits with status 1
-when something is wrong, and with 2 when there is no audit file.`,
+		Use: "verify", Short: "Check whether somebody has changed the audit file", Args: exactly(0),
+		Long: `verify reads the audit file and that of strangers, with their older files, and checks that
+no line was changed, removed, inserted or moved. It reports every fault, the lines that it
+has read, and gaps that the proxy itself has recorded. A proxy may write the files meanwhile.
+
+Lines that were cut off at the end, and files that were removed, do not show. Note the number
+and hash that verify prints somewhere else, and pass them with --expect the next time; they may
+be of the last line of either file. The exit status is 1 if there is a fault, and 2 if there is
+no audit file.`,
 		Example: `  tr87proxy audit verify -c /etc/tr87proxy/config.yaml
   tr87proxy audit verify --file audit.log --key-file audit.key --expect 4711:9f86d0...`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -84,13 +84,13 @@ when something is wrong, and with 2 when there is no audit file.`,
 				return usageError{err}
 			}
 			if expect != "" && !expected.MatchString(expect) {
-				return usageError{fmt.Errorf("--expect %s is no line: write NUMBER:HASH, as verify prints them", printable(expect))}
+				return usageError{fmt.Errorf("--expect %s: write NUMBER:HASH, as verify prints them", printable(expect))}
 			}
 			return verifyFiles(cmd.OutOrStdout(), cfg, expect)
 		},
 	}
 	verify.Flags().StringVarP(&cfgFile, "config", "c", "config.yaml", "configuration file that names the audit file")
-	verify.Flags().StringVar(&file, "file", "", "audit file; without it, the one that the configuration names")
+	verify.Flags().StringVar(&file, "file", "", "audit file (default: that of the configuration)")
 	verify.Flags().StringVar(&keyFile, "key-file", "", "file with the key of the hashes")
 	verify.Flags().StringVar(&expect, "expect", "", "NUMBER:HASH of a line that must be in one of the files")
 	_ = verify.MarkFlagFilename("file")
@@ -119,7 +119,7 @@ func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 		case errors.Is(err, audit.ErrKey) && len(cfg.Key) == 0:
 			err = fmt.Errorf("%w: give --key-file", err)
 		case errors.Is(err, audit.ErrKey):
-			err = fmt.Errorf("%w: is it the one that they were written with?", err)
+			err = fmt.Errorf("%w: were they written with this key?", err)
 		}
 		found = found || report.Found
 		for _, gap := range report.Gaps {
@@ -136,7 +136,7 @@ func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 		fmt.Fprintf(out, "%s: lines %d to %d, nothing has been changed; the last is %d:%s\n", path, report.First, report.Number, report.Number, report.Hash)
 	}
 	if !found {
-		faults = append(faults, fmt.Errorf("%s is not there: lines were taken out or cut off", expect))
+		faults = append(faults, fmt.Errorf("no line %s: lines were removed or cut off", expect))
 	}
 	return errors.Join(faults...)
 }

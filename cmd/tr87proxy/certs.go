@@ -15,8 +15,8 @@ func certsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "certs", Short: "Make and inspect certificates", GroupID: "server",
 		Long: `certs makes a lab authority and certificates for mutual TLS, as Lync-style front ends
-want it, or requests for your company's authority. Nothing is overwritten; keys are for
-their owner only.`,
+need them, or requests for your company's authority. It overwrites nothing; only the
+owner can read the keys.`,
 		Example: `  tr87proxy certs init
   tr87proxy certs issue proxy.contoso.com --kind peer
   tr87proxy certs list`,
@@ -34,24 +34,24 @@ func certsInit(folder *string) *cobra.Command {
 	var rsa bool
 	cmd := &cobra.Command{
 		Use: "init", Short: "Make a lab authority", Args: exactly(0),
-		Long: `init makes an authority for tests and small networks: ca.pem, which the others must
-trust, and ca.key. Whoever has ca.key can pretend to be anybody: keep it off the network.`,
+		Long: `init makes an authority for tests and small networks: ca.pem, which peers must trust,
+and ca.key. Whoever has ca.key can impersonate anybody: keep it off the network.`,
 		Example: "  tr87proxy certs init\n  tr87proxy certs init --folder /root/lab --name \"Contoso lab\"",
 		RunE: func(*cobra.Command, []string) error {
 			return certs.Init(*folder, name, time.Duration(days)*24*time.Hour, rsa)
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "tr87proxy lab authority", "its name")
+	cmd.Flags().StringVar(&name, "name", "tr87proxy lab authority", "name of the authority")
 	cmd.Flags().IntVar(&days, "days", 3650, "how long it is valid")
-	cmd.Flags().BoolVar(&rsa, "rsa", false, "an RSA key, for peers that know no ECDSA")
+	cmd.Flags().BoolVar(&rsa, "rsa", false, "make an RSA key, for peers without ECDSA")
 	return cmd
 }
 
 // wishFlags are those of commands that make a key.
 func wishFlags(cmd *cobra.Command, w *certs.Wish, days *int) {
 	cmd.Flags().StringVar(&w.Kind, "kind", certs.Peer, "server, client, or peer for both")
-	cmd.Flags().StringSliceVar(&w.Names, "names", nil, "DNS names, addresses and URIs, with commas between; without it, NAME")
-	cmd.Flags().BoolVar(&w.RSA, "rsa", false, "an RSA key, for peers that know no ECDSA")
+	cmd.Flags().StringSliceVar(&w.Names, "names", nil, "DNS names, addresses and URIs, separated by commas (default: NAME)")
+	cmd.Flags().BoolVar(&w.RSA, "rsa", false, "make an RSA key, for peers without ECDSA")
 	if days != nil {
 		cmd.Flags().IntVar(days, "days", 397, "how long it is valid")
 	}
@@ -63,7 +63,7 @@ func certsIssue(folder *string) *cobra.Command {
 	var days int
 	cmd := &cobra.Command{
 		Use: "issue NAME", Short: "Make a key and a certificate, signed by the lab authority", Args: exactly(1),
-		Long: `issue makes NAME.key and NAME.pem, with the authority's certificate behind it.`,
+		Long: `issue makes NAME.key and NAME.pem, which also contains the authority's certificate.`,
 		Example: `  tr87proxy certs issue proxy.contoso.com --kind server --names proxy.contoso.com,10.1.1.5
   tr87proxy certs issue crm --kind client --names sip:crm@contoso.com`,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -79,7 +79,7 @@ func certsRequest(folder *string) *cobra.Command {
 	var w certs.Wish
 	cmd := &cobra.Command{
 		Use: "request NAME", Short: "Make a key and a request for your company's authority", Args: exactly(1),
-		Long:    `request makes NAME.key, and NAME.csr, which the authority makes a certificate of.`,
+		Long:    `request makes NAME.key and NAME.csr. Your authority makes a certificate from NAME.csr.`,
 		Example: "  tr87proxy certs request proxy.contoso.com --names proxy.contoso.com,proxy",
 		RunE: func(_ *cobra.Command, args []string) error {
 			w.Name = args[0]
@@ -93,10 +93,10 @@ func certsRequest(folder *string) *cobra.Command {
 func certsRenew(folder *string) *cobra.Command {
 	var days int
 	cmd := &cobra.Command{
-		Use: "renew NAME", Short: "Make a new key and certificate with the names of an old one", Args: exactly(1),
-		Long: `renew puts a new key and certificate in the place of those that the lab authority has
-signed. The old files stay, with the old serial number behind their names; a running
-proxy sees the new ones at its next handshake.`,
+		Use: "renew NAME", Short: "Replace a certificate by a new one with the same names", Args: exactly(1),
+		Long: `renew replaces a key and certificate that the lab authority has signed. The old files
+stay, with the old serial number appended to their names. A running proxy uses the new
+ones from the next handshake on.`,
 		Example: "  tr87proxy certs renew proxy.contoso.com",
 		RunE: func(_ *cobra.Command, args []string) error {
 			return certs.Renew(*folder, args[0], time.Duration(days)*24*time.Hour)
@@ -108,8 +108,8 @@ proxy sees the new ones at its next handshake.`,
 
 func certsList(folder *string) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the certificates of the folder, and when they run out", Args: exactly(0),
-		Long: "list prints file, purpose, end and names of each certificate.", Example: "  tr87proxy certs list",
+		Use: "list", Short: "List the certificates of the folder and when they expire", Args: exactly(0),
+		Long: "list prints file, purpose, expiry and names of each certificate.", Example: "  tr87proxy certs list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := certs.List(*folder)
 			if err != nil {
@@ -118,7 +118,7 @@ func certsList(folder *string) *cobra.Command {
 			for _, c := range list {
 				left := "until " + c.NotAfter.Format(time.DateOnly)
 				if time.Now().After(c.NotAfter) {
-					left = "over since " + c.NotAfter.Format(time.DateOnly)
+					left = "expired " + c.NotAfter.Format(time.DateOnly)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%-32s %-10s %-22s %s\n", c.File, certs.Purpose(c.Certificate), left, printable(strings.Join(append([]string{c.Subject.CommonName}, c.DNSNames...), " ")))
 			}
@@ -129,8 +129,8 @@ func certsList(folder *string) *cobra.Command {
 
 func certsInspect() *cobra.Command {
 	return &cobra.Command{
-		Use: "inspect FILE", Short: "Show what is in a certificate, request or list of revoked ones", Args: exactly(1),
-		Long:    "inspect shows names, validity, key, fingerprint, and the pin that a configuration may want. Keys are not shown.",
+		Use: "inspect FILE", Short: "Show a certificate, request or revocation list", Args: exactly(1),
+		Long:    "inspect shows names, validity, key type, fingerprint, and the pin for a configuration. It does not show keys.",
 		Example: "  tr87proxy certs inspect certificates/ca.pem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return certs.Inspect(cmd.OutOrStdout(), args[0], time.Now())
@@ -145,7 +145,7 @@ func certsExport(folder *string) *cobra.Command {
 	var source password
 	cmd := &cobra.Command{
 		Use: "export NAME FILE", Short: "Write a certificate and its key as PKCS#12", Args: exactly(2),
-		Long:    "export asks for a password, or takes it from standard input when that is no terminal.",
+		Long:    "export asks for a password, or reads it from standard input if that is not a terminal.",
 		Example: "  tr87proxy certs export fe1.contoso.com fe1.p12",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := source.read(cmd)
@@ -162,8 +162,8 @@ func certsExport(folder *string) *cobra.Command {
 func certsImport(folder *string) *cobra.Command {
 	var passwordFile string
 	cmd := &cobra.Command{
-		Use: "import NAME FILE", Short: "Take a certificate and its key out of PKCS#12", Args: exactly(2),
-		Long:    "import takes the password from a file, or from the first line of standard input.",
+		Use: "import NAME FILE", Short: "Read a certificate and its key from PKCS#12", Args: exactly(2),
+		Long:    "import reads the password from a file, or from the first line of standard input.",
 		Example: "  tr87proxy certs import fe1.contoso.com fe1.pfx --password-file fe1.password",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source := password{file: passwordFile}
@@ -177,7 +177,7 @@ func certsImport(folder *string) *cobra.Command {
 			return certs.Import(*folder, args[0], args[1], text)
 		},
 	}
-	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file with the password; without it, standard input")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file with the password (default: standard input)")
 	_ = cmd.MarkFlagFilename("password-file")
 	return cmd
 }

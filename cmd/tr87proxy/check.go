@@ -11,10 +11,10 @@ import (
 func checkCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "check", Short: "Find the faults of a configuration file", GroupID: "server", Args: exactly(0),
-		Long: `check reads a configuration file and says what is wrong with it, by file, line and
-key, and what to write instead. It exits with status 2 when there are faults. Warnings say
-what works otherwise than one may expect; they do not change the status.`,
+		Use: "check", Short: "Find faults in a configuration file", GroupID: "server", Args: exactly(0),
+		Long: `check reads a configuration file and reports each fault with file, line and key, and what
+to write instead. The exit status is 2 if there are faults. Warnings name settings that may
+not do what you expect; they do not change the status.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := daemon.Load(file)

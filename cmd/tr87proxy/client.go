@@ -34,20 +34,20 @@ type clientFlags struct {
 func (f *clientFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&f.server, "server", "s", "sip:tr87proxy@127.0.0.1:5062;transport=tcp", "SIP URI of the TR/87 server")
-	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of a proxy to go through")
-	fl.StringVar(&f.from, "from", "sip:tr87proxy-client@localhost", "SIP URI that says who we are")
-	fl.StringVar(&f.line, "line", "", "line to name in the session, as Lync clients do, such as tel:100")
-	fl.StringVar(&f.as, "as", "", "behave like a client of this family: lync (needs --line)")
+	fl.StringVar(&f.proxy, "proxy", "", "SIP URI of an outbound proxy")
+	fl.StringVar(&f.from, "from", "sip:tr87proxy-client@localhost", "SIP URI of the client")
+	fl.StringVar(&f.line, "line", "", "line of the session, as Lync clients send it, such as tel:100")
+	fl.StringVar(&f.as, "as", "", "behave like this kind of client: lync (needs --line)")
 	fl.StringVar(&f.user, "user", "", "user name for digest authentication")
-	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password (or set TR87_PASSWORD)")
-	fl.StringVar(&f.account, "login", "", "open an application session (ECMA-354) with this name; the password is that of --password-file")
+	fl.StringVar(&f.passwordFile, "password-file", "", "file with the password (default: TR87_PASSWORD)")
+	fl.StringVar(&f.account, "login", "", "account for an application session (ECMA-354), with the password of --password-file")
 	fl.StringVar(&f.application, "application-id", "tr87proxy", "application ID of the application session")
-	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities that sign the server's certificate")
-	fl.StringVar(&f.certificate, "certificate", "", "PEM file of our certificate, for mutual TLS")
-	fl.StringVar(&f.key, "key", "", "PEM file of its key")
+	fl.StringVar(&f.ca, "ca", "", "PEM file of the authorities for the server's certificate")
+	fl.StringVar(&f.certificate, "certificate", "", "PEM file of the client's certificate, for mutual TLS")
+	fl.StringVar(&f.key, "key", "", "PEM file of the certificate's key")
 	fl.BoolVar(&f.json, "json", false, "write one JSON object for each message")
 	fl.BoolVar(&f.trace, "trace", false, "show every SIP message on standard error")
-	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
+	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for a response")
 }
 
 // connection is an open session and what shows its messages.
@@ -136,15 +136,15 @@ func (f *clientFlags) advice(code int) string {
 		if f.user != "" {
 			return "wrong user or password"
 		}
-		return "give --user and a password"
+		return "use --user and --password-file"
 	case 403:
 		return "not admitted: no grant, or locked after wrong passwords (tr87proxy unlock lists locks)"
 	case 404:
-		return "the server knows no such line"
+		return "the server has no such line"
 	case 486:
 		return "too many sessions: limits.sessions-per-identity"
 	case 503:
-		return "not ready, or busy: try again after Retry-After"
+		return "not ready, or busy: retry after Retry-After"
 	}
 	return ""
 }

@@ -16,11 +16,11 @@ func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
 		monitorCommand(), callCommand(), snapshotCommand(), featuresCommand(), sendCommand(),
 		onConnection("answer", "Answer a call that rings at a device", func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }, uacsta.Alerting),
-		onConnection("hold", "Put a device's call on hold", func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }, uacsta.Connected),
-		onConnection("retrieve", "Take a device's held call back", func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }, uacsta.Hold),
-		onConnection("clear", "Hang up a device's call", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
-		onConnection("clear-call", "End a device's call for everybody in it", func(c uacsta.ConnectionID) any { return uacsta.ClearCall{CallToBeCleared: c} }),
-		onConnection("campon", "Let a call wait for the busy device it was made to", func(c uacsta.ConnectionID) any { return uacsta.CamponCall{CamponConnection: c} }, uacsta.Connected),
+		onConnection("hold", "Hold a device's call", func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }, uacsta.Connected),
+		onConnection("retrieve", "Retrieve a device's held call", func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }, uacsta.Hold),
+		onConnection("clear", "Hang up at a device", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),
+		onConnection("clear-call", "Clear a device's call for everybody in it", func(c uacsta.ConnectionID) any { return uacsta.ClearCall{CallToBeCleared: c} }),
+		onConnection("campon", "Let a call wait until the busy device that it called is free", func(c uacsta.ConnectionID) any { return uacsta.CamponCall{CamponConnection: c} }, uacsta.Connected),
 	}
 }
 
@@ -46,7 +46,7 @@ func clientCommand(use, short, example string, args cobra.PositionalArgs, do fun
 // onConnection makes a command for a service on one connection. Without a call
 // the device's only call in the right state is meant.
 func onConnection(name, short string, request func(uacsta.ConnectionID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
-	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 4f2a_17       when the device has several calls", name, name)
+	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 4f2a_17       if the device has several calls", name, name)
 	return clientCommand(name+" DEVICE [CALL]", short, example, between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 		call := ""
 		if len(args) == 2 {
@@ -114,7 +114,7 @@ func only(device string, state uacsta.LocalConnectionState, calls []uacsta.Snaps
 func callCommand() *cobra.Command {
 	var prompt bool
 	cmd := clientCommand("call FROM TO", "Place a call",
-		"  tr87proxy call 100 101\n  tr87proxy call --prompt tel:100 tel:+14255550101    the phone rings first",
+		"  tr87proxy call 100 101\n  tr87proxy call --prompt tel:100 tel:+14255550101    rings the calling phone first",
 		exactly(2), func(ctx context.Context, c *connection, args []string) error {
 			req := uacsta.MakeCall{CallingDevice: uacsta.Dev(args[0]), CalledDirectoryNumber: uacsta.Dev(args[1]), AutoOriginate: uacsta.DoNotPrompt}
 			if prompt {
@@ -122,7 +122,7 @@ func callCommand() *cobra.Command {
 			}
 			return c.request(ctx, req)
 		})
-	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the calling phone ring first")
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "ring the calling phone first")
 	return cmd
 }
 
@@ -159,7 +159,7 @@ func callsOf(res *uacsta.Message) ([]uacsta.SnapshotDeviceResponseInfo, error) {
 }
 
 func featuresCommand() *cobra.Command {
-	return clientCommand("features", "List what the server can do", "  tr87proxy features\n  tr87proxy features --line tel:100",
+	return clientCommand("features", "List the services and events that the server supports", "  tr87proxy features\n  tr87proxy features --line tel:100",
 		exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 			return c.present(ctx, uacsta.GetCSTAFeatures{}, func(res *uacsta.Message) error {
 				f := res.Features()
@@ -178,7 +178,7 @@ func featuresCommand() *cobra.Command {
 }
 
 func sendCommand() *cobra.Command {
-	return clientCommand("send FILE.xml", "Send a CSTA request from a file and show the answer",
+	return clientCommand("send FILE.xml", "Send a CSTA request from a file and show the response",
 		"  tr87proxy send makecall.xml\n  tr87proxy send - < makecall.xml",
 		exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			in := io.Reader(os.Stdin)

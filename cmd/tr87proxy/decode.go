@@ -19,11 +19,11 @@ import (
 func decodeCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "decode [HEX...]", Short: "Show CSTA in ASN.1, or a frame of CSTA-XML, as readable XML", GroupID: "server", Args: cobra.ArbitraryArgs,
-		Long: `decode shows octets that somebody has recorded as readable XML: PDUs of CSTA Phase III and
-Phase I, with the frame before them or without, and frames of CSTA-XML over TCP. It takes
-hexadecimal digits, with blanks or without, or a dump as hexdump -C, xxd, tcpdump -x and
-Wireshark write it, where IP and TCP headers are left out. Passwords are not shown.
+		Use: "decode [HEX...]", Short: "Show recorded CSTA in ASN.1 or CSTA-XML as readable XML", GroupID: "server", Args: cobra.ArbitraryArgs,
+		Long: `decode shows recorded octets as readable XML: PDUs of CSTA Phase III and Phase I, with or
+without their frame, and frames of CSTA-XML over TCP. It reads hexadecimal digits, with or
+without blanks, or a dump of hexdump -C, xxd, tcpdump -x or Wireshark, in which it skips IP
+and TCP headers. It masks passwords.
 
 Without arguments it reads standard input:
   tcpdump -x -r capture.pcap port 18000 | tr87proxy decode`,
@@ -82,7 +82,7 @@ func octetsOf(text string) ([][]byte, error) {
 		}
 		data, err := hex.DecodeString(blanks.ReplaceAllString(text, ""))
 		if err != nil {
-			return nil, fmt.Errorf("no hexadecimal digits: %w", err)
+			return nil, fmt.Errorf("not hexadecimal digits: %w", err)
 		}
 		return [][]byte{data}, nil
 	}
@@ -154,7 +154,7 @@ func showPackets(out io.Writer, packets [][]byte) error {
 		}
 	}
 	if shown == 0 {
-		return usageError{errors.New("there is nothing to decode")}
+		return usageError{errors.New("nothing to decode")}
 	}
 	return errors.Join(faults...)
 }

@@ -22,19 +22,18 @@ func demoCommand() *cobra.Command {
 	var once, phones bool
 	var port, phonePort int
 	cmd := &cobra.Command{
-		Use: "demo", Short: "See it work: a TR/87 client controls phones on the built-in switch", GroupID: "server", Args: exactly(0),
-		Long: `demo starts the proxy on loopback with the built-in switch: the line 100, and the
-virtual phones 101 and 102. A TR/87 client connects over real SIP, places a call
-and does everything with it that the call model knows. Then demo stays up for your
-own client. With --once it ends after the call, with status 0 only if every step
-came as the call model says.
+		Use: "demo", Short: "Watch a TR/87 client control phones on the built-in switch", GroupID: "server", Args: exactly(0),
+		Long: `demo runs the proxy on loopback with the virtual phones 100, 101 and 102 of the built-in
+switch. A TR/87 client connects over real SIP, places a call, holds, retrieves, consults,
+transfers and clears it. Then demo waits for your own client. With --once it exits after
+the call, with status 0 only if every step followed the call model.
 
-With --phones it serves two real SIP telephones instead, 100 and 101, tells how to
+With --phones it serves two real SIP telephones, 100 and 101, instead. It says how to
 register them, and controls a call between them.`,
 		Example: `  tr87proxy demo
   tr87proxy demo --once
   tr87proxy demo --phones
-  tr87proxy demo --port 15062      when 5062 is taken`,
+  tr87proxy demo --port 15062      if 5062 is taken`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if port == 0 && !once {
 				port = 5062
@@ -45,9 +44,9 @@ register them, and controls a call between them.`,
 			return demo(cmd.Context(), cmd.OutOrStdout(), port, once)
 		},
 	}
-	cmd.Flags().BoolVar(&once, "once", false, "end after the call")
+	cmd.Flags().BoolVar(&once, "once", false, "exit after the call")
 	cmd.Flags().BoolVar(&phones, "phones", false, "serve two real SIP telephones")
-	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 that telephones register at")
+	cmd.Flags().IntVar(&phonePort, "phone-port", 5060, "port on 127.0.0.1 at which telephones register")
 	cmd.Flags().IntVar(&port, "port", 0, "SIP port on 127.0.0.1 (default 5062, with --once any free one)")
 	return cmd
 }
@@ -92,7 +91,7 @@ The proxy stays up on %[1]s (TCP and UDP). Connect your own client:
   devices       100, 101, 102 (also as tel:+14255550100 ...); hunt group 200, queue 300,
                 park device 400, pickup group 500, routeing device 600, and numbers
                 that begin with 0 lead outside
-or use this program in another terminal:
+Or use this program in another terminal:
   tr87proxy monitor 100 101 --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy call 100 101    --server "sip:tr87proxy@%[1]s;transport=tcp"
   tr87proxy answer 101      --server "sip:tr87proxy@%[1]s;transport=tcp"
@@ -148,7 +147,7 @@ func playCall(ctx context.Context, out io.Writer, address string) error {
 	}
 	p.line("------- BYE ------->", "")
 	client.Close()
-	fmt.Fprintln(out, "\nEvery step came as the call model says.")
+	fmt.Fprintln(out, "\nEvery step followed the call model.")
 	return nil
 }
 

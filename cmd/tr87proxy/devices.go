@@ -68,12 +68,12 @@ func devicesCommand() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Flags().StringVar(&category, "category", "", "of this kind only: station, acd, groupHunt, groupPick, networkInterface, park, routeingDevice")
+	cmd.Flags().StringVar(&category, "category", "", "only this category: station, acd, groupHunt, groupPick, networkInterface, park, routeingDevice")
 	return cmd
 }
 
 func deviceCommand() *cobra.Command {
-	return clientCommand("device DEVICE", "Show what a device is and can do", "  tr87proxy device 100\n  tr87proxy device --json 100", exactly(1), func(ctx context.Context, c *connection, args []string) error {
+	return clientCommand("device DEVICE", "Show a device's category, type and limits", "  tr87proxy device 100\n  tr87proxy device --json 100", exactly(1), func(ctx context.Context, c *connection, args []string) error {
 		return c.present(ctx, uacsta.GetLogicalDeviceInformation{Device: uacsta.Dev(args[0])}, func(res *uacsta.Message) error {
 			var info uacsta.GetLogicalDeviceInformationResponse
 			if err := res.Decode(&info); err != nil {
@@ -99,7 +99,7 @@ func deviceCommand() *cobra.Command {
 }
 
 func capabilitiesCommand() *cobra.Command {
-	return clientCommand("capabilities", "Show what the switch says of itself", "  tr87proxy capabilities --json", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+	return clientCommand("capabilities", "Show the capabilities of the switch", "  tr87proxy capabilities --json", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 		return c.present(ctx, uacsta.GetSwitchingFunctionCaps{}, func(res *uacsta.Message) error {
 			fmt.Fprintln(c.out, printable(res.String()))
 			return nil
@@ -110,7 +110,7 @@ func capabilitiesCommand() *cobra.Command {
 func systemStatusCommand() *cobra.Command {
 	var follow bool
 	var count int
-	cmd := clientCommand("system-status", "Show what the switch is fit for", "  tr87proxy system-status\n  tr87proxy system-status --follow   and every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
+	cmd := clientCommand("system-status", "Show the status of the switch", "  tr87proxy system-status\n  tr87proxy system-status --follow   also shows every change and heartbeat", exactly(0), func(ctx context.Context, c *connection, _ []string) error {
 		res, err := c.do(ctx, uacsta.RequestSystemStatus{})
 		if err != nil {
 			return err
@@ -127,8 +127,8 @@ func systemStatusCommand() *cobra.Command {
 			return nil
 		})
 	})
-	cmd.Flags().BoolVar(&follow, "follow", false, "register for the status and go on until interrupted")
-	cmd.Flags().IntVar(&count, "count", 0, "with --follow: stop after this many messages; 0 never")
+	cmd.Flags().BoolVar(&follow, "follow", false, "register for the status and show it until interrupted")
+	cmd.Flags().IntVar(&count, "count", 0, "with --follow: stop after this many messages; 0: never")
 	return cmd
 }
 

@@ -37,15 +37,15 @@ var forwardingTypes = map[string]uacsta.ForwardingType{
 
 func forwardCommand() *cobra.Command {
 	var rings int
-	cmd := clientCommand("forward DEVICE [WHEN NUMBER|off]", "Show or change where a device's calls are forwarded to",
-		"  tr87proxy forward 100\n  tr87proxy forward 100 always 102\n  tr87proxy forward 100 no-answer 102 --rings 4\n  tr87proxy forward 100 busy-external 103      calls from outside only\n  tr87proxy forward 100 always off",
+	cmd := clientCommand("forward DEVICE [WHEN NUMBER|off]", "Show or change a device's call forwarding",
+		"  tr87proxy forward 100\n  tr87proxy forward 100 always 102\n  tr87proxy forward 100 no-answer 102 --rings 4\n  tr87proxy forward 100 busy-external 103      only calls from outside\n  tr87proxy forward 100 always off",
 		between(1, 3), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 1 {
 				return c.showForwarding(ctx, args[0])
 			}
 			kind, ok := forwardingTypes[args[1]]
 			if !ok || len(args) != 3 {
-				return usageError{fmt.Errorf("after the device write always, busy or no-answer, or dnd, with -internal or -external behind it or not, then a number or off")}
+				return usageError{fmt.Errorf("after the device write always, busy, no-answer or dnd, optionally with -internal or -external, then a number or off")}
 			}
 			req := uacsta.SetForwarding{Device: uacsta.Dev(args[0]), ForwardingType: kind, ActivateForward: args[2] != "off"}
 			if req.ActivateForward {
@@ -57,7 +57,7 @@ func forwardCommand() *cobra.Command {
 			}
 			return c.request(ctx, req)
 		})
-	cmd.Flags().IntVar(&rings, "rings", 0, "rings before a call is forwarded, for no-answer")
+	cmd.Flags().IntVar(&rings, "rings", 0, "number of rings before no-answer forwards a call")
 	return cmd
 }
 
@@ -82,7 +82,7 @@ func (c *connection) showForwarding(ctx context.Context, device string) error {
 }
 
 func dndCommand() *cobra.Command {
-	return clientCommand("dnd DEVICE [on|off]", "Show or change whether a device refuses calls", "  tr87proxy dnd 100\n  tr87proxy dnd 100 on",
+	return clientCommand("dnd DEVICE [on|off]", "Show or change do not disturb at a device", "  tr87proxy dnd 100\n  tr87proxy dnd 100 on",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 2 {
 				on, err := onOrOff(args[1])
@@ -104,7 +104,7 @@ func dndCommand() *cobra.Command {
 
 func mwiCommand() *cobra.Command {
 	var from string
-	cmd := clientCommand("mwi DEVICE [on|off]", "Show or change whether a message waits for a device", "  tr87proxy mwi 100\n  tr87proxy mwi 100 on --message-from 300",
+	cmd := clientCommand("mwi DEVICE [on|off]", "Show or change message waiting at a device", "  tr87proxy mwi 100\n  tr87proxy mwi 100 on --message-from 300",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 2 {
 				on, err := onOrOff(args[1])
@@ -131,13 +131,13 @@ func mwiCommand() *cobra.Command {
 				return nil
 			})
 		})
-	cmd.Flags().StringVar(&from, "message-from", "", "the device that the message is at")
+	cmd.Flags().StringVar(&from, "message-from", "", "device that has the message")
 	return cmd
 }
 
 func autoAnswerCommand() *cobra.Command {
 	var rings int
-	cmd := clientCommand("auto-answer DEVICE [on|off]", "Show or change whether a device answers by itself", "  tr87proxy auto-answer 100\n  tr87proxy auto-answer 100 on --rings 2",
+	cmd := clientCommand("auto-answer DEVICE [on|off]", "Show or change whether a device answers automatically", "  tr87proxy auto-answer 100\n  tr87proxy auto-answer 100 on --rings 2",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 2 {
 				on, err := onOrOff(args[1])
@@ -159,14 +159,14 @@ func autoAnswerCommand() *cobra.Command {
 				return nil
 			})
 		})
-	cmd.Flags().IntVar(&rings, "rings", 0, "rings before it answers")
+	cmd.Flags().IntVar(&rings, "rings", 0, "number of rings before it answers")
 	return cmd
 }
 
 func autoWorkCommand() *cobra.Command {
 	var interval time.Duration
-	cmd := clientCommand("auto-work DEVICE [on|off]", "Show or change whether agents at a device work after each call",
-		"  tr87proxy auto-work 100\n  tr87proxy auto-work 100 on --interval 30s\n  tr87proxy auto-work 100 on                   until the agent is ready",
+	cmd := clientCommand("auto-work DEVICE [on|off]", "Show or change whether agents at a device enter after-call work",
+		"  tr87proxy auto-work 100\n  tr87proxy auto-work 100 on --interval 30s\n  tr87proxy auto-work 100 on                   until the agent becomes ready",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			device := uacsta.Dev(args[0])
 			if len(args) == 2 {
@@ -190,7 +190,7 @@ func autoWorkCommand() *cobra.Command {
 				return nil
 			})
 		})
-	cmd.Flags().DurationVar(&interval, "interval", 0, "how long; 0 until the agent says otherwise")
+	cmd.Flags().DurationVar(&interval, "interval", 0, "duration of the work; 0: until the agent becomes ready")
 	return cmd
 }
 
@@ -227,7 +227,7 @@ func agentCommand() *cobra.Command {
 			return c.request(ctx, req)
 		})
 	cmd.Flags().StringVar(&id, "id", "", "the agent's identifier")
-	cmd.Flags().StringVar(&group, "group", "", "the queue; without it the one that knows the agent")
+	cmd.Flags().StringVar(&group, "group", "", "queue (default: that of the agent)")
 	cmd.Flags().StringVar(&passwordFile, "agent-password-file", "", "file with the agent's password")
 	return cmd
 }
@@ -259,8 +259,8 @@ func (c *connection) showAgents(ctx context.Context, device string) error {
 
 func callBackCommand() *cobra.Command {
 	var list, cancel bool
-	cmd := clientCommand("callback DEVICE [TARGET]", "Let a device be rung when another one is free again",
-		"  tr87proxy callback 100             for the call that came to nothing\n  tr87proxy callback 100 101\n  tr87proxy callback 100 --list\n  tr87proxy callback 100 101 --cancel",
+	cmd := clientCommand("callback DEVICE [TARGET]", "Ring a device when another one is free again",
+		"  tr87proxy callback 100             for the device's failed call\n  tr87proxy callback 100 101\n  tr87proxy callback 100 --list\n  tr87proxy callback 100 101 --cancel",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			origin := uacsta.Dev(args[0])
 			var target *uacsta.DeviceID
@@ -282,8 +282,8 @@ func callBackCommand() *cobra.Command {
 			}
 			return c.request(ctx, uacsta.CallBack{CallbackConnection: conn})
 		})
-	cmd.Flags().BoolVar(&list, "list", false, "show what is booked")
-	cmd.Flags().BoolVar(&cancel, "cancel", false, "cancel what is booked, for the target or for all")
+	cmd.Flags().BoolVar(&list, "list", false, "list the call backs")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "cancel the call back to TARGET, or all")
 	return cmd
 }
 
@@ -306,7 +306,7 @@ func (c *connection) showCallBacks(ctx context.Context, device uacsta.DeviceID) 
 }
 
 func lastNumberCommand() *cobra.Command {
-	return clientCommand("last-number DEVICE", "Show the number that a device dialled last", "  tr87proxy last-number 100", exactly(1), func(ctx context.Context, c *connection, args []string) error {
+	return clientCommand("last-number DEVICE", "Show the last number that a device dialled", "  tr87proxy last-number 100", exactly(1), func(ctx context.Context, c *connection, args []string) error {
 		device := uacsta.Dev(args[0])
 		return c.present(ctx, uacsta.GetLastNumberDialed{Device: &device}, func(res *uacsta.Message) error {
 			fmt.Fprintln(c.out, printable(res.Text("numberDialed")))

@@ -12,12 +12,11 @@ import (
 
 func importCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "import FILE", Short: "Make a configuration from csta_socket.conf.xml of FreeSWITCH's mod_csta_socket", GroupID: "server", Args: exactly(1),
-		Long: `import reads csta_socket.conf.xml, the configuration of FreeSWITCH's module
-mod_csta_socket, and writes one for tr87proxy to standard output: programs find the
-same address and the same device numbers, and the module can go. It reads acl.conf.xml
-and event_socket.conf.xml beside the file, too. What is left to do goes to standard
-error; passwords are not copied.`,
+		Use: "import FILE", Short: "Convert the configuration of FreeSWITCH's mod_csta_socket", GroupID: "server", Args: exactly(1),
+		Long: `import reads csta_socket.conf.xml, the configuration of FreeSWITCH's mod_csta_socket, and
+acl.conf.xml and event_socket.conf.xml in the same folder. It writes a configuration of
+tr87proxy with the same address for clients and the same device numbers to standard output,
+and what is left to do to standard error. It copies no passwords.`,
 		Example: `  tr87proxy import /etc/freeswitch/autoload_configs/csta_socket.conf.xml > config.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := config.ImportCSTASocket(os.DirFS(filepath.Dir(args[0])), filepath.Base(args[0]))
@@ -25,7 +24,7 @@ error; passwords are not copied.`,
 				return usageError{err}
 			}
 			for _, note := range out.Notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), "look at", printable(note))
+				fmt.Fprintln(cmd.ErrOrStderr(), "to do:", printable(note))
 			}
 			fmt.Fprint(cmd.OutOrStdout(), out.YAML)
 			return nil

@@ -23,13 +23,13 @@ func unlockCommand() *cobra.Command {
 	var from string
 	var all, asJSON bool
 	cmd := &cobra.Command{
-		Use: "unlock [NAME]", Aliases: []string{"locks"}, Short: "List and unlock names that are locked after wrong passwords", GroupID: "server", Args: between(0, 1),
-		Long: `unlock makes a running proxy look at the passwords of a name again that it has locked after
-too many wrong ones: everywhere, or with --from at one address (of IPv6, at its /64). With
---from and no name it unlocks every name there, with --all every name everywhere. Without
-any of these it lists what is locked. It fails if there is nothing to unlock.`,
-		Example: `  tr87proxy unlock                        what is locked
-  tr87proxy unlock 100                    the telephone 100, everywhere
+		Use: "unlock [NAME]", Aliases: []string{"locks"}, Short: "List and remove locks after wrong passwords", GroupID: "server", Args: between(0, 1),
+		Long: `unlock lists the names that a running proxy has locked after too many wrong passwords. With
+NAME it removes the locks of that name at every address, with --from only those at one address
+(IPv6: its /64); with --from alone all locks at that address, with --all every lock. It fails
+if there is nothing to unlock.`,
+		Example: `  tr87proxy unlock                        lists the locks
+  tr87proxy unlock 100                    telephone 100, at every address
   tr87proxy unlock crm --from 192.0.2.7
   tr87proxy unlock --from 192.0.2.7       every name at an address
   tr87proxy unlock --all`,
@@ -41,12 +41,12 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 			if from != "" {
 				addr, _, _ := strings.Cut(from, "/") // as the list writes a network
 				if _, err := netip.ParseAddr(addr); err != nil {
-					return usageError{fmt.Errorf("--from %s is no address", from)}
+					return usageError{fmt.Errorf("--from %s is not an address", from)}
 				}
 				query.Set("from", addr)
 			}
 			if all && len(query) > 0 {
-				return usageError{fmt.Errorf("--all is without a name and --from; see %s --help", cmd.CommandPath())}
+				return usageError{fmt.Errorf("use --all without a name and without --from; see %s --help", cmd.CommandPath())}
 			}
 			if all {
 				query.Set("all", "")
@@ -60,7 +60,7 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 				return err
 			}
 			if method == http.MethodPost && len(list) == 0 {
-				return errors.New("there is nothing to unlock; tr87proxy unlock lists what is locked")
+				return errors.New("nothing to unlock; tr87proxy unlock lists the locks")
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
@@ -87,8 +87,8 @@ any of these it lists what is locked. It fails if there is nothing to unlock.`,
 		return locked(cmd, func(l accounts.Lock) string { return l.Name }), cobra.ShellCompDirectiveNoFileComp
 	}
 	socket.flags(cmd)
-	cmd.Flags().StringVar(&from, "from", "", "the address that the wrong passwords came from")
-	cmd.Flags().BoolVar(&all, "all", false, "unlock every name everywhere")
+	cmd.Flags().StringVar(&from, "from", "", "address that the wrong passwords came from")
+	cmd.Flags().BoolVar(&all, "all", false, "remove every lock")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	_ = cmd.RegisterFlagCompletionFunc("from", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return locked(cmd, func(l accounts.Lock) string { return l.Address }), cobra.ShellCompDirectiveNoFileComp

@@ -52,13 +52,13 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tr87proxy",
 		Short: "Let programs control and watch telephones",
-		Long: `tr87proxy stands between programs that control telephones (CSTA over SIP, TR/87)
-and the switches that the telephones belong to. Without a switch of your own it
-brings one, with virtual phones.`,
-		Example: `  tr87proxy demo                        see it work, then connect your own client
-  tr87proxy serve -c config.yaml        run it
-  tr87proxy check -c config.yaml        find the faults of a configuration
-  tr87proxy call 100 101                place a call on a running proxy`,
+		Long: `tr87proxy lets programs control and watch telephones behind any PBX. Clients speak
+CSTA to it, over SIP (TR/87), TCP or TLS; it forwards their requests to the switch
+that has the telephones. It also has a switch of its own, with virtual phones.`,
+		Example: `  tr87proxy demo                        watch a client control phones, then connect your own
+  tr87proxy check -c config.yaml        find faults in a configuration
+  tr87proxy serve -c config.yaml        run the proxy
+  tr87proxy call 100 101                place a call`,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -76,7 +76,7 @@ brings one, with virtual phones.`,
 	return root
 }
 
-// noSubcommand refuses the name of a command that there is not.
+// noSubcommand refuses the name of a command that does not exist.
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -54,7 +54,7 @@ func TestAdvice(t *testing.T) {
 		user string
 		want string
 	}{
-		{401, "", "give --user"}, {401, "crm", "wrong user or password"}, {403, "", "tr87proxy unlock lists locks"},
+		{401, "", "use --user"}, {401, "crm", "wrong user or password"}, {403, "", "tr87proxy unlock lists locks"},
 		{404, "", "no such line"}, {486, "", "limits.sessions-per-identity"}, {503, "", "Retry-After"}, {500, "", ""},
 	} {
 		if got := (&clientFlags{user: c.user}).advice(c.code); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {

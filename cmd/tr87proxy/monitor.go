@@ -32,7 +32,7 @@ func (b *inbox) put(m *uacsta.Message) {
 	}
 }
 
-var errOverflow = errors.New("more events came than could be looked at")
+var errOverflow = errors.New("too many events: some were dropped")
 
 // listen hands out what the server sends: so many messages, 0 without end. It ends
 // without error when the user interrupts it.
@@ -59,8 +59,8 @@ func monitorCommand() *cobra.Command {
 	var call string
 	var follow bool
 	var without []string
-	cmd := clientCommand("monitor DEVICE...", "Show the events of devices until interrupted",
-		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, to their end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 4f2a_17     one call, to its end",
+	cmd := clientCommand("monitor DEVICE...", "Monitor devices and show their events until interrupted",
+		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, until they end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 4f2a_17     one call, until it ends",
 		between(1, 500), func(ctx context.Context, c *connection, args []string) error {
 			var filter *uacsta.MonitorFilter
 			for _, name := range without {
@@ -68,7 +68,7 @@ func monitorCommand() *cobra.Command {
 					filter = &uacsta.MonitorFilter{}
 				}
 				if !filter.Suppress(eventName(name)) {
-					return usageError{fmt.Errorf("there is no event %q to leave out", name)}
+					return usageError{fmt.Errorf("no event %q to filter out", name)}
 				}
 			}
 			for _, device := range args {
@@ -92,10 +92,10 @@ func monitorCommand() *cobra.Command {
 				return nil
 			})
 		})
-	cmd.Flags().BoolVar(&follow, "follow", false, "follow each call to its end, wherever it goes")
-	cmd.Flags().StringSliceVar(&without, "without", nil, "events to leave out, such as Delivered")
-	cmd.Flags().StringVar(&call, "call", "", "watch this call of the device only")
-	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
+	cmd.Flags().BoolVar(&follow, "follow", false, "follow each call until it ends, wherever it goes")
+	cmd.Flags().StringSliceVar(&without, "without", nil, "events to filter out, such as Delivered")
+	cmd.Flags().StringVar(&call, "call", "", "monitor only this call of the device")
+	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0: never")
 	return cmd
 }
 

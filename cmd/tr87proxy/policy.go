@@ -21,9 +21,9 @@ import (
 func policyCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
-		Use: "policy", Short: "Show what a configuration decides, and what it makes of numbers", GroupID: "server",
-		Long: `policy asks a configuration file, not a running proxy, what it decides and how it
-translates numbers, and shows each rule that was tried.`,
+		Use: "policy", Short: "Show how a configuration decides and translates numbers", GroupID: "server",
+		Long: `policy shows how a configuration file, not a running proxy, decides and translates
+numbers, and each rule that was tried.`,
 		Example: `  tr87proxy policy explain --as sip:alice@contoso.com MakeCall 100 +4420123456
   tr87proxy policy translate "tel:+49 (89) 4711"`,
 		Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -45,7 +45,7 @@ func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Con
 		return nil, nil, nil, usageError{err}
 	}
 	if unasked != nil {
-		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, lines in it are not known:", unasked)
+		fmt.Fprintln(errOut, "tr87proxy: the directory cannot be read, its lines are missing:", unasked)
 	}
 	return cfg, rules, numbers, nil
 }
@@ -54,14 +54,14 @@ func explainCommand(file *string) *cobra.Command {
 	var as, front, at string
 	fronts := daemon.Kinds().FrontNames()
 	cmd := &cobra.Command{
-		Use: "explain SERVICE DEVICE [DESTINATION...]", Short: "Show who may do what, and which rule says so", Args: between(2, 20),
-		Long: `explain decides as the proxy would: may this identity use this service on this device,
-and send its call to these destinations? It exits with status 1 when it may not.`,
+		Use: "explain SERVICE DEVICE [DESTINATION...]", Short: "Show whether a request is allowed, and by which rule", Args: between(2, 20),
+		Long: `explain decides like the proxy whether an identity may use a service on a device, and send
+its call to the destinations. The exit status is 1 if it may not.`,
 		Example: `  tr87proxy policy explain --as sip:alice@contoso.com MakeCall 100 +4420123456
   tr87proxy policy explain --as crm --front xml --at "2026-11-24 22:00" MonitorStart 217`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !uacsta.IsRequest(args[0]) {
-				return usageError{fmt.Errorf("%q is no service; write for example MakeCall or MonitorStart", args[0])}
+				return usageError{fmt.Errorf("%q is not a service; write for example MakeCall or MonitorStart", args[0])}
 			}
 			if !slices.Contains(fronts, front) {
 				return usageError{fmt.Errorf("--front %q: write one of: %s", front, strings.Join(fronts, ", "))}
@@ -118,9 +118,9 @@ and send its call to these destinations? It exits with status 1 when it may not.
 		},
 	}
 	cmd.Flags().StringVar(&as, "as", "", "identity, such as sip:alice@contoso.com, or crm")
-	cmd.Flags().StringVar(&front, "front", fronts[0], "front that the client comes by: "+strings.Join(fronts, ", "))
+	cmd.Flags().StringVar(&front, "front", fronts[0], "front that the client uses: "+strings.Join(fronts, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("front", cobra.FixedCompletions(fronts, cobra.ShellCompDirectiveNoFileComp))
-	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (now)")
+	cmd.Flags().StringVar(&at, "at", "", "time, such as \"2026-11-24 22:00\" (default: now)")
 	_ = cmd.MarkFlagRequired("as")
 	return cmd
 }
@@ -128,9 +128,9 @@ and send its call to these destinations? It exits with status 1 when it may not.
 func translateCommand(file *string) *cobra.Command {
 	var link string
 	cmd := &cobra.Command{
-		Use: "translate NUMBER", Short: "Show what becomes of a number", Args: exactly(1),
-		Long: `translate shows what the proxy takes a number for, as a client may write it, which link
-it belongs to, how it is written there, and each rule that was tried.`,
+		Use: "translate NUMBER", Short: "Show how a number is translated", Args: exactly(1),
+		Long: `translate shows the canonical form of a number that a client writes, the link that it
+belongs to, how it is sent there, and each rule that was tried.`,
 		Example: `  tr87proxy policy translate "tel:+49 (89) 4711"
   tr87proxy policy translate --link pbx 0894711`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -139,7 +139,7 @@ it belongs to, how it is written there, and each rule that was tried.`,
 				return err
 			}
 			if link != "" && !slices.ContainsFunc(cfg.Links, func(l config.Link) bool { return l.Name == link }) {
-				return usageError{fmt.Errorf("there is no link %q in %s", link, *file)}
+				return usageError{fmt.Errorf("no link %q in %s", link, *file)}
 			}
 			out := cmd.OutOrStdout()
 			steps := func(list []policy.Step) {
@@ -168,6 +168,6 @@ it belongs to, how it is written there, and each rule that was tried.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&link, "link", "", "link to translate for; without it, the one that the number belongs to")
+	cmd.Flags().StringVar(&link, "link", "", "link to translate for (default: the one that has the number)")
 	return cmd
 }

@@ -16,11 +16,11 @@ func routeCommand() *cobra.Command {
 	var to []string
 	var reject string
 	var count int
-	cmd := clientCommand("route DEVICE", "Decide where the calls to a routeing device go, until interrupted",
-		"  tr87proxy route 600 --to 101\n  tr87proxy route 600 --to 101,102         102 when 101 is of no use\n  tr87proxy route 600 --reject busyOverflow",
+	cmd := clientCommand("route DEVICE", "Route the calls to a routeing device until interrupted",
+		"  tr87proxy route 600 --to 101\n  tr87proxy route 600 --to 101,102         102 if the switch refuses 101\n  tr87proxy route 600 --reject busyOverflow",
 		exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			if (len(to) == 0) == (reject == "") {
-				return usageError{fmt.Errorf("write either --to or --reject")}
+				return usageError{fmt.Errorf("use either --to or --reject")}
 			}
 			device := uacsta.Dev(args[0])
 			res, err := c.do(ctx, uacsta.RouteRegister{RouteingDevice: &device})
@@ -32,7 +32,7 @@ func routeCommand() *cobra.Command {
 				c.show(m)
 				if m.Name() != uacsta.NameRouteRequest && m.Name() != uacsta.NameReRoute {
 					if m.Name() == uacsta.NameRouteRegisterAbort {
-						return fmt.Errorf("the switch does not ask any more")
+						return fmt.Errorf("the switch has cancelled the registration")
 					}
 					return nil
 				}
@@ -51,8 +51,8 @@ func routeCommand() *cobra.Command {
 				return c.request(ctx, answer)
 			})
 		})
-	cmd.Flags().StringSliceVar(&to, "to", nil, "where the calls go: the first that is of use")
-	cmd.Flags().StringVar(&reject, "reject", "", "refuse the calls, for this cause: "+strings.Join([]string{"busyOverflow", "queueTimeOverflow", "capacityOverflow", "calendarOverflow"}, ", "))
-	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0 never")
+	cmd.Flags().StringSliceVar(&to, "to", nil, "where the calls go: the first number that the switch accepts")
+	cmd.Flags().StringVar(&reject, "reject", "", "reject the calls with this cause: "+strings.Join([]string{"busyOverflow", "queueTimeOverflow", "capacityOverflow", "calendarOverflow"}, ", "))
+	cmd.Flags().IntVar(&count, "count", 0, "stop after this many messages; 0: never")
 	return cmd
 }

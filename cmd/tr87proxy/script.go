@@ -17,18 +17,18 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const scriptHelp = `script plays a call scenario against a server and says whether it went as written:
-exit status 0 if every line came true, 1 if one did not, 2 if the file is wrong.
+const scriptHelp = `script plays a call scenario against a server. The exit status is 0 if every line
+succeeded, 1 if one failed, 2 if the file has a fault.
 
-  # comments, and empty lines, are passed over
+  # comments and empty lines are ignored
   monitor 100 101                       start monitors; expect needs them
-  call 100 101                          any command of this program that sends one
-  answer 101                            request, with its options
-  expect 101 Delivered                  wait for an event at a device; others are
-  expect 100 Held state=hold within 2s  passed over. state and cause, or any element
-  never 102 Delivered within 1s         an event that must not come
-  refused noActiveCall hold 100         a request that must be refused so
-  filter 100 Held Retrieved             leave these events out from now on (none: all come)
+  call 100 101                          any command that sends one request, with its
+  answer 101                            options
+  expect 101 Delivered                  wait for an event of a device; other events are
+  expect 100 Held state=hold within 2s  skipped. state, cause, or any element
+  never 102 Delivered within 1s         this event must not come
+  refused noActiveCall hold 100         this request must be refused with this error
+  filter 100 Held Retrieved             filter these events out from now on (none: no filter)
   wait 500ms`
 
 const (
@@ -46,7 +46,7 @@ type scriptLine struct {
 func scriptCommand() *cobra.Command {
 	flags := &clientFlags{}
 	cmd := &cobra.Command{
-		Use: "script FILE", Short: "Play a call scenario and check what happens", GroupID: "client", Args: exactly(1), Long: scriptHelp,
+		Use: "script FILE", Short: "Play a call scenario and check its events", GroupID: "client", Args: exactly(1), Long: scriptHelp,
 		Example: "  tr87proxy script transfer.calls\n  tr87proxy script - < transfer.calls",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault
@@ -99,7 +99,7 @@ func readScript(file string) ([]scriptLine, error) {
 		faults = append(faults, err)
 	}
 	if len(steps) == 0 && len(faults) == 0 {
-		faults = append(faults, fmt.Errorf("%s: there is nothing in it", file))
+		faults = append(faults, fmt.Errorf("%s: the file is empty", file))
 	}
 	return steps, errors.Join(faults...)
 }
@@ -130,7 +130,7 @@ func parseStep(words []string, monitored map[string]bool) (func(context.Context,
 			return nil, errors.New("write the error value, then the request")
 		}
 		if !uacsta.KnownErrorValue(words[1]) {
-			return nil, fmt.Errorf("there is no error %q", words[1])
+			return nil, fmt.Errorf("no error %q in the standard", words[1])
 		}
 		err := scriptable(words[2:])
 		return func(ctx context.Context, p *scriptPlayer) error { return p.refused(ctx, words[1], words[2:]) }, err
@@ -146,7 +146,7 @@ func parseFilter(words []string, monitored map[string]bool) (func(context.Contex
 	filter := uacsta.MonitorFilter{}
 	for _, event := range words[2:] {
 		if !filter.Suppress(eventName(event)) {
-			return nil, fmt.Errorf("there is no event %s to leave out", event)
+			return nil, fmt.Errorf("no event %s to filter out", event)
 		}
 	}
 	return func(ctx context.Context, p *scriptPlayer) error {
@@ -159,7 +159,7 @@ func parseFilter(words []string, monitored map[string]bool) (func(context.Contex
 func scriptable(words []string) error {
 	cmd, rest, err := newRoot().Find(words)
 	if err != nil || cmd.GroupID != "client" || slices.Contains([]string{"monitor", "watch", "script", "route", "devices", "system-status"}, cmd.Name()) {
-		return fmt.Errorf("there is no such request; see tr87proxy --help, and tr87proxy script --help")
+		return fmt.Errorf("no such request; see tr87proxy --help and tr87proxy script --help")
 	}
 	if err := cmd.ParseFlags(rest); err != nil {
 		return err
@@ -183,7 +183,7 @@ func parseExpectation(words []string, monitored map[string]bool) (expectation, e
 	e.device, e.event = words[1], eventName(words[2])
 	switch {
 	case uacsta.New(e.event) == nil:
-		return e, fmt.Errorf("there is no event %s", words[2])
+		return e, fmt.Errorf("no event %s in the standard", words[2])
 	case !monitored[e.device]:
 		return e, fmt.Errorf("no line above monitors %s", e.device)
 	}
@@ -195,12 +195,12 @@ func parseExpectation(words []string, monitored map[string]bool) (expectation, e
 		}
 		e.within, rest = within, rest[:len(rest)-2]
 	} else if e.never {
-		return e, errors.New("say for how long: never ... within 1s")
+		return e, errors.New("add a time: never ... within 1s")
 	}
 	for _, word := range rest {
 		path, value, ok := strings.Cut(word, "=")
 		if !ok {
-			return e, fmt.Errorf("%q is no element=value", word)
+			return e, fmt.Errorf("%q: write element=value", word)
 		}
 		if path == "state" {
 			path = "localConnectionInfo"
@@ -314,9 +314,9 @@ func (p *scriptPlayer) refused(ctx context.Context, value string, words []string
 	var refusal *uacsta.Error
 	switch {
 	case err == nil:
-		return fmt.Errorf("it was not refused")
+		return fmt.Errorf("the request was not refused")
 	case !errors.As(err, &refusal) || refusal.Value != value:
-		return fmt.Errorf("refused otherwise: %w", err)
+		return fmt.Errorf("refused with another error: %w", err)
 	}
 	return nil
 }

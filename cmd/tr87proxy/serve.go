@@ -10,8 +10,8 @@ func serveCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the proxy", GroupID: "server", Args: exactly(0),
-		Long: `serve runs the proxy until it gets SIGTERM or SIGINT; it then says goodbye to every
-client and stops. At SIGHUP it reads the configuration again, as tr87proxy reload does.`,
+		Long: `serve runs the proxy until SIGTERM or SIGINT. Then it closes the sessions of all clients
+and stops. On SIGHUP it reads the configuration again, like tr87proxy reload.`,
 		Example: `  tr87proxy serve -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := daemon.Load(file)

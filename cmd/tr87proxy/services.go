@@ -14,19 +14,19 @@ import (
 // serviceCommands are the commands for services that need more than a device.
 func serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		toward("consult DEVICE NUMBER", "Hold a device's call and place a second one", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
+		toward("consult DEVICE NUMBER", "Hold a device's call and place a second call", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.ConsultationCall{ExistingCall: c, ConsultedDevice: to}
 		}, uacsta.Connected),
-		toward("deflect DEVICE NUMBER", "Send a call that rings at a device, or waits in it, somewhere else", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
+		toward("deflect DEVICE NUMBER", "Send a call that rings or waits at a device to a number", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.DeflectCall{CallToBeDiverted: c, NewDestination: []uacsta.DeviceID{to}}
 		}, uacsta.Alerting, uacsta.Queued),
 		toward("digits DEVICE DIGITS", "Send digits over a device's call", func(c uacsta.ConnectionID, digits uacsta.DeviceID) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: c, DigitMode: uacsta.DTMF, CharactersToSend: digits.ID}
 		}, uacsta.Connected),
-		toward("pickup DEVICE BY", "Take a call that rings, waits or is parked at a device at another one", func(c uacsta.ConnectionID, by uacsta.DeviceID) any {
+		toward("pickup DEVICE BY", "Pick up, at device BY, a call that rings, waits or is parked at DEVICE", func(c uacsta.ConnectionID, by uacsta.DeviceID) any {
 			return uacsta.DirectedPickupCall{CallToBePickedUp: c, RequestingDevice: by}
 		}, uacsta.Alerting, uacsta.Queued, uacsta.Hold),
-		toward("park DEVICE AT", "Leave a device's call waiting at a park device; pickup fetches it", func(c uacsta.ConnectionID, at uacsta.DeviceID) any {
+		toward("park DEVICE AT", "Park a device's call at a park device; pickup takes it from there", func(c uacsta.ConnectionID, at uacsta.DeviceID) any {
 			return uacsta.ParkCall{Parking: c, ParkTo: at}
 		}, uacsta.Connected),
 		toward("user-info DEVICE HEX", "Send data to the others in a device's call", func(c uacsta.ConnectionID, data uacsta.DeviceID) any {
@@ -35,7 +35,7 @@ func serviceCommands() []*cobra.Command {
 		onPair("alternate", "Swap a device's held and active call", func(held, active uacsta.ConnectionID) any {
 			return uacsta.AlternateCall{HeldCall: held, ActiveCall: active}
 		}),
-		onPair("reconnect", "Drop a device's active call and take the held one back", func(held, active uacsta.ConnectionID) any {
+		onPair("reconnect", "Clear a device's active call and retrieve the held one", func(held, active uacsta.ConnectionID) any {
 			return uacsta.ReconnectCall{HeldCall: held, ActiveCall: active}
 		}),
 		conferenceCommand(), transferCommand(), groupPickupCommand(), joinCommand(), intrudeCommand(), predictCommand(), associateCommand(),
@@ -100,7 +100,7 @@ func onPair(name, short string, request func(held, active uacsta.ConnectionID) a
 
 func conferenceCommand() *cobra.Command {
 	var silent bool
-	cmd := clientCommand("conference DEVICE [NUMBER]", "Join a device's held and active call in a conference, or add a number to its call",
+	cmd := clientCommand("conference DEVICE [NUMBER]", "Join a device's held and active call in a conference, or add a number",
 		"  tr87proxy conference 100               after tr87proxy consult 100 102\n  tr87proxy conference 100 102           in one step\n  tr87proxy conference 100 102 --silent  102 only listens",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 1 {
@@ -116,12 +116,12 @@ func conferenceCommand() *cobra.Command {
 			}
 			return c.request(ctx, uacsta.SingleStepConferenceCall{ActiveCall: conn, DeviceToJoin: uacsta.Dev(args[1]), ParticipationType: participation(silent)})
 		})
-	cmd.Flags().BoolVar(&silent, "silent", false, "the number that is added only listens")
+	cmd.Flags().BoolVar(&silent, "silent", false, "the added number only listens")
 	return cmd
 }
 
 func transferCommand() *cobra.Command {
-	return clientCommand("transfer DEVICE [NUMBER]", "Join a device's held and active call without it, or send its call to a number",
+	return clientCommand("transfer DEVICE [NUMBER]", "Connect the parties of a device's held and active call, or transfer its call to a number",
 		"  tr87proxy transfer 100          after tr87proxy consult 100 102\n  tr87proxy transfer 100 102      in one step",
 		between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 1 {
@@ -154,7 +154,7 @@ func prompting(prompt bool) uacsta.AutoOriginate {
 }
 
 func groupPickupCommand() *cobra.Command {
-	return clientCommand("group-pickup DEVICE [GROUP]", "Answer, at a device, the call that has rung longest in its pickup group",
+	return clientCommand("group-pickup DEVICE [GROUP]", "Pick up, at a device, the call that has rung longest in its pickup group",
 		"  tr87proxy group-pickup 102\n  tr87proxy group-pickup 102 500", between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 			req := uacsta.GroupPickupCall{NewDestination: uacsta.Dev(args[0])}
 			if len(args) == 2 {
@@ -167,7 +167,7 @@ func groupPickupCommand() *cobra.Command {
 
 func joinCommand() *cobra.Command {
 	var silent, prompt bool
-	cmd := clientCommand("join DEVICE BY", "Let another device enter a device's call",
+	cmd := clientCommand("join DEVICE BY", "Join device BY to a device's call",
 		"  tr87proxy join 100 102\n  tr87proxy join 100 102 --silent     102 only listens\n  tr87proxy join 100 102 --prompt     102 rings first",
 		exactly(2), func(ctx context.Context, c *connection, args []string) error {
 			conn, err := c.find(ctx, args[0], "", uacsta.Connected)
@@ -176,14 +176,14 @@ func joinCommand() *cobra.Command {
 			}
 			return c.request(ctx, uacsta.JoinCall{ActiveCall: conn, JoiningDevice: uacsta.Dev(args[1]), AutoOriginate: prompting(prompt), ParticipationType: participation(silent)})
 		})
-	cmd.Flags().BoolVar(&silent, "silent", false, "the device that joins only listens")
-	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the device that joins ring first")
+	cmd.Flags().BoolVar(&silent, "silent", false, "the joining device only listens")
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "ring the joining device first")
 	return cmd
 }
 
 func intrudeCommand() *cobra.Command {
 	var silent bool
-	cmd := clientCommand("intrude DEVICE", "Let a device that called a busy one enter the call there",
+	cmd := clientCommand("intrude DEVICE", "Let a device enter the call of the busy device that it called",
 		"  tr87proxy intrude 100\n  tr87proxy intrude 100 --silent      100 only listens", exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			conn, err := c.find(ctx, args[0], "", uacsta.Connected)
 			if err != nil {
@@ -198,7 +198,7 @@ func intrudeCommand() *cobra.Command {
 func predictCommand() *cobra.Command {
 	var prompt, ringing bool
 	var alertTime time.Duration
-	cmd := clientCommand("predict FROM TO", "Call a number for a device or queue, and connect that one when the number answers",
+	cmd := clientCommand("predict FROM TO", "Call a number and connect a device or queue when it answers",
 		"  tr87proxy predict 300 05550199                     for the agents of queue 300\n  tr87proxy predict 100 05550199 --prompt --alert-time 20s",
 		exactly(2), func(ctx context.Context, c *connection, args []string) error {
 			req := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev(args[0]), CalledDirectoryNumber: uacsta.Dev(args[1]), AutoOriginate: prompting(prompt)}
@@ -212,15 +212,15 @@ func predictCommand() *cobra.Command {
 			}
 			return c.request(ctx, req)
 		})
-	cmd.Flags().BoolVar(&prompt, "prompt", false, "let the calling phone ring when it is connected")
+	cmd.Flags().BoolVar(&prompt, "prompt", false, "ring the calling phone when it is connected")
 	cmd.Flags().BoolVar(&ringing, "ringing", false, "connect as soon as the number rings")
-	cmd.Flags().DurationVar(&alertTime, "alert-time", 0, "how long the number may ring; 0 as the switch has it")
+	cmd.Flags().DurationVar(&alertTime, "alert-time", 0, "how long the number may ring; 0: the switch decides")
 	return cmd
 }
 
 func associateCommand() *cobra.Command {
 	var req uacsta.AssociateData
-	cmd := clientCommand("associate DEVICE", "Attach data to a device's call; they come with its further events",
+	cmd := clientCommand("associate DEVICE", "Attach data to a device's call, for its further events",
 		"  tr87proxy associate 100 --correlator c0ffee\n  tr87proxy associate 100 --account 4711 --subject \"Order 12\"", exactly(1), func(ctx context.Context, c *connection, args []string) error {
 			conn, err := c.find(ctx, args[0], "")
 			if err != nil {
@@ -231,6 +231,6 @@ func associateCommand() *cobra.Command {
 		})
 	cmd.Flags().StringVar(&req.CorrelatorData.String, "correlator", "", "correlator data, octets as hexadecimal digits")
 	cmd.Flags().StringVar(&req.AccountCode, "account", "", "account code, octets as hexadecimal digits")
-	cmd.Flags().StringVar(&req.SubjectOfCall, "subject", "", "what the call is about")
+	cmd.Flags().StringVar(&req.SubjectOfCall, "subject", "", "subject of the call")
 	return cmd
 }

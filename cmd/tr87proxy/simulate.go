@@ -83,10 +83,10 @@ var simulations = []simulation{
 
 func simulateCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "simulate", Short: "Be a foreign-looking switch, for makers of CTI software", GroupID: "server",
-		Long: `simulate runs the built-in switch, with the phones 100 to 109, behind the protocol of a
-foreign one, so that a CTI program can be tried without it. It serves loopback unless it is
-told otherwise; whoever reaches it may control every phone.`,
+		Use: "simulate", Short: "Simulate another maker's switch, for developers of CTI software", GroupID: "server",
+		Long: `simulate runs the built-in switch, with the phones 100 to 109, behind the protocol of
+another maker's, so that you can test a CTI program without it. It listens on loopback
+by default. Whoever can connect may control every phone.`,
 		Example: "  tr87proxy simulate hipath\n  tr87proxy simulate ctserver --traffic",
 		Args:    noSubcommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -111,7 +111,7 @@ func (s simulation) command() *cobra.Command {
 			}
 			for _, network := range allow {
 				if _, err := config.ParseNetwork(network); err != nil {
-					return usageError{fmt.Errorf("--allow %q is neither an address nor a network, such as 10.1.1.0/24", network)}
+					return usageError{fmt.Errorf("--allow %q: write an address or a network such as 10.1.1.0/24", network)}
 				}
 			}
 			out, log := cmd.OutOrStdout(), io.Discard
@@ -121,9 +121,9 @@ func (s simulation) command() *cobra.Command {
 			return s.run(cmd.Context(), out, log, addresses, allow, busy)
 		},
 	}
-	cmd.Flags().StringSliceVar(&listen, "listen", nil, "where to listen: an address for all ports, or as many with ports as there are (default "+strings.Join(s.addresses, ",")+")")
-	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "who may connect: addresses and networks")
-	cmd.Flags().BoolVar(&busy, "traffic", false, "the phones call one another all the time")
+	cmd.Flags().StringSliceVar(&listen, "listen", nil, "listen here: one address for all ports, or one with port for each (default "+strings.Join(s.addresses, ",")+")")
+	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "addresses and networks that may connect")
+	cmd.Flags().BoolVar(&busy, "traffic", false, "let the phones call one another all the time")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "write the log to standard error")
 	return cmd
 }

@@ -9,7 +9,7 @@ import (
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Say which version this is", GroupID: "server", Example: "  tr87proxy version", Args: exactly(0),
+		Use: "version", Short: "Print the version", GroupID: "server", Example: "  tr87proxy version", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fmt.Fprintln(cmd.OutOrStdout(), "tr87proxy", version())
 			return nil

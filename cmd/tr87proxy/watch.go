@@ -35,8 +35,8 @@ type row struct {
 
 func watchCommand() *cobra.Command {
 	var plain bool
-	cmd := clientCommand("watch [DEVICE...]", "Show the live state of devices and their calls until interrupted",
-		"  tr87proxy watch                every extension, queue and trunk that we may observe\n  tr87proxy watch 100 101 300\n  tr87proxy watch --plain > log  one line for each change",
+	cmd := clientCommand("watch [DEVICE...]", "Show devices and their calls live until interrupted",
+		"  tr87proxy watch                every extension, queue and trunk that you may observe\n  tr87proxy watch 100 101 300\n  tr87proxy watch --plain > log  a line for each change",
 		between(0, 500), func(ctx context.Context, c *connection, args []string) error {
 			if len(args) == 0 {
 				list, err := c.devices(ctx, "")
@@ -56,7 +56,7 @@ func watchCommand() *cobra.Command {
 			}
 			return s.run(ctx, args)
 		})
-	cmd.Flags().BoolVar(&plain, "plain", false, "one line for each change, also on a terminal")
+	cmd.Flags().BoolVar(&plain, "plain", false, "write a line for each change, also on a terminal")
 	return cmd
 }
 

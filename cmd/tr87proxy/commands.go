@@ -46,7 +46,7 @@ func clientCommand(use, short, example string, args cobra.PositionalArgs, do fun
 // onConnection makes a command for a service on one connection. Without a call
 // the device's only call in the right state is meant.
 func onConnection(name, short string, request func(uacsta.ConnectionID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
-	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 4f2a_17       if the device has several calls", name, name)
+	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 1423907       if the device has several calls", name, name)
 	return clientCommand(name+" DEVICE [CALL]", short, example, between(1, 2), func(ctx context.Context, c *connection, args []string) error {
 		call := ""
 		if len(args) == 2 {

@@ -60,7 +60,7 @@ func monitorCommand() *cobra.Command {
 	var follow bool
 	var without []string
 	cmd := clientCommand("monitor DEVICE...", "Monitor devices and show their events until interrupted",
-		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, until they end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 4f2a_17     one call, until it ends",
+		"  tr87proxy monitor 100\n  tr87proxy monitor --json --count 3 100 101\n  tr87proxy monitor --follow 300           calls that reach 300, until they end\n  tr87proxy monitor --without Delivered,Held 100\n  tr87proxy monitor 100 --call 1423907     one call, until it ends",
 		between(1, 500), func(ctx context.Context, c *connection, args []string) error {
 			var filter *uacsta.MonitorFilter
 			for _, name := range without {

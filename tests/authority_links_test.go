@@ -290,7 +290,7 @@ func beforeDesks(t *testing.T) *stage {
   - {number: "1001", contact: "sip:1001@127.0.0.1:%[1]d;transport=tcp"}
   devices: ["1000", "1001"]
 `, back.port), "1000", "1009", "1001", "2001", "1001")
-	waitFor(t, "the sessions with the telephones", func() bool { return strings.Count(s.out.String(), "uaCSTA session") >= 2 })
+	waitFor(t, "the sessions with the telephones", func() bool { return strings.Count(s.out.String(), "uaCSTA session open") >= 2 })
 	s.far = direct
 	s.watch()
 	s.noteForeign()

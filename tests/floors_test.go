@@ -36,9 +36,13 @@ var floors = map[string]int{
 	"proxy/fronttest":     5,
 	"internal/operations": 4,
 	"softswitch/media":    1,
-	"softswitch/phones":   6,
-	"internal/daemon":     7,
-	"cmd/tr87proxy":       8,
+	"internal/state":      0,
+	"internal/tasks":      1,
+	"sip/registrar":       6,
+	"links/desk":          7,
+	"softswitch/phones":   7,
+	"internal/daemon":     8,
+	"cmd/tr87proxy":       9,
 
 	"scripts/mutate":  0,
 	"scripts/summary": 0,
@@ -49,7 +53,7 @@ var owners = map[string]string{
 	"github.com/emiago/sipgo": "sip", "github.com/icholy/digest": "sip", "github.com/beevik/etree": "uacsta",
 	"go.yaml.in/yaml": "internal/config", "github.com/prometheus": "internal/operations", "github.com/spf13/cobra": "cmd/tr87proxy",
 	"github.com/go-asn1-ber": "wire/asn1", "golang.org/x/crypto": "internal/accounts", "github.com/pion/dtls": "tls", "github.com/pion/rtp": "softswitch/media", "github.com/pion/rtcp": "softswitch/media", "github.com/pion/srtp": "softswitch/media", "github.com/pion/sdp": "softswitch/media",
-	"go.etcd.io/bbolt": "softswitch/phones", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
+	"go.etcd.io/bbolt": "internal/state", "github.com/go-ldap": "internal/directory", "software.sslmate.com/src/go-pkcs12": "certs", "golang.org/x/term": "cmd/tr87proxy",
 }
 
 // listed is a package as go list describes it.

@@ -212,7 +212,7 @@ func TestPasswordChangesWhileStopped(t *testing.T) {
 	again := x.again()
 	waitFor(t, "the registration of 101", func() bool { return strings.Contains(again.out.String(), "device=101 reachable=true") })
 	again.stop()
-	if out := again.out.String(); strings.Contains(out, "device=100 reachable=true") || !strings.Contains(out, "a registration was made with another password\" device=100") {
+	if out := again.out.String(); strings.Contains(out, "device=100 reachable=true") || !strings.Contains(out, "dropped a stored registration: its password has changed\" device=100") {
 		t.Error("a registration by the old password is there after the restart")
 	}
 }

@@ -275,7 +275,7 @@ func TestTelephoneInAnotherProcess(t *testing.T) {
   devices: ["1000"]
 numbers: {main: "+1425555"}
 %s`, back.port, everybody))
-	waitFor(t, "the session with the telephone", func() bool { return strings.Contains(r.out.String(), "uaCSTA session") })
+	waitFor(t, "the session with the telephone", func() bool { return strings.Contains(r.out.String(), "uaCSTA session open") })
 	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}
 	o.refs[o.monitor("1000")] = "1000"
 	made := o.ask(call("1000", "2000")) // 2000 of the telephone's own switch answers by itself
@@ -452,7 +452,7 @@ func TestSippDeskPhone(t *testing.T) {
   listen: [{transport: udp, address: "127.0.0.1:0"}]
   accounts: [{number: "7001", contact: "sip:7001@127.0.0.1:%d;transport=udp"}, {number: "7002", password: x}]
 %s`, port, everybody))
-	waitFor(t, "the session", func() bool { return strings.Contains(r.out.String(), "uaCSTA session") })
+	waitFor(t, "the session", func() bool { return strings.Contains(r.out.String(), "uaCSTA session open") })
 	o := r.xml()
 	var m *uacsta.Message
 	waitFor(t, "the call", func() bool { m = o.ask(call("7001", "7002")); return m.Err() == nil })

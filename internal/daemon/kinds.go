@@ -4,8 +4,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/interop/lync"
+	"github.com/tr87proxy/tr87proxy/links/desk"
 	"github.com/tr87proxy/tr87proxy/links/freeswitch"
-	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
 	asn1link "github.com/tr87proxy/tr87proxy/wire/asn1/link"
@@ -15,7 +15,7 @@ import (
 )
 
 // linkKinds are the kinds of links that there are. The first is that of an entry without type.
-var linkKinds = []kind.Link{xmllink.Kind, asn1link.Kind, freeswitch.LinkKind, cardlink.Kind, phones.LinkKind}
+var linkKinds = []kind.Link{xmllink.Kind, asn1link.Kind, freeswitch.LinkKind, cardlink.Kind, desk.LinkKind}
 
 // frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
 // alone.

@@ -12,7 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/softswitch/phones"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 )
 
 // ReloadReport says what a reload did.
@@ -155,7 +155,7 @@ func (n *Node) keep(applied, old *config.Config, report *ReloadReport) {
 
 // live is what a configuration gives to those that run.
 type live struct {
-	extensions []phones.User
+	extensions []registrar.User
 	links      map[string]func(proxy.Link) bool // by name; those that take something
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 	"github.com/tr87proxy/tr87proxy/tls"
@@ -27,12 +28,13 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		return nil, err
 	}
 	out := phones.Config{
-		Switch: n.sw, Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
-		Guard:      n.guard("telephones"),
-		Refused:    n.notBelieved("telephones"),
-		Admits:     n.admits,
-		MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts, State: t.State,
-		Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
+		Switch: n.sw,
+		Telephones: registrar.Config{
+			Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
+			Guard: n.guard("telephones"), Refused: n.notBelieved("telephones"), Admits: n.admits,
+			MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts,
+		},
+		State: t.State, Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
 		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},
 	}
 	if sketch {
@@ -47,8 +49,8 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 	if err != nil {
 		return nil, err
 	}
-	out.Models = phones.ModelsOf(models)
-	if out.Users, err = telephoneUsers(&cfg.Switch); err != nil {
+	out.Telephones.Models = registrar.ModelsOf(models)
+	if out.Telephones.Users, err = telephoneUsers(&cfg.Switch); err != nil {
 		return nil, err
 	}
 	for _, trunk := range cfg.Switch.Trunks {
@@ -62,15 +64,15 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		}
 		out.Trunks = append(out.Trunks, phones.Trunk{Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From})
 	}
-	if out.TLSClient, err = tls.Client(tls.Files{Log: n.log}); err != nil {
+	if out.Telephones.TLSClient, err = tls.Client(tls.Files{Log: n.log}); err != nil {
 		return nil, err
 	}
 	return phones.New(out)
 }
 
 // telephoneUsers are the accounts of extensions, with their passwords.
-func telephoneUsers(cfg *config.Switch) ([]phones.User, error) {
-	var users []phones.User
+func telephoneUsers(cfg *config.Switch) ([]registrar.User, error) {
+	var users []registrar.User
 	for _, e := range cfg.Extensions {
 		if e.SIP == nil {
 			continue
@@ -79,7 +81,7 @@ func telephoneUsers(cfg *config.Switch) ([]phones.User, error) {
 		if err != nil {
 			return nil, err
 		}
-		users = append(users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
+		users = append(users, registrar.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
 	}
 	return users, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -18,7 +19,7 @@ type call struct {
 	heard      string // what is heard in the background
 	background media.Source
 	plays      map[string]interface{ Stop() } // by message
-	voice      queue                          // of what is to be done with it, which may wait for the disk
+	voice      tasks.Queue                    // of what is to be done with it, which may wait for the disk
 }
 
 func (c *call) close() {
@@ -51,7 +52,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 		}
 		if len(v.Parties) == 0 {
 			delete(s.calls, v.Call)
-			then = append(then, func() { c.voice.must(c.close) })
+			then = append(then, func() { c.voice.Must(c.close) })
 			continue
 		}
 		s.answerCallers(c)
@@ -76,7 +77,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 	for _, v := range views {
 		c := s.calls[v.Call]
 		if c == nil {
-			c = &call{plays: map[string]interface{ Stop() }{}, voice: s.queue("the voice of a call", nil)}
+			c = &call{plays: map[string]interface{ Stop() }{}, voice: s.queue("the voice of a call")}
 			s.calls[v.Call] = c
 		}
 		c.View = v

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -48,17 +48,11 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 	}
 	from, name := shown(v, p)
 	var list []sip.Invite
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, b := range s.users[l.device].bindings {
-		if !b.reachable(now) {
-			continue
-		}
-		inv := sip.Invite{To: s.address(l.device, b), Target: b.contact, From: s.address(from, b), Name: name, Flow: b.flow}
+	for _, to := range s.telephones.Contacts(l.device) {
+		inv := sip.Invite{To: to.Address(l.device), Target: to.URI, From: to.Address(from), Name: name, Flow: to.Flow}
 		if p.Auto {
 			inv.Headers = []sip.Header{
-				{Name: "Call-Info", Value: "<" + s.address("tr87proxy", b) + ">;answer-after=0"},
+				{Name: "Call-Info", Value: "<" + to.Address("tr87proxy") + ">;answer-after=0"},
 				{Name: "Alert-Info", Value: "<http://127.0.0.1>;info=alert-autoanswer;delay=0"},
 			}
 		}
@@ -144,7 +138,7 @@ func (l *leg) refusedBy(err error) {
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
 		code = refusal.Response.Code()
-		if to := number(sip.ParseAddress(refusal.Response.Header("Contact")).URI); code/100 == 3 && to != "" && l.trunk == nil {
+		if to := registrar.Number(sip.ParseAddress(refusal.Response.Header("Contact")).URI); code/100 == 3 && to != "" && l.trunk == nil {
 			l.deflect(to)
 			return
 		}
@@ -243,21 +237,21 @@ func (s *Server) Invite(in *sip.Invitation) {
 		s.incoming(in, t.Number, t)
 		return
 	}
-	if u := s.account(in.Request, in.From()); u != nil {
-		s.incoming(in, u.Number, nil)
+	if number, ok := s.telephones.Authenticate(in.Request, in.From()); ok {
+		s.incoming(in, number, nil)
 	}
 }
 
 // incoming opens the leg of a call and tells the switch of it.
 func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
-	called := number(in.URI())
+	called := registrar.Number(in.URI())
 	if called == "" {
 		in.Reject(sip.Answer{Code: 404})
 		return
 	}
 	l, err := s.newLeg(device, t, in.Peer().Addr.Addr())
 	if err != nil {
-		s.report(slog.LevelError, device, "no leg for a call", "err", err)
+		s.telephones.Report(slog.LevelError, device, "no leg for a call", "err", err)
 		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
 		return
 	}
@@ -269,7 +263,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 		code = 415
 	default:
 		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, speaks(in.Peer())); err != nil {
-			s.report(slog.LevelInfo, device, "a call's offer is refused", "err", err)
+			s.telephones.Report(slog.LevelInfo, device, "a call's offer is refused", "err", err)
 			code = 488
 		}
 	}
@@ -309,21 +303,21 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	case replaces:
 		var code int
 		if code, err = l.replace(named); code != 0 {
-			s.report(slog.LevelInfo, l.device, "an INVITE with Replaces is refused", "code", code)
+			s.telephones.Report(slog.LevelInfo, l.device, "an INVITE with Replaces is refused", "code", code)
 			in.Reject(sip.Answer{Code: code})
 			l.invitation = nil
 			l.dispose()
 			return
 		}
 	case l.trunk != nil:
-		_, err = s.sw.Arrive(l.device, number(in.From().URI), called, l)
+		_, err = s.sw.Arrive(l.device, registrar.Number(in.From().URI), called, l)
 	default:
 		_, err = s.sw.Dial(l.device, called, l)
 	}
 	if err == nil {
 		return
 	}
-	s.report(slog.LevelInfo, l.device, "a call of a telephone is refused", "called", share.Clip(called), "err", err)
+	s.telephones.Report(slog.LevelInfo, l.device, "a call of a telephone is refused", "called", share.Clip(called), "err", err)
 	code := 403
 	var refused *uacsta.Error
 	if errors.As(err, &refused) && refused.Category == uacsta.StateIncompatibility {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -15,18 +16,37 @@ import (
 // Feature keys: the event package as-feature-event. Requests of telephones are CSTA; the
 // events to them are written as these telephones expect them, not as the schema says.
 
+// The event packages that telephones may subscribe to.
+const (
+	featurePackage = "as-feature-event"
+	waitingPackage = "message-summary" // RFC 3842
+	dialogPackage  = "dialog"          // RFC 4235
+)
+
+// packages are what telephones may subscribe to.
+func (s *Server) packages() []registrar.Package {
+	one := func(document func(string) registrar.Document) func(string) []registrar.Document {
+		return func(number string) []registrar.Document { return []registrar.Document{document(number)} }
+	}
+	return []registrar.Package{
+		{Event: featurePackage, Documents: s.featureDocuments, Change: s.changeFeature},
+		{Event: waitingPackage, Documents: one(s.waitingDocument)},
+		{Event: dialogPackage, Others: true, Documents: one(s.dialogDocument)},
+	}
+}
+
 const featureType = "application/x-as-feature-event+xml"
 
 // features are the types of forwarding that telephones have keys for.
 var forwardingKeys = []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns}
 
 // featureDocuments are what a telephone shows of an extension's features.
-func (s *Server) featureDocuments(u *user) []document {
-	f, ok := s.sw.FeaturesOf(u.Number)
+func (s *Server) featureDocuments(number string) []registrar.Document {
+	f, ok := s.sw.FeaturesOf(number)
 	if !ok {
 		return nil
 	}
-	list := []document{featureDocument("DoNotDisturb", uacsta.NameDoNotDisturbEvent, u.Number, field{"doNotDisturbOn", fmt.Sprint(f.DND.On)})}
+	list := []registrar.Document{featureDocument("DoNotDisturb", uacsta.NameDoNotDisturbEvent, number, field{"doNotDisturbOn", fmt.Sprint(f.DND.On)})}
 	for _, kind := range forwardingKeys {
 		for _, set := range f.Forwardings {
 			if set.Type != kind {
@@ -36,11 +56,11 @@ func (s *Server) featureDocuments(u *user) []document {
 			if kind == uacsta.ForwardNoAns {
 				fields = append(fields, field{"ringCount", fmt.Sprint(set.Rings)})
 			}
-			list = append(list, featureDocument("Forwarding "+string(kind), uacsta.NameForwardingEvent, u.Number, fields...))
+			list = append(list, featureDocument("Forwarding "+string(kind), uacsta.NameForwardingEvent, number, fields...))
 		}
 	}
 	for _, a := range f.Agents {
-		list = append(list, agentDocument(u.Number, a))
+		list = append(list, agentDocument(number, a))
 	}
 	return list
 }
@@ -51,19 +71,19 @@ var agentEvents = map[uacsta.AgentState]string{
 	uacsta.AgentWorkingAfterCall: uacsta.NameAgentWorkingAfterCallEvent, uacsta.AgentNull: uacsta.NameAgentLoggedOffEvent,
 }
 
-func agentDocument(number string, a softswitch.AgentState) document {
+func agentDocument(number string, a softswitch.AgentState) registrar.Document {
 	d := featureDocument("Agent "+a.Group, agentEvents[a.State], number, field{"agentID", a.ID})
 	if a.Reason != "" && a.State == uacsta.AgentNotReady {
 		private := `<extensions><privateData><private><AgentNotReadyReasonValue xmlns="http://schema.broadsoft.com/CSTAPrivateData">` +
 			text(a.Reason) + `</AgentNotReadyReasonValue></private></privateData></extensions>`
-		d.text = strings.Replace(d.text, "</AgentNotReadyEvent>", private+"</AgentNotReadyEvent>", 1)
+		d.Text = strings.Replace(d.Text, "</AgentNotReadyEvent>", private+"</AgentNotReadyEvent>", 1)
 	}
 	return d
 }
 
 type field struct{ name, value string }
 
-func featureDocument(name, event, number string, fields ...field) document {
+func featureDocument(name, event, number string, fields ...field) registrar.Document {
 	var b strings.Builder
 	b.WriteString(`<?xml version="1.0" encoding="ISO-8859-1"?>` + "\n")
 	fmt.Fprintf(&b, `<%s xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><device>%s</device>`, event, text(number))
@@ -71,7 +91,7 @@ func featureDocument(name, event, number string, fields ...field) document {
 		fmt.Fprintf(&b, "<%s>%s</%s>", f.name, text(f.value), f.name)
 	}
 	b.WriteString("</" + event + ">")
-	return document{name, featureType, b.String()}
+	return registrar.Document{Name: name, Type: featureType, Text: b.String()}
 }
 
 // text escapes what stands in an element, in ASCII.
@@ -89,14 +109,13 @@ func text(s string) string {
 	return ascii.String()
 }
 
-// changed carries out what a SUBSCRIBE asks for, and returns the document that it
-// concerns; "" when it only asks to be told.
-func (sub *subscription) changed(r *sip.Request) string {
-	if sub.event != featurePackage || len(r.Body()) == 0 || r.ContentType() != featureType {
+// changeFeature carries out what a telephone asks for in a SUBSCRIBE, and returns the name of the document
+// that it concerns; "" when it only asks for the features.
+func (s *Server) changeFeature(number, contentType string, body []byte) string {
+	if contentType != featureType {
 		return ""
 	}
-	s := sub.server
-	asked, service, err := featureRequest(r.Body(), sub.by.Number)
+	asked, service, err := featureRequest(body, number)
 	if err == nil {
 		err = s.sw.Perform(service)
 	}
@@ -104,8 +123,8 @@ func (sub *subscription) changed(r *sip.Request) string {
 		agent.Password = hex.EncodeToString([]byte(agent.Password))
 		err = s.sw.Perform(agent)
 	}
-	if err != nil { // the telephone sees the old value
-		s.log.Info("a feature key is refused", "device", sub.by.Number, "feature", asked, "err", err)
+	if err != nil { // the telephone shows the old value again
+		s.log.Info("refused a feature key", "device", number, "feature", asked, "err", err)
 	}
 	if asked == "" {
 		asked = "none"
@@ -145,21 +164,14 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
-// tellFeatures tells everybody who watches an extension what has changed.
-func (s *Server) tellFeatures(f softswitch.Features) {
-	for _, sub := range s.watching(f.Device, featurePackage, waitingPackage) {
-		s.tellNew(sub)
-	}
-}
-
 // waitingDocument says whether a message waits (RFC 3842 3.5).
-func (s *Server) waitingDocument(sub *subscription) document {
-	f, _ := s.sw.FeaturesOf(sub.of.Number)
+func (s *Server) waitingDocument(number string) registrar.Document {
+	f, _ := s.sw.FeaturesOf(number)
 	waiting, count := "no", 0
 	if f.Waiting {
 		waiting, count = "yes", 1
 	}
-	return document{"waiting", "application/simple-message-summary", fmt.Sprintf(
+	return registrar.Document{Name: "waiting", Type: "application/simple-message-summary", Text: fmt.Sprintf(
 		"Messages-Waiting: %s\r\nMessage-Account: %s\r\nVoice-Message: %d/0 (0/0)\r\n",
-		waiting, sip.UserURI(sub.of.Number, s.cfg.Realm), count)}
+		waiting, sip.UserURI(number, s.telephones.Realm()), count)}
 }

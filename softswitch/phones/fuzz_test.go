@@ -8,19 +8,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-func TestNumber(t *testing.T) {
-	for uri, want := range map[string]string{
-		"sip:101@x": "101", "sip:%23100@x": "#100", "sip:*21@x": "*21", "sip:+49-30.1234(5)@x;user=phone": "+493012345", "sip:101;phone-context=a@x": "101",
-		"sip:alice@x": "", "sip:@x": "", "sip:x": "", "tel:101": "101", "": "", "sip:1%00@x": "", "sip:123456789012345678901234567890123@x": "", "sip:1%zz@x": "",
-	} {
-		if got := number(uri); got != want {
-			t.Errorf("%q: %q, want %q", uri, got, want)
-		}
-	}
+func TestReplacedBy(t *testing.T) {
 	for uri, want := range map[string]sip.Replaces{
 		"sip:1@x?Replaces=a%40b%3Bto-tag%3D1%3Bfrom-tag%3D2":            {CallID: "a@b", ToTag: "1", FromTag: "2"},
 		"sip:1@x?A=b&re%70laces=c%3Bfrom-tag%3D2%3Bto-tag=1;early-only": {CallID: "c", ToTag: "1", FromTag: "2", EarlyOnly: true},
@@ -38,12 +31,9 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-func FuzzURIs(f *testing.F) {
+func FuzzReplacedBy(f *testing.F) {
 	f.Add("sip:%23100;x=1@h?Replaces=a%3Bto-tag%3D1%3Bfrom-tag%3D2")
 	f.Fuzz(func(t *testing.T, uri string) {
-		if n := number(uri); n != "" && !dialable.MatchString(n) {
-			t.Errorf("%q: %q", uri, n)
-		}
 		if r, has, ok := replacedBy(uri); has && ok && (r.CallID == "" || r.ToTag == "" || r.FromTag == "") {
 			t.Errorf("%q: %+v", uri, r)
 		}
@@ -67,6 +57,8 @@ func FuzzDocuments(f *testing.F) {
 	for _, text := range []string{"100", "Zoë", "a\x00b\x1b", "\ufffe", "\xed\xa0\x80", "a\r\nb\tc", `"]]>`, "</AgentNotReadyEvent>", "&#1;", "VERSION", "\U0001f600"} {
 		f.Add(text)
 	}
+	telephones := registrar.New(registrar.Config{Realm: "pbx.test"}, upcalls{})
+	defer telephones.Close()
 	f.Fuzz(func(t *testing.T, text string) {
 		var agent struct {
 			Device string `xml:"device"`
@@ -77,8 +69,7 @@ func FuzzDocuments(f *testing.F) {
 		if want := legible(text); agent.Device != want || agent.ID != want || agent.Reason != want {
 			t.Errorf("%q is read as %+v", text, agent)
 		}
-		s := &Server{lines: map[string]*line{}, calls: map[string]*call{}, legs: map[int]*leg{1: {callID: text, localTag: text, remoteTag: text}}}
-		s.cfg.Realm = "pbx.test"
+		s := &Server{telephones: telephones, lines: map[string]*line{}, calls: map[string]*call{}, legs: map[int]*leg{1: {callID: text, localTag: text, remoteTag: text}}}
 		own := softswitch.Party{Key: 1, Device: text, Number: text, State: uacsta.Alerting}
 		s.line(text).parties[1] = &party{own, "c"}
 		s.calls["c"] = &call{View: softswitch.View{Calling: "1", Parties: []softswitch.Party{own, {Key: 2, Number: text}}}}
@@ -92,10 +83,10 @@ func FuzzDocuments(f *testing.F) {
 				Other  string `xml:"remote>identity"`
 			} `xml:"dialog"`
 		}
-		document := s.dialogDocument(&subscription{of: &user{User: User{Number: text}}})
+		document := s.dialogDocument(text)
 		read(t, document, &dialogs)
 		if len(dialogs.Dialog) != 1 || dialogs.Entity != sip.UserURI(text, "pbx.test") {
-			t.Fatalf("%q is read as %+v in %s", text, dialogs, document.text)
+			t.Fatalf("%q is read as %+v in %s", text, dialogs, document.Text)
 		}
 		d := dialogs.Dialog[0]
 		if want := legible(text); text != "" && (d.CallID != want || d.Local != want || d.Remote != want || d.Other != sip.UserURI(text, "pbx.test")) || d.State != "early" {
@@ -105,15 +96,15 @@ func FuzzDocuments(f *testing.F) {
 }
 
 // read reads a document, which is in ASCII whatever it says it is in.
-func read(t *testing.T, doc document, into any) {
+func read(t *testing.T, doc registrar.Document, into any) {
 	t.Helper()
-	if i := strings.IndexFunc(doc.text, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
-		t.Fatalf("no ASCII: %q", doc.text)
+	if i := strings.IndexFunc(doc.Text, func(r rune) bool { return r >= utf8.RuneSelf }); i >= 0 {
+		t.Fatalf("no ASCII: %q", doc.Text)
 	}
-	d := xml.NewDecoder(strings.NewReader(doc.text))
+	d := xml.NewDecoder(strings.NewReader(doc.Text))
 	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
 	if err := d.Decode(into); err != nil {
-		t.Fatalf("%v: %s", err, doc.text)
+		t.Fatalf("%v: %s", err, doc.Text)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -17,11 +18,12 @@ var dialogStates = map[uacsta.LocalConnectionState]string{
 
 // dialogDocument says which calls an extension has (RFC 4235). With the Call-ID and tags of
 // a call that rings, another telephone can take it (RFC 3891).
-func (s *Server) dialogDocument(sub *subscription) document {
+func (s *Server) dialogDocument(number string) registrar.Document {
+	realm := s.telephones.Realm()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var own []*party
-	if l := s.lines[sub.of.Number]; l != nil {
+	if l := s.lines[number]; l != nil {
 		for _, p := range l.parties {
 			if dialogStates[p.State] != "" && !p.Refused {
 				own = append(own, p)
@@ -31,7 +33,7 @@ func (s *Server) dialogDocument(sub *subscription) document {
 	slices.SortFunc(own, func(a, b *party) int { return cmp.Compare(a.Key, b.Key) })
 	var b strings.Builder
 	fmt.Fprintf(&b, `<?xml version="1.0"?>`+"\n"+`<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="VERSION" state="full" entity="%s">`,
-		text(sip.UserURI(sub.of.Number, s.cfg.Realm)))
+		text(sip.UserURI(number, realm)))
 	for _, p := range own {
 		direction, other := "recipient", ""
 		c := s.calls[p.call]
@@ -52,13 +54,13 @@ func (s *Server) dialogDocument(sub *subscription) document {
 		}
 		fmt.Fprintf(&b, `<dialog id="%d"%s direction="%s"><state>%s</state>`, p.Key, names, direction, dialogStates[p.State])
 		if other != "" {
-			uri := text(sip.UserURI(other, s.cfg.Realm))
+			uri := text(sip.UserURI(other, realm))
 			fmt.Fprintf(&b, `<remote><identity>%s</identity><target uri="%s"/></remote>`, uri, uri)
 		}
 		b.WriteString("</dialog>")
 	}
 	b.WriteString("</dialog-info>")
-	return document{"dialogs", "application/dialog-info+xml", b.String()}
+	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
 }
 
 // tellDialogs tells everybody who watches the extensions of calls that have changed.
@@ -68,8 +70,6 @@ func (s *Server) tellDialogs() {
 	s.changed = map[string]bool{}
 	s.mu.Unlock()
 	for device := range changed {
-		for _, sub := range s.watching(device, dialogPackage) {
-			s.tellNew(sub)
-		}
+		s.telephones.Changed(device, dialogPackage)
 	}
 }

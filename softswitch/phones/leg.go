@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -22,7 +23,7 @@ type leg struct {
 	device string // extension or trunk
 	trunk  *trunk // nil: an extension's telephone
 	voice  *media.Leg
-	tasks  queue
+	tasks  tasks.Queue
 	over   chan struct{} // closed when everything of the leg has ended
 	ending sync.Once
 
@@ -72,7 +73,7 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 		server: s, device: device, trunk: t, over: make(chan struct{}),
 		cancels: map[*fork]context.CancelCauseFunc{}, wants: media.SendRecv,
 	}
-	l.tasks = queue{log: s.log, what: "a telephone's call", failed: l.fail, start: func(run func()) bool { s.group.Go(run); return true }}
+	l.tasks = tasks.Queue{Log: s.log, What: "a telephone's call", Failed: l.fail, Start: func(run func()) bool { s.group.Go(run); return true }}
 	var err error
 	if l.voice, err = s.engine.Open(address, l); err != nil {
 		return nil, err
@@ -102,7 +103,7 @@ func (l *leg) do(task func()) bool {
 
 // queue is do under the server's lock.
 func (l *leg) queue(task func()) bool {
-	if l.tasks.do(l.step(task)) {
+	if l.tasks.Do(l.step(task)) {
 		return true
 	}
 	if !l.slow && !l.ended {
@@ -113,7 +114,7 @@ func (l *leg) queue(task func()) bool {
 }
 
 // must is do for what the leg cannot live without, however much waits; false when it has ended.
-func (l *leg) must(task func()) bool { return l.tasks.must(l.step(task)) }
+func (l *leg) must(task func()) bool { return l.tasks.Must(l.step(task)) }
 
 // step is a task behind which the leg closes, if nothing is left to do.
 func (l *leg) step(task func()) func() {
@@ -124,7 +125,7 @@ func (l *leg) step(task func()) func() {
 }
 
 func (l *leg) settle() {
-	if l.finished() && l.tasks.finish() {
+	if l.finished() && l.tasks.Finish() {
 		l.ending.Do(l.close)
 	}
 }
@@ -338,11 +339,8 @@ func (l *leg) resume() {
 		return
 	}
 	l.resumed, l.wants = true, ""
-	l.server.mu.Lock()
-	talks := l.trunk == nil && l.server.users[l.device].talks
-	l.server.mu.Unlock()
-	if talks {
-		l.command(true, func(m *Model) *Notify { return m.Resume })
+	if l.trunk == nil && l.server.telephones.Talks(l.device) {
+		l.command(true)
 	}
 	l.offer(media.SendRecv)
 }
@@ -351,40 +349,31 @@ func (l *leg) resume() {
 func (l *leg) talk() {
 	if !l.talked && l.dialog != nil && l.trunk == nil {
 		l.talked = true
-		l.command(false, func(m *Model) *Notify { return m.Answer })
+		l.command(false)
 	}
 }
 
-// command makes a telephone lift the call, in the best way that it knows: by uaCSTA, by
-// NOTIFY talk (in the call's dialog), or by what its maker has.
-func (l *leg) command(held bool, which func(*Model) *Notify) {
+// command makes a telephone answer the call that alerts there, or, with held, retrieve it, in the best way
+// that it knows: by uaCSTA, by NOTIFY talk in the call's dialog, or by what its maker has.
+func (l *leg) command(held bool) {
 	s := l.server
-	if s.lift(l.device, held) {
+	if s.telephones.Lift(l.device, held) {
 		return
 	}
 	s.mu.Lock()
-	u := s.users[l.device]
-	talks, alone := u.Talks, len(s.line(l.device).legs) == 1
-	var to *binding
-	for _, b := range u.bindings {
-		talks = talks || b.talks
-		if b.model != nil && which(b.model) != nil {
-			to = b
-		}
-	}
-	callID := l.callID
+	alone, callID := len(s.line(l.device).legs) == 1, l.callID
 	s.mu.Unlock()
-	switch {
-	case talks || to == nil:
+	switch command := s.telephones.Command(l.device, held); {
+	case command == nil || s.telephones.ObeysTalk(l.device):
 		l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
 			if res.Code()/100 != 2 {
-				s.log.Info("a telephone does not obey NOTIFY talk", "device", l.device, "code", res.Code())
+				s.log.Info("telephone refused NOTIFY talk", "device", l.device, "code", res.Code())
 			}
 		}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
 	case alone:
-		s.notify(u, to, which(to.model), callID)
+		command.Send(callID)
 	default:
-		s.log.Info("a telephone with several calls cannot be told which to lift", "device", l.device, "model", to.model.Name)
+		s.log.Info("telephone with several calls cannot be told which to answer", "device", l.device, "model", command.Model)
 	}
 }
 

@@ -1,7 +1,9 @@
 package phones
 
 import (
+	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -9,6 +11,26 @@ import (
 
 // INVITE with Replaces (RFC 3891): a telephone takes a call that another one has, or that
 // rings there.
+
+// replacedBy returns what dialog a Refer-To names in its header Replaces (RFC 3891 4): has is
+// whether it names one, ok whether that can be read.
+func replacedBy(uri string) (r sip.Replaces, has, ok bool) {
+	_, headers, _ := strings.Cut(uri, "?")
+	ok = true
+	for header := range strings.SplitSeq(headers, "&") {
+		name, value, _ := strings.Cut(header, "=")
+		if name, err := url.PathUnescape(name); err != nil || !strings.EqualFold(name, "Replaces") {
+			continue
+		}
+		text, err := url.PathUnescape(value)
+		if has || err != nil {
+			return sip.Replaces{}, true, false
+		}
+		has = true
+		r, ok = sip.ParseReplaces(text)
+	}
+	return r, has, ok
+}
 
 // carrier returns the leg that a dialog belongs to, nil for none. Callers hold the server's
 // lock.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -147,7 +148,7 @@ func oneDigit(text string) rune {
 // Replaces, to the other party of another call (RFC 3891).
 func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 	to := sip.ParseAddress(r.Header("Refer-To"))
-	number := number(to.URI)
+	number := registrar.Number(to.URI)
 	replaces, attended, ok := replacedBy(to.URI)
 	switch {
 	case number == "" || len(r.Values("Refer-To")) != 1: // RFC 3515 2.4.1

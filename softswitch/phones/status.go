@@ -1,55 +1,28 @@
 package phones
 
-import (
-	"cmp"
-	"slices"
-	"time"
-)
+import "github.com/tr87proxy/tr87proxy/sip/registrar"
 
 // Status says how the telephones stand, for administrators.
 type Status struct {
-	Reachable  int         `json:"reachable"` // extensions that can be called
-	Legs       int         `json:"legs"`      // telephones in calls
-	Telephones []Telephone `json:"telephones,omitempty"`
-}
-
-// Telephone is one that has registered.
-type Telephone struct {
-	Number    string    `json:"number"`
-	Peer      string    `json:"peer"`
-	Expires   time.Time `json:"expires"`
-	Reachable bool      `json:"reachable"`
+	Reachable  int                   `json:"reachable"` // extensions that can be called
+	Legs       int                   `json:"legs"`      // telephones in calls
+	Telephones []registrar.Telephone `json:"telephones,omitempty"`
 }
 
 // Counts returns how many extensions can be called, and how many telephones are in calls.
 func (s *Server) Counts() (reachable, legs int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, u := range s.users {
-		if u.inUse {
-			reachable++
-		}
-	}
-	return reachable, len(s.all)
+	legs = len(s.all)
+	s.mu.Unlock()
+	return s.telephones.Reachable(), legs
 }
 
 // Status returns how everything stands; all lists the telephones.
 func (s *Server) Status(all bool) *Status {
 	st := &Status{}
 	st.Reachable, st.Legs = s.Counts()
-	if !all {
-		return st
+	if all {
+		st.Telephones = s.telephones.Telephones()
 	}
-	now := time.Now()
-	s.mu.Lock()
-	for _, u := range s.users {
-		for _, b := range u.bindings {
-			st.Telephones = append(st.Telephones, Telephone{Number: u.Number, Peer: b.peer(), Expires: b.expires, Reachable: b.reachable(now)})
-		}
-	}
-	s.mu.Unlock()
-	slices.SortFunc(st.Telephones, func(a, b Telephone) int {
-		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Peer, b.Peer))
-	})
 	return st
 }

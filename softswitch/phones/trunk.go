@@ -10,6 +10,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -113,7 +114,7 @@ func (t *trunk) own() string {
 // invite calls a number over the trunk.
 func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
-	if dialable.MatchString(v.Calling) {
+	if registrar.Dialable(v.Calling) {
 		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
 	}
 	return inv
@@ -152,21 +153,20 @@ func (s *Server) peers(p sip.Peer) bool {
 	return false
 }
 
-// whereabouts is the address that a device's signalling comes from.
+// whereabouts is the address that a device's signalling comes from; the zero address where it has none.
 func (s *Server) whereabouts(device string) netip.Addr {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t := s.trunks[device]; t != nil {
-		if len(t.addresses) > 0 {
-			return t.addresses[0]
-		}
+	t := s.trunks[device]
+	var addresses []netip.Addr
+	if t != nil {
+		addresses = t.addresses
+	}
+	s.mu.Unlock()
+	switch {
+	case t == nil:
+		return s.telephones.Addr(device)
+	case len(addresses) == 0:
 		return netip.Addr{}
 	}
-	now := time.Now()
-	for _, b := range s.users[device].bindings {
-		if b.reachable(now) {
-			return b.flow.Peer().Addr.Addr()
-		}
-	}
-	return netip.Addr{}
+	return addresses[0]
 }

@@ -69,7 +69,7 @@ func (s *Server) speak(v softswitch.Voice) {
 	}
 	room := c.room
 	s.mu.Unlock()
-	if !c.voice.do(func() { s.carry(c, room, v) }) {
+	if !c.voice.Do(func() { s.carry(c, room, v) }) {
 		s.log.Error("too many messages to play or record in a call", "name", v.Play+v.Record+v.Stop)
 		s.unheard(v)
 	}

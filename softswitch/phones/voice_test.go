@@ -55,7 +55,7 @@ func TestSlowDisk(t *testing.T) {
 	s.mu.Unlock()
 	behind := func(c *call) chan struct{} {
 		done := make(chan struct{})
-		c.voice.must(func() { close(done) })
+		c.voice.Must(func() { close(done) })
 		return done
 	}
 	plays := func(c *call, name string) bool {

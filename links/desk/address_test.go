@@ -1,4 +1,4 @@
-package phones
+package desk
 
 import (
 	"errors"
@@ -10,12 +10,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// newDeskOf is a life of a link with telephones that nobody serves; they have monitors, 1 and so on.
-func newDeskOf(numbers ...string) *deskLife {
-	l := &deskLife{phones: map[string]*deskPhone{}, owners: map[string]string{}}
+// aLife is a life of a link with telephones that nobody serves; they have monitors, 1 and so on.
+func aLife(numbers ...string) *life {
+	l := &life{phones: map[string]*phone{}, owners: map[string]string{}}
 	for n, number := range numbers {
 		ref := strconv.Itoa(n + 1)
-		l.owners[ref], l.phones[number] = number, &deskPhone{monitors: map[string]*deskMonitor{ref: {local: "7"}}}
+		l.owners[ref], l.phones[number] = number, &phone{monitors: map[string]*monitor{ref: {local: "7"}}}
 	}
 	return l
 }
@@ -23,7 +23,7 @@ func newDeskOf(numbers ...string) *deskLife {
 // A request that names connections goes to the one telephone whose they are, and to none when
 // they are of two, of nobody, or without device. What callIDs a telephone has, it knows itself.
 func TestDeskConnections(t *testing.T) {
-	d := newDeskOf("7001", "7002")
+	d := aLife("7001", "7002")
 	own, held, foreign := uacsta.Conn("1", "7001"), uacsta.Conn("2", "7001"), uacsta.Conn("1", "7002")
 	for _, service := range connections.Services(func(string) bool { return true }) {
 		n := connections.Named{Active: own, Held: held, To: "7002"}
@@ -55,7 +55,7 @@ func refusedBy(err error, value string) bool {
 // A request goes to the telephone that something is done to, in whatever order its elements come,
 // and whatever monitor it names beside.
 func TestAddressee(t *testing.T) {
-	d := newDeskOf("7001", "7002")
+	d := aLife("7001", "7002")
 	for doc, want := range map[string]string{
 		"<MakeCall><callingDevice>7001</callingDevice><calledDirectoryNumber>7002</calledDirectoryNumber></MakeCall>":                                                             "7001",
 		"<MakeCall><calledDirectoryNumber>7002</calledDirectoryNumber><callingDevice>7001</callingDevice></MakeCall>":                                                             "7001",

@@ -1,37 +1,29 @@
-package phones
+package registrar
 
 import (
 	"bytes"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"go.etcd.io/bbolt"
-
 	"github.com/tr87proxy/tr87proxy/sip"
-	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// aServer serves as many extensions, from 0 on.
+// aServer serves as many extensions, from 0 on, each with a state that never changes.
 func aServer(t *testing.T, extensions int) *Server {
 	t.Helper()
-	sw, err := softswitch.New(softswitch.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Switch: sw}
+	var cfg Config
 	for i := range extensions {
 		cfg.Users = append(cfg.Users, User{Number: fmt.Sprint(i), Password: "secret"})
 	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg.Packages = []Package{{Event: "dialog", Others: true, Documents: func(number string) []Document {
+		return []Document{{"dialogs", "application/dialog-info+xml", `<dialog-info version="VERSION" entity="` + number + `"/>`}}
+	}}}
+	s := New(cfg, anOwner(t))
 	t.Cleanup(s.Close)
 	return s
 }
@@ -82,50 +74,6 @@ func TestSubscriptionShares(t *testing.T) {
 	}
 	if all, _ := s.places.Counts(); all != 0 {
 		t.Error(all, "places are taken for ever")
-	}
-}
-
-// A registration that lasts longer now waits to be written until something has changed, or a
-// second is over, and is not lost at the end.
-func TestRefreshesAreWrittenTogether(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	s, err := openStore(path, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	writes := func() int64 {
-		stats := s.db.Stats().TxStats
-		return stats.GetWrite()
-	}
-	before := writes()
-	for i := range 1000 {
-		s.keepBindings("100", []kept{{Contact: "sip:100@192.0.2.1", CSeq: uint32(i)}}, false)
-	}
-	if n := writes() - before; n != 0 {
-		t.Errorf("%d writes", n)
-	}
-	stored := func() (value string) {
-		_ = s.db.View(func(tx *bbolt.Tx) error {
-			value = string(tx.Bucket([]byte(bindingsBucket)).Get([]byte("100")))
-			return nil
-		})
-		return value
-	}
-	s.flush()
-	for until := time.Now().Add(10 * time.Second); stored() == ""; {
-		if time.Now().After(until) {
-			t.Fatal("it is not written")
-		}
-	}
-	s.keepBindings("100", []kept{{Contact: "sip:100@192.0.2.1", CSeq: 1000}}, false)
-	s.close()
-	s, err = openStore(path, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	if _, bindings := s.load(); len(bindings["100"]) != 1 || bindings["100"][0].CSeq != 1000 {
-		t.Error("lost:", bindings)
 	}
 }
 

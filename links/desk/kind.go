@@ -1,8 +1,7 @@
-package phones
+package desk
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -10,25 +9,25 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/tls"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// LinkKind is the kind of links to desk phones that register a CSTA account of their own.
-var LinkKind = kind.LinkOf[DeskSettings]{
-	Type: "phones", Check: checkDesk, Build: buildDesk, Devices: (*DeskSettings).numbers,
+// LinkKind is the kind of links to desk phones that register an account of their own for uaCSTA.
+var LinkKind = kind.LinkOf[Settings]{
+	Type: "phones", Check: check, Build: build, Devices: (*Settings).numbers,
 	Lacks: map[string]string{"addresses": "telephones come to listen"},
-	Still: DeskSettings.withoutPasswords, Live: deskPasswords,
+	Still: Settings.withoutPasswords, Live: livePasswords,
 }.Kind()
 
-// DeskSettings are the keys of an entry of links, beside those of config.Link.
-type DeskSettings struct {
+// Settings are the keys of an entry of links, beside those of config.Link.
+type Settings struct {
 	Listen   []config.Listener `yaml:"listen"`
-	Accounts []deskAccount     `yaml:"accounts"`
+	Accounts []account         `yaml:"accounts"`
 }
 
-// deskAccount is what a desk phone registers with for uaCSTA.
-type deskAccount struct {
+// account is what a desk phone registers with for uaCSTA.
+type account struct {
 	Number       string `yaml:"number"`
 	Contact      string `yaml:"contact"`
 	User         string `yaml:"user"`
@@ -37,7 +36,7 @@ type deskAccount struct {
 }
 
 // numbers are those of the accounts.
-func (l *DeskSettings) numbers() []string {
+func (l *Settings) numbers() []string {
 	numbers := make([]string, 0, len(l.Accounts))
 	for _, a := range l.Accounts {
 		numbers = append(numbers, a.Number)
@@ -45,7 +44,7 @@ func (l *DeskSettings) numbers() []string {
 	return numbers
 }
 
-func (l DeskSettings) withoutPasswords() DeskSettings {
+func (l Settings) withoutPasswords() Settings {
 	l.Accounts = slices.Clone(l.Accounts)
 	for i := range l.Accounts {
 		l.Accounts[i].Password, l.Accounts[i].PasswordFile = "", ""
@@ -53,7 +52,7 @@ func (l DeskSettings) withoutPasswords() DeskSettings {
 	return l
 }
 
-func checkDesk(l *DeskSettings, s *config.Section) {
+func check(l *Settings, s *config.Section) {
 	if len(l.Listen) == 0 {
 		s.Fault("listen", "must say where telephones register, for example [{transport: udp, address: \"0.0.0.0:6060\"}]")
 	}
@@ -76,35 +75,35 @@ func checkDesk(l *DeskSettings, s *config.Section) {
 }
 
 // users are the accounts, with their passwords.
-func (l *DeskSettings) users() ([]User, error) {
-	var users []User
+func (l *Settings) users() ([]registrar.User, error) {
+	var users []registrar.User
 	for _, a := range l.Accounts {
 		password, err := kind.Secret(a.Password, a.PasswordFile)
 		if err != nil {
 			return nil, err
 		}
-		users = append(users, User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
+		users = append(users, registrar.User{Number: a.Number, Name: a.User, Password: password, Contact: a.Contact})
 	}
 	return users, nil
 }
 
-// deskPasswords gives a link that runs the passwords of its accounts.
-func deskPasswords(l *DeskSettings, _ *kind.Env) (func(proxy.Link) bool, error) {
+// livePasswords gives a link that runs the passwords of its accounts.
+func livePasswords(l *Settings, _ *kind.Env) (func(proxy.Link) bool, error) {
 	users, err := l.users()
 	if err != nil {
 		return nil, err
 	}
-	return func(link proxy.Link) bool { return len(link.(*Desk).SetPasswords(users)) > 0 }, nil
+	return func(link proxy.Link) bool { return len(link.(*Link).SetPasswords(users)) > 0 }, nil
 }
 
-func buildDesk(l *DeskSettings, env *kind.Env) (proxy.Link, error) {
+func build(l *Settings, env *kind.Env) (proxy.Link, error) {
 	of := "telephones of " + env.Name
-	cfg := Config{Log: env.Log, Qualify: 30 * time.Second, Admits: env.Admits, Guard: env.Guard(of), Refused: env.Refused(of)}
+	cfg := registrar.Config{Log: env.Log, Qualify: 30 * time.Second, Admits: env.Admits, Guard: env.Guard(of), Refused: env.Refused(of)}
 	models, err := env.Models()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Models = ModelsOf(models)
+	cfg.Models = registrar.ModelsOf(models)
 	if cfg.Users, err = l.users(); err != nil {
 		return nil, err
 	}
@@ -119,21 +118,5 @@ func buildDesk(l *DeskSettings, env *kind.Env) (proxy.Link, error) {
 		}
 		listen = append(listen, one)
 	}
-	return NewDesk(cfg, listen), nil
-}
-
-// ModelsOf makes models of the table of telephones, which config has checked.
-func ModelsOf(list []config.Model) []Model {
-	models := make([]Model, 0, len(list))
-	for _, m := range list {
-		services := make([]string, 0, len(m.Services))
-		for _, capability := range m.Services {
-			services = append(services, uacsta.MessageOf(capability, false))
-		}
-		models = append(models, Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA,
-			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
-		})
-	}
-	return models
+	return New(cfg, listen), nil
 }

@@ -1,38 +1,37 @@
-package phones
+package registrar
 
 import (
 	"slices"
 )
 
-// password is what the telephones of a user prove to know, and what challenges of theirs
-// are answered with; "" for a user whose account is locked.
+// password is what the telephones of a user prove to know, and what their challenges are answered with;
+// "" for a user whose account is locked.
 func (u *user) password() string { return *u.secret.Load() }
 
 func (u *user) setPassword(password string) { u.secret.Store(&password) }
 
-// SetPasswords takes the passwords of all accounts anew, of users by number and name; a
-// user who is not among them is locked. What was opened with another password ends:
-// registrations, subscriptions, and CSTA sessions with telephones. Calls go on to their
-// end. It returns the numbers concerned.
+// SetPasswords sets the passwords of all accounts to those of users, by number and name; the account of a
+// user who is not among them is locked. What was opened with another password ends: registrations,
+// subscriptions, and uaCSTA sessions. It returns the numbers of the extensions whose password changed.
 func (s *Server) SetPasswords(users []User) []string {
 	var changed []string
 	for number, u := range s.users {
-		password := passwordOf(users, number, u.Name)
+		password := PasswordOf(users, number, u.Name)
 		if password == u.password() {
 			continue
 		}
 		changed = append(changed, number)
-		u.setPassword(password) // first: what is proved from now on, is by this one
+		u.setPassword(password) // first: whoever authenticates from now on uses this one
 		s.forget(u)
-		s.log.Info("another password of a telephone's account", "device", number, "locked", password == "")
+		s.log.Info("changed the password of a telephone's account", "device", number, "locked", password == "")
 	}
 	slices.Sort(changed)
 	return changed
 }
 
-// passwordOf is the password of an account, by the number and the name of its user; "" where there is
+// PasswordOf returns the password of an account, by the number and the name of its user; "" where there is
 // no such user.
-func passwordOf(users []User, number, name string) string {
+func PasswordOf(users []User, number, name string) string {
 	i := slices.IndexFunc(users, func(u User) bool {
 		return u.Number == number && (u.Name == name || u.Name == "" && name == number)
 	})
@@ -42,7 +41,7 @@ func passwordOf(users []User, number, name string) string {
 	return users[i].Password
 }
 
-// forget ends what a user's telephones have opened.
+// forget closes all that a user's telephones have opened.
 func (s *Server) forget(u *user) {
 	s.mu.Lock()
 	before := u.bindings
@@ -52,7 +51,7 @@ func (s *Server) forget(u *user) {
 			u.bindings = append(u.bindings, &binding{contact: b.contact, static: true, expires: b.expires})
 		}
 	}
-	keep := u.kept(s.store.seal(u))
+	stored := s.stored(u)
 	var subscriptions []*subscription
 	for sub := range s.watchers {
 		if sub.by == u {
@@ -60,10 +59,10 @@ func (s *Server) forget(u *user) {
 		}
 	}
 	s.mu.Unlock()
-	s.store.keepBindings(u.Number, keep, true)
+	s.keep(u, stored, true)
 	s.left(u, before)
 	for _, sub := range subscriptions {
 		s.unsubscribe(sub)
 	}
-	s.service(u)
+	s.restand(u)
 }

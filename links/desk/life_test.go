@@ -1,4 +1,4 @@
-package phones
+package desk
 
 import (
 	"context"
@@ -7,37 +7,11 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
-
-// live runs a link that is ready when it returns.
-func live(t *testing.T, d *Desk) (stop func()) {
-	t.Helper()
-	up := &core{t: t, ready: make(chan struct{}), heard: make(chan string, 10000)}
-	ctx, cancel := context.WithCancel(t.Context())
-	over := make(chan error, 1)
-	go func() { over <- d.Run(ctx, up) }()
-	t.Cleanup(cancel)
-	next(t, up.ready, "the link")
-	return func() {
-		t.Helper()
-		cancel()
-		if err := next(t, over, "the end of the link"); !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	}
-}
-
-// ask asks for a snapshot of the telephone 100, and returns why there is none.
-func ask(t *testing.T, d *Desk) error {
-	t.Helper()
-	answers := make(chan error, 1)
-	d.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}, uacsta.Edition3), func(_ *uacsta.Message, err error) { answers <- err })
-	return next(t, answers, "the answer")
-}
 
 // A telephone that has registered is known in the next life, unless its account has got another
 // password in the meantime. Monitors of before are not.
@@ -51,7 +25,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := taken.LocalAddr().String()
-	d := NewDesk(Config{Users: []User{{Number: "100", Password: "secret"}, {Number: "101", Password: "secret"}}}, []Listening{{Transport: "tcp", Address: "127.0.0.1:0"}, {Transport: "udp", Address: at}})
+	d := New(registrar.Config{Users: []registrar.User{{Number: "100", Password: "secret"}, {Number: "101", Password: "secret"}}}, []Listening{{Transport: "tcp", Address: "127.0.0.1:0"}, {Transport: "udp", Address: at}})
 	if err := d.Run(t.Context(), &core{t: t}); err == nil { // and no Ready
 		t.Error("it listens at an address that is in use")
 	}
@@ -64,13 +38,13 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 			t.Fatal(res, err)
 		}
 	}
-	stop := live(t, d)
-	if err := ask(t, d); !errors.Is(err, errTelephone) {
+	_, stop := live(t, d)
+	if err := ask(t, d); !errors.Is(err, registrar.ErrTelephone) {
 		t.Errorf("before it has registered: %v", err)
 	}
 	register("secret")
 	next(t, h.opened, "the session")
-	ref := must(t, d, watching()).CrossRef()
+	ref := must(t, d, monitoring()).CrossRef()
 	if can := d.Features("100"); !slices.Contains(can.Services, uacsta.NameMakeCall) {
 		t.Errorf("it can %v", can.Services)
 	}
@@ -86,7 +60,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 	}
 	_ = taken.Close()
 
-	stop = live(t, d)
+	_, stop = live(t, d)
 	next(t, h.opened, "the session")
 	if err := ask(t, d); err != nil {
 		t.Error(err)
@@ -96,21 +70,21 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 			t.Errorf("a monitor of the life before: %v", err)
 		}
 	})
-	if changed := d.SetPasswords([]User{{Number: "100", Password: "second"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
+	if changed := d.SetPasswords([]registrar.User{{Number: "100", Password: "second"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
 		t.Errorf("changed while it runs: %v", changed)
 	}
-	if err := ask(t, d); !errors.Is(err, errTelephone) {
+	if err := ask(t, d); !errors.Is(err, registrar.ErrTelephone) {
 		t.Errorf("after its password has changed: %v", err)
 	}
 	register("second")
 	next(t, h.opened, "the session")
 	stop()
 
-	if changed := d.SetPasswords([]User{{Number: "100", Password: "third"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
+	if changed := d.SetPasswords([]registrar.User{{Number: "100", Password: "third"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
 		t.Errorf("changed between two lives: %v", changed)
 	}
-	stop = live(t, d)
-	if err := ask(t, d); !errors.Is(err, errTelephone) {
+	_, stop = live(t, d)
+	if err := ask(t, d); !errors.Is(err, registrar.ErrTelephone) {
 		t.Errorf("after its password has changed between two lives: %v", err)
 	}
 	register("third")
@@ -124,13 +98,13 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 // A life takes no request once it ends, and has ended when the last that it took has returned.
 func TestEndAwaitsRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := NewDesk(Config{Users: []User{{Number: "100"}}}, nil)
+		d := New(registrar.Config{Users: []registrar.User{{Number: "100"}}}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		over := make(chan error, 1)
 		up := &core{t: t, ready: make(chan struct{})}
 		go func() { over <- d.Run(ctx, up) }()
 		next(t, up.ready, "the link")
-		l := d.now()
+		l := d.current()
 		if !l.enter() {
 			t.Fatal("a request is not taken")
 		}
@@ -145,27 +119,4 @@ func TestEndAwaitsRequests(t *testing.T) {
 		l.asking.Done()
 		next(t, over, "the end of the link")
 	})
-}
-
-// What is kept for the next life was registered with the password that holds then, and is taken up
-// once.
-func TestKeptRegistrations(t *testing.T) {
-	s := aServer(t, 1)
-	if _, err := s.ua.ListenUDP("127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	one := []kept{{Contact: "sip:0@127.0.0.1:5070", Source: "127.0.0.1:5070", Expires: time.Now().Add(time.Hour)}}
-	for range 2 { // the second time it has registered already
-		s.restored = map[string][]kept{"0": one}
-		s.restore()
-	}
-	if n := len(s.users["0"].bindings); n != 1 {
-		t.Errorf("%d registrations", n)
-	}
-	if list := s.registrations([]User{{Number: "0", Password: "secret"}})["0"]; len(list) != 1 || list[0].Contact != one[0].Contact {
-		t.Errorf("kept: %v", list)
-	}
-	if list := s.registrations([]User{{Number: "0", Password: "another"}})["0"]; len(list) > 0 {
-		t.Errorf("kept, though the password has changed: %v", list)
-	}
 }

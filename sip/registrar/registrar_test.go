@@ -1,4 +1,4 @@
-package phones
+package registrar
 
 import (
 	"fmt"
@@ -9,20 +9,20 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
-// said are lines of a log.
-type said chan string
+// lines are those of a log.
+type lines chan string
 
-func (s said) Write(line []byte) (int, error) {
-	s <- string(line)
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
 	return len(line), nil
 }
 
 // await waits for lines with such a text, so many.
-func (s said) await(t *testing.T, text string, n int) {
+func (l lines) await(t *testing.T, text string, n int) {
 	t.Helper()
 	for n > 0 {
 		select {
-		case line := <-s:
+		case line := <-l:
 			if strings.Contains(line, text) {
 				n--
 			}
@@ -37,14 +37,14 @@ type registering struct {
 	*Server
 
 	t     *testing.T
-	said  said
+	said  lines
 	at    string
 	phone *sip.UA
 }
 
 func registers(t *testing.T) *registering {
 	t.Helper()
-	r := &registering{t: t, Server: aServer(t, 3), said: make(said, 10000), phone: sip.New(sip.Config{})}
+	r := &registering{t: t, Server: aServer(t, 3), said: make(lines, 10000), phone: sip.New(sip.Config{})}
 	r.log = slog.New(slog.NewTextHandler(r.said, nil))
 	addr, err := r.UA().ListenTCP("127.0.0.1:0", nil)
 	if err != nil {

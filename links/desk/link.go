@@ -1,0 +1,250 @@
+package desk
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Link is a link to desk phones. It implements proxy.Link. Each life has a registrar of its own.
+type Link struct {
+	listen []Listening
+
+	mu   sync.Mutex
+	cfg  registrar.Config
+	life *life // nil: it does not run
+	// before are the registrations of the life before: a telephone that was promised one does not
+	// know of lives (RFC 3261 10.3).
+	before map[string][]registrar.Registration
+}
+
+// Listening is an address that telephones register at.
+type Listening struct {
+	Transport string // udp, tcp or tls
+	Address   string
+	TLS       *tls.Config // of tls
+}
+
+// life is one life of a link. It implements registrar.Upcalls.
+type life struct {
+	telephones *registrar.Server
+	log        *slog.Logger
+	up         proxy.Upcalls
+	fail       context.CancelCauseFunc // ends it
+
+	mu     sync.Mutex
+	open   bool           // it takes requests
+	asking sync.WaitGroup // calls of Request that go on; begun while it is open
+	phones map[string]*phone
+	owners map[string]string // the number of the telephone that has a monitor, by our cross reference
+	last   int               // cross reference that was given
+}
+
+// phone is a telephone.
+type phone struct {
+	can      uacsta.Features
+	monitors map[string]*monitor // by our cross reference
+	served   bool                // the core knows that it has a session; of the tasks of the telephone's queue
+}
+
+var _ proxy.ConnectionKeeper = (*Link)(nil)
+
+// KeepsConnections implements proxy.ConnectionKeeper: a request that names connections goes to
+// the telephone whose device they all have, which has no calls but its own, and refuses a callID that it
+// does not know.
+func (*Link) KeepsConnections() {}
+
+// New makes a link to the telephones of the users of cfg, which listens where listen says. It opens
+// nothing before Run.
+func New(cfg registrar.Config, listen []Listening) *Link {
+	cfg.Users = slices.Clone(cfg.Users)
+	for i := range cfg.Users {
+		cfg.Users[i].UACSTA = registrar.Always
+		if cfg.Users[i].Name == "" {
+			cfg.Users[i].Name = cfg.Users[i].Number
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Link{cfg: cfg, listen: listen}
+}
+
+// Run implements proxy.Link. It is ready before any telephone is there.
+func (d *Link) Run(ctx context.Context, up proxy.Upcalls) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	l := d.begin(up, fail)
+	defer d.end(l)
+	for _, at := range d.listen {
+		if err := l.listen(at); err != nil {
+			return err
+		}
+	}
+	l.telephones.Start()
+	l.mu.Lock()
+	l.open = true
+	l.mu.Unlock()
+	up.Ready()
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// begin makes a life.
+func (d *Link) begin(up proxy.Upcalls, fail context.CancelCauseFunc) *life {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := &life{log: d.cfg.Log, up: up, fail: fail, phones: map[string]*phone{}, owners: map[string]string{}}
+	cfg := d.cfg
+	cfg.Before = d.before
+	for _, u := range cfg.Users {
+		l.phones[u.Number] = &phone{monitors: map[string]*monitor{}}
+	}
+	l.telephones, d.life = registrar.New(cfg, l), l
+	return l
+}
+
+// end ends a life: nothing of it goes on when it returns.
+func (d *Link) end(l *life) {
+	l.mu.Lock()
+	l.open = false
+	l.mu.Unlock()
+	d.mu.Lock()
+	d.life, d.before = nil, l.telephones.Registrations(d.cfg.Users)
+	d.mu.Unlock()
+	l.telephones.Close()
+	l.asking.Wait()
+}
+
+// listen listens at an address.
+func (l *life) listen(at Listening) (err error) {
+	if at.Transport == "udp" {
+		_, err = l.telephones.UA().ListenUDP(at.Address)
+	} else {
+		_, err = l.telephones.UA().ListenTCP(at.Address, at.TLS)
+	}
+	if err == nil {
+		l.log.Info("listening", "transport", "desk/"+at.Transport, "address", at.Address)
+	}
+	return err
+}
+
+// SetPasswords is as that of [registrar.Server], in this life and the next.
+func (d *Link) SetPasswords(users []registrar.User) []string {
+	d.mu.Lock()
+	var changed []string
+	next := slices.Clone(d.cfg.Users)
+	for i, u := range next {
+		if next[i].Password = registrar.PasswordOf(users, u.Number, u.Name); next[i].Password != u.Password {
+			changed = append(changed, u.Number)
+			delete(d.before, u.Number)
+		}
+	}
+	d.cfg.Users = next
+	l := d.life
+	d.mu.Unlock()
+	if l != nil {
+		l.telephones.SetPasswords(users)
+	}
+	slices.Sort(changed)
+	return changed
+}
+
+// current returns the life that runs; nil: there is none.
+func (d *Link) current() *life {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.life
+}
+
+// Features implements proxy.FeatureLister: what the telephone has said of itself.
+func (d *Link) Features(device string) uacsta.Features {
+	l := d.current()
+	if l == nil {
+		return uacsta.Features{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.phones[device]; p != nil {
+		return p.can
+	}
+	return uacsta.Features{}
+}
+
+// Request implements proxy.Link: the telephone that the request is about carries it out, after
+// those that came before. Its events wait for the response.
+func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	l := d.current()
+	if l == nil || !l.enter() {
+		reply(nil, registrar.ErrTelephone)
+		return
+	}
+	defer l.asking.Done()
+	number, _, err := l.addressee(req)
+	if err != nil {
+		reply(nil, err)
+		return
+	}
+	l.telephones.Request(number, func(n *registrar.Session) (*uacsta.Message, error) {
+		_, m, err := l.addressee(req) // the telephone may have given its monitor another reference
+		if err != nil {
+			return nil, err
+		}
+		if l.keepsAlone(req, number) {
+			return nil, errHere
+		}
+		outward(m, number, n.Own())
+		return m, nil
+	}, func(res *uacsta.Message, err error) {
+		if err != nil && l.keepsAlone(req, number) {
+			res, err = uacsta.Accept(req, uacsta.Edition3), nil
+		}
+		if err == nil && res != nil {
+			inward(res, number)
+			l.monitors(req, res, number)
+		}
+		l.tell(func() { reply(res, err) })
+	})
+}
+
+// enter reports whether requests are taken, and notes one that is; asking is told when it has returned.
+func (l *life) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open {
+		l.asking.Add(1)
+	}
+	return l.open
+}
+
+// tell calls the core. A panic there ends the life.
+func (l *life) tell(call func()) {
+	defer share.Survive(l.log, "telling the core what a telephone does", l.fail)
+	call()
+}
+
+// Standing implements registrar.Upcalls: Session says all that the core knows of telephones.
+func (*life) Standing(string, registrar.Standing) {}
+
+// Ask implements registrar.Upcalls: we are no switching function of telephones.
+func (*life) Ask(string, *uacsta.Message) (*uacsta.Message, error) {
+	return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+}
+
+var _ registrar.Upcalls = (*life)(nil)
+
+// plain is the number that a SIP URI of a telephone's names; what is none stays as it is.
+func plain(id string) string {
+	if u := sip.ParseURI(id); (u.Scheme == "sip" || u.Scheme == "sips") && u.User != "" {
+		return u.User
+	}
+	return id
+}

@@ -1,0 +1,183 @@
+package desk
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// monitor is a monitor at a telephone.
+type monitor struct {
+	local string          // the telephone's cross reference; "": it is to be started again
+	start *uacsta.Message // the MonitorStart, as the core wrote it
+}
+
+const (
+	featuresTimeout = 2 * time.Second
+	monitorTimeout  = 5 * time.Second
+)
+
+// leastServices are offered for a telephone that does not say what it supports: what every one is known
+// to have.
+var leastServices = uacsta.Features{
+	Services: []string{
+		uacsta.NameRequestSystemStatus, uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotDevice, uacsta.NameMakeCall,
+		uacsta.NameAnswerCall, uacsta.NameClearConnection,
+	},
+	Events: []string{
+		uacsta.NameDeliveredEvent, uacsta.NameEstablishedEvent, uacsta.NameConnectionClearedEvent, uacsta.NameOriginatedEvent, uacsta.NameFailedEvent,
+	},
+}
+
+// monitors keeps the cross references apart that telephones give, each for itself: ours are numbers
+// of this life.
+func (l *life) monitors(req, res *uacsta.Message, number string) {
+	switch req.Name() {
+	case uacsta.NameMonitorStart:
+		if local := res.CrossRef(); local != "" {
+			l.mu.Lock()
+			l.last++
+			ref := strconv.Itoa(l.last)
+			l.owners[ref], l.phones[number].monitors[ref] = number, &monitor{local: local, start: req.Clone()}
+			l.mu.Unlock()
+			res.SetCrossRef(ref)
+		}
+	case uacsta.NameMonitorStop:
+		l.drop(req.CrossRef(), number)
+	}
+}
+
+var errHere = errors.New("the telephone is not asked")
+
+// keepsAlone reports whether a request stops a monitor that the telephone must not be asked to stop: it
+// has lost it, or it has one monitor for two of ours.
+func (l *life) keepsAlone(req *uacsta.Message, number string) bool {
+	if req.Name() != uacsta.NameMonitorStop {
+		return false
+	}
+	l.mu.Lock()
+	one := l.phones[number].monitors[req.CrossRef()]
+	l.mu.Unlock()
+	return one != nil && (one.local == "" || len(l.watched(number, one.local)) > 1)
+}
+
+// drop forgets a monitor of a telephone.
+func (l *life) drop(ref, number string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.owners, ref)
+	delete(l.phones[number].monitors, ref)
+}
+
+// watched are our cross references of the monitors that a telephone knows by one of its own.
+func (l *life) watched(number, local string) (refs []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ref, m := range l.phones[number].monitors {
+		if m.local == local && local != "" {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// Event implements registrar.Upcalls: an event is passed on under each of our cross references.
+func (l *life) Event(number string, m *uacsta.Message) {
+	refs := l.watched(number, m.CrossRef())
+	if len(refs) == 0 {
+		l.log.Debug("dropped event of a telephone that nobody monitors", "device", number, "event", m.Name())
+		return
+	}
+	inward(m, number)
+	for _, ref := range refs {
+		copied := m.Clone()
+		copied.SetCrossRef(ref)
+		l.tell(func() { l.up.Event(copied) })
+	}
+}
+
+// Session implements registrar.Upcalls: monitors of the session before are lost, which their clients are
+// told; in a new one they are started again.
+func (l *life) Session(number string, n *registrar.Session) {
+	p := l.phones[number] // the table never changes
+	l.mu.Lock()
+	own := slices.SortedFunc(maps.Keys(p.monitors), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for _, ref := range own {
+		p.monitors[ref].local = ""
+	}
+	l.mu.Unlock()
+	if p.served {
+		for _, ref := range own {
+			l.tell(func() {
+				l.up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+			})
+		}
+	}
+	if p.served = n != nil; p.served {
+		l.begin(number, n, own)
+	}
+}
+
+// begin asks a telephone that has a session what it supports, and starts its monitors again.
+func (l *life) begin(number string, n *registrar.Session, own []string) {
+	can := leastServices
+	if services := n.Services(); len(services) > 0 {
+		can.Services = services
+	}
+	if res, err := n.Ask(featuresTimeout, uacsta.Encode(uacsta.GetCSTAFeatures{}, uacsta.Edition3)); err == nil {
+		can = res.Features()
+	}
+	l.mu.Lock()
+	l.phones[number].can = can
+	l.mu.Unlock()
+	for _, ref := range own {
+		if err := l.restart(number, ref, n); err != nil {
+			l.log.Warn("telephone refused to start a monitor again", "device", number, "err", err)
+			l.tell(func() {
+				_ = l.up.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3)) // the core has no reason to refuse
+			})
+			l.drop(ref, number)
+			continue
+		}
+		l.tell(func() {
+			l.up.Event(uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+		})
+	}
+}
+
+// restart starts a monitor again at a telephone that has lost it.
+func (l *life) restart(number, ref string, n *registrar.Session) error {
+	l.mu.Lock()
+	one := l.phones[number].monitors[ref]
+	l.mu.Unlock()
+	m := one.start.Clone()
+	outward(m, number, n.Own())
+	res, err := n.Ask(monitorTimeout, m)
+	if err != nil {
+		return err
+	}
+	local := res.CrossRef()
+	if local == "" {
+		return errReference
+	}
+	l.mu.Lock()
+	one.local = local
+	l.mu.Unlock()
+	return nil
+}
+
+// Late implements registrar.Upcalls: a monitor that nobody knows of is stopped.
+func (l *life) Late(number string, n *registrar.Session, req, res *uacsta.Message) {
+	ref := res.CrossRef()
+	if req.Name() != uacsta.NameMonitorStart || len(l.watched(number, ref)) > 0 {
+		return
+	}
+	_, err := n.Ask(monitorTimeout, uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3))
+	l.log.Info("stopped a monitor that a telephone started too late", "device", number, "err", err)
+}

@@ -1,0 +1,103 @@
+package registrar
+
+import (
+	"context"
+	"regexp"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Model is what telephones of one maker obey besides SIP.
+type Model struct {
+	Name           string
+	Agent          *regexp.Regexp // matches their header User-Agent
+	Answer, Resume *Notify        // makes them answer or retrieve a call; nil: nothing does
+	CSTA           string         // notify: it speaks uaCSTA by NOTIFY outside dialogs
+	Services       []string       // that they support by uaCSTA, where they do not say so; none: the usual ones
+}
+
+// Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for the call's.
+type Notify struct{ Event, Type, Body string }
+
+// ModelsOf makes models of the table of telephones, which config has checked.
+func ModelsOf(list []config.Model) []Model {
+	models := make([]Model, 0, len(list))
+	for _, m := range list {
+		services := make([]string, 0, len(m.Services))
+		for _, capability := range m.Services {
+			services = append(services, uacsta.MessageOf(capability, false))
+		}
+		models = append(models, Model{
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA,
+			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
+		})
+	}
+	return models
+}
+
+// modelOf finds a telephone in the table by its header User-Agent; nil when it is not there.
+func (s *Server) modelOf(agent string) *Model {
+	for i := range s.cfg.Models {
+		if s.cfg.Models[i].Agent.MatchString(agent) {
+			return &s.cfg.Models[i]
+		}
+	}
+	return nil
+}
+
+// Command is a NOTIFY of its maker's that makes a telephone answer or retrieve a call.
+type Command struct {
+	// Model is the name of the telephone's model.
+	Model string
+
+	server *Server
+	user   *user
+	to     Contact
+	notify *Notify
+}
+
+// Command returns what makes a telephone of an extension answer the call that alerts there, or, with
+// held, retrieve the one that its user holds; nil: its maker has nothing for that.
+func (s *Server) Command(number string, held bool) *Command {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[number]
+	if u == nil {
+		return nil
+	}
+	var c *Command
+	for _, b := range u.bindings {
+		if b.model == nil {
+			continue
+		}
+		notify := b.model.Answer
+		if held {
+			notify = b.model.Resume
+		}
+		if notify != nil {
+			c = &Command{Model: b.model.Name, server: s, user: u, to: s.at(b), notify: notify}
+		}
+	}
+	return c
+}
+
+// Send sends the command, for the call of a dialog. It does not wait: what comes of it shows in the call.
+func (c *Command) Send(callID string) {
+	s, u, n := c.server, c.user, c.notify
+	own := c.to.Address(u.Number)
+	s.spawn(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+		defer cancel()
+		res, err := s.ua.Request(ctx, "NOTIFY", sip.Invite{
+			To: own, Target: c.to.URI, From: own, Flow: c.to.Flow,
+			ContentType: n.Type, Body: []byte(strings.ReplaceAll(n.Body, "{call-id}", callID)), Username: u.Name, Password: u.password(),
+			Headers: []sip.Header{{Name: "Event", Value: n.Event}, {Name: "Subscription-State", Value: "terminated;reason=noresource"}},
+		})
+		if err != nil || res.Code()/100 != 2 {
+			s.log.Info("telephone refused its maker's NOTIFY", "device", u.Number, "model", c.Model, "event", n.Event, "err", err)
+		}
+	})
+}

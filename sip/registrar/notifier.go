@@ -1,0 +1,120 @@
+package registrar
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/tr87"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// OpenStage and its successors are no TR/87 peers: each CSTA request is a NOTIFY outside a dialog, to the
+// telephone and from it, and its response is in the body of SIP's. The telephone sends no events; those of
+// features are sent to it.
+
+// conversation is a way to ask a telephone by CSTA: a TR/87 session, or a notifier.
+type conversation interface {
+	Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error)
+	Close()
+}
+
+// notifier asks by NOTIFY.
+type notifier struct {
+	server *Server
+	user   *user
+	to     *binding
+}
+
+const notifyEvent = "uaCSTA"
+
+// Request implements conversation. A response without body is the positive one.
+func (n *notifier) Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error) {
+	res, err := n.server.notifyCSTA(ctx, n.user, n.to, req)
+	switch {
+	case err != nil:
+		return nil, err
+	case res.Code()/100 != 2:
+		return nil, &sip.Refusal{Response: res}
+	case len(res.Body()) == 0:
+		return uacsta.Accept(req, uacsta.Edition3), nil
+	}
+	m, err := uacsta.Parse(res.Body())
+	if err != nil {
+		return nil, err
+	}
+	if refusal := m.Err(); refusal != nil {
+		return nil, refusal
+	}
+	return m, nil
+}
+
+// Close implements conversation: there is nothing to close.
+func (n *notifier) Close() {}
+
+func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.Message) (*sip.Response, error) {
+	at := s.at(b)
+	own := at.Address(u.Number)
+	return s.ua.Request(ctx, "NOTIFY", sip.Invite{
+		To: own, Target: at.URI, From: own, Flow: at.Flow, ContentType: tr87.ContentType, Body: m.Bytes(), Username: u.Name, Password: u.password(),
+		Headers: []sip.Header{{Name: "Event", Value: notifyEvent}, {Name: "Subscription-State", Value: "active;expires=3600"}},
+	})
+}
+
+// outside handles a CSTA request that a telephone sends outside a dialog, by NOTIFY or INFO: the owner is
+// the switching function, for the telephone's own extension.
+func (s *Server) outside(r *sip.Request) {
+	u := s.authenticate(r, r.From())
+	if u == nil {
+		return
+	}
+	if r.ContentType() != tr87.ContentType {
+		r.Respond(sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: tr87.ContentType}}})
+		return
+	}
+	m, err := uacsta.Parse(r.Body())
+	if err != nil {
+		r.Respond(sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"})
+		return
+	}
+	answer, err := s.up.Ask(u.Number, m)
+	if err != nil {
+		answer = uacsta.ErrorMessage(err, m.Edition())
+	}
+	r.Respond(sip.Answer{ContentType: tr87.ContentType, Body: answer.Bytes()})
+}
+
+// Show sends an event of an extension to those of its telephones that take CSTA by NOTIFY, unless it is
+// the one that they were sent last under a name.
+func (s *Server) Show(number, name string, event *uacsta.Message) {
+	s.mu.Lock()
+	u := s.users[number]
+	var to []*binding
+	if u != nil && u.sent[name] != event.String() {
+		for _, b := range u.bindings {
+			if b.byNotify() {
+				to = append(to, b)
+			}
+		}
+		if u.sent == nil {
+			u.sent = map[string]string{}
+		}
+		u.sent[name] = event.String()
+	}
+	s.mu.Unlock()
+	for _, b := range to {
+		taken := u.asks.Do(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, cstaTimeout)
+			defer cancel()
+			if _, err := s.notifyCSTA(ctx, u, b, event); err != nil {
+				s.log.Info("telephone takes no event", "device", number, "event", event.Name(), "err", err)
+			}
+		})
+		if !taken {
+			s.Report(slog.LevelWarn, number, "dropped an event for a telephone that has too much to answer", "event", event.Name())
+		}
+	}
+}
+
+// byNotify reports whether the telephone speaks CSTA by NOTIFY.
+func (b *binding) byNotify() bool { return b.model != nil && b.model.CSTA == "notify" }

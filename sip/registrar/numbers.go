@@ -1,0 +1,31 @@
+package registrar
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+var dialable = regexp.MustCompile(`^\+?[0-9*#]{1,32}$`)
+
+// Dialable reports whether a text is a number that can be dialled: up to 32 digits, * and #, perhaps
+// behind a +.
+func Dialable(number string) bool { return dialable.MatchString(number) }
+
+// Number returns the number in a URI, "" when it has none that can be dialled. It drops visual separators
+// (RFC 3966 5.1.1) and parameters of the user part.
+func Number(uri string) string {
+	user := sip.ParseURI(uri).User
+	user, _, _ = strings.Cut(user, ";")
+	user, err := url.PathUnescape(user)
+	if err != nil {
+		return ""
+	}
+	user = strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(user)
+	if !Dialable(user) {
+		return ""
+	}
+	return user
+}

@@ -1,0 +1,185 @@
+package registrar
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+// register handles REGISTER.
+func (s *Server) register(r *sip.Request) {
+	seal := s.digest.Seal(r)
+	u := s.authenticate(r, r.To())
+	if u == nil || !s.paced(u, r) {
+		return
+	}
+	cseq, err := strconv.ParseUint(strings.Fields(r.Header("CSeq"))[0], 10, 32)
+	if err != nil {
+		r.Respond(sip.Answer{Code: 400})
+		return
+	}
+	contacts, all, answer := s.contacts(r)
+	if answer != nil {
+		r.Respond(*answer)
+		return
+	}
+	now := time.Now()
+	s.mu.Lock()
+	if !s.digest.Holds(u.Name, seal) { // the password has changed since it was proved
+		s.mu.Unlock()
+		r.Respond(sip.Answer{Code: 403})
+		return
+	}
+	before := slices.Clone(u.bindings)
+	if a := s.update(u, contacts, all, r, uint32(cseq), now); a != nil {
+		s.mu.Unlock()
+		r.Respond(*a)
+		return
+	}
+	s.flows.note(r.Flow(), u)
+	answer = u.listed(now)
+	stored := s.stored(u)
+	changed := len(u.bindings) != len(before) || slices.ContainsFunc(u.bindings, func(b *binding) bool { return !slices.Contains(before, b) })
+	s.mu.Unlock()
+	s.keep(u, stored, changed)
+	r.Respond(*answer)
+	s.left(u, before)
+	s.restand(u)
+	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was noted
+		s.lost(r.Flow())
+	}
+}
+
+// wanted is a contact of a REGISTER.
+type wanted struct {
+	uri, instance string
+	expires       time.Duration
+}
+
+// contacts reads the contacts of a REGISTER; all is "*".
+func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.Answer) {
+	bad := &sip.Answer{Code: 400, Reason: "Malformed Contact or Expires"}
+	otherwise := s.cfg.MaxExpires
+	if value := r.Header("Expires"); value != "" {
+		n, err := strconv.ParseUint(value, 10, 32)
+		if err != nil {
+			return nil, false, bad
+		}
+		otherwise = time.Duration(n) * time.Second
+	}
+	for _, value := range sip.SplitList(r.Values("Contact")) {
+		if value == "*" {
+			if otherwise != 0 || len(r.Values("Contact")) > 1 {
+				return nil, false, bad
+			}
+			return nil, true, nil
+		}
+		w, ok := contact(value, otherwise)
+		if !ok {
+			return nil, false, bad
+		}
+		if w.expires > 0 && w.expires < s.cfg.MinExpires {
+			return nil, false, &sip.Answer{Code: 423, Headers: []sip.Header{{Name: "Min-Expires", Value: strconv.Itoa(int(s.cfg.MinExpires / time.Second))}}}
+		}
+		w.expires = min(w.expires, s.cfg.MaxExpires)
+		list = append(list, w)
+	}
+	return list, false, nil
+}
+
+// contact reads one contact, which expires as the request says where it does not say so itself.
+func contact(value string, expires time.Duration) (w wanted, ok bool) {
+	a := sip.ParseAddress(value)
+	w = wanted{uri: a.URI, expires: expires}
+	if u := sip.ParseURI(a.URI); u.Host == "" || len(a.URI) > 512 {
+		return w, false
+	}
+	if e, ok := a.Param("expires"); ok {
+		n, err := strconv.ParseUint(e, 10, 32)
+		if err != nil {
+			return w, false
+		}
+		w.expires = time.Duration(n) * time.Second
+	}
+	if instance, ok := a.Param("+sip.instance"); ok {
+		id, _ := a.Param("reg-id")
+		w.instance = instance + ";" + id
+	}
+	return w, true
+}
+
+// overtaken refuses a REGISTER that comes behind a later one (RFC 3261 10.3).
+var overtaken = &sip.Answer{Code: 500, Reason: "Overtaken"}
+
+// update changes a user's bindings, all or none (RFC 3261 10.3). Callers hold the server's lock.
+func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cseq uint32, now time.Time) *sip.Answer {
+	callID := r.Header("Call-ID")
+	next := slices.Clone(u.bindings)
+	if all {
+		for _, b := range next {
+			if b.callID == callID && cseq <= b.cseq {
+				return overtaken
+			}
+		}
+		next = slices.DeleteFunc(next, func(b *binding) bool { return !b.static })
+	}
+	talks := strings.Contains(strings.Join(r.Values("Allow-Events"), ","), "talk")
+	agent := r.Header("User-Agent")
+	replaced := map[*binding]*binding{}
+	for _, w := range contacts {
+		i := slices.IndexFunc(next, func(b *binding) bool {
+			return w.instance != "" && b.instance == w.instance || b.contact == w.uri
+		})
+		if i >= 0 && next[i].callID == callID && cseq <= next[i].cseq {
+			return overtaken
+		}
+		var old *binding
+		if i >= 0 {
+			old = next[i]
+			next = slices.Delete(next, i, i+1)
+		}
+		if w.expires > 0 {
+			fresh := &binding{
+				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), talks: talks,
+				agent: agent, model: s.modelOf(agent),
+			}
+			replaced[fresh] = old
+			next = append(next, fresh)
+		}
+	}
+	if len(next) > s.cfg.MaxContacts {
+		return &sip.Answer{Code: 403, Reason: "Too many contacts"}
+	}
+	for i, b := range next {
+		if old := replaced[b]; old != nil {
+			next[i] = b.instead(old)
+		}
+	}
+	u.bindings = next
+	return nil
+}
+
+// instead returns the binding that a REGISTER leaves of its own and the one before it. The same telephone
+// refreshes the old one, with its session; another Call-ID, contact or way is a telephone that has
+// restarted.
+func (b *binding) instead(old *binding) *binding {
+	if old.callID != b.callID || old.contact != b.contact || old.flow != b.flow {
+		return b
+	}
+	old.cseq, old.expires, old.talks, old.missed = b.cseq, b.expires, b.talks, 0
+	return old
+}
+
+// listed is the response to a REGISTER: all bindings. Callers hold the server's lock.
+func (u *user) listed(now time.Time) *sip.Answer {
+	a := &sip.Answer{Code: 200}
+	for _, b := range u.bindings {
+		if left := b.expires.Sub(now); left > 0 {
+			a.Headers = append(a.Headers, sip.Header{Name: "Contact", Value: "<" + b.contact + ">;expires=" + strconv.Itoa(int(left.Round(time.Second)/time.Second))})
+		}
+	}
+	return a
+}

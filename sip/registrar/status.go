@@ -1,0 +1,45 @@
+package registrar
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Telephone is one that has registered, for administrators.
+type Telephone struct {
+	Number    string    `json:"number"`
+	Peer      string    `json:"peer"`
+	Expires   time.Time `json:"expires"`
+	Reachable bool      `json:"reachable"`
+}
+
+// Reachable returns how many extensions can be called.
+func (s *Server) Reachable() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, u := range s.users {
+		if u.standing.Reachable {
+			n++
+		}
+	}
+	return n
+}
+
+// Telephones returns the telephones that have registered, by number and peer.
+func (s *Server) Telephones() []Telephone {
+	now := time.Now()
+	var list []Telephone
+	s.mu.Lock()
+	for _, u := range s.users {
+		for _, b := range u.bindings {
+			list = append(list, Telephone{Number: u.Number, Peer: b.peer(), Expires: b.expires, Reachable: b.reachable(now)})
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(list, func(a, b Telephone) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Peer, b.Peer))
+	})
+	return list
+}

@@ -1,0 +1,130 @@
+package phones
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+)
+
+// inbox is what the switch has said and nobody has acted on: how each call and extension
+// stands, the last word only, so that it cannot grow beyond what the switch has.
+type inbox struct {
+	mu       sync.Mutex
+	order    []string
+	calls    map[string]softswitch.View
+	kicked   map[string]bool // calls that are to be looked at again
+	features map[string]softswitch.Features
+	voice    []softswitch.Voice
+	wake     chan struct{}
+}
+
+// maxVoice bounds messages to play, and the like, that wait.
+const maxVoice = 10000
+
+// Changed implements softswitch.Phones.
+func (s *Server) Changed(c softswitch.Change) {
+	b := &s.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range c.Calls {
+		b.put(v)
+	}
+	for _, f := range c.Features {
+		if b.features == nil {
+			b.features = map[string]softswitch.Features{}
+		}
+		b.features[f.Device] = f
+	}
+	if b.voice = append(b.voice, c.Voice...); len(b.voice) > maxVoice {
+		s.log.Error("dropped the oldest of too many messages to play or record")
+		b.voice = b.voice[len(b.voice)-maxVoice:]
+	}
+	b.signal()
+}
+
+func (b *inbox) put(v softswitch.View) {
+	if b.calls == nil {
+		b.calls = map[string]softswitch.View{}
+	}
+	if _, there := b.calls[v.Call]; !there {
+		b.order = append(b.order, v.Call)
+	}
+	b.calls[v.Call] = v
+}
+
+func (b *inbox) signal() {
+	select {
+	case b.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// take empties the inbox.
+func (b *inbox) take() (views []softswitch.View, kicked map[string]bool, features []softswitch.Features, voice []softswitch.Voice) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range b.order {
+		views = append(views, b.calls[id])
+	}
+	for _, number := range slices.Sorted(maps.Keys(b.features)) {
+		features = append(features, b.features[number])
+	}
+	voice, kicked = b.voice, b.kicked
+	b.order, b.calls, b.features, b.voice, b.kicked = nil, nil, nil, nil, nil
+	return views, kicked, features, voice
+}
+
+// kick makes the worker look at a call again: something has changed at a telephone.
+func (s *Server) kick(id string) {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	if s.inbox.kicked == nil {
+		s.inbox.kicked = map[string]bool{}
+	}
+	s.inbox.kicked[id] = true
+	s.inbox.signal()
+}
+
+// kickKey is kick for the call of a connection.
+func (s *Server) kickKey(key int) {
+	s.mu.Lock()
+	id := ""
+	if p := s.parties[key]; p != nil {
+		id = p.call
+	}
+	s.mu.Unlock()
+	s.kick(id)
+}
+
+// work follows the switch until the server closes.
+func (s *Server) work() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.inbox.wake:
+		}
+		s.follow(s.inbox.take())
+	}
+}
+
+// follow makes everything follow what the switch has said. A panic costs that alone.
+func (s *Server) follow(views []softswitch.View, kicked map[string]bool, features []softswitch.Features, voice []softswitch.Voice) {
+	defer share.Survive(s.log, "following the switch", nil)
+	for _, then := range s.apply(views, kicked) {
+		then()
+	}
+	for _, v := range voice {
+		s.speak(v)
+	}
+	for _, f := range features {
+		s.state.Keep(featuresBucket, f.Device, f, true)
+		s.telephones.Monitor(f.Device, f.Monitored)
+		s.telephones.Changed(f.Device, featurePackage, waitingPackage)
+		s.showFeatures(f)
+	}
+	s.tellDialogs()
+}

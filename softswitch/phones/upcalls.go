@@ -1,0 +1,105 @@
+package phones
+
+import (
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// upcalls are what telephones say outside calls. It implements registrar.Upcalls.
+type upcalls struct{ *Server }
+
+// Standing implements registrar.Upcalls.
+func (s upcalls) Standing(number string, standing registrar.Standing) {
+	s.sw.InService(number, standing.Reachable, standing.Talks)
+	s.sw.SetPhysical(number, standing.Physical)
+}
+
+// Session implements registrar.Upcalls: Standing says all that the switch knows of sessions.
+func (upcalls) Session(string, *registrar.Session) {}
+
+// Late implements registrar.Upcalls: the services of ours open nothing at a telephone.
+func (upcalls) Late(string, *registrar.Session, *uacsta.Message, *uacsta.Message) {}
+
+// Event implements registrar.Upcalls. The telephone's calls are known from its legs.
+func (s upcalls) Event(number string, m *uacsta.Message) {
+	perform := func(service any, err error) {
+		if err == nil {
+			err = s.sw.Perform(service)
+		}
+		if err != nil {
+			s.log.Info("refused a feature of a telephone", "device", number, "event", m.Name(), "err", err)
+		}
+	}
+	device := uacsta.Dev(number)
+	switch m.Name() {
+	case uacsta.NameMicrophoneMuteEvent:
+		relay[uacsta.MicrophoneMuteEvent](s.Server, number, m)
+	case uacsta.NameSpeakerMuteEvent:
+		relay[uacsta.SpeakerMuteEvent](s.Server, number, m)
+	case uacsta.NameSpeakerVolumeEvent:
+		relay[uacsta.SpeakerVolumeEvent](s.Server, number, m)
+	case uacsta.NameDoNotDisturbEvent:
+		var e uacsta.DoNotDisturbEvent
+		err := m.Decode(&e)
+		perform(uacsta.SetDoNotDisturb{Device: device, DoNotDisturbOn: e.DoNotDisturbOn}, err)
+	case uacsta.NameForwardingEvent:
+		var e uacsta.ForwardingEvent
+		err := m.Decode(&e)
+		perform(uacsta.SetForwarding{Device: device, ForwardingType: e.ForwardingType, ActivateForward: e.ForwardStatus, ForwardDN: e.ForwardTo, RingCount: e.RingCount}, err)
+	default:
+		s.log.Debug("ignored event of a telephone", "device", number, "event", m.Name())
+	}
+}
+
+// relay passes an event of a telephone on to the switch as it is.
+func relay[T uacsta.EventMessage](s *Server, number string, m *uacsta.Message) {
+	var event T
+	if err := m.Decode(&event); err != nil {
+		s.log.Info("dropped an unreadable event of a telephone", "device", number, "event", m.Name(), "err", err)
+		return
+	}
+	s.sw.PhysicalEvent(number, event)
+}
+
+// offered are the services that telephones may ask of us outside dialogs.
+var offered = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
+
+// Ask implements registrar.Upcalls: the switch is the switching function of the telephone's own extension.
+func (s upcalls) Ask(number string, req *uacsta.Message) (*uacsta.Message, error) {
+	if !slices.Contains(offered, req.Name()) {
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	}
+	req.SetText("device", number)
+	return s.sw.Ask(req)
+}
+
+// Serve implements softswitch.Phones: a service on the telephone itself.
+func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Message, error)) {
+	m := req.Clone()
+	s.telephones.Request(number, func(n *registrar.Session) (*uacsta.Message, error) {
+		m.SetNamespace(uacsta.NamespaceED3)
+		m.SetText("device", n.Own())
+		return m, nil
+	}, reply)
+}
+
+// showFeatures sends telephones that take events by NOTIFY what has changed.
+func (s *Server) showFeatures(f softswitch.Features) {
+	events := map[string]any{"dnd": uacsta.DoNotDisturbEvent{MonitorCrossRefID: "1", Device: uacsta.Ext(f.Device), DoNotDisturbOn: f.DND.On}}
+	for _, set := range f.Forwardings {
+		if slices.Contains(forwardingKeys, set.Type) {
+			event := uacsta.ForwardingEvent{MonitorCrossRefID: "1", Device: uacsta.Ext(f.Device), ForwardingType: set.Type, ForwardStatus: set.On}
+			if set.To != "" {
+				to := uacsta.Dev(set.To)
+				event.ForwardTo = &to
+			}
+			events[string(set.Type)] = event
+		}
+	}
+	for name, event := range events {
+		s.telephones.Show(f.Device, name, uacsta.Encode(event, uacsta.Edition3))
+	}
+}

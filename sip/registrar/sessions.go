@@ -72,7 +72,7 @@ func (s *Server) converse(now time.Time) {
 			client.Close()
 		}
 		if len(end) > 0 {
-			s.restand(u)
+			s.conversed(u)
 		}
 	}
 }

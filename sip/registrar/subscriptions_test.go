@@ -2,6 +2,8 @@ package registrar
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +79,17 @@ func TestSubscribe(t *testing.T) {
 		t.Errorf("what has changed: %s", got)
 	}
 	r.Changed("100", "features") // nothing has changed: no NOTIFY
+	looked := make(chan struct{})
+	r.mu.Lock()
+	sub := slices.Collect(maps.Keys(r.watchers))[0]
+	r.mu.Unlock()
+	sub.sends.Must(func() {
+		if sub.version != 2 {
+			t.Errorf("%d NOTIFYs", sub.version)
+		}
+		close(looked)
+	})
+	next(t, looked, "the look at what has changed")
 	if code, text := w.subscribe("100", "features", 3, tag, "Content-Type: text/plain", "BODY:four"); code != 200 {
 		t.Fatal(text)
 	}
@@ -185,7 +198,17 @@ func TestPanicOfAPackage(t *testing.T) {
 		w.notify()
 	}
 	bad.Store(true)
+	failed := make(chan struct{})
+	r.mu.Lock()
+	list := slices.Collect(maps.Keys(r.watchers))
+	r.mu.Unlock()
 	r.Changed("101", "calls")
+	for _, sub := range list {
+		if sub.of.Number == "101" {
+			sub.sends.Must(func() { close(failed) })
+		}
+	}
+	next(t, failed, "the end of the subscription")
 	r.log.await(t, "panic", 1)
 	r.Changed("100", "calls")
 	if got := two.notify(); !strings.Contains(got, "of 100 true") {

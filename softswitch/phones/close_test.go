@@ -10,19 +10,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-const patience = 10 * time.Second
-
-func next[T any](t *testing.T, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-		panic("unreachable")
-	}
-}
-
 // aServer serves as many extensions, from 0 on.
 func aServer(t *testing.T, extensions int) *Server {
 	t.Helper()

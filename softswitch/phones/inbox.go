@@ -121,7 +121,7 @@ func (s *Server) follow(views []softswitch.View, kicked map[string]bool, feature
 		s.speak(v)
 	}
 	for _, f := range features {
-		s.state.Keep(featuresBucket, f.Device, f, true)
+		s.keep(f)
 		s.telephones.Monitor(f.Device, f.Monitored)
 		s.telephones.Changed(f.Device, featurePackage, waitingPackage)
 		s.showFeatures(f)

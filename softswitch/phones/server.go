@@ -154,6 +154,9 @@ func (s *Server) start() {
 	}
 }
 
+// keep keeps the features of an extension in the state file.
+func (s *Server) keep(f softswitch.Features) { s.state.Keep(featuresBucket, f.Device, f, true) }
+
 // goodbyes is how long Close waits for telephones that cannot be written to.
 const goodbyes = 5 * time.Second
 
@@ -181,6 +184,10 @@ func (s *Server) Close() {
 	s.stop()
 	s.telephones.Close()
 	s.group.Wait()
+	_, _, features, _ := s.inbox.take() // that nobody has acted on
+	for _, f := range features {
+		s.keep(f)
+	}
 	s.mu.Lock()
 	calls := slices.Collect(maps.Values(s.calls))
 	s.calls = map[string]*call{}

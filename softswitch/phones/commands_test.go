@@ -1,0 +1,182 @@
+package phones
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// A client answers a call that alerts at a telephone that obeys NOTIFY talk, and retrieves one that its user holds.
+func TestTalk(t *testing.T) {
+	w := aWorld(t, "", func(cfg *Config) { cfg.Telephones.Users[1].Talks = true })
+	a, b := w.handset("100"), w.handset("101")
+	final, progress := a.call(t.Context(), "101")
+	in := next(t, b.calls, "the call")
+	b.ring(in)
+	next(t, progress, "ringing")
+	m := w.event("101", "Delivered")
+	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(m, "101")})
+	if got := next(t, b.asked, "the command"); got != "NOTIFY talk" {
+		t.Error(got)
+	}
+	d := b.answer(in)
+	if o := next(t, final, "the answer"); o.err != nil {
+		t.Fatal(o.err)
+	}
+	w.event("101", "Established")
+	held := make(chan int, 1)
+	d.Reinvite(sdpType, sdp("sendonly"), func(res sip.Result) { held <- res.Code() })
+	next(t, held, "the hold")
+	w.event("101", "Held")
+	w.must(uacsta.RetrieveCall{CallToBeRetrieved: connection(m, "101")})
+	for _, want := range []string{"NOTIFY talk", "INVITE sendrecv"} {
+		if got := next(t, b.asked, want); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	w.event("101", "Retrieved")
+	d.Bye()
+	next(t, a.ended, "the end")
+	w.leave()
+}
+
+// A telephone that does not is told in its maker's way, with the call's Call-ID.
+func TestMakersCommand(t *testing.T) {
+	w := aWorld(t, "", func(cfg *Config) {
+		cfg.Telephones.Models = []registrar.Model{{Name: "handset", Agent: regexp.MustCompile("^Handset"), Answer: &registrar.Notify{Event: "lift", Type: "text/plain", Body: "lift {call-id}"}}}
+	})
+	a, b := w.handset("100"), w.handset("101")
+	final, progress := a.call(t.Context(), "101")
+	in := next(t, b.calls, "the call")
+	b.ring(in)
+	next(t, progress, "ringing")
+	m := w.event("101", "Delivered")
+	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(m, "101")})
+	if got := next(t, b.asked, "the command"); got != "outside lift lift "+in.Header("Call-ID") {
+		t.Error(got)
+	}
+	in.Reject(sip.Answer{Code: 486})
+	next(t, final, "the refusal")
+	w.leave()
+}
+
+// A second telephone of an extension takes over the call of the first, by INVITE with Replaces.
+func TestTakeOver(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b := w.handset("100"), w.handset("101")
+	caller, callee := w.talking(a, b)
+	other := w.newHandset("101", b.server)
+	local, remote := callee.Tags()
+	for header, want := range map[string]int{";early-only": 486, "": 200} {
+		o := outcomeOf(t, other, sip.Header{Name: "Replaces", Value: callee.CallID() + ";to-tag=" + remote + ";from-tag=" + local + header})
+		if o.code() != want {
+			t.Errorf("%q: %d %v", header, o.code(), o.err)
+		}
+		if want == 200 {
+			next(t, b.ended, "the end at the first telephone")
+			break
+		}
+	}
+	if _, legs := w.Counts(); legs > 3 {
+		t.Errorf("%d legs", legs)
+	}
+	caller.Bye()
+	next(t, other.ended, "the end")
+	w.leave()
+}
+
+// What a telephone says before it answers is heard by the caller.
+func TestEarlyMedia(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b := w.handset("100"), w.handset("101")
+	final, progress := a.call(t.Context(), "101")
+	in := next(t, b.calls, "the call")
+	if _, err := in.Progress(b, sip.Answer{Code: 183, ContentType: sdpType, Body: sdp("sendrecv")}); err != nil {
+		t.Fatal(err)
+	}
+	for next(t, progress, "early media") != 183 {
+	}
+	b.answer(in).Bye()
+	next(t, final, "the answer")
+	w.leave()
+}
+
+// Messages are played and recorded in a call; a telephone's keys, and clients, stop them.
+func TestMessages(t *testing.T) {
+	dir := t.TempDir()
+	for name, samples := range map[string]int{"short": 800, "long": 8000 * 60} {
+		if err := os.WriteFile(filepath.Join(dir, name+".wav"), sound(samples), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := aWorld(t, "", func(cfg *Config) { cfg.Messages, cfg.Music = dir, filepath.Join(dir, "short.wav") })
+	a, b := w.handset("100"), w.handset("101")
+	caller, _ := w.talking(a, b)
+	active := uacsta.ConnectionID{}
+	w.Server.mu.Lock()
+	for _, p := range w.parties {
+		if p.Device == "100" {
+			active = uacsta.Conn(p.call, "100")
+		}
+	}
+	w.Server.mu.Unlock()
+	w.must(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "short"})
+	w.event("100", "Play")
+	w.event("100", "Stop") // it is over
+	w.must(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "long", Termination: &uacsta.TerminatingConditions{DTMFDigitDetected: true}})
+	w.event("100", "Play")
+	pressed := make(chan int, 1)
+	caller.Send("INFO", "application/dtmf", []byte("1"), func(res sip.Result) { pressed <- res.Code() })
+	next(t, pressed, "the response")
+	w.event("100", "Stop")
+	if _, err := w.do(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "none"}); err == nil {
+		t.Error("a message that there is not is played")
+	}
+	res := w.must(uacsta.RecordMessage{CallToBeRecorded: active})
+	w.event("100", "Record")
+	var recording uacsta.RecordMessageResponse
+	if err := res.Decode(&recording); err != nil {
+		t.Fatal(err)
+	}
+	w.must(uacsta.HoldCall{CallToBeHeld: active}) // the other one hears music
+	next(t, a.asked, "the hold")
+	w.must(uacsta.RetrieveCall{CallToBeRetrieved: active})
+	next(t, a.asked, "the retrieval") // what the switch said before the hold has been followed
+	began := make(chan struct{})
+	w.Server.mu.Lock()
+	c := w.calls[active.CallID]
+	w.Server.mu.Unlock()
+	c.voice.Must(func() { close(began) })
+	next(t, began, "the recording")
+	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})
+	w.event("100", "Stop")
+	caller.Bye()
+	next(t, b.ended, "the end")
+	w.leave()
+	if _, err := os.Stat(filepath.Join(dir, recording.ResultingMessage+".wav")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Passwords and status are the registrar's.
+func TestTelephonesOfTheServer(t *testing.T) {
+	w := aWorld(t, "", nil)
+	w.handset("100")
+	if st := w.Status(true); st.Reachable != 1 || len(st.Telephones) != 1 || st.Telephones[0].Number != "100" {
+		t.Errorf("%+v", st)
+	}
+	users := []registrar.User{{Number: "100", Password: "another"}, {Number: "101", Password: "secret"}, {Number: "102", Password: "secret"}, {Number: "103", Password: "secret"}}
+	if changed := w.SetPasswords(users); strings.Join(changed, " ") != "100" {
+		t.Error(changed)
+	}
+	w.event("100", "OutOfService")
+	if st := w.Status(false); st.Reachable != 0 || st.Telephones != nil {
+		t.Errorf("%+v", st)
+	}
+}

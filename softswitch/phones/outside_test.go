@@ -1,0 +1,188 @@
+package phones
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Calls go out over a trunk and come in over it.
+func TestTrunk(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
+	peer.w, peer.number, peer.server = w, "0309876", "sip:"+w.udp+";transport=udp"
+	w.event("900", "BackInService") // it has answered OPTIONS
+	a := w.handset("100")
+	final, _ := a.call(t.Context(), "0301234")
+	in := next(t, peer.calls, "the call to the network")
+	if !strings.HasPrefix(in.URI(), "sip:0301234@") || !strings.Contains(in.Header("P-Asserted-Identity"), "sip:100@") {
+		t.Errorf("%s, %s", in.URI(), in.Header("P-Asserted-Identity"))
+	}
+	out := peer.answer(in)
+	if o := next(t, final, "the answer"); o.err != nil {
+		t.Fatal(o.err)
+	}
+	w.event("100", "Established")
+	out.Bye()
+	next(t, a.ended, "the end")
+	w.leave()
+
+	final, _ = peer.call(t.Context(), "5550100")
+	in = next(t, a.calls, "the call from the network")
+	if !strings.HasPrefix(in.From().URI, "sip:0309876@") {
+		t.Error(in.From())
+	}
+	d := a.answer(in)
+	if o := next(t, final, "the answer"); o.err != nil {
+		t.Fatal(o.err)
+	}
+	refused := make(chan int, 1)
+	d.Send("REFER", "", nil, func(res sip.Result) { refused <- res.Code() }, sip.Header{Name: "Refer-To", Value: "<sip:alice@127.0.0.1>"})
+	if code := next(t, refused, "the response"); code != 400 {
+		t.Error(code)
+	}
+	d.Bye()
+	next(t, peer.ended, "the end")
+	w.leave()
+	final, _ = peer.call(t.Context(), "4711")
+	if o := next(t, final, "the refusal"); o.code() != 404 {
+		t.Errorf("a number that is not ours: %d %v", o.code(), o.err)
+	}
+	w.leave()
+	if w.whereabouts("900") != at.Addr() || w.whereabouts("100") != at.Addr() || w.whereabouts("103").IsValid() {
+		t.Error(w.whereabouts("900"), w.whereabouts("100"), w.whereabouts("103"))
+	}
+	for _, target := range []string{"sip:127.0.0.1:1;transport=tcp", "sip:nowhere.invalid"} {
+		away := &trunk{Trunk: Trunk{Number: "901", Peer: target}, server: w.Server}
+		if wait, err := away.checked(); err == nil || wait != trunkRefresh {
+			t.Errorf("a trunk whose peer is away: %s, %v", wait, err)
+		}
+	}
+}
+
+// What telephones tell by uaCSTA changes features of the switch, and goes to clients.
+func TestUpcalls(t *testing.T) {
+	w := aWorld(t, "", nil)
+	w.handset("100")
+	up := upcalls{w.Server}
+	send := func(ev any) { up.Event("100", uacsta.Encode(ev, uacsta.Edition3)) }
+	send(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "7", Device: uacsta.Ext("100"), DoNotDisturbOn: true})
+	if m := w.event("100", "DoNotDisturb"); m.Text("doNotDisturbOn") != "true" {
+		t.Error(m)
+	}
+	to := uacsta.Dev("101")
+	send(uacsta.ForwardingEvent{MonitorCrossRefID: "7", Device: uacsta.Ext("100"), ForwardingType: uacsta.ForwardBusy, ForwardStatus: true, ForwardTo: &to})
+	if m := w.event("100", "Forwarding"); !strings.Contains(m.String(), "101") {
+		t.Error(m)
+	}
+	send(uacsta.MicrophoneMuteEvent{MonitorCrossRefID: "7", InvokingDevice: uacsta.Ext("9"), MicrophoneMuteOn: true})
+	if m := w.event("100", "MicrophoneMute"); !strings.Contains(m.String(), "<deviceIdentifier>100<") {
+		t.Error(m)
+	}
+	send(uacsta.SpeakerMuteEvent{MonitorCrossRefID: "7", InvokingDevice: uacsta.Ext("9")})
+	w.event("100", "SpeakerMute")
+	send(uacsta.SpeakerVolumeEvent{MonitorCrossRefID: "7", InvokingDevice: uacsta.Ext("9")})
+	w.event("100", "SpeakerVolume")
+	send(uacsta.DeliveredEvent{MonitorCrossRefID: "7"}) // its calls are known from its legs
+	if w.has("100", "Delivered") {
+		t.Error("an event of a telephone about a call is passed on")
+	}
+	res, err := up.Ask("100", uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}, uacsta.Edition3))
+	if err != nil || res.Text("doNotDisturbOn") != "true" {
+		t.Errorf("of its own extension: %s %v", res, err)
+	}
+	if _, err := up.Ask("100", uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("101"), CalledDirectoryNumber: uacsta.Dev("100")}, uacsta.Edition3)); err == nil {
+		t.Error("a telephone makes calls outside dialogs")
+	}
+	up.Session("100", nil)
+	up.Late("100", nil, nil, nil)
+	up.Event("100", uacsta.NewMessage(uacsta.NamespaceED3, uacsta.NameMicrophoneMuteEvent)) // nothing of it can be read
+	up.Standing("100", registrar.Standing{Reachable: true, Physical: true})
+	if _, err := w.do(uacsta.GetMicrophoneMute{Device: uacsta.Dev("100")}); err == nil {
+		t.Error("a telephone without session is asked")
+	}
+}
+
+// What telephones show of features, messages and calls follows the switch.
+func TestDocuments(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b := w.handset("100"), w.handset("101")
+	document := func(name string) string {
+		t.Helper()
+		for _, d := range w.featureDocuments("100") {
+			if d.Name == name {
+				return d.Text
+			}
+		}
+		t.Fatalf("no %q", name)
+		return ""
+	}
+	set := func(contentType, body string) string { return w.changeFeature("100", contentType, []byte(body)) }
+	const ns = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
+	if name := set(featureType, "<SetDoNotDisturb"+ns+"><device/><doNotDisturbOn>true</doNotDisturbOn></SetDoNotDisturb>"); name != "DoNotDisturb" || !strings.Contains(document(name), "<doNotDisturbOn>true<") {
+		t.Errorf("%s: %s", name, document("DoNotDisturb"))
+	}
+	if name := set(featureType, "<SetForwarding"+ns+"><device/><forwardingType>forwardNoAns</forwardingType><activateForward>true</activateForward><forwardDN>101</forwardDN><ringCount>3</ringCount></SetForwarding>"); name != "Forwarding forwardNoAns" || !strings.Contains(document(name), "<forwardTo>101<") {
+		t.Errorf("%s: %s", name, document("Forwarding forwardNoAns"))
+	}
+	if name := set(featureType, "<MakeCall"+ns+"/>"); name != "none" {
+		t.Error(name)
+	}
+	if name := set("text/plain", "x"); name != "" {
+		t.Error(name)
+	}
+	if list := w.featureDocuments("555"); list != nil {
+		t.Error(list)
+	}
+	if d := w.waitingDocument("100"); !strings.Contains(d.Text, "Messages-Waiting: no\r\n") || !strings.Contains(d.Text, "sip:100@tr87proxy") {
+		t.Error(d.Text)
+	}
+	w.must(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("100"), MessageWaitingOn: true})
+	if d := w.waitingDocument("100"); !strings.Contains(d.Text, "Messages-Waiting: yes\r\n") {
+		t.Error(d.Text)
+	}
+	if d := w.dialogDocument("101"); strings.Contains(d.Text, "<dialog ") {
+		t.Error(d.Text)
+	}
+	final, progress := a.call(t.Context(), "101")
+	in := next(t, b.calls, "the call")
+	b.ring(in)
+	next(t, progress, "ringing")
+	w.event("101", "Delivered")
+	if d := w.dialogDocument("101"); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
+		t.Error(d.Text)
+	}
+	if d := w.dialogDocument("100"); !strings.Contains(d.Text, `direction="initiator"><state>confirmed<`) {
+		t.Error(d.Text)
+	}
+	in.Reject(sip.Answer{Code: 486})
+	next(t, final, "the refusal")
+	w.leave()
+}
+
+// Features and registrations outlive a restart.
+func TestRestart(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	keep := func(cfg *Config) { cfg.State = path }
+	t.Run("before", func(t *testing.T) {
+		w := aWorld(t, "", keep)
+		w.must(uacsta.SetDoNotDisturb{Device: uacsta.Dev("101"), DoNotDisturbOn: true})
+		w.event("101", "DoNotDisturb")
+	})
+	t.Run("after", func(t *testing.T) {
+		w := aWorld(t, "", keep)
+		if res := w.must(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}); res.Text("doNotDisturbOn") != "true" {
+			t.Error(res)
+		}
+		if _, err := New(Config{Switch: w.sw, State: path}); err == nil || !strings.Contains(err.Error(), "is in use") {
+			t.Error(err)
+		}
+	})
+}

@@ -150,7 +150,7 @@ func TestLateMonitor(t *testing.T) {
 
 // What a telephone supports is what it says, or what every telephone does.
 func TestFeatures(t *testing.T) {
-	d, _, _ := inSession(t, func(req *uacsta.Message, reply func(*uacsta.Message)) {
+	d, _, _ := inSession(t, func(_ *uacsta.Message, reply func(*uacsta.Message)) {
 		reply(uacsta.ErrorMessage(uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported), uacsta.Edition3))
 	})
 	d.Request(dialling("1"), func(*uacsta.Message, error) {})

@@ -46,7 +46,7 @@ func TestStored(t *testing.T) {
 		}
 		defer f.Close()
 		r := aStation(t, Config{Users: users, State: f})
-		defer r.Server.Close()
+		defer r.Close()
 		r.Start()
 		restored := map[string]bool{}
 		for _, one := range r.Telephones() {

@@ -218,5 +218,5 @@ func (s *Server) ObeysTalk(number string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.users[number]
-	return u != nil && (u.User.Talks || slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.talks }))
+	return u != nil && (u.Talks || slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.talks }))
 }

@@ -27,26 +27,23 @@ type station struct {
 	log      lines
 	at       map[string]string // where it listens, by transport
 	phone    *sip.UA
-	incoming chan *sip.Request // requests outside dialogs that telephones got, accepted
-	dialogs  chan *sip.Invitation
+	incoming chan *sip.Request             // requests outside dialogs that telephones got, accepted
 	answer   func(*sip.Request) sip.Answer // of a NOTIFY outside a dialog; nil: 200
 }
-
-func (s *station) Invite(in *sip.Invitation) { s.dialogs <- in }
 
 // aStation serves users, whose passwords are "secret" where cfg names none.
 func aStation(t *testing.T, cfg Config) *station {
 	t.Helper()
 	r := &station{
 		t: t, owner: anOwner(t), log: make(lines, 100000), at: map[string]string{},
-		incoming: make(chan *sip.Request, 1000), dialogs: make(chan *sip.Invitation, 100),
+		incoming: make(chan *sip.Request, 1000),
 	}
 	if cfg.Users == nil {
 		cfg.Users = []User{{Number: "100", Password: "secret"}, {Number: "101", Password: "secret"}}
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, nil))
 	r.Server = New(cfg, r.owner)
-	t.Cleanup(r.Server.Close)
+	t.Cleanup(r.Close)
 	udp, err := r.UA().ListenUDP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +54,6 @@ func aStation(t *testing.T, cfg Config) *station {
 	}
 	r.at["UDP"], r.at["TCP"] = udp.String(), tcp.String()
 	r.phone = sip.New(sip.Config{
-		Handler: r,
 		Requests: map[string]func(*sip.Request){"NOTIFY": func(q *sip.Request) {
 			a := sip.Answer{}
 			if r.answer != nil {

@@ -98,7 +98,7 @@ func (s *Server) eventPackage(event string) *Package {
 // badEvent refuses a package, and names those that there are (RFC 6665 4.1.2.2).
 func (s *Server) badEvent() sip.Answer {
 	a := sip.Answer{Code: 489}
-	var events []string
+	events := make([]string, 0, len(s.cfg.Packages))
 	for _, p := range s.cfg.Packages {
 		events = append(events, p.Event)
 	}

@@ -5,21 +5,20 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// call is how a call stood last, and its room.
+// call is a call as the switch told of it last, and its room.
 type call struct {
 	softswitch.View
 	room       *media.Room
 	heard      string // what is heard in the background
 	background media.Source
 	plays      map[string]interface{ Stop() } // by message
-	voice      tasks.Queue                    // of what is to be done with it, which may wait for the disk
+	voice      tasks.Queue                    // of what is done with its voice, which may wait for the disk
 }
 
 func (c *call) close() {
@@ -28,15 +27,15 @@ func (c *call) close() {
 	}
 }
 
-// apply makes telephones and voice follow how calls stand. What it returns is to be done
-// without the lock.
+// apply makes telephones and voice follow how calls stand; kicked are calls to look at again as they stood
+// last. The caller runs what it returns, without the lock.
 func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range views {
 		delete(kicked, v.Call)
 	}
-	for id := range kicked { // as they stood last
+	for id := range kicked {
 		if c := s.calls[id]; c != nil {
 			views = append(views, c.View)
 		}
@@ -61,7 +60,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 	return then
 }
 
-// note takes over what the switch has said, and returns the real devices that it concerns.
+// note takes over what the switch said, and returns the real devices that it concerns. Callers hold the lock.
 func (s *Server) note(views []softswitch.View) map[string]bool {
 	devices := map[string]bool{}
 	before := map[int]bool{}
@@ -109,9 +108,9 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 }
 
 // arrange gives a device's connections their legs. A telephone that knows nothing of CSTA
-// has one leg, which carries whichever of its connections is active; one whose user has
-// made a second call has two, and the one that its user listens to carries the active
-// connection.
+// has one leg, which carries the active one of its connections; a telephone whose user has
+// made a second call has two, and the one that the user listens to carries the active
+// connection. The caller holds the lock, and runs what arrange returns without it.
 func (s *Server) arrange(device string) (then []func()) {
 	var own []*party
 	for _, p := range s.line(device).parties {
@@ -168,7 +167,7 @@ func (s *Server) arrange(device string) (then []func()) {
 	return then
 }
 
-// swap moves legs to the connections that need them.
+// swap moves legs to the connections that need them. Callers hold the lock.
 func (s *Server) swap(device string, own []*party) {
 	free := func(other *party) *leg { // a leg that is listened to and carries nothing active
 		for l := range s.line(device).legs {
@@ -205,8 +204,8 @@ func (s *Server) swap(device string, own []*party) {
 	}
 }
 
-// answeredElsewhere reports whether a leg stops ringing because another device has taken
-// the call: it is not a call that was missed.
+// answeredElsewhere reports whether a leg stops ringing because another device has answered
+// the call: its telephone must not show a missed call.
 func (s *Server) answeredElsewhere(l *leg) bool {
 	c := s.calls[l.rang]
 	if l.up || c == nil {
@@ -221,7 +220,7 @@ func (s *Server) answeredElsewhere(l *leg) bool {
 	return talking > 1
 }
 
-// call opens a leg for a connection, and rings.
+// call returns what opens a leg for a connection, and rings.
 func (s *Server) call(p *party) func() {
 	v, one := s.calls[p.call].View, p.Party
 	if one.State == uacsta.Connected && s.trunks[one.Device] == nil {
@@ -231,7 +230,7 @@ func (s *Server) call(p *party) func() {
 		address := s.whereabouts(one.Device)
 		l, err := s.newLeg(one.Device, s.trunks[one.Device], address)
 		if err != nil {
-			s.log.Error("no leg for a call", "device", one.Device, "err", err)
+			s.log.Error("could not open a leg for a call", "device", one.Device, "err", err)
 			s.sw.Declined(one.Device, one.Key, uacsta.CauseResourcesNotAvailable)
 			return
 		}
@@ -249,7 +248,7 @@ func (s *Server) call(p *party) func() {
 	}
 }
 
-// answerCallers answers the telephones that call, as far as their calls have come.
+// answerCallers sends the telephones that call what has become of their calls.
 func (s *Server) answerCallers(c *call) {
 	for _, p := range c.Parties {
 		l := s.legs[p.Key]
@@ -272,7 +271,7 @@ func (s *Server) answerCallers(c *call) {
 	}
 }
 
-// outcome is how a caller's call has come out: 0 for nothing yet.
+// outcome is the SIP code for what has become of a caller's call: 0 for nothing yet.
 func (s *Server) outcome(c *call, own *softswitch.Party) int {
 	if own.State == uacsta.Fail {
 		return refusal(own.Cause)
@@ -299,125 +298,4 @@ func (s *Server) outcome(c *call, own *softswitch.Party) int {
 		}
 	}
 	return best
-}
-
-// join puts those into a call's room who talk, and those who hold into one of their own.
-func (s *Server) join(c *call) {
-	var members []media.Member
-	held, rings, queued, failed, announce := false, false, false, false, ""
-	var clip *media.Clip
-	for _, p := range c.Parties {
-		l := s.legs[p.Key]
-		switch {
-		case p.State == uacsta.Hold:
-			held = true
-			if l != nil && !l.ended {
-				s.hold(l)
-			}
-			continue
-		case p.State == uacsta.Fail:
-			failed = true
-		case p.Queue:
-			queued, announce = true, p.Announce
-		case p.State == uacsta.Alerting || p.Rings:
-			rings = rings || l == nil || !l.early
-		}
-		if l != nil && !l.ended && (l.up || l.early) && p.State != uacsta.Queued && !p.Refused {
-			members = append(members, media.Member{Leg: l.voice, Silent: p.Silent})
-			l.lobbied = false
-		}
-	}
-	if c.room == nil {
-		if len(members) == 0 {
-			return
-		}
-		c.room = s.engine.NewRoom()
-	}
-	heard := ""
-	switch {
-	case len(members) != 1:
-	case failed:
-		heard = "busy"
-	case queued:
-		if clip = s.announcement(announce, c.Call); clip == nil {
-			announce = ""
-		}
-		heard = "queue " + announce
-	case rings:
-		heard = "ring"
-	case held:
-		heard = "music"
-	}
-	if heard != c.heard {
-		c.heard, c.background = heard, s.background(heard, clip)
-	}
-	c.room.Set(members, c.background)
-}
-
-// background is what is heard where nobody speaks; announce is said to those who wait, nil: nothing.
-func (s *Server) background(what string, announce *media.Clip) media.Source {
-	switch {
-	case what == "busy":
-		return media.Busy()
-	case what == "ring":
-		return media.Ringback()
-	case announce != nil:
-		return announce.Loop()
-	}
-	if what == "" || s.music == nil {
-		return nil
-	}
-	return s.music.Loop()
-}
-
-// announcement is a message to those who wait. It is read once.
-type announcement struct {
-	clip    *media.Clip // nil: it has not been read, or cannot be
-	read    bool
-	waiting []string // calls that are to be looked at when it has been read
-}
-
-// announcement returns a message that has been read, nil when it cannot be, or has not yet: a call
-// is looked at again when it has. Callers hold the server's lock.
-func (s *Server) announcement(name, call string) *media.Clip {
-	if name == "" || s.messages == nil {
-		return nil
-	}
-	a := s.announcements[name]
-	if a == nil {
-		a = &announcement{}
-		s.announcements[name] = a
-		s.group.Go(func() { s.readAnnouncement(name, a) }) // one of these goroutines calls
-	}
-	if !a.read && !slices.Contains(a.waiting, call) {
-		a.waiting = append(a.waiting, call)
-	}
-	return a.clip
-}
-
-func (s *Server) readAnnouncement(name string, a *announcement) {
-	defer share.Survive(s.log, "reading an announcement", nil)
-	clip, err := s.load(name)
-	if err != nil {
-		s.log.Error("announcement not played", "name", name, "err", err)
-	}
-	s.mu.Lock()
-	calls := a.waiting
-	a.clip, a.read, a.waiting = clip, true, nil
-	s.mu.Unlock()
-	for _, call := range calls {
-		s.kick(call)
-	}
-}
-
-// hold lets a telephone that is on hold hear music.
-func (s *Server) hold(l *leg) {
-	if l.lobby == nil {
-		l.lobby = s.engine.NewRoom()
-	}
-	if l.lobbied {
-		return
-	}
-	l.lobbied = true
-	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", nil))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// ring calls the telephones of a leg, all at once; the first to answer has the call.
+// ring calls all telephones of a leg; the first that answers gets the call.
 func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 	invites := l.invites(&v, &p)
 	if len(invites) == 0 || l.hungUp {
@@ -33,7 +33,7 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 				d.Bye()
 			}
 		})
-		if !asked { // we are closing
+		if !asked { // the server closes
 			cancel(nil)
 			delete(l.cancels, f)
 		}
@@ -61,7 +61,7 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 	return list
 }
 
-// rings notes that a telephone rings, perhaps with something to hear.
+// rings takes a provisional response, perhaps with early media.
 func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	l := f.leg
 	if l.hungUp || l.dialog != nil && l.dialog != d {
@@ -74,7 +74,7 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	}
 	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
 		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
-			l.server.log.Info("what a telephone says before its answer is not heard", "device", l.device, "err", err)
+			l.server.log.Info("telephone sent unusable early media", "device", l.device, "err", err)
 			return
 		}
 		l.heard()
@@ -87,7 +87,7 @@ func (l *leg) keyNow() int {
 	return l.key
 }
 
-// answered takes the final answer of one telephone.
+// answered takes the final response of one telephone.
 func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l := f.leg
 	delete(l.cancels, f)
@@ -96,7 +96,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	taken := l.up || l.ended
 	s.mu.Unlock()
 	switch {
-	case err == nil && taken: // another was first, or nobody waits any more
+	case err == nil && taken: // another one was first, or the call is gone
 		d.Bye()
 		return
 	case taken:
@@ -109,7 +109,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		return
 	}
 	if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
-		s.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+		s.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 		d.Bye()
 		l.worse(488)
 		return
@@ -124,7 +124,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	key := l.key
 	s.mu.Unlock()
 	if err := s.sw.Answered(l.device, key); err != nil {
-		s.log.Info("a telephone has answered a call that cannot be answered", "device", l.device, "err", err)
+		s.log.Info("could not connect a telephone that answered", "device", l.device, "err", err)
 		l.hangUp(endNormal)
 		l.gone()
 		return
@@ -132,7 +132,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	s.kickKey(key)
 }
 
-// refusedBy notes why a telephone does not take the call.
+// refusedBy notes why a telephone did not answer.
 func (l *leg) refusedBy(err error) {
 	code := 408
 	var refusal *sip.Refusal
@@ -146,7 +146,7 @@ func (l *leg) refusedBy(err error) {
 	l.worse(code)
 }
 
-// deflect sends the call where the telephone says (3xx).
+// deflect sends the call on to a number, as the telephone asked (3xx).
 func (l *leg) deflect(to string) {
 	s := l.server
 	key := l.keyNow()
@@ -156,12 +156,12 @@ func (l *leg) deflect(to string) {
 			l.hangUp(endElsewhere)
 			return
 		}
-		s.log.Info("a telephone's redirection is refused", "device", l.device, "to", to, "err", err)
+		s.log.Info("refused a redirection by a telephone", "device", l.device, "to", to, "err", err)
 	}
 	l.worse(480)
 }
 
-// worse notes a failure; when all telephones have failed, the switch is told the one that
+// worse notes a failure; when all telephones have failed, it tells the switch the one that
 // says most.
 func (l *leg) worse(code int) {
 	rank := func(code int) int {
@@ -183,7 +183,7 @@ func (l *leg) worse(code int) {
 	}
 }
 
-// failed tells the switch that nobody takes the call.
+// failed tells the switch that no telephone took the call.
 func (l *leg) failed(code int) {
 	s := l.server
 	s.mu.Lock()
@@ -196,7 +196,7 @@ func (l *leg) failed(code int) {
 	}
 }
 
-// cause says in ECMA's words why a call was not taken.
+// cause is the cause of ECMA-269 for the code that a call failed with.
 func (l *leg) cause(code int) uacsta.EventCause {
 	switch code {
 	case 486, 600, 603:
@@ -214,7 +214,7 @@ func (l *leg) cause(code int) uacsta.EventCause {
 	return uacsta.CauseDestOutOfOrder
 }
 
-// refusal is the answer to a telephone whose call came to nothing.
+// refusal is the SIP code for a telephone whose call failed.
 func refusal(cause uacsta.EventCause) int {
 	switch cause {
 	case uacsta.CauseBusy, uacsta.CauseACDSaturated:
@@ -231,7 +231,7 @@ func refusal(cause uacsta.EventCause) int {
 	return 480
 }
 
-// Invite implements sip.Handler: a telephone calls, or somebody outside.
+// Invite implements sip.Handler: a telephone calls, or the peer of a trunk.
 func (s *Server) Invite(in *sip.Invitation) {
 	if t := s.trunkOf(in.Request); t != nil {
 		s.incoming(in, t.Number, t)
@@ -251,7 +251,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	}
 	l, err := s.newLeg(device, t, in.Peer().Addr.Addr())
 	if err != nil {
-		s.telephones.Report(slog.LevelError, device, "no leg for a call", "err", err)
+		s.telephones.Report(slog.LevelError, device, "could not open a leg for a call", "err", err)
 		in.Reject(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "10"}}})
 		return
 	}
@@ -263,7 +263,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 		code = 415
 	default:
 		if l.answer, _, err = l.voice.Answer(in.Body(), media.SendRecv, speaks(in.Peer())); err != nil {
-			s.telephones.Report(slog.LevelInfo, device, "a call's offer is refused", "err", err)
+			s.telephones.Report(slog.LevelInfo, device, "refused the offer of a call", "err", err)
 			code = 488
 		}
 	}
@@ -283,7 +283,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	l.must(func() { l.dial(in, called) })
 }
 
-// dispose ends a leg that the switch has not heard of.
+// dispose ends a leg that the switch does not know.
 func (l *leg) dispose() {
 	l.must(func() {
 		l.server.mu.Lock()
@@ -299,11 +299,11 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	var err error
 	switch named, replaces := in.Replaces(); {
 	case l.invitation == nil:
-		return // given up already
+		return // the caller has given up
 	case replaces:
 		var code int
 		if code, err = l.replace(named); code != 0 {
-			s.telephones.Report(slog.LevelInfo, l.device, "an INVITE with Replaces is refused", "code", code)
+			s.telephones.Report(slog.LevelInfo, l.device, "refused an INVITE with Replaces", "code", code)
 			in.Reject(sip.Answer{Code: code})
 			l.invitation = nil
 			l.dispose()
@@ -317,7 +317,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	if err == nil {
 		return
 	}
-	s.telephones.Report(slog.LevelInfo, l.device, "a call of a telephone is refused", "called", share.Clip(called), "err", err)
+	s.telephones.Report(slog.LevelInfo, l.device, "refused a call of a telephone", "called", share.Clip(called), "err", err)
 	code := 403
 	var refused *uacsta.Error
 	if errors.As(err, &refused) && refused.Category == uacsta.StateIncompatibility {

@@ -1,10 +1,10 @@
-// Package phones serves real SIP telephones and trunks for the built-in switch: it
-// registers them (RFC 3261 10), rings and answers them, joins their voice, and keeps their
-// feature keys and lamps true. It implements softswitch.Phones: the switch says how calls
-// stand, and this package makes telephones follow; what users do at their telephones, it
-// tells the switch.
+// Package phones carries the calls of the built-in switch at real SIP telephones and trunks: it
+// rings and answers them, joins their voice, and keeps their feature keys and lamps true. It
+// implements softswitch.Phones: the switch says how calls stand, and this package makes
+// telephones follow; what users do at their telephones, it tells the switch. Registrations and
+// uaCSTA sessions are those of a registrar.Server that it owns.
 //
-// Each leg, which is one dialog with a telephone, has a goroutine of its own, so that one
-// that cannot be written to stops nobody else. One further goroutine decides, after each
-// change, which leg carries which connection and who hears whom (arrange.go).
+// Each leg, which is one dialog with a telephone, has a queue of its own, so that a telephone
+// that cannot be written to delays no other. One further goroutine decides, after each
+// change, which leg carries which connection and which legs hear each other (arrange.go).
 package phones

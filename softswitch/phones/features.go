@@ -14,7 +14,7 @@ import (
 )
 
 // Feature keys: the event package as-feature-event. Requests of telephones are CSTA; the
-// events to them are written as these telephones expect them, not as the schema says.
+// events for them are written as these telephones expect them, not as the schema says.
 
 // The event packages that telephones may subscribe to.
 const (
@@ -37,10 +37,10 @@ func (s *Server) packages() []registrar.Package {
 
 const featureType = "application/x-as-feature-event+xml"
 
-// features are the types of forwarding that telephones have keys for.
+// forwardingKeys are the types of forwarding that telephones have keys for.
 var forwardingKeys = []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns}
 
-// featureDocuments are what a telephone shows of an extension's features.
+// featureDocuments are the features of an extension as its telephones show them.
 func (s *Server) featureDocuments(number string) []registrar.Document {
 	f, ok := s.sw.FeaturesOf(number)
 	if !ok {
@@ -94,7 +94,7 @@ func featureDocument(name, event, number string, fields ...field) registrar.Docu
 	return registrar.Document{Name: name, Type: featureType, Text: b.String()}
 }
 
-// text escapes what stands in an element, in ASCII.
+// text escapes the text of an element, in ASCII.
 func text(s string) string {
 	var b bytes.Buffer
 	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
@@ -133,7 +133,7 @@ func (s *Server) changeFeature(number, contentType string, body []byte) string {
 }
 
 // featureRequest reads what a telephone asks for: the document that it concerns, and the
-// service. Its own idea of which device it is does not count.
+// service. The device is the telephone's own extension, whatever the request says.
 func featureRequest(body []byte, number string) (asked string, service any, err error) {
 	body = bytes.ReplaceAll(body, []byte("http://www.ecmainternational.org/"), []byte("http://www.ecma-international.org/"))
 	msg, err := uacsta.Parse(body)
@@ -151,7 +151,7 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 		var req uacsta.SetForwarding
 		err = msg.Decode(&req)
 		req.Device = device
-		if req.ForwardDN != nil && req.ForwardDN.ID == "" { // the old target
+		if req.ForwardDN != nil && req.ForwardDN.ID == "" { // the old target stays
 			req.ForwardDN = nil
 		}
 		return "Forwarding " + string(req.ForwardingType), req, err
@@ -164,7 +164,7 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
-// waitingDocument says whether a message waits (RFC 3842 3.5).
+// waitingDocument says whether a message waits for an extension (RFC 3842 3.5).
 func (s *Server) waitingDocument(number string) registrar.Document {
 	f, _ := s.sw.FeaturesOf(number)
 	waiting, count := "no", 0

@@ -11,13 +11,13 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// dialogStates are the states of RFC 4235 3.7 for those of a connection.
+// dialogStates are the states of RFC 4235 3.7.1 for those of a connection.
 var dialogStates = map[uacsta.LocalConnectionState]string{
 	uacsta.Initiated: "trying", uacsta.Alerting: "early", uacsta.Connected: "confirmed", uacsta.Hold: "confirmed", uacsta.Queued: "early",
 }
 
-// dialogDocument says which calls an extension has (RFC 4235). With the Call-ID and tags of
-// a call that rings, another telephone can take it (RFC 3891).
+// dialogDocument lists the calls of an extension (RFC 4235). With the Call-ID and tags of
+// a call that alerts, another telephone can pick it up (RFC 3891).
 func (s *Server) dialogDocument(number string) registrar.Document {
 	realm := s.telephones.Realm()
 	s.mu.Lock()
@@ -63,7 +63,7 @@ func (s *Server) dialogDocument(number string) registrar.Document {
 	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
 }
 
-// tellDialogs tells everybody who watches the extensions of calls that have changed.
+// tellDialogs notifies the subscribers to extensions whose calls have changed.
 func (s *Server) tellDialogs() {
 	s.mu.Lock()
 	changed := s.changed

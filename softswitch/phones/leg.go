@@ -16,29 +16,29 @@ import (
 
 const sdpType = "application/sdp"
 
-// leg is a dialog with one telephone, or with a trunk, and its voice. What it says to the
-// telephone it says by tasks, in order; its standing is guarded by the server's lock.
+// leg is a dialog with one telephone, or with a trunk, and its voice. What it sends to the
+// telephone is sent by tasks, in order; the server's lock guards its state.
 type leg struct {
 	server *Server
 	device string // extension or trunk
 	trunk  *trunk // nil: an extension's telephone
 	voice  *media.Leg
 	tasks  tasks.Queue
-	over   chan struct{} // closed when everything of the leg has ended
+	over   chan struct{} // closed when nothing of the leg is left
 	ending sync.Once
 
 	// guarded by server.mu
 	key                 int // of the connection that it carries
 	up                  bool
-	auto                bool      // its INVITE asked the telephone to answer by itself
-	rang                string    // the call that it rang for
-	early               bool      // it can be heard although it is not up
-	held                bool      // by the telephone's user
-	ended               bool      // nothing is to be said any more
+	auto                bool      // its INVITE told the telephone to answer by itself
+	rang                string    // the call that it rings for
+	early               bool      // it is heard although it is not up
+	held                bool      // its user holds the call
+	ended               bool      // nothing is sent any more
 	second              time.Time // in which keys were counted
 	keys                int
-	slow                bool   // the log has said that it has too many tasks
-	rejected            bool   // the switch has been told that it ends
+	slow                bool   // that it has too many tasks has been logged
+	rejected            bool   // the switch knows that it ends
 	callID              string // of its dialog, "" until it has one
 	localTag, remoteTag string
 	lobby               *media.Room
@@ -46,18 +46,18 @@ type leg struct {
 
 	// of tasks
 	dialog     *sip.Dialog
-	winner     *fork           // that has answered
+	winner     *fork           // that answered
 	invitation *sip.Invitation // of a telephone that calls, until it is answered
-	offered    bool            // our answer to it is an offer: it had none
+	offered    bool            // our answer to it is an offer: it had no offer
 	answer     []byte          // to its offer
-	said       int             // the last provisional answer
-	wants      media.Direction // what the telephone was last offered
+	said       int             // code of the last provisional response
+	wants      media.Direction // what the telephone was offered last
 	asking     bool            // a re-INVITE is under way
-	next       media.Direction // what is to be offered after it
+	next       media.Direction // what to offer after it
 	talked     bool
-	resumed    bool                              // the telephone was asked to take the call back
-	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs without a final answer
-	worst      int                               // code of the failures: the one that says most
+	resumed    bool                              // the telephone was told to retrieve the call
+	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs without a final response
+	worst      int                               // of the codes of failures, the one that says most
 	hungUp     bool
 }
 
@@ -67,7 +67,8 @@ type fork struct {
 	left bool // its dialog has ended; of tasks
 }
 
-// newLeg opens a leg; address is where its signalling comes from.
+// newLeg opens a leg of a device; address is where its signalling comes from. Its owner ends it, or disposes
+// of it.
 func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
 	l := &leg{
 		server: s, device: device, trunk: t, over: make(chan struct{}),
@@ -93,8 +94,7 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	return l, nil
 }
 
-// do runs a task behind all others of the leg; false when there are too many: it does not
-// run.
+// do runs a task behind all others of the leg; false when too many wait: it does not run.
 func (l *leg) do(task func()) bool {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
@@ -108,15 +108,15 @@ func (l *leg) queue(task func()) bool {
 	}
 	if !l.slow && !l.ended {
 		l.slow = true
-		l.server.log.Warn("a telephone has too much going on: some of it is left out", "device", l.device)
+		l.server.log.Warn("dropped work for a telephone that has too much waiting", "device", l.device)
 	}
 	return false
 }
 
-// must is do for what the leg cannot live without, however much waits; false when it has ended.
+// must is do without a bound, for what the leg cannot do without; false when it has ended.
 func (l *leg) must(task func()) bool { return l.tasks.Must(l.step(task)) }
 
-// step is a task behind which the leg closes, if nothing is left to do.
+// step is a task after which the leg closes if nothing is left to do.
 func (l *leg) step(task func()) func() {
 	return func() {
 		task()
@@ -133,7 +133,7 @@ func (l *leg) settle() {
 // fail ends the leg after a panic in one of its tasks.
 func (l *leg) fail(error) {
 	defer l.settle()
-	for f, cancel := range l.cancels { // what they do is not known any more
+	for f, cancel := range l.cancels { // what becomes of them is not known any more
 		cancel(endNormal.reason)
 		delete(l.cancels, f)
 	}
@@ -148,8 +148,8 @@ func (l *leg) finished() bool {
 	return l.ended && l.hungUp && len(l.cancels) == 0
 }
 
-// close lets go of everything. A task calls it when the leg is finished: none of its INVITEs
-// rings any more.
+// close frees what the leg has. A task calls it when the leg is finished: none of its INVITEs
+// is out any more.
 func (l *leg) close() {
 	s := l.server
 	defer s.group.Done()
@@ -168,10 +168,10 @@ func (l *leg) close() {
 	}
 }
 
-// ending is why a leg ends, as its telephone is told.
+// ending is why a leg ends, as its telephone is told it.
 type ending struct {
 	code   int              // for a call that was not answered
-	reason sip.CancelReason // for one that rings: it is not to be counted as missed
+	reason sip.CancelReason // for one that rings: it is no missed call
 }
 
 var (
@@ -179,7 +179,7 @@ var (
 	endElsewhere = ending{code: 480, reason: `SIP;cause=200;text="Call completed elsewhere"`}
 )
 
-// end ends the leg: CANCEL, BYE, or a refusal. The switch knows.
+// end ends the leg: CANCEL, BYE, or a refusal. The switch knows of it.
 func (l *leg) end(why ending) {
 	l.server.mu.Lock()
 	l.rejected = true
@@ -206,7 +206,7 @@ func (l *leg) hangUp(why ending) {
 	}
 }
 
-// gone tells the switch that the telephone has left, unless the switch made it.
+// gone tells the switch that the telephone left the call, unless the switch knows.
 func (l *leg) gone() {
 	s := l.server
 	s.mu.Lock()
@@ -218,7 +218,7 @@ func (l *leg) gone() {
 	}
 }
 
-// detach takes the leg from its connection, which is to end. Callers hold the server's
+// detach takes the leg from its connection, which is to be cleared. Callers hold the server's
 // lock.
 func (l *leg) detach() (key int) {
 	s := l.server
@@ -230,8 +230,8 @@ func (l *leg) detach() (key int) {
 	return l.key
 }
 
-// Ended implements sip.DialogHandler: the dialog of a telephone that was called counts once it has
-// answered, and is the one that the leg talks in.
+// Ended implements sip.DialogHandler: the dialog of a telephone that was called counts if it is the one that
+// answered.
 func (f *fork) Ended(reason error) {
 	if errors.Is(reason, sip.ErrLocalBye) {
 		return
@@ -255,22 +255,22 @@ func (l *leg) Ended(reason error) {
 	})
 }
 
-// Refresh implements sip.DialogHandler: the voice is offered again as it is.
+// Refresh implements sip.DialogHandler: it offers the voice again as it is.
 func (l *leg) Refresh() (contentType string, body []byte) {
 	l.server.log.Debug("session refreshed", "device", l.device, "connection", l.keyNow())
 	return sdpType, l.voice.Offer(l.voice.Flow())
 }
 
-// Dead implements media.Watcher: the telephone is not heard any more.
+// Dead implements media.Watcher: no voice has come for too long.
 func (l *leg) Dead() {
-	l.server.log.Warn("no voice from a telephone: its call is cleared", "device", l.device)
+	l.server.log.Warn("cleared a call: no voice from its telephone", "device", l.device)
 	l.must(func() {
 		l.hangUp(endNormal)
 		l.gone()
 	})
 }
 
-// Digit implements media.Watcher.
+// Digit implements media.Watcher: the user pressed a key.
 func (l *leg) Digit(digit rune) {
 	s, now := l.server, time.Now()
 	s.mu.Lock()
@@ -284,11 +284,11 @@ func (l *leg) Digit(digit rune) {
 	case count <= maxKeys:
 		s.sw.Digit(l.device, key, digit)
 	case count == maxKeys+1:
-		s.log.Warn("a telephone presses more keys than anybody can: clients are not told of them", "device", l.device)
+		s.log.Warn("dropped keys that a telephone sends faster than anybody presses them", "device", l.device)
 	}
 }
 
-// maxKeys is how many keys of one telephone clients are told of in a second.
+// maxKeys is how many keys of one telephone in a second become events.
 const maxKeys = 40
 
 // direct makes the telephone's voice flow one way or both. Callers hold the server's lock.
@@ -309,9 +309,9 @@ func (l *leg) offer(want media.Direction) {
 		l.must(func() {
 			l.asking = false
 			if res.Code()/100 != 2 {
-				l.server.log.Info("a telephone refuses a change of its voice", "device", l.device, "code", res.Code())
+				l.server.log.Info("telephone refused a change of its voice", "device", l.device, "code", res.Code())
 			} else if err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
-				l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+				l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			} else if l.voice.Flow() == media.SendRecv {
 				l.server.mu.Lock()
 				l.held = false
@@ -322,7 +322,7 @@ func (l *leg) offer(want media.Direction) {
 	})
 }
 
-// speaker is who the telephone is whose descriptions come in the leg's dialog.
+// speaker is the peer whose session descriptions come in the leg's dialog.
 func (l *leg) speaker() media.Peer {
 	if l.dialog == nil {
 		return media.Peer{}
@@ -333,51 +333,7 @@ func (l *leg) speaker() media.Peer {
 // speaks is a peer of SIP as media knows it.
 func speaks(p sip.Peer) media.Peer { return media.Peer{Addr: p.Addr.Addr(), Secure: p.Secure()} }
 
-// resume asks a telephone whose user holds the call to take it back, once.
-func (l *leg) resume() {
-	if l.resumed {
-		return
-	}
-	l.resumed, l.wants = true, ""
-	if l.trunk == nil && l.server.telephones.Talks(l.device) {
-		l.command(true)
-	}
-	l.offer(media.SendRecv)
-}
-
-// talk makes a telephone answer the call that rings there, once.
-func (l *leg) talk() {
-	if !l.talked && l.dialog != nil && l.trunk == nil {
-		l.talked = true
-		l.command(false)
-	}
-}
-
-// command makes a telephone answer the call that alerts there, or, with held, retrieve it, in the best way
-// that it knows: by uaCSTA, by NOTIFY talk in the call's dialog, or by what its maker has.
-func (l *leg) command(held bool) {
-	s := l.server
-	if s.telephones.Lift(l.device, held) {
-		return
-	}
-	s.mu.Lock()
-	alone, callID := len(s.line(l.device).legs) == 1, l.callID
-	s.mu.Unlock()
-	switch command := s.telephones.Command(l.device, held); {
-	case command == nil || s.telephones.ObeysTalk(l.device):
-		l.dialog.Send("NOTIFY", "", nil, func(res sip.Result) {
-			if res.Code()/100 != 2 {
-				s.log.Info("telephone refused NOTIFY talk", "device", l.device, "code", res.Code())
-			}
-		}, sip.Header{Name: "Event", Value: "talk"}, sip.Header{Name: "Subscription-State", Value: "active;expires=60"})
-	case alone:
-		command.Send(callID)
-	default:
-		s.log.Info("telephone with several calls cannot be told which to answer", "device", l.device, "model", command.Model)
-	}
-}
-
-// progress answers a telephone that calls, as far as its call has come.
+// progress tells a telephone that calls what has become of its call so far.
 func (l *leg) progress(code int) {
 	if l.invitation == nil || l.said == code || l.said == 183 && code == 180 {
 		return
@@ -421,7 +377,7 @@ func (l *leg) accept() {
 	s.kickKey(key)
 }
 
-// named notes by which names others can name the dialog.
+// named notes the names of the dialog, by which others can replace it.
 func (l *leg) named(d *sip.Dialog) {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
@@ -433,9 +389,9 @@ func (l *leg) named(d *sip.Dialog) {
 	l.server.changed[l.device] = true
 }
 
-// shown is who a telephone is shown to be called by.
+// shown is the number and name that a telephone that is called displays.
 func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
-	if p.State == uacsta.Initiated { // its own call: whom it will call
+	if p.State == uacsta.Initiated { // its own call: the number that it will call
 		return v.Called, ""
 	}
 	return v.Calling, v.Name

@@ -9,11 +9,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// INVITE with Replaces (RFC 3891): a telephone takes a call that another one has, or that
-// rings there.
+// INVITE with Replaces (RFC 3891): a telephone takes a call that another one has, or that alerts there.
 
-// replacedBy returns what dialog a Refer-To names in its header Replaces (RFC 3891 4): has is
-// whether it names one, ok whether that can be read.
+// replacedBy returns the dialog that a Refer-To names in its header Replaces (RFC 3891 4): has reports
+// whether it names one, ok whether it is well formed.
 func replacedBy(uri string) (r sip.Replaces, has, ok bool) {
 	_, headers, _ := strings.Cut(uri, "?")
 	ok = true
@@ -45,7 +44,7 @@ func carrier(d *sip.Dialog) *leg {
 	case *fork:
 		l = h.leg
 	}
-	if l == nil || l.ended || l.up && l.callID != d.CallID() { // one that rang, and another has answered
+	if l == nil || l.ended || l.up && l.callID != d.CallID() { // it rang, and another one answered
 		return nil
 	}
 	return l
@@ -63,10 +62,9 @@ func (s *Server) fitting(r sip.Replaces) (*sip.Dialog, *leg) {
 	return d, carrier(d)
 }
 
-// replace takes over the call of the dialog that an INVITE names. code is why it does not,
-// 0 when the switch says, or nobody refuses. A telephone may replace any dialog of its own
-// extension. It may replace another extension's only while that one rings, and where both
-// are in one pickup group. A trunk may replace nothing.
+// replace takes over the call of the dialog that an INVITE names. code refuses it; where it is 0, err is what
+// the switch says. A telephone may replace any dialog of its own extension. It may replace another extension's
+// only while that one alerts, and where both are in one pickup group. A trunk may replace nothing.
 func (l *leg) replace(r sip.Replaces) (code int, err error) {
 	s := l.server
 	d, other := s.fitting(r)
@@ -102,7 +100,7 @@ func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 			return 0, err
 		}
 	}
-	if l.accept(); l.hungUp { // the caller has given up
+	if l.accept(); l.hungUp { // its caller has given up
 		return 0, nil
 	}
 	s.mu.Lock()
@@ -118,9 +116,9 @@ func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 	held := p.State == uacsta.Hold
 	s.mu.Unlock()
 	other.must(func() { other.hangUp(endElsewhere) })
-	if id, ok := s.sw.Connection(l.device, key); held && ok { // who takes a call wants to talk
+	if id, ok := s.sw.Connection(l.device, key); held && ok { // a user who takes a call wants to talk
 		if err := s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id}); err != nil {
-			s.log.Info("a call that was taken over stays on hold", "device", l.device, "err", err)
+			s.log.Info("could not retrieve a call that was taken over", "device", l.device, "err", err)
 		}
 	}
 	s.kickKey(key)

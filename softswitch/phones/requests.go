@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What users do at their telephones in a call: hold and take back, press keys, transfer.
+// What users do at their telephones in a call: hold and retrieve, press keys, transfer.
 
 // Request implements sip.DialogHandler.
 func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
@@ -33,7 +33,7 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 	}
 }
 
-// renegotiate answers a re-INVITE or UPDATE: the user holds, or takes back.
+// renegotiate answers a re-INVITE or UPDATE: the user holds the call, or retrieves it.
 func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	if len(r.Body()) == 0 { // a delayed offer: ours goes in the answer
 		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: l.voice.Offer(l.wants)})
@@ -45,7 +45,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	}
 	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, speaks(r.Peer()))
 	if err != nil {
-		l.server.log.Info("a telephone's offer is refused", "device", l.device, "err", err)
+		l.server.log.Info("refused an offer of a telephone", "device", l.device, "err", err)
 		d.RespondRefresh(r, sip.Answer{Code: 488})
 		return
 	}
@@ -54,7 +54,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	l.holds(!asks.Hears() || asks == media.Inactive)
 }
 
-// holds notes that the user holds the call, or takes it back.
+// holds notes that the user holds the call, or retrieved it.
 func (l *leg) holds(held bool) {
 	s := l.server
 	s.mu.Lock()
@@ -76,19 +76,19 @@ func (l *leg) holds(held bool) {
 		err = s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id})
 	}
 	if err != nil { // the switch had it so already
-		s.log.Debug("hold by a telephone", "device", l.device, "held", held, "err", err)
+		s.log.Debug("could not hold or retrieve a call for a telephone", "device", l.device, "held", held, "err", err)
 	}
 	s.kickKey(key)
 }
 
-// Ack implements sip.AckHandler: the answer to an offer that went in a 2xx of ours.
+// Ack implements sip.AckHandler: it has the answer to an offer that was in a 2xx of ours.
 func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 	if len(r.Body()) == 0 {
 		return
 	}
 	l.do(func() {
 		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
-			l.server.log.Info("a telephone's answer is of no use", "device", l.device, "err", err)
+			l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			l.hangUp(endNormal)
 			l.gone()
 			return
@@ -97,7 +97,7 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 	})
 }
 
-// heard notes that the telephone's voice is agreed on.
+// heard notes that the telephone's voice has been negotiated.
 func (l *leg) heard() {
 	s := l.server
 	s.mu.Lock()
@@ -107,7 +107,7 @@ func (l *leg) heard() {
 	s.kickKey(key)
 }
 
-// info handles keys that come by INFO.
+// info handles a key that comes by INFO.
 func (l *leg) info(r *sip.Request) {
 	digit := rune(0)
 	switch r.ContentType() {
@@ -133,7 +133,7 @@ func (l *leg) info(r *sip.Request) {
 }
 
 func oneDigit(text string) rune {
-	names := map[string]string{"10": "*", "11": "#"} // as some number them
+	names := map[string]string{"10": "*", "11": "#"} // some telephones number them so
 	if name, ok := names[text]; ok {
 		text = name
 	}
@@ -167,7 +167,7 @@ func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 		err = l.transfer(number)
 	}
 	if err != nil {
-		l.server.log.Info("a transfer by a telephone is refused", "device", l.device, "err", err)
+		l.server.log.Info("refused a transfer by a telephone", "device", l.device, "err", err)
 		result = "603 Declined"
 		var why refusedTransfer
 		if errors.As(err, &why) {
@@ -178,9 +178,9 @@ func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 		sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=noresource"})
 }
 
-var errTransfer = errors.New("a trunk does not transfer")
+var errTransfer = errors.New("a trunk cannot transfer a call")
 
-// refusedTransfer is why a transfer is refused, as the telephone is told.
+// refusedTransfer is why a transfer is refused, as the NOTIFY to the telephone says it.
 type refusedTransfer string
 
 func (r refusedTransfer) Error() string { return string(r) }
@@ -199,8 +199,8 @@ func (l *leg) transfer(number string) error {
 	return l.server.sw.Refer(l.device, l.keyNow(), number)
 }
 
-// transferTo leaves the other parties of this call and of one in another dialog of the
-// extension to each other.
+// transferTo connects the other parties of this call and of the one in another dialog of the
+// extension.
 func (l *leg) transferTo(r sip.Replaces) error {
 	s := l.server
 	d := s.ua.Dialog(r.CallID, r.ToTag, r.FromTag)

@@ -14,17 +14,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// trunk is a peer outside, with which we register, or which knows our address.
+// trunk is a peer in the network that we register with, or that knows our address.
 type trunk struct {
 	Trunk
 	server *Server
 
 	// guarded by server.mu
-	addresses []netip.Addr // that its calls come from
+	addresses []netip.Addr // of its peer: where its calls come from
 }
 
 const (
-	trunkRefresh = 30 * time.Second // between questions whether it is there, and after a failure
+	trunkRefresh = 30 * time.Second // between OPTIONS, and after a failure
 	trunkExpires = 10 * time.Minute // of our registration
 )
 
@@ -54,14 +54,14 @@ func (t *trunk) run() {
 	}
 }
 
-// checked is check, of which a panic is a failure.
+// checked is check; a panic in it is a failure.
 func (t *trunk) checked() (wait time.Duration, err error) {
 	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { wait, err = trunkRefresh, panicked })
 	return t.check()
 }
 
-// check looks up where the peer is, and registers or asks whether it is there; it returns
-// when to do so again.
+// check looks up the addresses of the peer, and registers, or asks by OPTIONS whether it is there. It returns
+// how long to wait before the next time.
 func (t *trunk) check() (time.Duration, error) {
 	s := t.server
 	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
@@ -85,7 +85,7 @@ func (t *trunk) check() (time.Duration, error) {
 	inv := sip.Invite{To: t.own(), Target: t.Peer, From: t.own(), Username: t.Name, Password: t.Password}
 	if !t.Register {
 		inv.To = t.Peer
-		_, err := s.ua.Request(ctx, "OPTIONS", inv) // any answer will do
+		_, err := s.ua.Request(ctx, "OPTIONS", inv) // any response will do
 		return trunkRefresh, err
 	}
 	inv.Headers = []sip.Header{{Name: "Expires", Value: strconv.Itoa(int(trunkExpires / time.Second))}}
@@ -120,8 +120,8 @@ func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	return inv
 }
 
-// trunkOf returns the trunk whose peer sends a request: by address, and port where two
-// share an address. Telephones may share it too: who claims to be one of ours is none.
+// trunkOf returns the trunk whose peer sends a request, by address, and by port where two share an
+// address; nil for none. On a loopback address, which telephones may share, the port must be right.
 func (s *Server) trunkOf(r *sip.Request) *trunk {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ func (s *Server) trunkOf(r *sip.Request) *trunk {
 	return found
 }
 
-// peers reports whether the configuration names a peer: a trunk has its address.
+// peers reports whether a peer has the address of a trunk: the configuration names it.
 func (s *Server) peers(p sip.Peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

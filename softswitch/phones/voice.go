@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// pass sends keys that a telephone's user pressed, and that came by INFO, to the others.
+// pass sends keys that came by INFO from one telephone to the others in its call.
 func (s *Server) pass(l *leg, digits string) {
 	s.mu.Lock()
 	p := s.parties[l.key]
@@ -25,8 +25,8 @@ func (s *Server) pass(l *leg, digits string) {
 	}
 }
 
-// keys sends keys to everybody in a call but one: as telephone events (RFC 4733), or by
-// INFO to who knows no such events.
+// keys sends keys to all in a call but one: as telephone events (RFC 4733), or by
+// INFO to a telephone that takes no such events.
 func (s *Server) keys(c *call, v softswitch.Voice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,31 +58,31 @@ func (l *leg) sendKeys(v softswitch.Voice) {
 	}
 }
 
-// speak has done what is to be done with the voice of a call.
+// speak plays or records a message, sends keys, or stops a message, as a task of the call.
 func (s *Server) speak(v softswitch.Voice) {
 	s.mu.Lock()
 	c := s.calls[v.Call]
 	if c == nil || c.room == nil {
 		s.mu.Unlock()
-		s.unheard(v) // nobody is there to hear it
+		s.unheard(v) // nobody hears it
 		return
 	}
 	room := c.room
 	s.mu.Unlock()
 	if !c.voice.Do(func() { s.carry(c, room, v) }) {
-		s.log.Error("too many messages to play or record in a call", "name", v.Play+v.Record+v.Stop)
+		s.log.Error("refused one more message to play or record in a call", "name", v.Play+v.Record+v.Stop)
 		s.unheard(v)
 	}
 }
 
-// unheard tells the switch that something cannot be played or recorded.
+// unheard tells the switch that a message is not played or recorded.
 func (s *Server) unheard(v softswitch.Voice) {
 	if name := v.Play + v.Record; name != "" {
 		s.sw.Finished(v.Call, name)
 	}
 }
 
-// carry carries out what is to be done with the voice of a call, after what was to be done before.
+// carry is the task of speak.
 func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
 	defer share.Survive(s.log, "the voice of a call", func(error) { s.unheard(v) })
 	switch {
@@ -106,7 +106,7 @@ func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
 // maxReading bounds the messages that are being read at a time: each is as large as it may be.
 const maxReading = 4
 
-// load reads a message.
+// load reads a message. It waits for its turn.
 func (s *Server) load(name string) (*media.Clip, error) {
 	select {
 	case s.disk <- struct{}{}:
@@ -120,7 +120,7 @@ func (s *Server) load(name string) (*media.Clip, error) {
 func (s *Server) play(c *call, room *media.Room, v softswitch.Voice) {
 	clip, err := s.load(v.Play)
 	if err != nil {
-		s.log.Error("message not played", "name", v.Play, "err", err)
+		s.log.Error("could not play message", "name", v.Play, "err", err)
 		s.sw.Finished(v.Call, v.Play)
 		return
 	}
@@ -137,13 +137,13 @@ func (s *Server) record(c *call, room *media.Room, v softswitch.Voice) {
 	}
 	recording, err := s.messages.Record(v.Record, int(limit/time.Second))
 	if err != nil {
-		s.log.Error("call not recorded", "name", v.Record, "err", err)
+		s.log.Error("could not record call", "name", v.Record, "err", err)
 		s.sw.Finished(v.Call, v.Record)
 		return
 	}
 	taking := room.Record(recording, func(_ bool, err error) {
 		if err != nil {
-			s.log.Error("recording not whole", "name", v.Record, "err", err)
+			s.log.Error("recording is incomplete", "name", v.Record, "err", err)
 		}
 		s.sw.Finished(v.Call, v.Record)
 	})

@@ -3,8 +3,6 @@ package phones
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,7 +66,6 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 		cfg.Trunks = []Trunk{{Number: "900", Peer: peer}}
 		numbers = append(numbers, "900")
 	}
-	cfg.Telephones.Log = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if change != nil {
 		change(&cfg)
 	}

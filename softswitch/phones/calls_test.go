@@ -64,8 +64,8 @@ func TestNotAnswered(t *testing.T) {
 	}
 	for number, want := range map[string]int{"103": 480, "555": 404} { // not registered, and no number
 		final, _ := a.call(t.Context(), number)
-		if o := next(t, final, "the refusal"); o.code()/100 < 4 {
-			t.Errorf("%s: the caller gets %d %v, want about %d", number, o.code(), o.err, want)
+		if o := next(t, final, "the refusal"); o.code() != want {
+			t.Errorf("%s: the caller gets %d %v, want %d", number, o.code(), o.err, want)
 		}
 		w.leave()
 	}
@@ -132,6 +132,16 @@ func TestTwoTelephones(t *testing.T) {
 	o.dialog.Bye()
 	next(t, b.ended, "the end")
 	w.leave()
+	for _, codes := range [][2]int{{486, 480}, {480, 486}, {603, 486}, {500, 486}} { // the caller gets what says most
+		final, _ = a.call(t.Context(), "101")
+		one, two = next(t, b.calls, "the call"), next(t, other.calls, "the call")
+		one.Reject(sip.Answer{Code: codes[0]})
+		two.Reject(sip.Answer{Code: codes[1]})
+		if o := next(t, final, "the refusal"); o.code() != 486 {
+			t.Errorf("%v: %d %v", codes, o.code(), o.err)
+		}
+		w.leave()
+	}
 }
 
 // A client makes a call: the caller's telephone is called first, and the other one once it has answered.

@@ -6,9 +6,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -179,4 +181,43 @@ func TestTelephonesOfTheServer(t *testing.T) {
 	if st := w.Status(false); st.Reachable != 0 || st.Telephones != nil {
 		t.Errorf("%+v", st)
 	}
+}
+
+// A telephone that speaks uaCSTA takes services on itself, and answers by it.
+func TestPhysical(t *testing.T) {
+	w := aWorld(t, "", func(cfg *Config) { cfg.Telephones.Users[1].UACSTA = registrar.Always })
+	if _, err := w.do(uacsta.SetMicrophoneMute{Device: uacsta.Dev("101")}); err == nil {
+		t.Error("a telephone that is not there is asked")
+	}
+	a, b := w.handset("100"), w.handset("101")
+	opening := next(t, b.calls, "the session")
+	status := uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, uacsta.Edition3)
+	session, err := opening.Accept(b, sip.Answer{ContentType: tr87.ContentType, Body: status.Bytes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session.Send("INFO", tr87.ContentType, uacsta.Encode(uacsta.MicrophoneMuteEvent{MonitorCrossRefID: "1", InvokingDevice: uacsta.Ext("101")}, uacsta.Edition3).Bytes(), nil)
+	w.event("101", "MicrophoneMute") // the session is open, of which the switch knows before long
+	for until := time.Now().Add(patience); ; {
+		if _, err = w.do(uacsta.SetMicrophoneMute{Device: uacsta.Dev("101"), MicrophoneMuteOn: true}); err == nil {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal(err)
+		}
+	}
+	if got := next(t, b.asked, "the request"); got != "SetMicrophoneMute sip:101@127.0.0.1" {
+		t.Error(got)
+	}
+	final, progress := a.call(t.Context(), "101")
+	in := next(t, b.calls, "the call")
+	b.ring(in)
+	next(t, progress, "ringing")
+	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(w.event("101", "Delivered"), "101")})
+	if got := next(t, b.asked, "the command"); !strings.HasPrefix(got, "SnapshotDevice") {
+		t.Error(got)
+	}
+	in.Reject(sip.Answer{Code: 486})
+	next(t, final, "the refusal")
+	w.leave()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -248,6 +249,13 @@ func (h *handset) Request(d *sip.Dialog, r *sip.Request) {
 		answer := map[string]string{"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive", "sendrecv": "sendrecv"}[direction]
 		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: sdp(answer)})
 		h.asked <- "INVITE " + direction
+	case "INFO":
+		if m, err := uacsta.Parse(r.Body()); err == nil { // uaCSTA
+			d.RespondRefresh(r, sip.Answer{ContentType: tr87.ContentType, Body: uacsta.Accept(m, uacsta.Edition3).Bytes()})
+			h.asked <- m.Name() + " " + m.Text("device")
+			return
+		}
+		fallthrough
 	default:
 		r.Respond(sip.Answer{})
 		h.asked <- strings.TrimSpace(r.Method() + " " + r.Header("Event") + " " + strings.TrimSpace(string(r.Body())))

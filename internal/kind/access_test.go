@@ -53,11 +53,11 @@ func TestAccess(t *testing.T) {
 				if opening.Identity != tt.who || opening.Front != "door" || opening.Sessions != tt.sessions || !strings.HasPrefix(opening.Peer, "door:127.0.0.1:") || !opening.Addr.IsLoopback() {
 					t.Errorf("%+v", opening)
 				}
-				if opening.Still() != tt.still {
+				if opening.Valid() != tt.still {
 					t.Error("the session does not hold")
 				}
 				changed.Store(true)
-				if opening.Still() {
+				if opening.Valid() {
 					t.Error("the session holds although the client is another")
 				}
 			})

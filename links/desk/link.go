@@ -215,7 +215,8 @@ func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	})
 }
 
-// enter reports whether requests are taken, and notes one that is; asking is told when it has returned.
+// enter reports whether the life takes a request, and notes it; the caller calls asking.Done when Request
+// returns.
 func (l *life) enter() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,9 +19,9 @@ const (
 )
 
 var (
-	// ErrTelephone refuses a request that no telephone has answered, or can be asked.
+	// ErrTelephone refuses a request that no telephone answered in time, or that no telephone could be asked.
 	ErrTelephone = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
-	// ErrBusy refuses a request to a telephone that as many wait for as may.
+	// ErrBusy refuses a request to a telephone for which too many requests wait.
 	ErrBusy = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OutstandingReqLimitExceeded)
 )
 

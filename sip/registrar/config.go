@@ -12,7 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Config says who registers, and how telephones are looked after. Zero values take defaults.
+// Config names the users, and says how the server treats their telephones. Zero values take defaults.
 type Config struct {
 	Users     []User
 	Realm     string   // of digest; "tr87proxy"
@@ -22,8 +22,8 @@ type Config struct {
 	TLSClient *tls.Config // for connections that we open; nil refuses to open TLS connections
 	Admits    func(netip.Addr) bool
 	Guard     *accounts.Guard // of the passwords; one of its own
-	// Refused is told of each telephone that fails to authenticate: its address, the user that it
-	// names, and why. May be nil.
+	// Refused is called for each request that fails to authenticate: with the address of the telephone, the user
+	// that it names, and why. May be nil.
 	Refused func(peer, user, why string)
 
 	MinExpires time.Duration // of registrations; 60 s

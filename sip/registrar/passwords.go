@@ -11,8 +11,8 @@ func (u *user) password() string { return *u.secret.Load() }
 func (u *user) setPassword(password string) { u.secret.Store(&password) }
 
 // SetPasswords sets the passwords of all accounts to those of users, by number and name; the account of a
-// user who is not among them is locked. What was opened with another password ends: registrations,
-// subscriptions, and uaCSTA sessions. It returns the numbers of the extensions whose password changed.
+// user who is not among them is locked. Registrations, subscriptions and uaCSTA
+// sessions that were opened with another password end. It returns the numbers of the extensions whose password changed.
 func (s *Server) SetPasswords(users []User) []string {
 	var changed []string
 	for number, u := range s.users {
@@ -21,7 +21,7 @@ func (s *Server) SetPasswords(users []User) []string {
 			continue
 		}
 		changed = append(changed, number)
-		u.setPassword(password) // first: whoever authenticates from now on uses this one
+		u.setPassword(password) // first: a telephone that authenticates from now on uses this one
 		s.forget(u)
 		s.log.Info("changed the password of a telephone's account", "device", number, "locked", password == "")
 	}

@@ -64,8 +64,8 @@ type user struct {
 	stray  func()          // stops waiting for the late response to a MonitorStart
 }
 
-// New makes a server that tells up what its telephones do. It listens once its user agent is told to, and
-// serves from Start to Close.
+// New makes a server that tells up what its telephones do. It listens where the caller has its user agent
+// listen, and serves from Start to Close.
 func New(cfg Config, up Upcalls) *Server {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())

@@ -9,17 +9,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 )
 
-// Config says which telephones and trunks there are. Zero values take defaults.
+// Config names the telephones and trunks. Zero values take defaults.
 type Config struct {
 	Switch *softswitch.Switch
-	// Telephones says who registers. Its State, Calls, Known and Packages are the server's.
+	// Telephones configures the registrar. Its State, Calls, Known and Packages are the server's.
 	Telephones registrar.Config
 	Trunks     []Trunk
 
 	State string // file that registrations and features are kept in; "": they are not
 
 	Media media.Config
-	Music string // WAV file for whoever is on hold; "": silence
+	Music string // WAV file for callers on hold; "": silence
 	// Messages is the directory of files that are played and recorded; "": there are none.
 	Messages    string
 	MaxRecorded time.Duration // of one recording; 1 h

@@ -168,7 +168,7 @@ func (l *leg) close() {
 	}
 }
 
-// ending is why a leg ends, as its telephone is told it.
+// ending is why a leg ends, as SIP says it to the telephone.
 type ending struct {
 	code   int              // for a call that was not answered
 	reason sip.CancelReason // for one that rings: it is no missed call

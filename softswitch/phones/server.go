@@ -77,7 +77,7 @@ func (s *Server) line(device string) *line {
 const featuresBucket = "features"
 
 // New makes a server and attaches it to its switch, which must not run yet. It opens files, and listens
-// once its user agent is told to. The caller runs it, or closes it.
+// where the caller has its user agent listen. The caller runs it, or closes it.
 func New(cfg Config) (*Server, error) {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())

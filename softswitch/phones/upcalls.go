@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// upcalls are what telephones say outside calls. It implements registrar.Upcalls.
+// upcalls passes on to the switch what telephones do outside calls. It implements registrar.Upcalls.
 type upcalls struct{ *Server }
 
 // Standing implements registrar.Upcalls.
@@ -17,7 +17,7 @@ func (s upcalls) Standing(number string, standing registrar.Standing) {
 	s.sw.SetPhysical(number, standing.Physical)
 }
 
-// Session implements registrar.Upcalls: Standing says all that the switch knows of sessions.
+// Session implements registrar.Upcalls: the switch knows sessions by Standing.
 func (upcalls) Session(string, *registrar.Session) {}
 
 // Late implements registrar.Upcalls: the services of ours open nothing at a telephone.

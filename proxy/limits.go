@@ -29,7 +29,7 @@ func (s *Session) overLimit(key, service string) {
 // for each identity and limit.
 func (s *Session) tooMany() {
 	p, key := s.proxy, "limits.sessions-per-identity"
-	if p.owners.total() >= p.cfg.MaxSessions {
+	if p.owners.total() >= p.bounds.Load().MaxSessions {
 		key = "limits.sessions"
 	}
 	tell, untold := p.limits.Tell(limited{s.owner(), key}, time.Now())

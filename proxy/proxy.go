@@ -21,10 +21,26 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
-	Audit    *audit.Log          // nil: nothing is written down
-	Tally    *audit.Tally        // of those who have not said who they are; nil: nothing is written down
-	Accounts Accounts            // nil: no application session is authenticated
-	Sessions ApplicationSessions // what they are granted
+	Audit    *audit.Log   // nil: nothing is written down
+	Tally    *audit.Tally // of those who have not said who they are; nil: nothing is written down
+	Accounts Accounts     // nil: no application session is authenticated
+
+	Secrets map[string]Secret      // of digest users, by identity; nil: their passwords do not change
+	Modes   map[string]SessionMode // whether clients open application sessions, by front; one that is missing says it itself
+
+	Limits // as the proxy starts; [Proxy.Change] changes them
+
+	BackOff   time.Duration // first pause before a lost link is tried again; 500 ms
+	MaxAtLink int           // requests that one link has to answer at a time; 256. Others wait for their turn
+	Turn      time.Duration // that a client's request waits for its turn; 5 s
+	Pace      int           // questions in a second that the core asks a link of itself, after it came back; 1000
+	Retry     time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
+}
+
+// Limits are the bounds and times that can change while the proxy runs. What is above a lower bound stays until
+// it ends by itself; nothing more is added to it. Zero values take defaults.
+type Limits struct {
+	Sessions ApplicationSessions // what application sessions are granted
 
 	MaxSessions    int           // 20000
 	MaxIdentity    int           // sessions of one identity; 2000
@@ -35,14 +51,35 @@ type Config struct {
 	MaxOutstanding int           // requests of one session; 64
 	QueueLength    int           // messages waiting for one client; 1024
 	QueueOctets    int           // that these take in memory; 4 MiB
-	QueuesOctets   int           // that what waits for all clients takes; 256 MiB
-	Linger         time.Duration // a monitor at a link outlives a lost client by this, for one that comes back; 0
-	Heartbeat      time.Duration // SystemStatus to who registered for it; 1 min
-	BackOff        time.Duration // first pause before a lost link is tried again; 500 ms
-	MaxAtLink      int           // requests that one link has to answer at a time; 256. Others wait for their turn
-	Turn           time.Duration // that a client's request waits for its turn; 5 s
-	Pace           int           // questions in a second that the core asks a link of itself, after it came back; 1000
-	Retry          time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
+	QueuesOctets   int           // that the messages waiting for all clients take; 256 MiB
+	Linger         time.Duration // how long a monitor is kept after its last client disconnects uncleanly, so that a reconnecting client can reuse it; 0
+	Heartbeat      time.Duration // between two SystemStatus to clients that registered for it; 1 min
+}
+
+func (l *Limits) setDefaults() {
+	def := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	def(&l.MaxSessions, 20000)
+	def(&l.MaxMonitors, 500)
+	def(&l.MaxIdentity, 2000)
+	def(&l.MaxWatches, 20000)
+	if l.MaxRequests.Count == 0 {
+		l.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
+	}
+	if l.MaxCalls.Count == 0 {
+		l.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
+	}
+	def(&l.MaxOutstanding, 64)
+	def(&l.QueueLength, 1024)
+	def(&l.QueueOctets, 4<<20)
+	def(&l.QueuesOctets, 256<<20)
+	if l.Heartbeat == 0 {
+		l.Heartbeat = time.Minute
+	}
+	l.Sessions.setDefaults()
 }
 
 // Stats counts what the core does, for metrics.
@@ -52,7 +89,7 @@ type Stats struct {
 
 // Proxy is the core.
 type Proxy struct {
-	cfg     Config
+	cfg     Config // its Limits are those of the start: see bounds
 	stats   Stats
 	meter   policy.Meter[use] // of rules, and of what one identity may do
 	watches tally[string]     // monitors, by the identity's name
@@ -65,6 +102,7 @@ type Proxy struct {
 	nobodies  share.Hush[nobody] // what the log has told of sessions of nobody
 	limits    share.Hush[limited]
 	rules     atomic.Pointer[rules]
+	bounds    atomic.Pointer[Limits] // that hold now
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc
@@ -83,12 +121,6 @@ type Proxy struct {
 	closed   bool
 }
 
-// rules is what can change while the proxy runs.
-type rules struct {
-	policy  *policy.Policy
-	numbers *policy.Numbers
-}
-
 func (p *Proxy) policy() *policy.Policy   { return p.rules.Load().policy }
 func (p *Proxy) numbers() *policy.Numbers { return p.rules.Load().numbers }
 
@@ -99,25 +131,8 @@ func New(cfg Config) *Proxy {
 			*p = n
 		}
 	}
-	def(&cfg.MaxSessions, 20000)
-	def(&cfg.MaxMonitors, 500)
-	def(&cfg.MaxIdentity, 2000)
-	def(&cfg.MaxWatches, 20000)
-	if cfg.MaxRequests.Count == 0 {
-		cfg.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
-	}
-	if cfg.MaxCalls.Count == 0 {
-		cfg.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
-	}
-	def(&cfg.MaxOutstanding, 64)
 	def(&cfg.MaxAtLink, 256)
 	def(&cfg.Pace, 1000)
-	def(&cfg.QueueLength, 1024)
-	def(&cfg.QueueOctets, 4<<20)
-	def(&cfg.QueuesOctets, 256<<20)
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = time.Minute
-	}
 	if cfg.BackOff == 0 {
 		cfg.BackOff = 500 * time.Millisecond
 	}
@@ -130,12 +145,13 @@ func New(cfg Config) *Proxy {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Sessions.setDefaults()
+	cfg.Limits.setDefaults()
 	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.errands.done = make(chan struct{})
 	p.errands.open.Store(1) // that of Run
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
+	p.rules.Store(&rules{policy: cfg.Policy, numbers: cfg.Numbers, secrets: cfg.Secrets, modes: cfg.Modes})
+	p.bounds.Store(&cfg.Limits)
 	return p
 }
 
@@ -202,14 +218,14 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 	old := p.list()
 	var now, gone []*trunk
 	for _, l := range links {
-		i := slices.IndexFunc(old, func(t *trunk) bool { return t.name == l.Name && l.Link == nil })
-		if i < 0 {
+		t := stays(old, l)
+		if t == nil {
 			now = append(now, p.launch(l))
 			continue
 		}
-		old[i].devices.Store(&l.Devices)
-		old[i].numbers.Store(&l.Numbers)
-		now = append(now, old[i])
+		t.devices.Store(&l.Devices)
+		t.numbers.Store(&l.Numbers)
+		now = append(now, t)
 	}
 	for _, t := range old {
 		if !slices.Contains(now, t) {

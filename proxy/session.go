@@ -44,7 +44,10 @@ type Opening struct {
 	Peer     string          // for logs
 	Front    string          // that the client came by: the name of its kind
 	Addr     netip.Addr      // where the client is
-	Sessions SessionMode     // whether it must open an application session
+	Names    []string        // in the client's verified certificate, the one that counts first
+	Sessions SessionMode     // whether it must open an application session; Config.Modes says otherwise for its front
+	NoLogin  bool            // its protocol has no application sessions: Sessions holds, whatever Config.Modes says
+	Place    func() Place    // where it comes in now; nil: not known
 	Still    func() bool     // whether the front would take it for the same still; nil: always
 }
 
@@ -60,7 +63,10 @@ type Session struct {
 	peer   string
 	front  string
 	addr   netip.Addr
+	names  []string
 	mode   SessionMode
+	fixed  bool // the mode holds, whatever the rules say
+	place  func() Place
 	since  time.Time
 	still  func() bool
 	noted  atomic.Pointer[audit.Receipt] // of the last line about it in the audit file
@@ -105,7 +111,7 @@ const maxSpellings = 256
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
-		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, place: o.Place,
 		since: time.Now(), still: o.Still,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -121,7 +127,8 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	p.mu.Lock()
 	closed := p.closed
-	full := closed || !p.owners.take(s.owner(), p.cfg.MaxIdentity, p.cfg.MaxSessions)
+	bounds := p.bounds.Load()
+	full := closed || !p.owners.take(s.owner(), bounds.MaxIdentity, bounds.MaxSessions)
 	if !full {
 		p.sessions[s] = struct{}{}
 	}
@@ -185,7 +192,12 @@ func (s *Session) wish(action policy.Action, device policy.Number) policy.Ask {
 
 // may reports whether the client may do anything of the kind with a canonical device.
 func (s *Session) may(action policy.Action, device policy.Number) bool {
-	return s.proxy.policy().Decide(s.wish(action, device)).Allowed
+	return s.mayBy(s.proxy.rules.Load(), action, device)
+}
+
+// mayBy is may by rules that need not hold.
+func (s *Session) mayBy(r *rules, action policy.Action, device policy.Number) bool {
+	return r.policy.Decide(s.wish(action, device)).Allowed
 }
 
 // learn remembers how the client writes a device of its own: it gets it back character by
@@ -298,9 +310,9 @@ func (s *Session) deliver(d delivery) {
 	if d.msg != nil {
 		d.size = d.msg.Size()
 	}
-	cfg := &s.proxy.cfg
+	bounds := s.proxy.bounds.Load()
 	s.mu.Lock()
-	overflow := len(s.queue) >= cfg.QueueLength || len(s.queue) > 0 && s.queued+d.size > cfg.QueueOctets
+	overflow := len(s.queue) >= bounds.QueueLength || len(s.queue) > 0 && s.queued+d.size > bounds.QueueOctets
 	cut := overflow && s.cutOff()
 	if d.reply == nil && (s.closed || s.full) {
 		s.mu.Unlock()
@@ -327,7 +339,7 @@ func (s *Session) deliver(d delivery) {
 	if cut {
 		s.endSlow()
 	}
-	if s.proxy.queued.Load() > int64(cfg.QueuesOctets) {
+	if s.proxy.queued.Load() > int64(bounds.QueuesOctets) {
 		s.proxy.relieve()
 	}
 }
@@ -370,7 +382,7 @@ func (s *Session) endSlow() {
 func (p *Proxy) relieve() {
 	p.relief.Lock()
 	defer p.relief.Unlock()
-	for p.queued.Load() > int64(p.cfg.QueuesOctets) {
+	for p.queued.Load() > int64(p.bounds.Load().QueuesOctets) {
 		var largest *Session
 		most := 0
 		p.mu.Lock()

@@ -137,7 +137,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Still: still}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Names: in.Peer().Names, Sessions: s.cfg.Sessions, Place: func() proxy.Place { return d.place(in.Peer()) }, Still: still}, d)
 	if err != nil {
 		in.Reject(s.refuse(in, opening, err))
 		return
@@ -220,7 +220,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, true
 	}
-	if s.cfg.Sessions != proxy.SessionsOff {
+	if s.cfg.Proxy.Mode("sip", s.cfg.Sessions) != proxy.SessionsOff {
 		// Not before: a challenge costs little, and over UDP others could use up the rate of an
 		// address that they forge, so that its client would not even be asked.
 		if ok = s.admits(peer); !ok {

@@ -12,7 +12,7 @@ import (
 // can ask for. It serves once the switch is up ([Node.Await]).
 func (n *Node) Card(devices []string, shutdown func()) *ctserver.Card {
 	return ctserver.NewCard(ctserver.CardConfig{
-		Proxy: n.core, Identify: n.core.Peers(proxy.SessionsOff), Devices: devices, Gate: gate.Config{Admits: n.admits, Strangers: n.strangers},
+		Proxy: n.core, Identify: n.core.Peers("", proxy.SessionsOff), Devices: devices, Gate: gate.Config{Admits: n.admits, Strangers: n.strangers},
 		Ring: time.Second, Shutdown: shutdown, Log: n.log,
 	})
 }

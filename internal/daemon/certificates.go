@@ -25,8 +25,7 @@ func (n *Node) certificates() []tls.Expiry {
 	}
 	n.serversMu.Unlock()
 	for _, l := range *n.linkConfigs.Load() {
-		if settings, ok := l.Settings.(kind.Certified); ok {
-			f := settings.Files(n.log)
+		for _, f := range kind.CertificateFiles(l.Settings, n.log) {
 			list = append(list, f.Expiries()...)
 		}
 	}

@@ -31,7 +31,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
-	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
@@ -79,6 +78,9 @@ type Node struct {
 	guards    guards               // against guessing of passwords
 	serversMu sync.Mutex
 	servers   []*server
+	given     map[string]any // what links have taken while they run, by their names; guarded by reloading once the proxy runs
+
+	history history // of reloads
 }
 
 // Options are what a proxy is told beside its configuration. Zero values take defaults.
@@ -96,6 +98,7 @@ func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o,
 // assemble is New. A sketch opens no file for writing: it is there to find faults, and to ask.
 func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
+	n.history.note(nil)
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
@@ -130,18 +133,13 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 		return nil, err
 	}
 	n.rules.Store(rules)
-	n.core = proxy.New(proxy.Config{
-		Policy: rules, Numbers: numbers, Log: log,
-		Accounts: checks, Sessions: proxy.ApplicationSessions{
-			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
-			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
-		},
-		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
-		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
-		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
-		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
-		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
-	})
+	users, err := passwords(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.users.Store(&users)
+	n.digest = len(users) > 0
+	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg)})
 	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {
 		return nil, err
@@ -149,12 +147,9 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n.core.SetLinks(links)
 	n.noteLinks(links)
 	n.linkConfigs.Store(&cfg.Links)
-	users, err := passwords(cfg.Digest)
-	if err != nil {
+	if n.given, err = n.taken(cfg); err != nil {
 		return nil, err
 	}
-	n.users.Store(&users)
-	n.digest = len(users) > 0
 	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
 	for _, k := range frontKinds {
 		front, err := k.Build(cfg.Front(k.Name()), n.surroundings(cfg, k.Name()))
@@ -165,11 +160,8 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	}
 	n.servers = n.listeners(cfg)
 	for _, s := range n.servers {
-		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
-			continue
-		}
-		if _, err := tls.Server(kind.ServerFiles(&s.cfg, n.log)); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.key, err)
+		if err := s.certify(); err != nil {
+			return nil, atKey(cfg, s.key, err)
 		}
 	}
 	return n, nil
@@ -178,16 +170,40 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 // admits reports whether an address may speak to us at all.
 func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 
-func passwords(d config.Digest) (map[string]string, error) {
+func passwords(cfg *config.Config) (map[string]string, error) {
 	users := map[string]string{}
-	for _, u := range d.Users {
+	for i, u := range cfg.Digest.Users {
 		password, err := kind.Secret(u.Password, u.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, atKey(cfg, fmt.Sprintf("digest.users[%d].password-file", i), err)
 		}
 		users[u.Name] = password
 	}
 	return users, nil
+}
+
+// limitsOf are the limits of the core.
+func limitsOf(cfg *config.Config) proxy.Limits {
+	return proxy.Limits{
+		Sessions: proxy.ApplicationSessions{
+			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
+			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
+		},
+		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
+		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
+		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
+		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
+		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
+	}
+}
+
+// modesOf are whether clients of each front open application sessions.
+func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
+	list := map[string]proxy.SessionMode{}
+	for front, mode := range cfg.Sessions.Modes {
+		list[front] = modes[mode]
+	}
+	return list
 }
 
 // Run serves until ctx ends, then says goodbye to every client. It is called once. At SIGHUP it
@@ -266,7 +282,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally, Reloads: n.history.counts}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()

@@ -90,10 +90,11 @@ func (n *Node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lines.ldap: %w", err)
 	}
-	secure, err := tls.Client(tls.Files{CA: cfg.CA, Log: n.log})
+	source, err := tls.NewClient(tls.Files{CA: cfg.CA, Log: n.log})
 	if err != nil {
 		return nil, fmt.Errorf("lines.ldap: %w", err)
 	}
+	secure := source.Config().Clone()
 	if u, err := url.Parse(cfg.URL); err == nil {
 		secure.ServerName = u.Hostname()
 	}

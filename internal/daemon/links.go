@@ -21,7 +21,7 @@ func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
 			link, err := linkKind(&l).Build(l.Settings, n.environment(&l))
 			if err != nil {
-				return nil, fmt.Errorf("links[%d]: %w", i, err)
+				return nil, atKey(cfg, fmt.Sprintf("links[%d]", i), err)
 			}
 			named.Link = link
 		}

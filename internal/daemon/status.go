@@ -12,6 +12,7 @@ type Status struct {
 	Version  string                `json:"version"`
 	Started  time.Time             `json:"started"`
 	Servers  []ServerStatus        `json:"servers"`
+	Reload   ReloadStatus          `json:"reload"`
 	Core     proxy.Status          `json:"core"`
 	Audit    *AuditStatus          `json:"audit,omitempty"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
@@ -21,7 +22,7 @@ type Status struct {
 }
 
 func (n *Node) status(sessions, devices bool) any {
-	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers()}
+	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers(), Reload: n.history.status()}
 	if n.phones != nil {
 		st.Phones = n.phones.Status(devices)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -48,7 +49,7 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		return nil, err
 	}
 	out.Models = phones.ModelsOf(models)
-	if out.Users, err = telephoneUsers(&cfg.Switch); err != nil {
+	if out.Users, err = telephoneUsers(cfg); err != nil {
 		return nil, err
 	}
 	for _, trunk := range cfg.Switch.Trunks {
@@ -62,22 +63,24 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		}
 		out.Trunks = append(out.Trunks, phones.Trunk{Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From})
 	}
-	if out.TLSClient, err = tls.Client(tls.Files{Log: n.log}); err != nil {
+	source, err := tls.NewClient(tls.Files{Log: n.log})
+	if err != nil {
 		return nil, err
 	}
+	out.TLSClient = source.Config()
 	return phones.New(out)
 }
 
 // telephoneUsers are the accounts of extensions, with their passwords.
-func telephoneUsers(cfg *config.Switch) ([]phones.User, error) {
+func telephoneUsers(cfg *config.Config) ([]phones.User, error) {
 	var users []phones.User
-	for _, e := range cfg.Extensions {
+	for i, e := range cfg.Switch.Extensions {
 		if e.SIP == nil {
 			continue
 		}
 		password, err := kind.Secret(e.SIP.Password, e.SIP.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, atKey(cfg, fmt.Sprintf("switch.extensions[%d].sip.password-file", i), err)
 		}
 		users = append(users, phones.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
 	}

@@ -203,10 +203,13 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	return nil
 }
 
-// Dial connects to the first of several addresses that takes the connection, over TLS where
-// secure is not nil. An address without port has the usual one. limit is for each of them,
+// TLS returns the configuration of the next connection that is opened.
+type TLS func() *tls.Config
+
+// Dial connects to the first of several addresses that takes the connection, over TLS with the configuration
+// that secure returns where it is not nil. An address without port has the usual one. limit is for each of them,
 // TLS included.
-func Dial(ctx context.Context, addresses []string, port string, secure *tls.Config, limit time.Duration) (net.Conn, error) {
+func Dial(ctx context.Context, addresses []string, port string, secure TLS, limit time.Duration) (net.Conn, error) {
 	var failures []error
 	for _, address := range addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
@@ -216,7 +219,7 @@ func Dial(ctx context.Context, addresses []string, port string, secure *tls.Conf
 		var nc net.Conn
 		var err error
 		if secure != nil {
-			nc, err = (&tls.Dialer{Config: secure}).DialContext(ctx, "tcp", address)
+			nc, err = (&tls.Dialer{Config: secure()}).DialContext(ctx, "tcp", address)
 		} else {
 			nc, err = (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}

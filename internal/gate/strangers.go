@@ -45,6 +45,14 @@ func NewStrangers(octets int) *Strangers {
 	return &Strangers{most: octets, peers: map[netip.Prefix]*stranger{}}
 }
 
+// SetMost changes how many octets peers that are not proved may take in all. What they have taken above that is given
+// back when one of them takes more.
+func (s *Strangers) SetMost(octets int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = octets
+}
+
 // Counts returns how many connections are of peers that are not proved, and the octets that were
 // counted for them.
 func (s *Strangers) Counts() (connections, octets int) {

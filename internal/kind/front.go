@@ -124,7 +124,7 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 	var secure *cryptotls.Config
 	var err error
 	if l.Transport == "tls" {
-		if secure, err = tls.Server(ServerFiles(l, log)); err != nil {
+		if secure, err = ServerTLS(l, log); err != nil {
 			return err
 		}
 	}
@@ -167,18 +167,19 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 // ServeSIP is the Serve of what is served by a SIP user agent. Dialogs on a listener that is stopped end with BYE;
 // the peers get as long as patience to answer.
 func ServeSIP(ctx context.Context, ua *sip.UA, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address netip.AddrPort)) error {
-	files := ServerFiles(l, log)
 	var address netip.AddrPort
+	var source *tls.Source
 	var err error
 	switch l.Transport {
 	case "udp":
 		address, err = ua.ListenUDP(l.Address)
 	case "dtls":
-		address, err = ua.ListenDTLS(l.Address, files)
+		if source, err = SourceOf(l, log); err == nil {
+			address, err = ua.ListenDTLS(l.Address, source)
+		}
 	case "tls":
-		var secure *cryptotls.Config
-		if secure, err = tls.Server(files); err == nil {
-			address, err = ua.ListenTCP(l.Address, secure)
+		if source, err = SourceOf(l, log); err == nil {
+			address, err = ua.ListenTCP(l.Address, source.Server())
 		}
 	case "tcp":
 		address, err = ua.ListenTCP(l.Address, nil)

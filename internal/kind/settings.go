@@ -1,7 +1,6 @@
 package kind
 
 import (
-	cryptotls "crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -65,9 +65,11 @@ type Secure struct {
 	Legacy      bool     `yaml:"legacy-tls"`
 	Certificate string   `yaml:"certificate"`
 	Key         string   `yaml:"key"`
+
+	source *tls.Source // of the link that was built with these settings
 }
 
-// Check tests that there are no keys without tls: true.
+// Check reports keys that need tls: true where it is not set.
 func (t *Secure) Check(s *config.Section) {
 	for key, set := range map[string]bool{
 		"ca": t.CA != "", "certificate": t.Certificate != "", "key": t.Key != "", "crl": t.CRL != "", "pins": len(t.Pins) > 0, "legacy-tls": t.Legacy,
@@ -83,12 +85,10 @@ func (t *Secure) Files(log *slog.Logger) tls.Files {
 	return tls.Files{Certificate: t.Certificate, Key: t.Key, CA: t.CA, CRL: t.CRL, Pins: t.Pins, Legacy: t.Legacy, Log: log}
 }
 
-// Certified are settings with certificates of ours that run out: those with a [Secure] in them are.
-type Certified interface {
-	Files(log *slog.Logger) tls.Files
-}
+// ClearCertificates implements [Certified].
+func (t *Secure) ClearCertificates() { *t = Secure{TLS: t.TLS} }
 
-var _ Certified = (*Secure)(nil)
+func (t *Secure) secure() *Secure { return t }
 
 // Login is embedded in the settings of what logs in with a name and a password.
 type Login struct {
@@ -105,15 +105,18 @@ func (l *Login) Check(s *config.Section, key string) {
 }
 
 // Opening reads what a link opens its connections with, out of the files that its settings name: the password of its
-// login, and TLS, nil where it has none.
-func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure *cryptotls.Config, err error) {
+// login, and TLS, nil where it has none. The link takes other files from a reload while it runs.
+func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure gate.TLS, err error) {
 	if password, err = Secret(l.Password, l.PasswordFile); err != nil {
 		return "", nil, fmt.Errorf("session: %w", err)
 	}
-	if s.TLS {
-		secure, err = tls.Client(s.Files(log))
+	if !s.TLS {
+		return password, nil, nil
 	}
-	return password, secure, err
+	if s.source, err = tls.NewClient(s.Files(log)); err != nil {
+		return "", nil, ofFile(err, "", "ca")
+	}
+	return password, s.source.Config, nil
 }
 
 // Secret returns a password that stands in the configuration or in a file.
@@ -123,15 +126,4 @@ func Secret(password, file string) (string, error) {
 	}
 	data, err := os.ReadFile(file)
 	return strings.TrimSpace(string(data)), err
-}
-
-// ServerFiles names the files of a listener with TLS or DTLS.
-func ServerFiles(l *config.Listener, log *slog.Logger) tls.Files {
-	f := tls.Files{
-		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log,
-	}
-	for _, p := range l.More {
-		f.More = append(f.More, tls.Pair(p))
-	}
-	return f
 }

@@ -19,7 +19,7 @@ import (
 type Admin struct {
 	Status func(sessions, devices bool) any               // for GET /status
 	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
-	Reload func() (any, error)                            // for POST /reload
+	Reload func(dryRun bool) (any, error)                 // for POST /reload, or ?dry-run
 	Locks  func() any                                     // for GET /locks
 	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
 }
@@ -66,8 +66,8 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 		}
 		answer(w, struct{}{}, a.Server(r.PathValue("name"), what == "start"))
 	})
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		report, err := a.Reload()
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		report, err := a.Reload(r.URL.Query().Has("dry-run"))
 		answer(w, report, err)
 	})
 	mux.HandleFunc("GET /locks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Locks(), nil) })

@@ -41,6 +41,14 @@ type Operations struct {
 	Guards       func() []*accounts.Guard // against guessing of passwords
 	Audit        *audit.Log               // nil: there is none
 	Tally        *audit.Tally             // nil: there is none
+	Reloads      func() Reloads
+}
+
+// Reloads is how reloads of the configuration went.
+type Reloads struct {
+	Loaded   time.Time // the last time that the configuration was read without failure
+	Failing  bool      // the last reload failed
+	Failures int       // since the start
 }
 
 // Run serves a listener until ctx ends.
@@ -107,6 +115,14 @@ func (o *Operations) register(r *prometheus.Registry) {
 	gauge("link_monitors", "Monitors held at the links, and those that wait for a link to come back.", func() float64 { return float64(o.Proxy.Status().Monitors) })
 	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
 	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
+	gauge("config_last_reload_successful", "1 when the last reload of the configuration succeeded, or there was none; 0 when it failed.", func() float64 {
+		if o.Reloads().Failing {
+			return 0
+		}
+		return 1
+	})
+	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read without failure, in seconds since 1970.", func() float64 { return float64(o.Reloads().Loaded.UnixMilli()) / 1000 })
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: "config_reload_failures_total", Help: "Reloads of the configuration that failed."}, func() float64 { return float64(o.Reloads().Failures) }))
 	stack := func(prefix string, ua *sip.UA) {
 		wire := ua.Stats()
 		gauge(prefix+"dialogs", "SIP dialogs open.", func() float64 { n, _, _ := ua.Counts(); return float64(n) })

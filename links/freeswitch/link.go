@@ -2,7 +2,6 @@ package freeswitch
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +20,7 @@ import (
 // LinkConfig says where a FreeSWITCH is and how it is used. Zero values take defaults.
 type LinkConfig struct {
 	Addresses  []string      // host, or host:port; 8021
-	TLS        *tls.Config   // of a tunnel before the event socket; nil: none
+	TLS        gate.TLS      // of a tunnel before the event socket; nil: none
 	User       string        // of the directory, with rights of its own (esl-allowed-api); "": whoever knows the event socket's password
 	Password   string        // "ClueCon" is what FreeSWITCH comes with
 	Domain     string        // of the directory: a telephone is user/NUMBER@DOMAIN

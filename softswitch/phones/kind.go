@@ -10,7 +10,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/tls"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -23,8 +22,9 @@ var LinkKind = kind.LinkOf[DeskSettings]{
 
 // DeskSettings are the keys of an entry of links, beside those of config.Link.
 type DeskSettings struct {
-	Listen   []config.Listener `yaml:"listen"`
-	Accounts []deskAccount     `yaml:"accounts"`
+	config.Listening
+
+	Accounts []deskAccount `yaml:"accounts"`
 }
 
 // deskAccount is what a desk phone registers with for uaCSTA.
@@ -89,12 +89,12 @@ func (l *DeskSettings) users() ([]User, error) {
 }
 
 // deskPasswords gives a link that runs the passwords of its accounts.
-func deskPasswords(l *DeskSettings, _ *kind.Env) (func(proxy.Link) bool, error) {
+func deskPasswords(l *DeskSettings, _ *kind.Env) (any, func(proxy.Link), error) {
 	users, err := l.users()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func(link proxy.Link) bool { return len(link.(*Desk).SetPasswords(users)) > 0 }, nil
+	return users, func(link proxy.Link) { link.(*Desk).SetPasswords(users) }, nil
 }
 
 func buildDesk(l *DeskSettings, env *kind.Env) (proxy.Link, error) {
@@ -113,7 +113,7 @@ func buildDesk(l *DeskSettings, env *kind.Env) (proxy.Link, error) {
 		at := &l.Listen[i]
 		one := Listening{Transport: at.Transport, Address: at.Address}
 		if at.Transport == "tls" {
-			if one.TLS, err = tls.Server(kind.ServerFiles(at, env.Log)); err != nil {
+			if one.TLS, err = kind.ServerTLS(at, env.Log); err != nil {
 				return nil, err
 			}
 		}

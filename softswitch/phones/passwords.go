@@ -15,16 +15,24 @@ func (u *user) setPassword(password string) { u.secret.Store(&password) }
 // registrations, subscriptions, and CSTA sessions with telephones. Calls go on to their
 // end. It returns the numbers concerned.
 func (s *Server) SetPasswords(users []User) []string {
-	var changed []string
-	for number, u := range s.users {
+	changed := s.OtherPasswords(users)
+	for _, number := range changed {
+		u := s.users[number]
 		password := passwordOf(users, number, u.Name)
-		if password == u.password() {
-			continue
-		}
-		changed = append(changed, number)
 		u.setPassword(password) // first: what is proved from now on, is by this one
 		s.forget(u)
 		s.log.Info("another password of a telephone's account", "device", number, "locked", password == "")
+	}
+	return changed
+}
+
+// OtherPasswords returns the numbers that SetPasswords would concern, and changes nothing.
+func (s *Server) OtherPasswords(users []User) []string {
+	var changed []string
+	for number, u := range s.users {
+		if passwordOf(users, number, u.Name) != u.password() {
+			changed = append(changed, number)
+		}
 	}
 	slices.Sort(changed)
 	return changed

@@ -102,12 +102,12 @@ type listening struct {
 // Serve implements kind.Front.
 func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
 	flavour, _ := FlavourOf(l.Dialect) // checked
-	mode := f.env.Sessions
+	identify, mode := f.env.Proxy.Peers(front, f.env.Sessions), f.env.Sessions
 	if !flavour.acse { // it has no words for a login
-		mode = proxy.SessionsOff
+		identify, mode = f.env.Proxy.Peers("", proxy.SessionsOff), proxy.SessionsOff
 	}
 	server := NewServer(ServerConfig{
-		Proxy: f.env.Proxy, Flavour: flavour, Identify: f.env.Proxy.Peers(mode), Sessions: mode, Notify: l.Notify, Log: f.env.Log, Gate: f.env.Gate(&f.settings.Bounds),
+		Proxy: f.env.Proxy, Flavour: flavour, Identify: identify, Sessions: mode, Notify: l.Notify, Log: f.env.Log, Gate: f.env.Gate(&f.settings.Bounds),
 	})
 	return kinds.ServeTCP(ctx, l, f.env.Log, ready, server.Serve)
 }

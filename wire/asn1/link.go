@@ -2,7 +2,6 @@ package asn1
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +18,7 @@ import (
 // LinkConfig says where a switching function is and how it is spoken to.
 type LinkConfig struct {
 	Addresses     []string // host:port, or host for the flavour's port; the first that takes the connection is used
-	TLS           *tls.Config
+	TLS           gate.TLS
 	Flavour       Flavour
 	Name          string        // for AARQ; "" for none
 	Password      string        // for AARQ

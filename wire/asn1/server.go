@@ -93,7 +93,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 		c.udp = udp
 	}
 	session, err := s.cfg.Proxy.Open(proxy.Opening{
-		Identity: who, Peer: front + ":" + nc.RemoteAddr().String(), Front: front, Addr: addr, Sessions: s.cfg.Sessions,
+		Identity: who, Peer: front + ":" + nc.RemoteAddr().String(), Front: front, Addr: addr, Names: guest.Names, Place: proxy.PlaceOf(nc), Sessions: s.cfg.Sessions, NoLogin: !s.cfg.Flavour.acse,
 		Still: func() bool {
 			now, ok := s.cfg.Identify(addr, guest.Names)
 			return ok && now == who
@@ -163,7 +163,7 @@ func (c *client) associate(a *association) error {
 		return errUnwanted
 	case !a.credentials:
 		result := accepted
-		if c.session.Identity().Name == "" || c.server.cfg.Sessions == proxy.SessionsMandatory {
+		if c.session.Identity().Name == "" || c.server.cfg.Proxy.Mode(front, c.server.cfg.Sessions) == proxy.SessionsMandatory {
 			result = rejectedForGood
 		}
 		c.accept(result)

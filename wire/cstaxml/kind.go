@@ -91,7 +91,7 @@ type front struct {
 
 func buildFront(f *FrontSettings, env *kind.FrontEnv) (kind.Front, error) {
 	return &front{log: env.Log, server: NewServer(ServerConfig{
-		Proxy: env.Proxy, Identify: env.Proxy.Peers(env.Sessions), Sessions: env.Sessions, Log: env.Log, Gate: env.Gate(&f.Bounds),
+		Proxy: env.Proxy, Identify: env.Proxy.Peers("xml", env.Sessions), Sessions: env.Sessions, Log: env.Log, Gate: env.Gate(&f.Bounds),
 	})}, nil
 }
 

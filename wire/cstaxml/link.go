@@ -2,7 +2,6 @@ package cstaxml
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,7 @@ import (
 // LinkConfig says where a switching function is and how it is spoken to.
 type LinkConfig struct {
 	Addresses []string       // host:port, or host for the dialect's port; the first that takes the connection is used
-	TLS       *tls.Config    // nil: TCP
+	TLS       gate.TLS       // nil: TCP
 	Dialect   Dialect        // of the peer; the zero value is the plain one
 	Edition   uacsta.Edition // that the peer speaks; that of the dialect
 	Session   Session        // application session; the zero value opens none unless the dialect wants one

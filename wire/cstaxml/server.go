@@ -68,7 +68,7 @@ func (s *Server) serve(ctx context.Context, guest *gate.Guest) {
 	limits := s.cfg.Conn
 	limits.Guest = guest
 	a.conn = NewConn(guest.Conn, a, limits)
-	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + guest.Conn.RemoteAddr().String(), Front: "xml", Addr: addr, Sessions: s.cfg.Sessions, Still: func() bool {
+	session, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Peer: "xml:" + guest.Conn.RemoteAddr().String(), Front: "xml", Addr: addr, Names: guest.Names, Place: proxy.PlaceOf(guest.Conn), Sessions: s.cfg.Sessions, Still: func() bool {
 		now, ok := s.cfg.Identify(addr, guest.Names)
 		return ok && now == who
 	}}, toClient{a})

@@ -3,7 +3,6 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,11 +15,12 @@ import (
 // costs a part of a write(2), and nobody waits for a disk: fsync comes a second later.
 type Log struct {
 	path  string
-	chain *chain  // the writer's
+	chain *chain  // the writer's; guarded by mu where others look at its cfg
 	kept  []Entry // the writer's: they have happened, and could not be written yet
 
 	wake   chan struct{}
 	synced chan error // of the fsync that runs
+	moves  chan move
 	done   chan struct{}
 
 	lines, refused atomic.Int64
@@ -69,18 +69,10 @@ var (
 func Open(cfg Config) (*Log, error) { return open(cfg, openFile) }
 
 func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
-	if cfg.MaxSize == 0 {
-		cfg.MaxSize = 100 << 20
-	}
-	if cfg.Keep == 0 {
-		cfg.Keep = 10
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.setDefaults()
 	l := &Log{
 		path: cfg.Path, chain: &chain{cfg: cfg, open: opener}, next: newReceipt(),
-		wake: make(chan struct{}, 1), synced: make(chan error), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), synced: make(chan error), moves: make(chan move), done: make(chan struct{}),
 	}
 	left, err := l.chain.begin()
 	if err != nil {

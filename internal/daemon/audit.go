@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,40 @@ func (n *Node) openAudit() error {
 		return errors.Join(fmt.Errorf("audit.file: %w", err), n.audit.Close())
 	}
 	n.core.SetAudit(n.audit, n.tally)
+	return nil
+}
+
+// auditConfig is the configuration of the audit file that a reload leads to. Its directory must be there.
+func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
+	if n.audit == nil {
+		return audit.Config{}, nil
+	}
+	out, err := AuditConfig(cfg.Audit)
+	if err != nil {
+		return out, config.Faults{cfg.At("audit.key-file", strings.TrimPrefix(err.Error(), "audit.key-file: "))}
+	}
+	if info, err := os.Stat(filepath.Dir(out.Path)); err != nil || !info.IsDir() {
+		return out, config.Faults{cfg.At("audit.file", "there is no directory "+filepath.Dir(out.Path)+"; make it, for the user of the proxy")}
+	}
+	return out, nil
+}
+
+// moveAudit makes the audit files go on where the plan says. When it fails, they go on where they were.
+func (n *Node) moveAudit(p *plan) error {
+	before, after := n.cfg.Audit, p.applied.Audit
+	if n.audit == nil || before == after {
+		return nil
+	}
+	if err := n.tally.Move(p.audit); err != nil {
+		return config.Faults{p.applied.At("audit.file", err.Error())}
+	}
+	if err := n.audit.Move(p.audit); err != nil {
+		old, _ := AuditConfig(before) // it has been read before; where it cannot be any more, the file of strangers stays in the new place
+		if old.Path != "" {
+			_ = n.tally.Move(old) // nobody waits for it
+		}
+		return config.Faults{p.applied.At("audit.file", err.Error())}
+	}
 	return nil
 }
 

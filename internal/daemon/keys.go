@@ -94,6 +94,13 @@ func (n *Node) applies(key string, now, old *config.Config) []string {
 		if n.digest || len(now.Digest.Users) == 0 {
 			list = append(list, "users")
 		}
+	case "audit":
+		if n.audit == nil || now.Audit.File == "" {
+			return nil
+		}
+		if list = []string{"file", "max-mib", "keep"}; now.Audit.File != old.Audit.File {
+			list = append(list, "key-file")
+		}
 	case "telephones":
 		if n.phones == nil || len(now.Telephones.Listen) == 0 { // it takes the server of telephones, and that is made at the start
 			list = nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/internal/audit"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -26,6 +27,7 @@ type plan struct {
 	extensions []phones.User
 	given      map[string]any // what links have taken, by their names
 	gives      []func()
+	audit      audit.Config
 	exchanges  []func()  // of certificates
 	servers    []*server // in the order of the file
 	closing    []*server
@@ -54,6 +56,9 @@ func (n *Node) plan(cfg *config.Config) (*plan, error) {
 		p.report.Changed = append(p.report.Changed, "digest.users")
 	}
 	if err := n.planTelephones(p, cfg); err != nil {
+		return nil, err
+	}
+	if p.audit, err = n.auditConfig(&applied); err != nil {
 		return nil, err
 	}
 	p.change = proxy.Change{Policy: p.rules, Numbers: numbers, Secrets: secrets(p.users), Modes: modesOf(&applied), Limits: limitsOf(&applied)}

@@ -76,7 +76,10 @@ func (n *Node) reload(dryRun bool) (any, error) {
 		return nil, err
 	case dryRun:
 		return p.foreseen(), nil
-	case err != nil:
+	case err == nil: // first of all: nothing is done that is not recorded, and it can fail
+		err = n.moveAudit(p)
+	}
+	if err != nil {
 		n.history.note(err)
 		n.logFaults(err)
 		return nil, err

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/certs"
-	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
@@ -391,8 +390,8 @@ func (c *xml) logIn(user, password string) string {
 // client must log in when it comes again; where they are off, a session of an account ends.
 func TestReloadModes(t *testing.T) {
 	b := run(t, everything)
-	app := accounts.Account{Name: "app"}
-	if err := errors.Join(app.SetPassword("right"), accounts.Edit(filepath.Join(b.folder, "accounts"), func([]accounts.Account) ([]accounts.Account, error) { return []accounts.Account{app}, nil })); err != nil {
+	const app = "app:$2a$04$aam3ZJ1CciBblLQeWiHkneYmyDnsT.shldAxiBAWq7XITQFKWMEuu\n" // right, with a hash that takes little time
+	if err := os.WriteFile(filepath.Join(b.folder, "accounts"), []byte(app), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.edit("log:", "application-sessions: {accounts: FOLDER/accounts, xml: mandatory}\nlog:")
@@ -501,5 +500,48 @@ func TestReloadListenerFails(t *testing.T) {
 	}
 	if !b.xml("more", nil).alive() {
 		t.Error("it does not serve")
+	}
+}
+
+// The audit file goes on elsewhere while clients control calls; a file that cannot be opened refuses the reload.
+func TestReloadAudit(t *testing.T) {
+	b := run(t, everything+"audit: {file: FOLDER/first.log}\n")
+	c := b.xml("plain", nil)
+	calls := func() {
+		t.Helper()
+		if m, err := c.ask(uacsta.SetDoNotDisturb{Device: uacsta.Dev("100"), DoNotDisturbOn: true}); err != nil || m.Err() != nil {
+			t.Fatal(m, err)
+		}
+	}
+	asked := func(name string) int {
+		data, _ := os.ReadFile(filepath.Join(b.folder, name)) // none yet
+		return strings.Count(string(data), `"kind":"asked"`)
+	}
+	calls()
+	b.edit("first.log", "none/second.log")
+	b.edit("monitors-per-session: 5", "monitors-per-session: 4")
+	var faults config.Faults
+	if _, err := b.node.reload(false); !errors.As(err, &faults) || faults[0].Key != "audit.file" || faults[0].Line < 2 {
+		t.Errorf("%v", err)
+	}
+	if b.node.cfg.Limits.MonitorsPerSession != 5 || b.node.core.Status().Sessions != 1 {
+		t.Error("something has changed")
+	}
+	b.edit("none/second.log", "second.log, max-mib: 1")
+	foreseen := b.reload(true)
+	if _, err := os.Stat(filepath.Join(b.folder, "second.log")); err == nil {
+		t.Error("a dry run has made the audit file")
+	}
+	done := b.reload(false)
+	if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || !slices.Equal(done.Changed, []string{"audit.file", "audit.max-mib", "limits.monitors-per-session"}) || len(done.Restart) > 0 {
+		t.Errorf("%s", done)
+	}
+	calls()
+	if first, second := asked("first.log"), asked("second.log"); first != 1 || second != 1 {
+		t.Errorf("%d requests are in the first file, %d in the second", first, second)
+	}
+	b.edit("audit: {file: FOLDER/second.log, max-mib: 1}", "")
+	if report := b.reload(false); len(report.Changed) > 0 || report.Restart[0].Key != "audit.file" {
+		t.Errorf("%s", report)
 	}
 }

@@ -122,12 +122,14 @@ func (s *server) start(ctx context.Context) error {
 	}()
 	select {
 	case s.address = <-ready:
-	case s.failure = <-failed:
-		stop(s.failure)
-		return s.failure
-	case <-ended: // ctx has ended
+	case <-ended:
 		stop(nil)
-		return ctx.Err()
+		select {
+		case s.failure = <-failed:
+			return s.failure
+		default: // ctx has ended
+			return ctx.Err()
+		}
 	}
 	s.stop, s.ended, s.failure = stop, ended, nil
 	s.node.listening(s.label, s.address)

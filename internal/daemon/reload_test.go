@@ -43,6 +43,8 @@ func run(t *testing.T, text string) *bench {
 		certs.Init(b.folder, "Lab", 24*time.Hour, false),
 		certs.Issue(b.folder, certs.Wish{Name: "one", Kind: certs.Server, Names: []string{"localhost", "127.0.0.1"}, Valid: 24 * time.Hour}),
 		certs.Issue(b.folder, certs.Wish{Name: "two", Kind: certs.Server, Names: []string{"localhost", "127.0.0.1"}, Valid: 24 * time.Hour}),
+		certs.Issue(b.folder, certs.Wish{Name: "alice", Kind: certs.Client, Names: []string{"sip:alice@contoso.com"}, Valid: 24 * time.Hour}),
+		certs.Issue(b.folder, certs.Wish{Name: "bob", Kind: certs.Client, Names: []string{"sip:bob@contoso.com"}, Valid: 24 * time.Hour}),
 		os.WriteFile(filepath.Join(b.folder, "bad.pem"), []byte("nonsense"), 0o600),
 		os.WriteFile(filepath.Join(b.folder, "password"), []byte("0123456789ab"), 0o600),
 	} {
@@ -542,6 +544,53 @@ func TestReloadAudit(t *testing.T) {
 	}
 	b.edit("audit: {file: FOLDER/second.log, max-mib: 1}", "")
 	if report := b.reload(false); len(report.Changed) > 0 || report.Restart[0].Key != "audit.file" {
+		t.Errorf("%s", report)
+	}
+}
+
+// A link takes other certificate files while it is up: its connection stays, and the next one shows the new
+// certificate. Files that cannot be used change nothing. Another heartbeat makes it anew.
+func TestReloadLinkCertificates(t *testing.T) {
+	far := run(t, `
+log: {level: error}
+trusted: [{certificate: "sip:*"}]
+certificate-names: [uri]
+grants: [{who: "*", control: ["*"]}]
+operations: {address: ""}
+sip: {listen: [{transport: tcp, address: "127.0.0.1:0"}]}
+xml: {listen: [{name: secure, transport: tls, address: "127.0.0.1:0", certificate: FOLDER/one.pem, key: FOLDER/one.key, client-ca: FOLDER/ca.pem, client-auth: required}]}
+`)
+	who := func() string {
+		list := far.node.core.SessionList()
+		if len(list) != 1 {
+			return ""
+		}
+		return list[0].Identity
+	}
+	link := fmt.Sprintf("links: [{name: far, addresses: [%q], devices: [\"2??\"], tls: true, ca: PEER/ca.pem, certificate: PEER/alice.pem, key: PEER/alice.key}]\n", far.address("secure"))
+	b := run(t, everything+strings.ReplaceAll(link, "PEER", far.folder))
+	b.until("the link", func() bool { return who() == "sip:alice@contoso.com (certificate)" })
+	session := far.node.core.SessionList()[0]
+	b.edit(far.folder+"/alice.pem", far.folder+"/none.pem")
+	var faults config.Faults
+	if _, err := b.node.reload(false); !errors.As(err, &faults) || faults[0].Key != "links[0].certificate" || faults[0].Line < 2 {
+		t.Errorf("%v", err)
+	}
+	b.edit(far.folder+"/none.pem, key: "+far.folder+"/alice.key", far.folder+"/bob.pem, key: "+far.folder+"/bob.key")
+	foreseen, done := b.reload(true), b.reload(false)
+	if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || !reflect.DeepEqual(done.Links, []LinkChange{{Name: "far", Change: "changed", Keys: []string{"certificate", "key"}}}) || !slices.Equal(done.Certificates, []string{"link far"}) || len(done.Ended.List) > 0 {
+		t.Errorf("%s", done)
+	}
+	if now := far.node.core.SessionList(); len(now) != 1 || now[0].Peer != session.Peer {
+		t.Errorf("the connection has ended: %+v, %+v", session, now)
+	}
+	far.edit("sip:*", "sip:bob*")
+	if report := far.reload(false); report.Ended.Sessions != 1 {
+		t.Errorf("%s", report)
+	}
+	b.until("the link with its new certificate", func() bool { return who() == "sip:bob@contoso.com (certificate)" })
+	b.edit("devices: [\"2??\"]", "devices: [\"2??\"], heartbeat: 7s")
+	if report := b.reload(false); !reflect.DeepEqual(report.Links, []LinkChange{{Name: "far", Change: "reopened", Keys: []string{"heartbeat"}}}) {
 		t.Errorf("%s", report)
 	}
 }

@@ -121,6 +121,11 @@ func (b *Bounds) Check(s *config.Section) {
 
 // ServeTCP is the Serve of a front whose clients come by TCP or TLS; serve serves a listener until its context ends.
 func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error) error {
+	return serveTCP(ctx, l, log, ready, serve, func(l net.Listener) net.Listener { return l })
+}
+
+// serveTCP is ServeTCP; within puts something between TCP and TLS.
+func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error, within func(net.Listener) net.Listener) error {
 	var secure *cryptotls.Config
 	var err error
 	if l.Transport == "tls" {
@@ -133,6 +138,7 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 		return err
 	}
 	address := listener.Addr().String()
+	listener = within(listener)
 	if secure != nil {
 		listener = cryptotls.NewListener(listener, secure)
 	}
@@ -144,9 +150,10 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 }
 
 // ServeHTTP is the Serve of a front that is an HTTP handler. Requests in flight get as long as patience to be answered.
-// It bounds how long a request may take to come, and how long a connection may idle, not how many connections there are.
+// It bounds how long a request may take to come, how long a connection may idle, and how many connections there are
+// ([DefaultBounds]): where there are more, the oldest connection of the peer that has most is closed.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address string), handler http.Handler) error {
-	return ServeTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
+	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 		var group sync.WaitGroup
 		defer group.Wait()
@@ -161,7 +168,7 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 			}
 		})
 		return server.Serve(listener)
-	})
+	}, func(l net.Listener) net.Listener { return bound(l, DefaultBounds) })
 }
 
 // ServeSIP is the Serve of what is served by a SIP user agent. Dialogs on a listener that is stopped end with BYE;

@@ -28,19 +28,17 @@ func (n *Node) guard(of string) *accounts.Guard {
 	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})
 }
 
-// goodbyes is how long telephones get to answer when their listener is stopped.
-const goodbyes = 5 * time.Second
-
 // telephonesFront are the listeners of real telephones. They are none of computing functions.
 type telephonesFront struct {
 	*phones.Server
 
-	node *Node
+	node     *Node
+	patience time.Duration // for telephones to answer when their listener closes
 }
 
 // Serve implements kind.Front.
 func (t telephonesFront) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
-	return kind.ServeSIP(ctx, t.UA(), l, t.node.log, goodbyes, func(address netip.AddrPort) { ready(address.String()) })
+	return kind.ServeSIP(ctx, t.UA(), l, t.node.log, t.patience, func(address netip.AddrPort) { ready(address.String()) })
 }
 
 // Close implements kind.Front: the server ends with Run.

@@ -60,7 +60,7 @@ func (n *Node) listeners(cfg *config.Config) []*server {
 	for i, f := range cfg.Fronts {
 		add(n.fronts[i], f.Name, f.Listeners())
 	}
-	add(telephonesFront{n.phones, n}, "telephones", cfg.Telephones.Listen)
+	add(telephonesFront{n.phones, n, cfg.Telephones.ShutdownPatience}, "telephones", cfg.Telephones.Listen)
 	return list
 }
 

@@ -102,7 +102,7 @@ func TestServerStop(t *testing.T) {
 	if m := onTLS.ask(uacsta.RequestSystemStatus{}); m.Text("systemStatus") != "normal" {
 		t.Errorf("%s", m)
 	}
-	if out := a.admin(1, "server", "stop", "xml-tcp"); !strings.Contains(out, "it does not serve") {
+	if out := a.admin(1, "server", "stop", "xml-tcp"); !strings.Contains(out, "the listener is closed already") {
 		t.Error(out)
 	}
 	if out := a.admin(1, "server", "stop", "xml-udp"); !strings.Contains(out, `there is no server "xml-udp"; there are: sip-udp`) {
@@ -115,7 +115,7 @@ func TestServerStop(t *testing.T) {
 	if m := a.xml().ask(uacsta.RequestSystemStatus{}); m.Text("systemStatus") != "normal" {
 		t.Errorf("%s", m)
 	}
-	if out := a.admin(1, "server", "start", "xml-tcp"); !strings.Contains(out, "it serves already") {
+	if out := a.admin(1, "server", "start", "xml-tcp"); !strings.Contains(out, "the listener is open already") {
 		t.Error(out)
 	}
 	// SIP: dialogs end with BYE

@@ -75,7 +75,7 @@ func (n *Node) closeAudit() error {
 	return errors.Join(err, strangers)
 }
 
-// AuditStatus is how the audit files are.
+// AuditStatus is the state of the audit files.
 type AuditStatus struct {
 	Failure          string    `json:"failure,omitempty"` // why the audit file cannot be written
 	Since            time.Time `json:"since,omitzero"`    // when that began
@@ -97,7 +97,7 @@ func (n *Node) auditStatus() *AuditStatus {
 	return st
 }
 
-// failureOf is why a file cannot be written, and since when.
+// failureOf returns why a file cannot be written, and since when.
 func failureOf(err error) (string, time.Time) {
 	var failure *audit.Failure
 	if !errors.As(err, &failure) {
@@ -105,7 +105,7 @@ func failureOf(err error) (string, time.Time) {
 	}
 	why := failure.Err
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(why, full) { // which file it is goes without saying
+		if errors.Is(why, full) { // without the name of the file
 			why = full
 		}
 	}

@@ -1,5 +1,5 @@
 // Package daemon is the proxy as one running program: it assembles what a configuration names, serves it,
-// changes it while it runs, and says how it is. It decides nothing about calls, and knows no
+// changes it while it runs, and reports its state. It decides nothing about calls, and knows no
 // command line.
 package daemon
 
@@ -83,7 +83,7 @@ type Node struct {
 	history history // of reloads
 }
 
-// Options are what a proxy is told beside its configuration. Zero values take defaults.
+// Options are what [New] takes beside the configuration. Zero values take defaults.
 type Options struct {
 	File      string                          // the configuration is read again from here; "": it is not
 	Version   string                          // for [Status]
@@ -91,11 +91,11 @@ type Options struct {
 	Listening func(transport, address string) // is told each address once it is served, beside the log
 }
 
-// New makes the parts of a proxy from its configuration; nothing listens yet. What it returns is
-// ended by [Node.Run] only.
+// New makes the parts of a proxy from its configuration. Nothing listens yet; call [Node.Run], which also closes what
+// New opened.
 func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o, false) }
 
-// assemble is New. A sketch opens no file for writing: it is there to find faults, and to ask.
+// assemble is New. A sketch opens no file for writing: it serves to find faults, and to answer questions.
 func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
 	n.history.note(nil)
@@ -167,7 +167,7 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	return n, nil
 }
 
-// admits reports whether an address may speak to us at all.
+// admits reports whether the configuration lets an address connect at all.
 func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 
 func passwords(cfg *config.Config) (map[string]string, error) {
@@ -206,8 +206,8 @@ func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
 	return list
 }
 
-// Run serves until ctx ends, then says goodbye to every client. It is called once. At SIGHUP it
-// reads the configuration again.
+// Run serves until ctx ends, then closes every session, with BYE where it is one of SIP. Call it once. At SIGHUP it
+// reloads the configuration.
 func (n *Node) Run(ctx context.Context) error {
 	for _, warning := range n.cfg.Warnings() {
 		if n.file != "" {
@@ -233,7 +233,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return err
 	}
-	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
+	if err := n.core.Await(ctx, "switch"); err != nil { // clients that connect find it up
 		n.abandon(stop, &group)
 		return nil
 	}
@@ -243,7 +243,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	if n.phones != nil { // telephones that registered before a restart are spoken to from the ports that they know
+	if n.phones != nil { // it speaks to telephones that registered before a restart from the ports that they know
 		group.Go(func() { n.phones.Run(running) })
 	}
 	ready.Store(true)
@@ -266,9 +266,9 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// serveOperators serves those who look at the proxy and administer it, until ctx ends.
+// serveOperators serves metrics, health and the admin socket until ctx ends.
 func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready func() bool) error {
-	cfg := n.cfg // nobody has reloaded yet
+	cfg := n.cfg // before the first reload
 	serve := func(run func(context.Context, net.Listener) error, l net.Listener) {
 		group.Go(func() {
 			if err := run(ctx, l); err != nil {
@@ -322,13 +322,13 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 	return nil
 }
 
-// Await waits until the built-in switch is up.
+// Await waits until the built-in switch is up, or ctx ends.
 func (n *Node) Await(ctx context.Context) error { return n.core.Await(ctx, "switch") }
 
 // Switch is the built-in switch.
 func (n *Node) Switch() *softswitch.Switch { return n.sw }
 
-// discard ends a sketch.
+// discard closes a sketch.
 func (n *Node) discard() {
 	over, end := context.WithCancel(context.Background())
 	end()
@@ -340,7 +340,7 @@ func (n *Node) discard() {
 	}
 }
 
-// abandon ends a start that failed.
+// abandon closes everything after a failed start.
 func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	n.discard()
 	stop()
@@ -349,7 +349,7 @@ func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	_ = n.closeAudit() // it is in the log
 }
 
-// endServers waits until nothing is left of the servers; their context has ended.
+// endServers waits until every listener is closed; their context has ended.
 func (n *Node) endServers() {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -358,7 +358,7 @@ func (n *Node) endServers() {
 	}
 }
 
-// trusts reports whether a peer is one of those that the configuration trusts.
+// trusts reports whether the configuration trusts a peer.
 func (n *Node) trusts(addr netip.Addr, names []string) bool {
 	return n.rules.Load().Trusts(addr, names)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 )
 
-// surroundings are what a front gets of the proxy.
+// surroundings returns what a front gets from the proxy.
 func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
 	env := &kind.FrontEnv{
 		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
@@ -23,12 +23,12 @@ func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
 	return env
 }
 
-// guard returns the guard of something, made with what all but that of accounts are.
+// guard returns the guard of a kind of password, with the default limits.
 func (n *Node) guard(of string) *accounts.Guard {
 	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})
 }
 
-// telephonesFront are the listeners of real telephones. They are none of computing functions.
+// telephonesFront serves the listeners of real telephones, which are no computing functions.
 type telephonesFront struct {
 	*phones.Server
 

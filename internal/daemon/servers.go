@@ -32,12 +32,12 @@ type server struct {
 }
 
 var (
-	errServes    = errors.New("it serves already")
-	errNotServes = errors.New("it does not serve")
-	errEnded     = errors.New("its front has ended")
+	errServes    = errors.New("the listener is open already")
+	errNotServes = errors.New("the listener is closed already")
+	errEnded     = errors.New("the front ended by itself")
 )
 
-// listeners makes servers of the configuration. One without a name takes that of its
+// listeners makes the servers that the configuration names. One without a name is called by its
 // protocol and transport.
 func (n *Node) listeners(cfg *config.Config) []*server {
 	var list []*server
@@ -98,7 +98,7 @@ func (s *server) renew(key string, cfg config.Listener) {
 	s.key, s.cfg = key, cfg
 }
 
-// start begins to serve, until ctx ends. Whatever goes wrong later ends the proxy.
+// start opens the listener and serves it until ctx ends. A later failure of it ends the proxy.
 func (s *server) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *server) start(ctx context.Context) error {
 	return nil
 }
 
-// serve serves until ctx ends. A panic of a front is an error.
+// serve serves until ctx ends. It returns a panic of the front as an error.
 func (s *server) serve(ctx context.Context, key string, cfg *config.Listener, ready func(string)) (err error) {
 	defer share.Survive(s.node.log, "a listener", func(panicked error) { err = panicked })
 	if err := s.front.Serve(ctx, cfg, ready); err != nil {
@@ -145,7 +145,7 @@ func (s *server) serve(ctx context.Context, key string, cfg *config.Listener, re
 	return fmt.Errorf("%s: %w", key, errEnded)
 }
 
-// end stops serving, because of a reason: with [kind.ErrStopped] it takes leave of the clients.
+// end closes the listener. With [kind.ErrStopped] the front closes its sessions first.
 func (s *server) end(why error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +162,7 @@ func (s *server) end(why error) error {
 	return nil
 }
 
-// ServerStatus is the state of a server.
+// ServerStatus is the state of a listener.
 type ServerStatus struct {
 	Name      string `json:"name"`
 	Protocol  string `json:"protocol"`
@@ -185,7 +185,7 @@ func (s *server) status() ServerStatus {
 	return st
 }
 
-// dump writes the state into the log: at an interval, and only when something has changed.
+// dump logs the state at an interval, if something changed.
 func (n *Node) dump(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

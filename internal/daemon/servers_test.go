@@ -89,7 +89,7 @@ func TestServerFails(t *testing.T) {
 				t.Errorf("%s: %v", fault, err)
 			}
 		}
-		for want, wrong := range map[string]error{"moody.listen[0]: no more memory": errors.New("no more memory"), "moody.listen[0]: its front has ended": nil} {
+		for want, wrong := range map[string]error{"moody.listen[0]: no more memory": errors.New("no more memory"), "moody.listen[0]: the front ended by itself": nil} {
 			m := &moody{}
 			s, failed := serving(m)
 			if err := s.start(t.Context()); err != nil {

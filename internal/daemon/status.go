@@ -16,7 +16,7 @@ type Status struct {
 	Core     proxy.Status          `json:"core"`
 	Audit    *AuditStatus          `json:"audit,omitempty"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
-	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
+	Locks    int                   `json:"locks"` // names locked after wrong passwords
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
 	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
 }
@@ -35,7 +35,7 @@ func (n *Node) status(sessions, devices bool) any {
 	return st
 }
 
-// Servers is the state of each server.
+// Servers returns the state of each listener.
 func (n *Node) Servers() []ServerStatus {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()

@@ -12,8 +12,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// telephones makes the server of real telephones and trunks, nil where there are none. That of a
-// sketch keeps nothing.
+// telephones makes the server of real telephones and trunks; nil if there are none. A sketch has no state file.
 func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, error) {
 	t := &cfg.Telephones
 	if len(t.Listen) == 0 {
@@ -71,7 +70,7 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 	return phones.New(out)
 }
 
-// telephoneUsers are the accounts of extensions, with their passwords.
+// telephoneUsers returns the accounts of extensions, with their passwords.
 func telephoneUsers(cfg *config.Config) ([]phones.User, error) {
 	var users []phones.User
 	for i, e := range cfg.Switch.Extensions {
@@ -87,7 +86,7 @@ func telephoneUsers(cfg *config.Config) ([]phones.User, error) {
 	return users, nil
 }
 
-// withoutPasswords is a switch as it is but for the passwords of telephones' accounts.
+// withoutPasswords returns a switch without the passwords of its telephones' accounts.
 func withoutPasswords(cfg config.Switch) config.Switch {
 	cfg.Extensions = slices.Clone(cfg.Extensions)
 	for i, e := range cfg.Extensions {
@@ -100,7 +99,7 @@ func withoutPasswords(cfg config.Switch) config.Switch {
 	return cfg
 }
 
-// mediaAddress is where voice goes when nothing is said: the first listener's address.
+// mediaAddress returns the default address of voice: the first listener's.
 func mediaAddress(listeners []config.Listener) netip.Addr {
 	address, err := netip.ParseAddrPort(listeners[0].Address)
 	if err != nil { // all addresses, or a name

@@ -20,15 +20,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Front is what clients come by: all listeners of one kind.
+// Front serves all listeners of one kind.
 type Front interface {
 	// Serve serves a listener until ctx ends, and calls ready once, with its address, when it does. It returns when
 	// nothing of it is left, nil after ctx has ended. Where the cause of that is [ErrStopped], this listener alone
 	// is stopped, and its clients are told; otherwise the proxy ends. Several listeners are served at a time, and
 	// one can be served again.
 	Serve(ctx context.Context, l *config.Listener, ready func(address string)) error
-	// Close says goodbye to all clients, no longer than ctx lasts, and gives up what the front has. It is called once,
-	// also for a front that has served nobody.
+	// Close closes all sessions, no later than ctx ends, and releases what the front holds. It is called once, also for a
+	// front that has served no listener.
 	Close(ctx context.Context)
 }
 
@@ -77,7 +77,7 @@ func (k *front[S]) Build(settings any, env *FrontEnv) (Front, error) {
 	return k.of.Build(settings.(*S), env)
 }
 
-// FrontEnv is what a front gets of the proxy, beside its settings.
+// FrontEnv is what a front gets from the proxy, beside its settings.
 type FrontEnv struct {
 	// Proxy opens sessions, and says who clients are: Peers, those of connections; Identify, those that say more, such as
 	// a name and a password.
@@ -86,21 +86,22 @@ type FrontEnv struct {
 	// below.
 	Config *config.Config
 	Log    *slog.Logger
-	// Sessions is whether clients of this front open application sessions.
+	// Sessions is whether clients of this front open application sessions, as the proxy starts; proxy.Proxy.Mode says what
+	// holds now.
 	Sessions proxy.SessionMode
 	// Trusts reports whether a peer is one of those that the configuration trusts.
 	Trusts func(addr netip.Addr, certificateNames []string) bool
-	// Admits reports whether an address may speak to us at all.
+	// Admits reports whether the configuration lets an address connect at all.
 	Admits func(netip.Addr) bool
 	// Password returns the password of a user of digest; nil: nobody is asked for one.
 	Password func(user string) (password string, ok bool)
 	// Guard returns a guard against guessing of passwords, by what it guards.
 	Guard func(of string) *accounts.Guard
-	// Strangers is what connections may take that are neither trusted nor logged in.
+	// Strangers bounds the memory of connections that are neither trusted nor logged in.
 	Strangers *gate.Strangers
 }
 
-// Gate is what a front over gate.Gate lets in; bounds are of its settings.
+// Gate returns the configuration of a front's gate.Gate; bounds are of its settings.
 func (e *FrontEnv) Gate(bounds *Bounds) gate.Config {
 	return gate.Config{NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers}
 }
@@ -111,10 +112,10 @@ type Bounds struct {
 	MaxPeer        int `yaml:"max-connections-per-peer"`
 }
 
-// DefaultBounds are those where the file says nothing.
+// DefaultBounds are the default bounds.
 var DefaultBounds = Bounds{MaxConnections: 2000, MaxPeer: 500}
 
-// Check tests that they are above 0.
+// Check reports bounds below 1.
 func (b *Bounds) Check(s *config.Section) {
 	s.Positive(map[string]int{"max-connections": b.MaxConnections, "max-connections-per-peer": b.MaxPeer})
 }

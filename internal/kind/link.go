@@ -99,17 +99,17 @@ func (k *link[S]) Live(settings any, env *Env) (any, func(proxy.Link), error) {
 	return k.of.Live(settings.(*S), env)
 }
 
-// Env is what a link gets of the proxy, beside its settings.
+// Env is what a link gets from the proxy, beside its settings.
 type Env struct {
 	Name string // of the entry in links
-	// Log has the link's name. What the peer can make the link say goes through share.Quiet.
+	// Log has the link's name. Messages that the peer can cause must go through share.Quiet.
 	Log *slog.Logger
-	// Admits reports whether an address may speak to us at all.
+	// Admits reports whether the configuration lets an address connect at all.
 	Admits func(netip.Addr) bool
-	// Guard returns the guard against guessing of passwords that come to the link. It outlives the link.
+	// Guard returns the guard of passwords that peers of the link send. It outlives the link.
 	Guard func(of string) *accounts.Guard
-	// Refused returns what writes peers that are not believed into the strangers' audit file.
+	// Refused returns a function that records peers that failed to authenticate in the strangers' audit file.
 	Refused func(of string) func(peer, user, why string)
-	// Models is the table of telephones, from the files that the configuration names.
+	// Models reads the table of telephones from the files that the configuration names.
 	Models func() ([]config.Model, error)
 }

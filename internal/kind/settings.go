@@ -19,7 +19,7 @@ type Peer struct {
 	Addresses []string `yaml:"addresses"`
 }
 
-// Check tests that there is one, and that each is host or host:port.
+// Check reports a missing address, and addresses that are neither host nor host:port.
 func (p *Peer) Check(s *config.Section) {
 	if len(p.Addresses) == 0 {
 		s.Fault("addresses", "must name one at least, such as \"10.1.1.1:8882\"")
@@ -45,13 +45,13 @@ func HostPort(address string) bool {
 	return err == nil || PlainHost(address)
 }
 
-// Times is embedded in the settings of a link that looks whether its peer is there.
+// Times is embedded in the settings of a link that checks whether its peer still responds.
 type Times struct {
 	Heartbeat time.Duration `yaml:"heartbeat"` // 0: the link's default
 	Timeout   time.Duration `yaml:"timeout"`   // for an answer; 0: the link's default
 }
 
-// Check tests that they are not negative.
+// Check reports negative times.
 func (t *Times) Check(s *config.Section) {
 	s.NotNegative(map[string]time.Duration{"heartbeat": t.Heartbeat, "timeout": t.Timeout})
 }
@@ -90,14 +90,14 @@ func (t *Secure) ClearCertificates() { *t = Secure{TLS: t.TLS} }
 
 func (t *Secure) secure() *Secure { return t }
 
-// Login is embedded in the settings of what logs in with a name and a password.
+// Login is embedded in the settings of a link that logs in with a name and a password.
 type Login struct {
 	User         string `yaml:"user"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
 }
 
-// Check tests that a password has a user, and does not stand in two places; key is that of the login.
+// Check reports a password without user, or with two sources; key is that of the login.
 func (l *Login) Check(s *config.Section, key string) {
 	if (l.Password != "" || l.PasswordFile != "") && l.User == "" || l.Password != "" && l.PasswordFile != "" {
 		s.Fault(key, "write user, and password or password-file with it")
@@ -119,7 +119,7 @@ func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure gat
 	return password, s.source.Config, nil
 }
 
-// Secret returns a password that stands in the configuration or in a file.
+// Secret returns a password from the configuration, or from the file if one is named.
 func Secret(password, file string) (string, error) {
 	if file == "" {
 		return password, nil

@@ -87,10 +87,12 @@ type appSession struct {
 
 // Reasons to close a session or refuse a request.
 var (
-	errNoLogin  = errors.New("no application session was opened in time")
-	errStrikes  = errors.New("too many requests and logins without an application session")
-	errStopped  = errors.New("the application session has ended")
-	errSecurity = uacsta.Refuse(uacsta.Security, uacsta.Generic)
+	errNoLogin   = errors.New("no application session was opened in time")
+	errStrikes   = errors.New("too many requests and logins without an application session")
+	errMandatory = errors.New("an application session is mandatory now, and the client has opened none with an account")
+	errOff       = errors.New("application sessions are off now, and accounts do not count")
+	errStopped   = errors.New("the application session has ended")
+	errSecurity  = uacsta.Refuse(uacsta.Security, uacsta.Generic)
 )
 
 // The error codes of ECMA-354.
@@ -106,8 +108,44 @@ const (
 // ofAppSessions are the requests that need no application session.
 var ofAppSessions = map[string]bool{uacsta.NameStartApplicationSession: true, uacsta.NameStopApplicationSession: true, uacsta.NameResetApplicationSessionTimer: true}
 
-// bound reports whether the client must have an application session.
-func (s *Session) bound() bool { return s.mode == SessionsMandatory || s.own.Name == "" }
+// bound reports whether the client has to have an application session.
+func (s *Session) bound() bool { return s.boundBy(s.proxy.rules.Load()) }
+
+// boundBy is bound by rules that need not hold.
+func (s *Session) boundBy(r *rules) bool { return s.modeBy(r) == SessionsMandatory || s.own.Name == "" }
+
+// modeBy is whether the client opens application sessions by some rules.
+func (s *Session) modeBy(r *rules) SessionMode {
+	if mode, ok := r.modes[s.front]; ok && !s.fixed {
+		return mode
+	}
+	return s.mode
+}
+
+// application returns the application session; nil where there is none.
+func (s *Session) application() *appSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.app
+}
+
+// fits returns why the session does not fit another mode; nil if it does. Where an application session becomes
+// mandatory, a session without account ends, and its client logs in when it connects again: to let it go on, with its
+// monitors, until it logs in would let it do what it may not. Where accounts do not count any more, what one allowed
+// ends.
+func (s *Session) fits(before, now *rules) error {
+	was, is := s.modeBy(before), s.modeBy(now)
+	app := s.application()
+	account := app != nil && app.account.Name != ""
+	switch {
+	case was == is:
+	case is == SessionsMandatory && s.own.Name != "" && !account:
+		return errMandatory
+	case is == SessionsOff && (account || s.own.Name == ""):
+		return errOff
+	}
+	return nil
+}
 
 // locked reports whether the client must have an application session and has none.
 func (s *Session) locked() bool {
@@ -127,7 +165,7 @@ func (s *Session) expectLogin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
-		s.login = time.AfterFunc(s.proxy.cfg.Sessions.LoginTime, func() {
+		s.login = time.AfterFunc(s.proxy.bounds.Load().Sessions.LoginTime, func() {
 			if s.locked() {
 				s.disconnect(errNoLogin)
 			}
@@ -145,7 +183,7 @@ func (s *Session) strike(answer answerer) {
 func (s *Session) countStrike() {
 	s.mu.Lock()
 	s.strikes++
-	out := s.strikes == s.proxy.cfg.Sessions.Tries
+	out := s.strikes >= s.proxy.bounds.Load().Sessions.Tries
 	s.mu.Unlock()
 	if out {
 		s.deliver(delivery{last: errStrikes})
@@ -236,10 +274,10 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	if start.RequestedSessionDuration != nil {
 		seconds = *start.RequestedSessionDuration
 	}
-	duration := s.proxy.cfg.Sessions.granted(seconds)
+	duration := s.proxy.bounds.Load().Sessions.granted(seconds)
 	login, given := start.ApplicationInfo.Login()
 	switch {
-	case s.mode == SessionsOff || !given && !s.bound():
+	case s.modeBy(s.proxy.rules.Load()) == SessionsOff || !given && !s.bound():
 		s.grant(Account{}, version, duration, answer)
 	case !given || s.proxy.cfg.Accounts == nil:
 		s.refuseLogin("", ErrNoCredentials, answer)
@@ -277,7 +315,7 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 		s.refuseLogin(account.Name, err, answer)
 		return
 	}
-	limits := &s.proxy.cfg.Sessions
+	limits := &s.proxy.bounds.Load().Sessions
 	most := limits.MaxAccount
 	if account.Name == "" { // without an account, MaxAccount does not apply
 		most = limits.Max
@@ -310,17 +348,15 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	s.recheckAccount() // the account may have changed since its password was checked
 }
 
-// recheckAccount ends an application session whose account has been removed or has another password
-// now. It returns the remaining application session, or nil.
-func (s *Session) recheckAccount() *appSession {
-	s.mu.Lock()
-	app := s.app
-	s.mu.Unlock()
+const accountGone = "the account was changed or removed"
+
+// recheckAccount ends an application session whose account was removed, or got another password.
+func (s *Session) recheckAccount() {
+	app := s.application()
 	if app == nil || app.account.Name == "" || s.proxy.cfg.Accounts.Holds(app.account) {
-		return app
+		return
 	}
-	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: "the account was changed or removed"})
-	return nil
+	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: accountGone})
 }
 
 // endAppSession removes the application session and reports whether there was one. The caller holds
@@ -379,7 +415,7 @@ func (s *Session) resetAppSession(req *uacsta.Message, answer answerer) {
 		answer(nil, err)
 		return
 	}
-	duration := s.proxy.cfg.Sessions.granted(reset.RequestedSessionDuration)
+	duration := s.proxy.bounds.Load().Sessions.granted(reset.RequestedSessionDuration)
 	s.mu.Lock()
 	there := s.app != nil && s.app.id == reset.SessionID && s.app.timer.Reset(duration)
 	s.mu.Unlock()

@@ -251,7 +251,7 @@ func (s *Session) permit(o *object, device policy.Number) error {
 	refusal := uacsta.Refuse(uacsta.Operation, svc.Refusal(uacsta.Subject))
 	makes := ask.Service == uacsta.NameMakeCall || ask.Service == uacsta.NameMakePredictiveCall
 	switch {
-	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.cfg.MaxCalls, ask.At):
+	case decision.Allowed && makes && !p.meter.Take(use{who: ask.Who.Name, calls: true}, p.bounds.Load().MaxCalls, ask.At):
 		decision.Reason = "limits.calls-per-minute: the identity makes too many calls"
 		refusal = uacsta.Refuse(uacsta.PerformanceManagement, uacsta.PerformanceLimitExceeded)
 	case decision.Allowed && (decision.Rule == nil || !decision.Rule.Counts(ask) || p.meter.Take(use{who: ask.Who.Name, rule: decision.Rule.Name}, decision.Rule.Rate, ask.At)):

@@ -377,7 +377,7 @@ func history(t *testing.T, seed uint64) {
 	if rng.IntN(2) == 0 {
 		x.room = 1 + rng.IntN(3)
 	}
-	cfg := proxy.Config{Policy: demo, Numbers: &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}, QueueLength: 20}
+	cfg := proxy.Config{Policy: demo, Numbers: &policy.Numbers{Extensions: func(n string) bool { return len(n) == 3 }}, Limits: proxy.Limits{QueueLength: 20}}
 	if rng.IntN(2) == 0 {
 		cfg.Linger = 10 * time.Second
 	}

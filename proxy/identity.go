@@ -100,13 +100,21 @@ func (p *Proxy) peer(addr netip.Addr, names []string) (policy.Identity, bool) {
 	return policy.Identity{Name: addr.String(), How: "address"}, true
 }
 
-// Peers returns a function that identifies clients by their transport connection, for fronts that open
-// a session per connection. It returns false for a client that may not connect. Where application
-// sessions are possible, an untrusted client may connect and gets the zero identity until it opens
-// one.
-func (p *Proxy) Peers(mode SessionMode) func(addr netip.Addr, certificateNames []string) (policy.Identity, bool) {
+// Mode returns whether clients of a front open application sessions: what the configuration says of it now, or else
+// the mode that the front says itself.
+func (p *Proxy) Mode(front string, itself SessionMode) SessionMode {
+	if mode, ok := p.rules.Load().modes[front]; ok {
+		return mode
+	}
+	return itself
+}
+
+// Peers returns what says who a client of a connection is, for fronts whose clients have a session as long as they are
+// connected. A peer that is not trusted is nobody until it opens an application session. If the front's clients open
+// none ([Proxy.Mode]), it may not connect: false.
+func (p *Proxy) Peers(front string, mode SessionMode) func(addr netip.Addr, certificateNames []string) (policy.Identity, bool) {
 	return func(addr netip.Addr, names []string) (policy.Identity, bool) {
 		who, ok := p.peer(addr, names)
-		return who, ok || mode != SessionsOff
+		return who, ok || p.Mode(front, mode) != SessionsOff
 	}
 }

@@ -28,7 +28,7 @@ func (s *Session) overLimit(key, service string) {
 // tooMany logs and audits that a limit refuses the session, once a second for each identity and limit.
 func (s *Session) tooMany() {
 	p, key := s.proxy, "limits.sessions-per-identity"
-	if p.owners.total() >= p.cfg.MaxSessions {
+	if p.owners.total() >= p.bounds.Load().MaxSessions {
 		key = "limits.sessions"
 	}
 	tell, suppressed := p.limits.Allow(limited{s.owner(), key}, time.Now())

@@ -376,14 +376,14 @@ func (m *monitor) admit(cm *clientMonitor) {
 		cm.reply(nil, uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice))
 		return
 	}
-	if len(s.monitors) >= s.proxy.cfg.MaxMonitors {
+	if len(s.monitors) >= s.proxy.bounds.Load().MaxMonitors {
 		s.mu.Unlock()
 		s.overLimit("limits.monitors-per-session", uacsta.NameMonitorStart)
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
 		return
 	}
 	cm.owner = s.Identity().Name
-	if !s.proxy.watches.take(cm.owner, s.proxy.cfg.MaxWatches, math.MaxInt) {
+	if !s.proxy.watches.take(cm.owner, s.proxy.bounds.Load().MaxWatches, math.MaxInt) {
 		s.mu.Unlock()
 		s.overLimit("limits.monitors-per-identity", uacsta.NameMonitorStart)
 		cm.reply(nil, uacsta.Refuse(uacsta.SubscribedResourceAvailability, uacsta.ObjectMonitorLimitExceeded))
@@ -543,7 +543,7 @@ func (m *monitor) remove(cm *clientMonitor, lost bool) {
 		}
 	}
 	last := m.unwanted()
-	if linger := m.managed.proxy.cfg.Linger; last && lost && linger > 0 {
+	if linger := m.managed.proxy.bounds.Load().Linger; last && lost && linger > 0 {
 		m.left++
 		left := m.left
 		m.mu.Unlock()

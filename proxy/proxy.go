@@ -21,28 +21,65 @@ type Config struct {
 	Numbers *policy.Numbers
 	Log     *slog.Logger
 
-	Audit    *audit.Log          // nil: no audit file
-	Tally    *audit.Tally        // counts refusals of unidentified peers instead of one line each; nil: they are not recorded
-	Accounts Accounts            // nil: application sessions are not authenticated
-	Sessions ApplicationSessions // limits of application sessions
+	Audit    *audit.Log   // nil: nothing is written down
+	Tally    *audit.Tally // of those who have not said who they are; nil: nothing is written down
+	Accounts Accounts     // nil: no application session is authenticated
+
+	Secrets map[string]Secret      // of digest users, by identity; nil: their passwords do not change
+	Modes   map[string]SessionMode // whether clients open application sessions, by front; one that is missing says it itself
+
+	Limits // as the proxy starts; [Proxy.Change] changes them
+
+	BackOff   time.Duration // first pause before a lost link is tried again; 500 ms
+	MaxAtLink int           // requests that one link has to answer at a time; 256. Others wait for their turn
+	Turn      time.Duration // that a client's request waits for its turn; 5 s
+	Pace      int           // questions in a second that the core asks a link of itself, after it came back; 1000
+	Retry     time.Duration // first pause before a monitor that a link did not take again is tried; 1 s
+}
+
+// Limits are the bounds and times that can change while the proxy runs. What is above a lower bound stays until
+// it ends by itself; nothing more is added to it. Zero values take defaults.
+type Limits struct {
+	Sessions ApplicationSessions // what application sessions are granted
 
 	MaxSessions    int           // open sessions of all clients; 20000
 	MaxIdentity    int           // open sessions of one identity; 2000
 	MaxRequests    policy.Rate   // requests of one identity; 5000 in a second
 	MaxWatches     int           // monitors of one identity; 20000
-	MaxCalls       policy.Rate   // calls that one identity makes; 3000 in a minute
-	MaxMonitors    int           // monitors of one session; 500
-	MaxOutstanding int           // unanswered requests of one session; 64
-	QueueLength    int           // messages in the queue of one client; 1024
-	QueueOctets    int           // memory of the queue of one client, in octets; 4 MiB
-	QueuesOctets   int           // memory of all queues, in octets; 256 MiB
-	Linger         time.Duration // how long a monitor is kept after its last client disconnects uncleanly, so that a client that reconnects can reuse it; 0
-	Heartbeat      time.Duration // interval of SystemStatus to clients that registered for it; 1 min
-	BackOff        time.Duration // delay before the first restart of a failed link, which grows to 30 s; 500 ms
-	MaxAtLink      int           // unanswered requests at one link; further ones wait for their turn; 256
-	Turn           time.Duration // how long a client's request waits for its turn before it is refused; 5 s
-	Pace           int           // requests in a second that the core sends a link on its own, after a reconnect; 1000
-	Retry          time.Duration // delay before the first retry of a refused monitor or registration, which grows to 30 times as much; 1 s
+	MaxCalls       policy.Rate   // that one identity makes; 3000 in a minute
+	MaxMonitors    int           // of one session; 500
+	MaxOutstanding int           // requests of one session; 64
+	QueueLength    int           // messages waiting for one client; 1024
+	QueueOctets    int           // that these take in memory; 4 MiB
+	QueuesOctets   int           // that the messages waiting for all clients take; 256 MiB
+	Linger         time.Duration // how long a monitor is kept after its last client disconnects uncleanly, so that a reconnecting client can reuse it; 0
+	Heartbeat      time.Duration // between two SystemStatus to clients that registered for it; 1 min
+}
+
+func (l *Limits) setDefaults() {
+	def := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	def(&l.MaxSessions, 20000)
+	def(&l.MaxMonitors, 500)
+	def(&l.MaxIdentity, 2000)
+	def(&l.MaxWatches, 20000)
+	if l.MaxRequests.Count == 0 {
+		l.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
+	}
+	if l.MaxCalls.Count == 0 {
+		l.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
+	}
+	def(&l.MaxOutstanding, 64)
+	def(&l.QueueLength, 1024)
+	def(&l.QueueOctets, 4<<20)
+	def(&l.QueuesOctets, 256<<20)
+	if l.Heartbeat == 0 {
+		l.Heartbeat = time.Minute
+	}
+	l.Sessions.setDefaults()
 }
 
 // Stats holds counters for metrics. They only grow.
@@ -53,7 +90,7 @@ type Stats struct {
 // Proxy is the core. [New] makes one; [Proxy.AddLink] or [Proxy.SetLinks] adds links, [Proxy.Run] runs
 // them, and fronts call [Proxy.Open].
 type Proxy struct {
-	cfg     Config
+	cfg     Config // its Limits are those of the start: see bounds
 	stats   Stats
 	meter   policy.Meter[use] // for the rates of rules and of identities
 	watches tally[string]     // monitors, by the identity's name
@@ -66,6 +103,7 @@ type Proxy struct {
 	nobodies  share.LogLimit[nobody] // limits log lines about unidentified sessions
 	limits    share.LogLimit[limited]
 	rules     atomic.Pointer[rules]
+	bounds    atomic.Pointer[Limits] // that hold now
 
 	ctx        context.Context //nolint:containedctx // ends with the proxy
 	stop       context.CancelFunc
@@ -84,12 +122,6 @@ type Proxy struct {
 	closed   bool
 }
 
-// rules is what SetRules replaces as a whole.
-type rules struct {
-	policy  *policy.Policy
-	numbers *policy.Numbers
-}
-
 func (p *Proxy) policy() *policy.Policy   { return p.rules.Load().policy }
 func (p *Proxy) numbers() *policy.Numbers { return p.rules.Load().numbers }
 
@@ -100,25 +132,8 @@ func New(cfg Config) *Proxy {
 			*p = n
 		}
 	}
-	def(&cfg.MaxSessions, 20000)
-	def(&cfg.MaxMonitors, 500)
-	def(&cfg.MaxIdentity, 2000)
-	def(&cfg.MaxWatches, 20000)
-	if cfg.MaxRequests.Count == 0 {
-		cfg.MaxRequests = policy.Rate{Count: 5000, Per: time.Second}
-	}
-	if cfg.MaxCalls.Count == 0 {
-		cfg.MaxCalls = policy.Rate{Count: 3000, Per: time.Minute}
-	}
-	def(&cfg.MaxOutstanding, 64)
 	def(&cfg.MaxAtLink, 256)
 	def(&cfg.Pace, 1000)
-	def(&cfg.QueueLength, 1024)
-	def(&cfg.QueueOctets, 4<<20)
-	def(&cfg.QueuesOctets, 256<<20)
-	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = time.Minute
-	}
 	if cfg.BackOff == 0 {
 		cfg.BackOff = 500 * time.Millisecond
 	}
@@ -131,12 +146,13 @@ func New(cfg Config) *Proxy {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Sessions.setDefaults()
+	cfg.Limits.setDefaults()
 	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.errands.done = make(chan struct{})
 	p.errands.open.Store(1) // Run's own
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	p.rules.Store(&rules{cfg.Policy, cfg.Numbers})
+	p.rules.Store(&rules{policy: cfg.Policy, numbers: cfg.Numbers, secrets: cfg.Secrets, modes: cfg.Modes})
+	p.bounds.Store(&cfg.Limits)
 	return p
 }
 
@@ -204,14 +220,14 @@ func (p *Proxy) SetLinks(links []NamedLink) {
 	old := p.list()
 	var now, gone []*managedLink
 	for _, l := range links {
-		i := slices.IndexFunc(old, func(t *managedLink) bool { return t.name == l.Name && l.Link == nil })
-		if i < 0 {
+		t := stays(old, l)
+		if t == nil {
 			now = append(now, p.launch(l))
 			continue
 		}
-		old[i].devices.Store(&l.Devices)
-		old[i].numbers.Store(&l.Numbers)
-		now = append(now, old[i])
+		t.devices.Store(&l.Devices)
+		t.numbers.Store(&l.Numbers)
+		now = append(now, t)
 	}
 	for _, t := range old {
 		if !slices.Contains(now, t) {

@@ -40,7 +40,7 @@ func (s *Session) systemRegister(req *uacsta.Message, answer answerer) {
 	if !s.closed {
 		s.unregister()
 		s.registered = r
-		r.beat = time.AfterFunc(s.proxy.cfg.Heartbeat, func() { s.heartbeat(r) })
+		r.beat = time.AfterFunc(s.proxy.bounds.Load().Heartbeat, func() { s.heartbeat(r) })
 	}
 	s.mu.Unlock()
 	answer(uacsta.Encode(uacsta.SystemRegisterResponse{SysStatRegisterID: r.id, ActualStatusFilter: wish.RequestedStatusFilter}, uacsta.Edition3), nil)
@@ -58,7 +58,7 @@ func (s *Session) heartbeat(r *registration) {
 	s.mu.Lock()
 	mine := s.registered == r
 	if mine {
-		r.beat.Reset(s.proxy.cfg.Heartbeat)
+		r.beat.Reset(s.proxy.bounds.Load().Heartbeat)
 	}
 	s.mu.Unlock()
 	if mine {

@@ -126,9 +126,9 @@ func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 func (s *Session) count(name, namespace string, reply func(*uacsta.Message)) (answer answerer, why error) {
 	s.mu.Lock()
 	s.outstanding++
-	tooMany := s.outstanding > s.proxy.cfg.MaxOutstanding
+	tooMany := s.outstanding > s.proxy.bounds.Load().MaxOutstanding
 	s.mu.Unlock()
-	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.cfg.MaxRequests, time.Now())
+	tooFast := !s.proxy.meter.Take(s.requests(), s.proxy.bounds.Load().MaxRequests, time.Now())
 	switch {
 	case tooMany:
 		s.overLimit("limits.requests-outstanding", name)

@@ -39,13 +39,16 @@ var (
 
 // Opening holds the parameters of [Proxy.Open].
 type Opening struct {
-	Identity policy.Identity // the zero value: unknown until the client opens an application session
-	Line     string          // the device to control, as the client writes it; "": none
-	Named    bool            // the line was named apart from requests, as Lync does
-	Peer     string          // the client's address, for logs
-	Front    string          // the name of the front's kind
-	Addr     netip.Addr      // the client's IP address
-	Sessions SessionMode     // whether the client must open an application session
+	Identity policy.Identity // the zero value: nobody, until it has opened an application session
+	Line     string          // the device to control, as the client wrote it; "" when it names none
+	Named    bool            // the line was named apart from requests, as Lync does it
+	Peer     string          // for logs
+	Front    string          // that the client came by: the name of its kind
+	Addr     netip.Addr      // where the client is
+	Names    []string        // in the client's verified certificate, the one that counts first
+	Sessions SessionMode     // whether it must open an application session; Config.Modes says otherwise for its front
+	NoLogin  bool            // its protocol has no application sessions: Sessions holds, whatever Config.Modes says
+	Place    func() Place    // where it comes in now; nil: not known
 	Valid    func() bool     // reports whether the front would still give the client this identity; nil: always
 }
 
@@ -61,7 +64,10 @@ type Session struct {
 	peer   string
 	front  string
 	addr   netip.Addr
+	names  []string
 	mode   SessionMode
+	fixed  bool // the mode holds, whatever the rules say
+	place  func() Place
 	since  time.Time
 	still  func() bool
 	noted  atomic.Pointer[audit.Receipt] // of the session's last line in the audit file
@@ -107,7 +113,7 @@ const maxSpellings = 256
 func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	s := &Session{
 		mu:    lock{rank: ofSession},
-		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, mode: o.Sessions,
+		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, place: o.Place,
 		since: time.Now(), still: o.Valid,
 		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
@@ -123,7 +129,8 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 	}
 	p.mu.Lock()
 	closed := p.closed
-	full := closed || !p.owners.take(s.owner(), p.cfg.MaxIdentity, p.cfg.MaxSessions)
+	bounds := p.bounds.Load()
+	full := closed || !p.owners.take(s.owner(), bounds.MaxIdentity, bounds.MaxSessions)
 	if !full {
 		p.sessions[s] = struct{}{}
 	}
@@ -187,7 +194,12 @@ func (s *Session) wish(action policy.Action, device policy.Number) policy.Reques
 
 // may reports whether the client may use the action on a canonical device at all.
 func (s *Session) may(action policy.Action, device policy.Number) bool {
-	return s.proxy.policy().Decide(s.wish(action, device)).Allowed
+	return s.mayBy(s.proxy.rules.Load(), action, device)
+}
+
+// mayBy is may by rules that need not hold.
+func (s *Session) mayBy(r *rules, action policy.Action, device policy.Number) bool {
+	return r.policy.Decide(s.wish(action, device)).Allowed
 }
 
 // learn remembers how the client writes a device, so that the client gets it back character by
@@ -302,9 +314,9 @@ func (s *Session) deliver(d delivery) {
 	if d.msg != nil {
 		d.size = d.msg.Size()
 	}
-	cfg := &s.proxy.cfg
+	bounds := s.proxy.bounds.Load()
 	s.mu.Lock()
-	overflow := len(s.queue) >= cfg.QueueLength || len(s.queue) > 0 && s.queued+d.size > cfg.QueueOctets
+	overflow := len(s.queue) >= bounds.QueueLength || len(s.queue) > 0 && s.queued+d.size > bounds.QueueOctets
 	cut := overflow && s.cutOff()
 	if d.reply == nil && (s.closed || s.full) {
 		s.mu.Unlock()
@@ -331,7 +343,7 @@ func (s *Session) deliver(d delivery) {
 	if cut {
 		s.disconnectSlow()
 	}
-	if s.proxy.queued.Load() > int64(cfg.QueuesOctets) {
+	if s.proxy.queued.Load() > int64(bounds.QueuesOctets) {
 		s.proxy.relieve()
 	}
 }
@@ -375,7 +387,7 @@ func (s *Session) disconnectSlow() {
 func (p *Proxy) relieve() {
 	p.relief.Lock()
 	defer p.relief.Unlock()
-	for p.queued.Load() > int64(p.cfg.QueuesOctets) {
+	for p.queued.Load() > int64(p.bounds.Load().QueuesOctets) {
 		var largest *Session
 		most := 0
 		p.mu.Lock()

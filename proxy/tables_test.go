@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -210,12 +211,14 @@ func TestDefaults(t *testing.T) {
 		}
 	}
 	set := Config{
-		MaxSessions: 1, MaxIdentity: 2, MaxRequests: policy.Rate{Count: 3, Per: time.Hour}, MaxWatches: 4, MaxCalls: policy.Rate{Count: 5, Per: time.Hour}, MaxMonitors: 6, MaxOutstanding: 7, QueueLength: 8, QueueOctets: 9,
-		QueuesOctets: 10, Linger: 11, Heartbeat: 12, BackOff: 13, MaxAtLink: 14, Turn: 15, Pace: 16, Retry: 17, Log: slog.New(slog.DiscardHandler), Sessions: ApplicationSessions{Duration: 18, MaxDuration: 19, Max: 20, MaxAccount: 21, Tries: 22, LoginTime: 23},
+		BackOff: 13, MaxAtLink: 14, Turn: 15, Pace: 16, Retry: 17, Log: slog.New(slog.DiscardHandler), Limits: Limits{
+			MaxSessions: 1, MaxIdentity: 2, MaxRequests: policy.Rate{Count: 3, Per: time.Hour}, MaxWatches: 4, MaxCalls: policy.Rate{Count: 5, Per: time.Hour}, MaxMonitors: 6, MaxOutstanding: 7, QueueLength: 8, QueueOctets: 9,
+			QueuesOctets: 10, Linger: 11, Heartbeat: 12, Sessions: ApplicationSessions{Duration: 18, MaxDuration: 19, Max: 20, MaxAccount: 21, Tries: 22, LoginTime: 23},
+		},
 	}
 	other := New(set)
 	defer other.stop()
-	if other.cfg != set {
+	if !reflect.DeepEqual(other.cfg, set) {
 		t.Errorf("%+v is made of %+v", other.cfg, set)
 	}
 }

@@ -67,8 +67,8 @@ func (ua *UA) ListenTCP(address string, tlsConfig *tls.Config) (netip.AddrPort, 
 }
 
 // ListenDTLS starts to serve DTLS on a UDP address and returns the bound address.
-func (ua *UA) ListenDTLS(address string, files ours.Files) (netip.AddrPort, error) {
-	l, err := ours.ListenDTLS(address, files)
+func (ua *UA) ListenDTLS(address string, source *ours.Source) (netip.AddrPort, error) {
+	l, err := ours.ListenDTLS(address, source)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -206,7 +206,7 @@ func newArena(t interface{ Fatal(...any) }, queue int) *arena {
 		t.Fatal(err)
 	}
 	a := &arena{link: newNumbered(sw)}
-	a.core = proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: sw.Has}, QueueLength: queue, MaxOutstanding: 1 << 20})
+	a.core = proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: sw.Has}, Limits: proxy.Limits{QueueLength: queue, MaxOutstanding: 1 << 20}})
 	a.core.AddLink("switch", a.link, func(string) bool { return true })
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -204,13 +204,13 @@ func TestCertificateReload(t *testing.T) {
 	}
 	r.stop()
 	r, _ = serveTLS(t, lab(t), "")
-	if log := r.out.String(); strings.Contains(log, "runs out") && !strings.Contains(log, "cert.pem") {
+	if log := r.out.String(); strings.Contains(log, "expires soon") && !strings.Contains(log, "cert.pem") {
 		t.Error("warned of a certificate that is good for long")
 	}
 	if !strings.Contains(r.get("/metrics"), `tr87proxy_certificate_not_after_seconds{file="`) {
 		t.Error("no metric of certificates")
 	}
-	waitFor(t, "the warning", func() bool { return strings.Contains(r.out.String(), "a certificate runs out soon") }) // that of the other listeners, an hour
+	waitFor(t, "the warning", func() bool { return strings.Contains(r.out.String(), "certificate expires soon") }) // that of the other listeners, an hour
 	r.stop()
 }
 

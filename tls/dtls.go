@@ -25,33 +25,27 @@ const (
 	dtlsReplay = 64   // records; one that came before is dropped
 )
 
-// ListenDTLS listens for DTLS on a UDP address. Whoever says hello must first repeat a
-// cookie from the address it pretends to have. Connections that it accepts have made no
-// handshake yet: see HandshakeDTLS.
-func ListenDTLS(address string, f Files) (net.Listener, error) {
+// ListenDTLS listens for DTLS on a UDP address. A client must first repeat a cookie, which shows that it
+// receives at its address. Connections that the listener accepts have made no handshake yet: see
+// HandshakeDTLS. Whether clients are asked for a certificate is fixed as long as the address is served;
+// the rest follows the source.
+func ListenDTLS(address string, s *Source) (net.Listener, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
 		return nil, err
 	}
-	s := &source{files: f, load: loadServer}
-	if _, err := s.current(); err != nil {
-		return nil, err
-	}
 	auth := dtls.NoClientCert
-	switch f.ClientAuth {
-	case "optional":
+	switch s.Config().ClientAuth {
+	case tls.VerifyClientCertIfGiven:
 		auth = dtls.RequestClientCert
-	case "required":
-		auth = dtls.RequireAnyClientCert // which is verified below, with what the files say then
+	case tls.RequireAndVerifyClientCert:
+		auth = dtls.RequireAnyClientCert // which is verified below, with what the files contain then
 	}
 	return dtls.ListenWithOptions("udp", addr,
 		dtlsCiphers, dtls.WithMTU(dtlsMTU), dtls.WithReplayProtectionWindow(dtlsReplay), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
 		dtls.WithClientAuth(auth),
 		dtls.WithGetCertificate(func(hello *dtls.ClientHelloInfo) (*tls.Certificate, error) {
-			cfg, err := s.current()
-			if err != nil {
-				return nil, err
-			}
+			cfg := s.Config()
 			for i := range cfg.Certificates {
 				if c := &cfg.Certificates[i]; hello.ServerName != "" && c.Leaf != nil && c.Leaf.VerifyHostname(hello.ServerName) == nil {
 					return c, nil
@@ -60,10 +54,10 @@ func ListenDTLS(address string, f Files) (net.Listener, error) {
 			return &cfg.Certificates[0], nil
 		}),
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
-			cfg, err := s.current()
-			if err != nil || len(raw) == 0 {
-				return err
+			if len(raw) == 0 {
+				return nil
 			}
+			cfg := s.Config()
 			return verify(cfg, raw, cfg.ClientCAs, x509.ExtKeyUsageClientAuth, "")
 		}),
 	)

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -13,12 +14,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/files"
 )
 
-// source is a configuration that follows its files.
-type source struct {
-	files Files
-	load  func(Files) (*tls.Config, error)
+// Source is the TLS configuration of one listener or one link, made from files. It reads the files again when
+// they change, and [Source.Use] makes it follow other files. Handshakes take what holds when they begin;
+// connections that are open stay as they are.
+type Source struct {
+	load func(Files) (*tls.Config, error)
 
 	mu     sync.Mutex
+	files  Files
 	looked time.Time
 	stamps []files.Stamp
 	cfg    *tls.Config
@@ -26,53 +29,106 @@ type source struct {
 
 const lookEvery = time.Second
 
-// current returns the configuration of the files as they are. When they cannot be used,
-// it says so in the log and returns the one before; there is an error only if there was
-// none.
-func (s *source) current() (*tls.Config, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cfg != nil && time.Since(s.looked) < lookEvery {
-		return s.cfg, nil
-	}
-	s.looked = time.Now()
-	var stamps []files.Stamp
-	for _, path := range s.files.paths() {
-		stamps = append(stamps, files.StampOf(path))
-	}
-	if s.cfg != nil && slices.Equal(stamps, s.stamps) {
-		return s.cfg, nil
-	}
-	cfg, err := s.load(s.files)
-	switch {
-	case err == nil:
-		if s.cfg != nil {
-			s.log().Info("certificate files have changed", "certificate", s.files.Certificate)
-		}
-		s.cfg, s.stamps = cfg, stamps
-	case s.cfg == nil:
+// NewServer makes the source of a listener. It fails if a file cannot be used.
+func NewServer(f Files) (*Source, error) { return newSource(f, loadServer) }
+
+// NewClient makes the source of connections that we open. It fails if a file cannot be used.
+func NewClient(f Files) (*Source, error) { return newSource(f, loadClient) }
+
+func newSource(f Files, load func(Files) (*tls.Config, error)) (*Source, error) {
+	s := &Source{load: load}
+	loaded, err := s.Load(f)
+	if err != nil {
 		return nil, err
-	default:
-		s.log().Error("certificate files cannot be used; what they said before holds", "certificate", s.files.Certificate, "err", err)
-		s.stamps = stamps // said once
 	}
-	return s.cfg, nil
+	s.Use(loaded)
+	return s, nil
 }
 
-func (s *source) log() *slog.Logger {
+// Loaded is what files contained when [Source.Load] read them.
+type Loaded struct {
+	files  Files
+	stamps []files.Stamp
+	cfg    *tls.Config
+}
+
+// Load reads files and changes nothing yet: [Source.Use] does. It fails if a file cannot be used.
+func (s *Source) Load(f Files) (Loaded, error) {
+	stamps := f.stamps() // before the files are read: a later change is noticed
+	cfg, err := s.load(f)
+	return Loaded{files: f, stamps: stamps, cfg: cfg}, err
+}
+
+// Use makes the source follow other files; later handshakes take what they contain.
+func (s *Source) Use(l Loaded) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files, s.stamps, s.cfg, s.looked = l.files, l.stamps, l.cfg, time.Now()
+}
+
+// Follows reports whether the source follows these files already.
+func (s *Source) Follows(f Files) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.files
+	now.Log, f.Log = nil, nil
+	return reflect.DeepEqual(now, f)
+}
+
+// Server returns the configuration of a listener. Its later handshakes take what the files contain then.
+func (s *Source) Server() *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12, // each handshake has the source's own instead
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.Config(), nil },
+	}
+}
+
+// Config returns what the files contain now. If they cannot be used, it logs that once and returns what they
+// contained before.
+func (s *Source) Config() *tls.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.looked) < lookEvery {
+		return s.cfg
+	}
+	s.looked = time.Now()
+	stamps := s.files.stamps()
+	if slices.Equal(stamps, s.stamps) {
+		return s.cfg
+	}
+	s.stamps = stamps // the log has one line for each change
+	cfg, err := s.load(s.files)
+	if err != nil {
+		s.log().Error("certificate files cannot be used; the previous ones stay in use", "certificate", s.files.Certificate, "err", err)
+		return s.cfg
+	}
+	s.log().Info("certificate files changed", "certificate", s.files.Certificate)
+	s.cfg = cfg
+	return s.cfg
+}
+
+func (s *Source) log() *slog.Logger {
 	if s.files.Log == nil {
 		return slog.New(slog.DiscardHandler)
 	}
 	return s.files.Log
 }
 
-// Expiry is when a certificate file runs out.
+func (f *Files) stamps() []files.Stamp {
+	var stamps []files.Stamp
+	for _, path := range f.paths() {
+		stamps = append(stamps, files.StampOf(path))
+	}
+	return stamps
+}
+
+// Expiry is when the certificate in a file expires.
 type Expiry struct {
 	File string
 	At   time.Time
 }
 
-// Expiries tells when the certificates of these files run out, those that can be read.
+// Expiries returns when the certificates of these files expire. It leaves out files that it cannot read.
 func (f *Files) Expiries() []Expiry {
 	var list []Expiry
 	for _, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {

@@ -1,5 +1,5 @@
-// Package tls makes the TLS configurations of listeners and of connections outward from
-// files, and reads the files again when they change.
+// Package tls makes the TLS configurations of listeners, and of connections that we open, from files. It
+// reads the files again when they change.
 package tls
 
 import (
@@ -24,16 +24,16 @@ type Pair struct{ Certificate, Key string }
 // Files names the files of one side.
 type Files struct {
 	Certificate, Key string   // "" for a client without certificate
-	More             []Pair   // of a listener with several names: the one that fits the client's SNI is shown
-	OCSP             string   // answer of the authority about Certificate (DER), stapled; "" for none
-	CA               string   // who signs the peers' certificates; "" for the system's authorities
-	CRL              string   // what they have revoked, PEM or DER; "" for none
-	Pins             []string // SHA-256 of the public keys of which the peer must have one, in hex; none: any
+	More             []Pair   // of a listener with several names: it shows the one that matches the client's SNI
+	OCSP             string   // response of the authority about Certificate (DER), stapled; "" for none
+	CA               string   // authorities that sign the peers' certificates; "" for the system's
+	CRL              string   // certificates that they revoked, PEM or DER; "" for none
+	Pins             []string // SHA-256 of public keys in hex, one of which the peer must have; none: any
 	ClientAuth       string   // off, optional or required: of listeners
-	// Legacy lets old peers in: TLS 1.0, CBC and RSA key exchange. What they say can be
-	// read by whoever gets the key later, and attacks on CBC are known.
+	// Legacy lets old peers in: TLS 1.0, CBC and RSA key exchange. An attacker who gets the key later can
+	// read what they sent, and attacks on CBC are known.
 	Legacy bool
-	Log    *slog.Logger // for what changes later; nil: nowhere
+	Log    *slog.Logger // for later changes of the files; nil: none
 }
 
 // paths lists all files.
@@ -45,7 +45,7 @@ func (f *Files) paths() []string {
 	return list
 }
 
-// legacyCiphers are what peers of before 2012 can: Lync 2010 on its Windows among them.
+// legacyCiphers are those of peers from before 2012, Lync 2010 among them.
 var legacyCiphers = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
@@ -64,28 +64,31 @@ func (f *Files) floor() *tls.Config {
 	}}
 }
 
-// Server makes the configuration of a listener. Later handshakes see what the files say
-// then; a file that cannot be used leaves what was there.
-func Server(f Files) (*tls.Config, error) {
-	s := &source{files: f, load: loadServer}
-	if _, err := s.current(); err != nil {
-		return nil, err
-	}
-	cfg := f.floor()
-	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.current() }
-	return cfg, nil
+// FileError is why a file cannot be used.
+type FileError struct {
+	Part string // certificate, more-certificates[N], ocsp, ca, crl, pins or client-auth
+	Err  error
 }
+
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.Err }
 
 func loadServer(f Files) (*tls.Config, error) {
 	cfg := f.floor()
 	for i, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {
 		cert, err := tls.LoadX509KeyPair(p.Certificate, p.Key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %s: %w", p.Certificate, err)
+			part := "certificate"
+			if i > 0 {
+				part = fmt.Sprintf("more-certificates[%d]", i-1)
+			}
+			return nil, &FileError{part, fmt.Errorf("certificate %s: %w", p.Certificate, err)}
 		}
 		if i == 0 && f.OCSP != "" {
 			if cert.OCSPStaple, err = os.ReadFile(f.OCSP); err != nil {
-				return nil, err
+				return nil, &FileError{"ocsp", err}
 			}
 		}
 		cfg.Certificates = append(cfg.Certificates, cert)
@@ -98,36 +101,14 @@ func loadServer(f Files) (*tls.Config, error) {
 	case "required":
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	default:
-		return nil, fmt.Errorf("client-auth %q is none of off, optional, required", f.ClientAuth)
+		return nil, &FileError{"client-auth", fmt.Errorf("%q is none of off, optional, required", f.ClientAuth)}
 	}
 	var err error
 	if cfg.ClientCAs, err = pool(f.CA); err != nil {
-		return nil, err
+		return nil, &FileError{"ca", err}
 	}
 	cfg.VerifyConnection, err = f.verifier()
 	return cfg, err
-}
-
-// Client makes the configuration of connections outward: the server's certificate is
-// verified, and ours read again when its files change.
-func Client(f Files) (*tls.Config, error) {
-	s := &source{files: f, load: loadClient}
-	cfg, err := s.current()
-	if err != nil {
-		return nil, err
-	}
-	cfg = cfg.Clone()
-	if f.Certificate != "" {
-		cfg.Certificates = nil
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			now, err := s.current()
-			if err != nil {
-				return nil, err
-			}
-			return &now.Certificates[0], nil
-		}
-	}
-	return cfg, nil
 }
 
 func loadClient(f Files) (*tls.Config, error) {
@@ -135,14 +116,14 @@ func loadClient(f Files) (*tls.Config, error) {
 	if f.Certificate != "" {
 		cert, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %s: %w", f.Certificate, err)
+			return nil, &FileError{"certificate", fmt.Errorf("certificate %s: %w", f.Certificate, err)}
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}
 	var err error
 	if f.CA != "" {
 		if cfg.RootCAs, err = pool(f.CA); err != nil {
-			return nil, err
+			return nil, &FileError{"ca", err}
 		}
 	}
 	cfg.VerifyConnection, err = f.verifier()
@@ -161,11 +142,11 @@ func pool(file string) (*x509.CertPool, error) {
 	return p, nil
 }
 
-// Why a verified certificate is refused all the same.
+// Why a certificate is refused although its chain is valid.
 var (
 	errRevoked = errors.New("the peer's certificate has been revoked")
-	errStale   = errors.New("the list of revoked certificates is older than it may be")
-	errPin     = errors.New("the peer's key is none of those that are pinned")
+	errStale   = errors.New("the list of revoked certificates is out of date")
+	errPin     = errors.New("the peer's key is not pinned")
 )
 
 // verifier returns what is checked beyond the chain; nil where nothing is.
@@ -174,20 +155,20 @@ func (f *Files) verifier() (func(tls.ConnectionState) error, error) {
 	for _, pin := range f.Pins {
 		sum, err := hex.DecodeString(strings.ReplaceAll(pin, ":", ""))
 		if err != nil || len(sum) != sha256.Size {
-			return nil, fmt.Errorf("pin %q is not a SHA-256 in hex", pin)
+			return nil, &FileError{"pins", fmt.Errorf("pin %q is not a SHA-256 in hex", pin)}
 		}
 		pins = append(pins, sum)
 	}
 	revoked, err := revocations(f.CRL)
 	if err != nil {
-		return nil, err
+		return nil, &FileError{"crl", err}
 	}
 	if len(pins) == 0 && len(revoked) == 0 {
-		return nil, nil //nolint:nilnil // there is nothing to check, which is no fault
+		return nil, nil //nolint:nilnil // nothing to check is no error
 	}
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return nil // where one is required, its absence has been noticed
+			return nil // a listener that requires one has refused the peer already
 		}
 		leaf := state.PeerCertificates[0]
 		if len(pins) > 0 && !pinned(pins, leaf) {
@@ -239,8 +220,8 @@ func pinned(pins [][]byte, leaf *x509.Certificate) bool {
 	return false
 }
 
-// checkRevoked looks for the certificates that the list's authority has signed. A list that
-// is out of date says nothing, and nobody whom it is about gets in.
+// checkRevoked looks up the certificates that the list's authority signed. If the list is out of date, it
+// rejects them all.
 func checkRevoked(list *x509.RevocationList, chains [][]*x509.Certificate) error {
 	for _, chain := range chains {
 		for i, cert := range chain[:len(chain)-1] {

@@ -167,10 +167,14 @@ func (f *Front) speak(at place, dialect string) {
 
 // spokenBy returns the dialect of the listener a peer connected to, or "".
 func (f *Front) spokenBy(p sip.Peer) string {
-	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.spoken[place{transport, p.Local.Port()}]
+	return f.spoken[placeOf(p)]
+}
+
+func placeOf(p sip.Peer) place {
+	transport, _, _ := strings.Cut(strings.ToLower(p.Transport), "-")
+	return place{transport, p.Local.Port()}
 }
 
 // Close implements kind.Front.

@@ -131,7 +131,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	if opening != nil {
 		line = opening.PrivateText("line")
 	}
-	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Sessions: s.cfg.Sessions, Valid: still}, d)
+	core, err := s.cfg.Proxy.Open(proxy.Opening{Identity: who, Line: line, Named: line != "", Peer: in.Peer().String(), Front: "sip", Addr: in.Peer().Addr.Addr(), Names: in.Peer().Names, Sessions: s.cfg.Sessions, Place: func() proxy.Place { return d.place(in.Peer()) }, Valid: still}, d)
 	if err != nil {
 		in.Reject(s.refuse(in, opening, err))
 		return
@@ -214,7 +214,7 @@ func (s *Server) identify(in *sip.Invitation) (who policy.Identity, still func()
 		}
 		return policy.Identity{Name: strings.ToLower(user), How: "digest"}, func() bool { return s.cfg.Digest.Holds(user, seal) }, true
 	}
-	if s.cfg.Sessions != proxy.SessionsOff {
+	if s.cfg.Proxy.Mode("sip", s.cfg.Sessions) != proxy.SessionsOff {
 		// Limit only INVITEs that are accepted: a challenge is cheap, and forged datagrams
 		// could otherwise use up the rate of a client's address.
 		if ok = s.admits(peer); !ok {

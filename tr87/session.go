@@ -97,6 +97,16 @@ func (s *session) evict() {
 	}
 }
 
+// place is where the client comes in: over what its dialog uses now, or, before there is one, where its INVITE came
+// from.
+func (s *session) place(peer sip.Peer) proxy.Place {
+	if d := s.current(); d != nil {
+		peer = d.Peer()
+	}
+	at := placeOf(peer)
+	return proxy.Place{Transport: at.transport, Addr: peer.Local}
+}
+
 func (s *session) current() *sip.Dialog {
 	s.mu.Lock()
 	defer s.mu.Unlock()

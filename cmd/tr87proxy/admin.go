@@ -95,7 +95,11 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 	fmt.Fprintf(w, "tr87proxy %s, running for %s\n\n", st.Version, age(st.Started))
 	row("SERVER", "PROTOCOL", "ADDRESS", "STATE")
 	for _, s := range st.Servers {
-		row(s.Name, s.Protocol+"/"+s.Transport, s.Address, map[bool]string{true: "serves", false: "stopped"}[s.Serves])
+		state := map[bool]string{true: "serves", false: "stopped"}[s.Serves]
+		if s.Failure != "" {
+			state = "failed: " + s.Failure
+		}
+		row(s.Name, s.Protocol+"/"+s.Transport, s.Address, state)
 	}
 	fmt.Fprintln(w)
 	row("LINK", "STATE", "FOR", "MONITORS", "")
@@ -109,6 +113,12 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links (of those that are down, they wait)\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
 	if st.Phones != nil {
 		fmt.Fprintf(w, "%d extensions with a telephone that can be reached, %d telephones in calls\n", st.Phones.Reachable, st.Phones.Legs)
+	}
+	if st.Reload.Failure != "" {
+		fmt.Fprintf(w, "the last reload failed %s ago; the configuration of %s holds:\n", age(st.Reload.Failed), st.Reload.Loaded.Format(time.RFC3339))
+		for _, line := range strings.Split(st.Reload.Failure, "\n") {
+			fmt.Fprintln(w, "  "+printable(line))
+		}
 	}
 	if st.Locks > 0 {
 		fmt.Fprintf(w, "%d names are locked after wrong passwords: tr87proxy unlock lists them\n", st.Locks)
@@ -182,33 +192,47 @@ it is started, or the proxy restarts.`,
 
 func reloadCommand() *cobra.Command {
 	var socket adminSocket
+	var dryRun, asJSON bool
 	cmd := &cobra.Command{
 		Use: "reload", Short: "Make a running proxy read its configuration again", GroupID: "server", Args: exactly(0),
-		Long: `reload makes a running proxy read its configuration again, without dropping sessions. These
-keys change at once: log.level, addresses, trusted, digest.users, groups, device-groups,
-destinations, lines (but for lines.ldap), rules, grants, numbers, links, sip.listen,
-xml.listen, asn1.listen, and the passwords of telephones' accounts. Rights that are taken
-away end what depends on them. The other keys wait for a restart, and reload lists those
-that have changed. A file with faults changes nothing.`,
-		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml`,
+		Long: `reload makes a running proxy read its configuration again, and reports which keys changed,
+which listeners and links were opened, closed or changed, which take other certificates,
+which sessions, monitors and registrations ended, and which keys wait for a restart and why.
+--dry-run reports the same and changes nothing.
+
+A file with faults, or one that names a certificate or password file that cannot be used,
+changes nothing: reload prints the faults with file, line and key and exits with status 1. It
+also exits with status 1 if a listener could not be opened; the rest of the configuration
+holds then.`,
+		Example: `  tr87proxy reload -c /etc/tr87proxy/config.yaml
+  tr87proxy reload --dry-run -c /etc/tr87proxy/config.yaml
+  tr87proxy reload --json --socket /run/tr87proxy/admin.sock`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			path := "/reload"
+			if dryRun {
+				path += "?dry-run"
+			}
 			var report daemon.ReloadReport
-			if err := socket.ask(cmd.Context(), http.MethodPost, "/reload", &report); err != nil {
+			if err := socket.ask(cmd.Context(), http.MethodPost, path, &report); err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
-			if len(report.Changed) == 0 && len(report.Restart) == 0 {
-				fmt.Fprintln(out, "nothing has changed")
+			if asJSON {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(report); err != nil {
+					return err
+				}
+			} else {
+				for line := range strings.Lines(report.String()) {
+					fmt.Fprintln(cmd.OutOrStdout(), printable(strings.TrimSuffix(line, "\n")))
+				}
 			}
-			for _, key := range report.Changed {
-				fmt.Fprintf(out, "changed: %s\n", key)
-			}
-			for _, key := range report.Restart {
-				fmt.Fprintf(out, "needs a restart: %s\n", key)
+			if len(report.Failures) > 0 {
+				return errors.New("a listener could not be opened; free its address, then: tr87proxy server start NAME")
 			}
 			return nil
 		},
 	}
 	socket.flags(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "report what a reload would do, and change nothing")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
 }

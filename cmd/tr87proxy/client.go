@@ -78,7 +78,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 		}
 		f.password = strings.TrimSpace(string(data))
 	}
-	tlsConfig, err := tls.Client(tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca})
+	source, err := tls.NewClient(tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca})
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -90,7 +90,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 		return nil, usageError{errors.New("--as takes lync, and --line with it, such as --as lync --line tel:+14255550100")}
 	}
 	cfg := sip.Config{
-		UserAgent: agent, TLSClient: tlsConfig, DTLSClient: &tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca},
+		UserAgent: agent, TLSClient: source.Config(), DTLSClient: &tls.Files{Certificate: f.certificate, Key: f.key, CA: f.ca},
 	}
 	if f.trace {
 		cfg.Trace = tracer(errOut)

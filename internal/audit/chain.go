@@ -332,3 +332,15 @@ type Config struct {
 
 	strangers bool // records strangers only: nothing waits for its entries
 }
+
+func (c *Config) setDefaults() {
+	if c.MaxSize == 0 {
+		c.MaxSize = 100 << 20
+	}
+	if c.Keep == 0 {
+		c.Keep = 10
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}

@@ -3,7 +3,6 @@ package audit
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,11 +16,12 @@ import (
 // the cost and do not wait for the disk: fsync follows within a second.
 type Log struct {
 	path  string
-	chain *chain  // used by the writer only
+	chain *chain  // used by the writer; guarded by mu where others read its cfg
 	kept  []Entry // used by the writer only: entries of Note that could not be written yet
 
 	wake   chan struct{}
 	synced chan error // result of the fsync in progress
+	moves  chan move
 	done   chan struct{}
 
 	lines, refused atomic.Int64
@@ -70,18 +70,10 @@ var (
 func Open(cfg Config) (*Log, error) { return open(cfg, openFile) }
 
 func open(cfg Config, opener func(string) (file, error)) (*Log, error) {
-	if cfg.MaxSize == 0 {
-		cfg.MaxSize = 100 << 20
-	}
-	if cfg.Keep == 0 {
-		cfg.Keep = 10
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
+	cfg.setDefaults()
 	l := &Log{
 		path: cfg.Path, chain: &chain{cfg: cfg, open: opener}, next: newReceipt(),
-		wake: make(chan struct{}, 1), synced: make(chan error), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), synced: make(chan error), moves: make(chan move), done: make(chan struct{}),
 	}
 	left, err := l.chain.begin()
 	if err != nil {

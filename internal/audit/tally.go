@@ -49,15 +49,19 @@ func TallyPath(path string) string {
 func OpenTally(cfg Config) (*Tally, error) { return openTally(cfg, openFile) }
 
 func openTally(cfg Config, opener func(string) (file, error)) (*Tally, error) {
-	cfg.Path, cfg.MaxSize, cfg.Keep = TallyPath(cfg.Path), tallySize, tallyKeep
-	cfg.strangers = true
-	log, err := open(cfg, opener)
+	log, err := open(cfg.ofTally(), opener)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tally{log: log, stop: make(chan struct{}), done: make(chan struct{}), peers: map[peer]*further{}}
 	go t.run()
 	return t, nil
+}
+
+// ofTally is the configuration of the Tally beside an audit file.
+func (c Config) ofTally() Config {
+	c.Path, c.MaxSize, c.Keep, c.strangers = TallyPath(c.Path), tallySize, tallyKeep, true
+	return c
 }
 
 // Note writes an entry about a peer, or counts it.

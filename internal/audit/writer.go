@@ -35,6 +35,11 @@ func (l *Log) run() {
 				dirty, syncing = false, true
 				go func(f file) { l.synced <- f.Sync() }(l.chain.file)
 			}
+		case m := <-l.moves:
+			if syncing {
+				syncing, failing = false, l.failed(<-l.synced) || failing
+			}
+			failing, dirty = l.moved(m, failing), true
 		case err := <-l.synced:
 			syncing = false
 			failing = l.failed(err) || failing

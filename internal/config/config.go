@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 // Config is the whole file. The yaml tags are the keys; config.example.yaml
@@ -40,6 +42,16 @@ type Config struct {
 	Telephones   Telephones    `yaml:"telephones"`
 	// Fronts are the keys that are named like kinds of fronts, in the order of the kinds.
 	Fronts []Front `yaml:"-"`
+
+	read *document // what it was read from; nil for one that was not
+}
+
+// At returns a fault of a key that only using the file has shown, such as that a file that it names cannot be read.
+func (c *Config) At(key, text string) Fault {
+	if c.read == nil {
+		return Fault{File: "(configuration)", Line: 1, Key: key, Text: text}
+	}
+	return c.read.at(key, text)
 }
 
 // Log is the key log.
@@ -65,6 +77,18 @@ type Listener struct {
 	Legacy      bool     `yaml:"legacy-tls"`
 	Dialect     string   `yaml:"dialect"`
 	Notify      int      `yaml:"notify"`
+
+	// Source is what it takes its certificates from, once it has been served.
+	Source *tls.Source `yaml:"-"`
+}
+
+// WithoutCertificates returns the listener without what it takes while it is served.
+func (l Listener) WithoutCertificates() Listener {
+	l.Certificate, l.Key, l.More, l.OCSP, l.ClientCA, l.CRL, l.Pins, l.Legacy, l.Source = "", "", nil, "", "", "", nil, false, nil
+	if l.Transport == "tls" { // DTLS fixes it when it begins to listen
+		l.ClientAuth = ""
+	}
+	return l
 }
 
 // Pair is an entry of more-certificates.
@@ -184,7 +208,7 @@ func Default(kinds Kinds) *Config {
 		Heartbeat:  time.Minute,
 		Linger:     30 * time.Second,
 		Telephones: Telephones{
-			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour,
+			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour, ShutdownPatience: 5 * time.Second,
 			Media: Media{Ports: "16384-32767", Timeout: time.Minute},
 		},
 		Switch: Switch{
@@ -238,6 +262,7 @@ func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
 	if len(d.faults) > 0 {
 		return nil, d.faults
 	}
+	c.read = d
 	return c, nil
 }
 

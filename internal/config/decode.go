@@ -54,7 +54,8 @@ func decodeInto(file string, data []byte, into reflect.Value, kinds Kinds) *docu
 	return d
 }
 
-func (d *document) fault(key, text string) {
+// at is a fault of a key, with the line of the key, or else of what it stands in.
+func (d *document) at(key, text string) Fault {
 	line := 1
 	for path := key; path != ""; path = parent(path) {
 		if l, ok := d.lines[path]; ok {
@@ -62,7 +63,11 @@ func (d *document) fault(key, text string) {
 			break
 		}
 	}
-	d.faults = append(d.faults, Fault{d.file, line, key, text})
+	return Fault{d.file, line, key, text}
+}
+
+func (d *document) fault(key, text string) {
+	d.faults = append(d.faults, d.at(key, text))
 	slices.SortStableFunc(d.faults, func(a, b Fault) int { return a.Line - b.Line })
 }
 

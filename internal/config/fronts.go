@@ -36,6 +36,15 @@ type Listening struct {
 // Listeners returns where a front is served.
 func (l *Listening) Listeners() []Listener { return l.Listen }
 
+// ClearCertificates removes what listeners take while they are served: the names of files of certificates, and what is
+// asked of peers.
+func (l *Listening) ClearCertificates() {
+	l.Listen = slices.Clone(l.Listen)
+	for i := range l.Listen {
+		l.Listen[i] = l.Listen[i].WithoutCertificates()
+	}
+}
+
 // Listeners returns where the front is served.
 func (f *Front) Listeners() []Listener {
 	return f.Settings.(interface{ Listeners() []Listener }).Listeners()
@@ -75,12 +84,35 @@ func Keep(settings, before any, live ...string) (kept []string) {
 	now, old := reflect.ValueOf(settings).Elem(), reflect.ValueOf(before).Elem()
 	for _, k := range keysOf(now.Type()) {
 		a, b := now.FieldByIndex(k.field.Index), old.FieldByIndex(k.field.Index)
-		if !slices.Contains(live, k.name) && !reflect.DeepEqual(a.Interface(), b.Interface()) {
+		if !slices.Contains(live, k.name) && !same(a.Interface(), b.Interface()) {
 			kept = append(kept, k.name)
 			a.Set(b)
 		}
 	}
 	return kept
+}
+
+// Changed returns the keys whose values differ. Both are pointers to structs of one type.
+func Changed(settings, before any) (keys []string) {
+	now, old := reflect.ValueOf(settings).Elem(), reflect.ValueOf(before).Elem()
+	for _, k := range keysOf(now.Type()) {
+		if !same(now.FieldByIndex(k.field.Index).Interface(), old.FieldByIndex(k.field.Index).Interface()) {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}
+
+// same reports whether two values say the same: where a listener takes its certificates from is no part of the file.
+func same(a, b any) bool {
+	x, ok := a.([]Listener)
+	if !ok {
+		return reflect.DeepEqual(a, b)
+	}
+	return slices.EqualFunc(x, b.([]Listener), func(x, y Listener) bool {
+		x.Source, y.Source = nil, nil
+		return reflect.DeepEqual(x, y)
+	})
 }
 
 func (c *Config) checkFronts(d *document) {

@@ -26,6 +26,8 @@ type Telephones struct {
 	Models       string        `yaml:"models"`
 	MaxRecording time.Duration `yaml:"max-recording"`
 	Media        Media         `yaml:"media"`
+	// ShutdownPatience is how long telephones get to answer when their listener closes.
+	ShutdownPatience time.Duration `yaml:"shutdown-patience"`
 }
 
 // Media is the key telephones.media.
@@ -106,7 +108,7 @@ func (c *Config) checkTelephones(d *document) {
 		d.fault("telephones.media.ports", "must be two ports, at least four apart, such as 16384-32767")
 	}
 	for key, v := range map[string]time.Duration{
-		"min-expires": t.MinExpires, "max-expires": t.MaxExpires, "max-recording": t.MaxRecording, "media.timeout": t.Media.Timeout,
+		"min-expires": t.MinExpires, "max-expires": t.MaxExpires, "max-recording": t.MaxRecording, "media.timeout": t.Media.Timeout, "shutdown-patience": t.ShutdownPatience,
 	} {
 		if v < time.Second {
 			d.fault("telephones."+key, "must be 1s or more")

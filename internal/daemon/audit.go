@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,40 @@ func (n *Node) openAudit() error {
 	return nil
 }
 
+// auditConfig is the configuration of the audit file that a reload leads to. Its directory must be there.
+func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
+	if n.audit == nil {
+		return audit.Config{}, nil
+	}
+	out, err := AuditConfig(cfg.Audit)
+	if err != nil {
+		return out, config.Faults{cfg.At("audit.key-file", strings.TrimPrefix(err.Error(), "audit.key-file: "))}
+	}
+	if info, err := os.Stat(filepath.Dir(out.Path)); err != nil || !info.IsDir() {
+		return out, config.Faults{cfg.At("audit.file", "there is no directory "+filepath.Dir(out.Path)+"; make it, for the user of the proxy")}
+	}
+	return out, nil
+}
+
+// moveAudit makes the audit files go on where the plan says. When it fails, they go on where they were.
+func (n *Node) moveAudit(p *plan) error {
+	before, after := n.cfg.Audit, p.applied.Audit
+	if n.audit == nil || before == after {
+		return nil
+	}
+	if err := n.tally.Move(p.audit); err != nil {
+		return config.Faults{p.applied.At("audit.file", err.Error())}
+	}
+	if err := n.audit.Move(p.audit); err != nil {
+		old, _ := AuditConfig(before) // it has been read before; where it cannot be any more, the file of strangers stays in the new place
+		if old.Path != "" {
+			_ = n.tally.Move(old) // nobody waits for it
+		}
+		return config.Faults{p.applied.At("audit.file", err.Error())}
+	}
+	return nil
+}
+
 // closeAudit closes both files at once: a disk that hangs is waited for once.
 func (n *Node) closeAudit() error {
 	var strangers error
@@ -40,7 +75,7 @@ func (n *Node) closeAudit() error {
 	return errors.Join(err, strangers)
 }
 
-// AuditStatus is how the audit files are.
+// AuditStatus is the state of the audit files.
 type AuditStatus struct {
 	Failure          string    `json:"failure,omitempty"` // why the audit file cannot be written
 	Since            time.Time `json:"since,omitzero"`    // when that began
@@ -62,7 +97,7 @@ func (n *Node) auditStatus() *AuditStatus {
 	return st
 }
 
-// failureOf is why a file cannot be written, and since when.
+// failureOf returns why a file cannot be written, and since when.
 func failureOf(err error) (string, time.Time) {
 	var failure *audit.Failure
 	if !errors.As(err, &failure) {
@@ -70,7 +105,7 @@ func failureOf(err error) (string, time.Time) {
 	}
 	why := failure.Err
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(why, full) { // which file it is goes without saying
+		if errors.Is(why, full) { // without the name of the file
 			why = full
 		}
 	}

@@ -13,6 +13,6 @@ import (
 // serves once the switch is up ([Node.Await]).
 func (n *Node) Card(devices []string, shutdown func()) *cardfront.Card {
 	return cardfront.New(cardfront.Config{Devices: devices, Ring: time.Second, Shutdown: shutdown, Access: kind.Access{
-		Proxy: n.core, Identify: n.core.Peers(proxy.SessionsOff), Gate: gate.Config{Admits: n.admits, Strangers: n.strangers}, Log: n.log,
+		Proxy: n.core, Identify: n.core.Peers("", proxy.SessionsOff), Gate: gate.Config{Admits: n.admits, Strangers: n.strangers}, Log: n.log,
 	}})
 }

@@ -13,7 +13,7 @@ const (
 	warnEvery = 12 * time.Hour
 )
 
-// certificates tells when which of our certificates run out.
+// certificates returns when our certificates expire.
 func (n *Node) certificates() []tls.Expiry {
 	var list []tls.Expiry
 	n.serversMu.Lock()
@@ -25,15 +25,14 @@ func (n *Node) certificates() []tls.Expiry {
 	}
 	n.serversMu.Unlock()
 	for _, l := range *n.linkConfigs.Load() {
-		if settings, ok := l.Settings.(kind.Certified); ok {
-			f := settings.Files(n.log)
+		for _, f := range kind.CertificateFiles(l.Settings, n.log) {
 			list = append(list, f.Expiries()...)
 		}
 	}
 	return list
 }
 
-// watchCertificates warns in the log while certificates run out, until ctx ends.
+// watchCertificates logs a warning for each certificate that expires soon, every 12 hours, until ctx ends.
 func (n *Node) watchCertificates(ctx context.Context) {
 	ticker := time.NewTicker(warnEvery)
 	defer ticker.Stop()
@@ -42,9 +41,9 @@ func (n *Node) watchCertificates(ctx context.Context) {
 			left := time.Until(e.At)
 			switch {
 			case left <= 0:
-				n.log.Error("a certificate has run out: peers will refuse it", "file", e.File, "since", e.At.Format(time.DateOnly))
+				n.log.Error("certificate expired: peers reject it", "file", e.File, "since", e.At.Format(time.DateOnly))
 			case left < warnAhead:
-				n.log.Warn("a certificate runs out soon", "file", e.File, "at", e.At.Format(time.DateOnly), "days", int(left.Hours()/24))
+				n.log.Warn("certificate expires soon", "file", e.File, "at", e.At.Format(time.DateOnly), "days", int(left.Hours()/24))
 			}
 		}
 		select {

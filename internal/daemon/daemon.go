@@ -1,5 +1,5 @@
 // Package daemon is the proxy as one running program: it assembles what a configuration names, serves it,
-// changes it while it runs, and says how it is. It decides nothing about calls, and knows no
+// changes it while it runs, and reports its state. It decides nothing about calls, and knows no
 // command line.
 package daemon
 
@@ -31,7 +31,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
-	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
@@ -79,9 +78,12 @@ type Node struct {
 	guards    guards               // against guessing of passwords
 	serversMu sync.Mutex
 	servers   []*server
+	given     map[string]any // what links have taken while they run, by their names; guarded by reloading once the proxy runs
+
+	history history // of reloads
 }
 
-// Options are what a proxy is told beside its configuration. Zero values take defaults.
+// Options are what [New] takes beside the configuration. Zero values take defaults.
 type Options struct {
 	File      string                          // the configuration is read again from here; "": it is not
 	Version   string                          // for [Status]
@@ -89,13 +91,14 @@ type Options struct {
 	Listening func(transport, address string) // is told each address once it is served, beside the log
 }
 
-// New makes the parts of a proxy from its configuration; nothing listens yet. What it returns is
-// ended by [Node.Run] only.
+// New makes the parts of a proxy from its configuration. Nothing listens yet; call [Node.Run], which also closes what
+// New opened.
 func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o, false) }
 
-// assemble is New. A sketch opens no file for writing: it is there to find faults, and to ask.
+// assemble is New. A sketch opens no file for writing: it serves to find faults, and to answer questions.
 func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
+	n.history.note(nil)
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
@@ -130,18 +133,13 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 		return nil, err
 	}
 	n.rules.Store(rules)
-	n.core = proxy.New(proxy.Config{
-		Policy: rules, Numbers: numbers, Log: log,
-		Accounts: checks, Sessions: proxy.ApplicationSessions{
-			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
-			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
-		},
-		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
-		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
-		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
-		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
-		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
-	})
+	users, err := passwords(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.users.Store(&users)
+	n.digest = len(users) > 0
+	n.core = proxy.New(proxy.Config{Policy: rules, Numbers: numbers, Secrets: secrets(users), Modes: modesOf(cfg), Log: log, Accounts: checks, Limits: limitsOf(cfg)})
 	links, err := n.linksOf(cfg, &config.Config{})
 	if err != nil {
 		return nil, err
@@ -149,12 +147,9 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n.core.SetLinks(links)
 	n.noteLinks(links)
 	n.linkConfigs.Store(&cfg.Links)
-	users, err := passwords(cfg.Digest)
-	if err != nil {
+	if n.given, err = n.taken(cfg); err != nil {
 		return nil, err
 	}
-	n.users.Store(&users)
-	n.digest = len(users) > 0
 	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
 	for _, k := range frontKinds {
 		front, err := k.Build(cfg.Front(k.Name()), n.surroundings(cfg, k.Name()))
@@ -165,33 +160,54 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	}
 	n.servers = n.listeners(cfg)
 	for _, s := range n.servers {
-		if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
-			continue
-		}
-		if _, err := tls.Server(kind.ServerFiles(&s.cfg, n.log)); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.key, err)
+		if err := s.certify(); err != nil {
+			return nil, atKey(cfg, s.key, err)
 		}
 	}
 	return n, nil
 }
 
-// admits reports whether an address may speak to us at all.
+// admits reports whether the configuration lets an address connect at all.
 func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 
-func passwords(d config.Digest) (map[string]string, error) {
+func passwords(cfg *config.Config) (map[string]string, error) {
 	users := map[string]string{}
-	for _, u := range d.Users {
+	for i, u := range cfg.Digest.Users {
 		password, err := kind.Secret(u.Password, u.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, atKey(cfg, fmt.Sprintf("digest.users[%d].password-file", i), err)
 		}
 		users[u.Name] = password
 	}
 	return users, nil
 }
 
-// Run serves until ctx ends, then says goodbye to every client. It is called once. At SIGHUP it
-// reads the configuration again.
+// limitsOf are the limits of the core.
+func limitsOf(cfg *config.Config) proxy.Limits {
+	return proxy.Limits{
+		Sessions: proxy.ApplicationSessions{
+			Duration: cfg.Sessions.Duration, MaxDuration: cfg.Sessions.MaxDuration, Max: cfg.Sessions.Max, MaxAccount: cfg.Sessions.MaxPerAccount,
+			Tries: cfg.Sessions.Tries, LoginTime: cfg.Sessions.LoginTime,
+		},
+		MaxIdentity: cfg.Limits.SessionsPerIdentity, MaxWatches: cfg.Limits.MonitorsPerIdentity, MaxRequests: policy.Rate{Count: cfg.Limits.RequestsPerSecond, Per: time.Second},
+		MaxCalls:    policy.Rate{Count: cfg.Limits.CallsPerMinute, Per: time.Minute},
+		MaxSessions: cfg.Limits.Sessions, MaxMonitors: cfg.Limits.MonitorsPerSession, MaxOutstanding: cfg.Limits.RequestsOutstanding, QueueLength: cfg.Limits.Queue,
+		QueueOctets: cfg.Limits.QueueMiB << 20, QueuesOctets: cfg.Limits.QueuesMiB << 20,
+		Heartbeat: cfg.Heartbeat, Linger: cfg.Linger,
+	}
+}
+
+// modesOf are whether clients of each front open application sessions.
+func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
+	list := map[string]proxy.SessionMode{}
+	for front, mode := range cfg.Sessions.Modes {
+		list[front] = modes[mode]
+	}
+	return list
+}
+
+// Run serves until ctx ends, then closes every session, with BYE where it is one of SIP. Call it once. At SIGHUP it
+// reloads the configuration.
 func (n *Node) Run(ctx context.Context) error {
 	for _, warning := range n.cfg.Warnings() {
 		if n.file != "" {
@@ -217,7 +233,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return err
 	}
-	if err := n.core.Await(ctx, "switch"); err != nil { // who connects is to find it up
+	if err := n.core.Await(ctx, "switch"); err != nil { // clients that connect find it up
 		n.abandon(stop, &group)
 		return nil
 	}
@@ -227,7 +243,7 @@ func (n *Node) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	if n.phones != nil { // telephones that registered before a restart are spoken to from the ports that they know
+	if n.phones != nil { // it speaks to telephones that registered before a restart from the ports that they know
 		group.Go(func() { n.phones.Run(running) })
 	}
 	ready.Store(true)
@@ -250,9 +266,9 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// serveOperators serves those who look at the proxy and administer it, until ctx ends.
+// serveOperators serves metrics, health and the admin socket until ctx ends.
 func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready func() bool) error {
-	cfg := n.cfg // nobody has reloaded yet
+	cfg := n.cfg // before the first reload
 	serve := func(run func(context.Context, net.Listener) error, l net.Listener) {
 		group.Go(func() {
 			if err := run(ctx, l); err != nil {
@@ -266,7 +282,7 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 			return fmt.Errorf("operations.address: %w", err)
 		}
 		n.listening("http", l.Addr().String())
-		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally}
+		operations := &operations.Operations{Proxy: n.core, Strangers: n.strangers, Pprof: cfg.Operations.Pprof, Ready: ready, Certificates: n.certificates, Guards: n.guards.all, Audit: n.audit, Tally: n.tally, Reloads: n.history.counts}
 		for _, f := range n.fronts {
 			if f, ok := f.(interface{ UA() *sip.UA }); ok {
 				operations.UA = f.UA()
@@ -306,13 +322,13 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 	return nil
 }
 
-// Await waits until the built-in switch is up.
+// Await waits until the built-in switch is up, or ctx ends.
 func (n *Node) Await(ctx context.Context) error { return n.core.Await(ctx, "switch") }
 
 // Switch is the built-in switch.
 func (n *Node) Switch() *softswitch.Switch { return n.sw }
 
-// discard ends a sketch.
+// discard closes a sketch.
 func (n *Node) discard() {
 	over, end := context.WithCancel(context.Background())
 	end()
@@ -324,7 +340,7 @@ func (n *Node) discard() {
 	}
 }
 
-// abandon ends a start that failed.
+// abandon closes everything after a failed start.
 func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	n.discard()
 	stop()
@@ -333,7 +349,7 @@ func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	_ = n.closeAudit() // it is in the log
 }
 
-// endServers waits until nothing is left of the servers; their context has ended.
+// endServers waits until every listener is closed; their context has ended.
 func (n *Node) endServers() {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -342,7 +358,7 @@ func (n *Node) endServers() {
 	}
 }
 
-// trusts reports whether a peer is one of those that the configuration trusts.
+// trusts reports whether the configuration trusts a peer.
 func (n *Node) trusts(addr netip.Addr, names []string) bool {
 	return n.rules.Load().Trusts(addr, names)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 )
 
-// surroundings are what a front gets of the proxy.
+// surroundings returns what a front gets from the proxy.
 func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
 	env := &kind.FrontEnv{
 		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
@@ -23,24 +23,22 @@ func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
 	return env
 }
 
-// guard returns the guard of something, made with what all but that of accounts are.
+// guard returns the guard of a kind of password, with the default limits.
 func (n *Node) guard(of string) *accounts.Guard {
 	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})
 }
 
-// goodbyes is how long telephones get to answer when their listener is stopped.
-const goodbyes = 5 * time.Second
-
-// telephonesFront are the listeners of real telephones. They are none of computing functions.
+// telephonesFront serves the listeners of real telephones, which are no computing functions.
 type telephonesFront struct {
 	*phones.Server
 
-	node *Node
+	node     *Node
+	patience time.Duration // for telephones to answer when their listener closes
 }
 
 // Serve implements kind.Front.
 func (t telephonesFront) Serve(ctx context.Context, l *config.Listener, ready func(string)) error {
-	return kind.ServeSIP(ctx, t.UA(), l, t.node.log, goodbyes, func(address netip.AddrPort) { ready(address.String()) })
+	return kind.ServeSIP(ctx, t.UA(), l, t.node.log, t.patience, func(address netip.AddrPort) { ready(address.String()) })
 }
 
 // Close implements kind.Front: the server ends with Run.

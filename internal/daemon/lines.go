@@ -18,9 +18,8 @@ import (
 
 const maxLines = 1000000
 
-// ownLines reads whose own devices are which: from the configuration, and from a file of
-// identity and devices with commas between them, and from the directory. Devices are
-// canonical in the result.
+// ownLines reads the devices that belong to each identity from the configuration, from a CSV file of identities and
+// their devices, and from the directory. It returns canonical devices.
 func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numbers) (func(identity string) []string, error) {
 	lines := map[string][]string{}
 	add := func(who string, devices ...string) error {
@@ -73,7 +72,7 @@ func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numb
 		}
 		line, _ := r.FieldPos(0)
 		if len(record) < 2 || strings.TrimSpace(record[0]) == "" || strings.TrimSpace(record[1]) == "" {
-			return nil, fmt.Errorf("%s:%d: is not identity,device", cfg.File, line)
+			return nil, fmt.Errorf("%s:%d: must be identity,device", cfg.File, line)
 		}
 		if err := add(record[0], record[1:]...); err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", cfg.File, line, err)
@@ -90,10 +89,11 @@ func (n *Node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lines.ldap: %w", err)
 	}
-	secure, err := tls.Client(tls.Files{CA: cfg.CA, Log: n.log})
+	source, err := tls.NewClient(tls.Files{CA: cfg.CA, Log: n.log})
 	if err != nil {
 		return nil, fmt.Errorf("lines.ldap: %w", err)
 	}
+	secure := source.Config().Clone()
 	if u, err := url.Parse(cfg.URL); err == nil {
 		secure.ServerName = u.Hostname()
 	}

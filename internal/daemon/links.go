@@ -11,9 +11,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// linksOf are the core's links, in the order in which they are asked for a device. The
-// built-in switch has what no other link names; without other links, it has everything.
-// Those that are the same in an older configuration go on running.
+// linksOf returns the core's links, in the order in which the core asks them for a device. The
+// built-in switch has the devices that no other link names; without other links, it has all of them.
+// Links that are the same in an older configuration keep running.
 func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
@@ -21,7 +21,7 @@ func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 		if !slices.ContainsFunc(old.Links, func(o config.Link) bool { return sameLink(o, l) }) {
 			link, err := linkKind(&l).Build(l.Settings, n.environment(&l))
 			if err != nil {
-				return nil, fmt.Errorf("links[%d]: %w", i, err)
+				return nil, atKey(cfg, fmt.Sprintf("links[%d]", i), err)
 			}
 			named.Link = link
 		}
@@ -47,12 +47,12 @@ func numberRules(list []config.NumberRule) policy.NumberRules {
 	return rules
 }
 
-// sameLink reports whether the link of an older entry goes on as that of a newer one.
+// sameLink reports whether the link of an older entry keeps running under a newer one.
 func sameLink(old, now config.Link) bool {
 	return old.Name == now.Name && old.Type == now.Type && linkKind(&now).Same(old.Settings, now.Settings)
 }
 
-// environment is what a link gets of the proxy.
+// environment returns what a link gets from the proxy.
 func (n *Node) environment(l *config.Link) *kind.Env {
 	return &kind.Env{
 		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved, Guard: n.guard,
@@ -60,9 +60,8 @@ func (n *Node) environment(l *config.Link) *kind.Env {
 	}
 }
 
-// known says which numbers are devices of ours: those that a grant without dial may
-// call. A pattern with * in it, or a regular expression, says where numbers are carried,
-// not that all of them are inside.
+// known returns which numbers are devices of ours, which a grant without dial may call. A pattern with * in it, or a
+// regular expression, only tells the link of a number, not that every number it matches is inside.
 func known(cfg *config.Config, sw *softswitch.Switch) func(string) bool {
 	return func(number string) bool {
 		for _, l := range cfg.Links {

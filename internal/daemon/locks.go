@@ -12,16 +12,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// guards are those of the proxy, by what they guard. One outlives a link that a reload makes
-// anew.
+// guards are the guards of the proxy, by what they guard. A guard outlives a link that a reload
+// reopens.
 type guards struct {
-	locked func(accounts.Lock) // is told of each lock that begins
+	locked func(accounts.Lock) // called when a lock begins
 
 	mu   sync.Mutex
 	list []*accounts.Guard
 }
 
-// of returns the guard of something, and makes it at the first time.
+// of returns the guard of a kind of password; the first call makes it.
 func (g *guards) of(cfg accounts.GuardConfig) *accounts.Guard {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -42,17 +42,17 @@ func (g *guards) all() []*accounts.Guard {
 	return slices.Clone(g.list)
 }
 
-// noteLock writes a lock that begins into the strangers' audit file: anybody can cause one.
+// noteLock records a new lock in the strangers' audit file, because anybody can cause one.
 func (n *Node) noteLock(l accounts.Lock) {
 	n.tally.Note(l.Address, audit.Entry{Kind: "locked", Who: l.Name, Front: l.Of, Peer: l.Address})
 }
 
-// notBelieved writes telephones that are not believed into the strangers' audit file.
+// notBelieved records telephones that failed to authenticate in the strangers' audit file.
 func (n *Node) notBelieved(of string) func(peer, user, why string) {
 	return func(peer, user, why string) { n.core.Refused(of, peer, user, why) }
 }
 
-// locks are all names that are locked somewhere.
+// locks lists all locked names.
 func (n *Node) locks() []accounts.Lock {
 	list := []accounts.Lock{}
 	for _, g := range n.guards.all() {
@@ -61,12 +61,12 @@ func (n *Node) locks() []accounts.Lock {
 	return list
 }
 
-// unlock unlocks a name, "" for every one, at an address, "" for every one; every name
-// everywhere only if it is said.
+// unlock unlocks a name, "" for every name, at an address, "" for every address; all must be set to
+// unlock everything, and must not be set otherwise.
 func (n *Node) unlock(name, from string, all bool) (any, error) {
 	var peer netip.Prefix
 	if all != (name == "" && from == "") {
-		return nil, errors.New("say a name, an address, or that all is to be unlocked")
+		return nil, errors.New("name a user, an address, or all")
 	}
 	if from != "" {
 		addr, err := netip.ParseAddr(from)

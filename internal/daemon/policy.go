@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// policyOf makes the rules and the numbers of a configuration.
+// policyOf returns the rules and the numbering of a configuration.
 func (n *Node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, error) {
 	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw), Rules: numberRules(cfg.Numbers.Rules)}
 	rules := rules(cfg)
@@ -72,8 +72,8 @@ func LinkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRu
 	return "switch", nil
 }
 
-// Decide returns what a configuration decides with, and has asked the directory that it names; what
-// went wrong with that is unasked. Nothing is opened for writing.
+// Decide returns the rules and the numbering of a configuration, after asking the directory that it names. If that
+// fails, unasked says why. Decide opens nothing for writing.
 func Decide(ctx context.Context, cfg *config.Config) (rules *policy.Policy, numbers *policy.Numbers, unasked, err error) {
 	n, err := assemble(cfg, Options{}, true)
 	if err != nil {
@@ -85,8 +85,7 @@ func Decide(ctx context.Context, cfg *config.Config) (rules *policy.Policy, numb
 	return rules, numbers, unasked, err
 }
 
-// Check finds what is wrong with a configuration that was read without faults: with the files
-// that it names, and with its examples of numbers. Nothing is opened for writing.
+// Check checks the files that a configuration names, and its examples of numbers. Check opens nothing for writing.
 func Check(file string, cfg *config.Config) error {
 	n, err := assemble(cfg, Options{}, true)
 	if err != nil {
@@ -103,7 +102,7 @@ func Check(file string, cfg *config.Config) error {
 	return checkExamples(file, cfg, numbers)
 }
 
-// checkExamples tests the numbers of the configuration that say what is to become of them.
+// checkExamples checks numbers.examples against the rules for numbers.
 func checkExamples(file string, cfg *config.Config, numbers *policy.Numbers) error {
 	var faults []error
 	for i, e := range cfg.Numbers.Examples {

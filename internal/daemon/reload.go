@@ -5,195 +5,176 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/operations"
 	"github.com/tr87proxy/tr87proxy/proxy"
-	"github.com/tr87proxy/tr87proxy/sip/registrar"
 )
 
-// ReloadReport says what a reload did.
-type ReloadReport struct {
-	Changed []string `json:"changed"` // keys whose new values hold now
-	Restart []string `json:"restart"` // keys whose new values hold after a restart
+// history is how reloads went.
+type history struct {
+	mu       sync.Mutex
+	loaded   time.Time // when the configuration was read that holds
+	failed   time.Time // the last failure since then; zero: none
+	failure  error
+	failures int
 }
 
-// reload reads the configuration again and applies what can be changed while the proxy
-// runs. A file that has faults changes nothing.
-func (n *Node) reload() (any, error) {
+func (h *history) note(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		h.loaded, h.failed, h.failure = time.Now(), time.Time{}, nil
+		return
+	}
+	h.failed, h.failure = time.Now(), err
+	h.failures++
+}
+
+// ReloadStatus is how reloads went.
+type ReloadStatus struct {
+	Loaded   time.Time `json:"loaded"`            // the last time that the configuration was read without failure
+	Failed   time.Time `json:"failed,omitzero"`   // the last reload that failed, until one succeeds
+	Failure  string    `json:"failure,omitempty"` // why
+	Failures int       `json:"failures"`          // since the start
+}
+
+func (h *history) status() ReloadStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := ReloadStatus{Loaded: h.loaded, Failed: h.failed, Failures: h.failures}
+	if h.failure != nil {
+		st.Failure = h.failure.Error()
+	}
+	return st
+}
+
+// counts are the same for metrics.
+func (h *history) counts() operations.Reloads {
+	st := h.status()
+	return operations.Reloads{Loaded: st.Loaded, Failing: st.Failure != "", Failures: st.Failures}
+}
+
+// reload reads the configuration again and applies what can be changed while the proxy runs, or, as a dry run, says
+// what it would do. A file that has faults, or names files that cannot be used, changes nothing. Listeners that could
+// not be opened are in the report; the rest holds.
+func (n *Node) reload(dryRun bool) (any, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
+	var p *plan
 	cfg, err := Load(n.file)
+	if err == nil {
+		p, err = n.plan(cfg)
+	}
+	switch {
+	case dryRun && err != nil:
+		return nil, err
+	case dryRun:
+		return p.foreseen(), nil
+	case err == nil: // first of all: nothing is done that is not recorded, and it can fail
+		err = n.moveAudit(p)
+	}
 	if err != nil {
-		n.log.Error("not reloaded", "err", err)
+		n.history.note(err)
+		n.logFaults(err)
 		return nil, err
 	}
-	report, err := n.apply(cfg)
-	if report == nil {
-		n.log.Error("not reloaded", "err", err)
-		return nil, err
-	}
+	err = n.carryOut(p)
+	n.history.note(err)
 	if err != nil {
-		n.log.Error("reloaded, but for a listener", "err", err)
-		return nil, fmt.Errorf("reloaded, but for a listener: %w", err)
+		n.log.Error("configuration reloaded, but listeners could not be opened", append(p.report.attributes(), "err", err)...)
+	} else {
+		n.log.Info("configuration reloaded", p.report.attributes()...)
 	}
-	n.log.Info("reloaded", "changed", strings.Join(report.Changed, " "), "restart", strings.Join(report.Restart, " "))
-	return report, nil
+	return &p.report, nil
 }
 
-// apply makes what it can of a configuration hold. Without a report nothing has changed; an
-// error beside one is about listeners.
-func (n *Node) apply(cfg *config.Config) (*ReloadReport, error) {
-	report := &ReloadReport{Changed: []string{}, Restart: []string{}}
-	old := n.cfg
-	users, err := passwords(cfg.Digest)
-	if err != nil {
-		return nil, err
+// logFaults logs why a reload failed: a line for each fault of the file.
+func (n *Node) logFaults(err error) {
+	const failed = "reload failed: nothing was changed"
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		n.log.Error(failed, "file", n.file, "err", err)
 	}
-	rules, numbers, err := n.policyOf(cfg)
-	if err != nil {
-		return nil, err
+	for _, f := range faults {
+		n.log.Error(failed, "file", f.File, "line", f.Line, "key", f.Key, "err", f.Text)
 	}
-	live, err := n.liveOf(cfg)
-	if err != nil {
-		return nil, err
-	}
-	links, err := n.linksOf(cfg, old)
-	if err != nil {
-		return nil, err
-	}
-	changed := func(key string, a, b any) bool {
-		if reflect.DeepEqual(a, b) {
-			return false
-		}
-		report.Changed = append(report.Changed, key)
-		return true
-	}
-	if changed("log.level", old.Log.Level, cfg.Log.Level) {
-		_ = n.level.UnmarshalText([]byte(cfg.Log.Level)) // checked by config
-	}
-	if n.digest || len(users) == 0 {
-		changed("digest.users", *n.users.Load(), users) // a password file may have changed, too
-		n.users.Store(&users)
-	}
-	changed("addresses", old.Addresses, cfg.Addresses)
-	changed("trusted", old.Trusted, cfg.Trusted)
-	changed("groups", old.Groups, cfg.Groups)
-	changed("device-groups", old.DeviceGroups, cfg.DeviceGroups)
-	changed("destinations", old.Destinations, cfg.Destinations)
-	if !changedLDAP(old, cfg) {
-		changed("lines", old.Lines, cfg.Lines)
-	}
-	changed("rules", old.Rules, cfg.Rules)
-	changed("grants", old.Grants, cfg.Grants)
-	changed("numbers", old.Numbers, cfg.Numbers)
-	if changed("links", old.Links, cfg.Links) {
-		n.core.SetLinks(links)
-		n.linkConfigs.Store(&cfg.Links)
-		n.noteLinks(links)
-	}
-	report.Changed = append(report.Changed, n.give(live, report.Changed)...)
-	applied := *cfg // what holds from now on: the new where it could be applied
-	n.keep(&applied, old, report)
-	n.cfg = &applied
-	n.rules.Store(rules)
-	n.core.SetRules(rules, numbers) // last: it ends what is not allowed any more
-	return report, n.setServers(&applied)
 }
 
-// changedLDAP reports whether another directory is to be asked, which takes a restart.
-func changedLDAP(old, cfg *config.Config) bool { return old.Lines.LDAP != cfg.Lines.LDAP }
+// foreseen is the report of a plan that is not carried out.
+func (p *plan) foreseen() *ReloadReport {
+	p.report.DryRun = true
+	p.report.Ended.add(p.endings)
+	return &p.report
+}
 
-// keep puts back what cannot be changed while the proxy runs, and notes it.
-func (n *Node) keep(applied, old *config.Config, report *ReloadReport) {
-	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
-	for i := range now.NumField() {
-		key := now.Type().Field(i).Tag.Get("yaml")
-		a, b := now.Field(i), before.Field(i)
-		switch key {
-		case "lines":
-			if changedLDAP(old, applied) {
-				report.Restart = append(report.Restart, "lines.ldap")
-				applied.Lines.LDAP = old.Lines.LDAP
-			}
-			continue
-		case "addresses", "trusted", "groups", "device-groups", "destinations", "rules", "grants", "numbers", "links":
-			continue
-		case "switch":
-			if reflect.DeepEqual(withoutPasswords(applied.Switch), withoutPasswords(old.Switch)) {
-				continue
-			}
-		case "-":
-			for i, f := range applied.Fronts {
-				for _, kept := range config.Keep(f.Settings, old.Fronts[i].Settings, "listen") {
-					report.Restart = append(report.Restart, f.Name+"."+kept)
-				}
-			}
-			continue
-		case "log", "digest":
-			for j := range a.NumField() {
-				sub := a.Type().Field(j).Tag.Get("yaml")
-				if live := key + "." + sub; live == "log.level" || live == "digest.users" && (n.digest || a.Field(j).Len() == 0) {
-					continue
-				}
-				if !reflect.DeepEqual(a.Field(j).Interface(), b.Field(j).Interface()) {
-					report.Restart = append(report.Restart, key+"."+sub)
-					a.Field(j).Set(b.Field(j))
-				}
-			}
-			continue
-		}
-		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
-			report.Restart = append(report.Restart, key)
-			a.Set(b)
+// carryOut makes a plan hold; n.reloading is held. Its error is about listeners that could not be opened.
+func (n *Node) carryOut(p *plan) error {
+	_ = n.level.UnmarshalText([]byte(p.applied.Log.Level)) // checked by config
+	for _, exchange := range p.exchanges {
+		exchange()
+	}
+	n.users.Store(&p.users)
+	for _, give := range p.gives {
+		give()
+	}
+	n.given = p.given
+	n.strangers.SetMost(p.applied.Limits.StrangersMiB << 20)
+	n.rules.Store(p.rules) // before the core's: it ends what is not allowed, and that does not come back
+	n.core.Change(p.change)
+	n.linkConfigs.Store(&p.applied.Links)
+	if p.change.Links != nil {
+		n.noteLinks(p.change.Links)
+	}
+	n.cfg = p.applied
+	err := n.setServers(p)
+	p.report.Ended.add(slices.DeleteFunc(p.endings, func(e proxy.Ending) bool { return e.Kind != telephoneRegistration && !e.Done() }))
+	return err
+}
+
+// setServers closes and opens listeners. Those that an administrator has stopped stay so.
+func (n *Node) setServers(p *plan) error {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	n.servers = p.servers
+	for i, s := range n.listeners(p.applied) {
+		if l, stays := p.renewed[n.servers[i]]; stays {
+			n.servers[i].renew(s.key, l)
 		}
 	}
-}
-
-// live is what a configuration gives to those that run.
-type live struct {
-	extensions []registrar.User
-	links      map[string]func(proxy.Link) bool // by name; those that take something
-}
-
-// liveOf reads what a configuration gives to those that run.
-func (n *Node) liveOf(cfg *config.Config) (l live, err error) {
-	if l.extensions, err = telephoneUsers(&cfg.Switch); err != nil {
-		return l, err
+	for _, s := range p.closing {
+		_ = s.end(kind.ErrStopped) // it may have been stopped already
 	}
-	l.links = map[string]func(proxy.Link) bool{}
+	var failures []error
+	for _, s := range p.opening {
+		if err := s.start(n.running); err != nil {
+			failures = append(failures, err)
+			p.report.Failures = append(p.report.Failures, s.cfg.Name+": "+err.Error())
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// taken reads what links take while they run.
+func (n *Node) taken(cfg *config.Config) (map[string]any, error) {
+	given := map[string]any{}
 	for i := range cfg.Links {
-		entry := &cfg.Links[i]
-		give, err := linkKind(entry).Live(entry.Settings, n.environment(entry))
+		l := &cfg.Links[i]
+		what, _, err := linkKind(l).Live(l.Settings, n.environment(l))
 		if err != nil {
-			return l, fmt.Errorf("links[%d]: %w", i, err)
+			return nil, atKey(cfg, fmt.Sprintf("links[%d]", i), err)
 		}
-		if give != nil {
-			l.links[entry.Name] = give
-		}
+		given[l.Name] = what
 	}
-	return l, nil
+	return given, nil
 }
 
-// give gives telephones and links what they take while they run. It returns the keys that changed by it, without
-// those that are known to have.
-func (n *Node) give(l live, known []string) []string {
-	var changed []string
-	if n.phones != nil && len(n.phones.SetPasswords(l.extensions)) > 0 {
-		changed = append(changed, "switch.extensions")
-	}
-	for name, give := range l.links {
-		if give(n.links[name]) && !slices.Contains(append(known, changed...), "links") {
-			changed = append(changed, "links")
-		}
-	}
-	return changed
-}
-
-// noteLinks notes which links there are; those that are none any more are forgotten.
+// noteLinks notes which links there are; those that closed are forgotten.
 func (n *Node) noteLinks(links []proxy.NamedLink) {
 	now := map[string]proxy.Link{}
 	for _, l := range links {
@@ -202,33 +183,6 @@ func (n *Node) noteLinks(links []proxy.NamedLink) {
 		}
 	}
 	n.links = now
-}
-
-// setServers starts and ends servers so that there are those of the configuration. What
-// an administrator has stopped stays so.
-func (n *Node) setServers(cfg *config.Config) error {
-	n.serversMu.Lock()
-	defer n.serversMu.Unlock()
-	old, now := n.servers, n.listeners(cfg)
-	same := func(a, b *server) bool { return a.protocol == b.protocol && reflect.DeepEqual(a.cfg, b.cfg) }
-	for i, s := range now {
-		if j := slices.IndexFunc(old, func(o *server) bool { return same(o, s) }); j >= 0 {
-			now[i] = old[j]
-		}
-	}
-	n.servers = now
-	for _, s := range old {
-		if !slices.Contains(now, s) {
-			_ = s.end(kind.ErrStopped) // it may have been stopped already
-		}
-	}
-	var faults []error
-	for _, s := range now {
-		if !slices.Contains(old, s) {
-			faults = append(faults, s.start(n.running))
-		}
-	}
-	return errors.Join(faults...)
 }
 
 // server starts or ends a server by its name.
@@ -256,7 +210,7 @@ func (n *Node) onHangUp(ctx context.Context, hangUps <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-hangUps:
-			_, _ = n.reload() // it has logged what was wrong
+			_, _ = n.reload(false) // it has logged what was wrong
 		}
 	}
 }

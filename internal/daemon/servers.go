@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -16,31 +17,34 @@ import (
 // server is one listener of a front, or of telephones.
 type server struct {
 	node     *Node
-	key      string // in the configuration, for errors
 	protocol string // the name of its front, or telephones
 	label    string // for the log
-	cfg      config.Listener
+	named    bool   // the file names it
 	front    kind.Front
 
 	mu      sync.Mutex
+	key     string // in the configuration, for errors
+	cfg     config.Listener
 	address string                  // "" while it does not serve
+	failure error                   // why it could not be opened the last time
 	stop    context.CancelCauseFunc // with address
 	ended   <-chan struct{}         // with address
 }
 
 var (
-	errServes    = errors.New("it serves already")
-	errNotServes = errors.New("it does not serve")
-	errEnded     = errors.New("its front has ended")
+	errServes    = errors.New("the listener is open already")
+	errNotServes = errors.New("the listener is closed already")
+	errEnded     = errors.New("the front ended by itself")
 )
 
-// listeners makes servers of the configuration. One without a name takes that of its
+// listeners makes the servers that the configuration names. One without a name is called by its
 // protocol and transport.
 func (n *Node) listeners(cfg *config.Config) []*server {
 	var list []*server
 	add := func(front kind.Front, protocol string, listeners []config.Listener) {
 		for i, l := range listeners {
-			if l.Name == "" {
+			named := l.Name != ""
+			if !named {
 				l.Name = protocol + "-" + l.Transport
 				for count := 2; slices.ContainsFunc(list, func(s *server) bool { return s.cfg.Name == l.Name }); count++ {
 					l.Name = fmt.Sprintf("%s-%s-%d", protocol, l.Transport, count)
@@ -50,17 +54,51 @@ func (n *Node) listeners(cfg *config.Config) []*server {
 			if protocol == frontKinds[0].Name() {
 				label = l.Transport
 			}
-			list = append(list, &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, label: label, cfg: l, front: front})
+			list = append(list, &server{node: n, key: fmt.Sprintf("%s.listen[%d]", protocol, i), protocol: protocol, label: label, named: named, cfg: l, front: front})
 		}
 	}
 	for i, f := range cfg.Fronts {
 		add(n.fronts[i], f.Name, f.Listeners())
 	}
-	add(telephonesFront{n.phones, n}, "telephones", cfg.Telephones.Listen)
+	add(telephonesFront{n.phones, n, cfg.Telephones.ShutdownPatience}, "telephones", cfg.Telephones.Listen)
 	return list
 }
 
-// start begins to serve, until ctx ends. Whatever goes wrong later ends the proxy.
+// certify reads the certificates of a listener that has not been served yet.
+func (s *server) certify() error {
+	if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
+		return nil
+	}
+	_, err := kind.SourceOf(&s.cfg, s.node.log)
+	return err
+}
+
+// goesOnAs reports whether a listener goes on as another one of a later configuration: what differs it takes while
+// it is served.
+func (s *server) goesOnAs(now *server) bool {
+	a, b := s.cfg.WithoutCertificates(), now.cfg.WithoutCertificates()
+	a.Name, b.Name = "", ""
+	return s.protocol == now.protocol && reflect.DeepEqual(a, b)
+}
+
+// succeededBy reports whether another listener has its place.
+func (s *server) succeededBy(now *server) bool {
+	return s.protocol == now.protocol && s.cfg.Transport == now.cfg.Transport && s.cfg.Address == now.cfg.Address
+}
+
+// differs returns the keys of the file in which a listener differs from an earlier one.
+func (s *server) differs(before *server) []string {
+	return slices.DeleteFunc(config.Changed(&s.cfg, &before.cfg), func(key string) bool { return key == "name" && !s.named })
+}
+
+// renew notes what the file says now of a listener that goes on.
+func (s *server) renew(key string, cfg config.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key, s.cfg = key, cfg
+}
+
+// start opens the listener and serves it until ctx ends. A later failure of it ends the proxy.
 func (s *server) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,10 +107,11 @@ func (s *server) start(ctx context.Context) error {
 	}
 	serving, stop := context.WithCancelCause(ctx)
 	ready, failed, ended := make(chan string, 1), make(chan error, 1), make(chan struct{})
+	key, cfg := s.key, s.cfg // a reload changes them
 	go func() {
 		defer close(ended)
 		served := false
-		err := s.serve(serving, func(address string) { served = true; ready <- address })
+		err := s.serve(serving, key, &cfg, func(address string) { served = true; ready <- address })
 		switch {
 		case serving.Err() != nil:
 		case served:
@@ -83,50 +122,54 @@ func (s *server) start(ctx context.Context) error {
 	}()
 	select {
 	case s.address = <-ready:
-	case err := <-failed:
-		stop(err)
-		return err
-	case <-ended: // ctx has ended
+	case <-ended:
 		stop(nil)
-		return ctx.Err()
+		select {
+		case s.failure = <-failed:
+			return s.failure
+		default: // ctx has ended
+			return ctx.Err()
+		}
 	}
-	s.stop, s.ended = stop, ended
+	s.stop, s.ended, s.failure = stop, ended, nil
 	s.node.listening(s.label, s.address)
 	return nil
 }
 
-// serve serves until ctx ends. A panic of a front is an error.
-func (s *server) serve(ctx context.Context, ready func(string)) (err error) {
+// serve serves until ctx ends. It returns a panic of the front as an error.
+func (s *server) serve(ctx context.Context, key string, cfg *config.Listener, ready func(string)) (err error) {
 	defer share.Survive(s.node.log, "a listener", func(panicked error) { err = panicked })
-	if err := s.front.Serve(ctx, &s.cfg, ready); err != nil {
-		return fmt.Errorf("%s: %w", s.key, err)
+	if err := s.front.Serve(ctx, cfg, ready); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
 	}
-	return fmt.Errorf("%s: %w", s.key, errEnded)
+	return fmt.Errorf("%s: %w", key, errEnded)
 }
 
-// end stops serving, because of a reason: with [kind.ErrStopped] it takes leave of the clients.
+// end closes the listener. With [kind.ErrStopped] the front closes its sessions first.
 func (s *server) end(why error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failure = nil
 	if s.address == "" {
 		return errNotServes
 	}
 	s.stop(why)
 	<-s.ended
 	if why != nil {
-		s.node.log.Info("not listening any more", "server", s.cfg.Name, "address", s.address)
+		s.node.log.Info("listener closed", "server", s.cfg.Name, "address", s.address)
 	}
 	s.address = ""
 	return nil
 }
 
-// ServerStatus is the state of a server.
+// ServerStatus is the state of a listener.
 type ServerStatus struct {
 	Name      string `json:"name"`
 	Protocol  string `json:"protocol"`
 	Transport string `json:"transport"`
 	Address   string `json:"address"`
 	Serves    bool   `json:"serves"`
+	Failure   string `json:"failure,omitempty"` // why it could not be opened
 }
 
 func (s *server) status() ServerStatus {
@@ -136,10 +179,13 @@ func (s *server) status() ServerStatus {
 	if st.Serves {
 		st.Address = s.address
 	}
+	if s.failure != nil {
+		st.Failure = s.failure.Error()
+	}
 	return st
 }
 
-// dump writes the state into the log: at an interval, and only when something has changed.
+// dump logs the state at an interval, if something changed.
 func (n *Node) dump(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -12,16 +12,17 @@ type Status struct {
 	Version  string                `json:"version"`
 	Started  time.Time             `json:"started"`
 	Servers  []ServerStatus        `json:"servers"`
+	Reload   ReloadStatus          `json:"reload"`
 	Core     proxy.Status          `json:"core"`
 	Audit    *AuditStatus          `json:"audit,omitempty"`
 	Phones   *phones.Status        `json:"phones,omitempty"`
-	Locks    int                   `json:"locks"` // names that are locked after wrong passwords
+	Locks    int                   `json:"locks"` // names locked after wrong passwords
 	Sessions []proxy.SessionStatus `json:"sessions,omitempty"`
 	Devices  []proxy.DeviceStatus  `json:"devices,omitempty"`
 }
 
 func (n *Node) status(sessions, devices bool) any {
-	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers()}
+	st := Status{Version: n.version, Started: n.started, Core: n.core.Status(), Locks: len(n.locks()), Audit: n.auditStatus(), Servers: n.Servers(), Reload: n.history.status()}
 	if n.phones != nil {
 		st.Phones = n.phones.Status(devices)
 	}
@@ -34,7 +35,7 @@ func (n *Node) status(sessions, devices bool) any {
 	return st
 }
 
-// Servers is the state of each server.
+// Servers returns the state of each listener.
 func (n *Node) Servers() []ServerStatus {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// switchConfig makes the built-in switch's configuration.
+// switchConfig returns the configuration of the built-in switch.
 func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	out := softswitch.Config{
 		RingCycle: cfg.RingCycle, AlertTime: cfg.AlertTime, PromptTime: cfg.PromptTime, FailTime: cfg.FailTime, ParkTime: cfg.ParkTime, ParkDevices: cfg.Park,

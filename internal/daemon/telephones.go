@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -12,8 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// telephones makes the server of real telephones and trunks, nil where there are none. That of a
-// sketch keeps nothing.
+// telephones makes the server of real telephones and trunks; nil if there are none. A sketch has no state file.
 func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, error) {
 	t := &cfg.Telephones
 	if len(t.Listen) == 0 {
@@ -50,7 +50,7 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		return nil, err
 	}
 	out.Telephones.Models = registrar.ModelsOf(models)
-	if out.Telephones.Users, err = telephoneUsers(&cfg.Switch); err != nil {
+	if out.Telephones.Users, err = telephoneUsers(cfg); err != nil {
 		return nil, err
 	}
 	for _, trunk := range cfg.Switch.Trunks {
@@ -64,29 +64,31 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		}
 		out.Trunks = append(out.Trunks, phones.Trunk{Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From})
 	}
-	if out.Telephones.TLSClient, err = tls.Client(tls.Files{Log: n.log}); err != nil {
+	source, err := tls.NewClient(tls.Files{Log: n.log})
+	if err != nil {
 		return nil, err
 	}
+	out.Telephones.TLSClient = source.Config()
 	return phones.New(out)
 }
 
-// telephoneUsers are the accounts of extensions, with their passwords.
-func telephoneUsers(cfg *config.Switch) ([]registrar.User, error) {
+// telephoneUsers returns the accounts of extensions, with their passwords.
+func telephoneUsers(cfg *config.Config) ([]registrar.User, error) {
 	var users []registrar.User
-	for _, e := range cfg.Extensions {
+	for i, e := range cfg.Switch.Extensions {
 		if e.SIP == nil {
 			continue
 		}
 		password, err := kind.Secret(e.SIP.Password, e.SIP.PasswordFile)
 		if err != nil {
-			return nil, err
+			return nil, atKey(cfg, fmt.Sprintf("switch.extensions[%d].sip.password-file", i), err)
 		}
 		users = append(users, registrar.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
 	}
 	return users, nil
 }
 
-// withoutPasswords is a switch as it is but for the passwords of telephones' accounts.
+// withoutPasswords returns a switch without the passwords of its telephones' accounts.
 func withoutPasswords(cfg config.Switch) config.Switch {
 	cfg.Extensions = slices.Clone(cfg.Extensions)
 	for i, e := range cfg.Extensions {
@@ -99,7 +101,7 @@ func withoutPasswords(cfg config.Switch) config.Switch {
 	return cfg
 }
 
-// mediaAddress is where voice goes when nothing is said: the first listener's address.
+// mediaAddress returns the default address of voice: the first listener's.
 func mediaAddress(listeners []config.Listener) netip.Addr {
 	address, err := netip.ParseAddrPort(listeners[0].Address)
 	if err != nil { // all addresses, or a name

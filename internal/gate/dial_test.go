@@ -143,7 +143,7 @@ func TestDialTLS(t *testing.T) {
 	secure, _ := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}})
 	silent, _ := listen(t, nil)
 	cfg := &tls.Config{RootCAs: pool}
-	nc, err := gate.Dial(t.Context(), []string{silent, secure}, "1", cfg, 200*time.Millisecond)
+	nc, err := gate.Dial(t.Context(), []string{silent, secure}, "1", func() *tls.Config { return cfg }, 200*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +152,10 @@ func TestDialTLS(t *testing.T) {
 		t.Errorf("%T to %v", nc, nc.RemoteAddr())
 	}
 	began := time.Now()
-	if _, err := gate.Dial(t.Context(), []string{silent}, "1", cfg, 50*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > 5*time.Second {
+	if _, err := gate.Dial(t.Context(), []string{silent}, "1", func() *tls.Config { return cfg }, 50*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > 5*time.Second {
 		t.Error(err, time.Since(began))
 	}
-	if _, err := gate.Dial(t.Context(), []string{secure}, "1", &tls.Config{RootCAs: x509.NewCertPool()}, 10*time.Second); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := gate.Dial(t.Context(), []string{secure}, "1", func() *tls.Config { return &tls.Config{RootCAs: x509.NewCertPool()} }, 10*time.Second); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Error(err)
 	}
 }

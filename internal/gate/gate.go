@@ -206,10 +206,13 @@ func (g *Gate) handshake(ctx context.Context, guest *Guest) error {
 	return nil
 }
 
+// TLS returns the configuration for the next connection.
+type TLS func() *tls.Config
+
 // Dial connects to the first address that accepts the connection, with TLS if secure is not
 // nil. port is the default port. limit applies to each address and includes the TLS handshake.
 // If all fail, the error lists each failure.
-func Dial(ctx context.Context, addresses []string, port string, secure *tls.Config, limit time.Duration) (net.Conn, error) {
+func Dial(ctx context.Context, addresses []string, port string, secure TLS, limit time.Duration) (net.Conn, error) {
 	var failures []error
 	for _, address := range addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
@@ -219,7 +222,7 @@ func Dial(ctx context.Context, addresses []string, port string, secure *tls.Conf
 		var nc net.Conn
 		var err error
 		if secure != nil {
-			nc, err = (&tls.Dialer{Config: secure}).DialContext(ctx, "tcp", address)
+			nc, err = (&tls.Dialer{Config: secure()}).DialContext(ctx, "tcp", address)
 		} else {
 			nc, err = (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}

@@ -46,6 +46,14 @@ func NewStrangers(octets int) *Strangers {
 	return &Strangers{most: octets, peers: map[netip.Prefix]*stranger{}}
 }
 
+// SetMost changes the number of octets that strangers may take in all. Those that have more keep it until one of
+// them takes more.
+func (s *Strangers) SetMost(octets int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = octets
+}
+
 // Counts returns the number of strangers' connections and the octets counted for them.
 func (s *Strangers) Counts() (connections, octets int) {
 	s.mu.Lock()

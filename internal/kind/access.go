@@ -18,7 +18,8 @@ type Access struct {
 	// must not connect. The zero identity is a client that will open an application session to say who it is.
 	// proxy.Proxy.Peers returns such a function.
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
-	Sessions proxy.SessionMode // whether clients open application sessions
+	Sessions proxy.SessionMode // whether clients open application sessions; the configuration can change it by the front's name
+	NoLogin  bool              // the protocol has no application sessions: Sessions holds always
 	Gate     gate.Config       // NewGate sets Trusts, Refused and Log
 	Conn     gate.Limits       // of each connection; NewGate sets Log, Limits sets Guest
 	Log      *slog.Logger      // nil: no log
@@ -26,7 +27,7 @@ type Access struct {
 
 // Access returns the access of a front whose settings, with bounds in them, stand under the key front.
 func (e *FrontEnv) Access(front string, bounds *Bounds) Access {
-	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(e.Sessions), Sessions: e.Sessions, Log: e.Log, Gate: gate.Config{
+	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(front, e.Sessions), Sessions: e.Sessions, Log: e.Log, Gate: gate.Config{
 		NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers, Keys: front,
 	}}
 }
@@ -49,12 +50,20 @@ func (a *Access) Limits(guest *gate.Guest) gate.Limits {
 	return limits
 }
 
+// Mode returns whether clients of the front open application sessions.
+func (a *Access) Mode(front string) proxy.SessionMode {
+	if a.NoLogin {
+		return a.Sessions
+	}
+	return a.Proxy.Mode(front, a.Sessions)
+}
+
 // Admit identifies the client of a connection, and returns how its session is opened. It returns false if it has turned
 // the client away: nobody knows it, and it cannot say who it is.
 func (a *Access) Admit(front string, guest *gate.Guest) (proxy.Opening, bool) {
 	addr := gate.AddrOf(guest.Conn)
 	who, ok := a.Identify(addr, guest.Names)
-	if !ok || who.Name == "" && a.Sessions == proxy.SessionsOff {
+	if !ok || who.Name == "" && a.Mode(front) == proxy.SessionsOff {
 		a.Proxy.RefuseConnection(front, guest.Conn, "the peer is not trusted")
 		return proxy.Opening{}, false
 	}
@@ -62,7 +71,8 @@ func (a *Access) Admit(front string, guest *gate.Guest) (proxy.Opening, bool) {
 		guest.Prove()
 	}
 	return proxy.Opening{
-		Identity: who, Peer: front + ":" + guest.Conn.RemoteAddr().String(), Front: front, Addr: addr, Sessions: a.Sessions,
+		Identity: who, Peer: front + ":" + guest.Conn.RemoteAddr().String(), Front: front, Addr: addr, Names: guest.Names,
+		Sessions: a.Sessions, NoLogin: a.NoLogin, Place: proxy.PlaceOf(guest.Conn),
 		Valid: func() bool {
 			now, ok := a.Identify(addr, guest.Names)
 			return ok && now == who

@@ -2,7 +2,6 @@ package kind
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -16,7 +15,7 @@ import (
 // Dialling says how a link connects to a switching function, and when it gives the connection up.
 type Dialling struct {
 	Addresses []string      // host:port, or host for the usual port; Dial uses the first that accepts the connection
-	TLS       *tls.Config   // nil: TCP
+	TLS       gate.TLS      // nil: TCP
 	DialTime  time.Duration // timeout for connecting to one address, TLS included; default 10 s
 	Heartbeat time.Duration // interval of the requests that check the connection; default 30 s
 	Conn      gate.Limits   // limits of the connection; SetDefaults sets Log

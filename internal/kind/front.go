@@ -20,15 +20,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Front is what clients come by: all listeners of one kind.
+// Front serves all listeners of one kind.
 type Front interface {
 	// Serve serves a listener until ctx ends, and calls ready once, with its address, when it does. It returns when
 	// nothing of it is left, nil after ctx has ended. Where the cause of that is [ErrStopped], this listener alone
 	// is stopped, and its clients are told; otherwise the proxy ends. Several listeners are served at a time, and
 	// one can be served again.
 	Serve(ctx context.Context, l *config.Listener, ready func(address string)) error
-	// Close says goodbye to all clients, no longer than ctx lasts, and gives up what the front has. It is called once,
-	// also for a front that has served nobody.
+	// Close closes all sessions, no later than ctx ends, and releases what the front holds. It is called once, also for a
+	// front that has served no listener.
 	Close(ctx context.Context)
 }
 
@@ -77,7 +77,7 @@ func (k *front[S]) Build(settings any, env *FrontEnv) (Front, error) {
 	return k.of.Build(settings.(*S), env)
 }
 
-// FrontEnv is what a front gets of the proxy, beside its settings.
+// FrontEnv is what a front gets from the proxy, beside its settings.
 type FrontEnv struct {
 	// Proxy opens sessions, and says who clients are: Peers, those of connections; Identify, those that say more, such as
 	// a name and a password.
@@ -86,17 +86,18 @@ type FrontEnv struct {
 	// below.
 	Config *config.Config
 	Log    *slog.Logger
-	// Sessions is whether clients of this front open application sessions.
+	// Sessions is whether clients of this front open application sessions, as the proxy starts; proxy.Proxy.Mode says what
+	// holds now.
 	Sessions proxy.SessionMode
 	// Trusts reports whether a peer is one of those that the configuration trusts.
 	Trusts func(addr netip.Addr, certificateNames []string) bool
-	// Admits reports whether an address may speak to us at all.
+	// Admits reports whether the configuration lets an address connect at all.
 	Admits func(netip.Addr) bool
 	// Password returns the password of a user of digest; nil: nobody is asked for one.
 	Password func(user string) (password string, ok bool)
 	// Guard returns a guard against guessing of passwords, by what it guards.
 	Guard func(of string) *accounts.Guard
-	// Strangers is what connections may take that are neither trusted nor logged in.
+	// Strangers bounds the memory of connections that are neither trusted nor logged in.
 	Strangers *gate.Strangers
 }
 
@@ -106,20 +107,25 @@ type Bounds struct {
 	MaxPeer        int `yaml:"max-connections-per-peer"`
 }
 
-// DefaultBounds are those where the file says nothing.
+// DefaultBounds are the default bounds.
 var DefaultBounds = Bounds{MaxConnections: 2000, MaxPeer: 500}
 
-// Check tests that they are above 0.
+// Check reports bounds below 1.
 func (b *Bounds) Check(s *config.Section) {
 	s.Positive(map[string]int{"max-connections": b.MaxConnections, "max-connections-per-peer": b.MaxPeer})
 }
 
 // ServeTCP is the Serve of a front whose clients come by TCP or TLS; serve serves a listener until its context ends.
 func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error) error {
+	return serveTCP(ctx, l, log, ready, serve, func(l net.Listener) net.Listener { return l })
+}
+
+// serveTCP is ServeTCP; within puts something between TCP and TLS.
+func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error, within func(net.Listener) net.Listener) error {
 	var secure *cryptotls.Config
 	var err error
 	if l.Transport == "tls" {
-		if secure, err = tls.Server(ServerFiles(l, log)); err != nil {
+		if secure, err = ServerTLS(l, log); err != nil {
 			return err
 		}
 	}
@@ -128,6 +134,7 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 		return err
 	}
 	address := listener.Addr().String()
+	listener = within(listener)
 	if secure != nil {
 		listener = cryptotls.NewListener(listener, secure)
 	}
@@ -139,9 +146,10 @@ func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 }
 
 // ServeHTTP is the Serve of a front that is an HTTP handler. Requests in flight get as long as patience to be answered.
-// It bounds how long a request may take to come, and how long a connection may idle, not how many connections there are.
+// It bounds how long a request may take to come, how long a connection may idle, and how many connections there are
+// ([DefaultBounds]): where there are more, the oldest connection of the peer that has most is closed.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address string), handler http.Handler) error {
-	return ServeTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
+	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 		var group sync.WaitGroup
 		defer group.Wait()
@@ -156,24 +164,25 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 			}
 		})
 		return server.Serve(listener)
-	})
+	}, func(l net.Listener) net.Listener { return bound(l, DefaultBounds) })
 }
 
 // ServeSIP is the Serve of what is served by a SIP user agent. Dialogs on a listener that is stopped end with BYE;
 // the peers get as long as patience to answer.
 func ServeSIP(ctx context.Context, ua *sip.UA, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address netip.AddrPort)) error {
-	files := ServerFiles(l, log)
 	var address netip.AddrPort
+	var source *tls.Source
 	var err error
 	switch l.Transport {
 	case "udp":
 		address, err = ua.ListenUDP(l.Address)
 	case "dtls":
-		address, err = ua.ListenDTLS(l.Address, files)
+		if source, err = SourceOf(l, log); err == nil {
+			address, err = ua.ListenDTLS(l.Address, source)
+		}
 	case "tls":
-		var secure *cryptotls.Config
-		if secure, err = tls.Server(files); err == nil {
-			address, err = ua.ListenTCP(l.Address, secure)
+		if source, err = SourceOf(l, log); err == nil {
+			address, err = ua.ListenTCP(l.Address, source.Server())
 		}
 	case "tcp":
 		address, err = ua.ListenTCP(l.Address, nil)

@@ -15,11 +15,12 @@ type Link interface {
 	config.LinkKind
 	// Build makes a link of settings that have been checked. It connects nowhere, and opens no file for writing.
 	Build(settings any, env *Env) (proxy.Link, error)
-	// Same reports whether links made of either settings would be the same, so that the one that runs goes on.
+	// Same reports whether a link of the settings a can go on as one of the settings b: what differs it takes while it
+	// runs ([Link.Live], [Exchanges]).
 	Same(a, b any) bool
-	// Live reads what a link takes while it runs, such as passwords in files. give hands it to the link, which was
-	// built by this kind, and reports whether anything has changed by it; nil: the link takes nothing.
-	Live(settings any, env *Env) (give func(proxy.Link) bool, err error)
+	// Live reads what a link takes while it runs, such as passwords in files, and returns it, to be compared. give hands it
+	// to the link, which was built by this kind; nil: the link takes nothing.
+	Live(settings any, env *Env) (what any, give func(proxy.Link), err error)
 }
 
 // LinkOf describes a kind of link whose settings are an S: a struct with yaml tags.
@@ -41,9 +42,9 @@ type LinkOf[S any] struct {
 	Lacks map[string]string
 	// Still returns settings without what Live gives to a link while it runs; nil: all of them.
 	Still func(settings S) S
-	// Live reads what a link takes while it runs, such as passwords in files. give hands it to the link and reports
-	// whether anything has changed by it.
-	Live func(settings *S, env *Env) (give func(proxy.Link) bool, err error)
+	// Live reads what a link takes while it runs, such as passwords in files, and returns it, to be compared with what the
+	// link has. give hands it to the link.
+	Live func(settings *S, env *Env) (what any, give func(proxy.Link), err error)
 }
 
 // Kind returns the kind that k describes.
@@ -83,27 +84,32 @@ func (k *link[S]) Same(a, b any) bool {
 	if k.of.Still != nil {
 		before, now = k.of.Still(before), k.of.Still(now)
 	}
+	for _, settings := range []any{&before, &now} {
+		if settings, ok := settings.(Certified); ok {
+			settings.ClearCertificates()
+		}
+	}
 	return reflect.DeepEqual(before, now)
 }
 
-func (k *link[S]) Live(settings any, env *Env) (func(proxy.Link) bool, error) {
+func (k *link[S]) Live(settings any, env *Env) (any, func(proxy.Link), error) {
 	if k.of.Live == nil {
-		return nil, nil //nolint:nilnil // nothing is no fault
+		return nil, nil, nil
 	}
 	return k.of.Live(settings.(*S), env)
 }
 
-// Env is what a link gets of the proxy, beside its settings.
+// Env is what a link gets from the proxy, beside its settings.
 type Env struct {
 	Name string // of the entry in links
-	// Log has the link's name. What the peer can make the link say goes through share.Quiet.
+	// Log has the link's name. Messages that the peer can cause must go through share.Quiet.
 	Log *slog.Logger
-	// Admits reports whether an address may speak to us at all.
+	// Admits reports whether the configuration lets an address connect at all.
 	Admits func(netip.Addr) bool
-	// Guard returns the guard against guessing of passwords that come to the link. It outlives the link.
+	// Guard returns the guard of passwords that peers of the link send. It outlives the link.
 	Guard func(of string) *accounts.Guard
-	// Refused returns what writes peers that are not believed into the strangers' audit file.
+	// Refused returns a function that records peers that failed to authenticate in the strangers' audit file.
 	Refused func(of string) func(peer, user, why string)
-	// Models is the table of telephones, from the files that the configuration names.
+	// Models reads the table of telephones from the files that the configuration names.
 	Models func() ([]config.Model, error)
 }

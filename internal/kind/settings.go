@@ -1,7 +1,6 @@
 package kind
 
 import (
-	cryptotls "crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
@@ -19,7 +19,7 @@ type Peer struct {
 	Addresses []string `yaml:"addresses"`
 }
 
-// Check tests that there is one, and that each is host or host:port.
+// Check reports a missing address, and addresses that are neither host nor host:port.
 func (p *Peer) Check(s *config.Section) {
 	if len(p.Addresses) == 0 {
 		s.Fault("addresses", "must name one at least, such as \"10.1.1.1:8882\"")
@@ -45,13 +45,13 @@ func HostPort(address string) bool {
 	return err == nil || PlainHost(address)
 }
 
-// Times is embedded in the settings of a link that looks whether its peer is there.
+// Times is embedded in the settings of a link that checks whether its peer still responds.
 type Times struct {
 	Heartbeat time.Duration `yaml:"heartbeat"` // 0: the link's default
 	Timeout   time.Duration `yaml:"timeout"`   // for an answer; 0: the link's default
 }
 
-// Check tests that they are not negative.
+// Check reports negative times.
 func (t *Times) Check(s *config.Section) {
 	s.NotNegative(map[string]time.Duration{"heartbeat": t.Heartbeat, "timeout": t.Timeout})
 }
@@ -65,9 +65,11 @@ type Secure struct {
 	Legacy      bool     `yaml:"legacy-tls"`
 	Certificate string   `yaml:"certificate"`
 	Key         string   `yaml:"key"`
+
+	source *tls.Source // of the link that was built with these settings
 }
 
-// Check tests that there are no keys without tls: true.
+// Check reports keys that need tls: true where it is not set.
 func (t *Secure) Check(s *config.Section) {
 	for key, set := range map[string]bool{
 		"ca": t.CA != "", "certificate": t.Certificate != "", "key": t.Key != "", "crl": t.CRL != "", "pins": len(t.Pins) > 0, "legacy-tls": t.Legacy,
@@ -83,21 +85,19 @@ func (t *Secure) Files(log *slog.Logger) tls.Files {
 	return tls.Files{Certificate: t.Certificate, Key: t.Key, CA: t.CA, CRL: t.CRL, Pins: t.Pins, Legacy: t.Legacy, Log: log}
 }
 
-// Certified are settings with certificates of ours that run out: those with a [Secure] in them are.
-type Certified interface {
-	Files(log *slog.Logger) tls.Files
-}
+// ClearCertificates implements [Certified].
+func (t *Secure) ClearCertificates() { *t = Secure{TLS: t.TLS} }
 
-var _ Certified = (*Secure)(nil)
+func (t *Secure) secure() *Secure { return t }
 
-// Login is embedded in the settings of what logs in with a name and a password.
+// Login is embedded in the settings of a link that logs in with a name and a password.
 type Login struct {
 	User         string `yaml:"user"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
 }
 
-// Check tests that a password has a user, and does not stand in two places; key is that of the login.
+// Check reports a password without user, or with two sources; key is that of the login.
 func (l *Login) Check(s *config.Section, key string) {
 	if (l.Password != "" || l.PasswordFile != "") && l.User == "" || l.Password != "" && l.PasswordFile != "" {
 		s.Fault(key, "write user, and password or password-file with it")
@@ -105,33 +105,25 @@ func (l *Login) Check(s *config.Section, key string) {
 }
 
 // Opening reads what a link opens its connections with, out of the files that its settings name: the password of its
-// login, and TLS, nil where it has none.
-func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure *cryptotls.Config, err error) {
+// login, and TLS, nil where it has none. The link takes other files from a reload while it runs.
+func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure gate.TLS, err error) {
 	if password, err = Secret(l.Password, l.PasswordFile); err != nil {
 		return "", nil, fmt.Errorf("session: %w", err)
 	}
-	if s.TLS {
-		secure, err = tls.Client(s.Files(log))
+	if !s.TLS {
+		return password, nil, nil
 	}
-	return password, secure, err
+	if s.source, err = tls.NewClient(s.Files(log)); err != nil {
+		return "", nil, ofFile(err, "", "ca")
+	}
+	return password, s.source.Config, nil
 }
 
-// Secret returns a password that stands in the configuration or in a file.
+// Secret returns a password from the configuration, or from the file if one is named.
 func Secret(password, file string) (string, error) {
 	if file == "" {
 		return password, nil
 	}
 	data, err := os.ReadFile(file)
 	return strings.TrimSpace(string(data)), err
-}
-
-// ServerFiles names the files of a listener with TLS or DTLS.
-func ServerFiles(l *config.Listener, log *slog.Logger) tls.Files {
-	f := tls.Files{
-		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log,
-	}
-	for _, p := range l.More {
-		f.More = append(f.More, tls.Pair(p))
-	}
-	return f
 }

@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// Admin is the administrator's port: a local socket, for whoever may open its file.
-// What it does is the program's to say.
+// Admin is the admin socket: a local socket for every user who may open its file. The functions
+// are the program's.
 type Admin struct {
 	Status func(sessions, devices bool) any               // for GET /status
 	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
-	Reload func() (any, error)                            // for POST /reload
+	Reload func(dryRun bool) (any, error)                 // for POST /reload, or ?dry-run
 	Locks  func() any                                     // for GET /locks
 	Unlock func(name, from string, all bool) (any, error) // for POST /unlock?name=NAME&from=ADDRESS, or ?all
 }
 
-// ListenAdmin makes the socket. A file that a process left behind is replaced; one that
-// somebody serves is not.
+// ListenAdmin opens the socket. It replaces a file that a process left behind, and fails if another
+// process serves it.
 func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("%s is there, and no socket", path)
+			return nil, fmt.Errorf("%s exists and is no socket; remove it, or name another admin.socket", path)
 		}
 		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
 			_ = conn.Close()
@@ -39,7 +39,7 @@ func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listen
 			return nil, err
 		}
 	}
-	before := syscall.Umask(0o177) // nobody else's, from its first moment on
+	before := syscall.Umask(0o177) // no other user's, from the beginning
 	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	syscall.Umask(before)
 	if err != nil {
@@ -66,8 +66,8 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 		}
 		answer(w, struct{}{}, a.Server(r.PathValue("name"), what == "start"))
 	})
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, _ *http.Request) {
-		report, err := a.Reload()
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		report, err := a.Reload(r.URL.Query().Has("dry-run"))
 		answer(w, report, err)
 	})
 	mux.HandleFunc("GET /locks", func(w http.ResponseWriter, _ *http.Request) { answer(w, a.Locks(), nil) })
@@ -89,7 +89,7 @@ func answer(w http.ResponseWriter, what any, err error) {
 		w.WriteHeader(http.StatusConflict)
 		what = fault{err.Error()}
 	}
-	_ = json.NewEncoder(w).Encode(what) // it has hung up, perhaps
+	_ = json.NewEncoder(w).Encode(what) // the client may have disconnected
 }
 
 // ErrNoAdmin says that no proxy serves a socket.
@@ -98,7 +98,7 @@ var ErrNoAdmin = errors.New("no running tr87proxy has this socket")
 // ErrNoRight says that the user may not write to a socket.
 var ErrNoRight = errors.New("permission denied; run it as a user who may write to the socket (admin.mode)")
 
-// AskAdmin asks a running proxy, and decodes its answer.
+// AskAdmin sends a request to a running proxy and decodes its response.
 func AskAdmin(ctx context.Context, socket, method, path string, into any) error {
 	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -126,7 +126,7 @@ func AskAdmin(ctx context.Context, socket, method, path string, into any) error 
 	return json.Unmarshal(body, into)
 }
 
-// unreached says why a socket cannot be asked.
+// unreached returns why a socket cannot be reached.
 func unreached(socket string, err error) error {
 	var wrapped *url.Error
 	switch {

@@ -1,4 +1,4 @@
-// Package operations serves what operators look at: health and metrics.
+// Package operations serves health, metrics and the admin socket.
 package operations
 
 import (
@@ -32,7 +32,7 @@ type Operations struct {
 	Strangers *gate.Strangers
 	Pprof     bool
 	Ready     func() bool // false before start and during shutdown
-	// Certificates tells when which certificate file runs out.
+	// Certificates returns when certificates expire.
 	Certificates func() []tls.Expiry
 	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
 	Telephones func() (reachable, legs int)
@@ -41,6 +41,14 @@ type Operations struct {
 	Guards       func() []*accounts.Guard // against guessing of passwords
 	Audit        *audit.Log               // nil: there is none
 	Tally        *audit.Tally             // nil: there is none
+	Reloads      func() Reloads
+}
+
+// Reloads is how reloads of the configuration went.
+type Reloads struct {
+	Loaded   time.Time // the last time that the configuration was read without failure
+	Failing  bool      // the last reload failed
+	Failures int       // since the start
 }
 
 // Run serves a listener until ctx ends.
@@ -104,9 +112,17 @@ func (o *Operations) register(r *prometheus.Registry) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: name, Help: help}, func() float64 { return float64(value.Load()) }))
 	}
 	gauge("sessions", "Client sessions open.", func() float64 { return float64(o.Proxy.Status().Sessions) })
-	gauge("link_monitors", "Monitors held at the links, and those that wait for a link to come back.", func() float64 { return float64(o.Proxy.Status().Monitors) })
+	gauge("link_monitors", "Monitors held at the links, or waiting for a link to reconnect.", func() float64 { return float64(o.Proxy.Status().Monitors) })
 	gauge("unproved_connections", "Connections of CSTA in XML and ASN.1 that are neither trusted nor logged in.", func() float64 { n, _ := o.Strangers.Counts(); return float64(n) })
-	gauge("unproved_octets", "Memory that is counted for these.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
+	gauge("unproved_octets", "Memory charged to connections that are neither trusted nor logged in, in octets.", func() float64 { _, n := o.Strangers.Counts(); return float64(n) })
+	gauge("config_last_reload_successful", "1 when the last reload of the configuration succeeded, or there was none; 0 when it failed.", func() float64 {
+		if o.Reloads().Failing {
+			return 0
+		}
+		return 1
+	})
+	gauge("config_last_reload_success_timestamp_seconds", "When the configuration was last read without failure, in seconds since 1970.", func() float64 { return float64(o.Reloads().Loaded.UnixMilli()) / 1000 })
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "tr87proxy", Name: "config_reload_failures_total", Help: "Reloads of the configuration that failed."}, func() float64 { return float64(o.Reloads().Failures) }))
 	stack := func(prefix string, ua *sip.UA) {
 		wire := ua.Stats()
 		gauge(prefix+"dialogs", "SIP dialogs open.", func() float64 { n, _, _ := ua.Counts(); return float64(n) })
@@ -117,13 +133,13 @@ func (o *Operations) register(r *prometheus.Registry) {
 		counter(prefix+"malformed_total", "SIP messages that could not be read.", &wire.Malformed)
 		counter(prefix+"refused_total", "SIP requests refused by a limit.", &wire.Refused)
 		counter(prefix+"unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
-		counter(prefix+"withheld_total", "SIP answers not sent: they were larger than what an unproved address may get.", &wire.Withheld)
-		counter(prefix+"dropped_total", "UDP datagrams not looked at: strangers sent too many, or all peers did.", &wire.Dropped)
-		counter(prefix+"transactions_evicted_total", "SIP transactions that gave way to others.", &wire.EvictedTransactions)
-		counter(prefix+"connections_evicted_total", "SIP connections that gave way to others.", &wire.EvictedConnections)
-		counter(prefix+"connections_paced_total", "SIP connections not taken: their peer opened too many a second.", &wire.Paced)
-		counter(prefix+"dialogs_evicted_total", "SIP dialogs of strangers that gave way to others.", &wire.EvictedDialogs)
-		counter(prefix+"stray_responses_total", "SIP responses that answered nothing that was sent to their sender.", &wire.Stray)
+		counter(prefix+"withheld_total", "SIP responses not sent because they were larger than an unproved address may get.", &wire.Withheld)
+		counter(prefix+"dropped_total", "UDP datagrams dropped unread because strangers, or all peers together, sent too many.", &wire.Dropped)
+		counter(prefix+"transactions_evicted_total", "SIP transactions dropped to make room for others.", &wire.EvictedTransactions)
+		counter(prefix+"connections_evicted_total", "SIP connections closed to make room for others.", &wire.EvictedConnections)
+		counter(prefix+"connections_paced_total", "SIP connections rejected because their peer opened too many a second.", &wire.Paced)
+		counter(prefix+"dialogs_evicted_total", "SIP dialogs of strangers closed to make room for others.", &wire.EvictedDialogs)
+		counter(prefix+"stray_responses_total", "SIP responses that match no request sent to their sender.", &wire.Stray)
 	}
 	stack("sip_", o.UA)
 	if o.TelephonesUA != nil {
@@ -131,7 +147,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	}
 	gauge("application_sessions", "ECMA-354 application sessions open.", func() float64 { return float64(o.Proxy.Status().Applications) })
 	if o.Telephones != nil {
-		gauge("telephones_reachable", "Extensions with a telephone that can be reached.", func() float64 { n, _ := o.Telephones(); return float64(n) })
+		gauge("telephones_reachable", "Extensions with a reachable telephone.", func() float64 { n, _ := o.Telephones(); return float64(n) })
 		gauge("telephone_legs", "Telephones in calls.", func() float64 { _, n := o.Telephones(); return float64(n) })
 	}
 	if o.Audit != nil {
@@ -162,19 +178,19 @@ func (o *Operations) register(r *prometheus.Registry) {
 	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
 	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
 	counter("turns_refused_total", "CSTA requests refused because their switching function was busy with others.", &core.TurnsRefused)
-	counter("events_total", "CSTA events given to clients.", &core.Events)
-	counter("overflows_total", "Sessions ended because the client was too slow.", &core.Overflows)
-	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were not taken.", &o.Strangers.Refused)
-	counter("connections_evicted_total", "Connections that were closed to make room for others.", &o.Strangers.Evicted)
-	counter("connections_struck_total", "Connections that were closed for what their peer sent.", &o.Strangers.Struck)
+	counter("events_total", "CSTA events sent to clients.", &core.Events)
+	counter("overflows_total", "Sessions closed because the client did not read fast enough.", &core.Overflows)
+	counter("connections_refused_total", "Connections of CSTA in XML and ASN.1 that were rejected.", &o.Strangers.Refused)
+	counter("connections_evicted_total", "Connections closed to make room for others.", &o.Strangers.Evicted)
+	counter("connections_struck_total", "Connections closed because their peer sent too much invalid data.", &o.Strangers.Struck)
 }
 
-// links tells of the links, which a reload may change.
+// links collects the metrics of links, which a reload may change.
 type links struct{ proxy *proxy.Proxy }
 
 var (
 	linkUp      = prometheus.NewDesc("tr87proxy_link_up", "1 when the link is up.", []string{"link"}, nil)
-	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link, or waiting for it to come back.", []string{"link"}, nil)
+	linkDevices = prometheus.NewDesc("tr87proxy_link_devices_monitored", "Monitors held at the link, or waiting for it to reconnect.", []string{"link"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -217,10 +233,10 @@ func (g guards) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// certificates tells of those in use.
+// certificates collects the metrics of certificates in use.
 type certificates struct{ list func() []tls.Expiry }
 
-var certificateEnd = prometheus.NewDesc("tr87proxy_certificate_not_after_seconds", "When a certificate runs out, in seconds since 1970.", []string{"file"}, nil)
+var certificateEnd = prometheus.NewDesc("tr87proxy_certificate_not_after_seconds", "When a certificate expires, in seconds since 1970.", []string{"file"}, nil)
 
 // Describe implements prometheus.Collector.
 func (c certificates) Describe(descs chan<- *prometheus.Desc) { descs <- certificateEnd }

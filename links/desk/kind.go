@@ -10,7 +10,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/kind"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
-	"github.com/tr87proxy/tr87proxy/tls"
 )
 
 // LinkKind is the kind of links to desk phones that register an account of their own for uaCSTA.
@@ -22,8 +21,9 @@ var LinkKind = kind.LinkOf[Settings]{
 
 // Settings are the keys of an entry of links, beside those of config.Link.
 type Settings struct {
-	Listen   []config.Listener `yaml:"listen"`
-	Accounts []account         `yaml:"accounts"`
+	config.Listening
+
+	Accounts []account `yaml:"accounts"`
 }
 
 // account is what a desk phone registers with for uaCSTA.
@@ -88,12 +88,12 @@ func (l *Settings) users() ([]registrar.User, error) {
 }
 
 // livePasswords gives a link that runs the passwords of its accounts.
-func livePasswords(l *Settings, _ *kind.Env) (func(proxy.Link) bool, error) {
+func livePasswords(l *Settings, _ *kind.Env) (any, func(proxy.Link), error) {
 	users, err := l.users()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func(link proxy.Link) bool { return len(link.(*Link).SetPasswords(users)) > 0 }, nil
+	return users, func(link proxy.Link) { link.(*Link).SetPasswords(users) }, nil
 }
 
 func build(l *Settings, env *kind.Env) (proxy.Link, error) {
@@ -112,7 +112,7 @@ func build(l *Settings, env *kind.Env) (proxy.Link, error) {
 		at := &l.Listen[i]
 		one := Listening{Transport: at.Transport, Address: at.Address}
 		if at.Transport == "tls" {
-			if one.TLS, err = tls.Server(kind.ServerFiles(at, env.Log)); err != nil {
+			if one.TLS, err = kind.ServerTLS(at, env.Log); err != nil {
 				return nil, err
 			}
 		}

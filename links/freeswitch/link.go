@@ -2,7 +2,6 @@ package freeswitch
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +20,7 @@ import (
 // LinkConfig configures a [Link]. Zero fields take the defaults in the comments.
 type LinkConfig struct {
 	Addresses  []string      // host or host:port; default port 8021
-	TLS        *tls.Config   // of a TLS tunnel before the event socket; nil means none
+	TLS        gate.TLS      // of a TLS tunnel before the event socket; nil means none
 	User       string        // directory user with rights of its own (esl-allowed-api); "" uses the event socket's password
 	Password   string        // FreeSWITCH is installed with "ClueCon"
 	Domain     string        // directory domain; a telephone is user/NUMBER@DOMAIN

@@ -60,7 +60,7 @@ func newBench(kit Kit, bubble bool, linger time.Duration) (*bench, error) {
 	}}
 	b.core = proxy.New(proxy.Config{
 		Policy: &policy.Policy{Demo: true}, Numbers: b.numbers, Log: log,
-		BackOff: time.Millisecond, Retry: 10 * time.Millisecond, Linger: linger,
+		BackOff: time.Millisecond, Retry: 10 * time.Millisecond, Limits: proxy.Limits{Linger: linger},
 	})
 	b.core.AddLink(linkName, b.sw, func(string) bool { return true })
 	ctx, halt := context.WithCancel(context.Background())

@@ -14,16 +14,23 @@ func (u *user) setPassword(password string) { u.secret.Store(&password) }
 // user who is not among them is locked. Registrations, subscriptions and uaCSTA
 // sessions that were opened with another password end. It returns the numbers of the extensions whose password changed.
 func (s *Server) SetPasswords(users []User) []string {
+	changed := s.OtherPasswords(users)
+	for _, number := range changed {
+		u := s.users[number]
+		u.setPassword(PasswordOf(users, number, u.Name)) // first: a telephone that authenticates from now on uses this one
+		s.forget(u)
+		s.log.Info("changed the password of a telephone's account", "device", number, "locked", u.password() == "")
+	}
+	return changed
+}
+
+// OtherPasswords returns the numbers that SetPasswords would concern, and changes nothing.
+func (s *Server) OtherPasswords(users []User) []string {
 	var changed []string
 	for number, u := range s.users {
-		password := PasswordOf(users, number, u.Name)
-		if password == u.password() {
-			continue
+		if PasswordOf(users, number, u.Name) != u.password() {
+			changed = append(changed, number)
 		}
-		changed = append(changed, number)
-		u.setPassword(password) // first: a telephone that authenticates from now on uses this one
-		s.forget(u)
-		s.log.Info("changed the password of a telephone's account", "device", number, "locked", password == "")
 	}
 	slices.Sort(changed)
 	return changed

@@ -137,6 +137,11 @@ func (s *Server) SetPasswords(users []registrar.User) []string {
 	return s.telephones.SetPasswords(users)
 }
 
+// OtherPasswords is as that of [registrar.Server].
+func (s *Server) OtherPasswords(users []registrar.User) []string {
+	return s.telephones.OtherPasswords(users)
+}
+
 // Run serves until ctx ends. The user agent listens already: telephones that registered before a restart
 // are spoken to from the ports that they know.
 func (s *Server) Run(ctx context.Context) {

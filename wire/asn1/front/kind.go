@@ -61,7 +61,7 @@ func (f *listening) Serve(ctx context.Context, l *config.Listener, ready func(st
 	flavour, _ := asn1.FlavourOf(l.Dialect) // check has found it
 	access := f.env.Access(name, &f.settings.Bounds)
 	if !flavour.Associates { // its clients cannot log in, and must be trusted
-		access.Identify = f.env.Proxy.Peers(proxy.SessionsOff)
+		access.Identify = f.env.Proxy.Peers("", proxy.SessionsOff)
 	}
 	server := New(Config{Access: access, Flavour: flavour, Notify: l.Notify})
 	return kind.ServeTCP(ctx, l, f.env.Log, ready, server.Serve)

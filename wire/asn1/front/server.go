@@ -40,7 +40,7 @@ type Server struct {
 // New returns a server. It serves the listeners that [Server.Serve] is called with.
 func New(cfg Config) *Server {
 	if !cfg.Flavour.Associates { // no client can log in
-		cfg.Sessions = proxy.SessionsOff
+		cfg.Sessions, cfg.NoLogin = proxy.SessionsOff, true
 	}
 	s := &Server{cfg: cfg}
 	s.gate = s.cfg.NewGate(name)
@@ -133,7 +133,7 @@ func (c *client) Associate(a *asn1.Association) error {
 		return errUnwanted
 	case !a.Credentials:
 		result := asn1.Accepted
-		if c.session.Identity().Name == "" || c.server.cfg.Sessions == proxy.SessionsMandatory {
+		if c.session.Identity().Name == "" || c.server.cfg.Mode(name) == proxy.SessionsMandatory {
 			result = asn1.RejectedPermanent
 		}
 		c.reply(result)

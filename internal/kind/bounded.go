@@ -1,0 +1,49 @@
+package kind
+
+import (
+	"net"
+
+	"github.com/tr87proxy/tr87proxy/internal/gate"
+	"github.com/tr87proxy/tr87proxy/internal/share"
+)
+
+// bounded is a listener with as many connections as bounds say. Where there are more, the oldest of the peer that has
+// most is closed; a peer is an IPv4 address or an IPv6 /64.
+type bounded struct {
+	net.Listener
+
+	places *share.Table
+}
+
+func bound(l net.Listener, b Bounds) net.Listener {
+	return &bounded{l, share.New(share.Limits{Most: b.MaxConnections, Peer: b.MaxPeer})}
+}
+
+// Accept implements net.Listener.
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		nc, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		place, err := b.places.Enter(gate.AddrOf(nc), false, func(error) { _ = nc.Close() })
+		if err != nil {
+			_ = nc.Close()
+			continue
+		}
+		return &placed{nc, place}, nil
+	}
+}
+
+// placed is a connection that gives its place back when it is closed.
+type placed struct {
+	net.Conn
+
+	place *share.Entry
+}
+
+// Close implements net.Conn.
+func (c *placed) Close() error {
+	c.place.Leave()
+	return c.Conn.Close()
+}

@@ -10,15 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // command runs the program to its end.
 func command(t *testing.T, args ...string) (out string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	file := program(t) // its build takes no time of the command's
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	data, err := exec.CommandContext(ctx, program(t), args...).CombinedOutput()
+	data, err := exec.CommandContext(ctx, file, args...).CombinedOutput()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):

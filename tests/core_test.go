@@ -389,31 +389,3 @@ func TestSlowClient(t *testing.T) {
 	w.session.Close(errors.New("test"))
 	a.stop()
 }
-
-const patience = 30 * time.Second
-
-// waitFor polls a condition until it holds.
-func waitFor(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	waitLong(t, patience, what, holds)
-}
-
-// waitLong is waitFor with another deadline.
-func waitLong(t *testing.T, limit time.Duration, what string, holds func() bool) {
-	t.Helper()
-	if !within(limit, holds) {
-		t.Fatalf("%s did not come", what)
-	}
-}
-
-// within polls a condition, and reports whether it holds in time.
-func within(limit time.Duration, holds func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !holds() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
-}

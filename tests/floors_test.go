@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"softswitch/media":    1,
 	"softswitch/phones":   6,
 	"internal/daemon":     7,
+	"internal/wait":       0,
 	"cmd/tr87proxy":       8,
 
 	"scripts/mutate":  0,

@@ -469,10 +469,9 @@ func listenHandset(t *testing.T, port, server int, number, password string) *han
 	}
 	h := &handset{
 		t: t, conn: conn, transport: "udp", number: number, password: password, server: remote.String(),
-		answers: map[string]chan *sipText{}, inbox: make(chan *sipText, 1000), contact: fmt.Sprintf("sip:%s@%s", number, local),
+		contact: fmt.Sprintf("sip:%s@%s", number, local),
 	}
-	t.Cleanup(h.close)
-	go h.listen()
+	h.begins()
 	return h
 }
 

@@ -37,7 +37,7 @@ func startFrontEnd(t *testing.T, r *running, kind string) (port int, p *process)
 	}
 	p = start(t, tool(t, "kamailio"), "-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-m", "64", "-Y", dir)
 	waitFor(t, "Kamailio", func() bool {
-		if p.wait(0) == nil {
+		if p.ended() {
 			t.Fatalf("Kamailio ended:\n%s", p.out)
 		}
 		return listening(port)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -311,28 +309,16 @@ func TestStrangers(t *testing.T) {
 // down with sessions open takes no time.
 func TestKilledFrontEnd(t *testing.T) {
 	r := serveSlow(t, everybody)
-	sessions := func() *process {
+	sessions := func() *sippRun {
 		s := &scenario{}
 		s.WriteString("<?xml version=\"1.0\"?><scenario name=\"idle\">\n")
 		s.request("INVITE", sippOpen)
-		s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+		s.response("", "<systemStatus>normal</systemStatus>")
 		s.ack()
 		s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
-		s.recv(`response="200"`, "", "<monitorCrossRefID>")
-		s.WriteString("<pause milliseconds=\"60000\"/><Reference variables=\"m0\"/></scenario>\n")
-		dir := t.TempDir()
-		var users strings.Builder
-		users.WriteString("SEQUENTIAL\n")
-		for i := range 200 {
-			fmt.Fprintf(&users, "%d;%d\n", 1000+i, 2000+i)
-		}
-		for name, content := range map[string]string{"scenario.xml": s.String(), "users.csv": users.String()} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p := start(t, tool(t, "sipp"), "-sf", filepath.Join(dir, "scenario.xml"), "-inf", filepath.Join(dir, "users.csv"), fmt.Sprintf("127.0.0.1:%d", r.port),
-			"-i", "127.0.0.1", "-t", "t1", "-m", "200", "-l", "200", "-r", "400", "-nostdin")
+		s.response("", "<monitorCrossRefID>")
+		s.WriteString("<pause milliseconds=\"600000\"/><Reference variables=\"m0\"/></scenario>\n")
+		p := startSipp(t, s.String(), fmt.Sprintf("127.0.0.1:%d", r.port), "t1", 200, 400)
 		waitFor(t, "200 monitors", func() bool { return r.metric("tr87proxy_link_monitors") == 200 })
 		return p
 	}

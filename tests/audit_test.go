@@ -95,6 +95,7 @@ func unwritten(m *uacsta.Message) bool {
 // Killed at any moment, also while files change, the proxy has written down every request that it
 // answered; a line that was torn is cut off, and the chain goes on.
 func TestAuditKilled(t *testing.T) {
+	t.Parallel()
 	const clients, window = 4, 8
 	file := filepath.Join(t.TempDir(), "audit.log")
 	config := controllers + "log: {level: warn}\naudit: {file: " + file + ", max-mib: 1, keep: 10000}\n"

@@ -240,6 +240,7 @@ func (a *arena) empty() error {
 // Random monitors, calls and disconnects, one after the other: each client gets
 // each event of each of its monitors, the first one included, exactly once.
 func TestPromisesOneByOne(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 150).Draw(rt, "steps")
 		synctest.Test(t, func(t *testing.T) {
@@ -293,6 +294,7 @@ func TestPromisesOneByOne(t *testing.T) {
 
 // The same from many goroutines at once.
 func TestPromisesAllAtOnce(t *testing.T) {
+	t.Parallel()
 	a := newArena(t, 1<<20)
 	waitFor(t, "the link", a.up)
 	const clients, rounds = 20, 300
@@ -356,6 +358,7 @@ func (s *stuck) Closed(err error)      { s.closed <- err }
 
 // A client that takes nothing is cut off with a reason; the others go on.
 func TestSlowClient(t *testing.T) {
+	t.Parallel()
 	a := newArena(t, 16)
 	waitFor(t, "the link", a.up)
 	slow := &stuck{make(chan struct{}), make(chan error, 1)}

@@ -47,6 +47,7 @@ var owners = map[string]string{
 }
 
 func TestFloors(t *testing.T) {
+	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"...").Output()
 	if err != nil {
 		t.Fatal(err)

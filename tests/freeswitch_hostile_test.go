@@ -27,6 +27,7 @@ var legible = "\ufffda\ufffdb\ufffdc" + strings.Repeat("\ufffd", 6) + `X: y"']]>
 
 // Whatever a caller is called, the programs of every protocol are told of the call.
 func TestFreeSWITCHNames(t *testing.T) {
+	t.Parallel()
 	played := recordings.PlayEvents(t, strings.Split(strings.ReplaceAll(`Event-Name: CHANNEL_CREATE
 Unique-ID: A
 Call-Direction: inbound

@@ -172,6 +172,7 @@ func TestStrangersMemory(t *testing.T) {
 // Whoever sends documents that are none, events, and answers that nobody waits for is cut off, a
 // stranger soon and a peer that is trusted later; neither fills the log, however often it comes.
 func TestStrikes(t *testing.T) {
+	t.Parallel()
 	p1 := freePort(t)
 	file := t.TempDir() + "/accounts"
 	account(t, file, "crm", "pw")

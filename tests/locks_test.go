@@ -80,6 +80,7 @@ func TestForgedPasswords(t *testing.T) {
 // Telephones with old passwords behind one address lock themselves, and no other; those that
 // have registered are not even locked by others under their name. An administrator unlocks.
 func TestOldPasswords(t *testing.T) {
+	t.Parallel()
 	x, a := guarded(t)
 	registered := newHandset(t, "udp", x.sip, "105", "secret105")
 	if m := registered.register(60); m.code() != 200 {

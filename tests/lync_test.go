@@ -137,6 +137,7 @@ func frontEndProcess(t *testing.T, r *running, kind string) (port int, kill func
 // cross reference and its own spelling, all see the same call, and the end of one is
 // nothing to the others.
 func TestEndpointsOfAUser(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody+"numbers: {main: \"+1425555\"}\n")
 	port := frontEnd(t, r, "tcp")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -198,6 +199,7 @@ func TestEndpointsOfAUser(t *testing.T) {
 // A line whose switch is down is refused with 480 to clients of Lync's kind, so that a front
 // end does not take the route out of use, and with 503 to others; a listener can say which.
 func TestLyncRefusals(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everybody)
 	r := serve(t, fmt.Sprintf("links:\n- {name: away, addresses: [\"127.0.0.1:%d\"], devices: [\"7*\"]}\n%s", back.xmlPort, everybody))
 	back.stop()
@@ -336,6 +338,7 @@ func TestLyncWithTelephones(t *testing.T) {
 // A client of Lync's kind, word by word: what a front end adds comes back untouched, and what
 // the family has invented is passed over.
 func TestLyncOnTheWire(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	h := newHandset(t, "tcp", r.port, "alice", "")
 	const line = "tel:1000;phone-context=dialstring;device=SEP0002FD3BB5C5;partition=myPartition"

@@ -46,10 +46,12 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	if strings.Contains(telephones, "trusted:") {
 		access = ""
 	}
-	elsewhere := ""
-	if before, list, found := strings.Cut(telephones, "elsewhere: "); found {
-		elsewhere, list, _ = strings.Cut(list, "\n")
-		elsewhere, telephones = ", elsewhere: "+elsewhere, before+list
+	voice := "timeout: 1h" // handsets played by hand send none
+	for key, inMedia := range map[string]string{"elsewhere: ": "timeout: 1h, elsewhere: ", "voice: ": "timeout: "} {
+		if before, rest, found := strings.Cut(telephones, key); found {
+			value, after, _ := strings.Cut(rest, "\n")
+			voice, telephones = inMedia+value, before+after
+		}
 	}
 	first := 10000 + 200*(phoneCount()%74) // below the ports that freePort finds
 	fmt.Fprintf(&b, `%s
@@ -61,9 +63,9 @@ telephones:
   state: %[3]s/state.db
   music: %[3]s/music.wav
   messages: %[3]s/messages
-  media: {ports: "%[4]d-%[5]d", timeout: 3s%[9]s}
+  media: {ports: "%[4]d-%[5]d", %[9]s}
 %[6]s
-%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS, elsewhere)
+%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS, voice)
 	x.running = serve(t, b.String())
 	return x
 }

@@ -77,6 +77,7 @@ func smallest(id, method, to string, extra ...string) string {
 // are sent there that came from there, and nothing is repeated: by either front, whomever it
 // believes.
 func TestAmplification(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", 600)
 	requests := map[string]string{
 		"Require":               smallest("a", "INVITE", "<sip:a>", "Require:a", "m:<sip:a>"),

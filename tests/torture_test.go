@@ -109,6 +109,7 @@ func works(r *running) error {
 }
 
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	for name, c := range torture() {
 		for _, transport := range []string{"tcp", "udp"} {
@@ -152,6 +153,7 @@ func TestTorture(t *testing.T) {
 
 // A request and the end of its session in one breath: both are answered.
 func TestRequestAndBye(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	for i := range 50 {
 		nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
@@ -200,6 +202,7 @@ func TestRequestAndBye(t *testing.T) {
 
 // A client that vanishes in the middle of a call costs nothing after a while.
 func TestClientThatVanishes(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
 	if err != nil {
@@ -222,6 +225,7 @@ func TestClientThatVanishes(t *testing.T) {
 
 // Memory and goroutines are back at their start after 3000 sessions.
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody, "pprof: true")
 	round := func(n int) {
 		ua := sip.New(sip.Config{})
@@ -272,6 +276,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // A session that somebody without rights asks for is refused and logged once.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	r := serve(t, "digest: {users: [{name: crm, password: \"hunter2 secret\"}]}\ngrants: [{who: crm, control: [\"1000\"]}]\n")
 	open := func(user, password string) error {
 		ua := sip.New(sip.Config{})

@@ -226,6 +226,7 @@ func transferAway(t *testing.T, r *running) {
 // call, stop the monitor and leave: at the switch itself, and before one that speaks CSTA-XML.
 func TestASN1Programs(t *testing.T) {
 	t.Parallel()
+	long(t)
 	t.Run("built-in", func(t *testing.T) {
 		r, p1, p3 := forPrograms(t, everyKind)
 		playPrograms(t, r, p1, p3)

@@ -54,6 +54,7 @@ type mallory struct {
 // what.
 func TestAuthority(t *testing.T) {
 	t.Parallel()
+	long(t)
 	if services := len(byService(namings())); services < 100 {
 		t.Errorf("only %d services name somebody", services)
 	}

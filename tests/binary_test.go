@@ -26,8 +26,8 @@ import (
 	"time"
 )
 
-// binary is the real program, built once: with the race detector, unless it is measured, or has a
-// thousand clients.
+// binary is the real program, built once: with the race detector, unless the run is a quick one, it is
+// measured, or has a thousand clients.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tr87proxy")
 	if err != nil {
@@ -35,7 +35,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	file := filepath.Join(dir, "tr87proxy")
 	args := []string{"build", "-o", file}
-	if !*floodBeside && !*exhaustive {
+	if !testing.Short() && !*floodBeside && !*exhaustive {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "../cmd/tr87proxy")...).CombinedOutput()

@@ -311,6 +311,7 @@ func TestCardsRefuse(t *testing.T) {
 // once; when it is back, so are they.
 func TestCardsKilled(t *testing.T) {
 	t.Parallel()
+	long(t)
 	card, at := simulator(t, "ctserver", 5)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)

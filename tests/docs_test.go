@@ -133,6 +133,7 @@ trap 'kill $server $watchers 2>/dev/null || true' EXIT
 
 // Whoever follows the tour of the README from its first line to its last sees what it says.
 func TestTour(t *testing.T) {
+	long(t)
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--net", "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Skipf("no network namespace can be made here: %v, %s", err, out) // it has the ports of the README for itself
 	}

@@ -219,6 +219,7 @@ func floods(t *testing.T) (address string, rounds <-chan int) {
 // A FreeSWITCH that floods costs its own link, and nobody else: others are served, memory stays,
 // and the log does not grow.
 func TestFreeSWITCHFloods(t *testing.T) {
+	long(t)
 	address, rounds := floods(t)
 	r := beforeFreeSWITCH(t, address)
 	r.linked("fs")

@@ -51,6 +51,7 @@ const realFreeSWITCH = `<document type="freeswitch/xml">
 // machine: there is no Debian package of it.
 func TestRealFreeSWITCH(t *testing.T) {
 	t.Parallel()
+	long(t)
 	program, err := exec.LookPath("freeswitch")
 	if err != nil {
 		t.Skip("freeswitch is not installed")

@@ -121,6 +121,7 @@ func TestFreeSWITCHFeatures(t *testing.T) {
 
 // 500 calls, ten at a time: a program is told all of them, and no queue grows.
 func TestFreeSWITCHLoad(t *testing.T) {
+	long(t)
 	played := recordings.PlayOften(t, "basic-call")
 	r := beforeFreeSWITCH(t, played.Address)
 	c := talkTo(r, "1001")

@@ -121,6 +121,7 @@ func (h *hostilePBX) answer(m *uacsta.Message) string {
 // A switch that does harm costs only itself: a bounded part of the memory and of the log, and those
 // of its own clients that are too slow for what it sends. A client of other devices is served.
 func TestHostilePBX(t *testing.T) {
+	long(t)
 	h := newHostilePBX(t)
 	r := serve(t, "links: [{name: bad, addresses: [\""+h.address+"\"], devices: [\"9???\"], edition: 3}]\n"+everybody)
 	r.linked("bad")

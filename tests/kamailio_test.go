@@ -48,6 +48,7 @@ func startFrontEnd(t *testing.T, r *running, kind string) (port int, p *process)
 // Clients behind a record-routing proxy: requests and events through its routes,
 // over its own connection to us.
 func TestBehindKamailio(t *testing.T) {
+	long(t)
 	for kind, access := range map[string]string{
 		"tcp": everybody,
 		// Over TLS the front end is known by its certificate and by nothing else.

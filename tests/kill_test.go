@@ -283,6 +283,7 @@ func byCall(known map[[2]string]string) []string {
 // the clients know it, and they can go on.
 func TestSwitchKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for n := 1; n <= len(shift); n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
@@ -321,6 +322,7 @@ func TestSwitchKilledAtEveryStep(t *testing.T) {
 // or by silence: what happens meanwhile is known in the end.
 func TestConnectionBreaksAtEveryStep(t *testing.T) {
 	t.Parallel()
+	long(t)
 	for _, how := range []string{"cut", "torn", "silent"} {
 		for n := range shift {
 			if how == "silent" && n%3 != 0 {

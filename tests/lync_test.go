@@ -70,6 +70,7 @@ func crowdSignsIn(t *testing.T, ua *sip.UA, frontEnd, users int) []*lyncClient {
 // A front end dies under a thousand dialogs; its users come back through another one. The
 // switch behind is not asked for their monitors anew, and nothing is left of the old ones.
 func TestFrontEndDies(t *testing.T) {
+	long(t)
 	const users = 1000
 	back := serve(t, everybody+"limits: {monitors-per-session: 5000}\n")
 	front := serve(t, fmt.Sprintf(`monitor-linger: 30s
@@ -237,6 +238,7 @@ func (c *lyncClient) heard(t *testing.T, event string) *uacsta.Message {
 // Everything that a communicator offers, through a front end over mutual TLS, with real
 // telephones.
 func TestLyncWithTelephones(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "trusted: [{certificate: \"fe1.contoso.com\"}]\nnumbers: {main: \"+1425555\"}\nrules:\n- {name: own, who: [\"sip:user*@contoso.com\"], devices: [own], may: [control], destinations: [internal]}\n"+
 		"lines: {own: [{who: \"sip:user14255550100@contoso.com\", devices: [\"100\"]}]}\n")
 	front := frontEnd(t, x.running, "tls")

@@ -208,6 +208,7 @@ func TestASN1Notifications(t *testing.T) {
 // are told what they missed.
 func TestASN1Killed(t *testing.T) {
 	t.Parallel()
+	long(t)
 	back, port := asn1Switch(t, "hipath", "")
 	front := beforeASN1(t, "hipath", port, "")
 	c := front.xml()

@@ -233,6 +233,7 @@ func (p *sippRun) together(r *running, calls int) {
 
 // A foreign TR/87 client, 200 sessions at once, over each transport.
 func TestSippClients(t *testing.T) {
+	long(t)
 	const calls = 200
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
@@ -263,6 +264,7 @@ func TestSippClients(t *testing.T) {
 
 // A client with two monitors that never answers an event.
 func TestSippClientThatNeverAnswers(t *testing.T) {
+	long(t)
 	r := serveSlow(t, everybody)
 	s := &scenario{}
 	s.WriteString("<?xml version=\"1.0\"?><scenario name=\"mute\">\n")

@@ -33,6 +33,7 @@ type size struct {
 // they were told have the right picture whenever there is quiet: nothing was lost, told twice, or told
 // of a device that they do not watch.
 func TestSoak(t *testing.T) {
+	long(t)
 	sizes := []size{{xml: 80, tr87: 20, passers: 2, links: 2, devices: 25, watched: 3, kills: 3, steps: 80, pace: 50 * time.Millisecond}}
 	if *exhaustive {
 		sizes = []size{

@@ -220,6 +220,7 @@ func TestCertificateReload(t *testing.T) {
 // forward secrecy and authenticated encryption; with the switch for old peers, more.
 func TestVersionsAndCiphers(t *testing.T) {
 	t.Parallel()
+	long(t)
 	folder := lab(t)
 	list, err := exec.CommandContext(t.Context(), tool(t, "openssl"), "ciphers", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").Output()
 	if err != nil {

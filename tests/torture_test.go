@@ -226,6 +226,7 @@ func TestClientThatVanishes(t *testing.T) {
 // Memory and goroutines are back at their start after 3000 sessions.
 func TestNothingIsLeft(t *testing.T) {
 	t.Parallel()
+	long(t)
 	r := serve(t, everybody, "pprof: true")
 	round := func(n int) {
 		ua := sip.New(sip.Config{})
@@ -313,6 +314,7 @@ func TestStrangers(t *testing.T) {
 // A front end that is killed under 200 sessions: all of them end, and shutting
 // down with sessions open takes no time.
 func TestKilledFrontEnd(t *testing.T) {
+	long(t)
 	r := serveSlow(t, everybody)
 	sessions := func() *sippRun {
 		s := &scenario{}

@@ -440,6 +440,7 @@ Content-Length: [len]
 
 func TestSippDeskPhone(t *testing.T) {
 	t.Parallel()
+	long(t)
 	port := freePort(t)
 	space := ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
 	scenario := fmt.Sprintf(sippDesk,

@@ -23,3 +23,11 @@ func waitLong(t *testing.T, limit time.Duration, what string, holds func() bool)
 		t.Fatalf("%s did not come within %v", what, limit)
 	}
 }
+
+// long leaves a test out of a quick run: it takes long, or needs a machine of its own.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+}

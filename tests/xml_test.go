@@ -213,6 +213,7 @@ func TestXMLIdentity(t *testing.T) {
 // Many clients at once, some of which break off in the middle of a frame: nothing is
 // lost for the others, and nothing is left.
 func TestXMLCrowd(t *testing.T) {
+	long(t)
 	r := serve(t, everyKind)
 	var group sync.WaitGroup
 	for n := range 50 {

@@ -256,7 +256,7 @@ func TestFaults(t *testing.T) {
 		"a lock is held in Upcalls":               {"Reentry", "a request in a reply: not within 1s"},
 		"a goroutine for each request":            {"OrderOfRequests", "the switching function is asked for "},
 		"two replies":                             {"Services", "a second reply"},
-		"events before the reply":                 {"ReplyBeforeEvents", "an event of a monitor that there is not (yet)"},
+		"events before the reply":                 {"ReplyBeforeEvents", "before the reply to MakeCall"},
 		"empty snapshots":                         {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state: not within 1s\nthe last answer is <SnapshotDeviceResponse"},
 		"snapshots without states":                {"Snapshot", "after MakeCall: a snapshot of 100 has the connection 0001@100, with its state"},
 		"calls that do not end":                   {"Snapshot", "after ClearConnection: a snapshot of 100 does not have the connection 0001@100"},

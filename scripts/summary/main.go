@@ -133,14 +133,23 @@ func (r *result) take(e *event) {
 	}
 }
 
-const progressEvery = 30 * time.Second
+const (
+	progressEvery = 30 * time.Second
+	module        = "github.com/tr87proxy/tr87proxy/"
+)
 
 // progress says what is running, if nothing has been said for a while.
 func (r *result) progress(now time.Time) {
 	if now.Before(r.told.Add(progressEvery)) {
 		return
 	}
-	if running := slices.Sorted(maps.Keys(r.running)); !r.told.IsZero() {
+	if !r.told.IsZero() {
+		var running []string
+		for _, name := range slices.Sorted(maps.Keys(r.running)) {
+			if pkg, test, _ := strings.Cut(name, " "); !strings.Contains(test, "/") { // the test itself, without its parts
+				running = append(running, strings.TrimPrefix(pkg, module)+" "+test)
+			}
+		}
 		fmt.Fprintf(r.out, "...   %d tests passed; running: %s\n", r.passed, some(running))
 	}
 	r.told = now

@@ -50,6 +50,7 @@ func TestInterrupted(t *testing.T) {
 	const in = `{"Time":"2026-01-01T00:00:00Z","Action":"start","Package":"a"}
 {"Time":"2026-01-01T00:00:01Z","Action":"run","Package":"a","Test":"TestX"}
 {"Time":"2026-01-01T00:00:02Z","Action":"run","Package":"a","Test":"TestY"}
+{"Time":"2026-01-01T00:00:03Z","Action":"run","Package":"a","Test":"TestY/part"}
 {"Time":"2026-01-01T00:00:29Z","Action":"pass","Package":"a","Test":"TestX","Elapsed":28}
 {"Time":"2026-01-01T00:00:31Z","Action":"output","Package":"a","Test":"TestY","Output":"    y_test.go:7: halfway\n"}
 {"Time":"2026-01-01T00:00:32Z","Action":"output","Pack`
@@ -61,7 +62,7 @@ func TestInterrupted(t *testing.T) {
 	r.end()
 	const want = `...   1 tests passed; running: a TestY
 {"Time":"2026-01-01T00:00:32Z","Action":"output","Pack
-FAIL  a  it did not end; running: TestY
+FAIL  a  it did not end; running: TestY, TestY/part
 1 tests passed, 1 failed: a did not end.
 `
 	if out.String() != want {

@@ -129,7 +129,7 @@ func (w *watcher) settled() {
 	w.session.Request(uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3), func(*uacsta.Message) { close(answered) })
 	select {
 	case <-answered:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		w.fail("%s: no answer", w.name)
 	}
 }

@@ -223,15 +223,19 @@ func TestFreeSWITCHFloods(t *testing.T) {
 	address, rounds := floods(t)
 	r := beforeFreeSWITCH(t, address)
 	r.linked("fs")
-	c := r.xml()
+	beside := serve(t, everybody) // nobody floods this one: how long it takes says how busy the machine is
+	c, quiet := r.xml(), beside.xml()
 	device := uacsta.Dev("1499") // of the built-in switch
-	var slowest time.Duration
-	for done, until := 0, time.Now().Add(patience); done < 5; {
+	asked := func(c *xmlClient) time.Duration {
 		begun := time.Now()
 		if m := c.ask(uacsta.SnapshotDevice{SnapshotObject: device}); m.Name() != "SnapshotDeviceResponse" {
 			t.Fatalf("%s", m)
 		}
-		slowest = max(slowest, time.Since(begun))
+		return time.Since(begun)
+	}
+	var slowest, slow time.Duration
+	for done, until := 0, time.Now().Add(patience); done < 5; {
+		slowest, slow = max(slowest, asked(c)), max(slow, asked(quiet))
 		select {
 		case done = <-rounds:
 		default:
@@ -242,7 +246,7 @@ func TestFreeSWITCHFloods(t *testing.T) {
 	}
 	memory, lines := r.metric("process_resident_memory_bytes")/(1<<20), strings.Count(r.out.String(), "\n")
 	t.Logf("%.0f MB, %d lines, the slowest answer in %s", memory, lines, slowest)
-	if memory > 400 || lines > 200 || slowest > 2*time.Second {
+	if memory > 400 || lines > 200 || slowest > 2*time.Second+20*slow {
 		t.Errorf("%.0f MB, %d lines, the slowest answer in %s", memory, lines, slowest)
 	}
 	if log := r.out.String(); !strings.Contains(log, "more channels than the link follows") {

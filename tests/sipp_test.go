@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -212,8 +213,9 @@ func (p *sippRun) succeeds() {
 	}
 }
 
-// together waits until every client of tr87Client has its session and its monitor, and releases them.
-func (p *sippRun) together(r *running, calls int) {
+// together waits until every client of tr87Client has its session and its monitor, and releases them by a
+// session of its own, from an address that may control their lines.
+func (p *sippRun) together(r *running, calls int, from string) {
 	p.t.Helper()
 	waitFor(p.t, fmt.Sprint(calls, " sessions with a monitor each"), func() bool {
 		if p.ended() {
@@ -222,7 +224,8 @@ func (p *sippRun) together(r *running, calls int) {
 		}
 		return r.metric("tr87proxy_sessions") == float64(calls) && r.metric("tr87proxy_link_monitors") == float64(calls)
 	})
-	c := r.xml()
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlPort))
+	c := dialXML(p.t, conn, err)
 	for i := range calls {
 		if m := c.ask(uacsta.SetDoNotDisturb{Device: uacsta.Dev(strconv.Itoa(1000 + i)), DoNotDisturbOn: true}); m.Err() != nil {
 			p.t.Fatal(m)
@@ -251,7 +254,7 @@ func TestSippClients(t *testing.T) {
 				target, mode = fmt.Sprintf("127.0.0.1:%d", port), "t1"
 			}
 			clients := startSipp(t, tr87Client(transport == "udp", lyncVia), target, mode, calls, 100)
-			clients.together(r, calls)
+			clients.together(r, calls, "127.0.0.1")
 			clients.succeeds()
 			if n := r.metric("tr87proxy_sessions_total"); n != calls+1 { // that of together is one
 				t.Errorf("%v sessions were opened, want %d", n, calls+1)

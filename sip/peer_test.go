@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
-const patience = 10 * time.Second
+var patience = wait.Limit
 
 // recorder is a handler that accepts every INVITE and notes what comes.
 type recorder struct {

@@ -7,18 +7,26 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// account makes an account with the command line, as an administrator would.
-func account(t *testing.T, file, name, password string, flags ...string) {
+// account adds an account to a file, for an application if that is named.
+func account(t *testing.T, file, name, password string, application ...string) {
 	t.Helper()
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte(password+"\n"), 0o600); err != nil {
+	// the command takes a second for this, with the race detector; its own test is TestAccountsCommand
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, status := command(t, append([]string{"accounts", "add", name, "--accounts", file, "--password-file", secret}, flags...)...); status != 0 {
-		t.Fatal(out)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintln(f, strings.Join(append([]string{name, string(hash)}, application...), ":")); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -44,9 +52,10 @@ const whoMayWhat = `grants:
 // Where application sessions are mandatory, nobody does anything before, whoever
 // connects; then it may what its account may, and no more.
 func TestMandatory(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "s3cret <&>")
-	account(t, file, "dialler", "other", "--application", "Dialler")
+	account(t, file, "dialler", "other", "Dialler")
 	account(t, file, "stranger", "pw")
 	r := serve(t, "application-sessions: {accounts: "+file+", xml: mandatory, sip: mandatory, max-per-account: 2}\ntrusted: [{address: 127.0.0.1}]\n"+whoMayWhat)
 	c := r.xml()
@@ -129,6 +138,7 @@ func TestMandatory(t *testing.T) {
 
 // A session that is not reset in time ends, with its monitors, and is told so.
 func TestSessionExpires(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "pw")
 	r := serve(t, "application-sessions: {accounts: "+file+"}\n"+whoMayWhat) // nobody is trusted
@@ -148,6 +158,7 @@ func TestSessionExpires(t *testing.T) {
 
 // Who guesses is slowed down, cut off and locked out; others are not.
 func TestGuessing(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "pw")
 	account(t, file, "dialler", "pw")
@@ -187,6 +198,7 @@ func TestGuessing(t *testing.T) {
 
 // Who does not log in is not kept.
 func TestNoLogin(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "pw")
 	r := serve(t, "application-sessions: {accounts: "+file+", login-time: 200ms}\n"+whoMayWhat)
@@ -200,6 +212,7 @@ func TestNoLogin(t *testing.T) {
 // Old applications that know nothing of sessions work where they are optional; who
 // opens one is its account.
 func TestOptional(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
 	account(t, file, "crm", "pw")
 	r := serve(t, "application-sessions: {accounts: "+file+"}\ntrusted: [{address: 127.0.0.1}]\n"+whoMayWhat)
@@ -231,6 +244,7 @@ func TestOptional(t *testing.T) {
 // An account that gets another password, or is removed, while its sessions are open loses
 // them, without anybody telling the proxy; another account's stay.
 func TestAccountChanges(t *testing.T) {
+	t.Parallel()
 	for _, change := range [][]string{{"change", "crm", "--generate"}, {"remove", "crm"}} {
 		file := filepath.Join(t.TempDir(), "accounts")
 		account(t, file, "crm", "pw")
@@ -262,8 +276,15 @@ func TestAccountChanges(t *testing.T) {
 }
 
 func TestAccountsCommand(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "accounts")
-	account(t, file, "crm", "pw", "--application", "CRM 4")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("pw\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, status := command(t, "accounts", "add", "crm", "--accounts", file, "--password-file", secret, "--application", "CRM 4"); status != 0 {
+		t.Fatal(out)
+	}
 	for _, tt := range []struct {
 		args   string
 		status int

@@ -48,6 +48,7 @@ func (a *administered) edit(old, now string) {
 }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	a := administer(t, everybody)
 	c := a.xml()
 	c.monitor("1000")
@@ -91,6 +92,7 @@ func TestStatus(t *testing.T) {
 // A server that is stopped takes leave of its clients, of its own only, and can be started
 // again.
 func TestServerStop(t *testing.T) {
+	t.Parallel()
 	a := administer(t, everybody)
 	onTCP, onTLS := a.xml(), dialTLS(a)
 	onTCP.monitor("1000")
@@ -148,6 +150,7 @@ func dialTLS(a *administered) *xmlClient {
 // A reload applies what it can, says what it cannot, and ends what is not allowed any
 // more; with faults it changes nothing.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	const grants = "grants: [{who: \"127.0.0.1\", control: [\"10??\"], dial: [\"10??\"]}]\n"
 	a := administer(t, "trusted: [{address: 127.0.0.1}]\n"+grants)
 	c := a.xml()
@@ -207,6 +210,7 @@ func TestReload(t *testing.T) {
 
 // Links come and go with a reload: the monitors of devices that go elsewhere end.
 func TestReloadLinks(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everybody)
 	a := administer(t, "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\nlinks: []\n")
 	c := a.xml()

@@ -15,6 +15,7 @@ import (
 // Peers that end as programs do, or do not, and that write samples which were damaged: a program
 // that behaves well is served meanwhile, and nothing is left of them.
 func TestASN1Abuse(t *testing.T) {
+	long(t)
 	r, p1, p3 := forPrograms(t, everyKind)
 	var damaged [][]byte
 	for _, s := range samples.ASN1 {

@@ -126,8 +126,10 @@ var deviceNotInHiPath = regexp.MustCompile(`^(deviceHistory|lastRedirectionDevic
 // Through a link in ASN.1, every service works that the protocol can carry, and a client sees
 // the same events as one at the switch itself, in so far as the protocol can tell them.
 func TestASN1Chain(t *testing.T) {
+	t.Parallel()
 	for _, dialect := range []string{"phase3", "hipath", "phase1"} {
 		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
 			back, port := asn1Switch(t, dialect, "")
 			front := beforeASN1(t, dialect, port, "")
 			direct, through := back.xml(), front.xml()
@@ -223,6 +225,8 @@ func transferAway(t *testing.T, r *running) {
 // A program for MD110 and one for HiPath, written from the notation, monitor a device, see its
 // call, stop the monitor and leave: at the switch itself, and before one that speaks CSTA-XML.
 func TestASN1Programs(t *testing.T) {
+	t.Parallel()
+	long(t)
 	t.Run("built-in", func(t *testing.T) {
 		r, p1, p3 := forPrograms(t, everyKind)
 		playPrograms(t, r, p1, p3)
@@ -371,6 +375,7 @@ func structure(t *testing.T, pdu []byte) string {
 
 // What stands on the wire is built as the PDUs that programs of HiPath and MD110 take.
 func TestASN1OnTheWire(t *testing.T) {
+	t.Parallel()
 	r, p1, p3 := forPrograms(t, everyKind)
 	hipath := dialASN1(t, p3)
 	hipath.write(sample(t, "hipath", "AARQ with name and password"))
@@ -432,6 +437,7 @@ func TestASN1OnTheWire(t *testing.T) {
 // Hostile and confused peers: each is refused in words of the protocol, and nothing else
 // suffers.
 func TestASN1Refuses(t *testing.T) {
+	t.Parallel()
 	p1, p3 := freePort(t), freePort(t)
 	r := serve(t, everybody+fmt.Sprintf(`asn1:
   listen:

@@ -95,6 +95,8 @@ func unwritten(m *uacsta.Message) bool {
 // Killed at any moment, also while files change, the proxy has written down every request that it
 // answered; a line that was torn is cut off, and the chain goes on.
 func TestAuditKilled(t *testing.T) {
+	t.Parallel()
+	long(t)
 	const clients, window = 4, 8
 	file := filepath.Join(t.TempDir(), "audit.log")
 	config := controllers + "log: {level: warn}\naudit: {file: " + file + ", max-mib: 1, keep: 10000}\n"
@@ -169,6 +171,7 @@ func contents(t *testing.T, name string) string {
 // While the disk is full, control requests are refused, and everybody who looks is told; when it
 // has room again the audit file has everything that was answered, and says what is missing.
 func TestAuditFull(t *testing.T) {
+	long(t)
 	t.Run("limit", func(t *testing.T) {
 		limit := func(r *running, size string) {
 			t.Helper()
@@ -262,6 +265,7 @@ func full(t *testing.T, dir string, fill, free func(*running)) {
 
 // When only the file of strangers cannot be written, that is told, and nothing is refused for it.
 func TestAuditStrangersFull(t *testing.T) {
+	long(t)
 	file := filepath.Join(t.TempDir(), "audit.log")
 	a := administer(t, controllers+"audit: {file: "+file+"}\n")
 	strangers := audit.TallyPath(file)

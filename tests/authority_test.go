@@ -53,11 +53,14 @@ type mallory struct {
 // nothing happen, the switching function is not asked for it, and it is written down who tried
 // what.
 func TestAuthority(t *testing.T) {
+	t.Parallel()
+	long(t)
 	if services := len(byService(namings())); services < 100 {
 		t.Errorf("only %d services name somebody", services)
 	}
 	for name, set := range stages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := set(t)
 			s.quiet("before")
 			var attempts []attempt

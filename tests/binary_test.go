@@ -26,8 +26,8 @@ import (
 	"time"
 )
 
-// binary is the real program, built once: with the race detector, unless it is measured, or has a
-// thousand clients.
+// binary is the real program, built once: with the race detector, unless the run is a quick one, it is
+// measured, or has a thousand clients.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tr87proxy")
 	if err != nil {
@@ -35,7 +35,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	file := filepath.Join(dir, "tr87proxy")
 	args := []string{"build", "-o", file}
-	if !*floodBeside && !*exhaustive {
+	if !testing.Short() && !*floodBeside && !*exhaustive {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "../cmd/tr87proxy")...).CombinedOutput()
@@ -139,7 +139,18 @@ func (p *process) wait(limit time.Duration) error {
 	}
 }
 
-// proxy is a running tr87proxy.
+// ended reports whether a program has ended.
+func (p *process) ended() bool {
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		return true
+	default:
+		return false
+	}
+}
+
+// running is a running tr87proxy.
 type running struct {
 	*process
 	port, tlsPort, ops  int
@@ -195,11 +206,12 @@ func serveBy(t *testing.T, program, extra string, operations ...string) *running
 	return serveWith(t, program, "100ms", extra, operations...)
 }
 
-// serveSlow is serve with the usual T1. sipp takes what is sent again for an answer to something
-// else, so it must get its turn on the processor before anything is sent again.
+// serveSlow is serve with a long T1, for sipp, which must get its turn on the processor before anything
+// is sent again: over UDP it takes a repeated request for the next one, and it ends when a repeated 200 to
+// an INVITE comes before it has sent the ACK.
 func serveSlow(t *testing.T, extra string) *running {
 	t.Helper()
-	return serveWith(t, program(t), "500ms", extra)
+	return serveWith(t, program(t), "4s", extra)
 }
 
 func serveWith(t *testing.T, program, t1, extra string, operations ...string) *running {

@@ -10,15 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // command runs the program to its end.
 func command(t *testing.T, args ...string) (out string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	file := program(t) // its build takes no time of the command's
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	data, err := exec.CommandContext(ctx, program(t), args...).CombinedOutput()
+	data, err := exec.CommandContext(ctx, file, args...).CombinedOutput()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -30,6 +30,7 @@ func command(t *testing.T, args ...string) (out string, status int) {
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	out, status := command(t, "demo", "--once")
 	if status != 0 || !strings.Contains(out, "Every step followed the call model.") || strings.Count(out, "\n") < 40 {
 		t.Errorf("status %d\n%s", status, out)
@@ -37,6 +38,7 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemoStaysUp(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	p := start(t, program(t), "demo", "--port", fmt.Sprint(port))
 	waitFor(t, "the end of the call", func() bool { return strings.Contains(p.out.String(), "Press Ctrl-C") })
@@ -47,6 +49,7 @@ func TestDemoStaysUp(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	watch := start(t, program(t), "monitor", "1001", "--json", "--count", "4", "--without", "Held", server)
@@ -150,6 +153,7 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 
 // Each command for a service, against the built-in switch.
 func TestServiceCommands(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everyKind)
 	r.everyService()
 	r.stop()
@@ -245,6 +249,7 @@ func (r *running) everyService() {
 
 // Scripts say whether a scenario went as written, and where it did not.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everyKind)
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	for _, tt := range []struct {
@@ -287,6 +292,7 @@ func TestScript(t *testing.T) {
 
 // The screen: lines where nobody looks, a table that is drawn anew on a terminal.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everyKind)
 	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
 	command(t, "dnd", "1003", "on", server)
@@ -308,6 +314,7 @@ func TestWatch(t *testing.T) {
 
 // What is served twice, or cannot be served, is said at once.
 func TestServeFails(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	out, status := command(t, "serve", "-c", r.dir+"/config.yaml")
 	if status != 1 || !strings.Contains(out, "address already in use") {

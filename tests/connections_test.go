@@ -12,6 +12,7 @@ import (
 // else's callID with a device of its own, or a callID alone, reaches no call. Nobody in either
 // call hears anything.
 func TestConnectionsNamed(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	c := r.xml()
 	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}

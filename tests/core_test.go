@@ -129,7 +129,7 @@ func (w *watcher) settled() {
 	w.session.Request(uacsta.Encode(uacsta.RequestSystemStatus{}, uacsta.Edition3), func(*uacsta.Message) { close(answered) })
 	select {
 	case <-answered:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		w.fail("%s: no answer", w.name)
 	}
 }
@@ -240,6 +240,7 @@ func (a *arena) empty() error {
 // Random monitors, calls and disconnects, one after the other: each client gets
 // each event of each of its monitors, the first one included, exactly once.
 func TestPromisesOneByOne(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		steps := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 150).Draw(rt, "steps")
 		synctest.Test(t, func(t *testing.T) {
@@ -293,6 +294,7 @@ func TestPromisesOneByOne(t *testing.T) {
 
 // The same from many goroutines at once.
 func TestPromisesAllAtOnce(t *testing.T) {
+	t.Parallel()
 	a := newArena(t, 1<<20)
 	waitFor(t, "the link", a.up)
 	const clients, rounds = 20, 300
@@ -356,6 +358,7 @@ func (s *stuck) Closed(err error)      { s.closed <- err }
 
 // A client that takes nothing is cut off with a reason; the others go on.
 func TestSlowClient(t *testing.T) {
+	t.Parallel()
 	a := newArena(t, 16)
 	waitFor(t, "the link", a.up)
 	slow := &stuck{make(chan struct{}), make(chan error, 1)}
@@ -388,32 +391,4 @@ func TestSlowClient(t *testing.T) {
 	close(slow.release)
 	w.session.Close(errors.New("test"))
 	a.stop()
-}
-
-const patience = 30 * time.Second
-
-// waitFor polls a condition until it holds.
-func waitFor(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	waitLong(t, patience, what, holds)
-}
-
-// waitLong is waitFor with another deadline.
-func waitLong(t *testing.T, limit time.Duration, what string, holds func() bool) {
-	t.Helper()
-	if !within(limit, holds) {
-		t.Fatalf("%s did not come", what)
-	}
-}
-
-// within polls a condition, and reports whether it holds in time.
-func within(limit time.Duration, holds func() bool) bool {
-	deadline := time.Now().Add(limit)
-	for !holds() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return true
 }

@@ -120,6 +120,7 @@ func (c *cardTalk) consult(own uacsta.ConnectionID) (second, third uacsta.Connec
 // TR/87 or XML in front, ctserver behind: every service that a card can carry, and what it
 // tells. 201 to 203 are the phones 100 to 102 behind it.
 func TestCards(t *testing.T) {
+	t.Parallel()
 	_, at := simulator(t, "ctserver", 5)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)
@@ -173,6 +174,7 @@ func TestCards(t *testing.T) {
 
 // The same over TR/87.
 func TestCardsOverTR87(t *testing.T) {
+	t.Parallel()
 	_, at := simulator(t, "ctserver", 5)
 	front := beforeCards(t, at, "")
 	file := filepath.Join(t.TempDir(), "scenario")
@@ -201,6 +203,7 @@ expect 202 ConnectionCleared within 10s
 
 // The simulated card answers every command that ctserver knows, and refuses what it does not.
 func TestCardCommands(t *testing.T) {
+	t.Parallel()
 	card, at := simulator(t, "ctserver", 5)
 	port, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[0]))
 	if err != nil {
@@ -273,6 +276,7 @@ func TestCardCommands(t *testing.T) {
 
 // What would be more than one command, or a hook flash that nobody asked for, is refused.
 func TestCardsRefuse(t *testing.T) {
+	t.Parallel()
 	_, at := simulator(t, "ctserver", 5)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)
@@ -306,6 +310,8 @@ func TestCardsRefuse(t *testing.T) {
 // When the card is gone, its ports are out of service, their calls end, and requests fail at
 // once; when it is back, so are they.
 func TestCardsKilled(t *testing.T) {
+	t.Parallel()
+	long(t)
 	card, at := simulator(t, "ctserver", 5)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)

@@ -53,6 +53,7 @@ rootpw s3cret
 // Whose lines are whose comes from an LDAP directory: who has a line in it may use it; when
 // the directory is gone, what it said holds.
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	users := map[string]string{"alice": "tel:+14255551000"}
 	for n := range 1200 { // more than a page

@@ -133,6 +133,7 @@ trap 'kill $server $watchers 2>/dev/null || true' EXIT
 
 // Whoever follows the tour of the README from its first line to its last sees what it says.
 func TestTour(t *testing.T) {
+	long(t)
 	if out, err := exec.CommandContext(t.Context(), "unshare", "--net", "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Skipf("no network namespace can be made here: %v, %s", err, out) // it has the ports of the README for itself
 	}
@@ -166,6 +167,7 @@ func TestTour(t *testing.T) {
 
 // Every configuration in a document is one, but for what has to stand around it.
 func TestConfigurationsInDocuments(t *testing.T) {
+	t.Parallel()
 	count := 0
 	for _, file := range documents(t) {
 		for _, b := range blocks(t, file) {
@@ -199,6 +201,7 @@ var missing = regexp.MustCompile(`^tr87proxy: [^\n]*: no such file or directory[
 
 // Every command in a document is there, with its flags.
 func TestCommandsInDocuments(t *testing.T) {
+	t.Parallel()
 	command := regexp.MustCompile(`^(?:\$ )?(?:\./|go run \./cmd/)?tr87proxy( .*)$`)
 	count := 0
 	for _, file := range documents(t) {
@@ -231,6 +234,7 @@ func TestCommandsInDocuments(t *testing.T) {
 
 // What a document links to is there.
 func TestLinksInDocuments(t *testing.T) {
+	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
 	count := 0
 	for _, file := range documents(t) {

@@ -27,6 +27,7 @@ func serveDTLS(t *testing.T, folder string) (*running, int) {
 // A whole conversation over DTLS: calls, events, and a name in the certificate that counts;
 // other certificates get nothing.
 func TestDTLS(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	r, port := serveDTLS(t, folder)
 	server := fmt.Sprintf("--server=sip:x@localhost:%d;transport=dtls", port)
@@ -54,6 +55,7 @@ func TestDTLS(t *testing.T) {
 
 // openssl, which shares nothing with us, sends OPTIONS over DTLS and gets the answer.
 func TestDTLSFromOpenSSL(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	r, port := serveDTLS(t, folder)
 	cmd := exec.CommandContext(t.Context(), tool(t, "openssl"), append([]string{"s_client", "-dtls1_2", "-connect", fmt.Sprintf("127.0.0.1:%d", port), "-CAfile", filepath.Join(folder, "ca.pem"), "-verify_return_error", "-mtu", "1200", "-ign_eof"}, pair(folder, "good")...)...)
@@ -94,6 +96,7 @@ func TestDTLSFromOpenSSL(t *testing.T) {
 
 // To openssl as a server we connect, and refuse one with another's certificate.
 func TestDTLSToOpenSSL(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	port := freePort(t)
 	server := start(t, "sh", "-c", fmt.Sprintf("tail -f /dev/null | exec %s s_server -dtls1_2 -port %d -mtu 1200 -cert %[3]s/server.pem -key %[3]s/server.key -CAfile %[3]s/ca.pem -Verify 1 -verify_return_error -quiet", tool(t, "openssl"), port, folder))

@@ -44,6 +44,7 @@ func (h *handset) told(text string) *sipText {
 // Do not disturb and forwarding are one state, whether the telephone, a CSTA client or
 // another telephone of the user sets them (as-feature-event).
 func TestFeatureKeys(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, `  queues: [{number: "300", agents: [{id: "7001", password: "1234"}]}]`+"\n", "")
 	h, second := newHandset(t, "udp", x.sip, "100", "secret100"), newHandset(t, "tcp", x.sip, "100", "secret100")
 	o := x.watch("100")
@@ -130,6 +131,7 @@ func TestFeatureKeys(t *testing.T) {
 
 // What is refused: other packages, another's features, no password.
 func TestSubscriptionsRefused(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "", "")
 	h := newHandset(t, "udp", x.sip, "100", "secret100")
 	if m := h.dialog("100").ask("SUBSCRIBE", []string{"Event: presence"}, ""); m.code() != 489 || !strings.Contains(m.header("Allow-Events"), "as-feature-event") {
@@ -159,6 +161,7 @@ func TestSubscriptionsRefused(t *testing.T) {
 // A lamp shows a colleague's calls, and whether a message waits; the call that rings there
 // can be taken by whoever shares a pickup group (Replaces).
 func TestLamps(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "  pickup-groups: [{number: \"500\", members: [\"101\", \"102\"]}]\n", "")
 	a, b, c := newHandset(t, "udp", x.sip, "100", "secret100"), newHandset(t, "udp", x.sip, "101", "secret101"), newHandset(t, "tcp", x.sip, "102", "secret102")
 	for _, h := range []*handset{a, b, c} {

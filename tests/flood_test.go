@@ -153,6 +153,7 @@ func (r *running) resident() int {
 // long it takes them is printed for scripts/bench, beside how long it takes while the same flood
 // goes to somebody else on the machine.
 func TestFlood(t *testing.T) {
+	long(t)
 	for _, kind := range []string{"INVITE", "OPTIONS", "REGISTER", "SUBSCRIBE", "connections", "XML", "half TLS", "PBX"} {
 		if *floodKind != "" && *floodKind != kind {
 			continue

@@ -38,6 +38,7 @@ var floors = map[string]int{
 	"softswitch/media":    1,
 	"internal/state":      0,
 	"internal/tasks":      1,
+	"internal/wait":       0,
 	"sip/registrar":       6,
 	"links/desk":          7,
 	"softswitch/phones":   7,

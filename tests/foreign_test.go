@@ -105,6 +105,8 @@ func (p *foreignPBX) heard(what string) bool {
 // In front of a foreign switch clients see its numbers, and everything else as it was
 // written: private data both ways, elements that nobody knows, services of media and voice.
 func TestForeignPBX(t *testing.T) {
+	t.Parallel()
+	long(t)
 	const vendor = `<extensions><privateData><private><sie:extendedServicesPermitted xmlns:sie="http://www.siemens.com/schema/csta" a="1"><!-- kept --><sie:x><![CDATA[<&>]]></sie:x></sie:extendedServicesPermitted></private></privateData></extensions>`
 	const shop = `<extensions xmlns:s="urn:shop"><privateData><private><s:order s:n="7">änderung &amp; <s:deep/></s:order></private></privateData></extensions>`
 	p := newForeignPBX(t, map[string]string{

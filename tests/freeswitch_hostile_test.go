@@ -27,6 +27,7 @@ var legible = "\ufffda\ufffdb\ufffdc" + strings.Repeat("\ufffd", 6) + `X: y"']]>
 
 // Whatever a caller is called, the programs of every protocol are told of the call.
 func TestFreeSWITCHNames(t *testing.T) {
+	t.Parallel()
 	played := recordings.PlayEvents(t, strings.Split(strings.ReplaceAll(`Event-Name: CHANNEL_CREATE
 Unique-ID: A
 Call-Direction: inbound
@@ -218,18 +219,23 @@ func floods(t *testing.T) (address string, rounds <-chan int) {
 // A FreeSWITCH that floods costs its own link, and nobody else: others are served, memory stays,
 // and the log does not grow.
 func TestFreeSWITCHFloods(t *testing.T) {
+	long(t)
 	address, rounds := floods(t)
 	r := beforeFreeSWITCH(t, address)
 	r.linked("fs")
-	c := r.xml()
+	beside := serve(t, everybody) // nobody floods this one: how long it takes says how busy the machine is
+	c, quiet := r.xml(), beside.xml()
 	device := uacsta.Dev("1499") // of the built-in switch
-	var slowest time.Duration
-	for done, until := 0, time.Now().Add(patience); done < 5; {
+	asked := func(c *xmlClient) time.Duration {
 		begun := time.Now()
 		if m := c.ask(uacsta.SnapshotDevice{SnapshotObject: device}); m.Name() != "SnapshotDeviceResponse" {
 			t.Fatalf("%s", m)
 		}
-		slowest = max(slowest, time.Since(begun))
+		return time.Since(begun)
+	}
+	var slowest, slow time.Duration
+	for done, until := 0, time.Now().Add(patience); done < 5; {
+		slowest, slow = max(slowest, asked(c)), max(slow, asked(quiet))
 		select {
 		case done = <-rounds:
 		default:
@@ -240,7 +246,7 @@ func TestFreeSWITCHFloods(t *testing.T) {
 	}
 	memory, lines := r.metric("process_resident_memory_bytes")/(1<<20), strings.Count(r.out.String(), "\n")
 	t.Logf("%.0f MB, %d lines, the slowest answer in %s", memory, lines, slowest)
-	if memory > 400 || lines > 200 || slowest > 2*time.Second {
+	if memory > 400 || lines > 200 || slowest > 2*time.Second+20*slow {
 		t.Errorf("%.0f MB, %d lines, the slowest answer in %s", memory, lines, slowest)
 	}
 	if log := r.out.String(); !strings.Contains(log, "what=channels limit=") {

@@ -50,6 +50,8 @@ const realFreeSWITCH = `<document type="freeswitch/xml">
 // A real FreeSWITCH with real telephones does what its recordings say, where there is one on this
 // machine: there is no Debian package of it.
 func TestRealFreeSWITCH(t *testing.T) {
+	t.Parallel()
+	long(t)
 	program, err := exec.LookPath("freeswitch")
 	if err != nil {
 		t.Skip("freeswitch is not installed")

@@ -35,6 +35,7 @@ func beforeFreeSWITCH(t *testing.T, address string) *running {
 
 // Programs for Phase III and Phase I watch a telephone of a FreeSWITCH.
 func TestFreeSWITCHPrograms(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "callee-hangs-up", false)
 	r, p1, p3 := forPrograms(t, toFreeSWITCH(played.Address))
 	r.linked("fs")
@@ -74,6 +75,7 @@ func talkTo(r *running, devices ...string) *cardTalk {
 
 // A call waits in a queue of mod_callcenter until an agent has it.
 func TestFreeSWITCHQueue(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "queue-callcenter", true)
 	r := beforeFreeSWITCH(t, played.Address)
 	c := talkTo(r, "1001", "1002", "029700")
@@ -91,6 +93,7 @@ func TestFreeSWITCHQueue(t *testing.T) {
 
 // Feature keys of a telephone and a program change the same settings.
 func TestFreeSWITCHFeatures(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "feature-keys", false)
 	played.Database["csta_forward_immediate/1004"] = "1003"
 	r := beforeFreeSWITCH(t, played.Address)
@@ -118,6 +121,7 @@ func TestFreeSWITCHFeatures(t *testing.T) {
 
 // 500 calls, ten at a time: a program is told all of them, and no queue grows.
 func TestFreeSWITCHLoad(t *testing.T) {
+	long(t)
 	played := recordings.PlayOften(t, "basic-call")
 	r := beforeFreeSWITCH(t, played.Address)
 	c := talkTo(r, "1001")
@@ -137,12 +141,14 @@ func TestFreeSWITCHLoad(t *testing.T) {
 
 // A program makes a call between telephones of a FreeSWITCH, as it was recorded, and ends it.
 func TestFreeSWITCH(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "make-call", false)
 	makeCall(t, beforeFreeSWITCH(t, played.Address), played)
 }
 
 // The same inside TLS, which socat puts around the event socket.
 func TestFreeSWITCHInTLS(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "make-call", false)
 	dir, port := t.TempDir(), freePort(t)
 	certificates(t, dir)
@@ -180,6 +186,7 @@ func makeCall(t *testing.T, front *running, played *recordings.Player) {
 
 // TR/87 in front: a call that is consulted, alternated and transferred in FreeSWITCH.
 func TestFreeSWITCHTransfers(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "consult-alternate-transfer", false)
 	front := beforeFreeSWITCH(t, played.Address)
 	played.Begin()
@@ -220,6 +227,7 @@ func converse(t *testing.T, r *running, script string) {
 
 // The wrong password is told as such, and nowhere itself.
 func TestFreeSWITCHRefuses(t *testing.T) {
+	t.Parallel()
 	played := recordings.Play(t, "make-call", false)
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	config := fmt.Sprintf(`sip: {listen: [{transport: udp, address: "127.0.0.1:%d"}]}

@@ -81,6 +81,7 @@ func framed(id, document string, length int) string {
 // Strangers who hold all places, with idle connections and half handshakes, shut nobody out: those
 // who have logged in stay, and newcomers get in.
 func TestStrangersHoldAllPlaces(t *testing.T) {
+	long(t)
 	file := t.TempDir() + "/accounts"
 	account(t, file, "crm", "pw")
 	r := serve(t, "application-sessions: {xml: mandatory, accounts: "+file+", login-time: 1m}\ngrants: [{who: crm, control: [\"*\"]}]\n")
@@ -126,6 +127,7 @@ func TestStrangersHoldAllPlaces(t *testing.T) {
 // What strangers send costs little memory, how many they may be: tags without end, frames that are
 // never whole, and handshakes.
 func TestStrangersMemory(t *testing.T) {
+	long(t)
 	file, err := plainBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +174,8 @@ func TestStrangersMemory(t *testing.T) {
 // Whoever sends documents that are none, events, and answers that nobody waits for is cut off, a
 // stranger soon and a peer that is trusted later; neither fills the log, however often it comes.
 func TestStrikes(t *testing.T) {
+	t.Parallel()
+	long(t)
 	p1 := freePort(t)
 	file := t.TempDir() + "/accounts"
 	account(t, file, "crm", "pw")

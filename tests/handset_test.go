@@ -33,6 +33,9 @@ type handset struct {
 	mu      sync.Mutex
 	answers map[string]chan *sipText // by branch
 	inbox   chan *sipText            // requests
+	again   map[string]*repeated     // what is sent until something comes: requests by branch, a 200 to an INVITE by its dialog and number
+	acks    map[string]string        // by branch of the INVITE
+	taken   map[string]string        // requests that came, with our last answer
 	cseq    int
 	closed  bool
 	mute    atomic.Bool    // it answers no OPTIONS
@@ -95,7 +98,6 @@ func handsetFrom(t *testing.T, from, transport string, port int, number, passwor
 	t.Helper()
 	h := &handset{
 		t: t, transport: transport, number: number, password: password, server: fmt.Sprintf("127.0.0.1:%d", port),
-		answers: map[string]chan *sipText{}, inbox: make(chan *sipText, 1000),
 	}
 	var err error
 	switch transport {
@@ -110,14 +112,24 @@ func handsetFrom(t *testing.T, from, transport string, port int, number, passwor
 		t.Fatal(err)
 	}
 	h.contact = fmt.Sprintf("sip:%s@%s;transport=%s", number, h.conn.LocalAddr(), transport)
-	t.Cleanup(h.close)
-	go h.listen()
+	h.begins()
 	return h
+}
+
+// begins has the handset listen, until the end of the test.
+func (h *handset) begins() {
+	h.answers, h.inbox = map[string]chan *sipText{}, make(chan *sipText, 1000)
+	h.again, h.acks, h.taken = map[string]*repeated{}, map[string]string{}, map[string]string{}
+	h.t.Cleanup(h.close)
+	go h.listen()
 }
 
 func (h *handset) close() {
 	h.mu.Lock()
 	h.closed = true
+	for _, r := range h.again {
+		r.timer.Stop()
+	}
 	h.mu.Unlock()
 	_ = h.conn.Close()
 }
@@ -165,25 +177,6 @@ func parseText(s string) *sipText {
 
 var branchParameter = regexp.MustCompile(`;branch=([^;]+)`)
 
-func (h *handset) take(m *sipText) {
-	if !strings.HasPrefix(m.start, "SIP/2.0") {
-		if m.method() == "OPTIONS" { // the switch asks whether we are there
-			if !h.mute.Load() {
-				h.answer(m, 200, nil, "")
-			}
-			return
-		}
-		h.inbox <- m
-		return
-	}
-	h.mu.Lock()
-	waiting := h.answers[branchParameter.FindStringSubmatch(m.header("Via"))[1]]
-	h.mu.Unlock()
-	if waiting != nil {
-		waiting <- m
-	}
-}
-
 func (h *handset) write(text string) {
 	h.t.Helper()
 	if _, err := io.WriteString(h.conn, text); err != nil {
@@ -218,6 +211,7 @@ func (h *handset) begin(method, uri string, number int, headers []string, body s
 		lines = slices.Delete(lines, 4, 5)
 	}
 	a.text = strings.Join(append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body), "\r\n")
+	h.repeats(branch, a.text)
 	h.write(a.text)
 	return a
 }
@@ -328,8 +322,12 @@ func (d *sipDialog) ack(m *sipText, body ...string) {
 	if text != "" {
 		kind = "Content-Type: application/sdp\r\n"
 	}
-	d.h.write(fmt.Sprintf("ACK %s SIP/2.0\r\n%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d ACK\r\n%sContent-Length: %d\r\n\r\n%s",
-		target, via, d.local, m.header("To"), d.callID, d.number, kind, len(text), text))
+	ack := fmt.Sprintf("ACK %s SIP/2.0\r\n%s\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d ACK\r\n%sContent-Length: %d\r\n\r\n%s",
+		target, via, d.local, m.header("To"), d.callID, d.number, kind, len(text), text)
+	d.h.mu.Lock()
+	d.h.acks[branchParameter.FindStringSubmatch(m.header("Via"))[1]] = ack
+	d.h.mu.Unlock()
+	d.h.write(ack)
 }
 
 // answered makes a dialog of an INVITE or SUBSCRIBE that we answer.
@@ -379,7 +377,14 @@ func (h *handset) answer(m *sipText, code int, headers []string, body string) {
 		lines = append(lines, "Contact: <"+h.contact+">")
 	}
 	lines = append(lines, headers...)
-	h.write(strings.Join(append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body), "\r\n"))
+	text := strings.Join(append(lines, fmt.Sprintf("Content-Length: %d", len(body)), "", body), "\r\n")
+	h.mu.Lock()
+	h.taken[m.transaction()] = text
+	h.mu.Unlock()
+	if m.method() == "INVITE" && code < 300 && code >= 200 {
+		h.repeats(m.invitation(), text)
+	}
+	h.write(text)
 }
 
 // take answers an INVITE with a code; 200 has a description of the handset's voice.

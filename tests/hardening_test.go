@@ -21,6 +21,7 @@ func invite(branch int, from string, extra string) string {
 // A trusted peer says who its user is by P-Asserted-Identity; who is not trusted says what
 // it likes, and addresses that are forbidden get nothing.
 func TestAsserted(t *testing.T) {
+	t.Parallel()
 	r := serve(t, "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"sip:alice@contoso.com\", control: [\"1000\"]}]\n")
 	ask := func(from, extra string) string {
 		conn, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", r.port))
@@ -67,6 +68,7 @@ func TestAsserted(t *testing.T) {
 // In somebody's dialog nobody else gets anything done who knows all about it: not from
 // another address, not under another name over TLS, not in the name of another dialog.
 func TestForged(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	port := freePort(t)
 	a := administer(t, "trusted: [{certificate: \"sip:crm@contoso.com\"}]\ncertificate-names: [uri, dns]\ngrants: [{who: \"*\", control: [\"*\"]}]\n")

@@ -121,18 +121,24 @@ func (h *hostilePBX) answer(m *uacsta.Message) string {
 // A switch that does harm costs only itself: a bounded part of the memory and of the log, and those
 // of its own clients that are too slow for what it sends. A client of other devices is served.
 func TestHostilePBX(t *testing.T) {
+	long(t)
 	h := newHostilePBX(t)
 	r := serve(t, "links: [{name: bad, addresses: [\""+h.address+"\"], devices: [\"9???\"], edition: 3}]\n"+everybody)
 	r.linked("bad")
 	good := r.xml()
 	good.monitor("1001")
+	var first time.Duration // which says how busy the machine is with other things
 	served := func() {
 		t.Helper()
 		began := time.Now()
 		id := good.ask(call("1000", "1001")).Text("callingDevice/callID")
 		good.ask(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1000")})
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("a call at another switch takes %v", took)
+		took := time.Since(began)
+		if first == 0 {
+			first = took
+		}
+		if took > 2*time.Second+20*first {
+			t.Errorf("a call at another switch takes %v, and took %v before", took, first)
 		}
 	}
 	served()

@@ -37,7 +37,7 @@ func startFrontEnd(t *testing.T, r *running, kind string) (port int, p *process)
 	}
 	p = start(t, tool(t, "kamailio"), "-f", filepath.Join(dir, "kamailio.cfg"), "-DD", "-E", "-m", "64", "-Y", dir)
 	waitFor(t, "Kamailio", func() bool {
-		if p.wait(0) == nil {
+		if p.ended() {
 			t.Fatalf("Kamailio ended:\n%s", p.out)
 		}
 		return listening(port)
@@ -48,17 +48,20 @@ func startFrontEnd(t *testing.T, r *running, kind string) (port int, p *process)
 // Clients behind a record-routing proxy: requests and events through its routes,
 // over its own connection to us.
 func TestBehindKamailio(t *testing.T) {
+	long(t)
 	for kind, access := range map[string]string{
-		"tcp": everybody,
+		"tcp": "trusted: [{address: 127.0.0.1}, {address: 127.0.0.9}]\ngrants: [{who: \"*\", control: [\"*\"]}]\n",
 		// Over TLS the front end is known by its certificate and by nothing else.
-		"tls": "trusted: [{certificate: \"fe1.contoso.com\"}]\ngrants: [{who: \"sip:user1*@contoso.com\", control: [\"1*\"], dial: [\"2*\"]}]\n",
+		"tls": "trusted: [{certificate: \"fe1.contoso.com\"}, {address: 127.0.0.9}]\ngrants: [{who: \"sip:user1*@contoso.com\", control: [\"1*\"], dial: [\"2*\"]}, {who: 127.0.0.9, control: [\"1*\"]}]\n",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			r := serveSlow(t, access)
 			port := frontEnd(t, r, kind)
-			sipp(t, tr87Client(false, ""), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
-			if n := r.metric("tr87proxy_sessions_total"); n != 100 {
-				t.Errorf("%v sessions were opened, want 100", n)
+			clients := startSipp(t, tr87Client(false, ""), fmt.Sprintf("127.0.0.1:%d", port), "t1", 100, 50)
+			clients.together(r, 100, "127.0.0.9")
+			clients.succeeds()
+			if n := r.metric("tr87proxy_sessions_total"); n != 101 { // that of together is one
+				t.Errorf("%v sessions were opened, want 101", n)
 			}
 			if n := r.metric("tr87proxy_sip_connections"); n > 2 {
 				t.Errorf("%v connections: events did not go back over the front end's own", n)

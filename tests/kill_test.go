@@ -282,8 +282,11 @@ func byCall(known map[[2]string]string) []string {
 // Whatever step of a call the switch is killed at: when it is back, its calls are gone,
 // the clients know it, and they can go on.
 func TestSwitchKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	long(t)
 	for n := 1; n <= len(shift); n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
 			back := serve(t, everyKind)
 			front := behind(t, back, false)
 			w := watchShift(front.xml())
@@ -318,12 +321,15 @@ func TestSwitchKilledAtEveryStep(t *testing.T) {
 // Whatever step of a call the connection breaks at, between frames, in the middle of one,
 // or by silence: what happens meanwhile is known in the end.
 func TestConnectionBreaksAtEveryStep(t *testing.T) {
+	t.Parallel()
+	long(t)
 	for _, how := range []string{"cut", "torn", "silent"} {
 		for n := range shift {
 			if how == "silent" && n%3 != 0 {
 				continue // it takes a heartbeat each
 			}
 			t.Run(fmt.Sprint(how, n), func(t *testing.T) {
+				t.Parallel()
 				back := serve(t, everyKind)
 				wire := newWire(t, back.xmlPort)
 				front := behind(t, &running{process: back.process, xmlPort: wire.port()}, false)

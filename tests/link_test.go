@@ -81,8 +81,10 @@ wait 100ms
 // Through two proxies, CSTA-XML between them and TR/87 in front, every service works, and
 // a client sees the same events as directly, apart from identifiers; over TCP and over TLS.
 func TestChain(t *testing.T) {
+	t.Parallel()
 	for _, tls := range []bool{false, true} {
 		t.Run(map[bool]string{false: "tcp", true: "tls"}[tls], func(t *testing.T) {
+			t.Parallel()
 			back := serve(t, everyKind)
 			front := behind(t, back, tls)
 			pin := filepath.Join(t.TempDir(), "pin")
@@ -155,6 +157,7 @@ func (r renamer) rename(document string) string {
 // everything goes on when it is back: under the same cross references, and without the
 // call that was lost.
 func TestLinkKilled(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everyKind)
 	front := behind(t, back, false)
 	c := front.xml()
@@ -189,6 +192,7 @@ func TestLinkKilled(t *testing.T) {
 
 // Routeing, monitors of calls and lists of devices go through a chain too.
 func TestChainAsks(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everyKind)
 	front := behind(t, back, false)
 	c := front.xml()
@@ -228,6 +232,7 @@ func TestChainAsks(t *testing.T) {
 // Everything that a link lists of itself has a place in the capability lists: the rest would be left
 // out. What every link must serve is listed.
 func TestFeatureNames(t *testing.T) {
+	t.Parallel()
 	for name, link := range map[string]proxy.FeatureLister{
 		"freeswitch": &freeswitch.Link{}, "ctserver": &cardlink.Link{},
 		"phase3": asn1link.New(asn1link.Config{Flavour: asn1.Phase3}), "phase1": asn1link.New(asn1link.Config{Flavour: asn1.Phase1}),

@@ -269,6 +269,7 @@ func work(r *rand.Rand, devices []string, clients []asker, until time.Time) (cal
 // through two proxies, and place calls: each sees every event of its devices once, in the
 // order in which the switch told them, and when they have gone nothing is left.
 func TestLoad(t *testing.T) {
+	long(t)
 	const each, watched = 500, 3
 	var devices []string
 	for n := range 200 {

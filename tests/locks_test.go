@@ -45,6 +45,7 @@ func forged(h *handset, foreign string) []string {
 // What comes with a nonce that was given to nobody, or somewhere else, locks nobody: not a
 // telephone, not an address, not a name.
 func TestForgedPasswords(t *testing.T) {
+	long(t)
 	x, a := guarded(t)
 	uri := fmt.Sprintf("sip:127.0.0.1:%d", x.sip)
 	ask := func(h *handset, headers ...string) *sipText {
@@ -80,6 +81,7 @@ func TestForgedPasswords(t *testing.T) {
 // Telephones with old passwords behind one address lock themselves, and no other; those that
 // have registered are not even locked by others under their name. An administrator unlocks.
 func TestOldPasswords(t *testing.T) {
+	t.Parallel()
 	x, a := guarded(t)
 	registered := newHandset(t, "udp", x.sip, "105", "secret105")
 	if m := registered.register(60); m.code() != 200 {
@@ -167,6 +169,7 @@ func TestOldPasswords(t *testing.T) {
 // Who guesses under many names, or one name from many addresses, shuts out nobody: neither the
 // other names of the address nor the name elsewhere.
 func TestGuessingEverywhere(t *testing.T) {
+	long(t)
 	x, a := guarded(t)
 	known := newHandset(t, "udp", x.sip, "100", "secret100")
 	if m := known.register(60); m.code() != 200 {
@@ -209,6 +212,7 @@ func TestGuessingEverywhere(t *testing.T) {
 
 // A telephone that registers all the time costs itself only.
 func TestRegistersAllTheTime(t *testing.T) {
+	long(t)
 	x, _ := guarded(t)
 	good := newHandset(t, "udp", x.sip, "101", "secret101")
 	if m := good.register(60); m.code() != 200 {

@@ -70,6 +70,7 @@ func crowdSignsIn(t *testing.T, ua *sip.UA, frontEnd, users int) []*lyncClient {
 // A front end dies under a thousand dialogs; its users come back through another one. The
 // switch behind is not asked for their monitors anew, and nothing is left of the old ones.
 func TestFrontEndDies(t *testing.T) {
+	long(t)
 	const users = 1000
 	back := serve(t, everybody+"limits: {monitors-per-session: 5000}\n")
 	front := serve(t, fmt.Sprintf(`monitor-linger: 30s
@@ -137,6 +138,7 @@ func frontEndProcess(t *testing.T, r *running, kind string) (port int, kill func
 // cross reference and its own spelling, all see the same call, and the end of one is
 // nothing to the others.
 func TestEndpointsOfAUser(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody+"numbers: {main: \"+1425555\"}\n")
 	port := frontEnd(t, r, "tcp")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -198,6 +200,7 @@ func TestEndpointsOfAUser(t *testing.T) {
 // A line whose switch is down is refused with 480 to clients of Lync's kind, so that a front
 // end does not take the route out of use, and with 503 to others; a listener can say which.
 func TestLyncRefusals(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everybody)
 	r := serve(t, fmt.Sprintf("links:\n- {name: away, addresses: [\"127.0.0.1:%d\"], devices: [\"7*\"]}\n%s", back.xmlPort, everybody))
 	back.stop()
@@ -235,6 +238,7 @@ func (c *lyncClient) heard(t *testing.T, event string) *uacsta.Message {
 // Everything that a communicator offers, through a front end over mutual TLS, with real
 // telephones.
 func TestLyncWithTelephones(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "trusted: [{certificate: \"fe1.contoso.com\"}]\nnumbers: {main: \"+1425555\"}\nrules:\n- {name: own, who: [\"sip:user*@contoso.com\"], devices: [own], may: [control], destinations: [internal]}\n"+
 		"lines: {own: [{who: \"sip:user14255550100@contoso.com\", devices: [\"100\"]}]}\n")
 	front := frontEnd(t, x.running, "tls")
@@ -336,6 +340,7 @@ func TestLyncWithTelephones(t *testing.T) {
 // A client of Lync's kind, word by word: what a front end adds comes back untouched, and what
 // the family has invented is passed over.
 func TestLyncOnTheWire(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	h := newHandset(t, "tcp", r.port, "alice", "")
 	const line = "tel:1000;phone-context=dialstring;device=SEP0002FD3BB5C5;partition=myPartition"

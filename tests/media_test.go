@@ -8,6 +8,7 @@ import (
 // Voice goes where signalling comes from, and nowhere else unless the configuration says so:
 // a telephone that names another address is not called, and cannot call.
 func TestVoiceElsewhere(t *testing.T) {
+	long(t)
 	x, list := handsets(t, "", "elsewhere: [198.51.100.0/24]\n", "100", "101")
 	a, b := list[0], list[1]
 	plain := description(6400, "sendrecv")

@@ -11,6 +11,7 @@ import (
 // another request in the dialog, that it gets our answers: not for whoever forges the address
 // of a trusted peer. The status is told at once, and over TCP everything is.
 func TestOpeningOverUDP(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}
 	makeCall := string(uacsta.Encode(call("1000", "1001"), uacsta.Edition3).Bytes())

@@ -19,6 +19,7 @@ import (
 // A digest user who gets another password, in the configuration or in a file, or is taken
 // out of it, loses the sessions that the old one opened, at the reload; others keep theirs.
 func TestDigestPasswordChanges(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bob.password")
 	write := func(password string) {
 		t.Helper()
@@ -106,6 +107,7 @@ grants: [{who: "*", control: ["*"]}]
 // have opened with the old one: registrations and subscriptions; those of another extension
 // stay. So does one whose account is taken out.
 func TestTelephonePasswordChanges(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "admin.sock")
 	x := serveTelephones(t, "", "admin: {socket: "+socket+"}\n")
 	a := &administered{x.running, socket}
@@ -156,6 +158,7 @@ func TestTelephonePasswordChanges(t *testing.T) {
 
 // A desk phone of a link is treated like that, too; the link and its other telephones stay.
 func TestDeskPasswordChanges(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	a := administer(t, fmt.Sprintf(`links:
 - name: desk
@@ -198,6 +201,7 @@ func TestDeskPasswordChanges(t *testing.T) {
 // A registration over UDP outlives a restart, unless the account has got another password
 // meanwhile.
 func TestPasswordChangesWhileStopped(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "", "")
 	for _, number := range []string{"100", "101"} {
 		if m := newHandset(t, "udp", x.sip, number, "secret"+number).register(3600); m.code() != 200 {

@@ -114,6 +114,7 @@ var nearestALaw = sync.OnceValue(func() (nearest [4096]byte) {
 // Fifty telephones register, and twenty calls at once have voice both ways. They come and
 // go, and nothing is left of them.
 func TestTwentyCalls(t *testing.T) {
+	long(t)
 	var extensions strings.Builder
 	for n := 200; n < 250; n++ {
 		fmt.Fprintf(&extensions, "  - {number: \"%d\", sip: {password: secret%d}}\n", n, n)

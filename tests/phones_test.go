@@ -46,10 +46,12 @@ func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	if strings.Contains(telephones, "trusted:") {
 		access = ""
 	}
-	elsewhere := ""
-	if before, list, found := strings.Cut(telephones, "elsewhere: "); found {
-		elsewhere, list, _ = strings.Cut(list, "\n")
-		elsewhere, telephones = ", elsewhere: "+elsewhere, before+list
+	voice := "timeout: 1h" // handsets played by hand send none
+	for key, inMedia := range map[string]string{"elsewhere: ": "timeout: 1h, elsewhere: ", "voice: ": "timeout: "} {
+		if before, rest, found := strings.Cut(telephones, key); found {
+			value, after, _ := strings.Cut(rest, "\n")
+			voice, telephones = inMedia+value, before+after
+		}
 	}
 	first := 10000 + 200*(phoneCount()%74) // below the ports that freePort finds
 	fmt.Fprintf(&b, `%s
@@ -61,9 +63,9 @@ telephones:
   state: %[3]s/state.db
   music: %[3]s/music.wav
   messages: %[3]s/messages
-  media: {ports: "%[4]d-%[5]d", timeout: 3s%[9]s}
+  media: {ports: "%[4]d-%[5]d", %[9]s}
 %[6]s
-%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS, elsewhere)
+%[7]s`, more, x.sip, dir, first, first+190, telephones, access, x.sipTLS, voice)
 	x.running = serve(t, b.String())
 	return x
 }
@@ -127,6 +129,7 @@ func (o *overseer) calls(device string) []uacsta.ConnectionID {
 // A telephone calls another by hand; each one's monitor sees it, and they hear each other,
 // but not on hold.
 func TestTelephones(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "")
 	a, b := x.phone("100", "manual"), x.phone("101", "manual")
 	o := x.watch("100", "101")
@@ -178,6 +181,7 @@ func (o *overseer) must(req any) *uacsta.Message {
 // A CSTA client calls for its user, who hears the other before it holds, not on hold, and
 // again after.
 func TestMakeCallAndHold(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "")
 	a, b := x.phone("100", "auto"), x.phone("101", "auto")
 	o := x.watch("100", "101")
@@ -199,6 +203,7 @@ func TestMakeCallAndHold(t *testing.T) {
 // Consultation, alternation, and transfer to a third telephone, by CSTA: none of the
 // telephones knows of it.
 func TestConsultAndTransfer(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "")
 	a, b, c := x.phone("100", "auto"), x.phone("101", "auto"), x.phone("102", "auto")
 	o := x.watch("100", "101", "102")
@@ -224,6 +229,7 @@ func TestConsultAndTransfer(t *testing.T) {
 
 // In a conference each hears both others, and one who only listens is not heard.
 func TestConference(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "")
 	a, b, c, d := x.phone("100", "auto"), x.phone("101", "auto"), x.phone("102", "auto"), x.phone("103", "auto")
 	o := x.watch("100", "101", "102")
@@ -248,6 +254,7 @@ func TestConference(t *testing.T) {
 // A call that rings is deflected, forwarded in each way, or transferred by the telephone's
 // user.
 func TestSendOn(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "  ring-cycle: 500ms\n", "")
 	a, b, c := x.phone("100", "auto"), x.phone("101", "manual"), x.phone("102", "auto")
 	o := x.watch("100", "101", "102")
@@ -297,6 +304,7 @@ func TestSendOn(t *testing.T) {
 // Telephones that are not what one hopes for: with a wrong password, killed in a call, one
 // that never answers.
 func TestUnhappyTelephones(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "  alert-time: 2s\n", "")
 	wrong := baresip(t, x.sip, "103", "guessed", "auto")
 	wrong.sees("REGISTER_FAIL", 1)
@@ -333,6 +341,7 @@ func TestUnhappyTelephones(t *testing.T) {
 
 // A message is played in a call, the call is recorded, and digits go through.
 func TestMessages(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, "", "")
 	a, b := x.phone("100", "auto"), x.phone("101", "auto")
 	o := x.watch("100", "101")
@@ -378,6 +387,7 @@ func TestMessages(t *testing.T) {
 // A call waits in a queue with an announcement, until an agent answers; a hunt group's next
 // member rings when one is busy; who hangs up with a call on hold is called back.
 func TestQueueHuntAndRecall(t *testing.T) {
+	long(t)
 	x := serveTelephones(t, `  queues: [{number: "300", announcement: hello}]
   hunt-groups: [{number: "200", members: ["101", "102"]}]
 `, "")
@@ -418,6 +428,7 @@ func TestQueueHuntAndRecall(t *testing.T) {
 
 // The demonstration with telephones, as a newcomer sees it.
 func TestDemoPhones(t *testing.T) {
+	long(t)
 	port := freePort(t)
 	demo := start(t, program(t), "demo", "--phones", "--once", "--phone-port", fmt.Sprint(port))
 	waitFor(t, "the instructions", func() bool { return strings.Contains(demo.out.String(), "lift both") })

@@ -34,6 +34,7 @@ MakePredictiveCall:callingDevice CamponCall:camponConnection/deviceID IntrudeCal
 // A user tries another's line, by each service and each way of naming it: everything is
 // refused, and written down.
 func TestAnothersLine(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "audit.log")
 	r := serve(t, `audit: {file: `+file+`}
 numbers: {main: "+1425555"}
@@ -145,6 +146,7 @@ rules:
 
 // What the policy command says is what the proxy does.
 func TestPolicyCommand(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte(`
 lines: {own: [{who: "sip:alice@contoso.com", devices: ["tel:+14255550100"]}], file: `+filepath.Join(filepath.Dir(file), "lines.csv")+`}

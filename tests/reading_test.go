@@ -79,7 +79,7 @@ func newReadings(tb testing.TB) *readings {
 	far := proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: sw.Has}})
 	far.AddLink("switch", sw, sw.Has)
 	run(far)
-	wait, stop := context.WithTimeout(ctx, 30*time.Second)
+	wait, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	if err := far.Await(wait, "switch"); err != nil {
 		tb.Fatal(err)
@@ -201,7 +201,7 @@ func carry(tb testing.TB, s *proxy.Session, m *uacsta.Message) *uacsta.Message {
 	select {
 	case res := <-answer:
 		return res
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		tb.Fatal("no answer to ", m)
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 
 // What a registrar must do and must refuse.
 func TestRegistrar(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "", "  min-expires: 1s\n  max-contacts: 2\n")
 	o := x.watch("100")
 	for _, transport := range []string{"udp", "tcp"} {
@@ -66,6 +67,7 @@ func TestRegistrar(t *testing.T) {
 
 // Registrations, forwarding, do not disturb and message waiting outlive the process.
 func TestTelephonesAfterRestart(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "", "")
 	h := newHandset(t, "udp", x.sip, "100", "secret100")
 	if m := h.register(3600); m.code() != 200 {
@@ -108,6 +110,7 @@ func (r *running) again() *running {
 
 // State that is not ours to read is a clear error.
 func TestStateInUse(t *testing.T) {
+	t.Parallel()
 	x := serveTelephones(t, "", "")
 	file := filepath.Join(x.files, "state.db")
 	config, err := os.ReadFile(filepath.Join(x.dir, "config.yaml"))

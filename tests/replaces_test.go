@@ -35,6 +35,7 @@ func (h *handset) asksFor(number, header string, more ...string) (*sipDialog, *s
 // INVITE with Replaces takes a call only where Call-ID and both tags fit, of one's own
 // extension, or one that rings in one's pickup group (RFC 3891).
 func TestReplaces(t *testing.T) {
+	t.Parallel()
 	x, list := handsets(t, "  pickup-groups: [{number: \"500\", members: [\"101\", \"102\"]}]\n", "", "100", "101", "102", "103")
 	a, b, c, d := list[0], list[1], list[2], list[3]
 	second := newHandset(t, "tcp", x.sip, "100", "secret100")
@@ -120,6 +121,7 @@ func TestReplaces(t *testing.T) {
 // Of two telephones of an extension that ring, or of which one rings, another of its own
 // takes the call.
 func TestReplacesOwnRinging(t *testing.T) {
+	t.Parallel()
 	x, list := handsets(t, "", "", "100", "101")
 	a, b := list[0], list[1]
 	second := newHandset(t, "tcp", x.sip, "101", "secret101") // it has not registered
@@ -151,6 +153,7 @@ func TestReplacesOwnRinging(t *testing.T) {
 
 // A trunk's peer replaces nothing.
 func TestReplacesOverTrunk(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	x := serveTelephones(t, fmt.Sprintf(`  trunks:
   - {number: "900", prefixes: ["0"], inward: [{number: "5550100", to: "100"}], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
@@ -183,6 +186,7 @@ func TestReplacesOverTrunk(t *testing.T) {
 
 // REFER with Replaces joins two calls of one telephone, and no others.
 func TestReferWithReplaces(t *testing.T) {
+	t.Parallel()
 	x, list := handsets(t, "", "", "100", "101", "102", "103")
 	a, b, c, d := list[0], list[1], list[2], list[3]
 	o := x.watch("101", "102")

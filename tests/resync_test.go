@@ -147,6 +147,7 @@ func (o *office) happen(r *rand.Rand) {
 // client knows from the events alone is what the switch says, and nothing was told
 // twice. Every other switch comes back with other names for its calls.
 func TestResync(t *testing.T) {
+	t.Parallel()
 	seeds := 1000
 	if testing.Short() {
 		seeds = 50
@@ -215,6 +216,7 @@ func (m *member) look(observers map[string]*observer) {
 
 // A monitor on a call outlives a loss, if the call does, and tells what happened in it.
 func TestResyncOfCall(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		m := o.open("boss", "")
 		id := m.want(call("100", "101"), "MakeCallResponse").Text("callingDevice/callID")

@@ -11,6 +11,7 @@ import (
 
 // Each test that SECURITY.md names is there.
 func TestSecurityNamesTests(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../SECURITY.md")
 	if err != nil {
 		t.Fatal(err)

@@ -255,6 +255,7 @@ func call(from, to string) uacsta.MakeCall {
 // A monitor of a call ends with it, and the client is told; two clients on one
 // call share the link's monitor.
 func TestMonitorOfACall(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		a, b := o.open("boss", "100"), o.open("boss", "")
 		id := a.want(call("100", "101"), "MakeCallResponse").Text("callingDevice/callID")
@@ -292,6 +293,7 @@ func TestMonitorOfACall(t *testing.T) {
 // When the link is lost, monitors of calls end: the calls are gone, or are calls
 // that nobody knows.
 func TestCallMonitorAfterLoss(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		a := o.open("boss", "100")
 		id := a.want(call("100", "101"), "MakeCallResponse").Text("callingDevice/callID")
@@ -307,6 +309,7 @@ func TestCallMonitorAfterLoss(t *testing.T) {
 }
 
 func TestRouteing(t *testing.T) {
+	t.Parallel()
 	grants := []policy.Grant{
 		{Who: "boss", Control: []string{"*"}},
 		{Who: "router", Control: []string{"600"}, Dial: []string{"101"}},
@@ -364,6 +367,7 @@ func snapshot(m *member, device string) int {
 // After the link was lost, questions are over, and new ones come under the same
 // registration.
 func TestRouteingAfterLoss(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		m := o.open("boss", "")
 		ref := m.want(uacsta.RouteRegister{}, "RouteRegisterResponse").Text("routeRegisterReqID")
@@ -389,6 +393,7 @@ func TestRouteingAfterLoss(t *testing.T) {
 // The devices of the switch come in segments, and only those that the client may
 // observe.
 func TestListOfDevices(t *testing.T) {
+	t.Parallel()
 	grants := []policy.Grant{{Who: "boss", Observe: []string{"*"}}, {Who: "clerk", Observe: []string{"1?5", "300"}}}
 	inOffice(t, grants, func(o *office) {
 		for who, want := range map[string][]int{"boss": {50, 50, 23}, "clerk": {11}} {
@@ -422,6 +427,7 @@ func TestListOfDevices(t *testing.T) {
 
 // Who registers is told the status at intervals, and only what the filter leaves.
 func TestSystemRegistration(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		m, visitor := o.open("boss", "100"), o.open("boss", "")
 		visitor.want(uacsta.SystemRegister{RequestTypes: uacsta.RequestTypes{SystemStatus: true}, RequestedStatusFilter: &uacsta.StatusFilter{Normal: true}}, "SystemRegisterResponse")
@@ -458,6 +464,7 @@ func TestSystemRegistration(t *testing.T) {
 
 // Application sessions settle the edition, and end monitors when nobody resets them.
 func TestApplicationSession(t *testing.T) {
+	t.Parallel()
 	inOffice(t, everything, func(o *office) {
 		m := o.open("boss", "")
 		start := uacsta.StartApplicationSession{
@@ -505,6 +512,7 @@ func TestApplicationSession(t *testing.T) {
 
 // What a request only mentions needs no right; where a call goes does.
 func TestRightsOfServices(t *testing.T) {
+	t.Parallel()
 	grants := []policy.Grant{{Who: "alice", Control: []string{"100"}, Dial: []string{"101", "300"}}}
 	inOffice(t, grants, func(o *office) {
 		m := o.open("alice", "100")

@@ -16,6 +16,7 @@ import (
 // A TR/87 client controls phones of simulated switches, over the links that real ones would
 // have: every service that both phases can say. With --traffic events come by themselves.
 func TestSimulated(t *testing.T) {
+	t.Parallel()
 	services := strings.NewReplacer("1000", "100", "1001", "101", "1002", "102", "1003", "103").Replace(inASN1)
 	file := filepath.Join(t.TempDir(), "scenario")
 	if err := os.WriteFile(file, []byte(services), 0o600); err != nil {
@@ -51,6 +52,7 @@ func TestSimulated(t *testing.T) {
 
 // The simulated MX-ONE answers TR/87, and CSTA-XML over TCP and TLS.
 func TestSimulatedMXOne(t *testing.T) {
+	t.Parallel()
 	_, at := simulator(t, "mxone", 3)
 	out, status := command(t, "snapshot", "100", fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", at[0]))
 	if status != 0 || !strings.Contains(out, "no calls") {
@@ -70,6 +72,7 @@ func TestSimulatedMXOne(t *testing.T) {
 
 // What the simulators refuse on the command line says what to write instead.
 func TestSimulateUsage(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		"simulate hipath --listen 127.0.0.1:1,127.0.0.1:2": "write one, or 1",
 		"simulate mxone --listen 127.0.0.1:5062":           "where 3 are needed",
@@ -87,6 +90,7 @@ func TestSimulateUsage(t *testing.T) {
 // decode shows what is on the wire: as digits, as dumps of several programs, and out of IP
 // packets; and says what it cannot read.
 func TestDecode(t *testing.T) {
+	t.Parallel()
 	monitor := "<MonitorStop"
 	dump := "0000  26 80 0e a1 0c 02 01 02 02 01 49 30 04 55 02 00   &.........I0.U..\n0010  01                                                .\n"
 	packet := "12:00:00.000000 IP 127.0.0.1.18000 > 127.0.0.1.40000: Flags [P.]\n" +
@@ -127,6 +131,7 @@ func TestDecode(t *testing.T) {
 // Who speaks Phase I has no name: an address that is not trusted gets nothing, a certificate
 // does, and what it may do is what its name is granted.
 func TestASN1Identity(t *testing.T) {
+	t.Parallel()
 	plain, secure := freePort(t), freePort(t)
 	dir := t.TempDir()
 	certificates(t, dir)
@@ -173,6 +178,7 @@ grants: [{who: localhost, observe: ["1001"]}]
 // Events of an MD110 come by UDP where it is configured so: the switch sends them there, and a
 // link takes them from the switch alone.
 func TestASN1Notifications(t *testing.T) {
+	t.Parallel()
 	udp := freePort(t)
 	back, port := asn1Switch(t, "phase1", fmt.Sprintf(", notify: %d", udp))
 	front := beforeASN1(t, "phase1", port, fmt.Sprintf(", notifications: \"127.0.0.1:%d\"", udp))
@@ -201,6 +207,8 @@ func TestASN1Notifications(t *testing.T) {
 // An ASN.1 switch that is killed, and comes back: the monitors are started again, and clients
 // are told what they missed.
 func TestASN1Killed(t *testing.T) {
+	t.Parallel()
+	long(t)
 	back, port := asn1Switch(t, "hipath", "")
 	front := beforeASN1(t, "hipath", port, "")
 	c := front.xml()

@@ -66,6 +66,7 @@ Content-Length: 0
 
 // Fifty telephones of sipp register and call.
 func TestSippTelephones(t *testing.T) {
+	long(t)
 	var extensions, users strings.Builder
 	users.WriteString("SEQUENTIAL\n")
 	for n := 200; n < 250; n++ {

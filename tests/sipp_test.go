@@ -2,12 +2,14 @@ package tests
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // scenario writes a sipp scenario: a Lync-style client by the reference, not by
@@ -17,6 +19,9 @@ type scenario struct {
 	cseq    int
 	answers bool   // events are answered; over TCP sipp cannot, they come too fast
 	via     string // parameters of a front end's Via
+	sent    int    // requests, each of which is a transaction of sipp's
+	invites bool   // the last of them is an INVITE
+	again   string // what takes the 200 to an INVITE that comes once more
 }
 
 // lyncVia is what Lync front ends put into their Via; Kamailio cannot read it.
@@ -39,7 +44,9 @@ func (s *scenario) request(method, body string) {
 	if method == "INVITE" && s.cseq == 1 {
 		target, to, routes = "sip:rcc@[remote_ip]:[remote_port];transport=[transport]", "", ""
 	}
-	fmt.Fprintf(s, `<send retrans="500"><![CDATA[
+	s.sent++
+	s.invites = method == "INVITE"
+	fmt.Fprintf(s, `<send retrans="500" start_txn="t%d"><![CDATA[
 %s %s SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]%s
 %sFrom: <sip:user[field0]@contoso.com>;tag=[pid]x[call_number];epid=abb2cb12b77f
@@ -53,11 +60,12 @@ Content-Disposition: signal;handling=required
 Content-Type: application/csta+xml
 Content-Length: [len]
 
-%s`+sippTrail, method, target, s.via, routes, to, s.cseq, method, body)
+%s`+sippTrail, s.sent, method, target, s.via, routes, to, s.cseq, method, body)
 }
 
+// ack acknowledges the 200 to an INVITE, which comes once more when the ACK is late.
 func (s *scenario) ack() {
-	fmt.Fprintf(s, `<send><![CDATA[
+	fmt.Fprintf(s, `<send ack_txn="t%d"><![CDATA[
 ACK [next_url] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 [routes]
@@ -67,13 +75,30 @@ Call-ID: [call_id]
 CSeq: 1 ACK
 Max-Forwards: 70
 Content-Length: 0
-`+sippTrail)
+`+sippTrail, s.sent)
+	s.again = fmt.Sprintf("<recv response=\"200\" response_txn=\"t%d\" optional=\"global\"/>\n", s.sent)
+}
+
+// provisional takes a provisional answer, if there is one.
+func (s *scenario) provisional() {
+	fmt.Fprintf(s, "<recv response=\"100\" response_txn=\"t%d\" optional=\"true\"/>\n", s.sent)
+}
+
+// response takes the 200 to the last request.
+func (s *scenario) response(assign string, match ...string) {
+	what := fmt.Sprintf(`response="200" response_txn="t%d"`, s.sent)
+	if s.invites {
+		what += ` rrs="true"`
+	}
+	s.recv(what, assign, match...)
 }
 
 // recv waits for a message whose body must match the expressions; the first group
 // of assign goes into a variable.
 func (s *scenario) recv(what string, assign string, match ...string) {
-	fmt.Fprintf(s, "<recv %s timeout=\"20000\"><action>\n", what)
+	s.WriteString(s.again)
+	s.again = ""
+	fmt.Fprintf(s, "<recv %s timeout=\"%d\"><action>\n", what, patience.Milliseconds())
 	for i, m := range match {
 		fmt.Fprintf(s, `<ereg regexp="%s" search_in="body" check_it="true" assign_to="m%d"/>`+"\n", xmlEscape(m), i)
 	}
@@ -112,43 +137,54 @@ func tr87Client(answers bool, via string) string {
 	s := &scenario{answers: answers, via: via}
 	s.WriteString("<?xml version=\"1.0\"?><scenario name=\"tr87\">\n")
 	s.request("INVITE", sippOpen)
-	s.WriteString("<recv response=\"100\" optional=\"true\"/>\n")
-	s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+	s.provisional()
+	s.response("", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	s.request("INFO", `<?xml version="1.0"?><GetCSTAFeatures `+csta+`>`+inLine+`</GetCSTAFeatures>`)
-	s.recv(`response="200"`, "", "<makeCall/>", "<delivered/>")
+	s.response("", "<makeCall/>", "<delivered/>")
 	s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
-	s.recv(`response="200"`, "ref=<monitorCrossRefID>([^<]*)</monitorCrossRefID>")
-	s.WriteString("<pause milliseconds=\"3000\"/>\n") // until all have their session
+	s.response("ref=<monitorCrossRefID>([^<]*)</monitorCrossRefID>")
+	s.event("DoNotDisturbEvent") // comes when all have their monitor
 	s.request("INFO", `<?xml version="1.0"?><MakeCall `+csta+`><callingDevice>`+sippLine+`</callingDevice><calledDirectoryNumber>tel:[field1]</calledDirectoryNumber><autoOriginate>doNotPrompt</autoOriginate></MakeCall>`)
-	s.recv(`response="200"`, "call=<callID>([^<]*)</callID>", "<deviceID>tel:[0-9]+;phone-context=dialstring</deviceID>")
+	s.response("call=<callID>([^<]*)</callID>", "<deviceID>tel:[0-9]+;phone-context=dialstring</deviceID>")
 	s.event("ServiceInitiatedEvent", "<localConnectionInfo>initiated<")
 	s.event("OriginatedEvent", "<localConnectionInfo>connected<")
 	s.event("DeliveredEvent", "<notRequired/>")
 	s.event("EstablishedEvent", "<cause>newCall<")
 	s.request("INFO", `<?xml version="1.0"?><HoldCall `+csta+`><callToBeHeld>`+sippOwn+`</callToBeHeld></HoldCall>`)
-	s.recv(`response="200"`, "", "<HoldCallResponse")
+	s.response("", "<HoldCallResponse")
 	s.event("HeldEvent", "<localConnectionInfo>hold<")
 	s.request("INFO", `<?xml version="1.0"?><AnswerCall `+csta+`><callToBeAnswered>`+sippOwn+`</callToBeAnswered></AnswerCall>`)
-	s.recv(`response="200"`, "", "<stateIncompatibility>noCallToAnswer</stateIncompatibility>")
+	s.response("", "<stateIncompatibility>noCallToAnswer</stateIncompatibility>")
 	s.request("INVITE", sippOpen)
-	s.WriteString("<recv response=\"100\" optional=\"true\"/>\n")
-	s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+	s.provisional()
+	s.response("", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	s.cseq = 1 // as real clients do
 	s.request("INFO", `<?xml version="1.0"?><ClearConnection `+csta+`><connectionToBeCleared><callID>[$call]</callID></connectionToBeCleared></ClearConnection>`)
-	s.recv(`response="200"`, "", "<ClearConnectionResponse")
+	s.response("", "<ClearConnectionResponse")
 	s.event("ConnectionClearedEvent", "<localConnectionInfo>null<")
 	s.request("INFO", `<?xml version="1.0"?><MonitorStop `+csta+`><monitorCrossRefID>[$ref]</monitorCrossRefID></MonitorStop>`)
-	s.recv(`response="200"`, "", "<MonitorStopResponse")
+	s.response("", "<MonitorStopResponse")
 	s.request("BYE", "")
-	s.recv(`response="200"`, "")
+	s.response("")
 	s.WriteString("<Reference variables=\"all,m0,m1,m2\"/></scenario>\n")
 	return s.String()
 }
 
 // sipp runs a scenario and fails the test unless every call of it succeeds.
 func sipp(t *testing.T, xml, target, mode string, calls, rate int) {
+	t.Helper()
+	startSipp(t, xml, target, mode, calls, rate).succeeds()
+}
+
+// sippRun is a sipp that runs a scenario.
+type sippRun struct {
+	*process
+	errors string // its file of errors
+}
+
+func startSipp(t *testing.T, xml, target, mode string, calls, rate int) *sippRun {
 	t.Helper()
 	dir := t.TempDir()
 	var users strings.Builder
@@ -161,18 +197,46 @@ func sipp(t *testing.T, xml, target, mode string, calls, rate int) {
 			t.Fatal(err)
 		}
 	}
-	p := start(t, tool(t, "sipp"), "-sf", filepath.Join(dir, "scenario.xml"), "-inf", filepath.Join(dir, "users.csv"), target,
+	errors := filepath.Join(dir, "errors")
+	return &sippRun{start(t, tool(t, "sipp"), "-sf", filepath.Join(dir, "scenario.xml"), "-inf", filepath.Join(dir, "users.csv"), target,
 		"-i", "127.0.0.1", "-t", mode, "-m", strconv.Itoa(calls), "-l", strconv.Itoa(calls), "-r", strconv.Itoa(rate), "-nostdin",
-		"-timeout", "60s", "-timeout_error", "-trace_err", "-error_file", filepath.Join(dir, "errors"))
-	if err := p.wait(70 * time.Second); err != nil {
-		faults, _ := os.ReadFile(filepath.Join(dir, "errors"))
+		"-trace_err", "-error_file", errors), errors}
+}
+
+// succeeds waits for the end of the run, and fails the test unless every call succeeded.
+func (p *sippRun) succeeds() {
+	p.t.Helper()
+	if err := p.wait(2 * patience); err != nil {
+		faults, _ := os.ReadFile(p.errors)
 		out := p.out.String()
-		t.Fatalf("sipp: %v\n%s\n%s", err, faults[:min(len(faults), 3000)], out[max(0, len(out)-2500):])
+		p.t.Fatalf("sipp: %v\n%s\n%s", err, faults[:min(len(faults), 3000)], out[max(0, len(out)-2500):])
 	}
+}
+
+// together waits until every client of tr87Client has its session and its monitor, and releases them by a
+// session of its own, from an address that may control their lines.
+func (p *sippRun) together(r *running, calls int, from string) {
+	p.t.Helper()
+	waitFor(p.t, fmt.Sprint(calls, " sessions with a monitor each"), func() bool {
+		if p.ended() {
+			p.succeeds()
+			p.t.Fatal("sipp ended too early")
+		}
+		return r.metric("tr87proxy_sessions") == float64(calls) && r.metric("tr87proxy_link_monitors") == float64(calls)
+	})
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.xmlPort))
+	c := dialXML(p.t, conn, err)
+	for i := range calls {
+		if m := c.ask(uacsta.SetDoNotDisturb{Device: uacsta.Dev(strconv.Itoa(1000 + i)), DoNotDisturbOn: true}); m.Err() != nil {
+			p.t.Fatal(m)
+		}
+	}
+	_ = c.conn.Close()
 }
 
 // A foreign TR/87 client, 200 sessions at once, over each transport.
 func TestSippClients(t *testing.T) {
+	long(t)
 	const calls = 200
 	for _, transport := range []string{"udp", "tcp", "tls"} {
 		t.Run(transport, func(t *testing.T) {
@@ -189,18 +253,13 @@ func TestSippClients(t *testing.T) {
 				waitFor(t, "socat", func() bool { return listening(port) })
 				target, mode = fmt.Sprintf("127.0.0.1:%d", port), "t1"
 			}
-			most, stop := peak(r, "tr87proxy_sessions")
-			sipp(t, tr87Client(transport == "udp", lyncVia), target, mode, calls, 100)
-			stop()
-			if *most != calls {
-				t.Errorf("at most %v sessions at a time, want %d", *most, calls)
+			clients := startSipp(t, tr87Client(transport == "udp", lyncVia), target, mode, calls, 100)
+			clients.together(r, calls, "127.0.0.1")
+			clients.succeeds()
+			if n := r.metric("tr87proxy_sessions_total"); n != calls+1 { // that of together is one
+				t.Errorf("%v sessions were opened, want %d", n, calls+1)
 			}
-			if n := r.metric("tr87proxy_sessions_total"); n != calls {
-				t.Errorf("%v sessions were opened, want %d", n, calls)
-			}
-			if n := r.metric("tr87proxy_sessions"); n != 0 {
-				t.Errorf("%v sessions are left", n)
-			}
+			waitFor(t, "the end of every session", func() bool { return r.metric("tr87proxy_sessions") == 0 })
 			r.stop()
 		})
 	}
@@ -208,18 +267,19 @@ func TestSippClients(t *testing.T) {
 
 // A client with two monitors that never answers an event.
 func TestSippClientThatNeverAnswers(t *testing.T) {
-	r := serve(t, everybody)
+	long(t)
+	r := serveSlow(t, everybody)
 	s := &scenario{}
 	s.WriteString("<?xml version=\"1.0\"?><scenario name=\"mute\">\n")
 	s.request("INVITE", sippOpen)
-	s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+	s.response("", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	for range 2 {
 		s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
-		s.recv(`response="200"`, "", "<monitorCrossRefID>")
+		s.response("", "<monitorCrossRefID>")
 	}
 	s.request("INFO", `<?xml version="1.0"?><MakeCall `+csta+`><callingDevice>`+sippLine+`</callingDevice><calledDirectoryNumber>tel:[field1]</calledDirectoryNumber><autoOriginate>doNotPrompt</autoOriginate></MakeCall>`)
-	s.recv(`response="200"`, "", "<MakeCallResponse")
+	s.response("", "<MakeCallResponse")
 	for _, event := range []string{"ServiceInitiated", "Originated", "Delivered", "Established"} {
 		for range 2 { // two monitors
 			s.recv(`request="INFO"`, "", event+"Event")
@@ -228,24 +288,6 @@ func TestSippClientThatNeverAnswers(t *testing.T) {
 	s.WriteString("<Reference variables=\"m0\"/></scenario>\n")
 	sipp(t, s.String(), fmt.Sprintf("127.0.0.1:%d", r.port), "t1", 20, 20)
 	r.stop()
-}
-
-// peak watches the highest value of a metric until stop is called.
-func peak(r *running, name string) (most *float64, stop func()) {
-	most = new(float64)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			*most = max(*most, r.metric(name))
-			select {
-			case <-done:
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}()
-	return most, func() { close(done); <-ended }
 }
 
 func listening(port int) bool {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -57,7 +58,7 @@ func (s *soak) quiet(beside func() *viewer, then func()) {
 	s.settle()
 	truth, witness := s.truth(), beside()
 	var wrong []string
-	within(4*patience, func() bool { wrong = s.compare(truth, witness); return len(wrong) == 0 })
+	wait.Within(4*patience, func() bool { wrong = s.compare(truth, witness); return len(wrong) == 0 })
 	s.each(len(s.viewers), func(n int) { s.viewers[n].ask(uacsta.RequestSystemStatus{}) }) // what comes late comes before its answer
 	if len(wrong) == 0 {
 		wrong = s.compare(s.truth(), witness)
@@ -87,7 +88,7 @@ func (s *soak) settle() {
 		return frames
 	}
 	since, before := time.Now(), passed()
-	waitLong(s.t, 5*time.Minute, "quiet", func() bool {
+	waitLong(s.t, 5*patience, "quiet", func() bool {
 		if passed()-before > int64(4*s.links) {
 			since, before = time.Now(), passed()
 		}

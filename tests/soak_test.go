@@ -33,6 +33,7 @@ type size struct {
 // they were told have the right picture whenever there is quiet: nothing was lost, told twice, or told
 // of a device that they do not watch.
 func TestSoak(t *testing.T) {
+	long(t)
 	sizes := []size{{xml: 80, tr87: 20, passers: 2, links: 2, devices: 25, watched: 3, kills: 3, steps: 80, pace: 50 * time.Millisecond}}
 	if *exhaustive {
 		sizes = []size{
@@ -179,7 +180,7 @@ func (s *soak) connect() {
 // linked waits until every link is up. After so many losses, a link waits before it tries again.
 func (s *soak) linked() {
 	s.t.Helper()
-	waitLong(s.t, 2*time.Minute, "the links", func() bool {
+	waitLong(s.t, 2*patience, "the links", func() bool {
 		for l := range s.wires {
 			if s.front.metric(fmt.Sprintf(`tr87proxy_link_up{link="link%d"}`, l)) != 1 {
 				return false
@@ -193,7 +194,7 @@ func (s *soak) linked() {
 func (s *soak) await(steps int) {
 	s.t.Helper()
 	want := s.steps.Load() + int64(steps)
-	waitLong(s.t, 5*time.Minute, "the calls", func() bool { return s.steps.Load() >= want })
+	waitLong(s.t, 5*patience, "the calls", func() bool { return s.steps.Load() >= want })
 }
 
 // kill kills the switch, or the connection of a link to it, and waits until the proxy has it again.
@@ -235,7 +236,7 @@ func (s *soak) kill(how string, l int) {
 		hit[0].breaks(how)
 	}
 	s.await(s.size.steps / 2)
-	waitLong(s.t, 5*time.Minute, "another connection", func() bool {
+	waitLong(s.t, 5*patience, "another connection", func() bool {
 		for i, w := range hit {
 			if w.begun.Load() < want[i] || w.begun.Load() != w.ended.Load()+1 {
 				return false
@@ -301,7 +302,7 @@ func (s *soak) leave() {
 		c.Load().close()
 	}
 	for r, sessions := range map[*running]int{s.front: 0, s.back: s.links} {
-		waitLong(s.t, 2*time.Minute, "the end of every session and monitor", func() bool {
+		waitLong(s.t, 2*patience, "the end of every session and monitor", func() bool {
 			return r.metric("tr87proxy_link_monitors") == 0 && r.metric("tr87proxy_sessions") == float64(sessions)
 		})
 	}

@@ -77,6 +77,8 @@ func smallest(id, method, to string, extra ...string) string {
 // are sent there that came from there, and nothing is repeated: by either front, whomever it
 // believes.
 func TestAmplification(t *testing.T) {
+	t.Parallel()
+	long(t)
 	long := strings.Repeat("x", 600)
 	requests := map[string]string{
 		"Require":               smallest("a", "INVITE", "<sip:a>", "Require:a", "m:<sip:a>"),
@@ -157,6 +159,7 @@ func TestAmplification(t *testing.T) {
 // Strangers fill every table there is of SIP: those who are trusted are served, in dialogs and
 // outside, and a new peer gets in.
 func TestStrangersFillTables(t *testing.T) {
+	long(t)
 	file := t.TempDir() + "/accounts"
 	account(t, file, "crm", "pw")
 	r, _ := serveSmall(t, "application-sessions: {sip: optional, accounts: "+file+"}\ntrusted: [{address: 127.0.0.1}]\n")

@@ -132,6 +132,7 @@ func pair(folder, name string) []string {
 // Only a certificate of the right authority, that is valid, for clients, not revoked, and
 // has a name that is trusted, gets an answer.
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	r, port := serveTLS(t, folder, ", crl: "+folder+"/ca.crl")
 	expired, err := tls.LoadX509KeyPair(filepath.Join(folder, "expired.pem"), filepath.Join(folder, "expired.key"))
@@ -164,6 +165,7 @@ func TestClientCertificates(t *testing.T) {
 // A certificate that is renewed is shown at the next handshake; connections that there are
 // go on; one that cannot be used changes nothing. Others are shown for other names.
 func TestCertificateReload(t *testing.T) {
+	t.Parallel()
 	folder := lab(t)
 	r, port := serveTLS(t, folder, fmt.Sprintf(", more-certificates: [{certificate: %[1]s/second.pem, key: %[1]s/second.key}]", folder))
 	mine, err := tls.LoadX509KeyPair(filepath.Join(folder, "good.pem"), filepath.Join(folder, "good.key"))
@@ -217,6 +219,8 @@ func TestCertificateReload(t *testing.T) {
 // Which versions and ciphers openssl can agree on with the proxy: by default none without
 // forward secrecy and authenticated encryption; with the switch for old peers, more.
 func TestVersionsAndCiphers(t *testing.T) {
+	t.Parallel()
+	long(t)
 	folder := lab(t)
 	list, err := exec.CommandContext(t.Context(), tool(t, "openssl"), "ciphers", "ALL:COMPLEMENTOFALL:@SECLEVEL=0").Output()
 	if err != nil {

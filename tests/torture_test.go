@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +109,7 @@ func works(r *running) error {
 }
 
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	for name, c := range torture() {
 		for _, transport := range []string{"tcp", "udp"} {
@@ -154,6 +153,7 @@ func TestTorture(t *testing.T) {
 
 // A request and the end of its session in one breath: both are answered.
 func TestRequestAndBye(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	for i := range 50 {
 		nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
@@ -202,6 +202,7 @@ func TestRequestAndBye(t *testing.T) {
 
 // A client that vanishes in the middle of a call costs nothing after a while.
 func TestClientThatVanishes(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everybody)
 	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
 	if err != nil {
@@ -224,6 +225,8 @@ func TestClientThatVanishes(t *testing.T) {
 
 // Memory and goroutines are back at their start after 3000 sessions.
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	long(t)
 	r := serve(t, everybody, "pprof: true")
 	round := func(n int) {
 		ua := sip.New(sip.Config{})
@@ -274,6 +277,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // A session that somebody without rights asks for is refused and logged once.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	r := serve(t, "digest: {users: [{name: crm, password: \"hunter2 secret\"}]}\ngrants: [{who: crm, control: [\"1000\"]}]\n")
 	open := func(user, password string) error {
 		ua := sip.New(sip.Config{})
@@ -310,29 +314,18 @@ func TestStrangers(t *testing.T) {
 // A front end that is killed under 200 sessions: all of them end, and shutting
 // down with sessions open takes no time.
 func TestKilledFrontEnd(t *testing.T) {
+	long(t)
 	r := serveSlow(t, everybody)
-	sessions := func() *process {
+	sessions := func() *sippRun {
 		s := &scenario{}
 		s.WriteString("<?xml version=\"1.0\"?><scenario name=\"idle\">\n")
 		s.request("INVITE", sippOpen)
-		s.recv(`response="200" rrs="true"`, "", "<systemStatus>normal</systemStatus>")
+		s.response("", "<systemStatus>normal</systemStatus>")
 		s.ack()
 		s.request("INFO", `<?xml version="1.0"?><MonitorStart `+csta+`><monitorObject><deviceObject>`+sippLine+`</deviceObject></monitorObject></MonitorStart>`)
-		s.recv(`response="200"`, "", "<monitorCrossRefID>")
-		s.WriteString("<pause milliseconds=\"60000\"/><Reference variables=\"m0\"/></scenario>\n")
-		dir := t.TempDir()
-		var users strings.Builder
-		users.WriteString("SEQUENTIAL\n")
-		for i := range 200 {
-			fmt.Fprintf(&users, "%d;%d\n", 1000+i, 2000+i)
-		}
-		for name, content := range map[string]string{"scenario.xml": s.String(), "users.csv": users.String()} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p := start(t, tool(t, "sipp"), "-sf", filepath.Join(dir, "scenario.xml"), "-inf", filepath.Join(dir, "users.csv"), fmt.Sprintf("127.0.0.1:%d", r.port),
-			"-i", "127.0.0.1", "-t", "t1", "-m", "200", "-l", "200", "-r", "400", "-nostdin")
+		s.response("", "<monitorCrossRefID>")
+		s.WriteString("<pause milliseconds=\"600000\"/><Reference variables=\"m0\"/></scenario>\n")
+		p := startSipp(t, s.String(), fmt.Sprintf("127.0.0.1:%d", r.port), "t1", 200, 400)
 		waitFor(t, "200 monitors", func() bool { return r.metric("tr87proxy_link_monitors") == 200 })
 		return p
 	}

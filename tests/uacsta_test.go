@@ -45,6 +45,7 @@ func (h *handset) cstaAnswer(m *sipText, root, content string) {
 // A desk phone that speaks uaCSTA gets a session while some client watches its extension:
 // it answers by it, is muted, and says so; when it loses the session, it gets another.
 func TestUACSTA(t *testing.T) {
+	t.Parallel()
 	x, list := handsets(t, "", "", "100", "102")
 	a, phone := list[0], list[1]
 	other := x.xml()
@@ -173,6 +174,7 @@ func TestUACSTA(t *testing.T) {
 // function, whose calls clients make and see under its number; after it was away, its monitor
 // stands again.
 func TestDeskPhones(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	r := serve(t, fmt.Sprintf(`links:
 - name: desk
@@ -266,6 +268,7 @@ func TestDeskPhones(t *testing.T) {
 // side agree on what a telephone is. When the telephone's process is killed and started again,
 // its monitor stands once more.
 func TestTelephoneInAnotherProcess(t *testing.T) {
+	t.Parallel()
 	back := serve(t, everybody)
 	r := serve(t, fmt.Sprintf(`links:
 - name: desk
@@ -307,6 +310,7 @@ numbers: {main: "+1425555"}
 // OpenStage: each request is a NOTIFY outside a dialog, both ways; events of features go to the
 // telephone.
 func TestOpenStage(t *testing.T) {
+	t.Parallel()
 	x, list := handsets(t, "", "", "100")
 	phone := newHandset(t, "udp", x.sip, "102", "secret102")
 	if m := phone.register(600, "User-Agent: OpenStage_60_V3 R5"); m.code() != 200 {
@@ -435,6 +439,8 @@ Content-Length: [len]
 }
 
 func TestSippDeskPhone(t *testing.T) {
+	t.Parallel()
+	long(t)
 	port := freePort(t)
 	space := ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"`
 	scenario := fmt.Sprintf(sippDesk,

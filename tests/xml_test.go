@@ -122,6 +122,7 @@ func (c *xmlClient) monitor(device string) string {
 // A conversation over TCP: the answers, then the events they cause, in the edition
 // that the client speaks.
 func TestXMLClient(t *testing.T) {
+	t.Parallel()
 	r := serve(t, everyKind)
 	c := r.xml()
 	ref := c.monitor("1001")
@@ -171,6 +172,7 @@ func TestXMLClient(t *testing.T) {
 
 // Over TLS a client is known by its certificate; who is not trusted gets nothing.
 func TestXMLIdentity(t *testing.T) {
+	t.Parallel()
 	r := serve(t, "trusted: [{certificate: \"fe*.contoso.com\"}]\ngrants: [{who: \"localhost\", control: [\"1000\"], dial: [\"1001\"]}]\n")
 	for range 20 {
 		stranger := r.xml()
@@ -211,6 +213,7 @@ func TestXMLIdentity(t *testing.T) {
 // Many clients at once, some of which break off in the middle of a frame: nothing is
 // lost for the others, and nothing is left.
 func TestXMLCrowd(t *testing.T) {
+	long(t)
 	r := serve(t, everyKind)
 	var group sync.WaitGroup
 	for n := range 50 {

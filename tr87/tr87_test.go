@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -17,7 +18,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const patience = 10 * time.Second
+var patience = wait.Limit
 
 // trusting is a policy that trusts loopback.
 func trusting(grants ...policy.Grant) *policy.Policy {

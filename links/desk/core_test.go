@@ -7,11 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const patience = 30 * time.Second
+var patience = wait.Limit
 
 func next[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()

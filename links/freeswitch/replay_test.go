@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/tests/recordings"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const patience = 20 * time.Second
+var patience = wait.Limit
 
 // core is what the link tells, by the device that it tells it of.
 type core struct {
@@ -704,8 +705,10 @@ var ends = map[string]string{
 // TestCuts loses the connection before every message of recordings, and some with it. What
 // there is in the end is what there is without that.
 func TestCuts(t *testing.T) {
+	t.Parallel()
 	for name, want := range ends {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for missed := range 4 {
 				for at := 0; ; at++ {
 					played, within := recordings.PlayCut(t, name, at, missed)
@@ -723,8 +726,10 @@ func TestCuts(t *testing.T) {
 
 // TestShuffled mixes events of different channels that come at the same time.
 func TestShuffled(t *testing.T) {
+	t.Parallel()
 	for name, want := range ends {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(50) {
 				if got := control(t, recordings.PlayShuffled(t, name, seed)).end(); got != want {
 					t.Errorf("mixed by %d: in the end there are %q, not %q", seed, got, want)

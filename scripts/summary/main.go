@@ -1,6 +1,8 @@
-// Command summary reads what "go test -json" writes: it prints a line for each package that has ended, what
-// failed in full, and at the end one line with how much ran and the tests that did not, with why. With
-// --slow 5s it names the tests that took longer.
+// Command summary reads what "go test -json" writes. It prints a line for each package that has ended, every
+// half a minute what is running, what failed in full, and at the end one line: how many tests passed, what failed,
+// what did not come to its end, and which tests were skipped and why. With --slow 5s it names the tests that took
+// longer. An interrupt ends "go test"; summary then reads to the end and reports as always. It exits with 1 when
+// something failed or did not end.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +22,7 @@ import (
 
 // event is a line of "go test -json" (go doc test2json).
 type event struct {
+	Time        time.Time
 	Action      string
 	Package     string
 	ImportPath  string // of a build
@@ -33,6 +37,9 @@ type result struct {
 	out     io.Writer
 	slow    time.Duration
 	output  map[string]*strings.Builder // by package and test, until it has ended
+	open    map[string]bool             // packages that have started and not ended
+	running map[string]bool             // tests, by package and name
+	told    time.Time                   // when progress was last printed
 	passed  int
 	failed  []string
 	skipped map[string][]string // by reason: tests
@@ -41,7 +48,8 @@ type result struct {
 func main() {
 	slow := flag.Duration("slow", 0, "name the tests that took longer")
 	flag.Parse()
-	r := &result{out: os.Stdout, slow: *slow, output: map[string]*strings.Builder{}, skipped: map[string][]string{}}
+	signal.Ignore(os.Interrupt) // "go test" ends of it
+	r := newResult(os.Stdout, *slow)
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "summary:", err)
 		os.Exit(2)
@@ -49,6 +57,12 @@ func main() {
 	r.end()
 	if len(r.failed) > 0 {
 		os.Exit(1)
+	}
+}
+
+func newResult(out io.Writer, slow time.Duration) *result {
+	return &result{
+		out: out, slow: slow, output: map[string]*strings.Builder{}, open: map[string]bool{}, running: map[string]bool{}, skipped: map[string][]string{},
 	}
 }
 
@@ -61,7 +75,7 @@ func (r *result) read(in io.Reader) error {
 		case len(line) == 0 && errors.Is(err, io.EOF):
 			return nil
 		case json.Unmarshal(line, &e) != nil: // what is not of the tests
-			fmt.Fprint(r.out, string(line))
+			fmt.Fprintln(r.out, strings.TrimSuffix(string(line), "\n"))
 		default:
 			r.take(&e)
 		}
@@ -74,10 +88,20 @@ func (r *result) read(in io.Reader) error {
 func (r *result) take(e *event) {
 	name := strings.TrimSuffix(e.Package+" "+e.Test, " ")
 	elapsed := time.Duration(e.Elapsed * float64(time.Second)).Round(100 * time.Millisecond)
+	r.progress(e.Time)
 	switch e.Action {
+	case "start":
+		r.open[e.Package] = true
+	case "run", "cont":
+		r.running[name] = true
+	case "pause":
+		delete(r.running, name)
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "output":
+		if strings.HasPrefix(e.Output, "=== ") {
+			return
+		}
 		if r.output[name] == nil {
 			r.output[name] = &strings.Builder{}
 		}
@@ -88,6 +112,7 @@ func (r *result) take(e *event) {
 			text = b.String()
 		}
 		delete(r.output, name)
+		delete(r.running, name)
 		if e.Test == "" {
 			r.ended(e, text, elapsed)
 			return
@@ -108,18 +133,43 @@ func (r *result) take(e *event) {
 	}
 }
 
+const (
+	progressEvery = 30 * time.Second
+	module        = "github.com/tr87proxy/tr87proxy/"
+)
+
+// progress says what is running, if nothing has been said for a while.
+func (r *result) progress(now time.Time) {
+	if now.Before(r.told.Add(progressEvery)) {
+		return
+	}
+	if !r.told.IsZero() {
+		var running []string
+		for _, name := range slices.Sorted(maps.Keys(r.running)) {
+			if pkg, test, _ := strings.Cut(name, " "); !strings.Contains(test, "/") { // the test itself, without its parts
+				running = append(running, strings.TrimPrefix(pkg, module)+" "+test)
+			}
+		}
+		fmt.Fprintf(r.out, "...   %d tests passed; running: %s\n", r.passed, some(running))
+	}
+	r.told = now
+}
+
 // ended says how a package did.
 func (r *result) ended(e *event, text string, elapsed time.Duration) {
+	delete(r.open, e.Package)
 	switch e.Action {
 	case "pass":
 		fmt.Fprintf(r.out, "ok    %s  %s\n", e.Package, elapsed)
 	case "fail":
+		ours := func(name string) bool { return strings.HasPrefix(name, e.Package+" ") }
 		for _, name := range slices.Sorted(maps.Keys(r.output)) {
-			if strings.HasPrefix(name, e.Package+" ") { // it was running at a panic, or when time was up
+			if ours(name) && r.running[name] { // it was running at a panic, or when time was up
 				fmt.Fprint(r.out, r.output[name])
-				delete(r.output, name)
 			}
 		}
+		maps.DeleteFunc(r.output, func(name string, _ *strings.Builder) bool { return ours(name) })
+		maps.DeleteFunc(r.running, func(name string, _ bool) bool { return ours(name) })
 		fmt.Fprint(r.out, text)
 		fmt.Fprintf(r.out, "FAIL  %s  %s\n", e.Package, elapsed)
 		r.failed = append(r.failed, e.Package)
@@ -139,16 +189,24 @@ func reason(text string) string {
 	return "it does not say why"
 }
 
+// some names the first three, and counts the others.
+func some(names []string) string {
+	text := strings.Join(names[:min(3, len(names))], ", ")
+	if more := len(names) - 3; more > 0 {
+		text = fmt.Sprintf("%s and %d more", text, more)
+	}
+	return text
+}
+
 // end says what ran and what did not.
 func (r *result) end() {
+	for _, name := range slices.Sorted(maps.Keys(r.open)) {
+		fmt.Fprintf(r.out, "FAIL  %s  it did not end; running: %s\n", name, some(r.runningIn(name)))
+		r.failed = append(r.failed, name+" did not end")
+	}
 	skips := make([]string, 0, len(r.skipped))
 	for _, why := range slices.Sorted(maps.Keys(r.skipped)) {
-		tests := r.skipped[why]
-		some := strings.Join(tests[:min(3, len(tests))], ", ")
-		if more := len(tests) - 3; more > 0 {
-			some = fmt.Sprintf("%s and %d more", some, more)
-		}
-		skips = append(skips, fmt.Sprintf("%s (%s)", some, why))
+		skips = append(skips, fmt.Sprintf("%s (%s)", some(r.skipped[why]), why))
 	}
 	line := fmt.Sprintf("%d tests passed, %d failed", r.passed, len(r.failed))
 	if len(r.failed) > 0 {
@@ -158,4 +216,15 @@ func (r *result) end() {
 		line += "; skipped: " + strings.Join(skips, "; ")
 	}
 	fmt.Fprintln(r.out, line+".")
+}
+
+// runningIn returns the tests of a package that are running.
+func (r *result) runningIn(pkg string) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(r.running)) {
+		if test, ours := strings.CutPrefix(name, pkg+" "); ours {
+			names = append(names, test)
+		}
+	}
+	return names
 }

@@ -15,12 +15,16 @@ func TestSummary(t *testing.T) {
 not of the tests
 {"Action":"output","Package":"b","Test":"TestZ","Output":"    z_test.go:3: it is wrong\n"}
 {"Action":"fail","Package":"b","Test":"TestZ","Elapsed":0.1}
+{"Action":"run","Package":"b","Test":"TestP"}
 {"Action":"output","Package":"b","Test":"TestP","Output":"panic: P\n"}
+{"Action":"run","Package":"b","Test":"TestQ"}
+{"Action":"pause","Package":"b","Test":"TestQ"}
+{"Action":"output","Package":"b","Test":"TestQ","Output":"    q_test.go:3: it waits for its turn\n"}
 {"Action":"fail","Package":"b","Elapsed":0.1}
 {"Action":"build-output","ImportPath":"c","Output":"c.go:1: syntax\n"}
 {"Action":"fail","Package":"c","Elapsed":0,"FailedBuild":"c"}`
 	var out strings.Builder
-	r := &result{out: &out, slow: 5e9, output: map[string]*strings.Builder{}, skipped: map[string][]string{}}
+	r := newResult(&out, 5e9)
 	if err := r.read(strings.NewReader(in)); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +40,32 @@ FAIL  c  0s
 1 tests passed, 3 failed: b TestZ; b; c; skipped: TestY (no sipp here).
 `
 	if out.String() != want || len(r.failed) == 0 {
+		t.Errorf("%s", out.String())
+	}
+}
+
+// Half a minute without a word is followed by what is running. Output that ends in the middle, as after an
+// interrupt, is a failure.
+func TestInterrupted(t *testing.T) {
+	const in = `{"Time":"2026-01-01T00:00:00Z","Action":"start","Package":"a"}
+{"Time":"2026-01-01T00:00:01Z","Action":"run","Package":"a","Test":"TestX"}
+{"Time":"2026-01-01T00:00:02Z","Action":"run","Package":"a","Test":"TestY"}
+{"Time":"2026-01-01T00:00:03Z","Action":"run","Package":"a","Test":"TestY/part"}
+{"Time":"2026-01-01T00:00:29Z","Action":"pass","Package":"a","Test":"TestX","Elapsed":28}
+{"Time":"2026-01-01T00:00:31Z","Action":"output","Package":"a","Test":"TestY","Output":"    y_test.go:7: halfway\n"}
+{"Time":"2026-01-01T00:00:32Z","Action":"output","Pack`
+	var out strings.Builder
+	r := newResult(&out, 0)
+	if err := r.read(strings.NewReader(in)); err != nil {
+		t.Fatal(err)
+	}
+	r.end()
+	const want = `...   1 tests passed; running: a TestY
+{"Time":"2026-01-01T00:00:32Z","Action":"output","Pack
+FAIL  a  it did not end; running: TestY, TestY/part
+1 tests passed, 1 failed: a did not end.
+`
+	if out.String() != want {
 		t.Errorf("%s", out.String())
 	}
 }

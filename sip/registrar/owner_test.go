@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const patience = 10 * time.Second
+var patience = wait.Limit
 
 func next[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()

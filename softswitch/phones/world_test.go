@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -18,7 +19,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-const patience = 20 * time.Second
+var patience = wait.Limit
 
 func next[T any](t *testing.T, ch <-chan T, what string) T {
 	t.Helper()

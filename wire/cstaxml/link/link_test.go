@@ -15,6 +15,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/cstaxml"
@@ -143,7 +144,7 @@ func (c *core) Request(req *uacsta.Message) error {
 	return nil
 }
 
-const patience = 10 * time.Second
+var patience = wait.Limit
 
 func within[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()

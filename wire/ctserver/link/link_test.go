@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
-const patience = 10 * time.Second
+var patience = wait.Limit
 
 // fake is a ctserver with one port, written from the description of its protocol.
 type fake struct {

@@ -65,7 +65,7 @@ func rows[T any](list io.Reader, take func(T) (more bool)) error {
 }
 
 // begins reads one list of FreeSWITCH's current state. On the inbox's goroutine, and before
-// later events, it calls row for at most most rows, then then.
+// later events, it calls row for each row up to the limit most, and finally then.
 func begins[T any](ctx context.Context, l *Link, s *socket, what string, most int, row func(T), then func(done func(error))) error {
 	deliver, learnt, n, listed := l.inbox.Deliverer(), make(chan error, 1), 0, false
 	list := func(r io.Reader) error {

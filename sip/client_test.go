@@ -176,7 +176,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// Whoever has not proved anything costs nothing: one answer, and nothing kept.
+// A stranger costs nothing: it gets one response, and nothing is kept.
 func TestStrangersCostNothing(t *testing.T) {
 	g := &guard{newRecorder(t), NewDigest("example", []string{SHA256}, nil, func(string) (string, bool) { return "", false }), make(chan string, 1)}
 	ua := New(Config{Handler: g})
@@ -247,7 +247,7 @@ func TestClientRefreshes(t *testing.T) {
 	}
 }
 
-// An answer that comes when nobody waits any more ends the dialog at once.
+// A final response that arrives after the caller has stopped waiting ends the dialog at once.
 func TestLateAnswer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

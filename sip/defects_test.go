@@ -83,7 +83,7 @@ func TestQuotedViaComesBackUntouched(t *testing.T) {
 	}
 }
 
-// What we send in a dialog goes to that dialog's peer, whoever connected since.
+// Requests in a dialog go to that dialog's peer, whatever other peers have connected since.
 func TestRequestsGoToTheirOwnPeer(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
 	var peers []*rawPeer

@@ -101,7 +101,7 @@ func TestExpiryAndRefresh(t *testing.T) {
 	if res := p.ask("UPDATE", "", "Supported: timer"); res.code() != 200 || res.header("Session-Expires") == "" {
 		t.Errorf("UPDATE: %s", res.start)
 	}
-	if m := p.must(); m.method != "BYE" { // nobody refreshes any more
+	if m := p.must(); m.method != "BYE" { // no refreshes from here on
 		t.Errorf("got %s, want BYE", m.start)
 	}
 	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrExpired) {

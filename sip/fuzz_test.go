@@ -68,7 +68,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// deadEnd is a way to nobody.
+// deadEnd is a hop without a peer.
 type deadEnd struct{}
 
 func (*deadEnd) close()                            {}

@@ -17,7 +17,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// A peer that accepts a connection and never finishes TLS keeps nobody else waiting.
+// A peer that accepts a connection and never completes TLS delays no other peer.
 func TestDialsDoNotWaitForEachOther(t *testing.T) {
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,7 +51,7 @@ func TestDialsDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-// All who want a connection to one peer get the same, although the first does not wait for it.
+// All senders to one peer share one connection attempt, even if the first stops waiting.
 func TestDialsAreShared(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -88,7 +88,8 @@ func TestDialsAreShared(t *testing.T) {
 	}
 }
 
-// What a peer sent first is handed up first: its answer, and the request behind it.
+// Messages of a peer are handled in the order it sent them: a response before the request after
+// it.
 func TestAnswerBeforeWhatFollows(t *testing.T) {
 	for _, transport := range []string{"TCP", "UDP"} {
 		t.Run(transport, func(t *testing.T) {

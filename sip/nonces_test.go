@@ -52,8 +52,7 @@ func TestNonces(t *testing.T) {
 	})
 }
 
-// Who uses very many nonces, or comes from very many addresses, makes its own stale, and
-// nobody else's.
+// A user with very many nonces, or from very many addresses, makes only its own nonces stale.
 func TestNoncesOfOthers(t *testing.T) {
 	n := newNonces()
 	one, other := n.next(), n.next()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// What waits to be sent in a dialog has a bound in octets, too: a peer that does not take few
-// large messages loses the dialog as one that does not take many.
+// The send queue of a dialog is limited in octets, too: the dialog ends when a few large
+// messages fill it, as when many small ones do.
 func TestQueueOctets(t *testing.T) {
 	_, rec, addr := serve(t, "UDP", func(c *Config) { c.EventWait, c.Known = time.Minute, func(Peer) bool { return true } })
 	p := dialRaw(t, "UDP", addr)

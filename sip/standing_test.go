@@ -125,7 +125,7 @@ func TestAmplification(t *testing.T) {
 			peers[name].sent += n
 		}
 	}
-	// What comes after everything else is answered behind it.
+	// A message after all others is answered after them.
 	last := dialRaw(t, "UDP", addr)
 	last.write(last.request("OPTIONS", 1, ""))
 	last.must()
@@ -166,7 +166,7 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
-// What telephones really send is large enough for our challenge.
+// The REGISTER of a real telephone is large enough to be answered with our challenge.
 func TestChallengeFits(t *testing.T) {
 	digest := NewDigest("communications.example.com", []string{SHA256, MD5}, nil, func(string) (string, bool) { return "", false })
 	_, _, addr := serve(t, "UDP", func(c *Config) {
@@ -223,7 +223,8 @@ func (authenticating) Invite(in *Invitation) {
 	in.Reject(Answer{Code: 404})
 }
 
-// Whoever has authenticated is known from then on: by its connection, or its address and port.
+// A peer that has authenticated is known from then on, by its connection, or by its address and
+// port.
 func TestAuthenticatedAreKnown(t *testing.T) {
 	for _, transport := range []string{"TCP", "UDP"} {
 		t.Run(transport, func(t *testing.T) {
@@ -276,7 +277,7 @@ func await(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// pending answers nobody but whoever is good, and remembers the first of the others.
+// pending answers only the sender good, and keeps the first request of the others.
 type pending struct {
 	*recorder
 	first chan *Invitation
@@ -293,9 +294,8 @@ func (p pending) Invite(in *Invitation) {
 	}
 }
 
-// However many requests strangers leave unanswered, whoever is known is served, in dialogs
-// and outside; and what a stranger has lost answers nothing, and harms nothing, when its
-// answer comes.
+// However many requests strangers leave unanswered, known peers are served, in dialogs and
+// outside. The late response of an evicted request is not sent and does no harm.
 func TestStrangersFillTransactions(t *testing.T) {
 	for _, transport := range []string{"TCP", "UDP"} {
 		t.Run(transport, func(t *testing.T) {
@@ -387,8 +387,8 @@ func TestStrangersFillConnections(t *testing.T) {
 	}
 }
 
-// A stranger that takes a dialog too many loses its oldest one; whoever has authenticated
-// is told that there is no place.
+// A stranger with one dialog too many loses its oldest one; an authenticated peer gets a
+// refusal.
 func TestDialogsOfStrangers(t *testing.T) {
 	ua, rec, addr := serve(t, "TCP", func(c *Config) { c.MaxDialogsPerPeer = 2 })
 	first := dialRaw(t, "TCP", addr)
@@ -437,7 +437,7 @@ func TestAcquaintances(t *testing.T) {
 	}
 }
 
-// How long a connection may be silent depends on who is at its other end.
+// The idle timeout of a connection depends on the standing of its peer.
 func TestDeadlines(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
@@ -457,7 +457,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// What strangers cause again and again is in the log once, with their number.
+// Log lines that strangers cause repeatedly appear once, with the number suppressed.
 func TestStrangersAreHushed(t *testing.T) {
 	var out bytes.Buffer
 	ua := New(Config{Log: slog.New(slog.NewTextHandler(&out, nil))})
@@ -471,7 +471,8 @@ func TestStrangersAreHushed(t *testing.T) {
 	}
 }
 
-// A refused connection is told with the key whose bound is reached, where there is one.
+// The log line of a refused connection names the configuration key of the limit reached, if
+// there is one.
 func TestWhyRefused(t *testing.T) {
 	for _, c := range []struct {
 		keys string
@@ -627,8 +628,8 @@ func TestKnownFillConnections(t *testing.T) {
 	}
 }
 
-// Over TLS and DTLS nobody is trusted before the handshake: of DTLS, anybody can forge what comes
-// before.
+// Over TLS and DTLS no peer is trusted before the handshake: the first datagrams of DTLS can be
+// forged.
 func TestStrangersUntilHandshake(t *testing.T) {
 	ua := New(Config{Known: func(Peer) bool { return true }})
 	t.Cleanup(ua.Close)

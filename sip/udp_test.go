@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Whatever a stranger sends, what known peers send at the same time is looked at, all of it and in
-// its order; and in the end nobody waits.
+// Whatever a stranger sends, all datagrams of known peers are handled, in order, and in the end
+// none is waiting.
 func TestKnownBeforeStrangers(t *testing.T) {
 	order := make(chan string, 10000)
 	_, _, addr := serve(t, "UDP", func(c *Config) {

@@ -45,9 +45,9 @@ func authorize(user, password, nonce, method, uri string) string {
 		user, nonce, uri, response)
 }
 
-// Credentials count for the Request-URI that they mean, however it is written, and for no
-// other; and those with a nonce that their sender was not given are no wrong password: who
-// forges the address of somebody must not have them locked out.
+// Credentials are valid for an equivalent Request-URI only. Those with a nonce issued to
+// another address do not count as a wrong password, since otherwise a forged address could lock
+// a user out.
 func TestDigestTarget(t *testing.T) {
 	failures := make(chan bool, 100)
 	guard := accounts.NewGuard(accounts.GuardConfig{})

@@ -150,7 +150,7 @@ func (c *checker) walk(limit int) {
 	}
 }
 
-// replay makes a switch in a state. Nobody watches yet.
+// replay creates a switch in a state. There are no monitors yet.
 func (c *checker) replay(n node) *Switch {
 	s, err := New(c.cfg)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A recording is played to whoever knows its name: one name does not lead to the next.
+// Anyone who knows the name of a recording can play it, so one name must not reveal the next.
 func TestRecordingNames(t *testing.T) {
 	first, second := newRecording(), newRecording()
 	if len(first) < len("recording-")+20 || strings.HasPrefix(second, first[:len("recording-")+8]) {

@@ -191,7 +191,7 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// What takes time: no answer, prompting, failing, phones that answer.
+// Timers: no answer, prompting, failed calls, phones that answer.
 func TestTimes(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

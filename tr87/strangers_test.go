@@ -45,8 +45,8 @@ type ending struct {
 
 func (e *ending) Ended(reason error) { e.why <- reason }
 
-// A client that nobody knows opens no session by a large INVITE, and sends nothing large before
-// it logs in. A trusted peer does, and a client that has logged in.
+// A stranger cannot open a session with a large INVITE, and cannot send anything large before
+// it logs in. A trusted peer can, and so can a client that has logged in.
 func TestLargeRequests(t *testing.T) {
 	var (
 		large    = fmt.Sprintf(bulky, strings.Repeat("x", 4096))

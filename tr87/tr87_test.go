@@ -63,8 +63,7 @@ func start(t *testing.T, rules *policy.Policy, change func(*tr87.ServerConfig, *
 	return ua
 }
 
-// anyName are accounts of every name, with any password. The check of "slow" waits until somebody
-// sends to slow.
+// anyName accepts every name with any password. The check of "slow" waits for a value on slow.
 type anyName struct{}
 
 var slow = make(chan struct{})
@@ -109,7 +108,7 @@ func code(err error) int {
 	return 0
 }
 
-// Whoever may not open a session is told so in SIP's own words.
+// An INVITE that may not open a session is refused with a SIP code.
 func TestRefusedSessions(t *testing.T) {
 	nobody := &policy.Policy{Rules: alice.Rules}
 	for _, tt := range []struct {
@@ -247,7 +246,7 @@ func TestSeveralOutstanding(t *testing.T) {
 	c.Close()
 }
 
-// What is not CSTA is refused in SIP, and the session goes on.
+// Bodies that are not CSTA are refused with SIP codes, and the session stays open.
 func TestForeignBodies(t *testing.T) {
 	to := server(t, alice, nil)
 	ua := sip.New(sip.Config{})

@@ -101,8 +101,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What is edited holds at once; what is not there any more does not, although it was
-// right a moment ago.
+// An edit takes effect at once: a removed password no longer works, even if it was right a
+// moment ago.
 func TestEdited(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
@@ -171,7 +171,7 @@ func TestSeals(t *testing.T) {
 	}
 }
 
-// Whoever watches a file is told when it changes, once for each change that is seen.
+// Watch reports each change of the file that it sees, once.
 func TestWatch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "old", "")
@@ -206,7 +206,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// Two who edit at once lose nothing of each other.
+// Two concurrent edits lose nothing.
 func TestEditTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "first", "pw", "")
@@ -252,8 +252,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A wrong password is answered the later the more there were, and a right one at once; who hangs up
-// does not wait.
+// The response to a wrong password is delayed longer each time, that to a right one never. A
+// client that hangs up does not wait.
 func TestPauses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "right", "CRM 5")
@@ -318,8 +318,8 @@ func TestCheckLocked(t *testing.T) {
 	})
 }
 
-// Whoever waits for its turn and hangs up gets nothing, and who waits while another proves the same
-// password is not checked again; the application ID is looked at all the same.
+// A login that hangs up while it waits for its turn gets nothing. One that waits while the same
+// password is proved is not checked again, but its application ID is.
 func TestCheckWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "accounts")
 	add(t, path, "crm", "right", "CRM 5")

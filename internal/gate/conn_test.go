@@ -26,7 +26,7 @@ type lineOf struct {
 	ends   []string // commands, and how they ended, in this order
 }
 
-// onLine runs a test of commands. What is replied with "panic" panics.
+// onLine runs a test of commands. A reply "panic" makes the handler panic.
 func onLine(t *testing.T, cfg Limits, window int, test func(l *lineOf)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestNoReply(t *testing.T) {
 	})
 }
 
-// Commands are refused when too many wait, or too much, and do not fail then. Nobody waits for a
-// peer that takes nothing.
+// Commands are refused when too many, or too many octets, are waiting; fail is not called for
+// them. No sender waits for a peer that does not read.
 func TestTooManyCommands(t *testing.T) {
 	onLine(t, Limits{MaxOutstanding: 3, QueueLength: 2}, 0, func(l *lineOf) {
 		l.must("a", time.Second)
@@ -247,7 +247,7 @@ func TestProbeAmongCommands(t *testing.T) {
 	})
 }
 
-// A panic ends the connection alone, its stack is in the log, and the others are told.
+// A panic closes only that connection and is logged with its stack; other callbacks still run.
 func TestPanics(t *testing.T) {
 	closed := ": " + ErrClosed.Error()
 	var log bytes.Buffer
@@ -260,7 +260,7 @@ func TestPanics(t *testing.T) {
 		l.replies("panic")
 		l.over("panic", "a: panic", "b"+closed)
 	})
-	onLine(t, cfg, 0, func(l *lineOf) { // where it is told of the end
+	onLine(t, cfg, 0, func(l *lineOf) { // panics in the callback for the end
 		for _, c := range []string{"a", "panic", "panic", "b"} {
 			l.must(c, time.Second)
 		}
@@ -270,7 +270,7 @@ func TestPanics(t *testing.T) {
 	if n := strings.Count(log.String(), "msg=panic"); n != 3 || !strings.Contains(log.String(), "conn_test.go") {
 		t.Errorf("the log tells of %d panics: %s", n, log.String())
 	}
-	synctest.Test(t, func(t *testing.T) { // where a time-out is told
+	synctest.Test(t, func(t *testing.T) { // panics in the callback for a timeout
 		near, far := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, far) }()
 		p := NewPeer[string](near, Limits{Timeout: time.Second}, Numbering{LastID: 9, Batch: 1})
@@ -285,7 +285,7 @@ func TestPanics(t *testing.T) {
 	})
 }
 
-// Requests of ours have their own times, and each is told once.
+// Each request has its own timeout, and its callback runs once.
 func TestTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -333,8 +333,7 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// What clients answer decides nothing: one that answers no request in time does not use up the invoke
-// IDs, and is not left for it.
+// A client that does not respond in time does not use up the invoke IDs, and stays connected.
 func TestMuteClient(t *testing.T) {
 	open(t, Config{}, false, func(d *door) {
 		d.come("10.0.0.1")
@@ -364,8 +363,7 @@ func TestMuteClient(t *testing.T) {
 	})
 }
 
-// A dialled connection lives as long as both who read it and who keep it; leave is taken when ctx
-// ends.
+// A dialled connection ends when read or keep returns; leave is called when ctx ends.
 func TestRun(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {

@@ -20,7 +20,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 )
 
-// certificate is one of 127.0.0.1 with a name of every kind, and those who believe it.
+// certificate is a certificate of 127.0.0.1 with a name of every kind, and a pool that trusts
+// it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -80,7 +81,7 @@ func listen(t *testing.T, secure *tls.Config) (address string, taken <-chan net.
 	return address, all
 }
 
-// closed is an address at which nobody listens.
+// closed is an address without a listener.
 func closed(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,7 +123,7 @@ func TestDial(t *testing.T) {
 	}
 }
 
-// What each address says is told, when none takes the connection.
+// If no address accepts the connection, the error lists each failure.
 func TestDialFails(t *testing.T) {
 	one, other := closed(t), closed(t)
 	nc, err := gate.Dial(t.Context(), []string{one, other}, "1", nil, 10*time.Second)
@@ -137,7 +138,7 @@ func TestDialFails(t *testing.T) {
 	}
 }
 
-// Over TLS the handshake is done, and whoever does not speak it has so much time.
+// Over TLS Dial completes the handshake, within the time limit.
 func TestDialTLS(t *testing.T) {
 	cert, pool := certificate(t)
 	secure, _ := listen(t, &tls.Config{Certificates: []tls.Certificate{cert}})

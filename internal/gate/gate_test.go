@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// knock is a connection of somebody.
+// knock is an incoming connection.
 type knock struct {
 	net.Conn
 	from net.Addr
@@ -25,14 +25,14 @@ type knock struct {
 
 func (k knock) RemoteAddr() net.Addr { return k.from }
 
-// door is a listener, and those who have come in.
+// door is a listener with its accepted connections.
 type door struct {
 	t     *testing.T
 	gate  *Gate
 	knock chan net.Conn
 
 	mu      sync.Mutex
-	guests  []string // addresses of those who are in, in the order in which they came
+	guests  []string // addresses of accepted connections, in order of arrival
 	all     []*Guest
 	known   map[string]*Guest // the last of an address
 	ended   map[string]error
@@ -114,7 +114,7 @@ func (d *door) expect(guests ...string) {
 	}
 }
 
-// turned compares who was turned away, and why.
+// turned compares the refused connections and the reasons.
 func (d *door) turned(want ...string) {
 	d.t.Helper()
 	d.mu.Lock()
@@ -133,8 +133,8 @@ func (d *door) leave() {
 	}
 }
 
-// Strangers who hold all places give way to others, the oldest of the peer that has most; a /64 is
-// one peer. Peers that are proved stay, and have a reserve.
+// When strangers hold all places, the oldest connection of the one with the most is closed for
+// another; a /64 is one peer. Others stay, and have a reserve.
 func TestPlaces(t *testing.T) {
 	open(t, Config{MaxConnections: 8, MaxPeer: 4}, false, func(d *door) {
 		d.come("10.0.0.1", "2001:db8::1", "2001:db8::2", "2001:db8::3", "10.0.0.2", "10.0.0.3")
@@ -188,8 +188,8 @@ func TestHandshakes(t *testing.T) {
 	})
 }
 
-// What strangers take in all has a bound; the oldest connection of the peer that takes most is
-// closed. Who is proved is not counted.
+// The memory of all strangers is limited; the oldest connection of the peer with the most is
+// closed. Other peers do not count.
 func TestMemory(t *testing.T) {
 	open(t, Config{Strangers: NewStrangers(2*equalShare + 2*plainCost)}, false, func(d *door) {
 		d.come("10.0.0.1", "2001:db8::1", "2001:db8::2", "192.0.2.1")
@@ -217,7 +217,8 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// Peers that take little are equal: who sends a login does not give way to idle ones that came before.
+// Peers with little memory count as equal: a client that sends its login does not lose to older
+// idle connections.
 func TestIdleStrangersGiveWay(t *testing.T) {
 	open(t, Config{Strangers: NewStrangers(4 * plainCost)}, false, func(d *door) {
 		d.come("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.3", "10.0.0.4")
@@ -257,8 +258,8 @@ func TestStrikes(t *testing.T) {
 	}
 }
 
-// Who has been told to stop may go on after a while: a stranger after three seconds, others after a
-// tenth of one.
+// A struck peer may continue after a while: a stranger after three seconds, others after a
+// tenth of a second.
 func TestStrikesAreForgiven(t *testing.T) {
 	open(t, Config{}, false, func(d *door) {
 		d.come("10.0.0.1", "192.0.2.1")
@@ -280,8 +281,8 @@ func TestStrikesAreForgiven(t *testing.T) {
 	})
 }
 
-// Connections of strangers count 24 KiB, over TLS 64 KiB, of the 64 MiB that there are; whoever takes
-// no more than 320 KiB takes little.
+// An idle stranger's connection counts 24 KiB, over TLS 64 KiB, of 64 MiB. Up to 320 KiB counts
+// as little.
 func TestMemoryOfStrangers(t *testing.T) {
 	var nobody *Guest
 	nobody.Prove() // a connection of ours
@@ -336,13 +337,15 @@ func TestManyPeersStrike(t *testing.T) {
 		_ = d.known["10.0.1.0"].Strike(slog.LevelWarn, "nonsense", "text", long)
 		d.leave()
 	})
-	// untold: the second one of the first peer, and the first ones of those who came after ten lines
+	// suppressed: the second line of the first peer, and the first ones of peers after ten
+	// lines
 	if lines := strings.Count(log.String(), "\n"); lines != 12 || !strings.Contains(log.String(), "suppressed=11") || len(log.String()) > 12*500 {
 		t.Errorf("%d lines: %s", lines, log.String())
 	}
 }
 
-// What waits to be written has a bound in octets; one frame always has room. Who may not wait is told.
+// The queue is limited in octets, but one frame always fits. A sender that may not wait gets an
+// error.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()

@@ -44,7 +44,7 @@ func talk(t *testing.T, cfg gate.Limits, ids gate.Numbering, test func(p *gate.P
 type outcome struct {
 	answer string
 	err    error
-	times  int // it was told
+	times  int // its callback was called
 }
 
 // asked is a request, whose reply comes by any goroutine.
@@ -215,7 +215,7 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// noneFor has an answer come that nobody waits for.
+// noneFor handles a response that no request awaits.
 func noneFor(t *testing.T, p *gate.Peer[string], id int) {
 	t.Helper()
 	if p.Answered(id) != nil {
@@ -367,8 +367,8 @@ func TestUnwritable(t *testing.T) {
 	})
 }
 
-// When a connection ends, whoever waits for an answer is told, once; so is whoever comes later. The
-// first reason counts.
+// When a connection is closed, each waiting request, and each later one, gets the reason once.
+// The first reason counts.
 func TestClose(t *testing.T) {
 	why := errors.New("why")
 	for _, reason := range []error{why, nil} {
@@ -450,8 +450,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// What waits is written before a connection that finishes ends, in its order; nothing is taken
-// after it.
+// A connection that finishes first sends its queue, in order, and accepts nothing more.
 func TestFinish(t *testing.T) {
 	why := errors.New("why")
 	talk(t, gate.Limits{}, gate.Numbering{LastID: 9, Batch: 2}, func(p *gate.Peer[string], far net.Conn, served <-chan error) {
@@ -494,8 +493,7 @@ func TestFinish(t *testing.T) {
 	})
 }
 
-// A peer that does not take what is written is given up after a while, and so is whoever waits to
-// write to it.
+// A peer that does not read is given up after WriteTime, and so are senders that wait.
 func TestSlowPeer(t *testing.T) {
 	for limit, want := range map[time.Duration]time.Duration{0: 10 * time.Second, time.Minute: time.Minute} {
 		talk(t, gate.Limits{QueueLength: 1, WriteTime: limit}, gate.Numbering{FirstID: 1, LastID: 9, Batch: 1}, func(p *gate.Peer[string], _ net.Conn, served <-chan error) {
@@ -521,8 +519,8 @@ func TestSlowPeer(t *testing.T) {
 	}
 }
 
-// What waits has a bound in frames and one in octets, with defaults; a peer that takes a frame makes
-// room.
+// The queue is limited in frames and in octets, with defaults. It has room again when a frame
+// is being written.
 func TestQueueBounds(t *testing.T) {
 	for _, tt := range []struct {
 		cfg    gate.Limits
@@ -572,7 +570,7 @@ func TestQueueBounds(t *testing.T) {
 	}
 }
 
-// What a peer that was dialled does is told in the log, and never ends the connection.
+// Misbehaviour of a dialled peer is logged, and never closes the connection.
 func TestReports(t *testing.T) {
 	var out strings.Builder
 	talk(t, gate.Limits{Log: slog.New(slog.NewTextHandler(&out, nil))}, gate.Numbering{LastID: 9, Batch: 1}, func(p *gate.Peer[string], _ net.Conn, _ <-chan error) {
@@ -601,8 +599,8 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// A peer that has come through a gate is ended by its strikes, and blocks whoever asks it; until it is
-// proved less may wait for it.
+// Strikes close a connection from a gate. Senders to it block, and before its peer has logged
+// in its queue is shorter.
 func TestGuestsPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate.New(gate.Config{Refused: func(_ net.Conn, why string) { t.Error(why) }})
@@ -632,7 +630,7 @@ func TestGuestsPeer(t *testing.T) {
 				default:
 				}
 				guest.Prove()
-				if err := p.Push([]byte("x")); err != nil { // whoever writes next sees that there is room
+				if err := p.Push([]byte("x")); err != nil { // the next writer sees that there is room
 					t.Error(err)
 				}
 				<-waited

@@ -15,8 +15,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 )
 
-// Whoever waits for room goes on as soon as a frame is taken to be written, however long the peer
-// takes to read it.
+// A sender that waits for room continues when a frame is being written, however slowly the peer
+// reads it.
 func TestRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
@@ -49,7 +49,7 @@ func TestRoom(t *testing.T) {
 	})
 }
 
-// A connection is lost that the peer did not close between two frames, and nobody here did.
+// A connection is lost if neither the peer closed it between two frames nor we did.
 func TestLost(t *testing.T) {
 	for _, tt := range []struct {
 		reason error

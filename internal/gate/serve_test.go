@@ -49,7 +49,7 @@ func connect(address string) (*end, net.Conn) {
 	return &end{Conn: near, from: &net.TCPAddr{IP: net.ParseIP(address)}, closed: make(chan struct{})}, far
 }
 
-// incoming is a listener that is told what comes: a net.Conn or an error.
+// incoming is a listener that returns the test's connections and errors.
 type incoming chan any
 
 func (in incoming) Accept() (net.Conn, error) {
@@ -69,12 +69,12 @@ func (in incoming) Close() error {
 	return nil
 }
 
-// refusals are those who were refused, and why.
+// refusals collects refused connections and the reasons.
 type refusals []string
 
 func (r *refusals) note(nc net.Conn, why string) { *r = append(*r, gate.AddrOf(nc).String()+": "+why) }
 
-// Whoever is not admitted by its address is refused before anything else, and its connection closed.
+// An address that is not admitted is refused first of all, and its connection closed.
 func TestAdmission(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused refusals
@@ -105,7 +105,7 @@ func TestAdmission(t *testing.T) {
 	})
 }
 
-// A gate that nobody asked to be told of refusals closes what it refuses, and goes on.
+// A gate without Refused closes what it refuses, and continues.
 func TestNobodyHearsOfRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate.New(gate.Config{Admits: netip.MustParsePrefix("10.0.0.0/8").Contains})
@@ -128,7 +128,7 @@ func TestNobodyHearsOfRefusals(t *testing.T) {
 	})
 }
 
-// When a gate ends, so do those who are in; it waits for them, and closes what they leave.
+// When a gate ends, it ends its connections, waits for them, and closes what they leave open.
 func TestServeEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := gate.New(gate.Config{})
@@ -199,7 +199,7 @@ func TestAcceptFails(t *testing.T) {
 	})
 }
 
-// What is not configured has the defaults that Config names.
+// Zero fields have the defaults that Config documents.
 func TestDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var refused refusals
@@ -237,7 +237,7 @@ func TestDefaults(t *testing.T) {
 			}
 		})
 		in = make(incoming)
-		run(gate.Config{Trusts: trusted.Contains}, in, func() { // which those who are trusted do not have, but a share
+		run(gate.Config{Trusts: trusted.Contains}, in, func() { // trusted peers have no rate, but a share
 			come(501, "192.0.2.1")
 			if len(refused) != 1 || refused[0] != "192.0.2.1: too many connections: the peer has reached its limit" {
 				t.Error(refused)
@@ -278,7 +278,7 @@ func TestNames(t *testing.T) {
 	}{
 		{nil, tls.RequireAndVerifyClientCert, []string{"crm.example", "sip:crm@example", "CRM"}},
 		{[]string{"cn", "dns"}, tls.RequireAndVerifyClientCert, []string{"CRM", "crm.example"}},
-		{nil, tls.RequestClientCert, nil}, // nobody has verified it
+		{nil, tls.RequestClientCert, nil}, // not verified
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			in := make(incoming)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A panic ends the work, is told, and stands in the log with the place where it happened.
+// A panic ends the work, calls then, and is logged with its location.
 func TestSurvive(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))

@@ -16,7 +16,7 @@ const (
 		"CHANNEL_CREATE id=D of=C dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=D\nCHANNEL_ANSWER id=D\nCHANNEL_ANSWER id=C\n"
 )
 
-// foreigners are calls of 1005 with somebody beyond the network, who says to be 1001, or nobody.
+// foreigners are calls of 1005 with a far end that presents the number 1001, or none.
 var foreigners = map[string]string{
 	"who claims to be 1001": " from=1001",
 	"who says nothing":      "",
@@ -54,8 +54,8 @@ func (tr *trial) carries(service string) bool {
 	return err == nil || !strings.HasSuffix(err.Error(), "serviceNotSupported")
 }
 
-// A service is carried out on exactly the connection that it names; any other is refused, and
-// FreeSWITCH is not told anything, nor anybody else.
+// A service acts on exactly the connection it names. A request for any other is refused,
+// without commands and events.
 func TestConnections(t *testing.T) {
 	carried := connections.Services(newTrial(t, LinkConfig{Recordings: "/var/rec"}).carries)
 	if len(carried) != len(situations) {
@@ -107,7 +107,7 @@ func namesConnections(t *testing.T, service, foreigner string) {
 	}
 }
 
-// happened is what FreeSWITCH and the monitors have been told.
+// happened returns the commands and events so far.
 func (tr *trial) happened() string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

@@ -20,14 +20,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// nobody is a core that listens to nothing.
+// nobody is a core that ignores everything.
 type nobody struct{}
 
 func (nobody) Ready()                        {}
 func (nobody) Request(*uacsta.Message) error { return nil }
 func (nobody) Event(*uacsta.Message)         {}
 
-// reader is a core that reads what it is told as XML.
+// reader is a core that parses each message as XML.
 type reader struct {
 	nobody
 	t *testing.T
@@ -251,7 +251,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// teller is a core that keeps what it is told.
+// teller is a core that keeps each message.
 type teller struct {
 	nobody
 	told   []string
@@ -263,8 +263,8 @@ func (l *teller) Event(m *uacsta.Message) {
 	l.told = append(l.told, m.Name()+" "+m.Text("localConnectionInfo")+" "+m.Text("cause"))
 }
 
-// A calling telephone that FreeSWITCH cannot have ring is told so; a channel whose name is no word
-// is not followed.
+// A calling telephone that FreeSWITCH cannot call gets an event that says so. A channel whose
+// name is not a word is ignored.
 func TestUnreached(t *testing.T) {
 	l, err := NewLink(LinkConfig{Domain: "pbx.test"})
 	if err != nil {
@@ -296,7 +296,8 @@ func TestUnreached(t *testing.T) {
 	l.socket.Close(io.EOF)
 }
 
-// What is no event socket, or falls silent, or sends without end, ends the connection with a reason.
+// A peer that is no event socket, falls silent, or sends without end loses the connection, with
+// a reason.
 func TestHostile(t *testing.T) {
 	const greeting, ok = "Content-Type: auth/request\n\n", "Content-Type: command/reply\nReply-Text: +OK\n\n"
 	for name, tt := range map[string]struct {
@@ -356,7 +357,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A user of the directory logs in with the name; the event socket's password is told alone.
+// A directory user logs in with its name; the event socket's password is sent alone.
 func TestLogin(t *testing.T) {
 	for user, want := range map[string]string{"": "auth secret", "ctilink": "userauth ctilink@pbx.test:secret"} {
 		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

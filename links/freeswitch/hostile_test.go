@@ -115,7 +115,7 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// What is no list, or has rows without end, is refused without being kept.
+// A malformed list, or one with endless rows, is refused and not kept.
 func TestRows(t *testing.T) {
 	row := func(n int) string { return `{"uuid":"` + strings.Repeat("a", n) + `"}` }
 	for _, tt := range []struct {
@@ -168,8 +168,8 @@ func TestEventBounds(t *testing.T) {
 	}
 }
 
-// A call whose outcome FreeSWITCH does not say has failed after a while, and its place is free. A
-// channel that comes nevertheless is told as what it is.
+// A call without a result fails after its timeout and frees its entry. A channel that still
+// arrives starts a call of its own.
 func TestOverdue(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001")
 	call := uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}
@@ -285,7 +285,7 @@ func (n *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a device does costs the same whatever the others do.
+// The cost of an event does not depend on the number of other devices.
 func BenchmarkEvents(b *testing.B) {
 	for _, others := range []int{0, maxChannels - 10} {
 		b.Run(fmt.Sprint(others), func(b *testing.B) {
@@ -318,7 +318,7 @@ func TestParties(t *testing.T) {
 	}
 }
 
-// The end of the connection, before a message or in one, is told in words.
+// The end of the connection, before a message or within one, gives a readable reason.
 func TestHungUp(t *testing.T) {
 	for _, sent := range []string{"", "Content-Type: auth/requ"} {
 		here, there := net.Pipe()

@@ -13,8 +13,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 )
 
-// server is a FreeSWITCH that takes every command, and tells what the test says. What a background
-// job does comes after the reply.
+// server is a FreeSWITCH that accepts every command and sends the test's events. Results of
+// background jobs follow the reply.
 type server struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}

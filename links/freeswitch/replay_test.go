@@ -122,7 +122,7 @@ func (p *player) send(req *uacsta.Message) (*uacsta.Message, error) {
 	}
 }
 
-// tells waits until a device has been told as much as is wanted, and compares.
+// tells waits for as many events of a device as wanted, and compares them.
 func (p *player) tells(device string, want []string) {
 	p.t.Helper()
 	if got := p.heard(device, len(want)); !slices.Equal(got, want) {
@@ -130,8 +130,7 @@ func (p *player) tells(device string, want []string) {
 	}
 }
 
-// heard waits until a device has been told so much, and returns what; what there is by then, when
-// it takes too long.
+// heard waits for n events of a device and returns them, or those that arrived by the deadline.
 func (p *player) heard(device string, count int) []string {
 	deadline := time.After(patience)
 	for {
@@ -159,7 +158,7 @@ func control(t *testing.T, played *recordings.Player, devices ...string) *player
 	t.Helper()
 	played.Database["csta_forward_immediate/1004"] = "1003"
 	link, err := NewLink(LinkConfig{
-		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", Heartbeat: time.Hour, // nobody answers it
+		Addresses: []string{played.Address}, Password: recordings.Password, Domain: "pbx.test", ParkLot: "lot1", Heartbeat: time.Hour, // no one answers
 		Queues:   func(number string) bool { return number == "9500" },
 		Messages: map[string]string{"tone": "tone_stream://%(1000,0,440)", "long": "tone_stream://%(20000,0,440)", "greeting": "/var/rec/r2.wav"}, Recordings: "/var/rec",
 	})
@@ -218,7 +217,7 @@ func records(duration int) func(*player) any {
 // more is a command that belongs to the service before.
 func more(*player) any { return nil }
 
-// basicCall is what is told of 1001 calling 1002, holding, and hanging up.
+// basicCall is the events of 1001 calling 1002, with hold.
 var basicCall = map[string]string{
 	"1001": `ServiceInitiated 1001 initiated normal
 Originated 1001 connected newCall
@@ -236,8 +235,8 @@ ConnectionCleared 1001 connected normalClearing
 ConnectionCleared 1002 null normalClearing`,
 }
 
-// TestRecordings plays recordings, carries out services where they were, and compares what each
-// device is told with the call model.
+// TestRecordings plays recordings, carries out services where they were requested, and compares
+// each device's events with the call model.
 func TestRecordings(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -702,8 +701,8 @@ var ends = map[string]string{
 	"single-step-transfer": "1001 connected, 1002 connected, 1003 connected, 1003 connected",
 }
 
-// TestCuts loses the connection before every message of recordings, and some with it. What
-// there is in the end is what there is without that.
+// TestCuts loses the connection before every message of recordings, and within some. The final
+// state is the same as without the cut.
 func TestCuts(t *testing.T) {
 	t.Parallel()
 	for name, want := range ends {
@@ -739,7 +738,8 @@ func TestShuffled(t *testing.T) {
 	}
 }
 
-// TestLoad has 500 calls come, ten at a time. All of them are told whole, and nothing is left of them.
+// TestLoad runs 500 calls, ten at a time. Each gets all of its events, and nothing of them is
+// left.
 func TestLoad(t *testing.T) {
 	const batches, size = 50, 10
 	played := recordings.PlayOften(t, "basic-call")

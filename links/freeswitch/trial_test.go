@@ -18,7 +18,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// trial is a link to a FreeSWITCH that does what it is told, and tells what the test says.
+// trial is a link to a FreeSWITCH that obeys every command and sends the test's events.
 type trial struct {
 	t    *testing.T
 	link *Link
@@ -30,7 +30,7 @@ type trial struct {
 	refuse   string // commands that begin so are refused
 	answer   string // to any command; "": as it should be
 	replies  chan string
-	raw      func(octets string) // is given each command as it is written; nil: nobody
+	raw      func(octets string) // called with each command as it is written; may be nil
 	pending  atomic.Int32        // commands whose answers are being taken
 	sent     atomic.Int64        // commands
 }
@@ -199,7 +199,7 @@ func (tr *trial) settle() {
 	}
 }
 
-// hears compares what a device has been told since the last time.
+// hears compares the events of a device since the last call.
 func (tr *trial) hears(device string, want ...string) {
 	tr.t.Helper()
 	tr.settle()
@@ -274,7 +274,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// Who waits too long, or gives up, is in no queue any more. How many wait is told.
+// A caller that waits too long or hangs up leaves the queue. Events carry the number of waiting
+// calls.
 func TestQueueEnds(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "9700")
 	tr.tell(inQueue + "callcenter::info CC-Action=member-queue-end CC-Member-Session-UUID=A CC-Cause=Cancel CC-Cancel-Reason=TIMEOUT")
@@ -333,7 +334,7 @@ func TestTransferEarly(t *testing.T) {
 			}
 			transfer := uacsta.TransferCall{HeldCall: uacsta.Conn("A", "1001"), ActiveCall: uacsta.Conn(own, "1001")}
 			if tr.refuse = refused; refused != "" {
-				if gone := refused == "api uuid_kill A"; gone { // its end is told between the command and the reply
+				if gone := refused == "api uuid_kill A"; gone { // the event of its end arrives between command and reply
 					tr.link.inbox.Post(func() {
 						tr.link.perform(&transfer, func(any, error) {})
 						tr.link.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_HANGUP", "Unique-ID": "A", "Hangup-Cause": "NORMAL_CLEARING"}})
@@ -440,7 +441,7 @@ func TestAnswer(t *testing.T) {
 	tr.hears("9700", "Transfered 9700 null singleStepTransfer")
 }
 
-// A call that is picked up by hand is told as such, and so is who picks it up for a program.
+// The events of a call picked up by hand say so, and likewise if a client has it picked up.
 func TestPickup(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002", "1003")
 	tr.tell(calls1002 + "CHANNEL_CREATE id=C dir=inbound who=1003@pbx.test to=**1002\nCHANNEL_ANSWER id=C\nCHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_BRIDGE id=C a=C b=A")
@@ -456,7 +457,7 @@ func TestPickup(t *testing.T) {
 	tr.hears("1003", "Established 1003 connected callPickup")
 	tr.hears("1002", "Delivered 1002 alerting newCall", "Diverted 1002 null callPickup")
 	tr.tell(fmt.Sprintf("CHANNEL_HANGUP id=%s why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING\n%s", tr.made(), calls1002))
-	tr.tell("CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING") // by whom, nobody says
+	tr.tell("CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING") // by an unknown party
 	tr.hears("1002", "Delivered 1002 alerting newCall", "ConnectionCleared 1001 alerting normalClearing", "ConnectionCleared 1002 null normalClearing")
 	if len(tr.link.calls) != 0 || len(tr.link.channels) != 0 {
 		t.Errorf("%d calls, %d channels are left", len(tr.link.calls), len(tr.link.channels))
@@ -513,7 +514,7 @@ func TestFull(t *testing.T) {
 		tr.must(call)
 	}
 	tr.refused(call, "resourceBusy")
-	l := fuzzed(t) // nobody answers
+	l := fuzzed(t) // no one answers
 	for range maxWaiting {
 		l.query(api("status"), func(string, error) {})
 	}
@@ -524,7 +525,7 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// Parking places are free or not; who has parked hears where the call is.
+// Parking spaces are occupied or free, and the parking device learns where the call is.
 func TestPark(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002", "70")
 	park := uacsta.ParkCall{Parking: uacsta.Conn("A", "1002"), ParkTo: uacsta.Dev("70")}
@@ -581,7 +582,8 @@ func TestAddParty(t *testing.T) {
 	}
 }
 
-// A predictive call that nobody answers fails for who had it made; others are called by a gateway.
+// A predictive call that is not answered fails at the device that requested it. Other numbers
+// are called by a gateway.
 func TestPredict(t *testing.T) {
 	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
 	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
@@ -604,7 +606,8 @@ func TestPredict(t *testing.T) {
 	tr.refused(predict, "invalidCallingDeviceID")
 }
 
-// What is played is named, or a file of a folder, and never anything that FreeSWITCH might run.
+// Messages are configured names or files in a folder, never anything that FreeSWITCH could
+// execute.
 func TestMessages(t *testing.T) {
 	tr := newTrial(t, LinkConfig{Sounds: "/var/sounds"}, "1001")
 	tr.tell(talking)
@@ -645,7 +648,7 @@ func TestMessages(t *testing.T) {
 	tr.refused(play("y"), "resourceBusy")
 }
 
-// Features are kept in FreeSWITCH; what has not changed is not told.
+// FreeSWITCH stores the features. A setting that does not change causes no event.
 func TestFeatures(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1002")
 	dnd := uacsta.SetDoNotDisturb{Device: uacsta.Dev("1002"), DoNotDisturbOn: true}
@@ -657,7 +660,7 @@ func TestFeatures(t *testing.T) {
 		t.Errorf("do not disturb is %s; %v is kept", got, tr.database)
 	}
 	sofia := "PHONE_FEATURE_SUBSCRIBE user=1002 call-id=s1 profile_name=desk "
-	tr.tell(sofia + "Feature-Action=SetDoNotDisturb Feature-Enabled=true") // it is on: the lamp is told so, programs are not
+	tr.tell(sofia + "Feature-Action=SetDoNotDisturb Feature-Enabled=true") // already on: the lamp is updated, without an event
 	tr.hears("1002")
 	tr.gives("sendevent PHONE_FEATURE\nprofile: desk\nuser: 1002\nhost: pbx.test\ndevice: 1002\nFeature-Event: DoNotDisturbEvent\ndoNotDisturbOn: true")
 	tr.tell(sofia + "Feature-Action=SetCallForward Feature-Enabled=true Action-Name=forward_busy Action-Value=1003")
@@ -681,7 +684,7 @@ func TestFeatures(t *testing.T) {
 	tr.refused(dnd, "resourceBusy")
 }
 
-// Messages wait, whoever says so, and once.
+// A change of waiting messages is reported once, whatever caused it.
 func TestMessageWaiting(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1002")
 	tr.tell("MESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test\nMESSAGE_WAITING MWI-Messages-Waiting=yes MWI-Message-Account=sip:1002@pbx.test")
@@ -694,7 +697,7 @@ func TestMessageWaiting(t *testing.T) {
 	tr.refused(uacsta.SetMessageWaitingIndicator{Device: uacsta.Dev("1\n2")}, "invalidDeviceID")
 }
 
-// What there was before the link is known by what FreeSWITCH does with it.
+// The application of a channel older than the link tells what it does.
 func TestLearn(t *testing.T) {
 	tr := newTrial(t, LinkConfig{Queues: func(number string) bool { return number == "9500" }})
 	row := func(id, dest, application, data string) string {
@@ -789,7 +792,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A consultation that began before the link is known as one; who waits for nobody is let go.
+// A consultation older than the link is recognised. A channel that waits for no one is
+// released.
 func TestLearnConsultation(t *testing.T) {
 	tr := newTrial(t, LinkConfig{}, "1001", "1002")
 	tr.database["B csta_waits_for"], tr.database["D csta_waits_for"] = "A", "X"

@@ -170,7 +170,7 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
-// ear collects what a leg's watcher is told.
+// ear collects what a leg reports to its watcher.
 type ear struct {
 	digits chan rune
 	dead   chan struct{}
@@ -262,8 +262,8 @@ func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
 	return (sin*sin + cos*cos) / (power * float64(len(c.samples)) / 2)
 }
 
-// What is played into a leg is heard at its other end, plain and encrypted; keys that came
-// over an open connection are refused.
+// Sound played into a leg arrives at its other end, plain and encrypted. SRTP keys sent without
+// TLS are refused.
 func TestLegs(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		e := New(Config{MinPort: 36000, MaxPort: 36100})
@@ -288,7 +288,7 @@ func TestLegs(t *testing.T) {
 	}
 }
 
-// Keys pass a room, and are told once each.
+// Digits pass through a room and are reported once each.
 func TestDigits(t *testing.T) {
 	e := New(Config{MinPort: 36200, MaxPort: 36300})
 	a, phoneA, atA, _ := pair(t, e, false)

@@ -62,7 +62,7 @@ func TestLegFails(t *testing.T) {
 
 // A disk that takes nothing ends the recording, and does not stop the clock of the room.
 func TestRecordingToASlowDisk(t *testing.T) {
-	in, out, err := os.Pipe() // takes some, until somebody reads
+	in, out, err := os.Pipe() // some packets fit in before one is read
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func TestAsk(t *testing.T) {
 		if got := next(t, far) + next(t, far) + next(t, far); got != "3;4;2;" {
 			t.Error(got)
 		}
-		time.Sleep(9 * time.Second) // nobody waits too long yet
+		time.Sleep(9 * time.Second) // none has timed out yet
 		synctest.Wait()
 		if first.now().times != 0 {
 			t.Error(first.now())

@@ -207,7 +207,7 @@ func twoClients(b *bench) {
 	a, other := b.client(Devices[0]), b.client(Devices[0])
 	for _, c := range []*client{a, other} {
 		c.watch(c.device)
-		c.must(question(0)) // a client without monitors monitors its device by now
+		c.must(question(0)) // by now, a client without monitors receives the events of its device
 	}
 	b.sessions(2)
 	if n := b.core.Status().Monitors; n != 1 {
@@ -223,7 +223,7 @@ func twoClients(b *bench) {
 	other.must(question(0))
 }
 
-// A client that leaves leaves nothing behind, and its association ends.
+// After a client has left, nothing of it remains, and its association has ended.
 func takingLeave(b *bench) {
 	a := b.client(Devices[0])
 	a.watch(a.device)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,40 +36,18 @@ func (e *exchange) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 
 func (e *exchange) Event(*uacsta.Message) error { return nil }
 
-// serveExchange serves a PBX until the test ends, and returns its address.
-func serveExchange(t testing.TB, pbx *linktest.PBX, flavour asn1.Flavour) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				e := &exchange{}
-				e.conn = asn1.NewConn(nc, e, asn1.NewCodec(flavour, asn1.AnyCallIDs), gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
-				e.line = pbx.Connect(e.conn.Send)
-				defer e.line.Close()
-				_ = e.conn.Serve(ctx)
-			})
-		}
-	})
-	t.Cleanup(func() { cancel(); _ = l.Close(); group.Wait() })
-	return l.Addr().String()
-}
-
 func TestLinkContract(t *testing.T) {
 	for _, flavour := range []asn1.Flavour{asn1.Phase3, asn1.HiPath, asn1.Phase1} {
 		t.Run(flavour.Name, func(t *testing.T) {
 			linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
 				pbx := &linktest.PBX{}
-				relay := linktest.NewRelay(t, serveExchange(t, pbx, flavour))
+				relay := linktest.NewRelay(t, linktest.Listen(t, func(ctx context.Context, nc net.Conn) {
+					e := &exchange{}
+					e.conn = asn1.NewConn(nc, e, asn1.NewCodec(flavour, asn1.AnyCallIDs), gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
+					e.line = pbx.Connect(e.conn.Send)
+					defer e.line.Close()
+					_ = e.conn.Serve(ctx)
+				}))
 				return &linktest.Rig{
 					Link: New(Config{Dialling: kind.Dialling{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}, Flavour: flavour}), Device: "100", Called: "101",
 					Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,

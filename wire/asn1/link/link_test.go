@@ -10,6 +10,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/proxy/linktest"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/asn1"
 )
@@ -40,25 +41,16 @@ func (e *slowCalls) Request(req *uacsta.Message, answer func(*uacsta.Message)) {
 
 // Requests of clients that wait for answers never take the room of the link's heartbeat.
 func TestHeartbeatAmongRequests(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := &slowCalls{alive: make(chan struct{})}
+	address := linktest.Listen(t, func(ctx context.Context, nc net.Conn) {
+		e.conn = asn1.NewConn(nc, e, asn1.NewCodec(asn1.HiPath, asn1.AnyCallIDs), gate.Limits{})
+		_ = e.conn.Serve(ctx)
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel()
-	defer func() { _ = l.Close() }()
-	e := &slowCalls{alive: make(chan struct{})}
-	group.Go(func() {
-		nc, err := l.Accept()
-		if err != nil {
-			return
-		}
-		e.conn = asn1.NewConn(nc, e, asn1.NewCodec(asn1.HiPath, asn1.AnyCallIDs), gate.Limits{})
-		_ = e.conn.Serve(ctx)
-	})
-	link, up := New(Config{Dialling: kind.Dialling{Addresses: []string{l.Addr().String()}, Heartbeat: 20 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute}}, Flavour: asn1.HiPath}), silent{make(chan struct{})}
+	link, up := New(Config{Dialling: kind.Dialling{Addresses: []string{address}, Heartbeat: 20 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute}}, Flavour: asn1.HiPath}), silent{make(chan struct{})}
 	ended := make(chan error, 1)
 	group.Go(func() { ended <- link.Run(ctx, up) })
 	wait := func(what string, c <-chan struct{}) {

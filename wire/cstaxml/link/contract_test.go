@@ -3,7 +3,6 @@ package link
 import (
 	"context"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,38 +29,16 @@ func (e *exchange) Unclear(u *uacsta.Unclear, answer func(*uacsta.Message)) {
 
 func (e *exchange) Event(*uacsta.Message) error { return nil }
 
-// serveExchange serves a PBX until the test ends, and returns its address.
-func serveExchange(t testing.TB, pbx *linktest.PBX) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			group.Go(func() {
-				e := &exchange{}
-				e.conn = cstaxml.NewConn(nc, e, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
-				e.line = pbx.Connect(func(ev *uacsta.Message) { _ = e.conn.Send(ev) })
-				defer e.line.Close()
-				_ = e.conn.Serve(ctx)
-			})
-		}
-	})
-	t.Cleanup(func() { cancel(); _ = l.Close(); group.Wait() })
-	return l.Addr().String()
-}
-
 func TestLinkContract(t *testing.T) {
 	linktest.Test(t, linktest.Kit{New: func(t testing.TB) *linktest.Rig {
 		pbx := &linktest.PBX{}
-		relay := linktest.NewRelay(t, serveExchange(t, pbx))
+		relay := linktest.NewRelay(t, linktest.Listen(t, func(ctx context.Context, nc net.Conn) {
+			e := &exchange{}
+			e.conn = cstaxml.NewConn(nc, e, gate.Limits{QueueLength: 1 << 16, QueueOctets: 1 << 26})
+			e.line = pbx.Connect(func(ev *uacsta.Message) { _ = e.conn.Send(ev) })
+			defer e.line.Close()
+			_ = e.conn.Serve(ctx)
+		}))
 		return &linktest.Rig{
 			Link: New(Config{Dialling: kind.Dialling{Addresses: []string{relay.Address()}, Conn: gate.Limits{Timeout: 5 * time.Second}, Heartbeat: 2 * time.Second}}), Device: "100", Called: "101",
 			Tell: func() { pbx.Ring("100") }, Relay: relay, Heard: pbx.Heard,

@@ -349,6 +349,16 @@ func TestAddr(t *testing.T) {
 			t.Errorf("%s: %s", number, got)
 		}
 	}
+	if list := r.Contacts("100"); len(list) != 1 || list[0].Address("101") != "sip:101@127.0.0.1" {
+		t.Error(list)
+	}
+	named := aStation(t, Config{Advertise: "pbx.test"})
+	if code, text := named.register("UDP", "100", nowhere("100")); code != 200 {
+		t.Fatal(text)
+	}
+	if list := named.Contacts("100"); len(list) != 1 || list[0].Address("101") != "sip:101@pbx.test" {
+		t.Error(list)
+	}
 	list := r.Contacts("101")
 	if len(list) != 1 || list[0].Address("") != "sip:anonymous@127.0.0.1" || list[0].Address("#1") != "sip:%231@127.0.0.1" {
 		t.Error(list)

@@ -146,7 +146,7 @@ func New(cfg Config) *Proxy {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Limits.setDefaults()
+	cfg.setDefaults()
 	p := &Proxy{mu: lock{rank: ofProxy}, relief: lock{rank: ofRelief}, cfg: cfg, refs: newReferences(), sessions: map[*Session]struct{}{}}
 	p.errands.done = make(chan struct{})
 	p.errands.open.Store(1) // Run's own

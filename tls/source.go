@@ -115,8 +115,9 @@ func (s *Source) log() *slog.Logger {
 }
 
 func (f *Files) stamps() []files.Stamp {
-	var stamps []files.Stamp
-	for _, path := range f.paths() {
+	paths := f.paths()
+	stamps := make([]files.Stamp, 0, len(paths))
+	for _, path := range paths {
 		stamps = append(stamps, files.StampOf(path))
 	}
 	return stamps

@@ -58,7 +58,7 @@ func run(t *testing.T, text string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := io.Writer(io.Discard)
+	var log io.Writer = io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}

@@ -130,7 +130,7 @@ func inParentheses(keys []string) string {
 
 // attributes are the report for the log.
 func (r *ReloadReport) attributes() []any {
-	var listeners, links, waits []string
+	listeners, links, waits := make([]string, 0, len(r.Listeners)), make([]string, 0, len(r.Links)), make([]string, 0, len(r.Restart))
 	for _, l := range r.Listeners {
 		listeners = append(listeners, fmt.Sprintf("%s %s/%s %s %s%s", l.Name, l.Protocol, l.Transport, l.Address, l.Change, inParentheses(l.Keys)))
 	}

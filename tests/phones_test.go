@@ -305,7 +305,7 @@ func TestSendOn(t *testing.T) {
 // that never answers.
 func TestUnhappyTelephones(t *testing.T) {
 	long(t)
-	x := serveTelephones(t, "  alert-time: 2s\n", "")
+	x := serveTelephones(t, "  alert-time: 2s\n", "voice: 3s\n")
 	wrong := baresip(t, x.sip, "103", "guessed", "auto")
 	wrong.sees("REGISTER_FAIL", 1)
 	a, b := x.phone("100", "manual"), x.phone("101", "auto")

@@ -58,7 +58,7 @@ func run(t *testing.T, text string) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}

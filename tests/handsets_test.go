@@ -335,7 +335,7 @@ func TestHalfATelephone(t *testing.T) {
 			key.final()
 		}
 		pressed += len(keys)
-		return strings.Contains(x.out.String(), "a telephone presses more keys than anybody can")
+		return strings.Contains(x.out.String(), "faster than anybody presses them")
 	})
 	from.ask("UPDATE", []string{sdpHeader}, strings.Replace(plain, "sendrecv", "sendonly", 1))
 	most := 2 * 40 * (2 + int(time.Since(began)/time.Second)) // at two monitors, 40 in a second

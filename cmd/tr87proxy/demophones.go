@@ -50,7 +50,7 @@ func demoPhones(ctx context.Context, out io.Writer, port, phones int, once bool)
 		}
 	}
 	address, register = served["tcp"], served["telephones/udp"]
-	fmt.Fprintf(out, `Register two SIP telephones on this machine, for example baresip or Linphone:
+	instructions := fmt.Sprintf(`Register two SIP telephones on this machine, for example baresip or Linphone:
 
   server      %[1]s (UDP or TCP)
   user        100 and 101, one for each telephone
@@ -62,7 +62,7 @@ With baresip, one line of ~/.baresip/accounts for each:
 Once both are there, a CSTA client calls from 100 to 101: lift both.
 
 `, register, demoPassword)
-	result := controlPhones(ctx, out, address)
+	result := controlPhones(ctx, out, address, instructions)
 	if once || result != nil {
 		stop()
 		return errors.Join(result, <-stopped)
@@ -80,8 +80,9 @@ Both telephones are yours now: call by hand, or control them from another termin
 
 const demoPassword = "demo" // on loopback only
 
-// controlPhones waits for both telephones and controls a call between them.
-func controlPhones(ctx context.Context, out io.Writer, address string) error {
+// controlPhones monitors both telephones, prints how to register them, waits until both are registered, and controls
+// a call between them.
+func controlPhones(ctx context.Context, out io.Writer, address, instructions string) error {
 	ua := sip.New(sip.Config{UserAgent: "tr87proxy-demo"})
 	defer ua.Close()
 	p := &play{out: out, events: make(chan *uacsta.Message, 256), refs: map[string]string{}}
@@ -104,6 +105,7 @@ func controlPhones(ctx context.Context, out io.Writer, address string) error {
 		}
 		p.refs[res.CrossRef()] = device
 	}
+	fmt.Fprint(out, instructions) // not before the monitors: a telephone may register at once
 	there := map[string]bool{}
 	for len(there) < 2 {
 		m, device, err := p.next(ctx)

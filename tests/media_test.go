@@ -59,7 +59,7 @@ func TestVoiceElsewhere(t *testing.T) {
 		waitFor(t, "the end of the call", func() bool { return x.metric("tr87proxy_telephone_legs") == 0 })
 	}
 	waitFor(t, "the reason in the log", func() bool {
-		return strings.Contains(x.out.String(), "media.elsewhere does not list it: 198.18.0.9 instead of 127.0.0.1")
+		return strings.Contains(x.out.String(), "is not in media.elsewhere: 198.18.0.9 instead of 127.0.0.1")
 	})
 	x.stop()
 }

@@ -203,18 +203,18 @@ func serve(t *testing.T, extra string, operations ...string) *running {
 // serveBy is serve with another build of the program.
 func serveBy(t *testing.T, program, extra string, operations ...string) *running {
 	t.Helper()
-	return serveWith(t, program, "100ms", extra, operations...)
+	return serveWith(t, program, "100ms", "500ms", extra, operations...)
 }
 
 // serveSlow is serve with a long T1, for sipp, which must get its turn on the processor before anything
 // is sent again: over UDP it takes a repeated request for the next one, and it ends when a repeated 200 to
-// an INVITE comes before it has sent the ACK.
+// an INVITE comes before it has sent the ACK. No event overtakes one that is repeated.
 func serveSlow(t *testing.T, extra string) *running {
 	t.Helper()
-	return serveWith(t, program(t), "4s", extra)
+	return serveWith(t, program(t), "4s", "30s", extra)
 }
 
-func serveWith(t *testing.T, program, t1, extra string, operations ...string) *running {
+func serveWith(t *testing.T, program, t1, eventWait, extra string, operations ...string) *running {
 	t.Helper()
 	r := &running{port: freePort(t), tlsPort: freePort(t), ops: freePort(t), xmlPort: freePort(t), xmlTLSPort: freePort(t), dir: t.TempDir()}
 	certificates(t, r.dir)
@@ -234,7 +234,7 @@ sip:
   - {transport: tls, address: "127.0.0.1:%[2]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
   connection-grace: 1s
   t1: %[11]s
-  event-wait: 500ms
+  event-wait: %[12]s
 operations: {address: "127.0.0.1:%[3]d"%[7]s}
 %[10]s
 xml:
@@ -243,7 +243,7 @@ xml:
   - {transport: tls, address: "127.0.0.1:%[9]d", certificate: %[4]s/cert.pem, key: %[4]s/key.pem, client-ca: %[4]s/cert.pem, client-auth: optional}
 switch:
   extensions:
-%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort, linger, t1)
+%[5]s%[6]s`, r.port, r.tlsPort, r.ops, r.dir, extensions.String(), extra, strings.Join(append([]string{""}, operations...), ", "), r.xmlPort, r.xmlTLSPort, linger, t1, eventWait)
 	file := filepath.Join(r.dir, "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -138,10 +138,12 @@ func (s *Session) fits(before, now *rules) error {
 	app := s.application()
 	account := app != nil && app.account.Name != ""
 	switch {
+	case is == SessionsOff && account: // perhaps its password was being checked when they became off
+		return errOff
 	case was == is:
 	case is == SessionsMandatory && s.own.Name != "" && !account:
 		return errMandatory
-	case is == SessionsOff && (account || s.own.Name == ""):
+	case is == SessionsOff && s.own.Name == "":
 		return errOff
 	}
 	return nil
@@ -345,7 +347,7 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	answer(uacsta.Encode(uacsta.StartApplicationSessionPosResponse{
 		SessionID: a.id, ActualProtocolVersion: version, ActualSessionDuration: int(duration / time.Second),
 	}, uacsta.Edition3), nil)
-	s.recheckAccount() // the account may have changed since its password was checked
+	s.recheck(s.proxy.holding()) // the account, or the configuration, may have changed since the password was checked
 }
 
 const accountGone = "the account was changed or removed"

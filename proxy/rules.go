@@ -9,8 +9,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// errRights closes a session that would not be opened under the new configuration.
-var errRights = errors.New("the configuration no longer admits this identity")
+// Why a session is closed that would not be opened under the new configuration.
+var (
+	errRights  = errors.New("the configuration no longer admits this identity")
+	errAddress = errors.New("the configuration no longer admits this address")
+)
 
 // rules is what decides who clients are and what they may do. A reload replaces it as a whole.
 type rules struct {
@@ -39,19 +42,29 @@ func (p *Proxy) replace(now *rules) {
 // Recheck ends what clients have and may not have any more, after something changed that the rules
 // look at.
 func (p *Proxy) Recheck() {
-	now := p.rules.Load()
-	p.recheck(&view{before: now, rules: now})
+	p.recheck(p.holding())
 }
 
 func (p *Proxy) recheck(v *view) {
 	for _, s := range p.sessionList() {
-		s.recheckAccount()
-		for _, e := range s.judge(v) {
-			if e.carryOut != nil {
-				e.carryOut()
-			}
+		s.recheck(v)
+	}
+}
+
+// recheck ends what the client has and may not have.
+func (s *Session) recheck(v *view) {
+	s.recheckAccount()
+	for _, e := range s.judge(v) {
+		if e.carryOut != nil {
+			e.carryOut()
 		}
 	}
+}
+
+// holding is the view of the rules that hold.
+func (p *Proxy) holding() *view {
+	now := p.rules.Load()
+	return &view{before: now, rules: now}
 }
 
 // view is what sessions are judged by: what holds, or what a change would make hold.
@@ -87,6 +100,9 @@ func (s *Session) barred(v *view) error {
 		if why := v.closing(s.front, s.place()); why != "" {
 			return errors.New(why)
 		}
+	}
+	if s.addr.IsValid() && !v.rules.policy.Admits(s.addr) {
+		return errAddress
 	}
 	if s.still != nil && !s.still() || !s.believed(v.before, v.rules) {
 		return errRights

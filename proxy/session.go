@@ -141,9 +141,9 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		}
 		return nil, ErrTooMany
 	}
-	if s.still != nil && !s.still() { // a reload came between; a later one finds the session in the table
+	if why := s.barred(p.holding()); why != nil { // a reload came between; a later one finds the session in the table
 		s.teardown(false)
-		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", errRights)
+		p.cfg.Log.Warn("session refused", "identity", o.Identity.String(), "peer", o.Peer, "err", why)
 		return nil, ErrForbidden
 	}
 	s.expectLogin()

@@ -58,7 +58,7 @@ func (ua *UA) FlowTo(addr netip.AddrPort) (Flow, error) {
 // Alive reports whether the flow is set and its connection is still open.
 func (f Flow) Alive() bool { return f.hop.conn != nil && !f.hop.conn.dead() }
 
-// Peer returns the peer at the other end.
+// Peer returns the peer at the other end; the zero value for a zero flow.
 func (f Flow) Peer() Peer { return f.hop.peer() }
 
 // Refusal is the error for a final response of 300 or above to a request of ours.

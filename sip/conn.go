@@ -34,7 +34,11 @@ type hop struct {
 	addr netip.AddrPort
 }
 
+// peer returns the peer at the other end; the zero value if no path is set.
 func (h hop) peer() Peer {
+	if h.conn == nil {
+		return Peer{}
+	}
 	return Peer{Transport: h.conn.transport(), Addr: h.addr, Local: h.conn.localAddr(), Names: h.conn.names()}
 }
 
@@ -320,6 +324,9 @@ func (c *streamConn) serve() {
 		if len(buf) < whole { // do not parse the header section again for each octet
 			continue
 		}
+		if !c.admitted() {
+			return
+		}
 		rest, missing, ok := c.messages(buf)
 		if !ok {
 			return
@@ -334,6 +341,11 @@ func (c *streamConn) serve() {
 		}
 		buf = buf[:copy(buf, rest)]
 	}
+}
+
+// admitted reports whether the peer may communicate with us: that can change while the connection is open.
+func (c *streamConn) admitted() bool {
+	return c.listener == nil || c.ua.cfg.Admits == nil || c.ua.cfg.Admits(c.remote.Addr())
 }
 
 // serveDTLS reads datagrams until the connection closes.
@@ -361,6 +373,9 @@ func (c *streamConn) serveDTLS() {
 		data := buf[:n]
 		for len(data) > 0 && (data[0] == '\r' || data[0] == '\n' || data[0] == 0) {
 			data = data[1:] // keep-alive (RFC 5626 3.5.1)
+		}
+		if !c.admitted() {
+			return
 		}
 		if len(data) > 0 {
 			c.spoken = true

@@ -239,7 +239,7 @@ func (ua *UA) adopt(nc net.Conn, kind, poolKey string, l net.Listener) (*streamC
 	if t, ok := nc.(*tls.Conn); ok && poolKey != "" {
 		c.peerNames = ours.PeerNames(t.ConnectionState(), ua.cfg.NameKinds...)
 	}
-	if l != nil && ua.cfg.Admits != nil && !ua.cfg.Admits(c.remote.Addr()) {
+	if !c.admitted() {
 		return nil, errNotAdmitted
 	}
 	if err := c.enter(); err != nil {

@@ -41,6 +41,7 @@ type subscription struct {
 
 // subscribe handles a SUBSCRIBE that opens a dialog.
 func (s *Server) subscribe(r *sip.Request) {
+	seal := s.digest.Seal(r)
 	u := s.authenticate(r, r.From())
 	if u == nil || !s.paced(u, r) {
 		return
@@ -74,10 +75,15 @@ func (s *Server) subscribe(r *sip.Request) {
 	}
 	s.mu.Lock()
 	sub.dialog, sub.expires = d, time.Now().Add(wait)
-	if !sub.closed {
+	holds := s.digest.Holds(u.Name, seal) // else the password has changed since it was proved
+	if holds && !sub.closed {
 		s.watchers[sub] = struct{}{}
 	}
 	s.mu.Unlock()
+	if !holds {
+		s.unsubscribe(sub)
+		return
+	}
 	sub.change(r)
 	s.sendAll(sub)
 	if wait == 0 { // only a question (RFC 6665 4.4.3)

@@ -41,7 +41,7 @@ type chain struct {
 // It locks the file, since two writers would break the chain.
 func openFile(path string) (file, error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // reading a device may never end
-		return nil, fmt.Errorf("%s: not a regular file, which the chain of lines requires", path)
+		return nil, notRegular(path)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -52,6 +52,10 @@ func openFile(path string) (file, error) {
 		return nil, fmt.Errorf("%s is in use by another process", path)
 	}
 	return f, nil
+}
+
+func notRegular(path string) error {
+	return fmt.Errorf("%s: not a regular file, which the chain of lines requires", path)
 }
 
 // begin finds the end of the chain, like resume, and logs if the file has no lines yet, since

@@ -2,6 +2,9 @@ package audit
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -12,8 +15,81 @@ type move struct {
 	done  chan struct{}
 }
 
-// errOneKey is why a file cannot get a second key.
-var errOneKey = errors.New("an audit file has one key: name another file with the new key")
+// Why a log cannot go on in a file.
+var (
+	errOneKey   = errors.New("an audit file has one key: name another file with the new key")
+	errSameFile = errors.New("is one of the files that are written now, by another name")
+)
+
+// Foresee returns why [Log.Move], and that of the Tally beside the log, would fail, as far as this can be known without
+// opening a file for writing: it changes nothing. It does not notice that another process writes to a file.
+func (l *Log) Foresee(cfg Config) error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	path, key := l.path, l.chain.cfg.Key
+	l.mu.Unlock()
+	if cfg.Path == path {
+		if string(cfg.Key) != string(key) {
+			return errOneKey
+		}
+		return nil
+	}
+	for _, next := range []string{cfg.Path, TallyPath(cfg.Path)} {
+		for _, now := range []string{path, TallyPath(path)} {
+			if next == now || same(next, now) {
+				return fmt.Errorf("%s %w", next, errSameFile)
+			}
+		}
+		if err := usable(next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// same reports whether two names are of one file.
+func same(one, other string) bool {
+	a, errA := os.Stat(one)
+	b, errB := os.Stat(other)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+// usable returns why a chain cannot begin in a file, or continue there. It only reads.
+func usable(path string) error {
+	whole := int64(0)
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		at := path
+		if target, err := os.Readlink(path); err == nil { // the file that it names is created
+			if at = target; !filepath.IsAbs(target) {
+				at = filepath.Join(filepath.Dir(path), target)
+			}
+		}
+		if err := creatable(filepath.Dir(at)); err != nil {
+			return &os.PathError{Op: "create", Path: path, Err: err}
+		}
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return notRegular(path)
+	default:
+		if err := writable(path); err != nil {
+			return &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		e, err := endOfFile(path)
+		if err != nil {
+			return err
+		}
+		whole = e.whole
+	}
+	if files := older(path); whole == 0 && len(files) > 0 {
+		_, err := endOfFile(files[len(files)-1])
+		return err
+	}
+	return nil
+}
 
 // Move goes on in the file of cfg, while entries are given to the log. Those given before are in the old file, whose
 // last line names the new one; later ones are in the new file: none is lost between them. With the path of the file

@@ -31,7 +31,7 @@ func (n *Node) openAudit() error {
 	return nil
 }
 
-// auditConfig is the configuration of the audit file that a reload leads to. Its directory must be there.
+// auditConfig is the configuration of the audit file that a reload leads to. The log must be able to go on there.
 func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
 	if n.audit == nil {
 		return audit.Config{}, nil
@@ -42,6 +42,12 @@ func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
 	}
 	if info, err := os.Stat(filepath.Dir(out.Path)); err != nil || !info.IsDir() {
 		return out, config.Faults{cfg.At("audit.file", "there is no directory "+filepath.Dir(out.Path)+"; make it, for the user of the proxy")}
+	}
+	if cfg.Audit == n.cfg.Audit {
+		return out, nil
+	}
+	if err := n.audit.Foresee(out); err != nil {
+		return out, config.Faults{cfg.At("audit.file", err.Error())}
 	}
 	return out, nil
 }

@@ -45,7 +45,11 @@ func decodeInto(file string, data []byte, into reflect.Value, kinds Kinds) *docu
 		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 			line, _ = strconv.Atoi(m[1])
 		}
-		d.faults = append(d.faults, Fault{file, line, "(file)", strings.TrimPrefix(err.Error(), "yaml: ")})
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if strings.HasPrefix(text, "unknown anchor") { // whose name may be a password
+			text = "a value that begins with * must be in quotes"
+		}
+		d.faults = append(d.faults, Fault{file, line, "(file)", text})
 		return d
 	}
 	if len(root.Content) > 0 {

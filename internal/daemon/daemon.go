@@ -237,11 +237,9 @@ func (n *Node) Run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return nil
 	}
-	for _, s := range n.servers {
-		if err := s.start(running); err != nil {
-			n.abandon(stop, &group)
-			return err
-		}
+	if err := n.startServers(); err != nil {
+		n.abandon(stop, &group)
+		return err
 	}
 	if n.phones != nil { // it speaks to telephones that registered before a restart from the ports that they know
 		group.Go(func() { n.phones.Run(running) })
@@ -264,6 +262,18 @@ func (n *Node) Run(ctx context.Context) error {
 	err = errors.Join(err, n.closeAudit())
 	n.log.Info("stopped")
 	return err
+}
+
+// startServers opens every listener but those that a reload has opened already: operators are served before.
+func (n *Node) startServers() error {
+	n.serversMu.Lock()
+	defer n.serversMu.Unlock()
+	for _, s := range n.servers {
+		if err := s.start(n.running); err != nil && !errors.Is(err, errServes) {
+			return err
+		}
+	}
+	return nil
 }
 
 // serveOperators serves metrics, health and the admin socket until ctx ends.

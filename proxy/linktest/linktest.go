@@ -47,7 +47,8 @@ type Rig struct {
 	// must skip the checks of the wire.
 	Relay *Relay
 	// Heard returns and forgets the numbers that the switching function was asked to call, in the
-	// order of the requests. If it is nil, only replies show the order.
+	// order of the requests. If it is nil, only replies show the order, and Kit.Without must skip
+	// OrderOfRequests.
 	Heard func() []string
 }
 
@@ -117,8 +118,11 @@ func Test(t *testing.T, kit Kit) {
 			}
 			kit.inside(t, func(t *testing.T) {
 				b := newBench(t, kit)
-				if c.wire && b.rig.Relay == nil || c.heard && b.rig.Heard == nil {
-					t.Fatal("the rig lacks what this check needs, and Kit.Without does not name it")
+				if c.wire && b.rig.Relay == nil {
+					t.Fatal("Rig.Relay is nil; set it, or name this check in Kit.Without")
+				}
+				if c.heard && b.rig.Heard == nil {
+					t.Fatal("Rig.Heard is nil; set it, or name this check in Kit.Without")
 				}
 				c.run(b)
 				b.over()

@@ -76,7 +76,7 @@ type Config struct {
 	// Known reports whether the configuration names a peer, which then is trusted from its
 	// first message on. The default is Trusts.
 	Known func(Peer) bool
-	// Trace is called with every message sent and received. It must not retain data.
+	// Trace is called with every message, before it is sent and after it was received. It must not retain data.
 	Trace func(out bool, peer Peer, data []byte)
 }
 

@@ -97,11 +97,9 @@ func newUDPSocket(ua *UA, pc *net.UDPConn) *udpSocket {
 }
 
 func (s *udpSocket) send(data []byte, to netip.AddrPort) error {
-	if _, err := s.pc.WriteToUDPAddrPort(data, to); err != nil {
-		return err
-	}
-	s.ua.trace(true, hop{s, to}, data)
-	return nil
+	s.ua.trace(true, hop{s, to}, data) // first: the response can be there before the write returns
+	_, err := s.pc.WriteToUDPAddrPort(data, to)
+	return err
 }
 
 func (s *udpSocket) transport() string         { return "UDP" }

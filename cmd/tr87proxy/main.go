@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "tr87proxy:", err)
 		return exitUsage
 	}
-	fmt.Fprintln(os.Stderr, "tr87proxy:", err)
+	fmt.Fprintln(os.Stderr, "tr87proxy:", plainly(err))
 	return exitFailed
 }
 

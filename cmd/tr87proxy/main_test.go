@@ -1,9 +1,39 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
+
+// The error of a refused request says in plain words what it means; others stay as they are.
+func TestPlainly(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{uacsta.Refuse(uacsta.StateIncompatibility, uacsta.ConnectedCallExists), "stateIncompatibility/connectedCallExists: the device has a connected call; hold or clear it first"},
+		{fmt.Errorf("line 2: %w", uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationCallingDevice)), "line 2: operation/privilegeViolationCallingDevice: the server does not allow it; on the server, tr87proxy policy explain shows which rule decides"},
+		{uacsta.Refuse(uacsta.Operation, uacsta.Generic), "operation/generic"},
+		{errors.New("connection refused"), "connection refused"},
+	} {
+		if got := plainly(tt.err).Error(); got != tt.want {
+			t.Errorf("%v: %s", tt.err, got)
+		}
+	}
+	for value := range plain {
+		known := false
+		for _, category := range []uacsta.Category{uacsta.Operation, uacsta.StateIncompatibility, uacsta.SystemResourceAvailability, uacsta.SubscribedResourceAvailability, uacsta.PerformanceManagement} {
+			known = known || (&uacsta.Error{Category: category, Value: value}).Known()
+		}
+		if !known {
+			t.Errorf("no category has %s", value)
+		}
+	}
+}
 
 // Every command explains itself: what it is for, and examples that begin as it does.
 func TestCommandsHaveExamples(t *testing.T) {

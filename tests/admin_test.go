@@ -54,7 +54,7 @@ func TestStatus(t *testing.T) {
 	c.monitor("1000")
 	out := a.admin(0, "status", "--sessions", "--devices")
 	for _, want := range []string{
-		"sip-udp", "sip-tcp", "sip-tls", "xml-tcp", "xml-tls", "serves", "switch  up, normal", "1 sessions, 0 application sessions, 1 monitors",
+		"sip-udp", "sip-tcp", "sip-tls", "xml-tcp", "xml-tls", "open", "switch  up, normal", "1 sessions, 0 application sessions, 1 monitors",
 		"127.0.0.1 (address)  xml:127.0.0.1:", "1000          switch  1",
 	} {
 		if !strings.Contains(out, want) {
@@ -107,7 +107,7 @@ func TestServerStop(t *testing.T) {
 	if out := a.admin(1, "server", "stop", "xml-tcp"); !strings.Contains(out, "the listener is closed already") {
 		t.Error(out)
 	}
-	if out := a.admin(1, "server", "stop", "xml-udp"); !strings.Contains(out, `there is no server "xml-udp"; there are: sip-udp`) {
+	if out := a.admin(1, "server", "stop", "xml-udp"); !strings.Contains(out, `there is no listener "xml-udp"; there are: sip-udp`) {
 		t.Error(out)
 	}
 	if out := a.admin(0, "status"); !strings.Contains(out, "stopped") {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 	"github.com/tr87proxy/tr87proxy/internal/operations"
+	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
 // adminSocket is where the running proxy is administered.
@@ -32,7 +34,7 @@ func (a *adminSocket) flags(cmd *cobra.Command) {
 func (a *adminSocket) ask(ctx context.Context, method, path string, into any) error {
 	socket := a.path
 	if socket == "" {
-		cfg, err := daemon.Load(a.config)
+		named, err := daemon.AdminSocket(a.config)
 		var faults config.Faults
 		if errors.As(err, &faults) {
 			return usageError{fmt.Errorf("%w\nname the proxy's socket with --socket", err)}
@@ -40,7 +42,7 @@ func (a *adminSocket) ask(ctx context.Context, method, path string, into any) er
 		if err != nil {
 			return usageError{fmt.Errorf("%w; name the proxy's socket with --socket", err)}
 		}
-		if socket = cfg.Admin.Socket; socket == "" {
+		if socket = named; socket == "" {
 			return usageError{fmt.Errorf("%s names no admin socket; write for example: admin: {socket: /run/tr87proxy/admin.sock}", a.config)}
 		}
 	}
@@ -93,9 +95,9 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		fmt.Fprintln(w, strings.Join(text, "\t"))
 	}
 	fmt.Fprintf(w, "tr87proxy %s, running for %s\n\n", st.Version, age(st.Started))
-	row("SERVER", "PROTOCOL", "ADDRESS", "STATE")
+	row("LISTENER", "PROTOCOL", "ADDRESS", "STATE")
 	for _, s := range st.Servers {
-		state := map[bool]string{true: "serves", false: "stopped"}[s.Serves]
+		state := map[bool]string{true: "open", false: "stopped"}[s.Serves]
 		if s.Failure != "" {
 			state = "failed: " + s.Failure
 		}
@@ -110,12 +112,20 @@ func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now t
 		}
 		row(l.Name, state, age(l.Since), l.Monitors, l.Failure)
 	}
-	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links (of those that are down, they wait)\n", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	fmt.Fprintf(w, "\n%d sessions, %d application sessions, %d monitors at the links", st.Core.Sessions, st.Core.Applications, st.Core.Monitors)
+	if slices.ContainsFunc(st.Core.Links, func(l proxy.LinkStatus) bool { return !l.Up && l.Monitors > 0 }) {
+		fmt.Fprint(w, "; those of a link that is down start when it comes up")
+	}
+	fmt.Fprintln(w)
 	if st.Phones != nil {
 		fmt.Fprintf(w, "%d extensions with a telephone that can be reached, %d telephones in calls\n", st.Phones.Reachable, st.Phones.Legs)
 	}
 	if st.Reload.Failure != "" {
-		fmt.Fprintf(w, "the last reload failed %s ago; the configuration of %s holds:\n", age(st.Reload.Failed), st.Reload.Loaded.Format(time.RFC3339))
+		holds := "the configuration of " + st.Reload.Loaded.Format(time.RFC3339) + " holds"
+		if st.Reload.Partly {
+			holds = "its configuration holds, but for the listeners that it could not open"
+		}
+		fmt.Fprintf(w, "the last reload failed %s ago; %s:\n", age(st.Reload.Failed), holds)
 		for _, line := range strings.Split(st.Reload.Failure, "\n") {
 			fmt.Fprintln(w, "  "+printable(line))
 		}

@@ -252,6 +252,21 @@ func Load(file string, kinds Kinds) (*Config, error) {
 	return Parse(file, data, kinds)
 }
 
+// AdminSocket returns the admin socket that a file names, "" if none. Faults of other keys do not matter: the
+// administrator of a running proxy needs its socket most when the file has some.
+func AdminSocket(file string, kinds Kinds) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	c := Default(kinds)
+	d := decode(file, data, c, kinds)
+	if c.Admin.Socket == "" && len(d.faults) > 0 {
+		return "", d.faults
+	}
+	return c.Admin.Socket, nil
+}
+
 // Parse reads and checks the content of a file.
 func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
 	c := Default(kinds)

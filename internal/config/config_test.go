@@ -54,6 +54,31 @@ func TestExampleIsComplete(t *testing.T) {
 	}
 }
 
+// The administrator of a proxy needs its socket also while the file has faults.
+func TestAdminSocket(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	for content, want := range map[string]string{
+		good + "admin: {socket: s}":                     "s",
+		good + "admin: {socket: s}\nlog: {level: loud}": "s",
+		good + "admin: {socket: s}\nheartbeat: soon":    "s",
+		"nonsense: 1\nadmin: {socket: s, mode: [1]}":    "s",
+		good:                       "",
+		good + "heartbeat: soon":   "heartbeat",
+		good + "admin: {socket: s": "(file)",
+	} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		socket, err := config.AdminSocket(file, daemon.Kinds())
+		if err != nil && (want == "" || !strings.Contains(err.Error(), ": "+want+": ")) || err == nil && socket != want {
+			t.Errorf("%s: %q, %v", content, socket, err)
+		}
+	}
+	if _, err := config.AdminSocket(file+".none", daemon.Kinds()); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
 func TestDefaultListeners(t *testing.T) {
 	for yaml, want := range map[string]string{
 		"":                                  "udp :5062 tcp :5062",
@@ -137,7 +162,7 @@ func TestFaults(t *testing.T) {
 		{good + "links: [{name: c, type: ctserver, addresses: [a], ports: [{number: x, port: 0}]}]", "x:6: links[0].ports[0].port: must be the number of the card port"},
 		{good + "links: [{name: c, type: ctserver, addresses: [a], ports: [{number: \"1\", port: 1}], flash: {hold: \"a b\"}}]", "x:6: links[0].flash.hold: may hold digits"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], session: {password: x}}]", "x:6: links[0].domain: must be the domain of its directory"},
-		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].session: must have the password of the event socket"},
+		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].session: must have the password of the event socket: write password or password-file"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, context: \"a b\", session: {password: x}}]", "x:6: links[0].context: must be one word"},
 		{good + "links: [{name: fs, type: freeswitch, addresses: [a], devices: [\"*\"], domain: a, session: {user: \"u x\", password: x}}]", "x:6: links[0].session.user: must be one word"},
 		{good + "links: [{name: pbx, addresses: [a], devices: [\"*\"], domain: a}]", "x:6: links[0].domain: is for type freeswitch only"},
@@ -146,7 +171,7 @@ func TestFaults(t *testing.T) {
 		{good + freeSWITCH + "outside: sofia/gateway/x}]", "x:6: links[0].outside: must be a dial string with {number} in it"},
 		{good + freeSWITCH + "queues: {prefix: \"0 2\"}}]", "x:6: links[0].queues.prefix: must be one word"},
 		{good + freeSWITCH + "queues: {numbers: [\"/9[/\"]}}]", "x:6: links[0].queues.numbers[0]: "},
-		{good + freeSWITCH + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be an absolute path on FreeSWITCH's host"},
+		{good + freeSWITCH + "messages: {recordings: rec}}]", "x:6: links[0].messages.recordings: must be an absolute path on FreeSWITCH's host, without blanks"},
 		{good + freeSWITCH + "messages: {named: [{name: a, play: \"a b\"}]}}]", "x:6: links[0].messages.named[0]: must have a name, and play, without blanks"},
 		{good + "heartbeat: 0s", "x:6: heartbeat: must be longer than nothing"},
 		{good + "telephones: {media: {elsewhere: [192.0.2.1, nowhere]}}", "x:6: telephones.media.elsewhere[1]: must be a network or an address"},

@@ -36,6 +36,9 @@ func Kinds() config.Kinds {
 // Load reads and checks a configuration file; what is wrong with its content comes as [config.Faults].
 func Load(file string) (*config.Config, error) { return config.Load(file, Kinds()) }
 
+// AdminSocket returns the admin socket that a configuration file names, also if other keys have faults.
+func AdminSocket(file string) (string, error) { return config.AdminSocket(file, Kinds()) }
+
 // Default is what holds where a file says nothing.
 func Default() *config.Config { return config.Default(Kinds()) }
 

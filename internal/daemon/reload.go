@@ -36,11 +36,18 @@ func (h *history) note(err error) {
 	h.failures++
 }
 
+// partly is the error of a reload that was carried out, but for listeners that could not be opened.
+type partly struct{ error }
+
+// Unwrap returns the cause.
+func (p partly) Unwrap() error { return p.error }
+
 // ReloadStatus is how reloads went.
 type ReloadStatus struct {
 	Loaded   time.Time `json:"loaded"`            // the last time that the configuration was read without failure
 	Failed   time.Time `json:"failed,omitzero"`   // the last reload that failed, until one succeeds
 	Failure  string    `json:"failure,omitempty"` // why
+	Partly   bool      `json:"partly,omitempty"`  // the configuration of the last reload holds, but for the listeners in Failure
 	Failures int       `json:"failures"`          // since the start
 }
 
@@ -50,6 +57,7 @@ func (h *history) status() ReloadStatus {
 	st := ReloadStatus{Loaded: h.loaded, Failed: h.failed, Failures: h.failures}
 	if h.failure != nil {
 		st.Failure = h.failure.Error()
+		st.Partly = errors.As(h.failure, &partly{})
 	}
 	return st
 }
@@ -84,7 +92,9 @@ func (n *Node) reload(dryRun bool) (any, error) {
 		n.logFaults(err)
 		return nil, err
 	}
-	err = n.carryOut(p)
+	if err = n.carryOut(p); err != nil {
+		err = partly{err}
+	}
 	n.history.note(err)
 	if err != nil {
 		n.log.Error("configuration reloaded, but listeners could not be opened", append(p.report.attributes(), "err", err)...)
@@ -154,6 +164,7 @@ func (n *Node) setServers(p *plan) error {
 	for _, s := range p.opening {
 		if err := s.start(n.running); err != nil {
 			failures = append(failures, err)
+			p.report.notOpened(s.cfg.Name)
 			p.report.Failures = append(p.report.Failures, s.cfg.Name+": "+err.Error())
 		}
 	}
@@ -200,7 +211,7 @@ func (n *Node) server(name string, start bool) error {
 		}
 		return s.end(kind.ErrStopped)
 	}
-	return fmt.Errorf("there is no server %q; there are: %s", name, strings.Join(names, ", "))
+	return fmt.Errorf("there is no listener %q; there are: %s", name, strings.Join(names, ", "))
 }
 
 // onHangUp reloads at SIGHUP until ctx ends.

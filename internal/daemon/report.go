@@ -26,8 +26,17 @@ type ListenerChange struct {
 	Protocol  string   `json:"protocol"`
 	Transport string   `json:"transport"`
 	Address   string   `json:"address"`
-	Change    string   `json:"change"`         // opened, closed, reopened, or changed, where its connections stay
+	Change    string   `json:"change"`         // opened, closed, reopened, or changed, where its connections stay; not opened, not reopened, where that failed
 	Keys      []string `json:"keys,omitempty"` // that differ, of one that was reopened or changed
+}
+
+// notOpened notes that a listener, which was to be opened, could not be.
+func (r *ReloadReport) notOpened(name string) {
+	for i := range r.Listeners {
+		if l := &r.Listeners[i]; l.Name == name && (l.Change == "opened" || l.Change == "reopened") {
+			l.Change = "not " + l.Change
+		}
+	}
 }
 
 // LinkChange is what happens to a link.

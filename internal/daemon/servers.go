@@ -156,7 +156,7 @@ func (s *server) end(why error) error {
 	s.stop(why)
 	<-s.ended
 	if why != nil {
-		s.node.log.Info("listener closed", "server", s.cfg.Name, "address", s.address)
+		s.node.log.Info("listener closed", "listener", s.cfg.Name, "address", s.address)
 	}
 	s.address = ""
 	return nil

@@ -1,5 +1,5 @@
-// Command tr87proxy lets programs control and watch telephones: CSTA over SIP
-// (TR/87) in front, switching functions behind.
+// Command tr87proxy lets programs control and watch telephones behind any PBX. Clients
+// speak CSTA to it; it forwards their requests to the switch that has the telephones.
 package main
 
 import (

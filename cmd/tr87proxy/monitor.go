@@ -46,7 +46,7 @@ func (c *connection) listen(ctx context.Context, count int, got func(*uacsta.Mes
 		case <-c.inbox.overflow:
 			return errOverflow
 		case err := <-c.ended:
-			return err
+			return fmt.Errorf("the session has ended: %w", err)
 		case <-ctx.Done():
 			return nil
 		}

@@ -1,3 +1,3 @@
-// Package accounts keeps the names and hashed passwords of applications in a file, and protects
+// Package accounts keeps the names and hashed passwords of accounts in a file, and protects
 // passwords against guessing. It knows nothing of CSTA.
 package accounts

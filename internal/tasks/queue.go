@@ -1,5 +1,5 @@
-// Package tasks runs tasks one after the other: what concerns one telephone, one call or one
-// subscription is done in order, without a lock that is held meanwhile.
+// Package tasks runs tasks one after another: everything about one telephone, one call or one
+// subscription happens in order, and no lock is held meanwhile.
 package tasks
 
 import (

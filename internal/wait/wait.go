@@ -1,4 +1,4 @@
-// Package wait is how tests wait for what must come.
+// Package wait lets tests wait for events, with one deadline for all of them.
 package wait
 
 import (

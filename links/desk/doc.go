@@ -1,4 +1,4 @@
-// Package desk is a link to desk phones that stand at another switch: each has, beside the account of its
-// line there, one with us that serves only uaCSTA (ECMA TR/87). They register here, and each is the
+// Package desk is a link to desk phones of another switch. Each phone has two accounts: one at that
+// switch, for its calls, and one here, for uaCSTA (ECMA TR/87) alone. It registers here, and is the
 // switching function of its own number.
 package desk

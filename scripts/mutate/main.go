@@ -1,6 +1,6 @@
-// Mutate makes small changes to the code of a package and runs the package's own tests on each of
-// them. A change that no test notices survives: it shows what the tests do not reach. The tree is
-// never touched: the compiler reads the changed file from an overlay.
+// Command mutate makes small changes to the code of a package and runs the package's own tests on
+// each of them. A change that no test notices survives: it shows what the tests do not reach. The
+// tree is never touched: the compiler reads the changed file from an overlay.
 package main
 
 import (

@@ -1,8 +1,8 @@
 // Package phones carries the calls of the built-in switch at real SIP telephones and trunks: it
 // rings and answers them, joins their voice, and keeps their feature keys and lamps true. It
 // implements softswitch.Phones: the switch says how calls stand, and this package makes
-// telephones follow; what users do at their telephones, it tells the switch. Registrations and
-// uaCSTA sessions are those of a registrar.Server that it owns.
+// telephones follow, and reports to the switch what users do at their telephones. It owns a
+// registrar.Server, which has the registrations and uaCSTA sessions.
 //
 // Each leg, which is one dialog with a telephone, has a queue of its own, so that a telephone
 // that cannot be written to delays no other. One further goroutine decides, after each

@@ -1,6 +1,6 @@
-// Package connections has a request of every service that names connections, and the wrong
-// connections that it must be refused with: one table for the tests of every link that keeps
-// calls itself.
+// Package connections has a request of every service that names connections, and, for each, the
+// same request with connections that do not exist, which a link must refuse. The tests of every
+// link that keeps calls itself use this one table.
 package connections
 
 import (

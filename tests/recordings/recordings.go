@@ -1,6 +1,5 @@
-// Package recordings plays what a real FreeSWITCH and its telephones did, as a FreeSWITCH does:
-// for tests of whoever uses its event socket. Each .txt file is a recording of one situation,
-// with notes on what is going on.
+// Package recordings replays to tests, over an event socket, what a real FreeSWITCH and its
+// telephones did. Each .txt file is a recording of one situation, with notes on what happens.
 package recordings
 
 import (

@@ -1,5 +1,5 @@
-// Package schema validates documents against the published CSTA-XML schemas. They
-// are not part of the project: tests that need them are skipped where they are not.
+// Package schema validates documents against the published CSTA-XML schemas. The schemas are
+// not part of the project; without them the tests that need them are skipped.
 package schema
 
 import (

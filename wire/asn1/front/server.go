@@ -1,4 +1,4 @@
-// Package front serves computing functions that speak CSTA in ASN.1 over TCP and TLS. It knows no link.
+// Package front serves clients that speak CSTA in ASN.1 over TCP and TLS. It knows no link.
 package front
 
 import (

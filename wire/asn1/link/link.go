@@ -1,4 +1,4 @@
-// Package link connects to a switching function that speaks CSTA in ASN.1. It knows no front.
+// Package link connects to a switch that speaks CSTA in ASN.1. It knows no front.
 package link
 
 import (

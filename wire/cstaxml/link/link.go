@@ -1,4 +1,4 @@
-// Package link connects to a switching function that speaks CSTA-XML over TCP or TLS. It knows no front.
+// Package link connects to a switch that speaks CSTA-XML over TCP or TLS. It knows no front.
 package link
 
 import (

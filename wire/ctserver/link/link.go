@@ -1,5 +1,5 @@
-// Package link makes the ports of cards that Voicetronix ctserver drives devices. Each port has a small state machine, for
-// the telephone line behind it reports little. It knows no front.
+// Package link makes devices of the ports of cards that Voicetronix ctserver drives. Each port has a small state machine,
+// because the telephone line behind it reports little. It knows no front.
 package link
 
 import (

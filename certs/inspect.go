@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -80,18 +81,23 @@ func inspectBlock(out io.Writer, block *pem.Block, now time.Time) error {
 	return nil
 }
 
-func describe(out io.Writer, cert *x509.Certificate, now time.Time) {
-	row(out, "certificate of", cert.Subject.String())
-	row(out, "signed by", cert.Issuer.String())
-	row(out, "serial", cert.SerialNumber.Text(16))
-	names := append([]string{}, cert.DNSNames...)
+// Names returns the names of a certificate: DNS names, addresses and URIs.
+func Names(cert *x509.Certificate) []string {
+	names := slices.Clone(cert.DNSNames)
 	for _, ip := range cert.IPAddresses {
 		names = append(names, ip.String())
 	}
 	for _, u := range cert.URIs {
 		names = append(names, u.String())
 	}
-	row(out, "names", strings.Join(names, " "))
+	return names
+}
+
+func describe(out io.Writer, cert *x509.Certificate, now time.Time) {
+	row(out, "certificate of", cert.Subject.String())
+	row(out, "signed by", cert.Issuer.String())
+	row(out, "serial", cert.SerialNumber.Text(16))
+	row(out, "names", strings.Join(Names(cert), " "))
 	row(out, "for", Purpose(cert))
 	row(out, "valid from", cert.NotBefore.Format(time.DateTime))
 	row(out, "until", cert.NotAfter.Format(time.DateTime)+span(cert.NotAfter, now))

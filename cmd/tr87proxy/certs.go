@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,11 @@ func certsList(folder *string) *cobra.Command {
 				if time.Now().After(c.NotAfter) {
 					left = "expired " + c.NotAfter.Format(time.DateOnly)
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%-32s %-10s %-22s %s\n", c.File, certs.Purpose(c.Certificate), left, printable(strings.Join(append([]string{c.Subject.CommonName}, c.DNSNames...), " ")))
+				names := certs.Names(c.Certificate)
+				if !slices.Contains(names, c.Subject.CommonName) {
+					names = slices.Insert(names, 0, c.Subject.CommonName)
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%-32s %-10s %-22s %s\n", c.File, certs.Purpose(c.Certificate), left, printable(strings.Join(names, " ")))
 			}
 			return nil
 		},

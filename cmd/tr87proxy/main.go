@@ -43,6 +43,8 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		fmt.Fprintln(os.Stderr, "tr87proxy:", err)
 		return exitUsage
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(os.Stderr, "tr87proxy:", plainly(err))
 	return exitFailed

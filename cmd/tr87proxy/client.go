@@ -58,7 +58,8 @@ type connection struct {
 	out, errOut io.Writer
 	ended       chan error
 	inbox       *inbox
-	lent        bool // a script's: it is not ours to close
+	monitored   map[string]string // devices of monitors, by cross reference
+	lent        bool              // a script's: it is not ours to close
 }
 
 // lending is the key of a context's connection that commands use instead of one of
@@ -182,7 +183,7 @@ func (c *connection) show(m *uacsta.Message) {
 		}
 		return
 	}
-	fmt.Fprintln(c.out, describe(m))
+	fmt.Fprintln(c.out, describe(m, c.monitored))
 }
 
 // passwordElements are the elements of CSTA-XML that hold one.

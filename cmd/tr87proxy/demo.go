@@ -161,7 +161,7 @@ func (p *play) request(ctx context.Context, req any, what string) (*uacsta.Messa
 		p.line(fromProxy, "refused: "+err.Error())
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	p.line(fromProxy, describe(res))
+	p.line(fromProxy, describe(res, nil))
 	return res, nil
 }
 

@@ -7,8 +7,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// describe says a message in one line: what, which connections, new state, cause.
-func describe(m *uacsta.Message) string {
+// describe says a message in one line: what, which connections, new state, cause. monitored has the devices of monitors
+// by their cross references; it may be nil.
+func describe(m *uacsta.Message, monitored map[string]string) string {
 	if refusal := m.Err(); refusal != nil {
 		return "refused: " + refusal.Error()
 	}
@@ -29,8 +30,12 @@ func describe(m *uacsta.Message) string {
 			parts = append(parts, d.ID())
 		}
 	}
+	local := "here "
+	if device := monitored[m.CrossRef()]; device != "" {
+		local = "at " + device + ": "
+	}
 	for _, f := range []struct{ path, label string }{
-		{"systemStatus", ""}, {"monitorCrossRefID", "monitor "}, {"localConnectionInfo", "here "}, {"cause", "cause "},
+		{"systemStatus", ""}, {"monitorCrossRefID", "monitor "}, {"localConnectionInfo", local}, {"cause", "cause "},
 		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""}, {"messageWaitingOn", "on "},
 		{"autoAnswerOn", "on "}, {"autoWorkOn", "on "}, {"callBackSetCanceled", "booked "}, {"agentID", "agent "}, {"pendingAgentState", "then "},
 		{"numberQueued", "place "}, {"correlatorData/string", "correlator "}, {"userData/string", "user data "}, {"subjectOfCall", "subject "},

@@ -71,6 +71,7 @@ func monitorCommand() *cobra.Command {
 					return usageError{fmt.Errorf("no event %q to filter out", name)}
 				}
 			}
+			c.monitored = map[string]string{}
 			for _, device := range args {
 				object := uacsta.Dev(device)
 				watch := uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}, RequestedMonitorFilter: filter}
@@ -85,6 +86,7 @@ func monitorCommand() *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("%s: %w", device, err)
 				}
+				c.monitored[res.CrossRef()] = device
 				fmt.Fprintf(c.errOut, "monitor %s on %s\n", printable(res.CrossRef()), device)
 			}
 			return c.listen(ctx, count, func(m *uacsta.Message) error {

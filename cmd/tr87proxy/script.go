@@ -361,7 +361,7 @@ func names(events []*uacsta.Message) string {
 	}
 	var all []string
 	for _, m := range events {
-		all = append(all, describe(m))
+		all = append(all, describe(m, nil))
 	}
 	return strings.Join(all, "; ")
 }

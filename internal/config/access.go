@@ -34,7 +34,7 @@ type DeviceGroup struct {
 	Devices []string `yaml:"devices"`
 }
 
-// Lines is the key lines: whose own devices are which.
+// Lines is the key lines: the devices that belong to each identity.
 type Lines struct {
 	Own  []OwnLines `yaml:"own"`
 	File string     `yaml:"file"`

@@ -12,9 +12,9 @@ import (
 	"strings"
 )
 
-// FreeSWITCH's network lists (acl.conf.xml): of the nodes that an address fits, the one with
-// the longest mask decides, of two for the same network the later; where none fits, the
-// default of the list does. A list that is not there lets nobody in.
+// In FreeSWITCH's network lists (acl.conf.xml), the node with the longest mask that matches an
+// address decides, and of two for the same network the later. If none matches, the default of
+// the list decides. A missing list admits nobody.
 
 // aclList is a list of acl.conf.xml.
 type aclList struct {
@@ -31,15 +31,15 @@ type aclNode struct {
 	Domain *string `xml:"domain,attr"`
 }
 
-// access is who a list lets in, as far as it can be written here: who is in allow and not in
+// access is a list in the form of our file: it admits addresses that are in allow and not in
 // deny.
 type access struct {
 	allow, deny []netip.Prefix
 }
 
-const maxNetworks = 1000 // of a list, and that its denies may become
+const maxNetworks = 1000 // in a list, and in the networks that its denies become
 
-// saysYes reads a word as FreeSWITCH does; one that is not there is the default.
+// saysYes parses a word as FreeSWITCH does. It returns otherwise for a missing word.
 func saysYes(word *string, otherwise bool) bool {
 	if word == nil {
 		return otherwise
@@ -55,7 +55,7 @@ func text(s *string) string {
 	return *s
 }
 
-// access reads who the ACL lets in whose name mod_csta_socket was given: a list, or networks.
+// access converts the ACL that mod_csta_socket used: the name of a list, or networks.
 func (i *Imported) access(folder fs.FS, acl string) access {
 	switch acl {
 	case "loopback.auto":
@@ -93,14 +93,14 @@ func (i *Imported) access(folder fs.FS, acl string) access {
 	return i.list(found[0])
 }
 
-// list reads a list. What cannot be written here lets nobody in: it is noted.
+// list converts a list. If our file cannot express it, nobody is admitted, and a note says so.
 func (i *Imported) list(list aclList) access {
 	otherwise := saysYes(list.Default, true)
 	if otherwise {
 		i.note("trusted: the list %q lets in who it does not name; write who is to be let in", list.Name)
 	}
 	verdicts := map[netip.Prefix]bool{}
-	var always []netip.Prefix // denied, whatever else is said
+	var always []netip.Prefix // denied, whatever other nodes say
 	for _, n := range list.Nodes {
 		allow := saysYes(n.Type, otherwise)
 		networks, wide, err := n.networks(allow)
@@ -136,14 +136,15 @@ func (i *Imported) list(list aclList) access {
 	return who
 }
 
-// errNeverFits is an entry that FreeSWITCH takes, and that fits no address.
+// errNeverFits means that FreeSWITCH accepts an entry but no address matches it.
 var errNeverFits = errors.New("fits no address")
 
-// errUnknown is an entry of which it cannot be said here whom it fits.
+// errUnknown means that import cannot tell which addresses match an entry.
 var errUnknown = errors.New("cannot be read here")
 
-// networks reads a node; wide says that it fits fewer than these. An address without mask
-// fits nobody in FreeSWITCH, but who denies one means it.
+// networks returns the networks of a node. If wide is true, the node matches only some of their
+// addresses. An address without mask matches nothing in FreeSWITCH; networks still returns a denied
+// one, because its author means it.
 func (n aclNode) networks(allow bool) (list []netip.Prefix, wide bool, err error) {
 	switch {
 	case n.Domain != nil: // users of the directory that have an attribute cidr
@@ -180,7 +181,7 @@ func (n aclNode) networks(allow bool) (list []netip.Prefix, wide bool, err error
 	return []netip.Prefix{netip.PrefixFrom(host, ones).Masked()}, ones != bits.OnesCount32(m), nil
 }
 
-// String writes a node for people.
+// String returns the attributes of a node for notes.
 func (n aclNode) String() string {
 	var parts []string
 	for _, attribute := range []struct {
@@ -194,8 +195,8 @@ func (n aclNode) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// divide writes what the longest mask decides as networks that are let in, and networks that
-// are not, whatever else is said of them.
+// divide converts nodes, of which the longest mask decides, into networks to allow and networks to
+// deny, where deny always comes first.
 func divide(verdicts map[netip.Prefix]bool) access {
 	networks := make([]netip.Prefix, 0, len(verdicts))
 	for network := range verdicts {
@@ -224,8 +225,8 @@ func divide(verdicts map[netip.Prefix]bool) access {
 	return who
 }
 
-// without takes a network out of others: one that it lies in becomes its halves, and so on,
-// but for those that it is.
+// without removes a network from a list of networks. It splits a network that contains the other in
+// halves until one half is the network to remove.
 func without(networks []netip.Prefix, out netip.Prefix) []netip.Prefix {
 	var rest []netip.Prefix
 	for _, network := range networks {
@@ -247,7 +248,7 @@ func without(networks []netip.Prefix, out netip.Prefix) []netip.Prefix {
 	return rest
 }
 
-// halves are the two networks that one with a shorter mask than its address has consists of.
+// halves returns the two halves of a network, which must have more than one address.
 func halves(p netip.Prefix) (lower, upper netip.Prefix) {
 	octets := p.Addr().AsSlice()
 	octets[p.Bits()/8] |= 0x80 >> (p.Bits() % 8)

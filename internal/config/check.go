@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// checkNames tests that no two listeners have the same name.
+// checkNames checks the names of listeners: no two listeners may have the same one.
 func (c *Config) checkNames(d *document) {
 	seen := map[string]bool{}
 	all := map[string][]Listener{"telephones": c.Telephones.Listen}
@@ -22,16 +22,17 @@ func (c *Config) checkNames(d *document) {
 			switch key := fmt.Sprintf("%s.listen[%d].name", protocol, i); {
 			case l.Name == "":
 			case seen[l.Name]:
-				d.fault(key, "is the name of another listener")
+				d.fault(key, "is the name of another listener; write another one")
 			case strings.ContainsAny(l.Name, "/ ?#%"):
-				d.fault(key, "must be a name without blanks and slashes")
+				d.fault(key, "must not contain a space or any of / ? # %; write for example office-tls")
 			}
 			seen[l.Name] = true
 		}
 	}
 }
 
-// checkSessions also fills in what follows from the accounts file.
+// checkSessions checks application-sessions. It sets modes that the file leaves out: optional with an accounts file, off
+// without.
 func (c *Config) checkSessions(d *document) {
 	for _, k := range d.kinds.Fronts {
 		name := k.Name()
@@ -50,16 +51,16 @@ func (c *Config) checkSessions(d *document) {
 	}
 }
 
-// numbers checks patterns of device numbers.
+// numbers checks patterns for device numbers.
 func (d *document) numbers(key string, patterns []string) {
 	for i, pattern := range patterns {
 		if !policy.ValidDevices(pattern) {
-			d.fault(fmt.Sprintf("%s[%d]", key, i), "is not usable; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
+			d.fault(fmt.Sprintf("%s[%d]", key, i), "is not a valid pattern; write for example 2??, +1425*, 200-299, or a regular expression such as /2[0-4]\\d/")
 		}
 	}
 }
 
-// withPort adds the usual port to an address without one.
+// withPort returns the address of a listener, with the default port if it has none.
 func withPort(l Listener, plain, secure string) string {
 	if _, _, err := net.SplitHostPort(l.Address); err == nil {
 		return l.Address
@@ -87,7 +88,7 @@ func (c *Config) checkListener(d *document, key string, l Listener, listens List
 	case err != nil:
 		d.fault(key+".address", "is neither host:port nor an address; write for example 0.0.0.0:5062 or [::]:5062")
 	case c.Demo && !loopback(host):
-		d.fault(key+".address", "demo mode lets everybody do everything and is refused except on loopback; write 127.0.0.1 or take demo out")
+		d.fault(key+".address", "must be on loopback, because demo mode lets everybody do everything; write 127.0.0.1 or remove demo")
 	}
 	if l.Transport != "tls" && l.Transport != "dtls" {
 		for name, set := range map[string]bool{
@@ -106,7 +107,7 @@ func (c *Config) checkListener(d *document, key string, l Listener, listens List
 		}
 	}
 	if (l.CRL != "" || len(l.Pins) > 0) && (l.ClientAuth == "" || l.ClientAuth == "off") {
-		d.fault(key, "crl and pins are about the clients' certificates: client-auth must be optional or required")
+		d.fault(key, "has crl or pins, which need client certificates; write client-auth: optional or client-auth: required")
 	}
 	if l.Certificate == "" || l.Key == "" {
 		d.fault(key, "transport "+l.Transport+" needs certificate and key, both PEM files")
@@ -126,7 +127,7 @@ func (c *Config) checkAccess(d *document) {
 		case (p.Address == "") == (p.Certificate == ""):
 			d.fault(key, "write either address or certificate")
 		case p.Certificate != "" && !policy.ValidPattern(p.Certificate):
-			d.fault(key+".certificate", "is not a usable pattern")
+			d.fault(key+".certificate", "is not a valid pattern; write for example sbc.contoso.com, or *.contoso.com")
 		case p.Address != "":
 			if _, err := ParseNetwork(p.Address); err != nil {
 				d.fault(key+".address", "is neither an address nor a network; write for example 10.1.1.5 or 10.1.1.0/24")
@@ -136,7 +137,7 @@ func (c *Config) checkAccess(d *document) {
 	for i, u := range c.Digest.Users {
 		key := fmt.Sprintf("digest.users[%d]", i)
 		if u.Name == "" || strings.ContainsAny(u.Name, "\":") {
-			d.fault(key+".name", "must be a name without quotes and colons")
+			d.fault(key+".name", "must be a name without quotes and colons; write for example alice")
 		}
 		if (u.Password == "") == (u.PasswordFile == "") {
 			d.fault(key, "write either password or password-file")
@@ -148,12 +149,12 @@ func (c *Config) checkAccess(d *document) {
 			d.fault(key+".who", "must name an identity such as sip:alice@contoso.com, a digest user, or a pattern with * in it")
 		}
 		if len(g.Dial) > 0 && len(g.Control) == 0 {
-			d.fault(key+".dial", "says where calls of the devices in control may go, and there are none; write control beside it")
+			d.fault(key+".dial", "limits where devices in control may call, but this grant has no control; write control beside it")
 		}
 		for name, list := range map[string][]string{"observe": g.Observe, "control": g.Control, "dial": g.Dial} {
 			for j, pattern := range list {
 				if !policy.ValidDevices(pattern) {
-					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not usable; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
+					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "is not a valid pattern; write for example 10?, *, 200-299, or a regular expression such as /2[0-4]\\d/")
 				}
 			}
 		}
@@ -162,10 +163,10 @@ func (c *Config) checkAccess(d *document) {
 	for i, e := range c.Numbers.Examples {
 		key := fmt.Sprintf("numbers.examples[%d]", i)
 		if e.Written == "" || e.Canonical == "" {
-			d.fault(key, "write written and canonical")
+			d.fault(key, "has no written or no canonical; write both")
 		}
 		if (e.Link == "") != (e.Sent == "") || e.Link != "" && !slices.ContainsFunc(c.Links, func(l Link) bool { return l.Name == e.Link }) {
-			d.fault(key, "write link, the name of one in links, and sent together, or neither")
+			d.fault(key, "must have both link and sent, or neither, and link must be in links; write for example link: pbx and sent: \"100\"")
 		}
 	}
 	for i, kind := range c.Names {
@@ -179,7 +180,7 @@ func (c *Config) checkAccess(d *document) {
 		}
 	}
 	c.checkRules(d)
-	if !c.Demo && len(c.Grants) == 0 && len(c.Rules) == 0 && !c.Switch.Real() { // people may want to telephone, and nothing else
-		d.fault("grants", "nobody may do anything; write for example: grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
+	if !c.Demo && len(c.Grants) == 0 && len(c.Rules) == 0 && !c.Switch.Real() { // telephones need no rights
+		d.fault("grants", "is empty, and so is rules: no client may do anything; write for example grants: [{who: \"sip:alice@contoso.com\", control: [\"100\"]}]")
 	}
 }

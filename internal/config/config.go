@@ -1,5 +1,5 @@
-// Package config is the configuration file: its keys, their defaults, and checks
-// whose faults name file, line and key and say what to write instead.
+// Package config reads and checks the configuration file. Each fault names file, line and
+// key, and says what to write instead.
 package config
 
 import (
@@ -40,18 +40,19 @@ type Config struct {
 	Linger       time.Duration `yaml:"monitor-linger"`
 	Switch       Switch        `yaml:"switch"`
 	Telephones   Telephones    `yaml:"telephones"`
-	// Fronts are the keys that are named like kinds of fronts, in the order of the kinds.
+	// Fronts has the settings of each kind of front, in the order of [Kinds]. The key of each is the name of its kind.
 	Fronts []Front `yaml:"-"`
 
-	read *document // what it was read from; nil for one that was not
+	source *document // the file; nil if the configuration does not come from one
 }
 
-// At returns a fault of a key that only using the file has shown, such as that a file that it names cannot be read.
+// At returns a fault at a key, for errors that appear only when the configuration is used, such as a certificate file
+// that cannot be read.
 func (c *Config) At(key, text string) Fault {
-	if c.read == nil {
+	if c.source == nil {
 		return Fault{File: "(configuration)", Line: 1, Key: key, Text: text}
 	}
-	return c.read.at(key, text)
+	return c.source.at(key, text)
 }
 
 // Log is the key log.
@@ -61,7 +62,7 @@ type Log struct {
 	StatusInterval time.Duration `yaml:"status-interval"`
 }
 
-// Listener is an entry of the list listen of a front, of telephones, or of a link that others come to.
+// Listener is an entry of the list listen of a front, of telephones, or of a link that peers connect to.
 type Listener struct {
 	Name        string   `yaml:"name"`
 	Transport   string   `yaml:"transport"`
@@ -78,14 +79,14 @@ type Listener struct {
 	Dialect     string   `yaml:"dialect"`
 	Notify      int      `yaml:"notify"`
 
-	// Source is what it takes its certificates from, once it has been served.
+	// Source is the source of its certificates, once the listener has opened.
 	Source *tls.Source `yaml:"-"`
 }
 
-// WithoutCertificates returns the listener without what it takes while it is served.
+// WithoutCertificates returns the listener without the keys that a reload changes while the listener stays open.
 func (l Listener) WithoutCertificates() Listener {
 	l.Certificate, l.Key, l.More, l.OCSP, l.ClientCA, l.CRL, l.Pins, l.Legacy, l.Source = "", "", nil, "", "", "", nil, false, nil
-	if l.Transport == "tls" { // DTLS fixes it when it begins to listen
+	if l.Transport == "tls" { // DTLS reads it only when the listener opens
 		l.ClientAuth = ""
 	}
 	return l
@@ -108,11 +109,11 @@ type Sessions struct {
 	LoginTime     time.Duration `yaml:"login-time"`
 	LockAfter     int           `yaml:"lock-after"`
 	LockTime      time.Duration `yaml:"lock-time"`
-	// Modes are the keys that are named like fronts: off, optional or mandatory.
+	// Modes has the mode of each front, by its name: off, optional or mandatory.
 	Modes map[string]string `yaml:"-"`
 }
 
-// Addresses is the key addresses: who may speak to us at all.
+// Addresses is the key addresses: the addresses from which peers may connect at all.
 type Addresses struct {
 	Allow []string `yaml:"allow"`
 	Deny  []string `yaml:"deny"`
@@ -153,7 +154,7 @@ type NumberRule struct {
 	Replace string `yaml:"replace"`
 }
 
-// NumberExample is an entry of numbers.examples: what rules shall make of a number.
+// NumberExample is an entry of numbers.examples: a number as written, and what the rules must make of it.
 type NumberExample struct {
 	Written   string `yaml:"written"`
 	Canonical string `yaml:"canonical"`
@@ -173,7 +174,7 @@ type Link struct {
 	Type    string      `yaml:"type"` // the name of its kind
 	Devices []string    `yaml:"devices"`
 	Numbers LinkNumbers `yaml:"numbers"`
-	// Settings is what its kind has besides: a pointer to the struct that [LinkKind.Settings] returns.
+	// Settings has the keys of its kind: a pointer to the struct that [LinkKind.Settings] returns.
 	Settings any `yaml:"-"`
 }
 
@@ -192,7 +193,7 @@ type Limits struct {
 	StrangersMiB        int `yaml:"strangers-mib"`
 }
 
-// Default returns what holds where the file says nothing.
+// Default returns the configuration of an empty file.
 func Default(kinds Kinds) *Config {
 	c := &Config{
 		Log: Log{Level: "info", Format: "text", StatusInterval: 10 * time.Minute},
@@ -222,7 +223,7 @@ func Default(kinds Kinds) *Config {
 	return c
 }
 
-// Fault is one thing wrong with the file.
+// Fault is one fault in the file.
 type Fault struct {
 	File string
 	Line int
@@ -232,7 +233,7 @@ type Fault struct {
 
 func (f Fault) Error() string { return fmt.Sprintf("%s:%d: %s: %s", f.File, f.Line, f.Key, f.Text) }
 
-// Faults is everything wrong with the file.
+// Faults is the list of all faults in the file.
 type Faults []Fault
 
 func (f Faults) Error() string {
@@ -243,7 +244,7 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads and checks a file. What is wrong with its content comes as [Faults].
+// Load reads and checks a file. Faults in its content are returned as [Faults].
 func Load(file string, kinds Kinds) (*Config, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -267,7 +268,7 @@ func AdminSocket(file string, kinds Kinds) (string, error) {
 	return c.Admin.Socket, nil
 }
 
-// Parse reads and checks the content of a file.
+// Parse reads and checks the content of a file. It returns [Faults] if there are any.
 func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
 	c := Default(kinds)
 	d := decode(file, data, c, kinds)
@@ -277,14 +278,14 @@ func Parse(file string, data []byte, kinds Kinds) (*Config, error) {
 	if len(d.faults) > 0 {
 		return nil, d.faults
 	}
-	c.read = d
+	c.source = d
 	return c, nil
 }
 
-// maxMiB is the largest size that can be set: a tebibyte, in MiB.
+// maxMiB is the largest size that the file can set, in MiB: 1 TiB.
 const maxMiB = 1 << 20
 
-// check tests what the types alone do not say.
+// check checks values. decode has checked keys and types.
 func (c *Config) check(d *document) {
 	d.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	d.oneOf("log.format", c.Log.Format, "text", "json")
@@ -310,21 +311,21 @@ func (c *Config) check(d *document) {
 		"audit.max-mib": c.Audit.MaxMiB, "limits.queue-mib": c.Limits.QueueMiB, "limits.queues-mib": c.Limits.QueuesMiB, "limits.strangers-mib": c.Limits.StrangersMiB,
 	} {
 		if v < 1 || v > maxMiB {
-			d.fault(key, fmt.Sprintf("must be a number of MiB, 1 to %d", maxMiB))
+			d.fault(key, fmt.Sprintf("must be a number of MiB; write 1 to %d", maxMiB))
 		}
 	}
 	if c.Operations.Address != "" {
 		if host, _, err := net.SplitHostPort(c.Operations.Address); err != nil {
 			d.fault("operations.address", "is not host:port; write for example 127.0.0.1:9062, or \"\" for none")
 		} else if !loopback(host) {
-			d.fault("operations.address", "must be on loopback, it has no authentication; write for example 127.0.0.1:9062")
+			d.fault("operations.address", "must be on loopback, because it has no authentication; write for example 127.0.0.1:9062")
 		}
 	}
 	if mode, err := strconv.ParseUint(c.Admin.Mode, 8, 32); err != nil || mode > 0o777 {
 		d.fault("admin.mode", "is not a file mode; write for example \"0600\" or \"0660\"")
 	}
 	if c.Log.StatusInterval < 0 {
-		d.fault("log.status-interval", "must not be negative; 0s for none")
+		d.fault("log.status-interval", "must not be negative; write 0s for none")
 	}
 	c.checkFronts(d)
 	c.checkNames(d)
@@ -334,7 +335,7 @@ func (c *Config) check(d *document) {
 	c.checkSwitch(d)
 }
 
-// ParseNetwork reads an address or a network.
+// ParseNetwork parses an address or a network. An address is a network with one member.
 func ParseNetwork(s string) (netip.Prefix, error) {
 	if ip, err := netip.ParseAddr(s); err == nil {
 		return netip.PrefixFrom(ip, ip.BitLen()), nil

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is a YAML file while it is checked: where each key stands, and what is
-// wrong so far.
+// document is a YAML file that is being checked: the line of each key, and the faults found
+// so far.
 type document struct {
 	file   string
 	kinds  Kinds
@@ -27,8 +27,8 @@ const maxFile = 1 << 20
 
 var yamlLine = regexp.MustCompile(`line (\d+)`)
 
-// decode fills c from data. Unlike the library's own decoding it goes on after a
-// fault, and knows the path of keys that leads to it.
+// decode fills c from data. Unlike the library's decoder it continues after a fault, and
+// knows the path of keys to it.
 func decode(file string, data []byte, c *Config, kinds Kinds) *document {
 	return decodeInto(file, data, reflect.ValueOf(c).Elem(), kinds)
 }
@@ -58,7 +58,8 @@ func decodeInto(file string, data []byte, into reflect.Value, kinds Kinds) *docu
 	return d
 }
 
-// at is a fault of a key, with the line of the key, or else of what it stands in.
+// at returns a fault at a key. Its line is that of the key, or, if the file does not have the key, of the nearest key
+// above it.
 func (d *document) at(key, text string) Fault {
 	line := 1
 	for path := key; path != ""; path = parent(path) {
@@ -119,7 +120,7 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch v.Kind() {
-	case reflect.Pointer: // a part that need not be there
+	case reflect.Pointer: // an optional part
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), path)
 	case reflect.Struct:
@@ -139,9 +140,9 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// fields are where the values of keys go.
+// fields maps keys to the struct fields for their values.
 type fields struct {
-	known []string // the keys, in their order
+	known []string // the keys, in the order of the fields
 	at    map[string]reflect.Value
 }
 
@@ -150,7 +151,7 @@ func (f *fields) add(key string, v reflect.Value) {
 	f.at[key] = v
 }
 
-// fieldsOf are the keys of structs, which stand beside each other.
+// fieldsOf returns the fields of structs whose keys are in one mapping.
 func fieldsOf(structs ...reflect.Value) *fields {
 	f := &fields{at: map[string]reflect.Value{}}
 	for _, v := range structs {
@@ -163,7 +164,7 @@ func fieldsOf(structs ...reflect.Value) *fields {
 
 func (d *document) mapping(n *yaml.Node, path string, into *fields) {
 	if n.Kind != yaml.MappingNode {
-		d.fault(path, "must have keys below it")
+		d.fault(path, "must have keys below it; write for example key: value on the next line, indented")
 		return
 	}
 	seen := map[string]bool{}
@@ -171,7 +172,7 @@ func (d *document) mapping(n *yaml.Node, path string, into *fields) {
 		key, item := n.Content[i], n.Content[i+1]
 		full := strings.TrimPrefix(path+"."+key.Value, ".")
 		if seen[key.Value] {
-			d.faults = append(d.faults, Fault{d.file, key.Line, full, "is there twice"})
+			d.faults = append(d.faults, Fault{d.file, key.Line, full, "is there twice; write it once"})
 			continue
 		}
 		seen[key.Value] = true
@@ -189,13 +190,13 @@ func (d *document) mapping(n *yaml.Node, path string, into *fields) {
 	}
 }
 
-// key is a key of a struct: its name, and where its field is.
+// key is a key of a struct.
 type key struct {
 	name  string
-	field reflect.StructField // its Index is from the struct on
+	field reflect.StructField // Index is relative to the struct
 }
 
-// keysOf are the keys of a struct, with those of the structs that are embedded in it, in their order.
+// keysOf returns the keys of a struct and of the structs embedded in it, in the order of the fields.
 func keysOf(t reflect.Type) (keys []key) {
 	for field := range t.Fields() {
 		name := field.Tag.Get("yaml")
@@ -224,7 +225,7 @@ func unknownKey(key string, known []string) string {
 	return "unknown key; known here: " + strings.Join(known, ", ")
 }
 
-// editDistance counts the letters to change, add or take away (Levenshtein).
+// editDistance returns the number of bytes to change, insert or delete (Levenshtein).
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -247,7 +248,7 @@ func editDistance(a, b string) int {
 
 func (d *document) scalar(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.ScalarNode {
-		d.fault(path, "must be a single value")
+		d.fault(path, "must be a single value, not a list or keys")
 		return
 	}
 	switch v.Kind() {

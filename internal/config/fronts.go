@@ -9,35 +9,36 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// FrontKind is a kind of front, as far as the file goes: a key of its name has its settings.
+// FrontKind describes the key of one kind of front.
 type FrontKind interface {
-	// Name is the key. It is also what rules.fronts and application-sessions call the front.
+	// Name is the key. rules.fronts and application-sessions use the same name.
 	Name() string
-	// Settings returns a pointer to a new struct with a [Listening] in it, with its defaults. Its yaml tags are the keys.
+	// Settings returns a pointer to a new struct that embeds a [Listening] and holds the defaults. Its yaml tags are the
+	// keys.
 	Settings() any
-	// Listens says what its listeners can be.
+	// Listens returns what its listeners can be.
 	Listens() Listens
-	// Check finds what is wrong with settings that Settings has returned and the file has filled, beside their
+	// Check reports the faults of settings that Settings has returned and the file has filled. Package config checks the
 	// listeners.
 	Check(settings any, s *Section)
 }
 
-// Front is the key of a kind of front.
+// Front has the settings of one front.
 type Front struct {
 	Name     string
 	Settings any // a pointer to the struct that [FrontKind.Settings] returns
 }
 
-// Listening is embedded in the settings of each kind of front.
+// Listening is the key listen. The settings of each kind of front embed it.
 type Listening struct {
 	Listen []Listener `yaml:"listen"`
 }
 
-// Listeners returns where a front is served.
+// Listeners returns the listeners of a front.
 func (l *Listening) Listeners() []Listener { return l.Listen }
 
-// ClearCertificates removes what listeners take while they are served: the names of files of certificates, and what is
-// asked of peers.
+// ClearCertificates removes the keys that a reload changes while listeners stay open: certificate files, and what peers
+// must present.
 func (l *Listening) ClearCertificates() {
 	l.Listen = slices.Clone(l.Listen)
 	for i := range l.Listen {
@@ -45,12 +46,12 @@ func (l *Listening) ClearCertificates() {
 	}
 }
 
-// Listeners returns where the front is served.
+// Listeners returns the listeners of the front.
 func (f *Front) Listeners() []Listener {
 	return f.Settings.(interface{ Listeners() []Listener }).Listeners()
 }
 
-// Front returns the settings of a front: a pointer to the struct of its kind; nil where there is none of the name.
+// Front returns the settings of a front, a pointer to the struct of its kind, or nil for an unknown name.
 func (c *Config) Front(name string) any {
 	for _, f := range c.Fronts {
 		if f.Name == name {
@@ -60,16 +61,16 @@ func (c *Config) Front(name string) any {
 	return nil
 }
 
-// Listens says what listeners can be.
+// Listens describes what listeners of a front can be.
 type Listens struct {
-	Transports    []string // udp, tcp, tls, dtls
-	Port, TLSPort string   // of an address without one
-	// Ports, where it is not nil, says so for each listener instead.
+	Transports    []string // any of udp, tcp, tls, dtls
+	Port, TLSPort string   // the default ports
+	// Ports, if not nil, returns the default ports of one listener, in place of Port and TLSPort.
 	Ports           func(l *Listener) (port, tlsPort string)
-	Dialect, Notify bool // whether they have these keys
+	Dialect, Notify bool // whether listeners have these keys
 }
 
-// FrontNames lists the fronts, as rules call them.
+// FrontNames returns the names of the fronts.
 func (k Kinds) FrontNames() []string {
 	names := make([]string, 0, len(k.Fronts))
 	for _, f := range k.Fronts {
@@ -78,8 +79,8 @@ func (k Kinds) FrontNames() []string {
 	return names
 }
 
-// Keep puts back in settings, but for the keys that are live, what is not as it was before. It returns these keys.
-// Both are pointers to structs of one type.
+// Keep restores in settings the values that differ from before, except those of live keys. It returns the keys that it
+// has restored. Both are pointers to structs of one type.
 func Keep(settings, before any, live ...string) (kept []string) {
 	now, old := reflect.ValueOf(settings).Elem(), reflect.ValueOf(before).Elem()
 	for _, k := range keysOf(now.Type()) {
@@ -103,7 +104,7 @@ func Changed(settings, before any) (keys []string) {
 	return keys
 }
 
-// same reports whether two values say the same: where a listener takes its certificates from is no part of the file.
+// same reports whether two values are equal. It ignores Source of listeners, which does not come from the file.
 func same(a, b any) bool {
 	x, ok := a.([]Listener)
 	if !ok {
@@ -117,7 +118,7 @@ func same(a, b any) bool {
 
 func (c *Config) checkFronts(d *document) {
 	for i, k := range d.kinds.Fronts {
-		f := &c.Fronts[i] // as Default has made them
+		f := &c.Fronts[i] // Default has made one for each kind
 		c.checkListeners(d, f.Name+".listen", f.Listeners(), k.Listens())
 		k.Check(f.Settings, &Section{document: d, config: c, path: f.Name})
 	}
@@ -134,7 +135,7 @@ func (c *Config) checkListeners(d *document, key string, list []Listener, listen
 	}
 }
 
-// listening says which fronts have a key of listeners.
+// listening returns the text of the fault of a listener's key that only some fronts have.
 func (d *document) listening(have func(Listens) bool) string {
 	var names []string
 	for _, k := range d.kinds.Fronts {
@@ -145,7 +146,7 @@ func (d *document) listening(have func(Listens) bool) string {
 	return "is for " + strings.Join(names, " and ") + " only"
 }
 
-// sessions fills the key application-sessions, where each front has a key.
+// sessions fills the key application-sessions, which has a key for each front.
 func (d *document) sessions(n *yaml.Node, s *Sessions, path string) {
 	into := fieldsOf(reflect.ValueOf(s).Elem())
 	modes := map[string]*string{}

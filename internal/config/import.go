@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// freeSWITCHConf is the form of FreeSWITCH's configuration files, as far as it is read.
+// freeSWITCHConf is the part of FreeSWITCH's configuration files that import reads.
 type freeSWITCHConf struct {
 	XMLName xml.Name `xml:"configuration"`
 	Name    string   `xml:"name,attr"`
@@ -22,15 +22,16 @@ type freeSWITCHConf struct {
 	Lists []aclList `xml:"network-lists>list"`
 }
 
-// Imported is a configuration made from one of another program.
+// Imported is a configuration made from that of another program.
 type Imported struct {
 	YAML  string
-	Notes []string // what could not be taken over, or must be looked at
+	Notes []string // settings that could not be converted, or that the administrator must complete
 }
 
-// ImportCSTASocket makes a configuration from csta_socket.conf.xml, that of FreeSWITCH's module
-// mod_csta_socket: a link to the FreeSWITCH, and a listener for the programs that the module
-// served. acl.conf.xml and event_socket.conf.xml are read from the same folder, where they are.
+// ImportCSTASocket converts csta_socket.conf.xml, the configuration of FreeSWITCH's module
+// mod_csta_socket. The result has a link to that FreeSWITCH, and a listener for the clients of the
+// module. ImportCSTASocket also reads acl.conf.xml and event_socket.conf.xml in the same folder, if
+// they exist.
 func ImportCSTASocket(folder fs.FS, name string) (*Imported, error) {
 	conf, err := readConf(folder, name)
 	if err != nil {
@@ -98,7 +99,7 @@ func (i *Imported) note(format string, args ...any) {
 	i.Notes = append(i.Notes, fmt.Sprintf(format, args...))
 }
 
-// networks are who the module let in, and who it kept out.
+// networks returns the networks that the module admitted and denied.
 func (i *Imported) networks(folder fs.FS, acl, host string) access {
 	if acl != "" {
 		return i.access(folder, acl)
@@ -109,7 +110,7 @@ func (i *Imported) networks(folder fs.FS, acl, host string) access {
 	return access{allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}
 }
 
-// eventSocket is where FreeSWITCH listens for links.
+// eventSocket returns the address of FreeSWITCH's event socket.
 func (i *Imported) eventSocket(folder fs.FS) string {
 	host, port := "127.0.0.1", "8021"
 	conf, err := readConf(folder, "event_socket.conf.xml")

@@ -10,36 +10,36 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Kinds are the kinds of links and of fronts that a file can name. Package kind makes them, the daemon has the
-// lists.
+// Kinds lists the kinds of links and fronts that a file can name.
 type Kinds struct {
-	Links  []LinkKind // the first is that of an entry without type
+	Links  []LinkKind // the first is the default
 	Fronts []FrontKind
 }
 
-// LinkKind is a kind of link, as far as its entry of links goes.
+// LinkKind describes the entries of links of one type.
 type LinkKind interface {
 	// Name is the value of links[].type.
 	Name() string
-	// Settings returns a pointer to a new struct, with its defaults. Its yaml tags are the keys of an
-	// entry besides those of [Link]; keys of structs that are embedded in it stand among its own.
+	// Settings returns a pointer to a new struct that holds the defaults. Its yaml tags are the keys that an
+	// entry has in addition to those of [Link]. Keys of embedded structs are on the same level.
 	Settings() any
-	// Check finds what is wrong with settings that Settings has returned and the file has filled. It may fill in
-	// what follows from the rest.
+	// Check reports the faults of settings that Settings has returned and the file has filled. It may set defaults
+	// that depend on other keys.
 	Check(settings any, s *Section)
-	// Devices returns the devices of an entry that names none, and whether there can be such an entry.
+	// Devices returns the devices of an entry without the key devices. It returns false if an entry must have the
+	// key.
 	Devices(settings any) (devices []string, ok bool)
-	// Lacks says why the kind does not have a key that others have; "" where there is nothing to say.
+	// Lacks returns why the kind does not have a key that other kinds have, or "" for no reason.
 	Lacks(key string) string
 }
 
-// linkEntry is an entry of links while the file is checked.
+// linkEntry is an entry of links that is being checked.
 type linkEntry struct {
-	kind    LinkKind // nil: there is none of this name
-	foreign []string // keys that it does not have and others do, from the entry on
+	kind    LinkKind // nil if the type is unknown
+	foreign []string // keys, relative to the entry, that other kinds have and this one has not
 }
 
-// link fills an entry of links: its type says which keys it has.
+// link fills an entry of links. The type of the entry decides which keys it can have.
 func (d *document) link(n *yaml.Node, l *Link, path string) {
 	entry := &linkEntry{}
 	d.links[path] = entry
@@ -63,7 +63,7 @@ func (d *document) link(n *yaml.Node, l *Link, path string) {
 	}
 }
 
-// foreign reports whether a key that its entry of links does not have is one of another kind, and notes it.
+// foreign reports whether an unknown key of an entry of links is a key of another kind, and adds it to the entry.
 func (d *document) foreign(path string) bool {
 	for at := parent(path); at != ""; at = parent(at) {
 		entry := d.links[at]
@@ -71,7 +71,7 @@ func (d *document) foreign(path string) bool {
 			continue
 		}
 		key := path[len(at)+1:]
-		if len(d.havers(key)) == 0 {
+		if len(d.kindsWith(key)) == 0 {
 			return false
 		}
 		entry.foreign = append(entry.foreign, key)
@@ -80,8 +80,8 @@ func (d *document) foreign(path string) bool {
 	return false
 }
 
-// havers are the kinds of links that have a key.
-func (d *document) havers(key string) (names []string) {
+// kindsWith returns the names of the kinds of links that have a key.
+func (d *document) kindsWith(key string) (names []string) {
 	for _, k := range d.kinds.Links {
 		if hasKey(reflect.TypeOf(k.Settings()), key) {
 			names = append(names, k.Name())
@@ -90,7 +90,7 @@ func (d *document) havers(key string) (names []string) {
 	return names
 }
 
-// hasKey reports whether a struct, or what is a list of it or points to it, has a path of keys.
+// hasKey reports whether a struct, or the struct that a pointer or list is of, has a path of keys.
 func hasKey(t reflect.Type, path string) bool {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
@@ -113,7 +113,7 @@ func (c *Config) checkLinks(d *document) {
 		l := &c.Links[i]
 		key := fmt.Sprintf("links[%d]", i)
 		if l.Name == "" || l.Name == "switch" || slices.ContainsFunc(c.Links[:i], func(other Link) bool { return other.Name == l.Name }) {
-			d.fault(key+".name", "must be there, once only, and not be switch, which is the built-in one")
+			d.fault(key+".name", "must be a name that no other link has, and not switch, the built-in one; write for example pbx")
 		}
 		d.numberRules(key+".numbers.out", l.Numbers.Out)
 		d.numberRules(key+".numbers.in", l.Numbers.In)
@@ -128,7 +128,7 @@ func (c *Config) checkLinks(d *document) {
 			continue
 		}
 		for _, foreign := range entry.foreign {
-			d.fault(key+"."+foreign, d.notOf(entry.kind, foreign))
+			d.fault(key+"."+foreign, d.foreignFault(entry.kind, foreign))
 		}
 		entry.kind.Check(l.Settings, &Section{document: d, config: c, path: key})
 		if len(l.Devices) > 0 {
@@ -136,23 +136,23 @@ func (c *Config) checkLinks(d *document) {
 		}
 		devices, own := entry.kind.Devices(l.Settings)
 		if l.Devices = devices; !own {
-			d.fault(key+".devices", "must say which devices are there, such as [\"2??\"], or [\"*\"] for all")
+			d.fault(key+".devices", "must name the devices of the link; write for example [\"2??\"], or [\"*\"] for all")
 		}
 	}
 }
 
-// notOf is what is wrong with a key that the kind of its entry does not have.
-func (d *document) notOf(kind LinkKind, key string) string {
+// foreignFault returns the text of the fault of a key that other kinds have and this one has not.
+func (d *document) foreignFault(kind LinkKind, key string) string {
 	if why := kind.Lacks(key); why != "" {
 		return "is not for type " + kind.Name() + ": " + why
 	}
-	if names := d.havers(key); len(names) == 1 && names[0] != d.kinds.Links[0].Name() {
+	if names := d.kindsWith(key); len(names) == 1 && names[0] != d.kinds.Links[0].Name() {
 		return "is for type " + names[0] + " only"
 	}
 	return "is not for type " + kind.Name()
 }
 
-// Section is a part of the file while it is checked. Keys are written from the section on.
+// Section is the part of the file that a kind checks. Keys are relative to the section.
 type Section struct {
 	*document
 
@@ -160,19 +160,20 @@ type Section struct {
 	path   string
 }
 
-// at is the path of a key of the section; "" is the section itself.
+// at returns the full path of a key. The key "" is the section itself.
 func (s *Section) at(key string) string { return strings.TrimSuffix(s.path+"."+key, ".") }
 
-// Fault says what is wrong with a key, and what to write instead; the key "" is the section itself.
+// Fault reports a fault at a key. The text says what is wrong and what to write instead. The key "" is the section
+// itself.
 func (s *Section) Fault(key, text string) { s.fault(s.at(key), text) }
 
-// OneOf finds a value that is none of those that are allowed.
+// OneOf reports a fault if the value is not one of those allowed.
 func (s *Section) OneOf(key, value string, allowed ...string) { s.oneOf(s.at(key), value, allowed...) }
 
-// Patterns finds patterns of device numbers that are not usable.
+// Patterns reports a fault for each invalid pattern of device numbers.
 func (s *Section) Patterns(key string, patterns []string) { s.numbers(s.at(key), patterns) }
 
-// NotNegative finds times below 0.
+// NotNegative reports a fault for each duration below 0.
 func (s *Section) NotNegative(times map[string]time.Duration) {
 	for key, v := range times {
 		if v < 0 {
@@ -181,20 +182,19 @@ func (s *Section) NotNegative(times map[string]time.Duration) {
 	}
 }
 
-// Listeners finds what is wrong with the listeners that a key names, and gives an address without port the usual
-// one.
+// Listeners reports the faults of a list of listeners, and adds the default port to addresses without one.
 func (s *Section) Listeners(key string, list []Listener, listens Listens) {
 	s.config.checkListeners(s.document, s.at(key), list, listens)
 }
 
-// Positive finds numbers below 1.
+// Positive reports a fault for each number below 1.
 func (s *Section) Positive(numbers map[string]int) {
 	for key, v := range numbers {
 		s.positive(s.at(key), v)
 	}
 }
 
-// Longer finds times that are no longer than nothing.
+// Longer reports a fault for each duration that is not above 0.
 func (s *Section) Longer(times map[string]time.Duration) {
 	for key, v := range times {
 		s.longer(s.at(key), v)
@@ -209,9 +209,9 @@ func (d *document) positive(key string, v int) {
 
 func (d *document) longer(key string, v time.Duration) {
 	if v <= 0 {
-		d.fault(key, "must be longer than nothing, for example 5s")
+		d.fault(key, "must be longer than 0s; write for example 5s")
 	}
 }
 
-// ValidNumber reports whether a text is the number of a device that an entry names: 1 to 20 digits, * or #.
+// ValidNumber reports whether a string is a device number of the file: 1 to 20 digits, * or #.
 func ValidNumber(number string) bool { return deviceNumber.MatchString(number) }

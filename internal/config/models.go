@@ -8,7 +8,7 @@ import (
 	"regexp"
 )
 
-// Model is what telephones of one maker obey besides SIP.
+// Model describes how telephones of one maker are commanded in addition to SIP.
 type Model struct {
 	Name     string   `yaml:"name"`
 	Agent    string   `yaml:"agent"`
@@ -25,7 +25,7 @@ type Notify struct {
 	Body  string `yaml:"body"`
 }
 
-// models is the form of the file.
+// models is the content of the file.
 type models struct {
 	Models []Model `yaml:"models"`
 }
@@ -33,7 +33,7 @@ type models struct {
 //go:embed models.yaml
 var ownModels []byte
 
-// Models reads the table of telephones: the file, if one is named, then ours.
+// Models returns the table of telephones: the rows of the file, unless its name is "", then the built-in ones.
 func Models(file string) ([]Model, error) {
 	own, err := parseModels("models.yaml", ownModels)
 	if err != nil || file == "" {
@@ -53,14 +53,14 @@ func parseModels(file string, data []byte) ([]Model, error) {
 	for i, model := range m.Models {
 		key := fmt.Sprintf("models[%d]", i)
 		if _, err := regexp.Compile(model.Agent); model.Agent == "" || err != nil {
-			d.fault(key+".agent", "must be a regular expression for the header User-Agent")
+			d.fault(key+".agent", "must be a regular expression for the header User-Agent; write for example \"(?i)^yealink\"")
 		}
 		if model.CSTA != "" {
 			d.oneOf(key+".csta", model.CSTA, "session", "notify")
 		}
 		for name, n := range map[string]*Notify{"answer": model.Answer, "resume": model.Resume} {
 			if n != nil && (n.Event == "" || n.Type == "" || n.Body == "") {
-				d.fault(key+"."+name, "needs event, type and body")
+				d.fault(key+"."+name, "needs event, type and body; write all three")
 			}
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Switch is the key switch. Zero values of its lists' entries are the switch's own
-// defaults.
+// Switch is the key switch. Zero values in the entries of its lists stand for the defaults of
+// the switch.
 type Switch struct {
 	RingCycle    time.Duration    `yaml:"ring-cycle"`
 	AlertTime    time.Duration    `yaml:"alert-time"`
@@ -32,7 +32,7 @@ type Extension struct {
 	Lines  int           `yaml:"lines"`
 	Answer time.Duration `yaml:"answer-after"`
 	Busy   bool          `yaml:"busy"`
-	// SIP is the account of its telephones; none: it is a virtual phone.
+	// SIP is the account of its telephones, or nil for a virtual phone.
 	SIP     *Telephone `yaml:"sip"`
 	Outside []string   `yaml:"outside"`
 }
@@ -77,7 +77,7 @@ type Trunk struct {
 	Lines    int           `yaml:"lines"`
 	Answer   time.Duration `yaml:"answer-after"`
 	Busy     bool          `yaml:"busy"`
-	// SIP is a real peer; none: a virtual phone plays whoever is outside.
+	// SIP is a real peer, or nil if a virtual phone plays the outside world.
 	SIP *NetworkPeer `yaml:"sip"`
 }
 
@@ -105,19 +105,19 @@ var (
 	networkNumber = regexp.MustCompile(`^\+?[0-9*#]{1,32}$`)
 )
 
-// numbers are the numbers of the switch's devices, as far as they have been seen.
+// numbers collects the numbers of the switch's devices while they are checked.
 type numbers struct {
 	*document
 	all, extensions []string
 }
 
-// device checks the number of a device that there must be once.
+// device checks the number of a device. It must be unique.
 func (n *numbers) device(key, number string) {
 	switch {
 	case !deviceNumber.MatchString(number):
-		n.fault(key+".number", "must be 1 to 20 digits, * or #; quote it: \"100\"")
+		n.fault(key+".number", "must be 1 to 20 digits, * or #; write it in quotes, for example \"100\"")
 	case slices.Contains(n.all, number):
-		n.fault(key+".number", "is there twice")
+		n.fault(key+".number", "is the number of another device; write a number of its own")
 	}
 	n.all = append(n.all, number)
 }
@@ -125,9 +125,9 @@ func (n *numbers) device(key, number string) {
 func (n *numbers) members(key string, members []string) {
 	for i, m := range members {
 		if !slices.Contains(n.extensions, m) {
-			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is no extension of the switch")
+			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is not an extension of the switch; write the number of one in switch.extensions")
 		} else if slices.Contains(members[:i], m) {
-			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is there twice")
+			n.fault(fmt.Sprintf("%s.members[%d]", key, i), "is there twice; write it once")
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (n *numbers) notNegative(key string, value time.Duration) {
 
 func (c *Config) checkSwitch(d *document) {
 	if c.Numbers.Main != "" && !regexp.MustCompile(`^\+[0-9]{1,15}$`).MatchString(c.Numbers.Main) {
-		d.fault("numbers.main", "must be + and digits, what stands before an extension from outside")
+		d.fault("numbers.main", "must be + and digits, which come before an extension in calls from outside; write for example +1425555")
 	}
 	n := &numbers{document: d}
 	for i, e := range c.Switch.Extensions {
@@ -180,10 +180,10 @@ func (c *Config) checkSwitch(d *document) {
 		for j, a := range q.Agents {
 			agent := fmt.Sprintf("%s.agents[%d]", key, j)
 			if a.ID == "" || slices.ContainsFunc(q.Agents[:j], func(other Agent) bool { return other.ID == a.ID }) {
-				d.fault(agent+".id", "must be there, and once only")
+				d.fault(agent+".id", "must be an id that no other agent has; write for example \"7001\"")
 			}
 			if a.Password != "" && a.PasswordFile != "" {
-				d.fault(agent, "write either password or password-file, or none of them")
+				d.fault(agent, "has both password and password-file; write one of them, or neither")
 			}
 		}
 	}
@@ -203,10 +203,10 @@ func (c *Config) checkSwitch(d *document) {
 		n.device(key, r.Number)
 		n.notNegative(key+".time", r.Time)
 		if r.Default == "" || r.Default == r.Number {
-			d.fault(key+".default", "must be a number, and another one: where calls go when nobody routes them")
+			d.fault(key+".default", "must be the number of another device, for calls that no client routes; write for example \"100\"")
 		}
 	}
-	c.checkWays(n)
+	c.checkInward(n)
 	c.checkTelephones(d)
 }
 
@@ -224,8 +224,8 @@ func (c *Config) checkTrunk(n *numbers, key string, t Trunk) {
 	}
 }
 
-// checkWays checks where calls are sent on to: devices that must be there.
-func (c *Config) checkWays(n *numbers) {
+// checkInward checks the key inward of trunks. The devices that it names must exist.
+func (c *Config) checkInward(n *numbers) {
 	for i, t := range c.Switch.Trunks {
 		for j, in := range t.Inward {
 			key := fmt.Sprintf("switch.trunks[%d].inward[%d]", i, j)
@@ -233,20 +233,19 @@ func (c *Config) checkWays(n *numbers) {
 				n.fault(key+".number", "must be digits, perhaps with + before them")
 			}
 			if slices.ContainsFunc(t.Inward[:j], func(other Inward) bool { return other.Number == in.Number }) {
-				n.fault(key+".number", "is there twice")
+				n.fault(key+".number", "is there twice; write it once")
 			}
 			switch {
 			case !slices.Contains(n.all, in.To):
-				n.fault(key+".to", "is no device of the switch")
+				n.fault(key+".to", "is not a device of the switch; write an extension, a hunt group, a queue or a routeing device")
 			case c.Switch.takesNoCalls(in.To):
-				n.fault(key+".to", "is a trunk, a park device or a pickup group, which take no calls; write an extension, a hunt group, a queue or a routeing device")
+				n.fault(key+".to", "is a trunk, a park device or a pickup group, which cannot be called; write an extension, a hunt group, a queue or a routeing device")
 			}
 		}
 	}
 }
 
-// takesNoCalls reports whether a device of the switch is one that nobody can call by its
-// number.
+// takesNoCalls reports whether a device of the switch cannot be called by its number.
 func (s *Switch) takesNoCalls(number string) bool {
 	return slices.Contains(s.Park, number) ||
 		slices.ContainsFunc(s.Trunks, func(t Trunk) bool { return t.Number == number }) ||

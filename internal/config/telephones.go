@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Telephones is the key telephones: how real telephones of the built-in switch, and its
-// trunks, are served.
+// Telephones is the key telephones: how the built-in switch serves real telephones and trunks.
 type Telephones struct {
 	Listen       []Listener    `yaml:"listen"`
 	Realm        string        `yaml:"realm"`
@@ -39,7 +38,7 @@ type Media struct {
 	Timeout   time.Duration `yaml:"timeout"`
 }
 
-// Networks reads the networks that voice may go to besides the peer's own address.
+// Networks parses the networks that voice may go to, in addition to the peer's own address.
 func (m Media) Networks() ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for _, text := range m.Elsewhere {
@@ -52,7 +51,7 @@ func (m Media) Networks() ([]netip.Prefix, error) {
 	return networks, nil
 }
 
-// PortRange reads the first and the last port.
+// PortRange parses the first and the last port.
 func (m Media) PortRange() (first, last int, err error) {
 	a, b, ok := strings.Cut(m.Ports, "-")
 	first, err1 := strconv.Atoi(strings.TrimSpace(a))
@@ -72,7 +71,7 @@ type Telephone struct {
 	UACSTA       string `yaml:"uacsta"`
 }
 
-// NetworkPeer is the key sip of a trunk: who its calls go to and come from.
+// NetworkPeer is the key sip of a trunk: the peer that its calls go to and come from.
 type NetworkPeer struct {
 	URI          string `yaml:"uri"`
 	From         string `yaml:"from"`
@@ -82,7 +81,7 @@ type NetworkPeer struct {
 	Register     bool   `yaml:"register"`
 }
 
-// Real reports whether there are real telephones or trunks.
+// Real reports whether the switch has real telephones or trunks.
 func (s *Switch) Real() bool {
 	return slices.ContainsFunc(s.Extensions, func(e Extension) bool { return e.SIP != nil }) ||
 		slices.ContainsFunc(s.Trunks, func(t Trunk) bool { return t.SIP != nil })
@@ -96,22 +95,22 @@ func (c *Config) checkTelephones(d *document) {
 	c.checkListeners(d, "telephones.listen", t.Listen, Listens{Transports: []string{"udp", "tcp", "tls"}, Port: "5060", TLSPort: "5061"})
 	for key, v := range map[string]string{"media.address": t.Media.Address, "media.advertise": t.Media.Advertise} {
 		if _, err := netip.ParseAddr(v); v != "" && err != nil {
-			d.fault("telephones."+key, "must be an address, such as 192.0.2.5")
+			d.fault("telephones."+key, "must be an IP address; write for example 192.0.2.5")
 		}
 	}
 	for i, text := range t.Media.Elsewhere {
 		if _, err := ParseNetwork(text); err != nil {
-			d.fault(fmt.Sprintf("telephones.media.elsewhere[%d]", i), "must be a network or an address, such as 198.51.100.0/24")
+			d.fault(fmt.Sprintf("telephones.media.elsewhere[%d]", i), "must be a network or an address; write for example 198.51.100.0/24")
 		}
 	}
 	if _, _, err := t.Media.PortRange(); err != nil {
-		d.fault("telephones.media.ports", "must be two ports, at least four apart, such as 16384-32767")
+		d.fault("telephones.media.ports", "must be a range of four ports or more, 1024 to 65535; write for example 16384-32767")
 	}
 	for key, v := range map[string]time.Duration{
 		"min-expires": t.MinExpires, "max-expires": t.MaxExpires, "max-recording": t.MaxRecording, "media.timeout": t.Media.Timeout, "shutdown-patience": t.ShutdownPatience,
 	} {
 		if v < time.Second {
-			d.fault("telephones."+key, "must be 1s or more")
+			d.fault("telephones."+key, "must be 1s or more; write for example 5s")
 		}
 	}
 	for i, algorithm := range t.Digest {
@@ -121,7 +120,7 @@ func (c *Config) checkTelephones(d *document) {
 		d.fault("telephones.max-expires", "must not be shorter than min-expires")
 	}
 	if t.Qualify < 0 || t.Qualify > 0 && t.Qualify < time.Second {
-		d.fault("telephones.qualify", "must be 0s, for never, or 1s or more")
+		d.fault("telephones.qualify", "must be 1s or more; write 0s for never")
 	}
 	if t.MaxContacts < 1 {
 		d.fault("telephones.max-contacts", "must be 1 or more")
@@ -143,15 +142,15 @@ func (c *Config) checkTelephones(d *document) {
 		}
 		switch {
 		case e.Kind == "virtual" || e.Kind == "remote":
-			d.fault(key+".sip", "is not for kind "+e.Kind+": that has no telephone here")
+			d.fault(key+".sip", "is not for kind "+e.Kind+", which has no telephone here; remove sip, or write another kind")
 		case (e.SIP.Password == "") == (e.SIP.PasswordFile == ""):
 			d.fault(key+".sip", "write either password or password-file")
 		case users[user]:
-			d.fault(key+".sip.user", "is the user of another extension")
+			d.fault(key+".sip.user", "is the user of another extension; write another name")
 		case strings.ContainsAny(user, " @<>\":;"):
-			d.fault(key+".sip.user", "must be a name without blanks, @, : and ;")
+			d.fault(key+".sip.user", "must not contain a space or any of @ < > \" : or ;; write for example \"100\"")
 		case e.Answer > 0 || e.Busy:
-			d.fault(key, "answer-after and busy are for virtual phones; here a real one registers")
+			d.fault(key, "has answer-after or busy, which are for virtual phones; remove them, or remove sip")
 		}
 		users[user] = true
 		if e.SIP.UACSTA != "" {
@@ -163,11 +162,11 @@ func (c *Config) checkTelephones(d *document) {
 		switch {
 		case trunk.SIP == nil:
 		case !strings.HasPrefix(trunk.SIP.URI, "sip:") && !strings.HasPrefix(trunk.SIP.URI, "sips:") || strings.Contains(trunk.SIP.URI, "@"):
-			d.fault(key+".uri", "must be the peer's address, such as sip:192.0.2.9:5060;transport=udp")
+			d.fault(key+".uri", "must be the address of the peer; write for example sip:192.0.2.9:5060;transport=udp")
 		case trunk.SIP.Register && trunk.SIP.User == "":
-			d.fault(key, "to register takes user, and password or password-file")
+			d.fault(key, "has register, which needs an account; write user, and password or password-file")
 		case trunk.SIP.Password != "" && trunk.SIP.PasswordFile != "":
-			d.fault(key, "write either password or password-file")
+			d.fault(key, "has both password and password-file; write one of them")
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// Warnings names what a configuration without faults does not do although its author may
-// expect it: one line for each, beginning with the key.
+// Warnings returns a line for each setting that is valid but may not do what its author expects.
+// Each line begins with the key.
 func (c *Config) Warnings() []string {
 	var list []string
 	for i, t := range c.Switch.Trunks {
 		if t.Inward == nil {
-			list = append(list, fmt.Sprintf("switch.trunks[%d].inward: calls that come in over trunk %s reach nothing; list the numbers that they may reach, or write inward: [] for none", i, t.Number))
+			list = append(list, fmt.Sprintf("switch.trunks[%d].inward: incoming calls of trunk %s reach no device; list the numbers that they may call, or write inward: [] for none", i, t.Number))
 		}
 	}
 	for i, q := range c.Switch.Queues {
@@ -30,37 +30,32 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	for _, f := range c.Fronts {
-		if w, ok := f.Settings.(warner); ok {
+		if w, ok := f.Settings.(interface{ Warnings() []string }); ok {
 			list = append(list, w.Warnings()...)
 		}
 	}
-	return slices.Concat(list, c.boundWarnings(), c.fileWarnings())
+	return slices.Concat(list, c.limitWarnings(), c.fileWarnings())
 }
 
-// warner are settings of a front that can be without faults and nevertheless not what their author expects.
-type warner interface {
-	Warnings() []string // each begins with the key
-}
-
-// Bound returns the warning about a bound per peer that is more than that of all peers, nil where it is not. The
-// standard was not chosen, and is not worth one. key is that of the bound for all.
+// Bound returns a warning if the limit for each peer is above the limit for all peers, else nil. It ignores a limit for
+// each peer that is the default, which nobody has chosen. key is the key of the limit for all peers.
 func Bound(key string, peer, all, standard int) []string {
 	if peer <= all || peer == standard {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can take every place", key, peer, key, all)}
+	return []string{fmt.Sprintf("%s-per-peer: %d is more than %s, which is %d: one peer can use up the limit for all", key, peer, key, all)}
 }
 
-// boundWarnings are about bounds that others make void.
-func (c *Config) boundWarnings() []string {
+// limitWarnings returns warnings about limits that have no effect because of others.
+func (c *Config) limitWarnings() []string {
 	var list []string
 	if c.Limits.QueuesMiB < c.Limits.QueueMiB {
-		list = append(list, fmt.Sprintf("limits.queues-mib: %d for all clients is less than limits.queue-mib, which gives %d to each: no client can use what it may", c.Limits.QueuesMiB, c.Limits.QueueMiB))
+		list = append(list, fmt.Sprintf("limits.queues-mib: %d for all clients is less than limits.queue-mib, which gives %d to each: no client can use its limit", c.Limits.QueuesMiB, c.Limits.QueueMiB))
 	}
 	return list
 }
 
-// fileWarnings are about files that cannot be made, or that too many or too few may write to.
+// fileWarnings returns warnings about files that the proxy cannot create, or that too many or too few users may write.
 func (c *Config) fileWarnings() []string {
 	var list []string
 	for key, file := range map[string]string{"audit.file": c.Audit.File, "admin.socket": c.Admin.Socket} {
@@ -68,25 +63,25 @@ func (c *Config) fileWarnings() []string {
 			continue
 		}
 		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, os.ErrNotExist) {
-			list = append(list, fmt.Sprintf("%s: there is no directory %s; the proxy does not start without it", key, filepath.Dir(file)))
+			list = append(list, fmt.Sprintf("%s: directory %s does not exist; the proxy does not start without it", key, filepath.Dir(file)))
 		}
 	}
 	if info, err := os.Stat(c.Audit.File); err == nil && !info.Mode().IsRegular() {
-		list = append(list, fmt.Sprintf("audit.file: %s is no regular file", c.Audit.File))
+		list = append(list, fmt.Sprintf("audit.file: %s is not a regular file", c.Audit.File))
 	}
 	if c.Admin.Socket != "" {
 		switch mode, _ := strconv.ParseUint(c.Admin.Mode, 8, 32); { // checked
 		case mode&0o222 == 0:
-			list = append(list, fmt.Sprintf("admin.mode: with %s nobody but root may write to the socket; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
+			list = append(list, fmt.Sprintf("admin.mode: with %s only root may use the socket; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
 		case mode&0o002 != 0:
-			list = append(list, fmt.Sprintf("admin.mode: with %s every user of the machine administers the proxy; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
+			list = append(list, fmt.Sprintf("admin.mode: with %s every user of the machine may administer the proxy; write 0600 for the user of the proxy, 0660 for its group", c.Admin.Mode))
 		}
 	}
 	slices.Sort(list)
 	return list
 }
 
-// leadsOutside reports whether a number goes out over a trunk.
+// leadsOutside reports whether calls to a number leave over a trunk.
 func (s *Switch) leadsOutside(number string) bool {
 	own := slices.ContainsFunc(s.Extensions, func(e Extension) bool { return e.Number == number }) ||
 		slices.ContainsFunc(s.HuntGroups, func(g HuntGroup) bool { return g.Number == number }) ||

@@ -10,26 +10,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// Change is what a reload makes of the core. All of it holds from then on.
+// Change is everything that a reload changes in the core.
 type Change struct {
 	Policy  *policy.Policy
 	Numbers *policy.Numbers
-	Secrets map[string]Secret      // of digest users, by identity
-	Modes   map[string]SessionMode // by front
+	Secrets map[string]Secret      // secrets of digest users, by identity
+	Modes   map[string]SessionMode // session modes, by front
 	Limits  Limits
-	Links   []NamedLink // as for [Proxy.SetLinks]; nil: they stay as they are
-	// Closing returns why a listener closes, "" for one that stays, by the front and the place where its clients come
-	// in. The caller closes them.
+	Links   []NamedLink // as for [Proxy.SetLinks]; nil leaves them as they are
+	// Closing returns why the listener closes at which clients of a front connect, or "" if it stays open. The caller
+	// closes listeners.
 	Closing func(front string, at Place) string
 }
 
-// Place is where a client comes in.
+// Place is the transport and the local address at which a client connects.
 type Place struct {
 	Transport string // udp, tcp, tls or dtls
 	Addr      netip.AddrPort
 }
 
-// PlaceOf returns where the client of a TCP connection comes in, for [Opening].
+// PlaceOf returns a function that returns the place of a TCP or TLS connection, for [Opening].
 func PlaceOf(nc net.Conn) func() Place {
 	at := Place{Transport: "tcp"}
 	if _, secure := nc.(*tls.Conn); secure {
@@ -41,16 +41,16 @@ func PlaceOf(nc net.Conn) func() Place {
 	return func() Place { return at }
 }
 
-// Ending is something of a client that a change ends.
+// Ending describes something that a change ends: a session, or what a client has opened in it.
 type Ending struct {
 	Kind     string `json:"kind"` // session, application session, monitor, route registration, service under a reference
 	Identity string `json:"identity"`
 	Peer     string `json:"peer"`
-	Device   string `json:"device,omitempty"` // of a session: its line
+	Device   string `json:"device,omitempty"` // for a session, its line
 	Reason   string `json:"reason"`
 
 	done     func() bool
-	carryOut func() // nil: something else carries it out
+	carryOut func() // nil if the end of something else ends it
 }
 
 // Done reports whether it has ended.
@@ -60,8 +60,8 @@ func (c *Change) rules() *rules {
 	return &rules{policy: c.Policy, numbers: c.Numbers, secrets: c.Secrets, modes: c.Modes}
 }
 
-// Foresee returns what a change would end, by client and device, and changes nothing. It judges as
-// [Proxy.Change] does.
+// Foresee returns what a change would end, ordered by client and device. It decides as
+// [Proxy.Change] does, and changes nothing.
 func (p *Proxy) Foresee(c Change) []Ending {
 	v := &view{before: p.rules.Load(), rules: c.rules(), closing: c.Closing}
 	if c.Links != nil {
@@ -78,7 +78,7 @@ func (p *Proxy) Foresee(c Change) []Ending {
 	return list
 }
 
-// order puts a session before what it has.
+// order returns the sort key of an ending. Sessions come before what they have opened.
 func (e *Ending) order() string {
 	if strings.HasSuffix(e.Kind, "session") {
 		return ""
@@ -86,8 +86,7 @@ func (e *Ending) order() string {
 	return e.Kind + " " + e.Device
 }
 
-// Change makes what a reload says hold, and ends what clients have and may not have any more. It closes no
-// listener.
+// Change applies a change, and ends what clients may not keep. It closes no listener.
 func (p *Proxy) Change(c Change) {
 	c.Limits.setDefaults()
 	p.bounds.Store(&c.Limits)
@@ -105,13 +104,13 @@ func (s *Session) ending(kind string, device policy.Number, reason string, done 
 	return e
 }
 
-// route is a link and what devices it has.
+// route is a link and its devices.
 type route struct {
-	link *managedLink // nil: it would be made anew
+	link *managedLink // nil for a link that the change opens
 	has  func(device string) bool
 }
 
-// planned returns the links as SetLinks would make them.
+// planned returns the routes after SetLinks.
 func (p *Proxy) planned(links []NamedLink) []route {
 	old := p.list()
 	routes := make([]route, 0, len(links))
@@ -121,7 +120,7 @@ func (p *Proxy) planned(links []NamedLink) []route {
 	return routes
 }
 
-// stays returns the link that goes on as l; nil if l is another one.
+// stays returns the link of old that stays for l, or nil if l is a new one.
 func stays(old []*managedLink, l NamedLink) *managedLink {
 	i := slices.IndexFunc(old, func(t *managedLink) bool { return t.name == l.Name && l.Link == nil })
 	if i < 0 {
@@ -130,8 +129,9 @@ func stays(old []*managedLink, l NamedLink) *managedLink {
 	return old[i]
 }
 
-// leaves reports whether something at a link, about a device, ends with a change of links: the link
-// closes, or another one has the device, or, where the device is Whole, the session's line.
+// leaves reports whether a change of links ends something that a session has opened for a device at a
+// link: because the link closes, or because the device now belongs to another one. If the device is
+// Whole, the session's line counts.
 func (v *view) leaves(s *Session, t *managedLink, device policy.Number) bool {
 	if v.routes == nil {
 		return false

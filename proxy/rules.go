@@ -9,38 +9,38 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Why a session is closed that would not be opened under the new configuration.
+// These errors close sessions that could not be opened under the new configuration.
 var (
 	errRights  = errors.New("the configuration no longer admits this identity")
 	errAddress = errors.New("the configuration no longer admits this address")
 )
 
-// rules is what decides who clients are and what they may do. A reload replaces it as a whole.
+// rules decide who clients are and what they may do. A reload replaces them as a whole.
 type rules struct {
 	policy  *policy.Policy
 	numbers *policy.Numbers
-	secrets map[string]Secret      // of digest users, by identity; nil: not known here
-	modes   map[string]SessionMode // by front; one that is missing says it itself, in Opening.Sessions
+	secrets map[string]Secret      // secrets of digest users, by identity; nil if they are not known
+	modes   map[string]SessionMode // session modes, by front; for other fronts Opening.Sessions counts
 }
 
-// Secret differs when a password differs. It does not tell the password.
+// Secret is a hash of passwords. Different passwords have different secrets.
 type Secret [32]byte
 
-// SetRules says who may do what, and how numbers are written, from now on. It ends what clients
-// have and may not have any more: sessions, monitors, registrations.
+// SetRules replaces the policy and the numbering. It ends what clients may not keep: sessions,
+// monitors, registrations.
 func (p *Proxy) SetRules(rights *policy.Policy, numbers *policy.Numbers) {
 	now := *p.rules.Load()
 	now.policy, now.numbers = rights, numbers
 	p.replace(&now)
 }
 
-// replace makes rules hold, and ends what they do not allow.
+// replace replaces the rules, and ends what the new ones do not allow.
 func (p *Proxy) replace(now *rules) {
 	p.recheck(&view{before: p.rules.Swap(now), rules: now})
 }
 
-// Recheck ends what clients have and may not have any more, after something changed that the rules
-// look at.
+// Recheck ends what clients may not keep, after a change of something that the rules depend on, such
+// as the accounts file.
 func (p *Proxy) Recheck() {
 	p.recheck(p.holding())
 }
@@ -67,15 +67,15 @@ func (p *Proxy) holding() *view {
 	return &view{before: now, rules: now}
 }
 
-// view is what sessions are judged by: what holds, or what a change would make hold.
+// view is the state by which sessions are judged: the current one, or the one after a change.
 type view struct {
 	before, rules *rules
-	routes        []route                                   // of a change of links; nil: they stay
-	closing       func(front string, at Place) (why string) // listeners that close; nil: none
+	routes        []route                                   // routes after a change of links; nil if links stay
+	closing       func(front string, at Place) (why string) // as Change.Closing; nil if no listener closes
 }
 
-// judge returns what the client has and may not keep. It changes nothing: [Proxy.Recheck] carries
-// it out, and [Proxy.Foresee] only tells it.
+// judge returns what the client may not keep. It changes nothing: [Proxy.Recheck] carries that out, and
+// [Proxy.Foresee] only reports it.
 func (s *Session) judge(v *view) []Ending {
 	if why := s.barred(v); why != nil {
 		e := s.ending("session", s.line, why.Error(), s.ended)
@@ -94,7 +94,7 @@ func (s *Session) judge(v *view) []Ending {
 	return s.holdings("", v)
 }
 
-// barred returns why the session may not go on; nil if it may.
+// barred returns why the session must close, or nil if it may stay open.
 func (s *Session) barred(v *view) error {
 	if v.closing != nil && s.place != nil {
 		if why := v.closing(s.front, s.place()); why != "" {
@@ -112,11 +112,11 @@ func (s *Session) barred(v *view) error {
 	}
 	app := s.application()
 	if s.boundBy(v.rules) && app == nil {
-		return nil // it may do nothing yet but open an application session
+		return nil // it can only open an application session so far
 	}
-	account := app != nil && app.account.Name != "" // the line was opened by the connection's own identity
+	account := app != nil && app.account.Name != "" // then its own identity, not the account, opened the line
 	if account && !s.proxy.cfg.Accounts.Holds(app.account) {
-		return nil // that ends its application session first
+		return nil // the application session ends first
 	}
 	if !v.rules.policy.Known(s.Identity()) || !account && !s.line.IsZero() && !s.mayBy(v.rules, policy.Observe, s.line) {
 		return errRights
@@ -124,8 +124,8 @@ func (s *Session) barred(v *view) error {
 	return nil
 }
 
-// believed reports whether what the configuration says of the client's peer, or of its password, is
-// what it was.
+// believed reports whether the grounds on which the client was identified still hold: its digest
+// password, or the trust in its peer.
 func (s *Session) believed(before, now *rules) bool {
 	if s.own.How == "digest" {
 		a, known := before.secrets[s.own.Name]
@@ -133,7 +133,7 @@ func (s *Session) believed(before, now *rules) bool {
 		return !known || still && a == b
 	}
 	trusted, trusts := before.policy.Trusts(s.addr, s.names), now.policy.Trusts(s.addr, s.names)
-	if s.own.Name == "" { // a peer that is trusted now is somebody, where its front tells it
+	if s.own.Name == "" { // a peer that is now trusted has an identity, if its front identifies peers
 		return s.still == nil || trusted || !trusts
 	}
 	if s.own.How != "trusted-peer" && s.own.How != "address" && s.own.How != "certificate" {
@@ -142,11 +142,11 @@ func (s *Session) believed(before, now *rules) bool {
 	return trusts || !trusted
 }
 
-// holdings returns what the client has opened: all of it, for a reason, or, with a view, what it may
-// not keep.
+// holdings returns what the client has opened: everything, with a reason, or, with a view, what it
+// may not keep.
 func (s *Session) holdings(why string, v *view) []Ending {
 	if v != nil && s.boundBy(v.rules) && s.application() == nil {
-		return nil // it has nothing
+		return nil // it has opened nothing
 	}
 	s.mu.Lock()
 	monitors, routers := slices.Collect(maps.Values(s.monitors)), slices.Collect(maps.Values(s.routers))
@@ -157,11 +157,11 @@ func (s *Session) holdings(why string, v *view) []Ending {
 		reason := why
 		switch {
 		case v == nil:
-			carryOut = nil // with what it belongs to
+			carryOut = nil // it ends with its session or application session
 		case !s.mayBy(v.rules, action, device):
 			reason = "the configuration does not let this identity have it any more"
 		case moves && v.leaves(s, at, device):
-			reason, carryOut = "link "+at.name+" does not have the device any more", nil // SetLinks does
+			reason, carryOut = "link "+at.name+" does not have the device any more", nil // SetLinks ends it
 		default:
 			return
 		}

@@ -11,24 +11,24 @@ import (
 	"github.com/pion/dtls/v3"
 )
 
-// DTLS 1.2 by github.com/pion/dtls v3: version 2 draws GCM nonces at random
-// (GO-2026-4479) and is not mended any more.
+// DTLS 1.2 comes from github.com/pion/dtls v3. Version 2 draws GCM nonces at random
+// (GO-2026-4479) and is no longer maintained.
 
-// dtlsCiphers have forward secrecy and authenticated encryption.
+// dtlsCiphers lists ciphers with forward secrecy and authenticated encryption.
 var dtlsCiphers = dtls.WithCipherSuites(
 	dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, dtls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 	dtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, dtls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 )
 
 const (
-	dtlsMTU    = 1200 // of handshake messages, which are cut into pieces above
-	dtlsReplay = 64   // records; one that came before is dropped
+	dtlsMTU    = 1200 // octets; longer handshake messages are sent in fragments
+	dtlsReplay = 64   // records in the window against replay
 )
 
-// ListenDTLS listens for DTLS on a UDP address. A client must first repeat a cookie, which shows that it
-// receives at its address. Connections that the listener accepts have made no handshake yet: see
-// HandshakeDTLS. Whether clients are asked for a certificate is fixed as long as the address is served;
-// the rest follows the source.
+// ListenDTLS listens for DTLS on a UDP address. A client must first return a cookie, which proves that it
+// receives at its address. Call [HandshakeDTLS] for each connection that the listener accepts. Whether
+// clients are asked for a certificate is fixed while the listener is open; everything else follows the
+// source.
 func ListenDTLS(address string, s *Source) (net.Listener, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
@@ -39,7 +39,7 @@ func ListenDTLS(address string, s *Source) (net.Listener, error) {
 	case tls.VerifyClientCertIfGiven:
 		auth = dtls.RequestClientCert
 	case tls.RequireAndVerifyClientCert:
-		auth = dtls.RequireAnyClientCert // which is verified below, with what the files contain then
+		auth = dtls.RequireAnyClientCert // verified below, by the files as they are then
 	}
 	return dtls.ListenWithOptions("udp", addr,
 		dtlsCiphers, dtls.WithMTU(dtlsMTU), dtls.WithReplayProtectionWindow(dtlsReplay), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
@@ -63,7 +63,7 @@ func ListenDTLS(address string, s *Source) (net.Listener, error) {
 	)
 }
 
-// verify checks a peer's chain as TLS would, and what goes beyond it.
+// verify checks a peer's chain as TLS does, then pins and revocation lists.
 func verify(cfg *tls.Config, raw [][]byte, roots *x509.CertPool, usage x509.ExtKeyUsage, name string) error {
 	certs := make([]*x509.Certificate, 0, len(raw))
 	for _, der := range raw {
@@ -73,18 +73,18 @@ func verify(cfg *tls.Config, raw [][]byte, roots *x509.CertPool, usage x509.ExtK
 		}
 		certs = append(certs, cert)
 	}
-	between := x509.NewCertPool()
+	intermediates := x509.NewCertPool()
 	for _, cert := range certs[1:] {
-		between.AddCert(cert)
+		intermediates.AddCert(cert)
 	}
-	chains, err := certs[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}, DNSName: name})
+	chains, err := certs[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage}, DNSName: name})
 	if err != nil || cfg.VerifyConnection == nil {
 		return err
 	}
 	return cfg.VerifyConnection(tls.ConnectionState{PeerCertificates: certs, VerifiedChains: chains})
 }
 
-// DialDTLS connects to a UDP address; the server must have a certificate for name.
+// DialDTLS connects to a UDP address. The server must have a certificate for name.
 func DialDTLS(ctx context.Context, address, name string, f Files) (net.Conn, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)
 	if err != nil {
@@ -96,7 +96,7 @@ func DialDTLS(ctx context.Context, address, name string, f Files) (net.Conn, err
 	}
 	options := []dtls.ClientOption{
 		dtlsCiphers, dtls.WithMTU(dtlsMTU), dtls.WithReplayProtectionWindow(dtlsReplay), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
-		dtls.WithInsecureSkipVerify(true), // it is verified below, revocation and pins included
+		dtls.WithInsecureSkipVerify(true), // verified below, with revocation lists and pins
 		dtls.WithServerName(name),
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
 			if len(raw) == 0 {
@@ -119,12 +119,12 @@ func DialDTLS(ctx context.Context, address, name string, f Files) (net.Conn, err
 	return conn, nil
 }
 
-// HandshakeDTLS finishes the handshake of a connection, and returns the names in the peer's
-// verified certificate.
+// HandshakeDTLS completes the handshake of a connection, and returns the names of these kinds in the peer's verified
+// certificate.
 func HandshakeDTLS(ctx context.Context, nc net.Conn, kinds ...string) ([]string, error) {
 	conn, ok := nc.(*dtls.Conn)
 	if !ok {
-		return nil, fmt.Errorf("%T is no DTLS connection", nc)
+		return nil, fmt.Errorf("%T is not a DTLS connection", nc)
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func HandshakeDTLS(ctx context.Context, nc net.Conn, kinds ...string) ([]string,
 	return Names(cert, kinds...), nil
 }
 
-// IsDTLS reports whether a connection is one.
+// IsDTLS reports whether a connection uses DTLS.
 func IsDTLS(nc net.Conn) bool {
 	_, is := nc.(*dtls.Conn)
 	return is

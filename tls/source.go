@@ -15,24 +15,24 @@ import (
 )
 
 // Source is the TLS configuration of one listener or one link, made from files. It reads the files again when
-// they change, and [Source.Use] makes it follow other files. Handshakes take what holds when they begin;
-// connections that are open stay as they are.
+// they change, and [Source.Use] replaces them by other files. A change affects later handshakes; open
+// connections stay.
 type Source struct {
 	load func(Files) (*tls.Config, error)
 
-	mu     sync.Mutex
-	files  Files
-	looked time.Time
-	stamps []files.Stamp
-	cfg    *tls.Config
+	mu      sync.Mutex
+	files   Files
+	checked time.Time // when the files were last checked for changes
+	stamps  []files.Stamp
+	cfg     *tls.Config
 }
 
-const lookEvery = time.Second
+const checkInterval = time.Second
 
-// NewServer makes the source of a listener. It fails if a file cannot be used.
+// NewServer makes the source of a listener. It returns a [*FileError] if a file cannot be used.
 func NewServer(f Files) (*Source, error) { return newSource(f, loadServer) }
 
-// NewClient makes the source of connections that we open. It fails if a file cannot be used.
+// NewClient makes the source of connections that the proxy opens. It returns a [*FileError] if a file cannot be used.
 func NewClient(f Files) (*Source, error) { return newSource(f, loadClient) }
 
 func newSource(f Files, load func(Files) (*tls.Config, error)) (*Source, error) {
@@ -45,28 +45,29 @@ func newSource(f Files, load func(Files) (*tls.Config, error)) (*Source, error) 
 	return s, nil
 }
 
-// Loaded is what files contained when [Source.Load] read them.
+// Loaded is the content of files that [Source.Load] has read.
 type Loaded struct {
 	files  Files
 	stamps []files.Stamp
 	cfg    *tls.Config
 }
 
-// Load reads files and changes nothing yet: [Source.Use] does. It fails if a file cannot be used.
+// Load reads files and leaves the source as it is; pass the result to [Source.Use]. It returns a [*FileError] if a file
+// cannot be used.
 func (s *Source) Load(f Files) (Loaded, error) {
-	stamps := f.stamps() // before the files are read: a later change is noticed
+	stamps := f.stamps() // before reading, so that a change meanwhile is noticed later
 	cfg, err := s.load(f)
 	return Loaded{files: f, stamps: stamps, cfg: cfg}, err
 }
 
-// Use makes the source follow other files; later handshakes take what they contain.
+// Use makes the source follow other files. Later handshakes use them.
 func (s *Source) Use(l Loaded) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.files, s.stamps, s.cfg, s.looked = l.files, l.stamps, l.cfg, time.Now()
+	s.files, s.stamps, s.cfg, s.checked = l.files, l.stamps, l.cfg, time.Now()
 }
 
-// Follows reports whether the source follows these files already.
+// Follows reports whether the source already follows these files.
 func (s *Source) Follows(f Files) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,28 +76,28 @@ func (s *Source) Follows(f Files) bool {
 	return reflect.DeepEqual(now, f)
 }
 
-// Server returns the configuration of a listener. Its later handshakes take what the files contain then.
+// Server returns the configuration of a listener. Each handshake uses the files as they are then.
 func (s *Source) Server() *tls.Config {
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS12, // each handshake has the source's own instead
+		MinVersion:         tls.VersionTLS12, // each handshake uses the one below instead
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.Config(), nil },
 	}
 }
 
-// Config returns what the files contain now. If they cannot be used, it logs that once and returns what they
-// contained before.
+// Config returns the configuration that the files contain now. If they cannot be used, it logs that once and returns
+// the previous one.
 func (s *Source) Config() *tls.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.looked) < lookEvery {
+	if time.Since(s.checked) < checkInterval {
 		return s.cfg
 	}
-	s.looked = time.Now()
+	s.checked = time.Now()
 	stamps := s.files.stamps()
 	if slices.Equal(stamps, s.stamps) {
 		return s.cfg
 	}
-	s.stamps = stamps // the log has one line for each change
+	s.stamps = stamps // log each change once
 	cfg, err := s.load(s.files)
 	if err != nil {
 		s.log().Error("certificate files cannot be used; the previous ones stay in use", "certificate", s.files.Certificate, "err", err)
@@ -129,7 +130,7 @@ type Expiry struct {
 	At   time.Time
 }
 
-// Expiries returns when the certificates of these files expire. It leaves out files that it cannot read.
+// Expiries returns when the certificates in these files expire. It skips files that it cannot read.
 func (f *Files) Expiries() []Expiry {
 	var list []Expiry
 	for _, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {
@@ -138,7 +139,7 @@ func (f *Files) Expiries() []Expiry {
 			continue
 		}
 		block, rest := pem.Decode(data)
-		for block != nil && block.Type != "CERTIFICATE" { // the first is the one that is shown
+		for block != nil && block.Type != "CERTIFICATE" { // the first certificate is the one presented
 			block, rest = pem.Decode(rest)
 		}
 		if block == nil {

@@ -1,5 +1,5 @@
-// Package tls makes the TLS configurations of listeners, and of connections that we open, from files. It
-// reads the files again when they change.
+// Package tls makes TLS and DTLS configurations from files, for listeners and for connections that the proxy
+// opens. It reads the files again when they change.
 package tls
 
 import (
@@ -21,22 +21,22 @@ import (
 // Pair names a certificate and its key, both PEM.
 type Pair struct{ Certificate, Key string }
 
-// Files names the files of one side.
+// Files names the files of a listener or of a client, and the checks of its peers' certificates.
 type Files struct {
 	Certificate, Key string   // "" for a client without certificate
-	More             []Pair   // of a listener with several names: it shows the one that matches the client's SNI
+	More             []Pair   // more certificates of a listener, which presents the one that matches the client's SNI
 	OCSP             string   // response of the authority about Certificate (DER), stapled; "" for none
-	CA               string   // authorities that sign the peers' certificates; "" for the system's
-	CRL              string   // certificates that they revoked, PEM or DER; "" for none
-	Pins             []string // SHA-256 of public keys in hex, one of which the peer must have; none: any
-	ClientAuth       string   // off, optional or required: of listeners
-	// Legacy lets old peers in: TLS 1.0, CBC and RSA key exchange. An attacker who gets the key later can
-	// read what they sent, and attacks on CBC are known.
+	CA               string   // authorities that sign the peers' certificates; "" for those of the system
+	CRL              string   // revocation lists of these authorities, PEM or DER; "" for none
+	Pins             []string // SHA-256 of public keys in hex, one of which the peer must have; empty for any key
+	ClientAuth       string   // off, optional or required; for listeners
+	// Legacy allows TLS 1.0, CBC and RSA key exchange, for old peers. An attacker who gets the key later can
+	// decrypt what they have sent, and attacks on CBC are known.
 	Legacy bool
-	Log    *slog.Logger // for later changes of the files; nil: none
+	Log    *slog.Logger // for later changes of the files; nil: no log
 }
 
-// paths lists all files.
+// paths returns the names of all files.
 func (f *Files) paths() []string {
 	list := append(make([]string, 0, 5+2*len(f.More)), f.Certificate, f.Key, f.OCSP, f.CA, f.CRL)
 	for _, p := range f.More {
@@ -45,18 +45,18 @@ func (f *Files) paths() []string {
 	return list
 }
 
-// legacyCiphers are those of peers from before 2012, Lync 2010 among them.
+// legacyCiphers lists the ciphers of peers from before 2012, such as Lync 2010.
 var legacyCiphers = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
 	tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA,
 }
 
-// floor sets the versions and ciphers: TLS 1.2 with forward secrecy and authenticated
-// encryption, or 1.3.
-func (f *Files) floor() *tls.Config {
+// base returns a configuration with the minimum version and the ciphers: TLS 1.2 with forward
+// secrecy and authenticated encryption, or TLS 1.3.
+func (f *Files) base() *tls.Config {
 	if f.Legacy {
-		return &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: legacyCiphers} //nolint:gosec // that is what it is for
+		return &tls.Config{MinVersion: tls.VersionTLS10, CipherSuites: legacyCiphers} //nolint:gosec // the purpose of legacy-tls
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
@@ -64,7 +64,7 @@ func (f *Files) floor() *tls.Config {
 	}}
 }
 
-// FileError is why a file cannot be used.
+// FileError says why a file cannot be used.
 type FileError struct {
 	Part string // certificate, more-certificates[N], ocsp, ca, crl, pins or client-auth
 	Err  error
@@ -76,7 +76,7 @@ func (e *FileError) Error() string { return e.Err.Error() }
 func (e *FileError) Unwrap() error { return e.Err }
 
 func loadServer(f Files) (*tls.Config, error) {
-	cfg := f.floor()
+	cfg := f.base()
 	for i, p := range append([]Pair{{f.Certificate, f.Key}}, f.More...) {
 		cert, err := tls.LoadX509KeyPair(p.Certificate, p.Key)
 		if err != nil {
@@ -112,7 +112,7 @@ func loadServer(f Files) (*tls.Config, error) {
 }
 
 func loadClient(f Files) (*tls.Config, error) {
-	cfg := f.floor()
+	cfg := f.base()
 	if f.Certificate != "" {
 		cert, err := tls.LoadX509KeyPair(f.Certificate, f.Key)
 		if err != nil {
@@ -142,14 +142,14 @@ func pool(file string) (*x509.CertPool, error) {
 	return p, nil
 }
 
-// Why a certificate is refused although its chain is valid.
+// Errors for certificates with a valid chain.
 var (
 	errRevoked = errors.New("the peer's certificate has been revoked")
 	errStale   = errors.New("the list of revoked certificates is out of date")
 	errPin     = errors.New("the peer's key is not pinned")
 )
 
-// verifier returns what is checked beyond the chain; nil where nothing is.
+// verifier returns a function that checks pins and revocation lists, or nil if there are none.
 func (f *Files) verifier() (func(tls.ConnectionState) error, error) {
 	pins := make([][]byte, 0, len(f.Pins))
 	for _, pin := range f.Pins {
@@ -168,7 +168,7 @@ func (f *Files) verifier() (func(tls.ConnectionState) error, error) {
 	}
 	return func(state tls.ConnectionState) error {
 		if len(state.PeerCertificates) == 0 {
-			return nil // a listener that requires one has refused the peer already
+			return nil // the peer needs none; otherwise the handshake has failed already
 		}
 		leaf := state.PeerCertificates[0]
 		if len(pins) > 0 && !pinned(pins, leaf) {
@@ -183,7 +183,7 @@ func (f *Files) verifier() (func(tls.ConnectionState) error, error) {
 	}, nil
 }
 
-// revocations reads lists of revoked certificates: one in DER, or any number in PEM.
+// revocations reads revocation lists from a file: one in DER, or any number in PEM.
 func revocations(file string) ([]*x509.RevocationList, error) {
 	if file == "" {
 		return nil, nil
@@ -220,8 +220,8 @@ func pinned(pins [][]byte, leaf *x509.Certificate) bool {
 	return false
 }
 
-// checkRevoked looks up the certificates that the list's authority signed. If the list is out of date, it
-// rejects them all.
+// checkRevoked returns an error if a certificate of a chain is on the list. If the list is out of date, it
+// rejects every certificate of the list's authority.
 func checkRevoked(list *x509.RevocationList, chains [][]*x509.Certificate) error {
 	for _, chain := range chains {
 		for i, cert := range chain[:len(chain)-1] {
@@ -249,8 +249,8 @@ const (
 	NameCommon = "cn"
 )
 
-// PeerNames lists the names in a verified peer certificate: of these kinds in this order,
-// or of all, DNS names before URIs before the common name.
+// PeerNames returns the names of these kinds in a verified peer certificate, in the order of the kinds. Without kinds
+// it returns DNS names, then URIs, then the common name.
 func PeerNames(state tls.ConnectionState, kinds ...string) []string {
 	if len(state.VerifiedChains) == 0 {
 		return nil
@@ -261,7 +261,7 @@ func PeerNames(state tls.ConnectionState, kinds ...string) []string {
 	return Names(state.PeerCertificates[0], kinds...)
 }
 
-// Names lists the names in a certificate, of these kinds in this order.
+// Names returns the names of these kinds in a certificate, in the order of the kinds.
 func Names(cert *x509.Certificate, kinds ...string) []string {
 	var names []string
 	for _, kind := range kinds {

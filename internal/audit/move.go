@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// move tells the writer to go on in another file, or, without a chain, with other bounds in the same one.
+// move asks the writer to continue in another file, or, without a chain, to change the limits of the same one.
 type move struct {
 	chain *chain
 	cfg   Config
@@ -91,9 +91,9 @@ func usable(path string) error {
 	return nil
 }
 
-// Move goes on in the file of cfg, while entries are given to the log. Those given before are in the old file, whose
-// last line names the new one; later ones are in the new file: none is lost between them. With the path of the file
-// that is written, MaxSize and Keep hold from then on; its key cannot change. An error leaves everything as it was.
+// Move continues the log in the file of cfg, and loses no entry: entries noted before are in the old file, whose last line
+// names the new one, and later ones are in the new file. If cfg has the path of the current file, Move only changes MaxSize
+// and Keep; the key cannot change. If Move returns an error, it has changed nothing.
 func (l *Log) Move(cfg Config) error {
 	if l == nil {
 		return nil
@@ -122,7 +122,7 @@ func (l *Log) Move(cfg Config) error {
 	case <-l.done:
 		m.chain.close()
 		return errors.New("the audit file is closed")
-	case <-timer.C: // the disk of the old file does not answer
+	case <-timer.C: // the disk of the old file does not respond
 		m.chain.close()
 		return errSlow
 	}
@@ -133,14 +133,14 @@ func (l *Log) Move(cfg Config) error {
 	return nil
 }
 
-// close closes the file of a chain that was not used; nil has none.
+// close closes the file of a chain that was not used. It can be called on nil.
 func (c *chain) close() {
 	if c != nil && c.file != nil {
 		_ = c.file.Close() // nothing was written
 	}
 }
 
-// moved carries a move out, on the writer's goroutine, and reports whether the file cannot be written.
+// moved carries out a move, on the writer's goroutine. It reports whether the file then cannot be written.
 func (l *Log) moved(m move, failing bool) bool {
 	defer close(m.done)
 	if m.chain == nil {
@@ -166,10 +166,10 @@ func (l *Log) moved(m move, failing bool) bool {
 	l.chain, l.path = m.chain, m.cfg.Path
 	l.mu.Unlock()
 	m.cfg.Log.Info("audit file changed", "from", old.cfg.Path, "to", m.cfg.Path)
-	return !l.flush(failing) // with the entries that the old one could not take
+	return !l.flush(failing) // also writes the entries that the old file could not take
 }
 
-// Move goes on in the file beside the audit file of cfg.
+// Move continues the strangers' file beside the audit file of cfg, as [Log.Move].
 func (t *Tally) Move(cfg Config) error {
 	if t == nil {
 		return nil

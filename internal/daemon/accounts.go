@@ -13,7 +13,7 @@ import (
 
 var modes = map[string]proxy.SessionMode{"off": proxy.SessionsOff, "optional": proxy.SessionsOptional, "mandatory": proxy.SessionsMandatory}
 
-// keeper is the accounts file as the core wants it.
+// keeper makes an accounts file a proxy.Accounts.
 type keeper struct{ *accounts.Keeper }
 
 // Check implements proxy.Accounts.
@@ -28,7 +28,7 @@ func (k keeper) Check(ctx context.Context, application, name, password string, f
 // Holds implements proxy.Accounts.
 func (k keeper) Holds(a proxy.Account) bool { return k.Keeper.Holds(accounts.Login(a)) }
 
-// accounts opens the accounts file; nil where none is configured.
+// accounts opens the accounts file, or returns nil if none is configured.
 func (n *Node) accounts() (proxy.Accounts, error) {
 	c := n.cfg.Sessions
 	if c.Accounts == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 )
 
-// openAudit opens the audit file, where one is configured.
+// openAudit opens the audit file, if one is configured.
 func (n *Node) openAudit() error {
 	cfg, err := AuditConfig(n.cfg.Audit)
 	if err != nil || cfg.Path == "" {
@@ -31,7 +31,8 @@ func (n *Node) openAudit() error {
 	return nil
 }
 
-// auditConfig is the configuration of the audit file that a reload leads to. The log must be able to go on there.
+// auditConfig returns the configuration of the audit file after a reload. It returns a fault if the log could not
+// continue there.
 func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
 	if n.audit == nil {
 		return audit.Config{}, nil
@@ -41,7 +42,7 @@ func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
 		return out, config.Faults{cfg.At("audit.key-file", strings.TrimPrefix(err.Error(), "audit.key-file: "))}
 	}
 	if info, err := os.Stat(filepath.Dir(out.Path)); err != nil || !info.IsDir() {
-		return out, config.Faults{cfg.At("audit.file", "there is no directory "+filepath.Dir(out.Path)+"; make it, for the user of the proxy")}
+		return out, config.Faults{cfg.At("audit.file", "directory "+filepath.Dir(out.Path)+" does not exist; create it for the user of the proxy")}
 	}
 	if cfg.Audit == n.cfg.Audit {
 		return out, nil
@@ -52,7 +53,7 @@ func (n *Node) auditConfig(cfg *config.Config) (audit.Config, error) {
 	return out, nil
 }
 
-// moveAudit makes the audit files go on where the plan says. When it fails, they go on where they were.
+// moveAudit continues the audit files where the plan says. If that fails, they continue where they were.
 func (n *Node) moveAudit(p *plan) error {
 	before, after := n.cfg.Audit, p.applied.Audit
 	if n.audit == nil || before == after {
@@ -62,16 +63,16 @@ func (n *Node) moveAudit(p *plan) error {
 		return config.Faults{p.applied.At("audit.file", err.Error())}
 	}
 	if err := n.audit.Move(p.audit); err != nil {
-		old, _ := AuditConfig(before) // it has been read before; where it cannot be any more, the file of strangers stays in the new place
+		old, _ := AuditConfig(before) // if its key cannot be read any more, the strangers' file stays in the new place
 		if old.Path != "" {
-			_ = n.tally.Move(old) // nobody waits for it
+			_ = n.tally.Move(old) // a failure shows in the status of the file
 		}
 		return config.Faults{p.applied.At("audit.file", err.Error())}
 	}
 	return nil
 }
 
-// closeAudit closes both files at once: a disk that hangs is waited for once.
+// closeAudit closes both files at the same time, so that a disk that hangs delays it once only.
 func (n *Node) closeAudit() error {
 	var strangers error
 	var group sync.WaitGroup
@@ -89,7 +90,7 @@ type AuditStatus struct {
 	StrangersSince   time.Time `json:"strangersSince,omitzero"`
 	Lines            int64     `json:"lines"`     // since the start
 	Refused          int64     `json:"refused"`   // entries that could not be written
-	Strangers        int64     `json:"strangers"` // times that strangers were written down, or counted
+	Strangers        int64     `json:"strangers"` // events of strangers, written or only counted
 }
 
 func (n *Node) auditStatus() *AuditStatus {
@@ -103,7 +104,7 @@ func (n *Node) auditStatus() *AuditStatus {
 	return st
 }
 
-// failureOf returns why a file cannot be written, and since when.
+// failureOf returns why a file cannot be written, and since when. It returns "" if err is no [audit.Failure].
 func failureOf(err error) (string, time.Time) {
 	var failure *audit.Failure
 	if !errors.As(err, &failure) {
@@ -111,14 +112,14 @@ func failureOf(err error) (string, time.Time) {
 	}
 	why := failure.Err
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(why, full) { // without the name of the file
+		if errors.Is(why, full) { // leave out the name of the file
 			why = full
 		}
 	}
 	return why.Error(), failure.Since
 }
 
-// AuditConfig makes the configuration of the audit file, and reads its key.
+// AuditConfig returns the configuration of the audit file. It reads the key from its file.
 func AuditConfig(c config.Audit) (audit.Config, error) {
 	cfg := audit.Config{Path: c.File, MaxSize: int64(c.MaxMiB) << 20, Keep: c.Keep}
 	if c.KeyFile == "" {

@@ -9,8 +9,8 @@ import (
 	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
 
-// Card returns a card of ctserver whose ports are devices. The command shutdown of a program calls shutdown. The card
-// serves once the switch is up ([Node.Await]).
+// Card returns a ctserver card whose ports are devices. A client's command shutdown calls shutdown. Serve the card after
+// the switch is up ([Node.Await]).
 func (n *Node) Card(devices []string, shutdown func()) *cardfront.Card {
 	return cardfront.New(cardfront.Config{Devices: devices, Ring: time.Second, Shutdown: shutdown, Access: kind.Access{
 		Proxy: n.core, Identify: n.core.Peers("", proxy.SessionsOff), Gate: gate.Config{Admits: n.admits, Strangers: n.strangers}, Log: n.log,

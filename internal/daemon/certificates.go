@@ -13,7 +13,7 @@ const (
 	warnEvery = 12 * time.Hour
 )
 
-// certificates returns when our certificates expire.
+// certificates returns when the certificates of listeners and links expire.
 func (n *Node) certificates() []tls.Expiry {
 	var list []tls.Expiry
 	n.serversMu.Lock()

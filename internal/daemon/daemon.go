@@ -1,6 +1,5 @@
-// Package daemon is the proxy as one running program: it assembles what a configuration names, serves it,
-// changes it while it runs, and reports its state. It decides nothing about calls, and knows no
-// command line.
+// Package daemon runs the proxy: it builds links, fronts and the built-in switch from a configuration, serves
+// listeners, applies reloads, and reports its state. It decides nothing about calls, and knows no command line.
 package daemon
 
 import (
@@ -42,7 +41,7 @@ func logger(cfg config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// Node is one running proxy: all parts, wired.
+// Node is one running proxy with all its parts.
 type Node struct {
 	file    string // of the configuration
 	version string
@@ -54,49 +53,49 @@ type Node struct {
 	fronts  []kind.Front // in the order of frontKinds
 	sw      *softswitch.Switch
 	phones  *phones.Server        // nil: no real telephones
-	links   map[string]proxy.Link // that run, by name; guarded by reloading once the proxy runs
-	// strangers is what connections may take that are neither trusted nor logged in.
+	links   map[string]proxy.Link // running links by name; guarded by reloading once the proxy runs
+	// strangers limits the memory of connections that are neither trusted nor authenticated.
 	strangers *gate.Strangers
 	rules     atomic.Pointer[policy.Policy]
-	users     atomic.Pointer[map[string]string] // of digest, with passwords
-	digest    bool                              // there were some at the start: clients are asked for a password
-	// linkConfigs are the links that hold.
+	users     atomic.Pointer[map[string]string] // passwords of digest users
+	digest    bool                              // there were digest users at the start, so clients are asked for a password
+	// linkConfigs has the entries of links in the current configuration.
 	linkConfigs atomic.Pointer[[]config.Link]
-	// listening is told each address once it is served.
+	// listening is called with each address once its listener is open.
 	listening func(transport, address string)
 
 	reloading sync.Mutex
-	cfg       *config.Config // what holds; guarded by reloading once the proxy runs
+	cfg       *config.Config // the current configuration; guarded by reloading once the proxy runs
 
-	running context.Context //nolint:containedctx // of the servers, set before they start
-	failed  func(error)     // ends the proxy
+	running context.Context //nolint:containedctx // context of the servers, set before they start
+	failed  func(error)     // stops the proxy with an error
 
 	audit     *audit.Log           // nil: none
 	tally     *audit.Tally         // nil: none
 	directory *directory.Directory // nil: none
 	keeper    *accounts.Keeper     // nil: no accounts
-	guards    guards               // against guessing of passwords
+	guards    guards               // guards against guessing passwords
 	serversMu sync.Mutex
 	servers   []*server
-	given     map[string]any // what links have taken while they run, by their names; guarded by reloading once the proxy runs
+	live      map[string]any // live settings of links by name (kind.Link.Live); guarded by reloading once the proxy runs
 
-	history history // of reloads
+	history history // results of reloads
 }
 
-// Options are what [New] takes beside the configuration. Zero values take defaults.
+// Options are the options of [New].
 type Options struct {
-	File      string                          // the configuration is read again from here; "": it is not
+	File      string                          // the file that reloads read; "" for no reloads
 	Version   string                          // for [Status]
-	Log       io.Writer                       // where the log goes; nowhere
-	Listening func(transport, address string) // is told each address once it is served, beside the log
+	Log       io.Writer                       // nil: no log
+	Listening func(transport, address string) // called with each address once its listener is open; can be nil
 }
 
-// New makes the parts of a proxy from its configuration. Nothing listens yet; call [Node.Run], which also closes what
-// New opened.
+// New builds the parts of a proxy from its configuration. Nothing listens yet; call [Node.Run], which also closes what
+// New has opened.
 func New(cfg *config.Config, o Options) (*Node, error) { return assemble(cfg, o, false) }
 
-// assemble is New. A sketch opens no file for writing: it serves to find faults, and to answer questions.
-func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
+// assemble implements New. With readOnly it opens no file for writing; [Check] and [Decide] use that.
+func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 	n := &Node{cfg: cfg, file: o.File, version: o.Version, demo: cfg.Demo, level: &slog.LevelVar{}, started: time.Now()}
 	n.history.note(nil)
 	if o.Log == nil {
@@ -118,7 +117,7 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	if n.sw, err = softswitch.New(devices); err != nil {
 		return nil, err
 	}
-	if n.phones, err = n.telephones(cfg, sketch); err != nil {
+	if n.phones, err = n.telephones(cfg, readOnly); err != nil {
 		return nil, err
 	}
 	checks, err := n.accounts()
@@ -147,12 +146,12 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	n.core.SetLinks(links)
 	n.noteLinks(links)
 	n.linkConfigs.Store(&cfg.Links)
-	if n.given, err = n.taken(cfg); err != nil {
+	if n.live, err = n.liveSettings(cfg); err != nil {
 		return nil, err
 	}
 	n.strangers = gate.NewStrangers(cfg.Limits.StrangersMiB << 20)
 	for _, k := range frontKinds {
-		front, err := k.Build(cfg.Front(k.Name()), n.surroundings(cfg, k.Name()))
+		front, err := k.Build(cfg.Front(k.Name()), n.frontEnv(cfg, k.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", k.Name(), err)
 		}
@@ -167,7 +166,7 @@ func assemble(cfg *config.Config, o Options, sketch bool) (*Node, error) {
 	return n, nil
 }
 
-// admits reports whether the configuration lets an address connect at all.
+// admits reports whether the configuration lets an address connect.
 func (n *Node) admits(addr netip.Addr) bool { return n.rules.Load().Admits(addr) }
 
 func passwords(cfg *config.Config) (map[string]string, error) {
@@ -182,7 +181,7 @@ func passwords(cfg *config.Config) (map[string]string, error) {
 	return users, nil
 }
 
-// limitsOf are the limits of the core.
+// limitsOf returns the limits of the core.
 func limitsOf(cfg *config.Config) proxy.Limits {
 	return proxy.Limits{
 		Sessions: proxy.ApplicationSessions{
@@ -197,7 +196,7 @@ func limitsOf(cfg *config.Config) proxy.Limits {
 	}
 }
 
-// modesOf are whether clients of each front open application sessions.
+// modesOf returns the session mode of each front.
 func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
 	list := map[string]proxy.SessionMode{}
 	for front, mode := range cfg.Sessions.Modes {
@@ -206,8 +205,8 @@ func modesOf(cfg *config.Config) map[string]proxy.SessionMode {
 	return list
 }
 
-// Run serves until ctx ends, then closes every session, with BYE where it is one of SIP. Call it once. At SIGHUP it
-// reloads the configuration.
+// Run serves until ctx ends, then closes every session, those over SIP with BYE. It reloads the configuration at SIGHUP.
+// Call it once.
 func (n *Node) Run(ctx context.Context) error {
 	for _, warning := range n.cfg.Warnings() {
 		if n.file != "" {
@@ -221,7 +220,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.running, n.failed = running, func(err error) {
 		select {
 		case failed <- err:
-		default: // another was first
+		default: // an earlier failure stops the proxy already
 		}
 	}
 	if err := n.openAudit(); err != nil {
@@ -233,7 +232,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return err
 	}
-	if err := n.core.Await(ctx, "switch"); err != nil { // clients that connect find it up
+	if err := n.core.Await(ctx, "switch"); err != nil { // clients that connect now find it up
 		n.abandon(stop, &group)
 		return nil
 	}
@@ -241,7 +240,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.abandon(stop, &group)
 		return err
 	}
-	if n.phones != nil { // it speaks to telephones that registered before a restart from the ports that they know
+	if n.phones != nil { // after the listeners: it contacts telephones that registered before a restart from the ports that they know
 		group.Go(func() { n.phones.Run(running) })
 	}
 	ready.Store(true)
@@ -264,7 +263,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// startServers opens every listener but those that a reload has opened already: operators are served before.
+// startServers opens every listener, except those that a reload has opened already.
 func (n *Node) startServers() error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -276,7 +275,7 @@ func (n *Node) startServers() error {
 	return nil
 }
 
-// serveOperators serves metrics, health and the admin socket until ctx ends.
+// serveOperators serves metrics, health checks and the admin socket until ctx ends.
 func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready func() bool) error {
 	cfg := n.cfg // before the first reload
 	serve := func(run func(context.Context, net.Listener) error, l net.Listener) {
@@ -335,15 +334,15 @@ func (n *Node) serveOperators(ctx context.Context, group *sync.WaitGroup, ready 
 // Await waits until the built-in switch is up, or ctx ends.
 func (n *Node) Await(ctx context.Context) error { return n.core.Await(ctx, "switch") }
 
-// Switch is the built-in switch.
+// Switch returns the built-in switch.
 func (n *Node) Switch() *softswitch.Switch { return n.sw }
 
-// discard closes a sketch.
+// discard closes a node that does not run.
 func (n *Node) discard() {
-	over, end := context.WithCancel(context.Background())
-	end()
+	expired, cancel := context.WithCancel(context.Background())
+	cancel()
 	for _, f := range n.fronts {
-		f.Close(over)
+		f.Close(expired)
 	}
 	if n.phones != nil {
 		n.phones.Close()
@@ -356,10 +355,10 @@ func (n *Node) abandon(stop func(), group *sync.WaitGroup) {
 	stop()
 	group.Wait()
 	n.endServers()
-	_ = n.closeAudit() // it is in the log
+	_ = n.closeAudit() // the error is logged
 }
 
-// endServers waits until every listener is closed; their context has ended.
+// endServers waits until every listener is closed. Their context must have ended.
 func (n *Node) endServers() {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -368,7 +367,7 @@ func (n *Node) endServers() {
 	}
 }
 
-// trusts reports whether the configuration trusts a peer.
+// trusts reports whether the configuration lists a peer in trusted.
 func (n *Node) trusts(addr netip.Addr, names []string) bool {
 	return n.rules.Load().Trusts(addr, names)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
 )
 
-// surroundings returns what a front gets from the proxy.
-func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
+// frontEnv returns the environment of a front.
+func (n *Node) frontEnv(cfg *config.Config, name string) *kind.FrontEnv {
 	env := &kind.FrontEnv{
 		Proxy: n.core, Config: cfg, Log: n.log, Sessions: modes[cfg.Sessions.Modes[name]], Strangers: n.strangers,
 		Admits: n.admits, Trusts: n.trusts, Guard: n.guard,
@@ -23,17 +23,17 @@ func (n *Node) surroundings(cfg *config.Config, name string) *kind.FrontEnv {
 	return env
 }
 
-// guard returns the guard of a kind of password, with the default limits.
+// guard returns the guard of a kind of passwords, with the default limits.
 func (n *Node) guard(of string) *accounts.Guard {
 	return n.guards.of(accounts.GuardConfig{Of: of, Log: n.log})
 }
 
-// telephonesFront serves the listeners of real telephones, which are no computing functions.
+// telephonesFront serves the listeners of real telephones, which are not clients.
 type telephonesFront struct {
 	*phones.Server
 
 	node     *Node
-	patience time.Duration // for telephones to answer when their listener closes
+	patience time.Duration // how long telephones may take to respond when their listener closes
 }
 
 // Serve implements kind.Front.

@@ -7,16 +7,16 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/config"
 )
 
-// Waiting is a key whose new value waits for a restart.
+// Waiting is a key whose new value needs a restart.
 type Waiting struct {
 	Key    string `json:"key"`
 	Reason string `json:"reason"`
 }
 
-// whole are the keys that a reload applies as a whole.
+// whole lists the keys that a reload applies with everything below them.
 var whole = []string{"addresses", "trusted", "groups", "device-groups", "destinations", "rules", "grants", "numbers", "links", "heartbeat", "monitor-linger"}
 
-// parts are the keys below others that a reload applies.
+// parts lists, for other keys, the keys below them that a reload applies.
 var parts = map[string][]string{
 	"log":                  {"level"},
 	"lines":                {"own", "file"},
@@ -25,7 +25,7 @@ var parts = map[string][]string{
 	"telephones":           {"listen"},
 }
 
-// reasons say why keys wait for a restart. For the others it is that they are read at the start only.
+// reasons says why keys need a restart. Keys without a reason are read at the start only.
 var reasons = map[string]string{
 	"demo":                            "what demo mode lets everybody do is decided at the start",
 	"admin":                           "the answer to the reload goes through this socket",
@@ -52,7 +52,7 @@ func waiting(key string) Waiting {
 	return Waiting{key, "it is read at the start only"}
 }
 
-// keep puts back in applied what a reload cannot apply, and returns it.
+// keep restores in applied the old values of keys that need a restart, and returns these keys.
 func (n *Node) keep(applied, old *config.Config, liveFronts map[string][]string) []Waiting {
 	waits := []Waiting{}
 	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
@@ -86,7 +86,7 @@ func (n *Node) keep(applied, old *config.Config, liveFronts map[string][]string)
 	return waits
 }
 
-// applies are the keys below another that a reload from old to now applies.
+// applies returns the keys below key that a reload from old to now applies.
 func (n *Node) applies(key string, now, old *config.Config) []string {
 	list := parts[key]
 	switch key {
@@ -102,14 +102,14 @@ func (n *Node) applies(key string, now, old *config.Config) []string {
 			list = append(list, "key-file")
 		}
 	case "telephones":
-		if n.phones == nil || len(now.Telephones.Listen) == 0 { // it takes the server of telephones, and that is made at the start
+		if n.phones == nil || len(now.Telephones.Listen) == 0 { // the server of telephones is built at the start only
 			list = nil
 		}
 	}
 	return list
 }
 
-// changedKeys are the keys whose values differ, as far as the file says: of parts below others by those.
+// changedKeys returns the keys of the file whose values differ. Keys in parts are returned with the key below them.
 func changedKeys(old, now *config.Config) []string {
 	keys := []string{}
 	a, b := reflect.ValueOf(now).Elem(), reflect.ValueOf(old).Elem()

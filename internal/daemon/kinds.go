@@ -14,14 +14,13 @@ import (
 	cardlink "github.com/tr87proxy/tr87proxy/wire/ctserver/link"
 )
 
-// linkKinds are the kinds of links that there are. The first is that of an entry without type.
+// linkKinds lists the kinds of links. The first is the default.
 var linkKinds = []kind.Link{xmllink.Kind, asn1link.Kind, freeswitch.LinkKind, cardlink.Kind, desk.LinkKind}
 
-// frontKinds are the kinds of fronts that there are. The log calls the listeners of the first by their transport
-// alone.
+// frontKinds lists the kinds of fronts. The log names listeners of the first by their transport alone.
 var frontKinds = []kind.FrontKind{tr87.FrontKind(lync.Dialect{}), xmlfront.Kind, asn1front.Kind}
 
-// Kinds are the kinds that a configuration can name.
+// Kinds returns the kinds that a configuration can name.
 func Kinds() config.Kinds {
 	var k config.Kinds
 	for _, l := range linkKinds {
@@ -33,16 +32,16 @@ func Kinds() config.Kinds {
 	return k
 }
 
-// Load reads and checks a configuration file; what is wrong with its content comes as [config.Faults].
+// Load reads and checks a configuration file. Faults in its content are returned as [config.Faults].
 func Load(file string) (*config.Config, error) { return config.Load(file, Kinds()) }
 
 // AdminSocket returns the admin socket that a configuration file names, also if other keys have faults.
 func AdminSocket(file string) (string, error) { return config.AdminSocket(file, Kinds()) }
 
-// Default is what holds where a file says nothing.
+// Default returns the configuration of an empty file.
 func Default() *config.Config { return config.Default(Kinds()) }
 
-// linkKind returns the kind of an entry of links that config has checked.
+// linkKind returns the kind of an entry of links, which config has checked.
 func linkKind(l *config.Link) kind.Link {
 	for _, k := range linkKinds {
 		if k.Name() == l.Type {

@@ -18,8 +18,8 @@ import (
 
 const maxLines = 1000000
 
-// ownLines reads the devices that belong to each identity from the configuration, from a CSV file of identities and
-// their devices, and from the directory. It returns canonical devices.
+// ownLines returns a function that returns the canonical devices of an identity. They come from the configuration, from
+// the CSV file that it names, and from the directory.
 func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numbers) (func(identity string) []string, error) {
 	lines := map[string][]string{}
 	add := func(who string, devices ...string) error {
@@ -44,7 +44,7 @@ func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numb
 	own := func(identity string) []string {
 		list := lines[identity]
 		for _, written := range known.Lines(identity) {
-			if number, err := numbers.Parse(written, ""); err == nil { // what is no number is nobody's
+			if number, err := numbers.Parse(written, ""); err == nil { // else the directory has no number there
 				list = append(list[:len(list):len(list)], number.String())
 			}
 		}
@@ -80,7 +80,7 @@ func ownLines(cfg config.Lines, known *directory.Directory, numbers *policy.Numb
 	}
 }
 
-// openDirectory makes the directory that the configuration names; nil where it names none.
+// openDirectory makes the directory that the configuration names, or returns nil if it names none.
 func (n *Node) openDirectory(cfg config.LDAP) (*directory.Directory, error) {
 	if cfg.URL == "" {
 		return nil, nil //nolint:nilnil // none is no fault

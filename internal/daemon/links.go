@@ -11,9 +11,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// linksOf returns the core's links, in the order in which the core asks them for a device. The
-// built-in switch has the devices that no other link names; without other links, it has all of them.
-// Links that are the same in an older configuration keep running.
+// linksOf returns the links of the core, in the order in which the core searches them for a device. The
+// built-in switch comes last; without other links, every device is routed to it. A link that stays since
+// the old configuration has no Link.
 func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 	var list []proxy.NamedLink
 	for i, l := range cfg.Links {
@@ -28,7 +28,7 @@ func (n *Node) linksOf(cfg, old *config.Config) ([]proxy.NamedLink, error) {
 		list = append(list, named)
 	}
 	builtIn := proxy.NamedLink{Name: "switch", Devices: func(device string) bool { return len(cfg.Links) == 0 || n.sw.Has(device) }}
-	if n.cfg == cfg { // the first time
+	if n.cfg == cfg { // at the start
 		builtIn.Link = n.sw
 	}
 	return append(list, builtIn), nil
@@ -38,7 +38,7 @@ func translation(l config.Link) proxy.Translation {
 	return proxy.Translation{Out: numberRules(l.Numbers.Out), In: numberRules(l.Numbers.In)}
 }
 
-// numberRules makes rules of the configuration, which has been checked.
+// numberRules converts rules of a configuration that has been checked.
 func numberRules(list []config.NumberRule) policy.NumberRules {
 	rules := make(policy.NumberRules, len(list))
 	for i, r := range list {
@@ -47,12 +47,12 @@ func numberRules(list []config.NumberRule) policy.NumberRules {
 	return rules
 }
 
-// sameLink reports whether the link of an older entry keeps running under a newer one.
+// sameLink reports whether the link of an old entry can stay for a new one.
 func sameLink(old, now config.Link) bool {
 	return old.Name == now.Name && old.Type == now.Type && linkKind(&now).Same(old.Settings, now.Settings)
 }
 
-// environment returns what a link gets from the proxy.
+// environment returns the environment of a link.
 func (n *Node) environment(l *config.Link) *kind.Env {
 	return &kind.Env{
 		Name: l.Name, Log: n.log.With("link", l.Name), Admits: n.admits, Refused: n.notBelieved, Guard: n.guard,
@@ -60,8 +60,8 @@ func (n *Node) environment(l *config.Link) *kind.Env {
 	}
 }
 
-// known returns which numbers are devices of ours, which a grant without dial may call. A pattern with * in it, or a
-// regular expression, only tells the link of a number, not that every number it matches is inside.
+// known returns a function that reports whether a number is a device of ours, which a grant without dial may call.
+// Patterns with * and regular expressions route numbers to a link; they do not make every number that matches a device.
 func known(cfg *config.Config, sw *softswitch.Switch) func(string) bool {
 	return func(number string) bool {
 		for _, l := range cfg.Links {

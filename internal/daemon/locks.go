@@ -12,16 +12,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// guards are the guards of the proxy, by what they guard. A guard outlives a link that a reload
-// reopens.
+// guards has a guard for each kind of passwords. A guard outlives a link that a reload reopens.
 type guards struct {
-	locked func(accounts.Lock) // called when a lock begins
+	locked func(accounts.Lock) // called for each new lock
 
 	mu   sync.Mutex
 	list []*accounts.Guard
 }
 
-// of returns the guard of a kind of password; the first call makes it.
+// of returns the guard of a kind of passwords. The first call makes it.
 func (g *guards) of(cfg accounts.GuardConfig) *accounts.Guard {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -42,12 +41,12 @@ func (g *guards) all() []*accounts.Guard {
 	return slices.Clone(g.list)
 }
 
-// noteLock records a new lock in the strangers' audit file, because anybody can cause one.
+// noteLock records a new lock in the strangers' audit file, because strangers can cause locks.
 func (n *Node) noteLock(l accounts.Lock) {
 	n.tally.Note(l.Address, audit.Entry{Kind: "locked", Who: l.Name, Front: l.Of, Peer: l.Address})
 }
 
-// notBelieved records telephones that failed to authenticate in the strangers' audit file.
+// notBelieved returns a function that records telephones that failed to authenticate in the strangers' audit file.
 func (n *Node) notBelieved(of string) func(peer, user, why string) {
 	return func(peer, user, why string) { n.core.Refused(of, peer, user, why) }
 }
@@ -61,8 +60,8 @@ func (n *Node) locks() []accounts.Lock {
 	return list
 }
 
-// unlock unlocks a name, "" for every name, at an address, "" for every address; all must be set to
-// unlock everything, and must not be set otherwise.
+// unlock removes the locks of a name at an address, and returns them. "" stands for every name or every
+// address. all must be true if both are "", and false otherwise.
 func (n *Node) unlock(name, from string, all bool) (any, error) {
 	var peer netip.Prefix
 	if all != (name == "" && from == "") {

@@ -17,26 +17,28 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 )
 
-// plan is what a reload does. Making it reads files, opens none for writing, and changes nothing; a dry run ends there.
+// plan lists everything that a reload will do. Making a plan reads files, opens none for writing, and changes nothing. A
+// dry run makes the plan only.
 type plan struct {
 	report     ReloadReport
-	applied    *config.Config // what holds afterwards
+	applied    *config.Config // the configuration after the reload
 	change     proxy.Change
 	rules      *policy.Policy
-	users      map[string]string // of digest
+	users      map[string]string // passwords of digest users
 	extensions []registrar.User
-	given      map[string]any // what links have taken, by their names
-	gives      []func()
+	live       map[string]any // live settings of links, by name
+	updates    []func()       // hand live settings to links and telephones
 	audit      audit.Config
-	exchanges  []func()  // of certificates
+	exchanges  []func()  // replace certificates
 	servers    []*server // in the order of the file
 	closing    []*server
 	opening    []*server
-	renewed    map[*server]config.Listener // those that stay, as the file has them now
+	renewed    map[*server]config.Listener // listeners that stay open, with their new entries
 	endings    []proxy.Ending
 }
 
-// plan makes the plan of a reload to cfg; n.reloading is held. It fails where the files that cfg names cannot be used.
+// plan makes the plan of a reload to cfg. The caller holds n.reloading. plan returns an error if files that cfg names
+// cannot be used.
 func (n *Node) plan(cfg *config.Config) (*plan, error) {
 	old := n.cfg
 	p := &plan{report: ReloadReport{Changed: []string{}, Listeners: []ListenerChange{}, Links: []LinkChange{}, Certificates: []string{}, Failures: []string{}, Ended: Ended{List: []proxy.Ending{}}}}
@@ -73,8 +75,8 @@ func (n *Node) plan(cfg *config.Config) (*plan, error) {
 	return p, nil
 }
 
-// planTelephones finds the accounts of telephones that have another password. They take it although other keys of the
-// switch wait for a restart.
+// planTelephones plans new passwords of telephones. A reload applies them although other keys of the switch need a
+// restart.
 func (n *Node) planTelephones(p *plan, cfg *config.Config) (err error) {
 	if p.extensions, err = telephoneUsers(cfg); err != nil || n.phones == nil {
 		return err
@@ -84,7 +86,7 @@ func (n *Node) planTelephones(p *plan, cfg *config.Config) (err error) {
 		return nil
 	}
 	p.report.Changed = append(p.report.Changed, "switch.extensions")
-	p.gives = append(p.gives, func() { n.phones.SetPasswords(p.extensions) })
+	p.updates = append(p.updates, func() { n.phones.SetPasswords(p.extensions) })
 	for _, t := range n.phones.Status(true).Telephones {
 		if slices.Contains(changed, t.Number) {
 			p.endings = append(p.endings, proxy.Ending{Kind: telephoneRegistration, Device: t.Number, Peer: t.Peer, Reason: "its account has another password"})
@@ -93,22 +95,22 @@ func (n *Node) planTelephones(p *plan, cfg *config.Config) (err error) {
 	return nil
 }
 
-// planLinks finds which links open, close, and go on, and what those take.
+// planLinks plans which links open, close and stay, and the live settings of those that stay.
 func (n *Node) planLinks(p *plan) error {
 	links, err := n.linksOf(p.applied, n.cfg)
 	if err != nil {
 		return err
 	}
-	p.given = map[string]any{}
+	p.live = map[string]any{}
 	differ := len(p.applied.Links) != len(n.cfg.Links)
 	for i := range p.applied.Links {
 		l := &p.applied.Links[i]
 		key := fmt.Sprintf("links[%d]", i)
-		what, give, err := linkKind(l).Live(l.Settings, n.environment(l))
+		live, update, err := linkKind(l).Live(l.Settings, n.environment(l))
 		if err != nil {
 			return atKey(p.applied, key, err)
 		}
-		p.given[l.Name] = what
+		p.live[l.Name] = live
 		at := slices.IndexFunc(n.cfg.Links, func(o config.Link) bool { return o.Name == l.Name })
 		if at < 0 {
 			p.report.Links, differ = append(p.report.Links, LinkChange{Name: l.Name, Change: "opened"}), true
@@ -136,12 +138,12 @@ func (n *Node) planLinks(p *plan) error {
 		if len(exchanges) > 0 {
 			p.report.Certificates = append(p.report.Certificates, "link "+l.Name)
 		}
-		if give != nil && !reflect.DeepEqual(what, n.given[l.Name]) {
+		if update != nil && !reflect.DeepEqual(live, n.live[l.Name]) {
 			if len(keys) == 0 {
-				keys = []string{"password-file"} // what is in a file that it names
+				keys = []string{"password-file"} // the content of the file has changed
 			}
 			link := n.links[l.Name]
-			p.gives = append(p.gives, func() { give(link) })
+			p.updates = append(p.updates, func() { update(link) })
 		}
 		if len(keys) > 0 {
 			p.report.Links, differ = append(p.report.Links, LinkChange{Name: l.Name, Change: "changed", Keys: keys}), true
@@ -159,20 +161,20 @@ func (n *Node) planLinks(p *plan) error {
 	return nil
 }
 
-// planServers finds which listeners open, close, and go on, and which of these take other certificates.
+// planServers plans which listeners open, close and stay open, and the new certificates of those that stay open.
 func (n *Node) planServers(p *plan) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
 	old, now := n.servers, n.listeners(p.applied)
 	p.renewed = map[*server]config.Listener{}
-	goesOn := predecessors(old, now)
+	staying := matchServers(old, now)
 	for _, s := range old {
-		if !slices.Contains(goesOn, s) {
+		if !slices.Contains(staying, s) {
 			p.closing = append(p.closing, s)
 		}
 	}
 	for i, s := range now {
-		before := goesOn[i]
+		before := staying[i]
 		if before == nil {
 			if err := n.planOpening(p, s); err != nil {
 				return err
@@ -194,7 +196,7 @@ func (n *Node) planServers(p *plan) error {
 		p.renewed[before] = l
 		st := before.status()
 		switch keys := s.differs(before); {
-		case st.Failure != "": // it is tried again
+		case st.Failure != "": // try again
 			p.opening = append(p.opening, before)
 			p.report.Listeners = append(p.report.Listeners, ListenerChange{Name: l.Name, Protocol: s.protocol, Transport: l.Transport, Address: l.Address, Change: "opened"})
 		case len(keys) > 0:
@@ -203,7 +205,7 @@ func (n *Node) planServers(p *plan) error {
 	}
 	for _, s := range p.closing {
 		if slices.ContainsFunc(p.opening, s.succeededBy) {
-			continue // it is reported as reopened
+			continue // planOpening has reported it as reopened
 		}
 		st := s.status()
 		p.report.Listeners = append(p.report.Listeners, ListenerChange{Name: st.Name, Protocol: st.Protocol, Transport: st.Transport, Address: st.Address, Change: "closed"})
@@ -212,14 +214,14 @@ func (n *Node) planServers(p *plan) error {
 	return nil
 }
 
-// predecessors returns, for each listener of now, the one of old that goes on as it; nil where there is none. The same
-// name goes before the same place alone.
-func predecessors(old, now []*server) []*server {
+// matchServers returns, for each listener of now, the listener of old that stays open for it, or nil. It prefers one of
+// the same name.
+func matchServers(old, now []*server) []*server {
 	list := make([]*server, len(now))
 	for _, named := range []bool{true, false} {
 		for i, s := range now {
 			for _, o := range old {
-				if list[i] == nil && !slices.Contains(list, o) && o.goesOnAs(s) && (!named || o.cfg.Name == s.cfg.Name) {
+				if list[i] == nil && !slices.Contains(list, o) && o.canStayAs(s) && (!named || o.cfg.Name == s.cfg.Name) {
 					list[i] = o
 				}
 			}
@@ -228,7 +230,7 @@ func predecessors(old, now []*server) []*server {
 	return list
 }
 
-// planOpening plans a listener that there was not.
+// planOpening plans a listener that opens.
 func (n *Node) planOpening(p *plan, s *server) error {
 	if err := s.certify(); err != nil {
 		return atKey(p.applied, s.key, err)
@@ -244,7 +246,7 @@ func (n *Node) planOpening(p *plan, s *server) error {
 	return nil
 }
 
-// closes returns why the listener closes that serves a place of a front; "" for one that stays.
+// closes returns why the listener that serves a place closes, or "" if it stays open.
 func (p *plan) closes(front string, at proxy.Place) string {
 	for _, s := range p.closing {
 		if st := s.status(); front == s.protocol && st.Serves && serves(st, at) {
@@ -254,7 +256,7 @@ func (p *plan) closes(front string, at proxy.Place) string {
 	return ""
 }
 
-// serves reports whether a listener serves a place.
+// serves reports whether a place is at a listener.
 func serves(st ServerStatus, at proxy.Place) bool {
 	address, err := netip.ParseAddrPort(st.Address)
 	if err != nil || st.Transport != at.Transport || address.Port() != at.Addr.Port() {
@@ -264,7 +266,8 @@ func serves(st ServerStatus, at proxy.Place) bool {
 	return own.IsUnspecified() || at.Addr.Addr().Unmap() == own || at.Addr.Addr().IsUnspecified()
 }
 
-// secrets tell when the password of a digest user changes, by the identity that the user has. Several users can have one.
+// secrets returns a hash of the digest passwords of each identity, which shows when one of them changes. Several digest
+// users can have the same identity.
 func secrets(users map[string]string) map[string]proxy.Secret {
 	passwords := map[string][]string{}
 	for name, password := range users {
@@ -279,7 +282,7 @@ func secrets(users map[string]string) map[string]proxy.Secret {
 	return list
 }
 
-// atKey puts the place in the file to an error about a key, or about something below it.
+// atKey returns err as a fault at a key, or at the key below it that a [kind.KeyError] names.
 func atKey(cfg *config.Config, key string, err error) error {
 	if below := (*kind.KeyError)(nil); errors.As(err, &below) {
 		if below.Key != "" {

@@ -9,11 +9,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/policy"
 )
 
-// policyOf returns the rules and the numbering of a configuration.
+// policyOf returns the policy and the numbering of a configuration.
 func (n *Node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, error) {
 	numbers := &policy.Numbers{Main: cfg.Numbers.Main, Extensions: known(cfg, n.sw), Rules: numberRules(cfg.Numbers.Rules)}
 	rules := rules(cfg)
-	rules.Demo = n.demo // which a reload does not change
+	rules.Demo = n.demo // a reload does not change it
 	rules.Internal = numbers.Known
 	var err error
 	rules.Lines, err = ownLines(cfg.Lines, n.directory, numbers)
@@ -23,7 +23,7 @@ func (n *Node) policyOf(cfg *config.Config) (*policy.Policy, *policy.Numbers, er
 func rules(cfg *config.Config) *policy.Policy {
 	p := &policy.Policy{Demo: cfg.Demo}
 	for _, t := range cfg.Trusted {
-		network, _ := config.ParseNetwork(t.Address) // checked by config; none for certificates
+		network, _ := config.ParseNetwork(t.Address) // checked by config; empty for certificates
 		p.Trusted = append(p.Trusted, policy.Peer{Network: network, Certificate: t.Certificate})
 	}
 	for _, a := range cfg.Addresses.Allow {
@@ -61,8 +61,8 @@ func rules(cfg *config.Config) *policy.Policy {
 	return p
 }
 
-// LinkOf returns the name of the link that has a device, or of the one that is named, and its rules
-// outward.
+// LinkOf returns the link that has a device, or the named one if name is not "", and the rules for
+// numbers sent to it.
 func LinkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRules) {
 	for _, l := range cfg.Links {
 		if name == l.Name || name == "" && policy.MatchDevice(l.Devices, canonical) {
@@ -72,8 +72,8 @@ func LinkOf(cfg *config.Config, name, canonical string) (string, policy.NumberRu
 	return "switch", nil
 }
 
-// Decide returns the rules and the numbering of a configuration, after asking the directory that it names. If that
-// fails, unasked says why. Decide opens nothing for writing.
+// Decide returns the policy and the numbering of a configuration, after asking the directory that it names. If
+// asking it fails, unasked says why. Decide opens nothing for writing.
 func Decide(ctx context.Context, cfg *config.Config) (rules *policy.Policy, numbers *policy.Numbers, unasked, err error) {
 	n, err := assemble(cfg, Options{}, true)
 	if err != nil {

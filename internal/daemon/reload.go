@@ -16,11 +16,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// history is how reloads went.
+// history has the results of reloads.
 type history struct {
 	mu       sync.Mutex
-	loaded   time.Time // when the configuration was read that holds
-	failed   time.Time // the last failure since then; zero: none
+	loaded   time.Time // when the current configuration was read
+	failed   time.Time // the last failure since then, or zero
 	failure  error
 	failures int
 }
@@ -42,9 +42,9 @@ type partly struct{ error }
 // Unwrap returns the cause.
 func (p partly) Unwrap() error { return p.error }
 
-// ReloadStatus is how reloads went.
+// ReloadStatus has the results of reloads.
 type ReloadStatus struct {
-	Loaded   time.Time `json:"loaded"`            // the last time that the configuration was read without failure
+	Loaded   time.Time `json:"loaded"`            // when the current configuration was read
 	Failed   time.Time `json:"failed,omitzero"`   // the last reload that failed, until one succeeds
 	Failure  string    `json:"failure,omitempty"` // why
 	Partly   bool      `json:"partly,omitempty"`  // the configuration of the last reload holds, but for the listeners in Failure
@@ -62,15 +62,15 @@ func (h *history) status() ReloadStatus {
 	return st
 }
 
-// counts are the same for metrics.
+// counts returns the results for metrics.
 func (h *history) counts() operations.Reloads {
 	st := h.status()
 	return operations.Reloads{Loaded: st.Loaded, Failing: st.Failure != "", Failures: st.Failures}
 }
 
-// reload reads the configuration again and applies what can be changed while the proxy runs, or, as a dry run, says
-// what it would do. A file that has faults, or names files that cannot be used, changes nothing. Listeners that could
-// not be opened are in the report; the rest holds.
+// reload reads the configuration again and applies the changes that need no restart. A dry run only returns the report of
+// what a reload would do. If the file has faults, or names files that cannot be used, reload changes nothing and returns
+// an error. Listeners that could not be opened are in the report; the other changes are applied.
 func (n *Node) reload(dryRun bool) (any, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
@@ -83,8 +83,8 @@ func (n *Node) reload(dryRun bool) (any, error) {
 	case dryRun && err != nil:
 		return nil, err
 	case dryRun:
-		return p.foreseen(), nil
-	case err == nil: // first of all: nothing is done that is not recorded, and it can fail
+		return p.preview(), nil
+	case err == nil: // first, because it can fail, and everything else must be recorded
 		err = n.moveAudit(p)
 	}
 	if err != nil {
@@ -104,7 +104,7 @@ func (n *Node) reload(dryRun bool) (any, error) {
 	return &p.report, nil
 }
 
-// logFaults logs why a reload failed: a line for each fault of the file.
+// logFaults logs why a reload failed, with a line for each fault of the file.
 func (n *Node) logFaults(err error) {
 	const failed = "reload failed: nothing was changed"
 	var faults config.Faults
@@ -116,26 +116,26 @@ func (n *Node) logFaults(err error) {
 	}
 }
 
-// foreseen is the report of a plan that is not carried out.
-func (p *plan) foreseen() *ReloadReport {
+// preview returns the report of a dry run.
+func (p *plan) preview() *ReloadReport {
 	p.report.DryRun = true
 	p.report.Ended.add(p.endings)
 	return &p.report
 }
 
-// carryOut makes a plan hold; n.reloading is held. Its error is about listeners that could not be opened.
+// carryOut applies a plan. The caller holds n.reloading. carryOut returns an error if listeners could not be opened.
 func (n *Node) carryOut(p *plan) error {
 	_ = n.level.UnmarshalText([]byte(p.applied.Log.Level)) // checked by config
 	for _, exchange := range p.exchanges {
 		exchange()
 	}
 	n.users.Store(&p.users)
-	for _, give := range p.gives {
-		give()
+	for _, update := range p.updates {
+		update()
 	}
-	n.given = p.given
+	n.live = p.live
 	n.strangers.SetMost(p.applied.Limits.StrangersMiB << 20)
-	n.rules.Store(p.rules) // before the core's: it ends what is not allowed, and that does not come back
+	n.rules.Store(p.rules) // before the core ends what the rules no longer allow, so that clients cannot open it again
 	n.core.Change(p.change)
 	n.linkConfigs.Store(&p.applied.Links)
 	if p.change.Links != nil {
@@ -147,7 +147,7 @@ func (n *Node) carryOut(p *plan) error {
 	return err
 }
 
-// setServers closes and opens listeners. Those that an administrator has stopped stay so.
+// setServers closes and opens listeners. Those that an administrator has stopped stay closed.
 func (n *Node) setServers(p *plan) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -171,32 +171,32 @@ func (n *Node) setServers(p *plan) error {
 	return errors.Join(failures...)
 }
 
-// taken reads what links take while they run.
-func (n *Node) taken(cfg *config.Config) (map[string]any, error) {
-	given := map[string]any{}
+// liveSettings returns the live settings of each link, by its name. It reads the files that they name.
+func (n *Node) liveSettings(cfg *config.Config) (map[string]any, error) {
+	list := map[string]any{}
 	for i := range cfg.Links {
 		l := &cfg.Links[i]
 		what, _, err := linkKind(l).Live(l.Settings, n.environment(l))
 		if err != nil {
 			return nil, atKey(cfg, fmt.Sprintf("links[%d]", i), err)
 		}
-		given[l.Name] = what
+		list[l.Name] = what
 	}
-	return given, nil
+	return list, nil
 }
 
-// noteLinks notes which links there are; those that closed are forgotten.
+// noteLinks stores the running links. A link that stays is the one stored before.
 func (n *Node) noteLinks(links []proxy.NamedLink) {
 	now := map[string]proxy.Link{}
 	for _, l := range links {
-		if now[l.Name] = l.Link; l.Link == nil { // it goes on
+		if now[l.Name] = l.Link; l.Link == nil { // it stays
 			now[l.Name] = n.links[l.Name]
 		}
 	}
 	n.links = now
 }
 
-// server starts or ends a server by its name.
+// server opens or closes a listener by its name.
 func (n *Node) server(name string, start bool) error {
 	n.serversMu.Lock()
 	defer n.serversMu.Unlock()
@@ -221,7 +221,7 @@ func (n *Node) onHangUp(ctx context.Context, hangUps <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-hangUps:
-			_, _ = n.reload(false) // it has logged what was wrong
+			_, _ = n.reload(false) // it logs its errors
 		}
 	}
 }

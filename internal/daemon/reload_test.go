@@ -321,13 +321,13 @@ func TestDryRun(t *testing.T) {
 			if tt.old != "" {
 				b.edit(tt.old, tt.now)
 			}
-			foreseen := b.reload(true)
-			if !foreseen.DryRun || !plain.alive() || !secure.alive() || !reflect.DeepEqual(b.node.Servers(), before) || b.node.core.Status().Sessions != 3 {
-				t.Errorf("a dry run has done something: %+v", foreseen)
+			preview := b.reload(true)
+			if !preview.DryRun || !plain.alive() || !secure.alive() || !reflect.DeepEqual(b.node.Servers(), before) || b.node.core.Status().Sessions != 3 {
+				t.Errorf("a dry run has done something: %+v", preview)
 			}
 			done := b.reload(false)
-			if foreseen.DryRun = false; told(t, foreseen) != told(t, done) {
-				t.Errorf("foreseen:\n%s\ndone:\n%s", foreseen, done)
+			if preview.DryRun = false; told(t, preview) != told(t, done) {
+				t.Errorf("preview:\n%s\ndone:\n%s", preview, done)
 			}
 			got := map[string]int{}
 			for _, e := range done.Ended.List {
@@ -410,9 +410,9 @@ func TestReloadModes(t *testing.T) {
 	change := func(old, now string, sessions, monitors int) {
 		t.Helper()
 		b.edit(old, now)
-		foreseen, done := b.reload(true), b.reload(false)
-		if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || done.Ended.Sessions != sessions || done.Ended.Monitors != monitors || len(done.Restart) > 0 || !slices.Equal(done.Changed, []string{"application-sessions.xml"}) {
-			t.Errorf("%s\n%s", foreseen, done)
+		preview, done := b.reload(true), b.reload(false)
+		if preview.DryRun = false; told(t, preview) != told(t, done) || done.Ended.Sessions != sessions || done.Ended.Monitors != monitors || len(done.Restart) > 0 || !slices.Equal(done.Changed, []string{"application-sessions.xml"}) {
+			t.Errorf("%s\n%s", preview, done)
 		}
 	}
 	change("xml: optional", "xml: mandatory", 1, 1)
@@ -440,9 +440,9 @@ func TestReloadDigest(t *testing.T) {
 	b := run(t, strings.Replace(everything, "address: 127.0.0.1}]\ndigest", "address: 192.0.2.1}]\ndigest", 1))
 	watch(b, "sip-tcp", tr87.Dial{From: "sip:crm@example.com", Username: "crm", Password: "secret"}, "100")
 	b.edit("password: secret", "password: other")
-	foreseen, done := b.reload(true), b.reload(false)
-	if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || done.Ended.Sessions != 1 || done.Ended.Monitors != 1 {
-		t.Errorf("%s\n%s", foreseen, done)
+	preview, done := b.reload(true), b.reload(false)
+	if preview.DryRun = false; told(t, preview) != told(t, done) || done.Ended.Sessions != 1 || done.Ended.Monitors != 1 {
+		t.Errorf("%s\n%s", preview, done)
 	}
 }
 
@@ -533,12 +533,12 @@ func TestReloadAudit(t *testing.T) {
 		t.Error("something has changed")
 	}
 	b.edit("none/second.log", "second.log, max-mib: 1")
-	foreseen := b.reload(true)
+	preview := b.reload(true)
 	if _, err := os.Stat(filepath.Join(b.folder, "second.log")); err == nil {
 		t.Error("a dry run has made the audit file")
 	}
 	done := b.reload(false)
-	if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || !slices.Equal(done.Changed, []string{"audit.file", "audit.max-mib", "limits.monitors-per-session"}) || len(done.Restart) > 0 {
+	if preview.DryRun = false; told(t, preview) != told(t, done) || !slices.Equal(done.Changed, []string{"audit.file", "audit.max-mib", "limits.monitors-per-session"}) || len(done.Restart) > 0 {
 		t.Errorf("%s", done)
 	}
 	calls()
@@ -580,8 +580,8 @@ xml: {listen: [{name: secure, transport: tls, address: "127.0.0.1:0", certificat
 		t.Errorf("%v", err)
 	}
 	b.edit(far.folder+"/none.pem, key: "+far.folder+"/alice.key", far.folder+"/bob.pem, key: "+far.folder+"/bob.key")
-	foreseen, done := b.reload(true), b.reload(false)
-	if foreseen.DryRun = false; told(t, foreseen) != told(t, done) || !reflect.DeepEqual(done.Links, []LinkChange{{Name: "far", Change: "changed", Keys: []string{"certificate", "key"}}}) || !slices.Equal(done.Certificates, []string{"link far"}) || len(done.Ended.List) > 0 {
+	preview, done := b.reload(true), b.reload(false)
+	if preview.DryRun = false; told(t, preview) != told(t, done) || !reflect.DeepEqual(done.Links, []LinkChange{{Name: "far", Change: "changed", Keys: []string{"certificate", "key"}}}) || !slices.Equal(done.Certificates, []string{"link far"}) || len(done.Ended.List) > 0 {
 		t.Errorf("%s", done)
 	}
 	if now := far.node.core.SessionList(); len(now) != 1 || now[0].Peer != session.Peer {

@@ -8,26 +8,26 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// ReloadReport says what a reload did, or, as a dry run, what it would do.
+// ReloadReport says what a reload did, or what it would do if it is a dry run.
 type ReloadReport struct {
 	DryRun       bool             `json:"dry_run"`
-	Changed      []string         `json:"changed"` // keys whose new values hold now
-	Restart      []Waiting        `json:"restart"` // keys whose new values wait for a restart
+	Changed      []string         `json:"changed"` // keys whose new values are applied
+	Restart      []Waiting        `json:"restart"` // keys whose new values need a restart
 	Listeners    []ListenerChange `json:"listeners"`
 	Links        []LinkChange     `json:"links"`
-	Certificates []string         `json:"certificates"` // listeners, and links as "link NAME", that take other files; their connections stay
+	Certificates []string         `json:"certificates"` // listeners, and links as "link NAME", with other certificate files; connections stay
 	Ended        Ended            `json:"ended"`
 	Failures     []string         `json:"failures"` // listeners that could not be opened
 }
 
-// ListenerChange is what happens to a listener.
+// ListenerChange says what a reload does to a listener.
 type ListenerChange struct {
 	Name      string   `json:"name"`
 	Protocol  string   `json:"protocol"`
 	Transport string   `json:"transport"`
 	Address   string   `json:"address"`
 	Change    string   `json:"change"`         // opened, closed, reopened, or changed, where its connections stay; not opened, not reopened, where that failed
-	Keys      []string `json:"keys,omitempty"` // that differ, of one that was reopened or changed
+	Keys      []string `json:"keys,omitempty"` // keys that differ, if it is reopened or changed
 }
 
 // notOpened notes that a listener, which was to be opened, could not be.
@@ -39,14 +39,14 @@ func (r *ReloadReport) notOpened(name string) {
 	}
 }
 
-// LinkChange is what happens to a link.
+// LinkChange says what a reload does to a link.
 type LinkChange struct {
 	Name   string   `json:"name"`
-	Change string   `json:"change"`         // opened, closed, reopened, or changed, where it stays up
-	Keys   []string `json:"keys,omitempty"` // that differ, of one that was reopened or changed
+	Change string   `json:"change"`         // opened, closed, reopened, or changed: it stays up
+	Keys   []string `json:"keys,omitempty"` // keys that differ, if it is reopened or changed
 }
 
-// Ended is what a reload ends.
+// Ended counts and lists what a reload ends.
 type Ended struct {
 	Sessions      int            `json:"sessions"`
 	Monitors      int            `json:"monitors"`
@@ -57,7 +57,7 @@ type Ended struct {
 
 const maxListed = 1000
 
-// telephoneRegistration is the kind of an ending that is no client's.
+// telephoneRegistration is the kind of the endings that concern no client.
 const telephoneRegistration = "registration of a telephone"
 
 func (e *Ended) add(list []proxy.Ending) {
@@ -78,12 +78,12 @@ func (e *Ended) add(list []proxy.Ending) {
 	}
 }
 
-// empty reports whether the configuration is what it was.
+// empty reports whether the reload changes nothing.
 func (r *ReloadReport) empty() bool {
 	return len(r.Changed)+len(r.Restart)+len(r.Listeners)+len(r.Links)+len(r.Certificates)+len(r.Failures)+len(r.Ended.List) == 0
 }
 
-// String writes the report for people: a line for each fact.
+// String returns the report as text, a line for each fact.
 func (r *ReloadReport) String() string {
 	if r.empty() {
 		return "nothing has changed\n"
@@ -137,7 +137,7 @@ func inParentheses(keys []string) string {
 	return " (" + strings.Join(keys, ", ") + ")"
 }
 
-// attributes are the report for the log.
+// attributes returns the report as attributes for the log.
 func (r *ReloadReport) attributes() []any {
 	listeners, links, waits := make([]string, 0, len(r.Listeners)), make([]string, 0, len(r.Links)), make([]string, 0, len(r.Restart))
 	for _, l := range r.Listeners {

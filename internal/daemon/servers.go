@@ -18,17 +18,17 @@ import (
 type server struct {
 	node     *Node
 	protocol string // the name of its front, or telephones
-	label    string // for the log
-	named    bool   // the file names it
+	label    string // its name in the log
+	named    bool   // its name comes from the file
 	front    kind.Front
 
 	mu      sync.Mutex
-	key     string // in the configuration, for errors
+	key     string // its key in the configuration, for errors
 	cfg     config.Listener
-	address string                  // "" while it does not serve
+	address string                  // "" while it is closed
 	failure error                   // why it could not be opened the last time
-	stop    context.CancelCauseFunc // with address
-	ended   <-chan struct{}         // with address
+	stop    context.CancelCauseFunc // set while it is open
+	ended   <-chan struct{}         // set while it is open
 }
 
 var (
@@ -37,8 +37,8 @@ var (
 	errEnded     = errors.New("the front ended by itself")
 )
 
-// listeners makes the servers that the configuration names. One without a name is called by its
-// protocol and transport.
+// listeners makes a server for each listener of the configuration. The name of one without a name
+// is its protocol and transport.
 func (n *Node) listeners(cfg *config.Config) []*server {
 	var list []*server
 	add := func(front kind.Front, protocol string, listeners []config.Listener) {
@@ -64,7 +64,7 @@ func (n *Node) listeners(cfg *config.Config) []*server {
 	return list
 }
 
-// certify reads the certificates of a listener that has not been served yet.
+// certify reads the certificates of a listener before it opens.
 func (s *server) certify() error {
 	if s.cfg.Transport != "tls" && s.cfg.Transport != "dtls" {
 		return nil
@@ -73,32 +73,32 @@ func (s *server) certify() error {
 	return err
 }
 
-// goesOnAs reports whether a listener goes on as another one of a later configuration: what differs it takes while
-// it is served.
-func (s *server) goesOnAs(now *server) bool {
+// canStayAs reports whether a listener can stay open as a listener of a later configuration. Only keys may differ that it
+// can change while it is open.
+func (s *server) canStayAs(now *server) bool {
 	a, b := s.cfg.WithoutCertificates(), now.cfg.WithoutCertificates()
 	a.Name, b.Name = "", ""
 	return s.protocol == now.protocol && reflect.DeepEqual(a, b)
 }
 
-// succeededBy reports whether another listener has its place.
+// succeededBy reports whether a later listener has the same front, transport and address.
 func (s *server) succeededBy(now *server) bool {
 	return s.protocol == now.protocol && s.cfg.Transport == now.cfg.Transport && s.cfg.Address == now.cfg.Address
 }
 
-// differs returns the keys of the file in which a listener differs from an earlier one.
+// differs returns the keys in which a listener differs from an earlier one.
 func (s *server) differs(before *server) []string {
 	return slices.DeleteFunc(config.Changed(&s.cfg, &before.cfg), func(key string) bool { return key == "name" && !s.named })
 }
 
-// renew notes what the file says now of a listener that goes on.
+// renew stores the new key and entry of a listener that stays open.
 func (s *server) renew(key string, cfg config.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.key, s.cfg = key, cfg
 }
 
-// start opens the listener and serves it until ctx ends. A later failure of it ends the proxy.
+// start opens the listener and serves it until ctx ends. If the listener fails later, the proxy stops.
 func (s *server) start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +185,7 @@ func (s *server) status() ServerStatus {
 	return st
 }
 
-// dump logs the state at an interval, if something changed.
+// dump logs the state at an interval, if it has changed.
 func (n *Node) dump(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

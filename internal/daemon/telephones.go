@@ -13,8 +13,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// telephones makes the server of real telephones and trunks; nil if there are none. A sketch has no state file.
-func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, error) {
+// telephones makes the server of real telephones and trunks, or nil if there are none. With readOnly it has no state
+// file.
+func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, error) {
 	t := &cfg.Telephones
 	if len(t.Listen) == 0 {
 		return nil, nil //nolint:nilnil // none is no fault
@@ -37,10 +38,10 @@ func (n *Node) telephones(cfg *config.Config, sketch bool) (*phones.Server, erro
 		State: t.State, Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
 		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},
 	}
-	if sketch {
+	if readOnly {
 		out.State = ""
 	}
-	out.Media.Address, _ = netip.ParseAddr(t.Media.Address) // checked by config; none: as the listeners
+	out.Media.Address, _ = netip.ParseAddr(t.Media.Address) // checked by config; without one, that of the first listener
 	out.Media.Advertise, _ = netip.ParseAddr(t.Media.Advertise)
 	if !out.Media.Address.IsValid() {
 		out.Media.Address = mediaAddress(t.Listen)
@@ -101,10 +102,10 @@ func withoutPasswords(cfg config.Switch) config.Switch {
 	return cfg
 }
 
-// mediaAddress returns the default address of voice: the first listener's.
+// mediaAddress returns the default address for voice, that of the first listener.
 func mediaAddress(listeners []config.Listener) netip.Addr {
 	address, err := netip.ParseAddrPort(listeners[0].Address)
-	if err != nil { // all addresses, or a name
+	if err != nil { // the address of the listener is empty or a name
 		return netip.IPv4Unspecified()
 	}
 	return address.Addr()

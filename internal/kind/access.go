@@ -19,13 +19,13 @@ type Access struct {
 	// proxy.Proxy.Peers returns such a function.
 	Identify func(addr netip.Addr, certificateNames []string) (policy.Identity, bool)
 	Sessions proxy.SessionMode // whether clients open application sessions; the configuration can change it by the front's name
-	NoLogin  bool              // the protocol has no application sessions: Sessions holds always
+	NoLogin  bool              // the protocol has no application sessions; Sessions never changes
 	Gate     gate.Config       // NewGate sets Trusts, Refused and Log
 	Conn     gate.Limits       // of each connection; NewGate sets Log, Limits sets Guest
 	Log      *slog.Logger      // nil: no log
 }
 
-// Access returns the access of a front whose settings, with bounds in them, stand under the key front.
+// Access returns the access of a front. front is the key of its settings, which embed bounds.
 func (e *FrontEnv) Access(front string, bounds *Bounds) Access {
 	return Access{Proxy: e.Proxy, Identify: e.Proxy.Peers(front, e.Sessions), Sessions: e.Sessions, Log: e.Log, Gate: gate.Config{
 		NameKinds: e.Config.Names, Admits: e.Admits, MaxConnections: bounds.MaxConnections, MaxPeer: bounds.MaxPeer, Strangers: e.Strangers, Keys: front,
@@ -58,8 +58,8 @@ func (a *Access) Mode(front string) proxy.SessionMode {
 	return a.Proxy.Mode(front, a.Sessions)
 }
 
-// Admit identifies the client of a connection, and returns how its session is opened. It returns false if it has turned
-// the client away: nobody knows it, and it cannot say who it is.
+// Admit identifies the client of a connection, and returns the opening of its session. If the client is unknown and cannot
+// log in, Admit refuses it and returns false.
 func (a *Access) Admit(front string, guest *gate.Guest) (proxy.Opening, bool) {
 	addr := gate.AddrOf(guest.Conn)
 	who, ok := a.Identify(addr, guest.Names)

@@ -7,8 +7,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
-// bounded is a listener with as many connections as bounds say. Where there are more, the oldest of the peer that has
-// most is closed; a peer is an IPv4 address or an IPv6 /64.
+// bounded is a listener with a limited number of connections. At the limit, a new connection closes the oldest one of the
+// peer with the most connections; a peer is an IPv4 address or an IPv6 /64.
 type bounded struct {
 	net.Listener
 
@@ -35,7 +35,7 @@ func (b *bounded) Accept() (net.Conn, error) {
 	}
 }
 
-// placed is a connection that gives its place back when it is closed.
+// placed is a connection that leaves the table when it is closed.
 type placed struct {
 	net.Conn
 

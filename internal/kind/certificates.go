@@ -10,10 +10,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Certified are settings of a link with certificates: those with a [Secure] in them, or with a
-// config.Listening. A link keeps its connections when they change.
+// Certified is implemented by settings that embed a [Secure] or a config.Listening. A link keeps its connections when its
+// certificates change.
 type Certified interface {
-	// ClearCertificates removes what a link takes while it runs: the names of files, and what is asked of peers.
+	// ClearCertificates removes the keys that a reload changes while the link runs: certificate files, and what peers must
+	// present.
 	ClearCertificates()
 }
 
@@ -22,19 +23,19 @@ var (
 	_ Certified = (*config.Listening)(nil)
 )
 
-// outward are settings of a link that connects.
-type outward interface{ secure() *Secure }
+// connecting is implemented by settings of a link that connects.
+type connecting interface{ secure() *Secure }
 
-// inward are settings of a link that others connect to.
-type inward interface{ Listeners() []config.Listener }
+// accepting is implemented by settings of a link that peers connect to.
+type accepting interface{ Listeners() []config.Listener }
 
-// CertificateFiles returns the files of a link's settings.
+// CertificateFiles returns the certificate files that the settings of a link name.
 func CertificateFiles(settings any, log *slog.Logger) []tls.Files {
 	var list []tls.Files
-	if s, ok := settings.(outward); ok {
+	if s, ok := settings.(connecting); ok {
 		list = append(list, s.secure().Files(log))
 	}
-	if s, ok := settings.(inward); ok {
+	if s, ok := settings.(accepting); ok {
 		listeners := s.Listeners()
 		for i := range listeners {
 			list = append(list, ServerFiles(&listeners[i], log))
@@ -43,18 +44,18 @@ func CertificateFiles(settings any, log *slog.Logger) []tls.Files {
 	return list
 }
 
-// An Exchange makes a source follow other files.
+// Exchange replaces the certificate files of a source.
 type Exchange struct {
-	Of  string // the key of the listener in the settings; "": the settings themselves
-	Use func() // the next handshakes take the new files; connections stay
+	Of  string // the key of the listener in the settings, or "" for the settings themselves
+	Use func() // makes later handshakes use the new files; connections stay
 }
 
-// Exchanges returns what a link has to exchange that was built with the settings before, so that what now says
-// holds. It reads the files; the error is a [*KeyError]. Sources go over from before to now.
+// Exchanges returns the exchanges that a link needs to change from the settings before to the settings now. It reads the
+// files, and returns a [*KeyError] if one cannot be used. It moves the sources from before to now.
 func Exchanges(before, now any, log *slog.Logger) ([]Exchange, error) {
 	var list []Exchange
-	if a, ok := before.(outward); ok && a.secure().source != nil {
-		from, to := a.secure(), now.(outward).secure()
+	if a, ok := before.(connecting); ok && a.secure().source != nil {
+		from, to := a.secure(), now.(connecting).secure()
 		to.source = from.source
 		use, err := Exchanged(to.source, to.Files(log))
 		if err != nil {
@@ -64,11 +65,11 @@ func Exchanges(before, now any, log *slog.Logger) ([]Exchange, error) {
 			list = append(list, Exchange{Use: use})
 		}
 	}
-	a, ok := before.(inward)
+	a, ok := before.(accepting)
 	if !ok {
 		return list, nil
 	}
-	from, to := a.Listeners(), now.(inward).Listeners()
+	from, to := a.Listeners(), now.(accepting).Listeners()
 	for i := range from {
 		if to[i].Source = from[i].Source; to[i].Source == nil { // it has no certificates
 			continue
@@ -85,7 +86,7 @@ func Exchanges(before, now any, log *slog.Logger) ([]Exchange, error) {
 	return list, nil
 }
 
-// Exchanged reads the files that a source is to follow and returns what makes it follow them; nil if it does already.
+// Exchanged reads files and returns a function that makes a source follow them, or nil if it already does.
 func Exchanged(source *tls.Source, files tls.Files) (use func(), err error) {
 	if source.Follows(files) {
 		return nil, nil
@@ -97,7 +98,7 @@ func Exchanged(source *tls.Source, files tls.Files) (use func(), err error) {
 	return func() { source.Use(loaded) }, nil
 }
 
-// KeyError is an error about a key of settings, written from the settings on.
+// KeyError is an error about a key. The key is relative to the settings.
 type KeyError struct {
 	Key string
 	Err error
@@ -108,7 +109,8 @@ func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
 // Unwrap returns the cause.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-// ofFile is an error of package tls as one about a key; ca is the key of the authorities.
+// ofFile converts an error of package tls into a [*KeyError]. before is the path to the key, and ca the key of the
+// authorities.
 func ofFile(err error, before, ca string) error {
 	key := "certificate"
 	if wrong := (*tls.FileError)(nil); errors.As(err, &wrong) {
@@ -120,10 +122,10 @@ func ofFile(err error, before, ca string) error {
 	return &KeyError{before + key, err}
 }
 
-// OfListener is an error of package tls as one about a key of a listener.
+// OfListener converts an error of package tls into a [*KeyError] about a listener.
 func OfListener(err error) error { return ofFile(err, "", "client-ca") }
 
-// ServerTLS returns the configuration of a listener with TLS. A reload changes the files that it follows.
+// ServerTLS returns the configuration of a listener with TLS. A reload can change its files.
 func ServerTLS(l *config.Listener, log *slog.Logger) (*cryptotls.Config, error) {
 	source, err := SourceOf(l, log)
 	if err != nil {
@@ -132,7 +134,7 @@ func ServerTLS(l *config.Listener, log *slog.Logger) (*cryptotls.Config, error) 
 	return source.Server(), nil
 }
 
-// SourceOf returns what a listener with TLS or DTLS takes its certificates from, and makes it the first time.
+// SourceOf returns the source of a listener with TLS or DTLS. The first call makes it.
 func SourceOf(l *config.Listener, log *slog.Logger) (*tls.Source, error) {
 	if l.Source != nil {
 		return l.Source, nil
@@ -145,7 +147,7 @@ func SourceOf(l *config.Listener, log *slog.Logger) (*tls.Source, error) {
 	return source, nil
 }
 
-// ServerFiles names the files of a listener with TLS or DTLS.
+// ServerFiles returns the files of a listener with TLS or DTLS for package tls.
 func ServerFiles(l *config.Listener, log *slog.Logger) tls.Files {
 	f := tls.Files{
 		Certificate: l.Certificate, Key: l.Key, OCSP: l.OCSP, CA: l.ClientCA, ClientAuth: l.ClientAuth, CRL: l.CRL, Pins: l.Pins, Legacy: l.Legacy, Log: log,

@@ -22,45 +22,45 @@ import (
 
 // Front serves all listeners of one kind.
 type Front interface {
-	// Serve serves a listener until ctx ends, and calls ready once, with its address, when it does. It returns when
-	// nothing of it is left, nil after ctx has ended. Where the cause of that is [ErrStopped], this listener alone
-	// is stopped, and its clients are told; otherwise the proxy ends. Several listeners are served at a time, and
-	// one can be served again.
+	// Serve opens a listener, calls ready once with its address, and serves it until ctx ends. It returns after everything
+	// of the listener is closed, with nil if ctx has ended. If the cause of ctx is [ErrStopped], only this listener
+	// closes, and Serve says goodbye to its clients; otherwise the proxy stops. Serve is called for several listeners at the
+	// same time, and can be called again for one that was closed.
 	Serve(ctx context.Context, l *config.Listener, ready func(address string)) error
-	// Close closes all sessions, no later than ctx ends, and releases what the front holds. It is called once, also for a
+	// Close closes all sessions, before ctx ends, and releases the resources of the front. It is called once, even for a
 	// front that has served no listener.
 	Close(ctx context.Context)
 }
 
-// ErrStopped is the cause of the end of a context with which a listener is served: it alone is stopped.
+// ErrStopped is the cause of the context of [Front.Serve] if only this listener closes.
 var ErrStopped = errors.New("not listening any more")
 
 // FrontKind is a kind of front. [FrontOf.Kind] makes one.
 type FrontKind interface {
 	config.FrontKind
-	// Build makes a front of settings that have been checked. It listens nowhere, and opens no file for writing.
+	// Build makes a front from checked settings. It opens no listener, and no file for writing.
 	Build(settings any, env *FrontEnv) (Front, error)
 }
 
-// FrontOf describes a kind of front whose settings are an S: a struct with yaml tags in which a config.Listening is
-// embedded. Settings with a method Warnings() []string can have warnings.
+// FrontOf describes a kind of front whose settings are an S: a struct with yaml tags that embeds a config.Listening.
+// Settings can have a method Warnings() []string, whose lines begin with the key.
 type FrontOf[S any] struct {
-	// Key is the name: the key of the settings in the file, and what rules.fronts and application-sessions call it.
+	// Key is the name of the kind and the key of its settings. rules.fronts and application-sessions use the same name.
 	Key string
-	// Defaults returns what holds where the file says nothing.
+	// Defaults returns new settings with the values for keys that the file leaves out.
 	Defaults func() *S
-	// Ways is what its listeners can be.
+	// Ways describes what its listeners can be.
 	Ways config.Listens
-	// Check reports what the types alone do not say. config checks the listeners; nil: all is well.
+	// Check reports the faults that the types alone do not exclude. Package config checks the listeners. It can be nil.
 	Check func(settings *S, s *config.Section)
-	// Build makes a front. It listens nowhere, and opens no file for writing.
+	// Build makes a front. It opens no listener, and no file for writing.
 	Build func(settings *S, env *FrontEnv) (Front, error)
 }
 
 // Kind returns the kind that k describes.
 func (k FrontOf[S]) Kind() FrontKind { return &front[S]{k} }
 
-// front is a kind of front whose settings are an S. The settings that it gets are *S, for it has made them.
+// front is a kind of front whose settings are an S. Its methods get settings that it has made, a *S.
 type front[S any] struct{ of FrontOf[S] }
 
 func (k *front[S]) Name() string            { return k.of.Key }
@@ -77,50 +77,49 @@ func (k *front[S]) Build(settings any, env *FrontEnv) (Front, error) {
 	return k.of.Build(settings.(*S), env)
 }
 
-// FrontEnv is what a front gets from the proxy, beside its settings.
+// FrontEnv is what the proxy gives a front in addition to its settings.
 type FrontEnv struct {
-	// Proxy opens sessions, and says who clients are: Peers, those of connections; Identify, those that say more, such as
-	// a name and a password.
+	// Proxy opens sessions and identifies clients: Peers by their connection, Identify by a proof such as a name and a
+	// password.
 	Proxy *proxy.Proxy
-	// Config is the whole configuration as it is at the start: what a reload can change is asked by the functions
-	// below.
+	// Config is the configuration at the start. For what a reload can change, use the functions below.
 	Config *config.Config
 	Log    *slog.Logger
-	// Sessions is whether clients of this front open application sessions, as the proxy starts; proxy.Proxy.Mode says what
-	// holds now.
+	// Sessions says whether clients of this front open application sessions at the start. A reload can change that:
+	// proxy.Proxy.Mode returns the current mode.
 	Sessions proxy.SessionMode
-	// Trusts reports whether a peer is one of those that the configuration trusts.
+	// Trusts reports whether the configuration lists a peer in trusted.
 	Trusts func(addr netip.Addr, certificateNames []string) bool
-	// Admits reports whether the configuration lets an address connect at all.
+	// Admits reports whether the configuration lets an address connect.
 	Admits func(netip.Addr) bool
-	// Password returns the password of a user of digest; nil: nobody is asked for one.
+	// Password returns the password of a digest user. It is nil if clients are not asked for a password.
 	Password func(user string) (password string, ok bool)
-	// Guard returns a guard against guessing of passwords, by what it guards.
+	// Guard returns the guard of a kind of passwords.
 	Guard func(of string) *accounts.Guard
-	// Strangers bounds the memory of connections that are neither trusted nor logged in.
+	// Strangers limits the memory of connections that are neither trusted nor authenticated.
 	Strangers *gate.Strangers
 }
 
-// Bounds is embedded in the settings of a front over gate.Gate.
+// Bounds has the limits of connections of a front over gate.Gate. Settings embed it.
 type Bounds struct {
 	MaxConnections int `yaml:"max-connections"`
 	MaxPeer        int `yaml:"max-connections-per-peer"`
 }
 
-// DefaultBounds are the default bounds.
+// DefaultBounds has the default limits.
 var DefaultBounds = Bounds{MaxConnections: 2000, MaxPeer: 500}
 
-// Check reports bounds below 1.
+// Check reports limits below 1.
 func (b *Bounds) Check(s *config.Section) {
 	s.Positive(map[string]int{"max-connections": b.MaxConnections, "max-connections-per-peer": b.MaxPeer})
 }
 
-// ServeTCP is the Serve of a front whose clients come by TCP or TLS; serve serves a listener until its context ends.
+// ServeTCP implements Front.Serve for TCP and TLS. serve must serve the listener until its context ends.
 func ServeTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error) error {
 	return serveTCP(ctx, l, log, ready, serve, func(l net.Listener) net.Listener { return l })
 }
 
-// serveTCP is ServeTCP; within puts something between TCP and TLS.
+// serveTCP implements ServeTCP. within wraps the listener between TCP and TLS.
 func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready func(address string), serve func(context.Context, net.Listener) error, within func(net.Listener) net.Listener) error {
 	var secure *cryptotls.Config
 	var err error
@@ -145,9 +144,9 @@ func serveTCP(ctx context.Context, l *config.Listener, log *slog.Logger, ready f
 	return nil
 }
 
-// ServeHTTP is the Serve of a front that is an HTTP handler. Requests in flight get as long as patience to be answered.
-// It bounds how long a request may take to come, how long a connection may idle, and how many connections there are
-// ([DefaultBounds]): where there are more, the oldest connection of the peer that has most is closed.
+// ServeHTTP implements Front.Serve for an HTTP handler. When the listener closes, outstanding requests may take as long as
+// patience. It limits how long a request may take to arrive, how long a connection may be idle, and the number of
+// connections ([DefaultBounds]). At that limit, a new connection closes the oldest one of the peer with the most.
 func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address string), handler http.Handler) error {
 	return serveTCP(ctx, l, log, ready, func(ctx context.Context, listener net.Listener) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
@@ -167,8 +166,8 @@ func ServeHTTP(ctx context.Context, l *config.Listener, log *slog.Logger, patien
 	}, func(l net.Listener) net.Listener { return bound(l, DefaultBounds) })
 }
 
-// ServeSIP is the Serve of what is served by a SIP user agent. Dialogs on a listener that is stopped end with BYE;
-// the peers get as long as patience to answer.
+// ServeSIP implements Front.Serve for a SIP user agent. When only this listener closes, its dialogs end with BYE, and the
+// peers may take as long as patience to respond.
 func ServeSIP(ctx context.Context, ua *sip.UA, l *config.Listener, log *slog.Logger, patience time.Duration, ready func(address netip.AddrPort)) error {
 	var address netip.AddrPort
 	var source *tls.Source
@@ -187,14 +186,14 @@ func ServeSIP(ctx context.Context, ua *sip.UA, l *config.Listener, log *slog.Log
 	case "tcp":
 		address, err = ua.ListenTCP(l.Address, nil)
 	default:
-		err = fmt.Errorf("%q is no transport of SIP", l.Transport)
+		err = fmt.Errorf("%q is not a transport of SIP", l.Transport)
 	}
 	if err != nil {
 		return err
 	}
 	ready(address)
 	<-ctx.Done()
-	if errors.Is(context.Cause(ctx), ErrStopped) { // otherwise the user agent ends
+	if errors.Is(context.Cause(ctx), ErrStopped) { // otherwise the user agent closes everything
 		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		ua.Unlisten(leave, l.Transport, address)

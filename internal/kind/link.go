@@ -13,44 +13,45 @@ import (
 // Link is a kind of link. [LinkOf.Kind] makes one.
 type Link interface {
 	config.LinkKind
-	// Build makes a link of settings that have been checked. It connects nowhere, and opens no file for writing.
+	// Build makes a link from checked settings. It does not connect, and opens no file for writing.
 	Build(settings any, env *Env) (proxy.Link, error)
-	// Same reports whether a link of the settings a can go on as one of the settings b: what differs it takes while it
-	// runs ([Link.Live], [Exchanges]).
+	// Same reports whether a link with the settings a can keep running with the settings b: they differ only in what a
+	// link can change while it runs ([Link.Live], [Exchanges]).
 	Same(a, b any) bool
-	// Live reads what a link takes while it runs, such as passwords in files, and returns it, to be compared. give hands it
-	// to the link, which was built by this kind; nil: the link takes nothing.
-	Live(settings any, env *Env) (what any, give func(proxy.Link), err error)
+	// Live returns the live settings, those that a link can change while it runs, such as passwords. It reads the files
+	// that they name. update hands them to a link that this kind has built; it is nil if there are none.
+	Live(settings any, env *Env) (live any, update func(proxy.Link), err error)
 }
 
 // LinkOf describes a kind of link whose settings are an S: a struct with yaml tags.
 type LinkOf[S any] struct {
-	// Type is the name: what an entry of links has as its type.
+	// Type is the name of the kind, the value of links[].type.
 	Type string
-	// Defaults is what holds where the file says nothing. Zero values are best left to Build.
+	// Defaults has the values for keys that the file leaves out. Build can replace zero values.
 	Defaults S
-	// Check reports what the types alone do not say. It may fill in what follows from the rest; nil: all is well.
+	// Check reports the faults that the types alone do not exclude. It may set defaults that depend on other keys. It can be
+	// nil.
 	Check func(settings *S, s *config.Section)
-	// Build makes a link. It connects nowhere, and opens no file for writing.
+	// Build makes a link. It does not connect, and opens no file for writing.
 	Build func(settings *S, env *Env) (proxy.Link, error)
 
-	// The rest can be left out.
+	// The other fields are optional.
 
-	// Devices are those of an entry that names none; nil: each entry must.
+	// Devices returns the devices of an entry without the key devices. If it is nil, each entry must have the key.
 	Devices func(settings *S) []string
-	// Lacks says, by the key, why this kind does not have what other kinds have.
+	// Lacks says, for keys that other kinds have, why this kind does not have them.
 	Lacks map[string]string
-	// Still returns settings without what Live gives to a link while it runs; nil: all of them.
+	// Still returns settings without the live settings. If it is nil, no settings are live.
 	Still func(settings S) S
-	// Live reads what a link takes while it runs, such as passwords in files, and returns it, to be compared with what the
-	// link has. give hands it to the link.
-	Live func(settings *S, env *Env) (what any, give func(proxy.Link), err error)
+	// Live returns the live settings, those that a link can change while it runs, such as passwords. It reads the files that
+	// they name. The proxy compares them with the previous ones, and calls update if they differ.
+	Live func(settings *S, env *Env) (live any, update func(proxy.Link), err error)
 }
 
 // Kind returns the kind that k describes.
 func (k LinkOf[S]) Kind() Link { return &link[S]{k} }
 
-// link is a kind of link whose settings are an S. The settings that it gets are *S, for it has made them.
+// link is a kind of link whose settings are an S. Its methods get settings that it has made, a *S.
 type link[S any] struct{ of LinkOf[S] }
 
 func (k *link[S]) Name() string { return k.of.Type }
@@ -99,17 +100,17 @@ func (k *link[S]) Live(settings any, env *Env) (any, func(proxy.Link), error) {
 	return k.of.Live(settings.(*S), env)
 }
 
-// Env is what a link gets from the proxy, beside its settings.
+// Env is what the proxy gives a link in addition to its settings.
 type Env struct {
-	Name string // of the entry in links
-	// Log has the link's name. Messages that the peer can cause must go through share.Quiet.
+	Name string // the name of the entry in links
+	// Log has the link's name as an attribute. Messages that the peer can cause must go through share.Quiet.
 	Log *slog.Logger
-	// Admits reports whether the configuration lets an address connect at all.
+	// Admits reports whether the configuration lets an address connect.
 	Admits func(netip.Addr) bool
 	// Guard returns the guard of passwords that peers of the link send. It outlives the link.
 	Guard func(of string) *accounts.Guard
 	// Refused returns a function that records peers that failed to authenticate in the strangers' audit file.
 	Refused func(of string) func(peer, user, why string)
-	// Models reads the table of telephones from the files that the configuration names.
+	// Models returns the table of telephones. It reads the file that the configuration names.
 	Models func() ([]config.Model, error)
 }

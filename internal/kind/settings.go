@@ -14,7 +14,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Peer is embedded in the settings of a link that connects to one of some addresses.
+// Peer has the addresses of a link that connects. Settings embed it.
 type Peer struct {
 	Addresses []string `yaml:"addresses"`
 }
@@ -22,7 +22,7 @@ type Peer struct {
 // Check reports a missing address, and addresses that are neither host nor host:port.
 func (p *Peer) Check(s *config.Section) {
 	if len(p.Addresses) == 0 {
-		s.Fault("addresses", "must name one at least, such as \"10.1.1.1:8882\"")
+		s.Fault("addresses", "must name at least one address; write for example [\"10.1.1.1:8882\"]")
 	}
 	for i, address := range p.Addresses {
 		if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || port == "") || err != nil && !PlainHost(address) {
@@ -31,7 +31,7 @@ func (p *Peer) Check(s *config.Section) {
 	}
 }
 
-// PlainHost reports whether an address is a name or an IP address without port.
+// PlainHost reports whether an address is a host name or an IP address, without port.
 func PlainHost(address string) bool {
 	if _, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
 		return true
@@ -45,18 +45,18 @@ func HostPort(address string) bool {
 	return err == nil || PlainHost(address)
 }
 
-// Times is embedded in the settings of a link that checks whether its peer still responds.
+// Times has the intervals of a link that checks whether its peer responds. Settings embed it.
 type Times struct {
-	Heartbeat time.Duration `yaml:"heartbeat"` // 0: the link's default
-	Timeout   time.Duration `yaml:"timeout"`   // for an answer; 0: the link's default
+	Heartbeat time.Duration `yaml:"heartbeat"` // 0 for the link's default
+	Timeout   time.Duration `yaml:"timeout"`   // for a response; 0 for the link's default
 }
 
-// Check reports negative times.
+// Check reports negative durations.
 func (t *Times) Check(s *config.Section) {
 	s.NotNegative(map[string]time.Duration{"heartbeat": t.Heartbeat, "timeout": t.Timeout})
 }
 
-// Secure is embedded in the settings of a link that connects, with TLS or without.
+// Secure has the TLS keys of a link that connects. Settings embed it.
 type Secure struct {
 	TLS         bool     `yaml:"tls"`
 	CA          string   `yaml:"ca"`
@@ -69,18 +69,18 @@ type Secure struct {
 	source *tls.Source // of the link that was built with these settings
 }
 
-// Check reports keys that need tls: true where it is not set.
+// Check reports keys that need tls: true, if it is not set.
 func (t *Secure) Check(s *config.Section) {
 	for key, set := range map[string]bool{
 		"ca": t.CA != "", "certificate": t.Certificate != "", "key": t.Key != "", "crl": t.CRL != "", "pins": len(t.Pins) > 0, "legacy-tls": t.Legacy,
 	} {
 		if set && !t.TLS {
-			s.Fault(key, "is for tls: true only")
+			s.Fault(key, "needs TLS; write tls: true beside it")
 		}
 	}
 }
 
-// Files names the files.
+// Files returns the names of the files for package tls.
 func (t *Secure) Files(log *slog.Logger) tls.Files {
 	return tls.Files{Certificate: t.Certificate, Key: t.Key, CA: t.CA, CRL: t.CRL, Pins: t.Pins, Legacy: t.Legacy, Log: log}
 }
@@ -90,22 +90,22 @@ func (t *Secure) ClearCertificates() { *t = Secure{TLS: t.TLS} }
 
 func (t *Secure) secure() *Secure { return t }
 
-// Login is embedded in the settings of a link that logs in with a name and a password.
+// Login has the name and password of a link that logs in. Settings embed it.
 type Login struct {
 	User         string `yaml:"user"`
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
 }
 
-// Check reports a password without user, or with two sources; key is that of the login.
+// Check reports a password without user, and a password with two sources. key is the key of the login.
 func (l *Login) Check(s *config.Section, key string) {
 	if (l.Password != "" || l.PasswordFile != "") && l.User == "" || l.Password != "" && l.PasswordFile != "" {
-		s.Fault(key, "write user, and password or password-file with it")
+		s.Fault(key, "has a password without user, or two passwords; write user, and either password or password-file")
 	}
 }
 
-// Opening reads what a link opens its connections with, out of the files that its settings name: the password of its
-// login, and TLS, nil where it has none. The link takes other files from a reload while it runs.
+// Opening reads the files that settings name, and returns what a link needs to open its connections: the password of its
+// login, and its TLS, or nil for TCP. A reload can change the certificate files while the link runs.
 func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure gate.TLS, err error) {
 	if password, err = Secret(l.Password, l.PasswordFile); err != nil {
 		return "", nil, fmt.Errorf("session: %w", err)
@@ -119,7 +119,7 @@ func Opening(l *Login, s *Secure, log *slog.Logger) (password string, secure gat
 	return password, s.source.Config, nil
 }
 
-// Secret returns a password from the configuration, or from the file if one is named.
+// Secret returns a password of the configuration, or reads it from file if that is not "".
 func Secret(password, file string) (string, error) {
 	if file == "" {
 		return password, nil

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Admin is the admin socket: a local socket for every user who may open its file. The functions
-// are the program's.
+// Admin serves the admin socket, a local socket for every user who may write to its file. The functions
+// carry out the requests.
 type Admin struct {
 	Status func(sessions, devices bool) any               // for GET /status
 	Server func(name string, start bool) error            // for POST /servers/NAME/start and stop
@@ -29,7 +29,7 @@ type Admin struct {
 func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("%s exists and is no socket; remove it, or name another admin.socket", path)
+			return nil, fmt.Errorf("%s exists and is not a socket; remove it, or name another admin.socket", path)
 		}
 		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
 			_ = conn.Close()
@@ -39,7 +39,7 @@ func ListenAdmin(ctx context.Context, path string, mode os.FileMode) (net.Listen
 			return nil, err
 		}
 	}
-	before := syscall.Umask(0o177) // no other user's, from the beginning
+	before := syscall.Umask(0o177) // so that no other user can open it before Chmod
 	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	syscall.Umask(before)
 	if err != nil {
@@ -79,7 +79,8 @@ func (a *Admin) Run(ctx context.Context, l net.Listener) error {
 	return run(ctx, l, mux)
 }
 
-type fault struct {
+// failure is the body of the response to a request that failed.
+type failure struct {
 	Error string `json:"error"`
 }
 
@@ -87,15 +88,15 @@ func answer(w http.ResponseWriter, what any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(http.StatusConflict)
-		what = fault{err.Error()}
+		what = failure{err.Error()}
 	}
 	_ = json.NewEncoder(w).Encode(what) // the client may have disconnected
 }
 
-// ErrNoAdmin says that no proxy serves a socket.
+// ErrNoAdmin means that no proxy serves the socket.
 var ErrNoAdmin = errors.New("no running tr87proxy has this socket")
 
-// ErrNoRight says that the user may not write to a socket.
+// ErrNoRight means that the user may not write to the socket.
 var ErrNoRight = errors.New("permission denied; run it as a user who may write to the socket (admin.mode)")
 
 // AskAdmin sends a request to a running proxy and decodes its response.
@@ -117,7 +118,7 @@ func AskAdmin(ctx context.Context, socket, method, path string, into any) error 
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		var f fault
+		var f failure
 		if json.Unmarshal(body, &f) != nil || f.Error == "" {
 			f.Error = res.Status
 		}

@@ -23,32 +23,32 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// Operations is the operators' port: /metrics, /healthz, /readyz and, where asked
-// for, /debug/pprof. It has no authentication and belongs on loopback.
+// Operations serves the operators' port: /metrics, /healthz, /readyz and, with Pprof,
+// /debug/pprof. It has no authentication and belongs on loopback.
 type Operations struct {
 	Proxy *proxy.Proxy
 	UA    *sip.UA
-	// Strangers is what connections of CSTA in XML and ASN.1 take that are neither trusted nor logged in.
+	// Strangers limits the memory of connections that are neither trusted nor authenticated.
 	Strangers *gate.Strangers
 	Pprof     bool
-	Ready     func() bool // false before start and during shutdown
+	Ready     func() bool // reports whether the proxy serves clients; false before start and during shutdown
 	// Certificates returns when certificates expire.
 	Certificates func() []tls.Expiry
-	// Telephones counts reachable extensions, and telephones in calls; nil: there are none.
+	// Telephones returns the numbers of reachable extensions and of legs; nil if there are no telephones.
 	Telephones func() (reachable, legs int)
-	// TelephonesUA is the user agent that telephones speak to; nil: there are none.
+	// TelephonesUA is the user agent of telephones; nil if there are none.
 	TelephonesUA *sip.UA
-	Guards       func() []*accounts.Guard // against guessing of passwords
-	Audit        *audit.Log               // nil: there is none
-	Tally        *audit.Tally             // nil: there is none
+	Guards       func() []*accounts.Guard // guards against guessing passwords
+	Audit        *audit.Log               // nil: no audit file
+	Tally        *audit.Tally             // nil: no audit file of strangers
 	Reloads      func() Reloads
 }
 
-// Reloads is how reloads of the configuration went.
+// Reloads has the results of reloads of the configuration.
 type Reloads struct {
-	Loaded   time.Time // the last time that the configuration was read without failure
-	Failing  bool      // the last reload failed
-	Failures int       // since the start
+	Loaded   time.Time // when the current configuration was read
+	Failing  bool      // whether the last reload failed
+	Failures int       // failed reloads since the start
 }
 
 // Run serves a listener until ctx ends.
@@ -85,7 +85,7 @@ func (o *Operations) handler() http.Handler {
 				return
 			}
 		}
-		if err := o.Audit.Failing(); err != nil { // without the file of strangers everything goes on
+		if err := o.Audit.Failing(); err != nil { // a failing strangers' file does not stop anything
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -132,7 +132,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 		counter(prefix+"retransmissions_total", "SIP requests received again.", &wire.Retransmissions)
 		counter(prefix+"malformed_total", "SIP messages that could not be read.", &wire.Malformed)
 		counter(prefix+"refused_total", "SIP requests refused by a limit.", &wire.Refused)
-		counter(prefix+"unanswered_total", "SIP requests of ours that the peer never answered.", &wire.Unanswered)
+		counter(prefix+"unanswered_total", "SIP requests sent that got no response.", &wire.Unanswered)
 		counter(prefix+"withheld_total", "SIP responses not sent because they were larger than an unproved address may get.", &wire.Withheld)
 		counter(prefix+"dropped_total", "UDP datagrams dropped unread because strangers, or all peers together, sent too many.", &wire.Dropped)
 		counter(prefix+"transactions_evicted_total", "SIP transactions dropped to make room for others.", &wire.EvictedTransactions)
@@ -175,7 +175,7 @@ func (o *Operations) register(r *prometheus.Registry) {
 	core := o.Proxy.Stats()
 	counter("sessions_total", "Client sessions opened.", &core.Sessions)
 	counter("requests_total", "CSTA requests of clients.", &core.Requests)
-	counter("refusals_total", "CSTA requests answered with an error.", &core.Refusals)
+	counter("refusals_total", "CSTA requests that got an error response.", &core.Refusals)
 	counter("denials_total", "Sessions and requests that policy denied.", &core.Denials)
 	counter("turns_refused_total", "CSTA requests refused because their switching function was busy with others.", &core.TurnsRefused)
 	counter("events_total", "CSTA events sent to clients.", &core.Events)
@@ -211,7 +211,7 @@ func (l links) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// guards tells of names that are locked.
+// guards collects the metrics of guards: locks and wrong passwords.
 type guards struct{ list func() []*accounts.Guard }
 
 var (

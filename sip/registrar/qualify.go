@@ -34,8 +34,8 @@ func (s *Server) qualify() {
 		for _, q := range ask {
 			room <- struct{}{}
 			asked := s.spawn(func() {
+				defer func() { <-room }() // after a panic of the owner, too
 				s.qualifyOne(q.u, q.b)
-				<-room
 			})
 			if !asked {
 				return

@@ -92,7 +92,8 @@ func usable(path string) error {
 }
 
 // Move continues the log in the file of cfg, and loses no entry: entries noted before are in the old file, whose last line
-// names the new one, and later ones are in the new file. If cfg has the path of the current file, Move only changes MaxSize
+// names the new one, and later ones are in the new file,
+// whose first line names the old one. If cfg has the path of the current file, Move only changes MaxSize
 // and Keep; the key cannot change. If Move returns an error, it has changed nothing.
 func (l *Log) Move(cfg Config) error {
 	if l == nil {
@@ -112,6 +113,12 @@ func (l *Log) Move(cfg Config) error {
 			m.chain.close()
 			return err
 		}
+		started := []Entry{{Kind: "started", Time: time.Now().UTC(), Reason: "goes on from " + path}}
+		if _, err = m.chain.write(started); err != nil { // a full disk: the old file stays in use
+			m.chain.close()
+			return err
+		}
+		l.lines.Add(1)
 	} else if string(cfg.Key) != string(now.Key) {
 		return errOneKey
 	}
@@ -136,7 +143,7 @@ func (l *Log) Move(cfg Config) error {
 // close closes the file of a chain that was not used. It can be called on nil.
 func (c *chain) close() {
 	if c != nil && c.file != nil {
-		_ = c.file.Close() // nothing was written
+		_ = c.file.Close() // at most the line that it was started
 	}
 }
 

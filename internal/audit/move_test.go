@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -138,5 +139,35 @@ func TestMoveFromFullDisk(t *testing.T) {
 		if got := linesOf(t, second, who); got != want {
 			t.Errorf("%s is there %d times, not %d", who, got, want)
 		}
+	}
+}
+
+// fullFile is a file on a full disk.
+type fullFile struct{ file }
+
+func (fullFile) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// A file whose disk is full is not gone on in: the log stays where it can write.
+func TestMoveToFullDisk(t *testing.T) {
+	folder := t.TempDir()
+	first, full := filepath.Join(folder, "first.log"), filepath.Join(folder, "full.log")
+	l, err := open(Config{Path: first}, func(path string) (file, error) {
+		f, err := openFile(path)
+		if path == full && err == nil {
+			return fullFile{f}, nil
+		}
+		return f, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Move(Config{Path: full}); !errors.Is(err, syscall.ENOSPC) {
+		t.Error(err)
+	}
+	if err := errors.Join(l.Add(Entry{Kind: "asked"}), l.Close()); err != nil {
+		t.Error(err)
+	}
+	if n := linesOf(t, first, "asked"); n != 1 {
+		t.Errorf("%d requests are in the file", n)
 	}
 }

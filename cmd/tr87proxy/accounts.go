@@ -16,8 +16,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
-// accountsFile is where the accounts are: a file of its own, or the one that a
-// configuration names.
+// accountsFile has the flags that name the accounts file: directly, or by a
+// configuration.
 type accountsFile struct{ path, config string }
 
 func (f *accountsFile) flags(cmd *cobra.Command) {
@@ -66,7 +66,7 @@ configuration say what an account may do.`,
 	return cmd
 }
 
-// password is where a new password comes from.
+// password has the flags for the source of a new password.
 type password struct {
 	file     string
 	generate bool
@@ -81,8 +81,8 @@ func (p *password) flags(cmd *cobra.Command) {
 
 func (p *password) wanted() bool { return p.file != "" || p.generate }
 
-// read returns the password. Without flags it is asked for, twice; when standard input
-// is no terminal, its first line is taken.
+// read returns the password. Without flags it asks for the password twice, or reads the
+// first line of standard input if that is not a terminal.
 func (p *password) read(cmd *cobra.Command) (string, error) {
 	in := cmd.InOrStdin()
 	switch {
@@ -162,7 +162,7 @@ not a terminal. It creates the file if necessary.`,
 	return cmd
 }
 
-// absent finds out before a password is asked for.
+// absent returns an error if the account already exists, so that no password is asked for in vain.
 func (f *accountsFile) absent(name string) error {
 	path, err := f.find()
 	if err != nil {

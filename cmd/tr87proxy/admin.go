@@ -21,7 +21,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
-// adminSocket is where the running proxy is administered.
+// adminSocket has the flags that name the admin socket of a running proxy.
 type adminSocket struct{ path, config string }
 
 func (a *adminSocket) flags(cmd *cobra.Command) {
@@ -83,7 +83,7 @@ monitored devices; with --sessions and --devices, each of them.`,
 	return cmd
 }
 
-// printStatus writes the state for people.
+// printStatus writes the state as text.
 func printStatus(out io.Writer, st *daemon.Status, sessions, devices bool, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	age := func(t time.Time) string { return now.Sub(t).Round(time.Second).String() }

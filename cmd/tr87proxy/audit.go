@@ -16,7 +16,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
 )
 
-// auditLines are what status says of the audit files.
+// auditLines returns the lines of status about the audit files.
 func auditLines(st *daemon.AuditStatus, now time.Time) (lines []string) {
 	since := func(t time.Time) string {
 		if t = t.Local(); now.Sub(t) > 12*time.Hour {
@@ -41,7 +41,7 @@ func auditLines(st *daemon.AuditStatus, now time.Time) (lines []string) {
 	return append(lines, fmt.Sprintf("audit file: %s%s; strangers: %s", counted(st.Lines, "line", "lines"), missing, counted(st.Strangers, "entry", "entries")))
 }
 
-// counted is a number of things.
+// counted returns a number with its noun.
 func counted(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -100,10 +100,10 @@ no audit file.`,
 	return cmd
 }
 
-// expected is what --expect takes.
+// expected matches values of --expect.
 var expected = regexp.MustCompile(`^[0-9]{1,19}:[0-9a-f]{64}$`)
 
-// verifyFiles checks the audit file, and that of strangers where there is one.
+// verifyFiles checks the audit file, and that of strangers if it exists.
 func verifyFiles(out io.Writer, cfg audit.Config, expect string) error {
 	paths := []string{cfg.Path}
 	if _, err := os.Stat(audit.TallyPath(cfg.Path)); err == nil {

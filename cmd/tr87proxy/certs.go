@@ -48,7 +48,7 @@ and ca.key. Whoever has ca.key can impersonate anybody: keep it off the network.
 	return cmd
 }
 
-// wishFlags are those of commands that make a key.
+// wishFlags adds the flags of commands that make a key.
 func wishFlags(cmd *cobra.Command, w *certs.Wish, days *int) {
 	cmd.Flags().StringVar(&w.Kind, "kind", certs.Peer, "server, client, or peer for both")
 	cmd.Flags().StringSliceVar(&w.Names, "names", nil, "DNS names, addresses and URIs, separated by commas (default: NAME)")

@@ -20,7 +20,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// clientFlags are those of every client command.
+// clientFlags has the flags of every client command.
 type clientFlags struct {
 	server, proxy, from, line    string
 	user, password, passwordFile string
@@ -50,7 +50,7 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long to wait for a response")
 }
 
-// connection is an open session and what shows its messages.
+// connection is an open session, and the output for its messages.
 type connection struct {
 	*tr87.Client
 	ua          *sip.UA
@@ -59,14 +59,14 @@ type connection struct {
 	ended       chan error
 	inbox       *inbox
 	monitored   map[string]string // devices of monitors, by cross reference
-	lent        bool              // a script's: it is not ours to close
+	lent        bool              // it belongs to a script, which closes it
 }
 
-// lending is the key of a context's connection that commands use instead of one of
+// lending is the context key for a connection that commands use instead of opening
 // their own.
 type lending struct{}
 
-// open opens a session. Without event, what the server sends goes to the inbox.
+// open opens a session. Without event, messages of the server go to the inbox.
 func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event func(*uacsta.Message)) (*connection, error) {
 	if lender, ok := ctx.Value(lending{}).(*connection); ok {
 		return &connection{Client: lender.Client, ua: lender.ua, flags: lender.flags, out: out, errOut: errOut, ended: lender.ended, lent: true}, nil
@@ -118,7 +118,7 @@ func (f *clientFlags) open(ctx context.Context, out, errOut io.Writer, event fun
 	return c, nil
 }
 
-// explain adds advice to the usual failures.
+// explain adds advice to common errors.
 func (f *clientFlags) explain(err error) error {
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
@@ -129,8 +129,8 @@ func (f *clientFlags) explain(err error) error {
 	return fmt.Errorf("%s: %w", f.server, err)
 }
 
-// advice says what to do when a server refuses the session with a code of SIP, "" if there is
-// nothing to say.
+// advice says what to do if a server refuses the session with a SIP status code, or returns
+// "".
 func (f *clientFlags) advice(code int) string {
 	switch code {
 	case 401:
@@ -160,7 +160,7 @@ func (c *connection) close() {
 	c.ua.Shutdown(ctx)
 }
 
-// do sends one request and waits for its answer.
+// do sends one request and waits for its response.
 func (c *connection) do(ctx context.Context, req any) (*uacsta.Message, error) {
 	m, ok := req.(*uacsta.Message)
 	if !ok {
@@ -171,9 +171,9 @@ func (c *connection) do(ctx context.Context, req any) (*uacsta.Message, error) {
 	return c.Request(ctx, m)
 }
 
-// show writes a message for people or for programs.
+// show writes a message as text, or as it is for programs.
 func (c *connection) show(m *uacsta.Message) {
-	if m == nil { // there is no answer
+	if m == nil { // the request has no response
 		return
 	}
 	if c.flags.json {
@@ -186,10 +186,10 @@ func (c *connection) show(m *uacsta.Message) {
 	fmt.Fprintln(c.out, describe(m, c.monitored))
 }
 
-// passwordElements are the elements of CSTA-XML that hold one.
+// passwordElements matches elements of CSTA-XML that hold a password.
 var passwordElements = regexp.MustCompile(`(<(?:\w+:)?(?:agentPassword|password)\b[^>]*>)[^<]*`)
 
-// tracer shows SIP messages as they are, but for passwords and their traces.
+// tracer writes SIP messages, without passwords and values derived from them.
 func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
 	return func(out bool, peer sip.Peer, data []byte) {
 		arrow := "<<<"
@@ -209,7 +209,7 @@ func tracer(w io.Writer) func(bool, sip.Peer, []byte) {
 	}
 }
 
-// printable keeps control characters from a peer away from the terminal.
+// printable replaces control characters, so that a peer cannot control the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f {

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// clientCommands are the commands that control a running server.
+// clientCommands returns the commands that control a running server.
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
 		monitorCommand(), callCommand(), snapshotCommand(), featuresCommand(), sendCommand(),
@@ -24,8 +24,8 @@ func clientCommands() []*cobra.Command {
 	}
 }
 
-// clientCommand makes a command that opens a session, does something and closes. What
-// the server sends meanwhile is in the connection's inbox.
+// clientCommand makes a command that opens a session, runs do, and closes the session.
+// Messages of the server go to the inbox of the connection.
 func clientCommand(use, short, example string, args cobra.PositionalArgs, do func(ctx context.Context, c *connection, args []string) error) *cobra.Command {
 	flags := &clientFlags{}
 	cmd := &cobra.Command{
@@ -43,8 +43,8 @@ func clientCommand(use, short, example string, args cobra.PositionalArgs, do fun
 	return cmd
 }
 
-// onConnection makes a command for a service on one connection. Without a call
-// the device's only call in the right state is meant.
+// onConnection makes a command for a service on one connection. Without a callID it
+// takes the device's only call in the right state.
 func onConnection(name, short string, request func(uacsta.ConnectionID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
 	example := fmt.Sprintf("  tr87proxy %s 100\n  tr87proxy %s 100 1423907       if the device has several calls", name, name)
 	return clientCommand(name+" DEVICE [CALL]", short, example, between(1, 2), func(ctx context.Context, c *connection, args []string) error {
@@ -60,8 +60,8 @@ func onConnection(name, short string, request func(uacsta.ConnectionID) any, sta
 	})
 }
 
-// find names a device's connection. When the caller names no call, it is the only
-// one in the first of the states in which there is any; no state means any.
+// find returns a device's connection. Without a callID it returns the only connection in
+// the first of the states that any connection has. Without states it accepts any state.
 func (c *connection) find(ctx context.Context, device, call string, states ...uacsta.LocalConnectionState) (uacsta.ConnectionID, error) {
 	if call != "" {
 		return uacsta.Conn(call, device), nil
@@ -89,7 +89,7 @@ func (c *connection) find(ctx context.Context, device, call string, states ...ua
 			return only(device, state, fit)
 		}
 	}
-	if c.lent { // a script may want the switch's own refusal
+	if c.lent { // a script may expect the switch to refuse it
 		if len(calls) == 0 {
 			return uacsta.Conn("", device), nil
 		}
@@ -146,7 +146,7 @@ func snapshotCommand() *cobra.Command {
 		})
 }
 
-// callsOf reads the calls of a SnapshotDeviceResponse.
+// callsOf returns the calls of a SnapshotDeviceResponse.
 func callsOf(res *uacsta.Message) ([]uacsta.SnapshotDeviceResponseInfo, error) {
 	var snapshot uacsta.SnapshotDeviceResponse
 	if err := res.Decode(&snapshot); err != nil {

@@ -68,13 +68,13 @@ func readDump(in io.Reader, file string) ([]byte, error) {
 }
 
 var (
-	// dumpLine is a line of a dump: where it stands, octets, and perhaps their letters.
+	// dumpLine matches a line of a dump: offset, octets, and perhaps the octets as text.
 	dumpLine = regexp.MustCompile(`^\s*(?:0x)?([0-9A-Fa-f]{4,8}):?\s+((?:[0-9A-Fa-f]{2,4}(?: {1,2}|$))+)`)
 	hexOnly  = regexp.MustCompile(`^[0-9A-Fa-f\s:,]*$`)
 	blanks   = regexp.MustCompile(`[\s:,]+`)
 )
 
-// octetsOf reads hexadecimal digits, or a dump: a packet begins where the count begins anew.
+// octetsOf parses hexadecimal digits, or a dump. In a dump each offset 0 begins a packet.
 func octetsOf(text string) ([][]byte, error) {
 	if !dumped(text) {
 		if !hexOnly.MatchString(text) {
@@ -90,11 +90,11 @@ func octetsOf(text string) ([][]byte, error) {
 	for line := range strings.Lines(text) {
 		m := dumpLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 		if m == nil {
-			continue // times and addresses stand between
+			continue // times and addresses between packets
 		}
 		data, err := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
 		if err != nil {
-			continue // letters that look like digits
+			continue // text that looks like digits
 		}
 		if len(packets) == 0 || strings.Trim(m[1], "0") == "" {
 			packets = append(packets, nil)
@@ -108,7 +108,7 @@ func octetsOf(text string) ([][]byte, error) {
 	return packets, nil
 }
 
-// dumped reports whether a text is a dump: a line of it begins with the count 0.
+// dumped reports whether a text is a dump: one of its lines has the offset 0.
 func dumped(text string) bool {
 	for line := range strings.Lines(text) {
 		if m := dumpLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil && strings.Trim(m[1], "0") == "" {
@@ -118,7 +118,7 @@ func dumped(text string) bool {
 	return false
 }
 
-// payload leaves the headers of Ethernet, IP and TCP out, where there are any.
+// payload returns a packet without headers of Ethernet, IP and TCP.
 func payload(p []byte) []byte {
 	if len(p) > 14 && (binary.BigEndian.Uint16(p[12:]) == 0x0800 || binary.BigEndian.Uint16(p[12:]) == 0x86DD) {
 		p = p[14:]
@@ -126,7 +126,7 @@ func payload(p []byte) []byte {
 	var header int
 	switch {
 	case len(p) >= 40 && p[0]>>4 == 4 && p[9] == 6 && int(binary.BigEndian.Uint16(p[2:])) <= len(p):
-		p = p[:binary.BigEndian.Uint16(p[2:])] // the rest is filling
+		p = p[:binary.BigEndian.Uint16(p[2:])] // the rest is padding
 		header = int(p[0]&0xF) * 4
 	case len(p) >= 60 && p[0]>>4 == 6 && p[6] == 6:
 		header = 40
@@ -140,13 +140,13 @@ func payload(p []byte) []byte {
 	return p[min(header, len(p)):]
 }
 
-// showPackets shows what is in each packet.
+// showPackets writes the content of each packet.
 func showPackets(out io.Writer, packets [][]byte) error {
 	var faults []error
 	shown := 0
 	for i, p := range packets {
 		if len(p) == 0 {
-			continue // an acknowledgement, perhaps
+			continue // such as an acknowledgement
 		}
 		shown++
 		if err := showPacket(out, p); err != nil {

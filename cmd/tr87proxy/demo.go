@@ -100,7 +100,7 @@ Press Ctrl-C to stop.
 	return <-stopped
 }
 
-// play is the demonstration: a client, what it saw, and a ladder of it.
+// play is the demonstration: a client, the events that it got, and a ladder diagram of them.
 type play struct {
 	out    io.Writer
 	client *tr87.Client
@@ -151,7 +151,7 @@ func playCall(ctx context.Context, out io.Writer, address string) error {
 	return nil
 }
 
-// request sends a request and shows it with its answer.
+// request sends a request and shows it with its response.
 func (p *play) request(ctx context.Context, req any, what string) (*uacsta.Message, error) {
 	p.line(toProxy, what)
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
@@ -165,8 +165,8 @@ func (p *play) request(ctx context.Context, req any, what string) (*uacsta.Messa
 	return res, nil
 }
 
-// step is an expected event: at which monitor, what, which connection, the state
-// there, the cause.
+// step is an expected event: the device of the monitor, the event, the connection, its state,
+// and the cause.
 type step struct{ at, event, device, local, cause string }
 
 // expect waits for events in order, at each monitor. The order between monitors
@@ -206,7 +206,7 @@ func (p *play) expect(ctx context.Context, call string, steps ...step) error {
 	return nil
 }
 
-// own is the demo's line as its client writes it.
+// own returns the demo's line as its client writes it.
 const own = "tel:+14255550100"
 
 func (p *play) script(ctx context.Context) error {

@@ -139,7 +139,7 @@ func controlPhones(ctx context.Context, out io.Writer, address, instructions str
 		{uacsta.ClearConnection{ConnectionToBeCleared: own}, uacsta.NameClearConnection, uacsta.NameConnectionClearedEvent},
 	} {
 		select {
-		case <-time.After(3 * time.Second): // for somebody to listen
+		case <-time.After(3 * time.Second): // so that the user can listen
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -153,7 +153,7 @@ func controlPhones(ctx context.Context, out io.Writer, address, instructions str
 	return nil
 }
 
-// next shows the next event, and returns it with the device that it is about.
+// next shows the next event, and returns it with the device of its monitor.
 func (p *play) next(ctx context.Context) (*uacsta.Message, string, error) {
 	select {
 	case m := <-p.events:

@@ -7,7 +7,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// describe says a message in one line: what, which connections, new state, cause. monitored has the devices of monitors
+// describe returns a message in one line: its name, connections, new state and cause. monitored has the devices of monitors
 // by their cross references; it may be nil.
 func describe(m *uacsta.Message, monitored map[string]string) string {
 	if refusal := m.Err(); refusal != nil {
@@ -50,7 +50,7 @@ func describe(m *uacsta.Message, monitored map[string]string) string {
 
 func pair(c uacsta.Connection) string { return fmt.Sprintf("(%s, %s)", c.CallID(), c.DeviceID()) }
 
-// newConnections lists what a transfer or conference left.
+// newConnections returns the connections after a transfer or conference.
 func newConnections(m *uacsta.Message) string {
 	var now []string
 	for _, c := range m.Connections() {

@@ -14,12 +14,12 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// deviceCommands are the commands that tell what there is.
+// deviceCommands returns the commands that list and describe devices.
 func deviceCommands() []*cobra.Command {
 	return []*cobra.Command{devicesCommand(), deviceCommand(), capabilitiesCommand(), systemStatusCommand()}
 }
 
-// devices asks the server for its devices; it can take some segments.
+// devices requests the list of devices, which can come in several segments.
 func (c *connection) devices(ctx context.Context, category string) ([]uacsta.DeviceListItem, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.flags.timeout)
 	defer cancel()
@@ -132,8 +132,8 @@ func systemStatusCommand() *cobra.Command {
 	return cmd
 }
 
-// completeArguments completes a command's arguments: words where its usage lists
-// words, devices of the running server everywhere else.
+// completeArguments completes a command's arguments: the words that its usage lists, and
+// otherwise devices of the running server.
 func completeArguments(flags *clientFlags, use string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		places := strings.Fields(use)[1:]
@@ -154,7 +154,7 @@ func completeArguments(flags *clientFlags, use string) cobra.CompletionFunc {
 		case !slices.Contains([]string{"DEVICE", "NUMBER", "NUMBER|off", "BY", "AT", "FROM", "TO", "TARGET", "GROUP"}, word):
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		flags.timeout = min(flags.timeout, 2*time.Second) // somebody waits at the keyboard
+		flags.timeout = min(flags.timeout, 2*time.Second) // the user waits for the completion
 		c, err := flags.open(cmd.Context(), io.Discard, io.Discard, nil)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// featureCommands are the commands for what a device can be told to do.
+// featureCommands returns the commands for features of devices.
 func featureCommands() []*cobra.Command {
 	return []*cobra.Command{forwardCommand(), dndCommand(), mwiCommand(), autoAnswerCommand(), autoWorkCommand(), agentCommand(), callBackCommand(), lastNumberCommand()}
 }
@@ -27,7 +27,7 @@ func onOrOff(word string) (bool, error) {
 	return word == "on", nil
 }
 
-// forwardingTypes are the words of the command line.
+// forwardingTypes maps words of the command line to types of forwarding.
 var forwardingTypes = map[string]uacsta.ForwardingType{
 	"always": uacsta.ForwardImmediate, "always-internal": uacsta.ForwardImmInt, "always-external": uacsta.ForwardImmExt,
 	"busy": uacsta.ForwardBusy, "busy-internal": uacsta.ForwardBusyInt, "busy-external": uacsta.ForwardBusyExt,
@@ -194,7 +194,7 @@ func autoWorkCommand() *cobra.Command {
 	return cmd
 }
 
-// agentStates are the words of the command line.
+// agentStates maps words of the command line to agent states.
 var agentStates = map[string]uacsta.ReqAgentState{
 	"login": uacsta.RequestLoggedOn, "logout": uacsta.RequestLoggedOff, "ready": uacsta.RequestReady, "not-ready": uacsta.RequestNotReady,
 	"after-call": uacsta.RequestWorkingAfterCall,

@@ -96,7 +96,7 @@ if there is nothing to unlock.`,
 	return cmd
 }
 
-// printLocks writes locks for people: those that there are, or those that were removed.
+// printLocks writes locks as text: the current ones, or those that were removed.
 func printLocks(out io.Writer, list []accounts.Lock, removed bool) error {
 	if removed {
 		for _, l := range list {

@@ -16,11 +16,11 @@ import (
 // Exit statuses.
 const (
 	exitOK     = 0
-	exitFailed = 1 // refused by the other side, or something went wrong
-	exitUsage  = 2 // the command line or the configuration is wrong
+	exitFailed = 1 // the server refused the request, or another error
+	exitUsage  = 2 // wrong command line or configuration
 )
 
-// usageError marks what the user wrote wrongly.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -86,7 +86,7 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return usageError{fmt.Errorf("unknown command %q; see %s --help", args[0], cmd.CommandPath())}
 }
 
-// exactly is cobra.ExactArgs with a usage error that says what is missing.
+// exactly is cobra.ExactArgs with a usage error that says which arguments are missing.
 func exactly(n int) cobra.PositionalArgs { return between(n, n) }
 
 func between(least, most int) cobra.PositionalArgs {

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// inbox holds what the server sent until the command looks at it.
+// inbox holds messages of the server until the command reads them.
 type inbox struct {
 	messages chan *uacsta.Message
 	overflow chan struct{}
@@ -34,8 +34,8 @@ func (b *inbox) put(m *uacsta.Message) {
 
 var errOverflow = errors.New("too many events: some were dropped")
 
-// listen hands out what the server sends: so many messages, 0 without end. It ends
-// without error when the user interrupts it.
+// listen passes on messages of the server: count of them, or all if count is 0. It returns
+// nil when the user interrupts it.
 func (c *connection) listen(ctx context.Context, count int, got func(*uacsta.Message) error) error {
 	for n := 0; count == 0 || n < count; n++ {
 		select {
@@ -101,7 +101,7 @@ func monitorCommand() *cobra.Command {
 	return cmd
 }
 
-// eventName is the name of an event as ECMA-323 writes it, from what people write.
+// eventName returns the name of an event in ECMA-323 for a word of the command line.
 func eventName(word string) string {
 	name := strings.TrimSuffix(word, "Event") + "Event"
 	if name == "TransferredEvent" {

@@ -34,7 +34,7 @@ numbers, and each rule that was tried.`,
 	return cmd
 }
 
-// loadPolicy reads a configuration and assembles what it decides with.
+// loadPolicy reads a configuration and returns its policy and numbering.
 func loadPolicy(ctx context.Context, file string, errOut io.Writer) (*config.Config, *policy.Policy, *policy.Numbers, error) {
 	cfg, err := daemon.Load(file)
 	if err != nil {

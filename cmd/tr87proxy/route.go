@@ -10,8 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// routeCommand routes the calls of a routeing device: the simplest routeing
-// program there is.
+// routeCommand makes the command route, a minimal routeing client.
 func routeCommand() *cobra.Command {
 	var to []string
 	var reject string

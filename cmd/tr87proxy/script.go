@@ -32,7 +32,7 @@ succeeded, 1 if one failed, 2 if the file has a fault.
   wait 500ms`
 
 const (
-	expectPatience = 5 * time.Second // of expect that names no time
+	expectPatience = 5 * time.Second // timeout of expect if the line has none
 	maxScript      = 1 << 20
 )
 
@@ -69,7 +69,7 @@ func scriptCommand() *cobra.Command {
 	return cmd
 }
 
-// readScript reads a script and checks every line of it.
+// readScript reads a script and checks every line.
 func readScript(file string) ([]scriptLine, error) {
 	in := io.Reader(os.Stdin)
 	if file != "-" {
@@ -138,7 +138,7 @@ func parseStep(words []string, monitored map[string]bool) (func(context.Context,
 	return func(ctx context.Context, p *scriptPlayer) error { return p.command(ctx, words) }, scriptable(words)
 }
 
-// parseFilter reads a line that changes the filter of a device's monitor.
+// parseFilter parses a line that changes the filter of a device's monitor.
 func parseFilter(words []string, monitored map[string]bool) (func(context.Context, *scriptPlayer) error, error) {
 	if len(words) < 2 || !monitored[words[1]] {
 		return nil, errors.New("name a device that a line above monitors")
@@ -155,7 +155,7 @@ func parseFilter(words []string, monitored map[string]bool) (func(context.Contex
 	}, nil
 }
 
-// scriptable checks that words are a command that a script can use.
+// scriptable returns an error if the words are not a command that a script can use.
 func scriptable(words []string) error {
 	cmd, rest, err := newRoot().Find(words)
 	if err != nil || cmd.GroupID != "client" || slices.Contains([]string{"monitor", "watch", "script", "route", "devices", "system-status"}, cmd.Name()) {
@@ -167,7 +167,7 @@ func scriptable(words []string) error {
 	return cmd.ValidateArgs(cmd.Flags().Args())
 }
 
-// expectation is an event that must come, or must not.
+// expectation describes an event that must come, or must not come.
 type expectation struct {
 	device, event string
 	fields        [][2]string // path and value
@@ -225,12 +225,12 @@ type scriptPlayer struct {
 	mu      sync.Mutex
 	devices map[string]*heard
 	refs    map[string]*heard // by cross reference
-	early   []*uacsta.Message // of monitors whose answer is still on its way
+	early   []*uacsta.Message // events of monitors whose response has not arrived
 }
 
-// heard is what came at one device and has not been looked at.
+// heard has the events of one device that no line has taken yet.
 type heard struct {
-	ref    string // of its monitor
+	ref    string // cross reference of its monitor
 	events []*uacsta.Message
 	more   chan struct{}
 }
@@ -321,7 +321,7 @@ func (p *scriptPlayer) refused(ctx context.Context, value string, words []string
 	return nil
 }
 
-// expect waits for an event; it takes it, and what came before it.
+// expect waits for an event, and takes it and all events before it.
 func (p *scriptPlayer) expect(ctx context.Context, e expectation) error {
 	h := p.devices[e.device]
 	deadline := time.After(e.within)
@@ -354,7 +354,7 @@ func (p *scriptPlayer) expect(ctx context.Context, e expectation) error {
 	}
 }
 
-// names lists events for people.
+// names returns the names of events as text.
 func names(events []*uacsta.Message) string {
 	if len(events) == 0 {
 		return "nothing"

@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// serviceCommands are the commands for services that need more than a device.
+// serviceCommands returns the commands for services that need more than a device.
 func serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		toward("consult DEVICE NUMBER", "Hold a device's call and place a second call", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
@@ -42,7 +42,7 @@ func serviceCommands() []*cobra.Command {
 	}
 }
 
-// request sends a request and shows its answer.
+// request sends a request and shows its response.
 func (c *connection) request(ctx context.Context, req any) error {
 	res, err := c.do(ctx, req)
 	if err == nil {
@@ -51,11 +51,11 @@ func (c *connection) request(ctx context.Context, req any) error {
 	return err
 }
 
-// present sends a request and shows its answer: to programs as it is, to people by
-// text.
+// present sends a request and shows its response: as it is for programs, or as the text
+// that text returns.
 func (c *connection) present(ctx context.Context, req any, text func(res *uacsta.Message) error) error {
 	res, err := c.do(ctx, req)
-	if err != nil || res == nil { // some requests have no answer
+	if err != nil || res == nil { // some requests have no response
 		return err
 	}
 	if c.flags.json {
@@ -65,8 +65,8 @@ func (c *connection) present(ctx context.Context, req any, text func(res *uacsta
 	return text(res)
 }
 
-// toward makes a command for a service on a device's call that names something
-// else; use is the name and the two arguments.
+// toward makes a command for a service on a device's call that takes a second argument.
+// use is the name and the two arguments.
 func toward(use, short string, request func(uacsta.ConnectionID, uacsta.DeviceID) any, states ...uacsta.LocalConnectionState) *cobra.Command {
 	name, arguments, _ := strings.Cut(use, " ")
 	example := map[string]string{"DEVICE NUMBER": "100 102", "DEVICE DIGITS": "100 12#", "DEVICE BY": "101 102", "DEVICE AT": "100 400", "DEVICE HEX": "100 c0ffee"}[arguments]
@@ -79,7 +79,7 @@ func toward(use, short string, request func(uacsta.ConnectionID, uacsta.DeviceID
 	})
 }
 
-// pair finds a device's held and its active call.
+// pair returns a device's held and its active connection.
 func (c *connection) pair(ctx context.Context, device string) (held, active uacsta.ConnectionID, err error) {
 	if held, err = c.find(ctx, device, "", uacsta.Hold); err != nil {
 		return held, active, err

@@ -25,15 +25,15 @@ import (
 	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
 
-// simulation is a foreign-looking switch: the built-in one behind its protocol.
+// simulation describes a simulated switch: the built-in one behind the protocol of another make.
 type simulation struct {
 	name      string
 	what      string
-	addresses []string // that it listens at by habit
-	// configure makes it listen; folder is for files that it needs.
+	addresses []string // default addresses
+	// configure adds the listener to the configuration. folder is for files that it needs.
 	configure func(cfg *config.Config, addresses []string, folder string) error
-	hint      string // how a client reaches it; the addresses stand before it
-	card      bool   // the addresses are of card ports, which are not in the configuration
+	hint      string // how a client connects, printed after the addresses
+	card      bool   // the addresses are those of card ports, which are not in the configuration
 }
 
 // The account of a simulated HiPath.
@@ -128,7 +128,7 @@ func (s simulation) command() *cobra.Command {
 	return cmd
 }
 
-// listenAt says where to listen: what is wished, or what is usual.
+// listenAt returns the addresses of the flags, or the default ones.
 func listenAt(wished, usual []string) ([]string, error) {
 	addresses := make([]string, len(usual))
 	copy(addresses, usual)
@@ -153,7 +153,7 @@ func listenAt(wished, usual []string) ([]string, error) {
 	return addresses, nil
 }
 
-// simulated are the phones of a simulated switch.
+// simulated returns the phones of a simulated switch.
 func simulated() []string {
 	numbers := make([]string, 10)
 	for i := range numbers {
@@ -162,7 +162,7 @@ func simulated() []string {
 	return numbers
 }
 
-// run is a simulated switch until ctx ends.
+// run runs a simulated switch until ctx ends.
 func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, busy bool) error {
 	folder, err := os.MkdirTemp("", "tr87proxy-simulate")
 	if err != nil {
@@ -221,7 +221,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 }
 
 // serveCard serves the ports of a card until ctx ends. The last address is that of the manager
-// connection. It returns once all are listened at.
+// connection. It returns when all listeners are open.
 func serveCard(ctx context.Context, card *cardfront.Card, group *sync.WaitGroup, out io.Writer, addresses []string) error {
 	for i, address := range addresses {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)

@@ -10,9 +10,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// traffic makes phones call one another until ctx ends: each pair has one call at a time,
-// which is answered, held, or not answered, and cleared. Phones that somebody else uses are
-// left alone.
+// traffic makes phones call one another until ctx ends. Each pair has one call at a time,
+// which is answered, held, or not answered, and cleared. Phones in other calls are left alone.
 func traffic(ctx context.Context, sw *softswitch.Switch, phones []string) {
 	var group sync.WaitGroup
 	for i := 0; i+1 < len(phones); i += 2 {
@@ -25,7 +24,7 @@ func traffic(ctx context.Context, sw *softswitch.Switch, phones []string) {
 	group.Wait()
 }
 
-// pause waits for one to two of a time; false when ctx has ended.
+// pause waits for once to twice a duration. It returns false if ctx has ended.
 func pause(ctx context.Context, least time.Duration) bool {
 	select {
 	case <-time.After(least + rand.N(least)): //nolint:gosec // no secret
@@ -41,8 +40,8 @@ func idle(sw *softswitch.Switch, phone string) bool {
 	return err == nil && len(res.Connections()) == 0
 }
 
-// oneCall plays one call between two phones. What is refused was done by somebody else
-// meanwhile.
+// oneCall plays one call between two phones. It ignores refusals, because a client may use the
+// phones at the same time.
 func oneCall(ctx context.Context, sw *softswitch.Switch, from, to string) {
 	if !idle(sw, from) || !idle(sw, to) {
 		return
@@ -68,5 +67,5 @@ func oneCall(ctx context.Context, sw *softswitch.Switch, from, to string) {
 			break
 		}
 	}
-	_ = sw.Perform(uacsta.ClearConnection{ConnectionToBeCleared: own}) // refused where it is cleared
+	_ = sw.Perform(uacsta.ClearConnection{ConnectionToBeCleared: own}) // refused if the call is cleared already
 }

@@ -20,7 +20,7 @@ import (
 type screen struct {
 	c       *connection
 	out     io.Writer
-	redraws bool // on a terminal: the table is drawn anew; otherwise one line for each change
+	redraws bool // redraw the table, on a terminal; otherwise write a line for each change
 	rows    []*row
 	byRef   map[string]*row
 }
@@ -29,7 +29,7 @@ type screen struct {
 type row struct {
 	device   string
 	calls    []string
-	features map[string]string // what is on, by name
+	features map[string]string // active features by name
 	shown    string
 }
 
@@ -51,7 +51,7 @@ func watchCommand() *cobra.Command {
 			}
 			s := &screen{c: c, out: c.out, redraws: !plain && terminal(c.out), byRef: map[string]*row{}}
 			if s.redraws {
-				fmt.Fprint(s.out, "\x1b[?25l\x1b[2J") // no cursor, empty screen
+				fmt.Fprint(s.out, "\x1b[?25l\x1b[2J") // hide the cursor, clear the screen
 				defer fmt.Fprint(s.out, "\x1b[?25h\n")
 			}
 			return s.run(ctx, args)
@@ -60,7 +60,7 @@ func watchCommand() *cobra.Command {
 	return cmd
 }
 
-// terminal reports whether what is written is looked at.
+// terminal reports whether the output is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -102,8 +102,7 @@ func (s *screen) run(ctx context.Context, devices []string) error {
 	})
 }
 
-// look takes a snapshot of a device's calls: what it says is so, whatever events
-// were missed.
+// look replaces a device's calls by a snapshot, which corrects missed events.
 func (s *screen) look(ctx context.Context, r *row) error {
 	res, err := s.c.do(ctx, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(r.device)})
 	if err != nil {
@@ -134,7 +133,7 @@ func (s *screen) look(ctx context.Context, r *row) error {
 	return nil
 }
 
-// ask asks for the features that are on already. A device that has none refuses.
+// ask requests the active features. A device without features refuses.
 func (s *screen) ask(ctx context.Context, r *row) error {
 	device := uacsta.Dev(r.device)
 	for _, req := range []any{
@@ -170,7 +169,7 @@ func (s *screen) ask(ctx context.Context, r *row) error {
 	return nil
 }
 
-// feature takes in an event, or an answer, that is not about a call.
+// feature stores an event or response about a feature.
 func (r *row) feature(m *uacsta.Message) bool {
 	set := func(name, value string, on bool) {
 		delete(r.features, name)
@@ -198,7 +197,7 @@ func (r *row) feature(m *uacsta.Message) bool {
 	return true
 }
 
-// text is the row as it is shown.
+// text returns the row as text.
 func (r *row) text() string {
 	text := strings.Join(r.calls, ", ")
 	if len(r.calls) == 0 {

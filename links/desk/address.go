@@ -9,10 +9,10 @@ var (
 	errReference  = uacsta.Refuse(uacsta.Operation, uacsta.InvalidMonitorCrossRefID)
 )
 
-// addressee finds the telephone that a request is about, and the request as it gets it: the one
-// whose connections it names, or whose monitor, or the first of our numbers in it. Every
-// connection must be one of that telephone, for each has callIDs of its own: that of another one
-// would be taken for a call that the telephone happens to have.
+// addressee returns the telephone that a request is for, and the request to send to it. It is the
+// telephone whose connections or monitor the request names, or else the first of our numbers in it.
+// All connections must belong to that telephone: each telephone has callIDs of its own, so it would
+// take the callID of another one for one of its own calls.
 func (l *life) addressee(req *uacsta.Message) (number string, m *uacsta.Message, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,8 +41,8 @@ func (l *life) addressee(req *uacsta.Message) (number string, m *uacsta.Message,
 	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidDeviceID)
 }
 
-// inOrder is a request with its elements in the order of the schema, where the device that
-// something is done to stands before others; as it is when it is of no form that is known.
+// inOrder returns a request with its elements in the order of the schema, in which the device that
+// is acted on comes before others. It returns a request of an unknown form unchanged.
 func inOrder(req *uacsta.Message) *uacsta.Message {
 	service := uacsta.New(req.Name())
 	if service == nil || req.Decode(service) != nil {
@@ -51,7 +51,7 @@ func inOrder(req *uacsta.Message) *uacsta.Message {
 	return uacsta.Encode(service, uacsta.Edition3)
 }
 
-// outward writes a request as a telephone gets it, with its own name for itself.
+// outward returns a request in the form for a telephone, which has its own name for itself.
 func outward(m *uacsta.Message, number, own string) {
 	m.SetNamespace(uacsta.NamespaceED3)
 	for _, id := range m.Devices() {
@@ -61,7 +61,7 @@ func outward(m *uacsta.Message, number, own string) {
 	}
 }
 
-// inward writes a message of a telephone in our numbers: its own, and those in SIP URIs.
+// inward returns a message of a telephone with our numbers, in place of its own name and of SIP URIs.
 func inward(m *uacsta.Message, number string) {
 	for _, id := range m.Devices() {
 		id.SetID(plain(id.ID()))

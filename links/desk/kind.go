@@ -19,14 +19,14 @@ var LinkKind = kind.LinkOf[Settings]{
 	Still: Settings.withoutPasswords, Live: livePasswords,
 }.Kind()
 
-// Settings are the keys of an entry of links, beside those of config.Link.
+// Settings has the keys of an entry of links in addition to those of config.Link.
 type Settings struct {
 	config.Listening
 
 	Accounts []account `yaml:"accounts"`
 }
 
-// account is what a desk phone registers with for uaCSTA.
+// account is the account with which a desk phone registers for uaCSTA.
 type account struct {
 	Number       string `yaml:"number"`
 	Contact      string `yaml:"contact"`
@@ -35,7 +35,7 @@ type account struct {
 	PasswordFile string `yaml:"password-file"`
 }
 
-// numbers are those of the accounts.
+// numbers returns the numbers of the accounts.
 func (l *Settings) numbers() []string {
 	numbers := make([]string, 0, len(l.Accounts))
 	for _, a := range l.Accounts {
@@ -74,7 +74,7 @@ func check(l *Settings, s *config.Section) {
 	}
 }
 
-// users are the accounts, with their passwords.
+// users returns the accounts with their passwords.
 func (l *Settings) users() ([]registrar.User, error) {
 	var users []registrar.User
 	for _, a := range l.Accounts {
@@ -87,7 +87,7 @@ func (l *Settings) users() ([]registrar.User, error) {
 	return users, nil
 }
 
-// livePasswords gives a link that runs the passwords of its accounts.
+// livePasswords returns the passwords of the accounts, and a function that hands them to a running link.
 func livePasswords(l *Settings, _ *kind.Env) (any, func(proxy.Link), error) {
 	users, err := l.users()
 	if err != nil {

@@ -20,17 +20,17 @@ type Link struct {
 
 	mu   sync.Mutex
 	cfg  registrar.Config
-	life *life // nil: it does not run
-	// before are the registrations of the life before: a telephone that was promised one does not
-	// know of lives (RFC 3261 10.3).
+	life *life // nil while it does not run
+	// before has the registrations of the previous life. Telephones do not know of lives, so their
+	// registrations must survive (RFC 3261 10.3).
 	before map[string][]registrar.Registration
 }
 
-// Listening is an address that telephones register at.
+// Listening is an address at which telephones register.
 type Listening struct {
 	Transport string // udp, tcp or tls
 	Address   string
-	TLS       *tls.Config // of tls
+	TLS       *tls.Config // for tls
 }
 
 // life is one life of a link. It implements registrar.Upcalls.
@@ -38,32 +38,32 @@ type life struct {
 	telephones *registrar.Server
 	log        *slog.Logger
 	up         proxy.Upcalls
-	fail       context.CancelCauseFunc // ends it
+	fail       context.CancelCauseFunc // ends the life
 
 	mu     sync.Mutex
 	open   bool           // it takes requests
-	asking sync.WaitGroup // calls of Request that go on; begun while it is open
+	asking sync.WaitGroup // running calls of Request, which start only while it is open
 	phones map[string]*phone
 	owners map[string]string // the number of the telephone that has a monitor, by our cross reference
-	last   int               // cross reference that was given
+	last   int               // last cross reference given
 }
 
 // phone is a telephone.
 type phone struct {
 	can      uacsta.Features
 	monitors map[string]*monitor // by our cross reference
-	served   bool                // the core knows that it has a session; of the tasks of the telephone's queue
+	served   bool                // the core knows that it has a session; used by tasks of the telephone's queue only
 }
 
 var _ proxy.ConnectionKeeper = (*Link)(nil)
 
 // KeepsConnections implements proxy.ConnectionKeeper: a request that names connections goes to
-// the telephone whose device they all have, which has no calls but its own, and refuses a callID that it
-// does not know.
+// the telephone whose device they all have. That telephone has only its own calls, and refuses an
+// unknown callID.
 func (*Link) KeepsConnections() {}
 
-// New makes a link to the telephones of the users of cfg, which listens where listen says. It opens
-// nothing before Run.
+// New makes a link to the telephones of the users of cfg, with these listeners. It opens nothing before
+// Run.
 func New(cfg registrar.Config, listen []Listening) *Link {
 	cfg.Users = slices.Clone(cfg.Users)
 	for i := range cfg.Users {
@@ -78,7 +78,7 @@ func New(cfg registrar.Config, listen []Listening) *Link {
 	return &Link{cfg: cfg, listen: listen}
 }
 
-// Run implements proxy.Link. It is ready before any telephone is there.
+// Run implements proxy.Link. The link is ready before any telephone has registered.
 func (d *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -98,7 +98,7 @@ func (d *Link) Run(ctx context.Context, up proxy.Upcalls) error {
 	return context.Cause(ctx)
 }
 
-// begin makes a life.
+// begin starts a life.
 func (d *Link) begin(up proxy.Upcalls, fail context.CancelCauseFunc) *life {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -112,7 +112,7 @@ func (d *Link) begin(up proxy.Upcalls, fail context.CancelCauseFunc) *life {
 	return l
 }
 
-// end ends a life: nothing of it goes on when it returns.
+// end ends a life, and waits until everything of it has stopped.
 func (d *Link) end(l *life) {
 	l.mu.Lock()
 	l.open = false
@@ -124,7 +124,7 @@ func (d *Link) end(l *life) {
 	l.asking.Wait()
 }
 
-// listen listens at an address.
+// listen opens a listener.
 func (l *life) listen(at Listening) (err error) {
 	if at.Transport == "udp" {
 		_, err = l.telephones.UA().ListenUDP(at.Address)
@@ -137,7 +137,7 @@ func (l *life) listen(at Listening) (err error) {
 	return err
 }
 
-// SetPasswords is as that of [registrar.Server], in this life and the next.
+// SetPasswords is SetPasswords of [registrar.Server], for this life and the next ones.
 func (d *Link) SetPasswords(users []registrar.User) []string {
 	d.mu.Lock()
 	var changed []string
@@ -158,14 +158,14 @@ func (d *Link) SetPasswords(users []registrar.User) []string {
 	return changed
 }
 
-// current returns the life that runs; nil: there is none.
+// current returns the running life, or nil.
 func (d *Link) current() *life {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.life
 }
 
-// Features implements proxy.FeatureLister: what the telephone has said of itself.
+// Features implements proxy.FeatureLister with what the telephone has said about itself.
 func (d *Link) Features(device string) uacsta.Features {
 	l := d.current()
 	if l == nil {
@@ -215,7 +215,7 @@ func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 	})
 }
 
-// enter reports whether the life takes a request, and notes it; the caller calls asking.Done when Request
+// enter reports whether the life accepts a request, and counts it. The caller calls asking.Done when Request
 // returns.
 func (l *life) enter() bool {
 	l.mu.Lock()
@@ -226,23 +226,23 @@ func (l *life) enter() bool {
 	return l.open
 }
 
-// tell calls the core. A panic there ends the life.
+// tell calls the core. A panic in it ends the life.
 func (l *life) tell(call func()) {
 	defer share.Survive(l.log, "telling the core what a telephone does", l.fail)
 	call()
 }
 
-// Standing implements registrar.Upcalls: Session says all that the core knows of telephones.
+// Standing implements registrar.Upcalls. It does nothing, because Session tells the core enough.
 func (*life) Standing(string, registrar.Standing) {}
 
-// Ask implements registrar.Upcalls: we are no switching function of telephones.
+// Ask implements registrar.Upcalls. It refuses, because the link is not a switching function for telephones.
 func (*life) Ask(string, *uacsta.Message) (*uacsta.Message, error) {
 	return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
 var _ registrar.Upcalls = (*life)(nil)
 
-// plain is the number that a SIP URI of a telephone's names; what is none stays as it is.
+// plain returns the number in a SIP URI of a telephone. It returns other text unchanged.
 func plain(id string) string {
 	if u := sip.ParseURI(id); (u.Scheme == "sip" || u.Scheme == "sips") && u.User != "" {
 		return u.User

@@ -14,7 +14,7 @@ import (
 
 // monitor is a monitor at a telephone.
 type monitor struct {
-	local string          // the telephone's cross reference; "": it is to be started again
+	local string          // the telephone's cross reference; "" if it must be started again
 	start *uacsta.Message // the MonitorStart, as the core wrote it
 }
 
@@ -23,8 +23,8 @@ const (
 	monitorTimeout  = 5 * time.Second
 )
 
-// leastServices are offered for a telephone that does not say what it supports: what every one is known
-// to have.
+// leastServices lists the services of a telephone that does not say what it supports: those that all
+// telephones have.
 var leastServices = uacsta.Features{
 	Services: []string{
 		uacsta.NameRequestSystemStatus, uacsta.NameMonitorStart, uacsta.NameMonitorStop, uacsta.NameSnapshotDevice, uacsta.NameMakeCall,
@@ -35,8 +35,9 @@ var leastServices = uacsta.Features{
 	},
 }
 
-// monitors keeps the cross references apart that telephones give, each for itself: ours are numbers
-// of this life.
+// monitors stores the monitor of a MonitorStart, and puts our cross reference into the response; it
+// drops that of a MonitorStop. Two telephones can give the same cross reference; ours are unique in a
+// life.
 func (l *life) monitors(req, res *uacsta.Message, number string) {
 	switch req.Name() {
 	case uacsta.NameMonitorStart:
@@ -55,8 +56,8 @@ func (l *life) monitors(req, res *uacsta.Message, number string) {
 
 var errHere = errors.New("the telephone is not asked")
 
-// keepsAlone reports whether a request stops a monitor that the telephone must not be asked to stop: it
-// has lost it, or it has one monitor for two of ours.
+// keepsAlone reports whether a request stops a monitor that must go on at the telephone, or that the
+// telephone has lost: the telephone can have one monitor for two of ours.
 func (l *life) keepsAlone(req *uacsta.Message, number string) bool {
 	if req.Name() != uacsta.NameMonitorStop {
 		return false
@@ -75,7 +76,7 @@ func (l *life) drop(ref, number string) {
 	delete(l.phones[number].monitors, ref)
 }
 
-// watched are our cross references of the monitors that a telephone knows by one of its own.
+// watched returns our cross references for a cross reference of a telephone.
 func (l *life) watched(number, local string) (refs []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,7 +88,7 @@ func (l *life) watched(number, local string) (refs []string) {
 	return refs
 }
 
-// Event implements registrar.Upcalls: an event is passed on under each of our cross references.
+// Event implements registrar.Upcalls: it forwards the event under each of our cross references.
 func (l *life) Event(number string, m *uacsta.Message) {
 	refs := l.watched(number, m.CrossRef())
 	if len(refs) == 0 {
@@ -102,8 +103,8 @@ func (l *life) Event(number string, m *uacsta.Message) {
 	}
 }
 
-// Session implements registrar.Upcalls: monitors of the session before are lost, which their clients are
-// told; in a new one they are started again.
+// Session implements registrar.Upcalls: monitors of the previous session are lost, and their clients are
+// told. In a new session they are started again.
 func (l *life) Session(number string, n *registrar.Session) {
 	p := l.phones[number] // the table never changes
 	l.mu.Lock()
@@ -172,7 +173,7 @@ func (l *life) restart(number, ref string, n *registrar.Session) error {
 	return nil
 }
 
-// Late implements registrar.Upcalls: a monitor that nobody knows of is stopped.
+// Late implements registrar.Upcalls: it stops a monitor that a late response reports.
 func (l *life) Late(number string, n *registrar.Session, req, res *uacsta.Message) {
 	ref := res.CrossRef()
 	if req.Name() != uacsta.NameMonitorStart || len(l.watched(number, ref)) > 0 {

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	eventWait   = 2 * time.Second        // so long an event waits for the response to the request that is out
-	muteWait    = 100 * time.Millisecond // as long where the telephone did not answer that service last time
-	lateTimeout = 32 * time.Second       // so late a response to MonitorStart may come
-	maxMute     = 100                    // services that a telephone has not answered
+	eventWait   = 2 * time.Second        // how long an event waits for the response to the outstanding request
+	muteWait    = 100 * time.Millisecond // the same, if the telephone did not respond to that service last time
+	lateTimeout = 32 * time.Second       // how late a response to MonitorStart is still handled
+	maxMute     = 100                    // services without response that are stored for a telephone
 )
 
 var (
-	// ErrTelephone refuses a request that no telephone answered in time, or that no telephone could be asked.
+	// ErrTelephone refuses a request that could be sent to no telephone, or got no response in time.
 	ErrTelephone = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceOutOfService)
 	// ErrBusy refuses a request to a telephone for which too many requests wait.
 	ErrBusy = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.OutstandingReqLimitExceeded)
@@ -34,20 +34,20 @@ type Session struct {
 	services []string
 }
 
-// Own returns the device identifier that the telephone calls itself by.
+// Own returns the device identifier that the telephone uses for itself.
 func (n *Session) Own() string { return n.own }
 
-// Services returns the services that the table of models has for the telephone; none: it has none.
+// Services returns the services that the table of models lists for the telephone, if any.
 func (n *Session) Services() []string { return n.services }
 
-// Ask sends a request to the telephone, and waits for its response until a timeout is over. Only the
-// upcalls that are tasks, and what Server.Request calls, may call it. See Server.Request for how long
-// events wait. An error other than a [*uacsta.Error] of the telephone is ErrTelephone.
+// Ask sends a request to the telephone, and waits for its response until the timeout. Only upcalls that
+// are tasks, and the functions passed to Server.Request, may call it. Events wait as for Server.Request.
+// The error is a [*uacsta.Error] of the telephone, or ErrTelephone.
 func (n *Session) Ask(timeout time.Duration, req *uacsta.Message) (*uacsta.Message, error) {
 	return n.server.ask(time.Now().Add(timeout), n, req)
 }
 
-// session returns a session with one of the user's telephones, nil for none.
+// session returns a session with one of the user's telephones, or nil.
 func (s *Server) session(u *user) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +63,8 @@ func (s *Server) session(u *user) *Session {
 	return nil
 }
 
-// serve tells the owner of the session with a user's telephones, when it is another one, and returns it.
-// Only tasks of the telephone's queue call it.
+// serve returns the session with a user's telephones, and reports it to the owner if it has changed. Only
+// tasks of the telephone's queue call it.
 func (s *Server) serve(u *user) *Session {
 	n := s.session(u)
 	switch {
@@ -76,8 +76,8 @@ func (s *Server) serve(u *user) *Session {
 	return n
 }
 
-// awaitSession waits, where a user has no session, for those that are being opened: until one is
-// open, or all have failed.
+// awaitSession waits, if a user has no session, for sessions that are being opened, until one is open or
+// all have failed.
 func (s *Server) awaitSession(ctx context.Context, u *user) {
 	for {
 		s.mu.Lock()
@@ -98,13 +98,13 @@ func (s *Server) awaitSession(ctx context.Context, u *user) {
 	}
 }
 
-// Request asks a telephone of an extension, behind all that it was asked before; write makes the request
-// when it is its turn, in the session that there is. A session that is being opened is waited for. reply
-// is called once, within about 5 s, as a task of the telephone's queue, or at once where too many
+// Request sends a request to a telephone of an extension, after all earlier requests. write makes the request
+// when its turn comes, for the session that is open then; Request waits for a session that is being opened.
+// reply is called once, within about 5 s, as a task of the telephone's queue, or at once if too many
 // requests wait (ErrBusy) or the extension has no account (ErrTelephone).
 //
-// An event that comes before the response waits for it, but no longer than 2 s, or 100 ms where the
-// telephone did not answer that service last time: then the request is refused first.
+// An event that arrives before the response waits for it, for at most 2 s, or 100 ms if the telephone did not
+// respond to that service last time. Then the request is refused, and the event follows.
 func (s *Server) Request(number string, write func(*Session) (*uacsta.Message, error), reply func(*uacsta.Message, error)) {
 	u := s.users[number]
 	if u == nil {
@@ -135,12 +135,12 @@ func (s *Server) Request(number string, write func(*Session) (*uacsta.Message, e
 	}
 }
 
-// asked is a request that is out to a telephone.
+// asked is an outstanding request to a telephone.
 type asked struct {
 	session *Session
 	req     *uacsta.Message
-	answer  chan cstaAnswer // takes the response as long as somebody waits for it
-	given   chan struct{}   // closed when nobody does any more
+	answer  chan cstaAnswer // gets the response
+	given   chan struct{}   // closed when nothing waits for the response any more
 }
 
 type cstaAnswer struct {
@@ -148,20 +148,20 @@ type cstaAnswer struct {
 	err error
 }
 
-// ask asks a telephone, and waits for its response until then. Its events wait, too: they may come of the
-// request. They do not wait for long: the request is then refused, and its response, should it come yet,
-// is late. A session whose connection is lost closes: another will be opened. Only tasks of the
-// telephone's queue ask.
+// ask sends a request to a telephone, and waits for its response until the given time. Events of the
+// telephone wait, too, because the request may have caused them. If they would wait too long, ask refuses
+// the request, and a later response counts as late. It closes a session whose connection is lost, so that
+// another one is opened. Only tasks of the telephone's queue call ask.
 func (s *Server) ask(until time.Time, n *Session, req *uacsta.Message) (*uacsta.Message, error) {
 	u := n.user
 	ctx, cancel := context.WithDeadline(s.ctx, until)
 	defer cancel()
-	if ctx.Err() != nil { // it waited too long for those before it
+	if ctx.Err() != nil { // earlier requests took too long
 		return nil, ErrTelephone
 	}
 	name := req.Name()
 	out, end := ctx, cancel
-	if name == uacsta.NameMonitorStart { // a monitor that nobody knows of is to be stopped
+	if name == uacsta.NameMonitorStart { // a late response may have started a monitor, which must be stopped
 		if u.stray != nil {
 			u.stray()
 		}
@@ -189,13 +189,13 @@ func (s *Server) ask(until time.Time, n *Session, req *uacsta.Message) (*uacsta.
 		return a.res, a.err
 	}
 	s.log.Info("no response from a telephone", "device", u.Number, "service", name, "err", a.err)
-	if errors.Is(a.err, sip.ErrConnectionLost) || errors.Is(a.err, sip.ErrUnanswered) || errors.Is(a.err, sip.ErrLocalBye) { // the way is lost, or the dialog
+	if errors.Is(a.err, sip.ErrConnectionLost) || errors.Is(a.err, sip.ErrUnanswered) || errors.Is(a.err, sip.ErrLocalBye) { // the connection or the dialog is lost
 		s.hangUp(u, n.client)
 	}
 	return nil, ErrTelephone
 }
 
-// overhear waits for the response to a request, as long as the events that come meanwhile may wait.
+// overhear waits for the response to a request, as long as events that arrive meanwhile may wait.
 func (s *Server) overhear(ctx context.Context, one *asked) (a cstaAnswer, answered bool) {
 	u := one.session.user
 	var enough <-chan time.Time
@@ -219,7 +219,7 @@ func (s *Server) overhear(ctx context.Context, one *asked) (a cstaAnswer, answer
 	}
 }
 
-// await takes the response to a request.
+// await waits for the response to a request.
 func (s *Server) await(ctx context.Context, one *asked) {
 	a := cstaAnswer{err: ErrTelephone}
 	defer func() {
@@ -233,7 +233,7 @@ func (s *Server) await(ctx context.Context, one *asked) {
 	a.res, a.err = one.session.client.Request(ctx, one.req)
 }
 
-// late tells the owner of a response when nobody waits for it any more.
+// late reports a late response to the owner.
 func (s *Server) late(one *asked, res *uacsta.Message) {
 	if res == nil {
 		return

@@ -14,8 +14,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
-// Authenticate returns the extension of the user who sends a request under an address. When it returns
-// false, it has answered the request: with a challenge, or with 403 where the address is another's.
+// Authenticate returns the extension of the user that sends a request under an address. If it returns false,
+// it has refused the request: with a challenge, or with 403 if the address belongs to another user.
 func (s *Server) Authenticate(r *sip.Request, as sip.Address) (number string, ok bool) {
 	if u := s.authenticate(r, as); u != nil {
 		return u.Number, true
@@ -23,7 +23,7 @@ func (s *Server) Authenticate(r *sip.Request, as sip.Address) (number string, ok
 	return "", false
 }
 
-// authenticate is Authenticate; nil when the request has been answered.
+// authenticate implements Authenticate. It returns nil if it has refused the request.
 func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 	name, err := s.digest.Check(r)
 	switch {
@@ -51,18 +51,18 @@ func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 	return u
 }
 
-// guess is a user whose password somebody tries, and from where.
+// guess is a user and the address from which a wrong password came.
 type guess struct {
 	user string
 	from netip.Prefix
 }
 
-// warnWrong logs a wrong password: once a second for each user and address.
+// warnWrong logs a wrong password, once a second for each user and address.
 func (s *Server) warnWrong(user string, peer sip.Peer) {
 	s.wrong.Log(s.log, slog.LevelWarn, guess{strings.Clone(user), share.Of(peer.Addr.Addr())}, "wrong password of a telephone", "user", user, "peer", peer.String())
 }
 
-// knows reports whether a request came the way that a telephone of the user has registered.
+// knows reports whether a request came from where a telephone of the user has registered.
 func (s *Server) knows(name string, r *sip.Request) bool {
 	u := s.accounts[name]
 	if u == nil {
@@ -85,8 +85,8 @@ type pace struct {
 	from   netip.Prefix
 }
 
-// paced reports whether a user's REGISTER or SUBSCRIBE is within the rate, and refuses it if it is not.
-// It is asked once the password is proved: others do not count against a user.
+// paced reports whether a user's REGISTER or SUBSCRIBE is within the rate, and refuses it otherwise. Call
+// it after the password is proved, so that others do not use up the rate of a user.
 func (s *Server) paced(u *user, r *sip.Request) bool {
 	now, from := time.Now(), r.Peer().Addr.Addr()
 	if s.paces.Take(pace{u.Number, share.Of(from)}, paceRate, paceBurst, now) {

@@ -14,24 +14,24 @@ type binding struct {
 	contact  string // URI
 	instance string // +sip.instance and reg-id (RFC 5626), "" for none
 	flow     sip.Flow
-	callID   string // of its REGISTER
+	callID   string // Call-ID of its REGISTER
 	cseq     uint32
 	expires  time.Time
 	talks    bool // it says that it obeys NOTIFY talk
-	missed   int  // OPTIONS in a row without response
-	asking   bool // an OPTIONS is out
+	missed   int  // successive OPTIONS without response
+	asking   bool // an OPTIONS is outstanding
 	csta     csta
-	static   bool   // the configuration names it: it does not register
+	static   bool   // it comes from the configuration and does not register
 	agent    string // its header User-Agent
-	model    *Model // nil: not in the table
+	model    *Model // nil if it is not in the table
 }
 
-// reachable reports whether calls can be sent to it.
+// reachable reports whether calls can be sent to the telephone.
 func (b *binding) reachable(now time.Time) bool {
 	return now.Before(b.expires) && b.missed < 2 && (b.static || b.flow.Alive())
 }
 
-// peer says where the telephone is.
+// peer returns the address of the telephone as text.
 func (b *binding) peer() string {
 	if b.static {
 		return b.contact
@@ -42,11 +42,12 @@ func (b *binding) peer() string {
 // Contact is a telephone that requests can be sent to.
 type Contact struct {
 	URI  string   // that it registered
-	Flow sip.Flow // the way that it opened; zero: as the URI says
-	host string   // where it looks for us
+	Flow sip.Flow // the flow that it opened; zero to use the URI
+	host string   // the host by which it knows us
 }
 
-// Address is the URI of a number at this server, as the telephone knows it; "" is an anonymous caller.
+// Address returns the URI of a number at this server, with the host by which the telephone knows it. The
+// number "" is an anonymous caller.
 func (c Contact) Address(number string) string {
 	if number == "" {
 		number = "anonymous"
@@ -54,8 +55,8 @@ func (c Contact) Address(number string) string {
 	return sip.UserURI(number, c.host)
 }
 
-// at is where a telephone is. It knows us by the address that it has come to, or by the one that is
-// configured, and where it does not register, by its own host.
+// at returns the contact of a telephone. The telephone knows us by the configured host, or by the address
+// to which it has registered, or, if it does not register, by its own host.
 func (s *Server) at(b *binding) Contact {
 	c := Contact{URI: b.contact, Flow: b.flow, host: s.cfg.Advertise}
 	switch {
@@ -83,8 +84,8 @@ func (s *Server) Contacts(number string) []Contact {
 	return list
 }
 
-// Addr returns the address that the signalling of an extension's telephones comes from; the zero address
-// where none is reachable, or none has registered.
+// Addr returns the address from which the signalling of an extension's telephones comes. It returns the zero
+// address if none is reachable, or none has registered.
 func (s *Server) Addr(number string) netip.Addr {
 	for _, c := range s.Contacts(number) {
 		if c.Flow.Alive() {
@@ -94,7 +95,7 @@ func (s *Server) Addr(number string) netip.Addr {
 	return netip.Addr{}
 }
 
-// restand tells the owner how a user's telephones stand, when that has changed.
+// restand reports the standing of a user's telephones to the owner, if it has changed.
 func (s *Server) restand(u *user) {
 	u.telling.Lock()
 	defer u.telling.Unlock()
@@ -127,7 +128,8 @@ func (s *Server) expire(now time.Time) {
 	}
 }
 
-// remove removes the bindings of a user that gone reports, from the state file, too, where forget says so.
+// remove removes the bindings of a user for which gone returns true. With forget it removes them from the
+// state file, too.
 func (s *Server) remove(u *user, gone func(*binding) bool, forget bool) {
 	s.mu.Lock()
 	before := slices.Clone(u.bindings)
@@ -145,11 +147,11 @@ func (s *Server) remove(u *user, gone func(*binding) bool, forget bool) {
 	s.restand(u)
 }
 
-// flows are the users who have registered over each connection, until it is lost. The server's lock
+// flows has the users that have registered over each connection, until it is lost. The server's lock
 // guards it.
 type flows map[sip.Flow]map[*user]struct{}
 
-// note notes that a user has registered. The way of datagrams is never lost.
+// note stores that a user has registered over a flow. Flows over UDP are never lost.
 func (f flows) note(flow sip.Flow, u *user) {
 	if flow.Peer().Transport == "UDP" || !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.flow == flow }) {
 		return
@@ -160,8 +162,8 @@ func (f flows) note(flow sip.Flow, u *user) {
 	f[flow][u] = struct{}{}
 }
 
-// lost removes registrations whose connection is lost (RFC 5626 5.3). The state file keeps none that came
-// over a connection: it has no way to their telephones.
+// lost removes registrations whose connection is lost (RFC 5626 5.3). They are not in the state file: after a
+// restart there is no connection to their telephones.
 func (s *Server) lost(f sip.Flow) {
 	s.mu.Lock()
 	users := s.flows[f]

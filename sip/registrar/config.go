@@ -12,46 +12,46 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Config names the users, and says how the server treats their telephones. Zero values take defaults.
+// Config has the users, and how the server treats their telephones. Zero values stand for defaults.
 type Config struct {
 	Users     []User
-	Realm     string   // of digest; "tr87proxy"
-	Digest    []string // algorithms offered; MD5: some telephones fail when they are offered another one, too
-	Advertise string   // host for Via, Contact and From; the local address of each socket
+	Realm     string   // realm of digest; default "tr87proxy"
+	Digest    []string // algorithms offered; default MD5 only, because some telephones fail when offered several
+	Advertise string   // host for Via, Contact and From; default the local address of each socket
 	Log       *slog.Logger
-	TLSClient *tls.Config // for connections that we open; nil refuses to open TLS connections
+	TLSClient *tls.Config // for connections that the server opens; with nil it opens no TLS connections
 	Admits    func(netip.Addr) bool
-	Guard     *accounts.Guard // of the passwords; one of its own
-	// Refused is called for each request that fails to authenticate: with the address of the telephone, the user
-	// that it names, and why. May be nil.
+	Guard     *accounts.Guard // guard of the passwords; default one of its own
+	// Refused is called for each request that fails to authenticate, with the address of the telephone, the user
+	// that it names, and why. It can be nil.
 	Refused func(peer, user, why string)
 
-	MinExpires time.Duration // of registrations; 60 s
-	MaxExpires time.Duration // 1 h
-	// Qualify is how often telephones are asked by OPTIONS whether they are there; 0: never.
+	MinExpires time.Duration // shortest lifetime of a registration; default 60 s
+	MaxExpires time.Duration // longest lifetime of a registration; default 1 h
+	// Qualify is the interval of OPTIONS to each telephone; 0 for none.
 	Qualify     time.Duration
-	MaxContacts int // of one user; 10
+	MaxContacts int // registrations of one user; default 10
 
 	Models []Model // tried in order
 
-	// State is the file in which registrations outlive a restart, opened with [Bucket]; nil: they do
-	// not. Its owner closes it after the server.
+	// State is the state file for registrations, opened with [Bucket]. With nil they do not survive a
+	// restart. The caller closes it after the server.
 	State *state.File
-	// Before are the registrations of a server before this one, where there is no State.
+	// Before has the registrations of the previous server, if there is no State.
 	Before map[string][]Registration
 
-	Calls    sip.Handler         // gets INVITEs; nil refuses them
+	Calls    sip.Handler         // handles INVITEs; nil refuses them
 	Known    func(sip.Peer) bool // as in sip.Config
-	Packages []Package           // that telephones may subscribe to
+	Packages []Package           // event packages to which telephones may subscribe
 }
 
 // User is an extension, and the account that its telephones register with.
 type User struct {
-	Number   string // of the extension
-	Name     string // of the account; Number
-	Password string // "": the account is locked
-	Talks    bool   // its telephones obey NOTIFY talk, whatever they say of themselves
-	UACSTA   string // Never, Always or Monitored; Never
+	Number   string // number of the extension
+	Name     string // name of the account; default Number
+	Password string // "" locks the account
+	Talks    bool   // its telephones obey NOTIFY talk, even if they do not say so
+	UACSTA   string // Never, Always or Monitored; default Never
 	Contact  string // URI of a telephone that does not register, "" for none
 }
 
@@ -62,48 +62,48 @@ const (
 	Monitored = "monitored" // while Server.Monitor says that a client monitors the extension
 )
 
-// Upcalls is what a [Server] tells its owner. It calls with nothing locked, one at a time about one
-// extension for each method; Session, Event and Late are tasks of the queue of the extension's
-// telephones, and so come one at a time altogether, and never between a request and its response.
+// Upcalls is implemented by the owner of a [Server]. The server calls each method with nothing locked, and one
+// at a time for each extension. Session, Event and Late are tasks of the queue of the extension's telephones:
+// they never run at the same time, or between a request and its response.
 type Upcalls interface {
-	// Standing tells how the telephones of an extension stand, when that has changed. It is no task.
+	// Standing reports the standing of an extension's telephones when it has changed. It is not a task.
 	Standing(number string, s Standing)
-	// Session tells that the uaCSTA session with the telephones of an extension is another one; nil:
-	// there is none any more.
+	// Session reports a new uaCSTA session with the telephones of an extension, or nil when there is none any
+	// more.
 	Session(number string, s *Session)
-	// Event is an event that a telephone sent in its session.
+	// Event reports an event that a telephone has sent in its session.
 	Event(number string, m *uacsta.Message)
-	// Late is a response that came when nobody waited for it any more. Its session is still open.
+	// Late reports a response that came after its timeout. Its session is still open.
 	Late(number string, s *Session, req, res *uacsta.Message)
-	// Ask is a CSTA request that a telephone of an extension sent outside a dialog. It returns the
-	// response, or an error, and must not block. It is no task.
+	// Ask handles a CSTA request that a telephone of an extension has sent outside a dialog. It returns the
+	// response, or an error, and must not block. It is not a task.
 	Ask(number string, req *uacsta.Message) (*uacsta.Message, error)
 }
 
-// Standing is what the telephones of an extension can do at the moment.
+// Standing is what the telephones of an extension can currently do.
 type Standing struct {
 	Reachable bool // calls can be sent to one of them
 	Talks     bool // one can be told to answer a call that alerts
-	Physical  bool // one has a uaCSTA session: it takes services on itself (ECMA-269 21)
+	Physical  bool // one has a uaCSTA session, for physical device services (ECMA-269 21)
 }
 
 // Package is an event package that telephones may subscribe to (RFC 6665).
 type Package struct {
 	Event string // as in the header Event
-	// Others reports whether a telephone may subscribe to the state of another extension, which the
-	// Request-URI names. Otherwise it gets that of its own.
+	// Others says whether a telephone may subscribe to the state of another extension, which the
+	// Request-URI names. Otherwise it gets the state of its own extension.
 	Others bool
-	// Documents returns the state of an extension, each document under a name that stays the same. It
-	// is called with nothing locked, and must not block for long.
+	// Documents returns the state of an extension. The name of each document never changes. Documents is
+	// called with nothing locked, and must not block for long.
 	Documents func(number string) []Document
-	// Change carries out what a telephone of an extension asks for in the body of a SUBSCRIBE, and
-	// returns the name of the document to send it, changed or not; "": the body asks for nothing. It
-	// must not block. nil: bodies are ignored.
+	// Change carries out the request in the body of a SUBSCRIBE of a telephone, and returns the name of the
+	// document to send in any case, or "" if there is no request. It must not block. If Change is nil, bodies
+	// are ignored.
 	Change func(number, contentType string, body []byte) (name string)
 }
 
-// Document is one part of the state of an extension, as subscribers get it. Where Text says
-// version="VERSION", a NOTIFY with this document alone has its own number in its subscription, from 0.
+// Document is one part of the state of an extension, in the form that subscribers get. In a NOTIFY with this
+// document alone, version="VERSION" in Text becomes the number of the NOTIFY in its subscription, from 0.
 type Document struct{ Name, Type, Text string }
 
 func (c *Config) defaults() {

@@ -9,8 +9,8 @@ import (
 )
 
 // Lift makes a telephone of an extension answer the call that alerts there, or, with held, retrieve the
-// one that its user holds, by uaCSTA. It does not wait; false when no telephone of the extension has a
-// session, or too much is asked of it already.
+// one that its user holds, by uaCSTA. It does not wait. It returns false if no telephone of the extension has a
+// session, or too many requests wait for it.
 func (s *Server) Lift(number string, held bool) bool {
 	u := s.users[number]
 	if u == nil {

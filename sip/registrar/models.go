@@ -10,19 +10,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Model is what telephones of one maker obey besides SIP.
+// Model describes how telephones of one maker are commanded in addition to SIP.
 type Model struct {
 	Name           string
 	Agent          *regexp.Regexp // matches their header User-Agent
-	Answer, Resume *Notify        // makes them answer or retrieve a call; nil: nothing does
-	CSTA           string         // notify: it speaks uaCSTA by NOTIFY outside dialogs
-	Services       []string       // that they support by uaCSTA, where they do not say so; none: the usual ones
+	Answer, Resume *Notify        // makes them answer or retrieve a call; nil if nothing does
+	CSTA           string         // "notify" if they speak uaCSTA by NOTIFY outside dialogs
+	Services       []string       // uaCSTA services of telephones that do not list them; empty for the usual ones
 }
 
-// Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for the call's.
+// Notify is a NOTIFY outside a dialog. In its body, {call-id} stands for the Call-ID of the call.
 type Notify struct{ Event, Type, Body string }
 
-// ModelsOf makes models of the table of telephones, which config has checked.
+// ModelsOf converts the table of telephones, which config has checked.
 func ModelsOf(list []config.Model) []Model {
 	models := make([]Model, 0, len(list))
 	for _, m := range list {
@@ -38,7 +38,7 @@ func ModelsOf(list []config.Model) []Model {
 	return models
 }
 
-// modelOf finds a telephone in the table by its header User-Agent; nil when it is not there.
+// modelOf returns the model for a header User-Agent, or nil if none matches.
 func (s *Server) modelOf(agent string) *Model {
 	for i := range s.cfg.Models {
 		if s.cfg.Models[i].Agent.MatchString(agent) {
@@ -48,7 +48,7 @@ func (s *Server) modelOf(agent string) *Model {
 	return nil
 }
 
-// Command is a NOTIFY of its maker's that makes a telephone answer or retrieve a call.
+// Command is a NOTIFY, defined by its maker, that makes a telephone answer or retrieve a call.
 type Command struct {
 	// Model is the name of the telephone's model.
 	Model string
@@ -59,8 +59,8 @@ type Command struct {
 	notify *Notify
 }
 
-// Command returns what makes a telephone of an extension answer the call that alerts there, or, with
-// held, retrieve the one that its user holds; nil: its maker has nothing for that.
+// Command returns the command that makes a telephone of an extension answer the call that alerts there, or, with
+// held, retrieve the one that its user holds. It returns nil if its maker has none.
 func (s *Server) Command(number string, held bool) *Command {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +84,7 @@ func (s *Server) Command(number string, held bool) *Command {
 	return c
 }
 
-// Send sends the command, for the call of a dialog. It does not wait: what comes of it shows in the call.
+// Send sends the command, for the call of a dialog. It does not wait; the result shows in the call.
 func (c *Command) Send(callID string) {
 	s, u, n := c.server, c.user, c.notify
 	own := c.to.Address(u.Number)

@@ -9,17 +9,17 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// OpenStage and its successors are no TR/87 peers: each CSTA request is a NOTIFY outside a dialog, to the
-// telephone and from it, and its response is in the body of SIP's. The telephone sends no events; those of
-// features are sent to it.
+// OpenStage telephones and their successors do not speak TR/87. Each CSTA request, in either direction, is a NOTIFY
+// outside a dialog, and its response is in the body of the SIP response. The telephone sends no events; the server
+// sends it those of features.
 
-// conversation is a way to ask a telephone by CSTA: a TR/87 session, or a notifier.
+// conversation sends CSTA requests to a telephone: a TR/87 session, or a notifier.
 type conversation interface {
 	Request(ctx context.Context, req *uacsta.Message) (*uacsta.Message, error)
 	Close()
 }
 
-// notifier asks by NOTIFY.
+// notifier sends requests by NOTIFY.
 type notifier struct {
 	server *Server
 	user   *user
@@ -61,7 +61,7 @@ func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.
 	})
 }
 
-// outside handles a CSTA request that a telephone sends outside a dialog, by NOTIFY or INFO: the owner is
+// outside handles a CSTA request that a telephone sends outside a dialog, by NOTIFY or INFO. The owner is
 // the switching function, for the telephone's own extension.
 func (s *Server) outside(r *sip.Request) {
 	u := s.authenticate(r, r.From())
@@ -84,8 +84,8 @@ func (s *Server) outside(r *sip.Request) {
 	r.Respond(sip.Answer{ContentType: tr87.ContentType, Body: answer.Bytes()})
 }
 
-// Show sends an event of an extension to those of its telephones that take CSTA by NOTIFY, unless it is
-// the one that they were sent last under a name.
+// Show sends an event to those telephones of an extension that take CSTA by NOTIFY, unless it equals the last one
+// sent under the same name.
 func (s *Server) Show(number, name string, event *uacsta.Message) {
 	s.mu.Lock()
 	u := s.users[number]

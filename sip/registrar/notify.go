@@ -14,7 +14,7 @@ func (s *Server) sendAll(sub *subscription) {
 	sub.later(func() { s.send(sub, sub.documents()) })
 }
 
-// sendNew sends what has changed since.
+// sendNew sends what has changed since the last NOTIFY.
 func (s *Server) sendNew(sub *subscription) {
 	s.mu.Lock()
 	waits := sub.stale
@@ -41,8 +41,8 @@ func (s *Server) sendNew(sub *subscription) {
 	})
 }
 
-// repeat sends one document, changed or not: the telephone has asked for a change of it. It sends
-// none of a feature that the user does not have.
+// repeat sends one document, even if it has not changed, because the telephone has requested a change. It sends
+// nothing for a feature that the user does not have.
 func (s *Server) repeat(sub *subscription, name string) {
 	sub.later(func() {
 		s.send(sub, slices.DeleteFunc(sub.documents(), func(d Document) bool { return d.Name != name }))
@@ -71,7 +71,7 @@ func (s *Server) send(sub *subscription, documents []Document) {
 		sip.Header{Name: "Subscription-State", Value: fmt.Sprintf("active;expires=%d", left/time.Second)})
 }
 
-// body is the body of a NOTIFY with documents.
+// body returns the body of a NOTIFY with documents.
 func body(documents []Document, version int) (contentType, text string) {
 	switch len(documents) {
 	case 0:

@@ -10,11 +10,11 @@ import (
 
 var dialable = regexp.MustCompile(`^\+?[0-9*#]{1,32}$`)
 
-// Dialable reports whether a text is a number that can be dialled: up to 32 digits, * and #, perhaps
-// behind a +.
+// Dialable reports whether a string is a number that can be dialled: up to 32 digits, * and #, with an optional
+// + before them.
 func Dialable(number string) bool { return dialable.MatchString(number) }
 
-// Number returns the number in a URI, "" when it has none that can be dialled. It drops visual separators
+// Number returns the number in a URI, or "" if it has none that can be dialled. It drops visual separators
 // (RFC 3966 5.1.1) and parameters of the user part.
 func Number(uri string) string {
 	user := sip.ParseURI(uri).User

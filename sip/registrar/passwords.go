@@ -4,8 +4,8 @@ import (
 	"slices"
 )
 
-// password is what the telephones of a user prove to know, and what their challenges are answered with;
-// "" for a user whose account is locked.
+// password returns the password of a user's account, or "" if the account is locked. It also answers challenges of
+// the user's telephones.
 func (u *user) password() string { return *u.secret.Load() }
 
 func (u *user) setPassword(password string) { u.secret.Store(&password) }
@@ -24,7 +24,7 @@ func (s *Server) SetPasswords(users []User) []string {
 	return changed
 }
 
-// OtherPasswords returns the numbers that SetPasswords would concern, and changes nothing.
+// OtherPasswords returns the numbers that SetPasswords would return, and changes nothing.
 func (s *Server) OtherPasswords(users []User) []string {
 	var changed []string
 	for number, u := range s.users {
@@ -36,7 +36,7 @@ func (s *Server) OtherPasswords(users []User) []string {
 	return changed
 }
 
-// PasswordOf returns the password of an account, by the number and the name of its user; "" where there is
+// PasswordOf returns the password of an account, by the number and the name of its user, or "" if there is
 // no such user.
 func PasswordOf(users []User, number, name string) string {
 	i := slices.IndexFunc(users, func(u User) bool {
@@ -48,7 +48,7 @@ func PasswordOf(users []User, number, name string) string {
 	return users[i].Password
 }
 
-// forget closes all that a user's telephones have opened.
+// forget closes everything that a user's telephones have opened.
 func (s *Server) forget(u *user) {
 	s.mu.Lock()
 	before := u.bindings

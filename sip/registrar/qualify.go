@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	requestTimeout = 4 * time.Second // of a request outside dialogs
-	maxAsking      = 100             // OPTIONS that are out
+	requestTimeout = 4 * time.Second // timeout of requests outside dialogs
+	maxAsking      = 100             // outstanding OPTIONS
 )
 
-// qualify asks every telephone by OPTIONS whether it is there.
+// qualify checks every telephone by OPTIONS.
 func (s *Server) qualify() {
 	type question struct {
 		u *user
@@ -44,7 +44,7 @@ func (s *Server) qualify() {
 	})
 }
 
-// qualifyOne asks one telephone. Any response will do.
+// qualifyOne checks one telephone. Any response shows that it is reachable.
 func (s *Server) qualifyOne(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
 	defer cancel()

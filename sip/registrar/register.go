@@ -48,7 +48,7 @@ func (s *Server) register(r *sip.Request) {
 	r.Respond(*answer)
 	s.left(u, before)
 	s.restand(u)
-	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was noted
+	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was stored
 		s.lost(r.Flow())
 	}
 }
@@ -59,7 +59,7 @@ type wanted struct {
 	expires       time.Duration
 }
 
-// contacts reads the contacts of a REGISTER; all is "*".
+// contacts returns the contacts of a REGISTER. all is true for "*".
 func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.Answer) {
 	bad := &sip.Answer{Code: 400, Reason: "Malformed Contact or Expires"}
 	otherwise := s.cfg.MaxExpires
@@ -90,7 +90,7 @@ func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.A
 	return list, false, nil
 }
 
-// contact reads one contact, which expires as the request says where it does not say so itself.
+// contact parses one contact. Without a lifetime of its own, it has that of the request.
 func contact(value string, expires time.Duration) (w wanted, ok bool) {
 	a := sip.ParseAddress(value)
 	w = wanted{uri: a.URI, expires: expires}
@@ -111,7 +111,7 @@ func contact(value string, expires time.Duration) (w wanted, ok bool) {
 	return w, true
 }
 
-// overtaken refuses a REGISTER that comes behind a later one (RFC 3261 10.3).
+// overtaken refuses a REGISTER that arrives after a later one (RFC 3261 10.3).
 var overtaken = &sip.Answer{Code: 500, Reason: "Overtaken"}
 
 // update changes a user's bindings, all or none (RFC 3261 10.3). Callers hold the server's lock.
@@ -162,9 +162,8 @@ func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cs
 	return nil
 }
 
-// instead returns the binding that a REGISTER leaves of its own and the one before it. The same telephone
-// refreshes the old one, with its session; another Call-ID, contact or way is a telephone that has
-// restarted.
+// instead returns the binding after a REGISTER that replaces another one. The same telephone refreshes the old
+// binding, which keeps its session. With another Call-ID, contact or flow, the telephone has restarted.
 func (b *binding) instead(old *binding) *binding {
 	if old.callID != b.callID || old.contact != b.contact || old.flow != b.flow {
 		return b
@@ -173,7 +172,7 @@ func (b *binding) instead(old *binding) *binding {
 	return old
 }
 
-// listed is the response to a REGISTER: all bindings. Callers hold the server's lock.
+// listed returns the response to a REGISTER, with all bindings. Callers hold the server's lock.
 func (u *user) listed(now time.Time) *sip.Answer {
 	a := &sip.Answer{Code: 200}
 	for _, b := range u.bindings {

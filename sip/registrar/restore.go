@@ -12,10 +12,10 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/state"
 )
 
-// Bucket is where the state file has registrations, by the number of their extension.
+// Bucket is the bucket of the state file for registrations, by the number of their extension.
 const Bucket = "bindings"
 
-// Registration is a registration as it outlives a restart.
+// Registration is the stored form of a registration.
 type Registration struct {
 	Contact  string
 	Source   string // host:port that it came from, over UDP
@@ -25,13 +25,13 @@ type Registration struct {
 	Expires  time.Time
 	Talks    bool
 	Agent    string
-	Seal     string // of the password that it was made with; "" in files of older versions, and where there is no file
+	Seal     string // seal of the password used; "" in files of older versions, and without a file
 }
 
-// stored are a user's registrations for the state file. Callers hold the server's lock.
+// stored returns a user's registrations for the state file. Callers hold the server's lock.
 func (s *Server) stored(u *user) []Registration { return u.registrations(s.seal(u)) }
 
-// registrations are those of a user, under the seal of its password. Callers hold the server's lock.
+// registrations returns the registrations of a user, with the seal of its password. Callers hold the server's lock.
 func (u *user) registrations(seal string) []Registration {
 	list := make([]Registration, 0, len(u.bindings))
 	for _, b := range u.bindings {
@@ -47,8 +47,8 @@ func (u *user) registrations(seal string) []Registration {
 	return list
 }
 
-// seal tells one password of a user from another without revealing it. Registrations that were made with
-// another password do not outlive a restart.
+// seal returns a hash by which two passwords of a user can be told apart. Registrations that were made with
+// another password do not survive a restart.
 func (s *Server) seal(u *user) string {
 	key := s.cfg.State.Key()
 	if key == nil {
@@ -59,14 +59,13 @@ func (s *Server) seal(u *user) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// keep keeps registrations in the state file. A refresh alone is not worth a write of its own: it waits
-// for the next second.
+// keep stores registrations in the state file. A mere refresh is written with others in the next second.
 func (s *Server) keep(u *user, list []Registration, changed bool) {
 	s.cfg.State.Keep(Bucket, u.Number, list, changed)
 }
 
-// restore restores the registrations from before a restart that came by datagrams: connections are lost.
-// Then it adds the telephones that the configuration names.
+// restore restores the registrations from before a restart that came over UDP, because connections are lost.
+// Then it adds the telephones of the configuration.
 func (s *Server) restore() {
 	before := s.before
 	if s.cfg.State != nil {
@@ -108,7 +107,7 @@ func (s *Server) restoreOne(u *user, k Registration) {
 		return
 	}
 	s.mu.Lock()
-	if !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.contact == k.Contact }) { // it has not registered again yet
+	if !slices.ContainsFunc(u.bindings, func(b *binding) bool { return b.contact == k.Contact }) { // the telephone has not registered again yet
 		u.bindings = append(u.bindings, &binding{
 			contact: k.Contact, instance: k.Instance, flow: flow, callID: k.CallID, cseq: k.CSeq, expires: k.Expires, talks: k.Talks, agent: k.Agent, model: s.modelOf(k.Agent),
 		})
@@ -117,8 +116,8 @@ func (s *Server) restoreOne(u *user, k Registration) {
 	s.guard.Succeeded(u.Name, source.Addr())
 }
 
-// Registrations returns the registrations of those users whose password is the one that users has for
-// them, with those from before that have not been restored: for the next server.
+// Registrations returns, for the next server, the registrations of the users whose password is the one in users,
+// and those of the previous server that have not been restored.
 func (s *Server) Registrations(users []User) map[string][]Registration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,20 +25,20 @@ type Server struct {
 	guard     *accounts.Guard
 	paces     share.Meter[pace]
 	strangers proxy.Strangers
-	wrong     share.LogLimit[guess] // wrong passwords that the log has told of
+	wrong     share.LogLimit[guess] // limits log lines about wrong passwords
 	hush      share.LogLimit[said]
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
 	stop  context.CancelFunc
 	group sync.WaitGroup
 
-	users    map[string]*user // by number; it never changes
-	accounts map[string]*user // by name of the account; it never changes
+	users    map[string]*user // by number; the map never changes
+	accounts map[string]*user // by name of the account; the map never changes
 
-	// mu is never held while anybody else is called: up, packages, the user agent.
+	// mu is never held during calls to up, packages and the user agent.
 	mu       sync.Mutex
 	closed   bool
-	before   map[string][]Registration // that are to be restored
+	before   map[string][]Registration // registrations to restore
 	watchers map[*subscription]struct{}
 	places   *share.Table // of watchers
 	flows    flows
@@ -49,23 +49,23 @@ type user struct {
 	User      // without its password
 	secret    atomic.Pointer[string]
 	bindings  []*binding
-	standing  Standing          // as the owner was told
-	monitored bool              // some client monitors the extension
-	watching  int               // subscriptions that it has
-	sent      map[string]string // the events that telephones were sent last, by name
-	tried     chan struct{}     // closed when a session has been opened, or could not be; nil: nobody waits for it
+	standing  Standing          // last standing reported to the owner
+	monitored bool              // whether a client monitors the extension
+	watching  int               // number of its subscriptions
+	sent      map[string]string // last events sent to telephones, by name
+	tried     chan struct{}     // closed when opening a session has succeeded or failed; nil if nothing waits for it
 
-	telling sync.Mutex  // held while the owner is told the standing: one at a time
-	asks    tasks.Queue // what its telephones are asked, and what they say
+	telling sync.Mutex  // held while the standing is reported, so that reports are in order
+	asks    tasks.Queue // requests to its telephones, and their events
 
-	// of the tasks of asks
-	served *Session        // that the owner was told of
-	mute   map[string]bool // the services that the telephone did not answer last time, by name
+	// used by tasks of asks only
+	served *Session        // last session reported to the owner
+	mute   map[string]bool // services to which the telephone did not respond last time, by name
 	stray  func()          // stops waiting for the late response to a MonitorStart
 }
 
-// New makes a server that tells up what its telephones do. It listens where the caller has its user agent
-// listen, and serves from Start to Close.
+// New makes a server that reports to up what its telephones do. The caller opens listeners with [Server.UA]. The
+// server serves from Start to Close.
 func New(cfg Config, up Upcalls) *Server {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())
@@ -107,19 +107,19 @@ func New(cfg Config, up Upcalls) *Server {
 // UA returns the user agent, for listening, calls, and its counters.
 func (s *Server) UA() *sip.UA { return s.ua }
 
-// Realm returns the realm of digest, which documents name extensions in.
+// Realm returns the realm of digest, in which documents name extensions.
 func (s *Server) Realm() string { return s.cfg.Realm }
 
-// Start restores registrations, and looks after telephones until Close. It is called once, when the user
-// agent listens: telephones that came by datagrams are spoken to from the ports that they know.
+// Start restores registrations, and supervises telephones until Close. Call it once, after opening listeners, so
+// that telephones that came over UDP are contacted from the ports that they know.
 func (s *Server) Start() {
 	s.restore()
 	s.converse(time.Now())
 	s.spawn(s.tick)
 }
 
-// Close closes uaCSTA sessions and the user agent; nothing of the server goes on when it returns. Later
-// calls do nothing.
+// Close closes uaCSTA sessions and the user agent, and waits for all goroutines of the server. Calling it again does
+// nothing.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if s.closed {
@@ -140,7 +140,7 @@ func (s *Server) Close() {
 	s.group.Wait()
 }
 
-// spawn runs f on a goroutine that Close waits for; false when it is too late.
+// spawn runs f on a goroutine that Close waits for. It returns false if the server is closing.
 func (s *Server) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,12 +153,12 @@ func (s *Server) spawn(f func()) bool {
 	return !s.closed
 }
 
-// queue makes a queue of tasks that Close waits for. No task is put into it with the server's lock held.
+// queue makes a queue of tasks that Close waits for. Do not add tasks while holding the server's lock.
 func (s *Server) queue(what string, failed func(error)) tasks.Queue {
 	return tasks.Queue{Log: s.log, What: what, Start: s.spawn, Failed: failed}
 }
 
-// tick looks after registrations and subscriptions every second.
+// tick maintains registrations and subscriptions every second.
 func (s *Server) tick() {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
@@ -177,7 +177,7 @@ func (s *Server) tick() {
 	}
 }
 
-// look does the work of one second. A panic ends that alone.
+// look does the work of tick once. It recovers from a panic.
 func (s *Server) look(now time.Time) {
 	defer share.Survive(s.log, "looking after registrations", nil)
 	s.expire(now)
@@ -186,17 +186,17 @@ func (s *Server) look(now time.Time) {
 	s.converse(now)
 }
 
-// said is a kind of line that a device makes us log.
+// said identifies the log lines of one kind about one device.
 type said struct{ device, what string }
 
-// Report logs what a device did: of each kind one line a second for each device, with how many were left
-// out.
+// Report logs what a device did. It logs at most one line of each kind per second and device, with the number of
+// suppressed lines.
 func (s *Server) Report(level slog.Level, device, what string, args ...any) {
 	s.hush.Log(s.log, level, said{device, what}, what, append([]any{"device", device}, args...)...)
 }
 
-// Monitor says whether some client monitors an extension: sessions with its telephones are opened and
-// closed by it, where User.UACSTA is Monitored.
+// Monitor sets whether a client monitors an extension. If User.UACSTA is Monitored, that opens and closes sessions
+// with its telephones.
 func (s *Server) Monitor(number string, monitored bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -205,7 +205,7 @@ func (s *Server) Monitor(number string, monitored bool) {
 	}
 }
 
-// Talks reports whether a telephone of an extension can be told to answer or to retrieve a call.
+// Talks reports whether a telephone of an extension can be commanded to answer or retrieve a call.
 func (s *Server) Talks(number string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,7 +213,7 @@ func (s *Server) Talks(number string) bool {
 	return u != nil && u.standing.Talks
 }
 
-// ObeysTalk reports whether a telephone of an extension takes NOTIFY talk in the dialog of a call.
+// ObeysTalk reports whether a telephone of an extension obeys NOTIFY talk in the dialog of a call.
 func (s *Server) ObeysTalk(number string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,32 +12,31 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// uaCSTA: a telephone that is a switching function itself, in a TR/87 dialog that we open to the contact
-// that it registered.
+// With uaCSTA a telephone is a switching function itself. The server opens a TR/87 dialog to the contact that the
+// telephone has registered.
 
 // csta is the session with one telephone. The server's lock guards it.
 type csta struct {
-	client  conversation // nil: none
+	client  conversation // nil if there is no session
 	opening bool
-	asking  bool      // the telephone is asked to start or stop our monitor
-	next    time.Time // not tried before then
+	asking  bool      // a request to start or stop our monitor is outstanding
+	next    time.Time // earliest time of the next try
 	wait    time.Duration
-	ref     string // cross reference of our monitor at the telephone, "" for none
+	ref     string // cross reference of our monitor at the telephone; "" for none
 }
 
 const (
 	cstaTimeout   = 5 * time.Second
-	cstaRetry     = 5 * time.Second // before the second try; doubled each time
+	cstaRetry     = 5 * time.Second // delay before the second try; doubled for each further one
 	cstaMostRetry = 10 * time.Minute
 	cstaRefused   = time.Hour // after a telephone has said that it does not speak CSTA
 )
 
-// noMonitor stands for the cross reference of a telephone that is not asked for a monitor: it sends no
-// events, or has refused.
+// noMonitor is the cross reference for a telephone without monitor, because it sends no events or has refused
+// one.
 const noMonitor = "none"
 
-// wants reports whether sessions with the user's telephones are to be open. Callers hold the server's
-// lock.
+// wants reports whether sessions with the user's telephones should be open. Callers hold the server's lock.
 func (u *user) wants() bool { return u.UACSTA == Always || u.UACSTA == Monitored && u.monitored }
 
 // converse opens and closes sessions with telephones, and starts and stops our monitors in them.
@@ -77,7 +76,7 @@ func (s *Server) converse(now time.Time) {
 	}
 }
 
-// left closes the sessions with telephones that are not registered any more.
+// left closes the sessions with telephones that are no longer registered.
 func (s *Server) left(u *user, before []*binding) {
 	var end []conversation
 	s.mu.Lock()
@@ -96,8 +95,8 @@ func (s *Server) left(u *user, before []*binding) {
 	}
 }
 
-// hangUp closes a session with one of a user's telephones, or, with nil, all of them. They are opened
-// again after cstaRetry.
+// hangUp closes the session with one of a user's telephones, or, with nil, all of them. They open again after
+// cstaRetry.
 func (s *Server) hangUp(u *user, which conversation) {
 	var end []conversation
 	s.mu.Lock()
@@ -116,20 +115,20 @@ func (s *Server) hangUp(u *user, which conversation) {
 	}
 }
 
-// conversed tells the owner that a session with a user's telephones was opened or closed.
+// conversed reports to the owner that a session with a user's telephones was opened or closed.
 func (s *Server) conversed(u *user) {
 	s.restand(u)
 	u.asks.Must(func() { s.serve(u) })
 }
 
-// attempt is one try to open a session: the session may close before it is known to be open. The server's
+// attempt is one try to open a session. The session may close before the server knows that it is open. The server's
 // lock guards it.
 type attempt struct {
 	client conversation
 	closed bool
 }
 
-// ended handles the end of a session by its telephone. There may be another one by now.
+// ended handles the end of a session by its telephone. Another session may be open by now.
 func (s *Server) ended(u *user, b *binding, one *attempt, reason error) {
 	s.mu.Lock()
 	one.closed = true
@@ -184,7 +183,7 @@ func (s *Server) openSession(u *user, b *binding) {
 	}
 }
 
-// retryAfter is how long to wait after a session could not be opened; last is how long it was last time.
+// retryAfter returns the delay after a session could not be opened. last is the previous delay.
 func retryAfter(last time.Duration, err error) time.Duration {
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) && slices.Contains([]int{405, 415, 488, 501, 603, 606}, refusal.Response.Code()) {
@@ -193,7 +192,7 @@ func retryAfter(last time.Duration, err error) time.Duration {
 	return min(max(2*last, cstaRetry), cstaMostRetry)
 }
 
-// tried notes that a session is open, or could not be opened.
+// tried stores that opening a session has succeeded or failed, and wakes what waits for that.
 func (s *Server) tried(u *user, b *binding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +226,7 @@ func (s *Server) monitor(u *user, b *binding) {
 		res, err := client.Request(ctx, uacsta.Encode(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}}, uacsta.Edition3))
 		if err != nil {
 			s.log.Info("telephone refused a monitor", "device", u.Number, "err", err)
-			ref = noMonitor // until its next session
+			ref = noMonitor // until the next session
 		} else {
 			ref = res.CrossRef()
 		}
@@ -239,7 +238,8 @@ func (s *Server) monitor(u *user, b *binding) {
 	}
 }
 
-// event takes an event of a telephone. A telephone that sends more than its owner takes loses its session.
+// event handles an event of a telephone. It closes the session of a telephone that sends events faster than the
+// owner handles them.
 func (s *Server) event(u *user, m *uacsta.Message) {
 	if !u.asks.Soon(func() { s.up.Event(u.Number, m) }) {
 		s.Report(slog.LevelWarn, u.Number, "closed the session of a telephone that sends too many events")

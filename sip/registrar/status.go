@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Telephone is one that has registered, for administrators.
+// Telephone is a registered telephone, for administrators.
 type Telephone struct {
 	Number    string    `json:"number"`
 	Peer      string    `json:"peer"`
@@ -27,7 +27,7 @@ func (s *Server) Reachable() int {
 	return n
 }
 
-// Telephones returns the telephones that have registered, by number and peer.
+// Telephones returns the registered telephones, ordered by number and peer.
 func (s *Server) Telephones() []Telephone {
 	now := time.Now()
 	var list []Telephone

@@ -14,28 +14,28 @@ import (
 )
 
 const (
-	userSubscriptions   = 50    // of one user
-	peerSubscriptions   = 20000 // of the telephones of one peer
+	userSubscriptions   = 50    // for each user
+	peerSubscriptions   = 20000 // for the telephones of each peer
 	maxSubscriptions    = 50000 // in all
 	longestSubscription = time.Hour
 )
 
-// subscription is a telephone that has subscribed to an event package. It handles its dialog.
+// subscription is the subscription of a telephone to an event package. It handles its dialog.
 type subscription struct {
 	server *Server
-	by     *user // who subscribed
-	of     *user // whose state it is
+	by     *user // the subscriber
+	of     *user // the user whose state it is about
 	pkg    *Package
 	place  *share.Entry
-	sends  tasks.Queue // its NOTIFYs, so that they are in the order of their versions
+	sends  tasks.Queue // sends its NOTIFYs in the order of their versions
 
-	version int // of tasks
+	version int // used by tasks only
 
 	// guarded by server.mu
 	dialog  *sip.Dialog
 	expires time.Time
-	sent    map[string]string // the text that it was sent last, by name of the document
-	stale   bool              // a task will find out what has changed
+	sent    map[string]string // last text sent, by the name of the document
+	stale   bool              // a task that sends changes is queued
 	closed  bool
 }
 
@@ -86,12 +86,12 @@ func (s *Server) subscribe(r *sip.Request) {
 	}
 	sub.change(r)
 	s.sendAll(sub)
-	if wait == 0 { // only a question (RFC 6665 4.4.3)
+	if wait == 0 { // a fetch (RFC 6665 4.4.3)
 		s.unsubscribe(sub)
 	}
 }
 
-// eventPackage finds a package; nil: there is none of this name.
+// eventPackage returns the package of this name, or nil.
 func (s *Server) eventPackage(event string) *Package {
 	for i := range s.cfg.Packages {
 		if s.cfg.Packages[i].Event == event {
@@ -101,7 +101,7 @@ func (s *Server) eventPackage(event string) *Package {
 	return nil
 }
 
-// badEvent refuses a package, and names those that there are (RFC 6665 4.1.2.2).
+// badEvent refuses a package, and names the supported ones (RFC 6665 4.1.2.2).
 func (s *Server) badEvent() sip.Answer {
 	a := sip.Answer{Code: 489}
 	events := make([]string, 0, len(s.cfg.Packages))
@@ -121,7 +121,7 @@ func (s *Server) subscription(by *user, pkg *Package) *subscription {
 	return sub
 }
 
-// enter takes a place for a subscription of a user at an address; false when there is none.
+// enter takes a place for a subscription of a user at an address. It returns false at the limit.
 func (s *Server) enter(sub *subscription, from netip.Addr) bool {
 	s.mu.Lock()
 	many := sub.by.watching >= userSubscriptions
@@ -132,7 +132,7 @@ func (s *Server) enter(sub *subscription, from netip.Addr) bool {
 	if many {
 		return false
 	}
-	place, err := s.places.Enter(from, true, nil) // its user is known: it does not give way
+	place, err := s.places.Enter(from, true, nil) // its user is authenticated, so it keeps its place
 	if err != nil {
 		s.mu.Lock()
 		sub.by.watching--
@@ -143,7 +143,7 @@ func (s *Server) enter(sub *subscription, from netip.Addr) bool {
 	return true
 }
 
-// leave gives up the place of a subscription; false when it had been given up already.
+// leave gives up the place of a subscription. It returns false if that was done already.
 func (s *Server) leave(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +157,7 @@ func (s *Server) leave(sub *subscription) bool {
 	return true
 }
 
-// fail drops a subscription whose telephone cannot be notified any more.
+// fail ends a subscription whose telephone cannot be notified any more.
 func (sub *subscription) fail() {
 	s := sub.server
 	s.leave(sub)
@@ -167,7 +167,7 @@ func (sub *subscription) fail() {
 	d.Drop()
 }
 
-// lasting reads how long a subscription is to last.
+// lasting returns the lifetime that a SUBSCRIBE asks for.
 func lasting(r *sip.Request) (time.Duration, *sip.Answer) {
 	value := r.Header("Expires")
 	if value == "" {
@@ -206,7 +206,7 @@ func (sub *subscription) Request(d *sip.Dialog, r *sip.Request) {
 	}
 	r.Respond(sip.Answer{Headers: expiresHeader(wait)})
 	s.mu.Lock()
-	sub.dialog, sub.expires = d, time.Now().Add(wait) // the first may come before subscribe goes on
+	sub.dialog, sub.expires = d, time.Now().Add(wait) // the first may arrive before subscribe continues
 	s.mu.Unlock()
 	asked := sub.change(r)
 	switch {
@@ -219,8 +219,8 @@ func (sub *subscription) Request(d *sip.Dialog, r *sip.Request) {
 	}
 }
 
-// change carries out what a SUBSCRIBE asks for, and returns the document that it concerns; "" when it
-// asks for nothing.
+// change carries out the request in a SUBSCRIBE, and returns the name of the document that it changes, or "" if
+// there is no request.
 func (sub *subscription) change(r *sip.Request) string {
 	if sub.pkg.Change == nil || len(r.Body()) == 0 {
 		return ""
@@ -231,7 +231,7 @@ func (sub *subscription) change(r *sip.Request) string {
 // Refresh implements sip.DialogHandler; subscriptions have no session.
 func (sub *subscription) Refresh() (contentType string, body []byte) { return "", nil }
 
-// Ended implements sip.DialogHandler: the telephone does not know the subscription any more.
+// Ended implements sip.DialogHandler: the telephone no longer knows the subscription.
 func (sub *subscription) Ended(error) { sub.server.leave(sub) }
 
 // unsubscribe ends a subscription.
@@ -248,7 +248,7 @@ func (s *Server) unsubscribe(sub *subscription) {
 	})
 }
 
-// expireSubscriptions ends those that have expired.
+// expireSubscriptions ends subscriptions that have expired.
 func (s *Server) expireSubscriptions(now time.Time) {
 	s.mu.Lock()
 	var expired []*subscription
@@ -263,8 +263,7 @@ func (s *Server) expireSubscriptions(now time.Time) {
 	}
 }
 
-// Changed notifies the subscribers of an extension to some events of what has changed since they were
-// notified last.
+// Changed notifies the subscribers of an extension, to these events, of what has changed since the last NOTIFY.
 func (s *Server) Changed(number string, events ...string) {
 	s.mu.Lock()
 	var list []*subscription
@@ -279,7 +278,7 @@ func (s *Server) Changed(number string, events ...string) {
 	}
 }
 
-// later has a task of a subscription done behind those before it.
+// later queues a task of a subscription.
 func (sub *subscription) later(task func()) {
 	if !sub.sends.Do(task) {
 		sub.server.Report(slog.LevelWarn, sub.by.Number, "dropped the subscription of a telephone that asks for more than it takes", "event", sub.pkg.Event)

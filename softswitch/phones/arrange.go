@@ -11,14 +11,14 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// call is a call as the switch told of it last, and its room.
+// call is the last state of a call that the switch reported, and its room.
 type call struct {
 	softswitch.View
 	room       *media.Room
 	heard      string // what is heard in the background
 	background media.Source
 	plays      map[string]interface{ Stop() } // by message
-	voice      tasks.Queue                    // of what is done with its voice, which may wait for the disk
+	voice      tasks.Queue                    // tasks for its voice, which may wait for the disk
 }
 
 func (c *call) close() {
@@ -27,8 +27,8 @@ func (c *call) close() {
 	}
 }
 
-// apply makes telephones and voice follow how calls stand; kicked are calls to look at again as they stood
-// last. The caller runs what it returns, without the lock.
+// apply makes telephones and voice follow the states of calls. kicked lists calls to apply again in their last
+// state. The caller runs the returned functions without the lock.
 func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 	return then
 }
 
-// note takes over what the switch said, and returns the real devices that it concerns. Callers hold the lock.
+// note stores the states that the switch reported, and returns the real devices involved. Callers hold the lock.
 func (s *Server) note(views []softswitch.View) map[string]bool {
 	devices := map[string]bool{}
 	before := map[int]bool{}
@@ -94,7 +94,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 			}
 		}
 	}
-	for key := range before { // those that are in none of them any more
+	for key := range before { // parties that have left
 		p := s.parties[key]
 		if p.Phone {
 			devices[p.Device] = true
@@ -107,10 +107,10 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 	return devices
 }
 
-// arrange gives a device's connections their legs. A telephone that knows nothing of CSTA
-// has one leg, which carries the active one of its connections; a telephone whose user has
-// made a second call has two, and the one that the user listens to carries the active
-// connection. The caller holds the lock, and runs what arrange returns without it.
+// arrange assigns a device's connections to its legs. A telephone normally has one leg, which
+// carries the active connection. A telephone whose user has made a second call has two, and the
+// one that the user listens to carries the active connection. The caller holds the lock, and runs
+// the returned functions without it.
 func (s *Server) arrange(device string) (then []func()) {
 	var own []*party
 	for _, p := range s.line(device).parties {
@@ -157,7 +157,7 @@ func (s *Server) arrange(device string) (then []func()) {
 		case p.State == uacsta.Hold && !l.held:
 			l.direct(media.SendOnly)
 		case p.State == uacsta.Connected:
-			if l.held { // the switch says that it is not
+			if l.held { // the switch has retrieved it
 				l.queue(l.resume)
 			} else {
 				l.direct(media.SendRecv)
@@ -169,7 +169,7 @@ func (s *Server) arrange(device string) (then []func()) {
 
 // swap moves legs to the connections that need them. Callers hold the lock.
 func (s *Server) swap(device string, own []*party) {
-	free := func(other *party) *leg { // a leg that is listened to and carries nothing active
+	free := func(other *party) *leg { // a leg that is not held and carries no active connection
 		for l := range s.line(device).legs {
 			p := s.parties[l.key]
 			if s.legs[l.key] == l && l.up && !l.held && !l.ended && (p == nil || p.Refused || other.State == uacsta.Connected && p.State == uacsta.Hold) {
@@ -205,7 +205,7 @@ func (s *Server) swap(device string, own []*party) {
 }
 
 // answeredElsewhere reports whether a leg stops ringing because another device has answered
-// the call: its telephone must not show a missed call.
+// the call. Its telephone must not show a missed call then.
 func (s *Server) answeredElsewhere(l *leg) bool {
 	c := s.calls[l.rang]
 	if l.up || c == nil {
@@ -220,7 +220,7 @@ func (s *Server) answeredElsewhere(l *leg) bool {
 	return talking > 1
 }
 
-// call returns what opens a leg for a connection, and rings.
+// call returns a function that opens a leg for a connection, and rings.
 func (s *Server) call(p *party) func() {
 	v, one := s.calls[p.call].View, p.Party
 	if one.State == uacsta.Connected && s.trunks[one.Device] == nil {
@@ -248,7 +248,7 @@ func (s *Server) call(p *party) func() {
 	}
 }
 
-// answerCallers sends the telephones that call what has become of their calls.
+// answerCallers sends responses to the telephones that have placed calls.
 func (s *Server) answerCallers(c *call) {
 	for _, p := range c.Parties {
 		l := s.legs[p.Key]
@@ -271,7 +271,7 @@ func (s *Server) answerCallers(c *call) {
 	}
 }
 
-// outcome is the SIP code for what has become of a caller's call: 0 for nothing yet.
+// outcome returns the SIP status code for the state of a caller's call, or 0 for none yet.
 func (s *Server) outcome(c *call, own *softswitch.Party) int {
 	if own.State == uacsta.Fail {
 		return refusal(own.Cause)

@@ -61,14 +61,14 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 	return list
 }
 
-// rings takes a provisional response, perhaps with early media.
+// rings handles a provisional response, which may have early media.
 func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	l := f.leg
 	if l.hungUp || l.dialog != nil && l.dialog != d {
 		return
 	}
 	if l.dialog == nil {
-		l.dialog = d // until another one answers
+		l.dialog = d // until another telephone answers
 		l.named(d)
 		l.server.kickKey(l.keyNow())
 	}
@@ -87,7 +87,7 @@ func (l *leg) keyNow() int {
 	return l.key
 }
 
-// answered takes the final response of one telephone.
+// answered handles the final response of one telephone.
 func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l := f.leg
 	delete(l.cancels, f)
@@ -96,7 +96,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	taken := l.up || l.ended
 	s.mu.Unlock()
 	switch {
-	case err == nil && taken: // another one was first, or the call is gone
+	case err == nil && taken: // another telephone answered first, or the call was cleared
 		d.Bye()
 		return
 	case taken:
@@ -132,7 +132,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	s.kickKey(key)
 }
 
-// refusedBy notes why a telephone did not answer.
+// refusedBy stores why a telephone did not answer.
 func (l *leg) refusedBy(err error) {
 	code := 408
 	var refusal *sip.Refusal
@@ -146,7 +146,7 @@ func (l *leg) refusedBy(err error) {
 	l.worse(code)
 }
 
-// deflect sends the call on to a number, as the telephone asked (3xx).
+// deflect deflects the call to a number that the telephone asked for (3xx).
 func (l *leg) deflect(to string) {
 	s := l.server
 	key := l.keyNow()
@@ -161,8 +161,8 @@ func (l *leg) deflect(to string) {
 	l.worse(480)
 }
 
-// worse notes a failure; when all telephones have failed, it tells the switch the one that
-// says most.
+// worse stores a failure. When all telephones have failed, it reports the most informative failure
+// to the switch.
 func (l *leg) worse(code int) {
 	rank := func(code int) int {
 		switch code {
@@ -183,7 +183,7 @@ func (l *leg) worse(code int) {
 	}
 }
 
-// failed tells the switch that no telephone took the call.
+// failed reports to the switch that no telephone took the call.
 func (l *leg) failed(code int) {
 	s := l.server
 	s.mu.Lock()
@@ -196,7 +196,7 @@ func (l *leg) failed(code int) {
 	}
 }
 
-// cause is the cause of ECMA-269 for the code that a call failed with.
+// cause returns the cause of ECMA-269 for the status code that a call failed with.
 func (l *leg) cause(code int) uacsta.EventCause {
 	switch code {
 	case 486, 600, 603:
@@ -214,7 +214,7 @@ func (l *leg) cause(code int) uacsta.EventCause {
 	return uacsta.CauseDestOutOfOrder
 }
 
-// refusal is the SIP code for a telephone whose call failed.
+// refusal returns the SIP status code for a caller whose call has failed.
 func refusal(cause uacsta.EventCause) int {
 	switch cause {
 	case uacsta.CauseBusy, uacsta.CauseACDSaturated:
@@ -231,7 +231,7 @@ func refusal(cause uacsta.EventCause) int {
 	return 480
 }
 
-// Invite implements sip.Handler: a telephone calls, or the peer of a trunk.
+// Invite implements sip.Handler: a telephone, or the peer of a trunk, places a call.
 func (s *Server) Invite(in *sip.Invitation) {
 	if t := s.trunkOf(in.Request); t != nil {
 		s.incoming(in, t.Number, t)
@@ -242,7 +242,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 	}
 }
 
-// incoming opens the leg of a call and tells the switch of it.
+// incoming opens the leg of a call and reports the call to the switch.
 func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	called := registrar.Number(in.URI())
 	if called == "" {
@@ -283,7 +283,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	l.must(func() { l.dial(in, called) })
 }
 
-// dispose ends a leg that the switch does not know.
+// dispose closes a leg that the switch does not know.
 func (l *leg) dispose() {
 	l.must(func() {
 		l.server.mu.Lock()
@@ -293,7 +293,7 @@ func (l *leg) dispose() {
 	})
 }
 
-// dial tells the switch of a call.
+// dial reports a call to the switch.
 func (l *leg) dial(in *sip.Invitation, called string) {
 	s := l.server
 	var err error

@@ -26,7 +26,7 @@ func (l *leg) talk() {
 }
 
 // command makes a telephone answer the call that alerts there, or, with held, retrieve it, in the best way
-// that it knows: by uaCSTA, by NOTIFY talk in the call's dialog, or by what its maker has.
+// that the telephone supports: uaCSTA, NOTIFY talk in the call's dialog, or its maker's NOTIFY.
 func (l *leg) command(held bool) {
 	s := l.server
 	if s.telephones.Lift(l.device, held) {

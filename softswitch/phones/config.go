@@ -9,29 +9,29 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 )
 
-// Config names the telephones and trunks. Zero values take defaults.
+// Config configures the telephones and trunks. Zero values stand for defaults.
 type Config struct {
 	Switch *softswitch.Switch
 	// Telephones configures the registrar. Its State, Calls, Known and Packages are the server's.
 	Telephones registrar.Config
 	Trunks     []Trunk
 
-	State string // file that registrations and features are kept in; "": they are not
+	State string // file for registrations and features; "" keeps them in memory only
 
 	Media media.Config
 	Music string // WAV file for callers on hold; "": silence
-	// Messages is the directory of files that are played and recorded; "": there are none.
+	// Messages is the directory of messages and recordings; "" for none.
 	Messages    string
-	MaxRecorded time.Duration // of one recording; 1 h
+	MaxRecorded time.Duration // longest recording; default 1 h
 }
 
 // Trunk is a peer that calls of a trunk go to and come from.
 type Trunk struct {
-	Number   string // of the trunk
+	Number   string // number of the trunk
 	Peer     string // URI: sip:host:port;transport=udp
-	Name     string // of the account there; "" for none
+	Name     string // name of the account there; "" for none
 	Password string
-	Register bool // it wants us to register
+	Register bool // whether to register there
 	From     string
 }
 

@@ -4,7 +4,7 @@
 // telephones follow, and reports to the switch what users do at their telephones. It owns a
 // registrar.Server, which has the registrations and uaCSTA sessions.
 //
-// Each leg, which is one dialog with a telephone, has a queue of its own, so that a telephone
-// that cannot be written to delays no other. One further goroutine decides, after each
-// change, which leg carries which connection and which legs hear each other (arrange.go).
+// Each leg, one dialog with a telephone, has its own queue, so that a telephone that cannot be
+// written to delays no other. One further goroutine decides, after each change, which leg carries
+// which connection and which legs hear each other (arrange.go).
 package phones

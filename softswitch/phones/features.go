@@ -13,8 +13,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Feature keys: the event package as-feature-event. Requests of telephones are CSTA; the
-// events for them are written as these telephones expect them, not as the schema says.
+// Feature keys use the event package as-feature-event. Telephones send CSTA requests. They get events
+// in the form that they expect, which is not that of the schema.
 
 // The event packages that telephones may subscribe to.
 const (
@@ -23,7 +23,7 @@ const (
 	dialogPackage  = "dialog"          // RFC 4235
 )
 
-// packages are what telephones may subscribe to.
+// packages returns the event packages to which telephones may subscribe.
 func (s *Server) packages() []registrar.Package {
 	one := func(document func(string) registrar.Document) func(string) []registrar.Document {
 		return func(number string) []registrar.Document { return []registrar.Document{document(number)} }
@@ -37,10 +37,10 @@ func (s *Server) packages() []registrar.Package {
 
 const featureType = "application/x-as-feature-event+xml"
 
-// forwardingKeys are the types of forwarding that telephones have keys for.
+// forwardingKeys lists the types of forwarding that telephones have keys for.
 var forwardingKeys = []uacsta.ForwardingType{uacsta.ForwardImmediate, uacsta.ForwardBusy, uacsta.ForwardNoAns}
 
-// featureDocuments are the features of an extension as its telephones show them.
+// featureDocuments returns the features of an extension as documents for its telephones.
 func (s *Server) featureDocuments(number string) []registrar.Document {
 	f, ok := s.sw.FeaturesOf(number)
 	if !ok {
@@ -65,7 +65,7 @@ func (s *Server) featureDocuments(number string) []registrar.Document {
 	return list
 }
 
-// agentEvents name the states of agents.
+// agentEvents names the events for states of agents.
 var agentEvents = map[uacsta.AgentState]string{
 	uacsta.AgentReady: uacsta.NameAgentReadyEvent, uacsta.AgentNotReady: uacsta.NameAgentNotReadyEvent, uacsta.AgentBusy: uacsta.NameAgentBusyEvent,
 	uacsta.AgentWorkingAfterCall: uacsta.NameAgentWorkingAfterCallEvent, uacsta.AgentNull: uacsta.NameAgentLoggedOffEvent,
@@ -97,7 +97,7 @@ func featureDocument(name, event, number string, fields ...field) registrar.Docu
 // text escapes the text of an element, in ASCII.
 func text(s string) string {
 	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // writes to a buffer do not fail
 	var ascii strings.Builder
 	for _, r := range b.String() {
 		if r < 0x80 {
@@ -109,8 +109,8 @@ func text(s string) string {
 	return ascii.String()
 }
 
-// changeFeature carries out what a telephone asks for in a SUBSCRIBE, and returns the name of the document
-// that it concerns; "" when it only asks for the features.
+// changeFeature carries out the request in the body of a SUBSCRIBE, and returns the name of the document
+// that it changes, or "" if it changes none.
 func (s *Server) changeFeature(number, contentType string, body []byte) string {
 	if contentType != featureType {
 		return ""
@@ -132,8 +132,8 @@ func (s *Server) changeFeature(number, contentType string, body []byte) string {
 	return asked
 }
 
-// featureRequest reads what a telephone asks for: the document that it concerns, and the
-// service. The device is the telephone's own extension, whatever the request says.
+// featureRequest reads the request of a telephone, and returns the document that it changes and the
+// service. The device is always the telephone's own extension, whatever the request says.
 func featureRequest(body []byte, number string) (asked string, service any, err error) {
 	body = bytes.ReplaceAll(body, []byte("http://www.ecmainternational.org/"), []byte("http://www.ecma-international.org/"))
 	msg, err := uacsta.Parse(body)
@@ -164,7 +164,7 @@ func featureRequest(body []byte, number string) (asked string, service any, err 
 	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 
-// waitingDocument says whether a message waits for an extension (RFC 3842 3.5).
+// waitingDocument returns the document that says whether a message waits for an extension (RFC 3842 3.5).
 func (s *Server) waitingDocument(number string) registrar.Document {
 	f, _ := s.sw.FeaturesOf(number)
 	waiting, count := "no", 0

@@ -9,19 +9,19 @@ import (
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
-// inbox is what the switch said and nobody has acted on yet: of each call and extension the last word only,
-// so that it cannot grow beyond what the switch has.
+// inbox holds what the switch has reported and the worker has not handled yet. It keeps only the last state of each
+// call and extension, so that it cannot grow beyond the size of the switch.
 type inbox struct {
 	mu       sync.Mutex
 	order    []string
 	calls    map[string]softswitch.View
-	kicked   map[string]bool // calls to look at again
+	kicked   map[string]bool // calls to apply again
 	features map[string]softswitch.Features
 	voice    []softswitch.Voice
 	wake     chan struct{}
 }
 
-// maxVoice is how many messages to play or record, and the like, wait.
+// maxVoice is how many voice commands, such as to play a message, may wait.
 const maxVoice = 10000
 
 // Changed implements softswitch.Phones.
@@ -77,7 +77,7 @@ func (b *inbox) take() (views []softswitch.View, kicked map[string]bool, feature
 	return views, kicked, features, voice
 }
 
-// kick makes the worker look at a call again: something changed at a telephone.
+// kick makes the worker apply a call again, because something has changed at a telephone.
 func (s *Server) kick(id string) {
 	s.inbox.mu.Lock()
 	defer s.inbox.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Server) kickKey(key int) {
 	s.kick(id)
 }
 
-// work makes telephones follow the switch until the server closes.
+// work is the worker: it makes telephones follow the switch until the server closes.
 func (s *Server) work() {
 	for {
 		select {
@@ -111,7 +111,7 @@ func (s *Server) work() {
 	}
 }
 
-// follow makes telephones, voice and lamps follow what the switch said. A panic ends that alone.
+// follow makes telephones, voice and lamps follow the content of the inbox. It recovers from a panic.
 func (s *Server) follow(views []softswitch.View, kicked map[string]bool, features []softswitch.Features, voice []softswitch.Voice) {
 	defer share.Survive(s.log, "following the switch", nil)
 	for _, then := range s.apply(views, kicked) {

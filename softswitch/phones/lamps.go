@@ -11,13 +11,13 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// dialogStates are the states of RFC 4235 3.7.1 for those of a connection.
+// dialogStates maps connection states to dialog states (RFC 4235 3.7.1).
 var dialogStates = map[uacsta.LocalConnectionState]string{
 	uacsta.Initiated: "trying", uacsta.Alerting: "early", uacsta.Connected: "confirmed", uacsta.Hold: "confirmed", uacsta.Queued: "early",
 }
 
-// dialogDocument lists the calls of an extension (RFC 4235). With the Call-ID and tags of
-// a call that alerts, another telephone can pick it up (RFC 3891).
+// dialogDocument returns the document with the calls of an extension (RFC 4235). It has the Call-ID
+// and tags of a call that alerts, with which another telephone can pick the call up (RFC 3891).
 func (s *Server) dialogDocument(number string) registrar.Document {
 	realm := s.telephones.Realm()
 	s.mu.Lock()
@@ -63,7 +63,7 @@ func (s *Server) dialogDocument(number string) registrar.Document {
 	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
 }
 
-// tellDialogs notifies the subscribers to extensions whose calls have changed.
+// tellDialogs notifies the subscribers of extensions whose calls have changed.
 func (s *Server) tellDialogs() {
 	s.mu.Lock()
 	changed := s.changed

@@ -16,59 +16,59 @@ import (
 
 const sdpType = "application/sdp"
 
-// leg is a dialog with one telephone, or with a trunk, and its voice. What it sends to the
-// telephone is sent by tasks, in order; the server's lock guards its state.
+// leg is a dialog with one telephone, or with a trunk, and its voice. Tasks send everything to the
+// telephone, in order. The server's lock guards its state.
 type leg struct {
 	server *Server
 	device string // extension or trunk
 	trunk  *trunk // nil: an extension's telephone
 	voice  *media.Leg
 	tasks  tasks.Queue
-	over   chan struct{} // closed when nothing of the leg is left
+	over   chan struct{} // closed when the leg is closed
 	ending sync.Once
 
 	// guarded by server.mu
-	key                 int // of the connection that it carries
+	key                 int // key of the connection that it carries
 	up                  bool
-	auto                bool      // its INVITE told the telephone to answer by itself
+	auto                bool      // its INVITE asked the telephone to answer automatically
 	rang                string    // the call that it rings for
-	early               bool      // it is heard although it is not up
+	early               bool      // it has early media
 	held                bool      // its user holds the call
-	ended               bool      // nothing is sent any more
-	second              time.Time // in which keys were counted
+	ended               bool      // nothing more is sent
+	second              time.Time // the second in which keys were counted
 	keys                int
-	slow                bool   // that it has too many tasks has been logged
+	slow                bool   // too many tasks wait, which has been logged
 	rejected            bool   // the switch knows that it ends
-	callID              string // of its dialog, "" until it has one
+	callID              string // Call-ID of its dialog; "" until it has one
 	localTag, remoteTag string
 	lobby               *media.Room
 	lobbied             bool
 
-	// of tasks
+	// used by tasks only
 	dialog     *sip.Dialog
-	winner     *fork           // that answered
-	invitation *sip.Invitation // of a telephone that calls, until it is answered
-	offered    bool            // our answer to it is an offer: it had no offer
-	answer     []byte          // to its offer
+	winner     *fork           // the telephone that answered
+	invitation *sip.Invitation // INVITE of a calling telephone, until it is answered
+	offered    bool            // the INVITE had no offer, so our response has one
+	answer     []byte          // answer to its offer
 	said       int             // code of the last provisional response
-	wants      media.Direction // what the telephone was offered last
-	asking     bool            // a re-INVITE is under way
+	wants      media.Direction // last direction offered to the telephone
+	asking     bool            // a re-INVITE is outstanding
 	next       media.Direction // what to offer after it
 	talked     bool
 	resumed    bool                              // the telephone was told to retrieve the call
-	cancels    map[*fork]context.CancelCauseFunc // of the INVITEs without a final response
-	worst      int                               // of the codes of failures, the one that says most
+	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response
+	worst      int                               // the most informative status code of the failures
 	hungUp     bool
 }
 
-// fork is one of the telephones that ring for a leg. It stands for the leg in its dialog.
+// fork is one of the telephones that ring for a leg. It handles the dialog with this telephone.
 type fork struct {
 	*leg
-	left bool // its dialog has ended; of tasks
+	left bool // its dialog has ended; used by tasks only
 }
 
-// newLeg opens a leg of a device; address is where its signalling comes from. Its owner ends it, or disposes
-// of it.
+// newLeg opens a leg of a device. address is the source of its signalling. The caller must end it or dispose of
+// it.
 func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, error) {
 	l := &leg{
 		server: s, device: device, trunk: t, over: make(chan struct{}),
@@ -82,7 +82,7 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
-		s.group.Add(1) // until it closes: meanwhile it may start goroutines
+		s.group.Add(1) // until it closes, because it may start goroutines
 		s.all[l] = struct{}{}
 		s.line(device).legs[l] = struct{}{}
 	}
@@ -94,14 +94,14 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	return l, nil
 }
 
-// do runs a task behind all others of the leg; false when too many wait: it does not run.
+// do queues a task of the leg. It returns false, and drops the task, if too many wait.
 func (l *leg) do(task func()) bool {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
 	return l.queue(task)
 }
 
-// queue is do under the server's lock.
+// queue is do for callers that hold the server's lock.
 func (l *leg) queue(task func()) bool {
 	if l.tasks.Do(l.step(task)) {
 		return true
@@ -113,10 +113,10 @@ func (l *leg) queue(task func()) bool {
 	return false
 }
 
-// must is do without a bound, for what the leg cannot do without; false when it has ended.
+// must is do without a limit, for essential tasks. It returns false if the leg has ended.
 func (l *leg) must(task func()) bool { return l.tasks.Must(l.step(task)) }
 
-// step is a task after which the leg closes if nothing is left to do.
+// step returns a task that closes the leg afterwards if it has nothing left to do.
 func (l *leg) step(task func()) func() {
 	return func() {
 		task()
@@ -133,7 +133,7 @@ func (l *leg) settle() {
 // fail ends the leg after a panic in one of its tasks.
 func (l *leg) fail(error) {
 	defer l.settle()
-	for f, cancel := range l.cancels { // what becomes of them is not known any more
+	for f, cancel := range l.cancels { // their responses are no longer handled
 		cancel(endNormal.reason)
 		delete(l.cancels, f)
 	}
@@ -148,8 +148,8 @@ func (l *leg) finished() bool {
 	return l.ended && l.hungUp && len(l.cancels) == 0
 }
 
-// close frees what the leg has. A task calls it when the leg is finished: none of its INVITEs
-// is out any more.
+// close releases the resources of the leg. A task calls it when the leg is finished, with none of
+// its INVITEs outstanding.
 func (l *leg) close() {
 	s := l.server
 	defer s.group.Done()
@@ -168,10 +168,10 @@ func (l *leg) close() {
 	}
 }
 
-// ending is why a leg ends, as SIP says it to the telephone.
+// ending is why a leg ends, in terms of SIP.
 type ending struct {
 	code   int              // for a call that was not answered
-	reason sip.CancelReason // for one that rings: it is no missed call
+	reason sip.CancelReason // for a call that rings, so that it does not count as missed
 }
 
 var (
@@ -179,7 +179,7 @@ var (
 	endElsewhere = ending{code: 480, reason: `SIP;cause=200;text="Call completed elsewhere"`}
 )
 
-// end ends the leg: CANCEL, BYE, or a refusal. The switch knows of it.
+// end ends the leg with CANCEL, BYE or an error response. The switch knows of it already.
 func (l *leg) end(why ending) {
 	l.server.mu.Lock()
 	l.rejected = true
@@ -206,7 +206,7 @@ func (l *leg) hangUp(why ending) {
 	}
 }
 
-// gone tells the switch that the telephone left the call, unless the switch knows.
+// gone reports to the switch that the telephone has left the call, unless the switch knows.
 func (l *leg) gone() {
 	s := l.server
 	s.mu.Lock()
@@ -218,7 +218,7 @@ func (l *leg) gone() {
 	}
 }
 
-// detach takes the leg from its connection, which is to be cleared. Callers hold the server's
+// detach separates the leg from its connection, which will be cleared. Callers hold the server's
 // lock.
 func (l *leg) detach() (key int) {
 	s := l.server
@@ -244,7 +244,7 @@ func (f *fork) Ended(reason error) {
 	})
 }
 
-// Ended implements sip.DialogHandler: a telephone that has called ends its call.
+// Ended implements sip.DialogHandler: the calling telephone has ended its call.
 func (l *leg) Ended(reason error) {
 	if errors.Is(reason, sip.ErrLocalBye) {
 		return
@@ -255,7 +255,7 @@ func (l *leg) Ended(reason error) {
 	})
 }
 
-// Refresh implements sip.DialogHandler: it offers the voice again as it is.
+// Refresh implements sip.DialogHandler: it offers the current voice again.
 func (l *leg) Refresh() (contentType string, body []byte) {
 	l.server.log.Debug("session refreshed", "device", l.device, "connection", l.keyNow())
 	return sdpType, l.voice.Offer(l.voice.Flow())
@@ -291,7 +291,7 @@ func (l *leg) Digit(digit rune) {
 // maxKeys is how many keys of one telephone in a second become events.
 const maxKeys = 40
 
-// direct makes the telephone's voice flow one way or both. Callers hold the server's lock.
+// direct sets the direction of the telephone's voice. Callers hold the server's lock.
 func (l *leg) direct(want media.Direction) {
 	l.queue(func() { l.offer(want) })
 }
@@ -322,7 +322,7 @@ func (l *leg) offer(want media.Direction) {
 	})
 }
 
-// speaker is the peer whose session descriptions come in the leg's dialog.
+// speaker returns the peer that sends session descriptions in the leg's dialog.
 func (l *leg) speaker() media.Peer {
 	if l.dialog == nil {
 		return media.Peer{}
@@ -330,10 +330,10 @@ func (l *leg) speaker() media.Peer {
 	return speaks(l.dialog.Peer())
 }
 
-// speaks is a peer of SIP as media knows it.
+// speaks returns a SIP peer in the form that package media uses.
 func speaks(p sip.Peer) media.Peer { return media.Peer{Addr: p.Addr.Addr(), Secure: p.Secure()} }
 
-// progress tells a telephone that calls what has become of its call so far.
+// progress sends a calling telephone a provisional response.
 func (l *leg) progress(code int) {
 	if l.invitation == nil || l.said == code || l.said == 183 && code == 180 {
 		return
@@ -349,7 +349,7 @@ func (l *leg) progress(code int) {
 	}
 }
 
-// accept answers a telephone that calls.
+// accept answers a calling telephone.
 func (l *leg) accept() {
 	if l.invitation == nil {
 		return
@@ -377,7 +377,7 @@ func (l *leg) accept() {
 	s.kickKey(key)
 }
 
-// named notes the names of the dialog, by which others can replace it.
+// named stores the Call-ID and tags of the dialog, by which other telephones can replace it.
 func (l *leg) named(d *sip.Dialog) {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
@@ -389,7 +389,7 @@ func (l *leg) named(d *sip.Dialog) {
 	l.server.changed[l.device] = true
 }
 
-// shown is the number and name that a telephone that is called displays.
+// shown returns the number and name that a called telephone displays.
 func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
 	if p.State == uacsta.Initiated { // its own call: the number that it will call
 		return v.Called, ""

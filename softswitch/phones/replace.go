@@ -9,7 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// INVITE with Replaces (RFC 3891): a telephone takes a call that another one has, or that alerts there.
+// INVITE with Replaces (RFC 3891): a telephone takes over a call that is at another one, or alerts there.
 
 // replacedBy returns the dialog that a Refer-To names in its header Replaces (RFC 3891 4): has reports
 // whether it names one, ok whether it is well formed.
@@ -31,8 +31,7 @@ func replacedBy(uri string) (r sip.Replaces, has, ok bool) {
 	return r, has, ok
 }
 
-// carrier returns the leg that a dialog belongs to, nil for none. Callers hold the server's
-// lock.
+// carrier returns the leg of a dialog, or nil. Callers hold the server's lock.
 func carrier(d *sip.Dialog) *leg {
 	if d == nil {
 		return nil
@@ -50,8 +49,8 @@ func carrier(d *sip.Dialog) *leg {
 	return l
 }
 
-// fitting finds the dialog that a Replaces names, and its leg: by Call-ID and both tags, seen
-// from us, or, as watchers of lamps are told of it (RFC 4235 4.1), from the telephone.
+// fitting finds the dialog that a Replaces names, and its leg, by Call-ID and both tags. The tags may be
+// in our order, or in that of the telephone, as lamps show them (RFC 4235 4.1).
 func (s *Server) fitting(r sip.Replaces) (*sip.Dialog, *leg) {
 	d := s.ua.Dialog(r.CallID, r.ToTag, r.FromTag)
 	if d == nil {
@@ -62,9 +61,9 @@ func (s *Server) fitting(r sip.Replaces) (*sip.Dialog, *leg) {
 	return d, carrier(d)
 }
 
-// replace takes over the call of the dialog that an INVITE names. code refuses it; where it is 0, err is what
-// the switch says. A telephone may replace any dialog of its own extension. It may replace another extension's
-// only while that one alerts, and where both are in one pickup group. A trunk may replace nothing.
+// replace takes over the call of the dialog that an INVITE names. It returns the status code to refuse the INVITE
+// with, or 0 and the error of the switch. A telephone may replace any dialog of its own extension. It may replace
+// another extension's only while that one alerts, and if both are in one pickup group. A trunk may replace nothing.
 func (l *leg) replace(r sip.Replaces) (code int, err error) {
 	s := l.server
 	d, other := s.fitting(r)
@@ -116,7 +115,7 @@ func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 	held := p.State == uacsta.Hold
 	s.mu.Unlock()
 	other.must(func() { other.hangUp(endElsewhere) })
-	if id, ok := s.sw.Connection(l.device, key); held && ok { // a user who takes a call wants to talk
+	if id, ok := s.sw.Connection(l.device, key); held && ok { // a user who takes a call over wants to talk
 		if err := s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id}); err != nil {
 			s.log.Info("could not retrieve a call that was taken over", "device", l.device, "err", err)
 		}
@@ -125,7 +124,7 @@ func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 	return 0, nil
 }
 
-// sharePickup reports whether two extensions are in one pickup group: they answer each
+// sharePickup reports whether two extensions are in one pickup group, and so may answer each
 // other's calls.
 func (s *Server) sharePickup(one, other string) bool {
 	theirs := s.groupsOf(other)

@@ -10,7 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// What users do at their telephones in a call: hold and retrieve, press keys, transfer.
+// This file handles what users do in a call: hold and retrieve, press keys, transfer.
 
 // Request implements sip.DialogHandler.
 func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
@@ -33,7 +33,7 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 	}
 }
 
-// renegotiate answers a re-INVITE or UPDATE: the user holds the call, or retrieves it.
+// renegotiate answers a re-INVITE or UPDATE, by which the user holds or retrieves the call.
 func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	if len(r.Body()) == 0 { // a delayed offer: ours goes in the answer
 		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: l.voice.Offer(l.wants)})
@@ -54,7 +54,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	l.holds(!asks.Hears() || asks == media.Inactive)
 }
 
-// holds notes that the user holds the call, or retrieved it.
+// holds stores whether the user holds the call, and reports it to the switch.
 func (l *leg) holds(held bool) {
 	s := l.server
 	s.mu.Lock()
@@ -75,13 +75,13 @@ func (l *leg) holds(held bool) {
 	} else {
 		err = s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id})
 	}
-	if err != nil { // the switch had it so already
+	if err != nil { // it is in that state already
 		s.log.Debug("could not hold or retrieve a call for a telephone", "device", l.device, "held", held, "err", err)
 	}
 	s.kickKey(key)
 }
 
-// Ack implements sip.AckHandler: it has the answer to an offer that was in a 2xx of ours.
+// Ack implements sip.AckHandler: the ACK has the answer to an offer in our 2xx.
 func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 	if len(r.Body()) == 0 {
 		return
@@ -97,7 +97,7 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 	})
 }
 
-// heard notes that the telephone's voice has been negotiated.
+// heard stores that the telephone's voice has been negotiated.
 func (l *leg) heard() {
 	s := l.server
 	s.mu.Lock()
@@ -180,7 +180,7 @@ func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 
 var errTransfer = errors.New("a trunk cannot transfer a call")
 
-// refusedTransfer is why a transfer is refused, as the NOTIFY to the telephone says it.
+// refusedTransfer is why a transfer is refused, in the form of the NOTIFY to the telephone.
 type refusedTransfer string
 
 func (r refusedTransfer) Error() string { return string(r) }
@@ -188,7 +188,7 @@ func (r refusedTransfer) Error() string { return string(r) }
 const (
 	errNoDialog  refusedTransfer = "481 Call/Transaction Does Not Exist"
 	errForbidden refusedTransfer = "403 Forbidden"
-	errConfirmed refusedTransfer = "486 Busy Here" // it was to be an early dialog
+	errConfirmed refusedTransfer = "486 Busy Here" // early-only, and the dialog is not early
 )
 
 // transfer sends the other party of the call to a number.

@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// join puts the legs that talk into the room of their call, and those on hold into one of their own. Callers
+// join puts the legs that talk into the room of their call, and each leg on hold into a room of its own. Callers
 // hold the lock.
 func (s *Server) join(c *call) {
 	var members []media.Member
@@ -79,15 +79,15 @@ func (s *Server) background(what string, announce *media.Clip) media.Source {
 	return s.music.Loop()
 }
 
-// announcement is a message for calls that wait in a queue. It is read once.
+// announcement is a message for calls in a queue. It is read from its file once.
 type announcement struct {
-	clip    *media.Clip // nil: it has not been read, or cannot be
+	clip    *media.Clip // nil until it has been read, or if it cannot be read
 	read    bool
-	waiting []string // calls that are to be looked at when it has been read
+	waiting []string // calls to apply again when it has been read
 }
 
-// announcement returns a message; nil when it is unreadable, or has not been read yet: then the call
-// is looked at again when it has been. Callers hold the lock.
+// announcement returns a message, or nil if it is unreadable or has not been read yet. In the latter case
+// the call is applied again later. Callers hold the lock.
 func (s *Server) announcement(name, call string) *media.Clip {
 	if name == "" || s.messages == nil {
 		return nil

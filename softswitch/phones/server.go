@@ -28,7 +28,7 @@ type Server struct {
 	engine     *media.Engine
 	music      *media.Clip
 	messages   *media.Directory
-	disk       chan struct{} // holds a value for each message that is being read
+	disk       chan struct{} // has a value for each message that is being read
 	state      *state.File
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
@@ -37,13 +37,13 @@ type Server struct {
 
 	inbox inbox
 
-	// mu is never held while the switch or telephones are called.
+	// mu is never held during calls to the switch or the registrar.
 	mu      sync.Mutex
 	closed  bool
 	trunks  map[string]*trunk // by number
 	parties map[int]*party    // real and virtual ones, by key
 	lines   map[string]*line  // by device
-	leaving map[int]bool      // connections that the switch has been told to clear
+	leaving map[int]bool      // connections that the switch was asked to clear
 	changed map[string]bool   // devices whose connections have changed, for lamps
 	calls   map[string]*call
 	legs    map[int]*leg      // by key
@@ -52,13 +52,13 @@ type Server struct {
 	announcements map[string]*announcement
 }
 
-// party is a connection as the switch told of it last.
+// party is the last state of a connection that the switch reported.
 type party struct {
 	softswitch.Party
 	call string
 }
 
-// line is what a device has: connections, and legs to carry them.
+// line has the connections of a device, and the legs that carry them.
 type line struct {
 	parties map[int]*party
 	legs    map[*leg]struct{}
@@ -73,11 +73,11 @@ func (s *Server) line(device string) *line {
 	return l
 }
 
-// featuresBucket is where the state file has the features of extensions.
+// featuresBucket is the bucket of the state file for the features of extensions.
 const featuresBucket = "features"
 
-// New makes a server and attaches it to its switch, which must not run yet. It opens files, and listens
-// where the caller has its user agent listen. The caller runs it, or closes it.
+// New makes a server and attaches it to its switch, which must not run yet. It opens the files of cfg. The
+// caller opens listeners with [Server.UA], and calls [Server.Run] or [Server.Close].
 func New(cfg Config) (*Server, error) {
 	cfg.defaults()
 	ctx, stop := context.WithCancel(context.Background())
@@ -132,25 +132,25 @@ func (s *Server) open() error {
 // UA returns the user agent, for listening and its counters.
 func (s *Server) UA() *sip.UA { return s.ua }
 
-// SetPasswords is as that of [registrar.Server]. Calls go on to their end.
+// SetPasswords is SetPasswords of [registrar.Server]. Calls continue.
 func (s *Server) SetPasswords(users []registrar.User) []string {
 	return s.telephones.SetPasswords(users)
 }
 
-// OtherPasswords is as that of [registrar.Server].
+// OtherPasswords is OtherPasswords of [registrar.Server].
 func (s *Server) OtherPasswords(users []registrar.User) []string {
 	return s.telephones.OtherPasswords(users)
 }
 
-// Run serves until ctx ends. The user agent listens already: telephones that registered before a restart
-// are spoken to from the ports that they know.
+// Run serves until ctx ends. Open listeners before, so that telephones that registered before a restart are
+// contacted from the ports that they know.
 func (s *Server) Run(ctx context.Context) {
 	s.start()
 	<-ctx.Done()
 	s.Close()
 }
 
-// start begins to serve, until Close.
+// start starts serving, until Close.
 func (s *Server) start() {
 	s.telephones.Start()
 	s.spawn(s.work)
@@ -159,13 +159,13 @@ func (s *Server) start() {
 	}
 }
 
-// keep keeps the features of an extension in the state file.
+// keep stores the features of an extension in the state file.
 func (s *Server) keep(f softswitch.Features) { s.state.Keep(featuresBucket, f.Device, f, true) }
 
 // goodbyes is how long Close waits for telephones that cannot be written to.
 const goodbyes = 5 * time.Second
 
-// Close ends every call at its telephone, and closes the server. Later calls do nothing.
+// Close ends every call at its telephone, and closes the server. Calling it again does nothing.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if s.closed {
@@ -189,7 +189,7 @@ func (s *Server) Close() {
 	s.stop()
 	s.telephones.Close()
 	s.group.Wait()
-	_, _, features, _ := s.inbox.take() // that nobody has acted on
+	_, _, features, _ := s.inbox.take() // what the worker has not handled
 	for _, f := range features {
 		s.keep(f)
 	}
@@ -206,7 +206,7 @@ func (s *Server) Close() {
 	}
 }
 
-// spawn runs f on a goroutine that Close waits for; false when it is too late.
+// spawn runs f on a goroutine that Close waits for. It returns false if the server is closing.
 func (s *Server) spawn(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,7 +219,7 @@ func (s *Server) spawn(f func()) bool {
 	return !s.closed
 }
 
-// queue makes a queue of tasks that Close waits for. No task is put into it with the server's lock held.
+// queue makes a queue of tasks that Close waits for. Do not add tasks while holding the server's lock.
 func (s *Server) queue(what string) tasks.Queue {
 	return tasks.Queue{Log: s.log, What: what, Start: s.spawn}
 }

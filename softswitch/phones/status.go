@@ -2,7 +2,7 @@ package phones
 
 import "github.com/tr87proxy/tr87proxy/sip/registrar"
 
-// Status says how the telephones stand, for administrators.
+// Status is the state of the telephones, for administrators.
 type Status struct {
 	Reachable  int                   `json:"reachable"` // extensions that can be called
 	Legs       int                   `json:"legs"`      // telephones in calls
@@ -17,7 +17,7 @@ func (s *Server) Counts() (reachable, legs int) {
 	return s.telephones.Reachable(), legs
 }
 
-// Status returns how everything stands; all lists the telephones.
+// Status returns the state of the telephones. With all it lists each of them.
 func (s *Server) Status(all bool) *Status {
 	st := &Status{}
 	st.Reachable, st.Legs = s.Counts()

@@ -20,15 +20,15 @@ type trunk struct {
 	server *Server
 
 	// guarded by server.mu
-	addresses []netip.Addr // of its peer: where its calls come from
+	addresses []netip.Addr // addresses of its peer, from which its calls come
 }
 
 const (
-	trunkRefresh = 30 * time.Second // between OPTIONS, and after a failure
-	trunkExpires = 10 * time.Minute // of our registration
+	trunkRefresh = 30 * time.Second // interval of OPTIONS, and delay after a failure
+	trunkExpires = 10 * time.Minute // lifetime of our registration
 )
 
-// run keeps the trunk in service: registered, or answering.
+// run keeps the trunk registered, or checks its peer by OPTIONS.
 func (t *trunk) run() {
 	s := t.server
 	wait, known, was := time.Duration(0), false, false
@@ -54,14 +54,14 @@ func (t *trunk) run() {
 	}
 }
 
-// checked is check; a panic in it is a failure.
+// checked calls check, and treats a panic as a failure.
 func (t *trunk) checked() (wait time.Duration, err error) {
 	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { wait, err = trunkRefresh, panicked })
 	return t.check()
 }
 
-// check looks up the addresses of the peer, and registers, or asks by OPTIONS whether it is there. It returns
-// how long to wait before the next time.
+// check looks up the addresses of the peer, and registers there, or checks it by OPTIONS. It returns the delay
+// before the next check.
 func (t *trunk) check() (time.Duration, error) {
 	s := t.server
 	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
@@ -99,7 +99,7 @@ func (t *trunk) check() (time.Duration, error) {
 	return trunkExpires / 2, nil
 }
 
-// own is our address of record there.
+// own returns our address of record at the peer.
 func (t *trunk) own() string {
 	if t.From != "" {
 		return t.From
@@ -111,7 +111,7 @@ func (t *trunk) own() string {
 	return sip.UserURI(name, sip.ParseURI(t.Peer).Host)
 }
 
-// invite calls a number over the trunk.
+// invite returns the INVITE for a call to a number over the trunk.
 func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
 	if registrar.Dialable(v.Calling) {
@@ -120,8 +120,8 @@ func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	return inv
 }
 
-// trunkOf returns the trunk whose peer sends a request, by address, and by port where two share an
-// address; nil for none. On a loopback address, which telephones may share, the port must be right.
+// trunkOf returns the trunk whose peer sends a request, or nil. It compares the address, and the port if two
+// trunks share an address, or on loopback addresses, which telephones may share.
 func (s *Server) trunkOf(r *sip.Request) *trunk {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +141,7 @@ func (s *Server) trunkOf(r *sip.Request) *trunk {
 	return found
 }
 
-// peers reports whether a peer has the address of a trunk: the configuration names it.
+// peers reports whether a peer has the address of a trunk.
 func (s *Server) peers(p sip.Peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *Server) peers(p sip.Peer) bool {
 	return false
 }
 
-// whereabouts is the address that a device's signalling comes from; the zero address where it has none.
+// whereabouts returns the address from which a device's signalling comes, or the zero address.
 func (s *Server) whereabouts(device string) netip.Addr {
 	s.mu.Lock()
 	t := s.trunks[device]

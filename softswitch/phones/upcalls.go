@@ -8,7 +8,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// upcalls passes on to the switch what telephones do outside calls. It implements registrar.Upcalls.
+// upcalls forwards to the switch what telephones do outside calls. It implements registrar.Upcalls.
 type upcalls struct{ *Server }
 
 // Standing implements registrar.Upcalls.
@@ -17,10 +17,10 @@ func (s upcalls) Standing(number string, standing registrar.Standing) {
 	s.sw.SetPhysical(number, standing.Physical)
 }
 
-// Session implements registrar.Upcalls: the switch knows sessions by Standing.
+// Session implements registrar.Upcalls: Standing tells the switch about sessions.
 func (upcalls) Session(string, *registrar.Session) {}
 
-// Late implements registrar.Upcalls: the services of ours open nothing at a telephone.
+// Late implements registrar.Upcalls: our requests open nothing at a telephone.
 func (upcalls) Late(string, *registrar.Session, *uacsta.Message, *uacsta.Message) {}
 
 // Event implements registrar.Upcalls. The telephone's calls are known from its legs.
@@ -54,7 +54,7 @@ func (s upcalls) Event(number string, m *uacsta.Message) {
 	}
 }
 
-// relay passes an event of a telephone on to the switch as it is.
+// relay forwards an event of a telephone to the switch unchanged.
 func relay[T uacsta.EventMessage](s *Server, number string, m *uacsta.Message) {
 	var event T
 	if err := m.Decode(&event); err != nil {
@@ -64,7 +64,7 @@ func relay[T uacsta.EventMessage](s *Server, number string, m *uacsta.Message) {
 	s.sw.PhysicalEvent(number, event)
 }
 
-// offered are the services that telephones may ask of us outside dialogs.
+// offered lists the services that telephones may request outside dialogs.
 var offered = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
 
 // Ask implements registrar.Upcalls: the switch is the switching function of the telephone's own extension.
@@ -86,7 +86,7 @@ func (s *Server) Serve(number string, req *uacsta.Message, reply func(*uacsta.Me
 	}, reply)
 }
 
-// showFeatures sends telephones that take events by NOTIFY what has changed.
+// showFeatures sends changed features to telephones that take events by NOTIFY.
 func (s *Server) showFeatures(f softswitch.Features) {
 	events := map[string]any{"dnd": uacsta.DoNotDisturbEvent{MonitorCrossRefID: "1", Device: uacsta.Ext(f.Device), DoNotDisturbOn: f.DND.On}}
 	for _, set := range f.Forwardings {

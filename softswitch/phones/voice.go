@@ -11,7 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// pass sends keys that came by INFO from one telephone to the others in its call.
+// pass sends keys that a telephone sent by INFO to the others in its call.
 func (s *Server) pass(l *leg, digits string) {
 	s.mu.Lock()
 	p := s.parties[l.key]
@@ -50,7 +50,7 @@ func (l *leg) sendKeys(v softswitch.Voice) {
 		return
 	}
 	for _, digit := range strings.ToUpper(v.Digits) {
-		if !strings.ContainsRune("0123456789*#ABCD", digit) { // a pause, or what would be a line of its own
+		if !strings.ContainsRune("0123456789*#ABCD", digit) { // a pause, or an invalid character
 			continue
 		}
 		body := fmt.Sprintf("Signal=%c\r\nDuration=%d\r\n", digit, v.Tone/time.Millisecond)
@@ -75,7 +75,7 @@ func (s *Server) speak(v softswitch.Voice) {
 	}
 }
 
-// unheard tells the switch that a message is not played or recorded.
+// unheard reports to the switch that a message is not played or recorded.
 func (s *Server) unheard(v softswitch.Voice) {
 	if name := v.Play + v.Record; name != "" {
 		s.sw.Finished(v.Call, name)
@@ -103,7 +103,7 @@ func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
 	}
 }
 
-// maxReading bounds the messages that are being read at a time: each is as large as it may be.
+// maxReading limits how many messages are read at the same time, because each may have the largest size.
 const maxReading = 4
 
 // load reads a message. It waits for its turn.

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// pack is a package, as go list tells it.
+// pack is a package, as go list describes it.
 type pack struct {
 	Name       string
 	Dir        string
@@ -62,8 +62,8 @@ func (p pack) changes(ctx context.Context) ([]change, error) {
 	return changesOf(p.Dir, p.files, importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }))
 }
 
-// command runs a program, and returns what it writes to its standard output. The error has what it
-// writes to the other.
+// command runs a program and returns its standard output. The error contains its standard error
+// output.
 func command(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -77,15 +77,15 @@ func command(ctx context.Context, dir, name string, args ...string) ([]byte, err
 	return out, nil
 }
 
-// outcome is what becomes of a change.
+// outcome is the result of testing a change.
 type outcome int
 
 const (
 	broken    outcome = iota // does not build, and does not count
 	killed                   // a test failed
-	late                     // the tests did not end
+	late                     // the tests exceeded the time limit
 	survived                 // all tests passed
-	unreached                // no test comes there
+	unreached                // no test runs this code
 	outcomes
 )
 
@@ -98,7 +98,7 @@ func (o outcome) remark() string {
 	return ""
 }
 
-// tally is how many changes had each outcome.
+// tally counts changes by outcome.
 type tally [outcomes]int
 
 func (t tally) survived() int { return t[survived] + t[unreached] }
@@ -108,18 +108,18 @@ func (t tally) tested() int { return t[killed] + t[late] + t.survived() }
 // bench tests changes of a package.
 type bench struct {
 	pack
-	work    string // a folder
+	work    string // a temporary folder
 	usual   time.Duration
 	limit   time.Duration
 	cover   []block
 	changes []change
-	guarded string // a program with all changes that can be built together
-	short   bool   // the tests with -short come first
+	guarded string // a test binary with all changes that can be built together
+	short   bool   // run the tests with -short first
 }
 
-// newBench runs the tests on the code as it is. limit is the time that they have on a change, 0
-// for what fits them. Where short is set, what the tests with -short kill is not tested with all of
-// them. The caller must close the bench.
+// newBench runs the tests on the unchanged code. limit is the time limit of the tests on a change; 0
+// derives it from their usual duration. With short, changes that the tests with -short kill are not
+// tested with all tests. The caller must close the bench.
 func newBench(ctx context.Context, p pack, changes []change, limit time.Duration, short bool) (*bench, error) {
 	work, err := os.MkdirTemp("", "mutate-")
 	if err != nil {
@@ -133,7 +133,7 @@ func newBench(ctx context.Context, p pack, changes []change, limit time.Duration
 	return b, nil
 }
 
-// try runs the tests on the code as it is, and notes how long they take, and where they come.
+// try runs the tests on the unchanged code, and stores how long they take and which code they run.
 func (b *bench) try(ctx context.Context) error {
 	binary, profile := filepath.Join(b.work, "sound"), filepath.Join(b.work, "profile")
 	if _, err := command(ctx, b.Dir, "go", "test", "-c", "-vet=off", "-cover", "-o", binary, "."); err != nil {
@@ -160,7 +160,7 @@ func (b *bench) try(ctx context.Context) error {
 
 func (b *bench) close() { _ = os.RemoveAll(b.work) }
 
-// build builds the tests with other files in the place of some.
+// build builds the tests, with some files replaced.
 func (b *bench) build(ctx context.Context, name string, files map[string][]byte) (program string, err error) {
 	replace := map[string]string{}
 	for file, content := range files {
@@ -182,11 +182,11 @@ func (b *bench) build(ctx context.Context, name string, files map[string][]byte)
 	return program, err
 }
 
-// place finds where the compiler complains.
+// place matches the position of a compiler error.
 var place = regexp.MustCompile(`(?m)([\w.-]+\.go):(\d+):\d+: `)
 
-// guard builds the program with all changes that can be built together. Where the compiler complains,
-// they cannot: these are built alone.
+// guard builds one test binary with as many changes as possible. Changes at which the compiler reports an
+// error are built alone later.
 func (b *bench) guard(ctx context.Context) error {
 	for {
 		files := map[string][]byte{"mutate_guards.go": []byte("package " + b.Name + "\n" + guards)}
@@ -226,7 +226,7 @@ func (b *bench) guard(ctx context.Context) error {
 	}
 }
 
-// covers reports whether a change has a part in a line.
+// covers reports whether a change touches a line.
 func (b *bench) covers(c *change, line int) bool {
 	for _, e := range append([]edit{c.alone}, c.guards...) {
 		first := 1 + bytes.Count(b.files[c.file][:e.from], []byte("\n"))
@@ -237,8 +237,8 @@ func (b *bench) covers(c *change, line int) bool {
 	return false
 }
 
-// run tests changes, by their places, in this order until most have been tested, 0 for all, so many at a time. It
-// tells each outcome, one after the other.
+// run tests changes, by their indexes, in this order, several at a time, until most have been tested, or all if most
+// is 0. It reports the outcomes one at a time.
 func (b *bench) run(ctx context.Context, changes []int, most, atOnce int, tell func(tally, change, outcome)) (t tally) {
 	if most == 0 {
 		most = len(changes)
@@ -276,10 +276,10 @@ func (b *bench) run(ctx context.Context, changes []int, most, atOnce int, tell f
 	return t
 }
 
-// memory is what a process of tests may take, in KiB of addresses: a changed loop may take all.
+// memory limits the address space of a test process, in KiB, because a changed loop may allocate without end.
 const memory = "8000000"
 
-// test tests a change. Each worker has files of its own.
+// test tests one change. Each worker has its own files.
 func (b *bench) test(ctx context.Context, worker int, c change) outcome {
 	if unreachedAt(b.cover, c) {
 		return unreached
@@ -299,7 +299,7 @@ func (b *bench) test(ctx context.Context, worker int, c change) outcome {
 	return b.play(ctx, program, c)
 }
 
-// play runs the tests in a program on a change.
+// play runs a test binary on a change.
 func (b *bench) play(ctx context.Context, program string, c change, flags ...string) outcome {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, b.limit+5*time.Second)
@@ -318,7 +318,7 @@ func (b *bench) play(ctx context.Context, program string, c change, flags ...str
 	return killed
 }
 
-// block is a piece of code that the tests came to, or did not.
+// block is a piece of code, and whether the tests run it.
 type block struct {
 	file                 string
 	line, column         int
@@ -328,12 +328,12 @@ type block struct {
 
 var blockLine = regexp.MustCompile(`^(.+):(\d+)\.(\d+),(\d+)\.(\d+) \d+ (\d+)$`)
 
-// blocks reads a profile of coverage.
+// blocks reads a coverage profile.
 func blocks(profile []byte) (list []block) {
 	for lines := bufio.NewScanner(bytes.NewReader(profile)); lines.Scan(); {
 		f := blockLine.FindStringSubmatch(lines.Text())
 		if f == nil {
-			continue // the mode
+			continue // the line with the mode
 		}
 		var n [5]int
 		for i := range n {
@@ -344,7 +344,7 @@ func blocks(profile []byte) (list []block) {
 	return list
 }
 
-// unreachedAt reports whether the innermost block around a change is one that no test came to.
+// unreachedAt reports whether no test runs the innermost block around a change.
 func unreachedAt(list []block, c change) bool {
 	var inner *block
 	for i := range list {
@@ -358,7 +358,7 @@ func unreachedAt(list []block, c change) bool {
 	return inner != nil && inner.times == 0
 }
 
-// before reports whether a change begins before a place.
+// before reports whether a change begins before a position.
 func (c change) before(line, column int) bool {
 	return c.line < line || c.line == line && c.column < column
 }

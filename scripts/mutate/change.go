@@ -13,29 +13,29 @@ import (
 	"strings"
 )
 
-// change is one small change of one file. Most can be built together with others into one program,
-// which makes the one that it is told of (guarded); the others need a program of their own.
+// change is one small change of one file. Most changes can be built together into one test binary, in
+// which the environment selects one (guarded); the others need a test binary of their own.
 type change struct {
-	id           int    // 1 and up
+	id           int    // from 1
 	file         string // its name, without folder
 	line, column int
-	what         string // for people
+	what         string // description
 	alone        edit   // the change by itself
 	guarded      bool
-	guards       []edit // the change where it is asked for; may be part of another's
+	guards       []edit // the change behind a guard; can be part of another change
 }
 
 func (c change) String() string { return fmt.Sprintf("%s:%d: %s", c.file, c.line, c.what) }
 
-// edit puts texts before and behind a piece of a file, or another in the place of it.
+// edit inserts text before and after a piece of a file, or replaces the piece.
 type edit struct {
 	from, to      int
 	before, after string
 	instead       bool
 }
 
-// edited returns a file with edits, of which some may be inside others: where two are of the same
-// piece, the first is outside.
+// edited returns a file with edits, which can be nested. Of two edits of the same piece, the first is
+// the outer one.
 func edited(content []byte, edits []edit) []byte {
 	type insertion struct {
 		at, order int
@@ -59,7 +59,7 @@ func edited(content []byte, edits []edit) []byte {
 		if a.at != b.at {
 			return a.at - b.at
 		}
-		return a.order - b.order // what ends here, the innermost first, then what begins here
+		return a.order - b.order // first ends, the innermost first, then begins
 	})
 	var out []byte
 	at := 0
@@ -70,20 +70,20 @@ func edited(content []byte, edits []edit) []byte {
 	return append(out, content[at:]...)
 }
 
-// source is a file that changes are looked for in.
+// source is a file in which changes are searched.
 type source struct {
 	name    string
 	content []byte
 	places  *token.FileSet
 	types   map[ast.Expr]types.TypeAndValue
-	names   map[string]string // of the packages that it imports, by path
-	listed  map[ast.Stmt]bool // statements that stand in a list of such
-	before  int               // changes of other files
+	names   map[string]string // names of imported packages, by path
+	listed  map[ast.Stmt]bool // statements in a list of statements
+	before  int               // number of changes in earlier files
 	list    []change
 }
 
-// changesOf returns every change of a package, by the names of its files; imports finds the packages
-// that it imports.
+// changesOf returns every change of a package with these files. imports finds the packages that it
+// imports.
 func changesOf(dir string, files map[string][]byte, imports types.Importer) ([]change, error) {
 	places := token.NewFileSet()
 	names := slices.Sorted(maps.Keys(files))
@@ -96,7 +96,7 @@ func changesOf(dir string, files map[string][]byte, imports types.Importer) ([]c
 		trees = append(trees, tree)
 	}
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
-	cfg := types.Config{Importer: imports, Error: func(error) {}} // the compiler says what is wrong
+	cfg := types.Config{Importer: imports, Error: func(error) {}} // the compiler reports errors later
 	_, _ = cfg.Check("", places, trees, info)
 	var list []change
 	for i, tree := range trees {
@@ -116,7 +116,7 @@ func changesOf(dir string, files map[string][]byte, imports types.Importer) ([]c
 			return false
 		}
 		_, err := parser.ParseFile(token.NewFileSet(), c.file, edited(files[c.file], []edit{c.alone}), parser.SkipObjectResolution)
-		return err != nil // a statement that is left out where there must be one
+		return err != nil // a required statement was removed
 	}), nil
 }
 
@@ -124,10 +124,10 @@ func (f *source) at(p token.Pos) int { return f.places.Position(p).Offset }
 
 func (f *source) text(n ast.Node) string { return string(f.content[f.at(n.Pos()):f.at(n.End())]) }
 
-// id is that of the next change.
+// id returns the number of the next change.
 func (f *source) id() int { return f.before + len(f.list) + 1 }
 
-// note notes a change: a text instead of a piece.
+// note adds a change that replaces a piece by a text.
 func (f *source) note(from, to token.Pos, text, what string, guarded bool, guards ...edit) {
 	place := f.places.Position(from)
 	f.list = append(f.list, change{
@@ -136,7 +136,7 @@ func (f *source) note(from, to token.Pos, text, what string, guarded bool, guard
 	})
 }
 
-// call is the edit that makes a node the last argument of a function.
+// call returns the edit that makes a node the last argument of a function call.
 func (f *source) call(n ast.Node, function string, args ...any) edit {
 	before := function + "("
 	for _, arg := range args {
@@ -145,7 +145,7 @@ func (f *source) call(n ast.Node, function string, args ...any) edit {
 	return edit{from: f.at(n.Pos()), to: f.at(n.End()), before: before, after: ")"}
 }
 
-// brief is a node as people read it, on one line.
+// brief returns a node as text on one line.
 func (f *source) brief(n ast.Node) string {
 	s := strings.Join(strings.Fields(f.text(n)), " ")
 	if len(s) > 60 {
@@ -154,11 +154,11 @@ func (f *source) brief(n ast.Node) string {
 	return s
 }
 
-// changer notes the changes of what it visits.
+// changer adds the changes of the nodes that it visits.
 type changer struct {
 	*source
-	results  *ast.FieldList // of the function around
-	constant bool           // inside a declaration of constants
+	results  *ast.FieldList // results of the enclosing function
+	constant bool           // whether it is inside a declaration of constants
 }
 
 // Visit implements ast.Visitor.
@@ -209,7 +209,7 @@ func (m changer) Visit(n ast.Node) ast.Visitor {
 	case *ast.SendStmt, *ast.GoStmt, *ast.DeferStmt:
 		m.drop(n.(ast.Stmt))
 	case *ast.BranchStmt:
-		if n.Tok != token.FALLTHROUGH { // which stands last in a clause only
+		if n.Tok != token.FALLTHROUGH { // it is always the last statement of a clause
 			m.drop(n)
 		}
 	case *ast.ExprStmt:
@@ -226,12 +226,12 @@ func (m changer) statements(list []ast.Stmt) {
 	}
 }
 
-// function lets a function return at once, and goes through what it does.
+// function adds a change that makes a function return at once, and visits its body.
 func (m changer) function(f *ast.FuncType, block *ast.BlockStmt) ast.Visitor {
 	if block == nil || len(block.List) == 0 {
 		return nil
 	}
-	if _, only := block.List[0].(*ast.ReturnStmt); !only { // values changes that
+	if _, only := block.List[0].(*ast.ReturnStmt); !only { // values changes a mere return
 		text := "return"
 		if types, named := m.resultTypes(f.Results); !named && len(types) > 0 {
 			text += " *new(" + strings.Join(types, "), *new(") + ")"
@@ -244,7 +244,7 @@ func (m changer) function(f *ast.FuncType, block *ast.BlockStmt) ast.Visitor {
 	return nil
 }
 
-// resultTypes are the types of results, as they are written, and whether these have names.
+// resultTypes returns the types of results as text, and whether the results have names.
 func (m changer) resultTypes(results *ast.FieldList) (types []string, named bool) {
 	if results == nil {
 		return nil, false
@@ -258,10 +258,10 @@ func (m changer) resultTypes(results *ast.FieldList) (types []string, named bool
 	return types, named
 }
 
-// negate turns a condition round.
+// negate adds a change that negates a condition.
 func (m changer) negate(condition ast.Expr) {
 	if b, ok := condition.(*ast.BinaryExpr); ok && b.Op.Precedence() == token.EQL.Precedence() {
-		return // operator does that
+		return // operator negates it
 	}
 	m.note(condition.Pos(), condition.End(), "!("+m.text(condition)+")", m.brief(condition)+" is negated", true, m.call(condition, "mutateNot", m.id()))
 }
@@ -274,7 +274,7 @@ func (m changer) cases(block *ast.BlockStmt) {
 	}
 }
 
-// others is what becomes of an operator.
+// others maps each operator to its replacement.
 var others = map[token.Token][]token.Token{
 	token.EQL: {token.NEQ}, token.NEQ: {token.EQL},
 	token.LSS: {token.LEQ, token.GEQ}, token.LEQ: {token.LSS, token.GTR},
@@ -285,7 +285,7 @@ var others = map[token.Token][]token.Token{
 	token.AND: {token.OR}, token.OR: {token.AND}, token.SHL: {token.SHR}, token.SHR: {token.SHL},
 }
 
-// operator replaces an operator by another, and leaves one side of && and || out.
+// operator adds changes that replace an operator, or remove one side of && and ||.
 func (m changer) operator(n *ast.BinaryExpr) {
 	if n.Op == token.ADD && (m.isText(n.X) || m.isText(n.Y)) {
 		return
@@ -306,7 +306,7 @@ func (m changer) operator(n *ast.BinaryExpr) {
 	guarded := guards != nil && !m.isConstant(n)
 	for i, other := range others[n.Op] {
 		if i > 0 {
-			guards = nil // the first has them
+			guards = nil // the first change has them
 		}
 		m.note(n.OpPos, end, other.String(), m.brief(n)+": "+n.Op.String()+" becomes "+other.String(), guarded, guards...)
 	}
@@ -319,7 +319,7 @@ func (m changer) operator(n *ast.BinaryExpr) {
 	}
 }
 
-// isConstant reports whether the compiler knows the value of an expression, or nothing of it.
+// isConstant reports whether the compiler knows the value of an expression, or does not know the expression.
 func (m changer) isConstant(e ast.Expr) bool {
 	t, known := m.types[e]
 	return m.constant || !known || t.Value != nil
@@ -337,7 +337,7 @@ func (m changer) isText(e ast.Expr) bool {
 	return ok && basic.Info()&types.IsString != 0
 }
 
-// number changes a number.
+// number adds a change of a number.
 func (m changer) number(n *ast.BasicLit) {
 	var other string
 	switch value, err := strconv.ParseInt(n.Value, 0, 64); {
@@ -354,7 +354,7 @@ func (m changer) number(n *ast.BasicLit) {
 	m.note(n.Pos(), n.End(), other, n.Value+" becomes "+other, kind != "" && !m.constant, m.call(n, "mutateNumber["+kind+"]", m.id()))
 }
 
-// typeOf writes the type of a number; "" where it cannot be written in this file.
+// typeOf returns the type of a number as text, or "" if this file cannot name the type.
 func (m changer) typeOf(n ast.Expr) string {
 	t := m.types[n].Type
 	if t == nil {
@@ -378,13 +378,13 @@ func (m changer) typeOf(n ast.Expr) string {
 	return text
 }
 
-// zero is what a result is already that need not be replaced.
+// zero lists results that values leaves alone.
 var zero = map[string]bool{"nil": true, "0": true, `""`: true, "false": true, "true": true}
 
-// values replaces each value that is returned by another.
+// values adds changes that replace each returned value.
 func (m changer) values(n *ast.ReturnStmt) {
 	kinds, _ := m.resultTypes(m.results)
-	if len(kinds) != len(n.Results) { // no values, or those of one call
+	if len(kinds) != len(n.Results) { // no values, or the values of one call
 		return
 	}
 	for i, value := range n.Results {
@@ -400,7 +400,7 @@ func (m changer) values(n *ast.ReturnStmt) {
 	}
 }
 
-// turn replaces the operator of a statement.
+// turn adds a change that replaces the operator of a statement.
 func (m changer) turn(at token.Pos, operator token.Token, of ast.Stmt) {
 	if assign, ok := of.(*ast.AssignStmt); ok && m.isText(assign.Lhs[0]) {
 		return
@@ -412,12 +412,12 @@ func (m changer) turn(at token.Pos, operator token.Token, of ast.Stmt) {
 	}
 }
 
-// either is the edit that does something else instead of a statement.
+// either returns the edit that replaces a statement by another one.
 func (m changer) either(s ast.Stmt, raw string) edit {
 	return edit{from: m.at(s.Pos()), to: m.at(s.End()), before: fmt.Sprintf("if mutateIs(%d) { %s } else { ", m.id(), raw), after: " }"}
 }
 
-// drop leaves a statement out. It is still compiled, lest a variable be unused.
+// drop adds a change that skips a statement. The statement is still compiled, so that no variable is unused.
 func (m changer) drop(s ast.Stmt) {
 	m.note(s.Pos(), s.End(), "if false { "+m.text(s)+" }", m.brief(s)+" is left out", m.listed[s], m.either(s, ""))
 }

@@ -1,7 +1,7 @@
 package main
 
-// guards is what a package needs in which many changes are built together: each is asked for by its
-// number in the environment.
+// guards is the code that a package with many changes needs. The environment selects one change by its
+// number.
 const guards = `
 import (
 	"cmp"

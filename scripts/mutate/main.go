@@ -42,16 +42,16 @@ Exit status: 0 when at most -max of the changes survive in each package, 1 when 
 2 when a package cannot be tested, or its tests fail as they are.
 `
 
-// options says what to change, and how to test it.
+// options has the values of the flags.
 type options struct {
-	most   int            // changes of a package; 0 for all
-	seed   uint64         // of what is chosen
-	only   *regexp.Regexp // of the places that are changed; nil for all
-	list   bool           // and test nothing
-	limit  time.Duration  // of the tests, on each change; 0 for what fits them
-	share  float64        // of the changes that may survive
-	atOnce int            // changes that are tested
-	short  bool           // the tests with -short come first
+	most   int            // number of changes for each package; 0 for all
+	seed   uint64         // seed of the choice of changes
+	only   *regexp.Regexp // matches the positions to change; nil for all
+	list   bool           // only list the changes
+	limit  time.Duration  // time limit of the tests on each change; 0 derives it from their usual duration
+	share  float64        // share of the changes that may survive
+	atOnce int            // number of changes tested at the same time
+	short  bool           // run the tests with -short first
 }
 
 func main() {
@@ -61,7 +61,7 @@ func main() {
 	os.Exit(status)
 }
 
-// run does what the arguments say, and returns the exit status.
+// run runs the command, and returns its exit status.
 func run(ctx context.Context, args []string, out, progress io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
@@ -116,7 +116,7 @@ func (o *options) mutate(ctx context.Context, name string, out, progress io.Writ
 	if err != nil {
 		return false, err
 	}
-	var chosen []int // places in changes
+	var chosen []int // indexes into changes
 	for i, c := range changes {
 		if o.only == nil || o.only.MatchString(fmt.Sprintf("%s:%d:", c.file, c.line)) {
 			chosen = append(chosen, i)

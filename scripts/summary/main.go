@@ -1,8 +1,8 @@
-// Command summary reads what "go test -json" writes. It prints a line for each package that has ended, every
-// half a minute what is running, what failed in full, and at the end one line: how many tests passed, what failed,
-// what did not come to its end, and which tests were skipped and why. With --slow 5s it names the tests that took
-// longer. An interrupt ends "go test"; summary then reads to the end and reports as always. It exits with 1 when
-// something failed or did not end.
+// Command summary summarises the output of "go test -json". It prints a line for each finished package, every half
+// minute the running tests, the full output of failed tests, and at the end one line: how many tests passed, which
+// failed or did not finish, and which were skipped and why. With --slow 5s it also names tests that took longer. An
+// interrupt ends "go test"; summary then reads the rest and reports as usual. Its exit status is 1 if a test failed or
+// did not finish.
 package main
 
 import (
@@ -25,30 +25,30 @@ type event struct {
 	Time        time.Time
 	Action      string
 	Package     string
-	ImportPath  string // of a build
+	ImportPath  string // package of a build
 	Test        string
 	Output      string
 	Elapsed     float64 // seconds
 	FailedBuild string
 }
 
-// result is what became of all tests.
+// result has the results of all tests.
 type result struct {
 	out     io.Writer
 	slow    time.Duration
-	output  map[string]*strings.Builder // by package and test, until it has ended
-	open    map[string]bool             // packages that have started and not ended
-	running map[string]bool             // tests, by package and name
+	output  map[string]*strings.Builder // by package and test, until the test has finished
+	open    map[string]bool             // packages that have started and not finished
+	running map[string]bool             // running tests, by package and name
 	told    time.Time                   // when progress was last printed
 	passed  int
 	failed  []string
-	skipped map[string][]string // by reason: tests
+	skipped map[string][]string // tests by reason
 }
 
 func main() {
 	slow := flag.Duration("slow", 0, "name the tests that took longer")
 	flag.Parse()
-	signal.Ignore(os.Interrupt) // "go test" ends of it
+	signal.Ignore(os.Interrupt) // the interrupt ends "go test"
 	r := newResult(os.Stdout, *slow)
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "summary:", err)
@@ -74,7 +74,7 @@ func (r *result) read(in io.Reader) error {
 		switch {
 		case len(line) == 0 && errors.Is(err, io.EOF):
 			return nil
-		case json.Unmarshal(line, &e) != nil: // what is not of the tests
+		case json.Unmarshal(line, &e) != nil: // output of something else
 			fmt.Fprintln(r.out, strings.TrimSuffix(string(line), "\n"))
 		default:
 			r.take(&e)
@@ -138,7 +138,7 @@ const (
 	module        = "github.com/tr87proxy/tr87proxy/"
 )
 
-// progress says what is running, if nothing has been said for a while.
+// progress prints the running tests if nothing has been printed for a while.
 func (r *result) progress(now time.Time) {
 	if now.Before(r.told.Add(progressEvery)) {
 		return
@@ -146,7 +146,7 @@ func (r *result) progress(now time.Time) {
 	if !r.told.IsZero() {
 		var running []string
 		for _, name := range slices.Sorted(maps.Keys(r.running)) {
-			if pkg, test, _ := strings.Cut(name, " "); !strings.Contains(test, "/") { // the test itself, without its parts
+			if pkg, test, _ := strings.Cut(name, " "); !strings.Contains(test, "/") { // without subtests
 				running = append(running, strings.TrimPrefix(pkg, module)+" "+test)
 			}
 		}
@@ -155,7 +155,7 @@ func (r *result) progress(now time.Time) {
 	r.told = now
 }
 
-// ended says how a package did.
+// ended prints the result of a package.
 func (r *result) ended(e *event, text string, elapsed time.Duration) {
 	delete(r.open, e.Package)
 	switch e.Action {
@@ -164,7 +164,7 @@ func (r *result) ended(e *event, text string, elapsed time.Duration) {
 	case "fail":
 		ours := func(name string) bool { return strings.HasPrefix(name, e.Package+" ") }
 		for _, name := range slices.Sorted(maps.Keys(r.output)) {
-			if ours(name) && r.running[name] { // it was running at a panic, or when time was up
+			if ours(name) && r.running[name] { // it was running when the package panicked or timed out
 				fmt.Fprint(r.out, r.output[name])
 			}
 		}
@@ -176,7 +176,7 @@ func (r *result) ended(e *event, text string, elapsed time.Duration) {
 	}
 }
 
-// reason is what a test said before it was skipped.
+// reason returns why a test was skipped, from its output.
 func reason(text string) string {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -189,7 +189,7 @@ func reason(text string) string {
 	return "it does not say why"
 }
 
-// some names the first three, and counts the others.
+// some returns the first three names, and the number of the others.
 func some(names []string) string {
 	text := strings.Join(names[:min(3, len(names))], ", ")
 	if more := len(names) - 3; more > 0 {
@@ -198,7 +198,7 @@ func some(names []string) string {
 	return text
 }
 
-// end says what ran and what did not.
+// end prints the last line.
 func (r *result) end() {
 	for _, name := range slices.Sorted(maps.Keys(r.open)) {
 		fmt.Fprintf(r.out, "FAIL  %s  it did not end; running: %s\n", name, some(r.runningIn(name)))

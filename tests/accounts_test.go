@@ -30,7 +30,7 @@ func account(t *testing.T, file, name, password string, application ...string) {
 	}
 }
 
-// login opens an application session in one of the ways that peers write it.
+// login opens an application session in one of the forms that peers use.
 func (c *xmlClient) login(user, password string, form uacsta.LoginForm, seconds int) *uacsta.Message {
 	c.t.Helper()
 	info := uacsta.ApplicationInfo{ApplicationID: "CRM"}

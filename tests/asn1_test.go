@@ -40,7 +40,7 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 	return front
 }
 
-// inASN1 is what both phases can say.
+// inASN1 is what both phases can express.
 const inASN1 = `monitor 1000 1001 1002
 call 1000 1001
 answer 1001
@@ -79,7 +79,7 @@ clear 1000
 wait 100ms
 `
 
-// inPhase3 is what Phase III can say besides.
+// inPhase3 is what only Phase III can express.
 const inPhase3 = `call 1000 1001
 answer 1001
 transfer 1001 1002
@@ -93,7 +93,7 @@ agent 1001 logout
 wait 100ms
 `
 
-// gist is what an event tells, but for its references and what not every phase has.
+// gist returns the content of an event, without references and without what not every phase has.
 func gist(c *xmlClient, watched map[string]string, dialect string) []string {
 	phase1 := dialect == "phase1"
 	c.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("1000")})
@@ -117,10 +117,10 @@ func gist(c *xmlClient, watched map[string]string, dialect string) []string {
 	return all
 }
 
-// deviceNotIn1 are devices that events of Phase I do not tell of.
+// deviceNotIn1 lists devices that events of Phase I do not name.
 var deviceNotIn1 = regexp.MustCompile(`^(callingDevice|lastRedirectionDevice|calledDevice|transferredConnections|conferenceConnections|initiatingDevice)`)
 
-// deviceNotInHiPath are devices that the shortest form of events does not tell of.
+// deviceNotInHiPath lists devices that the shortest form of events does not name.
 var deviceNotInHiPath = regexp.MustCompile(`^(deviceHistory|lastRedirectionDevice)`)
 
 // Through a link in ASN.1, every service works that the protocol can carry, and a client sees
@@ -189,7 +189,7 @@ func TestASN1Chain(t *testing.T) {
 	}
 }
 
-// perlClient starts a program in Perl, which shares no line with this project.
+// perlClient starts a client in Perl, which shares no code with this project.
 func perlClient(t *testing.T, script string, args ...string) *process {
 	t.Helper()
 	perl := tool(t, "perl")
@@ -259,7 +259,7 @@ asn1:
 `, accounts, p1, p3)), p1, p3
 }
 
-// whileTheyWatch has something happen once programs monitor, and waits for their end.
+// whileTheyWatch calls a function when the clients have started monitors, and waits until they end.
 func whileTheyWatch(t *testing.T, happens func(), programs ...*process) {
 	t.Helper()
 	for _, p := range programs {
@@ -357,7 +357,7 @@ func sample(t *testing.T, flavour, name string) []byte {
 
 var unberTag = regexp.MustCompile(`<[CPI] O="\d+" T="([^"]*)"`)
 
-// structure is the tags of a PDU, in the order in which another decoder finds them.
+// structure returns the tags of a PDU, in the order in which another decoder finds them.
 func structure(t *testing.T, pdu []byte) string {
 	t.Helper()
 	cmd := exec.Command(tool(t, "unber"), "-")

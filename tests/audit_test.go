@@ -27,8 +27,8 @@ var kills = flag.Int("kills", 3, "how often TestAuditKilled kills the proxy")
 
 const controllers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\nlimits: {requests-per-second: 1000000}\n"
 
-// controller sends control requests, each to a destination of its own, and notes which of them
-// are answered, and how.
+// controller sends control requests, each to a destination of its own, and stores their
+// responses.
 type controller struct {
 	conn     net.Conn
 	r        *bufio.Reader
@@ -45,7 +45,7 @@ func (r *running) controller() *controller {
 	return &controller{conn, bufio.NewReader(conn), map[string]*uacsta.Message{}}
 }
 
-// ask sends several requests at once, and reads their answers.
+// ask sends several requests at once, and reads their responses.
 func (c *controller) ask(device string, destinations ...string) error {
 	var frames []byte
 	for id, destination := range destinations {
@@ -86,7 +86,7 @@ func destinations(round, client, n, many int) (list []string) {
 	return list
 }
 
-// unwritten reports whether a request was refused because it could not be written down.
+// unwritten reports whether a request was refused because the audit file could not be written.
 func unwritten(m *uacsta.Message) bool {
 	e := m.Err()
 	return e != nil && e.Category == uacsta.SystemResourceAvailability && e.Value == uacsta.ResourceLimitExceeded
@@ -158,7 +158,7 @@ func TestAuditKilled(t *testing.T) {
 	t.Logf("%d requests were answered in %d lives, and all are in %d files", answered, *kills, len(audit.Files(file)))
 }
 
-// contents are those of a file; one that is not there has none.
+// contents returns the contents of a file, or none if it does not exist.
 func contents(t *testing.T, name string) string {
 	t.Helper()
 	data, err := os.ReadFile(name)

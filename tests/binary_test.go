@@ -26,8 +26,8 @@ import (
 	"time"
 )
 
-// binary is the real program, built once: with the race detector, unless the run is a quick one, it is
-// measured, or has a thousand clients.
+// binary returns the path of the real program, which is built once. It has the race detector, except in quick
+// runs, when its speed is measured, and for a thousand clients.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tr87proxy")
 	if err != nil {
@@ -69,8 +69,8 @@ func program(t *testing.T) string {
 	return file
 }
 
-// tool returns the path of a foreign program, and skips the test where it is not
-// installed; scripts/test installs them all and forbids skipping.
+// tool returns the path of another program, and skips the test if it is not
+// installed. scripts/test installs all of them and forbids skipping.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -128,7 +128,7 @@ func start(t *testing.T, name string, args ...string) *process {
 	return p
 }
 
-// wait waits for a program to end by itself.
+// wait waits until a program has ended by itself.
 func (p *process) wait(limit time.Duration) error {
 	select {
 	case err := <-p.exited:
@@ -158,8 +158,8 @@ type running struct {
 	dir                 string
 }
 
-// ports are the next that freePort tries: above those that the system gives to connections, of
-// tests of other packages, too.
+// ports is the next port that freePort tries, above those that the system gives to outgoing
+// connections.
 var ports = func() *atomic.Int32 {
 	var next atomic.Int32
 	next.Store(int32(os.Getpid() % manyPorts))
@@ -171,7 +171,7 @@ const (
 	manyPorts = 4500
 )
 
-// freePort finds a port that is free for UDP and TCP.
+// freePort returns a port that is free for UDP and TCP.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range manyPorts {
@@ -193,14 +193,14 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// serve starts tr87proxy; extra is YAML for the end of its configuration,
-// operations more keys of that name.
+// serve starts tr87proxy. extra is YAML for the end of its configuration, and
+// operations has more lines for the key operations.
 func serve(t *testing.T, extra string, operations ...string) *running {
 	t.Helper()
 	return serveBy(t, program(t), extra, operations...)
 }
 
-// serveBy is serve with another build of the program.
+// serveBy starts another build of the program as serve does.
 func serveBy(t *testing.T, program, extra string, operations ...string) *running {
 	t.Helper()
 	return serveWith(t, program, "100ms", "500ms", extra, operations...)
@@ -255,7 +255,7 @@ switch:
 
 const everybody = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"]}]\n"
 
-// get fetches a page of the operators' port.
+// get returns a page of the operators' port.
 func (r *running) get(path string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -272,7 +272,7 @@ func (r *running) get(path string) string {
 	return string(body)
 }
 
-// metric reads one number.
+// metric returns the value of a metric.
 func (r *running) metric(name string) float64 {
 	for line := range strings.Lines(r.get("/metrics")) {
 		if v, ok := strings.CutPrefix(line, name+" "); ok {
@@ -283,7 +283,7 @@ func (r *running) metric(name string) float64 {
 	return -1
 }
 
-// stop ends the proxy as an init system would and checks how it went.
+// stop stops the proxy as an init system would, and checks its exit status.
 func (r *running) stop() {
 	r.t.Helper()
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// command runs the program to its end.
+// command runs the program until it ends.
 func command(t *testing.T, args ...string) (out string, status int) {
 	t.Helper()
 	file := program(t) // its build takes no time of the command's

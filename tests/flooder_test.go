@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// flooderVariable makes a process of the tests a flooder: a process of its own, after all others
-// in rank, as a flood from elsewhere takes no processor of ours.
+// flooderVariable makes a test process a flooder. It has the lowest priority, because a real flood
+// does not use the proxy's processor.
 const flooderVariable = "TR87_FLOODER"
 
-// flooder starts a flood of a kind at a port. It says a line once it has begun, and floods until
+// flooder starts a flood of a kind at a port. It prints a line when it has started, and floods until
 // it is killed.
 func flooder(t *testing.T, kind string, port int) *process {
 	t.Helper()
@@ -30,13 +30,13 @@ func flooder(t *testing.T, kind string, port int) *process {
 	return p
 }
 
-// end kills a flooder and waits until it has gone.
+// end kills a flooder and waits until it has ended.
 func (p *process) end() {
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	_ = p.wait(patience)
 }
 
-// flood floods as the variable says, for ever.
+// flood floods as the variable says, without end.
 func flood(what string) {
 	port, kind, _ := strings.Cut(what, " ")
 	target := "127.0.0.1:" + port
@@ -49,7 +49,7 @@ func flood(what string) {
 	f(target)
 }
 
-// kindsOfFlood are the kinds of floods: what strangers at four addresses do to a port.
+// kindsOfFlood lists the kinds of floods, which come from strangers at four addresses.
 var kindsOfFlood = map[string]func(target string){
 	"INVITE":      func(target string) { datagrams(target, stranger("INVITE")) },
 	"OPTIONS":     func(target string) { datagrams(target, stranger("OPTIONS")) },
@@ -64,7 +64,7 @@ var kindsOfFlood = map[string]func(target string){
 	"sink": sink,
 }
 
-// sink takes whatever comes, and says nothing.
+// sink reads everything, and sends nothing.
 func sink(address string) {
 	pc, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -91,10 +91,10 @@ func sink(address string) {
 	}
 }
 
-// floodFrom are the addresses that floods come from.
+// floodFrom lists the addresses from which floods come.
 var floodFrom = []string{"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"}
 
-// stranger writes requests of somebody who is nobody: the shortest that are right.
+// stranger returns valid requests of an unknown client, as short as possible.
 func stranger(method string) func(from string, n int) []byte {
 	more := map[string]string{"INVITE": "Contact: <sip:a@127.0.0.1:9>\r\n", "REGISTER": "Contact: <sip:a@127.0.0.1:9>\r\n", "SUBSCRIBE": "Contact: <sip:a@127.0.0.1:9>\r\nEvent: dialog\r\n"}[method]
 	return func(from string, n int) []byte {
@@ -102,7 +102,7 @@ func stranger(method string) func(from string, n int) []byte {
 	}
 }
 
-// datagrams sends datagrams from every address as fast as they go, and takes no answers.
+// datagrams sends datagrams from every address as fast as possible, and reads no responses.
 func datagrams(target string, text func(from string, n int) []byte) {
 	to, err := net.ResolveUDPAddr("udp", target)
 	if err != nil {
@@ -124,8 +124,8 @@ func datagrams(target string, text func(from string, n int) []byte) {
 	group.Wait()
 }
 
-// knock holds so many connections from every address, each of which says something, once
-// or again and again, and opens another for each that is closed.
+// knock holds a number of connections from every address, each of which sends something, once
+// or repeatedly, and opens another for each that is closed.
 func knock(target string, many int, say []byte, again bool) {
 	var group sync.WaitGroup
 	for n := range many * len(floodFrom) {
@@ -149,13 +149,13 @@ func knock(target string, many int, say []byte, again bool) {
 	group.Wait()
 }
 
-// frameOf is a frame of CSTA-XML.
+// frameOf returns a frame of CSTA-XML.
 func frameOf(id, document string) []byte {
 	return append(append(octets.BigEndian.AppendUint16([]byte{0, 0}, uint16(8+len(document))), id...), document...)
 }
 
-// badXML is what nobody without a login may say, and what nobody should: no document, an answer
-// that nobody waits for, an event, a request, and as many elements as go into a frame.
+// badXML lists what a stranger must not send: an invalid document, a response to no request, an
+// event, a request, and as many elements as a frame holds.
 func badXML() []byte {
 	var b []byte
 	for _, document := range []string{
@@ -167,8 +167,8 @@ func badXML() []byte {
 	return b
 }
 
-// floodingPBX is a switching function that answers what it must, and says everything that nobody
-// wants to hear, as fast as it is read.
+// floodingPBX is a switch that responds to essential requests, and sends everything that nobody has
+// asked for, as fast as it is read.
 func floodingPBX(address string) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// handset is a telephone that says exactly what a test tells it to: SIP by hand, over UDP,
+// handset is a telephone that sends exactly what a test tells it to: SIP by hand, over UDP,
 // TCP or TLS. It shares nothing with the project.
 type handset struct {
 	t         *testing.T
@@ -93,7 +93,7 @@ func newHandset(t *testing.T, transport string, port int, number, password strin
 	return handsetFrom(t, "127.0.0.1", transport, port, number, password)
 }
 
-// handsetFrom connects one from an address of loopback.
+// handsetFrom connects a telephone from a loopback address.
 func handsetFrom(t *testing.T, from, transport string, port int, number, password string) *handset {
 	t.Helper()
 	h := &handset{
@@ -188,14 +188,14 @@ func (h *handset) write(text string) {
 	}
 }
 
-// exchange is one request and what is answered to it.
+// exchange is one request and its responses.
 type asking struct {
 	h       *handset
 	text    string
 	answers chan *sipText
 }
 
-// begin sends a request; headers are lines. From, To and Call-ID are among them.
+// begin sends a request. headers are lines, among them From, To and Call-ID.
 func (h *handset) begin(method, uri string, number int, headers []string, body string) *asking {
 	h.t.Helper()
 	branch := "z9hG4bK" + random()
@@ -216,7 +216,7 @@ func (h *handset) begin(method, uri string, number int, headers []string, body s
 	return a
 }
 
-// next returns the next answer.
+// next returns the next response.
 func (a *asking) next() *sipText {
 	a.h.t.Helper()
 	select {
@@ -228,7 +228,7 @@ func (a *asking) next() *sipText {
 	}
 }
 
-// final returns the final answer.
+// final returns the final response.
 func (a *asking) final() *sipText {
 	a.h.t.Helper()
 	for {
@@ -253,7 +253,7 @@ func (h *handset) credentials(challenge, method, uri string) string {
 		h.number, parts["realm"], parts["nonce"], uri, response, client)
 }
 
-// dialog is one dialog, or what is to become one.
+// dialog is a dialog, or one that is being opened.
 type sipDialog struct {
 	h                  *handset
 	callID             string
@@ -271,7 +271,7 @@ func (h *handset) dialog(to string) *sipDialog {
 	}
 }
 
-// ask sends a request of the dialog, answers a challenge, and returns the final answer.
+// ask sends a request of the dialog, answers a challenge, and returns the final response.
 func (d *sipDialog) ask(method string, headers []string, body string) *sipText {
 	d.h.t.Helper()
 	m := d.begin(method, headers, body).final()
@@ -291,7 +291,7 @@ func (d *sipDialog) begin(method string, headers []string, body string) *asking 
 	return d.h.begin(method, d.target, d.number, append([]string{"From: " + d.local, "To: " + d.remote, "Call-ID: " + d.callID}, headers...), body)
 }
 
-// challenged sends an INVITE with credentials: the answers to it come one by one.
+// challenged sends an INVITE with credentials, whose responses the caller reads one by one.
 func (d *sipDialog) challenged(headers []string, body string) *asking {
 	d.h.t.Helper()
 	m := d.begin("INVITE", headers, body).final()
@@ -302,7 +302,7 @@ func (d *sipDialog) challenged(headers []string, body string) *asking {
 	return d.begin("INVITE", append(slices.Clone(headers), d.h.credentials(m.header("WWW-Authenticate"), "INVITE", d.target)), body)
 }
 
-// follow takes tag and target of an answer.
+// follow stores the tag and target of a response.
 func (d *sipDialog) follow(m *sipText) {
 	d.remote = m.header("To")
 	if c := regexp.MustCompile(`<([^>]+)>`).FindStringSubmatch(m.header("Contact")); c != nil {
@@ -310,7 +310,7 @@ func (d *sipDialog) follow(m *sipText) {
 	}
 }
 
-// ack acknowledges the answer to an INVITE.
+// ack acknowledges the final response to an INVITE.
 func (d *sipDialog) ack(m *sipText, body ...string) {
 	d.h.t.Helper()
 	via, target := fmt.Sprintf("Via: SIP/2.0/%s %s;branch=z9hG4bK%s;rport", strings.ToUpper(d.h.transport), d.h.conn.LocalAddr(), random()), d.target
@@ -330,7 +330,7 @@ func (d *sipDialog) ack(m *sipText, body ...string) {
 	d.h.write(ack)
 }
 
-// answered makes a dialog of an INVITE or SUBSCRIBE that we answer.
+// answered returns the dialog of an INVITE or SUBSCRIBE that the handset answers.
 func (h *handset) answered(m *sipText, tag string) *sipDialog {
 	d := &sipDialog{h: h, callID: m.header("Call-ID"), local: m.header("To") + ";tag=" + tag, remote: m.header("From"), invite: m, number: 100}
 	if c := regexp.MustCompile(`<([^>]+)>`).FindStringSubmatch(m.header("Contact")); c != nil {
@@ -339,7 +339,7 @@ func (h *handset) answered(m *sipText, tag string) *sipDialog {
 	return d
 }
 
-// expect returns the next request of a method; others are answered with 200.
+// expect returns the next request of a method. It answers others with 200.
 func (h *handset) expect(method string) *sipText {
 	h.t.Helper()
 	deadline := time.After(patience)
@@ -387,7 +387,7 @@ func (h *handset) answer(m *sipText, code int, headers []string, body string) {
 	h.write(text)
 }
 
-// take answers an INVITE with a code; 200 has a description of the handset's voice.
+// take answers an INVITE with a status code. A 200 has a description of the handset's voice.
 func (h *handset) reply(m *sipText, code int, tag, body string, headers ...string) {
 	headers = append(headers, "To: "+m.header("To")+";tag="+tag)
 	if body != "" {
@@ -396,7 +396,7 @@ func (h *handset) reply(m *sipText, code int, tag, body string, headers ...strin
 	h.answer(m, code, headers, body)
 }
 
-// register registers the handset, and returns the answer.
+// register registers the handset, and returns the response.
 func (h *handset) register(expires int, headers ...string) *sipText {
 	h.t.Helper()
 	contact := fmt.Sprintf("Contact: <%s>;expires=%d", h.contact, expires)

@@ -13,7 +13,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// handsets starts a switch with telephones that are played by hand.
+// handsets starts a switch with handsets as telephones.
 func handsets(t *testing.T, more, telephones string, numbers ...string) (*exchange, []*handset) {
 	t.Helper()
 	x := serveTelephones(t, more, telephones)
@@ -477,7 +477,7 @@ func TestTrunk(t *testing.T) {
 	x.stop()
 }
 
-// listenHandset is a telephone that others speak to first.
+// listenHandset returns a telephone that waits for requests.
 func listenHandset(t *testing.T, port, server int, number, password string) *handset {
 	t.Helper()
 	local, remote := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: server}

@@ -38,7 +38,7 @@ func signIn(ctx context.Context, ua *sip.UA, frontEnd int, line string) (*lyncCl
 
 var digits = regexp.MustCompile(`[^0-9]`)
 
-// crowdSignsIn signs users in at once, each on a line of its own.
+// crowdSignsIn signs in users at the same time, each on a line of its own.
 func crowdSignsIn(t *testing.T, ua *sip.UA, frontEnd, users int) []*lyncClient {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
@@ -127,7 +127,7 @@ grants: [{who: "sip:user*@contoso.com", control: ["*"]}]
 	back.stop()
 }
 
-// frontEndProcess is frontEnd with a way to kill it.
+// frontEndProcess is frontEnd, and also returns a function that kills it.
 func frontEndProcess(t *testing.T, r *running, kind string) (port int, kill func()) {
 	t.Helper()
 	port, p := startFrontEnd(t, r, kind)

@@ -18,10 +18,9 @@ type exchange struct {
 	files  string // directory of its state, music and messages
 }
 
-// serveTelephones starts one with the extensions 100 to 103, of which 102 may speak uaCSTA and 103
-// may not call outside; more is YAML of the key
-// switch, and telephones of that key, perhaps with who may do what behind it. A line elsewhere
-// among telephones goes into the key media.
+// serveTelephones starts an exchange with the extensions 100 to 103, of which 102 may speak uaCSTA and
+// 103 may not call outside. more is YAML for the key switch, and telephones has YAML for the key
+// telephones, perhaps followed by grants. A line elsewhere in it goes into the key media.
 func serveTelephones(t *testing.T, more, telephones string) *exchange {
 	t.Helper()
 	x := &exchange{sip: freePort(t), sipTLS: freePort(t)}
@@ -168,7 +167,7 @@ func (o *overseer) up(a, b *softphone) (from, to uacsta.ConnectionID) {
 	return uacsta.Conn(id, a.number), uacsta.Conn(id, b.number)
 }
 
-// must asks for a service that is to be carried out.
+// must sends a request that must succeed.
 func (o *overseer) must(req any) *uacsta.Message {
 	o.t.Helper()
 	res := o.ask(req)

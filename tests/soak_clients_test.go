@@ -32,7 +32,7 @@ type viewer struct {
 	stops map[string]bool              // references of monitors that it has ended
 }
 
-// view is what a client knows of one device, and what it was told since the last quiet.
+// view is what a client knows about one device, and what it was told since the last quiet period.
 type view struct {
 	observer
 	told  []string       // events, in short
@@ -85,7 +85,7 @@ func (v *viewer) invite(ua *sip.UA) {
 	v.link, v.ended = dialogs{client}, over.Load
 }
 
-// ask asks the proxy something; there must be an answer, nil where it is a refusal.
+// ask sends the proxy a request, which must get a response. It returns nil if that is an error.
 func (v *viewer) ask(req any) *uacsta.Message {
 	v.s.requests.Add(1)
 	m, err := v.link.ask(req)
@@ -102,7 +102,7 @@ func (v *viewer) ask(req any) *uacsta.Message {
 	return m
 }
 
-// watch starts a monitor, and returns its cross reference; "" where it was refused.
+// watch starts a monitor, and returns its cross reference, or "" if it was refused.
 func (v *viewer) watch(device string) string {
 	d := uacsta.Dev(device)
 	m := v.ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &d}})
@@ -130,7 +130,7 @@ func (v *viewer) watch(device string) string {
 	return ref
 }
 
-// hear takes in what the proxy tells.
+// hear handles what the proxy sends.
 func (v *viewer) hear(m *uacsta.Message) {
 	if m.Kind() != uacsta.Event && m.Name() != uacsta.NameMonitorStop {
 		return
@@ -155,7 +155,7 @@ func (v *viewer) hear(m *uacsta.Message) {
 	}
 }
 
-// see takes an event in; v.mu is held.
+// see handles an event. The caller holds v.mu.
 func (v *viewer) see(w *view, ev *uacsta.Message) {
 	conns := ev.Connections()
 	about := slices.ContainsFunc(ev.Devices(), func(d uacsta.Device) bool { return d.ID() == w.device })
@@ -191,7 +191,7 @@ func (v *viewer) see(w *view, ev *uacsta.Message) {
 	w.all++
 }
 
-// now returns the views of a client by device, as they are now.
+// now returns the current views of a client, by device.
 func (v *viewer) now() map[string]view {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -207,7 +207,7 @@ func (v *viewer) now() map[string]view {
 	return views
 }
 
-// forget forgets what was told, but not what came of it.
+// forget clears what was told, and keeps the picture.
 func (v *viewer) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -216,7 +216,7 @@ func (v *viewer) forget() {
 	}
 }
 
-// stop ends a monitor: once that is answered, no event of it comes.
+// stop stops a monitor. After the response no event of it may come.
 func (v *viewer) stop(ref string) {
 	if v.ask(uacsta.MonitorStop{MonitorCrossRefID: ref}) == nil {
 		v.s.fault("%s may not end its monitor", v.name)
@@ -239,7 +239,7 @@ func groupOf(device string) int {
 	return n / group
 }
 
-// caller lets calls come, change and go among some devices.
+// caller makes, changes and clears calls among some devices.
 type caller struct {
 	s       *soak
 	rng     *rand.Rand
@@ -247,7 +247,7 @@ type caller struct {
 	through *atomic.Pointer[frames] // to the switch
 }
 
-// ask asks the switch itself, which may be dead, or a client the proxy.
+// ask sends a request to the switch itself, which may be dead, or through a client to the proxy.
 func (c *caller) ask(by *viewer, req any) *uacsta.Message {
 	if by != nil {
 		return by.ask(req)
@@ -260,7 +260,7 @@ func (c *caller) ask(by *viewer, req any) *uacsta.Message {
 	return m
 }
 
-// run takes a step now and then, until the soak is over.
+// run takes steps at random intervals, until the soak ends.
 func (c *caller) run() {
 	next := time.NewTicker(c.s.pace)
 	defer next.Stop()
@@ -334,7 +334,7 @@ func (c *caller) step() {
 	c.ask(by, next[c.rng.IntN(len(next))])
 }
 
-// passer is a client that comes, watches, and goes again, politely or not.
+// passer is a client that connects, watches, and disconnects, with or without goodbye.
 func (s *soak) passer(n int) {
 	rng := rand.New(rand.NewPCG(uint64(n), 3))
 	all := slices.Concat(s.devices...)

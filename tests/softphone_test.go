@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// softphone is a baresip: it says a tone, and writes what it hears into files.
+// softphone is a baresip that plays a tone, and writes what it hears into files.
 type softphone struct {
 	*process
 	number  string
@@ -85,11 +85,12 @@ statmode_default off
 	return p
 }
 
-// given are ports that twoPorts has found: no test may have one again before the first listens.
+// given lists ports that twoPorts has returned, so that it does not return them again before a program
+// listens on them.
 var given sync.Map
 
-// twoPorts finds two ports side by side, which a baresip takes for SIP, below those that
-// freePort finds.
+// twoPorts returns the first of two consecutive ports, which a baresip uses for SIP, below those
+// that freePort returns.
 func twoPorts(t *testing.T) int {
 	t.Helper()
 	free := func(port int) bool {
@@ -163,7 +164,7 @@ func (p *softphone) listen() {
 	}
 }
 
-// do gives a telephone a command, as its user would by keys.
+// do sends a telephone a command, as its user would by keys.
 func (p *softphone) do(command, params string) {
 	p.t.Helper()
 	data, _ := json.Marshal(map[string]string{"command": command, "params": params})
@@ -191,8 +192,8 @@ func (p *softphone) sees(event string, n int) {
 	waitFor(p.t, fmt.Sprintf("%s number %d at %s", event, n, p.number), func() bool { return p.count(event) >= n })
 }
 
-// lately returns the last quarter of a second that a telephone has heard, and how long it
-// has heard anything in all.
+// lately returns the last quarter of a second of what a telephone has heard, and the duration of
+// everything that it has heard.
 func (p *softphone) lately() (samples []int16, all int) {
 	files, _ := filepath.Glob(filepath.Join(p.dir, "voice", "*-dec.wav"))
 	if len(files) == 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// xmlClient is a program that speaks CSTA-XML over TCP, frame by frame.
+// xmlClient is a client that speaks CSTA-XML over TCP, frame by frame.
 type xmlClient struct {
 	t    *testing.T
 	conn net.Conn
@@ -73,7 +73,7 @@ func (c *xmlClient) read() (id string, m *uacsta.Message, err error) {
 	return string(header[4:]), m, err
 }
 
-// ask sends a request and returns its answer; events that come before it wait.
+// ask sends a request and returns its response. It keeps events that come before.
 func (c *xmlClient) ask(req any) *uacsta.Message {
 	c.t.Helper()
 	return c.send(uacsta.Encode(req, uacsta.Edition6))

@@ -28,7 +28,7 @@ var parts = map[string][]string{
 // reasons says why keys need a restart. Keys without a reason are read at the start only.
 var reasons = map[string]string{
 	"demo":                            "what demo mode lets everybody do is decided at the start",
-	"admin":                           "the answer to the reload goes through this socket",
+	"admin":                           "the response to the reload goes through this socket",
 	"certificate-names":               "connections that are open were identified by the names that counted before",
 	"log.format":                      "one log has one format",
 	"lines.ldap":                      "the connection to the directory is opened at the start; its content is read again by itself",

@@ -235,7 +235,18 @@ func TestHangUpAtOnce(t *testing.T) {
 			t.Fatalf("%d calls are left", calls)
 		}
 	}
-	for range 20 {
+	becomes := func(device, status string) {
+		t.Helper()
+		for ready := false; !ready; {
+			say(device, "portstatus")
+			l, err := ctserver.ReadLine(programs[device].Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready = l.Name == "portstatus" && l.Arg(2) == status
+		}
+	}
+	for round := range 20 {
 		do("100", "ctanswer")
 		do("100", "ctdial", "102")
 		do("100", "cthangup")
@@ -248,15 +259,26 @@ func TestHangUpAtOnce(t *testing.T) {
 		do("101", "ctanswer")
 		do("101", "cthangup")
 		gone()
-		for ready := false; !ready; { // the caller has heard so
-			say("100", "portstatus")
-			l, err := ctserver.ReadLine(programs["100"].Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ready = l.Name == "portstatus" && l.Arg(2) == "offhook"
-		}
+		becomes("100", "offhook") // the caller has heard so
 		do("100", "cthangup")
+		// A transfer moves the other's connection while it hangs up.
+		say("101", "ctwaitforring", "1")
+		do("101", "portstatus")
+		do("100", "ctanswer")
+		do("100", "ctdial", "101")
+		answered("101", "ctwaitforring")
+		do("101", "ctanswer")
+		becomes("100", "connected")
+		do("100", "ctdial", "&102")
+		say("100", "cthangup")
+		if round%2 == 0 {
+			answered("100", "cthangup")
+			do("101", "cthangup")
+		} else { // the transfer may come too late
+			do("101", "cthangup")
+			answered("100", "cthangup")
+		}
+		gone()
 	}
 }
 

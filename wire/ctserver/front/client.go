@@ -36,7 +36,7 @@ type client struct {
 
 	offHook                bool
 	ringing, active, held  *uacsta.ConnectionID
-	left                   map[string]bool // calls that the program has hung up, until their last event
+	left                   map[string]*uacsta.ConnectionID // calls that the program has hung up, until their last event; not nil: where a transfer has moved the connection
 	caller                 string
 	rings, wanted          int // of the incoming call; that ctwaitforring waits for
 	ring, timer, busyUntil *time.Timer
@@ -231,7 +231,10 @@ func (cl *client) event(m *uacsta.Message) {
 	}
 	first := uacsta.Conn(connections[0].CallID(), connections[0].DeviceID())
 	mine := first.DeviceID.ID == cl.device()
-	if cl.left[first.CallID] { // its events come after its end
+	if _, left := cl.left[first.CallID]; left { // its events come after its end
+		if now := cl.moved(m); now != nil {
+			cl.left[first.CallID] = now
+		}
 		if mine && slices.Contains([]string{uacsta.NameConnectionClearedEvent, uacsta.NameFailedEvent, uacsta.NameDivertedEvent}, m.Name()) {
 			delete(cl.left, first.CallID)
 		}
@@ -278,13 +281,18 @@ func (cl *client) event(m *uacsta.Message) {
 
 // joined takes a transfer or a conference: the device may have a connection in the new call.
 func (cl *client) joined(m *uacsta.Message) {
-	cl.active, cl.held = nil, nil
+	cl.active, cl.held = cl.moved(m), nil
+}
+
+// moved returns the device's connection after a transfer or a conference; nil: it has none, or m is another event.
+func (cl *client) moved(m *uacsta.Message) *uacsta.ConnectionID {
 	for _, c := range m.Connections() {
 		if strings.HasSuffix(c.Path(), "newConnection") && c.DeviceID() == cl.device() {
 			now := uacsta.Conn(c.CallID(), c.DeviceID())
-			cl.active = &now
+			return &now
 		}
 	}
+	return nil
 }
 
 // rang reports a ring, and repeats it until the call is answered or cleared.

@@ -144,13 +144,21 @@ func (cl *client) hangUp(c *ctserver.Line) {
 	cl.offHook = false
 	switch {
 	case cl.active != nil && cl.held != nil:
-		cl.ask(uacsta.TransferCall{HeldCall: *cl.held, ActiveCall: *cl.active}, cl.accepted(c))
+		active, held := cl.active, cl.held
 		cl.active, cl.held = nil, nil
+		cl.ask(uacsta.TransferCall{HeldCall: *held, ActiveCall: *active}, func(res *uacsta.Message) {
+			if res != nil && res.Err() == nil {
+				cl.reply(c, "OK")
+				return
+			}
+			cl.leave(held, func(*uacsta.Message) {}) // who has hung up is in no call
+			cl.leave(active, cl.accepted(c))
+		})
 	case cl.active != nil:
-		cl.leave(c, cl.active)
+		cl.leave(cl.active, cl.accepted(c))
 		cl.active = nil
 	case cl.held != nil:
-		cl.leave(c, cl.held)
+		cl.leave(cl.held, cl.accepted(c))
 		cl.held = nil
 	default:
 		cl.reply(c, "OK")
@@ -160,17 +168,23 @@ func (cl *client) hangUp(c *ctserver.Line) {
 // maxLeft is the most calls that may wait for their last event.
 const maxLeft = 16
 
-// leave clears a call. The program gets no more events of it.
-func (cl *client) leave(c *ctserver.Line, call *uacsta.ConnectionID) {
+// leave clears a call, and passes the response to then. The program gets no more events of the call. A connection that
+// a transfer has moved meanwhile is cleared where it is now.
+func (cl *client) leave(call *uacsta.ConnectionID, then func(*uacsta.Message)) {
 	if cl.left == nil || len(cl.left) == maxLeft { // their last events were lost
-		cl.left = map[string]bool{}
+		cl.left = map[string]*uacsta.ConnectionID{}
 	}
-	cl.left[call.CallID] = true
+	cl.left[call.CallID] = nil
 	cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *call}, func(res *uacsta.Message) {
 		if res == nil || res.Err() != nil {
+			now := cl.left[call.CallID]
 			delete(cl.left, call.CallID)
+			if now != nil && !sameCall(now, call) {
+				cl.leave(now, then)
+				return
+			}
 		}
-		cl.accepted(c)(res)
+		then(res)
 	})
 }
 

@@ -12,8 +12,9 @@ func checkCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find faults in a configuration file", GroupID: "server", Args: exactly(0),
-		Long: `check reads a configuration file and reports each fault with file, line and key, and what
-to write instead. The exit status is 2 if there are faults. Warnings name settings that may
+		Long: `check reads a configuration file and reports faults with file, line and key, and what to
+write instead: unknown keys and wrong types first, and wrong values once there are none of
+these. The exit status is 2 if there are faults. Warnings name settings that may
 not do what you expect; they do not change the status.`,
 		Example: `  tr87proxy check -c /etc/tr87proxy/config.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

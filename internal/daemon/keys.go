@@ -53,7 +53,7 @@ func waiting(key string) Waiting {
 }
 
 // keep restores in applied the old values of keys that need a restart, and returns these keys.
-func (n *Node) keep(applied, old *config.Config, liveFronts map[string][]string) []Waiting {
+func (n *Node) keep(applied, old *config.Config) []Waiting {
 	waits := []Waiting{}
 	now, before := reflect.ValueOf(applied).Elem(), reflect.ValueOf(old).Elem()
 	for i := range now.NumField() {
@@ -79,7 +79,7 @@ func (n *Node) keep(applied, old *config.Config, liveFronts map[string][]string)
 		a.Modes = b.Modes
 	}
 	for i, f := range applied.Fronts {
-		for _, kept := range config.Keep(f.Settings, old.Fronts[i].Settings, append(liveFronts[f.Name], "listen")...) {
+		for _, kept := range config.Keep(f.Settings, old.Fronts[i].Settings, "listen") {
 			waits = append(waits, waiting(f.Name+"."+kept))
 		}
 	}

@@ -43,7 +43,7 @@ func (n *Node) plan(cfg *config.Config) (*plan, error) {
 	old := n.cfg
 	p := &plan{report: ReloadReport{Changed: []string{}, Listeners: []ListenerChange{}, Links: []LinkChange{}, Certificates: []string{}, Failures: []string{}, Ended: Ended{List: []proxy.Ending{}}}}
 	applied := *cfg
-	p.report.Restart = n.keep(&applied, old, nil)
+	p.report.Restart = n.keep(&applied, old)
 	p.applied = &applied
 	p.report.Changed = changedKeys(old, &applied)
 	var err error

@@ -29,15 +29,15 @@ const StrangerPause = time.Minute
 
 // ShouldLog reports whether to log a line about a peer.
 func (s *Strangers) ShouldLog(addr netip.Addr, now time.Time) bool {
-	tell, _ := s.tell(addr, now)
-	return tell
+	ok, _ := s.allow(addr, now)
+	return ok
 }
 
-// tell is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
-func (s *Strangers) tell(addr netip.Addr, now time.Time) (tell bool, suppressed int) {
+// allow is ShouldLog. It also returns how many lines about the peer were suppressed since the last one.
+func (s *Strangers) allow(addr netip.Addr, now time.Time) (ok bool, suppressed int) {
 	s.once.Do(func() { s.each.Every, s.all = StrangerPause, rate.NewLimiter(10, 100) })
-	tell, suppressed = s.each.Allow(share.Of(addr), now)
-	return tell && s.all.AllowN(now, 1), suppressed
+	ok, suppressed = s.each.Allow(share.Of(addr), now)
+	return ok && s.all.AllowN(now, 1), suppressed
 }
 
 // nobody is the key of an event of an unidentified session.
@@ -62,7 +62,7 @@ func (s *Session) log(level slog.Level, what string, who policy.Identity, args .
 func (p *Proxy) RefuseConnection(front string, nc net.Conn, why string) {
 	peer := nc.RemoteAddr().String()
 	p.Refused(front, peer, "", why)
-	if tell, suppressed := p.strangers.tell(gate.AddrOf(nc), time.Now()); tell {
+	if ok, suppressed := p.strangers.allow(gate.AddrOf(nc), time.Now()); ok {
 		p.cfg.Log.Warn("connection refused", "peer", peer, "suppressed", suppressed, "front", front, "why", why, "silent", StrangerPause)
 	}
 }

@@ -373,15 +373,15 @@ func (t *clientTx) receive(res *gosip.Response) {
 	case res.StatusCode < 200:
 		t.provisional(res)
 	default:
-		t.tell(Result{Response: &Response{res}})
+		t.report(Result{Response: &Response{res}})
 		if !t.Origin().IsInvite() { // an INVITE transaction stays to repeat the ACK
 			t.Terminate() // so that a repeated response is dropped
 		}
 	}
 }
 
-// tell reports the outcome, once. Callers hold t.telling.
-func (t *clientTx) tell(res Result) {
+// report reports the outcome, once. Callers hold t.telling.
+func (t *clientTx) report(res Result) {
 	if !t.told.Swap(true) {
 		defer t.ua.survive(t.hop)
 		t.done(res)
@@ -420,7 +420,7 @@ func (t *clientTx) wait() {
 		case <-t.Done():
 		}
 		t.telling.Lock()
-		t.tell(Result{Err: ErrUnanswered})
+		t.report(Result{Err: ErrUnanswered})
 		t.telling.Unlock()
 		return
 	}

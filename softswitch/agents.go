@@ -31,11 +31,11 @@ func (a *agent) become(state uacsta.AgentState, cause uacsta.EventCause) {
 		s.changes++
 		a.since = s.changes
 	}
-	a.tell(cause)
+	a.notify(cause)
 }
 
-// tell sends the event of the agent's current state.
-func (a *agent) tell(cause uacsta.EventCause) {
+// notify sends the event of the agent's current state.
+func (a *agent) notify(cause uacsta.EventCause) {
 	s, device, group := a.device.sw, uacsta.Ext(a.device.number), uacsta.Dev(a.group.number)
 	var event uacsta.EventMessage
 	switch a.state {
@@ -50,8 +50,8 @@ func (a *agent) tell(cause uacsta.EventCause) {
 	case uacsta.AgentNull:
 		event = uacsta.AgentLoggedOffEvent{AgentDevice: device, AgentID: a.id, AcdGroup: &group, Cause: cause}
 	}
-	s.tell(a.device, event)
-	s.tell(a.group, event)
+	s.notify(a.device, event)
+	s.notify(a.group, event)
 }
 
 // busy records that the agent has taken a call of the group.
@@ -184,7 +184,7 @@ func (s *Switch) setAgentState(req *uacsta.SetAgentState) (any, error) {
 		case a.state == uacsta.AgentBusy:
 			if a.pending != next {
 				a.pending = next
-				a.tell(uacsta.CauseNormal)
+				a.notify(uacsta.CauseNormal)
 			}
 			res.PendingAgentState = next
 		case next == uacsta.PendingAgentNull:
@@ -225,8 +225,8 @@ func (s *Switch) logOn(d *device, req *uacsta.SetAgentState) error {
 	q.agents = append(q.agents, a)
 	dev, grp := uacsta.Ext(d.number), uacsta.Dev(group.number)
 	event := uacsta.AgentLoggedOnEvent{AgentDevice: dev, AgentID: a.id, AcdGroup: &grp, Cause: uacsta.CauseNormal}
-	s.tell(d, event)
-	s.tell(group, event)
+	s.notify(d, event)
+	s.notify(group, event)
 	a.become(uacsta.AgentNotReady, uacsta.CauseNormal)
 	return nil
 }
@@ -291,7 +291,7 @@ func (s *Switch) setAutoWorkMode(req *uacsta.SetAutoWorkMode) (any, error) {
 	if d.autoWork == nil || *d.autoWork != next {
 		d.autoWork = &next
 		device := uacsta.Ext(d.number)
-		s.tell(d, uacsta.AutoWorkModeEvent{InvokingDevice: &device, AutoWorkOn: next.on, AutoWorkInterval: seconds})
+		s.notify(d, uacsta.AutoWorkModeEvent{InvokingDevice: &device, AutoWorkOn: next.on, AutoWorkInterval: seconds})
 	}
 	return uacsta.SetAutoWorkModeResponse{}, nil
 }

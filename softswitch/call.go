@@ -278,7 +278,7 @@ func (x *connection) stopOthers() {
 	for _, y := range x.call.others(x) {
 		if y.state == uacsta.Alerting && y.group != nil && y.group == x.group {
 			y.leave()
-			x.call.tellCleared(y, uacsta.CauseNormalClearing)
+			x.call.notifyCleared(y, uacsta.CauseNormalClearing)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *Switch) associateData(req *uacsta.AssociateData) (any, error) {
 	if req.CallCharacteristics != nil {
 		d.characteristics = req.CallCharacteristics
 	}
-	x.tellInformation()
+	x.notifyInformation()
 	return uacsta.AssociateDataResponse{}, nil
 }
 
@@ -45,11 +45,11 @@ func (s *Switch) sendUserInformation(req *uacsta.SendUserInformation) (any, erro
 	case req.UserData.IsZero():
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidParameterValue)
 	}
-	x.tellInformation()
+	x.notifyInformation()
 	return uacsta.SendUserInformationResponse{}, nil
 }
 
-func (x *connection) tellInformation() {
+func (x *connection) notifyInformation() {
 	d := x.call.data
 	x.call.sw.emit(x.call, nil, uacsta.CallInformationEvent{
 		Connection: x.id(), Device: uacsta.Ext(x.device.number), AccountInfo: d.account, AuthCode: d.auth, CallQualifyingData: d.qualifying,

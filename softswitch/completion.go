@@ -106,12 +106,12 @@ func (s *Switch) callBackParties(origin, target *uacsta.DeviceID) (from, to *dev
 func (s *Switch) book(origin, target *device, used int) {
 	s.booked = slices.DeleteFunc(s.booked, func(b *callBack) bool { return b.origin == origin && b.target == target })
 	s.booked = append(s.booked, &callBack{origin, target, used})
-	s.tellCallBack(origin, target, true)
+	s.notifyCallBack(origin, target, true)
 }
 
-func (s *Switch) tellCallBack(origin, target *device, booked bool) {
+func (s *Switch) notifyCallBack(origin, target *device, booked bool) {
 	from, to := uacsta.Ext(origin.number), uacsta.Ext(target.number)
-	s.tell(origin, uacsta.CallBackEvent{OriginatingDevice: &from, TargetDevice: &to, CallBackSetCanceled: booked})
+	s.notify(origin, uacsta.CallBackEvent{OriginatingDevice: &from, TargetDevice: &to, CallBackSetCanceled: booked})
 }
 
 // cancelCallBack implements Cancel Call Back (ECMA-269 clause 22). Without a target it cancels
@@ -136,7 +136,7 @@ func (s *Switch) cancelCallBack(req *uacsta.CancelCallBack) (any, error) {
 
 func (s *Switch) cancel(b *callBack) {
 	s.booked = slices.DeleteFunc(s.booked, func(other *callBack) bool { return other == b })
-	s.tellCallBack(b.origin, b.target, false)
+	s.notifyCallBack(b.origin, b.target, false)
 }
 
 // getCallBack implements Get Call Back (ECMA-269 clause 22).

@@ -113,8 +113,8 @@ func (s *Switch) note(d *device) {
 	}
 }
 
-// tell queues an event of a device for its monitors.
-func (s *Switch) tell(d *device, event uacsta.EventMessage) {
+// notify queues an event of a device for its monitors.
+func (s *Switch) notify(d *device, event uacsta.EventMessage) {
 	s.note(d)
 	for _, m := range d.monitors {
 		if !m.without[event.Name()] {

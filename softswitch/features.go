@@ -57,7 +57,7 @@ func (s *Switch) setDoNotDisturb(req *uacsta.SetDoNotDisturb) (any, error) {
 	}
 	if !reflect.DeepEqual(next, d.dnd) {
 		d.dnd = next
-		s.tell(d, uacsta.DoNotDisturbEvent{Device: uacsta.Ext(d.number), DoNotDisturbOn: next.on, CallOrigination: next.origin, CallingDeviceList: next.callers})
+		s.notify(d, uacsta.DoNotDisturbEvent{Device: uacsta.Ext(d.number), DoNotDisturbOn: next.on, CallOrigination: next.origin, CallingDeviceList: next.callers})
 	}
 	return uacsta.SetDoNotDisturbResponse{}, nil
 }
@@ -97,7 +97,7 @@ func (s *Switch) setMessageWaitingIndicator(req *uacsta.SetMessageWaitingIndicat
 	}
 	if next != d.waiting {
 		d.waiting = next
-		s.tell(d, uacsta.MessageWaitingEvent{TargetDevice: uacsta.Ext(d.number), DeviceForMessage: next.device(), MessageWaitingOn: next.on})
+		s.notify(d, uacsta.MessageWaitingEvent{TargetDevice: uacsta.Ext(d.number), DeviceForMessage: next.device(), MessageWaitingOn: next.on})
 	}
 	return uacsta.SetMessageWaitingIndicatorResponse{}, nil
 }
@@ -142,7 +142,7 @@ func (s *Switch) setAutoAnswer(req *uacsta.SetAutoAnswer) (any, error) {
 	if next != d.autoAnswer {
 		d.autoAnswer = next
 		device := uacsta.Ext(d.number)
-		s.tell(d, uacsta.AutoAnswerEvent{InvokingDevice: &device, AutoAnswerOn: next.on, NumberOfRings: &next.rings})
+		s.notify(d, uacsta.AutoAnswerEvent{InvokingDevice: &device, AutoAnswerOn: next.on, NumberOfRings: &next.rings})
 	}
 	return uacsta.SetAutoAnswerResponse{}, nil
 }

@@ -153,7 +153,7 @@ func (s *Switch) setForwarding(req *uacsta.SetForwarding) (any, error) {
 		if hasRings(kind) {
 			event.RingCount = &next.rings
 		}
-		s.tell(d, event)
+		s.notify(d, event)
 	}
 	return uacsta.SetForwardingResponse{}, nil
 }

@@ -339,12 +339,12 @@ func (x *connection) clear(cause uacsta.EventCause) {
 		follow = uacsta.CauseCallNotAnswered
 	}
 	x.leave()
-	c.tellCleared(x, cause)
+	c.notifyCleared(x, cause)
 	if !c.lives() {
 		for len(c.connections) > 0 {
 			y := c.connections[0]
 			y.leave()
-			c.tellCleared(y, follow)
+			c.notifyCleared(y, follow)
 		}
 	}
 	c.end(follow, false)
@@ -361,7 +361,7 @@ func (c *call) lives() bool {
 	})
 }
 
-func (c *call) tellCleared(x *connection, cause uacsta.EventCause) {
+func (c *call) notifyCleared(x *connection, cause uacsta.EventCause) {
 	c.sw.emit(c, []*device{x.device}, uacsta.ConnectionClearedEvent{
 		DroppedConnection: uacsta.Conn(c.id, x.device.number), ReleasingDevice: uacsta.Ext(x.device.number), Cause: cause,
 	})

@@ -124,7 +124,7 @@ func (s *Switch) intrudeCall(req *uacsta.IntrudeCall) (any, error) {
 	y := x.failed()
 	own, busy, before := x.call, y.device.active(), x.id()
 	y.leave()
-	own.tellCleared(y, uacsta.CauseIntrude)
+	own.notifyCleared(y, uacsta.CauseIntrude)
 	x.move(busy.call)
 	joined := x.added(x.device, busy.id(), &before, req.ParticipationType)
 	own.end(uacsta.CauseIntrude, true)

@@ -214,9 +214,9 @@ func (s *Switch) InService(number string, reachable, talks bool) {
 		}
 		d.away = !reachable
 		if d.away {
-			s.tell(d, uacsta.OutOfServiceEvent{Device: uacsta.Ext(number), Cause: uacsta.CauseNormal})
+			s.notify(d, uacsta.OutOfServiceEvent{Device: uacsta.Ext(number), Cause: uacsta.CauseNormal})
 		} else {
-			s.tell(d, uacsta.BackInServiceEvent{Device: uacsta.Ext(number), Cause: uacsta.CauseNormal})
+			s.notify(d, uacsta.BackInServiceEvent{Device: uacsta.Ext(number), Cause: uacsta.CauseNormal})
 		}
 	})
 }
@@ -327,7 +327,7 @@ func (h *hunt) declined(x *connection) {
 	}
 	others := slices.ContainsFunc(c.others(x), func(y *connection) bool { return y.group == group })
 	x.leave()
-	c.tellCleared(x, uacsta.CauseBusy)
+	c.notifyCleared(x, uacsta.CauseBusy)
 	if !others {
 		c.refuse(group, uacsta.CauseBusy)
 	}

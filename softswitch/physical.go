@@ -56,7 +56,7 @@ func (s *Switch) PhysicalEvent(number string, event uacsta.EventMessage) {
 	}
 	s.do(func() {
 		if d := s.devices[number]; d != nil {
-			s.tell(d, event)
+			s.notify(d, event)
 		}
 	})
 }

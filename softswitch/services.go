@@ -116,7 +116,7 @@ func (s *Switch) clearCall(req *uacsta.ClearCall) (any, error) {
 	for len(c.connections) > 0 {
 		y := c.connections[0]
 		y.leave()
-		c.tellCleared(y, uacsta.CauseNormalClearing)
+		c.notifyCleared(y, uacsta.CauseNormalClearing)
 	}
 	c.end(uacsta.CauseNormalClearing, false)
 	return uacsta.ClearCallResponse{}, nil

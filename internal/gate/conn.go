@@ -308,7 +308,7 @@ func (c *Conn) expire() error {
 // Report logs what the peer did, or what could not be done for it, at most one line a second
 // for each message. The attribute suppressed counts the others.
 func (c *Conn) Report(level slog.Level, what string, args ...any) {
-	c.faults.tell(level, c.nc, what, args...)
+	c.faults.report(level, c.nc, what, args...)
 }
 
 // Strike is Report for something the peer should not have sent. If a peer that came through a

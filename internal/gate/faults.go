@@ -20,9 +20,9 @@ func newFaults(log *slog.Logger) *faults {
 	return &faults{log: log, complaints: share.PeerLog[netip.Prefix]{Most: manyPeers}}
 }
 
-// tell logs a line unless that exceeds the rate. It clips strings, errors and lists of strings
+// report logs a line unless that exceeds the rate. It clips strings, errors and lists of strings
 // in args, which may come from the peer.
-func (f *faults) tell(level slog.Level, peer net.Conn, what string, args ...any) {
+func (f *faults) report(level slog.Level, peer net.Conn, what string, args ...any) {
 	if !f.log.Enabled(context.Background(), level) {
 		return
 	}

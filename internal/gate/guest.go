@@ -92,7 +92,7 @@ func (g *Guest) Give(octets int) {
 // each message. If that happens too often, it returns an error that wraps [ErrStrikes], with
 // which the caller must close the connection.
 func (g *Guest) Strike(level slog.Level, what string, args ...any) error {
-	g.gate.faults.tell(level, g.Conn, what, args...)
+	g.gate.faults.report(level, g.Conn, what, args...)
 	n := g.strikes.Add(1)
 	allowed := g.stranger
 	if g.Proved() {
@@ -102,7 +102,7 @@ func (g *Guest) Strike(level slog.Level, what string, args ...any) error {
 		return nil
 	}
 	g.gate.cfg.Strangers.Struck.Add(1)
-	g.gate.faults.tell(slog.LevelWarn, g.Conn, "connection closed: too many protocol errors", "count", n)
+	g.gate.faults.report(slog.LevelWarn, g.Conn, "connection closed: too many protocol errors", "count", n)
 	return fmt.Errorf("%w: %d times", ErrStrikes, n)
 }
 
@@ -122,7 +122,7 @@ func (g *Guest) evict(why error, key string) {
 		what = "connection closed to make room for a newer one of its peer"
 	}
 	g.gate.cfg.Strangers.Evicted.Add(1)
-	g.gate.faults.tell(slog.LevelWarn, g.Conn, what, "err", why.Error()+key)
+	g.gate.faults.report(slog.LevelWarn, g.Conn, what, "err", why.Error()+key)
 	g.end(why)
 }
 

@@ -211,7 +211,7 @@ func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 			inward(res, number)
 			l.monitors(req, res, number)
 		}
-		l.tell(func() { reply(res, err) })
+		l.deliver(func() { reply(res, err) })
 	})
 }
 
@@ -226,8 +226,8 @@ func (l *life) enter() bool {
 	return l.open
 }
 
-// tell calls the core. A panic in it ends the life.
-func (l *life) tell(call func()) {
+// deliver calls the core. A panic in it ends the life.
+func (l *life) deliver(call func()) {
 	defer share.Survive(l.log, "telling the core what a telephone does", l.fail)
 	call()
 }

@@ -99,7 +99,7 @@ func (l *life) Event(number string, m *uacsta.Message) {
 	for _, ref := range refs {
 		copied := m.Clone()
 		copied.SetCrossRef(ref)
-		l.tell(func() { l.up.Event(copied) })
+		l.deliver(func() { l.up.Event(copied) })
 	}
 }
 
@@ -115,7 +115,7 @@ func (l *life) Session(number string, n *registrar.Session) {
 	l.mu.Unlock()
 	if p.served {
 		for _, ref := range own {
-			l.tell(func() {
+			l.deliver(func() {
 				l.up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
 			})
 		}
@@ -140,13 +140,13 @@ func (l *life) begin(number string, n *registrar.Session, own []string) {
 	for _, ref := range own {
 		if err := l.restart(number, ref, n); err != nil {
 			l.log.Warn("telephone refused to start a monitor again", "device", number, "err", err)
-			l.tell(func() {
+			l.deliver(func() {
 				_ = l.up.Request(uacsta.Encode(uacsta.MonitorStop{MonitorCrossRefID: ref}, uacsta.Edition3)) // the core has no reason to refuse
 			})
 			l.drop(ref, number)
 			continue
 		}
-		l.tell(func() {
+		l.deliver(func() {
 			l.up.Event(uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
 		})
 	}

@@ -88,10 +88,10 @@ func (l *Link) consult(s *uacsta.ConsultationCall, answer proxy.Answer) {
 		second := *ch // the same FreeSWITCH channel, in another call
 		second.Inbound, second.kept = true, ch
 		answer(uacsta.ConsultationCallResponse{InitiatedCall: uacsta.Conn(c.ID, ch.Device)}, nil)
-		l.tell(ch.call.Hold(ch, uacsta.CauseConsultation)...)
+		l.deliver(ch.call.Hold(ch, uacsta.CauseConsultation)...)
 		l.add(c, &second)
-		l.tell(c.Initiate(&second, uacsta.CauseConsultation)...)
-		l.tell(c.Originate(&second, uacsta.CauseNewCall)...)
+		l.deliver(c.Initiate(&second, uacsta.CauseConsultation)...)
+		l.deliver(c.Originate(&second, uacsta.CauseNewCall)...)
 	})
 }
 
@@ -205,8 +205,8 @@ func (l *Link) alternate(s *uacsta.AlternateCall, answer proxy.Answer) {
 		answer(res, nil)
 		p.active.kept, p.held.kept = nil, p.active
 		l.channels[p.held.id] = p.held
-		l.tell(p.active.call.Hold(p.active, uacsta.CauseAlternate)...)
-		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseAlternate)...)
+		l.deliver(p.active.call.Hold(p.active, uacsta.CauseAlternate)...)
+		l.deliver(p.held.call.Retrieve(p.held, uacsta.CauseAlternate)...)
 	})
 }
 
@@ -239,7 +239,7 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 		}
 		l.drop(p.active, uacsta.CauseNormalClearing)
 		l.channels[p.held.id] = p.held
-		l.tell(p.held.call.Retrieve(p.held, uacsta.CauseNormal)...)
+		l.deliver(p.held.call.Retrieve(p.held, uacsta.CauseNormal)...)
 	})
 }
 
@@ -337,7 +337,7 @@ func (l *Link) unite(p *pair, to string, stays ...*channel) (list []uacsta.Conne
 	l.remove(p.held)
 	l.remove(p.active)
 	l.move(z, stays...)
-	return list, func() { l.tell(notices...) }
+	return list, func() { l.deliver(notices...) }
 }
 
 // replaced handles a telephone that transferred a call by REFER with Replaces: its channel ends
@@ -377,7 +377,7 @@ func (l *Link) conference(s *uacsta.ConferenceCall, answer proxy.Answer) {
 			ch.parks = true // it stays in the conference when the others have left
 		}
 		answer(uacsta.ConferenceCallResponse{ConferenceCall: p.active.connection(), Connections: list}, nil)
-		l.tell(notices...)
+		l.deliver(notices...)
 		if !one {
 			l.kill(p.held)
 		}

@@ -57,10 +57,10 @@ func (l *Link) handle(e event) {
 	case name == "CHANNEL_ANSWER":
 		l.answered(ch, e.get("Caller-Destination-Number"))
 	case name == "CHANNEL_HOLD":
-		l.tell(ch.call.Hold(ch, uacsta.CauseNormal)...)
+		l.deliver(ch.call.Hold(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_UNHOLD":
 		ch.holds = false
-		l.tell(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
+		l.deliver(ch.call.Retrieve(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_HANGUP":
 		ch.quiet()
 		if ch.leaves {
@@ -136,8 +136,8 @@ func (l *Link) created(e event) {
 	if ch.Network {
 		l.through(ch, l.trunkDevice(e.get("variable_sip_gateway")))
 	}
-	l.tell(c.Initiate(ch, uacsta.CauseNormal)...)
-	l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
+	l.deliver(c.Initiate(ch, uacsta.CauseNormal)...)
+	l.deliver(c.Originate(ch, uacsta.CauseNewCall)...)
 }
 
 // caller returns the channel whose call a new channel joins, or nil if it starts a call of its
@@ -176,7 +176,7 @@ func (l *Link) leaves(ch *channel, e event) {
 		trunk = l.trunkDevice(e.get("variable_sip_gateway_name"))
 	}
 	l.through(ch, trunk)
-	l.tell(c.Leave(ch, ch.Trunk, c.Cause())...)
+	l.deliver(c.Leave(ch, ch.Trunk, c.Cause())...)
 }
 
 // rings handles a called telephone that rings, or a calling one that is prompted.
@@ -185,13 +185,13 @@ func (l *Link) rings(ch *channel) {
 	switch {
 	case ch.Inbound || ch.State != "" || ch.comes != nil:
 	case c.prompted == ch.id:
-		l.tell(c.Initiate(ch, uacsta.CauseMakeCall)...)
+		l.deliver(c.Initiate(ch, uacsta.CauseMakeCall)...)
 	default:
 		if part := c.queued(); part != nil {
 			l.divert(part, ch.Device, uacsta.CauseDistributed)
 		}
 		ch.rang = time.Now()
-		l.tell(c.Deliver(ch, c.Cause())...)
+		l.deliver(c.Deliver(ch, c.Cause())...)
 	}
 }
 
@@ -207,7 +207,7 @@ func (l *Link) answered(ch *channel, at string) {
 	l.rings(ch) // it answered at once
 	switch {
 	case c.prompted == ch.id:
-		l.tell(c.Originate(ch, uacsta.CauseNewCall)...)
+		l.deliver(c.Originate(ch, uacsta.CauseNewCall)...)
 	case ch.comes == nil:
 		c.queue = ""
 		l.established(ch)
@@ -221,7 +221,7 @@ func (l *Link) answered(ch *channel, at string) {
 }
 
 // established reports that a device takes part in a call.
-func (l *Link) established(ch *channel) { l.tell(ch.call.Establish(ch, ch.call.Cause())...) }
+func (l *Link) established(ch *channel) { l.deliver(ch.call.Establish(ch, ch.call.Cause())...) }
 
 // hungUp handles the end of a channel, and of the connection that it kept.
 func (l *Link) hungUp(ch *channel, e event) {
@@ -253,7 +253,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		return
 	case ch.comes != nil: // no event has mentioned it
 		l.remove(ch)
-		l.tell(c.Missed(ch.Device, cause))
+		l.deliver(c.Missed(ch.Device, cause))
 		return
 	case cause == uacsta.CauseCallPickup && was == uacsta.Alerting:
 		l.pickedUp(ch)
@@ -281,7 +281,7 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 
 // drop reports that a device left a call, and removes it.
 func (l *Link) drop(ch *channel, cause uacsta.EventCause) {
-	l.tell(ch.call.Clear(ch, cause)...)
+	l.deliver(ch.call.Clear(ch, cause)...)
 	l.remove(ch)
 }
 
@@ -313,7 +313,7 @@ func (l *Link) alone(c *call) {
 // fail reports that a device could not be reached.
 func (l *Link) fail(c *call, device string, cause uacsta.EventCause) {
 	c.failed = true
-	l.tell(c.Unreached(device, cause)...)
+	l.deliver(c.Unreached(device, cause)...)
 }
 
 // sentOn reports that a call left a device for another one because a service of ours sent it.
@@ -327,13 +327,13 @@ func (l *Link) sentOn(ch *channel, to string, cause uacsta.EventCause) {
 
 // divert reports that a call left a device for another one.
 func (l *Link) divert(ch *channel, to string, cause uacsta.EventCause) {
-	l.tell(ch.call.Divert(ch, to, cause)...)
+	l.deliver(ch.call.Divert(ch, to, cause)...)
 	l.remove(ch)
 }
 
 // transferred reports that a device transferred a call in a single step.
 func (l *Link) transferred(ch *channel, to string) {
-	l.tell(ch.call.SingleStepTransfer(ch, to)...)
+	l.deliver(ch.call.SingleStepTransfer(ch, to)...)
 	l.remove(ch)
 }
 

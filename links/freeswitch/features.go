@@ -93,7 +93,7 @@ func (l *Link) known(device string, then func(*settings, error)) {
 		}
 		l.query(api("db select/"+keys[i].realm+"/%", word(device)), func(value string, err error) {
 			if err != nil && !errors.Is(err, errNothing) {
-				l.say(slog.LevelInfo, "", "could not read features from mod_db: is it loaded?", "err", err)
+				l.report(slog.LevelInfo, "", "could not read features from mod_db: is it loaded?", "err", err)
 				then(nil, errBusy)
 				return
 			}

@@ -283,7 +283,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 func (l *Link) added(ch *channel) {
 	by, why := ch.comes.by, ch.comes.why
 	ch.comes, ch.parks = nil, true
-	l.tell(conferenced(ch.call, callmodel.Joining{By: by.Device, Added: ch.Device, Primary: by.connection(), Cause: why}, ch)...)
+	l.deliver(conferenced(ch.call, callmodel.Joining{By: by.Device, Added: ch.Device, Primary: by.connection(), Cause: why}, ch)...)
 }
 
 // conferenced adds a channel to a call that is a conference.
@@ -317,7 +317,7 @@ func (l *Link) room(e event) {
 			before := ch.connection()
 			notices := conferenced(room.call, callmodel.Joining{By: name, Added: ch.Device, Primary: room.connection(), Secondary: &before, Cause: uacsta.CauseConference}, ch)
 			l.move(room.call, ch)
-			l.tell(notices...)
+			l.deliver(notices...)
 		}
 	case "del-member":
 		if room != nil && room.call == ch.call { // it continues elsewhere

@@ -231,7 +231,7 @@ func (l *Link) Features(string) uacsta.Features {
 	}
 }
 
-// say logs something FreeSWITCH can cause repeatedly, at most one line a second for each kind.
-func (l *Link) say(level slog.Level, kind, text string, attributes ...any) {
+// report logs something FreeSWITCH can cause repeatedly, at most one line a second for each kind.
+func (l *Link) report(level slog.Level, kind, text string, attributes ...any) {
 	l.hush.Log(l.cfg.Log, level, text+" "+kind, text, attributes...)
 }

@@ -115,7 +115,7 @@ func (f *server) end(conn net.Conn, id string) {
 	}
 }
 
-// tell tells an event; f.mu is held.
+// deliver tells an event; f.mu is held.
 func (f *server) tell(conn net.Conn, event string) {
 	fmt.Fprintf(conn, "Content-Type: text/event-plain\nContent-Length: %d\n\n%s", len(event)+1, event+"\n")
 }

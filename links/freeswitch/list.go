@@ -103,7 +103,7 @@ func begins[T any](ctx context.Context, l *Link, s *socket, what string, most in
 
 // crowded logs that FreeSWITCH has more of something than the link follows.
 func (l *Link) crowded(what string, most int) {
-	l.say(slog.LevelWarn, what, "FreeSWITCH has more than the link follows: clients do not see the rest", "what", what, "limit", most)
+	l.report(slog.LevelWarn, what, "FreeSWITCH has more than the link follows: clients do not see the rest", "what", what, "limit", most)
 }
 
 // shown is a row of "show channels as json".

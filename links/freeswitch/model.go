@@ -202,8 +202,8 @@ func (ch *channel) leg() *channel {
 	return ch
 }
 
-// tell passes events to the monitors of their devices.
-func (l *Link) tell(notices ...callmodel.Notice) {
+// deliver passes events to the monitors of their devices.
+func (l *Link) deliver(notices ...callmodel.Notice) {
 	for _, n := range notices {
 		l.watch.Send(n.Device, n.For)
 	}

@@ -46,7 +46,7 @@ func (l *Link) enqueue(c *call, queue string, cause uacsta.EventCause) {
 	front := l.parts[queue]
 	part := &channel{id: id, Connection: callmodel.Connection{Device: queue}, virtual: true, parked: cause == uacsta.CausePark}
 	l.add(c, part)
-	l.tell(c.Queue(part, front, cause)...)
+	l.deliver(c.Queue(part, front, cause)...)
 }
 
 // waits handles a channel that FreeSWITCH answered itself: it waits in a queue if the number is
@@ -123,7 +123,7 @@ func (l *Link) forwarded(c *call, e event) {
 	if !words.MatchString(from) || !words.MatchString(to) || cause == "" {
 		return
 	}
-	l.tell(c.Forward(from, to, cause)...)
+	l.deliver(c.Forward(from, to, cause)...)
 }
 
 // dialplan handles the dialplan's application events: a call enters a queue, uses a trunk, or

@@ -141,7 +141,7 @@ func (l *Link) order(text instruction, answer proxy.Answer, res any) {
 		switch {
 		case errors.Is(err, errParameter):
 		case err != nil:
-			l.say(slog.LevelInfo, text.name(), "FreeSWITCH refused a command", "command", text.name(), "err", err)
+			l.report(slog.LevelInfo, text.name(), "FreeSWITCH refused a command", "command", text.name(), "err", err)
 			err = errBusy
 		}
 		answer(res, err)
@@ -244,7 +244,7 @@ func (l *Link) originate(id string, dialled part, device string, with []part, ta
 		if c.predicts {
 			missed = c.Calling
 		}
-		l.tell(c.Missed(missed, cause))
+		l.deliver(c.Missed(missed, cause))
 	}
 	set := form("origination_uuid=%", word(id))
 	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
@@ -276,7 +276,7 @@ func (l *Link) outcome(name, result string) {
 func (l *Link) expire(now time.Time) {
 	for name, j := range l.jobs {
 		if now.After(j.until) {
-			l.say(slog.LevelInfo, "", "FreeSWITCH did not report the result of a call in time", "channel", j.channel)
+			l.report(slog.LevelInfo, "", "FreeSWITCH did not report the result of a call in time", "channel", j.channel)
 			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
 		}
 	}

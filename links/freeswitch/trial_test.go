@@ -127,7 +127,7 @@ func newTrial(t *testing.T, cfg LinkConfig, devices ...string) *trial {
 	return tr
 }
 
-// tell tells events, one in a line: its name, or subclass, and headers.
+// deliver tells events, one in a line: its name, or subclass, and headers.
 func (tr *trial) tell(lines string) {
 	tr.t.Helper()
 	done := make(chan struct{})

@@ -212,18 +212,18 @@ func (l *Link) voice(ch *channel, e event) {
 	switch name := e.get("Event-Name"); {
 	case name == "PLAYBACK_START" && !m.runs:
 		m.runs = true
-		l.tell(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
+		l.deliver(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
 		})...)
 	case name == "RECORD_START" && !m.runs:
 		m.runs = true
-		l.tell(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
+		l.deliver(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.RecordEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
 		})...)
 	case name == "PLAYBACK_STOP", name == "RECORD_STOP", name == "CHANNEL_EXECUTE_COMPLETE":
 		delete(ch.messages, path)
 		m.forget()
-		l.tell(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
+		l.deliver(c.Notices(func(ref string, _ uacsta.LocalConnectionState) any {
 			return uacsta.StopEvent{MonitorCrossRefID: ref, Connection: id, Message: m.name, Cause: cause}
 		})...)
 	}

@@ -5,8 +5,8 @@ import "github.com/tr87proxy/tr87proxy/uacsta"
 // Event makes an event for one monitor, from its cross reference and the state of its device.
 type Event func(ref string, local State) any
 
-// told returns an Event that differs in reference and state only.
-func told(ev uacsta.EventMessage) Event {
+// newEvent returns an Event that differs in reference and state only.
+func newEvent(ev uacsta.EventMessage) Event {
 	return func(ref string, local State) any {
 		return ev.With(&uacsta.Shared{MonitorCrossRefID: ref, LocalConnectionInfo: local})
 	}
@@ -23,40 +23,40 @@ type About struct {
 func (a *About) connection(device string) uacsta.ConnectionID { return uacsta.Conn(a.ID, device) }
 
 func (a *About) initiated(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 func (a *About) originated(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: uacsta.Ext(device), CalledDevice: a.Called, Cause: cause})
+	return newEvent(uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: uacsta.Ext(device), CalledDevice: a.Called, Cause: cause})
 }
 
 func (a *About) reached(device, through string, cause uacsta.EventCause) Event {
-	return told(uacsta.NetworkReachedEvent{
+	return newEvent(uacsta.NetworkReachedEvent{
 		OutboundConnection: a.connection(device), NetworkInterfaceUsed: uacsta.Ext(through), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, Cause: cause,
 	})
 }
 
 func (a *About) delivered(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.DeliveredEvent{
+	return newEvent(uacsta.DeliveredEvent{
 		Connection: a.connection(device), AlertingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
 	})
 }
 
 func (a *About) established(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.EstablishedEvent{
+	return newEvent(uacsta.EstablishedEvent{
 		EstablishedConnection: a.connection(device), AnsweringDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
 	})
 }
 
 func (a *About) held(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 func (a *About) retrieved(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause})
 }
 
 // queued returns the QueuedEvent; front is the number of calls before it, nil if unknown.
@@ -69,22 +69,22 @@ func (a *About) queued(device string, front *int, cause uacsta.EventCause) Event
 		all := *front + 1
 		ev.NumberQueued = &all
 	}
-	return told(ev)
+	return newEvent(ev)
 }
 
 func (a *About) failed(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.FailedEvent{
+	return newEvent(uacsta.FailedEvent{
 		FailedConnection: a.connection(device), FailingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, Cause: cause,
 	})
 }
 
 func (a *About) diverted(device, to string, cause uacsta.EventCause) Event {
-	return told(uacsta.DivertedEvent{
+	return newEvent(uacsta.DivertedEvent{
 		Connection: a.connection(device), DivertingDevice: uacsta.Ext(device), NewDestination: uacsta.Ext(to), LastRedirectionDevice: a.Redirected, Cause: cause,
 	})
 }
 
 func (a *About) cleared(device string, cause uacsta.EventCause) Event {
-	return told(uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: uacsta.Ext(device), Cause: cause})
 }

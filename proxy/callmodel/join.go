@@ -52,7 +52,7 @@ func (c *Call[P]) SingleStepTransfer(p P, to string) []Notice {
 			ev.TransferredConnections = append(ev.TransferredConnections, uacsta.ConnectionListItem{NewConnection: &id, OldConnection: &id})
 		}
 	}
-	notices := c.Notices(told(ev))
+	notices := c.Notices(newEvent(ev))
 	c.Redirected, c.Why = by.Device, uacsta.CauseRedirected
 	c.Remove(p)
 	return notices
@@ -65,7 +65,7 @@ func (c *Call[P]) Transfer(held, active Member[P], to string, stay ...Member[P])
 	primary, secondary := held.connection(), active.connection()
 	leave(held, active)
 	list := c.gather(stay)
-	event := told(uacsta.TransferedEvent{
+	event := newEvent(uacsta.TransferedEvent{
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(by.Device), TransferredToDevice: uacsta.Ext(to),
 		TransferredConnections: list, Cause: uacsta.CauseTransfer,
 	})
@@ -90,7 +90,7 @@ func (c *Call[P]) Conference(j Joining, members ...Member[P]) ([]uacsta.Connecti
 			x.State = uacsta.Connected
 		}
 	}
-	return list, c.Notices(told(uacsta.ConferencedEvent{
+	return list, c.Notices(newEvent(uacsta.ConferencedEvent{
 		PrimaryOldCall: j.Primary, SecondaryOldCall: j.Secondary, ConferencingDevice: uacsta.Ext(j.By), AddedParty: uacsta.Ext(j.Added),
 		ConferenceConnections: list, Cause: j.Cause,
 	}))

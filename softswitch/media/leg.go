@@ -424,8 +424,8 @@ func (l *Leg) elapsed() uint32 {
 	return l.timestamp + uint32(max(time.Since(l.lastSent)*rate/time.Second, frame))
 }
 
-// say sends a frame of samples. It sets the marker on the first frame after silence.
-func (l *Leg) say(samples []int16) {
+// sendFrame sends a frame of samples. It sets the marker on the first frame after silence.
+func (l *Leg) sendFrame(samples []int16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.peer == nil {

@@ -206,7 +206,7 @@ func (r *Room) mix() (more bool) {
 	defer share.Survive(r.log, "mixing voice", func(error) { more = true })
 	out, more := r.frame()
 	for i, l := range out.legs {
-		l.say(out.frames[i])
+		l.sendFrame(out.frames[i])
 	}
 	if out.finished != nil {
 		r.report(func() { out.finished.finish(true) })

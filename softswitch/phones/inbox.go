@@ -126,5 +126,5 @@ func (s *Server) follow(views []softswitch.View, kicked map[string]bool, feature
 		s.telephones.Changed(f.Device, featurePackage, waitingPackage)
 		s.showFeatures(f)
 	}
-	s.tellDialogs()
+	s.notifyDialogs()
 }

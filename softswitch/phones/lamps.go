@@ -63,8 +63,8 @@ func (s *Server) dialogDocument(number string) registrar.Document {
 	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
 }
 
-// tellDialogs notifies the subscribers of extensions whose calls have changed.
-func (s *Server) tellDialogs() {
+// notifyDialogs notifies the subscribers of extensions whose calls have changed.
+func (s *Server) notifyDialogs() {
 	s.mu.Lock()
 	changed := s.changed
 	s.changed = map[string]bool{}

@@ -145,7 +145,8 @@ func (cl *client) hangUp(c *ctserver.Line) {
 	switch {
 	case cl.active != nil && cl.held != nil:
 		active, held := cl.active, cl.held
-		cl.active, cl.held = nil, nil
+		cl.forget(active)
+		cl.forget(held)
 		cl.ask(uacsta.TransferCall{HeldCall: *held, ActiveCall: *active}, func(res *uacsta.Message) {
 			if res != nil && res.Err() == nil {
 				cl.reply(c, "OK")
@@ -156,10 +157,8 @@ func (cl *client) hangUp(c *ctserver.Line) {
 		})
 	case cl.active != nil:
 		cl.leave(cl.active, cl.accepted(c))
-		cl.active = nil
 	case cl.held != nil:
 		cl.leave(cl.held, cl.accepted(c))
-		cl.held = nil
 	default:
 		cl.reply(c, "OK")
 	}
@@ -175,6 +174,7 @@ func (cl *client) leave(call *uacsta.ConnectionID, then func(*uacsta.Message)) {
 		cl.left = map[string]*uacsta.ConnectionID{}
 	}
 	cl.left[call.CallID] = nil
+	cl.forget(call) // also what an event has brought since the program hung up
 	cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *call}, func(res *uacsta.Message) {
 		if res == nil || res.Err() != nil {
 			now := cl.left[call.CallID]
@@ -186,6 +186,16 @@ func (cl *client) leave(call *uacsta.ConnectionID, then func(*uacsta.Message)) {
 		}
 		then(res)
 	})
+}
+
+// forget notes that the port is no longer in a call.
+func (cl *client) forget(call *uacsta.ConnectionID) {
+	if sameCall(call, cl.active) {
+		cl.active = nil
+	}
+	if sameCall(call, cl.held) {
+		cl.held = nil
+	}
 }
 
 // dial dials the rest of a command's digits, up to the next flash or pause.

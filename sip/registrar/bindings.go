@@ -132,14 +132,14 @@ func (s *Server) expire(now time.Time) {
 // state file, too.
 func (s *Server) remove(u *user, gone func(*binding) bool, forget bool) {
 	s.mu.Lock()
-	before := slices.Clone(u.bindings)
-	u.bindings = slices.DeleteFunc(u.bindings, gone)
-	none := len(u.bindings) == len(before)
-	stored := s.stored(u)
-	s.mu.Unlock()
-	if none {
+	if !slices.ContainsFunc(u.bindings, gone) { // mostly: this is asked of every user each second
+		s.mu.Unlock()
 		return
 	}
+	before := slices.Clone(u.bindings)
+	u.bindings = slices.DeleteFunc(u.bindings, gone)
+	stored := s.stored(u)
+	s.mu.Unlock()
 	if forget {
 		s.keep(u, stored, true)
 	}

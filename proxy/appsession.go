@@ -352,13 +352,20 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 
 const accountGone = "the account was changed or removed"
 
-// recheckAccount ends an application session whose account was removed, or got another password.
-func (s *Session) recheckAccount() {
+// withoutAccount returns the application session if its account was removed, or got another password; nil otherwise.
+func (s *Session) withoutAccount() *appSession {
 	app := s.application()
 	if app == nil || app.account.Name == "" || s.proxy.cfg.Accounts.Holds(app.account) {
-		return
+		return nil
 	}
-	s.terminate(app, uacsta.SessionTermReason{ServerTermReason: accountGone})
+	return app
+}
+
+// recheckAccount ends an application session that is without its account.
+func (s *Session) recheckAccount() {
+	if app := s.withoutAccount(); app != nil {
+		s.terminate(app, uacsta.SessionTermReason{ServerTermReason: accountGone})
+	}
 }
 
 // endAppSession removes the application session and reports whether there was one. The caller holds

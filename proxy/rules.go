@@ -84,10 +84,7 @@ func (s *Session) judge(v *view) []Ending {
 		}
 		return append([]Ending{e}, s.holdings(why.Error(), nil)...)
 	}
-	s.mu.Lock()
-	app := s.app
-	s.mu.Unlock()
-	if app != nil && app.account.Name != "" && !s.proxy.cfg.Accounts.Holds(app.account) {
+	if app := s.withoutAccount(); app != nil {
 		e := s.ending("application session", policy.Number{}, accountGone, func() bool { return s.application() != app })
 		return append([]Ending{e}, s.holdings(accountGone, nil)...) // recheckAccount ends it
 	}

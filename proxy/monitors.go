@@ -71,19 +71,20 @@ func (w *Monitors) Stop(s *uacsta.MonitorStop) (*uacsta.MonitorStopResponse, err
 // Send sends an event to every monitor of a device. It calls event, which returns a struct of package
 // uacsta, with the cross reference of each.
 func (w *Monitors) Send(device string, event func(ref string) any) {
-	w.mu.Lock()
-	up, refs := w.up, w.watched[device]
-	w.mu.Unlock()
-	if up == nil {
-		return
-	}
-	for _, ref := range refs {
-		up.Event(uacsta.Encode(event(ref), uacsta.Edition6))
-	}
+	w.each(device, func(ref string) *uacsta.Message { return uacsta.Encode(event(ref), uacsta.Edition6) })
 }
 
 // Forward sends copies of an event to every monitor of a device, each with its own cross reference.
 func (w *Monitors) Forward(device string, ev *uacsta.Message) {
+	w.each(device, func(ref string) *uacsta.Message {
+		own := ev.Clone()
+		own.SetCrossRef(ref)
+		return own
+	})
+}
+
+// each sends what event returns for the cross reference of each monitor of a device.
+func (w *Monitors) each(device string, event func(ref string) *uacsta.Message) {
 	w.mu.Lock()
 	up, refs := w.up, w.watched[device]
 	w.mu.Unlock()
@@ -91,8 +92,6 @@ func (w *Monitors) Forward(device string, ev *uacsta.Message) {
 		return
 	}
 	for _, ref := range refs {
-		own := ev.Clone()
-		own.SetCrossRef(ref)
-		up.Event(own)
+		up.Event(event(ref))
 	}
 }

@@ -92,9 +92,9 @@ func usable(path string) error {
 }
 
 // Move continues the log in the file of cfg, and loses no entry: entries noted before are in the old file, whose last line
-// names the new one, and later ones are in the new file,
-// whose first line names the old one. If cfg has the path of the current file, Move only changes MaxSize
-// and Keep; the key cannot change. If Move returns an error, it has changed nothing.
+// names the new one, and later ones are in the new file, whose first line names the old one. If cfg has the path of the
+// current file, Move only changes MaxSize and Keep; the key cannot change. If Move returns an error, the log goes on in
+// the old file.
 func (l *Log) Move(cfg Config) error {
 	if l == nil {
 		return nil
@@ -105,20 +105,22 @@ func (l *Log) Move(cfg Config) error {
 	l.mu.Unlock()
 	cfg.Log, cfg.strangers = now.Log, now.strangers
 	m := move{cfg: cfg, done: make(chan struct{})}
-	left := ""
+	taken, left := false, ""
 	if cfg.Path != path {
 		m.chain = &chain{cfg: cfg, open: opener}
+		defer func() {
+			if !taken && m.chain.file != nil { // it has at most the line that it was started
+				_ = m.chain.file.Close()
+			}
+		}()
 		var err error
 		if left, err = m.chain.begin(); err != nil {
-			m.chain.close()
 			return err
 		}
 		started := []Entry{{Kind: "started", Time: time.Now().UTC(), Reason: "goes on from " + path}}
 		if _, err = m.chain.write(started); err != nil { // a full disk: the old file stays in use
-			m.chain.close()
 			return err
 		}
-		l.lines.Add(1)
 	} else if string(cfg.Key) != string(now.Key) {
 		return errOneKey
 	}
@@ -126,25 +128,20 @@ func (l *Log) Move(cfg Config) error {
 	defer timer.Stop()
 	select {
 	case l.moves <- m:
+		taken = true
 	case <-l.done:
-		m.chain.close()
 		return errors.New("the audit file is closed")
 	case <-timer.C: // the disk of the old file does not respond
-		m.chain.close()
 		return errSlow
 	}
 	<-m.done
+	if m.chain != nil {
+		l.lines.Add(1) // started
+	}
 	if left != "" {
 		l.Note(Entry{Kind: "gap", Reason: left})
 	}
 	return nil
-}
-
-// close closes the file of a chain that was not used. It can be called on nil.
-func (c *chain) close() {
-	if c != nil && c.file != nil {
-		_ = c.file.Close() // at most the line that it was started
-	}
 }
 
 // moved carries out a move, on the writer's goroutine. It reports whether the file then cannot be written.

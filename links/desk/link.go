@@ -68,9 +68,6 @@ func New(cfg registrar.Config, listen []Listening) *Link {
 	cfg.Users = slices.Clone(cfg.Users)
 	for i := range cfg.Users {
 		cfg.Users[i].UACSTA = registrar.Always
-		if cfg.Users[i].Name == "" {
-			cfg.Users[i].Name = cfg.Users[i].Number
-		}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

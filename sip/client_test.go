@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // certificate makes a self-signed one for loopback.
@@ -82,21 +83,21 @@ func TestBothSides(t *testing.T) {
 			if string(res.Body()) != "welcome" {
 				t.Errorf("answer %q", res.Body())
 			}
-			far := next(t, rec.dialogs, "dialog")
+			far := wait.Next(t, rec.dialogs, "dialog")
 			if transport == "TLS" && (len(far.Peer().Names) == 0 || far.Peer().Names[0] != "gw.example") {
 				t.Errorf("names of the peer: %v", far.Peer().Names)
 			}
 			answer := make(chan Result, 1)
 			d.Send("INFO", "text/plain", []byte("ping"), func(r Result) { answer <- r })
-			if r := next(t, answer, "answer"); r.Err != nil || string(r.Response.Body()) != "re ping" {
+			if r := wait.Next(t, answer, "answer"); r.Err != nil || string(r.Response.Body()) != "re ping" {
 				t.Errorf("answer %v", r)
 			}
 			far.Send("INFO", "text/plain", []byte("pong"), func(r Result) { answer <- r })
-			if r := next(t, answer, "answer"); r.Err != nil || string(r.Response.Body()) != "re pong" {
+			if r := wait.Next(t, answer, "answer"); r.Err != nil || string(r.Response.Body()) != "re pong" {
 				t.Errorf("answer %v", r)
 			}
 			d.Bye()
-			if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrBye) {
+			if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrBye) {
 				t.Errorf("ended: %v", reason)
 			}
 		})
@@ -162,7 +163,7 @@ func TestDigest(t *testing.T) {
 				if err := try("alice", "s3cret"); err != nil {
 					t.Errorf("right password: %v", err)
 				}
-				if user := next(t, g.users, "user"); user != "alice" {
+				if user := wait.Next(t, g.users, "user"); user != "alice" {
 					t.Errorf("user %q", user)
 				}
 			}
@@ -241,7 +242,7 @@ func TestClientRefreshes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if got := next(t, rec.requests, "refresh"); got != "refresh" {
+		if got := wait.Next(t, rec.requests, "refresh"); got != "refresh" {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -269,7 +270,7 @@ func TestLateAnswer(t *testing.T) {
 	p := &rawPeer{t: t, nc: nc, in: newReader(nc)}
 	invite := p.must()
 	cancel()
-	if err := next(t, failed, "failure"); !errors.Is(err, context.Canceled) {
+	if err := wait.Next(t, failed, "failure"); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	p.answer(invite, 200)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // A message whose body comes in single octets behind a long head is handled, and the octets behind
@@ -12,7 +14,7 @@ func TestDrip(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", func(c *Config) { c.Known = func(Peer) bool { return true } })
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	p.cseq++
 	info := p.request("INFO", p.cseq, "drop by drop", "Subject: "+strings.Repeat("x", 20<<10))
 	p.cseq++
@@ -21,7 +23,7 @@ func TestDrip(t *testing.T) {
 		p.write(info[i*len(info)/16 : (i+1)*len(info)/16])
 	}
 	for _, want := range []string{"drop by drop", "next"} {
-		if got := next(t, rec.requests, "INFO"); got != want {
+		if got := wait.Next(t, rec.requests, "INFO"); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // The tests of this file are one for each defect of the stock library that the
@@ -37,7 +39,7 @@ func TestOrderOfPipelinedRequests(t *testing.T) {
 				}
 				p.write(all.String())
 				for i := range size {
-					if got, want := next(t, rec.requests, "INFO"), fmt.Sprintf("%d.%d", b, i); got != want {
+					if got, want := wait.Next(t, rec.requests, "INFO"), fmt.Sprintf("%d.%d", b, i); got != want {
 						t.Fatalf("burst out of order: %s, want %s", got, want)
 					}
 					if res := p.must(); res.body != fmt.Sprintf("re %d.%d", b, i) {
@@ -92,7 +94,7 @@ func TestRequestsGoToTheirOwnPeer(t *testing.T) {
 		p := dialRaw(t, "TCP", addr)
 		p.invite()
 		peers = append(peers, p)
-		dialogs = append(dialogs, next(t, rec.dialogs, "dialog"))
+		dialogs = append(dialogs, wait.Next(t, rec.dialogs, "dialog"))
 	}
 	for i, d := range dialogs {
 		d.Send("INFO", "text/plain", []byte(strconv.Itoa(i)), nil)
@@ -106,7 +108,7 @@ func TestCSeqOfConcurrentRequests(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	const senders, each = 20, 10
 	var group sync.WaitGroup
 	for range senders {
@@ -178,12 +180,12 @@ func TestStalledPeerIsCutOff(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", func(c *Config) { c.WriteTimeout = 200 * time.Millisecond; c.Grace = 100 * time.Millisecond })
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	body := []byte(strings.Repeat("x", 60000))
 	for range 200 {
 		d.Send("INFO", "text/plain", body, nil)
 	}
-	if reason := next(t, rec.ended, "end of the dialog"); reason == nil {
+	if reason := wait.Next(t, rec.ended, "end of the dialog"); reason == nil {
 		t.Error("the dialog ended without reason")
 	}
 	whole := 0

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 func TestRefusals(t *testing.T) {
@@ -104,7 +106,7 @@ func TestExpiryAndRefresh(t *testing.T) {
 	if m := p.must(); m.method != "BYE" { // no refreshes from here on
 		t.Errorf("got %s, want BYE", m.start)
 	}
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrExpired) {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrExpired) {
 		t.Errorf("ended: %v", reason)
 	}
 }
@@ -144,7 +146,7 @@ func TestCSeqStartsOver(t *testing.T) {
 			}
 		}
 		for _, want := range []string{"2", "3", "4", "refresh", "again 2", "again 3"} {
-			if got := next(t, rec.requests, want); got != want {
+			if got := wait.Next(t, rec.requests, want); got != want {
 				t.Errorf("%s: %q, want %q", transport, got, want)
 			}
 		}
@@ -159,12 +161,12 @@ func TestReorderedDatagrams(t *testing.T) {
 		p.write(p.request("INFO", number, fmt.Sprint(number)))
 	}
 	for _, want := range []string{"2", "3", "4"} {
-		if got := next(t, rec.requests, "INFO"); got != want {
+		if got := wait.Next(t, rec.requests, "INFO"); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
 	p.write(p.request("INFO", 7, "7")) // 5 and 6 are lost: it is not waited for long
-	if got := next(t, rec.requests, "INFO"); got != "7" {
+	if got := wait.Next(t, rec.requests, "INFO"); got != "7" {
 		t.Errorf("%s, want 7", got)
 	}
 }
@@ -182,7 +184,7 @@ func TestRetransmissions(t *testing.T) {
 		}
 	}
 	p.ask("INFO", "twice")
-	if a, b := next(t, rec.requests, "INFO"), next(t, rec.requests, "INFO"); a != "once" || b != "twice" {
+	if a, b := wait.Next(t, rec.requests, "INFO"), wait.Next(t, rec.requests, "INFO"); a != "once" || b != "twice" {
 		t.Errorf("handled %q, %q", a, b)
 	}
 }
@@ -204,8 +206,8 @@ func TestEqualCallIDs(t *testing.T) {
 	if ra.code() != 200 || rb.code() != 200 || ra.header("To") == rb.header("To") {
 		t.Fatalf("%s %s / %s %s", ra.start, ra.header("To"), rb.start, rb.header("To"))
 	}
-	next(t, rec.dialogs, "dialog")
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	if n, _, _ := ua.Counts(); n != 2 {
 		t.Errorf("%d dialogs", n)
 	}
@@ -217,7 +219,7 @@ func TestPeerThatNeverAnswers(t *testing.T) {
 		_, rec, addr := serve(t, transport, func(c *Config) { c.EventWait = 10 * time.Millisecond })
 		p := dialRaw(t, transport, addr)
 		p.invite()
-		d := next(t, rec.dialogs, "dialog")
+		d := wait.Next(t, rec.dialogs, "dialog")
 		const n = 100
 		for i := range n {
 			d.Send("INFO", "text/plain", []byte(fmt.Sprint(i)), nil)
@@ -245,9 +247,9 @@ func TestPeerThatLostTheDialog(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("x"), nil)
+	wait.Next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("x"), nil)
 	p.answer(p.must(), 481)
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrPeerLost) {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrPeerLost) {
 		t.Errorf("ended: %v", reason)
 	}
 }
@@ -265,7 +267,7 @@ func TestRouteSet(t *testing.T) {
 		req = strings.Replace(req, "<sip:peer@"+p.nc.LocalAddr().String()+";transport=TCP>", "<sip:peer@127.0.0.1:1;transport=tcp>", 1)
 		p.write(req)
 		p.must()
-		next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("x"), nil)
+		wait.Next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("x"), nil)
 		m := p.must()
 		var routes []string
 		for _, l := range m.lines {
@@ -291,12 +293,12 @@ func TestLostConnection(t *testing.T) {
 	if res := q.ask("INFO", "back"); res.code() != 200 {
 		t.Fatalf("after the connection changed: %s", res.start)
 	}
-	next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("hello"), nil)
+	wait.Next(t, rec.dialogs, "dialog").Send("INFO", "text/plain", []byte("hello"), nil)
 	if m := q.must(); m.body != "hello" {
 		t.Errorf("event on the new connection: %s", m.start)
 	}
 	_ = q.nc.Close()
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrConnectionLost) {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrConnectionLost) {
 		t.Errorf("ended: %v", reason)
 	}
 }
@@ -313,12 +315,12 @@ func TestStayOnFlow(t *testing.T) {
 	req := strings.Replace(p.request("INVITE", 1, ""), "<sip:peer@"+p.nc.LocalAddr().String(), "<sip:peer@"+l.Addr().String(), 1)
 	p.write(req)
 	p.must()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	_ = p.nc.Close()
 	done := make(chan Result, 1)
 	for range 3 { // the first may still find the connection open
 		d.Send("INFO", "text/plain", []byte("x"), func(res Result) { done <- res })
-		if res := next(t, done, "result"); res.Err == nil {
+		if res := wait.Next(t, done, "result"); res.Err == nil {
 			t.Errorf("answered: %v", res.Code())
 		}
 	}
@@ -329,7 +331,7 @@ func TestStayOnFlow(t *testing.T) {
 		}
 	}()
 	d.Send("INFO", "text/plain", []byte("x"), func(res Result) { done <- res })
-	if res := next(t, done, "result"); !errors.Is(res.Err, ErrConnectionLost) || len(dialled) > 0 {
+	if res := wait.Next(t, done, "result"); !errors.Is(res.Err, ErrConnectionLost) || len(dialled) > 0 {
 		t.Errorf("%v, dialled %d times", res.Err, len(dialled))
 	}
 }
@@ -405,7 +407,7 @@ func TestNoACK(t *testing.T) {
 	if repeated < 4 {
 		t.Errorf("the 200 came %d times", repeated)
 	}
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrNoAck) {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrNoAck) {
 		t.Errorf("ended: %v", reason)
 	}
 }
@@ -414,7 +416,7 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 	ua, rec, addr := serve(t, "TCP", nil)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	done := make(chan struct{})
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -427,7 +429,7 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 		t.Fatalf("got %s, want BYE", m.start)
 	}
 	p.answer(m, 200)
-	next(t, done, "end of the shutdown")
+	wait.Next(t, done, "end of the shutdown")
 	if n, _, _ := ua.Counts(); n != 0 {
 		t.Errorf("%d dialogs left", n)
 	}
@@ -438,7 +440,7 @@ func TestGoodbyeThatNobodyAnswers(t *testing.T) {
 	ua, rec, addr := serve(t, "TCP", nil)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	ua.byeAll(ctx, []*Dialog{d})

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // A flow that is not set has no peer.
@@ -19,7 +21,7 @@ func TestAddressDeniedLater(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", func(c *Config) { c.Admits = func(netip.Addr) bool { return !denied.Load() } })
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	denied.Store(true)
 	p.cseq++
 	p.write(p.request("INFO", p.cseq, "late"))

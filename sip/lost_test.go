@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // A peer that accepts a connection and never completes TLS delays no other peer.
@@ -39,14 +40,14 @@ func TestDialsDoNotWaitForEachOther(t *testing.T) {
 			accepted <- nc
 		}
 	}()
-	defer next(t, accepted, "the connection").Close()
+	defer wait.Next(t, accepted, "the connection").Close()
 	soon, cancel := context.WithTimeout(t.Context(), patience/2)
 	defer cancel()
 	if _, err := ua.Request(soon, "OPTIONS", Invite{To: "sip:x@" + addr.String() + ";transport=tcp", From: "sip:a@b"}); err != nil {
 		t.Errorf("a peer that is there: %v", err)
 	}
 	giveUp()
-	if err := next(t, stuck, "the end of the request"); !errors.Is(err, context.Canceled) {
+	if err := wait.Next(t, stuck, "the end of the request"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a peer that is mute: %v", err)
 	}
 }
@@ -96,7 +97,7 @@ func TestAnswerBeforeWhatFollows(t *testing.T) {
 			_, rec, addr := serve(t, transport, nil)
 			p := dialRaw(t, transport, addr)
 			p.invite()
-			d := next(t, rec.dialogs, "dialog")
+			d := wait.Next(t, rec.dialogs, "dialog")
 			for n := range 200 {
 				d.Send("INFO", "text/plain", []byte("question"), func(res Result) { rec.requests <- fmt.Sprint("answer ", res.Code()) })
 				question := p.must()
@@ -107,10 +108,10 @@ func TestAnswerBeforeWhatFollows(t *testing.T) {
 				event := p.request("INFO", p.cseq, fmt.Sprint("event ", n))
 				p.answer(question, 200)
 				p.write(event)
-				if got := next(t, rec.requests, "the answer"); got != "answer 200" {
+				if got := wait.Next(t, rec.requests, "the answer"); got != "answer 200" {
 					t.Fatalf("round %d: %q before the answer", n, got)
 				}
-				if got := next(t, rec.requests, "the event"); got != fmt.Sprint("event ", n) {
+				if got := wait.Next(t, rec.requests, "the event"); got != fmt.Sprint("event ", n) {
 					t.Fatalf("round %d: %q", n, got)
 				}
 			}
@@ -123,12 +124,12 @@ func TestPanicAtAnAnswer(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
 	p := dialRaw(t, "TCP", addr)
 	p.invite()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	d.Send("INFO", "text/plain", []byte("x"), func(Result) { panic("as told") })
 	p.answer(p.must(), 200)
 	d.Send("INFO", "text/plain", []byte("y"), func(res Result) { rec.requests <- fmt.Sprint(res.Code()) })
 	p.answer(p.must(), 200)
-	if got := next(t, rec.requests, "the next answer"); got != "200" {
+	if got := wait.Next(t, rec.requests, "the next answer"); got != "200" {
 		t.Error(got)
 	}
 }
@@ -221,7 +222,7 @@ func TestPersistentReadError(t *testing.T) {
 		defer close(over)
 		s.read()
 	}()
-	next(t, over, "the end")
+	wait.Next(t, over, "the end")
 	if !s.dead() || len(ua.sockets) > 0 || !strings.Contains(out.String(), "UDP socket failed") {
 		t.Errorf("dead: %v, sockets: %d, log: %s", s.dead(), len(ua.sockets), out.String())
 	}

@@ -55,17 +55,6 @@ func (r *recorder) Refresh() (string, []byte) {
 
 func (r *recorder) Ended(reason error) { r.ended <- reason }
 
-func next[T any](t *testing.T, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-		panic("unreachable")
-	}
-}
-
 // serve starts a UA with a recorder on one transport of loopback.
 func serve(t *testing.T, transport string, change func(*Config)) (*UA, *recorder, netip.AddrPort) {
 	t.Helper()

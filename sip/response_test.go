@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // strays is a logger that tells of each stray response.
@@ -96,7 +98,7 @@ func TestStrayResponses(t *testing.T) {
 	ignored := func(name string, pc *net.UDPConn, text string) {
 		t.Helper()
 		say(pc, text)
-		next(t, seen, name+": ignored")
+		wait.Next(t, seen, name+": ignored")
 	}
 	challenge := `WWW-Authenticate: Digest realm="r", nonce="n", algorithm=MD5, qop="auth"`
 	fromTag := parseAddress(invite.header("From")).Tag()
@@ -116,7 +118,7 @@ func TestStrayResponses(t *testing.T) {
 	if tag := parseAddress(ack.header("To")).Tag(); tag != "three" || ack.header("Authorization") != "" {
 		t.Errorf("ACK %v", ack.lines)
 	}
-	got := next(t, result, "dialog")
+	got := wait.Next(t, result, "dialog")
 	if got.err != nil {
 		t.Fatal(got.err)
 	}
@@ -137,14 +139,14 @@ func TestStrayResponses(t *testing.T) {
 	ignored("a late 481 from another address", stranger, replyTo(other(info, "branch=", "branch=z9hG4bKlost"), 481, ""))
 	ignored("a late 481 to what was never sent", peer, replyTo(other(other(info, "branch=", "branch=z9hG4bKlost"), "CSeq: 2", "CSeq: 99"), 481, ""))
 	say(port, replyTo(info, 200, ""))
-	if r := next(t, answer, "answer"); r.Code() != 200 {
+	if r := wait.Next(t, answer, "answer"); r.Code() != 200 {
 		t.Errorf("%+v", r)
 	}
 	if len(rec.ended) > 0 {
 		t.Error("a stray response ended the dialog")
 	}
 	say(port, replyTo(other(info, "branch=", "branch=z9hG4bKlost"), 481, ""))
-	next(t, rec.ended, "end by the peer's own 481")
+	wait.Next(t, rec.ended, "end by the peer's own 481")
 }
 
 // awaits returns the next request of a method.
@@ -200,7 +202,7 @@ func TestResponseOnItsConnection(t *testing.T) {
 		if _, err := io.WriteString(nc, replyTo(m, 200, "evil")); err != nil {
 			t.Fatal(err)
 		}
-		next(t, seen, "ignored")
+		wait.Next(t, seen, "ignored")
 		_ = nc.Close()
 	}
 	again, err := net.Dial("tcp", own.String())
@@ -211,7 +213,7 @@ func TestResponseOnItsConnection(t *testing.T) {
 	if _, err := io.WriteString(again, replyTo(m, 200, "peer")); err != nil {
 		t.Fatal(err)
 	}
-	if res := next(t, answer, "answer"); res == nil || res.Code() != 200 {
+	if res := wait.Next(t, answer, "answer"); res == nil || res.Code() != 200 {
 		t.Errorf("%+v", res)
 	}
 }

@@ -3,6 +3,8 @@ package sip
 import (
 	"strings"
 	"testing"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // A peer that is not known opens no dialog by large headers, and has no large requests in one;
@@ -21,7 +23,7 @@ func TestLargeRequests(t *testing.T) {
 		if res := p.invite(); res.code() != 200 {
 			t.Fatal(res.start)
 		}
-		d := next(t, rec.dialogs, "the dialog")
+		d := wait.Next(t, rec.dialogs, "the dialog")
 		await(t, "the ACK", func() bool { return !d.waitsForACK() })
 		before := len(rec.requests)
 		if res := p.ask("INFO", "small"); res.code() != 200 {
@@ -61,7 +63,7 @@ func TestLargeRequests(t *testing.T) {
 func TestAcceptedInvite(t *testing.T) {
 	_, rec, addr := serve(t, "TCP", nil)
 	dialRaw(t, "TCP", addr).invite()
-	d := next(t, rec.dialogs, "the dialog")
+	d := wait.Next(t, rec.dialogs, "the dialog")
 	if d.invitation.waiting() != nil || d.Ours() {
 		t.Error("the INVITE is still there, or the dialog is taken for one of ours")
 	}
@@ -80,7 +82,7 @@ func TestKeptAnswers(t *testing.T) {
 	if res := p.invite(); res.code() != 200 {
 		t.Fatal(res.start)
 	}
-	d := next(t, rec.dialogs, "the dialog")
+	d := wait.Next(t, rec.dialogs, "the dialog")
 	for range 10 {
 		p.ask("INFO", "x")
 	}

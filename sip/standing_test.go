@@ -17,6 +17,7 @@ import (
 	gosip "github.com/emiago/sipgo/sip"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // answering answers a request with the code that its To names, with all that could make an
@@ -130,7 +131,7 @@ func TestAmplification(t *testing.T) {
 	last.write(last.request("OPTIONS", 1, ""))
 	last.must()
 	for range 3 {
-		if reason := next(t, rec.ended, "the end of what nobody acknowledged"); !errors.Is(reason, ErrNoAck) {
+		if reason := wait.Next(t, rec.ended, "the end of what nobody acknowledged"); !errors.Is(reason, ErrNoAck) {
 			t.Error(reason)
 		}
 	}
@@ -186,7 +187,7 @@ func TestAckProves(t *testing.T) {
 	invite := p.request("INVITE", 1, "", "Subject: "+strings.Repeat("x", 500))
 	p.write(invite)
 	res := p.must()
-	d := next(t, rec.dialogs, "dialog")
+	d := wait.Next(t, rec.dialogs, "dialog")
 	d.Send("INFO", "text/plain", []byte("an event"), nil)
 	p.write(invite) // the 200 was lost
 	again := p.must()
@@ -310,7 +311,7 @@ func TestStrangersFillTransactions(t *testing.T) {
 			if invite.code() != 200 {
 				t.Fatal(invite.start)
 			}
-			next(t, rec.dialogs, "dialog")
+			wait.Next(t, rec.dialogs, "dialog")
 			flood := func(from string, n int) *rawPeer {
 				p := dialRawFrom(t, transport, from, addr)
 				for range n {
@@ -330,7 +331,7 @@ func TestStrangersFillTransactions(t *testing.T) {
 			if evicted := ua.Stats().EvictedTransactions.Load(); transactions > most || evicted == 0 {
 				t.Errorf("%d transactions, %d evicted", transactions, evicted)
 			}
-			if _, err := next(t, first, "invitation").Accept(rec, Answer{}); !errors.Is(err, ErrCancelled) {
+			if _, err := wait.Next(t, first, "invitation").Accept(rec, Answer{}); !errors.Is(err, ErrCancelled) {
 				t.Errorf("what gave way first was accepted: %v", err)
 			}
 			for range 5 {
@@ -360,7 +361,7 @@ func TestStrangersFillConnections(t *testing.T) {
 	})
 	trusted := dialRawFrom(t, "TCP", "127.0.0.2", addr)
 	trusted.invite()
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	idle := dialRawFrom(t, "TCP", "127.0.0.2", addr)
 	for i := range 4 * most {
 		nc, err := dialFrom("TCP", fmt.Sprintf("127.0.0.%d", 3+i%4), addr)
@@ -404,11 +405,11 @@ func TestDialogsOfStrangers(t *testing.T) {
 	if m := first.must(); m.method != "BYE" {
 		t.Errorf("got %s, want BYE", m.start)
 	}
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrCrowded) || ua.Stats().EvictedDialogs.Load() != 1 {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrCrowded) || ua.Stats().EvictedDialogs.Load() != 1 {
 		t.Errorf("ended: %v", reason)
 	}
 	for range 3 { // one of them has ended
-		next(t, rec.dialogs, "dialog").Trust()
+		wait.Next(t, rec.dialogs, "dialog").Trust()
 	}
 	if res := dialRaw(t, "TCP", addr).invite(); res.code() != 486 {
 		t.Errorf("beside two that stay: %s", res.start)
@@ -549,7 +550,7 @@ func TestForgedDialogs(t *testing.T) {
 	if res := good.invite(); res.code() != 200 {
 		t.Fatal(res.start)
 	}
-	next(t, rec.dialogs, "dialog")
+	wait.Next(t, rec.dialogs, "dialog")
 	forged := dialRawFrom(t, "UDP", forger, addr)
 	for range 20 {
 		forged.callID = newTag()
@@ -575,7 +576,7 @@ func TestForgedInvite(t *testing.T) {
 	p := dialRawFrom(t, "UDP", forger, addr)
 	invite := small("INVITE", "sip:a>", "m:<sip:a>")
 	p.write(invite)
-	if reason := next(t, rec.ended, "end"); !errors.Is(reason, ErrNoAck) {
+	if reason := wait.Next(t, rec.ended, "end"); !errors.Is(reason, ErrNoAck) {
 		t.Error(reason)
 	}
 	octets, byes := 0, 0

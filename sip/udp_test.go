@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // Whatever a stranger sends, all datagrams of known peers are handled, in order, and in the end
@@ -42,7 +44,7 @@ func TestKnownBeforeStrangers(t *testing.T) {
 		}
 		send(friend, fmt.Sprint("k", n))
 		for id := ""; id == "" || id[0] == 's'; { // so that no buffer of the kernel runs over
-			if id = next(t, order, "a request"); id[0] == 'k' && id != fmt.Sprint("k", n) {
+			if id = wait.Next(t, order, "a request"); id[0] == 'k' && id != fmt.Sprint("k", n) {
 				t.Fatalf("%s came, not k%d", id, n)
 			}
 		}

@@ -45,3 +45,15 @@ func Within(limit time.Duration, holds func() bool) bool {
 	}
 	return true
 }
+
+// Next returns the next value of a channel, and fails the test when none comes within Limit.
+func Next[T any](t testing.TB, ch <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(Limit):
+		t.Fatalf("%s did not come within %v", what, Limit)
+		panic("unreachable")
+	}
+}

@@ -5,25 +5,11 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
-
-var patience = wait.Limit
-
-func next[T any](t *testing.T, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-		panic("unreachable")
-	}
-}
 
 // core is what a link calls.
 type core struct {
@@ -56,11 +42,11 @@ func live(t *testing.T, d *Link) (up *core, stop func()) {
 	over := make(chan error, 1)
 	go func() { over <- d.Run(ctx, up) }()
 	t.Cleanup(cancel)
-	next(t, up.ready, "the link")
+	wait.Next(t, up.ready, "the link")
 	return up, func() {
 		t.Helper()
 		cancel()
-		if err := next(t, over, "the end of the link"); !errors.Is(err, context.Canceled) {
+		if err := wait.Next(t, over, "the end of the link"); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	}
@@ -78,7 +64,7 @@ func inSession(t *testing.T, script func(req *uacsta.Message, reply func(*uacsta
 	d = New(registrar.Config{Users: []registrar.User{{Number: "100", Contact: "sip:100@" + at.String() + ";transport=tcp"}}}, []Listening{{Transport: "tcp", Address: "127.0.0.1:0"}})
 	up, stop := live(t, d)
 	t.Cleanup(stop)
-	next(t, h.opened, "the session")
+	wait.Next(t, h.opened, "the session")
 	return d, h, up
 }
 
@@ -92,7 +78,7 @@ func must(t *testing.T, d *Link, req *uacsta.Message) *uacsta.Message {
 		}
 		answers <- res
 	})
-	return next(t, answers, "the response to "+req.Name())
+	return wait.Next(t, answers, "the response to "+req.Name())
 }
 
 // monitoring is a request for a monitor on the telephone 100.
@@ -127,5 +113,5 @@ func ask(t *testing.T, d *Link) error {
 	t.Helper()
 	answers := make(chan error, 1)
 	d.Request(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}, uacsta.Edition3), func(_ *uacsta.Message, err error) { answers <- err })
-	return next(t, answers, "the response")
+	return wait.Next(t, answers, "the response")
 }

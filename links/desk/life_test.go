@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -43,7 +44,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 		t.Errorf("before it has registered: %v", err)
 	}
 	register("secret")
-	next(t, h.opened, "the session")
+	wait.Next(t, h.opened, "the session")
 	ref := must(t, d, monitoring()).CrossRef()
 	if can := d.Features("100"); !slices.Contains(can.Services, uacsta.NameMakeCall) {
 		t.Errorf("it can %v", can.Services)
@@ -61,7 +62,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 	_ = taken.Close()
 
 	_, stop = live(t, d)
-	next(t, h.opened, "the session")
+	wait.Next(t, h.opened, "the session")
 	if err := ask(t, d); err != nil {
 		t.Error(err)
 	}
@@ -77,7 +78,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 		t.Errorf("after its password has changed: %v", err)
 	}
 	register("second")
-	next(t, h.opened, "the session")
+	wait.Next(t, h.opened, "the session")
 	stop()
 
 	if changed := d.SetPasswords([]registrar.User{{Number: "100", Password: "third"}, {Number: "101", Password: "secret"}}); !slices.Equal(changed, []string{"100"}) {
@@ -88,7 +89,7 @@ func TestRegistrationsOutliveALife(t *testing.T) {
 		t.Errorf("after its password has changed between two lives: %v", err)
 	}
 	register("third")
-	next(t, h.opened, "the session")
+	wait.Next(t, h.opened, "the session")
 	if err := ask(t, d); err != nil {
 		t.Error(err)
 	}
@@ -103,7 +104,7 @@ func TestEndAwaitsRequests(t *testing.T) {
 		over := make(chan error, 1)
 		up := &core{t: t, ready: make(chan struct{})}
 		go func() { over <- d.Run(ctx, up) }()
-		next(t, up.ready, "the link")
+		wait.Next(t, up.ready, "the link")
 		l := d.current()
 		if !l.enter() {
 			t.Fatal("a request is not taken")
@@ -117,6 +118,6 @@ func TestEndAwaitsRequests(t *testing.T) {
 			t.Error("a request is taken at the end")
 		}
 		l.asking.Done()
-		next(t, over, "the end of the link")
+		wait.Next(t, over, "the end of the link")
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -23,7 +24,7 @@ func TestOneReferenceForAll(t *testing.T) {
 	})
 	first, second := must(t, d, monitoring()).CrossRef(), must(t, d, monitoring()).CrossRef()
 	h.send(disturbed("7"))
-	heard := []string{next(t, up.heard, "an event"), next(t, up.heard, "another")}
+	heard := []string{wait.Next(t, up.heard, "an event"), wait.Next(t, up.heard, "another")}
 	slices.Sort(heard)
 	if want := []string{"DoNotDisturbEvent " + first, "DoNotDisturbEvent " + second}; first == second || !slices.Equal(heard, want) {
 		t.Errorf("%q, want %q", heard, want)
@@ -33,11 +34,11 @@ func TestOneReferenceForAll(t *testing.T) {
 		t.Error("the telephone stops the monitor of both")
 	}
 	h.send(disturbed("7"))
-	if got := next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+second || len(up.heard) > 0 {
+	if got := wait.Next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+second || len(up.heard) > 0 {
 		t.Errorf("%q, and %d more", got, len(up.heard))
 	}
 	must(t, d, stopping(second))
-	if got := next(t, stopped, "the end of the monitor"); got != "7" {
+	if got := wait.Next(t, stopped, "the end of the monitor"); got != "7" {
 		t.Errorf("%q is stopped", got)
 	}
 	d.Request(stopping(second), func(_ *uacsta.Message, err error) {
@@ -66,7 +67,7 @@ func TestMonitorsOutliveASession(t *testing.T) {
 	gone, kept, refused := must(t, d, monitoring()).CrossRef(), must(t, d, monitoring()).CrossRef(), must(t, d, monitoring()).CrossRef()
 	h.hangUp()
 	for _, ref := range []string{gone, kept, refused} {
-		if got := next(t, up.heard, "the loss"); got != "OutOfServiceEvent "+ref {
+		if got := wait.Next(t, up.heard, "the loss"); got != "OutOfServiceEvent "+ref {
 			t.Errorf("%q", got)
 		}
 	}
@@ -74,9 +75,9 @@ func TestMonitorsOutliveASession(t *testing.T) {
 	for len(asked) > 0 {
 		<-asked
 	}
-	next(t, h.opened, "the next session") // after 5 s
+	wait.Next(t, h.opened, "the next session") // after 5 s
 	for _, want := range []string{"BackInServiceEvent " + kept, uacsta.NameMonitorStop} {
-		if got := next(t, up.heard, want); got != want {
+		if got := wait.Next(t, up.heard, want); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
@@ -89,7 +90,7 @@ func TestMonitorsOutliveASession(t *testing.T) {
 		t.Errorf("the telephone is asked for %v, want %v", all, want)
 	}
 	h.send(disturbed("4")) // its new reference
-	if got := next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+kept {
+	if got := wait.Next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+kept {
 		t.Errorf("%q", got)
 	}
 	d.Request(stopping(refused), func(_ *uacsta.Message, err error) {
@@ -121,23 +122,23 @@ func TestLateMonitor(t *testing.T) {
 			ref := must(t, d, monitoring()).CrossRef()
 			refused := make(chan error, 1)
 			d.Request(monitoring(), func(_ *uacsta.Message, err error) { refused <- err })
-			reply := next(t, late, "the request")
+			reply := wait.Next(t, late, "the request")
 			h.send(disturbed("7")) // it waits for the response, and after 2 s it does not
-			if err := next(t, refused, "the refusal"); !errors.Is(err, registrar.ErrTelephone) {
+			if err := wait.Next(t, refused, "the refusal"); !errors.Is(err, registrar.ErrTelephone) {
 				t.Error(err)
 			}
-			if got := next(t, up.heard, "the event"); got != "DoNotDisturbEvent "+ref {
+			if got := wait.Next(t, up.heard, "the event"); got != "DoNotDisturbEvent "+ref {
 				t.Errorf("%q", got)
 			}
 			reply(accept(monitoring(), local))
 			if want != "" {
-				if got := next(t, stopped, "the end of the monitor"); got != want {
+				if got := wait.Next(t, stopped, "the end of the monitor"); got != want {
 					t.Errorf("%q is stopped, want %q", got, want)
 				}
 			}
 			h.send(disturbed("8"))
 			h.send(disturbed("7"))
-			if got := next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+ref {
+			if got := wait.Next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+ref {
 				t.Errorf("%q", got)
 			}
 			must(t, d, dialling("1")) // what was late is behind us
@@ -156,7 +157,7 @@ func TestFeatures(t *testing.T) {
 	d.Request(dialling("1"), func(*uacsta.Message, error) {})
 	answered := make(chan struct{})
 	d.Request(dialling("1"), func(*uacsta.Message, error) { close(answered) })
-	next(t, answered, "the response")
+	wait.Next(t, answered, "the response")
 	if got := d.Features("100").Services; !slices.Equal(got, leastServices.Services) {
 		t.Error(got)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -55,7 +56,7 @@ func TestEventsOfAMuteTelephone(t *testing.T) {
 			s.event(u, uacsta.Encode(uacsta.BackInServiceEvent{MonitorCrossRefID: "7", Device: uacsta.Ext("100")}, uacsta.Edition3))
 			var heard []string
 			for range 3 {
-				heard = append(heard, next(t, o.heard, "the response and two events"))
+				heard = append(heard, wait.Next(t, o.heard, "the response and two events"))
 			}
 			if want := []string{"response", "DoNotDisturbEvent 7", "BackInServiceEvent 7"}; !slices.Equal(heard, want) {
 				t.Errorf("%d: %q, want %q", n, heard, want)
@@ -68,7 +69,7 @@ func TestEventsOfAMuteTelephone(t *testing.T) {
 		start := time.Now()
 		refused := make(chan error, 1)
 		s.request(dialling("8"), func(_ *uacsta.Message, err error) { refused <- err })
-		if err := next(t, refused, "the refusal"); !errors.Is(err, ErrTelephone) || time.Since(start) != cstaTimeout {
+		if err := wait.Next(t, refused, "the refusal"); !errors.Is(err, ErrTelephone) || time.Since(start) != cstaTimeout {
 			t.Errorf("without events: %v after %s", err, time.Since(start))
 		}
 	})
@@ -85,7 +86,7 @@ func TestManyUnanswered(t *testing.T) {
 			refused := make(chan error, 1)
 			req := uacsta.NewMessage(uacsta.NamespaceED3, fmt.Sprintf("WashDishes%d", n))
 			s.request(req, func(_ *uacsta.Message, err error) { refused <- err })
-			next(t, refused, "the refusal")
+			wait.Next(t, refused, "the refusal")
 		}
 		if n := len(u.mute); n == 0 || n > maxMute {
 			t.Errorf("%d services", n)
@@ -114,7 +115,7 @@ func TestLateMonitor(t *testing.T) {
 			}
 			refused := make(chan error, 1)
 			s.request(monitoring(), func(_ *uacsta.Message, err error) { refused <- err })
-			if err := next(t, refused, "the refusal"); !errors.Is(err, ErrTelephone) {
+			if err := wait.Next(t, refused, "the refusal"); !errors.Is(err, ErrTelephone) {
 				t.Error(err)
 			}
 			want := []string{"MonitorStart ", "MonitorStop 8"}
@@ -148,7 +149,7 @@ func TestOneLateMonitor(t *testing.T) {
 		})
 		refused := make(chan error, 2)
 		s.request(monitoring(), func(_ *uacsta.Message, err error) { refused <- err })
-		next(t, refused, "the refusal")
+		wait.Next(t, refused, "the refusal")
 		synctest.Wait()
 		if first.Err() != nil {
 			t.Error("a late response is not waited for")
@@ -158,7 +159,7 @@ func TestOneLateMonitor(t *testing.T) {
 		if first.Err() == nil {
 			t.Error("the responses to two are waited for")
 		}
-		next(t, refused, "the refusal")
+		wait.Next(t, refused, "the refusal")
 	})
 }
 
@@ -176,7 +177,7 @@ func TestRequestAwaitsSession(t *testing.T) {
 	alive.csta.client = phone
 	s.mu.Unlock()
 	s.tried(u, alive)
-	if err := next(t, answers, "the response"); err != nil {
+	if err := wait.Next(t, answers, "the response"); err != nil {
 		t.Error(err)
 	}
 	s.mu.Lock()
@@ -184,7 +185,7 @@ func TestRequestAwaitsSession(t *testing.T) {
 	s.mu.Unlock()
 	s.request(dialling("2"), func(_ *uacsta.Message, err error) { answers <- err })
 	s.tried(u, dead)
-	if err := next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
+	if err := wait.Next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
 		t.Error(err)
 	}
 }

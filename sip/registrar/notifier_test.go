@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -26,7 +27,7 @@ func notifies(t *testing.T) (*station, *talker) {
 	})
 	p.register(r)
 	r.converse(time.Now())
-	if got := next(t, r.owner.heard, "the session"); got != "open" {
+	if got := wait.Next(t, r.owner.heard, "the session"); got != "open" {
 		t.Fatal(got)
 	}
 	return r, p
@@ -53,7 +54,7 @@ func TestNotifier(t *testing.T) {
 			}
 			return uacsta.Encode(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("", n.Own())}, uacsta.Edition3), nil
 		}, func(_ *uacsta.Message, err error) { answers <- err })
-		return next(t, answers, "the response")
+		return wait.Next(t, answers, "the response")
 	}
 	for what, tt := range map[string]struct {
 		answer sip.Answer
@@ -72,13 +73,13 @@ func TestNotifier(t *testing.T) {
 		if err := ask(); !tt.want(err) {
 			t.Errorf("%s: %v", what, err)
 		}
-		if m := messageOf(t, next(t, p.notified, "the request")); m.Name() != uacsta.NameAnswerCall {
+		if m := messageOf(t, wait.Next(t, p.notified, "the request")); m.Name() != uacsta.NameAnswerCall {
 			t.Error(m)
 		}
 	}
 	for held, want := range map[bool]string{false: uacsta.NameAnswerCall, true: uacsta.NameRetrieveCall} {
 		r.Lift("100", held)
-		if m := messageOf(t, next(t, p.notified, "the request")); m.Name() != want {
+		if m := messageOf(t, wait.Next(t, p.notified, "the request")); m.Name() != want {
 			t.Errorf("%s, want %s", m.Name(), want)
 		}
 	}
@@ -95,14 +96,14 @@ func TestShow(t *testing.T) {
 		r.Show("102", "dnd", event(on))
 	}
 	for _, want := range []string{"true", "false"} {
-		if m := messageOf(t, next(t, p.notified, "an event")); m.Text("doNotDisturbOn") != want {
+		if m := messageOf(t, wait.Next(t, p.notified, "an event")); m.Text("doNotDisturbOn") != want {
 			t.Errorf("%s, want %s", m, want)
 		}
 	}
 	p.responds = func(*sip.Request) sip.Answer { return sip.Answer{} }
 	p.ua.Close()
 	r.Show("100", "dnd", event(true))
-	if got := next(t, r.owner.heard, "the end"); got != "closed" {
+	if got := wait.Next(t, r.owner.heard, "the end"); got != "closed" {
 		t.Error(got)
 	}
 }
@@ -145,7 +146,7 @@ func TestCommand(t *testing.T) {
 		t.Fatal(c)
 	}
 	c.Send("abc")
-	n := next(t, p.notified, "the command")
+	n := wait.Next(t, p.notified, "the command")
 	if n.Header("Event") != "talk" || n.ContentType() != "text/plain" || string(n.Body()) != "lift abc" {
 		t.Errorf("%s %s: %s", n.Header("Event"), n.ContentType(), n.Body())
 	}
@@ -183,11 +184,11 @@ func TestAuthenticateINVITE(t *testing.T) {
 	go func() {
 		_, _, _ = p.ua.Invite(t.Context(), sip.Invite{To: own, From: own, Target: "sip:" + r.at["TCP"] + ";transport=tcp", Username: "100", Password: "secret"}, p)
 	}()
-	in := next(t, calls, "the INVITE")
+	in := wait.Next(t, calls, "the INVITE")
 	if number, ok := r.Authenticate(in.Request, in.From()); ok {
 		t.Error("without digest:", number)
 	}
-	in = next(t, calls, "the INVITE with digest")
+	in = wait.Next(t, calls, "the INVITE with digest")
 	if number, ok := r.Authenticate(in.Request, in.From()); !ok || number != "100" {
 		t.Error(number, ok)
 	}

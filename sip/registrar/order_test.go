@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -58,7 +59,7 @@ func TestEventsBehindTheResponse(t *testing.T) {
 	for n := range 20 {
 		s.request(dialling(fmt.Sprint(n)), func(_ *uacsta.Message, err error) { o.heard <- fmt.Sprint("response ", err) })
 		for _, want := range []string{"response <nil>", fmt.Sprint("BackInServiceEvent ", n)} {
-			if got := next(t, o.heard, want); got != want {
+			if got := wait.Next(t, o.heard, want); got != want {
 				t.Errorf("%q, want %q", got, want)
 			}
 		}
@@ -78,7 +79,7 @@ func TestUpcallsAreSerial(t *testing.T) {
 		})
 	}
 	await := func(what string) {
-		for next(t, o.heard, what) != what {
+		for wait.Next(t, o.heard, what) != what {
 		}
 	}
 	s.conversed(u)
@@ -108,7 +109,7 @@ func TestAnswersAtTheEnd(t *testing.T) {
 	for n := range 40 {
 		ask(n)
 	}
-	next(t, asked, "the first request")
+	wait.Next(t, asked, "the first request")
 	s.Close()
 	for n := range 10 {
 		ask(40 + n)
@@ -134,12 +135,12 @@ func TestManyRequests(t *testing.T) {
 	for range tasks.Most + 2 { // one of which has begun
 		s.request(dialling("1"), func(_ *uacsta.Message, err error) { answers <- err })
 	}
-	if err := next(t, answers, "a refusal"); !errors.Is(err, ErrBusy) {
+	if err := wait.Next(t, answers, "a refusal"); !errors.Is(err, ErrBusy) {
 		t.Errorf("one request too many: %v", err)
 	}
 	close(release)
 	for range tasks.Most + 1 {
-		if err := next(t, answers, "a response"); err != nil && !errors.Is(err, ErrBusy) {
+		if err := wait.Next(t, answers, "a response"); err != nil && !errors.Is(err, ErrBusy) {
 			t.Error(err)
 		}
 	}
@@ -155,11 +156,11 @@ func TestManyEvents(t *testing.T) {
 	})
 	defer close(release)
 	s.request(dialling("1"), func(*uacsta.Message, error) {})
-	next(t, began, "the request")
+	wait.Next(t, began, "the request")
 	for range tasks.Most + 10 {
 		s.event(u, dialling("1"))
 	}
-	next(t, phone.closed, "the end of the session")
+	wait.Next(t, phone.closed, "the end of the session")
 }
 
 // A panic in asking a telephone is answered, and closes the session; others go on.
@@ -167,12 +168,12 @@ func TestPanicOfATelephone(t *testing.T) {
 	s, _, phone, _ := inSession(t, func(context.Context, *uacsta.Message) (*uacsta.Message, error) { panic("as told") })
 	answers := make(chan error, 10)
 	s.request(dialling("1"), func(_ *uacsta.Message, err error) { answers <- err })
-	if err := next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
+	if err := wait.Next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
 		t.Error(err)
 	}
-	next(t, phone.closed, "the end of the session")
+	wait.Next(t, phone.closed, "the end of the session")
 	s.request(dialling("1"), func(_ *uacsta.Message, err error) { answers <- err })
-	if err := next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) || len(answers) > 0 {
+	if err := wait.Next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) || len(answers) > 0 {
 		t.Error(err, len(answers))
 	}
 }

@@ -13,17 +13,6 @@ import (
 
 var patience = wait.Limit
 
-func next[T any](t *testing.T, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-		panic("unreachable")
-	}
-}
-
 // owner records what a server tells.
 type owner struct {
 	t        *testing.T

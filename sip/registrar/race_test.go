@@ -26,7 +26,7 @@ func TestPasswordWhileSubscribing(t *testing.T) {
 	})
 	r.users["101"].setPassword("another") // as SetPasswords, which finds no subscription yet
 	r.mu.Unlock()
-	if code := next(t, answered, "the response"); code != 200 {
+	if code := wait.Next(t, answered, "the response"); code != 200 {
 		t.Error(code)
 	}
 	wait.For(t, "the end of the subscription", func() bool {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -47,7 +48,7 @@ func TestRegister(t *testing.T) {
 			t.Errorf("%v: %d %v, want %v", step.contacts, code, listed, step.want)
 		}
 		if step.tells != "" {
-			if got := next(t, r.owner.standing, step.tells); got != step.tells {
+			if got := wait.Next(t, r.owner.standing, step.tells); got != step.tells {
 				t.Errorf("%v: told %q, want %q", step.contacts, got, step.tells)
 			}
 		}
@@ -64,7 +65,7 @@ func TestRegister(t *testing.T) {
 	if code, text := w.registered("all", 1, "Contact: *", "Expires: 0"); code != 200 || len(contactsOf(text)) > 0 {
 		t.Errorf("all removed: %s", text)
 	}
-	if got := next(t, r.owner.standing, "the end"); got != "100 {false false false}" {
+	if got := wait.Next(t, r.owner.standing, "the end"); got != "100 {false false false}" {
 		t.Error(got)
 	}
 	if list := r.Contacts("100"); len(list) > 0 || r.Addr("100").IsValid() {
@@ -142,10 +143,10 @@ func TestRefresh(t *testing.T) {
 	if code, text := w.registered("a", 3, contact, "Allow-Events: talk, hold"); code != 200 || first() != one {
 		t.Errorf("refreshed: %s", text)
 	}
-	if got := next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
+	if got := wait.Next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
 		t.Error(got)
 	}
-	if got := next(t, r.owner.standing, "talks"); got != "100 {true true false}" || !r.Talks("100") || !r.ObeysTalk("100") {
+	if got := wait.Next(t, r.owner.standing, "talks"); got != "100 {true true false}" || !r.Talks("100") || !r.ObeysTalk("100") {
 		t.Error(got)
 	}
 	if code, text := w.registered("a", 1, contact); code != 500 || first() != one {
@@ -247,7 +248,7 @@ func TestExpire(t *testing.T) {
 	if code, text := r.register("UDP", "100", nowhere("100")+";expires=60", "<sip:100@127.0.0.1:10>;expires=600"); code != 200 {
 		t.Fatal(text)
 	}
-	next(t, r.owner.standing, "reachable")
+	wait.Next(t, r.owner.standing, "reachable")
 	now := time.Now()
 	if r.expire(now.Add(50 * time.Second)); len(r.contacts("100")) != 2 {
 		t.Errorf("after 50 s: %v", r.contacts("100"))
@@ -258,7 +259,7 @@ func TestExpire(t *testing.T) {
 	if r.expire(now.Add(700 * time.Second)); len(r.contacts("100")) != 0 {
 		t.Errorf("after 700 s: %v", r.contacts("100"))
 	}
-	if got := next(t, r.owner.standing, "the end"); got != "100 {false false false}" {
+	if got := wait.Next(t, r.owner.standing, "the end"); got != "100 {false false false}" {
 		t.Error(got)
 	}
 }
@@ -273,7 +274,7 @@ func TestQualify(t *testing.T) {
 	}
 	r := aStation(t, Config{Users: []User{{Number: "100", Contact: "sip:100@" + at.String() + ";transport=tcp"}}})
 	r.Start()
-	if got := next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
+	if got := wait.Next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
 		t.Error(got)
 	}
 	u := r.users["100"]
@@ -284,7 +285,7 @@ func TestQualify(t *testing.T) {
 		t.Error(<-r.owner.standing)
 	}
 	r.qualifyOne(u, u.bindings[0])
-	if got := next(t, r.owner.standing, "unreachable"); got != "100 {false false false}" || len(r.Contacts("100")) > 0 {
+	if got := wait.Next(t, r.owner.standing, "unreachable"); got != "100 {false false false}" || len(r.Contacts("100")) > 0 {
 		t.Error(got)
 	}
 	phone = sip.New(sip.Config{})
@@ -292,7 +293,7 @@ func TestQualify(t *testing.T) {
 		t.Skip("the port was taken meanwhile:", err)
 	}
 	r.qualify()
-	if got := next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
+	if got := wait.Next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
 		t.Error(got)
 	}
 }
@@ -303,14 +304,14 @@ func TestEverySecond(t *testing.T) {
 		o := anOwner(t)
 		s := New(Config{Users: []User{{Number: "100", Contact: "sip:100@127.0.0.1"}}, Qualify: time.Minute}, o)
 		s.Start()
-		if got := next(t, o.standing, "reachable"); got != "100 {true false false}" {
+		if got := wait.Next(t, o.standing, "reachable"); got != "100 {true false false}" {
 			t.Error(got)
 		}
 		s.mu.Lock()
 		s.users["100"].bindings[0].expires = time.Now().Add(3500 * time.Millisecond)
 		s.mu.Unlock()
 		start := time.Now()
-		if got := next(t, o.standing, "the end"); got != "100 {false false false}" || time.Since(start) != 4*time.Second {
+		if got := wait.Next(t, o.standing, "the end"); got != "100 {false false false}" || time.Since(start) != 4*time.Second {
 			t.Errorf("%q after %s", got, time.Since(start))
 		}
 		s.Close()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -57,7 +58,7 @@ func TestSession(t *testing.T) {
 	p := newTalker(t, "talker")
 	r := aStation(t, Config{Users: []User{{Number: "100", Contact: p.contact, UACSTA: Always}}})
 	r.restore()
-	if got := next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
+	if got := wait.Next(t, r.owner.standing, "reachable"); got != "100 {true false false}" {
 		t.Error(got)
 	}
 	r.converse(time.Now())
@@ -67,41 +68,41 @@ func TestSession(t *testing.T) {
 		own = n.Own()
 		return dialling("200"), nil
 	}, func(_ *uacsta.Message, err error) { answers <- err })
-	if err := next(t, answers, "the response"); err != nil || own != "sip:100@127.0.0.1" {
+	if err := wait.Next(t, answers, "the response"); err != nil || own != "sip:100@127.0.0.1" {
 		t.Error(err, own)
 	}
-	if m := next(t, p.asked, "the request"); m.Text("calledDirectoryNumber") != "200" {
+	if m := wait.Next(t, p.asked, "the request"); m.Text("calledDirectoryNumber") != "200" {
 		t.Error(m)
 	}
-	if got := next(t, r.owner.standing, "the session"); got != "100 {true true true}" {
+	if got := wait.Next(t, r.owner.standing, "the session"); got != "100 {true true true}" {
 		t.Error(got)
 	}
 	p.send(uacsta.MicrophoneMuteEvent{MonitorCrossRefID: "5", InvokingDevice: uacsta.Ext("100")})
 	for _, want := range []string{"open", "MicrophoneMuteEvent 5"} {
-		if got := next(t, r.owner.heard, want); got != want {
+		if got := wait.Next(t, r.owner.heard, want); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
 	p.session().Bye()
-	if got := next(t, r.owner.heard, "the end"); got != "closed" {
+	if got := wait.Next(t, r.owner.heard, "the end"); got != "closed" {
 		t.Error(got)
 	}
-	if got := next(t, r.owner.standing, "the end"); got != "100 {true false false}" {
+	if got := wait.Next(t, r.owner.standing, "the end"); got != "100 {true false false}" {
 		t.Error(got)
 	}
 	r.request(dialling("1"), func(_ *uacsta.Message, err error) { answers <- err })
-	if err := next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
+	if err := wait.Next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
 		t.Error(err)
 	}
 	r.Request("101", nil, func(_ *uacsta.Message, err error) { answers <- err })
-	if err := next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
+	if err := wait.Next(t, answers, "the refusal"); !errors.Is(err, ErrTelephone) {
 		t.Error(err)
 	}
-	next(t, p.opened, "the session")
+	wait.Next(t, p.opened, "the session")
 	r.converse(time.Now())
 	r.converse(time.Now().Add(cstaRetry + time.Second))
-	next(t, p.opened, "the next session")
-	if got := next(t, r.owner.heard, "the next session"); got != "open" {
+	wait.Next(t, p.opened, "the next session")
+	if got := wait.Next(t, r.owner.heard, "the next session"); got != "open" {
 		t.Error(got)
 	}
 	if len(p.opened) > 0 {
@@ -111,7 +112,7 @@ func TestSession(t *testing.T) {
 		<-p.ended
 	}
 	r.SetPasswords([]User{{Number: "100", Password: "another"}})
-	if err := next(t, p.ended, "the goodbye"); !errors.Is(err, sip.ErrBye) {
+	if err := wait.Next(t, p.ended, "the goodbye"); !errors.Is(err, sip.ErrBye) {
 		t.Error(err)
 	}
 }
@@ -150,13 +151,13 @@ func TestMonitor(t *testing.T) {
 		settled := func() { // what the telephone is asked has been asked
 			done := make(chan struct{})
 			u.asks.Must(func() { close(done) })
-			next(t, done, "the tasks")
+			wait.Next(t, done, "the tasks")
 		}
 		r.Monitor("100", true)
 		r.Monitor("102", true)
 		r.converse(time.Now())
-		next(t, p.opened, "the session")
-		if got := next(t, r.owner.heard, "the session"); got != "open" {
+		wait.Next(t, p.opened, "the session")
+		if got := wait.Next(t, r.owner.heard, "the session"); got != "open" {
 			t.Error(got)
 		}
 		for range 3 {
@@ -177,7 +178,7 @@ func TestMonitor(t *testing.T) {
 			t.Errorf("%s: asked for %q, want %q", tt.uacsta, asked, tt.asked)
 		}
 		if tt.ends {
-			next(t, p.ended, "the end of the session")
+			wait.Next(t, p.ended, "the end of the session")
 		} else if len(p.ended) > 0 {
 			t.Error("the session has ended")
 		}
@@ -208,14 +209,14 @@ func TestSessionLostWithItsFlow(t *testing.T) {
 	r := aStation(t, Config{Users: []User{{Number: "100", Password: "secret", UACSTA: Always}}})
 	p.register(r)
 	r.converse(time.Now())
-	if got := next(t, r.owner.heard, "the session"); got != "open" {
+	if got := wait.Next(t, r.owner.heard, "the session"); got != "open" {
 		t.Error(got)
 	}
 	p.ua.Close()
-	if got := next(t, r.owner.heard, "the end"); got != "closed" {
+	if got := wait.Next(t, r.owner.heard, "the end"); got != "closed" {
 		t.Error(got)
 	}
-	for next(t, r.owner.standing, "the end") != "100 {false false false}" {
+	for wait.Next(t, r.owner.standing, "the end") != "100 {false false false}" {
 	}
 	if list := r.Telephones(); len(list) > 0 {
 		t.Error(list)
@@ -249,7 +250,7 @@ func TestLift(t *testing.T) {
 	}
 	r.restore()
 	r.converse(time.Now())
-	next(t, r.owner.heard, "the session")
+	wait.Next(t, r.owner.heard, "the session")
 	for _, tt := range []struct {
 		calls []uacsta.SnapshotDeviceResponseInfo
 		held  bool
@@ -264,14 +265,14 @@ func TestLift(t *testing.T) {
 		if !r.Lift("100", tt.held) {
 			t.Error("it is not told")
 		}
-		if m := next(t, p.asked, "the snapshot"); m.Name() != uacsta.NameSnapshotDevice {
+		if m := wait.Next(t, p.asked, "the snapshot"); m.Name() != uacsta.NameSnapshotDevice {
 			t.Error(m)
 		}
 		if tt.want == "" {
 			r.log.await(t, "telephone does not answer by uaCSTA", 1)
 			continue
 		}
-		m := next(t, p.asked, tt.want)
+		m := wait.Next(t, p.asked, tt.want)
 		if got := m.Name() + " " + m.Connections()[0].CallID(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 // features is an event package whose state a test changes.
@@ -78,7 +80,7 @@ func TestSubscribe(t *testing.T) {
 		sub := slices.Collect(maps.Keys(r.watchers))[0]
 		r.mu.Unlock()
 		sub.sends.Must(func() { looked <- sub.version })
-		if got := next(t, looked, "the look at what has changed"); got != want {
+		if got := wait.Next(t, looked, "the look at what has changed"); got != want {
 			t.Errorf("%d NOTIFYs, want %d", got, want)
 		}
 	}
@@ -210,7 +212,7 @@ func TestPanicOfAPackage(t *testing.T) {
 			sub.sends.Must(func() { close(failed) })
 		}
 	}
-	next(t, failed, "the end of the subscription")
+	wait.Next(t, failed, "the end of the subscription")
 	r.log.await(t, "panic", 1)
 	r.Changed("100", "calls")
 	if got := two.notify(); !strings.Contains(got, "of 100 true") {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -45,7 +46,7 @@ func TestVersionsInOrder(t *testing.T) {
 	if _, err := nc.Write([]byte(strings.Join(lines, "\r\n") + "\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	sub := next(t, subs, "the subscription")
+	sub := wait.Next(t, subs, "the subscription")
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {

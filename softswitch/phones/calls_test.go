@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -16,16 +17,16 @@ func TestCall(t *testing.T) {
 	a, b := w.handset("100"), w.handset("101")
 	for _, calleeClears := range []bool{false, true} {
 		final, progress := a.call(t.Context(), "101")
-		in := next(t, b.calls, "the call")
+		in := wait.Next(t, b.calls, "the call")
 		if from := in.From(); !strings.HasPrefix(from.URI, "sip:100@") || directionOf(in.Body()) != "sendrecv" {
 			t.Errorf("called by %s: %s", from.URI, in.Body())
 		}
 		b.ring(in)
-		if code := next(t, progress, "ringing"); code != 180 {
+		if code := wait.Next(t, progress, "ringing"); code != 180 {
 			t.Errorf("the caller gets %d", code)
 		}
 		callee := b.answer(in)
-		o := next(t, final, "the answer")
+		o := wait.Next(t, final, "the answer")
 		if o.err != nil || directionOf(o.res.Body()) != "sendrecv" {
 			t.Fatal(o.err)
 		}
@@ -39,10 +40,10 @@ func TestCall(t *testing.T) {
 		}
 		if calleeClears {
 			callee.Bye()
-			next(t, a.ended, "the end at the caller")
+			wait.Next(t, a.ended, "the end at the caller")
 		} else {
 			o.dialog.Bye()
-			next(t, b.ended, "the end at the callee")
+			wait.Next(t, b.ended, "the end at the callee")
 		}
 		w.event("100", "ConnectionCleared")
 		w.event("101", "ConnectionCleared")
@@ -56,15 +57,15 @@ func TestNotAnswered(t *testing.T) {
 	a, b := w.handset("100"), w.handset("101")
 	for code, want := range map[int]int{486: 486, 603: 486, 480: 480, 404: 404, 488: 488, 403: 403} {
 		final, _ := a.call(t.Context(), "101")
-		next(t, b.calls, "the call").Reject(sip.Answer{Code: code})
-		if o := next(t, final, "the refusal"); o.code() != want {
+		wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: code})
+		if o := wait.Next(t, final, "the refusal"); o.code() != want {
 			t.Errorf("%d: the caller gets %d %v, want %d", code, o.code(), o.err, want)
 		}
 		w.leave()
 	}
 	for number, want := range map[string]int{"103": 480, "555": 404} { // not registered, and no number
 		final, _ := a.call(t.Context(), number)
-		if o := next(t, final, "the refusal"); o.code() != want {
+		if o := wait.Next(t, final, "the refusal"); o.code() != want {
 			t.Errorf("%s: the caller gets %d %v, want %d", number, o.code(), o.err, want)
 		}
 		w.leave()
@@ -77,14 +78,14 @@ func TestGivenUp(t *testing.T) {
 	a, b := w.handset("100"), w.handset("101")
 	ctx, cancel := context.WithCancel(t.Context())
 	final, progress := a.call(ctx, "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	stopped := make(chan struct{})
 	in.OnCancel(func() { close(stopped) })
 	b.ring(in)
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	cancel()
-	next(t, stopped, "the end of ringing")
-	if o := next(t, final, "the end"); !errors.Is(o.err, context.Canceled) {
+	wait.Next(t, stopped, "the end of ringing")
+	if o := wait.Next(t, final, "the end"); !errors.Is(o.err, context.Canceled) {
 		t.Error(o.err)
 	}
 	w.event("101", "ConnectionCleared")
@@ -96,15 +97,15 @@ func TestRedirected(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	final, _ := a.call(t.Context(), "101")
-	next(t, b.calls, "the call").Reject(sip.Answer{Code: 302, Headers: []sip.Header{{Name: "Contact", Value: "<sip:102@127.0.0.1>"}}})
-	d := c.answer(next(t, c.calls, "the call sent on"))
-	if o := next(t, final, "the answer"); o.err != nil {
+	wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: 302, Headers: []sip.Header{{Name: "Contact", Value: "<sip:102@127.0.0.1>"}}})
+	d := c.answer(wait.Next(t, c.calls, "the call sent on"))
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
 		t.Fatal(o.err)
 	}
 	w.event("101", "Diverted")
 	w.event("102", "Established")
 	d.Bye()
-	next(t, a.ended, "the end at the caller")
+	wait.Next(t, a.ended, "the end at the caller")
 	w.leave()
 }
 
@@ -119,25 +120,25 @@ func TestTwoTelephones(t *testing.T) {
 		t.Fatal(res, err)
 	}
 	final, _ := a.call(t.Context(), "101")
-	one, two := next(t, b.calls, "the call"), next(t, other.calls, "the call")
+	one, two := wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 	stopped := make(chan struct{})
 	two.OnCancel(func() { close(stopped) })
 	other.ring(two)
 	b.answer(one)
-	o := next(t, final, "the answer")
+	o := wait.Next(t, final, "the answer")
 	if o.err != nil {
 		t.Fatal(o.err)
 	}
-	next(t, stopped, "the end of ringing at the other one")
+	wait.Next(t, stopped, "the end of ringing at the other one")
 	o.dialog.Bye()
-	next(t, b.ended, "the end")
+	wait.Next(t, b.ended, "the end")
 	w.leave()
 	for _, codes := range [][2]int{{486, 480}, {480, 486}, {603, 486}, {500, 486}} { // the caller gets what says most
 		final, _ = a.call(t.Context(), "101")
-		one, two = next(t, b.calls, "the call"), next(t, other.calls, "the call")
+		one, two = wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 		one.Reject(sip.Answer{Code: codes[0]})
 		two.Reject(sip.Answer{Code: codes[1]})
-		if o := next(t, final, "the refusal"); o.code() != 486 {
+		if o := wait.Next(t, final, "the refusal"); o.code() != 486 {
 			t.Errorf("%v: %d %v", codes, o.code(), o.err)
 		}
 		w.leave()
@@ -149,7 +150,7 @@ func TestMakeCall(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b := w.handset("100"), w.handset("101")
 	res := w.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101"), AutoOriginate: "doNotPrompt"})
-	in := next(t, a.calls, "the prompt")
+	in := wait.Next(t, a.calls, "the prompt")
 	if info := in.Header("Call-Info"); !strings.Contains(info, "answer-after=0") {
 		t.Errorf("it does not answer by itself: %q", info)
 	}
@@ -157,12 +158,12 @@ func TestMakeCall(t *testing.T) {
 		t.Errorf("its display says %s", from)
 	}
 	a.answer(in)
-	b.answer(next(t, b.calls, "the call"))
+	b.answer(wait.Next(t, b.calls, "the call"))
 	w.event("101", "Established")
 	call := res.Connections()[0].CallID()
 	w.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(call, "100")})
-	next(t, a.ended, "the end")
-	next(t, b.ended, "the end")
+	wait.Next(t, a.ended, "the end")
+	wait.Next(t, b.ended, "the end")
 	w.leave()
 }
 
@@ -175,7 +176,7 @@ func TestHold(t *testing.T) {
 		t.Helper()
 		answered := make(chan sip.Result, 1)
 		caller.Reinvite(sdpType, sdp(direction), func(res sip.Result) { answered <- res })
-		if res := next(t, answered, "the answer"); res.Code() != 200 {
+		if res := wait.Next(t, answered, "the answer"); res.Code() != 200 {
 			t.Fatal(res.Code())
 		}
 	}
@@ -186,17 +187,17 @@ func TestHold(t *testing.T) {
 	w.event("100", "Held")
 	w.event("100", "Retrieved")
 	w.must(uacsta.HoldCall{CallToBeHeld: connection(m, "101")})
-	if got := next(t, b.asked, "the hold"); got != "INVITE sendonly" {
+	if got := wait.Next(t, b.asked, "the hold"); got != "INVITE sendonly" {
 		t.Error(got)
 	}
 	w.event("100", "Held")
 	w.must(uacsta.RetrieveCall{CallToBeRetrieved: connection(m, "101")})
-	if got := next(t, b.asked, "the retrieval"); got != "INVITE sendrecv" {
+	if got := wait.Next(t, b.asked, "the retrieval"); got != "INVITE sendrecv" {
 		t.Error(got)
 	}
 	w.event("100", "Retrieved")
 	w.must(uacsta.ClearConnection{ConnectionToBeCleared: connection(m, "101")})
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
@@ -215,16 +216,16 @@ func TestConsultation(t *testing.T) {
 	w.Server.mu.Unlock()
 	res := w.must(uacsta.ConsultationCall{ExistingCall: active, ConsultedDevice: uacsta.Dev("102")})
 	consulted := uacsta.Conn(res.Connections()[0].CallID(), "101")
-	dialog := c.answer(next(t, c.calls, "the consultation"))
+	dialog := c.answer(wait.Next(t, c.calls, "the consultation"))
 	w.event("102", "Established")
 	if _, legs := w.Counts(); legs != 3 {
 		t.Errorf("%d legs", legs)
 	}
 	w.must(uacsta.TransferCall{HeldCall: active, ActiveCall: consulted})
-	next(t, b.ended, "the end at who transferred")
+	wait.Next(t, b.ended, "the end at who transferred")
 	w.event("100", "Transfered")
 	dialog.Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
@@ -237,7 +238,7 @@ func TestRefer(t *testing.T) {
 		t.Helper()
 		answered := make(chan int, 1)
 		callee.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, sip.Header{Name: "Refer-To", Value: to})
-		return next(t, answered, "the response")
+		return wait.Next(t, answered, "the response")
 	}
 	for _, to := range []string{"<sip:alice@127.0.0.1>", "<sip:102@127.0.0.1?Replaces=none>"} {
 		if code := refer(to); code != 400 {
@@ -250,22 +251,22 @@ func TestRefer(t *testing.T) {
 		if code := refer(to); code != 202 {
 			t.Errorf("%s: %d", to, code)
 		}
-		if got := next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 "+want {
+		if got := wait.Next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 "+want {
 			t.Errorf("%s: %q", to, got)
 		}
 	}
 	if code := refer("<sip:102@127.0.0.1>"); code != 202 {
 		t.Fatal(code)
 	}
-	if got := next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 200 OK" {
+	if got := wait.Next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 200 OK" {
 		t.Error(got)
 	}
 	w.event("100", "Transfered")
-	next(t, b.ended, "the end at who transferred")
-	d := c.answer(next(t, c.calls, "the call"))
+	wait.Next(t, b.ended, "the end at who transferred")
+	d := c.answer(wait.Next(t, c.calls, "the call"))
 	w.event("102", "Established")
 	d.Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
@@ -276,7 +277,7 @@ func TestReferWithReplaces(t *testing.T) {
 	_, first := w.talking(a, b)
 	held := make(chan sip.Result, 1)
 	first.Reinvite(sdpType, sdp("sendonly"), func(res sip.Result) { held <- res })
-	next(t, held, "the hold")
+	wait.Next(t, held, "the hold")
 	w.event("101", "Held")
 	second, _ := w.talking(b, c)
 	local, remote := second.Tags()
@@ -284,13 +285,13 @@ func TestReferWithReplaces(t *testing.T) {
 	first.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, sip.Header{
 		Name: "Refer-To", Value: "<sip:102@127.0.0.1?Replaces=" + second.CallID() + "%3Bto-tag%3D" + remote + "%3Bfrom-tag%3D" + local + ">",
 	})
-	if code := next(t, answered, "the response"); code != 202 {
+	if code := wait.Next(t, answered, "the response"); code != 202 {
 		t.Fatal(code)
 	}
 	w.event("100", "Transfered")
 	w.event("102", "Transfered")
-	next(t, b.ended, "the end of one call")
-	next(t, b.ended, "the end of the other")
+	wait.Next(t, b.ended, "the end of one call")
+	wait.Next(t, b.ended, "the end of the other")
 	w.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
 	if _, legs := w.Counts(); legs < 2 {
 		t.Errorf("%d legs", legs)
@@ -303,14 +304,14 @@ func TestPickUp(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c, d := w.handset("100"), w.handset("101"), w.handset("102"), w.handset("103")
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	stopped := make(chan struct{})
 	in.OnCancel(func() { close(stopped) })
 	early, err := in.Progress(b, sip.Answer{Code: 180})
 	if err != nil {
 		t.Fatal(err)
 	}
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	local, remote := early.Tags()
 	replaces := sip.Header{Name: "Replaces", Value: early.CallID() + ";to-tag=" + local + ";from-tag=" + remote}
 	if o := outcomeOf(t, d, replaces); o.code() != 403 {
@@ -323,20 +324,20 @@ func TestPickUp(t *testing.T) {
 	if taken.err != nil {
 		t.Fatal(taken.err)
 	}
-	next(t, stopped, "the end of ringing")
-	if o := next(t, final, "the answer"); o.err != nil {
+	wait.Next(t, stopped, "the end of ringing")
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
 		t.Fatal(o.err)
 	}
 	w.event("102", "Established")
 	taken.dialog.Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
 func outcomeOf(t *testing.T, h *handset, replaces sip.Header) outcome {
 	t.Helper()
 	final, _ := h.call(t.Context(), "101", replaces)
-	return next(t, final, "the outcome")
+	return wait.Next(t, final, "the outcome")
 }
 
 // Keys that come by INFO reach the other telephone, and clients.
@@ -348,7 +349,7 @@ func TestKeys(t *testing.T) {
 		t.Helper()
 		answered := make(chan int, 1)
 		caller.Send("INFO", contentType, []byte(body), func(res sip.Result) { answered <- res.Code() })
-		return next(t, answered, "the response")
+		return wait.Next(t, answered, "the response")
 	}
 	for _, tt := range []struct{ contentType, body, want string }{
 		{"application/dtmf-relay", "Signal=5\r\nDuration=100\r\n", "5"}, {"application/dtmf", "11", "#"}, {"application/dtmf", "b", "B"},
@@ -356,7 +357,7 @@ func TestKeys(t *testing.T) {
 		if code := info(tt.contentType, tt.body); code != 200 {
 			t.Errorf("%q: %d", tt.body, code)
 		}
-		if got := next(t, b.asked, "the key"); !strings.Contains(got, "Signal="+tt.want) {
+		if got := wait.Next(t, b.asked, "the key"); !strings.Contains(got, "Signal="+tt.want) {
 			t.Errorf("%q: %q", tt.body, got)
 		}
 		if m := w.event("101", "DtmfDetected"); m.Text("dtmfChar") != tt.want {
@@ -369,7 +370,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	caller.Bye()
-	next(t, b.ended, "the end")
+	wait.Next(t, b.ended, "the end")
 	w.leave()
 }
 
@@ -396,8 +397,8 @@ func TestOffers(t *testing.T) {
 	if o.err != nil || !strings.Contains(string(o.res.Body()), "m=audio") {
 		t.Fatal(o.err)
 	}
-	next(t, answered, "the answer").Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, answered, "the answer").Bye()
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
@@ -414,24 +415,24 @@ func TestRenegotiation(t *testing.T) {
 	}{{"text/plain", []byte("hello"), 415}, {sdpType, []byte("v=0\r\n"), 488}, {sdpType, sdp("inactive"), 200}, {sdpType, sdp("sendrecv"), 200}} {
 		answered := make(chan sip.Result, 1)
 		caller.Reinvite(tt.contentType, tt.body, func(res sip.Result) { answered <- res })
-		if res := next(t, answered, "the answer"); res.Code() != tt.code {
+		if res := wait.Next(t, answered, "the answer"); res.Code() != tt.code {
 			t.Errorf("%s %q: %d", tt.contentType, tt.body, res.Code())
 		}
 	}
 	w.event("100", "Retrieved")
 	answered := make(chan sip.Result, 1)
 	caller.Reinvite("", nil, func(res sip.Result) { answered <- res })
-	if res := next(t, answered, "the answer"); res.Code() != 200 || !strings.Contains(string(res.Response.Body()), "m=audio") {
+	if res := wait.Next(t, answered, "the answer"); res.Code() != 200 || !strings.Contains(string(res.Response.Body()), "m=audio") {
 		t.Errorf("without offer: %d", res.Code())
 	}
 	for method, want := range map[string]int{"NOTIFY": 200, "SUBSCRIBE": 501} {
 		caller.Send(method, "", nil, func(res sip.Result) { answered <- res }, sip.Header{Name: "Event", Value: "refer"}, sip.Header{Name: "Subscription-State", Value: "active"})
-		if res := next(t, answered, "the answer"); res.Code() != want {
+		if res := wait.Next(t, answered, "the answer"); res.Code() != want {
 			t.Errorf("%s: %d", method, res.Code())
 		}
 	}
 	caller.Bye()
-	next(t, b.ended, "the end")
+	wait.Next(t, b.ended, "the end")
 	w.leave()
 }
 
@@ -440,11 +441,11 @@ func TestUselessAnswer(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b := w.handset("100"), w.handset("101")
 	final, _ := a.call(t.Context(), "101")
-	if _, err := next(t, b.calls, "the call").Accept(b, sip.Answer{ContentType: sdpType, Body: []byte("v=0\r\n")}); err != nil {
+	if _, err := wait.Next(t, b.calls, "the call").Accept(b, sip.Answer{ContentType: sdpType, Body: []byte("v=0\r\n")}); err != nil {
 		t.Fatal(err)
 	}
-	next(t, b.ended, "the end at the callee")
-	if o := next(t, final, "the refusal"); o.code() != 488 {
+	wait.Next(t, b.ended, "the end at the callee")
+	if o := wait.Next(t, final, "the refusal"); o.code() != 488 {
 		t.Errorf("the caller gets %d %v", o.code(), o.err)
 	}
 	w.leave()
@@ -456,7 +457,7 @@ func TestUselessAnswer(t *testing.T) {
 	}
 	w.Server.mu.Unlock()
 	one.Dead() // as its voice says
-	next(t, a.ended, "the end at the caller")
-	next(t, b.ended, "the end at the callee")
+	wait.Next(t, a.ended, "the end at the caller")
+	wait.Next(t, b.ended, "the end at the callee")
 	w.leave()
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
@@ -41,8 +42,8 @@ func TestPanicInACall(t *testing.T) {
 		l.must(func() { close(behind) })
 		panic("as told")
 	})
-	next(t, behind, "the task behind it")
-	next(t, l.over, "the end of the call")
+	wait.Next(t, behind, "the task behind it")
+	wait.Next(t, l.over, "the end of the call")
 	if l.do(func() {}) || l.must(func() {}) {
 		t.Error("a leg that has closed takes tasks")
 	}
@@ -65,7 +66,7 @@ func TestCloseEndsCalls(t *testing.T) {
 		t.Errorf("it takes %s", took)
 	}
 	for _, l := range legs {
-		next(t, l.over, "the end of the call at "+l.device)
+		wait.Next(t, l.over, "the end of the call at "+l.device)
 	}
 	if _, legs := s.Counts(); legs > 0 {
 		t.Errorf("%d are left", legs)

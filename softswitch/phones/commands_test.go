@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/tr87"
@@ -19,32 +20,32 @@ func TestTalk(t *testing.T) {
 	w := aWorld(t, "", func(cfg *Config) { cfg.Telephones.Users[1].Talks = true })
 	a, b := w.handset("100"), w.handset("101")
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	b.ring(in)
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	m := w.event("101", "Delivered")
 	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(m, "101")})
-	if got := next(t, b.asked, "the command"); got != "NOTIFY talk" {
+	if got := wait.Next(t, b.asked, "the command"); got != "NOTIFY talk" {
 		t.Error(got)
 	}
 	d := b.answer(in)
-	if o := next(t, final, "the answer"); o.err != nil {
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
 		t.Fatal(o.err)
 	}
 	w.event("101", "Established")
 	held := make(chan int, 1)
 	d.Reinvite(sdpType, sdp("sendonly"), func(res sip.Result) { held <- res.Code() })
-	next(t, held, "the hold")
+	wait.Next(t, held, "the hold")
 	w.event("101", "Held")
 	w.must(uacsta.RetrieveCall{CallToBeRetrieved: connection(m, "101")})
 	for _, want := range []string{"NOTIFY talk", "INVITE sendrecv"} {
-		if got := next(t, b.asked, want); got != want {
+		if got := wait.Next(t, b.asked, want); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
 	w.event("101", "Retrieved")
 	d.Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 }
 
@@ -55,16 +56,16 @@ func TestMakersCommand(t *testing.T) {
 	})
 	a, b := w.handset("100"), w.handset("101")
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	b.ring(in)
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	m := w.event("101", "Delivered")
 	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(m, "101")})
-	if got := next(t, b.asked, "the command"); got != "outside lift lift "+in.Header("Call-ID") {
+	if got := wait.Next(t, b.asked, "the command"); got != "outside lift lift "+in.Header("Call-ID") {
 		t.Error(got)
 	}
 	in.Reject(sip.Answer{Code: 486})
-	next(t, final, "the refusal")
+	wait.Next(t, final, "the refusal")
 	w.leave()
 }
 
@@ -81,7 +82,7 @@ func TestTakeOver(t *testing.T) {
 			t.Errorf("%q: %d %v", header, o.code(), o.err)
 		}
 		if want == 200 {
-			next(t, b.ended, "the end at the first telephone")
+			wait.Next(t, b.ended, "the end at the first telephone")
 			break
 		}
 	}
@@ -89,7 +90,7 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("%d legs", legs)
 	}
 	caller.Bye()
-	next(t, other.ended, "the end")
+	wait.Next(t, other.ended, "the end")
 	w.leave()
 }
 
@@ -98,14 +99,14 @@ func TestEarlyMedia(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b := w.handset("100"), w.handset("101")
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	if _, err := in.Progress(b, sip.Answer{Code: 183, ContentType: sdpType, Body: sdp("sendrecv")}); err != nil {
 		t.Fatal(err)
 	}
-	for next(t, progress, "early media") != 183 {
+	for wait.Next(t, progress, "early media") != 183 {
 	}
 	b.answer(in).Bye()
-	next(t, final, "the answer")
+	wait.Next(t, final, "the answer")
 	w.leave()
 }
 
@@ -135,7 +136,7 @@ func TestMessages(t *testing.T) {
 	w.event("100", "Play")
 	pressed := make(chan int, 1)
 	caller.Send("INFO", "application/dtmf", []byte("1"), func(res sip.Result) { pressed <- res.Code() })
-	next(t, pressed, "the response")
+	wait.Next(t, pressed, "the response")
 	w.event("100", "Stop")
 	if _, err := w.do(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "none"}); err == nil {
 		t.Error("a message that there is not is played")
@@ -147,19 +148,19 @@ func TestMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.must(uacsta.HoldCall{CallToBeHeld: active}) // the other one hears music
-	next(t, a.asked, "the hold")
+	wait.Next(t, a.asked, "the hold")
 	w.must(uacsta.RetrieveCall{CallToBeRetrieved: active})
-	next(t, a.asked, "the retrieval") // what the switch said before the hold has been followed
+	wait.Next(t, a.asked, "the retrieval") // what the switch said before the hold has been followed
 	began := make(chan struct{})
 	w.Server.mu.Lock()
 	c := w.calls[active.CallID]
 	w.Server.mu.Unlock()
 	c.voice.Must(func() { close(began) })
-	next(t, began, "the recording")
+	wait.Next(t, began, "the recording")
 	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})
 	w.event("100", "Stop")
 	caller.Bye()
-	next(t, b.ended, "the end")
+	wait.Next(t, b.ended, "the end")
 	w.leave()
 	if _, err := os.Stat(filepath.Join(dir, recording.ResultingMessage+".wav")); err != nil {
 		t.Error(err)
@@ -190,7 +191,7 @@ func TestPhysical(t *testing.T) {
 		t.Error("a telephone that is not there is asked")
 	}
 	a, b := w.handset("100"), w.handset("101")
-	opening := next(t, b.calls, "the session")
+	opening := wait.Next(t, b.calls, "the session")
 	status := uacsta.Encode(uacsta.RequestSystemStatusResponse{SystemStatus: uacsta.StatusNormal}, uacsta.Edition3)
 	session, err := opening.Accept(b, sip.Answer{ContentType: tr87.ContentType, Body: status.Bytes()})
 	if err != nil {
@@ -206,18 +207,18 @@ func TestPhysical(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := next(t, b.asked, "the request"); got != "SetMicrophoneMute sip:101@127.0.0.1" {
+	if got := wait.Next(t, b.asked, "the request"); got != "SetMicrophoneMute sip:101@127.0.0.1" {
 		t.Error(got)
 	}
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	b.ring(in)
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	w.must(uacsta.AnswerCall{CallToBeAnswered: connection(w.event("101", "Delivered"), "101")})
-	if got := next(t, b.asked, "the command"); !strings.HasPrefix(got, "SnapshotDevice") {
+	if got := wait.Next(t, b.asked, "the command"); !strings.HasPrefix(got, "SnapshotDevice") {
 		t.Error(got)
 	}
 	in.Reject(sip.Answer{Code: 486})
-	next(t, final, "the refusal")
+	wait.Next(t, final, "the refusal")
 	w.leave()
 }

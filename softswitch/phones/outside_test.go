@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -21,38 +22,38 @@ func TestTrunk(t *testing.T) {
 	w.event("900", "BackInService") // it has answered OPTIONS
 	a := w.handset("100")
 	final, _ := a.call(t.Context(), "0301234")
-	in := next(t, peer.calls, "the call to the network")
+	in := wait.Next(t, peer.calls, "the call to the network")
 	if !strings.HasPrefix(in.URI(), "sip:0301234@") || !strings.Contains(in.Header("P-Asserted-Identity"), "sip:100@") {
 		t.Errorf("%s, %s", in.URI(), in.Header("P-Asserted-Identity"))
 	}
 	out := peer.answer(in)
-	if o := next(t, final, "the answer"); o.err != nil {
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
 		t.Fatal(o.err)
 	}
 	w.event("100", "Established")
 	out.Bye()
-	next(t, a.ended, "the end")
+	wait.Next(t, a.ended, "the end")
 	w.leave()
 
 	final, _ = peer.call(t.Context(), "5550100")
-	in = next(t, a.calls, "the call from the network")
+	in = wait.Next(t, a.calls, "the call from the network")
 	if !strings.HasPrefix(in.From().URI, "sip:0309876@") {
 		t.Error(in.From())
 	}
 	d := a.answer(in)
-	if o := next(t, final, "the answer"); o.err != nil {
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
 		t.Fatal(o.err)
 	}
 	refused := make(chan int, 1)
 	d.Send("REFER", "", nil, func(res sip.Result) { refused <- res.Code() }, sip.Header{Name: "Refer-To", Value: "<sip:alice@127.0.0.1>"})
-	if code := next(t, refused, "the response"); code != 400 {
+	if code := wait.Next(t, refused, "the response"); code != 400 {
 		t.Error(code)
 	}
 	d.Bye()
-	next(t, peer.ended, "the end")
+	wait.Next(t, peer.ended, "the end")
 	w.leave()
 	final, _ = peer.call(t.Context(), "4711")
-	if o := next(t, final, "the refusal"); o.code() != 404 {
+	if o := wait.Next(t, final, "the refusal"); o.code() != 404 {
 		t.Errorf("a number that is not ours: %d %v", o.code(), o.err)
 	}
 	w.leave()
@@ -152,9 +153,9 @@ func TestDocuments(t *testing.T) {
 		t.Error(d.Text)
 	}
 	final, progress := a.call(t.Context(), "101")
-	in := next(t, b.calls, "the call")
+	in := wait.Next(t, b.calls, "the call")
 	b.ring(in)
-	next(t, progress, "ringing")
+	wait.Next(t, progress, "ringing")
 	w.event("101", "Delivered")
 	if d := w.dialogDocument("101"); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
 		t.Error(d.Text)
@@ -163,7 +164,7 @@ func TestDocuments(t *testing.T) {
 		t.Error(d.Text)
 	}
 	in.Reject(sip.Answer{Code: 486})
-	next(t, final, "the refusal")
+	wait.Next(t, final, "the refusal")
 	w.leave()
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -68,7 +69,7 @@ func TestSlowDisk(t *testing.T) {
 	s.speak(softswitch.Voice{Call: "1", Stop: "slow"})
 	first := behind(one)
 	s.speak(softswitch.Voice{Call: "2", Play: "hello", Limit: time.Hour})
-	next(t, behind(two), "the message of another call")
+	wait.Next(t, behind(two), "the message of another call")
 	if !plays(two, "hello") || plays(one, "hello") {
 		t.Error("the message behind one that is being read, or not that of another call")
 	}
@@ -82,11 +83,11 @@ func TestSlowDisk(t *testing.T) {
 		}
 		_ = f.Close()
 	}
-	next(t, first, "the messages of the call")
+	wait.Next(t, first, "the messages of the call")
 	if !plays(one, "hello") || plays(one, "slow") {
 		t.Error("the messages of a call are not played in order")
 	}
-	next(t, s.inbox.wake, "the announcement")
+	wait.Next(t, s.inbox.wake, "the announcement")
 	if _, kicked, _, _ := s.inbox.take(); !kicked["3"] {
 		t.Error("the call is not looked at again")
 	}

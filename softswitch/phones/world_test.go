@@ -21,17 +21,6 @@ import (
 
 var patience = wait.Limit
 
-func next[T any](t *testing.T, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-		panic("unreachable")
-	}
-}
-
 // world is a switch with monitors on its devices, the server of its telephones, and a trunk.
 type world struct {
 	*Server
@@ -82,7 +71,7 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 	ready := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() { _ = cfg.Switch.Run(ctx, &core{w, ready}) })
-	next(t, ready, "the switch")
+	wait.Next(t, ready, "the switch")
 	for _, number := range numbers {
 		object := uacsta.Dev(number)
 		res := w.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &object}})
@@ -171,7 +160,7 @@ func (w *world) do(req any) (*uacsta.Message, error) {
 	}
 	answers := make(chan answer, 1)
 	w.sw.Request(uacsta.Encode(req, uacsta.Edition3), func(m *uacsta.Message, err error) { answers <- answer{m, err} })
-	got := next(w.t, answers, "the response")
+	got := wait.Next(w.t, answers, "the response")
 	return got.res, got.err
 }
 
@@ -330,8 +319,8 @@ func (h *handset) ring(in *sip.Invitation) {
 func (w *world) talking(from, to *handset) (caller, callee *sip.Dialog) {
 	w.t.Helper()
 	final, _ := from.call(w.t.Context(), to.number)
-	callee = to.answer(next(w.t, to.calls, "the call"))
-	o := next(w.t, final, "the answer")
+	callee = to.answer(wait.Next(w.t, to.calls, "the call"))
+	o := wait.Next(w.t, final, "the answer")
 	if o.err != nil {
 		w.t.Fatal(o.err)
 	}
@@ -362,7 +351,7 @@ func (w *world) leave() {
 		}
 		w.Server.mu.Unlock()
 		if over != nil {
-			next(w.t, over, "the end of a leg")
+			wait.Next(w.t, over, "the end of a leg")
 		}
 	}
 }

@@ -146,17 +146,6 @@ func (c *core) Request(req *uacsta.Message) error {
 
 var patience = wait.Limit
 
-func within[T any](t *testing.T, what string, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s did not come", what)
-	}
-	panic("unreachable")
-}
-
 // runLink runs a link to the addresses.
 func runLink(t *testing.T, cfg Config) (*Link, *core, chan error, context.CancelFunc) {
 	t.Helper()
@@ -181,8 +170,8 @@ func TestForeignPBX(t *testing.T) {
 		"DeflectCall":         `<DeflectCallResponse/>`,
 	})
 	l, c, ended, cancel := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{"127.0.0.1:1", p.l.Addr().String()}}, Edition: 4})
-	within(t, "the link", c.ready)
-	if m := within(t, "the status", c.events); m.Name() != "SystemStatus" {
+	wait.Next(t, c.ready, "the link")
+	if m := wait.Next(t, c.events, "the status"); m.Name() != "SystemStatus" {
 		t.Errorf("%s", m)
 	}
 	if f := l.Features(""); len(f.Services) == 0 {
@@ -196,7 +185,7 @@ func TestForeignPBX(t *testing.T) {
 			}
 			answered <- m
 		})
-		return within(t, "the answer", answered)
+		return wait.Next(t, answered, "the answer")
 	}
 	device := uacsta.Dev("N<302118840101>;displayNumber=302118840101;noa=nk")
 	if ref := ask(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &device}}).CrossRef(); ref != "1169730059" {
@@ -215,19 +204,19 @@ func TestForeignPBX(t *testing.T) {
 	const event = `<csta:HeldEvent xmlns:csta="http://www.ecma-international.org/standards/ecma-323/csta/ed4"><csta:monitorCrossRefID>1169730059</csta:monitorCrossRefID><csta:extensions><csta:privateData><csta:private><sie:staticOndDN xmlns:sie="http://www.siemens.com/schema/csta" a="1"><!-- kept --><![CDATA[<x>]]></sie:staticOndDN></csta:private></csta:privateData></csta:extensions></csta:HeldEvent>`
 	p.say("9999", event)
 	want := strings.ReplaceAll(strings.ReplaceAll(event, "csta:", ""), "xmlns:csta", "xmlns")
-	if got := within(t, "the event", c.events).String(); got != want {
+	if got := wait.Next(t, c.events, "the event").String(); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 	p.say("0007", "<WashDishes/>")
 	p.say("0008", `<MonitorStop><monitorCrossRefID>1169730059</monitorCrossRefID></MonitorStop>`)
-	if ev := within(t, "MonitorStop", c.events); ev.Name() != "MonitorStop" {
+	if ev := wait.Next(t, c.events, "MonitorStop"); ev.Name() != "MonitorStop" {
 		t.Errorf("%s", ev)
 	}
 	for _, want := range []string{"0007 <?xml version=\"1.0\" encoding=\"UTF-8\"?><CSTAErrorCode", "0008 <?xml version=\"1.0\" encoding=\"UTF-8\"?><MonitorStopResponse"} {
 		p.await(want)
 	}
 	cancel()
-	if err := within(t, "the end", ended); !errors.Is(err, context.Canceled) {
+	if err := wait.Next(t, ended, "the end"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -238,8 +227,8 @@ func TestNoisyPBX(t *testing.T) {
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
 	var log lockedBuilder
 	_, c, ended, cancel := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Log: slog.New(slog.NewTextHandler(&log, nil))}})
-	within(t, "the link", c.ready)
-	within(t, "the status", c.events)
+	wait.Next(t, c.ready, "the link")
+	wait.Next(t, c.events, "the status")
 	for range 1000 {
 		p.say("0001", "<HoldCallResponse/>")
 		p.say("0002", "<HeldEvent><monitorCrossRefID/><monitorCrossRefID/></HeldEvent>")
@@ -251,13 +240,13 @@ func TestNoisyPBX(t *testing.T) {
 		}
 		p.say("0001", "<HoldCallResponse/>")
 		p.say("9999", `<HeldEvent><monitorCrossRefID>1</monitorCrossRefID></HeldEvent>`)
-		within(t, "the event behind them", c.events)
+		wait.Next(t, c.events, "the event behind them")
 	}
 	if text := log.String(); strings.Count(text, "\n") > 15 {
 		t.Errorf("%d lines: %s", strings.Count(text, "\n"), text[:min(len(text), 2000)])
 	}
 	cancel()
-	within(t, "the end", ended)
+	wait.Next(t, ended, "the end")
 }
 
 // lockedBuilder is a log.
@@ -295,19 +284,19 @@ func TestLinkEnds(t *testing.T) {
 			p := newPBX(t, tt.answers)
 			l, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Conn: gate.Limits{Timeout: 300 * time.Millisecond}}})
 			if tt.hangUp {
-				within(t, "the link", c.ready)
+				wait.Next(t, c.ready, "the link")
 				failed := make(chan error, 1)
 				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
-				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) { // this PBX never answers it
+				if err := wait.Next(t, failed, "the failure"); !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) { // this PBX never answers it
 					t.Error(err)
 				}
 				l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { failed <- err })
 				p.hangUp()
-				if err := within(t, "the failure", failed); !errors.Is(err, proxy.Refusal(gate.ErrClosed)) && !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) {
+				if err := wait.Next(t, failed, "the failure"); !errors.Is(err, proxy.Refusal(gate.ErrClosed)) && !errors.Is(err, proxy.Refusal(gate.ErrTimeout)) {
 					t.Error(err)
 				}
 			}
-			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := wait.Next(t, ended, "the end"); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Error(err)
 			}
 			l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) {
@@ -318,7 +307,7 @@ func TestLinkEnds(t *testing.T) {
 		})
 	}
 	_, _, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{"127.0.0.1:1", "127.0.0.1:2"}}})
-	if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
+	if err := wait.Next(t, ended, "the end"); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "127.0.0.1:2") {
 		t.Error(err)
 	}
 }
@@ -328,12 +317,12 @@ func TestHeartbeatAmongRequests(t *testing.T) {
 	const most = 2
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": refused})
 	l, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: time.Minute, MaxOutstanding: most}}})
-	within(t, "the link", c.ready)
+	wait.Next(t, c.ready, "the link")
 	replies := make(chan error, most+1)
 	for range most + 1 {
 		l.Request(uacsta.Encode(uacsta.MakeCall{}, uacsta.Edition3), func(_ *uacsta.Message, err error) { replies <- err })
 	}
-	if err := within(t, "the refusal", replies); !errors.Is(err, proxy.Refusal(gate.ErrTooManyWaiting)) {
+	if err := wait.Next(t, replies, "the refusal"); !errors.Is(err, proxy.Refusal(gate.ErrTooManyWaiting)) {
 		t.Error(err)
 	}
 	p.mu.Lock()
@@ -349,11 +338,11 @@ func TestHeartbeatAmongRequests(t *testing.T) {
 func TestHeartbeat(t *testing.T) {
 	p := newPBX(t, map[string]string{"RequestSystemStatus": status, "GetCSTAFeatures": "<GetCSTAFeaturesResponse/>"})
 	_, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}, Heartbeat: 50 * time.Millisecond, Conn: gate.Limits{Timeout: 300 * time.Millisecond}}})
-	within(t, "the link", c.ready)
+	wait.Next(t, c.ready, "the link")
 	p.mu.Lock()
 	p.answers = nil
 	p.mu.Unlock()
-	if err := within(t, "the end", ended); !errors.Is(err, gate.ErrTimeout) {
+	if err := wait.Next(t, ended, "the end"); !errors.Is(err, gate.ErrTimeout) {
 		t.Error(err)
 	}
 }
@@ -367,8 +356,8 @@ func speak(t *testing.T, name string, answers map[string]string, session Session
 		t.Fatal(name)
 	}
 	l, c, _, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}}, Dialect: dialect, Session: session})
-	within(t, "the link", c.ready)
-	within(t, "the status", c.events)
+	wait.Next(t, c.ready, "the link")
+	wait.Next(t, c.events, "the status")
 	answered := make(chan *uacsta.Message, 1)
 	for _, req := range requests {
 		l.Request(uacsta.Encode(req, uacsta.Edition6), func(m *uacsta.Message, err error) {
@@ -377,7 +366,7 @@ func speak(t *testing.T, name string, answers map[string]string, session Session
 			}
 			answered <- m
 		})
-		got = append(got, within(t, "the answer", answered))
+		got = append(got, wait.Next(t, answered, "the answer"))
 	}
 	return p, c, got
 }
@@ -418,7 +407,7 @@ func TestDMCC(t *testing.T) {
 		}
 	}
 	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>`+id+`</deviceID></heldConnection></HeldEvent>`)
-	if ev := within(t, "the event", c.events); ev.Text("heldConnection/deviceID") != "2001" {
+	if ev := wait.Next(t, c.events, "the event"); ev.Text("heldConnection/deviceID") != "2001" {
 		t.Errorf("%s", ev)
 	}
 	p.await("<ResetApplicationSessionTimer") // after a third of a second
@@ -443,7 +432,7 @@ func TestOpenScape(t *testing.T) {
 		t.Error("a session that nobody wants")
 	}
 	p.say("9999", `<HeldEvent><monitorCrossRefID>7</monitorCrossRefID><holdingDevice><deviceIdentifier>N&lt;302118840101&gt;;displayNumber=302118840101;noa=nk</deviceIdentifier></holdingDevice></HeldEvent>`)
-	if ev := within(t, "the event", c.events); ev.Text("holdingDevice/deviceIdentifier") != "302118840101" {
+	if ev := wait.Next(t, c.events, "the event"); ev.Text("holdingDevice/deviceIdentifier") != "302118840101" {
 		t.Errorf("%s", ev)
 	}
 }
@@ -480,14 +469,14 @@ func TestSessionOfLink(t *testing.T) {
 			_, c, ended, _ := runLink(t, Config{Dialling: kind.Dialling{Addresses: []string{p.l.Addr().String()}}, Session: tt.session})
 			switch name {
 			case "ended":
-				within(t, "the link", c.ready)
+				wait.Next(t, c.ready, "the link")
 				p.say("0300", `<ApplicationSessionTerminated><sessionID>009968951</sessionID><sessionTermReason><definedTermReason>sessionTimerExpired</definedTermReason></sessionTermReason></ApplicationSessionTerminated>`)
 			case "none":
-				within(t, "the link", c.ready)
+				wait.Next(t, c.ready, "the link")
 				p.hangUp()
 				tt.want = ""
 			}
-			if err := within(t, "the end", ended); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
+			if err := wait.Next(t, ended, "the end"); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Error(err)
 			}
 		})

@@ -153,7 +153,7 @@ func (l *Log) put(e Entry) *Receipt {
 		l.refused.Add(1)
 		return failed
 	}
-	if len(l.next.entries) == 0 {
+	if l.next.until.IsZero() { // the writer's own entries may be first, and nobody waits for them
 		l.next.until = now.Add(patience)
 	}
 	l.waiting += e.weight

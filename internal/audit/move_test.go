@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // linesOf counts the lines of a file that have a text.
@@ -169,5 +170,50 @@ func TestMoveToFullDisk(t *testing.T) {
 	}
 	if n := linesOf(t, first, "asked"); n != 1 {
 		t.Errorf("%d requests are in the file", n)
+	}
+}
+
+// watchedFile calls a function when the writer looks at the file, before it takes what waits.
+type watchedFile struct {
+	file
+	look func()
+}
+
+func (f watchedFile) Stat() (os.FileInfo, error) {
+	f.look()
+	return f.file.Stat()
+}
+
+// An entry that comes behind the last line of the file that is left has as much time as any other.
+func TestEntryWhileMoving(t *testing.T) {
+	folder := t.TempDir()
+	first := filepath.Join(folder, "first.log")
+	look := func() {}
+	l, err := open(Config{Path: first}, func(path string) (file, error) {
+		f, err := openFile(path)
+		if path == first && err == nil {
+			return watchedFile{f, func() { look() }}, nil
+		}
+		return f, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Add(Entry{Kind: "asked", Who: "before"}); err != nil {
+		t.Fatal(err)
+	}
+	var r *Receipt
+	var left time.Duration
+	look = func() { // on the writer's goroutine, which sleeps until the move
+		if r == nil {
+			r = l.put(Entry{Kind: "asked", Who: "meanwhile"})
+			left = time.Until(r.until)
+		}
+	}
+	if err := l.Move(Config{Path: filepath.Join(folder, "second.log")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Wait(), l.Close()); err != nil || left <= 0 {
+		t.Errorf("%v, and %v left to wait", err, left)
 	}
 }

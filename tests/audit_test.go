@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -105,14 +106,20 @@ func TestAuditKilled(t *testing.T) {
 		r := serve(t, config)
 		var group sync.WaitGroup
 		var all []*controller
+		writes := make(chan struct{}, 1) // this life has written lines
 		for client := range clients {
 			c := r.controller()
 			all = append(all, c)
 			group.Go(func() {
 				for n := 0; c.ask(fmt.Sprint(1000+client), destinations(round, client, n, window)...) == nil; n++ {
+					select {
+					case writes <- struct{}{}:
+					default:
+					}
 				}
 			})
 		}
+		wait.Next(t, writes, "an answer")
 		time.Sleep(time.Duration(100+rand.IntN(500)) * time.Millisecond) // the moment is what is tried
 		_ = r.cmd.Process.Kill()
 		group.Wait()

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -41,7 +42,7 @@ func newBench(kit Kit, bubble bool, linger time.Duration) (*bench, error) {
 		kit.Mark, kit.Marked = delivered, calling
 	}
 	if kit.Patience == 0 {
-		kit.Patience = 20 * time.Second
+		kit.Patience = wait.Limit
 	}
 	b := &bench{kit: kit, bubble: bubble, before: map[string]bool{}, halted: make(chan struct{})}
 	for id := range goroutines() {

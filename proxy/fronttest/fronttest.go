@@ -34,7 +34,7 @@ type Kit struct {
 	Marked func(ev *uacsta.Message) (n int, is bool)
 	// Marks is the number of different marks, which then repeat from 0. 0 means no limit.
 	Marks int
-	// Patience is the timeout of everything that must happen. Default 20 s.
+	// Patience is the timeout of everything that must happen. Default: wait.Limit (1 min).
 	Patience time.Duration
 	// Without names the checks to skip, each with what in the protocol prevents it.
 	Without map[string]string

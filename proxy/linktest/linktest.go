@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/proxy"
 )
 
@@ -22,7 +23,7 @@ type Kit struct {
 	// replies nevertheless.
 	Outlasts bool
 	// Patience is the timeout of everything that must happen. It must be longer than the link's own
-	// timeout for a response. Default 20 s.
+	// timeout for a response. Default: a third of wait.Limit (20 s).
 	Patience time.Duration
 	// Without names the checks to skip, each with how the link behaves instead.
 	Without map[string]string
@@ -143,5 +144,5 @@ func (k Kit) inside(t *testing.T, test func(t *testing.T)) {
 	test(t)
 }
 
-// patience is the default of Kit.Patience.
-const patience = 20 * time.Second
+// patience is the default of Kit.Patience. Checks of what must not happen wait for a fifth of it.
+var patience = wait.Limit / 3

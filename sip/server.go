@@ -131,20 +131,23 @@ func (ua *UA) dialogOf(r *Request) *Dialog {
 	return d
 }
 
+// ack handles an ACK. That of a refused INVITE belongs to its transaction, also in a dialog (RFC 3261 17.2.3); any
+// other one belongs to its dialog.
 func (ua *UA) ack(r *Request) {
-	if d := r.dialog; d != nil {
-		d.heard()
-		if h, ok := d.handler.(AckHandler); d.acked() && ok {
-			h.Ack(d, r)
-		}
-		return
+	if r.dialog != nil {
+		r.dialog.heard()
 	}
-	// The ACK of a refused INVITE belongs to its transaction.
 	ua.txMu.Lock()
 	tx := ua.serverTx[serverKey(r, "INVITE")]
 	ua.txMu.Unlock()
-	if tx != nil {
+	if tx != nil && (tx.refused.Load() || r.dialog == nil) {
 		_ = tx.Receive(r.msg)
+		return
+	}
+	if d := r.dialog; d != nil && d.acked() {
+		if h, ok := d.handler.(AckHandler); ok {
+			h.Ack(d, r)
+		}
 	}
 }
 

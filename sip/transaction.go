@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
 
@@ -28,6 +26,7 @@ type serverTx struct {
 	to       hop // where responses go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
+	refused  atomic.Bool  // with 300 or above: the ACK of an INVITE is part of the transaction
 	entry    *share.Entry // guarded by ua.txMu
 	credit   *credit
 	accepted atomic.Pointer[[]byte] // the 2xx to resend when the INVITE is repeated
@@ -50,9 +49,6 @@ var shells = func() map[string]*gosip.Request {
 func newShell(method, transport string) *gosip.Request {
 	r := &gosip.Request{Method: gosip.RequestMethod(method)}
 	r.SetTransport(transport)
-	// sipgo builds the ACK of a refused INVITE from this header. What we send is our own (see
-	// repeated).
-	r.AppendHeader(&gosip.CSeqHeader{SeqNo: 1, MethodName: gosip.RequestMethod(method)})
 	return r
 }
 
@@ -184,6 +180,7 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	if t.answered.Swap(true) {
 		return
 	}
+	t.refused.Store(a.Code >= 300)
 	t.req.Store(nil) // keep only the response for retransmissions
 	if r.fleeting(a.Code) {
 		t.Terminate()
@@ -257,217 +254,12 @@ func (ua *UA) cancel(r *Request) {
 		tx.Terminate()
 		invite.once(Answer{Code: 487})
 	} else {
+		tx.refused.Store(true)
 		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
 	}
 	if told := tx.cancelled.Load(); told != nil {
 		(*told)()
 	}
-}
-
-// Result is the outcome of a request of ours. Exactly one field is set.
-type Result struct {
-	Response *Response // the final response
-	Err      error     // why there is none: ErrUnanswered, or a connection error
-}
-
-// Code returns the status code, or 408 without a response, as if a proxy had timed out.
-func (r Result) Code() int {
-	if r.Response == nil {
-		return 408
-	}
-	return r.Response.Code()
-}
-
-// clientTx is a client transaction (RFC 3261 17.1).
-type clientTx struct {
-	*gosip.ClientTx
-	ua     *UA
-	key    string
-	branch string
-	hop    hop
-	names  names
-	wire   []byte
-	last   atomic.Pointer[gosip.Response]
-	// progress receives provisional responses above 100; nil discards them.
-	progress func(*Response)
-	done     func(Result)
-
-	telling sync.Mutex  // held while progress or done is called
-	told    atomic.Bool // done was called, or start failed
-
-	mu        sync.Mutex
-	provoked  bool         // a provisional response arrived
-	unwanted  bool         // the caller wants to cancel
-	reason    CancelReason // for the Reason header of the CANCEL
-	cancelled bool         // the CANCEL was sent
-}
-
-// send starts a client transaction. done is called exactly once: for a response on the
-// goroutine that read it, before anything the peer sent after it is handled. So it must not
-// block.
-func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
-	_, err := ua.start(method, branch, wire, h, n, nil, done)
-	return err
-}
-
-// sendOnce replaces send for an address that is not validated: it neither repeats the request
-// nor waits for the response.
-func sendOnce(_, _ string, wire []byte, h hop, _ names, _ func(Result)) error {
-	if err := h.conn.send(wire, h.addr); err != nil {
-		return err
-	}
-	return ErrUnanswered
-}
-
-func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result)) (*clientTx, error) {
-	tx := &clientTx{ua: ua, key: branch + "|" + method, branch: branch, hop: h, names: n, wire: wire, progress: progress, done: done}
-	tx.ClientTx = gosip.NewClientTx(tx.key, shell(method, timers(h.conn)), tx, quiet)
-	c, stream := h.conn.(*streamConn)
-	tx.OnTerminate(func(string, error) {
-		ua.txMu.Lock()
-		delete(ua.clientTx, tx.key)
-		if stream {
-			delete(c.clientTx, tx)
-		}
-		ua.txMu.Unlock()
-	})
-	ua.txMu.Lock()
-	ua.clientTx[tx.key] = tx
-	if stream {
-		if c.clientTx == nil {
-			c.clientTx = map[*clientTx]struct{}{}
-		}
-		c.clientTx[tx] = struct{}{}
-	}
-	ua.txMu.Unlock()
-	err := tx.Init()
-	if err == nil && !ua.spawn(tx.wait) {
-		err = ErrShutdown
-	}
-	if err != nil {
-		tx.Terminate()
-		if !tx.told.Swap(true) { // otherwise the response arrived first
-			return nil, err
-		}
-	}
-	return tx, nil
-}
-
-// cancel cancels an INVITE: at once, or after the first provisional response (RFC 3261 9.1).
-func (t *clientTx) cancel(reason CancelReason) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.unwanted, t.reason = true, reason
-	t.takeBack()
-}
-
-// receive handles a response on the goroutine that read it, so that responses are reported in
-// order. The transaction may already have its final response.
-func (t *clientTx) receive(res *gosip.Response) {
-	t.last.Store(res)
-	t.telling.Lock()
-	defer t.telling.Unlock()
-	t.Receive(res) // may end the transaction; t.telling keeps wait from reporting first
-	switch {
-	case t.told.Load():
-	case res.StatusCode < 200:
-		t.provisional(res)
-	default:
-		t.report(Result{Response: &Response{res}})
-		if !t.Origin().IsInvite() { // an INVITE transaction stays to repeat the ACK
-			t.Terminate() // so that a repeated response is dropped
-		}
-	}
-}
-
-// report reports the outcome, once. Callers hold t.telling.
-func (t *clientTx) report(res Result) {
-	if !t.told.Swap(true) {
-		defer t.ua.survive(t.hop)
-		t.done(res)
-	}
-}
-
-// provisional handles a response below 200. Callers hold t.telling.
-func (t *clientTx) provisional(res *gosip.Response) {
-	t.mu.Lock()
-	t.provoked = true
-	unwanted := t.unwanted
-	t.takeBack()
-	t.mu.Unlock()
-	if !unwanted && t.progress != nil && res.StatusCode > 100 {
-		t.progress(&Response{res})
-	}
-}
-
-// takeBack sends the CANCEL if it is due. Callers hold t.mu.
-func (t *clientTx) takeBack() {
-	if !t.unwanted || !t.provoked || t.cancelled {
-		return
-	}
-	t.cancelled = true
-	_ = t.ua.send("CANCEL", t.branch, repeated(t.wire, "CANCEL", "", t.reason), t.hop, t.names, func(Result) {})
-	time.AfterFunc(64*gosip.T1, t.Terminate) // the peer may answer the CANCEL but never the INVITE
-}
-
-// wait reports when there was no response. It must drain Responses while the transaction lives:
-// sipgo's timers block otherwise.
-func (t *clientTx) wait() {
-	for {
-		select {
-		case <-t.Responses(): // receive handles them
-			continue
-		case <-t.Done():
-		}
-		t.telling.Lock()
-		t.report(Result{Err: ErrUnanswered})
-		t.telling.Unlock()
-		return
-	}
-}
-
-// WriteMsg implements gosip.Connection.
-func (t *clientTx) WriteMsg(m gosip.Message) error {
-	if req, ok := m.(*gosip.Request); ok && req.Method == gosip.ACK {
-		to := ""
-		if res := t.last.Load(); res != nil {
-			to = (&Response{res}).Header("To")
-		}
-		return t.hop.conn.send(repeated(t.wire, "ACK", to, ""), t.hop.addr)
-	}
-	return t.hop.conn.send(t.wire, t.hop.addr)
-}
-
-func (t *clientTx) LocalAddr() net.Addr    { return net.TCPAddrFromAddrPort(t.hop.conn.localAddr()) }
-func (t *clientTx) Ref(int) int            { return 1 }
-func (t *clientTx) TryClose() (int, error) { return 1, nil }
-func (t *clientTx) Close() error           { return nil }
-
-// repeated builds the ACK of a refused INVITE, or its CANCEL, from the INVITE: same Via,
-// Route, From, Call-ID and CSeq number (RFC 3261 9.1, 17.1.1.3). to, if not empty, replaces the
-// To header.
-func repeated(invite []byte, method, to string, reason CancelReason) []byte {
-	var b bytes.Buffer
-	head, _, _ := strings.Cut(string(invite), "\r\n\r\n")
-	for i, l := range strings.Split(head, "\r\n") {
-		name, value, _ := strings.Cut(l, ": ")
-		switch {
-		case i == 0:
-			b.WriteString(method + strings.TrimPrefix(l, "INVITE") + "\r\n")
-		case name == "To" && to != "":
-			line(&b, "To", to)
-		case name == "Via", name == "Route", name == "From", name == "To", name == "Call-ID", name == "Max-Forwards":
-			line(&b, name, value)
-		case name == "CSeq":
-			line(&b, name, strings.TrimSuffix(value, "INVITE")+method)
-		}
-	}
-	if reason != "" {
-		line(&b, "Reason", string(reason))
-	}
-	line(&b, "Content-Length", "0")
-	b.WriteString("\r\n")
-	return b.Bytes()
 }
 
 // terminate ends the transactions of a closed connection, so that our requests fail at once
@@ -477,6 +269,6 @@ func terminate(servers []*serverTx, clients []*clientTx) {
 		tx.Terminate()
 	}
 	for _, tx := range clients {
-		tx.Terminate()
+		tx.fail()
 	}
 }

@@ -34,6 +34,10 @@ type Invite struct {
 	// Progress receives provisional responses above 100, one at a time. The dialog can already
 	// carry requests then.
 	Progress func(*Dialog, *Response)
+	// Accepted, if set, receives the 2xx before anything that the peer sent after it is handled.
+	// The dialog is its from then on, even if ctx ends and [UA.Invite] returns an error. It must
+	// not block.
+	Accepted func(*Dialog, *Response)
 }
 
 // CancelReason is the value of the Reason header (RFC 3326) of a CANCEL. [UA.Invite] uses it
@@ -84,7 +88,7 @@ func (ua *UA) Invite(ctx context.Context, inv Invite, handler DialogHandler) (*D
 			{"Supported", ua.supported()}, {"Allow", ua.allow},
 			{"Session-Expires", strconv.Itoa(int(interval / time.Second))}, {"Min-SE", strconv.Itoa(int(ua.cfg.MinSE / time.Second))},
 		}, inv.Headers...)
-		res, err := ua.transact(ctx, d, &outgoing{method: "INVITE", contentType: inv.ContentType, body: inv.Body, headers: headers}, inv.Progress)
+		res, err := ua.transact(ctx, d, &outgoing{method: "INVITE", contentType: inv.ContentType, body: inv.Body, headers: headers}, inv.Progress, inv.Accepted)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -162,7 +166,7 @@ func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response
 		return nil, err
 	}
 	for range 3 { // room for a challenge and a stale nonce
-		res, err := ua.transact(ctx, d, &outgoing{method: method, contentType: inv.ContentType, body: inv.Body, headers: inv.Headers}, nil)
+		res, err := ua.transact(ctx, d, &outgoing{method: method, contentType: inv.ContentType, body: inv.Body, headers: inv.Headers}, nil, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -175,13 +179,15 @@ func (ua *UA) Request(ctx context.Context, method string, inv Invite) (*Response
 }
 
 // transact sends one request of a dialog that is not established yet and waits for the final
-// response. When ctx ends, it cancels an INVITE.
-func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress func(*Dialog, *Response)) (*Response, error) {
+// response. When ctx ends, it cancels an INVITE. accepted, if not nil, gets the 2xx to one.
+func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress, accepted func(*Dialog, *Response)) (*Response, error) {
 	answer := make(chan Result, 1)
 	done := func(res Result) {
 		if o.method == "INVITE" && res.Code()/100 == 2 { // what follows the 2xx already belongs to the dialog
 			if err := d.established(res.Response); err != nil {
 				res = Result{Err: err}
+			} else if accepted != nil {
+				accepted(d, res.Response)
 			}
 		}
 		answer <- res
@@ -211,7 +217,11 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress fun
 			var reason CancelReason
 			errors.As(context.Cause(ctx), &reason)
 			tx.cancel(reason)
-			ua.spawn(func() { d.abandon(<-answer) })
+			ua.spawn(func() {
+				if late := <-answer; late.Code()/100 != 2 || accepted == nil {
+					d.abandon(late)
+				}
+			})
 		}
 		return nil, ctx.Err()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -26,11 +27,18 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		l.cancels[f] = cancel
 		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
 		inv.ContentType, inv.Body = sdpType, l.voice.Offer(media.SendRecv)
-		asked := l.server.spawn(func() {
-			d, res, err := l.server.ua.Invite(ctx, inv, f)
-			cancel(nil)
-			if !l.must(func() { f.answered(d, res, err) }) && err == nil {
+		var accepted atomic.Bool
+		inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
+			accepted.Store(true)
+			if !l.must(func() { f.answered(d, res, nil) }) {
 				d.Bye()
+			}
+		}
+		asked := l.server.spawn(func() {
+			_, _, err := l.server.ua.Invite(ctx, inv, f)
+			cancel(nil)
+			if !accepted.Load() {
+				l.must(func() { f.answered(nil, nil, err) })
 			}
 		})
 		if !asked { // the server closes

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -23,9 +24,12 @@ type leg struct {
 	device string // extension or trunk
 	trunk  *trunk // nil: an extension's telephone
 	voice  *media.Leg
-	tasks  tasks.Queue
+	tasks  *tasks.Queue  // of its extension, or its own for a trunk
 	over   chan struct{} // closed when the leg is closed
-	ending sync.Once
+
+	count   sync.Mutex
+	waiting int  // its tasks in the queue
+	closed  bool // it takes no more tasks
 
 	// guarded by server.mu
 	key                 int // key of the connection that it carries
@@ -74,7 +78,12 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 		server: s, device: device, trunk: t, over: make(chan struct{}),
 		cancels: map[*fork]context.CancelCauseFunc{}, wants: media.SendRecv,
 	}
-	l.tasks = tasks.Queue{Log: s.log, What: "a telephone's call", Failed: l.fail, Start: func(run func()) bool { s.group.Go(run); return true }}
+	s.mu.Lock()
+	line := s.line(device)
+	s.mu.Unlock()
+	if l.tasks = line.tasks; t != nil { // the calls of a trunk have nothing to do with each other
+		l.tasks = s.legTasks()
+	}
 	var err error
 	if l.voice, err = s.engine.Open(address, l); err != nil {
 		return nil, err
@@ -84,7 +93,7 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	if !closed {
 		s.group.Add(1) // until it closes, because it may start goroutines
 		s.all[l] = struct{}{}
-		s.line(device).legs[l] = struct{}{}
+		line.legs[l] = struct{}{}
 	}
 	s.mu.Unlock()
 	if closed {
@@ -94,7 +103,9 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	return l, nil
 }
 
-// do queues a task of the leg. It returns false, and drops the task, if too many wait.
+// do queues a task of the leg. The tasks of all legs of an extension run one after the other: what its
+// telephone sends in several calls is handled in the order in which it came. do returns false, and drops the
+// task, if too many wait.
 func (l *leg) do(task func()) bool {
 	l.server.mu.Lock()
 	defer l.server.mu.Unlock()
@@ -103,7 +114,7 @@ func (l *leg) do(task func()) bool {
 
 // queue is do for callers that hold the server's lock.
 func (l *leg) queue(task func()) bool {
-	if l.tasks.Do(l.step(task)) {
+	if l.enter(task, l.tasks.Do) {
 		return true
 	}
 	if !l.slow && !l.ended {
@@ -114,25 +125,45 @@ func (l *leg) queue(task func()) bool {
 }
 
 // must is do without a limit, for essential tasks. It returns false if the leg has ended.
-func (l *leg) must(task func()) bool { return l.tasks.Must(l.step(task)) }
+func (l *leg) must(task func()) bool { return l.enter(task, l.tasks.Must) }
 
-// step returns a task that closes the leg afterwards if it has nothing left to do.
-func (l *leg) step(task func()) func() {
-	return func() {
-		task()
-		l.settle()
+// enter adds a task to the queue by put, unless the leg is closed.
+func (l *leg) enter(task func(), put func(func()) bool) bool {
+	l.count.Lock()
+	defer l.count.Unlock()
+	taken := !l.closed && put(func() { l.perform(task) })
+	if taken {
+		l.waiting++
 	}
+	return taken
 }
 
+// perform runs a task, and closes the leg afterwards if it has nothing left to do. A panic ends the leg alone.
+func (l *leg) perform(task func()) {
+	l.count.Lock()
+	l.waiting--
+	l.count.Unlock()
+	defer l.settle()
+	defer share.Survive(l.server.log, "a telephone's call", l.fail)
+	task()
+}
+
+// settle closes the leg if it has nothing left to do.
 func (l *leg) settle() {
-	if l.finished() && l.tasks.Finish() {
-		l.ending.Do(l.close)
+	if !l.finished() {
+		return
+	}
+	l.count.Lock()
+	closes := l.waiting == 0 && !l.closed
+	l.closed = l.closed || closes
+	l.count.Unlock()
+	if closes {
+		l.close()
 	}
 }
 
 // fail ends the leg after a panic in one of its tasks.
 func (l *leg) fail(error) {
-	defer l.settle()
 	for f, cancel := range l.cancels { // their responses are no longer handled
 		cancel(endNormal.reason)
 		delete(l.cancels, f)

@@ -62,12 +62,13 @@ type party struct {
 type line struct {
 	parties map[int]*party
 	legs    map[*leg]struct{}
+	tasks   *tasks.Queue // of the legs of an extension
 }
 
 func (s *Server) line(device string) *line {
 	l := s.lines[device]
 	if l == nil {
-		l = &line{parties: map[int]*party{}, legs: map[*leg]struct{}{}}
+		l = &line{parties: map[int]*party{}, legs: map[*leg]struct{}{}, tasks: s.legTasks()}
 		s.lines[device] = l
 	}
 	return l
@@ -217,6 +218,12 @@ func (s *Server) spawn(f func()) bool {
 		})
 	}
 	return !s.closed
+}
+
+// legTasks makes a queue for the tasks of legs, which may be used under the server's lock. The legs keep Close
+// waiting.
+func (s *Server) legTasks() *tasks.Queue {
+	return &tasks.Queue{Log: s.log, What: "a telephone's call", Start: func(run func()) bool { s.group.Go(run); return true }}
 }
 
 // queue makes a queue of tasks that Close waits for. Do not add tasks while holding the server's lock.

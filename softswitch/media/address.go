@@ -8,14 +8,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pion/sdp/v3"
 )
 
 // Peer is the sender of a session description, as its signalling shows it.
 type Peer struct {
 	Addr   netip.Addr
 	Secure bool // the signalling uses TLS
+}
+
+// noKeys is why SRTP keys are not taken from a peer, or nil.
+func (p Peer) noKeys() error {
+	if p.Secure {
+		return nil
+	}
+	return ErrPlainKeys
 }
 
 // Errors of addresses in session descriptions.
@@ -28,48 +34,59 @@ var (
 )
 
 // connection reads where to send a stream: c= and a=rtcp (RFC 8866 5.7, RFC 3605).
-func (d *description) connection(c *sdp.ConnectionInformation, m *sdp.MediaDescription) error {
-	if c == nil || c.Address == nil { // mandatory (RFC 8866 5.7)
-		return ErrAddress
+func (d *description) connection(m *stream, signals netip.Addr) error {
+	fields := strings.Fields(m.connection)
+	if len(fields) != 3 { // mandatory (RFC 8866 5.7)
+		return fmt.Errorf("%w: c=%s", ErrAddress, m.connection)
 	}
-	text, _, _ := strings.Cut(c.Address.Address, "/")
-	ip, err := address(c.NetworkType, c.AddressType, text)
+	text, _, _ := strings.Cut(fields[2], "/")
+	ip, err := address(fields[0], fields[1], text, signals)
 	if err != nil {
 		return err
 	}
 	if ip == netip.IPv4Unspecified() { // on hold in the manner of RFC 2543 (RFC 3264 8.4)
 		d.direction = Inactive
 	} else {
-		d.address = netip.AddrPortFrom(ip, uint16(m.MediaName.Port.Value))
+		d.address = netip.AddrPortFrom(ip, m.port)
 	}
-	for _, a := range m.Attributes {
-		if a.Key != "rtcp" {
-			continue
-		}
-		fields := strings.Fields(a.Value)
+	for _, value := range m.values("rtcp") {
+		fields := strings.Fields(value)
 		if len(fields) != 1 && len(fields) != 4 || d.control.IsValid() {
-			return fmt.Errorf("%w: a=rtcp:%s", ErrAddress, a.Value)
+			return fmt.Errorf("%w: a=rtcp:%s", ErrAddress, value)
 		}
 		if port, err := strconv.ParseUint(fields[0], 10, 16); err != nil || port == 0 {
-			return fmt.Errorf("%w: a=rtcp:%s", ErrAddress, a.Value)
+			return fmt.Errorf("%w: a=rtcp:%s", ErrAddress, value)
 		}
 		if len(fields) == 1 {
 			continue
 		}
-		if d.control, err = address(fields[1], fields[2], fields[3]); err != nil {
+		if d.control, err = address(fields[1], fields[2], fields[3], signals); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// address parses a unicast address.
-func address(network, family, text string) (netip.Addr, error) {
+// address parses a unicast address. A host name stands for the address of the signalling: looking it up would
+// let a peer keep us waiting, and voice goes to that address or to a network of Config.Elsewhere only.
+func address(network, family, text string, signals netip.Addr) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(text)
+	if err != nil && hostName(text) {
+		ip, err = signals.Unmap().WithZone(""), nil
+		family = map[bool]string{true: "IP4", false: "IP6"}[ip.Is4()]
+	}
 	if err != nil || network != "IN" || ip.Zone() != "" || family != "IP4" && family != "IP6" || ip.Is4() != (family == "IP4") {
 		return netip.Addr{}, fmt.Errorf("%w: %s %s %s", ErrAddress, network, family, text)
 	}
 	return ip.Unmap(), nil
+}
+
+// hostName reports whether a text is a domain name (RFC 1123 2.1): its last label has a letter first, so that no
+// malformed address is one.
+func hostName(text string) bool {
+	text = strings.TrimSuffix(text, ".")
+	last := text[strings.LastIndexByte(text, '.')+1:]
+	return last != "" && (last[0]|0x20 >= 'a' && last[0]|0x20 <= 'z') && strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == ""
 }
 
 // onThisHost reports whether an address belongs to this host.

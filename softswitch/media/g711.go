@@ -10,20 +10,19 @@ const (
 
 // law is a companding law of ITU-T G.711.
 type law struct {
-	name    string
-	payload uint8 // static payload type (RFC 3551 6)
-	encode  *[1 << 16]byte
-	decode  *[256]int16
+	name   string
+	encode *[1 << 16]byte
+	decode *[256]int16
 }
 
 var (
-	aLaw  = newLaw("PCMA", 8, encodeA, decodeA)
-	muLaw = newLaw("PCMU", 0, encodeMu, decodeMu)
+	aLaw  = newLaw("PCMA", encodeA, decodeA)
+	muLaw = newLaw("PCMU", encodeMu, decodeMu)
 	laws  = []*law{aLaw, muLaw}
 )
 
-func newLaw(name string, payload uint8, encode func(int16) byte, decode func(byte) int16) *law {
-	l := &law{name: name, payload: payload, encode: new([1 << 16]byte), decode: new([256]int16)}
+func newLaw(name string, encode func(int16) byte, decode func(byte) int16) *law {
+	l := &law{name: name, encode: new([1 << 16]byte), decode: new([256]int16)}
 	for i := range l.encode {
 		l.encode[i] = encode(int16(uint16(i)))
 	}

@@ -49,13 +49,16 @@ type Leg struct {
 	signals  netip.Addr
 	peer     *description // agreed description; nil before the first
 	offered  Direction    // direction of our unanswered offer
-	flow     Direction    // agreed direction, as we see it
+	encrypt  Encryption   // of our first offer
+	ours     []format     // formats of our last description, and the payload type of its events
+	ourEvent uint8
+	flow     Direction // agreed direction, as we see it
 	to       netip.AddrPort
 	heard    time.Time // time of the last packet
 	began    time.Time // since when the telephone should send
 	localKey []byte
 	in, out  *srtp.Context
-	keys     string // suite and key of in and out
+	keys     string // suite and key of in
 	room     *Room
 	closed   bool
 	dead     bool
@@ -115,36 +118,77 @@ func (l *Leg) Close() {
 	l.engine.release(l.port)
 }
 
-// Offer returns an SDP offer that asks for a direction.
+// Encryption says whether voice is encrypted by SRTP.
+type Encryption int
+
+// The ways of encryption.
+const (
+	Accepted  Encryption = iota // where the peer offers it
+	Preferred                   // where both sides support it (RFC 8643)
+	Required                    // else there is no call
+)
+
+// Encrypt sets whether the voice is encrypted. Keys go over TLS only. Call it before the first offer.
+func (l *Leg) Encrypt(how Encryption) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.encrypt = how
+}
+
+// Propose returns the first offer to a peer; secure is whether its signalling uses TLS. It returns
+// [ErrPlainKeys] if the voice must be encrypted and cannot be.
+func (l *Leg) Propose(dir Direction, secure bool) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.encrypt == Required && !secure {
+		return nil, ErrPlainKeys
+	}
+	return l.offer(dir, secure), nil
+}
+
+// Offer returns an SDP offer that asks for a direction. It keeps the encryption that was agreed.
 func (l *Leg) Offer(dir Direction) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.offered = dir
-	if l.peer != nil && l.peer.secure { // keep the agreed keys
-		return l.write(dir, l.peer)
-	}
-	return l.write(dir, nil)
+	return l.offer(dir, false)
 }
 
-// Answered applies the peer's answer to our offer. It returns an error if the answer is
-// unusable; the previous agreement then stays.
-func (l *Leg) Answered(data []byte, from Peer) error {
-	d, err := l.read(data, from)
-	if err != nil {
-		return err
+func (l *Leg) offer(dir Direction, secure bool) []byte {
+	l.offered = dir
+	to := l.peer
+	if to == nil {
+		proto := "RTP/AVP"
+		if l.encrypt == Required {
+			proto = "RTP/SAVP"
+		}
+		to = &description{event: eventPayload, lines: []stream{{proto: proto}}}
+		if to.secure = secure && l.encrypt != Accepted; to.secure {
+			to.tag, to.suite = "1", suites[0]
+		}
 	}
+	return l.write(dir, to, to.offers())
+}
+
+// Answered applies the peer's answer to our offer. It returns the direction that the answer asks for, as the peer
+// sees it. It returns an error if the answer is unusable; the previous agreement then stays.
+func (l *Leg) Answered(data []byte, from Peer) (asks Direction, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d.secure && (l.peer == nil || !l.peer.secure) {
-		return ErrNoCrypto // we offered none
+	noKeys := from.noKeys()
+	if l.encrypt == Accepted && (l.peer == nil || !l.peer.secure) {
+		noKeys = ErrNoCrypto // we offered none
 	}
-	return l.agree(d, both(l.offered, d.direction.reverse()), from)
+	d, err := l.read(data, from, noKeys)
+	if err != nil {
+		return "", err
+	}
+	return d.direction, l.agree(d, both(l.offered, d.direction.reverse()), from)
 }
 
 // Answer applies the peer's offer. It returns our answer and the direction the offer asks for,
 // as the peer sees it. want is the direction we would like.
 func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
-	d, err := l.read(data, from)
+	d, err := l.read(data, from, from.noKeys())
 	if err != nil {
 		return nil, "", err
 	}
@@ -154,34 +198,21 @@ func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, ask
 	if err := l.agree(d, flow, from); err != nil {
 		return nil, "", err
 	}
-	return l.write(flow, d), d.direction, nil
-}
-
-// both returns the direction common to two directions.
-func both(a, b Direction) Direction {
-	sends, hears := a.Sends() && b.Sends(), a.Hears() && b.Hears()
-	switch {
-	case sends && hears:
-		return SendRecv
-	case sends:
-		return SendOnly
-	case hears:
-		return RecvOnly
-	}
-	return Inactive
+	return l.write(flow, d, d.formats[:1]), d.direction, nil
 }
 
 // agree makes a session description effective. Callers hold l.mu.
 func (l *Leg) agree(d *description, flow Direction, from Peer) error {
+	if !d.secure && l.encrypt == Required {
+		return ErrNoCrypto
+	}
 	if d.secure {
-		if !from.Secure {
-			return ErrPlainKeys
-		}
 		if err := l.crypt(d); err != nil {
 			return err
 		}
-	} else {
+	} else if l.out != nil {
 		l.in, l.out, l.keys = nil, nil, ""
+		_, _ = rand.Read(l.localKey) // packet numbers go on, and must not meet the same key again (RFC 3711 9.1)
 	}
 	if l.peer == nil || l.peer.address != d.address {
 		l.to = d.address
@@ -194,8 +225,8 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 }
 
 // read parses a peer's session description and checks its address.
-func (l *Leg) read(data []byte, from Peer) (*description, error) {
-	d, err := read(data)
+func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
+	d, err := read(data, from.Addr, noKeys)
 	if err == nil {
 		err = l.engine.permit(d, from.Addr)
 	}
@@ -216,6 +247,9 @@ func (l *Leg) crypt(d *description) error {
 	var err error
 	if l.in, err = srtp.CreateContext(d.key[:16], d.key[16:], profile, srtp.SRTPReplayProtection(64), srtp.SRTCPReplayProtection(64)); err != nil {
 		return err
+	}
+	if l.out != nil && l.peer.suite == d.suite { // our key has not changed: its packets go on
+		return nil
 	}
 	l.out, err = srtp.CreateContext(l.localKey[:16], l.localKey[16:], profile)
 	return err
@@ -281,37 +315,35 @@ func (l *Leg) die() {
 
 // packet handles one packet: voice goes to the room; events are reported and forwarded.
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
-	p, event, room := l.opened(data, from)
-	if p == nil {
-		return
-	}
+	p, of, room := l.opened(data, from)
 	switch {
-	case event != 0 && p.PayloadType == event:
+	case p == nil:
+	case of == nil:
 		l.key(p, room)
-	case room != nil && (p.PayloadType == aLaw.payload || p.PayloadType == muLaw.payload):
-		room.voice(l, p)
+	case room != nil:
+		room.voice(l, p, of)
 	}
 }
 
 // opened decrypts and parses one packet and updates the time of the last packet. It returns nil
-// if the packet is not from the telephone or must not be heard. event is the payload type of
-// telephone events, or 0.
-func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uint8, room *Room) {
+// if the packet is not from the telephone or must not be heard. of is the law of voice, nil for a
+// telephone event.
+func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *law, room *Room) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	if l.in != nil {
 		plain, err := l.in.DecryptRTP(nil, data, nil)
 		if err != nil {
-			return nil, 0, nil
+			return nil, nil, nil
 		}
 		data = plain
 	}
 	p = &rtp.Packet{}
 	if err := p.Unmarshal(data); err != nil {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	now := time.Now()
 	if from != l.to && (!l.anyIn || now.Sub(l.heard) > silence) { // symmetric RTP (RFC 4961)
@@ -319,9 +351,32 @@ func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, event uin
 	}
 	l.heard, l.anyIn = now, true
 	if !l.flow.Hears() || len(p.Payload) == 0 {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
-	return p, l.peer.event, l.room
+	of, known := l.inward(p.PayloadType)
+	if !known {
+		return nil, nil, nil
+	}
+	return p, of, l.room
+}
+
+// inward returns the law of a packet's payload type, or nil for telephone events. The types of our own last
+// description count (RFC 3264 5.1), then the peer's, which some telephones use instead. Callers hold l.mu.
+func (l *Leg) inward(number uint8) (of *law, known bool) {
+	for _, f := range l.ours {
+		if f.number == number {
+			return f.law, true
+		}
+	}
+	if number == l.ourEvent && number != 0 {
+		return nil, true
+	}
+	for _, f := range l.peer.formats {
+		if f.number == number {
+			return f.law, true
+		}
+	}
+	return nil, number == l.peer.event && number != 0
 }
 
 // reported handles an RTCP packet, which shows that the peer is alive.
@@ -404,16 +459,16 @@ func (l *Leg) pass(p *rtp.Packet, from *law) {
 	if l.peer == nil {
 		return
 	}
-	payload := p.Payload
-	if from != l.peer.law {
-		payload = l.peer.law.octets(from.samples(payload))
+	payload, to := p.Payload, l.peer.formats[0]
+	if from != to.law {
+		payload = to.law.octets(from.samples(payload))
 	}
 	if l.source != p.SSRC || l.lastSent.IsZero() {
 		l.source = p.SSRC
 		l.shift = l.elapsed() - p.Timestamp
 	}
 	l.timestamp = p.Timestamp + l.shift
-	l.emit(l.peer.law.payload, p.Marker, l.timestamp, payload)
+	l.emit(to.number, p.Marker, l.timestamp, payload)
 }
 
 // elapsed returns the timestamp of the next packet after the source changed. Callers hold l.mu.
@@ -438,7 +493,8 @@ func (l *Leg) sendFrame(samples []int16) {
 		l.timestamp += frame
 	}
 	l.source = 0
-	l.emit(l.peer.law.payload, fresh, l.timestamp, l.peer.law.octets(samples))
+	to := l.peer.formats[0]
+	l.emit(to.number, fresh, l.timestamp, to.law.octets(samples))
 }
 
 // emit sends one packet. Callers hold l.mu.

@@ -2,9 +2,7 @@ package media
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"net/netip"
 	"os"
@@ -132,44 +130,6 @@ func TestDirectory(t *testing.T) {
 
 const offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
 
-func TestDescriptions(t *testing.T) {
-	key := "inline:" + strings.Repeat("A", 40)
-	for _, tt := range []struct {
-		name, text, want string
-	}{
-		{"plain", "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n", "192.0.2.1:4000 PCMU event 101 sendrecv"},
-		{"A-law first", "m=audio 4000 RTP/AVP 9 8 0\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
-		{"own address", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 192.0.2.7\r\na=sendonly\r\n", "192.0.2.7:4000 PCMA event 0 sendonly"},
-		{"hold of old", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", "invalid AddrPort PCMA event 0 inactive"},
-		{"video before it", "m=video 5000 RTP/AVP 96\r\nm=audio 4000 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv"},
-		{"secure first", "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 " + key + "|2^20\r\nm=audio 4002 RTP/AVP 8\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
-		{"secure second", "m=audio 4002 RTP/AVP 8\r\nm=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 " + key + "\r\n", "192.0.2.1:4000 PCMA event 0 sendrecv secure"},
-		{"no key", "m=audio 4000 RTP/SAVP 8\r\na=crypto:1 F8_128_HMAC_SHA1_80 " + key + "\r\n", "session description has no usable SRTP key"},
-		{"no codec", "m=audio 4000 RTP/AVP 9 18\r\n", "session description has neither PCMA"},
-		{"refused", "m=audio 0 RTP/AVP 8\r\n", "session description has no audio"},
-		{"nothing", "", "session description has no audio"},
-		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", "session description has no audio"},
-		{"not SDP", "hello", "session description"},
-	} {
-		d, err := read([]byte(offer + tt.text))
-		if tt.name == "not SDP" {
-			d, err = read([]byte(tt.text))
-		}
-		var got string
-		if err != nil {
-			got = err.Error()
-		} else {
-			got = fmt.Sprintf("%s %s event %d %s", d.address, d.law.name, d.event, d.direction)
-			if d.secure {
-				got += " secure"
-			}
-		}
-		if !strings.HasPrefix(got, tt.want) {
-			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
-		}
-	}
-}
-
 // ear collects what a leg reports to its watcher.
 type ear struct {
 	digits chan rune
@@ -194,17 +154,18 @@ func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone 
 		return l
 	}
 	ours, theirs = open(at), open(atPhone)
-	text := theirs.Offer(SendRecv)
 	if secure {
-		text = bytes.Replace(text, []byte("RTP/AVP"), []byte("RTP/SAVP"), 1)
-		text = append(text, "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:"+base64.StdEncoding.EncodeToString(theirs.localKey)+"\r\n"...)
-		theirs.peer = &description{secure: true}
+		theirs.Encrypt(Required)
+	}
+	text, err := theirs.Propose(SendRecv, secure)
+	if err != nil {
+		t.Fatal(err)
 	}
 	answer, _, err := ours.Answer(text, SendRecv, Peer{loopback, secure})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
+	if _, err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
 		t.Fatal(err)
 	}
 	return ours, theirs, at, atPhone
@@ -377,7 +338,7 @@ func FuzzDescription(f *testing.F) {
 		if to := l.peer.address.Addr(); to.IsValid() && to != outside {
 			t.Fatalf("voice goes to %s", to)
 		}
-		if again, err := read(answer); err != nil && again != nil {
+		if again, err := read(answer, outside, nil); err != nil && again != nil {
 			t.Fatalf("our answer is not readable: %v\n%s", err, answer)
 		}
 	})

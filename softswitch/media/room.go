@@ -149,11 +149,7 @@ func (r *Room) mixes() bool {
 }
 
 // voice handles a voice packet of a member.
-func (r *Room) voice(l *Leg, p *rtp.Packet) {
-	from := aLaw
-	if p.PayloadType == muLaw.payload {
-		from = muLaw
-	}
+func (r *Room) voice(l *Leg, p *rtp.Packet, from *law) {
 	r.mu.Lock()
 	var own, other *member
 	for _, m := range r.members {

@@ -1,16 +1,117 @@
 package media
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pion/sdp/v3"
 )
+
+// Limits of session descriptions from peers.
+const (
+	maxDescription = 1 << 16 // octets
+	maxStreams     = 32
+)
+
+// session is a session description (RFC 8866) as far as we use it. Telephones leave out s= and t=, or write the
+// lines in another order, so only v= is required, and m= begins a stream.
+type session struct {
+	connection string // value of c=; "" for none
+	attributes []attribute
+	streams    []stream
+}
+
+// stream is an m= line with the lines that belong to it.
+type stream struct {
+	media, proto string
+	port         uint16
+	formats      []string
+	connection   string // its own c= or that of the session; "" for none
+	attributes   []attribute
+}
+
+// attribute is an a= line.
+type attribute struct{ name, value string }
+
+var errSyntax = errors.New("malformed session description")
+
+// parse reads a session description. It ignores lines of unknown types and a missing end of the last line.
+func parse(data []byte) (*session, error) {
+	if len(data) > maxDescription {
+		return nil, fmt.Errorf("%w: %d octets are more than %d", errSyntax, len(data), maxDescription)
+	}
+	s := &session{}
+	first := true
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimRight(line, " \t\r\n")
+		if line == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if !ok || len(name) != 1 || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			return nil, fmt.Errorf("%w: %q", errSyntax, line)
+		}
+		if first != (name == "v") || first && value != "0" {
+			return nil, fmt.Errorf("%w: it must begin with v=0", errSyntax)
+		}
+		first = false
+		if err := s.line(name, value); err != nil {
+			return nil, err
+		}
+	}
+	if first {
+		return nil, fmt.Errorf("%w: it is empty", errSyntax)
+	}
+	for i := range s.streams {
+		if s.streams[i].connection == "" {
+			s.streams[i].connection = s.connection
+		}
+	}
+	return s, nil
+}
+
+// line applies one line.
+func (s *session) line(name, value string) error {
+	connection, attributes := &s.connection, &s.attributes
+	if n := len(s.streams); n > 0 {
+		connection, attributes = &s.streams[n-1].connection, &s.streams[n-1].attributes
+	}
+	switch name {
+	case "c":
+		if *connection == "" {
+			*connection = value
+		}
+	case "a":
+		name, value, _ := strings.Cut(value, ":")
+		*attributes = append(*attributes, attribute{name, strings.TrimSpace(value)})
+	case "m":
+		if len(s.streams) == maxStreams {
+			return fmt.Errorf("%w: more than %d streams", errSyntax, maxStreams)
+		}
+		fields := strings.Fields(value)
+		if len(fields) < 4 {
+			return fmt.Errorf("%w: m=%s", errSyntax, value)
+		}
+		first, _, _ := strings.Cut(fields[1], "/") // of several ports
+		port, err := strconv.ParseUint(first, 10, 16)
+		if err != nil {
+			return fmt.Errorf("%w: m=%s", errSyntax, value)
+		}
+		s.streams = append(s.streams, stream{media: fields[0], port: uint16(port), proto: fields[2], formats: fields[3:]})
+	}
+	return nil
+}
+
+// values returns the values of all attributes of a name.
+func (m *stream) values(name string) (values []string) {
+	for _, a := range m.attributes {
+		if a.name == name {
+			values = append(values, a.value)
+		}
+	}
+	return values
+}
 
 // Direction is the direction of voice in a session description, as its writer sees it (RFC 3264
 // 5.1).
@@ -23,6 +124,16 @@ const (
 	RecvOnly Direction = "recvonly"
 	Inactive Direction = "inactive"
 )
+
+// direction returns the direction among attributes, or another without one.
+func direction(attributes []attribute, otherwise Direction) Direction {
+	for _, a := range attributes {
+		if d := Direction(a.name); slices.Contains([]Direction{SendRecv, SendOnly, RecvOnly, Inactive}, d) {
+			return d
+		}
+	}
+	return otherwise
+}
 
 // Sends reports whether the writer sends.
 func (d Direction) Sends() bool { return d == SendRecv || d == SendOnly }
@@ -41,188 +152,16 @@ func (d Direction) reverse() Direction {
 	return d
 }
 
-// Errors of session descriptions.
-var (
-	ErrNoAudio  = errors.New("session description has no audio stream")
-	ErrNoCodec  = errors.New("session description has neither PCMA nor PCMU")
-	ErrNoCrypto = errors.New("session description has no usable SRTP key")
-	// ErrPlainKeys is returned for SRTP keys that were sent without encryption.
-	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
-)
-
-const eventPayload = 101 // payload type of our telephone events, unless the peer chose another
-
-// description holds what we use of a session description.
-type description struct {
-	address   netip.AddrPort // where to send voice; zero means nowhere
-	control   netip.Addr     // where to send reports, if given
-	direction Direction
-	secure    bool
-	suite     string // of the key; tag is the attribute's
-	tag       string
-	key       []byte
-	law       *law  // the first that both sides support
-	event     uint8 // payload type of telephone events; 0 means none
-	media     int   // index of its m= line
-	lines     []*sdp.MediaDescription
-}
-
-// read parses a session description (RFC 8866, RFC 4568).
-func read(data []byte) (*description, error) {
-	var s sdp.SessionDescription
-	if err := s.Unmarshal(data); err != nil {
-		return nil, fmt.Errorf("session description: %w", err)
+// both returns the direction common to two directions.
+func both(a, b Direction) Direction {
+	sends, hears := a.Sends() && b.Sends(), a.Hears() && b.Hears()
+	switch {
+	case sends && hears:
+		return SendRecv
+	case sends:
+		return SendOnly
+	case hears:
+		return RecvOnly
 	}
-	d := &description{media: -1, lines: s.MediaDescriptions}
-	for i, m := range s.MediaDescriptions {
-		if m.MediaName.Media != "audio" || m.MediaName.Port.Value == 0 {
-			continue
-		}
-		proto := strings.Join(m.MediaName.Protos, "/")
-		if proto != "RTP/AVP" && proto != "RTP/SAVP" || d.media >= 0 && !d.secure && proto == "RTP/AVP" {
-			continue
-		}
-		if d.media >= 0 && d.secure {
-			continue // keep the first usable one
-		}
-		d.media, d.secure = i, proto == "RTP/SAVP"
-	}
-	if d.media < 0 {
-		return nil, ErrNoAudio
-	}
-	m := s.MediaDescriptions[d.media]
-	d.direction = direction(m.Attributes, direction(s.Attributes, SendRecv))
-	connection := m.ConnectionInformation
-	if connection == nil {
-		connection = s.ConnectionInformation
-	}
-	if err := d.connection(connection, m); err != nil {
-		return nil, err
-	}
-	d.formats(m)
-	if d.law == nil {
-		return nil, ErrNoCodec
-	}
-	if d.secure {
-		d.crypto(m)
-		if d.key == nil {
-			return nil, ErrNoCrypto
-		}
-	}
-	return d, nil
-}
-
-func direction(attributes []sdp.Attribute, otherwise Direction) Direction {
-	for _, a := range attributes {
-		switch d := Direction(a.Key); d {
-		case SendRecv, SendOnly, RecvOnly, Inactive:
-			return d
-		}
-	}
-	return otherwise
-}
-
-// formats selects the codec and the payload type of telephone events.
-func (d *description) formats(m *sdp.MediaDescription) {
-	names := map[string]string{"8": "PCMA", "0": "PCMU"} // static types need no rtpmap
-	for _, a := range m.Attributes {
-		if a.Key == "rtpmap" {
-			number, name, _ := strings.Cut(a.Value, " ")
-			names[number] = strings.ToUpper(strings.TrimSpace(name))
-		}
-	}
-	for _, format := range m.MediaName.Formats {
-		name, clock, _ := strings.Cut(names[format], "/")
-		if clock != "" && !strings.HasPrefix(clock, "8000") {
-			continue
-		}
-		number, err := strconv.ParseUint(format, 10, 7)
-		if err != nil {
-			continue
-		}
-		if i := slices.IndexFunc(laws, func(l *law) bool { return l.name == name && number == uint64(l.payload) }); i >= 0 && d.law == nil {
-			d.law = laws[i]
-		}
-		if name == "TELEPHONE-EVENT" && d.event == 0 {
-			d.event = uint8(number)
-		}
-	}
-}
-
-const suites = "AES_CM_128_HMAC_SHA1_80 AES_CM_128_HMAC_SHA1_32"
-
-// crypto selects the first usable key (RFC 4568 9.1).
-func (d *description) crypto(m *sdp.MediaDescription) {
-	for _, a := range m.Attributes {
-		if a.Key != "crypto" {
-			continue
-		}
-		fields := strings.Fields(a.Value)
-		if len(fields) < 3 || !slices.Contains(strings.Fields(suites), fields[1]) {
-			continue
-		}
-		inline, ok := strings.CutPrefix(fields[2], "inline:")
-		inline, _, _ = strings.Cut(inline, "|")
-		key, err := base64.StdEncoding.DecodeString(inline)
-		if ok && err == nil && len(key) == keyLength {
-			d.tag, d.suite, d.key = fields[0], fields[1], key
-			return
-		}
-	}
-}
-
-// write returns our session description. to is the offer it answers, or nil for an offer.
-func (l *Leg) write(dir Direction, to *description) []byte {
-	l.version++
-	ip := l.shown
-	family := "IP4"
-	if ip.Is6() {
-		family = "IP6"
-	}
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
-	line("v=0")
-	line("o=- %d %d IN %s %s", l.ssrc, l.version, family, ip)
-	line("s=-")
-	line("c=IN %s %s", family, ip)
-	line("t=0 0")
-	if to == nil {
-		l.audio(line, "RTP/AVP", laws, eventPayload, dir)
-		return []byte(b.String())
-	}
-	for i, m := range to.lines {
-		switch {
-		case i != to.media: // refuse other streams
-			line("m=%s 0 %s %s", word(m.MediaName.Media), word(strings.Join(m.MediaName.Protos, "/")), word(strings.Join(m.MediaName.Formats, " ")))
-		case to.secure:
-			l.audio(line, "RTP/SAVP", []*law{to.law}, to.event, dir)
-			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
-		default:
-			l.audio(line, "RTP/AVP", []*law{to.law}, to.event, dir)
-		}
-	}
-	return []byte(b.String())
-}
-
-// word keeps a peer's text from ending a line.
-func word(s string) string { return strings.NewReplacer("\r", "", "\n", "").Replace(s) }
-
-func (l *Leg) audio(line func(string, ...any), proto string, laws []*law, event uint8, dir Direction) {
-	formats := ""
-	for _, c := range laws {
-		formats += fmt.Sprintf(" %d", c.payload)
-	}
-	if event != 0 {
-		formats += fmt.Sprintf(" %d", event)
-	}
-	line("m=audio %d %s%s", l.port, proto, formats)
-	for _, c := range laws {
-		line("a=rtpmap:%d %s/8000", c.payload, c.name)
-	}
-	if event != 0 {
-		line("a=rtpmap:%d telephone-event/8000", event)
-		line("a=fmtp:%d 0-16", event)
-	}
-	line("a=ptime:20")
-	line("a=%s", dir)
+	return Inactive
 }

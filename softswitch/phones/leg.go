@@ -341,7 +341,7 @@ func (l *leg) offer(want media.Direction) {
 			l.asking = false
 			if res.Code()/100 != 2 {
 				l.server.log.Info("telephone refused a change of its voice", "device", l.device, "code", res.Code())
-			} else if err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
+			} else if _, err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
 				l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			} else if l.voice.Flow() == media.SendRecv {
 				l.server.mu.Lock()

@@ -87,7 +87,7 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 		return
 	}
 	l.do(func() {
-		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
+		if _, err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
 			l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			l.hangUp(endNormal)
 			l.gone()

@@ -1,0 +1,217 @@
+package media
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Errors of session descriptions.
+var (
+	ErrNoAudio  = errors.New("session description has no audio stream")
+	ErrNoCodec  = errors.New("session description has neither PCMA nor PCMU")
+	ErrNoCrypto = errors.New("session description has no usable SRTP key")
+	// ErrPlainKeys is returned for SRTP keys that were sent without encryption.
+	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
+)
+
+const eventPayload = 101 // payload type of our telephone events, unless the peer chose another
+
+// description is the audio stream that we use of a session description.
+type description struct {
+	address   netip.AddrPort // where to send voice; zero means nowhere
+	control   netip.Addr     // where to send reports, if given
+	direction Direction
+	secure    bool
+	suite     string // of the key; tag is the attribute's
+	tag       string
+	key       []byte
+	formats   []format // of voice, in the writer's order
+	event     uint8    // payload type of telephone events; 0 means none
+	media     int      // index of its m= line
+	lines     []stream
+}
+
+// format is a companding law with its payload type.
+type format struct {
+	number uint8
+	law    *law
+}
+
+// read parses a session description (RFC 8866, RFC 4568) and selects a stream: the first encrypted one that we
+// can use, or the first plain one (RFC 3264 6). It returns the error of the first stream if we can use none.
+// noKeys is why keys cannot be taken, nil if they can.
+func read(data []byte, signals netip.Addr, noKeys error) (*description, error) {
+	s, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	var best *description
+	for i := range s.streams {
+		m := &s.streams[i]
+		if m.media != "audio" || m.port == 0 || !slices.Contains(profiles, m.proto) {
+			continue
+		}
+		d, wrong := m.audio(direction(s.attributes, SendRecv), signals, noKeys)
+		switch {
+		case wrong != nil:
+			if err == nil {
+				err = wrong
+			}
+		case best == nil || d.secure && !best.secure:
+			best = d
+			best.media, best.lines = i, s.streams
+		}
+	}
+	switch {
+	case best != nil:
+		return best, nil
+	case err != nil:
+		return nil, err
+	}
+	return nil, ErrNoAudio
+}
+
+// profiles are the profiles of RTP that we serve; we ignore the feedback of AVPF (RFC 4585) and SAVPF (RFC 5124).
+var profiles = []string{"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"}
+
+// audio reads an audio stream. otherwise is the direction of the session.
+func (m *stream) audio(otherwise Direction, signals netip.Addr, noKeys error) (*description, error) {
+	d := &description{direction: direction(m.attributes, otherwise)}
+	if err := d.connection(m, signals); err != nil {
+		return nil, err
+	}
+	d.voice(m)
+	if len(d.formats) == 0 {
+		return nil, ErrNoCodec
+	}
+	d.crypto(m)
+	switch required := strings.HasPrefix(m.proto, "RTP/S"); {
+	case required && d.key == nil:
+		return nil, ErrNoCrypto
+	case required && noKeys != nil:
+		return nil, noKeys
+	}
+	d.secure = d.key != nil && noKeys == nil
+	return d, nil
+}
+
+// voice selects the codecs and the payload type of telephone events.
+func (d *description) voice(m *stream) {
+	names := map[string]string{"8": "PCMA/8000", "0": "PCMU/8000"} // static types need no rtpmap
+	for _, value := range m.values("rtpmap") {
+		number, name, _ := strings.Cut(value, " ")
+		names[number] = strings.TrimSuffix(strings.ToUpper(strings.TrimSpace(name)), "/1")
+	}
+	for _, text := range m.formats {
+		number, err := strconv.ParseUint(text, 10, 7)
+		if err != nil {
+			continue
+		}
+		name, isVoice := strings.CutSuffix(names[text], "/8000")
+		if !isVoice {
+			continue
+		}
+		if i := slices.IndexFunc(laws, func(l *law) bool { return l.name == name }); i >= 0 && d.number(laws[i]) < 0 {
+			d.formats = append(d.formats, format{uint8(number), laws[i]})
+		}
+		if name == "TELEPHONE-EVENT" && d.event == 0 {
+			d.event = uint8(number)
+		}
+	}
+}
+
+// number returns the payload type of a law, or -1.
+func (d *description) number(l *law) int {
+	for _, f := range d.formats {
+		if f.law == l {
+			return int(f.number)
+		}
+	}
+	return -1
+}
+
+// suites are the suites of SRTP that we support, best first (RFC 4568 6.2).
+var suites = []string{"AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"}
+
+// crypto selects the first usable key (RFC 4568 9.1).
+func (d *description) crypto(m *stream) {
+	for _, value := range m.values("crypto") {
+		fields := strings.Fields(value)
+		if len(fields) < 3 || !slices.Contains(suites, fields[1]) {
+			continue
+		}
+		inline, ok := strings.CutPrefix(fields[2], "inline:")
+		inline, _, _ = strings.Cut(inline, "|")
+		key, err := base64.StdEncoding.DecodeString(inline)
+		if ok && err == nil && len(key) == keyLength {
+			d.tag, d.suite, d.key = fields[0], fields[1], key
+			return
+		}
+	}
+}
+
+// write returns our session description: the answer to an offer, or an offer that keeps the streams and the
+// encryption that were agreed (RFC 3264 8). to has the peer's streams.
+func (l *Leg) write(dir Direction, to *description, formats []format) []byte {
+	l.version++
+	ip := l.shown
+	family := "IP4"
+	if ip.Is6() {
+		family = "IP6"
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	line("v=0")
+	line("o=- %d %d IN %s %s", l.ssrc, l.version, family, ip)
+	line("s=-")
+	line("c=IN %s %s", family, ip)
+	line("t=0 0")
+	for i, m := range to.lines {
+		if i != to.media { // refuse other streams
+			line("m=%s 0 %s %s", m.media, m.proto, strings.Join(m.formats, " "))
+			continue
+		}
+		l.ours, l.ourEvent = formats, to.event
+		l.audio(line, m.proto, formats, to.event, dir)
+		if to.secure {
+			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
+		}
+	}
+	return []byte(b.String())
+}
+
+// offers returns the formats of an offer: the agreed ones, then the others that we support.
+func (d *description) offers() []format {
+	formats := slices.Clone(d.formats)
+	for _, f := range []format{{8, aLaw}, {0, muLaw}} {
+		if d.number(f.law) < 0 && !slices.ContainsFunc(formats, func(o format) bool { return o.number == f.number }) && d.event != f.number {
+			formats = append(formats, f)
+		}
+	}
+	return formats
+}
+
+func (l *Leg) audio(line func(string, ...any), proto string, formats []format, event uint8, dir Direction) {
+	numbers := ""
+	for _, f := range formats {
+		numbers += fmt.Sprintf(" %d", f.number)
+	}
+	if event != 0 {
+		numbers += fmt.Sprintf(" %d", event)
+	}
+	line("m=audio %d %s%s", l.port, proto, numbers)
+	for _, f := range formats {
+		line("a=rtpmap:%d %s/8000", f.number, f.law.name)
+	}
+	if event != 0 {
+		line("a=rtpmap:%d telephone-event/8000", event)
+		line("a=fmtp:%d 0-16", event)
+	}
+	line("a=ptime:20")
+	line("a=%s", dir)
+}

@@ -57,6 +57,7 @@ type Node struct {
 	// strangers limits the memory of connections that are neither trusted nor authenticated.
 	strangers *gate.Strangers
 	rules     atomic.Pointer[policy.Policy]
+	numbers   atomic.Pointer[policy.Numbers]
 	users     atomic.Pointer[map[string]string] // passwords of digest users
 	digest    bool                              // there were digest users at the start, so clients are asked for a password
 	// linkConfigs has the entries of links in the current configuration.
@@ -132,6 +133,7 @@ func assemble(cfg *config.Config, o Options, readOnly bool) (*Node, error) {
 		return nil, err
 	}
 	n.rules.Store(rules)
+	n.numbers.Store(numbers)
 	users, err := passwords(cfg)
 	if err != nil {
 		return nil, err

@@ -136,6 +136,7 @@ func (n *Node) carryOut(p *plan) error {
 	n.live = p.live
 	n.strangers.SetMost(p.applied.Limits.StrangersMiB << 20)
 	n.rules.Store(p.rules) // before the core ends what the rules no longer allow, so that clients cannot open it again
+	n.numbers.Store(p.change.Numbers)
 	n.core.Change(p.change)
 	n.linkConfigs.Store(&p.applied.Links)
 	if p.change.Links != nil {

@@ -29,7 +29,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 		return nil, err
 	}
 	out := phones.Config{
-		Switch: n.sw,
+		Switch: n.sw, Numbers: n.numbers.Load,
 		Telephones: registrar.Config{
 			Realm: t.Realm, Digest: t.Digest, Advertise: t.Advertise, Log: n.log,
 			Guard: n.guard("telephones"), Refused: n.notBelieved("telephones"), Admits: n.admits,

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -15,6 +16,8 @@ type Config struct {
 	// Telephones configures the registrar. Its State, Calls, Known and Packages are the server's.
 	Telephones registrar.Config
 	Trunks     []Trunk
+	// Numbers returns how numbers that telephones write in CSTA are read now; by default as they are written.
+	Numbers func() *policy.Numbers
 
 	State string // file for registrations and features; "" keeps them in memory only
 
@@ -38,6 +41,10 @@ type Trunk struct {
 func (c *Config) defaults() {
 	if c.MaxRecorded == 0 {
 		c.MaxRecorded = time.Hour
+	}
+	if c.Numbers == nil {
+		numbers := &policy.Numbers{Extensions: c.Switch.Has}
+		c.Numbers = func() *policy.Numbers { return numbers }
 	}
 	if c.Telephones.Log == nil {
 		c.Telephones.Log = slog.New(slog.DiscardHandler)

@@ -2,11 +2,13 @@ package phones
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"strings"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -115,7 +117,7 @@ func (s *Server) changeFeature(number, contentType string, body []byte) string {
 	if contentType != featureType {
 		return ""
 	}
-	asked, service, err := featureRequest(body, number)
+	asked, service, err := featureRequest(body, number, s.cfg.Numbers())
 	if err == nil {
 		err = s.sw.Perform(service)
 	}
@@ -134,34 +136,57 @@ func (s *Server) changeFeature(number, contentType string, body []byte) string {
 
 // featureRequest reads the request of a telephone, and returns the document that it changes and the
 // service. The device is always the telephone's own extension, whatever the request says.
-func featureRequest(body []byte, number string) (asked string, service any, err error) {
+func featureRequest(body []byte, number string, numbers *policy.Numbers) (asked string, service any, err error) {
 	body = bytes.ReplaceAll(body, []byte("http://www.ecmainternational.org/"), []byte("http://www.ecma-international.org/"))
 	msg, err := uacsta.Parse(body)
 	if err != nil {
 		return "", nil, err
 	}
+	msg.SetText("device", number)
+	unreadable := translate(msg, numbers)
 	device := uacsta.Dev(number)
 	switch msg.Name() {
 	case uacsta.NameSetDoNotDisturb:
 		var req uacsta.SetDoNotDisturb
 		err = msg.Decode(&req)
 		req.Device = device
-		return "DoNotDisturb", req, err
+		asked, service = "DoNotDisturb", req
 	case uacsta.NameSetForwarding:
 		var req uacsta.SetForwarding
 		err = msg.Decode(&req)
 		req.Device = device
-		if req.ForwardDN != nil && req.ForwardDN.ID == "" { // the old target stays
-			req.ForwardDN = nil
-		}
-		return "Forwarding " + string(req.ForwardingType), req, err
+		asked, service = "Forwarding "+string(req.ForwardingType), req
 	case uacsta.NameSetAgentState:
 		var req uacsta.SetAgentState
 		err = msg.Decode(&req)
 		req.Device = device
-		return "Agent", req, err
+		asked, service = "Agent", req
+	default:
+		return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
-	return "", nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	return asked, service, cmp.Or(err, unreadable)
+}
+
+// translate reads the numbers in a request or event of a telephone as those of clients are read, and puts the
+// canonical ones in their places. It removes empty ones: forwarding without a destination keeps its old one. The error
+// is a [*uacsta.Error].
+func translate(m *uacsta.Message, numbers *policy.Numbers) error {
+	for _, d := range m.Devices() {
+		if d.ID() == "" {
+			m.Remove(d.Path())
+			continue
+		}
+		number, err := numbers.Parse(d.ID(), d.Type())
+		if err != nil {
+			value := uacsta.InvalidDeviceID
+			if path := d.Path(); path == "forwardDN" || path == "forwardTo" {
+				value = uacsta.InvalidForwardingDestination
+			}
+			return &uacsta.Error{Category: uacsta.Operation, Value: value, Detail: d.Path() + " " + err.Error()}
+		}
+		d.Set(number.String(), "")
+	}
+	return nil
 }
 
 // waitingDocument returns the document that says whether a message waits for an extension (RFC 3842 3.5).

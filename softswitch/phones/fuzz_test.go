@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -44,7 +45,7 @@ func FuzzFeatureRequest(f *testing.F) {
 	f.Add([]byte(`<?xml version="1.0" encoding="ISO-8859-1"?><SetForwarding xmlns="http://www.ecmainternational.org/standards/ecma-323/csta/ed3"><device/><forwardingType>forwardNoAns</forwardingType><activateForward>true</activateForward><forwardDN>102</forwardDN><ringCount>3</ringCount></SetForwarding>`))
 	f.Add([]byte(`<SetAgentState xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3"><device/><requestedAgentState>ready</requestedAgentState></SetAgentState>`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		asked, service, err := featureRequest(body, "100")
+		asked, service, err := featureRequest(body, "100", &policy.Numbers{})
 		if err == nil && (asked == "" || service == nil) {
 			t.Errorf("%q: %q %v", body, asked, service)
 		}

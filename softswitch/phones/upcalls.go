@@ -47,7 +47,11 @@ func (s upcalls) Event(number string, m *uacsta.Message) {
 		perform(uacsta.SetDoNotDisturb{Device: device, DoNotDisturbOn: e.DoNotDisturbOn}, err)
 	case uacsta.NameForwardingEvent:
 		var e uacsta.ForwardingEvent
-		err := m.Decode(&e)
+		m.SetText("device/deviceIdentifier", number)
+		err := translate(m, s.cfg.Numbers())
+		if err == nil {
+			err = m.Decode(&e)
+		}
 		perform(uacsta.SetForwarding{Device: device, ForwardingType: e.ForwardingType, ActivateForward: e.ForwardStatus, ForwardDN: e.ForwardTo, RingCount: e.RingCount}, err)
 	default:
 		s.log.Debug("ignored event of a telephone", "device", number, "event", m.Name())
@@ -73,6 +77,9 @@ func (s upcalls) Ask(number string, req *uacsta.Message) (*uacsta.Message, error
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
 	req.SetText("device", number)
+	if err := translate(req, s.cfg.Numbers()); err != nil {
+		return nil, err
+	}
 	return s.sw.Ask(req)
 }
 

@@ -250,7 +250,7 @@ func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error)
 		characteristics: req.CallCharacteristics,
 	}
 	if d.station() {
-		if refusal := s.mayCall(d, p.prompt); refusal != nil {
+		if refusal := s.mayCall(d, p.prompt, nil); refusal != nil {
 			return nil, refusal
 		}
 		p.own = s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)

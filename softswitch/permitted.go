@@ -34,8 +34,9 @@ var (
 // or the refusal. The services and servicesPermitted both call it, so that they cannot
 // disagree.
 
-// mayCall checks that a device can make a call.
-func (s *Switch) mayCall(d *device, prompt bool) *uacsta.Error {
+// mayCall checks that a device can make a call. aside is its active connection if that will be held first, else
+// nil.
+func (s *Switch) mayCall(d *device, prompt bool, aside *connection) *uacsta.Error {
 	switch {
 	case d.trunk != nil && d.inUse() < d.lines && len(s.calls) < s.cfg.MaxCalls:
 		return nil
@@ -43,7 +44,7 @@ func (s *Switch) mayCall(d *device, prompt bool) *uacsta.Error {
 		return errNoCallingPhone
 	case d.away:
 		return errAway
-	case d.active() != nil:
+	case d.active() != aside:
 		return errConnected
 	case d.inUse() >= d.lines:
 		return errCallingState

@@ -221,18 +221,23 @@ func (s *Switch) InService(number string, reachable, talks bool) {
 	})
 }
 
-// Dial reports that a telephone calls a number. leg is returned in Party.Leg. It returns the
-// key of the new connection, or a [*uacsta.Error].
-func (s *Switch) Dial(number, called string, leg any) (key int, err error) {
+// Dial reports that a telephone calls a number. The switch holds the active connection with the key
+// aside, which the telephone leaves for this call; 0 for none. leg is returned in Party.Leg. Dial
+// returns the key of the new connection, or a [*uacsta.Error].
+func (s *Switch) Dial(number, called string, aside int, leg any) (key int, err error) {
 	s.do(func() {
 		d := s.devices[number]
 		if d == nil || !d.station() || called == "" {
 			err = errDestination
 			return
 		}
-		if refusal := s.mayCall(d, false); refusal != nil {
+		left := d.leaves(aside)
+		if refusal := s.mayCall(d, false, left); refusal != nil {
 			err = refusal
 			return
+		}
+		if left != nil {
+			left.hold(uacsta.CauseNormal)
 		}
 		x := s.initiate(d, called, uacsta.CauseNormal)
 		x.leg, key = leg, x.order
@@ -250,7 +255,7 @@ func (s *Switch) Arrive(trunk, caller, called string, leg any) (key int, err err
 			err = errDestination
 			return
 		}
-		if refusal := s.mayCall(d, false); refusal != nil {
+		if refusal := s.mayCall(d, false, nil); refusal != nil {
 			err = refusal
 			return
 		}
@@ -278,13 +283,45 @@ func (s *Switch) by(number string, key int, change func(*connection)) bool {
 	return found
 }
 
-// Answered reports that a telephone, or the far end of a line, answered. It fails if the call
-// no longer exists.
-func (s *Switch) Answered(number string, key int) error {
+// leaves returns the device's active connection if it has this key and can be held, else nil.
+func (d *device) leaves(key int) *connection {
+	if x := d.active(); x != nil && x.order == key && x.mayHold() == nil {
+		return x
+	}
+	return nil
+}
+
+// Answered reports that a telephone, or the far end of a line, answered. The switch holds the
+// active connection with the key aside, which the telephone leaves for this call; 0 for none. It
+// fails if the call no longer exists, or if the device talks in another one.
+func (s *Switch) Answered(number string, key, aside int) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
+		if left := x.device.leaves(aside); left != nil && x.state == uacsta.Alerting {
+			left.hold(uacsta.CauseNormal)
+		}
 		if err = x.lift(); err != nil && x.talking() {
 			err = nil // it was already put into the call
+		}
+	})
+	return err
+}
+
+// Holds reports that a telephone's user holds a call, or takes it back. It does nothing if the
+// connection is in that state already. It returns a [*uacsta.Error] if the user cannot take the
+// call back because the device talks in another one.
+func (s *Switch) Holds(number string, key int, held bool) (err error) {
+	s.by(number, key, func(x *connection) {
+		switch {
+		case held && x.mayHold() == nil:
+			x.hold(uacsta.CauseNormal)
+		case held || x.state != uacsta.Hold:
+		default:
+			if refusal := x.mayRetrieve(); refusal != nil {
+				err = refusal
+				return
+			}
+			x.retrieve(uacsta.CauseNormal)
 		}
 	})
 	return err

@@ -54,7 +54,7 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
 	}
 	prompt := req.AutoOriginate != uacsta.DoNotPrompt
-	if refusal := s.mayCall(d, prompt); refusal != nil {
+	if refusal := s.mayCall(d, prompt, nil); refusal != nil {
 		return nil, refusal
 	}
 	x := s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakeCall)

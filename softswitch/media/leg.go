@@ -48,6 +48,7 @@ type Leg struct {
 	version  uint64 // of our session descriptions
 	signals  netip.Addr
 	peer     *description // agreed description; nil before the first
+	origin   string       // its o= line
 	offered  Direction    // direction of our unanswered offer
 	encrypt  Encryption   // of our first offer
 	ours     []format     // formats of our last description, and the payload type of its events
@@ -169,6 +170,32 @@ func (l *Leg) offer(dir Direction, secure bool) []byte {
 	return l.write(dir, to, to.offers())
 }
 
+// Asks returns the direction that a peer's offer asks for, as the peer sees it, and whether the
+// offer differs from its last description (RFC 3264 8: its o= line says so). It changes nothing.
+// [Leg.Answer] accepts an offer that Asks accepts.
+func (l *Leg) Asks(data []byte, from Peer) (asks Direction, differs bool, err error) {
+	d, err := l.read(data, from, from.noKeys())
+	if err != nil {
+		return "", false, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !d.secure && l.encrypt == Required {
+		return "", false, ErrNoCrypto
+	}
+	return d.direction, origin(data) != l.origin, nil
+}
+
+// origin returns the o= line of a session description.
+func origin(data []byte) string {
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(line, []byte("o=")) {
+			return string(bytes.TrimSpace(line))
+		}
+	}
+	return ""
+}
+
 // Answered applies the peer's answer to our offer. It returns the direction that the answer asks for, as the peer
 // sees it. It returns an error if the answer is unusable; the previous agreement then stays.
 func (l *Leg) Answered(data []byte, from Peer) (asks Direction, err error) {
@@ -182,7 +209,11 @@ func (l *Leg) Answered(data []byte, from Peer) (asks Direction, err error) {
 	if err != nil {
 		return "", err
 	}
-	return d.direction, l.agree(d, both(l.offered, d.direction.reverse()), from)
+	if err := l.agree(d, both(l.offered, d.direction.reverse()), from); err != nil {
+		return "", err
+	}
+	l.origin = origin(data)
+	return d.direction, nil
 }
 
 // Answer applies the peer's offer. It returns our answer and the direction the offer asks for,
@@ -198,6 +229,7 @@ func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, ask
 	if err := l.agree(d, flow, from); err != nil {
 		return nil, "", err
 	}
+	l.origin = origin(data)
 	return l.write(flow, d, d.formats[:1]), d.direction, nil
 }
 

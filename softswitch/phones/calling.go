@@ -123,6 +123,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		return
 	}
 	l.dialog, l.winner = d, f
+	l.telephone = telephone(d.Peer(), res.Header("Contact"))
 	l.named(d)
 	for _, cancel := range l.cancels {
 		cancel(endElsewhere.reason)
@@ -131,7 +132,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l.up, l.early = true, true
 	key := l.key
 	s.mu.Unlock()
-	if err := s.sw.Answered(l.device, key); err != nil {
+	if err := s.sw.Answered(l.device, key, l.leaves()); err != nil {
 		s.log.Info("could not connect a telephone that answered", "device", l.device, "err", err)
 		l.hangUp(endNormal)
 		l.gone()
@@ -304,6 +305,7 @@ func (l *leg) dispose() {
 // dial reports a call to the switch.
 func (l *leg) dial(in *sip.Invitation, called string) {
 	s := l.server
+	l.telephone = telephone(in.Peer(), in.Header("Contact"))
 	var err error
 	switch named, replaces := in.Replaces(); {
 	case l.invitation == nil:
@@ -320,7 +322,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	case l.trunk != nil:
 		_, err = s.sw.Arrive(l.device, registrar.Number(in.From().URI), called, l)
 	default:
-		_, err = s.sw.Dial(l.device, called, l)
+		_, err = s.sw.Dial(l.device, called, l.leaves(), l)
 	}
 	if err == nil {
 		return

@@ -1,21 +1,6 @@
 package phones
 
-import (
-	"github.com/tr87proxy/tr87proxy/sip"
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
-)
-
-// resume tells a telephone whose user holds the call to retrieve it, once.
-func (l *leg) resume() {
-	if l.resumed {
-		return
-	}
-	l.resumed, l.wants = true, ""
-	if l.trunk == nil && l.server.telephones.Talks(l.device) {
-		l.command(true)
-	}
-	l.offer(media.SendRecv)
-}
+import "github.com/tr87proxy/tr87proxy/sip"
 
 // talk tells a telephone to answer the call that alerts there, once.
 func (l *leg) talk() {

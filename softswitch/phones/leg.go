@@ -60,6 +60,8 @@ type leg struct {
 	next       media.Direction // what to offer after it
 	talked     bool
 	resumed    bool                              // the telephone was told to retrieve the call
+	aside      bool                              // the switch holds the call because its user took another one
+	telephone  string                            // identifies the telephone among those of the extension
 	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response
 	worst      int                               // the most informative status code of the failures
 	hungUp     bool
@@ -193,6 +195,7 @@ func (l *leg) close() {
 	lobby := l.lobby
 	close(l.over)
 	s.mu.Unlock()
+	l.takeBack()
 	l.voice.Close()
 	if lobby != nil {
 		lobby.Close()
@@ -321,37 +324,6 @@ func (l *leg) Digit(digit rune) {
 
 // maxKeys is how many keys of one telephone in a second become events.
 const maxKeys = 40
-
-// direct sets the direction of the telephone's voice. Callers hold the server's lock.
-func (l *leg) direct(want media.Direction) {
-	l.queue(func() { l.offer(want) })
-}
-
-func (l *leg) offer(want media.Direction) {
-	switch {
-	case l.dialog == nil || l.wants == want && !l.asking:
-		return
-	case l.asking:
-		l.next = want
-		return
-	}
-	l.asking, l.wants, l.next = true, want, want
-	l.dialog.Reinvite(sdpType, l.voice.Offer(want), func(res sip.Result) {
-		l.must(func() {
-			l.asking = false
-			if res.Code()/100 != 2 {
-				l.server.log.Info("telephone refused a change of its voice", "device", l.device, "code", res.Code())
-			} else if _, err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
-				l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
-			} else if l.voice.Flow() == media.SendRecv {
-				l.server.mu.Lock()
-				l.held = false
-				l.server.mu.Unlock()
-			}
-			l.offer(l.next)
-		})
-	})
-}
 
 // speaker returns the peer that sends session descriptions in the leg's dialog.
 func (l *leg) speaker() media.Peer {

@@ -95,7 +95,7 @@ func (l *leg) replace(r sip.Replaces) (code int, err error) {
 func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 	s := l.server
 	if !up {
-		if err := s.sw.Answered(l.device, key); err != nil {
+		if err := s.sw.Answered(l.device, key, l.leaves()); err != nil {
 			return 0, err
 		}
 	}

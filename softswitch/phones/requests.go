@@ -6,11 +6,9 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// This file handles what users do in a call: hold and retrieve, press keys, transfer.
+// This file handles what users do in a call: press keys, transfer. hold.go has hold and retrieval.
 
 // Request implements sip.DialogHandler.
 func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
@@ -31,54 +29,6 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 	if !taken {
 		r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "5"}}})
 	}
-}
-
-// renegotiate answers a re-INVITE or UPDATE, by which the user holds or retrieves the call.
-func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
-	if len(r.Body()) == 0 { // a delayed offer: ours goes in the answer
-		d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: l.voice.Offer(l.wants)})
-		return
-	}
-	if r.ContentType() != sdpType {
-		d.RespondRefresh(r, sip.Answer{Code: 415, Headers: []sip.Header{{Name: "Accept", Value: sdpType}}})
-		return
-	}
-	answer, asks, err := l.voice.Answer(r.Body(), media.SendRecv, speaks(r.Peer()))
-	if err != nil {
-		l.server.log.Info("refused an offer of a telephone", "device", l.device, "err", err)
-		d.RespondRefresh(r, sip.Answer{Code: 488})
-		return
-	}
-	l.wants, l.resumed = media.SendRecv, false
-	d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: answer})
-	l.holds(!asks.Hears() || asks == media.Inactive)
-}
-
-// holds stores whether the user holds the call, and reports it to the switch.
-func (l *leg) holds(held bool) {
-	s := l.server
-	s.mu.Lock()
-	changed := l.held != held
-	l.held = held
-	key := l.key
-	s.mu.Unlock()
-	if !changed || l.trunk != nil {
-		return
-	}
-	id, ok := s.sw.Connection(l.device, key)
-	if !ok {
-		return
-	}
-	var err error
-	if held {
-		err = s.sw.Perform(uacsta.HoldCall{CallToBeHeld: id})
-	} else {
-		err = s.sw.Perform(uacsta.RetrieveCall{CallToBeRetrieved: id})
-	}
-	if err != nil { // it is in that state already
-		s.log.Debug("could not hold or retrieve a call for a telephone", "device", l.device, "held", held, "err", err)
-	}
-	s.kickKey(key)
 }
 
 // Ack implements sip.AckHandler: the ACK has the answer to an offer in our 2xx.

@@ -17,9 +17,10 @@ type binding struct {
 	callID   string // Call-ID of its REGISTER
 	cseq     uint32
 	expires  time.Time
-	talks    bool // it says that it obeys NOTIFY talk
-	missed   int  // successive OPTIONS without response
-	asking   bool // an OPTIONS is outstanding
+	seen     time.Time // time of its last REGISTER; zero if that was before a restart
+	talks    bool      // it says that it obeys NOTIFY talk
+	missed   int       // successive OPTIONS without response
+	asking   bool      // an OPTIONS is outstanding
 	csta     csta
 	static   bool   // it comes from the configuration and does not register
 	agent    string // its header User-Agent

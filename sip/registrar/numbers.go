@@ -15,16 +15,24 @@ var dialable = regexp.MustCompile(`^\+?[0-9*#]{1,32}$`)
 func Dialable(number string) bool { return dialable.MatchString(number) }
 
 // Number returns the number in a URI, or "" if it has none that can be dialled. It drops visual separators
-// (RFC 3966 5.1.1) and parameters of the user part.
+// (RFC 3966 5.1.1), a password, and parameters of the user part.
 func Number(uri string) string {
-	user := sip.ParseURI(uri).User
-	user, _, _ = strings.Cut(user, ";")
-	user, err := url.PathUnescape(user)
-	if err != nil {
+	user := strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(userIn(uri))
+	if !Dialable(user) {
 		return ""
 	}
-	user = strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(user)
-	if !Dialable(user) {
+	return user
+}
+
+// userIn returns the user in a URI, unescaped and without its password and parameters (RFC 3261 19.1.1), or "" if it
+// has none that can be read.
+func userIn(uri string) string {
+	user := sip.ParseURI(uri).User
+	if end := strings.IndexAny(user, ":;"); end >= 0 {
+		user = user[:end]
+	}
+	user, err := url.PathUnescape(user)
+	if err != nil {
 		return ""
 	}
 	return user

@@ -1,11 +1,14 @@
 package registrar
 
 import (
+	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
@@ -34,7 +37,8 @@ func (s *Server) register(r *sip.Request) {
 		return
 	}
 	before := slices.Clone(u.bindings)
-	if a := s.update(u, contacts, all, r, uint32(cseq), now); a != nil {
+	crowded, a := s.update(u, contacts, all, r, uint32(cseq), now)
+	if a != nil {
 		s.mu.Unlock()
 		r.Respond(*a)
 		return
@@ -46,6 +50,9 @@ func (s *Server) register(r *sip.Request) {
 	s.mu.Unlock()
 	s.keep(u, stored, changed)
 	r.Respond(*answer)
+	for _, b := range crowded {
+		s.Report(slog.LevelInfo, u.Number, "dropped the registration of a telephone to make room for another", "contact", share.Clip(b.contact))
+	}
 	s.left(u, before)
 	s.restand(u)
 	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was stored
@@ -59,24 +66,22 @@ type wanted struct {
 	expires       time.Duration
 }
 
-// contacts returns the contacts of a REGISTER. all is true for "*".
+// contacts returns the contacts of a REGISTER. all is true for "*", which removes all bindings and stands alone
+// (RFC 3261 10.3).
 func (s *Server) contacts(r *sip.Request) (list []wanted, all bool, fault *sip.Answer) {
-	bad := &sip.Answer{Code: 400, Reason: "Malformed Contact or Expires"}
+	bad := &sip.Answer{Code: 400, Reason: "Malformed Contact"}
 	otherwise := s.cfg.MaxExpires
 	if value := r.Header("Expires"); value != "" {
-		n, err := strconv.ParseUint(value, 10, 32)
-		if err != nil {
+		otherwise = lifetime(value)
+	}
+	values := sip.SplitList(r.Values("Contact"))
+	if slices.Contains(values, "*") {
+		if otherwise != 0 || len(values) > 1 {
 			return nil, false, bad
 		}
-		otherwise = time.Duration(n) * time.Second
+		return nil, true, nil
 	}
-	for _, value := range sip.SplitList(r.Values("Contact")) {
-		if value == "*" {
-			if otherwise != 0 || len(r.Values("Contact")) > 1 {
-				return nil, false, bad
-			}
-			return nil, true, nil
-		}
+	for _, value := range values {
 		w, ok := contact(value, otherwise)
 		if !ok {
 			return nil, false, bad
@@ -98,11 +103,7 @@ func contact(value string, expires time.Duration) (w wanted, ok bool) {
 		return w, false
 	}
 	if e, ok := a.Param("expires"); ok {
-		n, err := strconv.ParseUint(e, 10, 32)
-		if err != nil {
-			return w, false
-		}
-		w.expires = time.Duration(n) * time.Second
+		w.expires = lifetime(e)
 	}
 	if instance, ok := a.Param("+sip.instance"); ok {
 		id, _ := a.Param("reg-id")
@@ -111,17 +112,28 @@ func contact(value string, expires time.Duration) (w wanted, ok bool) {
 	return w, true
 }
 
+// lifetime returns the time in a header Expires or a parameter expires, in seconds. A malformed one stands for an
+// hour (RFC 3261 10.2.1.1, 20.19), one above 2^32-1 s for that.
+func lifetime(text string) time.Duration {
+	seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return time.Hour
+	}
+	return time.Duration(seconds) * time.Second
+}
+
 // overtaken refuses a REGISTER that arrives after a later one (RFC 3261 10.3).
 var overtaken = &sip.Answer{Code: 500, Reason: "Overtaken"}
 
-// update changes a user's bindings, all or none (RFC 3261 10.3). Callers hold the server's lock.
-func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cseq uint32, now time.Time) *sip.Answer {
+// update changes a user's bindings, all or none (RFC 3261 10.3). It returns those that had to make room for others.
+// Callers hold the server's lock.
+func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cseq uint32, now time.Time) (crowded []*binding, fault *sip.Answer) {
 	callID := r.Header("Call-ID")
 	next := slices.Clone(u.bindings)
 	if all {
 		for _, b := range next {
 			if b.callID == callID && cseq <= b.cseq {
-				return overtaken
+				return nil, overtaken
 			}
 		}
 		next = slices.DeleteFunc(next, func(b *binding) bool { return !b.static })
@@ -134,7 +146,7 @@ func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cs
 			return w.instance != "" && b.instance == w.instance || b.contact == w.uri
 		})
 		if i >= 0 && next[i].callID == callID && cseq <= next[i].cseq {
-			return overtaken
+			return nil, overtaken
 		}
 		var old *binding
 		if i >= 0 {
@@ -143,15 +155,20 @@ func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cs
 		}
 		if w.expires > 0 {
 			fresh := &binding{
-				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), talks: talks,
+				contact: w.uri, instance: w.instance, flow: r.Flow(), callID: callID, cseq: cseq, expires: now.Add(w.expires), seen: now, talks: talks,
 				agent: agent, model: s.modelOf(agent),
 			}
 			replaced[fresh] = old
 			next = append(next, fresh)
 		}
 	}
-	if len(next) > s.cfg.MaxContacts {
-		return &sip.Answer{Code: 403, Reason: "Too many contacts"}
+	if len(replaced) > s.cfg.MaxContacts {
+		return nil, &sip.Answer{Code: 403, Reason: "Too many contacts"}
+	}
+	if surplus := len(next) - s.cfg.MaxContacts; surplus > 0 {
+		crowded = dispensable(next, replaced, now)
+		crowded = crowded[:min(surplus, len(crowded))]
+		next = slices.DeleteFunc(next, func(b *binding) bool { return slices.Contains(crowded, b) })
 	}
 	for i, b := range next {
 		if old := replaced[b]; old != nil {
@@ -159,7 +176,26 @@ func (s *Server) update(u *user, contacts []wanted, all bool, r *sip.Request, cs
 		}
 	}
 	u.bindings = next
-	return nil
+	return crowded, nil
+}
+
+// dispensable returns the bindings that may make room for fresh ones, in this order: those that cannot be reached come
+// first, then those that have not registered for longest.
+func dispensable(all []*binding, fresh map[*binding]*binding, now time.Time) []*binding {
+	list := slices.DeleteFunc(slices.Clone(all), func(b *binding) bool {
+		_, isFresh := fresh[b]
+		return isFresh || b.static
+	})
+	slices.SortStableFunc(list, func(a, b *binding) int {
+		if reachable := a.reachable(now); reachable != b.reachable(now) {
+			if reachable {
+				return 1
+			}
+			return -1
+		}
+		return a.seen.Compare(b.seen)
+	})
+	return list
 }
 
 // instead returns the binding after a REGISTER that replaces another one. The same telephone refreshes the old
@@ -168,7 +204,7 @@ func (b *binding) instead(old *binding) *binding {
 	if old.callID != b.callID || old.contact != b.contact || old.flow != b.flow {
 		return b
 	}
-	old.cseq, old.expires, old.talks, old.missed = b.cseq, b.expires, b.talks, 0
+	old.cseq, old.expires, old.seen, old.talks, old.missed = b.cseq, b.expires, b.seen, b.talks, 0
 	return old
 }
 

@@ -97,13 +97,15 @@ func TestRegisterRefused(t *testing.T) {
 	}{
 		{[]string{"<sip:100@127.0.0.1:9>;expires=59"}, "", 423},
 		{[]string{"<sip:100@127.0.0.1:9>"}, "59", 423},
-		{[]string{"<sip:100@127.0.0.1:9>;expires=many"}, "", 400},
-		{[]string{"<sip:100@127.0.0.1:9>"}, "many", 400},
 		{[]string{"<tel:100>"}, "", 400},
 		{[]string{long}, "", 400},
 		{[]string{"*"}, "60", 400},
 		{[]string{"*", "<sip:100@127.0.0.1:9>"}, "0", 400},
-		{[]string{"<sip:1@127.0.0.1:9>", "<sip:2@127.0.0.1:9>"}, "", 403},
+		{[]string{"*, <sip:100@127.0.0.1:9>"}, "0", 400},
+		{[]string{"<sip:100@127.0.0.1:9>, *"}, "0", 400},
+		{[]string{"*"}, "", 400},
+		{[]string{"*"}, "zero", 400},
+		{[]string{"<sip:1@127.0.0.1:9>", "<sip:2@127.0.0.1:9>", "<sip:3@127.0.0.1:9>"}, "", 403},
 	} {
 		var headers []string
 		if tt.expires != "" {
@@ -119,6 +121,71 @@ func TestRegisterRefused(t *testing.T) {
 		if got := r.contacts("100"); len(got) != 1 {
 			t.Fatalf("%v: it has %v", tt.contacts, got)
 		}
+	}
+}
+
+// A lifetime that is malformed is an hour, one that is too long the longest.
+func TestLifetime(t *testing.T) {
+	r := aStation(t, Config{MaxExpires: 2 * time.Hour})
+	for _, tt := range []struct{ contact, expires, want string }{
+		{";expires=many", "", "3600"}, {"", "many", "3600"}, {";expires=-1", "60", "3600"}, {";expires=", "60", "3600"}, {"", "60s", "3600"},
+		{";expires=99999999999999999999", "", "7200"}, {";expires=60", "many", "60"}, {`;expires="60"`, "", "60"}, {"", " 60 ", "60"}, {"", "", "7200"},
+	} {
+		headers := []string{"Contact: <sip:100@127.0.0.1:9>" + tt.contact}
+		if tt.expires != "" {
+			headers = append(headers, "Expires: "+tt.expires)
+		}
+		if code, text := r.raw("TCP", "100").registered(fmt.Sprint(tt), 1, headers...); code != 200 || !strings.HasSuffix(contactsOf(text)[0], ";expires="+tt.want) {
+			t.Errorf("%q: %d %s", tt, code, text)
+		}
+	}
+}
+
+// A telephone that registers when its extension has enough takes the place of one that cannot be reached, or else of the
+// one without news for longest.
+func TestCrowd(t *testing.T) {
+	r := aStation(t, Config{MaxContacts: 3, Users: []User{{Number: "100", Password: "secret", Contact: "sip:100@127.0.0.1:9;line=static"}}})
+	r.Start()
+	register := func(lines ...string) {
+		t.Helper()
+		var contacts []string
+		for _, line := range lines {
+			contacts = append(contacts, "<sip:100@127.0.0.1:9;line="+line+">")
+		}
+		if code, text := r.register("UDP", "100", strings.Join(contacts, ", ")); code != 200 {
+			t.Fatal(text)
+		}
+	}
+	expect := func(lines ...string) {
+		t.Helper()
+		if got := r.contacts("100"); !slices.EqualFunc(got, lines, strings.HasSuffix) {
+			t.Errorf("%v, want %v", got, lines)
+		}
+	}
+	register("a")
+	register("b")
+	register("a") // refreshed
+	register("c")
+	expect("static", "a", "c")
+	r.mu.Lock()
+	r.users["100"].bindings[2].missed = 2
+	r.mu.Unlock()
+	register("d")
+	expect("static", "a", "d")
+	register("e", "f")
+	expect("static", "e", "f")
+	register("e", "f", "g") // with the one that does not register, there are too many
+	expect("static", "e", "f", "g")
+	r.log.await(t, "dropped the registration of a telephone to make room for another", 1)
+}
+
+// A telephone that writes a password into its URI is the same telephone.
+func TestPasswordInURI(t *testing.T) {
+	r := aStation(t, Config{})
+	own := "sip:100:secret@127.0.0.1"
+	res, err := r.phone.Request(t.Context(), "REGISTER", sip.Invite{To: own, From: own, Target: "sip:" + r.at["UDP"] + ";transport=udp", Username: "100", Password: "secret"})
+	if err != nil || res.Code() != 200 {
+		t.Error(res, err)
 	}
 }
 

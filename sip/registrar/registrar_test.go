@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 )
@@ -20,13 +21,14 @@ func (l lines) Write(line []byte) (int, error) {
 // await waits for lines with such a text, so many.
 func (l lines) await(t *testing.T, text string, n int) {
 	t.Helper()
+	enough := time.After(patience)
 	for n > 0 {
 		select {
 		case line := <-l:
 			if strings.Contains(line, text) {
 				n--
 			}
-		case <-t.Context().Done():
+		case <-enough:
 			t.Fatal("nobody has said", text)
 		}
 	}

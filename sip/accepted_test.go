@@ -56,3 +56,44 @@ func TestAccepted(t *testing.T) {
 		}
 	}
 }
+
+// No re-INVITE overtakes the ACK of our 2xx (RFC 3261 14.1), and none is lost with the dialog.
+func TestReinviteAfterAck(t *testing.T) {
+	for _, acks := range []bool{true, false} {
+		_, rec, addr := serve(t, "TCP", func(c *Config) { c.Known = func(Peer) bool { return true } })
+		p := dialRaw(t, "TCP", addr)
+		p.write(p.request("INVITE", 1, "hello"))
+		accepted := p.must()
+		p.toTag = ParseAddress(accepted.header("To")).Tag()
+		d := wait.Next(t, rec.dialogs, "dialog")
+		done := make(chan Result, 1)
+		d.Reinvite("text/plain", []byte("again"), func(res Result) { done <- res })
+		d.Send("INFO", "text/plain", []byte("after it"), nil)
+		next := func() message {
+			for {
+				if m := p.must(); m.method != "" { // else the 200 is repeated
+					return m
+				}
+			}
+		}
+		if m := next(); m.method != "INFO" {
+			t.Errorf("%s before the ACK", m.start)
+		}
+		if !acks {
+			d.Bye()
+			if res := wait.Next(t, done, "the failure"); !errors.Is(res.Err, ErrLocalBye) {
+				t.Errorf("%v", res.Err)
+			}
+			continue
+		}
+		p.write(p.request("ACK", 1, ""))
+		m := next()
+		if m.method != "INVITE" {
+			t.Errorf("%s after the ACK", m.start)
+		}
+		p.answer(m, 200)
+		if res := wait.Next(t, done, "the answer"); res.Code() != 200 {
+			t.Error(res.Code(), res.Err)
+		}
+	}
+}

@@ -322,14 +322,19 @@ func (d *Dialog) confirm(res *Response) {
 	d.schedule()
 }
 
-// Reinvite sends a re-INVITE (RFC 3261 14.1). done receives the final response after its ACK
-// was sent. After a 491, when both sides sent one at once, Reinvite tries again, at most twice.
+// Reinvite sends a re-INVITE (RFC 3261 14.1), once the peer has acknowledged our 2xx to its last
+// INVITE. done receives the final response after its ACK was sent. After a 491, when both sides sent one at once, Reinvite tries again, at most twice.
 func (d *Dialog) Reinvite(contentType string, body []byte, done func(Result), headers ...Header) {
 	d.reinvite(contentType, body, done, headers, 3)
 }
 
 func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), headers []Header, tries int) {
 	d.mu.Lock()
+	if d.repeat != nil && !d.ended {
+		d.unacked = append(d.unacked, func() { d.reinvite(contentType, body, done, headers, tries) })
+		d.mu.Unlock()
+		return
+	}
 	d.ackWire = nil // do not acknowledge repetitions of an older 2xx any more
 	d.inviting = true
 	d.mu.Unlock()

@@ -97,6 +97,8 @@ type Dialog struct {
 	ackWire   []byte
 	ackNumber uint32 // CSeq number of ackWire
 
+	unacked   []func() // re-INVITEs that wait for this ACK
+
 	// answers are the latest transactions that keep their response, while the peer is not
 	// known.
 	answers []*serverTx
@@ -223,9 +225,13 @@ func (d *Dialog) Tags() (local, remote string) {
 // dialog counts: the ACKs of some clients carry the CSeq of another INVITE.
 func (d *Dialog) acked() bool {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	waited := d.repeat != nil
+	waited, unacked := d.repeat != nil, d.unacked
+	d.unacked = nil
 	d.stopRepeat()
+	d.mu.Unlock()
+	for _, send := range unacked {
+		send()
+	}
 	return waited
 }
 
@@ -476,8 +482,8 @@ func (d *Dialog) forget(reason error) bool {
 			t.Stop()
 		}
 	}
-	queue, held, added := d.queue, d.held, d.added
-	d.queue, d.held = nil, nil
+	queue, held, added, unacked := d.queue, d.held, d.added, d.unacked
+	d.queue, d.held, d.unacked = nil, nil, nil
 	d.dropAnswers(len(d.answers))
 	if c, ok := d.hop.conn.(*streamConn); ok {
 		c.dialogs.leave(d)
@@ -491,6 +497,9 @@ func (d *Dialog) forget(reason error) bool {
 	}
 	for _, o := range queue {
 		o.done(Result{Err: reason})
+	}
+	for _, send := range unacked { // which fails
+		send()
 	}
 	return true
 }

@@ -462,6 +462,12 @@ func (s *Switch) Connection(number string, key int) (id uacsta.ConnectionID, ok 
 	return id, ok
 }
 
+// State returns the state of a connection, or "" if there is none with this key.
+func (s *Switch) State(number string, key int) (state uacsta.LocalConnectionState) {
+	s.by(number, key, func(x *connection) { state = x.state })
+	return state
+}
+
 // Perform carries out a service for a telephone, as Request does for the core. service is a
 // request struct of package uacsta.
 func (s *Switch) Perform(service any) error {

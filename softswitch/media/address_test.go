@@ -72,7 +72,7 @@ func TestAddresses(t *testing.T) {
 			"offer": func(l *Leg) error { _, _, err := l.Answer([]byte(text), SendRecv, Peer{Addr: from}); return err },
 			"answer": func(l *Leg) error {
 				l.Offer(SendRecv)
-				_, err := l.Answered([]byte(text), Peer{Addr: from})
+				err := l.Answered([]byte(text), Peer{Addr: from})
 				return err
 			},
 		} {

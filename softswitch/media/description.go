@@ -23,6 +23,7 @@ const eventPayload = 101 // payload type of our telephone events, unless the pee
 
 // description is the audio stream that we use of a session description.
 type description struct {
+	origin    string         // its o= line
 	address   netip.AddrPort // where to send voice; zero means nowhere
 	control   netip.Addr     // where to send reports, if given
 	direction Direction
@@ -64,7 +65,7 @@ func read(data []byte, signals netip.Addr, noKeys error) (*description, error) {
 			}
 		case best == nil || d.secure && !best.secure:
 			best = d
-			best.media, best.lines = i, s.streams
+			best.origin, best.media, best.lines = s.origin, i, s.streams
 		}
 	}
 	switch {

@@ -161,7 +161,7 @@ func TestEncryption(t *testing.T) {
 				}
 			} else if err != nil || !strings.Contains(string(got), tt.proto+" ") || strings.Contains(string(got), "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") != tt.keys {
 				t.Errorf("%v, over TLS %v: %v %s", tt.how, tt.secure, err, got)
-			} else if _, err := l.Answered([]byte(offer+text), Peer{outside, tt.secure}); !errors.Is(err, want) {
+			} else if err := l.Answered([]byte(offer+text), Peer{outside, tt.secure}); !errors.Is(err, want) {
 				t.Errorf("%v, over TLS %v, answer %q: %v, want %v", tt.how, tt.secure, text, err, want)
 			}
 			l.Close()

@@ -48,8 +48,8 @@ type Leg struct {
 	version  uint64 // of our session descriptions
 	signals  netip.Addr
 	peer     *description // agreed description; nil before the first
-	origin   string       // its o= line
-	offered  Direction    // direction of our unanswered offer
+	offered  Direction    // direction of our last offer
+	awaits   bool         // it has no answer
 	encrypt  Encryption   // of our first offer
 	ours     []format     // formats of our last description, and the payload type of its events
 	ourEvent uint8
@@ -155,7 +155,7 @@ func (l *Leg) Offer(dir Direction) []byte {
 }
 
 func (l *Leg) offer(dir Direction, secure bool) []byte {
-	l.offered = dir
+	l.offered, l.awaits = dir, true
 	to := l.peer
 	if to == nil {
 		proto := "RTP/AVP"
@@ -170,74 +170,65 @@ func (l *Leg) offer(dir Direction, secure bool) []byte {
 	return l.write(dir, to, to.offers())
 }
 
+// Awaits reports whether our last offer has no answer yet.
+func (l *Leg) Awaits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.awaits
+}
+
 // Asks returns the direction that a peer's offer asks for, as the peer sees it, and whether the
 // offer differs from its last description (RFC 3264 8: its o= line says so). It changes nothing.
 // [Leg.Answer] accepts an offer that Asks accepts.
 func (l *Leg) Asks(data []byte, from Peer) (asks Direction, differs bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	d, err := l.read(data, from, from.noKeys())
 	if err != nil {
 		return "", false, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if !d.secure && l.encrypt == Required {
 		return "", false, ErrNoCrypto
 	}
-	return d.direction, origin(data) != l.origin, nil
+	return d.direction, l.peer == nil || l.peer.origin != d.origin, nil
 }
 
-// origin returns the o= line of a session description.
-func origin(data []byte) string {
-	for line := range bytes.Lines(data) {
-		if bytes.HasPrefix(line, []byte("o=")) {
-			return string(bytes.TrimSpace(line))
-		}
-	}
-	return ""
-}
-
-// Answered applies the peer's answer to our offer. It returns the direction that the answer asks for, as the peer
-// sees it. It returns an error if the answer is unusable; the previous agreement then stays.
-func (l *Leg) Answered(data []byte, from Peer) (asks Direction, err error) {
+// Answered applies the peer's answer to our offer. It returns an error if the answer is
+// unusable; the previous agreement then stays.
+func (l *Leg) Answered(data []byte, from Peer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.awaits = false
 	noKeys := from.noKeys()
 	if l.encrypt == Accepted && (l.peer == nil || !l.peer.secure) {
 		noKeys = ErrNoCrypto // we offered none
 	}
 	d, err := l.read(data, from, noKeys)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if err := l.agree(d, both(l.offered, d.direction.reverse()), from); err != nil {
-		return "", err
-	}
-	l.origin = origin(data)
-	return d.direction, nil
+	return l.agree(d, both(l.offered, d.direction.reverse()), from)
 }
 
 // Answer applies the peer's offer. It returns our answer and the direction the offer asks for,
 // as the peer sees it. want is the direction we would like.
 func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	d, err := l.read(data, from, from.noKeys())
 	if err != nil {
 		return nil, "", err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	flow := both(want, d.direction.reverse())
 	if err := l.agree(d, flow, from); err != nil {
 		return nil, "", err
 	}
-	l.origin = origin(data)
+	l.awaits = false
 	return l.write(flow, d, d.formats[:1]), d.direction, nil
 }
 
 // agree makes a session description effective. Callers hold l.mu.
 func (l *Leg) agree(d *description, flow Direction, from Peer) error {
-	if !d.secure && l.encrypt == Required {
-		return ErrNoCrypto
-	}
 	if d.secure {
 		if err := l.crypt(d); err != nil {
 			return err
@@ -256,13 +247,16 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 	return nil
 }
 
-// read parses a peer's session description and checks its address.
+// read parses a peer's session description, and checks its address and encryption. Callers hold l.mu.
 func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
 	d, err := read(data, from.Addr, noKeys)
-	if err == nil {
-		err = l.engine.permit(d, from.Addr)
+	if err != nil {
+		return nil, err
 	}
-	return d, err
+	if !d.secure && l.encrypt == Required {
+		return nil, ErrNoCrypto
+	}
+	return d, l.engine.permit(d, from.Addr)
 }
 
 // crypt creates the SRTP contexts, unless the keys are unchanged. Callers hold l.mu.

@@ -165,7 +165,7 @@ func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
+	if err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
 		t.Fatal(err)
 	}
 	return ours, theirs, at, atPhone

@@ -17,6 +17,7 @@ const (
 // session is a session description (RFC 8866) as far as we use it. Telephones leave out s= and t=, or write the
 // lines in another order, so only v= is required, and m= begins a stream.
 type session struct {
+	origin     string // value of o=
 	connection string // value of c=; "" for none
 	attributes []attribute
 	streams    []stream
@@ -78,6 +79,8 @@ func (s *session) line(name, value string) error {
 		connection, attributes = &s.streams[n-1].connection, &s.streams[n-1].attributes
 	}
 	switch name {
+	case "o":
+		s.origin = value
 	case "c":
 		if *connection == "" {
 			*connection = value

@@ -155,16 +155,27 @@ func (s *Server) arrange(device string) (then []func()) {
 			}
 		case !l.up:
 		case p.State == uacsta.Hold && !l.held:
-			l.direct(media.SendOnly)
+			l.follow(p, func() { l.offer(media.SendOnly) })
 		case p.State == uacsta.Connected:
 			if l.held { // the switch has retrieved it
-				l.queue(l.resume)
+				l.follow(p, l.resume)
 			} else {
-				l.direct(media.SendRecv)
+				l.follow(p, func() { l.offer(media.SendRecv) })
 			}
 		}
 	}
 	return then
+}
+
+// follow queues a task for the state of a connection. It is dropped if the state has changed: a task before it may
+// have told the switch what the user does. Callers hold the lock.
+func (l *leg) follow(p *party, task func()) {
+	device, key, state := p.Device, p.Key, p.State
+	l.queue(func() {
+		if l.server.sw.State(device, key) == state {
+			task()
+		}
+	})
 }
 
 // swap moves legs to the connections that need them. Callers hold the lock.

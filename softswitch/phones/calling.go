@@ -81,7 +81,7 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 		l.server.kickKey(l.keyNow())
 	}
 	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
-		if _, err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
 			l.server.log.Info("telephone sent unusable early media", "device", l.device, "err", err)
 			return
 		}
@@ -116,7 +116,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		l.refusedBy(err)
 		return
 	}
-	if _, err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+	if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
 		s.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 		d.Bye()
 		l.worse(488)
@@ -139,6 +139,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		return
 	}
 	s.kickKey(key)
+	l.agreed()
 }
 
 // refusedBy stores why a telephone did not answer.

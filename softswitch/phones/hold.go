@@ -88,6 +88,14 @@ func (l *leg) holds(held bool) error {
 	return nil
 }
 
+// agreed reports to the switch whether the description that has just been agreed holds the call. The answer to an
+// offer of ours cannot be refused.
+func (l *leg) agreed() {
+	if err := l.holds(!l.voice.Flow().Sends()); err != nil {
+		l.server.log.Info("refused a hold or retrieval of a telephone", "device", l.device, "err", err)
+	}
+}
+
 // confer joins this leg's call and the one that its telephone is in. refused is why the switch does not retrieve
 // this one.
 func (l *leg) confer(key int, refused error) error {
@@ -162,11 +170,6 @@ func (l *leg) takeBack() {
 	}
 }
 
-// direct sets the direction of the telephone's voice. Callers hold the server's lock.
-func (l *leg) direct(want media.Direction) {
-	l.queue(func() { l.offer(want) })
-}
-
 // offer offers a direction to the telephone, unless that has been done. While a re-INVITE is outstanding, the
 // last direction waits.
 func (l *leg) offer(want media.Direction) {
@@ -184,7 +187,7 @@ func (l *leg) offer(want media.Direction) {
 			l.asking = false
 			if res.Code()/100 != 2 {
 				l.server.log.Info("telephone refused a change of its voice", "device", l.device, "code", res.Code())
-			} else if _, err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
+			} else if err := l.voice.Answered(res.Response.Body(), l.speaker()); err != nil {
 				l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			} else if want == media.SendRecv {
 				l.compare()

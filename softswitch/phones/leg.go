@@ -378,6 +378,9 @@ func (l *leg) accept() {
 	key := l.key
 	s.mu.Unlock()
 	s.kickKey(key)
+	if !l.offered { // else the ACK says it
+		l.agreed()
+	}
 }
 
 // named stores the Call-ID and tags of the dialog, by which other telephones can replace it.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
 )
 
 // This file handles what users do in a call: press keys, transfer. hold.go has hold and retrieval.
@@ -37,11 +38,17 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 		return
 	}
 	l.do(func() {
-		if _, err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
+		if !l.voice.Awaits() { // our 2xx had the answer
+			return
+		}
+		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
 			l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			l.hangUp(endNormal)
 			l.gone()
 			return
+		}
+		if l.wants == media.SendRecv { // an answer to less says nothing about the user
+			l.agreed()
 		}
 		l.heard()
 	})

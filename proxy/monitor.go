@@ -39,6 +39,7 @@ type monitor struct {
 	clients  []*clientMonitor
 	waiting  []*clientMonitor // for the link's response
 	picture  *picture         // the calls as the events have reported them
+	away     bool             // the device is out of service, as the events have reported it
 	resync   *resync          // while clients do not know yet what they missed; nil otherwise
 	left     int              // counts how often the last client has gone
 }
@@ -193,7 +194,7 @@ func (m *monitor) start(l *life, by *Session) (ask func()) {
 	m.endResync()
 	m.question++
 	question := m.question
-	m.state, m.life, m.ref = asking, l, ""
+	m.state, m.life, m.ref, m.away = asking, l, "", false
 	answered := func(res *uacsta.Message, err error) { m.answered(l, question, res, err) }
 	sent := func() error {
 		m.mu.Lock()
@@ -367,7 +368,8 @@ func (m *monitor) linkDown(l *life) {
 }
 
 // admit gives a client its share in the monitor. Because the caller holds m.mu, the client gets the
-// response first, then no event from before and every event from after.
+// response first, then that the device is out of service if it is, no other event from before and every event from
+// after.
 func (m *monitor) admit(cm *clientMonitor) {
 	s := cm.session
 	s.mu.Lock()
@@ -396,6 +398,9 @@ func (m *monitor) admit(cm *clientMonitor) {
 		res.CopyExtensions(m.answer)
 	}
 	cm.reply(res, nil)
+	if m.away {
+		m.sendOne(uacsta.Encode(uacsta.OutOfServiceEvent{Device: uacsta.ExtendedDeviceID{Device: uacsta.Typed(policy.Element(m.device.String()))}, Cause: uacsta.CauseNormal}, uacsta.Edition3), cm)
+	}
 	if m.resync != nil {
 		cm.from = len(m.resync.held)
 	}
@@ -420,6 +425,14 @@ func (m *monitor) event(ev *uacsta.Message) {
 	defer m.mu.Unlock()
 	if m.state != started { // it is being stopped
 		return
+	}
+	if m.watch.MonitorObject.DeviceObject != nil {
+		switch ev.Name() {
+		case uacsta.NameOutOfServiceEvent:
+			m.away = true
+		case uacsta.NameBackInServiceEvent:
+			m.away = false
+		}
 	}
 	r := m.resync
 	if r != nil && r.hold(ev) {
@@ -462,15 +475,21 @@ func (m *monitor) removeUnauthorised() {
 // m.mu.
 func (m *monitor) sendTo(ev *uacsta.Message, whom func(*clientMonitor) bool) {
 	for _, cm := range m.clients {
-		if cm.without[ev.Name()] || !whom(cm) {
-			continue
+		if whom(cm) {
+			m.sendOne(ev.Clone(), cm)
 		}
-		copied := ev.Clone()
-		copied.SetCrossRef(cm.ref)
-		cm.session.translate(copied, "")
-		m.managed.proxy.stats.Events.Add(1)
-		cm.session.deliver(delivery{msg: copied})
 	}
+}
+
+// sendOne sends an event to a client in its own form, unless the client's filter suppresses it.
+func (m *monitor) sendOne(ev *uacsta.Message, cm *clientMonitor) {
+	if cm.without[ev.Name()] {
+		return
+	}
+	ev.SetCrossRef(cm.ref)
+	cm.session.translate(ev, "")
+	m.managed.proxy.stats.Events.Add(1)
+	cm.session.deliver(delivery{msg: ev})
 }
 
 // stop stops the monitor for good. Clients get MonitorStop, and those that still wait for it get why.

@@ -78,6 +78,55 @@ func TestSharedMonitor(t *testing.T) {
 	})
 }
 
+// A client that joins a monitor on a device that is out of service is told so after its response, unless its filter
+// suppresses that; in the next life of the link the switch says it again.
+func TestJoinOutOfService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{lose: make(chan error)}
+		p := start(t, f, demo, nil)
+		joins := func() string {
+			t.Helper()
+			s, l := open(t, p, "a")
+			if m := request(s, monitorOf("100")); m.Err() != nil {
+				t.Fatal(m)
+			}
+			synctest.Wait()
+			got := l.take()
+			for _, m := range got {
+				if m.Text("device/deviceIdentifier") != "100" || m.CrossRef() == "" {
+					t.Error(m)
+				}
+			}
+			return strings.Join(namesOf(got), " ")
+		}
+		reports := func(event any) {
+			f.up.Event(uacsta.Encode(event, uacsta.Edition3))
+			synctest.Wait()
+		}
+		joins()
+		reports(uacsta.OutOfServiceEvent{MonitorCrossRefID: "link1", Device: uacsta.Ext("100"), Cause: uacsta.CauseNormal})
+		if got := joins(); got != "OutOfServiceEvent" {
+			t.Errorf("while it is away: %q", got)
+		}
+		s, l := open(t, p, "a")
+		filter := monitorOf("100")
+		filter.RequestedMonitorFilter = &uacsta.MonitorFilter{Maintenance: &uacsta.DeviceMaintenanceEvents{OutOfService: true}}
+		if m := request(s, filter); m.Err() != nil || names(l) != "" {
+			t.Errorf("with a filter: %s", m)
+		}
+		reports(uacsta.BackInServiceEvent{MonitorCrossRefID: "link1", Device: uacsta.Ext("100"), Cause: uacsta.CauseNormal})
+		if got := joins(); got != "" {
+			t.Errorf("after it is back: %q", got)
+		}
+		reports(uacsta.OutOfServiceEvent{MonitorCrossRefID: "link1", Device: uacsta.Ext("100"), Cause: uacsta.CauseNormal})
+		f.loses()
+		synctest.Wait()
+		if got := joins(); got != "" {
+			t.Errorf("in the next life: %q", got)
+		}
+	})
+}
+
 // Monitors of another type, on another object, or with private data are not shared.
 func TestMonitorsThatAreNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package desk
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -190,7 +191,9 @@ func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		reply(nil, err)
 		return
 	}
+	away := true // the telephone has no session
 	l.telephones.Request(number, func(n *registrar.Session) (*uacsta.Message, error) {
+		away = false
 		_, m, err := l.addressee(req) // the telephone may have given its monitor another reference
 		if err != nil {
 			return nil, err
@@ -201,8 +204,11 @@ func (d *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		outward(m, number, n.Own())
 		return m, nil
 	}, func(res *uacsta.Message, err error) {
-		if err != nil && l.keepsAlone(req, number) {
+		switch {
+		case err != nil && l.keepsAlone(req, number):
 			res, err = uacsta.Accept(req, uacsta.Edition3), nil
+		case away && errors.Is(err, registrar.ErrTelephone) && l.defers(req, reply, number):
+			return
 		}
 		if err == nil && res != nil {
 			inward(res, number)

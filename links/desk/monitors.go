@@ -42,16 +42,45 @@ func (l *life) monitors(req, res *uacsta.Message, number string) {
 	switch req.Name() {
 	case uacsta.NameMonitorStart:
 		if local := res.CrossRef(); local != "" {
-			l.mu.Lock()
-			l.last++
-			ref := strconv.Itoa(l.last)
-			l.owners[ref], l.phones[number].monitors[ref] = number, &monitor{local: local, start: req.Clone()}
-			l.mu.Unlock()
-			res.SetCrossRef(ref)
+			res.SetCrossRef(l.keep(number, &monitor{local: local, start: req.Clone()}))
 		}
 	case uacsta.NameMonitorStop:
 		l.drop(req.CrossRef(), number)
 	}
+}
+
+// keep stores a monitor on a telephone, and returns our cross reference for it.
+func (l *life) keep(number string, one *monitor) (ref string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	ref = strconv.Itoa(l.last)
+	l.owners[ref], l.phones[number].monitors[ref] = number, one
+	return ref
+}
+
+// defers accepts a MonitorStart on a telephone that is away, and reports it out of service: the monitor starts when the
+// telephone has a session. It returns false for other requests, and when the life has ended.
+func (l *life) defers(req *uacsta.Message, reply func(*uacsta.Message, error), number string) bool {
+	l.mu.Lock()
+	open := l.open
+	l.mu.Unlock()
+	if req.Name() != uacsta.NameMonitorStart || !open {
+		return false
+	}
+	ref := l.keep(number, &monitor{start: req.Clone()})
+	l.deliver(func() {
+		reply(uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: ref}, uacsta.Edition3), nil)
+	})
+	l.outOfService(number, ref)
+	return true
+}
+
+// outOfService reports to the core that a telephone is away.
+func (l *life) outOfService(number, ref string) {
+	l.deliver(func() {
+		l.up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
+	})
 }
 
 var errHere = errors.New("the telephone is not asked")
@@ -115,9 +144,7 @@ func (l *life) Session(number string, n *registrar.Session) {
 	l.mu.Unlock()
 	if p.served {
 		for _, ref := range own {
-			l.deliver(func() {
-				l.up.Event(uacsta.Encode(uacsta.OutOfServiceEvent{MonitorCrossRefID: ref, Device: uacsta.Ext(number), Cause: uacsta.CauseNormal}, uacsta.Edition3))
-			})
+			l.outOfService(number, ref)
 		}
 	}
 	if p.served = n != nil; p.served {

@@ -3,11 +3,13 @@ package desk
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync/atomic"
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -98,6 +100,44 @@ func TestMonitorsOutliveASession(t *testing.T) {
 			t.Errorf("a monitor that the telephone refused: %v", err)
 		}
 	})
+}
+
+// A monitor on a telephone that is away is accepted, and the telephone out of service until it has a session.
+func TestMonitorOnAnAbsentTelephone(t *testing.T) {
+	h := newHandset(t)
+	h.script = func(req *uacsta.Message, reply func(*uacsta.Message)) { reply(accept(req, "7")) }
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().String()
+	_ = free.Close()
+	d := New(registrar.Config{Users: []registrar.User{{Number: "100", Password: "secret"}}}, []Listening{{Transport: "tcp", Address: at}})
+	up, stop := live(t, d)
+	defer stop()
+	started := must(t, d, monitoring()).CrossRef()
+	stopped := must(t, d, monitoring()).CrossRef()
+	for _, ref := range []string{started, stopped} {
+		if got := wait.Next(t, up.heard, "that it is away"); got != "OutOfServiceEvent "+ref {
+			t.Errorf("%q", got)
+		}
+	}
+	must(t, d, stopping(stopped))
+	if err := ask(t, d); !errors.Is(err, registrar.ErrTelephone) {
+		t.Errorf("a snapshot: %v", err)
+	}
+	own := "sip:100@" + at + ";transport=tcp"
+	res, err := h.ua.Request(t.Context(), "REGISTER", sip.Invite{To: own, From: own, Username: "100", Password: "secret"})
+	if err != nil || res.Code() != 200 {
+		t.Fatal(res, err)
+	}
+	if got := wait.Next(t, up.heard, "that it is back"); got != "BackInServiceEvent "+started {
+		t.Errorf("%q", got)
+	}
+	h.send(disturbed("7"))
+	if got := wait.Next(t, up.heard, "an event"); got != "DoNotDisturbEvent "+started {
+		t.Errorf("%q", got)
+	}
 }
 
 // A monitor that a telephone starts when nobody waits any more is stopped, unless another has its

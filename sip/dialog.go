@@ -97,7 +97,7 @@ type Dialog struct {
 	ackWire   []byte
 	ackNumber uint32 // CSeq number of ackWire
 
-	unacked   []func() // re-INVITEs that wait for this ACK
+	unacked []func() // re-INVITEs that wait for this ACK
 
 	// answers are the latest transactions that keep their response, while the peer is not
 	// known.

@@ -264,6 +264,9 @@ func (r *Request) response(a Answer, how brevity) []byte {
 	return b.Bytes()
 }
 
+// Phrase returns the reason phrase of a status code (RFC 3261 21).
+func Phrase(code int) string { return reason(Answer{Code: code}) }
+
 func reason(a Answer) string {
 	if a.Reason != "" {
 		return a.Reason

@@ -25,7 +25,7 @@ func (h *handset) notified(event string) *sipText {
 	for {
 		m := h.expect("NOTIFY")
 		h.answer(m, 200, nil, "")
-		if m.header("Event") == event {
+		if name, _, _ := strings.Cut(m.header("Event"), ";"); name == event {
 			return m
 		}
 	}

@@ -233,8 +233,10 @@ func TestReferWithReplaces(t *testing.T) {
 	if got := refer(value(second, "")); got != 202 {
 		t.Fatal(got)
 	}
-	if m := a.notified("refer"); !strings.HasPrefix(m.body, "SIP/2.0 200") {
-		t.Error(m.body)
+	for _, want := range []string{"100", "200"} {
+		if m := a.notified("refer"); !strings.HasPrefix(m.body, "SIP/2.0 "+want) {
+			t.Error(m.body)
+		}
 	}
 	if m := o.until("101", "Transfered"); m.Text("transferredToDevice/deviceIdentifier") != "102" {
 		t.Errorf("%s", m)

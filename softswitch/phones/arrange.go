@@ -55,6 +55,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 			continue
 		}
 		s.answerCallers(c)
+		s.report(c)
 		s.join(c)
 	}
 	return then
@@ -100,6 +101,9 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 			devices[p.Device] = true
 		}
 		s.changed[p.Device] = true
+		if ref := s.referrals[key]; ref != nil {
+			s.becomes(ref, 487)
+		}
 		delete(s.parties, key)
 		delete(s.leaving, key)
 		delete(s.line(p.Device).parties, key)
@@ -133,7 +137,9 @@ func (s *Server) arrange(device string) (then []func()) {
 			continue
 		}
 		delete(s.legs, key)
-		l.rejected = true
+		if l.rejected = true; l.referring {
+			continue
+		}
 		why := endNormal
 		if s.answeredElsewhere(l) {
 			why = endElsewhere

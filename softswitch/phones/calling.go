@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
@@ -151,6 +152,11 @@ func (l *leg) refusedBy(err error) {
 		if to := registrar.Number(sip.ParseAddress(refusal.Response.Header("Contact")).URI); code/100 == 3 && to != "" && l.trunk == nil {
 			l.deflect(to)
 			return
+		}
+	}
+	if code/100 == 6 { // RFC 3261 16.7: the user, not one of the telephones
+		for _, cancel := range l.cancels {
+			cancel(sip.CancelReason(`SIP;cause=` + strconv.Itoa(code) + `;text="` + sip.Phrase(code) + `"`))
 		}
 	}
 	l.worse(code)

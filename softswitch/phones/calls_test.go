@@ -133,13 +133,26 @@ func TestTwoTelephones(t *testing.T) {
 	o.dialog.Bye()
 	wait.Next(t, b.ended, "the end")
 	w.leave()
-	for _, codes := range [][2]int{{486, 480}, {480, 486}, {603, 486}, {500, 486}} { // the caller gets what says most
+	for _, codes := range [][2]int{{486, 480}, {480, 486}, {500, 486}} { // the caller gets what says most
 		final, _ = a.call(t.Context(), "101")
 		one, two = wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 		one.Reject(sip.Answer{Code: codes[0]})
 		two.Reject(sip.Answer{Code: codes[1]})
 		if o := wait.Next(t, final, "the refusal"); o.code() != 486 {
 			t.Errorf("%v: %d %v", codes, o.code(), o.err)
+		}
+		w.leave()
+	}
+	for _, code := range []int{600, 603} { // the user wants no telephone to ring
+		final, _ = a.call(t.Context(), "101")
+		one, two = wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
+		stopped := make(chan struct{})
+		two.OnCancel(func() { close(stopped) })
+		other.ring(two)
+		one.Reject(sip.Answer{Code: code})
+		wait.Next(t, stopped, "the end of ringing at the other one")
+		if o := wait.Next(t, final, "the refusal"); o.code() != 486 {
+			t.Errorf("%d: %d %v", code, o.code(), o.err)
 		}
 		w.leave()
 	}
@@ -229,47 +242,6 @@ func TestConsultation(t *testing.T) {
 	w.leave()
 }
 
-// A user transfers a call by REFER: to a number, to another call of the telephone, and to nothing.
-func TestRefer(t *testing.T) {
-	w := aWorld(t, "", nil)
-	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
-	_, callee := w.talking(a, b)
-	refer := func(to string) int {
-		t.Helper()
-		answered := make(chan int, 1)
-		callee.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, sip.Header{Name: "Refer-To", Value: to})
-		return wait.Next(t, answered, "the response")
-	}
-	for _, to := range []string{"<sip:alice@127.0.0.1>", "<sip:102@127.0.0.1?Replaces=none>"} {
-		if code := refer(to); code != 400 {
-			t.Errorf("%s: %d", to, code)
-		}
-	}
-	for to, want := range map[string]string{
-		"<sip:555@127.0.0.1>": "603 Declined", "<sip:102@127.0.0.1?Replaces=none%3Bto-tag%3D1%3Bfrom-tag%3D2>": "481 Call/Transaction Does Not Exist",
-	} {
-		if code := refer(to); code != 202 {
-			t.Errorf("%s: %d", to, code)
-		}
-		if got := wait.Next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 "+want {
-			t.Errorf("%s: %q", to, got)
-		}
-	}
-	if code := refer("<sip:102@127.0.0.1>"); code != 202 {
-		t.Fatal(code)
-	}
-	if got := wait.Next(t, b.asked, "the result"); got != "NOTIFY refer SIP/2.0 200 OK" {
-		t.Error(got)
-	}
-	w.event("100", "Transfered")
-	wait.Next(t, b.ended, "the end at who transferred")
-	d := c.answer(wait.Next(t, c.calls, "the call"))
-	w.event("102", "Established")
-	d.Bye()
-	wait.Next(t, a.ended, "the end")
-	w.leave()
-}
-
 // A user consults by a second call, and leaves the two others to each other by REFER with Replaces.
 func TestReferWithReplaces(t *testing.T) {
 	w := aWorld(t, "", nil)
@@ -287,6 +259,11 @@ func TestReferWithReplaces(t *testing.T) {
 	})
 	if code := wait.Next(t, answered, "the response"); code != 202 {
 		t.Fatal(code)
+	}
+	for _, want := range []string{"100 Trying", "200 OK"} {
+		if got := wait.Next(t, b.asked, want); got != "NOTIFY refer SIP/2.0 "+want {
+			t.Errorf("%q, want %s", got, want)
+		}
 	}
 	w.event("100", "Transfered")
 	w.event("102", "Transfered")

@@ -45,6 +45,7 @@ type leg struct {
 	rejected            bool   // the switch knows that it ends
 	callID              string // Call-ID of its dialog; "" until it has one
 	localTag, remoteTag string
+	referring           bool // it stays until its telephone knows what became of a transfer
 	lobby               *media.Room
 	lobbied             bool
 
@@ -61,6 +62,7 @@ type leg struct {
 	talked     bool
 	resumed    bool                              // the telephone was told to retrieve the call
 	aside      bool                              // the switch holds the call because its user took another one
+	refers     int                               // how many REFERs have come
 	telephone  string                            // identifies the telephone among those of the extension
 	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response
 	worst      int                               // the most informative status code of the failures

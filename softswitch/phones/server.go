@@ -38,16 +38,17 @@ type Server struct {
 	inbox inbox
 
 	// mu is never held during calls to the switch or the registrar.
-	mu      sync.Mutex
-	closed  bool
-	trunks  map[string]*trunk // by number
-	parties map[int]*party    // real and virtual ones, by key
-	lines   map[string]*line  // by device
-	leaving map[int]bool      // connections that the switch was asked to clear
-	changed map[string]bool   // devices whose connections have changed, for lamps
-	calls   map[string]*call
-	legs    map[int]*leg      // by key
-	all     map[*leg]struct{} // legs that are open
+	mu        sync.Mutex
+	closed    bool
+	trunks    map[string]*trunk // by number
+	parties   map[int]*party    // real and virtual ones, by key
+	lines     map[string]*line  // by device
+	leaving   map[int]bool      // connections that the switch was asked to clear
+	changed   map[string]bool   // devices whose connections have changed, for lamps
+	calls     map[string]*call
+	referrals map[int]*referral // by the connection that was transferred
+	legs      map[int]*leg      // by key
+	all       map[*leg]struct{} // legs that are open
 	// by name
 	announcements map[string]*announcement
 }
@@ -85,7 +86,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Telephones.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		trunks: map[string]*trunk{}, parties: map[int]*party{}, lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{},
-		announcements: map[string]*announcement{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{},
+		announcements: map[string]*announcement{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{}, referrals: map[int]*referral{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)

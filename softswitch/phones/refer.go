@@ -1,0 +1,185 @@
+package phones
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Transfer by REFER (RFC 3515). The telephone's leg stays until the telephone has learned what became of the
+// transfer.
+
+// referral is a transfer that the switch has carried out, and that the target has not answered yet.
+type referral struct {
+	leg    *leg
+	dialog *sip.Dialog
+	event  string // value of Event in its NOTIFYs
+	party  int    // connection that was transferred
+	from   string // call that it was in
+	told   int    // last status code told
+}
+
+// refer handles REFER: the user transfers the call to a number or, with Replaces, to the other party of another
+// call (RFC 3891).
+func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
+	to := sip.ParseAddress(r.Header("Refer-To"))
+	number := registrar.Number(to.URI)
+	replaces, attended, ok := replacedBy(to.URI)
+	switch {
+	case number == "" || len(r.Values("Refer-To")) != 1: // RFC 3515 2.4.1
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Refer-To"})
+		return
+	case !ok:
+		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Replaces"})
+		return
+	}
+	r.Respond(sip.Answer{Code: 202})
+	ref := &referral{leg: l, dialog: d, event: "refer"}
+	if l.refers++; l.refers > 1 { // RFC 3515 2.4.6
+		number, _, _ := strings.Cut(r.Header("CSeq"), " ")
+		ref.event += ";id=" + number
+	}
+	var err error
+	if attended {
+		err = l.transferTo(ref, replaces)
+	} else {
+		err = l.transfer(ref, number)
+	}
+	if err == nil {
+		ref.notify("100 Trying", "active;expires=600", nil)
+		return
+	}
+	l.server.log.Info("refused a transfer by a telephone", "device", l.device, "err", err)
+	result := "603 Declined"
+	var why refusedTransfer
+	if errors.As(err, &why) {
+		result = string(why)
+	}
+	var then func(sip.Result)
+	if l.server.forget(ref) {
+		then = ref.end
+	}
+	ref.notify(result, terminated, then)
+}
+
+// terminated is the state of a subscription that ends.
+const terminated = "terminated;reason=noresource"
+
+// notify tells the telephone the status of its transfer, and the state of its subscription, and calls then with
+// the response.
+func (ref *referral) notify(status, state string, then func(sip.Result)) {
+	ref.dialog.Send("NOTIFY", "message/sipfrag;version=2.0", []byte("SIP/2.0 "+status+"\r\n"), then,
+		sip.Header{Name: "Event", Value: ref.event}, sip.Header{Name: "Subscription-State", Value: state})
+}
+
+// end ends the leg once the telephone has the outcome.
+func (ref *referral) end(sip.Result) { ref.leg.must(func() { ref.leg.hangUp(endNormal) }) }
+
+// expect stores a referral before the switch is asked to transfer one of the parties of these connections' calls,
+// whose state then tells the outcome.
+func (s *Server) expect(ref *referral, keys ...int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		own := s.parties[key]
+		if own == nil || s.calls[own.call] == nil {
+			continue
+		}
+		for _, p := range s.calls[own.call].Parties {
+			if p.Key != key && !p.Rings && (p.State == uacsta.Connected || p.State == uacsta.Hold) {
+				ref.party, ref.from = p.Key, own.call
+				s.referrals[p.Key], ref.leg.referring = ref, true
+				return
+			}
+		}
+	}
+}
+
+// forget drops a referral that the switch has refused. It reports whether the leg's connection has been cleared
+// meanwhile.
+func (s *Server) forget(ref *referral) (cleared bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.referrals[ref.party] == ref {
+		delete(s.referrals, ref.party)
+	}
+	ref.leg.referring = false
+	return ref.leg.rejected
+}
+
+// report tells the telephones what has become of the transfers of a call's parties. Callers hold the lock.
+func (s *Server) report(c *call) {
+	for _, p := range c.Parties {
+		if ref := s.referrals[p.Key]; ref != nil && c.Call != ref.from {
+			s.becomes(ref, s.outcome(c, &p))
+		}
+	}
+}
+
+// becomes tells a telephone the outcome of its transfer as a status code, or 0 for none yet. After the final one the
+// leg ends. Callers hold the lock.
+func (s *Server) becomes(ref *referral, code int) {
+	if code == 0 || code == ref.told {
+		return
+	}
+	ref.told = code
+	status := strconv.Itoa(code) + " " + sip.Phrase(code)
+	if code < 200 {
+		ref.leg.must(func() { ref.notify(status, "active;expires=600", nil) })
+		return
+	}
+	delete(s.referrals, ref.party)
+	ref.leg.must(func() { ref.notify(status, terminated, ref.end) })
+}
+
+var errTransfer = errors.New("a trunk cannot transfer a call")
+
+// refusedTransfer is why a transfer is refused, in the form of the NOTIFY to the telephone.
+type refusedTransfer string
+
+func (r refusedTransfer) Error() string { return string(r) }
+
+const (
+	errNoDialog  refusedTransfer = "481 Call/Transaction Does Not Exist"
+	errForbidden refusedTransfer = "403 Forbidden"
+	errConfirmed refusedTransfer = "486 Busy Here" // early-only, and the dialog is not early
+)
+
+// transfer sends the other party of the call to a number.
+func (l *leg) transfer(ref *referral, number string) error {
+	if l.trunk != nil {
+		return errTransfer
+	}
+	l.server.expect(ref, l.keyNow())
+	return l.server.sw.Refer(l.device, l.keyNow(), number)
+}
+
+// transferTo connects the other parties of this call and of the one in another dialog of the
+// extension.
+func (l *leg) transferTo(ref *referral, r sip.Replaces) error {
+	s := l.server
+	d := s.ua.Dialog(r.CallID, r.ToTag, r.FromTag)
+	s.mu.Lock()
+	other := carrier(d)
+	key, otherKey, up := l.key, 0, false
+	if other != nil {
+		otherKey, up = other.key, other.up
+	}
+	s.mu.Unlock()
+	switch {
+	case other == nil || other == l:
+		return errNoDialog
+	case l.trunk != nil:
+		return errTransfer
+	case other.device != l.device:
+		return errForbidden
+	case up && r.EarlyOnly:
+		return errConfirmed
+	}
+	s.expect(ref, key, otherKey)
+	return s.sw.Join(l.device, key, otherKey)
+}

@@ -1,0 +1,88 @@
+package phones
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/sip"
+)
+
+// refer sends REFER and returns the status code of the response.
+func refer(t *testing.T, d *sip.Dialog, to string) int {
+	t.Helper()
+	answered := make(chan int, 1)
+	d.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, sip.Header{Name: "Refer-To", Value: to})
+	return wait.Next(t, answered, "the response")
+}
+
+// result checks the next NOTIFY about a transfer: its status, and from the second transfer on, its number.
+func (h *handset) result(t *testing.T, status string, again bool) {
+	t.Helper()
+	got := wait.Next(t, h.asked, status)
+	if !strings.HasPrefix(got, "NOTIFY refer") || !strings.HasSuffix(got, " SIP/2.0 "+status) || again != strings.HasPrefix(got, "NOTIFY refer;id=") {
+		t.Errorf("%q, want %s", got, status)
+	}
+}
+
+// A user transfers a call by REFER: to what there is not, and to a number, which answers. The telephone learns how
+// it goes on, and its call ends then.
+func TestRefer(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
+	_, callee := w.talking(a, b)
+	for _, to := range []string{"<sip:alice@127.0.0.1>", "<sip:102@127.0.0.1?Replaces=none>"} {
+		if code := refer(t, callee, to); code != 400 {
+			t.Errorf("%s: %d", to, code)
+		}
+	}
+	for n, tt := range []struct{ to, want string }{
+		{"<sip:555@127.0.0.1>", "603 Declined"}, {"<sip:102@127.0.0.1?Replaces=none%3Bto-tag%3D1%3Bfrom-tag%3D2>", "481 Call/Transaction Does Not Exist"},
+	} {
+		if code := refer(t, callee, tt.to); code != 202 {
+			t.Errorf("%s: %d", tt.to, code)
+		}
+		b.result(t, tt.want, n > 0)
+	}
+	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
+		t.Fatal(code)
+	}
+	b.result(t, "100 Trying", true)
+	w.event("100", "Transfered")
+	in := wait.Next(t, c.calls, "the call")
+	c.ring(in)
+	b.result(t, "180 Ringing", true)
+	d := c.answer(in)
+	b.result(t, "200 OK", true)
+	wait.Next(t, b.ended, "the end at who transferred")
+	w.event("102", "Established")
+	d.Bye()
+	wait.Next(t, a.ended, "the end")
+	w.leave()
+}
+
+// A telephone learns that the target of its transfer has not taken the call, or that the other party has given up.
+func TestReferFails(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
+	for _, givesUp := range []bool{false, true} {
+		caller, callee := w.talking(a, b)
+		if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
+			t.Fatal(code)
+		}
+		b.result(t, "100 Trying", false)
+		in := wait.Next(t, c.calls, "the call")
+		if givesUp {
+			c.ring(in)
+			b.result(t, "180 Ringing", false)
+			caller.Bye()
+			b.result(t, "487 Request Terminated", false)
+		} else {
+			in.Reject(sip.Answer{Code: 486})
+			b.result(t, "486 Busy Here", false)
+			caller.Bye()
+		}
+		wait.Next(t, b.ended, "the end at who transferred")
+		w.leave()
+	}
+}

@@ -69,6 +69,7 @@ type Telephone struct {
 	PasswordFile string `yaml:"password-file"`
 	Talk         bool   `yaml:"talk"`
 	UACSTA       string `yaml:"uacsta"`
+	SRTP         string `yaml:"srtp"`
 }
 
 // NetworkPeer is the key sip of a trunk: the peer that its calls go to and come from.
@@ -79,6 +80,7 @@ type NetworkPeer struct {
 	Password     string `yaml:"password"`
 	PasswordFile string `yaml:"password-file"`
 	Register     bool   `yaml:"register"`
+	SRTP         string `yaml:"srtp"`
 }
 
 // Real reports whether the switch has real telephones or trunks.
@@ -156,6 +158,7 @@ func (c *Config) checkTelephones(d *document) {
 		if e.SIP.UACSTA != "" {
 			d.oneOf(key+".sip.uacsta", e.SIP.UACSTA, "never", "always", "monitored")
 		}
+		d.encryption(key+".sip.srtp", e.SIP.SRTP)
 	}
 	for i, trunk := range c.Switch.Trunks {
 		key := fmt.Sprintf("switch.trunks[%d].sip", i)
@@ -167,6 +170,15 @@ func (c *Config) checkTelephones(d *document) {
 			d.fault(key, "has register, which needs an account; write user, and password or password-file")
 		case trunk.SIP.Password != "" && trunk.SIP.PasswordFile != "":
 			d.fault(key, "has both password and password-file; write one of them")
+		default:
+			d.encryption(key+".srtp", trunk.SIP.SRTP)
 		}
+	}
+}
+
+// encryption checks a key srtp.
+func (d *document) encryption(key, value string) {
+	if value != "" {
+		d.oneOf(key, value, "accepted", "preferred", "required")
 	}
 }

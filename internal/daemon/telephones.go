@@ -54,6 +54,12 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 	if out.Telephones.Users, err = telephoneUsers(cfg); err != nil {
 		return nil, err
 	}
+	out.Encryption = map[string]media.Encryption{}
+	for _, e := range cfg.Switch.Extensions {
+		if e.SIP != nil {
+			out.Encryption[e.Number] = encryption[e.SIP.SRTP]
+		}
+	}
 	for _, trunk := range cfg.Switch.Trunks {
 		p := trunk.SIP
 		if p == nil {
@@ -63,6 +69,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 		if err != nil {
 			return nil, err
 		}
+		out.Encryption[trunk.Number] = encryption[p.SRTP]
 		out.Trunks = append(out.Trunks, phones.Trunk{Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From})
 	}
 	source, err := tls.NewClient(tls.Files{Log: n.log})
@@ -72,6 +79,9 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 	out.Telephones.TLSClient = source.Config()
 	return phones.New(out)
 }
+
+// encryption has the values of the keys srtp.
+var encryption = map[string]media.Encryption{"": media.Preferred, "preferred": media.Preferred, "accepted": media.Accepted, "required": media.Required}
 
 // telephoneUsers returns the accounts of extensions, with their passwords.
 func telephoneUsers(cfg *config.Config) ([]registrar.User, error) {

@@ -124,8 +124,8 @@ type Encryption int
 
 // The ways of encryption.
 const (
-	Accepted  Encryption = iota // where the peer offers it
-	Preferred                   // where both sides support it (RFC 8643)
+	Preferred Encryption = iota // where both sides support it (RFC 8643)
+	Accepted                    // where the peer offers it
 	Required                    // else there is no call
 )
 

@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,12 +23,19 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		l.failed(480)
 		return
 	}
+	refused := 0
 	for _, inv := range invites {
+		offer, err := l.voice.Propose(media.SendRecv, secured(&inv))
+		if err != nil {
+			l.unencrypted(err)
+			refused++
+			continue
+		}
 		f := &fork{leg: l}
 		ctx, cancel := context.WithCancelCause(l.server.ctx)
 		l.cancels[f] = cancel
 		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
-		inv.ContentType, inv.Body = sdpType, l.voice.Offer(media.SendRecv)
+		inv.ContentType, inv.Body = sdpType, offer
 		var accepted atomic.Bool
 		inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
 			accepted.Store(true)
@@ -47,6 +55,23 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 			delete(l.cancels, f)
 		}
 	}
+	if refused == len(invites) {
+		l.failed(488)
+	}
+}
+
+// secured reports whether an INVITE goes over TLS, so that it may have keys.
+func secured(inv *sip.Invite) bool {
+	if inv.Flow.Alive() {
+		return inv.Flow.Peer().Secure()
+	}
+	to := sip.ParseURI(cmp.Or(inv.Target, inv.To))
+	return to.Scheme == "sips" || to.Transport == "TLS" || to.Transport == "DTLS"
+}
+
+// unencrypted logs that a device that must have encrypted voice cannot.
+func (l *leg) unencrypted(err error) {
+	l.server.log.Info("could not offer encrypted voice", "device", l.device, "err", err)
 }
 
 // invites makes the INVITEs of a leg.

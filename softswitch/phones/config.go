@@ -22,7 +22,10 @@ type Config struct {
 	State string // file for registrations and features; "" keeps them in memory only
 
 	Media media.Config
-	Music string // WAV file for callers on hold; "": silence
+	// Encryption says for extensions and trunks, by number, whether their voice is encrypted; default
+	// [media.Preferred].
+	Encryption map[string]media.Encryption
+	Music      string // WAV file for callers on hold; "": silence
 	// Messages is the directory of messages and recordings; "" for none.
 	Messages    string
 	MaxRecorded time.Duration // longest recording; default 1 h

@@ -92,6 +92,7 @@ func (s *Server) newLeg(device string, t *trunk, address netip.Addr) (*leg, erro
 	if l.voice, err = s.engine.Open(address, l); err != nil {
 		return nil, err
 	}
+	l.voice.Encrypt(s.cfg.Encryption[device])
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
@@ -363,7 +364,14 @@ func (l *leg) accept() {
 	l.invitation = nil
 	body := l.answer
 	if l.offered {
-		body = l.voice.Offer(media.SendRecv)
+		var err error
+		if body, err = l.voice.Propose(media.SendRecv, in.Peer().Secure()); err != nil {
+			l.unencrypted(err)
+			in.Reject(sip.Answer{Code: 488})
+			l.hungUp = true
+			l.gone()
+			return
+		}
 	}
 	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body})
 	if err != nil {

@@ -90,6 +90,7 @@ type Dialog struct {
 	timer     sessionTimer
 	expiry    *time.Timer // refreshes or ends the session
 	grace     *time.Timer // after the connection was lost
+	closing   bool        // a BYE was sent or received: nothing may follow it
 	ended     bool
 
 	// repeat resends our 2xx until the ACK. ackWire is our ACK, resent for a repeated 2xx.
@@ -367,6 +368,9 @@ func (d *Dialog) moved(h hop) {
 func (d *Dialog) handle(r *Request) {
 	switch r.Method() {
 	case "BYE":
+		d.mu.Lock()
+		d.closing = true
+		d.mu.Unlock()
 		r.Respond(Answer{})
 		d.end(ErrBye)
 	case "OPTIONS":
@@ -427,11 +431,12 @@ func (d *Dialog) Bye() { d.bye(ErrLocalBye, func(Result) {}) }
 
 func (d *Dialog) bye(reason error, done func(Result)) {
 	d.mu.Lock()
-	if d.ended {
+	if d.ended || d.closing {
 		d.mu.Unlock()
 		done(Result{Err: ErrLocalBye})
 		return
 	}
+	d.closing = true
 	if in := d.invitation.waiting(); in != nil && !in.tx.answered.Load() {
 		d.mu.Unlock()
 		in.Respond(Answer{Code: 503})

@@ -25,7 +25,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 	}}
 	d.mu.Lock()
 	switch {
-	case d.ended:
+	case d.ended, d.closing:
 		d.mu.Unlock()
 		o.done(Result{Err: ErrLocalBye})
 		return
@@ -51,7 +51,7 @@ func (d *Dialog) queued() (octets int) {
 // pump sends queued requests as far as possible. It holds the lock across the write, so that
 // CSeq increases in wire order. Callers hold d.mu.
 func (d *Dialog) pump() {
-	for len(d.queue) > 0 && !d.busy && !d.credit.limited() {
+	for len(d.queue) > 0 && !d.busy && !d.closing && !d.credit.limited() {
 		if d.hop.conn.dead() && d.pinned {
 			for _, o := range d.queue {
 				d.fails(o, ErrConnectionLost)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -490,5 +491,27 @@ func TestStreamWithoutBorders(t *testing.T) {
 	}
 	if res := p.must(); res.code() != 200 {
 		t.Errorf("octet by octet: %s", res.start)
+	}
+}
+
+// Nothing follows the response to a BYE, also before the handler knows of it.
+func TestNothingFollowsBye(t *testing.T) {
+	outcome := make(chan error, 1)
+	var d atomic.Pointer[Dialog]
+	_, rec, addr := serve(t, "UDP", func(c *Config) {
+		c.Trace = func(out bool, _ Peer, data []byte) {
+			if out && strings.HasPrefix(string(data), "SIP/2.0 200") && strings.Contains(string(data), " BYE\r\n") {
+				d.Load().Send("INFO", "", nil, func(res Result) { outcome <- res.Err })
+			}
+		}
+	})
+	p := dialRaw(t, "UDP", addr)
+	p.invite()
+	d.Store(wait.Next(t, rec.dialogs, "dialog"))
+	if m := p.ask("BYE", ""); m.code() != 200 {
+		t.Error(m.start)
+	}
+	if err := wait.Next(t, outcome, "the outcome"); !errors.Is(err, ErrLocalBye) {
+		t.Errorf("outcome %v", err)
 	}
 }

@@ -279,9 +279,7 @@ func (d *Dialog) abandon(late Result) {
 func (d *Dialog) follow(res *Response) {
 	d.remote = res.Header("To")
 	d.remoteTag = parseAddress(d.remote).Tag()
-	if c := res.Header("Contact"); c != "" {
-		d.target = parseAddress(c).URI
-	}
+	d.target = target(res.Contacts(), d.target)
 	d.routes = routes(values(res.msg.GetHeaders("Record-Route")))
 	slices.Reverse(d.routes)
 	d.allows = res.Header("Allow")
@@ -307,9 +305,7 @@ func (d *Dialog) confirm(res *Response) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	number, _, _ := parseCSeq(res.Header("CSeq"))
-	if c := res.Header("Contact"); c != "" {
-		d.target = parseAddress(c).URI
-	}
+	d.target = target(res.Contacts(), d.target)
 	d.ackWire, d.ackNumber = d.wire(&outgoing{method: "ACK"}, newBranch(), number), number
 	_ = d.hop.conn.send(d.ackWire, d.hop.addr)
 	d.timer = sessionTimer{}

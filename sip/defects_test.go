@@ -3,15 +3,12 @@ package sip
 import (
 	"errors"
 	"fmt"
-
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	gosip "github.com/emiago/sipgo/sip"
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
@@ -126,23 +123,6 @@ func TestCSeqOfConcurrentRequests(t *testing.T) {
 		p.answer(m, 200)
 	}
 	group.Wait()
-}
-
-// Headers have compact names, too (RFC 3261 7.3.3).
-func TestCompactNames(t *testing.T) {
-	msg, err := parse([]byte("OPTIONS sip:a SIP/2.0\r\nv: SIP/2.0/UDP h\r\nF: sip:f\r\nt: sip:t\r\ni: 1\r\nCSeq: 1 OPTIONS\r\nm: sip:m\r\nk: timer\r\nx: 90\r\ne: gzip\r\nc: text/plain\r\nl: 1\r\n\r\nx"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &Request{msg: msg.(*gosip.Request)}
-	for name, want := range map[string]string{
-		"Via": "SIP/2.0/UDP h", "From": "sip:f", "To": "sip:t", "Call-ID": "1", "Contact": "sip:m", "Supported": "timer", "Session-Expires": "90",
-		"Content-Encoding": "gzip", "Content-Type": "text/plain", "Content-Length": "1",
-	} {
-		if got := r.Header(name); got != want {
-			t.Errorf("%s is %q", name, got)
-		}
-	}
 }
 
 // A UDP transaction that is kept for retransmissions must not keep the messages.

@@ -41,9 +41,7 @@ func (d *Dialog) refreshed(r *Request) {
 		r.Respond(Answer{Code: 491})
 		return
 	}
-	if c := r.Header("Contact"); c != "" {
-		d.target = parseAddress(c).URI
-	}
+	d.target = target(r.Contacts(), d.target)
 	if timer.interval > 0 || d.timer.interval == 0 {
 		d.timer = timer
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	gosip "github.com/emiago/sipgo/sip"
+
+	"github.com/tr87proxy/tr87proxy/tests/samples"
 )
 
 // wire has SIP messages as peers send them, whole and broken.
@@ -24,6 +26,9 @@ var wire = []string{
 func FuzzReceive(f *testing.F) {
 	for _, w := range wire {
 		f.Add([]byte(w))
+	}
+	for _, s := range samples.Messages {
+		f.Add([]byte(s.Wire))
 	}
 	ua := New(Config{})
 	f.Cleanup(ua.Close)

@@ -82,7 +82,7 @@ func (r *Request) newDialog(h DialogHandler) *Dialog {
 		ua: r.ua, handler: h, callID: r.Header("Call-ID"), names: r.hop.conn.names(), user: contactUser(r.URI()),
 		localTag: r.toTag, remoteTag: r.From().Tag(),
 		local: r.Header("To") + ";tag=" + r.toTag, remote: r.Header("From"),
-		target: parseAddress(r.Header("Contact")).URI, routes: routes(r.Values("Record-Route")),
+		target: target(r.Contacts(), ""), routes: routes(r.Values("Record-Route")),
 		hop: r.hop, peer: r.hop.addr.Addr(), allows: r.Header("Allow"), pinned: r.ua.cfg.StayOnFlow, credit: r.credit,
 	}
 	d.standing.Store(r.standing.Load())

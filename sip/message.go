@@ -18,6 +18,7 @@ type Header struct{ Name, Value string }
 // Request is a request received from a peer.
 type Request struct {
 	msg   *gosip.Request
+	uri   string // Request-URI
 	hop   hop
 	ua    *UA
 	tx    *serverTx
@@ -33,8 +34,8 @@ type Request struct {
 // Method returns the method as received.
 func (r *Request) Method() string { return string(r.msg.Method) }
 
-// URI returns the Request-URI.
-func (r *Request) URI() string { return r.msg.Recipient.String() }
+// URI returns the Request-URI as received.
+func (r *Request) URI() string { return r.uri }
 
 // Header returns the first value of a header, or "" if it is absent.
 func (r *Request) Header(name string) string {
@@ -84,6 +85,9 @@ func (r *Request) Asserted() Address {
 	return parseAddress(strings.TrimSpace(first))
 }
 
+// Contacts returns the values of the Contact headers, in order.
+func (r *Request) Contacts() []Address { return addresses(r.Values("Contact")) }
+
 // To returns the To header.
 func (r *Request) To() Address { return parseAddress(r.Header("To")) }
 
@@ -95,7 +99,7 @@ func (r *Request) ContentType() string { return mediaType(r.Header("Content-Type
 
 func mediaType(value string) string {
 	value, _, _ = strings.Cut(value, ";")
-	return strings.ToLower(strings.TrimSpace(value))
+	return strings.ToLower(strings.Join(strings.Fields(value), "")) // there may be blanks around the slash
 }
 
 // Peer returns the source of the request.
@@ -126,16 +130,23 @@ func parseCSeq(value string) (number uint32, method string, ok bool) {
 	return uint32(n), fields[1], err == nil
 }
 
-// valid returns the name of a mandatory header that is missing or malformed (RFC 3261 8.1.1),
-// or "".
+// valid returns the name of a mandatory header that is missing, malformed or there twice (RFC 3261 8.1.1), or "".
 func (r *Request) valid() string {
 	if _, ok := parseVia(r.Header("Via")); !ok {
 		return "Via"
 	}
-	for _, name := range []string{"From", "To", "Call-ID"} {
-		if r.Header(name) == "" {
+	for _, name := range []string{"From", "To", "Call-ID", "CSeq"} {
+		if len(r.Values(name)) != 1 {
 			return name
 		}
+	}
+	for _, name := range []string{"From", "To"} {
+		if !oneAddress(r.Header(name)) {
+			return name
+		}
+	}
+	if id := r.Header("Call-ID"); id == "" || strings.ContainsAny(id, " \t,") {
+		return "Call-ID"
 	}
 	if _, method, ok := r.cseq(); !ok || method != r.Method() {
 		return "CSeq"
@@ -303,6 +314,9 @@ func (r *Response) Header(name string) string {
 	}
 	return ""
 }
+
+// Contacts returns the values of the Contact headers, in order.
+func (r *Response) Contacts() []Address { return addresses(values(r.msg.GetHeaders("Contact"))) }
 
 // Body returns the body. Do not modify it.
 func (r *Response) Body() []byte { return r.msg.Body() }

@@ -29,16 +29,23 @@ var (
 // sipgo parses only Content-Length, for framing.
 var parser = gosip.NewParser(gosip.WithHeadersParsers(rawHeaders()))
 
+// compact has the long names of the compact forms, which mean the same in every message (RFC 3261 7.3.3; the IANA
+// registry of header fields).
+var compact = map[string]string{
+	"a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "d": "Request-Disposition", "e": "Content-Encoding", "f": "From",
+	"i": "Call-ID", "j": "Reject-Contact", "k": "Supported", "m": "Contact", "n": "Identity-Info", "o": "Event", "r": "Refer-To",
+	"s": "Subject", "t": "To", "u": "Allow-Events", "v": "Via", "x": "Session-Expires", "y": "Identity",
+}
+
+// rawHeaders returns the parsers of headers, by lower-case name. sipgo lengthens some compact names before it looks
+// here, so each header is entered under both.
 func rawHeaders() map[string]gosip.HeaderParser {
 	m := map[string]gosip.HeaderParser{}
 	stock := gosip.DefaultHeadersParser()
 	m["content-length"], m["l"] = stock["content-length"], stock["l"]
-	for compact, name := range map[string]string{
-		"c": "Content-Type", "e": "Content-Encoding", "f": "From", "i": "Call-ID",
-		"k": "Supported", "m": "Contact", "t": "To", "v": "Via", "x": "Session-Expires",
-	} {
-		m[compact] = func(_ []byte, value string) (gosip.Header, error) { return gosip.NewHeader(name, value), nil }
-		m[strings.ToLower(name)] = m[compact] // sipgo looks up some compact forms by their long name
+	for short, name := range compact {
+		m[short] = func(_ []byte, value string) (gosip.Header, error) { return gosip.NewHeader(name, value), nil }
+		m[strings.ToLower(name)] = m[short]
 	}
 	return m
 }
@@ -61,6 +68,15 @@ func parse(data []byte) (msg gosip.Message, err error) {
 		return msg, fmt.Errorf("%d header lines; at most %d are allowed", n, maxHeaders)
 	}
 	return msg, nil
+}
+
+// requestURI returns the Request-URI of a request that parse has accepted, as received: sipgo's form of it repeats
+// its headers.
+func requestURI(data []byte) string {
+	line, _, _ := bytes.Cut(data, []byte("\r"))
+	_, rest, _ := bytes.Cut(line, []byte(" "))
+	uri, _, _ := bytes.Cut(rest, []byte(" "))
+	return string(uri)
 }
 
 func headerCount(msg gosip.Message) int {
@@ -173,10 +189,72 @@ func parseAddress(value string) Address {
 	head, params, _ := splitQuoted(value, ';')
 	if open := strings.LastIndexByte(head, '<'); open >= 0 {
 		if uri, _, ok := strings.Cut(head[open+1:], ">"); ok {
-			return Address{URI: uri, Params: params}
+			return Address{URI: strings.TrimSpace(uri), Params: params}
 		}
 	}
 	return Address{URI: strings.TrimSpace(head), Params: params}
+}
+
+// addresses parses the lines of a header such as Contact, each of which may have several values (RFC 3261 7.3.1).
+func addresses(lines []string) (all []Address) {
+	for _, value := range routes(lines) {
+		all = append(all, parseAddress(value))
+	}
+	return all
+}
+
+// target returns the URI of the first address, which is a dialog's remote target (RFC 3261 12.1.1), or old without one.
+func target(contacts []Address, old string) string {
+	if len(contacts) == 0 {
+		return old
+	}
+	return contacts[0].URI
+}
+
+// oneAddress reports whether a value is exactly one address with a URI, closed quotes and brackets, and at most one
+// tag (RFC 3261 20.20, 20.39). A display name need not be quoted.
+func oneAddress(value string) bool {
+	text, closed := withoutQuoted(value)
+	_, rest, bracketed := strings.Cut(text, "<")
+	uri, params, ended := strings.Cut(rest, ">")
+	if !bracketed {
+		uri, params, ended = strings.Cut(text, ";")
+		params, ended = ";"+params, !strings.ContainsAny(strings.TrimSpace(uri), " \t,>")
+	}
+	scheme, part, _ := strings.Cut(strings.TrimSpace(uri), ":")
+	before, list, _ := strings.Cut(params, ";")
+	if !closed || !ended || !spells(scheme, "+-.") || part == "" || strings.ContainsAny(uri, `<"`) || strings.TrimSpace(before) != "" || strings.ContainsAny(list, ",<>") {
+		return false
+	}
+	tags := 0
+	for p := range strings.SplitSeq(list, ";") {
+		name, tag, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(name), "tag") {
+			if tags++; tags > 1 || strings.TrimSpace(tag) == "" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// withoutQuoted replaces each quoted string with one quotation mark. It returns false if the last one has no end.
+func withoutQuoted(s string) (text string, closed bool) {
+	var b strings.Builder
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			if quoted = !quoted; quoted {
+				b.WriteByte(c)
+			}
+		case !quoted:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), !quoted
 }
 
 func splitHostPort(s string) (host string, port int) {
@@ -196,11 +274,14 @@ type via struct {
 	params string
 }
 
+// parseVia parses the first value of a Via line. There may be blanks around each of its parts (RFC 3261 25.1).
 func parseVia(value string) (via, bool) {
 	value, _, _ = splitQuoted(value, ',')
 	head, params, _ := splitQuoted(value, ';')
-	fields := strings.Fields(head)
-	if len(fields) < 2 || !strings.HasPrefix(strings.ToUpper(fields[0]), "SIP/2.0/") {
+	name, rest, _ := strings.Cut(head, "/")
+	version, rest, _ := strings.Cut(rest, "/")
+	fields := strings.Fields(rest)
+	if !strings.EqualFold(strings.TrimSpace(name), "SIP") || strings.TrimSpace(version) != "2.0" || len(fields) < 2 {
 		return via{}, false
 	}
 	return via{sentBy: strings.Join(fields[1:], ""), params: params}, true

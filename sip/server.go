@@ -39,7 +39,7 @@ func (ua *UA) request(r *Request) {
 	if !ua.begin(r) {
 		return
 	}
-	if r.msg.SipVersion != "SIP/2.0" {
+	if !strings.EqualFold(r.msg.SipVersion, "SIP/2.0") {
 		r.Respond(Answer{Code: 505})
 		return
 	}

@@ -324,7 +324,7 @@ func (ua *UA) receive(data []byte, h hop) {
 	case *gosip.Response:
 		ua.response(m, h)
 	case *gosip.Request:
-		ua.request(&Request{msg: m, hop: h, ua: ua, size: len(data)})
+		ua.request(&Request{msg: m, uri: requestURI(data), hop: h, ua: ua, size: len(data)})
 	}
 }
 

@@ -130,7 +130,9 @@ func (d *Digest) verify(r *Request) (username string, stale bool, err error) {
 		return username, true, ErrChallenged
 	}
 	algorithm := strings.ToUpper(cmp.Or(cred.Algorithm, MD5))
-	if cred.Realm != d.realm || cred.QOP != "auth" || cred.URI != r.URI() && !sameURI(cred.URI, r.URI()) ||
+	// Proxies change the Request-URI, and telephones write it in another form here, so only whom it names must be
+	// the same (RFC 3261 22.4). A nonce serves one request only.
+	if cred.Realm != d.realm || cred.QOP != "auth" || !sameUser(cred.URI, r.URI()) ||
 		!slices.Contains(d.algorithms, algorithm) {
 		return username, false, ErrChallenged
 	}

@@ -1,8 +1,6 @@
 package sip
 
 import (
-	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -120,106 +118,17 @@ func normal(part, allowed string) (string, bool) {
 	return b.String(), true
 }
 
-// comparison is a SIP URI in canonical form.
-type comparison struct {
-	scheme, user, host string
-	port               uint16 // the default port if there is none
-	params             map[string]string
-	headers            []string
-}
-
-// compared returns the canonical form of a URI, or false if it is no valid sip: or sips: URI
-// (RFC 3261 25.1).
-func compared(uri string) (c comparison, ok bool) {
-	scheme, rest, _ := strings.Cut(uri, ":")
-	c.scheme = strings.ToLower(scheme)
-	if c.scheme != "sip" && c.scheme != "sips" {
-		return c, false
+// sameUser reports whether two URIs are equal, or are SIP URIs of the same user, whatever their hosts, ports and
+// parameters.
+func sameUser(one, other string) bool {
+	if one == other {
+		return true
 	}
-	if user, behind, found := strings.Cut(rest, "@"); found {
-		if c.user, ok = normal(user, unreserved+userUnreserved+":"); !ok || c.user == "" || c.user[0] == ':' {
-			return c, false
-		}
-		rest = behind
-	}
-	rest, headers, asked := strings.Cut(rest, "?")
-	hostPort, params, more := strings.Cut(rest, ";")
-	c.params = map[string]string{}
-	for more {
-		var one string
-		one, params, more = strings.Cut(params, ";")
-		name, value, _ := strings.Cut(one, "=")
-		name, named := normal(name, unreserved+"[]/:&+$")
-		value, valued := normal(value, unreserved+"[]/:&+$")
-		name = strings.ToLower(name)
-		if _, twice := c.params[name]; !named || !valued || name == "" || twice {
-			return c, false
-		}
-		c.params[name] = strings.ToLower(value)
-	}
-	for asked {
-		var one string
-		one, headers, asked = strings.Cut(headers, "&")
-		name, value, _ := strings.Cut(one, "=")
-		name, named := normal(name, unreserved+"[]/?:+$")
-		value, valued := normal(value, unreserved+"[]/?:+$")
-		if !named || !valued || name == "" {
-			return c, false
-		}
-		c.headers = append(c.headers, strings.ToLower(name)+"="+value)
-	}
-	slices.Sort(c.headers)
-	return c, c.at(hostPort)
-}
-
-// at sets host and port. It returns false if they are malformed.
-func (c *comparison) at(hostPort string) bool {
-	host := hostPort
-	if i := strings.LastIndexByte(hostPort, ':'); i > strings.LastIndexByte(hostPort, ']') {
-		host = hostPort[:i]
-		n, err := strconv.ParseUint(hostPort[i+1:], 10, 16)
-		if err != nil || n == 0 {
-			return false
-		}
-		c.port = uint16(n)
-	}
-	if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
-		ip, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		if err != nil || !ip.Is6() || ip.Zone() != "" || !strings.HasSuffix(inner, "]") {
-			return false
-		}
-		host = ip.String()
-	} else if host == "" || strings.Trim(host, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+	a, b := ParseURI(one), ParseURI(other)
+	if a.Host == "" || b.Host == "" {
 		return false
 	}
-	c.host = strings.ToLower(host)
-	switch {
-	case c.port != 0:
-	case c.scheme == "sips", c.params["transport"] == "tls":
-		c.port = 5061
-	default:
-		c.port = 5060
-	}
-	return true
-}
-
-// sameURI reports whether two SIP URIs are equivalent (RFC 3261 19.1.4), except that an omitted
-// port or transport equals the default. User, password, host, port, headers and the parameters
-// in both must be equal, and user, ttl, method and maddr must be in both or neither. A
-// malformed URI equals no other.
-func sameURI(one, other string) bool {
-	a, ok := compared(one)
-	b, also := compared(other)
-	if !ok || !also || a.scheme != b.scheme || a.user != b.user || a.host != b.host || a.port != b.port || !slices.Equal(a.headers, b.headers) {
-		return false
-	}
-	for _, pair := range [][2]comparison{{a, b}, {b, a}} {
-		for name, value := range pair[0].params {
-			twin, has := pair[1].params[name]
-			if has && twin != value || !has && slices.Contains([]string{"user", "ttl", "method", "maddr"}, name) {
-				return false
-			}
-		}
-	}
-	return true
+	x, ok := normal(a.User, unreserved+userUnreserved+":")
+	y, also := normal(b.User, unreserved+userUnreserved+":")
+	return ok && also && x == y
 }

@@ -11,27 +11,21 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 )
 
-func TestSameURI(t *testing.T) {
+func TestSameUser(t *testing.T) {
 	for _, same := range [][2]string{
-		{"sip:127.0.0.1:5060", "sip:127.0.0.1"}, {"sip:127.0.0.1:5060;transport=udp", "sip:127.0.0.1:5060"},
-		{"SIP:100@PBX.example.com", "sip:100@pbx.example.com:5060"}, {"sip:%31%30%30@h", "sip:100@h"}, {"sip:%23100@h", "sip:%23100@H"},
-		{"sips:100@h", "sips:100@h:5061"}, {"sip:100@h;transport=TLS", "sip:100@h:5061"}, {"sip:1@h;a=1;b=2", "sip:1@h;B=2;A=1"},
-		{"sip:1@[::1]", "sip:1@[0:0::1]:5060"}, {"sip:1@h?a=b&c=d", "sip:1@h?C=d&A=b"}, {"sip:a:pw@h", "sip:%61:pw@h"}, {"sip:1@h;user=phone", "sip:1@h;user=phone"},
-		{"sip:1@h;lr", "sip:1@h"},
+		{"sip:127.0.0.1:5060", "sip:127.0.0.1"}, {"sip:127.0.0.1:5060;transport=udp", "sip:127.0.0.1:5060"}, {"SIP:100@PBX.example.com", "sip:100@pbx.example.com:5060"},
+		{"sip:%31%30%30@h", "sip:100@h"}, {"sip:%23100@h", "sip:%23100@H"}, {"sip:103@127.0.0.1:5060", "sip:103@pbx.example.com;user=phone"}, {"sips:100@h", "sip:100@h"},
+		{"sip:1@[::1]", "sip:1@[0:0::1]:5060"}, {"sip:a:pw@h", "sip:%61:pw@h"}, {"tel:+1;x=y", "tel:+1;x=y"},
 	} {
-		if !sameURI(same[0], same[1]) || !sameURI(same[1], same[0]) {
+		if !sameUser(same[0], same[1]) || !sameUser(same[1], same[0]) {
 			t.Errorf("%s is not %s", same[0], same[1])
 		}
 	}
 	for _, other := range [][2]string{
-		{"sip:100@h", "sip:101@h"}, {"sip:100@h", "sip:100@g"}, {"sip:alice@h", "sip:Alice@h"}, {"sip:100@h", "sips:100@h"}, {"sip:100@h:5060", "sip:100@h:5062"},
-		{"sip:100@h", "sip:h"}, {"sip:a:pw@h", "sip:a:PW@h"}, {"sip:a:pw@h", "sip:a@h"}, {"sip:%2b1@h", "sip:+1@h"}, {"sip:1%3Bx@h", "sip:1;x@h"},
-		{"sip:1@h;transport=udp", "sip:1@h;transport=tcp"}, {"sip:1@h;user=phone", "sip:1@h"}, {"sip:1@h;maddr=g", "sip:1@h"}, {"sip:1@h;method=INVITE", "sip:1@h"},
-		{"sip:1@h?a=b", "sip:1@h"}, {"sip:1@h?a=b", "sip:1@h?a=c"}, {"sip:1@h;a=1;a=1", "sip:1@h;a=1;a=1"}, {"sip:1@g@h", "sip:1@g@h"}, {"sip:%zz@h", "sip:%zz@h"},
-		{"sip:%4@h", "sip:%4@h"}, {"sip:1@h:0", "sip:1@h:0"}, {"sip:1@h:99999", "sip:1@h:99999"}, {"sip:1@", "sip:1@"}, {"sip:@h", "sip:@h"}, {"sip:1 @h", "sip:1 @h"},
-		{"tel:1", "tel:1"}, {"", ""}, {"sip:1@h;", "sip:1@h;"}, {"sip:1@[::1", "sip:1@[::1"}, {"sip:1@h\x00", "sip:1@h\x00"},
+		{"sip:100@h", "sip:101@h"}, {"sip:alice@h", "sip:Alice@h"}, {"sip:100@h", "sip:h"}, {"sip:a:pw@h", "sip:a:PW@h"}, {"sip:a:pw@h", "sip:a@h"},
+		{"sip:%2b1@h", "sip:+1@h"}, {"sip:1%3Bx@h", "sip:1;x@h"}, {"tel:1", "tel:2"}, {"tel:1", "sip:1@h"}, {"sip:%zz@h", "sip:%zz@g"}, {"", "sip:h"},
 	} {
-		if sameURI(other[0], other[1]) || sameURI(other[1], other[0]) {
+		if sameUser(other[0], other[1]) || sameUser(other[1], other[0]) {
 			t.Errorf("%s is %s", other[0], other[1])
 		}
 	}
@@ -45,7 +39,7 @@ func authorize(user, password, nonce, method, uri string) string {
 		user, nonce, uri, response)
 }
 
-// Credentials are valid for an equivalent Request-URI only. Those with a nonce issued to
+// Credentials are valid for a Request-URI of the same user only. Those with a nonce issued to
 // another address do not count as a wrong password, since otherwise a forged address could lock
 // a user out.
 func TestDigestTarget(t *testing.T) {
@@ -75,7 +69,7 @@ func TestDigestTarget(t *testing.T) {
 	}{
 		{"sip:127.0.0.1:5060", "sip:127.0.0.1", 200}, {"sip:127.0.0.1:5060;transport=udp", "sip:127.0.0.1:5060", 200}, {"SIP:127.0.0.1", "SIP:127.0.0.1", 200},
 		{"sip:PBX.example.com", "sip:pbx.example.com", 200}, {"sip:103@h", "sip:103@h:5060", 200},
-		{"sip:103@h", "sip:104@h", 401}, {"sip:103@h", "sip:103@g", 401}, {"sip:103@h", "sip:h", 401}, {"sip:103@h", "*", 401},
+		{"sip:103@h", "sip:103@g", 200}, {"sip:103@h", "sip:104@h", 401}, {"sip:103@h", "sip:h", 401}, {"sip:103@h", "*", 401},
 	} {
 		_, rest, _ := strings.Cut(ask(c.uri, "X: y").header("WWW-Authenticate"), `nonce="`)
 		nonce, _, _ := strings.Cut(rest, `"`)

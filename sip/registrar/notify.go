@@ -67,7 +67,7 @@ func (s *Server) send(sub *subscription, documents []Document) {
 	d := sub.dialog
 	s.mu.Unlock()
 	contentType, body := body(documents, version)
-	d.Send("NOTIFY", contentType, []byte(body), nil, sip.Header{Name: "Event", Value: sub.pkg.Event},
+	d.Send("NOTIFY", contentType, []byte(body), nil, sip.Header{Name: "Event", Value: sub.event},
 		sip.Header{Name: "Subscription-State", Value: fmt.Sprintf("active;expires=%d", left/time.Second)})
 }
 

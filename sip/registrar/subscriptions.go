@@ -26,6 +26,7 @@ type subscription struct {
 	by     *user // the subscriber
 	of     *user // the user whose state it is about
 	pkg    *Package
+	event  string // value of Event in its NOTIFYs
 	place  *share.Entry
 	sends  tasks.Queue // sends its NOTIFYs in the order of their versions
 
@@ -46,13 +47,16 @@ func (s *Server) subscribe(r *sip.Request) {
 	if u == nil || !s.paced(u, r) {
 		return
 	}
-	event, _, _ := strings.Cut(r.Header("Event"), ";")
+	event, params, _ := strings.Cut(r.Header("Event"), ";")
 	pkg := s.eventPackage(strings.TrimSpace(event))
 	if pkg == nil {
 		r.Respond(s.badEvent())
 		return
 	}
 	sub := s.subscription(u, pkg)
+	if id, ok := (sip.Address{Params: params}).Param("id"); ok { // RFC 6665 8.2.1
+		sub.event += ";id=" + id
+	}
 	if pkg.Others {
 		sub.of = s.users[Number(r.URI())]
 	}
@@ -116,7 +120,7 @@ func (s *Server) badEvent() sip.Answer {
 
 // subscription makes a subscription of a user to the user's own state.
 func (s *Server) subscription(by *user, pkg *Package) *subscription {
-	sub := &subscription{server: s, by: by, of: by, pkg: pkg, sent: map[string]string{}}
+	sub := &subscription{server: s, by: by, of: by, pkg: pkg, event: pkg.Event, sent: map[string]string{}}
 	sub.sends = s.queue("notifying a subscriber", func(error) { sub.fail() })
 	return sub
 }
@@ -244,7 +248,7 @@ func (s *Server) unsubscribe(sub *subscription) {
 		d := sub.dialog
 		s.mu.Unlock()
 		d.Send("NOTIFY", "", nil, func(sip.Result) { d.Drop() },
-			sip.Header{Name: "Event", Value: sub.pkg.Event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
+			sip.Header{Name: "Event", Value: sub.event}, sip.Header{Name: "Subscription-State", Value: "terminated;reason=timeout"})
 	})
 }
 

@@ -68,7 +68,7 @@ func TestSubscribe(t *testing.T) {
 	}
 	tag := tagOf(text)
 	first := w.notify()
-	for _, part := range []string{"Event: features\r\n", "Subscription-State: active;expires=600", "multipart/mixed;boundary=fks", "100 one", "100 two"} {
+	for _, part := range []string{"Event: features;id=1\r\n", "Subscription-State: active;expires=600", "multipart/mixed;boundary=fks", "100 one", "100 two"} {
 		if !strings.Contains(first, part) {
 			t.Errorf("no %q in %s", part, first)
 		}

@@ -53,6 +53,8 @@ type clientTx struct {
 	// progress receives provisional responses above 100; nil discards them.
 	progress func(*Response)
 	done     func(Result)
+	// forked receives the 2xx of each other telephone that answers a forked INVITE, also repeated; nil discards them.
+	forked func(*Response)
 
 	telling sync.Mutex  // held while progress or done is called
 	told    atomic.Bool // done was called, or start failed
@@ -63,6 +65,7 @@ type clientTx struct {
 	repeat    *time.Timer   // repeats the request: timer A or E; nil on streams
 	limit     *time.Timer   // ends the phase: timer B, D, F or M
 	ack       []byte        // ACK of the refusal of an INVITE
+	winner    string        // To tag of the first 2xx
 	unwanted  bool          // the caller wants to cancel
 	reason    CancelReason  // for the Reason header of the CANCEL
 	cancelled bool          // the CANCEL was sent
@@ -72,7 +75,7 @@ type clientTx struct {
 // goroutine that read it, before anything the peer sent after it is handled. So it must not
 // block.
 func (ua *UA) send(method, branch string, wire []byte, h hop, n names, done func(Result)) error {
-	_, err := ua.start(method, branch, wire, h, n, nil, done)
+	_, err := ua.start(method, branch, wire, h, n, nil, done, nil)
 	return err
 }
 
@@ -85,8 +88,8 @@ func sendOnce(_, _ string, wire []byte, h hop, _ names, _ func(Result)) error {
 	return ErrUnanswered
 }
 
-func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result)) (*clientTx, error) {
-	tx := &clientTx{ua: ua, key: branch + "|" + method, method: method, branch: branch, hop: h, names: n, wire: wire, progress: progress, done: done, pause: gosip.T1}
+func (ua *UA) start(method, branch string, wire []byte, h hop, n names, progress func(*Response), done func(Result), forked func(*Response)) (*clientTx, error) {
+	tx := &clientTx{ua: ua, key: branch + "|" + method, method: method, branch: branch, hop: h, names: n, wire: wire, progress: progress, done: done, forked: forked, pause: gosip.T1}
 	tx.mu.Lock()
 	tx.limit = time.AfterFunc(64*gosip.T1, tx.expired)
 	if !h.conn.reliable() {
@@ -197,6 +200,8 @@ func (t *clientTx) receive(res *gosip.Response) {
 	case res.StatusCode < 200:
 	case t.method == "INVITE" && res.StatusCode >= 300:
 		t.acknowledge()
+	case t.method == "INVITE" && !first && t.forked != nil && r.tag() != t.first():
+		t.forked(r)
 	}
 	if first && res.StatusCode >= 200 {
 		t.report(Result{Response: r})
@@ -222,7 +227,7 @@ func (t *clientTx) proceed(r *Response) bool {
 		return true
 	case t.method != "INVITE":
 	case code < 300:
-		t.phase = accepted
+		t.phase, t.winner = accepted, r.tag()
 		t.limit.Reset(64 * gosip.T1) // timer M
 	default:
 		t.phase = completed
@@ -233,6 +238,13 @@ func (t *clientTx) proceed(r *Response) bool {
 		t.repeat.Stop()
 	}
 	return true
+}
+
+// first returns the To tag of the first 2xx.
+func (t *clientTx) first() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.winner
 }
 
 // acknowledge sends the ACK of a refused INVITE, also when the refusal is repeated (RFC 3261 17.1.1.2). On a stream

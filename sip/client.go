@@ -193,15 +193,14 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress, ac
 		answer <- res
 	}
 	rings := func(res *Response) {
-		d.rings(res)
-		if progress != nil {
+		if d.rings(res) && progress != nil {
 			progress(d, res)
 		}
 	}
 	d.mu.Lock()
 	d.localSeq++
 	branch := newBranch()
-	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), rings, done)
+	tx, err := ua.start(o.method, branch, d.wire(o, branch, d.localSeq), d.hop, d.named(d.localSeq), rings, done, d.forked)
 	d.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -228,26 +227,69 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress, ac
 }
 
 // rings handles a provisional response: with a To tag it makes an early dialog (RFC 3261 12.1),
-// and one that requires 100rel gets a PRACK (RFC 3262 4).
-func (d *Dialog) rings(res *Response) {
-	if parseAddress(res.Header("To")).Tag() == "" {
-		return
+// and one that requires 100rel gets a PRACK. It returns false for one to be discarded: a reliable one that is repeated,
+// or that arrives before the one that precedes it (RFC 3262 4).
+func (d *Dialog) rings(res *Response) bool {
+	tag := res.tag()
+	if tag == "" {
+		return true
 	}
+	reliable := slices.ContainsFunc(SplitList(values(res.msg.GetHeaders("Require"))), func(s string) bool { return strings.EqualFold(s, "100rel") })
 	d.mu.Lock()
-	d.follow(res)
-	added, rseq := d.added, res.Header("RSeq")
-	again := rseq == d.prackSeq
-	if wants := strings.Contains(res.Header("Require"), "100rel"); !wants || again {
-		rseq = ""
-	} else {
-		d.prackSeq = rseq
+	if reliable && !d.inOrder(tag, res.Header("RSeq")) {
+		d.mu.Unlock()
+		return false
 	}
+	d.follow(res)
+	added := d.added
 	d.mu.Unlock()
 	if !added && d.ua.add(d) != nil {
+		return true
+	}
+	if reliable {
+		d.Send("PRACK", "", nil, nil, Header{"RAck", strings.TrimSpace(res.Header("RSeq")) + " " + res.Header("CSeq")})
+	}
+	return true
+}
+
+// inOrder records the RSeq of a reliable provisional response. It returns false unless it is the first of its fork or
+// follows the last one. Callers hold d.mu.
+func (d *Dialog) inOrder(fork, rseq string) bool {
+	number, err := strconv.ParseUint(strings.TrimSpace(rseq), 10, 32)
+	last, more := d.rseqs[fork]
+	if err != nil || number == 0 || more && number != last+1 || !more && len(d.rseqs) >= maxForks {
+		return false
+	}
+	if d.rseqs == nil {
+		d.rseqs = map[string]uint64{}
+	}
+	d.rseqs[fork] = number
+	return true
+}
+
+// forked handles the 2xx of another telephone than the one that has the dialog. It gets an ACK, and BYE once (RFC 3261
+// 13.2.2.4).
+func (d *Dialog) forked(res *Response) {
+	number, _, _ := parseCSeq(res.Header("CSeq"))
+	d.mu.Lock()
+	f := &Dialog{ua: d.ua, callID: d.callID, localTag: d.localTag, local: d.local, user: d.user, hop: d.hop, target: d.target, auth: d.auth, localSeq: number + 1}
+	f.follow(res)
+	known := d.forks[f.remoteTag]
+	full := !known && len(d.forks) >= maxForks
+	if !known && !full {
+		if d.forks == nil {
+			d.forks = map[string]bool{}
+		}
+		d.forks[f.remoteTag] = true
+	}
+	d.mu.Unlock()
+	if full {
 		return
 	}
-	if rseq != "" {
-		d.Send("PRACK", "", nil, nil, Header{"RAck", rseq + " " + res.Header("CSeq")})
+	_ = f.hop.conn.send(f.wire(&outgoing{method: "ACK"}, newBranch(), number), f.hop.addr)
+	if !known {
+		branch := newBranch()
+		_ = d.ua.send("BYE", branch, f.wire(&outgoing{method: "BYE"}, branch, f.localSeq), f.hop, f.named(f.localSeq), func(Result) {})
 	}
 }
 

@@ -53,6 +53,7 @@ const (
 	maxQueued      = 1 << 20 // octets of their bodies
 	maxOutstanding = 64      // unanswered requests of one dialog
 	maxHeld        = 16      // requests waiting for an overtaken one
+	maxForks       = 32      // telephones behind one INVITE of ours
 	maxAnswers     = 2       // responses kept for retransmission to a stranger
 )
 
@@ -83,10 +84,11 @@ type Dialog struct {
 	localSeq  uint32
 	remoteSeq uint32
 	auth      *authorization
-	allows    string // the peer's Allow
-	added     bool   // in the table of dialogs
-	inviting  bool   // a re-INVITE of ours is pending
-	prackSeq  string // RSeq of the last provisional response acknowledged
+	allows    string            // the peer's Allow
+	added     bool              // in the table of dialogs
+	inviting  bool              // a re-INVITE of ours is pending
+	rseqs     map[string]uint64 // RSeq of the last reliable provisional response, by its To tag
+	forks     map[string]bool   // To tags of other telephones that have answered the INVITE
 	timer     sessionTimer
 	expiry    *time.Timer // refreshes or ends the session
 	grace     *time.Timer // after the connection was lost
@@ -372,9 +374,12 @@ func (d *Dialog) handle(r *Request) {
 		d.closing = true
 		d.mu.Unlock()
 		r.Respond(Answer{})
+		if in := d.invitation.waiting(); in != nil {
+			in.tx.withdraw() // RFC 3261 15.1.2
+		}
 		d.end(ErrBye)
 	case "OPTIONS":
-		r.Respond(Answer{Headers: []Header{{"Allow", d.ua.allow}, {"Supported", d.ua.supported()}}})
+		r.Respond(d.ua.options())
 	case "INVITE", "UPDATE":
 		d.refreshed(r)
 	case "PRACK":

@@ -54,9 +54,16 @@ func (r *reliable) stop() {
 	}
 }
 
-// OnCancel registers f, which is called once if the caller cancels before the final response.
-// The stack has sent the 487 by then.
-func (in *Invitation) OnCancel(f func()) { in.tx.cancelled.Store(&f) }
+// OnCancel registers f, which is called once if the caller cancels the INVITE, or ends its early dialog, before the
+// final response, or if the INVITE expires. The stack has sent the 487 by then; afterwards it drops the dialog that
+// Progress opened.
+func (in *Invitation) OnCancel(f func()) {
+	told := func() {
+		f()
+		in.forget()
+	}
+	in.tx.cancelled.Store(&told)
+}
 
 // open returns the dialog, creating it with h on the first call. Callers hold in.mu.
 func (in *Invitation) open(h DialogHandler) (*Dialog, error) {

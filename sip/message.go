@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"net/netip"
 	"slices"
@@ -25,6 +26,8 @@ type Request struct {
 	size  int    // octets as received
 	toTag string // tag in our responses; "" if none
 	extra []Header
+	kind  string // media type of the part that body is, of a multipart body; "" for the whole body
+	body  []byte
 
 	dialog   *Dialog      // the request's dialog; nil if none
 	standing atomic.Int32 // of the sender
@@ -69,11 +72,11 @@ func (r *Request) Known() bool { return r.known() }
 // Oversized reports whether the request exceeds the limits for strangers and the sender is one.
 // Dialogs refuse such requests with 513 and keep nothing of them.
 func (r *Request) Oversized() bool {
-	return !r.known() && (len(r.Body()) > strangerBody || r.largeHead())
+	return !r.known() && (len(r.msg.Body()) > strangerBody || r.largeHead())
 }
 
 // largeHead reports whether the sender is a stranger and the header section is too large.
-func (r *Request) largeHead() bool { return !r.known() && r.size-len(r.Body()) > strangerHead }
+func (r *Request) largeHead() bool { return !r.known() && r.size-len(r.msg.Body()) > strangerHead }
 
 // From returns the From header. Whether it can be believed is up to the handler.
 func (r *Request) From() Address { return parseAddress(r.Header("From")) }
@@ -91,11 +94,21 @@ func (r *Request) Contacts() []Address { return addresses(r.Values("Contact")) }
 // To returns the To header.
 func (r *Request) To() Address { return parseAddress(r.Header("To")) }
 
-// Body returns the body. Do not modify it.
-func (r *Request) Body() []byte { return r.msg.Body() }
+// Body returns the body, or its part that [Config].Accepts lists. Do not modify it.
+func (r *Request) Body() []byte {
+	if r.kind != "" {
+		return r.body
+	}
+	return r.msg.Body()
+}
 
-// ContentType returns the media type in lower case, without parameters.
-func (r *Request) ContentType() string { return mediaType(r.Header("Content-Type")) }
+// ContentType returns the media type of the body in lower case, without parameters.
+func (r *Request) ContentType() string {
+	if r.kind != "" {
+		return r.kind
+	}
+	return mediaType(r.Header("Content-Type"))
+}
 
 func mediaType(value string) string {
 	value, _, _ = strings.Cut(value, ";")
@@ -175,8 +188,11 @@ const (
 // dispensable lists response headers that a peer can do without.
 var dispensable = []string{"Allow", "Supported", "Accept", "Allow-Events", "Retry-After"}
 
-// Respond sends the final response. Later calls do nothing.
+// Respond sends the final response. Later calls do nothing. A 415 lists what is accepted, unless a does.
 func (r *Request) Respond(a Answer) {
+	if a.Code == 415 && len(a.Headers) == 0 { // RFC 3261 21.4.13
+		a.Headers = r.ua.accepts()
+	}
 	if !r.Oversized() {
 		r.tx.respond(r, a)
 		if r.dialog != nil && !r.known() {
@@ -291,7 +307,7 @@ func reason(a Answer) string {
 var reasons = map[int]string{
 	100: "Trying", 180: "Ringing", 183: "Session Progress", 200: "OK", 202: "Accepted",
 	400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-	408: "Request Timeout", 413: "Request Entity Too Large", 415: "Unsupported Media Type", 420: "Bad Extension", 422: "Session Interval Too Small", 423: "Interval Too Brief",
+	408: "Request Timeout", 413: "Request Entity Too Large", 415: "Unsupported Media Type", 416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small", 423: "Interval Too Brief",
 	480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 486: "Busy Here", 487: "Request Terminated",
 	488: "Not Acceptable Here", 489: "Bad Event", 491: "Request Pending",
 	500: "Server Internal Error", 503: "Service Unavailable", 504: "Server Time-out", 505: "Version Not Supported", 513: "Message Too Large",
@@ -300,6 +316,9 @@ var reasons = map[int]string{
 
 // Response is a response received from a peer.
 type Response struct{ msg *gosip.Response }
+
+// tag returns the To tag.
+func (r *Response) tag() string { return parseAddress(r.Header("To")).Tag() }
 
 // Code returns the status code.
 func (r *Response) Code() int { return r.msg.StatusCode }
@@ -317,6 +336,24 @@ func (r *Response) Header(name string) string {
 
 // Contacts returns the values of the Contact headers, in order.
 func (r *Response) Contacts() []Address { return addresses(values(r.msg.GetHeaders("Contact"))) }
+
+// Targets returns the URIs of the Contact headers of a redirection, those with the highest q first (RFC 3261 20.10).
+func (r *Response) Targets() (uris []string) {
+	list := r.Contacts()
+	q := func(a Address) float64 {
+		if value, ok := a.Param("q"); ok {
+			if n, err := strconv.ParseFloat(value, 64); err == nil {
+				return n
+			}
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b Address) int { return cmp.Compare(q(b), q(a)) })
+	for _, a := range list {
+		uris = append(uris, a.URI)
+	}
+	return uris
+}
 
 // Body returns the body. Do not modify it.
 func (r *Response) Body() []byte { return r.msg.Body() }

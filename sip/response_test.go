@@ -124,7 +124,17 @@ func TestStrayResponses(t *testing.T) {
 	}
 	// repetitions of the 2xx: the dialog's own is acknowledged again, no other
 	ignored("a late 2xx from another address", stranger, replyTo(invite, 200, "three"))
-	say(peer, replyTo(invite, 200, "evil")) // it fits the transaction, as another fork, but no dialog
+	for range 2 { // another fork: each 2xx gets an ACK, the first BYE, too (RFC 3261 13.2.2.4)
+		say(peer, replyTo(invite, 200, "four"))
+		if ack, _ := awaits(t, peer, "ACK"); parseAddress(ack.header("To")).Tag() != "four" || ack.header("CSeq") != "1 ACK" {
+			t.Errorf("ACK of another fork %v", ack.lines)
+		}
+	}
+	bye, _ := awaits(t, peer, "BYE")
+	if parseAddress(bye.header("To")).Tag() != "four" || bye.header("CSeq") != "2 BYE" || parseAddress(bye.header("From")).Tag() != fromTag {
+		t.Errorf("BYE of another fork %v", bye.lines)
+	}
+	say(peer, replyTo(bye, 200, ""))
 	say(peer, replyTo(invite, 200, "three"))
 	if ack, _ := awaits(t, peer, "ACK"); parseAddress(ack.header("To")).Tag() != "three" {
 		t.Errorf("ACK %v", ack.lines)

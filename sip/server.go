@@ -43,6 +43,10 @@ func (ua *UA) request(r *Request) {
 		r.Respond(Answer{Code: 505})
 		return
 	}
+	if scheme := strings.ToLower(r.uri[:strings.IndexByte(r.uri, ':')+1]); r.dialog == nil && !slices.Contains(schemes, scheme) {
+		r.Respond(Answer{Code: 416})
+		return
+	}
 	if !slices.Contains(ua.knows, r.Method()) {
 		r.Respond(Answer{Code: 405, Headers: []Header{{"Allow", ua.allow}}})
 		return
@@ -53,6 +57,10 @@ func (ua *UA) request(r *Request) {
 	}
 	if r.misreplaces() {
 		r.Respond(Answer{Code: 400, Reason: "Bad Replaces"})
+		return
+	}
+	if refusal := r.unpack(); refusal != nil {
+		r.Respond(*refusal)
 		return
 	}
 	if r.dialog != nil {
@@ -67,7 +75,7 @@ func (ua *UA) request(r *Request) {
 	case handle != nil:
 		handle(r)
 	case r.Method() == "OPTIONS":
-		r.Respond(Answer{Headers: []Header{{"Allow", ua.allow}, {"Supported", ua.supported()}}})
+		r.Respond(ua.options())
 	case r.Method() == "INVITE":
 		ua.invite(r)
 	default:
@@ -89,6 +97,14 @@ func (ua *UA) introduce(r *Request) {
 	if r.dialog == nil { // a request with our tag shows that the peer received something from us
 		r.credit = ua.creditFor(r.hop, r.size, s)
 	}
+}
+
+// schemes are those of the Request-URIs that we understand.
+var schemes = []string{"sip:", "sips:", "tel:"}
+
+// options answers OPTIONS (RFC 3261 11.2).
+func (ua *UA) options() Answer {
+	return Answer{Headers: append([]Header{{"Allow", ua.allow}, {"Supported", ua.supported()}}, ua.accepts()...)}
 }
 
 // supported returns the value of the Supported header.
@@ -166,6 +182,9 @@ func (ua *UA) invite(r *Request) {
 	if refusal != nil {
 		r.Respond(*refusal)
 		return
+	}
+	if wait, err := seconds(r.Header("Expires")); err == nil && wait > 0 { // RFC 3261 13.3.1
+		r.tx.expiry = time.AfterFunc(wait, func() { ua.spawn(r.tx.withdraw) })
 	}
 	ua.cfg.Handler.Invite(&Invitation{Request: r, timer: timer})
 }

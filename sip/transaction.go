@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	gosip "github.com/emiago/sipgo/sip"
 
@@ -30,6 +31,7 @@ type serverTx struct {
 	entry    *share.Entry // guarded by ua.txMu
 	credit   *credit
 	accepted atomic.Pointer[[]byte] // the 2xx to resend when the INVITE is repeated
+	expiry   *time.Timer            // withdraws an INVITE after its Expires; nil without one
 	// cancelled is called when the client cancels.
 	cancelled atomic.Pointer[func()]
 }
@@ -150,6 +152,9 @@ func (t *serverTx) evict() {
 
 // forget removes the transaction from the table.
 func (t *serverTx) forget(string, error) {
+	if t.expiry != nil {
+		t.expiry.Stop()
+	}
 	t.ua.txMu.Lock()
 	if t.ua.serverTx[t.key] == t {
 		delete(t.ua.serverTx, t.key)
@@ -247,17 +252,25 @@ func (ua *UA) cancel(r *Request) {
 		code = 481
 	}
 	r.once(Answer{Code: code})
-	if tx == nil || tx.answered.Swap(true) {
+	if tx != nil {
+		tx.withdraw()
+	}
+}
+
+// withdraw answers an INVITE that its caller no longer wants with 487, and tells the handler. It does nothing if the
+// INVITE is answered.
+func (t *serverTx) withdraw() {
+	if t.answered.Swap(true) {
 		return
 	}
-	if invite := tx.req.Load(); invite.strange() {
-		tx.Terminate()
+	if invite := t.req.Load(); invite.strange() {
+		t.Terminate()
 		invite.once(Answer{Code: 487})
 	} else {
-		tx.refused.Store(true)
-		_ = tx.Receive(&gosip.Request{Method: gosip.CANCEL})
+		t.refused.Store(true)
+		_ = t.Receive(&gosip.Request{Method: gosip.CANCEL})
 	}
-	if told := tx.cancelled.Load(); told != nil {
+	if told := t.cancelled.Load(); told != nil {
 		(*told)()
 	}
 }

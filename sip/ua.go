@@ -31,6 +31,9 @@ type Config struct {
 	InDialog []string
 	// Supports lists supported option tags in addition to timer.
 	Supports []string
+	// Accepts lists the media types that handlers read, in lower case. A request's body is then the part of a
+	// multipart body that has one of them, and responses with 415 and to OPTIONS list them.
+	Accepts []string
 	// StayOnFlow keeps dialogs on connections that the peer opens: the UA never dials the
 	// Contact of a peer that connected to us.
 	StayOnFlow bool

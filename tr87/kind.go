@@ -121,6 +121,7 @@ func newFront(settings *FrontSettings, env *kind.FrontEnv, dialects []Dialect) *
 	f.ua = sip.New(sip.Config{
 		NameKinds: cfg.Names, Admits: env.Admits, MaxConnectionsPerPeer: settings.MaxConnectionsPeer,
 		Handler: NewServer(server), UserAgent: "tr87proxy", Keys: "sip", Advertise: settings.Advertise, Log: env.Log,
+		Accepts:        []string{ContentType},
 		SessionExpires: settings.SessionExpires, MinSE: settings.MinSE, Grace: settings.ConnectionGrace, EventWait: settings.EventWait,
 		MaxDialogs: settings.MaxDialogs, MaxDialogsPerPeer: settings.MaxDialogsPeer, MaxConnections: settings.MaxConnections, MaxTransactions: settings.MaxTransactions,
 		Trusts: trusts, Known: func(p sip.Peer) bool { return cfg.Demo || trusts(p) },

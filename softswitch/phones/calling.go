@@ -106,7 +106,11 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 		l.named(d)
 		l.server.kickKey(l.keyNow())
 	}
-	if res.ContentType() == sdpType && len(res.Body()) > 0 && len(l.cancels) == 1 {
+	if res.ContentType() != sdpType || len(res.Body()) == 0 {
+		return
+	}
+	f.session, f.tag = res.Body(), sip.ParseAddress(res.Header("To")).Tag()
+	if len(l.cancels) == 1 {
 		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
 			l.server.log.Info("telephone sent unusable early media", "device", l.device, "err", err)
 			return
@@ -142,7 +146,11 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		l.refusedBy(err)
 		return
 	}
-	if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
+	answer := res.Body()
+	if len(answer) == 0 && f.tag == sip.ParseAddress(res.Header("To")).Tag() { // it was in a provisional response (RFC 3262 5)
+		answer = f.session
+	}
+	if err := l.voice.Answered(answer, speaks(d.Peer())); err != nil {
 		s.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 		d.Bye()
 		l.worse(488)
@@ -174,9 +182,11 @@ func (l *leg) refusedBy(err error) {
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
 		code = refusal.Response.Code()
-		if to := registrar.Number(sip.ParseAddress(refusal.Response.Header("Contact")).URI); code/100 == 3 && to != "" && l.trunk == nil {
-			l.deflect(to)
-			return
+		if code/100 == 3 && l.trunk == nil {
+			if l.deflect(refusal.Response.Targets()) {
+				return
+			}
+			code = 480
 		}
 	}
 	if code/100 == 6 { // RFC 3261 16.7: the user, not one of the telephones
@@ -187,19 +197,24 @@ func (l *leg) refusedBy(err error) {
 	l.worse(code)
 }
 
-// deflect deflects the call to a number that the telephone asked for (3xx).
-func (l *leg) deflect(to string) {
+// deflect deflects the call to the first possible one of the URIs that the telephone asked for (3xx). It returns
+// false if there is none.
+func (l *leg) deflect(targets []string) bool {
 	s := l.server
-	key := l.keyNow()
-	if id, ok := s.sw.Connection(l.device, key); ok {
+	id, ok := s.sw.Connection(l.device, l.keyNow())
+	for _, target := range targets {
+		to := registrar.Number(target)
+		if !ok || to == "" {
+			continue
+		}
 		err := s.sw.Perform(uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{uacsta.Dev(to)}})
 		if err == nil {
 			l.hangUp(endElsewhere)
-			return
+			return true
 		}
 		s.log.Info("refused a redirection by a telephone", "device", l.device, "to", to, "err", err)
 	}
-	l.worse(480)
+	return false
 }
 
 // worse stores a failure. When all telephones have failed, it reports the most informative failure

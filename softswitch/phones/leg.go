@@ -72,7 +72,10 @@ type leg struct {
 // fork is one of the telephones that ring for a leg. It handles the dialog with this telephone.
 type fork struct {
 	*leg
-	left bool // its dialog has ended; used by tasks only
+	// used by tasks only
+	left    bool   // its dialog has ended
+	session []byte // last session description in a provisional response
+	tag     string // To tag of that
 }
 
 // newLeg opens a leg of a device. address is the source of its signalling. The caller must end it or dispose of

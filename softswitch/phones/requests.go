@@ -65,6 +65,10 @@ func (l *leg) heard() {
 // info handles a key that comes by INFO.
 func (l *leg) info(r *sip.Request) {
 	digit := rune(0)
+	if len(r.Body()) == 0 { // it asks whether the call lives
+		r.Respond(sip.Answer{})
+		return
+	}
 	switch r.ContentType() {
 	case "application/dtmf-relay":
 		for line := range strings.Lines(string(r.Body())) {

@@ -283,14 +283,6 @@ func (s *Switch) by(number string, key int, change func(*connection)) bool {
 	return found
 }
 
-// leaves returns the device's active connection if it has this key and can be held, else nil.
-func (d *device) leaves(key int) *connection {
-	if x := d.active(); x != nil && x.order == key && x.mayHold() == nil {
-		return x
-	}
-	return nil
-}
-
 // Answered reports that a telephone, or the far end of a line, answered. The switch holds the
 // active connection with the key aside, which the telephone leaves for this call; 0 for none. It
 // fails if the call no longer exists, or if the device talks in another one.
@@ -302,26 +294,6 @@ func (s *Switch) Answered(number string, key, aside int) error {
 		}
 		if err = x.lift(); err != nil && x.talking() {
 			err = nil // it was already put into the call
-		}
-	})
-	return err
-}
-
-// Holds reports that a telephone's user holds a call, or takes it back. It does nothing if the
-// connection is in that state already. It returns a [*uacsta.Error] if the user cannot take the
-// call back because the device talks in another one.
-func (s *Switch) Holds(number string, key int, held bool) (err error) {
-	s.by(number, key, func(x *connection) {
-		switch {
-		case held && x.mayHold() == nil:
-			x.hold(uacsta.CauseNormal)
-		case held || x.state != uacsta.Hold:
-		default:
-			if refusal := x.mayRetrieve(); refusal != nil {
-				err = refusal
-				return
-			}
-			x.retrieve(uacsta.CauseNormal)
 		}
 	})
 	return err
@@ -370,7 +342,7 @@ func (h *hunt) declined(x *connection) {
 	}
 }
 
-// Refer reports that a telephone's user transfers the other party to a number.
+// Refer reports that a telephone's user transfers the other party to a number, or to a park device.
 func (s *Switch) Refer(number string, key int, to string) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
@@ -378,7 +350,11 @@ func (s *Switch) Refer(number string, key int, to string) error {
 		if held && x.device.active() == nil {
 			x.become(uacsta.Connected)
 		}
-		_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
+		if p := s.devices[to]; p != nil && p.park {
+			_, err = s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(to)})
+		} else {
+			_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
+		}
 		if err != nil && held {
 			x.become(uacsta.Hold)
 		}

@@ -369,7 +369,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	case l.trunk != nil:
 		_, err = s.sw.Arrive(l.device, registrar.Number(in.From().URI), called, l)
 	default:
-		_, err = s.sw.Dial(l.device, called, l.leaves(), l)
+		err = l.dialled(called)
 	}
 	if err == nil {
 		return
@@ -383,4 +383,25 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 	in.Reject(sip.Answer{Code: code})
 	l.invitation = nil
 	l.dispose()
+}
+
+// dialled reports to the switch the number that a telephone has dialled.
+func (l *leg) dialled(called string) error {
+	s := l.server
+	park, fetched, err := s.sw.Park(l.device, called, l)
+	if !park {
+		_, err = s.sw.Dial(l.device, called, l.leaves(), l)
+	}
+	if err == nil && park && !fetched { // the call that it held is parked, and this one has nothing to say
+		l.brief = true
+		l.accept()
+	}
+	return err
+}
+
+// endIfBrief ends a call that was answered only to be confirmed.
+func (l *leg) endIfBrief() {
+	if l.brief {
+		l.hangUp(endNormal)
+	}
 }

@@ -62,6 +62,7 @@ type leg struct {
 	talked     bool
 	resumed    bool                              // the telephone was told to retrieve the call
 	aside      bool                              // the switch holds the call because its user took another one
+	brief      bool                              // it ends once it is answered
 	refers     int                               // how many REFERs have come
 	telephone  string                            // identifies the telephone among those of the extension
 	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response

@@ -2,11 +2,13 @@ package phones
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -19,7 +21,8 @@ type referral struct {
 	dialog *sip.Dialog
 	event  string // value of Event in its NOTIFYs
 	party  int    // connection that was transferred
-	from   string // call that it was in
+	by     int    // connection of the telephone that transfers
+	from   string // call that they were in
 	told   int    // last status code told
 }
 
@@ -91,7 +94,7 @@ func (s *Server) expect(ref *referral, keys ...int) {
 		}
 		for _, p := range s.calls[own.call].Parties {
 			if p.Key != key && !p.Rings && (p.State == uacsta.Connected || p.State == uacsta.Hold) {
-				ref.party, ref.from = p.Key, own.call
+				ref.party, ref.by, ref.from = p.Key, key, own.call
 				s.referrals[p.Key], ref.leg.referring = ref, true
 				return
 			}
@@ -114,7 +117,8 @@ func (s *Server) forget(ref *referral) (cleared bool) {
 // report tells the telephones what has become of the transfers of a call's parties. Callers hold the lock.
 func (s *Server) report(c *call) {
 	for _, p := range c.Parties {
-		if ref := s.referrals[p.Key]; ref != nil && c.Call != ref.from {
+		ref := s.referrals[p.Key]
+		if ref != nil && (c.Call != ref.from || !slices.ContainsFunc(c.Parties, func(q softswitch.Party) bool { return q.Key == ref.by })) {
 			s.becomes(ref, s.outcome(c, &p))
 		}
 	}

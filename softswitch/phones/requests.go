@@ -32,6 +32,7 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 
 // Ack implements sip.AckHandler: the ACK has the answer to an offer in our 2xx.
 func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
+	l.do(l.endIfBrief)
 	if len(r.Body()) == 0 {
 		return
 	}

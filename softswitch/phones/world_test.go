@@ -34,7 +34,7 @@ type world struct {
 	wake chan struct{} // closed when there is more
 }
 
-// aWorld has the extensions 100 to 103, of which 100 may call the network by the prefix 0, and a trunk 900 to a
+// aWorld has the extensions 100 to 103, of which 100 may call the network by the prefix 0, a park device 700, and a trunk 900 to a
 // peer; "" for none.
 func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 	t.Helper()
@@ -50,6 +50,7 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 		devices.Extensions = append(devices.Extensions, e)
 		cfg.Telephones.Users = append(cfg.Telephones.Users, registrar.User{Number: number, Password: "secret"})
 	}
+	devices.ParkDevices = []string{"700"}
 	devices.PickupGroups = []softswitch.PickupGroup{{Number: "800", Members: []string{"101", "102"}}}
 	numbers := []string{"100", "101", "102", "103"}
 	if peer != "" {

@@ -159,6 +159,18 @@ func (d *description) crypto(m *stream) {
 // write returns our session description: the answer to an offer, or an offer that keeps the streams and the
 // encryption that were agreed (RFC 3264 8). to has the peer's streams.
 func (l *Leg) write(dir Direction, to *description, formats []format) []byte {
+	l.ours, l.ourEvent = formats, to.event
+	return l.document(to.lines, to.media, func(line func(string, ...any)) {
+		l.audio(line, to.lines[to.media].proto, formats, to.event, dir)
+		if to.secure {
+			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
+		}
+	})
+}
+
+// document returns a session description with one stream, which body writes, at its place among those of the
+// peer. It refuses the others.
+func (l *Leg) document(lines []stream, media int, body func(line func(string, ...any))) []byte {
 	l.version++
 	ip := l.shown
 	family := "IP4"
@@ -172,15 +184,11 @@ func (l *Leg) write(dir Direction, to *description, formats []format) []byte {
 	line("s=-")
 	line("c=IN %s %s", family, ip)
 	line("t=0 0")
-	for i, m := range to.lines {
-		if i != to.media { // refuse other streams
+	for i, m := range lines {
+		if i == media {
+			body(line)
+		} else {
 			line("m=%s 0 %s %s", m.media, m.proto, strings.Join(m.formats, " "))
-			continue
-		}
-		l.ours, l.ourEvent = formats, to.event
-		l.audio(line, m.proto, formats, to.event, dir)
-		if to.secure {
-			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
 		}
 	}
 	return []byte(b.String())

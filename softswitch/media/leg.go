@@ -63,6 +63,8 @@ type Leg struct {
 	room     *Room
 	closed   bool
 	dead     bool
+	relay    *Leg       // gets our fax; nil while there is voice
+	far      netip.Addr // where the telephone's fax comes from, besides signals
 
 	// Sending.
 	sequence  uint16
@@ -237,9 +239,10 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 		l.in, l.out, l.keys = nil, nil, ""
 		_, _ = rand.Read(l.localKey) // packet numbers go on, and must not meet the same key again (RFC 3711 9.1)
 	}
-	if l.peer == nil || l.peer.address != d.address {
+	if l.peer == nil || l.peer.address != d.address || l.relay != nil {
 		l.to = d.address
 	}
+	l.relay = nil
 	if !l.flow.Hears() && flow.Hears() {
 		l.began = time.Now()
 	}
@@ -341,6 +344,12 @@ func (l *Leg) die() {
 
 // packet handles one packet: voice goes to the room; events are reported and forwarded.
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
+	if to, fax := l.relayed(from); fax {
+		if to != nil {
+			to.raw(data)
+		}
+		return
+	}
 	p, of, room := l.opened(data, from)
 	switch {
 	case p == nil:
@@ -372,9 +381,7 @@ func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *law, 
 		return nil, nil, nil
 	}
 	now := time.Now()
-	if from != l.to && (!l.anyIn || now.Sub(l.heard) > silence) { // symmetric RTP (RFC 4961)
-		l.to = from
-	}
+	l.learn(from, now)
 	l.heard, l.anyIn = now, true
 	if !l.flow.Hears() || len(p.Payload) == 0 {
 		return nil, nil, nil
@@ -384,6 +391,13 @@ func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *law, 
 		return nil, nil, nil
 	}
 	return p, of, l.room
+}
+
+// learn follows a telephone that sends from elsewhere than its description says: symmetric RTP (RFC 4961).
+func (l *Leg) learn(from netip.AddrPort, now time.Time) {
+	if from != l.to && (!l.anyIn || now.Sub(l.heard) > silence) {
+		l.to = from
+	}
 }
 
 // inward returns the law of a packet's payload type, or nil for telephone events. The types of our own last
@@ -461,7 +475,7 @@ func (l *Leg) silent(now time.Time) bool {
 func (l *Leg) report(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil || l.sent == 0 || !l.to.IsValid() {
+	if l.peer == nil || l.relay != nil || l.sent == 0 || !l.to.IsValid() {
 		return
 	}
 	const sinceNTP = 2208988800 // seconds from 1900 to 1970
@@ -525,7 +539,7 @@ func (l *Leg) sendFrame(samples []int16) {
 
 // emit sends one packet. Callers hold l.mu.
 func (l *Leg) emit(payloadType uint8, marker bool, timestamp uint32, payload []byte) {
-	if l.closed || !l.flow.Sends() || !l.to.IsValid() {
+	if l.closed || l.relay != nil || !l.flow.Sends() || !l.to.IsValid() {
 		return
 	}
 	l.sequence++

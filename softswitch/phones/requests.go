@@ -14,7 +14,13 @@ func (l *leg) Request(d *sip.Dialog, r *sip.Request) {
 	taken := l.do(func() {
 		switch r.Method() {
 		case "INVITE", "UPDATE":
-			l.renegotiate(d, r)
+			faxes := l.voice.Faxes()
+			if l.fax(d, r) {
+				return
+			}
+			if l.renegotiate(d, r); faxes {
+				l.afterFax()
+			}
 		case "INFO":
 			l.info(r)
 		case "REFER":

@@ -19,7 +19,11 @@ var (
 	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
 )
 
-const eventPayload = 101 // payload type of our telephone events, unless the peer chose another
+// Payload types of our telephone events at 8 and 48 kHz, unless the peer chose others.
+const (
+	eventPayload   = 101
+	eventPayload48 = 102
+)
 
 // description is the audio stream that we use of a session description.
 type description struct {
@@ -32,15 +36,10 @@ type description struct {
 	tag       string
 	key       []byte
 	formats   []format // of voice, in the writer's order
-	event     uint8    // payload type of telephone events; 0 means none
+	event     uint8    // payload type of telephone events at 8 kHz; 0 means none
+	event48   uint8    // at 48 kHz, beside Opus
 	media     int      // index of its m= line
 	lines     []stream
-}
-
-// format is a companding law with its payload type.
-type format struct {
-	number uint8
-	law    *law
 }
 
 // read parses a session description (RFC 8866, RFC 4568) and selects a stream: the first encrypted one that we
@@ -101,39 +100,34 @@ func (m *stream) audio(otherwise Direction, signals netip.Addr, noKeys error) (*
 	return d, nil
 }
 
-// voice selects the codecs and the payload type of telephone events.
+// voice selects the codecs and the payload types of telephone events.
 func (d *description) voice(m *stream) {
-	names := map[string]string{"8": "PCMA/8000", "0": "PCMU/8000"} // static types need no rtpmap
+	names := map[string]string{"8": pcma.name, "0": pcmu.name, "9": g722.name} // static types need no rtpmap
 	for _, value := range m.values("rtpmap") {
 		number, name, _ := strings.Cut(value, " ")
-		names[number] = strings.TrimSuffix(strings.ToUpper(strings.TrimSpace(name)), "/1")
+		names[number] = strings.TrimSuffix(strings.TrimSpace(name), "/1")
+	}
+	parameters := map[string]string{}
+	for _, value := range m.values("fmtp") {
+		number, text, _ := strings.Cut(value, " ")
+		parameters[number] = strings.TrimSpace(text)
 	}
 	for _, text := range m.formats {
 		number, err := strconv.ParseUint(text, 10, 7)
 		if err != nil {
 			continue
 		}
-		name, isVoice := strings.CutSuffix(names[text], "/8000")
-		if !isVoice {
-			continue
-		}
-		if i := slices.IndexFunc(laws, func(l *law) bool { return l.name == name }); i >= 0 && d.number(laws[i]) < 0 {
-			d.formats = append(d.formats, format{uint8(number), laws[i]})
-		}
-		if name == "TELEPHONE-EVENT" && d.event == 0 {
+		name := names[text]
+		i := slices.IndexFunc(codecs, func(c *codec) bool { return strings.EqualFold(c.name, name) })
+		switch {
+		case i >= 0 && withCodec(d.formats, codecs[i]) == nil:
+			d.formats = append(d.formats, format{uint8(number), codecs[i], parameters[text]})
+		case strings.EqualFold(name, "telephone-event/8000") && d.event == 0:
 			d.event = uint8(number)
+		case strings.EqualFold(name, "telephone-event/48000") && d.event48 == 0:
+			d.event48 = uint8(number)
 		}
 	}
-}
-
-// number returns the payload type of a law, or -1.
-func (d *description) number(l *law) int {
-	for _, f := range d.formats {
-		if f.law == l {
-			return int(f.number)
-		}
-	}
-	return -1
 }
 
 // suites are the suites of SRTP that we support, best first (RFC 4568 6.2).
@@ -159,9 +153,9 @@ func (d *description) crypto(m *stream) {
 // write returns our session description: the answer to an offer, or an offer that keeps the streams and the
 // encryption that were agreed (RFC 3264 8). to has the peer's streams.
 func (l *Leg) write(dir Direction, to *description, formats []format) []byte {
-	l.ours, l.ourEvent = formats, to.event
+	l.ours, l.ourEvents = formats, [2]uint8{to.event, to.event48}
 	return l.document(to.lines, to.media, func(line func(string, ...any)) {
-		l.audio(line, to.lines[to.media].proto, formats, to.event, dir)
+		l.audio(line, to.lines[to.media].proto, formats, to, dir)
 		if to.secure {
 			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
 		}
@@ -194,33 +188,25 @@ func (l *Leg) document(lines []stream, media int, body func(line func(string, ..
 	return []byte(b.String())
 }
 
-// offers returns the formats of an offer: the agreed ones, then the others that we support.
-func (d *description) offers() []format {
-	formats := slices.Clone(d.formats)
-	for _, f := range []format{{8, aLaw}, {0, muLaw}} {
-		if d.number(f.law) < 0 && !slices.ContainsFunc(formats, func(o format) bool { return o.number == f.number }) && d.event != f.number {
-			formats = append(formats, f)
+func (l *Leg) audio(line func(string, ...any), proto string, formats []format, to *description, dir Direction) {
+	var numbers, lines strings.Builder
+	payload := func(number uint8, name, parameters string) {
+		fmt.Fprintf(&numbers, " %d", number)
+		fmt.Fprintf(&lines, "a=rtpmap:%d %s\r\n", number, name)
+		if parameters != "" {
+			fmt.Fprintf(&lines, "a=fmtp:%d %s\r\n", number, parameters)
 		}
 	}
-	return formats
-}
-
-func (l *Leg) audio(line func(string, ...any), proto string, formats []format, event uint8, dir Direction) {
-	numbers := ""
 	for _, f := range formats {
-		numbers += fmt.Sprintf(" %d", f.number)
+		payload(f.number, f.codec.name, f.parameters)
 	}
-	if event != 0 {
-		numbers += fmt.Sprintf(" %d", event)
+	if to.event != 0 {
+		payload(to.event, "telephone-event/8000", "0-16")
 	}
-	line("m=audio %d %s%s", l.port, proto, numbers)
-	for _, f := range formats {
-		line("a=rtpmap:%d %s/8000", f.number, f.law.name)
+	if to.event48 != 0 && withCodec(formats, opus) != nil {
+		payload(to.event48, "telephone-event/48000", "0-16")
 	}
-	if event != 0 {
-		line("a=rtpmap:%d telephone-event/8000", event)
-		line("a=fmtp:%d 0-16", event)
-	}
-	line("a=ptime:20")
+	line("m=audio %d %s%s", l.port, proto, numbers.String())
+	line("%sa=ptime:20", lines.String())
 	line("a=%s", dir)
 }

@@ -1,11 +1,17 @@
 package media
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pion/rtp"
 )
 
 const someKey = "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -17,10 +23,11 @@ func TestDescriptions(t *testing.T) {
 		name, text, want, plain string // plain: "" for the same
 	}{
 		{"plain", "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n", "192.0.2.1:4000 PCMU 0 event 101 sendrecv", ""},
-		{"A-law first", "m=audio 4000 RTP/AVP 9 8 0\r\n", "192.0.2.1:4000 PCMA 8 event 0 sendrecv", ""},
+		{"A-law first", "m=audio 4000 RTP/AVP 18 8 0\r\n", "192.0.2.1:4000 PCMA 8 event 0 sendrecv", ""},
 		{"dynamic A-law", "m=audio 4000 RTP/AVP 97 0\r\na=rtpmap:97 pcma/8000/1\r\n", "192.0.2.1:4000 PCMA 97 event 0 sendrecv", ""},
 		{"another clock", "m=audio 4000 RTP/AVP 97 0\r\na=rtpmap:97 PCMA/16000\r\n", "192.0.2.1:4000 PCMU 0 event 0 sendrecv", ""},
-		{"a static type for another codec", "m=audio 4000 RTP/AVP 8 0\r\na=rtpmap:8 opus/48000/2\r\n", "192.0.2.1:4000 PCMU 0 event 0 sendrecv", ""},
+		{"G.722 first", "m=audio 4000 RTP/AVP 9 8 0\r\n", "192.0.2.1:4000 G722 9 event 0 sendrecv", ""},
+		{"a static type for another codec", "m=audio 4000 RTP/AVP 8 0\r\na=rtpmap:8 L16/44100/2\r\n", "192.0.2.1:4000 PCMU 0 event 0 sendrecv", ""},
 		{"own address", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 192.0.2.7\r\na=sendonly\r\n", "192.0.2.7:4000 PCMA 8 event 0 sendonly", ""},
 		{"hold of old", "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", "invalid AddrPort PCMA 8 event 0 inactive", ""},
 		{"feedback", "m=audio 4000 RTP/AVPF 8\r\na=rtcp-fb:* nack\r\n", "192.0.2.1:4000 PCMA 8 event 0 sendrecv", ""},
@@ -35,7 +42,7 @@ func TestDescriptions(t *testing.T) {
 		{"secure without our codec", "m=audio 4000 RTP/SAVP 18\r\n" + crypto + "\r\nm=audio 4002 RTP/AVP 8\r\n", "192.0.2.1:4002 PCMA 8 event 0 sendrecv", ""},
 		{"no key", "m=audio 4000 RTP/SAVP 8\r\na=crypto:1 F8_128_HMAC_SHA1_80 " + someKey + "\r\n", ErrNoCrypto.Error(), ""},
 		{"only secure", "m=audio 4000 RTP/SAVP 8\r\n" + crypto, "192.0.2.1:4000 PCMA 8 event 0 sendrecv secure", ErrPlainKeys.Error()},
-		{"no codec", "m=audio 4000 RTP/AVP 9 18\r\n", ErrNoCodec.Error(), ""},
+		{"no codec", "m=audio 4000 RTP/AVP 3 18\r\n", ErrNoCodec.Error(), ""},
 		{"refused", "m=audio 0 RTP/AVP 8\r\n", ErrNoAudio.Error(), ""},
 		{"nothing", "", ErrNoAudio.Error(), ""},
 		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", ErrNoAudio.Error(), ""},
@@ -64,7 +71,7 @@ func outline(d *description, err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	text := fmt.Sprintf("%s %s %d event %d %s", d.address, d.formats[0].law.name, d.formats[0].number, d.event, d.direction)
+	text := fmt.Sprintf("%s %s %d event %d %s", d.address, strings.TrimSuffix(d.formats[0].codec.name, "/8000"), d.formats[0].number, d.event, d.direction)
 	if d.secure {
 		text += " secure"
 	}
@@ -175,6 +182,45 @@ func TestEncryption(t *testing.T) {
 		l.Encrypt(how)
 		if _, _, err := l.Answer([]byte(offer+plain), SendRecv, Peer{outside, true}); !errors.Is(err, want) {
 			t.Errorf("%v, a plain offer: %v, want %v", how, err, want)
+		}
+		l.Close()
+	}
+}
+
+// Telephone events go to a telephone at the clock of its voice, with their duration converted (RFC 4733 2.1).
+func TestEventClocks(t *testing.T) {
+	e := New(Config{MinPort: 36000, MaxPort: 36100})
+	far, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	at := fmt.Sprintf("v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio %d RTP/AVP ", far.LocalAddr().(*net.UDPAddr).Port)
+	for _, tt := range []struct {
+		types, rtpmaps string
+		clock          int // of the event that comes
+		number         byte
+		duration       uint16 // of 20 ms at the clock of the event
+	}{
+		{"8 101", "a=rtpmap:101 telephone-event/8000\r\n", 8000, 101, 160},
+		{"8 101", "a=rtpmap:101 telephone-event/8000\r\n", 48000, 101, 160},
+		{"8 102", "a=rtpmap:102 telephone-event/48000\r\n", 8000, 102, 960},
+		{"8 101 102", "a=rtpmap:101 telephone-event/8000\r\na=rtpmap:102 telephone-event/48000\r\n", 48000, 101, 160},
+	} {
+		l, err := e.Open(loopback, deaf{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.Answer([]byte(at+tt.types+"\r\n"+tt.rtpmaps), SendRecv, Peer{Addr: loopback}); err != nil {
+			t.Fatal(err)
+		}
+		p := &rtp.Packet{Payload: binary.BigEndian.AppendUint16([]byte{5, 10}, uint16(tt.clock/50))}
+		l.passEvent(p, tt.clock)
+		_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+		buf := make([]byte, 100)
+		n, err := far.Read(buf)
+		if err != nil || n != 16 || buf[1]&0x7f != tt.number || binary.BigEndian.Uint16(buf[14:]) != tt.duration {
+			t.Errorf("%s, an event at %d Hz: % x %v, want type %d, duration %d", tt.types, tt.clock, buf[:n], err, tt.number, tt.duration)
 		}
 		l.Close()
 	}

@@ -2,6 +2,8 @@ package media
 
 import (
 	"encoding/binary"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,10 +29,14 @@ func (l *Leg) key(p *rtp.Packet, room *Room) {
 	l.mu.Lock()
 	fresh := l.eventIn != p.Timestamp || l.eventIn == 0
 	l.eventIn = p.Timestamp
+	clock := rate
+	if p.PayloadType != l.ourEvents[0] && (p.PayloadType == l.ourEvents[1] || p.PayloadType == l.peer.event48) {
+		clock = opus.clock
+	}
 	l.mu.Unlock()
 	if room != nil {
 		for _, other := range room.others(l) {
-			other.passEvent(p)
+			other.passEvent(p, clock)
 		}
 	}
 	if fresh {
@@ -38,20 +44,36 @@ func (l *Leg) key(p *rtp.Packet, room *Room) {
 	}
 }
 
-// passEvent forwards a packet of a telephone event.
-func (l *Leg) passEvent(p *rtp.Packet) {
+// events returns the payload type and the clock of the telephone events that the telephone takes, which is that of
+// its voice if it takes both (RFC 4733 2.1), or 0. Callers hold l.mu.
+func (l *Leg) events() (number uint8, clock int) {
+	switch {
+	case l.peer == nil:
+		return 0, rate
+	case l.peer.event48 != 0 && (l.wide == opus || l.peer.event == 0):
+		return l.peer.event48, opus.clock
+	}
+	return l.peer.event, rate
+}
+
+// passEvent forwards a packet of a telephone event. clock is that of its duration.
+func (l *Leg) passEvent(p *rtp.Packet, clock int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil || l.peer.event == 0 {
+	number, own := l.events()
+	if number == 0 {
 		return
 	}
 	fresh := l.event.source != p.Timestamp || time.Since(l.event.at) > silence
 	if fresh {
-		l.timestamp = l.elapsed()
+		l.timestamp = l.elapsed(own)
 		l.event.source, l.event.ours = p.Timestamp, l.timestamp
 	}
 	l.event.at = time.Now()
-	l.emit(l.peer.event, fresh, l.event.ours, p.Payload)
+	payload := slices.Clone(p.Payload)
+	duration := int(binary.BigEndian.Uint16(payload[2:])) * own / clock
+	binary.BigEndian.PutUint16(payload[2:], uint16(min(duration, math.MaxUint16)))
+	l.emit(number, fresh, l.event.ours, payload)
 }
 
 // digits sends digits to the telephone, each for tone and followed by pause, until done is
@@ -74,22 +96,23 @@ func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struc
 			continue
 		}
 		l.mu.Lock()
-		at := l.elapsed()
+		number, clock := l.events()
+		at := l.elapsed(clock)
 		l.mu.Unlock()
 		for length := frame; ; length += frame {
 			last := time.Duration(length)*time.Second/rate >= tone
 			for range 1 + 2*count(last) { // the end packet is sent three times (RFC 4733 2.5.1.4)
 				l.mu.Lock()
-				if l.peer != nil && l.peer.event != 0 {
+				if number != 0 {
 					payload := []byte{byte(code), 10 | byte(count(last))<<7, 0, 0}
-					binary.BigEndian.PutUint16(payload[2:], uint16(length))
-					l.emit(l.peer.event, length == frame, at, payload)
+					binary.BigEndian.PutUint16(payload[2:], uint16(min(length*(clock/rate), math.MaxUint16)))
+					l.emit(number, length == frame, at, payload)
 				}
 				l.mu.Unlock()
 			}
 			if last {
 				l.mu.Lock()
-				l.timestamp = at + uint32(length)
+				l.timestamp = at + uint32(length*(clock/rate))
 				l.mu.Unlock()
 				break
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,28 +44,30 @@ type Leg struct {
 	group         sync.WaitGroup
 	done          chan struct{}
 
-	mu       sync.Mutex
-	ssrc     uint32
-	version  uint64 // of our session descriptions
-	signals  netip.Addr
-	peer     *description // agreed description; nil before the first
-	offered  Direction    // direction of our last offer
-	awaits   bool         // it has no answer
-	encrypt  Encryption   // of our first offer
-	ours     []format     // formats of our last description, and the payload type of its events
-	ourEvent uint8
-	flow     Direction // agreed direction, as we see it
-	to       netip.AddrPort
-	heard    time.Time // time of the last packet
-	began    time.Time // since when the telephone should send
-	localKey []byte
-	in, out  *srtp.Context
-	keys     string // suite and key of in
-	room     *Room
-	closed   bool
-	dead     bool
-	relay    *Leg       // gets our fax; nil while there is voice
-	far      netip.Addr // where the telephone's fax comes from, besides signals
+	mu        sync.Mutex
+	ssrc      uint32
+	version   uint64 // of our session descriptions
+	signals   netip.Addr
+	peer      *description // agreed description; nil before the first
+	offered   Direction    // direction of our last offer
+	awaits    bool         // it has no answer
+	encrypt   Encryption   // of our first offer
+	ours      []format     // formats of our last description, and the payload types of its events
+	prefer    []format     // formats that our first offer begins with
+	wide      *codec       // agreed codec that only passes through; nil for G.711 alone
+	flow      Direction    // agreed direction, as we see it
+	to        netip.AddrPort
+	heard     time.Time // time of the last packet
+	began     time.Time // since when the telephone should send
+	localKey  []byte
+	ourEvents [2]uint8
+	in, out   *srtp.Context
+	keys      string // suite and key of in
+	room      *Room
+	closed    bool
+	dead      bool
+	relay     *Leg       // gets our fax; nil while there is voice
+	far       netip.Addr // where the telephone's fax comes from, besides signals
 
 	// Sending.
 	sequence  uint16
@@ -164,12 +167,12 @@ func (l *Leg) offer(dir Direction, secure bool) []byte {
 		if l.encrypt == Required {
 			proto = "RTP/SAVP"
 		}
-		to = &description{event: eventPayload, lines: []stream{{proto: proto}}}
+		to = &description{event: eventPayload, event48: eventPayload48, lines: []stream{{proto: proto}}}
 		if to.secure = secure && l.encrypt != Accepted; to.secure {
 			to.tag, to.suite = "1", suites[0]
 		}
 	}
-	return l.write(dir, to, to.offers())
+	return l.write(dir, to, l.offers(to))
 }
 
 // Awaits reports whether our last offer has no answer yet.
@@ -209,6 +212,9 @@ func (l *Leg) Answered(data []byte, from Peer) error {
 	if err != nil {
 		return err
 	}
+	if err := l.accept(d); err != nil {
+		return err
+	}
 	return l.agree(d, both(l.offered, d.direction.reverse()), from)
 }
 
@@ -221,12 +227,15 @@ func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, ask
 	if err != nil {
 		return nil, "", err
 	}
+	if d.law() == nil {
+		return nil, "", ErrNoCodec
+	}
 	flow := both(want, d.direction.reverse())
 	if err := l.agree(d, flow, from); err != nil {
 		return nil, "", err
 	}
 	l.awaits = false
-	return l.write(flow, d, d.formats[:1]), d.direction, nil
+	return l.write(flow, d, l.chosen(d)), d.direction, nil
 }
 
 // agree makes a session description effective. Callers hold l.mu.
@@ -295,7 +304,7 @@ func (l *Leg) Flow() Direction {
 func (l *Leg) TakesEvents() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.peer == nil || l.peer.event != 0
+	return l.peer == nil || l.peer.event != 0 || l.peer.event48 != 0
 }
 
 // Secure reports whether the voice is encrypted.
@@ -361,9 +370,9 @@ func (l *Leg) packet(data []byte, from netip.AddrPort) {
 }
 
 // opened decrypts and parses one packet and updates the time of the last packet. It returns nil
-// if the packet is not from the telephone or must not be heard. of is the law of voice, nil for a
+// if the packet is not from the telephone or must not be heard. of is the codec of voice, nil for a
 // telephone event.
-func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *law, room *Room) {
+func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *codec, room *Room) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
@@ -400,23 +409,20 @@ func (l *Leg) learn(from netip.AddrPort, now time.Time) {
 	}
 }
 
-// inward returns the law of a packet's payload type, or nil for telephone events. The types of our own last
+// inward returns the codec of a packet's payload type, or nil for telephone events. The types of our own last
 // description count (RFC 3264 5.1), then the peer's, which some telephones use instead. Callers hold l.mu.
-func (l *Leg) inward(number uint8) (of *law, known bool) {
-	for _, f := range l.ours {
-		if f.number == number {
-			return f.law, true
+func (l *Leg) inward(number uint8) (of *codec, known bool) {
+	for _, list := range [][]format{l.ours, l.peer.formats} {
+		for _, f := range list {
+			if f.number == number {
+				return f.codec, true
+			}
+		}
+		if number != 0 && (slices.Contains(l.ourEvents[:], number) || number == l.peer.event || number == l.peer.event48) {
+			return nil, true
 		}
 	}
-	if number == l.ourEvent && number != 0 {
-		return nil, true
-	}
-	for _, f := range l.peer.formats {
-		if f.number == number {
-			return f.law, true
-		}
-	}
-	return nil, number == l.peer.event && number != 0
+	return nil, false
 }
 
 // reported handles an RTCP packet, which shows that the peer is alive.
@@ -492,49 +498,58 @@ func (l *Leg) report(now time.Time) {
 	}
 }
 
-// pass forwards a packet of another telephone, converted to this telephone's law.
-func (l *Leg) pass(p *rtp.Packet, from *law) {
+// pass forwards a packet of another telephone: as it is if this telephone has agreed to its codec, or converted to
+// this telephone's law. It drops what is neither.
+func (l *Leg) pass(p *rtp.Packet, from *codec) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.peer == nil {
 		return
 	}
-	payload, to := p.Payload, l.peer.formats[0]
-	if from != to.law {
-		payload = to.law.octets(from.samples(payload))
+	payload, to := p.Payload, l.peer.law()
+	switch {
+	case from == l.wide:
+		to = withCodec(l.peer.formats, from)
+	case from.law == nil:
+		to = nil
+	case to != nil && to.codec != from:
+		payload = to.codec.law.octets(from.law.samples(payload))
+	}
+	if to == nil {
+		return
 	}
 	if l.source != p.SSRC || l.lastSent.IsZero() {
 		l.source = p.SSRC
-		l.shift = l.elapsed() - p.Timestamp
+		l.shift = l.elapsed(to.codec.clock) - p.Timestamp
 	}
 	l.timestamp = p.Timestamp + l.shift
 	l.emit(to.number, p.Marker, l.timestamp, payload)
 }
 
-// elapsed returns the timestamp of the next packet after the source changed. Callers hold l.mu.
-func (l *Leg) elapsed() uint32 {
+// elapsed returns the timestamp of the next packet after the source changed. clock is in Hz. Callers hold l.mu.
+func (l *Leg) elapsed(clock int) uint32 {
 	if l.lastSent.IsZero() {
 		return l.timestamp
 	}
-	return l.timestamp + uint32(max(time.Since(l.lastSent)*rate/time.Second, frame))
+	return l.timestamp + uint32(max(time.Since(l.lastSent)*time.Duration(clock)/time.Second, time.Duration(clock/50)))
 }
 
 // sendFrame sends a frame of samples. It sets the marker on the first frame after silence.
 func (l *Leg) sendFrame(samples []int16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil {
+	if l.peer == nil || l.peer.law() == nil {
 		return
 	}
 	fresh := l.source != 0 || l.lastSent.IsZero() || time.Since(l.lastSent) > silence
 	if fresh {
-		l.timestamp = l.elapsed()
+		l.timestamp = l.elapsed(rate)
 	} else {
 		l.timestamp += frame
 	}
 	l.source = 0
-	to := l.peer.formats[0]
-	l.emit(to.number, fresh, l.timestamp, to.law.octets(samples))
+	to := l.peer.law()
+	l.emit(to.number, fresh, l.timestamp, to.codec.law.octets(samples))
 }
 
 // emit sends one packet. Callers hold l.mu.

@@ -149,7 +149,7 @@ func (r *Room) mixes() bool {
 }
 
 // voice handles a voice packet of a member.
-func (r *Room) voice(l *Leg, p *rtp.Packet, from *law) {
+func (r *Room) voice(l *Leg, p *rtp.Packet, from *codec) {
 	r.mu.Lock()
 	var own, other *member
 	for _, m := range r.members {
@@ -167,7 +167,11 @@ func (r *Room) voice(l *Leg, p *rtp.Packet, from *law) {
 		}
 		return
 	}
-	own.buffer = append(own.buffer, from.samples(p.Payload)...)
+	if from.law == nil { // until the telephone sends G.711
+		r.mu.Unlock()
+		return
+	}
+	own.buffer = append(own.buffer, from.law.samples(p.Payload)...)
 	if over := len(own.buffer) - maxBuffered; over > 0 {
 		own.buffer = own.buffer[over:]
 	}

@@ -23,6 +23,7 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		l.failed(480)
 		return
 	}
+	l.suit()
 	refused := 0
 	for _, inv := range invites {
 		offer, err := l.voice.Propose(media.SendRecv, secured(&inv))

@@ -113,7 +113,7 @@ func (l *leg) partner() *leg {
 	var other *leg
 	for _, q := range s.calls[p.call].Parties {
 		of := s.legs[q.Key]
-		if of == nil || !of.up || of.held || of.ended || q.State != uacsta.Connected {
+		if of == nil || of != l && !of.up || of.held || of.ended || q.State != uacsta.Connected {
 			return nil
 		}
 		if of != l {

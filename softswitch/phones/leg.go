@@ -37,6 +37,7 @@ type leg struct {
 	auto                bool      // its INVITE asked the telephone to answer automatically
 	rang                string    // the call that it rings for
 	early               bool      // it has early media
+	sent                bool      // it was sent an answer to its offer
 	held                bool      // its user holds the call
 	ended               bool      // nothing more is sent
 	second              time.Time // the second in which keys were counted
@@ -352,6 +353,9 @@ func (l *leg) progress(code int) {
 	a := sip.Answer{Code: code}
 	if code == 183 {
 		a.ContentType, a.Body = sdpType, l.answer
+		l.server.mu.Lock()
+		l.sent = true
+		l.server.mu.Unlock()
 	}
 	d, err := l.invitation.Progress(l, a)
 	if err == nil {
@@ -366,7 +370,7 @@ func (l *leg) accept() {
 	}
 	in := l.invitation
 	l.invitation = nil
-	body := l.answer
+	body := l.matched()
 	if l.offered {
 		var err error
 		if body, err = l.voice.Propose(media.SendRecv, in.Peer().Secure()); err != nil {

@@ -60,6 +60,7 @@ func (s *Server) join(c *call) {
 		c.heard, c.background = heard, s.background(heard, clip)
 	}
 	c.room.Set(members, c.background)
+	s.recode(c, members)
 }
 
 // background is what is played where nobody speaks: music where what asks for nothing else; announce is for
@@ -129,4 +130,7 @@ func (s *Server) hold(l *leg) {
 	}
 	l.lobbied = true
 	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", nil))
+	if l.up && !l.voice.Mixable() { // it could not hear the music
+		l.queue(l.narrow)
+	}
 }

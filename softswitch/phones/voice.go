@@ -128,6 +128,7 @@ func (s *Server) play(c *call, room *media.Room, v softswitch.Voice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.plays[v.Play] = playing
+	s.kick(v.Call) // what is mixed must be G.711
 }
 
 func (s *Server) record(c *call, room *media.Room, v softswitch.Voice) {
@@ -150,4 +151,5 @@ func (s *Server) record(c *call, room *media.Room, v softswitch.Voice) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.plays[v.Record] = taking
+	s.kick(v.Call)
 }

@@ -134,7 +134,7 @@ func TestSubscriptionsRefused(t *testing.T) {
 	t.Parallel()
 	x := serveTelephones(t, "", "")
 	h := newHandset(t, "udp", x.sip, "100", "secret100")
-	if m := h.dialog("100").ask("SUBSCRIBE", []string{"Event: presence"}, ""); m.code() != 489 || !strings.Contains(m.header("Allow-Events"), "as-feature-event") {
+	if m := h.dialog("100").ask("SUBSCRIBE", []string{"Event: conference"}, ""); m.code() != 489 || !strings.Contains(m.header("Allow-Events"), "as-feature-event") {
 		t.Errorf("%s %v", m.start, m.headers)
 	}
 	foreign := h.dialog("100")

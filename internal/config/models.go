@@ -16,6 +16,7 @@ type Model struct {
 	Resume   *Notify  `yaml:"resume"`
 	Services []string `yaml:"services"`
 	CSTA     string   `yaml:"csta"`
+	Idle     string   `yaml:"idle"`
 }
 
 // Notify is a NOTIFY outside a dialog that commands a telephone.
@@ -57,6 +58,9 @@ func parseModels(file string, data []byte) ([]Model, error) {
 		}
 		if model.CSTA != "" {
 			d.oneOf(key+".csta", model.CSTA, "session", "notify")
+		}
+		if model.Idle != "" {
+			d.oneOf(key+".idle", model.Idle, "none", "terminated")
 		}
 		for name, n := range map[string]*Notify{"answer": model.Answer, "resume": model.Resume} {
 			if n != nil && (n.Event == "" || n.Type == "" || n.Body == "") {

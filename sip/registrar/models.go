@@ -16,6 +16,7 @@ type Model struct {
 	Agent          *regexp.Regexp // matches their header User-Agent
 	Answer, Resume *Notify        // makes them answer or retrieve a call; nil if nothing does
 	CSTA           string         // "notify" if they speak uaCSTA by NOTIFY outside dialogs
+	Idle           bool           // its lamps want a dialog in state terminated of an extension without calls
 	Services       []string       // uaCSTA services of telephones that do not list them; empty for the usual ones
 }
 
@@ -31,7 +32,7 @@ func ModelsOf(list []config.Model) []Model {
 			services = append(services, uacsta.MessageOf(capability, false))
 		}
 		models = append(models, Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA,
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA, Idle: m.Idle == "terminated",
 			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
 		})
 	}

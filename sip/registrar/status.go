@@ -27,6 +27,14 @@ func (s *Server) Reachable() int {
 	return n
 }
 
+// Away reports whether an extension has an account, but no telephone that can be reached.
+func (s *Server) Away(number string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.users[number]
+	return u != nil && !u.standing.Reachable
+}
+
 // Telephones returns the registered telephones, ordered by number and peer.
 func (s *Server) Telephones() []Telephone {
 	now := time.Now()

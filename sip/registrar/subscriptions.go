@@ -23,8 +23,9 @@ const (
 // subscription is the subscription of a telephone to an event package. It handles its dialog.
 type subscription struct {
 	server *Server
-	by     *user // the subscriber
-	of     *user // the user whose state it is about
+	by     *user  // the subscriber
+	model  *Model // of the subscriber; nil if it is not in the table
+	of     string // the number whose state it is about
 	pkg    *Package
 	event  string // value of Event in its NOTIFYs
 	place  *share.Entry
@@ -57,15 +58,16 @@ func (s *Server) subscribe(r *sip.Request) {
 	if id, ok := (sip.Address{Params: params}).Param("id"); ok { // RFC 6665 8.2.1
 		sub.event += ";id=" + id
 	}
-	if pkg.Others {
-		sub.of = s.users[Number(r.URI())]
+	sub.model = s.modelOf(r.Header("User-Agent"))
+	if pkg.Others != nil {
+		sub.of = Number(r.URI())
 	}
 	wait, fault := lasting(r)
 	switch {
 	case fault != nil:
 		r.Respond(*fault)
 		return
-	case sub.of == nil:
+	case pkg.Others != nil && !pkg.Others(sub.of):
 		r.Respond(sip.Answer{Code: 404})
 		return
 	case !s.enter(sub, r.Peer().Addr.Addr()):
@@ -120,7 +122,7 @@ func (s *Server) badEvent() sip.Answer {
 
 // subscription makes a subscription of a user to the user's own state.
 func (s *Server) subscription(by *user, pkg *Package) *subscription {
-	sub := &subscription{server: s, by: by, of: by, pkg: pkg, event: pkg.Event, sent: map[string]string{}}
+	sub := &subscription{server: s, by: by, of: by.Number, pkg: pkg, event: pkg.Event, sent: map[string]string{}}
 	sub.sends = s.queue("notifying a subscriber", func(error) { sub.fail() })
 	return sub
 }
@@ -272,7 +274,7 @@ func (s *Server) Changed(number string, events ...string) {
 	s.mu.Lock()
 	var list []*subscription
 	for sub := range s.watchers {
-		if sub.of.Number == number && slices.Contains(events, sub.pkg.Event) {
+		if sub.of == number && slices.Contains(events, sub.pkg.Event) {
 			list = append(list, sub)
 		}
 	}

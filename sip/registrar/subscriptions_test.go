@@ -28,7 +28,7 @@ func (f *features) set(texts ...string) {
 func (f *features) pkg() Package {
 	return Package{
 		Event: "features",
-		Documents: func(number string) (list []Document) {
+		Documents: func(number string, _ *Model) (list []Document) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			for n, text := range f.texts {
@@ -46,6 +46,9 @@ func (f *features) pkg() Package {
 	}
 }
 
+// ours reports whether an extension is there.
+func ours(number string) bool { return number == "100" || number == "101" }
+
 // subscribe subscribes a number to an event, by raw SIP over TCP.
 func (w *raw) subscribe(to, event string, cseq int, toTag string, more ...string) (code int, text string) {
 	return w.request("SUBSCRIBE", to, "sub", cseq, toTag, "secret", append([]string{"Event: " + event, "Contact: <sip:" + w.number + "@" + w.conn.LocalAddr().String() + ";transport=tcp>"}, more...)...)
@@ -55,7 +58,7 @@ func (w *raw) subscribe(to, event string, cseq int, toTag string, more ...string
 func TestSubscribe(t *testing.T) {
 	var f features
 	f.set("one", "two")
-	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: true, Documents: func(number string) []Document {
+	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
 		return []Document{{"calls", "text/plain", `version="VERSION" of ` + number}}
 	}}}})
 	w := r.raw("TCP", "100")
@@ -122,7 +125,7 @@ func TestSubscribe(t *testing.T) {
 func TestSubscriptions(t *testing.T) {
 	var f features
 	f.set("one")
-	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: true, Documents: func(number string) []Document {
+	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
 		return []Document{{"calls", "text/plain", `version="VERSION" of ` + number}}
 	}}}})
 	for _, tt := range []struct {
@@ -187,7 +190,7 @@ func TestNoPackages(t *testing.T) {
 // A panic in a package ends the subscription that asked, and no other.
 func TestPanicOfAPackage(t *testing.T) {
 	var bad atomic.Bool
-	r := aStation(t, Config{Packages: []Package{{Event: "calls", Others: true, Documents: func(number string) []Document {
+	r := aStation(t, Config{Packages: []Package{{Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
 		if number == "101" && bad.Load() {
 			panic("as told")
 		}
@@ -208,7 +211,7 @@ func TestPanicOfAPackage(t *testing.T) {
 	r.mu.Unlock()
 	r.Changed("101", "calls")
 	for _, sub := range list {
-		if sub.of.Number == "101" {
+		if sub.of == "101" {
 			sub.sends.Must(func() { close(failed) })
 		}
 	}

@@ -23,17 +23,25 @@ const (
 	featurePackage = "as-feature-event"
 	waitingPackage = "message-summary" // RFC 3842
 	dialogPackage  = "dialog"          // RFC 4235
+	statusPackage  = "presence"        // RFC 3856
 )
 
 // packages returns the event packages to which telephones may subscribe.
 func (s *Server) packages() []registrar.Package {
-	one := func(document func(string) registrar.Document) func(string) []registrar.Document {
-		return func(number string) []registrar.Document { return []registrar.Document{document(number)} }
+	one := func(document func(string) registrar.Document) func(string, *registrar.Model) []registrar.Document {
+		return func(number string, _ *registrar.Model) []registrar.Document {
+			return []registrar.Document{document(number)}
+		}
+	}
+	features := func(number string, _ *registrar.Model) []registrar.Document { return s.featureDocuments(number) }
+	dialogs := func(number string, of *registrar.Model) []registrar.Document {
+		return []registrar.Document{s.dialogDocument(number, of != nil && of.Idle)}
 	}
 	return []registrar.Package{
-		{Event: featurePackage, Documents: s.featureDocuments, Change: s.changeFeature},
+		{Event: featurePackage, Documents: features, Change: s.changeFeature},
 		{Event: waitingPackage, Documents: one(s.waitingDocument)},
-		{Event: dialogPackage, Others: true, Documents: one(s.dialogDocument)},
+		{Event: dialogPackage, Others: s.sw.Has, Documents: dialogs},
+		{Event: statusPackage, Others: s.sw.Has, Documents: one(s.statusDocument)},
 	}
 }
 

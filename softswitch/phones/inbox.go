@@ -123,7 +123,7 @@ func (s *Server) follow(views []softswitch.View, kicked map[string]bool, feature
 	for _, f := range features {
 		s.keep(f)
 		s.telephones.Monitor(f.Device, f.Monitored)
-		s.telephones.Changed(f.Device, featurePackage, waitingPackage)
+		s.telephones.Changed(f.Device, featurePackage, waitingPackage, statusPackage)
 		s.showFeatures(f)
 	}
 	s.notifyDialogs()

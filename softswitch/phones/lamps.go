@@ -17,15 +17,16 @@ var dialogStates = map[uacsta.LocalConnectionState]string{
 }
 
 // dialogDocument returns the document with the calls of an extension (RFC 4235). It has the Call-ID
-// and tags of a call that alerts, with which another telephone can pick the call up (RFC 3891).
-func (s *Server) dialogDocument(number string) registrar.Document {
+// and tags of a call that alerts, with which another telephone can pick the call up (RFC 3891). With idle, an extension
+// without calls has a dialog in state terminated: some telephones keep a lamp lit when the document becomes empty.
+func (s *Server) dialogDocument(number string, idle bool) registrar.Document {
 	realm := s.telephones.Realm()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var own []*party
 	if l := s.lines[number]; l != nil {
 		for _, p := range l.parties {
-			if dialogStates[p.State] != "" && !p.Refused {
+			if dialogStates[p.State] != "" && !p.Refused && s.calls[p.call] != nil {
 				own = append(own, p)
 			}
 		}
@@ -37,9 +38,6 @@ func (s *Server) dialogDocument(number string) registrar.Document {
 	for _, p := range own {
 		direction, other := "recipient", ""
 		c := s.calls[p.call]
-		if c == nil {
-			continue
-		}
 		if c.Calling == p.Device {
 			direction = "initiator"
 		}
@@ -59,8 +57,50 @@ func (s *Server) dialogDocument(number string) registrar.Document {
 		}
 		b.WriteString("</dialog>")
 	}
+	if idle && len(own) == 0 {
+		fmt.Fprintf(&b, `<dialog id="%s"><state>terminated</state></dialog>`, text(number))
+	}
 	b.WriteString("</dialog-info>")
 	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
+}
+
+// statusDocument returns whether an extension can be called, and whether it is on the telephone (RFC 3863, RFC 4480),
+// for telephones that know no dialog-info.
+func (s *Server) statusDocument(number string) registrar.Document {
+	f, _ := s.sw.FeaturesOf(number)
+	basic, note, activity := "open", "Ready", ""
+	s.mu.Lock()
+	rings, talks := false, false
+	if l := s.lines[number]; l != nil {
+		for _, p := range l.parties {
+			switch {
+			case p.Refused || dialogStates[p.State] == "":
+			case p.State == uacsta.Alerting:
+				rings = true
+			default:
+				talks = true
+			}
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case s.telephones.Away(number):
+		basic, note = "closed", "Unavailable"
+	case talks:
+		note, activity = "On the phone", "on-the-phone"
+	case rings:
+		note = "Ringing"
+	case f.DND.On:
+		note, activity = "Do not disturb", "busy"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, `<?xml version="1.0"?>`+"\n"+`<presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model" xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid" entity="%s">`+
+		`<tuple id="line"><status><basic>%s</basic></status></tuple><note>%s</note>`, text(sip.UserURI(number, s.telephones.Realm())), basic, note)
+	if activity != "" {
+		fmt.Fprintf(&b, `<dm:person id="user"><rpid:activities><rpid:%s/></rpid:activities></dm:person>`, activity)
+	}
+	b.WriteString("</presence>")
+	return registrar.Document{Name: "status", Type: "application/pidf+xml", Text: b.String()}
 }
 
 // notifyDialogs notifies the subscribers of extensions whose calls have changed.
@@ -70,6 +110,6 @@ func (s *Server) notifyDialogs() {
 	s.changed = map[string]bool{}
 	s.mu.Unlock()
 	for device := range changed {
-		s.telephones.Changed(device, dialogPackage)
+		s.telephones.Changed(device, dialogPackage, statusPackage)
 	}
 }

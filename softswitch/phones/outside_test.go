@@ -149,7 +149,7 @@ func TestDocuments(t *testing.T) {
 	if d := w.waitingDocument("100"); !strings.Contains(d.Text, "Messages-Waiting: yes\r\n") {
 		t.Error(d.Text)
 	}
-	if d := w.dialogDocument("101"); strings.Contains(d.Text, "<dialog ") {
+	if d := w.dialogDocument("101", false); strings.Contains(d.Text, "<dialog ") {
 		t.Error(d.Text)
 	}
 	final, progress := a.call(t.Context(), "101")
@@ -157,10 +157,10 @@ func TestDocuments(t *testing.T) {
 	b.ring(in)
 	wait.Next(t, progress, "ringing")
 	w.event("101", "Delivered")
-	if d := w.dialogDocument("101"); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
+	if d := w.dialogDocument("101", false); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
 		t.Error(d.Text)
 	}
-	if d := w.dialogDocument("100"); !strings.Contains(d.Text, `direction="initiator"><state>confirmed<`) {
+	if d := w.dialogDocument("100", false); !strings.Contains(d.Text, `direction="initiator"><state>confirmed<`) {
 		t.Error(d.Text)
 	}
 	in.Reject(sip.Answer{Code: 486})

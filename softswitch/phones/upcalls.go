@@ -15,6 +15,7 @@ type upcalls struct{ *Server }
 func (s upcalls) Standing(number string, standing registrar.Standing) {
 	s.sw.InService(number, standing.Reachable, standing.Talks)
 	s.sw.SetPhysical(number, standing.Physical)
+	s.telephones.Changed(number, statusPackage)
 }
 
 // Session implements registrar.Upcalls: Standing tells the switch about sessions.

@@ -269,10 +269,12 @@ func FuzzParse(f *testing.F) {
 func TestModels(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "models.yaml")
 	for text, want := range map[string]string{
-		"models: [{name: a, agent: \"(\"}]":                 "models[0].agent: must be a regular expression",
-		"models: [{name: a, agent: x, answer: {event: e}}]": "models[0].answer: needs event, type and body",
-		"models: [{name: a, agent: x, answers: {}}]":        "models[0].answers: unknown key; did you mean answer?",
-		"models: [{name: a, agent: x}]":                     "",
+		"models: [{name: a, agent: \"(\"}]":                   "models[0].agent: must be a regular expression",
+		"models: [{name: a, agent: x, answer: {event: e}}]":   "models[0].answer: needs event, type and body",
+		"models: [{name: a, agent: x, answers: {}}]":          "models[0].answers: unknown key; did you mean answer?",
+		"models: [{name: a, agent: x, idle: gone}]":           "models[0].idle: is \"gone\"; write one of: none, terminated",
+		"models: [{name: a, agent: x, line: [\"a={line}\"]}]": "models[0].line[0]: has {line}, which stands for nothing",
+		"models: [{name: a, agent: x}]":                       "",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
+	"strings"
 )
 
 // Model describes how telephones of one maker are commanded in addition to SIP.
@@ -17,6 +19,9 @@ type Model struct {
 	Services []string `yaml:"services"`
 	CSTA     string   `yaml:"csta"`
 	Idle     string   `yaml:"idle"`
+	// Line and Account are provisioning lines, with the placeholders of [Place].
+	Line    []string `yaml:"line"`    // for a line at the built-in switch
+	Account []string `yaml:"account"` // for an account of its own at a link of type phones
 }
 
 // Notify is a NOTIFY outside a dialog that commands a telephone.
@@ -24,6 +29,28 @@ type Notify struct {
 	Event string `yaml:"event"`
 	Type  string `yaml:"type"`
 	Body  string `yaml:"body"`
+}
+
+// Place is where a telephone registers, for its provisioning lines.
+type Place struct {
+	Number string // {number}: of the extension
+	User   string // {user}: name of the account
+	Server string // {server}: host
+	Port   string // {port}
+	Index  int    // {index}: number of the line or identity in the telephone
+}
+
+var placeholder = regexp.MustCompile(`\{[^}]*\}`)
+
+// Fill returns provisioning lines with the values of a place. {password} becomes PASSWORD: it is for its
+// administrator to write.
+func (p Place) Fill(lines []string) []string {
+	values := strings.NewReplacer("{number}", p.Number, "{user}", p.User, "{password}", "PASSWORD", "{server}", p.Server, "{port}", p.Port, "{index}", strconv.Itoa(p.Index))
+	filled := make([]string, 0, len(lines))
+	for _, line := range lines {
+		filled = append(filled, values.Replace(line))
+	}
+	return filled
 }
 
 // models is the content of the file.
@@ -61,6 +88,13 @@ func parseModels(file string, data []byte) ([]Model, error) {
 		}
 		if model.Idle != "" {
 			d.oneOf(key+".idle", model.Idle, "none", "terminated")
+		}
+		for name, lines := range map[string][]string{"line": model.Line, "account": model.Account} {
+			for j, line := range (Place{}).Fill(lines) {
+				if unknown := placeholder.FindString(line); unknown != "" {
+					d.fault(fmt.Sprintf("%s.%s[%d]", key, name, j), "has "+unknown+", which stands for nothing; write {number}, {user}, {password}, {server}, {port} or {index}")
+				}
+			}
 		}
 		for name, n := range map[string]*Notify{"answer": model.Answer, "resume": model.Resume} {
 			if n != nil && (n.Event == "" || n.Type == "" || n.Body == "") {

@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/links/desk"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/softswitch/phones"
@@ -97,6 +100,36 @@ func telephoneUsers(cfg *config.Config) ([]registrar.User, error) {
 		users = append(users, registrar.User{Number: e.Number, Name: e.SIP.User, Password: password, Talks: e.SIP.Talk, UACSTA: e.SIP.UACSTA})
 	}
 	return users, nil
+}
+
+// PlaceOf returns where the telephone of a number registers. own says that it does so with an account of its own at a
+// link of type phones, and not with its line at the built-in switch. The server is "" if the configuration does not name
+// its address.
+func PlaceOf(cfg *config.Config, number string) (place config.Place, own bool, err error) {
+	for _, e := range cfg.Switch.Extensions {
+		if e.Number == number && e.SIP != nil {
+			server, port := addressOf(cfg.Telephones.Listen)
+			return config.Place{Number: number, User: cmp.Or(e.SIP.User, number), Server: cmp.Or(cfg.Telephones.Advertise, server), Port: port}, false, nil
+		}
+	}
+	for _, l := range cfg.Links {
+		if settings, ok := l.Settings.(*desk.Settings); ok {
+			if user, ok := settings.UserOf(number); ok {
+				server, port := addressOf(settings.Listen)
+				return config.Place{Number: number, User: user, Server: server, Port: port}, true, nil
+			}
+		}
+	}
+	return config.Place{}, false, fmt.Errorf("%s is no extension with sip, and has no account at a link of type phones", number)
+}
+
+// addressOf returns the address of the first listener; server is "" if it listens at every address.
+func addressOf(listeners []config.Listener) (server, port string) {
+	server, port, _ = net.SplitHostPort(listeners[0].Address) // checked by config
+	if address, err := netip.ParseAddr(server); err == nil && address.IsUnspecified() {
+		server = ""
+	}
+	return server, port
 }
 
 // withoutPasswords returns a switch without the passwords of its telephones' accounts.

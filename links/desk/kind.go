@@ -1,6 +1,7 @@
 package desk
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,16 @@ func (l *Settings) numbers() []string {
 		numbers = append(numbers, a.Number)
 	}
 	return numbers
+}
+
+// UserOf returns the name of a number's account, or false if the number has none.
+func (l *Settings) UserOf(number string) (name string, ok bool) {
+	for _, a := range l.Accounts {
+		if a.Number == number {
+			return cmp.Or(a.User, a.Number), true
+		}
+	}
+	return "", false
 }
 
 func (l Settings) withoutPasswords() Settings {

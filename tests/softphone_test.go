@@ -192,21 +192,21 @@ func (p *softphone) sees(event string, n int) {
 	waitFor(p.t, fmt.Sprintf("%s number %d at %s", event, n, p.number), func() bool { return p.count(event) >= n })
 }
 
-// lately returns the last quarter of a second of what a telephone has heard, and the duration of
-// everything that it has heard.
-func (p *softphone) lately() (samples []int16, all int) {
+// lately returns the last quarter of a second of what a telephone has heard in its newest call, the file with
+// everything that it has heard there, and its length in octets.
+func (p *softphone) lately() (samples []int16, file string, all int) {
 	files, _ := filepath.Glob(filepath.Join(p.dir, "voice", "*-dec.wav"))
 	if len(files) == 0 {
-		return nil, 0
+		return nil, "", 0
 	}
-	newest := slices.MaxFunc(files, func(a, b string) int { return strings.Compare(modified(a), modified(b)) })
-	data, err := os.ReadFile(newest)
+	file = slices.MaxFunc(files, func(a, b string) int { return strings.Compare(modified(a), modified(b)) })
+	data, err := os.ReadFile(file)
 	const header, wanted = 44, 2000
 	if err != nil || len(data) < header+2*wanted {
-		return nil, len(data)
+		return nil, file, len(data)
 	}
 	all = header + (len(data)-header)/2*2
-	return pcm(data[all-2*wanted-header:]), len(data)
+	return pcm(data[all-2*wanted-header:]), file, len(data)
 }
 
 // pcm returns the samples of a WAV file, behind its header.
@@ -241,7 +241,7 @@ func share(samples []int16, hertz float64) float64 {
 
 // heard lists the tones that a telephone hears now.
 func (p *softphone) heard() []string {
-	samples, _ := p.lately()
+	samples, _, _ := p.lately()
 	var names []string
 	for name, hertz := range tones {
 		if share(samples, hertz) > 0.1 {
@@ -252,16 +252,25 @@ func (p *softphone) heard() []string {
 	return names
 }
 
-// hears waits until a telephone hears these tones, and no others; none is silence.
+// hears waits until a telephone hears these tones, and no others; none is silence, or no voice at all.
 func (p *softphone) hears(names ...string) {
 	p.t.Helper()
 	slices.Sort(names)
-	_, before := p.lately()
-	deadline := time.Now().Add(patience)
+	const half = 8000 // octets of half a second
+	_, file, before := p.lately()
+	last, grown := before, time.Now()
+	deadline := grown.Add(patience)
 	for {
 		now := p.heard()
-		_, all := p.lately()
-		if slices.Equal(now, names) && (len(names) == 0 || all > before+8000) { // for half a second at least
+		_, newest, all := p.lately()
+		if newest != file {
+			file, before, last = newest, 0, 0
+		}
+		if all > last {
+			last, grown = all, time.Now()
+		}
+		silent := time.Since(grown) > 500*time.Millisecond
+		if len(names) == 0 && (silent || len(now) == 0) || slices.Equal(now, names) && all > before+half {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -63,7 +63,7 @@ func (h *handset) lamp(event, number string, headers ...string) (until func(text
 // extension without calls; one that knows no dialog-info gets PIDF.
 func TestLampsOfAnyExtension(t *testing.T) {
 	t.Parallel()
-	x := serveTelephones(t, "  - {number: \"110\"}\n  - {number: \"111\", kind: remote}\n", "")
+	x := serveTelephones(t, "  - {number: \"110\"}\n  - {number: \"111\", kind: remote}\n  - {number: \"112\", answer-after: 100ms}\n  park: [\"400\"]\n", "")
 	open := func(number string) *handset {
 		h := newHandset(t, "udp", x.sip, number, "secret"+number)
 		if m := h.register(600); m.code() != 200 {
@@ -88,6 +88,14 @@ func TestLampsOfAnyExtension(t *testing.T) {
 	o.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(made.Text("callingDevice/callID"), "110")})
 	idle("<state>terminated</state>")
 	empty("></dialog-info>")
+	present("sip:110 open")
+	parked := remote.lamp("dialog", "400", "User-Agent: Another 1.0")
+	parked("></dialog-info>")
+	made = o.must(call("110", "112"))
+	o.until("110", "Established")
+	o.must(uacsta.ParkCall{Parking: uacsta.Conn(made.Text("callingDevice/callID"), "110"), ParkTo: uacsta.Dev("400")})
+	parked("<state>early</state>")
+	present("sip:110 open on-the-phone")
 	present("sip:110 open")
 	o.must(uacsta.SetDoNotDisturb{Device: uacsta.Dev("110"), DoNotDisturbOn: true})
 	present("sip:110 open busy")

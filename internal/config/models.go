@@ -18,6 +18,7 @@ type Model struct {
 	Resume   *Notify  `yaml:"resume"`
 	Services []string `yaml:"services"`
 	CSTA     string   `yaml:"csta"`
+	Requests []string `yaml:"requests"`
 	Idle     string   `yaml:"idle"`
 	// Line and Account are provisioning lines, with the placeholders of [Place].
 	Line    []string `yaml:"line"`    // for a line at the built-in switch
@@ -84,7 +85,7 @@ func parseModels(file string, data []byte) ([]Model, error) {
 			d.fault(key+".agent", "must be a regular expression for the header User-Agent; write for example \"(?i)^yealink\"")
 		}
 		if model.CSTA != "" {
-			d.oneOf(key+".csta", model.CSTA, "session", "notify")
+			d.oneOf(key+".csta", model.CSTA, "session", "notify", "info")
 		}
 		if model.Idle != "" {
 			d.oneOf(key+".idle", model.Idle, "none", "terminated")

@@ -239,7 +239,7 @@ func (l *life) deliver(call func()) {
 func (*life) Standing(string, registrar.Standing) {}
 
 // Ask implements registrar.Upcalls. It refuses, because the link is not a switching function for telephones.
-func (*life) Ask(string, *uacsta.Message) (*uacsta.Message, error) {
+func (*life) Ask(string, *registrar.Model, *uacsta.Message) (*uacsta.Message, error) {
 	return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 }
 

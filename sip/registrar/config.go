@@ -75,9 +75,9 @@ type Upcalls interface {
 	Event(number string, m *uacsta.Message)
 	// Late reports a response that came after its timeout. Its session is still open.
 	Late(number string, s *Session, req, res *uacsta.Message)
-	// Ask handles a CSTA request that a telephone of an extension has sent outside a dialog. It returns the
-	// response, or an error, and must not block. It is not a task.
-	Ask(number string, req *uacsta.Message) (*uacsta.Message, error)
+	// Ask handles a CSTA request that a telephone of an extension has sent outside a dialog. of is its model, nil if that
+	// is not in the table. It returns the response, or an error, and must not block. It is not a task.
+	Ask(number string, of *Model, req *uacsta.Message) (*uacsta.Message, error)
 }
 
 // Standing is what the telephones of an extension can currently do.

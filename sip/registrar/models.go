@@ -15,7 +15,8 @@ type Model struct {
 	Name           string
 	Agent          *regexp.Regexp // matches their header User-Agent
 	Answer, Resume *Notify        // makes them answer or retrieve a call; nil if nothing does
-	CSTA           string         // "notify" if they speak uaCSTA by NOTIFY outside dialogs
+	CSTA           string         // "notify" or "info" if they speak uaCSTA by NOTIFY or INFO outside dialogs
+	Requests       []string       // services that they may request outside dialogs
 	Idle           bool           // its lamps want a dialog in state terminated of an extension without calls
 	Services       []string       // uaCSTA services of telephones that do not list them; empty for the usual ones
 }
@@ -27,16 +28,21 @@ type Notify struct{ Event, Type, Body string }
 func ModelsOf(list []config.Model) []Model {
 	models := make([]Model, 0, len(list))
 	for _, m := range list {
-		services := make([]string, 0, len(m.Services))
-		for _, capability := range m.Services {
-			services = append(services, uacsta.MessageOf(capability, false))
-		}
 		models = append(models, Model{
-			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: services, CSTA: m.CSTA, Idle: m.Idle == "terminated",
+			Name: m.Name, Agent: regexp.MustCompile(m.Agent), Services: messagesOf(m.Services), CSTA: m.CSTA, Requests: messagesOf(m.Requests), Idle: m.Idle == "terminated",
 			Answer: (*Notify)(m.Answer), Resume: (*Notify)(m.Resume),
 		})
 	}
 	return models
+}
+
+// messagesOf returns the names of the messages of services that are named as in capability lists.
+func messagesOf(capabilities []string) []string {
+	names := make([]string, 0, len(capabilities))
+	for _, capability := range capabilities {
+		names = append(names, uacsta.MessageOf(capability, false))
+	}
+	return names
 }
 
 // modelOf returns the model for a header User-Agent, or nil if none matches.

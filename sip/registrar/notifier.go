@@ -11,7 +11,7 @@ import (
 
 // OpenStage telephones and their successors do not speak TR/87. Each CSTA request, in either direction, is a NOTIFY
 // outside a dialog, and its response is in the body of the SIP response. The telephone sends no events; the server
-// sends it those of features.
+// sends it those of features. Others take and send INFO in the same way, and get no events.
 
 // conversation sends CSTA requests to a telephone: a TR/87 session, or a notifier.
 type conversation interface {
@@ -19,7 +19,7 @@ type conversation interface {
 	Close()
 }
 
-// notifier sends requests by NOTIFY.
+// notifier sends requests by NOTIFY or INFO, each outside a dialog.
 type notifier struct {
 	server *Server
 	user   *user
@@ -55,10 +55,14 @@ func (n *notifier) Close() {}
 func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.Message) (*sip.Response, error) {
 	at := s.at(b)
 	own := at.Address(u.Number)
-	return s.ua.Request(ctx, "NOTIFY", sip.Invite{
+	inv := sip.Invite{
 		To: own, Target: at.URI, From: own, Flow: at.Flow, ContentType: tr87.ContentType, Body: m.Bytes(), Username: u.Name, Password: u.password(),
-		Headers: []sip.Header{{Name: "Event", Value: notifyEvent}, {Name: "Subscription-State", Value: "active;expires=3600"}},
-	})
+	}
+	if !b.byNotify() {
+		return s.ua.Request(ctx, "INFO", inv)
+	}
+	inv.Headers = []sip.Header{{Name: "Event", Value: notifyEvent}, {Name: "Subscription-State", Value: "active;expires=3600"}}
+	return s.ua.Request(ctx, "NOTIFY", inv)
 }
 
 // outside handles a CSTA request that a telephone sends outside a dialog, by NOTIFY or INFO. The owner is
@@ -77,7 +81,7 @@ func (s *Server) outside(r *sip.Request) {
 		r.Respond(sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"})
 		return
 	}
-	answer, err := s.up.Ask(u.Number, m)
+	answer, err := s.up.Ask(u.Number, s.modelOf(r.Header("User-Agent")), m)
 	if err != nil {
 		answer = uacsta.ErrorMessage(err, m.Edition())
 	}
@@ -114,6 +118,11 @@ func (s *Server) Show(number, name string, event *uacsta.Message) {
 			s.Report(slog.LevelWarn, number, "dropped an event for a telephone that has too much to answer", "event", event.Name())
 		}
 	}
+}
+
+// withoutDialog reports whether the telephone speaks CSTA by requests outside dialogs.
+func (b *binding) withoutDialog() bool {
+	return b.byNotify() || b.model != nil && b.model.CSTA == "info"
 }
 
 // byNotify reports whether the telephone speaks CSTA by NOTIFY.

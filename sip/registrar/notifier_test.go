@@ -85,6 +85,38 @@ func TestNotifier(t *testing.T) {
 	}
 }
 
+// A telephone whose model wants it is asked by INFO outside a dialog; it gets no events.
+func TestInfo(t *testing.T) {
+	p := newTalker(t, "Informed 1.0")
+	r := aStation(t, Config{
+		Users: []User{{Number: "100", Password: "secret", UACSTA: Always}}, Models: []Model{{Name: "informed", Agent: regexp.MustCompile("^Informed"), CSTA: "info"}},
+	})
+	p.register(r)
+	r.converse(time.Now())
+	if got := wait.Next(t, r.owner.heard, "the session"); got != "open" {
+		t.Fatal(got)
+	}
+	r.Show("100", "dnd", uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "1", Device: uacsta.Ext("100")}, uacsta.Edition3))
+	made := uacsta.Encode(uacsta.MakeCallResponse{CallingDevice: uacsta.Conn("1", "100")}, uacsta.Edition3)
+	p.responds = func(*sip.Request) sip.Answer { return sip.Answer{ContentType: tr87.ContentType, Body: made.Bytes()} }
+	answers := make(chan string, 1)
+	r.Request("100", func(n *Session) (*uacsta.Message, error) {
+		return uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev(n.Own()), CalledDirectoryNumber: uacsta.Dev("101")}, uacsta.Edition3), nil
+	}, func(res *uacsta.Message, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		answers <- res.Name()
+	})
+	if got := wait.Next(t, answers, "the response"); got != "MakeCallResponse" {
+		t.Error(got)
+	}
+	q := wait.Next(t, p.notified, "the request")
+	if m, err := uacsta.Parse(q.Body()); err != nil || m.Name() != uacsta.NameMakeCall || q.Method() != "INFO" || q.ContentType() != tr87.ContentType || q.Header("Event") != "" {
+		t.Errorf("%s %s %s", q.Method(), q.Header("Event"), q.Body())
+	}
+}
+
 // Such a telephone is sent events by NOTIFY, each once.
 func TestShow(t *testing.T) {
 	r, p := notifies(t)

@@ -49,7 +49,7 @@ func (o *owner) Late(_ string, n *Session, req, res *uacsta.Message) {
 	}
 }
 
-func (o *owner) Ask(number string, req *uacsta.Message) (*uacsta.Message, error) {
+func (o *owner) Ask(number string, _ *Model, req *uacsta.Message) (*uacsta.Message, error) {
 	if req.Name() != uacsta.NameGetDoNotDisturb {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}

@@ -22,7 +22,7 @@ type talker struct {
 	asked    chan *uacsta.Message                      // in sessions
 	answer   func(req *uacsta.Message) *uacsta.Message // nil: the positive one
 	notified chan *sip.Request
-	responds func(*sip.Request) sip.Answer // to a NOTIFY; nil: 200
+	responds func(*sip.Request) sip.Answer // to a NOTIFY or INFO outside a dialog; nil: 200
 
 	mu     sync.Mutex
 	dialog *sip.Dialog
@@ -33,14 +33,15 @@ func newTalker(t *testing.T, agent string) *talker {
 	p := &talker{
 		t: t, opened: make(chan struct{}, 100), ended: make(chan error, 100), asked: make(chan *uacsta.Message, 100), notified: make(chan *sip.Request, 100),
 	}
-	p.ua = sip.New(sip.Config{Handler: p, UserAgent: agent, Known: func(sip.Peer) bool { return true }, Requests: map[string]func(*sip.Request){"NOTIFY": func(r *sip.Request) {
+	outside := func(r *sip.Request) {
 		a := sip.Answer{}
 		if p.responds != nil {
 			a = p.responds(r)
 		}
 		r.Respond(a)
 		p.notified <- r
-	}}})
+	}
+	p.ua = sip.New(sip.Config{Handler: p, UserAgent: agent, Known: func(sip.Peer) bool { return true }, Requests: map[string]func(*sip.Request){"NOTIFY": outside, "INFO": outside}})
 	t.Cleanup(p.ua.Close)
 	at, err := p.ua.ListenTCP("127.0.0.1:0", nil)
 	if err != nil {

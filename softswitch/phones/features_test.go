@@ -34,7 +34,7 @@ func TestForwardingDestinations(t *testing.T) {
 			}
 			return nil
 		},
-		"request": func(to string) error { _, err := up.Ask("100", message(request, to)); return err },
+		"request": func(to string) error { _, err := up.Ask("100", nil, message(request, to)); return err },
 		"event":   func(to string) error { up.Event("100", message(event, to)); return nil },
 	}
 	destination := func() string {

@@ -95,11 +95,11 @@ func TestUpcalls(t *testing.T) {
 	if w.has("100", "Delivered") {
 		t.Error("an event of a telephone about a call is passed on")
 	}
-	res, err := up.Ask("100", uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}, uacsta.Edition3))
+	res, err := up.Ask("100", nil, uacsta.Encode(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}, uacsta.Edition3))
 	if err != nil || res.Text("doNotDisturbOn") != "true" {
 		t.Errorf("of its own extension: %s %v", res, err)
 	}
-	if _, err := up.Ask("100", uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("101"), CalledDirectoryNumber: uacsta.Dev("100")}, uacsta.Edition3)); err == nil {
+	if _, err := up.Ask("100", nil, uacsta.Encode(uacsta.MakeCall{CallingDevice: uacsta.Dev("101"), CalledDirectoryNumber: uacsta.Dev("100")}, uacsta.Edition3)); err == nil {
 		t.Error("a telephone makes calls outside dialogs")
 	}
 	up.Session("100", nil)

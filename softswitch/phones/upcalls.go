@@ -69,17 +69,39 @@ func relay[T uacsta.EventMessage](s *Server, number string, m *uacsta.Message) {
 	s.sw.PhysicalEvent(number, event)
 }
 
-// offered lists the services that telephones may request outside dialogs.
-var offered = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
+// The services that telephones may request outside dialogs: every telephone, and those whose model may.
+var (
+	offered  = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
+	optional = []string{
+		uacsta.NameMakeCall, uacsta.NameAnswerCall, uacsta.NameClearConnection, uacsta.NameHoldCall, uacsta.NameRetrieveCall, uacsta.NameConsultationCall,
+		uacsta.NameTransferCall, uacsta.NameSnapshotDevice,
+	}
+)
 
 // Ask implements registrar.Upcalls: the switch is the switching function of the telephone's own extension.
-func (s upcalls) Ask(number string, req *uacsta.Message) (*uacsta.Message, error) {
-	if !slices.Contains(offered, req.Name()) {
+func (s upcalls) Ask(number string, of *registrar.Model, req *uacsta.Message) (*uacsta.Message, error) {
+	name := req.Name()
+	if !slices.Contains(offered, name) && (of == nil || !slices.Contains(of.Requests, name) || !slices.Contains(optional, name)) {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
-	req.SetText("device", number)
+	service := uacsta.ServiceOf(name)
+	for _, c := range req.Connections() {
+		if c.DeviceID() == "" {
+			c.SetDeviceID(number)
+		}
+	}
+	for _, d := range req.Devices() {
+		if !d.InConnection && service.Role(d.Path()) == uacsta.Subject { // whatever the request says
+			d.Set(number, "")
+		}
+	}
 	if err := translate(req, s.cfg.Numbers()); err != nil {
 		return nil, err
+	}
+	for _, c := range req.Connections() {
+		if c.DeviceID() != number {
+			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidConnectionID)
+		}
 	}
 	return s.sw.Ask(req)
 }

@@ -127,7 +127,7 @@ func TestRegisterRefused(t *testing.T) {
 // A lifetime that is malformed is an hour, one that is too long the longest.
 func TestLifetime(t *testing.T) {
 	r := aStation(t, Config{MaxExpires: 2 * time.Hour})
-	for _, tt := range []struct{ contact, expires, want string }{
+	for n, tt := range []struct{ contact, expires, want string }{
 		{";expires=many", "", "3600"}, {"", "many", "3600"}, {";expires=-1", "60", "3600"}, {";expires=", "60", "3600"}, {"", "60s", "3600"},
 		{";expires=99999999999999999999", "", "7200"}, {";expires=60", "many", "60"}, {`;expires="60"`, "", "60"}, {"", " 60 ", "60"}, {"", "", "7200"},
 	} {
@@ -135,7 +135,7 @@ func TestLifetime(t *testing.T) {
 		if tt.expires != "" {
 			headers = append(headers, "Expires: "+tt.expires)
 		}
-		if code, text := r.raw("TCP", "100").registered(fmt.Sprint(tt), 1, headers...); code != 200 || !strings.HasSuffix(contactsOf(text)[0], ";expires="+tt.want) {
+		if code, text := r.raw("TCP", "100").registered(fmt.Sprint(n), 1, headers...); code != 200 || !strings.HasSuffix(contactsOf(text)[0], ";expires="+tt.want) {
 			t.Errorf("%q: %d %s", tt, code, text)
 		}
 	}

@@ -1,7 +1,6 @@
 package media
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"net"
@@ -122,23 +121,6 @@ func (l *Leg) Close() {
 	_ = l.control.Close()
 	l.group.Wait()
 	l.engine.release(l.port)
-}
-
-// Encryption says whether voice is encrypted by SRTP.
-type Encryption int
-
-// The ways of encryption.
-const (
-	Preferred Encryption = iota // where both sides support it (RFC 8643)
-	Accepted                    // where the peer offers it
-	Required                    // else there is no call
-)
-
-// Encrypt sets whether the voice is encrypted. Keys go over TLS only. Call it before the first offer.
-func (l *Leg) Encrypt(how Encryption) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.encrypt = how
 }
 
 // Propose returns the first offer to a peer; secure is whether its signalling uses TLS. It returns
@@ -269,28 +251,6 @@ func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
 		return nil, ErrNoCrypto
 	}
 	return d, l.engine.permit(d, from.Addr)
-}
-
-// crypt creates the SRTP contexts, unless the keys are unchanged. Callers hold l.mu.
-func (l *Leg) crypt(d *description) error {
-	if keys := d.suite + string(d.key); keys == l.keys {
-		return nil
-	} else {
-		l.keys = keys
-	}
-	profile := srtp.ProtectionProfileAes128CmHmacSha1_80
-	if bytes.HasSuffix([]byte(d.suite), []byte("_32")) {
-		profile = srtp.ProtectionProfileAes128CmHmacSha1_32
-	}
-	var err error
-	if l.in, err = srtp.CreateContext(d.key[:16], d.key[16:], profile, srtp.SRTPReplayProtection(64), srtp.SRTCPReplayProtection(64)); err != nil {
-		return err
-	}
-	if l.out != nil && l.peer.suite == d.suite { // our key has not changed: its packets go on
-		return nil
-	}
-	l.out, err = srtp.CreateContext(l.localKey[:16], l.localKey[16:], profile)
-	return err
 }
 
 // Flow returns the agreed direction, as we see it.
@@ -495,83 +455,5 @@ func (l *Leg) report(now time.Time) {
 	}
 	if err == nil {
 		_, _ = l.control.WriteToUDPAddrPort(data, netip.AddrPortFrom(l.to.Addr(), l.to.Port()+1))
-	}
-}
-
-// pass forwards a packet of another telephone: as it is if this telephone has agreed to its codec, or converted to
-// this telephone's law. It drops what is neither.
-func (l *Leg) pass(p *rtp.Packet, from *codec) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.peer == nil {
-		return
-	}
-	payload, to := p.Payload, l.peer.law()
-	switch {
-	case from == l.wide:
-		to = withCodec(l.peer.formats, from)
-	case from.law == nil:
-		to = nil
-	case to != nil && to.codec != from:
-		payload = to.codec.law.octets(from.law.samples(payload))
-	}
-	if to == nil {
-		return
-	}
-	if l.source != p.SSRC || l.lastSent.IsZero() {
-		l.source = p.SSRC
-		l.shift = l.elapsed(to.codec.clock) - p.Timestamp
-	}
-	l.timestamp = p.Timestamp + l.shift
-	l.emit(to.number, p.Marker, l.timestamp, payload)
-}
-
-// elapsed returns the timestamp of the next packet after the source changed. clock is in Hz. Callers hold l.mu.
-func (l *Leg) elapsed(clock int) uint32 {
-	if l.lastSent.IsZero() {
-		return l.timestamp
-	}
-	return l.timestamp + uint32(max(time.Since(l.lastSent)*time.Duration(clock)/time.Second, time.Duration(clock/50)))
-}
-
-// sendFrame sends a frame of samples. It sets the marker on the first frame after silence.
-func (l *Leg) sendFrame(samples []int16) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.peer == nil || l.peer.law() == nil {
-		return
-	}
-	fresh := l.source != 0 || l.lastSent.IsZero() || time.Since(l.lastSent) > silence
-	if fresh {
-		l.timestamp = l.elapsed(rate)
-	} else {
-		l.timestamp += frame
-	}
-	l.source = 0
-	to := l.peer.law()
-	l.emit(to.number, fresh, l.timestamp, to.codec.law.octets(samples))
-}
-
-// emit sends one packet. Callers hold l.mu.
-func (l *Leg) emit(payloadType uint8, marker bool, timestamp uint32, payload []byte) {
-	if l.closed || l.relay != nil || !l.flow.Sends() || !l.to.IsValid() {
-		return
-	}
-	l.sequence++
-	p := rtp.Packet{
-		Header:  rtp.Header{Version: 2, PayloadType: payloadType, Marker: marker, SequenceNumber: l.sequence, Timestamp: timestamp, SSRC: l.ssrc},
-		Payload: payload,
-	}
-	data, err := p.Marshal()
-	if err == nil && l.out != nil {
-		data, err = l.out.EncryptRTP(nil, data, nil)
-	}
-	if err != nil {
-		return
-	}
-	if _, err := l.conn.WriteToUDPAddrPort(data, l.to); err == nil {
-		l.sent++
-		l.octets += uint32(len(payload))
-		l.lastSent = time.Now()
 	}
 }

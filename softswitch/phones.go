@@ -43,6 +43,7 @@ type Party struct {
 	Device string
 	State  uacsta.LocalConnectionState
 	Number string // shown to others: the device's, or the one beyond a trunk
+	Name   string // of the device, unless the party is beyond a trunk
 	// Phone reports whether it is a real telephone or line.
 	Phone bool
 	Rings bool // the telephone must ring, or the number beyond the line must be called
@@ -139,6 +140,9 @@ func (c *call) view() View {
 		}
 		if q := x.device.queue; q != nil {
 			p.Announce = q.Announcement
+		}
+		if x.far == "" {
+			p.Name = x.device.name
 		}
 		if x.device.trunk != nil && x.device.real {
 			p.Rings = x.farEndRings()

@@ -82,6 +82,7 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 		return []sip.Invite{l.trunk.invite(v, p)}
 	}
 	from, name := shown(v, p)
+	l.shows = from
 	var list []sip.Invite
 	for _, to := range s.telephones.Contacts(l.device) {
 		inv := sip.Invite{To: to.Address(l.device), Target: to.URI, From: to.Address(from), Name: name, Flow: to.Flow}

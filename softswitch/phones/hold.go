@@ -170,11 +170,13 @@ func (l *leg) takeBack() {
 	}
 }
 
-// offer offers a direction to the telephone, unless that has been done. While a re-INVITE is outstanding, the
-// last direction waits.
+// offer offers a direction to the telephone, unless that has been done and the telephone shows who its user talks
+// with. While a re-INVITE is outstanding, the last direction waits.
 func (l *leg) offer(want media.Direction) {
+	number, name := l.talksWith()
+	same := number == "" || number == l.shows
 	switch {
-	case l.dialog == nil || l.wants == want && !l.asking:
+	case l.dialog == nil || l.wants == want && same && !l.asking:
 		return
 	case l.asking:
 		l.next = want
@@ -182,6 +184,10 @@ func (l *leg) offer(want media.Direction) {
 	}
 	l.asking, l.wants, l.next = true, want, want
 	l.aside = l.aside && want == media.SendOnly // once retrieved, it is not taken back
+	var headers []sip.Header
+	if !same {
+		headers = l.asserted(number, name)
+	}
 	l.dialog.Reinvite(sdpType, l.voice.Offer(want), func(res sip.Result) {
 		l.must(func() {
 			l.asking = false
@@ -194,7 +200,7 @@ func (l *leg) offer(want media.Direction) {
 			}
 			l.offer(l.next)
 		})
-	})
+	}, headers...)
 }
 
 // compare reads the telephone's answer to the offer to talk, and reports to the switch that its user still holds

@@ -10,9 +10,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/sip"
-	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
-	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 const sdpType = "application/sdp"
@@ -63,6 +61,7 @@ type leg struct {
 	talked     bool
 	resumed    bool                              // the telephone was told to retrieve the call
 	aside      bool                              // the switch holds the call because its user took another one
+	shows      string                            // the number that the telephone shows
 	brief      bool                              // it ends once it is answered
 	refers     int                               // how many REFERs have come
 	telephone  string                            // identifies the telephone among those of the extension
@@ -381,7 +380,11 @@ func (l *leg) accept() {
 			return
 		}
 	}
-	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body})
+	var headers []sip.Header
+	if number, name := l.talksWith(); number != "" {
+		headers = l.asserted(number, name)
+	}
+	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body, Headers: headers})
 	if err != nil {
 		l.hungUp = true
 		l.gone()
@@ -411,12 +414,4 @@ func (l *leg) named(d *sip.Dialog) {
 	l.callID = d.CallID()
 	l.localTag, l.remoteTag = d.Tags()
 	l.server.changed[l.device] = true
-}
-
-// shown returns the number and name that a called telephone displays.
-func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
-	if p.State == uacsta.Initiated { // its own call: the number that it will call
-		return v.Called, ""
-	}
-	return v.Calling, v.Name
 }

@@ -1,0 +1,55 @@
+package phones
+
+import (
+	"strings"
+
+	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// Who a telephone shows that its user talks with: at first the caller or the number dialled, and later, by
+// P-Asserted-Identity in our 2xx and re-INVITEs (RFC 3325), the party that the switch has put into the call.
+
+// shown returns the number and name that a called telephone displays.
+func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
+	if p.State == uacsta.Initiated { // its own call: the number that it will call
+		return v.Called, ""
+	}
+	return v.Calling, v.Name
+}
+
+// talksWith returns the number and name of the one other party that the telephone's user talks with, or "" if there is
+// none, or more.
+func (l *leg) talksWith() (number, name string) {
+	s := l.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.parties[l.key]
+	if l.trunk != nil || own == nil || own.State != uacsta.Connected || s.calls[own.call] == nil {
+		return "", ""
+	}
+	for _, p := range s.calls[own.call].Parties {
+		switch {
+		case p.Key == own.Key:
+		case number != "" || p.Queue || p.Rings || p.State != uacsta.Connected && p.State != uacsta.Hold:
+			return "", ""
+		case !registrar.Dialable(p.Number):
+			return "", ""
+		default:
+			number, name = p.Number, p.Name
+		}
+	}
+	return number, name
+}
+
+// asserted returns the header that shows a party, and stores that the telephone shows it.
+func (l *leg) asserted(number, name string) []sip.Header {
+	l.shows = number
+	value := "<" + sip.UserURI(number, l.server.telephones.Realm()) + ">"
+	if name != "" {
+		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ").Replace(name) + `" ` + value
+	}
+	return []sip.Header{{Name: "P-Asserted-Identity", Value: value}}
+}

@@ -4,7 +4,8 @@
 // telephones follow, and reports to the switch what users do at their telephones. It owns a
 // registrar.Server, which has the registrations and uaCSTA sessions.
 //
-// Each leg, one dialog with a telephone, has its own queue, so that a telephone that cannot be
-// written to delays no other. One further goroutine decides, after each change, which leg carries
-// which connection and which legs hear each other (arrange.go).
+// A leg is a dialog with a telephone. The legs of an extension share a queue, so that what a telephone
+// sends in several calls is handled in the order in which it came, and an extension whose telephone
+// cannot be written to delays no other; each leg of a trunk has its own. One further goroutine decides,
+// after each change, which leg carries which connection and which legs hear each other (arrange.go).
 package phones

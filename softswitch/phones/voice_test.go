@@ -87,9 +87,10 @@ func TestSlowDisk(t *testing.T) {
 	if !plays(one, "hello") || plays(one, "slow") {
 		t.Error("the messages of a call are not played in order")
 	}
-	wait.Next(t, s.inbox.wake, "the announcement")
-	if _, kicked, _, _ := s.inbox.take(); !kicked["3"] {
-		t.Error("the call is not looked at again")
+	for again := false; !again; { // the messages have the other calls looked at
+		wait.Next(t, s.inbox.wake, "the announcement")
+		_, kicked, _, _ := s.inbox.take()
+		again = kicked["3"]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -218,7 +218,7 @@ func oneAddress(value string) bool {
 	_, rest, bracketed := strings.Cut(text, "<")
 	uri, params, ended := strings.Cut(rest, ">")
 	if !bracketed {
-		uri, params, ended = strings.Cut(text, ";")
+		uri, params, _ = strings.Cut(text, ";")
 		params, ended = ";"+params, !strings.ContainsAny(strings.TrimSpace(uri), " \t,>")
 	}
 	scheme, part, _ := strings.Cut(strings.TrimSpace(uri), ":")

@@ -30,6 +30,7 @@ type Request struct {
 	body  []byte
 
 	dialog   *Dialog      // the request's dialog; nil if none
+	moved    *Dialog      // the dialog it names, if it came from another address than that's peer
 	standing atomic.Int32 // of the sender
 	credit   *credit      // for responses
 }

@@ -63,6 +63,12 @@ func (ua *UA) request(r *Request) {
 		r.Respond(*refusal)
 		return
 	}
+	if r.moved != nil && ua.cfg.Follows != nil {
+		if !ua.cfg.Follows(r.moved, r) {
+			return
+		}
+		r.dialog = r.moved
+	}
 	if r.dialog != nil {
 		r.dialog.receive(r)
 		return
@@ -86,7 +92,7 @@ func (ua *UA) request(r *Request) {
 // introduce determines the sender's standing, and the request's dialog.
 func (ua *UA) introduce(r *Request) {
 	s := stranger
-	if r.dialog = ua.dialogOf(r); r.dialog != nil {
+	if r.dialog, r.moved = ua.dialogOf(r); r.dialog != nil {
 		s = standing(r.dialog.standing.Load())
 		r.dialog.show()
 	}
@@ -127,24 +133,26 @@ func (r *Request) unsupported() string {
 }
 
 // dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag. It ignores the
-// Request-URI, where a front end puts its own route. It returns nil if the request comes from
-// another peer than the dialog's and that peer is not trusted.
-func (ua *UA) dialogOf(r *Request) *Dialog {
+// Request-URI, where a front end puts its own route. If the request comes from another peer than the dialog's, and
+// that peer is not trusted, the dialog is returned as moved.
+func (ua *UA) dialogOf(r *Request) (d, moved *Dialog) {
 	tag := r.To().Tag()
 	if tag == "" {
-		return nil
+		return nil, nil
 	}
 	ua.mu.Lock()
-	d := ua.dialogs[tag]
+	d = ua.dialogs[tag]
 	ua.mu.Unlock()
 	if d == nil || d.callID != r.Header("Call-ID") || d.remoteTag != r.From().Tag() {
-		return nil
+		return nil, nil
 	}
-	if (d.peerAddr() != r.hop.addr.Addr() || !slices.Equal(d.names, r.hop.conn.names())) && !ua.cfg.Trusts(r.Peer()) {
+	if d.peerAddr() == r.hop.addr.Addr() && slices.Equal(d.names, r.hop.conn.names()) || ua.cfg.Trusts(r.Peer()) {
+		return d, nil
+	}
+	if ua.cfg.Follows == nil {
 		ua.warn("in-dialog request refused: other address or certificate than the dialog's", r.hop.addr, "method", r.Method())
-		return nil
 	}
-	return d
+	return nil, d
 }
 
 // ack handles an ACK. That of a refused INVITE belongs to its transaction, also in a dialog (RFC 3261 17.2.3); any

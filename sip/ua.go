@@ -76,6 +76,9 @@ type Config struct {
 	// Trusts reports whether a request inside a dialog may come from this peer although another
 	// address opened the dialog. The default is never.
 	Trusts func(Peer) bool
+	// Follows reports whether a request in a dialog, which came from another address than the dialog's, has proved to be
+	// of its peer, which then has moved there. If not, it has responded. nil: only Trusts counts.
+	Follows func(*Dialog, *Request) bool
 	// Known reports whether the configuration names a peer, which then is trusted from its
 	// first message on. The default is Trusts.
 	Known func(Peer) bool

@@ -51,6 +51,31 @@ func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 	return u
 }
 
+// Owner is implemented by handlers of dialogs of a user's telephone.
+type Owner interface {
+	// Owner returns the number of the user, or "" if there is none.
+	Owner() string
+}
+
+// follows implements Follows of [sip.Config]: a telephone that moves to another address in a dialog proves by digest
+// that it is still one of the same user.
+func (s *Server) follows(d *sip.Dialog, r *sip.Request) bool {
+	number := ""
+	if o, ok := d.Handler().(Owner); ok {
+		number = o.Owner()
+	}
+	if number == "" {
+		r.Respond(sip.Answer{Code: 481})
+		return false
+	}
+	u := s.authenticate(r, r.From())
+	if u != nil && u.Number != number {
+		r.Respond(sip.Answer{Code: 481})
+		return false
+	}
+	return u != nil
+}
+
 // guess is a user and the address from which a wrong password came.
 type guess struct {
 	user string

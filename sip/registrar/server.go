@@ -96,7 +96,7 @@ func New(cfg Config, up Upcalls) *Server {
 	s.digest.Knows = s.knows
 	s.ua = sip.New(sip.Config{
 		Front:   "telephones",
-		Handler: cfg.Calls, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Known: cfg.Known, Lost: s.lost, StayOnFlow: true,
+		Handler: cfg.Calls, Advertise: cfg.Advertise, Log: cfg.Log, TLSClient: cfg.TLSClient, Admits: cfg.Admits, Known: cfg.Known, Lost: s.lost, Follows: s.follows, StayOnFlow: true,
 		Requests: map[string]func(*sip.Request){"REGISTER": s.register, "SUBSCRIBE": s.subscribe, "NOTIFY": s.outside, "INFO": s.outside},
 		InDialog: []string{"REFER", "NOTIFY", "SUBSCRIBE", "PRACK"}, Supports: []string{"100rel", "replaces"},
 		Accepts:    []string{"application/sdp", "application/csta+xml", "application/dtmf-relay", "application/dtmf", "application/x-as-feature-event+xml", "message/sipfrag"},

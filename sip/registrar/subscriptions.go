@@ -234,6 +234,9 @@ func (sub *subscription) change(r *sip.Request) string {
 	return sub.pkg.Change(sub.by.Number, r.ContentType(), r.Body())
 }
 
+// Owner implements [Owner].
+func (sub *subscription) Owner() string { return sub.by.Number }
+
 // Refresh implements sip.DialogHandler; subscriptions have no session.
 func (sub *subscription) Refresh() (contentType string, body []byte) { return "", nil }
 

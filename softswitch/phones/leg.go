@@ -296,6 +296,14 @@ func (l *leg) Ended(reason error) {
 	})
 }
 
+// Owner implements registrar.Owner.
+func (l *leg) Owner() string {
+	if l.trunk != nil {
+		return ""
+	}
+	return l.device
+}
+
 // Refresh implements sip.DialogHandler: it offers the current voice again.
 func (l *leg) Refresh() (contentType string, body []byte) {
 	l.server.log.Debug("session refreshed", "device", l.device, "connection", l.keyNow())

@@ -216,6 +216,27 @@ func TestPanicEndsTheMessageOnly(t *testing.T) {
 	}
 }
 
+// A panic while a response is sent keeps no lock that a repetition of the request would wait for.
+func TestPanicInTransaction(t *testing.T) {
+	_, _, addr := serve(t, "UDP", func(c *Config) {
+		c.Known = func(Peer) bool { return true }
+		c.Trace = func(out bool, _ Peer, data []byte) {
+			if out && strings.HasSuffix(string(data), "re panic") {
+				panic("as told")
+			}
+		}
+	})
+	p := dialRaw(t, "UDP", addr)
+	p.invite()
+	p.cseq++
+	repeated := p.request("INFO", p.cseq, "panic")
+	p.write(repeated)
+	p.write(repeated)
+	if res := p.ask("INFO", "fine"); res.code() != 200 || res.body != "re fine" {
+		t.Errorf("after a panic: %s", res.start)
+	}
+}
+
 // newPanickingMessage is a message whose header value parsers have crashed on.
 func newPanickingMessage() []byte {
 	return []byte("INVITE sip:a@b SIP/2.0\r\nContent-Length: -1\r\n\r\n")

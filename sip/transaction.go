@@ -212,8 +212,10 @@ func (t *serverTx) again(code int, wire []byte) {
 }
 
 // WriteMsg implements gosip.Connection. It sends the octets that a shell carries. For responses
-// that sipgo generates (100, 487) it builds them.
+// that sipgo generates (100, 487) it builds them. It recovers from a panic: sipgo calls it with a lock held, for which
+// the next repetition of the request would wait for ever.
 func (t *serverTx) WriteMsg(m gosip.Message) error {
+	defer t.ua.survive(t.hop)
 	wire := m.Body()
 	if len(wire) == 0 {
 		r := t.req.Load()

@@ -137,12 +137,6 @@ func (d *Dialog) Peer() Peer {
 	return d.hop.peer()
 }
 
-func (d *Dialog) peerAddr() netip.Addr {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.hop.addr.Addr()
-}
-
 // accept sends the 2xx that opens the dialog and repeats it until the ACK (RFC 3261 13.3.1.4).
 // The source address of a datagram can be forged, and a victim would receive all repetitions.
 // So a stranger gets the 2xx once, and again each time it repeats its INVITE. An ACK with our

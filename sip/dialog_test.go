@@ -3,6 +3,7 @@ package sip
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -354,6 +355,32 @@ func TestStrangerInDialog(t *testing.T) {
 	q.callID, q.tag, q.toTag, q.cseq, q.branches = p.callID, p.tag, p.toTag, 1, 1000
 	if res := q.ask("BYE", ""); res.code() != 481 {
 		t.Errorf("a stranger's BYE: %s", res.start)
+	}
+	if res := p.ask("INFO", "still here"); res.code() != 200 {
+		t.Errorf("the dialog after it: %s", res.start)
+	}
+}
+
+// A request without TLS that names a dialog over TLS is not of that dialog, also from the same address.
+func TestDialogKeepsTLS(t *testing.T) {
+	cert, pool := certificate(t, "gw.example")
+	ua, _, addr := serve(t, "UDP", func(c *Config) {
+		c.Follows = func(*Dialog, *Request) bool { return true }
+	})
+	secure, err := ua.ListenTCP("127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := dialRaw(t, "TCP", secure)
+	nc := tls.Client(p.nc, &tls.Config{RootCAs: pool, ServerName: "gw.example", MinVersion: tls.VersionTLS12})
+	p.nc, p.in, p.transport = nc, newReader(nc), "TLS"
+	p.invite()
+	for _, local := range []string{"127.0.0.1", "127.0.0.2"} {
+		q := dialRawFrom(t, "UDP", local, addr)
+		q.callID, q.tag, q.toTag, q.cseq, q.branches = p.callID, p.tag, p.toTag, 1, 1000
+		if res := q.ask("INFO", "in clear"); res.code() != 481 {
+			t.Errorf("over UDP from %s: %s", local, res.start)
+		}
 	}
 	if res := p.ask("INFO", "still here"); res.code() != 200 {
 		t.Errorf("the dialog after it: %s", res.start)

@@ -134,7 +134,8 @@ func (r *Request) unsupported() string {
 
 // dialogOf finds the dialog of a request by our tag, Call-ID and the peer's tag. It ignores the
 // Request-URI, where a front end puts its own route. If the request comes from another peer than the dialog's, and
-// that peer is not trusted, the dialog is returned as moved.
+// that peer is not trusted, the dialog is returned as moved. A dialog over TLS has no request without TLS, since what we
+// send next, such as SRTP keys, would go the same way.
 func (ua *UA) dialogOf(r *Request) (d, moved *Dialog) {
 	tag := r.To().Tag()
 	if tag == "" {
@@ -146,7 +147,14 @@ func (ua *UA) dialogOf(r *Request) (d, moved *Dialog) {
 	if d == nil || d.callID != r.Header("Call-ID") || d.remoteTag != r.From().Tag() {
 		return nil, nil
 	}
-	if d.peerAddr() == r.hop.addr.Addr() && slices.Equal(d.names, r.hop.conn.names()) || ua.cfg.Trusts(r.Peer()) {
+	last := d.Peer()
+	switch {
+	case ua.cfg.Trusts(r.Peer()):
+		return d, nil
+	case last.Secure() && !r.Peer().Secure():
+		ua.warn("in-dialog request refused: the dialog uses TLS, the request does not", r.hop.addr, "method", r.Method())
+		return nil, nil
+	case last.Addr.Addr() == r.hop.addr.Addr() && slices.Equal(d.names, r.hop.conn.names()):
 		return d, nil
 	}
 	if ua.cfg.Follows == nil {

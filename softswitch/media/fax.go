@@ -136,11 +136,11 @@ func (l *Leg) relayed(from netip.AddrPort) (to *Leg, fax bool) {
 	return l.relay, true
 }
 
-// raw sends a packet of fax to the telephone.
-func (l *Leg) raw(data []byte) {
+// raw sends a packet of another leg's fax to the telephone, unless it has fax with a third one by now.
+func (l *Leg) raw(data []byte, from *Leg) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.closed && l.relay != nil && l.to.IsValid() {
+	if !l.closed && l.relay == from && l.to.IsValid() {
 		_, _ = l.conn.WriteToUDPAddrPort(data, l.to)
 	}
 }

@@ -315,7 +315,7 @@ func (l *Leg) die() {
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
 	if to, fax := l.relayed(from); fax {
 		if to != nil {
-			to.raw(data)
+			to.raw(data, l)
 		}
 		return
 	}

@@ -174,8 +174,8 @@ func (l *Leg) Asks(data []byte, from Peer) (asks Direction, differs bool, err er
 	if err != nil {
 		return "", false, err
 	}
-	if !d.secure && l.encrypt == Required {
-		return "", false, ErrNoCrypto
+	if d.law() == nil {
+		return "", false, ErrNoCodec
 	}
 	return d.direction, l.peer == nil || l.peer.origin != d.origin, nil
 }

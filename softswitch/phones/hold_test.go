@@ -111,6 +111,25 @@ func TestTakeBack(t *testing.T) {
 	w.leave()
 }
 
+// A hold that is refused, because it has no codec that we mix, leaves the call as it is.
+func TestRefusedHold(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b := w.handset("100"), w.handset("101")
+	_, callee := w.talking(a, b)
+	answered := make(chan sip.Result, 1)
+	offer := strings.NewReplacer("AVP 0", "AVP 9", "0 PCMU", "9 G722", "o=- 1 1", "o=- 1 2").Replace(string(sdp("sendonly")))
+	callee.Reinvite(sdpType, []byte(offer), func(res sip.Result) { answered <- res })
+	if res := wait.Next(t, answered, "the refusal"); res.Code() != 488 {
+		t.Errorf("%d", res.Code())
+	}
+	callee.Bye()
+	wait.Next(t, a.ended, "the end")
+	w.leave()
+	if w.has("100", "Held") {
+		t.Error("the switch holds the call")
+	}
+}
+
 // established returns the connection of a device that has one.
 func (w *world) established(device string) uacsta.ConnectionID {
 	w.Server.mu.Lock()

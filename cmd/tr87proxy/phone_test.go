@@ -31,10 +31,13 @@ links: [{name: desk, type: phones, listen: [{transport: udp, address: ":6060"}],
 		{"Mitel 201 --server pbx.example", "CSTA: 1\nCSTA proxy: pbx.example\nCSTA port: 6060\nCSTA username: u201\nCSTA password: PASSWORD\n", ""},
 		{"snom 201 --server pbx.example --index 12", "user_outbound12: pbx.example:6060\n", ""},
 		{"Mitel 201", "", "write --server"},
-		{"Yealink 201", "", "there are some of snom, Gigaset, Mitel, Panasonic"},
-		{"Mitel 100", "", "no provisioning lines are known"},
-		{"Yealink 101", "", "101 is no extension with sip"},
-		{"Yealink 999", "", "999 is no extension with sip"},
+		{"Yealink 201", "", "write one of snom, Gigaset, Mitel, Panasonic"},
+		{"Mitel 100", "", `no provisioning lines are known for "Mitel", and 100 is at the built-in switch: write one of Yealink, `},
+		{"Nokia 100", "", `no telephone "Nokia" in the table`},
+		{"Yealink 101", "", "101 is neither an extension with the key sip nor"},
+		{"Yealink 999", "", "the configuration has 100, 201"},
+		{"snom 201 --server pbx.example:6060", "", "write the address without port"},
+		{"Yealink 100 --index 0", "", "counts its lines from 1"},
 	} {
 		var out bytes.Buffer
 		root := newRoot()
@@ -55,6 +58,38 @@ links: [{name: desk, type: phones, listen: [{transport: udp, address: ":6060"}],
 			if len(lines) > 0 && (err != nil || len(got) != len(lines) || strings.ContainsAny(strings.Join(got, ""), "{}")) {
 				t.Errorf("%s: %v %v", m.Name, got, err)
 			}
+		}
+	}
+}
+
+// Completion offers makers, then the numbers of telephones, and no files.
+func TestPhoneSnippetCompletion(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	text := `trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"]}]
+switch: {extensions: [{number: "100", sip: {password: hidden}}, {number: "101"}]}
+links: [{name: desk, type: phones, listen: [{transport: udp, address: ":6060"}], accounts: [{number: "201", password: hidden}]}]
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-c", file, ""}, "Yealink\nPoly\nsnom\n"},
+		{[]string{"-c", "missing.yaml", ""}, "Yealink\nPoly\nsnom\n"},
+		{[]string{"-c", file, "snom", ""}, "100\n201\n:4\n"},
+		{[]string{"-c", "missing.yaml", "snom", ""}, ":4\n"},
+		{[]string{"-c", file, "snom", "100", ""}, ":4\n"},
+	} {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetErr(&bytes.Buffer{})
+		root.SetArgs(append([]string{"__complete", "phone", "snippet"}, tt.args...))
+		if err := root.Execute(); err != nil || !strings.HasPrefix(out.String(), tt.want) || strings.Contains(out.String(), "OpenStage") {
+			t.Errorf("%q: %v\n%s", tt.args, err, out.String())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
@@ -120,7 +121,31 @@ func PlaceOf(cfg *config.Config, number string) (place config.Place, own bool, e
 			}
 		}
 	}
-	return config.Place{}, false, fmt.Errorf("%s is no extension with sip, and has no account at a link of type phones", number)
+	have := "the configuration has none"
+	if numbers := TelephoneNumbers(cfg); len(numbers) > 0 {
+		have = "the configuration has " + strings.Join(numbers[:min(len(numbers), 10)], ", ")
+		if len(numbers) > 10 {
+			have += " ..."
+		}
+	}
+	return config.Place{}, false, fmt.Errorf("%s is neither an extension with the key sip nor an account of a link of type phones; %s", number, have)
+}
+
+// TelephoneNumbers returns the numbers of extensions with the key sip, and of accounts of links of type phones.
+func TelephoneNumbers(cfg *config.Config) (numbers []string) {
+	for _, e := range cfg.Switch.Extensions {
+		if e.SIP != nil {
+			numbers = append(numbers, e.Number)
+		}
+	}
+	for _, l := range cfg.Links {
+		if settings, ok := l.Settings.(*desk.Settings); ok {
+			for _, a := range settings.Accounts {
+				numbers = append(numbers, a.Number)
+			}
+		}
+	}
+	return numbers
 }
 
 // addressOf returns the address of the first listener; server is "" if it listens at every address.

@@ -79,15 +79,11 @@ Content-Length: 0
 	s.again = fmt.Sprintf("<recv response=\"200\" response_txn=\"t%d\" optional=\"global\"/>\n", s.sent)
 }
 
-// provisional takes a provisional answer, if there is one.
-func (s *scenario) provisional() {
-	fmt.Fprintf(s, "<recv response=\"100\" response_txn=\"t%d\" optional=\"true\"/>\n", s.sent)
-}
-
 // response takes the 200 to the last request.
 func (s *scenario) response(assign string, match ...string) {
 	what := fmt.Sprintf(`response="200" response_txn="t%d"`, s.sent)
-	if s.invites {
+	if s.invites { // a busy proxy says 100 after 200 ms (RFC 3261 17.2.1)
+		fmt.Fprintf(s, `<recv response="100" response_txn="t%d" optional="true"/>`+"\n", s.sent)
 		what += ` rrs="true"`
 	}
 	s.recv(what, assign, match...)
@@ -137,7 +133,6 @@ func tr87Client(answers bool, via string) string {
 	s := &scenario{answers: answers, via: via}
 	s.WriteString("<?xml version=\"1.0\"?><scenario name=\"tr87\">\n")
 	s.request("INVITE", sippOpen)
-	s.provisional()
 	s.response("", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	s.request("INFO", `<?xml version="1.0"?><GetCSTAFeatures `+csta+`>`+inLine+`</GetCSTAFeatures>`)
@@ -157,7 +152,6 @@ func tr87Client(answers bool, via string) string {
 	s.request("INFO", `<?xml version="1.0"?><AnswerCall `+csta+`><callToBeAnswered>`+sippOwn+`</callToBeAnswered></AnswerCall>`)
 	s.response("", "<stateIncompatibility>noCallToAnswer</stateIncompatibility>")
 	s.request("INVITE", sippOpen)
-	s.provisional()
 	s.response("", "<systemStatus>normal</systemStatus>")
 	s.ack()
 	s.cseq = 1 // as real clients do

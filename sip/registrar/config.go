@@ -93,9 +93,9 @@ type Package struct {
 	// Others reports whether there is a state of a number. Telephones may subscribe to the state of any such number, which
 	// the Request-URI names. If Others is nil, a telephone gets the state of its own extension.
 	Others func(number string) bool
-	// Documents returns the state of a number, for a subscriber of a model, nil if that is not in the table. The name of
-	// each document never changes. Documents is called with nothing locked, and must not block for long.
-	Documents func(number string, of *Model) []Document
+	// Documents returns the state of a number for the subscriber with the number by, of a model, nil if that is not in the
+	// table. The name of each document never changes. Documents is called with nothing locked, and must not block for long.
+	Documents func(number, by string, of *Model) []Document
 	// Change carries out the request in the body of a SUBSCRIBE of a telephone, and returns the name of the
 	// document to send in any case, or "" if there is no request. It must not block. If Change is nil, bodies
 	// are ignored.

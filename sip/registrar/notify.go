@@ -49,7 +49,9 @@ func (s *Server) repeat(sub *subscription, name string) {
 	})
 }
 
-func (sub *subscription) documents() []Document { return sub.pkg.Documents(sub.of, sub.model) }
+func (sub *subscription) documents() []Document {
+	return sub.pkg.Documents(sub.of, sub.by.Number, sub.model)
+}
 
 // send sends documents in one NOTIFY. Tasks of the subscription call it.
 func (s *Server) send(sub *subscription, documents []Document) {

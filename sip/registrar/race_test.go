@@ -10,7 +10,7 @@ import (
 
 // A password that changes after a telephone has proved the other one, and before its subscription is there, ends it.
 func TestPasswordWhileSubscribing(t *testing.T) {
-	r := aStation(t, Config{Packages: []Package{{Event: "calls", Documents: func(string, *Model) []Document { return nil }}}})
+	r := aStation(t, Config{Packages: []Package{{Event: "calls", Documents: func(string, string, *Model) []Document { return nil }}}})
 	r.digest.Knows = nil // it would wait for the lock
 	w := r.raw("TCP", "101")
 	w.subscribe("101", "calls", 1, "")

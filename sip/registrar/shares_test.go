@@ -20,7 +20,7 @@ func aServer(t *testing.T, extensions int) *Server {
 	for i := range extensions {
 		cfg.Users = append(cfg.Users, User{Number: fmt.Sprint(i), Password: "secret"})
 	}
-	cfg.Packages = []Package{{Event: "dialog", Others: func(string) bool { return true }, Documents: func(number string, _ *Model) []Document {
+	cfg.Packages = []Package{{Event: "dialog", Others: func(string) bool { return true }, Documents: func(number, _ string, _ *Model) []Document {
 		return []Document{{"dialogs", "application/dialog-info+xml", `<dialog-info version="VERSION" entity="` + number + `"/>`}}
 	}}}
 	s := New(cfg, anOwner(t))

@@ -28,7 +28,7 @@ func (f *features) set(texts ...string) {
 func (f *features) pkg() Package {
 	return Package{
 		Event: "features",
-		Documents: func(number string, _ *Model) (list []Document) {
+		Documents: func(number, _ string, _ *Model) (list []Document) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			for n, text := range f.texts {
@@ -58,7 +58,7 @@ func (w *raw) subscribe(to, event string, cseq int, toTag string, more ...string
 func TestSubscribe(t *testing.T) {
 	var f features
 	f.set("one", "two")
-	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
+	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number, _ string, _ *Model) []Document {
 		return []Document{{"calls", "text/plain", `version="VERSION" of ` + number}}
 	}}}})
 	w := r.raw("TCP", "100")
@@ -125,7 +125,7 @@ func TestSubscribe(t *testing.T) {
 func TestSubscriptions(t *testing.T) {
 	var f features
 	f.set("one")
-	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
+	r := aStation(t, Config{Packages: []Package{f.pkg(), {Event: "calls", Others: ours, Documents: func(number, _ string, _ *Model) []Document {
 		return []Document{{"calls", "text/plain", `version="VERSION" of ` + number}}
 	}}}})
 	for _, tt := range []struct {
@@ -190,7 +190,7 @@ func TestNoPackages(t *testing.T) {
 // A panic in a package ends the subscription that asked, and no other.
 func TestPanicOfAPackage(t *testing.T) {
 	var bad atomic.Bool
-	r := aStation(t, Config{Packages: []Package{{Event: "calls", Others: ours, Documents: func(number string, _ *Model) []Document {
+	r := aStation(t, Config{Packages: []Package{{Event: "calls", Others: ours, Documents: func(number, _ string, _ *Model) []Document {
 		if number == "101" && bad.Load() {
 			panic("as told")
 		}

@@ -28,14 +28,14 @@ const (
 
 // packages returns the event packages to which telephones may subscribe.
 func (s *Server) packages() []registrar.Package {
-	one := func(document func(string) registrar.Document) func(string, *registrar.Model) []registrar.Document {
-		return func(number string, _ *registrar.Model) []registrar.Document {
+	one := func(document func(string) registrar.Document) func(string, string, *registrar.Model) []registrar.Document {
+		return func(number, _ string, _ *registrar.Model) []registrar.Document {
 			return []registrar.Document{document(number)}
 		}
 	}
-	features := func(number string, _ *registrar.Model) []registrar.Document { return s.featureDocuments(number) }
-	dialogs := func(number string, of *registrar.Model) []registrar.Document {
-		return []registrar.Document{s.dialogDocument(number, of != nil && of.Idle)}
+	features := func(number, _ string, _ *registrar.Model) []registrar.Document { return s.featureDocuments(number) }
+	dialogs := func(number, by string, of *registrar.Model) []registrar.Document {
+		return []registrar.Document{s.dialogDocument(number, by, of != nil && of.Idle)}
 	}
 	return []registrar.Package{
 		{Event: featurePackage, Documents: features, Change: s.changeFeature},

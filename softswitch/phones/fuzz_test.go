@@ -84,7 +84,7 @@ func FuzzDocuments(f *testing.F) {
 				Other  string `xml:"remote>identity"`
 			} `xml:"dialog"`
 		}
-		document := s.dialogDocument(text, false)
+		document := s.dialogDocument(text, text, false)
 		read(t, document, &dialogs)
 		if len(dialogs.Dialog) != 1 || dialogs.Entity != sip.UserURI(text, "pbx.test") {
 			t.Fatalf("%q is read as %+v in %s", text, dialogs, document.Text)

@@ -16,11 +16,12 @@ var dialogStates = map[uacsta.LocalConnectionState]string{
 	uacsta.Initiated: "trying", uacsta.Alerting: "early", uacsta.Connected: "confirmed", uacsta.Hold: "confirmed", uacsta.Queued: "early",
 }
 
-// dialogDocument returns the document with the calls of an extension (RFC 4235). It has the Call-ID
-// and tags of a call that alerts, with which another telephone can pick the call up (RFC 3891). With idle, an extension
-// without calls has a dialog in state terminated: some telephones keep a lamp lit when the document becomes empty.
-func (s *Server) dialogDocument(number string, idle bool) registrar.Document {
-	realm := s.telephones.Realm()
+// dialogDocument returns the document with the calls of an extension (RFC 4235) for the subscriber by. It
+// has the Call-ID and tags of calls that the subscriber may replace (RFC 3891): to others they would be half a pass to
+// the dialog. With idle, an extension without calls has a dialog in state terminated: some telephones keep a lamp lit
+// when the document becomes empty.
+func (s *Server) dialogDocument(number, by string, idle bool) registrar.Document {
+	realm, replaces := s.telephones.Realm(), s.mayReplace(by, number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var own []*party
@@ -47,7 +48,7 @@ func (s *Server) dialogDocument(number string, idle bool) registrar.Document {
 			}
 		}
 		names := ""
-		if l := s.legs[p.Key]; l != nil && l.callID != "" {
+		if l := s.legs[p.Key]; l != nil && l.callID != "" && replaces && (by == number || p.State == uacsta.Alerting) {
 			names = fmt.Sprintf(` call-id="%s" local-tag="%s" remote-tag="%s"`, text(l.callID), text(l.remoteTag), text(l.localTag))
 		}
 		fmt.Fprintf(&b, `<dialog id="%d"%s direction="%s"><state>%s</state>`, p.Key, names, direction, dialogStates[p.State])
@@ -62,6 +63,19 @@ func (s *Server) dialogDocument(number string, idle bool) registrar.Document {
 	}
 	b.WriteString("</dialog-info>")
 	return registrar.Document{Name: "dialogs", Type: "application/dialog-info+xml", Text: b.String()}
+}
+
+// mayReplace reports whether an extension may replace calls of another one that alert now, or is that one.
+func (s *Server) mayReplace(by, number string) bool {
+	alerts := false
+	s.mu.Lock()
+	if l := s.lines[number]; l != nil {
+		for _, p := range l.parties {
+			alerts = alerts || p.State == uacsta.Alerting
+		}
+	}
+	s.mu.Unlock()
+	return by == number || alerts && s.sharePickup(by, number)
 }
 
 // statusDocument returns whether an extension can be called, and whether it is on the telephone (RFC 3863, RFC 4480),

@@ -149,7 +149,7 @@ func TestDocuments(t *testing.T) {
 	if d := w.waitingDocument("100"); !strings.Contains(d.Text, "Messages-Waiting: yes\r\n") {
 		t.Error(d.Text)
 	}
-	if d := w.dialogDocument("101", false); strings.Contains(d.Text, "<dialog ") {
+	if d := w.dialogDocument("101", "102", false); strings.Contains(d.Text, "<dialog ") {
 		t.Error(d.Text)
 	}
 	final, progress := a.call(t.Context(), "101")
@@ -157,10 +157,19 @@ func TestDocuments(t *testing.T) {
 	b.ring(in)
 	wait.Next(t, progress, "ringing")
 	w.event("101", "Delivered")
-	if d := w.dialogDocument("101", false); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
+	if d := w.dialogDocument("101", "102", false); !strings.Contains(d.Text, `direction="recipient"><state>early<`) || !strings.Contains(d.Text, "call-id=") || !strings.Contains(d.Text, "sip:100@") {
 		t.Error(d.Text)
 	}
-	if d := w.dialogDocument("100", false); !strings.Contains(d.Text, `direction="initiator"><state>confirmed<`) {
+	if d := w.dialogDocument("100", "102", false); !strings.Contains(d.Text, `direction="initiator"><state>confirmed<`) {
+		t.Error(d.Text)
+	}
+	// Who may not replace a call does not learn its Call-ID and tags.
+	for _, lamp := range [][2]string{{"101", "103"}, {"100", "102"}} {
+		if d := w.dialogDocument(lamp[0], lamp[1], false); strings.Contains(d.Text, "call-id=") {
+			t.Errorf("%s learns %s", lamp[1], d.Text)
+		}
+	}
+	if d := w.dialogDocument("100", "100", false); !strings.Contains(d.Text, "call-id=") {
 		t.Error(d.Text)
 	}
 	in.Reject(sip.Answer{Code: 486})

@@ -176,6 +176,8 @@ func (x *connection) arm() {
 	default:
 		if to, rings := d.forwarding.noAnswer(c); to != "" {
 			x.after(c.ringTime(rings), func() { x.sendOn(to, uacsta.CauseCallForwardNoAnswer) })
+		} else if len(c.further) > 0 {
+			x.after(c.ringTime(defaultRings), func() { x.goFurther() })
 		}
 	}
 	if d.autoAnswer.on {
@@ -206,14 +208,20 @@ func (c *call) remaining() *connection {
 
 // refuse fails the call at a device that does not take it.
 func (c *call) refuse(d *device, cause uacsta.EventCause) {
+	if c.tryFurther(d, c.remaining()) {
+		return
+	}
 	x := c.join(d, uacsta.Fail)
 	x.refused = true
 	c.failAt(x, cause)
 }
 
 // failAt puts a connection into state fail and sends the event. The connection is cleared after
-// Config.FailTime.
+// Config.FailTime. A call that a telephone has redirected goes to the next destination instead.
 func (c *call) failAt(x *connection, cause uacsta.EventCause) {
+	if c.tryFurther(nil, x) {
+		return
+	}
 	if x == nil { // a predictive call still without a caller
 		x = c.join(c.predictive.caller, uacsta.Fail)
 	}
@@ -265,6 +273,7 @@ func (x *connection) lift() error {
 func (x *connection) establish(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
+	c.further = nil
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.device.number), Cause: cause})
 	x.stopOthers()
 	if x.agent != nil {

@@ -87,8 +87,9 @@ type call struct {
 	called      string // number first dialled
 	redirecting string // last device that diverted the call; "" if none
 	history     []uacsta.DeviceHistoryListItem
-	trunkIn     *device     // trunk it came in by
-	outbound    *connection // connection of the trunk it last went out by
+	further     []destination // where it goes if the device that rings does not take it
+	trunkIn     *device       // trunk it came in by
+	outbound    *connection   // connection of the trunk it last went out by
 	data        data
 	followers   []*monitor  // call-type monitors
 	predictive  *predictive // until the calling device is connected

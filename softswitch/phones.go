@@ -325,6 +325,9 @@ func (x *connection) declined(cause uacsta.EventCause) {
 			x.sendOn(s.to, uacsta.CauseCallForwardBusy)
 			return
 		}
+		if x.goFurther() {
+			return
+		}
 		x.refused = true
 		c.failAt(x, cause)
 	}

@@ -62,6 +62,9 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 		},
 	})
 	if d.terminal.Busy() {
+		if x.goFurther() {
+			return
+		}
 		x.refused = true
 		c.failAt(x, uacsta.CauseBusy)
 		return
@@ -74,7 +77,7 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 // farEndAnswers handles the answer of the far end.
 func (x *connection) farEndAnswers() {
 	c := x.call
-	x.reached = true
+	x.reached, c.further = true, nil
 	x.stopTimers()
 	x.device.terminal.Stop(c.id)
 	c.touch()

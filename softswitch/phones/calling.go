@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
@@ -26,39 +27,46 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 	l.suit()
 	refused := 0
 	for _, inv := range invites {
-		offer, err := l.voice.Propose(media.SendRecv, secured(&inv))
-		if err != nil {
-			l.unencrypted(err)
+		if !l.invite(inv) {
 			refused++
-			continue
-		}
-		f := &fork{leg: l}
-		ctx, cancel := context.WithCancelCause(l.server.ctx)
-		l.cancels[f] = cancel
-		inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
-		inv.ContentType, inv.Body = sdpType, offer
-		var accepted atomic.Bool
-		inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
-			accepted.Store(true)
-			if !l.must(func() { f.answered(d, res, nil) }) {
-				d.Bye()
-			}
-		}
-		asked := l.server.spawn(func() {
-			_, _, err := l.server.ua.Invite(ctx, inv, f)
-			cancel(nil)
-			if !accepted.Load() {
-				l.must(func() { f.answered(nil, nil, err) })
-			}
-		})
-		if !asked { // the server closes
-			cancel(nil)
-			delete(l.cancels, f)
 		}
 	}
 	if refused == len(invites) {
 		l.failed(488)
 	}
+}
+
+// invite calls one telephone. It returns false if the voice cannot be offered there.
+func (l *leg) invite(inv sip.Invite) bool {
+	offer, err := l.voice.Propose(media.SendRecv, secured(&inv))
+	if err != nil {
+		l.unencrypted(err)
+		return false
+	}
+	f := &fork{leg: l, request: inv}
+	ctx, cancel := context.WithCancelCause(l.server.ctx)
+	l.cancels[f] = cancel
+	inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
+	inv.ContentType, inv.Body = sdpType, offer
+	var accepted atomic.Bool
+	inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
+		accepted.Store(true)
+		if !l.must(func() { f.answered(d, res, nil) }) {
+			d.Bye()
+		}
+	}
+	asked := l.server.spawn(func() {
+		_, _, err := l.server.ua.Invite(ctx, inv, f)
+		cancel(nil)
+		if !accepted.Load() {
+			l.must(func() { f.answered(nil, nil, err) })
+		}
+	})
+	if !asked { // the server closes
+		cancel(nil)
+		delete(l.cancels, f)
+	}
+	return true
 }
 
 // secured reports whether an INVITE goes over TLS, so that it may have keys.
@@ -145,7 +153,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		l.worse(480)
 		return
 	case err != nil:
-		l.refusedBy(err)
+		f.refused(err)
 		return
 	}
 	answer := res.Body()
@@ -178,18 +186,27 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l.agreed()
 }
 
-// refusedBy stores why a telephone did not answer.
-func (l *leg) refusedBy(err error) {
-	code := 408
+// refused stores why a telephone did not answer, or follows its redirection (3xx).
+func (f *fork) refused(err error) {
+	l, code := f.leg, 408
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
 		code = refusal.Response.Code()
-		if code/100 == 3 && l.trunk == nil {
-			if l.deflect(refusal.Response.Targets()) {
-				return
-			}
+	}
+	switch {
+	case l.trunk != nil:
+		if code/100 == 3 {
+			l.redirected(f.request, refusal.Response.Targets())
 			code = 480
 		}
+		if code/100 != 6 && l.tryFurther() {
+			return
+		}
+	case code/100 == 3:
+		if l.deflect(refusal.Response.Targets()) {
+			return
+		}
+		code = 480
 	}
 	if code/100 == 6 { // RFC 3261 16.7: the user, not one of the telephones
 		for _, cancel := range l.cancels {
@@ -199,24 +216,21 @@ func (l *leg) refusedBy(err error) {
 	l.worse(code)
 }
 
-// deflect deflects the call to the first possible one of the URIs that the telephone asked for (3xx). It returns
-// false if there is none.
+// deflect has the switch send the call on to the URIs that the telephone asked for (3xx), one after the other. It
+// returns false if none is possible.
 func (l *leg) deflect(targets []string) bool {
-	s := l.server
-	id, ok := s.sw.Connection(l.device, l.keyNow())
+	var to []string
 	for _, target := range targets {
-		to := registrar.Number(target)
-		if !ok || to == "" {
-			continue
+		if number := registrar.Number(target); number != "" {
+			to = append(to, number)
 		}
-		err := s.sw.Perform(uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{uacsta.Dev(to)}})
-		if err == nil {
-			l.hangUp(endElsewhere)
-			return true
-		}
-		s.log.Info("refused a redirection by a telephone", "device", l.device, "to", to, "err", err)
 	}
-	return false
+	if err := l.server.sw.Redirect(l.device, l.keyNow(), to); err != nil {
+		l.server.log.Info("refused a redirection by a telephone", "device", l.device, "to", share.Clip(strings.Join(targets, " ")), "err", err)
+		return false
+	}
+	l.hangUp(endElsewhere)
+	return true
 }
 
 // worse stores a failure. When all telephones have failed, it reports the most informative failure

@@ -92,6 +92,25 @@ func TestGivenUp(t *testing.T) {
 	w.leave()
 }
 
+// A telephone that redirects to several numbers has the call sent to the next one when the one before is busy.
+func TestRedirectedFurther(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b, c, d := w.handset("100"), w.handset("101"), w.handset("102"), w.handset("103")
+	final, _ := a.call(t.Context(), "101")
+	wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: 300, Headers: []sip.Header{
+		{Name: "Contact", Value: "<sip:103@127.0.0.1>;q=0.1, <sip:555@127.0.0.1>;q=0.9"}, {Name: "Contact", Value: "<sip:102@127.0.0.1>;q=0.5"},
+	}})
+	wait.Next(t, c.calls, "the call sent on").Reject(sip.Answer{Code: 486})
+	last := d.answer(wait.Next(t, d.calls, "the call sent further"))
+	if o := wait.Next(t, final, "the answer"); o.err != nil {
+		t.Fatal(o.err)
+	}
+	w.event("103", "Established")
+	last.Bye()
+	wait.Next(t, a.ended, "the end at the caller")
+	w.leave()
+}
+
 // A telephone that redirects has the call sent on.
 func TestRedirected(t *testing.T) {
 	w := aWorld(t, "", nil)

@@ -66,6 +66,8 @@ type leg struct {
 	refers     int                               // how many REFERs have come
 	telephone  string                            // identifies the telephone among those of the extension
 	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response
+	further    []sip.Invite                      // to send if the trunk's peer refuses the one before
+	tried      map[string]bool                   // Request-URIs that the trunk's peer has redirected to
 	worst      int                               // the most informative status code of the failures
 	hungUp     bool
 }
@@ -73,6 +75,7 @@ type leg struct {
 // fork is one of the telephones that ring for a leg. It handles the dialog with this telephone.
 type fork struct {
 	*leg
+	request sip.Invite // that it was sent
 	// used by tasks only
 	left    bool   // its dialog has ended
 	session []byte // last session description in a provisional response

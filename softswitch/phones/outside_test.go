@@ -68,6 +68,49 @@ func TestTrunk(t *testing.T) {
 	}
 }
 
+// A redirection by a trunk's peer is followed at its own host only, the best target first.
+func TestTrunkRedirects(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
+	peer.w, peer.number = w, "0309876"
+	w.event("900", "BackInService")
+	a := w.handset("100")
+	redirect := func(contacts string) {
+		t.Helper()
+		wait.Next(t, peer.calls, "the call").Reject(sip.Answer{Code: 302, Headers: []sip.Header{{Name: "Contact", Value: contacts}}})
+	}
+	final, _ := a.call(t.Context(), "0301234")
+	here, away := "@"+at.String(), "@"+strings.Replace(at.String(), "127.0.0.1", "127.0.0.66", 1)
+	redirect("<sip:evil" + away + ">, <sip:evil" + here + ";maddr=127.0.0.66>, <tel:evil>, <sip:third" + here + ">;q=0.1, <sip:first" + here + ">;q=0.9, <sip:second" + here + ">;q=0.5")
+	for _, user := range []string{"first", "second"} {
+		in := wait.Next(t, peer.calls, user)
+		if in.URI() != "sip:"+user+here || !strings.HasPrefix(in.To().URI, "sip:0301234@") {
+			t.Errorf("%s to %s, want %s", in.URI(), in.To().URI, user)
+		}
+		in.Reject(sip.Answer{Code: 486})
+	}
+	in := wait.Next(t, peer.calls, "third")
+	d := peer.answer(in)
+	if o := wait.Next(t, final, "the answer"); o.err != nil || !strings.HasPrefix(in.URI(), "sip:third@") {
+		t.Fatal(o.err, in.URI())
+	}
+	w.event("100", "Established")
+	d.Bye()
+	wait.Next(t, a.ended, "the end")
+	w.leave()
+
+	final, _ = a.call(t.Context(), "0301234")
+	redirect("<sip:evil" + away + ">")
+	if o := wait.Next(t, final, "the refusal"); o.code() < 400 {
+		t.Errorf("sent on to another host: %d %v", o.code(), o.err)
+	}
+	w.leave()
+}
+
 // What telephones tell by uaCSTA changes features of the switch, and goes to clients.
 func TestUpcalls(t *testing.T) {
 	w := aWorld(t, "", nil)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
@@ -118,6 +119,52 @@ func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
 	}
 	return inv
+}
+
+// maxRedirected is how many URIs a trunk's peer can redirect one call to.
+const maxRedirected = 10
+
+// redirected stores where a trunk's peer redirects a call (3xx), best first, to be tried before what it asked for
+// earlier. Other hosts, and a path that is not encrypted when the peer's is, are refused: anybody who can answer for the
+// peer could have us call at the owner's expense.
+func (l *leg) redirected(inv sip.Invite, targets []string) {
+	if l.tried == nil {
+		l.tried = map[string]bool{inv.To: true}
+	}
+	var list []sip.Invite
+	for _, target := range targets {
+		to := inv
+		to.Target = target
+		if l.tried[target] || len(l.tried) > maxRedirected {
+			continue
+		}
+		if !l.trunk.serves(target) || secured(&inv) && !secured(&to) {
+			l.server.log.Warn("refused a redirection by the peer of a trunk", "trunk", l.device, "to", share.Clip(target))
+			continue
+		}
+		l.tried[target] = true
+		list = append(list, to)
+	}
+	l.further = append(list, l.further...)
+}
+
+// serves reports whether a URI leads to the host of the trunk's peer.
+func (t *trunk) serves(uri string) bool {
+	to, peer := sip.ParseURI(uri), sip.ParseURI(t.Peer)
+	return to.Host != "" && strings.EqualFold(to.Host, peer.Host) && to.MAddr == peer.MAddr
+}
+
+// tryFurther calls where the trunk's peer has redirected the call. It returns false if there is nothing left to try.
+func (l *leg) tryFurther() bool {
+	for len(l.further) > 0 {
+		next := l.further[0]
+		l.further = l.further[1:]
+		l.dialog = nil // of the INVITE that was refused
+		if l.invite(next) {
+			return true
+		}
+	}
+	return false
 }
 
 // trunkOf returns the trunk whose peer sends a request, or nil. It compares the address, and the port if two

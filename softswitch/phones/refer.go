@@ -29,11 +29,12 @@ type referral struct {
 // refer handles REFER: the user transfers the call to a number or, with Replaces, to the other party of another
 // call (RFC 3891).
 func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
+	values := sip.SplitList(r.Values("Refer-To"))
 	to := sip.ParseAddress(r.Header("Refer-To"))
 	number := registrar.Number(to.URI)
 	replaces, attended, ok := replacedBy(to.URI)
 	switch {
-	case number == "" || len(r.Values("Refer-To")) != 1: // RFC 3515 2.4.1
+	case number == "" || len(values) != 1: // RFC 3515 2.4.1
 		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Refer-To"})
 		return
 	case !ok:

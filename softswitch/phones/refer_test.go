@@ -8,11 +8,15 @@ import (
 	"github.com/tr87proxy/tr87proxy/sip"
 )
 
-// refer sends REFER and returns the status code of the response.
-func refer(t *testing.T, d *sip.Dialog, to string) int {
+// refer sends REFER, with a Refer-To line for each value, and returns the status code of the response.
+func refer(t *testing.T, d *sip.Dialog, to ...string) int {
 	t.Helper()
+	var lines []sip.Header
+	for _, value := range to {
+		lines = append(lines, sip.Header{Name: "Refer-To", Value: value})
+	}
 	answered := make(chan int, 1)
-	d.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, sip.Header{Name: "Refer-To", Value: to})
+	d.Send("REFER", "", nil, func(res sip.Result) { answered <- res.Code() }, lines...)
 	return wait.Next(t, answered, "the response")
 }
 
@@ -31,10 +35,13 @@ func TestRefer(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	_, callee := w.talking(a, b)
-	for _, to := range []string{"<sip:alice@127.0.0.1>", "<sip:102@127.0.0.1?Replaces=none>"} {
+	for _, to := range []string{"<sip:alice@127.0.0.1>", "<sip:102@127.0.0.1?Replaces=none>", "<sip:102@127.0.0.1>, <sip:103@127.0.0.1>"} {
 		if code := refer(t, callee, to); code != 400 {
 			t.Errorf("%s: %d", to, code)
 		}
+	}
+	if code := refer(t, callee, "<sip:102@127.0.0.1>", "<sip:103@127.0.0.1>"); code != 400 {
+		t.Errorf("two Refer-To lines: %d", code)
 	}
 	for n, tt := range []struct{ to, want string }{
 		{"<sip:555@127.0.0.1>", "603 Declined"}, {"<sip:102@127.0.0.1?Replaces=none%3Bto-tag%3D1%3Bfrom-tag%3D2>", "481 Call/Transaction Does Not Exist"},

@@ -56,7 +56,7 @@ func TestBodies(t *testing.T) {
 // A Request-URI whose scheme nobody knows gets 416 (RFC 3261 8.2.2.1).
 func TestSchemes(t *testing.T) {
 	_, _, addr := serve(t, "TCP", nil)
-	for scheme, want := range map[string]int{"sip:x@h": 200, "SIPS:x@h": 200, "tel:+1": 200, "http://h": 416, "im:x@h": 416} {
+	for scheme, want := range map[string]int{"sip:x@h": 200, "SIPS:x@h": 200, "tel:+1": 200, "http://h": 416, "im:x@h": 416, "soap.beep://h": 416, "h323:x@h": 416, "a+b-1.c:x": 416} {
 		p := dialRaw(t, "TCP", addr)
 		p.write(strings.Replace(p.request("OPTIONS", 1, ""), "sip:ua@localhost", scheme, 1))
 		if res := p.must(); res.code() != want {

@@ -60,7 +60,7 @@ func parse(data []byte) (msg gosip.Message, err error) {
 	if len(data) > maxMessage {
 		return nil, errTooLarge
 	}
-	msg, err = parser.ParseSIP(data)
+	msg, err = parser.ParseSIP(readable(data))
 	if err != nil {
 		return msg, err
 	}
@@ -68,6 +68,19 @@ func parse(data []byte) (msg gosip.Message, err error) {
 		return msg, fmt.Errorf("%d header lines; at most %d are allowed", n, maxHeaders)
 	}
 	return msg, nil
+}
+
+// readable returns a request whose Request-URI has another scheme than sip and sips with a URI that sipgo reads: it fails
+// for schemes with other characters than letters (RFC 3986 3.1). It returns any other message as it is.
+func readable(data []byte) []byte {
+	method, rest, _ := bytes.Cut(data, []byte(" "))
+	uri, rest, ok := bytes.Cut(rest, []byte(" "))
+	scheme, _, colon := bytes.Cut(uri, []byte(":"))
+	letter := len(scheme) > 0 && scheme[0]|0x20 >= 'a' && scheme[0]|0x20 <= 'z'
+	if !ok || !colon || !letter || !bytes.ContainsAny(scheme, "0123456789+-.") || !spells(string(scheme), "+-.") || bytes.ContainsAny(uri, "\r\n") {
+		return data
+	}
+	return bytes.Join([][]byte{method, []byte("other:"), rest}, []byte(" "))
 }
 
 // requestURI returns the Request-URI of a request that parse has accepted, as received: sipgo's form of it repeats

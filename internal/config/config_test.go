@@ -229,6 +229,8 @@ func TestWarnings(t *testing.T) {
 	for _, tt := range []struct{ yaml, want string }{
 		{good, ""},
 		{withSwitch(`trunks: [{number: "900", prefixes: ["0"]}]`), "switch.trunks[0].inward: incoming calls of trunk 900 reach no device"},
+		{strings.Replace(withSwitch("park: []"), `{number: "100"}`, `{number: "100", sip: {password: x, srtp: required}}`, 1), "switch.extensions[0].sip.srtp: required, but no listener of telephones has transport tls"},
+		{strings.Replace(withSwitch("park: []"), `{number: "100"}`, `{number: "100", sip: {password: x, srtp: preferred}}`, 1), ""},
 		{withSwitch(`trunks: [{number: "900", inward: []}]`), ""},
 		{withSwitch(`trunks: [{number: "900", inward: [{number: "5550100", to: "100"}]}]`), ""},
 		{withSwitch(`queues: [{number: "300", overflow: "0170123"}], trunks: [{number: "900", prefixes: ["0"], inward: []}]`), "switch.queues[0].overflow: 0170123 leads outside"},
@@ -274,6 +276,7 @@ func TestModels(t *testing.T) {
 		"models: [{name: a, agent: x, answers: {}}]":          "models[0].answers: unknown key; did you mean answer?",
 		"models: [{name: a, agent: x, idle: gone}]":           "models[0].idle: is \"gone\"; write one of: none, terminated",
 		"models: [{name: a, agent: x, line: [\"a={line}\"]}]": "models[0].line[0]: has {line}, which stands for nothing",
+		"models: [{name: a, agent: x, requests: [dance]}]":    "models[0].requests[0]: is \"dance\"; write one of: makeCall, ",
 		"models: [{name: a, agent: x}]":                       "",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

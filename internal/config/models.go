@@ -54,6 +54,11 @@ func (p Place) Fill(lines []string) []string {
 	return filled
 }
 
+// modelRequests are the services that a row may let its telephones request.
+var modelRequests = []string{
+	"makeCall", "answerCall", "clearConnection", "holdCall", "retrieveCall", "consultationCall", "transferCall", "snapshotDevice",
+}
+
 // models is the content of the file.
 type models struct {
 	Models []Model `yaml:"models"`
@@ -89,6 +94,9 @@ func parseModels(file string, data []byte) ([]Model, error) {
 		}
 		if model.Idle != "" {
 			d.oneOf(key+".idle", model.Idle, "none", "terminated")
+		}
+		for j, service := range model.Requests {
+			d.oneOf(fmt.Sprintf("%s.requests[%d]", key, j), service, modelRequests...)
 		}
 		for name, lines := range map[string][]string{"line": model.Line, "account": model.Account} {
 			for j, line := range (Place{}).Fill(lines) {

@@ -34,7 +34,24 @@ func (c *Config) Warnings() []string {
 			list = append(list, w.Warnings()...)
 		}
 	}
+	if key := c.neverEncrypted(); key != "" {
+		list = append(list, key+": required, but no listener of telephones has transport tls, so this telephone cannot call or be called; add one to telephones.listen, or write srtp: preferred")
+	}
 	return slices.Concat(list, c.limitWarnings(), c.fileWarnings())
+}
+
+// neverEncrypted returns the key of the first extension that requires encrypted voice where no telephone can register
+// over TLS, or "".
+func (c *Config) neverEncrypted() string {
+	if slices.ContainsFunc(c.Telephones.Listen, func(l Listener) bool { return l.Transport == "tls" }) {
+		return ""
+	}
+	for i, e := range c.Switch.Extensions {
+		if e.SIP != nil && e.SIP.SRTP == "required" {
+			return fmt.Sprintf("switch.extensions[%d].sip.srtp", i)
+		}
+	}
+	return ""
 }
 
 // Bound returns a warning if the limit for each peer is above the limit for all peers, else nil. It ignores a limit for

@@ -56,7 +56,7 @@ func TestAbsentDeskPhone(t *testing.T) {
 func TestRequestsOutsideDialogs(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "models.yaml")
-	if err := os.WriteFile(file, []byte("models: [{name: Asker, agent: ^Asker, requests: [makeCall, clearConnection, snapshotDevice, monitorStart]}]"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("models: [{name: Asker, agent: ^Asker, requests: [makeCall, clearConnection, snapshotDevice]}]"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	x := serveTelephones(t, "", "  models: "+file+"\n")

@@ -163,6 +163,9 @@ func featureRequest(body []byte, number string, numbers *policy.Numbers) (asked 
 		var req uacsta.SetForwarding
 		err = msg.Decode(&req)
 		req.Device = device
+		if req.ForwardDN != nil && req.ForwardDN.ID == "" { // the old destination stays
+			req.ForwardDN = nil
+		}
 		asked, service = "Forwarding "+string(req.ForwardingType), req
 	case uacsta.NameSetAgentState:
 		var req uacsta.SetAgentState

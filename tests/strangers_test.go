@@ -207,9 +207,8 @@ func TestStrangersFillTables(t *testing.T) {
 	if n, err := fresh.Read(buffer); err != nil || !strings.HasPrefix(string(buffer[:n]), "SIP/2.0 200") {
 		t.Errorf("a new peer: %v %s", err, buffer[:n])
 	}
-	if n := r.metric("tr87proxy_sip_transactions"); n > 100 {
-		t.Errorf("%v transactions", n)
-	}
+	// Requests of ours, which the limit does not count, end with their responses.
+	waitFor(t, "transactions within their limit", func() bool { return r.metric("tr87proxy_sip_transactions") <= 100 })
 	for _, c := range good {
 		c.Close()
 	}

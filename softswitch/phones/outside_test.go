@@ -212,9 +212,9 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s learns %s", lamp[1], d.Text)
 		}
 	}
-	if d := w.dialogDocument("100", "100", false); !strings.Contains(d.Text, "call-id=") {
-		t.Error(d.Text)
-	}
+	wait.For(t, "the dialog's identifiers", func() bool { // its leg gets them after the 180 has gone
+		return strings.Contains(w.dialogDocument("100", "100", false).Text, "call-id=")
+	})
 	in.Reject(sip.Answer{Code: 486})
 	wait.Next(t, final, "the refusal")
 	w.leave()

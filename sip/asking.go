@@ -200,7 +200,7 @@ func (t *clientTx) receive(res *gosip.Response) {
 	case res.StatusCode < 200:
 	case t.method == "INVITE" && res.StatusCode >= 300:
 		t.acknowledge()
-	case t.method == "INVITE" && !first && t.forked != nil && r.tag() != t.first():
+	case t.method == "INVITE" && !first && t.forked != nil && r.Tag() != t.first():
 		t.forked(r)
 	}
 	if first && res.StatusCode >= 200 {
@@ -227,7 +227,7 @@ func (t *clientTx) proceed(r *Response) bool {
 		return true
 	case t.method != "INVITE":
 	case code < 300:
-		t.phase, t.winner = accepted, r.tag()
+		t.phase, t.winner = accepted, r.Tag()
 		t.limit.Reset(64 * gosip.T1) // timer M
 	default:
 		t.phase = completed

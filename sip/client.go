@@ -150,7 +150,7 @@ func (ua *UA) outside(ctx context.Context, inv *Invite) (*Dialog, error) {
 		d.local += ";" + inv.FromParams
 	}
 	if inv.Name != "" {
-		d.local = quote(inv.Name) + " " + d.local
+		d.local = Quote(inv.Name) + " " + d.local
 	}
 	if inv.Username != "" {
 		d.auth = &authorization{username: inv.Username, password: inv.Password}
@@ -230,7 +230,7 @@ func (ua *UA) transact(ctx context.Context, d *Dialog, o *outgoing, progress, ac
 // and one that requires 100rel gets a PRACK. It returns false for one to be discarded: a reliable one that is repeated,
 // or that arrives before the one that precedes it (RFC 3262 4).
 func (d *Dialog) rings(res *Response) bool {
-	tag := res.tag()
+	tag := res.Tag()
 	if tag == "" {
 		return true
 	}

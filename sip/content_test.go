@@ -128,7 +128,7 @@ func TestOrderOfReliableResponses(t *testing.T) {
 	outcome := make(chan error, 1)
 	go func() {
 		_, _, err := ua.Invite(t.Context(), Invite{To: "sip:x@" + peer.LocalAddr().String(), From: "sip:u@h", Progress: func(_ *Dialog, res *Response) {
-			progress <- res.tag() + " " + res.Header("RSeq")
+			progress <- res.Tag() + " " + res.Header("RSeq")
 		}}, newRecorder(t))
 		outcome <- err
 	}()

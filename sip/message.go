@@ -318,8 +318,8 @@ var reasons = map[int]string{
 // Response is a response received from a peer.
 type Response struct{ msg *gosip.Response }
 
-// tag returns the To tag.
-func (r *Response) tag() string { return parseAddress(r.Header("To")).Tag() }
+// Tag returns the To tag, which tells the forks of an INVITE apart.
+func (r *Response) Tag() string { return parseAddress(r.Header("To")).Tag() }
 
 // Code returns the status code.
 func (r *Response) Code() int { return r.msg.StatusCode }

@@ -70,8 +70,8 @@ func notInURI(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>
 
 var errURI = errors.New("URI has blanks, quotes, angle brackets or control characters")
 
-// quote returns s as a quoted-string (RFC 3261 25.1).
-func quote(s string) string {
+// Quote returns s as a quoted-string (RFC 3261 25.1), for example as a display name.
+func Quote(s string) string {
 	s = printable(strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\t", " "))
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }

@@ -135,10 +135,10 @@ func written(ua *UA, target, text string) string {
 	uri := UserURI(text, "host.example")
 	d := &Dialog{
 		ua: ua, callID: "1", localTag: "t", user: text, remote: "<" + uri + ">", target: target, hop: h,
-		local: quote(text) + " <" + uri + ">;tag=t",
+		local: Quote(text) + " <" + uri + ">;tag=t",
 	}
 	return string(d.wire(&outgoing{method: "INVITE", contentType: "text/" + text, body: []byte(text), headers: []Header{
-		{"P-Asserted-Identity", quote(text) + " <" + uri + ">"}, {"Subject", text},
+		{"P-Asserted-Identity", Quote(text) + " <" + uri + ">"}, {"Subject", text},
 	}}, "z9hG4bK1", 1))
 }
 

@@ -353,18 +353,14 @@ func (h *hunt) declined(x *connection) {
 func (s *Switch) Refer(number string, key int, to string) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
-		held := x.state == uacsta.Hold // telephones hold a call before they transfer it
-		if held && x.device.active() == nil {
-			x.become(uacsta.Connected)
-		}
-		if p := s.devices[to]; p != nil && p.park {
-			_, err = s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(to)})
-		} else {
-			_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
-		}
-		if err != nil && held {
-			x.become(uacsta.Hold)
-		}
+		err = x.asActive(func() (err error) { // telephones hold a call before they transfer it
+			if p := s.devices[to]; p != nil && p.park {
+				_, err = s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(to)})
+			} else {
+				_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
+			}
+			return err
+		})
 	})
 	return err
 }

@@ -32,6 +32,20 @@ func (d *device) leaves(key int) *connection {
 	return nil
 }
 
+// asActive carries out a service on a connection that may be on hold, as if it were active. A refused one leaves it on
+// hold.
+func (x *connection) asActive(service func() error) error {
+	held := x.state == uacsta.Hold
+	if held && x.device.active() == nil {
+		x.become(uacsta.Connected)
+	}
+	err := service()
+	if err != nil && held {
+		x.become(uacsta.Hold)
+	}
+	return err
+}
+
 // Park reports that a telephone dials a park device. If a call is parked there, the telephone
 // fetches it; leg is returned in Party.Leg of its new connection. Otherwise the one call that the
 // telephone holds is parked there. park is whether the number is that of a park device that one of
@@ -59,10 +73,10 @@ func (s *Switch) Park(number, at string, leg any) (park, fetched bool, err error
 		}
 		park = true
 		x := d.connections[0]
-		x.become(uacsta.Connected)
-		if _, err = s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(at)}); err != nil {
-			x.become(uacsta.Hold)
-		}
+		err = x.asActive(func() error {
+			_, err := s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(at)})
+			return err
+		})
 	})
 	return park, fetched, err
 }

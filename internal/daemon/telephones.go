@@ -140,9 +140,7 @@ func TelephoneNumbers(cfg *config.Config) (numbers []string) {
 	}
 	for _, l := range cfg.Links {
 		if settings, ok := l.Settings.(*desk.Settings); ok {
-			for _, a := range settings.Accounts {
-				numbers = append(numbers, a.Number)
-			}
+			numbers = append(numbers, settings.Numbers()...)
 		}
 	}
 	return numbers

@@ -15,7 +15,7 @@ import (
 
 // LinkKind is the kind of links to desk phones that register an account of their own for uaCSTA.
 var LinkKind = kind.LinkOf[Settings]{
-	Type: "phones", Check: check, Build: build, Devices: (*Settings).numbers,
+	Type: "phones", Check: check, Build: build, Devices: (*Settings).Numbers,
 	Lacks: map[string]string{"addresses": "telephones come to listen"},
 	Still: Settings.withoutPasswords, Live: livePasswords,
 }.Kind()
@@ -36,8 +36,8 @@ type account struct {
 	PasswordFile string `yaml:"password-file"`
 }
 
-// numbers returns the numbers of the accounts.
-func (l *Settings) numbers() []string {
+// Numbers returns the numbers of the accounts.
+func (l *Settings) Numbers() []string {
 	numbers := make([]string, 0, len(l.Accounts))
 	for _, a := range l.Accounts {
 		numbers = append(numbers, a.Number)
@@ -68,7 +68,7 @@ func check(l *Settings, s *config.Section) {
 		s.Fault("listen", "must say where telephones register, for example [{transport: udp, address: \"0.0.0.0:6060\"}]")
 	}
 	s.Listeners("listen", l.Listen, config.Listens{Transports: []string{"udp", "tcp", "tls"}, Port: "6060", TLSPort: "6061"})
-	numbers := l.numbers()
+	numbers := l.Numbers()
 	for i, a := range l.Accounts {
 		key := fmt.Sprintf("accounts[%d]", i)
 		switch {

@@ -26,28 +26,27 @@ type format struct {
 	parameters string // of fmtp
 }
 
-// withCodec returns the format with a codec, or nil.
-func withCodec(list []format, c *codec) *format {
-	if i := slices.IndexFunc(list, func(f format) bool { return f.codec == c }); i >= 0 {
+// first returns the first format that is wanted, or nil.
+func first(list []format, wanted func(*codec) bool) *format {
+	if i := slices.IndexFunc(list, func(f format) bool { return wanted(f.codec) }); i >= 0 {
 		return &list[i]
 	}
 	return nil
 }
 
+// withCodec returns the format with a codec, or nil.
+func withCodec(list []format, c *codec) *format {
+	return first(list, func(of *codec) bool { return of == c })
+}
+
 // law returns the first format of G.711, or nil.
 func (d *description) law() *format {
-	if i := slices.IndexFunc(d.formats, func(f format) bool { return f.codec.law != nil }); i >= 0 {
-		return &d.formats[i]
-	}
-	return nil
+	return first(d.formats, func(c *codec) bool { return c.law != nil })
 }
 
 // wide returns the first format that only passes through, or nil.
 func (d *description) wide() *format {
-	if i := slices.IndexFunc(d.formats, func(f format) bool { return f.codec.law == nil }); i >= 0 {
-		return &d.formats[i]
-	}
-	return nil
+	return first(d.formats, func(c *codec) bool { return c.law == nil })
 }
 
 // Passes reports whether the telephone sends voice that only passes through.

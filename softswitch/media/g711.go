@@ -10,19 +10,17 @@ const (
 
 // law is a companding law of ITU-T G.711.
 type law struct {
-	name   string
 	encode *[1 << 16]byte
 	decode *[256]int16
 }
 
 var (
-	aLaw  = newLaw("PCMA", encodeA, decodeA)
-	muLaw = newLaw("PCMU", encodeMu, decodeMu)
-	laws  = []*law{aLaw, muLaw}
+	aLaw  = newLaw(encodeA, decodeA)
+	muLaw = newLaw(encodeMu, decodeMu)
 )
 
-func newLaw(name string, encode func(int16) byte, decode func(byte) int16) *law {
-	l := &law{name: name, encode: new([1 << 16]byte), decode: new([256]int16)}
+func newLaw(encode func(int16) byte, decode func(byte) int16) *law {
+	l := &law{encode: new([1 << 16]byte), decode: new([256]int16)}
 	for i := range l.encode {
 		l.encode[i] = encode(int16(uint16(i)))
 	}

@@ -141,6 +141,7 @@ func (l *Leg) Offer(dir Direction) []byte {
 	return l.offer(dir, false)
 }
 
+// offer implements Propose and Offer. Callers hold l.mu.
 func (l *Leg) offer(dir Direction, secure bool) []byte {
 	l.offered, l.awaits = dir, true
 	to := l.peer
@@ -170,12 +171,9 @@ func (l *Leg) Awaits() bool {
 func (l *Leg) Asks(data []byte, from Peer) (asks Direction, differs bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d, err := l.read(data, from, from.noKeys())
+	d, err := l.readOffer(data, from)
 	if err != nil {
 		return "", false, err
-	}
-	if d.law() == nil {
-		return "", false, ErrNoCodec
 	}
 	return d.direction, l.peer == nil || l.peer.origin != d.origin, nil
 }
@@ -205,12 +203,9 @@ func (l *Leg) Answered(data []byte, from Peer) error {
 func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d, err := l.read(data, from, from.noKeys())
+	d, err := l.readOffer(data, from)
 	if err != nil {
 		return nil, "", err
-	}
-	if d.law() == nil {
-		return nil, "", ErrNoCodec
 	}
 	flow := both(want, d.direction.reverse())
 	if err := l.agree(d, flow, from); err != nil {
@@ -251,6 +246,15 @@ func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
 		return nil, ErrNoCrypto
 	}
 	return d, l.engine.permit(d, from.Addr)
+}
+
+// readOffer is read for an offer, which must have a codec that we mix. Callers hold l.mu.
+func (l *Leg) readOffer(data []byte, from Peer) (*description, error) {
+	d, err := l.read(data, from, from.noKeys())
+	if err == nil && d.law() == nil {
+		err = ErrNoCodec
+	}
+	return d, err
 }
 
 // Flow returns the agreed direction, as we see it.

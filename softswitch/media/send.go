@@ -46,7 +46,11 @@ func (l *Leg) elapsed(clock int) uint32 {
 func (l *Leg) sendFrame(samples []int16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil || l.peer.law() == nil {
+	if l.peer == nil {
+		return
+	}
+	to := l.peer.law()
+	if to == nil {
 		return
 	}
 	fresh := l.source != 0 || l.lastSent.IsZero() || time.Since(l.lastSent) > silence
@@ -56,7 +60,6 @@ func (l *Leg) sendFrame(samples []int16) {
 		l.timestamp += frame
 	}
 	l.source = 0
-	to := l.peer.law()
 	l.emit(to.number, fresh, l.timestamp, to.codec.law.octets(samples))
 }
 

@@ -119,7 +119,7 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	if res.ContentType() != sdpType || len(res.Body()) == 0 {
 		return
 	}
-	f.session, f.tag = res.Body(), sip.ParseAddress(res.Header("To")).Tag()
+	f.session, f.tag = res.Body(), res.Tag()
 	if len(l.cancels) == 1 {
 		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
 			l.server.log.Info("telephone sent unusable early media", "device", l.device, "err", err)
@@ -157,7 +157,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 		return
 	}
 	answer := res.Body()
-	if len(answer) == 0 && f.tag == sip.ParseAddress(res.Header("To")).Tag() { // it was in a provisional response (RFC 3262 5)
+	if len(answer) == 0 && f.tag == res.Tag() { // it was in a provisional response (RFC 3262 5)
 		answer = f.session
 	}
 	if err := l.voice.Answered(answer, speaks(d.Peer())); err != nil {

@@ -1,6 +1,8 @@
 package phones
 
 import (
+	"cmp"
+
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -71,11 +73,6 @@ func (l *leg) narrow() {
 	if !l.voice.Passes() {
 		return
 	}
-	want := l.wants
-	if want == "" {
-		want = media.SendRecv
-	}
 	l.voice.Narrow()
-	l.wants = ""
-	l.offer(want)
+	l.offerAgain(cmp.Or(l.wants, media.SendRecv))
 }

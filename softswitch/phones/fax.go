@@ -94,8 +94,7 @@ func (l *leg) afterFax() {
 	if other := l.partner(); other != nil {
 		other.do(func() {
 			if other.voice.Faxes() {
-				other.wants = ""
-				other.offer(media.SendRecv)
+				other.offerAgain(media.SendRecv)
 			}
 		})
 	}

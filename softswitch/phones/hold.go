@@ -203,6 +203,12 @@ func (l *leg) offer(want media.Direction) {
 	}, headers...)
 }
 
+// offerAgain is offer for a direction that may have been offered already.
+func (l *leg) offerAgain(want media.Direction) {
+	l.wants = ""
+	l.offer(want)
+}
+
 // compare reads the telephone's answer to the offer to talk, and reports to the switch that its user still holds
 // the call.
 func (l *leg) compare() {
@@ -228,16 +234,14 @@ func (l *leg) resume() {
 	}
 	l.resumed = true
 	if l.trunk != nil || !l.server.telephones.Talks(l.device) {
-		l.wants = ""
-		l.offer(media.SendRecv)
+		l.offerAgain(media.SendRecv)
 		return
 	}
 	l.command(true)
 	time.AfterFunc(obedience, func() {
 		l.do(func() {
 			if l.resumed && l.holding() {
-				l.wants = ""
-				l.offer(media.SendRecv)
+				l.offerAgain(media.SendRecv)
 			}
 		})
 	})

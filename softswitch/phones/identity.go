@@ -1,8 +1,6 @@
 package phones
 
 import (
-	"strings"
-
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -49,7 +47,7 @@ func (l *leg) asserted(number, name string) []sip.Header {
 	l.shows = number
 	value := "<" + sip.UserURI(number, l.server.telephones.Realm()) + ">"
 	if name != "" {
-		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", " ", "\n", " ").Replace(name) + `" ` + value
+		value = sip.Quote(name) + " " + value
 	}
 	return []sip.Header{{Name: "P-Asserted-Identity", Value: value}}
 }

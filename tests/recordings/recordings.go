@@ -94,11 +94,16 @@ func (p *Player) Again(times int) {
 	}
 }
 
-// often plays the recording whenever it is wanted.
-func (p *Player) often(conn net.Conn) {
+// often plays the recording whenever it is wanted, until the link goes.
+func (p *Player) often(conn net.Conn, given <-chan string) {
 	total := 0
 	for {
 		select {
+		case command, more := <-given:
+			if !more {
+				return
+			}
+			p.t.Errorf("the link says %q where somebody else does all", command)
 		case times := <-p.again:
 			for _, e := range p.entries {
 				if e.headers() == nil {
@@ -282,13 +287,24 @@ func (p *Player) play(conn net.Conn) (again bool) {
 		}
 		_, _ = conn.Write([]byte(exchange[1]))
 	}
+	given, gone := make(chan string), make(chan struct{})
+	listened := make(chan struct{})
+	go func() {
+		defer close(listened)
+		p.listen(conn, in, given, gone)
+	}()
+	defer func() {
+		close(gone)
+		_ = conn.Close()
+		<-listened
+	}()
 	select {
 	case <-p.begin:
 	case <-p.t.Context().Done():
 		return false
 	}
 	if p.again != nil {
-		p.often(conn)
+		p.often(conn, given)
 		return false
 	}
 	skip := p.foreign
@@ -309,35 +325,42 @@ func (p *Player) play(conn net.Conn) (again bool) {
 			case <-p.t.Context().Done():
 				return false
 			}
-			given, err := p.await(conn, in)
-			if err != nil {
+			instead, more := <-given
+			if !more {
 				return false
 			}
-			p.given(command, given, p.entries[min(p.next+1, len(p.entries)-1)].text)
+			p.given(command, instead, p.entries[min(p.next+1, len(p.entries)-1)].text)
 		case e.kind == "server" && strings.Contains(e.text, "text/event-plain"), e.kind == "server" && !skip:
 			_, _ = io.WriteString(conn, p.said(whole(e.text)))
 		}
 	}
 	fmt.Fprintf(conn, "Content-Length: %d\nContent-Type: text/event-plain\n\n%s", len(last), last)
 	close(p.step)
-	for {
-		if _, err := p.await(conn, in); err != nil {
-			return false
-		}
+	for range given { // which nobody awaits
+		continue
 	}
+	return false
 }
 
-// await reads the next command of the recording. What a link asks besides is answered: the
-// database that FreeSWITCH keeps, variables, and further events, which it tells anyhow.
-func (p *Player) await(conn net.Conn, in *bufio.Reader) (string, error) {
+// listen passes the commands of a link on until it goes. What a link asks besides is answered at once: whether
+// FreeSWITCH lives, the database that it keeps, variables, and further events, which it tells anyhow.
+func (p *Player) listen(conn net.Conn, in *bufio.Reader, to chan<- string, gone <-chan struct{}) {
+	defer close(to)
 	for {
 		given, err := readCommand(in)
 		if err != nil {
-			return "", err
+			return
 		}
 		stored, db := strings.CutPrefix(given, "api db ")
 		switch {
+		case given == "api status":
+			_, _ = io.WriteString(conn, "Content-Type: api/response\nContent-Length: 3\n\nUP\n")
 		case db:
+			select {
+			case <-p.begin:
+			case <-gone:
+				return
+			}
 			reply := p.database(strings.Split(stored, "/"))
 			_, _ = fmt.Fprintf(conn, "Content-Type: api/response\nContent-Length: %d\n\n%s", len(reply), reply)
 		case strings.HasPrefix(given, "api uuid_setvar "):
@@ -345,7 +368,11 @@ func (p *Player) await(conn net.Conn, in *bufio.Reader) (string, error) {
 		case strings.HasPrefix(given, "event plain "):
 			_, _ = io.WriteString(conn, "Content-Type: command/reply\nReply-Text: +OK event listener enabled plain\n\n")
 		default:
-			return given, nil
+			select {
+			case to <- given:
+			case <-gone:
+				return
+			}
 		}
 	}
 }

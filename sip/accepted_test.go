@@ -57,8 +57,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// No re-INVITE overtakes the ACK of our 2xx (RFC 3261 14.1), and none is lost with the dialog.
-func TestReinviteAfterAck(t *testing.T) {
+// No re-INVITE and no BYE overtakes the ACK of our 2xx (RFC 3261 14.1 and 15), and nothing follows a BYE that waits.
+func TestAfterAck(t *testing.T) {
 	for _, acks := range []bool{true, false} {
 		_, rec, addr := serve(t, "TCP", func(c *Config) { c.Known = func(Peer) bool { return true } })
 		p := dialRaw(t, "TCP", addr)
@@ -84,10 +84,25 @@ func TestReinviteAfterAck(t *testing.T) {
 			if res := wait.Next(t, done, "the failure"); !errors.Is(res.Err, ErrLocalBye) {
 				t.Errorf("%v", res.Err)
 			}
-			continue
+			d.Send("INFO", "text/plain", []byte("too late"), nil)
+			p.write(p.request("INFO", 2, "too late"))
+			for m := p.must(); m.code() != 481; m = p.must() { // else the 200 is repeated
+				if m.method != "" {
+					t.Errorf("%s before the ACK", m.start)
+				}
+			}
 		}
 		p.write(p.request("ACK", 1, ""))
 		m := next()
+		if !acks {
+			if m.method != "BYE" {
+				t.Errorf("%s after the ACK", m.start)
+			}
+			if reason := wait.Next(t, rec.ended, "the end"); !errors.Is(reason, ErrLocalBye) {
+				t.Error(reason)
+			}
+			continue
+		}
 		if m.method != "INVITE" {
 			t.Errorf("%s after the ACK", m.start)
 		}

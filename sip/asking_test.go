@@ -118,8 +118,17 @@ func (e early) Invite(in *Invitation) {
 }
 
 // The ACK of a refusal ends its repetitions also when a dialog has the tags of the ACK: an early one, or that of a
-// re-INVITE (RFC 3261 17.2.3).
+// re-INVITE, and when its peer writes no branch of RFC 3261 (17.2.3).
 func TestAckOfRefusalInDialog(t *testing.T) {
+	t.Run("RFC 3261", func(t *testing.T) { acksInDialog(t, func(p *rawPeer, invite string) string { return invite }) })
+	t.Run("RFC 2543", func(t *testing.T) {
+		acksInDialog(t, func(p *rawPeer, invite string) string {
+			return strings.Replace(invite, fmt.Sprintf(";branch=z9hG4bK%s%d;rport", p.tag, p.branches), "", 1)
+		})
+	})
+}
+
+func acksInDialog(t *testing.T, write func(p *rawPeer, invite string) string) {
 	t.Parallel()
 	settled := func(t *testing.T, p *rawPeer, d *Dialog) {
 		t.Helper()
@@ -134,7 +143,7 @@ func TestAckOfRefusalInDialog(t *testing.T) {
 		rec := early{newRecorder(t), t}
 		_, _, addr := serve(t, "UDP", func(c *Config) { c.Handler, c.Known = rec, func(Peer) bool { return true } })
 		p := dialRaw(t, "UDP", addr)
-		invite := p.request("INVITE", 1, "")
+		invite := write(p, p.request("INVITE", 1, ""))
 		p.write(invite)
 		if m := p.must(); m.code() != 180 {
 			t.Fatal(m.start)
@@ -151,7 +160,7 @@ func TestAckOfRefusalInDialog(t *testing.T) {
 		})
 		p := dialRaw(t, "UDP", addr)
 		p.invite()
-		invite := p.request("INVITE", 2, "")
+		invite := write(p, p.request("INVITE", 2, ""))
 		p.write(invite)
 		if m := p.must(); m.code() != 488 {
 			t.Fatal(m.start)

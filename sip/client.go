@@ -368,7 +368,7 @@ func (d *Dialog) Reinvite(contentType string, body []byte, done func(Result), he
 
 func (d *Dialog) reinvite(contentType string, body []byte, done func(Result), headers []Header, tries int) {
 	d.mu.Lock()
-	if d.repeat != nil && !d.ended {
+	if d.repeat != nil && !d.leaving && !d.ended {
 		d.unacked = append(d.unacked, func() { d.reinvite(contentType, body, done, headers, tries) })
 		d.mu.Unlock()
 		return

@@ -92,6 +92,7 @@ type Dialog struct {
 	timer     sessionTimer
 	expiry    *time.Timer // refreshes or ends the session
 	grace     *time.Timer // after the connection was lost
+	leaving   bool        // our BYE waits for an ACK
 	closing   bool        // a BYE was sent or received: nothing may follow it
 	ended     bool
 
@@ -100,7 +101,7 @@ type Dialog struct {
 	ackWire   []byte
 	ackNumber uint32 // CSeq number of ackWire
 
-	unacked []func() // re-INVITEs that wait for this ACK
+	unacked []func() // send what waits for this ACK: re-INVITEs, BYE
 
 	// answers are the latest transactions that keep their response, while the peer is not
 	// known.
@@ -218,18 +219,20 @@ func (d *Dialog) Tags() (local, remote string) {
 	return d.localTag, d.remoteTag
 }
 
-// acked stops the repetition of the 2xx and reports whether one was running. Any ACK in the
-// dialog counts: the ACKs of some clients carry the CSeq of another INVITE.
-func (d *Dialog) acked() bool {
+// acknowledged handles the ACK of our 2xx: it stops the repetition, and sends what has waited. Any ACK in the dialog
+// counts: the ACKs of some clients carry the CSeq of another INVITE.
+func (d *Dialog) acknowledged(r *Request) {
 	d.mu.Lock()
-	waited, unacked := d.repeat != nil, d.unacked
+	tell, unacked := d.repeat != nil && !d.leaving, d.unacked
 	d.unacked = nil
 	d.stopRepeat()
 	d.mu.Unlock()
+	if h, ok := d.handler.(AckHandler); ok && tell {
+		h.Ack(d, r)
+	}
 	for _, send := range unacked {
 		send()
 	}
-	return waited
 }
 
 func (d *Dialog) stopRepeat() {
@@ -248,7 +251,7 @@ func (d *Dialog) receive(r *Request) {
 	}
 	number, _, _ := r.cseq()
 	d.mu.Lock()
-	if d.ended {
+	if d.ended || d.leaving && r.Method() != "BYE" {
 		d.mu.Unlock()
 		r.Respond(Answer{Code: 481})
 		return
@@ -425,14 +428,25 @@ func (d *Dialog) via() conn {
 	return d.hop.conn
 }
 
-// Bye ends the dialog with BYE. The handler's Ended gets [ErrLocalBye].
+// Bye ends the dialog with BYE, once the peer has acknowledged our 2xx to its INVITE (RFC 3261 15). The handler's Ended
+// gets [ErrLocalBye].
 func (d *Dialog) Bye() { d.bye(ErrLocalBye, func(Result) {}) }
 
 func (d *Dialog) bye(reason error, done func(Result)) {
 	d.mu.Lock()
-	if d.ended || d.closing {
+	switch {
+	case d.ended, d.closing:
 		d.mu.Unlock()
 		done(Result{Err: ErrLocalBye})
+		return
+	case d.repeat != nil && errors.Is(reason, ErrLocalBye):
+		d.leaving = true
+		useless := d.unacked
+		d.unacked = []func(){func() { d.bye(reason, done) }}
+		d.mu.Unlock()
+		for _, send := range useless { // which fails
+			send()
+		}
 		return
 	}
 	d.closing = true

@@ -25,7 +25,7 @@ func (d *Dialog) Send(method, contentType string, body []byte, done func(Result)
 	}}
 	d.mu.Lock()
 	switch {
-	case d.ended, d.closing:
+	case d.ended, d.leaving, d.closing:
 		d.mu.Unlock()
 		o.done(Result{Err: ErrLocalBye})
 		return

@@ -169,18 +169,32 @@ func (ua *UA) ack(r *Request) {
 	if r.dialog != nil {
 		r.dialog.heard()
 	}
-	ua.txMu.Lock()
-	tx := ua.serverTx[serverKey(r, "INVITE")]
-	ua.txMu.Unlock()
-	if tx != nil && (tx.refused.Load() || r.dialog == nil) {
+	if tx := ua.acknowledged(r); tx != nil && (tx.refused.Load() != nil || r.dialog == nil) {
 		_ = tx.Receive(r.msg)
 		return
 	}
-	if d := r.dialog; d != nil && d.acked() {
-		if h, ok := d.handler.(AckHandler); ok {
-			h.Ack(d, r)
-		}
+	if r.dialog != nil {
+		r.dialog.acknowledged(r)
 	}
+}
+
+// acknowledged returns the transaction of the INVITE that an ACK belongs to, or nil. Without an RFC 3261 branch, the
+// To tag of the ACK is that of our refusal.
+func (ua *UA) acknowledged(r *Request) *serverTx {
+	tag := r.To().Tag()
+	ua.txMu.Lock()
+	defer ua.txMu.Unlock()
+	if tx := ua.serverTx[serverKey(r, "INVITE", tag)]; tx != nil {
+		return tx
+	}
+	tx := ua.serverTx[serverKey(r, "INVITE", "")]
+	if tx == nil {
+		return nil
+	}
+	if refused := tx.refused.Load(); refused == nil || *refused != tag {
+		return nil
+	}
+	return tx
 }
 
 // invite passes an INVITE outside dialogs to the handler.
@@ -199,8 +213,8 @@ func (ua *UA) invite(r *Request) {
 		r.Respond(*refusal)
 		return
 	}
-	if wait, err := seconds(r.Header("Expires")); err == nil && wait > 0 { // RFC 3261 13.3.1
-		r.tx.expiry = time.AfterFunc(wait, func() { ua.spawn(r.tx.withdraw) })
+	if wait, err := seconds(r.Header("Expires")); err == nil && wait > 0 {
+		r.tx.expire(wait)
 	}
 	ua.cfg.Handler.Invite(&Invitation{Request: r, timer: timer})
 }

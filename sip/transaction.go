@@ -2,6 +2,7 @@ package sip
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,11 +28,11 @@ type serverTx struct {
 	to       hop // where responses go
 	req      atomic.Pointer[Request]
 	answered atomic.Bool
-	refused  atomic.Bool  // with 300 or above: the ACK of an INVITE is part of the transaction
-	entry    *share.Entry // guarded by ua.txMu
+	refused  atomic.Pointer[string] // our To tag, if with 300 or above: the ACK of an INVITE is part of the transaction
+	entry    *share.Entry           // guarded by ua.txMu
 	credit   *credit
 	accepted atomic.Pointer[[]byte] // the 2xx to resend when the INVITE is repeated
-	expiry   *time.Timer            // withdraws an INVITE after its Expires; nil without one
+	expiry   *time.Timer            // guarded by ua.txMu; withdraws an INVITE after its Expires; nil without one
 	// cancelled is called when the client cancels.
 	cancelled atomic.Pointer[func()]
 }
@@ -73,21 +74,22 @@ func shell(method, transport string) *gosip.Request {
 // serverKey returns the key of a server transaction. With an RFC 3261 branch it is branch,
 // sent-by and method (17.2.3) with the source address, otherwise everything that distinguishes
 // two requests: clients of the Lync family send no branch, restart their CSeq, and share
-// Call-ID and From tag with other users who signed in at the same second.
-func serverKey(r *Request, method string) string {
+// Call-ID and From tag with other users who signed in at the same second. toTag is that of the
+// transaction's request.
+func serverKey(r *Request, method, toTag string) string {
 	value := r.Header("Via")
 	v, _ := parseVia(value)
 	if b := v.branch(); strings.HasPrefix(b, branchCookie) && len(b) > len(branchCookie) {
 		return b + "|" + strings.ToLower(v.sentBy) + "|" + method + "|" + r.hop.addr.String()
 	}
 	number, _, _ := r.cseq()
-	return fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s|%s", r.hop.peer(), method, r.Header("Call-ID"), r.Header("From"), number, r.To().Tag(), r.URI(), value)
+	return fmt.Sprintf("%s|%s|%s|%s|%d|%s|%s|%s", r.hop.peer(), method, r.Header("Call-ID"), r.Header("From"), number, toTag, r.URI(), value)
 }
 
 // begin opens the transaction of a request. It returns false if the request was a
 // retransmission or the table is full.
 func (ua *UA) begin(r *Request) bool {
-	key := serverKey(r, r.Method())
+	key := serverKey(r, r.Method(), r.To().Tag())
 	ua.txMu.Lock()
 	first := ua.serverTx[key]
 	ua.txMu.Unlock()
@@ -152,10 +154,10 @@ func (t *serverTx) evict() {
 
 // forget removes the transaction from the table.
 func (t *serverTx) forget(string, error) {
+	t.ua.txMu.Lock()
 	if t.expiry != nil {
 		t.expiry.Stop()
 	}
-	t.ua.txMu.Lock()
 	if t.ua.serverTx[t.key] == t {
 		delete(t.ua.serverTx, t.key)
 	}
@@ -185,7 +187,9 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	if t.answered.Swap(true) {
 		return
 	}
-	t.refused.Store(a.Code >= 300)
+	if a.Code >= 300 {
+		t.refuses(r)
+	}
 	t.req.Store(nil) // keep only the response for retransmissions
 	if r.fleeting(a.Code) {
 		t.Terminate()
@@ -197,6 +201,13 @@ func (t *serverTx) respond(r *Request, a Answer) {
 	if t.hop.conn.reliable() && r.Method() != "INVITE" {
 		t.Terminate()
 	}
+}
+
+// refuses notes the To tag of a refusal, which its ACK repeats.
+func (t *serverTx) refuses(r *Request) {
+	r.tag()
+	tag := cmp.Or(r.toTag, r.To().Tag())
+	t.refused.Store(&tag)
 }
 
 // again passes a response to the transaction: once, and for each repetition of a 2xx to INVITE.
@@ -247,7 +258,7 @@ func (t *serverTx) Close() error           { return nil }
 // cancel handles CANCEL (RFC 3261 9.2).
 func (ua *UA) cancel(r *Request) {
 	ua.txMu.Lock()
-	tx := ua.serverTx[serverKey(r, "INVITE")]
+	tx := ua.serverTx[serverKey(r, "INVITE", r.To().Tag())]
 	ua.txMu.Unlock()
 	code := 200
 	if tx == nil {
@@ -256,6 +267,15 @@ func (ua *UA) cancel(r *Request) {
 	r.once(Answer{Code: code})
 	if tx != nil {
 		tx.withdraw()
+	}
+}
+
+// expire withdraws an INVITE after a time, unless it is answered (RFC 3261 13.3.1).
+func (t *serverTx) expire(wait time.Duration) {
+	t.ua.txMu.Lock()
+	defer t.ua.txMu.Unlock()
+	if !t.answered.Load() {
+		t.expiry = time.AfterFunc(wait, func() { t.ua.spawn(t.withdraw) })
 	}
 }
 
@@ -269,7 +289,7 @@ func (t *serverTx) withdraw() {
 		t.Terminate()
 		invite.once(Answer{Code: 487})
 	} else {
-		t.refused.Store(true)
+		t.refuses(invite)
 		_ = t.Receive(&gosip.Request{Method: gosip.CANCEL})
 	}
 	if told := t.cancelled.Load(); told != nil {

@@ -209,7 +209,7 @@ func Default(kinds Kinds) *Config {
 		Heartbeat:  time.Minute,
 		Linger:     30 * time.Second,
 		Telephones: Telephones{
-			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, Qualify: 30 * time.Second, MaxRecording: time.Hour, ShutdownPatience: 5 * time.Second,
+			Realm: "tr87proxy", Digest: []string{"MD5"}, MinExpires: time.Minute, MaxExpires: time.Hour, MaxContacts: 10, DeclineAll: true, Qualify: 30 * time.Second, MaxRecording: time.Hour, ShutdownPatience: 5 * time.Second,
 			Media: Media{Ports: "16384-32767", Timeout: time.Minute},
 		},
 		Switch: Switch{

@@ -18,6 +18,7 @@ type Telephones struct {
 	MinExpires   time.Duration `yaml:"min-expires"`
 	MaxExpires   time.Duration `yaml:"max-expires"`
 	MaxContacts  int           `yaml:"max-contacts"`
+	DeclineAll   bool          `yaml:"decline-all"`
 	Qualify      time.Duration `yaml:"qualify"`
 	State        string        `yaml:"state"`
 	Music        string        `yaml:"music"`

@@ -208,7 +208,7 @@ func (f *fork) refused(err error) {
 		}
 		code = 480
 	}
-	if code/100 == 6 { // RFC 3261 16.7: the user, not one of the telephones
+	if code/100 == 6 && !l.server.cfg.RingsOn { // the user, not one of the telephones
 		for _, cancel := range l.cancels {
 			cancel(sip.CancelReason(`SIP;cause=` + strconv.Itoa(code) + `;text="` + sip.Phrase(code) + `"`))
 		}

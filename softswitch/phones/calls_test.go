@@ -134,10 +134,7 @@ func TestTwoTelephones(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b := w.handset("100"), w.handset("101")
 	other := w.newHandset("101", b.server)
-	own := "sip:101@127.0.0.1"
-	if res, err := other.ua.Request(t.Context(), "REGISTER", sip.Invite{To: own, From: own, Target: other.server, Username: "101", Password: "secret"}); err != nil || res.Code() != 200 {
-		t.Fatal(res, err)
-	}
+	other.register(t)
 	final, _ := a.call(t.Context(), "101")
 	one, two := wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 	stopped := make(chan struct{})
@@ -175,6 +172,24 @@ func TestTwoTelephones(t *testing.T) {
 		}
 		w.leave()
 	}
+}
+
+// One telephone of an extension declines a call, which rings on at the other, as the configuration says.
+func TestRingsOn(t *testing.T) {
+	w := aWorld(t, "", func(cfg *Config) { cfg.RingsOn = true })
+	a, b := w.handset("100"), w.handset("101")
+	other := w.newHandset("101", b.server)
+	other.register(t)
+	final, _ := a.call(t.Context(), "101")
+	wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: 603})
+	other.answer(wait.Next(t, other.calls, "the call"))
+	o := wait.Next(t, final, "the answer")
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	o.dialog.Bye()
+	wait.Next(t, other.ended, "the end")
+	w.leave()
 }
 
 // A client makes a call: the caller's telephone is called first, and the other one once it has answered.

@@ -25,7 +25,10 @@ type Config struct {
 	// Encryption says for extensions and trunks, by number, whether their voice is encrypted; default
 	// [media.Preferred].
 	Encryption map[string]media.Encryption
-	Music      string // WAV file for callers on hold; "": silence
+	// RingsOn is whether the other telephones of an extension go on ringing when one answers 600 or 603; by default they
+	// stop (RFC 3261 16.7).
+	RingsOn bool
+	Music   string // WAV file for callers on hold; "": silence
 	// Messages is the directory of messages and recordings; "" for none.
 	Messages    string
 	MaxRecorded time.Duration // longest recording; default 1 h

@@ -189,13 +189,19 @@ type handset struct {
 func (w *world) handset(number string) *handset {
 	w.t.Helper()
 	h := w.newHandset(number, "sip:"+w.tcp+";transport=tcp")
-	own := sip.UserURI(number, "127.0.0.1")
-	res, err := h.ua.Request(w.t.Context(), "REGISTER", sip.Invite{To: own, From: own, Target: h.server, Username: number, Password: "secret"})
-	if err != nil || res.Code() != 200 {
-		w.t.Fatal(res, err)
-	}
+	h.register(w.t)
 	w.event(number, "BackInService")
 	return h
+}
+
+// register registers the telephone for its extension.
+func (h *handset) register(t *testing.T) {
+	t.Helper()
+	own := sip.UserURI(h.number, "127.0.0.1")
+	res, err := h.ua.Request(t.Context(), "REGISTER", sip.Invite{To: own, From: own, Target: h.server, Username: h.number, Password: "secret"})
+	if err != nil || res.Code() != 200 {
+		t.Fatal(res, err)
+	}
 }
 
 func (w *world) newHandset(number, server string) *handset {

@@ -132,8 +132,8 @@ func acksInDialog(t *testing.T, write func(p *rawPeer, invite string) string) {
 	t.Parallel()
 	settled := func(t *testing.T, p *rawPeer, d *Dialog) {
 		t.Helper()
-		d.Send("INFO", "", nil, nil) // repeated after T1, and so after the refusal would be
-		for range 2 {
+		d.Send("INFO", "", nil, nil) // repeated for the second time after 3 T1, long after the refusal would be
+		for range 3 {
 			if m := p.must(); m.method != "INFO" {
 				t.Fatalf("after the ACK: %s", m.start)
 			}

@@ -167,7 +167,11 @@ func (x *connection) arm() {
 	if c.predictive != nil && c.predictive.alertTime > 0 {
 		limit = c.predictive.alertTime
 	}
-	x.after(limit, func() { x.clear(uacsta.CauseCallNotAnswered) })
+	x.after(limit, func() {
+		if !c.returns(x, uacsta.CauseCallNotAnswered) {
+			x.clear(uacsta.CauseCallNotAnswered)
+		}
+	})
 	switch {
 	case x.group != nil && x.group.hunt != nil:
 		x.after(c.ringTime(x.group.hunt.rings), func() { x.group.hunt.next(x) })
@@ -217,9 +221,10 @@ func (c *call) refuse(d *device, cause uacsta.EventCause) {
 }
 
 // failAt puts a connection into state fail and sends the event. The connection is cleared after
-// Config.FailTime. A call that a telephone has redirected goes to the next destination instead.
+// Config.FailTime. A call that a telephone has redirected goes to the next destination instead, and one that a telephone
+// has transferred returns.
 func (c *call) failAt(x *connection, cause uacsta.EventCause) {
-	if c.tryFurther(nil, x) {
+	if c.tryFurther(nil, x) || c.returns(x, cause) {
 		return
 	}
 	if x == nil { // a predictive call still without a caller
@@ -273,7 +278,7 @@ func (x *connection) lift() error {
 func (x *connection) establish(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
-	c.further = nil
+	c.further, c.returning = nil, nil
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.device.number), Cause: cause})
 	x.stopOthers()
 	if x.agent != nil {

@@ -88,6 +88,7 @@ type call struct {
 	redirecting string // last device that diverted the call; "" if none
 	history     []uacsta.DeviceHistoryListItem
 	further     []destination // where it goes if the device that rings does not take it
+	returning   *returning    // where it returns to if nobody takes it
 	trunkIn     *device       // trunk it came in by
 	outbound    *connection   // connection of the trunk it last went out by
 	data        data
@@ -115,7 +116,7 @@ type connection struct {
 	timers []*time.Timer
 	order  int // sequence number of joining the call
 
-	cause   uacsta.EventCause // why it failed or was prompted
+	cause   uacsta.EventCause // why it failed, was prompted or returned
 	refused bool              // refused by the device: busy or do not disturb
 	group   *device           // hunt group or queue for which it rings
 	agent   *agent            // agent who rings or talks for a queue

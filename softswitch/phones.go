@@ -349,15 +349,17 @@ func (h *hunt) declined(x *connection) {
 	}
 }
 
-// Refer reports that a telephone's user transfers the other party to a number, or to a park device.
-func (s *Switch) Refer(number string, key int, to string) error {
+// Refer reports that a telephone's user transfers the other party to a number, or to a park device. If nobody takes the
+// call, it returns to the telephone: leg is returned in Party.Leg of its new connection, and the reason in Party.Cause.
+func (s *Switch) Refer(number string, key int, to string, leg any) error {
 	err := error(errNoAnswer)
 	s.by(number, key, func(x *connection) {
+		back := x.returnsTo(leg)
 		err = x.asActive(func() (err error) { // telephones hold a call before they transfer it
 			if p := s.devices[to]; p != nil && p.park {
 				_, err = s.parkCall(&uacsta.ParkCall{Parking: x.id(), ParkTo: uacsta.Dev(to)})
 			} else {
-				_, err = s.singleStepTransferCall(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)})
+				_, err = s.transferAtOnce(&uacsta.SingleStepTransferCall{ActiveCall: x.id(), TransferredTo: uacsta.Dev(to)}, back)
 			}
 			return err
 		})
@@ -365,14 +367,16 @@ func (s *Switch) Refer(number string, key int, to string) error {
 	return err
 }
 
-// Join reports that a telephone's user joins the other parties of two calls and leaves.
-func (s *Switch) Join(number string, one, other int) error {
+// Join reports that a telephone's user joins the other parties of two calls and leaves. If the party of the call other
+// has not answered and does not take the call, it returns to the telephone like that of [Switch.Refer].
+func (s *Switch) Join(number string, one, other int, leg any) error {
 	err := error(errConnection)
 	s.by(number, one, func(x *connection) {
 		i := slices.IndexFunc(x.device.connections, func(y *connection) bool { return y.order == other })
 		if i < 0 {
 			return
 		}
+		back, far := x.returnsTo(leg), x.device.connections[i].call.others(x.device.connections[i])
 		held, active := x, x.device.connections[i]
 		if active.state == uacsta.Hold && held.state != uacsta.Hold {
 			held, active = active, held
@@ -384,6 +388,9 @@ func (s *Switch) Join(number string, one, other int) error {
 		_, err = s.transferCall(&uacsta.TransferCall{HeldCall: held.id(), ActiveCall: active.id()})
 		if err != nil && both {
 			active.become(uacsta.Hold)
+		}
+		if err == nil && len(far) == 1 && far[0].alerts() {
+			far[0].call.returning = back
 		}
 	})
 	return err

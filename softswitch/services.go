@@ -249,6 +249,12 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 
 // singleStepTransferCall implements Single Step Transfer Call (ECMA-269 17.1).
 func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any, error) {
+	return s.transferAtOnce(req, nil)
+}
+
+// transferAtOnce implements Single Step Transfer Call. back is where the call returns to if nobody takes it; nil for
+// nowhere.
+func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *returning) (any, error) {
 	x, err := s.find(req.ActiveCall, errActiveID)
 	if err != nil {
 		return nil, err
@@ -273,7 +279,7 @@ func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any
 	if !req.CorrelatorData.IsZero() {
 		z.data.correlator = req.CorrelatorData
 	}
-	z.redirecting = leaver.number
+	z.redirecting, z.returning = leaver.number, back
 	x.leave()
 	arriving := uacsta.Conn(z.id, target.number)
 	items := []uacsta.ConnectionListItem{

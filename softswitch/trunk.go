@@ -77,7 +77,7 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 // farEndAnswers handles the answer of the far end.
 func (x *connection) farEndAnswers() {
 	c := x.call
-	x.reached, c.further = true, nil
+	x.reached, c.further, c.returning = true, nil, nil
 	x.stopTimers()
 	x.device.terminal.Stop(c.id)
 	c.touch()

@@ -40,7 +40,7 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 			views = append(views, c.View)
 		}
 	}
-	devices := s.note(views)
+	devices, then := s.note(views)
 	for _, device := range slices.Sorted(maps.Keys(devices)) {
 		then = append(then, s.arrange(device)...)
 	}
@@ -61,9 +61,10 @@ func (s *Server) apply(views []softswitch.View, kicked map[string]bool) (then []
 	return then
 }
 
-// note stores the states that the switch reported, and returns the real devices involved. Callers hold the lock.
-func (s *Server) note(views []softswitch.View) map[string]bool {
-	devices := map[string]bool{}
+// note stores the states that the switch reported, and returns the real devices involved, and what is to be done without
+// the lock. Callers hold the lock.
+func (s *Server) note(views []softswitch.View) (devices map[string]bool, then []func()) {
+	devices = map[string]bool{}
 	before := map[int]bool{}
 	for _, v := range views {
 		if c := s.calls[v.Call]; c != nil {
@@ -83,15 +84,21 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 		c.View = v
 		for _, p := range v.Parties {
 			delete(before, p.Key)
-			one := &party{Party: p, call: v.Call}
+			one, first := &party{Party: p, call: v.Call}, s.parties[p.Key] == nil
 			s.parties[p.Key], s.line(p.Device).parties[p.Key] = one, one
 			s.changed[p.Device] = true
 			if p.Phone {
 				devices[p.Device] = true
 			}
-			if l, ok := p.Leg.(*leg); ok && s.legs[p.Key] == nil && l.key == 0 && !l.ended {
+			l, ok := p.Leg.(*leg)
+			switch {
+			case !ok || !first || s.legs[p.Key] != nil:
+			case l.key == 0 && !l.ended:
 				l.key = p.Key
 				s.legs[p.Key] = l
+			case l.key != 0 && !s.takesBack(l, &p):
+				s.leaving[p.Key] = true
+				then = append(then, func() { s.sw.HungUp(p.Device, p.Key) })
 			}
 		}
 	}
@@ -108,7 +115,7 @@ func (s *Server) note(views []softswitch.View) map[string]bool {
 		delete(s.leaving, key)
 		delete(s.line(p.Device).parties, key)
 	}
-	return devices
+	return devices, then
 }
 
 // arrange assigns a device's connections to its legs. A telephone normally has one leg, which
@@ -137,7 +144,7 @@ func (s *Server) arrange(device string) (then []func()) {
 			continue
 		}
 		delete(s.legs, key)
-		if l.rejected = true; l.referring {
+		if l.rejected = true; l.referral != nil {
 			continue
 		}
 		why := endNormal

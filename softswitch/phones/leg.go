@@ -44,7 +44,7 @@ type leg struct {
 	rejected            bool   // the switch knows that it ends
 	callID              string // Call-ID of its dialog; "" until it has one
 	localTag, remoteTag string
-	referring           bool // it stays until its telephone knows what became of a transfer
+	referral            *referral // it stays until its telephone knows what became of this transfer
 	lobby               *media.Room
 	lobbied             bool
 
@@ -254,11 +254,14 @@ func (l *leg) hangUp(why ending) {
 func (l *leg) gone() {
 	s := l.server
 	s.mu.Lock()
-	tell := !l.rejected
+	tell, ref := !l.rejected, l.referral
 	key := l.detach()
 	s.mu.Unlock()
 	if tell {
 		s.sw.HungUp(l.device, key)
+	}
+	if ref != nil {
+		s.sw.Keep(ref.device, ref.party, l)
 	}
 }
 

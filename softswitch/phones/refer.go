@@ -13,13 +13,14 @@ import (
 )
 
 // Transfer by REFER (RFC 3515). The telephone's leg stays until the telephone has learned what became of the
-// transfer.
+// transfer; if nobody takes the call, the telephone has it back.
 
 // referral is a transfer that the switch has carried out, and that the target has not answered yet.
 type referral struct {
 	leg    *leg
 	dialog *sip.Dialog
 	event  string // value of Event in its NOTIFYs
+	device string // of the party
 	party  int    // connection that was transferred
 	by     int    // connection of the telephone that transfers
 	from   string // call that they were in
@@ -39,6 +40,13 @@ func (l *leg) refer(d *sip.Dialog, r *sip.Request) {
 		return
 	case !ok:
 		r.Respond(sip.Answer{Code: 400, Reason: "Malformed Replaces"})
+		return
+	}
+	l.server.mu.Lock()
+	pending := l.referral != nil
+	l.server.mu.Unlock()
+	if pending {
+		r.Respond(sip.Answer{Code: 491})
 		return
 	}
 	r.Respond(sip.Answer{Code: 202})
@@ -95,8 +103,8 @@ func (s *Server) expect(ref *referral, keys ...int) {
 		}
 		for _, p := range s.calls[own.call].Parties {
 			if p.Key != key && !p.Rings && (p.State == uacsta.Connected || p.State == uacsta.Hold) {
-				ref.party, ref.by, ref.from = p.Key, key, own.call
-				s.referrals[p.Key], ref.leg.referring = ref, true
+				ref.device, ref.party, ref.by, ref.from = p.Device, p.Key, key, own.call
+				s.referrals[p.Key], ref.leg.referral = ref, ref
 				return
 			}
 		}
@@ -111,7 +119,7 @@ func (s *Server) forget(ref *referral) (cleared bool) {
 	if s.referrals[ref.party] == ref {
 		delete(s.referrals, ref.party)
 	}
-	ref.leg.referring = false
+	ref.leg.referral = nil
 	return ref.leg.rejected
 }
 
@@ -141,6 +149,24 @@ func (s *Server) becomes(ref *referral, code int) {
 	ref.leg.must(func() { ref.notify(status, terminated, ref.end) })
 }
 
+// takesBack gives a leg the connection in which the call returns that its telephone has transferred, and tells the
+// telephone why. It returns false if the telephone has left. Callers hold the lock.
+func (s *Server) takesBack(l *leg, p *softswitch.Party) bool {
+	ref := l.referral
+	if ref == nil || l.ended {
+		return false
+	}
+	delete(s.referrals, ref.party)
+	if s.legs[l.key] == l {
+		delete(s.legs, l.key)
+	}
+	l.key, l.rejected, l.referral = p.Key, false, nil
+	s.legs[p.Key] = l
+	code := refusal(p.Cause)
+	l.must(func() { ref.notify(strconv.Itoa(code)+" "+sip.Phrase(code), terminated, nil) })
+	return true
+}
+
 var errTransfer = errors.New("a trunk cannot transfer a call")
 
 // refusedTransfer is why a transfer is refused, in the form of the NOTIFY to the telephone.
@@ -160,7 +186,7 @@ func (l *leg) transfer(ref *referral, number string) error {
 		return errTransfer
 	}
 	l.server.expect(ref, l.keyNow())
-	return l.server.sw.Refer(l.device, l.keyNow(), number)
+	return l.server.sw.Refer(l.device, l.keyNow(), number, l)
 }
 
 // transferTo connects the other parties of this call and of the one in another dialog of the
@@ -186,5 +212,5 @@ func (l *leg) transferTo(ref *referral, r sip.Replaces) error {
 		return errConfirmed
 	}
 	s.expect(ref, key, otherKey)
-	return s.sw.Join(l.device, key, otherKey)
+	return s.sw.Join(l.device, key, otherKey, l)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // refer sends REFER, with a Refer-To line for each value, and returns the status code of the response.
@@ -68,28 +69,86 @@ func TestRefer(t *testing.T) {
 	w.leave()
 }
 
-// A telephone learns that the target of its transfer has not taken the call, or that the other party has given up.
+// A telephone learns that the other party of its transfer has given up, and its call ends.
+func TestReferGivenUp(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
+	caller, callee := w.talking(a, b)
+	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
+		t.Fatal(code)
+	}
+	b.result(t, "100 Trying", false)
+	c.ring(wait.Next(t, c.calls, "the call"))
+	b.result(t, "180 Ringing", false)
+	if code := refer(t, callee, "<sip:103@127.0.0.1>"); code != 491 {
+		t.Errorf("a second transfer meanwhile: %d", code)
+	}
+	caller.Bye()
+	b.result(t, "487 Request Terminated", false)
+	wait.Next(t, b.ended, "the end at who transferred")
+	w.leave()
+}
+
+// A telephone learns that the target of its transfer has not taken the call, and has its call back as its user left it.
 func TestReferFails(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
-	for _, givesUp := range []bool{false, true} {
-		caller, callee := w.talking(a, b)
+	_, callee := w.talking(a, b)
+	change := func(direction string) {
+		t.Helper()
+		answered := make(chan int, 1)
+		callee.Reinvite(sdpType, sdp(direction), func(res sip.Result) { answered <- res.Code() })
+		if code := wait.Next(t, answered, "the response"); code != 200 {
+			t.Fatal(direction, code)
+		}
+	}
+	for n, held := range []bool{false, true} {
+		if held {
+			change("sendonly")
+			w.event("101", "Held")
+		}
 		if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
 			t.Fatal(code)
 		}
-		b.result(t, "100 Trying", false)
+		b.result(t, "100 Trying", n > 0)
 		in := wait.Next(t, c.calls, "the call")
-		if givesUp {
-			c.ring(in)
-			b.result(t, "180 Ringing", false)
-			caller.Bye()
-			b.result(t, "487 Request Terminated", false)
-		} else {
-			in.Reject(sip.Answer{Code: 486})
-			b.result(t, "486 Busy Here", false)
-			caller.Bye()
+		in.Reject(sip.Answer{Code: 486})
+		b.result(t, "486 Busy Here", n > 0)
+		for m := w.event("101", "Established"); m.Text("cause") != string(uacsta.CauseRecallBusy); {
+			m = w.event("101", "Established")
 		}
-		wait.Next(t, b.ended, "the end at who transferred")
-		w.leave()
+		if held {
+			w.event("101", "Held")
+			change("sendrecv")
+			w.event("101", "Retrieved")
+		}
 	}
+	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 { // and the next one succeeds
+		t.Fatal(code)
+	}
+	b.result(t, "100 Trying", true)
+	d := c.answer(wait.Next(t, c.calls, "the call"))
+	b.result(t, "200 OK", true)
+	wait.Next(t, b.ended, "the end at who transferred")
+	d.Bye()
+	wait.Next(t, a.ended, "the end")
+	w.leave()
+}
+
+// A telephone that has left does not get its call back.
+func TestReferLeft(t *testing.T) {
+	w := aWorld(t, "", nil)
+	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
+	caller, callee := w.talking(a, b)
+	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
+		t.Fatal(code)
+	}
+	b.result(t, "100 Trying", false)
+	in := wait.Next(t, c.calls, "the call")
+	callee.Bye()
+	wait.For(t, "the end of its leg", func() bool { _, legs := w.Counts(); return legs == 2 })
+	in.Reject(sip.Answer{Code: 486})
+	w.event("102", "Failed")
+	caller.Bye()
+	w.leave()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -71,6 +72,9 @@ with the account's password.`,
 			}
 			for _, line := range lines {
 				fmt.Fprintln(cmd.OutOrStdout(), line)
+			}
+			if address, err := netip.ParseAddr(place.Server); err == nil && address.IsLoopback() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is this machine to itself, not to a telephone; write --server ADDRESS\n", address)
 			}
 			return nil
 		},

@@ -30,6 +30,8 @@ links: [{name: desk, type: phones, listen: [{transport: udp, address: ":6060"}],
 		{"Becke 100 --index 2", "sip.line.2.CSTANumber = 100\n", ""},
 		{"Mitel 201 --server pbx.example", "CSTA: 1\nCSTA proxy: pbx.example\nCSTA port: 6060\nCSTA username: u201\nCSTA password: PASSWORD\n", ""},
 		{"snom 201 --server pbx.example --index 12", "user_outbound12: pbx.example:6060\n", ""},
+		{"snom 201 --server 2001:db8::1", "user_outbound1: [2001:db8::1]:6060\n", ""},
+		{"snom 100 --server ::1", "mb_trusted_hosts: [::1]\nwarning: ::1 is this machine to itself, not to a telephone; write --server ADDRESS\n", ""},
 		{"Mitel 201", "", "write --server"},
 		{"Yealink 201", "", "write one of snom, Gigaset, Mitel, Panasonic"},
 		{"Mitel 100", "", `no provisioning lines are known for "Mitel", and 100 is at the built-in switch: write one of Yealink, `},
@@ -42,6 +44,7 @@ links: [{name: desk, type: phones, listen: [{transport: udp, address: ":6060"}],
 		var out bytes.Buffer
 		root := newRoot()
 		root.SetOut(&out)
+		root.SetErr(&out)
 		root.SetArgs(append([]string{"phone", "snippet", "-c", file}, strings.Fields(tt.args)...))
 		err := root.Execute()
 		if (err != nil) != (tt.fault != "") || err != nil && !strings.Contains(err.Error(), tt.fault) || !strings.HasSuffix(out.String(), tt.want) || strings.Contains(out.String(), "hidden") {

@@ -3,7 +3,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -246,17 +248,26 @@ func (f Faults) Error() string {
 
 // Load reads and checks a file. Faults in its content are returned as [Faults].
 func Load(file string, kinds Kinds) (*Config, error) {
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(file, data, kinds)
 }
 
+// readFile reads a configuration file.
+func readFile(file string) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; name the configuration file with -c FILE", err)
+	}
+	return data, err
+}
+
 // AdminSocket returns the admin socket that a file names, "" if none. Faults of other keys do not matter: the
 // administrator of a running proxy needs its socket most when the file has some.
 func AdminSocket(file string, kinds Kinds) (string, error) {
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if err != nil {
 		return "", err
 	}

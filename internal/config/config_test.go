@@ -277,6 +277,7 @@ func TestModels(t *testing.T) {
 		"models: [{name: a, agent: x, idle: gone}]":           "models[0].idle: is \"gone\"; write one of: none, terminated",
 		"models: [{name: a, agent: x, line: [\"a={line}\"]}]": "models[0].line[0]: has {line}, which stands for nothing",
 		"models: [{name: a, agent: x, requests: [dance]}]":    "models[0].requests[0]: is \"dance\"; write one of: makeCall, ",
+		"models: [{name: a, agent: x, services: [dance]}]":    "models[0].services[0]: is \"dance\", which is no service; write a name as in GetCSTAFeatures",
 		"models: [{name: a, agent: x}]":                       "",
 	} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Model describes how telephones of one maker are commanded in addition to SIP.
@@ -46,7 +48,11 @@ var placeholder = regexp.MustCompile(`\{[^}]*\}`)
 // Fill returns provisioning lines with the values of a place. {password} becomes PASSWORD: it is for its
 // administrator to write.
 func (p Place) Fill(lines []string) []string {
-	values := strings.NewReplacer("{number}", p.Number, "{user}", p.User, "{password}", "PASSWORD", "{server}", p.Server, "{port}", p.Port, "{index}", strconv.Itoa(p.Index))
+	server := p.Server
+	if strings.Contains(server, ":") { // IPv6
+		server = "[" + server + "]"
+	}
+	values := strings.NewReplacer("{number}", p.Number, "{user}", p.User, "{password}", "PASSWORD", "{server}", server, "{port}", p.Port, "{index}", strconv.Itoa(p.Index))
 	filled := make([]string, 0, len(lines))
 	for _, line := range lines {
 		filled = append(filled, values.Replace(line))
@@ -94,6 +100,11 @@ func parseModels(file string, data []byte) ([]Model, error) {
 		}
 		if model.Idle != "" {
 			d.oneOf(key+".idle", model.Idle, "none", "terminated")
+		}
+		for j, service := range model.Services {
+			if !uacsta.IsRequest(uacsta.MessageOf(service, false)) {
+				d.fault(fmt.Sprintf("%s.services[%d]", key, j), fmt.Sprintf("is %q, which is no service; write a name as in GetCSTAFeatures, for example monitorStart", service))
+			}
 		}
 		for j, service := range model.Requests {
 			d.oneOf(fmt.Sprintf("%s.requests[%d]", key, j), service, modelRequests...)

@@ -69,19 +69,13 @@ func relay[T uacsta.EventMessage](s *Server, number string, m *uacsta.Message) {
 	s.sw.PhysicalEvent(number, event)
 }
 
-// The services that telephones may request outside dialogs: every telephone, and those whose model may.
-var (
-	offered  = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
-	optional = []string{
-		uacsta.NameMakeCall, uacsta.NameAnswerCall, uacsta.NameClearConnection, uacsta.NameHoldCall, uacsta.NameRetrieveCall, uacsta.NameConsultationCall,
-		uacsta.NameTransferCall, uacsta.NameSnapshotDevice,
-	}
-)
+// offered are the services that every telephone may request outside dialogs, beside those that its model may.
+var offered = []string{uacsta.NameGetDoNotDisturb, uacsta.NameSetDoNotDisturb, uacsta.NameGetForwarding, uacsta.NameSetForwarding}
 
 // Ask implements registrar.Upcalls: the switch is the switching function of the telephone's own extension.
 func (s upcalls) Ask(number string, of *registrar.Model, req *uacsta.Message) (*uacsta.Message, error) {
 	name := req.Name()
-	if !slices.Contains(offered, name) && (of == nil || !slices.Contains(of.Requests, name) || !slices.Contains(optional, name)) {
+	if !slices.Contains(offered, name) && (of == nil || !slices.Contains(of.Requests, name)) {
 		return nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
 	}
 	service := uacsta.ServiceOf(name)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // faxes describes a T.38 stream.
@@ -19,8 +21,8 @@ func faxes(port int, attributes string) string {
 // the two as they are; where it does not, the call goes on.
 func TestFax(t *testing.T) {
 	t.Parallel()
-	x, list := handsets(t, "", "", "100", "101")
-	a, b := list[0], list[1]
+	x, list := handsets(t, "", "", "100", "101", "102")
+	a, b, c := list[0], list[1], list[2]
 	listen := func() (*net.UDPConn, int) {
 		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
@@ -32,7 +34,7 @@ func TestFax(t *testing.T) {
 	inA, portA := listen()
 	inB, portB := listen()
 	from, _ := between(a, b, 6600)
-	o := x.watch("100", "101")
+	o := x.watch("100", "101", "102")
 	image := regexp.MustCompile(`m=image (\d+) udptl t38\r\n`)
 	port := func(m *sipText) *net.UDPAddr {
 		t.Helper()
@@ -103,10 +105,27 @@ func TestFax(t *testing.T) {
 	}
 	b.answer(invite, 200, []string{sdpHeader}, description(6602, "sendrecv"))
 	b.expect("ACK")
-	if calls := o.calls("100"); len(calls) != 1 {
-		t.Errorf("%v", calls)
+	calls := o.calls("100")
+	if len(calls) != 1 {
+		t.Fatalf("%v", calls)
 	}
-	from.ask("BYE", nil, "")
+	// fax again, of which one telephone is transferred away: the other one talks with the target
+	asking = from.begin("INVITE", []string{sdpHeader}, faxes(portA, ""))
+	b.answer(b.expect("INVITE"), 200, []string{sdpHeader}, faxes(portB, ""))
+	b.expect("ACK")
+	from.ack(asking.final())
+	o.must(uacsta.SingleStepTransferCall{ActiveCall: calls[0], TransferredTo: uacsta.Dev("102")})
+	a.answer(a.expect("BYE"), 200, nil, "")
+	c.reply(c.expect("INVITE"), 200, "c"+random(), description(6604, "sendrecv"))
+	c.expect("ACK")
+	invite = b.expect("INVITE")
+	if !strings.Contains(invite.body, "m=audio") || strings.Contains(invite.body, "m=image") {
+		t.Errorf("%s", invite.body)
+	}
+	b.answer(invite, 200, []string{sdpHeader}, description(6602, "sendrecv"))
+	b.expect("ACK")
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: o.calls("102")[0]})
+	c.answer(c.expect("BYE"), 200, nil, "")
 	b.answer(b.expect("BYE"), 200, nil, "")
 	x.stop()
 }

@@ -119,7 +119,7 @@ func (l *Leg) Narrow() {
 	l.wide, l.prefer = nil, nil
 }
 
-// chosen returns the formats of our answer: G.711, and before it what passes through, if the peer still offers
+// chosen returns the formats of our answer: what passes through, if the peer still offers that, and G.711, if it offers
 // that. Callers hold l.mu.
 func (l *Leg) chosen(d *description) (formats []format) {
 	if l.wide != nil {
@@ -129,7 +129,10 @@ func (l *Leg) chosen(d *description) (formats []format) {
 			l.wide = nil
 		}
 	}
-	return append(formats, *d.law())
+	if f := d.law(); f != nil {
+		formats = append(formats, *f)
+	}
+	return formats
 }
 
 // offers returns the formats of an offer: what is agreed, then the others that we support. Callers hold l.mu.

@@ -248,10 +248,11 @@ func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
 	return d, l.engine.permit(d, from.Addr)
 }
 
-// readOffer is read for an offer, which must have a codec that we mix. Callers hold l.mu.
+// readOffer is read for an offer, which must have a codec that we mix, or the one that passes through by now. Callers
+// hold l.mu.
 func (l *Leg) readOffer(data []byte, from Peer) (*description, error) {
 	d, err := l.read(data, from, from.noKeys())
-	if err == nil && d.law() == nil {
+	if err == nil && d.law() == nil && (l.wide == nil || withCodec(d.formats, l.wide) == nil) {
 		err = ErrNoCodec
 	}
 	return d, err

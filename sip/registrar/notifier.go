@@ -3,6 +3,7 @@ package registrar
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/tr87"
@@ -65,8 +66,15 @@ func (s *Server) notifyCSTA(ctx context.Context, u *user, b *binding, m *uacsta.
 	return s.ua.Request(ctx, "NOTIFY", inv)
 }
 
-// outside handles a CSTA request that a telephone sends outside a dialog, by NOTIFY or INFO. The owner is
-// the switching function, for the telephone's own extension.
+// outsideRate is how many CSTA messages a second the telephones of an extension may send outside dialogs, after a burst
+// of outsideBurst.
+const (
+	outsideRate  = 10
+	outsideBurst = 40
+)
+
+// outside handles a CSTA message that a telephone sends outside a dialog, by NOTIFY or INFO. For a request, the owner is
+// the switching function, for the telephone's own extension. Events are taken of telephones that speak CSTA so.
 func (s *Server) outside(r *sip.Request) {
 	u := s.authenticate(r, r.From())
 	if u == nil {
@@ -81,7 +89,18 @@ func (s *Server) outside(r *sip.Request) {
 		r.Respond(sip.Answer{Code: 400, Reason: "Body Is Not CSTA-XML"})
 		return
 	}
-	answer, err := s.up.Ask(u.Number, s.modelOf(r.Header("User-Agent")), m)
+	model := s.modelOf(r.Header("User-Agent"))
+	event := m.Kind() == uacsta.Event && model.withoutDialog()
+	if !s.outsides.Take(u.Number, outsideRate, outsideBurst, time.Now()) || event && !u.asks.Soon(func() { s.up.Event(u.Number, m) }) {
+		s.Report(slog.LevelWarn, u.Number, "refused CSTA that a telephone sends too fast", "message", m.Name())
+		r.Respond(sip.Answer{Code: 503, Headers: []sip.Header{{Name: "Retry-After", Value: "5"}}})
+		return
+	}
+	if event {
+		r.Respond(sip.Answer{})
+		return
+	}
+	answer, err := s.up.Ask(u.Number, model, m)
 	if err != nil {
 		answer = uacsta.ErrorMessage(err, m.Edition())
 	}
@@ -120,9 +139,9 @@ func (s *Server) Show(number, name string, event *uacsta.Message) {
 	}
 }
 
-// withoutDialog reports whether the telephone speaks CSTA by requests outside dialogs.
-func (b *binding) withoutDialog() bool {
-	return b.byNotify() || b.model != nil && b.model.CSTA == "info"
+// withoutDialog reports whether the telephones of a model speak CSTA by requests outside dialogs. m may be nil.
+func (m *Model) withoutDialog() bool {
+	return m != nil && (m.CSTA == "notify" || m.CSTA == "info")
 }
 
 // byNotify reports whether the telephone speaks CSTA by NOTIFY.

@@ -153,6 +153,7 @@ func TestOutside(t *testing.T) {
 		{"NOTIFY", tr87.ContentType, asks(uacsta.GetDoNotDisturb{Device: uacsta.Dev("100")}), 200, "<doNotDisturbOn>true<"},
 		{"INFO", tr87.ContentType, asks(uacsta.GetDoNotDisturb{Device: uacsta.Dev("100")}), 200, "<doNotDisturbOn>true<"},
 		{"NOTIFY", tr87.ContentType, asks(uacsta.GetForwarding{Device: uacsta.Dev("100")}), 200, "serviceNotSupported"},
+		{"INFO", tr87.ContentType, asks(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "7", Device: uacsta.Ext("100")}), 200, ""},
 		{"NOTIFY", "text/plain", []byte("x"), 415, ""},
 		{"NOTIFY", tr87.ContentType, []byte("x"), 400, ""},
 	} {
@@ -164,6 +165,26 @@ func TestOutside(t *testing.T) {
 	res, err := p.ua.Request(t.Context(), "INFO", sip.Invite{To: own, From: own, Target: "sip:" + r.at["TCP"] + ";transport=tcp"})
 	if err != nil || res.Code() != 401 {
 		t.Error("without password:", res, err)
+	}
+	if got := wait.Next(t, r.owner.heard, "the event"); got != "DoNotDisturbEvent 7" {
+		t.Error(got)
+	}
+	for later := time.Now().Add(time.Hour); r.outsides.Take("100", outsideRate, outsideBurst, later); {
+		continue
+	}
+	if res := p.ask(r, "INFO", tr87.ContentType, asks(uacsta.GetDoNotDisturb{Device: uacsta.Dev("100")})); res.Code() != 503 {
+		t.Errorf("too fast: %d", res.Code())
+	}
+}
+
+// Telephones that speak CSTA in sessions send events there only.
+func TestEventOutside(t *testing.T) {
+	r := aStation(t, Config{})
+	p := newTalker(t, "Other")
+	p.register(r)
+	event := uacsta.Encode(uacsta.DoNotDisturbEvent{MonitorCrossRefID: "7", Device: uacsta.Ext("100")}, uacsta.Edition3).Bytes()
+	if res := p.ask(r, "INFO", tr87.ContentType, event); !strings.Contains(string(res.Body()), "serviceNotSupported") || len(r.owner.heard) > 0 {
+		t.Errorf("%d %s", res.Code(), res.Body())
 	}
 }
 

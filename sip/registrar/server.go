@@ -42,6 +42,7 @@ type Server struct {
 	watchers map[*subscription]struct{}
 	places   *share.Table // of watchers
 	flows    flows
+	outsides share.Meter[string] // CSTA outside dialogs, by number
 }
 
 // user is an extension with its telephones. Its bindings and flags are guarded by the server's lock.

@@ -58,7 +58,7 @@ func (s *Server) converse(now time.Time) {
 			case !wants && c.client != nil:
 				end = append(end, c.client)
 				c.client, c.ref = nil, ""
-			case c.client != nil && (c.ref != "") != u.monitored && !c.asking && !b.withoutDialog():
+			case c.client != nil && (c.ref != "") != u.monitored && !c.asking && !b.model.withoutDialog():
 				c.asking = true
 				then = append(then, func() { u.asks.Must(func() { s.monitor(u, b) }) })
 			}
@@ -145,7 +145,7 @@ func (s *Server) openSession(u *user, b *binding) {
 	ctx, cancel := context.WithTimeout(s.ctx, cstaTimeout)
 	defer cancel()
 	defer s.tried(u, b)
-	if b.withoutDialog() {
+	if b.model.withoutDialog() {
 		s.mu.Lock()
 		b.csta.client, b.csta.ref = &notifier{s, u, b}, noMonitor
 		s.mu.Unlock()

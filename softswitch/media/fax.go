@@ -119,13 +119,6 @@ func (l *Leg) Faxes() bool {
 	return l.relay != nil
 }
 
-// FaxesWith reports whether the leg carries fax for another one.
-func (l *Leg) FaxesWith(other *Leg) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.relay != nil && l.relay == other
-}
-
 // relayed returns the leg that a packet of fax goes to, or nil if this is none or comes from elsewhere. It learns
 // where the telephone sends from, as for voice.
 func (l *Leg) relayed(from netip.AddrPort) (to *Leg, fax bool) {

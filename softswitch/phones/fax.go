@@ -2,7 +2,6 @@ package phones
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -98,21 +97,6 @@ func (l *leg) afterFax() {
 				other.offerAgain(media.SendRecv)
 			}
 		})
-	}
-}
-
-// unfax offers voice to the telephones of a call whose fax goes to one that has left the call. Callers hold the lock.
-func (s *Server) unfax(c *call) {
-	var legs []*leg
-	for _, p := range c.Parties {
-		if l := s.legs[p.Key]; l != nil && p.State == uacsta.Connected {
-			legs = append(legs, l)
-		}
-	}
-	for _, l := range legs {
-		if l.voice.Faxes() && !slices.ContainsFunc(legs, func(o *leg) bool { return l.voice.FaxesWith(o.voice) }) {
-			l.queue(func() { l.offerAgain(media.SendRecv) })
-		}
 	}
 }
 

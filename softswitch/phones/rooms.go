@@ -61,7 +61,6 @@ func (s *Server) join(c *call) {
 	}
 	c.room.Set(members, c.background)
 	s.recode(c, members)
-	s.unfax(c)
 }
 
 // background is what is played where nobody speaks: music where what asks for nothing else; announce is for

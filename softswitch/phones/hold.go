@@ -111,11 +111,12 @@ func (l *leg) confer(key int, refused error) error {
 	return s.sw.Perform(uacsta.ConferenceCall{HeldCall: held, ActiveCall: active})
 }
 
-// telephone returns what tells a telephone from the others of its extension: where its messages come from, and
-// its Contact, because several telephones may be behind one proxy.
+// telephone returns what tells a telephone from the others of its extension: the host that its messages come from, and
+// its Contact, because several telephones may be behind one proxy. The port that they come from says nothing: a
+// telephone that registers over UDP sends a large INVITE over TCP (RFC 3261 18.1.1), and one reconnects during a call.
 func telephone(p sip.Peer, contact string) string {
 	u := sip.ParseURI(sip.ParseAddress(contact).URI)
-	return p.Addr.String() + " " + net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
+	return p.Addr.Addr().String() + " " + net.JoinHostPort(u.Host, strconv.Itoa(u.Port))
 }
 
 // besides returns the other legs of this leg's telephone that have been answered. The legs of an extension share

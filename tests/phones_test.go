@@ -69,9 +69,9 @@ telephones:
 	return x
 }
 
-func (x *exchange) phone(number, mode string) *softphone {
+func (x *exchange) phone(number, mode string, media ...string) *softphone {
 	x.t.Helper()
-	p := baresip(x.t, x.sip, number, "secret"+number, mode)
+	p := baresip(x.t, x.sip, number, "secret"+number, mode, media...)
 	waitFor(x.t, "the registration of "+number, func() bool {
 		return strings.Contains(x.out.String(), "device="+number+" reachable=true")
 	})

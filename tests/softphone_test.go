@@ -31,10 +31,11 @@ type softphone struct {
 }
 
 // Each phone says a tone of its own; music and messages have theirs.
-var tones = map[string]float64{"100": 550, "101": 700, "102": 1000, "103": 1150, "music": 1400, "message": 1700, "ringback": 425}
+var tones = map[string]float64{"104": 850, "100": 550, "101": 700, "102": 1000, "103": 1150, "music": 1400, "message": 1700, "ringback": 425}
 
-// baresip starts a telephone that registers for a number. mode is manual or auto.
-func baresip(t *testing.T, registrar int, number, password, mode string) *softphone {
+// baresip starts a telephone that registers for a number. mode is manual or auto. media may be a module that encrypts
+// its voice.
+func baresip(t *testing.T, registrar int, number, password, mode string, media ...string) *softphone {
 	t.Helper()
 	name := tool(t, "baresip")
 	modules := filepath.Dir(found(t, "/usr/lib/baresip/modules/g711.so", "/usr/lib/*/baresip/modules/g711.so"))
@@ -68,8 +69,12 @@ ctrl_tcp_listen 127.0.0.1:%d
 snd_path %s
 statmode_default off
 `, modules, port, p.dir, rtp, rtp+38, control, voice)
-	account := fmt.Sprintf("<sip:%s@127.0.0.1:%d;transport=udp>;auth_pass=%s;regint=60;answermode=%s;audio_codecs=PCMA,PCMU\n", number, registrar, password, mode)
-	for file, text := range map[string]string{"config": config, "accounts": account, "contacts": ""} {
+	account := fmt.Sprintf("<sip:%s@127.0.0.1:%d;transport=udp>;auth_pass=%s;regint=60;answermode=%s;audio_codecs=PCMA,PCMU", number, registrar, password, mode)
+	for _, name := range media {
+		config += "module " + name + ".so\n"
+		account += ";mediaenc=" + name
+	}
+	for file, text := range map[string]string{"config": config, "accounts": account + "\n", "contacts": ""} {
 		if err := os.WriteFile(filepath.Join(p.dir, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -180,6 +180,6 @@ func (c *Config) checkTelephones(d *document) {
 // encryption checks a key srtp.
 func (d *document) encryption(key, value string) {
 	if value != "" {
-		d.oneOf(key, value, "accepted", "preferred", "required")
+		d.oneOf(key, value, "accepted", "preferred", "required", "dtls")
 	}
 }

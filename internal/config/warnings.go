@@ -34,15 +34,15 @@ func (c *Config) Warnings() []string {
 			list = append(list, w.Warnings()...)
 		}
 	}
-	if key := c.neverEncrypted(); key != "" {
-		list = append(list, key+": required, but no listener of telephones has transport tls, so this telephone cannot call or be called; add one to telephones.listen, or write srtp: preferred")
+	if key := c.forgeable(); key != "" {
+		list = append(list, key+": required, but no listener of telephones has transport tls, so this telephone needs DTLS-SRTP, and an attacker who can change its SIP can hear its calls; add one to telephones.listen")
 	}
 	return slices.Concat(list, c.limitWarnings(), c.fileWarnings())
 }
 
-// neverEncrypted returns the key of the first extension that requires encrypted voice where no telephone can register
-// over TLS, or "".
-func (c *Config) neverEncrypted() string {
+// forgeable returns the key of the first extension that requires encrypted voice where no telephone can register over
+// TLS, so that keys are agreed on by DTLS with fingerprints that are not protected, or "".
+func (c *Config) forgeable() string {
 	if slices.ContainsFunc(c.Telephones.Listen, func(l Listener) bool { return l.Transport == "tls" }) {
 		return ""
 	}

@@ -85,7 +85,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 }
 
 // encryption has the values of the keys srtp.
-var encryption = map[string]media.Encryption{"": media.Preferred, "preferred": media.Preferred, "accepted": media.Accepted, "required": media.Required}
+var encryption = map[string]media.Encryption{"": media.Preferred, "preferred": media.Preferred, "accepted": media.Accepted, "required": media.Required, "dtls": media.DTLS}
 
 // telephoneUsers returns the accounts of extensions, with their passwords.
 func telephoneUsers(cfg *config.Config) ([]registrar.User, error) {

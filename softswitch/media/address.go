@@ -16,12 +16,15 @@ type Peer struct {
 	Secure bool // the signalling uses TLS
 }
 
-// noKeys is why SRTP keys are not taken from a peer, or nil.
-func (p Peer) noKeys() error {
+// refusals are why SRTP keys are not agreed on in a way.
+type refusals map[keying]error
+
+// refuses returns which ways to agree on keys a peer may not use.
+func (p Peer) refuses() refusals {
 	if p.Secure {
-		return nil
+		return refusals{}
 	}
-	return ErrPlainKeys
+	return refusals{bySDES: ErrPlainKeys}
 }
 
 // Errors of addresses in session descriptions.
@@ -49,7 +52,7 @@ func (d *description) connection(m *stream, signals netip.Addr) error {
 	} else {
 		d.address = netip.AddrPortFrom(ip, m.port)
 	}
-	for _, value := range m.values("rtcp") {
+	for _, value := range values(m.attributes, "rtcp") {
 		fields := strings.Fields(value)
 		if len(fields) != 1 && len(fields) != 4 || d.control.IsValid() {
 			return fmt.Errorf("%w: a=rtcp:%s", ErrAddress, value)

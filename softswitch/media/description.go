@@ -14,7 +14,7 @@ import (
 var (
 	ErrNoAudio  = errors.New("session description has no audio stream")
 	ErrNoCodec  = errors.New("session description has neither PCMA nor PCMU")
-	ErrNoCrypto = errors.New("session description has no usable SRTP key")
+	ErrNoCrypto = errors.New("session description has no usable SRTP key or fingerprint")
 	// ErrPlainKeys is returned for SRTP keys that were sent without encryption.
 	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
 )
@@ -31,10 +31,13 @@ type description struct {
 	address   netip.AddrPort // where to send voice; zero means nowhere
 	control   netip.Addr     // where to send reports, if given
 	direction Direction
-	secure    bool
+	keying    keying
 	suite     string // of the key; tag is the attribute's
 	tag       string
 	key       []byte
+	prints    []string // fingerprints, one of them of the writer's certificate
+	setup     string   // who begins the handshake; "" for the default
+	mux       bool     // reports go with the voice
 	formats   []format // of voice, in the writer's order
 	event     uint8    // payload type of telephone events at 8 kHz; 0 means none
 	event48   uint8    // at 48 kHz, beside Opus
@@ -43,9 +46,9 @@ type description struct {
 }
 
 // read parses a session description (RFC 8866, RFC 4568) and selects a stream: the first encrypted one that we
-// can use, or the first plain one (RFC 3264 6). It returns the error of the first stream if we can use none.
-// noKeys is why keys cannot be taken, nil if they can.
-func read(data []byte, signals netip.Addr, noKeys error) (*description, error) {
+// can use, rather by its keys than by DTLS, or the first plain one (RFC 3264 6). It returns the error of the first stream
+// if we can use none.
+func read(data []byte, signals netip.Addr, refused refusals) (*description, error) {
 	s, err := parse(data)
 	if err != nil {
 		return nil, err
@@ -56,13 +59,13 @@ func read(data []byte, signals netip.Addr, noKeys error) (*description, error) {
 		if m.media != "audio" || m.port == 0 || !slices.Contains(profiles, m.proto) {
 			continue
 		}
-		d, wrong := m.audio(direction(s.attributes, SendRecv), signals, noKeys)
+		d, wrong := m.audio(s.attributes, signals, refused)
 		switch {
 		case wrong != nil:
 			if err == nil {
 				err = wrong
 			}
-		case best == nil || d.secure && !best.secure:
+		case best == nil || d.keying > best.keying:
 			best = d
 			best.origin, best.media, best.lines = s.origin, i, s.streams
 		}
@@ -77,11 +80,11 @@ func read(data []byte, signals netip.Addr, noKeys error) (*description, error) {
 }
 
 // profiles are the profiles of RTP that we serve; we ignore the feedback of AVPF (RFC 4585) and SAVPF (RFC 5124).
-var profiles = []string{"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF"}
+var profiles = []string{"RTP/AVP", "RTP/AVPF", "RTP/SAVP", "RTP/SAVPF", "UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"}
 
-// audio reads an audio stream. otherwise is the direction of the session.
-func (m *stream) audio(otherwise Direction, signals netip.Addr, noKeys error) (*description, error) {
-	d := &description{direction: direction(m.attributes, otherwise)}
+// audio reads an audio stream. session has the attributes of all streams.
+func (m *stream) audio(session []attribute, signals netip.Addr, refused refusals) (*description, error) {
+	d := &description{direction: direction(m.attributes, direction(session, SendRecv))}
 	if err := d.connection(m, signals); err != nil {
 		return nil, err
 	}
@@ -89,26 +92,37 @@ func (m *stream) audio(otherwise Direction, signals netip.Addr, noKeys error) (*
 	if len(d.formats) == 0 {
 		return nil, ErrNoCodec
 	}
-	d.crypto(m)
-	switch required := strings.HasPrefix(m.proto, "RTP/S"); {
-	case required && d.key == nil:
-		return nil, ErrNoCrypto
-	case required && noKeys != nil:
-		return nil, noKeys
+	if err := d.secure(m, session, refused); err != nil && strings.Contains(m.proto, "/SAVP") {
+		return nil, err
 	}
-	d.secure = d.key != nil && noKeys == nil
 	return d, nil
+}
+
+// secure selects how keys are agreed on, and returns an error if they are not.
+func (d *description) secure(m *stream, session []attribute, refused refusals) error {
+	err := ErrNoCrypto
+	if !strings.HasPrefix(m.proto, "UDP/TLS/") && d.crypto(m) {
+		if err = refused[bySDES]; err == nil {
+			d.keying = bySDES
+			return nil
+		}
+	}
+	if refused[byDTLS] == nil && d.identified(m, session) {
+		d.keying = byDTLS
+		return nil
+	}
+	return err
 }
 
 // voice selects the codecs and the payload types of telephone events.
 func (d *description) voice(m *stream) {
 	names := map[string]string{"8": pcma.name, "0": pcmu.name, "9": g722.name} // static types need no rtpmap
-	for _, value := range m.values("rtpmap") {
+	for _, value := range values(m.attributes, "rtpmap") {
 		number, name, _ := strings.Cut(value, " ")
 		names[number] = strings.TrimSuffix(strings.TrimSpace(name), "/1")
 	}
 	parameters := map[string]string{}
-	for _, value := range m.values("fmtp") {
+	for _, value := range values(m.attributes, "fmtp") {
 		number, text, _ := strings.Cut(value, " ")
 		parameters[number] = strings.TrimSpace(text)
 	}
@@ -133,9 +147,9 @@ func (d *description) voice(m *stream) {
 // suites are the suites of SRTP that we support, best first (RFC 4568 6.2).
 var suites = []string{"AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"}
 
-// crypto selects the first usable key (RFC 4568 9.1).
-func (d *description) crypto(m *stream) {
-	for _, value := range m.values("crypto") {
+// crypto selects the first usable key (RFC 4568 9.1). It returns false if there is none.
+func (d *description) crypto(m *stream) bool {
+	for _, value := range values(m.attributes, "crypto") {
 		fields := strings.Fields(value)
 		if len(fields) < 3 || !slices.Contains(suites, fields[1]) {
 			continue
@@ -145,9 +159,34 @@ func (d *description) crypto(m *stream) {
 		key, err := base64.StdEncoding.DecodeString(inline)
 		if ok && err == nil && len(key) == keyLength {
 			d.tag, d.suite, d.key = fields[0], fields[1], key
-			return
+			return true
 		}
 	}
+	return false
+}
+
+// Values of a=setup (RFC 4145 4): the writer begins the handshake, the other one does, or either.
+const (
+	setupActive  = "active"
+	setupPassive = "passive"
+	setupBoth    = "actpass"
+)
+
+// identified reads what DTLS needs (RFC 5763 5), from the stream or else from the session. It returns false if that is
+// not usable.
+func (d *description) identified(m *stream, session []attribute) bool {
+	find := func(name string) []string {
+		if own := values(m.attributes, name); len(own) > 0 {
+			return own
+		}
+		return values(session, name)
+	}
+	d.prints = fingerprints(find("fingerprint"))
+	if setup := find("setup"); len(setup) > 0 {
+		d.setup = strings.ToLower(setup[0])
+	}
+	d.mux = len(values(m.attributes, "rtcp-mux")) > 0
+	return len(d.prints) > 0 && slices.Contains([]string{"", setupActive, setupPassive, setupBoth}, d.setup)
 }
 
 // write returns our session description: the answer to an offer, or an offer that keeps the streams and the
@@ -156,10 +195,28 @@ func (l *Leg) write(dir Direction, to *description, formats []format) []byte {
 	l.ours, l.ourEvents = formats, [2]uint8{to.event, to.event48}
 	return l.document(to.lines, to.media, func(line func(string, ...any)) {
 		l.audio(line, to.lines[to.media].proto, formats, to, dir)
-		if to.secure {
+		switch to.keying {
+		case bySDES:
 			line("a=crypto:%s %s inline:%s", to.tag, to.suite, base64.StdEncoding.EncodeToString(l.localKey))
+		case byDTLS:
+			line("a=setup:%s", l.setup())
+			line("a=fingerprint:%s", l.engine.identity.fingerprint)
+			if to.mux {
+				line("a=rtcp-mux")
+			}
 		}
 	})
+}
+
+// setup returns the value of our a=setup (RFC 5763 5). Callers hold l.mu.
+func (l *Leg) setup() string {
+	switch {
+	case l.awaits: // an offer
+		return setupBoth
+	case l.associations[onVoice].client:
+		return setupActive
+	}
+	return setupPassive
 }
 
 // document returns a session description with one stream, which body writes, at its place among those of the

@@ -19,6 +19,7 @@ const someKey = "inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 // What is used of an offer over TLS, and over a transport that is not encrypted.
 func TestDescriptions(t *testing.T) {
 	crypto := "a=crypto:2 AES_CM_128_HMAC_SHA1_80 " + someKey
+	somePrint := "a=fingerprint:SHA-256 ab" + strings.Repeat(":0F", 31) + "\r\n"
 	for _, tt := range []struct {
 		name, text, want, plain string // plain: "" for the same
 	}{
@@ -45,7 +46,17 @@ func TestDescriptions(t *testing.T) {
 		{"no codec", "m=audio 4000 RTP/AVP 3 18\r\n", ErrNoCodec.Error(), ""},
 		{"refused", "m=audio 0 RTP/AVP 8\r\n", ErrNoAudio.Error(), ""},
 		{"nothing", "", ErrNoAudio.Error(), ""},
-		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", ErrNoAudio.Error(), ""},
+		{"DTLS", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\na=setup:ACTPASS\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
+		{"DTLS for the session", "a=setup:active\r\n" + somePrint + "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
+		{"DTLS in an older profile", "m=audio 4000 RTP/SAVP 8\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
+		{"DTLS if you can (RFC 8643)", "m=audio 4000 RTP/AVP 8\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
+		{"DTLS, or a key", "m=audio 4000 RTP/SAVP 8\r\n" + crypto + "\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv secure", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS"},
+		{"DTLS first, a key second", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n" + somePrint + "m=audio 4002 RTP/SAVP 8\r\n" + crypto + "\r\nm=audio 4004 RTP/AVP 8\r\n", "192.0.2.1:4002 PCMA 8 event 0 sendrecv secure", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS"},
+		{"DTLS with a key only", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n" + crypto + "\r\n", ErrNoCrypto.Error(), ""},
+		{"DTLS without fingerprint", "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", ErrNoCrypto.Error(), ""},
+		{"DTLS with a weak hash", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\na=fingerprint:sha-1 00" + strings.Repeat(":00", 19) + "\r\na=fingerprint:md5 00" + strings.Repeat(":00", 15) + "\r\n", ErrNoCrypto.Error(), ""},
+		{"DTLS later", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\na=setup:holdconn\r\n" + somePrint, ErrNoCrypto.Error(), ""},
+		{"another transport", "m=audio 4000 TCP/TLS/RTP/SAVP 8\r\n" + somePrint, ErrNoAudio.Error(), ""},
 		{"no port", "m=audio x RTP/AVP 8\r\n", errSyntax.Error(), ""},
 		{"port too high", "m=audio 65536 RTP/AVP 8\r\n", errSyntax.Error(), ""},
 		{"no formats", "m=audio 4000 RTP/AVP\r\n", errSyntax.Error(), ""},
@@ -59,7 +70,7 @@ func TestDescriptions(t *testing.T) {
 			if want == "" {
 				want = tt.want
 			}
-			if got := outline(read([]byte(offer+tt.text), outside, Peer{outside, secure}.noKeys())); got != want && !strings.HasPrefix(got, want+":") {
+			if got := outline(read([]byte(offer+tt.text), outside, Peer{outside, secure}.refuses())); got != want && !strings.HasPrefix(got, want+":") {
 				t.Errorf("%s, over TLS %v: %s, want %s", tt.name, secure, got, want)
 			}
 		}
@@ -72,7 +83,10 @@ func outline(d *description, err error) string {
 		return err.Error()
 	}
 	text := fmt.Sprintf("%s %s %d event %d %s", d.address, strings.TrimSuffix(d.formats[0].codec.name, "/8000"), d.formats[0].number, d.event, d.direction)
-	if d.secure {
+	switch d.keying {
+	case byDTLS:
+		text += " DTLS"
+	case bySDES:
 		text += " secure"
 	}
 	return text
@@ -94,7 +108,7 @@ func TestLenient(t *testing.T) {
 		"white space at the end": "v=0\r\no=- 1 1 IN IP4 192.0.2.1 \r\ns=- \r\nc=IN IP4 192.0.2.1 \r\nt=0 0\r\na=sendonly \r\nm=audio 4000 RTP/AVP 8 \r\n\r\n",
 		"a host name":            "v=0\r\no=- 1 1 IN IP4 phone.example\r\ns=-\r\nc=IN IP4 phone-1.example.org\r\nt=0 0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 8\r\n",
 	} {
-		if got := outline(read([]byte(text), outside, ErrPlainKeys)); got != want {
+		if got := outline(read([]byte(text), outside, Peer{}.refuses())); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
@@ -137,36 +151,40 @@ func TestOneStream(t *testing.T) {
 	}
 }
 
-// Keys are offered over TLS only; where voice must be encrypted, nothing else is offered or accepted.
+// Keys are offered over TLS only; where voice must be encrypted, nothing else is offered or accepted, and DTLS is used
+// where there is no TLS, or if it is asked for.
 func TestEncryption(t *testing.T) {
 	e := New(Config{MinPort: 36000, MaxPort: 36100})
 	plain, keyed := "m=audio 4000 RTP/AVP 8\r\n", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 "+someKey+"\r\n"
 	savp := strings.Replace(plain, "AVP", "SAVP", 1) + keyed
+	dtls := strings.Replace(plain, "RTP/AVP", "UDP/TLS/RTP/SAVP", 1) + "a=setup:active\r\na=fingerprint:sha-256 00" + strings.Repeat(":00", 31) + "\r\n"
 	for _, tt := range []struct {
 		how             Encryption
 		secure          bool
-		proto           string // of our offer; "": none
+		proto           string // of our offer
 		keys            bool
-		plain, best, to error // for answers and offers: plain, RTP/AVP with keys, RTP/SAVP
+		plain, best, to error // for answers: plain, RTP/AVP with keys, RTP/SAVP
+		dtls            error // and DTLS
 	}{
-		{Accepted, true, "RTP/AVP", false, nil, nil, ErrNoCrypto},
-		{Preferred, true, "RTP/AVP", true, nil, nil, nil},
-		{Preferred, false, "RTP/AVP", false, nil, nil, ErrPlainKeys},
-		{Required, true, "RTP/SAVP", true, ErrNoCrypto, nil, nil},
-		{Required, false, "", false, nil, nil, nil},
+		{Accepted, true, "RTP/AVP", false, nil, nil, ErrNoCrypto, ErrNoCrypto},
+		{Preferred, true, "RTP/AVP", true, nil, nil, nil, ErrNoCrypto},
+		{Preferred, false, "RTP/AVP", false, nil, nil, ErrPlainKeys, ErrNoCrypto},
+		{Required, true, "RTP/SAVP", true, ErrNoCrypto, nil, nil, ErrNoCrypto},
+		{Required, false, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrPlainKeys, nil},
+		{DTLS, true, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrNoCrypto, nil},
+		{DTLS, false, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrPlainKeys, nil},
 	} {
-		for text, want := range map[string]error{plain: tt.plain, plain + keyed: tt.best, savp: tt.to} {
+		for text, want := range map[string]error{plain: tt.plain, plain + keyed: tt.best, savp: tt.to, dtls: tt.dtls} {
 			l, err := e.Open(loopback, deaf{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			l.Encrypt(tt.how)
 			got, err := l.Propose(SendRecv, tt.secure)
-			if tt.proto == "" {
-				if !errors.Is(err, ErrPlainKeys) {
-					t.Errorf("%v over plain signalling: %v", tt.how, err)
-				}
-			} else if err != nil || !strings.Contains(string(got), tt.proto+" ") || strings.Contains(string(got), "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") != tt.keys {
+			if prints := strings.Contains(string(got), "a=setup:actpass\r\na=fingerprint:sha-256 "); prints != strings.HasPrefix(tt.proto, "UDP/") {
+				t.Errorf("%v, over TLS %v: %s", tt.how, tt.secure, got)
+			}
+			if err != nil || !strings.Contains(string(got), " "+tt.proto+" ") || strings.Contains(string(got), "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") != tt.keys {
 				t.Errorf("%v, over TLS %v: %v %s", tt.how, tt.secure, err, got)
 			} else if err := l.Answered([]byte(offer+text), Peer{outside, tt.secure}); !errors.Is(err, want) {
 				t.Errorf("%v, over TLS %v, answer %q: %v, want %v", tt.how, tt.secure, text, err, want)
@@ -174,7 +192,7 @@ func TestEncryption(t *testing.T) {
 			l.Close()
 		}
 	}
-	for how, want := range map[Encryption]error{Accepted: nil, Preferred: nil, Required: ErrNoCrypto} {
+	for how, want := range map[Encryption]error{Accepted: nil, Preferred: nil, Required: ErrNoCrypto, DTLS: ErrNoCrypto} {
 		l, err := e.Open(loopback, deaf{})
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ type Config struct {
 	Elsewhere        []netip.Prefix
 	MinPort, MaxPort int           // UDP ports to use; default 16384 to 32767
 	Timeout          time.Duration // time without packets after which a leg that should receive some is dead; default 60 s
+	Handshake        time.Duration // longest handshake of DTLS; default 10 s
 	Log              *slog.Logger
 }
 
@@ -29,6 +30,8 @@ type Engine struct {
 	mu   sync.Mutex
 	next int          // next port to try
 	used map[int]bool // even ports of open legs
+
+	identity *identity // nil until the first leg is opened
 }
 
 // New returns an engine. It opens no ports yet.
@@ -46,10 +49,23 @@ func New(cfg Config) *Engine {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Minute
 	}
+	if cfg.Handshake == 0 {
+		cfg.Handshake = 10 * time.Second
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Engine{cfg: cfg, next: cfg.MinPort, used: map[int]bool{}}
+}
+
+// identify makes the engine's certificate, once.
+func (e *Engine) identify() (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.identity == nil {
+		e.identity, err = newIdentity()
+	}
+	return err
 }
 
 // ErrNoPort is returned when all ports of the range are in use.

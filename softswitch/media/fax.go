@@ -46,7 +46,7 @@ func (l *Leg) Fax(data []byte, from Peer) (*Fax, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.encrypt == Required {
+	if l.encrypt.always() {
 		return nil, ErrNoCrypto
 	}
 	m, d := s.streams[i], &description{}

@@ -3,6 +3,8 @@ package media
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,7 +13,6 @@ import (
 
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
-	"github.com/pion/srtp/v3"
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
@@ -28,9 +29,9 @@ const (
 type Watcher interface {
 	// Digit is called for each key pressed: 0 to 9, *, #, A to D.
 	Digit(digit rune)
-	// Dead is called once: when the telephone should send and has sent nothing for
-	// Config.Timeout, or when the leg cannot receive any more.
-	Dead()
+	// Dead is called once, with the reason: the telephone should send and has sent nothing for Config.Timeout
+	// ([ErrSilent]), there are no keys for its voice ([ErrHandshake]), or the leg cannot receive any more.
+	Dead(reason error)
 }
 
 // Leg is the voice of one telephone. Its methods are safe for concurrent use.
@@ -50,6 +51,7 @@ type Leg struct {
 	peer      *description // agreed description; nil before the first
 	offered   Direction    // direction of our last offer
 	awaits    bool         // it has no answer
+	proposed  keying       // of our last offer
 	encrypt   Encryption   // of our first offer
 	ours      []format     // formats of our last description, and the payload types of its events
 	prefer    []format     // formats that our first offer begins with
@@ -60,13 +62,17 @@ type Leg struct {
 	began     time.Time // since when the telephone should send
 	localKey  []byte
 	ourEvents [2]uint8
-	in, out   *srtp.Context
-	keys      string // suite and key of in
+	keys      string // suite and key of the telephone's description
+	voice     ciphers
+	reports   ciphers // unless reports go with the voice
 	room      *Room
 	closed    bool
 	dead      bool
 	relay     *Leg       // gets our fax; nil while there is voice
 	far       netip.Addr // where the telephone's fax comes from, besides signals
+
+	associations [2]*association // onVoice, onReports; nil without DTLS
+	early        [2]datagram     // that came before the answer to our offer
 
 	// Sending.
 	sequence  uint16
@@ -86,6 +92,9 @@ type Leg struct {
 // only from that address and from the one in the telephone's session description. It returns
 // [ErrNoPort] if no port is free.
 func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
+	if err := e.identify(); err != nil {
+		return nil, err
+	}
 	conn, control, port, err := e.open()
 	if err != nil {
 		return nil, err
@@ -98,7 +107,7 @@ func (e *Engine) Open(signals netip.Addr, watcher Watcher) (*Leg, error) {
 		localKey: random[10:],
 	}
 	l.group.Go(func() { l.listen(conn, share.Retries{}, l.packet) })
-	l.group.Go(func() { l.listen(control, share.Retries{}, l.reported) })
+	l.group.Go(func() { l.listen(control, share.Retries{}, l.controlled) })
 	l.group.Go(l.watch)
 	return l, nil
 }
@@ -111,6 +120,7 @@ func (l *Leg) Close() {
 		return
 	}
 	l.closed = true
+	l.uncrypt()
 	room := l.room
 	l.mu.Unlock()
 	if room != nil {
@@ -121,141 +131,6 @@ func (l *Leg) Close() {
 	_ = l.control.Close()
 	l.group.Wait()
 	l.engine.release(l.port)
-}
-
-// Propose returns the first offer to a peer; secure is whether its signalling uses TLS. It returns
-// [ErrPlainKeys] if the voice must be encrypted and cannot be.
-func (l *Leg) Propose(dir Direction, secure bool) ([]byte, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.encrypt == Required && !secure {
-		return nil, ErrPlainKeys
-	}
-	return l.offer(dir, secure), nil
-}
-
-// Offer returns an SDP offer that asks for a direction. It keeps the encryption that was agreed.
-func (l *Leg) Offer(dir Direction) []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.offer(dir, false)
-}
-
-// offer implements Propose and Offer. Callers hold l.mu.
-func (l *Leg) offer(dir Direction, secure bool) []byte {
-	l.offered, l.awaits = dir, true
-	to := l.peer
-	if to == nil {
-		proto := "RTP/AVP"
-		if l.encrypt == Required {
-			proto = "RTP/SAVP"
-		}
-		to = &description{event: eventPayload, event48: eventPayload48, lines: []stream{{proto: proto}}}
-		if to.secure = secure && l.encrypt != Accepted; to.secure {
-			to.tag, to.suite = "1", suites[0]
-		}
-	}
-	return l.write(dir, to, l.offers(to))
-}
-
-// Awaits reports whether our last offer has no answer yet.
-func (l *Leg) Awaits() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.awaits
-}
-
-// Asks returns the direction that a peer's offer asks for, as the peer sees it, and whether the
-// offer differs from its last description (RFC 3264 8: its o= line says so). It changes nothing.
-// [Leg.Answer] accepts an offer that Asks accepts.
-func (l *Leg) Asks(data []byte, from Peer) (asks Direction, differs bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d, err := l.readOffer(data, from)
-	if err != nil {
-		return "", false, err
-	}
-	return d.direction, l.peer == nil || l.peer.origin != d.origin, nil
-}
-
-// Answered applies the peer's answer to our offer. It returns an error if the answer is
-// unusable; the previous agreement then stays.
-func (l *Leg) Answered(data []byte, from Peer) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.awaits = false
-	noKeys := from.noKeys()
-	if l.encrypt == Accepted && (l.peer == nil || !l.peer.secure) {
-		noKeys = ErrNoCrypto // we offered none
-	}
-	d, err := l.read(data, from, noKeys)
-	if err != nil {
-		return err
-	}
-	if err := l.accept(d); err != nil {
-		return err
-	}
-	return l.agree(d, both(l.offered, d.direction.reverse()), from)
-}
-
-// Answer applies the peer's offer. It returns our answer and the direction the offer asks for,
-// as the peer sees it. want is the direction we would like.
-func (l *Leg) Answer(data []byte, want Direction, from Peer) (answer []byte, asks Direction, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	d, err := l.readOffer(data, from)
-	if err != nil {
-		return nil, "", err
-	}
-	flow := both(want, d.direction.reverse())
-	if err := l.agree(d, flow, from); err != nil {
-		return nil, "", err
-	}
-	l.awaits = false
-	return l.write(flow, d, l.chosen(d)), d.direction, nil
-}
-
-// agree makes a session description effective. Callers hold l.mu.
-func (l *Leg) agree(d *description, flow Direction, from Peer) error {
-	if d.secure {
-		if err := l.crypt(d); err != nil {
-			return err
-		}
-	} else if l.out != nil {
-		l.in, l.out, l.keys = nil, nil, ""
-		_, _ = rand.Read(l.localKey) // packet numbers go on, and must not meet the same key again (RFC 3711 9.1)
-	}
-	if l.peer == nil || l.peer.address != d.address || l.relay != nil {
-		l.to = d.address
-	}
-	l.relay = nil
-	if !l.flow.Hears() && flow.Hears() {
-		l.began = time.Now()
-	}
-	l.peer, l.flow, l.signals = d, flow, from.Addr.Unmap()
-	return nil
-}
-
-// read parses a peer's session description, and checks its address and encryption. Callers hold l.mu.
-func (l *Leg) read(data []byte, from Peer, noKeys error) (*description, error) {
-	d, err := read(data, from.Addr, noKeys)
-	if err != nil {
-		return nil, err
-	}
-	if !d.secure && l.encrypt == Required {
-		return nil, ErrNoCrypto
-	}
-	return d, l.engine.permit(d, from.Addr)
-}
-
-// readOffer is read for an offer, which must have a codec that we mix, or the one that passes through by now. Callers
-// hold l.mu.
-func (l *Leg) readOffer(data []byte, from Peer) (*description, error) {
-	d, err := l.read(data, from, from.noKeys())
-	if err == nil && d.law() == nil && (l.wide == nil || withCodec(d.formats, l.wide) == nil) {
-		err = ErrNoCodec
-	}
-	return d, err
 }
 
 // Flow returns the agreed direction, as we see it.
@@ -272,17 +147,10 @@ func (l *Leg) TakesEvents() bool {
 	return l.peer == nil || l.peer.event != 0 || l.peer.event48 != 0
 }
 
-// Secure reports whether the voice is encrypted.
-func (l *Leg) Secure() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out != nil
-}
-
 // listen reads packets from a socket and handles them until the leg is closed. A read error may
 // report an earlier packet (ICMP); a persistent error, or a panic, ends the leg.
 func (l *Leg) listen(conn *net.UDPConn, faults share.Retries, handle func(data []byte, from netip.AddrPort)) {
-	defer share.Survive(l.engine.cfg.Log, "receiving voice", func(error) { l.die() })
+	defer share.Survive(l.engine.cfg.Log, "receiving voice", l.die)
 	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -299,29 +167,35 @@ func (l *Leg) listen(conn *net.UDPConn, faults share.Retries, handle func(data [
 		}
 		if !again {
 			l.engine.cfg.Log.Error("could not receive voice", "port", l.port, "err", err)
-			l.die()
+			l.die(err)
 			return
 		}
 	}
 }
 
+// ErrSilent is given to [Watcher.Dead]: the telephone has sent nothing.
+var ErrSilent = errors.New("no voice from the telephone")
+
 // die calls Watcher.Dead, once.
-func (l *Leg) die() {
+func (l *Leg) die(reason error) {
 	l.mu.Lock()
 	was := l.dead
 	l.dead = true
 	l.mu.Unlock()
 	if !was {
-		l.watcher.Dead()
+		l.watcher.Dead(reason)
 	}
 }
 
-// packet handles one packet: voice goes to the room; events are reported and forwarded.
+// packet handles one packet of the voice's socket: voice goes to the room; events are reported and forwarded.
 func (l *Leg) packet(data []byte, from netip.AddrPort) {
 	if to, fax := l.relayed(from); fax {
 		if to != nil {
 			to.raw(data, l)
 		}
+		return
+	}
+	if l.beside(data, from) {
 		return
 	}
 	p, of, room := l.opened(data, from)
@@ -334,17 +208,49 @@ func (l *Leg) packet(data []byte, from netip.AddrPort) {
 	}
 }
 
+// beside handles what comes beside voice: records of DTLS and, if they go with the voice, reports. It returns false for
+// everything else.
+func (l *Leg) beside(data []byte, from netip.AddrPort) bool {
+	report := isReport(data)
+	if !report && !isRecord(data) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !report:
+		l.record(onVoice, data, from)
+	case l.peer == nil || !l.peer.mux:
+		return false
+	default:
+		l.reported(data, from, l.voice)
+	}
+	return true
+}
+
+// isReport reports whether a packet is one of RTCP where it may be one of RTP, too (RFC 5761 4).
+func isReport(data []byte) bool { return len(data) > 1 && data[1] >= 192 && data[1] <= 223 }
+
+// knows reports whether a packet may be the telephone's: it comes from the address of its signalling or of its session
+// description. Callers hold l.mu.
+func (l *Leg) knows(from netip.AddrPort) bool {
+	return l.peer != nil && (from.Addr() == l.peer.address.Addr() || from.Addr() == l.signals)
+}
+
 // opened decrypts and parses one packet and updates the time of the last packet. It returns nil
 // if the packet is not from the telephone or must not be heard. of is the codec of voice, nil for a
 // telephone event.
 func (l *Leg) opened(data []byte, from netip.AddrPort) (p *rtp.Packet, of *codec, room *Room) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+	if !l.knows(from) {
 		return nil, nil, nil
 	}
-	if l.in != nil {
-		plain, err := l.in.DecryptRTP(nil, data, nil)
+	if l.peer.keying != inClear {
+		if l.voice.in == nil { // no keys yet
+			return nil, nil, nil
+		}
+		plain, err := l.voice.in.DecryptRTP(nil, data, nil)
 		if err != nil {
 			return nil, nil, nil
 		}
@@ -390,15 +296,27 @@ func (l *Leg) inward(number uint8) (of *codec, known bool) {
 	return nil, false
 }
 
-// reported handles an RTCP packet, which shows that the peer is alive.
-func (l *Leg) reported(data []byte, from netip.AddrPort) {
+// controlled handles a packet of the reports' socket.
+func (l *Leg) controlled(data []byte, from netip.AddrPort) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer == nil || from.Addr() != l.peer.address.Addr() && from.Addr() != l.signals {
+	if isRecord(data) {
+		l.record(onReports, data, from)
+	} else {
+		l.reported(data, from, l.reports)
+	}
+}
+
+// reported handles an RTCP packet, which shows that the peer is alive. Callers hold l.mu.
+func (l *Leg) reported(data []byte, from netip.AddrPort, c ciphers) {
+	if !l.knows(from) {
 		return
 	}
-	if l.in != nil {
-		plain, err := l.in.DecryptRTCP(nil, data, nil)
+	if l.peer.keying != inClear {
+		if c.in == nil { // no keys
+			return
+		}
+		plain, err := c.in.DecryptRTCP(nil, data, nil)
 		if err != nil {
 			return
 		}
@@ -411,7 +329,7 @@ func (l *Leg) reported(data []byte, from netip.AddrPort) {
 
 // watch sends reports and detects a dead telephone.
 func (l *Leg) watch() {
-	defer share.Survive(l.engine.cfg.Log, "supervising voice", func(error) { l.die() })
+	defer share.Survive(l.engine.cfg.Log, "supervising voice", l.die)
 	tick := time.NewTicker(min(reportEvery, l.engine.cfg.Timeout/4))
 	defer tick.Stop()
 	reported := time.Now()
@@ -420,8 +338,8 @@ func (l *Leg) watch() {
 		case <-l.done:
 			return
 		case now := <-tick.C:
-			if l.silent(now) {
-				l.die()
+			if reason := l.silent(now); reason != nil {
+				l.die(reason)
 			}
 			if now.Sub(reported) >= reportEvery {
 				reported = now
@@ -431,15 +349,22 @@ func (l *Leg) watch() {
 	}
 }
 
-// silent reports whether the telephone should have been heard within Config.Timeout.
-func (l *Leg) silent(now time.Time) bool {
+// silent returns an error if the telephone should have been heard within Config.Timeout and was not.
+func (l *Leg) silent(now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.heard
 	if l.began.After(last) {
 		last = l.began
 	}
-	return l.flow.Hears() && now.Sub(last) > l.engine.cfg.Timeout
+	a := l.associations[onVoice]
+	switch {
+	case !l.flow.Hears() || now.Sub(last) <= l.engine.cfg.Timeout:
+		return nil
+	case a != nil && !a.client && !a.started:
+		return fmt.Errorf("%w: %w", ErrHandshake, errNoHello)
+	}
+	return ErrSilent
 }
 
 // report sends a sender report (RFC 3550 6.4.1).
@@ -455,10 +380,19 @@ func (l *Leg) report(now time.Time) {
 		&rtcp.SenderReport{SSRC: l.ssrc, NTPTime: ntp, RTPTime: l.timestamp, PacketCount: l.sent, OctetCount: l.octets},
 		&rtcp.SourceDescription{Chunks: []rtcp.SourceDescriptionChunk{{Source: l.ssrc, Items: []rtcp.SourceDescriptionItem{{Type: rtcp.SDESCNAME, Text: "tr87proxy"}}}}},
 	})
-	if err == nil && l.out != nil {
-		data, err = l.out.EncryptRTCP(nil, data, nil)
+	conn, c, to := l.control, l.reports, netip.AddrPortFrom(l.to.Addr(), l.to.Port()+1)
+	if l.peer.mux {
+		conn, c, to = l.conn, l.voice, l.to
+	} else if a := l.associations[onReports]; a != nil {
+		to = a.to
+	}
+	if err == nil && l.peer.keying != inClear {
+		if c.out == nil { // no keys
+			return
+		}
+		data, err = c.out.EncryptRTCP(nil, data, nil)
 	}
 	if err == nil {
-		_, _ = l.control.WriteToUDPAddrPort(data, netip.AddrPortFrom(l.to.Addr(), l.to.Port()+1))
+		_, _ = conn.WriteToUDPAddrPort(data, to)
 	}
 }

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"net/netip"
 	"os"
@@ -134,13 +135,13 @@ const offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt
 // ear collects what a leg reports to its watcher.
 type ear struct {
 	digits chan rune
-	dead   chan struct{}
+	dead   chan error
 }
 
-func newEar() *ear { return &ear{make(chan rune, 100), make(chan struct{}, 1)} }
+func newEar() *ear { return &ear{make(chan rune, 100), make(chan error, 1)} }
 
-func (e *ear) Digit(d rune) { e.digits <- d }
-func (e *ear) Dead()        { e.dead <- struct{}{} }
+func (e *ear) Digit(d rune)   { e.digits <- d }
+func (e *ear) Dead(err error) { e.dead <- err }
 
 // pair joins a leg of ours and one that stands for a telephone.
 func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone *ear) {
@@ -277,7 +278,10 @@ func TestDead(t *testing.T) {
 	e := New(Config{MinPort: 36400, MaxPort: 36500, Timeout: 100 * time.Millisecond})
 	_, _, at, _ := pair(t, e, false)
 	select {
-	case <-at.dead:
+	case err := <-at.dead:
+		if !errors.Is(err, ErrSilent) {
+			t.Error(err)
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("nobody has noticed")
 	}
@@ -325,6 +329,8 @@ func FuzzDescription(f *testing.F) {
 	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ff02::1\r\na=rtcp:4001 IN IP4 255.255.255.255\r\n"))
 	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendonly\r\n"))
 	f.Add([]byte(offer + "m=audio 4000 RTP/SAVP 8\r\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + strings.Repeat("A", 40) + "\r\n"))
+	f.Add([]byte(offer + "a=setup:active\r\na=fingerprint:SHA-256 00" + strings.Repeat(":0f", 31) + "\r\nm=audio 4000 UDP/TLS/RTP/SAVPF 8\r\na=rtcp-mux\r\n"))
+	f.Add([]byte(offer + "m=audio 4000 RTP/AVP 8\r\na=setup:passive\r\na=fingerprint:sha-1 00" + strings.Repeat(":00", 19) + "\r\na=fingerprint:sha-512 FF" + strings.Repeat(":FF", 63) + "\r\n"))
 	e := New(Config{MinPort: 37000, MaxPort: 37100})
 	l, err := e.Open(loopback, newEar())
 	if err != nil {
@@ -339,8 +345,14 @@ func FuzzDescription(f *testing.F) {
 		if to := l.peer.address.Addr(); to.IsValid() && to != outside {
 			t.Fatalf("voice goes to %s", to)
 		}
-		if again, err := read(answer, outside, nil); err != nil && again != nil {
+		again, err := read(answer, outside, nil)
+		switch {
+		case err != nil:
 			t.Fatalf("our answer is not readable: %v\n%s", err, answer)
+		case err == nil && again.keying != l.peer.keying:
+			t.Fatalf("keys are agreed on in another way than the answer says:\n%s", answer)
+		case err == nil && again.keying == byDTLS && (again.prints[0] != e.identity.fingerprint || again.setup == l.peer.setup || again.setup == setupBoth):
+			t.Fatalf("the offer\n%s is answered\n%s", data, answer)
 		}
 	})
 }
@@ -371,4 +383,4 @@ func FuzzPacket(f *testing.F) {
 type deaf struct{}
 
 func (deaf) Digit(rune) {}
-func (deaf) Dead()      {}
+func (deaf) Dead(error) {}

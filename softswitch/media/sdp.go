@@ -107,13 +107,13 @@ func (s *session) line(name, value string) error {
 }
 
 // values returns the values of all attributes of a name.
-func (m *stream) values(name string) (values []string) {
-	for _, a := range m.attributes {
+func values(attributes []attribute, name string) (list []string) {
+	for _, a := range attributes {
 		if a.name == name {
-			values = append(values, a.value)
+			list = append(list, a.value)
 		}
 	}
-	return values
+	return list
 }
 
 // Direction is the direction of voice in a session description, as its writer sees it (RFC 3264

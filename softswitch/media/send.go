@@ -65,7 +65,8 @@ func (l *Leg) sendFrame(samples []int16) {
 
 // emit sends one packet. Callers hold l.mu.
 func (l *Leg) emit(payloadType uint8, marker bool, timestamp uint32, payload []byte) {
-	if l.closed || l.relay != nil || !l.flow.Sends() || !l.to.IsValid() {
+	encrypted := l.peer.keying != inClear
+	if l.closed || l.relay != nil || !l.flow.Sends() || !l.to.IsValid() || encrypted && l.voice.out == nil {
 		return
 	}
 	l.sequence++
@@ -74,8 +75,8 @@ func (l *Leg) emit(payloadType uint8, marker bool, timestamp uint32, payload []b
 		Payload: payload,
 	}
 	data, err := p.Marshal()
-	if err == nil && l.out != nil {
-		data, err = l.out.EncryptRTP(nil, data, nil)
+	if err == nil && encrypted {
+		data, err = l.voice.out.EncryptRTP(nil, data, nil)
 	}
 	if err != nil {
 		return

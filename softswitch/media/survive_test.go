@@ -14,8 +14,8 @@ import (
 // mourner waits for the end of a leg.
 type mourner struct{ dead chan struct{} }
 
-func (mourner) Digit(rune) {}
-func (m mourner) Dead()    { m.dead <- struct{}{} }
+func (mourner) Digit(rune)   {}
+func (m mourner) Dead(error) { m.dead <- struct{}{} }
 
 // A socket that can be read no more, and a packet whose handling panics, end the leg: it says so, once.
 func TestLegFails(t *testing.T) {
@@ -52,7 +52,7 @@ func TestLegFails(t *testing.T) {
 					t.Fatal("the leg goes on")
 				}
 			}
-			l.die()
+			l.die(nil)
 			if len(m.dead) > 0 {
 				t.Error("the leg has died twice")
 			}

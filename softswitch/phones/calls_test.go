@@ -8,6 +8,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -467,7 +468,7 @@ func TestUselessAnswer(t *testing.T) {
 		one = l
 	}
 	w.Server.mu.Unlock()
-	one.Dead() // as its voice says
+	one.Dead(media.ErrSilent) // as its voice says
 	wait.Next(t, a.ended, "the end at the caller")
 	wait.Next(t, b.ended, "the end at the callee")
 	w.leave()

@@ -50,6 +50,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	}
 	l.wants, l.resumed = want, false
 	d.RespondRefresh(r, sip.Answer{ContentType: sdpType, Body: answer})
+	l.voice.Begin()
 	l.server.kickKey(l.keyNow())
 }
 

@@ -316,9 +316,13 @@ func (l *leg) Refresh() (contentType string, body []byte) {
 	return sdpType, l.voice.Offer(l.voice.Flow())
 }
 
-// Dead implements media.Watcher: no voice has come for too long.
-func (l *leg) Dead() {
-	l.server.log.Warn("cleared a call: no voice from its telephone", "device", l.device)
+// Dead implements media.Watcher: no voice has come for too long, or none may be sent.
+func (l *leg) Dead(reason error) {
+	if errors.Is(reason, media.ErrHandshake) {
+		l.server.log.Warn("cleared a call: no keys for the voice of its telephone", "device", l.device, "err", reason)
+	} else {
+		l.server.log.Warn("cleared a call: no voice from its telephone", "device", l.device, "err", reason)
+	}
 	l.must(func() {
 		l.hangUp(endNormal)
 		l.gone()
@@ -374,6 +378,9 @@ func (l *leg) progress(code int) {
 	if err == nil {
 		l.named(d)
 	}
+	if code == 183 {
+		l.voice.Begin()
+	}
 }
 
 // accept answers a calling telephone.
@@ -406,6 +413,9 @@ func (l *leg) accept() {
 	}
 	l.dialog = d
 	l.named(d)
+	if !l.offered {
+		l.voice.Begin()
+	}
 	s := l.server
 	s.mu.Lock()
 	l.up = true

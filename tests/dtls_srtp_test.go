@@ -2,6 +2,9 @@ package tests
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -46,5 +49,73 @@ func TestDTLSOfBaresip(t *testing.T) {
 	complete(2)
 	b.do("hangup", "")
 	a.sees("CALL_CLOSED", 2)
+	x.stop()
+}
+
+// A linphonec with DTLS-SRTP calls, holds and takes back, and is called.
+func TestDTLSOfLinphone(t *testing.T) {
+	long(t)
+	t.Parallel()
+	tool(t, "linphonec")
+	x := serveTelephones(t, dtlsExtension("104"), "")
+	a, b := x.linphoneWith("104", "dtls"), x.phone("101", "auto")
+	a.dial("101")
+	a.writes("Call 1 is fully encrypted", 0)
+	b.hears("104")
+	for range 3 {
+		a.says("is now paused", "pause")
+		b.hears("music")
+		a.says("Media streams established", "resume 1")
+		b.hears("104")
+	}
+	a.says("ended", "terminate")
+	b.sees("CALL_CLOSED", 1)
+	b.do("dial", "104")
+	a.writes(`assigned id 2\b`, 0)
+	before := len(a.out.String())
+	a.says("Media streams established", "answer 2")
+	a.writes("Call 2 is fully encrypted", before)
+	b.hears("104")
+	x.stop()
+}
+
+// A pjsua with DTLS-SRTP calls, holds and takes back, and is called.
+func TestDTLSOfPjsua(t *testing.T) {
+	long(t)
+	t.Parallel()
+	if _, err := exec.LookPath("pjsua"); err != nil {
+		t.Skip(err)
+	}
+	x := serveTelephones(t, dtlsExtension("104"), "")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "voice"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeTone(t, filepath.Join(dir, "tone.wav"), tones["104"])
+	a := x.console("104", dir, "stdbuf", "-oL", "pjsua", "--use-srtp=2", "--srtp-secure=0", "--srtp-keying=1",
+		"--id=sip:104@127.0.0.1", fmt.Sprintf("--registrar=sip:127.0.0.1:%d", x.sip), "--realm=*", "--username=104", "--password=secret104",
+		"--bound-addr=127.0.0.1", fmt.Sprintf("--local-port=%d", twoPorts(t)), fmt.Sprintf("--rtp-port=%d", 28000+40*(phoneCount()%110)),
+		"--null-audio", "--no-tones", "--no-vad", "--clock-rate=8000", "--log-level=5", "--app-log-level=5",
+		"--play-file="+filepath.Join(dir, "tone.wav"), "--auto-play", "--rec-file="+filepath.Join(dir, "voice", "all-dec.wav"), "--auto-rec")
+	ear := &softphone{process: a.process, number: "104", dir: dir}
+	b := x.phone("101", "auto")
+	a.says("is CONFIRMED|changed to CONFIRMED", fmt.Sprintf("m\nsip:101@127.0.0.1:%d", x.sip))
+	b.hears("104")
+	ear.hears("101")
+	for range 3 {
+		a.says("status is Local hold", "H")
+		b.hears("music")
+		a.says("status is Active", "v")
+		b.hears("104")
+	}
+	ear.hears("101")
+	a.says("is DISCONNECTED", "h")
+	b.sees("CALL_CLOSED", 1)
+	before := len(a.out.String())
+	b.do("dial", "104")
+	a.writes("Incoming call for account", before)
+	a.says("changed to CONFIRMED", "a\n200")
+	b.hears("104")
+	ear.hears("101")
 	x.stop()
 }

@@ -17,7 +17,10 @@ type linphone struct {
 }
 
 // linphone starts a linphonec of a number.
-func (x *exchange) linphone(number string) *linphone {
+func (x *exchange) linphone(number string) *linphone { return x.linphoneWith(number, "none") }
+
+// linphoneWith starts a linphonec that encrypts its voice in a way.
+func (x *exchange) linphoneWith(number, encryption string) *linphone {
 	t := x.t
 	t.Helper()
 	dir := t.TempDir()
@@ -34,7 +37,7 @@ default_proxy=0
 register_only_when_network_is_up=0
 guess_hostname=0
 contact=<sip:%[2]s@127.0.0.1>
-media_encryption=none
+media_encryption=%[5]s
 zrtp_available=0
 [net]
 mtu=1300
@@ -55,7 +58,7 @@ reg_identity=sip:%[2]s@127.0.0.1:%[3]d
 reg_expires=600
 reg_sendregister=1
 publish=0
-`, twoPorts(t), number, x.sip, 28000+40*(phoneCount()%110))
+`, twoPorts(t), number, x.sip, 28000+40*(phoneCount()%110), encryption)
 	file := filepath.Join(dir, "linphonerc")
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)

@@ -55,6 +55,7 @@ var ErrHandshake = errors.New("no keys by DTLS")
 
 var (
 	errNoHello   = errors.New("the telephone has not begun the handshake")
+	errSlow      = errors.New("the telephone has not completed the handshake in time")
 	errNoProfile = errors.New("the telephone has no SRTP profile in common with us")
 )
 
@@ -171,8 +172,11 @@ func (a *association) shake() (*dtls.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.leg.engine.cfg.Handshake)
 	defer cancel()
-	if err = conn.HandshakeContext(ctx); err == nil {
+	switch err = conn.HandshakeContext(ctx); {
+	case err == nil:
 		err = a.keyed(conn)
+	case ctx.Err() != nil:
+		err = errSlow
 	}
 	if err != nil {
 		a.end() // before Close, which would tell the telephone

@@ -60,12 +60,12 @@ var (
 )
 
 // associate keeps the association with a telephone, or replaces it if its certificate, its address or its role is
-// another now (RFC 8842 4). Callers hold l.mu.
+// another now (RFC 8842 4), or if the telephone has closed it. Callers hold l.mu.
 func (l *Leg) associate(d *description) {
 	client := d.setup == setupPassive
 	if a := l.associations[onVoice]; a != nil {
 		moved := a.address.IsValid() && d.address.IsValid() && a.address != d.address
-		if !moved && slices.Equal(a.prints, d.prints) && (a.client == client || d.setup == setupBoth) {
+		if !moved && !a.over() && slices.Equal(a.prints, d.prints) && (a.client == client || d.setup == setupBoth) {
 			if d.address.IsValid() {
 				a.address = d.address
 			}
@@ -186,6 +186,16 @@ func (a *association) shake() (*dtls.Conn, error) {
 	return conn, nil
 }
 
+// over reports whether the association has ended.
+func (a *association) over() bool {
+	select {
+	case <-a.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // open makes the DTLS connection.
 func (a *association) open() (*dtls.Conn, error) {
 	options := []dtls.Option{
@@ -293,10 +303,8 @@ func (a *association) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // WriteTo implements net.PacketConn. Records go to where the telephone's come from.
 func (a *association) WriteTo(b []byte, _ net.Addr) (int, error) {
-	select {
-	case <-a.ended:
+	if a.over() {
 		return 0, net.ErrClosed
-	default:
 	}
 	a.leg.mu.Lock()
 	to := a.to

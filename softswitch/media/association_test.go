@@ -37,7 +37,8 @@ type shaker struct {
 	records [2]chan []byte // of each socket
 	others  [2]chan []byte
 	closed  chan struct{}
-	stop    [2]func() // end the connections before
+	stop    [2]func()  // end the connections before
+	conn    *dtls.Conn // the last
 	in, out [2]*srtp.Context
 }
 
@@ -140,6 +141,7 @@ func (p *shaker) begins(l *Leg, i int, client bool, profiles ...dtls.SRTPProtect
 func (p *shaker) shakes(l *Leg, i int, client bool, profile dtls.SRTPProtectionProfile) {
 	p.t.Helper()
 	conn := p.begins(l, i, client, profile)
+	p.conn = conn
 	ctx, cancel := context.WithTimeout(p.t.Context(), wait.Limit)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -431,6 +433,11 @@ func TestNewAssociation(t *testing.T) {
 		p.sends(l, old)
 		p.talks(l, at, uint16(11+n))
 	}
+	_ = p.conn.Close() // the telephone ends the association, and wants another
+	wait.For(t, "the end of the association", l.associations[onVoice].over)
+	p.answers(l, p.describe("actpass"))
+	p.shakes(l, onVoice, true, profile)
+	p.talks(l, at, 14)
 	p.answers(l, p.describe("passive")) // the other role
 	p.shakes(l, onVoice, false, profile)
 	p.talks(l, at, 15)

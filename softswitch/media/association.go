@@ -96,8 +96,8 @@ type datagram struct {
 	from netip.AddrPort
 }
 
-// Begin begins the handshake of DTLS if that is for us to do. Call it when an answer has been sent to the telephone,
-// which cannot shake hands before. We are the client only where the telephone insists: a server first knows that the
+// Begin says that the telephone has been sent an answer. From now on it should send voice, and we begin the handshake of
+// DTLS if that is for us to do. We are the client only where the telephone insists: a server first knows that the
 // telephone receives at its address, also behind NAT, and that it has our answer.
 func (l *Leg) Begin() {
 	l.mu.Lock()
@@ -107,6 +107,9 @@ func (l *Leg) Begin() {
 
 // begin is Begin for callers that hold l.mu.
 func (l *Leg) begin() {
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
 	for i, a := range l.associations {
 		if a != nil && a.client && a.to.IsValid() && (i == onVoice || !l.peer.mux) {
 			a.start()

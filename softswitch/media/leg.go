@@ -59,7 +59,7 @@ type Leg struct {
 	flow      Direction    // agreed direction, as we see it
 	to        netip.AddrPort
 	heard     time.Time // time of the last packet
-	began     time.Time // since when the telephone should send
+	began     time.Time // since when the telephone should send; zero while it has no answer from us
 	localKey  []byte
 	ourEvents [2]uint8
 	keys      string // suite and key of the telephone's description
@@ -359,7 +359,7 @@ func (l *Leg) silent(now time.Time) error {
 	}
 	a := l.associations[onVoice]
 	switch {
-	case !l.flow.Hears() || now.Sub(last) <= l.engine.cfg.Timeout:
+	case !l.flow.Hears() || l.began.IsZero() || now.Sub(last) <= l.engine.cfg.Timeout:
 		return nil
 	case a != nil && !a.client && !a.started:
 		return fmt.Errorf("%w: %w", ErrHandshake, errNoHello)

@@ -167,6 +167,7 @@ func pair(t *testing.T, e *Engine, secure bool) (ours, theirs *Leg, at, atPhone 
 	if err != nil {
 		t.Fatal(err)
 	}
+	ours.Begin()
 	if err := theirs.Answered(answer, Peer{loopback, secure}); err != nil {
 		t.Fatal(err)
 	}
@@ -284,6 +285,30 @@ func TestDead(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("nobody has noticed")
+	}
+}
+
+// A telephone that has no answer yet, because its call still rings, need not send.
+func TestSilentWhileRinging(t *testing.T) {
+	e := New(Config{MinPort: 36400, MaxPort: 36500})
+	l, err := e.Open(loopback, newEar())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, _, err := l.Answer([]byte(strings.ReplaceAll(offer, "192.0.2.1", "127.0.0.1")+"m=audio 4000 RTP/AVP 8\r\n"), SendRecv, Peer{Addr: loopback}); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	if err := l.silent(later); err != nil {
+		t.Error(err)
+	}
+	l.Begin()
+	if err := l.silent(later); !errors.Is(err, ErrSilent) {
+		t.Error(err)
+	}
+	if err := l.silent(time.Now()); err != nil {
+		t.Error(err)
 	}
 }
 

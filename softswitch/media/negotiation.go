@@ -121,7 +121,7 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 		l.to = d.address
 	}
 	l.relay = nil
-	if !l.flow.Hears() && flow.Hears() {
+	if !l.began.IsZero() && !l.flow.Hears() && flow.Hears() {
 		l.began = time.Now()
 	}
 	l.peer, l.flow, l.signals = d, flow, from.Addr.Unmap()

@@ -125,7 +125,7 @@ func (l *Leg) record(socket int, data []byte, from netip.AddrPort) {
 	switch a := l.associations[socket]; {
 	case a != nil && l.knows(from):
 		a.take(data, from)
-	case a == nil && l.awaits && l.proposed == byDTLS && from.Addr() == l.signals:
+	case a == nil && l.awaits && from.Addr() == l.signals:
 		l.early[socket] = datagram{slices.Clone(data), from}
 	}
 }

@@ -300,9 +300,9 @@ func TestOfferOfDTLS(t *testing.T) {
 	for setup, client := range map[string]bool{"active": true, "passive": false, "actpass": true} {
 		p := newShaker(t, e)
 		l, at := p.opens(e, DTLS)
-		text, err := l.Propose(SendRecv, true)
-		if err != nil || !strings.Contains(string(text), "a=setup:actpass\r\na=fingerprint:sha-256 ") || !strings.Contains(string(text), "a=rtcp-mux\r\n") {
-			t.Fatalf("%v %s", err, text)
+		text := l.Propose(SendRecv, true)
+		if !strings.Contains(string(text), "a=setup:actpass\r\na=fingerprint:sha-256 ") || !strings.Contains(string(text), "a=rtcp-mux\r\n") {
+			t.Fatalf("%s", text)
 		}
 		if client {
 			hello := p.begins(l, onVoice, true, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
@@ -409,9 +409,6 @@ func TestNewAssociation(t *testing.T) {
 			p.talks(l, at, uint16(n+2))
 		}
 	}
-	if err := l.Answered(p.describe("active"), Peer{Addr: loopback}); err == nil || l.Awaits() { // to no offer of DTLS
-		t.Error("an answer to nothing is taken")
-	}
 	l.Offer(SendOnly)
 	if err := l.Answered(p.describe("active", "a=recvonly"), Peer{Addr: loopback}); err != nil || l.associations != was {
 		t.Errorf("hold by the switch: %v", err)
@@ -499,9 +496,7 @@ func TestStrangersRecord(t *testing.T) {
 	l, _ := p.opens(e, DTLS)
 	stranger := netip.MustParseAddrPort("198.51.100.1:4000")
 	hello := []byte("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x50\x00\x00\x00\x00\x00\x00\x00\x00")
-	if _, err := l.Propose(SendRecv, true); err != nil {
-		t.Fatal(err)
-	}
+	l.Propose(SendRecv, true)
 	l.packet(hello, stranger)
 	if l.early[onVoice].data != nil {
 		t.Error("a stranger's record is kept")

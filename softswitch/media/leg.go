@@ -51,7 +51,7 @@ type Leg struct {
 	peer      *description // agreed description; nil before the first
 	offered   Direction    // direction of our last offer
 	awaits    bool         // it has no answer
-	proposed  keying       // of our last offer
+	initial   bool         // our last offer was one before any agreement
 	encrypt   Encryption   // of our first offer
 	ours      []format     // formats of our last description, and the payload types of its events
 	prefer    []format     // formats that our first offer begins with

@@ -2,11 +2,11 @@ package media
 
 import "time"
 
-// Propose returns the first offer to a peer; secure is whether its signalling uses TLS. The error is always nil.
-func (l *Leg) Propose(dir Direction, secure bool) ([]byte, error) {
+// Propose returns the first offer to a peer; secure is whether its signalling uses TLS.
+func (l *Leg) Propose(dir Direction, secure bool) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.offer(dir, secure), nil
+	return l.offer(dir, secure)
 }
 
 // Offer returns an SDP offer that asks for a direction. It keeps the encryption that was agreed.
@@ -20,7 +20,7 @@ func (l *Leg) Offer(dir Direction) []byte {
 func (l *Leg) offer(dir Direction, secure bool) []byte {
 	l.offered, l.awaits = dir, true
 	to := l.peer
-	if to == nil {
+	if l.initial = to == nil; l.initial {
 		to = &description{event: eventPayload, event48: eventPayload48, keying: l.encrypt.first(secure)}
 		proto := "RTP/AVP"
 		switch {
@@ -34,7 +34,6 @@ func (l *Leg) offer(dir Direction, secure bool) []byte {
 			to.tag, to.suite = "1", suites[0]
 		}
 	}
-	l.proposed = to.keying
 	return l.write(dir, to, l.offers(to))
 }
 
@@ -64,9 +63,13 @@ func (l *Leg) Answered(data []byte, from Peer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.awaits = false
+	proposed := l.keying()
+	if l.initial { // one of several, perhaps, that went to telephones with and without TLS
+		proposed = l.encrypt.first(from.Secure)
+	}
 	refused := from.refuses()
-	for _, k := range []keying{byDTLS, bySDES} { // what we have not offered
-		if k != l.proposed && refused[k] == nil {
+	for _, k := range []keying{byDTLS, bySDES} {
+		if k != proposed && refused[k] == nil {
 			refused[k] = ErrNoCrypto
 		}
 	}

@@ -25,29 +25,18 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 		return
 	}
 	l.suit()
-	refused := 0
 	for _, inv := range invites {
-		if !l.invite(inv) {
-			refused++
-		}
-	}
-	if refused == len(invites) {
-		l.failed(488)
+		l.invite(inv)
 	}
 }
 
-// invite calls one telephone. It returns false if the voice cannot be offered there.
-func (l *leg) invite(inv sip.Invite) bool {
-	offer, err := l.voice.Propose(media.SendRecv, secured(&inv))
-	if err != nil {
-		l.unencrypted(err)
-		return false
-	}
+// invite calls one telephone.
+func (l *leg) invite(inv sip.Invite) {
 	f := &fork{leg: l, request: inv}
 	ctx, cancel := context.WithCancelCause(l.server.ctx)
 	l.cancels[f] = cancel
 	inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
-	inv.ContentType, inv.Body = sdpType, offer
+	inv.ContentType, inv.Body = sdpType, l.voice.Propose(media.SendRecv, secured(&inv))
 	var accepted atomic.Bool
 	inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
 		accepted.Store(true)
@@ -66,7 +55,6 @@ func (l *leg) invite(inv sip.Invite) bool {
 		cancel(nil)
 		delete(l.cancels, f)
 	}
-	return true
 }
 
 // secured reports whether an INVITE goes over TLS, so that it may have keys.
@@ -76,11 +64,6 @@ func secured(inv *sip.Invite) bool {
 	}
 	to := sip.ParseURI(cmp.Or(inv.Target, inv.To))
 	return to.Scheme == "sips" || to.Transport == "TLS" || to.Transport == "DTLS"
-}
-
-// unencrypted logs that a device that must have encrypted voice cannot.
-func (l *leg) unencrypted(err error) {
-	l.server.log.Info("could not offer encrypted voice", "device", l.device, "err", err)
 }
 
 // invites makes the INVITEs of a leg.

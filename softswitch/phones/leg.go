@@ -392,14 +392,7 @@ func (l *leg) accept() {
 	l.invitation = nil
 	body := l.matched()
 	if l.offered {
-		var err error
-		if body, err = l.voice.Propose(media.SendRecv, in.Peer().Secure()); err != nil {
-			l.unencrypted(err)
-			in.Reject(sip.Answer{Code: 488})
-			l.hungUp = true
-			l.gone()
-			return
-		}
+		body = l.voice.Propose(media.SendRecv, in.Peer().Secure())
 	}
 	var headers []sip.Header
 	if number, name := l.talksWith(); number != "" {

@@ -156,15 +156,14 @@ func (t *trunk) serves(uri string) bool {
 
 // tryFurther calls where the trunk's peer has redirected the call. It returns false if there is nothing left to try.
 func (l *leg) tryFurther() bool {
-	for len(l.further) > 0 {
-		next := l.further[0]
-		l.further = l.further[1:]
-		l.dialog = nil // of the INVITE that was refused
-		if l.invite(next) {
-			return true
-		}
+	if len(l.further) == 0 {
+		return false
 	}
-	return false
+	next := l.further[0]
+	l.further = l.further[1:]
+	l.dialog = nil // of the INVITE that was refused
+	l.invite(next)
+	return true
 }
 
 // trunkOf returns the trunk whose peer sends a request, or nil. It compares the address, and the port if two

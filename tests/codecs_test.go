@@ -121,3 +121,74 @@ func TestCodecsPassThrough(t *testing.T) {
 	}
 	x.stop()
 }
+
+// A telephone that offers the agreed codec alone, as some do once they have the answer, keeps it; it is still asked for
+// G.711 where voice is mixed.
+func TestAgreedCodecAlone(t *testing.T) {
+	t.Parallel()
+	x, list := handsets(t, "", "", "100", "101")
+	a, b := list[0], list[1]
+	o := x.watch("101")
+	with := func(port int, types string) string {
+		return strings.Replace(description(port, "sendrecv"), "AVP 8", "AVP "+types, 1)
+	}
+	from := a.dialog("101")
+	calling := from.challenged([]string{sdpHeader}, with(5600, "9 8"))
+	b.reply(b.expect("INVITE"), 200, "b", with(5602, "9"))
+	b.expect("ACK")
+	m := calling.final()
+	from.follow(m)
+	from.ack(m)
+	id := o.until("101", "Established").Text("establishedConnection/callID")
+	for types, want := range map[string]int{"9": 200, "18": 488} {
+		m := from.ask("UPDATE", []string{sdpHeader}, with(5600, types))
+		if m.code() != want {
+			t.Errorf("%s: %s, want %d", types, m.start, want)
+		}
+		if want == 200 && !strings.Contains(m.body, "RTP/AVP "+types+" 101\r\n") {
+			t.Errorf("%s is answered by\n%s", types, m.body)
+		}
+	}
+	o.must(uacsta.PlayMessage{MessageToBePlayed: "hello", OverConnection: uacsta.Conn(id, "101")})
+	for _, h := range list {
+		again := h.expect("INVITE")
+		if _, types := formats(t, again.body); strings.Contains(" "+types, " 9 ") {
+			t.Errorf("%s is offered %s for mixing", h.number, types)
+		}
+		h.answer(again, 200, []string{sdpHeader}, with(5604, "8"))
+		h.expect("ACK")
+	}
+	x.stop()
+}
+
+// Early media comes in the codec that the called telephone has chosen: the caller's 183 says so, and the 200 repeats it.
+func TestEarlyMediaPassesThrough(t *testing.T) {
+	t.Parallel()
+	x, list := handsets(t, "", "", "100", "101")
+	a, b := list[0], list[1]
+	with := func(port int, types string) string {
+		return strings.Replace(description(port, "sendrecv"), "AVP 8", "AVP "+types, 1)
+	}
+	from := a.dialog("101")
+	calling := from.challenged([]string{sdpHeader}, with(5700, "9 8"))
+	invite := b.expect("INVITE")
+	b.reply(invite, 183, "b", with(5702, "9"))
+	early := calling.next()
+	for early.code() != 183 {
+		early = calling.next()
+	}
+	if _, types := formats(t, early.body); types != "9 8 101" {
+		t.Errorf("183 with %s", types)
+	}
+	b.reply(invite, 200, "b", with(5702, "9"))
+	b.expect("ACK")
+	m := calling.final()
+	if m.body != early.body {
+		t.Errorf("200 with\n%s183 with\n%s", m.body, early.body)
+	}
+	from.follow(m)
+	from.ack(m)
+	from.ask("BYE", nil, "")
+	b.answer(b.expect("BYE"), 200, nil, "")
+	x.stop()
+}

@@ -37,12 +37,32 @@ func (l *leg) suit() {
 // matched returns the answer to a caller, with the codec that the called telephone has chosen, if the caller was
 // not sent another answer.
 func (l *leg) matched() []byte {
-	if other := l.partner(); other != nil && !l.sent && !l.offered {
+	if l.sent || l.offered {
+		return l.answer
+	}
+	if other := l.speaking(); other != nil {
 		if answer := l.voice.Match(other.voice); answer != nil {
 			return answer
 		}
 	}
 	return l.answer
+}
+
+// speaking returns the leg of the one other party of the call, if it has answered or has early media, or nil.
+func (l *leg) speaking() *leg {
+	s := l.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.parties[l.key]
+	if own == nil || s.calls[own.call] == nil || len(s.calls[own.call].Parties) != 2 {
+		return nil
+	}
+	for _, p := range s.calls[own.call].Parties {
+		if of := s.legs[p.Key]; of != nil && of != l && (of.up || of.early) && !of.held && !of.ended {
+			return of
+		}
+	}
+	return nil
 }
 
 // recode has telephones in a room send G.711 where it needs that. Callers hold the lock.

@@ -369,6 +369,7 @@ func (l *leg) progress(code int) {
 	l.said = code
 	a := sip.Answer{Code: code}
 	if code == 183 {
+		l.answer = l.matched()
 		a.ContentType, a.Body = sdpType, l.answer
 		l.server.mu.Lock()
 		l.sent = true

@@ -25,6 +25,7 @@ trusted: [{certificate: "sip:*"}]
 certificate-names: [uri]
 grants: [{who: "*", control: ["*"]}]
 operations: {address: ""}
+sip: {listen: [{transport: tcp, address: "127.0.0.1:0"}]}
 xml: {listen: [{name: secure, transport: tls, address: "127.0.0.1:0", certificate: FOLDER/one.pem, key: FOLDER/one.key, client-ca: FOLDER/ca.pem, client-auth: required}]}
 `)
 	cert, err := cryptotls.LoadX509KeyPair(filepath.Join(b.folder, "alice.pem"), filepath.Join(b.folder, "alice.key"))

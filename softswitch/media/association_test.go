@@ -420,7 +420,7 @@ func TestNewAssociation(t *testing.T) {
 	p.talks(l, at, 8)
 	for n, change := range []func(){
 		func() { p.id, _ = newIdentity() },
-		func() { p = newShaker(t, e) },
+		func() { id := p.id; p = newShaker(t, e); p.id = id },
 	} {
 		old := p.secret(key(uint16(20+n), 9))
 		change()
@@ -438,6 +438,20 @@ func TestNewAssociation(t *testing.T) {
 	p.answers(l, p.describe("passive")) // the other role
 	p.shakes(l, onVoice, false, profile)
 	p.talks(l, at, 15)
+}
+
+// A telephone behind NAT, whose records and voice come from elsewhere than its description says, is responded to there.
+func TestDTLSBehindNAT(t *testing.T) {
+	e := New(Config{MinPort: 37400, MaxPort: 37600})
+	p := newShaker(t, e)
+	l, at := p.opens(e, DTLS)
+	p.answers(l, []byte(strings.Replace(string(p.describe("actpass", "a=rtcp-mux")), "c=IN IP4 127.0.0.1", "c=IN IP4 127.0.0.9", 1)))
+	p.shakes(l, onVoice, true, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+	l.sendFrame(make([]int16, frame)) // before any voice of the telephone
+	if _, err := p.in[onVoice].DecryptRTP(nil, wait.Next(t, p.others[onVoice], "voice"), nil); err != nil {
+		t.Error(err)
+	}
+	p.talks(l, at, 1)
 }
 
 // Voice that was encrypted by DTLS and by keys in turn is never encrypted twice with the same key.

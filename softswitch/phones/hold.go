@@ -89,10 +89,15 @@ func (l *leg) holds(held bool) error {
 	return nil
 }
 
-// agreed reports to the switch whether the description that has just been agreed holds the call. The answer to an
-// offer of ours cannot be refused.
+// agreed reports to the switch that the description that has just been agreed holds or retrieves the call. If it does
+// neither, the switch is told nothing: a client may have held the call meanwhile. The answer to an offer of ours cannot
+// be refused.
 func (l *leg) agreed() {
-	if err := l.holds(!l.voice.Flow().Sends()); err != nil {
+	held := !l.voice.Flow().Sends()
+	if held == l.holding() {
+		return
+	}
+	if err := l.holds(held); err != nil {
 		l.server.log.Info("refused a hold or retrieval of a telephone", "device", l.device, "err", err)
 	}
 }

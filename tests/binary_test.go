@@ -83,6 +83,16 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
+// optional returns the path of a program that has no Debian package, and skips the test if it is not installed.
+func optional(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}
+
 // process is a running program.
 type process struct {
 	t      *testing.T

@@ -64,11 +64,15 @@ func (p *console) says(pattern, command string) {
 	p.writes(pattern, before)
 }
 
-// writes waits until the output behind an offset matches a pattern.
-func (p *console) writes(pattern string, behind int) {
+// writes waits until the output behind an offset matches a pattern, and returns what its groups match.
+func (p *console) writes(pattern string, behind int) (groups []string) {
 	p.t.Helper()
 	line := regexp.MustCompile(pattern)
-	waitFor(p.t, fmt.Sprintf("%q at %s", pattern, p.number), func() bool { return line.MatchString(p.out.String()[behind:]) })
+	waitFor(p.t, fmt.Sprintf("%q at %s", pattern, p.number), func() bool {
+		groups = line.FindStringSubmatch(p.out.String()[behind:])
+		return groups != nil
+	})
+	return groups[1:]
 }
 
 // rounds is how often a telephone repeats what is a matter of order, and chance.

@@ -3,7 +3,6 @@ package tests
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -47,15 +46,11 @@ const realFreeSWITCH = `<document type="freeswitch/xml">
 </document>
 `
 
-// A real FreeSWITCH with real telephones does what its recordings say, where there is one on this
-// machine: there is no Debian package of it.
+// A real FreeSWITCH with real telephones does what its recordings say, where there is one on this machine.
 func TestRealFreeSWITCH(t *testing.T) {
 	t.Parallel()
 	long(t)
-	program, err := exec.LookPath("freeswitch")
-	if err != nil {
-		t.Skip("freeswitch is not installed")
-	}
+	program := optional(t, "freeswitch")
 	dir, sip, events := t.TempDir(), freePort(t), freePort(t)
 	if err := os.WriteFile(filepath.Join(dir, "freeswitch.xml"), fmt.Appendf(nil, realFreeSWITCH, sip, events, "NotClueCon"), 0o600); err != nil {
 		t.Fatal(err)

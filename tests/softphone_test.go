@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bufio"
+	"bytes"
 	octets "encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -31,7 +32,7 @@ type softphone struct {
 }
 
 // Each phone says a tone of its own; music and messages have theirs.
-var tones = map[string]float64{"104": 850, "100": 550, "101": 700, "102": 1000, "103": 1150, "music": 1400, "message": 1700, "ringback": 425}
+var tones = map[string]float64{"100": 550, "101": 700, "102": 1000, "103": 1150, "104": 1250, "music": 1400, "message": 1700, "ringback": 425}
 
 // baresip starts a telephone that registers for a number. mode is manual or auto. media may be a module that encrypts
 // its voice.
@@ -285,24 +286,25 @@ func (p *softphone) hears(names ...string) {
 	}
 }
 
-// writeTone writes a minute of a tone.
+// writeTone writes two minutes of a tone, of a whole number of hertz. No call may last longer: a baresip ends it with the file.
 func writeTone(t *testing.T, file string, hertz float64) {
 	t.Helper()
-	const samples = 60 * 8000
+	const seconds, samples = 120, 8000
 	b := []byte("RIFF")
 	order := octets.LittleEndian
-	b = order.AppendUint32(b, 36+2*samples)
+	b = order.AppendUint32(b, 36+2*samples*seconds)
 	b = append(b, "WAVEfmt "...)
 	b = order.AppendUint32(b, 16)
-	for _, v := range []uint16{1, 1, 8000, 0, 16000, 0, 2, 16} {
+	for _, v := range []uint16{1, 1, samples, 0, 2 * samples, 0, 2, 16} {
 		b = order.AppendUint16(b, v)
 	}
 	b = append(b, "data"...)
-	b = order.AppendUint32(b, 2*samples)
+	b = order.AppendUint32(b, 2*samples*seconds)
+	var second []byte
 	for i := range samples {
-		b = order.AppendUint16(b, uint16(int16(6000*math.Sin(2*math.Pi*hertz*float64(i)/8000))))
+		second = order.AppendUint16(second, uint16(int16(6000*math.Sin(2*math.Pi*hertz*float64(i)/samples))))
 	}
-	if err := os.WriteFile(file, b, 0o600); err != nil {
+	if err := os.WriteFile(file, append(b, bytes.Repeat(second, seconds)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -23,6 +23,7 @@ type Invitation struct {
 	mu       sync.Mutex
 	dialog   *Dialog   // set by the first Progress or Accept
 	reliable *reliable // awaiting its PRACK
+	next     *Answer   // the provisional response to send after that
 	sequence uint32
 }
 
@@ -99,7 +100,7 @@ func (r *Request) newDialog(h DialogHandler) *Dialog {
 
 // Progress sends a provisional response such as 180 or 183, with SDP for early media if a has a
 // body. If the caller requires 100rel, the response is repeated until its PRACK (RFC 3262), and
-// further ones are omitted until then.
+// the last one of further responses is sent after that.
 func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -107,16 +108,27 @@ func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 		return nil, ErrCancelled
 	}
 	d, err := in.open(h)
-	if err != nil || in.reliable != nil {
+	if err != nil {
 		return d, err
 	}
+	in.next = nil
+	if in.reliable != nil {
+		in.next = &a
+	} else {
+		in.provisional(d, a)
+	}
+	return d, nil
+}
+
+// provisional sends a provisional response. Callers hold in.mu.
+func (in *Invitation) provisional(d *Dialog, a Answer) {
 	a.Headers = append(a.Headers, Header{"Contact", d.contact()}, Header{"Allow", in.ua.allow})
 	switch wants := in.lists("Require", "100rel"); {
 	case wants && in.credit.limited(): // it would need repetition
-		return d, nil
+		return
 	case !wants:
 		in.tx.again(a.Code, in.fitting(a))
-		return d, nil
+		return
 	}
 	in.sequence++
 	a.Headers = append(a.Headers, Header{"Require", "100rel"}, Header{"RSeq", strconv.FormatUint(uint64(in.sequence), 10)})
@@ -143,7 +155,6 @@ func (in *Invitation) Progress(h DialogHandler, a Answer) (*Dialog, error) {
 	})
 	in.reliable = rel
 	in.tx.again(a.Code, wire)
-	return d, nil
 }
 
 // acknowledged handles a PRACK.
@@ -160,6 +171,12 @@ func (in *Invitation) acknowledged(r *Request) {
 		return
 	}
 	r.Respond(Answer{})
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if next := in.next; next != nil && in.reliable == nil && !in.tx.answered.Load() {
+		in.next = nil
+		in.provisional(in.dialog, *next)
+	}
 }
 
 // Reject sends a final response and removes the dialog that Progress opened.

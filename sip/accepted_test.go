@@ -81,6 +81,7 @@ func TestAfterAck(t *testing.T) {
 		}
 		if !acks {
 			d.Bye()
+			d.Bye() // changes nothing
 			if res := wait.Next(t, done, "the failure"); !errors.Is(res.Err, ErrLocalBye) {
 				t.Errorf("%v", res.Err)
 			}

@@ -439,6 +439,10 @@ func (d *Dialog) bye(reason error, done func(Result)) {
 		d.mu.Unlock()
 		done(Result{Err: ErrLocalBye})
 		return
+	case d.repeat != nil && d.leaving && errors.Is(reason, ErrLocalBye): // one waits already
+		d.mu.Unlock()
+		done(Result{Err: ErrLocalBye})
+		return
 	case d.repeat != nil && errors.Is(reason, ErrLocalBye):
 		d.leaving = true
 		useless := d.unacked

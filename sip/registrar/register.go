@@ -49,12 +49,12 @@ func (s *Server) register(r *sip.Request) {
 	changed := len(u.bindings) != len(before) || slices.ContainsFunc(u.bindings, func(b *binding) bool { return !slices.Contains(before, b) })
 	s.mu.Unlock()
 	s.keep(u, stored, changed)
+	s.restand(u) // first, so that who has the response can be called
 	r.Respond(*answer)
 	for _, b := range crowded {
 		s.Report(slog.LevelInfo, u.Number, "dropped the registration of a telephone to make room for another", "contact", share.Clip(b.contact))
 	}
 	s.left(u, before)
-	s.restand(u)
 	if !r.Flow().Alive() { // it was lost meanwhile, perhaps before it was stored
 		s.lost(r.Flow())
 	}

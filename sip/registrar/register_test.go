@@ -432,3 +432,19 @@ func TestAddr(t *testing.T) {
 		t.Error(list)
 	}
 }
+
+// The owner knows of a telephone before the telephone has its response: it can be called at once.
+func TestKnownBeforeResponse(t *testing.T) {
+	r := aStation(t, Config{})
+	if code, _ := r.register("TCP", "100", nowhere("100")); code != 200 {
+		t.Fatal(code)
+	}
+	select {
+	case got := <-r.owner.standing:
+		if got != "100 {true false false}" {
+			t.Error(got)
+		}
+	default:
+		t.Error("the owner does not know")
+	}
+}

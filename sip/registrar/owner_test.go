@@ -19,6 +19,7 @@ type owner struct {
 	inside   atomic.Int32
 	standing chan string // "100 {true false true}"
 	heard    chan string // of the tasks: "open", "closed", the name and cross reference of an event
+	told     func()      // called by Standing
 	late     func(n *Session, req, res *uacsta.Message)
 }
 
@@ -26,7 +27,12 @@ func anOwner(t *testing.T) *owner {
 	return &owner{t: t, standing: make(chan string, 10000), heard: make(chan string, 10000)}
 }
 
-func (o *owner) Standing(number string, s Standing) { o.standing <- fmt.Sprint(number, " ", s) }
+func (o *owner) Standing(number string, s Standing) {
+	if o.told != nil {
+		o.told()
+	}
+	o.standing <- fmt.Sprint(number, " ", s)
+}
 
 func (o *owner) Session(_ string, n *Session) {
 	defer o.alone()()

@@ -436,15 +436,22 @@ func TestAddr(t *testing.T) {
 // The owner knows of a telephone before the telephone has its response: it can be called at once.
 func TestKnownBeforeResponse(t *testing.T) {
 	r := aStation(t, Config{})
-	if code, _ := r.register("TCP", "100", nowhere("100")); code != 200 {
-		t.Fatal(code)
-	}
-	select {
-	case got := <-r.owner.standing:
-		if got != "100 {true false false}" {
-			t.Error(got)
+	responded := make(chan int, 1)
+	r.owner.told = func() {
+		select {
+		case code := <-responded:
+			t.Errorf("it has %d, and is not known", code)
+		case <-time.After(100 * time.Millisecond): // it waits for us
 		}
-	default:
-		t.Error("the owner does not know")
+	}
+	go func() {
+		code, _ := r.register("TCP", "100", nowhere("100"))
+		responded <- code
+	}()
+	if got := wait.Next(t, r.owner.standing, "the standing"); got != "100 {true false false}" {
+		t.Error(got)
+	}
+	if code := wait.Next(t, responded, "the response"); code != 200 {
+		t.Error(code)
 	}
 }

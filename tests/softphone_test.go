@@ -286,10 +286,10 @@ func (p *softphone) hears(names ...string) {
 	}
 }
 
-// writeTone writes two minutes of a tone, of a whole number of hertz. No call may last longer: a baresip ends it with the file.
+// writeTone writes ten minutes of a tone, of a whole number of hertz: a baresip ends its call with the file.
 func writeTone(t *testing.T, file string, hertz float64) {
 	t.Helper()
-	const seconds, samples = 120, 8000
+	const seconds, samples = 600, 8000
 	b := []byte("RIFF")
 	order := octets.LittleEndian
 	b = order.AppendUint32(b, 36+2*samples*seconds)

@@ -45,6 +45,7 @@ func (x *connection) limitWait() {
 func (x *connection) wait() {
 	q := x.device.queue
 	x.become(uacsta.Queued)
+	x.call.returning = nil // the queue has taken it, as the telephone that transferred it learns
 	front := len(q.waiting)
 	q.waiting = append(q.waiting, x)
 	queued := front + 1

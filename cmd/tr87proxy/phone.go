@@ -73,7 +73,7 @@ with the account's password.`,
 			for _, line := range lines {
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
-			if address, err := netip.ParseAddr(place.Server); err == nil && address.IsLoopback() {
+			if address, err := netip.ParseAddr(place.Server); err == nil && address.IsLoopback() && strings.Contains(strings.Join(lines, " "), place.Server) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s is this machine to itself, not to a telephone; write --server ADDRESS\n", address)
 			}
 			return nil

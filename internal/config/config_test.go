@@ -271,7 +271,9 @@ func FuzzParse(f *testing.F) {
 func TestModels(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "models.yaml")
 	for text, want := range map[string]string{
-		"models: [{name: a, agent: \"(\"}]":                   "models[0].agent: must be a regular expression",
+		"models: [{name: a, agent: \"(\"}]":                   "models[0].agent: is not a regular expression of Go: error parsing regexp",
+		"models: [{name: a}]":                                 "models[0].agent: must be a regular expression",
+		"models: [{agent: x}]":                                "models[0].name: is missing",
 		"models: [{name: a, agent: x, answer: {event: e}}]":   "models[0].answer: needs event, type and body",
 		"models: [{name: a, agent: x, answers: {}}]":          "models[0].answers: unknown key; did you mean answer?",
 		"models: [{name: a, agent: x, idle: gone}]":           "models[0].idle: is \"gone\"; write one of: none, terminated",

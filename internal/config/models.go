@@ -92,8 +92,14 @@ func parseModels(file string, data []byte) ([]Model, error) {
 	d := decodeInto(file, data, reflect.ValueOf(&m).Elem(), Kinds{})
 	for i, model := range m.Models {
 		key := fmt.Sprintf("models[%d]", i)
-		if _, err := regexp.Compile(model.Agent); model.Agent == "" || err != nil {
+		switch _, err := regexp.Compile(model.Agent); {
+		case model.Agent == "":
 			d.fault(key+".agent", "must be a regular expression for the header User-Agent; write for example \"(?i)^yealink\"")
+		case err != nil:
+			d.fault(key+".agent", "is not a regular expression of Go: "+err.Error())
+		}
+		if model.Name == "" {
+			d.fault(key+".name", "is missing; write the name of the maker")
 		}
 		if model.CSTA != "" {
 			d.oneOf(key+".csta", model.CSTA, "session", "notify", "info")

@@ -15,6 +15,8 @@ var (
 	ErrNoAudio  = errors.New("session description has no audio stream")
 	ErrNoCodec  = errors.New("session description has neither PCMA nor PCMU")
 	ErrNoCrypto = errors.New("session description has no usable SRTP key or fingerprint")
+	// ErrPlain is returned for voice or fax in clear where that is not allowed.
+	ErrPlain = errors.New("not encrypted, which the key srtp requires")
 	// ErrPlainKeys is returned for SRTP keys that were sent without encryption.
 	ErrPlainKeys = errors.New("SRTP keys are accepted over TLS only")
 )

@@ -47,7 +47,7 @@ func (l *Leg) Fax(data []byte, from Peer) (*Fax, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.encrypt.always() {
-		return nil, ErrNoCrypto
+		return nil, ErrPlain
 	}
 	m, d := s.streams[i], &description{}
 	if err := d.connection(&m, from.Addr); err != nil {

@@ -142,7 +142,7 @@ func (l *Leg) read(data []byte, from Peer, refused refusals) (*description, erro
 		return nil, err
 	}
 	if d.keying == inClear && l.encrypt.always() {
-		return nil, ErrNoCrypto
+		return nil, ErrPlain
 	}
 	return d, l.engine.permit(d, from.Addr)
 }

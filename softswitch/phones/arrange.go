@@ -285,14 +285,26 @@ func (s *Server) answerCallers(c *call) {
 		case code < 200 && code > 0:
 			l.queue(func() { l.progress(code) })
 		case code > 200:
+			caller, called, cause := c.Calling, c.Called, c.cause()
 			l.queue(func() {
 				if l.invitation != nil {
+					l.reportFailure(caller, called, cause)
 					l.hangUp(ending{code: code})
 					l.gone()
 				}
 			})
 		}
 	}
+}
+
+// cause returns why a call fails, or "".
+func (c *call) cause() uacsta.EventCause {
+	for _, p := range c.Parties {
+		if p.State == uacsta.Fail {
+			return p.Cause
+		}
+	}
+	return ""
 }
 
 // outcome returns the SIP status code for the state of a caller's call, or 0 for none yet.

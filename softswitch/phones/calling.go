@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,11 +33,12 @@ func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 
 // invite calls one telephone.
 func (l *leg) invite(inv sip.Invite) {
-	f := &fork{leg: l, request: inv}
+	f := &fork{leg: l}
 	ctx, cancel := context.WithCancelCause(l.server.ctx)
 	l.cancels[f] = cancel
 	inv.Progress = func(d *sip.Dialog, res *sip.Response) { l.do(func() { f.rings(d, res) }) }
 	inv.ContentType, inv.Body = sdpType, l.voice.Propose(media.SendRecv, secured(&inv))
+	f.request = inv
 	var accepted atomic.Bool
 	inv.Accepted = func(d *sip.Dialog, res *sip.Response) {
 		accepted.Store(true)
@@ -169,12 +171,33 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	l.agreed()
 }
 
+// reportFailure logs a call of a telephone or trunk that failed. What happens every day is for debugging only.
+func (l *leg) reportFailure(caller, called string, cause uacsta.EventCause) {
+	level := slog.LevelInfo
+	if slices.Contains([]uacsta.EventCause{uacsta.CauseBusy, uacsta.CauseCallNotAnswered, uacsta.CauseDoNotDisturb}, cause) {
+		level = slog.LevelDebug
+	}
+	l.server.telephones.Report(level, l.device, "a call failed", "caller", share.Clip(caller), "called", share.Clip(called), "cause", cause)
+}
+
+// profileOf returns the profile of the first stream of a session description, for the log.
+func profileOf(description []byte) string {
+	_, stream, _ := strings.Cut(string(description), "\nm=")
+	if fields := strings.Fields(stream); len(fields) > 2 {
+		return fields[2]
+	}
+	return ""
+}
+
 // refused stores why a telephone did not answer, or follows its redirection (3xx).
 func (f *fork) refused(err error) {
 	l, code := f.leg, 408
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
 		code = refusal.Response.Code()
+	}
+	if code == 415 || code == 488 || code == 606 {
+		l.server.telephones.Report(slog.LevelInfo, l.device, "telephone refused our offer of voice", "code", code, "offered", profileOf(f.request.Body))
 	}
 	switch {
 	case l.trunk != nil:
@@ -301,6 +324,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	called := registrar.Number(in.URI())
 	if called == "" {
+		s.telephones.Report(slog.LevelInfo, device, "refused a call of a telephone", "called", share.Clip(in.URI()), "err", "its Request-URI has no number")
 		in.Reject(sip.Answer{Code: 404})
 		return
 	}

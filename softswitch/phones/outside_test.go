@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -238,4 +239,43 @@ func TestRestart(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The log says which calls failed and why, and which telephone did not take the voice that was offered.
+func TestFailedCallsInLog(t *testing.T) {
+	said := make(lines, 100)
+	w := aWorld(t, "sip:127.0.0.1:1;transport=tcp", func(cfg *Config) { cfg.Telephones.Log = slog.New(slog.NewTextHandler(said, nil)) })
+	a, b, c := w.handset("101"), w.handset("102"), w.handset("100")
+	wants := func(parts ...string) {
+		t.Helper()
+		for line := wait.Next(t, said, parts[0]); ; line = wait.Next(t, said, parts[0]) {
+			if strings.Contains(line, parts[0]) {
+				for _, part := range parts {
+					if !strings.Contains(line, part) {
+						t.Errorf("no %s in %s", part, line)
+					}
+				}
+				return
+			}
+		}
+	}
+	final, _ := a.call(t.Context(), "0170123")
+	if o := wait.Next(t, final, "the refusal"); o.code() != 403 {
+		t.Errorf("%d %v", o.code(), o.err)
+	}
+	wants(`msg="a call failed"`, "device=101", "caller=101", "called=0170123", "cause=blocked")
+	final, _ = c.call(t.Context(), "102")
+	wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: 488})
+	wait.Next(t, final, "the refusal")
+	wants(`msg="telephone refused our offer of voice"`, "device=102", "code=488", "offered=RTP/AVP")
+	wants(`msg="a call failed"`, "device=100", "called=102", "cause=incompatibleDestination")
+	w.leave()
+}
+
+// lines is a log, line by line.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }

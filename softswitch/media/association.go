@@ -3,6 +3,7 @@ package media
 import (
 	"context"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type association struct {
 	address       netip.AddrPort // of the session description that it was made for
 	to            netip.AddrPort // where our records go
 	started, done bool           // the handshake
+	octets        int            // of the records taken
 }
 
 // The sockets of a leg. Reports have their own association unless they go with the voice (RFC 5761).
@@ -43,8 +45,11 @@ const (
 )
 
 const (
-	maxRecords = 16   // datagrams that wait for an association
-	dtlsMTU    = 1200 // octets; longer handshake messages are sent in fragments
+	maxRecords = 16 // datagrams that wait for an association
+	// maxOctets is how many octets of records an association takes, with what is repeated: package dtls would keep
+	// megabytes of a handshake.
+	maxOctets = 1 << 16
+	dtlsMTU   = 1200 // octets; longer handshake messages are sent in fragments
 	// resend is the time after which records are sent again that were not answered; it doubles each time. A second,
 	// as RFC 6347 4.2.4.1 has it, is heard.
 	resend = 400 * time.Millisecond
@@ -83,14 +88,11 @@ func (l *Leg) associate(d *description) {
 			a.to = netip.AddrPortFrom(d.address.Addr(), d.address.Port()+uint16(i))
 		}
 		l.associations[i] = a
-		if early := l.early[i]; early.from.IsValid() {
-			l.early[i] = datagram{}
-			l.record(i, early.data, early.from)
-		}
 	}
 }
 
-// datagram is one that came too early: a telephone may begin the handshake before we have read its answer.
+// datagram is one that came too early: a telephone may begin the handshake before we have read its answer, or before
+// Begin.
 type datagram struct {
 	data []byte
 	from netip.AddrPort
@@ -110,7 +112,12 @@ func (l *Leg) begin() {
 	if l.began.IsZero() {
 		l.began = time.Now()
 	}
+	early := l.early
+	l.early = [2]datagram{}
 	for i, a := range l.associations {
+		if early[i].from.IsValid() {
+			l.record(i, early[i].data, early[i].from)
+		}
 		if a != nil && a.client && a.to.IsValid() && (i == onVoice || !l.peer.mux) {
 			a.start()
 		}
@@ -120,23 +127,63 @@ func (l *Leg) begin() {
 // isRecord reports whether a packet is a record of DTLS (RFC 7983 7).
 func isRecord(data []byte) bool { return len(data) > 0 && data[0] >= 20 && data[0] <= 63 }
 
-// record passes a record to the association of a socket. Callers hold l.mu.
+// Types of records (RFC 6347 4.1).
+const (
+	changeCipherSpec = 20
+	alert            = 21
+	handshake        = 22
+	application      = 23
+)
+
+// sound reports whether a datagram is one of records that an association may take. Of those in clear, which can be
+// anybody's, these are the handshake's; package dtls would answer others by an alert, encrypted, which ends the
+// telephone's association. alerts is whether it may be an alert in clear, too.
+func sound(data []byte, alerts bool) bool {
+	for len(data) > 0 {
+		if len(data) < recordHeader {
+			return false
+		}
+		kind, plain, size := data[0], data[3] == 0 && data[4] == 0, int(binary.BigEndian.Uint16(data[11:]))
+		data = data[recordHeader:]
+		if size > len(data) {
+			return false
+		}
+		switch {
+		case kind == handshake, kind == changeCipherSpec && size == 1 && data[0] == 1:
+		case kind == alert && (alerts || !plain), kind == application && !plain:
+		default:
+			return false
+		}
+		data = data[size:]
+	}
+	return true
+}
+
+const recordHeader = 13 // octets
+
+// record passes a record to the association of a socket, or keeps it until Begin. Callers hold l.mu.
 func (l *Leg) record(socket int, data []byte, from netip.AddrPort) {
-	switch a := l.associations[socket]; {
-	case a != nil && l.knows(from):
+	a := l.associations[socket]
+	switch {
+	case a != nil && !l.knows(from), a == nil && (!l.awaits || from.Addr() != l.signals):
+	case a != nil && !l.began.IsZero():
 		a.take(data, from)
-	case a == nil && l.awaits && from.Addr() == l.signals:
+	case sound(data, false):
 		l.early[socket] = datagram{slices.Clone(data), from}
 	}
 }
 
 // take passes a record to the handshake, which begins with it where the telephone is the client. Callers hold leg.mu.
 func (a *association) take(data []byte, from netip.AddrPort) {
+	if a.octets+len(data) > maxOctets || !sound(data, a.started && !a.done && from == a.to) {
+		return
+	}
 	select {
 	case a.records <- slices.Clone(data):
 	default: // the telephone will repeat it
 		return
 	}
+	a.octets += len(data)
 	if !a.done {
 		a.to = from
 	}

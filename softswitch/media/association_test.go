@@ -534,6 +534,109 @@ func TestStrangersRecord(t *testing.T) {
 	}
 }
 
+// Records in clear that anybody at the telephone's address can write neither end a handshake before it begins, nor have
+// the telephone end its association afterwards: package dtls would answer some by an encrypted alert.
+func TestForgedRecords(t *testing.T) {
+	e := New(Config{MinPort: 37400, MaxPort: 37600})
+	other, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	forged := map[string]string{
+		"a fatal alert":         "\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x00\x00\x02\x02\x28",
+		"an alert that closes":  "\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x01\x00\x02\x01\x00",
+		"half an alert":         "\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x02\x00\x01\x02",
+		"data":                  "\x17\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x03\x00\x01x",
+		"another type":          "\x1e\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x04\x00\x01x",
+		"another type, later":   "\x1e\xfe\xfd\x00\x01\x00\x00\x00\x00\x03\x04\x00\x01x",
+		"a change of cipher":    "\x14\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x05\x00\x01\x07",
+		"data beside a message": "\x14\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x06\x00\x01\x01\x17\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x07\x00\x01x",
+		"no whole header":       "\x16\xfe\xfd\x00",
+		"no whole record":       "\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x08\x00\x02x",
+	}
+	for name, record := range forged {
+		for _, offers := range []bool{true, false} {
+			p := newShaker(t, e)
+			l, at := p.opens(e, Required)
+			forge := func() { l.packet([]byte(record), other.LocalAddr().(*net.UDPAddr).AddrPort()) }
+			if offers {
+				l.Propose(SendRecv, false)
+				forge()
+				err = l.Answered(p.describe("active", "a=rtcp-mux"), Peer{Addr: loopback})
+			} else {
+				_, _, err = l.Answer(p.describe("active", "a=rtcp-mux"), SendRecv, Peer{Addr: loopback})
+				forge()
+				l.Begin()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			forge()
+			p.shakes(l, onVoice, true, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
+			p.talks(l, at, 1)
+			l.mu.Lock()
+			octets := l.associations[onVoice].octets
+			l.mu.Unlock()
+			forge()
+			l.mu.Lock()
+			if l.associations[onVoice].octets != octets {
+				t.Errorf("%s is taken", name)
+			}
+			l.mu.Unlock()
+			p.talks(l, at, 2)
+		}
+	}
+}
+
+// A telephone's hello may come before Begin. Its alert in clear counts in the handshake, and not before.
+func TestHelloBeforeBegin(t *testing.T) {
+	e := New(Config{MinPort: 37400, MaxPort: 37600})
+	p := newShaker(t, e)
+	l, at := p.opens(e, Required)
+	if _, _, err := l.Answer(p.describe("active", "a=rtcp-mux"), SendRecv, Peer{Addr: loopback}); err != nil {
+		t.Fatal(err)
+	}
+	fatal := []byte("\x15\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x00\x00\x02\x02\x28")
+	p.sends(l, fatal)
+	p.sends(l, []byte("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0c\x01\x00\x00\x50\x00\x00\x00\x00\x00\x00\x00\x00"))
+	wait.For(t, "the early hello", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.early[onVoice].data != nil
+	})
+	if l.associations[onVoice].started {
+		t.Error("a handshake begins before the answer is sent")
+	}
+	l.Begin()
+	p.sends(l, fatal)
+	if err := wait.Next(t, at.dead, "the end of the leg"); !errors.Is(err, ErrHandshake) || errors.Is(err, errSlow) {
+		t.Error(err)
+	}
+}
+
+// A telephone cannot have us keep what it sends without end.
+func TestLongHandshake(t *testing.T) {
+	e := New(Config{MinPort: 37400, MaxPort: 37600})
+	p := newShaker(t, e)
+	l, _ := p.opens(e, DTLS)
+	p.answers(l, p.describe("active"))
+	part := append([]byte("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x04\x00"), make([]byte, 1024)...)
+	a := l.associations[onReports]
+	a.started = true // by nobody
+	for n := range 2 * maxOctets / len(part) {
+		l.controlled(part, netip.AddrPortFrom(loopback, 4000))
+		if taken := len(a.records) > 0; taken {
+			<-a.records
+		} else if n < maxOctets/len(part) {
+			t.Fatalf("part %d is dropped", n)
+		}
+	}
+	if a.octets > maxOctets {
+		t.Errorf("%d octets are taken", a.octets)
+	}
+}
+
 // Certificates of other kinds and longer hashes, of which the strongest counts.
 func TestFingerprints(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -72,7 +72,7 @@ type Leg struct {
 	far       netip.Addr // where the telephone's fax comes from, besides signals
 
 	associations [2]*association // onVoice, onReports; nil without DTLS
-	early        [2]datagram     // that came before the answer to our offer
+	early        [2]datagram     // that came before the answer to our offer, or before Begin
 
 	// Sending.
 	sequence  uint16

@@ -18,7 +18,7 @@ func (l *Leg) Offer(dir Direction) []byte {
 
 // offer implements Propose and Offer. Callers hold l.mu.
 func (l *Leg) offer(dir Direction, secure bool) []byte {
-	l.offered, l.awaits = dir, true
+	l.offered, l.awaits, l.early = dir, true, [2]datagram{}
 	to := l.peer
 	if l.initial = to == nil; l.initial {
 		to = &description{event: eventPayload, event48: eventPayload48, keying: l.encrypt.first(secure)}
@@ -131,7 +131,6 @@ func (l *Leg) agree(d *description, flow Direction, from Peer) error {
 	if d.keying == byDTLS {
 		l.associate(d)
 	}
-	l.early = [2]datagram{}
 	return nil
 }
 

@@ -187,8 +187,9 @@ func (d *description) identified(m *stream, session []attribute) bool {
 	if setup := find("setup"); len(setup) > 0 {
 		d.setup = strings.ToLower(setup[0])
 	}
-	d.mux = len(values(m.attributes, "rtcp-mux")) > 0
-	return len(d.prints) > 0 && slices.Contains([]string{"", setupActive, setupPassive, setupBoth}, d.setup)
+	usable := len(d.prints) > 0 && slices.Contains([]string{"", setupActive, setupPassive, setupBoth}, d.setup)
+	d.mux = usable && len(values(m.attributes, "rtcp-mux")) > 0
+	return usable
 }
 
 // write returns our session description: the answer to an offer, or an offer that keeps the streams and the

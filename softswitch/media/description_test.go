@@ -50,6 +50,8 @@ func TestDescriptions(t *testing.T) {
 		{"DTLS for the session", "a=setup:active\r\n" + somePrint + "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
 		{"DTLS in an older profile", "m=audio 4000 RTP/SAVP 8\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
 		{"DTLS if you can (RFC 8643)", "m=audio 4000 RTP/AVP 8\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS", ""},
+		{"DTLS, reports with the voice", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\na=rtcp-mux\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS mux", ""},
+		{"no DTLS, no reports with the voice", "m=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\na=setup:holdconn\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv", ""},
 		{"DTLS, or a key", "m=audio 4000 RTP/SAVP 8\r\n" + crypto + "\r\n" + somePrint, "192.0.2.1:4000 PCMA 8 event 0 sendrecv secure", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS"},
 		{"DTLS first, a key second", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n" + somePrint + "m=audio 4002 RTP/SAVP 8\r\n" + crypto + "\r\nm=audio 4004 RTP/AVP 8\r\n", "192.0.2.1:4002 PCMA 8 event 0 sendrecv secure", "192.0.2.1:4000 PCMA 8 event 0 sendrecv DTLS"},
 		{"DTLS with a key only", "m=audio 4000 UDP/TLS/RTP/SAVP 8\r\n" + crypto + "\r\n", ErrNoCrypto.Error(), ""},
@@ -88,6 +90,9 @@ func outline(d *description, err error) string {
 		text += " DTLS"
 	case bySDES:
 		text += " secure"
+	}
+	if d.mux {
+		text += " mux"
 	}
 	return text
 }

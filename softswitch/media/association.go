@@ -36,6 +36,7 @@ type association struct {
 	to            netip.AddrPort // where our records go
 	started, done bool           // the handshake
 	octets        int            // of the records taken
+	failures      int            // of handshakes from elsewhere than the description says
 }
 
 // The sockets of a leg. Reports have their own association unless they go with the voice (RFC 5761).
@@ -48,8 +49,9 @@ const (
 	maxRecords = 16 // datagrams that wait for an association
 	// maxOctets is how many octets of records an association takes, with what is repeated: package dtls would keep
 	// megabytes of a handshake.
-	maxOctets = 1 << 16
-	dtlsMTU   = 1200 // octets; longer handshake messages are sent in fragments
+	maxOctets   = 1 << 16
+	maxFailures = 8    // of handshakes from elsewhere
+	dtlsMTU     = 1200 // octets; longer handshake messages are sent in fragments
 	// resend is the time after which records are sent again that were not answered; it doubles each time. A second,
 	// as RFC 6347 4.2.4.1 has it, is heard.
 	resend = 400 * time.Millisecond
@@ -78,17 +80,37 @@ func (l *Leg) associate(d *description) {
 		}
 	}
 	l.uncrypt()
-	for i, conn := range []*net.UDPConn{l.conn, l.control} {
-		ended := make(chan struct{})
-		a := &association{
-			leg: l, index: i, conn: conn, client: client, prints: d.prints, address: d.address,
-			records: make(chan []byte, maxRecords), ended: ended, end: sync.OnceFunc(func() { close(ended) }),
-		}
-		if d.address.IsValid() {
-			a.to = netip.AddrPortFrom(d.address.Addr(), d.address.Port()+uint16(i))
-		}
-		l.associations[i] = a
+	for i := range l.associations {
+		l.associations[i] = l.association(i, client, d.prints, d.address)
 	}
+}
+
+// association makes an association for a socket.
+func (l *Leg) association(socket int, client bool, prints []string, address netip.AddrPort) *association {
+	ended := make(chan struct{})
+	a := &association{
+		leg: l, index: socket, conn: []*net.UDPConn{l.conn, l.control}[socket], client: client, prints: prints, address: address,
+		records: make(chan []byte, maxRecords), ended: ended, end: sync.OnceFunc(func() { close(ended) }),
+	}
+	a.to = a.described()
+	return a
+}
+
+// described returns where the telephone receives records, as its description says, or the zero AddrPort.
+func (a *association) described() netip.AddrPort {
+	if !a.address.IsValid() {
+		return a.address
+	}
+	return netip.AddrPortFrom(a.address.Addr(), a.address.Port()+uint16(a.index))
+}
+
+// again replaces an association by a fresh one. Callers hold leg.mu.
+func (a *association) again() *association {
+	a.end()
+	fresh := a.leg.association(a.index, a.client, a.prints, a.address)
+	fresh.failures = a.failures
+	a.leg.associations[a.index] = fresh
+	return fresh
 }
 
 // datagram is one that came too early: a telephone may begin the handshake before we have read its answer, or before
@@ -173,8 +195,18 @@ func (l *Leg) record(socket int, data []byte, from netip.AddrPort) {
 	}
 }
 
-// take passes a record to the handshake, which begins with it where the telephone is the client. Callers hold leg.mu.
+// take passes a record to the handshake, which begins with it where the telephone is the client. Behind NAT, a telephone
+// may be elsewhere than its description says, and so may others at its address: the one at the described port comes
+// first. Callers hold leg.mu.
 func (a *association) take(data []byte, from netip.AddrPort) {
+	if a.started && !a.done && from != a.to {
+		switch a.described() {
+		case a.to:
+			return
+		case from:
+			a = a.again()
+		}
+	}
 	if a.octets+len(data) > maxOctets || !sound(data, a.started && !a.done && from == a.to) {
 		return
 	}
@@ -326,11 +358,18 @@ func (a *association) keyed(conn *dtls.Conn) error {
 	return nil
 }
 
-// failed ends the leg if the handshake was for its voice. Without one for reports there are no reports.
+// failed ends the leg if the handshake was for its voice. Without one for reports there are no reports. A handshake from
+// elsewhere than the description says may have been anybody's, so the telephone can still begin its own.
 func (a *association) failed(err error) {
 	l := a.leg
 	l.mu.Lock()
 	matters := l.associations[a.index] == a && !l.closed
+	if elsewhere := a.to != a.described(); matters && elsewhere && a.failures < maxFailures {
+		l.engine.cfg.Log.Debug("a handshake for voice from elsewhere failed", "port", l.port, "peer", a.to.String(), "err", err)
+		a.failures++
+		a.again()
+		matters = false
+	}
 	l.mu.Unlock()
 	switch {
 	case !matters:

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -527,7 +528,7 @@ func TestStrangersRecord(t *testing.T) {
 	}
 	for range 3 * maxRecords { // a telephone that floods fills the queue, and waits for nobody
 		l.associations[onReports].started = true // by nobody
-		l.controlled(hello, netip.AddrPortFrom(loopback, 4000))
+		l.controlled(hello, l.associations[onReports].to)
 	}
 	if n := len(l.associations[onReports].records); n != maxRecords {
 		t.Errorf("%d records wait", n)
@@ -589,6 +590,55 @@ func TestForgedRecords(t *testing.T) {
 	}
 }
 
+// A handshake that somebody else begins or completes at the telephone's address, but at another port, fails alone. A
+// telephone that is not where its description says, behind NAT, has a handshake there; it loses its call after
+// several have failed.
+func TestHandshakeFromElsewhere(t *testing.T) {
+	e := New(Config{MinPort: 37400, MaxPort: 37600})
+	const profile = dtls.SRTP_AES128_CM_HMAC_SHA1_80
+	start := func(p *shaker) (*Leg, *ear) {
+		l, at := p.opens(e, Required)
+		p.answers(l, p.describe("actpass", "a=rtcp-mux"))
+		return l, at
+	}
+	p, q := newShaker(t, e), newShaker(t, e)
+	for _, record := range []string{
+		"\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x00\x00\x0e\x01\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02\xfe\xfd", // a hello
+		"\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x03\x01\x00\x0c\x0e\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+	} {
+		l, at := start(p)
+		forge := func() { l.packet([]byte(record), netip.AddrPortFrom(loopback, uint16(q.port))) }
+		forge()
+		p.sends(l, []byte("\x14\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x01")) // now the handshake is the telephone's
+		wait.For(t, "the record", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.associations[onVoice].to.Port() == uint16(p.port)
+		})
+		forge()
+		p.shakes(l, onVoice, true, profile)
+		p.talks(l, at, 1)
+	}
+	l, at := start(p)
+	_ = q.begins(l, onVoice, true, profile).HandshakeContext(t.Context()) // with another certificate
+	p.shakes(l, onVoice, true, profile)
+	p.talks(l, at, 1)
+	if len(at.dead) > 0 {
+		t.Error(<-at.dead)
+	}
+	l, at = q.opens(e, Required)
+	q.answers(l, bytes.Replace(q.describe("actpass", "a=rtcp-mux"), fmt.Append(nil, q.port), fmt.Append(nil, p.port), 1))
+	q.shakes(l, onVoice, true, profile)
+	q.talks(l, at, 1)
+	l, at = start(p)
+	for range maxFailures + 1 {
+		_ = q.begins(l, onVoice, true, profile).HandshakeContext(t.Context())
+	}
+	if err := wait.Next(t, at.dead, "the end of the leg"); !errors.Is(err, errStranger) {
+		t.Error(err)
+	}
+}
+
 // A telephone's hello may come before Begin. Its alert in clear counts in the handshake, and not before.
 func TestHelloBeforeBegin(t *testing.T) {
 	e := New(Config{MinPort: 37400, MaxPort: 37600})
@@ -625,7 +675,7 @@ func TestLongHandshake(t *testing.T) {
 	a := l.associations[onReports]
 	a.started = true // by nobody
 	for n := range 2 * maxOctets / len(part) {
-		l.controlled(part, netip.AddrPortFrom(loopback, 4000))
+		l.controlled(part, a.to)
 		if taken := len(a.records) > 0; taken {
 			<-a.records
 		} else if n < maxOctets/len(part) {

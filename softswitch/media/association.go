@@ -37,6 +37,7 @@ type association struct {
 	started, done bool           // the handshake
 	octets        int            // of the records taken
 	failures      int            // of handshakes from elsewhere than the description says
+	why           error          // why there are no keys before the handshake
 }
 
 // The sockets of a leg. Reports have their own association unless they go with the voice (RFC 5761).
@@ -90,7 +91,7 @@ func (l *Leg) association(socket int, client bool, prints []string, address neti
 	ended := make(chan struct{})
 	a := &association{
 		leg: l, index: socket, conn: []*net.UDPConn{l.conn, l.control}[socket], client: client, prints: prints, address: address,
-		records: make(chan []byte, maxRecords), ended: ended, end: sync.OnceFunc(func() { close(ended) }),
+		records: make(chan []byte, maxRecords), ended: ended, end: sync.OnceFunc(func() { close(ended) }), why: errNoHello,
 	}
 	a.to = a.described()
 	return a
@@ -367,7 +368,7 @@ func (a *association) failed(err error) {
 	if elsewhere := a.to != a.described(); matters && elsewhere && a.failures < maxFailures {
 		l.engine.cfg.Log.Debug("a handshake for voice from elsewhere failed", "port", l.port, "peer", a.to.String(), "err", err)
 		a.failures++
-		a.again()
+		a.again().why = err
 		matters = false
 	}
 	l.mu.Unlock()

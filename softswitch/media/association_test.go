@@ -630,12 +630,15 @@ func TestHandshakeFromElsewhere(t *testing.T) {
 	q.answers(l, bytes.Replace(q.describe("actpass", "a=rtcp-mux"), fmt.Append(nil, q.port), fmt.Append(nil, p.port), 1))
 	q.shakes(l, onVoice, true, profile)
 	q.talks(l, at, 1)
-	l, at = start(p)
-	for range maxFailures + 1 {
-		_ = q.begins(l, onVoice, true, profile).HandshakeContext(t.Context())
-	}
-	if err := wait.Next(t, at.dead, "the end of the leg"); !errors.Is(err, errStranger) {
-		t.Error(err)
+	for timeout, times := range map[time.Duration]int{time.Minute: maxFailures + 1, 500 * time.Millisecond: 1} {
+		e = New(Config{MinPort: 37400, MaxPort: 37600, Timeout: timeout})
+		l, at = start(p)
+		for range times {
+			_ = q.begins(l, onVoice, true, profile).HandshakeContext(t.Context())
+		}
+		if err := wait.Next(t, at.dead, "the end of the leg"); !errors.Is(err, ErrHandshake) || !errors.Is(err, errStranger) {
+			t.Errorf("%d times: %v", times, err)
+		}
 	}
 }
 

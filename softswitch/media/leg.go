@@ -362,7 +362,7 @@ func (l *Leg) silent(now time.Time) error {
 	case !l.flow.Hears() || l.began.IsZero() || now.Sub(last) <= l.engine.cfg.Timeout:
 		return nil
 	case a != nil && !a.client && !a.started:
-		return fmt.Errorf("%w: %w", ErrHandshake, errNoHello)
+		return fmt.Errorf("%w: %w", ErrHandshake, a.why)
 	}
 	return ErrSilent
 }

@@ -120,7 +120,7 @@ func (e early) Invite(in *Invitation) {
 // The ACK of a refusal ends its repetitions also when a dialog has the tags of the ACK: an early one, or that of a
 // re-INVITE, and when its peer writes no branch of RFC 3261 (17.2.3).
 func TestAckOfRefusalInDialog(t *testing.T) {
-	t.Run("RFC 3261", func(t *testing.T) { acksInDialog(t, func(p *rawPeer, invite string) string { return invite }) })
+	t.Run("RFC 3261", func(t *testing.T) { acksInDialog(t, func(_ *rawPeer, invite string) string { return invite }) })
 	t.Run("RFC 2543", func(t *testing.T) {
 		acksInDialog(t, func(p *rawPeer, invite string) string {
 			return strings.Replace(invite, fmt.Sprintf(";branch=z9hG4bK%s%d;rport", p.tag, p.branches), "", 1)

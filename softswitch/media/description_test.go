@@ -174,10 +174,10 @@ func TestEncryption(t *testing.T) {
 		{Accepted, true, "RTP/AVP", false, nil, nil, ErrNoCrypto, ErrNoCrypto},
 		{Preferred, true, "RTP/AVP", true, nil, nil, nil, ErrNoCrypto},
 		{Preferred, false, "RTP/AVP", false, nil, nil, ErrPlainKeys, ErrNoCrypto},
-		{Required, true, "RTP/SAVP", true, ErrNoCrypto, nil, nil, ErrNoCrypto},
-		{Required, false, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrPlainKeys, nil},
-		{DTLS, true, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrNoCrypto, nil},
-		{DTLS, false, "UDP/TLS/RTP/SAVP", false, ErrNoCrypto, ErrNoCrypto, ErrPlainKeys, nil},
+		{Required, true, "RTP/SAVP", true, ErrPlain, nil, nil, ErrNoCrypto},
+		{Required, false, "UDP/TLS/RTP/SAVP", false, ErrPlain, ErrPlain, ErrPlainKeys, nil},
+		{DTLS, true, "UDP/TLS/RTP/SAVP", false, ErrPlain, ErrPlain, ErrNoCrypto, nil},
+		{DTLS, false, "UDP/TLS/RTP/SAVP", false, ErrPlain, ErrPlain, ErrPlainKeys, nil},
 	} {
 		for text, want := range map[string]error{plain: tt.plain, plain + keyed: tt.best, savp: tt.to, dtls: tt.dtls} {
 			l, err := e.Open(loopback, deaf{})
@@ -199,7 +199,7 @@ func TestEncryption(t *testing.T) {
 			l.Close()
 		}
 	}
-	for how, want := range map[Encryption]error{Accepted: nil, Preferred: nil, Required: ErrNoCrypto, DTLS: ErrNoCrypto} {
+	for how, want := range map[Encryption]error{Accepted: nil, Preferred: nil, Required: ErrPlain, DTLS: ErrPlain} {
 		l, err := e.Open(loopback, deaf{})
 		if err != nil {
 			t.Fatal(err)

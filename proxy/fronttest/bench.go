@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -330,16 +331,21 @@ func (c *client) check(h Heard) {
 }
 
 // answer waits for the response to a request.
-func (c *client) answer(n int) *uacsta.Message {
-	for {
+func (c *client) answer(n int) *uacsta.Message { return c.answers(n)[0] }
+
+// answers waits for the responses to several requests, in any order.
+func (c *client) answers(numbers ...int) []*uacsta.Message {
+	got := make([]*uacsta.Message, len(numbers))
+	for slices.Contains(got, nil) {
 		h := c.hear()
-		if h.Answer == n {
-			return h.Message
-		}
-		if h.Answer != 0 {
-			fail("%s got the response to its request %d before that to %d", c.device, h.Answer, n)
+		switch i := slices.Index(numbers, h.Answer); {
+		case i >= 0 && got[i] == nil:
+			got[i] = h.Message
+		case h.Answer != 0:
+			fail("%s got the response to its request %d before that to %d", c.device, h.Answer, numbers[slices.Index(got, nil)])
 		}
 	}
+	return got
 }
 
 // ask sends a request and waits for its response.

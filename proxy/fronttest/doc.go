@@ -82,7 +82,8 @@
 //
 //   - answers come before events: a response comes before the events of its request.
 //   - many requests: requests that are sent without waiting are answered once each, in order.
-//   - an ambiguous request: a document that can be read in two ways goes to Unclear; its refusal comes in its turn.
+//   - an ambiguous request: a document that can be read in two ways goes to Unclear, and is refused; its refusal need not
+//     wait for earlier requests.
 //   - answers out of order: responses that the switching function sends in another order reach their requests.
 //   - events in order: events come in order, each once, with requests between them.
 //   - own references: events carry the reference of their own MonitorStart.

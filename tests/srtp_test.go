@@ -15,7 +15,7 @@ func TestOfferOfSRTP(t *testing.T) {
 	const keys = key + "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n"
 	plain := description(5900, "sendrecv")
 	secret := strings.Replace(plain, "RTP/AVP", "RTP/SAVP", 1) + keys
-	const print = "a=setup:actpass\r\na=fingerprint:sha-256 "
+	const printed = "a=setup:actpass\r\na=fingerprint:sha-256 "
 	dtls := strings.Replace(plain, "RTP/AVP", "UDP/TLS/RTP/SAVP", 1) + "a=setup:active\r\na=fingerprint:sha-256 00" + strings.Repeat(":00", 31) + "\r\n"
 	for _, tt := range []struct {
 		number, transport, proto string // proto: of the offer
@@ -48,7 +48,7 @@ func TestOfferOfSRTP(t *testing.T) {
 		d := a.dialog(tt.number)
 		calling := d.challenged([]string{sdpHeader}, plain)
 		invite := b.expect("INVITE")
-		if !strings.Contains(invite.body, " "+tt.proto+" ") || strings.Contains(invite.body, key) != tt.keys || strings.Contains(invite.body, print) != strings.HasPrefix(tt.proto, "UDP/TLS/") {
+		if !strings.Contains(invite.body, " "+tt.proto+" ") || strings.Contains(invite.body, key) != tt.keys || strings.Contains(invite.body, printed) != strings.HasPrefix(tt.proto, "UDP/TLS/") {
 			t.Errorf("%s:\n%s", name, invite.body)
 		}
 		b.reply(invite, 200, "b"+random(), tt.answer)

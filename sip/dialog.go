@@ -434,16 +434,12 @@ func (d *Dialog) Bye() { d.bye(ErrLocalBye, func(Result) {}) }
 
 func (d *Dialog) bye(reason error, done func(Result)) {
 	d.mu.Lock()
-	switch {
-	case d.ended, d.closing:
+	switch waits := d.repeat != nil && errors.Is(reason, ErrLocalBye); {
+	case d.ended, d.closing, waits && d.leaving: // leaving: one waits already
 		d.mu.Unlock()
 		done(Result{Err: ErrLocalBye})
 		return
-	case d.repeat != nil && d.leaving && errors.Is(reason, ErrLocalBye): // one waits already
-		d.mu.Unlock()
-		done(Result{Err: ErrLocalBye})
-		return
-	case d.repeat != nil && errors.Is(reason, ErrLocalBye):
+	case waits:
 		d.leaving = true
 		useless := d.unacked
 		d.unacked = []func(){func() { d.bye(reason, done) }}

@@ -72,6 +72,15 @@ func parse(data []byte) (*session, error) {
 	return s, nil
 }
 
+// Profile returns the profile of the first stream of a session description, for the log; "" if it has none.
+func Profile(data []byte) string {
+	s, err := parse(data)
+	if err != nil || len(s.streams) == 0 {
+		return ""
+	}
+	return s.streams[0].proto
+}
+
 // line applies one line.
 func (s *session) line(name, value string) error {
 	connection, attributes := &s.connection, &s.attributes

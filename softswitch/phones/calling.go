@@ -180,15 +180,6 @@ func (l *leg) reportFailure(caller, called string, cause uacsta.EventCause) {
 	l.server.telephones.Report(level, l.device, "a call failed", "caller", share.Clip(caller), "called", share.Clip(called), "cause", cause)
 }
 
-// profileOf returns the profile of the first stream of a session description, for the log.
-func profileOf(description []byte) string {
-	_, stream, _ := strings.Cut(string(description), "\nm=")
-	if fields := strings.Fields(stream); len(fields) > 2 {
-		return fields[2]
-	}
-	return ""
-}
-
 // refused stores why a telephone did not answer, or follows its redirection (3xx).
 func (f *fork) refused(err error) {
 	l, code := f.leg, 408
@@ -197,7 +188,7 @@ func (f *fork) refused(err error) {
 		code = refusal.Response.Code()
 	}
 	if code == 415 || code == 488 || code == 606 {
-		l.server.telephones.Report(slog.LevelInfo, l.device, "telephone refused our offer of voice", "code", code, "offered", profileOf(f.request.Body))
+		l.server.telephones.Report(slog.LevelInfo, l.device, "telephone refused our offer of voice", "code", code, "offered", media.Profile(f.request.Body))
 	}
 	switch {
 	case l.trunk != nil:

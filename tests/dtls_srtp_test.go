@@ -2,9 +2,6 @@ package tests
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -83,32 +80,20 @@ func TestDTLSOfLinphone(t *testing.T) {
 func TestDTLSOfPjsua(t *testing.T) {
 	long(t)
 	t.Parallel()
-	if _, err := exec.LookPath("pjsua"); err != nil {
-		t.Skip(err)
-	}
+	optional(t, "pjsua")
 	x := serveTelephones(t, dtlsExtension("104"), "")
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "voice"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	writeTone(t, filepath.Join(dir, "tone.wav"), tones["104"])
-	a := x.console("104", dir, "stdbuf", "-oL", "pjsua", "--use-srtp=2", "--srtp-secure=0", "--srtp-keying=1",
-		"--id=sip:104@127.0.0.1", fmt.Sprintf("--registrar=sip:127.0.0.1:%d", x.sip), "--realm=*", "--username=104", "--password=secret104",
-		"--bound-addr=127.0.0.1", fmt.Sprintf("--local-port=%d", twoPorts(t)), fmt.Sprintf("--rtp-port=%d", 28000+40*(phoneCount()%110)),
-		"--null-audio", "--no-tones", "--no-vad", "--clock-rate=8000", "--log-level=5", "--app-log-level=5",
-		"--play-file="+filepath.Join(dir, "tone.wav"), "--auto-play", "--rec-file="+filepath.Join(dir, "voice", "all-dec.wav"), "--auto-rec")
-	ear := &softphone{process: a.process, number: "104", dir: dir}
+	a := x.pjsua("104", "--use-srtp=2", "--srtp-secure=0", "--srtp-keying=1")
 	b := x.phone("101", "auto")
-	a.says("is CONFIRMED|changed to CONFIRMED", fmt.Sprintf("m\nsip:101@127.0.0.1:%d", x.sip))
+	a.dial("101")
 	b.hears("104")
-	ear.hears("101")
+	a.hears("101")
 	for range 3 {
 		a.says("status is Local hold", "H")
 		b.hears("music")
 		a.says("status is Active", "v")
 		b.hears("104")
 	}
-	ear.hears("101")
+	a.hears("101")
 	a.says("is DISCONNECTED", "h")
 	b.sees("CALL_CLOSED", 1)
 	before := len(a.out.String())
@@ -116,6 +101,6 @@ func TestDTLSOfPjsua(t *testing.T) {
 	a.writes("Incoming call for account", before)
 	a.says("changed to CONFIRMED", "a\n200")
 	b.hears("104")
-	ear.hears("101")
+	a.hears("101")
 	x.stop()
 }

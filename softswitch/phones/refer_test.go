@@ -21,6 +21,15 @@ func refer(t *testing.T, d *sip.Dialog, to ...string) int {
 	return wait.Next(t, answered, "the response")
 }
 
+// transfers has the telephone transfer a call to 102, and checks that it is told that this goes on.
+func (h *handset) transfers(t *testing.T, d *sip.Dialog, again bool) {
+	t.Helper()
+	if code := refer(t, d, "<sip:102@127.0.0.1>"); code != 202 {
+		t.Fatal(code)
+	}
+	h.result(t, "100 Trying", again)
+}
+
 // result checks the next NOTIFY about a transfer: its status, and from the second transfer on, its number.
 func (h *handset) result(t *testing.T, status string, again bool) {
 	t.Helper()
@@ -52,10 +61,7 @@ func TestRefer(t *testing.T) {
 		}
 		b.result(t, tt.want, n > 0)
 	}
-	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
-		t.Fatal(code)
-	}
-	b.result(t, "100 Trying", true)
+	b.transfers(t, callee, true)
 	w.event("100", "Transfered")
 	in := wait.Next(t, c.calls, "the call")
 	c.ring(in)
@@ -74,10 +80,7 @@ func TestReferGivenUp(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	caller, callee := w.talking(a, b)
-	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
-		t.Fatal(code)
-	}
-	b.result(t, "100 Trying", false)
+	b.transfers(t, callee, false)
 	c.ring(wait.Next(t, c.calls, "the call"))
 	b.result(t, "180 Ringing", false)
 	if code := refer(t, callee, "<sip:103@127.0.0.1>"); code != 491 {
@@ -107,10 +110,7 @@ func TestReferFails(t *testing.T) {
 			change("sendonly")
 			w.event("101", "Held")
 		}
-		if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
-			t.Fatal(code)
-		}
-		b.result(t, "100 Trying", n > 0)
+		b.transfers(t, callee, n > 0)
 		in := wait.Next(t, c.calls, "the call")
 		in.Reject(sip.Answer{Code: 486})
 		b.result(t, "486 Busy Here", n > 0)
@@ -123,10 +123,7 @@ func TestReferFails(t *testing.T) {
 			w.event("101", "Retrieved")
 		}
 	}
-	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 { // and the next one succeeds
-		t.Fatal(code)
-	}
-	b.result(t, "100 Trying", true)
+	b.transfers(t, callee, true) // and the next one succeeds
 	d := c.answer(wait.Next(t, c.calls, "the call"))
 	b.result(t, "200 OK", true)
 	wait.Next(t, b.ended, "the end at who transferred")
@@ -140,10 +137,7 @@ func TestReferLeft(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	caller, callee := w.talking(a, b)
-	if code := refer(t, callee, "<sip:102@127.0.0.1>"); code != 202 {
-		t.Fatal(code)
-	}
-	b.result(t, "100 Trying", false)
+	b.transfers(t, callee, false)
 	in := wait.Next(t, c.calls, "the call")
 	callee.Bye()
 	wait.For(t, "the end of its leg", func() bool { _, legs := w.Counts(); return legs == 2 })

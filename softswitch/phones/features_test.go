@@ -68,3 +68,50 @@ func TestForwardingDestinations(t *testing.T) {
 		w.must(uacsta.SetForwarding{Device: uacsta.Dev("100"), ForwardingType: uacsta.ForwardNoAns})
 	}
 }
+
+// Monitors get Forwarding for every type, whichever way a telephone sets it.
+func TestForwardingIsTold(t *testing.T) {
+	w := aWorld(t, "", nil)
+	up := upcalls{w.Server}
+	const ns = ` xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed3">`
+	message := func(text string) *uacsta.Message {
+		t.Helper()
+		m, err := uacsta.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	request := func(kind uacsta.ForwardingType, on string) string {
+		return "<SetForwarding" + ns + "<device>100</device><forwardingType>" + string(kind) + "</forwardingType><activateForward>" + on + "</activateForward><forwardDN>101</forwardDN></SetForwarding>"
+	}
+	ways := map[string]func(kind uacsta.ForwardingType, on string){
+		"feature key": func(kind uacsta.ForwardingType, on string) {
+			w.changeFeature("100", featureType, []byte(request(kind, on)))
+		},
+		"request": func(kind uacsta.ForwardingType, on string) {
+			if _, err := up.Ask("100", nil, message(request(kind, on))); err != nil {
+				t.Error(err)
+			}
+		},
+		"event": func(kind uacsta.ForwardingType, on string) {
+			up.Event("100", message("<ForwardingEvent"+ns+"<monitorCrossRefID>7</monitorCrossRefID><device><deviceIdentifier>100</deviceIdentifier></device><forwardingType>"+string(kind)+
+				"</forwardingType><forwardStatus>"+on+"</forwardStatus><forwardTo>101</forwardTo></ForwardingEvent>"))
+		},
+	}
+	f, _ := w.sw.FeaturesOf("100")
+	if len(f.Forwardings) != 12 {
+		t.Fatalf("%d types", len(f.Forwardings))
+	}
+	for way, set := range ways {
+		for _, was := range f.Forwardings {
+			for _, on := range []string{"true", "false"} {
+				set(was.Type, on)
+				ev := w.event("100", "Forwarding")
+				if kind, status, to := ev.Text("forwardingType"), ev.Text("forwardStatus"), ev.Text("forwardTo"); kind != string(was.Type) || status != on || to != "101" {
+					t.Errorf("%s, %s %s: %s", way, was.Type, on, ev)
+				}
+			}
+		}
+	}
+}

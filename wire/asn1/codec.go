@@ -233,6 +233,7 @@ func (c *Codec) putEvent(ev *uacsta.Message) (*ber.Packet, error) {
 	under := coder{callIDs: c.callIDs, lenient: true}
 	if c.flavour.exact && e.code.number == callControl {
 		under.exact, under.noted = true, c.now()
+		complete(v.Addr().Interface())
 	}
 	info, err := e.form.put(&under, v)
 	if err != nil {
@@ -246,6 +247,36 @@ func (c *Codec) putEvent(ev *uacsta.Message) (*ber.Packet, error) {
 		return sequence(ref, retag(integer(e.code.number), specific(0)), info), nil
 	}
 	return sequence(ref, constructed(specific(e.code.number), retag(info, specific(e.code.sub)))), nil
+}
+
+// complete adds what programs for HiPath expect of a call that was made of others, and what not every switching function
+// tells: the endpoint of each connection, and a second old call, which a single step transfer does not have.
+func complete(event any) {
+	var primary uacsta.ConnectionID
+	var secondary **uacsta.ConnectionID
+	var list []uacsta.ConnectionListItem
+	switch e := event.(type) {
+	case *uacsta.TransferedEvent:
+		primary, secondary, list = e.PrimaryOldCall, &e.SecondaryOldCall, e.TransferredConnections
+	case *uacsta.ConferencedEvent:
+		primary, secondary, list = e.PrimaryOldCall, &e.SecondaryOldCall, e.ConferenceConnections
+	default:
+		return
+	}
+	if *secondary == nil {
+		*secondary = &primary
+	}
+	for i := range list {
+		item := &list[i]
+		for _, at := range []*uacsta.ConnectionID{item.NewConnection, item.OldConnection} {
+			if item.Endpoint == nil && at != nil && at.DeviceID.Type() != dynamic {
+				item.Endpoint = &uacsta.ConnectionListEnd{DeviceID: at.DeviceID}
+			}
+		}
+		if item.Endpoint == nil {
+			item.Endpoint = &uacsta.ConnectionListEnd{}
+		}
+	}
 }
 
 // structOf decodes a message into its struct, as far as it can.

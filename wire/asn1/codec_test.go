@@ -471,6 +471,7 @@ func TestLenient(t *testing.T) {
 	for name, tt := range map[string]struct{ flavour, wire, want, unknown string }{
 		"a cause of the vendor's": {"phase3", "303055020007A02AA3286B0F300D80021234A107300580033130306307300580033230304E01000A0202009F814803010203", "<cause>normalClearing</cause>", "[cause: mistyped: unknown value: 512 [200]]"},
 		"no devices":              {"phase3", "302855020007A022A4206B0F300D80021234A107300580033130306307300580033130304E01020A0116", "<callingDevice><notKnown/></callingDevice>", "[]"},
+		"a time that is none":     {"phase3", "303C55020007A036A3346B0F300D80021234A107300580033130306307300580033130304E01000A01167E12A010180E3030303030303030303054543030", "<cause>newCall</cause><extensions><security/></extensions>", "[in security mistyped: unknown value: text that is not a time]"},
 		"a state of the vendor's": {"phase1", "301B5502000180010330126B09820212348003313030630287004E0163", "<cause>normalClearing</cause>", "[localConnectionInfo: mistyped: unknown value: 99]"},
 	} {
 		data, err := hex.DecodeString(strings.ReplaceAll(tt.wire, " ", ""))
@@ -498,6 +499,49 @@ func TestScantyEvent(t *testing.T) {
 		back, _, err := codecOf(flavour).takeEvent(reparse(t, argument.Bytes()))
 		if err != nil || !back.Has("callingDevice/notKnown") || back.Text("cause") != "newCall" {
 			t.Errorf("%s: %v %v", flavour, back, err)
+		}
+	}
+}
+
+// Programs for HiPath expect an endpoint of each connection, and a second old call, whatever the switch tells.
+func TestTransferToPrograms(t *testing.T) {
+	const told = `<TransferedEvent><monitorCrossRefID>0007</monitorCrossRefID><primaryOldCall><callID>12</callID><deviceID>100</deviceID></primaryOldCall>` +
+		`<transferringDevice><deviceIdentifier>100</deviceIdentifier></transferringDevice><transferredToDevice><deviceIdentifier>300</deviceIdentifier></transferredToDevice>` +
+		`<transferredConnections><connectionListItem><newConnection><callID>34</callID><deviceID>200</deviceID></newConnection></connectionListItem>` +
+		`<connectionListItem><oldConnection><callID>12</callID></oldConnection></connectionListItem>` +
+		`<connectionListItem><newConnection><callID>34</callID><deviceID>7806</deviceID></newConnection><endpoint><deviceID>08912345678</deviceID></endpoint></connectionListItem>` +
+		`</transferredConnections><cause>singleStepTransfer</cause></TransferedEvent>`
+	conferenced := strings.NewReplacer("TransferedEvent", "ConferencedEvent", "transferringDevice", "conferencingDevice", "transferredToDevice", "addedParty", "transferredConnections", "conferenceConnections").Replace(told)
+	for _, event := range []string{told, conferenced} {
+		m, err := uacsta.Parse([]byte(event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for flavour, want := range map[string]string{"phase3": "  08912345678", "hipath": "12 200 notKnown 08912345678"} {
+			argument, err := codecOf(flavour).putEvent(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, _, err := codecOf(flavour).takeEvent(reparse(t, argument.Bytes()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole := back.String()
+			got := back.Text("secondaryOldCall/callID")
+			for _, item := range strings.Split(whole, "</connectionListItem>")[:3] {
+				_, end, there := strings.Cut(item, "<endpoint>")
+				switch id := regexp.MustCompile(`<deviceID>(\d+)</deviceID>`).FindStringSubmatch(end); {
+				case !there:
+					got += " "
+				case id == nil:
+					got += " notKnown"
+				default:
+					got += " " + id[1]
+				}
+			}
+			if strings.TrimSpace(got) != strings.TrimSpace(want) {
+				t.Errorf("%s: %q in %s", flavour, got, whole)
+			}
 		}
 	}
 }

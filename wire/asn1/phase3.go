@@ -1,6 +1,7 @@
 package asn1
 
 import (
+	"errors"
 	"reflect"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
@@ -174,11 +175,14 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 					}
 					a.Security.MessageSequenceNumber = &n
 				case universal(ber.TagGeneralizedTime):
-					data, err := content(part)
-					if err != nil {
+					var err error
+					a.Security.TimeStamp, err = longTime(part)
+					switch {
+					case errors.Is(err, errNoName) && c.lenient:
+						c.unknown = append(c.unknown, "in security "+err.Error())
+					case err != nil:
 						return err
 					}
-					a.Security.TimeStamp = longTime(string(data))
 				default:
 					c.unknown = append(c.unknown, "in security "+tagOf(part).String())
 				}
@@ -208,7 +212,7 @@ func (c *coder) stamped(v reflect.Value) reflect.Value {
 	if err != nil || a.Security != nil && a.Security.TimeStamp != "" && !c.exact {
 		return v
 	}
-	stamp := c.noted.Format("2006-01-02T15:04:05")
+	stamp := c.noted.Format(xmlTime)
 	if a.Security != nil && a.Security.TimeStamp != "" {
 		stamp = a.Security.TimeStamp
 	}

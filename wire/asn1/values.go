@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
@@ -164,8 +163,8 @@ func basic() map[string]typ {
 		"Time": plain{
 			ber.TagGeneralizedTime, func(v reflect.Value) ([]byte, error) { return generalizedTime(v.String()) },
 			func(p *ber.Packet, v reflect.Value) error {
-				data, err := content(p)
-				v.SetString(longTime(string(data)))
+				text, err := longTime(p)
+				v.SetString(text)
 				return err
 			},
 		},
@@ -273,38 +272,64 @@ func takeData(p *ber.Packet, v reflect.Value) error {
 	return err
 }
 
-// generalizedTime returns a time of XML as a GeneralizedTime: without the separators.
-func generalizedTime(text string) ([]byte, error) {
-	_, err := time.Parse("2006-01-02T15:04:05", text)
-	if err != nil {
-		_, err = time.Parse("2006-01-02T15:04:05Z07:00", text)
-	}
-	if err != nil || text[13] != ':' || strings.Contains(text, ",") { // Parse takes them, XML does not
-		return nil, &inexpressible{"text that is not a time"}
-	}
-	day, clock, _ := strings.Cut(text, "T")
-	zone := ""
-	if at := strings.IndexAny(clock, "+-Z"); at >= 0 {
-		clock, zone = clock[:at], strings.ReplaceAll(clock[at:], ":", "")
-	}
-	return []byte(strings.ReplaceAll(day, "-", "") + strings.ReplaceAll(clock, ":", "") + zone), nil
-}
+// The forms of a time, by whether it has a zone. Each reads fractions of a second, too. A GeneralizedTime can have hours
+// alone as its zone, and needs no seconds (X.680 46).
+const (
+	xmlTime     = "2006-01-02T15:04:05"
+	xmlZone     = "Z07:00"
+	generalTime = "20060102150405"
+	generalZone = "Z0700"
+	fraction    = ".999999999"
+)
 
-// longTime returns a GeneralizedTime as a time of XML; text that is not one comes back as it is.
-func longTime(text string) string {
-	if len(text) < 14 {
-		return cleanText([]byte(text))
-	}
-	for i := range 14 {
-		if _, err := strconv.Atoi(text[i : i+1]); err != nil {
-			return cleanText([]byte(text))
+// readTime reads a time that has one of the forms, with one of the zones or without.
+func readTime(text string, forms, zones []string) (at time.Time, zoned, ok bool) {
+	for _, form := range forms {
+		if at, err := time.Parse(form, text); err == nil {
+			return at, false, at.Year() > 0
+		}
+		for _, zone := range zones {
+			if at, err := time.Parse(form+zone, text); err == nil {
+				_, offset := at.Zone()
+				return at, true, at.Year() > 0 && -farthest <= offset && offset <= farthest
+			}
 		}
 	}
-	rest := cleanText([]byte(text[14:]))
-	if at := strings.IndexAny(rest, "+-"); at >= 0 && len(rest) == at+5 {
-		rest = rest[:at+3] + ":" + rest[at+3:]
+	return time.Time{}, false, false
+}
+
+// farthest is the greatest offset of a zone in XML, in seconds.
+const farthest = 14 * 3600
+
+// generalizedTime returns a time of XML as a GeneralizedTime: without the separators.
+func generalizedTime(text string) ([]byte, error) {
+	at, zoned, ok := readTime(text, []string{xmlTime}, []string{xmlZone})
+	if !ok || text[13] != ':' || strings.Contains(text, ",") { // Parse takes them, XML does not
+		return nil, &inexpressible{"text that is not a time"}
 	}
-	return text[:4] + "-" + text[4:6] + "-" + text[6:8] + "T" + text[8:10] + ":" + text[10:12] + ":" + text[12:14] + rest
+	form := generalTime + fraction
+	if zoned {
+		form += generalZone
+	}
+	return []byte(at.Format(form)), nil
+}
+
+// longTime returns a GeneralizedTime as a time of XML. Text that is not one is an errNoName: an event or a result without
+// the time is better than none.
+func longTime(p *ber.Packet) (string, error) {
+	data, err := content(p)
+	if err != nil {
+		return "", err
+	}
+	at, zoned, ok := readTime(string(data), []string{generalTime, generalTime[:len("200601021504")]}, []string{generalZone, "Z07"})
+	if !ok {
+		return "", fmt.Errorf("%w: text that is not a time", errNoName)
+	}
+	form := xmlTime + fraction
+	if zoned {
+		form += xmlZone
+	}
+	return at.Format(form), nil
 }
 
 // crossRef is a MonitorCrossRefID, which XML has in hexadecimal digits.

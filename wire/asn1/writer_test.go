@@ -2,6 +2,7 @@ package asn1
 
 import (
 	"encoding/hex"
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -248,6 +249,19 @@ func TestTimes(t *testing.T) {
 	} {
 		if got, err := generalizedTime(text); string(got) != want || (err != nil) != (want == "") {
 			t.Errorf("%q is written as %q, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"20261120120000": "2026-11-20T12:00:00", "20261120120000.250Z": "2026-11-20T12:00:00.25Z", "20261120120000,5-0530": "2026-11-20T12:00:00.5-05:30",
+		"202611201200": "2026-11-20T12:00:00", "20261120120000+01": "2026-11-20T12:00:00+01:00", "20261120120000+0000": "2026-11-20T12:00:00Z",
+		"": "", "0000000000TT00": "", "00000000000000": "", "20261320120000": "", "20261120120060": "", "20261120120000+2300": "", "2026112012000": "", "20261120120000ZZ": "",
+	} {
+		got, err := longTime(primitive(universal(ber.TagGeneralizedTime), []byte(text)))
+		if got != want || errors.Is(err, errNoName) != (want == "") {
+			t.Errorf("%q is read as %q, %v", text, got, err)
+		}
+		if back, err := generalizedTime(got); want != "" && err != nil {
+			t.Errorf("%q comes back as %q, %v", text, back, err)
 		}
 	}
 }

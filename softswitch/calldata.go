@@ -1,6 +1,7 @@
 package softswitch
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,10 @@ func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
 		Call: x.call.id, Key: x.order, Digits: req.CharactersToSend, Tone: keyTime(req.ToneDuration), Pause: keyTime(req.PauseDuration),
 	})
 	s.emit(x.call, nil, uacsta.DigitsGeneratedEvent{Connection: x.id(), DigitGeneratedList: req.CharactersToSend})
+	others := slices.DeleteFunc(x.call.devices(), func(d *device) bool { return d == x.device })
+	for _, digit := range strings.ToUpper(strings.ReplaceAll(req.CharactersToSend, ",", "")) {
+		s.heard(x, digit, others)
+	}
 	return uacsta.GenerateDigitsResponse{}, nil
 }
 

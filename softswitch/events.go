@@ -11,6 +11,28 @@ import (
 // cross reference and the state of its own device. emit fills in the fields that every event of
 // a call has (ECMA-269 clause 15).
 func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
+	devices := slices.Clone(also)
+	for _, d := range c.devices() {
+		if !slices.Contains(devices, d) {
+			devices = append(devices, d)
+		}
+	}
+	s.emitAt(c, devices, event)
+}
+
+// devices returns the devices in the call.
+func (c *call) devices() []*device {
+	var list []*device
+	for _, x := range c.connections {
+		if !slices.Contains(list, x.device) {
+			list = append(list, x.device)
+		}
+	}
+	return list
+}
+
+// emitAt is emit for the monitors of these devices and of the call.
+func (s *Switch) emitAt(c *call, devices []*device, event uacsta.EventMessage) {
 	c.touch()
 	name, shared := event.Name(), c.shared()
 	if name == uacsta.NameServiceInitiatedEvent { // ServiceInitiated does not name the called device
@@ -24,12 +46,6 @@ func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 		}
 		sent = append(sent, m)
 		s.queueEvent(m, c, d, event)
-	}
-	devices := slices.Clone(also)
-	for _, x := range c.connections {
-		if !slices.Contains(devices, x.device) {
-			devices = append(devices, x.device)
-		}
 	}
 	for _, d := range devices {
 		for _, m := range d.monitors {

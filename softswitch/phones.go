@@ -435,11 +435,13 @@ func (s *Switch) Recall(number string, key int) {
 
 // Digit reports a key pressed in a call.
 func (s *Switch) Digit(number string, key int, digit rune) {
-	s.by(number, key, func(x *connection) {
-		event := uacsta.DtmfDetectedEvent{OverConnection: x.id(), DtmfChar: string(digit), Cause: uacsta.CauseNormal}
-		s.emit(x.call, nil, event)
-		s.stopOnDigit(x.call)
-	})
+	s.by(number, key, func(x *connection) { s.heard(x, digit, x.call.devices()) })
+}
+
+// heard has the devices detect a digit that x sends. It stops the messages that end at a digit.
+func (s *Switch) heard(x *connection, digit rune, at []*device) {
+	s.emitAt(x.call, at, uacsta.DtmfDetectedEvent{OverConnection: x.id(), DtmfChar: string(digit), Cause: uacsta.CauseNormal})
+	s.stopOnDigit(x.call)
 }
 
 // Connection returns the identifier of a connection.

@@ -128,7 +128,7 @@ func TestServices(t *testing.T) {
 		}},
 		{"GenerateDigits", (*world).talking, func(w *world) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: w.conn("X100"), DigitMode: uacsta.DTMF, CharactersToSend: "1#"}
-		}, []string{"answer", "100: DigitsGenerated X100 1#", "101: DigitsGenerated X100 1#"}},
+		}, []string{"answer", "100: DigitsGenerated X100 1#", "101: DigitsGenerated X100 1#", "101: DtmfDetected X100 normal 1", "101: DtmfDetected X100 normal #"}},
 		{"SetForwarding", nil, func(w *world) any { return w.forward("101", uacsta.ForwardImmediate, true, "102", 0) }, []string{"answer", "101: Forwarding forwardImmediate true"}},
 		{"SetForwarding as it is", func(w *world) { w.must(w.forward("101", uacsta.ForwardBusy, true, "102", 0)) }, func(w *world) any { return w.forward("101", uacsta.ForwardBusy, true, "102", 0) }, []string{"answer"}},
 		{"SetDoNotDisturb", nil, func(*world) any { return uacsta.SetDoNotDisturb{Device: uacsta.Dev("101"), DoNotDisturbOn: true} }, []string{"answer", "101: DoNotDisturb true"}},

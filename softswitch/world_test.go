@@ -84,7 +84,7 @@ func (w *world) line(ev *uacsta.Message) string {
 			parts = append(parts, w.call(c.CallID())+c.DeviceID())
 		}
 	}
-	for _, path := range []string{"newDestination/deviceIdentifier", "lastRedirectionDevice/numberDialed", "localConnectionInfo", "cause", "forwardingType", "forwardStatus", "doNotDisturbOn", "digitGeneratedList"} {
+	for _, path := range []string{"newDestination/deviceIdentifier", "lastRedirectionDevice/numberDialed", "localConnectionInfo", "cause", "forwardingType", "forwardStatus", "doNotDisturbOn", "digitGeneratedList", "dtmfChar"} {
 		if v := ev.Text(path); v != "" {
 			if strings.HasPrefix(path, "last") {
 				v = "via" + v

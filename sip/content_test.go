@@ -72,7 +72,7 @@ type ringing struct {
 }
 
 func (r ringing) Invite(in *Invitation) {
-	in.OnCancel(func() { r.cancelled <- struct{}{} })
+	in.OnCancel(func(Causes) { r.cancelled <- struct{}{} })
 	if _, err := in.Progress(r, Answer{Code: 180}); err != nil {
 		r.t.Error(err)
 	}

@@ -37,7 +37,7 @@ type DialogHandler interface {
 	// Refresh returns the body of a re-INVITE that refreshes the session. It is called when we
 	// are the refresher. A nil body means UPDATE, if the peer allows it.
 	Refresh() (contentType string, body []byte)
-	// Ended is called exactly once, as the last call. reason is one of the errors above.
+	// Ended is called exactly once, as the last call. reason is one of the errors above, or a [*ByeError].
 	Ended(reason error)
 }
 
@@ -372,9 +372,9 @@ func (d *Dialog) handle(r *Request) {
 		d.mu.Unlock()
 		r.Respond(Answer{})
 		if in := d.invitation.waiting(); in != nil {
-			in.tx.withdraw() // RFC 3261 15.1.2
+			in.tx.withdraw(r.Causes()) // RFC 3261 15.1.2
 		}
-		d.end(ErrBye)
+		d.end(&ByeError{r.Causes()})
 	case "OPTIONS":
 		r.Respond(d.ua.options())
 	case "INVITE", "UPDATE":

@@ -56,11 +56,11 @@ func (r *reliable) stop() {
 }
 
 // OnCancel registers f, which is called once if the caller cancels the INVITE, or ends its early dialog, before the
-// final response, or if the INVITE expires. The stack has sent the 487 by then; afterwards it drops the dialog that
-// Progress opened.
-func (in *Invitation) OnCancel(f func()) {
-	told := func() {
-		f()
+// final response, or if the INVITE expires. why is what the CANCEL or BYE says. The stack has sent the 487 by then;
+// afterwards it drops the dialog that Progress opened.
+func (in *Invitation) OnCancel(f func(why Causes)) {
+	told := func(why Causes) {
+		f(why)
 		in.forget()
 	}
 	in.tx.cancelled.Store(&told)

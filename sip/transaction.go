@@ -34,7 +34,7 @@ type serverTx struct {
 	accepted atomic.Pointer[[]byte] // the 2xx to resend when the INVITE is repeated
 	expiry   *time.Timer            // guarded by ua.txMu; withdraws an INVITE after its Expires; nil without one
 	// cancelled is called when the client cancels.
-	cancelled atomic.Pointer[func()]
+	cancelled atomic.Pointer[func(Causes)]
 }
 
 // shells holds the placeholders that transactions keep instead of requests: sipgo's state
@@ -266,7 +266,7 @@ func (ua *UA) cancel(r *Request) {
 	}
 	r.once(Answer{Code: code})
 	if tx != nil {
-		tx.withdraw()
+		tx.withdraw(r.Causes())
 	}
 }
 
@@ -275,13 +275,13 @@ func (t *serverTx) expire(wait time.Duration) {
 	t.ua.txMu.Lock()
 	defer t.ua.txMu.Unlock()
 	if !t.answered.Load() {
-		t.expiry = time.AfterFunc(wait, func() { t.ua.spawn(t.withdraw) })
+		t.expiry = time.AfterFunc(wait, func() { t.ua.spawn(func() { t.withdraw(Causes{}) }) })
 	}
 }
 
-// withdraw answers an INVITE that its caller no longer wants with 487, and tells the handler. It does nothing if the
+// withdraw answers an INVITE that its caller no longer wants with 487, and tells the handler why. It does nothing if the
 // INVITE is answered.
-func (t *serverTx) withdraw() {
+func (t *serverTx) withdraw(why Causes) {
 	if t.answered.Swap(true) {
 		return
 	}
@@ -293,7 +293,7 @@ func (t *serverTx) withdraw() {
 		_ = t.Receive(&gosip.Request{Method: gosip.CANCEL})
 	}
 	if told := t.cancelled.Load(); told != nil {
-		(*told)()
+		(*told)(why)
 	}
 }
 

@@ -69,7 +69,7 @@ func (s *Switch) callBack(req *uacsta.CallBack) (any, error) {
 		used = target.used + 1 // do not count the end of this call
 	}
 	s.book(x.device, target, used)
-	x.release()
+	x.release("")
 	return uacsta.CallBackResponse{TargetDevice: uacsta.Dev(target.number)}, nil
 }
 

@@ -21,7 +21,7 @@ func TestLinkContract(t *testing.T) {
 			}
 			return &linktest.Rig{Link: sw, Device: "100", Called: "101", Tell: func() {
 				if key, err := sw.Dial("102", "100", 0, nil); err == nil {
-					sw.HungUp("102", key)
+					sw.HungUp("102", key, "")
 				}
 			}}
 		},

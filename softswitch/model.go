@@ -334,12 +334,11 @@ func (c *call) end(cause uacsta.EventCause, replaced bool) {
 // clear removes a device from a call and sends the event. If no remaining party can continue
 // the call, the others are cleared, too (ECMA-269: the call ends when the last but one
 // connection becomes null).
-func (x *connection) clear(cause uacsta.EventCause) {
+func (x *connection) clear(cause uacsta.EventCause) { x.clearWith(cause, uacsta.CauseNormalClearing) }
+
+// clearWith is clear, with the cause for the parties that follow.
+func (x *connection) clearWith(cause, follow uacsta.EventCause) {
 	c := x.call
-	follow := uacsta.CauseNormalClearing
-	if cause == uacsta.CauseCallCancelled {
-		follow = uacsta.CauseCallNotAnswered
-	}
 	x.leave()
 	c.notifyCleared(x, cause)
 	if !c.lives() {

@@ -303,8 +303,10 @@ func (s *Switch) Answered(number string, key, aside int) error {
 	return err
 }
 
-// HungUp reports that a telephone left a call.
-func (s *Switch) HungUp(number string, key int) { s.by(number, key, (*connection).release) }
+// HungUp reports that a telephone left a call, and why; "" for nothing special.
+func (s *Switch) HungUp(number string, key int, cause uacsta.EventCause) {
+	s.by(number, key, func(x *connection) { x.release(cause) })
+}
 
 // Declined reports that a telephone does not take a call, or that a line could not complete it.
 func (s *Switch) Declined(number string, key int, cause uacsta.EventCause) {
@@ -321,7 +323,8 @@ func (x *connection) declined(cause uacsta.EventCause) {
 	case x.group != nil:
 		x.group.hunt.declined(x)
 	default:
-		if s := x.device.forwarding.applies(c, whenBusy); s != nil && cause == uacsta.CauseBusy && x.device.station() {
+		rejected := cause == uacsta.CauseBusy || cause == uacsta.CauseCallCancelled // by the user
+		if s := x.device.forwarding.applies(c, whenBusy); s != nil && rejected && x.device.station() {
 			x.sendOn(s.to, uacsta.CauseCallForwardBusy)
 			return
 		}

@@ -1,6 +1,8 @@
 package softswitch
 
 import (
+	"cmp"
+
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -87,18 +89,18 @@ func (s *Switch) clearConnection(req *uacsta.ClearConnection) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.release()
+	x.release("")
 	return uacsta.ClearConnectionResponse{}, nil
 }
 
-// release handles a device that hangs up. If the caller does so before the answer, the call is
-// cancelled.
-func (x *connection) release() {
-	cause := uacsta.CauseNormalClearing
+// release handles a device that hangs up. cause is why, "" for nothing special: if the caller does so before the answer,
+// the call is cancelled.
+func (x *connection) release(cause uacsta.EventCause) {
+	usual, follow := uacsta.CauseNormalClearing, uacsta.CauseNormalClearing
 	if rest := x.call.others(x); len(rest) > 0 && rest[0].unanswered() {
-		cause = uacsta.CauseCallCancelled
+		usual, follow = uacsta.CauseCallCancelled, uacsta.CauseCallNotAnswered
 	}
-	x.clear(cause)
+	x.clearWith(cmp.Or(cause, usual), follow)
 }
 
 // unanswered reports whether the connection has not been answered.

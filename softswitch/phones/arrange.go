@@ -98,7 +98,7 @@ func (s *Server) note(views []softswitch.View) (devices map[string]bool, then []
 				s.legs[p.Key] = l
 			case l.key != 0 && !s.takesBack(l, &p):
 				s.leaving[p.Key] = true
-				then = append(then, func() { s.sw.HungUp(p.Device, p.Key) })
+				then = append(then, func() { s.sw.HungUp(p.Device, p.Key, "") })
 			}
 		}
 	}
@@ -279,38 +279,28 @@ func (s *Server) answerCallers(c *call) {
 		if l == nil || l.up || l.ended || !p.Phone {
 			continue
 		}
-		switch code := s.outcome(c, &p); {
+		switch code, cause := s.outcome(c, &p); {
 		case code == 200:
 			l.queue(l.accept)
 		case code < 200 && code > 0:
 			l.queue(func() { l.progress(code) })
 		case code > 200:
-			caller, called, cause := c.Calling, c.Called, c.cause()
+			caller, called := c.Calling, c.Called
 			l.queue(func() {
 				if l.invitation != nil {
 					l.reportFailure(caller, called, cause)
-					l.hangUp(ending{code: code})
-					l.gone()
+					l.hangUp(refused(cause))
+					l.gone("")
 				}
 			})
 		}
 	}
 }
 
-// cause returns why a call fails, or "".
-func (c *call) cause() uacsta.EventCause {
-	for _, p := range c.Parties {
-		if p.State == uacsta.Fail {
-			return p.Cause
-		}
-	}
-	return ""
-}
-
-// outcome returns the SIP status code for the state of a caller's call, or 0 for none yet.
-func (s *Server) outcome(c *call, own *softswitch.Party) int {
+// outcome returns the SIP status code for the state of a caller's call, or 0 for none yet, and why the call fails.
+func (s *Server) outcome(c *call, own *softswitch.Party) (code int, cause uacsta.EventCause) {
 	if own.State == uacsta.Fail {
-		return refusal(own.Cause)
+		return refusal(own.Cause), own.Cause
 	}
 	best := 0
 	for _, p := range c.Parties {
@@ -320,7 +310,7 @@ func (s *Server) outcome(c *call, own *softswitch.Party) int {
 		l := s.legs[p.Key]
 		switch {
 		case p.State == uacsta.Fail:
-			return refusal(p.Cause)
+			return refusal(p.Cause), p.Cause
 		case p.State == uacsta.Hold, p.Queue, p.State == uacsta.Connected && !p.Rings:
 			best = 200
 		case p.State == uacsta.Alerting || p.Rings:
@@ -333,5 +323,5 @@ func (s *Server) outcome(c *call, own *softswitch.Party) int {
 			best = max(best, code)
 		}
 	}
-	return best
+	return best, ""
 }

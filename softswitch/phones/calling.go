@@ -22,7 +22,7 @@ import (
 func (l *leg) ring(v softswitch.View, p softswitch.Party) {
 	invites := l.invites(&v, &p)
 	if len(invites) == 0 || l.hungUp {
-		l.failed(480)
+		l.failed(uacsta.CauseDestOutOfOrder)
 		return
 	}
 	l.suit()
@@ -135,7 +135,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	case taken:
 		return
 	case err == nil && f.left: // it hung up at once
-		l.worse(480)
+		l.worse(480, sip.Causes{})
 		return
 	case err != nil:
 		f.refused(err)
@@ -148,7 +148,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	if err := l.voice.Answered(answer, speaks(d.Peer())); err != nil {
 		s.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 		d.Bye()
-		l.worse(488)
+		l.worse(488, sip.Causes{})
 		return
 	}
 	l.dialog, l.winner = d, f
@@ -164,7 +164,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 	if err := s.sw.Answered(l.device, key, l.leaves()); err != nil {
 		s.log.Info("could not connect a telephone that answered", "device", l.device, "err", err)
 		l.hangUp(endNormal)
-		l.gone()
+		l.gone("")
 		return
 	}
 	s.kickKey(key)
@@ -182,10 +182,10 @@ func (l *leg) reportFailure(caller, called string, cause uacsta.EventCause) {
 
 // refused stores why a telephone did not answer, or follows its redirection (3xx).
 func (f *fork) refused(err error) {
-	l, code := f.leg, 408
+	l, code, why := f.leg, 0, sip.Causes{}
 	var refusal *sip.Refusal
 	if errors.As(err, &refusal) {
-		code = refusal.Response.Code()
+		code, why = refusal.Response.Code(), refusal.Response.Causes()
 	}
 	if code == 415 || code == 488 || code == 606 {
 		l.server.telephones.Report(slog.LevelInfo, l.device, "telephone refused our offer of voice", "code", code, "offered", media.Profile(f.request.Body))
@@ -210,7 +210,7 @@ func (f *fork) refused(err error) {
 			cancel(sip.CancelReason(`SIP;cause=` + strconv.Itoa(code) + `;text="` + sip.Phrase(code) + `"`))
 		}
 	}
-	l.worse(code)
+	l.worse(code, why)
 }
 
 // deflect has the switch send the call on to the URIs that the telephone asked for (3xx), one after the other. It
@@ -230,30 +230,19 @@ func (l *leg) deflect(targets []string) bool {
 	return true
 }
 
-// worse stores a failure. When all telephones have failed, it reports the most informative failure
-// to the switch.
-func (l *leg) worse(code int) {
-	rank := func(code int) int {
-		switch code {
-		case 600, 603:
-			return 4
-		case 486:
-			return 3
-		case 408, 480:
-			return 1
-		}
-		return 2
-	}
-	if l.worst == 0 || rank(code) > rank(l.worst) {
-		l.worst = code
+// worse stores the failure of one telephone. When all have failed, it reports the most informative failure to the
+// switch.
+func (l *leg) worse(code int, why sip.Causes) {
+	if f := l.failure(code, why); l.worst == nil || f.rank() > l.worst.rank() {
+		l.worst = &f
 	}
 	if len(l.cancels) == 0 {
-		l.failed(l.worst)
+		l.failed(l.worst.cause)
 	}
 }
 
 // failed reports to the switch that no telephone took the call.
-func (l *leg) failed(code int) {
+func (l *leg) failed(cause uacsta.EventCause) {
 	s := l.server
 	s.mu.Lock()
 	tell := !l.rejected
@@ -261,43 +250,8 @@ func (l *leg) failed(code int) {
 	s.mu.Unlock()
 	l.dialog, l.hungUp = nil, true
 	if tell {
-		s.sw.Declined(l.device, key, l.cause(code))
+		s.sw.Declined(l.device, key, cause)
 	}
-}
-
-// cause returns the cause of ECMA-269 for the status code that a call failed with.
-func (l *leg) cause(code int) uacsta.EventCause {
-	switch code {
-	case 486, 600, 603:
-		return uacsta.CauseBusy
-	case 404, 410, 484, 604:
-		return uacsta.CauseDestNotObtainable
-	case 415, 488, 606:
-		return uacsta.CauseIncompatibleDestination
-	case 403, 401, 407:
-		return uacsta.CauseBlocked
-	}
-	if l.trunk != nil {
-		return uacsta.CauseNetworkNotObtainable
-	}
-	return uacsta.CauseDestOutOfOrder
-}
-
-// refusal returns the SIP status code for a caller whose call has failed.
-func refusal(cause uacsta.EventCause) int {
-	switch cause {
-	case uacsta.CauseBusy, uacsta.CauseACDSaturated:
-		return 486
-	case uacsta.CauseDestNotObtainable, uacsta.CauseNumberUnallocated, uacsta.CauseInvalidNumberFormat:
-		return 404
-	case uacsta.CauseBlocked:
-		return 403
-	case uacsta.CauseIncompatibleDestination:
-		return 488
-	case uacsta.CauseTrunksBusy, uacsta.CauseNetworkNotObtainable, uacsta.CauseNetworkCongestion:
-		return 503
-	}
-	return 480
 }
 
 // Invite implements sip.Handler: a telephone, or the peer of a trunk, places a call.
@@ -344,10 +298,10 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 	}
 	l.early = !l.offered
 	l.invitation = in
-	in.OnCancel(func() {
+	in.OnCancel(func(why sip.Causes) {
 		l.must(func() {
 			l.invitation, l.hungUp = nil, true
-			l.gone()
+			l.gone(cleared(why))
 		})
 	})
 	l.must(func() { l.dial(in, called) })

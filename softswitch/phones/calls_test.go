@@ -56,7 +56,7 @@ func TestCall(t *testing.T) {
 func TestNotAnswered(t *testing.T) {
 	w := aWorld(t, "", nil)
 	a, b := w.handset("100"), w.handset("101")
-	for code, want := range map[int]int{486: 486, 603: 486, 480: 480, 404: 404, 488: 488, 403: 403} {
+	for code, want := range map[int]int{486: 486, 600: 486, 603: 603, 480: 480, 404: 404, 488: 488, 403: 403} {
 		final, _ := a.call(t.Context(), "101")
 		wait.Next(t, b.calls, "the call").Reject(sip.Answer{Code: code})
 		if o := wait.Next(t, final, "the refusal"); o.code() != want {
@@ -81,7 +81,7 @@ func TestGivenUp(t *testing.T) {
 	final, progress := a.call(ctx, "101")
 	in := wait.Next(t, b.calls, "the call")
 	stopped := make(chan struct{})
-	in.OnCancel(func() { close(stopped) })
+	in.OnCancel(func(sip.Causes) { close(stopped) })
 	b.ring(in)
 	wait.Next(t, progress, "ringing")
 	cancel()
@@ -139,7 +139,7 @@ func TestTwoTelephones(t *testing.T) {
 	final, _ := a.call(t.Context(), "101")
 	one, two := wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 	stopped := make(chan struct{})
-	two.OnCancel(func() { close(stopped) })
+	two.OnCancel(func(sip.Causes) { close(stopped) })
 	other.ring(two)
 	b.answer(one)
 	o := wait.Next(t, final, "the answer")
@@ -160,15 +160,15 @@ func TestTwoTelephones(t *testing.T) {
 		}
 		w.leave()
 	}
-	for _, code := range []int{600, 603} { // the user wants no telephone to ring
+	for code, want := range map[int]int{600: 486, 603: 603} { // the user wants no telephone to ring
 		final, _ = a.call(t.Context(), "101")
 		one, two = wait.Next(t, b.calls, "the call"), wait.Next(t, other.calls, "the call")
 		stopped := make(chan struct{})
-		two.OnCancel(func() { close(stopped) })
+		two.OnCancel(func(sip.Causes) { close(stopped) })
 		other.ring(two)
 		one.Reject(sip.Answer{Code: code})
 		wait.Next(t, stopped, "the end of ringing at the other one")
-		if o := wait.Next(t, final, "the refusal"); o.code() != 486 {
+		if o := wait.Next(t, final, "the refusal"); o.code() != want {
 			t.Errorf("%d: %d %v", code, o.code(), o.err)
 		}
 		w.leave()
@@ -318,7 +318,7 @@ func TestPickUp(t *testing.T) {
 	final, progress := a.call(t.Context(), "101")
 	in := wait.Next(t, b.calls, "the call")
 	stopped := make(chan struct{})
-	in.OnCancel(func() { close(stopped) })
+	in.OnCancel(func(sip.Causes) { close(stopped) })
 	early, err := in.Progress(b, sip.Answer{Code: 180})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 const sdpType = "application/sdp"
@@ -68,7 +69,7 @@ type leg struct {
 	cancels    map[*fork]context.CancelCauseFunc // cancel the INVITEs without a final response
 	further    []sip.Invite                      // to send if the trunk's peer refuses the one before
 	tried      map[string]bool                   // Request-URIs that the trunk's peer has redirected to
-	worst      int                               // the most informative status code of the failures
+	worst      *failure                          // the most informative one of its telephones; nil before the first
 	hungUp     bool
 }
 
@@ -181,7 +182,7 @@ func (l *leg) fail(error) {
 		delete(l.cancels, f)
 	}
 	l.hangUp(endNormal)
-	l.gone()
+	l.gone("")
 }
 
 // finished reports whether the leg has nothing left to do.
@@ -214,8 +215,9 @@ func (l *leg) close() {
 
 // ending is why a leg ends, in terms of SIP.
 type ending struct {
-	code   int              // for a call that was not answered
-	reason sip.CancelReason // for a call that rings, so that it does not count as missed
+	code    int              // for a call that was not answered
+	headers []sip.Header     // beside the code
+	reason  sip.CancelReason // for a call that rings, so that it does not count as missed
 }
 
 var (
@@ -242,7 +244,7 @@ func (l *leg) hangUp(why ending) {
 	switch {
 	case len(l.cancels) > 0: // cancelled
 	case l.invitation != nil:
-		l.invitation.Reject(sip.Answer{Code: why.code})
+		l.invitation.Reject(sip.Answer{Code: why.code, Headers: why.headers})
 		l.invitation = nil
 	case l.dialog != nil:
 		l.dialog.Bye()
@@ -250,15 +252,16 @@ func (l *leg) hangUp(why ending) {
 	}
 }
 
-// gone reports to the switch that the telephone has left the call, unless the switch knows.
-func (l *leg) gone() {
+// gone reports to the switch that the telephone has left the call, unless the switch knows. cause is why; "" for nothing
+// special.
+func (l *leg) gone(cause uacsta.EventCause) {
 	s := l.server
 	s.mu.Lock()
 	tell, ref := !l.rejected, l.referral
 	key := l.detach()
 	s.mu.Unlock()
 	if tell {
-		s.sw.HungUp(l.device, key)
+		s.sw.HungUp(l.device, key, cause)
 	}
 	if ref != nil {
 		s.sw.Keep(ref.device, ref.party, l)
@@ -286,7 +289,7 @@ func (f *fork) Ended(reason error) {
 	f.must(func() {
 		if f.left = true; f.winner == f {
 			f.dialog, f.hungUp = nil, true
-			f.gone()
+			f.gone(ended(reason))
 		}
 	})
 }
@@ -298,7 +301,7 @@ func (l *leg) Ended(reason error) {
 	}
 	l.must(func() {
 		l.dialog, l.hungUp = nil, true
-		l.gone()
+		l.gone(ended(reason))
 	})
 }
 
@@ -325,7 +328,7 @@ func (l *leg) Dead(reason error) {
 	}
 	l.must(func() {
 		l.hangUp(endNormal)
-		l.gone()
+		l.gone("")
 	})
 }
 
@@ -402,7 +405,7 @@ func (l *leg) accept() {
 	d, err := in.Accept(l, sip.Answer{ContentType: sdpType, Body: body, Headers: headers})
 	if err != nil {
 		l.hungUp = true
-		l.gone()
+		l.gone("")
 		return
 	}
 	l.dialog = d

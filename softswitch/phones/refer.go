@@ -128,7 +128,8 @@ func (s *Server) report(c *call) {
 	for _, p := range c.Parties {
 		ref := s.referrals[p.Key]
 		if ref != nil && (c.Call != ref.from || !slices.ContainsFunc(c.Parties, func(q softswitch.Party) bool { return q.Key == ref.by })) {
-			s.becomes(ref, s.outcome(c, &p))
+			code, _ := s.outcome(c, &p)
+			s.becomes(ref, code)
 		}
 	}
 }

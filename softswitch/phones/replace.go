@@ -107,7 +107,7 @@ func (l *leg) takeOver(other *leg, key int, up bool) (code int, err error) {
 	if p == nil || s.legs[key] != other || other.ended {
 		s.mu.Unlock()
 		l.hangUp(endNormal)
-		l.gone()
+		l.gone("")
 		return 0, nil
 	}
 	other.ended, other.rejected, other.key = true, true, 0

@@ -49,7 +49,7 @@ func (l *leg) Ack(_ *sip.Dialog, r *sip.Request) {
 		if err := l.voice.Answered(r.Body(), speaks(r.Peer())); err != nil {
 			l.server.log.Info("telephone sent an unusable answer", "device", l.device, "err", err)
 			l.hangUp(endNormal)
-			l.gone()
+			l.gone("")
 			return
 		}
 		if l.wants == media.SendRecv { // an answer to less says nothing about the user

@@ -21,12 +21,12 @@ func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *co
 	return x
 }
 
-// caller returns the number that the device shows as a caller.
-func (d *device) caller() string {
+// caller returns whom the device shows as the caller.
+func (d *device) caller() end {
 	if d.trunk != nil {
-		return d.trunk.Caller
+		return end{who: uacsta.Ext(d.trunk.Caller), nid: d}
 	}
-	return d.number
+	return end{who: uacsta.Ext(d.number)}
 }
 
 // prompt rings the caller's own phone, which must be lifted before the call proceeds.
@@ -41,7 +41,7 @@ func (x *connection) originate(cause uacsta.EventCause) {
 	c := x.call
 	x.become(uacsta.Connected)
 	if x.device.trunk != nil {
-		x.far, x.reached = c.calling, true
+		x.far, x.reached = c.calling.who, true
 	}
 	x.device.lastDialed = c.called
 	c.sw.emit(c, nil, uacsta.OriginatedEvent{OriginatedConnection: x.id(), Cause: cause})

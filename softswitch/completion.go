@@ -258,7 +258,7 @@ func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error)
 		p.own.call.present(p.own, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
 		return uacsta.MakePredictiveCallResponse{InitiatedCall: p.own.id()}, nil
 	}
-	c := s.newCall(d.number, req.CalledDirectoryNumber.ID)
+	c := s.newCall(d.caller(), req.CalledDirectoryNumber.ID)
 	c.predictive, c.data = p, attached
 	c.present(nil, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
 	return uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(c.id, d.number)}, nil

@@ -91,33 +91,42 @@ const Namespace = "https://github.com/tr87proxy/tr87proxy/csta"
 
 // callingName returns the name of the calling device, or "" if the switch knows none.
 func (c *call) callingName() string {
-	if d := c.sw.devices[c.calling]; d != nil {
+	if d := c.caller(); d != nil {
 		return d.name
 	}
 	return ""
 }
 
+// caller returns the device of the switch that calls, or nil if somebody outside does, whatever number they show.
+func (c *call) caller() *device {
+	if c.calling.nid != nil {
+		return nil
+	}
+	return c.sw.devices[c.calling.who.Device.ID]
+}
+
 // shared returns the fields that every event of a call has.
 func (c *call) shared() uacsta.Shared {
-	ext := func(number string) *uacsta.ExtendedDeviceID {
-		if number == "" {
+	known := func(x uacsta.ExtendedDeviceID) *uacsta.ExtendedDeviceID {
+		if x.IsZero() {
 			return nil
 		}
-		x := uacsta.Ext(number)
 		return &x
 	}
-	calling, called := uacsta.Ext(c.calling), uacsta.Ext(c.called)
+	calling, called, last := c.calling.who, uacsta.Ext(c.called), c.redirected
+	if c.redirecting != "" {
+		last = uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirecting)}
+	}
 	shared := uacsta.Shared{
-		CallingDevice: &calling, CalledDevice: &called,
-		LastRedirectionDevice: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(c.redirecting)}, DeviceHistory: slices.Clone(c.history),
+		CallingDevice: &calling, CalledDevice: &called, LastRedirectionDevice: last, DeviceHistory: slices.Clone(c.history),
 		CorrelatorData: c.data.correlator, SubjectOfCall: c.data.subject, LanguagePreferences: c.data.languages,
 		CallCharacteristics: c.data.characteristics, UserData: c.sw.userData,
 	}
-	if c.trunkIn != nil {
-		shared.AssociatedCallingDevice, shared.NetworkCallingDevice = ext(c.trunkIn.number), ext(c.calling)
+	if nid := c.calling.nid; nid != nil {
+		shared.AssociatedCallingDevice, shared.NetworkCallingDevice = known(uacsta.Ext(nid.number)), known(calling)
 	}
-	if c.outbound != nil {
-		shared.AssociatedCalledDevice, shared.NetworkCalledDevice = ext(c.outbound.device.number), ext(c.outbound.far)
+	if x := c.outbound; x != nil {
+		shared.AssociatedCalledDevice, shared.NetworkCalledDevice = known(uacsta.Ext(x.device.number)), known(x.far)
 	}
 	return shared
 }

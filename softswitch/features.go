@@ -30,7 +30,7 @@ func (f doNotDisturb) refuses(c *call) bool {
 			return false
 		}
 	}
-	return len(f.callers) == 0 || slices.ContainsFunc(f.callers, func(caller uacsta.DeviceID) bool { return caller.ID == c.calling })
+	return len(f.callers) == 0 || slices.ContainsFunc(f.callers, func(caller uacsta.DeviceID) bool { return caller.ID == c.calling.who.Device.ID })
 }
 
 // getDoNotDisturb implements Get Do Not Disturb.

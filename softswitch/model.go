@@ -83,9 +83,10 @@ type call struct {
 	sw          *Switch
 	id          string
 	connections []*connection
-	calling     string // calling device
-	called      string // number first dialled
-	redirecting string // last device that diverted the call; "" if none
+	calling     end
+	called      string                     // number first dialled
+	redirecting string                     // last device that diverted the call; "" if none
+	redirected  uacsta.RedirectionDeviceID // last one that redirected it before it came in
 	history     []uacsta.DeviceHistoryListItem
 	further     []destination // where it goes if the device that rings does not take it
 	returning   *returning    // where it returns to if nobody takes it
@@ -116,14 +117,14 @@ type connection struct {
 	timers []*time.Timer
 	order  int // sequence number of joining the call
 
-	cause   uacsta.EventCause // why it failed, was prompted or returned
-	refused bool              // refused by the device: busy or do not disturb
-	group   *device           // hunt group or queue for which it rings
-	agent   *agent            // agent who rings or talks for a queue
-	parker  *device           // device that parked the call here
-	far     string            // of a trunk: number beyond it
-	reached bool              // of a trunk: the far end has answered
-	silent  bool              // listens only
+	cause   uacsta.EventCause       // why it failed, was prompted or returned
+	refused bool                    // refused by the device: busy or do not disturb
+	group   *device                 // hunt group or queue for which it rings
+	agent   *agent                  // agent who rings or talks for a queue
+	parker  *device                 // device that parked the call here
+	far     uacsta.ExtendedDeviceID // of a trunk: who is beyond it
+	reached bool                    // of a trunk: the far end has answered
+	silent  bool                    // listens only
 
 	leg     any  // telephone's leg, if the telephone opened the connection
 	ringing bool // Phones has been told to ring
@@ -132,12 +133,30 @@ type connection struct {
 
 func (x *connection) id() uacsta.ConnectionID { return uacsta.Conn(x.call.id, x.device.number) }
 
-// number returns the party's number: the device's, or the one beyond a trunk.
-func (x *connection) number() string {
-	if x.far != "" {
-		return x.far
+// end is who is at one end of a call, as others may know it.
+type end struct {
+	who uacsta.ExtendedDeviceID // notKnown if nobody gave a number
+	nid *device                 // trunk that it is reached by; nil for a device of the switch
+}
+
+// end returns the party of the connection: the device, or who is beyond a trunk.
+func (x *connection) end() end {
+	if x.device.trunk != nil {
+		return end{who: x.far, nid: x.device}
 	}
-	return x.device.number
+	return end{who: uacsta.Ext(x.device.number)}
+}
+
+// item returns the entry for the party in a list of connections (ECMA-269, connection list): its connection now and
+// before, nil if it had none.
+func (e end) item(now uacsta.ConnectionID, before *uacsta.ConnectionID) uacsta.ConnectionListItem {
+	item := uacsta.ConnectionListItem{
+		NewConnection: &now, OldConnection: before, Endpoint: &uacsta.ConnectionListEnd{DeviceID: e.who.Device, Restricted: e.who.Restricted},
+	}
+	if e.nid != nil {
+		item.AssociatedNID = &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(e.nid.number)}
+	}
+	return item
 }
 
 // outside reports whether the connection stands for a call the extension has not taken: it was
@@ -241,7 +260,7 @@ func (x *connection) talking() bool {
 	return (x.state == uacsta.Connected || x.state == uacsta.Hold) && !x.farEndRings()
 }
 
-func (s *Switch) newCall(calling, called string) *call {
+func (s *Switch) newCall(calling end, called string) *call {
 	c := &call{sw: s, id: s.newCallID(), calling: calling, called: called}
 	s.calls[c.id] = c
 	return c
@@ -249,7 +268,7 @@ func (s *Switch) newCall(calling, called string) *call {
 
 // merged creates the call that other calls become when they are joined or a party is replaced.
 // It inherits their data and their monitors.
-func (s *Switch) merged(calling, called string, from ...*call) *call {
+func (s *Switch) merged(calling end, called string, from ...*call) *call {
 	z := s.newCall(calling, called)
 	for _, c := range from {
 		for _, m := range c.followers {
@@ -257,9 +276,6 @@ func (s *Switch) merged(calling, called string, from ...*call) *call {
 		}
 		if z.trunkIn == nil {
 			z.trunkIn = c.trunkIn
-		}
-		if z.outbound == nil {
-			z.outbound = c.outbound
 		}
 	}
 	z.data = from[0].data

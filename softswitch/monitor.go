@@ -159,7 +159,7 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 			info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, y.state)
 		}
 		if len(others) == 1 {
-			end := uacsta.Ext(others[0].number())
+			end := others[0].end().who
 			info.EndpointDevice = &end
 		}
 		data.SnapshotDeviceResponseInfo = append(data.SnapshotDeviceResponseInfo, info)
@@ -180,7 +180,7 @@ func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
 	for _, y := range c.connections {
 		id := y.id()
 		data.SnapshotCallResponseInfo = append(data.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
-			DeviceOnCall: uacsta.Ext(y.number()), CallIdentifier: &id, LocalConnectionInfo: y.state, ServicesPermitted: y.permitted(),
+			DeviceOnCall: y.end().who, CallIdentifier: &id, LocalConnectionInfo: y.state, ServicesPermitted: y.permitted(),
 		})
 	}
 	res := uacsta.SnapshotCallResponse{}

@@ -34,13 +34,11 @@ func (x *connection) added(by *device, through uacsta.ConnectionID, before *uacs
 	items := make([]uacsta.ConnectionListItem, 0, len(x.call.connections))
 	for _, y := range x.call.connections {
 		now := y.id()
-		item := uacsta.ConnectionListItem{NewConnection: &now, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(y.device.number)}}
-		if y != x {
-			item.OldConnection = &now
-		} else {
-			item.OldConnection = before
+		old := &now
+		if y == x {
+			old = before
 		}
-		items = append(items, item)
+		items = append(items, y.end().item(now, old))
 	}
 	x.call.sw.emit(x.call, nil, uacsta.ConferencedEvent{
 		PrimaryOldCall: through, SecondaryOldCall: before, ConferencingDevice: uacsta.Ext(by.number), AddedParty: uacsta.Ext(x.device.number),

@@ -32,9 +32,9 @@ type Change struct {
 type View struct {
 	Call    string
 	Parties []Party // in order of joining; empty if the call has ended
-	Calling string  // calling device
-	Name    string  // of the calling device, if it is one of the switch
-	Called  string  // number dialled
+	Calling uacsta.ExtendedDeviceID
+	Name    string // of the calling device, if it is one of the switch
+	Called  string // number dialled
 }
 
 // Party is one device in a call.
@@ -42,7 +42,7 @@ type Party struct {
 	Key    int // identifies the connection, also after it moved to another call
 	Device string
 	State  uacsta.LocalConnectionState
-	Number string // shown to others: the device's, or the one beyond a trunk
+	Number string // shown to others: the device's, or the one beyond a trunk; "" if it is not known or withheld
 	Name   string // of the device, unless the party is beyond a trunk
 	// Phone reports whether it is a real telephone or line.
 	Phone bool
@@ -132,16 +132,16 @@ func (s *Switch) report() {
 }
 
 func (c *call) view() View {
-	v := View{Call: c.id, Calling: c.calling, Called: c.called, Name: c.callingName()}
+	v := View{Call: c.id, Calling: c.calling.who, Called: c.called, Name: c.callingName()}
 	for _, x := range c.connections {
 		p := Party{
-			Key: x.order, Device: x.device.number, State: x.state, Number: x.number(), Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
+			Key: x.order, Device: x.device.number, State: x.state, Number: x.end().who.Device.ID, Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
 			Silent: x.silent, Queue: x.state == uacsta.Queued, Refused: x.outside(), Cause: x.cause, Leg: x.leg,
 		}
 		if q := x.device.queue; q != nil {
 			p.Announce = q.Announcement
 		}
-		if x.far == "" {
+		if x.device.trunk == nil {
 			p.Name = x.device.name
 		}
 		if x.device.trunk != nil && x.device.real {
@@ -250,9 +250,19 @@ func (s *Switch) Dial(number, called string, aside int, leg any) (key int, err e
 	return key, err
 }
 
+// Arrival is what the network says of a call that comes in over a line.
+type Arrival struct {
+	Called string // number of the network
+	// Caller is who calls: notKnown if the network gives no number, restricted if the caller withholds it.
+	Caller uacsta.ExtendedDeviceID
+	// Redirected is who sent the call here last; notRequired if nobody did.
+	Redirected uacsta.RedirectionDeviceID
+	Cause      uacsta.EventCause // why; "" if it is not known
+}
+
 // Arrive reports a call from the network over a line. leg is returned in Party.Leg. It returns
 // the key of the line's connection, or a [*uacsta.Error].
-func (s *Switch) Arrive(trunk, caller, called string, leg any) (key int, err error) {
+func (s *Switch) Arrive(trunk string, a Arrival, leg any) (key int, err error) {
 	s.do(func() {
 		d := s.devices[trunk]
 		if d == nil || d.trunk == nil {
@@ -263,11 +273,9 @@ func (s *Switch) Arrive(trunk, caller, called string, leg any) (key int, err err
 			err = refusal
 			return
 		}
-		x := s.initiate(d, called, uacsta.CauseNewCall)
+		x := s.initiate(d, a.Called, uacsta.CauseNewCall)
 		x.leg, key = leg, x.order
-		if caller != "" {
-			x.call.calling = caller
-		}
+		x.call.arrives(a)
 		x.originate(uacsta.CauseNewCall)
 	})
 	return key, err

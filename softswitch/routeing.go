@@ -84,15 +84,15 @@ func (c *call) askRoute(d *device) bool {
 	r := &dialogue{ref: newRef(), reg: reg, call: c, device: d}
 	c.route = r
 	s.dialogues[r.ref] = r
-	number, calling := uacsta.Ext(d.number), uacsta.Ext(c.calling)
+	number, calling := uacsta.Ext(d.number), c.calling.who
 	routed, seconds := uacsta.Conn(c.id, d.number), r.wait()
 	req := uacsta.RouteRequest{
 		CrossRefIdentifier: r.ref, RouteRegisterReqID: reg.id, CurrentRoute: number, CallingDevice: &calling, RouteingDevice: &number,
 		RoutedCall: &routed, RouteSelAlgorithm: uacsta.SelectValueNormal, ReplyTimeout: &seconds, CorrelatorData: c.data.correlator,
 		CallCharacteristics: c.data.characteristics, SubjectOfCall: c.data.subject, LanguagePreferences: c.data.languages, DeviceHistory: c.history,
 	}
-	if c.trunkIn != nil {
-		trunk := uacsta.Ext(c.trunkIn.number)
+	if c.calling.nid != nil {
+		trunk := uacsta.Ext(c.calling.nid.number)
 		req.AssociatedCallingDevice = &trunk
 	}
 	s.send(req)
@@ -153,7 +153,7 @@ func (s *Switch) routeSelect(req *uacsta.RouteSelect) (any, error) {
 			continue
 		}
 		if req.RouteUsedReq != nil && *req.RouteUsedReq {
-			calling := uacsta.Ext(r.call.calling)
+			calling := r.call.calling.who
 			s.send(uacsta.RouteUsed{CrossRefIdentifier: r.ref, RouteRegisterReqID: r.reg.id, RouteUsed: uacsta.Ext(route.ID), CallingDevice: &calling})
 		}
 		r.close("")

@@ -210,8 +210,7 @@ func (s *Switch) reconnectCall(req *uacsta.ReconnectCall) (any, error) {
 func listed(x *connection, to *call) uacsta.ConnectionListItem {
 	old := x.id()
 	x.move(to)
-	now := x.id()
-	return uacsta.ConnectionListItem{NewConnection: &now, OldConnection: &old, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(x.device.number)}}
+	return x.end().item(x.id(), &old)
 }
 
 // transferCall implements Transfer Call (ECMA-269 17.1).
@@ -224,8 +223,8 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 	first, second := held.call, active.call
 	near, far := first.others(held), second.others(active)
 	leaver := held.device
-	z := s.merged(near[0].number(), far[0].number(), first, second)
-	z.redirecting = leaver.number
+	z := s.merged(near[0].end(), far[0].end().who.Device.ID, first, second)
+	z.redirecting, z.outbound = leaver.number, second.outbound
 	held.leave()
 	active.leave()
 	var items []uacsta.ConnectionListItem
@@ -234,7 +233,7 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 	}
 	s.emit(z, []*device{leaver}, uacsta.TransferedEvent{
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(leaver.number),
-		TransferredToDevice: uacsta.Ext(far[0].number()), TransferredConnections: items, Cause: uacsta.CauseTransfer,
+		TransferredToDevice: far[0].end().who, TransferredConnections: items, Cause: uacsta.CauseTransfer,
 	})
 	first.end(uacsta.CauseTransfer, true)
 	second.end(uacsta.CauseTransfer, true)
@@ -273,23 +272,20 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 	case old.of(target) != nil:
 		return nil, errSameParty
 	}
-	primary, leaver, arrives := x.id(), x.device, target.number
+	primary, leaver, arrives := x.id(), x.device, end{who: uacsta.Ext(target.number)}
 	if target.trunk != nil {
-		arrives = req.TransferredTo.ID
+		arrives = end{who: uacsta.Ext(req.TransferredTo.ID), nid: target}
 	}
-	z := s.merged(rest[0].number(), req.TransferredTo.ID, old)
+	z := s.merged(rest[0].end(), req.TransferredTo.ID, old)
 	if !req.CorrelatorData.IsZero() {
 		z.data.correlator = req.CorrelatorData
 	}
 	z.redirecting, z.returning = leaver.number, back
 	x.leave()
 	arriving := uacsta.Conn(z.id, target.number)
-	items := []uacsta.ConnectionListItem{
-		listed(rest[0], z),
-		{NewConnection: &arriving, Endpoint: &uacsta.ConnectionListEnd{DeviceID: uacsta.Dev(target.number)}},
-	}
+	items := []uacsta.ConnectionListItem{listed(rest[0], z), arrives.item(arriving, nil)}
 	s.emit(z, []*device{leaver}, uacsta.TransferedEvent{
-		PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: uacsta.Ext(arrives),
+		PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: arrives.who,
 		TransferredConnections: items, Cause: uacsta.CauseSingleStepTransfer,
 	})
 	old.end(uacsta.CauseSingleStepTransfer, true)
@@ -307,6 +303,7 @@ func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 	first, second := held.call, active.call
 	near, far := first.others(held), second.others(active)
 	z := s.merged(first.calling, first.called, first, second)
+	z.outbound = cmp.Or(first.outbound, second.outbound)
 	held.leave()
 	items := []uacsta.ConnectionListItem{listed(active, z)}
 	for _, x := range append(append([]*connection{}, near...), far...) {
@@ -314,7 +311,7 @@ func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 	}
 	s.emit(z, nil, uacsta.ConferencedEvent{
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(active.device.number),
-		AddedParty: uacsta.Ext(far[0].number()), ConferenceConnections: items, Cause: uacsta.CauseConference,
+		AddedParty: far[0].end().who, ConferenceConnections: items, Cause: uacsta.CauseConference,
 	})
 	first.end(uacsta.CauseConference, true)
 	second.end(uacsta.CauseConference, true)

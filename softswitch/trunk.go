@@ -26,13 +26,23 @@ func (s *Switch) checkInward() error {
 	return nil
 }
 
+// arrives stores what the network says of an incoming call.
+func (c *call) arrives(a Arrival) {
+	if !a.Caller.IsZero() {
+		c.calling.who = a.Caller
+	}
+	if c.redirected = a.Redirected; !a.Redirected.IsZero() {
+		c.history = []uacsta.DeviceHistoryListItem{{OldDeviceID: a.Redirected, EventCause: a.Cause}}
+	}
+}
+
 // mayGoOut reports whether a call may leave by a trunk to a number: the extension that sends it
 // must be allowed to call that number. An incoming call may leave only if such an extension
 // diverts it.
 func (c *call) mayGoOut(from *connection, number string) bool {
 	by := c.sw.devices[c.redirecting]
 	if by == nil {
-		by = c.sw.devices[c.calling]
+		by = c.caller()
 		if from != nil {
 			by = from.device
 		}
@@ -54,7 +64,7 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 		return
 	}
 	x := c.join(d, uacsta.Connected)
-	x.far, c.outbound = number, x
+	x.far, c.outbound = uacsta.Ext(number), x
 	c.sw.emit(c, nil, uacsta.NetworkReachedEvent{
 		OutboundConnection: x.id(), NetworkInterfaceUsed: uacsta.Ext(d.number), Cause: cause,
 		NetworkCapability: &uacsta.NetworkCapability{
@@ -81,6 +91,6 @@ func (x *connection) farEndAnswers() {
 	x.stopTimers()
 	x.device.terminal.Stop(c.id)
 	c.touch()
-	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: uacsta.Ext(x.far), Cause: uacsta.CauseNetworkSignal})
+	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: x.far, Cause: uacsta.CauseNetworkSignal})
 	c.conditionMet(x, uacsta.SignallingCallEstablished)
 }

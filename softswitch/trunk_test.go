@@ -1,6 +1,11 @@
 package softswitch
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
 
 // A number of the network leads to a device that takes calls, or there is no switch.
 func TestInward(t *testing.T) {
@@ -11,4 +16,166 @@ func TestInward(t *testing.T) {
 			t.Errorf("inward to %s: %v", to, err)
 		}
 	}
+}
+
+// outside is a switch with a real trunk.
+func outside(t *testing.T) *world {
+	t.Helper()
+	w := newWorldOf(t, Config{
+		Extensions: []Extension{{Number: "100", Name: "Alice", Outside: []string{"0"}}, {Number: "101"}, {Number: "102"}},
+		Trunks:     []Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550101": "101"}, Real: true}},
+	}, "100", "101", "102")
+	w.sw.InService("900", true, false)
+	return w
+}
+
+// last returns the last message with a name that was seen.
+func (w *world) last(name string) *uacsta.Message {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := len(w.raw) - 1; i >= 0; i-- {
+		if w.raw[i].Name() == name {
+			return w.raw[i]
+		}
+	}
+	w.t.Fatalf("no %s", name)
+	return nil
+}
+
+// has checks that a message has each of the elements.
+func (w *world) has(m *uacsta.Message, elements ...string) {
+	w.t.Helper()
+	for _, element := range elements {
+		if text := m.String(); !strings.Contains(text, element) {
+			w.t.Errorf("no %s in %s", element, text)
+		}
+	}
+}
+
+// callers are what a network says of a caller, and how each is named in events and in lists of connections.
+var callers = map[string]struct {
+	is        uacsta.ExtendedDeviceID
+	ext, list string
+}{
+	"a number":             {uacsta.Ext("0309876"), "<deviceIdentifier>0309876</deviceIdentifier>", "<deviceID>0309876</deviceID>"},
+	"an extension's":       {uacsta.Ext("102"), "<deviceIdentifier>102</deviceIdentifier>", "<deviceID>102</deviceID>"},
+	"none":                 {uacsta.Ext(""), "<notKnown/>", "<notKnown/>"},
+	"a caller's, withheld": {uacsta.ExtendedDeviceID{Restricted: true}, "<restricted/>", "<restricted/>"},
+}
+
+// Who calls from outside is told as the network tells it, also after transfers and a conference: the trunk is never the
+// caller.
+func TestCallerFromOutside(t *testing.T) {
+	for name, caller := range callers {
+		t.Run(name, func(t *testing.T) {
+			w := outside(t)
+			arrive := func(call string) {
+				t.Helper()
+				key, err := w.sw.Arrive("900", Arrival{Called: "5550100", Caller: caller.is}, nil)
+				if err != nil || key == 0 {
+					t.Fatal(err)
+				}
+				w.must(w.answer(call + "100"))
+			}
+			arrive("X")
+			calling, nid := "<callingDevice>"+caller.ext+"</callingDevice>", "<associatedCallingDevice><deviceIdentifier>900</deviceIdentifier></associatedCallingDevice>"
+			w.has(w.last(uacsta.NameDeliveredEvent), calling, nid, "<notRequired/>")
+			if m := w.last(uacsta.NameDeliveredEvent); strings.Contains(m.String(), "callingDeviceName") {
+				t.Errorf("an outside caller has an extension's name: %s", m)
+			}
+			w.has(w.must(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}), "<endpointDevice>"+caller.ext)
+			w.has(w.must(uacsta.SnapshotCall{SnapshotObject: w.conn("X100")}), "<deviceOnCall>"+caller.ext)
+			end := "<endpoint>" + caller.list + "</endpoint><associatedNID><deviceID>900</deviceID></associatedNID>"
+			other := "<endpoint><deviceID>101</deviceID></endpoint></connectionListItem>"
+
+			w.must(w.consult("X100", "101"))
+			w.must(w.answer("Y101"))
+			w.has(w.must(w.transfer("X100", "Y100")), end, other)
+			w.has(w.last(uacsta.NameTransferedEvent), end, other, "<transferredToDevice><deviceIdentifier>101<")
+			w.must(w.hold("Z101"))
+			w.has(w.must(uacsta.SnapshotCall{SnapshotObject: w.conn("Z101")}), calling)
+			w.must(w.clear("Z101"))
+
+			arrive("W")
+			w.has(w.must(w.singleStep("W100", "101")), end, other)
+			w.has(w.last(uacsta.NameDeliveredEvent), calling, nid)
+			w.finish()
+		})
+	}
+}
+
+// Somebody outside who was called is the endpoint after a transfer, and is then the caller, behind the trunk.
+func TestCalledOutside(t *testing.T) {
+	w := outside(t)
+	answer := func() {
+		t.Helper()
+		w.sw.mu.Lock()
+		key := w.sw.devices["900"].connections[0].order
+		w.sw.mu.Unlock()
+		if err := w.sw.Answered("900", key, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := "<endpoint><deviceID>0301234</deviceID></endpoint><associatedNID><deviceID>900</deviceID></associatedNID>"
+	w.must(w.makeCall("100", "0301234"))
+	answer()
+	w.must(w.consult("X100", "101"))
+	w.must(w.answer("Y101"))
+	w.has(w.must(w.conference("X100", "Y100")), end)
+	w.must(w.clearCall("Z100"))
+
+	w.must(w.makeCall("101", "100"))
+	w.must(w.answer("W100"))
+	w.has(w.must(w.singleStep("W100", "0301234")), end)
+	w.has(w.last(uacsta.NameTransferedEvent), end, "<transferredToDevice><deviceIdentifier>0301234<")
+	w.has(w.last(uacsta.NameDeliveredEvent), "<associatedCalledDevice><deviceIdentifier>900<")
+	w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.sw.devices["101"].connections[0].id()})
+
+	w.must(w.makeCall("100", "0301234"))
+	answer()
+	first := w.last(uacsta.NameMakeCallResponse).Connections()[0].CallID()
+	res := w.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(first, "100"), ConsultedDevice: uacsta.Dev("101")})
+	second := res.Connections()[0].CallID()
+	w.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(second, "101")})
+	w.must(uacsta.TransferCall{HeldCall: uacsta.Conn(first, "100"), ActiveCall: uacsta.Conn(second, "100")})
+	m := w.last(uacsta.NameTransferedEvent)
+	w.has(m, end)
+	w.must(uacsta.SingleStepTransferCall{ActiveCall: w.sw.devices["101"].connections[0].id(), TransferredTo: uacsta.Dev("102")})
+	m = w.last(uacsta.NameDeliveredEvent)
+	w.has(m, "<callingDevice><deviceIdentifier>0301234<", "<associatedCallingDevice><deviceIdentifier>900<")
+	if m.Has("associatedCalledDevice") || m.Has("networkCalledDevice") {
+		t.Errorf("who was called outside is the caller now: %s", m)
+	}
+	w.finish()
+}
+
+// Who sent a call here before it came in is the last redirecting device, until a device of the switch diverts it. It
+// gives the call no right: the call still reaches only the numbers of inward.
+func TestRedirectedBefore(t *testing.T) {
+	w := outside(t)
+	from := Arrival{
+		Called: "5550101", Caller: uacsta.Ext("0309876"), Redirected: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev("100")}, Cause: uacsta.CauseCallForwardBusy,
+	}
+	if _, err := w.sw.Arrive("900", from, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.has(w.last(uacsta.NameDeliveredEvent), "<lastRedirectionDevice><numberDialed>100</numberDialed></lastRedirectionDevice>", "<oldDeviceID><numberDialed>100</numberDialed></oldDeviceID><eventCause>callForwardBusy<")
+	w.must(w.deflect("X101", "102"))
+	w.has(w.last(uacsta.NameDivertedEvent), "<numberDialed>100</numberDialed></lastRedirectionDevice>")
+	w.must(w.clearCall("X102"))
+	from.Called = "0301234" // 100 may call it
+	if _, err := w.sw.Arrive("900", from, nil); err != nil {
+		t.Fatal(err)
+	}
+	if m := w.sw.devices["900"].connections[0]; m.cause != uacsta.CauseDestNotObtainable {
+		t.Errorf("a call from outside goes out: %s", m.cause)
+	}
+	w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.sw.devices["900"].connections[0].id()})
+	from.Called, from.Redirected = "5550100", uacsta.RedirectionDeviceID{Other: "notKnown"}
+	if _, err := w.sw.Arrive("900", from, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.has(w.last(uacsta.NameDeliveredEvent), "<lastRedirectionDevice><notKnown/>")
+	w.finish()
 }

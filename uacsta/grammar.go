@@ -94,7 +94,7 @@ var written = map[reflect.Type]*grammar{
 		{name: "notSpecified", content: emptyMark}, {name: "restricted", content: emptyMark},
 	}},
 	reflect.TypeFor[ConnectionListEnd](): {shape: shapeStruct, choice: true, identifies: true, members: []member{
-		{name: "deviceID", content: deviceText}, {name: "notKnown", content: emptyMark},
+		{name: "deviceID", content: deviceText}, {name: "notKnown", content: emptyMark}, {name: "restricted", content: emptyMark},
 	}},
 	reflect.TypeFor[Data](): {shape: shapeStruct, choice: true, members: []member{
 		{name: "string", content: plainText}, {name: "private", content: anyData},

@@ -121,8 +121,12 @@ type RedirectionDeviceID struct {
 // IsZero reports whether the call was not redirected.
 func (r RedirectionDeviceID) IsZero() bool { return r.NumberDialed.ID == "" && r.Other == "" }
 
-// ConnectionListEnd is the device at the end of a listed connection; notKnown if DeviceID is empty.
-type ConnectionListEnd struct{ DeviceID DeviceID }
+// ConnectionListEnd is the device at the end of a listed connection, or its trunk, which is never restricted. The zero
+// value is notKnown.
+type ConnectionListEnd struct {
+	DeviceID   DeviceID
+	Restricted bool
+}
 
 // MonitorObject is what a monitor is on: one of the two (ECMA-323).
 type MonitorObject struct {
@@ -253,14 +257,18 @@ func (x *Empty) decode(*etree.Element) error {
 }
 
 func (c ConnectionListEnd) encode(e *etree.Element) {
-	if c.DeviceID.ID == "" {
+	switch {
+	case c.Restricted:
+		add(e, "restricted")
+	case c.DeviceID.ID == "":
 		add(e, "notKnown")
-		return
+	default:
+		c.DeviceID.encode(add(e, "deviceID"))
 	}
-	c.DeviceID.encode(add(e, "deviceID"))
 }
 
 func (c *ConnectionListEnd) decode(e *etree.Element) error {
+	c.Restricted = child(e, "restricted") != nil
 	if dev := child(e, "deviceID"); dev != nil {
 		return c.DeviceID.decode(dev)
 	}

@@ -285,7 +285,7 @@ func (s *Server) answerCallers(c *call) {
 		case code < 200 && code > 0:
 			l.queue(func() { l.progress(code) })
 		case code > 200:
-			caller, called := c.Calling, c.Called
+			caller, called := c.Calling.Device.ID, c.Called
 			l.queue(func() {
 				if l.invitation != nil {
 					l.reportFailure(caller, called, cause)

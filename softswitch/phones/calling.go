@@ -335,7 +335,7 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 			return
 		}
 	case l.trunk != nil:
-		_, err = s.sw.Arrive(l.device, registrar.Number(in.From().URI), called, l)
+		_, err = s.sw.Arrive(l.device, softswitch.Arrival{Called: called, Caller: uacsta.Ext(registrar.Number(in.From().URI))}, l)
 	default:
 		err = l.dialled(called)
 	}

@@ -73,7 +73,7 @@ func FuzzDocuments(f *testing.F) {
 		s := &Server{telephones: telephones, lines: map[string]*line{}, calls: map[string]*call{}, legs: map[int]*leg{1: {callID: text, localTag: text, remoteTag: text}}}
 		own := softswitch.Party{Key: 1, Device: text, Number: text, State: uacsta.Alerting}
 		s.line(text).parties[1] = &party{own, "c"}
-		s.calls["c"] = &call{View: softswitch.View{Calling: "1", Parties: []softswitch.Party{own, {Key: 2, Number: text}}}}
+		s.calls["c"] = &call{View: softswitch.View{Calling: uacsta.Ext("1"), Parties: []softswitch.Party{own, {Key: 2, Number: text}}}}
 		var dialogs struct {
 			Entity string `xml:"entity,attr"`
 			Dialog []struct {

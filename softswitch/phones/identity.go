@@ -15,7 +15,7 @@ func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
 	if p.State == uacsta.Initiated { // its own call: the number that it will call
 		return v.Called, ""
 	}
-	return v.Calling, v.Name
+	return v.Calling.Device.ID, v.Name
 }
 
 // talksWith returns the number and name of the one other party that the telephone's user talks with, or "" if there is

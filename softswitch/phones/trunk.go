@@ -115,8 +115,8 @@ func (t *trunk) own() string {
 // invite returns the INVITE for a call to a number over the trunk.
 func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
-	if registrar.Dialable(v.Calling) {
-		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling, sip.ParseURI(t.Peer).Host) + ">"}}
+	if registrar.Dialable(v.Calling.Device.ID) {
+		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling.Device.ID, sip.ParseURI(t.Peer).Host) + ">"}}
 	}
 	return inv
 }

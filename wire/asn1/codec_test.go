@@ -546,6 +546,21 @@ func TestTransferToPrograms(t *testing.T) {
 	}
 }
 
+// TestEnds writes and reads what can stand at the end of a listed connection.
+func TestEnds(t *testing.T) {
+	typ := phase3.types["End"]
+	for _, want := range []uacsta.ConnectionListEnd{{}, {Restricted: true}, {DeviceID: uacsta.Dev("101")}} {
+		p, err := typ.put(&coder{}, reflect.ValueOf(want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got uacsta.ConnectionListEnd
+		if err := typ.take(&coder{}, p, reflect.ValueOf(&got).Elem()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v %v, want %+v", got, err, want)
+		}
+	}
+}
+
 // TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.
 func TestCallIDs(t *testing.T) {
 	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100"} {

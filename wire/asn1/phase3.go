@@ -77,15 +77,19 @@ func (end) tags() []tag {
 
 func (t end) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
 	e := v.Interface().(uacsta.ConnectionListEnd)
-	if e.DeviceID.ID == "" {
+	switch {
+	case e.Restricted:
+		return primitive(specific(1), nil), nil
+	case e.DeviceID.ID == "":
 		return null(), nil
 	}
 	return t.ids.device(e.DeviceID)
 }
 
 func (t end) take(c *coder, p *ber.Packet, v reflect.Value) error {
-	if tagOf(p) != universal(ber.TagSequence) {
-		return nil // notKnown or restricted, which are the same in XML
+	if tagOf(p) != universal(ber.TagSequence) { // notKnown or restricted
+		v.Set(reflect.ValueOf(uacsta.ConnectionListEnd{Restricted: tagOf(p) == specific(1)}))
+		return nil
 	}
 	d, err := t.ids.read(c, p)
 	v.Set(reflect.ValueOf(uacsta.ConnectionListEnd{DeviceID: d}))

@@ -449,8 +449,15 @@ func TestASN1Refuses(t *testing.T) {
 		send, want   string // hexadecimal; want "" is that the connection ends
 	}{
 		"an operation that is not known": {p1, 0, "0008 A106 020105 020163", "0008 A406 020105 810101"},
-		"an argument of another type":    {p1, 0, "000B A109 020105 02010A 3001 05", "0007 A405 0500 800102"},
+		"an argument of another type":    {p1, 0, "000B A109 020105 02010A 3001 05", "0008 A406 020105 800102"},
 		"an argument that is empty":      {p1, 0, "000A A108 020105 02010A 3000", "0008 A406 020105 810102"},
+		"QueryDevice deviceInfo":         {p1, 0, "0012 A110 020105 02010C 3008 8003313030 0A0104", "000B A309 020105 020101 81010F"},
+		"QueryDevice without a feature":  {p1, 0, "000F A10D 020105 02010C 3005 8003313030", "0008 A406 020105 810102"},
+		"RouteRequest":                   {p1, 0, "0008 A106 020105 02011F", "000B A309 020105 020101 81010F"},
+		"an event without its argument":  {p1, 0, "0008 A106 020107 020115", "0008 A406 020107 810102"},
+		"an Invoke without operation":    {p1, 0, "0005 A103 020107", "0008 A406 020107 800101"},
+		"an Invoke that is cut off":      {p1, 0, "0007 A120 02020107 02", "0009 A407 02020107 800102"},
+		"an Invoke that is too long":     {p1, 0, "8001 A1827FFD 020107" + strings.Repeat("00", 32762), "0008 A406 020107 800102"},
 		"octets that are no PDU":         {p1, 0, "0003 303030", "0007 A405 0500 800102"},
 		"a PDU of another kind":          {p1, 0, "0002 3000", "0007 A405 0500 800100"},
 		"nested too deeply":              {p1, 0, "0050 " + strings.Repeat("3080", 40), "0007 A405 0500 800102"},

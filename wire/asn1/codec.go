@@ -95,7 +95,8 @@ func NewCodec(f Flavour, ids CallIDs) *Codec {
 }
 
 // ReadFrame reads one frame, and returns its PDU, which must not be longer than longest octets. It calls begun once it has
-// the first octet. It returns io.EOF if the connection ends before a frame, io.ErrUnexpectedEOF if it ends within one.
+// the first octet. It returns io.EOF if the connection ends before a frame, io.ErrUnexpectedEOF if it ends within one, and
+// [ErrTooLong], with the beginning of the PDU, if the frame has been read and its PDU is longer than [MaxPDU].
 func (c *Codec) ReadFrame(r *bufio.Reader, longest int, begun func()) ([]byte, error) {
 	return c.flavour.frames.read(r, longest, begun)
 }
@@ -154,8 +155,9 @@ func (c *Codec) refuse(to *PDU, refusal *uacsta.Error) *PDU {
 	return &PDU{Kind: ReturnError, id: to.id, body: c.flavour.notation.failure(refusal)}
 }
 
-// ReadRequest returns the request of an Invoke; nil if the flavour does not have its operation. unknown are members of its
-// argument that the flavour does not have.
+// ReadRequest returns the request of an Invoke; nil if the flavour does not have its operation. The error is errUnserved if
+// it has the operation, but no request for it is known here. unknown are members of its argument that the flavour does not
+// have.
 func (c *Codec) ReadRequest(m *PDU) (req *uacsta.Message, unknown []string, err error) {
 	return c.takeRequest(m.operation, m.body)
 }
@@ -179,6 +181,9 @@ func (c *Codec) ReadAnswer(m *PDU, service string) (res *uacsta.Message, unknown
 
 // errUnknownService is the error of a request or an event that the flavour does not have.
 var errUnknownService = errors.New("the phase has no such message")
+
+// errUnserved is the error of a request that the flavour has and that has no form here.
+var errUnserved = errors.New("the service is not supported")
 
 // putRequest writes the argument of a request. What the phase cannot express is a *uacsta.Error.
 func (c *Codec) putRequest(req *uacsta.Message) (operation int, argument *ber.Packet, err error) {
@@ -293,7 +298,7 @@ func unsupported(value string, why error) *uacsta.Error {
 	return &uacsta.Error{Category: uacsta.Operation, Value: value, Detail: why.Error()}
 }
 
-// takeRequest reads the argument of a request; nil: the phase does not have the operation. unknown are members that the
+// takeRequest reads the argument of a request; nil: the phase does not have the operation, or we do not (errUnserved). unknown are members that the
 // table does not have.
 func (c *Codec) takeRequest(operation int, argument *ber.Packet) (req *uacsta.Message, unknown []string, err error) {
 	n := c.flavour.notation
@@ -302,7 +307,7 @@ func (c *Codec) takeRequest(operation int, argument *ber.Packet) (req *uacsta.Me
 		s = n.serviceOf(now, argument)
 	}
 	if s == nil {
-		return nil, nil, nil
+		return nil, nil, n.unserved(operation, argument)
 	}
 	if argument == nil {
 		argument = sequence()

@@ -162,6 +162,10 @@ func fill(n *notation, members []member, v reflect.Value) {
 func fillWhole(v reflect.Value) {
 	to := uacsta.Dev("102")
 	switch m := v.Addr().Interface().(type) {
+	case *uacsta.MakePredictiveCall:
+		m.SignallingDetection = &uacsta.SignallingDetection{
+			SignallingCondition: uacsta.SignallingCallEstablished, SignallingConditionsAction: uacsta.SignallingConditionsActionRemainConnected,
+		}
 	case *uacsta.SetForwarding:
 		m.ForwardingType, m.ActivateForward, m.ForwardDN = uacsta.ForwardBusy, true, &to
 	case *uacsta.ForwardingEvent:
@@ -419,7 +423,9 @@ func TestEveryError(t *testing.T) {
 // TestInexpressible refuses what a phase has no words for, and says what that is.
 func TestInexpressible(t *testing.T) {
 	for _, c := range []struct{ flavour, xml, value, detail string }{
-		{"phase1", `<MakePredictiveCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber></MakePredictiveCall>`, "serviceNotSupported", "no such message"},
+		{"phase1", `<ClearCall><callToBeCleared><callID>1234</callID></callToBeCleared></ClearCall>`, "serviceNotSupported", "no such message"},
+		{"phase1", `<MakePredictiveCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><signallingDetection><signallingCondition>callEstablished</signallingCondition><signallingConditionsAction>destinationDetection</signallingConditionsAction></signallingDetection></MakePredictiveCall>`, "parameterNotSupported", "what answered"},
+		{"phase1", `<IntrudeCall><intrude><callID>1234</callID><deviceID>100</deviceID></intrude><participationType>silent</participationType></IntrudeCall>`, "parameterNotSupported", "participationType"},
 		{"phase1", `<MakeCall><callingDevice>100</callingDevice><calledDirectoryNumber>101</calledDirectoryNumber><accountCode>1234</accountCode></MakeCall>`, "parameterNotSupported", "accountCode"},
 		{"phase1", `<SetForwarding><device>100</device><forwardingType>forwardDND</forwardingType><activateForward>true</activateForward></SetForwarding>`, "parameterNotSupported", "forwarding type"},
 		{"phase1", `<SetForwarding><device>100</device><forwardingType>forwardBusy</forwardingType><activateForward>true</activateForward><ringCount>3</ringCount></SetForwarding>`, "parameterNotSupported", "ringCount"},
@@ -464,6 +470,34 @@ func errorOf(err error) error {
 		return refusal
 	}
 	return fmt.Errorf("no refusal: %w", err)
+}
+
+// Requests of Phase I that ECMA-180 has under one operation, as they go over the wire.
+func TestCallCompletion(t *testing.T) {
+	const connection = `<callID>1234</callID><deviceID>100</deviceID>`
+	for xml, want := range map[string]string{
+		"<CamponCall><camponConnection>" + connection + "</camponConnection></CamponCall>":                              "3 A009820212348003313030",
+		"<CallBack><callbackConnection>" + connection + "</callbackConnection></CallBack>":                              "3 A109820212348003313030",
+		"<IntrudeCall><intrude>" + connection + "</intrude><participationType>active</participationType></IntrudeCall>": "3 A209820212348003313030",
+		"<MakePredictiveCall><callingDevice>9500</callingDevice><calledDirectoryNumber>200</calledDirectoryNumber><signallingDetection><signallingCondition>callEstablished</signallingCondition>" +
+			"<signallingConditionsAction>remainConnected</signallingConditionsAction></signallingDetection><autoOriginate>doNotPrompt</autoOriginate></MakePredictiveCall>": "11 3010800439353030620580033230300A0101",
+	} {
+		m, err := uacsta.Parse([]byte(xml))
+		if err != nil {
+			t.Fatal(err)
+		}
+		operation, argument, err := codecOf("phase1").putRequest(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d %X", operation, argument.Bytes()); got != want {
+			t.Errorf("%s is written as %s, want %s", xml, got, want)
+		}
+		back, unknown, err := codecOf("phase1").takeRequest(operation, reparse(t, argument.Bytes()))
+		if err != nil || len(unknown) > 0 || canonical(t, back) != canonicalText(t, xml) {
+			t.Errorf("%s is read as %v, %v %v", want, back, unknown, err)
+		}
+	}
 }
 
 // TestLenient reads events that say less than they ought to, or more than is known.

@@ -110,12 +110,16 @@ func (c *Conn) read() error {
 			longest, elements, cost = longestRequest, requestElements, requestCost
 		}
 		data, err := c.codec.ReadFrame(r, longest, func() { _ = c.nc.SetReadDeadline(time.Now().Add(c.limits.FrameTime)) })
-		if err != nil {
+		if err != nil && data == nil {
 			return err
 		}
 		cost *= len(data)
 		c.limits.Guest.Take(cost) // for as long as a login takes: any PDU before its end closes the connection
-		err = c.take(data, elements)
+		if err == nil {
+			err = c.take(data, elements)
+		} else {
+			err = c.unreadable(data, err)
+		}
 		switch {
 		case errors.Is(err, errUnreadable):
 			c.limits.Guest.Give(cost)
@@ -138,13 +142,13 @@ func (c *Conn) take(data []byte, elements int) error {
 	m, err := c.codec.Parse(data, elements)
 	switch {
 	case err != nil && !errors.Is(err, errMistyped):
-		return c.malformed(data, err)
+		return c.unreadable(data, err)
 	case err == nil && m.Association != nil:
 		return c.handler.Associate(m.Association)
 	case !c.established():
 		return errUnassociated
 	case err != nil:
-		return c.unreadable(unrecognizedPDU, err)
+		return c.unreadable(data, err)
 	case m.IsEvent():
 		return c.takeEvent(m)
 	case m.Kind == Invoke:
@@ -153,22 +157,30 @@ func (c *Conn) take(data []byte, elements int) error {
 	return c.answered(m)
 }
 
-// malformed handles octets that are not BER. They count as the answer to the only request that waits if they start like
-// an answer, for one client sends malformed answers.
-func (c *Conn) malformed(data []byte, err error) error {
-	if len(data) == 0 || data[0] <= 0xA0|byte(Invoke) || data[0] > 0xA0|byte(Reject) {
-		return c.unreadable(badlyStructuredPDU, err)
+// unreadable handles a PDU that cannot be read: an Invoke is rejected, with its invoke ID if that can be read. An answer
+// counts as one, for one client sends malformed answers; a Reject of it would look like that of a request. It returns
+// errUnreadable, or why the connection must end.
+func (c *Conn) unreadable(data []byte, err error) error {
+	kind, id := begins(data)
+	switch {
+	case kind > Invoke:
+		c.Report(slog.LevelInfo, "malformed answer", "err", err)
+		if err := c.answered(&PDU{Kind: Reject, id: id, problem: unrecognizedPDU}); err != nil {
+			return err
+		}
+		return errUnreadable
+	case !errors.Is(err, errMistyped):
+		return c.reject(id, badlyStructuredPDU, err)
+	case kind == Invoke:
+		return c.reject(id, mistypedPDU, err)
 	}
-	c.Report(slog.LevelInfo, "malformed answer", "err", err)
-	if err := c.answered(&PDU{Kind: Reject, problem: unrecognizedPDU}); err != nil {
-		return err
-	}
-	return errUnreadable
+	return c.reject(id, unrecognizedPDU, err)
 }
 
-// unreadable rejects a PDU without an invoke ID. It returns errUnreadable, or why the connection must end.
-func (c *Conn) unreadable(why problem, err error) error {
-	_ = c.queue(&PDU{Kind: Reject, problem: why}) // fails once the connection has ended
+// reject rejects a PDU; id is nil if its invoke ID could not be read. It returns errUnreadable, or why the connection must
+// end.
+func (c *Conn) reject(id []byte, why problem, err error) error {
+	_ = c.queue(&PDU{Kind: Reject, id: id, problem: why}) // fails once the connection has ended
 	if err := c.Strike(slog.LevelWarn, "could not read PDU", "err", err); err != nil {
 		return err
 	}
@@ -178,7 +190,7 @@ func (c *Conn) unreadable(why problem, err error) error {
 func (c *Conn) takeEvent(m *PDU) error {
 	ev, unknown, err := c.codec.ReadEvent(m)
 	if err != nil {
-		return c.unreadable(mistypedArgument, err)
+		return c.reject(m.id, mistypedArgument, err)
 	}
 	if len(unknown) > 0 {
 		c.limits.Log.Debug("unknown members of an event", "event", ev.Name(), "members", unknown)
@@ -189,6 +201,10 @@ func (c *Conn) takeEvent(m *PDU) error {
 func (c *Conn) takeRequest(m *PDU) error {
 	req, unknown, err := c.codec.ReadRequest(m)
 	switch {
+	case errors.Is(err, errUnserved):
+		c.Report(slog.LevelInfo, "request for a service that is not supported", "operation", m.operation)
+		_ = c.queue(c.codec.refuse(m, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)))
+		return nil
 	case err != nil:
 		_ = c.queue(&PDU{Kind: Reject, id: m.id, problem: mistypedArgument})
 		return c.Strike(slog.LevelWarn, "could not read request", "operation", m.operation, "err", err)

@@ -75,6 +75,7 @@ type problem struct{ kind, number int }
 // The problems that a connection reports or reads.
 var (
 	unrecognizedPDU       = problem{0, 0}
+	mistypedPDU           = problem{0, 1}
 	badlyStructuredPDU    = problem{0, 2}
 	unrecognizedOperation = problem{1, 1}
 	mistypedArgument      = problem{1, 2}

@@ -42,7 +42,8 @@ func field(v reflect.Value, name string) reflect.Value {
 	return v.Field(i)
 }
 
-// inexpressible returns the name of a field that is set and has no member in the form; "": there is none.
+// inexpressible returns the name of a field that is set and has no member in the form, or has another value than the only
+// one; "": there is none.
 func (f *form) inexpressible(v reflect.Value) string {
 	known := map[string]bool{}
 	for name := range f.omitted {
@@ -57,7 +58,8 @@ func (f *form) inexpressible(v reflect.Value) string {
 		known[f.members[i].name] = true
 	}
 	for name, i := range fields(v.Type()) {
-		if !known[name] && !v.Field(i).IsZero() {
+		other := f.only[name] && v.Field(i).String() != f.omitted[name]
+		if other || !known[name] && !v.Field(i).IsZero() {
 			return name
 		}
 	}

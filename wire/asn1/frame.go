@@ -59,12 +59,21 @@ func (f framing) read(r *bufio.Reader, longest int, begun func()) ([]byte, error
 		}
 		length &= 0x7FFF
 	}
-	if length > longest {
+	if length > longest && longest < MaxPDU { // of a stranger
 		return nil, ErrTooLong
 	}
-	pdu := make([]byte, length)
-	if _, err = io.ReadFull(r, pdu); errors.Is(err, io.EOF) {
+	pdu := make([]byte, min(length, longest))
+	_, err = io.ReadFull(r, pdu)
+	if err == nil && length > longest {
+		if _, err = r.Discard(length - longest); err == nil {
+			return pdu, ErrTooLong
+		}
+	}
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return pdu, err
+	if err != nil {
+		return nil, err
+	}
+	return pdu, nil
 }

@@ -1,8 +1,10 @@
 package asn1
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,7 @@ type notation struct {
 	types    map[string]typ
 	requests map[string]*service // by name
 	codes    map[code]*service
+	known    []span            // operations of the phase, with a service here or without
 	results  map[string]form   // by the name of the request
 	events   map[string]*event // by name, without the word Event
 	numbers  map[code]*event
@@ -35,6 +38,9 @@ type errorGroup struct {
 	category uacsta.Category
 	values   *enumeration
 }
+
+// span is a range of operations.
+type span struct{ first, last int }
 
 // code is the number of an operation or an event, and the number of the service or event under it; -1: there is none.
 type code struct{ number, sub int }
@@ -66,6 +72,7 @@ type form struct {
 	tag     *tag // of the SEQUENCE, nil: its own
 	bare    bool
 	omitted map[string]string // fields that are left out even if they are set, and the values that they are read as
+	only    map[string]bool   // of these, the ones that can have no other value
 }
 
 // member is one member of a SEQUENCE.
@@ -103,6 +110,8 @@ func read(text string, basic map[string]typ) *notation {
 			n.types[words[1]] = parseEnumeration(body)
 		case "bits":
 			n.types[words[1]] = bits(strings.Fields(body))
+		case "known":
+			n.known = parseSpans(words[1:])
 		case "filter":
 			n.filters = append(n.filters, parseFilter(words[1], body))
 		case "errors":
@@ -162,6 +171,17 @@ func (n *notation) resolve(m *member) {
 	}
 }
 
+// parseSpans reads numbers and ranges, such as "3" and "31-35".
+func parseSpans(words []string) []span {
+	all := make([]span, len(words))
+	for i, word := range words {
+		first, last, _ := strings.Cut(word, "-")
+		all[i].first, _ = strconv.Atoi(first)
+		all[i].last, _ = strconv.Atoi(cmp.Or(last, first))
+	}
+	return all
+}
+
 func parseCode(word string) code {
 	first, second, two := strings.Cut(word, "/")
 	c := code{sub: -1}
@@ -173,12 +193,12 @@ func parseCode(word string) code {
 }
 
 func parseForm(body string) form {
-	f := form{omitted: map[string]string{}}
+	f := form{omitted: map[string]string{}, only: map[string]bool{}}
 	for part := range strings.SplitSeq(body, ",") {
 		words := strings.Fields(part)
 		if omitted, ok := strings.CutPrefix(words[0], "-"); ok {
 			name, standard, _ := strings.Cut(omitted, "=")
-			f.omitted[name] = standard
+			f.omitted[name], f.only[name] = strings.CutSuffix(standard, "!")
 			continue
 		}
 		f.members = append(f.members, parseMember(words))
@@ -245,13 +265,44 @@ func parseFilter(number, body string) filterGroup {
 
 // serviceOf returns the service of an Invoke; nil: there is none.
 func (n *notation) serviceOf(operation int, argument *ber.Packet) *service {
-	if s := n.codes[code{operation, -1}]; s != nil || argument == nil || len(argument.Children) < 2 {
+	if s := n.codes[code{operation, -1}]; s != nil {
 		return s
 	}
-	second := argument.Children[1]
-	sub := int(second.Tag)
-	if second.ClassType == ber.ClassUniversal {
-		sub, _ = number(second)
+	return n.codes[code{operation, under(argument)}]
+}
+
+// under returns the number of one of the services under an operation: which one is said by the argument, if that is a
+// CHOICE, or by its second member. It returns -1 if the argument says nothing.
+func under(argument *ber.Packet) int {
+	switch {
+	case argument == nil:
+		return -1
+	case argument.ClassType == ber.ClassContext:
+		return int(argument.Tag)
+	case len(argument.Children) < 2:
+		return -1
 	}
-	return n.codes[code{operation, sub}]
+	second := argument.Children[1]
+	if second.ClassType != ber.ClassUniversal {
+		return int(second.Tag)
+	}
+	sub, err := number(second)
+	if err != nil {
+		return -1
+	}
+	return sub
+}
+
+// unserved returns errUnserved for an operation of the phase that has no service here, an error for an argument that does
+// not say which service under the operation it is, and nil for an operation that the phase does not have.
+func (n *notation) unserved(operation int, argument *ber.Packet) error {
+	if !slices.ContainsFunc(n.known, func(s span) bool { return s.first <= operation && operation <= s.last }) {
+		return nil
+	}
+	for at := range n.codes {
+		if at.number == operation && under(argument) < 0 {
+			return mistyped("a feature")
+		}
+	}
+	return errUnserved
 }

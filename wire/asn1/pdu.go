@@ -60,7 +60,7 @@ func readPDU(p *ber.Packet) (*PDU, error) {
 	}
 	m := &PDU{Kind: Kind(p.Tag)}
 	id, err := content(p.Children[0])
-	if err != nil || len(id) > 4 {
+	if err != nil || len(id) > longestInvokeID {
 		return nil, mistyped("an invoke ID")
 	}
 	m.id = id
@@ -85,6 +85,27 @@ func readPDU(p *ber.Packet) (*PDU, error) {
 	}
 	return m, err
 }
+
+// begins returns the kind of a PDU that cannot be read as a whole, and the octets of its invoke ID, nil if they cannot be
+// read. It returns 0 for what is no remote operation.
+func begins(data []byte) (kind Kind, id []byte) {
+	r := reader{data: data, left: 1}
+	p := &ber.Packet{}
+	if err := r.identifier(p); err != nil || p.ClassType != ber.ClassContext || !holds(p) || p.Tag < 1 || p.Tag > 4 {
+		return 0, nil
+	}
+	if _, err := r.length(); err != nil {
+		return Kind(p.Tag), nil
+	}
+	first, err := r.element(1)
+	if err != nil || tagOf(first) != universal(ber.TagInteger) || holds(first) || first.Data.Len() > longestInvokeID {
+		return Kind(p.Tag), nil
+	}
+	return Kind(p.Tag), first.Data.Bytes()
+}
+
+// longestInvokeID is how many octets an invoke ID may have.
+const longestInvokeID = 4
 
 func (m *PDU) readOperation(parts []*ber.Packet) error {
 	if len(parts) < 1 || len(parts) > 2 {

@@ -2,6 +2,7 @@ package asn1
 
 import (
 	"reflect"
+	"slices"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 
@@ -24,6 +25,7 @@ func phase1Types() map[string]typ {
 	types["PlainDevice"] = deviceInside{device{ids}}
 	types["Connections"] = connections{}
 	types["Details"] = details{}
+	types["Allocation"] = allocation{}
 	types["Forwarding"] = forwarding{}
 	types["OneForwarding"] = oneForwarding{}
 	types["AgentParameter"] = agentParameter{device{ids}}
@@ -108,6 +110,37 @@ func (details) take(c *coder, p *ber.Packet, v reflect.Value) error {
 		if err := (connection1{}).take(c, p.Children[i], field(v, name)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// allocations are the signalling conditions in the order of the values of AllocationState.
+var allocations = []uacsta.SignallingCondition{uacsta.SignallingCallDelivered, uacsta.SignallingCallEstablished}
+
+// allocation is an AllocationState: how far a predictive call must be before callingDevice is connected to it.
+type allocation struct{}
+
+func (allocation) tags() []tag      { return []tag{universal(ber.TagEnumerated)} }
+func (allocation) fields() []string { return []string{"signallingDetection"} }
+
+func (allocation) put(_ *coder, v reflect.Value) (*ber.Packet, error) {
+	wanted := v.Interface().(uacsta.MakePredictiveCall).SignallingDetection
+	if wanted == nil {
+		return nil, nil //nolint:nilnil // left out
+	}
+	if at := slices.Index(allocations, wanted.SignallingCondition); at >= 0 && wanted.SignallingConditionsAction == uacsta.SignallingConditionsActionRemainConnected {
+		return enumerated(at), nil
+	}
+	return nil, &inexpressible{"the detection of what answered"}
+}
+
+func (allocation) take(_ *coder, p *ber.Packet, v reflect.Value) error {
+	n, err := number(p)
+	if err != nil || n < 0 || n >= len(allocations) {
+		return mistyped("an allocation state")
+	}
+	v.Addr().Interface().(*uacsta.MakePredictiveCall).SignallingDetection = &uacsta.SignallingDetection{
+		SignallingCondition: allocations[n], SignallingConditionsAction: uacsta.SignallingConditionsActionRemainConnected,
 	}
 	return nil
 }

@@ -174,49 +174,72 @@ func invalidNumber(path string, destination bool) string {
 	return uacsta.InvalidDeviceID
 }
 
-// completeConnections adds the device to connections that are a callID alone: the one device in the
-// call that the client has a right on. A client whose line is named apart from its requests
-// (Opening.Named) means its own connection even if it names another party's: some repeat the device of
-// the last event.
+// completeConnections makes each connection of a request the one that it stands for. A callID alone is
+// the client's own connection in the call, a device alone the one of its connections that the service
+// can be carried out on, if the link says which ([ConnectionFinder]). A client whose line is named apart
+// from its requests (Opening.Named) means its own connection even if it names another party's: some
+// repeat the device of the last event.
 func (s *Session) completeConnections(req *uacsta.Message) error {
 	for _, c := range req.Connections() {
-		device := c.DeviceID()
-		if device == "" {
-			own, ok := s.ownIn(c.CallID(), ActionOf(req.Name()))
+		switch device := c.DeviceID(); {
+		case device == "" && s.line.IsZero():
+			own, ok := s.ownIn(req.Name(), c)
 			if !ok {
 				return errCall
 			}
-			c.SetDeviceID(own.String())
+			c.SetCallID(own.CallID)
+			c.SetDeviceID(own.DeviceID.ID)
 			continue
+		case device == "":
+			c.SetDeviceID(s.line.String()) // whether it is in the call is checked later
+		case s.named && !s.line.IsZero():
+			if n, err := s.proxy.numbers().Parse(device, ""); err != nil || n != s.line && !s.may(policy.Control, n) {
+				c.SetDeviceID(s.line.String())
+			}
 		}
-		if !s.named || s.line.IsZero() {
-			continue
-		}
-		if n, err := s.proxy.numbers().Parse(device, ""); err != nil || n != s.line && !s.may(policy.Control, n) {
-			c.SetDeviceID(s.line.String())
+		if !s.settleCall(req.Name(), c) {
+			return errCall
 		}
 	}
 	return nil
 }
 
-// ownIn returns the client's device in a call: its line, or else the only party on which it has the
-// right to action.
-func (s *Session) ownIn(callID string, action policy.Action) (policy.Number, bool) {
-	if !s.line.IsZero() {
-		return s.line, true // whether it is in the call is checked later
+// ownIn returns the connection that a callID alone stands for: of those on which the client has a right,
+// the only one, or the only one that the service can be carried out on.
+func (s *Session) ownIn(service string, c uacsta.Connection) (uacsta.ConnectionID, bool) {
+	if c.CallID() == "" {
+		return uacsta.ConnectionID{}, false
 	}
-	var own []policy.Number
+	var own []Candidate
 	for _, t := range s.proxy.list() {
-		for _, device := range t.calls.parties(callID) {
-			if n, err := s.proxy.numbers().Parse(device, ""); err == nil && s.proxy.route(n) == t && s.may(action, n) {
-				own = append(own, n)
+		for _, x := range t.candidates(service, c.Name(), c.CallID(), "") {
+			n, err := s.proxy.numbers().Parse(x.ID.DeviceID.ID, "")
+			if err == nil && s.proxy.route(n) == t && s.may(ActionOf(service), n) {
+				own = append(own, Candidate{uacsta.Conn(x.ID.CallID, n.String()), x.Fits})
 			}
 		}
 	}
-	if len(own) != 1 {
-		return policy.Number{}, false
+	return Only(own)
+}
+
+// settleCall sets the callID of a connection with a device to that of the connection that it stands for.
+// It returns false if it may stand for several. A connection that does not exist stays as it is: the
+// request will be refused.
+func (s *Session) settleCall(service string, c uacsta.Connection) bool {
+	n, err := s.proxy.numbers().Parse(c.DeviceID(), "")
+	if err != nil {
+		return true
 	}
-	return own[0], true
+	t := s.proxy.route(n)
+	if t == nil {
+		return true
+	}
+	list := t.candidates(service, c.Name(), c.CallID(), n.String())
+	x, ok := Only(list)
+	if ok && x.CallID != c.CallID() {
+		c.SetCallID(x.CallID)
+	}
+	return ok || len(list) == 0
 }
 
 // check asks policy about every subject of a request.

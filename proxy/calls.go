@@ -233,6 +233,23 @@ func (c *calls) toLink(m *uacsta.Message) bool {
 	return true
 }
 
+// link returns the callID of the link for one that clients see.
+func (c *calls) link(shown string) (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.byShown[shown]; k != nil {
+		return k.link, true
+	}
+	return "", false
+}
+
+// shown returns the callID that clients see for one of the link.
+func (c *calls) shown(link string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of(link).shown
+}
+
 // has reports whether clients know a callID of the link.
 func (c *calls) has(shown string) bool {
 	c.mu.Lock()

@@ -260,19 +260,22 @@ type Translation struct{ Out, In policy.NumberRules }
 func (t *managedLink) inward(m *uacsta.Message) {
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for _, d := range m.Devices() {
-		id := d.ID()
-		if len(rules) > 0 {
-			id = rules.Apply(id)
-		}
-		kind := d.Type()
-		if n, err := numbers.Parse(id, kind); err == nil {
-			if id = n.String(); id[0] == '+' {
-				kind = "" // the + says so already
-			}
-		}
-		d.Set(id, kind)
+		d.Set(inward(rules, numbers, d.ID(), d.Type()))
 	}
 	t.calls.toClient(m, time.Now())
+}
+
+// inward converts a device of a link into the core's form.
+func inward(rules policy.NumberRules, numbers *policy.Numbers, id, kind string) (string, string) {
+	if len(rules) > 0 {
+		id = rules.Apply(id)
+	}
+	if n, err := numbers.Parse(id, kind); err == nil {
+		if id = n.String(); id[0] == '+' {
+			kind = "" // the + says so already
+		}
+	}
+	return id, kind
 }
 
 // outward converts a request into the link's form. It returns false if the request names a call that
@@ -280,13 +283,53 @@ func (t *managedLink) inward(m *uacsta.Message) {
 func (t *managedLink) outward(m *uacsta.Message) bool {
 	rules := t.numbers.Load().Out
 	for _, d := range m.Devices() {
-		id, kind := policy.Element(d.ID())
-		if len(rules) > 0 {
-			id = rules.Apply(id)
-		}
-		d.Set(id, kind)
+		d.Set(outward(rules, d.ID()))
 	}
 	return t.calls.toLink(m)
+}
+
+// outward converts a device into the form of a link.
+func outward(rules policy.NumberRules, device string) (id, kind string) {
+	id, kind = policy.Element(device)
+	if len(rules) > 0 {
+		id = rules.Apply(id)
+	}
+	return id, kind
+}
+
+// candidates returns the connections that an identifier in an element of a service's request may stand
+// for, in the core's form; device is canonical or "". For a link that cannot say, they are the parties that it has
+// reported, or the identifier itself.
+func (t *managedLink) candidates(service, element, callID, device string) []Candidate {
+	finder, ok := t.link.(ConnectionFinder)
+	if !ok {
+		devices := []string{device}
+		if device == "" {
+			devices = t.calls.parties(callID)
+		}
+		list := make([]Candidate, 0, len(devices))
+		for _, device := range devices {
+			list = append(list, Candidate{ID: uacsta.Conn(callID, device), Fits: true})
+		}
+		return list
+	}
+	var id uacsta.ConnectionID
+	if callID != "" {
+		if id.CallID, ok = t.calls.link(callID); !ok {
+			return nil
+		}
+	}
+	if device != "" {
+		id.DeviceID.ID, _ = outward(t.numbers.Load().Out, device)
+	}
+	list := finder.FindConnections(service, element, id)
+	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
+	for i := range list {
+		x := &list[i].ID
+		x.CallID = t.calls.shown(x.CallID)
+		x.DeviceID.ID, _ = inward(rules, numbers, x.DeviceID.ID, "")
+	}
+	return list
 }
 
 // Request implements Upcalls.

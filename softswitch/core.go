@@ -51,9 +51,9 @@ func (s *Switch) forget() {
 		for len(c.connections) > 0 {
 			c.connections[0].leave()
 		}
-		c.end(uacsta.CauseNormal, false)
+		c.end(uacsta.CauseNormal, nil)
 	}
-	s.booked = nil
+	s.booked, s.former = nil, former{}
 	clear(s.patient)
 	s.flush()
 }

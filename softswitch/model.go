@@ -327,8 +327,8 @@ func (x *connection) move(to *call) {
 	to.touch()
 }
 
-// end removes a call without connections from the switch.
-func (c *call) end(cause uacsta.EventCause, replaced bool) {
+// end removes a call without connections from the switch. into is the call that it has become, or nil.
+func (c *call) end(cause uacsta.EventCause, into *call) {
 	if c.over || len(c.connections) > 0 {
 		return
 	}
@@ -338,7 +338,9 @@ func (c *call) end(cause uacsta.EventCause, replaced bool) {
 	if c.route != nil {
 		c.route.close("")
 	}
-	if !replaced {
+	if into != nil {
+		c.sw.former.add(c.id, into.id, time.Now())
+	} else {
 		c.sw.emit(c, nil, uacsta.CallClearedEvent{ClearedCall: uacsta.ConnectionID{CallID: c.id}, Cause: cause})
 	}
 	for _, m := range c.followers {
@@ -364,7 +366,7 @@ func (x *connection) clearWith(cause, follow uacsta.EventCause) {
 			c.notifyCleared(y, follow)
 		}
 	}
-	c.end(follow, false)
+	c.end(follow, nil)
 }
 
 // lives reports whether the call continues: it has at least two connections, one of which is

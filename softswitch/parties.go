@@ -125,7 +125,7 @@ func (s *Switch) intrudeCall(req *uacsta.IntrudeCall) (any, error) {
 	own.notifyCleared(y, uacsta.CauseIntrude)
 	x.move(busy.call)
 	joined := x.added(x.device, busy.id(), &before, req.ParticipationType)
-	own.end(uacsta.CauseIntrude, true)
+	own.end(uacsta.CauseIntrude, busy.call)
 	return uacsta.IntrudeCallResponse{ConferencedCall: joined}, nil
 }
 

@@ -54,6 +54,16 @@ func (s *Switch) mayCall(d *device, prompt bool, aside *connection) *uacsta.Erro
 	return nil
 }
 
+// requirements has the services that name one connection and require something of its state.
+var requirements = map[string]func(*connection) *uacsta.Error{
+	uacsta.NameAnswerCall: (*connection).mayAnswer, uacsta.NameCallBack: (*connection).mayCallBack, uacsta.NameCamponCall: (*connection).mayCampOn,
+	uacsta.NameConsultationCall: (*connection).mayConsult, uacsta.NameDeflectCall: (*connection).mayDeflect,
+	uacsta.NameDirectedPickupCall: (*connection).mayPickUp, uacsta.NameGenerateDigits: (*connection).mayDial, uacsta.NameHoldCall: (*connection).mayHold,
+	uacsta.NameIntrudeCall: (*connection).mayIntrude, uacsta.NameJoinCall: (*connection).mayAdd, uacsta.NameParkCall: (*connection).mayPark,
+	uacsta.NameRetrieveCall: (*connection).mayRetrieve, uacsta.NameSingleStepConferenceCall: (*connection).mayAdd,
+	uacsta.NameSingleStepTransferCall: (*connection).mayTransferAtOnce,
+}
+
 func (x *connection) mayAnswer() *uacsta.Error {
 	switch {
 	case !x.device.station() || x.state != uacsta.Alerting && x.state != uacsta.Initiated:

@@ -9,22 +9,11 @@ import (
 // Services that change one device's calls (ECMA-269 clause 17.1). permitted.go has their
 // requirements on a connection's state.
 
-// find returns the connection a request names. A call without device names none, since
-// authority is over devices and the core has added the device. A device without call names its
-// connection only if it has exactly one.
+// find returns the connection a request names, by callID and device: [Switch.complete] and the core
+// have added a missing half.
 func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connection, error) {
-	d := s.devices[id.DeviceID.ID]
-	if d == nil {
-		return nil, refusal
-	}
-	if id.CallID == "" {
-		if len(d.connections) == 1 {
-			return d.connections[0], nil
-		}
-		return nil, refusal
-	}
-	for _, x := range d.connections {
-		if x.call.id == id.CallID {
+	if d, c := s.devices[id.DeviceID.ID], s.callNow(id.CallID); d != nil && c != nil {
+		if x := c.of(d); x != nil {
 			return x, nil
 		}
 	}
@@ -120,7 +109,7 @@ func (s *Switch) clearCall(req *uacsta.ClearCall) (any, error) {
 		y.leave()
 		c.notifyCleared(y, uacsta.CauseNormalClearing)
 	}
-	c.end(uacsta.CauseNormalClearing, false)
+	c.end(uacsta.CauseNormalClearing, nil)
 	return uacsta.ClearCallResponse{}, nil
 }
 
@@ -235,8 +224,8 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, TransferringDevice: uacsta.Ext(leaver.number),
 		TransferredToDevice: far[0].end().who, TransferredConnections: items, Cause: uacsta.CauseTransfer,
 	})
-	first.end(uacsta.CauseTransfer, true)
-	second.end(uacsta.CauseTransfer, true)
+	first.end(uacsta.CauseTransfer, z)
+	second.end(uacsta.CauseTransfer, z)
 	for _, x := range far {
 		switch {
 		case x.alerts():
@@ -288,7 +277,7 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 		PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: arrives.who,
 		TransferredConnections: items, Cause: uacsta.CauseSingleStepTransfer,
 	})
-	old.end(uacsta.CauseSingleStepTransfer, true)
+	old.end(uacsta.CauseSingleStepTransfer, z)
 	z.present(rest[0], req.TransferredTo.ID, uacsta.CauseSingleStepTransfer)
 	return uacsta.SingleStepTransferCallResponse{TransferredCall: arriving, Connections: items}, nil
 }
@@ -313,8 +302,8 @@ func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 		PrimaryOldCall: primary, SecondaryOldCall: &secondary, ConferencingDevice: uacsta.Ext(active.device.number),
 		AddedParty: far[0].end().who, ConferenceConnections: items, Cause: uacsta.CauseConference,
 	})
-	first.end(uacsta.CauseConference, true)
-	second.end(uacsta.CauseConference, true)
+	first.end(uacsta.CauseConference, z)
+	second.end(uacsta.CauseConference, z)
 	return uacsta.ConferenceCallResponse{ConferenceCall: active.id(), Connections: items}, nil
 }
 

@@ -28,6 +28,7 @@ type Switch struct {
 	calls         map[string]*call
 	monitors      map[string]*monitor // by cross reference
 	booked        []*callBack
+	former        former
 	freed         []*agent                 // whose calls ended in this change
 	patient       map[*connection]struct{} // camped on a device, or to be answered when it is free
 	registrations map[string]*registration // of routeing
@@ -46,7 +47,7 @@ type Switch struct {
 	library Library   // nil without messages
 }
 
-var _ proxy.ConnectionKeeper = (*Switch)(nil)
+var _ proxy.ConnectionFinder = (*Switch)(nil)
 
 // KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
 // callID and device ([Switch.find]).
@@ -124,6 +125,7 @@ func (s *Switch) perform(req *uacsta.Message, answer func(*uacsta.Message, error
 		answer(nil, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported))
 		return
 	}
+	s.complete(req)
 	res, err := handler(s, req)
 	if err != nil {
 		s.pending, s.userData, s.touched, s.changed, s.voice = nil, uacsta.Data{}, nil, nil, nil // a refused request changes nothing

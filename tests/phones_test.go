@@ -84,8 +84,8 @@ type overseer struct {
 	refs map[string]string // cross reference -> device
 }
 
-func (x *exchange) watch(devices ...string) *overseer {
-	o := &overseer{xmlClient: x.xml(), refs: map[string]string{}}
+func (r *running) watch(devices ...string) *overseer {
+	o := &overseer{xmlClient: r.xml(), refs: map[string]string{}}
 	for _, d := range devices {
 		o.refs[o.monitor(d)] = d
 	}

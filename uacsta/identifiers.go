@@ -98,11 +98,14 @@ func (c Connection) half(name string) string {
 	return ""
 }
 
-// SetCallID replaces the call half if there is one.
+// SetCallID replaces the call half or adds it.
 func (c Connection) SetCallID(id string) {
-	if e := child(c.element, "callID"); e != nil {
-		setText(e, id)
+	e := child(c.element, "callID")
+	if e == nil {
+		e = &etree.Element{Space: c.element.Space, Tag: "callID"}
+		c.element.InsertChildAt(0, e)
 	}
+	setText(e, id)
 }
 
 // SetDeviceID replaces the device half or adds it.

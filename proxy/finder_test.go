@@ -1,0 +1,140 @@
+package proxy_test
+
+import (
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tr87proxy/tr87proxy/internal/audit"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// finder is a switch that says which connections an identifier may stand for. One that is held cannot be held.
+type finder struct {
+	*pbx
+	held   map[string]bool   // by callID@device
+	former map[string]string // callIDs of calls that have become others
+}
+
+func (*finder) KeepsConnections() {}
+
+func (f *finder) FindConnections(service, _ string, id uacsta.ConnectionID) []proxy.Candidate {
+	if now := f.former[id.CallID]; now != "" {
+		id.CallID = now
+	}
+	var list []proxy.Candidate
+	for call, devices := range f.calls {
+		for _, d := range devices {
+			if (id.CallID == "" || id.CallID == call) && (id.DeviceID.ID == "" || id.DeviceID.ID == d) {
+				list = append(list, proxy.Candidate{ID: uacsta.Conn(call, d), Fits: service != uacsta.NameHoldCall || !f.held[call+"@"+d]})
+			}
+		}
+	}
+	return list
+}
+
+// An identifier that lacks a half, or has the callID that a call had before, is made the one connection that it stands
+// for before policy decides. That connection is audited and carried out. Connections of others do not count, and an
+// identifier that may stand for several is refused.
+func TestConnectionsAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := &finder{pbx: newPBX(map[string][]string{"A": {"100", "101"}, "B": {"100", "200"}, "C": {"300", "301"}}), held: map[string]bool{"A@100": true}}
+		file := filepath.Join(t.TempDir(), "audit.log")
+		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 },
+			policy.Grant{Who: "one", Control: []string{"100"}}, policy.Grant{Who: "two", Control: []string{"100", "101"}}, policy.Grant{Who: "other", Control: []string{"200"}})
+		p := start(t, link, rules, func(cfg *proxy.Config) { cfg.Audit = log })
+		one, _ := open(t, p, "one")
+		two, _ := open(t, p, "two")
+		other, _ := open(t, p, "other")
+		ids := map[string]string{}
+		for _, c := range request(one, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")}).Connections() {
+			ids[map[bool]string{true: "A", false: "B"}[len(ids) == 0]] = c.CallID()
+		}
+		// The snapshot's order is the map's: ask the switch which is which.
+		link.got()
+		request(one, uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(ids["A"], "100")})
+		if got := link.got(); got != "ClearConnection A@100" {
+			ids["A"], ids["B"] = ids["B"], ids["A"]
+		}
+		var audited []string
+		hold := func(s *proxy.Session, callID, device string) (string, string) {
+			m := request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn(callID, device)})
+			got := strings.TrimPrefix(link.got(), "HoldCall ")
+			if got != "" {
+				audited = append(audited, got)
+			}
+			return got, refusal(m)
+		}
+		for _, tt := range []struct {
+			s            *proxy.Session
+			call, device string
+			want         string // what the switch gets; "" where the request is refused with invalidConnectionID
+		}{
+			{one, "", "100", "B@100"},                 // A is on hold
+			{one, ids["A"], "", "A@100"},              // its only connection there; the switch refuses
+			{two, ids["A"], "", "A@101"},              // the one of its two that can be held
+			{two, ids["B"], "", "B@100"},              // of 200 it may control nothing
+			{one, ids["B"], "100", "B@100"},           // whole
+			{one, ids["B"], "101", ""},                // no right
+			{other, ids["B"], "", "B@200"},            //
+			{other, ids["A"], "", ""},                 // in the call it has nothing
+			{other, "", "100", ""},                    // no right
+			{one, "", "sip:100@pbx", "B@100"},         // numbers as clients write them
+			{one, "", "", ""},                         //
+			{one, "C", "", ""}, {one, "C", "300", ""}, // callIDs of the switch are nobody's
+		} {
+			got, why := hold(tt.s, tt.call, tt.device)
+			if got != tt.want || why != "" && tt.want != "" || why == "" && tt.want == "" {
+				t.Errorf("%q@%q: the switch gets %q, want %q; refused: %s", tt.call, tt.device, got, tt.want, why)
+			}
+		}
+		link.held["B@100"] = true
+		if got, why := hold(one, "", "100"); got != "" || why != uacsta.InvalidConnectionID {
+			t.Errorf("none of several can be held: %q %s", got, why)
+		}
+		clear(link.held)
+		if got, why := hold(one, "", "100"); got != "" || why != uacsta.InvalidConnectionID {
+			t.Errorf("several can be held: %q %s", got, why)
+		}
+		// A becomes D by a transfer: 100 leaves, 102 enters.
+		delete(link.calls, "A")
+		link.calls["D"], link.former = []string{"101", "102"}, map[string]string{"A": "D"}
+		if got, _ := hold(two, ids["A"], "101"); got != "D@101" {
+			t.Errorf("by the old callID: %q", got)
+		}
+		if got, _ := hold(two, ids["A"], ""); got != "D@101" {
+			t.Errorf("by the old callID alone: %q", got)
+		}
+		if got, why := hold(one, ids["A"], "101"); got != "" || why == "" {
+			t.Errorf("by the old callID, without right: %q %s", got, why)
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		shown := map[string]string{ids["A"]: "A", ids["B"]: "B"}
+		var written []string
+		for _, e := range entries(t, file) {
+			if e.Kind == "asked" && e.Service == uacsta.NameHoldCall {
+				for _, c := range e.Connections {
+					call, device, _ := strings.Cut(c, "@")
+					if shown[call] == "" {
+						shown[call] = "D"
+					}
+					written = append(written, shown[call]+"@"+device)
+				}
+			}
+		}
+		if !slices.Equal(written, audited) {
+			t.Errorf("the audit file has %v, the switch got %v", written, audited)
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package tests
+
+import (
+	"testing"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
+
+// placed calls a virtual phone and returns the callID.
+func (o *overseer) placed(from, to string) string {
+	o.t.Helper()
+	return o.must(call(from, to)).Text("callingDevice/callID")
+}
+
+// answered is placed, and the called phone answers.
+func (o *overseer) answered(from, to string) string {
+	o.t.Helper()
+	id := o.placed(from, to)
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, to)})
+	return id
+}
+
+// refuses sends a request that must be refused with an error.
+func (o *overseer) refuses(req any, value string) {
+	o.t.Helper()
+	if res := o.ask(req); res.Err() == nil || res.Err().Value != value {
+		o.t.Errorf("%T: %s", req, res)
+	}
+}
+
+// A request with the callID that a call had before its transfer reaches the resulting connection.
+func TestOldCallIDs(t *testing.T) {
+	t.Parallel()
+	r := serve(t, everybody)
+	o := r.watch("1001", "1002")
+	first := o.answered("1000", "1001")
+	second := o.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(first, "1000"), ConsultedDevice: uacsta.Dev("1002")}).Text("initiatedCall/callID")
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(second, "1002")})
+	o.must(uacsta.TransferCall{HeldCall: uacsta.Conn(first, "1000"), ActiveCall: uacsta.Conn(second, "1000")})
+	o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(first, "1001")})
+	o.until("1001", "Transfered")
+	held := o.until("1001", "Held")
+	if id := held.Text("heldConnection/callID"); id == first || id == second || id == "" {
+		t.Errorf("%s", held)
+	}
+	o.refuses(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(first, "1000")}, uacsta.InvalidConnectionID)
+	o.must(uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn(first, "1001")})
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(second, "1002")})
+	o.until("1001", "ConnectionCleared")
+	r.stop()
+}
+
+// A callID alone, or a device alone, stands for the one connection that the service can be carried out on.
+func TestConnectionsNamedInPart(t *testing.T) {
+	t.Parallel()
+	r := serve(t, everybody)
+	o := r.watch("1001")
+	first := o.placed("1000", "1001")
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(first, "")}) // of the two that are in the call only one rings
+	o.until("1001", "Established")
+	o.refuses(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(first, "")}, uacsta.InvalidConnectionID)
+	o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("", "1001")})
+	o.until("1001", "Held")
+	second := o.placed("1002", "1001")
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn("", "1001")})
+	if ev := o.until("1001", "Established"); ev.Text("establishedConnection/callID") != second {
+		t.Errorf("%s", ev)
+	}
+	o.refuses(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("", "1001")}, uacsta.InvalidConnectionID)
+	o.must(uacsta.TransferCall{HeldCall: uacsta.Conn("", "1001"), ActiveCall: uacsta.Conn("", "1001")})
+	o.until("1001", "Transfered")
+	o.refuses(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("", "1001")}, uacsta.InvalidConnectionID)
+	r.stop()
+}

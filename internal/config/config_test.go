@@ -199,6 +199,7 @@ func TestFaults(t *testing.T) {
 		{extension(`outside: [all]`), "x:5: switch.extensions[0].outside[0]: must be digits"},
 		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"192.0.2.9\"}}]"), "switch.trunks[0].sip.uri: must be the address of the peer"},
 		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", register: true}}]"), "switch.trunks[0].sip: has register, which needs an account"},
+		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", qualify: 10ms}}]"), "switch.trunks[0].sip.qualify: must be 1s or more"},
 		{good + "telephones: {media: {ports: 1-2}}", "x:6: telephones.media.ports: must be a range of four ports"},
 		{good + "telephones: {media: {address: here}}", "x:6: telephones.media.address: must be an IP address"},
 		{good + "telephones: {listen: [{transport: dtls}]}", "x:6: telephones.listen[0].transport: is \"dtls\""},

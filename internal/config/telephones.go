@@ -75,13 +75,14 @@ type Telephone struct {
 
 // NetworkPeer is the key sip of a trunk: the peer that its calls go to and come from.
 type NetworkPeer struct {
-	URI          string `yaml:"uri"`
-	From         string `yaml:"from"`
-	User         string `yaml:"user"`
-	Password     string `yaml:"password"`
-	PasswordFile string `yaml:"password-file"`
-	Register     bool   `yaml:"register"`
-	SRTP         string `yaml:"srtp"`
+	URI          string        `yaml:"uri"`
+	From         string        `yaml:"from"`
+	User         string        `yaml:"user"`
+	Password     string        `yaml:"password"`
+	PasswordFile string        `yaml:"password-file"`
+	Register     bool          `yaml:"register"`
+	Qualify      time.Duration `yaml:"qualify"` // 0: that of telephones
+	SRTP         string        `yaml:"srtp"`
 }
 
 // Real reports whether the switch has real telephones or trunks.
@@ -171,6 +172,8 @@ func (c *Config) checkTelephones(d *document) {
 			d.fault(key, "has register, which needs an account; write user, and password or password-file")
 		case trunk.SIP.Password != "" && trunk.SIP.PasswordFile != "":
 			d.fault(key, "has both password and password-file; write one of them")
+		case trunk.SIP.Qualify != 0 && trunk.SIP.Qualify < time.Second:
+			d.fault(key+".qualify", "must be 1s or more; leave it out for telephones.qualify")
 		default:
 			d.encryption(key+".srtp", trunk.SIP.SRTP)
 		}

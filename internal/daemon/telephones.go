@@ -74,7 +74,9 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 			return nil, err
 		}
 		out.Encryption[trunk.Number] = encryption[p.SRTP]
-		out.Trunks = append(out.Trunks, phones.Trunk{Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From})
+		out.Trunks = append(out.Trunks, phones.Trunk{
+			Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From, Qualify: cmp.Or(p.Qualify, t.Qualify),
+		})
 	}
 	source, err := tls.NewClient(tls.Files{Log: n.log})
 	if err != nil {

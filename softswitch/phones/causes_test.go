@@ -192,7 +192,7 @@ func TestCausesDocumented(t *testing.T) {
 	if !*update {
 		t.Fatalf("%s has another table of causes; go test ./softswitch/phones -run TestCausesDocumented -update writes it", name)
 	}
-	if err := os.WriteFile(name, []byte(before+table+"\n"+after), 0o644); err != nil { //nolint:gosec // a page for everybody
+	if err := os.WriteFile(name, []byte(before+table+"\n"+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -42,6 +42,8 @@ type Trunk struct {
 	Password string
 	Register bool // whether to register there
 	From     string
+	// Qualify is the time without a response to OPTIONS after which the trunk is out of service; 0 for never.
+	Qualify time.Duration
 }
 
 func (c *Config) defaults() {

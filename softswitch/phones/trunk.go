@@ -2,6 +2,8 @@ package phones
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -22,18 +24,23 @@ type trunk struct {
 
 	// guarded by server.mu
 	addresses []netip.Addr // addresses of its peer, from which its calls come
+
+	// used by run only
+	renew        time.Time // when to register next
+	unregistered error     // why we are not registered
 }
 
 const (
-	trunkRefresh = 30 * time.Second // interval of OPTIONS, and delay after a failure
+	trunkRefresh = 30 * time.Second // delay before the next check without Trunk.Qualify, and after a failed registration
 	trunkExpires = 10 * time.Minute // lifetime of our registration
+	trunkTimeout = 20 * time.Second // of a check without Trunk.Qualify
 )
 
-// run keeps the trunk registered, or checks its peer by OPTIONS.
+// run keeps the trunk registered, checks its peer by OPTIONS, and tells the switch whether it is in service.
 func (t *trunk) run() {
 	s := t.server
-	wait, known, was := time.Duration(0), false, false
-	for {
+	known, was := false, false
+	for wait := time.Duration(0); ; wait, _ = t.schedule() {
 		timer := time.NewTimer(wait)
 		select {
 		case <-s.ctx.Done():
@@ -41,63 +48,107 @@ func (t *trunk) run() {
 			return
 		case <-timer.C:
 		}
-		var err error
-		wait, err = t.checked()
+		method, err := t.checked()
+		if s.ctx.Err() != nil { // we are closing, which says nothing of the peer
+			return
+		}
 		s.sw.InService(t.Number, err == nil, false)
 		if serves := err == nil; !known || serves != was {
 			known, was = true, serves
-			if serves {
-				s.log.Info("trunk in service", "trunk", t.Number)
-			} else {
-				s.log.Warn("trunk out of service", "trunk", t.Number, "err", err)
-			}
+			t.report(method, err)
 		}
 	}
 }
 
+// report logs that the trunk is in service or, with an error, that it is not. method is what the peer was asked.
+func (t *trunk) report(method string, err error) {
+	t.server.mu.Lock()
+	about := []any{"trunk", t.Number, "method", method, "peer", t.Peer, "addresses", fmt.Sprint(t.addresses)}
+	t.server.mu.Unlock()
+	if err == nil {
+		t.server.log.Info("trunk in service", about...)
+		return
+	}
+	t.server.log.Warn("trunk out of service", append(about, "err", err)...)
+}
+
+// schedule returns the delay before the next check, and the time that the check may take. Together they are shorter
+// than Qualify, so that a peer that has stopped responding is noticed within that time of its last response.
+func (t *trunk) schedule() (wait, timeout time.Duration) {
+	if t.Qualify == 0 {
+		return trunkRefresh, trunkTimeout
+	}
+	return t.Qualify * 2 / 5, t.Qualify / 2
+}
+
 // checked calls check, and treats a panic as a failure.
-func (t *trunk) checked() (wait time.Duration, err error) {
-	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { wait, err = trunkRefresh, panicked })
+func (t *trunk) checked() (method string, err error) {
+	defer share.Survive(t.server.log, "looking after a trunk", func(panicked error) { err = panicked })
 	return t.check()
 }
 
-// check looks up the addresses of the peer, and registers there, or checks it by OPTIONS. It returns the delay
-// before the next check.
-func (t *trunk) check() (time.Duration, error) {
+// check looks up the addresses of the peer, and registers there if that is due, or asks it by OPTIONS. It returns what
+// it has asked, and why the trunk is out of service.
+func (t *trunk) check() (method string, err error) {
 	s := t.server
-	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+	_, timeout := t.schedule()
+	ctx, cancel := context.WithTimeoutCause(s.ctx, timeout, sip.ErrUnanswered)
 	defer cancel()
-	host := sip.ParseURI(t.Peer).Host
-	var addresses []netip.Addr
-	if ip, err := netip.ParseAddr(host); err == nil {
-		addresses = []netip.Addr{ip.Unmap()}
-	} else {
-		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			return trunkRefresh, err
+	defer func() {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = context.Cause(ctx)
 		}
-		for _, ip := range found {
-			addresses = append(addresses, ip.Unmap())
-		}
+	}()
+	addresses, err := t.lookUp(ctx)
+	if err != nil {
+		return "DNS", err
 	}
 	s.mu.Lock()
 	t.addresses = addresses
 	s.mu.Unlock()
-	inv := sip.Invite{To: t.own(), Target: t.Peer, From: t.own(), Username: t.Name, Password: t.Password}
-	if !t.Register {
-		inv.To = t.Peer
-		_, err := s.ua.Request(ctx, "OPTIONS", inv) // any response will do
-		return trunkRefresh, err
+	switch {
+	case t.Register && !time.Now().Before(t.renew):
+		t.unregistered = t.register(ctx)
+		return "REGISTER", t.unregistered
+	case t.Qualify == 0:
+		return "", t.unregistered
 	}
-	inv.Headers = []sip.Header{{Name: "Expires", Value: strconv.Itoa(int(trunkExpires / time.Second))}}
-	res, err := s.ua.Request(ctx, "REGISTER", inv)
+	_, err = s.ua.Request(ctx, "OPTIONS", sip.Invite{To: t.Peer, From: t.own(), Username: t.Name, Password: t.Password}) // any response will do
 	if err != nil {
-		return trunkRefresh, err
+		t.renew = time.Time{} // it may have lost our registration
+		return "OPTIONS", err
 	}
-	if res.Code()/100 != 2 {
-		return trunkRefresh, &sip.Refusal{Response: res}
+	return "OPTIONS", t.unregistered
+}
+
+// lookUp returns the addresses of the peer.
+func (t *trunk) lookUp(ctx context.Context) ([]netip.Addr, error) {
+	host := sip.ParseURI(t.Peer).Host
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil
 	}
-	return trunkExpires / 2, nil
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	for i, ip := range addresses {
+		addresses[i] = ip.Unmap()
+	}
+	return addresses, err
+}
+
+// register registers with the peer.
+func (t *trunk) register(ctx context.Context) error {
+	t.renew = time.Now().Add(trunkRefresh)
+	inv := sip.Invite{To: t.own(), Target: t.Peer, From: t.own(), Username: t.Name, Password: t.Password}
+	inv.Headers = []sip.Header{{Name: "Expires", Value: strconv.Itoa(int(trunkExpires / time.Second))}}
+	res, err := t.server.ua.Request(ctx, "REGISTER", inv)
+	switch {
+	case err != nil:
+		t.renew = time.Time{}
+		return err
+	case res.Code()/100 != 2:
+		return &sip.Refusal{Response: res}
+	}
+	t.renew = time.Now().Add(trunkExpires / 2)
+	return nil
 }
 
 // own returns our address of record at the peer.

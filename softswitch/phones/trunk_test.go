@@ -1,8 +1,14 @@
 package phones
 
 import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
@@ -17,6 +23,119 @@ func TestTrunkTarget(t *testing.T) {
 		trunk := &trunk{Trunk: Trunk{Number: "900", Peer: "sips:isp.example:5061;transport=tls"}}
 		if inv := trunk.invite(&softswitch.View{}, &softswitch.Party{Number: number}); inv.To != want || inv.From != "sip:900@isp.example" {
 			t.Errorf("%q: %s from %s", number, inv.To, inv.From)
+		}
+	}
+}
+
+// provider is the peer of a trunk that responds as long as it is not mute.
+type provider struct {
+	mute  atomic.Bool
+	last  atomic.Int64 // when it last responded, in nanoseconds
+	asked chan string  // methods
+}
+
+func (c *provider) ask(r *sip.Request) {
+	if !c.mute.Load() {
+		c.last.Store(time.Now().UnixNano())
+		r.Respond(sip.Answer{})
+	}
+	select {
+	case c.asked <- r.Method():
+	default:
+	}
+}
+
+// A trunk whose peer stops responding is out of service within Qualify of its last response, and back when it responds:
+// to REGISTER if it has an account, since the peer may have lost our registration. The end of the server says nothing of
+// the peer.
+func TestTrunkQualify(t *testing.T) {
+	for _, register := range []bool{false, true} {
+		c := &provider{asked: make(chan string, 1000)}
+		ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
+		t.Cleanup(ua.Close)
+		at, err := ua.ListenUDP("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const qualify = 2 * time.Second
+		log := make(lines, 1000)
+		w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) {
+			cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil))
+			cfg.Trunks[0].Qualify, cfg.Trunks[0].Register, cfg.Trunks[0].Name = qualify, register, "acme"
+		})
+		says := func(parts ...string) {
+			t.Helper()
+			line := wait.Next(t, log, parts[0])
+			for ; !strings.Contains(line, parts[0]); line = wait.Next(t, log, parts[0]) {
+			}
+			for _, part := range append(parts, "trunk=900", "peer=\"sip:"+at.String(), "addresses=[127.0.0.1]") {
+				if !strings.Contains(line, part) {
+					t.Errorf("no %s in %s", part, line)
+				}
+			}
+		}
+		first, again := "OPTIONS", "OPTIONS"
+		if register {
+			first, again = "REGISTER", "REGISTER"
+		}
+		w.event("900", "BackInService")
+		says(`level=INFO msg="trunk in service"`, "method="+first)
+		for wait.Next(t, c.asked, "OPTIONS") != "OPTIONS" {
+		}
+		c.mute.Store(true)
+		w.event("900", "OutOfService")
+		if late := time.Since(time.Unix(0, c.last.Load())); late > 2*qualify { // a busy machine needs time, too
+			t.Errorf("out of service %s after the last response", late)
+		}
+		says(`level=WARN msg="trunk out of service"`, "method=OPTIONS", `err="no response in time"`)
+		c.mute.Store(false)
+		w.event("900", "BackInService")
+		says(`level=INFO msg="trunk in service"`, "method="+again)
+		c.mute.Store(true)
+		for len(c.asked) > 0 {
+			<-c.asked
+		}
+		wait.Next(t, c.asked, "a question without response")
+		w.Close()
+		for len(log) > 0 {
+			if line := <-log; strings.Contains(line, "WARN") {
+				t.Error(line)
+			}
+		}
+	}
+	for _, qualify := range []time.Duration{time.Second, 30 * time.Second, time.Hour} {
+		if pause, timeout := (&trunk{Trunk: Trunk{Qualify: qualify}}).schedule(); pause+timeout >= qualify || timeout < qualify/2 {
+			t.Errorf("%s: %s and %s", qualify, pause, timeout)
+		}
+	}
+}
+
+// A trunk that is not checked registers all the same.
+func TestTrunkUnchecked(t *testing.T) {
+	c := &provider{asked: make(chan string, 10)}
+	ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
+	t.Cleanup(ua.Close)
+	at, err := ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "", nil)
+	for _, register := range []bool{false, true} {
+		tr := &trunk{Trunk: Trunk{Number: "901", Peer: "sip:" + at.String() + ";transport=udp", Name: "acme", Register: register}, server: w.Server}
+		var methods []string
+		for range 2 {
+			method, err := tr.checked()
+			if err != nil {
+				t.Error(err)
+			}
+			methods = append(methods, method)
+		}
+		want := " "
+		if register {
+			want = "REGISTER "
+		}
+		if got := strings.Join(methods, " "); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

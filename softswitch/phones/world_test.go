@@ -55,7 +55,7 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 	numbers := []string{"100", "101", "102", "103"}
 	if peer != "" {
 		devices.Trunks = []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100"}, Real: true}}
-		cfg.Trunks = []Trunk{{Number: "900", Peer: peer}}
+		cfg.Trunks = []Trunk{{Number: "900", Peer: peer, Qualify: time.Minute}}
 		numbers = append(numbers, "900")
 	}
 	if change != nil {

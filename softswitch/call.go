@@ -67,8 +67,12 @@ func (s *Switch) target(number string, from *device) *device {
 }
 
 // present offers the call to a number: it rings there, waits, is diverted, or fails. from is
-// the connection that fails if there is no such number.
+// the connection that fails if there is no such number. Without one the call ends.
 func (c *call) present(from *connection, number string, cause uacsta.EventCause) {
+	if from == nil {
+		c.end(cause, nil)
+		return
+	}
 	c.presenting++ // queues that overflow call present recursively
 	defer func() { c.presenting-- }()
 	for range maxDiversions - c.presenting {
@@ -156,7 +160,7 @@ func (c *call) ring(d *device, cause uacsta.EventCause, group *device) {
 func (x *connection) alert(cause uacsta.EventCause) {
 	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(x.device.number), Cause: cause})
 	x.arm()
-	x.call.conditionMet(x, uacsta.SignallingCallDelivered)
+	x.call.conditionMet(uacsta.SignallingCallDelivered)
 }
 
 // arm sets the timers of a ringing connection and rings the phone.
@@ -202,7 +206,7 @@ func (x *connection) sendOn(to string, cause uacsta.EventCause) {
 }
 
 // remaining returns the connection that fails if the call cannot proceed: the oldest one. It is
-// nil in a predictive call before the caller joined.
+// nil if no one is left.
 func (c *call) remaining() *connection {
 	if len(c.connections) == 0 {
 		return nil
@@ -227,9 +231,6 @@ func (c *call) failAt(x *connection, cause uacsta.EventCause) {
 	if c.tryFurther(nil, x) || c.returns(x, cause) {
 		return
 	}
-	if x == nil { // a predictive call still without a caller
-		x = c.join(c.predictive.caller, uacsta.Fail)
-	}
 	if x.state == uacsta.Hold { // its user does not hear it: the call fails where it came from
 		for _, number := range []string{c.redirecting, c.called} {
 			if d := c.sw.devices[number]; d != nil && c.of(d) == nil {
@@ -238,6 +239,13 @@ func (c *call) failAt(x *connection, cause uacsta.EventCause) {
 			}
 		}
 		x.clear(cause)
+		return
+	}
+	switch {
+	case x.unanswered() && !x.refused: // nobody is there to hear it
+		x.clear(cause)
+		return
+	case x.state == uacsta.Fail && x.cause != "": // it has failed already
 		return
 	}
 	x.become(uacsta.Fail)
@@ -284,7 +292,7 @@ func (x *connection) establish(cause uacsta.EventCause) {
 	if x.agent != nil {
 		x.agent.busy()
 	}
-	c.conditionMet(x, uacsta.SignallingCallEstablished)
+	c.conditionMet(uacsta.SignallingCallEstablished)
 }
 
 // stopOthers stops the other members of the hunt group from ringing.

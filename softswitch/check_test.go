@@ -290,7 +290,7 @@ var unused = map[string][]uacsta.LocalConnectionState{
 	"BridgedEvent":      {"", uacsta.Alerting, uacsta.Connected, uacsta.Hold},
 	"DeliveredEvent":    {uacsta.Alerting, uacsta.Fail},
 	"EstablishedEvent":  {uacsta.Queued},
-	"QueuedEvent":       {uacsta.Connected, uacsta.Queued},
+	"QueuedEvent":       {uacsta.Queued},
 	"FailedEvent":       {uacsta.Alerting, uacsta.Queued},
 }
 
@@ -482,7 +482,7 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 	for _, call := range s.calls {
 		text := ""
 		if p := call.predictive; p != nil {
-			text = fmt.Sprintf("predictive %s %v %v:", name(p.caller.number), p.waits, p.prompt)
+			text = fmt.Sprintf("predictive %s %v %v %s:", name(p.own.device.number), p.waits, p.prompt, p.condition)
 		}
 		for _, x := range call.connections {
 			text += fmt.Sprintf(" %s %s", name(x.device.number), x.state)

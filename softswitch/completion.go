@@ -2,12 +2,11 @@ package softswitch
 
 import (
 	"slices"
-	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// Completion of calls: camp on, call back, and predictive calls.
+// Completion of calls: camp on and call back.
 
 // callBack is a booked call back: when the target is free, the switch rings the origin, which
 // then calls the target.
@@ -209,77 +208,4 @@ func (s *Switch) waitedFor() []*device {
 	}
 	slices.SortFunc(devices, func(a, b *device) int { return a.index - b.index })
 	return devices
-}
-
-// predictive is the remaining part of a predictive call: the far end is called first (ECMA-269
-// 17.1 Make Predictive Call).
-type predictive struct {
-	caller    *device
-	own       *connection // connection of the calling extension; nil for a group
-	condition uacsta.SignallingCondition
-	prompt    bool
-	alertTime time.Duration
-	waits     bool // until the far end meets condition
-}
-
-// makePredictiveCall implements Make Predictive Call (ECMA-269 17.1). When the far end rings or
-// answers, the calling device gets the call: an extension is prompted or lifted; a queue or
-// hunt group distributes it.
-func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error) {
-	d := s.devices[req.CallingDevice.ID]
-	switch {
-	case d == nil || !d.station() && d.queue == nil && d.hunt == nil:
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCallingDeviceID)
-	case req.CalledDirectoryNumber.ID == "" || s.target(req.CalledDirectoryNumber.ID, nil) == d:
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidCalledDeviceID)
-	case len(s.calls) >= s.cfg.MaxCalls:
-		return nil, errLimit
-	}
-	p := &predictive{caller: d, condition: uacsta.SignallingCallEstablished, prompt: req.AutoOriginate != uacsta.DoNotPrompt, waits: true}
-	if req.SignallingDetection != nil {
-		p.condition = req.SignallingDetection.SignallingCondition
-	}
-	if req.AlertTime != nil {
-		if *req.AlertTime < 1 || *req.AlertTime > 600 {
-			return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidAlertTime)
-		}
-		p.alertTime = time.Duration(*req.AlertTime) * time.Second
-	}
-	attached := data{
-		account: req.AccountCode, auth: req.AuthCode, correlator: req.CorrelatorData, subject: req.SubjectOfCall, languages: req.LanguagePreferences,
-		characteristics: req.CallCharacteristics,
-	}
-	if d.station() {
-		if refusal := s.mayCall(d, p.prompt, nil); refusal != nil {
-			return nil, refusal
-		}
-		p.own = s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
-		p.own.call.predictive, p.own.call.data = p, attached
-		p.own.call.present(p.own, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
-		return uacsta.MakePredictiveCallResponse{InitiatedCall: p.own.id()}, nil
-	}
-	c := s.newCall(d.caller(), req.CalledDirectoryNumber.ID)
-	c.predictive, c.data = p, attached
-	c.present(nil, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
-	return uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(c.id, d.number)}, nil
-}
-
-// conditionMet connects the calling device of a predictive call once its far end meets the
-// requested condition.
-func (c *call) conditionMet(far *connection, condition uacsta.SignallingCondition) {
-	p := c.predictive
-	if p == nil || !p.waits || condition != p.condition {
-		return
-	}
-	p.waits = false
-	switch {
-	case p.own == nil:
-		c.predictive = nil
-		c.present(far, p.caller.number, uacsta.CauseMakePredictiveCall)
-	case p.prompt:
-		p.own.prompt(uacsta.CauseMakePredictiveCall)
-	default:
-		c.predictive = nil
-		p.own.establish(uacsta.CauseMakePredictiveCall)
-	}
 }

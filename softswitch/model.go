@@ -372,9 +372,6 @@ func (x *connection) clearWith(cause, follow uacsta.EventCause) {
 // lives reports whether the call continues: it has at least two connections, one of which is
 // connected, on hold or off-hook.
 func (c *call) lives() bool {
-	if c.predictive != nil && len(c.connections) > 0 {
-		return c.connections[0].state != uacsta.Initiated || len(c.connections) > 1
-	}
 	return len(c.connections) > 1 && slices.ContainsFunc(c.connections, func(x *connection) bool {
 		return x.state == uacsta.Connected || x.state == uacsta.Hold || x.state == uacsta.Initiated
 	})

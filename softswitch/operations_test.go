@@ -26,6 +26,19 @@ func (c *checker) operations(s *Switch) []operation {
 		callers = append(callers, "900")
 		ops = c.chances(s)
 	}
+	if len(c.cfg.Trunks) > 0 { // groups make predictive calls, and no others
+		for _, from := range []string{"300", "200"} {
+			for _, to := range []string{"101", "109", "0170", "999"} {
+				for _, condition := range []uacsta.SignallingCondition{uacsta.SignallingCallDelivered, uacsta.SignallingCallEstablished} {
+					add(fmt.Sprintf("MakePredictiveCall %s %s %s", from, to, condition), "", func(s *Switch) (any, error) {
+						return s.makePredictiveCall(&uacsta.MakePredictiveCall{
+							CallingDevice: dev(from), CalledDirectoryNumber: dev(to), SignallingDetection: &uacsta.SignallingDetection{SignallingCondition: condition},
+						})
+					})
+				}
+			}
+		}
+	}
 	for _, from := range callers {
 		for _, to := range c.numbers(devices) {
 			for _, how := range ways {
@@ -89,6 +102,7 @@ func (c *checker) chances(s *Switch) []operation {
 			switch {
 			case x.alerts() && d.trunk != nil:
 				add("the far end answers", x.id(), func(x *connection) { _ = x.lift() })
+				add("the far end is busy", x.id(), func(x *connection) { x.declined(uacsta.CauseBusy) })
 			case x.state == uacsta.Alerting && x.group != nil && x.group.hunt != nil:
 				add("the next member rings", x.id(), func(x *connection) { x.group.hunt.next(x) })
 			case x.state == uacsta.Alerting && x.agent != nil:

@@ -324,7 +324,7 @@ func (s *Switch) Declined(number string, key int, cause uacsta.EventCause) {
 func (x *connection) declined(cause uacsta.EventCause) {
 	c := x.call
 	switch {
-	case !x.rings() || x.state == uacsta.Initiated || c.predictive != nil:
+	case !x.rings() || x.state == uacsta.Initiated:
 		x.clear(cause)
 	case x.group != nil && x.group.queue != nil:
 		x.group.queue.missed(x)

@@ -13,16 +13,22 @@ type queue struct {
 	agents  []*agent
 }
 
-// enter puts a call into a queue: it goes to an agent at once, or waits.
+// enter puts a call into a queue: it goes to an agent at once, or waits. A queue that has made the call (Make
+// Predictive Call) is in it already.
 func (c *call) enter(d *device) {
-	q := d.queue
+	q, x := d.queue, c.of(d)
 	a := q.next(c)
-	if a == nil && len(q.waiting) >= q.MaxCalls {
+	switch {
+	case a == nil && len(q.waiting) >= q.MaxCalls:
+		if x != nil {
+			x.leave()
+		}
 		c.overflow(d, uacsta.CauseCapacityOverflow)
 		return
+	case x == nil:
+		x = c.join(d, uacsta.Alerting)
+		c.sw.emit(c, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(d.number), Cause: uacsta.CauseEnteringDistribution})
 	}
-	x := c.join(d, uacsta.Alerting)
-	c.sw.emit(c, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(d.number), Cause: uacsta.CauseEnteringDistribution})
 	if a != nil {
 		a.serve(x)
 		return
@@ -96,6 +102,10 @@ func (q *queue) missed(x *connection) {
 	a, c, group := x.agent, x.call, x.group
 	a.become(uacsta.AgentNotReady, uacsta.CauseForcedPause)
 	x.agent = nil
+	if c.of(group) != nil { // the far end of a predictive call rang meanwhile, and has sent the call here
+		x.clear(uacsta.CauseCallNotAnswered)
+		return
+	}
 	x.leave()
 	c.divert(x.device, group.number, uacsta.CauseRedirected)
 	c.enter(group)

@@ -81,7 +81,7 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 	}
 	c.sw.emit(c, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(number), Cause: uacsta.CauseNetworkSignal})
 	x.arm()
-	c.conditionMet(x, uacsta.SignallingCallDelivered)
+	c.conditionMet(uacsta.SignallingCallDelivered)
 }
 
 // farEndAnswers handles the answer of the far end.
@@ -92,5 +92,5 @@ func (x *connection) farEndAnswers() {
 	x.device.terminal.Stop(c.id)
 	c.touch()
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: x.far, Cause: uacsta.CauseNetworkSignal})
-	c.conditionMet(x, uacsta.SignallingCallEstablished)
+	c.conditionMet(uacsta.SignallingCallEstablished)
 }

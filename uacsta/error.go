@@ -65,6 +65,7 @@ const (
 	InvalidAgentIdentifier               = "invalidAgentIdentifier"
 	InvalidAgentPassword                 = "invalidAgentPassword"
 	InvalidAgentState                    = "invalidAgentState"
+	DestinationDetectNotSupported        = "destinationDetectNotSupported"
 	InvalidAlertTime                     = "invalidAlertTime"
 	InvalidMsgID                         = "invalidMsgID"
 	InvalidParkToDeviceID                = "invalidParkToDeviceID"

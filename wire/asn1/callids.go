@@ -1,9 +1,10 @@
 package asn1
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"regexp"
-	"strings"
+	"strconv"
 )
 
 // CallIDs says how a codec writes the octets of a callID as text, and back.
@@ -12,12 +13,16 @@ type CallIDs int
 const (
 	// HexCallIDs is for switching functions in ASN.1: each octet is two hexadecimal digits.
 	HexCallIDs CallIDs = iota
-	// AnyCallIDs is for clients in ASN.1, before any switching function: text of hexadecimal digits is octets again, other
-	// text follows the octet FF.
+	// AnyCallIDs is for clients in ASN.1, before any switching function: a number up to 2147483647, which is what the core
+	// calls each call, is four octets. So a callID has the same length at each proxy of a chain, and no table is needed. Of
+	// other text, hexadecimal digits are octets again, and the rest follows the octet FF.
 	AnyCallIDs
 )
 
-const textMark = 0xFF
+const (
+	textMark     = 0xFF
+	numberOctets = 4
+)
 
 // longestID is the longest identifier in octets. The standard sets no limit, but peers have one.
 const longestID = 255
@@ -44,8 +49,14 @@ func identifierText(id string) ([]byte, error) {
 
 // octets returns the octets of a callID.
 func (ids CallIDs) octets(id string) ([]byte, error) {
-	if ids == HexCallIDs || hexDigits.MatchString(id) && !strings.HasPrefix(id, "FF") {
+	if ids == HexCallIDs {
 		return identifierHex(id)
+	}
+	if n, err := strconv.ParseUint(id, 10, 31); err == nil && strconv.FormatUint(n, 10) == id {
+		return binary.BigEndian.AppendUint32(nil, uint32(n)), nil
+	}
+	if data, err := identifierHex(id); err == nil && ids.text(data) == id {
+		return data, nil
 	}
 	text, err := identifierText(id)
 	return append([]byte{textMark}, text...), err
@@ -53,8 +64,11 @@ func (ids CallIDs) octets(id string) ([]byte, error) {
 
 // text returns octets as a callID.
 func (ids CallIDs) text(data []byte) string {
-	if ids == AnyCallIDs && len(data) > 0 && data[0] == textMark {
+	switch {
+	case ids == AnyCallIDs && len(data) > 0 && data[0] == textMark:
 		return cleanText(data[1:])
+	case ids == AnyCallIDs && len(data) == numberOctets && data[0] < 0x80:
+		return strconv.FormatUint(uint64(binary.BigEndian.Uint32(data)), 10)
 	}
 	return toHex(data)
 }

@@ -257,19 +257,12 @@ func (c *Codec) putEvent(ev *uacsta.Message) (*ber.Packet, error) {
 // complete adds what programs for HiPath expect of a call that was made of others, and what not every switching function
 // tells: the endpoint of each connection, and a second old call, which a single step transfer does not have.
 func complete(event any) {
-	var primary uacsta.ConnectionID
-	var secondary **uacsta.ConnectionID
-	var list []uacsta.ConnectionListItem
-	switch e := event.(type) {
-	case *uacsta.TransferedEvent:
-		primary, secondary, list = e.PrimaryOldCall, &e.SecondaryOldCall, e.TransferredConnections
-	case *uacsta.ConferencedEvent:
-		primary, secondary, list = e.PrimaryOldCall, &e.SecondaryOldCall, e.ConferenceConnections
-	default:
+	primary, secondary, list := joined(event)
+	if secondary == nil {
 		return
 	}
 	if *secondary == nil {
-		*secondary = &primary
+		*secondary = primary
 	}
 	for i := range list {
 		item := &list[i]
@@ -282,6 +275,18 @@ func complete(event any) {
 			item.Endpoint = &uacsta.ConnectionListEnd{}
 		}
 	}
+}
+
+// joined returns the old calls of an event about a call that was made of others, and its list of connections; nil: the
+// event is another one.
+func joined(event any) (primary *uacsta.ConnectionID, secondary **uacsta.ConnectionID, list []uacsta.ConnectionListItem) {
+	switch e := event.(type) {
+	case *uacsta.TransferedEvent:
+		return &e.PrimaryOldCall, &e.SecondaryOldCall, e.TransferredConnections
+	case *uacsta.ConferencedEvent:
+		return &e.PrimaryOldCall, &e.SecondaryOldCall, e.ConferenceConnections
+	}
+	return nil, nil, nil
 }
 
 // structOf decodes a message into its struct, as far as it can.
@@ -374,6 +379,10 @@ func (c *Codec) read(name string, f *form, p *ber.Packet, lenient bool) (*uacsta
 	}
 	if e, ok := s.(*uacsta.ServiceInitiatedEvent); ok && e.InitiatingDevice.Device.ID == "" && !e.InitiatingDevice.Restricted {
 		e.InitiatingDevice.Device = e.InitiatedConnection.DeviceID // Phase I has the device in the connection only
+	}
+	if primary, secondary, _ := joined(s); c.flavour.exact && secondary != nil && *secondary != nil &&
+		(*secondary).CallID == primary.CallID && (*secondary).DeviceID.ID == primary.DeviceID.ID {
+		*secondary = nil // it only fills its place
 	}
 	return uacsta.Encode(s, Edition), under.unknown, nil
 }

@@ -556,9 +556,12 @@ func TestTransferToPrograms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			back, _, err := codecOf(flavour).takeEvent(reparse(t, argument.Bytes()))
+			back, _, err := codecOf("phase3").takeEvent(reparse(t, argument.Bytes()))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if again, _, err := codecOf("hipath").takeEvent(reparse(t, argument.Bytes())); err != nil || again.Has("secondaryOldCall") {
+				t.Errorf("%s: at a link: %v, %v", flavour, again, err)
 			}
 			whole := back.String()
 			got := back.Text("secondaryOldCall/callID")
@@ -597,10 +600,18 @@ func TestEnds(t *testing.T) {
 
 // TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.
 func TestCallIDs(t *testing.T) {
-	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100"} {
+	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100", "0", "007", "000004D2", "7FFFFFFF", "80000000", "2147483647", "2147483648"} {
 		data, err := AnyCallIDs.octets(id)
 		if err != nil || AnyCallIDs.text(data) != id {
 			t.Errorf("%s becomes %X, which is %s, %v", id, data, AnyCallIDs.text(data), err)
+		}
+	}
+	for _, id := range []string{"1", "12345", "2147483647"} { // through a chain of proxies, each of which calls the call by another number
+		data, err := AnyCallIDs.octets(id)
+		next := HexCallIDs.text(data)
+		back, failed := HexCallIDs.octets(next)
+		if err != nil || failed != nil || len(data) != 4 || len(next) != 8 || AnyCallIDs.text(back) != id {
+			t.Errorf("%s becomes %X, and %s at the next proxy: %v %v", id, data, next, err, failed)
 		}
 	}
 	for _, data := range []string{"", "\x00", "\xFFabc", "\x12\x34"} {

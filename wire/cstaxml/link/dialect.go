@@ -33,7 +33,7 @@ type typeOfNumber struct {
 var (
 	anyDevice = regexp.MustCompile(``)
 	anyNumber = regexp.MustCompile(`^\+?[0-9*#]+$`)
-	named     = regexp.MustCompile(`^0[12].*[^0-9]`)
+	named     = regexp.MustCompile(`^0[12].`) // a trunk or a queue: 0120 and 02sales are the names 20 and sales
 )
 
 // dialects are the known dialects, by their name in the configuration.
@@ -92,14 +92,20 @@ func (d *Dialect) write(req *uacsta.Message) {
 	}
 }
 
-// read turns the devices of a message of the switching function into plain numbers.
+// read turns the devices of a message of the switching function into plain numbers: a type that write would give the
+// device says no more than its number.
 func (d *Dialect) read(m *uacsta.Message) {
-	if d.Bracketed == nil {
+	if d.Bracketed == nil && d.Types == nil {
 		return
 	}
 	for _, device := range m.Devices() {
-		if number := d.Bracketed.FindStringSubmatch(device.ID()); number != nil {
-			device.SetID(number[1])
+		if d.Bracketed != nil {
+			if number := d.Bracketed.FindStringSubmatch(device.ID()); number != nil {
+				device.SetID(number[1])
+			}
+		}
+		if slices.ContainsFunc(d.Types, func(t typeOfNumber) bool { return t.value == device.Type() && t.device.MatchString(device.ID()) }) {
+			device.Set(device.ID(), "")
 		}
 	}
 }

@@ -437,15 +437,26 @@ func TestOpenScape(t *testing.T) {
 	}
 }
 
-// FreeSWITCH's dialect: names of queues are told from numbers.
+// FreeSWITCH's dialect: trunks and queues are told from telephones, whatever their names are.
 func TestFreeSWITCHModule(t *testing.T) {
-	p, _, _ := speak(t, "freeswitch", map[string]string{
+	p, c, _ := speak(t, "freeswitch", map[string]string{
 		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started,
-	}, Session{}, watch("1000"), watch("02sales"), watch("0170555"))
-	for _, want := range []string{`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="dialingNumber">0170555<`} {
+	}, Session{}, watch("1000"), watch("02sales"), watch("029500"), watch("0120"))
+	for _, want := range []string{
+		`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="deviceNumber">029500<`, `typeOfNumber="deviceNumber">0120<`,
+	} {
 		if !p.heard(want) {
 			t.Errorf("the PBX did not get %s", want)
 		}
+	}
+	p.say("9999", `<QueuedEvent><monitorCrossRefID>7</monitorCrossRefID><queuedConnection><callID>1</callID><deviceID typeOfNumber="deviceNumber">029500</deviceID></queuedConnection>`+
+		`<queue><deviceIdentifier typeOfNumber="deviceNumber">029500</deviceIdentifier></queue><callingDevice><deviceIdentifier typeOfNumber="deviceNumber">77</deviceIdentifier></callingDevice></QueuedEvent>`)
+	var told []string
+	for _, d := range wait.Next(t, c.events, "the event").Devices() {
+		told = append(told, d.Type()+":"+d.ID())
+	}
+	if got := strings.Join(told, " "); got != ":029500 :029500 deviceNumber:77" {
+		t.Error(got)
 	}
 }
 

@@ -12,7 +12,12 @@ type URI struct {
 	Transport          string // parameter transport, in upper case; "" when absent
 	MAddr              string // parameter maddr: send there instead of to Host
 	Loose              bool   // parameter lr
+
+	params string
 }
+
+// Param returns a parameter of the URI. ok is false if it is absent.
+func (u URI) Param(name string) (value string, ok bool) { return param(u.params, name) }
 
 // ParseURI parses a sip: or sips: URI. For other schemes, Host is empty and User is the rest of
 // the URI.
@@ -38,6 +43,7 @@ func ParseURI(s string) URI {
 	transport, _ := param(params, "transport")
 	u.Transport = strings.ToUpper(transport)
 	u.MAddr, _ = param(params, "maddr")
+	u.params = params
 	_, u.Loose = param(params, "lr")
 	return u
 }

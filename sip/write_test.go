@@ -224,7 +224,7 @@ func TestUserURI(t *testing.T) {
 		}
 	}
 	for uri, want := range map[string]URI{
-		"sip:a?b@h;lr": {Scheme: "sip", User: "a?b", Host: "h", Loose: true}, "sip:1@h?Replaces=a@b": {Scheme: "sip", User: "1", Host: "h"}, "sip:h?a=b": {Scheme: "sip", Host: "h"},
+		"sip:a?b@h;lr": {Scheme: "sip", User: "a?b", Host: "h", Loose: true, params: "lr"}, "sip:1@h?Replaces=a@b": {Scheme: "sip", User: "1", Host: "h"}, "sip:h?a=b": {Scheme: "sip", Host: "h"},
 	} {
 		if got := ParseURI(uri); got != want {
 			t.Errorf("%s: %+v", uri, got)

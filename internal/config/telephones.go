@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,6 +84,9 @@ type NetworkPeer struct {
 	Register     bool          `yaml:"register"`
 	Qualify      time.Duration `yaml:"qualify"` // 0: that of telephones
 	SRTP         string        `yaml:"srtp"`
+	// CalledFrom and CallerFrom are where a call of the peer has its numbers; "" and nil for the defaults.
+	CalledFrom string   `yaml:"called-from"`
+	CallerFrom []string `yaml:"caller-from"`
 }
 
 // Real reports whether the switch has real telephones or trunks.
@@ -176,6 +180,23 @@ func (c *Config) checkTelephones(d *document) {
 			d.fault(key+".qualify", "must be 1s or more; leave it out for telephones.qualify")
 		default:
 			d.encryption(key+".srtp", trunk.SIP.SRTP)
+			d.identities(key, trunk.SIP)
+		}
+	}
+}
+
+var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
+
+// identities checks where calls of a trunk's peer have their numbers.
+func (d *document) identities(key string, p *NetworkPeer) {
+	if p.CalledFrom != "" && !headerName.MatchString(p.CalledFrom) {
+		d.fault(key+".called-from", "must be request-uri, to, p-called-party-id or the name of another header; write for example to")
+	}
+	for i, name := range p.CallerFrom {
+		at := fmt.Sprintf("%s.caller-from[%d]", key, i)
+		d.oneOf(at, name, "p-asserted-identity", "remote-party-id", "from")
+		if slices.Contains(p.CallerFrom[:i], name) {
+			d.fault(at, "is there twice; write it once")
 		}
 	}
 }

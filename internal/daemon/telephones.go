@@ -76,6 +76,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 		out.Encryption[trunk.Number] = encryption[p.SRTP]
 		out.Trunks = append(out.Trunks, phones.Trunk{
 			Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From, Qualify: cmp.Or(p.Qualify, t.Qualify),
+			CalledFrom: strings.ToLower(p.CalledFrom), CallerFrom: p.CallerFrom,
 		})
 	}
 	source, err := tls.NewClient(tls.Files{Log: n.log})

@@ -41,7 +41,7 @@ func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 		return nil
 	}
 	u := s.accounts[name]
-	if named := userIn(as.URI); named != u.Number && named != u.Name {
+	if named := UserOf(as.URI); named != u.Number && named != u.Name {
 		if s.paced(u, r) {
 			s.Report(slog.LevelWarn, u.Number, "refused a telephone that uses another's number", "user", name, "as", share.Clip(named), "peer", r.Peer().String())
 			r.Respond(sip.Answer{Code: 403})

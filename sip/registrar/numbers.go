@@ -17,16 +17,21 @@ func Dialable(number string) bool { return dialable.MatchString(number) }
 // Number returns the number in a URI, or "" if it has none that can be dialled. It drops visual separators
 // (RFC 3966 5.1.1), a password, and parameters of the user part.
 func Number(uri string) string {
-	user := strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(userIn(uri))
+	return Digits(UserOf(uri))
+}
+
+// Digits returns a number that may have visual separators (RFC 3966 5.1.1) without them, or "" if it cannot be dialled.
+func Digits(user string) string {
+	user = strings.NewReplacer("-", "", ".", "", "(", "", ")", "").Replace(user)
 	if !Dialable(user) {
 		return ""
 	}
 	return user
 }
 
-// userIn returns the user in a URI, unescaped and without its password and parameters (RFC 3261 19.1.1), or "" if it
+// UserOf returns the user in a URI, unescaped and without its password and parameters (RFC 3261 19.1.1), or "" if it
 // has none that can be read.
-func userIn(uri string) string {
+func UserOf(uri string) string {
 	user := sip.ParseURI(uri).User
 	if end := strings.IndexAny(user, ":;"); end >= 0 {
 		user = user[:end]

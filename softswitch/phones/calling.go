@@ -267,10 +267,14 @@ func (s *Server) Invite(in *sip.Invitation) {
 
 // incoming opens the leg of a call and reports the call to the switch.
 func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
-	called := registrar.Number(in.URI())
-	if called == "" {
-		s.telephones.Report(slog.LevelInfo, device, "refused a call of a telephone", "called", share.Clip(in.URI()), "err", "its Request-URI has no number")
-		in.Reject(sip.Answer{Code: 404})
+	a, err := s.arrival(in, t)
+	if err != nil {
+		s.telephones.Report(slog.LevelInfo, device, "refused a call of a telephone", "called", share.Clip(in.URI()), "err", err)
+		code := 404
+		if errors.Is(err, errUnclear) {
+			code = 400
+		}
+		in.Reject(sip.Answer{Code: code})
 		return
 	}
 	l, err := s.newLeg(device, t, in.Peer().Addr.Addr())
@@ -304,7 +308,7 @@ func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
 			l.gone(cleared(why))
 		})
 	})
-	l.must(func() { l.dial(in, called) })
+	l.must(func() { l.dial(in, a) })
 }
 
 // dispose closes a leg that the switch does not know.
@@ -318,7 +322,7 @@ func (l *leg) dispose() {
 }
 
 // dial reports a call to the switch.
-func (l *leg) dial(in *sip.Invitation, called string) {
+func (l *leg) dial(in *sip.Invitation, a softswitch.Arrival) {
 	s := l.server
 	l.telephone = telephone(in.Peer(), in.Header("Contact"))
 	var err error
@@ -335,14 +339,14 @@ func (l *leg) dial(in *sip.Invitation, called string) {
 			return
 		}
 	case l.trunk != nil:
-		_, err = s.sw.Arrive(l.device, softswitch.Arrival{Called: called, Caller: uacsta.Ext(registrar.Number(in.From().URI))}, l)
+		_, err = s.sw.Arrive(l.device, a, l)
 	default:
-		err = l.dialled(called)
+		err = l.dialled(a.Called)
 	}
 	if err == nil {
 		return
 	}
-	s.telephones.Report(slog.LevelInfo, l.device, "refused a call of a telephone", "called", share.Clip(called), "err", err)
+	s.telephones.Report(slog.LevelInfo, l.device, "refused a call of a telephone", "called", share.Clip(a.Called), "err", err)
 	code := 403
 	var refused *uacsta.Error
 	if errors.As(err, &refused) && refused.Category == uacsta.StateIncompatibility {

@@ -44,6 +44,12 @@ type Trunk struct {
 	From     string
 	// Qualify is the time without a response to OPTIONS after which the trunk is out of service; 0 for never.
 	Qualify time.Duration
+	// CalledFrom is where an INVITE has the number called: request-uri, or a header; "" for the Request-URI or, if that
+	// is our account, P-Called-Party-ID or To.
+	CalledFrom string
+	// CallerFrom lists the headers that may say who calls, the best first: p-asserted-identity, remote-party-id, from.
+	// nil lists all of them in this order.
+	CallerFrom []string
 }
 
 func (c *Config) defaults() {

@@ -14,21 +14,29 @@ import (
 // replacedBy returns the dialog that a Refer-To names in its header Replaces (RFC 3891 4): has reports
 // whether it names one, ok whether it is well formed.
 func replacedBy(uri string) (r sip.Replaces, has, ok bool) {
+	values, ok := headersOf(uri, "Replaces")
+	switch {
+	case len(values) > 1 || !ok:
+		return sip.Replaces{}, true, false
+	case len(values) == 1:
+		r, ok = sip.ParseReplaces(values[0])
+	}
+	return r, len(values) == 1, ok
+}
+
+// headersOf returns the values of a header in a URI (RFC 3261 19.1.1). ok is false if one of them is malformed.
+func headersOf(uri, want string) (values []string, ok bool) {
 	_, headers, _ := strings.Cut(uri, "?")
 	ok = true
 	for header := range strings.SplitSeq(headers, "&") {
 		name, value, _ := strings.Cut(header, "=")
-		if name, err := url.PathUnescape(name); err != nil || !strings.EqualFold(name, "Replaces") {
+		if name, err := url.PathUnescape(name); err != nil || !strings.EqualFold(name, want) {
 			continue
 		}
 		text, err := url.PathUnescape(value)
-		if has || err != nil {
-			return sip.Replaces{}, true, false
-		}
-		has = true
-		r, ok = sip.ParseReplaces(text)
+		values, ok = append(values, text), ok && err == nil
 	}
-	return r, has, ok
+	return values, ok
 }
 
 // carrier returns the leg of a dialog, or nil. Callers hold the server's lock.

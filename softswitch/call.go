@@ -272,7 +272,7 @@ func (x *connection) lift() error {
 		x.originate(uacsta.CauseCallBack)
 	case x.state == uacsta.Initiated:
 		x.originate(uacsta.CauseNewCall)
-	case x.state == uacsta.Alerting:
+	case x.state == uacsta.Alerting, x.state == uacsta.Queued && x.device.queue != nil: // a queue's call is not distributed any more
 		x.establish(uacsta.CauseNewCall)
 	case x.device.trunk != nil && x.state == uacsta.Connected && !x.reached:
 		x.farEndAnswers()

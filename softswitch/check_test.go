@@ -289,7 +289,6 @@ var unused = map[string][]uacsta.LocalConnectionState{
 	"OfferedEvent":      {""},
 	"BridgedEvent":      {"", uacsta.Alerting, uacsta.Connected, uacsta.Hold},
 	"DeliveredEvent":    {uacsta.Alerting, uacsta.Fail},
-	"EstablishedEvent":  {uacsta.Queued},
 	"QueuedEvent":       {uacsta.Queued},
 	"FailedEvent":       {uacsta.Alerting, uacsta.Queued},
 }

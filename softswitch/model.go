@@ -191,6 +191,9 @@ func (x *connection) become(state uacsta.LocalConnectionState) {
 		x.device.terminal.Stop(x.call.id)
 	}
 	delete(x.device.sw.patient, x)
+	if q := x.device.queue; q != nil {
+		q.waiting = slices.DeleteFunc(q.waiting, func(y *connection) bool { return y == x })
+	}
 	x.state, x.ringing, x.auto = state, false, false
 	x.call.touch()
 }
@@ -260,6 +263,12 @@ func (x *connection) talking() bool {
 	return (x.state == uacsta.Connected || x.state == uacsta.Hold) && !x.farEndRings()
 }
 
+// converses reports whether clients can lead the call from here: from an extension, or from a queue, where the call waits or
+// a client has answered it.
+func (x *connection) converses() bool {
+	return x.state == uacsta.Connected && (x.device.station() || x.device.queue != nil) || x.state == uacsta.Queued && x.device.queue != nil
+}
+
 func (s *Switch) newCall(calling end, called string) *call {
 	c := &call{sw: s, id: s.newCallID(), calling: calling, called: called}
 	s.calls[c.id] = c
@@ -304,9 +313,6 @@ func (x *connection) leave() {
 	x.device.used++
 	if p := x.call.predictive; p != nil && p.own == x {
 		x.call.predictive = nil // no one is left to connect
-	}
-	if q := x.device.queue; q != nil {
-		q.waiting = remove(q.waiting)
 	}
 	if x.agent != nil {
 		x.call.sw.freed = append(x.call.sw.freed, x.agent)

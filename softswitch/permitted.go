@@ -66,6 +66,8 @@ var requirements = map[string]func(*connection) *uacsta.Error{
 
 func (x *connection) mayAnswer() *uacsta.Error {
 	switch {
+	case x.device.queue != nil && x.state == uacsta.Queued:
+		return nil
 	case !x.device.station() || x.state != uacsta.Alerting && x.state != uacsta.Initiated:
 		return errNoAnswer
 	case x.state == uacsta.Initiated && x.call.predictive != nil && x.call.predictive.waits:
@@ -108,7 +110,7 @@ func (x *connection) mayConsult() *uacsta.Error {
 }
 
 func (x *connection) mayDeflect() *uacsta.Error {
-	if x.device.station() && x.state == uacsta.Alerting || x.device.queue != nil && x.state == uacsta.Queued {
+	if x.device.station() && x.state == uacsta.Alerting || x.device.queue != nil && x.converses() {
 		return nil
 	}
 	return errState
@@ -187,7 +189,7 @@ func mayMerge(held, active *connection, waits func(*connection) bool, leaving in
 // mayTransferAtOnce checks that the other party can be transferred in a single step.
 func (x *connection) mayTransferAtOnce() *uacsta.Error {
 	rest := x.call.others(x)
-	if !x.device.station() || x.state != uacsta.Connected || len(rest) != 1 || !rest[0].talking() {
+	if !x.converses() || len(rest) != 1 || !rest[0].talking() {
 		return errActiveState
 	}
 	return nil
@@ -206,7 +208,7 @@ func (x *connection) mayAdd() *uacsta.Error {
 
 // mayPark checks that the other party can be parked.
 func (x *connection) mayPark() *uacsta.Error {
-	if x.mayTransferAtOnce() != nil {
+	if !x.device.station() || x.mayTransferAtOnce() != nil {
 		return errState
 	}
 	for _, d := range x.call.sw.parks {
@@ -280,7 +282,7 @@ func (x *connection) mayIntrude() *uacsta.Error {
 }
 
 func (x *connection) mayDial() *uacsta.Error {
-	if !x.device.station() || x.state != uacsta.Connected {
+	if !x.converses() {
 		return errNoActive
 	}
 	return nil

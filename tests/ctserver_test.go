@@ -204,7 +204,7 @@ expect 202 ConnectionCleared within 10s
 // The simulated card answers every command that ctserver knows, and refuses what it does not.
 func TestCardCommands(t *testing.T) {
 	t.Parallel()
-	card, at := simulator(t, "ctserver", 5)
+	_, at := simulator(t, "ctserver", 5)
 	port, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[0]))
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func TestCardCommands(t *testing.T) {
 			t.Errorf("%s: %s", command, reply)
 		}
 	}
-	for _, command := range []string{"ctreadcid", "ctwaitfordial", "ctdial arg1=101 argc=1", "ctunknown", "shutdown"} { // nobody called, on hook
+	for _, command := range []string{"ctreadcid", "ctwaitfordial", "ctdial arg1=101 argc=1", "ctunknown"} { // nobody called, on hook
 		if reply := say(port, command, 0); !strings.Contains(reply, "arg1=ERROR") {
 			t.Errorf("%s: %s", command, reply)
 		}
@@ -268,9 +268,14 @@ func TestCardCommands(t *testing.T) {
 	if text, err := lines[port].ReadString('\n'); err != nil || !strings.Contains(text, "arg1=OK arg2=101") {
 		t.Errorf("no ring with the caller: %q %v", text, err)
 	}
-	say(manager, "shutdown", -2)
-	if err := card.wait(patience); err != nil {
-		t.Error(err)
+	for _, conn := range []net.Conn{port, manager} { // a program shuts down its own connection only
+		say(conn, "shutdown", -2)
+		if text, err := lines[conn].ReadString('\n'); err == nil {
+			t.Errorf("%q after the reply to shutdown", text)
+		}
+	}
+	if reply := say(other, "portstatus", -2); !strings.Contains(reply, "arg1=OK") {
+		t.Error(reply)
 	}
 }
 

@@ -185,7 +185,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		return err
 	}
 	served := make(chan string, 8)
-	n, err := daemon.New(cfg, daemon.Options{Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
+	n, err := daemon.New(cfg, daemon.Options{Version: version(), Log: log, Listening: func(transport, address string) { served <- transport + " " + address }})
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		if err := n.Await(ctx); err != nil {
 			return <-stopped
 		}
-		if err := serveCard(ctx, n.Card(simulated()[:len(addresses)-1], stop), &group, out, addresses); err != nil {
+		if err := serveCard(ctx, n.Card(simulated()[:len(addresses)-1]), &group, out, addresses); err != nil {
 			stop()
 			return errors.Join(fmt.Errorf("%w (is the port taken? try --listen)", err), <-stopped)
 		}
@@ -213,7 +213,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 			return fmt.Errorf("%w (is the port taken? try --listen)", err)
 		}
 	}
-	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nPress Ctrl-C to stop.\n", s.hint)
+	fmt.Fprintf(out, "  %s\n  phones 100 to 109; numbers that begin with 0 lead outside\nStarted! Press Ctrl-C to stop.\n", s.hint) // programs for ctserver wait for Started!
 	if busy {
 		traffic(ctx, n.Switch(), simulated())
 	}

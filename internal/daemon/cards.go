@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
@@ -9,10 +10,10 @@ import (
 	cardfront "github.com/tr87proxy/tr87proxy/wire/ctserver/front"
 )
 
-// Card returns a ctserver card whose ports are devices. A client's command shutdown calls shutdown. Serve the card after
-// the switch is up ([Node.Await]).
-func (n *Node) Card(devices []string, shutdown func()) *cardfront.Card {
-	return cardfront.New(cardfront.Config{Devices: devices, Ring: time.Second, Shutdown: shutdown, Access: kind.Access{
+// Card returns a ctserver card whose ports are devices. Serve the card after the switch is up ([Node.Await]).
+func (n *Node) Card(devices []string) *cardfront.Card {
+	version, _, _ := strings.Cut(n.version, " ")
+	return cardfront.New(cardfront.Config{Devices: devices, Ring: time.Second, Version: "tr87proxy-" + version, Access: kind.Access{
 		Proxy: n.core, Identify: n.core.Peers("", proxy.SessionsOff), Gate: gate.Config{Admits: n.admits, Strangers: n.strangers}, Log: n.log,
 	}})
 }

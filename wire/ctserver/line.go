@@ -149,10 +149,26 @@ func IsDigit(word string) bool {
 	return len(word) == 1 && strings.ContainsAny(word, "0123456789*#ABCD")
 }
 
+// IsEvent reports whether a word is an event on a telephone line.
+func IsEvent(word string) bool { return events[word] || IsDigit(word) }
+
+// EventLine returns the line that reports an event on a telephone line, with the words behind it. Its name is that of
+// the event, dtmf for a digit, and "event" for what is not an event of a line: a message of a program.
+func EventLine(what string, more ...string) *Line {
+	name := what
+	switch {
+	case IsDigit(what):
+		name = "dtmf"
+	case !events[what]:
+		name = "event"
+	}
+	return &Line{Name: name, Reply: true, Args: append([]string{what}, more...)}
+}
+
 // Event returns the event on the telephone line that l reports, and the word behind it; "" if l reports none.
 func (l *Line) Event() (what, more string) {
 	for i, arg := range l.Args {
-		if (events[arg] || IsDigit(arg)) && (i == 0 || l.Args[0] == "EVENT" || l.Name == "ctwaitforevent") {
+		if IsEvent(arg) && (i == 0 || l.Args[0] == "EVENT" || l.Name == "ctwaitforevent") {
 			if i+1 < len(l.Args) {
 				more = l.Args[i+1]
 			}

@@ -3,8 +3,11 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,10 +23,10 @@ const name = "ctserver"
 type Config struct {
 	kind.Access // only peers that Identify knows: the protocol has no login
 
-	Devices  []string      // port 1, port 2, ...
-	Ring     time.Duration // from one ring to the next; default 5 s
-	Play     time.Duration // how long a file seems to play; default 2 s
-	Shutdown func()        // carries out the command shutdown; nil: it is refused
+	Devices []string      // port 1, port 2, ...
+	Ring    time.Duration // from one ring to the next; default 5 s
+	Play    time.Duration // how long a file seems to play; default 2 s
+	Version string        // the reply to the command serversion
 }
 
 // Card is a card whose ports are devices.
@@ -31,8 +34,16 @@ type Card struct {
 	cfg  Config
 	gate *gate.Gate
 
-	mu    sync.Mutex
-	ports map[int]*client // the connected ones, by handle
+	mu     sync.Mutex
+	ports  map[int]*client // the connected ones, by handle
+	words  map[int]string  // their status
+	voices map[int]voice   // those that play a file
+}
+
+// voice is what a port plays.
+type voice struct {
+	call  string
+	until time.Time
 }
 
 // New returns a card. It serves the listeners that [Card.Serve] is called with.
@@ -43,7 +54,7 @@ func New(cfg Config) *Card {
 	if cfg.Play == 0 {
 		cfg.Play = 2 * time.Second
 	}
-	c := &Card{cfg: cfg, ports: map[int]*client{}}
+	c := &Card{cfg: cfg, ports: map[int]*client{}, words: map[int]string{}, voices: map[int]voice{}}
 	c.gate = c.cfg.NewGate(name)
 	return c
 }
@@ -56,7 +67,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 		if !ok {
 			return
 		}
-		cl := &client{card: c, guest: guest, nc: guest.Conn, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{})}
+		cl := &client{card: c, guest: guest, nc: guest.Conn, handle: port - 1, inbox: make(chan func(), clientInbox), ended: make(chan struct{}), quit: make(chan struct{})}
 		if port == 0 {
 			cl.handle = ctserver.Manager
 		}
@@ -64,11 +75,18 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 	})
 }
 
-// claim makes a connection that of its port, in place of the one before.
+// claim makes a connection that of its port, in place of the one before. If the program of that has left, its commands end.
 func (c *Card) claim(cl *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ports[cl.handle] = cl
+	if old := c.ports[cl.handle]; old != nil {
+		old.post(func() {
+			if old.gone {
+				old.close()
+			}
+		})
+	}
+	c.ports[cl.handle], c.words[cl.handle] = cl, cl.status()
 }
 
 func (c *Card) release(cl *client) {
@@ -76,6 +94,8 @@ func (c *Card) release(cl *client) {
 	defer c.mu.Unlock()
 	if c.ports[cl.handle] == cl {
 		delete(c.ports, cl.handle)
+		delete(c.words, cl.handle)
+		delete(c.voices, cl.handle)
 	}
 }
 
@@ -83,4 +103,60 @@ func (c *Card) port(handle int) *client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ports[handle]
+}
+
+// note notes the status of a port.
+func (c *Card) note(cl *client, word string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ports[cl.handle] == cl {
+		c.words[cl.handle] = word
+	}
+}
+
+// status returns the status of a port in one word, or of all for the handle of the manager connection. It returns "" if
+// there is no such port.
+func (c *Card) status(handle int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := func(handle int) string { return cmp.Or(c.words[handle], "free") }
+	if handle != ctserver.Manager {
+		if handle < 0 || handle >= len(c.cfg.Devices) {
+			return ""
+		}
+		return of(handle)
+	}
+	all := make([]string, 0, len(c.cfg.Devices))
+	for handle := range c.cfg.Devices {
+		all = append(all, strconv.Itoa(handle+1)+":"+of(handle))
+	}
+	return strings.Join(all, ",")
+}
+
+// speak tells the other ports in a call that a port plays a file, for so long.
+func (c *Card) speak(cl *client, call string, lasts time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.voices[cl.handle] = voice{call, time.Now().Add(lasts)}
+	for _, other := range c.ports {
+		if other != cl {
+			other.post(func() {
+				if other.active != nil && other.active.CallID == call {
+					other.hears(lasts)
+				}
+			})
+		}
+	}
+}
+
+// sound returns how long the other ports in the call of a port still play.
+func (c *Card) sound(cl *client) (lasts time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for handle, v := range c.voices {
+		if handle != cl.handle && cl.active != nil && v.call == cl.active.CallID {
+			lasts = max(lasts, time.Until(v.until))
+		}
+	}
+	return lasts
 }

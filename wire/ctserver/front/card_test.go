@@ -50,9 +50,18 @@ func TestFront(t *testing.T) {
 }
 
 func startFront(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen) (fronttest.Front, error) {
-	card := New(Config{Devices: fronttest.Devices, Access: kind.Access{
+	return startCard(p, log, listen, nil)
+}
+
+// startCard starts a card. more changes its configuration; nil: not.
+func startCard(p *proxy.Proxy, log *slog.Logger, listen fronttest.Listen, more func(*Config)) (fronttest.Front, error) {
+	cfg := Config{Devices: fronttest.Devices, Access: kind.Access{
 		Proxy: p, Log: log, Identify: func(netip.Addr, []string) (policy.Identity, bool) { return fronttest.Somebody, true },
-	}})
+	}}
+	if more != nil {
+		more(&cfg)
+	}
+	card := New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	at := map[string]func() (net.Conn, error){}
@@ -123,7 +132,7 @@ func (w *frontWire) Read() (fronttest.Heard, error) {
 		if err != nil {
 			return fronttest.Heard{}, err
 		}
-		if l.Name == "event" {
+		if !strings.HasPrefix(l.Name, "ct") && l.Name != "portstatus" {
 			if m := w.event(l.Arg(1)); m != nil {
 				return fronttest.Heard{Message: m}, nil
 			}

@@ -1,43 +1,181 @@
 package front
 
 import (
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+)
+
+const (
+	maxQueue  = 64 // commands of a program that wait for their turn
+	maxTimers = 16 // that a program has started
+	maxSounds = 16 // that wait to be played beside the commands
+	maxDigits = 256
 )
 
 // seconds reads an argument as a number of seconds, one day at most; 0 if it is not a number.
 func seconds(text string) time.Duration {
+	return time.Duration(min(number(text), 24*3600)) * time.Second
+}
+
+// number reads an argument as a number; 0 if it is none, or negative.
+func number(text string) int {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
 		return 0
 	}
-	return time.Duration(min(n, 24*3600)) * time.Second
+	return n
 }
 
-// command carries out a command. While another one waits, it refuses all but those that end the wait.
+// command takes a command. Commands are carried out one after the other; those that do not wait are carried out at once.
+// If too many wait already, the command is refused.
 func (cl *client) command(c *ctserver.Line) {
-	if cl.handle == ctserver.Manager {
-		cl.manage(c)
+	switch {
+	case cl.atOnce(c):
+	case len(cl.queue) == maxQueue:
+		cl.reply(c, "ERROR")
+	default:
+		cl.queue = append(cl.queue, c)
+		if cl.running == nil {
+			cl.next()
+		}
+	}
+}
+
+// next carries out the command whose turn it is.
+func (cl *client) next() {
+	cl.running = nil
+	if len(cl.queue) == 0 {
 		return
 	}
-	switch c.Name {
-	case "ctsendevent":
+	c := cl.queue[0]
+	cl.queue = cl.queue[1:]
+	cl.running, cl.since = c, len(cl.digits)
+	cl.carryOut(c)
+	cl.awaitSwitch()
+}
+
+// awaitSwitch limits the time that a command of a program that has left waits for the switching function.
+func (cl *client) awaitSwitch() {
+	if c := cl.running; cl.gone && c != nil && cl.limit == nil {
+		cl.limit = cl.after(leaveTime, func() {
+			if cl.running == c {
+				cl.close()
+			}
+		})
+	}
+}
+
+// done replies to the command that is being carried out.
+func (cl *client) done(args ...string) {
+	c := cl.running
+	for _, t := range []*time.Timer{cl.limit, cl.between} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	cl.limit, cl.between = nil, nil
+	cl.endRecording()
+	if c.Name == "ctplay" {
+		cl.speaks(0)
+	}
+	cl.reply(c, args...)
+	if c.Name == "shutdown" {
+		cl.close()
+		return
+	}
+	cl.next()
+}
+
+// ends ends the command that is being carried out, with the digits that it has heard: as it should, or by an event.
+func (cl *client) ends(event ...string) {
+	digits := cl.digits[cl.since:]
+	if cl.running.Name == "ctcollect" {
+		digits = cl.take(number(cl.running.Arg(1)))
+	}
+	how := "OK"
+	if len(event) > 0 {
+		how = "EVENT"
+	}
+	cl.done(append([]string{how, digits}, event...)...)
+}
+
+// take removes digits from the buffer: at most so many; 0: all.
+func (cl *client) take(most int) string {
+	if most == 0 || most > len(cl.digits) {
+		most = len(cl.digits)
+	}
+	taken := cl.digits[:most]
+	cl.digits = cl.digits[most:]
+	return taken
+}
+
+// lasts ends the command that is being carried out after its time; 0: never.
+func (cl *client) lasts(limit time.Duration) {
+	if limit <= 0 {
+		return
+	}
+	c := cl.running
+	cl.limit = cl.after(limit, func() {
+		if cl.running == c {
+			cl.ends()
+		}
+	})
+}
+
+// pauses ends the command that is being carried out if nothing more is heard for so long.
+func (cl *client) pauses(limit time.Duration) {
+	if cl.between != nil {
+		cl.between.Stop()
+	}
+	c := cl.running
+	cl.between = cl.after(limit, func() {
+		if cl.running == c {
+			cl.ends()
+		}
+	})
+}
+
+// atOnce carries out a command that does not wait for its turn. It returns false for one that does.
+func (cl *client) atOnce(c *ctserver.Line) bool {
+	switch {
+	case c.Name == "portstatus":
+		if word := cl.card.status(c.Dst); word != "" {
+			cl.reply(c, "OK", word)
+		} else {
+			cl.reply(c, "ERROR")
+		}
+	case c.Name == "rolllog":
+		cl.reply(c, "OK") // there is no log of the card
+	case c.Name == "serversion":
+		cl.reply(c, "OK", cl.card.cfg.Version)
+	case c.Name == "ctplay_stop" && cl.session != nil:
+		cl.sounds = nil
+		cl.speaks(0)
+		if r := cl.running; r != nil && r.Name == "ctplay" {
+			cl.ends()
+		}
+		cl.reply(c, "OK")
+	default:
+		return false
+	}
+	return true
+}
+
+// carryOut carries out a command.
+func (cl *client) carryOut(c *ctserver.Line) {
+	switch {
+	case c.Name == "ctsendevent":
 		cl.sendEvent(c)
 		return
-	case "portstatus":
-		cl.reply(c, "OK", cl.status())
+	case c.Name == "shutdown": // what is its own
+		cl.hangUp(c)
 		return
-	}
-	if cl.waiting != nil {
-		if c.Name != "cthangup" && c.Name != "ctplay_stop" && c.Name != "ctanswer" {
-			cl.reply(c, "ERROR")
-			return
-		}
-		cl.done("EVENT", cl.take(), "hangup")
+	case cl.session == nil:
+		cl.done("ERROR")
+		return
 	}
 	switch c.Name {
 	case "ctanswer":
@@ -46,260 +184,121 @@ func (cl *client) command(c *ctserver.Line) {
 		cl.hangUp(c)
 	case "ctwaitforring":
 		cl.wanted = 2
-		if n, err := strconv.Atoi(c.Arg(1)); err == nil && n > 0 {
+		if n := number(c.Arg(1)); n > 0 {
 			cl.wanted = n
 		}
-		cl.waiting = c
+	case "ctwaitforevent": // see happens
 	case "ctwaitfordial":
 		if !cl.offHook || cl.active != nil {
-			cl.reply(c, "ERROR")
+			cl.done("ERROR")
 			return
 		}
-		cl.reply(c, "OK")
+		cl.done("OK")
 	case "ctdial":
-		cl.waiting = c
 		cl.dial(c, c.Arg(1), false)
 	case "ctplay":
-		cl.waits(c, cl.card.cfg.Play)
+		cl.play(c)
 	case "ctplayasync":
-		cl.reply(c, "OK")
-		cl.after(cl.card.cfg.Play, "toneend")
+		cl.playBeside(c)
 	case "ctrecord":
-		cl.waits(c, max(seconds(c.Arg(2)), time.Second))
-		cl.ends = c.Arg(3)
+		cl.recordTo(c)
 	case "ctcollect":
-		cl.waits(c, max(seconds(c.Arg(2)), time.Second))
-		if most, _ := strconv.Atoi(c.Arg(1)); most > 0 && len(cl.digits) >= most { // earlier digits may be enough
-			cl.done("OK", cl.take())
-		}
+		cl.collect(c)
 	case "ctsleep":
-		cl.waits(c, max(seconds(c.Arg(1)), time.Millisecond))
-	case "ctwaitforevent":
-		cl.waiting = c
+		cl.lasts(max(seconds(c.Arg(1)), time.Millisecond))
 	case "ctstarttimerasync":
-		cl.reply(c, "OK")
-		cl.after(seconds(c.Arg(1)), "timer")
-	case "ctstoptimer", "ctplay_stop":
-		if cl.timer != nil {
-			cl.timer.Stop()
+		cl.startTimer(seconds(c.Arg(1)))
+	case "ctstoptimer":
+		if last := len(cl.timers) - 1; last >= 0 {
+			cl.timers[last].Stop()
+			cl.timers = cl.timers[:last]
 		}
-		cl.reply(c, "OK")
-	case "ctclear", "ctclearevents":
+		cl.done("OK")
+	case "ctclear":
 		cl.digits = ""
-		cl.reply(c, "OK")
+		cl.done("OK")
+	case "ctclearevents": // events are written at once
+		cl.done("OK")
+	case "ctplaytoneasync":
+		cl.tone = slices.Contains([]string{"busy", "dialx", "dial", "ringback"}, c.Arg(1))
+		if !cl.tone {
+			cl.done("ERROR")
+			return
+		}
+		cl.done("OK")
+	case "ctstoptone":
+		if cl.tone {
+			cl.tone = false
+			cl.happens("toneend")
+		}
+		cl.done("OK")
+	case "ctlistenforcid", "ctlistenforjpcid":
+		if cl.ringing != nil && cl.caller != "" {
+			cl.happens("cid", cl.caller)
+		}
+		cl.done("OK")
 	case "ctreadcid":
 		if cl.caller == "" {
-			cl.reply(c, "ERROR")
+			cl.done("ERROR")
 			return
 		}
-		cl.reply(c, "OK", cl.caller)
+		cl.done("OK", cl.caller)
 	case "ctsetscript":
 		cl.script = c.Arg(1)
-		cl.reply(c, "OK")
-	case "ctplaytoneasync", "ctstoptone", "ctjoin", "ctbridge", "ctunbridge", "ctjoinconference", "ctleaveconference", "ctstartringasync", "ctstopring",
-		"ctstartringonceasync", "ctgrunton", "ctgruntoff", "ctlistenforcid", "ctlistenforjpcid":
-		cl.reply(c, "OK") // without voice they have no effect
-	default:
-		cl.reply(c, "ERROR")
-	}
-}
-
-// after reports an event after limit. A port has one such timer: a new one replaces the last.
-func (cl *client) after(limit time.Duration, what string) {
-	if cl.timer != nil {
-		cl.timer.Stop()
-	}
-	cl.timer = time.AfterFunc(limit, func() { cl.post(func() { cl.happens(what) }) })
-}
-
-// accepted replies to a command by the response of the switching function.
-func (cl *client) accepted(c *ctserver.Line) func(*uacsta.Message) {
-	return func(res *uacsta.Message) {
-		if res == nil || res.Err() != nil {
-			cl.reply(c, "ERROR")
-			return
-		}
-		cl.reply(c, "OK")
-	}
-}
-
-// answer lifts the receiver.
-func (cl *client) answer(c *ctserver.Line) {
-	cl.offHook = true
-	if cl.ringing == nil {
-		cl.reply(c, "OK")
-		return
-	}
-	call := cl.ringing
-	cl.ask(uacsta.AnswerCall{CallToBeAnswered: *call}, func(res *uacsta.Message) {
-		if res != nil && res.Err() == nil && cl.ringing == call {
-			cl.ringing, cl.active = nil, call
-		}
-		cl.accepted(c)(res)
-	})
-}
-
-// hangUp puts the receiver down. With a call on hold beside the active one this transfers the call.
-func (cl *client) hangUp(c *ctserver.Line) {
-	cl.offHook = false
-	switch {
-	case cl.active != nil && cl.held != nil:
-		active, held := cl.active, cl.held
-		cl.forget(active)
-		cl.forget(held)
-		cl.ask(uacsta.TransferCall{HeldCall: *held, ActiveCall: *active}, func(res *uacsta.Message) {
-			if res != nil && res.Err() == nil {
-				cl.reply(c, "OK")
-				return
-			}
-			cl.leave(held, func(*uacsta.Message) {}) // who has hung up is in no call
-			cl.leave(active, cl.accepted(c))
-		})
-	case cl.active != nil:
-		cl.leave(cl.active, cl.accepted(c))
-	case cl.held != nil:
-		cl.leave(cl.held, cl.accepted(c))
-	default:
-		cl.reply(c, "OK")
-	}
-}
-
-// maxLeft is the most calls that may wait for their last event.
-const maxLeft = 16
-
-// leave clears a call, and passes the response to then. The program gets no more events of the call. A connection that
-// a transfer has moved meanwhile is cleared where it is now.
-func (cl *client) leave(call *uacsta.ConnectionID, then func(*uacsta.Message)) {
-	if cl.left == nil || len(cl.left) == maxLeft { // their last events were lost
-		cl.left = map[string]*uacsta.ConnectionID{}
-	}
-	cl.left[call.CallID] = nil
-	cl.forget(call) // also what an event has brought since the program hung up
-	cl.ask(uacsta.ClearConnection{ConnectionToBeCleared: *call}, func(res *uacsta.Message) {
-		if res == nil || res.Err() != nil {
-			now := cl.left[call.CallID]
-			delete(cl.left, call.CallID)
-			if now != nil && !sameCall(now, call) {
-				cl.leave(now, then)
-				return
-			}
-		}
-		then(res)
-	})
-}
-
-// forget notes that the port is no longer in a call.
-func (cl *client) forget(call *uacsta.ConnectionID) {
-	if sameCall(call, cl.active) {
-		cl.active = nil
-	}
-	if sameCall(call, cl.held) {
-		cl.held = nil
-	}
-}
-
-// dial dials the rest of a command's digits, up to the next flash or pause.
-func (cl *client) dial(c *ctserver.Line, left string, flashed bool) {
-	if cl.waiting != c {
-		return // another command ended it
-	}
-	switch {
-	case left == "" && !flashed:
 		cl.done("OK")
-		return
-	case strings.HasPrefix(left, ","):
-		time.AfterFunc(time.Second, func() { cl.post(func() { cl.dial(c, left[1:], flashed) }) })
-		return
-	case strings.HasPrefix(left, "&"):
-		cl.dial(c, left[1:], true)
-		return
+	case "ctjoin", "ctbridge", "ctunbridge", "ctjoinconference", "ctleaveconference", "ctstartringasync", "ctstopring", "ctstartringonceasync", "ctgrunton", "ctgruntoff":
+		cl.done("OK") // without voice they have no effect
+	default:
+		cl.done("ERROR")
 	}
-	end := strings.IndexAny(left, "&,")
-	if end < 0 {
-		end = len(left)
-	}
-	service := cl.dialled(left[:end], flashed)
-	if service == nil {
+}
+
+// startTimer starts a timer beside those that run.
+func (cl *client) startTimer(duration time.Duration) {
+	if len(cl.timers) == maxTimers {
 		cl.done("ERROR")
 		return
 	}
-	cl.ask(service, func(res *uacsta.Message) {
-		switch {
-		case cl.waiting != c:
-		case res == nil || res.Err() != nil:
-			cl.done("ERROR")
-		default:
-			cl.granted(service, res)
-			cl.dial(c, left[end:], false)
+	var t *time.Timer
+	t = cl.after(duration, func() {
+		if i := slices.Index(cl.timers, t); i >= 0 { // it was not stopped meanwhile
+			cl.timers = slices.Delete(cl.timers, i, i+1)
+			cl.happens("timer")
 		}
 	})
+	cl.timers = append(cl.timers, t)
+	cl.done("OK")
 }
 
-// granted takes the calls from the response to a service that was dialled: the next command may come before the events.
-func (cl *client) granted(service any, res *uacsta.Message) {
-	switch service.(type) {
-	case uacsta.MakeCall:
-		cl.active = cl.own(res.Text("callingDevice/callID"))
-	case uacsta.ConsultationCall:
-		cl.held, cl.active = cl.active, cl.own(res.Text("initiatedCall/callID"))
-	case uacsta.HoldCall:
-		cl.held, cl.active = cl.active, nil
-	case uacsta.RetrieveCall, uacsta.ReconnectCall:
-		cl.held, cl.active = nil, cl.held
-	case uacsta.AlternateCall:
-		cl.held, cl.active = cl.active, cl.held
-	}
-}
-
-// own returns the port's connection in a call.
-func (cl *client) own(callID string) *uacsta.ConnectionID {
-	own := uacsta.Conn(callID, cl.device())
-	return &own
-}
-
-// dialled returns the service for digits, or for a flash and digits: with a call on hold, 1 reconnects to it, 2
-// alternates, 3 makes a conference. nil: there is none.
-func (cl *client) dialled(digits string, flashed bool) any {
-	active, held := cl.active, cl.held
+// collect collects digits, those that came earlier too.
+func (cl *client) collect(c *ctserver.Line) {
+	most, limit := number(c.Arg(1)), seconds(c.Arg(2))
 	switch {
-	case !cl.offHook:
-		return nil
-	case !flashed && active == nil:
-		return uacsta.MakeCall{CallingDevice: uacsta.Dev(cl.device()), CalledDirectoryNumber: uacsta.Dev(digits), AutoOriginate: uacsta.DoNotPrompt}
-	case !flashed:
-		return uacsta.GenerateDigits{ConnectionToSendDigits: *active, CharactersToSend: digits}
-	case active == nil && held != nil:
-		return uacsta.RetrieveCall{CallToBeRetrieved: *held}
-	case active == nil:
-		return nil
-	case held == nil && digits == "":
-		return uacsta.HoldCall{CallToBeHeld: *active}
-	case held == nil:
-		return uacsta.ConsultationCall{ExistingCall: *active, ConsultedDevice: uacsta.Dev(digits)}
-	case digits == "1":
-		cl.active = nil // its end must not count as a hangup of the other call
-		return uacsta.ReconnectCall{ActiveCall: *active, HeldCall: *held}
-	case digits == "3":
-		return uacsta.ConferenceCall{HeldCall: *held, ActiveCall: *active}
+	case most == 0 && limit == 0: // it would not end
+		cl.done("ERROR")
+	case most > 0 && len(cl.digits) >= most:
+		cl.ends()
+	default:
+		cl.lasts(limit)
 	}
-	return uacsta.AlternateCall{HeldCall: *held, ActiveCall: *active}
 }
 
-// sendEvent sends an event to another port, or stops its recording.
+// sendEvent sends an event, or a message of the program's own, to another port. A message ends the command that the port
+// is carrying out.
 func (cl *client) sendEvent(c *ctserver.Line) {
 	other := cl.card.port(c.Dst)
 	if other == nil || c.Arg(1) == "" {
-		cl.reply(c, "ERROR")
+		cl.done("ERROR")
 		return
 	}
 	other.post(func() {
-		if w := other.waiting; w != nil && w.Name == "ctrecord" {
-			other.done("OK", other.take())
-			return
+		if ctserver.IsDigit(c.Arg(1)) {
+			other.heard(c.Arg(1))
+		} else {
+			other.happens(c.Args[0], c.Args[1:]...)
 		}
-		other.happens(c.Arg(1))
 	})
-	cl.reply(c, "OK")
+	cl.done("OK")
 }
 
 // status returns the state of the port in one word.
@@ -317,35 +316,4 @@ func (cl *client) status() string {
 		word += ":" + cl.script
 	}
 	return word
-}
-
-// manage carries out a command of the manager connection.
-func (cl *client) manage(c *ctserver.Line) {
-	switch c.Name {
-	case "ctsendevent":
-		cl.sendEvent(c)
-	case "portstatus":
-		connected := make([]string, 0, len(cl.card.cfg.Devices))
-		for handle := range cl.card.cfg.Devices {
-			word := "free"
-			if cl.card.port(handle) != nil {
-				word = "used"
-			}
-			connected = append(connected, strconv.Itoa(handle+1)+":"+word)
-		}
-		cl.reply(c, "OK", strings.Join(connected, ","))
-	case "rolllog":
-		cl.reply(c, "OK")
-	case "serversion":
-		cl.reply(c, "OK", "tr87proxy")
-	case "shutdown":
-		if cl.card.cfg.Shutdown == nil {
-			cl.reply(c, "ERROR")
-			return
-		}
-		cl.reply(c, "OK")
-		cl.card.cfg.Shutdown()
-	default:
-		cl.reply(c, "ERROR")
-	}
 }

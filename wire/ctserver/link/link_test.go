@@ -239,7 +239,7 @@ func TestIncoming(t *testing.T) {
 	if _, err := b.ask(uacsta.PlayMessage{MessageToBePlayed: "hello", OverConnection: at}); err != nil {
 		t.Fatal(err)
 	}
-	b.hears("ctplayasync src=0 dst=0 arg1=hello.au argc=1")
+	b.hears("ctplayasync src=0 dst=0 arg1=hello.au arg2=ignore_dtmf argc=2")
 	b.expect("Play")
 	b.say("toneend")
 	b.expect("Stop")

@@ -44,6 +44,10 @@ func (p *port) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 	if !strings.Contains(file, ".") {
 		file += ".au"
 	}
+	args := []string{file}
+	if s.Termination == nil || !s.Termination.DTMFDigitDetected {
+		args = append(args, "ignore_dtmf")
+	}
 	p.command("ctplayasync", p.link.cfg.Timeout, func(_ *ctserver.Line, err error) {
 		if err != nil {
 			answer(nil, refuse(uacsta.Operation, uacsta.InvalidMsgID))
@@ -54,7 +58,7 @@ func (p *port) play(s *uacsta.PlayMessage, answer proxy.Answer) {
 		p.send(func(ref string) any {
 			return uacsta.PlayEvent{MonitorCrossRefID: ref, Connection: s.OverConnection, Message: s.MessageToBePlayed, Cause: uacsta.CauseNormal}
 		})
-	}, file)
+	}, args...)
 }
 
 // longestRecording is the duration of a recording without another limit.

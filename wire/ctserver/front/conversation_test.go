@@ -1,0 +1,421 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/policy"
+	"github.com/tr87proxy/tr87proxy/proxy"
+	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
+	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/uacsta"
+	"github.com/tr87proxy/tr87proxy/wire/ctserver"
+)
+
+// card is a card before the built-in switch, for tests. Its ports are the first of fronttest.Devices.
+type card struct {
+	t     *testing.T
+	sw    *softswitch.Switch
+	core  *proxy.Proxy
+	front fronttest.Front
+}
+
+func newCard(t *testing.T, more func(*Config)) *card {
+	t.Helper()
+	var extensions []softswitch.Extension
+	for _, number := range fronttest.Devices {
+		extensions = append(extensions, softswitch.Extension{Number: number})
+	}
+	extensions = append(extensions, softswitch.Extension{Number: "199", Phone: softswitch.Behaviour{Busy: true}})
+	sw, err := softswitch.New(softswitch.Config{Extensions: extensions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &card{t: t, sw: sw, core: proxy.New(proxy.Config{Policy: &policy.Policy{Demo: true}, Numbers: &policy.Numbers{Extensions: sw.Has}})}
+	c.core.AddLink("switch", sw, sw.Has)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { c.core.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if err := c.core.Await(t.Context(), "switch"); err != nil {
+		t.Fatal(err)
+	}
+	if c.front, err = startCard(c.core, nil, fronttest.Sockets, more); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.front.Stop)
+	return c
+}
+
+// talker is a program at a port.
+type talker struct {
+	*card
+	net.Conn
+	r      *bufio.Reader
+	handle int
+}
+
+func (c *card) program(device string) *talker {
+	c.t.Helper()
+	nc, err := c.front.Dial(device)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(wait.Limit))
+	return &talker{c, nc, bufio.NewReader(nc), slices.Index(fronttest.Devices, device)}
+}
+
+// say sends commands, of a name and arguments, one behind another.
+func (p *talker) say(commands ...string) {
+	p.t.Helper()
+	for _, command := range commands {
+		words := strings.Split(command, " ")
+		text, err := (&ctserver.Line{Name: words[0], Src: p.handle, Dst: p.handle, Args: words[1:]}).Text()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if _, err := p.Write([]byte(text)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// next returns the next line: its name and its arguments.
+func (p *talker) next() string {
+	p.t.Helper()
+	l, err := ctserver.ReadLine(p.r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.TrimSpace(l.Name + " " + strings.Join(l.Args, " "))
+}
+
+// hears reads lines that must be these, in this order.
+func (p *talker) hears(want ...string) {
+	p.t.Helper()
+	for _, w := range want {
+		if got := p.next(); got != w {
+			p.t.Fatalf("port %d: %q, want %q", p.handle, got, w)
+		}
+	}
+}
+
+// begin says a command, and waits until it is being carried out.
+func (p *talker) begin(command string) {
+	p.t.Helper()
+	p.say(command, "portstatus")
+	for !strings.HasPrefix(p.next(), "portstatus") {
+	}
+}
+
+// until reads lines up to this one.
+func (p *talker) until(want string) {
+	p.t.Helper()
+	for p.next() != want {
+	}
+}
+
+// talk calls from a to b, which answers.
+func talk(a, b *talker) {
+	a.t.Helper()
+	b.begin("ctwaitforring 1")
+	b.say("ctanswer")
+	a.say("ctanswer", "ctdial "+fronttest.Devices[b.handle])
+	a.hears("ctanswer OK", "ctdial OK")
+	b.hears("ctwaitforring OK "+fronttest.Devices[a.handle], "ctanswer OK")
+	a.hears("toneend toneend")
+	b.becomes("connected")
+}
+
+// becomes waits until the port has a status.
+func (p *talker) becomes(status string) {
+	p.t.Helper()
+	for {
+		p.say("portstatus")
+		if p.next() == "portstatus OK "+status {
+			return
+		}
+	}
+}
+
+// Digits that the other end dials are events, end what they end, and can be collected as long as they are not cleared.
+func TestDigits(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = 300 * time.Millisecond })
+	a, b := c.program("100"), c.program("101")
+	talk(a, b)
+	press := func(digits string) {
+		t.Helper()
+		b.say("ctdial " + digits)
+		b.hears("ctdial OK")
+	}
+	press("159#*0")
+	a.hears("dtmf 1", "dtmf 5", "dtmf 9", "dtmf #", "dtmf *", "dtmf 0")
+	a.say("ctclearevents", "ctcollect 6 5 5") // the digits are still there
+	a.hears("ctclearevents OK", "ctcollect OK 159#*0")
+
+	a.begin("ctsleep 3600")
+	a.say("ctsetscript next")
+	press("7")
+	a.hears("ctsleep OK 7", "ctsetscript OK") // the digit stays in the buffer
+	a.begin("ctcollect 3 3600 3600")
+	press("89")
+	a.hears("ctcollect OK 789")
+
+	a.begin("ctcollect 9 3600 1") // the next digit does not come
+	press("12")
+	a.hears("ctcollect OK 12")
+
+	a.begin("ctplay long.au ignore_dtmf")
+	a.say("ctclear")
+	press("3")
+	a.hears("dtmf 3", "ctplay OK 3", "ctclear OK")
+
+	a.begin("ctrecord x.au 3600 # 0")
+	press("4#")
+	a.hears("dtmf 4", "ctrecord OK 4#")
+	b.say("cthangup")
+	a.hears("hangup hangup")
+}
+
+// A digit ends a file, also one that plays beside the commands, unless the program does not want that.
+func TestDigitsEndFiles(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = time.Hour })
+	a, b := c.program("100"), c.program("101")
+	talk(a, b)
+	a.begin("ctplay long.au")
+	b.say("ctdial 5")
+	a.hears("ctplay OK 5")
+	a.say("ctplayasync long.au", "ctplayasync other.au ignore_dtmf", "portstatus")
+	a.hears("ctplayasync OK", "ctplayasync OK", "portstatus OK connected")
+	b.say("ctdial 67")
+	a.hears("dtmf 6", "toneend toneend", "dtmf 7")
+	a.say("ctplay_stop")
+	a.hears("ctplay_stop OK")
+}
+
+// Commands wait for their turn. Too many are refused.
+func TestTurns(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = 20 * time.Millisecond })
+	a := c.program("100")
+	a.say("ctanswer", "ctplay beep.au", "ctplay beep.au", "ctplay beep.au", "cthangup")
+	a.hears("ctanswer OK", "ctplay OK", "ctplay OK", "ctplay OK", "cthangup OK")
+	a.say("ctsleep 3600", "portstatus")
+	a.hears("portstatus OK onhook")
+	for n := range maxQueue {
+		a.say(fmt.Sprintf("ctsetscript %d", n))
+	}
+	a.say("ctclear")
+	a.hears("ctclear ERROR")
+	c.program("101").say("ctsendevent STOP")
+}
+
+// A failed call is cleared by going on hook, and the port can be used at once.
+func TestFailedCall(t *testing.T) {
+	c := newCard(t, nil)
+	a := c.program("100")
+	for _, number := range []string{"199", "777", "199", "777"} { // a busy device, and none
+		a.say("ctanswer", "ctwaitfordial", "ctdial "+number)
+		a.hears("ctanswer OK", "ctwaitfordial OK", "ctdial OK", "loopdrop loopdrop")
+		a.say("cthangup")
+		a.hears("cthangup OK")
+		if calls, _ := c.sw.Counts(); calls != 0 {
+			t.Fatalf("%d calls are left", calls)
+		}
+	}
+}
+
+// Timers know nothing of one another, nor of what plays and is collected.
+func TestTimers(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = time.Second })
+	a := c.program("100")
+	a.say("ctstarttimerasync 2", "ctstarttimerasync 0", "ctstarttimerasync 3600", "ctstoptimer", "ctplayasync long.au", "ctcollect 1 1 1", "ctplay x.au")
+	var got []string
+	for range 10 {
+		got = append(got, a.next())
+	}
+	for _, want := range []string{"timer timer", "toneend toneend", "ctcollect OK", "ctplay OK"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%q, without %s", got, want)
+		}
+	}
+	if n := strings.Count(strings.Join(got, ","), "timer timer"); n != 2 {
+		t.Errorf("%d timers in %q", n, got)
+	}
+	for range maxTimers + 1 {
+		a.say("ctstarttimerasync 3600")
+	}
+	a.until("ctstarttimerasync ERROR")
+}
+
+// A program that reconnects finds the calls of its port.
+func TestReconnect(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Ring = time.Hour })
+	a, b := c.program("100"), c.program("101")
+	talk(a, b)
+	_ = a.Close()
+	a = c.program("100")
+	a.say("ctdial 5") // it is still in its call
+	a.hears("ctdial OK")
+	b.hears("dtmf 5")
+	a.say("ctdial &102")
+	a.hears("ctdial OK")
+	_ = a.Close()
+	a = c.program("100") // with a call on hold
+	a.say("ctdial &1")
+	a.hears("ctdial OK")
+	a.becomes("connected")
+	a.say("cthangup")
+	a.until("cthangup OK")
+	b.hears("hangup hangup")
+	b.say("cthangup")
+	b.hears("cthangup OK")
+	// a call that rings
+	a.say("ctanswer", "ctdial 102")
+	a.hears("ctanswer OK", "ctdial OK")
+	third := c.program("102")
+	third.hears("ring ring")
+	third.say("ctreadcid", "ctlistenforcid", "ctanswer")
+	third.hears("ctreadcid OK 100", "cid cid 100", "ctlistenforcid OK", "ctanswer OK")
+	a.hears("toneend toneend")
+	if calls, _ := c.sw.Counts(); calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+}
+
+// The commands of a program that has left are carried out, unless another program takes its port.
+func TestLeaves(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = 100 * time.Millisecond })
+	a, b := c.program("100"), c.program("101")
+	b.begin("ctwaitforring 1")
+	b.say("ctanswer")
+	a.say("ctanswer", "ctdial 101")
+	a.hears("ctanswer OK", "ctdial OK")
+	b.hears("ctwaitforring OK 100", "ctanswer OK")
+	a.say("ctplay x.au", "cthangup")
+	_ = a.Close()
+	b.hears("hangup hangup")
+	wait.For(t, "its session to close", func() bool { return c.core.Status().Sessions == 1 })
+	a = c.program("100")
+	a.begin("ctsleep 3600")
+	_ = a.Close()
+	a = c.program("100")
+	a.say("ctanswer")
+	a.hears("ctanswer OK")
+	wait.For(t, "the first session to close", func() bool { return c.core.Status().Sessions == 2 })
+}
+
+// What the user of the device does, the program learns.
+func TestUser(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Ring = time.Hour })
+	a, b := c.program("100"), c.program("101")
+	a.becomes("onhook")
+	b.becomes("onhook")
+	user := func(service any) {
+		t.Helper()
+		if err := c.sw.Perform(service); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user(uacsta.MakeCall{CallingDevice: uacsta.Dev("100"), CalledDirectoryNumber: uacsta.Dev("101"), AutoOriginate: uacsta.DoNotPrompt})
+	a.hears("pickup pickup")
+	b.hears("ring ring")
+	id := a.call()
+	user(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")})
+	b.hears("pickup pickup")
+	a.hears("toneend toneend")
+	user(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id, "100")})
+	a.hears("flash flash")
+	user(uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn(id, "100")})
+	a.hears("flash flash")
+	b.say("cthangup")
+	a.hears("hangup hangup")
+}
+
+// call returns the callID of the device's call.
+func (p *talker) call() string {
+	p.t.Helper()
+	m, err := p.sw.Ask(uacsta.Encode(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev(fronttest.Devices[p.handle])}, uacsta.Edition3))
+	if err != nil || len(m.Connections()) == 0 {
+		p.t.Fatalf("%v %v", m, err)
+	}
+	return m.Connections()[0].CallID()
+}
+
+// Messages of other ports end what a port is carrying out, digits among them are digits, and tones end.
+func TestMessages(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = time.Hour })
+	a, b := c.program("100"), c.program("101")
+	a.becomes("onhook")
+	send := func(words string) {
+		t.Helper()
+		_, _ = fmt.Fprintf(b, "cmd=ctsendevent src=1 dst=0 %s\n", words)
+		b.hears("ctsendevent OK")
+	}
+	for _, tt := range []struct{ command, sent, want string }{
+		{"ctplay x.au", "arg1=STOP arg2=IT argc=2", "ctplay EVENT  STOP IT"}, {"ctrecord x.au 0 # 0", "arg1=RECORD_STOP argc=1", "ctrecord EVENT  RECORD_STOP"},
+		{"ctcollect 5 0 0", "arg1=hangup argc=1", "ctcollect EVENT  hangup"}, {"ctwaitforring 1", "arg1=SHUTTING_DOWN argc=1", "ctwaitforring EVENT  SHUTTING_DOWN"},
+		{"ctwaitforevent", "arg1=flash argc=1", "ctwaitforevent OK flash"}, {"ctclear", "arg1=HELLO argc=1", "event HELLO"}, {"ctclear", "arg1=ring argc=1", "ring ring"},
+		{"ctclear", "arg1=5 argc=1", "dtmf 5"},
+	} {
+		a.begin(tt.command)
+		send(tt.sent)
+		a.hears(tt.want)
+	}
+	a.say("ctplaytoneasync dial", "ctstoptone", "ctstoptone", "ctplaytoneasync none")
+	a.hears("ctplaytoneasync OK", "toneend toneend", "ctstoptone OK", "ctstoptone OK", "ctplaytoneasync ERROR")
+}
+
+// A recording ends by silence: digits, and what another port plays in the call, are none.
+func TestSilence(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Play = 2 * time.Second })
+	a, b := c.program("100"), c.program("101")
+	talk(a, b)
+	began := time.Now()
+	a.say("ctrecord x.au 3600 # 1")
+	b.say("ctplay x.au")
+	b.hears("ctplay OK")
+	a.hears("ctrecord OK")
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("the recording ended after %v, while the other port played", took)
+	}
+	a.say("ctrecord x.au 3600 # 1") // nobody plays
+	a.hears("ctrecord OK")
+}
+
+// What concerns the card can be asked at each port. A program shuts down its own port only.
+func TestManagement(t *testing.T) {
+	c := newCard(t, func(cfg *Config) { cfg.Version = "tr87proxy-1" })
+	a, b := c.program("100"), c.program("101")
+	b.say("ctsetscript menu")
+	b.hears("ctsetscript OK")
+	a.say("ctanswer")
+	a.hears("ctanswer OK")
+	for command, want := range map[string]string{
+		"cmd=serversion src=0 dst=-2 argc=0": "serversion OK tr87proxy-1", "cmd=rolllog src=0 dst=-2 argc=0": "rolllog OK",
+		"cmd=portstatus src=0 dst=-2 argc=0": "portstatus OK 1:offhook,2:onhook:menu,3:free", "cmd=portstatus src=0 dst=1 argc=0": "portstatus OK onhook:menu",
+		"cmd=portstatus src=0 dst=2 argc=0": "portstatus OK free", "cmd=portstatus src=0 dst=9 argc=0": "portstatus ERROR",
+	} {
+		_, _ = fmt.Fprintln(a, command)
+		a.hears(want)
+	}
+	a.say("ctdial 102")
+	a.hears("ctdial OK")
+	_, _ = fmt.Fprintln(a, "cmd=shutdown src=0 dst=-2 argc=0")
+	a.hears("shutdown OK")
+	if _, err := a.r.ReadByte(); err == nil {
+		t.Error("the connection stays open")
+	}
+	if calls, _ := c.sw.Counts(); calls != 0 {
+		t.Errorf("%d calls are left", calls)
+	}
+	b.say("ctanswer")
+	b.hears("ctanswer OK")
+}

@@ -91,7 +91,8 @@ func typed(written, kind string) (string, error) {
 //   - digits with * and #, with + and visual separators (RFC 3966 5.1.1);
 //   - tel: with ext and phone-context;
 //   - sip: and sips: with user=phone and transport;
-//   - N<...>, as a switching function writes it (ECMA-323 SFR).
+//   - N<...>, as a switching function writes it (ECMA-269 6.1.3), with a subaddress; not with a call appearance, an extension
+//     or an agent.
 //
 // Any other form is an error that wraps [ErrNumber], because the next reader might take it for another
 // number.
@@ -216,11 +217,13 @@ func (n *Numbers) sip(scheme, rest string) (Number, error) {
 	return Number{scheme + ":" + user + "@" + strings.ToLower(host), address}, nil
 }
 
-// bracketed parses N<digits>, with what a switching function adds for displays.
+// bracketed parses N<digits> and N<digits!subaddress>, with what a switching function adds for displays. The subaddress says
+// which telephone of the number it is, and does not count: the number is the device.
 func (n *Numbers) bracketed(rest string) (Number, error) {
 	number, list, closed := strings.Cut(rest, ">")
-	if !closed || !allDigits(number) {
-		return Number{}, notANumber("N<> without a number")
+	number, subaddress, has := strings.Cut(number, "!")
+	if !closed || !allDigits(number) || has && (!allDigits(subaddress) || subaddress[0] == '+') {
+		return Number{}, notANumber("N<> without a number, or with more than a subaddress")
 	}
 	if list != "" {
 		if list[0] != ';' {

@@ -46,6 +46,8 @@ func TestNumbers(t *testing.T) {
 		{with, "tel:+14255550999", "+14255550999", "tel:+14255550999"},
 		{with, "tel:73124;phone-context=dialstring;device=SEP0002FD3BB5C5;partition=BE_BRS_INT", "73124", "tel:73124;phone-context=dialstring"},
 		{with, "N<100>", "100", "tel:+14255550100"},
+		{with, "N<100!98>", "100", "tel:+14255550100"},
+		{with, "N<2001!98>;displayNumber=2001", "2001", "tel:2001;phone-context=dialstring"},
 		{with, "N<302118840101>;displayNumber=302118840101;noa=nk", "302118840101", "tel:302118840101;phone-context=dialstring"},
 		{with, "sip:Alice@Contoso.com", "sip:Alice@contoso.com", "sip:Alice@contoso.com"},
 		{with, "lobby", "lobby", "lobby"},
@@ -78,7 +80,7 @@ func TestInvalidNumbers(t *testing.T) {
 	n := ours()
 	for _, written := range []string{
 		"", " ", "+", "-", "0123@127.0.0.66:5066?", "01@x SIP/2.0\r\nX-Evil: injected", "0%39%30%30123", "0/900123", "0;phone-context=+1900", "0123;transport=tcp",
-		"N<0900", "N<+0900>x", "N<100>Line;x=y", "N<201!98>", "N<>", "tel:%30900", "tel:tel:100", "tel:", "tel:alice", "tel:100;ext=1;ext=2", "http:alice@x", "im:alice@x", "N<lobby>", "N<*21#>", "tel:100;isub=1", "tel:100;ext=1%30", "tel:100;phone-context=",
+		"N<0900", "N<+0900>x", "N<100>Line;x=y", "N<201!>", "N<!98>", "N<201!98!1>", "N<201!+98>", "N<201!a>", "N<201!98&1>", "N<201&1>", "N<201/7>", "N<201%4>", "N<201!98>x", "N<>", "tel:%30900", "tel:tel:100", "tel:", "tel:alice", "tel:100;ext=1;ext=2", "http:alice@x", "im:alice@x", "N<lobby>", "N<*21#>", "tel:100;isub=1", "tel:100;ext=1%30", "tel:100;phone-context=",
 		"sip:", "sip:100", "sip:@x", "sip:100@", "sip:1%3000@x", "sip:100@x?Replaces=y", "sip:100@x;maddr=y", "sip:100@x;method=INVITE", "sip:sip:100@x", "sip:100@x y", "sip:a b@x", "sip:alice;ext=100@x",
 		"\uff10\uff19\uff10\uff10", "0900\u00a0", "\u0660900", "09\x0000", "1+00", "++1", "100\n101", "J\u00fcrgen", "a b", "a,b", "a\"b", "{a}", "'a'", "$a", "a|b", "a@b",
 		strings.Repeat("1", maxNumber+1), strings.Repeat("a", maxNumber+1), "sip:" + strings.Repeat("a", 300) + "@x", "deviceNumber:", "deviceNumber:a", "dynamic:", "dynamic:0G", "deviceNumber:+1", "_a", ".a",
@@ -183,7 +185,7 @@ func TestReasonsForInvalidNumbers(t *testing.T) {
 		"sip:100@x%20":                   "a SIP URI with headers or escapes",
 		"sip:@x":                         "a SIP URI without a user or a host",
 		"sip:alice;phone-context=+1@x":   "the user of a SIP URI is neither a number nor a name",
-		"N<100":                          "N<> without a number",
+		"N<100":                          "N<> without a number, or with more than a subaddress",
 		"N<100>displayNumber=1":          "text after N<>",
 		"N<100>;x=1":                     "it has an unknown parameter",
 		"deviceNumber:x":                 "a device number consists of digits",

@@ -22,11 +22,11 @@ import (
 type object struct {
 	service      string
 	action       policy.Action
-	subjects     []policy.Number          // the devices that the request acts on
-	destinations []policy.Number          // where it sends calls
-	connections  []uacsta.ConnectionID    // of subjects, with callIDs as the client sees them
-	spelling     map[policy.Number]string // of subjects, as the client writes them
-	settle       func(error)              // records whether digits were dialled; nil: there are none
+	subjects     []policy.Number            // the devices that the request acts on
+	destinations []policy.Number            // where it sends calls
+	connections  []uacsta.ConnectionID      // of subjects, with callIDs as the client sees them
+	spelling     map[policy.Number]spelling // of subjects, as the client writes them
+	settle       func(error)                // records whether digits were dialled; nil: there are none
 }
 
 // read puts the devices of a request into canonical form, completes its connections, and returns what
@@ -40,7 +40,7 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		return o, err
 	}
 	numbers := s.proxy.numbers()
-	o.spelling = map[policy.Number]string{}
+	o.spelling = map[policy.Number]spelling{}
 	for _, d := range req.Devices() {
 		path := d.Path()
 		role := svc.Role(path)
@@ -69,7 +69,7 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 			o.destinations = append(o.destinations, n)
 		case uacsta.Subject:
 			o.subjects = append(o.subjects, n)
-			o.spelling[n] = d.ID()
+			o.spelling[n] = o.spelling[n].after(spelling{d.ID(), d.Type()})
 		}
 		d.Set(cmp.Or(digits, n.String()), "")
 	}

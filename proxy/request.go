@@ -66,18 +66,7 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
 	s.introduce()
-	namespace := req.Namespace()
-	if req.Edition() == 0 {
-		namespace = uacsta.NamespaceED3
-	}
-	s.mu.Lock()
-	if req.Namespace() == uacsta.NamespaceApplSession {
-		namespace = s.namespace // this namespace says nothing about the edition
-	}
-	if s.namespace != namespace {
-		s.namespace = strings.Clone(namespace) // the original would keep its whole message in memory
-	}
-	s.mu.Unlock()
+	namespace := s.speaks(req.Namespace())
 	answer, why := s.count(req.Name(), namespace, reply)
 	if why != nil {
 		answer(nil, why)
@@ -102,14 +91,28 @@ func (s *Session) Request(req *uacsta.Message, reply func(*uacsta.Message)) {
 	}
 }
 
+// speaks takes the namespace of a message of the client. It returns the one for the response, and for events until the next
+// message.
+func (s *Session) speaks(namespace string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case namespace == uacsta.NamespaceApplSession: // it says nothing about the edition
+		return s.namespace
+	case uacsta.EditionOf(namespace) == 0:
+		namespace = uacsta.NamespaceED3
+	}
+	if s.namespace != namespace {
+		s.namespace = strings.Clone(namespace) // the original would keep its whole message in memory
+	}
+	return s.namespace
+}
+
 // Unclear refuses a request that different readers could read differently: the core decides nothing
 // about it. reply is called as by Request.
 func (s *Session) Unclear(u *uacsta.Unclear, reply func(*uacsta.Message)) {
 	s.proxy.stats.Requests.Add(1)
-	s.mu.Lock()
-	namespace := s.namespace
-	s.mu.Unlock()
-	answer, why := s.count(u.Name, namespace, reply)
+	answer, why := s.count(u.Name, s.speaks(u.Namespace), reply)
 	switch {
 	case why != nil:
 		answer(nil, why)
@@ -292,19 +295,20 @@ func (s *Session) nothingNamed(req *uacsta.Message) *uacsta.Error {
 }
 
 // translate writes the devices of a message as this client writes them and converts the message into
-// the client's edition. An event that the edition does not define is passed unchanged.
+// the client's edition: a response into that of its request, whose namespace it gets even if the
+// edition defines neither. An event that the edition does not define is passed unchanged.
 func (s *Session) translate(m *uacsta.Message, namespace string) {
 	devices := m.Devices()
 	s.mu.Lock()
 	for _, d := range devices {
-		id, _ := policy.Element(s.written(d.ID()))
-		d.SetID(id)
+		s.write(d)
 	}
-	if namespace == "" {
+	asked := namespace != ""
+	if !asked {
 		namespace = s.namespace
 	}
 	s.mu.Unlock()
-	if m.Convert(uacsta.EditionOf(namespace)) && !m.Foreign() && m.Namespace() != uacsta.NamespaceApplSession {
+	if (m.Convert(uacsta.EditionOf(namespace)) || asked) && !m.Foreign() && m.Namespace() != uacsta.NamespaceApplSession {
 		m.SetNamespace(namespace) // keeps what a vendor has added to the namespace
 	}
 }

@@ -150,6 +150,24 @@ func TestEditions(t *testing.T) {
 			if got := l.take(); len(got) != 1 || got[0].Namespace() != tt.want {
 				t.Errorf("%q: after a request about application sessions the event is %v", tt.written, got)
 			}
+			for _, request := range []string{"<GetMonitors xmlns=\"" + tt.written + "\"/>", `<MonitorStop xmlns="` + tt.written + `"><monitorCrossRefID>1</monitorCrossRefID></MonitorStop>`} {
+				s.Request(parse(t, request), func(m *uacsta.Message) { res = m })
+				synctest.Wait()
+				if res.Namespace() != tt.want {
+					t.Errorf("%q: the response to %s is %s", tt.written, request, res)
+				}
+			}
+			_, err := uacsta.Parse([]byte(`<MonitorStop xmlns="` + tt.written + `"><monitorCrossRefID>1</monitorCrossRefID><monitorCrossRefID>2</monitorCrossRefID></MonitorStop>`))
+			var unclear *uacsta.Unclear
+			if !errors.As(err, &unclear) {
+				t.Fatal(err)
+			}
+			other, _ := open(t, p, "b")
+			other.Unclear(unclear, func(m *uacsta.Message) { res = m })
+			synctest.Wait()
+			if res.Namespace() != tt.want {
+				t.Errorf("%q: the refusal is %s", tt.written, res)
+			}
 			s.Close(nil)
 		}
 	})

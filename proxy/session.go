@@ -73,9 +73,9 @@ type Session struct {
 	noted  atomic.Pointer[audit.Receipt] // of the session's last line in the audit file
 
 	mu         lock
-	namespace  string            // of the client's last message
-	tel        bool              // the client writes tel: URIs
-	spelling   map[string]string // canonical device -> as the client writes it
+	namespace  string              // of the client's last message
+	tel        bool                // the client writes tel: URIs
+	spelling   map[string]spelling // canonical device -> as the client writes it
 	monitors   map[string]*clientMonitor
 	registered *registration // for SystemStatus; nil: none
 	app        *appSession   // nil: none
@@ -115,7 +115,7 @@ func (p *Proxy) Open(o Opening, client Client) (*Session, error) {
 		mu:    lock{rank: ofSession},
 		proxy: p, id: p.refs.next(), client: client, own: o.Identity, named: o.Named, peer: o.Peer, front: o.Front, addr: o.Addr, names: o.Names, mode: o.Sessions, fixed: o.NoLogin, place: o.Place,
 		since: time.Now(), still: o.Valid,
-		namespace: uacsta.NamespaceED3, spelling: map[string]string{}, monitors: map[string]*clientMonitor{},
+		namespace: uacsta.NamespaceED3, spelling: map[string]spelling{}, monitors: map[string]*clientMonitor{},
 		routers: map[string]*router{}, dialogues: map[string]*routeDialogue{}, associations: map[string]*association{},
 	}
 	s.who.Store(&s.own)
@@ -160,7 +160,7 @@ func (s *Session) admit(line string) error {
 		if s.line, err = p.numbers().Parse(line, ""); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnknownLine, err)
 		}
-		s.learn(s.line, line)
+		s.learn(s.line, spelling{id: line})
 	}
 	if s.locked() {
 		return nil // the client can only open an application session yet
@@ -204,28 +204,46 @@ func (s *Session) mayBy(r *rules, action policy.Action, device policy.Number) bo
 
 // learn remembers how the client writes a device, so that the client gets it back character by
 // character.
-func (s *Session) learn(device policy.Number, written string) {
+func (s *Session) learn(device policy.Number, written spelling) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, known := s.spelling[device.String()]
-	if known && before == written {
+	if written = before.after(written); known && before == written {
 		return // the usual case
 	}
 	if known || len(s.spelling) < maxSpellings {
-		s.spelling[strings.Clone(device.String())] = strings.Clone(written) // the originals would keep their whole message in memory
+		s.spelling[strings.Clone(device.String())] = spelling{strings.Clone(written.id), strings.Clone(written.kind)} // the originals would keep their whole message in memory
 	}
-	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written), "tel:")
+	s.tel = s.tel || strings.HasPrefix(strings.ToLower(written.id), "tel:")
 }
 
-// written returns a canonical device as this client writes it. The caller holds s.mu.
-func (s *Session) written(device string) string {
-	if w, ok := s.spelling[device]; ok {
+// spelling is how a client writes a device: the identifier, and its typeOfNumber, "" for none.
+type spelling struct{ id, kind string }
+
+// after returns the spelling to keep once the client has written another: that one, unless it only leaves out the
+// typeOfNumber, as many clients do in a connection.
+func (w spelling) after(written spelling) spelling {
+	if written.kind == "" && written.id == w.id {
 		return w
 	}
-	if s.tel {
-		return s.proxy.numbers().Client(device)
+	return written
+}
+
+// write writes a canonical device as this client writes it. A client that gives no typeOfNumber gets that of the link. The
+// caller holds s.mu.
+func (s *Session) write(d uacsta.Device) {
+	w, ok := s.spelling[d.ID()]
+	switch {
+	case ok && w.kind != "":
+		d.Set(w.id, w.kind)
+		return
+	case !ok && s.tel:
+		w.id = s.proxy.numbers().Client(d.ID())
+	case !ok:
+		w.id = d.ID()
 	}
-	return device
+	id, _ := policy.Element(w.id)
+	d.SetID(id)
 }
 
 // Identity returns the account of the client's application session, or else the identity that its

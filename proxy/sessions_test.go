@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -232,6 +233,26 @@ func TestSpellings(t *testing.T) {
 		request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
 		if got := shows("100"); got != "100" {
 			t.Errorf("as it wrote it last: %s", got)
+		}
+		kinds := func(device string) (all []string) {
+			f.mu.Lock()
+			ref := fmt.Sprint("link", f.refs)
+			f.mu.Unlock()
+			f.up.Event(parse(t, `<HeldEvent><monitorCrossRefID>`+ref+`</monitorCrossRefID><heldConnection><callID>1</callID><deviceID>`+device+`</deviceID></heldConnection>`+
+				`<holdingDevice><deviceIdentifier typeOfNumber="implicitPublic">`+device+`</deviceIdentifier></holdingDevice></HeldEvent>`))
+			synctest.Wait()
+			for _, d := range l.take()[0].Devices() {
+				all = append(all, d.Type()+":"+d.ID())
+			}
+			return all
+		}
+		if got := kinds("100"); !slices.Equal(got, []string{":100", "implicitPublic:100"}) {
+			t.Errorf("the link's type: %v", got)
+		}
+		request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Typed("100", "dialingNumber")})
+		request(s, uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("100")})
+		if got := kinds("100"); !slices.Equal(got, []string{"dialingNumber:100", "dialingNumber:100"}) {
+			t.Errorf("with the client's type: %v", got)
 		}
 		s, l = open(t, p, "b")
 		request(s, monitorOf("100"))

@@ -12,8 +12,9 @@ import (
 // Unclear is the error for a well-formed document that different readers may read differently, or in
 // which a value is not of its type. It wraps the refusal for the peer.
 type Unclear struct {
-	Name    string // of the message
-	Refusal *Error
+	Name      string // of the message
+	Namespace string // of the message, "" for none
+	Refusal   *Error
 }
 
 func (u *Unclear) Error() string { return u.Name + ": " + u.Refusal.Error() }
@@ -49,7 +50,7 @@ func canonical(root *etree.Element) error {
 		refusal = c.strip(root)
 	}
 	if refusal != nil {
-		return &Unclear{Name: root.Tag, Refusal: refusal}
+		return &Unclear{Name: root.Tag, Namespace: strings.Clone(c.namespace), Refusal: refusal}
 	}
 	if c.namespace != "" {
 		root.Attr = append([]etree.Attr{{Key: "xmlns", Value: c.namespace}}, root.Attr...)

@@ -138,3 +138,63 @@ func TestConnectionsAreFound(t *testing.T) {
 		}
 	})
 }
+
+// Policy decides on each of several destinations, and the audit file has them all.
+func TestDeflectToSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := newPBX(map[string][]string{"A": {"100", "101"}})
+		file := filepath.Join(t.TempDir(), "audit.log")
+		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 }, policy.Grant{Who: "a", Control: []string{"100"}, Dial: []string{"10?", "0[1-8]*"}})
+		p := start(t, link, rules, func(cfg *proxy.Config) { cfg.Audit = log })
+		s, _ := open(t, p, "a")
+		own := uacsta.Conn(shown(t, s, "100"), "100")
+		var want []string
+		for _, tt := range []struct {
+			to      []string
+			refused string
+		}{
+			{[]string{"102", "0170", "103"}, ""},
+			{[]string{"102", "0900", "103"}, uacsta.PrivilegeViolationDestinationDevice},
+			{[]string{"0900", "0170"}, uacsta.PrivilegeViolationDestinationDevice},
+			{[]string{"102", "0170", "0900"}, uacsta.PrivilegeViolationDestinationDevice},
+		} {
+			link.got()
+			req := uacsta.DeflectCall{CallToBeDiverted: own}
+			for _, n := range tt.to {
+				req.NewDestination = append(req.NewDestination, uacsta.Dev(n))
+			}
+			var got []string
+			m := uacsta.Encode(req, uacsta.Edition6)
+			var res *uacsta.Message
+			s.Request(m, func(m *uacsta.Message) { res = m })
+			synctest.Wait()
+			if asked := link.last(uacsta.NameDeflectCall); link.got() != "" {
+				for _, d := range asked.Devices() {
+					if !d.InConnection {
+						got = append(got, d.ID())
+					}
+				}
+			}
+			if why := refusal(res); why != tt.refused || why == "" && !slices.Equal(got, tt.to) || why != "" && got != nil {
+				t.Errorf("to %v: %s; the switch gets %v", tt.to, res, got)
+			}
+			want = append(want, strings.Join(tt.to, " "))
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var written []string
+		for _, e := range entries(t, file) {
+			if e.Service == uacsta.NameDeflectCall && e.Kind != "done" {
+				written = append(written, strings.Join(e.Destinations, " "))
+			}
+		}
+		if !slices.Equal(written, want) {
+			t.Errorf("the audit file has %q, want %q", written, want)
+		}
+	})
+}

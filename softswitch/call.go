@@ -138,12 +138,23 @@ func (c *call) fromNetwork(from *connection) *device {
 // divert reports that a call leaves a device for another one, before or instead of ringing
 // there.
 func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
-	left := uacsta.Conn(c.id, d.number)
-	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{Connection: left, DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause})
+	c.notifyDiverted(d, to, cause)
+	c.diverted(d, cause)
+}
+
+func (c *call) notifyDiverted(d *device, to string, cause uacsta.EventCause) {
+	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{
+		Connection: uacsta.Conn(c.id, d.number), DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause,
+	})
+}
+
+// diverted records that a device has diverted a call.
+func (c *call) diverted(d *device, cause uacsta.EventCause) {
 	c.redirecting = d.number
 	if len(c.history) == maxHistory {
 		c.history = c.history[1:]
 	}
+	left := uacsta.Conn(c.id, d.number)
 	c.history = append(slices.Clip(c.history), uacsta.DeviceHistoryListItem{
 		OldDeviceID: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(d.number)}, EventCause: cause, OldConnectionID: &left,
 	})
@@ -181,6 +192,7 @@ func (x *connection) arm() {
 		x.after(c.ringTime(x.group.hunt.rings), func() { x.group.hunt.next(x) })
 	case x.group != nil && x.group.queue != nil:
 		x.after(x.group.queue.AnswerTime, func() { x.group.queue.missed(x) })
+	case x.among != 0:
 	default:
 		if to, rings := d.forwarding.noAnswer(c); to != "" {
 			x.after(c.ringTime(rings), func() { x.sendOn(to, uacsta.CauseCallForwardNoAnswer) })
@@ -295,12 +307,15 @@ func (x *connection) establish(cause uacsta.EventCause) {
 	c.conditionMet(uacsta.SignallingCallEstablished)
 }
 
-// stopOthers stops the other members of the hunt group from ringing.
+// stopOthers stops the other members of the hunt group, and others of several destinations, from ringing.
 func (x *connection) stopOthers() {
 	for _, y := range x.call.others(x) {
-		if y.state == uacsta.Alerting && y.group != nil && y.group == x.group {
+		if x.ringsWith(y) {
 			y.leave()
 			x.call.notifyCleared(y, uacsta.CauseNormalClearing)
+			if x.call.outbound == y {
+				x.call.outbound = nil
+			}
 		}
 	}
 }

@@ -497,6 +497,9 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 			if x.farEndRings() {
 				text += " far"
 			}
+			if x.among != 0 && x.alerts() && len(call.others(x)) > 1 {
+				text += " with others"
+			}
 			if x.parker != nil {
 				text += " parked by " + name(x.parker.number)
 			}

@@ -120,6 +120,7 @@ type connection struct {
 	cause   uacsta.EventCause       // why it failed, was prompted or returned
 	refused bool                    // refused by the device: busy or do not disturb
 	group   *device                 // hunt group or queue for which it rings
+	among   int                     // order of the connection that was deflected to it and others; 0: none
 	agent   *agent                  // agent who rings or talks for a queue
 	parker  *device                 // device that parked the call here
 	far     uacsta.ExtendedDeviceID // of a trunk: who is beyond it
@@ -379,7 +380,7 @@ func (x *connection) clearWith(cause, follow uacsta.EventCause) {
 // connected, on hold or off-hook.
 func (c *call) lives() bool {
 	return len(c.connections) > 1 && slices.ContainsFunc(c.connections, func(x *connection) bool {
-		return x.state == uacsta.Connected || x.state == uacsta.Hold || x.state == uacsta.Initiated
+		return x.talking() || x.state == uacsta.Initiated
 	})
 }
 

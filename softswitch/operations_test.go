@@ -171,6 +171,9 @@ func (c *checker) toward(id uacsta.ConnectionID, to string, add adder) {
 		{"DeflectCall", func(s *Switch) (any, error) {
 			return s.deflectCall(&uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{dev}})
 		}},
+		{"DeflectCall", func(s *Switch) (any, error) {
+			return s.deflectCall(&uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{dev, uacsta.Dev("109")}})
+		}},
 		{"DirectedPickupCall", func(s *Switch) (any, error) {
 			return s.directedPickupCall(&uacsta.DirectedPickupCall{CallToBePickedUp: id, RequestingDevice: dev})
 		}},

@@ -152,11 +152,11 @@ func (x *connection) pickedUp(by *device) uacsta.ConnectionID {
 	if x.device.park {
 		cause = uacsta.CausePark
 	}
-	group := x.group
+	group, among := x.group, x.among
 	x.leave()
 	c.divert(x.device, by.number, cause)
 	y := c.join(by, uacsta.Alerting)
-	y.group = group
+	y.group, y.among = group, among
 	y.establish(cause)
 	return y.id()
 }

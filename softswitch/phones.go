@@ -330,9 +330,10 @@ func (x *connection) declined(cause uacsta.EventCause) {
 		x.group.queue.missed(x)
 	case x.group != nil:
 		x.group.hunt.declined(x)
+	case x.dropsOut(cause):
 	default:
 		rejected := cause == uacsta.CauseBusy || cause == uacsta.CauseCallCancelled // by the user
-		if s := x.device.forwarding.applies(c, whenBusy); s != nil && rejected && x.device.station() {
+		if s := x.device.forwarding.applies(c, whenBusy); s != nil && rejected && x.device.station() && x.among == 0 {
 			x.sendOn(s.to, uacsta.CauseCallForwardBusy)
 			return
 		}

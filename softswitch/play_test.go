@@ -188,7 +188,7 @@ func (p *player) put(root *etree.Element, path, value string) {
 	e := root
 	for name := range strings.SplitSeq(path, "/") {
 		next := e.SelectElement(name)
-		if next == nil || strings.HasSuffix(name, "callingDevice") && e.Tag == "callingDeviceList" {
+		if next == nil || strings.HasSuffix(name, "callingDevice") && e.Tag == "callingDeviceList" || name == "device" && e.Tag == "newDestination" {
 			next = e.CreateElement(name)
 		}
 		e = next

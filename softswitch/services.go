@@ -309,22 +309,3 @@ func (s *Switch) conferenceCall(req *uacsta.ConferenceCall) (any, error) {
 
 // callable reports whether the device can be called.
 func (d *device) callable() bool { return !d.park && d.pickup == nil }
-
-// deflectCall implements Deflect Call (ECMA-269 17.1). The first valid one of several
-// destinations gets the call.
-func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
-	x, err := s.permit(req.CallToBeDiverted, (*connection).mayDeflect)
-	if err != nil {
-		return nil, err
-	}
-	for _, to := range req.NewDestination {
-		if target := s.target(to.ID, nil); target != nil && target.callable() && x.call.of(target) == nil {
-			if !req.CorrelatorData.IsZero() {
-				x.call.data.correlator = req.CorrelatorData
-			}
-			x.sendOn(to.ID, uacsta.CauseRedirected)
-			return uacsta.DeflectCallResponse{}, nil
-		}
-	}
-	return nil, errDestination
-}

@@ -47,6 +47,11 @@ func (c *call) mayGoOut(from *connection, number string) bool {
 			by = from.device
 		}
 	}
+	return c.sendsOut(by, number)
+}
+
+// sendsOut reports whether a device, which may be nil, may send the call to a number of the network.
+func (c *call) sendsOut(by *device, number string) bool {
 	if by == nil || !by.station() {
 		return c.trunkIn == nil // sent by the configuration or a computing function
 	}
@@ -63,7 +68,13 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 		c.failAt(from, uacsta.CauseTrunksBusy)
 		return
 	}
+	c.seize(d, number, cause, 0)
+}
+
+// seize takes a line of a trunk that has a free one. among is for connection.among.
+func (c *call) seize(d *device, number string, cause uacsta.EventCause, among int) {
 	x := c.join(d, uacsta.Connected)
+	x.among = among
 	x.far, c.outbound = uacsta.Ext(number), x
 	c.sw.emit(c, nil, uacsta.NetworkReachedEvent{
 		OutboundConnection: x.id(), NetworkInterfaceUsed: uacsta.Ext(d.number), Cause: cause,
@@ -87,10 +98,12 @@ func (c *call) goOut(from *connection, d *device, number string, cause uacsta.Ev
 // farEndAnswers handles the answer of the far end.
 func (x *connection) farEndAnswers() {
 	c := x.call
+	c.outbound = x
 	x.reached, c.further, c.returning = true, nil, nil
 	x.stopTimers()
 	x.device.terminal.Stop(c.id)
 	c.touch()
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: x.far, Cause: uacsta.CauseNetworkSignal})
+	x.stopOthers()
 	c.conditionMet(uacsta.SignallingCallEstablished)
 }

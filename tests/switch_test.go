@@ -6,6 +6,9 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
+// diallers lets everybody control everything, and dial every number.
+const diallers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n"
+
 // placed calls a virtual phone and returns the callID.
 func (o *overseer) placed(from, to string) string {
 	o.t.Helper()
@@ -70,5 +73,45 @@ func TestConnectionsNamedInPart(t *testing.T) {
 	o.must(uacsta.TransferCall{HeldCall: uacsta.Conn("", "1001"), ActiveCall: uacsta.Conn("", "1001")})
 	o.until("1001", "Transfered")
 	o.refuses(uacsta.HoldCall{CallToBeHeld: uacsta.Conn("", "1001")}, uacsta.InvalidConnectionID)
+	r.stop()
+}
+
+// A call that is deflected to several numbers rings at all of them; the first that answers has it, and the others stop.
+func TestDeflectToSeveral(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "  trunks: [{number: \"900\", prefixes: [\"0\"]}]\n"+diallers)
+	o := r.watch("1000", "1002", "1003")
+	id := o.placed("1000", "1001")
+	to := []uacsta.DeviceID{uacsta.Dev("1002"), uacsta.Dev("1003"), uacsta.Dev("0170")}
+	o.must(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn(id, "1001"), NewDestination: to})
+	for _, d := range to {
+		if ev := o.until("1000", "Diverted"); ev.Text("newDestination/deviceIdentifier") != d.ID {
+			t.Errorf("%s", ev)
+		}
+	}
+	for _, device := range []string{"1002", "1003"} {
+		if ev := o.until("1000", "Delivered"); ev.Text("alertingDevice/deviceIdentifier") != device || ev.Text("cause") != "redirected" {
+			t.Errorf("%s", ev)
+		}
+	}
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1003")})
+	o.until("1003", "Established")
+	o.until("1002", "ConnectionCleared")
+	if left := o.calls("1000"); len(left) != 1 {
+		t.Errorf("%v", left)
+	}
+	for _, device := range []string{"1002", "900"} {
+		if left := o.calls(device); len(left) != 0 {
+			t.Errorf("%s: %v", device, left)
+		}
+	}
+	o.refuses(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn(id, "1003"), NewDestination: to}, uacsta.InvalidConnectionState)
+	// The deflected call is one where all are busy: refused, and it goes on ringing.
+	for _, n := range []string{"1005", "1006"} {
+		o.must(uacsta.SetDoNotDisturb{Device: uacsta.Dev(n), DoNotDisturbOn: true})
+	}
+	second := o.placed("1007", "1002")
+	o.refuses(uacsta.DeflectCall{CallToBeDiverted: uacsta.Conn(second, "1002"), NewDestination: []uacsta.DeviceID{uacsta.Dev("1005"), uacsta.Dev("1006")}}, uacsta.InvalidDestinationDeviceState)
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(second, "1002")})
 	r.stop()
 }

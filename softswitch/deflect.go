@@ -1,0 +1,100 @@
+package softswitch
+
+import "github.com/tr87proxy/tr87proxy/uacsta"
+
+// deflectCall implements Deflect Call (ECMA-269 17.1). With several destinations all of them ring.
+func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
+	x, err := s.permit(req.CallToBeDiverted, (*connection).mayDeflect)
+	if err != nil {
+		return nil, err
+	}
+	var rings []destination
+	switch list := req.NewDestination; len(list) {
+	case 0:
+		return nil, errDestination
+	case 1:
+		if target := s.target(list[0].ID, nil); target == nil || !target.callable() || x.call.of(target) != nil {
+			return nil, errDestination
+		}
+	default:
+		var refusal *uacsta.Error
+		if rings, refusal = x.reachable(list); refusal != nil {
+			return nil, refusal
+		}
+	}
+	if !req.CorrelatorData.IsZero() {
+		x.call.data.correlator = req.CorrelatorData
+	}
+	if len(rings) > 0 {
+		x.deflectToAll(rings)
+	} else {
+		x.sendOn(req.NewDestination[0].ID, uacsta.CauseRedirected)
+	}
+	return uacsta.DeflectCallResponse{}, nil
+}
+
+// reachable returns those of several destinations at which a call of the connection can ring now. They must be extensions,
+// or numbers of the network that the device may call: what distributes calls itself takes a call alone. Like the members
+// of a hunt group, they do not forward it.
+func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.Error) {
+	s, c := x.call.sw, x.call
+	if len(list)+len(c.connections)-1 > maxMembers {
+		return nil, errLimit
+	}
+	var found []destination
+	taken := map[*device]bool{}
+	for _, to := range list {
+		d := s.target(to.ID, nil)
+		switch {
+		case d == nil || !d.station() && d.trunk == nil || d.trunk != nil && !c.sendsOut(x.device, to.ID):
+			return nil, errDestination
+		case !taken[d] && d.takes(c):
+			taken[d] = true
+			found = append(found, destination{to.ID, x.device.number})
+		}
+	}
+	if len(found) == 0 {
+		return nil, errDestinationState
+	}
+	return found, nil
+}
+
+// deflectToAll makes a call ring at several destinations instead of the connection. The first that answers has the call.
+func (x *connection) deflectToAll(list []destination) {
+	c := x.call
+	x.leave()
+	for _, to := range list {
+		c.notifyDiverted(x.device, to.number, uacsta.CauseRedirected)
+	}
+	x.stopOthers()
+	c.diverted(x.device, uacsta.CauseRedirected)
+	for _, to := range list {
+		d := c.sw.target(to.number, nil)
+		if d.trunk != nil {
+			c.seize(d, to.number, uacsta.CauseRedirected, x.order)
+			continue
+		}
+		y := c.join(d, uacsta.Alerting)
+		y.among = x.order
+		y.alert(uacsta.CauseRedirected)
+	}
+}
+
+// dropsOut clears a connection that does not take a call that still rings at others of several destinations. It returns
+// false if there are none.
+func (x *connection) dropsOut(cause uacsta.EventCause) bool {
+	for _, y := range x.call.others(x) {
+		if x.ringsWith(y) {
+			x.leave()
+			x.call.notifyCleared(x, cause)
+			return true
+		}
+	}
+	return false
+}
+
+// ringsWith reports whether a call rings at another connection for the same hunt group or queue, or because it was
+// deflected to both.
+func (x *connection) ringsWith(y *connection) bool {
+	return y.alerts() && (y.group != nil && y.group == x.group || y.among != 0 && y.among == x.among)
+}

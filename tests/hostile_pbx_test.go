@@ -178,7 +178,9 @@ func TestHostilePBX(t *testing.T) {
 		grown("segments without end", 600)
 	}
 	waitFor(t, "the end of the snapshots", func() bool { _, refused := h.got(""); return refused > 300 })
-	own.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("9000")})
+	waitFor(t, "a snapshot, which this switch answers late while it has other things to read", func() bool {
+		return own.ask(uacsta.SnapshotDevice{SnapshotObject: uacsta.Dev("9000")}).Err() == nil
+	})
 	h.send(1, 1, "<SnapshotDeviceData><serviceCrossRefID>9000</serviceCrossRefID><segmentID>1</segmentID><lastSegment>true</lastSegment></SnapshotDeviceData>")
 	for m := own.hear(); m.Name() != "SnapshotDeviceData"; m = own.hear() {
 		if m.Name() != "SystemStatus" {

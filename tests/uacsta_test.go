@@ -46,7 +46,7 @@ func (h *handset) cstaAnswer(m *sipText, root, content string) {
 // it answers by it, is muted, and says so; when it loses the session, it gets another.
 func TestUACSTA(t *testing.T) {
 	t.Parallel()
-	x, list := handsets(t, "", "", "100", "102")
+	x, list := handsets(t, "", "uacsta: monitored\n", "100", "102")
 	a, phone := list[0], list[1]
 	other := x.xml()
 	if m := other.ask(uacsta.GetMicrophoneMute{Device: uacsta.Dev("102")}); m.Err() == nil || m.Err().Value != "requestIncompatibleWithDevice" {
@@ -311,7 +311,7 @@ numbers: {main: "+1425555"}
 // telephone.
 func TestOpenStage(t *testing.T) {
 	t.Parallel()
-	x, list := handsets(t, "", "", "100")
+	x, list := handsets(t, "", "uacsta: monitored\n", "100")
 	phone := newHandset(t, "udp", x.sip, "102", "secret102")
 	if m := phone.register(600, "User-Agent: OpenStage_60_V3 R5"); m.code() != 200 {
 		t.Fatal(m.start)

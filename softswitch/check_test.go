@@ -156,7 +156,7 @@ func (c *checker) replay(n node) *Switch {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	s.prefix, s.core.up = "x", c
+	s.prefix, s.core.up, s.library = "x", c, shelf{}
 	if c.prepare != nil {
 		c.prepare(s)
 	}
@@ -272,7 +272,7 @@ func (c *checker) tryAll(n node) []node {
 // bits lists what servicesPermitted says, by the name of the field.
 func bits(p uacsta.ServicesPermitted) map[string]bool {
 	all := map[string]bool{}
-	for _, group := range []any{p.CallControlServices, p.CallAssociatedServices} {
+	for _, group := range []any{p.CallControlServices, p.CallAssociatedServices, p.VoiceServices} {
 		v := reflect.ValueOf(group)
 		for i := range v.NumField() {
 			if v.Field(i).Kind() == reflect.Bool {
@@ -347,7 +347,9 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 }
 
 // stateless are the events that change no connection, and do not have the state of one.
-var stateless = []string{uacsta.NameCallInformationEvent, uacsta.NameDigitsGeneratedEvent, uacsta.NameDtmfDetectedEvent}
+var stateless = []string{
+	uacsta.NameCallInformationEvent, uacsta.NameDigitsGeneratedEvent, uacsta.NameDtmfDetectedEvent, uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent,
+}
 
 // same reports whether two events tell the same, on two monitors.
 func same(a, b *uacsta.Message) bool {

@@ -11,11 +11,6 @@ import (
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// anyMessage is a library with every message.
-type anyMessage struct{}
-
-func (anyMessage) Has(string) bool { return true }
-
 // situations say where a service that names connections starts from, in calls of 100, and what
 // it names: active, held, and another device. 103 and 108 talk in a call of their own.
 var situations = map[string]struct {
@@ -93,7 +88,7 @@ func namesConnections(t *testing.T, service string) {
 		t.Fatal("no situation")
 	}
 	w := newWorldOf(t, everything, "100", "101", "102", "103", "104", "107", "108", "109")
-	w.sw.SetLibrary(anyMessage{})
+	w.sw.SetLibrary(shelf{})
 	at.setup(w)
 	foreign := uacsta.Conn(w.apart(), "108")
 	named := connections.Named{Active: w.conn(at.active), To: at.to}

@@ -17,9 +17,9 @@ var (
 		uacsta.NameTransferedEvent, uacsta.NameCallInformationEvent, uacsta.NameDigitsGeneratedEvent, uacsta.NameAgentBusyEvent,
 		uacsta.NameAgentLoggedOffEvent, uacsta.NameAgentLoggedOnEvent, uacsta.NameAgentNotReadyEvent, uacsta.NameAgentReadyEvent,
 		uacsta.NameAgentWorkingAfterCallEvent, uacsta.NameAutoAnswerEvent, uacsta.NameAutoWorkModeEvent, uacsta.NameCallBackEvent,
-		uacsta.NameDoNotDisturbEvent, uacsta.NameForwardingEvent, uacsta.NameMessageWaitingEvent,
+		uacsta.NameDoNotDisturbEvent, uacsta.NameForwardingEvent, uacsta.NameMessageWaitingEvent, uacsta.NameDtmfDetectedEvent,
 	}
-	phoneEvents = []string{uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent, uacsta.NameDtmfDetectedEvent}
+	phoneEvents = []string{uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent}
 	voiceEvents = []string{uacsta.NamePlayEvent, uacsta.NameRecordEvent, uacsta.NameStopEvent}
 )
 

@@ -281,6 +281,7 @@ func (s *Switch) newCall(calling end, called string) *call {
 func (s *Switch) merged(calling end, called string, from ...*call) *call {
 	z := s.newCall(calling, called)
 	for _, c := range from {
+		c.silence(func(*message) bool { return true }, uacsta.CauseNormal)
 		for _, m := range c.followers {
 			m.follow(z)
 		}
@@ -302,9 +303,10 @@ func (c *call) join(d *device, state uacsta.LocalConnectionState) *connection {
 	return x
 }
 
-// leave removes a connection from its call and device, and ends a call without connections. It
-// sends no event.
+// leave removes a connection from its call and device. It sends no event but Stop for the messages
+// over the connection.
 func (x *connection) leave() {
+	x.hush()
 	x.become(uacsta.Null)
 	remove := func(list []*connection) []*connection {
 		return slices.DeleteFunc(list, func(y *connection) bool { return y == x })
@@ -321,8 +323,14 @@ func (x *connection) leave() {
 	}
 }
 
+// hush stops the messages over a connection that its call loses.
+func (x *connection) hush() {
+	x.call.silence(func(m *message) bool { return m.over == x }, uacsta.CauseNormal)
+}
+
 // move moves a connection to another call.
 func (x *connection) move(to *call) {
+	x.hush()
 	from := x.call
 	if x.rings() {
 		x.device.terminal.Stop(from.id)

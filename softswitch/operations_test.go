@@ -153,6 +153,18 @@ func (c *checker) alone(id uacsta.ConnectionID, add adder) {
 		{"GenerateDigits", func(s *Switch) (any, error) {
 			return s.generateDigits(&uacsta.GenerateDigits{ConnectionToSendDigits: id, CharactersToSend: "1"})
 		}},
+		{"PlayMessage", func(s *Switch) (any, error) { // and Stop, after which all is as before
+			if _, err := s.playMessage(&uacsta.PlayMessage{OverConnection: id, MessageToBePlayed: "hello"}); err != nil {
+				return nil, err
+			}
+			return s.stop(&uacsta.Stop{Connection: id})
+		}},
+		{"RecordMessage", func(s *Switch) (any, error) {
+			if _, err := s.recordMessage(&uacsta.RecordMessage{CallToBeRecorded: id}); err != nil {
+				return nil, err
+			}
+			return s.stop(&uacsta.Stop{Connection: id})
+		}},
 	} {
 		add(op.bit, op.bit, op.do, id)
 	}

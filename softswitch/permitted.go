@@ -27,6 +27,9 @@ var (
 	errCallingState     = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidCallingDeviceState)
 	errDestinationState = uacsta.Refuse(uacsta.StateIncompatibility, uacsta.InvalidDestinationDeviceState)
 	errMembers          = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ConferenceMemberLimitExceeded)
+	errNoVoice          = uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)
+	errBusyVoice        = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
+	errNoMessage        = uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
 	errLimit            = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceLimitExceeded)
 )
 
@@ -62,6 +65,7 @@ var requirements = map[string]func(*connection) *uacsta.Error{
 	uacsta.NameIntrudeCall: (*connection).mayIntrude, uacsta.NameJoinCall: (*connection).mayAdd, uacsta.NameParkCall: (*connection).mayPark,
 	uacsta.NameRetrieveCall: (*connection).mayRetrieve, uacsta.NameSingleStepConferenceCall: (*connection).mayAdd,
 	uacsta.NameSingleStepTransferCall: (*connection).mayTransferAtOnce,
+	uacsta.NamePlayMessage:            (*connection).mayPlay, uacsta.NameRecordMessage: (*connection).mayRecord, uacsta.NameStop: (*connection).mayStop,
 }
 
 func (x *connection) mayAnswer() *uacsta.Error {
@@ -281,9 +285,48 @@ func (x *connection) mayIntrude() *uacsta.Error {
 	return nil
 }
 
+// mayDial checks that keys can be pressed in the call: from an extension or a queue, or by the virtual phone beyond a trunk.
 func (x *connection) mayDial() *uacsta.Error {
-	if !x.converses() {
+	if !x.converses() && (x.device.real || !x.outsider()) {
 		return errNoActive
+	}
+	return nil
+}
+
+// outsider reports whether the connection is that of a party beyond a trunk who has answered or called.
+func (x *connection) outsider() bool { return x.device.trunk != nil && x.talking() }
+
+// speaks checks that messages can be played and recorded over the connection.
+func (x *connection) speaks() *uacsta.Error {
+	switch {
+	case x.call.sw.library == nil:
+		return errNoVoice
+	case !x.converses() && !x.outsider():
+		return errNoActive
+	}
+	return nil
+}
+
+// mayPlay checks that a message can be played over the connection: a call has one at a time.
+func (x *connection) mayPlay() *uacsta.Error {
+	if x.call.playing() != nil {
+		return errBusyVoice
+	}
+	return x.speaks()
+}
+
+// mayRecord checks that the call can be recorded: it has one recording at a time.
+func (x *connection) mayRecord() *uacsta.Error {
+	if x.call.recording() != nil {
+		return errBusyVoice
+	}
+	return x.speaks()
+}
+
+// mayStop checks that the call has a message to stop.
+func (x *connection) mayStop() *uacsta.Error {
+	if len(x.call.messages) == 0 {
+		return errNoMessage
 	}
 	return nil
 }
@@ -322,5 +365,6 @@ func (x *connection) permitted() *uacsta.ServicesPermitted {
 		}
 	}
 	p.CallAssociatedServices = uacsta.CallAssociatedServices{AssociateData: true, SendUserInformation: true, GenerateDigits: x.mayDial() == nil}
+	p.VoiceServices = uacsta.VoiceServices{PlayMessage: x.mayPlay() == nil, RecordMessage: x.mayRecord() == nil, Stop: x.mayStop() == nil}
 	return p
 }

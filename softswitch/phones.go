@@ -60,15 +60,17 @@ type Party struct {
 
 // Voice is an action on the voice of a call: start or stop a message, or send digits.
 type Voice struct {
-	Call   string
-	Key    int
-	Play   string // message to play
-	Record string // message to record
-	Stop   string // message to stop
-	Digits string
-	Limit  time.Duration // of Play and Record; 0 means none
-	Tone   time.Duration // duration of each digit
-	Pause  time.Duration
+	Call string
+	Key  int
+	// Message is the number of the message to play, record or stop.
+	Message int
+	Play    string // file to play
+	Record  string // file to record into
+	Stop    bool   // stop the message
+	Digits  string
+	Limit   time.Duration // of Play and Record; 0 means none
+	Tone    time.Duration // duration of each digit
+	Pause   time.Duration
 }
 
 // Features holds an extension's settings, which outlive a restart, and the states of its
@@ -453,7 +455,7 @@ func (s *Switch) Digit(number string, key int, digit rune) {
 // heard has the devices detect a digit that x sends. It stops the messages that end at a digit.
 func (s *Switch) heard(x *connection, digit rune, at []*device) {
 	s.emitAt(x.call, at, uacsta.DtmfDetectedEvent{OverConnection: x.id(), DtmfChar: string(digit), Cause: uacsta.CauseNormal})
-	s.stopOnDigit(x.call)
+	x.call.silence(func(m *message) bool { return m.onDigit }, uacsta.CauseDTMFDigitDetected)
 }
 
 // Connection returns the identifier of a connection.

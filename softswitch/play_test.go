@@ -94,6 +94,8 @@ func playOne(t *testing.T, head, body string, sent *[]*uacsta.Message) string {
 	_, devices, _ := strings.Cut(strings.TrimSuffix(head, "]"), "[")
 	p := &player{world: newWorldOf(t, everything, strings.Fields(devices)...), names: map[string]string{}}
 	p.show = p.line
+	p.sw.SetLibrary(shelf{})
+	p.sw.Attach(voices{sw: p.sw})
 	out := &strings.Builder{}
 	lines := bufio.NewScanner(strings.NewReader(body))
 	for lines.Scan() {
@@ -115,6 +117,49 @@ func playOne(t *testing.T, head, body string, sent *[]*uacsta.Message) string {
 	*sent = append(*sent, p.raw...)
 	p.finish()
 	return out.String()
+}
+
+// shelf is a library of three messages. Their files are /messages/hello.wav and so on.
+type shelf struct{}
+
+func (shelf) Path(name string) string {
+	name = strings.TrimPrefix(name, "/messages/")
+	if name == "" || strings.ContainsAny(name, "/\n") {
+		return ""
+	}
+	if filepath.Ext(name) == "" {
+		name += ".wav"
+	}
+	return "/messages/" + name
+}
+
+func (l shelf) Has(name string) bool {
+	return slices.Contains([]string{"/messages/hello.wav", "/messages/broken.wav", "/messages/vanished.wav"}, l.Path(name))
+}
+
+// voices plays messages of two seconds, or reports why it cannot.
+type voices struct {
+	Phones
+	sw *Switch
+}
+
+func (p voices) Changed(c Change) {
+	for _, v := range c.Voice {
+		after, why := 2*time.Second, uacsta.CauseEndOfMessageDetected
+		switch {
+		case v.Stop || v.Digits != "":
+			continue
+		case v.Play == "/messages/broken.wav":
+			after, why = time.Millisecond, uacsta.CauseBlocked
+		case v.Play == "/messages/vanished.wav":
+			after, why = time.Millisecond, uacsta.CauseResourcesNotAvailable
+		case v.Record != "" && v.Limit == 0:
+			continue
+		case v.Limit > 0:
+			after, why = v.Limit, uacsta.CauseMessageDurationExceeded
+		}
+		time.AfterFunc(after, func() { p.sw.Finished(v.Call, v.Message, why) })
+	}
 }
 
 // validateAll checks messages against the schemas of both editions.
@@ -281,7 +326,7 @@ func TestFeatureNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw.library, sw.phones = anyMessage{}, struct{ Phones }{}
+	sw.library, sw.phones = shelf{}, struct{ Phones }{}
 	sw.devices["100"].physical = true
 	f := sw.Features("100")
 	told := f.Message(uacsta.Edition6).Features()

@@ -35,7 +35,7 @@ type Switch struct {
 	dialogues     map[string]*dialogue
 	userData      uacsta.Data // of the current request
 	lastCall      uint64
-	changes       int    // sequence number of joins and agent states
+	changes       int    // sequence number of joins, agent states and messages
 	prefix        string // random part of callIDs, which must not repeat after a restart
 	pending       []func()
 	core          core

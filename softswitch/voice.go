@@ -1,7 +1,10 @@
 package softswitch
 
 import (
+	"cmp"
 	"crypto/rand"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,16 +15,22 @@ import (
 
 // message is a message being played or recorded in a call.
 type message struct {
-	name    string
-	records bool
-	over    *connection
-	began   time.Time
-	onDigit bool // stop at the first digit
+	number   int    // among the messages of the switch
+	name     string // by which clients know it
+	file     string // full path
+	resource string // that the request named
+	records  bool
+	over     *connection
+	began    time.Time
+	onDigit  bool // stop at the first digit
 }
 
-// Library holds the messages by name.
+// Library holds the messages in files. Its methods must not block for long: the switch calls them with its lock held.
 type Library interface {
-	// Has reports whether a message of this name can be played.
+	// Path returns the full path of the file that a name stands for, or "" if no message can have this name. A full
+	// path that it returned is a name, too.
+	Path(name string) string
+	// Has reports whether there is a file of this name. Whether it can be played shows when it is read.
 	Has(name string) bool
 }
 
@@ -34,27 +43,21 @@ func speaks(service string) bool {
 	return service == uacsta.NamePlayMessage || service == uacsta.NameRecordMessage || service == uacsta.NameStop
 }
 
-var errNoVoice = uacsta.Refuse(uacsta.SystemResourceAvailability, uacsta.ResourceBusy)
-
 // playMessage implements Play Message (ECMA-269 clause 26). All parties hear the message.
 func (s *Switch) playMessage(req *uacsta.PlayMessage) (any, error) {
-	x, err := s.permit(req.OverConnection, (*connection).mayDial)
+	x, err := s.permit(req.OverConnection, (*connection).mayPlay)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case !s.library.Has(req.MessageToBePlayed):
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
-	case x.call.playing() != nil:
-		return nil, errNoVoice
+	if !s.library.Has(req.MessageToBePlayed) {
+		return nil, errNoMessage
 	}
 	limit, refusal := duration(req.Duration)
 	if refusal != nil {
 		return nil, refusal
 	}
-	m := &message{name: req.MessageToBePlayed, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
-	x.call.messages = append(x.call.messages, m)
-	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Play: m.name, Limit: limit})
+	m := x.begin(&message{name: req.MessageToBePlayed, file: s.library.Path(req.MessageToBePlayed)}, req.Termination)
+	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Message: m.number, Play: m.file, Limit: limit})
 	s.emit(x.call, nil, uacsta.PlayEvent{Connection: x.id(), Message: m.name, Cause: uacsta.CauseNormal})
 	return uacsta.PlayMessageResponse{}, nil
 }
@@ -71,82 +74,98 @@ func duration(ms *int) (time.Duration, *uacsta.Error) {
 	return time.Duration(*ms) * time.Millisecond, nil
 }
 
-// recordMessage implements Record Message (ECMA-269 clause 26). It records all parties.
+// recordMessage implements Record Message (ECMA-269 clause 26). It records all parties into the file that the request's
+// resource names, or one with a name of its own. The response has the file's full path, which is the name of the message
+// for other services.
 func (s *Switch) recordMessage(req *uacsta.RecordMessage) (any, error) {
-	x, err := s.permit(req.CallToBeRecorded, (*connection).mayDial)
+	x, err := s.permit(req.CallToBeRecorded, (*connection).mayRecord)
 	if err != nil {
 		return nil, err
 	}
 	limit, refusal := duration(req.MaxDuration)
-	switch {
-	case refusal != nil:
+	if refusal != nil {
 		return nil, refusal
-	case x.call.recording() != nil:
-		return nil, errNoVoice
 	}
-	m := &message{name: newRecording(), records: true, over: x, began: time.Now(), onDigit: req.Termination != nil && req.Termination.DTMFDigitDetected}
-	x.call.messages = append(x.call.messages, m)
-	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Record: m.name, Limit: limit})
-	s.emit(x.call, nil, uacsta.RecordEvent{Connection: x.id(), Message: m.name, Cause: uacsta.CauseNormal})
+	path := s.library.Path(cmp.Or(req.Resource, newRecording()))
+	if filepath.Ext(path) != ".wav" || s.library.Has(path) { // a recording must not replace a message
+		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidFile)
+	}
+	m := x.begin(&message{name: path, file: path, resource: req.Resource, records: true}, req.Termination)
+	s.voice = append(s.voice, Voice{Call: x.call.id, Key: x.order, Message: m.number, Record: m.file, Limit: limit})
+	s.emit(x.call, nil, uacsta.RecordEvent{Connection: x.id(), Message: m.name, Resource: m.resource, Cause: uacsta.CauseNormal})
 	return uacsta.RecordMessageResponse{ResultingMessage: m.name}, nil
+}
+
+// begin adds a message to the call.
+func (x *connection) begin(m *message, until *uacsta.TerminatingConditions) *message {
+	s := x.call.sw
+	s.changes++
+	m.number, m.over, m.began, m.onDigit = s.changes, x, time.Now(), until != nil && until.DTMFDigitDetected
+	x.call.messages = append(x.call.messages, m)
+	return m
 }
 
 func (c *call) playing() *message   { return c.message(func(m *message) bool { return !m.records }) }
 func (c *call) recording() *message { return c.message(func(m *message) bool { return m.records }) }
 
 func (c *call) message(is func(*message) bool) *message {
-	for _, m := range c.messages {
-		if is(m) {
-			return m
-		}
+	if i := slices.IndexFunc(c.messages, is); i >= 0 {
+		return c.messages[i]
 	}
 	return nil
 }
 
-// stop implements Stop (ECMA-269 clause 26) for one message or all of a call.
+// stop implements Stop (ECMA-269 clause 26) for the messages of a call that the request names, or all.
 func (s *Switch) stop(req *uacsta.Stop) (any, error) {
-	x, err := s.find(req.Connection, errConnection)
+	x, err := s.permit(req.Connection, (*connection).mayStop)
 	if err != nil {
 		return nil, err
 	}
-	named := func(m *message) bool { return req.MessageToBeStopped == "" || m.name == req.MessageToBeStopped }
+	named := func(m *message) bool {
+		return (req.MessageToBeStopped == "" || m.file == s.library.Path(req.MessageToBeStopped)) && (req.Resource == "" || m.resource == req.Resource)
+	}
 	if x.call.message(named) == nil {
-		return nil, uacsta.Refuse(uacsta.Operation, uacsta.InvalidMsgID)
+		return nil, errNoMessage
 	}
-	for m := x.call.message(named); m != nil; m = x.call.message(named) {
-		s.voice = append(s.voice, Voice{Call: x.call.id, Stop: m.name})
-		x.call.ended(m)
-	}
+	x.call.silence(named, "")
 	return uacsta.StopResponse{}, nil
 }
 
-// stopOnDigit stops the messages that end at a digit.
-func (s *Switch) stopOnDigit(c *call) {
-	ends := func(m *message) bool { return m.onDigit }
-	for m := c.message(ends); m != nil; m = c.message(ends) {
-		s.voice = append(s.voice, Voice{Call: c.id, Stop: m.name})
-		c.ended(m)
+// silence stops messages. Without a cause, a client has asked for it.
+func (c *call) silence(which func(*message) bool, cause uacsta.EventCause) {
+	for m := c.message(which); m != nil; m = c.message(which) {
+		c.sw.voice = append(c.sw.voice, Voice{Call: c.id, Message: m.number, Stop: true})
+		why := cause
+		switch {
+		case why != "":
+		case m.records: // the recording is complete, as it is at its maximum duration
+			why = uacsta.CauseMessageDurationExceeded
+		default:
+			why = uacsta.CauseNormal
+		}
+		c.ended(m, why)
 	}
 }
 
 // ended removes a message that has stopped and sends the event.
-func (c *call) ended(m *message) {
-	for i, other := range c.messages {
-		if other == m {
-			c.messages = append(c.messages[:i:i], c.messages[i+1:]...)
-			break
-		}
+func (c *call) ended(m *message, why uacsta.EventCause) {
+	c.messages = slices.DeleteFunc(c.messages, func(other *message) bool { return other == m })
+	event := uacsta.StopEvent{Connection: m.over.id(), Message: m.name, Resource: m.resource, Cause: why}
+	at := int(time.Since(m.began) / time.Millisecond)
+	event.CurrentPosition = &at
+	if m.records || why == uacsta.CauseEndOfMessageDetected {
+		event.Length = &at
 	}
-	length := int(time.Since(m.began) / time.Millisecond)
-	c.sw.emit(c, nil, uacsta.StopEvent{Connection: uacsta.Conn(c.id, m.over.device.number), Message: m.name, Length: &length, Cause: uacsta.CauseNormal})
+	c.sw.emit(c, nil, event)
 }
 
-// Finished reports that a message ended by itself, or that it could not be played or recorded.
-func (s *Switch) Finished(call, name string) {
+// Finished reports why a message ended by itself, or that it could not be played or recorded. It does nothing if the
+// message has been stopped.
+func (s *Switch) Finished(call string, number int, why uacsta.EventCause) {
 	s.do(func() {
 		if c := s.calls[call]; c != nil {
-			if m := c.message(func(m *message) bool { return m.name == name }); m != nil {
-				c.ended(m)
+			if m := c.message(func(m *message) bool { return m.number == number }); m != nil {
+				c.ended(m, why)
 			}
 		}
 	})

@@ -68,6 +68,7 @@ const (
 	DestinationDetectNotSupported        = "destinationDetectNotSupported"
 	InvalidAlertTime                     = "invalidAlertTime"
 	InvalidMsgID                         = "invalidMsgID"
+	InvalidFile                          = "invalidFile"
 	InvalidParkToDeviceID                = "invalidParkToDeviceID"
 	InvalidPickUpDeviceID                = "invalidPickUpDeviceID"
 	InvalidCrossRefID                    = "invalidCrossRefID"

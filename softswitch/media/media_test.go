@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -66,7 +67,9 @@ func TestWAV(t *testing.T) {
 		{"PCM", wav(1, 1, 8000, 16, make([]byte, 8)), 4},
 		{"A-law", wav(6, 1, 8000, 8, make([]byte, 8)), 8},
 		{"mu-law", wav(7, 1, 8000, 8, make([]byte, 8)), 8},
-		{"without end", wav(1, 1, 8000, 16, make([]byte, 8))[:len(wav(1, 1, 8000, 16, nil))+4], 2},
+		{"truncated", wav(1, 1, 8000, 16, make([]byte, 8))[:len(wav(1, 1, 8000, 16, nil))+4], -1},
+		{"truncated before its sound", wav(1, 1, 8000, 16, nil)[:14], -1},
+		{"of unknown size", append(append(wav(1, 1, 8000, 16, nil)[:len(wav(1, 1, 8000, 16, nil))-4], 255, 255, 255, 255), make([]byte, 4)...), 2},
 		{"stereo", wav(1, 2, 8000, 16, make([]byte, 8)), -1},
 		{"44100 Hz", wav(1, 1, 44100, 16, make([]byte, 8)), -1},
 		{"24 bits", wav(1, 1, 8000, 24, make([]byte, 8)), -1},
@@ -104,18 +107,34 @@ func TestDirectory(t *testing.T) {
 	if _, err := d.Load("hello"); err != nil || !d.Has("hello") {
 		t.Error(err)
 	}
-	for _, name := range []string{"../secret", "../secret.wav", "link", filepath.Join(outer, "secret.wav"), "", "..", "none", "a\x00b"} {
+	for _, name := range []string{"hello.wav", filepath.Join(inner, "hello"), filepath.Join(inner, "hello.wav")} {
+		if path := d.Path(name); path != filepath.Join(inner, "hello.wav") || !d.Has(name) {
+			t.Errorf("%q is %q", name, path)
+		}
+	}
+	for _, name := range []string{
+		"", ".", "..", ".hidden", "a/.hidden", "../secret", "../secret.wav", "x/../../secret", "x//y", inner, inner + "/", inner + "/../secret.wav", inner + "x/hello.wav",
+		filepath.Join(outer, "secret.wav"), "a\x00b", "a\nb", "a\x7fb", "a\xffb", strings.Repeat("a", 252),
+	} {
+		if path := d.Path(name); path != "" {
+			t.Errorf("%q is %q", name, path)
+		}
 		if _, err := d.Load(name); err == nil || d.Has(name) {
 			t.Errorf("%q is read", name)
 		}
-		if _, err := d.Record(name, 1); err == nil && strings.Contains(name, "..") {
+		if _, err := d.Record(name, time.Second); err == nil {
 			t.Errorf("%q is written", name)
 		}
 	}
-	if _, err := d.Record("hello", 1); err == nil {
+	for _, name := range []string{"none", "link"} { // one that there is not, and one outside
+		if _, err := d.Load(name); err == nil || d.Has(name) || d.Path(name) == "" {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := d.Record("hello", time.Second); err == nil {
 		t.Error("a message is overwritten")
 	}
-	r, err := d.Record("new", 1)
+	r, err := d.Record("new", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +147,86 @@ func TestDirectory(t *testing.T) {
 	if c, err := d.Load("new"); err != nil || len(c.samples) != rate {
 		t.Errorf("%v %v", c, err)
 	}
+}
+
+// Messages and recordings last their time, to the millisecond, and say why they ended; also in a room where nobody
+// has a leg, as in a call of virtual phones.
+func TestEnds(t *testing.T) {
+	d, err := OpenDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	clip := &Clip{make([]int16, samples(250*time.Millisecond))}
+	ends := make(chan End, 3)
+	r := New(Config{}).NewRoom()
+	defer r.Close()
+	next := func(what string, want End, least time.Duration, begun time.Time) {
+		t.Helper()
+		select {
+		case why := <-ends:
+			if took := time.Since(begun); why != want || took < least {
+				t.Errorf("%s: %q after %v", what, why, took)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s does not end", what)
+		}
+	}
+	begun := time.Now()
+	r.Play(clip.Play(), 0, func(why End) { ends <- why })
+	next("a message", AtEnd, 230*time.Millisecond, begun)
+	begun = time.Now()
+	r.Play(clip.Loop(), 130*time.Millisecond, func(why End) { ends <- why })
+	next("a message with a limit", AtLimit, 110*time.Millisecond, begun)
+	r.Play(clip.Loop(), 0, func(why End) { ends <- why }).Stop()
+	next("a message that is stopped", Stopped, 0, begun)
+	rec, err := d.Record("short", 1234*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun = time.Now()
+	r.Record(rec, func(why End, _ error) { ends <- why })
+	next("a recording", AtLimit, 1200*time.Millisecond, begun)
+	if c, err := d.Load("short"); err != nil || len(c.samples) != samples(1234*time.Millisecond) {
+		t.Errorf("%d samples, %v", len(c.samples), err)
+	}
+}
+
+// late is silence whose first frame takes its time.
+type late struct{ begun bool }
+
+func (l *late) next(into []int16) bool {
+	if !l.begun {
+		time.Sleep(300 * time.Millisecond) // ticks are dropped meanwhile
+	}
+	l.begun = true
+	clear(into)
+	return true
+}
+
+// A clock that has missed ticks makes up for them, so that a second of a recording is a second.
+func TestLateClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := OpenDirectory(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		rec, err := d.Record("late", time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := New(Config{}).NewRoom()
+		defer r.Close()
+		begun, took := time.Now(), time.Duration(0)
+		over := make(chan struct{})
+		r.Play(&late{}, 0, func(End) {})
+		r.Record(rec, func(End, error) { took = time.Since(begun); close(over) })
+		<-over
+		if took != time.Second {
+			t.Errorf("a second took %v", took)
+		}
+	})
 }
 
 const offer = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
@@ -191,13 +290,13 @@ func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	rec, err := dir.Record("x", 1)
+	rec, err := dir.Record("x", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := room(t, e, nil, l)
 	done := make(chan error, 1)
-	r.Record(rec, func(_ bool, err error) { done <- err })
+	r.Record(rec, func(_ End, err error) { done <- err })
 	select {
 	case err := <-done:
 		if err != nil {

@@ -107,10 +107,10 @@ func (r *Room) Close() {
 	r.mu.Unlock()
 	r.group.Wait()
 	if plays != nil {
-		plays.finish(false)
+		plays.finish(Stopped)
 	}
 	for _, t := range records {
-		t.finish(false)
+		t.finish(Stopped)
 	}
 }
 
@@ -140,8 +140,8 @@ func (r *Room) others(l *Leg) []*Leg {
 // mixes reports whether the room must mix. Callers hold r.mu.
 func (r *Room) mixes() bool {
 	switch {
-	case r.plays != nil || len(r.records) > 0:
-		return len(r.members) > 0
+	case r.plays != nil || len(r.records) > 0: // also for those who have no leg, as virtual phones
+		return true
 	case len(r.members) == 2:
 		return r.members[0].Silent || r.members[1].Silent || r.background != nil
 	}
@@ -185,13 +185,19 @@ func (r *Room) run() {
 	}
 	r.running = true
 	r.group.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(frameTime)
 		defer tick.Stop()
+		began, done := time.Now(), 0 // frames
 		for {
 			select {
 			case <-r.stop:
 				return
 			case <-tick.C:
+			}
+			// A busy machine drops ticks: the frames that they stand for follow, so that what plays and records lasts
+			// its time.
+			due := int(time.Since(began) / frameTime)
+			for done = max(done, due-maxLate); done < due; done++ {
 				if !r.mix() {
 					return
 				}
@@ -199,6 +205,11 @@ func (r *Room) run() {
 		}
 	})
 }
+
+const (
+	frameTime = 20 * time.Millisecond
+	maxLate   = 50 // frames that are made up for at once: one second
+)
 
 // mix sends one frame to every member. It returns false when mixing is no longer needed. A
 // panic loses only that frame.
@@ -209,10 +220,10 @@ func (r *Room) mix() (more bool) {
 		l.sendFrame(out.frames[i])
 	}
 	if out.finished != nil {
-		r.report(func() { out.finished.finish(true) })
+		r.report(func() { out.finished.finish(out.end) })
 	}
 	for _, t := range out.full {
-		r.report(func() { t.finish(true) })
+		r.report(func() { t.finish(AtLimit) })
 	}
 	return more
 }
@@ -231,6 +242,7 @@ type mixed struct {
 	legs     []*Leg
 	frames   [][]int16
 	finished *Playing
+	end      End // of finished
 	full     []*Recorder
 }
 
@@ -251,7 +263,7 @@ func (r *Room) frame() (out mixed, more bool) {
 	}
 	var extra [frame]int32
 	if r.plays != nil {
-		if !r.plays.mix(&extra) {
+		if out.end = r.plays.mix(&extra); out.end != "" {
 			out.finished, r.plays = r.plays, nil
 		}
 	} else if r.background != nil {
@@ -305,22 +317,33 @@ func minus(sum, extra *[frame]int32, own []int16) []int16 {
 	return out
 }
 
+// End is why a message or recording ended.
+type End string
+
+// A message or recording ends by Stop or with its room, a message at its end, either at its limit, and a recording if
+// it cannot be written.
+const (
+	Stopped End = "stopped"
+	AtEnd   End = "at its end"
+	AtLimit End = "at its limit"
+	Failed  End = "failed"
+)
+
 // Playing is a message being played in a room.
 type Playing struct {
 	room *Room
 	from Source
 	left int // samples; negative: to the end
 	once sync.Once
-	done func(complete bool)
+	done func(End)
 }
 
 // Play plays a message to all members, for limit or, if that is 0, to its end. It stops the
-// message being played before. done is called once when the message stops; complete reports
-// whether it was played as far as limit or to its end.
-func (r *Room) Play(from Source, limit time.Duration, done func(complete bool)) *Playing {
+// message being played before. done is called once when the message ends.
+func (r *Room) Play(from Source, limit time.Duration, done func(End)) *Playing {
 	p := &Playing{room: r, from: from, left: -1, done: done}
 	if limit > 0 {
-		p.left = int(limit * rate / time.Second)
+		p.left = samples(limit)
 	}
 	r.mu.Lock()
 	old := r.plays
@@ -331,27 +354,31 @@ func (r *Room) Play(from Source, limit time.Duration, done func(complete bool)) 
 	}
 	r.mu.Unlock()
 	if old != nil {
-		old.finish(false)
+		old.finish(Stopped)
 	}
 	if closed {
-		p.finish(false)
+		p.finish(Stopped)
 	}
 	return p
 }
 
-func (p *Playing) mix(into *[frame]int32) bool {
-	var samples [frame]int16
-	more := p.from.next(samples[:])
-	add(into, samples[:])
-	if p.left > 0 {
-		if p.left -= frame; p.left <= 0 {
-			return false
-		}
+// mix adds a frame of the message. It returns why the message ends with this frame, or "".
+func (p *Playing) mix(into *[frame]int32) End {
+	var heard [frame]int16
+	more := p.from.next(heard[:])
+	if p.left >= 0 && p.left <= frame {
+		add(into, heard[:p.left])
+		return AtLimit
 	}
-	return more
+	add(into, heard[:])
+	p.left -= frame
+	if !more {
+		return AtEnd
+	}
+	return ""
 }
 
-func (p *Playing) finish(complete bool) { p.once.Do(func() { p.done(complete) }) }
+func (p *Playing) finish(why End) { p.once.Do(func() { p.done(why) }) }
 
 // Stop stops the message. done is called before Stop returns.
 func (p *Playing) Stop() {
@@ -360,7 +387,7 @@ func (p *Playing) Stop() {
 		p.room.plays = nil
 	}
 	p.room.mu.Unlock()
-	p.finish(false)
+	p.finish(Stopped)
 }
 
 // Recorder records all members of a room.
@@ -368,7 +395,7 @@ type Recorder struct {
 	room      *Room
 	recording *Recording
 	once      sync.Once
-	done      func(full bool, err error)
+	done      func(why End, err error)
 	left      int           // samples, by the room's clock
 	slow      bool          // the disk is too slow; by the room's clock
 	frames    chan []int16  // waiting for the disk
@@ -381,10 +408,9 @@ const maxUnwritten = 500
 
 var errSlowDisk = errors.New("disk too slow for the recording")
 
-// Record records the room into a file. done is called once when the recording stops. full
-// reports whether it stopped by itself: it reached its maximum length, or the disk failed,
-// which err then says. The recorder closes the file.
-func (r *Room) Record(into *Recording, done func(full bool, err error)) *Recorder {
+// Record records the room into a file. done is called once when the recording ends; err says what
+// failed. The recorder closes the file.
+func (r *Room) Record(into *Recording, done func(why End, err error)) *Recorder {
 	t := &Recorder{room: r, recording: into, done: done, left: into.limit, frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
 	go t.write()
 	r.mu.Lock()
@@ -395,7 +421,7 @@ func (r *Room) Record(into *Recording, done func(full bool, err error)) *Recorde
 	}
 	r.mu.Unlock()
 	if closed {
-		t.finish(false)
+		t.finish(Stopped)
 	}
 	return t
 }
@@ -405,7 +431,7 @@ func (t *Recorder) Stop() {
 	t.room.mu.Lock()
 	t.room.records = slices.DeleteFunc(t.room.records, func(o *Recorder) bool { return o == t })
 	t.room.mu.Unlock()
-	t.finish(false)
+	t.finish(Stopped)
 }
 
 // take queues a frame without waiting for the disk. It returns false if the recording must
@@ -436,7 +462,7 @@ func (t *Recorder) write() {
 }
 
 // finish closes a recording that the room has removed.
-func (t *Recorder) finish(full bool) {
+func (t *Recorder) finish(why End) {
 	t.once.Do(func() {
 		close(t.frames)
 		<-t.written
@@ -444,7 +470,10 @@ func (t *Recorder) finish(full bool) {
 		if t.slow {
 			err = errors.Join(errSlowDisk, err)
 		}
-		t.done(full, err)
+		if err != nil {
+			why = Failed
+		}
+		t.done(why, err)
 	})
 }
 

@@ -68,7 +68,7 @@ func TestRecordingToASlowDisk(t *testing.T) {
 	}
 	told := make(chan error, 2)
 	r := New(Config{}).NewRoom()
-	taking := r.Record(&Recording{f: out, limit: 1 << 30}, func(_ bool, err error) { told <- err })
+	taking := r.Record(&Recording{f: out, limit: 1 << 30}, func(_ End, err error) { told <- err })
 	n := 0
 	for r.mu.Lock(); taking.take(make([]int16, frame)); n++ {
 	}

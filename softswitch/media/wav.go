@@ -5,12 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxWAV bounds a file to play, in octets: almost an hour.
 const maxWAV = 50 << 20
+
+// unknownSize is the size of a chunk that goes to the end of the file, as programs write that could not go back to the
+// header.
+const unknownSize = math.MaxUint32
 
 // WAVE format tags (RFC 2361).
 const (
@@ -19,10 +28,17 @@ const (
 	formatMuLaw = 7
 )
 
-var errWAV = errors.New("not a WAV file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
+var (
+	errWAV   = errors.New("not a WAV file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
+	errShort = errors.New("truncated: the file is shorter than its header says")
+	errName  = errors.New("not the name of a file in the directory")
+)
 
 // Directory holds the files to play and record. No name can refer to a file outside of it.
-type Directory struct{ root *os.Root }
+type Directory struct {
+	root *os.Root
+	path string // absolute
+}
 
 // OpenDirectory opens a directory.
 func OpenDirectory(path string) (*Directory, error) {
@@ -30,15 +46,57 @@ func OpenDirectory(path string) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Directory{root}, nil
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &Directory{root, path}, nil
 }
 
 // Close closes the directory.
 func (d *Directory) Close() error { return d.root.Close() }
 
-// Load reads a file to play. It appends .wav to a name without extension.
+// maxName bounds the name of a file, in octets.
+const maxName = 255
+
+// Path returns the full path of the file that a name stands for, whether there is one or not, or "" if no file in the
+// directory can have that name. A name is a path relative to the directory, or a full path in it; .wav is added to one
+// without extension. Hidden files have no names.
+func (d *Directory) Path(name string) string {
+	rel, ok := d.relative(name)
+	if !ok {
+		return ""
+	}
+	return filepath.Join(d.path, rel)
+}
+
+// relative returns the path in the directory that a name stands for.
+func (d *Directory) relative(name string) (rel string, ok bool) {
+	if rel = name; filepath.IsAbs(name) {
+		if rel, ok = strings.CutPrefix(name, d.path+string(filepath.Separator)); !ok {
+			return "", false
+		}
+	}
+	if filepath.Ext(rel) == "" {
+		rel += ".wav"
+	}
+	if len(rel) > maxName || !filepath.IsLocal(rel) || !utf8.ValidString(rel) || strings.ContainsFunc(rel, unicode.IsControl) {
+		return "", false
+	}
+	for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
+		if part == "" || strings.HasPrefix(part, ".") {
+			return "", false
+		}
+	}
+	return rel, true
+}
+
+// Load reads a file to play. See Path for its name.
 func (d *Directory) Load(name string) (*Clip, error) {
-	f, err := d.root.Open(file(name))
+	rel, ok := d.relative(name)
+	if !ok {
+		return nil, errName
+	}
+	f, err := d.root.Open(rel)
 	if err != nil {
 		return nil, err
 	}
@@ -46,17 +104,14 @@ func (d *Directory) Load(name string) (*Clip, error) {
 	return readWAV(f)
 }
 
-// Has reports whether a playable file of this name exists, without reading it.
+// Has reports whether there is a file of this name, of a size that can be played, without reading it.
 func (d *Directory) Has(name string) bool {
-	info, err := d.root.Stat(file(name))
-	return err == nil && info.Mode().IsRegular() && info.Size() <= maxWAV
-}
-
-func file(name string) string {
-	if filepath.Ext(name) == "" {
-		name += ".wav"
+	rel, ok := d.relative(name)
+	if !ok {
+		return false
 	}
-	return name
+	info, err := d.root.Stat(rel)
+	return err == nil && info.Mode().IsRegular() && info.Size() <= maxWAV
 }
 
 // LoadFile reads a WAV file at any path.
@@ -87,7 +142,10 @@ func readWAV(r io.Reader) (*Clip, error) {
 	for rest := data[12:]; len(rest) >= 8; {
 		name, size := string(rest[:4]), int64(binary.LittleEndian.Uint32(rest[4:]))
 		rest = rest[8:]
-		body := rest[:min(size, int64(len(rest)))] // an interrupted recording has no size
+		body := rest[:min(size, int64(len(rest)))]
+		if size > int64(len(rest)) && size != unknownSize {
+			return nil, errShort
+		}
 		switch name {
 		case "fmt ":
 			if format = formatOf(body); format < 0 {
@@ -141,19 +199,27 @@ type Recording struct {
 	err     error
 }
 
-// Record creates a file, which must not exist. The recording is at most maxSeconds long.
-func (d *Directory) Record(name string, maxSeconds int) (*Recording, error) {
-	f, err := d.root.OpenFile(file(name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+// Record creates a file, which must not exist. See Path for its name. The recording is at most limit long, to the
+// nearest sample.
+func (d *Directory) Record(name string, limit time.Duration) (*Recording, error) {
+	rel, ok := d.relative(name)
+	if !ok {
+		return nil, errName
+	}
+	f, err := d.root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	r := &Recording{f: f, limit: maxSeconds * rate}
+	r := &Recording{f: f, limit: samples(limit)}
 	if _, err := f.Write(r.header()); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return r, nil
 }
+
+// samples returns how many samples a time has.
+func samples(d time.Duration) int { return int(d * rate / time.Second) }
 
 func (r *Recording) header() []byte {
 	h := make([]byte, 0, 44)

@@ -17,8 +17,8 @@ type call struct {
 	room       *media.Room
 	heard      string // what is heard in the background
 	background media.Source
-	plays      map[string]interface{ Stop() } // by message
-	voice      tasks.Queue                    // tasks for its voice, which may wait for the disk
+	plays      map[int]interface{ Stop() } // by message
+	voice      tasks.Queue                 // tasks for its voice, which may wait for the disk
 }
 
 func (c *call) close() {
@@ -78,7 +78,7 @@ func (s *Server) note(views []softswitch.View) (devices map[string]bool, then []
 	for _, v := range views {
 		c := s.calls[v.Call]
 		if c == nil {
-			c = &call{plays: map[string]interface{ Stop() }{}, voice: s.queue("the voice of a call")}
+			c = &call{plays: map[int]interface{ Stop() }{}, voice: s.queue("the voice of a call")}
 			s.calls[v.Call] = c
 		}
 		c.View = v

@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,13 +132,13 @@ func TestMessages(t *testing.T) {
 	w.Server.mu.Unlock()
 	w.must(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "short"})
 	w.event("100", "Play")
-	w.event("100", "Stop") // it is over
+	w.stops("100", uacsta.CauseEndOfMessageDetected)
 	w.must(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "long", Termination: &uacsta.TerminatingConditions{DTMFDigitDetected: true}})
 	w.event("100", "Play")
 	pressed := make(chan int, 1)
 	caller.Send("INFO", "application/dtmf", []byte("1"), func(res sip.Result) { pressed <- res.Code() })
 	wait.Next(t, pressed, "the response")
-	w.event("100", "Stop")
+	w.stops("100", uacsta.CauseDTMFDigitDetected)
 	if _, err := w.do(uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: "none"}); err == nil {
 		t.Error("a message that there is not is played")
 	}
@@ -158,13 +159,76 @@ func TestMessages(t *testing.T) {
 	c.voice.Must(func() { close(began) })
 	wait.Next(t, began, "the recording")
 	w.must(uacsta.Stop{MessageToBeStopped: recording.ResultingMessage, Connection: active})
-	w.event("100", "Stop")
+	w.stops("100", uacsta.CauseMessageDurationExceeded)
+	second := w.must(uacsta.RecordMessage{CallToBeRecorded: active}).Text("resultingMessage")
 	caller.Bye()
+	w.stops("100", uacsta.CauseNormal)
 	wait.Next(t, b.ended, "the end")
 	w.leave()
-	if _, err := os.Stat(filepath.Join(dir, recording.ResultingMessage+".wav")); err != nil {
-		t.Error(err)
+	w.Server.Close() // which completes what is written
+	for _, path := range []string{recording.ResultingMessage, second} {
+		if data, err := os.ReadFile(path); err != nil || len(data) < 44 || filepath.Dir(path) != dir {
+			t.Error(path, len(data), err)
+		}
 	}
+}
+
+// stops waits for the end of a message at a device, and compares its cause.
+func (w *world) stops(device string, want uacsta.EventCause) *uacsta.Message {
+	w.t.Helper()
+	m := w.event(device, "Stop")
+	if got := m.Text("cause"); got != string(want) {
+		w.t.Errorf("%s, want %s", m, want)
+	}
+	return m
+}
+
+// In a call of virtual phones messages last their time, and a recording is a file with as much silence.
+func TestMessagesOfVirtualPhones(t *testing.T) {
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{
+		"short": sound(4000), "broken": []byte("RIFF, or not"), "truncated": sound(4000)[:1000],
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name+".wav"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := aWorld(t, "", func(cfg *Config) { cfg.Messages = dir })
+	active := connection(w.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("108"), CalledDirectoryNumber: uacsta.Dev("109"), AutoOriginate: uacsta.DoNotPrompt}), "108")
+	w.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(active.CallID, "109")})
+	plays := func(name string, limit int, want uacsta.EventCause) time.Duration {
+		t.Helper()
+		begun := time.Now()
+		req := uacsta.PlayMessage{OverConnection: active, MessageToBePlayed: name}
+		if limit > 0 {
+			req.Duration = &limit
+		}
+		w.must(req)
+		w.stops("108", want)
+		return time.Since(begun)
+	}
+	if took := plays("short", 0, uacsta.CauseEndOfMessageDetected); took < 480*time.Millisecond {
+		t.Errorf("half a second took %v", took)
+	}
+	if took := plays("short", 300, uacsta.CauseMessageDurationExceeded); took < 280*time.Millisecond || took > 5*time.Second {
+		t.Errorf("300 ms took %v", took)
+	}
+	plays("broken", 0, uacsta.CauseBlocked)
+	plays("truncated", 0, uacsta.CauseBlocked)
+	limit := 1234
+	record := uacsta.RecordMessage{CallToBeRecorded: active, Resource: "orders-7", MaxDuration: &limit}
+	path := w.must(record).Text("resultingMessage")
+	w.stops("108", uacsta.CauseMessageDurationExceeded)
+	data, err := os.ReadFile(path)
+	if want := sound(1234 * 8); err != nil || path != filepath.Join(dir, "orders-7.wav") || !bytes.Equal(data[40:], want[40:]) {
+		t.Errorf("%s: %d octets, want %d; %v", path, len(data), len(want), err)
+	}
+	if _, err := w.do(record); err == nil {
+		t.Error("a recording replaces another one")
+	}
+	plays(path, 0, uacsta.CauseEndOfMessageDetected)
+	w.must(uacsta.ClearConnection{ConnectionToBeCleared: active})
+	w.event("108", "ConnectionCleared")
 }
 
 // Passwords and status are the registrar's.

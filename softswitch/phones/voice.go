@@ -1,7 +1,9 @@
 package phones
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -62,34 +64,31 @@ func (l *leg) sendKeys(v softswitch.Voice) {
 func (s *Server) speak(v softswitch.Voice) {
 	s.mu.Lock()
 	c := s.calls[v.Call]
-	if c == nil || c.room == nil {
-		s.mu.Unlock()
-		s.unheard(v) // nobody hears it
-		return
-	}
-	room := c.room
 	s.mu.Unlock()
-	if !c.voice.Do(func() { s.carry(c, room, v) }) {
-		s.log.Error("refused one more message to play or record in a call", "name", v.Play+v.Record+v.Stop)
-		s.unheard(v)
+	switch {
+	case c == nil:
+		s.unheard(v, uacsta.CauseNormal) // the call has ended
+	case !c.voice.Do(func() { s.carry(c, v) }):
+		s.log.Error("refused one more message to play or record in a call", "name", v.Play+v.Record)
+		s.unheard(v, uacsta.CauseResourcesNotAvailable)
 	}
 }
 
 // unheard reports to the switch that a message is not played or recorded.
-func (s *Server) unheard(v softswitch.Voice) {
-	if name := v.Play + v.Record; name != "" {
-		s.sw.Finished(v.Call, name)
+func (s *Server) unheard(v softswitch.Voice, why uacsta.EventCause) {
+	if v.Play+v.Record != "" {
+		s.sw.Finished(v.Call, v.Message, why)
 	}
 }
 
 // carry is the task of speak.
-func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
-	defer share.Survive(s.log, "the voice of a call", func(error) { s.unheard(v) })
+func (s *Server) carry(c *call, v softswitch.Voice) {
+	defer share.Survive(s.log, "the voice of a call", func(error) { s.unheard(v, uacsta.CauseResourcesNotAvailable) })
 	switch {
-	case v.Stop != "":
+	case v.Stop:
 		s.mu.Lock()
-		stops := c.plays[v.Stop]
-		delete(c.plays, v.Stop)
+		stops := c.plays[v.Message]
+		delete(c.plays, v.Message)
 		s.mu.Unlock()
 		if stops != nil {
 			stops.Stop()
@@ -97,10 +96,48 @@ func (s *Server) carry(c *call, room *media.Room, v softswitch.Voice) {
 	case v.Digits != "":
 		s.keys(c, v)
 	case v.Play != "":
-		s.play(c, room, v)
+		s.play(c, v)
 	case v.Record != "":
-		s.record(c, room, v)
+		s.record(c, v)
 	}
+}
+
+// roomOf returns the room of a call. In a call of virtual phones nobody is in it, but what plays and is recorded there
+// lasts its time.
+func (s *Server) roomOf(c *call) *media.Room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.room == nil {
+		c.room = s.engine.NewRoom()
+	}
+	return c.room
+}
+
+// began stores what plays or records a message until it ends, which it may have done.
+func (s *Server) began(c *call, v softswitch.Voice, over <-chan struct{}, m interface{ Stop() }) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-over:
+	default:
+		c.plays[v.Message] = m
+	}
+	s.kick(v.Call) // what is mixed must be G.711
+}
+
+// finished reports the end of a message.
+func (s *Server) finished(c *call, v softswitch.Voice, over chan<- struct{}, why media.End) {
+	s.mu.Lock()
+	close(over)
+	delete(c.plays, v.Message)
+	s.mu.Unlock()
+	s.sw.Finished(v.Call, v.Message, stopCauses[why])
+}
+
+// stopCauses has the causes of Stop.
+var stopCauses = map[media.End]uacsta.EventCause{
+	media.Stopped: uacsta.CauseNormal, media.AtEnd: uacsta.CauseEndOfMessageDetected,
+	media.AtLimit: uacsta.CauseMessageDurationExceeded, media.Failed: uacsta.CauseResourcesNotAvailable,
 }
 
 // maxReading limits how many messages are read at the same time, because each may have the largest size.
@@ -117,39 +154,41 @@ func (s *Server) load(name string) (*media.Clip, error) {
 	return s.messages.Load(name)
 }
 
-func (s *Server) play(c *call, room *media.Room, v softswitch.Voice) {
+func (s *Server) play(c *call, v softswitch.Voice) {
 	clip, err := s.load(v.Play)
 	if err != nil {
 		s.log.Error("could not play message", "name", v.Play, "err", err)
-		s.sw.Finished(v.Call, v.Play)
+		why := uacsta.CauseBlocked // it is there, but cannot be played
+		if errors.Is(err, os.ErrNotExist) {
+			why = uacsta.CauseResourcesNotAvailable
+		}
+		s.unheard(v, why)
 		return
 	}
-	playing := room.Play(clip.Play(), v.Limit, func(bool) { s.sw.Finished(v.Call, v.Play) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.plays[v.Play] = playing
-	s.kick(v.Call) // what is mixed must be G.711
+	over := make(chan struct{})
+	s.began(c, v, over, s.roomOf(c).Play(clip.Play(), v.Limit, func(why media.End) { s.finished(c, v, over, why) }))
 }
 
-func (s *Server) record(c *call, room *media.Room, v softswitch.Voice) {
+func (s *Server) record(c *call, v softswitch.Voice) {
 	limit := s.cfg.MaxRecorded
 	if v.Limit > 0 {
 		limit = min(limit, v.Limit)
 	}
-	recording, err := s.messages.Record(v.Record, int(limit/time.Second))
+	recording, err := s.messages.Record(v.Record, limit)
 	if err != nil {
 		s.log.Error("could not record call", "name", v.Record, "err", err)
-		s.sw.Finished(v.Call, v.Record)
+		why := uacsta.CauseResourcesNotAvailable
+		if errors.Is(err, os.ErrExist) {
+			why = uacsta.CauseBlocked
+		}
+		s.unheard(v, why)
 		return
 	}
-	taking := room.Record(recording, func(_ bool, err error) {
+	over := make(chan struct{})
+	s.began(c, v, over, s.roomOf(c).Record(recording, func(why media.End, err error) {
 		if err != nil {
 			s.log.Error("recording is incomplete", "name", v.Record, "err", err)
 		}
-		s.sw.Finished(v.Call, v.Record)
-	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.plays[v.Record] = taking
-	s.kick(v.Call)
+		s.finished(c, v, over, why)
+	}))
 }

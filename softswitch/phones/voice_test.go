@@ -59,18 +59,18 @@ func TestSlowDisk(t *testing.T) {
 		c.voice.Must(func() { close(done) })
 		return done
 	}
-	plays := func(c *call, name string) bool {
+	plays := func(c *call, message int) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return c.plays[name] != nil
+		return c.plays[message] != nil
 	}
-	s.speak(softswitch.Voice{Call: "1", Play: "slow"})
-	s.speak(softswitch.Voice{Call: "1", Play: "hello"})
-	s.speak(softswitch.Voice{Call: "1", Stop: "slow"})
+	s.speak(softswitch.Voice{Call: "1", Message: 1, Play: "slow"})
+	s.speak(softswitch.Voice{Call: "1", Message: 2, Play: "hello"})
+	s.speak(softswitch.Voice{Call: "1", Message: 1, Stop: true})
 	first := behind(one)
-	s.speak(softswitch.Voice{Call: "2", Play: "hello", Limit: time.Hour})
+	s.speak(softswitch.Voice{Call: "2", Message: 3, Play: "hello", Limit: time.Hour})
 	wait.Next(t, behind(two), "the message of another call")
-	if !plays(two, "hello") || plays(one, "hello") {
+	if !plays(two, 3) || plays(one, 2) {
 		t.Error("the message behind one that is being read, or not that of another call")
 	}
 	for _, path := range slow {
@@ -84,7 +84,7 @@ func TestSlowDisk(t *testing.T) {
 		_ = f.Close()
 	}
 	wait.Next(t, first, "the messages of the call")
-	if !plays(one, "hello") || plays(one, "slow") {
+	if !plays(one, 2) || plays(one, 1) {
 		t.Error("the messages of a call are not played in order")
 	}
 	for again := false; !again; { // the messages have the other calls looked at

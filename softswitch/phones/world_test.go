@@ -34,7 +34,7 @@ type world struct {
 	wake chan struct{} // closed when there is more
 }
 
-// aWorld has the extensions 100 to 103, of which 100 may call the network by the prefix 0, a park device 700, and a trunk 900 to a
+// aWorld has the extensions 100 to 103, of which 100 may call the network by the prefix 0, virtual phones 108 and 109, a park device 700, and a trunk 900 to a
 // peer; "" for none.
 func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 	t.Helper()
@@ -50,9 +50,10 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 		devices.Extensions = append(devices.Extensions, e)
 		cfg.Telephones.Users = append(cfg.Telephones.Users, registrar.User{Number: number, Password: "secret"})
 	}
+	devices.Extensions = append(devices.Extensions, softswitch.Extension{Number: "108"}, softswitch.Extension{Number: "109"})
 	devices.ParkDevices = []string{"700"}
 	devices.PickupGroups = []softswitch.PickupGroup{{Number: "800", Members: []string{"101", "102"}}}
-	numbers := []string{"100", "101", "102", "103"}
+	numbers := []string{"100", "101", "102", "103", "108"}
 	if peer != "" {
 		devices.Trunks = []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100"}, Real: true}}
 		cfg.Trunks = []Trunk{{Number: "900", Peer: peer, Qualify: time.Minute}}

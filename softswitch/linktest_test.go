@@ -20,7 +20,7 @@ func TestLinkContract(t *testing.T) {
 				t.Fatal(err)
 			}
 			return &linktest.Rig{Link: sw, Device: "100", Called: "101", Tell: func() {
-				if key, err := sw.Dial("102", "100", 0, nil); err == nil {
+				if key, err := sw.Dial("102", "100", 0, false, nil); err == nil {
 					sw.HungUp("102", key, "")
 				}
 			}}

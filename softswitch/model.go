@@ -84,6 +84,7 @@ type call struct {
 	id          string
 	connections []*connection
 	calling     end
+	private     bool                       // the caller withholds the number from the network
 	called      string                     // number first dialled
 	redirecting string                     // last device that diverted the call; "" if none
 	redirected  uacsta.RedirectionDeviceID // last one that redirected it before it came in
@@ -285,6 +286,7 @@ func (s *Switch) merged(calling end, called string, from ...*call) *call {
 		for _, m := range c.followers {
 			m.follow(z)
 		}
+		z.private = z.private || c.private
 		if z.trunkIn == nil {
 			z.trunkIn = c.trunkIn
 		}

@@ -33,8 +33,13 @@ type View struct {
 	Call    string
 	Parties []Party // in order of joining; empty if the call has ended
 	Calling uacsta.ExtendedDeviceID
+	Inside  bool   // the calling device is one of the switch
 	Name    string // of the calling device, if it is one of the switch
+	Private bool   // the calling device withholds its number from the network
 	Called  string // number dialled
+	// Redirecting is the device of the switch that has sent the call on last, "" for none, and Cause why.
+	Redirecting string
+	Cause       uacsta.EventCause
 }
 
 // Party is one device in a call.
@@ -134,7 +139,12 @@ func (s *Switch) report() {
 }
 
 func (c *call) view() View {
-	v := View{Call: c.id, Calling: c.calling.who, Called: c.called, Name: c.callingName()}
+	v := View{
+		Call: c.id, Calling: c.calling.who, Inside: c.caller() != nil, Private: c.private, Called: c.called, Name: c.callingName(), Redirecting: c.redirecting,
+	}
+	if n := len(c.history); n > 0 && c.history[n-1].OldDeviceID.NumberDialed.ID == c.redirecting {
+		v.Cause = c.history[n-1].EventCause
+	}
 	for _, x := range c.connections {
 		p := Party{
 			Key: x.order, Device: x.device.number, State: x.state, Number: x.end().who.Device.ID, Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
@@ -228,9 +238,9 @@ func (s *Switch) InService(number string, reachable, talks bool) {
 }
 
 // Dial reports that a telephone calls a number. The switch holds the active connection with the key
-// aside, which the telephone leaves for this call; 0 for none. leg is returned in Party.Leg. Dial
-// returns the key of the new connection, or a [*uacsta.Error].
-func (s *Switch) Dial(number, called string, aside int, leg any) (key int, err error) {
+// aside, which the telephone leaves for this call; 0 for none. With private, the call does not show
+// its caller to the network. leg is returned in Party.Leg. Dial returns the key of the new connection, or a [*uacsta.Error].
+func (s *Switch) Dial(number, called string, aside int, private bool, leg any) (key int, err error) {
 	s.do(func() {
 		d := s.devices[number]
 		if d == nil || !d.station() || called == "" {
@@ -246,7 +256,7 @@ func (s *Switch) Dial(number, called string, aside int, leg any) (key int, err e
 			left.hold(uacsta.CauseNormal)
 		}
 		x := s.initiate(d, called, uacsta.CauseNormal)
-		x.leg, key = leg, x.order
+		x.leg, key, x.call.private = leg, x.order, private
 		x.originate(uacsta.CauseNewCall)
 	})
 	return key, err

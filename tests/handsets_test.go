@@ -410,7 +410,7 @@ func TestTrunk(t *testing.T) {
 	d := h.dialog("0301234")
 	calling := d.challenged([]string{sdpHeader}, description(5500, "sendrecv"))
 	out := isp.expect("INVITE")
-	if !strings.HasPrefix(out.start, "INVITE sip:0301234@127.0.0.1") || !strings.Contains(out.header("P-Asserted-Identity"), "sip:100@") {
+	if !strings.HasPrefix(out.start, "INVITE sip:0301234@127.0.0.1") || !strings.Contains(out.header("P-Asserted-Identity"), "sip:5550100@") {
 		t.Errorf("%s %v", out.start, out.headers)
 	}
 	isp.reply(out, 183, "isp", description(5502, "sendrecv"))

@@ -139,3 +139,81 @@ func TestTransferOfArrival(t *testing.T) {
 	}
 	x.stop()
 }
+
+// What a carrier is shown of calls that go out, also of outside calls that are forwarded there.
+func TestNumbersOfDepartures(t *testing.T) {
+	t.Parallel()
+	port, away := freePort(t), freePort(t)
+	x := serveTelephones(t, fmt.Sprintf(`  trunks:
+  - {number: "900", inward: [{number: "5550100", to: "100"}], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
+  - number: "901"
+    prefixes: ["0"]
+    inward: [{number: "+49305550100", to: "100"}, {number: "+49305550109", to: "100"}]
+    sip: {uri: "sip:127.0.0.1:%d;transport=udp", user: acme, shows: [p-asserted-identity, remote-party-id, diversion], site-number: "+49305550"}
+`, port, away), "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"0170123\"]}]\n")
+	o := x.watch("100", "900", "901")
+	in, out := listenHandset(t, port, x.sip, "acme", "isp"), listenHandset(t, away, x.sip, "acme", "isp")
+	o.until("900", "BackInService")
+	o.until("901", "BackInService")
+	telephones := map[string]*handset{}
+	for _, number := range []string{"100", "101"} {
+		telephones[number] = newHandset(t, "udp", x.sip, number, "secret"+number)
+		telephones[number].register(600)
+	}
+	const site, anonymousFrom = "<sip:+49305550@127.0.0.1>", `"Anonymous" <sip:anonymous@anonymous.invalid>`
+	sees := func(what string, want map[string]string) {
+		t.Helper()
+		m := out.expect("INVITE")
+		for name, value := range want {
+			if got := m.header(name); got != value && (value == "" || !strings.HasPrefix(got, value)) {
+				t.Errorf("%s: %s is %q, want %q", what, name, got, value)
+			}
+		}
+		if strings.Contains(strings.Join(m.headers, " ")+m.body, withheld) {
+			t.Errorf("%s: a number that was withheld: %v", what, m.headers)
+		}
+		out.answer(m, 486, []string{"To: " + m.header("To") + ";tag=out"}, "")
+	}
+	for _, tt := range []struct {
+		telephone, from string // "": its own
+		headers         []string
+		want            map[string]string
+	}{
+		{"100", "", []string{"P-Asserted-Identity: <sip:4711@x>", "Diversion: <sip:4711@x>"}, map[string]string{
+			"From": `"Alice" ` + site, "P-Asserted-Identity": "<sip:+49305550100@127.0.0.1>", "Privacy": "", "Diversion": "",
+			"Remote-Party-ID": "<sip:+49305550100@127.0.0.1>;party=calling;privacy=off",
+		}},
+		{"101", "", nil, map[string]string{"From": site, "P-Asserted-Identity": site, "Privacy": ""}},
+		{"100", "", []string{"Privacy: id"}, map[string]string{"From": anonymousFrom, "P-Asserted-Identity": "<sip:+49305550100@127.0.0.1>", "Privacy": "id"}},
+		{"100", anonymousFrom, nil, map[string]string{
+			"From": anonymousFrom, "P-Asserted-Identity": "<sip:+49305550100@127.0.0.1>", "Privacy": "id",
+			"Remote-Party-ID": "<sip:+49305550100@127.0.0.1>;party=calling;privacy=full",
+		}},
+	} {
+		d := telephones[tt.telephone].dialog("0301234")
+		if tt.from != "" {
+			d.local = tt.from + ";tag=" + random()
+		}
+		calling := d.challenged(append([]string{sdpHeader}, tt.headers...), description(5520, "sendrecv"))
+		sees(tt.telephone+tt.from, tt.want)
+		d.ack(calling.final())
+	}
+	to := uacsta.Dev("0170123")
+	o.must(uacsta.SetForwarding{Device: uacsta.Dev("100"), ForwardingType: uacsta.ForwardImmediate, ActivateForward: true, ForwardDN: &to})
+	for _, tt := range []struct {
+		header string
+		want   map[string]string
+	}{
+		{"P-Asserted-Identity: <sip:030222@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:030222@127.0.0.1>", "Privacy": ""}},
+		{"P-Asserted-Identity: <sip:100@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:100@127.0.0.1>", "Privacy": ""}},
+		{"Privacy: user;id", map[string]string{"From": anonymousFrom, "P-Asserted-Identity": site, "Privacy": "id"}},
+	} {
+		d := in.dialog("5550100")
+		d.local = "<sip:" + withheld + "@127.0.0.1>;tag=" + random()
+		calling := d.begin("INVITE", []string{sdpHeader, tt.header}, description(5522, "sendrecv"))
+		tt.want["Diversion"] = "<sip:+49305550100@127.0.0.1>;reason=unconditional"
+		sees(tt.header, tt.want)
+		d.ack(calling.final())
+	}
+	x.stop()
+}

@@ -203,6 +203,8 @@ func TestFaults(t *testing.T) {
 		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", called-from: \"the header\"}}]"), "switch.trunks[0].sip.called-from: must be request-uri, to"},
 		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", caller-from: [from, to]}}]"), "switch.trunks[0].sip.caller-from[1]: "},
 		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", caller-from: [from, from]}}]"), "switch.trunks[0].sip.caller-from[1]: is there twice"},
+		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", shows: [to]}}]"), "switch.trunks[0].sip.shows[0]: "},
+		{withSwitch("trunks: [{number: \"900\", sip: {uri: \"sip:192.0.2.9\", site-number: main}}]"), "switch.trunks[0].sip.site-number: must be digits"},
 		{good + "telephones: {media: {ports: 1-2}}", "x:6: telephones.media.ports: must be a range of four ports"},
 		{good + "telephones: {media: {address: here}}", "x:6: telephones.media.address: must be an IP address"},
 		{good + "telephones: {listen: [{transport: dtls}]}", "x:6: telephones.listen[0].transport: is \"dtls\""},

@@ -87,6 +87,9 @@ type NetworkPeer struct {
 	// CalledFrom and CallerFrom are where a call of the peer has its numbers; "" and nil for the defaults.
 	CalledFrom string   `yaml:"called-from"`
 	CallerFrom []string `yaml:"caller-from"`
+	// Shows lists the headers in which calls to the peer show who calls; nil for the default.
+	Shows      []string `yaml:"shows"`
+	SiteNumber string   `yaml:"site-number"`
 }
 
 // Real reports whether the switch has real telephones or trunks.
@@ -187,15 +190,24 @@ func (c *Config) checkTelephones(d *document) {
 
 var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 
-// identities checks where calls of a trunk's peer have their numbers.
+// identities checks where calls of a trunk's peer, and to it, have their numbers.
 func (d *document) identities(key string, p *NetworkPeer) {
 	if p.CalledFrom != "" && !headerName.MatchString(p.CalledFrom) {
 		d.fault(key+".called-from", "must be request-uri, to, p-called-party-id or the name of another header; write for example to")
 	}
-	for i, name := range p.CallerFrom {
-		at := fmt.Sprintf("%s.caller-from[%d]", key, i)
-		d.oneOf(at, name, "p-asserted-identity", "remote-party-id", "from")
-		if slices.Contains(p.CallerFrom[:i], name) {
+	if p.SiteNumber != "" && !networkNumber.MatchString(p.SiteNumber) {
+		d.fault(key+".site-number", "must be digits, perhaps with + before them")
+	}
+	d.each(key+".caller-from", p.CallerFrom, "p-asserted-identity", "remote-party-id", "from")
+	d.each(key+".shows", p.Shows, "from", "p-asserted-identity", "remote-party-id", "diversion")
+}
+
+// each checks a list of which each value may be there once.
+func (d *document) each(key string, list []string, allowed ...string) {
+	for i, value := range list {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		d.oneOf(at, value, allowed...)
+		if slices.Contains(list[:i], value) {
 			d.fault(at, "is there twice; write it once")
 		}
 	}

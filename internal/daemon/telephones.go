@@ -76,7 +76,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 		out.Encryption[trunk.Number] = encryption[p.SRTP]
 		out.Trunks = append(out.Trunks, phones.Trunk{
 			Number: trunk.Number, Peer: p.URI, Name: p.User, Password: password, Register: p.Register, From: p.From, Qualify: cmp.Or(p.Qualify, t.Qualify),
-			CalledFrom: strings.ToLower(p.CalledFrom), CallerFrom: p.CallerFrom,
+			CalledFrom: strings.ToLower(p.CalledFrom), CallerFrom: p.CallerFrom, Shows: p.Shows, Numbers: networkNumbers(trunk.Inward), SiteNumber: p.SiteNumber,
 		})
 	}
 	source, err := tls.NewClient(tls.Files{Log: n.log})
@@ -85,6 +85,17 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 	}
 	out.Telephones.TLSClient = source.Config()
 	return phones.New(out)
+}
+
+// networkNumbers returns for each device the first number of the network that leads to it.
+func networkNumbers(inward []config.Inward) map[string]string {
+	numbers := map[string]string{}
+	for _, in := range inward {
+		if numbers[in.To] == "" {
+			numbers[in.To] = in.Number
+		}
+	}
+	return numbers
 }
 
 // encryption has the values of the keys srtp.

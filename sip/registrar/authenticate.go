@@ -15,7 +15,8 @@ import (
 )
 
 // Authenticate returns the extension of the user that sends a request under an address. If it returns false,
-// it has refused the request: with a challenge, or with 403 if the address belongs to another user.
+// it has refused the request: with a challenge, or with 403 if the address belongs to another user. The zero Address is
+// that of a user who wants to be anonymous.
 func (s *Server) Authenticate(r *sip.Request, as sip.Address) (number string, ok bool) {
 	if u := s.authenticate(r, as); u != nil {
 		return u.Number, true
@@ -41,7 +42,7 @@ func (s *Server) authenticate(r *sip.Request, as sip.Address) *user {
 		return nil
 	}
 	u := s.accounts[name]
-	if named := UserOf(as.URI); named != u.Number && named != u.Name {
+	if named := UserOf(as.URI); as != (sip.Address{}) && named != u.Number && named != u.Name {
 		if s.paced(u, r) {
 			s.Report(slog.LevelWarn, u.Number, "refused a telephone that uses another's number", "user", name, "as", share.Clip(named), "peer", r.Peer().String())
 			r.Respond(sip.Answer{Code: 403})

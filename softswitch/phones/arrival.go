@@ -39,12 +39,13 @@ var (
 	errUnclear  = errors.New("the header that has the number called is there more than once")
 )
 
-// arrival reads what an INVITE of a trunk's peer says of its call. Of a telephone's it reads the number dialled; t is nil.
+// arrival reads what an INVITE of a trunk's peer says of its call. Of a telephone's it reads the number dialled, and
+// whether its user wants to be anonymous; t is nil.
 func (s *Server) arrival(h heading, t *trunk) (softswitch.Arrival, error) {
 	if t != nil {
 		return t.arrival(h)
 	}
-	a := softswitch.Arrival{Called: registrar.Number(h.URI())}
+	a := softswitch.Arrival{Called: registrar.Number(h.URI()), Caller: uacsta.ExtendedDeviceID{Restricted: withholds(h)}}
 	if a.Called == "" {
 		return a, errNoNumber
 	}
@@ -102,7 +103,7 @@ func (t *trunk) account(uri string) bool {
 // caller returns who calls. It is restricted if any header says that the caller is anonymous, whichever are read. If the
 // values of a header contradict each other, nobody is known.
 func (t *trunk) caller(h heading) uacsta.ExtendedDeviceID {
-	hidden := private(h, "none", "critical", "session", "history")
+	hidden := withholds(h)
 	stated := map[string][]sip.Address{}
 	for _, name := range []string{inAsserted, inRemoteParty, inFrom} {
 		for _, value := range sip.SplitList(h.Values(name)) {
@@ -127,6 +128,11 @@ func (t *trunk) caller(h heading) uacsta.ExtendedDeviceID {
 		}
 	}
 	return uacsta.ExtendedDeviceID{}
+}
+
+// withholds reports whether an INVITE asks not to show who calls: by Privacy, or an anonymous From.
+func withholds(h heading) bool {
+	return private(h, "none", "critical", "session", "history") || slices.ContainsFunc(h.Values(inFrom), func(v string) bool { return anonymous(sip.ParseAddress(v)) })
 }
 
 // private reports whether Privacy (RFC 3323 4.2, RFC 3325 9.3, RFC 7044) has a value other than those. What is not known

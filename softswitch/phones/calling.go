@@ -260,7 +260,11 @@ func (s *Server) Invite(in *sip.Invitation) {
 		s.incoming(in, t.Number, t)
 		return
 	}
-	if number, ok := s.telephones.Authenticate(in.Request, in.From()); ok {
+	as := in.From()
+	if anonymous(as) {
+		as = sip.Address{}
+	}
+	if number, ok := s.telephones.Authenticate(in.Request, as); ok {
 		s.incoming(in, number, nil)
 	}
 }
@@ -341,7 +345,7 @@ func (l *leg) dial(in *sip.Invitation, a softswitch.Arrival) {
 	case l.trunk != nil:
 		_, err = s.sw.Arrive(l.device, a, l)
 	default:
-		err = l.dialled(a.Called)
+		err = l.dialled(a)
 	}
 	if err == nil {
 		return
@@ -358,11 +362,11 @@ func (l *leg) dial(in *sip.Invitation, a softswitch.Arrival) {
 }
 
 // dialled reports to the switch the number that a telephone has dialled.
-func (l *leg) dialled(called string) error {
+func (l *leg) dialled(a softswitch.Arrival) error {
 	s := l.server
-	park, fetched, err := s.sw.Park(l.device, called, l)
+	park, fetched, err := s.sw.Park(l.device, a.Called, l)
 	if !park {
-		_, err = s.sw.Dial(l.device, called, l.leaves(), l)
+		_, err = s.sw.Dial(l.device, a.Called, l.leaves(), a.Caller.Restricted, l)
 	}
 	if err == nil && park && !fetched { // the call that it held is parked, and this one has nothing to say
 		l.brief = true

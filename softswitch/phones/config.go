@@ -50,6 +50,13 @@ type Trunk struct {
 	// CallerFrom lists the headers that may say who calls, the best first: p-asserted-identity, remote-party-id, from.
 	// nil lists all of them in this order.
 	CallerFrom []string
+	// Shows lists the headers in which calls over the trunk show who calls, and who has forwarded the call: from,
+	// p-asserted-identity, remote-party-id, diversion. nil lists p-asserted-identity and diversion.
+	Shows []string
+	// Numbers has the numbers by which the network knows devices of the switch. SiteNumber stands for those that have none,
+	// and is in From if that does not show the caller; "" for none.
+	Numbers    map[string]string
+	SiteNumber string
 }
 
 func (c *Config) defaults() {

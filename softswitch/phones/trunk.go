@@ -13,8 +13,6 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
-	"github.com/tr87proxy/tr87proxy/sip/registrar"
-	"github.com/tr87proxy/tr87proxy/softswitch"
 )
 
 // trunk is a peer in the network that we register with, or that knows our address.
@@ -161,15 +159,6 @@ func (t *trunk) own() string {
 		name = t.Number
 	}
 	return sip.UserURI(name, sip.ParseURI(t.Peer).Host)
-}
-
-// invite returns the INVITE for a call to a number over the trunk.
-func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
-	inv := sip.Invite{To: sip.WithUser(t.Peer, p.Number), From: t.own(), Name: v.Name, Username: t.Name, Password: t.Password}
-	if registrar.Dialable(v.Calling.Device.ID) {
-		inv.Headers = []sip.Header{{Name: "P-Asserted-Identity", Value: "<" + sip.UserURI(v.Calling.Device.ID, sip.ParseURI(t.Peer).Host) + ">"}}
-	}
-	return inv
 }
 
 // maxRedirected is how many URIs a trunk's peer can redirect one call to.

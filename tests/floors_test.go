@@ -45,6 +45,10 @@ var floors = map[string]int{
 	"internal/daemon":     8,
 	"cmd/tr87proxy":       9,
 
+	"examples/csta":    4,
+	"examples/dialler": 5,
+	"examples/ivr":     5,
+
 	"scripts/mutate":  0,
 	"scripts/summary": 0,
 }

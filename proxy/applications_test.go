@@ -285,9 +285,55 @@ func TestApplicationSessionRefused(t *testing.T) {
 		if n := p.Status().Applications; n != 3 {
 			t.Errorf("there are %d", n)
 		}
+		// one's own counts no more once it is replaced, and stays if the other is refused
+		if got := why(logIn(sessions[0], "crm", "right", 0)); got != "" || p.Status().Applications != 3 {
+			t.Errorf("one that replaces its own: %q, %d", got, p.Status().Applications)
+		}
+		if got := why(logIn(sessions[3], "crm", "right", 0)); got != "maxNumberSessions" || sessions[3].Identity().Name != "erp" || p.Status().Applications != 3 {
+			t.Errorf("one that replaces that of another account: %q, %v, %d", got, sessions[3].Identity(), p.Status().Applications)
+		}
+		if got := why(logIn(sessions[0], "erp", "right", 0)); got != "" || sessions[0].Identity().Name != "erp" || p.Status().Applications != 3 {
+			t.Errorf("one for another account that has room: %q, %v, %d", got, sessions[0].Identity(), p.Status().Applications)
+		}
+		if got := why(logIn(sessions[3], "crm", "right", 0)); got != "" {
+			t.Errorf("once there is room: %q", got)
+		}
 		sessions[0].Close(nil)
 		if got := in("erp"); got != "" {
 			t.Errorf("after one has left: %q", got)
+		}
+	})
+}
+
+// A request of ECMA-354 that cannot be carried out has a negative response of ECMA-354, whatever is wrong with it.
+func TestApplicationSessionNegative(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start(t, &flaky{lose: make(chan error)}, crmRules, func(c *proxy.Config) { c.Accounts, c.MaxOutstanding = book{"crm": true}, 1 })
+		for _, namespace := range []string{"", uacsta.NamespaceApplSession, uacsta.NamespaceED3} {
+			for request, want := range map[string]string{
+				"StartApplicationSession>": "StartApplicationSessionNegResponse invalidApplicationInfo",
+				"StartApplicationSession><applicationInfo><applicationID>x</applicationID></applicationInfo>": "StartApplicationSessionNegResponse requestedProtocolVersionNotSupported",
+				"StartApplicationSession><applicationInfo/><applicationInfo/>":                                "StartApplicationSessionNegResponse invalidApplicationInfo",
+				"StopApplicationSession>":                               "StopApplicationSessionNegResponse invalidSessionID",
+				"StopApplicationSession><sessionID/><sessionID/>":       "StopApplicationSessionNegResponse invalidSessionID",
+				"ResetApplicationSessionTimer>":                         "ResetApplicationSessionTimerNegResponse invalidSessionID",
+				"ResetApplicationSessionTimer><sessionID>x</sessionID>": "ResetApplicationSessionTimerNegResponse invalidSessionID",
+			} {
+				s, l := bound(t, p)
+				name, content, _ := strings.Cut(request, ">")
+				var res *uacsta.Message
+				m, err := uacsta.Parse([]byte("<" + name + ` xmlns="` + namespace + `">` + content + "</" + name + ">"))
+				if unclear := (*uacsta.Unclear)(nil); errors.As(err, &unclear) {
+					s.Unclear(unclear, func(m *uacsta.Message) { res = m })
+				} else {
+					s.Request(m, func(m *uacsta.Message) { res = m })
+				}
+				synctest.Wait()
+				if got := res.Name() + " " + res.Text("errorCode/definedError"); got != want || res.Namespace() != uacsta.NamespaceApplSession || l.over() != nil {
+					t.Errorf("%s in %q: %s, over: %v", request, namespace, res, l.over())
+				}
+				s.Close(nil)
+			}
 		}
 	})
 }
@@ -427,7 +473,7 @@ func TestLoginDuringShutdown(t *testing.T) {
 		s, l := bound(t, p)
 		cancel()
 		<-done
-		if got := refusal(logIn(s, "crm", "right", 0)); got == "" || l.over() == nil {
+		if got := why(logIn(s, "crm", "right", 0)); got != "serverResourcesBusy" || l.over() == nil {
 			t.Errorf("%q, closed: %v", got, l.over())
 		}
 		if _, err := p.Open(proxy.Opening{Sessions: proxy.SessionsMandatory}, &listener{}); !errors.Is(err, proxy.ErrTooMany) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/policy"
@@ -232,6 +233,30 @@ func refuseStart(why string) *uacsta.Message {
 	return uacsta.Encode(uacsta.StartApplicationSessionNegResponse{ErrorCode: uacsta.SessionError{DefinedError: why}}, uacsta.Edition3)
 }
 
+// sessionRefusal returns the refusal of a request of ECMA-354, which has error codes of its own; nil: the request is
+// another one.
+func sessionRefusal(service string, err error) *uacsta.Message {
+	var refusal *uacsta.Error
+	busy := errors.As(err, &refusal) && slices.Contains([]uacsta.Category{
+		uacsta.SystemResourceAvailability, uacsta.SubscribedResourceAvailability, uacsta.PerformanceManagement,
+	}, refusal.Category)
+	why := uacsta.SessionError{DefinedError: invalidSessionID}
+	if busy { // the other requests have no error code for it
+		why = uacsta.SessionError{ApplError: refusal.Error()}
+	}
+	switch {
+	case service == uacsta.NameStopApplicationSession:
+		return uacsta.Encode(uacsta.StopApplicationSessionNegResponse{ErrorCode: why}, uacsta.Edition3)
+	case service == uacsta.NameResetApplicationSessionTimer:
+		return uacsta.Encode(uacsta.ResetApplicationSessionTimerNegResponse{ErrorCode: why}, uacsta.Edition3)
+	case service != uacsta.NameStartApplicationSession:
+		return nil
+	case busy:
+		return refuseStart(resourcesBusy)
+	}
+	return refuseStart(invalidInfo)
+}
+
 // aside runs the rest of a request that may take a while in a goroutine. Further requests of the
 // session are held until it ends.
 func (s *Session) aside(answer answerer, do func()) {
@@ -258,7 +283,8 @@ func (s *Session) aside(answer answerer, do func()) {
 // startAppSession serves StartApplicationSession. A second one replaces the first.
 func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 	var start uacsta.StartApplicationSession
-	if err := req.Decode(&start); err != nil {
+	err := req.Decode(&start)
+	if err != nil && start.ApplicationInfo.ApplicationID == "" {
 		answer(nil, err)
 		return
 	}
@@ -268,8 +294,12 @@ func (s *Session) startAppSession(req *uacsta.Message, answer answerer) {
 			version = v
 		}
 	}
-	if version == "" {
+	switch {
+	case version == "":
 		answer(refuseStart(versionNotSupported), nil)
+		return
+	case err != nil:
+		answer(nil, err)
 		return
 	}
 	seconds := 0
@@ -322,14 +352,21 @@ func (s *Session) grant(account Account, version string, duration time.Duration,
 	if account.Name == "" { // without an account, MaxAccount does not apply
 		most = limits.Max
 	}
-	if !s.proxy.apps.take(account.Name, most, limits.Max) {
+	a := &appSession{id: s.proxy.refs.next(), account: account}
+	s.mu.Lock()
+	var counted bool
+	if s.app == nil {
+		counted = s.proxy.apps.take(account.Name, most, limits.Max)
+	} else {
+		counted = s.proxy.apps.swap(s.app.account.Name, account.Name, most)
+	}
+	if !counted {
+		s.mu.Unlock()
 		s.proxy.cfg.Log.Warn("application session refused", "identity", who.String(), "peer", s.peer, "err", "too many application sessions")
 		answer(refuseStart(tooManySessions), nil)
 		return
 	}
-	a := &appSession{id: s.proxy.refs.next(), account: account}
-	s.mu.Lock()
-	replaced := s.endAppSession()
+	replaced := s.removeAppSession() != nil
 	changed := replaced || s.Identity() != who
 	if s.closed {
 		s.proxy.apps.give(account.Name) // the session has closed: the application session ends at once
@@ -368,17 +405,26 @@ func (s *Session) recheckAccount() {
 	}
 }
 
-// endAppSession removes the application session and reports whether there was one. The caller holds
+// endAppSession ends the application session and reports whether there was one. The caller holds
 // s.mu.
 func (s *Session) endAppSession() bool {
-	if s.app == nil {
-		return false
+	ended := s.removeAppSession()
+	if ended != nil {
+		s.proxy.apps.give(ended.account.Name)
 	}
-	s.proxy.apps.give(s.app.account.Name)
-	s.app.timer.Stop()
-	s.app = nil
-	s.who.Store(&s.own)
-	return true
+	return ended != nil
+}
+
+// removeAppSession removes the application session and returns it; nil: there was none. It still
+// counts. The caller holds s.mu.
+func (s *Session) removeAppSession() *appSession {
+	removed := s.app
+	if removed != nil {
+		removed.timer.Stop()
+		s.app = nil
+		s.who.Store(&s.own)
+	}
+	return removed
 }
 
 // terminate ends an application session from the core's side.

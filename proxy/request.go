@@ -181,7 +181,9 @@ func (s *Session) answer(name, namespace string, res *uacsta.Message, err error,
 			level = slog.LevelError
 		}
 		s.proxy.cfg.Log.Log(context.Background(), level, "request refused", "service", name, "identity", s.Identity().String(), "line", s.line.String(), "err", err)
-		res = uacsta.ErrorMessage(err, uacsta.Edition3)
+		if res = sessionRefusal(name, err); res == nil {
+			res = uacsta.ErrorMessage(err, uacsta.Edition3)
+		}
 	}
 	if res != nil {
 		s.translate(res, namespace)

@@ -25,6 +25,21 @@ func (t *tally[K]) take(who K, most, all int) bool {
 	return true
 }
 
+// swap counts one less for a key and one more for another. It returns false, and changes nothing, if
+// the other has reached most; it may be the same key.
+func (t *tally[K]) swap(from, to K, most int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if from != to && t.count[to] >= most {
+		return false
+	}
+	if t.count[from]--; t.count[from] <= 0 {
+		delete(t.count, from)
+	}
+	t.count[to]++
+	return true
+}
+
 // give counts one less for a key.
 func (t *tally[K]) give(who K) {
 	t.mu.Lock()

@@ -107,6 +107,20 @@ func TestMandatory(t *testing.T) {
 	if m := r.xml().login("crm", "s3cret <&>", uacsta.LoginPlain, 60); m.Text("errorCode/definedError") != "maxNumberSessions" {
 		t.Errorf("%s", m)
 	}
+	if m := second.login("crm", "s3cret <&>", uacsta.LoginPlain, 60); m.Name() != "StartApplicationSessionPosResponse" {
+		t.Errorf("it would replace its own: %s", m)
+	}
+	for _, document := range []string{"<StartApplicationSession/>", `<StartApplicationSession xmlns="` + uacsta.NamespaceApplSession + `"></StartApplicationSession>`} {
+		empty := r.xml()
+		empty.write(0, document)
+		_, m, err := empty.read()
+		if err != nil || m.Name() != "StartApplicationSessionNegResponse" || m.Text("errorCode/definedError") != "invalidApplicationInfo" {
+			t.Errorf("%s: %v %v", document, m, err)
+		}
+		if m := empty.login("stranger", "pw", uacsta.LoginPlain, 60); m.Name() != "StartApplicationSessionNegResponse" {
+			t.Errorf("after it: %v", m)
+		}
+	}
 	if m := r.xml().login("dialler", "other", uacsta.LoginPlain, 60); m.Text("errorCode/definedError") != "invalidApplicationInfo" {
 		t.Errorf("not its application ID: %s", m)
 	}

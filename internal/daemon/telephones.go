@@ -17,11 +17,11 @@ import (
 	"github.com/tr87proxy/tr87proxy/tls"
 )
 
-// telephones makes the server of real telephones and trunks, or nil if there are none. With readOnly it has no state
-// file.
+// telephones makes the server of real telephones and trunks, and of the voice of all calls, or nil if there are neither
+// telephones nor messages. With readOnly it has no state file.
 func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, error) {
 	t := &cfg.Telephones
-	if len(t.Listen) == 0 {
+	if len(t.Listen) == 0 && t.Messages == "" {
 		return nil, nil //nolint:nilnil // none is no fault
 	}
 	first, last, err := t.Media.PortRange()
@@ -47,7 +47,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 	}
 	out.Media.Address, _ = netip.ParseAddr(t.Media.Address) // checked by config; without one, that of the first listener
 	out.Media.Advertise, _ = netip.ParseAddr(t.Media.Advertise)
-	if !out.Media.Address.IsValid() {
+	if !out.Media.Address.IsValid() && len(t.Listen) > 0 {
 		out.Media.Address = mediaAddress(t.Listen)
 	}
 	models, err := config.Models(t.Models)

@@ -2,12 +2,14 @@ package tests
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +28,17 @@ func simulator(t *testing.T, kind string, ports int, more ...string) (p *process
 	p = start(t, program(t), append([]string{"simulate", kind, "--verbose", "--listen", strings.Join(addresses, ",")}, more...)...)
 	waitFor(t, "the simulator", func() bool { return strings.Contains(p.out.String(), "Press Ctrl-C") })
 	return p, at
+}
+
+// tone writes an AU file of a loud sound, and returns its path.
+func tone(t *testing.T, folder, name string, lasts time.Duration) string {
+	t.Helper()
+	header := []byte{'.', 's', 'n', 'd', 0, 0, 0, 24, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1, 0, 0, 0x1F, 0x40, 0, 0, 0, 1}
+	file := filepath.Join(folder, name)
+	if err := os.WriteFile(file, append(header, make([]byte, lasts*8000/time.Second)...), 0o600); err != nil { // 0 is the loudest octet
+		t.Fatal(err)
+	}
+	return file
 }
 
 // beforeCards starts a proxy with the ports of a simulated card.
@@ -121,7 +134,8 @@ func (c *cardTalk) consult(own uacsta.ConnectionID) (second, third uacsta.Connec
 // tells. 201 to 203 are the phones 100 to 102 behind it.
 func TestCards(t *testing.T) {
 	t.Parallel()
-	_, at := simulator(t, "ctserver", 5)
+	card, at := simulator(t, "ctserver", 5)
+	tone(t, card.cmd.Dir, "beep.au", time.Hour)
 	front := beforeCards(t, at, "")
 	c := watchCards(front)
 	own, other := c.dialUp("201", "101", "202")
@@ -204,7 +218,8 @@ expect 202 ConnectionCleared within 10s
 // The simulated card answers every command that ctserver knows, and refuses what it does not.
 func TestCardCommands(t *testing.T) {
 	t.Parallel()
-	_, at := simulator(t, "ctserver", 5)
+	card, at := simulator(t, "ctserver", 5)
+	tone(t, card.cmd.Dir, "hello.au", time.Second)
 	port, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[0]))
 	if err != nil {
 		t.Fatal(err)
@@ -276,6 +291,86 @@ func TestCardCommands(t *testing.T) {
 	}
 	if reply := say(other, "portstatus", -2); !strings.Contains(reply, "arg1=OK") {
 		t.Error(reply)
+	}
+}
+
+// A program in Perl that answers, plays, records until the caller presses #, plays back, beeps three times and hangs up, as
+// programs for ctserver do. All its commands are on the way at once; each waits for its turn.
+func TestCardProgram(t *testing.T) {
+	t.Parallel()
+	perl := tool(t, "perl")
+	script, err := filepath.Abs(filepath.Join("perl", "ctport.pl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	card, at := simulator(t, "ctserver", 5)
+	folder := card.cmd.Dir
+	tone(t, folder, "beep.au", 400*time.Millisecond)
+	program := start(t, perl, script, fmt.Sprint(at[0]), folder)
+	waitFor(t, "the program", func() bool { return strings.Contains(program.out.String(), "waiting") })
+
+	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", at[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	lines := bufio.NewReader(nc)
+	say := func(command string, until string) {
+		t.Helper()
+		fmt.Fprintf(nc, "cmd=%s \n", command)
+		for {
+			text, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("%s: %v", command, err)
+			}
+			if strings.HasPrefix(text, "rly="+until+" ") {
+				return
+			}
+		}
+	}
+	spoken := tone(t, folder, "name.au", time.Second)
+	say("ctanswer src=1 dst=1 argc=0", "ctanswer")
+	say("ctdial src=1 dst=1 arg1=100 argc=1", "toneend") // the program answers
+	waitFor(t, "the recording", func() bool { return strings.Contains(program.out.String(), "ctplay OK") })
+	say("ctplay src=1 dst=1 arg1="+spoken+" argc=1", "ctplay")
+	say("ctdial src=1 dst=1 arg1=5# argc=1", "hangup")
+	if err := program.wait(patience); err != nil {
+		t.Error(err)
+	}
+
+	var heard []string
+	times := []int{}
+	for line := range strings.Lines(program.out.String()) {
+		if when, what, found := strings.Cut(strings.TrimSpace(line), ": "); found && what != "ring ring" {
+			n, _ := strconv.Atoi(when)
+			heard, times = append(heard, what), append(times, n)
+		}
+	}
+	want := []string{
+		"ctanswer OK", "ctplay OK", "dtmf 5", "ctrecord OK 5#", "ctplay OK", "ctplay OK", "ctplay OK", "ctplay OK", "cthangup OK", "shutdown OK",
+	}
+	if !slices.Equal(heard, want) {
+		t.Fatalf("the program heard %q, not %q", heard, want)
+	}
+	data, err := os.ReadFile(filepath.Join(folder, "prompt.wav"))
+	if err != nil || len(data) < 44+2*8000 {
+		t.Fatalf("a recording of %d octets %v", len(data), err)
+	}
+	length := (len(data) - 44) * 10 / 16000 // in tenths of a second
+	if took := times[3] - times[1]; length > took+1 || length < took-3 {
+		t.Errorf("the recording took %d tenths of a second and lasts %d", took, length)
+	}
+	if loud := len(data[44:]) - bytes.Count(data[44:], []byte{0}); loud < 12000 || loud > 20000 {
+		t.Errorf("%d octets of the recording are not silent, of 16000 that were played", loud)
+	}
+	if played := times[4] - times[3]; played < length-1 {
+		t.Errorf("the recording of %d tenths of a second was played back in %d", length, played)
+	}
+	for n := 5; n < 8; n++ {
+		if beeped := times[n] - times[n-1]; beeped < 3 {
+			t.Errorf("a beep of 4 tenths of a second took %d", beeped)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
@@ -100,6 +101,7 @@ by default. Whoever can connect may control every phone.`,
 func (s simulation) command() *cobra.Command {
 	var listen []string
 	var allow []string
+	var sounds string
 	var busy, verbose bool
 	cmd := &cobra.Command{
 		Use: s.name, Short: s.what, Args: exactly(0),
@@ -118,13 +120,16 @@ func (s simulation) command() *cobra.Command {
 			if verbose {
 				log = cmd.ErrOrStderr()
 			}
-			return s.run(cmd.Context(), out, log, addresses, allow, busy)
+			return s.run(cmd.Context(), out, log, addresses, allow, sounds, busy)
 		},
 	}
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "listen here: one address for all ports, or one with port for each (default "+strings.Join(s.addresses, ",")+")")
 	cmd.Flags().StringSliceVar(&allow, "allow", []string{"127.0.0.0/8", "::1"}, "addresses and networks that may connect")
 	cmd.Flags().BoolVar(&busy, "traffic", false, "let the phones call one another all the time")
 	cmd.Flags().BoolVar(&verbose, "verbose", false, "write the log to standard error")
+	if s.card {
+		cmd.Flags().StringVar(&sounds, "sounds", ".", "folder of the files that programs play and record; they write nowhere else")
+	}
 	return cmd
 }
 
@@ -163,12 +168,19 @@ func simulated() []string {
 }
 
 // run runs a simulated switch until ctx ends.
-func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, busy bool) error {
+func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allow []string, sounds string, busy bool) error {
 	folder, err := os.MkdirTemp("", "tr87proxy-simulate")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
+	var files *media.Directory
+	if s.card {
+		if files, err = media.OpenDirectory(sounds); err != nil {
+			return err
+		}
+		defer func() { _ = files.Close() }()
+	}
 	cfg := daemon.Default()
 	cfg.Operations.Address = ""
 	cfg.Front("sip").(*tr87.FrontSettings).Listen = nil
@@ -200,7 +212,7 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		if err := n.Await(ctx); err != nil {
 			return <-stopped
 		}
-		if err := serveCard(ctx, n.Card(simulated()[:len(addresses)-1]), &group, out, addresses); err != nil {
+		if err := serveCard(ctx, n.Card(simulated()[:len(addresses)-1], files), &group, out, addresses); err != nil {
 			stop()
 			return errors.Join(fmt.Errorf("%w (is the port taken? try --listen)", err), <-stopped)
 		}

@@ -58,7 +58,15 @@ func wav(tag, channels uint16, hertz uint32, width uint16, data []byte) []byte {
 	return append(b, data...)
 }
 
-func TestWAV(t *testing.T) {
+func au(begin, size, encoding, hertz, channels uint32, data []byte) []byte {
+	b := []byte(".snd")
+	for _, n := range []uint32{begin, size, encoding, hertz, channels} {
+		b = binary.BigEndian.AppendUint32(b, n)
+	}
+	return append(b, data...)
+}
+
+func TestClips(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		data []byte
@@ -75,8 +83,20 @@ func TestWAV(t *testing.T) {
 		{"24 bits", wav(1, 1, 8000, 24, make([]byte, 8)), -1},
 		{"no data", []byte("RIFF\x00\x00\x00\x00WAVE"), -1},
 		{"no WAV", []byte("OggS"), -1},
+		{"AU, mu-law", au(24, 8, 1, 8000, 1, make([]byte, 8)), 8},
+		{"AU, A-law", au(24, 8, 27, 8000, 1, make([]byte, 8)), 8},
+		{"AU, PCM", au(24, 8, 3, 8000, 1, make([]byte, 8)), 4},
+		{"AU with a text", au(28, 8, 3, 8000, 1, make([]byte, 12)), 4},
+		{"AU without size", au(24, 1<<32-1, 1, 8000, 1, make([]byte, 8)), 8},
+		{"AU, truncated", au(24, 9, 1, 8000, 1, make([]byte, 8)), -1},
+		{"AU that begins in its header", au(20, 8, 1, 8000, 1, make([]byte, 8)), -1},
+		{"AU that begins behind its end", au(33, 0, 1, 8000, 1, make([]byte, 8)), -1},
+		{"AU, 44100 Hz", au(24, 8, 1, 44100, 1, make([]byte, 8)), -1},
+		{"AU, stereo", au(24, 8, 1, 8000, 2, make([]byte, 8)), -1},
+		{"AU, 24 bits", au(24, 8, 4, 8000, 1, make([]byte, 8)), -1},
+		{"AU, header alone", au(24, 8, 1, 8000, 1, nil)[:20], -1},
 	} {
-		c, err := readWAV(bytes.NewReader(tt.data))
+		c, err := readClip(bytes.NewReader(tt.data))
 		if (err != nil) != (tt.want < 0) || err == nil && len(c.samples) != tt.want {
 			t.Errorf("%s: %v %v", tt.name, c, err)
 		}
@@ -478,10 +498,11 @@ func FuzzDescription(f *testing.F) {
 	})
 }
 
-func FuzzWAV(f *testing.F) {
+func FuzzClip(f *testing.F) {
 	f.Add(wav(1, 1, 8000, 16, make([]byte, 8)))
 	f.Add(wav(6, 1, 8000, 8, make([]byte, 8)))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = readWAV(bytes.NewReader(data)) })
+	f.Add(au(24, 8, 3, 8000, 1, make([]byte, 8)))
+	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = readClip(bytes.NewReader(data)) })
 }
 
 func FuzzPacket(f *testing.F) {

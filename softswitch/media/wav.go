@@ -29,7 +29,7 @@ const (
 )
 
 var (
-	errWAV   = errors.New("not a WAV file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
+	errSound = errors.New("not a WAV or AU file of 8000 Hz, one channel, 16-bit PCM, A-law or mu-law")
 	errShort = errors.New("truncated: the file is shorter than its header says")
 	errName  = errors.New("not the name of a file in the directory")
 )
@@ -101,7 +101,7 @@ func (d *Directory) Load(name string) (*Clip, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readWAV(f)
+	return readClip(f)
 }
 
 // Has reports whether there is a file of this name, of a size that can be played, without reading it.
@@ -121,23 +121,30 @@ func LoadFile(path string) (*Clip, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readWAV(f)
+	return readClip(f)
 }
 
 // Clip is sound in memory, in 8 kHz mono.
 type Clip struct{ samples []int16 }
 
-// readWAV reads the chunks fmt and data of a RIFF file (RFC 2361).
-func readWAV(r io.Reader) (*Clip, error) {
+// readClip reads a WAV or AU file, whatever its name is.
+func readClip(r io.Reader) (*Clip, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
 	switch {
 	case err != nil:
 		return nil, err
 	case len(data) > maxWAV:
 		return nil, fmt.Errorf("larger than %d octets", maxWAV)
-	case len(data) < 12 || string(data[:4]) != "RIFF" || string(data[8:12]) != "WAVE":
-		return nil, errWAV
+	case len(data) >= 4 && string(data[:4]) == ".snd":
+		return readAU(data)
+	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WAVE":
+		return readWAV(data)
 	}
+	return nil, errSound
+}
+
+// readWAV reads the chunks fmt and data of a RIFF file (RFC 2361).
+func readWAV(data []byte) (*Clip, error) {
 	format := -1
 	for rest := data[12:]; len(rest) >= 8; {
 		name, size := string(rest[:4]), int64(binary.LittleEndian.Uint32(rest[4:]))
@@ -149,14 +156,14 @@ func readWAV(r io.Reader) (*Clip, error) {
 		switch name {
 		case "fmt ":
 			if format = formatOf(body); format < 0 {
-				return nil, errWAV
+				return nil, errSound
 			}
 		case "data":
 			return clip(format, body)
 		}
 		rest = rest[min(size+size&1, int64(len(rest))):]
 	}
-	return nil, errWAV
+	return nil, errSound
 }
 
 // formatOf returns the format tag of a playable file, or -1.
@@ -188,7 +195,7 @@ func clip(format int, body []byte) (*Clip, error) {
 		}
 		return c, nil
 	}
-	return nil, errWAV
+	return nil, errSound
 }
 
 // Recording is a WAV file being written, in 16-bit PCM.
@@ -202,11 +209,20 @@ type Recording struct {
 // Record creates a file, which must not exist. See Path for its name. The recording is at most limit long, to the
 // nearest sample.
 func (d *Directory) Record(name string, limit time.Duration) (*Recording, error) {
+	return d.record(name, os.O_EXCL, limit)
+}
+
+// Overwrite is Record for a file that may exist: its content is lost.
+func (d *Directory) Overwrite(name string, limit time.Duration) (*Recording, error) {
+	return d.record(name, os.O_TRUNC, limit)
+}
+
+func (d *Directory) record(name string, how int, limit time.Duration) (*Recording, error) {
 	rel, ok := d.relative(name)
 	if !ok {
 		return nil, errName
 	}
-	f, err := d.root.OpenFile(rel, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+	f, err := d.root.OpenFile(rel, os.O_CREATE|os.O_RDWR|how, 0o640)
 	if err != nil {
 		return nil, err
 	}

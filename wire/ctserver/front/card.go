@@ -1,5 +1,6 @@
 // Package front makes devices look like the ports of a card that Voicetronix ctserver drives, for programs that were
-// written for ctserver and for those who write them. It has no voice: files only seem to be played. It knows no link.
+// written for ctserver and for those who write them. Ports hear what other
+// ports of the card play in the same call, but no telephone. It knows no link.
 package front
 
 import (
@@ -13,6 +14,8 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
@@ -23,10 +26,11 @@ const name = "ctserver"
 type Config struct {
 	kind.Access // only peers that Identify knows: the protocol has no login
 
-	Devices []string      // port 1, port 2, ...
-	Ring    time.Duration // from one ring to the next; default 5 s
-	Play    time.Duration // how long a file seems to play; default 2 s
-	Version string        // the reply to the command serversion
+	Devices []string         // port 1, port 2, ...
+	Ring    time.Duration    // from one ring to the next; default 5 s
+	Sounds  *media.Directory // the files that programs play and record; nil: they cannot record
+	Play    time.Duration    // how long a file outside Sounds seems to play; default 2 s
+	Version string           // the reply to the command serversion
 }
 
 // Card is a card whose ports are devices.
@@ -38,12 +42,6 @@ type Card struct {
 	ports  map[int]*client // the connected ones, by handle
 	words  map[int]string  // their status
 	voices map[int]voice   // those that play a file
-}
-
-// voice is what a port plays.
-type voice struct {
-	call  string
-	until time.Time
 }
 
 // New returns a card. It serves the listeners that [Card.Serve] is called with.
@@ -133,30 +131,30 @@ func (c *Card) status(handle int) string {
 	return strings.Join(all, ",")
 }
 
-// speak tells the other ports in a call that a port plays a file, for so long.
-func (c *Card) speak(cl *client, call string, lasts time.Duration) {
+// speak tells the other ports in its call what a port plays from now on.
+func (c *Card) speak(v voice) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.voices[cl.handle] = voice{call, time.Now().Add(lasts)}
-	for _, other := range c.ports {
-		if other != cl {
+	c.voices[v.handle] = v
+	for handle, other := range c.ports {
+		if handle != v.handle {
 			other.post(func() {
-				if other.active != nil && other.active.CallID == call {
-					other.hears(lasts)
+				if other.active != nil && other.active.CallID == v.call {
+					other.hears(v)
 				}
 			})
 		}
 	}
 }
 
-// sound returns how long the other ports in the call of a port still play.
-func (c *Card) sound(cl *client) (lasts time.Duration) {
+// playing returns what ports other than this one play in a call.
+func (c *Card) playing(handle int, call *uacsta.ConnectionID) (list []voice) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for handle, v := range c.voices {
-		if handle != cl.handle && cl.active != nil && v.call == cl.active.CallID {
-			lasts = max(lasts, time.Until(v.until))
+	for _, v := range c.voices {
+		if v.handle != handle && call != nil && v.call == call.CallID && time.Now().Before(v.until) {
+			list = append(list, v)
 		}
 	}
-	return lasts
+	return list
 }

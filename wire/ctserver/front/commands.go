@@ -79,7 +79,7 @@ func (cl *client) done(args ...string) {
 	cl.limit, cl.between = nil, nil
 	cl.endRecording()
 	if c.Name == "ctplay" {
-		cl.speaks(0)
+		cl.speaks(&sound{})
 	}
 	cl.reply(c, args...)
 	if c.Name == "shutdown" {
@@ -89,7 +89,7 @@ func (cl *client) done(args ...string) {
 	cl.next()
 }
 
-// ends ends the command that is being carried out, with the digits that it has heard: as it should, or by an event.
+// ends replies to the command that is being carried out at its end, with the digits that it has heard: as it should, or by an event.
 func (cl *client) ends(event ...string) {
 	digits := cl.digits[cl.since:]
 	if cl.running.Name == "ctcollect" {
@@ -153,7 +153,7 @@ func (cl *client) atOnce(c *ctserver.Line) bool {
 		cl.reply(c, "OK", cl.card.cfg.Version)
 	case c.Name == "ctplay_stop" && cl.session != nil:
 		cl.sounds = nil
-		cl.speaks(0)
+		cl.speaks(&sound{})
 		if r := cl.running; r != nil && r.Name == "ctplay" {
 			cl.ends()
 		}

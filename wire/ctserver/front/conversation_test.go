@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/softswitch"
+	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
@@ -148,7 +151,8 @@ func (p *talker) becomes(status string) {
 
 // Digits that the other end dials are events, end what they end, and can be collected as long as they are not cleared.
 func TestDigits(t *testing.T) {
-	c := newCard(t, func(cfg *Config) { cfg.Play = 300 * time.Millisecond })
+	_, config := sounds(t)
+	c := newCard(t, func(cfg *Config) { config(cfg); cfg.Play = 300 * time.Millisecond })
 	a, b := c.program("100"), c.program("101")
 	talk(a, b)
 	press := func(digits string) {
@@ -173,7 +177,7 @@ func TestDigits(t *testing.T) {
 	press("12")
 	a.hears("ctcollect OK 12")
 
-	a.begin("ctplay long.au ignore_dtmf")
+	a.begin("ctplay /long.au ignore_dtmf")
 	a.say("ctclear")
 	press("3")
 	a.hears("dtmf 3", "ctplay OK 3", "ctclear OK")
@@ -351,7 +355,8 @@ func (p *talker) call() string {
 
 // Messages of other ports end what a port is carrying out, digits among them are digits, and tones end.
 func TestMessages(t *testing.T) {
-	c := newCard(t, func(cfg *Config) { cfg.Play = time.Hour })
+	_, config := sounds(t)
+	c := newCard(t, config)
 	a, b := c.program("100"), c.program("101")
 	a.becomes("onhook")
 	send := func(words string) {
@@ -360,7 +365,7 @@ func TestMessages(t *testing.T) {
 		b.hears("ctsendevent OK")
 	}
 	for _, tt := range []struct{ command, sent, want string }{
-		{"ctplay x.au", "arg1=STOP arg2=IT argc=2", "ctplay EVENT  STOP IT"}, {"ctrecord x.au 0 # 0", "arg1=RECORD_STOP argc=1", "ctrecord EVENT  RECORD_STOP"},
+		{"ctplay /x.au", "arg1=STOP arg2=IT argc=2", "ctplay EVENT  STOP IT"}, {"ctrecord x.au 0 # 0", "arg1=RECORD_STOP argc=1", "ctrecord EVENT  RECORD_STOP"},
 		{"ctcollect 5 0 0", "arg1=hangup argc=1", "ctcollect EVENT  hangup"}, {"ctwaitforring 1", "arg1=SHUTTING_DOWN argc=1", "ctwaitforring EVENT  SHUTTING_DOWN"},
 		{"ctwaitforevent", "arg1=flash argc=1", "ctwaitforevent OK flash"}, {"ctclear", "arg1=HELLO argc=1", "event HELLO"}, {"ctclear", "arg1=ring argc=1", "ring ring"},
 		{"ctclear", "arg1=5 argc=1", "dtmf 5"},
@@ -373,21 +378,109 @@ func TestMessages(t *testing.T) {
 	a.hears("ctplaytoneasync OK", "toneend toneend", "ctstoptone OK", "ctstoptone OK", "ctplaytoneasync ERROR")
 }
 
-// A recording ends by silence: digits, and what another port plays in the call, are none.
-func TestSilence(t *testing.T) {
-	c := newCard(t, func(cfg *Config) { cfg.Play = 2 * time.Second })
+// sounds makes a folder of sounds for a card.
+func sounds(t *testing.T) (folder *media.Directory, config func(*Config)) {
+	t.Helper()
+	folder, err := media.OpenDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = folder.Close() })
+	return folder, func(cfg *Config) { cfg.Sounds, cfg.Play = folder, time.Hour }
+}
+
+// tone writes an AU file of a loud sound.
+func tone(t *testing.T, file string, lasts time.Duration) {
+	t.Helper()
+	header := []byte{'.', 's', 'n', 'd', 0, 0, 0, 24, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1, 0, 0, 0x1F, 0x40, 0, 0, 0, 1}
+	if err := os.WriteFile(file, append(header, make([]byte, lasts*8000/time.Second)...), 0o600); err != nil { // 0 is the loudest octet
+		t.Fatal(err)
+	}
+}
+
+// Files play as long as they last, and are recorded as they are heard. A recording ends by silence, which neither digits
+// nor what another port plays in the call are.
+func TestRecording(t *testing.T) {
+	folder, config := sounds(t)
+	c := newCard(t, config)
 	a, b := c.program("100"), c.program("101")
 	talk(a, b)
+	tone(t, folder.Path("beep.au"), 1500*time.Millisecond)
+	file := folder.Path("prompt.wav")
+	if err := os.WriteFile(file, []byte("an old recording"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
-	a.say("ctrecord x.au 3600 # 1")
-	b.say("ctplay x.au")
+	a.begin("ctrecord " + file + " 3600 # 1")
+	b.say("ctplay beep", "ctdial 5")
+	b.hears("ctplay OK")
+	a.hears("dtmf 5", "ctrecord OK 5")
+	took := time.Since(began)
+	if took < 2400*time.Millisecond {
+		t.Errorf("the recording ended after %v: silence is more than a second later than the file and the digit", took)
+	}
+	clip, err := folder.Load("prompt.wav")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lasts := clip.Duration(); lasts > took || lasts < 2400*time.Millisecond {
+		t.Errorf("the recording took %v and lasts %v", took, lasts)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loud := 0
+	for at := 44; at+1 < len(data); at += 2 {
+		if data[at] != 0 || data[at+1] != 0 {
+			loud++
+		}
+	}
+	if loud < 11000 || loud > 12000 {
+		t.Errorf("%d samples of the recording are not silent, of 12000 that were played", loud)
+	}
+	a.say("ctplay " + file) // it can be played back
+	a.hears("ctplay OK")
+	if played := time.Since(began) - took; played < clip.Duration() {
+		t.Errorf("the recording played for %v of %v", played, clip.Duration())
+	}
+	a.say("ctrecord x.au 1 # 0")
+	a.hears("ctrecord OK")
+	// what is played already when the recording begins
+	b.begin("ctplay beep")
+	a.say("ctrecord y.au 3600 # 1")
 	b.hears("ctplay OK")
 	a.hears("ctrecord OK")
-	if took := time.Since(began); took < 2*time.Second {
-		t.Errorf("the recording ended after %v, while the other port played", took)
+	if clip, err := folder.Load("y.au"); err != nil || clip.Duration() < 2*time.Second {
+		t.Errorf("%v %v", clip, err)
 	}
-	a.say("ctrecord x.au 3600 # 1") // nobody plays
-	a.hears("ctrecord OK")
+}
+
+// A file that does not exist, or is no sound, is refused, and nothing is written but sounds in the folder.
+func TestFiles(t *testing.T) {
+	folder, config := sounds(t)
+	c := newCard(t, config)
+	a := c.program("100")
+	outside := filepath.Join(filepath.Dir(folder.Path("x.wav")), "..", "outside.wav")
+	if err := os.WriteFile(folder.Path("text.au"), []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{
+		"ctplay none.au", "ctplay text.au", "ctplayasync none.au", "ctplay " + folder.Path("none.wav"), "ctplay",
+		"ctrecord ../outside.wav 1", "ctrecord " + outside + " 1", "ctrecord /etc/outside.wav 1", "ctrecord program.go 1", "ctrecord .hidden.wav 1", "ctrecord",
+	} {
+		a.say(command)
+		a.hears(strings.Split(command, " ")[0] + " ERROR")
+	}
+	a.begin("ctplay " + outside) // it seems to play
+	a.say("ctplay_stop")
+	a.hears("ctplay OK", "ctplay_stop OK")
+	if _, err := os.Stat(outside); err == nil {
+		t.Error("a program has written outside the folder")
+	}
+	b := newCard(t, nil).program("100") // without a folder
+	b.say("ctrecord x.wav 1")
+	b.hears("ctrecord ERROR")
 }
 
 // What concerns the card can be asked at each port. A program shuts down its own port only.

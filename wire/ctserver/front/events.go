@@ -192,7 +192,7 @@ func (cl *client) heard(digits string) {
 		if len(cl.digits) < maxDigits { // the last ones are lost
 			cl.digits += digit
 		}
-		cl.hears(0)
+		cl.loud()
 		switch c := cl.running; {
 		case c == nil || c.Name == "ctwaitforevent":
 			cl.happens(digit)

@@ -290,7 +290,7 @@ var unused = map[string][]uacsta.LocalConnectionState{
 	"BridgedEvent":      {"", uacsta.Alerting, uacsta.Connected, uacsta.Hold},
 	"DeliveredEvent":    {uacsta.Alerting, uacsta.Fail},
 	"QueuedEvent":       {uacsta.Queued},
-	"FailedEvent":       {uacsta.Alerting, uacsta.Queued},
+	"FailedEvent":       {uacsta.Alerting},
 }
 
 // takes reports whether the switch may take a step of the call model. Its trunk is connected all
@@ -482,8 +482,11 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 	var calls []string
 	for _, call := range s.calls {
 		text := ""
+		if back := call.returning; back != nil {
+			text = "returning to " + name(back.to.number) + ":"
+		}
 		if p := call.predictive; p != nil {
-			text = fmt.Sprintf("predictive %s %v %v %s:", name(p.own.device.number), p.waits, p.prompt, p.condition)
+			text += fmt.Sprintf("predictive %s %v %v %s:", name(p.own.device.number), p.waits, p.prompt, p.condition)
 		}
 		for _, x := range call.connections {
 			text += fmt.Sprintf(" %s %s", name(x.device.number), x.state)

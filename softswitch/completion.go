@@ -30,7 +30,7 @@ func (s *Switch) callBacks(origin *device) []*callBack {
 func (d *device) campedOn() []*connection {
 	var camped []*connection
 	for _, x := range d.connections {
-		if x.state == uacsta.Queued && d.station() {
+		if x.campsOn() {
 			camped = append(camped, x)
 		}
 	}
@@ -52,7 +52,17 @@ func (s *Switch) camponCall(req *uacsta.CamponCall) (any, error) {
 	s.emit(x.call, nil, uacsta.QueuedEvent{
 		QueuedConnection: y.id(), Queue: uacsta.Ext(y.device.number), NumberQueued: &queued, CallsInFront: &front, Cause: uacsta.CauseCampOn,
 	})
+	y.campOnFor()
 	return uacsta.CamponCallResponse{}, nil
+}
+
+// campOnFor limits the time for which a call camps on a busy extension to Config.CampOnTime.
+func (x *connection) campOnFor() { x.after(x.call.sw.cfg.CampOnTime, x.stillBusy) }
+
+// stillBusy ends the camping of a call: it returns to the device that has transferred it, or fails, as before.
+func (x *connection) stillBusy() {
+	x.refused = true
+	x.call.failAt(x, uacsta.CauseBusy)
 }
 
 // callBack implements Call Back (ECMA-269 17.1). It clears the call and returns the target of

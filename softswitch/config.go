@@ -24,6 +24,7 @@ type Config struct {
 	PromptTime  time.Duration // time to lift a phone prompted by MakeCall; default 30 s
 	FailTime    time.Duration // time until a failed call is cleared; default 30 s
 	ParkTime    time.Duration // time until a parked call returns; default 2 min
+	CampOnTime  time.Duration // time that a call camps on a busy extension; default 3 min
 	MaxCalls    int           // default 10000
 	MaxMonitors int           // default 20000
 }
@@ -153,6 +154,7 @@ func (cfg *Config) setDefaults() {
 	def(&cfg.PromptTime, 30*time.Second)
 	def(&cfg.FailTime, 30*time.Second)
 	def(&cfg.ParkTime, 2*time.Minute)
+	def(&cfg.CampOnTime, 3*time.Minute)
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = 10000
 	}

@@ -164,8 +164,11 @@ func (e end) item(now uacsta.ConnectionID, before *uacsta.ConnectionID) uacsta.C
 // outside reports whether the connection stands for a call the extension has not taken: it was
 // busy, do not disturb was on, or the call is camped on it. Its user does not notice it.
 func (x *connection) outside() bool {
-	return x.refused || x.state == uacsta.Queued && x.device.station()
+	return x.refused || x.campsOn()
 }
+
+// campsOn reports whether the call waits for a busy extension.
+func (x *connection) campsOn() bool { return x.state == uacsta.Queued && x.device.station() }
 
 func (x *connection) stopTimers() {
 	for _, t := range x.timers {

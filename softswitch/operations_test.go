@@ -64,6 +64,15 @@ func (c *checker) operations(s *Switch) []operation {
 		return strings.Compare(a.CallID+a.DeviceID.ID, b.CallID+b.DeviceID.ID)
 	})
 	for _, id := range ids {
+		if x, err := s.find(id, errConnection); err == nil && x.campsOn() {
+			add("camps for too long", "", func(s *Switch) (any, error) {
+				x, err := s.find(id, errConnection)
+				if err == nil {
+					x.stillBusy()
+				}
+				return nil, err
+			}, id)
+		}
 		c.alone(id, add)
 		for _, to := range append(c.numbers(devices), "400") {
 			c.toward(id, to, add)

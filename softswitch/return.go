@@ -2,12 +2,12 @@ package softswitch
 
 import "github.com/tr87proxy/tr87proxy/uacsta"
 
-// The return of a call that a telephone has transferred, and that nobody takes.
+// The return of a call that was transferred, and that nobody takes.
 
 // returning says where a call returns to.
 type returning struct {
 	to   *device
-	leg  any  // the telephone's, for Party.Leg
+	leg  any  // of the telephone that transferred it by itself and waits for the outcome, for Party.Leg; nil: the device has left
 	held bool // its user held the call
 }
 
@@ -22,12 +22,13 @@ var recalls = map[uacsta.EventCause]uacsta.EventCause{
 	uacsta.CauseResourcesNotAvailable: uacsta.CauseRecallResourcesNotAvailable,
 }
 
-// returns gives a call back to the telephone that has transferred it. at is the connection that fails: that of the
-// target, which leaves the call, or that of the party that was transferred. returns does nothing and returns false if
-// no telephone has transferred the call, or if others are in it.
+// returns gives a call back to the device that has transferred it: at once to a telephone that waits for the outcome; any
+// other one rings. at is the connection that fails: that of the target, which leaves the call, or that of the party that
+// was transferred. returns does nothing and returns false if nobody has transferred the call, if others are in it, or if
+// the device cannot ring.
 func (c *call) returns(at *connection, cause uacsta.EventCause) bool {
 	back := c.returning
-	if back == nil || at == nil || c.of(back.to) != nil {
+	if back == nil || at == nil || c.of(back.to) != nil || back.leg == nil && !back.to.takes(c) {
 		return false
 	}
 	fails := !at.talking()
@@ -41,6 +42,11 @@ func (c *call) returns(at *connection, cause uacsta.EventCause) bool {
 	if fails {
 		at.leave()
 		c.divert(at.device, back.to.number, why)
+	}
+	if back.leg == nil {
+		c.returning = nil
+		c.ring(back.to, why, nil)
+		return true
 	}
 	talks := back.to.active() != nil
 	x := c.join(back.to, uacsta.Alerting)

@@ -33,21 +33,20 @@ func TestReturn(t *testing.T) {
 		then  func(w *world)
 		cause string // of the return; "" for none
 	}{
-		"busy":               {"104", false, func(*world) {}, "recallBusy"},
-		"busy, held":         {"104", true, func(*world) {}, "recallBusy"},
-		"declined":           {"102", false, func(w *world) { decline(w, "102") }, "recallBusy"},
-		"declined, held":     {"102", true, func(w *world) { decline(w, "102") }, "recallBusy"},
-		"group":              {"200", false, func(w *world) { decline(w, "102") }, "recallBusy"},
-		"not answered":       {"102", false, func(*world) { time.Sleep(time.Minute + 1) }, "recallNoAnswer"},
-		"trunk":              {"0123", true, func(w *world) { w.sw.Declined("900", key(w, "900"), uacsta.CauseNetworkNotObtainable) }, "recall"},
-		"answered":           {"102", false, func(w *world) { w.must(w.answer("Y102")); w.must(w.clear("Y102")) }, ""},
-		"trunk answers":      {"0123", false, func(w *world) { _ = w.sw.Answered("900", key(w, "900"), 0); w.must(w.clear("Y900")) }, ""},
-		"queued":             {"300", false, func(*world) { time.Sleep(time.Minute) }, ""},
-		"the party leaves":   {"102", false, func(w *world) { w.must(w.clear("Y100")) }, ""},
-		"telephone left":     {"102", false, func(w *world) { w.sw.Keep("100", key(w, "100"), "leg"); decline(w, "102") }, ""},
-		"another one left":   {"102", false, func(w *world) { w.sw.Keep("100", key(w, "100"), "other"); decline(w, "102") }, "recallBusy"},
-		"busy elsewhere":     {"102", false, func(w *world) { w.must(w.makeCall("101", "103")); decline(w, "102") }, "recallBusy"},
-		"a client transfers": {"", false, func(w *world) { w.must(w.singleStep("X101", "104")) }, ""},
+		"busy":             {"104", false, func(*world) {}, "recallBusy"},
+		"busy, held":       {"104", true, func(*world) {}, "recallBusy"},
+		"declined":         {"102", false, func(w *world) { decline(w, "102") }, "recallBusy"},
+		"declined, held":   {"102", true, func(w *world) { decline(w, "102") }, "recallBusy"},
+		"group":            {"200", false, func(w *world) { decline(w, "102") }, "recallBusy"},
+		"not answered":     {"102", false, func(*world) { time.Sleep(time.Minute + 1) }, "recallNoAnswer"},
+		"trunk":            {"0123", true, func(w *world) { w.sw.Declined("900", key(w, "900"), uacsta.CauseNetworkNotObtainable) }, "recall"},
+		"answered":         {"102", false, func(w *world) { w.must(w.answer("Y102")); w.must(w.clear("Y102")) }, ""},
+		"trunk answers":    {"0123", false, func(w *world) { _ = w.sw.Answered("900", key(w, "900"), 0); w.must(w.clear("Y900")) }, ""},
+		"queued":           {"300", false, func(*world) { time.Sleep(time.Minute) }, ""},
+		"the party leaves": {"102", false, func(w *world) { w.must(w.clear("Y100")) }, ""},
+		"telephone left":   {"102", false, func(w *world) { w.sw.Keep("100", key(w, "100"), "leg"); decline(w, "102") }, ""},
+		"another one left": {"102", false, func(w *world) { w.sw.Keep("100", key(w, "100"), "other"); decline(w, "102") }, "recallBusy"},
+		"busy elsewhere":   {"102", false, func(w *world) { w.must(w.makeCall("101", "103")); decline(w, "102") }, "recallBusy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -57,10 +56,8 @@ func TestReturn(t *testing.T) {
 				if tt.held {
 					w.must(w.hold("X101"))
 				}
-				if tt.to != "" {
-					if err := w.sw.Refer("101", key(w, "101"), tt.to, "leg"); err != nil {
-						t.Fatal(err)
-					}
+				if err := w.sw.Refer("101", key(w, "101"), tt.to, "leg"); err != nil {
+					t.Fatal(err)
 				}
 				tt.then(w)
 				synctest.Wait()

@@ -230,8 +230,13 @@ func (s *Switch) transferCall(req *uacsta.TransferCall) (any, error) {
 		switch {
 		case x.alerts():
 			x.arm()
+		case x.campsOn():
+			x.campOnFor()
 		case x.state == uacsta.Queued:
 			x.limitWait()
+		}
+		if x.alerts() || x.campsOn() {
+			z.returning = &returning{to: leaver}
 		}
 	}
 	return uacsta.TransferCallResponse{TransferredCall: far[0].id(), Connections: items}, nil
@@ -242,8 +247,8 @@ func (s *Switch) singleStepTransferCall(req *uacsta.SingleStepTransferCall) (any
 	return s.transferAtOnce(req, nil)
 }
 
-// transferAtOnce implements Single Step Transfer Call. back is where the call returns to if nobody takes it; nil for
-// nowhere.
+// transferAtOnce implements Single Step Transfer Call. back is where the call returns to if nobody takes it; nil for the
+// extension that transfers it, which rings.
 func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *returning) (any, error) {
 	x, err := s.find(req.ActiveCall, errActiveID)
 	if err != nil {
@@ -260,6 +265,9 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 		return nil, errDestination
 	case old.of(target) != nil:
 		return nil, errSameParty
+	}
+	if back == nil && x.device.station() {
+		back = &returning{to: x.device}
 	}
 	primary, leaver, arrives := x.id(), x.device, end{who: uacsta.Ext(target.number)}
 	if target.trunk != nil {

@@ -93,7 +93,8 @@ func TestServices(t *testing.T) {
 		}},
 		{"SingleStepTransferCall to a busy phone", (*world).talking, func(w *world) any { return w.singleStep("X100", "104") }, []string{
 			"answer", "100: Transfered X100 Y101 Y104 null singleStepTransfer", "101: Transfered X100 Y101 Y104 connected singleStepTransfer",
-			"101: Failed Y104 via100 connected busy", "104: Failed Y104 via100 fail busy",
+			"104: Diverted Y104 100 via100 null recallBusy", "101: Diverted Y104 100 via100 connected recallBusy",
+			"101: Delivered Y100 via104 connected recallBusy", "100: Delivered Y100 via104 alerting recallBusy",
 		}},
 		{"ConferenceCall", (*world).consulted, func(w *world) any { return w.conference("X100", "Y100") }, []string{
 			"answer", "100: Conferenced X100 Y100 Z100 Z101 Z102 connected conference", "101: Conferenced X100 Y100 Z100 Z101 Z102 connected conference", "102: Conferenced X100 Y100 Z100 Z101 Z102 connected conference",

@@ -115,3 +115,44 @@ func TestDeflectToSeveral(t *testing.T) {
 	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(second, "1002")})
 	r.stop()
 }
+
+// A call that a client transfers returns to the device that has transferred it, if nobody takes it: neither the device
+// that rings, nor a busy one on which it camps. A call that camps by itself fails again.
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "  - {number: \"1900\", busy: true}\n  alert-time: 5s\n  camp-on-time: 3s\n"+everybody)
+	o := r.watch("1000", "1001")
+	returns := func(id, cause string) {
+		t.Helper()
+		if ev := o.until("1000", "Diverted"); ev.Text("newDestination/deviceIdentifier") != "1001" || ev.Text("cause") != cause {
+			t.Errorf("%s", ev)
+		}
+		if ev := o.until("1001", "Delivered"); ev.Text("alertingDevice/deviceIdentifier") != "1001" || ev.Text("cause") != cause || ev.Text("connection/callID") != id {
+			t.Errorf("%s", ev)
+		}
+		o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1001")})
+		o.until("1001", "Established")
+		o.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1001")})
+		o.until("1000", "ConnectionCleared")
+	}
+
+	id := o.answered("1000", "1001")
+	id = o.must(uacsta.SingleStepTransferCall{ActiveCall: uacsta.Conn(id, "1001"), TransferredTo: uacsta.Dev("1002")}).Text("transferredCall/callID")
+	o.until("1001", "Transfered")
+	returns(id, "recallNoAnswer")
+
+	id = o.answered("1000", "1001")
+	o.until("1000", "Delivered")
+	second := o.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(id, "1001"), ConsultedDevice: uacsta.Dev("1900")}).Text("initiatedCall/callID")
+	o.until("1001", "Failed")
+	o.must(uacsta.CamponCall{CamponConnection: uacsta.Conn(second, "1001")})
+	o.until("1001", "Queued")
+	if ev := o.until("1001", "Failed"); ev.Text("cause") != "busy" { // its time is over
+		t.Errorf("%s", ev)
+	}
+	o.must(uacsta.CamponCall{CamponConnection: uacsta.Conn(second, "1001")})
+	id = o.must(uacsta.TransferCall{HeldCall: uacsta.Conn(id, "1001"), ActiveCall: uacsta.Conn(second, "1001")}).Text("transferredCall/callID")
+	o.until("1001", "Transfered")
+	returns(id, "recallBusy")
+	r.stop()
+}

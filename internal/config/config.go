@@ -216,6 +216,7 @@ func Default(kinds Kinds) *Config {
 		},
 		Switch: Switch{
 			RingCycle: 5 * time.Second, AlertTime: 3 * time.Minute, PromptTime: 30 * time.Second, FailTime: 30 * time.Second, ParkTime: 2 * time.Minute,
+			CampOnTime: 3 * time.Minute,
 		},
 	}
 	c.Sessions.Modes = map[string]string{}
@@ -302,7 +303,7 @@ func (c *Config) check(d *document) {
 	d.oneOf("log.format", c.Log.Format, "text", "json")
 	for key, v := range map[string]time.Duration{
 		"switch.ring-cycle": c.Switch.RingCycle, "switch.alert-time": c.Switch.AlertTime, "switch.prompt-time": c.Switch.PromptTime, "switch.fail-time": c.Switch.FailTime,
-		"switch.park-time": c.Switch.ParkTime, "heartbeat": c.Heartbeat,
+		"switch.park-time": c.Switch.ParkTime, "switch.camp-on-time": c.Switch.CampOnTime, "heartbeat": c.Heartbeat,
 		"application-sessions.duration": c.Sessions.Duration, "application-sessions.max-duration": c.Sessions.MaxDuration,
 		"application-sessions.login-time": c.Sessions.LoginTime, "application-sessions.lock-time": c.Sessions.LockTime,
 	} {

@@ -15,6 +15,7 @@ type Switch struct {
 	PromptTime   time.Duration    `yaml:"prompt-time"`
 	FailTime     time.Duration    `yaml:"fail-time"`
 	ParkTime     time.Duration    `yaml:"park-time"`
+	CampOnTime   time.Duration    `yaml:"camp-on-time"`
 	Extensions   []Extension      `yaml:"extensions"`
 	HuntGroups   []HuntGroup      `yaml:"hunt-groups"`
 	Queues       []Queue          `yaml:"queues"`

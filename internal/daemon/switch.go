@@ -9,7 +9,7 @@ import (
 // switchConfig returns the configuration of the built-in switch.
 func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	out := softswitch.Config{
-		RingCycle: cfg.RingCycle, AlertTime: cfg.AlertTime, PromptTime: cfg.PromptTime, FailTime: cfg.FailTime, ParkTime: cfg.ParkTime, ParkDevices: cfg.Park,
+		RingCycle: cfg.RingCycle, AlertTime: cfg.AlertTime, PromptTime: cfg.PromptTime, FailTime: cfg.FailTime, ParkTime: cfg.ParkTime, CampOnTime: cfg.CampOnTime, ParkDevices: cfg.Park,
 	}
 	for _, e := range cfg.Extensions {
 		out.Extensions = append(out.Extensions, softswitch.Extension{

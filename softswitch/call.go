@@ -13,6 +13,7 @@ import (
 // initiate takes a device off-hook for a new call.
 func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *connection {
 	c := s.newCall(d.caller(), number)
+	c.private = d.private
 	if d.trunk != nil {
 		c.trunkIn = d
 	}

@@ -147,6 +147,29 @@ func (s *Switch) setAutoAnswer(req *uacsta.SetAutoAnswer) (any, error) {
 	return uacsta.SetAutoAnswerResponse{}, nil
 }
 
+// getCallerIDStatus implements Get Caller ID Status: whether calls of the device show its number to the network.
+func (s *Switch) getCallerIDStatus(req *uacsta.GetCallerIDStatus) (any, error) {
+	d, err := s.optionalExtension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	return uacsta.GetCallerIDStatusResponse{CallerIDProvided: !d.private}, nil
+}
+
+// setCallerIDStatus implements Set Caller ID Status. It concerns calls that the device makes later.
+func (s *Switch) setCallerIDStatus(req *uacsta.SetCallerIDStatus) (any, error) {
+	d, err := s.optionalExtension(req.Device)
+	if err != nil {
+		return nil, err
+	}
+	if private := !req.CallerIDProvided; private != d.private {
+		d.private = private
+		device := uacsta.Dev(d.number)
+		s.notify(d, uacsta.CallerIDStatusEvent{Device: &device, CallerIDProvided: !private})
+	}
+	return uacsta.SetCallerIDStatusResponse{}, nil
+}
+
 // getLastNumberDialed implements Get Last Number Dialled.
 func (s *Switch) getLastNumberDialed(req *uacsta.GetLastNumberDialed) (any, error) {
 	d, err := s.optionalExtension(req.Device)

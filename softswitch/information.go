@@ -17,6 +17,7 @@ var (
 		uacsta.NameTransferedEvent, uacsta.NameCallInformationEvent, uacsta.NameDigitsGeneratedEvent, uacsta.NameAgentBusyEvent,
 		uacsta.NameAgentLoggedOffEvent, uacsta.NameAgentLoggedOnEvent, uacsta.NameAgentNotReadyEvent, uacsta.NameAgentReadyEvent,
 		uacsta.NameAgentWorkingAfterCallEvent, uacsta.NameAutoAnswerEvent, uacsta.NameAutoWorkModeEvent, uacsta.NameCallBackEvent,
+		uacsta.NameCallerIDStatusEvent,
 		uacsta.NameDoNotDisturbEvent, uacsta.NameForwardingEvent, uacsta.NameMessageWaitingEvent, uacsta.NameDtmfDetectedEvent,
 	}
 	phoneEvents = []string{uacsta.NameBackInServiceEvent, uacsta.NameOutOfServiceEvent}

@@ -30,6 +30,7 @@ type device struct {
 	dnd        doNotDisturb
 	waiting    messageWaiting
 	autoAnswer autoAnswer
+	private    bool // its calls do not show its number to the network
 	lastDialed string
 	used       int // calls that ended here
 	agents     []*agent

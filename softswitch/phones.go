@@ -86,6 +86,7 @@ type Features struct {
 	Forwardings []Forwarding
 	Waiting     bool
 	WaitingFrom string
+	Private     bool         `json:",omitempty"` // its calls do not show its number to the network
 	Agents      []AgentState `json:"-"`
 	Monitored   bool         `json:"-"` // a client monitors it
 }
@@ -165,7 +166,7 @@ func (c *call) view() View {
 }
 
 func (d *device) features() Features {
-	f := Features{Device: d.number, DND: DND{On: d.dnd.on}, Waiting: d.waiting.on, WaitingFrom: d.waiting.from, Monitored: len(d.monitors) > 0}
+	f := Features{Device: d.number, DND: DND{On: d.dnd.on}, Waiting: d.waiting.on, WaitingFrom: d.waiting.from, Private: d.private, Monitored: len(d.monitors) > 0}
 	if o := d.dnd.origin; o != nil {
 		f.DND.Internal, f.DND.External = o.Internal, o.External
 	}
@@ -208,7 +209,7 @@ func (s *Switch) Restore(f Features) {
 	for _, caller := range f.DND.Callers {
 		d.dnd.callers = append(d.dnd.callers, uacsta.Dev(caller))
 	}
-	d.waiting = messageWaiting{on: f.Waiting, from: f.WaitingFrom}
+	d.waiting, d.private = messageWaiting{on: f.Waiting, from: f.WaitingFrom}, f.Private
 	for _, was := range f.Forwardings {
 		if set := d.forwarding[was.Type]; set != nil && (was.To == "" || s.target(was.To, nil) != nil) {
 			*set = setting{on: was.On, to: was.To, rings: was.Rings}
@@ -256,7 +257,7 @@ func (s *Switch) Dial(number, called string, aside int, private bool, leg any) (
 			left.hold(uacsta.CauseNormal)
 		}
 		x := s.initiate(d, called, uacsta.CauseNormal)
-		x.leg, key, x.call.private = leg, x.order, private
+		x.leg, key, x.call.private = leg, x.order, private || d.private
 		x.originate(uacsta.CauseNewCall)
 	})
 	return key, err

@@ -47,14 +47,8 @@ type Contact struct {
 	host string   // the host by which it knows us
 }
 
-// Address returns the URI of a number at this server, with the host by which the telephone knows it. The
-// number "" is an anonymous caller.
-func (c Contact) Address(number string) string {
-	if number == "" {
-		number = "anonymous"
-	}
-	return sip.UserURI(number, c.host)
-}
+// Address returns the URI of a number at this server, with the host by which the telephone knows it.
+func (c Contact) Address(number string) string { return sip.UserURI(number, c.host) }
 
 // at returns the contact of a telephone. The telephone knows us by the configured host, or by the address
 // to which it has registered, or, if it does not register, by its own host.

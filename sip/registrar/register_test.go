@@ -428,7 +428,7 @@ func TestAddr(t *testing.T) {
 		t.Error(list)
 	}
 	list := r.Contacts("101")
-	if len(list) != 1 || list[0].Address("") != "sip:anonymous@127.0.0.1" || list[0].Address("#1") != "sip:%231@127.0.0.1" {
+	if len(list) != 1 || list[0].Address("#1") != "sip:%231@127.0.0.1" {
 		t.Error(list)
 	}
 }

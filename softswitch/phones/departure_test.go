@@ -99,4 +99,14 @@ func TestPrivateCall(t *testing.T) {
 		wait.Next(t, final, "the refusal")
 		w.leave()
 	}
+	own := uacsta.Dev("100")
+	w.must(uacsta.SetCallerIDStatus{Device: &own, CallerIDProvided: false})
+	final, _ := a.call(t.Context(), "0301234")
+	in := wait.Next(t, peer.calls, "the call to the network")
+	if !strings.HasPrefix(in.From().URI, "sip:anonymous@anonymous.invalid") || in.Header("Privacy") != "id" {
+		t.Errorf("From %v, Privacy %q", in.From(), in.Header("Privacy"))
+	}
+	in.Reject(sip.Answer{Code: 486})
+	wait.Next(t, final, "the refusal")
+	w.leave()
 }

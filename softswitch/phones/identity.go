@@ -1,6 +1,8 @@
 package phones
 
 import (
+	"cmp"
+
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
 	"github.com/tr87proxy/tr87proxy/softswitch"
@@ -10,12 +12,15 @@ import (
 // Who a telephone shows that its user talks with: at first the caller or the number dialled, and later, by
 // P-Asserted-Identity in our 2xx and re-INVITEs (RFC 3325), the party that the switch has put into the call.
 
+// noNumber is the user in the URI of somebody whose number is not known or withheld (RFC 3323 4.1.1.3).
+const noNumber = "anonymous"
+
 // shown returns the number and name that a called telephone displays.
 func shown(v *softswitch.View, p *softswitch.Party) (number, name string) {
 	if p.State == uacsta.Initiated { // its own call: the number that it will call
 		return v.Called, ""
 	}
-	return v.Calling.Device.ID, v.Name
+	return cmp.Or(v.Calling.Device.ID, noNumber), v.Name
 }
 
 // talksWith returns the number and name of the one other party that the telephone's user talks with, or "" if there is
@@ -33,6 +38,8 @@ func (l *leg) talksWith() (number, name string) {
 		case p.Key == own.Key:
 		case number != "" || p.Queue || p.Rings || p.State != uacsta.Connected && p.State != uacsta.Hold:
 			return "", ""
+		case p.Number == "":
+			number = noNumber
 		case !registrar.Dialable(p.Number):
 			return "", ""
 		default:

@@ -21,6 +21,55 @@ func (h display) Request(d *sip.Dialog, r *sip.Request) {
 	h.shows <- r.Header("P-Asserted-Identity")
 }
 
+// A telephone whose call is joined to that of somebody without a number shows nobody, and not the one who has joined them.
+// Somebody outside is not the extension whose number they show.
+func TestNobody(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
+	peer.w, peer.number, peer.server = w, "jane", "sip:"+w.udp+";transport=udp"
+	w.event("900", "BackInService")
+	a, b := w.handset("100"), w.handset("101")
+	phone := display{b, make(chan string, 10)}
+	final, _ := peer.call(t.Context(), "5550100")
+	in := wait.Next(t, a.calls, "the call from the network")
+	if !strings.HasPrefix(in.From().URI, "sip:anonymous@") {
+		t.Error(in.From())
+	}
+	a.answer(in)
+	out := wait.Next(t, final, "the answer").dialog
+	w.event("100", "Established")
+	first := w.established("100")
+	res := w.must(uacsta.ConsultationCall{ExistingCall: first, ConsultedDevice: uacsta.Dev("101")})
+	if _, err := wait.Next(t, b.calls, "the consultation").Accept(phone, sip.Answer{ContentType: sdpType, Body: sdp("sendrecv")}); err != nil {
+		t.Fatal(err)
+	}
+	w.event("101", "Established")
+	w.must(uacsta.TransferCall{HeldCall: first, ActiveCall: uacsta.Conn(res.Connections()[0].CallID(), "100")})
+	for got := ""; !strings.HasPrefix(got, "<sip:anonymous@"); { // a re-INVITE may only change the voice
+		if got = wait.Next(t, phone.shows, "a re-INVITE that shows nobody"); got != "" && !strings.Contains(got, "anonymous") {
+			t.Fatalf("it shows %s", got)
+		}
+	}
+	out.Bye()
+	w.leave()
+
+	peer.number = "100"
+	final, _ = peer.call(t.Context(), "5550100")
+	in = wait.Next(t, a.calls, "the call from the network")
+	a.ring(in)
+	w.event("100", "Delivered")
+	if d := w.dialogDocument("100", "100", false); !strings.Contains(d.Text, `direction="recipient"`) || strings.Contains(d.Text, `direction="initiator"`) {
+		t.Error(d.Text)
+	}
+	in.Reject(sip.Answer{Code: 486})
+	wait.Next(t, final, "the refusal")
+	w.leave()
+}
+
 // A telephone with one leg for two calls shows who its user talks with, whatever a client does, and so does the one
 // that is transferred.
 func TestIdentity(t *testing.T) {

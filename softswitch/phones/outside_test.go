@@ -230,10 +230,17 @@ func TestRestart(t *testing.T) {
 		w := aWorld(t, "", keep)
 		w.must(uacsta.SetDoNotDisturb{Device: uacsta.Dev("101"), DoNotDisturbOn: true})
 		w.event("101", "DoNotDisturb")
+		device := uacsta.Dev("101")
+		w.must(uacsta.SetCallerIDStatus{Device: &device})
+		w.event("101", "CallerIDStatus")
 	})
 	t.Run("after", func(t *testing.T) {
 		w := aWorld(t, "", keep)
 		if res := w.must(uacsta.GetDoNotDisturb{Device: uacsta.Dev("101")}); res.Text("doNotDisturbOn") != "true" {
+			t.Error(res)
+		}
+		device := uacsta.Dev("101")
+		if res := w.must(uacsta.GetCallerIDStatus{Device: &device}); res.Text("callerIDProvided") != "false" {
 			t.Error(res)
 		}
 		if _, err := New(Config{Switch: w.sw, State: path}); err == nil || !strings.Contains(err.Error(), "is in use") {

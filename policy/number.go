@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Number is a device or directory number in canonical form: the form that policy decides on and that
@@ -41,7 +43,7 @@ func (n Number) Dialable() bool { return n.kind == digits }
 // Element returns the XML form of a canonical number: the text of the element, and its typeOfNumber
 // attribute, "" for none (ECMA-323 DeviceID).
 func Element(canonical string) (text, kind string) {
-	for _, kind := range []string{deviceNumber, dynamic} {
+	for _, kind := range []string{deviceNumber, uacsta.Dynamic} {
 		if rest, ok := strings.CutPrefix(canonical, kind+":"); ok {
 			return rest, kind
 		}
@@ -53,7 +55,6 @@ const (
 	maxNumber    = 64 // characters of a number or name
 	maxAddress   = 255
 	deviceNumber = "deviceNumber"
-	dynamic      = "dynamic" // in hexadecimal digits
 )
 
 // ErrNumber is wrapped by every error of [Numbers.Parse].
@@ -78,8 +79,8 @@ func typed(written, kind string) (string, error) {
 			return deviceNumber + ":" + written, nil
 		}
 		return written, nil // some device numbers are names
-	case dynamic:
-		return dynamic + ":" + written, nil
+	case uacsta.Dynamic:
+		return uacsta.Dynamic + ":" + written, nil
 	}
 	return "", notANumber("its typeOfNumber " + fmt.Sprintf("%.40q", kind) + " is not supported")
 }
@@ -110,7 +111,7 @@ func (n *Numbers) Parse(written, kind string) (Number, error) {
 			return Number{}, notANumber("a device number consists of digits")
 		}
 		return Number{text, numbered}, nil
-	case hasScheme && scheme == dynamic:
+	case hasScheme && scheme == uacsta.Dynamic:
 		if len(rest) > maxNumber || rest == "" || strings.Trim(rest, "0123456789ABCDEF") != "" {
 			return Number{}, notANumber("a dynamic device identifier consists of hexadecimal digits")
 		}

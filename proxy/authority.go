@@ -68,7 +68,11 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		case uacsta.Destination:
 			o.destinations = append(o.destinations, n)
 		case uacsta.Subject:
-			o.subjects = append(o.subjects, n)
+			of := n
+			if d.InConnection {
+				of = s.proxy.static(d.CallID(), n)
+			}
+			o.subjects = append(o.subjects, of)
 			o.spelling[n] = o.spelling[n].after(spelling{d.ID(), d.Type()})
 		}
 		d.Set(cmp.Or(digits, n.String()), "")
@@ -193,7 +197,8 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 		case device == "":
 			c.SetDeviceID(s.line.String()) // whether it is in the call is checked later
 		case s.named && !s.line.IsZero():
-			if n, err := s.proxy.numbers().Parse(device, ""); err != nil || n != s.line && !s.may(policy.Control, n) {
+			n, err := s.proxy.numbers().Parse(device, c.DeviceType())
+			if of := s.proxy.static(c.CallID(), n); err != nil || of != s.line && !s.may(policy.Control, of) {
 				c.SetDeviceID(s.line.String())
 			}
 		}
@@ -214,7 +219,7 @@ func (s *Session) ownIn(service string, c uacsta.Connection) (uacsta.ConnectionI
 	for _, t := range s.proxy.list() {
 		for _, x := range t.candidates(service, c.Name(), c.CallID(), "") {
 			n, err := s.proxy.numbers().Parse(x.ID.DeviceID.ID, "")
-			if err == nil && s.proxy.route(n) == t && s.may(ActionOf(service), n) {
+			if of := s.proxy.static(x.ID.CallID, n); err == nil && s.proxy.route(of) == t && s.may(ActionOf(service), of) {
 				own = append(own, Candidate{uacsta.Conn(x.ID.CallID, n.String()), x.Fits})
 			}
 		}
@@ -222,15 +227,16 @@ func (s *Session) ownIn(service string, c uacsta.Connection) (uacsta.ConnectionI
 	return Only(own)
 }
 
-// settleCall sets the callID of a connection with a device to that of the connection that it stands for.
+// settleCall makes a connection with a device the one that it stands for: the call may have become another one, in which
+// the device may have another identifier.
 // It returns false if it may stand for several. A connection that does not exist stays as it is: the
 // request will be refused.
 func (s *Session) settleCall(service string, c uacsta.Connection) bool {
-	n, err := s.proxy.numbers().Parse(c.DeviceID(), "")
+	n, err := s.proxy.numbers().Parse(c.DeviceID(), c.DeviceType())
 	if err != nil {
 		return true
 	}
-	t := s.proxy.route(n)
+	t := s.proxy.route(s.proxy.static(c.CallID(), n))
 	if t == nil {
 		return true
 	}
@@ -238,6 +244,9 @@ func (s *Session) settleCall(service string, c uacsta.Connection) bool {
 	x, ok := Only(list)
 	if ok && x.CallID != c.CallID() {
 		c.SetCallID(x.CallID)
+	}
+	if ok && x.DeviceID.ID != n.String() {
+		c.SetDeviceID(x.DeviceID.ID)
 	}
 	return ok || len(list) == 0
 }
@@ -362,6 +371,7 @@ func (s *Session) verify(t *managedLink, o *object) error {
 			return errCall
 		}
 		for device := range devices {
+			device = t.static(device)
 			n, err := s.proxy.numbers().Parse(device, "")
 			if len(devices) > 2 && err == nil && s.proxy.numbers().Known(device) && !s.may(policy.Control, n) {
 				return uacsta.Refuse(uacsta.Operation, uacsta.PrivilegeViolationSpecifiedDevice)
@@ -376,7 +386,7 @@ func (s *Session) verify(t *managedLink, o *object) error {
 func (t *managedLink) devicesIn(by *Session, c uacsta.ConnectionID) (map[string]bool, error) {
 	seen := claim{budget: &t.memory}
 	defer seen.release()
-	now, seenNow := scene{Scene: callmodel.Scene{ID: c.CallID}, devices: map[string]bool{}}, newPicture("", &t.pictures)
+	now, seenNow := scene{Scene: callmodel.Scene{ID: c.CallID}, devices: map[string]bool{}}, newPicture("", t.static, &t.pictures)
 	defer seenNow.clear()
 	err := t.snapshotCall(by, &now, seenNow, c, &seen)
 	var refusal *uacsta.Error

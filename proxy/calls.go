@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -18,22 +19,23 @@ import (
 // its number for clients as long as the table has room. The calls that were reported longest ago are
 // dropped first, cleared ones before others.
 type calls struct {
-	refs *references
+	refs   *references
+	static func(device string) string // the device that has connections with a canonical identifier
 
-	mu      lock
-	byLink  map[string]*knownCall
-	byParty map[string]map[*knownCall]struct{}
-	byShown map[string]*knownCall
-	living  list.List // of *knownCall, the most recently reported first
-	over    list.List
-	octets  int // memory of all calls
-	most    int // limit of octets
+	mu       lock
+	byLink   map[string]*knownCall
+	byDevice map[string]map[*knownCall]struct{} // by static device
+	byShown  map[string]*knownCall
+	living   list.List // of *knownCall, the most recently reported first
+	over     list.List
+	octets   int // memory of all calls
+	most     int // limit of octets
 }
 
 // knownCall is one call.
 type knownCall struct {
 	link, shown string
-	parties     map[string]heardParty // by canonical device
+	parties     map[string]heardParty // by canonical device, of connections
 	dialled     string                // what clients have dialled in it so far
 	dialling    bool                  // further digits are out: the response settles the number
 	place       *list.Element
@@ -59,8 +61,8 @@ const (
 	knownPartySize = 250
 )
 
-func newCalls(refs *references) *calls {
-	return &calls{mu: lock{rank: ofLife}, refs: refs, most: maxCallOctets, byLink: map[string]*knownCall{}, byParty: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
+func newCalls(refs *references, static func(string) string) *calls {
+	return &calls{mu: lock{rank: ofLife}, refs: refs, static: static, most: maxCallOctets, byLink: map[string]*knownCall{}, byDevice: map[string]map[*knownCall]struct{}{}, byShown: map[string]*knownCall{}}
 }
 
 // of returns the call with a callID of the link, and adds it if necessary. The caller holds c.mu.
@@ -124,22 +126,39 @@ func (c *calls) enter(k *knownCall, device string, state uacsta.LocalConnectionS
 		before.state = callmodel.Unclear
 		device = strings.Clone(device)
 		c.octets += knownPartySize + len(device)
-		if c.byParty[device] == nil {
-			c.byParty[device] = map[*knownCall]struct{}{}
+		of := c.static(device)
+		if c.byDevice[of] == nil {
+			c.byDevice[of] = map[*knownCall]struct{}{}
 		}
-		c.byParty[device][k] = struct{}{}
+		c.byDevice[of][k] = struct{}{}
 	}
 	k.parties[device] = heardParty{now, cmp.Or(state, before.state)}
 }
 
 // leave records that a device has left a call. The caller holds c.mu.
 func (c *calls) leave(k *knownCall, device string) {
-	if _, known := k.parties[device]; known {
-		delete(k.parties, device)
-		c.octets -= knownPartySize + len(device)
-		delete(c.byParty[device], k)
-		if len(c.byParty[device]) == 0 {
-			delete(c.byParty, device)
+	if _, known := k.parties[device]; !known {
+		return
+	}
+	delete(k.parties, device)
+	c.octets -= knownPartySize + len(device)
+	of := c.static(device)
+	for range c.partiesOf(of, k) { // it has another one
+		return
+	}
+	delete(c.byDevice[of], k)
+	if len(c.byDevice[of]) == 0 {
+		delete(c.byDevice, of)
+	}
+}
+
+// partiesOf returns the connections of a static device in a call. The caller holds c.mu.
+func (c *calls) partiesOf(device string, k *knownCall) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for party := range k.parties {
+			if c.static(party) == device && !yield(party) {
+				return
+			}
 		}
 	}
 }
@@ -315,35 +334,40 @@ func (c *calls) parties(shown string) []string {
 	return nil
 }
 
-// only applies a whole snapshot of a device: the device is in no other calls.
+// only applies a whole snapshot of a device: the device has no other connections.
 func (c *calls) only(device string, snapshot *uacsta.Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.byParty[device]) == 0 {
+	if len(c.byDevice[device]) == 0 {
 		return
 	}
-	there := map[string]bool{}
+	there := map[string][]string{}
 	for _, x := range snapshot.Connections() {
-		there[x.CallID()] = true
+		there[x.CallID()] = append(there[x.CallID()], x.DeviceID())
 	}
-	for k := range c.byParty[device] {
-		if !there[k.shown] {
-			c.leave(k, device)
-			c.file(k)
+	own := func(listed string) bool { return c.static(listed) == device }
+	for k := range c.byDevice[device] {
+		listed := there[k.shown]
+		for one := range c.partiesOf(device, k) {
+			if !slices.Contains(listed, one) && (len(listed) == 0 || slices.ContainsFunc(listed, own)) {
+				c.leave(k, one)
+				c.file(k)
+			}
 		}
 	}
 }
 
-// with returns the calls that a device is known to be in, by the callIDs of clients, and its state in
-// each.
-func (c *calls) with(device string) map[string]uacsta.LocalConnectionState {
+// with returns the connections that a device is known to have, with the callIDs of clients, and the state of each.
+func (c *calls) with(device string) map[party]callmodel.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	in := map[string]uacsta.LocalConnectionState{}
-	for k := range c.byParty[device] {
-		in[k.shown] = k.parties[device].state
+	known := map[party]callmodel.State{}
+	for k := range c.byDevice[device] {
+		for one := range c.partiesOf(device, k) {
+			known[party{Call: k.shown, Device: one}] = k.parties[one].state
+		}
 	}
-	return in
+	return known
 }
 
 // heard returns when a device was last reported in a call, and whether it is known to be in it.

@@ -16,7 +16,7 @@ func TestCallsAreBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	c.most = 4 << 20
 	now := time.Now()
 	show := func(call, device string) string {
@@ -59,7 +59,7 @@ func (c *calls) sees(now time.Time, event any) string {
 // From what the link reports, the table knows which devices are in which call, in which state, and
 // since when.
 func TestCallsAreKnown(t *testing.T) {
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	now := time.Now()
 	at := func(seconds int) time.Time { return now.Add(time.Duration(seconds) * time.Second) }
 	in := func(shown string) string {
@@ -75,16 +75,16 @@ func TestCallsAreKnown(t *testing.T) {
 	if in(shown) != "100 101" || in(other) != "101" || in("A") != "" {
 		t.Errorf("in the calls are %s, and %s", in(shown), in(other))
 	}
-	if got := c.with("101"); len(got) != 2 || got[shown] != uacsta.Alerting || got[other] != uacsta.Alerting {
+	if got := c.with("101"); len(got) != 2 || got[party{Call: shown, Device: "101"}] != uacsta.Alerting || got[party{Call: other, Device: "101"}] != uacsta.Alerting {
 		t.Errorf("101 is in %v", got)
 	}
 	c.sees(at(3), uacsta.HeldEvent{HeldConnection: uacsta.Conn("A", "100")})
-	if got := c.with("100"); len(got) != 1 || got[shown] != uacsta.Hold {
+	if got := c.with("100"); len(got) != 1 || got[party{Call: shown, Device: "100"}] != uacsta.Hold {
 		t.Errorf("100 is in %v", got)
 	}
 	c.sees(at(4), uacsta.ServiceInitiatedEvent{InitiatedConnection: uacsta.Conn("A", "102")})
 	c.sees(at(5), uacsta.CallInformationEvent{Connection: uacsta.Conn("A", "102")}) // which says nothing of its state
-	if got := c.with("102"); got[shown] != uacsta.Initiated {
+	if got := c.with("102"); got[party{Call: shown, Device: "102"}] != uacsta.Initiated {
 		t.Errorf("102 is in %v", got)
 	}
 	for _, tt := range []struct {
@@ -127,7 +127,7 @@ func TestCallsAreKnown(t *testing.T) {
 		t.Errorf("after a conference in the calls are %s, and %s", in(shown), in(third))
 	}
 	c.sees(at(9), uacsta.CallClearedEvent{ClearedCall: uacsta.Conn("C", "100")})
-	if in(third) != "" || len(c.byParty["104"]) != 0 {
+	if in(third) != "" || len(c.byDevice["104"]) != 0 {
 		t.Errorf("of a call that is over: %s", in(third))
 	}
 	if octets := 3*(knownCallSize+1) + knownPartySize + 3; c.octets != octets { // 100 is in the second
@@ -135,9 +135,54 @@ func TestCallsAreKnown(t *testing.T) {
 	}
 }
 
+// owner is the static device of a connection: 900 and 100 have others beside their own.
+func owner(device string) string {
+	switch device {
+	case channel900:
+		return "900"
+	case channel100:
+		return "100"
+	}
+	return device
+}
+
+const channel900, channel100 = "dynamic:3930302D31", "dynamic:3130302D31"
+
+// A device may have several connections in one call. What is known of it is known of each.
+func TestChannelsInACall(t *testing.T) {
+	c := newCalls(newReferences(), owner)
+	now := time.Now()
+	shown := c.sees(now, uacsta.OriginatedEvent{OriginatedConnection: uacsta.Conn("A", "900")})
+	c.sees(now, uacsta.NetworkReachedEvent{OutboundConnection: uacsta.Conn("A", channel900)})
+	c.sees(now, uacsta.FailedEvent{FailedConnection: uacsta.Conn("A", channel900)})
+	one, two := party{Call: shown, Device: "900"}, party{Call: shown, Device: channel900}
+	if got := c.with("900"); len(got) != 2 || got[one] != uacsta.Connected || got[two] != uacsta.Fail {
+		t.Errorf("the trunk has %v", got)
+	}
+	if got := c.with(channel900); len(got) != 0 {
+		t.Errorf("a connection has connections: %v", got)
+	}
+	c.sees(now, uacsta.ConnectionClearedEvent{DroppedConnection: uacsta.Conn("A", "900")})
+	if got := c.with("900"); len(got) != 1 || got[two] != uacsta.Fail {
+		t.Errorf("after its first has left, the trunk has %v", got)
+	}
+	c.sees(now, uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("A", "900")})
+	snapshot := uacsta.Encode(uacsta.SnapshotDeviceResponse{CrossRefIDorSnapshotData: uacsta.CrossRefIDorSnapshotDeviceData{SnapshotData: &uacsta.SnapshotDeviceDataList{
+		SnapshotDeviceResponseInfo: []uacsta.SnapshotDeviceResponseInfo{{ConnectionIdentifier: uacsta.Conn(shown, "900")}},
+	}}}, uacsta.Edition3)
+	c.only("900", snapshot)
+	if got := c.with("900"); len(got) != 1 || got[one] != uacsta.Connected {
+		t.Errorf("after a snapshot without the second, the trunk has %v", got)
+	}
+	c.sees(now, uacsta.ConnectionClearedEvent{DroppedConnection: uacsta.Conn("A", "900")})
+	if len(c.with("900"))+len(c.byDevice)+len(c.parties(shown)) != 0 || c.octets != knownCallSize+1 {
+		t.Errorf("at the end the trunk has %v", c.with("900"))
+	}
+}
+
 // A snapshot of a device is complete: the device is in no other calls.
 func TestCallsOfASnapshot(t *testing.T) {
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	now := time.Now()
 	first := c.sees(now, uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("A", "100")})
 	second := c.sees(now, uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("B", "100")})
@@ -148,7 +193,7 @@ func TestCallsOfASnapshot(t *testing.T) {
 	c.toClient(snapshot, now)
 	c.only("100", snapshot)
 	c.only("109", snapshot)
-	if got := c.with("100"); len(got) != 1 || got[first] != uacsta.Hold {
+	if got := c.with("100"); len(got) != 1 || got[party{Call: first, Device: "100"}] != uacsta.Hold {
 		t.Errorf("100 is in %v", got)
 	}
 	if got := c.parties(second); len(got) != 1 || got[0] != "101" {
@@ -157,7 +202,7 @@ func TestCallsOfASnapshot(t *testing.T) {
 	empty := uacsta.Encode(uacsta.SnapshotDeviceResponse{}, uacsta.Edition3)
 	c.only("100", empty)
 	c.only("101", empty)
-	if len(c.with("100"))+len(c.with("101"))+len(c.byParty) != 0 || c.over.Len() != 2 {
+	if len(c.with("100"))+len(c.with("101"))+len(c.byDevice) != 0 || c.over.Len() != 2 {
 		t.Errorf("there are still %v, %v", c.with("100"), c.with("101"))
 	}
 	x := uacsta.Conn("A", "102")
@@ -165,14 +210,14 @@ func TestCallsOfASnapshot(t *testing.T) {
 		SnapshotCallResponseInfo: []uacsta.SnapshotCallResponseInfo{{DeviceOnCall: uacsta.Ext("102"), CallIdentifier: &x, LocalConnectionInfo: uacsta.Queued}},
 	}}}, uacsta.Edition3)
 	c.toClient(whole, now)
-	if got := c.with("102"); got[first] != uacsta.Queued {
+	if got := c.with("102"); got[party{Call: first, Device: "102"}] != uacsta.Queued {
 		t.Errorf("102 is in %v", got)
 	}
 }
 
 // The table keeps a limited number of devices for each call and no text that is too long.
 func TestPartiesAreBounded(t *testing.T) {
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	now := time.Now()
 	var shown string
 	for n := range 2 * maxKnown {
@@ -182,7 +227,7 @@ func TestPartiesAreBounded(t *testing.T) {
 		t.Errorf("%d devices are known in one call", got)
 	}
 	c.sees(now, uacsta.HeldEvent{HeldConnection: uacsta.Conn("A", "0")})
-	if c.with("0")[shown] != uacsta.Hold {
+	if c.with("0")[party{Call: shown, Device: "0"}] != uacsta.Hold {
 		t.Error("of a device that is known nothing is heard any more")
 	}
 	long := strings.Repeat("9", maxDevice)
@@ -206,7 +251,7 @@ func TestCallsThatAreOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a while")
 	}
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	now := time.Now()
 	living := c.sees(now, uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("living", "100")})
 	over := func(n int) string {
@@ -229,7 +274,7 @@ func TestCallsThatAreOver(t *testing.T) {
 // The number dialled in a call consists of all digits that the switch has accepted. While a response
 // is missing or the number is unknown, further digits are refused.
 func TestDialMore(t *testing.T) {
-	c := newCalls(newReferences())
+	c := newCalls(newReferences(), owner)
 	shown := c.sees(time.Now(), uacsta.EstablishedEvent{EstablishedConnection: uacsta.Conn("A", "100")})
 	more := func(digits string) (string, func(error)) {
 		all, settle, ok := c.dialMore(shown, digits)

@@ -265,9 +265,9 @@ func (t *managedLink) inward(m *uacsta.Message) {
 	t.calls.toClient(m, time.Now())
 }
 
-// inward converts a device of a link into the core's form.
+// inward converts a device of a link into the core's form. A dynamic identifier is no number to which rules apply.
 func inward(rules policy.NumberRules, numbers *policy.Numbers, id, kind string) (string, string) {
-	if len(rules) > 0 {
+	if len(rules) > 0 && kind != uacsta.Dynamic {
 		id = rules.Apply(id)
 	}
 	if n, err := numbers.Parse(id, kind); err == nil {
@@ -291,7 +291,7 @@ func (t *managedLink) outward(m *uacsta.Message) bool {
 // outward converts a device into the form of a link.
 func outward(rules policy.NumberRules, device string) (id, kind string) {
 	id, kind = policy.Element(device)
-	if len(rules) > 0 {
+	if len(rules) > 0 && kind != uacsta.Dynamic {
 		id = rules.Apply(id)
 	}
 	return id, kind
@@ -320,14 +320,14 @@ func (t *managedLink) candidates(service, element, callID, device string) []Cand
 		}
 	}
 	if device != "" {
-		id.DeviceID.ID, _ = outward(t.numbers.Load().Out, device)
+		id.DeviceID = uacsta.Typed(outward(t.numbers.Load().Out, device))
 	}
 	list := finder.FindConnections(service, element, id)
 	rules, numbers := t.numbers.Load().In, t.proxy.numbers()
 	for i := range list {
 		x := &list[i].ID
 		x.CallID = t.calls.shown(x.CallID)
-		x.DeviceID.ID, _ = inward(rules, numbers, x.DeviceID.ID, "")
+		x.DeviceID.ID, _ = inward(rules, numbers, x.DeviceID.ID, x.DeviceID.Type())
 	}
 	return list
 }

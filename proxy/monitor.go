@@ -107,7 +107,7 @@ func (s *Session) startMonitor(t *managedLink, device policy.Number, req *uacsta
 		key += " " + text
 	}
 	for {
-		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, managed: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), &t.pictures)})
+		m := t.monitorOf(&monitor{mu: lock{rank: ofShared}, managed: t, key: key, device: device, watch: watch, ask: ask, picture: newPicture(ownOf(watch.MonitorObject), t.static, &t.pictures)})
 		if s.moved(t, device) { // a reload may not have found the new monitor in the table
 			m.stop(errMoved, true)
 			reply(nil, errMoved)
@@ -457,7 +457,7 @@ func (m *monitor) removeUnauthorised() {
 	m.clients = slices.DeleteFunc(m.clients, func(cm *clientMonitor) bool {
 		s := cm.session
 		for id := range m.picture.Connections() {
-			if n, err := s.proxy.numbers().Parse(id.Device, ""); err == nil && s.may(policy.Observe, n) {
+			if n, err := s.proxy.numbers().Parse(m.managed.static(id.Device), ""); err == nil && s.may(policy.Observe, n) {
 				return false
 			}
 		}

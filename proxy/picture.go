@@ -18,9 +18,10 @@ type party = callmodel.ID
 // state of each connection that an event named. Its size is limited even if calls never seem to end:
 // the call that was reported longest ago is evicted.
 type picture struct {
-	own     string // the device of the monitor; "" for a monitor on a call
-	most    int    // limit of calls
-	claim   claim  // the memory of the picture
+	own     string                     // the device of the monitor; "" for a monitor on a call
+	static  func(device string) string // the device that has a connection: a trunk has several in one call
+	most    int                        // limit of calls
+	claim   claim                      // the memory of the picture
 	calls   map[string]*seenCall
 	recent  list.List // of *seenCall, the most recently reported first
 	dropped int       // evicted calls, and connections for which there was no room
@@ -43,12 +44,12 @@ const (
 	seenPartySize = 100
 )
 
-func newPicture(own string, of *budget) *picture {
+func newPicture(own string, static func(string) string, of *budget) *picture {
 	most := maxSeen
 	if own == "" {
 		most = maxSeenOfCall
 	}
-	return &picture{own: own, most: most, claim: claim{budget: of}, calls: map[string]*seenCall{}}
+	return &picture{own: own, static: static, most: most, claim: claim{budget: of}, calls: map[string]*seenCall{}}
 }
 
 // State implements callmodel.View.
@@ -74,7 +75,7 @@ func (p *picture) set(id party, state callmodel.State) bool {
 			return false
 		}
 	} else {
-		if p.own != "" && id.Device != p.own {
+		if p.own != "" && !p.owns(id.Device) {
 			return false
 		}
 		octets += seenCallSize + len(id.Call)
@@ -97,6 +98,9 @@ func (p *picture) set(id party, state callmodel.State) bool {
 	return true
 }
 
+// owns reports whether a connection is one of the monitored device.
+func (p *picture) owns(device string) bool { return p.own != "" && p.static(device) == p.own }
+
 // evict drops the call that was reported longest ago.
 func (p *picture) evict() {
 	p.drop(p.recent.Back().Value.(*seenCall).id)
@@ -113,7 +117,14 @@ func (p *picture) unset(id party) {
 		delete(c.parties, id.Device)
 		p.claim.give(seenPartySize + len(id.Device))
 	}
-	if len(c.parties) == 0 || id.Device == p.own {
+	if p.owns(id.Device) {
+		for device := range c.parties {
+			if p.owns(device) {
+				return
+			}
+		}
+		p.drop(c.id)
+	} else if len(c.parties) == 0 {
 		p.drop(c.id)
 	}
 }
@@ -162,12 +173,12 @@ func (p *picture) complete(old *picture) {
 	}
 }
 
-// ownStates returns the states of the device itself in its calls.
-func (p *picture) ownStates() map[string]uacsta.LocalConnectionState {
-	states := map[string]uacsta.LocalConnectionState{}
-	for call, c := range p.calls {
-		if state := c.parties[p.own]; state != "" {
-			states[call] = state
+// ownStates returns the states of the device's own connections.
+func (p *picture) ownStates() map[party]callmodel.State {
+	states := map[party]callmodel.State{}
+	for id := range p.Connections() {
+		if p.owns(id.Device) {
+			states[id] = p.State(id)
 		}
 	}
 	return states
@@ -220,11 +231,11 @@ func (p *picture) before(ev *uacsta.Message) func(party) callmodel.State {
 		return p.State
 	}
 	connections := ev.Connections()
-	i := slices.IndexFunc(connections, func(c uacsta.Connection) bool { return c.DeviceID() == p.own && c.Name() == "newConnection" })
+	i := slices.IndexFunc(connections, func(c uacsta.Connection) bool { return p.owns(c.DeviceID()) && c.Name() == "newConnection" })
 	if i < 0 {
 		return p.State
 	}
-	own := party{Call: connections[i].CallID(), Device: p.own}
+	own := party{Call: connections[i].CallID(), Device: connections[i].DeviceID()}
 	return func(id party) callmodel.State {
 		if state := p.State(id); state != "" || id != own {
 			return state
@@ -247,10 +258,10 @@ func (p *picture) change(c callmodel.Change) {
 
 // turn orders the changes of one event: ended calls, the device itself, others.
 func (p *picture) turn(c callmodel.Change) int {
-	switch c.Device {
-	case "":
+	switch {
+	case c.Device == "":
 		return 0
-	case p.own:
+	case p.owns(c.Device):
 		return 1
 	}
 	return 2
@@ -259,5 +270,6 @@ func (p *picture) turn(c callmodel.Change) int {
 // scene is one call of a device in a snapshot.
 type scene struct {
 	callmodel.Scene
-	devices map[string]bool // all devices, also those without a state in the snapshot; nil: not needed
+	named   uacsta.ConnectionID // the connection by which the link is asked for the call
+	devices map[string]bool     // all devices, also those without a state in the snapshot; nil: not needed
 }

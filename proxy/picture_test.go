@@ -47,7 +47,11 @@ func (p plain) apply(ev *uacsta.Message, own string) {
 		maps.Copy(p, joined)
 	}
 	if own != "" {
-		maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return p[party{Call: id.Call, Device: own}] == "" })
+		in := map[string]bool{}
+		for id := range p {
+			in[id.Call] = in[id.Call] || owner(id.Device) == own
+		}
+		maps.DeleteFunc(p, func(id party, _ uacsta.LocalConnectionState) bool { return !in[id.Call] })
 	}
 }
 
@@ -56,9 +60,9 @@ func TestPicture(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		own := rapid.SampledFrom([]string{"100", ""}).Draw(t, "own")
 		memory := budget{most: 1 << 20}
-		p, want := newPicture(own, &memory), plain{}
+		p, want := newPicture(own, owner, &memory), plain{}
 		connection := func(name string) uacsta.ConnectionID {
-			return uacsta.Conn(rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, name), rapid.SampledFrom([]string{"100", "101", "102"}).Draw(t, name+" device"))
+			return uacsta.Conn(rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, name), rapid.SampledFrom([]string{"100", channel100, "101", "102"}).Draw(t, name+" device"))
 		}
 		for range rapid.IntRange(1, 40).Draw(t, "events") {
 			id := connection("connection")
@@ -122,7 +126,7 @@ func TestPictureIsBounded(t *testing.T) {
 		t.Skip("it takes a while")
 	}
 	memory := budget{most: 1 << 20}
-	p := newPicture("100", &memory)
+	p := newPicture("100", owner, &memory)
 	for call := range 33000 {
 		p.apply(established(call, "100"))
 		p.apply(established(0, "100")) // it lives
@@ -136,7 +140,7 @@ func TestPictureIsBounded(t *testing.T) {
 	if got := len(p.calls["0"].parties); got != maxSeenParties {
 		t.Errorf("%d parties", got)
 	}
-	other := newPicture("200", &memory)
+	other := newPicture("200", owner, &memory)
 	long := strings.Repeat("9", 250)
 	for call := range 3000 {
 		other.apply(established(call, "200"))
@@ -147,7 +151,7 @@ func TestPictureIsBounded(t *testing.T) {
 	if taken := memory.taken.Load(); taken > memory.most || len(p.calls) != maxSeen || len(other.calls) == 0 {
 		t.Errorf("%d octets, %d and %d calls", taken, len(p.calls), len(other.calls))
 	}
-	third := newPicture("300", &budget{most: 10})
+	third := newPicture("300", owner, &budget{most: 10})
 	if third.apply(established(1, "300")) || third.dropped != 1 {
 		t.Error("a call without room is seen")
 	}

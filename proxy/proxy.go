@@ -197,11 +197,11 @@ func (p *Proxy) put(links []*managedLink) { p.links.Store(&links) }
 func (p *Proxy) launch(l NamedLink) *managedLink {
 	t := &managedLink{
 		mu: lock{rank: ofManaged}, condition: condition{publishing: lock{rank: ofPublishing}},
-		proxy: p, name: l.Name, link: l.Link, calls: newCalls(p.refs),
-		monitors: map[string]*monitor{}, routers: map[*router]struct{}{},
+		proxy: p, name: l.Name, link: l.Link, monitors: map[string]*monitor{}, routers: map[*router]struct{}{},
 		log: share.Quiet(p.cfg.Log.With("link", l.Name)), memory: budget{most: linkMemory}, pictures: budget{most: linkPictures}, resyncSlots: make(chan struct{}, maxResyncs),
 		ready: make(chan struct{}),
 	}
+	t.calls = newCalls(p.refs, t.static)
 	t.life = endedLife(t)
 	t.devices.Store(&l.Devices)
 	t.numbers.Store(&l.Numbers)

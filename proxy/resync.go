@@ -61,7 +61,7 @@ func (m *monitor) resynchronise(l *life, r *resync) {
 		return
 	}
 	var scenes []callmodel.Scene
-	now := newPicture(ownOf(m.watch.MonitorObject), &t.pictures)
+	now := newPicture(ownOf(m.watch.MonitorObject), t.static, &t.pictures)
 	seen := claim{budget: &t.memory}
 	defer seen.release()
 	err := errUnneeded
@@ -86,7 +86,7 @@ func (m *monitor) resynchronise(l *life, r *resync) {
 		m.picture, now = now, m.picture
 	case err == nil:
 		now.complete(m.picture)
-		missed := callmodel.Difference(now.own, m.picture, now, scenes)
+		missed := callmodel.Difference(now.own, t.static, m.picture, now, scenes)
 		m.picture, now = now, m.picture
 		for _, ev := range missed {
 			m.sendToStale(ev)
@@ -187,14 +187,17 @@ func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel
 		return []callmodel.Scene{s.Scene}, nil
 	}
 	own := *m.watch.MonitorObject.DeviceObject
-	var scenes []callmodel.Scene
+	var found []*scene
 	calls, err := m.managed.snapshotDevice(nil, own, seen)
 	if err != nil {
 		return nil, err
 	}
 	for _, info := range calls {
 		states := info.LocalCallState.CompoundCallState
-		self := party{Call: info.ConnectionIdentifier.CallID, Device: own.ID}
+		self := party{Call: info.ConnectionIdentifier.CallID, Device: info.ConnectionIdentifier.DeviceID.ID}
+		if !now.owns(self.Device) {
+			self.Device = own.ID
+		}
 		state := callmodel.Unclear
 		if len(states) > 0 {
 			state = uacsta.LocalConnectionState(strings.Clone(string(states[0])))
@@ -203,12 +206,19 @@ func (m *monitor) takeSnapshots(l *life, now *picture, seen *claim) ([]callmodel
 		if now.dropped > 0 { // it would be wrong to report the missing calls as cleared
 			return nil, errCalls
 		}
-		s := scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}}
+		if i := slices.IndexFunc(found, func(s *scene) bool { return s.ID == self.Call }); i >= 0 { // it is in the call twice
+			found[i].Parties = append(found[i].Parties, self)
+			continue
+		}
+		found = append(found, &scene{Scene: callmodel.Scene{ID: self.Call, Parties: []party{self}}, named: info.ConnectionIdentifier})
+	}
+	scenes := make([]callmodel.Scene, 0, len(found))
+	for _, s := range found {
 		if l.pace() != nil {
 			return nil, errLinkDown
 		}
 		var refusal *uacsta.Error
-		switch err := m.managed.snapshotCall(nil, &s, now, info.ConnectionIdentifier, seen); {
+		switch err := m.managed.snapshotCall(nil, s, now, s.named, seen); {
 		case err == nil:
 		case !errors.As(err, &refusal): // after a refusal the snapshot of the device must do
 			return nil, err
@@ -428,8 +438,8 @@ func (m *monitor) remember(whole bool) {
 	case whole:
 		m.overtake(own, known)
 	case !behind:
-		for call, state := range known {
-			if id := (party{Call: call, Device: own}); m.picture.State(id) == "" {
+		for id, state := range known {
+			if m.picture.State(id) == "" {
 				m.picture.set(id, state)
 			}
 		}
@@ -439,27 +449,32 @@ func (m *monitor) remember(whole bool) {
 // overtake brings the device's own connections in the picture to the state of a snapshot that one
 // client requested. Stale clients get the difference, so that all clients share one state. The caller
 // holds m.mu.
-func (m *monitor) overtake(own string, known map[string]callmodel.State) {
-	before, now := newPicture(own, &m.managed.pictures), newPicture(own, &m.managed.pictures)
+func (m *monitor) overtake(own string, known map[party]callmodel.State) {
+	t := m.managed
+	before, now := newPicture(own, t.static, &t.pictures), newPicture(own, t.static, &t.pictures)
 	defer before.clear()
 	defer now.clear()
 	var scenes []callmodel.Scene
-	for call, state := range m.picture.ownStates() {
-		before.set(party{Call: call, Device: own}, state)
-		if known[call] == "" {
-			m.picture.drop(call)
+	for id, state := range m.picture.ownStates() {
+		before.set(id, state)
+		if known[id] == "" {
+			m.picture.unset(id)
 		}
 	}
-	for _, call := range slices.Sorted(maps.Keys(known)) {
-		id, state := party{Call: call, Device: own}, known[call]
+	for _, id := range slices.SortedFunc(maps.Keys(known), callmodel.ID.Compare) {
+		state := known[id]
 		if was := m.picture.State(id); was != "" && state == callmodel.Unclear {
 			state = was
 		}
-		if m.picture.set(id, state) && now.set(id, state) {
-			scenes = append(scenes, callmodel.Scene{ID: call})
+		switch last := len(scenes) - 1; {
+		case !m.picture.set(id, state) || !now.set(id, state):
+		case last >= 0 && scenes[last].ID == id.Call:
+			scenes[last].Parties = append(scenes[last].Parties, id)
+		default:
+			scenes = append(scenes, callmodel.Scene{ID: id.Call, Parties: []party{id}})
 		}
 	}
-	for _, ev := range callmodel.Difference(own, before, now, scenes) {
+	for _, ev := range callmodel.Difference(now.own, t.static, before, now, scenes) {
 		m.sendToStale(ev)
 	}
 }

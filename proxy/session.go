@@ -242,8 +242,9 @@ func (s *Session) write(d uacsta.Device) {
 	case !ok:
 		w.id = d.ID()
 	}
-	id, _ := policy.Element(w.id)
+	id, kind := policy.Element(w.id)
 	d.SetID(id)
+	d.SetType(kind) // which an event that the core has made does not have
 }
 
 // Identity returns the account of the client's application session, or else the identity that its

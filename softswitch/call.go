@@ -82,7 +82,7 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 		case d == nil || d.park || d.pickup != nil:
 			c.failAt(from, uacsta.CauseDestNotObtainable)
 			return
-		case c.of(d) != nil: // the caller called itself, or the call was sent to a party
+		case !c.admits(d): // the caller called itself, or the call was sent to a party
 			c.failAt(from, uacsta.CauseBusy)
 			return
 		case d.trunk != nil && !c.mayGoOut(from, number):
@@ -136,26 +136,31 @@ func (c *call) fromNetwork(from *connection) *device {
 	return nil
 }
 
-// divert reports that a call leaves a device for another one, before or instead of ringing
-// there.
+// divert reports that a call leaves a device for another one, instead of ringing there.
 func (c *call) divert(d *device, to string, cause uacsta.EventCause) {
-	c.notifyDiverted(d, to, cause)
-	c.diverted(d, cause)
+	c.divertFrom(uacsta.Conn(c.id, d.number), d, to, cause)
 }
 
-func (c *call) notifyDiverted(d *device, to string, cause uacsta.EventCause) {
-	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{
-		Connection: uacsta.Conn(c.id, d.number), DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause,
-	})
+// divert reports that a call leaves a connection, which has left it, for another device.
+func (x *connection) divert(to string, cause uacsta.EventCause) {
+	x.call.divertFrom(x.id(), x.device, to, cause)
+}
+
+func (c *call) divertFrom(left uacsta.ConnectionID, d *device, to string, cause uacsta.EventCause) {
+	c.notifyDiverted(left, d, to, cause)
+	c.diverted(left, d, cause)
+}
+
+func (c *call) notifyDiverted(left uacsta.ConnectionID, d *device, to string, cause uacsta.EventCause) {
+	c.sw.emit(c, []*device{d}, uacsta.DivertedEvent{Connection: left, DivertingDevice: uacsta.Ext(d.number), NewDestination: uacsta.Ext(to), Cause: cause})
 }
 
 // diverted records that a device has diverted a call.
-func (c *call) diverted(d *device, cause uacsta.EventCause) {
+func (c *call) diverted(left uacsta.ConnectionID, d *device, cause uacsta.EventCause) {
 	c.redirecting = d.number
 	if len(c.history) == maxHistory {
 		c.history = c.history[1:]
 	}
-	left := uacsta.Conn(c.id, d.number)
 	c.history = append(slices.Clip(c.history), uacsta.DeviceHistoryListItem{
 		OldDeviceID: uacsta.RedirectionDeviceID{NumberDialed: uacsta.Dev(d.number)}, EventCause: cause, OldConnectionID: &left,
 	})
@@ -213,7 +218,7 @@ func (c *call) ringTime(rings int) time.Duration { return time.Duration(rings) *
 func (x *connection) sendOn(to string, cause uacsta.EventCause) {
 	c := x.call
 	x.leave()
-	c.divert(x.device, to, cause)
+	x.divert(to, cause)
 	x.stopOthers()
 	c.present(c.remaining(), to, cause)
 }
@@ -229,7 +234,7 @@ func (c *call) remaining() *connection {
 
 // refuse fails the call at a device that does not take it.
 func (c *call) refuse(d *device, cause uacsta.EventCause) {
-	if c.tryFurther(d, c.remaining()) {
+	if c.tryFurther(func(to string) { c.divert(d, to, uacsta.CauseRedirected) }, c.remaining()) {
 		return
 	}
 	x := c.join(d, uacsta.Fail)

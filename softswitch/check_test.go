@@ -41,6 +41,7 @@ func TestModel(t *testing.T) {
 		prepare func(*Switch)
 		extra   func(*Config)
 		booked  int
+		twice   bool // the trunk is in one call twice
 	}{
 		{name: "extensions"},
 		{name: "two extensions and a call back", booked: 1, extra: func(cfg *Config) {
@@ -64,6 +65,13 @@ func TestModel(t *testing.T) {
 			a := &agent{id: "7", device: s.devices["102"], group: group, state: uacsta.AgentReady}
 			a.device.agents, group.queue.agents = []*agent{a}, []*agent{a}
 		}},
+		{name: "one trunk twice", twice: true, extra: func(cfg *Config) {
+			cfg.Extensions = slices.Delete(slices.Clone(cfg.Extensions), 2, 3)
+			cfg.PickupGroups, cfg.ParkDevices = nil, nil
+			cfg.Trunks = []Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5": "101"}, Lines: 2}}
+		}, prepare: func(s *Switch) {
+			*s.devices["101"].forwarding[uacsta.ForwardBusy] = setting{on: true, to: "0170"}
+		}},
 		{name: "one line each", extra: func(cfg *Config) {
 			cfg.Extensions = slices.Clone(cfg.Extensions)
 			for i := range cfg.Extensions {
@@ -83,8 +91,8 @@ func TestModel(t *testing.T) {
 				tt.extra(&c.cfg)
 			}
 			c.walk(limit)
-			t.Logf("%d states, %d services accepted, %d refused", c.states, c.accepted, c.refused)
-			if c.states < 100 || c.accepted < c.states {
+			t.Logf("%d states, %d with two lines of a trunk in one call, %d services accepted, %d refused", c.states, c.twice, c.accepted, c.refused)
+			if c.states < 100 || c.accepted < c.states || tt.twice != (c.twice > 0) {
 				t.Error("that is not all")
 			}
 		})
@@ -107,6 +115,29 @@ type party = callmodel.ID
 
 func partyOf(id uacsta.ConnectionID) party { return party{Call: id.CallID, Device: id.DeviceID.ID} }
 
+// idOf is the reverse of partyOf.
+func idOf(s *Switch, p party) uacsta.ConnectionID {
+	id := uacsta.Conn(p.Call, p.Device)
+	if s.StaticDevice(p.Device) != "" {
+		id.DeviceID = uacsta.Typed(p.Device, uacsta.Dynamic)
+	}
+	return id
+}
+
+// owner is the device that has a connection.
+func owner(s *Switch, p party) string { return cmp.Or(s.StaticDevice(p.Device), p.Device) }
+
+// local is the state of a device in a call: that of its first connection there.
+func local(s *Switch, known picture, call, device string) uacsta.LocalConnectionState {
+	first := party{}
+	for id := range known {
+		if id.Call == call && owner(s, id) == device && (first == party{} || id.Device == device || first.Device != device && id.Compare(first) < 0) {
+			first = id
+		}
+	}
+	return cmp.Or(known[first], uacsta.Null)
+}
+
 // node is a state: how to get there, and what a client that watched thinks of it.
 type node struct {
 	path  []operation
@@ -121,9 +152,9 @@ type checker struct {
 	symmetric bool
 	booked    int // call backs at a time
 
-	states, accepted, refused int
-	events                    []*uacsta.Message
-	refs                      map[string]string
+	states, twice, accepted, refused int
+	events                           []*uacsta.Message
+	refs                             map[string]string
 }
 
 // Ready, Event and Request implement proxy.Upcalls.
@@ -221,6 +252,9 @@ func (c *checker) tryAll(n node) []node {
 	c.watch(s)
 	c.compare(n, s, n.known)
 	c.hangUp(n)
+	if slices.ContainsFunc(slices.Collect(maps.Keys(n.known)), func(id party) bool { return s.StaticDevice(id.Device) != "" }) {
+		c.twice++
+	}
 	permitted := map[party]uacsta.ServicesPermitted{}
 	works := map[party]map[string]bool{}
 	for _, call := range s.calls {
@@ -297,7 +331,7 @@ var unused = map[string][]uacsta.LocalConnectionState{
 // the time.
 func takes(event string, id party, from, to uacsta.LocalConnectionState) bool {
 	if event == "DeliveredEvent" || event == "EstablishedEvent" {
-		if trunk := id.Device == "900"; trunk != (from == uacsta.Connected) {
+		if trunk := id.Device == "900" || plain(id.Device) != id.Device; trunk != (from == uacsta.Connected) {
 			return false
 		}
 	}
@@ -322,10 +356,7 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 				break
 			}
 			receivers[d] = true
-			local := known[party{Call: subject.Call, Device: d}]
-			if local == "" {
-				local = uacsta.Null
-			}
+			local := local(s, known, subject.Call, d)
 			if got := events[0].Text("localConnectionInfo"); got != string(local) && !slices.Contains(stateless, ev.Name()) {
 				c.t.Errorf("%s: %s %v at %s: localConnectionInfo %s, want %s", what, ev.Name(), subject, d, got, local)
 			}
@@ -333,13 +364,13 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 		}
 		for id := range known {
 			sends := id == subject && ev.Name() == uacsta.NameDtmfDetectedEvent // nobody detects the digits that they send
-			if id.Call == subject.Call && !receivers[id.Device] && !sends {
+			if id.Call == subject.Call && !receivers[owner(s, id)] && !sends {
 				c.t.Errorf("%s: %s %v did not reach %s", what, ev.Name(), subject, id.Device)
 			}
 		}
 		for id := range before {
 			_, still := known[id]
-			if !still && !receivers[id.Device] {
+			if !still && !receivers[owner(s, id)] {
 				c.t.Errorf("%s: %s %v ended the connection of %s, who was not told", what, ev.Name(), subject, id.Device)
 			}
 		}
@@ -414,7 +445,7 @@ func (c *checker) compare(what fmt.Stringer, s *Switch, known picture) {
 		c.t.Errorf("%s: events say %v, snapshots %v", what, known, actual)
 	}
 	for id := range actual {
-		res, err := s.snapshotCall(&uacsta.SnapshotCall{SnapshotObject: uacsta.Conn(id.Call, id.Device)})
+		res, err := s.snapshotCall(&uacsta.SnapshotCall{SnapshotObject: idOf(s, id)})
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -489,7 +520,7 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 			text += fmt.Sprintf("predictive %s %v %v %s:", name(p.own.device.number), p.waits, p.prompt, p.condition)
 		}
 		for _, x := range call.connections {
-			text += fmt.Sprintf(" %s %s", name(x.device.number), x.state)
+			text += fmt.Sprintf(" %s%s %s", name(x.device.number), x.local.Type(), x.state)
 			if x.refused || x.state == uacsta.Initiated {
 				text += fmt.Sprintf(" (%v %s)", x.refused, x.cause)
 			}

@@ -13,7 +13,7 @@ func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
 	case 0:
 		return nil, errDestination
 	case 1:
-		if target := s.target(list[0].ID, nil); target == nil || !target.callable() || x.call.of(target) != nil {
+		if target := s.target(list[0].ID, nil); target == nil || !target.callable() || !x.call.admits(target) {
 			return nil, errDestination
 		}
 	default:
@@ -42,14 +42,14 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 		return nil, errLimit
 	}
 	var found []destination
-	taken := map[*device]bool{}
+	taken := map[*device]int{}
 	for _, to := range list {
 		d := s.target(to.ID, nil)
 		switch {
 		case d == nil || !d.station() && d.trunk == nil || d.trunk != nil && !c.sendsOut(x.device, to.ID):
 			return nil, errDestination
-		case !taken[d] && d.takes(c):
-			taken[d] = true
+		case (taken[d] == 0 || d.trunk != nil && d.inUse()+taken[d] < d.lines) && d.takes(c):
+			taken[d]++
 			found = append(found, destination{to.ID, x.device.number})
 		}
 	}
@@ -61,13 +61,13 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 
 // deflectToAll makes a call ring at several destinations instead of the connection. The first that answers has the call.
 func (x *connection) deflectToAll(list []destination) {
-	c := x.call
+	c, left := x.call, x.id()
 	x.leave()
 	for _, to := range list {
-		c.notifyDiverted(x.device, to.number, uacsta.CauseRedirected)
+		c.notifyDiverted(left, x.device, to.number, uacsta.CauseRedirected)
 	}
 	x.stopOthers()
-	c.diverted(x.device, uacsta.CauseRedirected)
+	c.diverted(left, x.device, uacsta.CauseRedirected)
 	for _, to := range list {
 		d := c.sw.target(to.number, nil)
 		if d.trunk != nil {

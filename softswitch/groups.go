@@ -15,7 +15,7 @@ type hunt struct {
 }
 
 // takes reports whether the device can ring for a group's call.
-func (d *device) takes(c *call) bool { return c.of(d) == nil && !d.busy() && !d.dnd.refuses(c) }
+func (d *device) takes(c *call) bool { return c.admits(d) && !d.busy() && !d.dnd.refuses(c) }
 
 // huntIn rings a member of the group. If none is free, the call fails.
 func (c *call) huntIn(group *device) {

@@ -94,6 +94,7 @@ type call struct {
 	returning   *returning    // where it returns to if nobody takes it
 	trunkIn     *device       // trunk it came in by
 	outbound    *connection   // connection of the trunk it last went out by
+	channels    int           // how many dynamic identifiers its connections have had
 	data        data
 	followers   []*monitor  // call-type monitors
 	predictive  *predictive // until the calling device is connected
@@ -115,6 +116,8 @@ type data struct {
 type connection struct {
 	call   *call
 	device *device
+	local  uacsta.DeviceID       // what identifies it in the call
+	former []uacsta.ConnectionID // of a trunk's line: what identified it in calls that have become this one
 	state  uacsta.LocalConnectionState
 	timers []*time.Timer
 	order  int // sequence number of joining the call
@@ -134,7 +137,20 @@ type connection struct {
 	auto    bool // to be lifted as soon as possible
 }
 
-func (x *connection) id() uacsta.ConnectionID { return uacsta.Conn(x.call.id, x.device.number) }
+func (x *connection) id() uacsta.ConnectionID {
+	return uacsta.ConnectionID{CallID: x.call.id, DeviceID: x.local}
+}
+
+// is reports whether an identifier in which the callID is that of the call, or of one that has become the call
+// ([Switch.callNow]), is that of the connection. The lines of a trunk may change their identifiers with the call.
+func (x *connection) is(id uacsta.ConnectionID) bool {
+	if x.device.trunk == nil || id.CallID == x.call.id {
+		return id.DeviceID.ID == x.local.ID
+	}
+	return slices.ContainsFunc(x.former, func(was uacsta.ConnectionID) bool {
+		return was.CallID == id.CallID && was.DeviceID.ID == id.DeviceID.ID
+	})
+}
 
 // end is who is at one end of a call, as others may know it.
 type end struct {
@@ -194,7 +210,7 @@ func (x *connection) after(wait time.Duration, change func()) {
 func (x *connection) become(state uacsta.LocalConnectionState) {
 	x.stopTimers()
 	if x.rings() {
-		x.device.terminal.Stop(x.call.id)
+		x.device.terminal.Stop(x.order)
 	}
 	delete(x.device.sw.patient, x)
 	if q := x.device.queue; q != nil {
@@ -207,7 +223,7 @@ func (x *connection) become(state uacsta.LocalConnectionState) {
 // ringPhone makes the telephone ring.
 func (x *connection) ringPhone() {
 	x.ringing = true
-	x.device.terminal.Alert(x.call.id)
+	x.device.terminal.Alert(x.order)
 	x.call.touch()
 }
 
@@ -233,7 +249,7 @@ func (x *connection) farEndRings() bool {
 	return x.device.trunk != nil && x.state == uacsta.Connected && !x.reached
 }
 
-// of returns the device's connection in the call, or nil.
+// of returns the device's connection in the call, the first of a trunk's, or nil.
 func (c *call) of(d *device) *connection {
 	for _, x := range c.connections {
 		if x.device == d {
@@ -302,8 +318,8 @@ func (s *Switch) merged(calling end, called string, from ...*call) *call {
 // join adds a device to the call.
 func (c *call) join(d *device, state uacsta.LocalConnectionState) *connection {
 	c.sw.changes++
-	x := &connection{call: c, device: d, state: state, order: c.sw.changes}
-	c.connections = append(c.connections, x)
+	x := &connection{device: d, state: state, order: c.sw.changes}
+	c.take(x)
 	d.connections = append(d.connections, x)
 	c.touch()
 	return x
@@ -339,11 +355,13 @@ func (x *connection) move(to *call) {
 	x.hush()
 	from := x.call
 	if x.rings() {
-		x.device.terminal.Stop(from.id)
+		x.device.terminal.Stop(x.order)
 	}
 	from.connections = slices.DeleteFunc(from.connections, func(y *connection) bool { return y == x })
-	x.call = to
-	to.connections = append(to.connections, x)
+	if x.device.trunk != nil {
+		x.former = append(x.former[max(0, len(x.former)-maxHistory):], x.id())
+	}
+	to.take(x)
 	from.touch()
 	to.touch()
 }
@@ -400,6 +418,6 @@ func (c *call) lives() bool {
 
 func (c *call) notifyCleared(x *connection, cause uacsta.EventCause) {
 	c.sw.emit(c, []*device{x.device}, uacsta.ConnectionClearedEvent{
-		DroppedConnection: uacsta.Conn(c.id, x.device.number), ReleasingDevice: uacsta.Ext(x.device.number), Cause: cause,
+		DroppedConnection: x.id(), ReleasingDevice: uacsta.Ext(x.device.number), Cause: cause,
 	})
 }

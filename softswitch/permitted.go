@@ -180,7 +180,7 @@ func mayMerge(held, active *connection, waits func(*connection) bool, leaving in
 		switch {
 		case !y.talking() && !waits(y):
 			return errActiveState
-		case held.call.of(y.device) != nil:
+		case !held.call.admits(y.device):
 			return errSameParty
 		}
 	}

@@ -225,7 +225,7 @@ func (p *player) step(line string) {
 	})
 }
 
-var connectionName = regexp.MustCompile(`^[XYZWV]\d*$`)
+var connectionName = regexp.MustCompile(`^[XYZWV]\d*(-\d+)?$`)
 
 // put sets what a path names; a connection is written X100, Y100 and so on, or X
 // for the call alone.
@@ -243,7 +243,11 @@ func (p *player) put(root *etree.Element, path, value string) {
 		c := p.conn(value)
 		e.CreateElement("callID").SetText(c.CallID)
 		if c.DeviceID.ID != "" {
-			e.CreateElement("deviceID").SetText(c.DeviceID.ID)
+			device := e.CreateElement("deviceID")
+			device.SetText(c.DeviceID.ID)
+			if kind := c.DeviceID.Type(); kind != "" {
+				device.CreateAttr("typeOfNumber", kind)
+			}
 		}
 	case strings.HasPrefix(value, "$"):
 		e.SetText(p.names[value])
@@ -272,7 +276,7 @@ func (p *player) line(m *uacsta.Message) string {
 	}
 	var history []string // of diversions, oldest first
 	for _, c := range m.Connections() {
-		if name := p.call(c.CallID()) + c.DeviceID(); !strings.Contains(c.Path(), "istory") && !slices.Contains(parts, name) {
+		if name := p.call(c.CallID()) + plain(c.DeviceID()); !strings.Contains(c.Path(), "istory") && !slices.Contains(parts, name) {
 			parts = append(parts, name)
 		}
 	}

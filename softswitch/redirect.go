@@ -19,7 +19,7 @@ func (s *Switch) Redirect(number string, key int, to []string) error {
 		}
 		var list []destination
 		for _, n := range to {
-			if d := s.target(n, nil); d != nil && d.callable() && x.call.of(d) == nil {
+			if d := s.target(n, nil); d != nil && d.callable() && x.call.admits(d) {
 				list = append(list, destination{n, number})
 			}
 		}
@@ -37,16 +37,16 @@ func (s *Switch) Redirect(number string, key int, to []string) error {
 }
 
 // tryFurther sends a call on that cannot go where a telephone has redirected it, to that telephone's next destination.
-// at is the device that does not take the call, if known; from is the connection that fails if the next one cannot take
-// the call either. It returns false if there is no further destination.
-func (c *call) tryFurther(at *device, from *connection) bool {
+// divert reports that the call leaves the device that does not take it, nil if that is not known; from is the connection
+// that fails if the next one cannot take the call either. It returns false if there is no further destination.
+func (c *call) tryFurther(divert func(to string), from *connection) bool {
 	if len(c.further) == 0 {
 		return false
 	}
 	next := c.further[0]
 	c.further = c.further[1:]
-	if at != nil {
-		c.divert(at, next.number, uacsta.CauseRedirected)
+	if divert != nil {
+		divert(next.number)
 	}
 	c.redirecting = next.by
 	c.present(from, next.number, uacsta.CauseRedirected)
@@ -60,5 +60,5 @@ func (x *connection) goFurther() bool {
 	}
 	x.leave()
 	x.stopOthers()
-	return x.call.tryFurther(x.device, x.call.remaining())
+	return x.call.tryFurther(func(to string) { x.divert(to, uacsta.CauseRedirected) }, x.call.remaining())
 }

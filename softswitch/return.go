@@ -41,7 +41,7 @@ func (c *call) returns(at *connection, cause uacsta.EventCause) bool {
 	}
 	if fails {
 		at.leave()
-		c.divert(at.device, back.to.number, why)
+		at.divert(back.to.number, why)
 	}
 	if back.leg == nil {
 		c.returning = nil

@@ -149,7 +149,7 @@ func (s *Switch) routeSelect(req *uacsta.RouteSelect) (any, error) {
 	}
 	for _, route := range append([]uacsta.DeviceID{req.RouteSelected}, req.AlternateRoutes...) {
 		target := s.target(route.ID, nil)
-		if target == nil || !target.callable() || target == r.device || r.call.of(target) != nil {
+		if target == nil || !target.callable() || target == r.device || !r.call.admits(target) {
 			continue
 		}
 		if req.RouteUsedReq != nil && *req.RouteUsedReq {

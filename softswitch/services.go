@@ -12,9 +12,11 @@ import (
 // find returns the connection a request names, by callID and device: [Switch.complete] and the core
 // have added a missing half.
 func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connection, error) {
-	if d, c := s.devices[id.DeviceID.ID], s.callNow(id.CallID); d != nil && c != nil {
-		if x := c.of(d); x != nil {
-			return x, nil
+	if c := s.callNow(id.CallID); c != nil {
+		for _, x := range c.connections {
+			if x.is(id) {
+				return x, nil
+			}
 		}
 	}
 	return nil, refusal
@@ -263,7 +265,7 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 	switch {
 	case target == nil || target == x.device || !target.callable():
 		return nil, errDestination
-	case old.of(target) != nil:
+	case !old.admits(target):
 		return nil, errSameParty
 	}
 	if back == nil && x.device.station() {
@@ -279,8 +281,9 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 	}
 	z.redirecting, z.returning = leaver.number, back
 	x.leave()
-	arriving := uacsta.Conn(z.id, target.number)
-	items := []uacsta.ConnectionListItem{listed(rest[0], z), arrives.item(arriving, nil)}
+	stays := listed(rest[0], z)
+	arriving := uacsta.ConnectionID{CallID: z.id, DeviceID: z.next(target)}
+	items := []uacsta.ConnectionListItem{stays, arrives.item(arriving, nil)}
 	s.emit(z, []*device{leaver}, uacsta.TransferedEvent{
 		PrimaryOldCall: primary, TransferringDevice: uacsta.Ext(leaver.number), TransferredToDevice: arrives.who,
 		TransferredConnections: items, Cause: uacsta.CauseSingleStepTransfer,

@@ -47,7 +47,10 @@ type Switch struct {
 	library Library   // nil without messages
 }
 
-var _ proxy.ConnectionFinder = (*Switch)(nil)
+var (
+	_ proxy.ConnectionFinder = (*Switch)(nil)
+	_ proxy.StaticLister     = (*Switch)(nil)
+)
 
 // KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
 // callID and device ([Switch.find]).

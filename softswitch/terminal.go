@@ -1,6 +1,7 @@
 package softswitch
 
 import (
+	"slices"
 	"time"
 )
 
@@ -9,10 +10,10 @@ import (
 type Terminal interface {
 	// Busy reports whether the phone takes no further calls.
 	Busy() bool
-	// Alert makes the phone ring for a call, or prompts its user.
-	Alert(callID string)
-	// Stop stops ringing or prompting for a call.
-	Stop(callID string)
+	// Alert makes the phone ring for a connection, or prompts its user.
+	Alert(key int)
+	// Stop stops ringing or prompting for a connection.
+	Stop(key int)
 	// Close stops everything.
 	Close()
 }
@@ -20,10 +21,10 @@ type Terminal interface {
 // noPhone is the terminal of devices without a virtual phone.
 type noPhone struct{}
 
-func (noPhone) Busy() bool   { return false }
-func (noPhone) Alert(string) {}
-func (noPhone) Stop(string)  {}
-func (noPhone) Close()       {}
+func (noPhone) Busy() bool { return false }
+func (noPhone) Alert(int)  {}
+func (noPhone) Stop(int)   {}
+func (noPhone) Close()     {}
 
 // Behaviour configures a virtual phone.
 type Behaviour struct {
@@ -36,44 +37,40 @@ type Behaviour struct {
 type virtualPhone struct {
 	sw        *Switch
 	behaviour Behaviour
-	ringing   map[string]*time.Timer
+	ringing   map[int]*time.Timer
 }
 
 func (p *virtualPhone) Busy() bool { return p.behaviour.Busy }
 
-func (p *virtualPhone) Alert(callID string) {
+func (p *virtualPhone) Alert(key int) {
 	if p.behaviour.Answer <= 0 {
 		return
 	}
 	if p.ringing == nil {
-		p.ringing = map[string]*time.Timer{}
+		p.ringing = map[int]*time.Timer{}
 	}
-	p.ringing[callID] = time.AfterFunc(p.behaviour.Answer, func() { p.sw.lift(p, callID) })
+	p.ringing[key] = time.AfterFunc(p.behaviour.Answer, func() { p.sw.lift(p, key) })
 }
 
-func (p *virtualPhone) Stop(callID string) {
-	if t := p.ringing[callID]; t != nil {
+func (p *virtualPhone) Stop(key int) {
+	if t := p.ringing[key]; t != nil {
 		t.Stop()
-		delete(p.ringing, callID)
+		delete(p.ringing, key)
 	}
 }
 
 func (p *virtualPhone) Close() {
-	for callID := range p.ringing {
-		p.Stop(callID)
+	for key := range p.ringing {
+		p.Stop(key)
 	}
 }
 
-// lift answers a call at a phone.
-func (s *Switch) lift(t Terminal, callID string) {
+// lift answers a connection at a phone.
+func (s *Switch) lift(t Terminal, key int) {
 	s.do(func() {
-		c := s.calls[callID]
-		if c == nil {
-			return
-		}
-		for _, x := range c.connections {
-			if x.device.terminal == t {
-				_ = x.lift() // busy with another call: keep ringing
+		for _, d := range s.order {
+			if i := slices.IndexFunc(d.connections, func(x *connection) bool { return x.order == key }); d.terminal == t && i >= 0 {
+				_ = d.connections[i].lift() // busy with another call: keep ringing
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package softswitch
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,7 +11,40 @@ import (
 )
 
 // Calls to and from the network. The trunk is the party that represents the far end. It is
-// connected from NetworkReached on (ECMA-269, network interface devices).
+// connected from NetworkReached on (ECMA-269, network interface devices). Its lines are not devices:
+// each that is in a call is a connection of the trunk.
+
+// admits reports whether a device can get one more connection in the call: a trunk can have several.
+func (c *call) admits(d *device) bool { return d.trunk != nil || c.of(d) == nil }
+
+// next returns what will identify the next connection of a device in the call: the number of the
+// device, or for a further connection of a trunk a dynamic identifier (ECMA-269 6.1.3), which no other
+// connection of the call has had.
+func (c *call) next(d *device) uacsta.DeviceID {
+	if c.of(d) == nil {
+		return uacsta.Dev(d.number)
+	}
+	return uacsta.Typed(fmt.Sprintf("%X", fmt.Appendf(nil, "%s-%d", d.number, c.channels+1)), uacsta.Dynamic)
+}
+
+// take adds a connection to the call and gives it its identifier there.
+func (c *call) take(x *connection) {
+	x.call, x.local = c, c.next(x.device)
+	if x.local.Type() == uacsta.Dynamic {
+		c.channels++
+	}
+	c.connections = append(c.connections, x)
+}
+
+// StaticDevice implements [proxy.StaticLister] for the identifiers of [call.next].
+func (s *Switch) StaticDevice(dynamic string) string {
+	text, err := hex.DecodeString(dynamic)
+	number, _, _ := strings.Cut(string(text), "-")
+	if d := s.devices[number]; err == nil && d != nil && d.trunk != nil { // read-only after New
+		return number
+	}
+	return ""
+}
 
 // checkInward returns an error if an inward number leads to a device that does not exist or
 // takes no calls. A trunk is not allowed: incoming calls must not go out again.
@@ -101,7 +135,7 @@ func (x *connection) farEndAnswers() {
 	c.outbound = x
 	x.reached, c.further, c.returning = true, nil, nil
 	x.stopTimers()
-	x.device.terminal.Stop(c.id)
+	x.device.terminal.Stop(x.order)
 	c.touch()
 	c.sw.emit(c, nil, uacsta.EstablishedEvent{EstablishedConnection: x.id(), AnsweringDevice: x.far, Cause: uacsta.CauseNetworkSignal})
 	x.stopOthers()

@@ -1,8 +1,11 @@
 package softswitch
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +84,7 @@ func (w *world) line(ev *uacsta.Message) string {
 	parts := []string{w.refs[ev.CrossRef()] + ": " + strings.TrimSuffix(ev.Name(), "Event")}
 	for i, c := range ev.Connections() {
 		if i == 0 || strings.HasSuffix(c.Path(), "newConnection") || c.Path() == "secondaryOldCall" {
-			parts = append(parts, w.call(c.CallID())+c.DeviceID())
+			parts = append(parts, w.call(c.CallID())+plain(c.DeviceID()))
 		}
 	}
 	for _, path := range []string{"newDestination/deviceIdentifier", "lastRedirectionDevice/numberDialed", "localConnectionInfo", "cause", "forwardingType", "forwardStatus", "doNotDisturbOn", "digitGeneratedList", "dtmfChar"} {
@@ -100,9 +103,21 @@ func (w *world) call(id string) string {
 	return strings.NewReplacer("1", "X", "2", "Y", "3", "Z", "4", "W").Replace(n)
 }
 
-// conn names a connection as X100.
+// conn names a connection as X100, or X900-1 for a further one of a trunk.
 func (w *world) conn(name string) uacsta.ConnectionID {
-	return uacsta.Conn(w.sw.prefix+"_"+strings.NewReplacer("X", "1", "Y", "2", "Z", "3", "W", "4").Replace(name[:1]), name[1:])
+	id := uacsta.Conn(w.sw.prefix+"_"+strings.NewReplacer("X", "1", "Y", "2", "Z", "3", "W", "4").Replace(name[:1]), name[1:])
+	if strings.Contains(name, "-") {
+		id.DeviceID = uacsta.Typed(fmt.Sprintf("%X", name[1:]), uacsta.Dynamic)
+	}
+	return id
+}
+
+// plain is what the octets of a dynamic identifier say.
+func plain(device string) string {
+	if text, err := hex.DecodeString(device); err == nil && bytes.Contains(text, []byte("-")) {
+		return string(text)
+	}
+	return device
 }
 
 // do sends a request.

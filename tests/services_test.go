@@ -141,11 +141,11 @@ func inOffice(t *testing.T, grants []policy.Grant, test func(*office)) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := softswitch.Config{
 			Queues:   []softswitch.Queue{{Number: "300"}},
-			Trunks:   []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}}},
+			Trunks:   []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550101": "101", "5550102": "102"}, Outside: softswitch.Behaviour{Answer: 4 * time.Second}}},
 			Routeing: []softswitch.RouteingDevice{{Number: "600", Default: "103"}},
 		}
 		for n := range 120 {
-			cfg.Extensions = append(cfg.Extensions, softswitch.Extension{Number: fmt.Sprint(100 + n)})
+			cfg.Extensions = append(cfg.Extensions, softswitch.Extension{Number: fmt.Sprint(100 + n), Outside: []string{"0"}})
 		}
 		sw, err := softswitch.New(cfg)
 		if err != nil {

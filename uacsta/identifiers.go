@@ -61,6 +61,14 @@ func (d Device) SetType(kind string) {
 	}
 }
 
+// CallID returns the call half of the connection identifier that the device is in, or "".
+func (d Device) CallID() string {
+	if !d.InConnection {
+		return ""
+	}
+	return Connection{element: d.element.Parent()}.CallID()
+}
+
 // Connection is a connection identifier in a message. Either half may be missing (ECMA-323
 // ConnectionID).
 type Connection struct {
@@ -78,6 +86,14 @@ func (c Connection) CallID() string { return c.half("callID") }
 
 // DeviceID returns the device half, or "".
 func (c Connection) DeviceID() string { return c.half("deviceID") }
+
+// DeviceType returns the typeOfNumber of the device half, or "" (ECMA-323).
+func (c Connection) DeviceType() string {
+	if e := child(c.element, "deviceID"); e != nil {
+		return Device{element: e}.Type()
+	}
+	return ""
+}
 
 // Beside returns the text at a path that starts at the parent of the connection, as [Message.Text]
 // does from the root.
@@ -108,14 +124,14 @@ func (c Connection) SetCallID(id string) {
 	setText(e, id)
 }
 
-// SetDeviceID replaces the device half or adds it.
+// SetDeviceID replaces the device half or adds it. It removes its typeOfNumber.
 func (c Connection) SetDeviceID(id string) {
 	e := child(c.element, "deviceID")
 	if e == nil {
 		e = &etree.Element{Space: c.element.Space, Tag: "deviceID"}
 		c.element.AddChild(e)
 	}
-	setText(e, id)
+	Device{element: e}.Set(id, "")
 }
 
 // Devices returns the device identifiers of the message in document order, without empty ones. It

@@ -76,6 +76,10 @@ func Typed(id, kind string) DeviceID {
 
 const typeOfNumber = "typeOfNumber"
 
+// Dynamic is the typeOfNumber of a device identifier in hexadecimal digits that is valid in its call only (ECMA-323
+// LocalDeviceID).
+const Dynamic = "dynamic"
+
 // Type returns the typeOfNumber, or "".
 func (d DeviceID) Type() string {
 	for _, a := range d.attributes {
@@ -93,7 +97,7 @@ type ConnectionID struct {
 	DeviceID DeviceID
 }
 
-// Conn returns a connection identifier.
+// Conn returns a connection identifier with a device identifier without attributes.
 func Conn(callID, deviceID string) ConnectionID {
 	return ConnectionID{CallID: callID, DeviceID: Dev(deviceID)}
 }

@@ -1,6 +1,7 @@
 package callmodel
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -359,7 +360,7 @@ func TestDifference(t *testing.T) {
 			all = append(all, *scenes[call])
 		}
 		got := maps.Clone(old)
-		for _, ev := range Difference("", old, now, all) {
+		for _, ev := range Difference("", same, old, now, all) {
 			got.apply(uacsta.Encode(ev, uacsta.Edition3))
 		}
 		// A connection cannot return from connected to alerting: what alerts in the network is
@@ -372,29 +373,43 @@ func TestDifference(t *testing.T) {
 		if !maps.Equal(got, now) {
 			t.Fatalf("the events lead to %v, not %v", got, now)
 		}
-		// A device-type monitor has its own side of each call right.
+		// A device-type monitor has its own side of each call right, also if its device has two connections in one.
+		mine := devices[:rapid.IntRange(1, 2).Draw(t, "connections")]
+		static := func(device string) string {
+			if slices.Contains(mine, device) {
+				return "900"
+			}
+			return device
+		}
+		local := func(p picture, call string) State {
+			return cmp.Or(p[ID{call, mine[0]}], p[ID{call, mine[len(mine)-1]}])
+		}
 		seen := picture{}
 		for id, s := range old {
-			if old[ID{id.Call, "100"}] != none {
+			if local(old, id.Call) != none {
 				seen[id] = s
 			}
 		}
 		before := maps.Clone(seen)
-		all = slices.DeleteFunc(all, func(s Scene) bool { return now[ID{s.ID, "100"}] == none })
-		for _, ev := range Difference("100", before, now, all) {
+		all = slices.DeleteFunc(all, func(s Scene) bool { return local(now, s.ID) == none })
+		for _, ev := range Difference("900", static, before, now, all) {
 			m := uacsta.Encode(ev, uacsta.Edition3)
-			if id, _ := subject(m); m.Text("localConnectionInfo") != string(orNull(now[ID{id.Call, "100"}])) {
-				t.Fatalf("%s: 100 is %q", m, now[ID{id.Call, "100"}])
+			if id, _ := subject(m); m.Text("localConnectionInfo") != string(orNull(local(now, id.Call))) {
+				t.Fatalf("%s: the device is %q", m, local(now, id.Call))
 			}
 			seen.apply(m)
 		}
 		for _, call := range []string{"1", "2"} {
-			if id := (ID{call, "100"}); seen[id] != now[id] {
-				t.Fatalf("100 is %q in call %s, not %q", seen[id], call, now[id])
+			for _, device := range mine {
+				if id := (ID{call, device}); seen[id] != now[id] {
+					t.Fatalf("%s is %q in call %s, not %q", device, seen[id], call, now[id])
+				}
 			}
 		}
 	})
 }
+
+func same(device string) string { return device }
 
 // orNull returns a state as localConnectionInfo has it.
 func orNull(s State) State {

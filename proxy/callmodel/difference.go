@@ -21,13 +21,13 @@ type View interface {
 // Scene is one call of a snapshot.
 type Scene struct {
 	ID              string
-	Parties         []ID // in the order of the snapshot
+	Parties         []ID // those of the monitored device first, else in the order of the snapshot
 	Calling, Called *uacsta.ExtendedDeviceID
 }
 
 // about returns what events say about the call.
-func (s *Scene) about() *About {
-	a := &About{ID: s.ID}
+func (s *Scene) about(static func(string) string) *About {
+	a := &About{ID: s.ID, static: static}
 	if s.Calling != nil {
 		a.Calling = *s.Calling
 	}
@@ -40,39 +40,46 @@ func (s *Scene) about() *About {
 // Difference returns the events, without cross references, that lead from the old picture to the new
 // one: for each call that has ended, has begun or has another state. own is the device of a
 // device-type monitor; the result reports other devices in its calls only as events to that monitor
-// would have done. An empty own means a monitor on a call.
-func Difference(own string, old, now View, scenes []Scene) []any {
+// would have done. An empty own means a monitor on a call. static returns the device that has the
+// connections with an identifier.
+func Difference(own string, static func(device string) string, old, now View, scenes []Scene) []any {
 	var events []any
 	tell := func(local State, made ...Event) {
 		for _, event := range made {
 			events = append(events, event("", local))
 		}
 	}
-	byName := func(a, b ID) int { return cmp.Or(cmp.Compare(a.Call, b.Call), cmp.Compare(a.Device, b.Device)) }
-	over := uacsta.Null
-	if own == "" {
-		over = none
+	mine := func(device string) bool { return own != "" && static(device) == own }
+	firsts := map[string]ID{} // the device's first connection in each call, whose state its events have
+	for i := range scenes {
+		for _, id := range scenes[i].Parties {
+			if _, known := firsts[id.Call]; mine(id.Device) && !known {
+				firsts[id.Call] = id
+			}
+		}
 	}
-	for _, id := range slices.SortedFunc(old.Connections(), byName) {
-		if now.State(id) == none && (id.Device == own || own == "") {
-			tell(over, (&About{ID: id.Call}).cleared(id.Device, uacsta.CauseNormalClearing))
+	over := func(call string) State {
+		if own == "" {
+			return none
+		}
+		return cmp.Or(now.State(firsts[call]), uacsta.Null)
+	}
+	for _, id := range slices.SortedFunc(old.Connections(), ID.Compare) {
+		if now.State(id) == none && (own == "" || mine(id.Device)) {
+			tell(over(id.Call), (&About{ID: id.Call, static: static}).cleared(id.Device, uacsta.CauseNormalClearing))
 		}
 	}
 	for _, s := range scenes {
-		a, self := s.about(), ID{s.ID, own}
+		a, self := s.about(static), firsts[s.ID]
 		local, was := now.State(self), old.State(self)
 		if local == Unclear || was == Unclear {
 			continue
 		}
-		parties, calls := s.Parties, true // calls: own is the caller
-		if own != "" {
-			parties = append([]ID{self}, slices.DeleteFunc(slices.Clone(parties), func(id ID) bool { return id == self })...)
-			calls = a.Calling.Device.ID == own
-		}
-		for _, id := range parties {
+		calls := own == "" || mine(a.Calling.Device.ID) // the device is the caller
+		for _, id := range s.Parties {
 			state, before := now.State(id), old.State(id)
-			implied := own != "" && id != self && before == none && state == uacsta.Connected && (!calls || was == local && was != none)
-			if state != before && !implied {
+			implied := own != "" && !mine(id.Device) && before == none && state == uacsta.Connected && (!calls || was == local && was != none)
+			if unclear := mine(id.Device) && before == Unclear; state != before && !implied && !unclear {
 				tell(local, a.become(id.Device, before, state, calls)...)
 			}
 		}
@@ -80,7 +87,7 @@ func Difference(own string, old, now View, scenes []Scene) []any {
 			continue
 		}
 		for _, device := range slices.Sorted(old.Devices(s.ID)) {
-			if id := (ID{s.ID, device}); id != self && now.State(id) == none {
+			if id := (ID{s.ID, device}); !mine(device) && now.State(id) == none {
 				tell(local, a.cleared(device, uacsta.CauseNormalClearing))
 			}
 		}

@@ -18,16 +18,25 @@ type About struct {
 	Calling, Called uacsta.ExtendedDeviceID
 	Redirected      uacsta.RedirectionDeviceID // the device that last redirected the call
 	Trunk           *uacsta.ExtendedDeviceID   // the trunk that the call came by; nil if none or unknown
+	static          func(string) string        // the device that has the connections with an identifier; nil: the same
+}
+
+// device returns a device as events name it, apart from its connections.
+func (a *About) device(device string) uacsta.ExtendedDeviceID {
+	if a.static != nil {
+		device = a.static(device)
+	}
+	return uacsta.Ext(device)
 }
 
 func (a *About) connection(device string) uacsta.ConnectionID { return uacsta.Conn(a.ID, device) }
 
 func (a *About) initiated(device string, cause uacsta.EventCause) Event {
-	return newEvent(uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.ServiceInitiatedEvent{InitiatedConnection: a.connection(device), InitiatingDevice: a.device(device), Cause: cause})
 }
 
 func (a *About) originated(device string, cause uacsta.EventCause) Event {
-	return newEvent(uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: uacsta.Ext(device), CalledDevice: a.Called, Cause: cause})
+	return newEvent(uacsta.OriginatedEvent{OriginatedConnection: a.connection(device), CallingDevice: a.device(device), CalledDevice: a.Called, Cause: cause})
 }
 
 func (a *About) reached(device, through string, cause uacsta.EventCause) Event {
@@ -39,30 +48,30 @@ func (a *About) reached(device, through string, cause uacsta.EventCause) Event {
 
 func (a *About) delivered(device string, cause uacsta.EventCause) Event {
 	return newEvent(uacsta.DeliveredEvent{
-		Connection: a.connection(device), AlertingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
+		Connection: a.connection(device), AlertingDevice: a.device(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
 	})
 }
 
 func (a *About) established(device string, cause uacsta.EventCause) Event {
 	return newEvent(uacsta.EstablishedEvent{
-		EstablishedConnection: a.connection(device), AnsweringDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
+		EstablishedConnection: a.connection(device), AnsweringDevice: a.device(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, AssociatedCallingDevice: a.Trunk, Cause: cause,
 	})
 }
 
 func (a *About) held(device string, cause uacsta.EventCause) Event {
-	return newEvent(uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.HeldEvent{HeldConnection: a.connection(device), HoldingDevice: a.device(device), Cause: cause})
 }
 
 func (a *About) retrieved(device string, cause uacsta.EventCause) Event {
-	return newEvent(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.RetrievedEvent{RetrievedConnection: a.connection(device), RetrievingDevice: a.device(device), Cause: cause})
 }
 
 // queued returns the QueuedEvent; front is the number of calls before it, nil if unknown.
 func (a *About) queued(device string, front *int, cause uacsta.EventCause) Event {
 	ev := uacsta.QueuedEvent{
-		QueuedConnection: a.connection(device), Queue: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
+		QueuedConnection: a.connection(device), Queue: a.device(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, CallsInFront: front, Cause: cause,
 	}
 	if front != nil {
@@ -74,17 +83,17 @@ func (a *About) queued(device string, front *int, cause uacsta.EventCause) Event
 
 func (a *About) failed(device string, cause uacsta.EventCause) Event {
 	return newEvent(uacsta.FailedEvent{
-		FailedConnection: a.connection(device), FailingDevice: uacsta.Ext(device), CallingDevice: a.Calling, CalledDevice: a.Called,
+		FailedConnection: a.connection(device), FailingDevice: a.device(device), CallingDevice: a.Calling, CalledDevice: a.Called,
 		LastRedirectionDevice: a.Redirected, Cause: cause,
 	})
 }
 
 func (a *About) diverted(device, to string, cause uacsta.EventCause) Event {
 	return newEvent(uacsta.DivertedEvent{
-		Connection: a.connection(device), DivertingDevice: uacsta.Ext(device), NewDestination: uacsta.Ext(to), LastRedirectionDevice: a.Redirected, Cause: cause,
+		Connection: a.connection(device), DivertingDevice: a.device(device), NewDestination: uacsta.Ext(to), LastRedirectionDevice: a.Redirected, Cause: cause,
 	})
 }
 
 func (a *About) cleared(device string, cause uacsta.EventCause) Event {
-	return newEvent(uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: uacsta.Ext(device), Cause: cause})
+	return newEvent(uacsta.ConnectionClearedEvent{DroppedConnection: a.connection(device), ReleasingDevice: a.device(device), Cause: cause})
 }

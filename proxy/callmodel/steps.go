@@ -17,6 +17,11 @@ type ID struct{ Call, Device string }
 // Connection returns the identifier as messages contain it.
 func (id ID) Connection() uacsta.ConnectionID { return uacsta.Conn(id.Call, id.Device) }
 
+// Compare orders connections by call, then by device.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Call, other.Call), cmp.Compare(id.Device, other.Device))
+}
+
 // step is an event that changes the state of one connection.
 type step struct {
 	path string  // of the connection in the event

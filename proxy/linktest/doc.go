@@ -57,7 +57,9 @@
 // up a connection by callID and device together and refuses any other with invalidConnectionID. One that
 // can say which connection an identifier without callID, without device, or with an old callID stands for
 // is a [proxy.ConnectionFinder]: the core then completes it before policy decides. To other links a device
-// alone goes as it is, and a callID alone gets the client's device.
+// alone goes as it is, and a callID alone gets the client's device. A link with several connections of
+// one device in a call gives all but the first dynamic identifiers and is a [proxy.StaticLister], so that
+// the core knows whose they are.
 //
 // Panics. A panic in a goroutine of the link ends the life of that link and nothing else: the link
 // recovers it and returns it from Run. Run itself may panic; the core recovers that. The same holds

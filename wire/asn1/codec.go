@@ -267,7 +267,7 @@ func complete(event any) {
 	for i := range list {
 		item := &list[i]
 		for _, at := range []*uacsta.ConnectionID{item.NewConnection, item.OldConnection} {
-			if item.Endpoint == nil && at != nil && at.DeviceID.Type() != dynamic {
+			if item.Endpoint == nil && at != nil && at.DeviceID.Type() != uacsta.Dynamic {
 				item.Endpoint = &uacsta.ConnectionListEnd{DeviceID: at.DeviceID}
 			}
 		}

@@ -280,9 +280,6 @@ type connection3 struct{ ids *identifiers }
 
 func (connection3) tags() []tag { return []tag{application(11)} }
 
-// dynamic is the typeOfNumber of a device identifier that is valid in its call only.
-const dynamic = "dynamic"
-
 func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	id := v.Interface().(uacsta.ConnectionID)
 	var call, dev *ber.Packet
@@ -296,7 +293,7 @@ func (t connection3) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 	if id.DeviceID.ID != "" {
 		var inner *ber.Packet
 		var err error
-		if id.DeviceID.Type() == dynamic {
+		if id.DeviceID.Type() == uacsta.Dynamic {
 			var data []byte
 			data, err = identifierHex(id.DeviceID.ID)
 			inner = primitive(specific(3), data)
@@ -340,7 +337,7 @@ func (t connection3) take(c *coder, p *ber.Packet, v reflect.Value) error {
 			if err != nil {
 				return err
 			}
-			id.DeviceID = uacsta.Typed(toHex(data), dynamic)
+			id.DeviceID = uacsta.Typed(toHex(data), uacsta.Dynamic)
 		case tagOf(child) == specific(1) && len(child.Children) == 1:
 			d, err := t.ids.read(c, child.Children[0])
 			if err != nil {
@@ -371,7 +368,11 @@ func (connection1) put(c *coder, v reflect.Value) (*ber.Packet, error) {
 		whole.AppendChild(primitive(specific(2), data))
 	}
 	if id.DeviceID.ID != "" {
-		text, err := identifierText(id.DeviceID.ID)
+		device := id.DeviceID.ID
+		if id.DeviceID.Type() == uacsta.Dynamic { // Phase I has text only, which says so itself
+			device = uacsta.Dynamic + ":" + device
+		}
+		text, err := identifierText(device)
 		switch {
 		case err == nil:
 			whole.AppendChild(primitive(specific(0), text))

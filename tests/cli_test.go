@@ -331,3 +331,29 @@ func TestServeFails(t *testing.T) {
 	}
 	r.stop()
 }
+
+// The configuration of mod_csta_socket becomes one of ours, with its network lists: addresses with masks, and denials.
+func TestImport(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"csta_socket.conf.xml": `<configuration name="csta_socket.conf"><settings><param name="listen-ip" value="0.0.0.0"/><param name="apply-inbound-acl" value="csta"/></settings></configuration>`,
+		"acl.conf.xml": `<configuration name="acl.conf"><network-lists><list name="csta" default="deny"><node type="allow" host="192.168.42.7" mask="255.255.255.0"/>
+			<node type="deny" host="192.168.42.42" mask="255.255.255.255"/><node type="allow" host="10.0.0.1" mask="255.255.254.255"/></list></network-lists></configuration>`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, status := command(t, "import", filepath.Join(dir, "csta_socket.conf.xml"))
+	if status != 0 {
+		t.Fatalf("status %d\n%s", status, out)
+	}
+	for _, want := range []string{
+		"deny:\n    - \"192.168.42.42/32\"\n", "trusted:\n  - address: \"10.0.0.1/32\"\n  - address: \"10.0.1.1/32\"\n  - address: \"192.168.42.0/24\"\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// In FreeSWITCH's network lists (acl.conf.xml), the node with the longest mask that matches an
-// address decides, and of two for the same network the later. If none matches, the default of
+// In FreeSWITCH's network lists (acl.conf.xml), the node whose mask has the most ones decides, of
+// those that match an address, and of two the later. If none matches, the default of
 // the list decides. A missing list admits nobody.
 
 // aclList is a list of acl.conf.xml.
@@ -46,13 +46,6 @@ func saysYes(word *string, otherwise bool) bool {
 	}
 	n, err := strconv.Atoi(*word)
 	return slices.Contains([]string{"yes", "on", "true", "t", "enabled", "active", "allow"}, strings.ToLower(*word)) || err == nil && n != 0
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // access converts the ACL that mod_csta_socket used: the name of a list, or networks.
@@ -99,18 +92,15 @@ func (i *Imported) list(list aclList) access {
 	if otherwise {
 		i.note("trusted: the list %q lets in who it does not name; write who is to be let in", list.Name)
 	}
-	verdicts := map[netip.Prefix]bool{}
-	var always []netip.Prefix // denied, whatever other nodes say
+	var verdicts []verdict
 	for _, n := range list.Nodes {
 		allow := saysYes(n.Type, otherwise)
-		networks, wide, err := n.networks(allow)
+		networks, ones, err := n.networks(allow)
 		switch {
-		case err == nil && wide && !allow:
-			i.note("addresses.deny: the mask %q of the list %q is not one of a network: more than it denies is denied", text(n.Mask), list.Name)
-			always = append(always, networks...)
-		case err == nil && !wide:
+		case err == nil:
 			for _, network := range networks {
-				verdicts[network] = allow // the later of two decides
+				v := verdict{network, cmp.Or(ones, network.Bits()), allow}
+				verdicts = append(slices.DeleteFunc(verdicts, func(w verdict) bool { return w.network == v.network && w.ones == v.ones }), v)
 			}
 		case errors.Is(err, errNeverFits):
 			i.note("trusted: an entry of the list %q fits nobody in FreeSWITCH, and is not taken over: %s", list.Name, n)
@@ -125,7 +115,7 @@ func (i *Imported) list(list aclList) access {
 	if len(verdicts) <= maxNetworks {
 		who = divide(verdicts)
 	}
-	if who.deny = append(who.deny, always...); len(verdicts) > maxNetworks || len(who.deny) > maxNetworks {
+	if len(verdicts) > maxNetworks || len(who.deny) > maxNetworks {
 		i.note("trusted: the list %q cannot be written here in %d networks, so nobody is let in; write the networks", list.Name, maxNetworks)
 		return access{}
 	}
@@ -142,43 +132,53 @@ var errNeverFits = errors.New("fits no address")
 // errUnknown means that import cannot tell which addresses match an entry.
 var errUnknown = errors.New("cannot be read here")
 
-// networks returns the networks of a node. If wide is true, the node matches only some of their
-// addresses. An address without mask matches nothing in FreeSWITCH; networks still returns a denied
-// one, because its author means it.
-func (n aclNode) networks(allow bool) (list []netip.Prefix, wide bool, err error) {
+// networks returns the networks of a node. The ones of its mask, 0 for the bits of each network, say which node decides. An
+// address without mask matches nothing in FreeSWITCH; networks still returns a denied one, because its author means it.
+func (n aclNode) networks(allow bool) (list []netip.Prefix, ones int, err error) {
 	switch {
 	case n.Domain != nil: // users of the directory that have an attribute cidr
-		return nil, false, errUnknown
+		return nil, 0, errUnknown
 	case n.CIDR != nil:
 		for word := range strings.SplitSeq(*n.CIDR, ",") {
 			network, err := ParseNetwork(strings.TrimSpace(word))
 			switch {
 			case err != nil:
-				return nil, false, errUnknown
+				return nil, 0, errUnknown
 			case network.Bits() == 0 || allow && !strings.Contains(word, "/"): // no mask is shorter: the default decides
-				return nil, false, errNeverFits
+				return nil, 0, errNeverFits
 			}
 			list = append(list, network.Masked())
 		}
-		return list, false, nil
+		return list, 0, nil
 	case n.Host == nil || n.Mask == nil:
-		return nil, false, errNeverFits
+		return nil, 0, errNeverFits
 	}
 	host, err1 := netip.ParseAddr(*n.Host)
 	mask, err2 := netip.ParseAddr(*n.Mask)
 	if err1 != nil || err2 != nil || !host.Is4() || !mask.Is4() {
-		return nil, false, errUnknown
+		return nil, 0, errUnknown
 	}
-	octets := mask.As4()
-	m := binary.BigEndian.Uint32(octets[:])
-	if m == 0 {
-		return nil, false, errNeverFits
+	h, m := host.As4(), mask.As4()
+	return masked(binary.BigEndian.Uint32(h[:]), binary.BigEndian.Uint32(m[:]))
+}
+
+// masked returns the networks that a mask makes of an address: one, or, if the mask has zeros before its last one, a network
+// for each value of these bits.
+func masked(host, mask uint32) (list []netip.Prefix, ones int, err error) {
+	length := 32 - bits.TrailingZeros32(mask)
+	free := ^mask &^ (1<<(32-length) - 1) // the zeros before the last one
+	switch {
+	case mask == 0:
+		return nil, 0, errNeverFits
+	case 1<<bits.OnesCount32(free) > maxNetworks:
+		return nil, 0, errUnknown
 	}
-	ones := bits.LeadingZeros32(^m)
-	if ones == 0 { // not even the first bit counts
-		return nil, false, errUnknown
+	for value := free; ; value = (value - 1) & free { // each subset of the free bits
+		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, host&mask|value)))
+		if list = append(list, netip.PrefixFrom(addr, length)); value == 0 {
+			return list, bits.OnesCount32(mask), nil
+		}
 	}
-	return []netip.Prefix{netip.PrefixFrom(host, ones).Masked()}, ones != bits.OnesCount32(m), nil
 }
 
 // String returns the attributes of a node for notes.
@@ -195,32 +195,42 @@ func (n aclNode) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// divide converts nodes, of which the longest mask decides, into networks to allow and networks to
-// deny, where deny always comes first.
-func divide(verdicts map[netip.Prefix]bool) access {
-	networks := make([]netip.Prefix, 0, len(verdicts))
-	for network := range verdicts {
-		networks = append(networks, network)
-	}
-	slices.SortFunc(networks, func(a, b netip.Prefix) int {
-		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-	})
+// verdict is what a node says about a network. Of the verdicts about an address, the one with the most ones in its mask
+// decides, and of two the later.
+type verdict struct {
+	network netip.Prefix
+	ones    int
+	allow   bool
+}
+
+// divide converts verdicts, in the order of their nodes, into networks to allow and networks to deny, where deny always
+// comes first.
+func divide(verdicts []verdict) access {
 	var who access
-	for _, network := range networks {
-		if verdicts[network] {
-			who.allow = append(who.allow, network)
+	for i, v := range verdicts {
+		if v.allow {
+			who.allow = append(who.allow, v.network)
 			continue
 		}
-		rest := []netip.Prefix{network}
-		for _, other := range networks {
-			if verdicts[other] && other.Bits() > network.Bits() && network.Contains(other.Addr()) {
-				rest = without(rest, other)
+		rest := []netip.Prefix{v.network}
+		for j, other := range verdicts {
+			if other.allow && (other.ones > v.ones || other.ones == v.ones && j > i) {
+				rest = without(rest, other.network)
 			}
 			if len(who.deny)+len(rest) > maxNetworks {
 				break
 			}
 		}
 		who.deny = append(who.deny, rest...)
+		if len(who.deny) > maxNetworks {
+			return who
+		}
+	}
+	for _, list := range []*[]netip.Prefix{&who.allow, &who.deny} {
+		slices.SortFunc(*list, func(a, b netip.Prefix) int {
+			return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+		})
+		*list = slices.Compact(*list)
 	}
 	return who
 }

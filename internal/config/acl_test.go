@@ -1,7 +1,9 @@
 package config_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -68,8 +70,14 @@ func TestImportACL(t *testing.T) {
 		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" domain="pbx"/></list>`, "", "10.1.0.1 127.0.0.1", `nobody is let in; write the networks: type "deny", domain "pbx"`},
 		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" cidr="$${bad_guys}"/></list>`, "", "10.1.0.1", `nobody is let in`},
 		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="allow" cidr="$${lan}"/></list>`, "10.1.0.1", "127.0.0.1", `is not taken over: type "allow", cidr "$${lan}"`},
-		{"csta", `<list name="csta" default="deny"><node type="allow" host="10.1.0.1" mask="255.0.255.255"/></list>`, "", "10.1.0.1", "is not taken over"},
-		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" host="10.1.0.1" mask="255.255.0.255"/></list>`, "", "10.1.0.1 10.1.9.1", "is not one of a network"},
+		{"csta", `<list name="csta" default="deny"><node type="allow" host="10.1.0.1" mask="255.0.255.255"/></list>`, "10.1.0.1 10.9.0.1", "10.1.0.2 11.1.0.1", ""},
+		{"csta", `<list name="csta" default="deny"><node type="allow" host="10.1.0.1" mask="0.0.255.255"/></list>`, "", "10.1.0.1", "is not taken over"},
+		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" host="10.1.0.1" mask="0.0.255.255"/></list>`, "", "10.1.0.2", "nobody is let in"},
+		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" host="10.1.0.1" mask="255.255.0.255"/></list>`, "10.1.0.2 10.1.9.2", "10.1.0.1 10.1.9.1", ""},
+		// the ones of the mask count, not where they are
+		{"csta", `<list name="csta" default="deny"><node type="deny" host="10.1.0.1" mask="255.0.255.255"/><node type="allow" host="10.1.0.0" mask="255.255.255.128"/></list>`, "10.1.0.1 10.1.0.5", "10.2.0.1 10.1.1.1", ""},
+		{"csta", `<list name="csta" default="deny"><node type="allow" host="10.0.7.0" mask="255.0.255.0"/><node type="deny" host="10.1.0.0" mask="255.255.0.0"/></list>`, "10.2.7.1", "10.1.7.1 10.1.8.1 10.2.8.1", ""},
+		{"csta", `<list name="csta" default="deny"><node type="deny" host="10.1.0.0" mask="255.255.0.0"/><node type="allow" host="10.0.7.0" mask="255.0.255.0"/></list>`, "10.1.7.1 10.2.7.1", "10.1.8.1 10.2.8.1", ""},
 		// what fits nobody there
 		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="0.0.0.0/0"/><node type="allow" cidr="10.1.0.1"/><node type="allow" host="10.1.0.1"/></list>`, "", "10.1.0.1 127.0.0.1", "fits nobody in FreeSWITCH"},
 		{"csta", `<list name="csta" default="deny"><node type="allow" cidr="10.1.0.0/16"/><node type="deny" cidr="10.1.0.1"/></list>`, "10.1.0.2", "10.1.0.1", ""},
@@ -95,32 +103,48 @@ func TestImportACL(t *testing.T) {
 	}
 }
 
+func number(addr netip.Addr) uint32 {
+	octets := addr.As4()
+	return binary.BigEndian.Uint32(octets[:])
+}
+
+func dotted(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n)))
+}
+
 // What is imported lets in those, and only those, whom FreeSWITCH's rule lets in: the longest
 // mask decides, of two the later.
 func TestImportACLLetsInTheSame(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2)) // the same lists each time
 	for range 300 {
 		type node struct {
-			network netip.Prefix
-			allow   bool
+			host, mask uint32
+			allow      bool
 		}
 		var nodes []node
 		var b strings.Builder
 		b.WriteString(`<list name="csta" default="deny">`)
 		for range 1 + r.IntN(12) {
 			addr := netip.AddrFrom4([4]byte{10, byte(r.IntN(2)), byte(r.IntN(4)), byte(r.IntN(256))})
-			n := node{netip.PrefixFrom(addr, 6+r.IntN(27)), r.IntN(2) == 0}
+			length := 6 + r.IntN(27)
+			n := node{number(addr), ^uint32(0) << (32 - length), r.IntN(2) == 0}
+			word := map[bool]string{true: "allow", false: "deny"}[n.allow]
+			if r.IntN(3) > 0 {
+				fmt.Fprintf(&b, `<node type="%s" cidr="%s/%d"/>`, word, addr, length)
+			} else { // perhaps with a hole of some bits
+				n.mask &^= uint32(r.IntN(16)) << (4 * r.IntN(6))
+				fmt.Fprintf(&b, `<node type="%s" host="%s" mask="%s"/>`, word, addr, dotted(n.mask))
+			}
 			nodes = append(nodes, n)
-			fmt.Fprintf(&b, `<node type="%s" cidr="%s"/>`, map[bool]string{true: "allow", false: "deny"}[n.allow], n.network)
 		}
 		b.WriteString("</list>")
 		c, _ := imported(t, "csta", b.String())
 		for range 300 {
 			addr := netip.AddrFrom4([4]byte{10, byte(r.IntN(2)), byte(r.IntN(4)), byte(r.IntN(256))})
-			bits, want := 0, false
+			most, want := 0, false
 			for _, n := range slices.Backward(nodes) { // it keeps the last one first
-				if n.network.Bits() > bits && n.network.Masked().Contains(addr) {
-					bits, want = n.network.Bits(), n.allow
+				if ones := bits.OnesCount32(n.mask); ones > most && number(addr)&n.mask == n.host&n.mask {
+					most, want = ones, n.allow
 				}
 			}
 			if got := letsIn(c, addr); got != want {

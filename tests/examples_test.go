@@ -1,7 +1,10 @@
 package tests
 
 import (
+	"bytes"
 	"fmt"
+	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -116,5 +119,150 @@ func TestDialler(t *testing.T) {
 	}
 	o.until("2000", "Established") // an agent got a call
 	waitFor(t, "the end of the calls", func() bool { return len(o.calls("300"))+len(o.calls("900")) == 0 })
+	x.stop()
+}
+
+// menu starts the IVR at the queue 300, where the extension 101 and the queue 301 can be chosen.
+func (x *exchange) menu() *process {
+	x.t.Helper()
+	p := start(x.t, example(x.t, "ivr"), "-server", fmt.Sprintf("127.0.0.1:%d", x.xmlPort), "-menu", "hello")
+	p.says("ready")
+	return p
+}
+
+// says waits until a program has written a text.
+func (p *process) says(text string) {
+	p.t.Helper()
+	waitFor(p.t, text, func() bool { return strings.Contains(p.out.String(), text) })
+}
+
+const ivrQueues = "  queues: [{number: \"300\"}, {number: \"301\"}]\n"
+
+// Callers from a trunk hear the IVR, and their keys send them where they want to go.
+func TestIVR(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	x := serveTelephones(t, ivrQueues+fmt.Sprintf(`  trunks:
+  - {number: "900", prefixes: ["0"], inward: [{number: "5550300", to: "300"}], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
+`, port), "")
+	o := x.watch("300", "301", "101", "900")
+	isp := listenHandset(t, port, x.sip, "acme", "isp")
+	o.until("900", "BackInService")
+	b := newHandset(t, "udp", x.sip, "101", "secret101")
+	b.register(600)
+	ivr := x.menu()
+	voice, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer voice.Close()
+	at := voice.LocalAddr().(*net.UDPAddr).Port
+	arrive := func() *sipDialog {
+		in := isp.dialog("5550300")
+		in.local = "<sip:0309876@127.0.0.1>;tag=" + random()
+		m := in.begin("INVITE", []string{sdpHeader}, description(at, "sendrecv")).final()
+		in.follow(m)
+		in.ack(m)
+		if m := o.until("300", "Established"); m.Text("establishedConnection/deviceID") != "300" || m.Text("localConnectionInfo") != "connected" {
+			t.Errorf("%s", m)
+		}
+		o.until("300", "Play")
+		packet := make([]byte, 2000)
+		for heard := 0; heard < 20; { // packets of 20 ms with the menu
+			_ = voice.SetReadDeadline(time.Now().Add(patience))
+			n, _, err := voice.ReadFrom(packet)
+			if err != nil {
+				t.Fatalf("the caller does not hear the menu: %v", err)
+			}
+			if n == 172 && bytes.Count(packet[12:n], packet[12:13]) < 100 {
+				heard++
+			}
+		}
+		return in
+	}
+	press := func(d *sipDialog, key string) {
+		t.Helper()
+		if m := d.ask("INFO", []string{"Content-Type: application/dtmf-relay"}, "Signal="+key+"\r\nDuration=100\r\n"); m.code() != 200 {
+			t.Error(m.start)
+		}
+		if m := o.until("300", "DtmfDetected"); m.Text("dtmfChar") != key || m.Text("overConnection/deviceID") != "900" {
+			t.Errorf("%s", m)
+		}
+		o.until("300", "Stop")
+	}
+	in := arrive() // whoever presses another key hears the menu again
+	press(in, "9")
+	o.until("300", "Play")
+	press(in, "1")
+	o.until("300", "Transfered")
+	b.accept(b.expect("INVITE"), "b", 5620)
+	o.until("101", "Established")
+	in.ask("BYE", nil, "")
+	b.answer(b.expect("BYE"), 200, nil, "")
+
+	in = arrive()
+	press(in, "0")
+	o.until("300", "Diverted")
+	o.until("301", "Queued")
+	in.ask("BYE", nil, "")
+	o.until("301", "ConnectionCleared")
+
+	in = arrive()
+	press(in, "2")
+	file := o.until("300", "Record").Text("message")
+	waitFor(t, "the recording", func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 8000
+	})
+	press(in, "#")
+	o.until("300", "Play") // what was recorded
+	o.until("300", "Stop")
+	o.until("300", "ConnectionCleared")
+	isp.answer(isp.expect("BYE"), 200, nil, "")
+
+	in = arrive()
+	in.ask("BYE", nil, "")
+	o.until("300", "ConnectionCleared")
+	ivr.says("ConnectionClearedEvent")
+	waitFor(t, "the end of the calls", func() bool { return len(o.calls("300"))+len(o.calls("900")) == 0 })
+	x.stop()
+}
+
+// The IVR with telephones, and what they hear.
+func TestIVRVoice(t *testing.T) {
+	long(t)
+	x := serveTelephones(t, ivrQueues, "")
+	a, b := x.phone("100", "manual"), x.phone("101", "auto")
+	o := x.watch("300", "101")
+	ivr := x.menu()
+	a.do("dial", "300")
+	o.until("300", "Play")
+	a.hears("message")
+	a.do("sndcode", "1")
+	o.until("101", "Established")
+	a.hears("101")
+	b.hears("100")
+	a.do("hangup", "")
+	o.until("101", "ConnectionCleared")
+
+	a.do("dial", "300")
+	o.until("300", "Play")
+	a.hears("message")
+	a.do("sndcode", "2")
+	file := o.until("300", "Record").Text("message")
+	waitFor(t, "a recording of two seconds", func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() > 32000
+	})
+	a.do("sndcode", "5")
+	o.until("300", "Play")
+	a.hears("100") // its own voice
+	o.until("300", "ConnectionCleared")
+	a.sees("CALL_CLOSED", 2)
+	data, err := os.ReadFile(file)
+	if err != nil || share(pcm(data), tones["100"]) < 0.5 {
+		t.Errorf("the caller is not in the recording: %v, %d octets", err, len(data))
+	}
+	ivr.says("key 2")
 	x.stop()
 }

@@ -3,6 +3,7 @@ package csta
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"time"
 
@@ -19,8 +20,9 @@ type Client struct {
 }
 
 // Dial connects to a host:port.
-func Dial(server string) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", server, 10*time.Second)
+func Dial(ctx context.Context, server string) (*Client, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", server)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +30,7 @@ func Dial(server string) (*Client, error) {
 }
 
 // Close closes the connection, and with it its monitors.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() { _ = c.conn.Close() }
 
 // Ask sends a request, a struct of package uacsta, and returns its response. The error is a [*uacsta.Error] if the
 // switch refuses the request. Next returns the events that came meanwhile.

@@ -8,6 +8,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -44,7 +45,7 @@ type dialler struct {
 }
 
 func run(server, queue string, lines, ring int, numbers io.Reader, out io.Writer) error {
-	client, err := csta.Dial(server)
+	client, err := csta.Dial(context.Background(), server)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -47,7 +48,7 @@ type caller struct {
 }
 
 func (v *ivr) run(server string) (err error) {
-	if v.client, err = csta.Dial(server); err != nil {
+	if v.client, err = csta.Dial(context.Background(), server); err != nil {
 		return err
 	}
 	defer v.client.Close()

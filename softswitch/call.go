@@ -168,16 +168,9 @@ func (c *call) diverted(left uacsta.ConnectionID, d *device, cause uacsta.EventC
 
 // ring alerts a device. group is the hunt group or queue for which it rings.
 func (c *call) ring(d *device, cause uacsta.EventCause, group *device) {
-	x := c.join(d, uacsta.Alerting)
+	x := c.join(d, uacsta.Null)
 	x.group = group
 	x.alert(cause)
-}
-
-// alert makes a connection ring and sends the event.
-func (x *connection) alert(cause uacsta.EventCause) {
-	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(x.device.number), Cause: cause})
-	x.arm()
-	x.call.conditionMet(uacsta.SignallingCallDelivered)
 }
 
 // arm sets the timers of a ringing connection and rings the phone.
@@ -277,6 +270,7 @@ func (x *connection) lift() error {
 	if other := x.device.active(); other != nil && other != x && x.state == uacsta.Alerting {
 		return errConnected
 	}
+	x.arrive()
 	switch {
 	case x.state == uacsta.Initiated && x.call.predictive != nil:
 		if x.call.predictive.waits {

@@ -72,6 +72,16 @@ func TestModel(t *testing.T) {
 		}, prepare: func(s *Switch) {
 			*s.devices["101"].forwarding[uacsta.ForwardBusy] = setting{on: true, to: "0170"}
 		}},
+		{name: "real telephones", extra: func(cfg *Config) {
+			cfg.Extensions = slices.Delete(slices.Clone(cfg.Extensions), 2, 3)
+			cfg.Extensions[0].Real, cfg.Extensions[1].Real = true, true
+			cfg.PickupGroups, cfg.ParkDevices = []PickupGroup{{Number: "500", Members: []string{"101", "102", "109"}}}, nil
+			cfg.Trunks = []Trunk{{Number: "900", Prefixes: []string{"0"}, Lines: 1, Real: true}}
+		}, prepare: func(s *Switch) {
+			for _, number := range []string{"101", "102", "900"} {
+				s.devices[number].away, s.devices[number].talks = false, true
+			}
+		}},
 		{name: "one line each", extra: func(cfg *Config) {
 			cfg.Extensions = slices.Clone(cfg.Extensions)
 			for i := range cfg.Extensions {
@@ -327,6 +337,9 @@ var unused = map[string][]uacsta.LocalConnectionState{
 	"FailedEvent":       {uacsta.Alerting},
 }
 
+// declined are the states of a call that a real telephone can decline.
+var declined = []uacsta.LocalConnectionState{uacsta.Alerting, uacsta.Queued}
+
 // takes reports whether the switch may take a step of the call model. Its trunk is connected all
 // the time.
 func takes(event string, id party, from, to uacsta.LocalConnectionState) bool {
@@ -348,7 +361,7 @@ func (c *checker) follow(what fmt.Stringer, s *Switch, known picture) {
 			continue
 		}
 		before := maps.Clone(known)
-		subject := c.step(what, ev, known)
+		subject := c.step(what, s, ev, known)
 		receivers := map[string]bool{}
 		for len(events) > 0 && same(ev, events[0]) {
 			d := c.refs[events[0].CrossRef()]
@@ -399,7 +412,7 @@ func connectionsOf(ev *uacsta.Message) []party {
 
 // step takes one event into the picture and returns the connection that it is
 // about; of Transfered and Conferenced, one in the resulting call.
-func (c *checker) step(what fmt.Stringer, ev *uacsta.Message, known picture) party {
+func (c *checker) step(what fmt.Stringer, s *Switch, ev *uacsta.Message, known picture) party {
 	id := connectionsOf(ev)[0]
 	changes := callmodel.Changes(ev, func(id party) uacsta.LocalConnectionState { return known[id] })
 	switch name := ev.Name(); {
@@ -412,7 +425,8 @@ func (c *checker) step(what fmt.Stringer, ev *uacsta.Message, known picture) par
 			}
 		}
 	default:
-		if len(changes) != 1 || changes[0].ID != id || !takes(ev.Name(), id, known[id], changes[0].State) {
+		declines := s.devices[owner(s, id)].real && ev.Name() == uacsta.NameFailedEvent && slices.Contains(declined, known[id])
+		if len(changes) != 1 || changes[0].ID != id || !declines && !takes(ev.Name(), id, known[id], changes[0].State) {
 			c.t.Errorf("%s: %s of %v, which is %q", what, ev.Name(), id, known[id])
 		}
 	}
@@ -535,6 +549,9 @@ func (c *checker) signature(s *Switch, name func(string) string) string {
 			}
 			if x.among != 0 && x.alerts() && len(call.others(x)) > 1 {
 				text += " with others"
+			}
+			if x.coming != nil {
+				text += " on its way, " + string(x.told())
 			}
 			if x.parker != nil {
 				text += " parked by " + name(x.parker.number)

@@ -187,7 +187,6 @@ func (s *Switch) settleOne() bool {
 		}
 		if camped := d.campedOn(); len(camped) > 0 && !d.busy() {
 			x := camped[0]
-			x.become(uacsta.Alerting)
 			x.alert(uacsta.CauseCampOn)
 			return true
 		}

@@ -74,7 +74,7 @@ func (x *connection) deflectToAll(list []destination) {
 			c.seize(d, to.number, uacsta.CauseRedirected, x.order)
 			continue
 		}
-		y := c.join(d, uacsta.Alerting)
+		y := c.join(d, uacsta.Null)
 		y.among = x.order
 		y.alert(uacsta.CauseRedirected)
 	}

@@ -20,11 +20,11 @@ func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 	s.emitAt(c, devices, event)
 }
 
-// devices returns the devices in the call.
+// devices returns the devices in the call that clients know of.
 func (c *call) devices() []*device {
 	var list []*device
 	for _, x := range c.connections {
-		if !slices.Contains(list, x.device) {
+		if !x.hidden() && !slices.Contains(list, x.device) {
 			list = append(list, x.device)
 		}
 	}
@@ -67,13 +67,13 @@ func (s *Switch) queueEvent(m *monitor, c *call, d *device, event uacsta.EventMe
 	own := uacsta.Shared{MonitorCrossRefID: m.ref}
 	if d != nil {
 		own.LocalConnectionInfo = uacsta.Null
-		if x := c.of(d); x != nil {
-			own.LocalConnectionInfo = x.state
+		if x := c.known(d); x != nil {
+			own.LocalConnectionInfo = x.told()
 		}
 	}
 	s.pending = append(s.pending, func() {
 		if d != nil && !c.over {
-			if x := c.of(d); x != nil {
+			if x := c.known(d); x != nil {
 				own.ServicesPermitted = x.permitted()
 			}
 		}

@@ -132,9 +132,10 @@ type connection struct {
 	reached bool                    // of a trunk: the far end has answered
 	silent  bool                    // listens only
 
-	leg     any  // telephone's leg, if the telephone opened the connection
-	ringing bool // Phones has been told to ring
-	auto    bool // to be lifted as soon as possible
+	coming  *coming // on its way to a real telephone or the network; nil: clients know its state
+	leg     any     // telephone's leg, if the telephone opened the connection
+	ringing bool    // Phones has been told to ring
+	auto    bool    // to be lifted as soon as possible
 }
 
 func (x *connection) id() uacsta.ConnectionID {
@@ -217,6 +218,9 @@ func (x *connection) become(state uacsta.LocalConnectionState) {
 		q.waiting = slices.DeleteFunc(q.waiting, func(y *connection) bool { return y == x })
 	}
 	x.state, x.ringing, x.auto = state, false, false
+	if state != uacsta.Null { // how it was known decides about the events of its end
+		x.coming = nil
+	}
 	x.call.touch()
 }
 
@@ -396,6 +400,9 @@ func (x *connection) clear(cause uacsta.EventCause) { x.clearWith(cause, uacsta.
 // clearWith is clear, with the cause for the parties that follow.
 func (x *connection) clearWith(cause, follow uacsta.EventCause) {
 	c := x.call
+	if x.hidden() { // only the parties that follow show why
+		follow = cause
+	}
 	x.leave()
 	c.notifyCleared(x, cause)
 	if !c.lives() {
@@ -417,6 +424,9 @@ func (c *call) lives() bool {
 }
 
 func (c *call) notifyCleared(x *connection, cause uacsta.EventCause) {
+	if x.hidden() {
+		return
+	}
 	c.sw.emit(c, []*device{x.device}, uacsta.ConnectionClearedEvent{
 		DroppedConnection: x.id(), ReleasingDevice: uacsta.Ext(x.device.number), Cause: cause,
 	})

@@ -60,7 +60,7 @@ func (s *Switch) monitorStart(req *uacsta.MonitorStart) (any, error) {
 		}
 		m.device = d
 		for _, x := range d.connections {
-			if m.callType {
+			if m.callType && !x.hidden() {
 				existing = append(existing, x.call)
 			}
 		}
@@ -152,11 +152,14 @@ func (s *Switch) snapshotDevice(req *uacsta.SnapshotDevice) (any, error) {
 	}
 	data := &uacsta.SnapshotDeviceDataList{}
 	for _, x := range d.connections {
+		if x.hidden() {
+			continue
+		}
 		info := uacsta.SnapshotDeviceResponseInfo{ConnectionIdentifier: x.id(), ServicesPermitted: x.permitted()}
-		info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, x.state)
-		others := x.call.others(x)
+		info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, x.told())
+		others := slices.DeleteFunc(x.call.others(x), (*connection).hidden)
 		for _, y := range others {
-			info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, y.state)
+			info.LocalCallState.CompoundCallState = append(info.LocalCallState.CompoundCallState, y.told())
 		}
 		if len(others) == 1 {
 			end := others[0].end().who
@@ -178,9 +181,12 @@ func (s *Switch) snapshotCall(req *uacsta.SnapshotCall) (any, error) {
 	c := x.call
 	data := &uacsta.SnapshotCallDataList{}
 	for _, y := range c.connections {
+		if y.hidden() {
+			continue
+		}
 		id := y.id()
 		data.SnapshotCallResponseInfo = append(data.SnapshotCallResponseInfo, uacsta.SnapshotCallResponseInfo{
-			DeviceOnCall: y.end().who, CallIdentifier: &id, LocalConnectionInfo: y.state, ServicesPermitted: y.permitted(),
+			DeviceOnCall: y.end().who, CallIdentifier: &id, LocalConnectionInfo: y.told(), ServicesPermitted: y.permitted(),
 		})
 	}
 	res := uacsta.SnapshotCallResponse{}

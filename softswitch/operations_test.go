@@ -26,6 +26,7 @@ func (c *checker) operations(s *Switch) []operation {
 		callers = append(callers, "900")
 		ops = c.chances(s)
 	}
+	ops = append(ops, happenings(s)...)
 	if len(c.cfg.Trunks) > 0 { // groups make predictive calls, and no others
 		for _, from := range []string{"300", "200"} {
 			for _, to := range []string{"101", "109", "0170", "999"} {
@@ -129,6 +130,33 @@ func (c *checker) chances(s *Switch) []operation {
 		ops = append(ops, operation{name: "the agent becomes " + string(state), do: func(s *Switch) (any, error) {
 			return s.setAgentState(&uacsta.SetAgentState{Device: uacsta.Dev("102"), RequestedAgentState: state})
 		}})
+	}
+	return ops
+}
+
+// happenings lists what the users of real telephones do, and what the network says.
+func happenings(s *Switch) []operation {
+	var ops []operation
+	for _, d := range s.order {
+		for _, x := range d.connections {
+			id := x.id()
+			add := func(name string, change func(*connection) error) {
+				ops = append(ops, operation{name: name + " " + id.CallID + "/" + id.DeviceID.ID, do: func(s *Switch) (any, error) {
+					x, err := s.find(id, errConnection)
+					if err == nil {
+						err = change(x)
+					}
+					return nil, err
+				}})
+			}
+			if !d.real || !x.rings() {
+				continue
+			}
+			add("the network has the call", func(x *connection) error { x.reach(); return nil })
+			add("the telephone rings", func(x *connection) error { x.arrive(); return nil })
+			add("the user answers", (*connection).lift)
+			add("the user declines", func(x *connection) error { x.declined(uacsta.CauseBusy); return nil })
+		}
 	}
 	return ops
 }

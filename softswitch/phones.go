@@ -452,7 +452,6 @@ func (s *Switch) PickUp(number, from string, key int, leg any) error {
 func (s *Switch) Recall(number string, key int) {
 	s.by(number, key, func(x *connection) {
 		if x.state == uacsta.Hold {
-			x.become(uacsta.Alerting)
 			x.alert(uacsta.CauseRecall)
 		}
 	})

@@ -91,7 +91,7 @@ func (a *agent) serve(x *connection) {
 	c := x.call
 	x.leave()
 	c.divert(x.device, a.device.number, uacsta.CauseDistributed)
-	y := c.join(a.device, uacsta.Alerting)
+	y := c.join(a.device, uacsta.Null)
 	y.group, y.agent = a.group, a
 	y.alert(uacsta.CauseDistributed)
 }

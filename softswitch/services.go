@@ -199,9 +199,13 @@ func (s *Switch) reconnectCall(req *uacsta.ReconnectCall) (any, error) {
 
 // listed moves a connection to a call and returns the list item that says so.
 func listed(x *connection, to *call) uacsta.ConnectionListItem {
-	old := x.id()
+	id := x.id()
+	old := &id
+	if x.hidden() { // the call is on its way there
+		old = nil
+	}
 	x.move(to)
-	return x.end().item(x.id(), &old)
+	return x.end().item(x.id(), old)
 }
 
 // transferCall implements Transfer Call (ECMA-269 17.1).

@@ -110,12 +110,12 @@ func (c *call) seize(d *device, number string, cause uacsta.EventCause, among in
 	x := c.join(d, uacsta.Connected)
 	x.among = among
 	x.far, c.outbound = uacsta.Ext(number), x
-	c.sw.emit(c, nil, uacsta.NetworkReachedEvent{
-		OutboundConnection: x.id(), NetworkInterfaceUsed: uacsta.Ext(d.number), Cause: cause,
-		NetworkCapability: &uacsta.NetworkCapability{
-			NetworkType: uacsta.NetworkTypeISDNPublic, EventsProvided: &uacsta.NetworkEvents{Delivered: true, Established: true, Failed: true, ConnectionCleared: true},
-		},
-	})
+	x.coming = &coming{cause, uacsta.Null}
+	if d.real {
+		x.arm()
+		return
+	}
+	x.reach()
 	if d.terminal.Busy() {
 		if x.goFurther() {
 			return
@@ -124,9 +124,7 @@ func (c *call) seize(d *device, number string, cause uacsta.EventCause, among in
 		c.failAt(x, uacsta.CauseBusy)
 		return
 	}
-	c.sw.emit(c, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: uacsta.Ext(number), Cause: uacsta.CauseNetworkSignal})
-	x.arm()
-	c.conditionMet(uacsta.SignallingCallDelivered)
+	x.arrive()
 }
 
 // farEndAnswers handles the answer of the far end.

@@ -108,12 +108,14 @@ func TestCallerFromOutside(t *testing.T) {
 // Somebody outside who was called is the endpoint after a transfer, and is then the caller, behind the trunk.
 func TestCalledOutside(t *testing.T) {
 	w := outside(t)
+	line := func() int {
+		w.sw.mu.Lock()
+		defer w.sw.mu.Unlock()
+		return w.sw.devices["900"].connections[0].order
+	}
 	answer := func() {
 		t.Helper()
-		w.sw.mu.Lock()
-		key := w.sw.devices["900"].connections[0].order
-		w.sw.mu.Unlock()
-		if err := w.sw.Answered("900", key, 0); err != nil {
+		if err := w.sw.Answered("900", line(), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,6 +131,7 @@ func TestCalledOutside(t *testing.T) {
 	w.must(w.answer("W100"))
 	w.has(w.must(w.singleStep("W100", "0301234")), end)
 	w.has(w.last(uacsta.NameTransferedEvent), end, "<transferredToDevice><deviceIdentifier>0301234<")
+	w.sw.Progress("900", line(), true)
 	w.has(w.last(uacsta.NameDeliveredEvent), "<associatedCalledDevice><deviceIdentifier>900<")
 	w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.sw.devices["101"].connections[0].id()})
 

@@ -71,12 +71,12 @@ func TestTalk(t *testing.T) {
 		t.Errorf("%s", m)
 	}
 	a.accept(invite, "a", 5000)
-	o.until("101", "Delivered")
 	ringing := b.expect("INVITE")
 	if ringing.header("Call-Info") != "" || !strings.Contains(ringing.header("From"), "sip:100@") {
 		t.Errorf("%v", ringing.headers)
 	}
 	b.reply(ringing, 180, "b", "", "Allow-Events: talk")
+	o.until("101", "Delivered")
 	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "101")})
 	if m := b.expect("NOTIFY"); m.header("Event") != "talk" || m.tag("To") != "b" {
 		t.Errorf("%v", m.headers)

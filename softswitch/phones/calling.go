@@ -93,7 +93,12 @@ func (l *leg) invites(v *softswitch.View, p *softswitch.Party) []sip.Invite {
 // rings handles a provisional response, which may have early media.
 func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	l := f.leg
-	if l.hungUp || l.dialog != nil && l.dialog != d {
+	if l.hungUp {
+		return
+	}
+	code := res.Code() // 180 and 183 are what a caller hears; 181 and 182 are the network's
+	l.server.sw.Progress(l.device, l.keyNow(), code == 180 || code == 183)
+	if l.dialog != nil && l.dialog != d {
 		return
 	}
 	if l.dialog == nil {

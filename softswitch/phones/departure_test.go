@@ -92,6 +92,7 @@ func TestPrivateCall(t *testing.T) {
 		if !strings.HasPrefix(in.From().URI, from) || !strings.HasPrefix(in.Header("P-Asserted-Identity"), "<sip:100@") || in.Header("Privacy") != privacy || in.Header("Diversion")+in.Header("Remote-Party-ID") != "" {
 			t.Errorf("%v: From %v, P-Asserted-Identity %s, Privacy %q", private, in.From(), in.Header("P-Asserted-Identity"), in.Header("Privacy"))
 		}
+		peer.ring(in)
 		if m := w.event("100", "NetworkReached"); m.Text("callingDevice/deviceIdentifier") != "100" || !m.Has("lastRedirectionDevice/notRequired") {
 			t.Error(m)
 		}

@@ -242,7 +242,7 @@ func (l *leg) hangUp(why ending) {
 		cancel(why.reason)
 	}
 	switch {
-	case len(l.cancels) > 0: // cancelled
+	case len(l.cancels) > 0 && l.winner == nil: // cancelled
 	case l.invitation != nil:
 		l.invitation.Reject(sip.Answer{Code: why.code, Headers: why.headers})
 		l.invitation = nil

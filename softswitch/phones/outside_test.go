@@ -70,6 +70,112 @@ func TestTrunk(t *testing.T) {
 	}
 }
 
+// Clients learn that a call alerts when the telephone or the network says so, and nothing of it before.
+func TestAlerting(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
+	peer.w, peer.number = w, "0309876"
+	w.event("900", "BackInService")
+	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
+	quiet := func(events ...string) {
+		t.Helper()
+		for _, event := range events {
+			if w.has("100", event) {
+				t.Errorf("%s, too early", event)
+			}
+		}
+	}
+	rings := func(of *handset, in *sip.Invitation, code int) {
+		t.Helper()
+		if _, err := in.Progress(of, sip.Answer{Code: code}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget := func() {
+		w.leave()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.seen = nil
+	}
+
+	// a telephone that refuses the call without ringing
+	final, _ := a.call(t.Context(), "101")
+	in := wait.Next(t, b.calls, "the call")
+	rings(b, in, 182)
+	quiet("Delivered")
+	in.Reject(sip.Answer{Code: 488})
+	wait.Next(t, final, "the refusal")
+	if m := w.event("100", "Failed"); m.Text("cause") != "incompatibleDestination" || m.Text("failedConnection/deviceID") != "101" {
+		t.Errorf("%s", m)
+	}
+	quiet("Delivered")
+	forget()
+
+	// telephones that ring by 180, by 183 or by nothing but the answer; one that the call is deflected from before it rings
+	for _, code := range []int{180, 183, 200} {
+		final, progress := a.call(t.Context(), "101")
+		in := wait.Next(t, b.calls, "the call")
+		w.event("100", "Originated")
+		quiet("Delivered")
+		if code < 200 {
+			rings(b, in, code)
+			w.event("101", "Delivered")
+			w.event("100", "Delivered")
+			if got := wait.Next(t, progress, "ringing"); got != 180 {
+				t.Errorf("%d reaches the caller as %d", code, got)
+			}
+			quiet("Established")
+		}
+		d := b.answer(in)
+		if o := wait.Next(t, final, "the answer"); o.err != nil {
+			t.Fatal(o.err)
+		}
+		w.event("100", "Established")
+		if delivered := w.has("100", "Delivered"); delivered != (code == 200) { // then it comes with the answer
+			t.Errorf("after %d: Delivered %v", code, delivered)
+		}
+		d.Bye()
+		wait.Next(t, a.ended, "the end")
+		forget()
+	}
+	final, _ = a.call(t.Context(), "101")
+	in = wait.Next(t, b.calls, "the call")
+	stopped := make(chan struct{})
+	in.OnCancel(func(sip.Causes) { close(stopped) })
+	rings(b, in, 182) // so that it can be cancelled
+	id := connection(w.event("100", "Originated"), "101")
+	w.must(uacsta.DeflectCall{CallToBeDiverted: id, NewDestination: []uacsta.DeviceID{uacsta.Dev("102")}})
+	wait.Next(t, stopped, "the end of the call at the first telephone")
+	in = wait.Next(t, c.calls, "the deflected call")
+	quiet("Delivered")
+	rings(c, in, 180)
+	w.event("102", "Delivered")
+	w.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id.CallID, "100")})
+	wait.Next(t, final, "the end")
+	forget()
+
+	// the network
+	final, _ = a.call(t.Context(), "0301234")
+	in = wait.Next(t, peer.calls, "the call to the network")
+	w.event("100", "Originated")
+	quiet("NetworkReached", "Delivered")
+	rings(peer, in, 181)
+	w.event("100", "NetworkReached")
+	quiet("Delivered")
+	rings(peer, in, 180)
+	if m := w.event("100", "Delivered"); m.Text("alertingDevice/deviceIdentifier") != "0301234" || m.Text("cause") != "networkSignal" {
+		t.Errorf("%s", m)
+	}
+	in.Reject(sip.Answer{Code: 404})
+	wait.Next(t, final, "the refusal")
+	w.event("100", "Failed")
+	forget()
+}
+
 // A redirection by a trunk's peer is followed at its own host only, the best target first.
 func TestTrunkRedirects(t *testing.T) {
 	peer := newPeer(t)

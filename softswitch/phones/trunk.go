@@ -61,13 +61,14 @@ func (t *trunk) run() {
 // report logs that the trunk is in service or, with an error, that it is not. method is what the peer was asked.
 func (t *trunk) report(method string, err error) {
 	t.server.mu.Lock()
-	about := []any{"trunk", t.Number, "method", method, "peer", t.Peer, "addresses", fmt.Sprint(t.addresses)}
+	addresses := fmt.Sprint(t.addresses)
 	t.server.mu.Unlock()
+	log := t.server.log.With("trunk", t.Number, "method", method, "peer", t.Peer, "addresses", addresses)
 	if err == nil {
-		t.server.log.Info("trunk in service", about...)
+		log.Info("trunk in service")
 		return
 	}
-	t.server.log.Warn("trunk out of service", append(about, "err", err)...)
+	log.Warn("trunk out of service", "err", err)
 }
 
 // schedule returns the delay before the next check, and the time that the check may take. Together they are shorter

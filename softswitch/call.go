@@ -12,13 +12,17 @@ import (
 
 // initiate takes a device off-hook for a new call.
 func (s *Switch) initiate(d *device, number string, cause uacsta.EventCause) *connection {
-	c := s.newCall(d.caller(), number)
+	return s.newCall(d.caller(), number).initiate(d, cause)
+}
+
+// initiate takes the calling device off-hook.
+func (c *call) initiate(d *device, cause uacsta.EventCause) *connection {
 	c.private = d.private
 	if d.trunk != nil {
 		c.trunkIn = d
 	}
 	x := c.join(d, uacsta.Initiated)
-	s.emit(c, nil, uacsta.ServiceInitiatedEvent{InitiatedConnection: x.id(), InitiatingDevice: uacsta.Ext(d.number), Cause: cause})
+	c.sw.emit(c, nil, uacsta.ServiceInitiatedEvent{InitiatedConnection: x.id(), InitiatingDevice: uacsta.Ext(d.number), Cause: cause})
 	return x
 }
 

@@ -111,7 +111,7 @@ type Trunk struct {
 	Name     string
 	Prefixes []string          // of the numbers that go out here
 	Inward   map[string]string // device for each network number that calls from outside may reach; all others reach nothing
-	Caller   string            // number shown by calls from outside
+	Caller   string            // number shown by the calls of a virtual trunk
 	Lines    int               // simultaneous calls; default 30
 	Outside  Behaviour
 	// Real reports whether the lines lead to a real network. Until it is reachable, the trunk

@@ -286,9 +286,8 @@ func (s *Switch) Arrive(trunk string, a Arrival, leg any) (key int, err error) {
 			err = refusal
 			return
 		}
-		x := s.initiate(d, a.Called, uacsta.CauseNewCall)
+		x := s.arriving(d, a).initiate(d, uacsta.CauseNewCall)
 		x.leg, key = leg, x.order
-		x.call.arrives(a)
 		x.originate(uacsta.CauseNewCall)
 	})
 	return key, err

@@ -60,14 +60,13 @@ func (s *Switch) checkInward() error {
 	return nil
 }
 
-// arrives stores what the network says of an incoming call.
-func (c *call) arrives(a Arrival) {
-	if !a.Caller.IsZero() {
-		c.calling.who = a.Caller
-	}
+// arriving makes the call that comes in over a trunk.
+func (s *Switch) arriving(d *device, a Arrival) *call {
+	c := s.newCall(end{who: a.Caller, nid: d}, a.Called)
 	if c.redirected = a.Redirected; !a.Redirected.IsZero() {
 		c.history = []uacsta.DeviceHistoryListItem{{OldDeviceID: a.Redirected, EventCause: a.Cause}}
 	}
+	return c
 }
 
 // mayGoOut reports whether a call may leave by a trunk to a number: the extension that sends it

@@ -23,8 +23,8 @@ func outside(t *testing.T) *world {
 	t.Helper()
 	w := newWorldOf(t, Config{
 		Extensions: []Extension{{Number: "100", Name: "Alice", Outside: []string{"0"}}, {Number: "101"}, {Number: "102"}},
-		Trunks:     []Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550101": "101"}, Real: true}},
-	}, "100", "101", "102")
+		Trunks:     []Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550101": "101"}, Caller: "0555123", Real: true}},
+	}, "100", "101", "102", "900")
 	w.sw.InService("900", true, false)
 	return w
 }
@@ -81,6 +81,9 @@ func TestCallerFromOutside(t *testing.T) {
 			arrive("X")
 			calling, nid := "<callingDevice>"+caller.ext+"</callingDevice>", "<associatedCallingDevice><deviceIdentifier>900</deviceIdentifier></associatedCallingDevice>"
 			w.has(w.last(uacsta.NameDeliveredEvent), calling, nid, "<notRequired/>")
+			if m := w.last(uacsta.NameServiceInitiatedEvent); strings.Contains(m.String(), "0555123") {
+				t.Errorf("a number that nobody gave: %s", m)
+			}
 			if m := w.last(uacsta.NameDeliveredEvent); strings.Contains(m.String(), "callingDeviceName") {
 				t.Errorf("an outside caller has an extension's name: %s", m)
 			}

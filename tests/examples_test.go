@@ -18,6 +18,8 @@ import (
 // callers lets everybody on the machine control everything and call everywhere.
 const callers = "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n"
 
+const ivrQueues = "  queues: [{number: \"300\"}, {number: \"301\"}]\n"
+
 // example builds a program of the folder examples and returns its path.
 func example(t *testing.T, name string) string {
 	t.Helper()
@@ -122,6 +124,54 @@ func TestDialler(t *testing.T) {
 	x.stop()
 }
 
+// A client that monitors no device learns from the response of MakePredictiveCall all that it needs to watch, look at and
+// clear the call.
+func TestPredictiveCall(t *testing.T) {
+	t.Parallel()
+	r := serve(t, ivrQueues+callers)
+	o := r.watch()
+	predict := func() uacsta.ConnectionID {
+		t.Helper()
+		var response uacsta.MakePredictiveCallResponse
+		if err := o.must(uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("300"), CalledDirectoryNumber: uacsta.Dev("1001")}).Decode(&response); err != nil {
+			t.Fatal(err)
+		}
+		id := response.InitiatedCall
+		o.refs[o.must(uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{CallObject: &id}}).CrossRef()] = "call"
+		return id
+	}
+	id := predict()
+	var snapshot uacsta.SnapshotCallResponse
+	if err := o.must(uacsta.SnapshotCall{SnapshotObject: id}).Decode(&snapshot); err != nil {
+		t.Fatal(err)
+	}
+	states := ""
+	for _, party := range snapshot.CrossRefIDorSnapshotData.SnapshotData.SnapshotCallResponseInfo {
+		states += party.CallIdentifier.DeviceID.ID + " " + string(party.LocalConnectionInfo) + " "
+	}
+	if states != "300 initiated 1001 alerting " {
+		t.Error(states)
+	}
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id.CallID, "1001")})
+	if m := o.until("call", "Established"); m.Text("answeringDevice/deviceIdentifier") != "1001" {
+		t.Errorf("%s", m)
+	}
+	if m := o.until("call", "Established"); m.Text("cause") != "makePredictiveCall" || m.Text("establishedConnection/deviceID") != "300" {
+		t.Errorf("%s", m)
+	}
+	o.until("call", "Queued")
+	o.must(uacsta.ClearCall{CallToBeCleared: id})
+	o.until("call", "CallCleared")
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: predict()})
+	for _, cause := range []string{"callCancelled", "callNotAnswered"} {
+		if m := o.until("call", "ConnectionCleared"); m.Text("cause") != cause {
+			t.Errorf("%s, want cause %s", m, cause)
+		}
+	}
+	o.until("call", "CallCleared")
+	r.stop()
+}
+
 // menu starts the IVR at the queue 300, where the extension 101 and the queue 301 can be chosen.
 func (x *exchange) menu() *process {
 	x.t.Helper()
@@ -135,8 +185,6 @@ func (p *process) says(text string) {
 	p.t.Helper()
 	waitFor(p.t, text, func() bool { return strings.Contains(p.out.String(), text) })
 }
-
-const ivrQueues = "  queues: [{number: \"300\"}, {number: \"301\"}]\n"
 
 // Callers from a trunk hear the IVR, and their keys send them where they want to go.
 func TestIVR(t *testing.T) {

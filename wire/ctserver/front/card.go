@@ -41,6 +41,7 @@ type Card struct {
 	mu     sync.Mutex
 	ports  map[int]*client // the connected ones, by handle
 	words  map[int]string  // their status
+	lifted map[int]bool    // ports that the last program has left off hook
 	voices map[int]voice   // those that play a file
 }
 
@@ -52,7 +53,7 @@ func New(cfg Config) *Card {
 	if cfg.Play == 0 {
 		cfg.Play = 2 * time.Second
 	}
-	c := &Card{cfg: cfg, ports: map[int]*client{}, words: map[int]string{}, voices: map[int]voice{}}
+	c := &Card{cfg: cfg, ports: map[int]*client{}, words: map[int]string{}, lifted: map[int]bool{}, voices: map[int]voice{}}
 	c.gate = c.cfg.NewGate(name)
 	return c
 }
@@ -74,6 +75,7 @@ func (c *Card) Serve(ctx context.Context, l net.Listener, port int) error {
 }
 
 // claim makes a connection that of its port, in place of the one before. If the program of that has left, its commands end.
+// The port is on hook or off as the last program has left it.
 func (c *Card) claim(cl *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,6 +86,7 @@ func (c *Card) claim(cl *client) {
 			}
 		})
 	}
+	cl.offHook = c.lifted[cl.handle]
 	c.ports[cl.handle], c.words[cl.handle] = cl, cl.status()
 }
 
@@ -91,6 +94,7 @@ func (c *Card) release(cl *client) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ports[cl.handle] == cl {
+		c.lifted[cl.handle] = cl.offHook
 		delete(c.ports, cl.handle)
 		delete(c.words, cl.handle)
 		delete(c.voices, cl.handle)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/internal/gate"
@@ -118,7 +119,7 @@ func (cl *client) serve(ctx context.Context, opening proxy.Opening) {
 			what()
 			cl.tell()
 		case err := <-ended:
-			if !errors.Is(err, io.EOF) || cl.card.port(cl.handle) != cl {
+			if !hasLeft(err) || cl.card.port(cl.handle) != cl {
 				return
 			}
 			cl.gone = true
@@ -127,6 +128,11 @@ func (cl *client) serve(ctx context.Context, opening proxy.Opening) {
 			return
 		}
 	}
+}
+
+// hasLeft reports whether an error of a connection says that the program has closed it, perhaps without reading all.
+func hasLeft(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // endless are the commands without a limit of time.
@@ -172,7 +178,7 @@ func (cl *client) watch() {
 	})
 }
 
-// read reads commands until the connection ends, and returns the reason: io.EOF if the program has left.
+// read reads commands until the connection ends, and returns the reason.
 func (cl *client) read() error {
 	r := bufio.NewReaderSize(cl.nc, ctserver.MaxLine)
 	for {
@@ -230,7 +236,7 @@ func (cl *client) write(l *ctserver.Line) {
 		}
 	}
 	_ = cl.nc.SetWriteDeadline(time.Now().Add(writeTime))
-	if _, err := cl.nc.Write([]byte(text)); err != nil {
+	if _, err := cl.nc.Write([]byte(text)); err != nil && !hasLeft(err) { // the reader notices that, too
 		_ = cl.nc.Close()
 	}
 }

@@ -151,6 +151,7 @@ func (p *talker) becomes(status string) {
 
 // Digits that the other end dials are events, end what they end, and can be collected as long as they are not cleared.
 func TestDigits(t *testing.T) {
+	t.Parallel()
 	_, config := sounds(t)
 	c := newCard(t, func(cfg *Config) { config(cfg); cfg.Play = 300 * time.Millisecond })
 	a, b := c.program("100"), c.program("101")
@@ -191,6 +192,7 @@ func TestDigits(t *testing.T) {
 
 // A digit ends a file, also one that plays beside the commands, unless the program does not want that.
 func TestDigitsEndFiles(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Play = time.Hour })
 	a, b := c.program("100"), c.program("101")
 	talk(a, b)
@@ -207,6 +209,7 @@ func TestDigitsEndFiles(t *testing.T) {
 
 // Commands wait for their turn. Too many are refused.
 func TestTurns(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Play = 20 * time.Millisecond })
 	a := c.program("100")
 	a.say("ctanswer", "ctplay beep.au", "ctplay beep.au", "ctplay beep.au", "cthangup")
@@ -223,6 +226,7 @@ func TestTurns(t *testing.T) {
 
 // A failed call is cleared by going on hook, and the port can be used at once.
 func TestFailedCall(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, nil)
 	a := c.program("100")
 	for _, number := range []string{"199", "777", "199", "777"} { // a busy device, and none
@@ -238,6 +242,7 @@ func TestFailedCall(t *testing.T) {
 
 // Timers know nothing of one another, nor of what plays and is collected.
 func TestTimers(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Play = time.Second })
 	a := c.program("100")
 	a.say("ctstarttimerasync 2", "ctstarttimerasync 0", "ctstarttimerasync 3600", "ctstoptimer", "ctplayasync long.au", "ctcollect 1 1 1", "ctplay x.au")
@@ -261,6 +266,7 @@ func TestTimers(t *testing.T) {
 
 // A program that reconnects finds the calls of its port.
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Ring = time.Hour })
 	a, b := c.program("100"), c.program("101")
 	talk(a, b)
@@ -292,10 +298,19 @@ func TestReconnect(t *testing.T) {
 	if calls, _ := c.sw.Counts(); calls != 1 {
 		t.Errorf("%d calls", calls)
 	}
+	// a port that is off hook
+	b.say("ctanswer")
+	b.hears("ctanswer OK")
+	_ = b.Close()
+	wait.For(t, "its session to close", func() bool { return c.core.Status().Sessions == 2 })
+	b = c.program("101")
+	b.say("ctwaitfordial")
+	b.hears("ctwaitfordial OK")
 }
 
 // The commands of a program that has left are carried out, unless another program takes its port.
 func TestLeaves(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Play = 100 * time.Millisecond })
 	a, b := c.program("100"), c.program("101")
 	b.begin("ctwaitforring 1")
@@ -318,6 +333,7 @@ func TestLeaves(t *testing.T) {
 
 // What the user of the device does, the program learns.
 func TestUser(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Ring = time.Hour })
 	a, b := c.program("100"), c.program("101")
 	a.becomes("onhook")
@@ -355,6 +371,7 @@ func (p *talker) call() string {
 
 // Messages of other ports end what a port is carrying out, digits among them are digits, and tones end.
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	_, config := sounds(t)
 	c := newCard(t, config)
 	a, b := c.program("100"), c.program("101")
@@ -401,6 +418,7 @@ func tone(t *testing.T, file string, lasts time.Duration) {
 // Files play as long as they last, and are recorded as they are heard. A recording ends by silence, which neither digits
 // nor what another port plays in the call are.
 func TestRecording(t *testing.T) {
+	t.Parallel()
 	folder, config := sounds(t)
 	c := newCard(t, config)
 	a, b := c.program("100"), c.program("101")
@@ -458,6 +476,7 @@ func TestRecording(t *testing.T) {
 
 // A file that does not exist, or is no sound, is refused, and nothing is written but sounds in the folder.
 func TestFiles(t *testing.T) {
+	t.Parallel()
 	folder, config := sounds(t)
 	c := newCard(t, config)
 	a := c.program("100")
@@ -485,6 +504,7 @@ func TestFiles(t *testing.T) {
 
 // What concerns the card can be asked at each port. A program shuts down its own port only.
 func TestManagement(t *testing.T) {
+	t.Parallel()
 	c := newCard(t, func(cfg *Config) { cfg.Version = "tr87proxy-1" })
 	a, b := c.program("100"), c.program("101")
 	b.say("ctsetscript menu")

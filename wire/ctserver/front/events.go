@@ -47,7 +47,7 @@ func (cl *client) found(calls []uacsta.SnapshotDeviceResponseInfo) {
 			cl.active = call
 		}
 	}
-	cl.offHook = cl.active != nil || cl.held != nil
+	cl.offHook = cl.offHook || cl.active != nil || cl.held != nil
 }
 
 // event takes an event of the device.

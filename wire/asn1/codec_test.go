@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -496,6 +497,27 @@ func TestCallCompletion(t *testing.T) {
 		back, unknown, err := codecOf("phase1").takeRequest(operation, reparse(t, argument.Bytes()))
 		if err != nil || len(unknown) > 0 || canonical(t, back) != canonicalText(t, xml) {
 			t.Errorf("%s is read as %v, %v %v", want, back, unknown, err)
+		}
+	}
+}
+
+// An operation that the phase has and that has no service here is not taken for an unknown one.
+func TestUnserved(t *testing.T) {
+	query := sequence(primitive(specific(0), []byte("100")), enumerated(4)) // deviceInfo
+	for _, tt := range []struct {
+		flavour   string
+		operation int
+		argument  *ber.Packet
+		want      error
+	}{
+		{"phase1", 12, query, errUnserved}, {"phase1", 12, sequence(), errMistyped}, {"phase1", 12, nil, errMistyped}, {"phase1", 3, constructed(specific(9)), errUnserved},
+		{"phase1", 4, sequence(), errUnserved}, {"phase1", 75, sequence(), errUnserved}, {"phase1", 217, sequence(), nil}, {"phase1", 99, nil, nil}, {"phase1", -1, nil, nil},
+		{"phase3", 12, query, errUnserved}, {"phase3", 217, sequence(), errUnserved}, {"phase3", 31, nil, errUnserved}, {"phase3", 17, nil, nil}, {"phase3", 600, nil, nil},
+		{"hipath", 202, sequence(), errUnserved},
+	} {
+		req, _, err := codecOf(tt.flavour).takeRequest(tt.operation, tt.argument)
+		if req != nil || !errors.Is(err, tt.want) {
+			t.Errorf("%s, operation %d: %v, %v, want %v", tt.flavour, tt.operation, req, err, tt.want)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 func BenchmarkCall(b *testing.B) {
 	for _, extensions := range []int{100, 10000} {
 		b.Run(fmt.Sprint(extensions), func(b *testing.B) {
-			cfg := Config{ParkDevices: []string{"9"}}
+			cfg := Config{ParkDevices: []ParkDevice{{Number: "9"}}}
 			for n := range extensions {
 				cfg.Extensions = append(cfg.Extensions, Extension{Number: fmt.Sprint(100000 + n)})
 			}

@@ -93,7 +93,7 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			c := &checker{t: t, prepare: tt.prepare, symmetric: tt.prepare == nil, booked: tt.booked, cfg: Config{
 				Extensions:   []Extension{{Number: "101", Outside: []string{"0"}}, {Number: "102"}, {Number: "103"}, {Number: "109", Outside: []string{"0"}}},
-				ParkDevices:  []string{"400"},
+				ParkDevices:  []ParkDevice{{Number: "400"}},
 				PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103", "109"}}},
 				RingCycle:    time.Hour, AlertTime: time.Hour, PromptTime: time.Hour, FailTime: time.Hour, ParkTime: time.Hour,
 			}}

@@ -15,7 +15,7 @@ type Config struct {
 	HuntGroups   []HuntGroup
 	Queues       []Queue
 	Trunks       []Trunk
-	ParkDevices  []string
+	ParkDevices  []ParkDevice
 	PickupGroups []PickupGroup
 	Routeing     []RouteingDevice
 
@@ -27,6 +27,15 @@ type Config struct {
 	CampOnTime  time.Duration // time that a call camps on a busy extension; default 3 min
 	MaxCalls    int           // default 10000
 	MaxMonitors int           // default 20000
+}
+
+// Sounds names messages that the parties of a call hear at a device; see [Library]. "" stands for what the whole switch has.
+type Sounds struct {
+	// Music is for parties that the device holds, or that wait or are parked there; that of a trunk is for its callers
+	// where the device that holds them has none.
+	Music string
+	// Announcement is for parties whose calls fail at the device; that of a queue is for those who wait there.
+	Announcement string
 }
 
 // Kind is the kind of an extension.
@@ -59,6 +68,7 @@ type Extension struct {
 	// Outside lists the prefixes of network numbers that the extension may call or divert to.
 	// Empty means none.
 	Outside []string
+	Sounds
 }
 
 // Order is the order in which the members of a hunt group ring.
@@ -94,8 +104,7 @@ type Queue struct {
 	AnswerTime time.Duration // time for an agent to answer; default 20 s
 	WrapUp     time.Duration // work after call; 0 means none
 	Overflow   string        // destination of calls that cannot wait; "" makes them fail
-	// Announcement is the message played to waiting callers; "" plays music.
-	Announcement string
+	Sounds
 }
 
 // Agent is an agent who may log on to a queue.
@@ -117,6 +126,13 @@ type Trunk struct {
 	// Real reports whether the lines lead to a real network. Until it is reachable, the trunk
 	// is out of service.
 	Real bool
+	Sounds
+}
+
+// ParkDevice configures a device for one parked call.
+type ParkDevice struct {
+	Number string
+	Sounds
 }
 
 // PickupGroup configures extensions that may pick up each other's calls.
@@ -178,7 +194,7 @@ func (s *Switch) build() error {
 			d.lines = 2
 		}
 		d.forwarding = newForwarding()
-		d.real, d.away, d.outside = e.Real, e.Real, e.Outside
+		d.real, d.away, d.outside, d.sounds = e.Real, e.Real, e.Outside, e.Sounds
 		if d.terminal = (&virtualPhone{sw: s, behaviour: e.Phone}); d.real {
 			d.terminal = noPhone{}
 		}
@@ -207,7 +223,7 @@ func (s *Switch) build() error {
 		if q.AnswerTime == 0 {
 			q.AnswerTime = 20 * time.Second
 		}
-		d.queue = &queue{Queue: q}
+		d.queue, d.sounds = &queue{Queue: q}, q.Sounds
 		s.queues = append(s.queues, d)
 	}
 	for _, t := range s.cfg.Trunks {
@@ -218,7 +234,7 @@ func (s *Switch) build() error {
 		if d.lines = t.Lines; d.lines == 0 {
 			d.lines = 30
 		}
-		d.trunk = &t
+		d.trunk, d.sounds = &t, t.Sounds
 		s.trunks = append(s.trunks, d)
 		d.real, d.away = t.Real, t.Real
 		if d.terminal = (&virtualPhone{sw: s, behaviour: t.Outside}); d.real {
@@ -230,12 +246,12 @@ func (s *Switch) build() error {
 
 // buildHelpers creates park devices, pickup groups and routeing devices.
 func (s *Switch) buildHelpers() error {
-	for _, number := range s.cfg.ParkDevices {
-		d, err := s.addDevice(number, "", uacsta.CategoryPark)
+	for _, p := range s.cfg.ParkDevices {
+		d, err := s.addDevice(p.Number, "", uacsta.CategoryPark)
 		if err != nil {
 			return err
 		}
-		d.park = true
+		d.park, d.sounds = true, p.Sounds
 		s.parks = append(s.parks, d)
 	}
 	for _, g := range s.cfg.PickupGroups {

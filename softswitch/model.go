@@ -21,6 +21,7 @@ type device struct {
 	away        bool // out of service
 	talks       bool // can be made to answer
 	physical    bool // its telephone carries out services itself
+	sounds      Sounds
 	connections []*connection
 	monitors    []*monitor
 

@@ -40,6 +40,8 @@ type View struct {
 	// Redirecting is the device of the switch that has sent the call on last, "" for none, and Cause why.
 	Redirecting string
 	Cause       uacsta.EventCause
+	// Sounds are for a party that is alone in the call, as the devices there have them.
+	Sounds
 }
 
 // Party is one device in a call.
@@ -54,13 +56,11 @@ type Party struct {
 	Rings bool // the telephone must ring, or the number beyond the line must be called
 	Auto  bool // the telephone must go off-hook by itself
 	// Silent reports whether the party listens only.
-	Silent bool
-	// Queue reports whether the call waits here. Announce is the message to play meanwhile.
-	Queue    bool
-	Announce string
-	Refused  bool              // the user does not notice the call
-	Cause    uacsta.EventCause // of the failure
-	Leg      any               // passed to Dial, Arrive or PickUp
+	Silent  bool
+	Queue   bool              // the call waits here
+	Refused bool              // the user does not notice the call
+	Cause   uacsta.EventCause // of the failure
+	Leg     any               // passed to Dial, Arrive or PickUp
 }
 
 // Voice is an action on the voice of a call: start or stop a message, or send digits.
@@ -142,6 +142,7 @@ func (s *Switch) report() {
 func (c *call) view() View {
 	v := View{
 		Call: c.id, Calling: c.calling.who, Inside: c.caller() != nil, Private: c.private, Called: c.called, Name: c.callingName(), Redirecting: c.redirecting,
+		Sounds: c.sounds(),
 	}
 	if n := len(c.history); n > 0 && c.history[n-1].OldDeviceID.NumberDialed.ID == c.redirecting {
 		v.Cause = c.history[n-1].EventCause
@@ -150,9 +151,6 @@ func (c *call) view() View {
 		p := Party{
 			Key: x.order, Device: x.device.number, State: x.state, Number: x.end().who.Device.ID, Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
 			Silent: x.silent, Queue: x.state == uacsta.Queued, Refused: x.outside(), Cause: x.cause, Leg: x.leg,
-		}
-		if q := x.device.queue; q != nil {
-			p.Announce = q.Announcement
 		}
 		if x.device.trunk == nil {
 			p.Name = x.device.name

@@ -43,7 +43,7 @@ var everything = Config{
 		{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550300": "300"}, Caller: "0555123", Lines: 2, Outside: Behaviour{Answer: 3 * time.Second}},
 		{Number: "901", Prefixes: []string{"8"}, Outside: Behaviour{Busy: true}},
 	},
-	ParkDevices:  []string{"400"},
+	ParkDevices:  []ParkDevice{{Number: "400"}},
 	PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103"}}},
 	Routeing:     []RouteingDevice{{Number: "600", Default: "103"}},
 }

@@ -171,5 +171,44 @@ func (s *Switch) Finished(call string, number int, why uacsta.EventCause) {
 	})
 }
 
+// sounds returns the messages that a party hears who is alone in the call: music of the device that holds it, or where it
+// waits or is parked, or else of the trunk that it calls by; the announcement of the queue, or of the device where the
+// call fails.
+func (c *call) sounds() (s Sounds) {
+	for _, x := range c.connections {
+		own := x.device.sounds
+		switch x.state {
+		case uacsta.Hold, uacsta.Queued:
+			s.Music = cmp.Or(s.Music, own.Music)
+			if x.device.queue != nil {
+				s.Announcement = cmp.Or(s.Announcement, own.Announcement)
+			}
+		case uacsta.Fail:
+			if x.refused && x.device.queue == nil {
+				s.Announcement = cmp.Or(s.Announcement, own.Announcement)
+			}
+		}
+	}
+	for _, x := range c.connections {
+		if x.device.trunk != nil {
+			s.Music = cmp.Or(s.Music, x.device.sounds.Music)
+		}
+	}
+	return s
+}
+
+// Sounds returns the messages that devices of the switch are configured to have heard, each with such a device.
+func (s *Switch) Sounds() map[string]string {
+	used := map[string]string{}
+	for _, d := range s.order {
+		for _, name := range []string{d.sounds.Music, d.sounds.Announcement} {
+			if name != "" {
+				used[name] = d.number
+			}
+		}
+	}
+	return used
+}
+
 // SetLibrary sets the messages of the switch. Call it before Run.
 func (s *Switch) SetLibrary(l Library) { s.library = l }

@@ -18,18 +18,31 @@ func library(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	writeTone(t, filepath.Join(dir, "hello.wav"), tones["message"])
-	whole, err := os.ReadFile(filepath.Join(dir, "hello.wav"))
+	writeSecond(t, filepath.Join(dir, "second.wav"), tones["message"])
+	second, err := os.ReadFile(filepath.Join(dir, "second.wav"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := bytes.Clone(whole[:44+16000])
-	copy(second[40:], []byte{0x80, 0x3e, 0, 0}) // octets of sound
-	for name, data := range map[string][]byte{"second.wav": second, "broken.wav": []byte("no sound"), "truncated.wav": whole[:20000]} {
+	for name, data := range map[string][]byte{"broken.wav": []byte("no sound"), "truncated.wav": second[:8000]} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir
+}
+
+// writeSecond writes a second of a tone.
+func writeSecond(t *testing.T, file string, hertz float64) {
+	t.Helper()
+	writeTone(t, file, hertz)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(whole[40:], []byte{0x80, 0x3e, 0, 0}) // octets of sound
+	if err := os.WriteFile(file, whole[:44+16000], 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stops waits for the end of a message at a device, and compares its cause.
@@ -130,6 +143,17 @@ func TestVoiceOfVirtualPhones(t *testing.T) {
 	r.stop()
 }
 
+// newVoice opens the voice of a handset.
+func newVoice(t *testing.T) *voice {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &voice{conn: conn, port: conn.LocalAddr().(*net.UDPAddr).Port}
+}
+
 // A caller from the network hears messages, and is recorded: at a virtual phone, by either connection.
 func TestVoiceOverATrunk(t *testing.T) {
 	t.Parallel()
@@ -140,12 +164,7 @@ func TestVoiceOverATrunk(t *testing.T) {
 	o := x.watch("2000", "900")
 	isp := listenHandset(t, port, x.sip, "acme", "isp")
 	o.until("900", "BackInService")
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	caller := &voice{conn: conn, port: conn.LocalAddr().(*net.UDPAddr).Port}
+	caller := newVoice(t)
 	d := isp.dialog("5550100")
 	d.local = "<sip:0309876@127.0.0.1>;tag=" + random()
 	m := d.begin("INVITE", []string{sdpHeader}, description(caller.port, "sendrecv")).final()
@@ -174,4 +193,105 @@ func TestVoiceOverATrunk(t *testing.T) {
 	d.ask("BYE", nil, "")
 	o.until("2000", "ConnectionCleared")
 	x.stop()
+}
+
+// Music and announcements are those of the device where a party waits, is held, or fails to reach somebody.
+func TestSoundsOfDevices(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	heard := map[string]float64{"music": 1400, "jazz": 1500, "parked": 1600, "waiting": 1700, "outside": 1800, "welcome": 2100}
+	announced := map[string]float64{"failed": 1900, "sorry": 2000}
+	for name, hertz := range heard {
+		writeTone(t, filepath.Join(dir, name+".wav"), hertz)
+	}
+	for name, hertz := range announced {
+		writeSecond(t, filepath.Join(dir, name+".wav"), hertz)
+	}
+	port, peer, first := freePort(t), freePort(t), 10000+200*(phoneCount()%74)
+	r := serve(t, fmt.Sprintf(`  - {number: "100", sip: {password: secret100}}
+  - {number: "104", answer-after: 20ms, music: jazz}
+  - {number: "105", busy: true, announcement: sorry}
+  - {number: "106", answer-after: 20ms}
+  queues: [{number: "300", music: waiting}, {number: "301", music: waiting, announcement: welcome}]
+  park: ["401", {number: "400", music: parked}]
+  trunks: [{number: "900", music: outside, inward: [{number: "5550106", to: "106"}, {number: "5550104", to: "104"}], sip: {uri: "sip:127.0.0.1:%[5]d;transport=udp"}}]
+telephones:
+  listen: [{transport: udp, address: "127.0.0.1:%[1]d"}]
+  music: %[2]s/music.wav
+  announcement: %[2]s/failed.wav
+  messages: %[2]s
+  media: {ports: "%[3]d-%[4]d", timeout: 1h}
+`, port, dir, first, first+190, peer)+everybody)
+	x := &exchange{running: r, sip: port}
+	o := x.watch("100", "104", "900")
+	h, isp := newHandset(t, "udp", x.sip, "100", "secret100"), listenHandset(t, peer, x.sip, "acme", "isp")
+	h.register(600)
+	o.until("100", "BackInService")
+	o.until("900", "BackInService")
+	hears := func(v *voice, name string) {
+		t.Helper()
+		hertz := heard[name] + announced[name]
+		waitFor(t, name, func() bool { return v.hears(hertz) })
+	}
+	// dials calls a number, and waits for a response with a description; it returns its dialog, the request and its voice.
+	dials := func(from *handset, number string, code int) (*sipDialog, *asking, *voice) {
+		t.Helper()
+		v, d := newVoice(t), from.dialog(number)
+		calling := d.challenged([]string{sdpHeader}, description(v.port, "sendrecv"))
+		for {
+			switch m := calling.next(); {
+			case m.code() == code:
+				v.speak(t.Context(), mediaOf(t, m), 300)
+				if d.follow(m); code == 200 {
+					d.ack(m)
+				}
+				return d, calling, v
+			case m.code() >= 200:
+				t.Fatalf("%s: %s", number, m.start)
+			}
+		}
+	}
+	d, _, v := dials(h, "104", 200)
+	id := o.until("104", "Established").Text("establishedConnection/callID")
+	o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id, "104")})
+	hears(v, "jazz")
+	o.must(uacsta.RetrieveCall{CallToBeRetrieved: uacsta.Conn(id, "104")})
+	o.must(uacsta.ParkCall{Parking: uacsta.Conn(id, "104"), ParkTo: uacsta.Dev("400")})
+	hears(v, "parked")
+	d.ask("BYE", nil, "")
+	d, _, v = dials(h, "106", 200)
+	o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(o.calls("100")[0].CallID, "106")})
+	hears(v, "music")
+	d.ask("BYE", nil, "")
+	for queue, sound := range map[string]string{"300": "waiting", "301": "welcome"} {
+		d, _, v = dials(h, queue, 200)
+		hears(v, sound)
+		d.ask("BYE", nil, "")
+	}
+	for number, want := range map[string]struct {
+		sound string
+		code  int
+	}{"105": {"sorry", 486}, "199": {"failed", 404}} {
+		d, calling, v := dials(h, number, 183)
+		hears(v, want.sound)
+		m := calling.final()
+		if m.code() != want.code {
+			t.Errorf("%s: %s", number, m.start)
+		}
+		d.ack(m)
+	}
+	for number, sound := range map[string]string{"106": "outside", "104": "jazz"} {
+		in := isp.dialog("5550" + number)
+		in.local = "<sip:0309876@127.0.0.1>;tag=" + random()
+		v := newVoice(t)
+		m := in.begin("INVITE", []string{sdpHeader}, description(v.port, "sendrecv")).final()
+		in.follow(m)
+		in.ack(m)
+		v.speak(t.Context(), mediaOf(t, m), 300)
+		o.must(uacsta.HoldCall{CallToBeHeld: uacsta.Conn(o.calls("900")[0].CallID, number)})
+		hears(v, sound)
+		in.ask("BYE", nil, "")
+		waitFor(t, "the end of the call", func() bool { return len(o.calls("900")) == 0 })
+	}
+	r.stop()
 }

@@ -62,7 +62,7 @@ func demo(ctx context.Context, out io.Writer, port int, once bool) error {
 	members := []string{"100", "101", "102"}
 	cfg.Switch.HuntGroups = []config.HuntGroup{{Number: "200", Members: members}}
 	cfg.Switch.Queues = []config.Queue{{Number: "300"}}
-	cfg.Switch.Park = []string{"400"}
+	cfg.Switch.Park = []config.ParkDevice{{Number: "400"}}
 	cfg.Switch.PickupGroups = []config.PickupGroup{{Number: "500", Members: members}}
 	cfg.Switch.Routeing = []config.RouteingDevice{{Number: "600", Default: "300"}}
 	cfg.Switch.Trunks = []config.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: []config.Inward{{Number: "5550100", To: "100"}}, Answer: 3 * time.Second}}

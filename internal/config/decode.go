@@ -105,6 +105,11 @@ func (d *document) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	switch target := v.Addr().Interface().(type) {
+	case interface{ short(value string) }:
+		if n.Kind == yaml.ScalarNode {
+			target.short(n.Value)
+			return
+		}
 	case *Link:
 		d.link(n, target, path)
 		return

@@ -20,7 +20,7 @@ type Switch struct {
 	HuntGroups   []HuntGroup      `yaml:"hunt-groups"`
 	Queues       []Queue          `yaml:"queues"`
 	Trunks       []Trunk          `yaml:"trunks"`
-	Park         []string         `yaml:"park"`
+	Park         []ParkDevice     `yaml:"park"`
 	PickupGroups []PickupGroup    `yaml:"pickup-groups"`
 	Routeing     []RouteingDevice `yaml:"routeing"`
 }
@@ -36,7 +36,22 @@ type Extension struct {
 	// SIP is the account of its telephones, or nil for a virtual phone.
 	SIP     *Telephone `yaml:"sip"`
 	Outside []string   `yaml:"outside"`
+	Sounds
 }
+
+// Sounds are keys of several kinds of devices. They name files of telephones.messages.
+type Sounds struct {
+	Music        string `yaml:"music"`
+	Announcement string `yaml:"announcement"`
+}
+
+// ParkDevice is an entry of switch.park. A number alone stands for one without other keys.
+type ParkDevice struct {
+	Number string `yaml:"number"`
+	Music  string `yaml:"music"`
+}
+
+func (p *ParkDevice) short(value string) { p.Number = value }
 
 // HuntGroup is an entry of switch.hunt-groups.
 type HuntGroup struct {
@@ -57,8 +72,7 @@ type Queue struct {
 	AnswerTime time.Duration `yaml:"answer-time"`
 	WrapUp     time.Duration `yaml:"wrap-up"`
 	Overflow   string        `yaml:"overflow"`
-	// Announcement names a file of telephones.messages.
-	Announcement string `yaml:"announcement"`
+	Sounds
 }
 
 // Agent is an entry of switch.queues[].agents.
@@ -80,6 +94,7 @@ type Trunk struct {
 	Busy     bool          `yaml:"busy"`
 	// SIP is a real peer, or nil if a virtual phone plays the outside world.
 	SIP *NetworkPeer `yaml:"sip"`
+	Sounds
 }
 
 // Inward is an entry of switch.trunks[].inward.
@@ -161,6 +176,7 @@ func (c *Config) checkSwitch(d *document) {
 			d.fault(key+".lines", "must be 1 to 8")
 		}
 		n.notNegative(key+".answer-after", e.Answer)
+		c.checkSounds(d, key, e.Sounds)
 	}
 	for i, g := range c.Switch.HuntGroups {
 		key := fmt.Sprintf("switch.hunt-groups[%d]", i)
@@ -178,6 +194,7 @@ func (c *Config) checkSwitch(d *document) {
 		n.notNegative(key+".wait-time", q.WaitTime)
 		n.notNegative(key+".answer-time", q.AnswerTime)
 		n.notNegative(key+".wrap-up", q.WrapUp)
+		c.checkSounds(d, key, q.Sounds)
 		for j, a := range q.Agents {
 			agent := fmt.Sprintf("%s.agents[%d]", key, j)
 			if a.ID == "" || slices.ContainsFunc(q.Agents[:j], func(other Agent) bool { return other.ID == a.ID }) {
@@ -191,8 +208,10 @@ func (c *Config) checkSwitch(d *document) {
 	for i, t := range c.Switch.Trunks {
 		c.checkTrunk(n, fmt.Sprintf("switch.trunks[%d]", i), t)
 	}
-	for i, number := range c.Switch.Park {
-		n.device(fmt.Sprintf("switch.park[%d]", i), number)
+	for i, p := range c.Switch.Park {
+		key := fmt.Sprintf("switch.park[%d]", i)
+		n.device(key, p.Number)
+		c.checkSounds(d, key, Sounds{Music: p.Music})
 	}
 	for i, g := range c.Switch.PickupGroups {
 		key := fmt.Sprintf("switch.pickup-groups[%d]", i)
@@ -211,7 +230,17 @@ func (c *Config) checkSwitch(d *document) {
 	c.checkTelephones(d)
 }
 
+// checkSounds checks the sounds of a device. Whether their files can be played shows when they are read.
+func (c *Config) checkSounds(d *document, key string, s Sounds) {
+	for name, value := range map[string]string{"music": s.Music, "announcement": s.Announcement} {
+		if value != "" && c.Telephones.Messages == "" {
+			d.fault(key+"."+name, "is a file of telephones.messages, which is empty; write the directory there")
+		}
+	}
+}
+
 func (c *Config) checkTrunk(n *numbers, key string, t Trunk) {
+	c.checkSounds(n.document, key, t.Sounds)
 	n.device(key, t.Number)
 	n.notNegative(key+".answer-after", t.Answer)
 	n.atLeast(key+".lines", t.Lines, 0)
@@ -248,7 +277,7 @@ func (c *Config) checkInward(n *numbers) {
 
 // takesNoCalls reports whether a device of the switch cannot be called by its number.
 func (s *Switch) takesNoCalls(number string) bool {
-	return slices.Contains(s.Park, number) ||
+	return slices.ContainsFunc(s.Park, func(p ParkDevice) bool { return p.Number == number }) ||
 		slices.ContainsFunc(s.Trunks, func(t Trunk) bool { return t.Number == number }) ||
 		slices.ContainsFunc(s.PickupGroups, func(g PickupGroup) bool { return g.Number == number })
 }

@@ -23,6 +23,7 @@ type Telephones struct {
 	Qualify      time.Duration `yaml:"qualify"`
 	State        string        `yaml:"state"`
 	Music        string        `yaml:"music"`
+	Announcement string        `yaml:"announcement"`
 	Messages     string        `yaml:"messages"`
 	Models       string        `yaml:"models"`
 	MaxRecording time.Duration `yaml:"max-recording"`

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tr87proxy/tr87proxy/internal/config"
@@ -64,6 +65,40 @@ numbers: {examples: [{written: "100", canonical: "100"}]}
 		t.Fatal("the proxy itself keeps no state: this test shows nothing")
 	}
 	look()
+}
+
+// Files that callers are to hear are read: one that is missing or is no sound is a fault.
+func TestCheckSounds(t *testing.T) {
+	folder := t.TempDir()
+	sound := []byte("RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00data\x00\x00\x00\x00")
+	for name, data := range map[string][]byte{"sound.wav": sound, "text.wav": []byte("text")} {
+		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ devices, telephones, want string }{
+		{`park: ["400", {number: "401", music: sound}]`, `messages: FOLDER, music: FOLDER/sound.wav, announcement: FOLDER/sound.wav`, ""},
+		{``, `messages: FOLDER, music: FOLDER/none.wav`, "telephones.music: open FOLDER/none.wav: no such file or directory"},
+		{``, `messages: FOLDER, announcement: FOLDER/text.wav`, "telephones.announcement: FOLDER/text.wav: not a WAV"},
+		{``, `messages: FOLDER/none`, "telephones.messages: open FOLDER/none: no such file or directory"},
+		{`queues: [{number: "300", announcement: none}]`, `messages: FOLDER`, "message none, which is heard at device 300: open"},
+		{`park: [{number: "400", music: text}]`, `messages: FOLDER`, "message text, which is heard at device 400: not a WAV"},
+		{`trunks: [{number: "900", inward: [], music: ../sound}]`, `messages: FOLDER`, "message ../sound, which is heard at device 900: not the name of a file"},
+	} {
+		in := func(s string) string { return strings.ReplaceAll(s, "FOLDER", folder) }
+		file := filepath.Join(folder, "config.yaml")
+		text := in(fmt.Sprintf("grants: [{who: crm, control: [\"100\"]}]\nswitch:\n  extensions: [{number: \"100\"}]\n  %s\ntelephones: {%s}\n", tt.devices, tt.telephones))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Check(file, cfg); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), in(tt.want)) {
+			t.Errorf("%s %s: %v", tt.devices, tt.telephones, err)
+		}
+	}
 }
 
 // An example that the rules do not fulfil is a fault.

@@ -9,12 +9,12 @@ import (
 // switchConfig returns the configuration of the built-in switch.
 func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	out := softswitch.Config{
-		RingCycle: cfg.RingCycle, AlertTime: cfg.AlertTime, PromptTime: cfg.PromptTime, FailTime: cfg.FailTime, ParkTime: cfg.ParkTime, CampOnTime: cfg.CampOnTime, ParkDevices: cfg.Park,
+		RingCycle: cfg.RingCycle, AlertTime: cfg.AlertTime, PromptTime: cfg.PromptTime, FailTime: cfg.FailTime, ParkTime: cfg.ParkTime, CampOnTime: cfg.CampOnTime,
 	}
 	for _, e := range cfg.Extensions {
 		out.Extensions = append(out.Extensions, softswitch.Extension{
 			Number: e.Number, Name: e.Name, Kind: softswitch.Kind(e.Kind), Lines: e.Lines, Phone: softswitch.Behaviour{Answer: e.Answer, Busy: e.Busy},
-			Real: e.SIP != nil, Outside: e.Outside,
+			Real: e.SIP != nil, Outside: e.Outside, Sounds: softswitch.Sounds(e.Sounds),
 		})
 	}
 	for _, g := range cfg.HuntGroups {
@@ -25,7 +25,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, q := range cfg.Queues {
 		queue := softswitch.Queue{
 			Number: q.Number, Name: q.Name, MaxCalls: q.MaxCalls, WaitTime: q.WaitTime, AnswerTime: q.AnswerTime, WrapUp: q.WrapUp, Overflow: q.Overflow,
-			Announcement: q.Announcement,
+			Sounds: softswitch.Sounds(q.Sounds),
 		}
 		for _, a := range q.Agents {
 			password, err := kind.Secret(a.Password, a.PasswordFile)
@@ -39,12 +39,15 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, t := range cfg.Trunks {
 		trunk := softswitch.Trunk{
 			Number: t.Number, Name: t.Name, Prefixes: t.Prefixes, Caller: t.Caller, Lines: t.Lines, Inward: map[string]string{},
-			Outside: softswitch.Behaviour{Answer: t.Answer, Busy: t.Busy}, Real: t.SIP != nil,
+			Outside: softswitch.Behaviour{Answer: t.Answer, Busy: t.Busy}, Real: t.SIP != nil, Sounds: softswitch.Sounds(t.Sounds),
 		}
 		for _, in := range t.Inward {
 			trunk.Inward[in.Number] = in.To
 		}
 		out.Trunks = append(out.Trunks, trunk)
+	}
+	for _, p := range cfg.Park {
+		out.ParkDevices = append(out.ParkDevices, softswitch.ParkDevice{Number: p.Number, Sounds: softswitch.Sounds{Music: p.Music}})
 	}
 	for _, g := range cfg.PickupGroups {
 		out.PickupGroups = append(out.PickupGroups, softswitch.PickupGroup(g))

@@ -39,7 +39,7 @@ func (n *Node) telephones(cfg *config.Config, readOnly bool) (*phones.Server, er
 			Guard: n.guard("telephones"), Refused: n.notBelieved("telephones"), Admits: n.admits,
 			MinExpires: t.MinExpires, MaxExpires: t.MaxExpires, Qualify: t.Qualify, MaxContacts: t.MaxContacts,
 		},
-		State: t.State, RingsOn: !t.DeclineAll, Music: t.Music, Messages: t.Messages, MaxRecorded: t.MaxRecording,
+		State: t.State, RingsOn: !t.DeclineAll, Music: t.Music, Announcement: t.Announcement, Messages: t.Messages, MaxRecorded: t.MaxRecording,
 		Media: media.Config{MinPort: first, MaxPort: last, Timeout: t.Media.Timeout, Elsewhere: elsewhere},
 	}
 	if readOnly {

@@ -121,7 +121,11 @@ func LoadFile(path string) (*Clip, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readClip(f)
+	clip, err := readClip(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return clip, nil
 }
 
 // Clip is sound in memory, in 8 kHz mono.

@@ -15,7 +15,8 @@ import (
 type call struct {
 	softswitch.View
 	room       *media.Room
-	heard      string // what is heard in the background
+	heard      string      // what is heard in the background
+	clip       *media.Clip // likewise
 	background media.Source
 	plays      map[int]interface{ Stop() } // by message
 	voice      tasks.Queue                 // tasks for its voice, which may wait for the disk
@@ -286,13 +287,18 @@ func (s *Server) answerCallers(c *call) {
 			l.queue(func() { l.progress(code) })
 		case code > 200:
 			caller, called := c.Calling.Device.ID, c.Called
-			l.queue(func() {
+			fails := func() {
 				if l.invitation != nil {
 					l.reportFailure(caller, called, cause)
 					l.hangUp(refused(cause))
 					l.gone("")
 				}
-			})
+			}
+			if clip := s.failureIn(&c.View); clip != nil && l.early {
+				l.queue(func() { l.announce(clip, refused(cause), fails) })
+			} else {
+				l.queue(fails)
+			}
 		}
 	}
 }

@@ -69,7 +69,7 @@ type failure struct {
 	cause uacsta.EventCause
 }
 
-// failure returns what a final response means. The cause of Q.850 in its Reason says most, then a status code there,
+// failureIn returns what a final response means. The cause of Q.850 in its Reason says most, then a status code there,
 // then its own.
 func (l *leg) failure(code int, why sip.Causes) failure {
 	f := failure{code: code}

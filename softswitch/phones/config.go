@@ -28,7 +28,9 @@ type Config struct {
 	// RingsOn is whether the other telephones of an extension go on ringing when one answers 600 or 603; by default they
 	// stop (RFC 3261 16.7).
 	RingsOn bool
-	Music   string // WAV file for callers on hold; "": silence
+	Music   string // WAV file for parties on hold, where no device has its own; "": silence
+	// Announcement is a WAV file for callers whose calls fail, where the device has none; "": the busy tone.
+	Announcement string
 	// Messages is the directory of messages and recordings; "" for none.
 	Messages    string
 	MaxRecorded time.Duration // longest recording; default 1 h

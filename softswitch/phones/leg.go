@@ -56,6 +56,7 @@ type leg struct {
 	offered    bool            // the INVITE had no offer, so our response has one
 	answer     []byte          // answer to its offer
 	said       int             // code of the last provisional response
+	refusal    *ending         // why the call fails, while the announcement of that is heard
 	wants      media.Direction // last direction offered to the telephone
 	asking     bool            // a re-INVITE is outstanding
 	next       media.Direction // what to offer after it
@@ -244,6 +245,9 @@ func (l *leg) hangUp(why ending) {
 	switch {
 	case len(l.cancels) > 0 && l.winner == nil: // cancelled
 	case l.invitation != nil:
+		if l.refusal != nil {
+			why = *l.refusal
+		}
 		l.invitation.Reject(sip.Answer{Code: why.code, Headers: why.headers})
 		l.invitation = nil
 	case l.dialog != nil:
@@ -385,6 +389,16 @@ func (l *leg) progress(code int) {
 	if code == 183 {
 		l.voice.Begin()
 	}
+}
+
+// announce has a calling telephone hear an announcement before its call fails, which then calls fails.
+func (l *leg) announce(clip *media.Clip, why ending, fails func()) {
+	if l.invitation == nil || l.refusal != nil {
+		return
+	}
+	l.refusal = &why
+	l.progress(183)
+	time.AfterFunc(clip.Duration(), func() { l.must(fails) })
 }
 
 // accept answers a calling telephone.

@@ -1,9 +1,9 @@
 package phones
 
 import (
-	"slices"
+	"cmp"
 
-	"github.com/tr87proxy/tr87proxy/internal/share"
+	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -12,21 +12,20 @@ import (
 // hold the lock.
 func (s *Server) join(c *call) {
 	var members []media.Member
-	held, rings, queued, failed, announce := false, false, false, false, ""
-	var clip *media.Clip
+	held, rings, queued, failed := false, false, false, false
 	for _, p := range c.Parties {
 		l := s.legs[p.Key]
 		switch {
 		case p.State == uacsta.Hold:
 			held = true
 			if l != nil && !l.ended {
-				s.hold(l)
+				s.hold(l, s.musicIn(&c.View))
 			}
 			continue
 		case p.State == uacsta.Fail:
 			failed = true
 		case p.Queue:
-			queued, announce = true, p.Announce
+			queued = true
 		case p.State == uacsta.Alerting || p.Rings:
 			rings = rings || l == nil || !l.early
 		}
@@ -41,87 +40,48 @@ func (s *Server) join(c *call) {
 		}
 		c.room = s.engine.NewRoom()
 	}
-	heard := ""
+	heard, clip := "", (*media.Clip)(nil)
 	switch {
 	case len(members) != 1:
 	case failed:
-		heard = "busy"
+		heard, clip = "busy", s.failureIn(&c.View)
 	case queued:
-		if clip = s.announcement(announce, c.Call); clip == nil {
-			announce = ""
-		}
-		heard = "queue " + announce
+		heard, clip = "music", cmp.Or(s.sounds[c.Announcement], s.musicIn(&c.View))
 	case rings:
 		heard = "ring"
 	case held:
-		heard = "music"
+		heard, clip = "music", s.musicIn(&c.View)
 	}
-	if heard != c.heard {
-		c.heard, c.background = heard, s.background(heard, clip)
+	if heard != c.heard || clip != c.clip {
+		c.heard, c.clip, c.background = heard, clip, background(heard, clip)
 	}
 	c.room.Set(members, c.background)
 	s.recode(c, members)
 }
 
-// background is what is played where nobody speaks: music where what asks for nothing else; announce is for
-// calls that wait in a queue, nil for none.
-func (s *Server) background(what string, announce *media.Clip) media.Source {
+// musicIn returns what a party hears that is on hold, waits or is parked in a call, or nil.
+func (s *Server) musicIn(v *softswitch.View) *media.Clip { return cmp.Or(s.sounds[v.Music], s.music) }
+
+// failureIn returns what a party hears whose call has failed, or nil for the busy tone.
+func (s *Server) failureIn(v *softswitch.View) *media.Clip {
+	return cmp.Or(s.sounds[v.Announcement], s.announcement)
+}
+
+// background is a clip, again and again, or else a tone, or nil.
+func background(what string, clip *media.Clip) media.Source {
 	switch {
+	case clip != nil:
+		return clip.Loop()
 	case what == "busy":
 		return media.Busy()
 	case what == "ring":
 		return media.Ringback()
-	case announce != nil:
-		return announce.Loop()
 	}
-	if what == "" || s.music == nil {
-		return nil
-	}
-	return s.music.Loop()
-}
-
-// announcement is a message for calls in a queue. It is read from its file once.
-type announcement struct {
-	clip    *media.Clip // nil until it has been read, or if it cannot be read
-	read    bool
-	waiting []string // calls to apply again when it has been read
-}
-
-// announcement returns a message, or nil if it is unreadable or has not been read yet. In the latter case
-// the call is applied again later. Callers hold the lock.
-func (s *Server) announcement(name, call string) *media.Clip {
-	if name == "" || s.messages == nil {
-		return nil
-	}
-	a := s.announcements[name]
-	if a == nil {
-		a = &announcement{}
-		s.announcements[name] = a
-		s.group.Go(func() { s.readAnnouncement(name, a) }) // the caller is a goroutine of the group, too
-	}
-	if !a.read && !slices.Contains(a.waiting, call) {
-		a.waiting = append(a.waiting, call)
-	}
-	return a.clip
-}
-
-func (s *Server) readAnnouncement(name string, a *announcement) {
-	defer share.Survive(s.log, "reading an announcement", nil)
-	clip, err := s.load(name)
-	if err != nil {
-		s.log.Error("could not play announcement", "name", name, "err", err)
-	}
-	s.mu.Lock()
-	calls := a.waiting
-	a.clip, a.read, a.waiting = clip, true, nil
-	s.mu.Unlock()
-	for _, call := range calls {
-		s.kick(call)
-	}
+	return nil
 }
 
 // hold plays music to a telephone that is on hold. Callers hold the lock.
-func (s *Server) hold(l *leg) {
+func (s *Server) hold(l *leg, music *media.Clip) {
 	if l.lobby == nil {
 		l.lobby = s.engine.NewRoom()
 	}
@@ -129,7 +89,7 @@ func (s *Server) hold(l *leg) {
 		return
 	}
 	l.lobbied = true
-	l.lobby.Set([]media.Member{{Leg: l.voice}}, s.background("music", nil))
+	l.lobby.Set([]media.Member{{Leg: l.voice}}, background("music", music))
 	if l.up && !l.voice.Mixable() { // it could not hear the music
 		l.queue(l.narrow)
 	}

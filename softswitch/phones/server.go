@@ -20,16 +20,18 @@ import (
 
 // Server serves the telephones and trunks of a switch.
 type Server struct {
-	cfg        Config
-	log        *slog.Logger
-	sw         *softswitch.Switch
-	telephones *registrar.Server
-	ua         *sip.UA // of telephones
-	engine     *media.Engine
-	music      *media.Clip
-	messages   *media.Directory
-	disk       chan struct{} // has a value for each message that is being read
-	state      *state.File
+	cfg          Config
+	log          *slog.Logger
+	sw           *softswitch.Switch
+	telephones   *registrar.Server
+	ua           *sip.UA // of telephones
+	engine       *media.Engine
+	music        *media.Clip            // music of the whole switch
+	announcement *media.Clip            // announcement of the whole switch
+	sounds       map[string]*media.Clip // of devices, by name
+	messages     *media.Directory
+	disk         chan struct{} // has a value for each message that is being read
+	state        *state.File
 
 	ctx   context.Context //nolint:containedctx // the life of the server, not of a call
 	stop  context.CancelFunc
@@ -49,8 +51,6 @@ type Server struct {
 	referrals map[int]*referral // by the connection that was transferred
 	legs      map[int]*leg      // by key
 	all       map[*leg]struct{} // legs that are open
-	// by name
-	announcements map[string]*announcement
 }
 
 // party is the last state of a connection that the switch reported.
@@ -86,7 +86,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Telephones.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		trunks: map[string]*trunk{}, parties: map[int]*party{}, lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{},
-		announcements: map[string]*announcement{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{}, referrals: map[int]*referral{},
+		sounds: map[string]*media.Clip{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{}, referrals: map[int]*referral{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
@@ -111,14 +111,24 @@ func (s *Server) open() error {
 	var err error
 	if s.cfg.Music != "" {
 		if s.music, err = media.LoadFile(s.cfg.Music); err != nil {
-			return fmt.Errorf("music: %w", err)
+			return fmt.Errorf("telephones.music: %w", err)
+		}
+	}
+	if s.cfg.Announcement != "" {
+		if s.announcement, err = media.LoadFile(s.cfg.Announcement); err != nil {
+			return fmt.Errorf("telephones.announcement: %w", err)
 		}
 	}
 	if s.cfg.Messages != "" {
 		if s.messages, err = media.OpenDirectory(s.cfg.Messages); err != nil {
-			return fmt.Errorf("messages: %w", err)
+			return fmt.Errorf("telephones.messages: %w", err)
 		}
 		s.sw.SetLibrary(s.messages)
+		for name, device := range s.sw.Sounds() {
+			if s.sounds[name], err = s.messages.Load(name); err != nil {
+				return fmt.Errorf("message %s, which is heard at device %s: %w", name, device, err)
+			}
+		}
 	}
 	if s.cfg.State != "" {
 		if s.state, err = state.Open(s.cfg.State, s.log, featuresBucket, registrar.Bucket); err != nil {

@@ -51,7 +51,7 @@ func aWorld(t *testing.T, peer string, change func(*Config)) *world {
 		cfg.Telephones.Users = append(cfg.Telephones.Users, registrar.User{Number: number, Password: "secret"})
 	}
 	devices.Extensions = append(devices.Extensions, softswitch.Extension{Number: "108"}, softswitch.Extension{Number: "109"})
-	devices.ParkDevices = []string{"700"}
+	devices.ParkDevices = []softswitch.ParkDevice{{Number: "700"}}
 	devices.PickupGroups = []softswitch.PickupGroup{{Number: "800", Members: []string{"101", "102"}}}
 	numbers := []string{"100", "101", "102", "103", "108"}
 	if peer != "" {

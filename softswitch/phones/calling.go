@@ -179,7 +179,7 @@ func (f *fork) answered(d *sip.Dialog, res *sip.Response, err error) {
 // reportFailure logs a call of a telephone or trunk that failed. What happens every day is for debugging only.
 func (l *leg) reportFailure(caller, called string, cause uacsta.EventCause) {
 	level := slog.LevelInfo
-	if slices.Contains([]uacsta.EventCause{uacsta.CauseBusy, uacsta.CauseCallNotAnswered, uacsta.CauseDoNotDisturb}, cause) {
+	if slices.Contains([]uacsta.EventCause{uacsta.CauseBusy, uacsta.CauseCallNotAnswered, uacsta.CauseCallCancelled, uacsta.CauseDoNotDisturb}, cause) {
 		level = slog.LevelDebug
 	}
 	l.server.telephones.Report(level, l.device, "a call failed", "caller", share.Clip(caller), "called", share.Clip(called), "cause", cause)

@@ -146,9 +146,9 @@ func TestTwoTelephones(t *testing.T) {
 	if o.err != nil {
 		t.Fatal(o.err)
 	}
-	wait.Next(t, stopped, "the end of ringing at the other one")
-	o.dialog.Bye()
+	o.dialog.Bye() // perhaps before the other telephone has answered the CANCEL
 	wait.Next(t, b.ended, "the end")
+	wait.Next(t, stopped, "the end of ringing at the other one")
 	w.leave()
 	for _, codes := range [][2]int{{486, 480}, {480, 486}, {500, 486}} { // the caller gets what says most
 		final, _ = a.call(t.Context(), "101")

@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -50,58 +51,61 @@ func (c *provider) ask(r *sip.Request) {
 // the peer.
 func TestTrunkQualify(t *testing.T) {
 	for _, register := range []bool{false, true} {
-		c := &provider{asked: make(chan string, 1000)}
-		ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
-		t.Cleanup(ua.Close)
-		at, err := ua.ListenUDP("127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		const qualify = 2 * time.Second
-		log := make(lines, 1000)
-		w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) {
-			cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil))
-			cfg.Trunks[0].Qualify, cfg.Trunks[0].Register, cfg.Trunks[0].Name = qualify, register, "acme"
-		})
-		says := func(parts ...string) {
-			t.Helper()
-			line := wait.Next(t, log, parts[0])
-			for ; !strings.Contains(line, parts[0]); line = wait.Next(t, log, parts[0]) {
+		t.Run(fmt.Sprint("register ", register), func(t *testing.T) {
+			t.Parallel()
+			c := &provider{asked: make(chan string, 1000)}
+			ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
+			t.Cleanup(ua.Close)
+			at, err := ua.ListenUDP("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, part := range append(parts, "trunk=900", "peer=\"sip:"+at.String(), "addresses=[127.0.0.1]") {
-				if !strings.Contains(line, part) {
-					t.Errorf("no %s in %s", part, line)
+			const qualify = 2 * time.Second
+			log := make(lines, 1000)
+			w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) {
+				cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil))
+				cfg.Trunks[0].Qualify, cfg.Trunks[0].Register, cfg.Trunks[0].Name = qualify, register, "acme"
+			})
+			says := func(parts ...string) {
+				t.Helper()
+				line := wait.Next(t, log, parts[0])
+				for ; !strings.Contains(line, parts[0]); line = wait.Next(t, log, parts[0]) {
+				}
+				for _, part := range append(parts, "trunk=900", "peer=\"sip:"+at.String(), "addresses=[127.0.0.1]") {
+					if !strings.Contains(line, part) {
+						t.Errorf("no %s in %s", part, line)
+					}
 				}
 			}
-		}
-		first, again := "OPTIONS", "OPTIONS"
-		if register {
-			first, again = "REGISTER", "REGISTER"
-		}
-		w.event("900", "BackInService")
-		says(`level=INFO msg="trunk in service"`, "method="+first)
-		for wait.Next(t, c.asked, "OPTIONS") != "OPTIONS" {
-		}
-		c.mute.Store(true)
-		w.event("900", "OutOfService")
-		if late := time.Since(time.Unix(0, c.last.Load())); late > 2*qualify { // a busy machine needs time, too
-			t.Errorf("out of service %s after the last response", late)
-		}
-		says(`level=WARN msg="trunk out of service"`, "method=OPTIONS", `err="no response in time"`)
-		c.mute.Store(false)
-		w.event("900", "BackInService")
-		says(`level=INFO msg="trunk in service"`, "method="+again)
-		c.mute.Store(true)
-		for len(c.asked) > 0 {
-			<-c.asked
-		}
-		wait.Next(t, c.asked, "a question without response")
-		w.Close()
-		for len(log) > 0 {
-			if line := <-log; strings.Contains(line, "WARN") {
-				t.Error(line)
+			method := "OPTIONS"
+			if register {
+				method = "REGISTER"
 			}
-		}
+			w.event("900", "BackInService")
+			says(`level=INFO msg="trunk in service"`, "method="+method)
+			for wait.Next(t, c.asked, "OPTIONS") != "OPTIONS" {
+			}
+			c.mute.Store(true)
+			w.event("900", "OutOfService")
+			if late := time.Since(time.Unix(0, c.last.Load())); late > 2*qualify { // a busy machine needs time, too
+				t.Errorf("out of service %s after the last response", late)
+			}
+			says(`level=WARN msg="trunk out of service"`, "method=OPTIONS", `err="no response in time"`)
+			c.mute.Store(false)
+			w.event("900", "BackInService")
+			says(`level=INFO msg="trunk in service"`, "method="+method)
+			c.mute.Store(true)
+			for len(c.asked) > 0 {
+				<-c.asked
+			}
+			wait.Next(t, c.asked, "a question without response")
+			w.Close()
+			for len(log) > 0 {
+				if line := <-log; strings.Contains(line, "WARN") {
+					t.Error(line)
+				}
+			}
+		})
 	}
 	for _, qualify := range []time.Duration{time.Second, 30 * time.Second, time.Hour} {
 		if pause, timeout := (&trunk{Trunk: Trunk{Qualify: qualify}}).schedule(); pause+timeout >= qualify || timeout < qualify/2 {

@@ -3,6 +3,8 @@ package link
 import (
 	"regexp"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -92,9 +94,42 @@ func (d *Dialect) write(req *uacsta.Message) {
 	}
 }
 
+// typedDevices are the identifiers of devices that the core names with a typeOfNumber. The core gets back what it names: to
+// it, a device number is another device than a number with the same digits.
+type typedDevices struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+const maxTypedDevices = 10000 // the core names no more devices of a link in its monitors
+
+// learn takes the devices of a request of the core; those of connections come from what it got.
+func (t *typedDevices) learn(req *uacsta.Message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, device := range req.Devices() {
+		switch id := device.ID(); {
+		case device.InConnection:
+		case device.Type() == "":
+			delete(t.ids, id)
+		case len(t.ids) < maxTypedDevices:
+			if t.ids == nil {
+				t.ids = map[string]bool{}
+			}
+			t.ids[strings.Clone(id)] = true // the original would keep its whole message in memory
+		}
+	}
+}
+
+func (t *typedDevices) has(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ids[id]
+}
+
 // read turns the devices of a message of the switching function into plain numbers: a type that write would give the
-// device says no more than its number.
-func (d *Dialect) read(m *uacsta.Message) {
+// device says no more than its number. Devices that the core names with their type keep it.
+func (d *Dialect) read(m *uacsta.Message, typed *typedDevices) {
 	if d.Bracketed == nil && d.Types == nil {
 		return
 	}
@@ -104,7 +139,8 @@ func (d *Dialect) read(m *uacsta.Message) {
 				device.SetID(number[1])
 			}
 		}
-		if slices.ContainsFunc(d.Types, func(t typeOfNumber) bool { return t.value == device.Type() && t.device.MatchString(device.ID()) }) {
+		given := func(t typeOfNumber) bool { return t.value == device.Type() && t.device.MatchString(device.ID()) }
+		if slices.ContainsFunc(d.Types, given) && !typed.has(device.ID()) {
 			device.Set(device.ID(), "")
 		}
 	}

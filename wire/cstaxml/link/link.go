@@ -33,6 +33,7 @@ type Link struct {
 	features uacsta.Features
 
 	devices *deviceIDs // nil: the switching function identifies devices by their numbers
+	typed   typedDevices
 }
 
 // New returns a link. It connects once [Link.Run] is called.
@@ -216,6 +217,9 @@ func (l *Link) Request(req *uacsta.Message, reply func(*uacsta.Message, error)) 
 		req.SetNamespace(l.cfg.Edition.Namespace())
 	}
 	send := func(req *uacsta.Message) {
+		if l.cfg.Dialect.Types != nil {
+			l.typed.learn(req)
+		}
 		l.cfg.Dialect.write(req)
 		conn.Request(req, func(res *uacsta.Message, err error) {
 			if err == nil && res != nil {
@@ -236,7 +240,7 @@ func (l *Link) read(m *uacsta.Message) {
 	if l.devices != nil {
 		l.devices.read(m)
 	}
-	l.cfg.Dialect.read(m)
+	l.cfg.Dialect.read(m, &l.typed)
 }
 
 // fromSwitch takes the messages of the switching function. It is a cstaxml.Handler.

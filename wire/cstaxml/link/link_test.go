@@ -437,25 +437,29 @@ func TestOpenScape(t *testing.T) {
 	}
 }
 
-// FreeSWITCH's dialect: trunks and queues are told from telephones, whatever their names are.
+// FreeSWITCH's dialect: trunks and queues are told from telephones, whatever their names are. The core gets a device as it
+// names it: to the core, a device number is another device than a number with the same digits.
 func TestFreeSWITCHModule(t *testing.T) {
+	typed := uacsta.Typed("029600", "deviceNumber")
 	p, c, _ := speak(t, "freeswitch", map[string]string{
 		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started,
-	}, Session{}, watch("1000"), watch("02sales"), watch("029500"), watch("0120"))
+	}, Session{}, watch("1000"), watch("02sales"), watch("029500"), watch("0120"), uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &typed}})
 	for _, want := range []string{
 		`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="deviceNumber">029500<`, `typeOfNumber="deviceNumber">0120<`,
+		`typeOfNumber="deviceNumber">029600<`,
 	} {
 		if !p.heard(want) {
 			t.Errorf("the PBX did not get %s", want)
 		}
 	}
 	p.say("9999", `<QueuedEvent><monitorCrossRefID>7</monitorCrossRefID><queuedConnection><callID>1</callID><deviceID typeOfNumber="deviceNumber">029500</deviceID></queuedConnection>`+
-		`<queue><deviceIdentifier typeOfNumber="deviceNumber">029500</deviceIdentifier></queue><callingDevice><deviceIdentifier typeOfNumber="deviceNumber">77</deviceIdentifier></callingDevice></QueuedEvent>`)
+		`<queue><deviceIdentifier typeOfNumber="deviceNumber">029600</deviceIdentifier></queue><callingDevice><deviceIdentifier typeOfNumber="deviceNumber">77</deviceIdentifier></callingDevice>`+
+		`<calledDevice><deviceIdentifier typeOfNumber="dialingNumber">1000</deviceIdentifier></calledDevice></QueuedEvent>`)
 	var told []string
 	for _, d := range wait.Next(t, c.events, "the event").Devices() {
 		told = append(told, d.Type()+":"+d.ID())
 	}
-	if got := strings.Join(told, " "); got != ":029500 :029500 deviceNumber:77" {
+	if got := strings.Join(told, " "); got != ":029500 deviceNumber:029600 deviceNumber:77 :1000" {
 		t.Error(got)
 	}
 }

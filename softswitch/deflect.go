@@ -13,7 +13,9 @@ func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
 	case 0:
 		return nil, errDestination
 	case 1:
-		if target := s.target(list[0].ID, nil); target == nil || !target.callable() || !x.call.admits(target) {
+		target := s.target(list[0].ID, nil)
+		again := target == x.device && x.state == uacsta.Connected // a queue distributes the call that a client has answered there
+		if target == nil || !target.callable() || !x.call.admits(target) && !again {
 			return nil, errDestination
 		}
 	default:

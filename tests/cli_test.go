@@ -262,6 +262,8 @@ func TestScript(t *testing.T) {
 			"clear 1001\nexpect 1002 ConnectionCleared releasingDevice=1002 state=null\nwait 1ms", 0, "  15  "},
 		{"monitor 1006 1007\nfilter 1006 Delivered ServiceInitiated\ncall 1006 1007\nexpect 1007 Delivered\nnever 1006 Delivered within 20ms\nfilter 1006\n" +
 			"answer 1007\nexpect 1006 Established\nclear 1006", 0, "   9  "},
+		{"monitor 300 1009\ncall 1009 300\nexpect 300 Queued\nanswer 300\nexpect 300 Established state=connected\ndigits 1009 5\nexpect 300 DtmfDetected dtmfChar=5\n" +
+			"deflect 300 1008\nexpect 300 Diverted\nanswer 1008\nclear 1009", 0, "  11  "},
 		{"filter 1006 Held", 2, "name a device that a line above monitors"},
 		{"monitor 1006\nfilter 1006 Hold", 2, "no event Hold to filter out"},
 		{"monitor 1003\nexpect 1003 Held within 50ms", 1, ":2: it did not come within 50ms; at 1003 came: nothing"},

@@ -15,7 +15,7 @@ import (
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
 		monitorCommand(), callCommand(), snapshotCommand(), featuresCommand(), sendCommand(),
-		onConnection("answer", "Answer a call that rings at a device", func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }, uacsta.Alerting),
+		onConnection("answer", "Answer a call that rings at a device or waits in a queue", func(c uacsta.ConnectionID) any { return uacsta.AnswerCall{CallToBeAnswered: c} }, uacsta.Alerting, uacsta.Queued),
 		onConnection("hold", "Hold a device's call", func(c uacsta.ConnectionID) any { return uacsta.HoldCall{CallToBeHeld: c} }, uacsta.Connected),
 		onConnection("retrieve", "Retrieve a device's held call", func(c uacsta.ConnectionID) any { return uacsta.RetrieveCall{CallToBeRetrieved: c} }, uacsta.Hold),
 		onConnection("clear", "Hang up at a device", func(c uacsta.ConnectionID) any { return uacsta.ClearConnection{ConnectionToBeCleared: c} }),

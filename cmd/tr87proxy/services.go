@@ -17,9 +17,9 @@ func serviceCommands() []*cobra.Command {
 		toward("consult DEVICE NUMBER", "Hold a device's call and place a second call", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.ConsultationCall{ExistingCall: c, ConsultedDevice: to}
 		}, uacsta.Connected),
-		toward("deflect DEVICE NUMBER", "Send a call that rings or waits at a device to a number", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
+		toward("deflect DEVICE NUMBER", "Send a call that rings or waits at a device, or is answered at a queue, to a number", func(c uacsta.ConnectionID, to uacsta.DeviceID) any {
 			return uacsta.DeflectCall{CallToBeDiverted: c, NewDestination: []uacsta.DeviceID{to}}
-		}, uacsta.Alerting, uacsta.Queued),
+		}, uacsta.Alerting, uacsta.Queued, uacsta.Connected),
 		toward("digits DEVICE DIGITS", "Send digits over a device's call", func(c uacsta.ConnectionID, digits uacsta.DeviceID) any {
 			return uacsta.GenerateDigits{ConnectionToSendDigits: c, DigitMode: uacsta.DTMF, CharactersToSend: digits.ID}
 		}, uacsta.Connected),

@@ -8,10 +8,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
 var loopback, outside = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 1})
@@ -167,6 +170,41 @@ func TestDirectory(t *testing.T) {
 	if c, err := d.Load("new"); err != nil || len(c.samples) != rate {
 		t.Errorf("%v %v", c, err)
 	}
+}
+
+// Calls that play the same file share its sound, until the file changes or nobody plays it.
+func TestSharedClips(t *testing.T) {
+	path := t.TempDir()
+	file := filepath.Join(path, "hello.wav")
+	d, err := OpenDirectory(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	load := func(octets int) *Clip {
+		t.Helper()
+		c, err := d.Load("hello")
+		if err != nil || len(c.samples) != octets/2 {
+			t.Fatal(c, err)
+		}
+		return c
+	}
+	for _, octets := range []int{8, 16} {
+		if err := os.WriteFile(file, wav(1, 1, 8000, 16, make([]byte, octets)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		one, two := load(octets), load(octets)
+		if one != two {
+			t.Error("the file is in memory twice")
+		}
+		runtime.KeepAlive(one)
+	}
+	shared := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.clips)
+	}
+	wait.For(t, "the end of the clip", func() bool { runtime.GC(); return shared() == 0 })
 }
 
 // Messages and recordings last their time, to the millisecond, and say why they ended; also in a room where nobody

@@ -8,10 +8,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
+	"weak"
 )
 
 // maxWAV bounds a file to play, in octets: almost an hour.
@@ -38,6 +41,16 @@ var (
 type Directory struct {
 	root *os.Root
 	path string // absolute
+
+	mu    sync.Mutex
+	clips map[string]shared // by path in the directory
+}
+
+// shared is a clip that somebody plays. Calls that play the same file share its sound.
+type shared struct {
+	clip     weak.Pointer[Clip]
+	size     int64
+	modified time.Time
 }
 
 // OpenDirectory opens a directory.
@@ -49,7 +62,7 @@ func OpenDirectory(path string) (*Directory, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &Directory{root, path}, nil
+	return &Directory{root: root, path: path, clips: map[string]shared{}}, nil
 }
 
 // Close closes the directory.
@@ -90,7 +103,7 @@ func (d *Directory) relative(name string) (rel string, ok bool) {
 	return rel, true
 }
 
-// Load reads a file to play. See Path for its name.
+// Load reads a file to play, unless it is played already and has not changed. See Path for its name.
 func (d *Directory) Load(name string) (*Clip, error) {
 	rel, ok := d.relative(name)
 	if !ok {
@@ -101,7 +114,38 @@ func (d *Directory) Load(name string) (*Clip, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readClip(f)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	known := d.clips[rel]
+	d.mu.Unlock()
+	if clip := known.clip.Value(); clip != nil && known.size == info.Size() && known.modified.Equal(info.ModTime()) {
+		return clip, nil
+	}
+	clip, err := readClip(f)
+	if err != nil {
+		return nil, err
+	}
+	d.share(rel, shared{weak.Make(clip), info.Size(), info.ModTime()})
+	runtime.AddCleanup(clip, d.forget, rel)
+	return clip, nil
+}
+
+func (d *Directory) share(rel string, s shared) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.clips[rel] = s
+}
+
+// forget removes a clip that nobody plays any more.
+func (d *Directory) forget(rel string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.clips[rel].clip.Value() == nil {
+		delete(d.clips, rel)
+	}
 }
 
 // Has reports whether there is a file of this name, of a size that can be played, without reading it.

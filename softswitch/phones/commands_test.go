@@ -165,7 +165,7 @@ func TestMessages(t *testing.T) {
 	w.stops("100", uacsta.CauseNormal)
 	wait.Next(t, b.ended, "the end")
 	w.leave()
-	w.Server.Close() // which completes what is written
+	w.Close() // which completes what is written
 	for _, path := range []string{recording.ResultingMessage, second} {
 		if data, err := os.ReadFile(path); err != nil || len(data) < 44 || filepath.Dir(path) != dir {
 			t.Error(path, len(data), err)

@@ -2,7 +2,6 @@ package softswitch
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -53,7 +52,7 @@ func (x *connection) originate(cause uacsta.EventCause) {
 	c.present(x, c.called, cause)
 }
 
-// target returns the device that a number leads to: one of the switch, or the trunk for such
+// target returns the device that a number leads to: one of the switch, or the first trunk for such
 // numbers. from is the trunk of an incoming call, which can reach only the numbers in the
 // trunk's Inward.
 func (s *Switch) target(number string, from *device) *device {
@@ -63,10 +62,8 @@ func (s *Switch) target(number string, from *device) *device {
 	if d := s.devices[number]; d != nil && d.trunk == nil {
 		return d
 	}
-	for _, d := range s.trunks {
-		if slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
-			return d
-		}
+	if ways := s.waysOut(number); len(ways) > 0 {
+		return ways[0]
 	}
 	return nil
 }
@@ -93,7 +90,7 @@ func (c *call) present(from *connection, number string, cause uacsta.EventCause)
 			c.failAt(from, uacsta.CauseBlocked)
 			return
 		case d.trunk != nil:
-			c.goOut(from, d, number, cause)
+			c.goOut(from, number, cause)
 			return
 		case d.hunt != nil:
 			c.huntIn(d)

@@ -1,6 +1,10 @@
 package softswitch
 
-import "github.com/tr87proxy/tr87proxy/uacsta"
+import (
+	"cmp"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
+)
 
 // deflectCall implements Deflect Call (ECMA-269 17.1). With several destinations all of them ring.
 func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
@@ -47,10 +51,15 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 	taken := map[*device]int{}
 	for _, to := range list {
 		d := s.target(to.ID, nil)
+		takes := d != nil && taken[d] == 0 && d.takes(c)
+		if d != nil && d.trunk != nil {
+			way, _ := free(s.waysOut(to.ID), taken)
+			d, takes = cmp.Or(way, d), way != nil && !way.terminal.Busy()
+		}
 		switch {
 		case d == nil || !d.station() && d.trunk == nil || d.trunk != nil && !c.sendsOut(x.device, to.ID):
 			return nil, errDestination
-		case (taken[d] == 0 || d.trunk != nil && d.inUse()+taken[d] < d.lines) && d.takes(c):
+		case takes:
 			taken[d]++
 			found = append(found, destination{to.ID, x.device.number})
 		}
@@ -73,6 +82,7 @@ func (x *connection) deflectToAll(list []destination) {
 	for _, to := range list {
 		d := c.sw.target(to.number, nil)
 		if d.trunk != nil {
+			d, _ = free(c.sw.waysOut(to.number), nil)
 			c.seize(d, to.number, uacsta.CauseRedirected, x.order)
 			continue
 		}

@@ -340,6 +340,7 @@ func (x *connection) declined(cause uacsta.EventCause) {
 		x.group.queue.missed(x)
 	case x.group != nil:
 		x.group.hunt.declined(x)
+	case x.goesOn(cause):
 	case x.dropsOut(cause):
 	default:
 		rejected := cause == uacsta.CauseBusy || cause == uacsta.CauseCallCancelled // by the user

@@ -42,6 +42,7 @@ var everything = Config{
 	Trunks: []Trunk{
 		{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550100": "100", "5550300": "300"}, Caller: "0555123", Lines: 2, Outside: Behaviour{Answer: 3 * time.Second}},
 		{Number: "901", Prefixes: []string{"8"}, Outside: Behaviour{Busy: true}},
+		{Number: "902", Prefixes: []string{"017", "8"}, Lines: 1, Outside: Behaviour{Answer: 3 * time.Second}},
 	},
 	ParkDevices:  []ParkDevice{{Number: "400"}},
 	PickupGroups: []PickupGroup{{Number: "500", Members: []string{"101", "102", "103"}}},

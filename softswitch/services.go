@@ -277,6 +277,9 @@ func (s *Switch) transferAtOnce(req *uacsta.SingleStepTransferCall, back *return
 	}
 	primary, leaver, arrives := x.id(), x.device, end{who: uacsta.Ext(target.number)}
 	if target.trunk != nil {
+		if way, _ := free(s.waysOut(req.TransferredTo.ID), nil); way != nil {
+			target = way
+		}
 		arrives = end{who: uacsta.Ext(req.TransferredTo.ID), nid: target}
 	}
 	z := s.merged(rest[0].end(), req.TransferredTo.ID, old)

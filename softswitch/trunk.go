@@ -91,17 +91,63 @@ func (c *call) sendsOut(by *device, number string) bool {
 	return slices.ContainsFunc(by.outside, func(prefix string) bool { return strings.HasPrefix(number, prefix) })
 }
 
-// goOut sends the call to the network.
-func (c *call) goOut(from *connection, d *device, number string, cause uacsta.EventCause) {
-	switch {
-	case d.away:
-		c.failAt(from, uacsta.CauseNetworkNotObtainable)
-		return
-	case d.inUse() >= d.lines:
-		c.failAt(from, uacsta.CauseTrunksBusy)
+// waysOut returns the trunks with a prefix of the number, in configured order.
+func (s *Switch) waysOut(number string) []*device {
+	var ways []*device
+	for _, d := range s.trunks {
+		if slices.ContainsFunc(d.trunk.Prefixes, func(p string) bool { return strings.HasPrefix(number, p) }) {
+			ways = append(ways, d)
+		}
+	}
+	return ways
+}
+
+// free returns the first of some trunks that is in service and has a line beside those that are taken. If there is
+// none, it returns nil and the cause.
+func free(ways []*device, taken map[*device]int) (*device, uacsta.EventCause) {
+	why := uacsta.CauseNetworkNotObtainable
+	for _, d := range ways {
+		switch {
+		case d.away:
+		case d.inUse()+taken[d] >= d.lines:
+			why = uacsta.CauseTrunksBusy
+		default:
+			return d, ""
+		}
+	}
+	return nil, why
+}
+
+// goOut sends the call to the network by the first trunk that can take it.
+func (c *call) goOut(from *connection, number string, cause uacsta.EventCause) {
+	d, why := free(c.sw.waysOut(number), nil)
+	if d == nil {
+		c.failAt(from, why)
 		return
 	}
 	c.seize(d, number, cause, 0)
+}
+
+// noWay are the causes for which a trunk cannot take a call that another trunk may take.
+var noWay = []uacsta.EventCause{
+	uacsta.CauseNetworkCongestion, uacsta.CauseNetworkOutOfOrder, uacsta.CauseNetworkNotObtainable, uacsta.CauseResourcesNotAvailable,
+}
+
+// goesOn sends a call out by the next trunk if its trunk cannot take it, and nobody has been told of it yet. It returns
+// false if there is none.
+func (x *connection) goesOn(cause uacsta.EventCause) bool {
+	if x.device.trunk == nil || !x.hidden() || !slices.Contains(noWay, cause) {
+		return false
+	}
+	c, number, due := x.call, x.far.Device.ID, x.coming.cause
+	ways := c.sw.waysOut(number)
+	d, _ := free(ways[slices.Index(ways, x.device)+1:], nil)
+	if d == nil {
+		return false
+	}
+	x.leave()
+	c.seize(d, number, due, x.among)
+	return true
 }
 
 // seize takes a line of a trunk that has a free one. among is for connection.among.

@@ -185,3 +185,64 @@ func TestRedirectedBefore(t *testing.T) {
 	w.has(w.last(uacsta.NameDeliveredEvent), "<lastRedirectionDevice><notKnown/>")
 	w.finish()
 }
+
+// A call goes out by the next trunk with a prefix of its number if the network of the first cannot take it and has said
+// nothing of it; nobody is told of the first.
+func TestNextTrunk(t *testing.T) {
+	begins := []string{"answer", "100: ServiceInitiated X100 initiated makeCall", "100: Originated X100 connected newCall"}
+	by := func(trunk string) []string {
+		return []string{"100: NetworkReached X" + trunk + " connected newCall", trunk + ": NetworkReached X" + trunk + " connected newCall"}
+	}
+	failed := func(trunk string, cause uacsta.EventCause) []string {
+		return []string{"100: Failed X" + trunk + " connected " + string(cause), trunk + ": Failed X" + trunk + " fail " + string(cause)}
+	}
+	for name, tt := range map[string]struct {
+		number string
+		then   func(w *world)
+		want   []string
+	}{
+		"congestion": {"0123", func(w *world) { w.declines("900", uacsta.CauseNetworkCongestion); w.progress("901") }, by("901")},
+		"the first is out of service meanwhile": {"0123", func(w *world) {
+			w.sw.InService("900", false, false)
+			w.events()
+			w.declines("900", uacsta.CauseNetworkNotObtainable)
+			w.progress("901")
+		}, by("901")},
+		"congestion of all": {"0123", func(w *world) {
+			w.declines("900", uacsta.CauseNetworkOutOfOrder)
+			w.declines("901", uacsta.CauseNetworkCongestion)
+		}, failed("901", uacsta.CauseNetworkCongestion)},
+		"the called number is busy":     {"0123", func(w *world) { w.declines("900", uacsta.CauseBusy) }, failed("900", uacsta.CauseBusy)},
+		"congestion after a signal":     {"0123", func(w *world) { w.progress("900"); w.declines("900", uacsta.CauseNetworkCongestion) }, append(by("900"), failed("900", uacsta.CauseNetworkCongestion)...)},
+		"no other trunk has the prefix": {"1123", func(w *world) { w.declines("900", uacsta.CauseNetworkCongestion) }, failed("900", uacsta.CauseNetworkCongestion)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorldOf(t, Config{
+				Extensions: []Extension{{Number: "100", Outside: []string{"0", "1"}}},
+				Trunks:     []Trunk{{Number: "900", Prefixes: []string{"0", "1"}, Real: true}, {Number: "901", Prefixes: []string{"0"}, Real: true, Lines: 1}},
+			}, "100", "900", "901")
+			w.sw.InService("900", true, false)
+			w.sw.InService("901", true, false)
+			w.events()
+			w.must(w.makeCall("100", tt.number))
+			w.expect("the call", begins...)
+			tt.then(w)
+			w.expect(name, tt.want...)
+			w.finish()
+		})
+	}
+	w := newWorldOf(t, Config{
+		Extensions: []Extension{{Number: "100", Outside: []string{"0"}}, {Number: "101", Outside: []string{"0"}}},
+		Trunks:     []Trunk{{Number: "900", Prefixes: []string{"0"}, Real: true}, {Number: "901", Prefixes: []string{"0"}, Real: true, Lines: 1}},
+	}, "100")
+	w.sw.InService("901", true, false) // the first is not
+	w.must(w.makeCall("100", "0123"))
+	w.progress("901")
+	w.must(w.makeCall("101", "0124"))
+	w.events()
+	w.must(w.clearCall("X100"))
+	if n := len(w.sw.devices["900"].connections); n != 0 {
+		t.Errorf("a trunk out of service has %d connections", n)
+	}
+	w.finish()
+}

@@ -31,7 +31,7 @@ type trunk struct {
 const (
 	trunkRefresh = 30 * time.Second // delay before the next check without Trunk.Qualify, and after a failed registration
 	trunkExpires = 10 * time.Minute // lifetime of our registration
-	trunkTimeout = 20 * time.Second // of a check without Trunk.Qualify
+	trunkTimeout = 20 * time.Second // of a check, at most
 )
 
 // run keeps the trunk registered, checks its peer by OPTIONS, and tells the switch whether it is in service.
@@ -77,7 +77,15 @@ func (t *trunk) schedule() (wait, timeout time.Duration) {
 	if t.Qualify == 0 {
 		return trunkRefresh, trunkTimeout
 	}
-	return t.Qualify * 2 / 5, t.Qualify / 2
+	wait, timeout = t.Qualify*2/5, min(t.Qualify/2, trunkTimeout)
+	if t.Register {
+		due := time.Until(t.renew)
+		if due <= 0 { // it has failed
+			due = trunkRefresh
+		}
+		wait = min(wait, due)
+	}
+	return wait, timeout
 }
 
 // checked calls check, and treats a panic as a failure.

@@ -108,8 +108,18 @@ func TestTrunkQualify(t *testing.T) {
 		})
 	}
 	for _, qualify := range []time.Duration{time.Second, 30 * time.Second, time.Hour} {
-		if pause, timeout := (&trunk{Trunk: Trunk{Qualify: qualify}}).schedule(); pause+timeout >= qualify || timeout < qualify/2 {
+		tr := &trunk{Trunk: Trunk{Qualify: qualify}}
+		pause, timeout := tr.schedule()
+		if pause+timeout >= qualify || timeout < min(qualify/2, trunkTimeout) {
 			t.Errorf("%s: %s and %s", qualify, pause, timeout)
+		}
+		tr.Register = true
+		if again, _ := tr.schedule(); again != min(pause, trunkRefresh) {
+			t.Errorf("%s: registers again after %s", qualify, again)
+		}
+		tr.renew = time.Now().Add(trunkExpires / 2)
+		if renew, _ := tr.schedule(); renew > pause || renew > trunkExpires/2 {
+			t.Errorf("%s: renews its registration after %s", qualify, renew)
 		}
 	}
 }

@@ -620,6 +620,27 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// Programs for HiPath get the time stamp of the switch, or, if it has none or not a time, that of the event.
+func TestTimeStamp(t *testing.T) {
+	for stamp, want := range map[string]string{
+		"2026-11-19T08:15:00": "2026-11-19T08:15:00", "soon": "2026-11-20T12:00:00", "": "2026-11-20T12:00:00",
+	} {
+		m, err := uacsta.Parse([]byte(`<HeldEvent><monitorCrossRefID>0007</monitorCrossRefID><heldConnection><callID>12</callID><deviceID>100</deviceID></heldConnection>` +
+			`<holdingDevice><deviceIdentifier>100</deviceIdentifier></holdingDevice><cause>normal</cause><extensions><security><timeStamp>` + stamp + `</timeStamp></security></extensions></HeldEvent>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		argument, err := codecOf("hipath").putEvent(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, _, err := codecOf("hipath").takeEvent(reparse(t, argument.Bytes()))
+		if err != nil || back.Text("extensions/security/timeStamp") != want {
+			t.Errorf("%q becomes %v, %v", stamp, back, err)
+		}
+	}
+}
+
 // TestCallIDs brings callIDs of all kinds through a client in ASN.1 and back.
 func TestCallIDs(t *testing.T) {
 	for _, id := range []string{"1234", "12AB", "12ab", "1", "abcd_12", "FF61", "FF", "00", "F1-2.x", "302118840100", "0", "007", "000004D2", "7FFFFFFF", "80000000", "2147483647", "2147483648"} {

@@ -202,9 +202,8 @@ func (c *Conn) takeRequest(m *PDU) error {
 	req, unknown, err := c.codec.ReadRequest(m)
 	switch {
 	case errors.Is(err, errUnserved):
-		c.Report(slog.LevelInfo, "request for a service that is not supported", "operation", m.operation)
 		_ = c.queue(c.codec.refuse(m, uacsta.Refuse(uacsta.Operation, uacsta.ServiceNotSupported)))
-		return nil
+		return c.Strike(slog.LevelInfo, "request for a service that is not supported", "operation", m.operation)
 	case err != nil:
 		_ = c.queue(&PDU{Kind: Reject, id: m.id, problem: mistypedArgument})
 		return c.Strike(slog.LevelWarn, "could not read request", "operation", m.operation, "err", err)

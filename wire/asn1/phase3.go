@@ -207,19 +207,18 @@ func (extensions) take(c *coder, p *ber.Packet, v reflect.Value) error {
 	return nil
 }
 
-// stamped returns extensions with a time stamp if the flavour needs one.
+// stamped returns extensions with a time stamp and nothing else if the flavour needs one: the one that they have, or the time
+// of the message.
 func (c *coder) stamped(v reflect.Value) reflect.Value {
 	if c.noted.IsZero() {
 		return v
 	}
-	a, err := v.Interface().(uacsta.Raw).Arguments()
-	if err != nil || a.Security != nil && a.Security.TimeStamp != "" && !c.exact {
-		return v
-	}
 	stamp := c.noted.Format(xmlTime)
-	if a.Security != nil && a.Security.TimeStamp != "" {
-		stamp = a.Security.TimeStamp
+	if a, err := v.Interface().(uacsta.Raw).Arguments(); err == nil && a.Security != nil {
+		if _, err := generalizedTime(a.Security.TimeStamp); err == nil {
+			stamp = a.Security.TimeStamp
+		}
 	}
-	a = uacsta.Arguments{Security: &uacsta.SecurityData{TimeStamp: stamp}}
+	a := uacsta.Arguments{Security: &uacsta.SecurityData{TimeStamp: stamp}}
 	return reflect.ValueOf(a.Extensions())
 }

@@ -102,6 +102,9 @@ func endpoint(peer string) (netip.AddrPort, error) {
 // about adds to an entry what a request is about.
 func (o *object) about(e audit.Entry) audit.Entry {
 	e.Service, e.Devices, e.Destinations, e.Connections = o.service, texts(o.subjects...), texts(o.destinations...), written(o.connections)
+	if !o.presented.IsZero() {
+		e.Devices = append(e.Devices, o.presented.String())
+	}
 	return e
 }
 

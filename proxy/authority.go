@@ -24,6 +24,7 @@ type object struct {
 	action       policy.Action
 	subjects     []policy.Number            // the devices that the request acts on
 	destinations []policy.Number            // where it sends calls
+	presented    policy.Number              // second number of the calling device that a call comes from; zero: its own
 	connections  []uacsta.ConnectionID      // of subjects, with callIDs as the client sees them
 	spelling     map[policy.Number]spelling // of subjects, as the client writes them
 	settle       func(error)                // records whether digits were dialled; nil: there are none
@@ -72,8 +73,16 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 			if d.InConnection {
 				of = s.proxy.static(d.CallID(), n)
 			}
-			o.subjects = append(o.subjects, of)
-			o.spelling[n] = o.spelling[n].after(spelling{d.ID(), d.Type()})
+			own := s.proxy.own(of)
+			o.subjects = append(o.subjects, own)
+			switch {
+			case own == of:
+				o.spelling[n] = o.spelling[n].after(spelling{d.ID(), d.Type()})
+			case path == "callingDevice":
+				o.presented = n
+			default:
+				n = own
+			}
 		}
 		d.Set(cmp.Or(digits, n.String()), "")
 	}
@@ -86,6 +95,16 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		}
 	}
 	return o, nil
+}
+
+// own returns the device that a number stands for: itself, or the one that has it as second number.
+func (p *Proxy) own(n policy.Number) policy.Number {
+	for _, t := range p.list() {
+		if own := t.device(n); own != n && p.route(n) == t {
+			return own
+		}
+	}
+	return n
 }
 
 // examine reads a request and asks policy about it.
@@ -262,10 +281,22 @@ func (s *Session) check(o *object) error {
 			return err
 		}
 	}
+	if decision := s.mayPresent(o); !decision.Allowed {
+		s.refused(o, decision.Reason)
+		return uacsta.Refuse(uacsta.Operation, uacsta.ServiceOf(o.service).Refusal(uacsta.Subject))
+	}
 	for n, spelled := range o.spelling {
 		s.learn(n, spelled)
 	}
 	return nil
+}
+
+// mayPresent asks policy whether the client may call from the second number of a device.
+func (s *Session) mayPresent(o *object) policy.Decision {
+	if o.presented.IsZero() {
+		return policy.Decision{Allowed: true}
+	}
+	return s.proxy.policy().Decide(s.wishOf(o, o.presented))
 }
 
 // wishOf returns the policy request for one device.
@@ -345,7 +376,7 @@ func (s *Session) stillMay(o *object, who policy.Identity) bool {
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
-	return !closed && s.Identity() == who && !s.locked() && !slices.ContainsFunc(o.subjects, func(device policy.Number) bool {
+	return !closed && s.Identity() == who && !s.locked() && s.mayPresent(o).Allowed && !slices.ContainsFunc(o.subjects, func(device policy.Number) bool {
 		return !s.proxy.policy().Decide(s.wishOf(o, device)).Allowed
 	})
 }

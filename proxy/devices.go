@@ -135,7 +135,7 @@ func (l *listing) shows(t *managedLink, item uacsta.DeviceListItem) bool {
 	}
 	p := l.session.proxy
 	device, err := p.numbers().Parse(item.DeviceID.ID, item.DeviceID.Type())
-	return err == nil && p.route(device) == t && l.session.may(policy.Observe, device)
+	return err == nil && p.route(device) == t && l.session.may(policy.Observe, t.device(device))
 }
 
 // send sends the client a segment.

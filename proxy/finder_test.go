@@ -198,3 +198,103 @@ func TestDeflectToSeveral(t *testing.T) {
 		}
 	})
 }
+
+// namer is a switch whose device 100 has the second number 150.
+type namer struct{ *pbx }
+
+func (namer) Device(number string) string {
+	if number == "150" {
+		return "100"
+	}
+	return number
+}
+
+// A request that names the second number of a device is about the device: policy decides on that, and the audit file and
+// the switch get it. Only a call from a second number keeps it, and needs a right on both.
+func TestSecondNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link := namer{newPBX(map[string][]string{"A": {"100", "101"}})}
+		file := filepath.Join(t.TempDir(), "audit.log")
+		log, err := audit.Open(audit.Config{Path: file, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules := policy.FromGrants(func(n string) bool { return len(n) == 3 },
+			policy.Grant{Who: "own", Control: []string{"100"}}, policy.Grant{Who: "both", Control: []string{"100", "150"}}, policy.Grant{Who: "second", Control: []string{"150"}})
+		p := start(t, link, rules, func(cfg *proxy.Config) { cfg.Audit = log })
+		own, _ := open(t, p, "own")
+		both, _ := open(t, p, "both")
+		second, _ := open(t, p, "second")
+		id := shown(t, own, "150")
+		hold := uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id, "150")}
+		from := func(number string) uacsta.MakeCall {
+			return uacsta.MakeCall{CallingDevice: uacsta.Dev(number), CalledDirectoryNumber: uacsta.Dev("150")}
+		}
+		var audited []string
+		for _, tt := range []struct {
+			s       *proxy.Session
+			req     any
+			device  string // that the switch gets; "" where the request is refused
+			audited string
+		}{
+			{own, hold, "100", "asked 100"},
+			{second, hold, "", "refused 100"},
+			{own, from("100"), "100", "asked 100"},
+			{own, from("150"), "", "refused 100 150"},
+			{both, from("150"), "150", "asked 100 150"},
+			{second, from("150"), "", "refused 100"},
+			{own, uacsta.SetDoNotDisturb{Device: uacsta.Dev("150"), DoNotDisturbOn: true}, "100", "asked 100"},
+			{second, uacsta.SetDoNotDisturb{Device: uacsta.Dev("150"), DoNotDisturbOn: true}, "", "refused 100"},
+		} {
+			link.got()
+			m := uacsta.Encode(tt.req, uacsta.Edition3)
+			name, device := m.Name(), ""
+			var res *uacsta.Message
+			tt.s.Request(m, func(m *uacsta.Message) { res = m })
+			synctest.Wait()
+			if asked := link.last(name); link.got() != "" {
+				device = asked.Devices()[0].ID()
+				if name == uacsta.NameMakeCall && asked.Text("calledDirectoryNumber") != "150" {
+					t.Errorf("the number dialled: %s", asked)
+				}
+			}
+			if device != tt.device || (refusal(res) == "") != (tt.device != "") {
+				t.Errorf("%+v: the switch gets %q, the client %s", tt.req, device, res)
+			}
+			audited = append(audited, tt.audited)
+		}
+		for range 2 {
+			request(own, monitorOf("150"))
+			request(own, monitorOf("100"))
+		}
+		if n := link.count(uacsta.NameMonitorStart); n != 1 || link.last(uacsta.NameMonitorStart).Text("monitorObject/deviceObject") != "100" {
+			t.Errorf("%d monitors of one device, the last %s", n, link.last(uacsta.NameMonitorStart))
+		}
+		for name, may := range map[string]bool{"own": true, "second": false} {
+			s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: name}, Line: "150"}, &listener{})
+			if (err == nil) != may {
+				t.Errorf("%s opens a session for 150: %v", name, err)
+			}
+			if s != nil && err == nil {
+				link.got()
+				request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn(id, "")})
+				if got := link.got(); got != "HoldCall A@100" {
+					t.Errorf("the line's own connection: %q", got)
+				}
+				audited = append(audited, "asked 100")
+			}
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var written []string
+		for _, e := range entries(t, file) {
+			if e.Service != "" && e.Kind != "done" {
+				written = append(written, e.Kind+" "+strings.Join(e.Devices, " "))
+			}
+		}
+		if !slices.Equal(written, audited) {
+			t.Errorf("the audit file has %q, want %q", written, audited)
+		}
+	})
+}

@@ -25,6 +25,12 @@ type ConnectionFinder interface {
 	FindConnections(service, element string, id uacsta.ConnectionID) []Candidate
 }
 
+// A DeviceNamer is a Link whose devices may have several numbers.
+type DeviceNamer interface {
+	// Device returns the own number of the device that a number stands for, or the number itself. It does not block.
+	Device(number string) string
+}
+
 // Candidate is a connection that an identifier may stand for.
 type Candidate struct {
 	ID   uacsta.ConnectionID

@@ -297,6 +297,22 @@ func outward(rules policy.NumberRules, device string) (id, kind string) {
 	return id, kind
 }
 
+// device returns the own number of the device that a number stands for.
+func (t *managedLink) device(n policy.Number) policy.Number {
+	namer, ok := t.link.(DeviceNamer)
+	if !ok {
+		return n
+	}
+	written, _ := outward(t.numbers.Load().Out, n.String())
+	own := namer.Device(written)
+	if own == written {
+		return n
+	}
+	own, _ = inward(t.numbers.Load().In, t.proxy.numbers(), own, "")
+	d, _ := t.proxy.numbers().Parse(own, "") // nobody has a right on the zero value
+	return d
+}
+
 // candidates returns the connections that an identifier in an element of a service's request may stand
 // for, in the core's form; device is canonical or "". For a link that cannot say, they are the parties that it has
 // reported, or the identifier itself.

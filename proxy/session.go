@@ -160,7 +160,11 @@ func (s *Session) admit(line string) error {
 		if s.line, err = p.numbers().Parse(line, ""); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnknownLine, err)
 		}
-		s.learn(s.line, spelling{id: line})
+		if own := p.own(s.line); own == s.line {
+			s.learn(s.line, spelling{id: line})
+		} else {
+			s.line = own
+		}
 	}
 	if s.locked() {
 		return nil // the client can only open an application session yet

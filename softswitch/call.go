@@ -25,6 +25,14 @@ func (c *call) initiate(d *device, cause uacsta.EventCause) *connection {
 	return x
 }
 
+// presents makes the caller present one of the numbers of its extension.
+func (x *connection) presents(number string) {
+	if x.device.station() {
+		x.presented = number
+		x.call.calling.who = uacsta.Ext(number)
+	}
+}
+
 // caller returns whom the device shows as the caller.
 func (d *device) caller() end {
 	if d.trunk != nil {

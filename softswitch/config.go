@@ -65,6 +65,8 @@ type Extension struct {
 	// Real reports whether a real telephone registers for it. Until one does, the extension is
 	// out of service.
 	Real bool
+	// Second lists further directory numbers of the extension. Calls to them reach it, and it can call from them.
+	Second []string
 	// Outside lists the prefixes of network numbers that the extension may call or divert to.
 	// Empty means none.
 	Outside []string
@@ -193,6 +195,13 @@ func (s *Switch) build() error {
 		if d.lines == 0 {
 			d.lines = 2
 		}
+		for _, number := range e.Second {
+			if number == "" || s.devices[number] != nil {
+				return fmt.Errorf("second number %q of extension %q: empty or used twice", number, e.Number)
+			}
+			s.devices[number] = d
+		}
+		d.second = e.Second
 		d.forwarding = newForwarding()
 		d.real, d.away, d.outside, d.sounds = e.Real, e.Real, e.Outside, e.Sounds
 		if d.terminal = (&virtualPhone{sw: s, behaviour: e.Phone}); d.real {

@@ -2,6 +2,7 @@ package softswitch
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -127,6 +128,9 @@ func (s *Switch) getLogicalDeviceInformation(req *uacsta.GetLogicalDeviceInforma
 	res.MaxActiveCalls, res.MaxHeldCalls = number(1), number(d.lines)
 	res.MaxFwdSettings, res.MaxDevicesInConf = number(len(forwardings)), number(maxMembers)
 	res.TransAndConfSetup, res.LogDevServList = joining, f.Listed("logDevServList")
+	if len(d.second) > 0 {
+		return uacsta.Encode(res, uacsta.Edition3).WithPrivate("sw", Namespace, "secondNumbers", strings.Join(d.second, " ")), nil
+	}
 	return res, nil
 }
 
@@ -176,8 +180,10 @@ func (s *Switch) getSwitchingFunctionDevices(req *uacsta.GetSwitchingFunctionDev
 			req.RequestedDeviceCategory != "" && req.RequestedDeviceCategory != d.requestedCategory() {
 			continue
 		}
-		id := uacsta.Dev(d.number)
-		list = append(list, uacsta.DeviceListItem{DeviceID: &id, DeviceCategory: d.category, NamedDeviceTypes: d.named(), DeviceModelName: string(d.kind)})
+		for _, number := range append([]string{d.number}, d.second...) {
+			id := uacsta.Dev(number)
+			list = append(list, uacsta.DeviceListItem{DeviceID: &id, DeviceCategory: d.category, NamedDeviceTypes: d.named(), DeviceModelName: string(d.kind)})
+		}
 	}
 	ref := newRef()
 	for segment := 1; ; segment++ {

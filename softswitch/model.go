@@ -37,6 +37,7 @@ type device struct {
 	agents     []*agent
 	outside    []string  // prefixes of network numbers it may call
 	autoWork   *autoWork // of its agents; nil: the queue's setting
+	second     []string  // further directory numbers
 
 	hunt     *hunt
 	queue    *queue
@@ -123,15 +124,16 @@ type connection struct {
 	timers []*time.Timer
 	order  int // sequence number of joining the call
 
-	cause   uacsta.EventCause       // why it failed, was prompted or returned
-	refused bool                    // refused by the device: busy or do not disturb
-	group   *device                 // hunt group or queue for which it rings
-	among   int                     // order of the connection that was deflected to it and others; 0: none
-	agent   *agent                  // agent who rings or talks for a queue
-	parker  *device                 // device that parked the call here
-	far     uacsta.ExtendedDeviceID // of a trunk: who is beyond it
-	reached bool                    // of a trunk: the far end has answered
-	silent  bool                    // listens only
+	cause     uacsta.EventCause       // why it failed, was prompted or returned
+	refused   bool                    // refused by the device: busy or do not disturb
+	group     *device                 // hunt group or queue for which it rings
+	among     int                     // order of the connection that was deflected to it and others; 0: none
+	agent     *agent                  // agent who rings or talks for a queue
+	parker    *device                 // device that parked the call here
+	presented string                  // number of its extension that the caller presents; "" for the own
+	far       uacsta.ExtendedDeviceID // of a trunk: who is beyond it
+	reached   bool                    // of a trunk: the far end has answered
+	silent    bool                    // listens only
 
 	coming  *coming // on its way to a real telephone or the network; nil: clients know its state
 	leg     any     // telephone's leg, if the telephone opened the connection

@@ -1,6 +1,7 @@
 package softswitch
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -49,7 +50,7 @@ type Party struct {
 	Key    int // identifies the connection, also after it moved to another call
 	Device string
 	State  uacsta.LocalConnectionState
-	Number string // shown to others: the device's, or the one beyond a trunk; "" if it is not known or withheld
+	Number string // shown to others: one of the device's, or the one beyond a trunk; "" if it is not known or withheld
 	Name   string // of the device, unless the party is beyond a trunk
 	// Phone reports whether it is a real telephone or line.
 	Phone bool
@@ -149,7 +150,7 @@ func (c *call) view() View {
 	}
 	for _, x := range c.connections {
 		p := Party{
-			Key: x.order, Device: x.device.number, State: x.state, Number: x.end().who.Device.ID, Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
+			Key: x.order, Device: x.device.number, State: x.state, Number: cmp.Or(x.presented, x.end().who.Device.ID), Phone: x.device.real, Rings: x.ringing, Auto: x.auto,
 			Silent: x.silent, Queue: x.state == uacsta.Queued, Refused: x.outside(), Cause: x.cause, Leg: x.leg,
 		}
 		if x.device.trunk == nil {

@@ -47,6 +47,7 @@ func (s *Switch) makePredictiveCall(req *uacsta.MakePredictiveCall) (any, error)
 		}
 	}
 	x := s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakePredictiveCall)
+	x.presents(req.CallingDevice.ID)
 	p.own, x.call.predictive = x, p
 	x.call.data = data{
 		account: req.AccountCode, auth: req.AuthCode, correlator: req.CorrelatorData, subject: req.SubjectOfCall, languages: req.LanguagePreferences,

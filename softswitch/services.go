@@ -12,6 +12,7 @@ import (
 // find returns the connection a request names, by callID and device: [Switch.complete] and the core
 // have added a missing half.
 func (s *Switch) find(id uacsta.ConnectionID, refusal *uacsta.Error) (*connection, error) {
+	id.DeviceID.ID = s.Device(id.DeviceID.ID)
 	if c := s.callNow(id.CallID); c != nil {
 		for _, x := range c.connections {
 			if x.is(id) {
@@ -51,6 +52,7 @@ func (s *Switch) makeCall(req *uacsta.MakeCall) (any, error) {
 		return nil, refusal
 	}
 	x := s.initiate(d, req.CalledDirectoryNumber.ID, uacsta.CauseMakeCall)
+	x.presents(req.CallingDevice.ID)
 	x.call.data = data{
 		account: req.AccountCode, auth: req.AuthCode, correlator: req.CorrelatorData, subject: req.SubjectOfCall, languages: req.LanguagePreferences,
 		characteristics: req.CallCharacteristics,

@@ -18,8 +18,8 @@ import (
 // concurrent use.
 type Switch struct {
 	cfg     Config
-	devices map[string]*device
-	order   []*device // in configured order
+	devices map[string]*device // by number, also by second numbers
+	order   []*device          // in configured order
 
 	// subsets of order used at every change
 	queues, trunks, parks []*device
@@ -50,6 +50,7 @@ type Switch struct {
 var (
 	_ proxy.ConnectionFinder = (*Switch)(nil)
 	_ proxy.StaticLister     = (*Switch)(nil)
+	_ proxy.DeviceNamer      = (*Switch)(nil)
 )
 
 // KeepsConnections implements proxy.ConnectionKeeper: every service looks connections up by
@@ -68,7 +69,15 @@ func New(cfg Config) (*Switch, error) {
 	return s, s.build()
 }
 
-// Has reports whether the switch has a device with this number.
+// Device implements proxy.DeviceNamer: second numbers of an extension stand for its own.
+func (s *Switch) Device(number string) string {
+	if d := s.devices[number]; d != nil { // read-only after New
+		return d.number
+	}
+	return number
+}
+
+// Has reports whether the switch has a device with this number, or second number.
 func (s *Switch) Has(number string) bool {
 	_, ok := s.devices[number] // read-only after New
 	return ok
@@ -209,7 +218,7 @@ func init() { //nolint:gochecknoinits // the table refers to methods that refer 
 	}
 }
 
-// service adapts a handler of a typed request. The handler returns a response struct, or nil
+// service adapts a handler of a typed request. The handler returns a response struct or message, or nil
 // for a request without response.
 func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacsta.Message) (*uacsta.Message, error) {
 	return func(s *Switch, m *uacsta.Message) (*uacsta.Message, error) {
@@ -223,6 +232,9 @@ func service[T any](handler func(*Switch, *T) (any, error)) func(*Switch, *uacst
 		res, err := handler(s, req)
 		if err != nil || res == nil {
 			return nil, err
+		}
+		if m, ok := res.(*uacsta.Message); ok { // with private data
+			return m, nil
 		}
 		return uacsta.Encode(res, uacsta.Edition3), nil
 	}

@@ -156,3 +156,34 @@ func TestRecall(t *testing.T) {
 	returns(id, "recallBusy")
 	r.stop()
 }
+
+// An extension with a second number: calls to it reach the extension, requests and monitors that name it are about the
+// extension, and the extension calls from it.
+func TestSecondNumber(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "  - {number: \"1900\", second-numbers: [\"1950\"]}\n"+everybody)
+	o := r.watch("1950")
+	says := func(ev *uacsta.Message, fields map[string]string) {
+		t.Helper()
+		for path, want := range fields {
+			if ev.Text(path+"/deviceIdentifier") != want {
+				t.Errorf("%s is not %s: %s", path, want, ev)
+			}
+		}
+	}
+	id := o.placed("1000", "1950")
+	says(o.until("1950", "Delivered"), map[string]string{"alertingDevice": "1900", "calledDevice": "1950"})
+	o.must(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1950")})
+	says(o.until("1950", "Established"), map[string]string{"answeringDevice": "1900", "calledDevice": "1950"})
+	o.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(id, "1900")})
+	o.until("1950", "ConnectionCleared")
+	id = o.placed("1950", "1001")
+	says(o.until("1950", "Delivered"), map[string]string{"callingDevice": "1950", "calledDevice": "1001"})
+	if own := o.calls("1950"); len(own) != 1 || own[0].CallID != id || own[0].DeviceID.ID != "1900" {
+		t.Errorf("%+v", own)
+	}
+	if info := o.must(uacsta.GetLogicalDeviceInformation{Device: uacsta.Dev("1950")}); info.PrivateText("secondNumbers") != "1950" {
+		t.Errorf("%s", info)
+	}
+	r.stop()
+}

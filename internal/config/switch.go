@@ -36,6 +36,8 @@ type Extension struct {
 	// SIP is the account of its telephones, or nil for a virtual phone.
 	SIP     *Telephone `yaml:"sip"`
 	Outside []string   `yaml:"outside"`
+	// Second lists further directory numbers of the extension.
+	Second []string `yaml:"second-numbers"`
 	Sounds
 }
 
@@ -128,12 +130,15 @@ type numbers struct {
 }
 
 // device checks the number of a device. It must be unique.
-func (n *numbers) device(key, number string) {
+func (n *numbers) device(key, number string) { n.unique(key+".number", number) }
+
+// unique checks a number that leads to a device. No other may have it.
+func (n *numbers) unique(key, number string) {
 	switch {
 	case !deviceNumber.MatchString(number):
-		n.fault(key+".number", "must be 1 to 20 digits, * or #; write it in quotes, for example \"100\"")
+		n.fault(key, "must be 1 to 20 digits, * or #; write it in quotes, for example \"100\"")
 	case slices.Contains(n.all, number):
-		n.fault(key+".number", "is the number of another device; write a number of its own")
+		n.fault(key, "is the number of another device; write a number of its own")
 	}
 	n.all = append(n.all, number)
 }
@@ -169,6 +174,9 @@ func (c *Config) checkSwitch(d *document) {
 		key := fmt.Sprintf("switch.extensions[%d]", i)
 		n.device(key, e.Number)
 		n.extensions = append(n.extensions, e.Number)
+		for j, number := range e.Second {
+			n.unique(fmt.Sprintf("%s.second-numbers[%d]", key, j), number)
+		}
 		if e.Kind != "" {
 			d.oneOf(key+".kind", e.Kind, "sip", "analogue", "digital", "dect", "virtual", "remote")
 		}

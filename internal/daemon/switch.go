@@ -14,7 +14,7 @@ func switchConfig(cfg *config.Switch) (softswitch.Config, error) {
 	for _, e := range cfg.Extensions {
 		out.Extensions = append(out.Extensions, softswitch.Extension{
 			Number: e.Number, Name: e.Name, Kind: softswitch.Kind(e.Kind), Lines: e.Lines, Phone: softswitch.Behaviour{Answer: e.Answer, Busy: e.Busy},
-			Real: e.SIP != nil, Outside: e.Outside, Sounds: softswitch.Sounds(e.Sounds),
+			Real: e.SIP != nil, Outside: e.Outside, Second: e.Second, Sounds: softswitch.Sounds(e.Sounds),
 		})
 	}
 	for _, g := range cfg.HuntGroups {

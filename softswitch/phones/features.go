@@ -37,11 +37,12 @@ func (s *Server) packages() []registrar.Package {
 	dialogs := func(number, by string, of *registrar.Model) []registrar.Document {
 		return []registrar.Document{s.dialogDocument(number, by, of != nil && of.Idle)}
 	}
+	others := func(number string) bool { return s.sw.Has(number) && s.sw.Device(number) == number } // no second numbers
 	return []registrar.Package{
 		{Event: featurePackage, Documents: features, Change: s.changeFeature},
 		{Event: waitingPackage, Documents: one(s.waitingDocument)},
-		{Event: dialogPackage, Others: s.sw.Has, Documents: dialogs},
-		{Event: statusPackage, Others: s.sw.Has, Documents: one(s.statusDocument)},
+		{Event: dialogPackage, Others: others, Documents: dialogs},
+		{Event: statusPackage, Others: others, Documents: one(s.statusDocument)},
 	}
 }
 

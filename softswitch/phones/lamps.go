@@ -39,7 +39,7 @@ func (s *Server) dialogDocument(number, by string, idle bool) registrar.Document
 	for _, p := range own {
 		direction, other := "recipient", ""
 		c := s.calls[p.call]
-		if c.Inside && c.Calling.Device.ID == p.Device {
+		if c.Inside && c.Calling.Device.ID == p.Number {
 			direction = "initiator"
 		}
 		for _, q := range c.Parties {

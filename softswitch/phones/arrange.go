@@ -329,5 +329,18 @@ func (s *Server) outcome(c *call, own *softswitch.Party) (code int, cause uacsta
 			best = max(best, code)
 		}
 	}
+	if own := s.legs[own.Key]; best < 183 && own != nil && own.early && c.speaks() {
+		best = 183 // the caller hears a message before the call is answered
+	}
 	return best, ""
+}
+
+// speaks reports whether a message is played in the call.
+func (c *call) speaks() bool {
+	for _, m := range c.plays {
+		if _, plays := m.(*media.Playing); plays {
+			return true
+		}
+	}
+	return false
 }

@@ -173,6 +173,28 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+// A caller whose call rings hears a message as early media, and can be answered then.
+func TestMessageBeforeTheAnswer(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "short.wav"), sound(800), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := aWorld(t, "", func(cfg *Config) { cfg.Messages = dir })
+	a, b := w.handset("100"), w.handset("101")
+	final, progress := a.call(t.Context(), "101")
+	in := wait.Next(t, b.calls, "the call")
+	b.ring(in)
+	for wait.Next(t, progress, "ringing") != 180 {
+	}
+	w.must(uacsta.PlayMessage{OverConnection: uacsta.Conn(connection(w.event("100", "Delivered"), "101").CallID, "100"), MessageToBePlayed: "short"})
+	for wait.Next(t, progress, "early media") != 183 {
+	}
+	w.stops("100", uacsta.CauseEndOfMessageDetected)
+	b.answer(in).Bye()
+	wait.Next(t, final, "the answer")
+	w.leave()
+}
+
 // stops waits for the end of a message at a device, and compares its cause.
 func (w *world) stops(device string, want uacsta.EventCause) *uacsta.Message {
 	w.t.Helper()

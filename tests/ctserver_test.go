@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -370,6 +371,45 @@ func TestCardProgram(t *testing.T) {
 	for n := 5; n < 8; n++ {
 		if beeped := times[n] - times[n-1]; beeped < 3 {
 			t.Errorf("a beep of 4 tenths of a second took %d", beeped)
+		}
+	}
+}
+
+// POE's component for ctserver starts the simulated card itself, waits until it has started, and works with it.
+func TestCardOfPOE(t *testing.T) {
+	perl := tool(t, "perl")
+	if err := exec.Command(perl, "-MPOE::Component::Telephony::CTPort", "-e1").Run(); err != nil {
+		t.Skip("POE::Component::Telephony::CTPort is not installed; it has no Debian package")
+	}
+	for _, port := range []int{1198, 1200, 1201, 1202, 1203} { // it knows no others
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Skip(err)
+		}
+		_ = l.Close()
+	}
+	script, err := filepath.Abs(filepath.Join("perl", "poe.pl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	tone(t, folder, "beep.au", 400*time.Millisecond)
+	poe := start(t, "env", "PWD="+folder, perl, script, program(t)+" simulate ctserver --sounds "+folder)
+	waitFor(t, "the component to connect", func() bool { return strings.Count(poe.out.String(), "connected") == 2 }) // to the manager, too
+	nc, err := net.Dial("tcp", "127.0.0.1:1201")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	fmt.Fprint(nc, "cmd=ctanswer src=1 dst=1 argc=0 \ncmd=ctdial src=1 dst=1 arg1=100 argc=1 \n")
+	waitFor(t, "the beep", func() bool { return strings.Contains(poe.out.String(), "ctplay") })
+	fmt.Fprint(nc, "cmd=ctdial src=1 dst=1 arg1=42 argc=1 \n")
+	if err := poe.wait(patience); err != nil {
+		t.Error(err)
+	}
+	for _, line := range []string{"ring ring", "ctanswer OK", "ctplay OK", "ctcollect OK 42", "cthangup OK", "portstatus OK 1:onhook,2:", "shutdown OK"} {
+		if !strings.Contains(poe.out.String(), line) {
+			t.Errorf("no %q", line)
 		}
 	}
 }

@@ -129,16 +129,24 @@ func parseLine(text string) *Line {
 // ReadLine reads one line. The buffer of r must hold [MaxLine] octets: a longer line gives [ErrLine]. It returns io.EOF
 // if the connection ends before a line, io.ErrUnexpectedEOF if it ends within one.
 func ReadLine(r *bufio.Reader) (*Line, error) {
+	text, err := readText(r)
+	if err != nil {
+		return nil, err
+	}
+	return parseLine(text), nil
+}
+
+func readText(r *bufio.Reader) (string, error) {
 	text, err := r.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return nil, ErrLine
+		return "", ErrLine
 	case errors.Is(err, io.EOF) && len(text) > 0:
-		return nil, io.ErrUnexpectedEOF
+		return "", io.ErrUnexpectedEOF
 	case err != nil:
-		return nil, err
+		return "", err
 	}
-	return parseLine(string(text)), nil
+	return string(text), nil
 }
 
 // events are the words for events on a telephone line, beside digits.

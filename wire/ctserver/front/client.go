@@ -50,7 +50,9 @@ type client struct {
 	sounds  []*sound // that play beside the commands: the first is heard
 	tone    bool
 	script  string
-	told    string // the status that the card knows
+	told    string   // the status that the card knows
+	plain   bool     // the program speaks the older form of the protocol,
+	events  []string // in which events wait until it asks for them
 }
 
 // line is the port's telephone line.
@@ -182,13 +184,13 @@ func (cl *client) watch() {
 func (cl *client) read() error {
 	r := bufio.NewReaderSize(cl.nc, ctserver.MaxLine)
 	for {
-		l, err := ctserver.ReadLine(r)
+		l, plain, err := ctserver.ReadCommand(r)
 		switch {
 		case err != nil:
 		case l.Name == "" || l.Reply:
 			err = cl.guest.Strike(slog.LevelInfo, "line is not a command")
 		default:
-			cl.post(func() { cl.command(l) })
+			cl.post(func() { cl.plain = plain; cl.command(l) })
 		}
 		if err != nil {
 			return err
@@ -228,6 +230,9 @@ func (cl *client) write(l *ctserver.Line) {
 		l.Args[i] = ctserver.Word(arg)
 	}
 	text, err := l.Text()
+	if cl.plain {
+		text, err = l.Plain(), nil
+	}
 	if err != nil {
 		l.Args = []string{"ERROR"}
 		if text, err = l.Text(); err != nil { // not even the name of the command fits

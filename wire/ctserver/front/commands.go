@@ -13,6 +13,7 @@ const (
 	maxTimers = 16 // that a program has started
 	maxSounds = 16 // that wait to be played beside the commands
 	maxDigits = 256
+	maxEvents = 64 // that wait for a program of the older form
 )
 
 // seconds reads an argument as a number of seconds, one day at most; 0 if it is not a number.
@@ -188,6 +189,11 @@ func (cl *client) carryOut(c *ctserver.Line) {
 			cl.wanted = n
 		}
 	case "ctwaitforevent": // see happens
+		if len(cl.events) > 0 {
+			what := cl.events[0]
+			cl.events = cl.events[1:]
+			cl.done("OK", what)
+		}
 	case "ctwaitfordial":
 		if !cl.offHook || cl.active != nil {
 			cl.done("ERROR")
@@ -215,9 +221,9 @@ func (cl *client) carryOut(c *ctserver.Line) {
 		}
 		cl.done("OK")
 	case "ctclear":
-		cl.digits = ""
+		cl.digits, cl.events = "", nil
 		cl.done("OK")
-	case "ctclearevents": // events are written at once
+	case "ctclearevents": // they are written at once
 		cl.done("OK")
 	case "ctplaytoneasync":
 		cl.tone = slices.Contains([]string{"busy", "dialx", "dial", "ringback"}, c.Arg(1))

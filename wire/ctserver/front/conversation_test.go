@@ -369,6 +369,117 @@ func (p *talker) call() string {
 	return m.Connections()[0].CallID()
 }
 
+// Hook flashes and digits are the services of a switch.
+func TestFlash(t *testing.T) {
+	t.Parallel()
+	c := newCard(t, nil)
+	a, b := c.program("100"), c.program("101")
+	talk(a, b)
+	do := func(p *talker, digits string) {
+		t.Helper()
+		p.say("ctdial " + digits)
+		p.until("ctdial OK")
+	}
+	do(a, "&") // hold
+	a.becomes("offhook")
+	do(a, "&") // retrieve
+	a.becomes("connected")
+	third := c.program("102")
+	consult := func() {
+		t.Helper()
+		third.begin("ctwaitforring 1")
+		do(a, "&102")
+		third.until("ctwaitforring OK 100")
+		third.say("ctanswer")
+		third.until("ctanswer OK")
+		a.until("toneend toneend")
+	}
+	consult()
+	do(a, "5")
+	third.until("dtmf 5")
+	do(a, "&2") // alternate
+	do(a, "6")
+	b.until("dtmf 6")
+	do(a, "&1") // reconnect: the call with 101 ends
+	b.until("hangup hangup")
+	do(a, "7")
+	third.until("dtmf 7")
+	third.say("cthangup")
+	third.until("cthangup OK")
+	a.until("hangup hangup")
+	a.say("cthangup")
+	b.say("cthangup")
+	a.until("cthangup OK")
+	b.until("cthangup OK")
+
+	talk(a, b)
+	consult()
+	do(a, "&3") // conference
+	do(a, "8")
+	b.until("dtmf 8")
+	third.until("dtmf 8")
+	do(third, "9")
+	a.until("dtmf 9")
+	b.until("dtmf 9")
+	third.say("cthangup")
+	third.until("cthangup OK")
+	consult()
+	a.say("cthangup") // transfer
+	a.until("cthangup OK")
+	do(third, "4")
+	b.until("dtmf 4")
+	b.say("cthangup")
+	third.until("hangup hangup")
+}
+
+// Programs of the older form get words, and events when they ask for them.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	_, config := sounds(t)
+	c := newCard(t, config)
+	a, b := c.program("100"), c.program("101")
+	tell := func(lines ...string) {
+		t.Helper()
+		_, _ = fmt.Fprintln(a, strings.Join(lines, "\n"))
+	}
+	want := func(lines ...string) {
+		t.Helper()
+		for _, w := range lines {
+			got, err := a.r.ReadString('\n')
+			if err != nil || got != w+"\n" {
+				t.Fatalf("%q %v, want %q", got, err, w)
+			}
+		}
+	}
+	tell("ctwaitforring", "ctanswer")
+	b.say("ctanswer", "ctdial 100")
+	b.hears("ctanswer OK", "ctdial OK")
+	want("101", "OK")
+	b.hears("toneend toneend")
+	tell("ctcollect", "2", "3600", "3600")
+	b.say("ctdial 42")
+	b.hears("ctdial OK")
+	want("42")
+	tell("ctplay", "none", "ctplay", "/x.au")
+	want("ERROR")
+	b.say("ctdial 5")
+	want("5")
+	tell("ctrecord", "x.wav", "1", "#", "ctclear", "ctcollect", "1", "1", "1", "ctstarttimerasync", "0", "ctwaitforevent")
+	want("OK", "OK", "", "OK", "0", "timer")
+	for range maxEvents + 10 { // events wait, not too many
+		tell("ctplaytoneasync", "dial", "ctstoptone")
+		want("OK", "OK")
+	}
+	for range maxEvents {
+		tell("ctwaitforevent")
+		want("0", "toneend")
+	}
+	tell("ctplaytoneasync", "dial", "ctstoptone", "ctclear", "ctwaitforevent")
+	want("OK", "OK", "OK")
+	b.say("cthangup")
+	want("0", "hangup")
+}
+
 // Messages of other ports end what a port is carrying out, digits among them are digits, and tones end.
 func TestMessages(t *testing.T) {
 	t.Parallel()

@@ -19,8 +19,10 @@ func (cl *client) happens(what string, more ...string) {
 		cl.ends(append([]string{what}, more...)...)
 	case c != nil && c.Name == "ctwaitforring" && !ctserver.IsEvent(what):
 		cl.done("EVENT", "", what)
-	default:
+	case !cl.plain:
 		cl.write(ctserver.EventLine(what, more...))
+	case len(cl.events) < maxEvents: // the last ones are lost
+		cl.events = append(cl.events, what)
 	}
 }
 

@@ -238,6 +238,14 @@ func TestIVR(t *testing.T) {
 		}
 		o.until("300", "Stop")
 	}
+	recorded := func() {
+		t.Helper()
+		file := o.until("300", "Record").Text("message")
+		waitFor(t, "the recording", func() bool {
+			info, err := os.Stat(file)
+			return err == nil && info.Size() > 8000
+		})
+	}
 	in := arrive() // whoever presses another key hears the menu again
 	press(in, "9")
 	o.until("300", "Play")
@@ -257,11 +265,7 @@ func TestIVR(t *testing.T) {
 
 	in = arrive()
 	press(in, "2")
-	file := o.until("300", "Record").Text("message")
-	waitFor(t, "the recording", func() bool {
-		info, err := os.Stat(file)
-		return err == nil && info.Size() > 8000
-	})
+	recorded()
 	press(in, "#")
 	o.until("300", "Play") // what was recorded
 	o.until("300", "Stop")
@@ -272,6 +276,20 @@ func TestIVR(t *testing.T) {
 	in.ask("BYE", nil, "")
 	o.until("300", "ConnectionCleared")
 	ivr.says("ConnectionClearedEvent")
+
+	id := o.placed("1000", "300") // a virtual phone
+	o.until("300", "Play")
+	for _, key := range []string{"2", "#"} {
+		o.must(uacsta.GenerateDigits{ConnectionToSendDigits: uacsta.Conn(id, "1000"), CharactersToSend: key})
+		if m := o.until("300", "DtmfDetected"); m.Text("overConnection/deviceID") != "1000" {
+			t.Errorf("%s", m)
+		}
+		if key == "2" {
+			recorded()
+		}
+	}
+	o.until("300", "Play")
+	o.until("300", "ConnectionCleared")
 	waitFor(t, "the end of the calls", func() bool { return len(o.calls("300"))+len(o.calls("900")) == 0 })
 	x.stop()
 }

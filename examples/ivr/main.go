@@ -133,14 +133,16 @@ func (v *ivr) key(c *caller, key string) error {
 
 // stopped goes on after a message: what the caller has left is played back, and then the call ends.
 func (v *ivr) stopped(c *caller, message string) error {
-	switch {
-	case message != c.recording: // the menu
+	if message != c.recording { // the menu
 		return nil
-	case c.listens:
-		return v.ask(uacsta.ClearConnection{ConnectionToBeCleared: c.at})
 	}
-	c.listens = true
-	return v.ask(uacsta.PlayMessage{MessageToBePlayed: c.recording, OverConnection: c.at})
+	if !c.listens {
+		c.listens = true
+		if v.ask(uacsta.PlayMessage{MessageToBePlayed: c.recording, OverConnection: c.at}) == nil {
+			return nil
+		}
+	}
+	return v.ask(uacsta.ClearConnection{ConnectionToBeCleared: c.at})
 }
 
 // gone forgets a call that has left the queue.

@@ -212,6 +212,54 @@ func TestASN1Chain(t *testing.T) {
 	}
 }
 
+// Behind a switch of Phase I, which tells no endpoints, a program for HiPath gets them, here another proxy; and calls keep
+// their identity through the chain.
+func TestASN1Chained(t *testing.T) {
+	t.Parallel()
+	back, phase1 := asn1Switch(t, "phase1", "")
+	hipath := freePort(t)
+	middle := serve(t, fmt.Sprintf(`links:
+- {name: back, type: csta-asn1, dialect: phase1, addresses: ["127.0.0.1:%d"], devices: ["*"], heartbeat: 1s, timeout: 2s}
+asn1: {listen: [{transport: tcp, address: "127.0.0.1:%d", dialect: hipath}]}
+trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, phase1, hipath))
+	middle.linked("back")
+	front := beforeASN1(t, "hipath", hipath, "")
+	c := front.xml()
+	c.monitor("1000")
+	id := c.ask(call("1000", "1001")).Text("callingDevice/callID")
+	if m := c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(id, "1001")}); m.Err() != nil {
+		t.Fatal(m)
+	}
+	second := c.ask(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(id, "1000"), ConsultedDevice: uacsta.Dev("1002")}).Text("initiatedCall/callID")
+	if m := c.ask(uacsta.AnswerCall{CallToBeAnswered: uacsta.Conn(second, "1002")}); m.Err() != nil {
+		t.Fatal(m)
+	}
+	if m := c.ask(uacsta.TransferCall{HeldCall: uacsta.Conn(id, "1000"), ActiveCall: uacsta.Conn(second, "1000")}); m.Err() != nil {
+		t.Fatal(m)
+	}
+	for {
+		var ev uacsta.TransferedEvent
+		m := c.hear()
+		if m.Name() != uacsta.NameTransferedEvent {
+			continue
+		}
+		if err := m.Decode(&ev); err != nil || ev.PrimaryOldCall.CallID != id || ev.SecondaryOldCall == nil || ev.SecondaryOldCall.CallID != second || len(ev.TransferredConnections) != 2 {
+			t.Fatalf("%v %v", m, err)
+		}
+		for _, item := range ev.TransferredConnections {
+			if item.Endpoint == nil || item.NewConnection == nil || item.Endpoint.DeviceID.ID != item.NewConnection.DeviceID.ID {
+				t.Errorf("%s", m)
+			}
+		}
+		break
+	}
+	front.stop()
+	middle.stop()
+	back.stop()
+}
+
 // perlClient starts a client in Perl, which shares no code with this project.
 func perlClient(t *testing.T, script string, args ...string) *process {
 	t.Helper()

@@ -1,7 +1,6 @@
 package softswitch
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +74,7 @@ func (s *Switch) generateDigits(req *uacsta.GenerateDigits) (any, error) {
 		Call: x.call.id, Key: x.order, Digits: req.CharactersToSend, Tone: keyTime(req.ToneDuration), Pause: keyTime(req.PauseDuration),
 	})
 	s.emit(x.call, nil, uacsta.DigitsGeneratedEvent{Connection: x.id(), DigitGeneratedList: req.CharactersToSend})
-	others := slices.DeleteFunc(x.call.devices(), func(d *device) bool { return d == x.device })
+	others := devicesOf(x.call.others(x))
 	for _, digit := range strings.ToUpper(strings.ReplaceAll(req.CharactersToSend, ",", "")) {
 		s.heard(x, digit, others)
 	}

@@ -21,9 +21,12 @@ func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
 }
 
 // devices returns the devices in the call that clients know of.
-func (c *call) devices() []*device {
+func (c *call) devices() []*device { return devicesOf(c.connections) }
+
+// devicesOf returns the devices of the connections that clients know of.
+func devicesOf(connections []*connection) []*device {
 	var list []*device
-	for _, x := range c.connections {
+	for _, x := range connections {
 		if !x.hidden() && !slices.Contains(list, x.device) {
 			list = append(list, x.device)
 		}

@@ -79,14 +79,15 @@ func (l *Leg) Mixable() bool {
 	return l.peer == nil || l.peer.law() != nil
 }
 
-// Suit has the first offer begin with the codecs of the telephone that calls: all that it has offered, or, once that
-// was answered, the one that was agreed. Call it before Propose.
+// Suit has the first offer begin with the codecs of the telephone that calls, in its order: all that it has offered, or,
+// once that was answered, those that were agreed. Call it before Propose.
 func (l *Leg) Suit(caller *Leg, answered bool) {
 	caller.mu.Lock()
 	var formats []format
 	if caller.peer != nil {
+		law := caller.peer.law() // what is sent to it
 		for _, f := range caller.peer.formats {
-			if f.codec.law == nil && (!answered || f.codec == caller.wide) {
+			if !answered || f.codec == caller.wide || law != nil && f.codec == law.codec {
 				formats = append(formats, f)
 			}
 		}

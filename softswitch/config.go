@@ -42,18 +42,20 @@ type Sounds struct {
 type Kind string
 
 // The kinds of extension. Virtual has no telephone. Remote is a telephone outside, which the
-// switch can ring but not make answer.
+// switch can ring but not make answer. CAS is one behind lines with channel associated signalling, which
+// the switch can only ring, too: its user alone answers, and dials after a prompt.
 const (
 	SIP      Kind = "sip"
 	Analogue Kind = "analogue"
 	Digital  Kind = "digital"
 	DECT     Kind = "dect"
+	CAS      Kind = "cas"
 	Virtual  Kind = "virtual"
 	Remote   Kind = "remote"
 )
 
 // Kinds lists all kinds.
-var Kinds = []Kind{SIP, Analogue, Digital, DECT, Virtual, Remote}
+var Kinds = []Kind{SIP, Analogue, Digital, DECT, CAS, Virtual, Remote}
 
 // Extension configures an extension.
 type Extension struct {

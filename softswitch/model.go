@@ -51,7 +51,7 @@ type device struct {
 func (d *device) station() bool { return d.category == uacsta.CategoryStation }
 
 // liftable reports whether the switch can take the phone off-hook.
-func (d *device) liftable() bool { return d.kind != Virtual && d.kind != Remote }
+func (d *device) liftable() bool { return d.kind != Virtual && d.kind != Remote && d.kind != CAS }
 
 // active returns the connection the user hears: connected, off-hook without a call, or with the
 // tone of a call that failed at once.

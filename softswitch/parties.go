@@ -8,12 +8,20 @@ import (
 
 // Services that change the parties of a call.
 
-// free returns a refusal unless the device can be put into the call at once.
+// free returns a refusal unless the switch can put the device into the call at once.
 func (d *device) free(c *call) *uacsta.Error {
+	if !d.liftable() {
+		return errNoPhone
+	}
+	return d.mayEnter(c)
+}
+
+// mayEnter returns a refusal unless the device can be put into the call once its telephone is off-hook.
+func (d *device) mayEnter(c *call) *uacsta.Error {
 	switch {
 	case c.of(d) != nil:
 		return errSameParty
-	case !d.station() || !d.liftable():
+	case !d.station():
 		return errNoPhone
 	case !d.idle() || d.dnd.on:
 		return errDestinationState

@@ -248,7 +248,7 @@ func (s *Switch) Dial(number, called string, aside int, private bool, leg any) (
 			return
 		}
 		left := d.leaves(aside)
-		if refusal := s.mayCall(d, false, left); refusal != nil {
+		if refusal := s.mayCall(d, true, left); refusal != nil { // its user has lifted it
 			err = refusal
 			return
 		}
@@ -433,7 +433,7 @@ func (s *Switch) PickUp(number, from string, key int, leg any) error {
 			err = errState
 			return
 		}
-		if refusal := by.free(x.call); refusal != nil {
+		if refusal := by.mayEnter(x.call); refusal != nil {
 			err = refusal
 			return
 		}

@@ -26,7 +26,7 @@ var everything = Config{
 	Extensions: []Extension{
 		{Number: "100", Outside: []string{"0", "8"}}, {Number: "101", Outside: []string{"0"}}, {Number: "102", Outside: []string{"0"}}, {Number: "103"}, {Number: "104", Phone: Behaviour{Busy: true}},
 		{Number: "105", Kind: Virtual}, {Number: "106", Kind: Remote, Phone: Behaviour{Answer: 4 * time.Second}},
-		{Number: "107", Kind: Analogue, Lines: 1, Phone: Behaviour{Answer: 2 * time.Second}}, {Number: "108", Kind: Digital}, {Number: "109", Kind: DECT},
+		{Number: "107", Kind: Analogue, Lines: 1, Phone: Behaviour{Answer: 2 * time.Second}}, {Number: "108", Kind: Digital}, {Number: "109", Kind: DECT}, {Number: "110", Kind: CAS, Phone: Behaviour{Answer: 4 * time.Second}},
 	},
 	HuntGroups: []HuntGroup{
 		{Number: "200", Members: []string{"101", "102", "103"}, Rings: 2},

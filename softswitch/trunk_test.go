@@ -3,6 +3,7 @@ package softswitch
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -245,4 +246,39 @@ func TestNextTrunk(t *testing.T) {
 		t.Errorf("a trunk out of service has %d connections", n)
 	}
 	w.finish()
+}
+
+// A CAS extension with a real telephone: its user calls, answers and picks up by hand; no client lifts it, whatever the
+// telephone says that it can.
+func TestCAS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOf(t, Config{
+			Extensions:   []Extension{{Number: "100", Kind: CAS, Real: true}, {Number: "101"}, {Number: "102"}},
+			PickupGroups: []PickupGroup{{Number: "500", Members: []string{"100", "101"}}},
+		}, "100")
+		w.sw.InService("100", true, true)
+		key, err := w.sw.Dial("100", "102", 0, false, "leg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.sw.HungUp("100", key, uacsta.CauseNormalClearing)
+		w.must(w.makeCall("102", "101"))
+		ringing := w.sw.devices["101"].connections[0]
+		if _, err := w.do(uacsta.DirectedPickupCall{CallToBePickedUp: ringing.id(), RequestingDevice: uacsta.Dev("100")}); refusal(err) != "operation/requestIncompatibleWithDevice" {
+			t.Errorf("a client picks up: %v", err)
+		}
+		if err := w.sw.PickUp("100", "101", ringing.order, "leg"); err != nil {
+			t.Errorf("its user picks up: %v", err)
+		}
+		w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.sw.devices["100"].connections[0].id()})
+		w.must(w.makeCall("102", "100"))
+		own := w.sw.devices["100"].connections[0]
+		if _, err := w.do(uacsta.AnswerCall{CallToBeAnswered: own.id()}); refusal(err) != "operation/requestIncompatibleWithDevice" {
+			t.Errorf("a client answers: %v", err)
+		}
+		if err := w.sw.Answered("100", own.order, 0); err != nil {
+			t.Errorf("its user answers: %v", err)
+		}
+		w.finish()
+	})
 }

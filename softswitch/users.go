@@ -59,7 +59,7 @@ func (s *Switch) Park(number, at string, leg any) (park, fetched bool, err error
 		if len(p.connections) > 0 {
 			park, fetched = true, true
 			x := p.connections[0]
-			if refusal := d.free(x.call); refusal != nil {
+			if refusal := d.mayEnter(x.call); refusal != nil {
 				err = refusal
 				return
 			}

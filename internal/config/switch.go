@@ -178,7 +178,7 @@ func (c *Config) checkSwitch(d *document) {
 			n.unique(fmt.Sprintf("%s.second-numbers[%d]", key, j), number)
 		}
 		if e.Kind != "" {
-			d.oneOf(key+".kind", e.Kind, "sip", "analogue", "digital", "dect", "virtual", "remote")
+			d.oneOf(key+".kind", e.Kind, "sip", "analogue", "digital", "dect", "cas", "virtual", "remote")
 		}
 		if e.Lines < 0 || e.Lines > 8 {
 			d.fault(key+".lines", "must be 1 to 8")

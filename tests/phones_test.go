@@ -362,10 +362,10 @@ func TestMessages(t *testing.T) {
 	b.hears("100", "message")
 	a.hears("101", "message")
 	o.must(uacsta.Stop{Connection: from, MessageToBeStopped: "hello"})
-	o.until("101", "Stop")
+	o.stops("101", uacsta.CauseNormal)
 	b.hears("100")
 	o.must(uacsta.Stop{Connection: from, MessageToBeStopped: recorded})
-	o.until("100", "Stop")
+	o.stops("100", uacsta.CauseMessageDurationExceeded)
 	data, err := os.ReadFile(recorded)
 	if err != nil || len(data) < 8000 {
 		t.Fatal(len(data), err)

@@ -97,7 +97,7 @@ func (s *Server) note(views []softswitch.View) (devices map[string]bool, then []
 			case l.key == 0 && !l.ended:
 				l.key = p.Key
 				s.legs[p.Key] = l
-			case l.key != 0 && !s.takesBack(l, &p):
+			case !s.takesBack(l, &p): // its telephone has left, perhaps before the switch reported the connection
 				s.leaving[p.Key] = true
 				then = append(then, func() { s.sw.HungUp(p.Device, p.Key, "") })
 			}
@@ -160,7 +160,7 @@ func (s *Server) arrange(device string) (then []func()) {
 		case l == nil && p.State == uacsta.Hold && legs == 0 && s.trunks[device] == nil:
 			key := p.Key
 			then = append(then, func() { s.sw.Recall(device, key) })
-		case l == nil && (p.Rings || p.State == uacsta.Connected):
+		case l == nil && (p.Rings || p.State == uacsta.Connected && s.trunks[device] == nil): // who has called in over a trunk is never called
 			then = append(then, s.call(p))
 		case l == nil:
 		case p.State == uacsta.Alerting || p.State == uacsta.Initiated:

@@ -9,6 +9,7 @@ import (
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/sip"
 	"github.com/tr87proxy/tr87proxy/sip/registrar"
+	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
@@ -392,4 +393,63 @@ type lines chan string
 func (l lines) Write(b []byte) (int, error) {
 	l <- string(b)
 	return len(b), nil
+}
+
+// A caller who gives up before the telephones follow the switch leaves nothing behind, and nobody is called: neither the
+// number of who calls from outside, nor the telephone that has called.
+func TestGivenUpAtOnce(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	devices := softswitch.Config{
+		Extensions: []softswitch.Extension{{Number: "100", Real: true}, {Number: "108"}},
+		Trunks:     []softswitch.Trunk{{Number: "900", Prefixes: []string{"0"}, Inward: map[string]string{"5550108": "108"}, Real: true}},
+	}
+	cfg := Config{Trunks: []Trunk{{Number: "900", Peer: "sip:" + at.String() + ";transport=udp"}}}
+	if cfg.Switch, err = softswitch.New(devices); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg) // which does not run, so that it follows the switch when we say so
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.sw.InService("100", true, false)
+	for _, device := range []string{"900", "100"} {
+		l, err := s.newLeg(device, s.trunks[device], at.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var key int
+		if l.trunk != nil {
+			key, err = s.sw.Arrive(device, softswitch.Arrival{Called: "5550108", Caller: uacsta.Ext("0900123")}, l)
+		} else {
+			key, err = s.sw.Dial(device, "108", 0, false, l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.must(func() { // CANCEL
+			l.hungUp = true
+			l.gone("")
+		})
+		<-l.over
+		s.follow(s.inbox.take())
+		if state := s.sw.State(device, key); state != uacsta.Null && state != "" {
+			t.Errorf("the connection of %s stays %s", device, state)
+		}
+		s.mu.Lock()
+		if len(s.all) != 0 {
+			t.Errorf("%s is called", device)
+		}
+		s.mu.Unlock()
+		s.follow(s.inbox.take())
+		s.mu.Lock()
+		if len(s.parties)+len(s.leaving)+len(s.calls)+len(s.legs) != 0 {
+			t.Errorf("%s leaves behind %v, %v, %v, %v", device, s.parties, s.leaving, s.calls, s.legs)
+		}
+		s.mu.Unlock()
+	}
 }

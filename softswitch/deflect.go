@@ -2,6 +2,7 @@ package softswitch
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
@@ -49,7 +50,10 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 	}
 	var found []destination
 	taken := map[*device]int{}
-	for _, to := range list {
+	for i, to := range list {
+		if slices.ContainsFunc(list[:i], func(other uacsta.DeviceID) bool { return other.ID == to.ID }) {
+			continue // once is enough
+		}
 		d := s.target(to.ID, nil)
 		takes := d != nil && taken[d] == 0 && d.takes(c)
 		if d != nil && d.trunk != nil {

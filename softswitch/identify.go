@@ -35,6 +35,9 @@ func (s *Switch) candidates(service, element string, id uacsta.ConnectionID) []p
 	}
 	list := make([]proxy.Candidate, 0, len(found))
 	for _, x := range found {
+		if x.hidden() && len(found) > 1 { // clients cannot mean it
+			continue
+		}
 		list = append(list, proxy.Candidate{ID: x.id(), Fits: x.fits(service, element)})
 	}
 	return list

@@ -3,7 +3,10 @@ package softswitch
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
 // Old callIDs are forgotten after a while, and the oldest when there are too many.
@@ -23,4 +26,21 @@ func TestFormerCallIDs(t *testing.T) {
 	if len(f.order) != 1 || len(f.into) != 1 {
 		t.Errorf("%d %d callIDs after their time", len(f.order), len(f.into))
 	}
+}
+
+// A device alone does not stand for a connection that clients do not know: that of a call on its way to the telephone.
+func TestUnknownConnectionIsNotMeant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOf(t, Config{Extensions: []Extension{{Number: "100"}, {Number: "101", Real: true}, {Number: "102"}}}, "101")
+		w.sw.InService("101", true, true)
+		w.must(w.makeCall("100", "101"))
+		if err := w.sw.Answered("101", w.sw.devices["101"].connections[0].order, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.must(w.makeCall("102", "101"))
+		w.events()
+		w.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("", "101")})
+		w.expect("the call that clients know ends", "answer", "101: ConnectionCleared X101 null normalClearing")
+		w.finish()
+	})
 }

@@ -38,9 +38,11 @@ type View struct {
 	Name    string // of the calling device, if it is one of the switch
 	Private bool   // the calling device withholds its number from the network
 	Called  string // number dialled
-	// Redirecting is the device of the switch that has sent the call on last, "" for none, and Cause why.
+	// Redirecting is the device of the switch that has sent the call on last, "" for none, and Cause why. With Discreet
+	// it withholds its number from the network.
 	Redirecting string
 	Cause       uacsta.EventCause
+	Discreet    bool
 	// Sounds are for a party that is alone in the call, as the devices there have them.
 	Sounds
 }
@@ -144,6 +146,9 @@ func (c *call) view() View {
 	v := View{
 		Call: c.id, Calling: c.calling.who, Inside: c.caller() != nil, Private: c.private, Called: c.called, Name: c.callingName(), Redirecting: c.redirecting,
 		Sounds: c.sounds(),
+	}
+	if d := c.sw.devices[c.redirecting]; d != nil {
+		v.Discreet = d.private
 	}
 	if n := len(c.history); n > 0 && c.history[n-1].OldDeviceID.NumberDialed.ID == c.redirecting {
 		v.Cause = c.history[n-1].EventCause

@@ -222,5 +222,11 @@ func TestNumbersOfDepartures(t *testing.T) {
 		sees(tt.header, tt.want)
 		d.ack(calling.final())
 	}
+	own := uacsta.Dev("100")
+	o.must(uacsta.SetCallerIDStatus{Device: &own, CallerIDProvided: false})
+	d := in.dialog("5550100")
+	calling := d.begin("INVITE", []string{sdpHeader}, description(5522, "sendrecv"))
+	sees("forwarded by somebody who withholds the number", map[string]string{"Privacy": "", "Diversion": "<sip:+49305550100@127.0.0.1>;reason=unconditional;privacy=full"})
+	d.ack(calling.final())
 	x.stop()
 }

@@ -38,7 +38,11 @@ func (t *trunk) invite(v *softswitch.View, p *softswitch.Party) sip.Invite {
 		add("Privacy", "id") // RFC 3325 9.3
 	}
 	if v.Redirecting != "" && t.shows(inDiversion) {
-		add("Diversion", "<"+sip.UserURI(t.presented(v.Redirecting), host)+">;reason="+reasonFor(v.Cause))
+		privacy := ""
+		if v.Discreet {
+			privacy = ";privacy=full"
+		}
+		add("Diversion", "<"+sip.UserURI(t.presented(v.Redirecting), host)+">;reason="+reasonFor(v.Cause)+privacy)
 	}
 	return inv
 }

@@ -18,6 +18,7 @@ func TestShown(t *testing.T) {
 	outside := softswitch.View{Calling: uacsta.Ext("0309876"), Redirecting: "100", Cause: uacsta.CauseCallForwardBusy}
 	spoofed := softswitch.View{Calling: uacsta.Ext("100"), Redirecting: "101", Cause: uacsta.CauseSingleStepTransfer}
 	restricted := softswitch.View{Calling: uacsta.ExtendedDeviceID{Restricted: true}, Redirecting: "100", Cause: uacsta.CauseCallForwardImmediate}
+	discreet := with(outside, func(v *softswitch.View) { v.Discreet = true })
 	unknown := softswitch.View{Redirecting: "100", Cause: uacsta.CauseCallForwardNoAnswer}
 	const acme, site, anonymousFrom = `"" <sip:acme@isp.example>`, `"" <sip:+49305550@isp.example>`, `"Anonymous" <sip:anonymous@anonymous.invalid>`
 	everything := []string{"from", "p-asserted-identity", "remote-party-id", "diversion"}
@@ -43,6 +44,9 @@ func TestShown(t *testing.T) {
 		}},
 		{"private, nothing", []string{}, "+49305550", hidden, []string{anonymousFrom, "Privacy: id"}},
 		{"forwarded", nil, "", outside, []string{acme, "P-Asserted-Identity: <sip:0309876@isp.example>", "Diversion: <sip:5550100@isp.example>;reason=user-busy"}},
+		{"forwarded by somebody who withholds the number", nil, "", discreet, []string{
+			acme, "P-Asserted-Identity: <sip:0309876@isp.example>", "Diversion: <sip:5550100@isp.example>;reason=user-busy;privacy=full",
+		}},
 		{"forwarded, without diversion", []string{"from"}, "+49305550", outside, []string{`"" <sip:0309876@isp.example>`}},
 		{"an outside caller with an extension's number", nil, "", spoofed, []string{
 			acme, "P-Asserted-Identity: <sip:100@isp.example>", "Diversion: <sip:101@isp.example>;reason=unknown",

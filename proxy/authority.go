@@ -221,12 +221,16 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 				c.SetDeviceID(s.line.String())
 			}
 		}
-		if !s.settleCall(req.Name(), c) {
+		if !s.settleCall(req.Name(), c) || c.CallID() == "" && ofWholeCall[req.Name()] {
 			return errCall
 		}
 	}
 	return nil
 }
+
+// ofWholeCall are the services that the core decides on by what it knows of the call: who is in it, or what was dialled in
+// it. A device alone does not say which call that is if the link does not.
+var ofWholeCall = map[string]bool{uacsta.NameClearCall: true, uacsta.NameDialDigits: true}
 
 // ownIn returns the connection that a callID alone stands for: of those on which the client has a right,
 // the only one, or the only one that the service can be carried out on.
@@ -248,15 +252,17 @@ func (s *Session) ownIn(service string, c uacsta.Connection) (uacsta.ConnectionI
 
 // settleCall makes a connection with a device the one that it stands for: the call may have become another one, in which
 // the device may have another identifier.
-// It returns false if it may stand for several. A connection that does not exist stays as it is: the
-// request will be refused.
+// It returns false if it may stand for several. A connection that does not exist stays as it is, and so does one of a
+// device on which the client has no right, so that the refusal does not tell what calls the device has: the request will be
+// refused.
 func (s *Session) settleCall(service string, c uacsta.Connection) bool {
 	n, err := s.proxy.numbers().Parse(c.DeviceID(), c.DeviceType())
 	if err != nil {
 		return true
 	}
-	t := s.proxy.route(s.proxy.static(c.CallID(), n))
-	if t == nil {
+	of := s.proxy.static(c.CallID(), n)
+	t := s.proxy.route(of)
+	if t == nil || !s.may(ActionOf(service), s.proxy.own(of)) {
 		return true
 	}
 	list := t.candidates(service, c.Name(), c.CallID(), n.String())

@@ -139,6 +139,55 @@ func TestConnectionsAreFound(t *testing.T) {
 	})
 }
 
+// The refusal of a device alone does not tell what calls the device has.
+func TestRefusalTellsNothingOfCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, calls := range []map[string][]string{{}, {"A": {"100", "101"}}, {"A": {"100", "101"}, "B": {"101", "102"}}} {
+			link := &finder{pbx: newPBX(calls)}
+			p := start(t, link, policy.FromGrants(nil, policy.Grant{Who: "one", Control: []string{"100"}, Observe: []string{"101"}}), nil)
+			for _, named := range []bool{false, true} {
+				s, err := p.Open(proxy.Opening{Identity: policy.Identity{Name: "one"}, Named: named}, &listener{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, device := range []string{"101", "102"} {
+					if why := refusal(request(s, uacsta.HoldCall{CallToBeHeld: uacsta.Conn("", device)})); why != uacsta.PrivilegeViolationSpecifiedDevice {
+						t.Errorf("%s, with the calls %v: %q", device, calls, why)
+					}
+				}
+			}
+		}
+	})
+}
+
+// What is decided on the whole call is refused for a device alone if nobody says which call that is.
+func TestWholeCallNeedsCallID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := map[string][]string{"A": {"100", "101", "102"}}
+		finds := &finder{pbx: newPBX(map[string][]string{})}
+		rules := policy.FromGrants(nil, policy.Grant{Who: "one", Control: []string{"100"}, Dial: []string{"*"}})
+		rules.Rules = append([]policy.Rule{{Name: "fraud", Deny: true, Destinations: []string{"0900*"}}}, rules.Rules...)
+		for _, link := range []proxy.Link{newPBX(calls), keeper{newPBX(calls)}, finds} {
+			p := start(t, link, rules, nil)
+			s, _ := open(t, p, "one")
+			for _, req := range []any{
+				uacsta.ClearCall{CallToBeCleared: uacsta.Conn("", "100")},
+				uacsta.DialDigits{DiallingConnection: uacsta.Conn("", "100"), DiallingSequence: uacsta.Dev("123")}, // after 0900
+			} {
+				if why := refusal(request(s, req)); why != uacsta.InvalidConnectionID {
+					t.Errorf("%T: %+v: %q", link, req, why)
+				}
+			}
+		}
+		p := start(t, finds, rules, nil)
+		s, _ := open(t, p, "one")
+		finds.calls["B"] = []string{"100", "103"}
+		if why := refusal(request(s, uacsta.ClearCall{CallToBeCleared: uacsta.Conn("", "100")})); why != "" {
+			t.Errorf("the link says which call it is: %q", why)
+		}
+	})
+}
+
 // Policy decides on each of several destinations, and the audit file has them all.
 func TestDeflectToSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -130,4 +131,52 @@ func TestChannelsAfterLoss(t *testing.T) {
 			t.Errorf("of both: %s, %s", told[0], told[1])
 		}
 	})
+}
+
+// Two proxies in a row, whatever they speak with each other: a client of the one finds both lines of a trunk of the other
+// in a conference, and clears the second alone.
+func TestChannelsThroughLinks(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []string{"phase3", "hipath", "phase1", "xml"} {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			var back, front *running
+			if dialect == "xml" {
+				back = serve(t, everyKind)
+				front = serve(t, fmt.Sprintf(`links:
+- {name: back, type: csta-xml, addresses: ["127.0.0.1:%d"], devices: ["*"]}
+trusted: [{address: 127.0.0.1}]
+grants: [{who: "*", control: ["*"], dial: ["*"]}]
+`, back.xmlPort))
+				front.linked("back")
+			} else {
+				var port int
+				back, port = asn1Switch(t, dialect, "")
+				front = beforeASN1(t, dialect, port, "")
+			}
+			o := front.watch("1000")
+			own := func(callID string) uacsta.ConnectionID { return uacsta.Conn(callID, "1000") }
+			held := o.must(call("1000", "05550198")).Text("callingDevice/callID")
+			o.until("1000", "Established")
+			active := o.must(uacsta.ConsultationCall{ExistingCall: own(held), ConsultedDevice: uacsta.Dev("05550199")}).Text("initiatedCall/callID")
+			o.until("1000", "Established")
+			o.must(uacsta.ConferenceCall{HeldCall: own(held), ActiveCall: own(active)})
+			var lines []uacsta.ConnectionID
+			for _, x := range o.until("1000", "Conferenced").Connections() {
+				if x.Name() == "newConnection" && x.DeviceID() != "1000" {
+					lines = append(lines, uacsta.ConnectionID{CallID: x.CallID(), DeviceID: uacsta.Typed(x.DeviceID(), x.DeviceType())})
+				}
+			}
+			if len(lines) != 2 || lines[0].DeviceID.ID != "900" || lines[1].DeviceID.Type() != uacsta.Dynamic {
+				t.Fatalf("the conference has the lines %v", lines)
+			}
+			o.must(uacsta.ClearConnection{ConnectionToBeCleared: lines[1]})
+			if x := o.until("1000", "ConnectionCleared").Connections()[0]; x.CallID() != lines[1].CallID || x.DeviceID() != lines[1].DeviceID.ID || x.DeviceType() != uacsta.Dynamic {
+				t.Errorf("cleared is %s in call %s", x.DeviceID(), x.CallID())
+			}
+			o.must(uacsta.ClearConnection{ConnectionToBeCleared: lines[0]})
+			front.stop()
+			back.stop()
+		})
+	}
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +180,48 @@ grants: [{who: "*", control: ["*"], dial: ["*"]}]
 			back.stop()
 		})
 	}
+}
+
+// A caller from a trunk is forwarded out by the same trunk, whose peer has no room, and so by the next one; clients learn of
+// that one only.
+func TestNextTrunk(t *testing.T) {
+	t.Parallel()
+	ports := []int{freePort(t), freePort(t)}
+	x := serveTelephones(t, fmt.Sprintf(`  trunks:
+  - {number: "900", prefixes: ["0"], inward: [{number: "5550100", to: "100"}], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
+  - {number: "901", prefixes: ["03"], inward: [], sip: {uri: "sip:127.0.0.1:%d;transport=udp"}}
+`, ports[0], ports[1]), "trusted: [{address: 127.0.0.1}]\ngrants: [{who: \"*\", control: [\"*\"], dial: [\"*\"]}]\n")
+	o := x.watch("900", "901")
+	first, second := listenHandset(t, ports[0], x.sip, "acme", "isp"), listenHandset(t, ports[1], x.sip, "other", "isp")
+	for range 2 {
+		for m := o.hear(); m.Name() != "BackInServiceEvent"; m = o.hear() {
+			continue
+		}
+	}
+	to := uacsta.Dev("0301234")
+	o.must(uacsta.SetForwarding{Device: uacsta.Dev("100"), ForwardingType: uacsta.ForwardImmediate, ActivateForward: true, ForwardDN: &to})
+	in := first.dialog("5550100")
+	in.local = "<sip:0309876@127.0.0.1>;tag=in"
+	calling := in.begin("INVITE", []string{sdpHeader}, description(6600, "sendrecv"))
+	out := first.expect("INVITE")
+	if !strings.HasPrefix(out.start, "INVITE sip:0301234@") {
+		t.Error(out.start)
+	}
+	first.reply(out, 503, "full", "")
+	callee := second.accept(second.expect("INVITE"), "second", 6602)
+	m := calling.final()
+	if m.code() != 200 {
+		t.Fatal(m.start)
+	}
+	in.follow(m)
+	in.ack(m)
+	for _, want := range []string{"ServiceInitiated", "Originated", "Diverted", "NetworkReached", "Delivered", "Established"} {
+		m := o.until("900", want)
+		if reached := m.Connections()[0].DeviceID(); slices.Contains([]string{"NetworkReached", "Delivered", "Established"}, want) && reached != "901" {
+			t.Errorf("%s: %s", want, m)
+		}
+	}
+	callee.ask("BYE", nil, "")
+	first.answer(first.expect("BYE"), 200, nil, "")
+	x.stop()
 }

@@ -208,14 +208,18 @@ func TestNumbersOfDepartures(t *testing.T) {
 	to := uacsta.Dev("0170123")
 	o.must(uacsta.SetForwarding{Device: uacsta.Dev("100"), ForwardingType: uacsta.ForwardImmediate, ActivateForward: true, ForwardDN: &to})
 	for _, tt := range []struct {
+		peer   *handset // that the call comes from; it may go out to the same one
+		called string
 		header string
 		want   map[string]string
 	}{
-		{"P-Asserted-Identity: <sip:030222@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:030222@127.0.0.1>", "Privacy": ""}},
-		{"P-Asserted-Identity: <sip:100@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:100@127.0.0.1>", "Privacy": ""}},
-		{"Privacy: user;id", map[string]string{"From": anonymousFrom, "P-Asserted-Identity": site, "Privacy": "id"}},
+		{in, "5550100", "P-Asserted-Identity: <sip:030222@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:030222@127.0.0.1>", "Privacy": ""}},
+		{in, "5550100", "P-Asserted-Identity: <sip:100@x>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:100@127.0.0.1>", "Privacy": ""}},
+		{out, "+49305550109", "P-Asserted-Identity: <tel:+49-30-222>", map[string]string{"From": site, "P-Asserted-Identity": "<sip:+4930222@127.0.0.1>", "Privacy": ""}},
+		{out, "+49305550100", "Remote-Party-ID: <sip:" + withheld + "@x>;privacy=full", map[string]string{"From": anonymousFrom, "P-Asserted-Identity": site, "Privacy": "id"}},
+		{in, "5550100", "Privacy: user;id", map[string]string{"From": anonymousFrom, "P-Asserted-Identity": site, "Privacy": "id"}},
 	} {
-		d := in.dialog("5550100")
+		d := tt.peer.dialog(tt.called)
 		d.local = "<sip:" + withheld + "@127.0.0.1>;tag=" + random()
 		calling := d.begin("INVITE", []string{sdpHeader, tt.header}, description(5522, "sendrecv"))
 		tt.want["Diversion"] = "<sip:+49305550100@127.0.0.1>;reason=unconditional"

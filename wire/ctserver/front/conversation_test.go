@@ -178,6 +178,18 @@ func TestDigits(t *testing.T) {
 	press("12")
 	a.hears("ctcollect OK 12")
 
+	a.say("ctcollect 0 0 5") // it would not end
+	a.hears("ctcollect ERROR")
+	press("1")
+	a.hears("dtmf 1")
+	a.begin("ctcollect 0 3600 1") // as many as come
+	press("23")
+	a.hears("ctcollect OK 123")
+	press("456")
+	a.hears("dtmf 4", "dtmf 5", "dtmf 6")
+	a.say("ctcollect 2 5 5", "ctcollect 0 1 0")
+	a.hears("ctcollect OK 45", "ctcollect OK 6")
+
 	a.begin("ctplay /long.au ignore_dtmf")
 	a.say("ctclear")
 	press("3")
@@ -292,6 +304,7 @@ func TestReconnect(t *testing.T) {
 	a.hears("ctanswer OK", "ctdial OK")
 	third := c.program("102")
 	third.hears("ring ring")
+	third.becomes("ringing")
 	third.say("ctreadcid", "ctlistenforcid", "ctanswer")
 	third.hears("ctreadcid OK 100", "cid cid 100", "ctlistenforcid OK", "ctanswer OK")
 	a.hears("toneend toneend")

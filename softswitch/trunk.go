@@ -83,6 +83,13 @@ func (c *call) mayGoOut(from *connection, number string) bool {
 	return c.sendsOut(by, number)
 }
 
+// MayReach reports whether the call that goes out by a line may go to another number instead, to which the network
+// redirects it: that needs the same right.
+func (s *Switch) MayReach(trunk string, key int, number string) (may bool) {
+	s.by(trunk, key, func(x *connection) { may = x.call.mayGoOut(nil, number) })
+	return may
+}
+
 // sendsOut reports whether a device, which may be nil, may send the call to a number of the network.
 func (c *call) sendsOut(by *device, number string) bool {
 	if by == nil || !by.station() {

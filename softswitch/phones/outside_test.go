@@ -177,7 +177,8 @@ func TestAlerting(t *testing.T) {
 	forget()
 }
 
-// A redirection by a trunk's peer is followed at its own host only, the best target first.
+// A redirection by a trunk's peer is followed at its own host only, and to numbers that the caller may call, the best
+// target first.
 func TestTrunkRedirects(t *testing.T) {
 	peer := newPeer(t)
 	at, err := peer.ua.ListenUDP("127.0.0.1:0")
@@ -217,6 +218,18 @@ func TestTrunkRedirects(t *testing.T) {
 	if o := wait.Next(t, final, "the refusal"); o.code() < 400 {
 		t.Errorf("sent on to another host: %d %v", o.code(), o.err)
 	}
+	w.leave()
+
+	final, _ = a.call(t.Context(), "0301234") // 100 may call numbers that begin with 0
+	redirect("<sip:1900555" + here + ">;q=0.9, <sip:%31900555" + here + ">;q=0.8, <sip:0305678" + here + ">;q=0.5, <sip:0301234;x=y" + here + ">;q=0.4")
+	for _, number := range []string{"0305678", "0301234;x=y"} {
+		in := wait.Next(t, peer.calls, number)
+		if in.URI() != "sip:"+number+here {
+			t.Errorf("sent on to %s, want %s", in.URI(), number)
+		}
+		in.Reject(sip.Answer{Code: 486})
+	}
+	wait.Next(t, final, "the refusal")
 	w.leave()
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/sip"
+	"github.com/tr87proxy/tr87proxy/sip/registrar"
 )
 
 // trunk is a peer in the network that we register with, or that knows our address.
@@ -174,8 +175,8 @@ func (t *trunk) own() string {
 const maxRedirected = 10
 
 // redirected stores where a trunk's peer redirects a call (3xx), best first, to be tried before what it asked for
-// earlier. Other hosts, and a path that is not encrypted when the peer's is, are refused: anybody who can answer for the
-// peer could have us call at the owner's expense.
+// earlier. Other hosts, a path that is not encrypted when the peer's is, and numbers that the extension may not call are
+// refused: anybody who can answer for the peer, or who is called, could have us call at the owner's expense.
 func (l *leg) redirected(inv sip.Invite, targets []string) {
 	if l.tried == nil {
 		l.tried = map[string]bool{inv.To: true}
@@ -187,7 +188,9 @@ func (l *leg) redirected(inv sip.Invite, targets []string) {
 		if l.tried[target] || len(l.tried) > maxRedirected {
 			continue
 		}
-		if !l.trunk.serves(target) || secured(&inv) && !secured(&to) {
+		number := registrar.Number(target) // "" in a route of the peer's own
+		elsewhere := number != "" && number != registrar.Number(inv.To) && !l.server.sw.MayReach(l.device, l.keyNow(), number)
+		if elsewhere || !l.trunk.serves(target) || secured(&inv) && !secured(&to) {
 			l.server.log.Warn("refused a redirection by the peer of a trunk", "trunk", l.device, "to", share.Clip(target))
 			continue
 		}

@@ -17,9 +17,9 @@ import (
 
 	"github.com/tr87proxy/tr87proxy/certs"
 	"github.com/tr87proxy/tr87proxy/internal/accounts"
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/config"
 	"github.com/tr87proxy/tr87proxy/internal/daemon"
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/tr87"
 	asn1front "github.com/tr87proxy/tr87proxy/wire/asn1/front"
 	xmlfront "github.com/tr87proxy/tr87proxy/wire/cstaxml/front"
@@ -174,9 +174,9 @@ func (s simulation) run(ctx context.Context, out, log io.Writer, addresses, allo
 		return err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	var files *media.Directory
+	var files *audio.Directory
 	if s.card {
-		if files, err = media.OpenDirectory(sounds); err != nil {
+		if files, err = audio.OpenDirectory(sounds); err != nil {
 			return err
 		}
 		defer func() { _ = files.Close() }()

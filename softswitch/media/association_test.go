@@ -26,6 +26,7 @@ import (
 	"github.com/pion/rtp"
 	"github.com/pion/srtp/v3"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 )
 
@@ -204,7 +205,7 @@ func (p *shaker) talks(l *Leg, at *ear, number uint16) {
 	if got := wait.Next(p.t, at.digits, "a key"); got != rune('0'+number%10) {
 		p.t.Errorf("the switch hears %c, want %d", got, number%10)
 	}
-	l.sendFrame(make([]int16, frame))
+	l.sendFrame(make([]int16, audio.Frame))
 	if _, err := p.in[onVoice].DecryptRTP(nil, wait.Next(p.t, p.others[onVoice], "voice"), nil); err != nil {
 		p.t.Errorf("the telephone hears: %v", err)
 	}
@@ -262,8 +263,8 @@ func TestDTLS(t *testing.T) {
 		if !l.Secure() {
 			t.Error("the voice is not encrypted")
 		}
-		l.sendFrame(make([]int16, frame)) // nothing goes out
-		p.sends(l, key(1, 1))             // nor is anything heard
+		l.sendFrame(make([]int16, audio.Frame)) // nothing goes out
+		p.sends(l, key(1, 1))                   // nor is anything heard
 		client := tt.want == "passive"
 		p.shakes(l, onVoice, client, tt.profile)
 		p.sends(l, key(2, 2))
@@ -379,7 +380,7 @@ func TestNoKeys(t *testing.T) {
 			if !errors.Is(err, ErrHandshake) || tt.fault != nil && !errors.Is(err, tt.fault) {
 				t.Errorf("%v, want %v", err, tt.fault)
 			}
-			l.sendFrame(make([]int16, frame))
+			l.sendFrame(make([]int16, audio.Frame))
 			l.report(time.Now())
 			if l.sent > 0 {
 				t.Error("voice is sent")
@@ -448,7 +449,7 @@ func TestDTLSBehindNAT(t *testing.T) {
 	l, at := p.opens(e, DTLS)
 	p.answers(l, []byte(strings.Replace(string(p.describe("actpass", "a=rtcp-mux")), "c=IN IP4 127.0.0.1", "c=IN IP4 127.0.0.9", 1)))
 	p.shakes(l, onVoice, true, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
-	l.sendFrame(make([]int16, frame)) // before any voice of the telephone
+	l.sendFrame(make([]int16, audio.Frame)) // before any voice of the telephone
 	if _, err := p.in[onVoice].DecryptRTP(nil, wait.Next(t, p.others[onVoice], "voice"), nil); err != nil {
 		t.Error(err)
 	}
@@ -469,12 +470,12 @@ func TestKeysAfterDTLS(t *testing.T) {
 			t.Fatalf("%v\n%s", err, answer)
 		}
 		seen[ours] = true
-		if l.sendFrame(make([]int16, frame)); l.sent == 0 {
+		if l.sendFrame(make([]int16, audio.Frame)); l.sent == 0 {
 			t.Error("no voice is sent")
 		}
 		p.answers(l, p.describe("actpass"))
 		sent := l.sent
-		if l.sendFrame(make([]int16, frame)); l.sent != sent {
+		if l.sendFrame(make([]int16, audio.Frame)); l.sent != sent {
 			t.Error("voice is sent before the handshake")
 		}
 	}

@@ -1,21 +1,25 @@
 package media
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/tr87proxy/tr87proxy/internal/audio"
+)
 
 // codec is an encoding of voice in RTP. We decode and mix G.711 only; the others pass through between two telephones
 // that share one.
 type codec struct {
-	name   string // as in rtpmap
-	clock  int    // Hz, of its timestamps
-	number uint8  // payload type in our offers (RFC 3551 6)
-	law    *law   // nil: it only passes through
+	name   string     // as in rtpmap
+	clock  int        // Hz, of its timestamps
+	number uint8      // payload type in our offers (RFC 3551 6)
+	law    *audio.Law // nil: it only passes through
 }
 
 var (
-	pcma   = &codec{"PCMA/8000", rate, 8, aLaw}
-	pcmu   = &codec{"PCMU/8000", rate, 0, muLaw}
-	g722   = &codec{"G722/8000", rate, 9, nil}      // its clock is not its rate (RFC 3551 4.5.2)
-	opus   = &codec{"opus/48000/2", 48000, 96, nil} // RFC 7587
+	pcma   = &codec{"PCMA/8000", audio.Rate, 8, audio.ALaw}
+	pcmu   = &codec{"PCMU/8000", audio.Rate, 0, audio.MuLaw}
+	g722   = &codec{"G722/8000", audio.Rate, 9, nil} // its clock is not its rate (RFC 3551 4.5.2)
+	opus   = &codec{"opus/48000/2", 48000, 96, nil}  // RFC 7587
 	codecs = []*codec{pcma, pcmu, g722, opus}
 )
 

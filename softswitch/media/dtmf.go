@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 )
 
 // keys lists the digits in the order of their event codes (RFC 4733 3.2).
@@ -29,7 +31,7 @@ func (l *Leg) key(p *rtp.Packet, room *Room) {
 	l.mu.Lock()
 	fresh := l.eventIn != p.Timestamp || l.eventIn == 0
 	l.eventIn = p.Timestamp
-	clock := rate
+	clock := audio.Rate
 	if p.PayloadType != l.ourEvents[0] && (p.PayloadType == l.ourEvents[1] || p.PayloadType == l.peer.event48) {
 		clock = opus.clock
 	}
@@ -49,11 +51,11 @@ func (l *Leg) key(p *rtp.Packet, room *Room) {
 func (l *Leg) events() (number uint8, clock int) {
 	switch {
 	case l.peer == nil:
-		return 0, rate
+		return 0, audio.Rate
 	case l.peer.event48 != 0 && (l.wide == opus || l.peer.event == 0):
 		return l.peer.event48, opus.clock
 	}
-	return l.peer.event, rate
+	return l.peer.event, audio.Rate
 }
 
 // passEvent forwards a packet of a telephone event. clock is that of its duration.
@@ -99,20 +101,20 @@ func (l *Leg) digits(digits string, tone, pause time.Duration, done <-chan struc
 		number, clock := l.events()
 		at := l.elapsed(clock)
 		l.mu.Unlock()
-		for length := frame; ; length += frame {
-			last := time.Duration(length)*time.Second/rate >= tone
+		for length := audio.Frame; ; length += audio.Frame {
+			last := time.Duration(length)*time.Second/audio.Rate >= tone
 			for range 1 + 2*count(last) { // the end packet is sent three times (RFC 4733 2.5.1.4)
 				l.mu.Lock()
 				if number != 0 {
 					payload := []byte{byte(code), 10 | byte(count(last))<<7, 0, 0}
-					binary.BigEndian.PutUint16(payload[2:], uint16(min(length*(clock/rate), math.MaxUint16)))
-					l.emit(number, length == frame, at, payload)
+					binary.BigEndian.PutUint16(payload[2:], uint16(min(length*(clock/audio.Rate), math.MaxUint16)))
+					l.emit(number, length == audio.Frame, at, payload)
 				}
 				l.mu.Unlock()
 			}
 			if last {
 				l.mu.Lock()
-				l.timestamp = at + uint32(length*(clock/rate))
+				l.timestamp = at + uint32(length*(clock/audio.Rate))
 				l.mu.Unlock()
 				break
 			}

@@ -1,221 +1,28 @@
 package media
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"math"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/internal/wait"
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 )
 
 var loopback, outside = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 1})
 
-// Values of G.711's tables, and the round trip of every octet.
-func TestLaws(t *testing.T) {
-	names := map[*law]string{aLaw: "PCMA", muLaw: "PCMU"}
-	for _, tt := range []struct {
-		law    *law
-		sample int16
-		octet  byte
-	}{
-		{aLaw, 0, 0xd5}, {aLaw, -1, 0x55}, {aLaw, 32767, 0xaa}, {aLaw, -32768, 0x2a}, {aLaw, 1000, 0xfa},
-		{muLaw, 0, 0xff}, {muLaw, 32767, 0x80}, {muLaw, -32768, 0x00}, {muLaw, 1000, 0xce},
-	} {
-		if got := tt.law.encode[uint16(tt.sample)]; got != tt.octet {
-			t.Errorf("%s of %d: %#x, want %#x", names[tt.law], tt.sample, got, tt.octet)
-		}
-	}
-	for l, name := range names {
-		for i := range 256 {
-			s := l.decode[i]
-			if got := l.encode[uint16(s)]; got != byte(i) && l.decode[got] != s { // mu-law has two zeros
-				t.Errorf("%s %#x: %d, %#x", name, i, s, got)
-			}
-		}
-		for _, s := range []int16{-30000, -1234, -5, 3, 77, 999, 20000} {
-			if back := l.decode[l.encode[uint16(s)]]; math.Abs(float64(back-s)) > math.Abs(float64(s))/16+8 {
-				t.Errorf("%s %d: %d", name, s, back)
-			}
-		}
-	}
-}
-
-func wav(tag, channels uint16, hertz uint32, width uint16, data []byte) []byte {
-	b := append([]byte("RIFF\x00\x00\x00\x00WAVELIST\x03\x00\x00\x00abc\x00fmt "), 16, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint16(b, tag)
-	b = binary.LittleEndian.AppendUint16(b, channels)
-	b = binary.LittleEndian.AppendUint32(b, hertz)
-	b = append(b, 0, 0, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint16(b, width)
-	b = append(b, "data"...)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
-	return append(b, data...)
-}
-
-func au(begin, size, encoding, hertz, channels uint32, data []byte) []byte {
-	b := []byte(".snd")
-	for _, n := range []uint32{begin, size, encoding, hertz, channels} {
-		b = binary.BigEndian.AppendUint32(b, n)
-	}
-	return append(b, data...)
-}
-
-func TestClips(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		data []byte
-		want int // samples; -1: refused
-	}{
-		{"PCM", wav(1, 1, 8000, 16, make([]byte, 8)), 4},
-		{"A-law", wav(6, 1, 8000, 8, make([]byte, 8)), 8},
-		{"mu-law", wav(7, 1, 8000, 8, make([]byte, 8)), 8},
-		{"truncated", wav(1, 1, 8000, 16, make([]byte, 8))[:len(wav(1, 1, 8000, 16, nil))+4], -1},
-		{"truncated before its sound", wav(1, 1, 8000, 16, nil)[:14], -1},
-		{"of unknown size", append(append(wav(1, 1, 8000, 16, nil)[:len(wav(1, 1, 8000, 16, nil))-4], 255, 255, 255, 255), make([]byte, 4)...), 2},
-		{"stereo", wav(1, 2, 8000, 16, make([]byte, 8)), -1},
-		{"44100 Hz", wav(1, 1, 44100, 16, make([]byte, 8)), -1},
-		{"24 bits", wav(1, 1, 8000, 24, make([]byte, 8)), -1},
-		{"no data", []byte("RIFF\x00\x00\x00\x00WAVE"), -1},
-		{"no WAV", []byte("OggS"), -1},
-		{"AU, mu-law", au(24, 8, 1, 8000, 1, make([]byte, 8)), 8},
-		{"AU, A-law", au(24, 8, 27, 8000, 1, make([]byte, 8)), 8},
-		{"AU, PCM", au(24, 8, 3, 8000, 1, make([]byte, 8)), 4},
-		{"AU with a text", au(28, 8, 3, 8000, 1, make([]byte, 12)), 4},
-		{"AU without size", au(24, 1<<32-1, 1, 8000, 1, make([]byte, 8)), 8},
-		{"AU, truncated", au(24, 9, 1, 8000, 1, make([]byte, 8)), -1},
-		{"AU that begins in its header", au(20, 8, 1, 8000, 1, make([]byte, 8)), -1},
-		{"AU that begins behind its end", au(33, 0, 1, 8000, 1, make([]byte, 8)), -1},
-		{"AU, 44100 Hz", au(24, 8, 1, 44100, 1, make([]byte, 8)), -1},
-		{"AU, stereo", au(24, 8, 1, 8000, 2, make([]byte, 8)), -1},
-		{"AU, 24 bits", au(24, 8, 4, 8000, 1, make([]byte, 8)), -1},
-		{"AU, header alone", au(24, 8, 1, 8000, 1, nil)[:20], -1},
-	} {
-		c, err := readClip(bytes.NewReader(tt.data))
-		if (err != nil) != (tt.want < 0) || err == nil && len(c.samples) != tt.want {
-			t.Errorf("%s: %v %v", tt.name, c, err)
-		}
-	}
-}
-
-// No name leads out of the directory, and nothing is overwritten.
-func TestDirectory(t *testing.T) {
-	outer := t.TempDir()
-	inner := filepath.Join(outer, "messages")
-	if err := os.Mkdir(inner, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	secret := wav(1, 1, 8000, 16, make([]byte, 8))
-	for _, file := range []string{filepath.Join(outer, "secret.wav"), filepath.Join(inner, "hello.wav")} {
-		if err := os.WriteFile(file, secret, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("../secret.wav", filepath.Join(inner, "link.wav")); err != nil {
-		t.Fatal(err)
-	}
-	d, err := OpenDirectory(inner)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if _, err := d.Load("hello"); err != nil || !d.Has("hello") {
-		t.Error(err)
-	}
-	for _, name := range []string{"hello.wav", filepath.Join(inner, "hello"), filepath.Join(inner, "hello.wav")} {
-		if path := d.Path(name); path != filepath.Join(inner, "hello.wav") || !d.Has(name) {
-			t.Errorf("%q is %q", name, path)
-		}
-	}
-	for _, name := range []string{
-		"", ".", "..", ".hidden", "a/.hidden", "../secret", "../secret.wav", "x/../../secret", "x//y", inner, inner + "/", inner + "/../secret.wav", inner + "x/hello.wav",
-		filepath.Join(outer, "secret.wav"), "a\x00b", "a\nb", "a\x7fb", "a\xffb", strings.Repeat("a", 252),
-	} {
-		if path := d.Path(name); path != "" {
-			t.Errorf("%q is %q", name, path)
-		}
-		if _, err := d.Load(name); err == nil || d.Has(name) {
-			t.Errorf("%q is read", name)
-		}
-		if _, err := d.Record(name, time.Second); err == nil {
-			t.Errorf("%q is written", name)
-		}
-	}
-	for _, name := range []string{"none", "link"} { // one that there is not, and one outside
-		if _, err := d.Load(name); err == nil || d.Has(name) || d.Path(name) == "" {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-	if _, err := d.Record("hello", time.Second); err == nil {
-		t.Error("a message is overwritten")
-	}
-	r, err := d.Record("new", time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !r.write(make([]int16, rate-1)) || r.write(make([]int16, 10)) {
-		t.Error("the limit is not kept")
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	if c, err := d.Load("new"); err != nil || len(c.samples) != rate {
-		t.Errorf("%v %v", c, err)
-	}
-}
-
-// Calls that play the same file share its sound, until the file changes or nobody plays it.
-func TestSharedClips(t *testing.T) {
-	path := t.TempDir()
-	file := filepath.Join(path, "hello.wav")
-	d, err := OpenDirectory(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	load := func(octets int) *Clip {
-		t.Helper()
-		c, err := d.Load("hello")
-		if err != nil || len(c.samples) != octets/2 {
-			t.Fatal(c, err)
-		}
-		return c
-	}
-	for _, octets := range []int{8, 16} {
-		if err := os.WriteFile(file, wav(1, 1, 8000, 16, make([]byte, octets)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		one, two := load(octets), load(octets)
-		if one != two {
-			t.Error("the file is in memory twice")
-		}
-		runtime.KeepAlive(one)
-	}
-	shared := func() int {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return len(d.clips)
-	}
-	wait.For(t, "the end of the clip", func() bool { runtime.GC(); return shared() == 0 })
-}
-
 // Messages and recordings last their time, to the millisecond, and say why they ended; also in a room where nobody
 // has a leg, as in a call of virtual phones.
 func TestEnds(t *testing.T) {
-	d, err := OpenDirectory(t.TempDir())
+	d, err := audio.OpenDirectory(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	clip := &Clip{make([]int16, samples(250*time.Millisecond))}
+	clip := audio.NewClip(make([]int16, audio.SamplesIn(250*time.Millisecond)))
 	ends := make(chan End, 3)
 	r := New(Config{}).NewRoom()
 	defer r.Close()
@@ -231,12 +38,12 @@ func TestEnds(t *testing.T) {
 		}
 	}
 	begun := time.Now()
-	r.Play(clip.Play(), 0, func(why End) { ends <- why })
+	r.Play(Play(clip), 0, func(why End) { ends <- why })
 	next("a message", AtEnd, 230*time.Millisecond, begun)
 	begun = time.Now()
-	r.Play(clip.Loop(), 130*time.Millisecond, func(why End) { ends <- why })
+	r.Play(Loop(clip), 130*time.Millisecond, func(why End) { ends <- why })
 	next("a message with a limit", AtLimit, 110*time.Millisecond, begun)
-	r.Play(clip.Loop(), 0, func(why End) { ends <- why }).Stop()
+	r.Play(Loop(clip), 0, func(why End) { ends <- why }).Stop()
 	next("a message that is stopped", Stopped, 0, begun)
 	rec, err := d.Record("short", 1234*time.Millisecond)
 	if err != nil {
@@ -245,8 +52,8 @@ func TestEnds(t *testing.T) {
 	begun = time.Now()
 	r.Record(rec, func(why End, _ error) { ends <- why })
 	next("a recording", AtLimit, 1200*time.Millisecond, begun)
-	if c, err := d.Load("short"); err != nil || len(c.samples) != samples(1234*time.Millisecond) {
-		t.Errorf("%d samples, %v", len(c.samples), err)
+	if c, err := d.Load("short"); err != nil || len(c.Samples()) != audio.SamplesIn(1234*time.Millisecond) {
+		t.Errorf("%d samples, %v", len(c.Samples()), err)
 	}
 }
 
@@ -265,7 +72,7 @@ func (l *late) next(into []int16) bool {
 // A clock that has missed ticks makes up for them, so that a second of a recording is a second.
 func TestLateClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, err := OpenDirectory(t.TempDir())
+		d, err := audio.OpenDirectory(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +150,7 @@ func room(t *testing.T, e *Engine, s Source, legs ...*Leg) *Room {
 // level listens to a leg for a while and returns how much of it is at a frequency.
 func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
 	t.Helper()
-	dir, err := OpenDirectory(t.TempDir())
+	dir, err := audio.OpenDirectory(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,8 +175,8 @@ func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
 		t.Fatal(err)
 	}
 	var sin, cos, power float64
-	for i, s := range c.samples {
-		a := 2 * math.Pi * hertz * float64(i) / rate
+	for i, s := range c.Samples() {
+		a := 2 * math.Pi * hertz * float64(i) / audio.Rate
 		sin += float64(s) * math.Sin(a)
 		cos += float64(s) * math.Cos(a)
 		power += float64(s) * float64(s)
@@ -377,7 +184,7 @@ func level(t *testing.T, e *Engine, l *Leg, hertz float64) float64 {
 	if power == 0 {
 		return 0
 	}
-	return (sin*sin + cos*cos) / (power * float64(len(c.samples)) / 2)
+	return (sin*sin + cos*cos) / (power * float64(len(c.Samples())) / 2)
 }
 
 // Sound played into a leg arrives at its other end, plain and encrypted. SRTP keys sent without
@@ -534,13 +341,6 @@ func FuzzDescription(f *testing.F) {
 			t.Fatalf("the offer\n%s is answered\n%s", data, answer)
 		}
 	})
-}
-
-func FuzzClip(f *testing.F) {
-	f.Add(wav(1, 1, 8000, 16, make([]byte, 8)))
-	f.Add(wav(6, 1, 8000, 8, make([]byte, 8)))
-	f.Add(au(24, 8, 3, 8000, 1, make([]byte, 8)))
-	f.Fuzz(func(_ *testing.T, data []byte) { _, _ = readClip(bytes.NewReader(data)) })
 }
 
 func FuzzPacket(f *testing.F) {

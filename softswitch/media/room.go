@@ -10,12 +10,13 @@ import (
 
 	"github.com/pion/rtp"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
 const (
-	maxBuffered = 6 * frame // samples of one telephone waiting to be mixed: 120 ms
-	prefill     = 2 * frame // samples collected before mixing starts
+	maxBuffered = 6 * audio.Frame // samples of one telephone waiting to be mixed: 120 ms
+	prefill     = 2 * audio.Frame // samples collected before mixing starts
 )
 
 // Member is a leg in a room.
@@ -171,7 +172,7 @@ func (r *Room) voice(l *Leg, p *rtp.Packet, from *codec) {
 		r.mu.Unlock()
 		return
 	}
-	own.buffer = append(own.buffer, from.law.samples(p.Payload)...)
+	own.buffer = append(own.buffer, from.law.Samples(p.Payload)...)
 	if over := len(own.buffer) - maxBuffered; over > 0 {
 		own.buffer = own.buffer[over:]
 	}
@@ -254,20 +255,20 @@ func (r *Room) frame() (out mixed, more bool) {
 		r.running = false
 		return out, false
 	}
-	var sum [frame]int32
+	var sum [audio.Frame]int32
 	heard := make([][]int16, len(r.members))
 	for i, m := range r.members {
 		if heard[i] = m.take(); heard[i] != nil {
 			add(&sum, heard[i])
 		}
 	}
-	var extra [frame]int32
+	var extra [audio.Frame]int32
 	if r.plays != nil {
 		if out.end = r.plays.mix(&extra); out.end != "" {
 			out.finished, r.plays = r.plays, nil
 		}
 	} else if r.background != nil {
-		var samples [frame]int16
+		var samples [audio.Frame]int16
 		r.background.next(samples[:])
 		add(&extra, samples[:])
 	}
@@ -288,25 +289,25 @@ func (r *Room) frame() (out mixed, more bool) {
 
 // take returns a frame of the member's samples, or nil.
 func (m *member) take() []int16 {
-	if !m.flows && len(m.buffer) < prefill || len(m.buffer) < frame {
+	if !m.flows && len(m.buffer) < prefill || len(m.buffer) < audio.Frame {
 		m.flows = false
 		return nil
 	}
 	m.flows = true
-	out := m.buffer[:frame:frame]
-	m.buffer = m.buffer[frame:]
+	out := m.buffer[:audio.Frame:audio.Frame]
+	m.buffer = m.buffer[audio.Frame:]
 	return out
 }
 
-func add(sum *[frame]int32, samples []int16) {
+func add(sum *[audio.Frame]int32, samples []int16) {
 	for i, s := range samples {
 		sum[i] += int32(s)
 	}
 }
 
 // minus returns the sum without a member's own samples, clipped to 16 bits.
-func minus(sum, extra *[frame]int32, own []int16) []int16 {
-	out := make([]int16, frame)
+func minus(sum, extra *[audio.Frame]int32, own []int16) []int16 {
+	out := make([]int16, audio.Frame)
 	for i := range out {
 		v := sum[i] + extra[i]
 		if own != nil {
@@ -343,7 +344,7 @@ type Playing struct {
 func (r *Room) Play(from Source, limit time.Duration, done func(End)) *Playing {
 	p := &Playing{room: r, from: from, left: -1, done: done}
 	if limit > 0 {
-		p.left = samples(limit)
+		p.left = audio.SamplesIn(limit)
 	}
 	r.mu.Lock()
 	old := r.plays
@@ -363,15 +364,15 @@ func (r *Room) Play(from Source, limit time.Duration, done func(End)) *Playing {
 }
 
 // mix adds a frame of the message. It returns why the message ends with this frame, or "".
-func (p *Playing) mix(into *[frame]int32) End {
-	var heard [frame]int16
+func (p *Playing) mix(into *[audio.Frame]int32) End {
+	var heard [audio.Frame]int16
 	more := p.from.next(heard[:])
-	if p.left >= 0 && p.left <= frame {
+	if p.left >= 0 && p.left <= audio.Frame {
 		add(into, heard[:p.left])
 		return AtLimit
 	}
 	add(into, heard[:])
-	p.left -= frame
+	p.left -= audio.Frame
 	if !more {
 		return AtEnd
 	}
@@ -393,7 +394,7 @@ func (p *Playing) Stop() {
 // Recorder records all members of a room.
 type Recorder struct {
 	room      *Room
-	recording *Recording
+	recording *audio.Recording
 	once      sync.Once
 	done      func(why End, err error)
 	left      int           // samples, by the room's clock
@@ -410,8 +411,8 @@ var errSlowDisk = errors.New("disk too slow for the recording")
 
 // Record records the room into a file. done is called once when the recording ends; err says what
 // failed. The recorder closes the file.
-func (r *Room) Record(into *Recording, done func(why End, err error)) *Recorder {
-	t := &Recorder{room: r, recording: into, done: done, left: into.limit, frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
+func (r *Room) Record(into *audio.Recording, done func(why End, err error)) *Recorder {
+	t := &Recorder{room: r, recording: into, done: done, left: into.Left(), frames: make(chan []int16, maxUnwritten), written: make(chan struct{})}
 	go t.write()
 	r.mu.Lock()
 	closed := r.closed
@@ -455,7 +456,7 @@ func (t *Recorder) write() {
 	defer close(t.written)
 	defer share.Survive(t.room.log, "writing a recording", func(error) { t.failed.Store(true) })
 	for samples := range t.frames {
-		if !t.recording.write(samples) {
+		if !t.recording.Write(samples) {
 			t.failed.Store(true) // or its maximum length is reached
 		}
 	}

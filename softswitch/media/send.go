@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/pion/rtp"
+
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 )
 
 // pass forwards a packet of another telephone: as it is if this telephone has agreed to its codec, or converted to
@@ -21,7 +23,7 @@ func (l *Leg) pass(p *rtp.Packet, from *codec) {
 	case from.law == nil:
 		to = nil
 	case to != nil && to.codec != from:
-		payload = to.codec.law.octets(from.law.samples(payload))
+		payload = to.codec.law.Octets(from.law.Samples(payload))
 	}
 	if to == nil {
 		return
@@ -55,12 +57,12 @@ func (l *Leg) sendFrame(samples []int16) {
 	}
 	fresh := l.source != 0 || l.lastSent.IsZero() || time.Since(l.lastSent) > silence
 	if fresh {
-		l.timestamp = l.elapsed(rate)
+		l.timestamp = l.elapsed(audio.Rate)
 	} else {
-		l.timestamp += frame
+		l.timestamp += audio.Frame
 	}
 	l.source = 0
-	l.emit(to.number, fresh, l.timestamp, to.codec.law.octets(samples))
+	l.emit(to.number, fresh, l.timestamp, to.codec.law.Octets(samples))
 }
 
 // emit sends one packet. Callers hold l.mu.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 )
 
@@ -66,14 +67,18 @@ func TestRecordingToASlowDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	recording, err := audio.NewRecording(out, 24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
 	told := make(chan error, 2)
 	r := New(Config{}).NewRoom()
-	taking := r.Record(&Recording{f: out, limit: 1 << 30}, func(_ End, err error) { told <- err })
+	taking := r.Record(recording, func(_ End, err error) { told <- err })
 	n := 0
-	for r.mu.Lock(); taking.take(make([]int16, frame)); n++ {
+	for r.mu.Lock(); taking.take(make([]int16, audio.Frame)); n++ {
 	}
 	r.mu.Unlock()
-	if n < maxUnwritten || n > maxUnwritten+(1<<20)/frame {
+	if n < maxUnwritten || n > maxUnwritten+(1<<20)/audio.Frame {
 		t.Errorf("%d frames wait", n)
 	}
 	_ = in.Close() // now writing fails

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -16,7 +17,7 @@ type call struct {
 	softswitch.View
 	room       *media.Room
 	heard      string      // what is heard in the background
-	clip       *media.Clip // likewise
+	clip       *audio.Clip // likewise
 	background media.Source
 	plays      map[int]interface{ Stop() } // by message
 	voice      tasks.Queue                 // tasks for its voice, which may wait for the disk

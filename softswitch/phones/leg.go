@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -392,7 +393,7 @@ func (l *leg) progress(code int) {
 }
 
 // announce has a calling telephone hear an announcement before its call fails, which then calls fails.
-func (l *leg) announce(clip *media.Clip, why ending, fails func()) {
+func (l *leg) announce(clip *audio.Clip, why ending, fails func()) {
 	if l.invitation == nil || l.refusal != nil {
 		return
 	}

@@ -3,6 +3,7 @@ package phones
 import (
 	"cmp"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
@@ -40,7 +41,7 @@ func (s *Server) join(c *call) {
 		}
 		c.room = s.engine.NewRoom()
 	}
-	heard, clip := "", (*media.Clip)(nil)
+	heard, clip := "", (*audio.Clip)(nil)
 	switch {
 	case len(members) != 1:
 	case failed:
@@ -60,18 +61,18 @@ func (s *Server) join(c *call) {
 }
 
 // musicIn returns what a party hears that is on hold, waits or is parked in a call, or nil.
-func (s *Server) musicIn(v *softswitch.View) *media.Clip { return cmp.Or(s.sounds[v.Music], s.music) }
+func (s *Server) musicIn(v *softswitch.View) *audio.Clip { return cmp.Or(s.sounds[v.Music], s.music) }
 
 // failureIn returns what a party hears whose call has failed, or nil for the busy tone.
-func (s *Server) failureIn(v *softswitch.View) *media.Clip {
+func (s *Server) failureIn(v *softswitch.View) *audio.Clip {
 	return cmp.Or(s.sounds[v.Announcement], s.announcement)
 }
 
 // background is a clip, again and again, or else a tone, or nil.
-func background(what string, clip *media.Clip) media.Source {
+func background(what string, clip *audio.Clip) media.Source {
 	switch {
 	case clip != nil:
-		return clip.Loop()
+		return media.Loop(clip)
 	case what == "busy":
 		return media.Busy()
 	case what == "ring":
@@ -81,7 +82,7 @@ func background(what string, clip *media.Clip) media.Source {
 }
 
 // hold plays music to a telephone that is on hold. Callers hold the lock.
-func (s *Server) hold(l *leg, music *media.Clip) {
+func (s *Server) hold(l *leg, music *audio.Clip) {
 	if l.lobby == nil {
 		l.lobby = s.engine.NewRoom()
 	}

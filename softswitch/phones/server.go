@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/internal/state"
 	"github.com/tr87proxy/tr87proxy/internal/tasks"
@@ -26,10 +27,10 @@ type Server struct {
 	telephones   *registrar.Server
 	ua           *sip.UA // of telephones
 	engine       *media.Engine
-	music        *media.Clip            // music of the whole switch
-	announcement *media.Clip            // announcement of the whole switch
-	sounds       map[string]*media.Clip // of devices, by name
-	messages     *media.Directory
+	music        *audio.Clip            // music of the whole switch
+	announcement *audio.Clip            // announcement of the whole switch
+	sounds       map[string]*audio.Clip // of devices, by name
+	messages     *audio.Directory
 	disk         chan struct{} // has a value for each message that is being read
 	state        *state.File
 
@@ -86,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Telephones.Log, sw: cfg.Switch, ctx: ctx, stop: stop, engine: media.New(cfg.Media),
 		trunks: map[string]*trunk{}, parties: map[int]*party{}, lines: map[string]*line{}, changed: map[string]bool{}, leaving: map[int]bool{},
-		sounds: map[string]*media.Clip{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{}, referrals: map[int]*referral{},
+		sounds: map[string]*audio.Clip{}, disk: make(chan struct{}, maxReading), calls: map[string]*call{}, referrals: map[int]*referral{},
 		legs: map[int]*leg{}, all: map[*leg]struct{}{},
 	}
 	s.inbox.wake = make(chan struct{}, 1)
@@ -110,17 +111,17 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) open() error {
 	var err error
 	if s.cfg.Music != "" {
-		if s.music, err = media.LoadFile(s.cfg.Music); err != nil {
+		if s.music, err = audio.LoadFile(s.cfg.Music); err != nil {
 			return fmt.Errorf("telephones.music: %w", err)
 		}
 	}
 	if s.cfg.Announcement != "" {
-		if s.announcement, err = media.LoadFile(s.cfg.Announcement); err != nil {
+		if s.announcement, err = audio.LoadFile(s.cfg.Announcement); err != nil {
 			return fmt.Errorf("telephones.announcement: %w", err)
 		}
 	}
 	if s.cfg.Messages != "" {
-		if s.messages, err = media.OpenDirectory(s.cfg.Messages); err != nil {
+		if s.messages, err = audio.OpenDirectory(s.cfg.Messages); err != nil {
 			return fmt.Errorf("telephones.messages: %w", err)
 		}
 		s.sw.SetLibrary(s.messages)

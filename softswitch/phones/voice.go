@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/share"
 	"github.com/tr87proxy/tr87proxy/softswitch"
 	"github.com/tr87proxy/tr87proxy/softswitch/media"
@@ -144,7 +145,7 @@ var stopCauses = map[media.End]uacsta.EventCause{
 const maxReading = 4
 
 // load reads a message. It waits for its turn.
-func (s *Server) load(name string) (*media.Clip, error) {
+func (s *Server) load(name string) (*audio.Clip, error) {
 	select {
 	case s.disk <- struct{}{}:
 	case <-s.ctx.Done():
@@ -166,7 +167,7 @@ func (s *Server) play(c *call, v softswitch.Voice) {
 		return
 	}
 	over := make(chan struct{})
-	s.began(c, v, over, s.roomOf(c).Play(clip.Play(), v.Limit, func(why media.End) { s.finished(c, v, over, why) }))
+	s.began(c, v, over, s.roomOf(c).Play(media.Play(clip), v.Limit, func(why media.End) { s.finished(c, v, over, why) }))
 }
 
 func (s *Server) record(c *call, v softswitch.Voice) {

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/gate"
 	"github.com/tr87proxy/tr87proxy/internal/kind"
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
@@ -28,7 +28,7 @@ type Config struct {
 
 	Devices []string         // port 1, port 2, ...
 	Ring    time.Duration    // from one ring to the next; default 5 s
-	Sounds  *media.Directory // the files that programs play and record; nil: they cannot record
+	Sounds  *audio.Directory // the files that programs play and record; nil: they cannot record
 	Play    time.Duration    // how long a file outside Sounds seems to play; default 2 s
 	Version string           // the reply to the command serversion
 }

@@ -12,12 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/internal/wait"
 	"github.com/tr87proxy/tr87proxy/policy"
 	"github.com/tr87proxy/tr87proxy/proxy"
 	"github.com/tr87proxy/tr87proxy/proxy/fronttest"
 	"github.com/tr87proxy/tr87proxy/softswitch"
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
 	"github.com/tr87proxy/tr87proxy/uacsta"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
@@ -521,9 +521,9 @@ func TestMessages(t *testing.T) {
 }
 
 // sounds makes a folder of sounds for a card.
-func sounds(t *testing.T) (folder *media.Directory, config func(*Config)) {
+func sounds(t *testing.T) (folder *audio.Directory, config func(*Config)) {
 	t.Helper()
-	folder, err := media.OpenDirectory(t.TempDir())
+	folder, err := audio.OpenDirectory(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tr87proxy/tr87proxy/softswitch/media"
+	"github.com/tr87proxy/tr87proxy/internal/audio"
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
@@ -27,7 +27,7 @@ const (
 
 // sound is a file that plays beside the commands.
 type sound struct {
-	clip  *media.Clip // nil: its sound is not known
+	clip  *audio.Clip // nil: its sound is not known
 	lasts time.Duration
 	deaf  bool // digits do not end it
 }
@@ -36,13 +36,13 @@ type sound struct {
 type voice struct {
 	handle       int
 	call         string
-	clip         *media.Clip // nil: nothing, or its sound is not known
+	clip         *audio.Clip // nil: nothing, or its sound is not known
 	began, until time.Time
 }
 
 // recording is a file that is being recorded.
 type recording struct {
-	file    *media.Recording
+	file    *audio.Recording
 	began   time.Time
 	silence time.Duration // that ends it; 0: none does
 	heard   []voice
@@ -64,9 +64,9 @@ func (r *recording) hear(v voice) {
 
 // finish completes the file.
 func (r *recording) finish() error {
-	parts := make([]media.Part, 0, len(r.heard))
+	parts := make([]audio.Part, 0, len(r.heard))
 	for _, v := range r.heard {
-		parts = append(parts, media.Part{Clip: v.clip, From: v.began.Sub(r.began), To: v.until.Sub(r.began)})
+		parts = append(parts, audio.Part{Clip: v.clip, From: v.began.Sub(r.began), To: v.until.Sub(r.began)})
 	}
 	return errors.Join(r.file.Compose(time.Since(r.began), parts), r.file.Close())
 }

@@ -1,4 +1,4 @@
-package media
+package audio
 
 import "encoding/binary"
 
@@ -9,7 +9,7 @@ const (
 	auALaw  = 27
 )
 
-// auHeader is the length of the fixed part of the header: magic number, offset of the sound, its size, encoding, rate,
+// auHeader is the length of the fixed part of the header: magic number, offset of the sound, its size, encoding, Rate,
 // and channels, each big-endian in four octets.
 const auHeader = 24
 
@@ -21,7 +21,7 @@ func readAU(data []byte) (*Clip, error) {
 	u32 := func(at int) int64 { return int64(binary.BigEndian.Uint32(data[at:])) }
 	begin, size := u32(4), u32(8)
 	switch {
-	case u32(16) != rate || u32(20) != 1 || begin < auHeader || begin > int64(len(data)):
+	case u32(16) != Rate || u32(20) != 1 || begin < auHeader || begin > int64(len(data)):
 		return nil, errSound
 	case size == unknownSize:
 		size = int64(len(data)) - begin
@@ -31,9 +31,9 @@ func readAU(data []byte) (*Clip, error) {
 	body := data[begin : begin+size]
 	switch u32(12) {
 	case auMuLaw:
-		return &Clip{muLaw.samples(body)}, nil
+		return &Clip{MuLaw.Samples(body)}, nil
 	case auALaw:
-		return &Clip{aLaw.samples(body)}, nil
+		return &Clip{ALaw.Samples(body)}, nil
 	case auPCM:
 		c := &Clip{make([]int16, len(body)/2)}
 		for i := range c.samples {

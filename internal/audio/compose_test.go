@@ -1,4 +1,4 @@
-package media
+package audio
 
 import (
 	"slices"
@@ -14,7 +14,7 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	loud := &Clip{slices.Repeat([]int16{1000}, rate)} // one second
+	loud := &Clip{slices.Repeat([]int16{1000}, Rate)} // one second
 	if loud.Duration() != time.Second {
 		t.Errorf("%v", loud.Duration())
 	}
@@ -39,7 +39,7 @@ func TestCompose(t *testing.T) {
 			t.Errorf("%v, want %v", clip.Duration(), want)
 		}
 		for ms, want := range map[int]int16{0: 1000, 249: 1000, 251: 2000, 499: 2000, 501: 1000, 1249: 1000, 1251: 0, 1999: 0, 2001: 1000, 2099: 1000, 2101: 0, 2999: 0} {
-			if got := clip.samples[ms*rate/1000]; got != want {
+			if got := clip.samples[ms*Rate/1000]; got != want {
 				t.Errorf("%d after %d ms, want %d", got, ms, want)
 			}
 		}

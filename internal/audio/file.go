@@ -1,4 +1,4 @@
-package media
+package audio
 
 import (
 	"encoding/binary"
@@ -175,6 +175,15 @@ func LoadFile(path string) (*Clip, error) {
 // Clip is sound in memory, in 8 kHz mono.
 type Clip struct{ samples []int16 }
 
+// NewClip returns the clip of samples, which must not change any more.
+func NewClip(samples []int16) *Clip { return &Clip{samples} }
+
+// Samples returns the samples of the clip, which must not be changed.
+func (c *Clip) Samples() []int16 { return c.samples }
+
+// Duration returns how long the clip plays.
+func (c *Clip) Duration() time.Duration { return time.Duration(len(c.samples)) * time.Second / Rate }
+
 // readClip reads a WAV or AU file, whatever its name is.
 func readClip(r io.Reader) (*Clip, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
@@ -221,7 +230,7 @@ func formatOf(chunk []byte) int {
 	}
 	u16 := func(at int) int { return int(binary.LittleEndian.Uint16(chunk[at:])) }
 	tag, width := u16(0), u16(14)
-	if u16(2) != 1 || binary.LittleEndian.Uint32(chunk[4:]) != rate {
+	if u16(2) != 1 || binary.LittleEndian.Uint32(chunk[4:]) != Rate {
 		return -1
 	}
 	if tag == formatPCM && width == 16 || (tag == formatALaw || tag == formatMuLaw) && width == 8 {
@@ -233,9 +242,9 @@ func formatOf(chunk []byte) int {
 func clip(format int, body []byte) (*Clip, error) {
 	switch format {
 	case formatALaw:
-		return &Clip{aLaw.samples(body)}, nil
+		return &Clip{ALaw.Samples(body)}, nil
 	case formatMuLaw:
-		return &Clip{muLaw.samples(body)}, nil
+		return &Clip{MuLaw.Samples(body)}, nil
 	case formatPCM:
 		c := &Clip{make([]int16, len(body)/2)}
 		for i := range c.samples {
@@ -274,16 +283,24 @@ func (d *Directory) record(name string, how int, limit time.Duration) (*Recordin
 	if err != nil {
 		return nil, err
 	}
-	r := &Recording{f: f, limit: samples(limit)}
-	if _, err := f.Write(r.header()); err != nil {
+	r, err := NewRecording(f, limit)
+	if err != nil {
 		_ = f.Close()
+	}
+	return r, err
+}
+
+// NewRecording writes a recording into an open file, which its Close closes.
+func NewRecording(f *os.File, limit time.Duration) (*Recording, error) {
+	r := &Recording{f: f, limit: SamplesIn(limit)}
+	if _, err := f.Write(r.header()); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// samples returns how many samples a time has.
-func samples(d time.Duration) int { return int(d * rate / time.Second) }
+// SamplesIn returns how many samples a time has.
+func SamplesIn(d time.Duration) int { return int(d * Rate / time.Second) }
 
 func (r *Recording) header() []byte {
 	h := make([]byte, 0, 44)
@@ -295,8 +312,8 @@ func (r *Recording) header() []byte {
 	u32(16)
 	u16(formatPCM)
 	u16(1)
-	u32(rate)
-	u32(2 * rate)
+	u32(Rate)
+	u32(2 * Rate)
 	u16(2)
 	u16(16)
 	h = append(h, "data"...)
@@ -304,9 +321,12 @@ func (r *Recording) header() []byte {
 	return h
 }
 
-// write appends samples. It returns false when the maximum length is reached or writing failed.
-func (r *Recording) write(samples []int16) bool {
-	samples = samples[:min(len(samples), r.limit-r.samples)]
+// Left returns how many samples the recording may still get.
+func (r *Recording) Left() int { return r.limit - r.samples }
+
+// Write appends samples. It returns false when the maximum length is reached or writing failed.
+func (r *Recording) Write(samples []int16) bool {
+	samples = samples[:min(len(samples), r.Left())]
 	out := make([]byte, 0, 2*len(samples))
 	for _, s := range samples {
 		out = binary.LittleEndian.AppendUint16(out, uint16(s))

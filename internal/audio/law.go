@@ -1,26 +1,26 @@
-package media
+package audio
 
 import "math/bits"
 
-// frame is the number of samples in 20 ms of G.711.
 const (
-	rate  = 8000
-	frame = rate / 50
+	Rate  = 8000      // samples a second
+	Frame = Rate / 50 // samples in 20 ms
 )
 
-// law is a companding law of ITU-T G.711.
-type law struct {
+// Law is a companding law of ITU-T G.711.
+type Law struct {
 	encode *[1 << 16]byte
 	decode *[256]int16
 }
 
+// The two laws of G.711.
 var (
-	aLaw  = newLaw(encodeA, decodeA)
-	muLaw = newLaw(encodeMu, decodeMu)
+	ALaw  = newLaw(encodeA, decodeA)
+	MuLaw = newLaw(encodeMu, decodeMu)
 )
 
-func newLaw(encode func(int16) byte, decode func(byte) int16) *law {
-	l := &law{encode: new([1 << 16]byte), decode: new([256]int16)}
+func newLaw(encode func(int16) byte, decode func(byte) int16) *Law {
+	l := &Law{encode: new([1 << 16]byte), decode: new([256]int16)}
 	for i := range l.encode {
 		l.encode[i] = encode(int16(uint16(i)))
 	}
@@ -30,7 +30,8 @@ func newLaw(encode func(int16) byte, decode func(byte) int16) *law {
 	return l
 }
 
-func (l *law) samples(payload []byte) []int16 {
+// Samples decodes octets.
+func (l *Law) Samples(payload []byte) []int16 {
 	out := make([]int16, len(payload))
 	for i, b := range payload {
 		out[i] = l.decode[b]
@@ -38,7 +39,8 @@ func (l *law) samples(payload []byte) []int16 {
 	return out
 }
 
-func (l *law) octets(samples []int16) []byte {
+// Octets encodes samples.
+func (l *Law) Octets(samples []int16) []byte {
 	out := make([]byte, len(samples))
 	for i, s := range samples {
 		out[i] = l.encode[uint16(s)]

@@ -1,9 +1,9 @@
-package media
+package audio
 
-import "time"
-
-// Duration returns how long the clip plays.
-func (c *Clip) Duration() time.Duration { return time.Duration(len(c.samples)) * time.Second / rate }
+import (
+	"math"
+	"time"
+)
 
 // Part is a clip that is heard in a recording.
 type Part struct {
@@ -14,13 +14,12 @@ type Part struct {
 // Compose appends the parts as they are heard together, and silence where there is none: in all of this duration, up to
 // the limit of the recording.
 func (r *Recording) Compose(lasts time.Duration, parts []Part) error {
-	for at, end := 0, samples(lasts); at < end; at += frame {
-		var sum [frame]int32
+	for at, end := 0, SamplesIn(lasts); at < end; at += Frame {
+		var sum [Frame]int32
 		for _, p := range parts {
 			p.add(&sum, at)
 		}
-		out := minus(&sum, &[frame]int32{}, nil)
-		if !r.write(out[:min(frame, end-at)]) {
+		if !r.Write(Mixed(&sum)[:min(Frame, end-at)]) {
 			break
 		}
 	}
@@ -28,9 +27,9 @@ func (r *Recording) Compose(lasts time.Duration, parts []Part) error {
 }
 
 // add adds what is heard in the frame that begins with a sample of the recording.
-func (p *Part) add(sum *[frame]int32, at int) {
-	from, to := samples(p.From), samples(p.To)
-	if at+frame <= from || at >= min(to, from+len(p.Clip.samples)) {
+func (p *Part) add(sum *[Frame]int32, at int) {
+	from, to := SamplesIn(p.From), SamplesIn(p.To)
+	if at+Frame <= from || at >= min(to, from+len(p.Clip.samples)) {
 		return
 	}
 	for i := range sum {
@@ -38,4 +37,13 @@ func (p *Part) add(sum *[frame]int32, at int) {
 			sum[i] += int32(p.Clip.samples[n])
 		}
 	}
+}
+
+// Mixed returns the samples of a sum, clipped to what a sample can be.
+func Mixed(sum *[Frame]int32) []int16 {
+	out := make([]int16, Frame)
+	for i, v := range sum {
+		out[i] = int16(min(max(v, math.MinInt16), math.MaxInt16))
+	}
+	return out
 }

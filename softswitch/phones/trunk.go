@@ -32,6 +32,7 @@ type trunk struct {
 const (
 	trunkRefresh = 30 * time.Second // delay before the next check without Trunk.Qualify, and after a failed registration
 	trunkExpires = 10 * time.Minute // lifetime of our registration
+	trunkRenewal = 10 * time.Second // of our registration, at the earliest
 	trunkTimeout = 20 * time.Second // of a check, at most
 )
 
@@ -75,10 +76,10 @@ func (t *trunk) report(method string, err error) {
 // schedule returns the delay before the next check, and the time that the check may take. Together they are shorter
 // than Qualify, so that a peer that has stopped responding is noticed within that time of its last response.
 func (t *trunk) schedule() (wait, timeout time.Duration) {
-	if t.Qualify == 0 {
-		return trunkRefresh, trunkTimeout
+	wait, timeout = trunkRefresh, trunkTimeout
+	if t.Qualify != 0 {
+		wait, timeout = t.Qualify*2/5, min(t.Qualify/2, trunkTimeout)
 	}
-	wait, timeout = t.Qualify*2/5, min(t.Qualify/2, trunkTimeout)
 	if t.Register {
 		due := time.Until(t.renew)
 		if due <= 0 { // it has failed
@@ -155,8 +156,25 @@ func (t *trunk) register(ctx context.Context) error {
 	case res.Code()/100 != 2:
 		return &sip.Refusal{Response: res}
 	}
-	t.renew = time.Now().Add(trunkExpires / 2)
+	t.renew = time.Now().Add(max(granted(res)/2, trunkRenewal))
 	return nil
+}
+
+// granted returns for how long the peer keeps our registration: the shortest time in its response (RFC 3261 10.2.4), but
+// not longer than we have asked for.
+func granted(res *sip.Response) time.Duration {
+	times := []string{res.Header("Expires")}
+	for _, c := range res.Contacts() {
+		expires, _ := c.Param("expires")
+		times = append(times, expires)
+	}
+	lifetime := trunkExpires
+	for _, text := range times {
+		if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil {
+			lifetime = min(lifetime, time.Duration(seconds)*time.Second)
+		}
+	}
+	return lifetime
 }
 
 // own returns our address of record at the peer.

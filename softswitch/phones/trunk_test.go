@@ -124,6 +124,47 @@ func TestTrunkQualify(t *testing.T) {
 	}
 }
 
+// A registration is renewed before it ends, also if the peer keeps it for less time than we ask for, and not at any rate that
+// the peer may want.
+func TestTrunkRenews(t *testing.T) {
+	for _, tt := range []struct {
+		headers string
+		renew   time.Duration
+	}{
+		{"", trunkExpires / 2},
+		{"Expires: 60", 30 * time.Second},
+		{"Expires: 600\nContact: <sip:acme@192.0.2.1>;expires=120", time.Minute},
+		{"Contact: <sip:acme@192.0.2.1>;expires=120\nContact: <sip:acme@192.0.2.2>;expires=3600", time.Minute},
+		{"Expires: 0", trunkRenewal}, {"Expires: 99999999999999999999", trunkExpires / 2}, {"Expires: soon", trunkExpires / 2},
+	} {
+		ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"REGISTER": func(r *sip.Request) {
+			a := sip.Answer{}
+			for line := range strings.Lines(tt.headers) {
+				name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+				a.Headers = append(a.Headers, sip.Header{Name: name, Value: value})
+			}
+			r.Respond(a)
+		}}})
+		at, err := ua.ListenUDP("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := aWorld(t, "", nil)
+		tr := &trunk{Trunk: Trunk{Number: "901", Peer: "sip:" + at.String() + ";transport=udp", Name: "acme", Register: true}, server: w.Server}
+		before := time.Now()
+		if _, err := tr.checked(); err != nil {
+			t.Fatal(err)
+		}
+		if early, late := tr.renew.Sub(before), time.Until(tr.renew); early < tt.renew || late > tt.renew {
+			t.Errorf("%q: renews after %s", tt.headers, late)
+		}
+		if wait, _ := tr.schedule(); wait > tt.renew {
+			t.Errorf("%q: looks after the trunk after %s", tt.headers, wait)
+		}
+		ua.Close()
+	}
+}
+
 // A trunk that is not checked registers all the same.
 func TestTrunkUnchecked(t *testing.T) {
 	c := &provider{asked: make(chan string, 10)}

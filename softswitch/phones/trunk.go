@@ -163,16 +163,16 @@ func (t *trunk) register(ctx context.Context) error {
 // granted returns for how long the peer keeps our registration: the shortest time in its response (RFC 3261 10.2.4), but
 // not longer than we have asked for.
 func granted(res *sip.Response) time.Duration {
-	times := []string{res.Header("Expires")}
-	for _, c := range res.Contacts() {
-		expires, _ := c.Param("expires")
-		times = append(times, expires)
-	}
 	lifetime := trunkExpires
-	for _, text := range times {
-		if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil {
+	limit := func(expires string) {
+		if seconds, err := strconv.ParseUint(strings.TrimSpace(expires), 10, 31); err == nil {
 			lifetime = min(lifetime, time.Duration(seconds)*time.Second)
 		}
+	}
+	limit(res.Header("Expires"))
+	for _, c := range res.Contacts() {
+		expires, _ := c.Param("expires")
+		limit(expires)
 	}
 	return lifetime
 }

@@ -55,6 +55,43 @@ func (o *overseer) stops(device string, want uacsta.EventCause) *uacsta.Message 
 	return m
 }
 
+// The command line alone answers a caller at a queue, plays, records, and sends the caller on.
+func TestVoiceCommands(t *testing.T) {
+	t.Parallel()
+	dir := library(t)
+	r := serve(t, "  queues: [{number: \"300\"}]\ntelephones: {messages: "+dir+"}\n"+everybody)
+	server := fmt.Sprintf("--server=sip:x@127.0.0.1:%d;transport=tcp", r.port)
+	events := start(t, program(t), "monitor", "300", server)
+	waitFor(t, "the monitor", func() bool { return strings.Contains(events.out.String(), "monitor ") })
+	for _, tt := range []struct {
+		line   string
+		status int
+		want   string
+	}{
+		{"call 1000 300", 0, "MakeCallResponse"},
+		{"play 300 hello", 0, "PlayMessageResponse"},
+		{"answer 300", 0, "AnswerCallResponse"},
+		{"stop 300 hello", 0, "StopResponse"},
+		{"play 300 none", 1, "the switch has no message of this name"},
+		{"play 300 hello --limit 50ms --until-digit", 0, "PlayMessageResponse"},
+		{"record 300 order-17", 0, "message " + filepath.Join(dir, "order-17.wav")},
+		{"record 300 order-18", 1, "resourceBusy"},
+		{"digits 1000 5", 0, "GenerateDigitsResponse"},
+		{"stop 300 order-17", 0, "StopResponse"},
+		{"record 300 order-17", 1, "there is one of this name already"},
+		{"transfer 300 1001", 0, "SingleStepTransferCallResponse"},
+		{"play 300 hello", 1, "300 has no call in state connected"},
+	} {
+		out, status := command(t, append(strings.Split(tt.line, " "), server)...)
+		if status != tt.status || !strings.Contains(out, tt.want) {
+			t.Errorf("%s: status %d, want %d with %q\n%s", tt.line, status, tt.status, tt.want, out)
+		}
+	}
+	for _, want := range []string{"Play ", "message hello", "DtmfDetected ", "  5", "cause messageDurationExceeded"} {
+		waitFor(t, want, func() bool { return strings.Contains(events.out.String(), want) })
+	}
+}
+
 // The maker of a program tries it with virtual phones: messages last their time, recordings are files, keys are heard, and
 // the cause of Stop says why.
 func TestVoiceOfVirtualPhones(t *testing.T) {

@@ -36,7 +36,7 @@ func describe(m *uacsta.Message, monitored map[string]string) string {
 	}
 	for _, f := range []struct{ path, label string }{
 		{"systemStatus", ""}, {"monitorCrossRefID", "monitor "}, {"localConnectionInfo", local}, {"cause", "cause "},
-		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""}, {"messageWaitingOn", "on "},
+		{"forwardingType", ""}, {"forwardStatus", "on "}, {"doNotDisturbOn", "on "}, {"digitGeneratedList", ""}, {"dtmfChar", ""}, {"message", "message "}, {"resultingMessage", "message "}, {"messageWaitingOn", "on "},
 		{"autoAnswerOn", "on "}, {"autoWorkOn", "on "}, {"callBackSetCanceled", "booked "}, {"agentID", "agent "}, {"pendingAgentState", "then "},
 		{"numberQueued", "place "}, {"correlatorData/string", "correlator "}, {"userData/string", "user data "}, {"subjectOfCall", "subject "},
 		{"routeRegisterReqID", "registration "}, {"crossRefIdentifier", "dialogue "},

@@ -72,6 +72,7 @@ that has the telephones. It also has a switch of its own, with virtual phones.`,
 	root.AddCommand(serveCommand(), demoCommand(), checkCommand(), importCommand(), statusCommand(), reloadCommand(), serverCommand(), unlockCommand(), accountsCommand(), policyCommand(), auditCommand(), certsCommand(), phoneCommand(), simulateCommand(), decodeCommand(), versionCommand())
 	root.AddCommand(clientCommands()...)
 	root.AddCommand(serviceCommands()...)
+	root.AddCommand(voiceCommands()...)
 	root.AddCommand(featureCommands()...)
 	root.AddCommand(deviceCommands()...)
 	root.AddCommand(routeCommand(), watchCommand(), scriptCommand())

@@ -279,6 +279,9 @@ func (d *Directory) record(name string, how int, limit time.Duration) (*Recordin
 	if !ok {
 		return nil, errName
 	}
+	if info, err := d.root.Stat(rel); err == nil && !info.Mode().IsRegular() { // a pipe, which may block
+		return nil, errName
+	}
 	f, err := d.root.OpenFile(rel, os.O_CREATE|os.O_RDWR|how, 0o640)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,6 +152,15 @@ func TestDirectory(t *testing.T) {
 	}
 	if _, err := d.Record("hello", time.Second); err == nil {
 		t.Error("a message is overwritten")
+	}
+	if err := syscall.Mkfifo(filepath.Join(inner, "pipe.wav"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Overwrite("pipe", time.Second); err == nil {
+		t.Error("a pipe is written")
+	}
+	if d.Has("pipe") {
+		t.Error("a pipe can be played")
 	}
 	r, err := d.Record("new", time.Second)
 	if err != nil {

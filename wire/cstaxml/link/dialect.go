@@ -103,13 +103,15 @@ type typedDevices struct {
 
 const maxTypedDevices = 10000 // the core names no more devices of a link in its monitors
 
-// learn takes the devices of a request of the core; those of connections come from what it got.
+// learn takes the devices that a request of the core acts on; those of connections come from what it got. Others, which any
+// client may name, do not count.
 func (t *typedDevices) learn(req *uacsta.Message) {
+	service := uacsta.ServiceOf(req.Name())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, device := range req.Devices() {
 		switch id := device.ID(); {
-		case device.InConnection:
+		case device.InConnection || service.Role(device.Path()) != uacsta.Subject:
 		case device.Type() == "":
 			delete(t.ids, id)
 		case len(t.ids) < maxTypedDevices:

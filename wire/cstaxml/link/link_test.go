@@ -442,8 +442,9 @@ func TestOpenScape(t *testing.T) {
 func TestFreeSWITCHModule(t *testing.T) {
 	typed := uacsta.Typed("029600", "deviceNumber")
 	p, c, _ := speak(t, "freeswitch", map[string]string{
-		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started,
-	}, Session{}, watch("1000"), watch("02sales"), watch("029500"), watch("0120"), uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &typed}})
+		"RequestSystemStatus": status, "GetCSTAFeatures": refused, "MonitorStart": started, "SetDoNotDisturb": `<SetDoNotDisturbResponse/>`,
+	}, Session{}, watch("1000"), watch("02sales"), watch("029500"), watch("0120"), uacsta.MonitorStart{MonitorObject: uacsta.MonitorObject{DeviceObject: &typed}},
+		uacsta.SetDoNotDisturb{Device: uacsta.Dev("1000"), CallingDeviceList: []uacsta.DeviceID{uacsta.Dev("029600"), uacsta.Typed("029500", "deviceNumber")}}) // which changes nothing for monitors
 	for _, want := range []string{
 		`typeOfNumber="dialingNumber">1000<`, `typeOfNumber="deviceNumber">02sales<`, `typeOfNumber="deviceNumber">029500<`, `typeOfNumber="deviceNumber">0120<`,
 		`typeOfNumber="deviceNumber">029600<`,

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -609,8 +610,11 @@ func TestFiles(t *testing.T) {
 	if err := os.WriteFile(folder.Path("text.au"), []byte("text"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := syscall.Mkfifo(folder.Path("pipe.wav"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, command := range []string{
-		"ctplay none.au", "ctplay text.au", "ctplayasync none.au", "ctplay " + folder.Path("none.wav"), "ctplay",
+		"ctplay pipe.wav", "ctrecord pipe.wav 1", "ctplay none.au", "ctplay text.au", "ctplayasync none.au", "ctplay " + folder.Path("none.wav"), "ctplay",
 		"ctrecord ../outside.wav 1", "ctrecord " + outside + " 1", "ctrecord /etc/outside.wav 1", "ctrecord program.go 1", "ctrecord .hidden.wav 1", "ctrecord",
 	} {
 		a.say(command)

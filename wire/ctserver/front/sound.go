@@ -11,6 +11,8 @@ import (
 	"github.com/tr87proxy/tr87proxy/wire/ctserver"
 )
 
+var errNoFile = errors.New("there is no such file, or it is too large")
+
 // ignoreDigits is the argument of a command to play that digits do not end.
 const ignoreDigits = "ignore_dtmf"
 
@@ -86,6 +88,10 @@ func (cl *client) load(c *ctserver.Line) (*sound, bool) {
 	s := &sound{lasts: cfg.Play, deaf: c.Arg(2) == ignoreDigits}
 	if cfg.Sounds == nil || cfg.Sounds.Path(name) == "" {
 		return s, c.Arg(1) != ""
+	}
+	if !cfg.Sounds.Has(name) { // also a pipe, whose reading may block
+		cl.refused(c.Name, errNoFile)
+		return nil, false
 	}
 	clip, err := cfg.Sounds.Load(name)
 	if err != nil {

@@ -112,7 +112,7 @@ func (f *fork) rings(d *sip.Dialog, res *sip.Response) {
 	f.session, f.tag = res.Body(), res.Tag()
 	if len(l.cancels) == 1 {
 		if err := l.voice.Answered(res.Body(), speaks(d.Peer())); err != nil {
-			l.server.log.Info("telephone sent unusable early media", "device", l.device, "err", err)
+			l.server.telephones.Report(slog.LevelInfo, l.device, "telephone sent unusable early media", "err", err)
 			return
 		}
 		l.heard()

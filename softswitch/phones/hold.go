@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -26,7 +27,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 	}
 	asks, differs, err := l.voice.Asks(r.Body(), speaks(r.Peer()))
 	if err != nil {
-		l.server.log.Info("refused an offer of a telephone", "device", l.device, "err", err)
+		l.server.telephones.Report(slog.LevelInfo, l.device, "refused an offer of a telephone", "err", err)
 		d.RespondRefresh(r, sip.Answer{Code: 488})
 		return
 	}
@@ -44,7 +45,7 @@ func (l *leg) renegotiate(d *sip.Dialog, r *sip.Request) {
 		answer, _, err = l.voice.Answer(r.Body(), want, speaks(r.Peer()))
 	}
 	if err != nil { // the call stands as before
-		l.server.log.Info("refused a hold or retrieval of a telephone", "device", l.device, "err", err)
+		l.server.telephones.Report(slog.LevelInfo, l.device, "refused a hold or retrieval of a telephone", "err", err)
 		d.RespondRefresh(r, sip.Answer{Code: 488})
 		return
 	}
@@ -98,7 +99,7 @@ func (l *leg) agreed() {
 		return
 	}
 	if err := l.holds(held); err != nil {
-		l.server.log.Info("refused a hold or retrieval of a telephone", "device", l.device, "err", err)
+		l.server.telephones.Report(slog.LevelInfo, l.device, "refused a hold or retrieval of a telephone", "err", err)
 	}
 }
 

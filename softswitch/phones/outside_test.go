@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -230,6 +231,36 @@ func TestTrunkRedirects(t *testing.T) {
 		in.Reject(sip.Answer{Code: 486})
 	}
 	wait.Next(t, final, "the refusal")
+	w.leave()
+}
+
+// A peer that refers a call to many places that it may not go to cannot fill the log.
+func TestTrunkRedirectsOften(t *testing.T) {
+	peer := newPeer(t)
+	at, err := peer.ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := make(lines, 1000)
+	w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) { cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	w.event("900", "BackInService")
+	began := time.Now()
+	final, _ := w.handset("100").call(t.Context(), "0301234")
+	var contacts []string
+	for n := range 100 {
+		contacts = append(contacts, fmt.Sprintf("<sip:%d@192.0.2.1>", n))
+	}
+	wait.Next(t, peer.calls, "the call").Reject(sip.Answer{Code: 302, Headers: []sip.Header{{Name: "Contact", Value: strings.Join(contacts, ",")}}})
+	wait.Next(t, final, "the refusal")
+	logged, most := 0, 1+int(time.Since(began)/time.Second)
+	for len(log) > 0 {
+		if strings.Contains(<-log, "refused a redirection") {
+			logged++
+		}
+	}
+	if logged == 0 || logged > most {
+		t.Errorf("%d lines, want 1 to %d", logged, most)
+	}
 	w.leave()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -209,7 +210,7 @@ func (l *leg) redirected(inv sip.Invite, targets []string) {
 		number := registrar.Number(target) // "" in a route of the peer's own
 		elsewhere := number != "" && number != registrar.Number(inv.To) && !l.server.sw.MayReach(l.device, l.keyNow(), number)
 		if elsewhere || !l.trunk.serves(target) || secured(&inv) && !secured(&to) {
-			l.server.log.Warn("refused a redirection by the peer of a trunk", "trunk", l.device, "to", share.Clip(target))
+			l.server.telephones.Report(slog.LevelWarn, l.device, "refused a redirection by the peer of a trunk", "to", share.Clip(target))
 			continue
 		}
 		l.tried[target] = true

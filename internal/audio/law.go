@@ -2,6 +2,7 @@ package audio
 
 import "math/bits"
 
+// The form of all sound here: 8 kHz, in frames of 20 ms.
 const (
 	Rate  = 8000      // samples a second
 	Frame = Rate / 50 // samples in 20 ms

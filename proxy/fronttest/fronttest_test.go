@@ -291,7 +291,7 @@ func (c *plainClient) Closed(error) {
 }
 
 // patience is how long the front waits for a client to read a message.
-const patience = 200 * time.Millisecond
+const patience = 2 * time.Second
 
 func (c *plainClient) write(n int, m *uacsta.Message) {
 	if c.front.fault == "has all wait for a slow client" {

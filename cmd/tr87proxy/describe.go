@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/tr87proxy/tr87proxy/uacsta"
 )
 
-// describe returns a message in one line: its name, connections, new state and cause. monitored has the devices of monitors
+// describe returns a message in one line: its name, connections, numbers, new state and cause. monitored has the devices of monitors
 // by their cross references; it may be nil.
 func describe(m *uacsta.Message, monitored map[string]string) string {
 	if refusal := m.Err(); refusal != nil {
@@ -28,6 +29,11 @@ func describe(m *uacsta.Message, monitored map[string]string) string {
 	if len(m.Connections()) == 0 {
 		for _, d := range m.Devices() {
 			parts = append(parts, d.ID())
+		}
+	}
+	if name := m.Name(); name == uacsta.NameDeliveredEvent || name == uacsta.NameQueuedEvent { // who calls, and what was dialled
+		for _, f := range []struct{ path, label string }{{"callingDevice", "from "}, {"calledDevice", "to "}} {
+			parts = append(parts, f.label+cmp.Or(m.Text(f.path+"/deviceIdentifier"), "unknown"))
 		}
 	}
 	local := "here "

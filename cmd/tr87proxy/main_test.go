@@ -77,6 +77,22 @@ func TestCompletionOfWords(t *testing.T) {
 	}
 }
 
+// The line about a call that rings or waits has its numbers.
+func TestDescribeNumbers(t *testing.T) {
+	for content, want := range map[string]string{
+		"<callingDevice><deviceIdentifier>+491511234</deviceIdentifier></callingDevice><calledDevice><deviceIdentifier>5550100</deviceIdentifier></calledDevice>": "Delivered  (7, 100)  from +491511234  to 5550100  cause newCall",
+		"<callingDevice><restricted/></callingDevice><calledDevice><deviceIdentifier>100</deviceIdentifier></calledDevice>":                                       "Delivered  (7, 100)  from unknown  to 100  cause newCall",
+	} {
+		m, err := uacsta.Parse([]byte(`<DeliveredEvent xmlns="http://www.ecma-international.org/standards/ecma-323/csta/ed6"><connection><callID>7</callID><deviceID>100</deviceID></connection>` + content + "<cause>newCall</cause></DeliveredEvent>"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := describe(m, nil); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 // What a refused client is advised.
 func TestAdvice(t *testing.T) {
 	for _, c := range []struct {

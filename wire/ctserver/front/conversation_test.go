@@ -477,8 +477,16 @@ func TestPlain(t *testing.T) {
 	want("42")
 	tell("ctplay", "none", "ctplay", "/x.au")
 	want("ERROR")
-	b.say("ctdial 5")
-	want("5")
+	for b.say("ctdial 5"); ; b.say("ctdial 5") {
+		got, err := a.r.ReadString('\n')
+		if got == "5\n" {
+			break
+		}
+		if err != nil || got != "OK\n" { // a digit that is there before the file plays does not end it
+			t.Fatalf("%q %v, want a digit", got, err)
+		}
+		tell("ctplay", "/x.au")
+	}
 	tell("ctrecord", "x.wav", "1", "#", "ctclear", "ctcollect", "1", "1", "1", "ctstarttimerasync", "0", "ctwaitforevent")
 	want("OK", "OK", "", "OK", "0", "timer")
 	for range maxEvents + 10 { // events wait, not too many

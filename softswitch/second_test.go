@@ -68,8 +68,8 @@ func TestSecondNumbers(t *testing.T) {
 		if own := w.sw.Device("151"); own != "100" || !w.sw.Has("151") || w.sw.Device("999") != "999" {
 			t.Errorf("151 stands for %s", own)
 		}
-		validateAll(t, w.raw)
 		w.finish()
+		validateAll(t, w.raw)
 	})
 }
 

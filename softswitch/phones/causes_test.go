@@ -91,14 +91,7 @@ func TestCauses(t *testing.T) {
 
 // The network says by a Reason why a call fails, ends or is given up: clients learn it, and so does the caller.
 func TestCausesOfNetwork(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number, peer.server = w, "0309876", "sip:"+w.udp+";transport=udp"
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "0309876")
 	a := w.handset("100")
 	reason := func(value string) sip.Header { return sip.Header{Name: "Reason", Value: value} }
 	final, _ := a.call(t.Context(), "0301234")

@@ -13,14 +13,7 @@ import (
 // A caller from the network whom a telephone sends on to somebody in the network talks with them over two lines of the
 // same trunk, whichever way the telephone does it: by redirecting the call, by a transfer, or by a transfer after asking.
 func TestSentOutAgain(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number, peer.server = w, "0309876", "sip:"+w.udp+";transport=udp"
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "0309876")
 	a := w.handset("100")
 	const out = "<sip:0301234@127.0.0.1>"
 	for name, send := range map[string]func(in *sip.Invitation){

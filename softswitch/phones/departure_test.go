@@ -73,14 +73,7 @@ func TestShown(t *testing.T) {
 
 // A telephone can withhold its number from the network, and can claim no other.
 func TestPrivateCall(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number = w, "0309876"
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "0309876")
 	a := w.handset("100")
 	claims := []sip.Header{
 		{Name: "P-Asserted-Identity", Value: "<sip:101@x>"}, {Name: "P-Preferred-Identity", Value: "<sip:101@x>"}, {Name: "Remote-Party-ID", Value: "<sip:101@x>"},

@@ -24,14 +24,7 @@ func (h display) Request(d *sip.Dialog, r *sip.Request) {
 // A telephone whose call is joined to that of somebody without a number shows nobody, and not the one who has joined them.
 // Somebody outside is not the extension whose number they show.
 func TestNobody(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number, peer.server = w, "jane", "sip:"+w.udp+";transport=udp"
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "jane")
 	a, b := w.handset("100"), w.handset("101")
 	phone := display{b, make(chan string, 10)}
 	final, _ := peer.call(t.Context(), "5550100")

@@ -16,14 +16,7 @@ import (
 
 // Calls go out over a trunk and come in over it.
 func TestTrunk(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number, peer.server = w, "0309876", "sip:"+w.udp+";transport=udp"
-	w.event("900", "BackInService") // it has answered OPTIONS
+	w, peer, at := withTrunk(t, "0309876")
 	a := w.handset("100")
 	final, _ := a.call(t.Context(), "0301234")
 	in := wait.Next(t, peer.calls, "the call to the network")
@@ -74,14 +67,7 @@ func TestTrunk(t *testing.T) {
 
 // Clients learn that a call alerts when the telephone or the network says so, and nothing of it before.
 func TestAlerting(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number = w, "0309876"
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "0309876")
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	quiet := func(events ...string) {
 		t.Helper()
@@ -181,14 +167,7 @@ func TestAlerting(t *testing.T) {
 // A redirection by a trunk's peer is followed at its own host only, and to numbers that the caller may call, the best
 // target first.
 func TestTrunkRedirects(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", nil)
-	peer.w, peer.number = w, "0309876"
-	w.event("900", "BackInService")
+	w, peer, at := withTrunk(t, "0309876")
 	a := w.handset("100")
 	redirect := func(contacts string) {
 		t.Helper()

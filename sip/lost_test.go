@@ -89,12 +89,19 @@ func TestDialsAreShared(t *testing.T) {
 	}
 }
 
-// Messages of a peer are handled in the order it sent them: a response before the request after
-// it.
+// Messages of a peer are handled in the order in which they arrive: a response before the request after it. A busy kernel
+// can deliver datagrams in another order than that in which they were sent.
 func TestAnswerBeforeWhatFollows(t *testing.T) {
 	for _, transport := range []string{"TCP", "UDP"} {
 		t.Run(transport, func(t *testing.T) {
-			_, rec, addr := serve(t, transport, nil)
+			arrived := make(chan bool, 1000) // whether it is a response
+			_, rec, addr := serve(t, transport, func(cfg *Config) {
+				cfg.Trace = func(out bool, _ Peer, data []byte) {
+					if answer := bytes.HasPrefix(data, []byte("SIP/2.0")); !out && (answer || bytes.HasPrefix(data, []byte("INFO"))) {
+						arrived <- answer
+					}
+				}
+			})
 			p := dialRaw(t, transport, addr)
 			p.invite()
 			d := wait.Next(t, rec.dialogs, "dialog")
@@ -108,11 +115,15 @@ func TestAnswerBeforeWhatFollows(t *testing.T) {
 				event := p.request("INFO", p.cseq, fmt.Sprint("event ", n))
 				p.answer(question, 200)
 				p.write(event)
-				if got := wait.Next(t, rec.requests, "the answer"); got != "answer 200" {
-					t.Fatalf("round %d: %q before the answer", n, got)
-				}
-				if got := wait.Next(t, rec.requests, "the event"); got != fmt.Sprint("event ", n) {
-					t.Fatalf("round %d: %q", n, got)
+				for i := range 2 {
+					want, got := fmt.Sprint("event ", n), wait.Next(t, rec.requests, "the answer or the event")
+					answer := <-arrived
+					if answer {
+						want = "answer 200"
+					}
+					if got != want || transport == "TCP" && answer != (i == 0) {
+						t.Fatalf("round %d: %q, want %q", n, got, want)
+					}
 				}
 			}
 		})

@@ -217,12 +217,12 @@ func TestJoinWhileStarting(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &flaky{lose: make(chan error), mute: "MonitorStart"}
 			p := start(t, f, demo, nil)
-			var answers []*uacsta.Message
+			answers := make(chan *uacsta.Message, 10)
 			var sessions []*proxy.Session
 			for range 3 {
 				s, _ := open(t, p, "a")
 				sessions = append(sessions, s)
-				s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(m *uacsta.Message) { answers = append(answers, m) })
+				s.Request(uacsta.Encode(monitorOf("100"), uacsta.Edition3), func(m *uacsta.Message) { answers <- m })
 			}
 			synctest.Wait()
 			if len(f.holding) != 1 || len(answers) != 0 {
@@ -244,14 +244,15 @@ func TestJoinWhileStarting(t *testing.T) {
 				f.holding[0](uacsta.Encode(uacsta.MonitorStartResponse{MonitorCrossRefID: "link0"}, uacsta.Edition3), nil)
 			}
 			synctest.Wait()
-			for _, m := range answers {
-				if (m.Err() != nil) != (tt.refuse != nil || tt.leave) {
+			count := len(answers)
+			for range count {
+				if m := <-answers; (m.Err() != nil) != (tt.refuse != nil || tt.leave) {
 					t.Errorf("%s: %s", name, m)
 				}
 			}
 			stops, list := f.count("MonitorStop"), p.DeviceList()
-			if len(answers) != 3 || (stops == 1) != tt.leave || (len(list) == 1) != (name == "taken") {
-				t.Errorf("%s: %d answers, %d monitors stopped, %v", name, len(answers), stops, list)
+			if count != 3 || (stops == 1) != tt.leave || (len(list) == 1) != (name == "taken") {
+				t.Errorf("%s: %d answers, %d monitors stopped, %v", name, count, stops, list)
 			}
 		})
 	}

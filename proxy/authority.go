@@ -90,8 +90,13 @@ func (s *Session) read(req *uacsta.Message, others ...policy.Number) (object, er
 		o.destinations = []policy.Number{policy.Whole} // the number that the switch has stored, whichever it is
 	}
 	for _, c := range req.Connections() {
-		if c.CallID() != "" && c.DeviceID() != "" {
+		switch {
+		case c.CallID() != "" && c.DeviceID() != "":
 			o.connections = append(o.connections, uacsta.Conn(c.CallID(), c.DeviceID()))
+		case c.CallID() == "" && ofWholeCall[o.service]:
+			o.connections = named(req)
+			s.refused(&o, errCall.Error())
+			return o, errCall
 		}
 	}
 	return o, nil
@@ -221,7 +226,7 @@ func (s *Session) completeConnections(req *uacsta.Message) error {
 				c.SetDeviceID(s.line.String())
 			}
 		}
-		if !s.settleCall(req.Name(), c) || c.CallID() == "" && ofWholeCall[req.Name()] {
+		if !s.settleCall(req.Name(), c) {
 			return errCall
 		}
 	}

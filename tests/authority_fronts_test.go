@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -213,16 +214,13 @@ var phase1Words = words{
 	},
 }
 
-// callOctets are those of a callID as a client in ASN.1 has it.
+// callOctets are those of a callID as a client in ASN.1 has it: the number of the call in four octets.
 func callOctets(id string) string {
-	if id == "" || len(id)%2 == 1 {
+	number, err := strconv.ParseUint(id, 10, 31)
+	if err != nil {
 		return "\xff" + id
 	}
-	var data []byte
-	for i := 0; i < len(id); i += 2 {
-		data = append(data, (id[i]-'0')<<4|(id[i+1]-'0'))
-	}
-	return string(data)
+	return string(octets.BigEndian.AppendUint32(nil, uint32(number)))
 }
 
 // tryASN1 tries services in the words of Phase III and Phase I.

@@ -371,10 +371,11 @@ func (d *Dialog) handle(r *Request) {
 		d.closing = true
 		d.mu.Unlock()
 		r.Respond(Answer{})
+		why := r.Causes()
 		if in := d.invitation.waiting(); in != nil {
-			in.tx.withdraw(r.Causes()) // RFC 3261 15.1.2
+			in.tx.withdraw(why) // RFC 3261 15.1.2
 		}
-		d.end(&ByeError{r.Causes()})
+		d.end(&ByeError{why})
 	case "OPTIONS":
 		r.Respond(d.ua.options())
 	case "INVITE", "UPDATE":

@@ -42,12 +42,12 @@ func (x *connection) alert(cause uacsta.EventCause) {
 		x.arm()
 		return
 	}
-	x.deliver(uacsta.Ext(x.device.number), cause)
+	x.deliver(cause)
 }
 
 // deliver sends the event that a connection alerts, and rings.
-func (x *connection) deliver(device uacsta.ExtendedDeviceID, cause uacsta.EventCause) {
-	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: device, Cause: cause})
+func (x *connection) deliver(cause uacsta.EventCause) {
+	x.call.sw.emit(x.call, nil, uacsta.DeliveredEvent{Connection: x.id(), AlertingDevice: x.end().who, Cause: cause})
 	x.arm()
 	x.call.conditionMet(uacsta.SignallingCallDelivered)
 }
@@ -72,12 +72,12 @@ func (x *connection) arrive() {
 		return
 	}
 	x.reach()
-	device, cause := uacsta.Ext(x.device.number), x.coming.cause
+	cause := x.coming.cause
 	if x.device.trunk != nil {
-		device, cause = x.far, uacsta.CauseNetworkSignal
+		cause = uacsta.CauseNetworkSignal
 	}
 	x.coming = nil
-	x.deliver(device, cause)
+	x.deliver(cause)
 }
 
 // Progress reports that the network has a call, or, with alerts, that a telephone or the far end of a line rings.

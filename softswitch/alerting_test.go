@@ -23,7 +23,7 @@ func (w *world) progress(device string) { w.sw.Progress(device, w.keyOf(device),
 func (w *world) answers(device string) {
 	w.t.Helper()
 	if err := w.sw.Answered(device, w.keyOf(device), 0); err != nil {
-		w.t.Error(err)
+		w.t.Fatal(err)
 	}
 }
 

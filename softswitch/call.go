@@ -25,9 +25,9 @@ func (c *call) initiate(d *device, cause uacsta.EventCause) *connection {
 	return x
 }
 
-// presents makes the caller present one of the numbers of its extension.
+// presents makes the caller present a second number of its extension.
 func (x *connection) presents(number string) {
-	if x.device.station() {
+	if slices.Contains(x.device.second, number) {
 		x.presented = number
 		x.call.calling.who = uacsta.Ext(number)
 	}
@@ -244,9 +244,9 @@ func (c *call) refuse(d *device, cause uacsta.EventCause) {
 	c.failAt(x, cause)
 }
 
-// failAt puts a connection into state fail and sends the event. The connection is cleared after
-// Config.FailTime. A call that a telephone has redirected goes to the next destination instead, and one that a telephone
-// has transferred returns.
+// failAt puts a connection into state fail and sends the event; one that nobody has answered is cleared. A failed one is
+// cleared after Config.FailTime. A call that a telephone has redirected goes to the next destination instead, and one that
+// was transferred returns.
 func (c *call) failAt(x *connection, cause uacsta.EventCause) {
 	if c.tryFurther(nil, x) || c.returns(x, cause) {
 		return

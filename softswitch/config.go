@@ -206,7 +206,7 @@ func (s *Switch) build() error {
 		d.second = e.Second
 		d.forwarding = newForwarding()
 		d.real, d.away, d.outside, d.sounds = e.Real, e.Real, e.Outside, e.Sounds
-		if d.terminal = (&virtualPhone{sw: s, behaviour: e.Phone}); d.real {
+		if d.terminal = (&virtualPhone{device: d, behaviour: e.Phone}); d.real {
 			d.terminal = noPhone{}
 		}
 	}
@@ -248,7 +248,7 @@ func (s *Switch) build() error {
 		d.trunk, d.sounds = &t, t.Sounds
 		s.trunks = append(s.trunks, d)
 		d.real, d.away = t.Real, t.Real
-		if d.terminal = (&virtualPhone{sw: s, behaviour: t.Outside}); d.real {
+		if d.terminal = (&virtualPhone{device: d, behaviour: t.Outside}); d.real {
 			d.terminal = noPhone{}
 		}
 	}

@@ -13,7 +13,7 @@ func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rings []destination
+	var rings []string
 	switch list := req.NewDestination; len(list) {
 	case 0:
 		return nil, errDestination
@@ -43,12 +43,12 @@ func (s *Switch) deflectCall(req *uacsta.DeflectCall) (any, error) {
 // reachable returns those of several destinations at which a call of the connection can ring now. They must be extensions,
 // or numbers of the network that the device may call: what distributes calls itself takes a call alone. Like the members
 // of a hunt group, they do not forward it.
-func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.Error) {
+func (x *connection) reachable(list []uacsta.DeviceID) ([]string, *uacsta.Error) {
 	s, c := x.call.sw, x.call
 	if len(list)+len(c.connections)-1 > maxMembers {
 		return nil, errLimit
 	}
-	var found []destination
+	var found []string
 	taken := map[*device]int{}
 	for i, to := range list {
 		if slices.ContainsFunc(list[:i], func(other uacsta.DeviceID) bool { return other.ID == to.ID }) {
@@ -65,7 +65,7 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 			return nil, errDestination
 		case takes:
 			taken[d]++
-			found = append(found, destination{to.ID, x.device.number})
+			found = append(found, to.ID)
 		}
 	}
 	if len(found) == 0 {
@@ -75,19 +75,19 @@ func (x *connection) reachable(list []uacsta.DeviceID) ([]destination, *uacsta.E
 }
 
 // deflectToAll makes a call ring at several destinations instead of the connection. The first that answers has the call.
-func (x *connection) deflectToAll(list []destination) {
+func (x *connection) deflectToAll(list []string) {
 	c, left := x.call, x.id()
 	x.leave()
 	for _, to := range list {
-		c.notifyDiverted(left, x.device, to.number, uacsta.CauseRedirected)
+		c.notifyDiverted(left, x.device, to, uacsta.CauseRedirected)
 	}
 	x.stopOthers()
 	c.diverted(left, x.device, uacsta.CauseRedirected)
 	for _, to := range list {
-		d := c.sw.target(to.number, nil)
+		d := c.sw.target(to, nil)
 		if d.trunk != nil {
-			d, _ = free(c.sw.waysOut(to.number), nil)
-			c.seize(d, to.number, uacsta.CauseRedirected, x.order)
+			d, _ = free(c.sw.waysOut(to), nil)
+			c.seize(d, to, uacsta.CauseRedirected, x.order)
 			continue
 		}
 		y := c.join(d, uacsta.Null)

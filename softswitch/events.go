@@ -11,21 +11,12 @@ import (
 // cross reference and the state of its own device. emit fills in the fields that every event of
 // a call has (ECMA-269 clause 15).
 func (s *Switch) emit(c *call, also []*device, event uacsta.EventMessage) {
-	devices := slices.Clone(also)
-	for _, d := range c.devices() {
-		if !slices.Contains(devices, d) {
-			devices = append(devices, d)
-		}
-	}
-	s.emitAt(c, devices, event)
+	s.emitAt(c, devicesOf(c.connections, also...), event)
 }
 
-// devices returns the devices in the call that clients know of.
-func (c *call) devices() []*device { return devicesOf(c.connections) }
-
-// devicesOf returns the devices of the connections that clients know of.
-func devicesOf(connections []*connection) []*device {
-	var list []*device
+// devicesOf returns the devices in also, and those of the connections that clients know of, each once.
+func devicesOf(connections []*connection, also ...*device) []*device {
+	list := slices.Clone(also)
 	for _, x := range connections {
 		if !x.hidden() && !slices.Contains(list, x.device) {
 			list = append(list, x.device)

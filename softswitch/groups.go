@@ -14,7 +14,7 @@ type hunt struct {
 	last    int // index of the member that rang last
 }
 
-// takes reports whether the device can ring for a group's call.
+// takes reports whether the call can ring at the device now.
 func (d *device) takes(c *call) bool { return c.admits(d) && !d.busy() && !d.dnd.refuses(c) }
 
 // huntIn rings a member of the group. If none is free, the call fails.
@@ -63,6 +63,6 @@ func (h *hunt) next(x *connection) {
 		return
 	}
 	x.leave()
-	c.divert(x.device, member.number, uacsta.CauseDistributed)
+	x.divert(member.number, uacsta.CauseDistributed)
 	c.ring(member, uacsta.CauseDistributed, group)
 }

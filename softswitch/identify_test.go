@@ -34,9 +34,7 @@ func TestUnknownConnectionIsNotMeant(t *testing.T) {
 		w := newWorldOf(t, Config{Extensions: []Extension{{Number: "100"}, {Number: "101", Real: true}, {Number: "102"}}}, "101")
 		w.sw.InService("101", true, true)
 		w.must(w.makeCall("100", "101"))
-		if err := w.sw.Answered("101", w.sw.devices["101"].connections[0].order, 0); err != nil {
-			t.Fatal(err)
-		}
+		w.answers("101")
 		w.must(w.makeCall("102", "101"))
 		w.events()
 		w.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("", "101")})

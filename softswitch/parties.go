@@ -162,7 +162,7 @@ func (x *connection) pickedUp(by *device) uacsta.ConnectionID {
 	}
 	group, among := x.group, x.among
 	x.leave()
-	c.divert(x.device, by.number, cause)
+	x.divert(by.number, cause)
 	y := c.join(by, uacsta.Alerting)
 	y.group, y.among = group, among
 	y.establish(cause)
@@ -249,7 +249,7 @@ func (s *Switch) parkCall(req *uacsta.ParkCall) (any, error) {
 		c.data.correlator = req.CorrelatorData
 	}
 	x.leave()
-	c.divert(parker, p.number, uacsta.CausePark)
+	x.divert(p.number, uacsta.CausePark)
 	y := c.join(p, uacsta.Queued)
 	y.parker = parker
 	s.emit(c, nil, uacsta.QueuedEvent{QueuedConnection: y.id(), Queue: uacsta.Ext(p.number), Cause: uacsta.CausePark})
@@ -263,7 +263,7 @@ func (x *connection) recallLater() {
 	x.after(x.call.sw.cfg.ParkTime, func() {
 		if c := x.call; x.parker.takes(c) {
 			x.leave()
-			c.divert(x.device, x.parker.number, uacsta.CauseRecall)
+			x.divert(x.parker.number, uacsta.CauseRecall)
 			c.ring(x.parker, uacsta.CauseRecall, nil)
 			return
 		}

@@ -156,9 +156,7 @@ func mayAlternate(_, active *connection) *uacsta.Error {
 func mayReconnect(_, _ *connection) *uacsta.Error { return nil }
 
 func mayTransfer(held, active *connection) *uacsta.Error {
-	return mayMerge(held, active, func(y *connection) bool {
-		return y.alerts() || y.campsOn() || y.state == uacsta.Queued && y.device.queue != nil
-	}, 2)
+	return mayMerge(held, active, (*connection).unanswered, 2)
 }
 
 func mayConference(held, active *connection) *uacsta.Error {

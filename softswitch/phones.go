@@ -261,7 +261,8 @@ func (s *Switch) Dial(number, called string, aside int, private bool, leg any) (
 			left.hold(uacsta.CauseNormal)
 		}
 		x := s.initiate(d, called, uacsta.CauseNormal)
-		x.leg, key, x.call.private = leg, x.order, private || d.private
+		x.leg, key = leg, x.order
+		x.call.private = x.call.private || private
 		x.originate(uacsta.CauseNewCall)
 	})
 	return key, err
@@ -463,7 +464,7 @@ func (s *Switch) Recall(number string, key int) {
 
 // Digit reports a key pressed in a call.
 func (s *Switch) Digit(number string, key int, digit rune) {
-	s.by(number, key, func(x *connection) { s.heard(x, digit, x.call.devices()) })
+	s.by(number, key, func(x *connection) { s.heard(x, digit, devicesOf(x.call.connections)) })
 }
 
 // heard has the devices detect a digit that x sends. It stops the messages that end at a digit.

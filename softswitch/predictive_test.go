@@ -13,7 +13,7 @@ func TestPredictiveCallRefusedByNetwork(t *testing.T) {
 		w := newWorldOf(t, Config{Queues: []Queue{{Number: "300"}}, Trunks: []Trunk{{Number: "900", Prefixes: []string{"0"}, Real: true}}}, "300")
 		w.sw.InService("900", true, false)
 		w.must(uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("300"), CalledDirectoryNumber: uacsta.Dev("0123")})
-		w.sw.Declined("900", w.sw.devices["900"].connections[0].order, uacsta.CauseNetworkCongestion)
+		w.declines("900", uacsta.CauseNetworkCongestion)
 		w.expect("refused",
 			"answer",
 			"300: ServiceInitiated X300 initiated makePredictiveCall",

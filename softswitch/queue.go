@@ -90,7 +90,7 @@ func (a *agent) rung() bool {
 func (a *agent) serve(x *connection) {
 	c := x.call
 	x.leave()
-	c.divert(x.device, a.device.number, uacsta.CauseDistributed)
+	x.divert(a.device.number, uacsta.CauseDistributed)
 	y := c.join(a.device, uacsta.Null)
 	y.group, y.agent = a.group, a
 	y.alert(uacsta.CauseDistributed)
@@ -107,7 +107,7 @@ func (q *queue) missed(x *connection) {
 		return
 	}
 	x.leave()
-	c.divert(x.device, group.number, uacsta.CauseRedirected)
+	x.divert(group.number, uacsta.CauseRedirected)
 	c.enter(group)
 }
 

@@ -1,9 +1,6 @@
 package softswitch
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Terminal is the phone of a device. The switch calls its methods with its lock held: they must
 // not block, and may call the switch only from another goroutine.
@@ -35,7 +32,7 @@ type Behaviour struct {
 // virtualPhone is a phone without a user. Requests answer its calls, or it answers after a
 // delay. At a trunk it stands for everyone outside.
 type virtualPhone struct {
-	sw        *Switch
+	device    *device
 	behaviour Behaviour
 	ringing   map[int]*time.Timer
 }
@@ -49,7 +46,10 @@ func (p *virtualPhone) Alert(key int) {
 	if p.ringing == nil {
 		p.ringing = map[int]*time.Timer{}
 	}
-	p.ringing[key] = time.AfterFunc(p.behaviour.Answer, func() { p.sw.lift(p, key) })
+	d := p.device
+	p.ringing[key] = time.AfterFunc(p.behaviour.Answer, func() {
+		d.sw.by(d.number, key, func(x *connection) { _ = x.lift() }) // busy with another call: keep ringing
+	})
 }
 
 func (p *virtualPhone) Stop(key int) {
@@ -63,15 +63,4 @@ func (p *virtualPhone) Close() {
 	for key := range p.ringing {
 		p.Stop(key)
 	}
-}
-
-// lift answers a connection at a phone.
-func (s *Switch) lift(t Terminal, key int) {
-	s.do(func() {
-		for _, d := range s.order {
-			if i := slices.IndexFunc(d.connections, func(x *connection) bool { return x.order == key }); d.terminal == t && i >= 0 {
-				_ = d.connections[i].lift() // busy with another call: keep ringing
-			}
-		}
-	})
 }

@@ -112,20 +112,9 @@ func TestCallerFromOutside(t *testing.T) {
 // Somebody outside who was called is the endpoint after a transfer, and is then the caller, behind the trunk.
 func TestCalledOutside(t *testing.T) {
 	w := outside(t)
-	line := func() int {
-		w.sw.mu.Lock()
-		defer w.sw.mu.Unlock()
-		return w.sw.devices["900"].connections[0].order
-	}
-	answer := func() {
-		t.Helper()
-		if err := w.sw.Answered("900", line(), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
 	end := "<endpoint><deviceID>0301234</deviceID></endpoint><associatedNID><deviceID>900</deviceID></associatedNID>"
 	w.must(w.makeCall("100", "0301234"))
-	answer()
+	w.answers("900")
 	w.must(w.consult("X100", "101"))
 	w.must(w.answer("Y101"))
 	w.has(w.must(w.conference("X100", "Y100")), end)
@@ -135,12 +124,12 @@ func TestCalledOutside(t *testing.T) {
 	w.must(w.answer("W100"))
 	w.has(w.must(w.singleStep("W100", "0301234")), end)
 	w.has(w.last(uacsta.NameTransferedEvent), end, "<transferredToDevice><deviceIdentifier>0301234<")
-	w.sw.Progress("900", line(), true)
+	w.rings("900")
 	w.has(w.last(uacsta.NameDeliveredEvent), "<associatedCalledDevice><deviceIdentifier>900<")
 	w.must(uacsta.ClearConnection{ConnectionToBeCleared: w.sw.devices["101"].connections[0].id()})
 
 	w.must(w.makeCall("100", "0301234"))
-	answer()
+	w.answers("900")
 	first := w.last(uacsta.NameMakeCallResponse).Connections()[0].CallID()
 	res := w.must(uacsta.ConsultationCall{ExistingCall: uacsta.Conn(first, "100"), ConsultedDevice: uacsta.Dev("101")})
 	second := res.Connections()[0].CallID()

@@ -2,14 +2,10 @@ package audio
 
 import "encoding/binary"
 
-// Encodings of an AU file.
-const (
-	auMuLaw = 1
-	auPCM   = 3
-	auALaw  = 27
-)
+// auFormats has the format tag of WAVE for each encoding of an AU file.
+var auFormats = map[int64]int{1: formatMuLaw, 3: formatPCM, 27: formatALaw}
 
-// auHeader is the length of the fixed part of the header: magic number, offset of the sound, its size, encoding, Rate,
+// auHeader is the length of the fixed part of the header: magic number, offset of the sound, its size, encoding, rate,
 // and channels, each big-endian in four octets.
 const auHeader = 24
 
@@ -28,18 +24,5 @@ func readAU(data []byte) (*Clip, error) {
 	case size > int64(len(data))-begin:
 		return nil, errShort
 	}
-	body := data[begin : begin+size]
-	switch u32(12) {
-	case auMuLaw:
-		return &Clip{MuLaw.Samples(body)}, nil
-	case auALaw:
-		return &Clip{ALaw.Samples(body)}, nil
-	case auPCM:
-		c := &Clip{make([]int16, len(body)/2)}
-		for i := range c.samples {
-			c.samples[i] = int16(binary.BigEndian.Uint16(body[2*i:]))
-		}
-		return c, nil
-	}
-	return nil, errSound
+	return clip(auFormats[u32(12)], binary.BigEndian, data[begin:begin+size])
 }

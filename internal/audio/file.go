@@ -17,8 +17,8 @@ import (
 	"weak"
 )
 
-// maxWAV bounds a file to play, in octets: almost an hour.
-const maxWAV = 50 << 20
+// maxFile bounds a file to play, in octets: almost an hour.
+const maxFile = 50 << 20
 
 // unknownSize is the size of a chunk that goes to the end of the file, as programs write that could not go back to the
 // header.
@@ -155,10 +155,10 @@ func (d *Directory) Has(name string) bool {
 		return false
 	}
 	info, err := d.root.Stat(rel)
-	return err == nil && info.Mode().IsRegular() && info.Size() <= maxWAV
+	return err == nil && info.Mode().IsRegular() && info.Size() <= maxFile
 }
 
-// LoadFile reads a WAV file at any path.
+// LoadFile reads a WAV or AU file at any path.
 func LoadFile(path string) (*Clip, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -186,12 +186,12 @@ func (c *Clip) Duration() time.Duration { return time.Duration(len(c.samples)) *
 
 // readClip reads a WAV or AU file, whatever its name is.
 func readClip(r io.Reader) (*Clip, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxWAV+1))
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case len(data) > maxWAV:
-		return nil, fmt.Errorf("larger than %d octets", maxWAV)
+	case len(data) > maxFile:
+		return nil, fmt.Errorf("larger than %d octets", maxFile)
 	case len(data) >= 4 && string(data[:4]) == ".snd":
 		return readAU(data)
 	case len(data) >= 12 && string(data[:4]) == "RIFF" && string(data[8:12]) == "WAVE":
@@ -216,7 +216,7 @@ func readWAV(data []byte) (*Clip, error) {
 				return nil, errSound
 			}
 		case "data":
-			return clip(format, body)
+			return clip(format, binary.LittleEndian, body)
 		}
 		rest = rest[min(size+size&1, int64(len(rest))):]
 	}
@@ -239,7 +239,7 @@ func formatOf(chunk []byte) int {
 	return -1
 }
 
-func clip(format int, body []byte) (*Clip, error) {
+func clip(format int, order binary.ByteOrder, body []byte) (*Clip, error) {
 	switch format {
 	case formatALaw:
 		return &Clip{ALaw.Samples(body)}, nil
@@ -248,7 +248,7 @@ func clip(format int, body []byte) (*Clip, error) {
 	case formatPCM:
 		c := &Clip{make([]int16, len(body)/2)}
 		for i := range c.samples {
-			c.samples[i] = int16(binary.LittleEndian.Uint16(body[2*i:]))
+			c.samples[i] = int16(order.Uint16(body[2*i:]))
 		}
 		return c, nil
 	}

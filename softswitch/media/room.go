@@ -307,15 +307,14 @@ func add(sum *[audio.Frame]int32, samples []int16) {
 
 // minus returns the sum without a member's own samples, clipped to 16 bits.
 func minus(sum, extra *[audio.Frame]int32, own []int16) []int16 {
-	out := make([]int16, audio.Frame)
-	for i := range out {
-		v := sum[i] + extra[i]
+	var rest [audio.Frame]int32
+	for i := range rest {
+		rest[i] = sum[i] + extra[i]
 		if own != nil {
-			v -= int32(own[i])
+			rest[i] -= int32(own[i])
 		}
-		out[i] = int16(min(max(v, -32768), 32767))
 	}
-	return out
+	return audio.Mixed(&rest)
 }
 
 // End is why a message or recording ended.

@@ -39,9 +39,9 @@ var (
 	errUnclear  = errors.New("the header that has the number called is there more than once")
 )
 
-// arrival reads what an INVITE of a trunk's peer says of its call. Of a telephone's it reads the number dialled, and
+// arrivalOf reads what an INVITE of a trunk's peer says of its call. Of a telephone's it reads the number dialled, and
 // whether its user wants to be anonymous; t is nil.
-func (s *Server) arrival(h heading, t *trunk) (softswitch.Arrival, error) {
+func arrivalOf(h heading, t *trunk) (softswitch.Arrival, error) {
 	if t != nil {
 		return t.arrival(h)
 	}
@@ -152,7 +152,7 @@ func private(h heading, but ...string) bool {
 // (of Remote-Party-ID, and of Diversion, RFC 5806).
 func anonymous(a sip.Address) bool {
 	uri := sip.ParseURI(a.URI)
-	if strings.EqualFold(uri.Host, "anonymous.invalid") || strings.EqualFold(registrar.UserOf(a.URI), "anonymous") {
+	if strings.EqualFold(uri.Host, "anonymous.invalid") || strings.EqualFold(registrar.UserOf(a.URI), noNumber) {
 		return true
 	}
 	privacy, ok := a.Param("privacy")

@@ -276,7 +276,7 @@ func (s *Server) Invite(in *sip.Invitation) {
 
 // incoming opens the leg of a call and reports the call to the switch.
 func (s *Server) incoming(in *sip.Invitation, device string, t *trunk) {
-	a, err := s.arrival(in, t)
+	a, err := arrivalOf(in, t)
 	if err != nil {
 		s.telephones.Report(slog.LevelInfo, device, "refused a call of a telephone", "called", share.Clip(in.URI()), "err", err)
 		code := 404

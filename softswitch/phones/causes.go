@@ -10,12 +10,13 @@ import (
 
 // causeRow is a cause of ECMA-269, what it is in SIP and ITU-T Q.850, and what is read as it.
 type causeRow struct {
-	cause  uacsta.EventCause
-	status int   // of the refusal of a caller whose call fails for this cause
-	q850   int   // in the Reason header of that refusal; 0 means none
-	from   []int // status codes that mean it
-	heard  []int // causes of Q.850 that mean it
-	ends   bool  // can be why an established call ends, too
+	cause   uacsta.EventCause
+	status  int   // of the refusal of a caller whose call fails for this cause
+	q850    int   // in the Reason header of that refusal; 0 means none
+	from    []int // status codes that mean it
+	heard   []int // causes of Q.850 that mean it
+	ends    bool  // can be why an established call ends, too
+	network bool  // is about a network; a telephone has none, so it says that the telephone is out of order
 }
 
 // causes is the one table of causes. A status code or cause of Q.850 that it does not have says nothing.
@@ -33,9 +34,9 @@ var causes = []causeRow{
 	{cause: uacsta.CauseUnauthorisedBearerService, status: 488, q850: 57, heard: []int{57}},
 	{cause: uacsta.CauseNotAvailableBearerService, status: 488, q850: 58, heard: []int{58}},
 	{cause: uacsta.CauseNotSupportedBearerService, status: 488, q850: 65, heard: []int{65, 70}},
-	{cause: uacsta.CauseNetworkCongestion, status: 503, q850: 34, from: []int{503}, heard: []int{34, 42, 44}, ends: true},
-	{cause: uacsta.CauseNetworkOutOfOrder, status: 502, q850: 38, from: []int{502}, heard: []int{38}, ends: true},
-	{cause: uacsta.CauseNetworkNotObtainable, status: 504, q850: 2, from: []int{504}, heard: []int{2, 91}},
+	{cause: uacsta.CauseNetworkCongestion, status: 503, q850: 34, from: []int{503}, heard: []int{34, 42, 44}, ends: true, network: true},
+	{cause: uacsta.CauseNetworkOutOfOrder, status: 502, q850: 38, from: []int{502}, heard: []int{38}, ends: true, network: true},
+	{cause: uacsta.CauseNetworkNotObtainable, status: 504, q850: 2, from: []int{504}, heard: []int{2, 91}, network: true},
 	{cause: uacsta.CauseResourcesNotAvailable, status: 500, q850: 47, from: []int{500}, heard: []int{41, 47}, ends: true},
 	{cause: uacsta.CauseTimeout, status: 504, q850: 102, heard: []int{102}, ends: true},
 	{cause: uacsta.CauseACDSaturated, status: 486},
@@ -58,18 +59,13 @@ var inSIP, inQ850, rowOf = func() (inSIP, inQ850 map[int]causeRow, rowOf map[uac
 	return inSIP, inQ850, rowOf
 }()
 
-// ofNetwork are the causes that are about a network. A telephone has none: they say that it is out of order.
-var ofNetwork = map[uacsta.EventCause]bool{
-	uacsta.CauseNetworkCongestion: true, uacsta.CauseNetworkOutOfOrder: true, uacsta.CauseNetworkNotObtainable: true,
-}
-
 // failure is why a telephone, or the peer of a trunk, does not take a call.
 type failure struct {
 	code  int // status code of its final response; 0 if it sent none
 	cause uacsta.EventCause
 }
 
-// failureIn returns what a final response means. The cause of Q.850 in its Reason says most, then a status code there,
+// failure returns what a final response means. The cause of Q.850 in its Reason says most, then a status code there,
 // then its own.
 func (l *leg) failure(code int, why sip.Causes) failure {
 	f := failure{code: code}
@@ -79,7 +75,7 @@ func (l *leg) failure(code int, why sip.Causes) failure {
 		}
 	}
 	switch {
-	case l.trunk == nil && (f.cause == "" || ofNetwork[f.cause]):
+	case l.trunk == nil && (f.cause == "" || rowOf[f.cause].network):
 		f.cause = uacsta.CauseDestOutOfOrder
 	case f.cause == "":
 		f.cause = uacsta.CauseNetworkNotObtainable

@@ -91,7 +91,7 @@ func TestCauses(t *testing.T) {
 
 // The network says by a Reason why a call fails, ends or is given up: clients learn it, and so does the caller.
 func TestCausesOfNetwork(t *testing.T) {
-	w, peer, _ := withTrunk(t, "0309876")
+	w, peer, _ := withTrunk(t, "0309876", nil)
 	a := w.handset("100")
 	reason := func(value string) sip.Header { return sip.Header{Name: "Reason", Value: value} }
 	final, _ := a.call(t.Context(), "0301234")

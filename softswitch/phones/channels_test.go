@@ -13,7 +13,7 @@ import (
 // A caller from the network whom a telephone sends on to somebody in the network talks with them over two lines of the
 // same trunk, whichever way the telephone does it: by redirecting the call, by a transfer, or by a transfer after asking.
 func TestSentOutAgain(t *testing.T) {
-	w, peer, _ := withTrunk(t, "0309876")
+	w, peer, _ := withTrunk(t, "0309876", nil)
 	a := w.handset("100")
 	const out = "<sip:0301234@127.0.0.1>"
 	for name, send := range map[string]func(in *sip.Invitation){

@@ -28,8 +28,8 @@ type Config struct {
 	// RingsOn is whether the other telephones of an extension go on ringing when one answers 600 or 603; by default they
 	// stop (RFC 3261 16.7).
 	RingsOn bool
-	Music   string // WAV file for parties on hold, where no device has its own; "": silence
-	// Announcement is a WAV file for callers whose calls fail, where the device has none; "": the busy tone.
+	Music   string // WAV or AU file for parties on hold, where no device has its own; "": silence
+	// Announcement is a WAV or AU file for callers whose calls fail, where the device has none; "": the busy tone.
 	Announcement string
 	// Messages is the directory of messages and recordings; "" for none.
 	Messages    string

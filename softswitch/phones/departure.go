@@ -1,6 +1,7 @@
 package phones
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/tr87proxy/tr87proxy/sip"
@@ -69,13 +70,7 @@ func (t *trunk) identity(v *softswitch.View) (number string, hidden bool) {
 // presented returns the number by which the network knows a device of the switch: the first one that leads to it, or the
 // site's, or else the device's own.
 func (t *trunk) presented(device string) string {
-	switch {
-	case t.Numbers[device] != "":
-		return t.Numbers[device]
-	case t.SiteNumber != "":
-		return t.SiteNumber
-	}
-	return device
+	return cmp.Or(t.Numbers[device], t.SiteNumber, device)
 }
 
 // reasonFor returns the reason of Diversion (RFC 5806) for the cause of a diversion.

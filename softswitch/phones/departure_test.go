@@ -73,7 +73,7 @@ func TestShown(t *testing.T) {
 
 // A telephone can withhold its number from the network, and can claim no other.
 func TestPrivateCall(t *testing.T) {
-	w, peer, _ := withTrunk(t, "0309876")
+	w, peer, _ := withTrunk(t, "0309876", nil)
 	a := w.handset("100")
 	claims := []sip.Header{
 		{Name: "P-Asserted-Identity", Value: "<sip:101@x>"}, {Name: "P-Preferred-Identity", Value: "<sip:101@x>"}, {Name: "Remote-Party-ID", Value: "<sip:101@x>"},

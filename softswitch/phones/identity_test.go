@@ -24,7 +24,7 @@ func (h display) Request(d *sip.Dialog, r *sip.Request) {
 // A telephone whose call is joined to that of somebody without a number shows nobody, and not the one who has joined them.
 // Somebody outside is not the extension whose number they show.
 func TestNobody(t *testing.T) {
-	w, peer, _ := withTrunk(t, "jane")
+	w, peer, _ := withTrunk(t, "jane", nil)
 	a, b := w.handset("100"), w.handset("101")
 	phone := display{b, make(chan string, 10)}
 	final, _ := peer.call(t.Context(), "5550100")

@@ -16,7 +16,7 @@ import (
 
 // Calls go out over a trunk and come in over it.
 func TestTrunk(t *testing.T) {
-	w, peer, at := withTrunk(t, "0309876")
+	w, peer, at := withTrunk(t, "0309876", nil)
 	a := w.handset("100")
 	final, _ := a.call(t.Context(), "0301234")
 	in := wait.Next(t, peer.calls, "the call to the network")
@@ -67,7 +67,7 @@ func TestTrunk(t *testing.T) {
 
 // Clients learn that a call alerts when the telephone or the network says so, and nothing of it before.
 func TestAlerting(t *testing.T) {
-	w, peer, _ := withTrunk(t, "0309876")
+	w, peer, _ := withTrunk(t, "0309876", nil)
 	a, b, c := w.handset("100"), w.handset("101"), w.handset("102")
 	quiet := func(events ...string) {
 		t.Helper()
@@ -167,7 +167,7 @@ func TestAlerting(t *testing.T) {
 // A redirection by a trunk's peer is followed at its own host only, and to numbers that the caller may call, the best
 // target first.
 func TestTrunkRedirects(t *testing.T) {
-	w, peer, at := withTrunk(t, "0309876")
+	w, peer, at := withTrunk(t, "0309876", nil)
 	a := w.handset("100")
 	redirect := func(contacts string) {
 		t.Helper()
@@ -215,14 +215,8 @@ func TestTrunkRedirects(t *testing.T) {
 
 // A peer that refers a call to many places that it may not go to cannot fill the log.
 func TestTrunkRedirectsOften(t *testing.T) {
-	peer := newPeer(t)
-	at, err := peer.ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	log := make(lines, 1000)
-	w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) { cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil)) })
-	w.event("900", "BackInService")
+	w, peer, _ := withTrunk(t, "0309876", func(cfg *Config) { cfg.Telephones.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	began := time.Now()
 	final, _ := w.handset("100").call(t.Context(), "0301234")
 	var contacts []string

@@ -3,6 +3,7 @@ package phones
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,6 +36,19 @@ type provider struct {
 	asked chan string  // methods
 }
 
+// newProvider starts the peer of a trunk, and returns its address.
+func newProvider(t *testing.T) (*provider, netip.AddrPort) {
+	t.Helper()
+	c := &provider{asked: make(chan string, 1000)}
+	ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
+	t.Cleanup(ua.Close)
+	at, err := ua.ListenUDP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, at
+}
+
 func (c *provider) ask(r *sip.Request) {
 	if !c.mute.Load() {
 		c.last.Store(time.Now().UnixNano())
@@ -53,13 +67,7 @@ func TestTrunkQualify(t *testing.T) {
 	for _, register := range []bool{false, true} {
 		t.Run(fmt.Sprint("register ", register), func(t *testing.T) {
 			t.Parallel()
-			c := &provider{asked: make(chan string, 1000)}
-			ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
-			t.Cleanup(ua.Close)
-			at, err := ua.ListenUDP("127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			c, at := newProvider(t)
 			const qualify = 2 * time.Second
 			log := make(lines, 1000)
 			w := aWorld(t, "sip:"+at.String()+";transport=udp", func(cfg *Config) {
@@ -167,13 +175,7 @@ func TestTrunkRenews(t *testing.T) {
 
 // A trunk that is not checked registers all the same.
 func TestTrunkUnchecked(t *testing.T) {
-	c := &provider{asked: make(chan string, 10)}
-	ua := sip.New(sip.Config{Requests: map[string]func(*sip.Request){"OPTIONS": c.ask, "REGISTER": c.ask}})
-	t.Cleanup(ua.Close)
-	at, err := ua.ListenUDP("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, at := newProvider(t)
 	w := aWorld(t, "", nil)
 	for _, register := range []bool{false, true} {
 		tr := &trunk{Trunk: Trunk{Number: "901", Peer: "sip:" + at.String() + ";transport=udp", Name: "acme", Register: register}, server: w.Server}

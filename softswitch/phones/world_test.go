@@ -117,14 +117,14 @@ func (c *core) Event(m *uacsta.Message) {
 }
 
 // withTrunk starts a switch with trunk 900, and a peer at an address, which has answered OPTIONS and calls by a number.
-func withTrunk(t *testing.T, number string) (w *world, peer *handset, at netip.AddrPort) {
+func withTrunk(t *testing.T, number string, change func(*Config)) (w *world, peer *handset, at netip.AddrPort) {
 	t.Helper()
 	peer = newPeer(t)
 	at, err := peer.ua.ListenUDP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w = aWorld(t, "sip:"+at.String()+";transport=udp", nil)
+	w = aWorld(t, "sip:"+at.String()+";transport=udp", change)
 	peer.w, peer.number, peer.server = w, number, "sip:"+w.udp+";transport=udp"
 	w.event("900", "BackInService")
 	return w, peer, at

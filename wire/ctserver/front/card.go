@@ -1,6 +1,6 @@
 // Package front makes devices look like the ports of a card that Voicetronix ctserver drives, for programs that were
-// written for ctserver and for those who write them. Ports hear what other
-// ports of the card play in the same call, but no telephone. It knows no link.
+// written for ctserver and for those who write them. Ports hear what other ports of the card play in the same call, but no
+// telephone. It knows no link.
 package front
 
 import (

@@ -189,9 +189,7 @@ func (w *sipWire) take(m *sipMessage) (h fronttest.Heard, err error) {
 		}
 	}
 	fmt.Fprintf(&b, "Content-Length: 0\r\n\r\n")
-	if _, err := w.nc.Write(b.Bytes()); err != nil {
-		return h, err
-	}
+	_, _ = w.nc.Write(b.Bytes()) // if the connection has ended, what came before is read all the same
 	if method == "BYE" {
 		return h, io.EOF
 	}

@@ -163,7 +163,7 @@ type checker struct {
 	symmetric bool
 	booked    int // call backs at a time
 
-	states, twice, accepted, refused int
+	states, twice, accepted, refused int // twice: states with two lines of a trunk in one call
 	events                           []*uacsta.Message
 	refs                             map[string]string
 }
@@ -263,8 +263,22 @@ func (c *checker) tryAll(n node) []node {
 	c.watch(s)
 	c.compare(n, s, n.known)
 	c.hangUp(n)
-	if slices.ContainsFunc(slices.Collect(maps.Keys(n.known)), func(id party) bool { return s.StaticDevice(id.Device) != "" }) {
-		c.twice++
+	for _, d := range s.order {
+		if d.trunk == nil {
+			continue
+		}
+		if d.inUse() > d.lines {
+			c.t.Errorf("%s: %d lines of %s are in use, which has %d", n, d.inUse(), d.number, d.lines)
+		}
+		lines := map[*call]int{}
+		for _, x := range d.connections {
+			if !x.outside() {
+				lines[x.call]++
+			}
+		}
+		if slices.ContainsFunc(slices.Collect(maps.Values(lines)), func(n int) bool { return n > 1 }) {
+			c.twice++
+		}
 	}
 	permitted := map[party]uacsta.ServicesPermitted{}
 	works := map[party]map[string]bool{}

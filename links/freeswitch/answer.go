@@ -49,7 +49,7 @@ func (l *Link) lift(s *uacsta.AnswerCall, answer proxy.Answer) {
 			}
 		}, res)
 	case l.cfg.Answer == AnswerAuto:
-		l.originate(newID(), l.telephone(ch.Device), ch.Device, []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, by: ch}, res, answer)
+		l.originate(newID(), l.telephone(ch.Device), []part{variables(l.cfg.AutoAnswer)}, form("&intercept(%)", word(ch.other().id)), &awaited{call: ch.call, device: ch.Device, by: ch}, res, answer)
 	default:
 		text := api("uuid_phone_event % talk", word(ch.id))
 		ask := uacsta.AnswerCall{CallToBeAnswered: ch.connection()}

@@ -244,7 +244,17 @@ func (l *Link) reconnect(s *uacsta.ReconnectCall, answer proxy.Answer) {
 }
 
 // kill hangs a channel up without a request for it.
-func (l *Link) kill(ch *channel) { l.order(api("uuid_kill %", word(ch.id)), func(any, error) {}, nil) }
+func (l *Link) kill(ch *channel) { l.orders(clearing(ch, "uuid_kill %"), func(error) {}) }
+
+// clearing returns the commands that hang up all telephones of a connection.
+func clearing(ch *channel, pattern string) []instruction {
+	texts := make([]instruction, 1+len(ch.others))
+	texts[0] = api(pattern, word(ch.id))
+	for i, o := range ch.others {
+		texts[1+i] = api(pattern, word(o.id))
+	}
+	return texts
+}
 
 // transferCall implements Transfer Call (ECMA-269). FreeSWITCH bridges the two other parties,
 // whatever the telephone supports.

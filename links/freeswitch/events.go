@@ -35,7 +35,8 @@ func causeOf(e event) uacsta.EventCause {
 
 // handle handles an event.
 func (l *Link) handle(e event) {
-	ch := l.channels[e.get("Unique-ID")]
+	id := e.get("Unique-ID")
+	ch := l.channels[id]
 	switch name := e.get("Event-Name"); {
 	case name == "CHANNEL_CREATE":
 		l.created(e)
@@ -52,10 +53,13 @@ func (l *Link) handle(e event) {
 	case ch == nil || ch.virtual: // the channel is unknown: it ended, or it began before the link
 	case name == "CHANNEL_PROGRESS", name == "CHANNEL_PROGRESS_MEDIA":
 		l.rings(ch)
+	case name == "CHANNEL_ANSWER" && (ch.id == id || ch.calls()):
+		l.lead(ch, id)
+		l.answered(ch, e.get("Caller-Destination-Number"))
+	case name == "CHANNEL_HANGUP" && (ch.id != id || ch.calls() && e.get("Hangup-Cause") != "PICKED_OFF") && l.leave(ch, id):
+	case ch.id != id: // it has lost the call to another telephone of the device
 	case strings.HasPrefix(name, "PLAYBACK_"), strings.HasPrefix(name, "RECORD_"), name == "CHANNEL_EXECUTE_COMPLETE":
 		l.voice(ch, e)
-	case name == "CHANNEL_ANSWER":
-		l.answered(ch, e.get("Caller-Destination-Number"))
 	case name == "CHANNEL_HOLD":
 		l.deliver(ch.call.Hold(ch, uacsta.CauseNormal)...)
 	case name == "CHANNEL_UNHOLD":
@@ -105,16 +109,17 @@ func (l *Link) created(e event) {
 	ch := &channel{id: id, Connection: callmodel.Connection{Inbound: e.get("Call-Direction") == "inbound"}}
 	ch.Device, ch.Network = numberOf(e)
 	ch.sip = e.get("variable_sip_call_id")
-	if made := l.awaited[id]; made != nil {
-		delete(l.awaited, id)
-		if l.calls[made.call.ID] == nil {
-			l.kill(ch) // the request has expired
-			return
+	if made := l.awaited[e.get("variable_csta_call")]; made != nil {
+		switch {
+		case made.done: // another telephone has answered, or all have failed
+		case made.by != nil && l.calls[made.call.ID] == nil:
+			l.kill(ch) // the call has ended meanwhile
+		default:
+			if made.seen, ch.made = true, made; made.by != nil {
+				ch.comes = made
+			}
+			l.called(made.call, ch, e)
 		}
-		if made.by != nil {
-			ch.comes = made
-		}
-		l.called(made.call, ch, e)
 		return
 	}
 	if from := l.caller(ch, e); from != nil {
@@ -162,6 +167,9 @@ func (l *Link) caller(ch *channel, e event) *channel {
 
 // called adds a new channel to an existing call.
 func (l *Link) called(c *call, ch *channel, e event) {
+	if l.shares(c, ch) {
+		return
+	}
 	l.add(c, ch)
 	if ch.Network {
 		l.leaves(ch, e)
@@ -184,7 +192,7 @@ func (l *Link) rings(ch *channel) {
 	c := ch.call
 	switch {
 	case ch.Inbound || ch.State != "" || ch.comes != nil:
-	case c.prompted == ch.id:
+	case ch.prompted():
 		l.deliver(c.Initiate(ch, uacsta.CauseMakeCall)...)
 	default:
 		if part := c.queued(); part != nil {
@@ -206,7 +214,7 @@ func (l *Link) answered(ch *channel, at string) {
 	}
 	l.rings(ch) // it answered at once
 	switch {
-	case c.prompted == ch.id:
+	case ch.prompted():
 		l.deliver(c.Originate(ch, uacsta.CauseNewCall)...)
 	case ch.comes == nil:
 		c.queue = ""
@@ -262,21 +270,45 @@ func (l *Link) gone(ch *channel, cause uacsta.EventCause) {
 		return
 	}
 	failed := cause != uacsta.CauseNormalClearing && cause != uacsta.CauseCallCancelled && cause != uacsta.CauseMultipleAlerting && cause != uacsta.CauseCallPickup
-	unanswered := was == uacsta.Alerting || was == ""
-	nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed // the called device did not even ring
+	switch nobody := ch.Inbound && len(c.Parties) == 1 && !c.failed; {
+	case ch.calls() && ch.prompted() && was == "":
+		l.remove(ch)
+		l.missed(c, ch.Device, cause)
+	case ch.calls() && !ch.prompted() && failed:
+		l.unreached(ch, cause)
+	case !ch.told():
+		l.remove(ch)
+	default:
+		if failed && nobody { // the called device did not even ring
+			l.fail(c, c.Called, cause)
+		}
+		l.drop(ch, cause)
+	}
+}
+
+// told reports whether events have mentioned the connection.
+func (ch *channel) told() bool { return ch.State != "" || ch.Network }
+
+// unreached handles a called device that is busy, rejects the call or does not answer. The attempt has failed
+// unless another device is called, too.
+func (l *Link) unreached(ch *channel, cause uacsta.EventCause) {
+	c := ch.call
+	others := slices.ContainsFunc(c.Parties, func(o *channel) bool { return o != ch && o.calls() && o.comes == nil })
 	switch {
-	case failed && (!ch.Inbound && unanswered && c.prompted != ch.id):
-		l.remove(ch)
-		l.fail(c, ch.Device, cause)
-		return
-	case failed && nobody:
-		l.fail(c, c.Called, cause)
+	case ch.told() && !others:
+		c.failed = true
+		l.deliver(c.Fail(ch, cause)...)
+		fallthrough
+	case ch.told():
+		l.drop(ch, cause)
+	default:
+		if l.remove(ch); !others {
+			l.fail(c, ch.Device, cause)
+		}
 	}
-	if was == "" {
-		l.remove(ch)
-		return
+	if c.predicts && !others {
+		l.missed(c, ch.Device, cause)
 	}
-	l.drop(ch, cause)
 }
 
 // drop reports that a device left a call, and removes it.

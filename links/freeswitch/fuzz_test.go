@@ -283,15 +283,16 @@ func TestUnreached(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.makeCall(&uacsta.MakeCall{CallingDevice: object, CalledDirectoryNumber: uacsta.Dev("1002")}, func(any, error) {})
-	for job := range l.jobs {
+	for job := range l.awaited {
 		l.handle(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "-ERR USER_NOT_REGISTERED"})
 	}
 	l.handle(event{headers: map[string]string{"Event-Name": "CHANNEL_CREATE", "Unique-ID": "a\nbgapi system x", "Call-Direction": "inbound"}})
 	if want := "FailedEvent null destOutOfOrder"; len(core.told) != 1 || core.told[0] != want {
 		t.Errorf("told %q, not %q", core.told, want)
 	}
-	if len(l.jobs) != 0 || len(l.calls) != 0 || len(l.channels) != 0 {
-		t.Errorf("left: %d jobs, %d calls, %d channels", len(l.jobs), len(l.calls), len(l.channels))
+	l.expire(time.Now().Add(time.Second))
+	if len(l.awaited) != 0 || len(l.calls) != 0 || len(l.channels) != 0 {
+		t.Errorf("left: %d awaited, %d calls, %d channels", len(l.awaited), len(l.calls), len(l.channels))
 	}
 	l.socket.Close(io.EOF)
 }

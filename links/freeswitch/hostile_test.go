@@ -190,8 +190,8 @@ func TestOverdue(t *testing.T) {
 	}
 	tr.ends(time.Now().Add(tr.link.cfg.RingTime + tr.link.cfg.Timeout + time.Second))
 	tr.hears("1001", failed...)
-	if left := len(tr.link.jobs) + len(tr.link.awaited); left != 0 {
-		t.Errorf("%d jobs and channels are awaited", left)
+	if left := len(tr.link.awaited); left != 0 {
+		t.Errorf("%d calls are awaited", left)
 	}
 	tr.tell("CHANNEL_PROGRESS id=" + comes + "\n") // this one has begun in time
 	tr.hears("1001", "ServiceInitiated 1001 initiated makeCall")
@@ -214,7 +214,7 @@ func TestMadeOnly(t *testing.T) {
 	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")})
 	done := make(chan struct{})
 	tr.link.inbox.Post(func() {
-		for job := range tr.link.jobs {
+		for job := range tr.link.awaited {
 			tr.link.handle(event{headers: map[string]string{"Event-Name": "BACKGROUND_JOB", "Job-UUID": job}, body: "+OK " + tr.made()})
 		}
 		close(done)
@@ -222,7 +222,7 @@ func TestMadeOnly(t *testing.T) {
 	<-done
 	tr.ends(time.Now().Add(time.Hour))
 	tr.hears("1001", "Failed 1001 null timeout")
-	if left := len(tr.link.jobs) + len(tr.link.awaited) + len(tr.link.calls); left != 0 {
+	if left := len(tr.link.awaited) + len(tr.link.calls); left != 0 {
 		t.Errorf("%d things are left", left)
 	}
 }
@@ -265,7 +265,7 @@ func TestFlood(t *testing.T) {
 	for what, size := range map[string][2]int{
 		"channels": {len(l.channels), maxChannels}, "calls": {len(l.calls), maxChannels}, "parties": {len(l.parties), maxChannels}, "devices": {len(l.devices), maxDevices},
 		"profiles": {len(l.profiles), maxDevices}, "waiting": {len(l.waiting), maxDevices}, "offers": {len(l.offers), maxOffers}, "features": {len(l.features), maxDevices},
-		"commands": {l.socket.Waiting(), maxWaiting}, "jobs": {len(l.jobs), 0}, "connections of one call": {len(l.calls["0"].Parties), maxParties},
+		"commands": {l.socket.Waiting(), maxWaiting}, "calls to place": {len(l.awaited), 0}, "connections of one call": {len(l.calls["0"].Parties), maxParties},
 	} {
 		if size[0] > size[1] {
 			t.Errorf("%d %s", size[0], what)

@@ -116,8 +116,7 @@ func (l *Link) pickUp(s *uacsta.DirectedPickupCall, answer proxy.Answer) {
 	if ch.parked {
 		target, cause = form("'&valet_park(% %)'", word(l.cfg.ParkLot), word(ch.Device)), uacsta.CausePark
 	}
-	id := newID()
-	l.originate(id, l.telephone(device), device, nil, target, &awaited{call: ch.call, by: ch, why: cause},
+	l.originate(newID(), l.telephone(device), nil, target, &awaited{call: ch.call, device: device, by: ch, why: cause},
 		uacsta.DirectedPickupCallResponse{PickedCall: uacsta.Conn(ch.call.ID, device)}, answer)
 }
 
@@ -274,7 +273,7 @@ func (l *Link) addParty(s *uacsta.SingleStepConferenceCall, answer proxy.Answer)
 		for _, member := range c.Parties {
 			member.parks = true // it stays in the conference when the others have left
 		}
-		l.originate(newID(), l.dial(device), device, nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, by: ch, why: how.cause},
+		l.originate(newID(), l.dial(device), nil, form("&conference(%@default"+how.flags+")", word(room)), &awaited{call: c, device: device, by: ch, why: how.cause},
 			uacsta.SingleStepConferenceCallResponse{ConferencedCall: uacsta.Conn(c.ID, device)}, answer)
 	})
 }
@@ -339,9 +338,9 @@ func (l *Link) end(s *uacsta.ClearConnection, answer proxy.Answer) {
 		answer(nil, err)
 		return
 	}
-	text := api("uuid_kill % NORMAL_CLEARING", word(ch.leg().id))
+	texts := clearing(ch.leg(), "uuid_kill % NORMAL_CLEARING")
 	if name, room := strings.CutPrefix(ch.id, "conference "); room {
-		text = api("conference % hup all", word(name))
+		texts = []instruction{api("conference % hup all", word(name))}
 	}
-	l.order(text, answer, uacsta.ClearConnectionResponse{})
+	l.orders(texts, func(err error) { answer(uacsta.ClearConnectionResponse{}, err) })
 }

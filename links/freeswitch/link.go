@@ -62,8 +62,7 @@ type Link struct {
 	parties  map[string]map[*channel]int // by number and trunk, with the sequence number of each connection
 	arrivals int                         // sequence number of the last connection
 	before   []former                    // channels older than the link, until all are known
-	jobs     map[string]*job             // background jobs by identifier
-	awaited  map[string]*awaited         // channels that services create, by identifier
+	awaited  map[string]*awaited         // calls that services place, by identifier
 	offers   map[string]string           // by agent: the channel for which mod_callcenter calls the agent
 	parts    map[string]int              // waiting calls by queue device
 	devices  map[string]bool             // known devices: whether in service
@@ -149,7 +148,7 @@ func (l *Link) begin(up proxy.Upcalls) {
 	for _, ch := range l.channels {
 		ch.quiet()
 	}
-	l.channels, l.calls, l.jobs, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*job{}, map[string]*awaited{}
+	l.channels, l.calls, l.awaited = map[string]*channel{}, map[string]*call{}, map[string]*awaited{}
 	l.parties, l.before = map[string]map[*channel]int{}, nil
 	l.offers, l.parts, l.devices, l.profiles = map[string]string{}, map[string]int{}, map[string]bool{}, map[string]profile{}
 	l.features, l.waiting, l.played = map[string]*settings{}, map[string]bool{}, false

@@ -92,12 +92,12 @@ func (f *server) take(conn net.Conn, text string) {
 	case strings.HasPrefix(text, "api "):
 		fmt.Fprint(conn, "Content-Type: api/response\nContent-Length: 4\n\n+OK\n")
 	case strings.Contains(text, "originate {"):
-		_, rest, _ := strings.Cut(text, "origination_uuid=")
+		_, rest, _ := strings.Cut(text, "csta_call=")
 		id, _, _ := strings.Cut(rest, ",")
 		fields := strings.Fields(text)
 		f.heard = append(f.heard, fields[3])
 		fmt.Fprint(conn, "Content-Type: command/reply\nReply-Text: +OK\n\n")
-		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_CREATE\nUnique-ID: %s\nCall-Direction: outbound\nChannel-Presence-ID: 1001@pbx.test\n", id))
+		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_CREATE\nUnique-ID: %[1]s\nvariable_csta_call: %[1]s\nCall-Direction: outbound\nChannel-Presence-ID: 1001@pbx.test\n", id))
 		f.tell(conn, fmt.Sprintf("Event-Name: CHANNEL_ANSWER\nUnique-ID: %s\n", id))
 		if f.made = append(f.made, id); len(f.made) > mostMade {
 			f.end(conn, f.made[0])

@@ -25,13 +25,14 @@ type channel struct {
 	leaves   bool              // a service ends it and reports that itself
 	comes    *awaited          // joins the call after it has answered; nil if it already has joined
 	sip      string            // Call-ID of its INVITE
+	made     *awaited          // a service placed the call to it; nil if none did
+	others   []leg             // ring, too: the device is registered more than once
 	messages map[string]*sound // messages being played or recorded, by FreeSWITCH's name
 }
 
 // call is a CSTA call: channels that belong together.
 type call struct {
 	callmodel.Call[*channel]
-	prompted string   // channel of the calling telephone, which rings first
 	predicts bool     // called for a queue, with no caller yet
 	sending  *sending // service that is sending it elsewhere; nil if none
 	failed   bool     // Failed was reported
@@ -60,18 +61,23 @@ type sending struct {
 	cause uacsta.EventCause
 }
 
-// job is a background command that creates a channel.
-type job struct {
-	until   time.Time // when it has failed at the latest
-	channel string
-	done    func(result string)
+// leg is a further FreeSWITCH channel of a connection: one of several telephones that ring for a device.
+type leg struct {
+	id  string
+	sip string // Call-ID of its INVITE
 }
 
-// awaited is a channel that a service makes FreeSWITCH create.
+// awaited is a call to a device that a service makes FreeSWITCH place. FreeSWITCH creates a channel for each
+// registration of the device.
 type awaited struct {
-	call *call
-	by   *channel          // device it takes the call from, or whose conference it joins; nil: it calls
-	why  uacsta.EventCause // of joining
+	call    *call
+	device  string
+	prompts bool              // the device calls: it rings first
+	by      *channel          // device it takes the call from, or whose conference it joins; nil: it calls
+	why     uacsta.EventCause // of joining
+	until   time.Time         // when it has failed at the latest
+	seen    bool              // a channel was created
+	done    bool              // FreeSWITCH has reported the result
 }
 
 // connection returns the identifier of the channel's connection.
@@ -87,6 +93,49 @@ func (l *Link) add(c *call, ch *channel) {
 	l.index(ch.Trunk, ch)
 	if ch.virtual {
 		l.parts[ch.Device]++
+	}
+}
+
+// shares makes a channel one of those that ring for a connection, instead of a connection of its own, if its
+// device already rings in the call.
+func (l *Link) shares(c *call, ch *channel) bool {
+	for _, o := range c.Parties {
+		if o.Device == ch.Device && o.Network == ch.Network && o.Trunk == ch.Trunk && !o.virtual && o.calls() && o.comes == ch.comes {
+			o.others = append(o.others, leg{ch.id, ch.sip})
+			l.channels[ch.id] = o
+			return true
+		}
+	}
+	return false
+}
+
+// prompted reports whether the channel is the calling telephone of MakeCall, which rings first.
+func (ch *channel) prompted() bool { return ch.made != nil && ch.made.prompts }
+
+// calls reports whether FreeSWITCH calls the channel and it has not answered.
+func (ch *channel) calls() bool {
+	return !ch.Inbound && !ch.virtual && (ch.State == "" || ch.State == uacsta.Alerting || ch.State == uacsta.Initiated)
+}
+
+// leave removes a FreeSWITCH channel from those of a connection, and returns false if it was the last.
+func (l *Link) leave(ch *channel, id string) bool {
+	if len(ch.others) == 0 {
+		return false
+	}
+	if ch.id == id {
+		l.lead(ch, ch.others[0].id)
+	}
+	ch.others = slices.DeleteFunc(ch.others, func(o leg) bool { return o.id == id })
+	delete(l.channels, id)
+	return true
+}
+
+// lead makes one of the FreeSWITCH channels of a connection the one that commands go to.
+func (l *Link) lead(ch *channel, id string) {
+	if i := slices.IndexFunc(ch.others, func(o leg) bool { return o.id == id }); i >= 0 {
+		o := ch.others[i]
+		ch.others[i] = leg{ch.id, ch.sip}
+		ch.id, ch.sip = o.id, o.sip
 	}
 }
 
@@ -138,20 +187,27 @@ func (c *call) full() bool { return c != nil && len(c.Parties) >= maxParties }
 func (l *Link) remove(ch *channel) {
 	if active := l.channels[ch.id]; active == ch {
 		delete(l.channels, ch.id)
+		for _, o := range ch.others {
+			delete(l.channels, o.id)
+		}
 	} else if active != nil && active.kept == ch {
 		active.kept = nil
 	}
 	l.unindex(ch.Device, ch)
 	l.unindex(ch.Trunk, ch)
-	c := ch.call
-	c.Remove(ch)
-	if len(c.Parties) == 0 {
-		delete(l.calls, c.ID)
-	}
+	ch.call.Remove(ch)
+	l.discard(ch.call)
 	if ch.virtual {
 		if l.parts[ch.Device]--; l.parts[ch.Device] == 0 {
 			delete(l.parts, ch.Device)
 		}
+	}
+}
+
+// discard forgets a call without connections.
+func (l *Link) discard(c *call) {
+	if len(c.Parties) == 0 {
+		delete(l.calls, c.ID)
 	}
 }
 

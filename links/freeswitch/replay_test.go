@@ -390,6 +390,7 @@ Transfered 1001 null transfer`,
 Originated 1001 connected newCall
 Delivered 1002 connected newCall
 Failed 1002 connected busy
+ConnectionCleared 1002 connected busy
 ConnectionCleared 1001 null busy
 ServiceInitiated 1001 initiated normal
 Originated 1001 connected newCall
@@ -408,6 +409,7 @@ Originated 1001 connected newCall
 Failed 1099 connected destNotObtainable
 ConnectionCleared 1001 null destNotObtainable
 Failed 1002 connected busy
+ConnectionCleared 1002 connected busy
 ConnectionCleared 1001 null busy`,
 			}, true,
 		},
@@ -757,7 +759,7 @@ func TestLoad(t *testing.T) {
 	}
 	left := make(chan int, 1)
 	p.link.inbox.Post(func() {
-		left <- len(p.link.channels) + len(p.link.calls) + len(p.link.parts) + len(p.link.jobs) + p.link.socket.Waiting()
+		left <- len(p.link.channels) + len(p.link.calls) + len(p.link.parts) + len(p.link.awaited) + p.link.socket.Waiting()
 	})
 	if n := <-left; n != 0 {
 		t.Errorf("%d things are left", n)

@@ -187,8 +187,7 @@ func (l *Link) makeCall(s *uacsta.MakeCall, answer proxy.Answer) {
 		set = append(set, variables(l.cfg.AutoAnswer))
 	}
 	c := newCall(id, from, to)
-	c.prompted = id
-	l.originate(id, l.telephone(from), from, set, l.extension(to), &awaited{call: c}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
+	l.originate(id, l.telephone(from), set, l.extension(to), &awaited{call: c, device: from, prompts: true}, uacsta.MakeCallResponse{CallingDevice: uacsta.Conn(id, from)}, answer)
 }
 
 // predict implements Make Predictive Call (ECMA-269). The called device rings first, and joins
@@ -210,75 +209,83 @@ func (l *Link) predict(s *uacsta.MakePredictiveCall, answer proxy.Answer) {
 	id := newID()
 	c := newCall(id, from, to)
 	c.predicts = true
-	l.originate(id, l.dial(to), to, nil, l.extension(target), &awaited{call: c},
+	l.originate(id, l.dial(to), nil, l.extension(target), &awaited{call: c, device: to},
 		uacsta.MakePredictiveCallResponse{InitiatedCall: uacsta.Conn(id, from)}, answer)
 }
+
+// placed is a variable of the channels of a call that a service places: its identifier. FreeSWITCH creates one
+// channel for each registration of a device, so an identifier for the channel does not do.
+const placed = "csta_call"
 
 // originate makes FreeSWITCH dial a device and then run target. It answers when FreeSWITCH has
 // accepted the command. If the device does not answer, the event depends on the purpose in
 // made.
-func (l *Link) originate(id string, dialled part, device string, with []part, target part, made *awaited, res any, answer proxy.Answer) {
-	if len(l.jobs) >= maxWaiting || made.call.full() {
+func (l *Link) originate(id string, dialled part, with []part, target part, made *awaited, res any, answer proxy.Answer) {
+	if len(l.awaited) >= maxWaiting || made.call.full() {
 		answer(nil, errBusy)
 		return
 	}
-	name, c := newID(), made.call
-	l.awaited[id], l.calls[c.ID] = made, c
-	forget := func() bool {
-		_, never := l.awaited[id]
-		delete(l.awaited, id)
-		if len(c.Parties) == 0 {
-			delete(l.calls, c.ID)
-		}
-		return never
-	}
-	failed := func(result string) {
-		if !strings.HasPrefix(result, "-") || !forget() { // otherwise it rang, and events reported its end
-			return
-		}
-		cause, known := causes[strings.TrimSpace(strings.TrimPrefix(result, "-ERR"))]
-		if !known {
-			cause = uacsta.CauseDestOutOfOrder
-		}
-		missed := device
-		if c.predicts {
-			missed = c.Calling
-		}
-		l.deliver(c.Missed(missed, cause))
-	}
-	set := form("origination_uuid=%", word(id))
+	made.until = time.Now().Add(l.cfg.RingTime + l.cfg.Timeout)
+	l.awaited[id], l.calls[made.call.ID] = made, made.call
+	set := form(placed+"=%", word(id))
 	for _, v := range append(with, form("ignore_early_media=true,originate_timeout=%", count(int(l.cfg.RingTime.Seconds())))) {
 		set = form("%,%", set, v)
 	}
-	l.jobs[name] = &job{until: time.Now().Add(l.cfg.RingTime + l.cfg.Timeout), channel: id, done: failed}
-	l.order(background(name, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
+	l.order(background(id, form("originate {%}% %", set, dialled, target)), func(res any, err error) {
 		if err != nil {
-			forget()
-			delete(l.jobs, name)
+			l.forget(id)
 		}
 		answer(res, err)
 	}, res)
 }
 
-// outcome handles the result of a job. A channel that FreeSWITCH claims to have created may
-// still arrive later.
-func (l *Link) outcome(name, result string) {
-	j := l.jobs[name]
-	if j == nil || l.awaited[j.channel] != nil && !strings.HasPrefix(result, "-") {
-		return
-	}
-	delete(l.jobs, name)
-	j.done(result)
+// forget stops waiting for a call that a service placed.
+func (l *Link) forget(id string) {
+	l.discard(l.awaited[id].call)
+	delete(l.awaited, id)
 }
 
-// expire fails jobs without a result in time. A channel that arrives later starts a call of its
-// own.
+// outcome handles FreeSWITCH's result of placing a call. A channel that FreeSWITCH claims to have created
+// may still arrive later. Once there is one, events report what becomes of it.
+func (l *Link) outcome(id, result string) {
+	made := l.awaited[id]
+	reason, failed := strings.CutPrefix(result, "-ERR")
+	if made == nil || made.done || !failed && !made.seen {
+		return
+	}
+	made.done, made.until = true, time.Now()
+	if made.seen {
+		return
+	}
+	cause, known := causes[strings.TrimSpace(reason)]
+	if !known {
+		cause = uacsta.CauseDestOutOfOrder
+	}
+	l.missed(made.call, made.device, cause)
+	l.discard(made.call)
+}
+
+// missed reports that a device that a service called could not be reached. A predictive call fails at the
+// device that it is made for.
+func (l *Link) missed(c *call, device string, cause uacsta.EventCause) {
+	if c.predicts {
+		device = c.Calling
+	}
+	l.deliver(c.Missed(device, cause))
+}
+
+// expire fails calls without a result in time, and forgets those with one. A channel that arrives later starts
+// a call of its own.
 func (l *Link) expire(now time.Time) {
-	for name, j := range l.jobs {
-		if now.After(j.until) {
-			l.report(slog.LevelInfo, "", "FreeSWITCH did not report the result of a call in time", "channel", j.channel)
-			l.outcome(name, "-ERR RECOVERY_ON_TIMER_EXPIRE")
+	for id, made := range l.awaited {
+		if !now.After(made.until) {
+			continue
 		}
+		if !made.done {
+			l.report(slog.LevelInfo, "", "FreeSWITCH did not report the result of a call in time", "call", id)
+			l.outcome(id, "-ERR RECOVERY_ON_TIMER_EXPIRE")
+		}
+		l.forget(id)
 	}
 }
 
@@ -338,7 +345,7 @@ func (l *Link) transfer(s *uacsta.SingleStepTransferCall, answer proxy.Answer) {
 
 // elsewhere returns the command that transfers the other party of a call to an extension.
 func (l *Link) elsewhere(ch *channel, to part) instruction {
-	if ch.Inbound || ch.call.prompted == ch.id { // the other party is its B leg
+	if ch.Inbound || ch.prompted() { // the other party is its B leg
 		return api("uuid_transfer % -bleg %", word(ch.id), to)
 	}
 	return api("uuid_transfer % %", word(ch.other().id), to)

@@ -143,6 +143,9 @@ func (tr *trial) tell(lines string) {
 				name, value, _ := strings.Cut(word, "=")
 				e.headers[short(name)] = value
 			}
+			if id := e.get("Unique-ID"); tr.link.awaited[id] != nil { // tests name a channel like the call that is placed
+				e.headers["variable_csta_call"] = id
+			}
 			tr.link.handle(e)
 		}
 	})
@@ -233,7 +236,7 @@ func (tr *trial) gives(want string) {
 func (tr *trial) made() string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	_, rest, _ := strings.Cut(tr.commands[len(tr.commands)-1], "origination_uuid=")
+	_, rest, _ := strings.Cut(tr.commands[len(tr.commands)-1], "csta_call=")
 	id, _, _ := strings.Cut(rest, ",")
 	return id
 }
@@ -266,7 +269,7 @@ func TestQueue(t *testing.T) {
 	tr.tell(offered("1002", "C") + offered("1003", "D") + "CHANNEL_HANGUP id=C why=NO_ANSWER")
 	tr.hears("029700", "Diverted 029700 null distributed")
 	tr.tell("CHANNEL_ANSWER id=D")
-	tr.hears("1003", "Delivered 1003 alerting distributed", "Failed 1002 alerting callNotAnswered", "Established 1003 connected distributed")
+	tr.hears("1003", "Delivered 1003 alerting distributed", "ConnectionCleared 1002 alerting callNotAnswered", "Established 1003 connected distributed")
 	tr.tell("CHANNEL_HANGUP id=D why=NORMAL_CLEARING\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
 	tr.hears("029700")
 	if len(tr.link.calls) != 0 || len(tr.link.parts) != 0 {
@@ -284,6 +287,70 @@ func TestQueueEnds(t *testing.T) {
 	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 9700 null normalClearing")
 	tr.tell("fifo::info FIFO-Action=push FIFO-Name=9700@pbx.test id=A\nCHANNEL_HANGUP id=A why=NORMAL_CLEARING")
 	tr.hears("9700", "Queued 9700 queued enteringDistribution", "ConnectionCleared 1001 queued normalClearing", "ConnectionCleared 9700 null normalClearing")
+}
+
+// A device that is registered more than once has one connection, whichever of its telephones ring, decline or answer.
+func TestRegisteredTwice(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1001", "1002")
+	const ring = calls1002 + "CHANNEL_CREATE id=C of=A dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=C\n"
+	ends := "CHANNEL_HANGUP id=A why=NORMAL_CLEARING\nCHANNEL_HANGUP id=B why=NORMAL_CLEARING\nCHANNEL_HANGUP id=C why=NORMAL_CLEARING\n"
+	talked := []string{"Delivered 1002 alerting newCall", "Established 1002 connected newCall", "ConnectionCleared 1001 connected normalClearing", "ConnectionCleared 1002 null normalClearing"}
+	for name, tt := range map[string]struct {
+		events string
+		want   []string
+	}{
+		"the first answers":                   {ring + "CHANNEL_ANSWER id=B\nCHANNEL_HANGUP id=C why=LOSE_RACE\n" + ends, talked},
+		"the second answers":                  {ring + "CHANNEL_ANSWER id=C\nCHANNEL_HANGUP id=B why=LOSE_RACE\n" + ends, talked},
+		"the second declines":                 {ring + "CHANNEL_HANGUP id=C why=USER_BUSY\nCHANNEL_ANSWER id=B\n" + ends, talked},
+		"the first declines":                  {ring + "CHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_ANSWER id=C\n" + ends, talked},
+		"both answer":                         {ring + "CHANNEL_ANSWER id=C\nCHANNEL_ANSWER id=B\nCHANNEL_HANGUP id=B why=LOSE_RACE\n" + ends, talked},
+		"the other one ends after the caller": {ring + "CHANNEL_ANSWER id=C\n" + ends, talked},
+		"both decline": {
+			ring + "CHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=C why=CALL_REJECTED\n" + ends,
+			[]string{"Delivered 1002 alerting newCall", "Failed 1002 fail busy", "ConnectionCleared 1002 null busy"},
+		},
+		"another telephone takes the call": {
+			ring + "CHANNEL_HANGUP id=B why=PICKED_OFF\nCHANNEL_CREATE id=D dir=inbound who=1003@pbx.test to=**1002\nCHANNEL_BRIDGE id=D a=D b=A\nCHANNEL_HANGUP id=D why=NORMAL_CLEARING\n" + ends,
+			[]string{"Delivered 1002 alerting newCall", "Diverted 1002 null callPickup"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr.tell(tt.events)
+			tr.hears("1002", tt.want...)
+			if len(tr.link.channels)+len(tr.link.calls) != 0 {
+				t.Errorf("%d channels and %d calls are left", len(tr.link.channels), len(tr.link.calls))
+			}
+		})
+	}
+	tr.tell(ring)
+	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn("A", "1002")})
+	if tr.gives("api uuid_kill C NORMAL_CLEARING"); len(tr.commands) != 2 {
+		t.Errorf("the commands are %q", tr.commands)
+	}
+	tr.tell(ends)
+	tr.core.told = map[string][]string{}
+	call := tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("1001"), CalledDirectoryNumber: uacsta.Dev("1002")}).Text("callingDevice/callID")
+	both := strings.ReplaceAll("CHANNEL_CREATE id=X variable_csta_call=# dir=outbound who=1001@pbx.test\nCHANNEL_CREATE id=Y variable_csta_call=# dir=outbound who=1001@pbx.test\nCHANNEL_PROGRESS id=X\nCHANNEL_PROGRESS id=Y\n", "#", call)
+	tr.tell(both + "CHANNEL_ANSWER id=Y\nCHANNEL_HANGUP id=X why=LOSE_RACE")
+	tr.hears("1001", "ServiceInitiated 1001 initiated makeCall", "Originated 1001 connected newCall")
+	tr.must(uacsta.ClearConnection{ConnectionToBeCleared: uacsta.Conn(call, "1001")})
+	tr.gives("api uuid_kill Y NORMAL_CLEARING")
+}
+
+// A called device that had rung learns that the attempt has failed, and a trunk that was reached.
+func TestRejected(t *testing.T) {
+	tr := newTrial(t, LinkConfig{TrunkPrefix: "01"}, "1001", "1002", "1003", "01gw")
+	tr.tell(calls1002 + "CHANNEL_HANGUP id=B why=CALL_REJECTED\nCHANNEL_HANGUP id=A why=CALL_REJECTED\n")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Failed 1002 fail busy", "ConnectionCleared 1002 null busy")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall",
+		"Failed 1002 connected busy", "ConnectionCleared 1002 connected busy", "ConnectionCleared 1001 null busy")
+	tr.tell("CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=55\nCHANNEL_CREATE id=B of=A dir=outbound to=55 variable_sip_gateway_name=gw\nCHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=A why=USER_BUSY\n")
+	tr.hears("01gw", "NetworkReached 55  newCall", "Failed 55 fail busy", "ConnectionCleared 55 null busy")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "NetworkReached 55 connected newCall",
+		"Failed 55 connected busy", "ConnectionCleared 55 connected busy", "ConnectionCleared 1001 null busy")
+	tr.tell(calls1002 + "CHANNEL_CREATE id=C of=A dir=outbound who=1003@pbx.test\nCHANNEL_PROGRESS id=C\nCHANNEL_HANGUP id=B why=USER_BUSY\nCHANNEL_HANGUP id=C why=NO_ANSWER\n")
+	tr.hears("1002", "Delivered 1002 alerting newCall", "Delivered 1003 alerting newCall", "ConnectionCleared 1002 null busy")
+	tr.hears("1003", "Delivered 1003 alerting newCall", "ConnectionCleared 1002 alerting busy", "Failed 1003 fail callNotAnswered", "ConnectionCleared 1003 null callNotAnswered")
 }
 
 // The dialplan says what is a queue, and what is a trunk.
@@ -399,7 +466,7 @@ func TestAnswer(t *testing.T) {
 		"another maker":     {AnswerKeys, register + "snom", "api uuid_phone_event B talk"},
 		"two calls":         {AnswerKeys, register + "Yealink\n" + strings.NewReplacer("=A", "=X", "=B", "=Y").Replace(calls1002), "api uuid_phone_event B talk"},
 		"an odd Call-ID":    {AnswerKeys, register + "PolyEdge", "api uuid_phone_event B talk"},
-		"answers by itself": {AnswerAuto, "", "bgapi originate {origination_uuid=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test &intercept(A)\nJob-UUID: #"},
+		"answers by itself": {AnswerAuto, "", "bgapi originate {csta_call=#,sip_auto_answer=true,ignore_early_media=true,originate_timeout=30}user/1002@pbx.test &intercept(A)\nJob-UUID: #"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrial(t, LinkConfig{Answer: tt.how, Models: models}, "1001", "1002")
@@ -478,7 +545,7 @@ func TestGroupPickup(t *testing.T) {
 		tr.tell(strings.NewReplacer("id=A", "id=A"+other, "of=A", "of=A"+other, "id=B", "id=B"+other, "1001", "9", "1002", other).Replace(calls1002))
 	}
 	tr.must(group)
-	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1004)\nJob-UUID: #")
 	tr.tell("CHANNEL_HANGUP id=B1004 why=NO_ANSWER")
 	other := uacsta.Dev("support")
 	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003"), PickGroup: &other}, "invalidPickUpDeviceID")
@@ -487,7 +554,7 @@ func TestGroupPickup(t *testing.T) {
 	if id := picked.Text("pickedCall/callID"); id != "A1005" {
 		t.Errorf("%s", picked)
 	}
-	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &intercept(A1005)\nJob-UUID: #")
 	tr.refuse = "api list_users"
 	tr.refused(group, "resourceBusy")
 	tr.refused(uacsta.GroupPickupCall{NewDestination: uacsta.Dev("1003 1004")}, "invalidDestination")
@@ -567,7 +634,7 @@ func TestRooms(t *testing.T) {
 	tr.refused(join, "invalidParticipationType")
 	join.ParticipationType = uacsta.ParticipationSilent
 	tr.must(join)
-	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}user/1003@pbx.test &conference(csta-#@default+flags{mute})\nJob-UUID: #")
 }
 
 // Another device comes to a call of two.
@@ -588,9 +655,9 @@ func TestPredict(t *testing.T) {
 	tr := newTrial(t, LinkConfig{QueuePrefix: "02", Outside: "sofia/gateway/gw/{number}"}, "029500")
 	predict := uacsta.MakePredictiveCall{CallingDevice: uacsta.Dev("029500"), CalledDirectoryNumber: uacsta.Dev("05550100")}
 	tr.must(predict)
-	tr.gives("bgapi originate {origination_uuid=#,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,ignore_early_media=true,originate_timeout=30}sofia/gateway/gw/05550100 9500 XML default\nJob-UUID: #")
 	var job string
-	for job = range tr.link.jobs {
+	for job = range tr.link.awaited {
 		continue
 	}
 	done := make(chan struct{})
@@ -600,8 +667,14 @@ func TestPredict(t *testing.T) {
 	})
 	<-done
 	tr.hears("029500", "Failed 029500 null busy")
+	for _, events := range []string{"CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test", "CHANNEL_CREATE id=# dir=outbound who=1002@pbx.test\nCHANNEL_PROGRESS id=#"} {
+		predict.CalledDirectoryNumber = uacsta.Dev("1002")
+		tr.must(predict)
+		tr.tell(strings.ReplaceAll(events+"\nCHANNEL_HANGUP id=# why=CALL_REJECTED", "#", tr.made()))
+		tr.hears("029500", "Failed 029500 null busy")
+	}
 	tr.must(uacsta.MakeCall{CallingDevice: uacsta.Dev("05550199"), CalledDirectoryNumber: uacsta.Dev("1001")}) // a telephone, or nothing
-	tr.gives("bgapi originate {origination_uuid=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
+	tr.gives("bgapi originate {csta_call=#,origination_caller_id_number=1001,ignore_early_media=true,originate_timeout=30}user/05550199@pbx.test 1001 XML default\nJob-UUID: #")
 	predict.CallingDevice = uacsta.Dev("1001")
 	tr.refused(predict, "invalidCallingDeviceID")
 }

@@ -408,6 +408,10 @@ func readCommand(r *bufio.Reader) (string, error) {
 	}
 }
 
+// Placed is the variable that a link gives the channels of a call that it places: the call's identifier. Recordings
+// have the identifier of the first channel instead.
+const Placed = "csta_call"
+
 const begins = "CHANNEL_CREATE"
 
 var identifier = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`)
@@ -449,7 +453,10 @@ func (p *Player) given(command, given, reply string) {
 	if !strings.HasPrefix(line, "bgapi originate {") || !strings.HasSuffix(line, "}user/"+target) {
 		p.t.Errorf("the link says %q, the recording %q", line, command)
 	}
-	p.renamed = append(p.renamed, p.made(), identifier.FindString(given))
+	made := p.made()
+	_, own, _ := strings.Cut(line, Placed+"=")
+	own, _, _ = strings.Cut(own, ",")
+	p.renamed = append(p.renamed, "Unique-ID: "+made+"\nCall-Direction", fmt.Sprintf("Unique-ID: %s\nvariable_%s: %s\nCall-Direction", made, Placed, own))
 	if was, is := job.FindStringSubmatch(reply), job.FindStringSubmatch(given); was != nil && is != nil {
 		p.renamed = append(p.renamed, was[1], is[1])
 	}

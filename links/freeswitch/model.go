@@ -18,16 +18,16 @@ type channel struct {
 	virtual  bool // connection of a queue or conference
 	parked   bool // connection of a parking space
 	call     *call
-	rang     time.Time         // when it started to ring
-	kept     *channel          // its connection in the waiting call while it consults; nil if it does not
-	holds    bool              // held by a service, not by its user
-	parks    bool              // FreeSWITCH keeps it when the other party leaves
-	leaves   bool              // a service ends it and reports that itself
-	comes    *awaited          // joins the call after it has answered; nil if it already has joined
-	sip      string            // Call-ID of its INVITE
-	made     *awaited          // a service placed the call to it; nil if none did
-	others   []leg             // ring, too: the device is registered more than once
-	messages map[string]*sound // messages being played or recorded, by FreeSWITCH's name
+	rang     time.Time // when it started to ring
+	kept     *channel  // its connection in the waiting call while it consults; nil if it does not
+	holds    bool      // held by a service, not by its user
+	parks    bool      // FreeSWITCH keeps it when the other party leaves
+	leaves   bool      // a service ends it and reports that itself
+	comes    *awaited  // joins the call after it has answered; nil if it already has joined
+	sip      string    // Call-ID of its INVITE
+	made     *awaited  // a service placed the call to it; nil if none did
+	others   []leg     // ring, too: the device is registered more than once
+	messages []*sound  // being played or recorded, in the order of the requests
 }
 
 // call is a CSTA call: channels that belong together.

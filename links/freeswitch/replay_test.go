@@ -538,7 +538,7 @@ Established 1002 connected redirected`,
 				"1001": `Play 1001  normal
 Stop 1001  endOfMessageDetected
 Play 1001  normal
-Stop 1001  normal
+Stop 1001  endOfMessageDetected
 Stop 1001  resourcesNotAvailable
 Stop 1001  resourcesNotAvailable
 Play 1001  normal
@@ -546,7 +546,7 @@ Stop 1001  endOfMessageDetected
 Record 1001  normal
 Stop 1001  messageDurationExceeded
 Record 1001  normal
-Stop 1001  normal
+Stop 1001  messageDurationExceeded
 Record 1001  normal
 ConnectionCleared 1001 null normalClearing`,
 			}, false,

@@ -141,7 +141,7 @@ func (tr *trial) tell(lines string) {
 			}
 			for _, word := range words[1:] {
 				name, value, _ := strings.Cut(word, "=")
-				e.headers[short(name)] = value
+				e.headers[short(name)] = strings.ReplaceAll(value, "%20", " ")
 			}
 			if id := e.get("Unique-ID"); tr.link.awaited[id] != nil { // tests name a channel like the call that is placed
 				e.headers["variable_csta_call"] = id
@@ -693,32 +693,70 @@ func TestMessages(t *testing.T) {
 	tr.must(play("ivr/welcome-1.wav"))
 	tr.gives("api uuid_broadcast A /var/sounds/ivr/welcome-1.wav aleg")
 	tr.refused(uacsta.RecordMessage{CallToBeRecorded: uacsta.Conn("A", "1001")}, "serviceNotSupported")
+	started := "PLAYBACK_START id=A Playback-File-Path=/var/sounds/"
+	stopped := "PLAYBACK_STOP id=A Playback-Status=break Playback-File-Path=/var/sounds/"
+	tr.tell(started + "ivr/welcome-1.wav")
 	tr.must(uacsta.Stop{Connection: uacsta.Conn("A", "1001")})
-	tr.gives("api uuid_break A all")
-	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall")
-	tr.tell("PLAYBACK_START id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav\nPLAYBACK_STOP id=A Playback-File-Path=/var/sounds/ivr/welcome-1.wav Playback-Status=break")
-	tr.hears("1001", "Play 1001  normal", "Stop 1001  normal")
+	tr.gives("api uuid_break A")
+	tr.hears("1001", "ServiceInitiated 1001 initiated normal", "Originated 1001 connected newCall", "Delivered 1002 connected newCall", "Established 1002 connected newCall", "Play 1001  normal")
+	tr.tell(stopped + "ivr/welcome-1.wav")
+	tr.hears("1001", "Stop 1001  endOfMessageDetected")
 	long, short, service := 24*3600*1000+1, 1, play("moment")
 	service.Duration = &long
 	tr.refused(service, "invalidParameterValue")
 	service.Duration = &short
 	tr.must(service)
-	for deadline := time.Now().Add(patience); tr.gave() != "api uuid_break A all" && time.Now().Before(deadline); {
+	tr.gives("api uuid_broadcast A /var/sounds/moment aleg")
+	tr.tell(started + "moment.wav") // its time counts from now
+	for deadline := time.Now().Add(patience); tr.gave() != "api uuid_break A" && time.Now().Before(deadline); {
 		tr.settle()
 	}
-	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/moment Playback-Status=break")
-	tr.hears("1001", "Stop 1001  messageDurationExceeded")
+	tr.tell(stopped + "moment.wav")
+	tr.hears("1001", "Play 1001  normal", "Stop 1001  messageDurationExceeded")
 	service = play("until-a-key")
 	service.Termination = &uacsta.TerminatingConditions{DTMFDigitDetected: true}
 	tr.must(service)
 	tr.gives("api uuid_broadcast A /var/sounds/until-a-key aleg")
-	tr.tell("DTMF id=A DTMF-Digit=1")
-	tr.gives("api uuid_break A all")
-	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/var/sounds/until-a-key Playback-Status=break")
+	tr.tell(started + "until-a-key\nDTMF id=A DTMF-Digit=1")
+	tr.gives("api uuid_break A")
+	tr.tell(stopped + "until-a-key")
+	tr.hears("1001", "Play 1001  normal", "DtmfDetected 1001  dTMFDigitDetected1", "Stop 1001  dTMFDigitDetected")
+	tr.must(play("broken"))
+	tr.tell("CHANNEL_EXECUTE_COMPLETE id=A Application-Data=/var/sounds/broken Application-Response=PLAYBACK%20ERROR")
+	tr.hears("1001", "Stop 1001  blocked")
 	for range maxMessages {
 		_, _ = tr.ask(play("x" + newID()))
 	}
 	tr.refused(play("y"), "resourceBusy")
+}
+
+// FreeSWITCH plays messages one after the other. Stop ends the one that plays, and one that waits as soon as it starts,
+// and nothing else that FreeSWITCH plays.
+func TestMessagesWait(t *testing.T) {
+	tr := newTrial(t, LinkConfig{}, "1002", "029500")
+	tr.link.cfg.QueuePrefix = "02"
+	tr.tell("CHANNEL_CREATE id=A dir=inbound who=1001@pbx.test to=9500\ncsta::queue Queue=9500 id=A")
+	tr.hears("029500", "Queued 029500 queued enteringDistribution")
+	at := uacsta.Conn("A", "029500")
+	for _, name := range []string{"one", "two", "one", "three"} {
+		tr.must(uacsta.PlayMessage{MessageToBePlayed: name, OverConnection: at})
+	}
+	tr.gives("api uuid_broadcast A three aleg")
+	tr.tell("PLAYBACK_START id=A Playback-File-Path=/usr/sounds/one.wav")
+	tr.hears("029500", "Play 029500  normal")
+	tr.must(uacsta.Stop{Connection: at, MessageToBeStopped: "two"})
+	tr.gives("api uuid_broadcast A three aleg") // two waits
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/usr/sounds/one.wav Playback-Status=done\nPLAYBACK_START id=A Playback-File-Path=/usr/sounds/two.wav")
+	tr.gives("api uuid_break A")
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/usr/sounds/two.wav Playback-Status=break")
+	tr.hears("029500", "Stop 029500  endOfMessageDetected", "Play 029500  normal", "Stop 029500  endOfMessageDetected")
+	tr.tell("PLAYBACK_START id=A Playback-File-Path=silence_stream://-1\nPLAYBACK_STOP id=A Playback-File-Path=silence_stream://-1 Playback-Status=break")
+	tr.hears("029500")
+	tr.tell("PLAYBACK_START id=A Playback-File-Path=/usr/sounds/one.wav")
+	tr.must(uacsta.Stop{Connection: at})
+	tr.tell("PLAYBACK_STOP id=A Playback-File-Path=/usr/sounds/one.wav Playback-Status=break\nCHANNEL_EXECUTE_COMPLETE id=A Application-Data=three Application-Response=FILE%20NOT%20FOUND")
+	tr.hears("029500", "Play 029500  normal", "Stop 029500  endOfMessageDetected", "Stop 029500  resourcesNotAvailable")
+	tr.refused(uacsta.Stop{Connection: at}, "invalidMsgID")
 }
 
 // FreeSWITCH stores the features. A setting that does not change causes no event.

@@ -427,6 +427,9 @@ var recorded = regexp.MustCompile(`^(api uuid_record \S+ (?:start|stop) )(\S+)`)
 func (p *Player) given(command, given, reply string) {
 	command = strings.Replace(command, " 3000 XML default", " conference:3000@default inline", 1) // where the dialplan has a conference
 	command = strings.Replace(command, ",440) both", ",440) aleg", 1)                             // a message for one of two
+	if strings.HasPrefix(command, "api uuid_break ") {
+		command = strings.TrimSuffix(command, " all") // messages that wait are played
+	}
 	if was, is := room.FindStringSubmatch(command), room.FindStringSubmatch(given); was != nil && is != nil {
 		for _, around := range []string{"conference:%s@", "conference(%s@", "Conference-Name: %s\n"} {
 			p.renamed = append(p.renamed, fmt.Sprintf(around, was[1]), fmt.Sprintf(around, is[1]))

@@ -527,7 +527,10 @@ Established 1002 connected redirected`,
 		{
 			"play-record", []func(*player) any{
 				plays("tone"), plays("long"),
-				func(p *player) any { return uacsta.Stop{Connection: p.on("1001", uacsta.Connected)} },
+				func(p *player) any {
+					p.heard("1001", 3) // the message before has ended
+					return uacsta.Stop{Connection: p.on("1001", uacsta.Connected)}
+				},
 				plays("nofile.wav"), plays("nofile.wav"), plays("greeting"), records(1000), records(0),
 				func(p *player) any {
 					p.heard("1001", 11) // the message before has ended
